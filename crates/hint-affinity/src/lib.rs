@@ -1,0 +1,55 @@
+//! Affinity: how well outside guidance fits a policy, measured from log-ratios and weights alone.
+//!
+//! HINT rescues a group of completions that all failed by sampling again with a hint in the prompt. The rescued
+//! group then trains the policy, and Affinity says how much of that update the policy can take: the share of the
+//! update weight that falls inside the clip band ([`Affinity::eur`]), discounted by how much the log-ratios in the
+//! band disagree with each other ([`Affinity::uc`]). The trainer multiplies the loss of a hinted group by
+//! [`Affinity::weight`].
+//!
+//! The crate works on plain `f64` slices and `ndarray` views. A trainer copies the log-ratios of the trained tokens
+//! to the host once per micro-batch, so nothing here needs a tensor library and everything can be tested without
+//! one. Sums are kept in double-double arithmetic: an [`AffinityAccumulator`] gives the same answer however the
+//! tokens were split into batches and in whatever order they arrived.
+//!
+//! ```
+//! use hint_affinity::{AffinityAccumulator, ClipRange, affinity};
+//!
+//! let clip = ClipRange::symmetric(0.2)?;
+//! let log_ratios = [0.01, -0.02, 0.5]; // nats; the last token is outside the band
+//! let weights = [1.0, 1.0, 2.0]; // |advantage| of each token's completion
+//!
+//! let whole = affinity(&log_ratios, &weights, clip)?;
+//! assert_eq!(whole.eur(), 0.5);
+//! assert!(whole.value() < whole.eur());
+//!
+//! let mut streamed = AffinityAccumulator::new(clip);
+//! streamed.extend(&log_ratios[..1], &weights[..1])?;
+//! streamed.extend(&log_ratios[1..], &weights[1..])?;
+//! assert_eq!(streamed.affinity(), whole);
+//! # Ok::<(), hint_affinity::AffinityError>(())
+//! ```
+//!
+//! | item | what it is |
+//! |---|---|
+//! | [`affinity`], [`affinity_masked`] | one call on slices, or on `ndarray` views with a mask |
+//! | [`AffinityAccumulator`] | the same, streaming and mergeable |
+//! | [`ClipRange`] | validated clip distances and the band they span |
+//! | [`AffinityVariant`] | the published formula, or the one of an earlier commit of the reference code |
+//!
+//! It does not compute log-probabilities, advantages or losses, and it does not decide which groups are weighted.
+#![forbid(unsafe_code)]
+
+mod clip;
+mod variant;
+
+mod accumulator;
+mod affinity;
+
+mod error;
+mod sum;
+
+pub use accumulator::AffinityAccumulator;
+pub use affinity::{Affinity, affinity, affinity_masked};
+pub use clip::ClipRange;
+pub use error::AffinityError;
+pub use variant::AffinityVariant;

@@ -1,0 +1,5 @@
+//! Integration tests of `hint-affinity`.
+
+mod definition;
+mod golden;
+mod properties;

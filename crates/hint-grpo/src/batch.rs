@@ -1,0 +1,196 @@
+//! From groups to rows, and from rows to micro-batches. The only code that reads [`RatioScheme`].
+
+use hint_policy::{TokenBatch, TokenRow};
+use hint_rollout::RolloutGroup;
+use serde::{Deserialize, Serialize};
+use tch::{Device, Kind, Tensor};
+
+use crate::{GrpoError, StepTotals};
+
+/// What the importance ratio of a *hinted* rollout conditions on. `x` is the plain prompt, `h` the
+/// hint. Plain rollouts are the same under all three.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
+pub enum RatioScheme {
+    /// `π_θ(y|x) / π_old(y|x)`: what the HINT reference code does. The default.
+    Plain {},
+    /// `π_θ(y|x,h) / π_old(y|x,h)`: on-policy for the hinted prompt.
+    Hinted {},
+    /// `π_θ(y|x) / π_old(y|x,h)`: importance-corrected to the plain prompt.
+    OffContext {},
+}
+
+impl RatioScheme {
+    /// The prompts that numerator and denominator condition on.
+    fn prompts(self, group: &RolloutGroup) -> (&[u32], &[u32]) {
+        let plain = group.prompt.as_slice();
+        let hinted = group.hint.as_ref().map_or(plain, |hint| hint.prompt.as_slice());
+        match self {
+            Self::Plain {} => (plain, plain),
+            Self::Hinted {} => (hinted, hinted),
+            Self::OffContext {} => (plain, hinted),
+        }
+    }
+}
+
+/// One completion, ready to train.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Row<'a> {
+    /// Index of its group.
+    pub(crate) group: usize,
+    /// Whether the group was hinted.
+    pub(crate) hinted: bool,
+    /// The prompt of the ratio's numerator.
+    pub(crate) prompt: &'a [u32],
+    /// The prompt of the ratio's denominator.
+    pub(crate) old_prompt: &'a [u32],
+    /// The completion's tokens.
+    pub(crate) completion: &'a [u32],
+    /// The engine's log-probabilities, one per completion token.
+    pub(crate) behavior_logprobs: &'a [f64],
+    /// Advantage of the completion.
+    pub(crate) advantage: f64,
+}
+
+/// The rows of a step.
+#[derive(Debug)]
+pub(crate) struct Rows<'a> {
+    /// Rows with a gradient, shortest first.
+    pub(crate) rows: Vec<Row<'a>>,
+    /// What the denominators count: every row, also those without a gradient.
+    pub(crate) totals: StepTotals,
+}
+
+impl<'a> Rows<'a> {
+    /// Lays out `groups` under `scheme`. Rows with an advantage of 0 are left out if
+    /// `skip_zero_advantage`.
+    pub(crate) fn new(
+        groups: &'a [RolloutGroup],
+        advantages: &[Vec<f64>],
+        scheme: RatioScheme,
+        skip_zero_advantage: bool,
+    ) -> Self {
+        let mut totals = StepTotals { rows: 0, tokens: 0 };
+        let mut rows = Vec::new();
+        for (index, (group, advantages)) in groups.iter().zip(advantages).enumerate() {
+            let (prompt, old_prompt) = scheme.prompts(group);
+            for (rollout, &advantage) in group.rollouts.iter().zip(advantages) {
+                let completion = rollout.completion.tokens.as_slice();
+                totals.rows += 1;
+                totals.tokens += completion.len();
+                if completion.is_empty() || (skip_zero_advantage && advantage == 0.0) {
+                    continue;
+                }
+                rows.push(Row {
+                    group: index,
+                    hinted: group.is_hinted(),
+                    prompt,
+                    old_prompt,
+                    completion,
+                    behavior_logprobs: &rollout.completion.behavior_logprobs,
+                    advantage,
+                });
+            }
+        }
+        // Rows of like length waste little padding; the sort is stable, so the order is fixed.
+        rows.sort_by_key(|row| row.prompt.len() + row.completion.len());
+        Self { rows, totals }
+    }
+}
+
+/// Cuts rows, in order, into ranges of at most `max_tokens` tokens including padding.
+pub(crate) fn micro_batches(lens: &[usize], max_tokens: usize) -> Vec<std::ops::Range<usize>> {
+    let mut ranges = Vec::new();
+    let mut start = 0;
+    let mut longest = 0;
+    for (index, &len) in lens.iter().enumerate() {
+        let with_this = longest.max(len) * (index + 1 - start);
+        if index > start && with_this > max_tokens {
+            ranges.push(start..index);
+            start = index;
+            longest = 0;
+        }
+        longest = longest.max(len);
+    }
+    if start < lens.len() {
+        ranges.push(start..lens.len());
+    }
+    ranges
+}
+
+/// Which of a row's two prompts to use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Side {
+    Numerator,
+    Denominator,
+}
+
+/// The token batch of `rows`.
+pub(crate) fn token_batch(
+    rows: &[Row<'_>],
+    side: Side,
+    device: Device,
+) -> Result<TokenBatch, GrpoError> {
+    let token_rows = rows
+        .iter()
+        .map(|row| {
+            let prompt = match side {
+                Side::Numerator => row.prompt,
+                Side::Denominator => row.old_prompt,
+            };
+            TokenRow { prompt, completion: row.completion }
+        })
+        .collect::<Vec<_>>();
+    Ok(TokenBatch::new(&token_rows, device)?)
+}
+
+/// Reads the values of the completion tokens of each row back to the host. `values` `[batch, seq]`.
+pub(crate) fn completion_values(values: &Tensor, batch: &TokenBatch) -> Vec<Vec<f64>> {
+    let values = values.detach().to_device(Device::Cpu).to_kind(Kind::Double).contiguous();
+    let seq = batch.seq();
+    let flat = Vec::<f64>::try_from(values.view([-1])).expect("the tensor is dense and f64");
+    batch
+        .prompt_lens()
+        .iter()
+        .zip(batch.completion_lens())
+        .enumerate()
+        .map(|(row, (&prompt, &completion))| {
+            let start = row * seq + prompt;
+            flat[start..start + completion].to_vec()
+        })
+        .collect()
+}
+
+/// Spreads per-token host values to `[batch, seq]` at the completion positions, 0 elsewhere.
+pub(crate) fn completion_tensor<'v>(
+    values: impl Iterator<Item = &'v [f64]>,
+    batch: &TokenBatch,
+    kind: Kind,
+    device: Device,
+) -> Tensor {
+    let seq = batch.seq();
+    let mut flat = vec![0.0_f64; batch.batch() * seq];
+    for ((row, values), &prompt) in values.enumerate().zip(batch.prompt_lens()) {
+        let start = row * seq + prompt;
+        flat[start..start + values.len()].copy_from_slice(values);
+    }
+    let shape = [dim(batch.batch()), dim(seq)];
+    Tensor::from_slice(&flat).view(shape).to_kind(kind).to_device(device)
+}
+
+/// A length as a tensor dimension.
+pub(crate) fn dim(len: usize) -> i64 {
+    i64::try_from(len).expect("no tensor has 2^63 elements")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn micro_batches_respect_the_padded_budget() {
+        assert_eq!(micro_batches(&[2, 3, 3, 8], 9), [0..3, 3..4]);
+        assert_eq!(micro_batches(&[10, 10], 5), [0..1, 1..2]);
+        assert_eq!(micro_batches(&[], 5), Vec::<std::ops::Range<usize>>::new());
+    }
+}

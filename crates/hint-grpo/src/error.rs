@@ -1,0 +1,162 @@
+//! Errors of this crate.
+
+use std::path::PathBuf;
+
+/// What can go wrong while training.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum GrpoError {
+    /// Two tensors that must agree in shape do not.
+    #[error("`{name}` has shape {got:?}, expected {expected:?} (shape of `{like}`)")]
+    Shape {
+        /// The offending tensor.
+        name: &'static str,
+        /// The tensor it must agree with.
+        like: &'static str,
+        /// Its shape.
+        got: Vec<i64>,
+        /// The shape it should have.
+        expected: Vec<i64>,
+    },
+
+    /// A loss asked for a tensor that its input lacks.
+    #[error("this loss needs `{name}`, which the loss input does not have; {fix}")]
+    MissingInput {
+        /// The tensor.
+        name: &'static str,
+        /// What to do about it.
+        fix: &'static str,
+    },
+
+    /// A group is too small for a group-relative baseline.
+    #[error("group of problem `{problem}` has {got} completions, at least {min} are needed")]
+    GroupTooSmall {
+        /// Problem id.
+        problem: String,
+        /// Completions present.
+        got: usize,
+        /// Completions needed.
+        min: usize,
+    },
+
+    /// An estimator returned another number of advantages than there are completions.
+    #[error(
+        "the advantage estimator returned {got} advantages for the {expected} completions of problem `{problem}`"
+    )]
+    AdvantageCount {
+        /// Problem id.
+        problem: String,
+        /// Advantages returned.
+        got: usize,
+        /// Completions of the group.
+        expected: usize,
+    },
+
+    /// A number that must be finite is not.
+    #[error(
+        "{what} is {value} in step {step}; the weights are unchanged since the last finite step"
+    )]
+    NotFinite {
+        /// The quantity.
+        what: &'static str,
+        /// Its value.
+        value: f64,
+        /// The step, counted from 1.
+        step: u64,
+    },
+
+    /// There is nothing to train on.
+    #[error("no problems to train on")]
+    NoProblems,
+
+    /// A configuration is invalid.
+    #[error(transparent)]
+    Config(#[from] crate::ConfigError),
+
+    /// A file of the run could not be written.
+    #[error("cannot write `{}`", path.display())]
+    Write {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+
+    /// A file of the run could not be read.
+    #[error("cannot read `{}`", path.display())]
+    Read {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+
+    /// A checkpoint is damaged or not one of ours.
+    #[error("checkpoint `{}`: {problem}", path.display())]
+    Checkpoint {
+        /// The checkpoint's folder.
+        path: PathBuf,
+        /// What is wrong with it, and what to do.
+        problem: String,
+    },
+
+    /// There is no checkpoint to resume from.
+    #[error("no checkpoint under `{}`; start the run without resuming", path.display())]
+    NoCheckpoint {
+        /// The folder that was searched.
+        path: PathBuf,
+    },
+
+    /// A checkpoint belongs to a run with another configuration or other problems.
+    #[error("checkpoint `{}` was written by another run: {}", path.display(), differences.join("; "))]
+    Mismatch {
+        /// The checkpoint's folder.
+        path: PathBuf,
+        /// `key: checkpoint's value, this run's value` for each difference.
+        differences: Vec<String>,
+    },
+
+    /// libtorch refused an operation.
+    #[error("{operation} failed in libtorch")]
+    Torch {
+        /// What was being done.
+        operation: &'static str,
+        /// Why.
+        #[source]
+        source: tch::TchError,
+    },
+
+    /// The policy failed.
+    #[error(transparent)]
+    Policy(#[from] hint_policy::PolicyError),
+
+    /// Sampling or scoring failed.
+    #[error(transparent)]
+    Rollout(#[from] hint_rollout::RolloutError),
+
+    /// The Affinity could not be computed.
+    #[error(transparent)]
+    Affinity(#[from] hint_affinity::AffinityError),
+
+    /// An error of a user's own part.
+    #[error("{part} failed")]
+    Other {
+        /// Which part, e.g. `"loss"`.
+        part: &'static str,
+        /// The user's error.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+impl GrpoError {
+    /// Wraps an error of a user's own part.
+    pub fn other(
+        part: &'static str,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
+        Self::Other { part, source: source.into() }
+    }
+}

@@ -1,0 +1,82 @@
+//! Group-relative policy optimisation with hints.
+//!
+//! The trainer samples groups (with a second, hinted stage where the first one failed), turns
+//! rewards into advantages and takes optimizer steps on a loss that is put together from small
+//! parts. Each part is a trait of one method or a closed enum, and none knows of the others: an
+//! objective does not reduce, an aggregation does not clip, and which prompt the importance ratio
+//! conditions on is decided in one place, [`RatioScheme`], that no loss can see. So every
+//! combination works, and a new idea is a few lines.
+//!
+//! The denominators of a step count the whole step, so the gradient does not depend on how its rows
+//! are split into micro-batches; and all randomness is derived from the seed and the step, so a run
+//! that was killed and resumed ends with the same bytes as one that was not.
+//!
+//! ```
+//! use hint_grpo::{AdvantageEstimator, Baseline, GroupNormalized, ScoredGroup};
+//!
+//! let group = ScoredGroup::new("problem-1", &[1.0, 0.0, 0.0, 1.0]);
+//! let advantages = GroupNormalized::new(Baseline::Group {}).estimate(&group)?;
+//! assert!(advantages[0] > 0.8 && advantages[1] < -0.8);
+//! # Ok::<(), hint_grpo::GrpoError>(())
+//! ```
+//!
+//! | item | what it is |
+//! |---|---|
+//! | [`Trainer`], [`GrpoConfig`] | the training loop, and its hyper-parameters |
+//! | [`AdvantageEstimator`], [`Baseline`] | from rewards to advantages |
+//! | [`PolicyLoss`], [`LossComposition`], [`Aggregation`], [`KlConfig`] | the parts of a loss |
+//! | [`RatioScheme`] | which prompt the ratio conditions on |
+//! | [`Optimizer`], [`AdamW`] | from gradients to weights |
+//! | [`Observer`], [`Metrics`] | what a run reports |
+//! | [`RunDir`] | the files of a run: metrics, timings, checkpoints |
+//!
+//! # Panics
+//!
+//! libtorch reports running out of memory as a panic of the tensor operation that needed it.
+
+#![forbid(unsafe_code)]
+
+mod error;
+
+mod config;
+
+mod advantage;
+
+mod aggregation;
+
+mod kl;
+
+mod loss;
+
+mod batch;
+
+mod optim;
+
+mod schedule;
+
+pub mod metrics;
+
+mod observer;
+
+mod run_dir;
+
+mod trainer;
+
+pub use advantage::{AdvantageEstimator, Baseline, GroupNormalized, LeaveOneOut, ScoredGroup};
+pub use aggregation::{Aggregation, StepTotals};
+pub use batch::RatioScheme;
+pub use config::{
+    AdvantageConfig, ConfigError, GrpoConfig, ObjectiveConfig, OptimizerConfig, RunConfig,
+};
+pub use error::GrpoError;
+pub use kl::{KlConfig, KlEstimator};
+pub use loss::{
+    Cispo, ClippedSurrogate, FnLoss, LossComposition, LossInput, PolicyLoss, Reinforce, Sapo,
+    SequenceSurrogate, TokenLoss, TruncatedImportance, loss_from_fn,
+};
+pub use metrics::Metrics;
+pub use observer::{Observer, Phase, StepReport, Timings};
+pub use optim::{AdamW, AdamWConfig, Optimizer, clip_grad_norm};
+pub use run_dir::RunDir;
+pub use schedule::{Decay, ScheduleConfig};
+pub use trainer::{Outcome, Trainer, TrainerBuilder};

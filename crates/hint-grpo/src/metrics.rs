@@ -1,0 +1,133 @@
+//! Metrics: their names, and how they are averaged.
+//!
+//! Names that TRL also logs are TRL's. The table in `docs/configuration.md` lists each constant.
+
+use std::collections::BTreeMap;
+
+/// Mean reward of the completions that train.
+pub const REWARD: &str = "reward";
+/// Standard deviation of the rewards within a group, averaged over groups.
+pub const REWARD_STD: &str = "reward_std";
+/// Share of groups whose rewards are all equal, which teach nothing.
+pub const FRAC_REWARD_ZERO_STD: &str = "frac_reward_zero_std";
+/// Mean length of the sampled completions, both stages, in tokens.
+pub const COMPLETIONS_MEAN_LENGTH: &str = "completions/mean_length";
+/// Share of sampled completions cut off at the token limit, both stages.
+pub const COMPLETIONS_CLIPPED_RATIO: &str = "completions/clipped_ratio";
+/// Share of plain completions judged correct.
+pub const ROLLOUT_PASS_RATE: &str = "rollout/pass_rate";
+/// Share of plain groups in which every completion is wrong.
+pub const ROLLOUT_ALL_WRONG_FRAC: &str = "rollout/all_wrong_frac";
+/// Share of plain groups in which every completion is correct.
+pub const ROLLOUT_ALL_RIGHT_FRAC: &str = "rollout/all_right_frac";
+/// Share of sampled completions that could not be judged and were dropped.
+pub const ROLLOUT_DROPPED_FRAC: &str = "rollout/dropped_frac";
+/// Share of problems that were sampled again with a hint.
+pub const HINT_HINTED_FRAC: &str = "hint/hinted_frac";
+/// Share of hinted groups with at least one correct completion.
+pub const HINT_RESCUED_FRAC: &str = "hint/rescued_frac";
+/// Share of hinted completions judged correct.
+pub const HINT_PASS_RATE: &str = "hint/pass_rate";
+/// Hinted minus plain success rate of the problems that were hinted: what is still to be
+/// internalised.
+pub const HINT_INTERNALIZATION_GAP: &str = "hint/internalization_gap";
+/// Affinity of the ratio that trains, over all trained tokens of the step.
+pub const AFFINITY_VALUE: &str = "affinity/value";
+/// EUR of the ratio that trains.
+pub const AFFINITY_EUR: &str = "affinity/eur";
+/// UC of the ratio that trains, in nats.
+pub const AFFINITY_UC: &str = "affinity/uc";
+/// Affinity of the training distribution against the distribution that drew the tokens, over the
+/// hinted completions.
+pub const AFFINITY_BEHAVIOR_VALUE: &str = "affinity/behavior/value";
+/// EUR against the distribution that drew the tokens.
+pub const AFFINITY_BEHAVIOR_EUR: &str = "affinity/behavior/eur";
+/// UC against the distribution that drew the tokens, in nats.
+pub const AFFINITY_BEHAVIOR_UC: &str = "affinity/behavior/uc";
+/// Mean Affinity weight of the hinted groups that trained.
+pub const AFFINITY_WEIGHT: &str = "affinity/weight";
+/// Loss of the last update of the step, as minimised.
+pub const LOSS: &str = "loss";
+/// KL to the reference policy per token, in nats.
+pub const KL: &str = "kl";
+/// Entropy of the policy per trained token, in nats.
+pub const ENTROPY: &str = "entropy";
+/// Share of trained tokens whose ratio is clipped from below.
+pub const CLIP_RATIO_LOW: &str = "clip_ratio/low_mean";
+/// Share of trained tokens whose ratio is clipped from above.
+pub const CLIP_RATIO_HIGH: &str = "clip_ratio/high_mean";
+/// Share of trained tokens whose ratio is clipped.
+pub const CLIP_RATIO_REGION: &str = "clip_ratio/region_mean";
+/// Share of trained tokens whose detached ratio CISPO caps.
+pub const CISPO_CLIP_RATIO: &str = "cispo_clip_ratio";
+/// Mean absolute difference between the trainer's and the engine's log-probabilities of the same
+/// plain tokens under the same weights, in nats.
+pub const SAMPLING_LOGP_DIFFERENCE: &str = "sampling/logp_difference/mean";
+/// Largest such difference, in nats.
+pub const SAMPLING_LOGP_DIFFERENCE_MAX: &str = "sampling/logp_difference/max";
+/// Norm of the gradient before clipping.
+pub const GRAD_NORM: &str = "grad_norm";
+/// Learning rate of the step.
+pub const LEARNING_RATE: &str = "learning_rate";
+/// Completion tokens sampled since the start of the run.
+pub const NUM_TOKENS: &str = "num_tokens";
+/// Passes over the problems since the start of the run.
+pub const EPOCH: &str = "epoch";
+
+/// Weighted means by name.
+///
+/// Adding is exact about weights: the mean of a step does not depend on how its rows were split
+/// into micro-batches.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Metrics {
+    means: BTreeMap<String, Mean>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+struct Mean {
+    sum: f64,
+    weight: f64,
+}
+
+impl Metrics {
+    /// No metrics.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets `name` to `value`, whatever was added before.
+    pub fn set(&mut self, name: impl Into<String>, value: f64) {
+        self.means.insert(name.into(), Mean { sum: value, weight: 1.0 });
+    }
+
+    /// Sets `name` if there is a value.
+    pub fn set_some(&mut self, name: impl Into<String>, value: Option<f64>) {
+        if let Some(value) = value {
+            self.set(name, value);
+        }
+    }
+
+    /// Adds `weight` observations that sum to `sum`.
+    pub fn add(&mut self, name: impl Into<String>, sum: f64, weight: f64) {
+        let mean = self.means.entry(name.into()).or_default();
+        mean.sum += sum;
+        mean.weight += weight;
+    }
+
+    /// Adds every observation of `other`.
+    pub fn merge(&mut self, other: &Self) {
+        for (name, mean) in &other.means {
+            self.add(name, mean.sum, mean.weight);
+        }
+    }
+
+    /// The mean of `name`, or `None` when nothing was observed.
+    pub fn get(&self, name: &str) -> Option<f64> {
+        self.means.get(name).filter(|mean| mean.weight > 0.0).map(|mean| mean.sum / mean.weight)
+    }
+
+    /// Every name with its mean, by name.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, f64)> {
+        self.means.keys().filter_map(|name| Some((name.as_str(), self.get(name)?)))
+    }
+}

@@ -1,0 +1,78 @@
+//! What a run tells whoever watches it.
+
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::time::Duration;
+
+use crate::Metrics;
+
+/// What the trainer is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Phase {
+    /// Sampling and judging completions.
+    Rollout,
+    /// Scoring tokens, backward passes, optimizer steps.
+    Update,
+    /// Writing a checkpoint.
+    Checkpoint,
+}
+
+/// Where the time of a step went. All zero when the trainer has no clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Timings {
+    /// Sampling and judging.
+    pub rollout: Duration,
+    /// Scoring, backward passes, optimizer steps.
+    pub update: Duration,
+}
+
+/// One finished step.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct StepReport {
+    /// Steps finished, this one included.
+    pub step: u64,
+    /// Steps of the whole run.
+    pub total_steps: u64,
+    /// Its metrics.
+    pub metrics: Metrics,
+    /// Where its time went.
+    pub timings: Timings,
+    /// Completion tokens sampled in this step.
+    pub tokens: u64,
+}
+
+/// Watches a run. All methods have a default, so that an observer implements what it needs.
+pub trait Observer: Send {
+    /// A phase of step `step` (counted from 1) begins.
+    fn on_phase(&mut self, step: u64, phase: Phase) {
+        let _ = (step, phase);
+    }
+
+    /// A step is finished. `Break` ends the run after a checkpoint.
+    fn on_step(&mut self, report: &StepReport) -> ControlFlow<()> {
+        let _ = report;
+        ControlFlow::Continue(())
+    }
+
+    /// A checkpoint was written.
+    fn on_checkpoint(&mut self, dir: &Path) {
+        let _ = dir;
+    }
+}
+
+impl<O: Observer + ?Sized> Observer for Box<O> {
+    fn on_phase(&mut self, step: u64, phase: Phase) {
+        (**self).on_phase(step, phase);
+    }
+
+    fn on_step(&mut self, report: &StepReport) -> ControlFlow<()> {
+        (**self).on_step(report)
+    }
+
+    fn on_checkpoint(&mut self, dir: &Path) {
+        (**self).on_checkpoint(dir);
+    }
+}

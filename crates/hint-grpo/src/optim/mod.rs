@@ -1,0 +1,129 @@
+//! Optimizers.
+
+use hint_policy::Parameter;
+use tch::{Kind, Tensor};
+
+use crate::GrpoError;
+
+mod adamw;
+
+pub use adamw::{AdamW, AdamWConfig};
+
+/// Updates parameters from their gradients.
+///
+/// An optimizer is built from the parameters before the policy is handed to the trainer: tensors
+/// are shallow handles, so it shares their storage. The learning rate is an argument, so a schedule
+/// is a pure function of the step and nothing has to be kept in sync.
+///
+/// ```
+/// use hint_grpo::{GrpoError, Optimizer};
+/// use hint_policy::Parameter;
+/// use tch::Tensor;
+///
+/// /// Steps of equal size in every coordinate.
+/// struct SignDescent {
+///     parameters: Vec<Parameter>,
+/// }
+///
+/// impl Optimizer for SignDescent {
+///     fn step(&mut self, learning_rate: f64) -> Result<(), GrpoError> {
+///         tch::no_grad(|| {
+///             for parameter in &mut self.parameters {
+///                 let gradient = parameter.tensor.grad();
+///                 if gradient.defined() {
+///                     parameter.tensor -= gradient.sign() * learning_rate;
+///                 }
+///             }
+///         });
+///         Ok(())
+///     }
+///
+///     fn parameters(&self) -> &[Parameter] {
+///         &self.parameters
+///     }
+/// }
+/// ```
+pub trait Optimizer: Send {
+    /// Applies one update with the gradients accumulated since [`Optimizer::zero_grad`]. A
+    /// parameter without a gradient keeps its value.
+    ///
+    /// # Errors
+    ///
+    /// [`GrpoError::Torch`], or a user's own error through [`GrpoError::other`].
+    fn step(&mut self, learning_rate: f64) -> Result<(), GrpoError>;
+
+    /// The parameters that are updated.
+    fn parameters(&self) -> &[Parameter];
+
+    /// Clears the gradients.
+    fn zero_grad(&mut self) {
+        for parameter in self.parameters() {
+            parameter.tensor.shallow_clone().zero_grad();
+        }
+    }
+
+    /// Everything a resumed run needs to go on bit for bit, by name. A stateless optimizer keeps
+    /// the default.
+    fn state(&self) -> Vec<(String, Tensor)> {
+        Vec::new()
+    }
+
+    /// Restores what [`Optimizer::state`] returned.
+    ///
+    /// # Errors
+    ///
+    /// An error when a tensor is missing or has another shape.
+    fn load_state(&mut self, state: &[(String, Tensor)]) -> Result<(), GrpoError> {
+        let _ = state;
+        Ok(())
+    }
+}
+
+impl<O: Optimizer + ?Sized> Optimizer for Box<O> {
+    fn step(&mut self, learning_rate: f64) -> Result<(), GrpoError> {
+        (**self).step(learning_rate)
+    }
+
+    fn parameters(&self) -> &[Parameter] {
+        (**self).parameters()
+    }
+
+    fn zero_grad(&mut self) {
+        (**self).zero_grad();
+    }
+
+    fn state(&self) -> Vec<(String, Tensor)> {
+        (**self).state()
+    }
+
+    fn load_state(&mut self, state: &[(String, Tensor)]) -> Result<(), GrpoError> {
+        (**self).load_state(state)
+    }
+}
+
+/// Scales all gradients so that their global L2 norm is at most `max_norm`, and returns the norm
+/// before. A gradient whose norm is not finite is left as it is.
+///
+/// Called once per optimizer step, on the sum of all micro-batches (Deviation D3).
+pub fn clip_grad_norm(parameters: &[Parameter], max_norm: f64) -> f64 {
+    let gradients = parameters
+        .iter()
+        .map(|parameter| parameter.tensor.grad())
+        .filter(Tensor::defined)
+        .collect::<Vec<_>>();
+    tch::no_grad(|| {
+        // In f64: the squares of a large f32 gradient overflow.
+        let squares = gradients.iter().map(|gradient| {
+            gradient.to_kind(Kind::Double).square().sum(Kind::Double).double_value(&[])
+        });
+        let norm = squares.sum::<f64>().sqrt();
+        // The 1e-6 is that of `torch.nn.utils.clip_grad_norm_`.
+        let scale = max_norm / (norm + 1e-6);
+        if norm.is_finite() && scale < 1.0 {
+            for mut gradient in gradients {
+                gradient *= scale;
+            }
+        }
+        norm
+    })
+}

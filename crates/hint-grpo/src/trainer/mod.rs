@@ -1,0 +1,257 @@
+//! The training loop.
+
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use hint_policy::SharedPolicy;
+use hint_rollout::{Collector, PolicyVersion, Problem, RolloutError, Seed, WeightSource};
+
+use crate::run_dir::{CheckpointContent, Progress};
+use crate::{
+    AdvantageEstimator, GrpoConfig, GrpoError, Observer, Optimizer, Phase, PolicyLoss, RunDir,
+};
+
+mod affinity;
+mod builder;
+mod step;
+mod update;
+
+pub use builder::TrainerBuilder;
+
+/// Fills a checkpoint's folder with one more file, such as a tokenizer.
+type Asset = Box<dyn Fn(&Path) -> Result<(), Box<dyn std::error::Error + Send + Sync>> + Send>;
+
+/// Trains a policy: collects groups, turns them into advantages and losses, takes optimizer steps.
+///
+/// Made by [`Trainer::builder`]. Nothing in the loop knows which method it runs: plain GRPO is a
+/// collector without hints.
+pub struct Trainer {
+    policy: SharedPolicy,
+    reference: Option<SharedPolicy>,
+    collector: Collector,
+    config: GrpoConfig,
+    objective: Box<dyn PolicyLoss>,
+    advantage: Box<dyn AdvantageEstimator>,
+    optimizer: Box<dyn Optimizer>,
+    observers: Vec<Box<dyn Observer>>,
+    clock: Option<Box<dyn Fn() -> Duration + Send>>,
+    run_dir: Option<RunDir>,
+    assets: Vec<Asset>,
+    progress: Progress,
+    /// Fingerprint of the problems of the run that was resumed.
+    resumed_problems: Option<String>,
+}
+
+impl std::fmt::Debug for Trainer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Trainer")
+            .field("config", &self.config)
+            .field("progress", &self.progress)
+            .finish_non_exhaustive()
+    }
+}
+
+/// How a call of [`Trainer::run`] ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// All steps are done.
+    Completed,
+    /// An observer stopped the run.
+    Stopped {
+        /// Steps finished.
+        step: u64,
+        /// The checkpoint to resume from, when the run has a folder.
+        checkpoint: Option<PathBuf>,
+    },
+}
+
+impl Trainer {
+    /// Starts building a trainer of `policy`, whose groups come from `collector`. The collector
+    /// must have been made from `config.rollout`.
+    pub fn builder(
+        policy: SharedPolicy,
+        collector: Collector,
+        config: GrpoConfig,
+    ) -> TrainerBuilder {
+        TrainerBuilder::new(policy, collector, config)
+    }
+
+    /// Steps finished, those before a resume included.
+    pub const fn step(&self) -> u64 {
+        self.progress.step
+    }
+
+    /// Completion tokens sampled, those before a resume included.
+    pub const fn num_tokens(&self) -> u64 {
+        self.progress.num_tokens
+    }
+
+    /// The collector, for evaluation with the run's own engine, format and rubric.
+    pub const fn collector_mut(&mut self) -> &mut Collector {
+        &mut self.collector
+    }
+
+    /// The folder of the run.
+    pub fn run_dir(&self) -> Option<&Path> {
+        self.run_dir.as_ref().map(RunDir::root)
+    }
+
+    /// Trains until all steps are done or an observer stops the run, and writes checkpoints on the
+    /// way. A resumed run goes on where its checkpoint was written.
+    ///
+    /// # Errors
+    ///
+    /// [`GrpoError::NoProblems`]; [`GrpoError::Mismatch`] when the run was resumed and `problems`
+    /// are not those it was started with; [`GrpoError::NotFinite`] for a loss or a gradient that is
+    /// not a number; and errors of the parts. The last checkpoint stays usable after any of them.
+    pub fn run(&mut self, problems: &[Problem]) -> Result<Outcome, GrpoError> {
+        if problems.is_empty() {
+            return Err(GrpoError::NoProblems);
+        }
+        let fingerprint = fingerprint(problems);
+        if let (Some(expected), Some(dir)) = (&self.resumed_problems, &self.run_dir)
+            && *expected != fingerprint
+        {
+            let path = dir.resume_from().unwrap_or(dir.root()).to_path_buf();
+            let difference =
+                format!("training problems: fingerprint {expected}, this run's {fingerprint}");
+            return Err(GrpoError::Mismatch { path, differences: vec![difference] });
+        }
+        self.sync_engine()?;
+        let mut last_checkpoint = None;
+        if self.progress.step == 0 {
+            // A run that is killed before its first regular checkpoint can be resumed, too.
+            last_checkpoint = self.checkpoint(&fingerprint)?;
+        }
+        while self.progress.step < self.config.run.steps {
+            let report = self.step_once(problems)?;
+            if let Some(dir) = &mut self.run_dir {
+                dir.record(&report)?;
+            }
+            let mut stop = false;
+            for observer in &mut self.observers {
+                stop |= observer.on_step(&report) == ControlFlow::Break(());
+            }
+            let every = self.config.run.checkpoint_every;
+            let done = self.progress.step == self.config.run.steps;
+            let due = every > 0 && self.progress.step.is_multiple_of(every);
+            if stop || done || due {
+                last_checkpoint = self.checkpoint(&fingerprint)?;
+            }
+            if stop && !done {
+                let (step, checkpoint) = (self.progress.step, last_checkpoint);
+                return Ok(Outcome::Stopped { step, checkpoint });
+            }
+        }
+        Ok(Outcome::Completed)
+    }
+
+    fn checkpoint(&mut self, problems: &str) -> Result<Option<PathBuf>, GrpoError> {
+        let Some(run_dir) = &mut self.run_dir else { return Ok(None) };
+        for observer in &mut self.observers {
+            observer.on_phase(self.progress.step, Phase::Checkpoint);
+        }
+        let content = CheckpointContent {
+            progress: self.progress,
+            optimizer: self.optimizer.state(),
+            advantage: self.advantage.state(),
+            problems: problems.to_owned(),
+            config: &self.config,
+        };
+        let (policy, assets) = (&self.policy, &self.assets);
+        let write_model = |dir: &Path| {
+            policy.lock().save(dir)?;
+            for asset in assets {
+                asset(dir).map_err(|source| GrpoError::Other { part: "asset", source })?;
+            }
+            Ok(())
+        };
+        let path =
+            run_dir.write_checkpoint(&content, self.config.run.keep_checkpoints, &write_model)?;
+        for observer in &mut self.observers {
+            observer.on_checkpoint(&path);
+        }
+        Ok(Some(path))
+    }
+
+    /// Tells the engine about the weights that the next rollouts use.
+    fn sync_engine(&mut self) -> Result<(), GrpoError> {
+        let version = PolicyVersion(self.progress.updates);
+        let weights = SharedWeights { policy: &self.policy, version };
+        Ok(self.collector.sync(&weights)?)
+    }
+
+    /// The problems of step `step` (from 0): the next ones of an endless stream in which every
+    /// epoch is a new permutation. A pure function of the seed and the step.
+    fn select<'p>(&self, problems: &'p [Problem], step: u64) -> Vec<&'p Problem> {
+        let count = self.config.run.problems_per_step as u64;
+        let len = problems.len() as u64;
+        let seed = Seed::new(self.config.run.seed).named("epoch");
+        let mut order: (Option<u64>, Vec<usize>) = (None, Vec::new());
+        (step * count..(step + 1) * count)
+            .map(|position| {
+                let (epoch, index) = (position / len, position % len);
+                if order.0 != Some(epoch) {
+                    order = (Some(epoch), permutation(problems.len(), seed.child(epoch)));
+                }
+                let index = usize::try_from(index).expect("an index below a length fits");
+                &problems[order.1[index]]
+            })
+            .collect()
+    }
+
+    fn now(&self) -> Duration {
+        self.clock.as_ref().map_or(Duration::ZERO, |clock| clock())
+    }
+}
+
+/// A permutation of `0..len` that depends on `seed` alone: indices by the hash of their position,
+/// which stays the same in every release.
+fn permutation(len: usize, seed: Seed) -> Vec<usize> {
+    let mut order = (0..len).collect::<Vec<_>>();
+    order.sort_by_key(|&index| (seed.child(index as u64).value(), index));
+    order
+}
+
+/// CRC-32 over ids, questions and answers, in order.
+fn fingerprint(problems: &[Problem]) -> String {
+    let mut hasher = crc32fast::Hasher::new();
+    for problem in problems {
+        for part in [&problem.id, &problem.question, &problem.answer] {
+            hasher.update(part.as_bytes());
+            hasher.update(&[0]);
+        }
+    }
+    format!("{}-{:08x}", problems.len(), hasher.finalize())
+}
+
+/// The policy's weights, for engines in other processes.
+struct SharedWeights<'a> {
+    policy: &'a SharedPolicy,
+    version: PolicyVersion,
+}
+
+impl WeightSource for SharedWeights<'_> {
+    fn version(&self) -> PolicyVersion {
+        self.version
+    }
+
+    fn write_checkpoint(&self, dir: &Path) -> Result<(), RolloutError> {
+        Ok(self.policy.lock().save(dir)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn permutations_are_permutations_and_differ_by_seed() {
+        let first = permutation(50, Seed::new(1));
+        let mut sorted = first.clone();
+        sorted.sort_unstable();
+        assert_eq!(sorted, (0..50).collect::<Vec<_>>());
+        assert_ne!(first, permutation(50, Seed::new(2)));
+    }
+}

@@ -1,0 +1,117 @@
+//! One step: a rollout batch, and the optimizer steps it is worth.
+
+use hint_rollout::{CollectStats, Problem, RolloutGroup, Seed};
+
+use super::Trainer;
+use crate::batch::Rows;
+use crate::{GrpoError, Metrics, Phase, ScoredGroup, StepReport, Timings, metrics};
+
+impl Trainer {
+    pub(super) fn step_once(&mut self, problems: &[Problem]) -> Result<StepReport, GrpoError> {
+        let index = self.progress.step;
+        let start = self.now();
+        self.announce(Phase::Rollout);
+        let selected = self.select(problems, index);
+        let seed = Seed::new(self.config.run.seed).named("rollout").child(index);
+        let collected = self.collector.collect(&selected, seed)?;
+        let sampled = self.now();
+
+        self.announce(Phase::Update);
+        let mut metrics = Metrics::new();
+        let advantages = self.advantages(&collected.groups)?;
+        group_metrics(&mut metrics, &collected.groups);
+        let skip = self.config.kl.coef == 0.0 && self.objective.ignores_zero_advantage();
+        let rows = Rows::new(&collected.groups, &advantages, self.config.ratio_scheme, skip);
+        self.train(&rows, &mut metrics)?;
+        self.sync_engine()?;
+        let trained = self.now();
+
+        self.progress.step += 1;
+        let tokens = collected.stats.tokens as u64;
+        self.progress.num_tokens += tokens;
+        collect_metrics(&mut metrics, &collected.stats);
+        metrics.set(metrics::NUM_TOKENS, self.progress.num_tokens as f64);
+        let seen = self.progress.step * self.config.run.problems_per_step as u64;
+        metrics.set(metrics::EPOCH, seen as f64 / problems.len() as f64);
+        Ok(StepReport {
+            step: self.progress.step,
+            total_steps: self.config.run.steps,
+            metrics,
+            timings: Timings {
+                rollout: sampled.saturating_sub(start),
+                update: trained.saturating_sub(sampled),
+            },
+            tokens,
+        })
+    }
+
+    fn announce(&mut self, phase: Phase) {
+        for observer in &mut self.observers {
+            observer.on_phase(self.progress.step + 1, phase);
+        }
+    }
+
+    /// Advantages of each group's rollouts.
+    fn advantages(&mut self, groups: &[RolloutGroup]) -> Result<Vec<Vec<f64>>, GrpoError> {
+        let mut result = Vec::with_capacity(groups.len());
+        for group in groups {
+            let rewards = group.rewards();
+            let replaced = group.replaced.iter().map(|rollout| rollout.score.value);
+            let replaced = replaced.collect::<Vec<_>>();
+            let scored = ScoredGroup::new(&group.problem_id, &rewards).with_replaced(&replaced);
+            let advantages = self.advantage.estimate(&scored)?;
+            if advantages.len() != rewards.len() {
+                return Err(GrpoError::AdvantageCount {
+                    problem: group.problem_id.clone(),
+                    got: advantages.len(),
+                    expected: rewards.len(),
+                });
+            }
+            if let Some(&value) = advantages.iter().find(|value| !value.is_finite()) {
+                let step = self.progress.step + 1;
+                return Err(GrpoError::NotFinite { what: "an advantage", value, step });
+            }
+            result.push(advantages);
+        }
+        Ok(result)
+    }
+}
+
+fn group_metrics(metrics: &mut Metrics, groups: &[RolloutGroup]) {
+    for group in groups {
+        let rewards = group.rewards();
+        let count = rewards.len() as f64;
+        let sum = rewards.iter().sum::<f64>();
+        metrics.add(metrics::REWARD, sum, count);
+        let mean = sum / count;
+        let squares = rewards.iter().map(|reward| (reward - mean).powi(2)).sum::<f64>();
+        let equal = rewards.iter().all(|reward| *reward == rewards[0]);
+        let std = if equal { 0.0 } else { (squares / (count - 1.0)).sqrt() };
+        metrics.add(metrics::REWARD_STD, std, 1.0);
+        metrics.add(metrics::FRAC_REWARD_ZERO_STD, f64::from(equal), 1.0);
+        for rollout in &group.rollouts {
+            for (name, value) in &rollout.score.parts {
+                metrics.add(format!("rewards/{name}/mean"), *value, 1.0);
+            }
+        }
+    }
+}
+
+fn collect_metrics(metrics: &mut Metrics, stats: &CollectStats) {
+    let share = |part: usize, whole: usize| (whole > 0).then(|| part as f64 / whole as f64);
+    metrics.set_some(metrics::ROLLOUT_PASS_RATE, stats.plain.rate());
+    metrics.set_some(metrics::ROLLOUT_ALL_WRONG_FRAC, share(stats.all_wrong, stats.problems));
+    metrics.set_some(metrics::ROLLOUT_ALL_RIGHT_FRAC, share(stats.all_right, stats.problems));
+    metrics.set_some(metrics::ROLLOUT_DROPPED_FRAC, share(stats.dropped, stats.completions));
+    metrics.set_some(metrics::COMPLETIONS_MEAN_LENGTH, share(stats.tokens, stats.completions));
+    metrics.set_some(metrics::COMPLETIONS_CLIPPED_RATIO, share(stats.truncated, stats.completions));
+    metrics.set_some(metrics::HINT_HINTED_FRAC, share(stats.hinted_groups, stats.problems));
+    metrics.set_some(metrics::HINT_RESCUED_FRAC, share(stats.rescued_groups, stats.hinted_groups));
+    metrics.set_some(metrics::HINT_PASS_RATE, stats.hinted.rate());
+    if let (Some(hinted), Some(plain)) = (stats.hinted.rate(), stats.plain_of_hinted.rate()) {
+        metrics.set(metrics::HINT_INTERNALIZATION_GAP, hinted - plain);
+    }
+    for (verdict, count) in &stats.verdicts {
+        metrics.set_some(format!("verdict/{verdict}"), share(*count, stats.completions));
+    }
+}

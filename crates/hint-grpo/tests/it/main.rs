@@ -1,0 +1,19 @@
+//! Public behaviour of hint-grpo. The trainer as a whole is tested in the package `hint-tests`.
+
+mod advantages;
+mod aggregation;
+mod config;
+mod golden;
+mod gradients;
+mod losses;
+mod optimizers;
+
+/// Every open trait can be boxed.
+#[test]
+fn traits_are_dyn_compatible() {
+    use hint_grpo::{AdvantageEstimator, Observer, Optimizer, PolicyLoss};
+    let _: Option<Box<dyn AdvantageEstimator>> = None;
+    let _: Option<Box<dyn PolicyLoss>> = None;
+    let _: Option<Box<dyn Optimizer>> = None;
+    let _: Option<Box<dyn Observer>> = None;
+}

@@ -1,0 +1,419 @@
+//! Decoding with a key-value cache, for rows of different lengths.
+
+use tch::{Device, Kind, Tensor};
+
+use super::{Decoder, DecoderOptions, Prefill, PrefixId, check_prompts, check_tokens};
+use crate::PolicyError;
+use crate::batch::size;
+use crate::logprobs::at_least_float;
+use crate::model::{FusedWeights, ModelConfig, rope_tables, sliding_mask};
+
+/// Tokens that are prefilled at a time, padding included: bounds the memory of activations.
+const PREFILL_TOKENS: usize = 4096;
+
+/// Cached positions are allocated in multiples of this.
+const BUCKET: usize = 32;
+
+/// Decoder of [`CausalLm`](crate::CausalLm).
+///
+/// Rows occupy the first places of one preallocated cache; a row that leaves is replaced by moving
+/// another one, so that a step never computes for rows that have finished. Attention reads as many
+/// positions as the longest row has.
+#[derive(Debug)]
+pub(crate) struct CachedDecoder<'a> {
+    config: &'a ModelConfig,
+    weights: FusedWeights,
+    device: Device,
+    max_rows: usize,
+    max_positions: usize,
+    /// `[max_positions, 1, head_dim / 2]`, complex.
+    rotations: Tensor,
+    /// `[layers, 2 (key, value), places, kv_heads, positions, head_dim]`, zero where unused: a
+    /// masked NaN would still poison the weighted sum of values.
+    cache: Tensor,
+    places: usize,
+    positions: usize,
+    /// Tokens in the cache, per row.
+    lens: Vec<usize>,
+    prefixes: Vec<Option<Prefix>>,
+}
+
+/// Keys and values of a prompt.
+#[derive(Debug)]
+struct Prefix {
+    /// `[layers, 2, 1, kv_heads, prompt, head_dim]`.
+    cache: Tensor,
+    len: usize,
+}
+
+/// How the rows of one forward pass attend.
+enum Attend<'a> {
+    /// Each of `batch` rows of `seq` tokens to itself; keys and values are kept.
+    Prompt { batch: i64, seq: i64, kept: &'a mut Vec<Tensor> },
+    /// One token of each row to the cache, which holds `len` positions of the longest row.
+    /// `index` is where each row's new keys and values go, `masks` what is hidden per layer kind.
+    Cache { len: i64, index: &'a Tensor, full: Option<&'a Tensor>, sliding: &'a [(usize, Tensor)] },
+}
+
+impl<'a> CachedDecoder<'a> {
+    pub(crate) fn new(
+        config: &'a ModelConfig,
+        weights: FusedWeights,
+        options: &DecoderOptions,
+    ) -> Self {
+        let device = weights.embedding.device();
+        let max_positions = options.max_positions.clamp(1, config.max_position_embeddings);
+        let kind = if weights.compute == Kind::Double { Kind::Double } else { Kind::Float };
+        let (cos, sin) = rope_tables(config, max_positions, kind, device);
+        Self {
+            config,
+            device,
+            max_rows: options.max_rows.max(1),
+            max_positions,
+            rotations: Tensor::complex(&cos, &sin).unsqueeze(1),
+            cache: Tensor::zeros([0], (weights.compute, device)),
+            weights,
+            places: 0,
+            positions: 0,
+            lens: Vec::new(),
+            prefixes: Vec::new(),
+        }
+    }
+
+    /// Makes room for `rows` rows of `positions` positions, keeping what is cached.
+    fn reserve(&mut self, rows: usize, positions: usize) {
+        if rows <= self.places && positions <= self.positions {
+            return;
+        }
+        // Growing by half at least keeps the number of copies logarithmic.
+        let grown = |needed: usize, have: usize| {
+            if needed > have { needed.max(have * 3 / 2) } else { have }
+        };
+        let places = grown(rows, self.places).max(self.max_rows.min(rows * 2));
+        let positions = grown(positions, self.positions).next_multiple_of(BUCKET);
+        let config = self.config;
+        let shape = [
+            config.num_hidden_layers,
+            2,
+            places,
+            config.num_key_value_heads,
+            positions,
+            config.head_dim,
+        ]
+        .map(size);
+        let cache = Tensor::zeros(shape, (self.weights.compute, self.device));
+        if !self.lens.is_empty() {
+            let (rows, positions) = (size(self.lens.len()), size(self.positions));
+            let old = self.cache.narrow(2, 0, rows);
+            cache.narrow(2, 0, rows).narrow(4, 0, positions).copy_(&old);
+        }
+        (self.cache, self.places, self.positions) = (cache, places, positions);
+    }
+
+    /// Runs `ids` (flattened rows) through the blocks. Returns the normalized hidden states
+    /// `[ids, hidden]`. `angles` is complex `[ids, 1, head_dim / 2]`.
+    fn forward(&self, ids: &Tensor, angles: &Tensor, mut attend: Attend<'_>) -> Tensor {
+        let config = self.config;
+        let (heads, kv_heads) =
+            (size(config.num_attention_heads), size(config.num_key_value_heads));
+        let head_dim = size(config.head_dim);
+        let tokens = ids.numel();
+        let tokens = size(tokens);
+        let hidden_eps = (config.rms_norm_eps * config.hidden_size as f64).sqrt();
+        let head_eps = (config.rms_norm_eps * config.head_dim as f64).sqrt();
+        let hidden_eps = Tensor::full([1], hidden_eps, (angles_kind(angles), self.device));
+        let head_eps = Tensor::full([1], head_eps, (angles_kind(angles), self.device));
+        let mut x = self.weights.embedding.index_select(0, ids);
+        for (index, layer) in self.weights.layers.iter().enumerate() {
+            let qkv = unit(&x, &hidden_eps).linear(&layer.qkv.weight, layer.qkv.bias.as_ref());
+            let all = qkv.view([tokens, heads + 2 * kv_heads, head_dim]);
+            let rotary = all.narrow(1, 0, heads + kv_heads);
+            rotate(&rotary, angles, layer.head_norm.as_ref().map(|norm| (norm, &head_eps)));
+            let attended = match &mut attend {
+                Attend::Prompt { batch, seq, kept } => {
+                    let window = config.sliding_window(index).filter(|&window| size(window) < *seq);
+                    let mask = window.map(|window| sliding_mask(*seq, window, &x));
+                    let split = all.view([*batch, *seq, -1, head_dim]).transpose(1, 2);
+                    let query = split.narrow(1, 0, heads);
+                    let key = split.narrow(1, heads, kv_heads);
+                    let value = split.narrow(1, heads + kv_heads, kv_heads);
+                    kept.push(split.narrow(1, heads, 2 * kv_heads));
+                    Tensor::scaled_dot_product_attention(
+                        &query,
+                        &key,
+                        &value,
+                        mask.as_ref(),
+                        0.0,
+                        mask.is_none(),
+                        None,
+                        heads != kv_heads,
+                    )
+                    .transpose(1, 2)
+                    .reshape([tokens, heads * head_dim])
+                }
+                Attend::Cache { len, index: places, full, sliding } => {
+                    let cache = self.cache.select(0, size(index));
+                    let fresh = all.narrow(1, heads, 2 * kv_heads).reshape([-1, head_dim]);
+                    let _ = cache.view([-1, head_dim]).index_copy_(0, places, &fresh);
+                    let seen = cache.narrow(1, 0, tokens).narrow(3, 0, *len);
+                    // The query heads that share a key head are rows of one small product.
+                    let query = all.narrow(1, 0, heads).view([
+                        tokens,
+                        kv_heads,
+                        heads / kv_heads,
+                        head_dim,
+                    ]);
+                    let window = config.sliding_window(index);
+                    let mask = window
+                        .and_then(|window| sliding.iter().find(|(own, _)| *own == window))
+                        .map_or(*full, |(_, mask)| Some(mask));
+                    attend_cache(&query, &seen.select(0, 0), &seen.select(0, 1), mask)
+                        .reshape([tokens, heads * head_dim])
+                }
+            };
+            add_linear(&mut x, &attended, &layer.output.weight, layer.output.bias.as_ref());
+            let inner =
+                unit(&x, &hidden_eps).linear(&layer.gate_up.weight, layer.gate_up.bias.as_ref());
+            let width = size(config.intermediate_size);
+            let mut gate = inner.narrow(1, 0, width).silu();
+            let gated = gate.g_mul_(&inner.narrow(1, width, width));
+            add_linear(&mut x, &gated, &layer.down.weight, layer.down.bias.as_ref());
+        }
+        unit(&x, &hidden_eps) * &self.weights.norm
+    }
+
+    fn logits(&self, hidden: &Tensor) -> Tensor {
+        at_least_float(&hidden.linear(&self.weights.head, None::<&Tensor>))
+    }
+
+    /// Prefills rows that fit into one forward pass. Returns the logits `[prompts, vocab]`.
+    fn prefill_chunk(&mut self, prompts: &[&[u32]]) -> Tensor {
+        let seq = prompts.iter().map(|prompt| prompt.len()).max().unwrap_or(1);
+        let batch = prompts.len();
+        let mut ids = vec![0_i64; batch * seq];
+        for (prompt, row) in prompts.iter().zip(ids.chunks_exact_mut(seq)) {
+            for (&id, out) in prompt.iter().zip(row) {
+                *out = i64::from(id);
+            }
+        }
+        let ids = Tensor::from_slice(&ids).to_device(self.device);
+        let (rows, columns) = (size(batch), size(seq));
+        let angles = self.rotations.narrow(0, 0, columns).repeat([rows, 1, 1]);
+        let mut kept = Vec::with_capacity(self.config.num_hidden_layers);
+        let attend = Attend::Prompt { batch: rows, seq: columns, kept: &mut kept };
+        let hidden = self.forward(&ids, &angles, attend);
+        let last: Vec<i64> = prompts
+            .iter()
+            .enumerate()
+            .map(|(row, prompt)| size(row * seq + prompt.len() - 1))
+            .collect();
+        let last = Tensor::from_slice(&last).to_device(self.device);
+        let kv_heads = size(self.config.num_key_value_heads);
+        for (row, prompt) in (0_i64..).zip(prompts) {
+            let layers: Vec<Tensor> = kept
+                .iter()
+                .map(|layer| layer.select(0, row).narrow(1, 0, size(prompt.len())))
+                .collect();
+            // [layers, 2 * kv_heads, prompt, head_dim]
+            let joined = Tensor::stack(&layers, 0);
+            let shape = joined.size();
+            let cache = joined.view([shape[0], 2, 1, kv_heads, shape[2], shape[3]]);
+            self.prefixes.push(Some(Prefix { cache, len: prompt.len() }));
+        }
+        self.logits(&hidden.index_select(0, &last))
+    }
+
+    /// Flat positions `[rows * 2 * kv_heads]` of the next key and value of each row in a layer.
+    fn next_positions(&self) -> Tensor {
+        let kv_heads = self.config.num_key_value_heads;
+        let mut flat = Vec::with_capacity(self.lens.len() * 2 * kv_heads);
+        for (row, len) in self.lens.iter().enumerate() {
+            for part in 0..2 {
+                let first = (part * self.places + row) * kv_heads;
+                flat.extend(
+                    (first..first + kv_heads).map(|head| size(head * self.positions + len)),
+                );
+            }
+        }
+        Tensor::from_slice(&flat).to_device(self.device)
+    }
+
+    /// 0 where a row may look and −∞ elsewhere, `[rows, 1, 1, len]`: each row at its own tokens
+    /// (the new one included), within `window` if given.
+    fn mask(&self, len: usize, window: Option<usize>) -> Tensor {
+        let lens: Vec<i64> = self.lens.iter().map(|&len| size(len)).collect();
+        let lens = Tensor::from_slice(&lens).to_device(self.device).view([-1, 1, 1, 1]);
+        let positions = Tensor::arange(size(len), (Kind::Int64, self.device));
+        let mut hidden = positions.gt_tensor(&lens);
+        if let Some(window) = window {
+            hidden = hidden.logical_or(&positions.le_tensor(&(lens - size(window))));
+        }
+        Tensor::zeros(hidden.size(), (self.weights.compute, self.device))
+            .masked_fill(&hidden, f64::NEG_INFINITY)
+    }
+}
+
+impl Decoder for CachedDecoder<'_> {
+    fn prefill(&mut self, prompts: &[&[u32]]) -> Result<Prefill, PolicyError> {
+        check_prompts(prompts, self.config.vocab_size, self.max_positions)?;
+        let first = self.prefixes.len();
+        let mut logits = Vec::new();
+        let mut rest = prompts;
+        while !rest.is_empty() {
+            let mut longest = 0;
+            let fitting = rest
+                .iter()
+                .enumerate()
+                .take_while(|(row, prompt)| {
+                    longest = longest.max(prompt.len());
+                    *row == 0 || longest * (row + 1) <= PREFILL_TOKENS
+                })
+                .count();
+            let (chunk, later) = rest.split_at(fitting);
+            logits.push(tch::no_grad(|| self.prefill_chunk(chunk)));
+            rest = later;
+        }
+        let prefixes = (first..self.prefixes.len()).map(PrefixId).collect();
+        Ok(Prefill { prefixes, logits: Tensor::cat(&logits, 0) })
+    }
+
+    fn fork(&mut self, prefix: PrefixId, count: usize) -> Result<(), PolicyError> {
+        let len = self.prefixes.len();
+        let unknown = PolicyError::NoSuchIndex { name: "prefix", index: prefix.0, len };
+        let Some(taken) = self.prefixes.get_mut(prefix.0).and_then(Option::take) else {
+            return Err(unknown);
+        };
+        let row = self.lens.len();
+        tch::no_grad(|| {
+            self.reserve(row + count, taken.len + 1);
+            self.cache
+                .narrow(2, size(row), size(count))
+                .narrow(4, 0, size(taken.len))
+                .copy_(&taken.cache);
+        });
+        self.lens.extend(std::iter::repeat_n(taken.len, count));
+        self.prefixes[prefix.0] = Some(taken);
+        Ok(())
+    }
+
+    fn release(&mut self, prefix: PrefixId) {
+        if let Some(prefix) = self.prefixes.get_mut(prefix.0) {
+            *prefix = None;
+        }
+    }
+
+    fn step(&mut self, tokens: &[u32]) -> Result<Tensor, PolicyError> {
+        let expected = self.lens.len();
+        if tokens.len() != expected {
+            return Err(PolicyError::RowCount { name: "tokens", got: tokens.len(), expected });
+        }
+        let longest = self.lens.iter().copied().max().ok_or(PolicyError::NoRows)?;
+        if let Some(row) = self.lens.iter().position(|&len| len >= self.max_positions) {
+            let (len, max_positions) = (self.lens[row] + 1, self.max_positions);
+            return Err(PolicyError::RowTooLong { row, len, max_positions });
+        }
+        for (row, token) in tokens.iter().enumerate() {
+            check_tokens(row, std::slice::from_ref(token), self.config.vocab_size)?;
+        }
+        let logits = tch::no_grad(|| {
+            self.reserve(expected, longest + 1);
+            let ids: Vec<i64> = tokens.iter().map(|&id| i64::from(id)).collect();
+            let ids = Tensor::from_slice(&ids).to_device(self.device);
+            let lens: Vec<i64> = self.lens.iter().map(|&len| size(len)).collect();
+            let angles =
+                self.rotations.index_select(0, &Tensor::from_slice(&lens).to_device(self.device));
+            let index = self.next_positions();
+            let ragged = self.lens.iter().any(|&len| len != longest);
+            let full = ragged.then(|| self.mask(longest + 1, None));
+            let mut sliding: Vec<(usize, Tensor)> = Vec::new();
+            for window in self.config.sliding_windows.iter().copied().flatten() {
+                if window <= longest && sliding.iter().all(|(known, _)| *known != window) {
+                    sliding.push((window, self.mask(longest + 1, Some(window))));
+                }
+            }
+            let attend = Attend::Cache {
+                len: size(longest + 1),
+                index: &index,
+                full: full.as_ref(),
+                sliding: &sliding,
+            };
+            self.logits(&self.forward(&ids, &angles, attend))
+        });
+        for len in &mut self.lens {
+            *len += 1;
+        }
+        Ok(logits)
+    }
+
+    fn retain(&mut self, rows: &[usize]) -> Result<(), PolicyError> {
+        let len = self.lens.len();
+        if let Some(&index) = rows.iter().find(|&&row| row >= len) {
+            return Err(PolicyError::NoSuchIndex { name: "row", index, len });
+        }
+        let moved: Vec<(usize, usize)> =
+            rows.iter().copied().enumerate().filter(|(to, from)| to != from).collect();
+        if !moved.is_empty() {
+            let longest = moved.iter().map(|&(_, from)| self.lens[from]).max().unwrap_or(0);
+            let column = |values: Vec<i64>| Tensor::from_slice(&values).to_device(self.device);
+            let to = column(moved.iter().map(|&(to, _)| size(to)).collect());
+            let from = column(moved.iter().map(|&(_, from)| size(from)).collect());
+            tch::no_grad(|| {
+                self.reserve(rows.len(), longest);
+                let mut used = self.cache.narrow(4, 0, size(longest));
+                let rows = used.index_select(2, &from);
+                let _ = used.index_copy_(2, &to, &rows);
+            });
+        }
+        self.lens = rows.iter().map(|&row| self.lens[row]).collect();
+        Ok(())
+    }
+
+    fn rows(&self) -> usize {
+        self.lens.len()
+    }
+}
+
+/// Attention of one token per row. `query` `[rows, kv_heads, group, head_dim]`, `key` and `value`
+/// `[rows, kv_heads, len, head_dim]`, `mask` broadcastable to `[rows, kv_heads, group, len]`.
+fn attend_cache(query: &Tensor, key: &Tensor, value: &Tensor, mask: Option<&Tensor>) -> Tensor {
+    Tensor::scaled_dot_product_attention(query, key, value, mask, 0.0, false, None, false)
+}
+
+/// `x / sqrt(|x|² + eps²)` over the last dimension, in the kind of `x`: an RMS norm without its
+/// factor, which the next matrix holds. `eps` is `[1]`, of the kind of the statistics.
+fn unit(x: &Tensor, eps: &Tensor) -> Tensor {
+    let length = x.linalg_norm(2, [-1_i64].as_slice(), true, eps.kind());
+    (x / length.hypot(eps)).to_kind(x.kind())
+}
+
+/// Rotates query and key heads `[rows, heads, head_dim]` in place, after their norms if any.
+fn rotate(heads: &Tensor, angles: &Tensor, norm: Option<(&Tensor, &Tensor)>) {
+    let kind = angles_kind(angles);
+    let pairs = |heads: &Tensor| {
+        let shape = heads.size();
+        heads.view([shape[0], shape[1], shape[2] / 2, 2]).view_as_complex()
+    };
+    let mut heads = heads.shallow_clone();
+    if norm.is_none() && heads.kind() == kind {
+        let _ = pairs(&heads).g_mul_(angles);
+        return;
+    }
+    let mut wide = heads.to_kind(kind);
+    if let Some((norm, eps)) = norm {
+        wide = unit(&wide, eps) * norm;
+    }
+    let _ = pairs(&wide.contiguous()).g_mul_(angles);
+    heads.copy_(&wide);
+}
+
+/// `x += input · weightᵀ + bias`, in place.
+fn add_linear(x: &mut Tensor, input: &Tensor, weight: &Tensor, bias: Option<&Tensor>) {
+    let _ = x.addmm_(input, &weight.tr());
+    if let Some(bias) = bias {
+        let _ = x.g_add_(bias);
+    }
+}
+
+fn angles_kind(angles: &Tensor) -> Kind {
+    if angles.kind() == Kind::ComplexDouble { Kind::Double } else { Kind::Float }
+}

@@ -1,0 +1,271 @@
+//! The error type of this crate.
+
+use std::path::PathBuf;
+
+/// Errors of this crate.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PolicyError {
+    /// A batch or a list of prompts has no rows.
+    #[error("there are no rows, at least 1 is expected")]
+    NoRows,
+
+    /// A prompt holds no token, so nothing predicts the first token of its completion.
+    #[error(
+        "row {row} has an empty prompt, at least 1 token is expected; start it with the model's bos token"
+    )]
+    EmptyPrompt {
+        /// Index of the row.
+        row: usize,
+    },
+
+    /// A token id does not exist in the model's vocabulary.
+    #[error(
+        "row {row} holds token id {token} at position {position}, expected an id below {vocab_size}"
+    )]
+    TokenOutOfRange {
+        /// Index of the row.
+        row: usize,
+        /// Position in the row.
+        position: usize,
+        /// The id.
+        token: i64,
+        /// Vocabulary size of the model.
+        vocab_size: usize,
+    },
+
+    /// A row is longer than the positions the model supports.
+    #[error("row {row} needs {len} positions, the model supports {max_positions}")]
+    RowTooLong {
+        /// Index of the row.
+        row: usize,
+        /// Tokens of the row.
+        len: usize,
+        /// The model's limit.
+        max_positions: usize,
+    },
+
+    /// The number of entries differs from the number of rows they belong to.
+    #[error("{got} {name} were given for {expected} rows")]
+    RowCount {
+        /// What was given.
+        name: &'static str,
+        /// How many.
+        got: usize,
+        /// How many are needed.
+        expected: usize,
+    },
+
+    /// A row or prefix index of a decoder does not exist.
+    #[error("there is no {name} {index}, there are {len}")]
+    NoSuchIndex {
+        /// `"row"` or `"prefix"`.
+        name: &'static str,
+        /// The index asked for.
+        index: usize,
+        /// How many exist.
+        len: usize,
+    },
+
+    /// A tensor has the wrong shape.
+    #[error("`{name}` has shape {got:?}, expected {expected:?}")]
+    Shape {
+        /// The offending tensor.
+        name: &'static str,
+        /// Its shape.
+        got: Vec<i64>,
+        /// The shape it should have.
+        expected: Vec<i64>,
+    },
+
+    /// The model produced NaN or infinite logits.
+    #[error("the logits of request {request} at completion position {position} are not finite")]
+    NonFiniteLogits {
+        /// Index of the request.
+        request: usize,
+        /// Position in the completion.
+        position: usize,
+    },
+
+    /// A sampling parameter or score option is out of range.
+    #[error("`{field}` is {value}, expected {expected}")]
+    InvalidOption {
+        /// The field.
+        field: &'static str,
+        /// Its value.
+        value: String,
+        /// What is allowed.
+        expected: &'static str,
+    },
+
+    /// A model configuration names something this crate does not implement.
+    #[error("`{option}` is `{value}`, which is not supported; supported: {supported}")]
+    Unsupported {
+        /// The key of the configuration or metadata.
+        option: String,
+        /// Its value.
+        value: String,
+        /// What is supported.
+        supported: String,
+    },
+
+    /// A model configuration contradicts itself or lacks a field.
+    #[error("model configuration field `{field}` is {value}, expected {expected}")]
+    InvalidConfig {
+        /// The field.
+        field: String,
+        /// Its value, `missing` if it is absent.
+        value: String,
+        /// What is expected.
+        expected: String,
+    },
+
+    /// A file or folder could not be read.
+    #[error("cannot read `{}`", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+
+    /// A file or folder could not be written.
+    #[error("cannot write `{}`", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+
+    /// A path holds no model.
+    #[error("`{}` holds no model, expected {expected}", path.display())]
+    NoModel {
+        /// The path.
+        path: PathBuf,
+        /// What was looked for.
+        expected: &'static str,
+    },
+
+    /// A JSON file does not parse or lacks a field.
+    #[error("cannot parse `{}`", path.display())]
+    Json {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: serde_json::Error,
+    },
+
+    /// A weight file is truncated or corrupt.
+    #[error("`{}` is truncated or corrupt: {reason}", path.display())]
+    Corrupt {
+        /// The file.
+        path: PathBuf,
+        /// What does not fit.
+        reason: String,
+    },
+
+    /// A tensor the architecture needs is not in the file.
+    #[error("`{}` has no tensor `{tensor}`", path.display())]
+    MissingTensor {
+        /// The file or folder.
+        path: PathBuf,
+        /// The tensor.
+        tensor: String,
+    },
+
+    /// A tensor of a file has a shape that contradicts the configuration.
+    #[error("tensor `{tensor}` of `{}` has shape {got:?}, expected {expected:?}", path.display())]
+    TensorShape {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        tensor: String,
+        /// Its shape.
+        got: Vec<i64>,
+        /// The shape the configuration implies.
+        expected: Vec<i64>,
+    },
+
+    /// A tensor of a file has an element type this crate does not read.
+    #[error("tensor `{tensor}` of `{}` has type {got}, supported: {supported}", path.display())]
+    TensorType {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        tensor: String,
+        /// Its type.
+        got: String,
+        /// What is supported.
+        supported: &'static str,
+    },
+
+    /// A weight is NaN or infinite.
+    #[error("tensor `{tensor}` of `{}` holds {count} NaN or infinite values", path.display())]
+    NotFinite {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        tensor: String,
+        /// How many values.
+        count: i64,
+    },
+
+    /// The tokenizer failed or could not be built.
+    #[error("cannot {action}")]
+    Tokenizer {
+        /// What was tried.
+        action: String,
+        /// Why.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+
+    /// A model without a chat template was asked to render one.
+    #[error(
+        "the tokenizer has no chat template; build the prompt yourself, or add `chat_template.jinja`"
+    )]
+    NoChatTemplate,
+
+    /// The chat template does not parse or refuses these messages.
+    #[error("cannot render the chat template")]
+    ChatTemplate {
+        /// Why.
+        #[source]
+        source: minijinja::Error,
+    },
+
+    /// libtorch refused an operation whose failure depends on data or device.
+    #[error("libtorch cannot {action}")]
+    Torch {
+        /// What was tried.
+        action: &'static str,
+        /// Why.
+        #[source]
+        source: tch::TchError,
+    },
+
+    /// An error of a user's own [`Policy`](crate::Policy) or [`Decoder`](crate::Decoder).
+    #[error("{part} failed")]
+    Other {
+        /// Which part, for example `"policy"`.
+        part: &'static str,
+        /// The user's error.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+impl PolicyError {
+    /// An [`PolicyError::InvalidOption`] of a printable value.
+    pub(crate) fn option(
+        field: &'static str,
+        value: &(impl ToString + ?Sized),
+        expected: &'static str,
+    ) -> Self {
+        Self::InvalidOption { field, value: value.to_string(), expected }
+    }
+}

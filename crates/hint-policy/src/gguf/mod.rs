@@ -1,0 +1,99 @@
+//! Reading GGUF files: metadata, tensor directory, and plain or block-quantized tensors.
+
+mod dequantize;
+mod reader;
+mod value;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use memmap2::Mmap;
+
+use crate::PolicyError;
+use crate::model::map_file;
+use reader::Reader;
+
+pub use value::GgufValue;
+
+/// A GGUF file of version 2 or 3: its metadata and where its tensors lie. The data stay in the
+/// memory-mapped file until a tensor is read.
+#[derive(Debug)]
+pub struct Gguf {
+    path: PathBuf,
+    map: Mmap,
+    metadata: BTreeMap<String, GgufValue>,
+    tensors: BTreeMap<String, TensorEntry>,
+}
+
+/// Directory entry of one tensor.
+#[derive(Debug, Clone, PartialEq)]
+struct TensorEntry {
+    /// Outermost dimension first, as libtorch counts.
+    shape: Vec<i64>,
+    kind: dequantize::GgmlType,
+    /// Range of the data in the file, checked to lie within it.
+    start: usize,
+    end: usize,
+}
+
+impl Gguf {
+    /// Maps `path` and parses its metadata and tensor directory.
+    ///
+    /// # Errors
+    ///
+    /// [`PolicyError::Read`], or [`PolicyError::Corrupt`] saying what does not fit.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, PolicyError> {
+        let path = path.as_ref().to_owned();
+        let map = map_file(&path)?;
+        let (metadata, tensors) = Reader::new(&map)
+            .file()
+            .map_err(|reason| PolicyError::Corrupt { path: path.clone(), reason })?;
+        Ok(Self { path, map, metadata, tensors })
+    }
+
+    /// Where the file lies.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Metadata entry `key`.
+    pub fn get(&self, key: &str) -> Option<&GgufValue> {
+        self.metadata.get(key)
+    }
+
+    /// All metadata, by key.
+    pub fn metadata(&self) -> &BTreeMap<String, GgufValue> {
+        &self.metadata
+    }
+
+    /// Names of the tensors.
+    pub fn tensor_names(&self) -> impl Iterator<Item = &str> {
+        self.tensors.keys().map(String::as_str)
+    }
+
+    /// Shape of tensor `name`, outermost dimension first.
+    pub fn shape(&self, name: &str) -> Option<&[i64]> {
+        self.tensors.get(name).map(|entry| entry.shape.as_slice())
+    }
+
+    /// Values of tensor `name` in row-major order, dequantized.
+    ///
+    /// # Errors
+    ///
+    /// [`PolicyError::MissingTensor`], or [`PolicyError::TensorType`] for an element type that is
+    /// not implemented.
+    pub fn read(&self, name: &str) -> Result<Vec<f32>, PolicyError> {
+        let entry = self.tensors.get(name).ok_or_else(|| PolicyError::MissingTensor {
+            path: self.path.clone(),
+            tensor: name.to_owned(),
+        })?;
+        dequantize::dequantize(entry.kind, &self.map[entry.start..entry.end]).ok_or_else(|| {
+            PolicyError::TensorType {
+                path: self.path.clone(),
+                tensor: name.to_owned(),
+                got: entry.kind.to_string(),
+                supported: dequantize::SUPPORTED,
+            }
+        })
+    }
+}

@@ -1,0 +1,93 @@
+//! The differentiable forward pass over right-padded rows.
+
+use tch::{Kind, Tensor};
+
+use super::weights::{LayerWeights, Weights};
+use super::{ModelConfig, rope};
+use crate::batch::{len, size};
+
+/// Final hidden states (after the last norm) of `tokens` `[batch, seq]`: `[batch, seq, hidden]` of
+/// kind `compute`.
+#[expect(clippy::assign_op_pattern, reason = "in-place sums would destroy what backward needs")]
+pub(crate) fn hidden_states(
+    config: &ModelConfig,
+    weights: &Weights,
+    tokens: &Tensor,
+    compute: Kind,
+) -> Tensor {
+    let seq = len(tokens.size()[1]);
+    let (cos, sin) = rope::tables(config, seq, statistics_kind(compute), tokens.device());
+    let mut x = Tensor::embedding(&weights.embedding, tokens, -1, false, false).to_kind(compute);
+    for (index, layer) in weights.layers.iter().enumerate() {
+        let normed = rms_norm(&x, &layer.input_norm, config.rms_norm_eps);
+        let window = config.sliding_window(index);
+        x = x + attention(config, layer, &normed, (&cos, &sin), window);
+        let normed = rms_norm(&x, &layer.post_norm, config.rms_norm_eps);
+        x = x + layer
+            .down
+            .forward(&(layer.gate.forward(&normed).silu() * layer.up.forward(&normed)));
+    }
+    rms_norm(&x, &weights.norm, config.rms_norm_eps)
+}
+
+/// Logits of hidden rows `[rows, hidden]`: `[rows, vocab]`, `Float` or `Double`.
+pub(crate) fn head(weights: &Weights, hidden: &Tensor) -> Tensor {
+    let logits = hidden.linear(&weights.head().to_kind(hidden.kind()), None::<&Tensor>);
+    crate::logprobs::at_least_float(&logits)
+}
+
+/// Kind in which norms, rotations and softmax statistics are computed.
+pub(crate) fn statistics_kind(compute: Kind) -> Kind {
+    if compute == Kind::Double { Kind::Double } else { Kind::Float }
+}
+
+/// `x / sqrt(mean(x²) + eps) · weight` over the last dimension, in the kind of `x`.
+fn rms_norm(x: &Tensor, weight: &Tensor, eps: f64) -> Tensor {
+    let kind = x.kind();
+    // bf16 has 8 bits: a mean of squares over the width needs more.
+    let wide = x.to_kind(statistics_kind(kind));
+    let mean = wide.square().mean_dim([-1_i64].as_slice(), true, None::<Kind>);
+    (wide * (mean + eps).rsqrt()).to_kind(kind) * weight.to_kind(kind)
+}
+
+/// Causal grouped-query attention over `x` `[batch, seq, hidden]`.
+fn attention(
+    config: &ModelConfig,
+    layer: &LayerWeights,
+    x: &Tensor,
+    (cos, sin): (&Tensor, &Tensor),
+    window: Option<usize>,
+) -> Tensor {
+    let (batch, seq) = (x.size()[0], x.size()[1]);
+    let head_dim = size(config.head_dim);
+    let heads = |projected: Tensor| projected.view([batch, seq, -1, head_dim]);
+    let mut query = heads(layer.query.forward(x));
+    let mut key = heads(layer.key.forward(x));
+    let value = heads(layer.value.forward(x)).transpose(1, 2);
+    if let Some((query_norm, key_norm)) = &layer.head_norms {
+        query = rms_norm(&query, query_norm, config.rms_norm_eps);
+        key = rms_norm(&key, key_norm, config.rms_norm_eps);
+    }
+    let query = rope::rotate(&query.transpose(1, 2), cos, sin);
+    let key = rope::rotate(&key.transpose(1, 2), cos, sin);
+    let mask =
+        window.filter(|&window| size(window) < seq).map(|window| sliding_mask(seq, window, x));
+    let attended = Tensor::scaled_dot_product_attention(
+        &query,
+        &key,
+        &value,
+        mask.as_ref(),
+        0.0,
+        mask.is_none(),
+        None,
+        config.num_key_value_heads != config.num_attention_heads,
+    );
+    layer.output.forward(&attended.transpose(1, 2).reshape([batch, seq, -1]))
+}
+
+/// Which keys each query sees: itself and the `window - 1` before it. `[seq, seq]`, `Bool`.
+pub(crate) fn sliding_mask(seq: i64, window: usize, like: &Tensor) -> Tensor {
+    let positions = Tensor::arange(seq, (Kind::Int64, like.device()));
+    let distance = positions.unsqueeze(1) - positions.unsqueeze(0);
+    distance.ge(0).logical_and(&distance.lt(size(window)))
+}

@@ -1,0 +1,141 @@
+//! Weights rearranged for decoding: fewer, larger operations per step.
+
+use tch::{Kind, Tensor};
+
+use super::ModelConfig;
+use super::weights::{LayerWeights, Linear, Weights};
+use crate::batch::size;
+
+/// Copies of the weights in the compute kind, made for [`CachedDecoder`](crate::decode).
+///
+/// - Query, key and value projections are one matrix, gate and up projections are one matrix.
+/// - The norm before each of them is folded in: `norm(x) · Wᵀ = (x / |x|) · (W · diag(g) · √hidden)ᵀ`
+///   with `|x|` the length of `x` (the `eps` goes into the length).
+/// - Rows of queries and keys are reordered so that the two numbers of a rotary pair are
+///   neighbors; a rotation is then one complex product. Scores do not change, because both sides
+///   of each dot product are reordered alike.
+#[derive(Debug)]
+pub(crate) struct FusedWeights {
+    pub(crate) compute: Kind,
+    /// `[vocab, hidden]`.
+    pub(crate) embedding: Tensor,
+    pub(crate) layers: Vec<FusedLayer>,
+    /// Final norm times `√hidden`, `[hidden]`.
+    pub(crate) norm: Tensor,
+    /// `[vocab, hidden]`.
+    pub(crate) head: Tensor,
+}
+
+/// One transformer block of [`FusedWeights`]. Matrices are `[out, in]`.
+#[derive(Debug)]
+pub(crate) struct FusedLayer {
+    pub(crate) qkv: Linear,
+    /// Norm of each query and key head times `√head_dim`, `[heads + kv_heads, head_dim]`.
+    pub(crate) head_norm: Option<Tensor>,
+    pub(crate) output: Linear,
+    pub(crate) gate_up: Linear,
+    pub(crate) down: Linear,
+}
+
+impl FusedWeights {
+    pub(crate) fn new(config: &ModelConfig, weights: &Weights, compute: Kind) -> Self {
+        tch::no_grad(|| {
+            let cast = |tensor: &Tensor| tensor.detach().to_kind(compute);
+            let embedding = cast(&weights.embedding);
+            let head = match &weights.head {
+                Some(head) => cast(head),
+                None => embedding.shallow_clone(),
+            };
+            let root = (config.hidden_size as f64).sqrt();
+            Self {
+                compute,
+                embedding,
+                layers: weights
+                    .layers
+                    .iter()
+                    .map(|layer| FusedLayer::new(config, layer, compute))
+                    .collect(),
+                norm: cast(&(weights.norm.detach().to_kind(Kind::Double) * root)),
+                head,
+            }
+        })
+    }
+
+    /// Handles on the same storage.
+    pub(crate) fn shallow_clone(&self) -> Self {
+        let linear = |linear: &Linear| Linear {
+            weight: linear.weight.shallow_clone(),
+            bias: linear.bias.as_ref().map(Tensor::shallow_clone),
+        };
+        let layer = |layer: &FusedLayer| FusedLayer {
+            qkv: linear(&layer.qkv),
+            head_norm: layer.head_norm.as_ref().map(Tensor::shallow_clone),
+            output: linear(&layer.output),
+            gate_up: linear(&layer.gate_up),
+            down: linear(&layer.down),
+        };
+        Self {
+            compute: self.compute,
+            embedding: self.embedding.shallow_clone(),
+            layers: self.layers.iter().map(layer).collect(),
+            norm: self.norm.shallow_clone(),
+            head: self.head.shallow_clone(),
+        }
+    }
+}
+
+impl FusedLayer {
+    fn new(config: &ModelConfig, layer: &LayerWeights, compute: Kind) -> Self {
+        let (heads, kv_heads) =
+            (size(config.num_attention_heads), size(config.num_key_value_heads));
+        let head_dim = size(config.head_dim);
+        let pair = |tensor: &Tensor, heads: i64| {
+            let shape = tensor.size();
+            tensor.view([heads, 2, head_dim / 2, -1]).transpose(1, 2).reshape(shape)
+        };
+        // `Double` keeps the folded products of `Float` factors exact until the final rounding.
+        let wide = |tensor: &Tensor| tensor.detach().to_kind(Kind::Double);
+        let root = (config.hidden_size as f64).sqrt();
+        let fold = |parts: &[Tensor], norm: &Tensor| {
+            (Tensor::cat(parts, 0) * (wide(norm) * root)).to_kind(compute)
+        };
+        let bias = |linear: &Linear| linear.bias.as_ref().map(wide);
+        let plain = |linear: &Linear| Linear {
+            weight: linear.weight.detach().to_kind(compute),
+            bias: linear.bias.as_ref().map(|bias| bias.detach().to_kind(compute)),
+        };
+        let join = |parts: Vec<Option<Tensor>>| {
+            let parts: Option<Vec<Tensor>> = parts.into_iter().collect();
+            parts.map(|parts| Tensor::cat(&parts, 0).to_kind(compute))
+        };
+        let (query, key, value) = (&layer.query, &layer.key, &layer.value);
+        let qkv = Linear {
+            weight: fold(
+                &[
+                    pair(&wide(&query.weight), heads),
+                    pair(&wide(&key.weight), kv_heads),
+                    wide(&value.weight),
+                ],
+                &layer.input_norm,
+            ),
+            bias: join(vec![
+                bias(query).map(|bias| pair(&bias, heads)),
+                bias(key).map(|bias| pair(&bias, kv_heads)),
+                bias(value),
+            ]),
+        };
+        let gate_up = Linear {
+            weight: fold(&[wide(&layer.gate.weight), wide(&layer.up.weight)], &layer.post_norm),
+            bias: join(vec![bias(&layer.gate), bias(&layer.up)]),
+        };
+        let head_norm = layer.head_norms.as_ref().map(|(query, key)| {
+            let spread = |norm: &Tensor, heads| {
+                (pair(&wide(norm), 1) * (config.head_dim as f64).sqrt())
+                    .expand([heads, head_dim], false)
+            };
+            let kind = super::forward::statistics_kind(compute);
+            Tensor::cat(&[spread(query, heads), spread(key, kv_heads)], 0).to_kind(kind)
+        });
+        Self { qkv, head_norm, output: plain(&layer.output), gate_up, down: plain(&layer.down) }
+    }
+}

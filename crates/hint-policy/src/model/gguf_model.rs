@@ -1,0 +1,244 @@
+//! Configuration and weights of a model from a GGUF file.
+
+use tch::{Device, Tensor};
+
+use super::rope::RopeScaling;
+use super::weights::{ParameterSpec, layout};
+use super::{Architecture, ModelConfig, safetensors_file};
+use crate::{Gguf, GgufValue, PolicyError};
+
+/// Architectures of GGUF files; Mistral models call themselves `llama` there.
+const SUPPORTED: &str = "llama, qwen2, qwen3";
+
+/// Reads the shape of the model from the metadata.
+pub(crate) fn config(gguf: &Gguf) -> Result<ModelConfig, PolicyError> {
+    let name = gguf.get("general.architecture").and_then(GgufValue::as_str).unwrap_or("missing");
+    let architecture = match name {
+        "llama" => Architecture::Llama,
+        "qwen2" => Architecture::Qwen2,
+        "qwen3" => Architecture::Qwen3,
+        other => return Err(unsupported("general.architecture", other, SUPPORTED)),
+    };
+    let keys = Keys { gguf, prefix: name };
+    if let Some(experts) = keys.size("expert_count")?.filter(|&count| count > 0) {
+        return Err(unsupported("expert_count", &experts, "0 (no mixture of experts)"));
+    }
+    let num_attention_heads = keys.required("attention.head_count")?;
+    let hidden_size = keys.required("embedding_length")?;
+    let head_dim =
+        keys.size("attention.key_length")?.unwrap_or(hidden_size / num_attention_heads.max(1));
+    for key in ["attention.value_length", "rope.dimension_count"] {
+        if let Some(value) = keys.size(key)?.filter(|&value| value != head_dim) {
+            return Err(unsupported(key, &value, &format!("{head_dim} (the head dimension)")));
+        }
+    }
+    let max_position_embeddings = keys.required("context_length")?;
+    let rope_theta = keys.float("rope.freq_base").unwrap_or(10_000.0);
+    let vocab = gguf.shape("token_embd.weight").and_then(|shape| shape.first().copied());
+    let vocab_size = vocab.and_then(|vocab| usize::try_from(vocab).ok());
+    let token = |key: &str| {
+        let id = gguf.get(&format!("tokenizer.ggml.{key}_token_id"))?.as_u64()?;
+        u32::try_from(id).ok()
+    };
+    let mut config = ModelConfig {
+        architecture,
+        vocab_size: vocab_size.ok_or_else(|| PolicyError::MissingTensor {
+            path: gguf.path().to_owned(),
+            tensor: "token_embd.weight".into(),
+        })?,
+        hidden_size,
+        intermediate_size: keys.required("feed_forward_length")?,
+        num_hidden_layers: keys.required("block_count")?,
+        num_attention_heads,
+        num_key_value_heads: keys.size("attention.head_count_kv")?.unwrap_or(num_attention_heads),
+        head_dim,
+        rms_norm_eps: keys.float("attention.layer_norm_rms_epsilon").unwrap_or(1e-5),
+        max_position_embeddings,
+        rope_theta,
+        rope_scaling: RopeScaling::Default {},
+        qkv_bias: gguf.shape("blk.0.attn_q.bias").is_some(),
+        output_bias: gguf.shape("blk.0.attn_output.bias").is_some(),
+        mlp_bias: gguf.shape("blk.0.ffn_gate.bias").is_some(),
+        tie_word_embeddings: gguf.shape("output.weight").is_none(),
+        sliding_windows: Vec::new(),
+        initializer_range: 0.02,
+        bos_token_id: token("bos"),
+        eos_token_ids: token("eos").into_iter().collect(),
+        pad_token_id: token("padding"),
+    };
+    let window = keys.size("attention.sliding_window")?.filter(|&window| window > 0);
+    if let Some(window) = window.filter(|&window| window < max_position_embeddings) {
+        return Err(unsupported("attention.sliding_window", &window, "none"));
+    }
+    config.rope_scaling = scaling(&keys, &config)?;
+    config.validate()?;
+    Ok(config)
+}
+
+/// Reads the tensors of the model in the order of [`layout`], as `Float` on `device`.
+pub(crate) fn tensors(
+    gguf: &Gguf,
+    config: &ModelConfig,
+    device: Device,
+) -> Result<Vec<Tensor>, PolicyError> {
+    layout(config).iter().map(|spec| tensor(gguf, config, spec, device)).collect()
+}
+
+fn tensor(
+    gguf: &Gguf,
+    config: &ModelConfig,
+    spec: &ParameterSpec,
+    device: Device,
+) -> Result<Tensor, PolicyError> {
+    let name = gguf_name(&spec.name);
+    // Errors name the tensor as the file does.
+    let spec = &ParameterSpec { name: name.clone(), ..spec.clone() };
+    let shape = gguf.shape(&name).ok_or_else(|| PolicyError::MissingTensor {
+        path: gguf.path().to_owned(),
+        tensor: name.clone(),
+    })?;
+    safetensors_file::check_shape(gguf.path(), spec, shape)?;
+    let mut tensor = Tensor::from_slice(&gguf.read(&name)?).view(spec.shape.as_slice());
+    let paired = name.contains("attn_q.") || name.contains("attn_k.");
+    if paired && config.architecture == Architecture::Llama {
+        tensor = unpair(&tensor, config);
+    }
+    safetensors_file::finish(gguf.path(), spec, &tensor, device)
+}
+
+/// Undoes the row order of llama-architecture files, where the two rows of a rotary pair are
+/// neighbors; in the Hugging Face layout they are half a head apart.
+fn unpair(tensor: &Tensor, config: &ModelConfig) -> Tensor {
+    let shape = tensor.size();
+    let half = crate::batch::size(config.head_dim / 2);
+    tensor.view([shape[0] / (2 * half), half, 2, -1]).transpose(1, 2).reshape(shape)
+}
+
+/// The name of a parameter in a GGUF file.
+fn gguf_name(name: &str) -> String {
+    const PARTS: [(&str, &str); 11] = [
+        ("self_attn.q_proj", "attn_q"),
+        ("self_attn.k_proj", "attn_k"),
+        ("self_attn.v_proj", "attn_v"),
+        ("self_attn.o_proj", "attn_output"),
+        ("self_attn.q_norm", "attn_q_norm"),
+        ("self_attn.k_norm", "attn_k_norm"),
+        ("mlp.gate_proj", "ffn_gate"),
+        ("mlp.up_proj", "ffn_up"),
+        ("mlp.down_proj", "ffn_down"),
+        ("input_layernorm", "attn_norm"),
+        ("post_attention_layernorm", "ffn_norm"),
+    ];
+    match name {
+        "model.embed_tokens.weight" => "token_embd.weight".into(),
+        "model.norm.weight" => "output_norm.weight".into(),
+        "lm_head.weight" => "output.weight".into(),
+        _ => {
+            let mut name = name.replacen("model.layers", "blk", 1);
+            for (from, to) in PARTS {
+                name = name.replace(&format!(".{from}."), &format!(".{to}."));
+            }
+            name
+        }
+    }
+}
+
+/// Rotary scaling from the metadata, or recognized from the factors that converted Llama 3.1
+/// models carry as a tensor.
+fn scaling(keys: &Keys<'_>, config: &ModelConfig) -> Result<RopeScaling, PolicyError> {
+    let kind = keys.text("rope.scaling.type").unwrap_or("none");
+    let factor = keys.float("rope.scaling.factor").unwrap_or(1.0);
+    let original = keys.size("rope.scaling.original_context_length")?;
+    let scaling = match kind {
+        "none" => RopeScaling::Default {},
+        "linear" => RopeScaling::Linear { factor },
+        "yarn" => RopeScaling::Yarn {
+            factor,
+            original_max_position_embeddings: original,
+            attention_factor: None,
+            beta_fast: None,
+            beta_slow: None,
+            mscale: None,
+            mscale_all_dim: None,
+            truncate: None,
+        },
+        other => return Err(unsupported("rope.scaling.type", other, "none, linear, yarn")),
+    };
+    if keys.gguf.shape("rope_freqs.weight").is_none() {
+        return Ok(scaling);
+    }
+    let divisors = keys.gguf.read("rope_freqs.weight")?;
+    let (base, _) = RopeScaling::Default {}.frequencies(config);
+    // The published Llama 3.1 and 3.2 models use these factors.
+    for factor in [8.0, 32.0] {
+        let candidate = RopeScaling::Llama3 {
+            factor,
+            low_freq_factor: 1.0,
+            high_freq_factor: 4.0,
+            original_max_position_embeddings: 8192,
+        };
+        let (scaled, _) = candidate.frequencies(config);
+        let same = divisors.len() == base.len()
+            && base.iter().zip(&scaled).zip(&divisors).all(|((base, scaled), &divisor)| {
+                (base / scaled / f64::from(divisor) - 1.0).abs() < 1e-4
+            });
+        if same {
+            return Ok(candidate);
+        }
+    }
+    let supported = "the factors of Llama 3.1 and 3.2 (8 or 32 over 8192 positions)";
+    Err(unsupported("rope_freqs.weight", "a list of other factors", supported))
+}
+
+/// Metadata below the prefix of the architecture.
+struct Keys<'a> {
+    gguf: &'a Gguf,
+    prefix: &'a str,
+}
+
+impl<'a> Keys<'a> {
+    fn get(&self, key: &str) -> Option<&'a GgufValue> {
+        self.gguf.get(&format!("{}.{key}", self.prefix))
+    }
+
+    fn float(&self, key: &str) -> Option<f64> {
+        self.get(key)?.as_f64()
+    }
+
+    fn text(&self, key: &str) -> Option<&'a str> {
+        self.get(key)?.as_str()
+    }
+
+    /// A size; a list of equal sizes (one per layer) counts as one.
+    fn size(&self, key: &str) -> Result<Option<usize>, PolicyError> {
+        let Some(value) = self.get(key) else { return Ok(None) };
+        let one = match value {
+            GgufValue::Array(values) if values.windows(2).all(|pair| pair[0] == pair[1]) => {
+                values.first()
+            }
+            other => Some(other),
+        };
+        let size = one.and_then(GgufValue::as_u64).and_then(|size| usize::try_from(size).ok());
+        size.map(Some).ok_or_else(|| PolicyError::InvalidConfig {
+            field: format!("{}.{key}", self.prefix),
+            value: "not a size, or not the same size for all layers".into(),
+            expected: "a size".into(),
+        })
+    }
+
+    fn required(&self, key: &str) -> Result<usize, PolicyError> {
+        self.size(key)?.ok_or_else(|| PolicyError::InvalidConfig {
+            field: format!("{}.{key}", self.prefix),
+            value: "missing".into(),
+            expected: "a positive size".into(),
+        })
+    }
+}
+
+fn unsupported(option: &str, value: &(impl ToString + ?Sized), supported: &str) -> PolicyError {
+    PolicyError::Unsupported {
+        option: option.into(),
+        value: value.to_string(),
+        supported: supported.into(),
+    }
+}

@@ -1,0 +1,69 @@
+//! Loading a model from a folder or file.
+
+use std::path::Path;
+
+use tch::{Device, Kind};
+
+use super::weights::layout;
+use super::{CausalLm, ModelConfig, gguf_model, safetensors_file};
+use crate::{Gguf, PolicyError};
+
+/// Where a model is loaded to, and in which kind it computes.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct LoadOptions {
+    /// Device of the parameters.
+    pub device: Device,
+    /// Kind of the forward pass: `Float`, `BFloat16` or `Double`.
+    pub compute: Kind,
+}
+
+impl Default for LoadOptions {
+    /// `Float` on the CPU.
+    fn default() -> Self {
+        Self { device: Device::Cpu, compute: Kind::Float }
+    }
+}
+
+/// Loads a Hugging Face folder or a GGUF file.
+pub(super) fn load(path: &Path, options: &LoadOptions) -> Result<CausalLm, PolicyError> {
+    if path.is_file() {
+        return load_gguf(&Gguf::open(path)?, options);
+    }
+    check_compute(options.compute)?;
+    let config_path = path.join("config.json");
+    if !config_path.is_file() {
+        let expected = "a folder with `config.json` and `model.safetensors`, or a `.gguf` file";
+        return Err(PolicyError::NoModel { path: path.to_owned(), expected });
+    }
+    let config = read_config(&config_path)?;
+    let tensors = safetensors_file::read(path, &layout(&config), options.device)?;
+    Ok(CausalLm::from_tensors(config, tensors, options.device, options.compute))
+}
+
+/// Loads the model of an opened GGUF file.
+pub(crate) fn load_gguf(gguf: &Gguf, options: &LoadOptions) -> Result<CausalLm, PolicyError> {
+    check_compute(options.compute)?;
+    let config = gguf_model::config(gguf)?;
+    let tensors = gguf_model::tensors(gguf, &config, options.device)?;
+    Ok(CausalLm::from_tensors(config, tensors, options.device, options.compute))
+}
+
+/// Reads `config.json`.
+fn read_config(path: &Path) -> Result<ModelConfig, PolicyError> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|source| PolicyError::Read { path: path.to_owned(), source })?;
+    let raw: super::hf_config::HfConfig = serde_json::from_str(&text)
+        .map_err(|source| PolicyError::Json { path: path.to_owned(), source })?;
+    ModelConfig::try_from(raw)
+}
+
+/// Refuses kinds in which the forward pass is not implemented.
+pub(super) fn check_compute(compute: Kind) -> Result<(), PolicyError> {
+    match compute {
+        Kind::Float | Kind::BFloat16 | Kind::Double => Ok(()),
+        other => {
+            let expected = "Float, BFloat16 or Double";
+            Err(PolicyError::option("compute", &format!("{other:?}"), expected))
+        }
+    }
+}

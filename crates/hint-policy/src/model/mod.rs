@@ -1,0 +1,199 @@
+//! Llama-style causal language models on libtorch.
+
+mod config;
+mod forward;
+mod fused;
+mod gguf_model;
+mod hf_config;
+mod init;
+mod load;
+mod mmap;
+mod rope;
+mod safetensors_file;
+mod save;
+mod weights;
+
+use std::cell::RefCell;
+use std::path::Path;
+
+use tch::{Device, Kind, Tensor};
+
+pub use config::{Architecture, ModelConfig};
+pub(crate) use forward::sliding_mask;
+pub(crate) use fused::FusedWeights;
+pub use load::LoadOptions;
+pub(crate) use load::load_gguf;
+pub(crate) use mmap::map as map_file;
+pub use rope::RopeScaling;
+pub(crate) use rope::tables as rope_tables;
+pub use save::SaveOptions;
+
+use crate::decode::CachedDecoder;
+use crate::{
+    Decoder, DecoderOptions, Parameter, Policy, PolicyError, ScoreOptions, TokenBatch, TokenScores,
+    logprobs,
+};
+use weights::Weights;
+
+/// A Llama, Qwen2, Qwen3 or Mistral model with `Float` master weights.
+///
+/// The forward pass runs in the compute kind chosen at creation (`Float`, `BFloat16` or `Double`):
+/// weights are cast at use, and norms, rotations and softmax statistics stay in `Float` at least.
+/// Decoding uses a key-value cache and fused copies of the weights, which are made once and dropped
+/// when the parameters change.
+///
+/// # Examples
+///
+/// ```
+/// use hint_policy::{Architecture, CausalLm, ModelConfig, Policy, ScoreOptions, TokenBatch, TokenRow};
+/// use tch::Device;
+///
+/// let config = ModelConfig::small(Architecture::Llama, 60);
+/// let policy = CausalLm::init(&config, 1, Device::Cpu)?;
+/// let rows = [TokenRow { prompt: &[1, 2, 3], completion: &[4, 5] }];
+/// let batch = TokenBatch::new(&rows, Device::Cpu)?;
+/// let scores = policy.score(&batch, &ScoreOptions::default())?;
+/// assert_eq!(scores.logprobs.size(), [1, 5]);
+/// # Ok::<(), hint_policy::PolicyError>(())
+/// ```
+#[derive(Debug)]
+pub struct CausalLm {
+    config: ModelConfig,
+    weights: Weights,
+    device: Device,
+    compute: Kind,
+    /// Fused weights for decoding, with the version of the parameters they were made from.
+    fused: RefCell<Option<(i64, FusedWeights)>>,
+}
+
+impl CausalLm {
+    /// A model with random weights: normal with deviation `initializer_range`, norms 1, biases 0.
+    /// The same seed gives the same weights on every device.
+    ///
+    /// # Errors
+    ///
+    /// [`PolicyError::InvalidConfig`] if the sizes do not fit together.
+    pub fn init(config: &ModelConfig, seed: u64, device: Device) -> Result<Self, PolicyError> {
+        config.validate()?;
+        let tensors = init::tensors(config, seed, device);
+        Ok(Self::from_tensors(config.clone(), tensors, device, Kind::Float))
+    }
+
+    /// Loads a Hugging Face folder (`config.json` and safetensors) or a `.gguf` file.
+    ///
+    /// # Errors
+    ///
+    /// An unreadable, truncated or corrupt file, an unsupported configuration, or a tensor that is
+    /// missing, of the wrong shape or not finite, each naming file and tensor.
+    pub fn load(path: impl AsRef<Path>, options: &LoadOptions) -> Result<Self, PolicyError> {
+        load::load(path.as_ref(), options)
+    }
+
+    fn from_tensors(
+        config: ModelConfig,
+        tensors: Vec<Tensor>,
+        device: Device,
+        compute: Kind,
+    ) -> Self {
+        let weights = Weights::new(&config, tensors);
+        Self { config, weights, device, compute, fused: RefCell::new(None) }
+    }
+
+    /// The same model computing in `compute`: `Float`, `BFloat16` or `Double`. The master weights
+    /// stay `Float`.
+    ///
+    /// # Errors
+    ///
+    /// [`PolicyError::InvalidOption`] for any other kind.
+    pub fn with_compute(mut self, compute: Kind) -> Result<Self, PolicyError> {
+        load::check_compute(compute)?;
+        self.compute = compute;
+        self.fused = RefCell::new(None);
+        Ok(self)
+    }
+
+    /// Shape and constants of the model.
+    pub fn config(&self) -> &ModelConfig {
+        &self.config
+    }
+
+    /// Kind of the forward pass.
+    pub fn compute(&self) -> Kind {
+        self.compute
+    }
+
+    /// Writes `config.json` and `model.safetensors` into `dir`.
+    ///
+    /// # Errors
+    ///
+    /// [`PolicyError::Write`] naming the file.
+    pub fn save_with(&self, dir: &Path, options: &SaveOptions) -> Result<(), PolicyError> {
+        save::save(&self.config, &self.weights, dir, *options)
+    }
+
+    fn hidden_states(&self, tokens: &TokenBatch) -> Result<Tensor, PolicyError> {
+        tokens.check(self.vocab_size(), self.max_positions())?;
+        let ids = tokens.tokens().to_device(self.device);
+        Ok(forward::hidden_states(&self.config, &self.weights, &ids, self.compute))
+    }
+
+    /// Fused decoding weights for the current parameters.
+    fn fused(&self) -> FusedWeights {
+        let version = self.weights.version();
+        let mut cached = self.fused.borrow_mut();
+        match &*cached {
+            Some((made_from, fused)) if *made_from == version => fused.shallow_clone(),
+            _ => {
+                let fused = FusedWeights::new(&self.config, &self.weights, self.compute);
+                let handle = fused.shallow_clone();
+                *cached = Some((version, fused));
+                handle
+            }
+        }
+    }
+}
+
+impl Policy for CausalLm {
+    fn logits(&self, tokens: &TokenBatch) -> Result<Tensor, PolicyError> {
+        Ok(forward::head(&self.weights, &self.hidden_states(tokens)?))
+    }
+
+    fn score(
+        &self,
+        tokens: &TokenBatch,
+        options: &ScoreOptions,
+    ) -> Result<TokenScores, PolicyError> {
+        options.validate()?;
+        let hidden = self.hidden_states(tokens)?;
+        let head = |rows: &Tensor| forward::head(&self.weights, rows);
+        Ok(logprobs::score_hidden(&hidden, tokens, options, self.vocab_size(), head))
+    }
+
+    fn parameters(&self) -> Vec<Parameter> {
+        self.weights.parameters()
+    }
+
+    fn device(&self) -> Device {
+        self.device
+    }
+
+    fn vocab_size(&self) -> usize {
+        self.config.vocab_size
+    }
+
+    fn max_positions(&self) -> usize {
+        self.config.max_position_embeddings
+    }
+
+    fn decoder(&self, options: &DecoderOptions) -> Result<Box<dyn Decoder + '_>, PolicyError> {
+        Ok(Box::new(CachedDecoder::new(&self.config, self.fused(), options)))
+    }
+
+    fn parameters_changed(&self) {
+        *self.fused.borrow_mut() = None;
+    }
+
+    fn save(&self, dir: &Path) -> Result<(), PolicyError> {
+        self.save_with(dir, &SaveOptions::default())
+    }
+}

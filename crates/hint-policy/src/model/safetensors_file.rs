@@ -1,0 +1,149 @@
+//! Reading weights from safetensors, in one file or sharded with an index.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use safetensors::{Dtype, SafeTensors};
+use serde::Deserialize;
+use tch::{Device, Kind, Tensor};
+
+use super::mmap;
+use super::weights::ParameterSpec;
+use crate::PolicyError;
+use crate::batch::size;
+
+pub(crate) const SINGLE: &str = "model.safetensors";
+const INDEX: &str = "model.safetensors.index.json";
+
+/// The part of `model.safetensors.index.json` that is needed.
+#[derive(Debug, Deserialize)]
+struct Index {
+    weight_map: BTreeMap<String, String>,
+}
+
+/// Reads the tensors of `specs`, in order, as `Float` on `device`.
+pub(crate) fn read(
+    dir: &Path,
+    specs: &[ParameterSpec],
+    device: Device,
+) -> Result<Vec<Tensor>, PolicyError> {
+    let mut found: Vec<Option<Tensor>> = specs.iter().map(|_| None).collect();
+    for (path, wanted) in files(dir, specs)? {
+        let map = mmap::map(&path)?;
+        let file = SafeTensors::deserialize(&map).map_err(|error| PolicyError::Corrupt {
+            path: path.clone(),
+            reason: error.to_string(),
+        })?;
+        for index in wanted {
+            found[index] = Some(read_tensor(&file, &path, &specs[index], device)?);
+        }
+    }
+    found
+        .into_iter()
+        .zip(specs)
+        .map(|(tensor, spec)| {
+            tensor.ok_or_else(|| PolicyError::MissingTensor {
+                path: dir.to_owned(),
+                tensor: spec.name.clone(),
+            })
+        })
+        .collect()
+}
+
+/// Which file of `dir` holds which of `specs`, by index.
+fn files(
+    dir: &Path,
+    specs: &[ParameterSpec],
+) -> Result<BTreeMap<PathBuf, Vec<usize>>, PolicyError> {
+    let single = dir.join(SINGLE);
+    let index_path = dir.join(INDEX);
+    if single.exists() || !index_path.exists() {
+        return Ok(BTreeMap::from([(single, (0..specs.len()).collect())]));
+    }
+    let text = std::fs::read_to_string(&index_path)
+        .map_err(|source| PolicyError::Read { path: index_path.clone(), source })?;
+    let index: Index = serde_json::from_str(&text)
+        .map_err(|source| PolicyError::Json { path: index_path.clone(), source })?;
+    let mut files: BTreeMap<PathBuf, Vec<usize>> = BTreeMap::new();
+    for (position, spec) in specs.iter().enumerate() {
+        let name = index.weight_map.get(&spec.name).ok_or_else(|| PolicyError::MissingTensor {
+            path: index_path.clone(),
+            tensor: spec.name.clone(),
+        })?;
+        // A shard lies beside its index; anything else would read files the user did not name.
+        if Path::new(name).file_name().is_none_or(|file| file != name.as_str()) {
+            return Err(PolicyError::Corrupt {
+                path: index_path,
+                reason: format!("shard `{name}` of tensor `{}` is not a file name", spec.name),
+            });
+        }
+        files.entry(dir.join(name)).or_default().push(position);
+    }
+    Ok(files)
+}
+
+fn read_tensor(
+    file: &SafeTensors<'_>,
+    path: &Path,
+    spec: &ParameterSpec,
+    device: Device,
+) -> Result<Tensor, PolicyError> {
+    let view = file.tensor(&spec.name).map_err(|_| PolicyError::MissingTensor {
+        path: path.to_owned(),
+        tensor: spec.name.clone(),
+    })?;
+    let kind = match view.dtype() {
+        Dtype::F32 => Kind::Float,
+        Dtype::F16 => Kind::Half,
+        Dtype::BF16 => Kind::BFloat16,
+        Dtype::F64 => Kind::Double,
+        other => {
+            return Err(PolicyError::TensorType {
+                path: path.to_owned(),
+                tensor: spec.name.clone(),
+                got: format!("{other:?}"),
+                supported: "F32, F16, BF16, F64",
+            });
+        }
+    };
+    let shape: Vec<i64> = view.shape().iter().map(|&n| size(n)).collect();
+    check_shape(path, spec, &shape)?;
+    let torch = |source| PolicyError::Torch { action: "copy a tensor", source };
+    let tensor = Tensor::f_from_data_size(view.data(), &shape, kind).map_err(torch)?;
+    finish(path, spec, &tensor, device)
+}
+
+/// Checks the shape that a file gives for a tensor.
+pub(crate) fn check_shape(
+    path: &Path,
+    spec: &ParameterSpec,
+    got: &[i64],
+) -> Result<(), PolicyError> {
+    if got == spec.shape {
+        return Ok(());
+    }
+    Err(PolicyError::TensorShape {
+        path: path.to_owned(),
+        tensor: spec.name.clone(),
+        got: got.to_vec(),
+        expected: spec.shape.clone(),
+    })
+}
+
+/// Converts to `Float` on `device` and refuses NaN and infinities.
+pub(crate) fn finish(
+    path: &Path,
+    spec: &ParameterSpec,
+    tensor: &Tensor,
+    device: Device,
+) -> Result<Tensor, PolicyError> {
+    let tensor = tensor.to_kind(Kind::Float);
+    let finite = tensor.isfinite();
+    if !bool::try_from(finite.all()).unwrap_or(false) {
+        let count = finite.logical_not().sum(Kind::Int64).int64_value(&[]);
+        let tensor = spec.name.clone();
+        return Err(PolicyError::NotFinite { path: path.to_owned(), tensor, count });
+    }
+    let torch = |source| PolicyError::Torch { action: "move a tensor to the device", source };
+    tensor.f_to_device(device).map_err(torch)
+}

@@ -1,0 +1,183 @@
+//! The trainable tensors of a model: names, shapes, and typed access for the forward pass.
+
+use std::collections::BTreeMap;
+
+use tch::{Kind, Tensor};
+
+use super::ModelConfig;
+use crate::Parameter;
+use crate::batch::size;
+
+/// What a freshly initialized parameter holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Init {
+    /// Normal numbers with the configured deviation.
+    Normal,
+    /// Ones, for norms.
+    Ones,
+    /// Zeros, for biases.
+    Zeros,
+}
+
+/// Name and shape of one parameter.
+#[derive(Debug, Clone)]
+pub(crate) struct ParameterSpec {
+    pub(crate) name: String,
+    pub(crate) shape: Vec<i64>,
+    pub(crate) init: Init,
+}
+
+/// Every parameter of a model in checkpoint order.
+pub(crate) fn layout(config: &ModelConfig) -> Vec<ParameterSpec> {
+    let (hidden, inner) = (size(config.hidden_size), size(config.intermediate_size));
+    let head = size(config.head_dim);
+    let query = size(config.num_attention_heads) * head;
+    let key = size(config.num_key_value_heads) * head;
+    let vocab = size(config.vocab_size);
+    let mut specs = Vec::new();
+    let mut add =
+        |name: String, shape: Vec<i64>, init| specs.push(ParameterSpec { name, shape, init });
+    add("model.embed_tokens.weight".into(), vec![vocab, hidden], Init::Normal);
+    for layer in 0..config.num_hidden_layers {
+        let prefix = format!("model.layers.{layer}");
+        let projections = [
+            ("self_attn.q_proj", query, hidden, config.qkv_bias),
+            ("self_attn.k_proj", key, hidden, config.qkv_bias),
+            ("self_attn.v_proj", key, hidden, config.qkv_bias),
+            ("self_attn.o_proj", hidden, query, config.output_bias),
+            ("mlp.gate_proj", inner, hidden, config.mlp_bias),
+            ("mlp.up_proj", inner, hidden, config.mlp_bias),
+            ("mlp.down_proj", hidden, inner, config.mlp_bias),
+        ];
+        for (name, rows, columns, bias) in projections {
+            add(format!("{prefix}.{name}.weight"), vec![rows, columns], Init::Normal);
+            if bias {
+                add(format!("{prefix}.{name}.bias"), vec![rows], Init::Zeros);
+            }
+        }
+        if config.qk_norm() {
+            add(format!("{prefix}.self_attn.q_norm.weight"), vec![head], Init::Ones);
+            add(format!("{prefix}.self_attn.k_norm.weight"), vec![head], Init::Ones);
+        }
+        add(format!("{prefix}.input_layernorm.weight"), vec![hidden], Init::Ones);
+        add(format!("{prefix}.post_attention_layernorm.weight"), vec![hidden], Init::Ones);
+    }
+    add("model.norm.weight".into(), vec![hidden], Init::Ones);
+    if !config.tie_word_embeddings {
+        add("lm_head.weight".into(), vec![vocab, hidden], Init::Normal);
+    }
+    specs
+}
+
+/// A projection `x · weightᵀ + bias`.
+#[derive(Debug)]
+pub(crate) struct Linear {
+    /// `[out, in]`.
+    pub(crate) weight: Tensor,
+    /// `[out]`.
+    pub(crate) bias: Option<Tensor>,
+}
+
+impl Linear {
+    /// Applies the projection in the kind of `x`, casting the master weights; differentiable.
+    pub(crate) fn forward(&self, x: &Tensor) -> Tensor {
+        let bias = self.bias.as_ref().map(|bias| bias.to_kind(x.kind()));
+        x.linear(&self.weight.to_kind(x.kind()), bias.as_ref())
+    }
+}
+
+/// The parameters of one transformer block.
+#[derive(Debug)]
+pub(crate) struct LayerWeights {
+    pub(crate) input_norm: Tensor,
+    pub(crate) query: Linear,
+    pub(crate) key: Linear,
+    pub(crate) value: Linear,
+    pub(crate) output: Linear,
+    /// Norms of query and key heads, Qwen3 only.
+    pub(crate) head_norms: Option<(Tensor, Tensor)>,
+    pub(crate) post_norm: Tensor,
+    pub(crate) gate: Linear,
+    pub(crate) up: Linear,
+    pub(crate) down: Linear,
+}
+
+/// All parameters of a model: `Float` masters that require grad.
+#[derive(Debug)]
+pub(crate) struct Weights {
+    pub(crate) embedding: Tensor,
+    pub(crate) layers: Vec<LayerWeights>,
+    pub(crate) norm: Tensor,
+    /// `None` when tied to the embedding.
+    pub(crate) head: Option<Tensor>,
+    parameters: Vec<Parameter>,
+}
+
+impl Weights {
+    /// Arranges tensors that were created in the order of [`layout`]; makes them require grad.
+    pub(crate) fn new(config: &ModelConfig, tensors: Vec<Tensor>) -> Self {
+        let specs = layout(config);
+        assert_eq!(specs.len(), tensors.len(), "one tensor per parameter");
+        let parameters: Vec<Parameter> = specs
+            .into_iter()
+            .zip(tensors)
+            .map(|(spec, tensor)| Parameter {
+                name: spec.name,
+                tensor: tensor.to_kind(Kind::Float).set_requires_grad(true),
+            })
+            .collect();
+        let by_name: BTreeMap<&str, &Tensor> = parameters
+            .iter()
+            .map(|parameter| (parameter.name.as_str(), &parameter.tensor))
+            .collect();
+        let find = |name: &str| by_name.get(name).map(|tensor| tensor.shallow_clone());
+        let get = |name: &str| find(name).expect("`layout` lists every tensor of the model");
+        let linear = |name: &str| Linear {
+            weight: get(&format!("{name}.weight")),
+            bias: find(&format!("{name}.bias")),
+        };
+        let layers = (0..config.num_hidden_layers)
+            .map(|layer| {
+                let name = |part: &str| format!("model.layers.{layer}.{part}");
+                LayerWeights {
+                    input_norm: get(&name("input_layernorm.weight")),
+                    query: linear(&name("self_attn.q_proj")),
+                    key: linear(&name("self_attn.k_proj")),
+                    value: linear(&name("self_attn.v_proj")),
+                    output: linear(&name("self_attn.o_proj")),
+                    head_norms: find(&name("self_attn.q_norm.weight"))
+                        .zip(find(&name("self_attn.k_norm.weight"))),
+                    post_norm: get(&name("post_attention_layernorm.weight")),
+                    gate: linear(&name("mlp.gate_proj")),
+                    up: linear(&name("mlp.up_proj")),
+                    down: linear(&name("mlp.down_proj")),
+                }
+            })
+            .collect();
+        let embedding = get("model.embed_tokens.weight");
+        let norm = get("model.norm.weight");
+        let head = find("lm_head.weight");
+        Self { embedding, layers, norm, head, parameters }
+    }
+
+    /// Handles on all parameters, in checkpoint order.
+    pub(crate) fn parameters(&self) -> Vec<Parameter> {
+        self.parameters
+            .iter()
+            .map(|parameter| Parameter {
+                name: parameter.name.clone(),
+                tensor: parameter.tensor.shallow_clone(),
+            })
+            .collect()
+    }
+
+    /// The matrix of the LM head, `[vocab, hidden]`.
+    pub(crate) fn head(&self) -> &Tensor {
+        self.head.as_ref().unwrap_or(&self.embedding)
+    }
+
+    /// A number that changes with every in-place update that autograd knows of.
+    pub(crate) fn version(&self) -> i64 {
+        self.parameters.iter().map(|parameter| parameter.tensor.internal_version()).sum()
+    }
+}

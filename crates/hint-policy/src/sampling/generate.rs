@@ -1,0 +1,366 @@
+//! Completions of many prompts, with rows entering and leaving the batch as they can.
+
+use std::collections::VecDeque;
+
+use tch::{Device, Kind, Tensor};
+
+use super::SamplingParams;
+use super::draw::{Drawn, draw, greedy};
+use super::random::CompletionRng;
+use crate::batch::len;
+use crate::{Decoder, DecoderOptions, Policy, PolicyError, Prefill, PrefixId};
+
+/// A prompt and how many completions of it are wanted.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SampleRequest {
+    /// Token ids of the prompt. At least one.
+    pub prompt: Vec<u32>,
+    /// How many completions to draw.
+    pub num_completions: usize,
+    /// The random number of completion `i` at position `t` is a function of `(seed, i, t)` alone.
+    pub seed: u64,
+    /// How tokens are chosen.
+    pub params: SamplingParams,
+}
+
+/// Limits of [`sample`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SampleOptions {
+    /// Rows decoded at the same time, at most. At least 1.
+    pub max_batch: usize,
+}
+
+impl Default for SampleOptions {
+    fn default() -> Self {
+        Self { max_batch: 256 }
+    }
+}
+
+/// Why a completion ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum StopReason {
+    /// A stop token was drawn; it is the last of the completion's tokens.
+    Stop,
+    /// The limit of new tokens, or of the model's positions, was reached.
+    Length,
+}
+
+/// One completion.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sample {
+    /// Its token ids, a stop token included.
+    pub tokens: Vec<u32>,
+    /// Log-probability of each token in nats, of the distribution that drew it: tempered,
+    /// truncated and renormalized. 0 for greedy decoding. Length as `tokens`.
+    pub behavior_logprobs: Vec<f64>,
+    /// Why it ended.
+    pub stop: StopReason,
+}
+
+/// Draws `num_completions` completions for each request; results are in request order.
+///
+/// A prompt is processed once, whatever the number of its completions. At most
+/// `options.max_batch` rows are decoded at a time; a row that finishes leaves, and a waiting one
+/// takes its place.
+///
+/// # Errors
+///
+/// An empty or too long prompt, a token id outside the vocabulary, sampling parameters out of
+/// range, or logits that are not finite.
+///
+/// # Examples
+///
+/// ```
+/// use hint_policy::{Architecture, CausalLm, ModelConfig, SampleOptions, SampleRequest, SamplingParams, sample};
+/// use tch::Device;
+///
+/// let policy = CausalLm::init(&ModelConfig::small(Architecture::Llama, 60), 1, Device::Cpu)?;
+/// let params = SamplingParams { max_new_tokens: 5, ..SamplingParams::default() };
+/// let request = SampleRequest { prompt: vec![1, 2, 3], num_completions: 4, seed: 42, params };
+/// let samples = sample(&policy, &[request], &SampleOptions::default())?;
+/// assert_eq!(samples[0].len(), 4);
+/// # Ok::<(), hint_policy::PolicyError>(())
+/// ```
+pub fn sample(
+    policy: &dyn Policy,
+    requests: &[SampleRequest],
+    options: &SampleOptions,
+) -> Result<Vec<Vec<Sample>>, PolicyError> {
+    if options.max_batch == 0 {
+        return Err(PolicyError::option("max_batch", &0, "at least 1"));
+    }
+    let (vocab_size, max_positions) = (policy.vocab_size(), policy.max_positions());
+    for (row, request) in requests.iter().enumerate() {
+        request.params.validate()?;
+        // The first completion token is predicted from the prompt, so a full prompt is one too long.
+        let len = request.prompt.len();
+        if len >= max_positions {
+            return Err(PolicyError::RowTooLong { row, len: len + 1, max_positions });
+        }
+        crate::decode::check_prompts(&[&request.prompt], vocab_size, max_positions).map_err(
+            |error| match error {
+                PolicyError::EmptyPrompt { .. } => PolicyError::EmptyPrompt { row },
+                PolicyError::TokenOutOfRange { position, token, vocab_size, .. } => {
+                    PolicyError::TokenOutOfRange { row, position, token, vocab_size }
+                }
+                other => other,
+            },
+        )?;
+    }
+    let rows: usize = requests.iter().map(|request| request.num_completions).sum();
+    if rows == 0 {
+        return Ok(requests.iter().map(|_| Vec::new()).collect());
+    }
+    let longest =
+        requests.iter().map(|request| request.prompt.len() + limit(request, max_positions));
+    let decoder_options = DecoderOptions {
+        max_rows: rows.min(options.max_batch),
+        max_positions: longest.max().unwrap_or(1),
+    };
+    let decoder = policy.decoder(&decoder_options)?;
+    let samples = requests.iter().map(|request| vec![None; request.num_completions]).collect();
+    let mut run = Run {
+        decoder,
+        requests,
+        max_positions,
+        max_batch: options.max_batch,
+        rows: Vec::new(),
+        waiting: requests
+            .iter()
+            .enumerate()
+            .filter(|(_, request)| request.num_completions > 0)
+            .map(|(index, _)| index)
+            .collect(),
+        started: VecDeque::new(),
+        samples,
+    };
+    run.finish()?;
+    let filled = |samples: Vec<Option<Sample>>| samples.into_iter().flatten().collect();
+    Ok(run.samples.into_iter().map(filled).collect())
+}
+
+/// Most tokens a completion of `request` can have.
+fn limit(request: &SampleRequest, max_positions: usize) -> usize {
+    request.params.max_new_tokens.min(max_positions - request.prompt.len())
+}
+
+/// A completion that is being decoded.
+struct Row {
+    request: usize,
+    completion: usize,
+    rng: CompletionRng,
+    tokens: Vec<u32>,
+    logprobs: Vec<f64>,
+}
+
+/// A request some of whose completions wait for a place.
+struct Started {
+    request: usize,
+    prefix: PrefixId,
+    /// Scores of the first token, `[vocab]`: logits or probabilities, see [`host_rows`].
+    first: Vec<f32>,
+    next: usize,
+}
+
+struct Run<'a> {
+    decoder: Box<dyn Decoder + 'a>,
+    requests: &'a [SampleRequest],
+    max_positions: usize,
+    max_batch: usize,
+    /// In the decoder's order.
+    rows: Vec<Row>,
+    waiting: VecDeque<usize>,
+    started: VecDeque<Started>,
+    /// `[request][completion]`.
+    samples: Vec<Vec<Option<Sample>>>,
+}
+
+impl Run<'_> {
+    fn finish(&mut self) -> Result<(), PolicyError> {
+        loop {
+            self.admit()?;
+            if self.rows.is_empty() {
+                return Ok(());
+            }
+            let last: Vec<u32> =
+                self.rows.iter().filter_map(|row| row.tokens.last().copied()).collect();
+            let logits = self.decoder.step(&last)?;
+            let requests = self.requests;
+            let params: Vec<&SamplingParams> =
+                self.rows.iter().map(|row| &requests[row.request].params).collect();
+            let scores = host_rows(&logits, &params);
+            let vocab = scores.len() / self.rows.len();
+            for (row, scores) in self.rows.iter_mut().zip(scores.chunks_exact(vocab)) {
+                row.draw(scores, &requests[row.request].params)?;
+            }
+            self.release_finished()?;
+        }
+    }
+
+    /// Starts waiting completions while there is room.
+    fn admit(&mut self) -> Result<(), PolicyError> {
+        let mut started = std::mem::take(&mut self.started);
+        while self.rows.len() < self.max_batch {
+            if started.is_empty() {
+                started = self.prefill(self.max_batch - self.rows.len())?;
+            }
+            let Some(request) = started.front_mut() else { break };
+            self.start(request)?;
+            if request.next == self.requests[request.request].num_completions {
+                self.decoder.release(request.prefix);
+                started.pop_front();
+            }
+        }
+        self.started = started;
+        Ok(())
+    }
+
+    /// Processes the prompts of as many waiting requests as have completions for `room` rows.
+    fn prefill(&mut self, room: usize) -> Result<VecDeque<Started>, PolicyError> {
+        let mut taken = Vec::new();
+        let mut rows = 0;
+        while rows < room
+            && let Some(request) = self.waiting.pop_front()
+        {
+            rows += self.requests[request].num_completions;
+            taken.push(request);
+        }
+        if taken.is_empty() {
+            return Ok(VecDeque::new());
+        }
+        let requests = self.requests;
+        let prompts: Vec<&[u32]> =
+            taken.iter().map(|&request| requests[request].prompt.as_slice()).collect();
+        let Prefill { prefixes, logits } = self.decoder.prefill(&prompts)?;
+        let params: Vec<&SamplingParams> =
+            taken.iter().map(|&request| &requests[request].params).collect();
+        let scores = host_rows(&logits, &params);
+        let vocab = scores.len() / taken.len();
+        let started = taken.into_iter().zip(prefixes).zip(scores.chunks_exact(vocab));
+        Ok(started
+            .map(|((request, prefix), first)| Started {
+                request,
+                prefix,
+                first: first.to_vec(),
+                next: 0,
+            })
+            .collect())
+    }
+
+    /// Draws the first tokens of as many completions of `started` as there is room for, and forks
+    /// rows for those that go on.
+    fn start(&mut self, started: &mut Started) -> Result<(), PolicyError> {
+        let request = &self.requests[started.request];
+        let room = self.max_batch - self.rows.len();
+        let mut forked = 0;
+        while started.next < request.num_completions && forked < room {
+            let completion = started.next;
+            started.next += 1;
+            let mut row = Row {
+                request: started.request,
+                completion,
+                rng: CompletionRng::new(request.seed, completion as u64),
+                tokens: Vec::new(),
+                logprobs: Vec::new(),
+            };
+            row.draw(&started.first, &request.params)?;
+            if let Some(stop) = row.stop(request, self.max_positions) {
+                self.samples[started.request][completion] = Some(row.into_sample(stop));
+            } else {
+                self.rows.push(row);
+                forked += 1;
+            }
+        }
+        if forked > 0 {
+            self.decoder.fork(started.prefix, forked)?;
+        }
+        Ok(())
+    }
+
+    /// Takes finished rows out; the last rows move into their places.
+    fn release_finished(&mut self) -> Result<(), PolicyError> {
+        let mut order: Vec<usize> = (0..self.rows.len()).collect();
+        let mut index = 0;
+        while index < self.rows.len() {
+            let row = &self.rows[index];
+            match row.stop(&self.requests[row.request], self.max_positions) {
+                None => index += 1,
+                Some(stop) => {
+                    order.swap_remove(index);
+                    let row = self.rows.swap_remove(index);
+                    let (request, completion) = (row.request, row.completion);
+                    self.samples[request][completion] = Some(row.into_sample(stop));
+                }
+            }
+        }
+        if order.len() < self.decoder.rows() {
+            self.decoder.retain(&order)?;
+        }
+        Ok(())
+    }
+}
+
+impl Row {
+    fn draw(&mut self, scores: &[f32], params: &SamplingParams) -> Result<(), PolicyError> {
+        // Greedy rows use up their number too: it belongs to the position, not to the draw.
+        let uniform = self.rng.next_uniform();
+        let drawn =
+            if params.temperature == 0.0 { greedy(scores) } else { draw(scores, params, uniform) };
+        let Drawn { token, logprob } = drawn.ok_or(PolicyError::NonFiniteLogits {
+            request: self.request,
+            position: self.tokens.len(),
+        })?;
+        self.tokens.push(token);
+        self.logprobs.push(logprob);
+        Ok(())
+    }
+
+    fn stop(&self, request: &SampleRequest, max_positions: usize) -> Option<StopReason> {
+        let last = self.tokens.last()?;
+        if request.params.stop_tokens.contains(last) {
+            return Some(StopReason::Stop);
+        }
+        (self.tokens.len() >= limit(request, max_positions)).then_some(StopReason::Length)
+    }
+
+    fn into_sample(self, stop: StopReason) -> Sample {
+        Sample { tokens: self.tokens, behavior_logprobs: self.logprobs, stop }
+    }
+}
+
+/// Copies `logits` `[rows, vocab]` to the host in one go: as tempered probabilities where the
+/// temperature is positive, as logits where it is 0. The softmax runs in libtorch, which has
+/// vectorized exponentials.
+fn host_rows(logits: &Tensor, params: &[&SamplingParams]) -> Vec<f32> {
+    tch::no_grad(|| {
+        let first = params.first().map_or(1.0, |params| params.temperature);
+        #[expect(clippy::float_cmp, reason = "rows share a softmax if their settings are the same")]
+        let same = params.iter().all(|params| params.temperature == first);
+        let scores = if same {
+            tempered(logits, first)
+        } else {
+            let rows: Vec<Tensor> = params
+                .iter()
+                .zip(0..)
+                .map(|(params, row)| tempered(&logits.narrow(0, row, 1), params.temperature))
+                .collect();
+            Tensor::cat(&rows, 0)
+        };
+        let scores = scores.to_device(Device::Cpu).to_kind(Kind::Float).contiguous();
+        let mut host = vec![0.0_f32; len(scores.size().iter().product())];
+        let count = host.len();
+        scores.copy_data(&mut host, count);
+        host
+    })
+}
+
+fn tempered(logits: &Tensor, temperature: f64) -> Tensor {
+    #[expect(clippy::float_cmp, reason = "exactly 1 skips an operation that would change nothing")]
+    if temperature == 0.0 {
+        logits.shallow_clone()
+    } else if temperature == 1.0 {
+        logits.softmax(-1, None::<Kind>)
+    } else {
+        (logits / temperature).softmax(-1, None::<Kind>)
+    }
+}

@@ -1,0 +1,9 @@
+//! Drawing completions from a policy.
+
+mod draw;
+mod generate;
+mod params;
+mod random;
+
+pub use generate::{Sample, SampleOptions, SampleRequest, StopReason, sample};
+pub use params::SamplingParams;

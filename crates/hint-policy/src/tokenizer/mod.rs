@@ -1,0 +1,209 @@
+//! Text to token ids and back, and chat templates.
+
+mod chat;
+mod from_gguf;
+mod python_json;
+mod save;
+
+use std::path::Path;
+
+use serde_json::{Map, Value};
+
+use crate::{Gguf, PolicyError};
+
+pub use chat::ChatMessage;
+pub(crate) use save::write_json;
+
+/// A tokenizer with its special tokens and chat template.
+///
+/// Special tokens written out in a text, such as `<|im_start|>`, become their ids; nothing is added
+/// at either end, because chat templates already write what the model expects there.
+///
+/// # Examples
+///
+/// ```
+/// use hint_policy::Tokenizer;
+///
+/// let json = r#"{"version": "1.0", "added_tokens": [], "normalizer": null, "post_processor": null,
+///     "pre_tokenizer": {"type": "Split", "pattern": {"Regex": "."}, "behavior": "Isolated", "invert": false},
+///     "decoder": {"type": "Fuse"}, "truncation": null, "padding": null,
+///     "model": {"type": "WordLevel", "vocab": {"?": 0, "1": 1, "2": 2, "+": 3}, "unk_token": "?"}}"#;
+/// let tokenizer = Tokenizer::from_json_str(json)?;
+/// assert_eq!(tokenizer.encode("1+2")?, [1, 3, 2]);
+/// assert_eq!(tokenizer.decode(&[1, 3, 2])?, "1+2");
+/// # Ok::<(), hint_policy::PolicyError>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct Tokenizer {
+    inner: tokenizers::Tokenizer,
+    /// `tokenizer_config.json`, without the chat template.
+    config: Map<String, Value>,
+    chat_template: Option<String>,
+}
+
+impl Tokenizer {
+    /// Reads `tokenizer.json`, and `tokenizer_config.json` and `chat_template.jinja` if they are
+    /// there, from a Hugging Face folder.
+    ///
+    /// # Errors
+    ///
+    /// [`PolicyError::Read`], [`PolicyError::Json`] or [`PolicyError::Tokenizer`] naming the file.
+    pub fn from_dir(dir: impl AsRef<Path>) -> Result<Self, PolicyError> {
+        let dir = dir.as_ref();
+        let path = dir.join("tokenizer.json");
+        let json = std::fs::read_to_string(&path)
+            .map_err(|source| PolicyError::Read { path: path.clone(), source })?;
+        let mut tokenizer = Self::parse(&json, &format!("read `{}`", path.display()))?;
+        if let Some(Value::Object(map)) = read_json(&dir.join("special_tokens_map.json"))? {
+            tokenizer.config = map;
+        }
+        if let Some(Value::Object(map)) = read_json(&dir.join("tokenizer_config.json"))? {
+            tokenizer.config.extend(map);
+        }
+        tokenizer.chat_template = match tokenizer.config.remove("chat_template") {
+            Some(Value::String(template)) => Some(template),
+            Some(Value::Array(named)) => default_template(&named),
+            _ => None,
+        };
+        let template = dir.join("chat_template.jinja");
+        if template.is_file() {
+            let source = std::fs::read_to_string(&template)
+                .map_err(|source| PolicyError::Read { path: template, source })?;
+            tokenizer.chat_template = Some(source);
+        }
+        Ok(tokenizer)
+    }
+
+    /// Parses the content of a `tokenizer.json`. There is no chat template.
+    ///
+    /// # Errors
+    ///
+    /// [`PolicyError::Tokenizer`] saying what does not parse.
+    pub fn from_json_str(json: &str) -> Result<Self, PolicyError> {
+        Self::parse(json, "parse the tokenizer")
+    }
+
+    /// Builds the tokenizer that the metadata of a GGUF file describe: byte-level BPE with the
+    /// pre-tokenizers `smollm`, `qwen2`, `llama-bpe` and `gpt-2`.
+    ///
+    /// # Errors
+    ///
+    /// [`PolicyError::Unsupported`] for another model or pre-tokenizer, [`PolicyError::Corrupt`]
+    /// for metadata that do not fit together.
+    pub fn from_gguf(gguf: &Gguf) -> Result<Self, PolicyError> {
+        from_gguf::build(gguf)
+    }
+
+    fn parse(json: &str, action: &str) -> Result<Self, PolicyError> {
+        let inner = tokenizers::Tokenizer::from_bytes(json)
+            .map_err(|source| PolicyError::Tokenizer { action: action.to_owned(), source })?;
+        Ok(Self { inner, config: Map::new(), chat_template: None })
+    }
+
+    /// The same tokenizer with another chat template (Jinja).
+    #[must_use]
+    pub fn with_chat_template(mut self, template: impl Into<String>) -> Self {
+        self.chat_template = Some(template.into());
+        self
+    }
+
+    /// The same tokenizer with a special token that a chat template knows under `role`, such as
+    /// `"eos_token"`, `"bos_token"` or `"pad_token"`.
+    #[must_use]
+    pub fn with_special_token(mut self, role: &str, token: &str) -> Self {
+        self.config.insert(role.to_owned(), Value::from(token));
+        self
+    }
+
+    /// Token ids of `text`.
+    ///
+    /// # Errors
+    ///
+    /// [`PolicyError::Tokenizer`], for example for a character outside a vocabulary without
+    /// unknown token.
+    pub fn encode(&self, text: &str) -> Result<Vec<u32>, PolicyError> {
+        self.encode_text(text, false)
+    }
+
+    /// Token ids of `text` with what the tokenizer adds to a plain text, such as a bos token.
+    ///
+    /// # Errors
+    ///
+    /// As [`Tokenizer::encode`].
+    pub fn encode_with_special_tokens(&self, text: &str) -> Result<Vec<u32>, PolicyError> {
+        self.encode_text(text, true)
+    }
+
+    fn encode_text(&self, text: &str, add_special_tokens: bool) -> Result<Vec<u32>, PolicyError> {
+        let encoding = self.inner.encode_fast(text, add_special_tokens);
+        encoding
+            .map(|encoding| encoding.get_ids().to_vec())
+            .map_err(|source| PolicyError::Tokenizer { action: "encode a text".into(), source })
+    }
+
+    /// Text of `ids`, special tokens written out.
+    ///
+    /// # Errors
+    ///
+    /// [`PolicyError::Tokenizer`] if the decoder fails.
+    pub fn decode(&self, ids: &[u32]) -> Result<String, PolicyError> {
+        self.decode_ids(ids, false)
+    }
+
+    /// Text of `ids`, special tokens left out.
+    ///
+    /// # Errors
+    ///
+    /// As [`Tokenizer::decode`].
+    pub fn decode_skip_special(&self, ids: &[u32]) -> Result<String, PolicyError> {
+        self.decode_ids(ids, true)
+    }
+
+    fn decode_ids(&self, ids: &[u32], skip_special: bool) -> Result<String, PolicyError> {
+        self.inner
+            .decode(ids, skip_special)
+            .map_err(|source| PolicyError::Tokenizer { action: "decode tokens".into(), source })
+    }
+
+    /// Id of `token` as it stands in the vocabulary.
+    pub fn token_id(&self, token: &str) -> Option<u32> {
+        self.inner.token_to_id(token)
+    }
+
+    /// Number of tokens, added ones included. A model may have more (unused) ids.
+    pub fn vocab_size(&self) -> usize {
+        self.inner.get_vocab_size(true)
+    }
+
+    /// The special token with a role such as `"eos_token"`, as text.
+    pub fn special_token(&self, role: &str) -> Option<&str> {
+        match self.config.get(role)? {
+            Value::String(token) => Some(token),
+            Value::Object(map) => map.get("content")?.as_str(),
+            _ => None,
+        }
+    }
+
+    /// Id of the token that ends a text.
+    pub fn eos_token_id(&self) -> Option<u32> {
+        self.token_id(self.special_token("eos_token")?)
+    }
+}
+
+/// The template of a list of named ones that is meant for plain chats.
+fn default_template(named: &[Value]) -> Option<String> {
+    let entry = named.iter().find(|entry| entry.get("name") == Some(&Value::from("default")))?;
+    entry.get("template")?.as_str().map(str::to_owned)
+}
+
+/// Parses a JSON file if it exists.
+pub(crate) fn read_json(path: &Path) -> Result<Option<Value>, PolicyError> {
+    if !path.is_file() {
+        return Ok(None);
+    }
+    let text = std::fs::read_to_string(path)
+        .map_err(|source| PolicyError::Read { path: path.to_owned(), source })?;
+    let value = serde_json::from_str(&text)
+        .map_err(|source| PolicyError::Json { path: path.to_owned(), source })?;
+    Ok(Some(value))
+}

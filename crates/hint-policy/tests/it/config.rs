@@ -1,0 +1,117 @@
+//! `config.json`: what is read, and what is refused by name.
+
+use hint_policy::{Architecture, ModelConfig, RopeScaling};
+use serde_json::{Value, json};
+
+fn base(model_type: &str) -> Value {
+    json!({
+        "model_type": model_type, "vocab_size": 10, "hidden_size": 16, "intermediate_size": 8,
+        "num_hidden_layers": 3, "num_attention_heads": 4, "max_position_embeddings": 64,
+    })
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "cases are literals")]
+fn parse(model_type: &str, change: Value) -> Result<ModelConfig, String> {
+    let mut json = base(model_type);
+    for (key, value) in change.as_object().expect("changes are an object") {
+        json[key] = value.clone();
+    }
+    serde_json::from_value(json).map_err(|error| error.to_string())
+}
+
+#[track_caller]
+fn check_refused(model_type: &str, change: Value, words: &[&str]) {
+    let error = parse(model_type, change).unwrap_err();
+    for word in words {
+        assert!(error.contains(word), "{error}: no {word}");
+    }
+}
+
+#[test]
+fn defaults_are_those_of_transformers() {
+    let config = parse("llama", json!({})).unwrap();
+    assert_eq!(config.num_key_value_heads, 4);
+    assert_eq!(config.head_dim, 4);
+    assert!(!config.tie_word_embeddings && !config.qkv_bias);
+    assert!(parse("qwen2", json!({})).unwrap().qkv_bias);
+    assert_eq!(parse("qwen3", json!({})).unwrap().head_dim, 128);
+}
+
+#[test]
+fn options_are_read() {
+    let config = parse("llama", json!({"attention_bias": true, "eos_token_id": [1, 2]})).unwrap();
+    assert!(config.qkv_bias && config.output_bias);
+    assert_eq!(config.eos_token_ids, [1, 2]);
+    let class = json!({"model_type": null, "architectures": ["Qwen3ForCausalLM"]});
+    assert_eq!(parse("llama", class).unwrap().architecture, Architecture::Qwen3);
+    let linear = json!({"rope_scaling": {"type": "linear", "factor": 2.0}});
+    assert_eq!(parse("llama", linear).unwrap().rope_scaling, RopeScaling::Linear { factor: 2.0 });
+    let nested = json!({"rope_parameters": {"rope_type": "default", "rope_theta": 5.0}});
+    let config = parse("llama", nested).unwrap();
+    assert_eq!((config.rope_theta, config.rope_scaling), (5.0, RopeScaling::Default {}));
+}
+
+#[test]
+fn sliding_windows_follow_the_family() {
+    #[track_caller]
+    fn check(model_type: &str, change: Value, expected: &[Option<usize>]) {
+        assert_eq!(parse(model_type, change).unwrap().sliding_windows, expected);
+    }
+    check("mistral", json!({"sliding_window": 5}), &[Some(5); 3]);
+    check("mistral", json!({"sliding_window": null}), &[]);
+    check("qwen2", json!({"sliding_window": 5}), &[]);
+    let on = |key: &str, value: Value| json!({"use_sliding_window": true, "sliding_window": 5, key: value});
+    check("qwen2", on("max_window_layers", json!(2)), &[None, None, Some(5)]);
+    let types = json!(["sliding_attention", "full_attention", "full_attention"]);
+    check("qwen3", on("layer_types", types), &[Some(5), None, None]);
+    check_refused(
+        "qwen2",
+        on("layer_types", json!(["chunked", "x", "y"])),
+        &["layer_types", "chunked"],
+    );
+}
+
+#[test]
+fn unsupported_options_are_refused_by_name() {
+    check_refused("gemma3", json!({}), &["model_type", "gemma3", "llama, qwen2, qwen3, mistral"]);
+    check_refused("llama", json!({"hidden_act": "gelu"}), &["hidden_act", "gelu", "silu"]);
+    let dynamic = json!({"rope_scaling": {"rope_type": "dynamic", "factor": 2.0}});
+    check_refused("llama", dynamic, &["rope_type", "dynamic", "default, linear, llama3, yarn"]);
+    check_refused("qwen2", json!({"mlp_bias": true}), &["mlp_bias"]);
+    check_refused("llama", json!({"quantization_config": {"bits": 4}}), &["quantization_config"]);
+}
+
+#[test]
+fn contradictions_are_refused_by_name() {
+    check_refused("llama", json!({"hidden_size": null}), &["hidden_size", "missing"]);
+    check_refused("llama", json!({"num_key_value_heads": 3}), &["num_key_value_heads", "divisor"]);
+    check_refused("llama", json!({"head_dim": 3}), &["head_dim", "even"]);
+    check_refused("llama", json!({"num_hidden_layers": 1_000_000_000}), &["num_hidden_layers"]);
+    check_refused("llama", json!({"rms_norm_eps": -1.0}), &["rms_norm_eps"]);
+    let llama3 = json!({"rope_scaling": {"rope_type": "llama3", "factor": 8.0}});
+    check_refused("llama", llama3, &["rope_scaling", "low_freq_factor"]);
+    let linear = json!({"rope_scaling": {"rope_type": "linear", "factor": 0.0}});
+    check_refused("llama", linear, &["rope_scaling.factor", "positive"]);
+}
+
+#[test]
+fn json_round_trips() {
+    #[track_caller]
+    fn check(config: &ModelConfig) {
+        let json = serde_json::to_string(config).unwrap();
+        assert_eq!(&serde_json::from_str::<ModelConfig>(&json).unwrap(), config);
+    }
+    for architecture in Architecture::ALL {
+        check(&ModelConfig::small(architecture, 11));
+    }
+    check(&ModelConfig {
+        sliding_windows: vec![None, None, Some(4), Some(4)],
+        rope_scaling: RopeScaling::Llama3 {
+            factor: 8.0,
+            low_freq_factor: 1.0,
+            high_freq_factor: 4.0,
+            original_max_position_embeddings: 32,
+        },
+        ..ModelConfig::small(Architecture::Qwen3, 11)
+    });
+}

@@ -1,0 +1,17 @@
+//! Integration tests of `hint-policy`.
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::unwrap_used,
+    reason = "test sizes are small, and helper functions of tests may fail loudly"
+)]
+
+mod checkpoint;
+mod config;
+mod corrupt;
+mod gguf_file;
+mod golden;
+mod model;
+mod parity;
+mod sampling;
+mod smollm2;

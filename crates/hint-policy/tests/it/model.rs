@@ -1,0 +1,87 @@
+//! Models for tests: random ones of random shape, and one with fixed logits.
+
+use std::path::Path;
+
+use hint_policy::{
+    Architecture, CausalLm, ModelConfig, Parameter, Policy, PolicyError, TokenBatch,
+};
+use proptest::prelude::*;
+use tch::{Device, Kind, Tensor};
+
+/// Small configurations that vary in everything an architecture may vary in.
+pub(crate) fn configs() -> impl Strategy<Value = ModelConfig> {
+    let sizes = (1_usize..4, 1_usize..4, 1_usize..3, 1_usize..5, 5_usize..40);
+    let options = (0_usize..4, any::<[bool; 4]>(), 1_usize..6);
+    (sizes, options).prop_map(|((layers, kv_heads, group, half_head, vocab), options)| {
+        let (architecture, [bias, mlp_bias, tied, windowed], window) = options;
+        let architecture = Architecture::ALL[architecture];
+        let llama = architecture == Architecture::Llama;
+        let qwen3 = architecture == Architecture::Qwen3;
+        ModelConfig {
+            hidden_size: 24,
+            intermediate_size: 20,
+            num_hidden_layers: layers,
+            num_attention_heads: kv_heads * group,
+            num_key_value_heads: kv_heads,
+            head_dim: 2 * half_head,
+            max_position_embeddings: 64,
+            qkv_bias: architecture == Architecture::Qwen2 || (bias && (llama || qwen3)),
+            output_bias: bias && (llama || qwen3),
+            mlp_bias: mlp_bias && llama,
+            tie_word_embeddings: tied,
+            sliding_windows: if windowed && !llama { vec![Some(window); layers] } else { vec![] },
+            initializer_range: 0.3,
+            ..ModelConfig::small(architecture, vocab)
+        }
+    })
+}
+
+/// A random model whose biases and norms are not trivial either.
+pub(crate) fn random_model(config: &ModelConfig, seed: u64) -> CausalLm {
+    tch::set_num_threads(1);
+    let policy = CausalLm::init(config, seed, Device::Cpu).expect("the configuration is valid");
+    tch::no_grad(|| {
+        for (index, mut parameter) in policy.parameters().into_iter().enumerate() {
+            if parameter.tensor.dim() == 1 {
+                let count = parameter.tensor.size()[0];
+                let wave = Tensor::arange(count, (Kind::Float, Device::Cpu)) + index as f64;
+                let _ = parameter.tensor.g_add_(&(wave.sin() * 0.2));
+            }
+        }
+    });
+    policy
+}
+
+/// Predicts the same logits everywhere, through the default decoder.
+pub(crate) struct FixedLogits(pub(crate) Tensor);
+
+impl FixedLogits {
+    pub(crate) fn new(logits: &[f32]) -> Self {
+        tch::set_num_threads(1);
+        Self(Tensor::from_slice(logits))
+    }
+}
+
+impl Policy for FixedLogits {
+    fn logits(&self, tokens: &TokenBatch) -> Result<Tensor, PolicyError> {
+        let [batch, seq] = tokens.tokens().size()[..] else {
+            unreachable!("tokens have two dimensions")
+        };
+        Ok(self.0.expand([batch, seq, self.0.size()[0]], false))
+    }
+    fn parameters(&self) -> Vec<Parameter> {
+        Vec::new()
+    }
+    fn device(&self) -> Device {
+        Device::Cpu
+    }
+    fn vocab_size(&self) -> usize {
+        self.0.numel()
+    }
+    fn max_positions(&self) -> usize {
+        64
+    }
+    fn save(&self, _dir: &Path) -> Result<(), PolicyError> {
+        Ok(())
+    }
+}

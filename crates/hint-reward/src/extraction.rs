@@ -1,0 +1,430 @@
+//! Finding the answer in a completion.
+
+use serde::{Deserialize, Serialize};
+
+use crate::BoxedAnswer;
+use crate::math::{Fuel, Readable, Stop, is_readable};
+
+/// Words that still count as an answer when a whole text is one.
+const MAX_WORDS: usize = 3;
+
+/// Bytes at the end of a text that are searched for anything but boxes.
+const MAX_TAIL: usize = 16_384;
+
+/// A place where the answer may stand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum AnswerSource {
+    /// The last balanced `\boxed{…}` or `\fbox{…}`, with those before it that form a list with it.
+    Boxed,
+    /// The last `<answer>…</answer>`.
+    AnswerTag,
+    /// What follows the last `####` on its line.
+    Hashes,
+    /// What follows the last "answer is" or "answer:".
+    Phrase,
+    /// The whole text, if it reads as an answer.
+    WholeText,
+    /// The answer of a short sentence or in front of a remark: `12 (i.e., all of them)`, `1/2, or equivalently 0.5`,
+    /// `0 is the only possible value`, `The limit is 3`.
+    ShortSentence,
+    /// The last formula between dollar signs or their kin.
+    LastMath,
+    /// The last number.
+    LastNumber,
+}
+
+/// Where the answer is looked for, in this order.
+///
+/// Everything inside `<think>…</think>` is ignored when there is text behind it.
+///
+/// # Examples
+///
+/// ```
+/// use hint_reward::{AnswerSource, Extraction};
+///
+/// let extraction = Extraction::default();
+/// assert_eq!(extraction.extract("I get 3, so the answer is 4.").as_deref(), Some("4"));
+/// assert_eq!(extraction.extract(r"<think>\boxed{3}</think> It is \boxed{4}").as_deref(), Some("4"));
+/// assert_eq!(extraction.extract(r"\boxed{1} and \boxed{2}").as_deref(), Some("1, 2"));
+/// assert_eq!(Extraction::boxed_only().extract("the answer is 4"), None);
+/// let custom = Extraction { sources: vec![AnswerSource::Hashes] };
+/// assert_eq!(custom.extract("2 + 2 = 4\n#### 4").as_deref(), Some("4"));
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Extraction {
+    /// The places, in the order they are tried.
+    pub sources: Vec<AnswerSource>,
+}
+
+impl Default for Extraction {
+    /// Every source, the most explicit first.
+    fn default() -> Self {
+        use AnswerSource::{
+            AnswerTag, Boxed, Hashes, LastMath, LastNumber, Phrase, ShortSentence, WholeText,
+        };
+        Self {
+            sources: vec![
+                Boxed,
+                AnswerTag,
+                Hashes,
+                Phrase,
+                WholeText,
+                ShortSentence,
+                LastMath,
+                LastNumber,
+            ],
+        }
+    }
+}
+
+impl Extraction {
+    /// The strict mode: only boxed answers count.
+    pub fn boxed_only() -> Self {
+        Self { sources: vec![AnswerSource::Boxed] }
+    }
+
+    /// How references are read: as a whole where possible, and never down to the last number of a sentence.
+    pub(crate) fn reference() -> Self {
+        use AnswerSource::{AnswerTag, Boxed, Hashes, LastMath, Phrase, ShortSentence, WholeText};
+        Self { sources: vec![Boxed, AnswerTag, Hashes, WholeText, Phrase, ShortSentence, LastMath] }
+    }
+
+    /// The answer of a completion, if one of the sources has one.
+    pub fn extract(&self, completion: &str) -> Option<String> {
+        self.find(completion, &mut Fuel::new(crate::math_verifier::DEFAULT_FUEL)).ok().flatten()
+    }
+
+    /// As [`Extraction::extract`], on a budget.
+    pub(crate) fn find(&self, completion: &str, fuel: &mut Fuel) -> Result<Option<String>, Stop> {
+        fuel.spend(completion.len() as u64 / 4)?;
+        let text = behind_thinking(completion);
+        for source in &self.sources {
+            let found = match source {
+                AnswerSource::Boxed => boxed(text),
+                AnswerSource::AnswerTag => answer_tag(text),
+                AnswerSource::Hashes => hashes(text),
+                AnswerSource::Phrase => phrase(tail(text), fuel)?,
+                AnswerSource::WholeText => whole_text(text, fuel)?,
+                AnswerSource::ShortSentence => short_sentence(text, fuel)?,
+                AnswerSource::LastMath => last_math(tail(text), fuel)?,
+                AnswerSource::LastNumber => {
+                    last_number(tail(text)).map(|(number, _)| number.to_owned())
+                }
+            };
+            if let Some(found) = found.filter(|found| !found.trim().is_empty()) {
+                return Ok(Some(found));
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// The text behind the last `</think>`, if there is any.
+fn behind_thinking(text: &str) -> &str {
+    match text.rfind("</think>") {
+        Some(at) if !text[at + 8..].trim().is_empty() => &text[at + 8..],
+        _ => text,
+    }
+}
+
+/// The end of a text, cut at a character boundary.
+fn tail(text: &str) -> &str {
+    let mut start = text.len().saturating_sub(MAX_TAIL);
+    while !text.is_char_boundary(start) {
+        start += 1;
+    }
+    &text[start..]
+}
+
+fn boxed(text: &str) -> Option<String> {
+    let boxes = BoxedAnswer::all(text);
+    let last = boxes.last()?;
+    let mut joined = vec![last];
+    for earlier in boxes.iter().rev().skip(1) {
+        if !is_separator(&text[earlier.span.end..joined[joined.len() - 1].span.start]) {
+            break;
+        }
+        joined.push(earlier);
+    }
+    joined.reverse();
+    if let [only] = joined.as_slice() {
+        return Some(only.content.trim().to_owned());
+    }
+    // Names in front of the boxes of a list tell its items apart, if each box has one.
+    let names: Option<Vec<&str>> =
+        joined.iter().map(|answer| name_before(&text[..answer.span.start])).collect();
+    let items = joined.iter().enumerate().map(|(index, answer)| match &names {
+        Some(names) => format!("{} = {}", names[index], answer.content.trim()),
+        None => answer.content.trim().to_owned(),
+    });
+    Some(items.collect::<Vec<_>>().join(", "))
+}
+
+/// Whether only separators stand between two parts of a list: `, `, `$ and $`, `\quad \text{or} \quad y =`.
+fn is_separator(between: &str) -> bool {
+    const SEPARATORS: [&str; 22] = [
+        "\\qquad",
+        "\\quad",
+        "\\text{ and }",
+        "\\text{and}",
+        "\\text{ or }",
+        "\\text{or}",
+        "\\text{, and }",
+        "\\(",
+        "\\)",
+        "\\[",
+        "\\]",
+        "\\,",
+        "\\;",
+        "\\ ",
+        "\\\\",
+        "and",
+        "or",
+        "$",
+        ",",
+        ";",
+        "&",
+        "~",
+    ];
+    if between.len() > 80 || !between.contains(|c: char| !c.is_whitespace()) {
+        return false;
+    }
+    let mut rest = between.trim();
+    while !rest.is_empty() {
+        match SEPARATORS.into_iter().find_map(|separator| rest.strip_prefix(separator)) {
+            Some(behind) => rest = behind.trim_start(),
+            None => return is_label(rest),
+        }
+    }
+    true
+}
+
+/// `y_2 =` in front of a box.
+fn is_label(text: &str) -> bool {
+    let Some((name, behind)) = text.split_once('=') else { return false };
+    let name = name.trim();
+    let simple = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '{' | '}');
+    let behind_is_empty = behind.chars().all(|c| c.is_whitespace() || c == '$' || c == '&');
+    name.len() <= 8
+        && name.starts_with(|c: char| c.is_ascii_alphabetic())
+        && name.chars().all(simple)
+        && behind_is_empty
+}
+
+/// The `y_2` of `y_2 =` at the end of a text.
+fn name_before(text: &str) -> Option<&str> {
+    let text = text.trim_end_matches([' ', '$', '&']).strip_suffix('=')?.trim_end();
+    let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '{' | '}');
+    let start = text
+        .rfind(|c: char| !is_name(c))
+        .map_or(0, |at| at + text[at..].chars().next().map_or(1, char::len_utf8));
+    let name = &text[start..];
+    (name.len() <= 8 && name.starts_with(|c: char| c.is_ascii_alphabetic())).then_some(name)
+}
+
+fn answer_tag(text: &str) -> Option<String> {
+    let start = text.rfind("<answer>")? + 8;
+    let end = text[start..].find("</answer>").map_or(text.len(), |at| start + at);
+    let content = text[start..end].trim();
+    Some(boxed(content).unwrap_or_else(|| content.to_owned()))
+}
+
+fn hashes(text: &str) -> Option<String> {
+    let start = text.rfind("####")? + 4;
+    let line = text[start..].lines().next()?.trim();
+    Some(line.to_owned())
+}
+
+/// What stands behind the last phrase that announces an answer.
+fn phrase(text: &str, fuel: &mut Fuel) -> Result<Option<String>, Stop> {
+    const PHRASES: [&str; 6] =
+        ["answer is", "answer:", "answer are", "answer =", "answers are", "answer**:"];
+    fuel.spend(text.len() as u64)?;
+    // ASCII lower case keeps every byte position.
+    let lowered = text.to_ascii_lowercase();
+    let Some(start) =
+        PHRASES.iter().filter_map(|phrase| lowered.rfind(phrase).map(|at| at + phrase.len())).max()
+    else {
+        return Ok(None);
+    };
+    let behind = text[start..].trim_start_matches([':', ' ', '*', '\n', '\t']);
+    // A formula may run over several lines; anything else ends with its line.
+    let is_formula = ["$$", "\\[", "\\begin"].iter().any(|open| behind.starts_with(open));
+    let line = if is_formula { behind } else { behind.lines().next().unwrap_or_default() };
+    let line = line.trim().trim_end_matches(['*', ' ']);
+    if is_readable(line, MAX_WORDS, fuel)? != Readable::No {
+        return Ok(Some(without_full_stop(line).to_owned()));
+    }
+    // The sentence goes on behind its answer: "The answer is 12, because …".
+    for (at, _) in line.match_indices([',', '.', ';']) {
+        let head = &line[..at];
+        let ends = line[at + 1..].starts_with([' ', '\n']) || line[at + 1..].is_empty();
+        if ends && head.len() <= 60 && is_readable(head, MAX_WORDS, fuel)? != Readable::No {
+            let rest = line[at + 1..].trim_start();
+            // A list goes on: `1, 2`.
+            if !rest
+                .starts_with(|c: char| c.is_ascii_digit() || matches!(c, '$' | '\\' | '-' | '('))
+            {
+                return Ok(Some(head.to_owned()));
+            }
+        }
+    }
+    if let Some(found) = last_math(line, fuel)? {
+        return Ok(Some(found));
+    }
+    Ok(last_number(line).map(|(number, _)| number.to_owned()))
+}
+
+fn whole_text(text: &str, fuel: &mut Fuel) -> Result<Option<String>, Stop> {
+    let text = text.trim();
+    if text.len() > 2000 {
+        return Ok(None);
+    }
+    Ok((is_readable(text, MAX_WORDS, fuel)? != Readable::No)
+        .then(|| without_full_stop(text).to_owned()))
+}
+
+fn short_sentence(text: &str, fuel: &mut Fuel) -> Result<Option<String>, Stop> {
+    const REMARKS: [&str; 5] =
+        [", or equivalently", ", or approximately", ", or an equivalent", " is the only", " (i.e."];
+    const VERBS: [&str; 4] = [" is equal to ", " equals ", " are ", " is "];
+    let text = without_full_stop(text.trim());
+    if text.len() > 200 || text.contains(['\n', '\\', '$']) {
+        return Ok(None);
+    }
+    let remark = REMARKS.iter().filter_map(|remark| text.find(remark)).min();
+    // `0 (none of the values)`
+    let aside = text.ends_with(')').then(|| text.find(" (")).flatten();
+    for end in remark.into_iter().chain(aside) {
+        if is_readable(&text[..end], MAX_WORDS, fuel)? != Readable::No {
+            return Ok(Some(text[..end].trim().to_owned()));
+        }
+    }
+    let behind = VERBS.iter().filter_map(|verb| text.rfind(verb).map(|at| at + verb.len())).max();
+    if let Some(start) = behind
+        && is_readable(&text[start..], MAX_WORDS, fuel)? != Readable::No
+    {
+        return Ok(Some(text[start..].trim().to_owned()));
+    }
+    Ok(None)
+}
+
+fn without_full_stop(text: &str) -> &str {
+    // The point of `\right.` is a delimiter.
+    if text.ends_with("\\right.") { text } else { text.trim_end_matches('.') }
+}
+
+/// The last formula that is more than a name, with those that form a list with it.
+fn last_math(text: &str, fuel: &mut Fuel) -> Result<Option<String>, Stop> {
+    fuel.spend(text.len() as u64)?;
+    let segments = math_segments(text);
+    for index in (0..segments.len()).rev().take(8) {
+        let (content, span) = &segments[index];
+        let readable = is_readable(content, MAX_WORDS, fuel)?;
+        if readable == Readable::Symbol {
+            // "the largest $n$ is 34"
+            if let Some((number, at)) = last_number(text)
+                && at >= span.end
+            {
+                return Ok(Some(number.to_owned()));
+            }
+            if index > 0 {
+                continue;
+            }
+        }
+        let mut parts = vec![content.trim()];
+        let mut start = span.start;
+        for (earlier, span) in segments[..index].iter().rev() {
+            if !is_separator(&text[span.end..start]) {
+                break;
+            }
+            parts.push(earlier.trim());
+            start = span.start;
+        }
+        parts.reverse();
+        return Ok(Some(parts.join(", ")));
+    }
+    Ok(None)
+}
+
+/// Formulas between delimiters, with the span of the whole including the delimiters.
+fn math_segments(text: &str) -> Vec<(&str, std::ops::Range<usize>)> {
+    let bytes = text.as_bytes();
+    let mut segments = Vec::new();
+    let mut at = 0;
+    while at < bytes.len() {
+        let rest = &text.as_bytes()[at..];
+        let (open, close) = if rest.starts_with(b"$$") {
+            ("$$", "$$")
+        } else if rest.starts_with(b"$") {
+            ("$", "$")
+        } else if rest.starts_with(b"\\(") {
+            ("\\(", "\\)")
+        } else if rest.starts_with(b"\\[") {
+            ("\\[", "\\]")
+        } else {
+            at += if rest[0] == b'\\' { 2 } else { 1 };
+            continue;
+        };
+        let start = at + open.len();
+        // A dollar sign pairs with the next one on the same paragraph.
+        let Some(length) = text.get(start..).and_then(|behind| behind.find(close)) else {
+            at = start;
+            continue;
+        };
+        let end = start + length;
+        segments.push((&text[start..end], at..end + close.len()));
+        at = end + close.len();
+    }
+    segments
+}
+
+/// The last number of a sentence and where it starts; none if its line has TeX commands, which it may belong to.
+fn last_number(text: &str) -> Option<(&str, usize)> {
+    let bytes = text.as_bytes();
+    let mut found = None;
+    let mut at = 0;
+    while at < bytes.len() {
+        let starts = bytes[at].is_ascii_digit()
+            || (bytes[at] == b'.' && bytes.get(at + 1).is_some_and(u8::is_ascii_digit));
+        if !starts {
+            at += 1;
+            continue;
+        }
+        let mut end = at;
+        while end < bytes.len() {
+            let next_is_digit = bytes.get(end + 1).is_some_and(u8::is_ascii_digit);
+            match bytes[end] {
+                b'0'..=b'9' => end += 1,
+                b',' | b'.' | b'/' | b'e' | b'E' if next_is_digit => end += 1,
+                _ => break,
+            }
+        }
+        let before = at.checked_sub(1).map(|index| bytes[index]);
+        let is_part = before
+            .is_some_and(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'^' | b'{'));
+        let is_negative = before == Some(b'-')
+            && at.checked_sub(2).is_none_or(|index| {
+                matches!(bytes[index], b' ' | b'=' | b'(' | b':' | b'$' | b'\n')
+            });
+        let start = if is_negative { at - 1 } else { at };
+        let behind = text[end..].trim_start();
+        let percent = behind.starts_with('%') || behind.starts_with("percent");
+        if !is_part {
+            let stop = match (percent, behind.starts_with('%')) {
+                (true, true) => text.len() - behind.len() + 1,
+                (true, false) => text.len() - behind.len() + 7,
+                _ => end,
+            };
+            found = Some((&text[start..stop], start));
+        }
+        at = end.max(at + 1);
+    }
+    let (number, start) = found?;
+    let line_start = text[..start].rfind('\n').map_or(0, |newline| newline + 1);
+    let line_end = text[start..].find('\n').map_or(text.len(), |newline| start + newline);
+    (!text[line_start..line_end].contains('\\')).then_some((number, start))
+}

@@ -1,0 +1,71 @@
+//! What a reward may look at.
+
+/// What a reward may look at: one completion and the reference answer of its problem.
+///
+/// # Examples
+///
+/// ```
+/// use hint_reward::RewardInput;
+///
+/// let input = RewardInput::new(r"so \boxed{4}", "4").with_prompt("What is 2 + 2?").with_problem_id("sum-1");
+/// assert_eq!(input.reference, "4");
+/// assert!(!input.truncated);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RewardInput<'a> {
+    /// Text of the question, without hint and chat template; empty if unknown.
+    pub prompt: &'a str,
+    /// Text the policy produced.
+    pub completion: &'a str,
+    /// Reference answer.
+    pub reference: &'a str,
+    /// Whether the completion was cut off by the token limit.
+    pub truncated: bool,
+    /// Length of the completion in tokens, if known.
+    pub completion_tokens: Option<usize>,
+    /// Id of the problem, for messages; empty if unknown.
+    pub problem_id: &'a str,
+}
+
+impl<'a> RewardInput<'a> {
+    /// Returns the input of a complete completion with unknown prompt and problem id.
+    pub fn new(completion: &'a str, reference: &'a str) -> Self {
+        Self {
+            prompt: "",
+            completion,
+            reference,
+            truncated: false,
+            completion_tokens: None,
+            problem_id: "",
+        }
+    }
+
+    /// Sets the text of the question.
+    #[must_use]
+    pub fn with_prompt(mut self, prompt: &'a str) -> Self {
+        self.prompt = prompt;
+        self
+    }
+
+    /// Sets whether the token limit cut the completion off.
+    #[must_use]
+    pub fn with_truncated(mut self, truncated: bool) -> Self {
+        self.truncated = truncated;
+        self
+    }
+
+    /// Sets the length of the completion, in tokens.
+    #[must_use]
+    pub fn with_completion_tokens(mut self, tokens: usize) -> Self {
+        self.completion_tokens = Some(tokens);
+        self
+    }
+
+    /// Sets the id of the problem.
+    #[must_use]
+    pub fn with_problem_id(mut self, problem_id: &'a str) -> Self {
+        self.problem_id = problem_id;
+        self
+    }
+}

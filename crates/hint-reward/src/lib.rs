@@ -1,0 +1,101 @@
+//! Verifiable rewards for reinforcement learning on language models.
+//!
+//! A reward says how good a completion is; a verifier says whether it is *right*. The two are kept apart because
+//! they are used for different things: scores become advantages, while verdicts decide whether a problem failed and
+//! is tried again with a hint. A [`Verdict`] is typed. A verifier that fails, runs out of budget or meets a
+//! reference it cannot read says so with a verdict of its own and never with a zero, which would look like a wrong
+//! answer and change what the training loop does.
+//!
+//! Every part can be replaced by a closure ([`from_fn`], [`verifier_from_fn`]), and everything is `Send + Sync`,
+//! reads no clock and starts no process: a verdict is a function of the text.
+//!
+//! ```
+//! use hint_reward::{MathVerifier, RewardInput, Rubric, Verdict, from_fn};
+//!
+//! let boxed = from_fn("boxed", |input| f64::from(u8::from(input.completion.contains("\\boxed"))));
+//! let rubric = Rubric::new(MathVerifier::new()).with(0.1, boxed);
+//!
+//! let group = [
+//!     RewardInput::new(r"2 + 2 = 4, so \boxed{4}", "4"),
+//!     RewardInput::new(r"perhaps \boxed{5}", "4"),
+//!     RewardInput::new("I do not know", "4"),
+//! ];
+//! let scores = rubric.score_group(&group)?;
+//! assert_eq!(scores[0].value, 1.1);
+//! assert_eq!(scores[1].verdict, Verdict::Incorrect);
+//! assert_eq!(scores[2].verdict, Verdict::NoAnswer);
+//! # Ok::<(), hint_reward::RewardError>(())
+//! ```
+//!
+//! The verifier for mathematics stands on its own:
+//!
+//! ```
+//! use hint_reward::equivalent;
+//!
+//! assert!(equivalent("\\frac12", "0.5"));
+//! assert!(equivalent("x < 1 \\text{ or } x > 2", "(-\\infty, 1) \\cup (2, \\infty)"));
+//! assert!(!equivalent("5 cm", "5 km"));
+//! ```
+//!
+//! | item | what it is |
+//! |---|---|
+//! | [`Reward`], [`from_fn`] | a function from a completion to a score |
+//! | [`Verifier`], [`verifier_from_fn`] | a function from a completion to a [`Judgment`] |
+//! | [`Rubric`] | one verdict and a weighted sum of named rewards; [`Rubric::score_groups`] on several threads |
+//! | [`MathVerifier`], [`equivalent`] | mathematical equivalence, with [`Strictness`] and a work budget |
+//! | [`Extraction`], [`extract_boxed`] | where the answer of a completion stands |
+//! | [`ExactMatch`], [`ChoiceMatch`], [`NumericTolerance`], [`RegexMatch`] | simpler ways to match |
+//! | [`ThinkAnswerFormat`], [`BoxedOnce`] | form |
+//! | [`SoftOverlong`], [`Brevity`], [`RepetitionPenalty`] | length and repetition |
+//! | [`MathVerifier::audit`] | checks the reference answers of a data set |
+//!
+//! Features: `http` adds `HttpJudge`, an external scorer over HTTP; `https` adds TLS to it.
+//!
+//! It knows nothing of policies, tokens or log-probabilities.
+#![forbid(unsafe_code)]
+
+mod input;
+mod verdict;
+
+mod parallel;
+mod reward;
+mod rubric;
+mod verifier;
+
+mod boxed;
+mod exact_match;
+mod extraction;
+mod math_verifier;
+mod strictness;
+
+mod math;
+
+mod format;
+mod length;
+mod matching;
+mod repetition;
+
+mod audit;
+#[cfg(feature = "http")]
+mod judge;
+
+mod error;
+
+pub use audit::{AuditFinding, AuditReport};
+pub use boxed::{BoxedAnswer, extract_boxed};
+pub use error::RewardError;
+pub use exact_match::ExactMatch;
+pub use extraction::{AnswerSource, Extraction};
+pub use format::{BoxedOnce, ThinkAnswerFormat};
+pub use input::RewardInput;
+#[cfg(feature = "http")]
+pub use judge::HttpJudge;
+pub use length::{Brevity, SoftOverlong};
+pub use matching::{ChoiceMatch, NumericTolerance, RegexMatch};
+pub use math_verifier::{MathVerifier, equivalent};
+pub use repetition::RepetitionPenalty;
+pub use reward::{FnReward, Reward, from_fn};
+pub use rubric::{Rubric, Score};
+pub use strictness::{Rule, Strictness};
+pub use verdict::{Judgment, Verdict};
+pub use verifier::{FnVerifier, Verifier, verifier_from_fn};

@@ -1,0 +1,155 @@
+//! Answers as they are read and compared.
+
+use super::compare::{Comparison, equation};
+use super::fuel::{Fuel, Stop};
+use super::identity::{Comparer, has_symbols};
+use super::literal::Commas;
+use super::node::{Expr, Node};
+use super::parser::{is_sentence_word, parse};
+use super::prepare::prepare;
+use super::real::Real;
+use super::render::render;
+use super::text::bare;
+use crate::{Rule, Strictness};
+
+/// Bytes beyond which a text is not read, only compared as it stands.
+const MAX_BYTES: usize = 8192;
+
+/// A text read as an answer, in each way it can be read.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    bare: String,
+    readings: Vec<Node>,
+    /// Why it cannot be read, if it cannot.
+    pub(crate) unreadable: Option<&'static str>,
+}
+
+impl Answer {
+    /// Reads a text. What cannot be read is kept as text.
+    ///
+    /// # Errors
+    ///
+    /// [`Stop::OutOfFuel`] only.
+    pub(crate) fn read(text: &str, strictness: &Strictness, fuel: &mut Fuel) -> Result<Self, Stop> {
+        fuel.spend(10 + text.len() as u64)?;
+        let mut answer = Self { bare: bare(text), readings: Vec::new(), unreadable: None };
+        if text.len() > MAX_BYTES {
+            answer.unreadable = Some("the answer is too long");
+            return Ok(answer);
+        }
+        let mut ambiguous = false;
+        match reading(text, Commas::Usual, fuel) {
+            Ok((node, ambiguous_comma)) => {
+                answer.readings.push(node);
+                ambiguous = ambiguous_comma;
+            }
+            Err(Stop::Unreadable(reason)) => answer.unreadable = Some(reason),
+            Err(stop) => return Err(stop),
+        }
+        if ambiguous {
+            answer.try_reading(text, Commas::Unusual, fuel)?;
+        }
+        if strictness.percent == Rule::Lenient && answer.unreadable.is_none() {
+            let without = text.replace("\\%", "").replace('%', "").replace("percent", "");
+            if without.len() < text.len() {
+                answer.try_reading(&without, Commas::Usual, fuel)?;
+            }
+        }
+        Ok(answer)
+    }
+
+    /// Whether there is nothing in it.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.bare.is_empty()
+    }
+
+    /// The answer in LaTeX, as it was read; as it was written where it could not be read.
+    pub(crate) fn rendered(&self) -> String {
+        self.readings.first().map_or_else(|| self.bare.clone(), render)
+    }
+
+    fn try_reading(&mut self, text: &str, commas: Commas, fuel: &mut Fuel) -> Result<(), Stop> {
+        match reading(text, commas, fuel) {
+            Ok((node, _)) => {
+                if !self.readings.contains(&node) {
+                    self.readings.push(node);
+                }
+                Ok(())
+            }
+            Err(Stop::Unreadable(_)) => Ok(()),
+            Err(stop) => Err(stop),
+        }
+    }
+}
+
+/// Whether two answers are the same, in any of their readings.
+pub(crate) fn compare(
+    a: &Answer,
+    b: &Answer,
+    strictness: &Strictness,
+    relative_tolerance: f64,
+    fuel: &mut Fuel,
+) -> Result<bool, Stop> {
+    if a.bare == b.bare {
+        return Ok(!a.bare.is_empty());
+    }
+    for first in &a.readings {
+        for second in &b.readings {
+            let comparer = Comparer { fuel, relative_tolerance };
+            match (Comparison { comparer, strictness }).same(first, second) {
+                Ok(true) => return Ok(true),
+                Ok(false) | Err(Stop::Unreadable(_)) => {}
+                Err(stop) => return Err(stop),
+            }
+        }
+    }
+    Ok(false)
+}
+
+/// Whether a text as a whole reads as an answer: mathematics, or at most `max_words` words.
+pub(crate) fn is_readable(text: &str, max_words: usize, fuel: &mut Fuel) -> Result<Readable, Stop> {
+    if text.len() > MAX_BYTES {
+        return Ok(Readable::No);
+    }
+    match reading(text, Commas::Usual, fuel) {
+        Ok((Node::Text(words), _)) => {
+            let count = words.split_whitespace().count();
+            let is_answer = count == 1 || (count <= max_words && !is_sentence_word(&words));
+            Ok(if is_answer { Readable::Answer } else { Readable::No })
+        }
+        Ok((Node::Expr(Expr::Symbol(_)), _)) => Ok(Readable::Symbol),
+        Ok(_) => Ok(Readable::Answer),
+        Err(Stop::Unreadable(_)) => Ok(Readable::No),
+        Err(stop) => Err(stop),
+    }
+}
+
+/// The value of a text that is one real number, whatever its unit or name.
+pub(crate) fn constant_value(text: &str, fuel: &mut Fuel) -> Option<f64> {
+    let (mut node, _) = reading(text, Commas::Usual, fuel).ok()?;
+    loop {
+        node = match node {
+            Node::Quantity(inner, _) => *inner,
+            Node::Chain { .. } => equation(&node)?.1.clone(),
+            Node::Expr(expr) if !has_symbols(&expr) => {
+                let mut comparer = Comparer { fuel, relative_tolerance: 0.0 };
+                return comparer.constant(&expr).ok()?.map(Real::to_f64);
+            }
+            _ => return None,
+        };
+    }
+}
+
+/// How a text reads as a whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Readable {
+    Answer,
+    /// A bare name, which is rarely what a sentence has as its answer.
+    Symbol,
+    No,
+}
+
+fn reading(text: &str, commas: Commas, fuel: &mut Fuel) -> Result<(Node, bool), Stop> {
+    let parsed = parse(text, commas, fuel)?;
+    Ok((prepare(parsed.node, fuel)?, parsed.ambiguous_comma))
+}

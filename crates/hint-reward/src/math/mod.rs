@@ -1,0 +1,37 @@
+//! Reading and comparing mathematical answers.
+//!
+//! Text becomes tokens ([`lexer`]), tokens become an answer ([`parser`]), the answer is brought into the form that
+//! is compared ([`prepare`]), and two answers are compared ([`compare`]) down to expressions, which are equal when
+//! they are the same number or the same function ([`identity`]).
+
+mod fuel;
+
+mod lexer;
+mod lexer_command;
+mod literal;
+mod token;
+mod units;
+mod vocabulary;
+
+mod node;
+mod parser;
+mod parser_expression;
+mod parser_matrix;
+mod parser_name;
+mod render;
+
+mod answer;
+mod compare;
+mod prepare;
+mod real_set;
+mod text;
+
+mod ball;
+mod exact;
+mod identity;
+mod modular;
+mod numeric;
+mod real;
+
+pub(crate) use answer::{Answer, Readable, compare, constant_value, is_readable};
+pub(crate) use fuel::{Fuel, Stop};

@@ -1,0 +1,334 @@
+//! What an answer looks like once it is read.
+
+use num_rational::BigRational;
+use num_traits::{One, Signed, Zero};
+
+/// An exact rational number.
+pub(crate) type Rational = BigRational;
+
+/// Stands for the bound variable of a sum in the subscripts of its body.
+pub(crate) const INDEX: &str = "□";
+
+/// A real-valued (or complex-valued) expression.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Expr {
+    /// An exact number.
+    Number(Rational),
+    /// A number written with a decimal point, and how many digits stand behind the point.
+    Decimal {
+        value: Rational,
+        places: i32,
+    },
+    /// A variable or a name, with its subscript.
+    Symbol(Box<str>),
+    Pi,
+    E,
+    I,
+    Infinity,
+    /// The sign `±`, which is +1 in one reading and −1 in the other.
+    PlusMinus,
+    Add(Vec<Self>),
+    Mul(Vec<Self>),
+    /// Base and exponent.
+    Pow(Box<(Self, Self)>),
+    Call(Function, Vec<Self>),
+}
+
+/// A function of one or more arguments.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum Function {
+    Sin,
+    Cos,
+    Tan,
+    Cot,
+    Sec,
+    Csc,
+    Asin,
+    Acos,
+    Atan,
+    Sinh,
+    Cosh,
+    Tanh,
+    Ln,
+    /// Base first, then the argument.
+    Log,
+    Abs,
+    Floor,
+    Ceil,
+    Factorial,
+    Binomial,
+    Gcd,
+    Lcm,
+    Min,
+    Max,
+    Mod,
+    /// Bound variable, lower end, upper end, body.
+    Sum,
+    /// Bound variable, lower end, upper end, body.
+    Product,
+    /// Degrees as radians: the argument times π/180.
+    Degrees,
+    /// A function known only by name.
+    Named(Box<str>),
+}
+
+/// How two terms of a chain are related.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Relation {
+    Equal,
+    NotEqual,
+    Less,
+    LessEqual,
+    Greater,
+    GreaterEqual,
+    Approximately,
+    In,
+    /// Any other relation sign, by its character.
+    Other(char),
+}
+
+impl Relation {
+    /// The relation read from right to left.
+    pub(crate) fn flipped(self) -> Self {
+        match self {
+            Self::Less => Self::Greater,
+            Self::LessEqual => Self::GreaterEqual,
+            Self::Greater => Self::Less,
+            Self::GreaterEqual => Self::LessEqual,
+            other => other,
+        }
+    }
+
+    pub(crate) fn is_order(self) -> bool {
+        matches!(self, Self::Less | Self::LessEqual | Self::Greater | Self::GreaterEqual)
+    }
+}
+
+/// An answer: an expression, or something built from expressions.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Node {
+    Expr(Expr),
+    /// `a < b ≤ c`: one relation fewer than terms.
+    Chain {
+        terms: Vec<Self>,
+        relations: Vec<Relation>,
+    },
+    /// Items in brackets; a pair is an interval where the context says so. `true` is a closed (square) end.
+    Tuple {
+        items: Vec<Self>,
+        left_closed: bool,
+        right_closed: bool,
+    },
+    Set(Vec<Self>),
+    /// Items without brackets.
+    List(Vec<Self>),
+    Union(Vec<Self>),
+    Intersection(Vec<Self>),
+    Difference(Box<(Self, Self)>),
+    /// `a : b : c`.
+    Ratio(Vec<Expr>),
+    Matrix(Vec<Vec<Self>>),
+    /// A clock time or another pair of digit groups, as written.
+    Clock(Box<str>),
+    /// A quantity and its unit as written.
+    Quantity(Box<Self>, Box<str>),
+    /// An integer written in a base, with the base.
+    Based {
+        value: Rational,
+        digits: Box<str>,
+        base: u32,
+    },
+    /// ℝ, ℤ and so on.
+    NumberSet(char),
+    /// Words.
+    Text(Box<str>),
+}
+
+impl Expr {
+    pub(crate) fn integer(value: i64) -> Self {
+        Self::Number(Rational::from_integer(value.into()))
+    }
+
+    pub(crate) fn symbol(name: &str) -> Self {
+        Self::Symbol(name.into())
+    }
+
+    pub(crate) fn negated(self) -> Self {
+        match self {
+            Self::Number(value) => Self::Number(-value),
+            Self::Decimal { value, places } => Self::Decimal { value: -value, places },
+            Self::Mul(mut factors) => {
+                if let Some(Self::Number(first)) = factors.first_mut() {
+                    *first = -first.clone();
+                } else {
+                    factors.insert(0, Self::integer(-1));
+                }
+                Self::Mul(factors)
+            }
+            other => Self::Mul(vec![Self::integer(-1), other]),
+        }
+    }
+
+    pub(crate) fn plus(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Add(mut terms), Self::Add(more)) => {
+                terms.extend(more);
+                Self::Add(terms)
+            }
+            (Self::Add(mut terms), other) => {
+                terms.push(other);
+                Self::Add(terms)
+            }
+            (first, other) => Self::Add(vec![first, other]),
+        }
+    }
+
+    pub(crate) fn minus(self, other: Self) -> Self {
+        self.plus(other.negated())
+    }
+
+    pub(crate) fn times(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Mul(mut factors), Self::Mul(more)) => {
+                factors.extend(more);
+                Self::Mul(factors)
+            }
+            (Self::Mul(mut factors), other) => {
+                factors.push(other);
+                Self::Mul(factors)
+            }
+            (first, other) => Self::Mul(vec![first, other]),
+        }
+    }
+
+    pub(crate) fn over(self, other: Self) -> Self {
+        self.times(other.reciprocal())
+    }
+
+    pub(crate) fn reciprocal(self) -> Self {
+        self.power(Self::integer(-1))
+    }
+
+    pub(crate) fn power(self, exponent: Self) -> Self {
+        Self::Pow(Box::new((self, exponent)))
+    }
+
+    /// The exact value if it is a plain number.
+    pub(crate) fn as_number(&self) -> Option<&Rational> {
+        match self {
+            Self::Number(value) | Self::Decimal { value, .. } => Some(value),
+            _ => None,
+        }
+    }
+
+    /// Number of nodes.
+    pub(crate) fn size(&self) -> u64 {
+        let below: u64 = match self {
+            Self::Pow(pair) => pair.0.size() + pair.1.size(),
+            other => other.children().iter().map(Self::size).sum(),
+        };
+        below + 1
+    }
+
+    /// Whether a symbol inside is a term of a sequence that a sum runs over: such a sum cannot be expanded.
+    pub(crate) fn is_indexed(&self) -> bool {
+        self.any(&|expr| matches!(expr, Self::Symbol(name) if name.contains(INDEX)))
+    }
+
+    /// Direct subexpressions.
+    pub(crate) fn children(&self) -> &[Self] {
+        match self {
+            Self::Add(items) | Self::Mul(items) | Self::Call(_, items) => items,
+            _ => &[],
+        }
+    }
+
+    /// Whether the predicate holds for this expression or one inside it.
+    pub(crate) fn any(&self, predicate: &dyn Fn(&Self) -> bool) -> bool {
+        if predicate(self) {
+            return true;
+        }
+        if let Self::Pow(pair) = self {
+            return pair.0.any(predicate) || pair.1.any(predicate);
+        }
+        self.children().iter().any(|child| child.any(predicate))
+    }
+
+    /// The expression with every symbol `name` or every `±` replaced, as `replace` says.
+    pub(crate) fn map(&self, replace: &dyn Fn(&Self) -> Option<Self>) -> Self {
+        if let Some(replacement) = replace(self) {
+            return replacement;
+        }
+        let all = |items: &[Self]| items.iter().map(|item| item.map(replace)).collect();
+        match self {
+            Self::Add(items) => Self::Add(all(items)),
+            Self::Mul(items) => Self::Mul(all(items)),
+            Self::Call(function, items) => Self::Call(function.clone(), all(items)),
+            Self::Pow(pair) => pair.0.map(replace).power(pair.1.map(replace)),
+            leaf => leaf.clone(),
+        }
+    }
+
+    /// +1 or −1 if this is `∞` or `−∞`.
+    pub(crate) fn infinite_sign(&self) -> Option<i8> {
+        match self {
+            Self::Infinity => Some(1),
+            Self::Mul(factors) => {
+                let mut sign = 1;
+                let mut infinite = false;
+                for factor in factors {
+                    match factor {
+                        Self::Infinity => infinite = true,
+                        Self::Number(value) if !value.is_zero() => {
+                            if value.is_negative() {
+                                sign = -sign;
+                            }
+                        }
+                        _ => return None,
+                    }
+                }
+                infinite.then_some(sign)
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether the expression names a quantity rather than computes one: what may stand on the left of `=` when
+    /// only the right side is the answer.
+    pub(crate) fn is_label(&self) -> bool {
+        match self {
+            Self::Symbol(_) => true,
+            Self::Call(_, arguments) => arguments.iter().all(Self::is_label),
+            Self::Mul(factors) => factors.iter().all(|factor| match factor {
+                Self::Pow(pair) => pair.0.is_label() && pair.1 == Self::integer(-1),
+                other => other.is_label(),
+            }),
+            Self::Add(terms) => terms.iter().all(|term| match term {
+                Self::Symbol(_) => true,
+                Self::Mul(factors) => match factors.as_slice() {
+                    [Self::Number(one), Self::Symbol(_)] => (-one).is_one(),
+                    _ => false,
+                },
+                _ => false,
+            }),
+            _ => false,
+        }
+    }
+}
+
+impl Node {
+    pub(crate) fn text(text: &str) -> Self {
+        Self::Text(text.into())
+    }
+
+    /// Whether the node names a quantity; see [`Expr::is_label`].
+    pub(crate) fn is_label(&self) -> bool {
+        match self {
+            Self::Expr(expr) => expr.is_label(),
+            Self::Text(_) => true,
+            Self::Ratio(terms) => terms.iter().all(Expr::is_label),
+            Self::Tuple { items, .. } => items.iter().all(Self::is_label),
+            _ => false,
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! Auditing reference answers.
+
+use hint_reward::{AuditFinding, MathVerifier};
+
+#[test]
+fn usable_references_pass() {
+    let usable = [
+        "12",
+        r"\frac{3}{4}",
+        "-0.5",
+        r"x = 2 \text{ or } x = 3",
+        "(1, 2)",
+        "[0, 1)",
+        r"\{1, 2\}",
+        "5 cm",
+        "25%",
+        "B",
+        "yes",
+        "Paris",
+        r"x^2 + y^2 = 1",
+        r"\sqrt{2}",
+        "101_2",
+        "3:4",
+        "12:30",
+        r"\begin{pmatrix}1\\2\end{pmatrix}",
+        "$90^\\circ$",
+        "1,000",
+        r"\$25",
+        r"1 \pm \sqrt{5}",
+        r"\pi r^2",
+        r"\sum_{k=1}^n a_k",
+        r"(-\infty, 2) \cup (3, \infty)",
+        "n!",
+        r"x \in \mathbb{R}",
+        r"k\pi, k \in \mathbb{Z}",
+        "So the answer is 5.",
+        r"The area is $12$.",
+        r"\log_3 x",
+        r"f(x)=2x",
+    ];
+    let report = MathVerifier::new().audit(usable);
+    assert!(report.is_clean(), "{report:#?}");
+    assert_eq!(report.summary(), format!("audit: {} references, all usable", usable.len()));
+}
+
+#[test]
+fn unusable_references_are_named_with_their_index() {
+    let report = MathVerifier::new().audit(["1", "", r"\frac{1}{", r"\int_0^1 x\,dx"]);
+    assert_eq!(report.checked, 4);
+    let indices: Vec<usize> = report.findings.iter().map(|finding| finding.0).collect();
+    assert_eq!(indices, [1, 2, 3]);
+    assert!(matches!(report.findings[0].2, AuditFinding::Empty));
+    assert!(
+        report
+            .summary()
+            .starts_with("audit: 3 of 4 references are unusable; the first is number 1")
+    );
+}
+
+#[test]
+fn a_budget_too_small_is_found() {
+    let finding = MathVerifier::new().with_fuel(10).audit_reference("x^2");
+    assert!(matches!(finding, Some(AuditFinding::NotItself { .. })), "{finding:?}");
+}

@@ -1,0 +1,73 @@
+//! The judge over HTTP, against a server of one canned answer per connection.
+
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use hint_reward::{HttpJudge, Reward, RewardError, RewardInput};
+
+/// Answers one request with each of the responses and returns the requests.
+fn server(responses: Vec<(u16, &'static str)>) -> (String, JoinHandle<Vec<String>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let url = format!("http://{}/judge", listener.local_addr().expect("an address"));
+    let handle = std::thread::spawn(move || {
+        let mut requests = Vec::new();
+        for (status, body) in responses {
+            let (mut stream, _) = listener.accept().expect("a connection");
+            let mut request = Vec::new();
+            let mut chunk = [0; 4096];
+            // The JSON body ends with its brace.
+            while !request.ends_with(b"}") {
+                let read = stream.read(&mut chunk).expect("a request");
+                if read == 0 {
+                    break;
+                }
+                request.extend_from_slice(&chunk[..read]);
+            }
+            requests.push(String::from_utf8_lossy(&request).into_owned());
+            let length = body.len();
+            let head = format!(
+                "HTTP/1.1 {status} X\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n"
+            );
+            stream
+                .write_all(format!("{head}Connection: close\r\n\r\n{body}").as_bytes())
+                .expect("a response");
+        }
+        requests
+    });
+    (url, handle)
+}
+
+fn judge(url: &str) -> HttpJudge {
+    HttpJudge::new("style", url)
+        .with_backoff(Duration::ZERO)
+        .with_timeout(Duration::from_secs(5))
+        .with_token("secret")
+}
+
+#[test]
+fn a_score_is_read_after_a_retry() {
+    let (url, server) = server(vec![(503, "{}"), (200, r#"{"score": 0.25}"#)]);
+    let score =
+        judge(&url).score(&RewardInput::new("text", "4").with_problem_id("p1")).expect("a score");
+    assert!((score - 0.25).abs() < f64::EPSILON);
+    let requests = server.join().expect("the server ends");
+    assert_eq!(requests.len(), 2);
+    let body: String = requests[1].chars().filter(|c| !c.is_whitespace()).collect();
+    assert!(body.contains("\"completion\":\"text\"") && body.contains("\"problem_id\":\"p1\""));
+    assert!(requests[1].to_lowercase().contains("authorization: bearer secret"));
+}
+
+#[test]
+fn failures_are_typed_and_bounded() {
+    let (url, _server) = server(vec![(500, "{}"), (500, "{}"), (500, "{}")]);
+    let error = judge(&url).score(&RewardInput::new("", "")).expect_err("the judge is down");
+    assert!(matches!(error, RewardError::Judge { attempts: 3, .. }), "{error}");
+    let (url, _server) = self::server(vec![(200, r#"{"grade": 1}"#)]);
+    let error = judge(&url).score(&RewardInput::new("", "")).expect_err("there is no score");
+    assert!(matches!(error, RewardError::Judge { attempts: 1, .. }), "{error}");
+    let (url, _server) = self::server(vec![(404, "{}")]);
+    let error = judge(&url).score(&RewardInput::new("", "")).expect_err("not found");
+    assert!(matches!(error, RewardError::Judge { attempts: 1, .. }), "{error}");
+}

@@ -1,0 +1,13 @@
+//! Integration tests of `hint-reward`.
+
+mod audit;
+mod boxed;
+mod exact_match;
+mod extraction;
+mod golden;
+#[cfg(feature = "http")]
+mod judge;
+mod math;
+mod properties;
+mod rubric;
+mod shaping;

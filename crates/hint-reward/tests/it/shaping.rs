@@ -1,0 +1,116 @@
+//! Rewards for form and length, matching verifiers and parallel scoring.
+
+use std::num::NonZeroUsize;
+
+use hint_reward::{
+    Brevity, ChoiceMatch, ExactMatch, NumericTolerance, RegexMatch, RepetitionPenalty, Reward,
+    RewardError, RewardInput, Rubric, SoftOverlong, ThinkAnswerFormat, Verdict, Verifier, from_fn,
+};
+
+#[test]
+fn the_think_answer_form_allows_nothing_else() -> Result<(), RewardError> {
+    let score =
+        |text: &str| ThinkAnswerFormat.score(&RewardInput::new(text, "")).map(|score| score > 0.5);
+    assert!(score("\n<think>a</think> <answer>b</answer>\n")?);
+    for wrong in [
+        "<think>a</think>",
+        "<answer>b</answer><think>a</think>",
+        "x <think>a</think><answer>b</answer>",
+        "<think>a</think><answer>b</answer> x",
+        "<think> </think><answer>b</answer>",
+        "<think>a</think><answer>b</answer><answer>c</answer>",
+        "<think>a</think> between <answer>b</answer>",
+    ] {
+        assert!(!score(wrong)?, "{wrong}");
+    }
+    Ok(())
+}
+
+#[test]
+fn length_rewards_need_the_number_of_tokens() {
+    let input = RewardInput::new("a b c", "");
+    let overlong = SoftOverlong::new(10, 5).expect("valid");
+    assert!(matches!(
+        overlong.score(&input),
+        Err(RewardError::MissingInput { input: "completion_tokens", .. })
+    ));
+    assert!(
+        SoftOverlong::new(10, 0).is_err()
+            && SoftOverlong::new(10, 11).is_err()
+            && Brevity::new(0).is_err()
+    );
+}
+
+#[test]
+fn settings_are_checked() {
+    assert!(matches!(RegexMatch::new("x", "("), Err(RewardError::Setting { name: "pattern", .. })));
+    assert!(RepetitionPenalty::new(0).is_err());
+    assert!(
+        NumericTolerance::new(-1.0, 0.0).is_err() && NumericTolerance::new(0.0, f64::NAN).is_err()
+    );
+}
+
+#[test]
+fn a_choice_is_a_letter_and_not_a_word() {
+    let verdict = |completion: &str, reference: &str| {
+        ChoiceMatch::default().verify(&RewardInput::new(completion, reference)).verdict
+    };
+    for text in [
+        "b",
+        "(B)",
+        r"\text{B}",
+        "B.",
+        r"\boxed{\textbf{(B)}}",
+        "The answer is (B) 12.",
+        "Answer: B",
+        "Option B",
+    ] {
+        assert_eq!(verdict(text, "B"), Verdict::Correct, "{text}");
+    }
+    assert_eq!(verdict("Answer: A", "(B)"), Verdict::Incorrect);
+    assert_eq!(verdict("Both are fine", "B"), Verdict::NoAnswer);
+    assert_eq!(verdict("B", "12"), Verdict::ReferenceUnparseable);
+}
+
+#[test]
+fn numeric_tolerance_reads_mathematics() {
+    let verifier = NumericTolerance::new(1e-3, 0.0).expect("valid");
+    let verdict =
+        |completion: &str| verifier.verify(&RewardInput::new(completion, r"\sqrt{2}")).verdict;
+    assert_eq!(verdict("x = 1.414"), Verdict::Correct);
+    assert_eq!(verdict(r"\boxed{\frac{141}{100}}"), Verdict::Incorrect);
+    assert_eq!(verdict(r"\boxed{y}"), Verdict::Incorrect);
+    assert_eq!(verdict("none"), Verdict::Incorrect);
+}
+
+#[test]
+fn parallel_scores_come_in_input_order_whatever_the_threads() -> Result<(), RewardError> {
+    let texts: Vec<String> = (0..50).map(|index| format!("\\boxed{{{index}}}")).collect();
+    let groups: Vec<Vec<RewardInput<'_>>> =
+        texts.iter().map(|text| vec![RewardInput::new(text, "7"); 3]).collect();
+    let rubric = Rubric::new(ExactMatch::new())
+        .with(0.5, from_fn("length", |input| input.completion.len() as f64));
+    let one = rubric.score_groups(&groups, NonZeroUsize::MIN)?;
+    let four = rubric.score_groups(&groups, NonZeroUsize::new(4).expect("4 is not 0"))?;
+    assert_eq!(one, four);
+    assert!(
+        one[7][0].verdict.is_correct()
+            && one.iter().flatten().filter(|s| s.verdict.is_correct()).count() == 3
+    );
+    Ok(())
+}
+
+#[test]
+fn the_first_error_of_a_parallel_run_is_returned() {
+    let rubric =
+        Rubric::from(from_fn(
+            "bad",
+            |input| if input.problem_id.is_empty() { 1.0 } else { f64::NAN },
+        ));
+    let groups: Vec<Vec<RewardInput<'_>>> = ["", "first", "", "second"]
+        .into_iter()
+        .map(|problem| vec![RewardInput::new("", "").with_problem_id(problem)])
+        .collect();
+    let result = rubric.score_groups(&groups, NonZeroUsize::new(2).expect("2 is not 0"));
+    assert!(matches!(result, Err(RewardError::NotFinite { problem, .. }) if problem == "first"));
+}

@@ -1,0 +1,184 @@
+//! Errors of this crate.
+
+use std::path::PathBuf;
+
+/// What can go wrong between a data set and a scored group.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RolloutError {
+    /// A problem file could not be read.
+    #[error("cannot read problems from `{}`", path.display())]
+    ReadProblems {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+
+    /// A line of a problem file is not a JSON object.
+    #[error("{}:{line}: expected one JSON object per line", path.display())]
+    ProblemSyntax {
+        /// The file.
+        path: PathBuf,
+        /// Line number, from 1.
+        line: usize,
+        /// What the JSON parser said.
+        #[source]
+        source: serde_json::Error,
+    },
+
+    /// A field of a problem is missing or has the wrong type.
+    #[error("{}:{line}: field `{field}`: expected {expected}, found {found}", path.display())]
+    ProblemField {
+        /// The file.
+        path: PathBuf,
+        /// Line number, from 1.
+        line: usize,
+        /// The field, or the alternatives joined by `|`.
+        field: &'static str,
+        /// What it should hold.
+        expected: &'static str,
+        /// What it holds.
+        found: String,
+    },
+
+    /// Two problems share an id, so nothing that is kept per problem could tell them apart.
+    #[error(
+        "{}:{line}: problem id `{id}` was already used in line {first_line}; ids must be unique",
+        path.display()
+    )]
+    DuplicateProblem {
+        /// The file.
+        path: PathBuf,
+        /// Line number of the second occurrence, from 1.
+        line: usize,
+        /// Line number of the first occurrence, from 1.
+        first_line: usize,
+        /// The id.
+        id: String,
+    },
+
+    /// A problem file holds no problem.
+    #[error("`{}` holds no problem", path.display())]
+    NoProblems {
+        /// The file.
+        path: PathBuf,
+    },
+
+    /// A hint was asked for by a column that a problem does not have.
+    #[error("problem `{problem}` has no text column `{column}`; its columns are: {available}")]
+    HintColumn {
+        /// Problem id.
+        problem: String,
+        /// The column asked for.
+        column: String,
+        /// The columns there are.
+        available: String,
+    },
+
+    /// A configuration value is out of range.
+    #[error("{field}: {expected}, got {found}")]
+    Config {
+        /// Dotted path of the field.
+        field: &'static str,
+        /// What it must satisfy.
+        expected: &'static str,
+        /// Its value.
+        found: String,
+    },
+
+    /// An engine returned something else than was asked for.
+    #[error("the engine returned {found} {what}, expected {expected}")]
+    EngineContract {
+        /// What was counted.
+        what: &'static str,
+        /// How many there should be.
+        expected: usize,
+        /// How many there are.
+        found: usize,
+    },
+
+    /// An engine returned log-probabilities that are not numbers.
+    #[error(
+        "the engine returned a log-probability of {value} for token {position} of a completion of problem `{problem}`"
+    )]
+    EngineNotFinite {
+        /// Problem id.
+        problem: String,
+        /// Index of the token in its completion.
+        position: usize,
+        /// The value.
+        value: f64,
+    },
+
+    /// More completions than allowed could not be judged.
+    #[error(
+        "{failed} of {judged} completions could not be judged (limit {limit_frac}); the last was problem `{problem}`: {verdict}{}",
+        reason.as_ref().map(|reason| format!(" ({reason})")).unwrap_or_default()
+    )]
+    TooManyFailures {
+        /// Completions without a verdict.
+        failed: usize,
+        /// All completions of the batch.
+        judged: usize,
+        /// The configured limit, as a fraction.
+        limit_frac: f64,
+        /// Problem id of the last failure.
+        problem: String,
+        /// Its verdict.
+        verdict: &'static str,
+        /// Its reason.
+        reason: Option<String>,
+    },
+
+    /// A verdict that the configuration says to abort on.
+    #[error(
+        "a completion of problem `{problem}` was judged `{verdict}`, which the verdict policy answers with abort{}",
+        reason.as_ref().map(|reason| format!(" ({reason})")).unwrap_or_default()
+    )]
+    AbortVerdict {
+        /// Problem id.
+        problem: String,
+        /// The verdict.
+        verdict: &'static str,
+        /// Its reason.
+        reason: Option<String>,
+    },
+
+    /// Scoring failed.
+    #[error("cannot score the completions of problem `{problem}`")]
+    Reward {
+        /// Problem id.
+        problem: String,
+        /// Why.
+        #[source]
+        source: hint_reward::RewardError,
+    },
+
+    /// The policy behind a local engine failed.
+    #[cfg(feature = "local-engine")]
+    #[error(transparent)]
+    Policy(#[from] hint_policy::PolicyError),
+
+    /// An error of a user's own [`RolloutEngine`](crate::RolloutEngine),
+    /// [`HintProvider`](crate::HintProvider) or [`PromptFormat`](crate::PromptFormat).
+    #[error("{part} failed")]
+    Other {
+        /// Which part, e.g. `"engine"`.
+        part: &'static str,
+        /// The user's error.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+impl RolloutError {
+    /// Wraps an error of a user's own part.
+    pub fn other(
+        part: &'static str,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
+        Self::Other { part, source: source.into() }
+    }
+}

@@ -1,0 +1,81 @@
+//! Sampling for hint-guided reinforcement learning: problems, groups, hints, and the two-stage
+//! collector that decides which problems get one.
+//!
+//! In HINT (arXiv 2510.09388) whether a problem is helped depends on how its first completions
+//! were *judged*. So this crate scores completions as soon as they are sampled, and its
+//! [`Collector`] works on verdicts: sample a group on the plain prompt; if the [`HintTrigger`] says
+//! so, sample it again on the prompt with a hint; keep whichever group can teach something. What
+//! happens to the groups afterwards (advantages, ratios, losses) is not this crate's business.
+//!
+//! Engines are behind one small trait, [`RolloutEngine`], free of torch types: tokens in, tokens
+//! out. [`LocalEngine`] samples from a policy in this process; an engine in another process
+//! implements the same two methods.
+//!
+//! ```
+//! use hint_rollout::{Hint, HintProvider, HintRequest, Problem, hints_from_fn};
+//!
+//! let hints = hints_from_fn(|request: &HintRequest<'_>| {
+//!     Some(Hint::new(format!("Break `{}` into small steps.", request.problem.question)))
+//! });
+//! let problem = Problem::new("1", "7 + 5", "12");
+//! let hint = hints.hint(&HintRequest::new(&problem))?.expect("the closure always gives one");
+//! assert!(hint.text.contains("small steps"));
+//! # Ok::<(), hint_rollout::RolloutError>(())
+//! ```
+//!
+//! | item | what it is |
+//! |---|---|
+//! | [`Problem`], [`read_problems`] | one row of a data set, and the JSONL reader |
+//! | [`PromptFormat`], [`HintTemplate`] | from a problem to prompt tokens, and back to text |
+//! | [`RolloutEngine`], [`LocalEngine`] | what samples completions |
+//! | [`HintProvider`], [`DatasetHints`], [`hints_from_fn`] | where hints come from |
+//! | [`HintTrigger`], [`VerdictPolicy`] | when a group gets one, and what counts as wrong |
+//! | [`Collector`], [`RolloutGroup`] | the two-stage rollout and its result |
+//! | [`evaluate`] | accuracy without hints |
+//!
+//! Feature `local-engine` (default) adds [`LocalEngine`] and the prompt formats of a local
+//! tokenizer; without it the crate builds without libtorch.
+
+#![forbid(unsafe_code)]
+
+mod error;
+
+mod problem;
+
+mod seed;
+
+mod engine;
+
+mod prompt;
+
+mod hint;
+
+mod trigger;
+
+mod group;
+
+mod collector;
+
+mod evaluate;
+
+#[cfg(feature = "local-engine")]
+mod format;
+#[cfg(feature = "local-engine")]
+mod local;
+
+pub use collector::{CollectStats, Collected, Collector, CollectorConfig, SuccessCount};
+pub use engine::{
+    Completion, GenerationRequest, PolicyVersion, RolloutEngine, Sampling, StopReason, WeightSource,
+};
+pub use error::RolloutError;
+pub use evaluate::{Evaluation, EvaluationOptions, evaluate};
+#[cfg(feature = "local-engine")]
+pub use format::{ChatFormat, TextFormat};
+pub use group::{AppliedHint, Rollout, RolloutGroup};
+pub use hint::{DatasetHints, FnHints, Hint, HintProvider, HintRequest, hints_from_fn};
+#[cfg(feature = "local-engine")]
+pub use local::LocalEngine;
+pub use problem::{Problem, parse_problems, read_problems};
+pub use prompt::{HintTemplate, PromptFormat};
+pub use seed::Seed;
+pub use trigger::{HintTrigger, VerdictAction, VerdictPolicy};

@@ -1,0 +1,59 @@
+//! Hint providers and the trigger.
+
+use hint_rollout::{
+    DatasetHints, Hint, HintProvider, HintRequest, HintTemplate, HintTrigger, Problem,
+    RolloutError, hints_from_fn,
+};
+
+#[test]
+fn dataset_hints_come_from_the_hint_field_or_a_named_column() {
+    let mut problem = Problem::new("p", "q", "a").with_hint("field");
+    problem.columns.insert("tips".to_owned(), "column".into());
+    let request = HintRequest::new(&problem);
+    let hint = |provider: DatasetHints| provider.hint(&request);
+    assert_eq!(hint(DatasetHints::new()).expect("no error"), Some(Hint::new("field")));
+    assert_eq!(hint(DatasetHints::column("tips")).expect("no error"), Some(Hint::new("column")));
+    let error = hint(DatasetHints::column("tip")).expect_err("there is no such column");
+    assert!(matches!(&error, RolloutError::HintColumn { available, .. } if available == "tips"));
+}
+
+#[test]
+fn a_problem_without_a_hint_gets_none() {
+    let problem = Problem::new("p", "q", "a");
+    assert_eq!(DatasetHints::new().hint(&HintRequest::new(&problem)).expect("no error"), None);
+}
+
+#[test]
+fn closures_see_the_problem() {
+    let provider = hints_from_fn(|request| Some(Hint::new(request.problem.id.clone())));
+    let problem = Problem::new("p", "q", "a");
+    let hint = provider.hint(&HintRequest::new(&problem)).expect("no error");
+    assert_eq!(hint, Some(Hint::new("p")));
+}
+
+#[test]
+fn the_default_template_is_that_of_the_paper() {
+    let hint = Hint::new("Count.");
+    assert_eq!(
+        HintTemplate::default().render("1 + 1?", Some(&hint)),
+        "1 + 1?\nHere are some key pieces of information to assist your reasoning without \
+         revealing the solution directly:\nCount."
+    );
+    assert_eq!(HintTemplate::default().render("1 + 1?", None), "1 + 1?");
+}
+
+#[test]
+fn triggers_fire_on_counts() {
+    let below = HintTrigger::SuccessRateBelow { rate: 0.5 };
+    for (trigger, correct, total, expected) in [
+        (HintTrigger::AllWrong {}, 0, 8, true),
+        (HintTrigger::AllWrong {}, 1, 8, false),
+        (HintTrigger::AllWrong {}, 0, 0, false),
+        (HintTrigger::Never {}, 0, 8, false),
+        (below, 3, 8, true),
+        (below, 4, 8, false),
+        (below, 0, 0, false),
+    ] {
+        assert_eq!(trigger.fires(correct, total), expected, "{trigger:?} {correct}/{total}");
+    }
+}

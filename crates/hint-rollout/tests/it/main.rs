@@ -1,0 +1,17 @@
+//! Public behaviour of hint-rollout.
+
+mod collector;
+mod evaluate;
+mod hints;
+mod problems;
+mod scripted;
+
+/// Every open trait can be boxed.
+#[test]
+fn traits_are_dyn_compatible() {
+    use hint_rollout::{HintProvider, PromptFormat, RolloutEngine, WeightSource};
+    let _: Option<Box<dyn RolloutEngine>> = None;
+    let _: Option<Box<dyn HintProvider>> = None;
+    let _: Option<Box<dyn PromptFormat>> = None;
+    let _: Option<Box<dyn WeightSource>> = None;
+}

@@ -1,0 +1,107 @@
+//! Fetches a public data set and writes it in the HINT format, one problem a line.
+//!
+//! ```text
+//! cargo run --release --example prepare_problems -- gsm-symbolic --instances 5 --seed 0 --out gsm.jsonl
+//! cargo run --release --example prepare_problems -- champ --out champ.jsonl
+//! ```
+//!
+//! Prints how many problems were written, which were skipped and why, and what share of the hints
+//! gives something away. About 20 MB are downloaded once; a second run is offline and takes under a
+//! second.
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command-line program reports")]
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use clap::{Parser, Subcommand};
+
+use hint_examples::source::{
+    CHAMP, Champ, Fetcher, GSM_SYMBOLIC, GsmSymbolic, Leak, SourceProblem, cache_root, leaks,
+    write_jsonl,
+};
+
+/// Fetches problems and writes them as JSONL.
+#[derive(Debug, Parser)]
+struct Args {
+    #[command(subcommand)]
+    source: Source,
+}
+
+#[derive(Debug, Subcommand)]
+enum Source {
+    /// Grade-school problems; the Meta-Hint is derived from the worked answer.
+    GsmSymbolic {
+        /// New problems to draw from each template, besides the original.
+        #[arg(long, default_value_t = 0)]
+        instances: usize,
+        /// Seed of the draws.
+        #[arg(long, default_value_t = 0)]
+        seed: u64,
+        /// Where to write.
+        #[arg(long)]
+        out: PathBuf,
+    },
+    /// Competition problems with human-written hints and concepts.
+    Champ {
+        /// Where to write.
+        #[arg(long)]
+        out: PathBuf,
+    },
+}
+
+fn main() -> anyhow::Result<()> {
+    #[expect(clippy::disallowed_methods, reason = "a program finds the user's cache folder")]
+    let [xdg, home] = ["XDG_CACHE_HOME", "HOME"].map(|name| std::env::var_os(name).map(Into::into));
+    let fetcher = Fetcher::new(cache_root(xdg, home)?);
+    let mut notice = |line: &str| eprintln!("{line}");
+    match Args::parse().source {
+        Source::GsmSymbolic { instances, seed, out } => {
+            let folder = fetcher.fetch(&GSM_SYMBOLIC, &mut notice)?;
+            let source = GsmSymbolic::load(&folder)?;
+            let mut problems = source.base_problems();
+            problems.extend(source.draw(instances, seed)?);
+            let mut skipped = BTreeMap::new();
+            for (_, reason) in source.unsupported() {
+                *skipped.entry(format!("template not drawn from: {reason}")).or_default() += 1;
+            }
+            finish(&problems, &skipped, &out)
+        }
+        Source::Champ { out } => {
+            let file = fetcher.fetch(&CHAMP, &mut notice)?;
+            let source = Champ::load(&file)?;
+            let skipped = source.skipped.iter().map(|(r, count)| ((*r).to_owned(), *count));
+            finish(&source.problems, &skipped.collect(), &out)
+        }
+    }
+}
+
+fn finish(
+    problems: &[SourceProblem],
+    skipped: &BTreeMap<String, usize>,
+    out: &Path,
+) -> anyhow::Result<()> {
+    write_jsonl(out, problems)?;
+    let hinted: Vec<&SourceProblem> = problems.iter().filter(|p| p.hint.is_some()).collect();
+    let share = |leaking: fn(&Leak) -> bool| {
+        let leaks = |problem: &&&SourceProblem| {
+            let hint = problem.hint.as_deref().unwrap_or_default();
+            let solution = problem.solution.as_deref().unwrap_or_default();
+            leaks(hint, &problem.answer, solution, &problem.question).iter().any(leaking)
+        };
+        let count = hinted.iter().filter(leaks).count();
+        format!("{count} of {} ({:.1} %)", hinted.len(), percent(count, hinted.len()))
+    };
+    println!("problems                      {:>6}  {}", problems.len(), out.display());
+    println!("skipped                       {:>6}", skipped.values().sum::<usize>());
+    for (reason, count) in skipped {
+        println!("  {count:>5}  {reason}");
+    }
+    println!("hints with the answer         {}", share(|l| matches!(l, Leak::Answer { .. })));
+    println!("hints with a computed value   {}", share(|l| matches!(l, Leak::Intermediate { .. })));
+    println!("hints with arithmetic         {}", share(|l| matches!(l, Leak::Expression { .. })));
+    Ok(())
+}
+
+fn percent(count: usize, of: usize) -> f64 {
+    if of == 0 { 0.0 } else { 100.0 * count as f64 / of as f64 }
+}

@@ -1,0 +1,8 @@
+//! What the examples share: the command line, models and problems by name, the display, the report.
+
+pub mod options;
+pub mod progress;
+pub mod source;
+pub mod summary;
+pub mod swaps;
+pub mod workload;

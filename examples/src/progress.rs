@@ -1,0 +1,90 @@
+//! The live display of a run.
+
+use std::io::IsTerminal;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use hint_grpo::{Observer, Phase, StepReport, metrics};
+use indicatif::{ProgressBar, ProgressStyle};
+
+/// Shows steps as a progress bar on a terminal, as lines elsewhere; ends the run when `stop` is set.
+#[derive(Debug)]
+pub struct Progress {
+    name: String,
+    bar: ProgressBar,
+    stop: Arc<AtomicBool>,
+    tokens: u64,
+    seconds: f64,
+}
+
+impl Progress {
+    /// A display of `total` steps.
+    ///
+    /// # Panics
+    ///
+    /// Never: the template is valid.
+    pub fn new(name: &str, total: u64, stop: Arc<AtomicBool>) -> Self {
+        let style = "{prefix:>5} {bar:28} {pos:>4}/{len} {elapsed:>4} left {eta:<4} {msg}";
+        let bar = if std::io::stderr().is_terminal() {
+            ProgressBar::new(total)
+        } else {
+            ProgressBar::hidden()
+        };
+        bar.set_style(ProgressStyle::with_template(style).expect("the template is valid"));
+        bar.set_prefix(name.to_owned());
+        bar.enable_steady_tick(std::time::Duration::from_millis(250));
+        Self { name: name.to_owned(), bar, stop, tokens: 0, seconds: 0.0 }
+    }
+
+    fn line(&self, report: &StepReport) -> String {
+        let value = |name: &str| report.metrics.get(name);
+        let mut parts =
+            vec![format!("pass {:.2}", value(metrics::ROLLOUT_PASS_RATE).unwrap_or(0.0))];
+        let named = [
+            ("all-wrong", metrics::ROLLOUT_ALL_WRONG_FRAC),
+            ("hinted pass", metrics::HINT_PASS_RATE),
+            ("affinity", metrics::AFFINITY_VALUE),
+        ];
+        for (label, name) in named {
+            if let Some(value) = value(name) {
+                parts.push(format!("{label} {value:.2}"));
+            }
+        }
+        if self.seconds > 0.0 {
+            parts.push(format!("{:.0} tok/s", self.tokens as f64 / self.seconds));
+        }
+        parts.join(" · ")
+    }
+}
+
+impl Observer for Progress {
+    fn on_phase(&mut self, step: u64, phase: Phase) {
+        if step <= 1 && phase == Phase::Rollout {
+            self.bar.set_message("sampling …");
+        }
+    }
+
+    #[expect(clippy::print_stderr, reason = "the display of a program")]
+    fn on_step(&mut self, report: &StepReport) -> ControlFlow<()> {
+        self.tokens += report.tokens;
+        self.seconds += (report.timings.rollout + report.timings.update).as_secs_f64();
+        let line = self.line(report);
+        // The first step of a resumed run is not step 1.
+        self.bar.set_position(report.step);
+        let done = report.step == report.total_steps;
+        let every = (report.total_steps / 10).max(1);
+        if self.bar.is_hidden() && (done || report.step.is_multiple_of(every)) {
+            eprintln!("{:>5} step {:>4}/{} {line}", self.name, report.step, report.total_steps);
+        }
+        self.bar.set_message(line);
+        if done {
+            self.bar.finish();
+        }
+        if self.stop.load(Ordering::Relaxed) {
+            self.bar.abandon();
+            return ControlFlow::Break(());
+        }
+        ControlFlow::Continue(())
+    }
+}

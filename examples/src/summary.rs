@@ -1,0 +1,136 @@
+//! What the main example reports in the end, read back from the files of its runs.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use comfy_table::presets::UTF8_FULL_CONDENSED;
+use comfy_table::{CellAlignment, Table};
+use hint_grpo::metrics;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// `summary.json`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Summary {
+    /// One entry per run, in the order in which they ran.
+    pub runs: Vec<RunSummary>,
+}
+
+/// One run.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct RunSummary {
+    /// `grpo` or `hint`.
+    pub method: String,
+    /// Seed of the run.
+    pub seed: u64,
+    /// Share of held-out problems solved without hints before training.
+    pub accuracy_before: f64,
+    /// The same after training.
+    pub accuracy_after: f64,
+    /// Share of groups in which every plain completion was wrong, over all steps.
+    pub all_wrong_share: f64,
+    /// Mean Affinity of the ratio that trained, over the steps that trained anything; `null` when
+    /// none did.
+    pub affinity: Option<f64>,
+    /// The same against the distribution that drew the hinted completions; `null` without hints.
+    pub affinity_behavior: Option<f64>,
+    /// Completion tokens sampled for training.
+    pub tokens: u64,
+    /// `tokens / seconds`: sampling and training together.
+    pub tokens_per_second: f64,
+    /// Time of all steps, without loading and evaluation.
+    pub seconds: f64,
+}
+
+impl RunSummary {
+    /// Summarises the run in `dir`, all sessions of a resumed run included.
+    ///
+    /// # Errors
+    ///
+    /// A file of the run that cannot be read.
+    pub fn read(dir: &Path, method: &str, seed: u64, accuracy: (f64, f64)) -> Result<Self> {
+        let steps = read_lines(&dir.join("metrics.jsonl"))?;
+        let timings = read_lines(&dir.join("timings.jsonl"))?;
+        let values =
+            |name: &str| steps.iter().filter_map(|step| step[name].as_f64()).collect::<Vec<_>>();
+        let seconds = timings.iter().filter_map(|line| line["step_time"].as_f64()).sum::<f64>();
+        let tokens = values(metrics::NUM_TOKENS).last().copied().unwrap_or(0.0);
+        Ok(Self {
+            method: method.to_owned(),
+            seed,
+            accuracy_before: accuracy.0,
+            accuracy_after: accuracy.1,
+            all_wrong_share: mean(&values(metrics::ROLLOUT_ALL_WRONG_FRAC)).unwrap_or(0.0),
+            affinity: mean(&values(metrics::AFFINITY_VALUE)),
+            affinity_behavior: mean(&values(metrics::AFFINITY_BEHAVIOR_VALUE)),
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "a count of tokens"
+            )]
+            tokens: tokens as u64,
+            tokens_per_second: if seconds > 0.0 { tokens / seconds } else { 0.0 },
+            seconds,
+        })
+    }
+}
+
+impl Summary {
+    /// Writes `summary.json`.
+    ///
+    /// # Errors
+    ///
+    /// A file that cannot be written.
+    pub fn write(&self, path: &Path) -> Result<()> {
+        let text = serde_json::to_string_pretty(self)? + "\n";
+        std::fs::write(path, text).with_context(|| format!("cannot write `{}`", path.display()))
+    }
+
+    /// The comparison as a table.
+    pub fn table(&self) -> Table {
+        let mut table = Table::new();
+        table.load_preset(UTF8_FULL_CONDENSED).set_header([
+            "method",
+            "seed",
+            "accuracy\nbefore",
+            "accuracy\nafter",
+            "all-wrong\ngroups",
+            "affinity",
+            "affinity to\nthe hinted",
+            "tokens/s",
+            "seconds",
+        ]);
+        let optional = |value: Option<f64>| {
+            value.map_or_else(|| "–".to_owned(), |value| format!("{value:.3}"))
+        };
+        for run in &self.runs {
+            table.add_row([
+                run.method.clone(),
+                run.seed.to_string(),
+                format!("{:.3}", run.accuracy_before),
+                format!("{:.3}", run.accuracy_after),
+                format!("{:.3}", run.all_wrong_share),
+                optional(run.affinity),
+                optional(run.affinity_behavior),
+                format!("{:.0}", run.tokens_per_second),
+                format!("{:.1}", run.seconds),
+            ]);
+        }
+        for column in table.column_iter_mut().skip(1) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+        table
+    }
+}
+
+fn mean(values: &[f64]) -> Option<f64> {
+    (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
+}
+
+fn read_lines(path: &Path) -> Result<Vec<Value>> {
+    let text = std::fs::read_to_string(path)
+        .with_context(|| format!("cannot read `{}`", path.display()))?;
+    text.lines()
+        .map(|line| serde_json::from_str(line).with_context(|| format!("in `{}`", path.display())))
+        .collect()
+}

@@ -1,0 +1,155 @@
+//! Fixtures of the cross-crate tests: a policy small enough to train in a test, and a task for it.
+
+#![expect(clippy::missing_panics_doc, reason = "fixtures panic when a test cannot go on")]
+
+use std::path::Path;
+
+use hint_grpo::{GrpoConfig, RunDir, Trainer};
+use hint_policy::{Architecture, CausalLm, ModelConfig, SharedPolicy};
+use hint_reward::{Judgment, Rubric, Verdict, verifier_from_fn};
+use hint_rollout::{
+    Collector, DatasetHints, Hint, LocalEngine, Problem, PromptFormat, RolloutError, Sampling,
+};
+use tch::Device;
+
+/// Token that ends a completion.
+pub const STOP: u32 = 1;
+/// Token that separates prompt and completion.
+const ASK: u32 = 2;
+/// Token that stands for a hint.
+const HINT: u32 = 3;
+/// First of the ten digits.
+const DIGIT: u32 = 4;
+
+/// A Llama of 2 layers and 16 dimensions over 16 tokens, with seeded weights.
+///
+/// Sets the process to one thread: the operations are too small for more, and idle threads of one
+/// test would spin on the cores that another one needs.
+pub fn tiny_policy(seed: u64) -> CausalLm {
+    tch::set_num_threads(1);
+    let config = ModelConfig {
+        hidden_size: 16,
+        intermediate_size: 32,
+        num_hidden_layers: 2,
+        num_attention_heads: 2,
+        num_key_value_heads: 1,
+        head_dim: 8,
+        max_position_embeddings: 64,
+        initializer_range: 0.3,
+        ..ModelConfig::small(Architecture::Llama, 16)
+    };
+    CausalLm::init(&config, seed, Device::Cpu).expect("the configuration is valid")
+}
+
+/// Digits as tokens.
+#[derive(Debug, Clone, Copy)]
+pub struct Digits;
+
+impl PromptFormat for Digits {
+    fn encode(&self, problem: &Problem, hint: Option<&Hint>) -> Result<Vec<u32>, RolloutError> {
+        let digits = problem.question.bytes().filter(u8::is_ascii_digit);
+        let hint = hint.map(|_| HINT);
+        Ok(digits.map(|digit| DIGIT + u32::from(digit - b'0')).chain(hint).chain([ASK]).collect())
+    }
+
+    fn decode(&self, completion: &[u32]) -> Result<String, RolloutError> {
+        let digit = |token: &u32| token.checked_sub(DIGIT).filter(|digit| *digit < 10);
+        Ok(completion
+            .iter()
+            .map(|t| digit(t).map_or('?', |d| char::from_digit(d, 10).unwrap_or('?')))
+            .collect())
+    }
+
+    fn stop_tokens(&self) -> &[u32] {
+        &[STOP]
+    }
+}
+
+/// Sixteen problems. Those whose number is even ask for a digit of 5 or more in the completion; the
+/// others ask for three 9s, which an untrained policy does not write.
+pub fn problems() -> Vec<Problem> {
+    (0..16)
+        .map(|number| {
+            let answer = if number % 2 == 0 { "large" } else { "nines" };
+            Problem::new(number.to_string(), format!("{number:02}"), answer).with_hint("nine")
+        })
+        .collect()
+}
+
+/// Judges completions of [`problems`].
+pub fn rubric() -> Rubric {
+    Rubric::new(verifier_from_fn(|input| {
+        let solved = match input.reference {
+            "large" => input.completion.contains(['5', '6', '7', '8', '9']),
+            _ => input.completion.contains("999"),
+        };
+        Judgment::new(if solved { Verdict::Correct } else { Verdict::Incorrect })
+    }))
+}
+
+/// A rubric under which every hinted and plain completion is judged by a coin that depends on its
+/// tokens, so that hinted groups have successes and failures from the first step on.
+pub fn lenient_rubric() -> Rubric {
+    Rubric::new(verifier_from_fn(|input| {
+        let solved = match input.reference {
+            "large" => input.completion.contains(['5', '6', '7', '8', '9']),
+            // Never solved in a short completion, often in a long one.
+            _ => input.completion.len() % 3 == 0,
+        };
+        Judgment::new(if solved { Verdict::Correct } else { Verdict::Incorrect })
+    }))
+}
+
+/// A configuration of short steps.
+pub fn config(steps: u64) -> GrpoConfig {
+    let mut config = GrpoConfig::default();
+    config.run.steps = steps;
+    config.run.problems_per_step = 4;
+    config.run.checkpoint_every = 2;
+    config.rollout.group_size = 4;
+    config.rollout.sampling =
+        Sampling { max_completion_len: 8, temperature: 1.0, ..Sampling::default() };
+    config.optimizer.learning_rate = 3e-3;
+    config
+}
+
+/// A collector of [`problems`], with hints if asked for.
+pub fn collector(
+    policy: &SharedPolicy,
+    config: &GrpoConfig,
+    rubric: Rubric,
+    hints: bool,
+) -> Collector {
+    let engine = LocalEngine::new(policy.clone(), vec![STOP]);
+    let collector = Collector::new(engine, Digits, rubric, config.rollout.clone())
+        .expect("the configuration is valid");
+    if hints { collector.with_hints(DatasetHints::new()) } else { collector }
+}
+
+/// A trainer of a fresh tiny policy, and the policy.
+pub fn trainer(config: &GrpoConfig, hints: bool, dir: Option<RunDir>) -> (Trainer, SharedPolicy) {
+    let policy = SharedPolicy::new(tiny_policy(7));
+    let collector = collector(&policy, config, lenient_rubric(), hints);
+    let mut builder = Trainer::builder(policy.clone(), collector, config.clone());
+    if let Some(dir) = dir {
+        builder = builder.run_dir(dir);
+    }
+    (builder.build().expect("the configuration is valid"), policy)
+}
+
+/// All weights of a policy, in order.
+pub fn weights(policy: &SharedPolicy) -> Vec<f32> {
+    let parameters = policy.lock().parameters();
+    parameters
+        .iter()
+        .flat_map(|parameter| {
+            Vec::<f32>::try_from(parameter.tensor.detach().contiguous().view([-1]))
+                .expect("parameters are dense f32")
+        })
+        .collect()
+}
+
+/// A file's bytes.
+pub fn bytes(path: &Path) -> Vec<u8> {
+    std::fs::read(path).unwrap_or_else(|error| panic!("`{}`: {error}", path.display()))
+}

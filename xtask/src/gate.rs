@@ -1,0 +1,82 @@
+//! `run`, `test` and `lint`: what users and CI call.
+
+use std::ffi::OsString;
+use std::os::unix::process::CommandExt;
+use std::process::Stdio;
+
+use anyhow::{Context, Result};
+
+use crate::host::Host;
+use crate::process::{cargo, check, display};
+use crate::{smoke, tidy, torch};
+
+/// Sets libtorch up and becomes `cargo run` of the main example.
+///
+/// Replacing this process, instead of waiting for a child, passes signals and the exit status on unchanged: Ctrl-C
+/// reaches the example, and the shell waits until the example has written its checkpoint.
+pub(crate) fn run(host: &Host, args: &[OsString]) -> Result<()> {
+    torch::setup(host)?;
+    let mut command = cargo(host);
+    // Paths in ARGS are relative to where the user stands.
+    command.current_dir(std::env::current_dir().context("the current folder is gone")?);
+    // Without `--package`: the same features, hence the same build, as with `--workspace`.
+    command.args(["run", "--release", "--locked", "--example", "hint_grpo", "--"]).args(args);
+    eprintln!("+ {}", display(&command));
+    let error = command.exec();
+    Err(error).with_context(|| format!("cannot start `{}`", display(&command)))
+}
+
+/// Runs every test; with `args`, only the tests and doctests they select.
+pub(crate) fn test(host: &Host, args: &[OsString]) -> Result<()> {
+    torch::setup(host)?;
+    let mut tests = cargo(host);
+    if has_nextest(host) {
+        tests.args(["nextest", "run", "--workspace", "--locked"]);
+        if !args.is_empty() {
+            // The filter may select doctests only.
+            tests.arg("--no-tests=warn");
+        }
+    } else {
+        tests.args(["test", "--workspace", "--locked", "--lib", "--bins", "--tests"]);
+    }
+    check(tests.args(args))?;
+
+    // Options are those of the test runner above; names select doctests as well.
+    let names = !args.iter().any(|arg| arg.to_string_lossy().starts_with('-'));
+    if names {
+        check(cargo(host).args(["test", "--workspace", "--locked", "--doc"]).args(args))?;
+    }
+    if args.is_empty() { smoke::run(host) } else { Ok(()) }
+}
+
+/// Format, tidy, clippy, rustdoc: cheapest first.
+pub(crate) fn lint(host: &Host) -> Result<()> {
+    check(cargo(host).args(["fmt", "--all", "--check"]))
+        .context("the code is not formatted; run `cargo fmt --all`")?;
+    tidy::run(&host.repo)?;
+    // The build script of torch-sys compiles C++ against libtorch, for clippy and rustdoc too.
+    torch::setup(host)?;
+    check(cargo(host).args([
+        "clippy",
+        "--workspace",
+        "--all-targets",
+        "--locked",
+        "--",
+        "-D",
+        "warnings",
+    ]))?;
+    check(
+        cargo(host)
+            .args(["doc", "--workspace", "--no-deps", "--locked"])
+            .env("RUSTDOCFLAGS", "-Dwarnings"),
+    )
+}
+
+fn has_nextest(host: &Host) -> bool {
+    cargo(host)
+        .args(["nextest", "--version"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success())
+}

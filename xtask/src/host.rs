@@ -1,0 +1,81 @@
+//! What the commands need to know of this machine and its environment, read once.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+
+use crate::torch;
+
+/// The machine, the user's environment and the repository. Tests build one by hand.
+#[derive(Debug, Clone)]
+pub(crate) struct Host {
+    /// Root of the repository.
+    pub(crate) repo: PathBuf,
+    /// Cache folder of this project, shared by all clones; `None` when neither `XDG_CACHE_HOME` nor `HOME` is set.
+    pub(crate) cache: Option<PathBuf>,
+    /// `PATH`, where programs are looked up.
+    pub(crate) path: OsString,
+    /// The user's own `LIBTORCH`, absolute; `None` also when only `.cargo/config.toml` set it.
+    pub(crate) libtorch: Option<PathBuf>,
+    /// Whether `LIBTORCH_USE_PYTORCH` is set.
+    pub(crate) use_pytorch: bool,
+    /// Whether a virtual environment is active; torch-sys then asks `python` instead of `python3`.
+    pub(crate) in_virtual_env: bool,
+    /// Operating system and processor, as `std::env::consts` names them.
+    pub(crate) platform: (&'static str, &'static str),
+    /// The C++ compiler the user chose with `CXX`.
+    pub(crate) cxx: Option<OsString>,
+    /// Disk space an installation needs, in bytes.
+    pub(crate) needed_bytes: u64,
+}
+
+/// The wheels (2.5 GB) and what is unpacked from them (5 GB) exist side by side for a while.
+const NEEDED_BYTES: u64 = 8_000_000_000;
+
+impl Host {
+    /// Reads the environment.
+    pub(crate) fn from_env() -> Result<Self> {
+        let manifest_dir = std::env::var_os("CARGO_MANIFEST_DIR")
+            .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
+        let repo = manifest_dir
+            .parent()
+            .context("the xtask package is not in a repository")?
+            .to_path_buf();
+        let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+        let cache = set("XDG_CACHE_HOME")
+            .map(PathBuf::from)
+            .filter(|folder| folder.is_absolute())
+            .or_else(|| set("HOME").map(|home| PathBuf::from(home).join(".cache")))
+            .map(|folder| folder.join("hint-rl"));
+        let libtorch = set("LIBTORCH").map(PathBuf::from);
+        let libtorch = match libtorch.filter(|folder| !torch::is_from_config(&repo, folder)) {
+            Some(folder) => Some(
+                std::path::absolute(&folder)
+                    .with_context(|| format!("LIBTORCH (`{}`) is not a path", folder.display()))?,
+            ),
+            None => None,
+        };
+        Ok(Self {
+            cache,
+            path: std::env::var_os("PATH").unwrap_or_default(),
+            libtorch,
+            // torch-sys asks only whether the variable is there.
+            use_pytorch: std::env::var_os("LIBTORCH_USE_PYTORCH").is_some(),
+            in_virtual_env: std::env::var_os("VIRTUAL_ENV").is_some(),
+            platform: (std::env::consts::OS, std::env::consts::ARCH),
+            cxx: set("CXX"),
+            needed_bytes: NEEDED_BYTES,
+            repo,
+        })
+    }
+
+    /// Looks a program up on `PATH`.
+    pub(crate) fn find_program(&self, name: impl AsRef<OsStr>) -> Option<PathBuf> {
+        let name = name.as_ref();
+        std::env::split_paths(&self.path).map(|folder| folder.join(name)).find(|file| {
+            file.metadata().is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0)
+        })
+    }
+}

@@ -1,0 +1,77 @@
+//! The commands of the workspace: `cargo xtask setup | run | test | lint | tidy`.
+//!
+//! This is the one package that reads the environment and starts other programs; the libraries do neither.
+#![expect(
+    clippy::disallowed_methods,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a command-line program reads its environment and talks to its user"
+)]
+#![forbid(unsafe_code)]
+
+mod gate;
+mod host;
+mod process;
+mod smoke;
+mod tidy;
+mod torch;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+
+use crate::host::Host;
+
+const USAGE: &str = "\
+usage: cargo xtask COMMAND [-- ARGS]
+
+  setup           find or install libtorch, and tell cargo where it is
+  run  [-- ARGS]  setup, then the main example in release mode; ARGS go to the example
+  test [-- ARGS]  setup, then all tests, doctests and a short run of the main example;
+                  with ARGS (test name filters), only the tests and doctests they select
+  lint            format, tidy, clippy, rustdoc; stops at the first failure
+  tidy            the checks of this repository alone (no compiler, no libtorch)";
+
+fn main() -> ExitCode {
+    match dispatch(std::env::args_os().skip(1).collect()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Runs the command that `args` name.
+fn dispatch(mut args: Vec<OsString>) -> Result<()> {
+    if args.is_empty() {
+        bail!("no command given\n\n{USAGE}");
+    }
+    let command = args.remove(0);
+    // `cargo xtask run -- ARGS` and `cargo xtask run ARGS` mean the same.
+    if args.first().is_some_and(|first| first == "--") {
+        args.remove(0);
+    }
+    let takes_args = matches!(command.to_str(), Some("run" | "test"));
+    if let (false, Some(extra)) = (takes_args, args.first()) {
+        bail!("`{}` takes no arguments, got `{}`", command.display(), extra.display());
+    }
+    let host = Host::from_env()?;
+    match command.to_str() {
+        Some("setup") => {
+            let folder = torch::setup(&host)?;
+            println!("libtorch {} is ready: {}", torch::VERSION, folder.display());
+            Ok(())
+        }
+        Some("run") => gate::run(&host, &args),
+        Some("test") => gate::test(&host, &args),
+        Some("lint") => gate::lint(&host),
+        Some("tidy") => tidy::run(&host.repo),
+        Some("help" | "--help" | "-h") => {
+            println!("{USAGE}");
+            Ok(())
+        }
+        _ => bail!("unknown command `{}`\n\n{USAGE}", command.display()),
+    }
+}

@@ -1,0 +1,97 @@
+//! The checks of this repository alone: they need no libtorch and no compiled code, and each is a file of its own.
+//!
+//! They run as `cargo xtask tidy`, as part of `cargo xtask lint`, and as a test of this package.
+
+mod code;
+mod dependencies;
+mod equations;
+mod examples;
+mod file_size;
+mod glossary;
+mod header;
+mod hygiene;
+mod licenses;
+mod machine;
+mod manifests;
+mod metrics;
+mod pins;
+mod tree;
+mod unsafe_code;
+
+use std::fmt;
+use std::path::Path;
+
+use anyhow::{Result, bail};
+
+use crate::tidy::tree::Tree;
+
+/// Something to fix, and how.
+#[derive(Debug, PartialEq, Eq)]
+struct Finding {
+    /// Path from the root of the repository.
+    path: String,
+    /// Line, counted from 1.
+    line: usize,
+    /// What is wrong; then, after a semicolon, the fix.
+    message: String,
+}
+
+impl Finding {
+    fn new(path: impl Into<String>, line: usize, message: impl Into<String>) -> Self {
+        Self { path: path.into(), line, message: message.into() }
+    }
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}: {}", self.path, self.line, self.message)
+    }
+}
+
+/// Looks at the tree and returns what it finds.
+type Check = fn(&Tree) -> Vec<Finding>;
+
+/// Every check, by name.
+const CHECKS: [(&str, Check); 13] = [
+    ("header", header::check),
+    ("file size", file_size::check),
+    ("dependencies", dependencies::check),
+    ("equations and deviations", equations::check),
+    ("metrics", metrics::check),
+    ("glossary", glossary::check),
+    ("hygiene", hygiene::check),
+    ("manifests", manifests::check),
+    ("examples", examples::check),
+    ("licenses", licenses::check),
+    ("machine paths and hosts", machine::check),
+    ("pins", pins::check),
+    ("unsafe code", unsafe_code::check),
+];
+
+/// Runs every check, prints what they find, and fails if that is anything.
+pub(crate) fn run(repo: &Path) -> Result<()> {
+    let tree = Tree::load(repo)?;
+    let mut count = 0;
+    for (name, check) in CHECKS {
+        for finding in check(&tree) {
+            eprintln!("{finding} [{name}]");
+            count += 1;
+        }
+    }
+    if count > 0 {
+        bail!("tidy found {count} things to fix");
+    }
+    eprintln!("tidy: {} checks, {} files", CHECKS.len(), tree.files.len());
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn repository_is_tidy() -> Result<()> {
+        let manifest_dir = Path::new(env!("CARGO_MANIFEST_DIR"));
+        run(manifest_dir.parent().expect("xtask is a folder of the repository"))
+    }
+}
