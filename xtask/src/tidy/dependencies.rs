@@ -50,11 +50,10 @@ const RULES: [Rule; 5] = [
 const OPTIONAL: [(&str, &str); 1] = [("hint-rollout", "hint-policy")];
 
 /// Files, and folders, of which no line of code names `tch`; and the files therein that may.
-const WITHOUT_TCH: [&str; 5] = [
-    "crates/hint-grpo/src/advantage.rs",
-    "crates/hint-grpo/src/config.rs",
+const WITHOUT_TCH: [&str; 4] = [
+    "crates/hint-grpo/src/advantage",
+    "crates/hint-grpo/src/config/",
     "crates/hint-grpo/src/schedule.rs",
-    "crates/hint-grpo/src/validate.rs",
     "crates/hint-rollout/src/",
 ];
 const WITH_TCH: &str = "crates/hint-rollout/src/local.rs";

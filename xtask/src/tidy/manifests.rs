@@ -9,6 +9,10 @@ use super::{Finding, tree::SourceFile, tree::Tree};
 pub(super) fn check(tree: &Tree) -> Vec<Finding> {
     let mut findings = Vec::new();
     for file in tree.files.iter().filter(|file| file.name() == "Cargo.toml") {
+        // A cargo-fuzz package is a workspace of its own: it needs another compiler.
+        if file.path.ends_with("/fuzz/Cargo.toml") {
+            continue;
+        }
         let Ok(manifest) = file.text.parse::<Table>() else {
             findings.push(Finding::new(&file.path, 1, "this is not TOML; correct it"));
             continue;
@@ -115,6 +119,11 @@ mod tests {
             &GOOD.replace("hint-b.workspace = true", "hint-b = { path = \"../b\" }"),
             &["`hint-b` is not inherited"],
         );
+    }
+
+    #[test]
+    fn fuzz_packages_are_workspaces_of_their_own() {
+        found("crates/a/fuzz/Cargo.toml", "[package]\nname = \"a-fuzz\"\n", &[]);
     }
 
     #[test]

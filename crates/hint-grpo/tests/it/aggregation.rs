@@ -42,7 +42,8 @@ impl Case {
                 let rows = values[range.clone()].iter();
                 let flat = rows
                     .flat_map(|row| row.iter().copied().chain(std::iter::repeat(fill)).take(seq));
-                Tensor::from_slice(&flat.collect::<Vec<_>>()).view([-1, seq as i64])
+                Tensor::from_slice(&flat.collect::<Vec<_>>())
+                    .view([-1, i64::try_from(seq).expect("a length")])
             };
             // Garbage in the padding: it must not reach the gradient.
             let logprobs = pad(&self.logprobs, -1e30).set_requires_grad(true);

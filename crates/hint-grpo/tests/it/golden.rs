@@ -15,6 +15,7 @@ use hint_policy::Parameter;
 use serde_json::Value;
 use tch::{Kind, Tensor};
 
+#[expect(clippy::print_stdout, reason = "a test says what it ran")]
 fn cases(name: &str) -> Vec<Value> {
     #[expect(clippy::disallowed_methods, reason = "the folder of golden data is a test's input")]
     let dir = std::env::var_os("HINT_GOLDEN_DIR").map_or_else(
@@ -44,7 +45,7 @@ fn row(value: &Value) -> Vec<f64> {
 /// A rectangular list of lists as a `[rows, columns]` tensor.
 fn matrix(value: &Value) -> Tensor {
     let rows = value.as_array().expect("a list").iter().map(row).collect::<Vec<_>>();
-    let columns = rows.first().map_or(0, Vec::len) as i64;
+    let columns = i64::try_from(rows.first().map_or(0, Vec::len)).expect("a length");
     Tensor::from_slice(&rows.concat()).view([-1, columns])
 }
 

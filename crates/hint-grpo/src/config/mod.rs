@@ -1,0 +1,129 @@
+//! Hyper-parameters of a run, and their validation.
+
+use hint_rollout::CollectorConfig;
+use serde::{Deserialize, Serialize};
+
+use self::validate::Validator;
+use crate::{Aggregation, Baseline, KlConfig, RatioScheme, TruncatedImportance};
+
+mod advantage;
+mod objective;
+mod optimizer;
+mod run;
+mod validate;
+
+pub use advantage::AdvantageConfig;
+pub use objective::ObjectiveConfig;
+pub use optimizer::OptimizerConfig;
+pub use run::RunConfig;
+
+/// Hyper-parameters of one run. The defaults are HINT's published setting; see
+/// `docs/configuration.md`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct GrpoConfig {
+    /// How long the run is and how its steps are cut.
+    pub run: RunConfig,
+    /// How groups are sampled, judged and hinted.
+    pub rollout: CollectorConfig,
+    /// How rewards become advantages.
+    pub advantage: AdvantageConfig,
+    /// The token-level objective.
+    pub objective: ObjectiveConfig,
+    /// Lower clip distance `ε_low`: the ratio is clipped below at `1 − clip_low`. In `(0, 1)`. Also
+    /// the lower end of Affinity's band. (HINT reference: `clip_param` 0.2)
+    pub clip_low: f64,
+    /// Upper clip distance `ε_high`: the ratio is clipped above at `1 + clip_high`. Positive. Also
+    /// the upper end of Affinity's band. (HINT reference: `clip_param_high` 0.2)
+    pub clip_high: f64,
+    /// The KL term to the reference policy.
+    pub kl: KlConfig,
+    /// Correction for the mismatch between trainer and engine. Off by default.
+    pub truncated_importance: Option<TruncatedImportance>,
+    /// How token losses are reduced.
+    pub aggregation: Aggregation,
+    /// What the ratio of a hinted rollout conditions on.
+    pub ratio_scheme: RatioScheme,
+    /// Exponent `λ` of the Affinity weight on hinted groups. 0 disables the weighting. (AFF-3)
+    /// (HINT reference: 1)
+    pub affinity_exponent: f64,
+    /// The optimizer.
+    pub optimizer: OptimizerConfig,
+}
+
+impl Default for GrpoConfig {
+    fn default() -> Self {
+        Self {
+            run: RunConfig::default(),
+            rollout: CollectorConfig::default(),
+            advantage: AdvantageConfig::GroupNormalized { baseline: Baseline::Group {} },
+            objective: ObjectiveConfig::ClippedSurrogate { max_ratio: None },
+            clip_low: 0.2,
+            clip_high: 0.2,
+            kl: KlConfig::default(),
+            truncated_importance: None,
+            aggregation: Aggregation::SequenceMean {},
+            ratio_scheme: RatioScheme::Plain {},
+            affinity_exponent: 1.0,
+            optimizer: OptimizerConfig::default(),
+        }
+    }
+}
+
+/// A configuration is invalid; the message names every violated field.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// Values are out of range.
+    #[error("invalid configuration: {}", .0.join("; "))]
+    Invalid(Vec<String>),
+    /// The text is not valid TOML, or has a key or a type that the configuration does not know.
+    #[error("cannot read the configuration: {message}")]
+    Syntax {
+        /// What the parser said, with line and column.
+        message: String,
+    },
+}
+
+impl GrpoConfig {
+    /// Reads a configuration from TOML. Keys that are not given keep their defaults; unknown keys
+    /// are errors. The result is validated.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`].
+    pub fn from_toml(text: &str) -> Result<Self, ConfigError> {
+        let config: Self = toml::from_str(text).map_err(|error| ConfigError::Syntax {
+            message: error.to_string().trim_end().to_owned(),
+        })?;
+        config.validate()?;
+        Ok(config)
+    }
+
+    /// Checks ranges and cross-field constraints. The trainer's builder calls it; so may you.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::Invalid`], naming every violated field.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        let mut check = Validator::default();
+        self.run.check(&mut check);
+        for (field, expected, found) in self.rollout.violations() {
+            check.that(&format!("rollout.{field}"), false, expected, found);
+        }
+        let in_unit = 0.0 < self.clip_low && self.clip_low < 1.0;
+        check.that("clip_low", in_unit, "must be in (0, 1)", self.clip_low);
+        check.positive("clip_high", self.clip_high);
+        check.not_negative("kl.coef", self.kl.coef);
+        check.not_negative("affinity_exponent", self.affinity_exponent);
+        if let Some(correction) = self.truncated_importance {
+            check.positive("truncated_importance.max_weight", correction.max_weight);
+        }
+        self.objective.check(self.clip_high, &mut check);
+        if let Aggregation::Constant { max_completion_len } = self.aggregation {
+            check.at_least("aggregation.max_completion_len", max_completion_len as u64, 1);
+        }
+        self.optimizer.check(&mut check);
+        check.finish()
+    }
+}
