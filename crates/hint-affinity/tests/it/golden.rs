@@ -1,20 +1,27 @@
 //! Agreement with the reference code's float64 numbers.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use hint_affinity::{AffinityAccumulator, ClipRange, affinity_masked};
 use ndarray::Array2;
 use serde_json::Value;
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the golden folder is chosen by the caller of the test"
-)]
-fn golden_dir() -> PathBuf {
-    std::env::var_os("HINT_GOLDEN_DIR").map_or_else(
-        || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/golden")),
-        PathBuf::from,
-    )
+/// The files `hint_step*.json` of `HINT_GOLDEN_DIR`, else of the repository.
+#[expect(clippy::disallowed_methods, reason = "the golden folder is chosen by the caller")]
+fn golden_files() -> Vec<PathBuf> {
+    let chosen = std::env::var_os("HINT_GOLDEN_DIR").map(PathBuf::from);
+    let repository = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/golden"));
+    let folder = chosen.as_ref().unwrap_or(&repository);
+    let is_golden = |path: &PathBuf| {
+        let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        stem.starts_with("hint_step") && path.extension().is_some_and(|kind| kind == "json")
+    };
+    let entries = std::fs::read_dir(folder).expect("the golden folder can be read");
+    let mut files =
+        entries.flatten().map(|entry| entry.path()).filter(is_golden).collect::<Vec<_>>();
+    files.sort();
+    assert!(chosen.is_some() || !files.is_empty(), "the repository has golden steps");
+    files
 }
 
 fn numbers(value: &Value) -> Vec<f64> {
@@ -37,13 +44,10 @@ fn check_close(case: &str, name: &str, actual: f64, expected: f64) {
     assert!((actual - expected).abs() <= 1e-7, "{case}: {name} is {actual}, expected {expected}");
 }
 
-#[test]
-fn affinity_equals_the_golden_hint_step() {
-    let path = golden_dir().join("hint_step.json");
-    let text = std::fs::read_to_string(&path).expect("hint_step.json is in the golden folder");
+fn check_file(path: &Path) -> usize {
+    let text = std::fs::read_to_string(path).expect("a golden file can be read");
     let golden: Value = serde_json::from_str(&text).expect("valid JSON");
     let cases = golden["cases"].as_array().expect("cases");
-    assert!(!cases.is_empty());
     for case in cases {
         let name = case["name"].as_str().expect("a name");
         let number = |key: &str| case["config"][key].as_f64().expect("a number");
@@ -80,5 +84,13 @@ fn affinity_equals_the_golden_hint_step() {
             merged.merge(&part).expect("same settings");
         }
         check_close(name, "merged affinity", merged.affinity().value(), actual.value());
+    }
+    cases.len()
+}
+
+#[test]
+fn affinity_equals_the_golden_hint_steps() {
+    for path in golden_files() {
+        println!("{}: {} cases", path.display(), check_file(&path));
     }
 }
