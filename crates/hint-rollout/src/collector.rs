@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use hint_reward::{RewardInput, Rubric, Score};
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 use crate::group::count_correct;
 use crate::{
@@ -183,6 +184,13 @@ impl std::fmt::Debug for Collector {
     }
 }
 
+/// What a collector keeps from step to step.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CollectorState {
+    hints: Value,
+}
+
 impl Collector {
     /// A collector without hints.
     ///
@@ -231,6 +239,26 @@ impl Collector {
     /// The configuration.
     pub const fn config(&self) -> &CollectorConfig {
         &self.config
+    }
+
+    /// Everything that a resumed run needs to go on with the same rollouts: the state of the hint
+    /// provider. It goes into every checkpoint.
+    pub fn state(&self) -> Value {
+        let hints = self.hints.as_ref().map_or(Value::Null, |hints| hints.state());
+        json!(CollectorState { hints })
+    }
+
+    /// Restores what [`Collector::state`] returned.
+    ///
+    /// # Errors
+    ///
+    /// [`RolloutError::State`] for a state that this collector cannot have returned.
+    pub fn load_state(&mut self, state: &Value) -> Result<(), RolloutError> {
+        let CollectorState { hints } = crate::state::read("collector", state)?;
+        match &self.hints {
+            Some(provider) => provider.load_state(&hints),
+            None => crate::state::expect_none("hint provider", &hints),
+        }
     }
 
     /// Hands new weights to the engine.

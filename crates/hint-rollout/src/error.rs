@@ -146,6 +146,15 @@ pub enum RolloutError {
         reason: Option<String>,
     },
 
+    /// The saved state of a part cannot be restored.
+    #[error("the saved state of the {part} cannot be restored: {problem}")]
+    State {
+        /// Which part, e.g. `"hint provider"`.
+        part: &'static str,
+        /// What is wrong with it.
+        problem: String,
+    },
+
     /// Scoring failed.
     #[error("cannot score the completions of problem `{problem}`")]
     Reward {

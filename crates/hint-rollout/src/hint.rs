@@ -66,11 +66,35 @@ pub trait HintProvider: Send + Sync {
     /// Whatever keeps a hint from being found although there should be one; a user's own provider
     /// wraps its error with [`RolloutError::other`].
     fn hint(&self, request: &HintRequest<'_>) -> Result<Option<Hint>, RolloutError>;
+
+    /// Everything a resumed run needs to go on with the same hints: caches, counts. It goes into
+    /// every checkpoint as JSON. A provider whose hints depend on the request alone keeps the
+    /// default.
+    fn state(&self) -> Value {
+        Value::Null
+    }
+
+    /// Restores what [`HintProvider::state`] returned.
+    ///
+    /// # Errors
+    ///
+    /// [`RolloutError::State`] for a state that is not one of this provider's.
+    fn load_state(&self, state: &Value) -> Result<(), RolloutError> {
+        crate::state::expect_none("hint provider", state)
+    }
 }
 
 impl<P: HintProvider + ?Sized> HintProvider for Box<P> {
     fn hint(&self, request: &HintRequest<'_>) -> Result<Option<Hint>, RolloutError> {
         (**self).hint(request)
+    }
+
+    fn state(&self) -> Value {
+        (**self).state()
+    }
+
+    fn load_state(&self, state: &Value) -> Result<(), RolloutError> {
+        (**self).load_state(state)
     }
 }
 
@@ -78,11 +102,27 @@ impl<P: HintProvider + ?Sized> HintProvider for &P {
     fn hint(&self, request: &HintRequest<'_>) -> Result<Option<Hint>, RolloutError> {
         (**self).hint(request)
     }
+
+    fn state(&self) -> Value {
+        (**self).state()
+    }
+
+    fn load_state(&self, state: &Value) -> Result<(), RolloutError> {
+        (**self).load_state(state)
+    }
 }
 
 impl<P: HintProvider + ?Sized> HintProvider for std::sync::Arc<P> {
     fn hint(&self, request: &HintRequest<'_>) -> Result<Option<Hint>, RolloutError> {
         (**self).hint(request)
+    }
+
+    fn state(&self) -> Value {
+        (**self).state()
+    }
+
+    fn load_state(&self, state: &Value) -> Result<(), RolloutError> {
+        (**self).load_state(state)
     }
 }
 

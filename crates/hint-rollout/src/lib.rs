@@ -44,6 +44,8 @@ mod problem;
 
 mod seed;
 
+mod state;
+
 mod engine;
 
 mod prompt;
