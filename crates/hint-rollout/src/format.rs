@@ -58,11 +58,18 @@ impl PromptFormat for ChatFormat {
             content.push('\n');
             content.push_str(&self.instruction);
         }
+        self.encode_message(&content)
+    }
+
+    fn encode_message(&self, message: &str) -> Result<Vec<u32>, RolloutError> {
         let system = self.system.iter().map(|system| ChatMessage::new("system", system));
-        let messages =
-            system.chain([ChatMessage::new("user", content.as_str())]).collect::<Vec<_>>();
+        let messages = system.chain([ChatMessage::new("user", message)]).collect::<Vec<_>>();
         let text = self.tokenizer.apply_chat_template(&messages, true)?;
         Ok(self.tokenizer.encode(&text)?)
+    }
+
+    fn encode_completion(&self, text: &str) -> Result<Vec<u32>, RolloutError> {
+        Ok(self.tokenizer.encode(text)?)
     }
 
     fn decode(&self, completion: &[u32]) -> Result<String, RolloutError> {
@@ -112,6 +119,10 @@ impl PromptFormat for TextFormat {
         let body = self.template.render(&problem.question, hint);
         let text = format!("{}{body}{}", self.prefix, self.suffix);
         Ok(self.tokenizer.encode_with_special_tokens(&text)?)
+    }
+
+    fn encode_completion(&self, text: &str) -> Result<Vec<u32>, RolloutError> {
+        Ok(self.tokenizer.encode(text)?)
     }
 
     fn decode(&self, completion: &[u32]) -> Result<String, RolloutError> {

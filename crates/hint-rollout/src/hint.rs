@@ -2,20 +2,83 @@
 
 use serde_json::Value;
 
-use crate::{Problem, Rollout, RolloutError};
+use serde::{Deserialize, Serialize};
 
-/// Guidance for one problem. A Meta-Hint reveals neither intermediate values nor the answer.
-#[derive(Debug, Clone, PartialEq, Eq)]
+use crate::{Problem, Rollout, RolloutError, RunProgress, Sampling, Seed};
+
+/// Help with one problem. A Meta-Hint reveals neither intermediate values nor the answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Hint {
-    /// The text that joins the question.
+    /// The text. Where it goes is up to the kind.
     pub text: String,
+    /// What the text is.
+    pub kind: HintKind,
 }
 
 impl Hint {
-    /// A hint.
+    /// Guidance that joins the question.
     pub fn new(text: impl Into<String>) -> Self {
-        Self { text: text.into() }
+        Self { text: text.into(), kind: HintKind::Guidance }
+    }
+
+    /// The beginning of a solution, which the completion continues.
+    pub fn prefix(text: impl Into<String>) -> Self {
+        Self { text: text.into(), kind: HintKind::Prefix }
+    }
+
+    /// A whole completion, which takes part in the group as it is.
+    pub fn demonstration(text: impl Into<String>) -> Self {
+        Self { text: text.into(), kind: HintKind::Demonstration }
+    }
+}
+
+/// What the text of a [`Hint`] is, and so where it goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HintKind {
+    /// Joins the question in the prompt, by the format's [`HintTemplate`](crate::HintTemplate).
+    Guidance,
+    /// The beginning of a solution. It stands after the plain prompt, where the policy's own text
+    /// begins, and the completion continues it.
+    Prefix,
+    /// A whole completion of the plain prompt. Nothing is sampled.
+    Demonstration,
+}
+
+/// How much of its help a provider is asked for: a share in `[0, 1]`, 1 for all of it.
+///
+/// A provider of `n` distinct levels gives number [`HintLevel::of`]`(n)`; one that can give any share
+/// (such as a solution prefix) gives [`HintLevel::share`].
+#[derive(Debug, Clone, Copy, PartialEq, PartialOrd)]
+pub struct HintLevel(f64);
+
+impl HintLevel {
+    /// All the help there is.
+    pub const FULL: Self = Self(1.0);
+
+    /// A share of the help; what is outside `[0, 1]` (or not a number) becomes the nearest bound
+    /// (or 0).
+    pub const fn new(share: f64) -> Self {
+        if share.is_nan() { Self(0.0) } else { Self(share.clamp(0.0, 1.0)) }
+    }
+
+    /// Level `number` of `count`, from 1; 0 is no help.
+    pub fn number(number: usize, count: usize) -> Self {
+        Self::new(number as f64 / count.max(1) as f64)
+    }
+
+    /// The share, in `[0, 1]`.
+    pub const fn share(self) -> f64 {
+        self.0
+    }
+
+    /// The level's number out of `count`: the smallest whose share is at least this one. From 1 to
+    /// `count`; 0 for no help at all.
+    pub fn of(self, count: usize) -> usize {
+        // `number / count * count` may come out a rounding error above `number`.
+        let exact = self.0 * count as f64 - 1e-9;
+        (0..=count).find(|&number| number as f64 >= exact).unwrap_or(count)
     }
 }
 
@@ -27,12 +90,28 @@ pub struct HintRequest<'a> {
     pub problem: &'a Problem,
     /// The rollouts that failed, for providers that adapt to the mistake.
     pub failed: &'a [Rollout],
+    /// How much help is asked for.
+    pub level: HintLevel,
+    /// How often this problem was already helped in this collection, at other levels.
+    pub round: usize,
+    /// Where the run is.
+    pub progress: RunProgress,
+    /// Seed of everything random about the hint: a function of the run, the step, the problem's
+    /// place in the batch and the round.
+    pub seed: Seed,
 }
 
 impl<'a> HintRequest<'a> {
-    /// A request without failed rollouts.
+    /// A request for all the help there is, without failed rollouts, outside a run.
     pub const fn new(problem: &'a Problem) -> Self {
-        Self { problem, failed: &[] }
+        Self {
+            problem,
+            failed: &[],
+            level: HintLevel::FULL,
+            round: 0,
+            progress: RunProgress::new(0, 0),
+            seed: Seed::new(0),
+        }
     }
 
     /// Adds the rollouts that failed.
@@ -41,6 +120,64 @@ impl<'a> HintRequest<'a> {
         self.failed = failed;
         self
     }
+
+    /// Asks for another level.
+    #[must_use]
+    pub const fn with_level(mut self, level: HintLevel) -> Self {
+        self.level = level;
+        self
+    }
+
+    /// Sets how often the problem was already helped.
+    #[must_use]
+    pub const fn with_round(mut self, round: usize) -> Self {
+        self.round = round;
+        self
+    }
+
+    /// Sets where the run is.
+    #[must_use]
+    pub const fn with_progress(mut self, progress: RunProgress) -> Self {
+        self.progress = progress;
+        self
+    }
+
+    /// Sets the seed.
+    #[must_use]
+    pub const fn with_seed(mut self, seed: Seed) -> Self {
+        self.seed = seed;
+        self
+    }
+}
+
+/// A text that the policy is asked to write.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct WriteRequest {
+    /// What it is asked, as the message of a user.
+    pub prompt: String,
+    /// How to sample.
+    pub sampling: Sampling,
+    /// Seed.
+    pub seed: Seed,
+}
+
+impl WriteRequest {
+    /// A request.
+    pub fn new(prompt: impl Into<String>, sampling: Sampling, seed: Seed) -> Self {
+        Self { prompt: prompt.into(), sampling, seed }
+    }
+}
+
+/// The policy as a writer: what self-hints are made with. The [`Collector`](crate::Collector) hands
+/// providers its own engine.
+pub trait HintWriter {
+    /// One text for each request, in order.
+    ///
+    /// # Errors
+    ///
+    /// Errors of the engine and of the prompt format.
+    fn write(&mut self, requests: &[WriteRequest]) -> Result<Vec<String>, RolloutError>;
 }
 
 /// Supplies a hint for a problem whose plain group failed.
@@ -67,6 +204,28 @@ pub trait HintProvider: Send + Sync {
     /// wraps its error with [`RolloutError::other`].
     fn hint(&self, request: &HintRequest<'_>) -> Result<Option<Hint>, RolloutError>;
 
+    /// The hints of several problems, one for each request and in order. This is what the collector
+    /// calls. Override it to ask for many at once, or to let the policy write.
+    ///
+    /// # Errors
+    ///
+    /// As [`HintProvider::hint`].
+    fn hints(
+        &self,
+        requests: &[HintRequest<'_>],
+        writer: &mut dyn HintWriter,
+    ) -> Result<Vec<Option<Hint>>, RolloutError> {
+        let _ = writer;
+        requests.iter().map(|request| self.hint(request)).collect()
+    }
+
+    /// Number of distinct levels of help that there are for `problem`, or `None` when any share can
+    /// be given. Providers of one hint keep the default.
+    fn levels(&self, problem: &Problem) -> Option<usize> {
+        let _ = problem;
+        Some(1)
+    }
+
     /// Everything a resumed run needs to go on with the same hints: caches, counts. It goes into
     /// every checkpoint as JSON. A provider whose hints depend on the request alone keeps the
     /// default.
@@ -89,6 +248,18 @@ impl<P: HintProvider + ?Sized> HintProvider for Box<P> {
         (**self).hint(request)
     }
 
+    fn hints(
+        &self,
+        requests: &[HintRequest<'_>],
+        writer: &mut dyn HintWriter,
+    ) -> Result<Vec<Option<Hint>>, RolloutError> {
+        (**self).hints(requests, writer)
+    }
+
+    fn levels(&self, problem: &Problem) -> Option<usize> {
+        (**self).levels(problem)
+    }
+
     fn state(&self) -> Value {
         (**self).state()
     }
@@ -103,6 +274,18 @@ impl<P: HintProvider + ?Sized> HintProvider for &P {
         (**self).hint(request)
     }
 
+    fn hints(
+        &self,
+        requests: &[HintRequest<'_>],
+        writer: &mut dyn HintWriter,
+    ) -> Result<Vec<Option<Hint>>, RolloutError> {
+        (**self).hints(requests, writer)
+    }
+
+    fn levels(&self, problem: &Problem) -> Option<usize> {
+        (**self).levels(problem)
+    }
+
     fn state(&self) -> Value {
         (**self).state()
     }
@@ -115,6 +298,18 @@ impl<P: HintProvider + ?Sized> HintProvider for &P {
 impl<P: HintProvider + ?Sized> HintProvider for std::sync::Arc<P> {
     fn hint(&self, request: &HintRequest<'_>) -> Result<Option<Hint>, RolloutError> {
         (**self).hint(request)
+    }
+
+    fn hints(
+        &self,
+        requests: &[HintRequest<'_>],
+        writer: &mut dyn HintWriter,
+    ) -> Result<Vec<Option<Hint>>, RolloutError> {
+        (**self).hints(requests, writer)
+    }
+
+    fn levels(&self, problem: &Problem) -> Option<usize> {
+        (**self).levels(problem)
     }
 
     fn state(&self) -> Value {

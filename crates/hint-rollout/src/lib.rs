@@ -44,6 +44,8 @@ mod problem;
 
 mod seed;
 
+mod progress;
+
 mod state;
 
 mod engine;
@@ -74,10 +76,14 @@ pub use evaluate::{Evaluation, EvaluationOptions, evaluate};
 #[cfg(feature = "local-engine")]
 pub use format::{ChatFormat, TextFormat};
 pub use group::{AppliedHint, Rollout, RolloutGroup};
-pub use hint::{DatasetHints, FnHints, Hint, HintProvider, HintRequest, hints_from_fn};
+pub use hint::{
+    DatasetHints, FnHints, Hint, HintKind, HintLevel, HintProvider, HintRequest, HintWriter,
+    WriteRequest, hints_from_fn,
+};
 #[cfg(feature = "local-engine")]
 pub use local::LocalEngine;
 pub use problem::{Problem, parse_problems, read_problems};
+pub use progress::RunProgress;
 pub use prompt::{HintTemplate, PromptFormat};
 pub use seed::Seed;
 pub use trigger::{HintTrigger, VerdictAction, VerdictPolicy};

@@ -9,12 +9,36 @@ use crate::{Hint, Problem, RolloutError};
 /// The same format makes the plain prompt `x` and the hinted prompt `x⊕h`, so that they differ by
 /// the hint and nothing else.
 pub trait PromptFormat: Send + Sync {
-    /// Prompt tokens of `problem`, with `hint` if one is given. Not empty.
+    /// Prompt tokens of `problem`, with `hint` if one is given. Not empty. The hint is
+    /// [guidance](crate::HintKind::Guidance); prefixes and demonstrations stand after the plain
+    /// prompt and go through [`PromptFormat::encode_completion`].
     ///
     /// # Errors
     ///
     /// Whatever keeps the prompt from being rendered or tokenized.
     fn encode(&self, problem: &Problem, hint: Option<&Hint>) -> Result<Vec<u32>, RolloutError>;
+
+    /// Prompt tokens of any other `message` to the policy, such as a request to write a hint. The
+    /// default takes it for the question of a problem.
+    ///
+    /// # Errors
+    ///
+    /// As [`PromptFormat::encode`].
+    fn encode_message(&self, message: &str) -> Result<Vec<u32>, RolloutError> {
+        self.encode(&Problem::new("", message, ""), None)
+    }
+
+    /// Tokens of a text that stands where a completion does, without a token that ends it.
+    ///
+    /// # Errors
+    ///
+    /// Whatever keeps the text from being tokenized; the default refuses.
+    fn encode_completion(&self, text: &str) -> Result<Vec<u32>, RolloutError> {
+        let _ = text;
+        let message = "it cannot turn a solution into tokens; implement \
+                       `PromptFormat::encode_completion` to use prefixes and demonstrations";
+        Err(RolloutError::other("prompt format", message))
+    }
 
     /// Text of a completion, without special tokens.
     ///
@@ -32,6 +56,14 @@ impl<F: PromptFormat + ?Sized> PromptFormat for Box<F> {
         (**self).encode(problem, hint)
     }
 
+    fn encode_message(&self, message: &str) -> Result<Vec<u32>, RolloutError> {
+        (**self).encode_message(message)
+    }
+
+    fn encode_completion(&self, text: &str) -> Result<Vec<u32>, RolloutError> {
+        (**self).encode_completion(text)
+    }
+
     fn decode(&self, completion: &[u32]) -> Result<String, RolloutError> {
         (**self).decode(completion)
     }
@@ -44,6 +76,14 @@ impl<F: PromptFormat + ?Sized> PromptFormat for Box<F> {
 impl<F: PromptFormat + ?Sized> PromptFormat for std::sync::Arc<F> {
     fn encode(&self, problem: &Problem, hint: Option<&Hint>) -> Result<Vec<u32>, RolloutError> {
         (**self).encode(problem, hint)
+    }
+
+    fn encode_message(&self, message: &str) -> Result<Vec<u32>, RolloutError> {
+        (**self).encode_message(message)
+    }
+
+    fn encode_completion(&self, text: &str) -> Result<Vec<u32>, RolloutError> {
+        (**self).encode_completion(text)
     }
 
     fn decode(&self, completion: &[u32]) -> Result<String, RolloutError> {

@@ -1,7 +1,7 @@
 //! Hint providers and the trigger.
 
 use hint_rollout::{
-    DatasetHints, Hint, HintProvider, HintRequest, HintTemplate, HintTrigger, Problem,
+    DatasetHints, Hint, HintLevel, HintProvider, HintRequest, HintTemplate, HintTrigger, Problem,
     RolloutError, hints_from_fn,
 };
 
@@ -56,4 +56,26 @@ fn triggers_fire_on_counts() {
     ] {
         assert_eq!(trigger.fires(correct, total), expected, "{trigger:?} {correct}/{total}");
     }
+}
+
+#[test]
+fn levels_are_shares_and_numbers() {
+    for (share, count, number) in [
+        (0.0, 4, 0),
+        (0.25, 4, 1),
+        (0.26, 4, 2),
+        (1.0, 4, 4),
+        (0.5, 1, 1),
+        (1.0, 1, 1),
+        (0.5, 0, 0),
+    ] {
+        assert_eq!(HintLevel::new(share).of(count), number, "{share} of {count}");
+    }
+    for count in 1..50 {
+        for number in 0..=count {
+            assert_eq!(HintLevel::number(number, count).of(count), number, "{number} of {count}");
+        }
+    }
+    assert_eq!(HintLevel::new(7.0), HintLevel::FULL);
+    assert_eq!(HintLevel::new(f64::NAN).share(), 0.0);
 }
