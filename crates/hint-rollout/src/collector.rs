@@ -244,7 +244,7 @@ impl Collector {
     /// Everything that a resumed run needs to go on with the same rollouts: the state of the hint
     /// provider. It goes into every checkpoint.
     pub fn state(&self) -> Value {
-        let hints = self.hints.as_ref().map_or(Value::Null, |hints| hints.state());
+        let hints = self.hints.as_ref().map_or(Value::Null, HintProvider::state);
         json!(CollectorState { hints })
     }
 
