@@ -52,6 +52,17 @@ pub enum GrpoError {
         expected: usize,
     },
 
+    /// An estimator returned advantages for another number of groups than the batch has.
+    #[error(
+        "the advantage estimator returned advantages for {got} groups, the batch has {expected}"
+    )]
+    AdvantageGroups {
+        /// Groups returned.
+        got: usize,
+        /// Groups of the batch.
+        expected: usize,
+    },
+
     /// A number that must be finite is not.
     #[error(
         "{what} is {value} in step {step}; the weights are unchanged since the last finite step"

@@ -62,7 +62,10 @@ mod run_dir;
 
 mod trainer;
 
-pub use advantage::{AdvantageEstimator, Baseline, GroupNormalized, LeaveOneOut, ScoredGroup};
+pub use advantage::{
+    AdvantageEstimator, Baseline, BatchNormalized, GroupNormalized, LeaveOneOut, QuantileBaseline,
+    ScoredGroup, Whitened,
+};
 pub use aggregation::{Aggregation, StepTotals};
 pub use batch::RatioScheme;
 pub use config::{

@@ -119,6 +119,7 @@ impl GrpoConfig {
         if let Some(correction) = self.truncated_importance {
             check.positive("truncated_importance.max_weight", correction.max_weight);
         }
+        self.advantage.check(&mut check);
         self.objective.check(self.clip_high, &mut check);
         if let Aggregation::Constant { max_completion_len } = self.aggregation {
             check.at_least("aggregation.max_completion_len", max_completion_len as u64, 1);

@@ -53,27 +53,39 @@ impl Trainer {
 
     /// Advantages of each group's rollouts.
     fn advantages(&mut self, groups: &[RolloutGroup]) -> Result<Vec<Vec<f64>>, GrpoError> {
-        let mut result = Vec::with_capacity(groups.len());
-        for group in groups {
-            let rewards = group.rewards();
-            let replaced = group.replaced.iter().map(|rollout| rollout.score.value);
-            let replaced = replaced.collect::<Vec<_>>();
-            let scored = ScoredGroup::new(&group.problem_id, &rewards).with_replaced(&replaced);
-            let advantages = self.advantage.estimate(&scored)?;
-            if advantages.len() != rewards.len() {
+        let rewards = groups
+            .iter()
+            .map(|group| {
+                let replaced = group.replaced.iter().map(|rollout| rollout.score.value);
+                (group.rewards(), replaced.collect::<Vec<_>>())
+            })
+            .collect::<Vec<_>>();
+        let scored = groups
+            .iter()
+            .zip(&rewards)
+            .map(|(group, (rewards, replaced))| {
+                ScoredGroup::new(&group.problem_id, rewards).with_replaced(replaced)
+            })
+            .collect::<Vec<_>>();
+        let advantages = self.advantage.estimate_batch(&scored)?;
+        if advantages.len() != groups.len() {
+            let (got, expected) = (advantages.len(), groups.len());
+            return Err(GrpoError::AdvantageGroups { got, expected });
+        }
+        for (group, advantages) in groups.iter().zip(&advantages) {
+            if advantages.len() != group.rollouts.len() {
                 return Err(GrpoError::AdvantageCount {
                     problem: group.problem_id.clone(),
                     got: advantages.len(),
-                    expected: rewards.len(),
+                    expected: group.rollouts.len(),
                 });
             }
             if let Some(&value) = advantages.iter().find(|value| !value.is_finite()) {
                 let step = self.progress.step + 1;
                 return Err(GrpoError::NotFinite { what: "an advantage", value, step });
             }
-            result.push(advantages);
         }
-        Ok(result)
+        Ok(advantages)
     }
 }
 

@@ -1,0 +1,28 @@
+//! Whose rewards centre a hinted group.
+
+use serde::{Deserialize, Serialize};
+
+use crate::ScoredGroup;
+
+/// Whose rewards centre (and scale) the advantages of a hinted group. A plain group is its own
+/// baseline either way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Baseline {
+    /// The hinted group's own rewards, as published. What all its completions share, such as
+    /// choosing the strategy at all, then gets no gradient, since the advantages sum to zero.
+    Group {},
+    /// The union of the hinted group and the plain group it replaced. What the hinted completions
+    /// share and the plain ones lack gets a positive weight.
+    Union {},
+}
+
+impl Baseline {
+    /// The rewards that centre (and scale) `group`.
+    pub(super) fn rewards(self, group: &ScoredGroup<'_>) -> Vec<f64> {
+        match self {
+            Self::Group {} => group.rewards.to_vec(),
+            Self::Union {} => [group.rewards, group.replaced].concat(),
+        }
+    }
+}

@@ -1,0 +1,44 @@
+//! Rewards centred, and optionally scaled, within their group.
+
+use super::{STD_EPSILON, all_equal, at_least_two, mean, sample_std};
+use crate::{AdvantageEstimator, Baseline, GrpoError, ScoredGroup};
+
+/// Rewards centred on a mean and, optionally, scaled by a standard deviation.
+///
+/// ```text
+/// Â_i = (R_i − mean) / (std + ε)                                                       (ADV-1)
+/// Â_i =  R_i − mean                                                                    (ADV-2)
+/// ```
+///
+/// Mean and sample standard deviation (`n − 1`) are those of the [`Baseline`]'s rewards. Source:
+/// (ADV-1), (ADV-2) in `docs/math.md`; HINT and GRPO scale, Dr. GRPO does not. `ε = 1e-4`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct GroupNormalized {
+    baseline: Baseline,
+    scale: bool,
+}
+
+impl GroupNormalized {
+    /// Centred and scaled, (ADV-1).
+    pub const fn new(baseline: Baseline) -> Self {
+        Self { baseline, scale: true }
+    }
+
+    /// Centred only, (ADV-2).
+    pub const fn mean_only(baseline: Baseline) -> Self {
+        Self { baseline, scale: false }
+    }
+}
+
+impl AdvantageEstimator for GroupNormalized {
+    fn estimate(&mut self, group: &ScoredGroup<'_>) -> Result<Vec<f64>, GrpoError> {
+        at_least_two(group)?;
+        let baseline = self.baseline.rewards(group);
+        if all_equal(&baseline) {
+            return Ok(vec![0.0; group.rewards.len()]);
+        }
+        let mean = mean(&baseline);
+        let scale = if self.scale { sample_std(&baseline) + STD_EPSILON } else { 1.0 };
+        Ok(group.rewards.iter().map(|reward| (reward - mean) / scale).collect())
+    }
+}

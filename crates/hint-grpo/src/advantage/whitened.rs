@@ -1,0 +1,60 @@
+//! Rewards whitened over the batch.
+
+use super::{STD_EPSILON, all_equal, mean, sample_std};
+use crate::{AdvantageEstimator, Baseline, GrpoError, ScoredGroup};
+
+/// Rewards whitened over the whole batch, optionally after their group's mean was subtracted.
+///
+/// ```text
+/// Â_i = (B_i − mean_batch B) / (std_batch B + ε),   B_i = R_i or R_i − mean_group      (ADV-5)
+/// ```
+///
+/// The first is REINFORCE++, the second its variant with a group baseline. Without a baseline a group
+/// whose rewards are all equal still trains: up if it is better than the batch, down if it is worse,
+/// so groups of one completion are fine. Mean and sample standard deviation (`n − 1`) are over
+/// completions (Deviation D10). Source: (ADV-5) in `docs/math.md`. `ε = 1e-4`.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Whitened {
+    baseline: Option<Baseline>,
+}
+
+impl Whitened {
+    /// REINFORCE++: the baseline is the batch.
+    pub const fn new() -> Self {
+        Self { baseline: None }
+    }
+
+    /// Subtracts the mean of `baseline`'s rewards from those of each group first.
+    pub const fn with_group_baseline(baseline: Baseline) -> Self {
+        Self { baseline: Some(baseline) }
+    }
+
+    /// What is whitened.
+    fn centered(self, group: &ScoredGroup<'_>) -> Vec<f64> {
+        let Some(baseline) = self.baseline else { return group.rewards.to_vec() };
+        let baseline = baseline.rewards(group);
+        if all_equal(&baseline) {
+            return vec![0.0; group.rewards.len()];
+        }
+        let mean = mean(&baseline);
+        group.rewards.iter().map(|reward| reward - mean).collect()
+    }
+}
+
+impl AdvantageEstimator for Whitened {
+    /// A batch of one group.
+    fn estimate(&mut self, group: &ScoredGroup<'_>) -> Result<Vec<f64>, GrpoError> {
+        Ok(self.estimate_batch(std::slice::from_ref(group))?.concat())
+    }
+
+    fn estimate_batch(&mut self, groups: &[ScoredGroup<'_>]) -> Result<Vec<Vec<f64>>, GrpoError> {
+        let mut values = groups.iter().map(|group| self.centered(group)).collect::<Vec<_>>();
+        let all = values.concat();
+        let equal = all_equal(&all);
+        let (mean, scale) = (mean(&all), sample_std(&all) + STD_EPSILON);
+        for value in values.iter_mut().flatten() {
+            *value = if equal { 0.0 } else { (*value - mean) / scale };
+        }
+        Ok(values)
+    }
+}
