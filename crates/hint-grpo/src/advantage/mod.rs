@@ -129,7 +129,7 @@ fn mean(values: &[f64]) -> f64 {
     values.iter().sum::<f64>() / values.len() as f64
 }
 
-/// Sample deviation (`n − 1`), as `torch.std` defaults to in the reference; NumPy uses `n`. 0 for fewer
+/// Sample deviation (`n − 1`), as `torch.std` has it by default; 0 for fewer
 /// than two values.
 fn sample_std(values: &[f64]) -> f64 {
     if values.len() < 2 {
