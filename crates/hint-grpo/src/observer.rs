@@ -14,6 +14,10 @@ pub enum Phase {
     Rollout,
     /// Scoring tokens, backward passes, optimizer steps.
     Update,
+    /// Handing new weights to the engine.
+    Sync,
+    /// Sampling and judging held-out problems.
+    Evaluation,
     /// Writing a checkpoint.
     Checkpoint,
 }
@@ -26,6 +30,19 @@ pub struct Timings {
     pub rollout: Duration,
     /// Scoring, backward passes, optimizer steps.
     pub update: Duration,
+    /// Handing new weights to the engine.
+    pub sync: Duration,
+    /// Sampling and judging held-out problems.
+    pub evaluation: Duration,
+    /// Writing the checkpoint before this step.
+    pub checkpoint: Duration,
+}
+
+impl Timings {
+    /// Time of the step itself, without evaluation and checkpoint.
+    pub fn step(&self) -> Duration {
+        self.rollout + self.update + self.sync
+    }
 }
 
 /// One finished step.
@@ -40,8 +57,10 @@ pub struct StepReport {
     pub metrics: Metrics,
     /// Where its time went.
     pub timings: Timings,
-    /// Completion tokens sampled in this step.
+    /// Completion tokens sampled in this step; in a supervised stage, tokens learned from.
     pub tokens: u64,
+    /// Largest memory of the process so far, in bytes, when the trainer has a gauge.
+    pub peak_memory: Option<u64>,
 }
 
 /// Watches a run. All methods have a default, so that an observer implements what it needs.

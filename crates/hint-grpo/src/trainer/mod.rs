@@ -1,26 +1,27 @@
 //! The training loop.
 
-use std::ops::ControlFlow;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use hint_policy::SharedPolicy;
 use hint_rollout::{Collector, PolicyVersion, Problem, RolloutError, Seed, WeightSource};
 
+use self::host::Host;
+use self::restore::Restored;
 use crate::run_dir::{CheckpointContent, Progress};
-use crate::{
-    AdvantageEstimator, GrpoConfig, GrpoError, Observer, Optimizer, Phase, PolicyLoss, RunDir,
-};
+use crate::{AdvantageEstimator, GrpoConfig, GrpoError, Optimizer, Phase, PolicyLoss, RunDir};
 
 mod affinity;
 mod builder;
+mod host;
+mod restore;
 mod step;
 mod update;
 
 pub use builder::TrainerBuilder;
 
-/// Fills a checkpoint's folder with one more file, such as a tokenizer.
-type Asset = Box<dyn Fn(&Path) -> Result<(), Box<dyn std::error::Error + Send + Sync>> + Send>;
+/// The name of this kind of training in checkpoints.
+const STAGE: &str = "policy_gradient";
 
 /// Trains a policy: collects groups, turns them into advantages and losses, takes optimizer steps.
 ///
@@ -34,13 +35,10 @@ pub struct Trainer {
     objective: Box<dyn PolicyLoss>,
     advantage: Box<dyn AdvantageEstimator>,
     optimizer: Box<dyn Optimizer>,
-    observers: Vec<Box<dyn Observer>>,
-    clock: Option<Box<dyn Fn() -> Duration + Send>>,
-    run_dir: Option<RunDir>,
-    assets: Vec<Asset>,
+    host: Host,
     progress: Progress,
-    /// Fingerprint of the problems of the run that was resumed.
-    resumed_problems: Option<String>,
+    /// The checkpoint of the run that was resumed.
+    restored: Option<Restored>,
 }
 
 impl std::fmt::Debug for Trainer {
@@ -94,7 +92,7 @@ impl Trainer {
 
     /// The folder of the run.
     pub fn run_dir(&self) -> Option<&Path> {
-        self.run_dir.as_ref().map(RunDir::root)
+        self.host.run_dir.as_ref().map(RunDir::root)
     }
 
     /// Trains until all steps are done or an observer stops the run, and writes checkpoints on the
@@ -110,29 +108,18 @@ impl Trainer {
             return Err(GrpoError::NoProblems);
         }
         let fingerprint = fingerprint(problems);
-        if let (Some(expected), Some(dir)) = (&self.resumed_problems, &self.run_dir)
-            && *expected != fingerprint
-        {
-            let path = dir.resume_from().unwrap_or(dir.root()).to_path_buf();
-            let difference =
-                format!("training problems: fingerprint {expected}, this run's {fingerprint}");
-            return Err(GrpoError::Mismatch { path, differences: vec![difference] });
+        if let Some(restored) = &self.restored {
+            restored.check_problems(&fingerprint)?;
         }
         self.sync_engine()?;
         let mut last_checkpoint = None;
-        if self.progress.step == 0 {
+        if self.progress.step == 0 && self.restored.is_none() {
             // A run that is killed before its first regular checkpoint can be resumed, too.
             last_checkpoint = self.checkpoint(&fingerprint)?;
         }
         while self.progress.step < self.config.run.steps {
             let report = self.step_once(problems)?;
-            if let Some(dir) = &mut self.run_dir {
-                dir.record(&report)?;
-            }
-            let mut stop = false;
-            for observer in &mut self.observers {
-                stop |= observer.on_step(&report) == ControlFlow::Break(());
-            }
+            let stop = self.host.finish_step(report)?;
             let every = self.config.run.checkpoint_every;
             let done = self.progress.step == self.config.run.steps;
             let due = every > 0 && self.progress.step.is_multiple_of(every);
@@ -148,35 +135,24 @@ impl Trainer {
     }
 
     fn checkpoint(&mut self, problems: &str) -> Result<Option<PathBuf>, GrpoError> {
-        let Some(run_dir) = &mut self.run_dir else { return Ok(None) };
-        for observer in &mut self.observers {
-            observer.on_phase(self.progress.step, Phase::Checkpoint);
-        }
+        let parts = BTreeMap::from([
+            ("advantage".to_owned(), serde_json::json!(self.advantage.state())),
+            ("collector".to_owned(), self.collector.state()),
+        ]);
         let content = CheckpointContent {
+            stage: STAGE,
             progress: self.progress,
             optimizer: self.optimizer.state(),
-            advantage: self.advantage.state(),
+            parts,
             problems: problems.to_owned(),
             config: &self.config,
         };
-        let (policy, assets) = (&self.policy, &self.assets);
-        let write_model = |dir: &Path| {
-            policy.lock().save(dir)?;
-            for asset in assets {
-                asset(dir).map_err(|source| GrpoError::Other { part: "asset", source })?;
-            }
-            Ok(())
-        };
-        let path =
-            run_dir.write_checkpoint(&content, self.config.run.keep_checkpoints, &write_model)?;
-        for observer in &mut self.observers {
-            observer.on_checkpoint(&path);
-        }
-        Ok(Some(path))
+        self.host.checkpoint(&self.policy, &content)
     }
 
     /// Tells the engine about the weights that the next rollouts use.
     fn sync_engine(&mut self) -> Result<(), GrpoError> {
+        self.host.enter(self.progress.step + 1, Phase::Sync);
         let version = PolicyVersion(self.progress.updates);
         let weights = SharedWeights { policy: &self.policy, version };
         Ok(self.collector.sync(&weights)?)
@@ -199,10 +175,6 @@ impl Trainer {
                 &problems[order.1[index]]
             })
             .collect()
-    }
-
-    fn now(&self) -> Duration {
-        self.clock.as_ref().map_or(Duration::ZERO, |clock| clock())
     }
 }
 

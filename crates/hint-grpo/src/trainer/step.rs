@@ -9,14 +9,12 @@ use crate::{GrpoError, Metrics, Phase, ScoredGroup, StepReport, Timings, metrics
 impl Trainer {
     pub(super) fn step_once(&mut self, problems: &[Problem]) -> Result<StepReport, GrpoError> {
         let index = self.progress.step;
-        let start = self.now();
-        self.announce(Phase::Rollout);
+        self.host.enter(index + 1, Phase::Rollout);
         let selected = self.select(problems, index);
         let seed = Seed::new(self.config.run.seed).named("rollout").child(index);
         let collected = self.collector.collect(&selected, seed)?;
-        let sampled = self.now();
 
-        self.announce(Phase::Update);
+        self.host.enter(index + 1, Phase::Update);
         let mut metrics = Metrics::new();
         let advantages = self.advantages(&collected.groups)?;
         group_metrics(&mut metrics, &collected.groups);
@@ -24,7 +22,6 @@ impl Trainer {
         let rows = Rows::new(&collected.groups, &advantages, self.config.ratio_scheme, skip);
         self.train(&rows, &mut metrics)?;
         self.sync_engine()?;
-        let trained = self.now();
 
         self.progress.step += 1;
         let tokens = collected.stats.tokens as u64;
@@ -37,18 +34,10 @@ impl Trainer {
             step: self.progress.step,
             total_steps: self.config.run.steps,
             metrics,
-            timings: Timings {
-                rollout: sampled.saturating_sub(start),
-                update: trained.saturating_sub(sampled),
-            },
+            timings: Timings::default(),
             tokens,
+            peak_memory: None,
         })
-    }
-
-    fn announce(&mut self, phase: Phase) {
-        for observer in &mut self.observers {
-            observer.on_phase(self.progress.step + 1, phase);
-        }
     }
 
     /// Advantages of each group's rollouts.

@@ -1,0 +1,232 @@
+//! Checkpoints: what is in one, writing it so that it is complete or absent, and reading it back.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use tch::{Device, Tensor};
+
+use super::files::{
+    checksum, discard, file_name, read_error, remove_dir, sync, write_error, write_json,
+};
+use super::{METRICS, RunDir, TIMINGS};
+use crate::{GrpoConfig, GrpoError};
+
+const CHECKPOINTS: &str = "checkpoints";
+const MODEL: &str = "model.safetensors";
+const OPTIMIZER: &str = "optimizer.safetensors";
+const STATE: &str = "trainer.json";
+const FORMAT: u32 = 2;
+
+/// How far a run is. All randomness derives from the seed and these numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Progress {
+    /// Rollout batches finished.
+    pub(crate) step: u64,
+    /// Optimizer steps taken.
+    pub(crate) updates: u64,
+    /// Completion tokens sampled.
+    pub(crate) num_tokens: u64,
+}
+
+/// What goes into a checkpoint besides the model.
+#[derive(Debug)]
+pub(crate) struct CheckpointContent<'a> {
+    /// What kind of training the run is, see [`TrainerState::stage`].
+    pub(crate) stage: &'static str,
+    pub(crate) progress: Progress,
+    pub(crate) optimizer: Vec<(String, Tensor)>,
+    /// State of the parts that keep one, by name.
+    pub(crate) parts: BTreeMap<String, Value>,
+    /// Fingerprint of the training data, in order.
+    pub(crate) problems: String,
+    pub(crate) config: &'a GrpoConfig,
+}
+
+/// What a checkpoint holds besides tensors.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct TrainerState {
+    /// Version of this format.
+    format: u32,
+    /// `"policy_gradient"` or `"supervised"`: a checkpoint of one cannot resume the other.
+    pub(crate) stage: String,
+    /// Progress of the run.
+    pub(crate) progress: Progress,
+    /// Length of `metrics.jsonl` in bytes.
+    pub(super) metrics_bytes: u64,
+    /// Length of `timings.jsonl` in bytes.
+    pub(super) timings_bytes: u64,
+    /// State of the parts that keep one, by name: `advantage`, `collector`, …
+    pub(crate) parts: BTreeMap<String, Value>,
+    /// Fingerprint of the training problems, in order.
+    pub(crate) problems: String,
+    /// The configuration of the run.
+    pub(crate) config: GrpoConfig,
+    /// CRC-32 of every other file of the checkpoint.
+    files: BTreeMap<String, u32>,
+}
+
+/// A checkpoint as read back.
+#[derive(Debug)]
+pub(crate) struct LoadedCheckpoint {
+    pub(crate) state: TrainerState,
+    pub(crate) model: Vec<(String, Tensor)>,
+    pub(crate) optimizer: Vec<(String, Tensor)>,
+}
+
+impl RunDir {
+    /// Writes a checkpoint and removes those beyond the newest `keep`. `write_model` fills a folder
+    /// with the model's own files.
+    pub(crate) fn write_checkpoint(
+        &mut self,
+        content: &CheckpointContent<'_>,
+        keep: usize,
+        write_model: &dyn Fn(&Path) -> Result<(), GrpoError>,
+    ) -> Result<PathBuf, GrpoError> {
+        let checkpoints = checkpoints_dir(&self.root);
+        let name = folder_name(content.progress.step);
+        let (partial, complete) =
+            (checkpoints.join(format!(".{name}.tmp")), checkpoints.join(name));
+        discard(&partial)?;
+        fs::create_dir_all(&partial).map_err(write_error(&partial))?;
+        let written = self.fill_checkpoint(&partial, content, write_model);
+        if let Err(error) = written {
+            // Nothing refers to the partial folder; a failed removal would hide the first error.
+            let _ = fs::remove_dir_all(&partial);
+            return Err(error);
+        }
+        remove_dir(&complete)?;
+        fs::rename(&partial, &complete).map_err(write_error(&complete))?;
+        sync(&checkpoints)?;
+        let mut all = checkpoint_folders(&self.root)?;
+        while all.len() > keep.max(1) {
+            remove_dir(&all.remove(0).1)?;
+        }
+        Ok(complete)
+    }
+
+    fn fill_checkpoint(
+        &self,
+        dir: &Path,
+        content: &CheckpointContent<'_>,
+        write_model: &dyn Fn(&Path) -> Result<(), GrpoError>,
+    ) -> Result<(), GrpoError> {
+        write_model(dir)?;
+        let path = dir.join(OPTIMIZER);
+        let tensors = content
+            .optimizer
+            .iter()
+            .map(|(name, tensor)| (name, tensor.detach().to_device(Device::Cpu).contiguous()))
+            .collect::<Vec<_>>();
+        Tensor::write_safetensors(&tensors, &path).map_err(|source| GrpoError::Write {
+            path: path.clone(),
+            source: io::Error::other(source),
+        })?;
+        let mut files = BTreeMap::new();
+        let entries = fs::read_dir(dir).map_err(read_error(dir))?;
+        for entry in entries {
+            let path = entry.map_err(read_error(dir))?.path();
+            sync(&path)?;
+            files.insert(file_name(&path), checksum(&path)?);
+        }
+        sync(&self.root.join(METRICS))?;
+        sync(&self.root.join(TIMINGS))?;
+        let length = |file: &File, name: &str| {
+            let path = self.root.join(name);
+            file.metadata().map(|metadata| metadata.len()).map_err(read_error(&path))
+        };
+        let state = TrainerState {
+            format: FORMAT,
+            stage: content.stage.to_owned(),
+            progress: content.progress,
+            metrics_bytes: length(&self.metrics, METRICS)?,
+            timings_bytes: length(&self.timings, TIMINGS)?,
+            parts: content.parts.clone(),
+            problems: content.problems.clone(),
+            config: content.config.clone(),
+            files,
+        };
+        let path = dir.join(STATE);
+        write_json(&path, &state)?;
+        sync(&path)?;
+        sync(dir)
+    }
+}
+
+/// Compares every file of a checkpoint with its checksum.
+pub(super) fn verify(dir: &Path) -> Result<TrainerState, GrpoError> {
+    let state = read_state(dir)?;
+    for (name, expected) in &state.files {
+        let path = dir.join(name);
+        let problem = match path.try_exists() {
+            Ok(false) => format!("`{name}` is missing"),
+            _ => match checksum(&path)? {
+                found if found == *expected => continue,
+                found => {
+                    format!("`{name}` is damaged (CRC-32 {found:08x}, expected {expected:08x})")
+                }
+            },
+        };
+        return Err(GrpoError::Checkpoint { path: dir.to_path_buf(), problem });
+    }
+    Ok(state)
+}
+
+/// Reads a checkpoint that [`verify`] accepted.
+pub(crate) fn read_checkpoint(dir: &Path) -> Result<LoadedCheckpoint, GrpoError> {
+    let state = read_state(dir)?;
+    let tensors = |name: &str| {
+        let path = dir.join(name);
+        Tensor::read_safetensors(&path)
+            .map_err(|source| GrpoError::Read { path, source: io::Error::other(source) })
+    };
+    Ok(LoadedCheckpoint { model: tensors(MODEL)?, optimizer: tensors(OPTIMIZER)?, state })
+}
+
+fn read_state(dir: &Path) -> Result<TrainerState, GrpoError> {
+    let damaged = |problem| GrpoError::Checkpoint { path: dir.to_path_buf(), problem };
+    let path = dir.join(STATE);
+    let bytes = fs::read(&path).map_err(read_error(&path))?;
+    let value: Value = serde_json::from_slice(&bytes)
+        .map_err(|error| damaged(format!("`{STATE}` is damaged ({error})")))?;
+    if value["format"] != FORMAT {
+        let problem = format!("its format is {}, this version reads {FORMAT}", value["format"]);
+        return Err(damaged(problem));
+    }
+    TrainerState::deserialize(value)
+        .map_err(|error| damaged(format!("`{STATE}` cannot be read ({error})")))
+}
+
+/// Where the checkpoints of the run in `root` are.
+pub(super) fn checkpoints_dir(root: &Path) -> PathBuf {
+    root.join(CHECKPOINTS)
+}
+
+fn folder_name(step: u64) -> String {
+    format!("step-{step:08}")
+}
+
+/// Complete checkpoints with their steps, oldest first.
+pub(super) fn checkpoint_folders(root: &Path) -> Result<Vec<(u64, PathBuf)>, GrpoError> {
+    let dir = checkpoints_dir(root);
+    if !dir.exists() {
+        return Ok(Vec::new());
+    }
+    let mut folders = Vec::new();
+    for entry in fs::read_dir(&dir).map_err(read_error(&dir))? {
+        let path = entry.map_err(read_error(&dir))?.path();
+        let step = file_name(&path).strip_prefix("step-").and_then(|step| step.parse().ok());
+        if let Some(step) = step
+            && path.join(STATE).is_file()
+        {
+            folders.push((step, path));
+        }
+    }
+    folders.sort();
+    Ok(folders)
+}

@@ -1,0 +1,76 @@
+//! Files and folders of a run: checksums, flushing, errors that name the path.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read};
+use std::path::Path;
+
+use serde::Serialize;
+
+use crate::GrpoError;
+
+pub(super) fn file_name(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+/// CRC-32 of a file's content.
+pub(super) fn checksum(path: &Path) -> Result<u32, GrpoError> {
+    let mut file = File::open(path).map_err(read_error(path))?;
+    let mut hasher = crc32fast::Hasher::new();
+    let mut buffer = vec![0; 1 << 16];
+    loop {
+        let read = file.read(&mut buffer).map_err(read_error(path))?;
+        if read == 0 {
+            return Ok(hasher.finalize());
+        }
+        hasher.update(&buffer[..read]);
+    }
+}
+
+/// Opens a file for appending and cuts it to `len` bytes.
+pub(super) fn open_truncated(path: &Path, len: u64) -> Result<File, GrpoError> {
+    let file =
+        OpenOptions::new().create(true).append(true).open(path).map_err(write_error(path))?;
+    file.set_len(len).map_err(write_error(path))?;
+    Ok(file)
+}
+
+pub(super) fn write_json(path: &Path, value: &impl Serialize) -> Result<(), GrpoError> {
+    let text = serde_json::to_string_pretty(value)
+        .map_err(|error| write_error(path)(io::Error::other(error)))?;
+    fs::write(path, text + "\n").map_err(write_error(path))
+}
+
+/// Removes a folder, if it is there, so that no moment of it is visible under its own name: a
+/// half-removed checkpoint would look like a complete one.
+pub(super) fn remove_dir(path: &Path) -> Result<(), GrpoError> {
+    let hidden = path.with_file_name(format!(".{}.removed", file_name(path)));
+    discard(&hidden)?;
+    match fs::rename(path, &hidden) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(write_error(path)(error)),
+        Ok(()) => discard(&hidden),
+    }
+}
+
+/// Removes a hidden folder, if it is there.
+pub(super) fn discard(path: &Path) -> Result<(), GrpoError> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(write_error(path)(error)),
+        _ => Ok(()),
+    }
+}
+
+/// Flushes a file or a folder to disk.
+pub(super) fn sync(path: &Path) -> Result<(), GrpoError> {
+    File::open(path).and_then(|file| file.sync_all()).map_err(write_error(path))
+}
+
+pub(super) fn write_error(path: &Path) -> impl FnOnce(io::Error) -> GrpoError {
+    let path = path.to_path_buf();
+    |source| GrpoError::Write { path, source }
+}
+
+pub(super) fn read_error(path: &Path) -> impl FnOnce(io::Error) -> GrpoError {
+    let path = path.to_path_buf();
+    |source| GrpoError::Read { path, source }
+}

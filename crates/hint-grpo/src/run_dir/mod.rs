@@ -1,0 +1,157 @@
+//! The files of a run: configuration, metrics, timings and checkpoints.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use self::checkpoint::{checkpoint_folders, checkpoints_dir, verify};
+use self::files::{open_truncated, read_error, remove_dir, write_error, write_json};
+use crate::{GrpoConfig, GrpoError};
+
+mod checkpoint;
+mod files;
+mod log;
+
+pub(crate) use checkpoint::{
+    CheckpointContent, LoadedCheckpoint, Progress, TrainerState, read_checkpoint,
+};
+
+const METRICS: &str = "metrics.jsonl";
+const TIMINGS: &str = "timings.jsonl";
+
+/// The folder of a run.
+///
+/// ```text
+/// config.json                    the resolved configuration
+/// metrics.jsonl                  one line per step; the same bytes for the same run
+/// timings.jsonl                  one line per step; whatever depends on the clock
+/// checkpoints/step-00000010/     model.safetensors, config.json, …, optimizer.safetensors, trainer.json
+/// ```
+///
+/// A checkpoint is written into a hidden folder, flushed to disk and then renamed, so at any moment
+/// every `step-*` folder is complete. `trainer.json` is described in `docs/checkpoints.md`.
+#[derive(Debug)]
+pub struct RunDir {
+    root: PathBuf,
+    metrics: File,
+    timings: File,
+    resume_from: Option<PathBuf>,
+}
+
+impl RunDir {
+    /// Starts a run in `root`, which is created if need be.
+    ///
+    /// # Errors
+    ///
+    /// [`GrpoError::Write`] when the folder cannot be written, or already holds a run.
+    pub fn create(root: impl Into<PathBuf>, config: &GrpoConfig) -> Result<Self, GrpoError> {
+        let root = root.into();
+        if !checkpoint_folders(&root)?.is_empty() {
+            let message = "the folder already holds a run; resume it, or choose another folder";
+            let source = io::Error::new(io::ErrorKind::AlreadyExists, message);
+            return Err(GrpoError::Write { path: root, source });
+        }
+        let checkpoints = checkpoints_dir(&root);
+        fs::create_dir_all(&checkpoints).map_err(write_error(&checkpoints))?;
+        write_json(&root.join("config.json"), config)?;
+        let metrics = open_truncated(&root.join(METRICS), 0)?;
+        let timings = open_truncated(&root.join(TIMINGS), 0)?;
+        Ok(Self { root, metrics, timings, resume_from: None })
+    }
+
+    /// Opens the run in `root` at its latest checkpoint, whose checksums are compared. The trainer
+    /// restores it when it is built.
+    ///
+    /// What metrics and timings say about later steps is dropped.
+    ///
+    /// # Errors
+    ///
+    /// [`GrpoError::NoCheckpoint`] when there is none. [`GrpoError::Checkpoint`] when the latest one
+    /// is damaged; the message names the file, and the newest checkpoint that is not damaged, which
+    /// [`RunDir::resume_at`] takes. [`GrpoError::Read`] and [`GrpoError::Write`] for the files of
+    /// the run.
+    pub fn resume(root: impl Into<PathBuf>) -> Result<Self, GrpoError> {
+        let root = root.into();
+        let mut folders = checkpoint_folders(&root)?;
+        let (_, latest) =
+            folders.pop().ok_or_else(|| GrpoError::NoCheckpoint { path: root.clone() })?;
+        match verify(&latest) {
+            Ok(state) => Self::open_at(root, latest, &state, &[]),
+            Err(GrpoError::Checkpoint { path, problem }) => {
+                let intact = folders.iter().rev().find(|(_, dir)| verify(dir).is_ok());
+                let advice = intact.map_or_else(
+                    || "no other checkpoint is intact".to_owned(),
+                    |(step, _)| format!("the one of step {step} is intact: resume at it"),
+                );
+                Err(GrpoError::Checkpoint { path, problem: format!("{problem}; {advice}") })
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Opens the run in `root` at the checkpoint of `step`, and removes later checkpoints: they
+    /// belong to steps that are about to be taken again.
+    ///
+    /// # Errors
+    ///
+    /// As [`RunDir::resume`]; [`GrpoError::NoCheckpoint`] also when there is none of that step.
+    pub fn resume_at(root: impl Into<PathBuf>, step: u64) -> Result<Self, GrpoError> {
+        let root = root.into();
+        let folders = checkpoint_folders(&root)?;
+        let (_, chosen) = folders
+            .iter()
+            .find(|(candidate, _)| *candidate == step)
+            .ok_or_else(|| GrpoError::NoCheckpoint { path: root.clone() })?;
+        let state = verify(chosen)?;
+        let later = folders.iter().rev().take_while(|(candidate, _)| *candidate > step);
+        let later = later.map(|(_, dir)| dir.clone()).collect::<Vec<_>>();
+        Self::open_at(root, chosen.clone(), &state, &later)
+    }
+
+    /// Opens the files of the run as they were at a checkpoint. `later` checkpoints, newest first,
+    /// are removed.
+    fn open_at(
+        root: PathBuf,
+        dir: PathBuf,
+        state: &TrainerState,
+        later: &[PathBuf],
+    ) -> Result<Self, GrpoError> {
+        for (name, expected) in [(METRICS, state.metrics_bytes), (TIMINGS, state.timings_bytes)] {
+            let path = root.join(name);
+            let found = fs::metadata(&path).map_err(read_error(&path))?.len();
+            if found < expected {
+                let problem = format!(
+                    "`{name}` of the run has {found} bytes, but had {expected} when this was \
+                     written; restore the file"
+                );
+                return Err(GrpoError::Checkpoint { path: dir, problem });
+            }
+        }
+        // Before the files are cut: a kill in between leaves checkpoints that fit their files.
+        for folder in later {
+            remove_dir(folder)?;
+        }
+        let metrics = open_truncated(&root.join(METRICS), state.metrics_bytes)?;
+        let timings = open_truncated(&root.join(TIMINGS), state.timings_bytes)?;
+        Ok(Self { root, metrics, timings, resume_from: Some(dir) })
+    }
+
+    /// The folder.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The steps at which complete checkpoints were written, oldest first.
+    ///
+    /// # Errors
+    ///
+    /// [`GrpoError::Read`].
+    pub fn checkpoints(root: &Path) -> Result<Vec<(u64, PathBuf)>, GrpoError> {
+        checkpoint_folders(root)
+    }
+
+    /// The checkpoint to resume from, if any.
+    pub(crate) fn resume_from(&self) -> Option<&Path> {
+        self.resume_from.as_deref()
+    }
+}

@@ -1,0 +1,99 @@
+//! What surrounds the steps of a run, whatever they train: observers, clock, files.
+
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use hint_policy::SharedPolicy;
+
+use crate::run_dir::CheckpointContent;
+use crate::{GrpoError, Observer, Phase, RunDir, StepReport, Timings};
+
+/// Fills a checkpoint's folder with one more file, such as a tokenizer.
+pub(crate) type Asset =
+    Box<dyn Fn(&Path) -> Result<(), Box<dyn std::error::Error + Send + Sync>> + Send>;
+
+/// Observers, clock and files of a run, and where its time goes.
+#[derive(Default)]
+pub(crate) struct Host {
+    pub(crate) observers: Vec<Box<dyn Observer>>,
+    pub(crate) clock: Option<Box<dyn Fn() -> Duration + Send>>,
+    pub(crate) peak_memory: Option<Box<dyn Fn() -> Option<u64> + Send>>,
+    pub(crate) run_dir: Option<RunDir>,
+    pub(crate) assets: Vec<Asset>,
+    /// The phase that is going on, and when it began.
+    current: Option<(Phase, Duration)>,
+    spent: Timings,
+}
+
+impl Host {
+    /// A phase of step `step` begins, and the one before ends.
+    pub(crate) fn enter(&mut self, step: u64, phase: Phase) {
+        self.leave();
+        self.current = Some((phase, self.now()));
+        for observer in &mut self.observers {
+            observer.on_phase(step, phase);
+        }
+    }
+
+    fn leave(&mut self) {
+        let Some((phase, start)) = self.current.take() else { return };
+        let spent = match phase {
+            Phase::Rollout => &mut self.spent.rollout,
+            Phase::Update => &mut self.spent.update,
+            Phase::Sync => &mut self.spent.sync,
+            Phase::Evaluation => &mut self.spent.evaluation,
+            Phase::Checkpoint => &mut self.spent.checkpoint,
+        };
+        let now = self.clock.as_ref().map_or(Duration::ZERO, |clock| clock());
+        *spent += now.saturating_sub(start);
+    }
+
+    /// Completes the report of a step, writes it down and tells the observers. Returns whether one
+    /// of them stops the run.
+    pub(crate) fn finish_step(&mut self, mut report: StepReport) -> Result<bool, GrpoError> {
+        self.leave();
+        report.timings = std::mem::take(&mut self.spent);
+        report.peak_memory = self.peak_memory.as_ref().and_then(|gauge| gauge());
+        if let Some(dir) = &mut self.run_dir {
+            dir.record(&report)?;
+        }
+        let mut stop = false;
+        for observer in &mut self.observers {
+            stop |= observer.on_step(&report) == ControlFlow::Break(());
+        }
+        Ok(stop)
+    }
+
+    /// Writes a checkpoint, if the run has a folder.
+    pub(crate) fn checkpoint(
+        &mut self,
+        policy: &SharedPolicy,
+        content: &CheckpointContent<'_>,
+    ) -> Result<Option<PathBuf>, GrpoError> {
+        if self.run_dir.is_none() {
+            return Ok(None);
+        }
+        self.enter(content.progress.step, Phase::Checkpoint);
+        let assets = &self.assets;
+        let write_model = |dir: &Path| {
+            policy.lock().save(dir)?;
+            for asset in assets {
+                asset(dir).map_err(|source| GrpoError::Other { part: "asset", source })?;
+            }
+            Ok(())
+        };
+        let Some(run_dir) = &mut self.run_dir else { return Ok(None) };
+        let keep = content.config.run.keep_checkpoints;
+        let path = run_dir.write_checkpoint(content, keep, &write_model)?;
+        self.leave();
+        for observer in &mut self.observers {
+            observer.on_checkpoint(&path);
+        }
+        Ok(Some(path))
+    }
+
+    fn now(&self) -> Duration {
+        self.clock.as_ref().map_or(Duration::ZERO, |clock| clock())
+    }
+}
