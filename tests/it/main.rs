@@ -1,6 +1,7 @@
 //! Scenarios across the crates, with a real (tiny) model in every one.
 
 mod equivalence;
+mod killed;
 mod kl;
 mod micro_batches;
 mod ratio_scheme;

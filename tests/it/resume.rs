@@ -2,8 +2,6 @@
 
 use std::ops::ControlFlow;
 use std::path::Path;
-use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
 
 use hint_grpo::{GrpoConfig, GrpoError, Observer, Outcome, RunDir, StepReport, Trainer};
 use hint_policy::SharedPolicy;
@@ -77,50 +75,6 @@ fn a_stopped_run_resumes_to_the_same_bytes() {
     }
 }
 
-/// Names the folder in which this process, started by the test below, is to be killed.
-const CHILD_DIR: &str = "HINT_TESTS_CHILD_DIR";
-
-#[test]
-fn a_run_killed_at_any_moment_resumes_to_the_same_bytes() {
-    #[expect(clippy::disallowed_methods, reason = "tells the child process from the test")]
-    if let Some(dir) = std::env::var_os(CHILD_DIR) {
-        finish(Path::new(&dir), &run_config());
-        return;
-    }
-    let (expected, _) = uninterrupted();
-    #[expect(clippy::disallowed_methods, reason = "the moment of a kill is meant to vary")]
-    let start = Instant::now();
-    let dir = tempfile::tempdir().expect("a temporary folder");
-    finish(&dir.path().join("timed"), &run_config());
-    let duration = start.elapsed();
-
-    for kill in 1..=6_u32 {
-        let run = dir.path().join(kill.to_string());
-        // Killed again and again, at other moments, until it gets through.
-        for attempt in 0..40_u32 {
-            let this = std::env::current_exe().expect("tests are files");
-            let mut child = Command::new(this)
-                .args(["--exact", "resume::a_run_killed_at_any_moment_resumes_to_the_same_bytes"])
-                .env(CHILD_DIR, &run)
-                .stdout(Stdio::null())
-                .stderr(Stdio::null())
-                .spawn()
-                .expect("the test can start itself");
-            let delay = duration * (kill + 2 * attempt) / 6 + Duration::from_millis(50);
-            std::thread::sleep(delay.min(duration * 4));
-            let finished = child.try_wait().expect("a child can be asked").is_some();
-            child.kill().expect("a child can be killed");
-            let status = child.wait().expect("a child can be awaited");
-            if finished {
-                assert!(status.success(), "a resumed child failed");
-                break;
-            }
-        }
-        finish(&run, &run_config());
-        assert!(outcome(&run) == expected, "killed, round {kill}");
-    }
-}
-
 #[test]
 fn another_configuration_is_refused_with_the_keys_that_differ() {
     let dir = tempfile::tempdir().expect("a temporary folder");
@@ -152,7 +106,7 @@ fn a_constant_schedule_can_be_prolonged() {
 }
 
 #[test]
-fn a_damaged_checkpoint_is_named_and_the_one_before_still_works() {
+fn a_damaged_checkpoint_is_named_and_the_intact_one_before_it_is_used_only_on_request() {
     let dir = tempfile::tempdir().expect("a temporary folder");
     finish(dir.path(), &run_config());
     let last = dir.path().join(format!("checkpoints/step-{STEPS:08}"));
@@ -161,17 +115,57 @@ fn a_damaged_checkpoint_is_named_and_the_one_before_still_works() {
     let middle = content.len() / 2;
     content[middle] ^= 1;
     std::fs::write(&file, content).expect("the folder is writable");
-    let policy = SharedPolicy::new(tiny_policy(7));
-    let collector = collector(&policy, &run_config(), lenient_rubric(), true);
-    let error = Trainer::builder(policy, collector, run_config())
-        .run_dir(RunDir::resume(dir.path()).expect("the folder lists fine"))
-        .build()
-        .expect_err("a bit is flipped");
-    assert!(error.to_string().contains("`model.safetensors` is damaged"), "{error}");
 
-    std::fs::remove_dir_all(&last).expect("the folder is writable");
-    finish(dir.path(), &run_config());
+    let error = RunDir::resume(dir.path()).expect_err("a bit is flipped").to_string();
+    assert!(error.contains("step-00000008"), "{error}");
+    assert!(error.contains("`model.safetensors` is damaged"), "{error}");
+    assert!(error.contains("the one of step 6 is intact: resume at it"), "{error}");
+
+    let run_dir = RunDir::resume_at(dir.path(), 6).expect("step 6 is intact");
+    let (mut trainer, _) = trainer(&run_config(), true, Some(run_dir));
+    assert_eq!(trainer.run(&problems()).expect("the run works"), Outcome::Completed);
     assert!(outcome(dir.path()) == uninterrupted().0);
+}
+
+#[test]
+fn a_checkpoint_that_lacks_a_file_or_whose_state_is_cut_off_is_named() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    finish(dir.path(), &run_config());
+    let last = dir.path().join(format!("checkpoints/step-{STEPS:08}"));
+    let moved = dir.path().join("optimizer");
+    std::fs::rename(last.join("optimizer.safetensors"), &moved).expect("the folder is writable");
+    let error = RunDir::resume(dir.path()).expect_err("a file is gone").to_string();
+    assert!(error.contains("`optimizer.safetensors` is missing"), "{error}");
+    std::fs::rename(moved, last.join("optimizer.safetensors")).expect("the folder is writable");
+
+    let state = bytes(&last.join("trainer.json"));
+    std::fs::write(last.join("trainer.json"), &state[..state.len() / 2]).expect("writable");
+    let error = RunDir::resume(dir.path()).expect_err("half a file").to_string();
+    assert!(error.contains("`trainer.json` is damaged"), "{error}");
+    let error = RunDir::resume_at(dir.path(), 8).expect_err("half a file").to_string();
+    assert!(error.contains("`trainer.json` is damaged"), "{error}");
+}
+
+#[test]
+fn metrics_that_are_shorter_than_the_checkpoint_says_are_an_error() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    finish(dir.path(), &run_config());
+    std::fs::write(dir.path().join("metrics.jsonl"), "").expect("the folder is writable");
+    let error = RunDir::resume(dir.path()).expect_err("lines are missing").to_string();
+    assert!(error.contains("`metrics.jsonl` of the run has 0 bytes"), "{error}");
+}
+
+#[test]
+fn only_the_newest_checkpoints_are_kept() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let mut config = run_config();
+    config.run.checkpoint_every = 1;
+    config.run.keep_checkpoints = 3;
+    finish(dir.path(), &config);
+    let steps = RunDir::checkpoints(dir.path()).expect("the folder can be listed");
+    assert_eq!(steps.iter().map(|(step, _)| *step).collect::<Vec<_>>(), [6, 7, 8]);
+    let entries = std::fs::read_dir(dir.path().join("checkpoints")).expect("a folder").count();
+    assert_eq!(entries, 3, "nothing hidden is left behind");
 }
 
 #[test]

@@ -1,0 +1,161 @@
+//! A run that is killed again and again, at any moment, and resumed each time.
+
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use hint_grpo::{GrpoConfig, GrpoError, Outcome, RunDir, Trainer};
+use hint_policy::SharedPolicy;
+use hint_rollout::{
+    Collector, Hint, HintProvider, HintRequest, LocalEngine, RolloutError, Seed,
+};
+use hint_tests::{Digits, STOP, bytes, config, lenient_rubric, problems, tiny_policy, weights};
+use serde_json::{Value, json};
+
+const STEPS: u64 = 40;
+const KILLS: u64 = 50;
+
+fn run_config() -> GrpoConfig {
+    let mut config = config(STEPS);
+    config.run.problems_per_step = 2;
+    config.run.updates_per_batch = 2;
+    config.run.checkpoint_every = 1;
+    config.rollout.sampling.max_completion_len = 5;
+    config
+}
+
+/// Gives a hint every second time it is asked about a problem: its state decides what is sampled.
+#[derive(Default)]
+struct EverySecondTime(Mutex<BTreeMap<String, u64>>);
+
+impl HintProvider for EverySecondTime {
+    fn hint(&self, request: &HintRequest<'_>) -> Result<Option<Hint>, RolloutError> {
+        let mut asked = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let asked = asked.entry(request.problem.id.clone()).or_default();
+        *asked += 1;
+        Ok(asked.is_multiple_of(2).then(|| Hint::new("nine")))
+    }
+
+    fn state(&self) -> Value {
+        json!(*self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn load_state(&self, state: &Value) -> Result<(), RolloutError> {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) =
+            serde_json::from_value(state.clone())
+                .map_err(|error| RolloutError::other("hint provider", error))?;
+        Ok(())
+    }
+}
+
+fn build(run_dir: RunDir) -> (Trainer, SharedPolicy) {
+    let config = run_config();
+    let policy = SharedPolicy::new(tiny_policy(7));
+    let engine = LocalEngine::new(policy.clone(), vec![STOP]);
+    let collector = Collector::new(engine, Digits, lenient_rubric(), config.rollout.clone())
+        .expect("the configuration is valid")
+        .with_hints(EverySecondTime::default());
+    let trainer = Trainer::builder(policy.clone(), collector, config).run_dir(run_dir);
+    (trainer.build().expect("the checkpoint can be restored"), policy)
+}
+
+fn open(dir: &Path) -> RunDir {
+    match RunDir::resume(dir) {
+        Err(GrpoError::NoCheckpoint { .. }) => RunDir::create(dir, &run_config()),
+        resumed => resumed,
+    }
+    .expect("every checkpoint is complete")
+}
+
+fn finish(dir: &Path) -> Vec<f32> {
+    let (mut trainer, policy) = build(open(dir));
+    assert_eq!(trainer.run(&problems()).expect("the run works"), Outcome::Completed);
+    weights(&policy)
+}
+
+/// The files that must not depend on interruptions.
+fn outcome(dir: &Path) -> BTreeMap<&'static str, Vec<u8>> {
+    let last = dir.join(format!("checkpoints/step-{STEPS:08}"));
+    let state: Value =
+        serde_json::from_slice(&bytes(&last.join("trainer.json"))).expect("it is JSON");
+    BTreeMap::from([
+        ("weights", bytes(&last.join("model.safetensors"))),
+        ("moments", bytes(&last.join("optimizer.safetensors"))),
+        ("metrics", bytes(&dir.join("metrics.jsonl"))),
+        ("parts", state["parts"].to_string().into_bytes()),
+    ])
+}
+
+/// Names the folder in which this process, started by the test below, is to be killed.
+const CHILD_DIR: &str = "HINT_TESTS_CHILD_DIR";
+
+#[test]
+fn a_run_killed_at_fifty_moments_ends_with_the_same_bytes() {
+    #[expect(clippy::disallowed_methods, reason = "tells the child process from the test")]
+    if let Some(dir) = std::env::var_os(CHILD_DIR) {
+        let mut out = std::io::stdout();
+        let (mut trainer, _) = build(open(Path::new(&dir)));
+        out.write_all(b"\nready\n").and_then(|()| out.flush()).expect("the test reads");
+        trainer.run(&problems()).expect("the run works");
+        return;
+    }
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let (whole, killed) = (dir.path().join("whole"), dir.path().join("killed"));
+    #[expect(clippy::disallowed_methods, reason = "the moments of the kills are meant to vary")]
+    let start = Instant::now();
+    let expected = finish(&whole);
+    let step = start.elapsed() / u32::try_from(STEPS).expect("a small number");
+
+    // From the clock, so that every run of the test tries other moments; printed for a repetition.
+    let seed = u64::from(start.elapsed().subsec_nanos());
+    println!("seed of the moments: {seed}");
+    let moments = Seed::new(seed);
+    let mut alive = 0;
+    for kill in 0..KILLS {
+        let this = std::env::current_exe().expect("tests are files");
+        let mut child = Command::new(this)
+            .args(["--exact", "killed::a_run_killed_at_fifty_moments_ends_with_the_same_bytes"])
+            .arg("--nocapture")
+            .env(CHILD_DIR, &killed)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the test can start itself");
+        let fraction = moments.child(kill).value() as f64 / u64::MAX as f64;
+        if kill % 10 == 9 {
+            // While libraries are loaded, or while the run is taken up again.
+            std::thread::sleep(Duration::from_millis(250).mul_f64(fraction));
+        } else {
+            wait_until_ready(&mut child);
+            // Less than a step on average, so that the run outlives the kills.
+            std::thread::sleep(step.mul_f64(1.4 * fraction));
+        }
+        let finished = child.try_wait().expect("a child can be asked").is_some();
+        alive += u64::from(!finished);
+        child.kill().expect("a child can be killed");
+        let output = child.wait_with_output().expect("a child can be awaited");
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(!finished || output.status.success(), "a resumed child failed: {errors}");
+    }
+    let steps = RunDir::checkpoints(&killed).expect("the folder can be listed");
+    println!("{alive} of {KILLS} kills hit a running process; newest checkpoint {steps:?}");
+    assert!(alive >= KILLS / 2, "only {alive} kills hit a running process");
+    let weights = finish(&killed);
+    assert!(weights == expected, "weights differ");
+    for (name, bytes) in outcome(&whole) {
+        assert!(outcome(&killed)[name] == bytes, "{name} differ");
+    }
+}
+
+/// Reads until the child says that it is about to train, or has ended.
+fn wait_until_ready(child: &mut std::process::Child) {
+    let out = child.stdout.as_mut().expect("the output is piped");
+    let mut seen = Vec::new();
+    let mut byte = [0];
+    while !seen.ends_with(b"ready\n") && out.read(&mut byte).is_ok_and(|read| read == 1) {
+        seen.push(byte[0]);
+    }
+}
