@@ -5,7 +5,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tch::{Device, Tensor};
 
-use crate::{Decoder, DecoderOptions, PolicyError, RecomputeDecoder, TokenBatch, logprobs};
+use crate::{
+    Decoder, DecoderOptions, PolicyError, RecomputeDecoder, SaveOptions, TokenBatch, logprobs,
+};
 
 /// One trainable tensor of a policy.
 #[derive(Debug)]
@@ -160,6 +162,20 @@ pub trait Policy: Send {
     ///
     /// [`PolicyError::Write`] naming the file.
     fn save(&self, dir: &Path) -> Result<(), PolicyError>;
+
+    /// As [`Policy::save`], in another layout. The default knows the default layout alone.
+    ///
+    /// # Errors
+    ///
+    /// [`PolicyError::Write`] naming the file; [`PolicyError::InvalidOption`] for a layout that the
+    /// policy cannot write.
+    fn save_as(&self, dir: &Path, options: &SaveOptions) -> Result<(), PolicyError> {
+        if *options == SaveOptions::default() {
+            return self.save(dir);
+        }
+        let expected = "the default, or a policy that implements `save_as`";
+        Err(PolicyError::option("save options", &format!("{options:?}"), expected))
+    }
 }
 
 impl<P: Policy + ?Sized> Policy for Box<P> {
@@ -193,6 +209,9 @@ impl<P: Policy + ?Sized> Policy for Box<P> {
     }
     fn save(&self, dir: &Path) -> Result<(), PolicyError> {
         (**self).save(dir)
+    }
+    fn save_as(&self, dir: &Path, options: &SaveOptions) -> Result<(), PolicyError> {
+        (**self).save_as(dir, options)
     }
 }
 

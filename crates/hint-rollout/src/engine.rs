@@ -178,6 +178,15 @@ impl<E: RolloutEngine + ?Sized> RolloutEngine for &mut E {
     }
 }
 
+/// How a checkpoint for an engine holds the LM head of a model that shares it with the embedding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HeadWeights {
+    /// Left out, as in training.
+    Tied,
+    /// Written as `lm_head.weight`, with `tie_word_embeddings` off.
+    Untied,
+}
+
 /// Weights as an engine in another process can consume them.
 pub trait WeightSource {
     /// Version of these weights: the number of optimizer steps taken.
@@ -188,5 +197,5 @@ pub trait WeightSource {
     /// # Errors
     ///
     /// Whatever keeps the folder from being written.
-    fn write_checkpoint(&self, dir: &Path) -> Result<(), RolloutError>;
+    fn write_checkpoint(&self, dir: &Path, head: HeadWeights) -> Result<(), RolloutError>;
 }

@@ -69,7 +69,8 @@ mod local;
 
 pub use collector::{CollectStats, Collected, Collector, CollectorConfig, SuccessCount};
 pub use engine::{
-    Completion, GenerationRequest, PolicyVersion, RolloutEngine, Sampling, StopReason, WeightSource,
+    Completion, GenerationRequest, HeadWeights, PolicyVersion, RolloutEngine, Sampling, StopReason,
+    WeightSource,
 };
 pub use error::RolloutError;
 pub use evaluate::{Evaluation, EvaluationOptions, evaluate};

@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use hint_policy::SharedPolicy;
-use hint_rollout::{Collector, PolicyVersion, Problem, RolloutError, Seed, WeightSource};
+use hint_policy::{Policy, SaveOptions, SharedPolicy};
+use hint_rollout::{
+    Collector, HeadWeights, PolicyVersion, Problem, RolloutError, Seed, WeightSource,
+};
 
 use self::host::Host;
 use self::restore::Restored;
@@ -209,8 +211,10 @@ impl WeightSource for SharedWeights<'_> {
         self.version
     }
 
-    fn write_checkpoint(&self, dir: &Path) -> Result<(), RolloutError> {
-        Ok(self.policy.lock().save(dir)?)
+    fn write_checkpoint(&self, dir: &Path, head: HeadWeights) -> Result<(), RolloutError> {
+        let untied_head = head == HeadWeights::Untied;
+        let options = SaveOptions { untied_head, ..SaveOptions::default() };
+        Ok(self.policy.lock().save_as(dir, &options)?)
     }
 }
 

@@ -196,4 +196,8 @@ impl Policy for CausalLm {
     fn save(&self, dir: &Path) -> Result<(), PolicyError> {
         self.save_with(dir, &SaveOptions::default())
     }
+
+    fn save_as(&self, dir: &Path, options: &SaveOptions) -> Result<(), PolicyError> {
+        self.save_with(dir, options)
+    }
 }

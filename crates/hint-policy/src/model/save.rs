@@ -11,19 +11,23 @@ use super::hf_config::HfConfig;
 use super::weights::Weights;
 use super::{ModelConfig, safetensors_file};
 use crate::batch::len;
-use crate::{PolicyError, atomic};
+use crate::{Parameter, PolicyError, atomic};
 
 /// How weights are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SaveOptions {
     /// Element type: `Float`, `Half` or `BFloat16`.
     pub kind: Kind,
+    /// Whether a head that shares the embedding's weights is written out as `lm_head.weight`, with
+    /// `tie_word_embeddings` off. Engines that reload weights by name need it: vLLM on CPU keeps
+    /// the old head otherwise. No effect on a model whose head has weights of its own.
+    pub untied_head: bool,
 }
 
 impl Default for SaveOptions {
     /// `Float`, so that loading gives back the same bits.
     fn default() -> Self {
-        Self { kind: Kind::Float }
+        Self { kind: Kind::Float, untied_head: false }
     }
 }
 
@@ -45,8 +49,14 @@ pub(super) fn save(
     };
     std::fs::create_dir_all(dir)
         .map_err(|source| PolicyError::Write { path: dir.to_owned(), source })?;
-    let tensors: Vec<(String, StoredTensor)> = weights
-        .parameters()
+    let mut parameters = weights.parameters();
+    let mut config = config.clone();
+    if options.untied_head && config.tie_word_embeddings {
+        config.tie_word_embeddings = false;
+        let tensor = weights.head().shallow_clone();
+        parameters.push(Parameter { name: "lm_head.weight".to_owned(), tensor });
+    }
+    let tensors: Vec<(String, StoredTensor)> = parameters
         .into_iter()
         .map(|parameter| {
             let shape = parameter.tensor.size().into_iter().map(len).collect();
@@ -62,7 +72,7 @@ pub(super) fn save(
             .map_err(std::io::Error::other)
     })?;
     let path = dir.join("config.json");
-    let json = serde_json::to_string_pretty(&HfConfig::from(config.clone()).with_dtype(name))
+    let json = serde_json::to_string_pretty(&HfConfig::from(config).with_dtype(name))
         .map_err(|source| PolicyError::Json { path: path.clone(), source })?;
     atomic::write(&path, &json)
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use hint_policy::{
     Architecture, CausalLm, ChatMessage, LoadOptions, LoadedModel, ModelConfig, Policy,
-    PolicyError, SaveOptions, Tokenizer,
+    PolicyError, SaveOptions, TokenBatch, TokenRow, Tokenizer,
 };
 use proptest::prelude::*;
 use tch::{Device, Kind, Tensor};
@@ -113,14 +113,35 @@ fn narrow_kinds_are_written_and_read() {
     let policy = random_model(&ModelConfig::small(Architecture::Qwen2, 6), 1);
     for kind in [Kind::Half, Kind::BFloat16] {
         let dir = tempfile::tempdir().unwrap();
-        policy.save_with(dir.path(), &SaveOptions { kind }).unwrap();
+        policy.save_with(dir.path(), &SaveOptions { kind, ..SaveOptions::default() }).unwrap();
         let loaded = load(dir.path()).unwrap();
         for (a, b) in policy.parameters().iter().zip(loaded.parameters()) {
             assert!(a.tensor.to_kind(kind).to_kind(Kind::Float).equal(&b.tensor));
         }
     }
-    let result = policy.save_with(Path::new("unused"), &SaveOptions { kind: Kind::Int64 });
+    let result = policy.save_with(
+        Path::new("unused"),
+        &SaveOptions { kind: Kind::Int64, ..SaveOptions::default() },
+    );
     assert!(matches!(result, Err(PolicyError::InvalidOption { field: "kind", .. })));
+}
+
+#[test]
+fn untied_head_is_written_out_and_gives_the_same_logits() {
+    let config =
+        ModelConfig { tie_word_embeddings: true, ..ModelConfig::small(Architecture::Llama, 6) };
+    let policy = random_model(&config, 1);
+    let dir = tempfile::tempdir().unwrap();
+    let options = SaveOptions { untied_head: true, ..SaveOptions::default() };
+    policy.save_as(dir.path(), &options).unwrap();
+    let untied = load(dir.path()).unwrap();
+    assert!(!untied.config().tie_word_embeddings);
+    let (tied, untied_parameters) = (policy.parameters(), untied.parameters());
+    assert_eq!(untied_parameters.len(), tied.len() + 1);
+    assert!(untied_parameters.last().unwrap().tensor.equal(&tied[0].tensor));
+    let rows = [TokenRow { prompt: &[1, 2, 3], completion: &[4, 5] }];
+    let batch = TokenBatch::new(&rows, Device::Cpu).unwrap();
+    assert!(policy.logits(&batch).unwrap().equal(&untied.logits(&batch).unwrap()));
 }
 
 #[test]
