@@ -1,7 +1,7 @@
 //! From groups to rows, and from rows to micro-batches. The only code that reads [`RatioScheme`].
 
 use hint_policy::{TokenBatch, TokenRow};
-use hint_rollout::RolloutGroup;
+use hint_rollout::{Rollout, RolloutGroup};
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
 
@@ -21,10 +21,11 @@ pub enum RatioScheme {
 }
 
 impl RatioScheme {
-    /// The prompts that numerator and denominator condition on.
-    fn prompts(self, group: &RolloutGroup) -> (&[u32], &[u32]) {
+    /// The prompts that numerator and denominator of one rollout condition on. Groups may mix plain
+    /// and helped ones.
+    fn prompts<'a>(self, group: &'a RolloutGroup, rollout: &'a Rollout) -> (&'a [u32], &'a [u32]) {
         let plain = group.prompt.as_slice();
-        let hinted = group.hint.as_ref().map_or(plain, |hint| hint.prompt.as_slice());
+        let hinted = rollout.help.as_ref().map_or(plain, |help| help.prompt.as_slice());
         match self {
             Self::Plain {} => (plain, plain),
             Self::Hinted {} => (hinted, hinted),
@@ -38,7 +39,7 @@ impl RatioScheme {
 pub(crate) struct Row<'a> {
     /// Index of its group.
     pub(crate) group: usize,
-    /// Whether the group was hinted.
+    /// Whether it came about with help.
     pub(crate) hinted: bool,
     /// The prompt of the ratio's numerator.
     pub(crate) prompt: &'a [u32],
@@ -73,8 +74,8 @@ impl<'a> Rows<'a> {
         let mut totals = StepTotals { rows: 0, tokens: 0 };
         let mut rows = Vec::new();
         for (index, (group, advantages)) in groups.iter().zip(advantages).enumerate() {
-            let (prompt, old_prompt) = scheme.prompts(group);
             for (rollout, &advantage) in group.rollouts.iter().zip(advantages) {
+                let (prompt, old_prompt) = scheme.prompts(group, rollout);
                 let completion = rollout.completion.tokens.as_slice();
                 totals.rows += 1;
                 totals.tokens += completion.len();
@@ -83,7 +84,7 @@ impl<'a> Rows<'a> {
                 }
                 rows.push(Row {
                     group: index,
-                    hinted: group.is_hinted(),
+                    hinted: rollout.is_helped(),
                     prompt,
                     old_prompt,
                     completion,

@@ -31,6 +31,13 @@ pub const HINT_PASS_RATE: &str = "hint/pass_rate";
 /// Hinted minus plain success rate of the problems that were hinted: what is still to be
 /// internalised.
 pub const HINT_INTERNALIZATION_GAP: &str = "hint/internalization_gap";
+/// The same over the run: helped minus plain success rate, where the plain one is that of later
+/// visits to problems that had been helped before, averaged over those problems.
+pub const HINT_INTERNALIZATION_GAP_RUN: &str = "hint/internalization_gap_run";
+/// Levels of help tried, per helped group.
+pub const HINT_ATTEMPTS: &str = "hint/attempts";
+/// Share of the help that the attempts that count were given, averaged over helped groups.
+pub const HINT_SHARE: &str = "hint/share";
 /// Affinity of the ratio that trains, over all trained tokens of the step.
 pub const AFFINITY_VALUE: &str = "affinity/value";
 /// EUR of the ratio that trains.

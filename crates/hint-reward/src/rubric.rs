@@ -2,10 +2,12 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use crate::{Judgment, Reward, RewardError, RewardInput, Verdict, Verifier};
 
 /// What a [`Rubric`] says about one completion.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Score {
     /// Weighted sum of the parts; 0 when the verdict is a failure, which callers look at first.
     pub value: f64,

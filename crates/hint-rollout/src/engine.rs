@@ -76,7 +76,7 @@ pub enum StopReason {
 }
 
 /// What one call sampled after a prompt.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Completion {
     /// The sampled tokens, the stop token included.

@@ -99,6 +99,15 @@ pub enum RolloutError {
         found: usize,
     },
 
+    /// A hint provider returned another number of answers than it was asked for hints.
+    #[error("the hint provider answered {found} requests, expected {expected}")]
+    ProviderContract {
+        /// Requests.
+        expected: usize,
+        /// Answers.
+        found: usize,
+    },
+
     /// An engine returned log-probabilities that are not numbers.
     #[error(
         "the engine returned a log-probability of {value} for token {position} of a completion of problem `{problem}`"

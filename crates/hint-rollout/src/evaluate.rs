@@ -61,7 +61,7 @@ pub fn evaluate(
     check_contract(&references, &requests, &sampled)?;
     let mut evaluation = Evaluation::default();
     for (problem, completions) in problems.iter().zip(sampled) {
-        let (_, scores) = score_completions(format, rubric, problem, &completions)?;
+        let (_, scores) = score_completions(format, rubric, problem, "", &completions)?;
         let correct = scores.iter().filter(|score| score.verdict.is_correct()).count();
         let count = SuccessCount { correct, total: completions.len() };
         evaluation.all = evaluation.all + count;

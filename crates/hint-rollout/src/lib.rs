@@ -54,9 +54,17 @@ mod prompt;
 
 mod hint;
 
+mod value_schedule;
+
 mod trigger;
 
+mod verdict_policy;
+
+mod level;
+
 mod group;
+
+mod merge;
 
 mod collector;
 
@@ -67,7 +75,10 @@ mod format;
 #[cfg(feature = "local-engine")]
 mod local;
 
-pub use collector::{CollectStats, Collected, Collector, CollectorConfig, SuccessCount};
+pub use collector::{
+    CollectStats, Collected, Collector, CollectorConfig, ProblemSuccess, SuccessCount,
+    SuccessRecord,
+};
 pub use engine::{
     Completion, GenerationRequest, HeadWeights, PolicyVersion, RolloutEngine, Sampling, StopReason,
     WeightSource,
@@ -76,15 +87,19 @@ pub use error::RolloutError;
 pub use evaluate::{Evaluation, EvaluationOptions, evaluate};
 #[cfg(feature = "local-engine")]
 pub use format::{ChatFormat, TextFormat};
-pub use group::{AppliedHint, Rollout, RolloutGroup};
+pub use group::{AppliedHint, Rollout, RolloutGroup, RolloutSource};
 pub use hint::{
     DatasetHints, FnHints, Hint, HintKind, HintLevel, HintProvider, HintRequest, HintWriter,
     WriteRequest, hints_from_fn,
 };
+pub use level::LevelSearch;
 #[cfg(feature = "local-engine")]
 pub use local::LocalEngine;
+pub use merge::{Acceptance, Merge};
 pub use problem::{Problem, parse_problems, read_problems};
-pub use progress::RunProgress;
+pub use progress::{Moment, RunProgress};
 pub use prompt::{HintTemplate, PromptFormat};
 pub use seed::Seed;
-pub use trigger::{HintTrigger, VerdictAction, VerdictPolicy};
+pub use trigger::{HintTrigger, TriggerInput};
+pub use value_schedule::{RunPoint, ValueSchedule};
+pub use verdict_policy::{VerdictAction, VerdictPolicy};

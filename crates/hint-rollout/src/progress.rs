@@ -1,5 +1,7 @@
 //! Where a run is.
 
+use crate::Seed;
+
 /// How far a run is when something is decided: what schedules are functions of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct RunProgress {
@@ -22,5 +24,21 @@ impl RunProgress {
             return 0.0;
         }
         (self.step as f64 / self.total_steps as f64).min(1.0)
+    }
+}
+
+/// When something is collected: where the run is, and the seed of everything random about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Moment {
+    /// The seed.
+    pub seed: Seed,
+    /// Where the run is.
+    pub progress: RunProgress,
+}
+
+impl From<Seed> for Moment {
+    /// Outside a run.
+    fn from(seed: Seed) -> Self {
+        Self { seed, progress: RunProgress::default() }
     }
 }

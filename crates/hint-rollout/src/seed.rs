@@ -34,6 +34,11 @@ impl Seed {
         self.child(fnv1a(name.as_bytes()))
     }
 
+    /// A number in `[0, 1)`, uniform over the seeds of a tree.
+    pub const fn unit(self) -> f64 {
+        (mix(self.0) >> 11) as f64 / (1_u64 << 53) as f64
+    }
+
     /// The seed itself.
     pub const fn value(self) -> u64 {
         self.0

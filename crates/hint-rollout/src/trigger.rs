@@ -1,95 +1,140 @@
-//! When a group gets a hint, and what counts as wrong.
+//! The trigger axis: when a group gets help.
 
-use hint_reward::Verdict;
 use serde::{Deserialize, Serialize};
 
-/// When a group is sampled again with a hint. Reads verdicts, never shaped rewards: a group whose
-/// format bonuses sum to something is still a group that solved nothing.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+use crate::{RunPoint, RunProgress, Seed, ValueSchedule};
+
+/// When a group is helped. Reads verdicts, never shaped rewards: a group whose format bonuses sum to
+/// something is still a group that solved nothing.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
 pub enum HintTrigger {
     /// Never: plain GRPO.
     Never {},
-    /// When every completion is wrong (HINT).
+    /// Every group.
+    Always {},
+    /// When every plain completion is wrong (HINT).
     AllWrong {},
-    /// When the share of correct completions is below `rate`.
+    /// When the share of correct plain completions is below `rate`.
     SuccessRateBelow {
         /// In `(0, 1]`.
         rate: f64,
     },
+    /// With a probability that may change over the run.
+    WithProbability {
+        /// In `[0, 1]`.
+        probability: ValueSchedule,
+    },
+    /// From a point of the run on.
+    NotBefore {
+        /// The point.
+        start: RunPoint,
+    },
+    /// When all of several triggers fire.
+    AllOf {
+        /// The triggers. At least one.
+        triggers: Vec<Self>,
+    },
+}
+
+/// What a trigger looks at.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub struct TriggerInput {
+    /// Plain completions judged correct.
+    pub correct: usize,
+    /// Plain completions judged.
+    pub total: usize,
+    /// Where the run is.
+    pub progress: RunProgress,
+    /// Seed of the group, for triggers that throw a coin.
+    pub seed: Seed,
+}
+
+impl TriggerInput {
+    /// A group with `correct` correct completions out of `total`, outside a run.
+    pub const fn new(correct: usize, total: usize) -> Self {
+        Self { correct, total, progress: RunProgress::new(0, 0), seed: Seed::new(0) }
+    }
+
+    /// Sets where the run is.
+    #[must_use]
+    pub const fn with_progress(mut self, progress: RunProgress) -> Self {
+        self.progress = progress;
+        self
+    }
+
+    /// Sets the seed.
+    #[must_use]
+    pub const fn with_seed(mut self, seed: Seed) -> Self {
+        self.seed = seed;
+        self
+    }
 }
 
 impl HintTrigger {
-    /// Whether a group with `correct` correct completions out of `total` gets a hint.
-    pub fn fires(self, correct: usize, total: usize) -> bool {
+    /// Whether a group gets help. One without a judged completion never does where the outcome
+    /// matters.
+    pub fn fires(&self, input: &TriggerInput) -> bool {
+        let TriggerInput { correct, total, progress, seed } = *input;
         match self {
             Self::Never {} => false,
+            Self::Always {} => true,
             Self::AllWrong {} => total > 0 && correct == 0,
             Self::SuccessRateBelow { rate } => total > 0 && (correct as f64) < rate * total as f64,
+            Self::WithProbability { probability } => seed.unit() < probability.at(progress),
+            Self::NotBefore { start } => start.is_reached(progress),
+            Self::AllOf { triggers } => triggers.iter().zip(0..).all(|(trigger, index)| {
+                trigger.fires(&TriggerInput { seed: seed.child(index), ..*input })
+            }),
         }
     }
-}
 
-/// What to do with a completion.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum VerdictAction {
-    /// It counts as wrong.
-    Wrong,
-    /// It is left out of its group, and counted.
-    Drop,
-    /// The run stops.
-    Abort,
-}
-
-/// What each verdict other than correct and incorrect means for the group.
-///
-/// The policy's own shortcomings (no answer, cut off) count as wrong by default. What the verifier
-/// could not do must not: a verifier that fails silently would turn every group into a hinted one
-/// (Deviation D6).
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct VerdictPolicy {
-    /// The completion holds no answer.
-    pub no_answer: VerdictAction,
-    /// The completion was cut off before an answer.
-    pub truncated: VerdictAction,
-    /// The reference answer could not be read.
-    pub reference_unparseable: VerdictAction,
-    /// The verifier ran out of time.
-    pub timeout: VerdictAction,
-    /// The verifier failed.
-    pub error: VerdictAction,
-    /// Largest share of completions of a batch that may be dropped before the run stops. In
-    /// `[0, 1]`.
-    pub max_dropped_frac: f64,
-}
-
-impl Default for VerdictPolicy {
-    fn default() -> Self {
-        Self {
-            no_answer: VerdictAction::Wrong,
-            truncated: VerdictAction::Wrong,
-            reference_unparseable: VerdictAction::Drop,
-            timeout: VerdictAction::Drop,
-            error: VerdictAction::Drop,
-            max_dropped_frac: 0.05,
+    /// Whether the plain completions have a say. If not, it is known before they are sampled which
+    /// groups get help.
+    pub fn looks_at_outcome(&self) -> bool {
+        match self {
+            Self::AllWrong {} | Self::SuccessRateBelow { .. } => true,
+            Self::Never {}
+            | Self::Always {}
+            | Self::WithProbability { .. }
+            | Self::NotBefore { .. } => false,
+            Self::AllOf { triggers } => triggers.iter().any(Self::looks_at_outcome),
         }
     }
-}
 
-impl VerdictPolicy {
-    /// What to do with a completion that was judged `verdict`, or `None` when it is an ordinary
-    /// member of its group.
-    pub fn action(&self, verdict: Verdict) -> Option<VerdictAction> {
-        match verdict {
-            Verdict::Correct | Verdict::Incorrect => None,
-            Verdict::NoAnswer => Some(self.no_answer),
-            Verdict::Truncated => Some(self.truncated),
-            Verdict::ReferenceUnparseable => Some(self.reference_unparseable),
-            Verdict::Timeout => Some(self.timeout),
-            // A verdict of a later version of hint-reward is a failure until this crate knows it.
-            _ => Some(self.error),
+    /// Reports every violated constraint.
+    pub(crate) fn check(&self, check: &mut dyn FnMut(&'static str, bool, &'static str, String)) {
+        match self {
+            Self::SuccessRateBelow { rate } => {
+                let holds = *rate > 0.0 && *rate <= 1.0;
+                check("trigger.rate", holds, "must be in (0, 1]", rate.to_string());
+            }
+            Self::WithProbability { probability } => {
+                let holds = probability.all(|value| (0.0..=1.0).contains(&value));
+                check(
+                    "trigger.probability",
+                    holds,
+                    "must be in [0, 1]",
+                    format!("{probability:?}"),
+                );
+            }
+            Self::NotBefore { start } => {
+                check("trigger.start", start.is_valid(), "must be in [0, 1]", format!("{start:?}"));
+            }
+            Self::AllOf { triggers } => {
+                let len = triggers.len();
+                check(
+                    "trigger.triggers",
+                    len > 0,
+                    "must hold at least one trigger",
+                    len.to_string(),
+                );
+                for trigger in triggers {
+                    trigger.check(check);
+                }
+            }
+            Self::Never {} | Self::Always {} | Self::AllWrong {} => {}
         }
     }
 }

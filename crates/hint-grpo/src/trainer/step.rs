@@ -1,6 +1,6 @@
 //! One step: a rollout batch, and the optimizer steps it is worth.
 
-use hint_rollout::{CollectStats, Problem, RolloutGroup, Seed};
+use hint_rollout::{CollectStats, Moment, Problem, RolloutGroup, RunProgress, Seed};
 
 use super::Trainer;
 use crate::batch::Rows;
@@ -12,7 +12,8 @@ impl Trainer {
         self.host.enter(index + 1, Phase::Rollout);
         let selected = self.select(problems, index);
         let seed = Seed::new(self.config.run.seed).named("rollout").child(index);
-        let collected = self.collector.collect(&selected, seed)?;
+        let progress = RunProgress::new(index, self.config.run.steps);
+        let collected = self.collector.collect(&selected, Moment { seed, progress })?;
 
         self.host.enter(index + 1, Phase::Update);
         let mut metrics = Metrics::new();
@@ -27,6 +28,8 @@ impl Trainer {
         let tokens = collected.stats.tokens as u64;
         self.progress.num_tokens += tokens;
         collect_metrics(&mut metrics, &collected.stats);
+        let gap = self.collector.record().internalization_gap();
+        metrics.set_some(metrics::HINT_INTERNALIZATION_GAP_RUN, gap);
         metrics.set(metrics::NUM_TOKENS, self.progress.num_tokens as f64);
         let seen = self.progress.step * self.config.run.problems_per_step as u64;
         metrics.set(metrics::EPOCH, seen as f64 / problems.len() as f64);
@@ -101,15 +104,20 @@ fn group_metrics(metrics: &mut Metrics, groups: &[RolloutGroup]) {
 fn collect_metrics(metrics: &mut Metrics, stats: &CollectStats) {
     let share = |part: usize, whole: usize| (whole > 0).then(|| part as f64 / whole as f64);
     metrics.set_some(metrics::ROLLOUT_PASS_RATE, stats.plain.rate());
-    metrics.set_some(metrics::ROLLOUT_ALL_WRONG_FRAC, share(stats.all_wrong, stats.problems));
-    metrics.set_some(metrics::ROLLOUT_ALL_RIGHT_FRAC, share(stats.all_right, stats.problems));
+    metrics.set_some(metrics::ROLLOUT_ALL_WRONG_FRAC, share(stats.all_wrong, stats.plain_groups));
+    metrics.set_some(metrics::ROLLOUT_ALL_RIGHT_FRAC, share(stats.all_right, stats.plain_groups));
     metrics.set_some(metrics::ROLLOUT_DROPPED_FRAC, share(stats.dropped, stats.completions));
     metrics.set_some(metrics::COMPLETIONS_MEAN_LENGTH, share(stats.tokens, stats.completions));
     metrics.set_some(metrics::COMPLETIONS_CLIPPED_RATIO, share(stats.truncated, stats.completions));
     metrics.set_some(metrics::HINT_HINTED_FRAC, share(stats.hinted_groups, stats.problems));
     metrics.set_some(metrics::HINT_RESCUED_FRAC, share(stats.rescued_groups, stats.hinted_groups));
     metrics.set_some(metrics::HINT_PASS_RATE, stats.hinted.rate());
-    if let (Some(hinted), Some(plain)) = (stats.hinted.rate(), stats.plain_of_hinted.rate()) {
+    metrics.set_some(metrics::HINT_ATTEMPTS, share(stats.attempts, stats.hinted_groups));
+    if stats.hinted_groups > 0 {
+        metrics.set(metrics::HINT_SHARE, stats.share_sum / stats.hinted_groups as f64);
+    }
+    let (hinted, plain) = (stats.hinted_with_plain.rate(), stats.plain_of_hinted.rate());
+    if let (Some(hinted), Some(plain)) = (hinted, plain) {
         metrics.set(metrics::HINT_INTERNALIZATION_GAP, hinted - plain);
     }
     for (verdict, count) in &stats.verdicts {

@@ -2,9 +2,11 @@
 
 mod collector;
 mod evaluate;
+mod help;
 mod hints;
 mod problems;
 mod scripted;
+mod trigger;
 
 /// Every open trait can be boxed.
 #[test]

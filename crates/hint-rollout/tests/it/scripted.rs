@@ -19,6 +19,10 @@ impl PromptFormat for Bytes {
         Ok(text.bytes().map(u32::from).collect())
     }
 
+    fn encode_completion(&self, text: &str) -> Result<Vec<u32>, RolloutError> {
+        Ok(text.bytes().map(u32::from).collect())
+    }
+
     fn decode(&self, completion: &[u32]) -> Result<String, RolloutError> {
         Ok(text(completion))
     }

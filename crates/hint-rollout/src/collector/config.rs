@@ -1,0 +1,93 @@
+//! How groups are collected: the axes of this crate, side by side.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Acceptance, HintTrigger, LevelSearch, Merge, Sampling, VerdictPolicy};
+
+/// How groups are collected. Where hints come from is the [`HintProvider`](crate::HintProvider)'s
+/// business; what happens to a group that trains is not this crate's.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct CollectorConfig {
+    /// Plain completions per problem. At least 2. (HINT reference: 8)
+    pub group_size: usize,
+    /// Helped completions per attempt; `group_size` if it is not given.
+    pub helped_size: Option<usize>,
+    /// How completions are sampled, plain and helped.
+    pub sampling: Sampling,
+    /// When a group is helped.
+    pub trigger: HintTrigger,
+    /// At which levels of help it is tried.
+    pub level: LevelSearch,
+    /// Which helped groups count.
+    pub accept: Acceptance,
+    /// How helped completions join the group.
+    pub merge: Merge,
+    /// What verdicts other than correct and incorrect mean.
+    pub verdicts: VerdictPolicy,
+}
+
+impl Default for CollectorConfig {
+    fn default() -> Self {
+        Self {
+            group_size: 8,
+            helped_size: None,
+            sampling: Sampling::default(),
+            trigger: HintTrigger::AllWrong {},
+            level: LevelSearch::default(),
+            accept: Acceptance::AnyCorrect {},
+            merge: Merge::ReplaceAll {},
+            verdicts: VerdictPolicy::default(),
+        }
+    }
+}
+
+impl CollectorConfig {
+    /// Whether groups that are helped need no plain completions: the trigger does not look at them,
+    /// and the merge would put them aside. They are not sampled then.
+    pub fn skips_plain(&self) -> bool {
+        !self.trigger.looks_at_outcome() && !self.merge.keeps_plain()
+    }
+
+    /// Every violated constraint, as `(field, what it must satisfy, its value)`.
+    pub fn violations(&self) -> Vec<(&'static str, &'static str, String)> {
+        let mut found = Vec::new();
+        let mut check = |field, holds: bool, expected, value: String| {
+            if !holds {
+                found.push((field, expected, value));
+            }
+        };
+        let size = self.group_size;
+        check("group_size", size >= 2, "must be at least 2", size.to_string());
+        let size = self.helped_size;
+        check("helped_size", size != Some(0), "must be at least 1", format!("{size:?}"));
+        check_sampling(&self.sampling, &mut check);
+        self.trigger.check(&mut check);
+        self.level.check(&mut check);
+        let frac = self.verdicts.max_dropped_frac;
+        let holds = (0.0..=1.0).contains(&frac);
+        check("verdicts.max_dropped_frac", holds, "must be in [0, 1]", frac.to_string());
+        found
+    }
+}
+
+fn check_sampling(
+    sampling: &Sampling,
+    check: &mut dyn FnMut(&'static str, bool, &'static str, String),
+) {
+    let Sampling { temperature, top_k, top_p, min_p, max_completion_len } = sampling;
+    check(
+        "sampling.temperature",
+        *temperature > 0.0 && temperature.is_finite(),
+        "must be positive (a greedy group has no differences to learn from)",
+        temperature.to_string(),
+    );
+    check("sampling.top_k", *top_k != Some(0), "must be at least 1", format!("{top_k:?}"));
+    let holds = *top_p > 0.0 && *top_p <= 1.0;
+    check("sampling.top_p", holds, "must be in (0, 1]", top_p.to_string());
+    let holds = (0.0..1.0).contains(min_p);
+    check("sampling.min_p", holds, "must be in [0, 1)", min_p.to_string());
+    let holds = *max_completion_len >= 1;
+    let value = max_completion_len.to_string();
+    check("sampling.max_completion_len", holds, "must be at least 1", value);
+}

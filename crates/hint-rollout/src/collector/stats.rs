@@ -1,0 +1,114 @@
+//! What a collection counted.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::group::count_correct;
+use crate::{Rollout, RolloutGroup, RolloutSource};
+
+/// What a collection gathered.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Collected {
+    /// The groups that can train, in problem order. A problem whose completions could not be judged
+    /// has none.
+    pub groups: Vec<RolloutGroup>,
+    /// Counts over plain and helped completions.
+    pub stats: CollectStats,
+}
+
+/// Counts over a collection.
+#[derive(Debug, Clone, Default, PartialEq)]
+#[non_exhaustive]
+pub struct CollectStats {
+    /// Problems asked.
+    pub problems: usize,
+    /// Plain completions with a verdict, and how many of them were correct.
+    pub plain: SuccessCount,
+    /// Helped completions with a verdict, of the attempt that counts, and how many were correct.
+    pub hinted: SuccessCount,
+    /// The same by what they were sampled from.
+    pub by_source: BTreeMap<RolloutSource, SuccessCount>,
+    /// Groups with plain completions.
+    pub plain_groups: usize,
+    /// Plain groups in which every completion was wrong.
+    pub all_wrong: usize,
+    /// Plain groups in which every completion was correct.
+    pub all_right: usize,
+    /// Groups that were helped.
+    pub hinted_groups: usize,
+    /// Attempts at helping them, over all levels that were tried.
+    pub attempts: usize,
+    /// Shares of help of the attempts that count, summed over the helped groups.
+    pub share_sum: f64,
+    /// Helped groups that counted, by [`Acceptance`](crate::Acceptance).
+    pub rescued_groups: usize,
+    /// Helped success of the problems that also have plain completions, for the internalisation gap.
+    pub hinted_with_plain: SuccessCount,
+    /// Plain success of the problems that were helped, for the internalisation gap.
+    pub plain_of_hinted: SuccessCount,
+    /// Completions per verdict, plain and helped.
+    pub verdicts: BTreeMap<&'static str, usize>,
+    /// Completions dropped because they could not be judged, plain and helped.
+    pub dropped: usize,
+    /// Completions sampled, plain and helped.
+    pub completions: usize,
+    /// Completions cut off at the token limit, plain and helped.
+    pub truncated: usize,
+    /// Completion tokens sampled, plain and helped, and those of hints that the policy wrote.
+    pub tokens: usize,
+}
+
+impl CollectStats {
+    pub(super) fn observe_plain(&mut self, rollouts: &[Rollout]) {
+        let correct = count_correct(rollouts);
+        self.plain.observe(rollouts);
+        self.by_source.entry(RolloutSource::Plain).or_default().observe(rollouts);
+        self.plain_groups += usize::from(!rollouts.is_empty());
+        self.all_wrong += usize::from(!rollouts.is_empty() && correct == 0);
+        self.all_right += usize::from(!rollouts.is_empty() && correct == rollouts.len());
+    }
+
+    pub(super) fn observe_helped(&mut self, rollouts: &[Rollout], plain: &[Rollout]) {
+        self.hinted_groups += 1;
+        self.hinted.observe(rollouts);
+        if !plain.is_empty() {
+            self.hinted_with_plain.observe(rollouts);
+            self.plain_of_hinted.observe(plain);
+        }
+        if let Some(first) = rollouts.first() {
+            self.by_source.entry(first.source()).or_default().observe(rollouts);
+            self.share_sum += first.help.as_ref().map_or(0.0, |help| help.share);
+        }
+    }
+}
+
+/// Correct completions out of judged ones.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SuccessCount {
+    /// Correct completions.
+    pub correct: usize,
+    /// Judged completions.
+    pub total: usize,
+}
+
+impl SuccessCount {
+    /// Share of correct completions; `None` when there were none at all.
+    pub fn rate(self) -> Option<f64> {
+        (self.total > 0).then(|| self.correct as f64 / self.total as f64)
+    }
+
+    pub(crate) fn observe(&mut self, rollouts: &[Rollout]) {
+        self.correct += count_correct(rollouts);
+        self.total += rollouts.len();
+    }
+}
+
+impl std::ops::Add for SuccessCount {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self { correct: self.correct + other.correct, total: self.total + other.total }
+    }
+}

@@ -1,0 +1,196 @@
+//! Level search, acceptance and merge, through the collector.
+
+use hint_reward::{ExactMatch, Rubric};
+use hint_rollout::{
+    Acceptance, Collected, Collector, CollectorConfig, Hint, HintProvider, HintRequest,
+    HintTrigger, LevelSearch, Merge, Moment, Problem, RolloutError, RolloutSource, RunProgress,
+    Seed, ValueSchedule,
+};
+
+use crate::scripted::{Bytes, Scripted};
+
+/// The first letters of the problem's solution, as many as the level says.
+struct Letters;
+
+impl HintProvider for Letters {
+    fn hint(&self, request: &HintRequest<'_>) -> Result<Option<Hint>, RolloutError> {
+        let Some(solution) = &request.problem.solution else { return Ok(None) };
+        let count = (request.level.share() * solution.len() as f64).round() as usize;
+        Ok(Some(Hint::prefix(&solution[..count])))
+    }
+
+    fn levels(&self, _problem: &Problem) -> Option<usize> {
+        None
+    }
+}
+
+/// The solution as it is.
+struct Demonstrations;
+
+impl HintProvider for Demonstrations {
+    fn hint(&self, request: &HintRequest<'_>) -> Result<Option<Hint>, RolloutError> {
+        Ok(request.problem.solution.clone().map(Hint::demonstration))
+    }
+}
+
+fn problem() -> Problem {
+    Problem::new("p", "6 * 7 =", "42").with_solution(" think \\boxed{42}")
+}
+
+/// Every other completion is right once the prompt shows `needed` letters of the solution.
+fn collect(
+    config: CollectorConfig,
+    hints: impl HintProvider + 'static,
+    needed: usize,
+    progress: RunProgress,
+) -> (Collected, Vec<String>) {
+    let (engine, log) = Scripted::new(move |prompt: &str, index| {
+        let shown = prompt.len() - "6 * 7 =".len();
+        let right = shown >= needed && index.is_multiple_of(2);
+        if right { "\\boxed{42}".to_owned() } else { "\\boxed{0}".to_owned() }
+    });
+    let mut collector =
+        Collector::new(engine, Bytes::default(), Rubric::new(ExactMatch::new()), config)
+            .expect("the configuration is valid")
+            .with_hints(hints);
+    let moment = Moment { seed: Seed::new(1), progress };
+    let collected = collector.collect(&[&problem()], moment).expect("the script works");
+    let prompts = log.lock().expect("no test panics here").iter().map(|(p, _)| p.clone()).collect();
+    (collected, prompts)
+}
+
+fn config() -> CollectorConfig {
+    CollectorConfig { group_size: 4, ..CollectorConfig::default() }
+}
+
+const START: RunProgress = RunProgress::new(0, 100);
+
+#[test]
+fn a_ladder_of_prefixes_stops_at_the_first_success_and_continues_the_solution() {
+    let level = LevelSearch::Ladder { shares: Some(vec![0.25, 0.5, 0.75]) };
+    let config = CollectorConfig { level, ..config() };
+    let (collected, prompts) = collect(config, Letters, 8, START);
+    // 17 letters: a quarter is 4, half is 9.
+    assert_eq!(prompts, ["6 * 7 =", "6 * 7 = thi", "6 * 7 = think \\b"]);
+    let [group] = &collected.groups[..] else { panic!("one group") };
+    assert_eq!((group.rollouts.len(), group.num_correct(), group.replaced.len()), (4, 2, 4));
+    let help = group.help().expect("the group is helped");
+    assert_eq!((help.prefix_len, help.share), (9, 0.5));
+    assert_eq!(group.rollouts[0].text, " think \\b\\boxed{42}", "prefix and continuation");
+    assert_eq!(group.rollouts[0].source(), RolloutSource::Prefix);
+    let stats = &collected.stats;
+    assert_eq!((stats.attempts, stats.hinted_groups, stats.rescued_groups), (2, 1, 1));
+    assert_eq!(stats.completions, 12);
+}
+
+#[test]
+fn help_that_does_not_help_changes_nothing() {
+    let level = LevelSearch::Ladder { shares: Some(vec![0.25, 0.5]) };
+    let (collected, prompts) = collect(CollectorConfig { level, ..config() }, Letters, 99, START);
+    assert_eq!(prompts.len(), 3);
+    let [group] = &collected.groups[..] else { panic!("one group") };
+    assert!(!group.is_hinted() && group.replaced.is_empty());
+    assert_eq!((collected.stats.hinted_groups, collected.stats.rescued_groups), (1, 0));
+}
+
+#[test]
+fn acceptance_can_ask_for_differences() {
+    for (accept, correct, total, expected) in [
+        (Acceptance::Always {}, 0, 4, true),
+        (Acceptance::Always {}, 0, 0, false),
+        (Acceptance::AnyCorrect {}, 0, 4, false),
+        (Acceptance::AnyCorrect {}, 4, 4, true),
+        (Acceptance::Mixed {}, 4, 4, false),
+        (Acceptance::Mixed {}, 1, 4, true),
+    ] {
+        assert_eq!(accept.accepts(correct, total), expected, "{accept:?} {correct}/{total}");
+    }
+}
+
+#[test]
+fn merges_put_successes_where_they_say() {
+    let merged = |merge| {
+        let (collected, _) = collect(CollectorConfig { merge, ..config() }, Letters, 1, START);
+        let [group] = &collected.groups[..] else { panic!("one group") };
+        let sources = group.rollouts.iter().map(|rollout| rollout.is_helped());
+        (sources.collect::<Vec<_>>(), group.replaced.len(), group.supervised.len())
+    };
+    assert_eq!(merged(Merge::ReplaceAll {}), (vec![true; 4], 4, 0));
+    assert_eq!(merged(Merge::ReplaceOneFailure {}), (vec![true, false, false, false], 1, 0));
+    assert_eq!(merged(Merge::ReplaceFailures {}), (vec![true, true, false, false], 2, 0));
+    let appended = [vec![false; 4], vec![true; 4]].concat();
+    assert_eq!(merged(Merge::Append {}), (appended, 0, 0));
+    assert_eq!(merged(Merge::Supervise {}), (vec![false; 4], 0, 2));
+}
+
+#[test]
+fn demonstrations_join_without_being_sampled() {
+    let config =
+        CollectorConfig { trigger: HintTrigger::Always {}, merge: Merge::Append {}, ..config() };
+    let (collected, prompts) = collect(config, Demonstrations, 99, START);
+    assert_eq!(prompts, ["6 * 7 ="]);
+    let [group] = &collected.groups[..] else { panic!("one group") };
+    let demonstration = group.rollouts.last().expect("it was appended");
+    assert_eq!(demonstration.source(), RolloutSource::Demonstration);
+    assert!(demonstration.is_correct());
+    assert_eq!(demonstration.completion.tokens.len(), " think \\boxed{42}".len());
+    assert!(demonstration.completion.behavior_logprobs.iter().all(|logprob| *logprob == 0.0));
+    assert_eq!(collected.stats.completions, 4, "only what was sampled counts");
+    assert_eq!(group.rewards(), [0.0, 0.0, 0.0, 0.0, 1.0]);
+}
+
+#[test]
+fn plain_completions_that_nobody_looks_at_are_not_sampled() {
+    let level = LevelSearch::Binomial { count: 5, probability: ValueSchedule::constant(1.0) };
+    let always = CollectorConfig { trigger: HintTrigger::Always {}, level, ..config() };
+    let (collected, prompts) = collect(always.clone(), Letters, 1, START);
+    assert_eq!(prompts, ["6 * 7 = think \\boxed{42}"]);
+    assert_eq!(collected.groups[0].rollouts.len(), 4);
+    // No help at all: the plain prompt is sampled after all.
+    let level = LevelSearch::Binomial { count: 5, probability: ValueSchedule::constant(0.0) };
+    let (collected, prompts) = collect(CollectorConfig { level, ..always }, Letters, 1, START);
+    assert_eq!(prompts, ["6 * 7 ="]);
+    assert!(!collected.groups[0].is_hinted());
+}
+
+#[test]
+fn annealed_help_ends() {
+    let over = hint_rollout::RunPoint::Fraction { fraction: 0.5 };
+    let schedule = ValueSchedule::Linear { from: 1.0, to: 0.0, over, afterwards: None };
+    let config = CollectorConfig { level: LevelSearch::One { level: schedule }, ..config() };
+    let shown = |step| {
+        let (_, prompts) = collect(config.clone(), Letters, 99, RunProgress::new(step, 100));
+        prompts.get(1).map(|prompt| prompt.len() - "6 * 7 =".len())
+    };
+    assert_eq!([shown(0), shown(25), shown(50)], [Some(17), Some(9), None]);
+}
+
+#[test]
+fn the_record_follows_problems_over_the_run_and_resumes() {
+    let build = || {
+        let mut visits = 0;
+        // Solved with a hint, and without one from the third visit on.
+        let (engine, _) = Scripted::new(move |prompt: &str, index| {
+            let plain = prompt.len() == "6 * 7 =".len();
+            visits += usize::from(plain && index == 0);
+            let right = if plain { visits >= 3 && index == 0 } else { index < 2 };
+            if right { "\\boxed{42}".to_owned() } else { "\\boxed{0}".to_owned() }
+        });
+        Collector::new(engine, Bytes::default(), Rubric::new(ExactMatch::new()), config())
+            .expect("the configuration is valid")
+            .with_hints(Letters)
+    };
+    let mut collector = build();
+    for visit in 0..3 {
+        collector.collect(&[&problem()], Seed::new(visit)).expect("the script works");
+    }
+    let success = collector.record().get("p").expect("the problem was asked");
+    assert_eq!((success.plain.correct, success.plain.total), (1, 12));
+    assert_eq!((success.last.correct, success.last.total), (1, 4));
+    assert_eq!((success.hinted.correct, success.hinted.total), (4, 8));
+    assert_eq!((success.plain_after_help.correct, success.plain_after_help.total), (1, 8));
+    assert_eq!(collector.record().internalization_gap(), Some(0.5 - 0.125));
+    let mut resumed = build();
+    resumed.load_state(&collector.state()).expect("its own state");
+    assert_eq!(resumed.record(), collector.record());
+}
