@@ -3,8 +3,8 @@
 use hint_reward::{ExactMatch, Rubric};
 use hint_rollout::{
     Acceptance, Collected, Collector, CollectorConfig, Hint, HintProvider, HintRequest,
-    HintTrigger, LevelSearch, Merge, Moment, Problem, RolloutError, RolloutSource, RunProgress,
-    Seed, ValueSchedule,
+    HintTrigger, LevelSearch, Merge, Moment, Problem, Rollout, RolloutError, RolloutSource,
+    RunProgress, Seed, ValueSchedule,
 };
 
 use crate::scripted::{Bytes, Scripted};
@@ -15,7 +15,7 @@ struct Letters;
 impl HintProvider for Letters {
     fn hint(&self, request: &HintRequest<'_>) -> Result<Option<Hint>, RolloutError> {
         let Some(solution) = &request.problem.solution else { return Ok(None) };
-        let count = (request.level.share() * solution.len() as f64).round() as usize;
+        let count = request.level.of(solution.len());
         Ok(Some(Hint::prefix(&solution[..count])))
     }
 
@@ -70,8 +70,8 @@ fn a_ladder_of_prefixes_stops_at_the_first_success_and_continues_the_solution() 
     let level = LevelSearch::Ladder { shares: Some(vec![0.25, 0.5, 0.75]) };
     let config = CollectorConfig { level, ..config() };
     let (collected, prompts) = collect(config, Letters, 8, START);
-    // 17 letters: a quarter is 4, half is 9.
-    assert_eq!(prompts, ["6 * 7 =", "6 * 7 = thi", "6 * 7 = think \\b"]);
+    // 17 letters: a quarter is 5, half is 9.
+    assert_eq!(prompts, ["6 * 7 =", "6 * 7 = thin", "6 * 7 = think \\b"]);
     let [group] = &collected.groups[..] else { panic!("one group") };
     assert_eq!((group.rollouts.len(), group.num_correct(), group.replaced.len()), (4, 2, 4));
     let help = group.help().expect("the group is helped");
@@ -112,7 +112,7 @@ fn merges_put_successes_where_they_say() {
     let merged = |merge| {
         let (collected, _) = collect(CollectorConfig { merge, ..config() }, Letters, 1, START);
         let [group] = &collected.groups[..] else { panic!("one group") };
-        let sources = group.rollouts.iter().map(|rollout| rollout.is_helped());
+        let sources = group.rollouts.iter().map(Rollout::is_helped);
         (sources.collect::<Vec<_>>(), group.replaced.len(), group.supervised.len())
     };
     assert_eq!(merged(Merge::ReplaceAll {}), (vec![true; 4], 4, 0));
