@@ -104,7 +104,7 @@ impl Extraction {
         for source in &self.sources {
             let found = match source {
                 AnswerSource::Boxed => boxed(text),
-                AnswerSource::AnswerTag => answer_tag(text),
+                AnswerSource::AnswerTag => answer_tag(text, fuel)?,
                 AnswerSource::Hashes => hashes(text),
                 AnswerSource::Phrase => phrase(tail(text), fuel)?,
                 AnswerSource::WholeText => whole_text(text, fuel)?,
@@ -225,11 +225,19 @@ fn name_before(text: &str) -> Option<&str> {
     (name.len() <= 8 && name.starts_with(|c: char| c.is_ascii_alphabetic())).then_some(name)
 }
 
-fn answer_tag(text: &str) -> Option<String> {
-    let start = text.rfind("<answer>")? + 8;
+fn answer_tag(text: &str, fuel: &mut Fuel) -> Result<Option<String>, Stop> {
+    let Some(start) = text.rfind("<answer>").map(|at| at + 8) else { return Ok(None) };
     let end = text[start..].find("</answer>").map_or(text.len(), |at| start + at);
     let content = text[start..end].trim();
-    Some(boxed(content).unwrap_or_else(|| content.to_owned()))
+    if let Some(found) = boxed(content) {
+        return Ok(Some(found));
+    }
+    if is_readable(content, MAX_WORDS, fuel)? == Readable::No
+        && let Some(found) = phrase(tail(content), fuel)?
+    {
+        return Ok(Some(found));
+    }
+    Ok(Some(content.to_owned()))
 }
 
 fn hashes(text: &str) -> Option<String> {
@@ -240,22 +248,31 @@ fn hashes(text: &str) -> Option<String> {
 
 /// What stands behind the last phrase that announces an answer.
 fn phrase(text: &str, fuel: &mut Fuel) -> Result<Option<String>, Stop> {
-    const PHRASES: [&str; 6] =
-        ["answer is", "answer:", "answer are", "answer =", "answers are", "answer**:"];
+    const PHRASES: [&str; 8] = [
+        "answer is",
+        "answer:",
+        "answer are",
+        "answer =",
+        "answers are",
+        "answer**:",
+        "option is",
+        "choice is",
+    ];
     fuel.spend(text.len() as u64)?;
     // ASCII lower case keeps every byte position.
     let lowered = text.to_ascii_lowercase();
     let Some(start) =
         PHRASES.iter().filter_map(|phrase| lowered.rfind(phrase).map(|at| at + phrase.len())).max()
     else {
-        return Ok(None);
+        return Ok(option_named(text, &lowered));
     };
     let behind = text[start..].trim_start_matches([':', ' ', '*', '\n', '\t']);
     // A formula may run over several lines; anything else ends with its line.
     let is_formula = ["$$", "\\[", "\\begin"].iter().any(|open| behind.starts_with(open));
     let line = if is_formula { behind } else { behind.lines().next().unwrap_or_default() };
     let line = line.trim().trim_end_matches(['*', ' ']);
-    if is_readable(line, MAX_WORDS, fuel)? != Readable::No {
+    // "The answer is not 12" announces no answer, and the 12 in it is none.
+    if line.starts_with("not ") || is_readable(line, MAX_WORDS, fuel)? != Readable::No {
         return Ok(Some(without_full_stop(line).to_owned()));
     }
     // The sentence goes on behind its answer: "The answer is 12, because …".
@@ -265,9 +282,11 @@ fn phrase(text: &str, fuel: &mut Fuel) -> Result<Option<String>, Stop> {
         if ends && head.len() <= 60 && is_readable(head, MAX_WORDS, fuel)? != Readable::No {
             let rest = line[at + 1..].trim_start();
             // A list goes on: `1, 2`.
-            if !rest
-                .starts_with(|c: char| c.is_ascii_digit() || matches!(c, '$' | '\\' | '-' | '('))
-            {
+            let goes_on = !line[at..].starts_with('.')
+                && rest.starts_with(|c: char| {
+                    c.is_ascii_digit() || matches!(c, '$' | '\\' | '-' | '(')
+                });
+            if !goes_on {
                 return Ok(Some(head.to_owned()));
             }
         }
@@ -278,8 +297,20 @@ fn phrase(text: &str, fuel: &mut Fuel) -> Result<Option<String>, Stop> {
     Ok(last_number(line).map(|(number, _)| number.to_owned()))
 }
 
+/// The letter of the last "option B" or "choice B".
+fn option_named(text: &str, lowered: &str) -> Option<String> {
+    let start = ["option ", "choice "]
+        .iter()
+        .filter_map(|title| lowered.rfind(title).map(|at| at + title.len()))
+        .max()?;
+    let rest = text[start..].trim_start_matches(['(', '*', ' ']);
+    let letter = rest.chars().next().filter(char::is_ascii_uppercase)?;
+    let ends = !rest[1..].starts_with(|c: char| c.is_alphanumeric());
+    ends.then(|| letter.to_string())
+}
+
 fn whole_text(text: &str, fuel: &mut Fuel) -> Result<Option<String>, Stop> {
-    let text = text.trim();
+    let text = without_connective(text.trim());
     if text.len() > 2000 {
         return Ok(None);
     }
@@ -312,9 +343,27 @@ fn short_sentence(text: &str, fuel: &mut Fuel) -> Result<Option<String>, Stop> {
     Ok(None)
 }
 
+/// A sentence without the word that ties it to the one before.
+fn without_connective(text: &str) -> &str {
+    const CONNECTIVES: [&str; 6] = ["therefore", "thus", "hence", "so", "then", "finally"];
+    CONNECTIVES
+        .iter()
+        .find_map(|word| {
+            let head = text.get(..word.len())?;
+            let rest = &text[word.len()..];
+            let ends = rest.starts_with([',', ' ', ':']);
+            (ends && head.eq_ignore_ascii_case(word)).then(|| rest[1..].trim_start())
+        })
+        .unwrap_or(text)
+}
+
 fn without_full_stop(text: &str) -> &str {
-    // The point of `\right.` is a delimiter.
-    if text.ends_with("\\right.") { text } else { text.trim_end_matches('.') }
+    // The point of `\right.` is a delimiter, and three of them say that a list goes on.
+    if text.ends_with("\\right.") || text.ends_with("..") {
+        text
+    } else {
+        text.trim_end_matches('.')
+    }
 }
 
 /// The last formula that is more than a name, with those that form a list with it.

@@ -195,13 +195,15 @@ impl Exact<'_> {
                 }
                 Some(Rational::from_integer(result))
             }
-            (Function::Factorial, [value]) => self.factorial(value)?,
+            (Function::Factorial, [value]) => self.factorial(value, 1)?,
+            (Function::DoubleFactorial, [value]) => self.factorial(value, 2)?,
             (Function::Binomial, [upper, lower]) => self.binomial(upper, lower)?,
             _ => None,
         })
     }
 
-    fn factorial(&mut self, value: &Rational) -> Result<Option<Rational>, Stop> {
+    /// `n·(n − step)·(n − 2·step)·…`, down to the last positive factor.
+    fn factorial(&mut self, value: &Rational, step: usize) -> Result<Option<Rational>, Stop> {
         let Some(n) = value
             .is_integer()
             .then(|| value.to_integer().to_u32())
@@ -212,7 +214,7 @@ impl Exact<'_> {
         };
         self.fuel.spend(u64::from(n) * u64::from(n) / 20 + 10)?;
         let mut product = BigInt::one();
-        for factor in 2..=n {
+        for factor in (2..=n).rev().step_by(step) {
             product *= factor;
         }
         Ok(Some(Rational::from_integer(product)))

@@ -5,7 +5,7 @@ use super::literal::{Commas, read_literal};
 use super::node::Relation;
 use super::token::{Kind, Token};
 use super::units::is_unit;
-use super::vocabulary::{character, plain_word, superscript, vulgar_fraction};
+use super::vocabulary::{character, function, plain_word, superscript, vulgar_fraction};
 
 /// Tokens beyond which a text is not read as an answer.
 const MAX_TOKENS: usize = 4096;
@@ -124,6 +124,10 @@ impl<'a> Lexer<'a, '_> {
             self.push_argument(Kind::Number(literal), 1);
             return Ok(());
         }
+        if let Some(digits) = letter_digits(self.rest()) {
+            self.push(Kind::Text(digits), digits.len());
+            return Ok(());
+        }
         let read = read_literal(self.rest(), self.commas, self.depth > 0)?;
         let value = &read.literal.value;
         let words = (value.numer().bits() + value.denom().bits()) / 64;
@@ -151,15 +155,24 @@ impl<'a> Lexer<'a, '_> {
 
     fn letters(&mut self) {
         let run = take_letters(self.rest());
-        let after_number = matches!(self.tokens.last(), Some(Token { kind: Kind::Number(_), .. }));
+        let after_quantity = match self.tokens.last().map(|token| &token.kind) {
+            Some(Kind::Number(_)) => true,
+            // `5 sq cm`
+            Some(Kind::Word(word)) => is_unit(word),
+            _ => false,
+        };
+        let is_call = self.rest()[run.len()..].trim_start().starts_with(['(', '{', '\\']);
         let is_series = self.rest()[run.len()..].starts_with('_');
         if is_series && matches!(run, "sum" | "prod") {
             self.push(if run == "sum" { Kind::Sum } else { Kind::Product }, run.len());
+        } else if after_quantity && is_unit(run) && !is_call && function(run).is_some() {
+            // `45 min`
+            self.push(Kind::Word(run), run.len());
         } else if let Some(kind) = plain_word(run) {
             self.push_argument(kind, run.len());
         } else if run.len() == 1 {
             self.letter(run);
-        } else if after_number && is_unit(run) {
+        } else if after_quantity && is_unit(run) {
             self.push(Kind::Word(run), run.len());
         } else if let Some((head, tail)) = function_prefix(run, self.mode) {
             if let Some(kind) = plain_word(head) {
@@ -292,6 +305,14 @@ impl<'a> Lexer<'a, '_> {
         }
         Ok(())
     }
+}
+
+/// Digits beyond nine in front of a base: the `2A` of `2A_{16}`.
+fn letter_digits(text: &str) -> Option<&str> {
+    let end = text.bytes().position(|b| !(b.is_ascii_digit() || b.is_ascii_uppercase()))?;
+    let digits = &text[..end];
+    let has_letter = digits.bytes().any(|byte| byte.is_ascii_uppercase());
+    (has_letter && text[end..].starts_with('_')).then_some(digits)
 }
 
 /// The run of ASCII letters at the start.

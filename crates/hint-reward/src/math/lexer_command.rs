@@ -4,6 +4,7 @@ use super::fuel::Stop;
 use super::lexer::{Lexer, Mode, take_letters};
 use super::node::Function;
 use super::token::Kind;
+use super::units::is_unit_expression;
 use super::vocabulary::{command, function, is_decoration, is_font_command, is_text_command};
 
 impl<'a> Lexer<'a, '_> {
@@ -198,6 +199,7 @@ impl<'a> Lexer<'a, '_> {
             "," => self.push(Kind::Comma, total),
             ";" => self.push(Kind::Semicolon, total),
             "%" | "\\%" => self.push(Kind::Percent, total),
+            "$" | "\\$" => self.push(Kind::Currency("usd"), total),
             _ => self.push_argument(Kind::Text(word), total),
         }
         Ok(())
@@ -235,6 +237,8 @@ impl<'a> Lexer<'a, '_> {
                     None => Kind::Text(word),
                 }
             }
+            // `5\mathrm{~m/s^2}`
+            ("mathrm" | "operatorname", _) if is_unit_expression(word) => Kind::Text(word),
             _ => {
                 self.at += length;
                 return;

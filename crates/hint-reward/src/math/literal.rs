@@ -58,7 +58,9 @@ pub(crate) fn read_literal(text: &str, commas: Commas, nested: bool) -> Result<R
             }
         } else if !nested && commas != Commas::Separate && bytes.get(at) == Some(&b',') {
             let fraction = digits(bytes, at + 1);
-            let single = fraction > at + 1 && !matches!(bytes.get(fraction), Some(b',' | b'.'));
+            // `3,14` and `0,5` may have a decimal comma; `2,5` is a list.
+            let is_long = fraction > at + 2 || (fraction > at + 1 && whole == "0");
+            let single = is_long && !matches!(bytes.get(fraction), Some(b',' | b'.'));
             if single {
                 ambiguous = true;
                 if commas == Commas::Unusual {
@@ -78,7 +80,7 @@ pub(crate) fn read_literal(text: &str, commas: Commas, nested: bool) -> Result<R
     } else if bytes.get(at) == Some(&b'.') {
         let end = digits(bytes, at + 1);
         let behind = &text[end..];
-        let (repeat, length) = repetend(behind);
+        let (repeat, length) = repetend(behind, &text[at + 1..end]);
         let point_ends_number = end == at + 1 && repeat.is_empty();
         // `5.` at the end of a sentence is 5; `5.x` is not read as a decimal either.
         if !point_ends_number {
@@ -147,13 +149,37 @@ fn thousands(text: &str, mut at: usize) -> (Vec<&str>, usize, bool) {
     (groups, at, soft)
 }
 
-/// The repeating digits of `0.\overline{3}`, with the length of the command.
-fn repetend(text: &str) -> (&str, usize) {
-    for name in ["\\overline{", "\\bar{", "\\dot{"] {
-        if let Some(rest) = text.strip_prefix(name) {
-            let end = digits(rest.as_bytes(), 0);
-            if end > 0 && rest[end..].starts_with('}') {
-                return (&rest[..end], name.len() + end + 1);
+/// The repeating digits behind a decimal with these digits, and the length of how they are written:
+/// `0.\overline{3}`, `0.\bar3`, `0.(3)`, `0.333…`.
+fn repetend<'a>(text: &'a str, fraction: &'a str) -> (&'a str, usize) {
+    for name in ["\\overline", "\\bar", "\\dot"] {
+        let Some(rest) = text.strip_prefix(name) else { continue };
+        if let Some(inner) = rest.strip_prefix('{') {
+            let end = digits(inner.as_bytes(), 0);
+            if end > 0 && inner[end..].starts_with('}') {
+                return (&inner[..end], name.len() + end + 2);
+            }
+        } else if rest.starts_with(|c: char| c.is_ascii_digit()) {
+            return (&rest[..1], name.len() + 1);
+        }
+    }
+    if fraction.is_empty()
+        && let Some(inner) = text.strip_prefix('(')
+    {
+        let end = digits(inner.as_bytes(), 0);
+        if end > 0 && inner[end..].starts_with(')') {
+            return (&inner[..end], end + 2);
+        }
+    }
+    let dots = ["\\ldots", "\\dots", "\\cdots", "...", "…"];
+    if let Some(dots) = dots.into_iter().find(|dots| text.starts_with(dots)) {
+        // Digits that have already repeated: one three times, several twice.
+        for period in 1..=fraction.len() / 2 {
+            let (head, block) = fraction.split_at(fraction.len() - period);
+            let before = head.strip_suffix(block);
+            let repeats = before.is_some_and(|before| period > 1 || before.ends_with(block));
+            if repeats {
+                return (block, dots.len());
             }
         }
     }

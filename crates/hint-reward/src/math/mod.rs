@@ -15,13 +15,21 @@ mod vocabulary;
 
 mod node;
 mod parser;
+mod parser_bracket;
 mod parser_expression;
 mod parser_matrix;
 mod parser_name;
+mod parser_quantity;
+mod parser_relation;
 mod render;
 
 mod answer;
+mod calendar;
+mod choice;
 mod compare;
+mod compare_collection;
+mod compare_quantity;
+mod phrase;
 mod prepare;
 mod real_set;
 mod text;

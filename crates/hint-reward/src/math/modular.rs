@@ -233,6 +233,7 @@ impl<'f> Point<'f> {
         let is_arithmetic = matches!(
             function,
             Function::Factorial
+                | Function::DoubleFactorial
                 | Function::Binomial
                 | Function::Gcd
                 | Function::Lcm

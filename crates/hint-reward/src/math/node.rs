@@ -56,6 +56,8 @@ pub(crate) enum Function {
     Floor,
     Ceil,
     Factorial,
+    /// The product of every second number, `7!! = 7·5·3·1`.
+    DoubleFactorial,
     Binomial,
     Gcd,
     Lcm,
@@ -83,6 +85,8 @@ pub(crate) enum Relation {
     GreaterEqual,
     Approximately,
     In,
+    /// Between a remainder and its modulus: `a ≡ b (mod m)` is the chain `a ≡ b mod m, m`.
+    Modulo,
     /// Any other relation sign, by its character.
     Other(char),
 }
@@ -130,6 +134,11 @@ pub(crate) enum Node {
     Matrix(Vec<Vec<Self>>),
     /// A clock time or another pair of digit groups, as written.
     Clock(Box<str>),
+    /// A time of day with its half named, `3:30 pm`.
+    TimeOfDay {
+        /// Since midnight.
+        minutes: u32,
+    },
     /// A quantity and its unit as written.
     Quantity(Box<Self>, Box<str>),
     /// An integer written in a base, with the base.
@@ -319,6 +328,59 @@ impl Expr {
 impl Node {
     pub(crate) fn text(text: &str) -> Self {
         Self::Text(text.into())
+    }
+
+    /// Whether a symbol of this name occurs in it.
+    pub(crate) fn has_symbol(&self, name: &str) -> bool {
+        let is_it = |expr: &Expr| matches!(expr, Expr::Symbol(symbol) if **symbol == *name);
+        match self {
+            Self::Expr(expr) => expr.any(&is_it),
+            Self::Ratio(terms) => terms.iter().any(|term| term.any(&is_it)),
+            other => other.children().any(|child| child.has_symbol(name)),
+        }
+    }
+
+    /// The node with one symbol renamed, inside lists, tuples, sets and relations.
+    pub(crate) fn renamed(&self, from: &str, to: &str) -> Self {
+        let rename = |expr: &Expr| match expr {
+            Expr::Symbol(symbol) if **symbol == *from => Some(Expr::symbol(to)),
+            _ => None,
+        };
+        let all = |items: &[Self]| items.iter().map(|item| item.renamed(from, to)).collect();
+        match self {
+            Self::Expr(expr) => Self::Expr(expr.map(&rename)),
+            Self::Chain { terms, relations } => {
+                Self::Chain { terms: all(terms), relations: relations.clone() }
+            }
+            Self::Tuple { items, left_closed, right_closed } => Self::Tuple {
+                items: all(items),
+                left_closed: *left_closed,
+                right_closed: *right_closed,
+            },
+            Self::Set(items) => Self::Set(all(items)),
+            Self::List(items) => Self::List(all(items)),
+            Self::Union(items) => Self::Union(all(items)),
+            Self::Quantity(inner, unit) => {
+                Self::Quantity(Box::new(inner.renamed(from, to)), unit.clone())
+            }
+            other => other.clone(),
+        }
+    }
+
+    /// Direct parts that are nodes.
+    fn children(&self) -> Box<dyn Iterator<Item = &Self> + '_> {
+        match self {
+            Self::Chain { terms: items, .. }
+            | Self::Tuple { items, .. }
+            | Self::Set(items)
+            | Self::List(items)
+            | Self::Union(items)
+            | Self::Intersection(items) => Box::new(items.iter()),
+            Self::Matrix(rows) => Box::new(rows.iter().flatten()),
+            Self::Difference(pair) => Box::new([&pair.0, &pair.1].into_iter()),
+            Self::Quantity(inner, _) => Box::new(std::iter::once(&**inner)),
+            _ => Box::new(std::iter::empty()),
+        }
     }
 
     /// Whether the node names a quantity; see [`Expr::is_label`].

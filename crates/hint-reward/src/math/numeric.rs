@@ -226,6 +226,7 @@ impl<'f> Numeric<'f> {
         let is_arithmetic = matches!(
             function,
             Function::Factorial
+                | Function::DoubleFactorial
                 | Function::Binomial
                 | Function::Gcd
                 | Function::Lcm

@@ -21,8 +21,14 @@ impl Parser<'_, '_, '_> {
                 _ => return Ok(left),
             };
             self.at += 1;
-            let right = self.product()?;
+            let right = self.signed()?;
             left = match (left, right) {
+                // `ℝ − {2}`
+                (left @ (Node::NumberSet(_) | Node::Union(_)), right @ Node::Set(_))
+                    if sign == '-' =>
+                {
+                    Node::Difference(Box::new((left, right)))
+                }
                 (Node::Matrix(left), Node::Matrix(right)) => {
                     self.matrix_sum(left, right, sign == '-')?
                 }
@@ -181,18 +187,34 @@ impl Parser<'_, '_, '_> {
                 }
                 Some(Kind::Operator('!')) => {
                     self.at += 1;
-                    if self.peek() == Some(&Kind::Operator('!')) {
-                        return Err(Stop::Unreadable("a double factorial"));
-                    }
-                    base = Node::Expr(Expr::Call(Function::Factorial, vec![into_expr(base)?]));
+                    let doubled = self
+                        .tokens
+                        .get(self.at)
+                        .is_some_and(|token| token.kind == Kind::Operator('!') && !token.spaced);
+                    self.at += usize::from(doubled);
+                    let function =
+                        if doubled { Function::DoubleFactorial } else { Function::Factorial };
+                    base = Node::Expr(Expr::Call(function, vec![into_expr(base)?]));
                 }
                 Some(Kind::Percent) => {
                     self.at += 1;
                     base = Node::Expr(percent(into_expr(base)?));
                 }
+                // `(1101)_2`
+                Some(Kind::Operator('_')) if self.follows_bracket() => match &base {
+                    Node::Expr(Expr::Number(value)) if value.is_integer() => {
+                        base = self.based(&value.to_integer().to_string())?;
+                    }
+                    _ => return Ok(base),
+                },
                 _ => return Ok(base),
             }
         }
+    }
+
+    fn follows_bracket(&self) -> bool {
+        let before = self.at.checked_sub(1).and_then(|at| self.tokens.get(at));
+        before.is_some_and(|token| matches!(token.kind, Kind::Close('(' | '{')))
     }
 
     /// `^\circ` and `^{\circ}` behind the caret.

@@ -3,6 +3,7 @@
 use super::fuel::Stop;
 use super::node::{Expr, Function, INDEX, Node, Rational, Relation};
 use super::parser::{Parser, into_expr, is_sentence_word};
+use super::phrase::number_word;
 use super::token::Kind;
 
 impl Parser<'_, '_, '_> {
@@ -84,9 +85,11 @@ impl Parser<'_, '_, '_> {
     pub(super) fn based(&mut self, digits: &str) -> Result<Node, Stop> {
         self.at += 1;
         let base = self.subscript_text()?;
+        let base = base.trim_start_matches("base").trim();
         let base: u32 = base
             .parse()
             .ok()
+            .or_else(|| number_word(base).and_then(|base| u32::try_from(base).ok()))
             .filter(|base| (2..=36).contains(base))
             .ok_or(Stop::Unreadable("a base"))?;
         let value = num_bigint::BigInt::parse_bytes(digits.as_bytes(), base)
@@ -205,11 +208,20 @@ impl Parser<'_, '_, '_> {
         }
         if self.at == start + 1 {
             let bare = text.trim();
+            let is_based = self.peek() == Some(&Kind::Operator('_'))
+                && bare.starts_with(|c: char| c.is_ascii_digit())
+                && bare.bytes().all(|b| b.is_ascii_digit() || b.is_ascii_uppercase());
+            if is_based {
+                return self.based(bare);
+            }
             let bare =
                 bare.strip_prefix('(').and_then(|rest| rest.strip_suffix(')')).unwrap_or(bare);
             if bare.len() == 1 && bare.bytes().all(|byte| byte.is_ascii_alphabetic()) {
                 let name = bare.to_owned();
                 return self.named(&name);
+            }
+            if let Some(value) = number_word(&bare.to_lowercase()) {
+                return Ok(Node::Expr(Expr::integer(value)));
             }
             if !bare.is_empty() && bare.bytes().all(|byte| byte.is_ascii_digit()) && bare.len() < 18
             {

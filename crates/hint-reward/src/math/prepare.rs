@@ -19,7 +19,7 @@ fn expand(node: Node, fuel: &mut Fuel) -> Result<Vec<Node>, Stop> {
     Ok(match node {
         Node::Expr(expr) => both_signs(&expr, fuel)?.into_iter().map(Node::Expr).collect(),
         Node::Chain { terms, relations } => chain(terms, relations, fuel)?,
-        Node::List(items) => vec![Node::List(expand_all(items, fuel)?)],
+        Node::List(items) => vec![Node::List(expand_all(distributed(items), fuel)?)],
         Node::Set(items) => vec![Node::Set(expand_all(items, fuel)?)],
         Node::Union(items) => vec![Node::Union(expand_all(items, fuel)?)],
         Node::Intersection(items) => vec![Node::Intersection(expand_all(items, fuel)?)],
@@ -50,6 +50,41 @@ fn expand(node: Node, fuel: &mut Fuel) -> Result<Vec<Node>, Stop> {
     })
 }
 
+/// `x ≠ 1, 2` as `x ≠ 1, x ≠ 2`.
+fn distributed(items: Vec<Node>) -> Vec<Node> {
+    let subject = match items.first() {
+        Some(Node::Chain { terms, relations }) if *relations == [Relation::NotEqual] => {
+            terms.first().filter(|term| term.is_label()).cloned()
+        }
+        _ => None,
+    };
+    let Some(subject) = subject else { return items };
+    let distribute = |item| match item {
+        Node::Expr(value) if !has_symbols(&value) => Node::Chain {
+            terms: vec![subject.clone(), Node::Expr(value)],
+            relations: vec![Relation::NotEqual],
+        },
+        other => other,
+    };
+    items.into_iter().map(distribute).collect()
+}
+
+/// `a = b = 1` as `a = 1, b = 1`, if a chain is one.
+pub(crate) fn shared_value(node: &Node) -> Option<Node> {
+    let Node::Chain { terms, relations } = node else { return None };
+    let (value, names) = terms.split_last()?;
+    let is_name = |node: &Node| matches!(node, Node::Expr(Expr::Symbol(_)));
+    let shares = names.len() > 1
+        && names.iter().all(is_name)
+        && relations.iter().all(|relation| *relation == Relation::Equal)
+        && is_constant(value);
+    let assign = |name: &Node| Node::Chain {
+        terms: vec![name.clone(), value.clone()],
+        relations: vec![Relation::Equal],
+    };
+    shares.then(|| Node::List(names.iter().map(assign).collect()))
+}
+
 fn expand_all(items: Vec<Node>, fuel: &mut Fuel) -> Result<Vec<Node>, Stop> {
     let mut all = Vec::with_capacity(items.len());
     for item in items {
@@ -76,9 +111,9 @@ fn chain(
     mut relations: Vec<Relation>,
     fuel: &mut Fuel,
 ) -> Result<Vec<Node>, Stop> {
-    // What follows `≈` only restates the value before it, unless nothing else gives a value.
+    // What follows `≈` only restates the value before it, unless that is a name: `1/3 ≈ 0.33` is 1/3, `x ≈ 2` is 2.
     if let Some(at) = relations.iter().position(|relation| *relation == Relation::Approximately) {
-        if at > 0 {
+        if at > 0 || !terms[0].is_label() {
             terms.truncate(at + 1);
             relations.truncate(at);
         } else {

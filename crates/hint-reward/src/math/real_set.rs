@@ -90,6 +90,7 @@ impl RealSet {
                 Ok(Some(from))
             }
             Node::Chain { terms, relations } => Self::chain(terms, relations, comparer),
+            Node::List(items) if items.iter().all(is_condition) => Self::list(items, comparer),
             _ => Ok(None),
         }
     }
@@ -155,6 +156,18 @@ impl RealSet {
         Ok(Some(result))
     }
 
+    /// Conditions with commas between them: all of them hold if they can, `x > 1, x < 3`, else one of them,
+    /// `x < 1, x > 3`.
+    fn list(items: &[Node], comparer: &mut Comparer<'_>) -> Result<Option<Self>, Stop> {
+        let all = Self::read(&Node::Intersection(items.to_vec()), comparer)?;
+        match all {
+            Some(all) if all.pieces.is_empty() => {
+                Self::read(&Node::Union(items.to_vec()), comparer)
+            }
+            other => Ok(other),
+        }
+    }
+
     /// The solutions of one relation that is linear in one variable, or has a label on one side.
     fn link(
         left: &Expr,
@@ -162,6 +175,16 @@ impl RealSet {
         right: &Expr,
         comparer: &mut Comparer<'_>,
     ) -> Result<Option<Self>, Stop> {
+        for (inner, relation, bound) in [(left, relation, right), (right, relation.flipped(), left)]
+        {
+            if let Expr::Call(Function::Abs, arguments) = inner
+                && let [inner] = arguments.as_slice()
+                && !has_symbols(bound)
+                && has_symbols(inner)
+            {
+                return Self::absolute(inner, relation, bound, comparer);
+            }
+        }
         let (subject, relation, bound) = if is_variable(left) && !has_symbols(right) {
             (left.clone(), relation, right.clone())
         } else if is_variable(right) && !has_symbols(left) {
@@ -185,6 +208,33 @@ impl RealSet {
             _ => return Ok(None),
         };
         Ok(Some(Self { pieces, subject: Some(Node::Expr(subject)) }))
+    }
+
+    /// `|inner| < bound` as `−bound < inner < bound`, and so on.
+    fn absolute(
+        inner: &Expr,
+        relation: Relation,
+        bound: &Expr,
+        comparer: &mut Comparer<'_>,
+    ) -> Result<Option<Self>, Stop> {
+        let is_positive =
+            comparer.constant(bound)?.is_some_and(|bound| !bound.is_negative() && !bound.is_zero());
+        if !relation.is_order() || !is_positive {
+            return Ok(None);
+        }
+        let below = bound.clone().negated();
+        let (Some(mut first), Some(second)) = (
+            Self::link(inner, relation, bound, comparer)?,
+            Self::link(inner, relation.flipped(), &below, comparer)?,
+        ) else {
+            return Ok(None);
+        };
+        if matches!(relation, Relation::Less | Relation::LessEqual) {
+            first.pieces = first.intersected(&second, comparer)?;
+            return Ok(Some(first));
+        }
+        first.pieces.extend(second.pieces);
+        Ok(Some(first.merged()))
     }
 
     /// Sorted, with pieces that overlap or touch made one.
@@ -299,6 +349,13 @@ impl End {
         }
         self.position > other.position
     }
+}
+
+/// Whether a node is an inequality.
+pub(crate) fn is_condition(node: &Node) -> bool {
+    matches!(node, Node::Chain { relations, .. } if relations.iter().all(|relation| {
+        relation.is_order() || *relation == Relation::NotEqual
+    }))
 }
 
 /// Whether an inequality bounds this and nothing inside it: `x` and `f(x)`, but not `|x|`, whose bounds say more.

@@ -18,10 +18,12 @@ fn write_node(node: &Node, out: &mut String) {
         Node::Expr(expr) => write_expr(expr, Place::Sum, out),
         Node::Chain { terms, relations } => {
             for (index, term) in terms.iter().enumerate() {
-                if index > 0 {
-                    out.push_str(relation(relations[index - 1]));
-                }
+                let before = index.checked_sub(1).map(|before| relations[before]);
+                out.push_str(before.map_or("", relation));
                 write_node(term, out);
+                if before == Some(Relation::Modulo) {
+                    out.push('}');
+                }
             }
         }
         Node::Tuple { items, left_closed, right_closed } => {
@@ -69,6 +71,11 @@ fn write_node(node: &Node, out: &mut String) {
             out.push_str("\\end{pmatrix}");
         }
         Node::Clock(text) => out.push_str(text),
+        Node::TimeOfDay { minutes } => {
+            let half = if minutes / 60 < 12 { "am" } else { "pm" };
+            let hour = (minutes / 60 + 11) % 12 + 1;
+            put(out, format_args!("\\text{{{hour}:{:02} {half}}}", minutes % 60));
+        }
         Node::Quantity(inner, unit) => {
             write_node(inner, out);
             out.push_str("\\text{ ");
@@ -107,6 +114,7 @@ fn relation(relation: Relation) -> &'static str {
         Relation::GreaterEqual => " \\ge ",
         Relation::Approximately => " \\approx ",
         Relation::In => " \\in ",
+        Relation::Modulo => " \\pmod{",
         Relation::Other('≡') => " \\equiv ",
         Relation::Other('∼') => " \\sim ",
         Relation::Other('≅') => " \\cong ",
@@ -134,10 +142,12 @@ fn write_expr(expr: &Expr, place: Place, out: &mut String) {
         Expr::Number(value) if value.is_negative() || !value.is_integer() => Place::Sum,
         Expr::Decimal { value, .. } if value.is_negative() => Place::Sum,
         Expr::Add(_) => Place::Sum,
-        Expr::Mul(_) => Place::Factor,
-        Expr::Pow(_) | Expr::Call(Function::Factorial | Function::Degrees | Function::Mod, _) => {
-            Place::Factor
-        }
+        Expr::Mul(_)
+        | Expr::Pow(_)
+        | Expr::Call(
+            Function::Factorial | Function::DoubleFactorial | Function::Degrees | Function::Mod,
+            _,
+        ) => Place::Factor,
         _ => Place::Base,
     };
     let needs_brackets = match inner {
@@ -269,9 +279,13 @@ fn write_call(function: &Function, arguments: &[Expr], out: &mut String) {
         Function::Abs => return wrapped("\\left|", arguments, "\\right|", out),
         Function::Floor => return wrapped("\\lfloor ", arguments, "\\rfloor ", out),
         Function::Ceil => return wrapped("\\lceil ", arguments, "\\rceil ", out),
-        Function::Factorial | Function::Degrees => {
+        Function::Factorial | Function::DoubleFactorial | Function::Degrees => {
             write_expr(&arguments[0], Place::Base, out);
-            return out.push_str(if *function == Function::Factorial { "!" } else { "^{\\circ}" });
+            return out.push_str(match function {
+                Function::Factorial => "!",
+                Function::DoubleFactorial => "!!",
+                _ => "^{\\circ}",
+            });
         }
         Function::Binomial => {
             out.push_str("\\binom{");

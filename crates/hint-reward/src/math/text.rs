@@ -13,7 +13,8 @@ fn words(text: &str) -> Vec<String> {
     trimmed.filter(|word| !word.is_empty() && word != "the").collect()
 }
 
-/// A text as it is compared when it cannot be read: without white space, math delimiters and sizing commands.
+/// A text as it is compared when it cannot be read: without white space, math delimiters and sizing commands. White
+/// space between two digits stays: `1 2` is not `12`.
 pub(crate) fn bare(text: &str) -> String {
     const DROPPED: [&str; 12] = [
         "\\left",
@@ -30,10 +31,15 @@ pub(crate) fn bare(text: &str) -> String {
         "\\]",
     ];
     let mut result = String::with_capacity(text.len());
-    let mut rest = text.trim().trim_end_matches('.');
+    let mut rest = text.trim();
+    if !rest.ends_with("..") {
+        rest = rest.trim_end_matches('.');
+    }
+    let mut gap = false;
     while let Some(c) = rest.chars().next() {
         if c == '\\' {
             if let Some(dropped) = DROPPED.into_iter().find(|dropped| is_command(rest, dropped)) {
+                gap = true;
                 rest = &rest[dropped.len()..];
                 continue;
             }
@@ -43,7 +49,13 @@ pub(crate) fn bare(text: &str) -> String {
                 continue;
             }
         }
-        if !c.is_whitespace() && c != '$' {
+        if c.is_whitespace() || c == '$' {
+            gap = true;
+        } else {
+            if gap && c.is_ascii_digit() && result.ends_with(|last: char| last.is_ascii_digit()) {
+                result.push(' ');
+            }
+            gap = false;
             result.push(c);
         }
         rest = &rest[c.len_utf8()..];

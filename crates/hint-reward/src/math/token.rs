@@ -67,6 +67,12 @@ pub(crate) enum Kind<'a> {
     /// A currency sign or abbreviation, as a unit.
     Currency(&'a str),
     Mod,
+    /// `\pmod`.
+    Modulo,
+    /// `\choose`.
+    Choose,
+    /// `\over`.
+    Over,
     /// `\angle`, `\triangle` and the like in front of a name.
     Prefix(&'a str),
 }

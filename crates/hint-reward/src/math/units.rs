@@ -51,8 +51,6 @@ const UNITS: &[Row] = &[
     ("money-inr", &["inr", "rupee", "rupees"], 1, 1),
     ("angle", &["degree", "degrees", "deg"], 1, 1),
     ("radian", &["rad", "radian", "radians"], 1, 1),
-    ("speed", &["mph"], 1_609_344, 3_600_000),
-    ("speed", &["kmh", "kph"], 1000, 3600),
     ("force", &["N", "newton", "newtons"], 1, 1),
     ("energy", &["J", "joule", "joules"], 1, 1),
     ("energy", &["kJ", "kilojoule", "kilojoules"], 1000, 1),
@@ -63,13 +61,30 @@ const UNITS: &[Row] = &[
     ("data", &["byte", "bytes"], 1, 1),
 ];
 
-/// Whether a run of at least two letters behind a number is a unit.
+/// Whether a run of at least two letters behind a number is a unit or the start of one.
 pub(crate) fn is_unit(word: &str) -> bool {
-    word.len() > 1 && row(word).is_some()
+    word.len() > 1 && (matches!(word, "sq" | "cu" | "mph" | "kmh" | "kph") || row(word).is_some())
 }
 
+/// Whether a single letter names a unit.
+pub(crate) fn is_unit_letter(name: &str) -> bool {
+    name.len() == 1 && row(name).is_some()
+}
+
+/// Whether a text has units in it and nothing else: `m/s^2`.
+pub(crate) fn is_unit_expression(text: &str) -> bool {
+    let mut words = text.split(|c: char| !c.is_ascii_alphabetic()).filter(|word| !word.is_empty());
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '^' | ' ' | '~' | '-');
+    text.contains(['/', '^'])
+        && text.chars().all(allowed)
+        && text.starts_with(|c: char| c.is_ascii_alphabetic())
+        && words.all(|word| row(word).is_some())
+}
+
+/// By its spelling, where capitals matter (`mm` and `Mm`), else in small letters for words of three or more.
 fn row(word: &str) -> Option<&'static Row> {
-    UNITS.iter().find(|row| row.1.contains(&word))
+    let exact = |word: &str| UNITS.iter().find(|row| row.1.contains(&word));
+    exact(word).or_else(|| if word.len() > 2 { exact(&word.to_ascii_lowercase()) } else { None })
 }
 
 impl Unit {
@@ -78,9 +93,14 @@ impl Unit {
     /// Words that are not in the table are units of their own kind: `apples` differs from `pears`.
     pub(crate) fn parse(text: &str) -> Self {
         let mut unit = Self { kind: String::new(), numerator: 1, denominator: 1 };
-        let lowered = text.replace(" per ", "/").replace(['·', '*', '.'], " ");
+        let spelled = text
+            .replace("mph", "mile/hour")
+            .replace("kmh", "km/hour")
+            .replace("kph", "km/hour")
+            .replace(" per ", "/")
+            .replace(['·', '*', '.', '~'], " ");
         let mut kinds: Vec<(String, i32)> = Vec::new();
-        for (index, part) in lowered.split('/').enumerate() {
+        for (index, part) in spelled.split('/').enumerate() {
             let sign = if index == 0 { 1 } else { -1 };
             let mut square = 1;
             for word in part.split_whitespace() {
@@ -113,8 +133,7 @@ impl Unit {
         let (name, written) = word.split_once('^').unwrap_or((word, "1"));
         let written: i32 = written.trim_matches(['{', '}', '(', ')']).parse().unwrap_or(1);
         let power = sign * power * written.clamp(-9, 9);
-        let known = row(name).or_else(|| row(&name.to_lowercase()));
-        if let Some((kind, _, numerator, denominator)) = known {
+        if let Some((kind, _, numerator, denominator)) = row(name) {
             let (up, down) =
                 if power < 0 { (*denominator, *numerator) } else { (*numerator, *denominator) };
             for _ in 0..power.unsigned_abs() {
@@ -128,7 +147,11 @@ impl Unit {
             }
             kinds.push(((*kind).to_owned(), power));
         } else {
-            let name = name.to_lowercase();
+            let name = match name.to_lowercase().as_str() {
+                "celsius" => "c".to_owned(),
+                "fahrenheit" => "f".to_owned(),
+                other => other.to_owned(),
+            };
             let singular = name.strip_suffix('s').filter(|stem| stem.len() > 2).unwrap_or(&name);
             kinds.push((singular.to_owned(), power));
         }
@@ -137,6 +160,15 @@ impl Unit {
     /// Whether two units measure the same kind of thing.
     pub(crate) fn is_comparable(&self, other: &Self) -> bool {
         self.kind == other.kind
+    }
+
+    /// For an angle, whether it is in degrees; `None` for anything else.
+    pub(crate) fn is_angle(&self) -> Option<bool> {
+        match self.kind.as_str() {
+            "angle^1 " => Some(true),
+            "radian^1 " => Some(false),
+            _ => None,
+        }
     }
 
     /// Size in the base unit of the kind.

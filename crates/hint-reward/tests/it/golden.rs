@@ -6,24 +6,23 @@ use std::path::{Path, PathBuf};
 use hint_reward::{MathVerifier, RewardInput, Verifier};
 use serde_json::Value;
 
-/// The folder of the caller's choice; by default the golden files of the repository and those shared beside it.
+/// The folder of the caller's choice; by default the golden files of the repository. A relative path is taken from the
+/// root of the workspace.
 #[expect(
     clippy::disallowed_methods,
     reason = "the golden folder is chosen by the caller of the test"
 )]
-fn golden_dirs() -> Vec<PathBuf> {
+fn golden_dir() -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    std::env::var_os("HINT_GOLDEN_DIR").map_or_else(
-        || vec![root.join("tests/golden"), root.join("../shared/golden")],
-        |dir| vec![PathBuf::from(dir)],
-    )
+    let named = std::env::var_os("HINT_GOLDEN_DIR").map(PathBuf::from);
+    root.join(named.unwrap_or_else(|| "tests/golden".into()))
 }
 
 fn golden_files() -> Vec<PathBuf> {
-    let mut files: Vec<PathBuf> = golden_dirs()
-        .into_iter()
-        .filter_map(|dir| std::fs::read_dir(dir).ok())
-        .flatten()
+    let dir = golden_dir();
+    let entries = std::fs::read_dir(&dir)
+        .unwrap_or_else(|error| panic!("cannot read `{}`: {error}", dir.display()));
+    let mut files: Vec<PathBuf> = entries
         .map(|entry| entry.expect("a readable folder").path())
         .filter(|path| {
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -52,7 +51,7 @@ impl Tally {
 fn golden_pairs_are_judged_as_labeled_without_a_false_positive() {
     let files = golden_files();
     if files.is_empty() {
-        println!("no math_equivalence*.jsonl in {:?}: nothing to check", golden_dirs());
+        println!("no math_equivalence*.jsonl in `{}`: nothing to check", golden_dir().display());
     }
     let verifier = MathVerifier::new();
     let mut tallies = BTreeMap::<String, Tally>::new();

@@ -1,0 +1,116 @@
+//! Answers that name one of several choices, or say yes or no, and then explain.
+
+/// Bytes beyond which a text is no name with an explanation.
+const MAX_BYTES: usize = 1000;
+
+/// What an answer names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Named<'a> {
+    pub(crate) what: What,
+    /// What stands behind the name; empty if nothing does.
+    pub(crate) rest: &'a str,
+}
+
+/// A choice or a polar answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum What {
+    /// A letter, in upper case.
+    Choice(char),
+    Yes,
+    No,
+    True,
+    False,
+}
+
+/// What a text names, if it starts with a name that is marked as one: `B`, `(B) 12`, `\textbf{(B)}\ 12`, `B. 12`,
+/// `Option B`, `Yes, because …`.
+pub(crate) fn named(text: &str) -> Option<Named<'_>> {
+    if text.len() > MAX_BYTES {
+        return None;
+    }
+    choice(text).or_else(|| polar(text))
+}
+
+fn choice(text: &str) -> Option<Named<'_>> {
+    const WRAPPERS: [&str; 6] =
+        ["\\textbf{", "\\text{", "\\mathrm{", "\\mathbf{", "\\textnormal{", "\\mbox{"];
+    const TITLES: [&str; 6] = ["Option ", "option ", "Choice ", "choice ", "Answer ", "answer "];
+    let mut rest = text.trim().trim_start_matches(['$', '*', ' ']);
+    let mut groups = 0_usize;
+    let mut titled = false;
+    loop {
+        if let Some(behind) = WRAPPERS.into_iter().find_map(|wrapper| rest.strip_prefix(wrapper)) {
+            groups += 1;
+            rest = behind.trim_start();
+        } else if let Some(behind) = TITLES.into_iter().find_map(|title| rest.strip_prefix(title)) {
+            titled = true;
+            rest = behind.trim_start();
+        } else {
+            break;
+        }
+    }
+    let bracketed = rest.strip_prefix(['(', '[']);
+    let rest = bracketed.unwrap_or(rest).trim_start();
+    let letter = rest.chars().next().filter(|c| matches!(c, 'A'..='J' | 'a'..='j'))?;
+    // A small letter may be a variable.
+    if letter.is_ascii_lowercase() && bracketed.is_none() && !titled {
+        return None;
+    }
+    let mut behind = rest[1..].trim_start_matches(' ');
+    let mut marked = titled;
+    if let Some(closed) = behind.strip_prefix([')', ']']) {
+        marked = true;
+        behind = closed;
+    } else if bracketed.is_some() {
+        return None;
+    }
+    for _ in 0..groups {
+        behind = behind.trim_start_matches([' ', '~']);
+        // The group may hold the explanation too, `\text{(A) 12}`.
+        if let Some(closed) = behind.strip_prefix('}') {
+            behind = closed;
+        }
+    }
+    if let Some(explained) = behind.strip_prefix(['.', ':']).filter(|rest| rest.starts_with(' ')) {
+        marked = true;
+        behind = explained;
+    }
+    let separated = behind.starts_with([' ', '~', ':']) || behind.starts_with("\\ ");
+    let rest = behind.trim_matches(['$', '*', ' ', '.', '}', '~', '\\', ':']);
+    let rest = rest.strip_prefix("quad").unwrap_or(rest).trim_start();
+    let is_name = rest.is_empty() || (marked && (separated || groups > 0) && !goes_on(rest));
+    is_name.then(|| Named { what: What::Choice(letter.to_ascii_uppercase()), rest })
+}
+
+/// Whether what follows a letter makes it a part of something: `+ (B)`, `and (C)`, `(D)`.
+fn goes_on(rest: &str) -> bool {
+    let joined = ["and", "or", "text{and", "text{ and", "text{or", "text{ or"];
+    rest.starts_with(['+', '=', '*', '/', '^', '_', '<', '>', '&', ',', ';', '|', '!', '\''])
+        || joined.into_iter().any(|word| rest.starts_with(word))
+        || rest
+            .as_bytes()
+            .windows(3)
+            .any(|window| window[0] == b'(' && window[1].is_ascii_uppercase() && window[2] == b')')
+}
+
+fn polar(text: &str) -> Option<Named<'_>> {
+    const WORDS: [(&str, What, &str); 4] = [
+        ("yes", What::Yes, "no"),
+        ("no", What::No, "yes"),
+        ("true", What::True, "false"),
+        ("false", What::False, "true"),
+    ];
+    let text = text.trim().trim_start_matches(['*', '"']);
+    let text = text.strip_prefix("\\text{").unwrap_or(text);
+    let end = text.bytes().position(|b| !b.is_ascii_alphabetic()).unwrap_or(text.len());
+    let (first, behind) = text.split_at(end);
+    let (_, what, opposite) =
+        WORDS.into_iter().find(|(word, ..)| word.eq_ignore_ascii_case(first))?;
+    let rest = behind.trim_matches(['}', '*', '"', '.', ' ']);
+    // "No real solutions" says something else than no.
+    let is_explained = rest.is_empty() || behind.starts_with([',', ';', '.', ':']);
+    let contradicts = rest
+        .split(|c: char| !c.is_ascii_alphabetic())
+        .any(|word| word.eq_ignore_ascii_case(opposite) || word.eq_ignore_ascii_case("wait"));
+    (is_explained && !contradicts).then_some(Named { what, rest })
+}
