@@ -3,8 +3,8 @@
 //! `cargo run --example audit_rewards -- FILE.jsonl [FIELD]`
 //!
 //! Each line is an object with the reference answer in `answer`, `gold`, `reference` or FIELD. Prints one line for each
-//! unusable reference, with the line number and the reason, then a summary. Exits with 1 if there is any, with 2 if the
-//! file cannot be read. Ten thousand references take about a second.
+//! unusable row, with the line number and the reason, then a summary. Exits with 1 if there is any, with 2 if the file
+//! cannot be read. Ten thousand references take about a second.
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -24,7 +24,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Whether every reference is usable.
+/// Whether every row is usable.
 fn run() -> Result<bool, String> {
     let mut arguments = std::env::args().skip(1);
     let path = arguments.next().ok_or("usage: audit_rewards FILE.jsonl [FIELD]")?;
@@ -32,30 +32,42 @@ fn run() -> Result<bool, String> {
         Some(field) => vec![field],
         None => ["answer", "gold", "reference"].map(ToOwned::to_owned).to_vec(),
     };
-    let text =
-        std::fs::read_to_string(&path).map_err(|error| format!("cannot read `{path}`: {error}"))?;
-    let mut lines = Vec::new();
-    let mut references = Vec::new();
-    for (line, row) in text.lines().enumerate().filter(|(_, row)| !row.trim().is_empty()) {
-        let row: Value =
-            serde_json::from_str(row).map_err(|error| format!("{path}:{}: {error}", line + 1))?;
-        let reference = fields.iter().find_map(|field| match &row[field.as_str()] {
-            Value::String(text) => Some(text.clone()),
-            Value::Number(number) => Some(number.to_string()),
-            _ => None,
-        });
-        let wanted = || {
-            format!("{path}:{}: none of the fields {fields:?} is a string or a number", line + 1)
-        };
-        references.push(reference.ok_or_else(wanted)?);
-        lines.push(line + 1);
-    }
-    let report = MathVerifier::new().audit(&references);
+    let bytes = std::fs::read(&path).map_err(|error| format!("cannot read `{path}`: {error}"))?;
+    let verifier = MathVerifier::new();
     let mut out = std::io::stdout().lock();
-    for (index, reference, finding) in &report.findings {
-        writeln!(out, "{path}:{}: `{reference}` {finding}", lines[*index])
-            .map_err(|error| error.to_string())?;
+    let (mut checked, mut unusable) = (0_usize, 0_usize);
+    for (line, row) in bytes.split(|byte| *byte == b'\n').enumerate() {
+        if row.trim_ascii().is_empty() {
+            continue;
+        }
+        checked += 1;
+        let problem = match reference(row, &fields) {
+            Ok(reference) => verifier
+                .audit_reference(&reference)
+                .map(|finding| format!("`{reference}` {finding}")),
+            Err(reason) => Some(reason),
+        };
+        if let Some(problem) = problem {
+            unusable += 1;
+            writeln!(out, "{path}:{}: {problem}", line + 1).map_err(|error| error.to_string())?;
+        }
     }
-    writeln!(out, "{}", report.summary()).map_err(|error| error.to_string())?;
-    Ok(report.is_clean())
+    let summary = match unusable {
+        0 => format!("audit: {checked} references, all usable"),
+        _ => format!("audit: {unusable} of {checked} references are unusable"),
+    };
+    writeln!(out, "{summary}").map_err(|error| error.to_string())?;
+    Ok(unusable == 0)
+}
+
+/// The reference answer of one row, or why it has none.
+fn reference(row: &[u8], fields: &[String]) -> Result<String, String> {
+    let row: Value =
+        serde_json::from_slice(row).map_err(|error| format!("the row is no JSON: {error}"))?;
+    let found = fields.iter().find_map(|field| match &row[field.as_str()] {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        _ => None,
+    });
+    found.ok_or_else(|| format!("none of the fields {fields:?} is a string or a number"))
 }

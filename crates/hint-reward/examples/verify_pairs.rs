@@ -4,7 +4,8 @@
 //!
 //! Each line of the file has `gold` and `answer`, and optionally `equal` (what the verdict should be) and `kind`.
 //! Prints one line per pair, `{"index":0,"verdict":"correct","extracted":"9","micros":12.3}`, and a last line with
-//! totals: how many of each verdict, time, and, where `equal` is given, accuracy and errors of both kinds. Takes a few
+//! totals: how many of each verdict, time, and, where `equal` is given, accuracy and errors of both kinds. A line that
+//! is no such pair gets the verdict `error` and a `reason`, and counts in no total but `unreadable`. Takes a few
 //! milliseconds for a few hundred pairs.
 
 use std::collections::BTreeMap;
@@ -15,56 +16,98 @@ use std::time::Instant;
 use hint_reward::{MathVerifier, RewardInput, Verifier};
 use serde_json::{Value, json};
 
+/// What the pairs of a file came to.
+#[derive(Default)]
+struct Totals {
+    verdicts: BTreeMap<&'static str, usize>,
+    micros: Vec<f64>,
+    unreadable: usize,
+    labeled: usize,
+    false_positives: usize,
+    false_negatives: usize,
+}
+
+impl Totals {
+    fn record(mut self) -> Value {
+        self.micros.sort_by(f64::total_cmp);
+        let pairs = self.micros.len();
+        let total: f64 = self.micros.iter().sum();
+        let mut record = json!({
+            "pairs": pairs,
+            "unreadable": self.unreadable,
+            "verdicts": self.verdicts,
+            "micros_total": total,
+            "micros_median": self.micros.get(pairs / 2),
+            "micros_max": self.micros.last(),
+            "pairs_per_second": pairs as f64 / (total / 1e6).max(1e-9),
+        });
+        if self.labeled > 0 {
+            let errors = self.false_positives + self.false_negatives;
+            record["accuracy"] = json!(1.0 - errors as f64 / self.labeled as f64);
+            record["false_positives"] = json!(self.false_positives);
+            record["false_negatives"] = json!(self.false_negatives);
+        }
+        record
+    }
+}
+
 fn main() -> Result<(), Box<dyn Error>> {
     let path = std::env::args().nth(1).ok_or("usage: verify_pairs FILE.jsonl")?;
-    let text =
-        std::fs::read_to_string(&path).map_err(|error| format!("cannot read `{path}`: {error}"))?;
+    let bytes = std::fs::read(&path).map_err(|error| format!("cannot read `{path}`: {error}"))?;
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
     let verifier = MathVerifier::new();
-    let mut verdicts = BTreeMap::<&str, usize>::new();
-    let mut times = Vec::new();
-    let (mut labeled, mut right, mut false_positives, mut false_negatives) =
-        (0_usize, 0_usize, 0_usize, 0_usize);
-    for (line, row) in text.lines().enumerate().filter(|(_, row)| !row.trim().is_empty()) {
-        let at = |what: &str| format!("{path}:{}: {what}", line + 1);
-        let row: Value = serde_json::from_str(row).map_err(|error| at(&error.to_string()))?;
-        let field =
-            |name: &str| row[name].as_str().ok_or_else(|| at(&format!("`{name}` is not a string")));
-        let (gold, answer) = (field("gold")?, field("answer")?);
-        let (judgment, micros) = timed(|| verifier.verify(&RewardInput::new(answer, gold)));
-        if let Some(equal) = row["equal"].as_bool() {
+    let mut totals = Totals::default();
+    let rows = bytes.split(|byte| *byte == b'\n').filter(|row| !row.trim_ascii().is_empty());
+    for (index, row) in rows.enumerate() {
+        let pair = match Pair::read(row) {
+            Ok(pair) => pair,
+            Err(reason) => {
+                totals.unreadable += 1;
+                let record = json!({
+                    "index": index, "verdict": "error", "extracted": null, "micros": 0.0, "reason": reason,
+                });
+                writeln!(out, "{record}")?;
+                continue;
+            }
+        };
+        let (judgment, micros) =
+            timed(|| verifier.verify(&RewardInput::new(&pair.answer, &pair.gold)));
+        if let Some(equal) = pair.equal {
             let correct = judgment.verdict.is_correct();
-            labeled += 1;
-            right += usize::from(correct == equal);
-            false_positives += usize::from(correct && !equal);
-            false_negatives += usize::from(!correct && equal);
+            totals.labeled += 1;
+            totals.false_positives += usize::from(correct && !equal);
+            totals.false_negatives += usize::from(!correct && equal);
         }
-        let index = times.len();
-        times.push(micros);
-        *verdicts.entry(judgment.verdict.name()).or_default() += 1;
+        totals.micros.push(micros);
+        *totals.verdicts.entry(judgment.verdict.name()).or_default() += 1;
         let micros = (micros * 10.0).round() / 10.0;
         let record = json!({
             "index": index, "verdict": judgment.verdict, "extracted": judgment.extracted, "micros": micros,
         });
         writeln!(out, "{record}")?;
     }
-    times.sort_by(f64::total_cmp);
-    let total: f64 = times.iter().sum();
-    let mut totals = json!({
-        "pairs": times.len(),
-        "verdicts": verdicts,
-        "micros_total": total,
-        "micros_median": times.get(times.len() / 2),
-        "micros_max": times.last(),
-        "pairs_per_second": times.len() as f64 / (total / 1e6).max(1e-9),
-    });
-    if labeled > 0 {
-        totals["accuracy"] = json!(right as f64 / labeled as f64);
-        totals["false_positives"] = json!(false_positives);
-        totals["false_negatives"] = json!(false_negatives);
-    }
-    writeln!(out, "{totals}")?;
+    writeln!(out, "{}", totals.record())?;
     Ok(())
+}
+
+/// One line of the file.
+struct Pair {
+    gold: String,
+    answer: String,
+    equal: Option<bool>,
+}
+
+impl Pair {
+    fn read(row: &[u8]) -> Result<Self, String> {
+        let row: Value =
+            serde_json::from_slice(row).map_err(|error| format!("no JSON: {error}"))?;
+        let field = |name: &str| match &row[name] {
+            Value::String(text) => Ok(text.clone()),
+            Value::Number(number) => Ok(number.to_string()),
+            _ => Err(format!("`{name}` is no string")),
+        };
+        Ok(Self { gold: field("gold")?, answer: field("answer")?, equal: row["equal"].as_bool() })
+    }
 }
 
 /// A result and the microseconds it took.

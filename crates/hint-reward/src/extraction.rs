@@ -460,6 +460,13 @@ fn last_number(text: &str) -> Option<(&str, usize)> {
                 matches!(bytes[index], b' ' | b'=' | b'(' | b':' | b'$' | b'\n')
             });
         let start = if is_negative { at - 1 } else { at };
+        // `5_2`, `5^n` and `5!` are no numbers, and neither is any before them the answer.
+        let is_base = bytes.get(end).is_some_and(|byte| matches!(byte, b'_' | b'^' | b'!'));
+        if is_base && !text[end..].starts_with("! ") && end + 1 < bytes.len() {
+            found = None;
+            at = end;
+            continue;
+        }
         let behind = text[end..].trim_start();
         let percent = behind.starts_with('%') || behind.starts_with("percent");
         if !is_part {

@@ -4,13 +4,16 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::{Reward, RewardError, RewardInput};
+use crate::{Judgment, Reward, RewardError, RewardInput, Verdict, Verifier};
 
 /// A reward computed by a service: an LLM judge, a sandbox, a proof checker.
 ///
 /// Each completion is posted as JSON, `{"prompt", "completion", "reference", "problem_id"}`, and the service answers
 /// `{"score": NUMBER}`. A request that fails or answers with status 429 or 5xx is tried again, a bounded number of
 /// times; then the completion has an error, never a score.
+///
+/// As a [`Verifier`] it says correct above its threshold; what cannot be judged has the verdict
+/// [`Verdict::Error`](crate::Verdict::Error), for that completion alone, so that a training loop can drop it and go on.
 ///
 /// # Examples
 ///
@@ -32,6 +35,7 @@ pub struct HttpJudge {
     token: Option<String>,
     attempts: u32,
     backoff: Duration,
+    threshold: f64,
     agent: ureq::Agent,
 }
 
@@ -45,6 +49,7 @@ impl HttpJudge {
             token: None,
             attempts: 3,
             backoff: Duration::from_millis(500),
+            threshold: 0.5,
             agent: agent(Duration::from_secs(30)),
         }
     }
@@ -74,6 +79,13 @@ impl HttpJudge {
     #[must_use]
     pub fn with_backoff(mut self, backoff: Duration) -> Self {
         self.backoff = backoff;
+        self
+    }
+
+    /// Sets the score above which a completion is correct, for use as a verifier. Default 0.5.
+    #[must_use]
+    pub fn with_threshold(mut self, threshold: f64) -> Self {
+        self.threshold = threshold;
         self
     }
 
@@ -128,6 +140,19 @@ impl Reward for HttpJudge {
             std::thread::sleep(pause);
             pause = (pause * 2).min(Duration::from_mins(1));
             attempt += 1;
+        }
+    }
+}
+
+impl Verifier for HttpJudge {
+    fn verify(&self, input: &RewardInput<'_>) -> Judgment {
+        match self.score(input) {
+            Ok(score) => {
+                let is_correct = score > self.threshold;
+                let verdict = if is_correct { Verdict::Correct } else { Verdict::Incorrect };
+                Judgment::new(verdict).with_reason(format!("the judge's score is {score}"))
+            }
+            Err(error) => Judgment::new(Verdict::Error).with_reason(error.to_string()),
         }
     }
 }

@@ -170,6 +170,12 @@ impl<'a> Lexer<'a, '_> {
             self.push(Kind::Word(run), run.len());
         } else if let Some(kind) = plain_word(run) {
             self.push_argument(kind, run.len());
+        } else if matches!(run, "th" | "st" | "nd" | "rd")
+            && !self.spaced
+            && matches!(self.tokens.last(), Some(Token { kind: Kind::Number(_), .. }))
+        {
+            // `5th`
+            self.at += run.len();
         } else if run.len() == 1 {
             self.letter(run);
         } else if after_quantity && is_unit(run) {

@@ -307,6 +307,9 @@ impl Expr {
     pub(crate) fn is_label(&self) -> bool {
         match self {
             Self::Symbol(_) => true,
+            Self::Call(Function::Named(_), arguments) => arguments
+                .iter()
+                .all(|argument| argument.is_label() || argument.as_number().is_some()),
             Self::Call(_, arguments) => arguments.iter().all(Self::is_label),
             Self::Mul(factors) => factors.iter().all(|factor| match factor {
                 Self::Pow(pair) => pair.0.is_label() && pair.1 == Self::integer(-1),

@@ -7,7 +7,7 @@ use super::exact::{MAX_TERMS, exact};
 use super::fuel::{Fuel, Stop};
 use super::modular::{hash_text, mix};
 use super::node::{Expr, Function, Rational};
-use super::real::{E, FUNCTION_EPSILON, PI, Real};
+use super::real::{E, EPSILON, FUNCTION_EPSILON, PI, Real};
 
 /// How the symbols of a comparison are given values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -379,6 +379,11 @@ fn arc(value: Ball, sine: bool) -> Option<Ball> {
         return None;
     }
     let other = Real::ONE - value.re * value.re;
+    if other.is_zero() && value.error <= EPSILON {
+        // At ±1 itself, where the slope is infinite.
+        let angle = if sine { value.re.atan2(Real::ZERO) } else { Real::ZERO.atan2(value.re) };
+        return Ball::with_error(angle, Real::ZERO, FUNCTION_EPSILON);
+    }
     if other.to_f64() < -4.0 * value.error {
         return None;
     }

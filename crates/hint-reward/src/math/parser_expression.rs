@@ -149,6 +149,7 @@ impl Parser<'_, '_, '_> {
                 | Kind::Binomial
                 | Kind::Box
                 | Kind::Accent(_)
+                | Kind::Prefix(_)
                 | Kind::Sum
                 | Kind::Product
                 | Kind::Pi
@@ -174,6 +175,9 @@ impl Parser<'_, '_, '_> {
             match self.peek() {
                 Some(Kind::Operator('^')) => {
                     self.at += 1;
+                    if self.ordinal_exponent() {
+                        continue;
+                    }
                     if self.degree_exponent() {
                         base = Node::Expr(Expr::Call(Function::Degrees, vec![into_expr(base)?]));
                         continue;
@@ -222,13 +226,37 @@ impl Parser<'_, '_, '_> {
         if self.take(&Kind::Degree) {
             return true;
         }
+        let is_ring =
+            |kind: Option<&Kind<'_>>| matches!(kind, Some(Kind::Degree | Kind::Text("o")));
         let grouped = self.peek() == Some(&Kind::Open('{'))
-            && self.peek_at(1) == Some(&Kind::Degree)
+            && is_ring(self.peek_at(1))
             && self.peek_at(2) == Some(&Kind::Close('{'));
         if grouped {
             self.at += 3;
         }
         grouped
+    }
+
+    /// The `{th}` of `5^{th}` behind the caret.
+    fn ordinal_exponent(&mut self) -> bool {
+        let is_suffix = |word: &str| matches!(word, "th" | "st" | "nd" | "rd");
+        let length = match (self.peek(), self.peek_at(1), self.peek_at(2), self.peek_at(3)) {
+            (Some(Kind::Text(word)), ..) if is_suffix(word) => 1,
+            (Some(Kind::Open('{')), Some(Kind::Text(word)), Some(Kind::Close('{')), _)
+                if is_suffix(word) =>
+            {
+                3
+            }
+            (
+                Some(Kind::Open('{')),
+                Some(Kind::Name(first)),
+                Some(Kind::Name(second)),
+                Some(Kind::Close('{')),
+            ) if is_suffix(&format!("{first}{second}")) => 4,
+            _ => return false,
+        };
+        self.at += length;
+        true
     }
 
     pub(super) fn exponent(&mut self) -> Result<Expr, Stop> {
@@ -305,6 +333,11 @@ impl Parser<'_, '_, '_> {
                 self.expect(&Kind::Close('{'), "a group that is not closed")?;
                 inner
             }
+            Kind::Accent("bar") if self.complex_group() => {
+                let value = self.argument()?;
+                let conjugate = value.map(&|expr| (*expr == Expr::I).then(|| Expr::I.negated()));
+                Node::Expr(conjugate)
+            }
             Kind::Accent(accent) => {
                 let name = self.subscript_text()?;
                 Node::Expr(Expr::Symbol(format!("{accent} {name}").into()))
@@ -330,6 +363,16 @@ impl Parser<'_, '_, '_> {
             Kind::NumberSet(letter) => Node::NumberSet(*letter),
             _ => return Err(Stop::Unreadable("an operator where an operand should be")),
         })
+    }
+
+    /// Whether a group follows that computes with i.
+    fn complex_group(&self) -> bool {
+        let rest = &self.tokens[self.at..];
+        let end = rest.iter().position(|token| token.kind == Kind::Close('{')).unwrap_or(0);
+        let group = &rest[..end];
+        group.first().is_some_and(|token| token.kind == Kind::Open('{'))
+            && group.iter().any(|token| token.kind == Kind::I)
+            && group.iter().any(|token| matches!(token.kind, Kind::Number(_)))
     }
 
     /// An integer with a fraction directly behind it, `3\frac{1}{2}`.

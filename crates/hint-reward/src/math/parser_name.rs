@@ -23,6 +23,11 @@ impl Parser<'_, '_, '_> {
             self.at += 2;
             full.push('\'');
         }
+        if name == "P"
+            && let Some(event) = self.event()?
+        {
+            return Ok(Node::Expr(Expr::Symbol(format!("P({event})").into())));
+        }
         let is_function = matches!(name, "f" | "g" | "h" | "F" | "G" | "H" | "phi" | "psi")
             || full.ends_with('\'');
         if self.peek() == Some(&Kind::Open('(')) && (is_function || self.arguments_follow()) {
@@ -37,6 +42,37 @@ impl Parser<'_, '_, '_> {
             return Ok(Node::Expr(Expr::Call(Function::Named(full.into()), arguments)));
         }
         Ok(Node::Expr(Expr::Symbol(full.into())))
+    }
+
+    /// What stands in the brackets of `P(X = 2)` or `P(A | B)`, which no expression is.
+    fn event(&mut self) -> Result<Option<String>, Stop> {
+        if self.peek() != Some(&Kind::Open('(')) {
+            return Ok(None);
+        }
+        let rest = &self.tokens[self.at + 1..];
+        let Some(end) = rest.iter().position(|token| token.kind == Kind::Close('(')) else {
+            return Ok(None);
+        };
+        let inside = &rest[..end];
+        let is_event = inside.iter().any(|token| {
+            matches!(
+                token.kind,
+                Kind::Relation(_)
+                    | Kind::Operator('|')
+                    | Kind::Mid
+                    | Kind::Union
+                    | Kind::Intersection
+            )
+        });
+        if !is_event {
+            return Ok(None);
+        }
+        let mut text = String::new();
+        for token in inside {
+            write_token(&token.kind, &mut text)?;
+        }
+        self.at += end + 2;
+        Ok(Some(text))
     }
 
     /// Whether the bracket that opens here holds several arguments.
@@ -276,6 +312,13 @@ fn write_token(kind: &Kind<'_>, text: &mut String) -> Result<(), Stop> {
         Kind::Function(Function::Max) => text.push_str("max"),
         Kind::Function(Function::Min) => text.push_str("min"),
         Kind::Relation(Relation::Equal) => text.push('='),
+        Kind::Relation(Relation::Less) => text.push('<'),
+        Kind::Relation(Relation::Greater) => text.push('>'),
+        Kind::Relation(Relation::LessEqual) => text.push('≤'),
+        Kind::Relation(Relation::GreaterEqual) => text.push('≥'),
+        Kind::Mid => text.push('|'),
+        Kind::Union => text.push('∪'),
+        Kind::Intersection => text.push('∩'),
         _ => return Err(Stop::Unreadable("a subscript with something unexpected")),
     }
     Ok(())

@@ -265,7 +265,9 @@ fn write_symbol(name: &str, out: &mut String) {
         }
         Some(("under", rest)) => put(out, format_args!("\\underline{{{rest}}}")),
         _ if base == "dots" => out.push_str("\\dots "),
-        _ if base.len() > 1 && base.is_ascii() => put(out, format_args!("\\{base} ")),
+        _ if base.len() > 1 && base.bytes().all(|byte| byte.is_ascii_alphabetic()) => {
+            put(out, format_args!("\\{base} "));
+        }
         _ => out.push_str(base),
     }
     if let Some(subscript) = subscript {

@@ -307,6 +307,7 @@ pub(crate) fn character(c: char) -> Option<Kind<'static>> {
         '\u{ff1b}' => Kind::Semicolon,
         '\u{ff1a}' | '∶' => Kind::Colon,
         '€' => Kind::Currency("eur"),
+        '¢' => Kind::Currency("cent"),
         '£' => Kind::Currency("gbp"),
         '¥' | '\u{ffe5}' => Kind::Currency("jpy"),
         '₹' => Kind::Currency("inr"),

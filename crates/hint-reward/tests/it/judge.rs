@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use hint_reward::{HttpJudge, Reward, RewardError, RewardInput};
+use hint_reward::{HttpJudge, Reward, RewardError, RewardInput, Rubric, Verdict};
 
 /// Answers one request with each of the responses and returns the requests.
 fn server(responses: Vec<(u16, &'static str)>) -> (String, JoinHandle<Vec<String>>) {
@@ -70,4 +70,24 @@ fn failures_are_typed_and_bounded() {
     let (url, _server) = self::server(vec![(404, "{}")]);
     let error = judge(&url).score(&RewardInput::new("", "")).expect_err("not found");
     assert!(matches!(error, RewardError::Judge { attempts: 1, .. }), "{error}");
+}
+
+#[test]
+fn a_server_that_never_answers_is_given_up_on() {
+    // It accepts connections, by its backlog, and never reads them.
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let url = format!("http://{}/judge", listener.local_addr().expect("an address"));
+    let judge = judge(&url).with_timeout(Duration::from_millis(100)).with_attempts(2);
+    let error = judge.score(&RewardInput::new("", "")).expect_err("nobody answers");
+    assert!(matches!(error, RewardError::Judge { attempts: 2, .. }), "{error}");
+}
+
+#[test]
+fn as_a_verifier_a_failure_is_a_verdict_of_that_completion_alone() {
+    let (url, _server) =
+        server(vec![(200, r#"{"score": 0.9}"#), (404, "{}"), (200, r#"{"score": 0.1}"#)]);
+    let inputs = [RewardInput::new("a", ""), RewardInput::new("b", ""), RewardInput::new("c", "")];
+    let scores = Rubric::new(judge(&url)).score_group(&inputs).expect("verdicts");
+    let verdicts: Vec<Verdict> = scores.iter().map(|score| score.verdict).collect();
+    assert_eq!(verdicts, [Verdict::Correct, Verdict::Error, Verdict::Incorrect]);
 }
