@@ -3,14 +3,15 @@
 //! `cargo run --release -p hint-reward --example stress_verifier -- [COUNT] [SEED]`
 //!
 //! Prints the number of pairs, verdicts, the slowest pairs with their time, and the peak memory of the process on
-//! Linux. Exits with 1 if a pair took 50 ms or more, or if the peak is above 64 MB. 1e6 pairs take a minute or two.
+//! Linux. A pair that takes over 10 ms is judged up to three times more, and its shortest time counts, so that a busy
+//! machine does not blame the verifier. Exits with 1 if a pair took 50 ms or more, or if the peak is above 64 MB. 1e6 pairs take a minute or two.
 
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use hint_reward::{MathVerifier, RewardInput, Verifier};
+use hint_reward::{Judgment, MathVerifier, RewardInput, Verifier};
 
 /// Pieces of answers, half of them valid mathematics.
 const FRAGMENTS: &[&str] = &[
@@ -180,7 +181,14 @@ impl Random {
     }
 }
 
+/// The judgment and the milliseconds it took.
 #[expect(clippy::disallowed_methods, reason = "the example measures; the library reads no clock")]
+fn timed(verifier: &MathVerifier, input: &RewardInput<'_>) -> (Judgment, f64) {
+    let start = Instant::now();
+    let judgment = verifier.verify(input);
+    (judgment, start.elapsed().as_secs_f64() * 1e3)
+}
+
 fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
     let mut arguments = std::env::args().skip(1);
     let count: u64 = arguments.next().map_or(Ok(100_000), |text| text.parse())?;
@@ -204,9 +212,14 @@ fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
         } else {
             completion
         };
-        let start = Instant::now();
-        let judgment = verifier.verify(&RewardInput::new(&completion, &reference));
-        let millis = start.elapsed().as_secs_f64() * 1e3;
+        let input = RewardInput::new(&completion, &reference);
+        let (judgment, mut millis) = timed(&verifier, &input);
+        // The work is the same every time; what a repetition saves was the machine's.
+        for _ in 0..3 {
+            if millis > 10.0 {
+                millis = millis.min(timed(&verifier, &input).1);
+            }
+        }
         *verdicts.entry(judgment.verdict.name()).or_default() += 1;
         if slowest.len() < 5 || slowest[4].0 < millis {
             slowest.push((millis, reference, completion));

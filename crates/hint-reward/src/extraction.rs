@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::BoxedAnswer;
 use crate::math::{Fuel, Readable, Stop, is_readable};
+use crate::{BoxedAnswer, RewardInput};
 
 /// Words that still count as an answer when a whole text is one.
 const MAX_WORDS: usize = 3;
@@ -95,6 +95,35 @@ impl Extraction {
     /// The answer of a completion, if one of the sources has one.
     pub fn extract(&self, completion: &str) -> Option<String> {
         self.find(completion, &mut Fuel::new(crate::math_verifier::DEFAULT_FUEL)).ok().flatten()
+    }
+
+    /// The answer of the completion of an input. What a truncated completion says last is no answer, as it may be a
+    /// part of one: only what is complete in itself counts, a closed box or tag, or an announced answer with text
+    /// behind its sentence.
+    pub(crate) fn find_in(
+        &self,
+        input: &RewardInput<'_>,
+        fuel: &mut Fuel,
+    ) -> Result<Option<String>, Stop> {
+        if !input.truncated {
+            return self.find(input.completion, fuel);
+        }
+        let text = input.completion;
+        let sentences =
+            text.rfind('\n').max(text.rfind(". ").map(|at| at + 1)).map_or("", |end| &text[..end]);
+        for source in &self.sources {
+            let explicit = match source {
+                AnswerSource::Boxed => text,
+                AnswerSource::AnswerTag if text.contains("</answer>") => text,
+                AnswerSource::Hashes | AnswerSource::Phrase => sentences,
+                _ => continue,
+            };
+            let found = Self { sources: vec![*source] }.find(explicit, fuel)?;
+            if found.is_some() {
+                return Ok(found);
+            }
+        }
+        Ok(None)
     }
 
     /// As [`Extraction::extract`], on a budget.
@@ -294,7 +323,11 @@ fn phrase(text: &str, fuel: &mut Fuel) -> Result<Option<String>, Stop> {
     if let Some(found) = last_math(line, fuel)? {
         return Ok(Some(found));
     }
-    Ok(last_number(line).map(|(number, _)| number.to_owned()))
+    if let Some((number, _)) = last_number(line) {
+        return Ok(Some(number.to_owned()));
+    }
+    // "The answer is less than 12" is an answer that no number elsewhere in the text is better than.
+    Ok(line.contains(|c: char| c.is_ascii_digit()).then(|| line.to_owned()))
 }
 
 /// The letter of the last "option B" or "choice B".
@@ -372,6 +405,9 @@ fn last_math(text: &str, fuel: &mut Fuel) -> Result<Option<String>, Stop> {
     let segments = math_segments(text);
     for index in (0..segments.len()).rev().take(8) {
         let (content, span) = &segments[index];
+        if is_denied(&text[..span.start]) {
+            continue;
+        }
         let readable = is_readable(content, MAX_WORDS, fuel)?;
         if readable == Readable::Symbol {
             // "the largest $n$ is 34"
@@ -419,8 +455,9 @@ fn math_segments(text: &str) -> Vec<(&str, std::ops::Range<usize>)> {
             continue;
         };
         let start = at + open.len();
-        // A dollar sign pairs with the next one on the same paragraph.
-        let Some(length) = text.get(start..).and_then(|behind| behind.find(close)) else {
+        let behind = &text[start..];
+        let length = if close == "$" { closing_dollar(behind) } else { behind.find(close) };
+        let Some(length) = length else {
             at = start;
             continue;
         };
@@ -429,6 +466,57 @@ fn math_segments(text: &str) -> Vec<(&str, std::ops::Range<usize>)> {
         at = end + close.len();
     }
     segments
+}
+
+/// Where the dollar sign is that closes a formula. A sign before a digit, or with a space on its inner side only, is
+/// money: `$5 and $7`.
+fn closing_dollar(behind: &str) -> Option<usize> {
+    let opens_with_space = behind.starts_with(char::is_whitespace);
+    behind.match_indices('$').map(|(at, _)| at).find(|at| {
+        let (inside, outside) = (&behind[..*at], &behind[at + 1..]);
+        !inside.ends_with('\\')
+            && inside.ends_with(char::is_whitespace) == opens_with_space
+            && !outside.starts_with(|c: char| c.is_ascii_digit())
+    })
+}
+
+/// Whether what stands before a number says that it is not the answer: `not 12`, `less than 12`, `between 3 and 5`.
+fn is_denied(before: &str) -> bool {
+    const DENIALS: [&str; 17] = [
+        " not",
+        "n't",
+        "(not",
+        "cannot",
+        "less than",
+        "greater than",
+        "more than",
+        "fewer than",
+        "larger than",
+        "smaller than",
+        "instead of",
+        "rather than",
+        "other than",
+        "except",
+        "between",
+        "≠",
+        "!=",
+    ];
+    let mut start = before.len().saturating_sub(60);
+    while !before.is_char_boundary(start) {
+        start += 1;
+    }
+    let clause = before[start..].to_ascii_lowercase();
+    let mut clause = clause.trim_end_matches([' ', '$', '*', '(', '"', '\\']);
+    if let Some(head) = clause.strip_suffix(" and")
+        && let Some((_, between)) = head.rsplit_once("between ")
+        && !between.contains(['.', ';', '\n'])
+    {
+        return true;
+    }
+    for filler in [" equal to", " be", " is", " exactly", " the"] {
+        clause = clause.strip_suffix(filler).unwrap_or(clause);
+    }
+    DENIALS.into_iter().any(|denial| clause.ends_with(denial))
 }
 
 /// The last number of a sentence and where it starts; none if its line has TeX commands, which it may belong to.
@@ -469,7 +557,7 @@ fn last_number(text: &str) -> Option<(&str, usize)> {
         }
         let behind = text[end..].trim_start();
         let percent = behind.starts_with('%') || behind.starts_with("percent");
-        if !is_part {
+        if !is_part && !is_denied(&text[..start]) {
             let stop = match (percent, behind.starts_with('%')) {
                 (true, true) => text.len() - behind.len() + 1,
                 (true, false) => text.len() - behind.len() + 7,

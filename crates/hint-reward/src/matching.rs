@@ -2,7 +2,7 @@
 
 use regex::Regex;
 
-use crate::math::{Fuel, constant_value};
+use crate::math::{Fuel, constant_value, named_choice};
 use crate::math_verifier::DEFAULT_FUEL;
 use crate::{Extraction, Judgment, Reward, RewardError, RewardInput, Verdict, Verifier};
 
@@ -84,7 +84,7 @@ impl Verifier for ChoiceMatch {
             return Judgment::new(Verdict::ReferenceUnparseable)
                 .with_reason("the reference names no choice");
         };
-        let extracted = self.extraction.extract(input.completion);
+        let extracted = extracted(&self.extraction, input);
         // "The answer is (B) 12." does not read as one answer, but its end still names a choice.
         let found = extracted.as_deref().and_then(choice).or_else(|| {
             let at = input.completion.to_ascii_lowercase().rfind("answer is")? + "answer is".len();
@@ -106,6 +106,11 @@ impl Verifier for ChoiceMatch {
     }
 }
 
+/// What an extraction finds in the completion of an input.
+fn extracted(extraction: &Extraction, input: &RewardInput<'_>) -> Option<String> {
+    extraction.find_in(input, &mut Fuel::new(DEFAULT_FUEL)).ok().flatten()
+}
+
 /// The value of a text that is one real number.
 fn number(text: &str) -> Option<f64> {
     constant_value(text, &mut Fuel::new(DEFAULT_FUEL))
@@ -113,30 +118,17 @@ fn number(text: &str) -> Option<f64> {
 
 /// The letter a text names, in upper case.
 fn choice(text: &str) -> Option<char> {
-    let mut rest = text.trim().trim_start_matches(['$', '*', ' ']);
-    for prefix in [
-        "\\text{",
-        "\\textbf{",
-        "\\mathrm{",
-        "\\mathbf{",
-        "Option ",
-        "option ",
-        "Choice ",
-        "choice ",
-    ] {
-        rest = rest.strip_prefix(prefix).unwrap_or(rest);
-    }
-    let rest = rest.trim_start_matches(['(', '[', '{', ' ']);
-    let mut letters = rest.chars();
-    let letter = letters.next().filter(char::is_ascii_alphabetic)?;
-    let ends = match letters.next() {
-        None => true,
-        Some(next) => {
-            matches!(next, ')' | ']' | '}' | '.' | ':' | ',' | '*' | '$')
-                || (next == ' ' && letters.next().is_none())
-        }
-    };
-    ends.then(|| letter.to_ascii_uppercase())
+    let text = text.trim();
+    named_choice(text)
+        .or_else(|| {
+            // With a choice asked for, a small letter is one too.
+            let bare = text.trim_matches(['$', '*', '.', ' ']);
+            (bare.len() == 1)
+                .then(|| bare.chars().next())
+                .flatten()
+                .filter(char::is_ascii_alphabetic)
+        })
+        .map(|letter| letter.to_ascii_uppercase())
 }
 
 /// A verifier for measured numbers: the extracted number is within a tolerance of the reference.
@@ -192,7 +184,7 @@ impl Verifier for NumericTolerance {
             return Judgment::new(Verdict::ReferenceUnparseable)
                 .with_reason("the reference is no number");
         };
-        let Some(extracted) = self.extraction.extract(input.completion) else {
+        let Some(extracted) = extracted(&self.extraction, input) else {
             let verdict = if input.truncated { Verdict::Truncated } else { Verdict::NoAnswer };
             return Judgment::new(verdict)
                 .with_compared(input.reference)

@@ -14,7 +14,8 @@ pub(crate) const DEFAULT_FUEL: u64 = 1_000_000;
 /// is symmetric and gives the same verdict every time: its budget is a work counter, not a clock, and holds in any
 /// thread.
 ///
-/// A truncated completion is judged by the answer it gave; [`Verdict::Truncated`] means it gave none.
+/// A truncated completion is judged by the answer it gave, in a closed box or tag or in a sentence with text behind it;
+/// [`Verdict::Truncated`] means it gave none.
 ///
 /// # How equality of expressions is decided
 ///
@@ -147,7 +148,7 @@ impl MathVerifier {
     fn found_and_judged(&self, input: &RewardInput<'_>, fuel: &mut Fuel) -> Result<Judgment, Stop> {
         let reference = Extraction::reference().find(input.reference, fuel)?;
         let reference = reference.as_deref().unwrap_or(input.reference).trim();
-        match self.extraction.find(input.completion, fuel)? {
+        match self.extraction.find_in(input, fuel)? {
             Some(answer) => self.judged(answer.trim(), reference, fuel),
             None if reference.is_empty() => self.judged("", reference, fuel),
             None => {

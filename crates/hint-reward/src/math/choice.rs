@@ -31,6 +31,14 @@ pub(crate) fn named(text: &str) -> Option<Named<'_>> {
     choice(text).or_else(|| polar(text))
 }
 
+/// The letter of the choice a text names, in upper case.
+pub(crate) fn named_choice(text: &str) -> Option<char> {
+    match choice(text)?.what {
+        What::Choice(letter) => Some(letter),
+        _ => None,
+    }
+}
+
 fn choice(text: &str) -> Option<Named<'_>> {
     const WRAPPERS: [&str; 6] =
         ["\\textbf{", "\\text{", "\\mathrm{", "\\mathbf{", "\\textnormal{", "\\mbox{"];

@@ -176,6 +176,8 @@ impl<'a> Lexer<'a, '_> {
         {
             // `5th`
             self.at += run.len();
+        } else if run == "x" && self.is_times() {
+            self.push(Kind::Operator('*'), 1);
         } else if run.len() == 1 {
             self.letter(run);
         } else if after_quantity && is_unit(run) {
@@ -192,6 +194,12 @@ impl<'a> Lexer<'a, '_> {
         } else {
             self.push(Kind::Word(run), run.len());
         }
+    }
+
+    /// The `x` of `1.5 x 10^3`.
+    fn is_times(&self) -> bool {
+        matches!(self.tokens.last(), Some(Token { kind: Kind::Number(_), .. }))
+            && self.rest()[1..].trim_start().starts_with("10^")
     }
 
     fn split(&mut self, run: &'a str) {

@@ -74,6 +74,13 @@ impl<'a> Lexer<'a, '_> {
             }
             return Ok(());
         }
+        if matches!(name, "color" | "textcolor" | "colorbox") {
+            // The colour; what is coloured follows.
+            let behind = self.rest()[length..].trim_start();
+            let colour = group_content(behind).map_or(0, |colour| colour.len() + 2);
+            self.at += self.rest().len() - behind.len() + colour;
+            return Ok(());
+        }
         if matches!(name, "begin" | "end") {
             return self.environment(name);
         }

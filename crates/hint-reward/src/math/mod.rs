@@ -42,4 +42,5 @@ mod numeric;
 mod real;
 
 pub(crate) use answer::{Answer, Readable, compare, constant_value, is_readable};
+pub(crate) use choice::named_choice;
 pub(crate) use fuel::{Fuel, Stop};

@@ -130,6 +130,24 @@ fn verdicts_tell_what_went_wrong() {
 }
 
 #[test]
+fn a_truncated_completion_has_only_the_answers_that_are_complete() {
+    let verdict = |completion| {
+        let input = RewardInput::new(completion, "12").with_truncated(true);
+        MathVerifier::new().verify(&input).verdict
+    };
+    assert_eq!(verdict("The answer is 12.\n\nTo check, we"), Verdict::Correct);
+    assert_eq!(verdict("The answer is 12. To check, we"), Verdict::Correct);
+    assert_eq!(verdict("<answer>12</answer> as"), Verdict::Correct);
+    assert_eq!(verdict("#### 12\nThis"), Verdict::Correct);
+    // Each of these could go on with another digit, or with something else altogether.
+    for cut in
+        ["The answer is 12", "#### 12", "<answer>12", "we have $x = 12$ and", "12", "\\boxed{12"]
+    {
+        assert_eq!(verdict(cut), Verdict::Truncated, "{cut}");
+    }
+}
+
+#[test]
 fn a_judgment_says_what_was_compared() {
     let judgment =
         MathVerifier::new().verify(&RewardInput::new(r"so \boxed{0.50}", r"x = \frac{2}{3}"));
