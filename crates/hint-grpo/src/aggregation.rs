@@ -10,11 +10,13 @@ use tch::{Kind, Tensor};
 /// token mean           Σ_it m_it ℓ_it / Σ_it m_it                                      (AGG-2)
 /// constant             Σ_it m_it ℓ_it / (N · L)                                        (AGG-3)
 /// sequence sum         Σ_it m_it ℓ_it / N                                              (AGG-4)
+/// local token mean     Σ_b ( Σ_{it∈b} m_it ℓ_it / Σ_{it∈b} m_it ) / M                  (AGG-5)
 /// ```
 ///
 /// `N` is the number of completions and `Σ m` the number of completion tokens *of the whole
 /// optimizer step*, so that the gradient does not depend on how the step is split into
-/// micro-batches. Source: (AGG-1) to (AGG-4) in `docs/math.md`.
+/// micro-batches. The local token mean is the exception: it averages over the `M` micro-batches `b`.
+/// Source: (AGG-1) to (AGG-5) in `docs/math.md`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Aggregation {
@@ -29,6 +31,9 @@ pub enum Aggregation {
     },
     /// Sum over each sequence, mean over sequences (LUSPO).
     SequenceSum {},
+    /// Mean over the tokens of each micro-batch, then over micro-batches (BNPO). The gradient depends
+    /// on how the step is split; use it to reproduce results that were found with it.
+    LocalTokenMean {},
 }
 
 /// What the denominators count: totals over the whole optimizer step, rows without any gradient
@@ -39,9 +44,30 @@ pub struct StepTotals {
     pub rows: usize,
     /// Completion tokens.
     pub tokens: usize,
+    /// Micro-batches. Only [`Aggregation::LocalTokenMean`] depends on it.
+    pub micro_batches: usize,
+}
+
+impl StepTotals {
+    /// A step of `rows` completions with `tokens` completion tokens in one micro-batch.
+    pub const fn new(rows: usize, tokens: usize) -> Self {
+        Self { rows, tokens, micro_batches: 1 }
+    }
+
+    /// The same step in `micro_batches` parts.
+    #[must_use]
+    pub const fn in_micro_batches(mut self, micro_batches: usize) -> Self {
+        self.micro_batches = micro_batches;
+        self
+    }
 }
 
 impl Aggregation {
+    /// Whether the gradient of a step is independent of how its rows are split into micro-batches.
+    pub const fn is_split_invariant(self) -> bool {
+        !matches!(self, Self::LocalTokenMean {})
+    }
+
     /// The share of the step's loss that these rows contribute: a scalar of the kind of `values`.
     ///
     /// # Shapes
@@ -62,6 +88,10 @@ impl Aggregation {
                 per_row.sum(None::<Kind>) / (rows * max_completion_len.max(1) as f64)
             }
             Self::SequenceSum {} => per_row.sum(None::<Kind>) / rows,
+            Self::LocalTokenMean {} => {
+                let tokens = mask.sum(None::<Kind>).clamp_min(1.0);
+                per_row.sum(None::<Kind>) / tokens / totals.micro_batches.max(1) as f64
+            }
         }
     }
 }

@@ -51,6 +51,19 @@ pub(crate) struct Row<'a> {
     pub(crate) behavior_logprobs: &'a [f64],
     /// Advantage of the completion.
     pub(crate) advantage: f64,
+    /// Whether the rewards of its group are all equal.
+    pub(crate) zero_variance: bool,
+}
+
+/// Which rows have no gradient, so that they are left out of the forward pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Skip {
+    /// Rows without tokens only.
+    Empty,
+    /// Also rows with an advantage of 0.
+    ZeroAdvantage,
+    /// Also rows with an advantage of 0 in groups whose rewards are all equal.
+    ZeroVariance,
 }
 
 /// The rows of a step.
@@ -63,23 +76,29 @@ pub(crate) struct Rows<'a> {
 }
 
 impl<'a> Rows<'a> {
-    /// Lays out `groups` under `scheme`. Rows with an advantage of 0 are left out if
-    /// `skip_zero_advantage`.
+    /// Lays out `groups` under `scheme`, without the rows that `skip` names.
     pub(crate) fn new(
         groups: &'a [RolloutGroup],
         advantages: &[Vec<f64>],
         scheme: RatioScheme,
-        skip_zero_advantage: bool,
+        skip: Skip,
     ) -> Self {
-        let mut totals = StepTotals { rows: 0, tokens: 0 };
+        let mut totals = StepTotals::new(0, 0);
         let mut rows = Vec::new();
         for (index, (group, advantages)) in groups.iter().zip(advantages).enumerate() {
+            let rewards = group.rewards();
+            let zero_variance = rewards.iter().all(|reward| *reward == rewards[0]);
             for (rollout, &advantage) in group.rollouts.iter().zip(advantages) {
                 let (prompt, old_prompt) = scheme.prompts(group, rollout);
                 let completion = rollout.completion.tokens.as_slice();
                 totals.rows += 1;
                 totals.tokens += completion.len();
-                if completion.is_empty() || (skip_zero_advantage && advantage == 0.0) {
+                let skipped = match skip {
+                    Skip::Empty => false,
+                    Skip::ZeroAdvantage => advantage == 0.0,
+                    Skip::ZeroVariance => advantage == 0.0 && zero_variance,
+                };
+                if completion.is_empty() || skipped {
                     continue;
                 }
                 rows.push(Row {
@@ -90,6 +109,7 @@ impl<'a> Rows<'a> {
                     completion,
                     behavior_logprobs: &rollout.completion.behavior_logprobs,
                     advantage,
+                    zero_variance,
                 });
             }
         }

@@ -35,6 +35,18 @@ impl KlEstimator {
     }
 }
 
+/// Which groups have a KL term.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum KlGroups {
+    /// All of them.
+    #[default]
+    All,
+    /// Those whose rewards are not all equal. A group without a reward signal is then not pulled to
+    /// the reference either. It still counts in the denominators.
+    Varied,
+}
+
 /// The KL term of the loss.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -43,6 +55,9 @@ pub struct KlConfig {
     pub coef: f64,
     /// The estimator.
     pub estimator: KlEstimator,
-    /// Multiplies the estimate by the importance ratio, which corrects its gradient off-policy.
+    /// Multiplies the estimate by the importance ratio at the run's ratio level, which corrects its
+    /// gradient off-policy.
     pub importance_weighted: bool,
+    /// Which groups have the term.
+    pub groups: KlGroups,
 }

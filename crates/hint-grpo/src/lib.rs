@@ -72,10 +72,10 @@ pub use config::{
     AdvantageConfig, ConfigError, GrpoConfig, ObjectiveConfig, OptimizerConfig, RunConfig,
 };
 pub use error::GrpoError;
-pub use kl::{KlConfig, KlEstimator};
+pub use kl::{KlConfig, KlEstimator, KlGroups};
 pub use loss::{
-    Cispo, ClippedSurrogate, FnLoss, LossComposition, LossInput, PolicyLoss, Reinforce, Sapo,
-    SequenceSurrogate, TokenLoss, TruncatedImportance, loss_from_fn,
+    Cispo, ClippedSurrogate, FnLoss, GeometricMean, ImportanceCorrection, ImportanceLevel,
+    LossComposition, LossInput, PolicyLoss, RatioLevel, Reinforce, Sapo, TokenLoss, loss_from_fn,
 };
 pub use metrics::Metrics;
 pub use observer::{Observer, Phase, StepReport, Timings};

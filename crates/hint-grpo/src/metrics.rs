@@ -65,6 +65,10 @@ pub const CLIP_RATIO_LOW: &str = "clip_ratio/low_mean";
 pub const CLIP_RATIO_HIGH: &str = "clip_ratio/high_mean";
 /// Share of trained tokens whose ratio is clipped.
 pub const CLIP_RATIO_REGION: &str = "clip_ratio/region_mean";
+/// Least share of tokens of a completion whose ratio is clipped from below.
+pub const CLIP_RATIO_LOW_MIN: &str = "clip_ratio/low_min";
+/// Largest share of tokens of a completion whose ratio is clipped from above.
+pub const CLIP_RATIO_HIGH_MAX: &str = "clip_ratio/high_max";
 /// Share of trained tokens whose detached ratio CISPO caps.
 pub const CISPO_CLIP_RATIO: &str = "cispo_clip_ratio";
 /// Mean absolute difference between the trainer's and the engine's log-probabilities of the same
@@ -72,6 +76,8 @@ pub const CISPO_CLIP_RATIO: &str = "cispo_clip_ratio";
 pub const SAMPLING_LOGP_DIFFERENCE: &str = "sampling/logp_difference/mean";
 /// Largest such difference, in nats.
 pub const SAMPLING_LOGP_DIFFERENCE_MAX: &str = "sampling/logp_difference/max";
+/// Mean weight of the correction for the mismatch between trainer and engine.
+pub const IMPORTANCE_WEIGHT: &str = "sampling/importance_sampling_ratio/mean";
 /// Norm of the gradient before clipping.
 pub const GRAD_NORM: &str = "grad_norm";
 /// Learning rate of the step.
@@ -81,19 +87,34 @@ pub const NUM_TOKENS: &str = "num_tokens";
 /// Passes over the problems since the start of the run.
 pub const EPOCH: &str = "epoch";
 
-/// Weighted means by name.
+/// Weighted means, and extremes, by name.
 ///
 /// Adding is exact about weights: the mean of a step does not depend on how its rows were split
 /// into micro-batches.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Metrics {
-    means: BTreeMap<String, Mean>,
+    summaries: BTreeMap<String, Summary>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
-struct Mean {
-    sum: f64,
-    weight: f64,
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Summary {
+    Mean { sum: f64, weight: f64 },
+    Least(f64),
+    Most(f64),
+}
+
+impl Summary {
+    /// This and `other` together. A name that changes its kind keeps the new one.
+    fn join(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Mean { sum, weight }, Self::Mean { sum: more, weight: further }) => {
+                Self::Mean { sum: sum + more, weight: weight + further }
+            }
+            (Self::Least(left), Self::Least(right)) => Self::Least(left.min(right)),
+            (Self::Most(left), Self::Most(right)) => Self::Most(left.max(right)),
+            (_, other) => other,
+        }
+    }
 }
 
 impl Metrics {
@@ -104,7 +125,7 @@ impl Metrics {
 
     /// Sets `name` to `value`, whatever was added before.
     pub fn set(&mut self, name: impl Into<String>, value: f64) {
-        self.means.insert(name.into(), Mean { sum: value, weight: 1.0 });
+        self.summaries.insert(name.into(), Summary::Mean { sum: value, weight: 1.0 });
     }
 
     /// Sets `name` if there is a value.
@@ -116,25 +137,41 @@ impl Metrics {
 
     /// Adds `weight` observations that sum to `sum`.
     pub fn add(&mut self, name: impl Into<String>, sum: f64, weight: f64) {
-        let mean = self.means.entry(name.into()).or_default();
-        mean.sum += sum;
-        mean.weight += weight;
+        self.join(name.into(), Summary::Mean { sum, weight });
+    }
+
+    /// Adds an observation to a metric that is the least of its observations.
+    pub fn add_min(&mut self, name: impl Into<String>, value: f64) {
+        self.join(name.into(), Summary::Least(value));
+    }
+
+    /// Adds an observation to a metric that is the largest of its observations.
+    pub fn add_max(&mut self, name: impl Into<String>, value: f64) {
+        self.join(name.into(), Summary::Most(value));
+    }
+
+    fn join(&mut self, name: String, summary: Summary) {
+        let entry = self.summaries.entry(name);
+        entry.and_modify(|present| *present = present.join(summary)).or_insert(summary);
     }
 
     /// Adds every observation of `other`.
     pub fn merge(&mut self, other: &Self) {
-        for (name, mean) in &other.means {
-            self.add(name, mean.sum, mean.weight);
+        for (name, summary) in &other.summaries {
+            self.join(name.clone(), *summary);
         }
     }
 
-    /// The mean of `name`, or `None` when nothing was observed.
+    /// The mean (or extreme) of `name`, or `None` when nothing was observed.
     pub fn get(&self, name: &str) -> Option<f64> {
-        self.means.get(name).filter(|mean| mean.weight > 0.0).map(|mean| mean.sum / mean.weight)
+        match *self.summaries.get(name)? {
+            Summary::Mean { sum, weight } => (weight > 0.0).then(|| sum / weight),
+            Summary::Least(value) | Summary::Most(value) => Some(value),
+        }
     }
 
-    /// Every name with its mean, by name.
+    /// Every name with its mean (or extreme), by name.
     pub fn iter(&self) -> impl Iterator<Item = (&str, f64)> {
-        self.means.keys().filter_map(|name| Some((name.as_str(), self.get(name)?)))
+        self.summaries.keys().filter_map(|name| Some((name.as_str(), self.get(name)?)))
     }
 }

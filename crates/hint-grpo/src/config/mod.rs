@@ -4,7 +4,7 @@ use hint_rollout::CollectorConfig;
 use serde::{Deserialize, Serialize};
 
 use self::validate::Validator;
-use crate::{Aggregation, Baseline, KlConfig, RatioScheme, TruncatedImportance};
+use crate::{Aggregation, Baseline, ImportanceCorrection, KlConfig, RatioLevel, RatioScheme};
 
 mod advantage;
 mod objective;
@@ -30,6 +30,8 @@ pub struct GrpoConfig {
     pub advantage: AdvantageConfig,
     /// The token-level objective.
     pub objective: ObjectiveConfig,
+    /// Whether the importance ratio is one of tokens or of sequences.
+    pub ratio_level: RatioLevel,
     /// Lower clip distance `ε_low`: the ratio is clipped below at `1 − clip_low`. In `(0, 1)`. Also
     /// the lower end of Affinity's band. (HINT reference: `clip_param` 0.2)
     pub clip_low: f64,
@@ -39,7 +41,7 @@ pub struct GrpoConfig {
     /// The KL term to the reference policy.
     pub kl: KlConfig,
     /// Correction for the mismatch between trainer and engine. Off by default.
-    pub truncated_importance: Option<TruncatedImportance>,
+    pub importance_correction: ImportanceCorrection,
     /// How token losses are reduced.
     pub aggregation: Aggregation,
     /// What the ratio of a hinted rollout conditions on.
@@ -57,11 +59,12 @@ impl Default for GrpoConfig {
             run: RunConfig::default(),
             rollout: CollectorConfig::default(),
             advantage: AdvantageConfig::GroupNormalized { baseline: Baseline::Group {} },
-            objective: ObjectiveConfig::ClippedSurrogate { max_ratio: None },
+            objective: ObjectiveConfig::ClippedSurrogate { max_ratio: None, dual_clip: None },
+            ratio_level: RatioLevel::Token,
             clip_low: 0.2,
             clip_high: 0.2,
             kl: KlConfig::default(),
-            truncated_importance: None,
+            importance_correction: ImportanceCorrection::Off {},
             aggregation: Aggregation::SequenceMean {},
             ratio_scheme: RatioScheme::Plain {},
             affinity_exponent: 1.0,
@@ -116,9 +119,7 @@ impl GrpoConfig {
         check.positive("clip_high", self.clip_high);
         check.not_negative("kl.coef", self.kl.coef);
         check.not_negative("affinity_exponent", self.affinity_exponent);
-        if let Some(correction) = self.truncated_importance {
-            check.positive("truncated_importance.max_weight", correction.max_weight);
-        }
+        check_importance(self.importance_correction, &mut check);
         self.advantage.check(&mut check);
         self.objective.check(self.clip_high, &mut check);
         if let Aggregation::Constant { max_completion_len } = self.aggregation {
@@ -126,5 +127,20 @@ impl GrpoConfig {
         }
         self.optimizer.check(&mut check);
         check.finish()
+    }
+}
+
+fn check_importance(correction: ImportanceCorrection, check: &mut Validator) {
+    match correction {
+        ImportanceCorrection::Off {} => {}
+        ImportanceCorrection::Truncate { max_weight, .. } => {
+            check.positive("importance_correction.max_weight", max_weight);
+        }
+        ImportanceCorrection::Mask { min_weight, max_weight, .. } => {
+            check.not_negative("importance_correction.min_weight", min_weight);
+            let holds = max_weight > min_weight && max_weight.is_finite();
+            let expected = "must be more than min_weight";
+            check.that("importance_correction.max_weight", holds, expected, max_weight);
+        }
     }
 }

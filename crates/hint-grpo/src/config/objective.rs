@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::validate::Validator;
-use crate::{Cispo, ClippedSurrogate, PolicyLoss, Reinforce, Sapo, SequenceSurrogate};
+use crate::{Cispo, ClippedSurrogate, GeometricMean, PolicyLoss, Reinforce, Sapo};
 
 /// Which [`PolicyLoss`] to use.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -14,9 +14,12 @@ pub enum ObjectiveConfig {
         /// Cap of the ratio where it is not clipped; more than `1 + clip_high`.
         #[serde(default)]
         max_ratio: Option<f64>,
+        /// Bound of the loss of a negative advantage, in units of its size; more than 1. (GRPO-2)
+        #[serde(default)]
+        dual_clip: Option<f64>,
     },
-    /// [`SequenceSurrogate`], (GSPO-1).
-    SequenceSurrogate {},
+    /// [`GeometricMean`], (GMPO-1).
+    GeometricMean {},
     /// [`Cispo`], (CISPO-1).
     Cispo {
         /// Cap of the detached ratio. Positive.
@@ -37,11 +40,17 @@ impl ObjectiveConfig {
     /// The objective, with the clip distances of the run.
     pub fn build(self, clip_low: f64, clip_high: f64) -> Box<dyn PolicyLoss> {
         match self {
-            Self::ClippedSurrogate { max_ratio } => {
-                let loss = ClippedSurrogate::new(clip_low, clip_high);
-                Box::new(max_ratio.map_or(loss, |max_ratio| loss.with_max_ratio(max_ratio)))
+            Self::ClippedSurrogate { max_ratio, dual_clip } => {
+                let mut loss = ClippedSurrogate::new(clip_low, clip_high);
+                if let Some(max_ratio) = max_ratio {
+                    loss = loss.with_max_ratio(max_ratio);
+                }
+                if let Some(dual_clip) = dual_clip {
+                    loss = loss.with_dual_clip(dual_clip);
+                }
+                Box::new(loss)
             }
-            Self::SequenceSurrogate {} => Box::new(SequenceSurrogate::new(clip_low, clip_high)),
+            Self::GeometricMean {} => Box::new(GeometricMean::new(clip_low, clip_high)),
             Self::Cispo { max_ratio } => Box::new(Cispo::new(max_ratio)),
             Self::Sapo { temperature_positive, temperature_negative } => {
                 Box::new(Sapo::new(temperature_positive, temperature_negative))
@@ -54,12 +63,17 @@ impl ObjectiveConfig {
 impl ObjectiveConfig {
     pub(super) fn check(self, clip_high: f64, check: &mut Validator) {
         match self {
-            Self::ClippedSurrogate { max_ratio: Some(max_ratio) } => check.that(
-                "objective.max_ratio",
-                max_ratio > 1.0 + clip_high,
-                "must be more than 1 + clip_high",
-                max_ratio,
-            ),
+            Self::ClippedSurrogate { max_ratio, dual_clip } => {
+                if let Some(max_ratio) = max_ratio {
+                    let holds = max_ratio > 1.0 + clip_high && max_ratio.is_finite();
+                    let expected = "must be more than 1 + clip_high";
+                    check.that("objective.max_ratio", holds, expected, max_ratio);
+                }
+                if let Some(dual_clip) = dual_clip {
+                    let holds = dual_clip > 1.0 && dual_clip.is_finite();
+                    check.that("objective.dual_clip", holds, "must be more than 1", dual_clip);
+                }
+            }
             Self::Cispo { max_ratio } => {
                 check.positive("objective.max_ratio", max_ratio);
             }
@@ -67,9 +81,7 @@ impl ObjectiveConfig {
                 check.positive("objective.temperature_positive", temperature_positive);
                 check.positive("objective.temperature_negative", temperature_negative);
             }
-            Self::ClippedSurrogate { max_ratio: None }
-            | Self::SequenceSurrogate {}
-            | Self::Reinforce {} => {}
+            Self::GeometricMean {} | Self::Reinforce {} => {}
         }
     }
 }

@@ -1,6 +1,6 @@
 //! CISPO: clipped importance-sampling weights instead of clipped updates.
 
-use crate::loss::add_masked;
+use crate::loss::flags::add_share;
 use crate::{GrpoError, LossInput, Metrics, PolicyLoss, TokenLoss, metrics};
 
 /// The REINFORCE objective with a capped, detached ratio as its weight.
@@ -28,7 +28,7 @@ impl PolicyLoss for Cispo {
         let values = -(ratio.clamp_max(self.max_ratio) * input.advantages * input.logprobs);
         let mut metrics = Metrics::new();
         let capped = ratio.gt(self.max_ratio).logical_and(&input.advantages.gt(0.0));
-        add_masked(&mut metrics, metrics::CISPO_CLIP_RATIO, &capped, input.mask);
+        add_share(&mut metrics, metrics::CISPO_CLIP_RATIO, &capped, input);
         Ok(TokenLoss { values, metrics })
     }
 

@@ -3,8 +3,10 @@
 use hint_rollout::{CollectStats, Moment, Problem, RolloutGroup, RunProgress, Seed};
 
 use super::Trainer;
-use crate::batch::Rows;
-use crate::{GrpoError, Metrics, Phase, ScoredGroup, StepReport, Timings, metrics};
+use crate::batch::{Rows, Skip};
+use crate::{
+    GrpoError, KlConfig, KlGroups, Metrics, Phase, ScoredGroup, StepReport, Timings, metrics,
+};
 
 impl Trainer {
     pub(super) fn step_once(&mut self, problems: &[Problem]) -> Result<StepReport, GrpoError> {
@@ -19,8 +21,8 @@ impl Trainer {
         let mut metrics = Metrics::new();
         let advantages = self.advantages(&collected.groups)?;
         group_metrics(&mut metrics, &collected.groups);
-        let skip = self.config.kl.coef == 0.0 && self.objective.ignores_zero_advantage();
-        let rows = Rows::new(&collected.groups, &advantages, self.config.ratio_scheme, skip);
+        let scheme = self.config.ratio_scheme;
+        let rows = Rows::new(&collected.groups, &advantages, scheme, self.skip());
         self.train(&rows, &mut metrics)?;
         self.sync_engine()?;
 
@@ -41,6 +43,20 @@ impl Trainer {
             tokens,
             peak_memory: None,
         })
+    }
+
+    /// Which rows are left out of the forward pass because they have no gradient.
+    fn skip(&self) -> Skip {
+        let config = &self.config;
+        // The tokens of rows without gradient are in the denominators of their micro-batch.
+        if !config.aggregation.is_split_invariant() || !self.objective.ignores_zero_advantage() {
+            return Skip::Empty;
+        }
+        match config.kl {
+            KlConfig { coef: 0.0, .. } => Skip::ZeroAdvantage,
+            KlConfig { groups: KlGroups::Varied, .. } => Skip::ZeroVariance,
+            KlConfig { groups: KlGroups::All, .. } => Skip::Empty,
+        }
     }
 
     /// Advantages of each group's rollouts.

@@ -9,7 +9,10 @@ use super::affinity::{AffinityMeter, group_weights};
 use crate::batch::{
     Row, Rows, Side, completion_tensor, completion_values, dim, micro_batches, token_batch,
 };
-use crate::{GrpoError, LossComposition, LossInput, Metrics, RatioScheme, clip_grad_norm, metrics};
+use crate::{
+    GrpoError, LossComposition, LossInput, Metrics, RatioScheme, StepTotals, clip_grad_norm,
+    metrics,
+};
 
 /// Log-probabilities that do not change during the updates of a batch, one list per row.
 #[derive(Debug, Default)]
@@ -22,6 +25,8 @@ struct Frozen {
 /// What an update keeps for the metrics.
 #[derive(Debug)]
 struct Measured {
+    /// Whether the weights are still those that the engine sampled with.
+    first_update: bool,
     loss: f64,
     metrics: Metrics,
     affinity: AffinityMeter,
@@ -40,17 +45,16 @@ impl Trainer {
         for update in 0..self.config.run.updates_per_batch {
             let weights = self.affinity_weights(rows, &frozen, update, clip)?;
             self.optimizer.zero_grad();
-            let mut measured =
-                Measured { loss: 0.0, metrics: Metrics::new(), affinity: AffinityMeter::new(clip) };
-            for range in self.micro_batches(&rows.rows, Side::Numerator) {
-                self.accumulate(
-                    rows,
-                    range,
-                    &frozen,
-                    weights.as_deref(),
-                    update == 0,
-                    &mut measured,
-                )?;
+            let mut measured = Measured {
+                first_update: update == 0,
+                loss: 0.0,
+                metrics: Metrics::new(),
+                affinity: AffinityMeter::new(clip),
+            };
+            let ranges = self.micro_batches(&rows.rows, Side::Numerator);
+            let totals = rows.totals.in_micro_batches(ranges.len());
+            for range in ranges {
+                self.accumulate(rows, range, totals, &frozen, weights.as_deref(), &mut measured)?;
             }
             let step = self.progress.step + 1;
             if !measured.loss.is_finite() {
@@ -176,9 +180,9 @@ impl Trainer {
         &self,
         rows: &Rows<'_>,
         range: std::ops::Range<usize>,
+        totals: StepTotals,
         frozen: &Frozen,
         weights: Option<&[Option<f64>]>,
-        first_update: bool,
         measured: &mut Measured,
     ) -> Result<(), GrpoError> {
         let slice = &rows.rows[range.clone()];
@@ -199,8 +203,11 @@ impl Trainer {
             completion_tensor(slice.iter().map(|row| row.behavior_logprobs), &batch, kind, device);
         let advantages = advantage_tensor(slice, &batch, kind, device);
         let mask = batch.completion_mask();
-        let mut input =
-            LossInput::new(&logprobs, &old, &advantages, &mask).with_behavior(&behavior);
+        let zero_variance = slice.iter().map(|row| row.zero_variance).collect::<Vec<_>>();
+        let zero_variance = Tensor::from_slice(&zero_variance).to_device(device);
+        let mut input = LossInput::new(&logprobs, &old, &advantages, &mask)
+            .with_behavior(&behavior)
+            .with_zero_variance(&zero_variance);
         if let Some(reference) = &reference {
             input = input.with_reference(reference);
         }
@@ -208,8 +215,7 @@ impl Trainer {
             let weights = weights[range].iter().map(|weight| weight.unwrap_or(1.0));
             Tensor::from_slice(&weights.collect::<Vec<_>>()).to_kind(kind).to_device(device)
         });
-        let (loss, loss_metrics) =
-            self.composition().loss(&input, row_weights.as_ref(), rows.totals)?;
+        let (loss, loss_metrics) = self.composition().loss(&input, row_weights.as_ref(), totals)?;
         loss.f_backward()
             .map_err(|source| GrpoError::Torch { operation: "the backward pass", source })?;
 
@@ -222,7 +228,7 @@ impl Trainer {
         let old = completion_values(&old, &batch);
         for ((row, new), old) in slice.iter().zip(&new).zip(&old) {
             measured.affinity.push(row, new, old)?;
-            if first_update && !row.hinted {
+            if measured.first_update && !row.hinted {
                 observe_mismatch(&mut measured.metrics, new, row.behavior_logprobs);
             }
         }
@@ -232,8 +238,9 @@ impl Trainer {
     fn composition(&self) -> LossComposition<'_> {
         LossComposition {
             objective: &*self.objective,
+            ratio_level: self.config.ratio_level,
             kl: self.config.kl,
-            truncated_importance: self.config.truncated_importance,
+            importance: self.config.importance_correction,
             aggregation: self.config.aggregation,
         }
     }
@@ -257,6 +264,5 @@ fn observe_mismatch(metrics: &mut Metrics, logprobs: &[f64], behavior_logprobs: 
     let (sum, max) = differences
         .fold((0.0, 0.0_f64), |(sum, max), difference| (sum + difference, max.max(difference)));
     metrics.add(metrics::SAMPLING_LOGP_DIFFERENCE, sum, logprobs.len() as f64);
-    let max = metrics.get(metrics::SAMPLING_LOGP_DIFFERENCE_MAX).unwrap_or(0.0).max(max);
-    metrics.set(metrics::SAMPLING_LOGP_DIFFERENCE_MAX, max);
+    metrics.add_max(metrics::SAMPLING_LOGP_DIFFERENCE_MAX, max);
 }

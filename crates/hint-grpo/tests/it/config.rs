@@ -48,6 +48,14 @@ fn unknown_keys_are_refused_in_every_variant() {
         "[objective]\ntype = \"reinforce\"\nmax_ratio = 1.0",
         "[objective]\ntype = \"cispo\"",
         "[advantage]\ntype = \"leave_one_out\"\nbaseline = { type = \"union\" }",
+        "ratio_level = \"sentence\"",
+        "[objective]\ntype = \"geometric_mean\"\nmax_ratio = 1.0",
+        "[importance_correction]\ntype = \"off\"\nmax_weight = 1.0",
+        "[importance_correction]\ntype = \"truncate\"",
+        "[aggregation]\ntype = \"local_token_mean\"\nx = 1",
+        "[kl]\ngroups = \"some\"",
+        "[advantage]\ntype = \"quantile_baseline\"",
+        "[advantage]\ntype = \"whitened\"\nscale = true",
         "[advantage]\ntype = \"group_normalized\"\nbaseline = { type = \"onion\" }",
         "[optimizer.schedule.decay]\ntype = \"constant\"\nfinal_frac = 0.1",
         "[rollout.trigger]\ntype = \"all_wrong\"\nrate = 0.1",
@@ -61,4 +69,57 @@ fn unknown_keys_are_refused_in_every_variant() {
 fn a_syntax_error_names_its_line() {
     let error = GrpoConfig::from_toml("[run]\nsteps = \"many\"").expect_err("not a number");
     assert!(error.to_string().contains("line 2"), "{error}");
+}
+
+/// Every violation of `text`.
+fn violations(text: &str) -> Vec<String> {
+    match GrpoConfig::from_toml(text).expect_err("invalid") {
+        ConfigError::Invalid(violations) => violations,
+        error => panic!("{text}: {error}"),
+    }
+}
+
+#[test]
+fn every_part_of_a_loss_can_be_configured() {
+    for text in [
+        "objective = { type = \"clipped_surrogate\", max_ratio = 3.0, dual_clip = 3.0 }",
+        "objective = { type = \"clipped_surrogate\" }\nratio_level = \"sequence\"",
+        "objective = { type = \"geometric_mean\" }\nclip_low = 0.3297\nclip_high = 0.4918",
+        "objective = { type = \"cispo\", max_ratio = 5.0 }\naggregation = { type = \"token_mean\" }",
+        "objective = { type = \"sapo\", temperature_positive = 1.0, temperature_negative = 1.05 }",
+        "objective = { type = \"reinforce\" }\nadvantage = { type = \"whitened\" }",
+        "advantage = { type = \"whitened\", baseline = { type = \"union\" } }",
+        "advantage = { type = \"batch_normalized\" }",
+        "advantage = { type = \"quantile_baseline\", quantile = 0.4, scale = false }",
+        "advantage = { type = \"max_baseline\" }",
+        "kl = { coef = 0.1, estimator = \"k2\", importance_weighted = true, groups = \"varied\" }",
+        "importance_correction = { type = \"truncate\", max_weight = 2.0 }",
+        "importance_correction = { type = \"mask\", max_weight = 2.0, level = \"sequence\" }",
+        "aggregation = { type = \"local_token_mean\" }",
+        "aggregation = { type = \"constant\", max_completion_len = 3000 }",
+        "aggregation = { type = \"sequence_sum\" }",
+    ] {
+        let config = GrpoConfig::from_toml(text).unwrap_or_else(|error| panic!("{text}: {error}"));
+        assert_ne!(config, GrpoConfig::default(), "{text}");
+    }
+}
+
+#[test]
+fn parts_of_a_loss_out_of_range_are_named_with_their_path() {
+    let text = "
+        objective = { type = \"clipped_surrogate\", max_ratio = 1.1, dual_clip = 1.0 }
+        advantage = { type = \"quantile_baseline\", quantile = 1.5 }
+        importance_correction = { type = \"mask\", min_weight = 2.0, max_weight = 1.0 }
+        aggregation = { type = \"constant\", max_completion_len = 0 }
+    ";
+    assert_eq!(
+        violations(text),
+        [
+            "importance_correction.max_weight: must be more than min_weight, got 1",
+            "advantage.quantile: must be in (0, 1], got 1.5",
+            "objective.max_ratio: must be more than 1 + clip_high, got 1.1",
+            "objective.dual_clip: must be more than 1, got 1",
+            "aggregation.max_completion_len: must be at least 1, got 0",
+        ]
+    );
 }

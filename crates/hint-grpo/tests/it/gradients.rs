@@ -1,78 +1,174 @@
-//! Gradients of every objective against central differences, in f64.
+//! Gradients of every composition against central differences, in f64.
 
 use hint_grpo::{
-    Aggregation, Cispo, ClippedSurrogate, KlConfig, KlEstimator, LossComposition, LossInput,
-    PolicyLoss, Reinforce, Sapo, SequenceSurrogate, StepTotals,
+    Aggregation, Cispo, ClippedSurrogate, GeometricMean, GrpoError, ImportanceCorrection,
+    ImportanceLevel, KlConfig, KlEstimator, KlGroups, LossComposition, LossInput, Metrics,
+    PolicyLoss, RatioLevel, Reinforce, Sapo, StepTotals, TokenLoss,
 };
 use tch::{Kind, Tensor};
 
-/// Log-probabilities, log-ratios and advantages away from the kinks of the clip.
-const LOGPROBS: [f64; 6] = [-0.5, -1.2, -0.1, -2.0, -0.7, -0.3];
-const LOG_RATIOS: [f64; 6] = [0.05, -0.4, 0.5, 0.1, 0.35, -0.02];
-const REFERENCE: [f64; 6] = [-0.6, -1.0, -0.4, -1.5, -0.7, -0.9];
+/// Three completions of 4, 3 and 2 tokens: log-probabilities, log-ratios away from the kinks of the
+/// clips, and the reference's log-probabilities.
+const LOGPROBS: [f64; 12] =
+    [-0.5, -1.2, -0.1, -2.0, -0.7, -0.3, -0.9, -9.0, -1.1, -0.4, -9.0, -9.0];
+const LOG_RATIOS: [f64; 12] = [0.05, -0.4, 0.5, 0.1, 0.35, -0.02, -0.6, 0.0, 0.9, 0.7, 0.0, 0.0];
+const REFERENCE: [f64; 12] =
+    [-0.6, -1.0, -0.4, -1.5, -0.7, -0.9, -0.8, -9.0, -1.6, -0.1, -9.0, -9.0];
+const BEHAVIOR: [f64; 12] =
+    [-0.7, -0.9, -0.4, -2.9, -0.8, -0.2, -0.9, -9.0, -2.4, -1.2, -9.0, -9.0];
+const LENS: [usize; 3] = [4, 3, 2];
+const SHAPE: [i64; 2] = [3, 4];
 
-fn loss(objective: &dyn PolicyLoss, kl: KlConfig, logprobs: &Tensor) -> Tensor {
-    let old = Tensor::from_slice(&LOGPROBS) - Tensor::from_slice(&LOG_RATIOS);
-    let old = old.view([2, 3]);
-    let reference = Tensor::from_slice(&REFERENCE).view([2, 3]);
-    let mask = Tensor::from_slice(&[true, true, true, true, true, false]).view([2, 3]);
-    let advantages = Tensor::from_slice(&[0.8, -1.3]).unsqueeze(-1) * mask.to_kind(Kind::Double);
-    let composition = LossComposition {
-        objective,
-        kl,
-        truncated_importance: None,
-        aggregation: Aggregation::SequenceMean {},
-    };
-    let input = LossInput::new(logprobs, &old, &advantages, &mask).with_reference(&reference);
-    let totals = StepTotals { rows: 2, tokens: 5 };
-    composition.loss(&input, None, totals).expect("a valid input").0
+const AGGREGATIONS: [Aggregation; 5] = [
+    Aggregation::SequenceMean {},
+    Aggregation::TokenMean {},
+    Aggregation::Constant { max_completion_len: 16 },
+    Aggregation::SequenceSum {},
+    Aggregation::LocalTokenMean {},
+];
+
+fn tensor(values: &[f64]) -> Tensor {
+    Tensor::from_slice(values).view(SHAPE)
 }
 
+fn old_logprobs() -> Tensor {
+    tensor(&LOGPROBS) - tensor(&LOG_RATIOS)
+}
+
+fn loss(composition: &LossComposition<'_>, logprobs: &Tensor) -> Tensor {
+    let (old, reference, behavior) = (old_logprobs(), tensor(&REFERENCE), tensor(&BEHAVIOR));
+    let mask = LENS.map(|len| [0, 1, 2, 3].map(|position| position < len));
+    let mask = Tensor::from_slice(mask.as_flattened()).view(SHAPE);
+    let advantages =
+        Tensor::from_slice(&[0.8, -1.3, -0.6]).unsqueeze(-1) * mask.to_kind(Kind::Double);
+    let token_weights = tensor(&[0.5, 1.0, 2.0, 0.1, 1.5, 1.0, 0.0, 1.0, 0.7, 0.9, 1.0, 1.0]);
+    let row_weights = Tensor::from_slice(&[1.0, 0.4, 0.9]);
+    let zero_variance = Tensor::from_slice(&[false, true, false]);
+    let input = LossInput::new(logprobs, &old, &advantages, &mask)
+        .with_reference(&reference)
+        .with_behavior(&behavior)
+        .with_token_weights(&token_weights)
+        .with_zero_variance(&zero_variance);
+    let totals = StepTotals::new(3, 9);
+    composition.loss(&input, Some(&row_weights), totals).expect("a valid input").0
+}
+
+fn gradient(composition: &LossComposition<'_>) -> Vec<f64> {
+    let logprobs = tensor(&LOGPROBS).set_requires_grad(true);
+    loss(composition, &logprobs).backward();
+    Vec::<f64>::try_from(logprobs.grad().view([-1])).expect("dense")
+}
+
+/// Compares the gradient of `composition` with central differences of `value`, a loss of the same
+/// gradient that can be differentiated as it is.
 #[track_caller]
-fn check(objective: &dyn PolicyLoss, kl: KlConfig) {
-    let logprobs = Tensor::from_slice(&LOGPROBS).view([2, 3]).set_requires_grad(true);
-    loss(objective, kl, &logprobs).backward();
-    let gradient = Vec::<f64>::try_from(logprobs.grad().view([-1])).expect("dense");
-    for (index, actual) in gradient.into_iter().enumerate() {
+fn check_against(composition: &LossComposition<'_>, value: &LossComposition<'_>) {
+    for (index, actual) in gradient(composition).into_iter().enumerate() {
         let shifted = |by: f64| {
             let mut values = LOGPROBS;
             values[index] += by;
-            loss(objective, kl, &Tensor::from_slice(&values).view([2, 3])).double_value(&[])
+            loss(value, &tensor(&values)).double_value(&[])
         };
         let expected = (shifted(1e-5) - shifted(-1e-5)) / 2e-5;
         assert!(
             (actual - expected).abs() <= 1e-6 * expected.abs().max(1e-3),
-            "token {index}: {actual} is not {expected}"
+            "token {index}: {actual} is not {expected} for {composition:?}"
         );
     }
 }
 
-#[test]
-fn gradients_agree_with_central_differences() {
-    let none = KlConfig::default();
-    check(&ClippedSurrogate::new(0.2, 0.2), none);
-    check(&ClippedSurrogate::new(0.2, 0.28).with_max_ratio(1.4), none);
-    check(&SequenceSurrogate::new(0.2, 0.2), none);
-    check(&Sapo::new(1.0, 1.05), none);
-    check(&Reinforce, none);
+/// Every objective that is the antiderivative of its gradient.
+fn objectives() -> Vec<Box<dyn PolicyLoss>> {
+    vec![
+        Box::new(ClippedSurrogate::new(0.2, 0.2)),
+        Box::new(ClippedSurrogate::new(0.2, 0.28).with_max_ratio(1.4)),
+        Box::new(ClippedSurrogate::new(0.2, 0.28).with_dual_clip(1.35)),
+        Box::new(GeometricMean::new(0.3, 0.45)),
+        Box::new(Sapo::new(1.0, 1.05)),
+        Box::new(Reinforce),
+    ]
+}
+
+/// Runs `check` for every aggregation, ratio level, KL term and importance correction.
+fn for_each_composition(objective: &dyn PolicyLoss, mut check: impl FnMut(LossComposition<'_>)) {
+    // The operations are too small for more.
+    tch::set_num_threads(1);
+    let mut kls = vec![KlConfig::default()];
     for estimator in [KlEstimator::K1, KlEstimator::K2, KlEstimator::K3] {
         for importance_weighted in [false, true] {
-            let kl = KlConfig { coef: 0.3, estimator, importance_weighted };
-            check(&ClippedSurrogate::new(0.2, 0.2), kl);
+            for groups in [KlGroups::All, KlGroups::Varied] {
+                kls.push(KlConfig { coef: 0.3, estimator, importance_weighted, groups });
+            }
+        }
+    }
+    let (token, sequence) = (ImportanceLevel::Token, ImportanceLevel::Sequence);
+    let corrections = [
+        ImportanceCorrection::Off {},
+        ImportanceCorrection::Truncate { max_weight: 1.3, level: token },
+        ImportanceCorrection::Truncate { max_weight: 1.3, level: sequence },
+        ImportanceCorrection::Mask { min_weight: 0.5, max_weight: 2.0, level: token },
+        ImportanceCorrection::Mask { min_weight: 0.5, max_weight: 2.0, level: sequence },
+    ];
+    for aggregation in AGGREGATIONS {
+        for ratio_level in [RatioLevel::Token, RatioLevel::Sequence] {
+            for (index, kl) in kls.iter().enumerate() {
+                // Each KL term meets each correction, in one of the aggregations.
+                let importance = corrections[index % corrections.len()];
+                let base = LossComposition::new(objective, aggregation);
+                check(LossComposition { ratio_level, kl: *kl, importance, ..base });
+            }
         }
     }
 }
 
-/// CISPO's ratio is detached, so its loss is not the antiderivative of its gradient.
 #[test]
-fn cispo_has_the_gradient_of_a_weighted_likelihood() {
-    let logprobs = Tensor::from_slice(&LOGPROBS).view([2, 3]).set_requires_grad(true);
-    loss(&Cispo::new(1.2), KlConfig::default(), &logprobs).backward();
-    let gradient = Vec::<f64>::try_from(logprobs.grad().view([-1])).expect("dense");
-    let rows = [(0.8, 3.0), (0.8, 3.0), (0.8, 3.0), (-1.3, 2.0), (-1.3, 2.0)];
-    for (index, (advantage, len)) in rows.into_iter().enumerate() {
-        let expected = -LOG_RATIOS[index].exp().min(1.2) * advantage / len / 2.0;
-        assert!((gradient[index] - expected).abs() < 1e-12, "token {index}");
+fn gradients_agree_with_central_differences_in_every_composition() {
+    for objective in objectives() {
+        for_each_composition(&*objective, |composition| {
+            check_against(&composition, &composition);
+        });
     }
-    assert_eq!(gradient[5], 0.0);
+}
+
+/// The likelihood with the weights that CISPO has at the point where it is differentiated.
+struct WeightedLikelihood {
+    ratios: [f64; 12],
+}
+
+impl PolicyLoss for WeightedLikelihood {
+    fn token_loss(&self, input: &LossInput<'_>) -> Result<TokenLoss, GrpoError> {
+        let values = -(tensor(&self.ratios) * input.advantages * input.logprobs);
+        Ok(TokenLoss { values, metrics: Metrics::new() })
+    }
+}
+
+#[test]
+fn cispo_has_the_gradient_of_a_weighted_likelihood_in_every_composition() {
+    let cispo = Cispo::new(1.2);
+    let mut sequence = [0.0; 12];
+    for (row, len) in LENS.into_iter().enumerate() {
+        let mean = LOG_RATIOS[row * 4..row * 4 + len].iter().sum::<f64>() / len as f64;
+        sequence[row * 4..row * 4 + len].fill(mean);
+    }
+    for_each_composition(&cispo, |composition| {
+        let log_ratios = match composition.ratio_level {
+            RatioLevel::Token => LOG_RATIOS,
+            RatioLevel::Sequence => sequence,
+        };
+        let ratios = log_ratios.map(|log_ratio| log_ratio.exp().min(1.2));
+        let frozen = WeightedLikelihood { ratios };
+        check_against(&composition, &LossComposition { objective: &frozen, ..composition });
+    });
+}
+
+#[test]
+fn the_gradient_on_a_masked_position_is_zero() {
+    for objective in objectives() {
+        for_each_composition(&*objective, |composition| {
+            let gradient = gradient(&composition);
+            for position in [7, 10, 11] {
+                assert_eq!(gradient[position], 0.0, "{composition:?}");
+            }
+        });
+    }
 }
