@@ -192,6 +192,14 @@ pub enum RolloutError {
 }
 
 impl RolloutError {
+    pub(crate) fn missing_column(problem: &crate::Problem, column: &str) -> Self {
+        Self::HintColumn {
+            problem: problem.id.clone(),
+            column: column.to_owned(),
+            available: problem.columns.keys().cloned().collect::<Vec<_>>().join(", "),
+        }
+    }
+
     /// Wraps an error of a user's own part.
     pub fn other(
         part: &'static str,

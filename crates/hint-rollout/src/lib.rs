@@ -54,6 +54,14 @@ mod prompt;
 
 mod hint;
 
+mod demonstration;
+
+mod solution_prefix;
+
+mod wrong_answers;
+
+mod hint_source;
+
 mod value_schedule;
 
 mod trigger;
@@ -79,6 +87,7 @@ pub use collector::{
     CollectStats, Collected, Collector, CollectorConfig, ProblemSuccess, SuccessCount,
     SuccessRecord,
 };
+pub use demonstration::Demonstrations;
 pub use engine::{
     Completion, GenerationRequest, HeadWeights, PolicyVersion, RolloutEngine, Sampling, StopReason,
     WeightSource,
@@ -92,6 +101,7 @@ pub use hint::{
     DatasetHints, FnHints, Hint, HintKind, HintLevel, HintProvider, HintRequest, HintWriter,
     WriteRequest, hints_from_fn,
 };
+pub use hint_source::HintSourceConfig;
 pub use level::LevelSearch;
 #[cfg(feature = "local-engine")]
 pub use local::LocalEngine;
@@ -100,6 +110,8 @@ pub use problem::{Problem, parse_problems, read_problems};
 pub use progress::{Moment, RunProgress};
 pub use prompt::{HintTemplate, PromptFormat};
 pub use seed::Seed;
+pub use solution_prefix::{PrefixUnit, SolutionPrefix};
 pub use trigger::{HintTrigger, TriggerInput};
 pub use value_schedule::{RunPoint, ValueSchedule};
 pub use verdict_policy::{VerdictAction, VerdictPolicy};
+pub use wrong_answers::WrongAnswers;

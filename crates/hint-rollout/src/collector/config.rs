@@ -2,10 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Acceptance, HintTrigger, LevelSearch, Merge, Sampling, VerdictPolicy};
+use crate::{
+    Acceptance, HintSourceConfig, HintTrigger, LevelSearch, Merge, Sampling, VerdictPolicy,
+};
 
-/// How groups are collected. Where hints come from is the [`HintProvider`](crate::HintProvider)'s
-/// business; what happens to a group that trains is not this crate's.
+/// How groups are collected. What happens to the groups that train (baseline, ratio scheme, weight) is
+/// not this crate's business.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct CollectorConfig {
@@ -17,6 +19,10 @@ pub struct CollectorConfig {
     pub sampling: Sampling,
     /// When a group is helped.
     pub trigger: HintTrigger,
+    /// Where hints come from. The collector itself takes a provider
+    /// ([`Collector::with_hints`](crate::Collector::with_hints)); the program makes it by
+    /// [`HintSourceConfig::build`], or takes another.
+    pub source: HintSourceConfig,
     /// At which levels of help it is tried.
     pub level: LevelSearch,
     /// Which helped groups count.
@@ -34,6 +40,7 @@ impl Default for CollectorConfig {
             helped_size: None,
             sampling: Sampling::default(),
             trigger: HintTrigger::AllWrong {},
+            source: HintSourceConfig::default(),
             level: LevelSearch::default(),
             accept: Acceptance::AnyCorrect {},
             merge: Merge::ReplaceAll {},

@@ -1,0 +1,38 @@
+//! Whole solutions as hints.
+
+use serde_json::Value;
+
+use crate::{Hint, HintProvider, HintRequest, RolloutError};
+
+/// The reference solution, or the text of another column, as a completion of its own. A problem
+/// without a solution gets none; one without the named column is an error.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Demonstrations {
+    column: Option<String>,
+}
+
+impl Demonstrations {
+    /// Demonstrations from [`Problem::solution`](crate::Problem::solution).
+    pub const fn new() -> Self {
+        Self { column: None }
+    }
+
+    /// Demonstrations from another column.
+    pub fn column(name: impl Into<String>) -> Self {
+        Self { column: Some(name.into()) }
+    }
+}
+
+impl HintProvider for Demonstrations {
+    fn hint(&self, request: &HintRequest<'_>) -> Result<Option<Hint>, RolloutError> {
+        let problem = request.problem;
+        let Some(column) = &self.column else {
+            return Ok(problem.solution.as_ref().map(Hint::demonstration));
+        };
+        match problem.columns.get(column) {
+            Some(Value::String(text)) => Ok(Some(Hint::demonstration(text))),
+            Some(Value::Null) => Ok(None),
+            _ => Err(RolloutError::missing_column(problem, column)),
+        }
+    }
+}

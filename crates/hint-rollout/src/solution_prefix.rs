@@ -1,0 +1,89 @@
+//! The beginning of the reference solution as a hint.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Hint, HintProvider, HintRequest, Problem, RolloutError};
+
+/// What a solution is cut into.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PrefixUnit {
+    /// Words, each with the white space before it.
+    #[default]
+    Word,
+    /// Lines, each with its line break.
+    Line,
+    /// Characters.
+    Character,
+}
+
+impl PrefixUnit {
+    /// Byte offsets at which `text` may be cut: the end of each unit.
+    fn ends(self, text: &str) -> Vec<usize> {
+        let mut ends = Vec::new();
+        let mut previous = None;
+        for (offset, letter) in text.char_indices() {
+            let begins = match (self, previous) {
+                (_, None) => false,
+                (Self::Character, Some(_)) => true,
+                (Self::Line, Some(previous)) => previous == '\n',
+                (Self::Word, Some(previous)) => {
+                    letter.is_whitespace() && !char::is_whitespace(previous)
+                }
+            };
+            if begins {
+                ends.push(offset);
+            }
+            previous = Some(letter);
+        }
+        ends.push(text.len());
+        ends
+    }
+}
+
+/// The first part of [`Problem::solution`], as much of it as the level says. A problem without a
+/// solution gets no hint.
+///
+/// ```
+/// use hint_rollout::{HintLevel, HintProvider, HintRequest, PrefixUnit, Problem, SolutionPrefix};
+///
+/// let problem = Problem::new("p", "1 + 2 + 3", "6").with_solution("1 + 2 = 3, 3 + 3 = 6");
+/// let request = HintRequest::new(&problem).with_level(HintLevel::new(0.5));
+/// let hint = SolutionPrefix::new(PrefixUnit::Word).hint(&request)?.expect("there is a solution");
+/// assert_eq!(hint.text, "1 + 2 = 3,");
+/// # Ok::<(), hint_rollout::RolloutError>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SolutionPrefix {
+    unit: PrefixUnit,
+    in_prompt: bool,
+}
+
+impl SolutionPrefix {
+    /// A prefix that the completion continues.
+    pub const fn new(unit: PrefixUnit) -> Self {
+        Self { unit, in_prompt: false }
+    }
+
+    /// A prefix that joins the question; the completion starts from the beginning.
+    #[must_use]
+    pub const fn in_prompt(mut self) -> Self {
+        self.in_prompt = true;
+        self
+    }
+}
+
+impl HintProvider for SolutionPrefix {
+    fn hint(&self, request: &HintRequest<'_>) -> Result<Option<Hint>, RolloutError> {
+        let Some(solution) = &request.problem.solution else { return Ok(None) };
+        let ends = self.unit.ends(solution);
+        let count = request.level.of(ends.len());
+        let end = count.checked_sub(1).map_or(0, |last| ends[last]);
+        let text = &solution[..end];
+        Ok(Some(if self.in_prompt { Hint::new(text) } else { Hint::prefix(text) }))
+    }
+
+    fn levels(&self, _problem: &Problem) -> Option<usize> {
+        None
+    }
+}
