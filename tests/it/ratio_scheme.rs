@@ -129,7 +129,8 @@ fn plain_never_shows_the_hint_to_the_trained_policy() {
 
 #[test]
 fn hinted_conditions_both_sides_on_the_hint() {
-    assert_eq!(calls(RatioScheme::Hinted {}, 1), [call(true, true)]);
+    // The first call measures the policy on the plain prompt, for the behaviour Affinity.
+    assert_eq!(calls(RatioScheme::Hinted {}, 1), [call(false, false), call(true, true)]);
 }
 
 #[test]
@@ -138,5 +139,14 @@ fn off_context_conditions_only_the_denominator_on_the_hint() {
         calls(RatioScheme::OffContext {}, 1),
         // Old log-probabilities with the hint, Affinity weights and the gradient without.
         [call(false, true), call(false, false), call(true, false)]
+    );
+}
+
+#[test]
+fn demonstration_has_no_denominator() {
+    assert_eq!(
+        calls(RatioScheme::Demonstration {}, 1),
+        // Affinity weights and the gradient; nothing is scored with the hint.
+        [call(false, false), call(true, false)]
     );
 }

@@ -1,50 +1,26 @@
 //! From groups to rows, and from rows to micro-batches. The only code that reads [`RatioScheme`].
 
 use hint_policy::{TokenBatch, TokenRow};
-use hint_rollout::{Rollout, RolloutGroup};
-use serde::{Deserialize, Serialize};
+use hint_rollout::{RolloutGroup, RolloutSource};
 use tch::{Device, Kind, Tensor};
 
-use crate::{GrpoError, StepTotals};
-
-/// What the importance ratio of a *hinted* rollout conditions on. `x` is the plain prompt, `h` the
-/// hint. Plain rollouts are the same under all three.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
-pub enum RatioScheme {
-    /// `π_θ(y|x) / π_old(y|x)`: what the HINT reference code does. The default.
-    Plain {},
-    /// `π_θ(y|x,h) / π_old(y|x,h)`: on-policy for the hinted prompt.
-    Hinted {},
-    /// `π_θ(y|x) / π_old(y|x,h)`: importance-corrected to the plain prompt.
-    OffContext {},
-}
-
-impl RatioScheme {
-    /// The prompts that numerator and denominator of one rollout condition on. Groups may mix plain
-    /// and helped ones.
-    fn prompts<'a>(self, group: &'a RolloutGroup, rollout: &'a Rollout) -> (&'a [u32], &'a [u32]) {
-        let plain = group.prompt.as_slice();
-        let hinted = rollout.help.as_ref().map_or(plain, |help| help.prompt.as_slice());
-        match self {
-            Self::Plain {} => (plain, plain),
-            Self::Hinted {} => (hinted, hinted),
-            Self::OffContext {} => (plain, hinted),
-        }
-    }
-}
+use crate::{GrpoError, RatioScheme, StepTotals};
 
 /// One completion, ready to train.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Row<'a> {
     /// Index of its group.
     pub(crate) group: usize,
-    /// Whether it came about with help.
-    pub(crate) hinted: bool,
+    /// What it was sampled from.
+    pub(crate) source: RolloutSource,
     /// The prompt of the ratio's numerator.
     pub(crate) prompt: &'a [u32],
-    /// The prompt of the ratio's denominator.
-    pub(crate) old_prompt: &'a [u32],
+    /// The prompt of the ratio's denominator; `None` where it is 1.
+    pub(crate) old_prompt: Option<&'a [u32]>,
+    /// The plain prompt.
+    pub(crate) plain_prompt: &'a [u32],
+    /// The prompt that it was sampled from.
+    pub(crate) helped_prompt: &'a [u32],
     /// The completion's tokens.
     pub(crate) completion: &'a [u32],
     /// The engine's log-probabilities, one per completion token.
@@ -53,6 +29,28 @@ pub(crate) struct Row<'a> {
     pub(crate) advantage: f64,
     /// Whether the rewards of its group are all equal.
     pub(crate) zero_variance: bool,
+}
+
+impl<'a> Row<'a> {
+    /// Whether it came about with help.
+    pub(crate) fn is_helped(&self) -> bool {
+        self.source != RolloutSource::Plain
+    }
+
+    /// Whether numerator and denominator of its ratio condition on the same prompt.
+    pub(crate) fn has_same_context(&self) -> bool {
+        self.old_prompt == Some(self.prompt)
+    }
+
+    /// The prompt of one side.
+    pub(crate) fn context(&self, side: Side) -> &'a [u32] {
+        match side {
+            Side::Numerator => self.prompt,
+            Side::Denominator => self.old_prompt.unwrap_or(self.prompt),
+            Side::Plain => self.plain_prompt,
+            Side::Helped => self.helped_prompt,
+        }
+    }
 }
 
 /// Which rows have no gradient, so that they are left out of the forward pass.
@@ -103,9 +101,11 @@ impl<'a> Rows<'a> {
                 }
                 rows.push(Row {
                     group: index,
-                    hinted: rollout.is_helped(),
+                    source: rollout.source(),
                     prompt,
                     old_prompt,
+                    plain_prompt: &group.prompt,
+                    helped_prompt: rollout.help.as_ref().map_or(&group.prompt, |help| &help.prompt),
                     completion,
                     behavior_logprobs: &rollout.completion.behavior_logprobs,
                     advantage,
@@ -139,11 +139,17 @@ pub(crate) fn micro_batches(lens: &[usize], max_tokens: usize) -> Vec<std::ops::
     ranges
 }
 
-/// Which of a row's two prompts to use.
+/// Which of a row's prompts to use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Side {
+    /// That of the ratio's numerator.
     Numerator,
+    /// That of the ratio's denominator.
     Denominator,
+    /// The plain one.
+    Plain,
+    /// The one that it was sampled from.
+    Helped,
 }
 
 /// The token batch of `rows`.
@@ -154,13 +160,7 @@ pub(crate) fn token_batch(
 ) -> Result<TokenBatch, GrpoError> {
     let token_rows = rows
         .iter()
-        .map(|row| {
-            let prompt = match side {
-                Side::Numerator => row.prompt,
-                Side::Denominator => row.old_prompt,
-            };
-            TokenRow { prompt, completion: row.completion }
-        })
+        .map(|row| TokenRow { prompt: row.context(side), completion: row.completion })
         .collect::<Vec<_>>();
     Ok(TokenBatch::new(&token_rows, device)?)
 }

@@ -48,6 +48,10 @@ mod kl;
 
 mod loss;
 
+mod ratio_scheme;
+
+mod help_weight;
+
 mod batch;
 
 mod optim;
@@ -67,19 +71,21 @@ pub use advantage::{
     ScoredGroup, Whitened,
 };
 pub use aggregation::{Aggregation, StepTotals};
-pub use batch::RatioScheme;
 pub use config::{
     AdvantageConfig, ConfigError, GrpoConfig, ObjectiveConfig, OptimizerConfig, RunConfig,
 };
 pub use error::GrpoError;
+pub use help_weight::{HelpWeight, RatioShaping};
 pub use kl::{KlConfig, KlEstimator, KlGroups};
 pub use loss::{
     Cispo, ClippedSurrogate, FnLoss, GeometricMean, ImportanceCorrection, ImportanceLevel,
-    LossComposition, LossInput, PolicyLoss, RatioLevel, Reinforce, Sapo, TokenLoss, loss_from_fn,
+    LossComposition, LossInput, PolicyLoss, RatioLevel, Reinforce, Sapo, ShapedRatio, TokenLoss,
+    loss_from_fn,
 };
 pub use metrics::Metrics;
 pub use observer::{Observer, Phase, StepReport, Timings};
 pub use optim::{AdamW, AdamWConfig, Optimizer, clip_grad_norm};
+pub use ratio_scheme::RatioScheme;
 pub use run_dir::RunDir;
 pub use schedule::{Decay, ScheduleConfig};
 pub use trainer::{Outcome, Trainer, TrainerBuilder};

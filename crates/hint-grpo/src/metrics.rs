@@ -44,15 +44,15 @@ pub const AFFINITY_VALUE: &str = "affinity/value";
 pub const AFFINITY_EUR: &str = "affinity/eur";
 /// UC of the ratio that trains, in nats.
 pub const AFFINITY_UC: &str = "affinity/uc";
-/// Affinity of the training distribution against the distribution that drew the tokens, over the
-/// hinted completions.
+/// Affinity of the policy on the plain prompt against the distribution that drew the tokens, over
+/// the helped completions.
 pub const AFFINITY_BEHAVIOR_VALUE: &str = "affinity/behavior/value";
 /// EUR against the distribution that drew the tokens.
 pub const AFFINITY_BEHAVIOR_EUR: &str = "affinity/behavior/eur";
 /// UC against the distribution that drew the tokens, in nats.
 pub const AFFINITY_BEHAVIOR_UC: &str = "affinity/behavior/uc";
-/// Mean Affinity weight of the hinted groups that trained.
-pub const AFFINITY_WEIGHT: &str = "affinity/weight";
+/// Mean weight of the helped completions that trained, by group or schedule.
+pub const HELP_WEIGHT: &str = "hint/weight";
 /// Loss of the last update of the step, as minimised.
 pub const LOSS: &str = "loss";
 /// KL to the reference policy per token, in nats.

@@ -21,7 +21,7 @@ const INSTEAD: [(&str, &str); 19] = [
     ("correct_fn", "reward or verifier"),
     ("rerolled", "hinted"),
     ("kl_div", "kl"),
-    ("affinity_lambda", "affinity_exponent"),
+    ("affinity_lambda", "exponent"),
     ("coef_1", "ratio"),
     ("policy_ver", "policy_version"),
 ];

@@ -1,10 +1,14 @@
 //! Hyper-parameters of a run, and their validation.
 
+use hint_affinity::AffinityVariant;
 use hint_rollout::CollectorConfig;
 use serde::{Deserialize, Serialize};
 
 use self::validate::Validator;
-use crate::{Aggregation, Baseline, ImportanceCorrection, KlConfig, RatioLevel, RatioScheme};
+use crate::{
+    Aggregation, Baseline, HelpWeight, ImportanceCorrection, KlConfig, RatioLevel, RatioScheme,
+    RatioShaping,
+};
 
 mod advantage;
 mod objective;
@@ -46,9 +50,10 @@ pub struct GrpoConfig {
     pub aggregation: Aggregation,
     /// What the ratio of a hinted rollout conditions on.
     pub ratio_scheme: RatioScheme,
-    /// Exponent `λ` of the Affinity weight on hinted groups. 0 disables the weighting. (AFF-3)
-    /// (HINT reference: 1)
-    pub affinity_exponent: f64,
+    /// Factors of the loss of helped rollouts; their product counts. Empty: all weigh the same.
+    pub weight: Vec<HelpWeight>,
+    /// Whether the objective of helped rollouts is a shaped ratio.
+    pub shaping: RatioShaping,
     /// The optimizer.
     pub optimizer: OptimizerConfig,
 }
@@ -67,7 +72,11 @@ impl Default for GrpoConfig {
             importance_correction: ImportanceCorrection::Off {},
             aggregation: Aggregation::SequenceMean {},
             ratio_scheme: RatioScheme::Plain {},
-            affinity_exponent: 1.0,
+            weight: vec![HelpWeight::Affinity {
+                exponent: 1.0,
+                variant: AffinityVariant::Weighted {},
+            }],
+            shaping: RatioShaping::Off {},
             optimizer: OptimizerConfig::default(),
         }
     }
@@ -118,7 +127,7 @@ impl GrpoConfig {
         check.that("clip_low", in_unit, "must be in (0, 1)", self.clip_low);
         check.positive("clip_high", self.clip_high);
         check.not_negative("kl.coef", self.kl.coef);
-        check.not_negative("affinity_exponent", self.affinity_exponent);
+        check_help(&self.weight, self.shaping, &mut check);
         check_importance(self.importance_correction, &mut check);
         self.advantage.check(&mut check);
         self.objective.check(self.clip_high, &mut check);
@@ -141,6 +150,34 @@ fn check_importance(correction: ImportanceCorrection, check: &mut Validator) {
             let holds = max_weight > min_weight && max_weight.is_finite();
             let expected = "must be more than min_weight";
             check.that("importance_correction.max_weight", holds, expected, max_weight);
+        }
+    }
+}
+
+fn check_help(weights: &[HelpWeight], shaping: RatioShaping, check: &mut Validator) {
+    for (index, weight) in weights.iter().enumerate() {
+        let field = |name| format!("weight[{index}].{name}");
+        match *weight {
+            HelpWeight::Affinity { exponent, .. } => {
+                check.not_negative(&field("exponent"), exponent);
+            }
+            HelpWeight::OffContext { min, max } => {
+                check.not_negative(&field("min"), min);
+                let holds = max >= min && max.is_finite();
+                check.that(&field("max"), holds, "must not be below min", max);
+            }
+            HelpWeight::Schedule { value } => {
+                let holds = value.all(|value| value >= 0.0 && value.is_finite());
+                check.that(&field("value"), holds, "must not be negative", format!("{value:?}"));
+            }
+        }
+    }
+    match shaping {
+        RatioShaping::Off {} => {}
+        RatioShaping::Fixed { gamma } => check.positive("shaping.gamma", gamma),
+        RatioShaping::Quantile { quantile } => {
+            let holds = 0.0 < quantile && quantile < 1.0;
+            check.that("shaping.quantile", holds, "must be in (0, 1)", quantile);
         }
     }
 }

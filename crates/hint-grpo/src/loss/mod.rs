@@ -13,6 +13,7 @@ mod importance;
 mod input;
 mod reinforce;
 mod sapo;
+mod shaped;
 
 pub use cispo::Cispo;
 pub use clipped::ClippedSurrogate;
@@ -23,6 +24,8 @@ pub use importance::{ImportanceCorrection, ImportanceLevel};
 pub use input::{LossInput, RatioLevel};
 pub use reinforce::Reinforce;
 pub use sapo::Sapo;
+pub(crate) use shaped::ByRow;
+pub use shaped::ShapedRatio;
 
 /// What a loss returns.
 #[derive(Debug)]

@@ -15,8 +15,10 @@ use crate::{AdvantageEstimator, GrpoConfig, GrpoError, Optimizer, Phase, PolicyL
 
 mod affinity;
 mod builder;
+mod help;
 mod host;
 mod restore;
+mod scoring;
 mod step;
 mod update;
 

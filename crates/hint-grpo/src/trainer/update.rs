@@ -1,26 +1,19 @@
 //! The optimizer steps of a rollout batch.
 
 use hint_affinity::ClipRange;
-use hint_policy::{Policy, ScoreOptions, TokenBatch, TokenScores};
+use hint_policy::{TokenBatch, TokenScores};
 use tch::{Kind, Tensor};
 
 use super::Trainer;
-use super::affinity::{AffinityMeter, group_weights};
-use crate::batch::{
-    Row, Rows, Side, completion_tensor, completion_values, dim, micro_batches, token_batch,
-};
+use super::affinity::AffinityMeter;
+use super::help::HelpFactors;
+use super::scoring::Frozen;
+use crate::batch::{Row, Rows, Side, completion_tensor, completion_values, dim, token_batch};
+use crate::loss::ByRow;
 use crate::{
-    GrpoError, LossComposition, LossInput, Metrics, RatioScheme, StepTotals, clip_grad_norm,
-    metrics,
+    GrpoError, LossComposition, LossInput, Metrics, PolicyLoss, ShapedRatio, StepTotals,
+    clip_grad_norm, metrics,
 };
-
-/// Log-probabilities that do not change during the updates of a batch, one list per row.
-#[derive(Debug, Default)]
-struct Frozen {
-    /// `None` when the old policy is the current one and conditions on the same prompt.
-    old: Option<Vec<Vec<f64>>>,
-    reference: Option<Vec<Vec<f64>>>,
-}
 
 /// What an update keeps for the metrics.
 #[derive(Debug)]
@@ -43,7 +36,7 @@ impl Trainer {
         let frozen = self.frozen_logprobs(rows)?;
         let rate = self.learning_rate();
         for update in 0..self.config.run.updates_per_batch {
-            let weights = self.affinity_weights(rows, &frozen, update, clip)?;
+            let factors = self.help_factors(rows, &frozen, update, clip)?;
             self.optimizer.zero_grad();
             let mut measured = Measured {
                 first_update: update == 0,
@@ -54,7 +47,7 @@ impl Trainer {
             let ranges = self.micro_batches(&rows.rows, Side::Numerator);
             let totals = rows.totals.in_micro_batches(ranges.len());
             for range in ranges {
-                self.accumulate(rows, range, totals, &frozen, weights.as_deref(), &mut measured)?;
+                self.accumulate(rows, range, totals, &frozen, &factors, &mut measured)?;
             }
             let step = self.progress.step + 1;
             if !measured.loss.is_finite() {
@@ -71,8 +64,8 @@ impl Trainer {
 
             measured.metrics.add(metrics::LOSS, measured.loss, 1.0);
             measured.metrics.add(metrics::GRAD_NORM, norm, 1.0);
-            for weight in weights.iter().flatten().flatten() {
-                measured.metrics.add(metrics::AFFINITY_WEIGHT, *weight, 1.0);
+            for weight in factors.rows.iter().flatten().flatten() {
+                measured.metrics.add(metrics::HELP_WEIGHT, *weight, 1.0);
             }
             metrics.merge(&measured.metrics);
             measured.affinity.report(metrics);
@@ -87,94 +80,6 @@ impl Trainer {
         optimizer.learning_rate * factor
     }
 
-    fn micro_batches(&self, rows: &[Row<'_>], side: Side) -> Vec<std::ops::Range<usize>> {
-        let lens = rows.iter().map(|row| {
-            let prompt = match side {
-                Side::Numerator => row.prompt,
-                Side::Denominator => row.old_prompt,
-            };
-            prompt.len() + row.completion.len()
-        });
-        micro_batches(&lens.collect::<Vec<_>>(), self.config.run.max_tokens_per_micro_batch)
-    }
-
-    /// Scores at the sampling temperature: the ratio is one of the distributions that are sampled
-    /// (Deviation D4).
-    fn score(
-        &self,
-        policy: &dyn Policy,
-        batch: &TokenBatch,
-        entropy: bool,
-    ) -> Result<TokenScores, GrpoError> {
-        let temperature = self.config.rollout.sampling.temperature;
-        Ok(policy.score(batch, &ScoreOptions { temperature, entropy })?)
-    }
-
-    /// Log-probabilities of every row under `policy`, without gradient, on the host.
-    fn score_rows(
-        &self,
-        policy: &dyn Policy,
-        rows: &[Row<'_>],
-        side: Side,
-    ) -> Result<Vec<Vec<f64>>, GrpoError> {
-        let mut values = Vec::with_capacity(rows.len());
-        for range in self.micro_batches(rows, side) {
-            let batch = token_batch(&rows[range], side, policy.device())?;
-            let scores = tch::no_grad(|| self.score(policy, &batch, false))?;
-            values.extend(completion_values(&scores.logprobs, &batch));
-        }
-        Ok(values)
-    }
-
-    fn frozen_logprobs(&self, rows: &Rows<'_>) -> Result<Frozen, GrpoError> {
-        let off_context = matches!(self.config.ratio_scheme, RatioScheme::OffContext {})
-            && rows.rows.iter().any(|row| row.hinted);
-        let old = if off_context || self.config.run.updates_per_batch > 1 {
-            Some(self.score_rows(&**self.policy.lock(), &rows.rows, Side::Denominator)?)
-        } else {
-            None
-        };
-        let reference = match &self.reference {
-            Some(reference) if self.config.kl.coef != 0.0 => {
-                Some(self.score_rows(&**reference.lock(), &rows.rows, Side::Numerator)?)
-            }
-            _ => None,
-        };
-        Ok(Frozen { old, reference })
-    }
-
-    /// The Affinity weight of each row, `None` for plain ones; or `None` when nothing is weighted.
-    fn affinity_weights(
-        &self,
-        rows: &Rows<'_>,
-        frozen: &Frozen,
-        update: usize,
-        clip: ClipRange,
-    ) -> Result<Option<Vec<Option<f64>>>, GrpoError> {
-        let exponent = self.config.affinity_exponent;
-        if exponent == 0.0 || !rows.rows.iter().any(|row| row.hinted) {
-            return Ok(None);
-        }
-        let hinted = rows.rows.iter().filter(|row| row.hinted).copied().collect::<Vec<_>>();
-        let same_context = !matches!(self.config.ratio_scheme, RatioScheme::OffContext {});
-        let log_ratios = match &frozen.old {
-            // A group's weight needs all its rows before the first of them is differentiated.
-            Some(old) if update > 0 || !same_context => {
-                let new = self.score_rows(&**self.policy.lock(), &hinted, Side::Numerator)?;
-                let old = rows.rows.iter().zip(old).filter(|(row, _)| row.hinted);
-                new.iter()
-                    .zip(old)
-                    .map(|(new, (_, old))| new.iter().zip(old).map(|(n, o)| n - o).collect())
-                    .collect::<Vec<Vec<f64>>>()
-            }
-            // The first update on the same context: the policy is the old policy.
-            _ => hinted.iter().map(|row| vec![0.0; row.completion.len()]).collect(),
-        };
-        let groups = group_weights(&hinted, &log_ratios, clip, exponent)?;
-        let weight = |row: &Row<'_>| row.hinted.then(|| groups[&row.group]);
-        Ok(Some(rows.rows.iter().map(weight).collect()))
-    }
-
     /// Adds the gradient of some rows.
     fn accumulate(
         &self,
@@ -182,7 +87,7 @@ impl Trainer {
         range: std::ops::Range<usize>,
         totals: StepTotals,
         frozen: &Frozen,
-        weights: Option<&[Option<f64>]>,
+        factors: &HelpFactors,
         measured: &mut Measured,
     ) -> Result<(), GrpoError> {
         let slice = &rows.rows[range.clone()];
@@ -194,10 +99,7 @@ impl Trainer {
         let spread = |values: &[Vec<f64>]| {
             completion_tensor(values.iter().map(Vec::as_slice), &batch, kind, device)
         };
-        let old = match &frozen.old {
-            Some(old) => spread(&old[range.clone()]),
-            None => logprobs.detach(),
-        };
+        let old = old_logprobs(&frozen.old[range.clone()], &logprobs, &batch);
         let reference = frozen.reference.as_ref().map(|values| spread(&values[range.clone()]));
         let behavior =
             completion_tensor(slice.iter().map(|row| row.behavior_logprobs), &batch, kind, device);
@@ -211,11 +113,30 @@ impl Trainer {
         if let Some(reference) = &reference {
             input = input.with_reference(reference);
         }
-        let row_weights = weights.map(|weights| {
-            let weights = weights[range].iter().map(|weight| weight.unwrap_or(1.0));
+        let token_weights = factors.tokens.as_ref().map(|weights| {
+            let rows = weights[range.clone()].iter().zip(slice);
+            let rows = rows.map(|(weights, row)| {
+                weights.clone().unwrap_or_else(|| vec![1.0; row.completion.len()])
+            });
+            spread(&rows.collect::<Vec<_>>())
+        });
+        if let Some(weights) = &token_weights {
+            input = input.with_token_weights(weights);
+        }
+        let row_weights = factors.rows.as_ref().map(|weights| {
+            let weights = weights[range.clone()].iter().map(|weight| weight.unwrap_or(1.0));
             Tensor::from_slice(&weights.collect::<Vec<_>>()).to_kind(kind).to_device(device)
         });
-        let (loss, loss_metrics) = self.composition().loss(&input, row_weights.as_ref(), totals)?;
+        let shaped = factors.gamma.map(ShapedRatio::new);
+        let by_row = shaped.as_ref().map(|helped| ByRow {
+            plain: &*self.objective,
+            helped,
+            is_helped: slice.iter().map(Row::is_helped).collect(),
+        });
+        let objective =
+            by_row.as_ref().map_or(&*self.objective, |by_row| by_row as &dyn PolicyLoss);
+        let composition = self.composition(objective);
+        let (loss, loss_metrics) = composition.loss(&input, row_weights.as_ref(), totals)?;
         loss.f_backward()
             .map_err(|source| GrpoError::Torch { operation: "the backward pass", source })?;
 
@@ -226,24 +147,40 @@ impl Trainer {
         }
         let new = completion_values(&logprobs, &batch);
         let old = completion_values(&old, &batch);
-        for ((row, new), old) in slice.iter().zip(&new).zip(&old) {
-            measured.affinity.push(row, new, old)?;
-            if measured.first_update && !row.hinted {
+        let plain = &frozen.plain[range];
+        for (((row, new), old), plain) in slice.iter().zip(&new).zip(&old).zip(plain) {
+            measured.affinity.push(row, new, old, plain.as_deref())?;
+            if measured.first_update && !row.is_helped() {
                 observe_mismatch(&mut measured.metrics, new, row.behavior_logprobs);
             }
         }
         Ok(())
     }
 
-    fn composition(&self) -> LossComposition<'_> {
+    fn composition<'a>(&self, objective: &'a dyn PolicyLoss) -> LossComposition<'a> {
         LossComposition {
-            objective: &*self.objective,
+            objective,
             ratio_level: self.config.ratio_level,
             kl: self.config.kl,
             importance: self.config.importance_correction,
             aggregation: self.config.aggregation,
         }
     }
+}
+
+/// The ratio's denominator, `[batch, seq]`: `frozen` where a row has one, else `logprobs` themselves
+/// without gradient.
+fn old_logprobs(frozen: &[Option<Vec<f64>>], logprobs: &Tensor, batch: &TokenBatch) -> Tensor {
+    let current = logprobs.detach();
+    if frozen.iter().all(Option::is_none) {
+        return current;
+    }
+    let (kind, device) = (logprobs.kind(), logprobs.device());
+    let values = frozen.iter().map(|row| row.as_deref().unwrap_or_default());
+    let values = completion_tensor(values, batch, kind, device);
+    let is_current = frozen.iter().map(Option::is_none).collect::<Vec<_>>();
+    let is_current = Tensor::from_slice(&is_current).to_device(device).unsqueeze(-1);
+    current.where_self(&is_current, &values)
 }
 
 /// Each row's advantage at its completion positions, 0 elsewhere. `[batch, seq]`.

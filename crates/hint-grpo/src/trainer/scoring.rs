@@ -1,0 +1,114 @@
+//! Log-probabilities that do not change during the updates of a batch.
+
+use hint_policy::{Policy, ScoreOptions, TokenBatch, TokenScores};
+
+use super::Trainer;
+use crate::batch::{Row, Rows, Side, completion_values, micro_batches, token_batch};
+use crate::{GrpoError, HelpWeight};
+
+/// Log-probabilities on the host, one entry per row.
+#[derive(Debug)]
+pub(super) struct Frozen {
+    /// Of the ratio's denominator. `None` where the old policy is the current one and conditions on
+    /// the prompt of the numerator.
+    pub(super) old: Vec<Option<Vec<f64>>>,
+    pub(super) reference: Option<Vec<Vec<f64>>>,
+    /// Of helped rows on the plain prompt, where the numerator conditions on another.
+    pub(super) plain: Vec<Option<Vec<f64>>>,
+    /// Off-context ratios `log π_old(y|x) − log π_old(y|x⊕h)` of helped rows, if they are weighted by
+    /// them.
+    pub(super) off_context: Option<Vec<Option<Vec<f64>>>>,
+}
+
+impl Trainer {
+    pub(super) fn micro_batches(
+        &self,
+        rows: &[Row<'_>],
+        side: Side,
+    ) -> Vec<std::ops::Range<usize>> {
+        let lens = rows.iter().map(|row| row.context(side).len() + row.completion.len());
+        micro_batches(&lens.collect::<Vec<_>>(), self.config.run.max_tokens_per_micro_batch)
+    }
+
+    /// Scores at the sampling temperature: the ratio is one of the distributions that are sampled
+    /// (Deviation D4).
+    pub(super) fn score(
+        &self,
+        policy: &dyn Policy,
+        batch: &TokenBatch,
+        entropy: bool,
+    ) -> Result<TokenScores, GrpoError> {
+        let temperature = self.config.rollout.sampling.temperature;
+        Ok(policy.score(batch, &ScoreOptions { temperature, entropy })?)
+    }
+
+    /// Log-probabilities of every row under `policy`, without gradient, on the host.
+    pub(super) fn score_rows(
+        &self,
+        policy: &dyn Policy,
+        rows: &[Row<'_>],
+        side: Side,
+    ) -> Result<Vec<Vec<f64>>, GrpoError> {
+        let mut values = Vec::with_capacity(rows.len());
+        for range in self.micro_batches(rows, side) {
+            let batch = token_batch(&rows[range], side, policy.device())?;
+            let scores = tch::no_grad(|| self.score(policy, &batch, false))?;
+            values.extend(completion_values(&scores.logprobs, &batch));
+        }
+        Ok(values)
+    }
+
+    /// Those of the rows that `wanted` picks, under the current policy; `None` for the others.
+    pub(super) fn score_some<'r>(
+        &self,
+        rows: &[Row<'r>],
+        side: Side,
+        wanted: impl Fn(&Row<'r>) -> bool,
+    ) -> Result<Vec<Option<Vec<f64>>>, GrpoError> {
+        let some = rows.iter().filter(|row| wanted(row)).copied().collect::<Vec<_>>();
+        let mut values = if some.is_empty() {
+            Vec::new()
+        } else {
+            self.score_rows(&**self.policy.lock(), &some, side)?
+        }
+        .into_iter();
+        Ok(rows.iter().map(|row| if wanted(row) { values.next() } else { None }).collect())
+    }
+
+    pub(super) fn frozen_logprobs(&self, rows: &Rows<'_>) -> Result<Frozen, GrpoError> {
+        let rows = &rows.rows;
+        let many = self.config.run.updates_per_batch > 1;
+        let mut old = self.score_some(rows, Side::Denominator, |row| {
+            row.old_prompt.is_some() && (many || !row.has_same_context())
+        })?;
+        for (row, old) in rows.iter().zip(&mut old) {
+            if row.old_prompt.is_none() {
+                // The distribution that a demonstration comes from draws nothing else.
+                *old = Some(vec![0.0; row.completion.len()]);
+            }
+        }
+        let reference = match &self.reference {
+            Some(reference) if self.config.kl.coef != 0.0 => {
+                Some(self.score_rows(&**reference.lock(), rows, Side::Numerator)?)
+            }
+            _ => None,
+        };
+        let weights = self.config.weight.iter();
+        let off_context =
+            weights.clone().any(|weight| matches!(weight, HelpWeight::OffContext { .. }));
+        let plain = self.score_some(rows, Side::Plain, |row| {
+            row.is_helped() && (off_context || row.prompt != row.plain_prompt)
+        })?;
+        let off_context = if off_context {
+            let helped = self.score_some(rows, Side::Helped, Row::is_helped)?;
+            let ratios = plain.iter().zip(helped).map(|(plain, helped)| {
+                let pairs = plain.as_ref()?.iter().zip(helped?);
+                Some(pairs.map(|(plain, helped)| plain - helped).collect())
+            });
+            Some(ratios.collect())
+        } else {
+            None
+        };
+        Ok(Frozen { old, reference, plain, off_context })
+    }
+}
