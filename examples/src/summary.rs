@@ -32,7 +32,8 @@ pub struct RunSummary {
     /// Mean Affinity of the ratio that trained, over the steps that trained anything; `null` when
     /// none did.
     pub affinity: Option<f64>,
-    /// The same against the distribution that drew the hinted completions; `null` without hints.
+    /// The same against the distribution that drew the hinted completions, for the table alone.
+    #[serde(skip)]
     pub affinity_behavior: Option<f64>,
     /// Completion tokens sampled for training.
     pub tokens: u64,
