@@ -6,3 +6,4 @@ mod kl;
 mod micro_batches;
 mod ratio_scheme;
 mod resume;
+mod supervised;

@@ -25,6 +25,7 @@
 //! | [`Trainer`], [`GrpoConfig`] | the training loop, and its hyper-parameters |
 //! | [`AdvantageEstimator`], [`Baseline`] | from rewards to advantages |
 //! | [`PolicyLoss`], [`LossComposition`], [`Aggregation`], [`KlConfig`] | the parts of a loss |
+//! | [`SupervisedTrainer`], [`NllTerm`] | learning from demonstrations, alone or next to an objective |
 //! | [`RatioScheme`] | which prompt the ratio conditions on |
 //! | [`Optimizer`], [`AdamW`] | from gradients to weights |
 //! | [`Observer`], [`Metrics`] | what a run reports |
@@ -64,6 +65,8 @@ mod observer;
 
 mod run_dir;
 
+mod supervised;
+
 mod trainer;
 
 pub use advantage::{
@@ -88,4 +91,8 @@ pub use optim::{AdamW, AdamWConfig, Optimizer, clip_grad_norm};
 pub use ratio_scheme::RatioScheme;
 pub use run_dir::RunDir;
 pub use schedule::{Decay, ScheduleConfig};
+pub use supervised::{
+    Demonstration, LearnedTokens, NllRow, NllTerm, SupervisedConfig, SupervisedTrainer,
+    SupervisedTrainerBuilder,
+};
 pub use trainer::{Outcome, Trainer, TrainerBuilder};

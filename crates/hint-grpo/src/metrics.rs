@@ -78,6 +78,8 @@ pub const SAMPLING_LOGP_DIFFERENCE: &str = "sampling/logp_difference/mean";
 pub const SAMPLING_LOGP_DIFFERENCE_MAX: &str = "sampling/logp_difference/max";
 /// Mean weight of the correction for the mismatch between trainer and engine.
 pub const IMPORTANCE_WEIGHT: &str = "sampling/importance_sampling_ratio/mean";
+/// Negative log-likelihood of the demonstrations per learned token, in nats.
+pub const NLL: &str = "nll";
 /// Norm of the gradient before clipping.
 pub const GRAD_NORM: &str = "grad_norm";
 /// Learning rate of the step.

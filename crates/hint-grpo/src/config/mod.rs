@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use self::validate::Validator;
 use crate::{
     Aggregation, Baseline, HelpWeight, ImportanceCorrection, KlConfig, RatioLevel, RatioScheme,
-    RatioShaping,
+    RatioShaping, SupervisedConfig,
 };
 
 mod advantage;
@@ -56,6 +56,8 @@ pub struct GrpoConfig {
     pub shaping: RatioShaping,
     /// The optimizer.
     pub optimizer: OptimizerConfig,
+    /// The supervised stage.
+    pub supervised: SupervisedConfig,
 }
 
 impl Default for GrpoConfig {
@@ -78,6 +80,7 @@ impl Default for GrpoConfig {
             }],
             shaping: RatioShaping::Off {},
             optimizer: OptimizerConfig::default(),
+            supervised: SupervisedConfig::default(),
         }
     }
 }
@@ -135,6 +138,10 @@ impl GrpoConfig {
             check.at_least("aggregation.max_completion_len", max_completion_len as u64, 1);
         }
         self.optimizer.check(&mut check);
+        if let Aggregation::Constant { max_completion_len } = self.supervised.aggregation {
+            let field = "supervised.aggregation.max_completion_len";
+            check.at_least(field, max_completion_len as u64, 1);
+        }
         check.finish()
     }
 }

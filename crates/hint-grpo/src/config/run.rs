@@ -40,6 +40,12 @@ impl Default for RunConfig {
 }
 
 impl RunConfig {
+    /// Whether a checkpoint follows step `step` (from 1).
+    pub fn checkpoint_is_due(&self, step: u64) -> bool {
+        let every = self.checkpoint_every;
+        step == self.steps || (every > 0 && step.is_multiple_of(every))
+    }
+
     pub(super) fn check(&self, check: &mut Validator) {
         check.at_least("run.steps", self.steps, 1);
         check.at_least("run.problems_per_step", self.problems_per_step as u64, 1);

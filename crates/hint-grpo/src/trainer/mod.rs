@@ -4,9 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use hint_policy::{Policy, SaveOptions, SharedPolicy};
-use hint_rollout::{
-    Collector, HeadWeights, PolicyVersion, Problem, RolloutError, Seed, WeightSource,
-};
+use hint_rollout::{Collector, HeadWeights, PolicyVersion, Problem, RolloutError, WeightSource};
 
 use self::host::Host;
 use self::restore::Restored;
@@ -16,8 +14,9 @@ use crate::{AdvantageEstimator, GrpoConfig, GrpoError, Optimizer, Phase, PolicyL
 mod affinity;
 mod builder;
 mod help;
-mod host;
-mod restore;
+pub(crate) mod host;
+pub(crate) mod order;
+pub(crate) mod restore;
 mod scoring;
 mod step;
 mod update;
@@ -124,15 +123,12 @@ impl Trainer {
         while self.progress.step < self.config.run.steps {
             let report = self.step_once(problems)?;
             let stop = self.host.finish_step(report)?;
-            let every = self.config.run.checkpoint_every;
-            let done = self.progress.step == self.config.run.steps;
-            let due = every > 0 && self.progress.step.is_multiple_of(every);
-            if stop || done || due {
+            let step = self.progress.step;
+            if stop || self.config.run.checkpoint_is_due(step) {
                 last_checkpoint = self.checkpoint(&fingerprint)?;
             }
-            if stop && !done {
-                let (step, checkpoint) = (self.progress.step, last_checkpoint);
-                return Ok(Outcome::Stopped { step, checkpoint });
+            if stop && step < self.config.run.steps {
+                return Ok(Outcome::Stopped { step, checkpoint: last_checkpoint });
             }
         }
         Ok(Outcome::Completed)
@@ -161,45 +157,15 @@ impl Trainer {
         let weights = SharedWeights { policy: &self.policy, version };
         Ok(self.collector.sync(&weights)?)
     }
-
-    /// The problems of step `step` (from 0): the next ones of an endless stream in which every
-    /// epoch is a new permutation. A pure function of the seed and the step.
-    fn select<'p>(&self, problems: &'p [Problem], step: u64) -> Vec<&'p Problem> {
-        let count = self.config.run.problems_per_step as u64;
-        let len = problems.len() as u64;
-        let seed = Seed::new(self.config.run.seed).named("epoch");
-        let mut order: (Option<u64>, Vec<usize>) = (None, Vec::new());
-        (step * count..(step + 1) * count)
-            .map(|position| {
-                let (epoch, index) = (position / len, position % len);
-                if order.0 != Some(epoch) {
-                    order = (Some(epoch), permutation(problems.len(), seed.child(epoch)));
-                }
-                let index = usize::try_from(index).expect("an index below a length fits");
-                &problems[order.1[index]]
-            })
-            .collect()
-    }
 }
 
-/// A permutation of `0..len` that depends on `seed` alone: indices by the hash of their position,
-/// which stays the same in every release.
-fn permutation(len: usize, seed: Seed) -> Vec<usize> {
-    let mut order = (0..len).collect::<Vec<_>>();
-    order.sort_by_key(|&index| (seed.child(index as u64).value(), index));
-    order
-}
-
-/// CRC-32 over ids, questions and answers, in order.
+/// Ids, questions and answers, in order.
 fn fingerprint(problems: &[Problem]) -> String {
-    let mut hasher = crc32fast::Hasher::new();
-    for problem in problems {
-        for part in [&problem.id, &problem.question, &problem.answer] {
-            hasher.update(part.as_bytes());
-            hasher.update(&[0]);
-        }
-    }
-    format!("{}-{:08x}", problems.len(), hasher.finalize())
+    order::fingerprint(
+        problems
+            .iter()
+            .map(|problem| [&problem.id, &problem.question, &problem.answer].map(String::as_bytes)),
+    )
 }
 
 /// The policy's weights, for engines in other processes.
@@ -217,19 +183,5 @@ impl WeightSource for SharedWeights<'_> {
         let untied_head = head == HeadWeights::Untied;
         let options = SaveOptions { untied_head, ..SaveOptions::default() };
         Ok(self.policy.lock().save_as(dir, &options)?)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn permutations_are_permutations_and_differ_by_seed() {
-        let first = permutation(50, Seed::new(1));
-        let mut sorted = first.clone();
-        sorted.sort_unstable();
-        assert_eq!(sorted, (0..50).collect::<Vec<_>>());
-        assert_ne!(first, permutation(50, Seed::new(2)));
     }
 }

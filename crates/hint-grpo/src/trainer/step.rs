@@ -2,7 +2,7 @@
 
 use hint_rollout::{CollectStats, Moment, Problem, RolloutGroup, RunProgress, Seed};
 
-use super::Trainer;
+use super::{Trainer, order};
 use crate::batch::{Rows, Skip};
 use crate::{
     GrpoError, KlConfig, KlGroups, Metrics, Phase, ScoredGroup, StepReport, Timings, metrics,
@@ -12,7 +12,9 @@ impl Trainer {
     pub(super) fn step_once(&mut self, problems: &[Problem]) -> Result<StepReport, GrpoError> {
         let index = self.progress.step;
         self.host.enter(index + 1, Phase::Rollout);
-        let selected = self.select(problems, index);
+        let run = &self.config.run;
+        let selected = order::indices(problems.len(), run.problems_per_step, run.seed, index);
+        let selected = selected.into_iter().map(|index| &problems[index]).collect::<Vec<_>>();
         let seed = Seed::new(self.config.run.seed).named("rollout").child(index);
         let progress = RunProgress::new(index, self.config.run.steps);
         let collected = self.collector.collect(&selected, Moment { seed, progress })?;

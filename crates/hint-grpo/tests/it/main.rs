@@ -6,6 +6,7 @@ mod config;
 mod golden;
 mod gradients;
 mod losses;
+mod nll;
 mod optimizers;
 
 /// Every open trait can be boxed.

@@ -1,0 +1,249 @@
+//! Training on demonstrations alone, for warm starts and baselines.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use hint_policy::SharedPolicy;
+
+use super::{Demonstration, NllTerm};
+use crate::run_dir::{CheckpointContent, Progress};
+use crate::trainer::host::Host;
+use crate::trainer::order;
+use crate::trainer::restore::{Restored, materialize_gradients};
+use crate::{
+    AdamW, GrpoConfig, GrpoError, Metrics, Observer, Optimizer, Outcome, Phase, RunDir, StepReport,
+    Timings, clip_grad_norm, metrics,
+};
+
+/// The name of this kind of training in checkpoints.
+const STAGE: &str = "supervised";
+
+/// Trains a policy on demonstrations. (SFT-1)
+///
+/// Batching, optimizer, schedule, observers, metrics and checkpoints are those of
+/// [`Trainer`](crate::Trainer); a step takes `run.problems_per_step` demonstrations, and
+/// `run.updates_per_batch` optimizer steps on them. A killed run resumes to the same bytes.
+pub struct SupervisedTrainer {
+    policy: SharedPolicy,
+    config: GrpoConfig,
+    optimizer: Box<dyn Optimizer>,
+    host: Host,
+    progress: Progress,
+    /// The checkpoint of the run that was resumed.
+    restored: Option<Restored>,
+}
+
+impl std::fmt::Debug for SupervisedTrainer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SupervisedTrainer")
+            .field("config", &self.config)
+            .field("progress", &self.progress)
+            .finish_non_exhaustive()
+    }
+}
+
+impl SupervisedTrainer {
+    /// Starts building a trainer of `policy`.
+    pub fn builder(policy: SharedPolicy, config: GrpoConfig) -> SupervisedTrainerBuilder {
+        SupervisedTrainerBuilder { policy, config, optimizer: None, host: Host::default() }
+    }
+
+    /// Steps finished, those before a resume included.
+    pub const fn step(&self) -> u64 {
+        self.progress.step
+    }
+
+    /// Trains until all steps are done or an observer stops the run, and writes checkpoints on the
+    /// way. A resumed run goes on where its checkpoint was written.
+    ///
+    /// # Errors
+    ///
+    /// [`GrpoError::NoProblems`]; [`GrpoError::Mismatch`] when the run was resumed and the
+    /// demonstrations are not those it was started with; [`GrpoError::NotFinite`]; and errors of
+    /// the parts. The last checkpoint stays usable after any of them.
+    pub fn run(&mut self, demonstrations: &[Demonstration]) -> Result<Outcome, GrpoError> {
+        if demonstrations.is_empty() {
+            return Err(GrpoError::NoProblems);
+        }
+        let fingerprint = fingerprint(demonstrations);
+        if let Some(restored) = &self.restored {
+            restored.check_problems(&fingerprint)?;
+        }
+        let mut last_checkpoint = None;
+        if self.progress.step == 0 && self.restored.is_none() {
+            last_checkpoint = self.checkpoint(&fingerprint)?;
+        }
+        while self.progress.step < self.config.run.steps {
+            let report = self.step_once(demonstrations)?;
+            let stop = self.host.finish_step(report)?;
+            let step = self.progress.step;
+            if stop || self.config.run.checkpoint_is_due(step) {
+                last_checkpoint = self.checkpoint(&fingerprint)?;
+            }
+            if stop && step < self.config.run.steps {
+                return Ok(Outcome::Stopped { step, checkpoint: last_checkpoint });
+            }
+        }
+        Ok(Outcome::Completed)
+    }
+
+    fn step_once(&mut self, demonstrations: &[Demonstration]) -> Result<StepReport, GrpoError> {
+        let run = self.config.run;
+        let index = self.progress.step;
+        self.host.enter(index + 1, Phase::Update);
+        let learned = self.config.supervised.tokens;
+        let rows = order::indices(demonstrations.len(), run.problems_per_step, run.seed, index)
+            .into_iter()
+            .map(|index| demonstrations[index].row(learned))
+            .collect::<Vec<_>>();
+        let term = NllTerm::new(1.0)
+            .with_aggregation(self.config.supervised.aggregation)
+            .with_max_tokens(run.max_tokens_per_micro_batch);
+        let optimizer = &self.config.optimizer;
+        let rate = optimizer.learning_rate * optimizer.schedule.factor(index, run.steps);
+        let mut metrics = Metrics::new();
+        for _ in 0..run.updates_per_batch {
+            self.optimizer.zero_grad();
+            let loss = term.accumulate(&**self.policy.lock(), &rows, &mut metrics)?;
+            let step = index + 1;
+            if !loss.is_finite() {
+                return Err(GrpoError::NotFinite { what: "the loss", value: loss, step });
+            }
+            let norm = clip_grad_norm(self.optimizer.parameters(), optimizer.max_grad_norm);
+            if !norm.is_finite() {
+                return Err(GrpoError::NotFinite { what: "the gradient norm", value: norm, step });
+            }
+            self.optimizer.step(rate)?;
+            self.policy.lock().parameters_changed();
+            self.progress.updates += 1;
+            metrics.add(metrics::LOSS, loss, 1.0);
+            metrics.add(metrics::GRAD_NORM, norm, 1.0);
+        }
+        let tokens = rows.iter().map(super::NllRow::learned).sum::<usize>() as u64;
+        self.progress.step += 1;
+        self.progress.num_tokens += tokens;
+        metrics.set(metrics::LEARNING_RATE, rate);
+        metrics.set(metrics::NUM_TOKENS, self.progress.num_tokens as f64);
+        let seen = self.progress.step * run.problems_per_step as u64;
+        metrics.set(metrics::EPOCH, seen as f64 / demonstrations.len() as f64);
+        Ok(StepReport {
+            step: self.progress.step,
+            total_steps: run.steps,
+            metrics,
+            timings: Timings::default(),
+            tokens,
+            peak_memory: None,
+        })
+    }
+
+    fn checkpoint(&mut self, problems: &str) -> Result<Option<PathBuf>, GrpoError> {
+        let content = CheckpointContent {
+            stage: STAGE,
+            progress: self.progress,
+            optimizer: self.optimizer.state(),
+            parts: BTreeMap::new(),
+            problems: problems.to_owned(),
+            config: &self.config,
+        };
+        self.host.checkpoint(&self.policy, &content)
+    }
+}
+
+/// Ids, tokens and weights, in order.
+fn fingerprint(demonstrations: &[Demonstration]) -> String {
+    let bytes = |demonstration: &Demonstration| {
+        let tokens =
+            demonstration.prompt.iter().chain([&u32::MAX]).chain(&demonstration.completion);
+        let mut bytes = demonstration.id.clone().into_bytes();
+        bytes.extend(tokens.flat_map(|token| token.to_le_bytes()));
+        bytes.extend(demonstration.weight.to_le_bytes());
+        bytes
+    };
+    let items = demonstrations.iter().map(bytes).collect::<Vec<_>>();
+    order::fingerprint(items.iter().map(|item| [item.as_slice()]))
+}
+
+/// Builds a [`SupervisedTrainer`]; made by [`SupervisedTrainer::builder`].
+pub struct SupervisedTrainerBuilder {
+    policy: SharedPolicy,
+    config: GrpoConfig,
+    optimizer: Option<Box<dyn Optimizer>>,
+    host: Host,
+}
+
+impl std::fmt::Debug for SupervisedTrainerBuilder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SupervisedTrainerBuilder")
+            .field("config", &self.config)
+            .finish_non_exhaustive()
+    }
+}
+
+impl SupervisedTrainerBuilder {
+    /// Another optimizer than AdamW.
+    #[must_use]
+    pub fn optimizer(mut self, optimizer: impl Optimizer + 'static) -> Self {
+        self.optimizer = Some(Box::new(optimizer));
+        self
+    }
+
+    /// Watches the run. May be called several times.
+    #[must_use]
+    pub fn observer(mut self, observer: impl Observer + 'static) -> Self {
+        self.host.observers.push(Box::new(observer));
+        self
+    }
+
+    /// A monotonic clock, for timings.
+    #[must_use]
+    pub fn clock(mut self, clock: impl Fn() -> Duration + Send + 'static) -> Self {
+        self.host.clock = Some(Box::new(clock));
+        self
+    }
+
+    /// A gauge of the largest memory the process has used so far, in bytes, for timings.
+    #[must_use]
+    pub fn peak_memory(mut self, gauge: impl Fn() -> Option<u64> + Send + 'static) -> Self {
+        self.host.peak_memory = Some(Box::new(gauge));
+        self
+    }
+
+    /// Where to write metrics and checkpoints, or where to resume from.
+    #[must_use]
+    pub fn run_dir(mut self, run_dir: RunDir) -> Self {
+        self.host.run_dir = Some(run_dir);
+        self
+    }
+
+    /// Adds files to every checkpoint, such as the tokenizer's.
+    #[must_use]
+    pub fn asset<F>(mut self, write: F) -> Self
+    where
+        F: Fn(&Path) -> Result<(), Box<dyn std::error::Error + Send + Sync>> + Send + 'static,
+    {
+        self.host.assets.push(Box::new(write));
+        self
+    }
+
+    /// Checks the configuration, and restores the checkpoint of a resumed run.
+    ///
+    /// # Errors
+    ///
+    /// As [`TrainerBuilder::build`](crate::TrainerBuilder::build).
+    pub fn build(self) -> Result<SupervisedTrainer, GrpoError> {
+        let config = self.config;
+        config.validate()?;
+        let mut optimizer = self.optimizer.unwrap_or_else(|| {
+            Box::new(AdamW::new(self.policy.lock().parameters(), config.optimizer.adamw))
+        });
+        materialize_gradients(optimizer.parameters())?;
+        let restored = match self.host.run_dir.as_ref().and_then(RunDir::resume_from) {
+            Some(dir) => Some(Restored::load(dir, STAGE, &config, &self.policy, &mut optimizer)?),
+            None => None,
+        };
+        let progress = restored.as_ref().map_or_else(Progress::default, |run| run.state.progress);
+        let (policy, host) = (self.policy, self.host);
+        Ok(SupervisedTrainer { policy, config, optimizer, host, progress, restored })
+    }
+}
