@@ -17,7 +17,7 @@ use super::exact::{exact, integer_range};
 use super::fuel::{Fuel, Stop};
 use super::node::{Expr, Function, Rational};
 
-const PRIMES: [u64; 12] = [
+const PRIMES: [u64; 36] = [
     3_752_090_453_473_620_359,
     3_064_398_838_780_047_599,
     4_349_723_768_709_544_319,
@@ -30,6 +30,30 @@ const PRIMES: [u64; 12] = [
     3_858_644_851_051_833_839,
     2_944_973_759_222_741_399,
     3_594_003_493_576_692_479,
+    2_340_293_027_051_299_319,
+    2_365_850_049_187_584_959,
+    2_408_445_086_081_394_359,
+    2_434_002_108_217_679_999,
+    2_459_559_130_353_965_639,
+    2_493_635_159_869_013_159,
+    2_502_154_167_247_775_039,
+    2_587_344_241_035_393_839,
+    2_595_863_248_414_155_719,
+    2_612_901_263_171_679_479,
+    2_621_420_270_550_441_359,
+    2_757_724_388_610_631_439,
+    2_842_914_462_398_250_239,
+    2_851_433_469_777_012_119,
+    2_868_471_484_534_535_879,
+    2_885_509_499_292_059_639,
+    2_962_180_565_700_916_559,
+    3_030_332_624_731_011_599,
+    3_055_889_646_867_297_239,
+    3_081_446_669_003_582_879,
+    3_124_041_705_897_392_279,
+    3_192_193_764_927_487_319,
+    3_200_712_772_306_249_199,
+    3_388_130_934_639_010_559,
 ];
 
 /// An element `re + im·i` of the field with p² elements.
@@ -58,8 +82,9 @@ type Value = Result<Option<Element>, Stop>;
 impl<'f> Point<'f> {
     /// The point number `index` of a comparison with this seed.
     pub(crate) fn new(seed: u64, index: u64, fuel: &'f mut Fuel) -> Self {
+        // One field after the other: a number that is no square in one may be one in the next.
+        let prime = PRIMES[usize::try_from(index % PRIMES.len() as u64).unwrap_or(0)];
         let seed = mix(seed ^ mix(index + 1));
-        let prime = PRIMES[usize::try_from((seed >> 7) % 12).unwrap_or(0)];
         Self { prime, seed, fuel, bound: Vec::new(), decisive: true, positive: false }
     }
 

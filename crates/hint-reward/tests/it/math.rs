@@ -83,6 +83,13 @@ fn roots_are_real_and_positive() {
 }
 
 #[test]
+fn a_root_stays_itself_beside_large_numbers() {
+    same(r"\sqrt{1157} - (13^9 - \sqrt{1226}) + (13^9 - \sqrt{1226})", r"\sqrt{1157}");
+    same(r"10^{30} + \sqrt{947} - 10^{30}", r"\sqrt{947}");
+    differ(r"10^{30} + \sqrt{947} - 10^{30}", r"\sqrt{947} + 10^{-9}");
+}
+
+#[test]
 fn a_sum_that_runs_over_a_sequence_is_not_expanded() {
     differ(r"\sum_{k=0}^{2} a_k", r"\sum_{k=1}^{3} a_k");
     differ(r"\sum_{k=0}^{2} a_k", "3a_k");
