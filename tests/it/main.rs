@@ -4,6 +4,7 @@ mod equivalence;
 mod killed;
 mod kl;
 mod micro_batches;
+mod presets;
 mod ratio_scheme;
 mod resume;
 mod supervised;

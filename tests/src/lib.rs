@@ -48,8 +48,13 @@ pub struct Digits;
 impl PromptFormat for Digits {
     fn encode(&self, problem: &Problem, hint: Option<&Hint>) -> Result<Vec<u32>, RolloutError> {
         let digits = problem.question.bytes().filter(u8::is_ascii_digit);
-        let hint = hint.map(|_| HINT);
+        let hint =
+            hint.map(|hint| [vec![HINT], digits_of(&hint.text)].concat()).unwrap_or_default();
         Ok(digits.map(|digit| DIGIT + u32::from(digit - b'0')).chain(hint).chain([ASK]).collect())
+    }
+
+    fn encode_completion(&self, text: &str) -> Result<Vec<u32>, RolloutError> {
+        Ok(digits_of(text))
     }
 
     fn decode(&self, completion: &[u32]) -> Result<String, RolloutError> {
@@ -63,6 +68,12 @@ impl PromptFormat for Digits {
     fn stop_tokens(&self) -> &[u32] {
         &[STOP]
     }
+}
+
+/// The digits of a text as tokens; the rest of it is left out.
+fn digits_of(text: &str) -> Vec<u32> {
+    let digits = text.bytes().filter(u8::is_ascii_digit);
+    digits.map(|digit| DIGIT + u32::from(digit - b'0')).collect()
 }
 
 /// Sixteen problems. Those whose number is even ask for a digit of 5 or more in the completion; the

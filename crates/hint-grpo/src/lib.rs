@@ -95,4 +95,4 @@ pub use supervised::{
     Demonstration, LearnedTokens, NllRow, NllTerm, SupervisedConfig, SupervisedTrainer,
     SupervisedTrainerBuilder,
 };
-pub use trainer::{Outcome, Trainer, TrainerBuilder};
+pub use trainer::{Outcome, SupervisedTerm, Trainer, TrainerBuilder};

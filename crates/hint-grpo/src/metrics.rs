@@ -55,6 +55,8 @@ pub const AFFINITY_BEHAVIOR_UC: &str = "affinity/behavior/uc";
 pub const HELP_WEIGHT: &str = "hint/weight";
 /// Loss of the last update of the step, as minimised.
 pub const LOSS: &str = "loss";
+/// Negative log-likelihood of the tokens of the supervised term, per token, in nats.
+pub const SUPERVISED_LOSS: &str = "supervised_loss";
 /// KL to the reference policy per token, in nats.
 pub const KL: &str = "kl";
 /// Entropy of the policy per trained token, in nats.

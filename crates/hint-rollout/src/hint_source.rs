@@ -2,11 +2,14 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{DatasetHints, Demonstrations, HintProvider, PrefixUnit, SolutionPrefix, WrongAnswers};
+use crate::{
+    DatasetHints, Demonstrations, HintProvider, PrefixUnit, Sampling, SelfHints, SolutionPrefix,
+    WrongAnswers,
+};
 
 /// Which [`HintProvider`] to use. The set of providers is open; these can be named in a
 /// configuration.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
 pub enum HintSourceConfig {
     /// [`DatasetHints`]: the Meta-Hint of the problem.
@@ -31,8 +34,21 @@ pub enum HintSourceConfig {
         #[serde(default)]
         column: Option<String>,
     },
+    /// [`SelfHints`]: the policy writes the hint, given the reference solution.
+    SelfHint {
+        /// Number of levels of help.
+        levels: usize,
+        /// How hints are sampled.
+        #[serde(default = "short")]
+        sampling: Sampling,
+    },
     /// [`WrongAnswers`]: the answers that the plain completions gave.
     WrongAnswers {},
+}
+
+/// Hints are short.
+fn short() -> Sampling {
+    Sampling { temperature: 1.0, max_completion_len: 512, ..Sampling::default() }
 }
 
 impl Default for HintSourceConfig {
@@ -54,6 +70,9 @@ impl HintSourceConfig {
             Self::Demonstration { column: None } => Box::new(Demonstrations::new()),
             Self::Demonstration { column: Some(column) } => {
                 Box::new(Demonstrations::column(column.clone()))
+            }
+            Self::SelfHint { levels, sampling } => {
+                Box::new(SelfHints::new(*levels, sampling.clone()))
             }
             Self::WrongAnswers {} => Box::new(WrongAnswers),
         }

@@ -60,6 +60,8 @@ mod solution_prefix;
 
 mod wrong_answers;
 
+mod self_hint;
+
 mod hint_source;
 
 mod value_schedule;
@@ -110,6 +112,7 @@ pub use problem::{Problem, parse_problems, read_problems};
 pub use progress::{Moment, RunProgress};
 pub use prompt::{HintTemplate, PromptFormat};
 pub use seed::Seed;
+pub use self_hint::SelfHints;
 pub use solution_prefix::{PrefixUnit, SolutionPrefix};
 pub use trigger::{HintTrigger, TriggerInput};
 pub use value_schedule::{RunPoint, ValueSchedule};

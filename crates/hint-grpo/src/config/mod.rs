@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use self::validate::Validator;
 use crate::{
     Aggregation, Baseline, HelpWeight, ImportanceCorrection, KlConfig, RatioLevel, RatioScheme,
-    RatioShaping, SupervisedConfig,
+    RatioShaping, SupervisedConfig, SupervisedTerm,
 };
 
 mod advantage;
@@ -54,6 +54,8 @@ pub struct GrpoConfig {
     pub weight: Vec<HelpWeight>,
     /// Whether the objective of helped rollouts is a shaped ratio.
     pub shaping: RatioShaping,
+    /// The likelihood of demonstrations and prefixes next to the objective. Off by default.
+    pub supervised_term: SupervisedTerm,
     /// The optimizer.
     pub optimizer: OptimizerConfig,
     /// The supervised stage.
@@ -79,6 +81,7 @@ impl Default for GrpoConfig {
                 variant: AffinityVariant::Weighted {},
             }],
             shaping: RatioShaping::Off {},
+            supervised_term: SupervisedTerm::default(),
             optimizer: OptimizerConfig::default(),
             supervised: SupervisedConfig::default(),
         }
@@ -130,6 +133,9 @@ impl GrpoConfig {
         check.that("clip_low", in_unit, "must be in (0, 1)", self.clip_low);
         check.positive("clip_high", self.clip_high);
         check.not_negative("kl.coef", self.kl.coef);
+        let term = self.supervised_term;
+        check.not_negative("supervised_term.demonstration_coef", term.demonstration_coef);
+        check.not_negative("supervised_term.prefix_coef", term.prefix_coef);
         check_help(&self.weight, self.shaping, &mut check);
         check_importance(self.importance_correction, &mut check);
         self.advantage.check(&mut check);

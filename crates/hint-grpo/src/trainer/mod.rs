@@ -19,9 +19,11 @@ pub(crate) mod order;
 pub(crate) mod restore;
 mod scoring;
 mod step;
+mod supervised_term;
 mod update;
 
 pub use builder::TrainerBuilder;
+pub use supervised_term::SupervisedTerm;
 
 /// The name of this kind of training in checkpoints.
 const STAGE: &str = "policy_gradient";

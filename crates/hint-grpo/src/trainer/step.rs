@@ -25,7 +25,7 @@ impl Trainer {
         group_metrics(&mut metrics, &collected.groups);
         let scheme = self.config.ratio_scheme;
         let rows = Rows::new(&collected.groups, &advantages, scheme, self.skip());
-        self.train(&rows, &mut metrics)?;
+        self.train(&collected.groups, &rows, &mut metrics)?;
         self.sync_engine()?;
 
         self.progress.step += 1;

@@ -2,6 +2,7 @@
 
 use hint_affinity::ClipRange;
 use hint_policy::{TokenBatch, TokenScores};
+use hint_rollout::RolloutGroup;
 use tch::{Kind, Tensor};
 
 use super::Trainer;
@@ -29,6 +30,7 @@ impl Trainer {
     /// Takes the optimizer steps of a batch.
     pub(super) fn train(
         &mut self,
+        groups: &[RolloutGroup],
         rows: &Rows<'_>,
         metrics: &mut Metrics,
     ) -> Result<(), GrpoError> {
@@ -49,6 +51,7 @@ impl Trainer {
             for range in ranges {
                 self.accumulate(rows, range, totals, &frozen, &factors, &mut measured)?;
             }
+            measured.loss += self.accumulate_supervised(groups, &mut measured.metrics)?;
             let step = self.progress.step + 1;
             if !measured.loss.is_finite() {
                 return Err(GrpoError::NotFinite { what: "the loss", value: measured.loss, step });

@@ -1,0 +1,248 @@
+//! One all-wrong group through a preset: a scripted engine, a real policy that notes what it scores,
+//! and an optimizer that keeps the gradient instead of following it.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use hint_grpo::{GrpoConfig, GrpoError, Optimizer, Trainer};
+use hint_policy::{
+    CausalLm, Parameter, Policy, PolicyError, ScoreOptions, SharedPolicy, TokenBatch, TokenRow,
+    TokenScores,
+};
+use hint_reward::{Judgment, Rubric, Verdict, verifier_from_fn};
+use hint_rollout::{
+    Collector, Completion, GenerationRequest, PolicyVersion, Problem, RolloutEngine, RolloutError,
+    StopReason, WeightSource,
+};
+use hint_tests::{Digits, tiny_policy};
+use serde_json::json;
+use tch::{Device, Kind, Tensor};
+
+/// The plain prompt `12`, as [`Digits`] writes it.
+pub(super) const PLAIN: [u32; 3] = [5, 6, 2];
+/// A completion that is judged correct: `999` and the stop token.
+pub(super) const RIGHT: [u32; 4] = [13, 13, 13, 1];
+/// One that is not: `000`.
+pub(super) const WRONG: [u32; 4] = [4, 4, 4, 1];
+/// The solution `7 1 9 9 9`.
+pub(super) const SOLUTION: [u32; 5] = [11, 5, 13, 13, 13];
+
+/// The plain prompt with a hint of these digits.
+pub(super) fn hinted(digits: &[u32]) -> Vec<u32> {
+    [&[5, 6, 3][..], &digits.iter().map(|digit| digit + 4).collect::<Vec<_>>(), &[2]].concat()
+}
+
+/// The plain prompt with the first `count` tokens of the solution after it.
+pub(super) fn prefixed(count: usize) -> Vec<u32> {
+    [&PLAIN[..], &SOLUTION[..count]].concat()
+}
+
+/// What happened in the last step.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Followed {
+    /// The prompts that were sampled, in order.
+    pub(super) prompts: Vec<Vec<u32>>,
+    /// The prompts that were scored without a gradient, and with one.
+    pub(super) scored: Vec<Vec<u32>>,
+    pub(super) trained: Vec<Vec<u32>>,
+    /// The gradient of all parameters.
+    pub(super) gradient: Vec<f64>,
+}
+
+type Log = Arc<Mutex<Vec<Followed>>>;
+
+/// Follows the group through the last of `steps` steps. A helped prompt for which `solves` holds has
+/// every other completion right; a plain one has none.
+pub(super) fn follow(preset: &str, steps: u64, solves: fn(&[u32]) -> bool) -> Followed {
+    let mut config = GrpoConfig::from_toml(preset).expect("the preset is valid");
+    config.run.steps = steps;
+    config.run.problems_per_step = 1;
+    config.rollout.group_size = 4;
+    config.optimizer.max_grad_norm = 1e9;
+    let log = Log::new(Mutex::new(vec![Followed::default()]));
+    let inner = tiny_policy(7);
+    let optimizer = Keeper { parameters: inner.parameters(), log: Arc::clone(&log) };
+    let policy = Recorder { inner, log: Arc::clone(&log) };
+    let engine = Scripted { log: Arc::clone(&log), solves };
+    let rubric = Rubric::new(verifier_from_fn(|input| {
+        let solved = input.completion.contains("999");
+        let verdict = if solved { Verdict::Correct } else { Verdict::Incorrect };
+        Judgment::new(verdict).with_extracted(input.completion.trim_matches('?'))
+    }));
+    let mut problem =
+        Problem::new("p", "12", "nines").with_hint("nine 9").with_solution("7 1 9 9 9");
+    for tier in ["knowledge", "planning", "solution"] {
+        for level in 1..=4 {
+            problem.columns.insert(format!("{tier}_{level}"), json!(level.to_string()));
+        }
+    }
+    let collector = Collector::new(engine, Digits, rubric, config.rollout.clone())
+        .expect("the configuration is valid")
+        .with_hints(config.rollout.source.build());
+    let mut trainer = Trainer::builder(SharedPolicy::new(policy), collector, config)
+        .optimizer(optimizer)
+        .build()
+        .expect("the configuration is valid");
+    trainer.run(&[problem]).expect("the run works");
+    let steps = log.lock().expect("no test panics here");
+    // The optimizer opens an entry for the step after it.
+    steps[steps.len() - 2].clone()
+}
+
+/// A row of the hand-derived gradient: `Σ_t coefficient_t · ∇ log π(y_t | prompt, y_<t)`.
+pub(super) struct Term<'a> {
+    pub(super) prompt: &'a [u32],
+    pub(super) completion: &'a [u32],
+    pub(super) coefficients: Vec<f64>,
+}
+
+/// A row with the same coefficient for each token.
+pub(super) fn term<'a>(prompt: &'a [u32], completion: &'a [u32], coefficient: f64) -> Term<'a> {
+    Term { prompt, completion, coefficients: vec![coefficient; completion.len()] }
+}
+
+/// Log-probabilities of a completion under the policy of [`follow`], at `temperature`.
+pub(super) fn logprobs(prompt: &[u32], completion: &[u32], temperature: f64) -> Vec<f64> {
+    let scores = score(&tiny_policy(7), prompt, completion, temperature);
+    Vec::try_from(scores.detach().to_kind(Kind::Double)).expect("a dense row")
+}
+
+fn score(policy: &CausalLm, prompt: &[u32], completion: &[u32], temperature: f64) -> Tensor {
+    let batch = TokenBatch::new(&[TokenRow { prompt, completion }], Device::Cpu).expect("one row");
+    let options = ScoreOptions { temperature, entropy: false };
+    let scores = policy.score(&batch, &options).expect("the row fits");
+    let (start, len) = (prompt.len(), completion.len());
+    let at = |len: usize| i64::try_from(len).expect("short");
+    scores.logprobs.narrow(1, at(start), at(len)).squeeze_dim(0)
+}
+
+/// Compares a followed gradient with the hand-derived one.
+#[track_caller]
+pub(super) fn assert_gradient(followed: &Followed, terms: &[Term<'_>], temperature: f64) {
+    let policy = tiny_policy(7);
+    let mut loss = Tensor::zeros([], (Kind::Float, Device::Cpu));
+    for Term { prompt, completion, coefficients } in terms {
+        let coefficients = Tensor::from_slice(coefficients).to_kind(Kind::Float);
+        loss += (score(&policy, prompt, completion, temperature) * coefficients).sum(Kind::Float);
+    }
+    if !terms.is_empty() {
+        loss.backward();
+    }
+    let expected = gradient(&policy.parameters());
+    let largest = expected.iter().fold(0.0_f64, |largest, value| largest.max(value.abs()));
+    assert_eq!(terms.is_empty(), largest == 0.0, "the hand-derived gradient is no trivial one");
+    for (got, expected) in followed.gradient.iter().zip(&expected) {
+        let close = (got - expected).abs() <= 1e-5 * largest + 1e-9;
+        assert!(close, "got {got:e}, expected {expected:e} (largest {largest:e})");
+    }
+    assert_eq!(followed.gradient.len(), expected.len());
+}
+
+/// All gradients in order; zeros where there is none.
+fn gradient(parameters: &[Parameter]) -> Vec<f64> {
+    let flat = parameters.iter().flat_map(|parameter| {
+        let gradient = parameter.tensor.grad();
+        let gradient = if gradient.defined() { gradient } else { parameter.tensor.zeros_like() };
+        let gradient = gradient.detach().to_kind(Kind::Double).contiguous().view([-1]);
+        Vec::<f64>::try_from(gradient).expect("parameters are dense")
+    });
+    flat.collect()
+}
+
+struct Scripted {
+    log: Log,
+    solves: fn(&[u32]) -> bool,
+}
+
+impl RolloutEngine for Scripted {
+    fn generate(
+        &mut self,
+        requests: &[GenerationRequest],
+    ) -> Result<Vec<Vec<Completion>>, RolloutError> {
+        let group = |request: &GenerationRequest| {
+            let mut log = self.log.lock().expect("no test panics here");
+            log.last_mut().expect("a step").prompts.push(request.prompt.clone());
+            let solves = request.prompt != PLAIN && (self.solves)(&request.prompt);
+            let complete = |index: usize| {
+                let tokens = if solves && index.is_multiple_of(2) { RIGHT } else { WRONG };
+                let logprobs = vec![-0.7; tokens.len()];
+                Completion::new(tokens.to_vec(), logprobs, StopReason::Stop, PolicyVersion(0))
+            };
+            (0..request.num_completions).map(complete).collect()
+        };
+        Ok(requests.iter().map(group).collect())
+    }
+
+    fn sync(&mut self, _weights: &dyn WeightSource) -> Result<(), RolloutError> {
+        Ok(())
+    }
+}
+
+/// Notes the prompts that it scores.
+struct Recorder {
+    inner: CausalLm,
+    log: Log,
+}
+
+impl Policy for Recorder {
+    fn logits(&self, tokens: &TokenBatch) -> Result<Tensor, PolicyError> {
+        self.inner.logits(tokens)
+    }
+
+    fn score(
+        &self,
+        tokens: &TokenBatch,
+        options: &ScoreOptions,
+    ) -> Result<TokenScores, PolicyError> {
+        let scores = self.inner.score(tokens, options)?;
+        let mut log = self.log.lock().expect("no test panics here");
+        let step = log.last_mut().expect("a step");
+        let prompts =
+            if scores.logprobs.requires_grad() { &mut step.trained } else { &mut step.scored };
+        for (row, &len) in (0..).zip(tokens.prompt_lens()) {
+            let ids = Vec::<i64>::try_from(tokens.tokens().get(row)).expect("a dense row");
+            let ids = ids[..len].iter().map(|&id| u32::try_from(id).expect("a token"));
+            prompts.push(ids.collect());
+        }
+        Ok(scores)
+    }
+
+    fn parameters(&self) -> Vec<Parameter> {
+        self.inner.parameters()
+    }
+
+    fn device(&self) -> Device {
+        self.inner.device()
+    }
+
+    fn vocab_size(&self) -> usize {
+        self.inner.vocab_size()
+    }
+
+    fn max_positions(&self) -> usize {
+        self.inner.max_positions()
+    }
+
+    fn save(&self, dir: &Path) -> Result<(), PolicyError> {
+        self.inner.save(dir)
+    }
+}
+
+/// Keeps the gradient and leaves the weights alone.
+struct Keeper {
+    parameters: Vec<Parameter>,
+    log: Log,
+}
+
+impl Optimizer for Keeper {
+    fn step(&mut self, _learning_rate: f64) -> Result<(), GrpoError> {
+        let mut log = self.log.lock().expect("no test panics here");
+        log.last_mut().expect("a step").gradient = gradient(&self.parameters);
+        log.push(Followed::default());
+        Ok(())
+    }
+
+    fn parameters(&self) -> &[Parameter] {
+        &self.parameters
+    }
+}
