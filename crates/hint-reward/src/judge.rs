@@ -13,7 +13,7 @@ use crate::{Judgment, Reward, RewardError, RewardInput, Verdict, Verifier};
 /// times; then the completion has an error, never a score.
 ///
 /// As a [`Verifier`] it says correct above its threshold; what cannot be judged has the verdict
-/// [`Verdict::Error`](crate::Verdict::Error), for that completion alone, so that a training loop can drop it and go on.
+/// [`Verdict::Error`], for that completion alone, so that a training loop can drop it and go on.
 ///
 /// # Examples
 ///

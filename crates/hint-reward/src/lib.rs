@@ -65,6 +65,7 @@ mod verifier;
 mod boxed;
 mod exact_match;
 mod extraction;
+mod last_value;
 mod math_verifier;
 mod strictness;
 
