@@ -39,13 +39,35 @@ pub(crate) fn greedy(logits: &[f32]) -> Option<Drawn> {
     finite.then(|| Drawn { token: token_id(best), logprob: 0.0 })
 }
 
+/// Values that are summed together before one of them is walked.
+pub(super) const BLOCK: usize = 256;
+
+/// The block of a row that holds the drawn token.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct ChosenBlock {
+    /// Its index.
+    pub(super) block: usize,
+    /// Sum of the blocks before it.
+    below: f64,
+    /// Sum of the blocks up to which the drawn token's cumulative value lies.
+    target: f64,
+    total: f64,
+}
+
 /// Inverse of the cumulative distribution over the whole row.
 ///
 /// Blocks are summed first (independent partial sums, which the compiler vectorizes), and only
 /// the block that holds the drawn token is walked token by token.
 fn draw_all(probs: &[f32], uniform: f64) -> Option<Drawn> {
-    const BLOCK: usize = 256;
     let sums: Vec<f64> = probs.chunks(BLOCK).map(block_sum).collect();
+    let chosen = choose_block(&sums, uniform)?;
+    let start = chosen.block * BLOCK;
+    draw_in_block(&probs[start..(start + BLOCK).min(probs.len())], &chosen)
+}
+
+/// Which of the blocks with these sums holds the number `uniform` of the way through the row.
+/// `None` if the sums are not finite or all 0.
+pub(super) fn choose_block(sums: &[f64], uniform: f64) -> Option<ChosenBlock> {
     let total: f64 = sums.iter().sum();
     if !total.is_finite() || total <= 0.0 {
         return None;
@@ -62,22 +84,26 @@ fn draw_all(probs: &[f32], uniform: f64) -> Option<Drawn> {
         }
     }
     let (block, _) = block?;
-    let start = block * BLOCK;
-    let values = &probs[start..(start + BLOCK).min(probs.len())];
+    Some(ChosenBlock { block, below, target, total })
+}
+
+/// The drawn token of a row, from the values of the block that holds it.
+pub(super) fn draw_in_block(values: &[f32], chosen: &ChosenBlock) -> Option<Drawn> {
     // Rounding may leave the target beyond the last block: its last possible token is then drawn.
-    let mut cumulative = below;
-    let mut chosen = None;
+    let mut cumulative = chosen.below;
+    let mut drawn = None;
     for (index, &prob) in values.iter().enumerate() {
         if prob > 0.0 {
-            chosen = Some((index, prob));
+            drawn = Some((index, prob));
             cumulative += f64::from(prob);
-            if cumulative > target {
+            if cumulative > chosen.target {
                 break;
             }
         }
     }
-    let (index, prob) = chosen?;
-    Some(Drawn { token: token_id(start + index), logprob: (f64::from(prob) / total).ln() })
+    let (index, prob) = drawn?;
+    let token = token_id(chosen.block * BLOCK + index);
+    Some(Drawn { token, logprob: (f64::from(prob) / chosen.total).ln() })
 }
 
 /// Sum in eight independent lanes.

@@ -2,12 +2,10 @@
 
 use std::collections::VecDeque;
 
-use tch::{Device, Kind, Tensor};
-
 use super::SamplingParams;
-use super::draw::{Drawn, draw, greedy};
+use super::draw::Drawn;
 use super::random::CompletionRng;
-use crate::batch::len;
+use super::rows::{Draw, draw_on_host, draw_rows, host_rows};
 use crate::{Decoder, DecoderOptions, Policy, PolicyError, Prefill, PrefixId};
 
 /// A prompt and how many completions of it are wanted.
@@ -186,12 +184,16 @@ impl Run<'_> {
                 self.rows.iter().filter_map(|row| row.tokens.last().copied()).collect();
             let logits = self.decoder.step(&last)?;
             let requests = self.requests;
-            let params: Vec<&SamplingParams> =
-                self.rows.iter().map(|row| &requests[row.request].params).collect();
-            let scores = host_rows(&logits, &params);
-            let vocab = scores.len() / self.rows.len();
-            for (row, scores) in self.rows.iter_mut().zip(scores.chunks_exact(vocab)) {
-                row.draw(scores, &requests[row.request].params)?;
+            let draws: Vec<Draw<'_>> = self
+                .rows
+                .iter_mut()
+                .map(|row| Draw {
+                    params: &requests[row.request].params,
+                    uniform: row.rng.next_uniform(),
+                })
+                .collect();
+            for (row, drawn) in self.rows.iter_mut().zip(draw_rows(&logits, &draws)) {
+                row.push(drawn)?;
             }
             self.release_finished()?;
         }
@@ -263,7 +265,8 @@ impl Run<'_> {
                 tokens: Vec::new(),
                 logprobs: Vec::new(),
             };
-            row.draw(&started.first, &request.params)?;
+            let uniform = row.rng.next_uniform();
+            row.push(draw_on_host(&started.first, &Draw { params: &request.params, uniform }))?;
             if let Some(stop) = row.stop(request, self.max_positions) {
                 self.samples[started.request][completion] = Some(row.into_sample(stop));
             } else {
@@ -301,11 +304,7 @@ impl Run<'_> {
 }
 
 impl Row {
-    fn draw(&mut self, scores: &[f32], params: &SamplingParams) -> Result<(), PolicyError> {
-        // Greedy rows use up their number too: it belongs to the position, not to the draw.
-        let uniform = self.rng.next_uniform();
-        let drawn =
-            if params.temperature == 0.0 { greedy(scores) } else { draw(scores, params, uniform) };
+    fn push(&mut self, drawn: Option<Drawn>) -> Result<(), PolicyError> {
         let Drawn { token, logprob } = drawn.ok_or(PolicyError::NonFiniteLogits {
             request: self.request,
             position: self.tokens.len(),
@@ -325,42 +324,5 @@ impl Row {
 
     fn into_sample(self, stop: StopReason) -> Sample {
         Sample { tokens: self.tokens, behavior_logprobs: self.logprobs, stop }
-    }
-}
-
-/// Copies `logits` `[rows, vocab]` to the host in one go: as tempered probabilities where the
-/// temperature is positive, as logits where it is 0. The softmax runs in libtorch, which has
-/// vectorized exponentials.
-fn host_rows(logits: &Tensor, params: &[&SamplingParams]) -> Vec<f32> {
-    tch::no_grad(|| {
-        let first = params.first().map_or(1.0, |params| params.temperature);
-        #[expect(clippy::float_cmp, reason = "rows share a softmax if their settings are the same")]
-        let same = params.iter().all(|params| params.temperature == first);
-        let scores = if same {
-            tempered(logits, first)
-        } else {
-            let rows: Vec<Tensor> = params
-                .iter()
-                .zip(0..)
-                .map(|(params, row)| tempered(&logits.narrow(0, row, 1), params.temperature))
-                .collect();
-            Tensor::cat(&rows, 0)
-        };
-        let scores = scores.to_device(Device::Cpu).to_kind(Kind::Float).contiguous();
-        let mut host = vec![0.0_f32; len(scores.size().iter().product())];
-        let count = host.len();
-        scores.copy_data(&mut host, count);
-        host
-    })
-}
-
-fn tempered(logits: &Tensor, temperature: f64) -> Tensor {
-    #[expect(clippy::float_cmp, reason = "exactly 1 skips an operation that would change nothing")]
-    if temperature == 0.0 {
-        logits.shallow_clone()
-    } else if temperature == 1.0 {
-        logits.softmax(-1, None::<Kind>)
-    } else {
-        (logits / temperature).softmax(-1, None::<Kind>)
     }
 }

@@ -57,7 +57,13 @@ fn golden_smollm2_agrees_with_transformers() {
         return;
     };
     tch::set_num_threads(1);
-    let json = std::fs::read_to_string(golden_dir().join("smollm2.json")).unwrap();
+    let (golden, own) = golden_dir();
+    let golden = golden.join("smollm2.json");
+    if !own && !golden.is_file() {
+        println!("skipped: no {}", golden.display());
+        return;
+    }
+    let json = std::fs::read_to_string(golden).unwrap();
     let expected: Expected = serde_json::from_str(&json).unwrap();
     let model = LoadedModel::load(&path, &LoadOptions::default()).unwrap();
     let tokenizer = &model.tokenizer;

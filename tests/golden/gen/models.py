@@ -1,0 +1,96 @@
+"""Writes ../models/NAME or, given a folder, FOLDER/models/NAME: tiny random models with what transformers makes of them.
+
+Run with torch 2.11.0 and transformers 4.57.1: `python models.py [FOLDER] [NAME ...]`. Each folder holds `config.json`,
+`model.safetensors` and `expected.json`: log-probabilities, entropies, greedy tokens and gradient norms, computed in f64
+from the f32 weights by transformers' eager attention.
+"""
+
+import json
+import pathlib
+import sys
+
+import torch
+import transformers
+
+# Rows of 40 tokens: longer than the windows and the original lengths below.
+VOCAB, ROWS, LENGTH, PROMPT, NEW = 71, 2, 40, 8, 16
+SMALL = dict(
+    vocab_size=VOCAB, hidden_size=24, intermediate_size=40, num_hidden_layers=3, num_attention_heads=4,
+    num_key_value_heads=2, head_dim=6, max_position_embeddings=128, rms_norm_eps=1e-6, rope_theta=10000.0,
+    initializer_range=0.25, tie_word_embeddings=False, bos_token_id=1, eos_token_id=2, pad_token_id=0,
+)
+YARN = dict(rope_type="yarn", factor=4.0, original_max_position_embeddings=32)
+YARN_FULL = dict(
+    rope_type="yarn", factor=8.0, original_max_position_embeddings=16, beta_fast=16.0, beta_slow=2.0,
+    attention_factor=1.3,
+)
+LLAMA3 = dict(
+    rope_type="llama3", factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0, original_max_position_embeddings=32,
+)
+
+# Name: (model type, changes to SMALL).
+MODELS = {
+    "llama-wide-heads": ("llama", dict(head_dim=10)),
+    "llama-biases": ("llama", dict(attention_bias=True, mlp_bias=True, tie_word_embeddings=True)),
+    "llama-one-kv-head": ("llama", dict(num_key_value_heads=1)),
+    "llama-no-grouping": ("llama", dict(num_key_value_heads=4)),
+    "llama-linear-rope": ("llama", dict(rope_scaling=dict(rope_type="linear", factor=4.0))),
+    "llama-yarn": ("llama", dict(rope_scaling=YARN, head_dim=16)),
+    "llama3-wide-heads": ("llama", dict(rope_scaling=LLAMA3, head_dim=16, rope_theta=500000.0)),
+    "mistral": ("mistral", dict(head_dim=8)),
+    "mistral-sliding": ("mistral", dict(sliding_window=7)),
+    "qwen2-sliding": ("qwen2", dict(use_sliding_window=True, sliding_window=9, max_window_layers=1)),
+    "qwen2-yarn": ("qwen2", dict(rope_scaling=YARN_FULL, head_dim=8)),
+    "qwen3-biases": ("qwen3", dict(attention_bias=True, head_dim=16)),
+    "qwen3-sliding": ("qwen3", dict(use_sliding_window=True, sliding_window=5, max_window_layers=2)),
+    "qwen3-yarn": ("qwen3", dict(rope_scaling=YARN, head_dim=16, tie_word_embeddings=True)),
+}
+# These are committed; the others are for a folder of one's own.
+COMMITTED = ["llama-biases", "llama-yarn", "llama-linear-rope", "mistral-sliding", "qwen2-sliding", "qwen3-sliding"]
+
+
+def write(folder, name, seed):
+    kind, changes = MODELS[name]
+    settings = SMALL | changes
+    if kind == "qwen2" and "head_dim" not in changes:
+        settings.pop("head_dim")
+    torch.manual_seed(seed)
+    config = transformers.AutoConfig.for_model(kind, **settings)
+    config._attn_implementation = "eager"
+    model = transformers.AutoModelForCausalLM.from_config(config).to(torch.float32)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.dim() == 1:
+                parameter.add_(torch.randn_like(parameter) * 0.1)
+    path = folder / "models" / name
+    model.save_pretrained(path)
+    (path / "generation_config.json").unlink(missing_ok=True)
+    model = model.double().eval()
+
+    ids = torch.randint(3, VOCAB, (ROWS, LENGTH))
+    logp = model(ids).logits.log_softmax(-1)
+    token_logps = logp[:, :-1].gather(-1, ids[:, 1:, None]).squeeze(-1)
+    (-token_logps.mean()).backward()
+    grad_norms = {key: value.grad.norm().item() for key, value in model.named_parameters()}
+    greedy = ids[:1, :PROMPT]
+    with torch.no_grad():
+        for _ in range(NEW):
+            greedy = torch.cat([greedy, model(greedy, use_cache=False).logits[:, -1:].argmax(-1)], 1)
+    expected = {
+        "about": f"tests/golden/gen/models.py, float64, transformers {transformers.__version__}, seed {seed}",
+        "ids": ids.tolist(),
+        "token_logps": token_logps.tolist(),
+        "last_logps": logp[:, -1].tolist(),
+        "entropy": (-(logp.exp() * logp).sum(-1)).tolist(),
+        "greedy_prompt": ids[0, :PROMPT].tolist(),
+        "greedy": greedy[0, PROMPT:].tolist(),
+        "grad_norms": grad_norms,
+    }
+    (path / "expected.json").write_text(json.dumps(expected))
+
+
+if __name__ == "__main__":
+    folder = pathlib.Path(sys.argv[1]) if len(sys.argv) > 1 else pathlib.Path(__file__).parent.parent
+    names = sys.argv[2:] or (list(MODELS) if len(sys.argv) > 1 else COMMITTED)
+    for name in names:
+        write(folder, name, 1 + list(MODELS).index(name))
