@@ -1,0 +1,112 @@
+//! Our side: runs a task for each line of the input, and answers with one line of JSON.
+
+use std::io::BufRead;
+use std::time::Instant;
+
+use hint_policy::{
+    CausalLm, LoadOptions, Policy, SampleOptions, SampleRequest, SamplingParams, ScoreOptions,
+    TokenBatch, TokenRow, sample,
+};
+use serde_json::{Value, json};
+use tch::{Device, Kind, Tensor};
+
+use super::Result;
+
+/// Arguments: the model folder, the precision, and a file of settings.
+pub(crate) fn serve(args: &[String]) -> Result<()> {
+    let [folder, precision, settings] = args else { return Err("three arguments".into()) };
+    let settings: Value = serde_json::from_str(&std::fs::read_to_string(settings)?)?;
+    tch::set_num_threads(i32::try_from(number(&settings, "threads")?)?);
+    let compute = if precision == "bfloat16" { Kind::BFloat16 } else { Kind::Float };
+    let policy = CausalLm::load(folder, &LoadOptions { compute, ..LoadOptions::default() })?;
+    let mut moments = None;
+    for line in std::io::stdin().lock().lines() {
+        let start = Instant::now();
+        let tokens = match line?.trim() {
+            "generate" => generate(&policy, &settings, "prompts", "lengths")?,
+            "ragged" => generate(&policy, &settings, "ragged_prompts", "ragged_lengths")?,
+            "train" => train(&policy, &settings, &mut moments)?,
+            other => return Err(format!("no task {other}").into()),
+        };
+        let seconds = start.elapsed().as_secs_f64();
+        println!("{}", json!({ "tokens": tokens, "seconds": seconds, "peak_gib": peak()? }));
+    }
+    Ok(())
+}
+
+fn number(settings: &Value, name: &str) -> Result<usize> {
+    Ok(usize::try_from(settings[name].as_u64().ok_or("no number")?)?)
+}
+
+fn rows(settings: &Value, name: &str) -> Result<Vec<Vec<u32>>> {
+    Ok(serde_json::from_value(settings[name].clone())?)
+}
+
+/// Equal prompts that follow each other are one request of several completions.
+fn generate(policy: &CausalLm, settings: &Value, prompts: &str, lengths: &str) -> Result<usize> {
+    let lengths: Vec<usize> = serde_json::from_value(settings[lengths].clone())?;
+    let mut requests: Vec<SampleRequest> = Vec::new();
+    for (prompt, length) in rows(settings, prompts)?.into_iter().zip(lengths) {
+        let params = SamplingParams {
+            temperature: 0.9,
+            max_new_tokens: length,
+            ..SamplingParams::default()
+        };
+        match requests.last_mut() {
+            Some(last) if last.prompt == prompt && last.params == params => {
+                last.num_completions += 1;
+            }
+            _ => requests.push(SampleRequest { prompt, num_completions: 1, seed: 1, params }),
+        }
+    }
+    let options = SampleOptions { max_batch: number(settings, "batch")? };
+    let samples = sample(policy, &requests, &options)?;
+    Ok(samples.iter().flatten().map(|sample| sample.tokens.len()).sum())
+}
+
+/// One step: log-probabilities and entropy of all tokens, gradients, AdamW.
+fn train(
+    policy: &CausalLm,
+    settings: &Value,
+    moments: &mut Option<Vec<(Tensor, Tensor)>>,
+) -> Result<usize> {
+    let rows = rows(settings, "rows")?;
+    let micro_batch = number(settings, "micro_batch")?;
+    for part in rows.chunks(micro_batch) {
+        let rows: Vec<_> =
+            part.iter().map(|ids| TokenRow { prompt: &ids[..1], completion: &ids[1..] }).collect();
+        let batch = TokenBatch::new(&rows, Device::Cpu)?;
+        let options = ScoreOptions { entropy: true, ..ScoreOptions::default() };
+        let scores = policy.score(&batch, &options)?;
+        let loss = -scores.logprobs.sum(Kind::Float) / batch.completion_tokens() as f64;
+        loss.backward();
+    }
+    let parameters = policy.parameters();
+    let moments = moments.get_or_insert_with(|| {
+        let zeros = |tensor: &Tensor| tensor.detach().zeros_like();
+        parameters.iter().map(|p| (zeros(&p.tensor), zeros(&p.tensor))).collect()
+    });
+    tch::no_grad(|| {
+        for (mut parameter, (first, second)) in parameters.into_iter().zip(moments) {
+            let grad = parameter.tensor.grad();
+            let _ = first.lerp_(&grad, 0.1);
+            let _ = second.g_mul_scalar_(0.999);
+            let _ = second.g_add_(&(grad.square() * 0.001));
+            let denominator = second.sqrt() + 1e-8;
+            // Weight decay 0.01 at learning rate 1e-6; bias corrections near 1 are left out.
+            let _ = parameter.tensor.g_mul_scalar_(1.0 - 1e-8);
+            let _ = parameter.tensor.addcdiv_(&(&*first * -1e-6), &denominator);
+            parameter.tensor.zero_grad();
+        }
+    });
+    policy.parameters_changed();
+    Ok(rows.iter().map(Vec::len).sum())
+}
+
+/// The most memory this process has had, in GiB.
+fn peak() -> Result<f64> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let line = status.lines().find(|line| line.starts_with("VmHWM:")).ok_or("no VmHWM")?;
+    let kib: f64 = line.split_whitespace().nth(1).ok_or("no number")?.parse()?;
+    Ok(kib / f64::from(1 << 20))
+}
