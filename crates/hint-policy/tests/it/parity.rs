@@ -183,8 +183,8 @@ fn golden_models_decode_as_they_score() {
         let options = LoadOptions { compute, ..LoadOptions::default() };
         for dir in model_dirs() {
             let policy = CausalLm::load(&dir, &options).unwrap();
-            let params = SamplingParams { max_new_tokens: 30, ..SamplingParams::default() };
-            let requests = requests(policy.config(), 8, &params);
+            let params = SamplingParams { max_new_tokens: 12, ..SamplingParams::default() };
+            let requests = requests(policy.config(), 4, &params);
             let samples = sample(&policy, &requests, &SampleOptions { max_batch: 10 }).unwrap();
             let scored = rescored(&policy, &requests, &samples, 1.0);
             for (sample, scored) in samples.iter().flatten().zip(&scored) {
