@@ -1,6 +1,6 @@
 //! The split into micro-batches, through a real model and optimizer.
 
-use hint_grpo::{Aggregation, RatioScheme};
+use hint_grpo::{AdamWConfig, Aggregation, AlgorithmConfig, RatioScheme};
 use hint_tests::{config, problems, trainer, weights};
 
 /// Weights after two steps of two updates, with a given token budget.
@@ -11,7 +11,8 @@ fn run(aggregation: Aggregation, scheme: RatioScheme, max_tokens: usize) -> Vec<
     config.run.updates_per_batch = 2;
     config.run.max_tokens_per_micro_batch = max_tokens;
     // Without Adam's division by the root of the second moment, which turns rounding into sign.
-    config.optimizer.adamw.epsilon = 1.0;
+    let adamw = AdamWConfig { epsilon: 1.0, ..AdamWConfig::default() };
+    config.optimizer.algorithm = AlgorithmConfig::AdamW(adamw);
     config.optimizer.learning_rate = 1.0;
     let (mut trainer, policy) = trainer(&config, true, None);
     trainer.run(&problems()).expect("the run works");

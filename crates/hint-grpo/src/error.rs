@@ -76,6 +76,30 @@ pub enum GrpoError {
         step: u64,
     },
 
+    /// Gradients were outliers too many times in a row.
+    #[error(
+        "the gradient norm is {norm} in step {step}, against a median of {median}, and {in_a_row} optimizer steps in a row were skipped; lower the learning rate, or raise `optimizer.guard.outlier_factor`"
+    )]
+    GradientOutlier {
+        /// The norm of the last one.
+        norm: f64,
+        /// The median of the steps that were taken.
+        median: f64,
+        /// Optimizer steps skipped.
+        in_a_row: u64,
+        /// The step, counted from 1.
+        step: u64,
+    },
+
+    /// A parameter group cannot be applied.
+    #[error("the parameter group `{pattern}` {problem}")]
+    ParameterGroup {
+        /// Its pattern.
+        pattern: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+
     /// There is nothing to train on.
     #[error("no problems to train on")]
     NoProblems,

@@ -75,7 +75,8 @@ pub use advantage::{
 };
 pub use aggregation::{Aggregation, StepTotals};
 pub use config::{
-    AdvantageConfig, ConfigError, GrpoConfig, ObjectiveConfig, OptimizerConfig, RunConfig,
+    AdvantageConfig, AlgorithmConfig, ConfigError, GrpoConfig, ObjectiveConfig, OptimizerConfig,
+    RunConfig,
 };
 pub use error::GrpoError;
 pub use help_weight::{HelpWeight, RatioShaping};
@@ -87,7 +88,11 @@ pub use loss::{
 };
 pub use metrics::Metrics;
 pub use observer::{Observer, Phase, StepReport, Timings};
-pub use optim::{AdamW, AdamWConfig, Optimizer, clip_grad_norm};
+pub use optim::{
+    Adafactor, AdafactorConfig, AdamW, AdamWConfig, GroupedParameter, GuardConfig, Muon,
+    MuonConfig, MuonScale, Optimizer, ParameterGroup, Sgd, SgdConfig, clip_grad_norm,
+    group_parameters,
+};
 pub use ratio_scheme::RatioScheme;
 pub use run_dir::RunDir;
 pub use schedule::{Decay, ScheduleConfig};

@@ -84,6 +84,8 @@ pub const IMPORTANCE_WEIGHT: &str = "sampling/importance_sampling_ratio/mean";
 pub const NLL: &str = "nll";
 /// Norm of the gradient before clipping.
 pub const GRAD_NORM: &str = "grad_norm";
+/// Optimizer steps skipped by the guard since the start of the run.
+pub const SKIPPED_UPDATES: &str = "skipped_updates";
 /// Learning rate of the step.
 pub const LEARNING_RATE: &str = "learning_rate";
 /// Completion tokens sampled since the start of the run.

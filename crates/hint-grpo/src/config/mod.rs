@@ -18,7 +18,7 @@ mod validate;
 
 pub use advantage::AdvantageConfig;
 pub use objective::ObjectiveConfig;
-pub use optimizer::OptimizerConfig;
+pub use optimizer::{AlgorithmConfig, OptimizerConfig};
 pub use run::RunConfig;
 
 /// Hyper-parameters of one run. The defaults are HINT's published setting; see

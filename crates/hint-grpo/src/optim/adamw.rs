@@ -2,9 +2,11 @@
 
 use hint_policy::Parameter;
 use serde::{Deserialize, Serialize};
-use tch::{Kind, Tensor};
+use tch::{TchError, Tensor};
 
-use crate::{GrpoError, Optimizer};
+use crate::optim::flat::{Bucket, Chunk};
+use crate::optim::state::steps;
+use crate::{GroupedParameter, GrpoError, Optimizer};
 
 /// Hyper-parameters of [`AdamW`] other than the learning rate.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -28,8 +30,10 @@ impl Default for AdamWConfig {
     }
 }
 
-/// Adam with decoupled weight decay on `f32` (or `f64`) parameters, moments of the same kind. The
-/// policy computes in another kind if it likes; its master weights stay `f32` (Deviation D7).
+/// Adam with decoupled weight decay, over flat buffers.
+///
+/// Weights and moments are updated in `f32` (or `f64`). A policy that holds `f32` weights shares the
+/// buffer; one that holds coarser weights gets rounded copies of `f32` master weights (Deviation D7).
 ///
 /// ```text
 /// θ ← θ (1 − η λ)
@@ -38,56 +42,83 @@ impl Default for AdamWConfig {
 /// ```
 ///
 /// Source: (ADAMW-1) in `docs/math.md`, in the order of operations of `torch.optim.AdamW`.
+///
+/// The parameters become views of the buffers, so build the optimizer before other code keeps views
+/// of their storage, and drop an optimizer before building another one of the same parameters.
 #[derive(Debug)]
 pub struct AdamW {
     parameters: Vec<Parameter>,
-    moments: Vec<Moments>,
+    buckets: Vec<Bucket>,
     steps: i64,
     config: AdamWConfig,
-}
-
-#[derive(Debug)]
-struct Moments {
-    first: Tensor,
-    second: Tensor,
 }
 
 impl AdamW {
     /// An optimizer of `parameters`, with zero moments.
     pub fn new(parameters: Vec<Parameter>, config: AdamWConfig) -> Self {
-        let moments = parameters
-            .iter()
-            .map(|parameter| {
-                let zeros = || parameter.tensor.detach().zeros_like();
-                Moments { first: zeros(), second: zeros() }
-            })
-            .collect();
-        Self { parameters, moments, steps: 0, config }
+        Self::grouped(parameters.into_iter().map(GroupedParameter::from).collect(), config)
     }
 
-    fn update(&mut self, learning_rate: f64) -> Result<(), tch::TchError> {
-        let AdamWConfig { beta1, beta2, epsilon, weight_decay } = self.config;
+    /// An optimizer of parameters with settings of their groups, with zero moments.
+    pub fn grouped(parameters: Vec<GroupedParameter>, config: AdamWConfig) -> Self {
+        let buckets = tch::no_grad(|| Bucket::lay_out(&parameters, config.weight_decay));
+        let parameters = parameters.into_iter().map(|grouped| grouped.parameter).collect();
+        Self { parameters, buckets, steps: 0, config }
+    }
+
+    fn update(&mut self, learning_rate: f64) -> Result<(), TchError> {
         let steps = self.steps as f64;
-        let step_size = learning_rate / (1.0 - beta1.powf(steps));
-        let second_correction = (1.0 - beta2.powf(steps)).sqrt();
-        for (parameter, moments) in self.parameters.iter_mut().zip(&mut self.moments) {
-            let gradient = parameter.tensor.grad();
-            if !gradient.defined() {
-                continue;
+        for bucket in &mut self.buckets {
+            bucket.gather_gradients();
+            let learning_rate = learning_rate * bucket.lr_multiplier;
+            let factors = Factors {
+                decay: 1.0 - learning_rate * bucket.weight_decay,
+                step_size: learning_rate / (1.0 - self.config.beta1.powf(steps)),
+                second_correction: (1.0 - self.config.beta2.powf(steps)).sqrt(),
+            };
+            for chunk in &mut bucket.chunks {
+                update_chunk(chunk, &self.config, &factors)?;
             }
-            if weight_decay != 0.0 && parameter.tensor.dim() >= 2 {
-                let _ = parameter.tensor.f_mul_scalar_(1.0 - learning_rate * weight_decay)?;
-            }
-            let _ = moments.first.f_lerp_(&gradient, 1.0 - beta1)?;
-            let _ = moments
-                .second
-                .f_mul_scalar_(beta2)?
-                .f_add_(&(gradient.f_square()? * (1.0 - beta2)))?;
-            let denominator = (moments.second.f_sqrt()? / second_correction) + epsilon;
-            let _ = parameter.tensor.f_sub_(&(&moments.first / denominator * step_size))?;
         }
         Ok(())
     }
+}
+
+/// What the numbers of a step come to.
+struct Factors {
+    decay: f64,
+    step_size: f64,
+    second_correction: f64,
+}
+
+/// (ADAMW-1) on one stretch of the buffers, in place.
+fn update_chunk(
+    chunk: &mut Chunk,
+    config: &AdamWConfig,
+    factors: &Factors,
+) -> Result<(), TchError> {
+    let Chunk { weights, published, gradient, first, second, scratch } = chunk;
+    let [scaled, denominator, widened] = scratch;
+    let gradient = if gradient.kind() == weights.kind() {
+        &*gradient
+    } else {
+        widened.copy_(gradient);
+        &*widened
+    };
+    if factors.decay != 1.0 {
+        let _ = weights.f_mul_scalar_(factors.decay)?;
+    }
+    let _ = first.f_lerp_(gradient, 1.0 - config.beta1)?;
+    let _ = gradient.f_mul_scalar_out(scaled, 1.0 - config.beta2)?;
+    let _ = second.f_mul_scalar_(config.beta2)?.f_addcmul_(scaled, gradient)?;
+    let _ = second.f_sqrt_out(denominator)?;
+    let _ = denominator.f_div_scalar_(factors.second_correction)?.f_add_scalar_(config.epsilon)?;
+    let _ = first.f_mul_scalar_out(scaled, -factors.step_size)?;
+    let _ = weights.f_addcdiv_(scaled, denominator)?;
+    if let Some(published) = published {
+        published.copy_(weights);
+    }
+    Ok(())
 }
 
 impl Optimizer for AdamW {
@@ -103,38 +134,14 @@ impl Optimizer for AdamW {
 
     fn state(&self) -> Vec<(String, Tensor)> {
         let mut state = vec![("steps".to_owned(), Tensor::from_slice(&[self.steps]))];
-        for (parameter, moments) in self.parameters.iter().zip(&self.moments) {
-            state.push((format!("first.{}", parameter.name), moments.first.shallow_clone()));
-            state.push((format!("second.{}", parameter.name), moments.second.shallow_clone()));
+        for bucket in &self.buckets {
+            bucket.save(&mut state);
         }
         state
     }
 
     fn load_state(&mut self, state: &[(String, Tensor)]) -> Result<(), GrpoError> {
-        let find = |name: String, like: Option<&Tensor>| {
-            let found = state.iter().find(|(candidate, _)| *candidate == name);
-            let (_, tensor) = found.ok_or_else(|| {
-                GrpoError::other("optimizer", format!("its saved state lacks `{name}`"))
-            })?;
-            match like {
-                Some(like) if like.size() != tensor.size() => {
-                    let (got, expected) = (tensor.size(), like.size());
-                    let message =
-                        format!("its saved `{name}` has shape {got:?}, expected {expected:?}");
-                    Err(GrpoError::other("optimizer", message))
-                }
-                _ => Ok(tensor),
-            }
-        };
-        self.steps = find("steps".to_owned(), None)?.to_kind(Kind::Int64).int64_value(&[0]);
-        for (parameter, moments) in self.parameters.iter().zip(&mut self.moments) {
-            moments
-                .first
-                .copy_(find(format!("first.{}", parameter.name), Some(&parameter.tensor))?);
-            moments
-                .second
-                .copy_(find(format!("second.{}", parameter.name), Some(&parameter.tensor))?);
-        }
-        Ok(())
+        self.steps = steps(state)?;
+        tch::no_grad(|| self.buckets.iter_mut().try_for_each(|bucket| bucket.load(state)))
     }
 }

@@ -5,9 +5,23 @@ use tch::{Kind, Tensor};
 
 use crate::GrpoError;
 
+mod adafactor;
 mod adamw;
+mod flat;
+mod groups;
+mod guard;
+mod muon;
+mod sgd;
+mod slot;
+mod state;
 
+pub use adafactor::{Adafactor, AdafactorConfig};
 pub use adamw::{AdamW, AdamWConfig};
+pub use groups::{GroupedParameter, ParameterGroup, group_parameters};
+pub(crate) use guard::Guard;
+pub use guard::GuardConfig;
+pub use muon::{Muon, MuonConfig, MuonScale};
+pub use sgd::{Sgd, SgdConfig};
 
 /// Updates parameters from their gradients.
 ///

@@ -10,10 +10,10 @@ use serde::Deserialize;
 use super::host::Host;
 use super::restore::{Restored, materialize_gradients};
 use super::{STAGE, Trainer};
+use crate::optim::Guard;
 use crate::run_dir::Progress;
 use crate::{
-    AdamW, AdvantageEstimator, ConfigError, GrpoConfig, GrpoError, Observer, Optimizer, PolicyLoss,
-    RunDir,
+    AdvantageEstimator, ConfigError, GrpoConfig, GrpoError, Observer, Optimizer, PolicyLoss, RunDir,
 };
 
 /// Builds a [`Trainer`]; made by [`Trainer::builder`].
@@ -69,7 +69,7 @@ impl TrainerBuilder {
         self
     }
 
-    /// Another optimizer than AdamW.
+    /// Another optimizer than the configuration's.
     #[must_use]
     pub fn optimizer(mut self, optimizer: impl Optimizer + 'static) -> Self {
         self.optimizer = Some(Box::new(optimizer));
@@ -134,9 +134,11 @@ impl TrainerBuilder {
                 format!("kl.coef: must be 0 without a reference policy, got {}", config.kl.coef);
             return Err(ConfigError::Invalid(vec![message]).into());
         }
-        let mut optimizer = self.optimizer.unwrap_or_else(|| {
-            Box::new(AdamW::new(self.policy.lock().parameters(), config.optimizer.adamw))
-        });
+        let mut optimizer = match self.optimizer {
+            Some(optimizer) => optimizer,
+            None => config.optimizer.build(self.policy.lock().parameters())?,
+        };
+        let mut guard = Guard::new(config.optimizer.guard);
         materialize_gradients(optimizer.parameters())?;
         let mut advantage = self.advantage.unwrap_or_else(|| config.advantage.build());
         let objective = self
@@ -150,6 +152,9 @@ impl TrainerBuilder {
                 .map_err(|error| found.damaged("advantage", error))?;
             advantage.load_state(&state)?;
             collector.load_state(found.part("collector")?)?;
+            guard
+                .load_state(found.part("guard")?)
+                .map_err(|error| found.damaged("guard", error))?;
             restored = Some(found);
         }
         let progress = restored.as_ref().map_or_else(Progress::default, |run| run.state.progress);
@@ -161,6 +166,7 @@ impl TrainerBuilder {
             objective,
             advantage,
             optimizer,
+            guard,
             host: self.host,
             progress,
             restored,

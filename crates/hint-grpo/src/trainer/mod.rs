@@ -8,6 +8,7 @@ use hint_rollout::{Collector, HeadWeights, PolicyVersion, Problem, RolloutError,
 
 use self::host::Host;
 use self::restore::Restored;
+use crate::optim::Guard;
 use crate::run_dir::{CheckpointContent, Progress};
 use crate::{AdvantageEstimator, GrpoConfig, GrpoError, Optimizer, Phase, PolicyLoss, RunDir};
 
@@ -40,6 +41,7 @@ pub struct Trainer {
     objective: Box<dyn PolicyLoss>,
     advantage: Box<dyn AdvantageEstimator>,
     optimizer: Box<dyn Optimizer>,
+    guard: Guard,
     host: Host,
     progress: Progress,
     /// The checkpoint of the run that was resumed.
@@ -139,6 +141,7 @@ impl Trainer {
     fn checkpoint(&mut self, problems: &str) -> Result<Option<PathBuf>, GrpoError> {
         let parts = BTreeMap::from([
             ("advantage".to_owned(), serde_json::json!(self.advantage.state())),
+            ("guard".to_owned(), self.guard.state()),
             ("collector".to_owned(), self.collector.state()),
         ]);
         let content = CheckpointContent {

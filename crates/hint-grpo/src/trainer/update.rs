@@ -53,13 +53,10 @@ impl Trainer {
             }
             measured.loss += self.accumulate_supervised(groups, &mut measured.metrics)?;
             let step = self.progress.step + 1;
-            if !measured.loss.is_finite() {
-                return Err(GrpoError::NotFinite { what: "the loss", value: measured.loss, step });
-            }
             let max_norm = self.config.optimizer.max_grad_norm;
             let norm = clip_grad_norm(self.optimizer.parameters(), max_norm);
-            if !norm.is_finite() {
-                return Err(GrpoError::NotFinite { what: "the gradient norm", value: norm, step });
+            if !self.guard.admits(measured.loss, norm, step)? {
+                continue;
             }
             self.optimizer.step(rate)?;
             self.policy.lock().parameters_changed();
@@ -73,6 +70,7 @@ impl Trainer {
             metrics.merge(&measured.metrics);
             measured.affinity.report(metrics);
         }
+        metrics.set(metrics::SKIPPED_UPDATES, self.guard.skipped() as f64);
         metrics.set(metrics::LEARNING_RATE, rate);
         Ok(())
     }
@@ -144,6 +142,10 @@ impl Trainer {
             .map_err(|source| GrpoError::Torch { operation: "the backward pass", source })?;
 
         measured.loss += loss.double_value(&[]);
+        if !measured.loss.is_finite() {
+            // Nothing can be measured, and the guard skips the step.
+            return Ok(());
+        }
         measured.metrics.merge(&loss_metrics);
         if let Some(entropy) = entropy {
             crate::loss::add_masked(&mut measured.metrics, metrics::ENTROPY, &entropy, &mask);

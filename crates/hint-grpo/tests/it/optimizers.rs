@@ -1,6 +1,9 @@
 //! Optimizer state and gradient clipping.
 
-use hint_grpo::{AdamW, AdamWConfig, Optimizer, clip_grad_norm};
+use hint_grpo::{
+    AdafactorConfig, AdamW, AdamWConfig, AlgorithmConfig, GrpoError, MuonConfig, Optimizer,
+    OptimizerConfig, ParameterGroup, SgdConfig, clip_grad_norm,
+};
 use hint_policy::Parameter;
 use tch::{Kind, Tensor};
 
@@ -57,4 +60,127 @@ fn gradients_are_clipped_to_the_global_norm() {
     assert!((clip_grad_norm(&parameters, 1.0) - 5.0).abs() < 1e-6);
     assert!((parameters[0].tensor.grad().double_value(&[0]) - 0.6).abs() < 1e-5);
     assert!((parameters[1].tensor.grad().double_value(&[0]) - 0.8).abs() < 1e-5);
+}
+
+fn algorithms() -> [AlgorithmConfig; 4] {
+    [
+        AlgorithmConfig::AdamW(AdamWConfig { weight_decay: 0.1, ..AdamWConfig::default() }),
+        AlgorithmConfig::Adafactor(AdafactorConfig::default()),
+        AlgorithmConfig::Sgd(SgdConfig { momentum: 0.9, nesterov: true, weight_decay: 0.0 }),
+        AlgorithmConfig::Muon(MuonConfig::default()),
+    ]
+}
+
+/// A matrix, an embedding and a vector of `kind`, with values that depend on nothing.
+fn parameters(kind: Kind) -> Vec<Parameter> {
+    let sizes =
+        [("mlp.weight", vec![4, 3]), ("embed.weight", vec![5, 2]), ("norm.weight", vec![3])];
+    let new = |(name, size): (&str, Vec<i64>)| {
+        let len = size.iter().product::<i64>();
+        let values =
+            Tensor::arange(len, (Kind::Float, tch::Device::Cpu)).sin().view(size.as_slice());
+        let tensor = values.to_kind(kind).set_requires_grad(true);
+        Parameter { name: name.to_owned(), tensor }
+    };
+    sizes.map(new).into_iter().collect()
+}
+
+/// One step towards ones.
+fn step_all(optimizer: &mut dyn Optimizer, learning_rate: f64) {
+    optimizer.zero_grad();
+    for parameter in optimizer.parameters() {
+        (&parameter.tensor - 1.0).square().sum(Kind::Float).backward();
+    }
+    optimizer.step(learning_rate).expect("finite gradients");
+}
+
+fn all_values(optimizer: &dyn Optimizer) -> Vec<f32> {
+    let flat = |parameter: &Parameter| {
+        let values = parameter.tensor.detach().to_kind(Kind::Float).contiguous().view([-1]);
+        Vec::<f32>::try_from(values).expect("dense")
+    };
+    optimizer.parameters().iter().flat_map(flat).collect()
+}
+
+fn build(algorithm: AlgorithmConfig, parameters: Vec<Parameter>) -> Box<dyn Optimizer> {
+    let config = OptimizerConfig { algorithm, ..OptimizerConfig::default() };
+    config.build(parameters).expect("no groups")
+}
+
+#[test]
+fn every_algorithm_is_restored_bit_for_bit_in_every_kind() {
+    for kind in [Kind::Float, Kind::BFloat16] {
+        for algorithm in algorithms() {
+            let mut straight = build(algorithm.clone(), parameters(kind));
+            for _ in 0..3 {
+                step_all(&mut straight, 1e-2);
+            }
+            let copy = |(name, tensor): (String, Tensor)| (name, tensor.copy());
+            let saved = straight.state().into_iter().map(copy).collect::<Vec<_>>();
+            let copies = straight.parameters().iter().map(|parameter| Parameter {
+                name: parameter.name.clone(),
+                tensor: parameter.tensor.detach().copy().set_requires_grad(true),
+            });
+            let mut resumed = build(algorithm.clone(), copies.collect());
+            resumed.load_state(&saved).expect("the state fits");
+            assert!(resumed.load_state(&saved[1..]).is_err(), "{algorithm:?}");
+            for _ in 0..3 {
+                step_all(&mut straight, 1e-2);
+                step_all(&mut resumed, 1e-2);
+            }
+            assert_eq!(all_values(&*straight), all_values(&*resumed), "{algorithm:?} {kind:?}");
+        }
+    }
+}
+
+#[test]
+fn coarse_weights_move_by_steps_that_they_cannot_hold() {
+    // The bf16 below 2 is 2 − 2⁻⁷, so steps of 1e-3 are lost without master weights.
+    for algorithm in algorithms() {
+        let tensor = Tensor::full([4, 4], 2.0, (Kind::BFloat16, tch::Device::Cpu));
+        let tensor = tensor.set_requires_grad(true);
+        let parameter = Parameter { name: "mlp.weight".to_owned(), tensor };
+        let mut optimizer = build(algorithm.clone(), vec![parameter]);
+        for _ in 0..400 {
+            step_all(&mut *optimizer, 1e-3);
+        }
+        assert!(all_values(&*optimizer)[0] < 1.99, "{algorithm:?}");
+    }
+}
+
+#[test]
+fn groups_freeze_scale_and_decay_by_name() {
+    let group = |pattern: &str| ParameterGroup {
+        pattern: pattern.to_owned(),
+        frozen: false,
+        lr_multiplier: 1.0,
+        weight_decay: None,
+    };
+    for algorithm in algorithms() {
+        let config = OptimizerConfig {
+            algorithm: algorithm.clone(),
+            groups: vec![
+                ParameterGroup { frozen: true, ..group("embed*") },
+                ParameterGroup { lr_multiplier: 1e-9, weight_decay: Some(0.0), ..group("*norm*") },
+            ],
+            ..OptimizerConfig::default()
+        };
+        let start = parameters(Kind::Float);
+        let embedding = start[1].tensor.shallow_clone();
+        let mut optimizer = config.build(start).expect("both patterns match");
+        let names = optimizer.parameters().iter().map(|parameter| parameter.name.as_str());
+        assert_eq!(names.collect::<Vec<_>>(), ["mlp.weight", "norm.weight"]);
+        assert!(!embedding.requires_grad());
+        let before = all_values(&*optimizer);
+        step_all(&mut *optimizer, 1e-2);
+        let after = all_values(&*optimizer);
+        assert!((before[0] - after[0]).abs() > 1e-6, "{algorithm:?}");
+        assert!((before[13] - after[13]).abs() < 1e-6, "{algorithm:?}");
+    }
+    let misspelt = OptimizerConfig { groups: vec![group("ebmed*")], ..OptimizerConfig::default() };
+    let error = misspelt.build(parameters(Kind::Float)).map(|_| ()).expect_err("no such name");
+    assert!(matches!(error, GrpoError::ParameterGroup { .. }), "{error}");
+    let all = ParameterGroup { frozen: true, ..group("*") };
+    let frozen = OptimizerConfig { groups: vec![all], ..OptimizerConfig::default() };
+    assert!(frozen.build(parameters(Kind::Float)).is_err());
 }

@@ -1,7 +1,9 @@
 //! Fifty steps of torch.optim.
 
-use hint_grpo::{AdamW, AdamWConfig, Optimizer};
+use hint_grpo::{AdamW, AdamWConfig, AlgorithmConfig, Optimizer, OptimizerConfig};
 use hint_policy::Parameter;
+use serde::Deserialize;
+use serde_json::Value;
 use tch::{Kind, Tensor};
 
 use super::{assert_all_close, cases, matrix, number, row};
@@ -54,4 +56,63 @@ fn golden_adamw_agrees_with_torch() {
             }
         }
     }
+}
+
+/// The parameters of a case, with a handle on each.
+fn parameters(start: &Value) -> Vec<Parameter> {
+    let start = start.as_object().expect("parameters").iter();
+    start
+        .map(|(name, values)| Parameter {
+            name: name.clone(),
+            tensor: tensor(values).set_requires_grad(true),
+        })
+        .collect()
+}
+
+/// A list, or a list of lists.
+fn tensor(values: &Value) -> Tensor {
+    if values[0].is_array() { matrix(values) } else { Tensor::from_slice(&row(values)) }
+}
+
+fn check_steps(stem: &str, rtol: f64) {
+    for case in cases(stem) {
+        let name = case["name"].as_str().expect("a name");
+        let input = &case["input"];
+        let algorithm = AlgorithmConfig::deserialize(&input["config"]["algorithm"])
+            .unwrap_or_else(|error| panic!("{name}: {error}"));
+        let config = OptimizerConfig { algorithm, ..OptimizerConfig::default() };
+        let learning_rate = number(&input["config"]["learning_rate"]);
+        let mut optimizer = config.build(parameters(&input["start"])).expect("no groups");
+        let gradients = input["gradients"].as_array().expect("a list");
+        assert_eq!(gradients.len(), 50, "{name}");
+        for (step, gradient) in gradients.iter().enumerate() {
+            optimizer.zero_grad();
+            for parameter in optimizer.parameters() {
+                let product = &parameter.tensor * tensor(&gradient[&parameter.name]);
+                product.sum(Kind::Double).backward();
+            }
+            optimizer.step(learning_rate).expect("finite gradients");
+            let expected = &case["expected"][(step + 1).to_string()];
+            for parameter in optimizer.parameters().iter().filter(|_| !expected.is_null()) {
+                let what = format!("{} after step {}", parameter.name, step + 1);
+                let expected = tensor(&expected[&parameter.name]);
+                assert_all_close(name, &what, &parameter.tensor.detach(), &expected, rtol, 1e-14);
+            }
+        }
+    }
+}
+
+#[test]
+fn golden_sgd_agrees_with_torch() {
+    check_steps("sgd", 1e-12);
+}
+
+#[test]
+fn golden_adafactor_agrees_with_torch() {
+    check_steps("adafactor", 1e-11);
+}
+
+#[test]
+fn golden_muon_agrees_with_torch() {
+    check_steps("muon", 1e-10);
 }

@@ -1,0 +1,184 @@
+//! Muon: orthogonalised momentum for matrices.
+
+use hint_policy::Parameter;
+use serde::{Deserialize, Serialize};
+use tch::{Kind, TchError, Tensor};
+
+use crate::optim::groups::matches;
+use crate::optim::slot::Slot;
+use crate::optim::state::find;
+use crate::{AdamW, AdamWConfig, GroupedParameter, GrpoError, Optimizer};
+
+/// How the step size depends on the shape of a matrix.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MuonScale {
+    /// `√max(1, rows / columns)`, as in the first publication.
+    Original,
+    /// `0.2 √max(rows, columns)`, which gives updates of AdamW's size, so that one learning rate fits
+    /// the matrices and what AdamW updates.
+    #[default]
+    MatchRmsAdamw,
+}
+
+impl MuonScale {
+    fn factor(self, size: &[i64]) -> f64 {
+        let (rows, columns) = (size[0] as f64, size[1] as f64);
+        match self {
+            Self::Original => (rows / columns).max(1.0).sqrt(),
+            Self::MatchRmsAdamw => 0.2 * rows.max(columns).sqrt(),
+        }
+    }
+}
+
+/// Hyper-parameters of [`Muon`] other than the learning rate.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct MuonConfig {
+    /// Decay of the momentum, `μ`. In `[0, 1)`.
+    pub momentum: f64,
+    /// Whether to look ahead along the momentum.
+    pub nesterov: bool,
+    /// Decoupled weight decay of the matrices, per unit of learning rate.
+    pub weight_decay: f64,
+    /// Newton-Schulz iterations. At least 1.
+    pub iterations: usize,
+    /// Kind of the Newton-Schulz iterations: bf16 as torch, else that of the weights.
+    pub half_precision: bool,
+    /// How the step size depends on the shape.
+    pub scale: MuonScale,
+    /// Names of matrices that AdamW updates, with `*` for any characters.
+    pub exclude: Vec<String>,
+    /// AdamW's hyper-parameters, for everything that is not a matrix or is excluded.
+    pub adamw: AdamWConfig,
+}
+
+impl Default for MuonConfig {
+    /// torch's defaults but for the scale and the precision. Embeddings and LM head are AdamW's.
+    fn default() -> Self {
+        Self {
+            momentum: 0.95,
+            nesterov: true,
+            weight_decay: 0.1,
+            iterations: 5,
+            half_precision: false,
+            scale: MuonScale::default(),
+            exclude: vec!["*embed*".to_owned(), "lm_head*".to_owned()],
+            adamw: AdamWConfig::default(),
+        }
+    }
+}
+
+/// Muon for matrices, AdamW for the rest.
+///
+/// ```text
+/// b ← μ b + (1 − μ) g,    u = b, or with Nesterov's momentum  (1 − μ) g + μ b
+/// X = u / ‖u‖,    k times:  A = X Xᵀ,  X ← 3.4445 X + (−4.7750 A + 2.0315 A²) X
+/// θ ← θ (1 − η λ) − η · scale · X                                                     (MUON-1)
+/// ```
+///
+/// Source: (MUON-1) in `docs/math.md`, as `torch.optim.Muon`.
+#[derive(Debug)]
+pub struct Muon {
+    parameters: Vec<Parameter>,
+    matrices: Vec<(Slot, Tensor)>,
+    rest: Option<AdamW>,
+    config: MuonConfig,
+}
+
+impl Muon {
+    /// An optimizer of `parameters`, with no momentum yet.
+    pub fn new(parameters: Vec<GroupedParameter>, config: MuonConfig) -> Self {
+        let handle = |parameter: &Parameter| Parameter {
+            name: parameter.name.clone(),
+            tensor: parameter.tensor.shallow_clone(),
+        };
+        let all = parameters.iter().map(|grouped| handle(&grouped.parameter)).collect();
+        let (matrices, rest): (Vec<_>, Vec<_>) = parameters.into_iter().partition(|grouped| {
+            let name = &grouped.parameter.name;
+            let excluded = config.exclude.iter().any(|pattern| matches(pattern, name));
+            grouped.parameter.tensor.dim() == 2 && !excluded
+        });
+        let matrices = matrices.iter().map(|grouped| {
+            let slot = Slot::new(grouped, config.weight_decay);
+            let momentum = slot.zeros(None);
+            (slot, momentum)
+        });
+        let rest = (!rest.is_empty()).then(|| AdamW::grouped(rest, config.adamw));
+        Self { parameters: all, matrices: matrices.collect(), rest, config }
+    }
+
+    fn update(&mut self, learning_rate: f64) -> Result<(), TchError> {
+        let config = &self.config;
+        for (slot, momentum) in &mut self.matrices {
+            let Some(gradient) = slot.gradient() else { continue };
+            let _ = momentum.f_lerp_(&gradient, 1.0 - config.momentum)?;
+            let update = if config.nesterov {
+                gradient.f_lerp(momentum, config.momentum)?
+            } else {
+                momentum.shallow_clone()
+            };
+            let mut weights = slot.weights();
+            let kind = if config.half_precision { Kind::BFloat16 } else { weights.kind() };
+            let update = orthogonalize(&update.to_kind(kind), config.iterations)?;
+            let learning_rate = learning_rate * slot.lr_multiplier;
+            let step_size = learning_rate * config.scale.factor(&weights.size());
+            if slot.weight_decay != 0.0 {
+                let _ = weights.f_mul_scalar_(1.0 - learning_rate * slot.weight_decay)?;
+            }
+            let _ = weights.f_sub_(&update.to_kind(weights.kind()).f_mul_scalar(step_size)?)?;
+            slot.publish();
+        }
+        Ok(())
+    }
+}
+
+/// The Newton-Schulz iteration of (MUON-1). `matrix` and result `[rows, columns]`.
+fn orthogonalize(matrix: &Tensor, iterations: usize) -> Result<Tensor, TchError> {
+    // The Gram matrix is that of the shorter side.
+    let tall = matrix.size()[0] > matrix.size()[1];
+    let matrix = if tall { matrix.tr() } else { matrix.shallow_clone() };
+    let norm = matrix.f_square()?.f_sum(None::<Kind>)?.f_sqrt()?;
+    let mut x = matrix.f_div(&norm.f_clamp_min(1e-7)?)?;
+    for _ in 0..iterations {
+        let gram = x.f_matmul(&x.tr())?;
+        let update = (&gram * -4.7750) + gram.f_matmul(&gram)? * 2.0315;
+        x = (&x * 3.4445) + update.f_matmul(&x)?;
+    }
+    Ok(if tall { x.tr() } else { x })
+}
+
+impl Optimizer for Muon {
+    fn step(&mut self, learning_rate: f64) -> Result<(), GrpoError> {
+        if let Some(rest) = &mut self.rest {
+            rest.step(learning_rate)?;
+        }
+        tch::no_grad(|| self.update(learning_rate))
+            .map_err(|source| GrpoError::Torch { operation: "the Muon update", source })
+    }
+
+    fn parameters(&self) -> &[Parameter] {
+        &self.parameters
+    }
+
+    fn state(&self) -> Vec<(String, Tensor)> {
+        let mut state = self.rest.as_ref().map(AdamW::state).unwrap_or_default();
+        for (slot, momentum) in &self.matrices {
+            slot.save(&mut state);
+            state.push((format!("momentum.{}", slot.name), momentum.shallow_clone()));
+        }
+        state
+    }
+
+    fn load_state(&mut self, state: &[(String, Tensor)]) -> Result<(), GrpoError> {
+        if let Some(rest) = &mut self.rest {
+            rest.load_state(state)?;
+        }
+        for (slot, momentum) in &mut self.matrices {
+            slot.load(state)?;
+            let name = format!("momentum.{}", slot.name);
+            momentum.copy_(find(state, &name, Some(momentum))?);
+        }
+        Ok(())
+    }
+}

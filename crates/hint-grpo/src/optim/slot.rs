@@ -1,0 +1,78 @@
+//! A parameter with its master weights.
+
+use tch::{Kind, Tensor};
+
+use crate::GrpoError;
+use crate::optim::GroupedParameter;
+use crate::optim::state::find;
+
+/// A parameter that is updated on its own, in `f32` (or `f64`) whatever kind the policy holds.
+#[derive(Debug)]
+pub(super) struct Slot {
+    pub(super) name: String,
+    pub(super) tensor: Tensor,
+    /// The weights in full precision, when the policy's are not.
+    master: Option<Tensor>,
+    pub(super) lr_multiplier: f64,
+    pub(super) weight_decay: f64,
+}
+
+impl Slot {
+    pub(super) fn new(grouped: &GroupedParameter, weight_decay: f64) -> Self {
+        let tensor = grouped.parameter.tensor.shallow_clone();
+        Self {
+            name: grouped.parameter.name.clone(),
+            master: needs_master(tensor.kind()).then(|| tensor.detach().to_kind(Kind::Float)),
+            tensor,
+            lr_multiplier: grouped.lr_multiplier,
+            weight_decay: grouped.decay(weight_decay),
+        }
+    }
+
+    /// The full-precision weights.
+    pub(super) fn weights(&self) -> Tensor {
+        self.master.as_ref().unwrap_or(&self.tensor).shallow_clone()
+    }
+
+    /// The gradient in the kind of the full-precision weights, if there is one.
+    pub(super) fn gradient(&self) -> Option<Tensor> {
+        let gradient = self.tensor.grad();
+        gradient.defined().then(|| gradient.to_kind(self.weights().kind()))
+    }
+
+    /// Writes the full-precision weights back to the policy.
+    pub(super) fn publish(&mut self) {
+        if let Some(master) = &self.master {
+            self.tensor.copy_(master);
+        }
+    }
+
+    /// Zeros of the shape of the weights, with the dimension `one` of length 1 if given.
+    pub(super) fn zeros(&self, one: Option<usize>) -> Tensor {
+        let weights = self.weights();
+        let mut size = weights.size();
+        if let Some(one) = one {
+            size[one] = 1;
+        }
+        Tensor::zeros(size, (weights.kind(), weights.device()))
+    }
+
+    pub(super) fn save(&self, state: &mut Vec<(String, Tensor)>) {
+        if let Some(master) = &self.master {
+            state.push((format!("master.{}", self.name), master.shallow_clone()));
+        }
+    }
+
+    pub(super) fn load(&mut self, state: &[(String, Tensor)]) -> Result<(), GrpoError> {
+        if let Some(master) = &mut self.master {
+            master.copy_(find(state, &format!("master.{}", self.name), Some(master))?);
+        }
+        Ok(())
+    }
+}
+
+/// Whether weights of `kind` are too coarse to be updated: at a learning rate of 1e-6 most updates of
+/// a bf16 weight round to nothing (Deviation D7).
+pub(super) fn needs_master(kind: Kind) -> bool {
+    !matches!(kind, Kind::Float | Kind::Double)
+}

@@ -1,0 +1,29 @@
+//! Reading saved optimizer state.
+
+use tch::Tensor;
+
+use crate::GrpoError;
+
+/// The tensor called `name`, of the shape of `like` if there is one to compare with.
+pub(super) fn find<'s>(
+    state: &'s [(String, Tensor)],
+    name: &str,
+    like: Option<&Tensor>,
+) -> Result<&'s Tensor, GrpoError> {
+    let found = state.iter().find(|(candidate, _)| candidate == name);
+    let (_, tensor) = found
+        .ok_or_else(|| GrpoError::other("optimizer", format!("its saved state lacks `{name}`")))?;
+    match like {
+        Some(like) if like.size() != tensor.size() => {
+            let (got, expected) = (tensor.size(), like.size());
+            let message = format!("its saved `{name}` has shape {got:?}, expected {expected:?}");
+            Err(GrpoError::other("optimizer", message))
+        }
+        _ => Ok(tensor),
+    }
+}
+
+/// The number of updates in a saved state.
+pub(super) fn steps(state: &[(String, Tensor)]) -> Result<i64, GrpoError> {
+    Ok(find(state, "steps", None)?.to_kind(tch::Kind::Int64).int64_value(&[0]))
+}
