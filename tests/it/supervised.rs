@@ -95,7 +95,8 @@ fn many_micro_batches_give_the_weights_of_one() {
         config.supervised.tokens = LearnedTokens::All;
         config.run.max_tokens_per_micro_batch = max_tokens;
         // Without Adam's division by the root of the second moment, which turns rounding into sign.
-        config.optimizer.adamw.epsilon = 1.0;
+        let adamw = hint_grpo::AdamWConfig { epsilon: 1.0, ..hint_grpo::AdamWConfig::default() };
+        config.optimizer.algorithm = hint_grpo::AlgorithmConfig::AdamW(adamw);
         config.optimizer.learning_rate = 1.0;
         let run_dir = RunDir::create(dir.path().join(name), &config).expect("a new folder");
         results.push(run(&config, run_dir, 0).1);

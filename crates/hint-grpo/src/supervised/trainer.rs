@@ -12,7 +12,7 @@ use crate::trainer::host::Host;
 use crate::trainer::order;
 use crate::trainer::restore::{Restored, materialize_gradients};
 use crate::{
-    AdamW, GrpoConfig, GrpoError, Metrics, Observer, Optimizer, Outcome, Phase, RunDir, StepReport,
+    GrpoConfig, GrpoError, Metrics, Observer, Optimizer, Outcome, Phase, RunDir, StepReport,
     Timings, clip_grad_norm, metrics,
 };
 
@@ -181,7 +181,7 @@ impl std::fmt::Debug for SupervisedTrainerBuilder {
 }
 
 impl SupervisedTrainerBuilder {
-    /// Another optimizer than AdamW.
+    /// Another optimizer than the configuration's.
     #[must_use]
     pub fn optimizer(mut self, optimizer: impl Optimizer + 'static) -> Self {
         self.optimizer = Some(Box::new(optimizer));
@@ -234,9 +234,10 @@ impl SupervisedTrainerBuilder {
     pub fn build(self) -> Result<SupervisedTrainer, GrpoError> {
         let config = self.config;
         config.validate()?;
-        let mut optimizer = self.optimizer.unwrap_or_else(|| {
-            Box::new(AdamW::new(self.policy.lock().parameters(), config.optimizer.adamw))
-        });
+        let mut optimizer = match self.optimizer {
+            Some(optimizer) => optimizer,
+            None => config.optimizer.build(self.policy.lock().parameters())?,
+        };
         materialize_gradients(optimizer.parameters())?;
         let restored = match self.host.run_dir.as_ref().and_then(RunDir::resume_from) {
             Some(dir) => Some(Restored::load(dir, STAGE, &config, &self.policy, &mut optimizer)?),
