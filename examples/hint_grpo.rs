@@ -23,7 +23,7 @@ use hint_examples::summary::{RunSummary, Summary};
 use hint_examples::workload::Workload;
 use hint_grpo::{GrpoError, Outcome, RunDir, Trainer};
 use hint_policy::SharedPolicy;
-use hint_rollout::{Collector, DatasetHints, EvaluationOptions, LocalEngine, Problem};
+use hint_rollout::{Collector, EvaluationOptions, LocalEngine, Problem};
 
 #[expect(clippy::print_stdout, clippy::print_stderr, reason = "the output of a program")]
 fn main() -> Result<()> {
@@ -71,7 +71,7 @@ fn train(
     let engine = LocalEngine::new(policy.clone(), model.stop_tokens);
     let rubric = workload.rubric();
     let mut collector = Collector::new(engine, format, rubric, config.rollout.clone())?
-        .with_hints(DatasetHints::new());
+        .with_hints(config.rollout.source.build());
 
     let dir = settings.out.join(method.name());
     let run_dir = match RunDir::resume(&dir) {
