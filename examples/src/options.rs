@@ -53,6 +53,11 @@ pub struct Options {
     #[arg(long, value_name = "FILE.toml")]
     pub config: Option<PathBuf>,
 
+    /// Sets one key of the configuration, such as `clip_high=0.28`; may be given several times.
+    #[arg(long, value_name = "KEY=VALUE")]
+    #[serde(default)]
+    pub set: Vec<String>,
+
     /// Problems to hold out for the accuracies before and after.
     #[arg(long)]
     pub held_out: Option<usize>,
@@ -64,7 +69,7 @@ pub struct Options {
 
     /// Go on with the run in this folder. It remembers the other options; only `--steps` and
     /// `--device` may be given again.
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["out", "config", "method"])]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["out", "config", "method", "set"])]
     #[serde(skip)]
     pub resume: Option<PathBuf>,
 }
@@ -147,8 +152,8 @@ impl Options {
             (None, _) => "gsm-symbolic".to_owned(),
         };
         let mut config = match &self.config {
-            Some(path) => read_config(path)?,
-            None => preset(&self.model)?,
+            Some(path) => read_config(path, &self.set)?,
+            None => preset(&self.model, &self.set)?,
         };
         config.run.steps = self.steps.unwrap_or(config.run.steps);
         config.run.seed = self.seed.unwrap_or(config.run.seed);
@@ -242,19 +247,20 @@ impl Settings {
 }
 
 /// The preset of a model.
-fn preset(model: &str) -> Result<GrpoConfig> {
+fn preset(model: &str, overrides: &[String]) -> Result<GrpoConfig> {
     let text = if model == "tiny" {
         include_str!("../configs/tiny.toml")
     } else {
         include_str!("../configs/smollm2.toml")
     };
-    Ok(GrpoConfig::from_toml(text)?)
+    Ok(GrpoConfig::from_toml_with(text, overrides.iter().map(String::as_str))?)
 }
 
-fn read_config(path: &Path) -> Result<GrpoConfig> {
+fn read_config(path: &Path, overrides: &[String]) -> Result<GrpoConfig> {
     let text = std::fs::read_to_string(path)
         .with_context(|| format!("cannot read `{}`", path.display()))?;
-    GrpoConfig::from_toml(&text).with_context(|| format!("in `{}`", path.display()))
+    GrpoConfig::from_toml_with(&text, overrides.iter().map(String::as_str))
+        .with_context(|| format!("in `{}`", path.display()))
 }
 
 fn next_free_folder(parent: &Path) -> Result<PathBuf> {

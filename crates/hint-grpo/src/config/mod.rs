@@ -13,6 +13,7 @@ use crate::{
 mod advantage;
 mod objective;
 mod optimizer;
+mod read;
 mod run;
 mod validate;
 
@@ -92,7 +93,7 @@ impl Default for GrpoConfig {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigError {
-    /// Values are out of range.
+    /// Values are out of range, or names are unknown.
     #[error("invalid configuration: {}", .0.join("; "))]
     Invalid(Vec<String>),
     /// The text is not valid TOML, or has a key or a type that the configuration does not know.
@@ -111,11 +112,7 @@ impl GrpoConfig {
     ///
     /// [`ConfigError`].
     pub fn from_toml(text: &str) -> Result<Self, ConfigError> {
-        let config: Self = toml::from_str(text).map_err(|error| ConfigError::Syntax {
-            message: error.to_string().trim_end().to_owned(),
-        })?;
-        config.validate()?;
-        Ok(config)
+        Self::from_toml_with(text, [])
     }
 
     /// Checks ranges and cross-field constraints. The trainer's builder calls it; so may you.
