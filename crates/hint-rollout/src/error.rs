@@ -179,6 +179,11 @@ pub enum RolloutError {
     #[error(transparent)]
     Policy(#[from] hint_policy::PolicyError),
 
+    /// The vLLM servers behind an engine failed.
+    #[cfg(feature = "vllm")]
+    #[error(transparent)]
+    Vllm(#[from] crate::VllmError),
+
     /// An error of a user's own [`RolloutEngine`](crate::RolloutEngine),
     /// [`HintProvider`](crate::HintProvider) or [`PromptFormat`](crate::PromptFormat).
     #[error("{part} failed")]

@@ -80,6 +80,11 @@ mod collector;
 
 mod evaluate;
 
+#[cfg(feature = "vllm")]
+mod http;
+#[cfg(feature = "vllm")]
+mod vllm;
+
 #[cfg(feature = "local-engine")]
 mod format;
 #[cfg(feature = "local-engine")]
@@ -104,6 +109,8 @@ pub use hint::{
     WriteRequest, hints_from_fn,
 };
 pub use hint_source::HintSourceConfig;
+#[cfg(feature = "vllm")]
+pub use http::{ApiKey, HttpError};
 pub use level::LevelSearch;
 #[cfg(feature = "local-engine")]
 pub use local::LocalEngine;
@@ -117,4 +124,6 @@ pub use solution_prefix::{PrefixUnit, SolutionPrefix};
 pub use trigger::{HintTrigger, TriggerInput};
 pub use value_schedule::{RunPoint, ValueSchedule};
 pub use verdict_policy::{VerdictAction, VerdictPolicy};
+#[cfg(feature = "vllm")]
+pub use vllm::{VllmBuilder, VllmEngine, VllmError, VllmEvent, VllmOptions};
 pub use wrong_answers::WrongAnswers;

@@ -7,6 +7,8 @@ mod hints;
 mod problems;
 mod scripted;
 mod trigger;
+#[cfg(feature = "vllm")]
+mod vllm;
 
 /// Every open trait can be boxed.
 #[test]

@@ -1,0 +1,253 @@
+//! The vLLM engine against a local server that gives the answers recorded from vLLM 0.32.0.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpListener;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use hint_rollout::{
+    GenerationRequest, HeadWeights, PolicyVersion, RolloutEngine, RolloutError, Sampling,
+    StopReason, VllmEngine, VllmError, VllmEvent, VllmOptions, WeightSource,
+};
+
+const MODELS: &str = r#"{"object":"list","data":[{"id":"smollm2","object":"model","owned_by":"vllm","max_model_len":1024}]}"#;
+const INFO: &str = r#"{"vllm_config":{"model_config":{"model":"smollm2","dtype":"torch.float32","max_model_len":1024,"logprobs_mode":"processed_logprobs"}}}"#;
+const COMPLETION: &str = r#"{"id":"cmpl-8f3c43f7a883e421","object":"text_completion","created":1795620340,"model":"smollm2","choices":[{"index":0,"text":" Paris, the capital of France","logprobs":{"text_offset":[0,13,24,36,49,61],"token_logprobs":[-0.156009703874588,-1.7266685962677002,-2.136831760406494,-0.09363206475973129,-0.12073897570371628,-1.346420407295227],"tokens":["token_id:7042","token_id:28","token_id:260","token_id:3575","token_id:282","token_id:4649"]},"finish_reason":"length","stop_reason":null,"token_ids":[7042,28,260,3575,282,4649],"prompt_logprobs":null},{"index":1,"text":" Monaco, which became famous","logprobs":{"text_offset":[0,13,27,38,50,63],"token_logprobs":[-5.475517272949219,-0.050979241728782654,-1.5197162628173828,-1.299691081047058,-6.100078582763672,-5.220973014831543],"tokens":["token_id:3692","token_id:22667","token_id:28","token_id:527","token_id:2163","token_id:4248"]},"finish_reason":"length","stop_reason":null,"token_ids":[3692,22667,28,527,2163,4248],"prompt_logprobs":null}],"usage":{"prompt_tokens":5,"total_tokens":17,"completion_tokens":12}}"#;
+const RELOAD_FAILED: &str = r#"{"error":{"message":"Call to collective_rpc method failed: Worker failed with error 'Repo id must be in the form 'repo_name' or 'namespace/repo_name'', please check the stack trace above for the root cause","type":"InternalServerError","param":null,"code":500}}"#;
+
+/// What a server answers to a path, given the weights label it has: status and body; `None` breaks
+/// the connection.
+type Script = Box<dyn FnMut(&str) -> Option<(u16, String)> + Send>;
+
+/// A server on this machine.
+struct Recorded {
+    address: String,
+    log: Arc<Mutex<Vec<String>>>,
+}
+
+impl Recorded {
+    /// Answers as recorded, but for what `change` says about a path.
+    fn start(mut change: Script) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = format!("http://{}", listener.local_addr().expect("a bound socket"));
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let seen = Arc::clone(&log);
+        std::thread::spawn(move || {
+            let mut label = "default".to_owned();
+            for stream in listener.incoming() {
+                let Ok(mut stream) = stream else { return };
+                let Some((path, body)) = read_request(&mut stream) else { continue };
+                seen.lock().expect("no test panics here").push(path.clone());
+                if path == "/update_weight_version" {
+                    let body: serde_json::Value = serde_json::from_str(&body).expect("JSON");
+                    body["new_version"].as_str().expect("a text").clone_into(&mut label);
+                }
+                let recorded = |path: &str| match path {
+                    "/v1/models" => MODELS.to_owned(),
+                    "/server_info?config_format=json" => INFO.to_owned(),
+                    "/weight_info" => format!(r#"{{"weight_version":"{label}"}}"#),
+                    "/v1/completions" => COMPLETION.to_owned(),
+                    "/pause?mode=wait" => r#"{"status":"paused"}"#.to_owned(),
+                    "/collective_rpc" => r#"{"results":[null]}"#.to_owned(),
+                    "/resume" => r#"{"status":"resumed"}"#.to_owned(),
+                    _ => String::new(),
+                };
+                match change(&path) {
+                    Some((0, _)) => {}
+                    Some((status, body)) => answer(&mut stream, status, &body),
+                    None => answer(&mut stream, 200, &recorded(&path)),
+                }
+            }
+        });
+        Self { address, log }
+    }
+
+    fn log(&self) -> Vec<String> {
+        std::mem::take(&mut *self.log.lock().expect("no test panics here"))
+    }
+}
+
+fn read_request(stream: &mut std::net::TcpStream) -> Option<(String, String)> {
+    let mut reader = BufReader::new(stream);
+    let mut line = String::new();
+    reader.read_line(&mut line).ok()?;
+    let path = line.split(' ').nth(1)?.to_owned();
+    let mut length = 0;
+    loop {
+        let mut header = String::new();
+        reader.read_line(&mut header).ok()?;
+        if header.trim().is_empty() {
+            break;
+        }
+        if let Some((name, value)) = header.split_once(':')
+            && name.eq_ignore_ascii_case("content-length")
+        {
+            length = value.trim().parse().ok()?;
+        }
+    }
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body).ok()?;
+    Some((path, String::from_utf8(body).ok()?))
+}
+
+fn answer(stream: &mut std::net::TcpStream, status: u16, body: &str) {
+    let length = body.len();
+    let head = format!("HTTP/1.1 {status} X\r\nConnection: close\r\nContent-Length: {length}\r\n");
+    // A client that gave up is no failure of the server.
+    let _ = write!(stream, "{head}Content-Type: application/json\r\n\r\n{body}");
+}
+
+fn plain() -> Script {
+    Box::new(|_| None)
+}
+
+fn on(path: &'static str, status: u16, body: &'static str) -> Script {
+    Box::new(move |asked| (asked == path).then(|| (status, body.to_owned())))
+}
+
+struct Weights(u64);
+
+impl WeightSource for Weights {
+    fn version(&self) -> PolicyVersion {
+        PolicyVersion(self.0)
+    }
+
+    fn write_checkpoint(&self, dir: &Path, head: HeadWeights) -> Result<(), RolloutError> {
+        assert_eq!(head, HeadWeights::Untied);
+        std::fs::write(dir.join("model.safetensors"), "weights")
+            .map_err(|source| RolloutError::other("weights", source))
+    }
+}
+
+type Events = Arc<Mutex<Vec<String>>>;
+
+fn connect(servers: &[&Recorded], dir: &Path) -> (Result<VllmEngine, RolloutError>, Events) {
+    let addresses = servers.iter().map(|server| server.address.clone());
+    let mut options = VllmOptions::new(addresses, "smollm2", dir);
+    options.backoff_s = 0.001;
+    options.request_timeout_s = 10.0;
+    options.dtype = Some("float32".to_owned());
+    let events = Events::default();
+    let seen = Arc::clone(&events);
+    let observer = move |event: &VllmEvent<'_>| {
+        let text = match event {
+            VllmEvent::ServerDown { requests, .. } => format!("down {requests}"),
+            VllmEvent::ServerBack { .. } => "back".to_owned(),
+            VllmEvent::Synced { version, up, down } => format!("synced {} {up} {down}", version.0),
+            _ => "other".to_owned(),
+        };
+        seen.lock().expect("no test panics here").push(text);
+    };
+    let engine = VllmEngine::builder(options).stop_tokens(vec![2]).observer(observer).connect();
+    (engine, events)
+}
+
+fn request(max_completion_len: usize) -> GenerationRequest {
+    let sampling = Sampling { max_completion_len, ..Sampling::default() };
+    GenerationRequest::new(vec![504, 3575, 282, 4649, 314], 2, u64::MAX, sampling)
+}
+
+#[test]
+fn recorded_answer_becomes_completions_of_the_synced_version() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Recorded::start(plain());
+    let mut engine = connect(&[&server], dir.path()).0.unwrap();
+    server.log();
+    engine.sync(&Weights(7)).unwrap();
+    let control = server.log();
+    assert_eq!(
+        control,
+        [
+            "/health",
+            "/pause?mode=wait",
+            "/collective_rpc",
+            "/reset_prefix_cache",
+            "/update_weight_version",
+            "/weight_info",
+            "/resume"
+        ]
+    );
+    assert!(dir.path().join("step-7/model.safetensors").exists());
+    let groups = engine.generate(&[request(6)]).unwrap();
+    let completions = &groups[0];
+    assert_eq!(completions.len(), 2);
+    assert_eq!(completions[0].tokens, [7042, 28, 260, 3575, 282, 4649]);
+    assert_eq!(completions[1].behavior_logprobs[0], -5.475_517_272_949_219);
+    assert!(completions.iter().all(|c| c.stop == StopReason::Length));
+    assert!(completions.iter().all(|c| c.version == PolicyVersion(7)));
+    // The next weights take the place of the old ones.
+    engine.sync(&Weights(8)).unwrap();
+    assert!(!dir.path().join("step-7").exists());
+}
+
+#[test]
+fn wrong_server_options_are_named_with_their_fix() {
+    #[track_caller]
+    fn check(script: Script, expected: &str) {
+        let dir = tempfile::tempdir().unwrap();
+        let error = connect(&[&Recorded::start(script)], dir.path()).0.unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+    let info = "/server_info?config_format=json";
+    check(on(info, 404, "{}"), "VLLM_SERVER_DEV_MODE=1");
+    check(on(info, 500, "{}"), "needs `pip`");
+    let raw = r#"{"vllm_config":{"model_config":{"logprobs_mode":"raw_logprobs"}}}"#;
+    check(on(info, 200, raw), "--logprobs-mode processed_logprobs");
+    let half = r#"{"vllm_config":{"model_config":{"logprobs_mode":"processed_logprobs","dtype":"torch.bfloat16"}}}"#;
+    check(on(info, 200, half), "--dtype float32");
+    check(on("/v1/models", 200, r#"{"data":[{"id":"other"}]}"#), "--served-model-name smollm2");
+}
+
+#[test]
+fn too_long_requests_are_refused_before_they_are_sent() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Recorded::start(plain());
+    let mut engine = connect(&[&server], dir.path()).0.unwrap();
+    let error = engine.generate(&[request(1020)]).unwrap_err();
+    assert!(matches!(error, RolloutError::Vllm(VllmError::TooLong { limit: 1024, .. })), "{error}");
+}
+
+#[test]
+fn failing_server_is_reported_and_the_others_take_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let good = Recorded::start(plain());
+    let bad = Recorded::start(on("/v1/completions", 0, ""));
+    let (engine, events) = connect(&[&bad, &good], dir.path());
+    let mut engine = engine.unwrap();
+    engine.sync(&Weights(1)).unwrap();
+    let groups = engine.generate(&[request(6), request(6), request(6)]).unwrap();
+    assert_eq!(groups.len(), 3);
+    assert!(groups.iter().all(|group| group.len() == 2));
+    assert_eq!(*events.lock().unwrap(), ["synced 1 2 0", "down 2"]);
+}
+
+#[test]
+fn failed_reload_leaves_the_server_paused() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Recorded::start(on("/collective_rpc", 500, RELOAD_FAILED));
+    let mut engine = connect(&[&server], dir.path()).0.unwrap();
+    server.log();
+    let error = engine.sync(&Weights(3)).unwrap_err();
+    assert!(matches!(&error, RolloutError::Vllm(VllmError::AllDown { .. })), "{error}");
+    assert!(error.to_string().contains("stays paused"), "{error}");
+    assert!(!server.log().contains(&"/resume".to_owned()));
+}
+
+#[test]
+fn server_that_was_started_anew_gets_the_weights_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut asked = 0;
+    // The third question (after connect and sync) is the one before sampling.
+    let server = Recorded::start(Box::new(move |path| {
+        asked += usize::from(path == "/weight_info");
+        (path == "/weight_info" && asked == 3)
+            .then(|| (200, r#"{"weight_version":"default"}"#.to_owned()))
+    }));
+    let mut engine = connect(&[&server], dir.path()).0.unwrap();
+    engine.sync(&Weights(5)).unwrap();
+    server.log();
+    engine.generate(&[request(6)]).unwrap();
+    let log = server.log();
+    let place = |wanted: &str| log.iter().position(|path| path == wanted).expect("it was asked");
+    assert!(place("/collective_rpc") < place("/v1/completions"), "{log:?}");
+}
