@@ -119,6 +119,7 @@ impl Swaps {
         Problem::new(question.clone(), question, self.answer())
             .with_level(self.swaps.len().to_string())
             .with_hint(hint)
+            .with_solution(self.worked())
     }
 }
 

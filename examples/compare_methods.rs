@@ -1,0 +1,267 @@
+//! Compares presets on the embedded task: the same weights, the same seeds, accuracy without hints.
+//!
+//! ```text
+//! cargo run --release --example compare_methods
+//! cargo run --release --example compare_methods -- --grid --updates 2 --seeds 0,1,2 --csv grid.csv
+//! cargo run --release --example compare_methods -- examples/configs/hint.toml my_method.toml
+//! ```
+//!
+//! Prints one table and writes its rows as CSV. Each preset keeps its own axes; steps, optimizer and
+//! sampling are those of `configs/tiny.toml`. The default, five presets over three seeds, takes about
+//! ten minutes on two CPU cores. `--grid` runs HINT with both baselines and three ratio schemes, each
+//! with and without Affinity weighting.
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "the output of a program")]
+
+use std::fmt::Write as _;
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+
+use anyhow::{Context, Result};
+use clap::Parser;
+use comfy_table::{Table, presets::UTF8_FULL_CONDENSED};
+use hint_examples::swaps;
+use hint_examples::workload::tiny_model;
+use hint_grpo::{
+    AdvantageConfig, Baseline, GrpoConfig, Observer, RatioScheme, StepReport, Trainer, metrics,
+};
+use hint_policy::{LoadOptions, LoadedModel, SharedPolicy};
+use hint_reward::{ExactMatch, Rubric};
+use hint_rollout::{Collector, EvaluationOptions, HintTemplate, LocalEngine, Problem, TextFormat};
+
+/// Compares presets on the embedded task.
+#[derive(Debug, Parser)]
+struct Options {
+    /// Presets to compare [default: `grpo`, `hint`, `oc_grpo`, `guide_grpo`, `luffy`].
+    presets: Vec<PathBuf>,
+    /// Compare HINT with both baselines and three ratio schemes, with and without Affinity weight.
+    #[arg(long)]
+    grid: bool,
+    /// Seeds.
+    #[arg(long, value_delimiter = ',', default_value = "0,1,2")]
+    seeds: Vec<u64>,
+    /// Steps of each run, in place of those of `configs/tiny.toml`.
+    #[arg(long)]
+    steps: Option<u64>,
+    /// Optimizer steps per rollout batch. With 1, an on-policy ratio is 1 and so is its Affinity.
+    #[arg(long, default_value_t = 1)]
+    updates: usize,
+    /// Held-out problems.
+    #[arg(long, default_value_t = 200)]
+    held_out: usize,
+    /// Runs side by side, one thread each.
+    #[arg(long, default_value_t = 2)]
+    jobs: usize,
+    /// Where to write the rows.
+    #[arg(long, default_value = "compare_methods.csv")]
+    csv: PathBuf,
+}
+
+/// One run.
+struct Run {
+    method: String,
+    seed: u64,
+    config: GrpoConfig,
+}
+
+/// What a run came to.
+#[derive(Debug, Clone)]
+struct Row {
+    method: String,
+    seed: u64,
+    accuracy: f64,
+    tokens: f64,
+    all_wrong: Option<f64>,
+    affinity: Option<f64>,
+    affinity_behavior: Option<f64>,
+}
+
+fn main() -> Result<()> {
+    let options = Options::parse();
+    tch::set_num_threads(1);
+    let queue = Mutex::new(runs(&options)?.into_iter().enumerate().collect::<Vec<_>>());
+    let (train, held_out) = swaps::problems(options.held_out);
+    let rows = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        let work = || -> Result<()> {
+            loop {
+                let Some((index, run)) = queue.lock().expect("no run panics here").pop() else {
+                    return Ok(());
+                };
+                let row = compare(run, &train, &held_out)?;
+                eprintln!("{} seed {}: {:.3}", row.method, row.seed, row.accuracy);
+                rows.lock().expect("no run panics here").push((index, row));
+            }
+        };
+        let workers = (0..options.jobs.max(1)).map(|_| scope.spawn(work)).collect::<Vec<_>>();
+        workers.into_iter().try_for_each(|worker| worker.join().expect("no run panics"))
+    })?;
+    let mut rows = rows.into_inner().expect("no run panics here");
+    rows.sort_by_key(|(index, _)| *index);
+    let rows = rows.into_iter().map(|(_, row)| row).collect::<Vec<_>>();
+    println!("{}", table(&rows));
+    std::fs::write(&options.csv, csv(&rows))
+        .with_context(|| format!("cannot write `{}`", options.csv.display()))
+}
+
+/// Every configuration with every seed.
+fn runs(options: &Options) -> Result<Vec<Run>> {
+    let mut configs = Vec::new();
+    if options.grid {
+        configs = grid()?;
+    } else if options.presets.is_empty() {
+        for (name, text) in [
+            ("grpo", include_str!("configs/grpo.toml")),
+            ("hint", include_str!("configs/hint.toml")),
+            ("oc_grpo", include_str!("configs/oc_grpo.toml")),
+            ("guide_grpo", include_str!("configs/guide_grpo.toml")),
+            ("luffy", include_str!("configs/luffy.toml")),
+        ] {
+            configs.push((name.to_owned(), GrpoConfig::from_toml(text)?));
+        }
+    }
+    for path in &options.presets {
+        let text = std::fs::read_to_string(path)
+            .with_context(|| format!("cannot read `{}`", path.display()))?;
+        let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let config =
+            GrpoConfig::from_toml(&text).with_context(|| format!("in `{}`", path.display()))?;
+        configs.push((name, config));
+    }
+    let task = GrpoConfig::from_toml(include_str!("configs/tiny.toml"))?;
+    let mut runs = Vec::new();
+    for (method, mut config) in configs {
+        config.run = task.run;
+        config.run.steps = options.steps.unwrap_or(task.run.steps);
+        config.run.updates_per_batch = options.updates;
+        config.optimizer = task.optimizer;
+        config.rollout.sampling = task.rollout.sampling.clone();
+        for &seed in &options.seeds {
+            config.run.seed = seed;
+            config.validate().with_context(|| format!("preset `{method}` on this task"))?;
+            runs.push(Run { method: method.clone(), seed, config: config.clone() });
+        }
+    }
+    Ok(runs)
+}
+
+/// HINT with both baselines and three ratio schemes, with and without Affinity weight.
+fn grid() -> Result<Vec<(String, GrpoConfig)>> {
+    let hint = GrpoConfig::from_toml(include_str!("configs/hint.toml"))?;
+    let mut configs = Vec::new();
+    for (baseline_name, baseline) in [("group", Baseline::Group {}), ("union", Baseline::Union {})]
+    {
+        for (scheme_name, scheme) in [
+            ("plain", RatioScheme::Plain {}),
+            ("hinted", RatioScheme::Hinted {}),
+            ("off-context", RatioScheme::OffContext {}),
+        ] {
+            for weighted in [true, false] {
+                let mut config = hint.clone();
+                config.advantage = AdvantageConfig::GroupNormalized { baseline };
+                config.ratio_scheme = scheme;
+                if !weighted {
+                    config.weight.clear();
+                }
+                let weight = if weighted { "affinity" } else { "1" };
+                configs.push((format!("{baseline_name}, {scheme_name}, {weight}"), config));
+            }
+        }
+    }
+    Ok(configs)
+}
+
+/// Sums of the metrics that the table shows.
+#[derive(Debug, Default)]
+struct Sums {
+    tokens: f64,
+    means: [(f64, u32); 3],
+}
+
+struct Watch(Arc<Mutex<Sums>>);
+
+const MEANS: [&str; 3] =
+    [metrics::ROLLOUT_ALL_WRONG_FRAC, metrics::AFFINITY_VALUE, metrics::AFFINITY_BEHAVIOR_VALUE];
+
+impl Observer for Watch {
+    fn on_step(&mut self, report: &StepReport) -> ControlFlow<()> {
+        let mut sums = self.0.lock().expect("no observer panics");
+        sums.tokens = report.metrics.get(metrics::NUM_TOKENS).unwrap_or(sums.tokens);
+        for (name, mean) in MEANS.iter().zip(&mut sums.means) {
+            if let Some(value) = report.metrics.get(name) {
+                *mean = (mean.0 + value, mean.1 + 1);
+            }
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+fn compare(run: Run, train: &[Problem], held_out: &[Problem]) -> Result<Row> {
+    let Run { method, seed, config } = run;
+    let model = LoadedModel::load(tiny_model(), &LoadOptions::default())?;
+    let policy = SharedPolicy::new(model.policy);
+    let engine = LocalEngine::new(policy.clone(), model.stop_tokens.clone());
+    let template = HintTemplate { introduction: swaps::HINT_INTRODUCTION.to_owned() };
+    let format = TextFormat::new(model.tokenizer.into(), model.stop_tokens)
+        .with_frame(swaps::FRAME.0, swaps::FRAME.1)
+        .with_hint_template(template);
+    let rubric = Rubric::new(ExactMatch::new());
+    let hints = config.rollout.source.build();
+    let collector =
+        Collector::new(engine, format, rubric, config.rollout.clone())?.with_hints(hints);
+    let sampling = config.rollout.sampling.greedy();
+    let sums = Arc::<Mutex<Sums>>::default();
+    let mut trainer =
+        Trainer::builder(policy, collector, config).observer(Watch(Arc::clone(&sums))).build()?;
+    trainer.run(train)?;
+    let options = EvaluationOptions { completions_per_problem: 1, sampling, seed: 0 };
+    let accuracy = trainer.collector_mut().evaluate(held_out, &options)?.accuracy();
+    let sums = sums.lock().expect("no observer panics");
+    let mean = |(sum, count): (f64, u32)| (count > 0).then(|| sum / f64::from(count));
+    let [all_wrong, affinity, affinity_behavior] = sums.means.map(mean);
+    let tokens = sums.tokens;
+    Ok(Row { method, seed, accuracy, tokens, all_wrong, affinity, affinity_behavior })
+}
+
+/// One line per method: means over the seeds, and the sample deviation of the accuracy.
+fn table(rows: &[Row]) -> Table {
+    let mut table = Table::new();
+    table.load_preset(UTF8_FULL_CONDENSED);
+    table.set_header(["method", "accuracy", "tokens", "all wrong", "affinity", "behavior"]);
+    for group in rows.chunk_by(|left, right| left.method == right.method) {
+        let mean = |value: &dyn Fn(&Row) -> Option<f64>| {
+            let values = group.iter().filter_map(value).collect::<Vec<_>>();
+            (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
+        };
+        let cell =
+            |value: Option<f64>| value.map_or("–".to_owned(), |value| format!("{value:.3}"));
+        let accuracy = mean(&|row| Some(row.accuracy)).unwrap_or(0.0);
+        let squares = group.iter().map(|row| (row.accuracy - accuracy).powi(2)).sum::<f64>();
+        let deviation = (squares / (group.len() as f64 - 1.0).max(1.0)).sqrt();
+        table.add_row([
+            group[0].method.clone(),
+            format!("{accuracy:.3} ± {deviation:.3}"),
+            format!("{:.0}", mean(&|row| Some(row.tokens)).unwrap_or(0.0)),
+            cell(mean(&|row| row.all_wrong)),
+            cell(mean(&|row| row.affinity)),
+            cell(mean(&|row| row.affinity_behavior)),
+        ]);
+    }
+    table
+}
+
+/// One line per run.
+fn csv(rows: &[Row]) -> String {
+    let mut text = "method,seed,accuracy,tokens,all_wrong,affinity,affinity_behavior\n".to_owned();
+    let cell = |value: Option<f64>| value.map_or_else(String::new, |value| value.to_string());
+    for row in rows {
+        let Row { method, seed, accuracy, tokens, .. } = row;
+        let method = method.replace(", ", " / ");
+        let [all_wrong, affinity, behavior] =
+            [row.all_wrong, row.affinity, row.affinity_behavior].map(cell);
+        // Writing to a string cannot fail.
+        let _ =
+            writeln!(text, "{method},{seed},{accuracy},{tokens},{all_wrong},{affinity},{behavior}");
+    }
+    text
+}
