@@ -134,7 +134,7 @@ fn runs(options: &Options) -> Result<Vec<Run>> {
         config.run = task.run;
         config.run.steps = options.steps.unwrap_or(task.run.steps);
         config.run.updates_per_batch = options.updates;
-        config.optimizer = task.optimizer;
+        config.optimizer = task.optimizer.clone();
         config.rollout.sampling = task.rollout.sampling.clone();
         for &seed in &options.seeds {
             config.run.seed = seed;
