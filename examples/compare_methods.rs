@@ -21,13 +21,13 @@ use anyhow::{Context, Result};
 use clap::Parser;
 use comfy_table::{Table, presets::UTF8_FULL_CONDENSED};
 use hint_examples::swaps;
-use hint_examples::workload::tiny_model;
+use hint_examples::workload::{tiny_format, tiny_model};
 use hint_grpo::{
     AdvantageConfig, Baseline, GrpoConfig, Observer, RatioScheme, StepReport, Trainer, metrics,
 };
 use hint_policy::{LoadOptions, LoadedModel, SharedPolicy};
 use hint_reward::{ExactMatch, Rubric};
-use hint_rollout::{Collector, EvaluationOptions, HintTemplate, LocalEngine, Problem, TextFormat};
+use hint_rollout::{Collector, EvaluationOptions, LocalEngine, Problem};
 
 /// Compares presets on the embedded task.
 #[derive(Debug, Parser)]
@@ -201,10 +201,7 @@ fn compare(run: Run, train: &[Problem], held_out: &[Problem]) -> Result<Row> {
     let model = LoadedModel::load(tiny_model(), &LoadOptions::default())?;
     let policy = SharedPolicy::new(model.policy);
     let engine = LocalEngine::new(policy.clone(), model.stop_tokens.clone());
-    let template = HintTemplate { introduction: swaps::HINT_INTRODUCTION.to_owned() };
-    let format = TextFormat::new(model.tokenizer.into(), model.stop_tokens)
-        .with_frame(swaps::FRAME.0, swaps::FRAME.1)
-        .with_hint_template(template);
+    let format = tiny_format(model.tokenizer, model.stop_tokens);
     let rubric = Rubric::new(ExactMatch::new());
     let hints = config.rollout.source.build();
     let collector =

@@ -6,18 +6,17 @@
 //!
 //! Trains the tiny model for ten steps with its own `HintProvider` and prints how many groups were
 //! hinted and rescued in each. Takes about fifteen seconds on two CPU cores.
+#![expect(clippy::print_stdout, reason = "the output of a program")]
 
 use std::ops::ControlFlow;
 
 use anyhow::Result;
 use hint_examples::swaps;
-use hint_examples::workload::tiny_model;
+use hint_examples::workload::{tiny_format, tiny_model};
 use hint_grpo::{GrpoConfig, Observer, StepReport, Trainer, metrics};
 use hint_policy::{LoadOptions, LoadedModel, SharedPolicy};
 use hint_reward::{ExactMatch, Rubric};
-use hint_rollout::{
-    Collector, Hint, HintProvider, HintRequest, HintTemplate, LocalEngine, RolloutError, TextFormat,
-};
+use hint_rollout::{Collector, Hint, HintProvider, HintRequest, LocalEngine, RolloutError};
 
 /// Tells a policy that answers in a hurry to slow down, and leaves one that works in peace.
 struct SlowDown;
@@ -33,15 +32,10 @@ impl HintProvider for SlowDown {
 struct Print;
 
 impl Observer for Print {
-    #[expect(clippy::print_stdout, reason = "the output of a program")]
     fn on_step(&mut self, report: &StepReport) -> ControlFlow<()> {
-        let value = |name| report.metrics.get(name).unwrap_or(0.0);
-        let (hinted, rescued) =
-            (value(metrics::HINT_HINTED_FRAC), value(metrics::HINT_RESCUED_FRAC));
-        println!(
-            "step {:>2}: {hinted:.2} of groups hinted, {rescued:.2} of those rescued",
-            report.step
-        );
+        let share = |name| report.metrics.get(name).unwrap_or(0.0);
+        let [hinted, rescued] = [metrics::HINT_HINTED_FRAC, metrics::HINT_RESCUED_FRAC].map(share);
+        println!("step {:>2}: {hinted:.2} hinted, {rescued:.2} of those rescued", report.step);
         ControlFlow::Continue(())
     }
 }
@@ -53,10 +47,7 @@ fn main() -> Result<()> {
     let model = LoadedModel::load(tiny_model(), &LoadOptions::default())?;
     let policy = SharedPolicy::new(model.policy);
     let engine = LocalEngine::new(policy.clone(), model.stop_tokens.clone());
-    let template = HintTemplate { introduction: swaps::HINT_INTRODUCTION.to_owned() };
-    let format = TextFormat::new(model.tokenizer.into(), model.stop_tokens)
-        .with_frame(swaps::FRAME.0, swaps::FRAME.1)
-        .with_hint_template(template);
+    let format = tiny_format(model.tokenizer, model.stop_tokens);
     let rubric = Rubric::new(ExactMatch::new());
     let collector =
         Collector::new(engine, format, rubric, config.rollout.clone())?.with_hints(SlowDown);

@@ -106,10 +106,7 @@ impl Workload {
     ) -> Arc<dyn PromptFormat> {
         let tokenizer = Arc::clone(tokenizer);
         if self.tiny {
-            let template = HintTemplate { introduction: swaps::HINT_INTRODUCTION.to_owned() };
-            let (prefix, suffix) = swaps::FRAME;
-            let format = TextFormat::new(tokenizer, stop_tokens);
-            Arc::new(format.with_frame(prefix, suffix).with_hint_template(template))
+            Arc::new(tiny_format(tokenizer, stop_tokens))
         } else if tokenizer.has_chat_template() {
             Arc::new(ChatFormat::new(tokenizer, stop_tokens).with_instruction(INSTRUCTION))
         } else {
@@ -135,6 +132,14 @@ fn notice(line: &str) {
 pub fn tiny_model() -> PathBuf {
     let built = Path::new(env!("CARGO_MANIFEST_DIR")).join("tiny");
     if built.exists() { built } else { PathBuf::from("examples/tiny") }
+}
+
+/// How the tiny model was shown problems and hints.
+pub fn tiny_format(tokenizer: impl Into<Arc<Tokenizer>>, stop_tokens: Vec<u32>) -> TextFormat {
+    let template = HintTemplate { introduction: swaps::HINT_INTRODUCTION.to_owned() };
+    let (prefix, suffix) = swaps::FRAME;
+    let format = TextFormat::new(tokenizer.into(), stop_tokens);
+    format.with_frame(prefix, suffix).with_hint_template(template)
 }
 
 fn convert(problems: Vec<SourceProblem>) -> Vec<Problem> {
