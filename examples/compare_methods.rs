@@ -7,8 +7,8 @@
 //! ```
 //!
 //! Prints one table and writes its rows as CSV. Each preset keeps its own axes; steps, optimizer and
-//! sampling are those of `configs/tiny.toml`. The default, five presets over three seeds, takes about
-//! ten minutes on two CPU cores. `--grid` runs HINT with both baselines and three ratio schemes, each
+//! sampling are those of `configs/tiny.toml`. The default, five presets over three seeds, takes some
+//! minutes on two CPU cores. `--grid` runs HINT with both baselines and three ratio schemes, each
 //! with and without Affinity weighting.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "the output of a program")]
 

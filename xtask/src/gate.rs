@@ -46,8 +46,23 @@ pub(crate) fn test(host: &Host, args: &[OsString]) -> Result<()> {
     if names {
         check(cargo(host).args(["test", "--workspace", "--locked", "--doc"]).args(args))?;
     }
-    if args.is_empty() { smoke::run(host) } else { Ok(()) }
+    if !args.is_empty() {
+        return Ok(());
+    }
+    check(cargo(host).args(["test", "--locked", "--lib", "--tests"]).args(WITHOUT_LIBTORCH))?;
+    smoke::run(host)
 }
+
+/// The crates that do without libtorch, with the features that the workspace leaves off.
+const WITHOUT_LIBTORCH: [&str; 7] = [
+    "--package=hint-affinity",
+    "--package=hint-reward",
+    "--package=hint-rollout",
+    "--no-default-features",
+    "--features=hint-reward/http",
+    "--features=hint-rollout/vllm",
+    "--quiet",
+];
 
 /// Format, tidy, clippy, rustdoc: cheapest first.
 pub(crate) fn lint(host: &Host) -> Result<()> {
