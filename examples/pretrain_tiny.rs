@@ -5,8 +5,8 @@
 //! ```
 //!
 //! Prints the loss every hundred steps and what the model does with and without hints at the end.
-//! Takes half an hour on one core of a busy machine; the same options and thread count write the same
-//! bytes. The data shows the model three things: with a hint, problems are worked step by step half
+//! Takes half an hour on one core of a busy machine; the same build, options and thread count write the
+//! same bytes. The data shows the model three things: with a hint, problems are worked step by step half
 //! of the time and answered at once the other half; without one they are answered at once; and where
 //! the first step's label is already printed, the work goes on, hint or no hint. So the model can
 //! work step by step without a hint, but does not begin to.
