@@ -65,54 +65,67 @@ fn close(a: &[f64], b: &[f64], tolerance: f64) -> bool {
     a.len() == b.len() && a.iter().zip(b).all(|(a, b)| (a - b).abs() <= tolerance)
 }
 
+const DECODER: DecoderOptions = DecoderOptions { max_rows: 5, max_positions: 60 };
+
+/// Log-probabilities over the vocabulary after each step of a run in which rows come and go.
+fn decoded(decoder: &mut dyn Decoder, vocab: usize) -> Vec<Tensor> {
+    let mut logits = Vec::new();
+    let run = |decoder: &mut dyn Decoder, steps: usize, logits: &mut Vec<Tensor>| {
+        for step in 0..steps {
+            let token = |row: usize| ((row * 3 + step * 5) % vocab) as u32;
+            let tokens: Vec<u32> = (0..decoder.rows()).map(token).collect();
+            logits.push(decoder.step(&tokens).unwrap());
+        }
+    };
+    let prompts = prompts(vocab, 3);
+    let prompts: Vec<&[u32]> = prompts.iter().map(Vec::as_slice).collect();
+    let prefill = decoder.prefill(&prompts).unwrap();
+    logits.push(prefill.logits);
+    decoder.fork(prefill.prefixes[0], 2).unwrap();
+    decoder.fork(prefill.prefixes[1], 1).unwrap();
+    run(decoder, 4, &mut logits);
+    decoder.retain(&[2, 1]).unwrap();
+    decoder.fork(prefill.prefixes[2], 2).unwrap();
+    run(decoder, 30, &mut logits);
+    decoder.retain(&[3, 0]).unwrap();
+    decoder.release(prefill.prefixes[2]);
+    run(decoder, 3, &mut logits);
+    logits.into_iter().map(|logits| logits.log_softmax(-1, Kind::Double)).collect()
+}
+
+fn worst(a: &[Tensor], b: &[Tensor]) -> f64 {
+    assert_eq!(a.len(), b.len());
+    a.iter().zip(b).map(|(a, b)| difference(a, b)).fold(0.0, f64::max)
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn cached_decoding_equals_recomputation(config in configs(), seed in 0_u64..1000, exact: bool) {
-        // In `Double` the two ways agree in nine digits; in `Float` these models, which are far
-        // more erratic than trained ones, may amplify its noise.
-        let (compute, tolerance) = if exact { (Kind::Double, 1e-9) } else { (Kind::Float, 5e-5) };
-        let policy = random_model(&config, seed).with_compute(compute).unwrap();
-        let options = DecoderOptions { max_rows: 5, max_positions: 60 };
-        let mut cached = policy.decoder(&options).unwrap();
-        let mut recompute = RecomputeDecoder::new(&policy, &options);
-        let both: [&mut dyn Decoder; 2] = [&mut *cached, &mut recompute];
-        let prompts = prompts(config.vocab_size, 3);
-        let prompts: Vec<&[u32]> = prompts.iter().map(Vec::as_slice).collect();
-        let results = both.map(|decoder| {
-            let mut logits = Vec::new();
-            let token = |row: usize, step: usize| ((row * 3 + step * 5) % config.vocab_size) as u32;
-            let run = |decoder: &mut dyn Decoder, steps: usize, logits: &mut Vec<Tensor>| {
-                for step in 0..steps {
-                    let tokens: Vec<u32> = (0..decoder.rows()).map(|row| token(row, step)).collect();
-                    logits.push(decoder.step(&tokens).unwrap());
-                }
-            };
-            let prefill = decoder.prefill(&prompts).unwrap();
-            logits.push(prefill.logits);
-            decoder.fork(prefill.prefixes[0], 2).unwrap();
-            decoder.fork(prefill.prefixes[1], 1).unwrap();
-            run(decoder, 4, &mut logits);
-            decoder.retain(&[2, 1]).unwrap();
-            decoder.fork(prefill.prefixes[2], 2).unwrap();
-            run(decoder, 30, &mut logits);
-            decoder.retain(&[3, 0]).unwrap();
-            decoder.release(prefill.prefixes[2]);
-            run(decoder, 3, &mut logits);
-            logits
-        });
-        for (step, (cached, recomputed)) in results[0].iter().zip(&results[1]).enumerate() {
-            let cached = cached.log_softmax(-1, Kind::Double);
-            let recomputed = recomputed.log_softmax(-1, Kind::Double);
-            let error = difference(&cached, &recomputed);
-            prop_assert!(error <= tolerance, "step {step}: {error}");
-        }
+    fn cached_decoding_equals_recomputation(config in configs(), seed in 0_u64..1000) {
+        let policy = random_model(&config, seed);
+        let recomputed = |policy: &CausalLm| {
+            decoded(&mut RecomputeDecoder::new(policy, &DECODER), config.vocab_size)
+        };
+        let cached = |policy: &CausalLm| {
+            decoded(&mut *policy.decoder(&DECODER).unwrap(), config.vocab_size)
+        };
+        let exact = policy.with_compute(Kind::Double).unwrap();
+        let reference = recomputed(&exact);
+        let error = worst(&cached(&exact), &reference);
+        prop_assert!(error <= 1e-9, "in Double: {error}");
+        // These models are far more erratic than trained ones and may amplify rounding, so that in
+        // `Float` the cache is measured against what recomputation itself loses.
+        let policy = exact.with_compute(Kind::Float).unwrap();
+        let (error, rounding) =
+            (worst(&cached(&policy), &reference), worst(&recomputed(&policy), &reference));
+        prop_assert!(error <= 1e-5 + 8.0 * rounding, "in Float: {error} against {rounding}");
     }
 
     #[test]
     fn samples_do_not_depend_on_the_batch(config in configs(), seed in 0_u64..1000) {
-        let policy = random_model(&config, seed);
+        // In `Double`: the rounding of `Float` may tip a draw that falls between two tokens.
+        let policy = random_model(&config, seed).with_compute(Kind::Double).unwrap();
         let params = SamplingParams {
             max_new_tokens: 9,
             stop_tokens: vec![0, 1],
@@ -129,7 +142,7 @@ proptest! {
                 for (a, b) in all[index].iter().zip(other) {
                     prop_assert_eq!(&a.tokens, &b.tokens);
                     prop_assert_eq!(a.stop, b.stop);
-                    prop_assert!(close(&a.behavior_logprobs, &b.behavior_logprobs, 5e-5));
+                    prop_assert!(close(&a.behavior_logprobs, &b.behavior_logprobs, 1e-6));
                 }
             }
         }
@@ -177,6 +190,7 @@ proptest! {
 
 #[test]
 fn golden_models_decode_as_they_score() {
+    tch::set_num_threads(1);
     // The rows go through differently blocked kernels: with weights of deviation 0.25 the noise of
     // `Float` exceeds 1e-5, while `Double` shows that the formulas are the same.
     for (compute, tolerance) in [(Kind::Double, 1e-6), (Kind::Float, 1e-4)] {
