@@ -2,6 +2,7 @@
 
 use tch::{Device, Kind, Tensor};
 
+use super::cache::{KeyValueCache, Prefix, Slots};
 use super::{Decoder, DecoderOptions, Prefill, PrefixId, check_prompts, check_tokens};
 use crate::PolicyError;
 use crate::batch::size;
@@ -10,9 +11,6 @@ use crate::model::{FusedWeights, ModelConfig, rope_tables, sliding_mask};
 
 /// Tokens that are prefilled at a time, padding included: bounds the memory of activations.
 const PREFILL_TOKENS: usize = 4096;
-
-/// Cached positions are allocated in multiples of this.
-const BUCKET: usize = 32;
 
 /// Decoder of [`CausalLm`](crate::CausalLm).
 ///
@@ -28,22 +26,10 @@ pub(crate) struct CachedDecoder<'a> {
     max_positions: usize,
     /// `[max_positions, 1, head_dim / 2]`, complex.
     rotations: Tensor,
-    /// `[layers, 2 (key, value), places, kv_heads, positions, head_dim]`, zero where unused: a
-    /// masked NaN would still poison the weighted sum of values.
-    cache: Tensor,
-    places: usize,
-    positions: usize,
+    cache: KeyValueCache,
     /// Tokens in the cache, per row.
     lens: Vec<usize>,
     prefixes: Vec<Option<Prefix>>,
-}
-
-/// Keys and values of a prompt.
-#[derive(Debug)]
-struct Prefix {
-    /// `[layers, 2, 1, kv_heads, prompt, head_dim]`.
-    cache: Tensor,
-    len: usize,
 }
 
 /// How the rows of one forward pass attend.
@@ -51,8 +37,9 @@ enum Attend<'a> {
     /// Each of `batch` rows of `seq` tokens to itself; keys and values are kept.
     Prompt { batch: i64, seq: i64, kept: &'a mut Vec<Tensor> },
     /// One token of each row to the cache, which holds `len` positions of the longest row.
-    /// `index` is where each row's new keys and values go, `masks` what is hidden per layer kind.
-    Cache { len: i64, index: &'a Tensor, full: Option<&'a Tensor>, sliding: &'a [(usize, Tensor)] },
+    /// `slots` is where each row's new keys and values go, the masks are what is hidden per layer
+    /// kind.
+    Cache { len: usize, slots: &'a Slots, full: Option<&'a Tensor>, sliding: &'a [(usize, Tensor)] },
 }
 
 impl<'a> CachedDecoder<'a> {
@@ -71,43 +58,11 @@ impl<'a> CachedDecoder<'a> {
             max_rows: options.max_rows.max(1),
             max_positions,
             rotations: Tensor::complex(&cos, &sin).unsqueeze(1),
-            cache: Tensor::zeros([0], (weights.compute, device)),
+            cache: KeyValueCache::new(config, weights.compute, device),
             weights,
-            places: 0,
-            positions: 0,
             lens: Vec::new(),
             prefixes: Vec::new(),
         }
-    }
-
-    /// Makes room for `rows` rows of `positions` positions, keeping what is cached.
-    fn reserve(&mut self, rows: usize, positions: usize) {
-        if rows <= self.places && positions <= self.positions {
-            return;
-        }
-        // Growing by half at least keeps the number of copies logarithmic.
-        let grown = |needed: usize, have: usize| {
-            if needed > have { needed.max(have * 3 / 2) } else { have }
-        };
-        let places = grown(rows, self.places).max(self.max_rows.min(rows * 2));
-        let positions = grown(positions, self.positions).next_multiple_of(BUCKET);
-        let config = self.config;
-        let shape = [
-            config.num_hidden_layers,
-            2,
-            places,
-            config.num_key_value_heads,
-            positions,
-            config.head_dim,
-        ]
-        .map(size);
-        let cache = Tensor::zeros(shape, (self.weights.compute, self.device));
-        if !self.lens.is_empty() {
-            let (rows, positions) = (size(self.lens.len()), size(self.positions));
-            let old = self.cache.narrow(2, 0, rows);
-            cache.narrow(2, 0, rows).narrow(4, 0, positions).copy_(&old);
-        }
-        (self.cache, self.places, self.positions) = (cache, places, positions);
     }
 
     /// Runs `ids` (flattened rows) through the blocks. Returns the normalized hidden states
@@ -125,7 +80,7 @@ impl<'a> CachedDecoder<'a> {
         let head_eps = Tensor::full([1], head_eps, (angles_kind(angles), self.device));
         let mut x = self.weights.embedding.index_select(0, ids);
         for (index, layer) in self.weights.layers.iter().enumerate() {
-            let qkv = unit(&x, &hidden_eps).linear(&layer.qkv.weight, layer.qkv.bias.as_ref());
+            let qkv = layer.qkv.forward(&unit(&x, &hidden_eps));
             let all = qkv.view([tokens, heads + 2 * kv_heads, head_dim]);
             let rotary = all.narrow(1, 0, heads + kv_heads);
             rotate(&rotary, angles, layer.head_norm.as_ref().map(|norm| (norm, &head_eps)));
@@ -151,39 +106,27 @@ impl<'a> CachedDecoder<'a> {
                     .transpose(1, 2)
                     .reshape([tokens, heads * head_dim])
                 }
-                Attend::Cache { len, index: places, full, sliding } => {
-                    let cache = self.cache.select(0, size(index));
-                    let fresh = all.narrow(1, heads, 2 * kv_heads).reshape([-1, head_dim]);
-                    let _ = cache.view([-1, head_dim]).index_copy_(0, places, &fresh);
-                    let seen = cache.narrow(1, 0, tokens).narrow(3, 0, *len);
-                    // The query heads that share a key head are rows of one small product.
-                    let query = all.narrow(1, 0, heads).view([
-                        tokens,
-                        kv_heads,
-                        heads / kv_heads,
-                        head_dim,
-                    ]);
-                    let window = config.sliding_window(index);
-                    let mask = window
+                Attend::Cache { len, slots, full, sliding } => {
+                    let key = all.narrow(1, heads, kv_heads);
+                    let value = all.narrow(1, heads + kv_heads, kv_heads);
+                    self.cache.write(index, slots, &key, &value);
+                    let mask = config
+                        .sliding_window(index)
                         .and_then(|window| sliding.iter().find(|(own, _)| *own == window))
                         .map_or(*full, |(_, mask)| Some(mask));
-                    attend_cache(&query, &seen.select(0, 0), &seen.select(0, 1), mask)
-                        .reshape([tokens, heads * head_dim])
+                    self.cache.attend(index, &all.narrow(1, 0, heads), *len, mask)
                 }
             };
-            add_linear(&mut x, &attended, &layer.output.weight, layer.output.bias.as_ref());
-            let inner =
-                unit(&x, &hidden_eps).linear(&layer.gate_up.weight, layer.gate_up.bias.as_ref());
-            let width = size(config.intermediate_size);
-            let mut gate = inner.narrow(1, 0, width).silu();
-            let gated = gate.g_mul_(&inner.narrow(1, width, width));
-            add_linear(&mut x, &gated, &layer.down.weight, layer.down.bias.as_ref());
+            x = layer.output.add(&attended, &x);
+            let normed = unit(&x, &hidden_eps);
+            let gated = layer.up.mul(&normed, &layer.gate.silu(&normed));
+            x = layer.down.add(&gated, &x);
         }
         unit(&x, &hidden_eps) * &self.weights.norm
     }
 
     fn logits(&self, hidden: &Tensor) -> Tensor {
-        at_least_float(&hidden.linear(&self.weights.head, None::<&Tensor>))
+        at_least_float(&self.weights.head.forward(hidden))
     }
 
     /// Prefills rows that fit into one forward pass. Returns the logits `[prompts, vocab]`.
@@ -214,42 +157,12 @@ impl<'a> CachedDecoder<'a> {
                 .iter()
                 .map(|layer| layer.select(0, row).narrow(1, 0, size(prompt.len())))
                 .collect();
-            // [layers, 2 * kv_heads, prompt, head_dim]
             let joined = Tensor::stack(&layers, 0);
-            let shape = joined.size();
-            let cache = joined.view([shape[0], 2, 1, kv_heads, shape[2], shape[3]]);
-            self.prefixes.push(Some(Prefix { cache, len: prompt.len() }));
+            let (keys, values) =
+                (joined.narrow(1, 0, kv_heads), joined.narrow(1, kv_heads, kv_heads));
+            self.prefixes.push(Some(Prefix { keys, values, len: prompt.len() }));
         }
         self.logits(&hidden.index_select(0, &last))
-    }
-
-    /// Flat positions `[rows * 2 * kv_heads]` of the next key and value of each row in a layer.
-    fn next_positions(&self) -> Tensor {
-        let kv_heads = self.config.num_key_value_heads;
-        let mut flat = Vec::with_capacity(self.lens.len() * 2 * kv_heads);
-        for (row, len) in self.lens.iter().enumerate() {
-            for part in 0..2 {
-                let first = (part * self.places + row) * kv_heads;
-                flat.extend(
-                    (first..first + kv_heads).map(|head| size(head * self.positions + len)),
-                );
-            }
-        }
-        Tensor::from_slice(&flat).to_device(self.device)
-    }
-
-    /// 0 where a row may look and −∞ elsewhere, `[rows, 1, 1, len]`: each row at its own tokens
-    /// (the new one included), within `window` if given.
-    fn mask(&self, len: usize, window: Option<usize>) -> Tensor {
-        let lens: Vec<i64> = self.lens.iter().map(|&len| size(len)).collect();
-        let lens = Tensor::from_slice(&lens).to_device(self.device).view([-1, 1, 1, 1]);
-        let positions = Tensor::arange(size(len), (Kind::Int64, self.device));
-        let mut hidden = positions.gt_tensor(&lens);
-        if let Some(window) = window {
-            hidden = hidden.logical_or(&positions.le_tensor(&(lens - size(window))));
-        }
-        Tensor::zeros(hidden.size(), (self.weights.compute, self.device))
-            .masked_fill(&hidden, f64::NEG_INFINITY)
     }
 }
 
@@ -285,11 +198,8 @@ impl Decoder for CachedDecoder<'_> {
         };
         let row = self.lens.len();
         tch::no_grad(|| {
-            self.reserve(row + count, taken.len + 1);
-            self.cache
-                .narrow(2, size(row), size(count))
-                .narrow(4, 0, size(taken.len))
-                .copy_(&taken.cache);
+            self.cache.reserve(row + count, taken.len + 1, self.max_rows, row);
+            self.cache.fill(row, count, &taken);
         });
         self.lens.extend(std::iter::repeat_n(taken.len, count));
         self.prefixes[prefix.0] = Some(taken);
@@ -316,24 +226,23 @@ impl Decoder for CachedDecoder<'_> {
             check_tokens(row, std::slice::from_ref(token), self.config.vocab_size)?;
         }
         let logits = tch::no_grad(|| {
-            self.reserve(expected, longest + 1);
+            self.cache.reserve(expected, longest + 1, self.max_rows, expected);
             let ids: Vec<i64> = tokens.iter().map(|&id| i64::from(id)).collect();
             let ids = Tensor::from_slice(&ids).to_device(self.device);
             let lens: Vec<i64> = self.lens.iter().map(|&len| size(len)).collect();
-            let angles =
-                self.rotations.index_select(0, &Tensor::from_slice(&lens).to_device(self.device));
-            let index = self.next_positions();
+            let lens = Tensor::from_slice(&lens).to_device(self.device);
+            let angles = self.rotations.index_select(0, &lens);
             let ragged = self.lens.iter().any(|&len| len != longest);
-            let full = ragged.then(|| self.mask(longest + 1, None));
+            let full = ragged.then(|| self.cache.mask(&lens, longest + 1, None));
             let mut sliding: Vec<(usize, Tensor)> = Vec::new();
             for window in self.config.sliding_windows.iter().copied().flatten() {
                 if window <= longest && sliding.iter().all(|(known, _)| *known != window) {
-                    sliding.push((window, self.mask(longest + 1, Some(window))));
+                    sliding.push((window, self.cache.mask(&lens, longest + 1, Some(window))));
                 }
             }
             let attend = Attend::Cache {
-                len: size(longest + 1),
-                index: &index,
+                len: longest + 1,
+                slots: &Slots::new(&lens),
                 full: full.as_ref(),
                 sliding: &sliding,
             };
@@ -358,10 +267,8 @@ impl Decoder for CachedDecoder<'_> {
             let to = column(moved.iter().map(|&(to, _)| size(to)).collect());
             let from = column(moved.iter().map(|&(_, from)| size(from)).collect());
             tch::no_grad(|| {
-                self.reserve(rows.len(), longest);
-                let mut used = self.cache.narrow(4, 0, size(longest));
-                let rows = used.index_select(2, &from);
-                let _ = used.index_copy_(2, &to, &rows);
+                self.cache.reserve(rows.len(), longest, self.max_rows, len);
+                self.cache.move_rows(&from, &to, longest);
             });
         }
         self.lens = rows.iter().map(|&row| self.lens[row]).collect();
@@ -371,12 +278,6 @@ impl Decoder for CachedDecoder<'_> {
     fn rows(&self) -> usize {
         self.lens.len()
     }
-}
-
-/// Attention of one token per row. `query` `[rows, kv_heads, group, head_dim]`, `key` and `value`
-/// `[rows, kv_heads, len, head_dim]`, `mask` broadcastable to `[rows, kv_heads, group, len]`.
-fn attend_cache(query: &Tensor, key: &Tensor, value: &Tensor, mask: Option<&Tensor>) -> Tensor {
-    Tensor::scaled_dot_product_attention(query, key, value, mask, 0.0, false, None, false)
 }
 
 /// `x / sqrt(|x|² + eps²)` over the last dimension, in the kind of `x`: an RMS norm without its
@@ -404,14 +305,6 @@ fn rotate(heads: &Tensor, angles: &Tensor, norm: Option<(&Tensor, &Tensor)>) {
     }
     let _ = pairs(&wide.contiguous()).g_mul_(angles);
     heads.copy_(&wide);
-}
-
-/// `x += input · weightᵀ + bias`, in place.
-fn add_linear(x: &mut Tensor, input: &Tensor, weight: &Tensor, bias: Option<&Tensor>) {
-    let _ = x.addmm_(input, &weight.tr());
-    if let Some(bias) = bias {
-        let _ = x.g_add_(bias);
-    }
 }
 
 fn angles_kind(angles: &Tensor) -> Kind {

@@ -1,5 +1,6 @@
 //! Incremental decoding: prompts in, one token per row and step, next-token logits out.
 
+mod cache;
 mod cached;
 mod recompute;
 

@@ -3,12 +3,13 @@
 use tch::{Kind, Tensor};
 
 use super::ModelConfig;
+use super::packed::Matrix;
 use super::weights::{LayerWeights, Linear, Weights};
 use crate::batch::size;
 
 /// Copies of the weights in the compute kind, made for [`CachedDecoder`](crate::decode).
 ///
-/// - Query, key and value projections are one matrix, gate and up projections are one matrix.
+/// - Query, key and value projections are one matrix.
 /// - The norm before each of them is folded in: `norm(x) · Wᵀ = (x / |x|) · (W · diag(g) · √hidden)ᵀ`
 ///   with `|x|` the length of `x` (the `eps` goes into the length).
 /// - Rows of queries and keys are reordered so that the two numbers of a rotary pair are
@@ -22,19 +23,19 @@ pub(crate) struct FusedWeights {
     pub(crate) layers: Vec<FusedLayer>,
     /// Final norm times `√hidden`, `[hidden]`.
     pub(crate) norm: Tensor,
-    /// `[vocab, hidden]`.
-    pub(crate) head: Tensor,
+    pub(crate) head: Matrix,
 }
 
-/// One transformer block of [`FusedWeights`]. Matrices are `[out, in]`.
+/// One transformer block of [`FusedWeights`].
 #[derive(Debug)]
 pub(crate) struct FusedLayer {
-    pub(crate) qkv: Linear,
+    pub(crate) qkv: Matrix,
     /// Norm of each query and key head times `√head_dim`, `[heads + kv_heads, head_dim]`.
     pub(crate) head_norm: Option<Tensor>,
-    pub(crate) output: Linear,
-    pub(crate) gate_up: Linear,
-    pub(crate) down: Linear,
+    pub(crate) output: Matrix,
+    pub(crate) gate: Matrix,
+    pub(crate) up: Matrix,
+    pub(crate) down: Matrix,
 }
 
 impl FusedWeights {
@@ -56,23 +57,20 @@ impl FusedWeights {
                     .map(|layer| FusedLayer::new(config, layer, compute))
                     .collect(),
                 norm: cast(&(weights.norm.detach().to_kind(Kind::Double) * root)),
-                head,
+                head: Matrix::new(Linear { weight: head, bias: None }),
             }
         })
     }
 
     /// Handles on the same storage.
     pub(crate) fn shallow_clone(&self) -> Self {
-        let linear = |linear: &Linear| Linear {
-            weight: linear.weight.shallow_clone(),
-            bias: linear.bias.as_ref().map(Tensor::shallow_clone),
-        };
         let layer = |layer: &FusedLayer| FusedLayer {
-            qkv: linear(&layer.qkv),
+            qkv: layer.qkv.shallow_clone(),
             head_norm: layer.head_norm.as_ref().map(Tensor::shallow_clone),
-            output: linear(&layer.output),
-            gate_up: linear(&layer.gate_up),
-            down: linear(&layer.down),
+            output: layer.output.shallow_clone(),
+            gate: layer.gate.shallow_clone(),
+            up: layer.up.shallow_clone(),
+            down: layer.down.shallow_clone(),
         };
         Self {
             compute: self.compute,
@@ -100,9 +98,11 @@ impl FusedLayer {
             (Tensor::cat(parts, 0) * (wide(norm) * root)).to_kind(compute)
         };
         let bias = |linear: &Linear| linear.bias.as_ref().map(wide);
-        let plain = |linear: &Linear| Linear {
-            weight: linear.weight.detach().to_kind(compute),
-            bias: linear.bias.as_ref().map(|bias| bias.detach().to_kind(compute)),
+        let plain = |linear: &Linear| {
+            Matrix::new(Linear {
+                weight: linear.weight.detach().to_kind(compute),
+                bias: linear.bias.as_ref().map(|bias| bias.detach().to_kind(compute)),
+            })
         };
         let join = |parts: Vec<Option<Tensor>>| {
             let parts: Option<Vec<Tensor>> = parts.into_iter().collect();
@@ -124,10 +124,13 @@ impl FusedLayer {
                 bias(value),
             ]),
         };
-        let gate_up = Linear {
-            weight: fold(&[wide(&layer.gate.weight), wide(&layer.up.weight)], &layer.post_norm),
-            bias: join(vec![bias(&layer.gate), bias(&layer.up)]),
+        let behind_norm = |linear: &Linear| {
+            Matrix::new(Linear {
+                weight: fold(&[wide(&linear.weight)], &layer.post_norm),
+                bias: join(vec![bias(linear)]),
+            })
         };
+        let (gate, up) = (behind_norm(&layer.gate), behind_norm(&layer.up));
         let head_norm = layer.head_norms.as_ref().map(|(query, key)| {
             let spread = |norm: &Tensor, heads| {
                 (pair(&wide(norm), 1) * (config.head_dim as f64).sqrt())
@@ -136,6 +139,7 @@ impl FusedLayer {
             let kind = super::forward::statistics_kind(compute);
             Tensor::cat(&[spread(query, heads), spread(key, kv_heads)], 0).to_kind(kind)
         });
-        Self { qkv, head_norm, output: plain(&layer.output), gate_up, down: plain(&layer.down) }
+        let (output, down) = (plain(&layer.output), plain(&layer.down));
+        Self { qkv: Matrix::new(qkv), head_norm, output, gate, up, down }
     }
 }

@@ -8,6 +8,7 @@ mod hf_config;
 mod init;
 mod load;
 mod mmap;
+mod packed;
 mod rope;
 mod safetensors_file;
 mod save;

@@ -79,6 +79,12 @@ pub(crate) struct Linear {
 }
 
 impl Linear {
+    /// Handles on the same storage.
+    pub(crate) fn shallow_clone(&self) -> Self {
+        let bias = self.bias.as_ref().map(Tensor::shallow_clone);
+        Self { weight: self.weight.shallow_clone(), bias }
+    }
+
     /// Applies the projection in the kind of `x`, casting the master weights; differentiable.
     pub(crate) fn forward(&self, x: &Tensor) -> Tensor {
         let bias = self.bias.as_ref().map(|bias| bias.to_kind(x.kind()));

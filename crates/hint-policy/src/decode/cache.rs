@@ -1,0 +1,205 @@
+//! Keys and values of many rows in preallocated storage.
+
+use tch::{Device, Kind, Tensor};
+
+use crate::batch::size;
+use crate::model::ModelConfig;
+
+/// Cached positions are allocated in multiples of this.
+const BUCKET: usize = 32;
+
+/// Keys and values of every layer. Rows occupy the first places.
+///
+/// Attention of one token per row is a batch of tiny products, whose time on a CPU goes into
+/// rearranging the keys. There they are stored with positions last, which needs no rearranging;
+/// elsewhere in the order that fused attention reads.
+#[derive(Debug)]
+pub(super) struct KeyValueCache {
+    /// `[layers, places, kv_heads, head_dim, positions]` on a CPU, as `values` elsewhere.
+    keys: Tensor,
+    /// `[layers, places, kv_heads, positions, head_dim]`. Both are zero where unused: a masked NaN
+    /// would still poison the weighted sum of values.
+    values: Tensor,
+    layers: usize,
+    kv_heads: usize,
+    head_dim: usize,
+    scale: f64,
+    places: usize,
+    positions: usize,
+}
+
+/// Keys and values of a prompt.
+#[derive(Debug)]
+pub(super) struct Prefix {
+    /// `[layers, kv_heads, prompt, head_dim]`.
+    pub(super) keys: Tensor,
+    /// As `keys`.
+    pub(super) values: Tensor,
+    pub(super) len: usize,
+}
+
+/// Where the next token of each row goes.
+#[derive(Debug)]
+pub(super) struct Slots {
+    /// `0..rows`.
+    rows: Tensor,
+    /// Its position, per row.
+    positions: Tensor,
+}
+
+impl Slots {
+    /// The places behind `lens` tokens, `[rows]`.
+    pub(super) fn new(lens: &Tensor) -> Self {
+        let rows = Tensor::arange(lens.size()[0], (Kind::Int64, lens.device()));
+        Self { rows, positions: lens.shallow_clone() }
+    }
+}
+
+impl KeyValueCache {
+    /// An empty cache.
+    pub(super) fn new(config: &ModelConfig, kind: Kind, device: Device) -> Self {
+        Self {
+            keys: Tensor::zeros([0], (kind, device)),
+            values: Tensor::zeros([0], (kind, device)),
+            layers: config.num_hidden_layers,
+            kv_heads: config.num_key_value_heads,
+            head_dim: config.head_dim,
+            scale: (config.head_dim as f64).powf(-0.5),
+            places: 0,
+            positions: 0,
+        }
+    }
+
+    fn positions_last(&self) -> bool {
+        self.keys.device() == Device::Cpu
+    }
+
+    /// Keys in the order of values.
+    fn ordered(&self, keys: &Tensor) -> Tensor {
+        if self.positions_last() { keys.transpose(-1, -2) } else { keys.shallow_clone() }
+    }
+
+    /// Makes room for `rows` rows of `positions` positions, at most `max_rows` of them in the long
+    /// run, keeping the first `kept_rows`.
+    pub(super) fn reserve(
+        &mut self,
+        rows: usize,
+        positions: usize,
+        max_rows: usize,
+        kept_rows: usize,
+    ) {
+        if rows <= self.places && positions <= self.positions {
+            return;
+        }
+        // Growing by half at least keeps the number of copies logarithmic.
+        let grown = |needed: usize, have: usize| {
+            if needed > have { needed.max(have * 3 / 2) } else { have }
+        };
+        let places = grown(rows, self.places).max(max_rows.min(rows * 2));
+        let positions = grown(positions, self.positions).next_multiple_of(BUCKET);
+        let shape =
+            |inner: [usize; 2]| [self.layers, places, self.kv_heads, inner[0], inner[1]].map(size);
+        let by_position = [positions, self.head_dim];
+        let by_dimension = [self.head_dim, positions];
+        let key_shape = shape(if self.positions_last() { by_dimension } else { by_position });
+        let options = (self.keys.kind(), self.keys.device());
+        let keys = Tensor::zeros(key_shape, options);
+        let values = Tensor::zeros(shape(by_position), options);
+        if kept_rows > 0 {
+            let used = |cache: &Tensor| {
+                cache.narrow(1, 0, size(kept_rows)).narrow(3, 0, size(self.positions))
+            };
+            used(&self.ordered(&keys)).copy_(&used(&self.ordered(&self.keys)));
+            used(&values).copy_(&used(&self.values));
+        }
+        (self.keys, self.values, self.places, self.positions) = (keys, values, places, positions);
+    }
+
+    /// Starts `count` rows at place `row` with the keys and values of a prompt.
+    pub(super) fn fill(&self, row: usize, count: usize, prefix: &Prefix) {
+        let pairs = [
+            (self.ordered(&self.keys), &prefix.keys),
+            (self.values.shallow_clone(), &prefix.values),
+        ];
+        for (cache, prefix) in pairs {
+            cache
+                .narrow(1, size(row), size(count))
+                .narrow(3, 0, prefix.size()[2])
+                .copy_(&prefix.unsqueeze(1));
+        }
+    }
+
+    /// Puts the rows at places `from` to places `to`, `[moved]` each, with their first `positions`
+    /// positions.
+    pub(super) fn move_rows(&self, from: &Tensor, to: &Tensor, positions: usize) {
+        for cache in [self.ordered(&self.keys), self.values.shallow_clone()] {
+            let mut used = cache.narrow(3, 0, size(positions));
+            let rows = used.index_select(1, from);
+            let _ = used.index_copy_(1, to, &rows);
+        }
+    }
+
+    /// Stores the keys and values of one new token per row, `[rows, kv_heads, head_dim]` each.
+    pub(super) fn write(&self, layer: usize, slots: &Slots, keys: &Tensor, values: &Tensor) {
+        let layer = size(layer);
+        let at = [Some(&slots.rows), Some(&slots.positions)];
+        let put = |cache: &Tensor, fresh: &Tensor| {
+            let _ = cache.transpose(1, 2).index_put_(&at, fresh, false);
+        };
+        put(&self.ordered(&self.keys.select(0, layer)), keys);
+        put(&self.values.select(0, layer), values);
+    }
+
+    /// What may be looked at: 0 where a row may look and −∞ elsewhere, in the shape that
+    /// [`KeyValueCache::attend`] wants. Each row sees its own tokens, the one at `lens` `[rows]`
+    /// included, and of these the last `window` if given.
+    pub(super) fn mask(&self, lens: &Tensor, len: usize, window: Option<usize>) -> Tensor {
+        let lens = lens.view([-1, 1, 1, 1]);
+        let options = (self.values.kind(), lens.device());
+        let positions = Tensor::arange(size(len), (Kind::Int64, lens.device()));
+        let mut hidden = positions.gt_tensor(&lens);
+        if let Some(window) = window {
+            hidden = hidden.logical_or(&positions.le_tensor(&(lens - size(window))));
+        }
+        let mask = Tensor::zeros(hidden.size(), options).masked_fill(&hidden, f64::NEG_INFINITY);
+        if !self.positions_last() {
+            return mask;
+        }
+        mask.repeat([1, size(self.kv_heads), 1, 1]).view([-1, 1, size(len)])
+    }
+
+    /// Attention of one token per row, `query` `[rows, heads, head_dim]`, to the first `len`
+    /// positions: `[rows, heads * head_dim]`.
+    pub(super) fn attend(
+        &self,
+        layer: usize,
+        query: &Tensor,
+        len: usize,
+        mask: Option<&Tensor>,
+    ) -> Tensor {
+        let (layer, len) = (size(layer), size(len));
+        let (rows, heads) = (query.size()[0], query.size()[1]);
+        let (kv_heads, head_dim) = (size(self.kv_heads), size(self.head_dim));
+        // The query heads that share a key head are rows of one small product.
+        let group = heads / kv_heads;
+        let keys = self.keys.select(0, layer).narrow(0, 0, rows);
+        let values = self.values.select(0, layer).narrow(0, 0, rows);
+        let attended = if self.positions_last() {
+            let query = query.reshape([rows * kv_heads, group, head_dim]) * self.scale;
+            let keys = keys.view([rows * kv_heads, head_dim, -1]).narrow(2, 0, len);
+            let values = values.view([rows * kv_heads, -1, head_dim]).narrow(1, 0, len);
+            let scores = match mask {
+                Some(mask) => mask.baddbmm(&query, &keys, 1.0, 1.0),
+                None => query.bmm(&keys),
+            };
+            scores.softmax(-1, None::<Kind>).bmm(&values)
+        } else {
+            let query = query.reshape([rows, kv_heads, group, head_dim]);
+            let (keys, values) = (keys.narrow(2, 0, len), values.narrow(2, 0, len));
+            Tensor::scaled_dot_product_attention(
+                &query, &keys, &values, mask, 0.0, false, self.scale, false,
+            )
+        };
+        attended.reshape([rows, heads * head_dim])
+    }
+}
