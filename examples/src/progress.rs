@@ -69,6 +69,9 @@ impl Observer for Progress {
     fn on_step(&mut self, report: &StepReport) -> ControlFlow<()> {
         self.tokens += report.tokens;
         self.seconds += (report.timings.rollout + report.timings.update).as_secs_f64();
+        for warning in &report.warnings {
+            self.bar.suspend(|| eprintln!("{}: step {}: {warning}", self.name, report.step));
+        }
         let line = self.line(report);
         // The first step of a resumed run is not step 1.
         self.bar.set_position(report.step);

@@ -20,6 +20,7 @@ fn run_config() -> GrpoConfig {
     let mut config = config(STEPS);
     config.run.problems_per_step = 2;
     config.run.updates_per_batch = 2;
+    config.run.mini_batches = 2;
     config.run.checkpoint_every = 1;
     config.rollout.sampling.max_completion_len = 5;
     config

@@ -1,9 +1,11 @@
 //! Scenarios across the crates, with a real (tiny) model in every one.
 
 mod equivalence;
+mod faults;
 mod killed;
 mod kl;
 mod micro_batches;
+mod optimizer_steps;
 mod presets;
 mod ratio_scheme;
 mod resume;

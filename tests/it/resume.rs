@@ -14,6 +14,7 @@ const STEPS: u64 = 8;
 fn run_config() -> GrpoConfig {
     let mut config = config(STEPS);
     config.run.updates_per_batch = 2;
+    config.run.mini_batches = 2;
     config.run.checkpoint_every = 3;
     config
 }

@@ -17,6 +17,7 @@ fn run_config() -> GrpoConfig {
     let mut config = config(STEPS);
     config.run.problems_per_step = 8;
     config.run.updates_per_batch = 2;
+    config.run.mini_batches = 2;
     config.optimizer.learning_rate = 1e-2;
     config
 }
@@ -94,6 +95,8 @@ fn many_micro_batches_give_the_weights_of_one() {
         let mut config = run_config();
         config.supervised.tokens = LearnedTokens::All;
         config.run.max_tokens_per_micro_batch = max_tokens;
+        // One optimizer step: rounding would grow from step to step.
+        (config.run.steps, config.run.updates_per_batch, config.run.mini_batches) = (1, 1, 1);
         // Without Adam's division by the root of the second moment, which turns rounding into sign.
         let adamw = hint_grpo::AdamWConfig { epsilon: 1.0, ..hint_grpo::AdamWConfig::default() };
         config.optimizer.algorithm = hint_grpo::AlgorithmConfig::AdamW(adamw);
@@ -106,7 +109,8 @@ fn many_micro_batches_give_the_weights_of_one() {
         .zip(&results[1])
         .map(|(one, many)| (one - many).abs())
         .fold(0.0, f32::max);
-    assert!(distance < 2e-5, "{distance:e}");
+    // The weights are near 1, where an f32 is exact to 6e-8.
+    assert!(distance < 1e-6, "{distance:e}");
 }
 
 #[test]

@@ -37,6 +37,12 @@ impl<'a> Row<'a> {
         self.source != RolloutSource::Plain
     }
 
+    /// Whether the engine's log-probabilities are those of the ratio's denominator under the weights
+    /// that sampled it.
+    pub(crate) fn has_engine_denominator(&self) -> bool {
+        self.source != RolloutSource::Demonstration && self.old_prompt == Some(self.helped_prompt)
+    }
+
     /// Whether numerator and denominator of its ratio condition on the same prompt.
     pub(crate) fn has_same_context(&self) -> bool {
         self.old_prompt == Some(self.prompt)
@@ -64,13 +70,13 @@ pub(crate) enum Skip {
     ZeroVariance,
 }
 
-/// The rows of a step.
+/// The rows of a rollout batch, or of a part of it.
 #[derive(Debug)]
 pub(crate) struct Rows<'a> {
-    /// Rows with a gradient, shortest first.
+    /// Rows with a gradient.
     pub(crate) rows: Vec<Row<'a>>,
-    /// What the denominators count: every row, also those without a gradient.
-    pub(crate) totals: StepTotals,
+    /// What the denominators count, by group: every row, also those without a gradient.
+    counts: Vec<StepTotals>,
 }
 
 impl<'a> Rows<'a> {
@@ -81,16 +87,17 @@ impl<'a> Rows<'a> {
         scheme: RatioScheme,
         skip: Skip,
     ) -> Self {
-        let mut totals = StepTotals::new(0, 0);
+        let mut counts = Vec::with_capacity(groups.len());
         let mut rows = Vec::new();
         for (index, (group, advantages)) in groups.iter().zip(advantages).enumerate() {
             let rewards = group.rewards();
             let zero_variance = rewards.iter().all(|reward| *reward == rewards[0]);
+            let mut count = StepTotals::new(0, 0);
             for (rollout, &advantage) in group.rollouts.iter().zip(advantages) {
                 let (prompt, old_prompt) = scheme.prompts(group, rollout);
                 let completion = rollout.completion.tokens.as_slice();
-                totals.rows += 1;
-                totals.tokens += completion.len();
+                count.rows += 1;
+                count.tokens += completion.len();
                 let skipped = match skip {
                     Skip::Empty => false,
                     Skip::ZeroAdvantage => advantage == 0.0,
@@ -112,31 +119,30 @@ impl<'a> Rows<'a> {
                     zero_variance,
                 });
             }
+            counts.push(count);
         }
-        // Rows of like length waste little padding; the sort is stable, so the order is fixed.
-        rows.sort_by_key(|row| row.prompt.len() + row.completion.len());
-        Self { rows, totals }
+        Self { rows, counts }
     }
-}
 
-/// Cuts rows, in order, into ranges of at most `max_tokens` tokens including padding.
-pub(crate) fn micro_batches(lens: &[usize], max_tokens: usize) -> Vec<std::ops::Range<usize>> {
-    let mut ranges = Vec::new();
-    let mut start = 0;
-    let mut longest = 0;
-    for (index, &len) in lens.iter().enumerate() {
-        let with_this = longest.max(len) * (index + 1 - start);
-        if index > start && with_this > max_tokens {
-            ranges.push(start..index);
-            start = index;
-            longest = 0;
+    /// What the denominators of these rows' optimizer step count.
+    pub(crate) fn totals(&self) -> StepTotals {
+        let rows = self.counts.iter().map(|count| count.rows).sum();
+        StepTotals::new(rows, self.counts.iter().map(|count| count.tokens).sum())
+    }
+
+    /// Which rows belong to `groups`.
+    pub(crate) fn of_groups(&self, groups: &[usize]) -> Vec<usize> {
+        let rows = self.rows.iter().enumerate();
+        rows.filter(|(_, row)| groups.contains(&row.group)).map(|(index, _)| index).collect()
+    }
+
+    /// The rows `indices`, which are those of `groups`.
+    pub(crate) fn part(&self, groups: &[usize], indices: &[usize]) -> Self {
+        Self {
+            rows: indices.iter().map(|&index| self.rows[index]).collect(),
+            counts: groups.iter().map(|&group| self.counts[group]).collect(),
         }
-        longest = longest.max(len);
     }
-    if start < lens.len() {
-        ranges.push(start..lens.len());
-    }
-    ranges
 }
 
 /// Which of a row's prompts to use.
@@ -202,16 +208,4 @@ pub(crate) fn completion_tensor<'v>(
 /// A length as a tensor dimension.
 pub(crate) fn dim(len: usize) -> i64 {
     i64::try_from(len).expect("no tensor has 2^63 elements")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn micro_batches_respect_the_padded_budget() {
-        assert_eq!(micro_batches(&[2, 3, 3, 8], 9), [0..3, 3..4]);
-        assert_eq!(micro_batches(&[10, 10], 5), [0..1, 1..2]);
-        assert_eq!(micro_batches(&[], 5), Vec::<std::ops::Range<usize>>::new());
-    }
 }

@@ -100,6 +100,19 @@ pub enum GrpoError {
         problem: String,
     },
 
+    /// A group was sampled with weights that are too old, and the run does not go on without it.
+    #[error(
+        "the group of problem `{problem}` was sampled {staleness} weight versions ago, at most {max_staleness} are allowed; sample with newer weights, or set `run.stale_groups` to \"drop\""
+    )]
+    Stale {
+        /// Problem id.
+        problem: String,
+        /// Weight versions between the oldest of its completions and now.
+        staleness: u64,
+        /// Weight versions that are allowed.
+        max_staleness: u64,
+    },
+
     /// There is nothing to train on.
     #[error("no problems to train on")]
     NoProblems,

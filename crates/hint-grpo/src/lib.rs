@@ -51,9 +51,13 @@ mod loss;
 
 mod ratio_scheme;
 
+mod old_policy;
+
 mod help_weight;
 
 mod batch;
+
+mod packing;
 
 mod optim;
 
@@ -62,6 +66,8 @@ mod schedule;
 pub mod metrics;
 
 mod observer;
+
+mod warning;
 
 mod run_dir;
 
@@ -76,7 +82,7 @@ pub use advantage::{
 pub use aggregation::{Aggregation, StepTotals};
 pub use config::{
     AdvantageConfig, AlgorithmConfig, ConfigError, GrpoConfig, ObjectiveConfig, OptimizerConfig,
-    RunConfig,
+    RunConfig, StaleGroups,
 };
 pub use error::GrpoError;
 pub use help_weight::{HelpWeight, RatioShaping};
@@ -88,6 +94,7 @@ pub use loss::{
 };
 pub use metrics::Metrics;
 pub use observer::{Observer, Phase, StepReport, Timings};
+pub use old_policy::OldLogprobs;
 pub use optim::{
     Adafactor, AdafactorConfig, AdamW, AdamWConfig, GroupedParameter, GuardConfig, Muon,
     MuonConfig, MuonScale, Optimizer, ParameterGroup, Sgd, SgdConfig, clip_grad_norm,
@@ -101,3 +108,4 @@ pub use supervised::{
     SupervisedTrainerBuilder,
 };
 pub use trainer::{Outcome, SupervisedTerm, Trainer, TrainerBuilder};
+pub use warning::Warning;

@@ -28,6 +28,8 @@ pub const HINT_HINTED_FRAC: &str = "hint/hinted_frac";
 pub const HINT_RESCUED_FRAC: &str = "hint/rescued_frac";
 /// Share of hinted completions judged correct.
 pub const HINT_PASS_RATE: &str = "hint/pass_rate";
+/// Share of groups that were dropped because their weights were too old.
+pub const ROLLOUT_STALE_FRAC: &str = "rollout/stale_frac";
 /// Hinted minus plain success rate of the problems that were hinted: what is still to be
 /// internalised.
 pub const HINT_INTERNALIZATION_GAP: &str = "hint/internalization_gap";
@@ -53,7 +55,7 @@ pub const AFFINITY_BEHAVIOR_EUR: &str = "affinity/behavior/eur";
 pub const AFFINITY_BEHAVIOR_UC: &str = "affinity/behavior/uc";
 /// Mean weight of the helped completions that trained, by group or schedule.
 pub const HELP_WEIGHT: &str = "hint/weight";
-/// Loss of the last update of the step, as minimised.
+/// Loss as minimised, averaged over the optimizer steps of the step.
 pub const LOSS: &str = "loss";
 /// Negative log-likelihood of the tokens of the supervised term, per token, in nats.
 pub const SUPERVISED_LOSS: &str = "supervised_loss";
@@ -78,12 +80,27 @@ pub const CISPO_CLIP_RATIO: &str = "cispo_clip_ratio";
 pub const SAMPLING_LOGP_DIFFERENCE: &str = "sampling/logp_difference/mean";
 /// Largest such difference, in nats.
 pub const SAMPLING_LOGP_DIFFERENCE_MAX: &str = "sampling/logp_difference/max";
+/// Mean staleness of the completions: optimizer steps between the weights that sampled them and those
+/// at the start of the step.
+pub const SAMPLING_STALENESS: &str = "sampling/staleness/mean";
+/// Largest such staleness.
+pub const SAMPLING_STALENESS_MAX: &str = "sampling/staleness/max";
 /// Mean weight of the correction for the mismatch between trainer and engine.
 pub const IMPORTANCE_WEIGHT: &str = "sampling/importance_sampling_ratio/mean";
 /// Negative log-likelihood of the demonstrations per learned token, in nats.
 pub const NLL: &str = "nll";
 /// Norm of the gradient before clipping.
 pub const GRAD_NORM: &str = "grad_norm";
+/// Optimizer steps taken since the start of the run.
+pub const NUM_UPDATES: &str = "num_updates";
+/// Forward passes with gradient per optimizer step.
+pub const MICRO_BATCHES: &str = "micro_batch/count";
+/// Tokens of the largest micro-batch of the step, padding included: what its memory depends on.
+pub const MICRO_BATCH_TOKENS: &str = "micro_batch/max_tokens";
+/// Share of the tokens of micro-batches that are padding.
+pub const MICRO_BATCH_PADDING: &str = "micro_batch/padding_frac";
+/// Rows longer than a micro-batch may be, each in one of its own, per optimizer step.
+pub const MICRO_BATCH_OVERSIZED: &str = "micro_batch/oversized";
 /// Optimizer steps skipped by the guard since the start of the run.
 pub const SKIPPED_UPDATES: &str = "skipped_updates";
 /// Learning rate of the step.

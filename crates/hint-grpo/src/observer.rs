@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::Duration;
 
-use crate::Metrics;
+use crate::{Metrics, Warning};
 
 /// What the trainer is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,6 +61,8 @@ pub struct StepReport {
     pub tokens: u64,
     /// Largest memory of the process so far, in bytes, when the trainer has a gauge.
     pub peak_memory: Option<u64>,
+    /// What did not stop the step, but should be known.
+    pub warnings: Vec<Warning>,
 }
 
 /// Watches a run. All methods have a default, so that an observer implements what it needs.

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use self::validate::Validator;
 use crate::{
-    Aggregation, Baseline, HelpWeight, ImportanceCorrection, KlConfig, RatioLevel, RatioScheme,
-    RatioShaping, SupervisedConfig, SupervisedTerm,
+    Aggregation, Baseline, HelpWeight, ImportanceCorrection, KlConfig, OldLogprobs, RatioLevel,
+    RatioScheme, RatioShaping, SupervisedConfig, SupervisedTerm,
 };
 
 mod advantage;
@@ -20,7 +20,7 @@ mod validate;
 pub use advantage::AdvantageConfig;
 pub use objective::ObjectiveConfig;
 pub use optimizer::{AlgorithmConfig, OptimizerConfig};
-pub use run::RunConfig;
+pub use run::{RunConfig, StaleGroups};
 
 /// Hyper-parameters of one run. The defaults are HINT's published setting; see
 /// `docs/configuration.md`.
@@ -37,6 +37,8 @@ pub struct GrpoConfig {
     pub objective: ObjectiveConfig,
     /// Whether the importance ratio is one of tokens or of sequences.
     pub ratio_level: RatioLevel,
+    /// Whose log-probabilities the ratio's denominator has.
+    pub old_logprobs: OldLogprobs,
     /// Lower clip distance `ε_low`: the ratio is clipped below at `1 − clip_low`. In `(0, 1)`. Also
     /// the lower end of Affinity's band. (HINT reference: `clip_param` 0.2)
     pub clip_low: f64,
@@ -71,6 +73,7 @@ impl Default for GrpoConfig {
             advantage: AdvantageConfig::GroupNormalized { baseline: Baseline::Group {} },
             objective: ObjectiveConfig::ClippedSurrogate { max_ratio: None, dual_clip: None },
             ratio_level: RatioLevel::Token,
+            old_logprobs: OldLogprobs::Recomputed,
             clip_low: 0.2,
             clip_high: 0.2,
             kl: KlConfig::default(),

@@ -3,8 +3,9 @@
 use hint_policy::{Policy, ScoreOptions, TokenBatch, TokenRow, TokenScores};
 use tch::{Kind, Tensor};
 
-use crate::batch::{dim, micro_batches};
+use crate::batch::dim;
 use crate::loss::add_masked;
+use crate::packing::Packing;
 use crate::{Aggregation, GrpoError, Metrics, StepTotals, metrics};
 
 /// Tokens conditioned on, and tokens whose likelihood is raised.
@@ -151,18 +152,27 @@ impl NllTerm {
         rows: &[NllRow<'_>],
         metrics: &mut Metrics,
     ) -> Result<f64, GrpoError> {
-        let mut sorted = rows.iter().filter(|row| row.learned() > 0).collect::<Vec<_>>();
-        // Rows of like length waste little padding; the sort is stable, so the order is fixed.
-        sorted.sort_by_key(|row| row.len());
-        let lens = sorted.iter().map(|row| row.len()).collect::<Vec<_>>();
-        let ranges = micro_batches(&lens, self.max_tokens_per_micro_batch);
+        Ok(self.accumulate_packed(policy, rows, metrics)?.0)
+    }
+
+    /// As [`NllTerm::accumulate`], with the micro-batches that it took.
+    pub(crate) fn accumulate_packed(
+        &self,
+        policy: &dyn Policy,
+        rows: &[NllRow<'_>],
+        metrics: &mut Metrics,
+    ) -> Result<(f64, Packing), GrpoError> {
+        let learned = rows.iter().filter(|row| row.learned() > 0).collect::<Vec<_>>();
+        let lens = learned.iter().map(|row| row.len()).collect::<Vec<_>>();
+        let packing = Packing::new(&lens, self.max_tokens_per_micro_batch);
         let tokens = rows.iter().map(NllRow::learned).sum();
-        let totals = StepTotals::new(rows.len(), tokens).in_micro_batches(ranges.len());
+        let totals = StepTotals::new(rows.len(), tokens).in_micro_batches(packing.batches.len());
         let mut value = 0.0;
-        for range in ranges {
-            value += self.accumulate_some(policy, &sorted[range], totals, metrics)?;
+        for indices in &packing.batches {
+            let some = indices.iter().map(|&index| learned[index]).collect::<Vec<_>>();
+            value += self.accumulate_some(policy, &some, totals, metrics)?;
         }
-        Ok(value)
+        Ok((value, packing))
     }
 
     fn accumulate_some(

@@ -5,15 +5,17 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use hint_policy::SharedPolicy;
+use hint_rollout::Seed;
 
-use super::{Demonstration, NllTerm};
+use super::{Demonstration, NllRow, NllTerm};
+use crate::optim::Guard;
 use crate::run_dir::{CheckpointContent, Progress};
 use crate::trainer::host::Host;
 use crate::trainer::order;
 use crate::trainer::restore::{Restored, materialize_gradients};
 use crate::{
     GrpoConfig, GrpoError, Metrics, Observer, Optimizer, Outcome, Phase, RunDir, StepReport,
-    Timings, clip_grad_norm, metrics,
+    Timings, Warning, clip_grad_norm, metrics,
 };
 
 /// The name of this kind of training in checkpoints.
@@ -21,13 +23,15 @@ const STAGE: &str = "supervised";
 
 /// Trains a policy on demonstrations. (SFT-1)
 ///
-/// Batching, optimizer, schedule, observers, metrics and checkpoints are those of
-/// [`Trainer`](crate::Trainer); a step takes `run.problems_per_step` demonstrations, and
-/// `run.updates_per_batch` optimizer steps on them. A killed run resumes to the same bytes.
+/// Batching, optimizer, guard, schedule, observers, metrics and checkpoints are those of
+/// [`Trainer`](crate::Trainer); a step takes `run.problems_per_step` demonstrations, and passes
+/// `run.updates_per_batch` times over them, in `run.mini_batches` optimizer steps each. A killed run
+/// resumes to the same bytes.
 pub struct SupervisedTrainer {
     policy: SharedPolicy,
     config: GrpoConfig,
     optimizer: Box<dyn Optimizer>,
+    guard: Guard,
     host: Host,
     progress: Progress,
     /// The checkpoint of the run that was resumed.
@@ -102,27 +106,19 @@ impl SupervisedTrainer {
             .with_max_tokens(run.max_tokens_per_micro_batch);
         let optimizer = &self.config.optimizer;
         let rate = optimizer.learning_rate * optimizer.schedule.factor(index, run.steps);
-        let mut metrics = Metrics::new();
-        for _ in 0..run.updates_per_batch {
-            self.optimizer.zero_grad();
-            let loss = term.accumulate(&**self.policy.lock(), &rows, &mut metrics)?;
-            let step = index + 1;
-            if !loss.is_finite() {
-                return Err(GrpoError::NotFinite { what: "the loss", value: loss, step });
+        let (mut metrics, mut warnings) = (Metrics::new(), Vec::new());
+        for pass in 0..run.updates_per_batch as u64 {
+            let seed = Seed::new(run.seed).named("mini_batch").child(index).child(pass);
+            for members in order::parts(rows.len(), run.mini_batches, seed) {
+                let some = members.into_iter().map(|index| rows[index]).collect::<Vec<_>>();
+                self.optimizer_step(&term, &some, rate, &mut metrics, &mut warnings)?;
             }
-            let norm = clip_grad_norm(self.optimizer.parameters(), optimizer.max_grad_norm);
-            if !norm.is_finite() {
-                return Err(GrpoError::NotFinite { what: "the gradient norm", value: norm, step });
-            }
-            self.optimizer.step(rate)?;
-            self.policy.lock().parameters_changed();
-            self.progress.updates += 1;
-            metrics.add(metrics::LOSS, loss, 1.0);
-            metrics.add(metrics::GRAD_NORM, norm, 1.0);
         }
-        let tokens = rows.iter().map(super::NllRow::learned).sum::<usize>() as u64;
+        let tokens = rows.iter().map(NllRow::learned).sum::<usize>() as u64;
         self.progress.step += 1;
         self.progress.num_tokens += tokens;
+        metrics.set(metrics::NUM_UPDATES, self.progress.updates as f64);
+        metrics.set(metrics::SKIPPED_UPDATES, self.guard.skipped() as f64);
         metrics.set(metrics::LEARNING_RATE, rate);
         metrics.set(metrics::NUM_TOKENS, self.progress.num_tokens as f64);
         let seen = self.progress.step * run.problems_per_step as u64;
@@ -134,7 +130,35 @@ impl SupervisedTrainer {
             timings: Timings::default(),
             tokens,
             peak_memory: None,
+            warnings,
         })
+    }
+
+    /// Takes one optimizer step on `rows`, unless the guard skips it.
+    fn optimizer_step(
+        &mut self,
+        term: &NllTerm,
+        rows: &[NllRow<'_>],
+        rate: f64,
+        metrics: &mut Metrics,
+        warnings: &mut Vec<Warning>,
+    ) -> Result<(), GrpoError> {
+        self.optimizer.zero_grad();
+        let mut measured = Metrics::new();
+        let (loss, packing) = term.accumulate_packed(&**self.policy.lock(), rows, &mut measured)?;
+        packing.report(&mut measured, warnings);
+        let max_norm = self.config.optimizer.max_grad_norm;
+        let norm = clip_grad_norm(self.optimizer.parameters(), max_norm);
+        if !self.guard.admits(loss, norm, self.progress.step + 1)? {
+            return Ok(());
+        }
+        self.optimizer.step(rate)?;
+        self.policy.lock().parameters_changed();
+        self.progress.updates += 1;
+        measured.add(metrics::LOSS, loss, 1.0);
+        measured.add(metrics::GRAD_NORM, norm, 1.0);
+        metrics.merge(&measured);
+        Ok(())
     }
 
     fn checkpoint(&mut self, problems: &str) -> Result<Option<PathBuf>, GrpoError> {
@@ -142,7 +166,7 @@ impl SupervisedTrainer {
             stage: STAGE,
             progress: self.progress,
             optimizer: self.optimizer.state(),
-            parts: BTreeMap::new(),
+            parts: BTreeMap::from([("guard".to_owned(), self.guard.state())]),
             problems: problems.to_owned(),
             config: &self.config,
         };
@@ -239,12 +263,17 @@ impl SupervisedTrainerBuilder {
             None => config.optimizer.build(self.policy.lock().parameters())?,
         };
         materialize_gradients(optimizer.parameters())?;
-        let restored = match self.host.run_dir.as_ref().and_then(RunDir::resume_from) {
-            Some(dir) => Some(Restored::load(dir, STAGE, &config, &self.policy, &mut optimizer)?),
-            None => None,
-        };
+        let mut guard = Guard::new(config.optimizer.guard);
+        let mut restored = None;
+        if let Some(dir) = self.host.run_dir.as_ref().and_then(RunDir::resume_from) {
+            let found = Restored::load(dir, STAGE, &config, &self.policy, &mut optimizer)?;
+            guard
+                .load_state(found.part("guard")?)
+                .map_err(|error| found.damaged("guard", error))?;
+            restored = Some(found);
+        }
         let progress = restored.as_ref().map_or_else(Progress::default, |run| run.state.progress);
         let (policy, host) = (self.policy, self.host);
-        Ok(SupervisedTrainer { policy, config, optimizer, host, progress, restored })
+        Ok(SupervisedTrainer { policy, config, optimizer, guard, host, progress, restored })
     }
 }

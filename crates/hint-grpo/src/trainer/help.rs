@@ -20,14 +20,26 @@ pub(super) struct HelpFactors {
     pub(super) gamma: Option<f64>,
 }
 
+impl HelpFactors {
+    /// Those of the rows `indices`.
+    pub(super) fn part(&self, indices: &[usize]) -> Self {
+        let pick = |rows: &Vec<Option<f64>>| indices.iter().map(|&index| rows[index]).collect();
+        let pick_tokens = |tokens: &Vec<Option<Vec<f64>>>| {
+            indices.iter().map(|&index| tokens[index].clone()).collect()
+        };
+        let tokens = self.tokens.as_ref().map(pick_tokens);
+        Self { rows: self.rows.as_ref().map(pick), tokens, gamma: self.gamma }
+    }
+}
+
 impl Trainer {
-    /// The factors of an update. A group's Affinity and a quantile need all helped rows before the
-    /// first of them is differentiated.
+    /// The factors of an optimizer step. A group's Affinity and a quantile need all helped rows before
+    /// the first of them is differentiated.
     pub(super) fn help_factors(
         &self,
         rows: &Rows<'_>,
         frozen: &Frozen,
-        update: usize,
+        is_first: bool,
         clip: ClipRange,
     ) -> Result<HelpFactors, GrpoError> {
         let mut factors = HelpFactors::default();
@@ -37,7 +49,7 @@ impl Trainer {
         let by_affinity = |weight: &HelpWeight| matches!(weight, HelpWeight::Affinity { exponent, .. } if *exponent != 0.0);
         let by_quantile = matches!(self.config.shaping, RatioShaping::Quantile { .. });
         let log_ratios = if by_quantile || self.config.weight.iter().any(by_affinity) {
-            self.helped_log_ratios(rows, frozen, update)?
+            self.helped_log_ratios(rows, frozen, is_first)?
         } else {
             Vec::new()
         };
@@ -83,12 +95,14 @@ impl Trainer {
         &self,
         rows: &Rows<'_>,
         frozen: &Frozen,
-        update: usize,
+        is_first: bool,
     ) -> Result<Vec<Option<Vec<f64>>>, GrpoError> {
-        // In the first update on the same context the policy is the old policy.
-        let new = self.score_some(&rows.rows, Side::Numerator, |row| {
-            row.is_helped() && (update > 0 || !row.has_same_context())
-        })?;
+        // In the first optimizer step on the same context the policy is the old policy, unless the
+        // engine has its own opinion.
+        let is_old =
+            |row: &Row<'_>| is_first && row.has_same_context() && !self.takes_engine_logprobs(row);
+        let new =
+            self.score_some(&rows.rows, Side::Numerator, |row| row.is_helped() && !is_old(row))?;
         let log_ratios = rows.rows.iter().zip(new).zip(&frozen.old).map(|((row, new), old)| {
             row.is_helped().then(|| match (new, old) {
                 (Some(new), Some(old)) => new.iter().zip(old).map(|(new, old)| new - old).collect(),

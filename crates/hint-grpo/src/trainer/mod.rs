@@ -19,6 +19,7 @@ pub(crate) mod host;
 pub(crate) mod order;
 pub(crate) mod restore;
 mod scoring;
+mod staleness;
 mod step;
 mod supervised_term;
 mod update;

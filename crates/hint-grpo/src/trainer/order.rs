@@ -20,6 +20,16 @@ pub(crate) fn indices(len: usize, count: usize, seed: u64, step: u64) -> Vec<usi
         .collect()
 }
 
+/// `0..len` in `count` parts of nearly equal size, in an order that depends on `seed` alone. One part is
+/// `0..len` as it is, and parts that would be empty are left out.
+pub(crate) fn parts(len: usize, count: usize, seed: Seed) -> Vec<Vec<usize>> {
+    let order = if count <= 1 { (0..len).collect() } else { permutation(len, seed) };
+    let count = count.max(1);
+    let cut = |part: usize| part * len / count;
+    let parts = (0..count).map(|part| order[cut(part)..cut(part + 1)].to_vec());
+    parts.filter(|part| !part.is_empty()).collect()
+}
+
 /// A permutation of `0..len` that depends on `seed` alone: indices by the hash of their position,
 /// which stays the same in every release.
 fn permutation(len: usize, seed: Seed) -> Vec<usize> {
@@ -68,6 +78,18 @@ mod tests {
             assert_eq!(sorted, [0, 1, 2, 3, 4, 5]);
         }
         assert_ne!(taken[..6], taken[6..]);
+    }
+
+    #[test]
+    fn parts_have_every_item_once_and_change_with_the_seed() {
+        let first = parts(10, 4, Seed::new(1));
+        assert_eq!(first.iter().map(Vec::len).collect::<Vec<_>>(), [2, 3, 2, 3]);
+        let mut sorted = first.concat();
+        sorted.sort_unstable();
+        assert_eq!(sorted, (0..10).collect::<Vec<_>>());
+        assert_ne!(first, parts(10, 4, Seed::new(2)));
+        assert_eq!(parts(3, 1, Seed::new(1)), [[0, 1, 2]]);
+        assert_eq!(parts(2, 5, Seed::new(1)).len(), 2);
     }
 
     #[test]

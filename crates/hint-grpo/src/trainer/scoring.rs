@@ -3,8 +3,9 @@
 use hint_policy::{Policy, ScoreOptions, TokenBatch, TokenScores};
 
 use super::Trainer;
-use crate::batch::{Row, Rows, Side, completion_values, micro_batches, token_batch};
-use crate::{GrpoError, HelpWeight};
+use crate::batch::{Row, Rows, Side, completion_values, token_batch};
+use crate::packing::Packing;
+use crate::{GrpoError, HelpWeight, OldLogprobs};
 
 /// Log-probabilities on the host, one entry per row.
 #[derive(Debug)]
@@ -20,14 +21,30 @@ pub(super) struct Frozen {
     pub(super) off_context: Option<Vec<Option<Vec<f64>>>>,
 }
 
+impl Frozen {
+    /// Those of the rows `indices`.
+    pub(super) fn part(&self, indices: &[usize]) -> Self {
+        fn pick<T: Clone>(values: &[T], indices: &[usize]) -> Vec<T> {
+            indices.iter().map(|&index| values[index].clone()).collect()
+        }
+        Self {
+            old: pick(&self.old, indices),
+            reference: self.reference.as_ref().map(|values| pick(values, indices)),
+            plain: pick(&self.plain, indices),
+            off_context: self.off_context.as_ref().map(|values| pick(values, indices)),
+        }
+    }
+}
+
 impl Trainer {
-    pub(super) fn micro_batches(
-        &self,
-        rows: &[Row<'_>],
-        side: Side,
-    ) -> Vec<std::ops::Range<usize>> {
+    pub(super) fn packing(&self, rows: &[Row<'_>], side: Side) -> Packing {
         let lens = rows.iter().map(|row| row.context(side).len() + row.completion.len());
-        micro_batches(&lens.collect::<Vec<_>>(), self.config.run.max_tokens_per_micro_batch)
+        Packing::new(&lens.collect::<Vec<_>>(), self.config.run.max_tokens_per_micro_batch)
+    }
+
+    /// Whether the ratio's denominator of a row is what the engine reported.
+    pub(super) fn takes_engine_logprobs(&self, row: &Row<'_>) -> bool {
+        self.config.old_logprobs == OldLogprobs::Engine && row.has_engine_denominator()
     }
 
     /// Scores at the sampling temperature: the ratio is one of the distributions that are sampled
@@ -49,11 +66,15 @@ impl Trainer {
         rows: &[Row<'_>],
         side: Side,
     ) -> Result<Vec<Vec<f64>>, GrpoError> {
-        let mut values = Vec::with_capacity(rows.len());
-        for range in self.micro_batches(rows, side) {
-            let batch = token_batch(&rows[range], side, policy.device())?;
+        let mut values = vec![Vec::new(); rows.len()];
+        for indices in self.packing(rows, side).batches {
+            let some = indices.iter().map(|&index| rows[index]).collect::<Vec<_>>();
+            let batch = token_batch(&some, side, policy.device())?;
             let scores = tch::no_grad(|| self.score(policy, &batch, false))?;
-            values.extend(completion_values(&scores.logprobs, &batch));
+            for (index, row) in indices.into_iter().zip(completion_values(&scores.logprobs, &batch))
+            {
+                values[index] = row;
+            }
         }
         Ok(values)
     }
@@ -77,12 +98,16 @@ impl Trainer {
 
     pub(super) fn frozen_logprobs(&self, rows: &Rows<'_>) -> Result<Frozen, GrpoError> {
         let rows = &rows.rows;
-        let many = self.config.run.updates_per_batch > 1;
+        let many = self.config.run.optimizer_steps_per_batch() > 1;
         let mut old = self.score_some(rows, Side::Denominator, |row| {
-            row.old_prompt.is_some() && (many || !row.has_same_context())
+            !self.takes_engine_logprobs(row)
+                && row.old_prompt.is_some()
+                && (many || !row.has_same_context())
         })?;
         for (row, old) in rows.iter().zip(&mut old) {
-            if row.old_prompt.is_none() {
+            if self.takes_engine_logprobs(row) {
+                *old = Some(row.behavior_logprobs.to_vec());
+            } else if row.old_prompt.is_none() {
                 // The distribution that a demonstration comes from draws nothing else.
                 *old = Some(vec![0.0; row.completion.len()]);
             }

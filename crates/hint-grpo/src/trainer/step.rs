@@ -1,8 +1,8 @@
 //! One step: a rollout batch, and the optimizer steps it is worth.
 
-use hint_rollout::{CollectStats, Moment, Problem, RolloutGroup, RunProgress, Seed};
+use hint_rollout::{CollectStats, Moment, PolicyVersion, Problem, RolloutGroup, RunProgress, Seed};
 
-use super::{Trainer, order};
+use super::{Trainer, order, staleness};
 use crate::batch::{Rows, Skip};
 use crate::{
     GrpoError, KlConfig, KlGroups, Metrics, Phase, ScoredGroup, StepReport, Timings, metrics,
@@ -17,15 +17,18 @@ impl Trainer {
         let selected = selected.into_iter().map(|index| &problems[index]).collect::<Vec<_>>();
         let seed = Seed::new(self.config.run.seed).named("rollout").child(index);
         let progress = RunProgress::new(index, self.config.run.steps);
-        let collected = self.collector.collect(&selected, Moment { seed, progress })?;
+        let mut collected = self.collector.collect(&selected, Moment { seed, progress })?;
 
         self.host.enter(index + 1, Phase::Update);
-        let mut metrics = Metrics::new();
+        let (mut metrics, mut warnings) = (Metrics::new(), Vec::new());
+        let version = PolicyVersion(self.progress.updates);
+        let (groups, run) = (&mut collected.groups, &self.config.run);
+        staleness::admit(groups, version, run, &mut metrics, &mut warnings)?;
         let advantages = self.advantages(&collected.groups)?;
         group_metrics(&mut metrics, &collected.groups);
         let scheme = self.config.ratio_scheme;
         let rows = Rows::new(&collected.groups, &advantages, scheme, self.skip());
-        self.train(&collected.groups, &rows, &mut metrics)?;
+        self.train(&collected.groups, &rows, &mut metrics, &mut warnings)?;
         self.sync_engine()?;
 
         self.progress.step += 1;
@@ -44,6 +47,7 @@ impl Trainer {
             timings: Timings::default(),
             tokens,
             peak_memory: None,
+            warnings,
         })
     }
 

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use tch::Kind;
 
 use super::Trainer;
-use crate::batch::micro_batches;
+use crate::packing::Packing;
 use crate::{GrpoError, Metrics, metrics};
 
 /// Negative log-likelihood of given tokens, added to the loss of every update of a step.
@@ -31,7 +31,7 @@ impl Trainer {
     /// Adds the gradient of both terms, and returns their value.
     pub(super) fn accumulate_supervised(
         &self,
-        groups: &[RolloutGroup],
+        groups: &[&RolloutGroup],
         metrics: &mut Metrics,
     ) -> Result<f64, GrpoError> {
         let SupervisedTerm { demonstration_coef, prefix_coef } = self.config.supervised_term;
@@ -42,7 +42,7 @@ impl Trainer {
                 completion: &rollout.completion.tokens,
             })
         });
-        let prefixes = groups.iter().filter_map(RolloutGroup::help).filter_map(|help| {
+        let prefixes = groups.iter().filter_map(|group| group.help()).filter_map(|help| {
             let start = help.prompt.len() - help.prefix_len;
             let (prompt, completion) = help.prompt.split_at(start);
             (help.prefix_len > 0).then_some(TokenRow { prompt, completion })
@@ -70,8 +70,9 @@ impl Trainer {
         let lens = rows.iter().map(|row| row.prompt.len() + row.completion.len());
         let budget = self.config.run.max_tokens_per_micro_batch;
         let mut total = 0.0;
-        for range in micro_batches(&lens.collect::<Vec<_>>(), budget) {
-            let batch = TokenBatch::new(&rows[range], policy.device())?;
+        for indices in Packing::new(&lens.collect::<Vec<_>>(), budget).batches {
+            let some = indices.into_iter().map(|index| rows[index]).collect::<Vec<_>>();
+            let batch = TokenBatch::new(&some, policy.device())?;
             let logprobs = self.score(&**policy, &batch, false)?.logprobs;
             let logprobs = logprobs.masked_fill(&batch.completion_mask().logical_not(), 0.0);
             let loss = logprobs.sum(None::<Kind>) * (-coef / tokens as f64);

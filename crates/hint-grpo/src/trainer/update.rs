@@ -2,25 +2,33 @@
 
 use hint_affinity::ClipRange;
 use hint_policy::{TokenBatch, TokenScores};
-use hint_rollout::RolloutGroup;
+use hint_rollout::{RolloutGroup, Seed};
 use tch::{Kind, Tensor};
 
-use super::Trainer;
 use super::affinity::AffinityMeter;
 use super::help::HelpFactors;
 use super::scoring::Frozen;
+use super::{Trainer, order};
 use crate::batch::{Row, Rows, Side, completion_tensor, completion_values, dim, token_batch};
 use crate::loss::ByRow;
 use crate::{
-    GrpoError, LossComposition, LossInput, Metrics, PolicyLoss, ShapedRatio, StepTotals,
+    GrpoError, LossComposition, LossInput, Metrics, PolicyLoss, ShapedRatio, StepTotals, Warning,
     clip_grad_norm, metrics,
 };
 
-/// What an update keeps for the metrics.
+/// What one optimizer step trains on.
+#[derive(Debug)]
+struct Part<'a> {
+    groups: &'a [&'a RolloutGroup],
+    rows: Rows<'a>,
+    frozen: Frozen,
+    /// Whether the weights are still those before the first optimizer step of the batch.
+    is_first: bool,
+}
+
+/// What an optimizer step keeps for the metrics.
 #[derive(Debug)]
 struct Measured {
-    /// Whether the weights are still those that the engine sampled with.
-    first_update: bool,
     loss: f64,
     metrics: Metrics,
     affinity: AffinityMeter,
@@ -33,45 +41,68 @@ impl Trainer {
         groups: &[RolloutGroup],
         rows: &Rows<'_>,
         metrics: &mut Metrics,
+        warnings: &mut Vec<Warning>,
+    ) -> Result<(), GrpoError> {
+        let frozen = self.frozen_logprobs(rows)?;
+        let run = self.config.run;
+        let mut is_first = true;
+        for pass in 0..run.updates_per_batch as u64 {
+            let seed = Seed::new(run.seed).named("mini_batch").child(self.progress.step);
+            for members in order::parts(groups.len(), run.mini_batches, seed.child(pass)) {
+                let indices = rows.of_groups(&members);
+                let members_of = members.iter().map(|&group| &groups[group]).collect::<Vec<_>>();
+                let part = Part {
+                    groups: &members_of,
+                    rows: rows.part(&members, &indices),
+                    frozen: frozen.part(&indices),
+                    is_first,
+                };
+                self.optimizer_step(&part, metrics, warnings)?;
+                is_first = false;
+            }
+        }
+        metrics.set(metrics::NUM_UPDATES, self.progress.updates as f64);
+        metrics.set(metrics::SKIPPED_UPDATES, self.guard.skipped() as f64);
+        metrics.set(metrics::LEARNING_RATE, self.learning_rate());
+        Ok(())
+    }
+
+    /// Takes one optimizer step, unless the guard skips it.
+    fn optimizer_step(
+        &mut self,
+        part: &Part<'_>,
+        metrics: &mut Metrics,
+        warnings: &mut Vec<Warning>,
     ) -> Result<(), GrpoError> {
         let clip = ClipRange::new(self.config.clip_low, self.config.clip_high)?;
-        let frozen = self.frozen_logprobs(rows)?;
-        let rate = self.learning_rate();
-        for update in 0..self.config.run.updates_per_batch {
-            let factors = self.help_factors(rows, &frozen, update, clip)?;
-            self.optimizer.zero_grad();
-            let mut measured = Measured {
-                first_update: update == 0,
-                loss: 0.0,
-                metrics: Metrics::new(),
-                affinity: AffinityMeter::new(clip),
-            };
-            let ranges = self.micro_batches(&rows.rows, Side::Numerator);
-            let totals = rows.totals.in_micro_batches(ranges.len());
-            for range in ranges {
-                self.accumulate(rows, range, totals, &frozen, &factors, &mut measured)?;
-            }
-            measured.loss += self.accumulate_supervised(groups, &mut measured.metrics)?;
-            let step = self.progress.step + 1;
-            let max_norm = self.config.optimizer.max_grad_norm;
-            let norm = clip_grad_norm(self.optimizer.parameters(), max_norm);
-            if !self.guard.admits(measured.loss, norm, step)? {
-                continue;
-            }
-            self.optimizer.step(rate)?;
-            self.policy.lock().parameters_changed();
-            self.progress.updates += 1;
-
-            measured.metrics.add(metrics::LOSS, measured.loss, 1.0);
-            measured.metrics.add(metrics::GRAD_NORM, norm, 1.0);
-            for weight in factors.rows.iter().flatten().flatten() {
-                measured.metrics.add(metrics::HELP_WEIGHT, *weight, 1.0);
-            }
-            metrics.merge(&measured.metrics);
-            measured.affinity.report(metrics);
+        let factors = self.help_factors(&part.rows, &part.frozen, part.is_first, clip)?;
+        self.optimizer.zero_grad();
+        let mut measured =
+            Measured { loss: 0.0, metrics: Metrics::new(), affinity: AffinityMeter::new(clip) };
+        let packing = self.packing(&part.rows.rows, Side::Numerator);
+        packing.report(&mut measured.metrics, warnings);
+        let totals = part.rows.totals().in_micro_batches(packing.batches.len());
+        for indices in &packing.batches {
+            self.accumulate(part, indices, totals, &factors, &mut measured)?;
         }
-        metrics.set(metrics::SKIPPED_UPDATES, self.guard.skipped() as f64);
-        metrics.set(metrics::LEARNING_RATE, rate);
+        measured.loss += self.accumulate_supervised(part.groups, &mut measured.metrics)?;
+        let step = self.progress.step + 1;
+        let max_norm = self.config.optimizer.max_grad_norm;
+        let norm = clip_grad_norm(self.optimizer.parameters(), max_norm);
+        if !self.guard.admits(measured.loss, norm, step)? {
+            return Ok(());
+        }
+        self.optimizer.step(self.learning_rate())?;
+        self.policy.lock().parameters_changed();
+        self.progress.updates += 1;
+
+        measured.metrics.add(metrics::LOSS, measured.loss, 1.0);
+        measured.metrics.add(metrics::GRAD_NORM, norm, 1.0);
+        for weight in factors.rows.iter().flatten().flatten() {
+            measured.metrics.add(metrics::HELP_WEIGHT, *weight, 1.0);
+        }
+        metrics.merge(&measured.metrics);
+        measured.affinity.report(metrics);
         Ok(())
     }
 
@@ -84,14 +115,16 @@ impl Trainer {
     /// Adds the gradient of some rows.
     fn accumulate(
         &self,
-        rows: &Rows<'_>,
-        range: std::ops::Range<usize>,
+        part: &Part<'_>,
+        indices: &[usize],
         totals: StepTotals,
-        frozen: &Frozen,
         factors: &HelpFactors,
         measured: &mut Measured,
     ) -> Result<(), GrpoError> {
-        let slice = &rows.rows[range.clone()];
+        let frozen = part.frozen.part(indices);
+        let factors = factors.part(indices);
+        let slice = indices.iter().map(|&index| part.rows.rows[index]).collect::<Vec<_>>();
+        let slice = slice.as_slice();
         let policy = self.policy.lock();
         let device = policy.device();
         let batch = token_batch(slice, Side::Numerator, device)?;
@@ -100,8 +133,8 @@ impl Trainer {
         let spread = |values: &[Vec<f64>]| {
             completion_tensor(values.iter().map(Vec::as_slice), &batch, kind, device)
         };
-        let old = old_logprobs(&frozen.old[range.clone()], &logprobs, &batch);
-        let reference = frozen.reference.as_ref().map(|values| spread(&values[range.clone()]));
+        let old = old_logprobs(&frozen.old, &logprobs, &batch);
+        let reference = frozen.reference.as_deref().map(spread);
         let behavior =
             completion_tensor(slice.iter().map(|row| row.behavior_logprobs), &batch, kind, device);
         let advantages = advantage_tensor(slice, &batch, kind, device);
@@ -115,7 +148,7 @@ impl Trainer {
             input = input.with_reference(reference);
         }
         let token_weights = factors.tokens.as_ref().map(|weights| {
-            let rows = weights[range.clone()].iter().zip(slice);
+            let rows = weights.iter().zip(slice);
             let rows = rows.map(|(weights, row)| {
                 weights.clone().unwrap_or_else(|| vec![1.0; row.completion.len()])
             });
@@ -125,7 +158,7 @@ impl Trainer {
             input = input.with_token_weights(weights);
         }
         let row_weights = factors.rows.as_ref().map(|weights| {
-            let weights = weights[range.clone()].iter().map(|weight| weight.unwrap_or(1.0));
+            let weights = weights.iter().map(|weight| weight.unwrap_or(1.0));
             Tensor::from_slice(&weights.collect::<Vec<_>>()).to_kind(kind).to_device(device)
         });
         let shaped = factors.gamma.map(ShapedRatio::new);
@@ -152,10 +185,9 @@ impl Trainer {
         }
         let new = completion_values(&logprobs, &batch);
         let old = completion_values(&old, &batch);
-        let plain = &frozen.plain[range];
-        for (((row, new), old), plain) in slice.iter().zip(&new).zip(&old).zip(plain) {
+        for (((row, new), old), plain) in slice.iter().zip(&new).zip(&old).zip(&frozen.plain) {
             measured.affinity.push(row, new, old, plain.as_deref())?;
-            if measured.first_update && !row.is_helped() {
+            if part.is_first && !row.is_helped() {
                 observe_mismatch(&mut measured.metrics, new, row.behavior_logprobs);
             }
         }

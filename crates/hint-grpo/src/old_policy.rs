@@ -1,0 +1,18 @@
+//! Whose log-probabilities the ratio's denominator has.
+
+use serde::{Deserialize, Serialize};
+
+/// Where the log-probabilities `log π_old` of the ratio's denominator come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OldLogprobs {
+    /// The trainer scores the tokens before the first optimizer step of the batch. The ratio of that
+    /// step is 1, and what the engine does differently is left to
+    /// [`ImportanceCorrection`](crate::ImportanceCorrection).
+    #[default]
+    Recomputed,
+    /// Those that the engine reported when it drew the tokens, `π_old = μ`: no forward pass, and the
+    /// ratio covers both the mismatch between engine and trainer and the age of the weights. A rollout
+    /// whose denominator conditions on another prompt than it was sampled from is recomputed.
+    Engine,
+}

@@ -1,0 +1,32 @@
+//! What does not stop a run, but should be known.
+
+/// What does not stop a run, but should be known. It is counted in the metrics, and named here for
+/// whoever watches the run.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Warning {
+    /// Rows that are longer than a micro-batch may be.
+    #[error(
+        "{rows} rows exceed the {budget} tokens of a micro-batch, the longest with {tokens}; each is in one of its own. Raise `run.max_tokens_per_micro_batch`, or lower `rollout.sampling.max_completion_len`"
+    )]
+    OversizedRows {
+        /// How many.
+        rows: usize,
+        /// Tokens of the longest.
+        tokens: usize,
+        /// Tokens that a micro-batch may have.
+        budget: usize,
+    },
+    /// Groups that were sampled with weights too old to train on.
+    #[error(
+        "{groups} groups were dropped: the oldest was sampled {staleness} weight versions ago, at most {max_staleness} are allowed (`run.max_staleness`)"
+    )]
+    StaleGroups {
+        /// How many.
+        groups: usize,
+        /// Weight versions between the oldest and now.
+        staleness: u64,
+        /// Weight versions that are allowed.
+        max_staleness: u64,
+    },
+}

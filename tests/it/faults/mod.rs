@@ -1,0 +1,115 @@
+//! Faults: each ends in a typed error or a counted skip, and the run can be taken up again.
+
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::sync::mpsc::{Receiver, Sender, channel};
+
+use hint_grpo::{GrpoConfig, GrpoError, Metrics, Observer, Outcome, RunDir, StepReport, Trainer};
+use hint_policy::SharedPolicy;
+use hint_reward::Rubric;
+use hint_rollout::{Collector, DatasetHints, LocalEngine, PromptFormat, RolloutEngine};
+use hint_tests::{Digits, STOP, bytes, config, lenient_rubric, problems, tiny_policy};
+
+mod completions;
+mod disk;
+mod engine;
+mod jsonl;
+mod numbers;
+
+const STEPS: u64 = 6;
+
+fn run_config() -> GrpoConfig {
+    let mut config = config(STEPS);
+    config.run.updates_per_batch = 2;
+    config
+}
+
+/// Keeps what each step measures.
+struct Keep(Sender<Metrics>);
+
+impl Observer for Keep {
+    fn on_step(&mut self, report: &StepReport) -> ControlFlow<()> {
+        let _ = self.0.send(report.metrics.clone());
+        ControlFlow::Continue(())
+    }
+}
+
+/// The parts of a run that a fault may be in.
+struct Parts<E, F> {
+    engine: E,
+    format: F,
+    rubric: Rubric,
+}
+
+/// A run of a fresh tiny policy with whatever is broken.
+fn trainer<E, F>(
+    config: &GrpoConfig,
+    run_dir: Option<RunDir>,
+    parts: impl FnOnce(LocalEngine) -> Parts<E, F>,
+) -> (Trainer, SharedPolicy, Receiver<Metrics>)
+where
+    E: RolloutEngine + 'static,
+    F: PromptFormat + 'static,
+{
+    let policy = SharedPolicy::new(tiny_policy(7));
+    let Parts { engine, format, rubric } = parts(LocalEngine::new(policy.clone(), vec![STOP]));
+    let collector = Collector::new(engine, format, rubric, config.rollout.clone())
+        .expect("the configuration is valid")
+        .with_hints(DatasetHints::new());
+    let (sender, metrics) = channel();
+    let mut builder =
+        Trainer::builder(policy.clone(), collector, config.clone()).observer(Keep(sender));
+    if let Some(dir) = run_dir {
+        builder = builder.run_dir(dir);
+    }
+    (builder.build().expect("the configuration is valid"), policy, metrics)
+}
+
+/// Nothing is broken.
+fn sound(engine: LocalEngine) -> Parts<LocalEngine, Digits> {
+    Parts { engine, format: Digits, rubric: lenient_rubric() }
+}
+
+/// Runs in `dir` to the end with sound parts, from its latest checkpoint if it has one.
+fn finish(dir: &Path) {
+    let config = run_config();
+    let run_dir = match RunDir::resume(dir) {
+        Err(GrpoError::NoCheckpoint { .. }) => RunDir::create(dir, &config),
+        resumed => resumed,
+    };
+    let (mut trainer, _, _) = trainer(&config, Some(run_dir.expect("a usable folder")), sound);
+    assert_eq!(trainer.run(&problems()).expect("the run works"), Outcome::Completed);
+}
+
+/// The files that must not depend on faults.
+fn outcome(dir: &Path) -> Vec<Vec<u8>> {
+    let last = dir.join(format!("checkpoints/step-{STEPS:08}"));
+    let files = ["model.safetensors", "optimizer.safetensors"];
+    let files = files.iter().map(|name| bytes(&last.join(name)));
+    files.chain([bytes(&dir.join("metrics.jsonl"))]).collect()
+}
+
+/// Runs into the fault of `parts`, then on with sound ones; the end must be that of a run without fault.
+/// Returns the error.
+fn fail_and_resume<E, F>(parts: impl FnOnce(LocalEngine) -> Parts<E, F>) -> GrpoError
+where
+    E: RolloutEngine + 'static,
+    F: PromptFormat + 'static,
+{
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let (whole, broken) = (dir.path().join("whole"), dir.path().join("broken"));
+    finish(&whole);
+    let config = run_config();
+    let run_dir = RunDir::create(&broken, &config).expect("a new folder");
+    let (mut trainer, _, _) = trainer(&config, Some(run_dir), parts);
+    let error = trainer.run(&problems()).expect_err("a part is broken");
+    drop(trainer);
+    let hidden = std::fs::read_dir(broken.join("checkpoints")).expect("a folder");
+    for entry in hidden {
+        let name = entry.expect("readable").file_name();
+        assert!(name.to_string_lossy().starts_with("step-"), "{name:?} is half-written");
+    }
+    finish(&broken);
+    assert!(outcome(&broken) == outcome(&whole), "after: {error}");
+    error
+}
