@@ -1,0 +1,79 @@
+//! An objective of one's own in a complete run: tapered off-policy REINFORCE.
+//!
+//! ```text
+//! cargo run --release --example custom_loss
+//! ```
+//!
+//! Trains the tiny model for ten steps, each with three passes over its rollouts in mini-batches, and prints the reward and
+//! a metric of the objective's own. Takes about half a minute on two CPU cores.
+#![expect(clippy::print_stdout, reason = "the output of a program")]
+
+use std::ops::ControlFlow;
+
+use anyhow::Result;
+use hint_examples::swaps;
+use hint_examples::workload::{tiny_format, tiny_model};
+use hint_grpo::{
+    GrpoConfig, GrpoError, LossInput, Metrics, Observer, PolicyLoss, StepReport, TokenLoss,
+    Trainer, metrics,
+};
+use hint_policy::{LoadOptions, LoadedModel, SharedPolicy};
+use hint_reward::{ExactMatch, Rubric};
+use hint_rollout::{Collector, DatasetHints, LocalEngine};
+use tch::Kind;
+
+/// Tapered off-policy REINFORCE (arXiv 2503.14286): what succeeded is learned as it is; what failed is pushed
+/// down with `min(r, 1)`, so that the push fades where the policy has already turned away.
+struct Tapered;
+
+impl PolicyLoss for Tapered {
+    fn token_loss(&self, input: &LossInput<'_>) -> Result<TokenLoss, GrpoError> {
+        let failed = input.advantages.lt(0.0);
+        let ratio = input.log_ratio().detach().exp().clamp_max(1.0);
+        let taper = ratio.where_self(&failed, &ratio.ones_like());
+        let mut metrics = Metrics::new();
+        let failed = failed.logical_and(input.mask).to_kind(Kind::Float);
+        let sum = |tensor: tch::Tensor| tensor.sum(Kind::Double).double_value(&[]);
+        metrics.add("taper", sum(&taper * &failed), sum(failed));
+        // Unreduced: the denominator is the configuration's choice.
+        Ok(TokenLoss { values: -(taper * input.advantages * input.logprobs), metrics })
+    }
+
+    // Rows that teach nothing are then left out of the forward pass.
+    fn ignores_zero_advantage(&self) -> bool {
+        true
+    }
+}
+
+/// Prints one line a step.
+struct Print;
+
+impl Observer for Print {
+    fn on_step(&mut self, report: &StepReport) -> ControlFlow<()> {
+        let value = |name| report.metrics.get(name).unwrap_or(0.0);
+        let [reward, taper] = [metrics::REWARD, "taper"].map(value);
+        println!("step {:>2}: reward {reward:.3}, taper of failures {taper:.3}", report.step);
+        ControlFlow::Continue(())
+    }
+}
+
+fn main() -> Result<()> {
+    tch::set_num_threads(1);
+    let mut config = GrpoConfig::from_toml(include_str!("configs/tiny.toml"))?;
+    config.run.steps = 10;
+    config.run.updates_per_batch = 3;
+    config.run.mini_batches = 2;
+    let model = LoadedModel::load(tiny_model(), &LoadOptions::default())?;
+    let policy = SharedPolicy::new(model.policy);
+    let engine = LocalEngine::new(policy.clone(), model.stop_tokens.clone());
+    let format = tiny_format(model.tokenizer, model.stop_tokens);
+    let rubric = Rubric::new(ExactMatch::new());
+    let collector = Collector::new(engine, format, rubric, config.rollout.clone())?
+        .with_hints(DatasetHints::new());
+    Trainer::builder(policy, collector, config)
+        .objective(Tapered)
+        .observer(Print)
+        .build()?
+        .run(&swaps::problems(0).0)?;
+    Ok(())
+}
