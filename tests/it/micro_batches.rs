@@ -146,19 +146,21 @@ fn scenarios() -> Vec<GrpoConfig> {
     .into()
 }
 
-/// The largest distance between the gradient of one micro-batch and those of other splits, and of the
-/// same rows in another order.
-fn largest_distance(kind: Kind) -> f64 {
-    let mut largest = 0.0_f64;
+/// A change of how the same rows are trained on.
+type Change = fn(&mut GrpoConfig);
+
+/// Compares the gradient of one micro-batch with those of other splits, and of the same rows in another
+/// order.
+fn check_invariance(kind: Kind, bound: f64) {
     for config in scenarios() {
         let whole = gradients(&config, kind);
         assert!(norm(whole[0].iter().copied()) > 1e-3, "the scenario trains something");
-        let changes: [(&str, &dyn Fn(&mut GrpoConfig)); 5] = [
-            ("a few rows each", &|config| config.run.max_tokens_per_micro_batch = 120),
-            ("pairs at most", &|config| config.run.max_tokens_per_micro_batch = 24),
-            ("each row alone", &|config| config.run.max_tokens_per_micro_batch = 1),
-            ("another order", &|config| config.run.seed = 1234),
-            ("each row alone in another order", &|config| {
+        let changes: [(&str, Change); 5] = [
+            ("a few rows each", |config| config.run.max_tokens_per_micro_batch = 120),
+            ("pairs at most", |config| config.run.max_tokens_per_micro_batch = 24),
+            ("each row alone", |config| config.run.max_tokens_per_micro_batch = 1),
+            ("another order", |config| config.run.seed = 1234),
+            ("each row alone in another order", |config| {
                 (config.run.seed, config.run.max_tokens_per_micro_batch) = (5678, 1);
             }),
         ];
@@ -167,24 +169,22 @@ fn largest_distance(kind: Kind) -> f64 {
             change(&mut changed);
             for (whole, split) in whole.iter().zip(&gradients(&changed, kind)) {
                 let found = distance(whole, split);
-                println!("{:?} {:?} {name}: {found:e}", config.aggregation, config.ratio_scheme);
-                largest = largest.max(found);
+                let scenario = (config.aggregation, config.ratio_scheme);
+                assert!(found < bound, "{name}, {scenario:?}: {found:e}");
             }
         }
     }
-    largest
 }
 
 #[test]
 fn the_gradient_does_not_depend_on_split_order_or_padding_in_f64() {
-    let largest = largest_distance(Kind::Double);
-    assert!(largest < 1e-12, "{largest:e}");
+    check_invariance(Kind::Double, 1e-12);
 }
 
 #[test]
 fn the_gradient_does_not_depend_on_split_order_or_padding_in_f32() {
-    let largest = largest_distance(Kind::Float);
-    assert!(largest < 1e-6, "{largest:e}");
+    // At most 3.3e-7 was measured.
+    check_invariance(Kind::Float, 1e-6);
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Disks that are full, and folders that cannot be written. The faults are real: limits and mounts that
 //! only a process of its own can have, so each test starts itself under them.
+#![expect(clippy::print_stdout, reason = "a test that the machine cannot run says so")]
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -51,7 +52,6 @@ fn names_a_file(error: &GrpoError) -> bool {
         causes.push(cause.to_string());
         source = cause.source();
     }
-    println!("{error}: {causes:?}");
     let typed = matches!(error, GrpoError::Write { .. } | GrpoError::Policy(_));
     typed && error.to_string().contains("run") && !causes.is_empty()
 }

@@ -106,8 +106,8 @@ where
     drop(trainer);
     let hidden = std::fs::read_dir(broken.join("checkpoints")).expect("a folder");
     for entry in hidden {
-        let name = entry.expect("readable").file_name();
-        assert!(name.to_string_lossy().starts_with("step-"), "{name:?} is half-written");
+        let name = entry.expect("readable").file_name().to_string_lossy().into_owned();
+        assert!(name.starts_with("step-"), "{name} is half-written");
     }
     finish(&broken);
     assert!(outcome(&broken) == outcome(&whole), "after: {error}");
