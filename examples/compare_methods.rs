@@ -21,7 +21,7 @@ use anyhow::{Context, Result};
 use clap::Parser;
 use comfy_table::{Table, presets::UTF8_FULL_CONDENSED};
 use hint_examples::swaps;
-use hint_examples::workload::{tiny_format, tiny_model};
+use hint_examples::workload::{api_key, tiny_format, tiny_model};
 use hint_grpo::{
     AdvantageConfig, Baseline, GrpoConfig, Observer, RatioScheme, StepReport, Trainer, metrics,
 };
@@ -203,7 +203,7 @@ fn compare(run: Run, train: &[Problem], held_out: &[Problem]) -> Result<Row> {
     let engine = LocalEngine::new(policy.clone(), model.stop_tokens.clone());
     let format = tiny_format(model.tokenizer, model.stop_tokens);
     let rubric = Rubric::new(ExactMatch::new());
-    let hints = config.rollout.source.build();
+    let hints = config.rollout.source.build(api_key)?;
     let collector =
         Collector::new(engine, format, rubric, config.rollout.clone())?.with_hints(hints);
     let sampling = config.rollout.sampling.greedy();

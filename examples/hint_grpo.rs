@@ -20,7 +20,7 @@ use clap::Parser;
 use hint_examples::options::{Method, Options, Settings};
 use hint_examples::progress::Progress;
 use hint_examples::summary::{RunSummary, Summary};
-use hint_examples::workload::Workload;
+use hint_examples::workload::{Workload, api_key};
 use hint_grpo::{GrpoError, Outcome, RunDir, Trainer};
 use hint_policy::SharedPolicy;
 use hint_rollout::{Collector, EvaluationOptions, LocalEngine, Problem};
@@ -71,7 +71,7 @@ fn train(
     let engine = LocalEngine::new(policy.clone(), model.stop_tokens);
     let rubric = workload.rubric();
     let mut collector = Collector::new(engine, format, rubric, config.rollout.clone())?
-        .with_hints(config.rollout.source.build());
+        .with_hints(config.rollout.source.build(api_key)?);
 
     let dir = settings.out.join(method.name());
     let run_dir = match RunDir::resume(&dir) {

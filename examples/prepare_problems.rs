@@ -6,7 +6,7 @@
 //! ```
 //!
 //! Prints how many problems were written, which were skipped and why, and what share of the hints
-//! gives something away. About 20 MB are downloaded once; a second run is offline and takes under a
+//! gives something away (`audit_hints` lists them). About 20 MB are downloaded once; a second run is offline and takes under a
 //! second.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command-line program reports")]
 
@@ -16,9 +16,9 @@ use std::path::{Path, PathBuf};
 use clap::{Parser, Subcommand};
 
 use hint_examples::source::{
-    CHAMP, Champ, Fetcher, GSM_SYMBOLIC, GsmSymbolic, Leak, SourceProblem, cache_root, leaks,
-    write_jsonl,
+    CHAMP, Champ, Fetcher, GSM_SYMBOLIC, GsmSymbolic, SourceProblem, cache_root, write_jsonl,
 };
+use hint_rollout::{Hint, LeakDetector, LeakKind, Problem};
 
 /// Fetches problems and writes them as JSONL.
 #[derive(Debug, Parser)]
@@ -81,24 +81,23 @@ fn finish(
     out: &Path,
 ) -> anyhow::Result<()> {
     write_jsonl(out, problems)?;
-    let hinted: Vec<&SourceProblem> = problems.iter().filter(|p| p.hint.is_some()).collect();
-    let share = |leaking: fn(&Leak) -> bool| {
-        let leaks = |problem: &&&SourceProblem| {
-            let hint = problem.hint.as_deref().unwrap_or_default();
-            let solution = problem.solution.as_deref().unwrap_or_default();
-            leaks(hint, &problem.answer, solution, &problem.question).iter().any(leaking)
-        };
-        let count = hinted.iter().filter(leaks).count();
-        format!("{count} of {} ({:.1} %)", hinted.len(), percent(count, hinted.len()))
+    let detector = LeakDetector::new();
+    let leaks = problems.iter().cloned().map(Problem::from).filter_map(|problem| {
+        let hint = Hint::new(problem.hint.clone()?);
+        Some(detector.leaks(&problem, &hint).iter().map(|leak| leak.kind).collect::<Vec<_>>())
+    });
+    let leaks = leaks.collect::<Vec<_>>();
+    let share = |kind| {
+        let count = leaks.iter().filter(|kinds| kinds.contains(&kind)).count();
+        format!("{count} of {} ({:.1} %)", leaks.len(), percent(count, leaks.len()))
     };
     println!("problems                      {:>6}  {}", problems.len(), out.display());
     println!("skipped                       {:>6}", skipped.values().sum::<usize>());
     for (reason, count) in skipped {
         println!("  {count:>5}  {reason}");
     }
-    println!("hints with the answer         {}", share(|l| matches!(l, Leak::Answer { .. })));
-    println!("hints with a computed value   {}", share(|l| matches!(l, Leak::Intermediate { .. })));
-    println!("hints with arithmetic         {}", share(|l| matches!(l, Leak::Expression { .. })));
+    println!("hints with the answer         {}", share(LeakKind::Answer));
+    println!("hints with a step's value     {}", share(LeakKind::Step));
     Ok(())
 }
 

@@ -1,5 +1,6 @@
 //! What the examples share: the command line, models and problems by name, the display, the report.
 
+pub mod generate;
 pub mod options;
 pub mod progress;
 pub mod source;

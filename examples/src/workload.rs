@@ -6,7 +6,9 @@ use std::sync::Arc;
 use anyhow::{Context, Result, ensure};
 use hint_policy::{LoadOptions, LoadedModel, Tokenizer};
 use hint_reward::{ExactMatch, MathVerifier, Rubric};
-use hint_rollout::{ChatFormat, HintTemplate, Problem, PromptFormat, TextFormat, read_problems};
+use hint_rollout::{
+    ApiKey, ChatFormat, HintTemplate, Problem, PromptFormat, TextFormat, read_problems,
+};
 use tch::Kind;
 
 use crate::options::{Compute, Settings};
@@ -143,16 +145,15 @@ pub fn tiny_format(tokenizer: impl Into<Arc<Tokenizer>>, stop_tokens: Vec<u32>) 
 }
 
 fn convert(problems: Vec<SourceProblem>) -> Vec<Problem> {
-    problems
-        .into_iter()
-        .map(|source| {
-            let mut problem = Problem::new(source.id, source.question, source.answer);
-            problem.hint = source.hint;
-            problem.solution = source.solution;
-            problem.level = source.level;
-            problem
-        })
-        .collect()
+    problems.into_iter().map(Problem::from).collect()
+}
+
+/// The key in an environment variable: the one place in which the examples read one. It goes to the
+/// server that the configuration names, and nowhere else.
+pub fn api_key(variable: &str) -> Option<ApiKey> {
+    #[expect(clippy::disallowed_methods, reason = "the configuration names the variable")]
+    let key = std::env::var(variable).ok()?;
+    (!key.trim().is_empty()).then(|| ApiKey::new(key))
 }
 
 /// Holds out `count` problems: those whose id hashes lowest, so that the choice depends neither on

@@ -60,7 +60,7 @@ const WITHOUT_LIBTORCH: [&str; 7] = [
     "--package=hint-rollout",
     "--no-default-features",
     "--features=hint-reward/http",
-    "--features=hint-rollout/vllm",
+    "--features=hint-rollout/vllm,hint-rollout/teacher",
     "--quiet",
 ];
 

@@ -40,6 +40,14 @@ pub const HINT_INTERNALIZATION_GAP_RUN: &str = "hint/internalization_gap_run";
 pub const HINT_ATTEMPTS: &str = "hint/attempts";
 /// Share of the help that the attempts that count were given, averaged over helped groups.
 pub const HINT_SHARE: &str = "hint/share";
+/// Share of the hints that gave something away, before the leak guard did anything about it.
+pub const HINT_LEAKING_FRAC: &str = "hint/leaking_frac";
+/// Share of the hints that gave the answer away.
+pub const HINT_LEAKING_ANSWER_FRAC: &str = "hint/leaking_frac/answer";
+/// Share of the hints that gave the value of a step away which the problem does not state.
+pub const HINT_LEAKING_STEP_FRAC: &str = "hint/leaking_frac/step";
+/// Share of the hints that the leak guard dropped.
+pub const HINT_DROPPED_FRAC: &str = "hint/dropped_frac";
 /// Affinity of the ratio that trains, over all trained tokens of the step.
 pub const AFFINITY_VALUE: &str = "affinity/value";
 /// EUR of the ratio that trains.

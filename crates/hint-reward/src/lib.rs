@@ -47,6 +47,7 @@
 //! | [`ExactMatch`], [`ChoiceMatch`], [`NumericTolerance`], [`RegexMatch`] | simpler ways to match |
 //! | [`ThinkAnswerFormat`], [`BoxedOnce`] | form |
 //! | [`SoftOverlong`], [`Brevity`], [`RepetitionPenalty`] | length and repetition |
+//! | [`numbers_in`] | the numbers of a text, in digits and in words |
 //! | [`MathVerifier::audit`] | checks the reference answers of a data set |
 //!
 //! Features: `http` adds `HttpJudge`, an external scorer over HTTP; `https` adds TLS to it.
@@ -71,6 +72,8 @@ mod strictness;
 
 mod math;
 
+mod number;
+
 mod format;
 mod length;
 mod matching;
@@ -94,6 +97,7 @@ pub use judge::HttpJudge;
 pub use length::{Brevity, SoftOverlong};
 pub use matching::{ChoiceMatch, NumericTolerance, RegexMatch};
 pub use math_verifier::{MathVerifier, equivalent};
+pub use number::{ExactNumber, NumberMention, NumberRole, is_number_word, numbers_in};
 pub use repetition::RepetitionPenalty;
 pub use reward::{FnReward, Reward, from_fn};
 pub use rubric::{Rubric, Score};

@@ -184,6 +184,11 @@ pub enum RolloutError {
     #[error(transparent)]
     Vllm(#[from] crate::VllmError),
 
+    /// A teacher gave no hint.
+    #[cfg(feature = "teacher")]
+    #[error(transparent)]
+    Teacher(#[from] crate::TeacherError),
+
     /// An error of a user's own [`RolloutEngine`](crate::RolloutEngine),
     /// [`HintProvider`](crate::HintProvider) or [`PromptFormat`](crate::PromptFormat).
     #[error("{part} failed")]

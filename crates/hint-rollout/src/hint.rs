@@ -14,23 +14,46 @@ pub struct Hint {
     pub text: String,
     /// What the text is.
     pub kind: HintKind,
+    /// What it is meant to reveal, which the [leak guard](crate::LeakGuard) lets pass.
+    #[serde(default)]
+    pub reveals: Reveals,
 }
 
 impl Hint {
-    /// Guidance that joins the question.
+    /// Guidance that joins the question and reveals nothing.
     pub fn new(text: impl Into<String>) -> Self {
-        Self { text: text.into(), kind: HintKind::Guidance }
+        Self { text: text.into(), kind: HintKind::Guidance, reveals: Reveals::Nothing }
     }
 
-    /// The beginning of a solution, which the completion continues.
+    /// The beginning of a solution, which the completion continues. It reveals steps.
     pub fn prefix(text: impl Into<String>) -> Self {
-        Self { text: text.into(), kind: HintKind::Prefix }
+        Self { text: text.into(), kind: HintKind::Prefix, reveals: Reveals::Steps }
     }
 
-    /// A whole completion, which takes part in the group as it is.
+    /// A whole completion, which takes part in the group as it is. It reveals the answer.
     pub fn demonstration(text: impl Into<String>) -> Self {
-        Self { text: text.into(), kind: HintKind::Demonstration }
+        Self { text: text.into(), kind: HintKind::Demonstration, reveals: Reveals::Answer }
     }
+
+    /// Sets what it is meant to reveal.
+    #[must_use]
+    pub const fn revealing(mut self, reveals: Reveals) -> Self {
+        self.reveals = reveals;
+        self
+    }
+}
+
+/// What a hint is meant to reveal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reveals {
+    /// Neither values of steps nor the answer: a Meta-Hint.
+    #[default]
+    Nothing,
+    /// Steps of the solution, but not the answer.
+    Steps,
+    /// Everything.
+    Answer,
 }
 
 /// What the text of a [`Hint`] is, and so where it goes.
@@ -94,6 +117,8 @@ pub struct HintRequest<'a> {
     pub level: HintLevel,
     /// How often this problem was already helped in this collection, at other levels.
     pub round: usize,
+    /// How often this hint was already asked for and rejected, because it gave something away.
+    pub retry: usize,
     /// Where the run is.
     pub progress: RunProgress,
     /// Seed of everything random about the hint: a function of the run, the step, the problem's
@@ -109,6 +134,7 @@ impl<'a> HintRequest<'a> {
             failed: &[],
             level: HintLevel::FULL,
             round: 0,
+            retry: 0,
             progress: RunProgress::new(0, 0),
             seed: Seed::new(0),
         }
@@ -132,6 +158,17 @@ impl<'a> HintRequest<'a> {
     #[must_use]
     pub const fn with_round(mut self, round: usize) -> Self {
         self.round = round;
+        self
+    }
+
+    /// Sets how often this hint was rejected; each time has a seed of its own, derived from that of
+    /// the first.
+    #[must_use]
+    pub const fn with_retry(mut self, retry: usize) -> Self {
+        if retry > 0 {
+            self.seed = self.seed.named("retry").child(retry as u64);
+        }
+        self.retry = retry;
         self
     }
 
@@ -178,6 +215,18 @@ pub trait HintWriter {
     ///
     /// Errors of the engine and of the prompt format.
     fn write(&mut self, requests: &[WriteRequest]) -> Result<Vec<String>, RolloutError>;
+
+    /// The beginning of `text`: that share of the tokens which the policy reads it as, cut back to a
+    /// whole character.
+    ///
+    /// # Errors
+    ///
+    /// Errors of the prompt format; the default refuses.
+    fn first_tokens(&mut self, text: &str, level: HintLevel) -> Result<String, RolloutError> {
+        let _ = (text, level);
+        let message = "it has no tokens; cut the solution at words, lines or characters";
+        Err(RolloutError::other("hint writer", message))
+    }
 }
 
 /// Supplies a hint for a problem whose plain group failed.
@@ -243,83 +292,38 @@ pub trait HintProvider: Send + Sync {
     }
 }
 
-impl<P: HintProvider + ?Sized> HintProvider for Box<P> {
-    fn hint(&self, request: &HintRequest<'_>) -> Result<Option<Hint>, RolloutError> {
-        (**self).hint(request)
-    }
+/// A pointer to a provider is one.
+macro_rules! forward_to_provider {
+    ($($pointer:ty),*) => {$(
+        impl<P: HintProvider + ?Sized> HintProvider for $pointer {
+            fn hint(&self, request: &HintRequest<'_>) -> Result<Option<Hint>, RolloutError> {
+                (**self).hint(request)
+            }
 
-    fn hints(
-        &self,
-        requests: &[HintRequest<'_>],
-        writer: &mut dyn HintWriter,
-    ) -> Result<Vec<Option<Hint>>, RolloutError> {
-        (**self).hints(requests, writer)
-    }
+            fn hints(
+                &self,
+                requests: &[HintRequest<'_>],
+                writer: &mut dyn HintWriter,
+            ) -> Result<Vec<Option<Hint>>, RolloutError> {
+                (**self).hints(requests, writer)
+            }
 
-    fn levels(&self, problem: &Problem) -> Option<usize> {
-        (**self).levels(problem)
-    }
+            fn levels(&self, problem: &Problem) -> Option<usize> {
+                (**self).levels(problem)
+            }
 
-    fn state(&self) -> Value {
-        (**self).state()
-    }
+            fn state(&self) -> Value {
+                (**self).state()
+            }
 
-    fn load_state(&self, state: &Value) -> Result<(), RolloutError> {
-        (**self).load_state(state)
-    }
+            fn load_state(&self, state: &Value) -> Result<(), RolloutError> {
+                (**self).load_state(state)
+            }
+        }
+    )*};
 }
 
-impl<P: HintProvider + ?Sized> HintProvider for &P {
-    fn hint(&self, request: &HintRequest<'_>) -> Result<Option<Hint>, RolloutError> {
-        (**self).hint(request)
-    }
-
-    fn hints(
-        &self,
-        requests: &[HintRequest<'_>],
-        writer: &mut dyn HintWriter,
-    ) -> Result<Vec<Option<Hint>>, RolloutError> {
-        (**self).hints(requests, writer)
-    }
-
-    fn levels(&self, problem: &Problem) -> Option<usize> {
-        (**self).levels(problem)
-    }
-
-    fn state(&self) -> Value {
-        (**self).state()
-    }
-
-    fn load_state(&self, state: &Value) -> Result<(), RolloutError> {
-        (**self).load_state(state)
-    }
-}
-
-impl<P: HintProvider + ?Sized> HintProvider for std::sync::Arc<P> {
-    fn hint(&self, request: &HintRequest<'_>) -> Result<Option<Hint>, RolloutError> {
-        (**self).hint(request)
-    }
-
-    fn hints(
-        &self,
-        requests: &[HintRequest<'_>],
-        writer: &mut dyn HintWriter,
-    ) -> Result<Vec<Option<Hint>>, RolloutError> {
-        (**self).hints(requests, writer)
-    }
-
-    fn levels(&self, problem: &Problem) -> Option<usize> {
-        (**self).levels(problem)
-    }
-
-    fn state(&self) -> Value {
-        (**self).state()
-    }
-
-    fn load_state(&self, state: &Value) -> Result<(), RolloutError> {
-        (**self).load_state(state)
-    }
-}
+forward_to_provider!(Box<P>, &P, std::sync::Arc<P>);
 
 /// Hints from the data set.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

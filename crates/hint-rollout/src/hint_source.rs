@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    DatasetHints, Demonstrations, HintProvider, PrefixUnit, Sampling, SelfHints, SolutionPrefix,
-    WrongAnswers,
+    ApiKey, DatasetHints, Demonstrations, HintProvider, MaskedSolution, PrefixUnit, RolloutError,
+    Sampling, SelfHints, SolutionPrefix, TeacherOptions, WrongAnswers,
 };
 
 /// Which [`HintProvider`] to use. The set of providers is open; these can be named in a
@@ -28,6 +28,14 @@ pub enum HintSourceConfig {
         #[serde(default)]
         in_prompt: bool,
     },
+    /// [`MaskedSolution`]: the reference solution with its numbers left out.
+    MaskedSolution {
+        /// What stands for a number.
+        #[serde(default = "blank")]
+        placeholder: String,
+    },
+    /// [`TeacherHints`](crate::TeacherHints): another model writes the hint.
+    Teacher(Box<TeacherOptions>),
     /// [`Demonstrations`]: the reference solution, or another column.
     Demonstration {
         /// The column; the problem's solution if it is not given.
@@ -46,6 +54,10 @@ pub enum HintSourceConfig {
     WrongAnswers {},
 }
 
+fn blank() -> String {
+    crate::leak::PLACEHOLDER.to_owned()
+}
+
 /// Hints are short.
 fn short() -> Sampling {
     Sampling { temperature: 1.0, max_completion_len: 512, ..Sampling::default() }
@@ -59,14 +71,28 @@ impl Default for HintSourceConfig {
 }
 
 impl HintSourceConfig {
-    /// The provider.
-    pub fn build(&self) -> Box<dyn HintProvider> {
-        match self {
+    /// The provider. `key` gives what an environment variable holds, for a teacher that needs a key:
+    /// libraries read no environment, so this is the one place where a program hands it over. Programs
+    /// without a teacher pass `|_| None`.
+    ///
+    /// # Errors
+    ///
+    /// [`RolloutError::Config`] for a variable that is not set, and for a teacher without the feature
+    /// `teacher`.
+    pub fn build(
+        &self,
+        key: impl Fn(&str) -> Option<ApiKey>,
+    ) -> Result<Box<dyn HintProvider>, RolloutError> {
+        Ok(match self {
             Self::Dataset { columns } => Box::new(DatasetHints::levels(columns.clone())),
             Self::SolutionPrefix { unit, in_prompt: false } => Box::new(SolutionPrefix::new(*unit)),
             Self::SolutionPrefix { unit, in_prompt: true } => {
                 Box::new(SolutionPrefix::new(*unit).in_prompt())
             }
+            Self::MaskedSolution { placeholder } => {
+                Box::new(MaskedSolution::new().with_placeholder(placeholder.clone()))
+            }
+            Self::Teacher(options) => teacher(options, &key)?,
             Self::Demonstration { column: None } => Box::new(Demonstrations::new()),
             Self::Demonstration { column: Some(column) } => {
                 Box::new(Demonstrations::column(column.clone()))
@@ -75,6 +101,46 @@ impl HintSourceConfig {
                 Box::new(SelfHints::new(*levels, sampling.clone()))
             }
             Self::WrongAnswers {} => Box::new(WrongAnswers),
+        })
+    }
+
+    /// Reports every value that is out of range.
+    pub(crate) fn check(&self, check: &mut dyn FnMut(&'static str, bool, &'static str, String)) {
+        match self {
+            Self::Teacher(options) => options.check(check),
+            Self::SelfHint { levels, .. } => {
+                check("source.levels", *levels > 0, "must be at least 1", levels.to_string());
+            }
+            _ => {}
         }
     }
+}
+
+#[cfg(feature = "teacher")]
+fn teacher(
+    options: &TeacherOptions,
+    key: &dyn Fn(&str) -> Option<ApiKey>,
+) -> Result<Box<dyn HintProvider>, RolloutError> {
+    let missing = |name: &String| RolloutError::Config {
+        field: "source.api_key_env",
+        expected: "must name an environment variable that is set",
+        found: format!("`{name}`"),
+    };
+    let key = match &options.api_key_env {
+        Some(name) => Some(key(name).ok_or_else(|| missing(name))?),
+        None => None,
+    };
+    Ok(Box::new(crate::TeacherHints::new(options.clone(), key)?))
+}
+
+#[cfg(not(feature = "teacher"))]
+fn teacher(
+    options: &TeacherOptions,
+    _key: &dyn Fn(&str) -> Option<ApiKey>,
+) -> Result<Box<dyn HintProvider>, RolloutError> {
+    Err(RolloutError::Config {
+        field: "source.type",
+        expected: "must not be `teacher` unless hint-rollout is built with its feature `teacher`",
+        found: format!("a teacher at `{}`", options.endpoint),
+    })
 }

@@ -4,29 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-/// A secret that is sent to a server and never shown: it has no `Display`, and `Debug` hides it.
-///
-/// Libraries read no environment: a program reads the variable and hands the value over.
-///
-/// ```
-/// let key = hint_rollout::ApiKey::new("sk-secret");
-/// assert_eq!(format!("{key:?}"), "ApiKey(…)");
-/// ```
-#[derive(Clone, PartialEq, Eq)]
-pub struct ApiKey(String);
-
-impl ApiKey {
-    /// Wraps a key; white space around it, such as the line end of a key file, is left out.
-    pub fn new(key: impl Into<String>) -> Self {
-        Self(key.into().trim().to_owned())
-    }
-}
-
-impl std::fmt::Debug for ApiKey {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("ApiKey(…)")
-    }
-}
+use crate::ApiKey;
 
 /// Why a server gave no usable answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -145,14 +123,16 @@ impl JsonServer {
     }
 
     /// The address without query and user, for people.
+    #[cfg(feature = "vllm")]
     pub(crate) fn name(&self) -> String {
         shown(&self.base)
     }
 
+    #[cfg(feature = "vllm")]
     pub(crate) fn get(&self, path: &str) -> Result<Value, Failure> {
         let request = self.agent.get(format!("{}{path}", self.base));
         let request = match &self.key {
-            Some(key) => request.header("Authorization", format!("Bearer {}", key.0)),
+            Some(key) => request.header("Authorization", format!("Bearer {}", key.secret())),
             None => request,
         };
         self.read(path, request.call())
@@ -161,7 +141,7 @@ impl JsonServer {
     pub(crate) fn post(&self, path: &str, body: &Value) -> Result<Value, Failure> {
         let request = self.agent.post(format!("{}{path}", self.base));
         let request = match &self.key {
-            Some(key) => request.header("Authorization", format!("Bearer {}", key.0)),
+            Some(key) => request.header("Authorization", format!("Bearer {}", key.secret())),
             None => request,
         };
         self.read(path, request.send_json(body))
@@ -227,9 +207,9 @@ impl JsonServer {
     }
 
     /// Servers quote the key they refuse.
-    fn hide_key(&self, text: String) -> String {
+    pub(crate) fn hide_key(&self, text: String) -> String {
         match &self.key {
-            Some(key) if !key.0.is_empty() => text.replace(&key.0, "…"),
+            Some(key) if !key.secret().is_empty() => text.replace(key.secret(), "…"),
             _ => text,
         }
     }

@@ -29,12 +29,14 @@
 //! | [`PromptFormat`], [`HintTemplate`] | from a problem to prompt tokens, and back to text |
 //! | [`RolloutEngine`], [`LocalEngine`] | what samples completions |
 //! | [`HintProvider`], [`DatasetHints`], [`hints_from_fn`] | where hints come from |
+//! | [`LeakGuard`], [`LeakDetector`] | what a hint gives away, and what becomes of it |
 //! | [`HintTrigger`], [`VerdictPolicy`] | when a group gets one, and what counts as wrong |
 //! | [`Collector`], [`RolloutGroup`] | the two-stage rollout and its result |
 //! | [`evaluate`] | accuracy without hints |
 //!
 //! Feature `local-engine` (default) adds [`LocalEngine`] and the prompt formats of a local
-//! tokenizer; without it the crate builds without libtorch.
+//! tokenizer; without it the crate builds without libtorch. `vllm` adds `VllmEngine`, `teacher`
+//! `TeacherHints`, and `https` TLS for both.
 
 #![forbid(unsafe_code)]
 
@@ -54,13 +56,21 @@ mod prompt;
 
 mod hint;
 
+mod leak;
+
 mod demonstration;
 
 mod solution_prefix;
 
+mod masked_solution;
+
 mod wrong_answers;
 
 mod self_hint;
+
+mod api_key;
+
+mod teacher;
 
 mod hint_source;
 
@@ -78,9 +88,11 @@ mod merge;
 
 mod collector;
 
+mod writer;
+
 mod evaluate;
 
-#[cfg(feature = "vllm")]
+#[cfg(any(feature = "vllm", feature = "teacher"))]
 mod http;
 #[cfg(feature = "vllm")]
 mod vllm;
@@ -90,6 +102,7 @@ mod format;
 #[cfg(feature = "local-engine")]
 mod local;
 
+pub use api_key::ApiKey;
 pub use collector::{
     CollectStats, Collected, Collector, CollectorConfig, ProblemSuccess, SuccessCount,
     SuccessRecord,
@@ -106,14 +119,19 @@ pub use format::{ChatFormat, TextFormat};
 pub use group::{AppliedHint, Rollout, RolloutGroup, RolloutSource};
 pub use hint::{
     DatasetHints, FnHints, Hint, HintKind, HintLevel, HintProvider, HintRequest, HintWriter,
-    WriteRequest, hints_from_fn,
+    Reveals, WriteRequest, hints_from_fn,
 };
 pub use hint_source::HintSourceConfig;
-#[cfg(feature = "vllm")]
-pub use http::{ApiKey, HttpError};
+#[cfg(any(feature = "vllm", feature = "teacher"))]
+pub use http::HttpError;
+pub use leak::{
+    GuardedHint, Leak, LeakAction, LeakCounts, LeakDetector, LeakGuard, LeakKind,
+    without_calculations,
+};
 pub use level::LevelSearch;
 #[cfg(feature = "local-engine")]
 pub use local::LocalEngine;
+pub use masked_solution::MaskedSolution;
 pub use merge::{Acceptance, Merge};
 pub use problem::{Problem, parse_problems, read_problems};
 pub use progress::{Moment, RunProgress};
@@ -121,9 +139,13 @@ pub use prompt::{HintTemplate, PromptFormat};
 pub use seed::Seed;
 pub use self_hint::SelfHints;
 pub use solution_prefix::{PrefixUnit, SolutionPrefix};
+pub use teacher::{TeacherBudget, TeacherFallback, TeacherOptions, TeacherPrompt};
+#[cfg(feature = "teacher")]
+pub use teacher::{TeacherError, TeacherHints};
 pub use trigger::{HintTrigger, TriggerInput};
 pub use value_schedule::{RunPoint, ValueSchedule};
 pub use verdict_policy::{VerdictAction, VerdictPolicy};
 #[cfg(feature = "vllm")]
 pub use vllm::{VllmBuilder, VllmEngine, VllmError, VllmEvent, VllmOptions};
+pub use writer::EngineWriter;
 pub use wrong_answers::WrongAnswers;

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Hint, HintProvider, HintRequest, Problem, RolloutError};
+use crate::{Hint, HintProvider, HintRequest, HintWriter, Problem, Reveals, RolloutError};
 
 /// What a solution is cut into.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -15,6 +15,8 @@ pub enum PrefixUnit {
     Line,
     /// Characters.
     Character,
+    /// Tokens of the policy.
+    Token,
 }
 
 impl PrefixUnit {
@@ -25,7 +27,7 @@ impl PrefixUnit {
         for (offset, letter) in text.char_indices() {
             let begins = match (self, previous) {
                 (_, None) => false,
-                (Self::Character, Some(_)) => true,
+                (Self::Character | Self::Token, Some(_)) => true,
                 (Self::Line, Some(previous)) => previous == '\n',
                 (Self::Word, Some(previous)) => {
                     letter.is_whitespace() && !char::is_whitespace(previous)
@@ -65,6 +67,10 @@ impl SolutionPrefix {
         Self { unit, in_prompt: false }
     }
 
+    fn prefix(self, text: &str) -> Hint {
+        if self.in_prompt { Hint::new(text).revealing(Reveals::Steps) } else { Hint::prefix(text) }
+    }
+
     /// A prefix that joins the question; the completion starts from the beginning.
     #[must_use]
     pub const fn in_prompt(mut self) -> Self {
@@ -74,13 +80,31 @@ impl SolutionPrefix {
 }
 
 impl HintProvider for SolutionPrefix {
+    /// A solution is cut at tokens through [`HintProvider::hints`] alone; on its own that is an error.
     fn hint(&self, request: &HintRequest<'_>) -> Result<Option<Hint>, RolloutError> {
         let Some(solution) = &request.problem.solution else { return Ok(None) };
+        if self.unit == PrefixUnit::Token {
+            let message = "tokens are the policy's; ask through `HintProvider::hints`";
+            return Err(RolloutError::other("hint provider", message));
+        }
         let ends = self.unit.ends(solution);
         let count = request.level.of(ends.len());
         let end = count.checked_sub(1).map_or(0, |last| ends[last]);
-        let text = &solution[..end];
-        Ok(Some(if self.in_prompt { Hint::new(text) } else { Hint::prefix(text) }))
+        Ok(Some(self.prefix(&solution[..end])))
+    }
+
+    fn hints(
+        &self,
+        requests: &[HintRequest<'_>],
+        writer: &mut dyn HintWriter,
+    ) -> Result<Vec<Option<Hint>>, RolloutError> {
+        let hint = |request: &HintRequest<'_>| match (&request.problem.solution, self.unit) {
+            (Some(solution), PrefixUnit::Token) => {
+                writer.first_tokens(solution, request.level).map(|text| Some(self.prefix(&text)))
+            }
+            _ => self.hint(request),
+        };
+        requests.iter().map(hint).collect()
     }
 
     fn levels(&self, _problem: &Problem) -> Option<usize> {

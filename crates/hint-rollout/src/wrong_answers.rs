@@ -1,6 +1,6 @@
 //! The policy's own wrong answers as a hint.
 
-use crate::{Hint, HintProvider, HintRequest, RolloutError};
+use crate::{Hint, HintProvider, HintRequest, Reveals, RolloutError};
 
 /// Lists the different answers that the plain completions gave and that are wrong, in the order they
 /// were given. Completions without an answer say nothing; if there is none with one, there is no hint.
@@ -18,6 +18,8 @@ impl HintProvider for WrongAnswers {
             }
         }
         let list = answers.join(", ");
-        Ok((!answers.is_empty()).then(|| Hint::new(format!("These answers are wrong: {list}."))))
+        // What the policy said itself is nothing revealed, even if it is the value of a step.
+        let hint = || Hint::new(format!("These answers are wrong: {list}."));
+        Ok((!answers.is_empty()).then(|| hint().revealing(Reveals::Steps)))
     }
 }

@@ -2,11 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
+use hint_rollout::without_calculations;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
 use super::error::SourceError;
-use super::meta_hint::{meta_hint, strip_marks};
+use super::meta_hint::meta_hint;
 use super::problem::SourceProblem;
 use super::template::{Template, parse_replacements};
 
@@ -95,7 +96,7 @@ fn problem(template: &Template, suffix: &str, instance: &super::Instance) -> Sou
         question: instance.question.clone(),
         answer: instance.answer.clone(),
         hint: Some(meta_hint(&instance.question, &instance.solution)),
-        solution: Some(strip_marks(&instance.solution)),
+        solution: Some(without_calculations(&instance.solution)),
         level: None,
         category: Some("grade-school arithmetic".to_owned()),
     }
@@ -103,8 +104,11 @@ fn problem(template: &Template, suffix: &str, instance: &super::Instance) -> Sou
 
 #[cfg(test)]
 mod tests {
+    use hint_reward::numbers_in;
+    use hint_rollout::{Hint, LeakDetector, Problem};
+
     use super::*;
-    use crate::source::{Expression, GSM_SYMBOLIC, Variables, cached, leak_share, numbers_in};
+    use crate::source::{Expression, GSM_SYMBOLIC, Variables, cached};
 
     fn load() -> Option<GsmSymbolic> {
         Some(GsmSymbolic::load(&cached(&GSM_SYMBOLIC)?).unwrap())
@@ -124,10 +128,10 @@ mod tests {
         let mut problems = source.base_problems();
         problems.extend(source.draw(5, 1).unwrap());
         assert_eq!(problems.len(), 600);
-        assert!(leak_share(&problems) == 0.0);
-        for problem in problems {
-            let hint = problem.hint.unwrap();
-            assert_eq!(numbers_in(&hint), [], "{}: {hint}", problem.id);
+        for problem in problems.into_iter().map(Problem::from) {
+            let hint = problem.hint.as_ref().unwrap();
+            assert_eq!(LeakDetector::new().leaks(&problem, &Hint::new(hint)), []);
+            assert_eq!(numbers_in(hint), [], "{}: {hint}", problem.id);
         }
     }
 

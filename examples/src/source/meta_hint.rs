@@ -2,13 +2,14 @@
 //!
 //! The hint says what to find in which order and with which operation, in the words of the
 //! solution, and has no number in it: no digits, no number words (what counts is documented in
-//! [`numbers_in`](super::numbers_in)), hence no intermediate value and no answer. A step that
+//! [`numbers_in`]), hence no intermediate value and no answer. A step that
 //! cannot be said without a number is left out.
 
 use std::collections::BTreeSet;
 
-use super::number::Number;
-use super::numeral::numbers_in;
+use hint_reward::{ExactNumber, numbers_in};
+use hint_rollout::without_calculations;
+
 use super::step::step;
 use super::token::sentences;
 
@@ -18,10 +19,11 @@ const GENERAL: &str = "Work out the quantities in the order in which the questio
 
 /// A Meta-Hint for `question` from its worked `solution`. Never contains a number.
 pub fn meta_hint(question: &str, solution: &str) -> String {
-    let given: BTreeSet<Number> = numbers_in(question).into_iter().map(|m| m.value).collect();
-    let known = |text: &str| Number::parse(text).is_some_and(|number| given.contains(&number));
+    let given: BTreeSet<ExactNumber> =
+        numbers_in(question).into_iter().flat_map(|m| [m.readings, m.parts].concat()).collect();
+    let known = |text: &str| ExactNumber::parse(text).is_some_and(|number| given.contains(&number));
     let mut steps: Vec<String> = Vec::new();
-    for sentence in sentences(&strip_marks(solution)) {
+    for sentence in sentences(&without_calculations(solution)) {
         let Some(step) = step(&sentence, &known) else { continue };
         let step = lower_like(question, &step);
         if numbers_in(&step).is_empty() && !steps.contains(&step) {
@@ -40,17 +42,6 @@ pub fn meta_hint(question: &str, solution: &str) -> String {
             parts.join(" ")
         }
     }
-}
-
-/// Leaves out the calculator marks: `6*2 = <<6*2=12>>12` becomes `6*2 = 12`.
-pub fn strip_marks(text: &str) -> String {
-    let mut plain = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some((before, after)) = rest.split_once("<<") {
-        plain.push_str(before);
-        rest = after.split_once(">>").map_or("", |(_, after)| after);
-    }
-    plain + rest
 }
 
 /// Writes a word that started a sentence of the solution as the question writes it.
@@ -91,12 +82,6 @@ mod tests {
     fn solution_without_words_still_gives_a_hint() {
         assert_eq!(meta_hint("How much?", ""), GENERAL);
         assert_eq!(meta_hint("How much?", "7\n12 12 12 <<"), GENERAL);
-    }
-
-    #[test]
-    fn marks_are_left_out() {
-        assert_eq!(strip_marks("6*2 = <<6*2=12>>12 feet"), "6*2 = 12 feet");
-        assert_eq!(strip_marks("a << b"), "a ");
     }
 
     #[test]

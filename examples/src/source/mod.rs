@@ -2,7 +2,7 @@
 //!
 //! [`Fetcher`] brings a package's files into a cache; [`GsmSymbolic`] and [`Champ`] turn them into
 //! [`SourceProblem`]s, which [`write_jsonl`] writes in the HINT format. [`meta_hint`] derives a
-//! Meta-Hint from a worked solution, and [`leaks`] checks what a hint gives away.
+//! Meta-Hint from a worked solution.
 
 mod champ;
 mod clause;
@@ -10,10 +10,8 @@ mod error;
 mod expression;
 mod fetch;
 mod gsm_symbolic;
-mod leak;
 mod meta_hint;
 mod number;
-mod numeral;
 mod phrase;
 mod problem;
 mod step;
@@ -25,10 +23,8 @@ pub use error::SourceError;
 pub use expression::{Expression, Value, Variables};
 pub use fetch::{CHAMP, Content, Fetcher, GSM_SYMBOLIC, Package, SMOLLM2, cache_root};
 pub use gsm_symbolic::GsmSymbolic;
-pub use leak::{Leak, leak_share, leaks};
-pub use meta_hint::{meta_hint, strip_marks};
+pub use meta_hint::meta_hint;
 pub use number::{Notation, Number};
-pub use numeral::{Mention, is_number_word, numbers_in};
 pub use problem::{SourceProblem, write_jsonl};
 pub use template::{Instance, Template, parse_replacements};
 

@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::path::Path;
 
+use hint_rollout::Problem;
 use serde::{Deserialize, Serialize};
 
 use super::error::SourceError;
@@ -32,6 +33,17 @@ pub struct SourceProblem {
     /// Topic, in the words of the source.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub category: Option<String>,
+}
+
+impl From<SourceProblem> for Problem {
+    /// Everything but the category.
+    fn from(source: SourceProblem) -> Self {
+        let mut problem = Self::new(source.id, source.question, source.answer);
+        problem.hint = source.hint;
+        problem.solution = source.solution;
+        problem.level = source.level;
+        problem
+    }
 }
 
 /// Writes one line of JSON per problem.

@@ -1,6 +1,6 @@
 //! Splits a worked solution into sentences, and a sentence into words, numbers and operators.
 
-use super::numeral::is_number_word;
+use hint_reward::is_number_word;
 
 /// A piece of a sentence.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -56,12 +56,43 @@ type Log = Arc<Mutex<Vec<Followed>>>;
 pub(super) fn follow(preset: &str, steps: u64, solves: fn(&[u32]) -> bool) -> Followed {
     let mut config = GrpoConfig::from_toml(preset).expect("the preset is valid");
     config.run.steps = steps;
+    run(config, solves, 1.0)
+}
+
+/// Follows the group through the second of two updates. Between them the policy becomes
+/// [`moved_policy`], so that it is not the old policy any more.
+pub(super) fn follow_second_update(preset: &str) -> Followed {
+    let mut config = GrpoConfig::from_toml(preset).expect("the preset is valid");
+    config.run.steps = 1;
+    config.run.updates_per_batch = 2;
+    run(config, |_| true, MOVE)
+}
+
+/// Factor of all weights between the two updates of [`follow_second_update`].
+const MOVE: f64 = 1.1;
+
+/// The policy of [`follow_second_update`] after its first update.
+pub(super) fn moved_policy() -> CausalLm {
+    let policy = tiny_policy(7);
+    scale(&policy.parameters(), MOVE);
+    policy
+}
+
+fn scale(parameters: &[Parameter], factor: f64) {
+    tch::no_grad(|| {
+        for parameter in parameters {
+            let _ = parameter.tensor.shallow_clone().g_mul_scalar_(factor);
+        }
+    });
+}
+
+fn run(mut config: GrpoConfig, solves: fn(&[u32]) -> bool, moves: f64) -> Followed {
     config.run.problems_per_step = 1;
     config.rollout.group_size = 4;
     config.optimizer.max_grad_norm = 1e9;
     let log = Log::new(Mutex::new(vec![Followed::default()]));
     let inner = tiny_policy(7);
-    let optimizer = Keeper { parameters: inner.parameters(), log: Arc::clone(&log) };
+    let optimizer = Keeper { parameters: inner.parameters(), log: Arc::clone(&log), moves };
     let policy = Recorder { inner, log: Arc::clone(&log) };
     let engine = Scripted { log: Arc::clone(&log), solves };
     let rubric = Rubric::new(verifier_from_fn(|input| {
@@ -78,7 +109,7 @@ pub(super) fn follow(preset: &str, steps: u64, solves: fn(&[u32]) -> bool) -> Fo
     }
     let collector = Collector::new(engine, Digits, rubric, config.rollout.clone())
         .expect("the configuration is valid")
-        .with_hints(config.rollout.source.build());
+        .with_hints(config.rollout.source.build(|_| None).expect("it needs no key"));
     let mut trainer = Trainer::builder(SharedPolicy::new(policy), collector, config)
         .optimizer(optimizer)
         .build()
@@ -103,7 +134,17 @@ pub(super) fn term<'a>(prompt: &'a [u32], completion: &'a [u32], coefficient: f6
 
 /// Log-probabilities of a completion under the policy of [`follow`], at `temperature`.
 pub(super) fn logprobs(prompt: &[u32], completion: &[u32], temperature: f64) -> Vec<f64> {
-    let scores = score(&tiny_policy(7), prompt, completion, temperature);
+    logprobs_of(&tiny_policy(7), prompt, completion, temperature)
+}
+
+/// Log-probabilities of a completion under `policy`, at `temperature`.
+pub(super) fn logprobs_of(
+    policy: &CausalLm,
+    prompt: &[u32],
+    completion: &[u32],
+    temperature: f64,
+) -> Vec<f64> {
+    let scores = score(policy, prompt, completion, temperature);
     Vec::try_from(scores.detach().to_kind(Kind::Double)).expect("a dense row")
 }
 
@@ -119,11 +160,21 @@ fn score(policy: &CausalLm, prompt: &[u32], completion: &[u32], temperature: f64
 /// Compares a followed gradient with the hand-derived one.
 #[track_caller]
 pub(super) fn assert_gradient(followed: &Followed, terms: &[Term<'_>], temperature: f64) {
-    let policy = tiny_policy(7);
+    assert_gradient_of(&tiny_policy(7), followed, terms, temperature);
+}
+
+/// As [`assert_gradient`], where the terms are those of `policy`.
+#[track_caller]
+pub(super) fn assert_gradient_of(
+    policy: &CausalLm,
+    followed: &Followed,
+    terms: &[Term<'_>],
+    temperature: f64,
+) {
     let mut loss = Tensor::zeros([], (Kind::Float, Device::Cpu));
     for Term { prompt, completion, coefficients } in terms {
         let coefficients = Tensor::from_slice(coefficients).to_kind(Kind::Float);
-        loss += (score(&policy, prompt, completion, temperature) * coefficients).sum(Kind::Float);
+        loss += (score(policy, prompt, completion, temperature) * coefficients).sum(Kind::Float);
     }
     if !terms.is_empty() {
         loss.backward();
@@ -223,15 +274,20 @@ impl Policy for Recorder {
         self.inner.max_positions()
     }
 
+    fn parameters_changed(&self) {
+        self.inner.parameters_changed();
+    }
+
     fn save(&self, dir: &Path) -> Result<(), PolicyError> {
         self.inner.save(dir)
     }
 }
 
-/// Keeps the gradient and leaves the weights alone.
+/// Keeps the gradient, and scales the weights by a factor instead of following it.
 struct Keeper {
     parameters: Vec<Parameter>,
     log: Log,
+    moves: f64,
 }
 
 impl Optimizer for Keeper {
@@ -239,6 +295,9 @@ impl Optimizer for Keeper {
         let mut log = self.log.lock().expect("no test panics here");
         log.last_mut().expect("a step").gradient = gradient(&self.parameters);
         log.push(Followed::default());
+        if self.moves != 1.0 {
+            scale(&self.parameters, self.moves);
+        }
         Ok(())
     }
 

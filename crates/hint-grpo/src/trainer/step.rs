@@ -138,6 +138,11 @@ fn collect_metrics(metrics: &mut Metrics, stats: &CollectStats) {
     if stats.hinted_groups > 0 {
         metrics.set(metrics::HINT_SHARE, stats.share_sum / stats.hinted_groups as f64);
     }
+    let leaks = stats.leaks;
+    metrics.set_some(metrics::HINT_LEAKING_FRAC, share(leaks.leaking, leaks.judged));
+    metrics.set_some(metrics::HINT_LEAKING_ANSWER_FRAC, share(leaks.answer, leaks.judged));
+    metrics.set_some(metrics::HINT_LEAKING_STEP_FRAC, share(leaks.step, leaks.judged));
+    metrics.set_some(metrics::HINT_DROPPED_FRAC, share(leaks.dropped, leaks.judged));
     let (hinted, plain) = (stats.hinted_with_plain.rate(), stats.plain_of_hinted.rate());
     if let (Some(hinted), Some(plain)) = (hinted, plain) {
         metrics.set(metrics::HINT_INTERNALIZATION_GAP, hinted - plain);

@@ -3,8 +3,8 @@
 use super::fuel::Stop;
 use super::node::{Expr, Function, INDEX, Node, Rational, Relation};
 use super::parser::{Parser, into_expr, is_sentence_word};
-use super::phrase::number_word;
 use super::token::Kind;
+use crate::number::cardinal;
 
 impl Parser<'_, '_, '_> {
     /// A name with its subscript and primes, applied to arguments where it is a function.
@@ -125,7 +125,7 @@ impl Parser<'_, '_, '_> {
         let base: u32 = base
             .parse()
             .ok()
-            .or_else(|| number_word(base).and_then(|base| u32::try_from(base).ok()))
+            .or_else(|| cardinal(base).and_then(|base| u32::try_from(base).ok()))
             .filter(|base| (2..=36).contains(base))
             .ok_or(Stop::Unreadable("a base"))?;
         let value = num_bigint::BigInt::parse_bytes(digits.as_bytes(), base)
@@ -256,7 +256,7 @@ impl Parser<'_, '_, '_> {
                 let name = bare.to_owned();
                 return self.named(&name);
             }
-            if let Some(value) = number_word(&bare.to_lowercase()) {
+            if let Some(value) = cardinal(&bare.to_lowercase()) {
                 return Ok(Node::Expr(Expr::integer(value)));
             }
             if !bare.is_empty() && bare.bytes().all(|byte| byte.is_ascii_digit()) && bare.len() < 18

@@ -2,34 +2,10 @@
 
 use super::calendar::{date, time_of_day};
 use super::node::{Expr, Node};
+use crate::number::cardinal;
 
 /// Bytes beyond which a text is no such phrase.
 const MAX_BYTES: usize = 80;
-
-/// Number words, by value.
-const NUMBERS: [&str; 21] = [
-    "zero",
-    "one",
-    "two",
-    "three",
-    "four",
-    "five",
-    "six",
-    "seven",
-    "eight",
-    "nine",
-    "ten",
-    "eleven",
-    "twelve",
-    "thirteen",
-    "fourteen",
-    "fifteen",
-    "sixteen",
-    "seventeen",
-    "eighteen",
-    "nineteen",
-    "twenty",
-];
 
 /// What a whole text says if it is a phrase: `no solution`, `twelve`, `March 14, 2015`, `3:30 p.m.`
 pub(crate) fn phrase(text: &str) -> Option<Node> {
@@ -39,7 +15,7 @@ pub(crate) fn phrase(text: &str) -> Option<Node> {
     let words = plain_words(text)?;
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     if let [word] = words.as_slice()
-        && let Some(value) = number_word(word)
+        && let Some(value) = cardinal(word)
     {
         return Some(Node::Expr(Expr::integer(value)));
     }
@@ -55,12 +31,6 @@ pub(crate) fn phrase(text: &str) -> Option<Node> {
         ["dne"] | ["does", "not", "exist"] => Some(Node::text("does not exist")),
         _ => time_of_day(&words).or_else(|| date(&words)),
     }
-}
-
-/// The value of a number word up to twenty.
-pub(crate) fn number_word(word: &str) -> Option<i64> {
-    let value = NUMBERS.iter().position(|known| *known == word)?;
-    i64::try_from(value).ok()
 }
 
 /// The words of a text in lower case, without text commands, dollar signs and punctuation; `None` if there is any

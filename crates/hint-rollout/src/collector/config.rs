@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Acceptance, HintSourceConfig, HintTrigger, LevelSearch, Merge, Sampling, VerdictPolicy,
+    Acceptance, HintSourceConfig, HintTrigger, LeakGuard, LevelSearch, Merge, Sampling,
+    VerdictPolicy,
 };
 
 /// How groups are collected. What happens to the groups that train (baseline, ratio scheme, weight) is
@@ -23,6 +24,8 @@ pub struct CollectorConfig {
     /// ([`Collector::with_hints`](crate::Collector::with_hints)); the program makes it by
     /// [`HintSourceConfig::build`], or takes another.
     pub source: HintSourceConfig,
+    /// What becomes of hints that give the answer or values of steps away.
+    pub leak_guard: LeakGuard,
     /// At which levels of help it is tried.
     pub level: LevelSearch,
     /// Which helped groups count.
@@ -41,6 +44,7 @@ impl Default for CollectorConfig {
             sampling: Sampling::default(),
             trigger: HintTrigger::AllWrong {},
             source: HintSourceConfig::default(),
+            leak_guard: LeakGuard::default(),
             level: LevelSearch::default(),
             accept: Acceptance::AnyCorrect {},
             merge: Merge::ReplaceAll {},
@@ -70,6 +74,7 @@ impl CollectorConfig {
         check("helped_size", size != Some(0), "must be at least 1", format!("{size:?}"));
         check_sampling(&self.sampling, &mut check);
         self.trigger.check(&mut check);
+        self.source.check(&mut check);
         self.level.check(&mut check);
         let frac = self.verdicts.max_dropped_frac;
         let holds = (0.0..=1.0).contains(&frac);

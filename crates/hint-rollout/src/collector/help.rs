@@ -113,14 +113,11 @@ impl Workshop<'_> {
         if requests.is_empty() {
             return Ok(Vec::new());
         }
-        let hints = provider.hints(&requests, self)?;
-        if hints.len() != requests.len() {
-            let (expected, found) = (requests.len(), hints.len());
-            return Err(RolloutError::ProviderContract { expected, found });
-        }
+        let hints = self.config.leak_guard.hints(provider, &requests, self)?;
         let mut asking = Vec::new();
         for ((position, request), hint) in positions.into_iter().zip(&requests).zip(hints) {
-            match hint {
+            self.stats.leaks.observe(&hint);
+            match hint.hint {
                 None => all[position].search.give_up(),
                 Some(hint) => {
                     let plain = &groups[all[position].index].prompt;

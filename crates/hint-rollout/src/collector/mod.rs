@@ -20,7 +20,7 @@ mod stats;
 
 pub use config::CollectorConfig;
 pub use record::{ProblemSuccess, SuccessRecord};
-pub(crate) use sample::{check_contract, score_completions};
+pub(crate) use sample::{check_contract, check_counts, score_completions};
 pub use stats::{CollectStats, Collected, SuccessCount};
 
 /// Samples groups, judges them, and samples again with help where the trigger says so.

@@ -6,9 +6,9 @@ use hint_reward::{RewardInput, Rubric, Score};
 
 use super::stats::CollectStats;
 use crate::{
-    AppliedHint, CollectorConfig, Completion, GenerationRequest, HintWriter, Moment, Problem,
-    PromptFormat, Rollout, RolloutEngine, RolloutError, RolloutGroup, StopReason, VerdictAction,
-    WriteRequest,
+    AppliedHint, CollectorConfig, Completion, EngineWriter, GenerationRequest, HintLevel,
+    HintWriter, Moment, Problem, PromptFormat, Rollout, RolloutEngine, RolloutError, RolloutGroup,
+    StopReason, VerdictAction, WriteRequest,
 };
 
 /// What a collection works with.
@@ -123,25 +123,14 @@ impl Workshop<'_> {
 
 impl HintWriter for Workshop<'_> {
     fn write(&mut self, requests: &[WriteRequest]) -> Result<Vec<String>, RolloutError> {
-        if requests.is_empty() {
-            return Ok(Vec::new());
-        }
-        let requests = requests
-            .iter()
-            .map(|request| {
-                let prompt = self.format.encode_message(&request.prompt)?;
-                let (seed, sampling) = (request.seed.value(), request.sampling.clone());
-                Ok(GenerationRequest::new(prompt, 1, seed, sampling))
-            })
-            .collect::<Result<Vec<_>, RolloutError>>()?;
-        let sampled = self.engine.generate(&requests)?;
-        check_counts(&requests, &sampled)?;
-        let mut texts = Vec::with_capacity(sampled.len());
-        for completion in sampled.iter().flatten() {
-            self.stats.tokens += completion.tokens.len();
-            texts.push(self.format.decode(&completion.tokens)?);
-        }
+        let mut writer = EngineWriter::new(&mut *self.engine, self.format);
+        let texts = writer.write(requests)?;
+        self.stats.tokens += writer.tokens();
         Ok(texts)
+    }
+
+    fn first_tokens(&mut self, text: &str, level: HintLevel) -> Result<String, RolloutError> {
+        EngineWriter::new(&mut *self.engine, self.format).first_tokens(text, level)
     }
 }
 
@@ -196,7 +185,7 @@ pub(crate) fn check_contract(
     Ok(())
 }
 
-fn check_counts(
+pub(crate) fn check_counts(
     requests: &[GenerationRequest],
     sampled: &[Vec<Completion>],
 ) -> Result<(), RolloutError> {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::group::count_correct;
-use crate::{Rollout, RolloutGroup, RolloutSource};
+use crate::{LeakCounts, Rollout, RolloutGroup, RolloutSource};
 
 /// What a collection gathered.
 #[derive(Debug, Clone)]
@@ -38,6 +38,8 @@ pub struct CollectStats {
     pub all_right: usize,
     /// Groups that were helped.
     pub hinted_groups: usize,
+    /// What the hints gave away.
+    pub leaks: LeakCounts,
     /// Attempts at helping them, over all levels that were tried.
     pub attempts: usize,
     /// Shares of help of the attempts that count, summed over the helped groups.

@@ -2,9 +2,9 @@
 
 use hint_reward::{ExactMatch, Rubric};
 use hint_rollout::{
-    Acceptance, Collected, Collector, CollectorConfig, Hint, HintProvider, HintRequest,
-    HintTrigger, LevelSearch, Merge, Moment, Problem, Rollout, RolloutError, RolloutSource,
-    RunProgress, Seed, ValueSchedule,
+    Acceptance, Collected, Collector, CollectorConfig, EngineWriter, Hint, HintLevel, HintProvider,
+    HintRequest, HintTrigger, HintWriter, LevelSearch, Merge, Moment, PrefixUnit, Problem, Rollout,
+    RolloutError, RolloutSource, RunProgress, Seed, SolutionPrefix, ValueSchedule,
 };
 
 use crate::scripted::{Bytes, Scripted};
@@ -81,6 +81,23 @@ fn a_ladder_of_prefixes_stops_at_the_first_success_and_continues_the_solution() 
     let stats = &collected.stats;
     assert_eq!((stats.attempts, stats.hinted_groups, stats.rescued_groups), (2, 1, 1));
     assert_eq!(stats.completions, 12);
+}
+
+#[test]
+fn a_prefix_in_tokens_is_cut_by_the_policys_own_tokens() {
+    let level = LevelSearch::Ladder { shares: Some(vec![0.25]) };
+    let config = CollectorConfig { level, ..config() };
+    let (_, prompts) = collect(config, SolutionPrefix::new(PrefixUnit::Token), 99, START);
+    assert_eq!(prompts, ["6 * 7 =", "6 * 7 = thin"]);
+    // Here a token is a byte, and `é` has two of them: it is there as a whole or not at all.
+    let (mut engine, _) = Scripted::new(|_, _| String::new());
+    let format = Bytes::default();
+    let mut writer = EngineWriter::new(&mut engine, &format);
+    let mut cut = |share| writer.first_tokens("aé b", HintLevel::new(share)).expect("bytes");
+    assert_eq!([cut(0.0), cut(0.2), cut(0.4)], ["", "a", "a"]);
+    let problem = problem();
+    let alone = SolutionPrefix::new(PrefixUnit::Token).hint(&HintRequest::new(&problem));
+    assert!(alone.is_err(), "tokens are the policy's");
 }
 
 #[test]

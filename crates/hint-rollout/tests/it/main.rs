@@ -4,8 +4,11 @@ mod collector;
 mod evaluate;
 mod help;
 mod hints;
+mod leaks;
 mod problems;
 mod scripted;
+#[cfg(feature = "teacher")]
+mod teacher;
 mod trigger;
 #[cfg(feature = "vllm")]
 mod vllm;

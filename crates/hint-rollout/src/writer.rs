@@ -1,0 +1,74 @@
+//! The policy as a writer of hints.
+
+use crate::{
+    GenerationRequest, HintLevel, HintWriter, PromptFormat, RolloutEngine, RolloutError,
+    WriteRequest,
+};
+
+/// Writes with an engine and a prompt format: what a [`Collector`](crate::Collector) hands to its
+/// provider, and what a program uses that makes hints outside of a collector.
+pub struct EngineWriter<'e> {
+    engine: &'e mut dyn RolloutEngine,
+    format: &'e dyn PromptFormat,
+    tokens: usize,
+}
+
+impl std::fmt::Debug for EngineWriter<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("EngineWriter").field("tokens", &self.tokens).finish_non_exhaustive()
+    }
+}
+
+impl<'e> EngineWriter<'e> {
+    /// A writer.
+    pub fn new(engine: &'e mut dyn RolloutEngine, format: &'e dyn PromptFormat) -> Self {
+        Self { engine, format, tokens: 0 }
+    }
+
+    /// Tokens sampled so far.
+    pub const fn tokens(&self) -> usize {
+        self.tokens
+    }
+}
+
+impl HintWriter for EngineWriter<'_> {
+    fn write(&mut self, requests: &[WriteRequest]) -> Result<Vec<String>, RolloutError> {
+        if requests.is_empty() {
+            return Ok(Vec::new());
+        }
+        let requests = requests
+            .iter()
+            .map(|request| {
+                let prompt = self.format.encode_message(&request.prompt)?;
+                let (seed, sampling) = (request.seed.value(), request.sampling.clone());
+                Ok(GenerationRequest::new(prompt, 1, seed, sampling))
+            })
+            .collect::<Result<Vec<_>, RolloutError>>()?;
+        let sampled = self.engine.generate(&requests)?;
+        crate::collector::check_counts(&requests, &sampled)?;
+        let mut texts = Vec::with_capacity(sampled.len());
+        for completion in sampled.iter().flatten() {
+            self.tokens += completion.tokens.len();
+            texts.push(self.format.decode(&completion.tokens)?);
+        }
+        Ok(texts)
+    }
+
+    fn first_tokens(&mut self, text: &str, level: HintLevel) -> Result<String, RolloutError> {
+        let tokens = self.format.encode_completion(text)?;
+        let mut count = level.of(tokens.len());
+        // A token may end within a character, and decode to what the text does not have.
+        while count > 0 {
+            let start = self.format.decode(&tokens[..count])?;
+            if text.starts_with(&start) {
+                return Ok(start);
+            }
+            if text.trim_start().starts_with(&start) {
+                let space = text.len() - text.trim_start().len();
+                return Ok(text[..space + start.len()].to_owned());
+            }
+            count -= 1;
+        }
+        Ok(String::new())
+    }
+}

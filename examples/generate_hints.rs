@@ -1,0 +1,163 @@
+//! Writes hints of any source into a problem file: masked solutions, a teacher, self-hints, …
+//!
+//! ```text
+//! cargo run --release --example generate_hints -- problems.jsonl --out hinted.jsonl \
+//!     --set rollout.source.type=masked_solution
+//! cargo run --release --example generate_hints -- problems.jsonl --out hinted.jsonl --config teacher.toml
+//! ```
+//!
+//! where `teacher.toml` says
+//!
+//! ```toml
+//! [rollout]
+//! leak_guard = { action = "drop", retries = 3 }
+//!
+//! [rollout.source]
+//! type = "teacher"
+//! endpoint = "http://127.0.0.1:8000/v1"
+//! model = "a-model"
+//! api_key_env = "TEACHER_KEY"
+//! cache = "teacher-cache"
+//! budget = { requests = 2000 }
+//! ```
+//!
+//! Prints how many hints were written and what they gave away. Ctrl-C ends it after a batch; the same
+//! command goes on where it stopped. A teacher behind `https` needs `--features https`; self-hints and
+//! prefixes in tokens need `--model`. Sources that ask nobody take a second for ten thousand problems.
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "the output of a program")]
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::{Context, Result, bail};
+use clap::Parser;
+use hint_examples::generate::{GenerateSettings, GenerateSummary, Generation};
+use hint_examples::workload::api_key;
+use hint_grpo::GrpoConfig;
+use hint_policy::{LoadOptions, LoadedModel, SharedPolicy, Tokenizer};
+use hint_rollout::{
+    ChatFormat, EngineWriter, HintSourceConfig, HintWriter, LocalEngine, PromptFormat,
+    RolloutError, TextFormat, WriteRequest,
+};
+use indicatif::{ProgressBar, ProgressStyle};
+
+/// Writes hints of any source into a problem file.
+#[derive(Debug, Parser)]
+#[command(max_term_width = 100)]
+struct Options {
+    /// Problems in JSONL.
+    problems: PathBuf,
+    /// Where to write. A file that this program did not finish is continued.
+    #[arg(long)]
+    out: PathBuf,
+    /// A configuration; `rollout.source` and `rollout.leak_guard` of it count.
+    #[arg(long, value_name = "FILE.toml")]
+    config: Option<PathBuf>,
+    /// Sets one key of the configuration; may be given several times.
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// How much of the source's help, in `[0, 1]`.
+    #[arg(long, default_value_t = 1.0)]
+    level: f64,
+    /// Seed of hints that are drawn.
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Problems asked about at a time.
+    #[arg(long, default_value_t = 64)]
+    batch: usize,
+    /// The policy, a folder in Hugging Face format or a GGUF file, for sources that need one.
+    #[arg(long)]
+    model: Option<PathBuf>,
+}
+
+/// For sources that need no policy.
+struct NoPolicy;
+
+impl HintWriter for NoPolicy {
+    fn write(&mut self, _requests: &[WriteRequest]) -> Result<Vec<String>, RolloutError> {
+        Err(RolloutError::other(
+            "hint writer",
+            "the source needs a policy; name one with `--model`",
+        ))
+    }
+}
+
+fn main() -> Result<()> {
+    let options = Options::parse();
+    let text = match &options.config {
+        Some(path) => std::fs::read_to_string(path)
+            .with_context(|| format!("cannot read `{}`", path.display()))?,
+        None => String::new(),
+    };
+    let config = GrpoConfig::from_toml_with(&text, options.set.iter().map(String::as_str))?;
+    config.validate()?;
+    if matches!(config.rollout.source, HintSourceConfig::WrongAnswers {}) {
+        bail!("wrong answers are those of a run's completions; they cannot be written beforehand");
+    }
+    let provider = config.rollout.source.build(api_key)?;
+    let generation = Generation::open(&options.problems, &options.out)?;
+    let settings = GenerateSettings {
+        source: config.rollout.source.clone(),
+        leak_guard: config.rollout.leak_guard,
+        level: options.level,
+        seed: options.seed,
+        problems: generation.checksum(),
+    };
+    let stop = Arc::new(AtomicBool::new(false));
+    let flag = Arc::clone(&stop);
+    ctrlc::set_handler(move || flag.store(true, Ordering::Relaxed))?;
+    let bar = ProgressBar::new(generation.len() as u64);
+    bar.set_style(ProgressStyle::with_template("{bar:40} {pos}/{len} {elapsed} left {eta}")?);
+    let progress = |done: usize| {
+        bar.set_position(done as u64);
+        !stop.load(Ordering::Relaxed)
+    };
+
+    let summary = match &options.model {
+        None => generation.run(&settings, &*provider, &mut NoPolicy, options.batch, progress)?,
+        Some(path) => {
+            let model = LoadedModel::load(path, &LoadOptions::default())
+                .with_context(|| format!("cannot load the model `{}`", path.display()))?;
+            let tokenizer: Arc<Tokenizer> = model.tokenizer.into();
+            let mut engine =
+                LocalEngine::new(SharedPolicy::new(model.policy), model.stop_tokens.clone());
+            let format: Box<dyn PromptFormat> = if tokenizer.has_chat_template() {
+                Box::new(ChatFormat::new(tokenizer, model.stop_tokens))
+            } else {
+                Box::new(TextFormat::new(tokenizer, model.stop_tokens))
+            };
+            let mut writer = EngineWriter::new(&mut engine, &*format);
+            generation.run(&settings, &*provider, &mut writer, options.batch, progress)?
+        }
+    };
+    bar.finish_and_clear();
+    print(&summary);
+    if stop.load(Ordering::Relaxed) {
+        eprintln!("stopped; the same command goes on");
+    }
+    Ok(())
+}
+
+fn print(summary: &GenerateSummary) {
+    let GenerateSummary { problems, resumed, hints, without, leaks, state } = summary;
+    for (name, count) in [
+        ("problems", *problems),
+        ("done before", *resumed),
+        ("hints written", *hints),
+        ("without a hint", *without),
+        ("hints that gave something away", leaks.leaking),
+        ("  the answer", leaks.answer),
+        ("  a step's value", leaks.step),
+        ("  dropped", leaks.dropped),
+        ("  used with blanks", leaks.masked),
+        ("asked again", leaks.retries),
+    ] {
+        println!("{name:<31} {count:>7}");
+    }
+    let spent = &state["spent"];
+    if let (Some(requests), Some(tokens)) = (spent["requests"].as_u64(), spent["tokens"].as_u64()) {
+        println!("{:<31} {requests:>7}", "requests to the teacher");
+        println!("{:<31} {tokens:>7}", "tokens of the teacher");
+    }
+}
