@@ -206,12 +206,12 @@ fn compare(run: Run, train: &[Problem], held_out: &[Problem]) -> Result<Row> {
     let hints = config.rollout.source.build(api_key)?;
     let collector =
         Collector::new(engine, format, rubric, config.rollout.clone())?.with_hints(hints);
-    let sampling = config.rollout.sampling.greedy();
+    let sampling = config.rollout.sampling.clone();
     let sums = Arc::<Mutex<Sums>>::default();
     let mut trainer =
         Trainer::builder(policy, collector, config).observer(Watch(Arc::clone(&sums))).build()?;
     trainer.run(train)?;
-    let options = EvaluationOptions { completions_per_problem: 1, sampling, seed: 0 };
+    let options = EvaluationOptions::greedy(&sampling);
     let accuracy = trainer.collector_mut().evaluate(held_out, &options)?.accuracy();
     let sums = sums.lock().expect("no observer panics");
     let mean = |(sum, count): (f64, u32)| (count > 0).then(|| sum / f64::from(count));

@@ -4,9 +4,11 @@
 //! ```text
 //! cargo run --release --example hint_grpo
 //! cargo run --release --example hint_grpo -- --model smollm2 --problems gsm-symbolic --steps 10
+//! cargo run --release --example hint_grpo -- --method sft --set supervised.tokens=all
+//! cargo run --release --example hint_grpo -- --dry-run
 //! ```
 //!
-//! Prints a progress display and one table; `--out DIR` keeps metrics, checkpoints and
+//! Prints a progress display and one table; `--out DIR` keeps metrics, evaluations, checkpoints and
 //! `summary.json`. The default takes under three minutes on two CPU cores: GRPO stays where it
 //! started, HINT learns to work step by step. `--help` lists the options.
 
@@ -17,36 +19,47 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 use clap::Parser;
+use hint_examples::dry_run::dry_run;
+use hint_examples::memory::peak_memory;
 use hint_examples::options::{Method, Options, Settings};
 use hint_examples::progress::Progress;
 use hint_examples::summary::{RunSummary, Summary};
-use hint_examples::workload::{Workload, api_key};
-use hint_grpo::{GrpoError, Outcome, RunDir, Trainer};
+use hint_examples::workload::{Assembly, Workload};
+use hint_grpo::{GrpoConfig, GrpoError, Outcome, RunDir, SupervisedTrainer, Trainer};
 use hint_policy::SharedPolicy;
-use hint_rollout::{Collector, EvaluationOptions, LocalEngine, Problem};
 
 #[expect(clippy::print_stdout, clippy::print_stderr, reason = "the output of a program")]
 fn main() -> Result<()> {
-    let settings = Options::parse().resolve()?;
+    let options = Options::parse();
+    let (only_print, only_try) = (options.print_config, options.dry_run);
+    let settings = options.resolve()?;
+    if only_print {
+        print!("{}", settings.config_toml()?);
+        return Ok(());
+    }
     if let Some(threads) = settings.threads {
         tch::set_num_threads(threads);
     }
     let stop = stop_on_ctrl_c()?;
-    let workload = Workload::load(&settings)?;
-    eprintln!(
-        "{} on {}: {} problems to train on, {} held out; writing to {}",
-        settings.model,
-        settings.problems,
-        workload.train.len(),
-        workload.held_out.len(),
-        settings.out.display()
-    );
+    let workload = Workload::load(&settings.source()?)?;
+    let (train, held_out) = (workload.train.len(), workload.held_out.len());
+    let (model, problems) = (&settings.model, &settings.problems);
+    eprintln!("{model} on {problems}: {train} problems to train on, {held_out} held out");
     if let Some(line) = workload.audit() {
         eprintln!("{line}");
     }
+    if only_try {
+        for &method in &settings.methods {
+            println!("{}:\n{}", method.name(), dry_run(method, &settings, &workload)?);
+        }
+        println!("nothing was trained, nothing was written");
+        return Ok(());
+    }
+    settings.save()?;
+    eprintln!("writing to {}", settings.out.display());
     let mut summary = Summary::default();
     for &method in &settings.methods {
-        let Some(run) = train(method, &settings, &workload, &stop)? else {
+        let Some(run) = train_method(method, &settings, &workload, &stop)? else {
             eprintln!("stopped; go on with: --resume {}", settings.out.display());
             return Ok(());
         };
@@ -57,56 +70,90 @@ fn main() -> Result<()> {
 }
 
 /// Runs one method to its end; `None` when it was stopped before.
-fn train(
+fn train_method(
     method: Method,
     settings: &Settings,
     workload: &Workload,
     stop: &Arc<AtomicBool>,
 ) -> Result<Option<RunSummary>> {
     let config = settings.config(method);
-    let model = workload.load_model()?;
-    let tokenizer = Arc::new(model.tokenizer);
-    let format = workload.format(&tokenizer, model.stop_tokens.clone());
-    let policy = SharedPolicy::new(model.policy);
-    let engine = LocalEngine::new(policy.clone(), model.stop_tokens);
-    let rubric = workload.rubric();
-    let mut collector = Collector::new(engine, format, rubric, config.rollout.clone())?
-        .with_hints(config.rollout.source.build(api_key)?);
-
-    let dir = settings.out.join(method.name());
-    let run_dir = match RunDir::resume(&dir) {
-        Err(GrpoError::NoCheckpoint { .. }) => RunDir::create(&dir, &config)?,
-        resumed => resumed?,
-    };
-    let before = accuracy(&mut collector, &workload.held_out, &dir.join("before.json"))?;
     let (seed, steps) = (config.run.seed, config.run.steps);
-    #[expect(clippy::disallowed_methods, reason = "a program may read the clock")]
-    let start = Instant::now();
-    let mut trainer = Trainer::builder(policy, collector, config)
-        .run_dir(run_dir)
-        .clock(move || start.elapsed())
-        .asset(move |dir| Ok(tokenizer.save(dir)?))
-        .observer(Progress::new(method.name(), steps, Arc::clone(stop)))
-        .build()?;
-    if let Outcome::Stopped { .. } = trainer.run(&workload.train)? {
-        return Ok(None);
+    let dir = settings.out.join(method.name());
+    let run_dir = open(&dir, &config, settings.from_step)?;
+    let assembly = workload.assemble(&config)?;
+    let progress = Progress::new(method.name(), steps, Arc::clone(stop));
+    let outcome = match method {
+        Method::Sft => supervised(config, run_dir, assembly, workload, progress)?,
+        Method::Grpo | Method::Hint => {
+            policy_gradient(config, run_dir, assembly, workload, progress)?
+        }
+    };
+    match outcome {
+        Outcome::Stopped { .. } => Ok(None),
+        Outcome::Completed => Ok(Some(RunSummary::read(&dir, method.name(), seed, steps)?)),
     }
-    let file = dir.join("after.json");
-    let after = accuracy(trainer.collector_mut(), &workload.held_out, &file)?;
-    Ok(Some(RunSummary::read(&dir, method.name(), seed, (before, after))?))
 }
 
-/// Share of problems solved greedily and without hints; kept in `file` for a resumed run.
-fn accuracy(collector: &mut Collector, problems: &[Problem], file: &Path) -> Result<f64> {
-    if let Ok(text) = std::fs::read_to_string(file) {
-        return serde_json::from_str(&text).with_context(|| format!("in `{}`", file.display()));
+/// Goes on with the run in `dir`, or starts one.
+fn open(dir: &Path, config: &GrpoConfig, from_step: Option<u64>) -> Result<RunDir> {
+    if let Some(step) = from_step {
+        return Ok(RunDir::resume_at(dir, step)?);
     }
-    let sampling = collector.config().sampling.greedy();
-    let options = EvaluationOptions { completions_per_problem: 1, sampling, seed: 0 };
-    let accuracy = collector.evaluate(problems, &options)?.accuracy();
-    std::fs::write(file, format!("{accuracy}\n"))
-        .with_context(|| format!("cannot write `{}`", file.display()))?;
-    Ok(accuracy)
+    Ok(match RunDir::resume(dir) {
+        Err(GrpoError::NoCheckpoint { .. }) => RunDir::create(dir, config)?,
+        resumed => resumed?,
+    })
+}
+
+fn policy_gradient(
+    config: GrpoConfig,
+    run_dir: RunDir,
+    assembly: Assembly,
+    workload: &Workload,
+    progress: Progress,
+) -> Result<Outcome> {
+    let Assembly { policy, tokenizer, collector, .. } = assembly;
+    let reference = match config.kl.coef {
+        0.0 => None,
+        _ => Some(SharedPolicy::new(workload.load_model()?.policy)),
+    };
+    let mut builder = Trainer::builder(policy, collector, config)
+        .run_dir(run_dir)
+        .held_out(workload.held_out.clone())
+        .clock(clock())
+        .peak_memory(peak_memory)
+        .asset(move |dir| Ok(tokenizer.save(dir)?))
+        .observer(progress);
+    if let Some(reference) = reference {
+        builder = builder.reference(reference);
+    }
+    Ok(builder.build()?.run(&workload.train)?)
+}
+
+fn supervised(
+    config: GrpoConfig,
+    run_dir: RunDir,
+    assembly: Assembly,
+    workload: &Workload,
+    progress: Progress,
+) -> Result<Outcome> {
+    let Assembly { policy, tokenizer, format, collector, .. } = assembly;
+    let demonstrations = workload.demonstrations(&*format, &tokenizer)?;
+    let mut trainer = SupervisedTrainer::builder(policy, config)
+        .run_dir(run_dir)
+        .held_out(collector, workload.held_out.clone())
+        .clock(clock())
+        .peak_memory(peak_memory)
+        .asset(move |dir| Ok(tokenizer.save(dir)?))
+        .observer(progress)
+        .build()?;
+    Ok(trainer.run(&demonstrations)?)
+}
+
+fn clock() -> impl Fn() -> std::time::Duration + Send {
+    #[expect(clippy::disallowed_methods, reason = "a program may read the clock")]
+    let start = Instant::now();
+    move || start.elapsed()
 }
 
 /// A flag that the first Ctrl-C sets; the second one ends the program at once.

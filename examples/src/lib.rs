@@ -1,6 +1,9 @@
 //! What the examples share: the command line, models and problems by name, the display, the report.
 
+pub mod dry_run;
+pub mod evaluation;
 pub mod generate;
+pub mod memory;
 pub mod options;
 pub mod progress;
 pub mod source;

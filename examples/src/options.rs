@@ -5,15 +5,18 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Parser, ValueEnum};
 use hint_grpo::GrpoConfig;
-use hint_rollout::HintTrigger;
+use hint_rollout::{HeldOut, HintTrigger};
 use serde::{Deserialize, Serialize};
 use tch::Device;
 
+use crate::workload::Source;
+
 /// Trains a policy with plain GRPO and with HINT, and compares them without hints.
-#[derive(Debug, Clone, Parser, Serialize, Deserialize)]
+#[derive(Debug, Clone, Parser)]
 #[command(version, max_term_width = 100)]
 pub struct Options {
-    /// The method to run; without it both, one after the other, from the same weights and seed.
+    /// The method to run; without it GRPO and HINT, one after the other, from the same weights and
+    /// seed.
     #[arg(long, value_enum)]
     pub method: Option<Method>,
 
@@ -55,10 +58,9 @@ pub struct Options {
 
     /// Sets one key of the configuration, such as `clip_high=0.28`; may be given several times.
     #[arg(long, value_name = "KEY=VALUE")]
-    #[serde(default)]
     pub set: Vec<String>,
 
-    /// Problems to hold out for the accuracies before and after.
+    /// Most problems to evaluate on, before and after; `evaluation.max_problems` of the configuration.
     #[arg(long)]
     pub held_out: Option<usize>,
 
@@ -67,11 +69,28 @@ pub struct Options {
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
 
-    /// Go on with the run in this folder. It remembers the other options; only `--steps` and
-    /// `--device` may be given again.
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["out", "config", "method", "set"])]
-    #[serde(skip)]
+    /// Go on with the run in this folder. It remembers the other options; only `--steps`,
+    /// `--device`, `--threads` and `--method` (one of those that it was started with) may be given
+    /// again.
+    #[arg(
+        long,
+        value_name = "DIR",
+        conflicts_with_all = ["out", "config", "set", "model", "problems", "seed", "compute", "held_out"]
+    )]
     pub resume: Option<PathBuf>,
+
+    /// Go back to the checkpoint of this step; later ones are removed.
+    #[arg(long, value_name = "N", requires = "resume", conflicts_with_all = ["dry_run", "print_config"])]
+    pub from_step: Option<u64>,
+
+    /// Print the resolved configuration as TOML, which `--config` reads, and end.
+    #[arg(long, conflicts_with = "dry_run")]
+    pub print_config: bool,
+
+    /// Check configuration, model, problems and reference answers, print an estimate of the memory,
+    /// sample one group and take one forward and backward pass; train and write nothing.
+    #[arg(long)]
+    pub dry_run: bool,
 }
 
 /// What to run.
@@ -82,6 +101,8 @@ pub enum Method {
     Grpo,
     /// The configuration as it is.
     Hint,
+    /// Supervised training on the problems' solutions, for a warm start or a baseline.
+    Sft,
 }
 
 impl Method {
@@ -90,6 +111,7 @@ impl Method {
         match self {
             Self::Grpo => "grpo",
             Self::Hint => "hint",
+            Self::Sft => "sft",
         }
     }
 }
@@ -121,23 +143,21 @@ pub struct Settings {
     pub compute: Compute,
     /// As given.
     pub threads: Option<i32>,
-    /// As given, or the problem set's default.
-    pub held_out: usize,
     /// The configuration, with steps and seed in place.
     pub config: GrpoConfig,
     /// The folder of the run.
     #[serde(skip)]
     pub out: PathBuf,
-    /// Whether the run goes on.
+    /// The step to go back to.
     #[serde(skip)]
-    pub resumed: bool,
+    pub from_step: Option<u64>,
 }
 
 const SETTINGS: &str = "options.json";
 
 impl Options {
-    /// Resolves defaults and presets, and creates the run's folder; or reads back what a resumed run
-    /// was started with.
+    /// Resolves defaults and presets; or reads back what a resumed run was started with. Writes
+    /// nothing.
     ///
     /// # Errors
     ///
@@ -153,24 +173,24 @@ impl Options {
         };
         let mut config = match &self.config {
             Some(path) => read_config(path, &self.set)?,
-            None => preset(&self.model, &self.set)?,
+            None => preset(&self.model, &problems, &self.set)?,
         };
         config.run.steps = self.steps.unwrap_or(config.run.steps);
         config.run.seed = self.seed.unwrap_or(config.run.seed);
+        config.evaluation.max_problems = self.held_out.or(config.evaluation.max_problems);
         config.validate()?;
         let out = match self.out {
             Some(out) => out,
             None => next_free_folder(Path::new("runs"))?,
         };
-        let file = out.join(SETTINGS);
         ensure!(
-            !file.exists(),
+            !out.join(SETTINGS).exists(),
             "`{0}` already holds a run; go on with `--resume {0}`, or choose another `--out`",
             out.display()
         );
-        let settings = Settings {
+        device(&self.device)?;
+        Ok(Settings {
             methods: self.method.map_or_else(|| vec![Method::Grpo, Method::Hint], |one| vec![one]),
-            held_out: self.held_out.unwrap_or(if problems == "swaps" { 200 } else { 20 }),
             problems,
             device: self.device,
             compute: self.compute,
@@ -179,15 +199,8 @@ impl Options {
             model: self.model,
             config,
             out,
-            resumed: false,
-        };
-        settings.device()?;
-        std::fs::create_dir_all(&settings.out)
-            .with_context(|| format!("cannot create `{}`", settings.out.display()))?;
-        let text = serde_json::to_string_pretty(&settings)? + "\n";
-        std::fs::write(&file, text)
-            .with_context(|| format!("cannot write `{}`", file.display()))?;
-        Ok(settings)
+            from_step: None,
+        })
     }
 
     fn resolve_resumed(self, out: PathBuf) -> Result<Settings> {
@@ -202,38 +215,43 @@ impl Options {
         let mut settings: Settings = serde_json::from_str(&text)
             .with_context(|| format!("cannot read `{}`", file.display()))?;
         settings.out = out;
-        settings.resumed = true;
+        settings.from_step = self.from_step;
         settings.config.run.steps = self.steps.unwrap_or(settings.config.run.steps);
+        settings.threads = self.threads.or(settings.threads);
+        if let Some(method) = self.method {
+            let started = settings.methods.iter().map(|method| method.name()).collect::<Vec<_>>();
+            ensure!(
+                settings.methods.contains(&method),
+                "the run in `{}` has no method `{}`; it was started with: {}",
+                settings.out.display(),
+                method.name(),
+                started.join(", ")
+            );
+            settings.methods = vec![method];
+        }
         if self.device != "auto" {
             settings.device = self.device;
         }
-        settings.device()?;
+        device(&settings.device)?;
         Ok(settings)
     }
 }
 
 impl Settings {
-    /// The device to train on.
+    /// Creates the run's folder and writes down what a resumed run remembers, if it is not there.
     ///
     /// # Errors
     ///
-    /// An unknown name, or a GPU that is not there.
-    pub fn device(&self) -> Result<Device> {
-        let gpus = tch::Cuda::device_count();
-        let device = match self.device.as_str() {
-            "auto" if gpus > 0 => Device::Cuda(0),
-            "cpu" | "auto" => Device::Cpu,
-            "cuda" => Device::Cuda(0),
-            other => match other.strip_prefix("cuda:").map(str::parse) {
-                Some(Ok(index)) => Device::Cuda(index),
-                _ => bail!("unknown device `{other}`; use cpu, cuda, cuda:N or auto"),
-            },
-        };
-        if let Device::Cuda(index) = device {
-            let count = usize::try_from(gpus).unwrap_or(0);
-            ensure!(index < count, "`{}` asked for, but libtorch sees {count} GPUs", self.device);
+    /// A folder that cannot be written.
+    pub fn save(&self) -> Result<()> {
+        let file = self.out.join(SETTINGS);
+        if file.exists() {
+            return Ok(());
         }
-        Ok(device)
+        std::fs::create_dir_all(&self.out)
+            .with_context(|| format!("cannot create `{}`", self.out.display()))?;
+        let text = serde_json::to_string_pretty(self)? + "\n";
+        std::fs::write(&file, text).with_context(|| format!("cannot write `{}`", file.display()))
     }
 
     /// The configuration of one method. The only difference between the methods.
@@ -244,16 +262,72 @@ impl Settings {
         }
         config
     }
+
+    /// The configuration as TOML, that of the only method if there is one.
+    ///
+    /// # Errors
+    ///
+    /// A number that TOML does not have.
+    pub fn config_toml(&self) -> Result<String> {
+        let config = match self.methods.as_slice() {
+            [method] => self.config(*method),
+            _ => self.config.clone(),
+        };
+        Ok(config.to_toml()?)
+    }
+
+    /// Where model and problems come from.
+    ///
+    /// # Errors
+    ///
+    /// As [`device`].
+    pub fn source(&self) -> Result<Source<'_>> {
+        let device = device(&self.device)?;
+        let (model, problems) = (self.model.as_str(), self.problems.as_str());
+        let (compute, evaluation) = (self.compute, &self.config.evaluation);
+        Ok(Source { model, problems, device, compute, evaluation })
+    }
 }
 
-/// The preset of a model.
-fn preset(model: &str, overrides: &[String]) -> Result<GrpoConfig> {
+/// The device named `name`: `cpu`, `cuda`, `cuda:N`, or `auto` for the first GPU if there is one.
+///
+/// # Errors
+///
+/// An unknown name, or a GPU that is not there.
+pub fn device(name: &str) -> Result<Device> {
+    let gpus = tch::Cuda::device_count();
+    let device = match name {
+        "auto" if gpus > 0 => Device::Cuda(0),
+        "cpu" | "auto" => Device::Cpu,
+        "cuda" => Device::Cuda(0),
+        other => match other.strip_prefix("cuda:").map(str::parse) {
+            Some(Ok(index)) => Device::Cuda(index),
+            _ => bail!("unknown device `{other}`; use cpu, cuda, cuda:N or auto"),
+        },
+    };
+    if let Device::Cuda(index) = device {
+        let count = usize::try_from(gpus).unwrap_or(0);
+        ensure!(index < count, "`{name}` asked for, but libtorch sees {count} GPUs");
+    }
+    Ok(device)
+}
+
+/// The preset of a model. `swaps` brings held-out problems of its own; of others a share is held out.
+fn preset(model: &str, problems: &str, overrides: &[String]) -> Result<GrpoConfig> {
     let text = if model == "tiny" {
         include_str!("../configs/tiny.toml")
     } else {
         include_str!("../configs/smollm2.toml")
     };
-    Ok(GrpoConfig::from_toml_with(text, overrides.iter().map(String::as_str))?)
+    let mut config = GrpoConfig::from_toml_with(text, overrides.iter().map(String::as_str))?;
+    let is_set = overrides.iter().any(|item| item.contains("evaluation.held_out"));
+    if !is_set {
+        config.evaluation.held_out = match problems {
+            "swaps" => HeldOut::None {},
+            _ => HeldOut::Share { frac: 0.2 },
+        };
+    }
+    Ok(config)
 }
 
 fn read_config(path: &Path, overrides: &[String]) -> Result<GrpoConfig> {
@@ -268,4 +342,79 @@ fn next_free_folder(parent: &Path) -> Result<PathBuf> {
         .map(|number| parent.join(format!("{number:04}")))
         .find(|path| !path.exists())
         .with_context(|| format!("`{}` is full; choose a folder with `--out`", parent.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn resolve(args: &[&str]) -> Result<Settings> {
+        let args = std::iter::once("hint_grpo").chain(args.iter().copied());
+        Options::try_parse_from(args)?.resolve()
+    }
+
+    #[test]
+    fn the_printed_configuration_of_every_preset_reads_back() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs");
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let config = read_config(&path, &[]).unwrap();
+            let printed = config.to_toml().unwrap();
+            assert_eq!(GrpoConfig::from_toml(&printed).unwrap(), config, "{}", path.display());
+        }
+    }
+
+    #[test]
+    fn overrides_are_in_the_printed_configuration() {
+        let settings =
+            resolve(&["--set", "grpo.clip_high=0.28", "--seed", "7", "--method", "grpo"]);
+        let printed = settings.unwrap().config_toml().unwrap();
+        let config = GrpoConfig::from_toml(&printed).unwrap();
+        assert_eq!((config.clip_high, config.run.seed), (0.28, 7));
+        assert_eq!(config.rollout.trigger, HintTrigger::Never {});
+    }
+
+    #[test]
+    fn problems_of_a_file_are_held_out_by_share_unless_the_user_says_otherwise() {
+        let held_out = |args: &[&str]| resolve(args).unwrap().config.evaluation.held_out;
+        let share = HeldOut::Share { frac: 0.2 };
+        assert_eq!(held_out(&[]), HeldOut::None {});
+        assert_eq!(held_out(&["--problems", "some.jsonl"]), share);
+        assert_eq!(held_out(&["--model", "smollm2"]), share);
+        assert_eq!(held_out(&["--model", "smollm2", "--problems", "swaps"]), HeldOut::None {});
+        let file =
+            ["--problems", "a.jsonl", "--set", "evaluation.held_out={type='file',path='b.jsonl'}"];
+        assert_eq!(held_out(&file), HeldOut::File { path: "b.jsonl".into() });
+    }
+
+    #[track_caller]
+    fn refused(args: &[&str], expected: &str) {
+        let error = format!("{:#}", resolve(args).unwrap_err());
+        assert!(error.contains(expected), "{error}");
+    }
+
+    #[test]
+    fn options_that_do_not_fit_together_are_refused() {
+        refused(&["--from-step", "3"], "--resume");
+        refused(&["--resume", "x", "--set", "clip_high=0.3"], "cannot be used with");
+        refused(&["--resume", "x", "--from-step", "3", "--dry-run"], "cannot be used with");
+        refused(&["--resume", "no/such/run"], "is `no/such/run` the `--out` of a run?");
+        refused(&["--device", "tpu"], "unknown device `tpu`");
+        refused(&["--set", "evaluation.evry=3"], "did you mean `every`?");
+        refused(&["--set", "evaluation.k=[4]"], "evaluation.k: must be between 1 and");
+    }
+
+    #[test]
+    fn a_resumed_run_remembers_its_options_and_may_be_narrowed_to_one_method() {
+        let folder = tempfile::tempdir().unwrap();
+        let out = folder.path().join("run");
+        let out = out.to_str().unwrap();
+        let settings = resolve(&["--out", out, "--set", "clip_high=0.28"]).unwrap();
+        settings.save().unwrap();
+        refused(&["--out", out], "already holds a run; go on with `--resume");
+        let resumed = resolve(&["--resume", out, "--method", "hint", "--from-step", "5"]).unwrap();
+        assert_eq!(resumed.config, settings.config);
+        assert_eq!((resumed.methods, resumed.from_step), (vec![Method::Hint], Some(5)));
+        refused(&["--resume", out, "--method", "sft"], "it was started with: grpo, hint");
+    }
 }

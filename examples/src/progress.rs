@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use hint_grpo::{Observer, Phase, StepReport, metrics};
+use hint_rollout::Evaluation;
 use indicatif::{ProgressBar, ProgressStyle};
 
 /// Shows steps as a progress bar on a terminal, as lines elsewhere; ends the run when `stop` is set.
@@ -39,9 +40,10 @@ impl Progress {
 
     fn line(&self, report: &StepReport) -> String {
         let value = |name: &str| report.metrics.get(name);
-        let mut parts =
-            vec![format!("pass {:.2}", value(metrics::ROLLOUT_PASS_RATE).unwrap_or(0.0))];
+        let mut parts = Vec::new();
         let named = [
+            ("pass", metrics::ROLLOUT_PASS_RATE),
+            ("nll", metrics::NLL),
             ("all-wrong", metrics::ROLLOUT_ALL_WRONG_FRAC),
             ("hinted pass", metrics::HINT_PASS_RATE),
             ("affinity", metrics::AFFINITY_VALUE),
@@ -60,8 +62,10 @@ impl Progress {
 
 impl Observer for Progress {
     fn on_phase(&mut self, step: u64, phase: Phase) {
-        if step <= 1 && phase == Phase::Rollout {
-            self.bar.set_message("sampling …");
+        match phase {
+            Phase::Rollout if step <= 1 => self.bar.set_message("sampling …"),
+            Phase::Evaluation => self.bar.set_message("evaluating …"),
+            _ => {}
         }
     }
 
@@ -73,6 +77,9 @@ impl Observer for Progress {
             self.bar.suspend(|| eprintln!("{}: step {}: {warning}", self.name, report.step));
         }
         let line = self.line(report);
+        if report.step == 0 {
+            return self.next();
+        }
         // The first step of a resumed run is not step 1.
         self.bar.set_position(report.step);
         let done = report.step == report.total_steps;
@@ -84,6 +91,26 @@ impl Observer for Progress {
         if done {
             self.bar.finish();
         }
+        self.next()
+    }
+
+    #[expect(clippy::print_stderr, reason = "the display of a program")]
+    fn on_evaluation(&mut self, step: u64, evaluation: &Evaluation) {
+        let scores = evaluation.overall.avg;
+        let (value, low, high) = (scores.value, scores.low, scores.high);
+        let line =
+            format!("{:>5} step {step:>4} accuracy {value:.3} [{low:.3}, {high:.3}]", self.name);
+        if self.bar.is_hidden() {
+            eprintln!("{line}");
+        } else {
+            self.bar.println(line);
+        }
+    }
+}
+
+impl Progress {
+    /// Whether the run goes on.
+    fn next(&self) -> ControlFlow<()> {
         if self.stop.load(Ordering::Relaxed) {
             self.bar.abandon();
             return ControlFlow::Break(());

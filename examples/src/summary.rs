@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{CellAlignment, Table};
-use hint_grpo::metrics;
+use hint_grpo::{RunDir, metrics};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -19,23 +19,25 @@ pub struct Summary {
 /// One run.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct RunSummary {
-    /// `grpo` or `hint`.
+    /// `grpo`, `hint` or `sft`.
     pub method: String,
     /// Seed of the run.
     pub seed: u64,
-    /// Share of held-out problems solved without hints before training.
-    pub accuracy_before: f64,
+    /// Share of held-out problems solved without hints before training; `null` when none was held
+    /// out.
+    pub accuracy_before: Option<f64>,
     /// The same after training.
-    pub accuracy_after: f64,
-    /// Share of groups in which every plain completion was wrong, over all steps.
-    pub all_wrong_share: f64,
+    pub accuracy_after: Option<f64>,
+    /// Share of groups in which every plain completion was wrong, over all steps; `null` when none
+    /// was sampled.
+    pub all_wrong_share: Option<f64>,
     /// Mean Affinity of the ratio that trained, over the steps that trained anything; `null` when
     /// none did.
     pub affinity: Option<f64>,
     /// The same against the distribution that drew the hinted completions, for the table alone.
     #[serde(skip)]
     pub affinity_behavior: Option<f64>,
-    /// Completion tokens sampled for training.
+    /// Completion tokens sampled for training, or learned from.
     pub tokens: u64,
     /// `tokens / seconds`: sampling and training together.
     pub tokens_per_second: f64,
@@ -49,7 +51,10 @@ impl RunSummary {
     /// # Errors
     ///
     /// A file of the run that cannot be read.
-    pub fn read(dir: &Path, method: &str, seed: u64, accuracy: (f64, f64)) -> Result<Self> {
+    pub fn read(dir: &Path, method: &str, seed: u64, last_step: u64) -> Result<Self> {
+        let accuracy = |step| -> Result<Option<f64>> {
+            Ok(RunDir::evaluation(dir, step)?.map(|evaluation| evaluation.accuracy()))
+        };
         let steps = read_lines(&dir.join("metrics.jsonl"))?;
         let timings = read_lines(&dir.join("timings.jsonl"))?;
         let values =
@@ -59,9 +64,9 @@ impl RunSummary {
         Ok(Self {
             method: method.to_owned(),
             seed,
-            accuracy_before: accuracy.0,
-            accuracy_after: accuracy.1,
-            all_wrong_share: mean(&values(metrics::ROLLOUT_ALL_WRONG_FRAC)).unwrap_or(0.0),
+            accuracy_before: accuracy(0)?,
+            accuracy_after: accuracy(last_step)?,
+            all_wrong_share: mean(&values(metrics::ROLLOUT_ALL_WRONG_FRAC)),
             affinity: mean(&values(metrics::AFFINITY_VALUE)),
             affinity_behavior: mean(&values(metrics::AFFINITY_BEHAVIOR_VALUE)),
             #[expect(
@@ -108,9 +113,9 @@ impl Summary {
             table.add_row([
                 run.method.clone(),
                 run.seed.to_string(),
-                format!("{:.3}", run.accuracy_before),
-                format!("{:.3}", run.accuracy_after),
-                format!("{:.3}", run.all_wrong_share),
+                optional(run.accuracy_before),
+                optional(run.accuracy_after),
+                optional(run.all_wrong_share),
                 optional(run.affinity),
                 optional(run.affinity_behavior),
                 format!("{:.0}", run.tokens_per_second),

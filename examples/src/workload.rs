@@ -4,30 +4,50 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
-use hint_policy::{LoadOptions, LoadedModel, Tokenizer};
-use hint_reward::{ExactMatch, MathVerifier, Rubric};
+use hint_grpo::{Demonstration, EvaluationConfig, GrpoConfig, RunDir};
+use hint_policy::{LoadOptions, LoadedModel, ModelConfig, SharedPolicy, Tokenizer};
+use hint_reward::{ExactMatch, MathVerifier, RewardInput, Rubric};
 use hint_rollout::{
-    ApiKey, ChatFormat, HintTemplate, Problem, PromptFormat, TextFormat, read_problems,
+    ApiKey, ChatFormat, Collector, HintTemplate, LocalEngine, Problem, PromptFormat, TextFormat,
+    read_problems,
 };
-use tch::Kind;
+use tch::{Device, Kind};
 
-use crate::options::{Compute, Settings};
+use crate::options::Compute;
 use crate::source::{self, Champ, Fetcher, GsmSymbolic, SourceProblem};
 use crate::swaps;
 
 /// What is asked of every model with a chat template.
 const INSTRUCTION: &str = "Put your final answer within \\boxed{}.";
 
+/// Where model and problems come from.
+#[derive(Debug, Clone, Copy)]
+pub struct Source<'s> {
+    /// `tiny`, `smollm2`, a folder in Hugging Face format, a GGUF file, or the folder of a run, whose
+    /// newest checkpoint is taken.
+    pub model: &'s str,
+    /// `swaps`, `gsm-symbolic`, `champ`, or a JSONL file.
+    pub problems: &'s str,
+    /// Where the model computes.
+    pub device: Device,
+    /// In which number format.
+    pub compute: Compute,
+    /// Which problems are held out.
+    pub evaluation: &'s EvaluationConfig,
+}
+
+/// The held-out problems of `swaps`, unless another number is asked for.
+const HELD_OUT_SWAPS: usize = 200;
+
 /// The model's place, the training problems and the held-out ones.
 #[derive(Debug)]
 pub struct Workload {
     model: PathBuf,
     load: LoadOptions,
-    tiny: bool,
     swaps: bool,
     /// Problems to train on.
     pub train: Vec<Problem>,
-    /// Problems for the accuracies before and after; none of them is trained on.
+    /// Problems to evaluate on; none of them is trained on.
     pub held_out: Vec<Problem>,
 }
 
@@ -37,17 +57,18 @@ impl Workload {
     /// # Errors
     ///
     /// What cannot be found, fetched or read, by name.
-    pub fn load(settings: &Settings) -> Result<Self> {
+    pub fn load(source: &Source<'_>) -> Result<Self> {
         let fetcher = fetcher()?;
-        let model = match settings.model.as_str() {
+        let model = match source.model {
             "tiny" => tiny_model(),
             "smollm2" => fetcher.fetch(&source::SMOLLM2, &mut notice)?,
-            path => PathBuf::from(path),
+            path => newest_checkpoint(PathBuf::from(path))?,
         };
-        let problems = match settings.problems.as_str() {
+        let problems = match source.problems {
             "swaps" => {
-                let (train, held_out) = swaps::problems(settings.held_out);
-                return Self::new(model, settings, train, held_out);
+                let count = source.evaluation.max_problems.unwrap_or(HELD_OUT_SWAPS);
+                let (train, held_out) = swaps::problems(count);
+                return Ok(Self::new(model, source, train, held_out));
             }
             "gsm-symbolic" => {
                 let folder = fetcher.fetch(&source::GSM_SYMBOLIC, &mut notice)?;
@@ -59,23 +80,23 @@ impl Workload {
             }
             file => read_problems(file)?,
         };
-        let (train, held_out) = split(problems, settings.held_out)?;
-        Self::new(model, settings, train, held_out)
+        let (train, held_out) = source.evaluation.split(problems)?;
+        Ok(Self::new(model, source, train, held_out))
     }
 
     fn new(
         model: PathBuf,
-        settings: &Settings,
+        source: &Source<'_>,
         train: Vec<Problem>,
         held_out: Vec<Problem>,
-    ) -> Result<Self> {
-        let compute = match settings.compute {
+    ) -> Self {
+        let compute = match source.compute {
             Compute::F32 => Kind::Float,
             Compute::Bf16 => Kind::BFloat16,
         };
-        let load = LoadOptions { device: settings.device()?, compute };
-        let (tiny, swaps) = (settings.model == "tiny", settings.problems == "swaps");
-        Ok(Self { model, load, tiny, swaps, train, held_out })
+        let load = LoadOptions { device: source.device, compute };
+        let swaps = source.problems == "swaps";
+        Self { model, load, swaps, train, held_out }
     }
 
     /// Loads the model, with the weights training starts from.
@@ -100,21 +121,106 @@ impl Workload {
         (!self.swaps).then(|| MathVerifier::new().audit(references).summary())
     }
 
-    /// The prompt format of the model: its chat template, or plain text when it has none.
+    /// The prompt format of the model: its chat template, or plain text when it has none, which for
+    /// `swaps` is what the tiny model was shown.
     pub fn format(
         &self,
         tokenizer: &Arc<Tokenizer>,
         stop_tokens: Vec<u32>,
     ) -> Arc<dyn PromptFormat> {
         let tokenizer = Arc::clone(tokenizer);
-        if self.tiny {
-            Arc::new(tiny_format(tokenizer, stop_tokens))
-        } else if tokenizer.has_chat_template() {
+        if tokenizer.has_chat_template() {
             Arc::new(ChatFormat::new(tokenizer, stop_tokens).with_instruction(INSTRUCTION))
+        } else if self.swaps {
+            Arc::new(tiny_format(tokenizer, stop_tokens))
         } else {
             let format = TextFormat::new(tokenizer, stop_tokens);
             Arc::new(format.with_frame("Question: ", format!("\n{INSTRUCTION}\nAnswer:")))
         }
+    }
+}
+
+/// The newest checkpoint of the run in `path`, if it holds one; else `path` itself.
+fn newest_checkpoint(path: PathBuf) -> Result<PathBuf> {
+    let mut checkpoints = RunDir::checkpoints(&path)?;
+    Ok(checkpoints.pop().map_or(path, |(_, checkpoint)| checkpoint))
+}
+
+/// What a run is made of.
+pub struct Assembly {
+    /// The policy.
+    pub policy: SharedPolicy,
+    /// Shape and constants of its model.
+    pub model: ModelConfig,
+    /// Its tokenizer.
+    pub tokenizer: Arc<Tokenizer>,
+    /// Its prompt format.
+    pub format: Arc<dyn PromptFormat>,
+    /// What samples and judges.
+    pub collector: Collector,
+}
+
+impl std::fmt::Debug for Assembly {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Assembly").field("model", &self.model).finish_non_exhaustive()
+    }
+}
+
+impl Workload {
+    /// Loads the model and puts the collector of `config` together.
+    ///
+    /// # Errors
+    ///
+    /// A model that cannot be read.
+    pub fn assemble(&self, config: &GrpoConfig) -> Result<Assembly> {
+        let loaded = self.load_model()?;
+        let model = loaded.policy.config().clone();
+        let tokenizer = Arc::new(loaded.tokenizer);
+        let format = self.format(&tokenizer, loaded.stop_tokens.clone());
+        let policy = SharedPolicy::new(loaded.policy);
+        let engine = LocalEngine::new(policy.clone(), loaded.stop_tokens);
+        let (rubric, rollout) = (self.rubric(), config.rollout.clone());
+        let collector = Collector::new(engine, Arc::clone(&format), rubric, rollout)?
+            .with_hints(config.rollout.source.build(api_key)?);
+        Ok(Assembly { policy, model, tokenizer, format, collector })
+    }
+
+    /// The training problems' solutions as demonstrations. One that the verifier does not take for
+    /// correct, because it does not end in a box, is followed by the answer in one. Problems without
+    /// a solution have none.
+    ///
+    /// # Errors
+    ///
+    /// When no problem has a solution, or a solution cannot be turned into tokens.
+    pub fn demonstrations(
+        &self,
+        format: &dyn PromptFormat,
+        tokenizer: &Tokenizer,
+    ) -> Result<Vec<Demonstration>> {
+        let stops = format.stop_tokens();
+        let eos = tokenizer.eos_token_id().filter(|token| stops.contains(token));
+        let stop = eos.or(stops.first().copied());
+        let rubric = self.rubric();
+        let mut demonstrations = Vec::new();
+        for problem in &self.train {
+            let Some(solution) = &problem.solution else { continue };
+            let scores = rubric.score_group(&[RewardInput::new(solution, &problem.answer)])?;
+            let text = if scores.iter().all(|score| score.verdict.is_correct()) {
+                solution.clone()
+            } else {
+                format!("{solution}\n\\boxed{{{}}}", problem.answer)
+            };
+            let mut completion = format.encode_completion(&text)?;
+            completion.extend(stop);
+            let prompt = format.encode(problem, None)?;
+            demonstrations.push(Demonstration::new(&problem.id, prompt, completion));
+        }
+        ensure!(
+            !demonstrations.is_empty(),
+            "none of the {} training problems has a `solution` to demonstrate",
+            self.train.len()
+        );
+        Ok(demonstrations)
     }
 }
 
@@ -154,23 +260,4 @@ pub fn api_key(variable: &str) -> Option<ApiKey> {
     #[expect(clippy::disallowed_methods, reason = "the configuration names the variable")]
     let key = std::env::var(variable).ok()?;
     (!key.trim().is_empty()).then(|| ApiKey::new(key))
-}
-
-/// Holds out `count` problems: those whose id hashes lowest, so that the choice depends neither on
-/// the order of the file nor on the seed.
-fn split(problems: Vec<Problem>, count: usize) -> Result<(Vec<Problem>, Vec<Problem>)> {
-    ensure!(
-        count < problems.len(),
-        "{count} problems are to be held out, but there are only {}; lower `--held-out`",
-        problems.len()
-    );
-    let mut hashed = problems
-        .iter()
-        .map(|problem| (crc32fast::hash(problem.id.as_bytes()), problem.id.clone()))
-        .collect::<Vec<_>>();
-    hashed.sort_unstable();
-    let chosen =
-        hashed.into_iter().take(count).map(|(_, id)| id).collect::<std::collections::BTreeSet<_>>();
-    let (held_out, train) = problems.into_iter().partition(|problem| chosen.contains(&problem.id));
-    Ok((train, held_out))
 }

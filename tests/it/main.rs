@@ -1,6 +1,7 @@
 //! Scenarios across the crates, with a real (tiny) model in every one.
 
 mod equivalence;
+mod evaluation;
 mod faults;
 mod killed;
 mod kl;

@@ -157,6 +157,17 @@ pub enum GrpoError {
         path: PathBuf,
     },
 
+    /// There is no checkpoint of the step that was asked for.
+    #[error("no checkpoint of step {step} under `{}`; there are: {}", path.display(), available.iter().map(u64::to_string).collect::<Vec<_>>().join(", "))]
+    NoCheckpointAt {
+        /// The folder that was searched.
+        path: PathBuf,
+        /// The step asked for.
+        step: u64,
+        /// The steps that have a complete checkpoint.
+        available: Vec<u64>,
+    },
+
     /// A checkpoint belongs to a run with another configuration or other problems.
     #[error("checkpoint `{}` was written by another run: {}", path.display(), differences.join("; "))]
     Mismatch {

@@ -29,6 +29,7 @@
 //! | [`RatioScheme`] | which prompt the ratio conditions on |
 //! | [`Optimizer`], [`AdamW`] | from gradients to weights |
 //! | [`Observer`], [`Metrics`] | what a run reports |
+//! | [`EvaluationConfig`] | which problems are held out, and when and how they are evaluated |
 //! | [`RunDir`] | the files of a run: metrics, timings, checkpoints |
 //!
 //! # Panics
@@ -81,8 +82,8 @@ pub use advantage::{
 };
 pub use aggregation::{Aggregation, StepTotals};
 pub use config::{
-    AdvantageConfig, AlgorithmConfig, ConfigError, GrpoConfig, ObjectiveConfig, OptimizerConfig,
-    RunConfig, StaleGroups,
+    AdvantageConfig, AlgorithmConfig, ConfigError, EvaluationConfig, GrpoConfig, ObjectiveConfig,
+    OptimizerConfig, RunConfig, StaleGroups,
 };
 pub use error::GrpoError;
 pub use help_weight::{HelpWeight, RatioShaping};

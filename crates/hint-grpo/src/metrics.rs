@@ -12,6 +12,16 @@ pub const REWARD_STD: &str = "reward_std";
 pub const FRAC_REWARD_ZERO_STD: &str = "frac_reward_zero_std";
 /// Mean length of the sampled completions, both stages, in tokens.
 pub const COMPLETIONS_MEAN_LENGTH: &str = "completions/mean_length";
+/// Length of the shortest sampled completion, both stages, in tokens.
+pub const COMPLETIONS_MIN_LENGTH: &str = "completions/min_length";
+/// Length of the longest sampled completion, both stages, in tokens.
+pub const COMPLETIONS_MAX_LENGTH: &str = "completions/max_length";
+/// Mean length of the sampled completions that a stop token ended, in tokens.
+pub const COMPLETIONS_MEAN_TERMINATED_LENGTH: &str = "completions/mean_terminated_length";
+/// Length of the shortest of those.
+pub const COMPLETIONS_MIN_TERMINATED_LENGTH: &str = "completions/min_terminated_length";
+/// Length of the longest of those.
+pub const COMPLETIONS_MAX_TERMINATED_LENGTH: &str = "completions/max_terminated_length";
 /// Share of sampled completions cut off at the token limit, both stages.
 pub const COMPLETIONS_CLIPPED_RATIO: &str = "completions/clipped_ratio";
 /// Share of plain completions judged correct.
@@ -85,9 +95,9 @@ pub const CLIP_RATIO_HIGH_MAX: &str = "clip_ratio/high_max";
 pub const CISPO_CLIP_RATIO: &str = "cispo_clip_ratio";
 /// Mean absolute difference between the trainer's and the engine's log-probabilities of the same
 /// plain tokens under the same weights, in nats.
-pub const SAMPLING_LOGP_DIFFERENCE: &str = "sampling/logp_difference/mean";
+pub const SAMPLING_LOGP_DIFFERENCE: &str = "sampling/sampling_logp_difference/mean";
 /// Largest such difference, in nats.
-pub const SAMPLING_LOGP_DIFFERENCE_MAX: &str = "sampling/logp_difference/max";
+pub const SAMPLING_LOGP_DIFFERENCE_MAX: &str = "sampling/sampling_logp_difference/max";
 /// Mean staleness of the completions: optimizer steps between the weights that sampled them and those
 /// at the start of the step.
 pub const SAMPLING_STALENESS: &str = "sampling/staleness/mean";
@@ -95,6 +105,10 @@ pub const SAMPLING_STALENESS: &str = "sampling/staleness/mean";
 pub const SAMPLING_STALENESS_MAX: &str = "sampling/staleness/max";
 /// Mean weight of the correction for the mismatch between trainer and engine.
 pub const IMPORTANCE_WEIGHT: &str = "sampling/importance_sampling_ratio/mean";
+/// Least such weight.
+pub const IMPORTANCE_WEIGHT_MIN: &str = "sampling/importance_sampling_ratio/min";
+/// Largest such weight.
+pub const IMPORTANCE_WEIGHT_MAX: &str = "sampling/importance_sampling_ratio/max";
 /// Negative log-likelihood of the demonstrations per learned token, in nats.
 pub const NLL: &str = "nll";
 /// Norm of the gradient before clipping.
@@ -117,6 +131,18 @@ pub const LEARNING_RATE: &str = "learning_rate";
 pub const NUM_TOKENS: &str = "num_tokens";
 /// Passes over the problems since the start of the run.
 pub const EPOCH: &str = "epoch";
+/// Share of correct completions on the held-out problems, without hints: avg@k.
+pub const EVAL_AVG: &str = "eval/avg";
+/// Lower end of its 95 % interval.
+pub const EVAL_AVG_LOW: &str = "eval/avg_low";
+/// Upper end of its 95 % interval.
+pub const EVAL_AVG_HIGH: &str = "eval/avg_high";
+/// Mean length of the completions of the evaluation, in tokens.
+pub const EVAL_MEAN_LENGTH: &str = "eval/mean_length";
+/// Share of the completions of the evaluation that were cut off at the token limit.
+pub const EVAL_CLIPPED_RATIO: &str = "eval/clipped_ratio";
+/// Share of the completions of the evaluation that could not be judged, which count as wrong.
+pub const EVAL_FAILED_FRAC: &str = "eval/failed_frac";
 
 /// Weighted means, and extremes, by name.
 ///

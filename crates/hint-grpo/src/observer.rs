@@ -4,6 +4,8 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::Duration;
 
+use hint_rollout::Evaluation;
+
 use crate::{Metrics, Warning};
 
 /// What the trainer is doing.
@@ -49,7 +51,7 @@ impl Timings {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct StepReport {
-    /// Steps finished, this one included.
+    /// Steps finished, this one included. 0 for an evaluation before the first step.
     pub step: u64,
     /// Steps of the whole run.
     pub total_steps: u64,
@@ -78,6 +80,11 @@ pub trait Observer: Send {
         ControlFlow::Continue(())
     }
 
+    /// The held-out problems were evaluated after step `step`; 0 is before the first one.
+    fn on_evaluation(&mut self, step: u64, evaluation: &Evaluation) {
+        let _ = (step, evaluation);
+    }
+
     /// A checkpoint was written.
     fn on_checkpoint(&mut self, dir: &Path) {
         let _ = dir;
@@ -91,6 +98,10 @@ impl<O: Observer + ?Sized> Observer for Box<O> {
 
     fn on_step(&mut self, report: &StepReport) -> ControlFlow<()> {
         (**self).on_step(report)
+    }
+
+    fn on_evaluation(&mut self, step: u64, evaluation: &Evaluation) {
+        (**self).on_evaluation(step, evaluation);
     }
 
     fn on_checkpoint(&mut self, dir: &Path) {

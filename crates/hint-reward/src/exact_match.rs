@@ -73,15 +73,23 @@ impl Verifier for ExactMatch {
                 .with_compared(reference)
                 .with_reason("no answer was found");
         };
-        let normalized = normalize(answer);
-        let equal = match (number(&normalized), number(&reference)) {
-            (Some(answer), Some(reference)) => answer == reference,
-            _ => normalized == reference,
-        };
+        let equal = equal(&normalize(answer), &reference);
         let judgment = Judgment::new(if equal { Verdict::Correct } else { Verdict::Incorrect })
             .with_extracted(answer)
             .with_compared(reference);
         if equal { judgment } else { judgment.with_reason("the answer differs from the reference") }
+    }
+
+    fn same_answer(&self, left: &str, right: &str) -> bool {
+        equal(&normalize(left), &normalize(right))
+    }
+}
+
+/// Whether two normalized texts are the same number, or the same text where one is no number.
+fn equal(left: &str, right: &str) -> bool {
+    match (number(left), number(right)) {
+        (Some(left), Some(right)) => left == right,
+        _ => left == right,
     }
 }
 

@@ -172,6 +172,10 @@ impl Verifier for MathVerifier {
         let mut fuel = Fuel::new(self.fuel);
         self.found_and_judged(input, &mut fuel).unwrap_or_else(out_of_fuel)
     }
+
+    fn same_answer(&self, left: &str, right: &str) -> bool {
+        left.trim() == right.trim() || self.compare(left, right).verdict.is_correct()
+    }
 }
 
 /// Whether two answers are mathematically the same, under the strict rules.

@@ -93,6 +93,15 @@ impl Rubric {
         std::iter::once(first).chain(self.parts.iter().map(|(_, reward)| reward.name())).collect()
     }
 
+    /// Whether two extracted answers say the same, as the verifier reads them. A rubric whose verdict comes from a
+    /// reward extracts none.
+    pub fn same_answer(&self, left: &str, right: &str) -> bool {
+        match &self.source {
+            VerdictSource::Verifier(verifier) => verifier.same_answer(left, right),
+            VerdictSource::Reward { .. } => left == right,
+        }
+    }
+
     /// Scores of all completions of one problem, in input order.
     ///
     /// # Errors

@@ -32,6 +32,12 @@ use crate::{Judgment, RewardInput};
 pub trait Verifier: Send + Sync {
     /// The verdict on one completion, with what was extracted and compared.
     fn verify(&self, input: &RewardInput<'_>) -> Judgment;
+
+    /// Whether two extracted answers say the same, for votes over answers. By default the same text; a verifier that
+    /// reads answers compares them as it compares with a reference.
+    fn same_answer(&self, left: &str, right: &str) -> bool {
+        left.trim() == right.trim()
+    }
 }
 
 /// A closure as a [`Verifier`]; see [`verifier_from_fn`].
@@ -80,6 +86,10 @@ macro_rules! forward_verifier {
         impl<V: Verifier + ?Sized> Verifier for $pointer {
             fn verify(&self, input: &RewardInput<'_>) -> Judgment {
                 (**self).verify(input)
+            }
+
+            fn same_answer(&self, left: &str, right: &str) -> bool {
+                (**self).same_answer(left, right)
             }
         }
     };

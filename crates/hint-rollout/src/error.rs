@@ -66,6 +66,10 @@ pub enum RolloutError {
         path: PathBuf,
     },
 
+    /// There is no problem to evaluate on.
+    #[error("no problems to evaluate on")]
+    NothingToEvaluate,
+
     /// A hint was asked for by a column that a problem does not have.
     #[error("problem `{problem}` has no text column `{column}`; its columns are: {available}")]
     HintColumn {

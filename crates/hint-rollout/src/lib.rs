@@ -32,7 +32,8 @@
 //! | [`LeakGuard`], [`LeakDetector`] | what a hint gives away, and what becomes of it |
 //! | [`HintTrigger`], [`VerdictPolicy`] | when a group gets one, and what counts as wrong |
 //! | [`Collector`], [`RolloutGroup`] | the two-stage rollout and its result |
-//! | [`evaluate`] | accuracy without hints |
+//! | [`evaluate`], [`Evaluation`] | avg@k, pass@k and maj@k without hints, with intervals |
+//! | [`HeldOut`], [`is_held_out`] | which problems are held out from training |
 //!
 //! Feature `local-engine` (default) adds [`LocalEngine`] and the prompt formats of a local
 //! tokenizer; without it the crate builds without libtorch. `vllm` adds `VllmEngine`, `teacher`
@@ -92,6 +93,8 @@ mod writer;
 
 mod evaluate;
 
+mod held_out;
+
 #[cfg(any(feature = "vllm", feature = "teacher"))]
 mod http;
 #[cfg(feature = "vllm")]
@@ -104,7 +107,7 @@ mod local;
 
 pub use api_key::ApiKey;
 pub use collector::{
-    CollectStats, Collected, Collector, CollectorConfig, ProblemSuccess, SuccessCount,
+    CollectStats, Collected, Collector, CollectorConfig, LengthCount, ProblemSuccess, SuccessCount,
     SuccessRecord,
 };
 pub use demonstration::Demonstrations;
@@ -113,10 +116,14 @@ pub use engine::{
     WeightSource,
 };
 pub use error::RolloutError;
-pub use evaluate::{Evaluation, EvaluationOptions, evaluate};
+pub use evaluate::{
+    Estimate, Evaluation, EvaluationOptions, EvaluationScores, Lengths, ProblemOutcome, Votes,
+    evaluate, maj_at_k, pass_at_k,
+};
 #[cfg(feature = "local-engine")]
 pub use format::{ChatFormat, TextFormat};
 pub use group::{AppliedHint, Rollout, RolloutGroup, RolloutSource};
+pub use held_out::{HeldOut, is_held_out, sample_by_hash, split_held_out};
 pub use hint::{
     DatasetHints, FnHints, Hint, HintKind, HintLevel, HintProvider, HintRequest, HintWriter,
     Reveals, WriteRequest, hints_from_fn,

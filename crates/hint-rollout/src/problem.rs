@@ -66,6 +66,20 @@ impl Problem {
         self.level = Some(level.into());
         self
     }
+
+    /// The value of a column as text: `level`, or a text, a number or a truth value of another
+    /// column. `None` for others, and where there is none.
+    pub fn text_of(&self, column: &str) -> Option<String> {
+        if column == "level" {
+            return self.level.clone();
+        }
+        match self.columns.get(column)? {
+            Value::String(text) => Some(text.clone()),
+            Value::Number(number) => Some(number.to_string()),
+            Value::Bool(value) => Some(value.to_string()),
+            _ => None,
+        }
+    }
 }
 
 /// Reads problems from a JSONL file in the HINT format: one object a line with `question` (or

@@ -36,12 +36,15 @@ pub struct SourceProblem {
 }
 
 impl From<SourceProblem> for Problem {
-    /// Everything but the category.
+    /// The category becomes the column `category`.
     fn from(source: SourceProblem) -> Self {
         let mut problem = Self::new(source.id, source.question, source.answer);
         problem.hint = source.hint;
         problem.solution = source.solution;
         problem.level = source.level;
+        if let Some(category) = source.category {
+            problem.columns.insert("category".to_owned(), category.into());
+        }
         problem
     }
 }

@@ -11,6 +11,7 @@ use crate::{
 };
 
 mod advantage;
+mod evaluation;
 mod objective;
 mod optimizer;
 mod read;
@@ -18,6 +19,7 @@ mod run;
 mod validate;
 
 pub use advantage::AdvantageConfig;
+pub use evaluation::EvaluationConfig;
 pub use objective::ObjectiveConfig;
 pub use optimizer::{AlgorithmConfig, OptimizerConfig};
 pub use run::{RunConfig, StaleGroups};
@@ -63,6 +65,8 @@ pub struct GrpoConfig {
     pub optimizer: OptimizerConfig,
     /// The supervised stage.
     pub supervised: SupervisedConfig,
+    /// Evaluation on held-out problems.
+    pub evaluation: EvaluationConfig,
 }
 
 impl Default for GrpoConfig {
@@ -88,6 +92,7 @@ impl Default for GrpoConfig {
             supervised_term: SupervisedTerm::default(),
             optimizer: OptimizerConfig::default(),
             supervised: SupervisedConfig::default(),
+            evaluation: EvaluationConfig::default(),
         }
     }
 }
@@ -116,6 +121,26 @@ impl GrpoConfig {
     /// [`ConfigError`].
     pub fn from_toml(text: &str) -> Result<Self, ConfigError> {
         Self::from_toml_with(text, [])
+    }
+
+    /// Writes the configuration as TOML, every key with its value, so that
+    /// [`GrpoConfig::from_toml`] reads the same one back. Optional keys that are not set are left
+    /// out.
+    ///
+    /// ```
+    /// use hint_grpo::GrpoConfig;
+    ///
+    /// let config = GrpoConfig::from_toml("clip_high = 0.28")?;
+    /// assert_eq!(GrpoConfig::from_toml(&config.to_toml()?)?, config);
+    /// # Ok::<(), hint_grpo::ConfigError>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::Syntax`] for a number that TOML does not have, such as a seed of 2⁶³.
+    pub fn to_toml(&self) -> Result<String, ConfigError> {
+        toml::to_string_pretty(self)
+            .map_err(|error| ConfigError::Syntax { message: format!("not in TOML: {error}") })
     }
 
     /// Checks ranges and cross-field constraints. The trainer's builder calls it; so may you.
@@ -148,6 +173,7 @@ impl GrpoConfig {
             let field = "supervised.aggregation.max_completion_len";
             check.at_least(field, max_completion_len as u64, 1);
         }
+        self.evaluation.check(&mut check);
         check.finish()
     }
 }

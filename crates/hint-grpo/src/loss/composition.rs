@@ -117,6 +117,12 @@ impl<'a> LossComposition<'a> {
         let weights = self.importance.weights(input.old_logprobs, behavior, input.mask);
         if let Some(weights) = &weights {
             add_masked(metrics, metrics::IMPORTANCE_WEIGHT, weights, input.mask);
+            let weights = weights.masked_select(input.mask);
+            if weights.numel() > 0 {
+                let [least, most] = [weights.min(), weights.max()].map(|end| end.double_value(&[]));
+                metrics.add_min(metrics::IMPORTANCE_WEIGHT_MIN, least);
+                metrics.add_max(metrics::IMPORTANCE_WEIGHT_MAX, most);
+            }
         }
         Ok(weights)
     }

@@ -5,10 +5,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use self::checkpoint::{checkpoint_folders, checkpoints_dir, verify};
-use self::files::{open_truncated, read_error, remove_dir, write_error, write_json};
+use self::files::{open_truncated, read_error, remove_dir, write_error};
 use crate::{GrpoConfig, GrpoError};
 
 mod checkpoint;
+mod evaluations;
 mod files;
 mod log;
 
@@ -22,9 +23,10 @@ const TIMINGS: &str = "timings.jsonl";
 /// The folder of a run.
 ///
 /// ```text
-/// config.json                    the resolved configuration
+/// config.toml                    the resolved configuration
 /// metrics.jsonl                  one line per step; the same bytes for the same run
 /// timings.jsonl                  one line per step; whatever depends on the clock
+/// evaluations/step-00000010.json the results of an evaluation, down to each completion's verdict
 /// checkpoints/step-00000010/     model.safetensors, config.json, …, optimizer.safetensors, trainer.json
 /// ```
 ///
@@ -53,7 +55,8 @@ impl RunDir {
         }
         let checkpoints = checkpoints_dir(&root);
         fs::create_dir_all(&checkpoints).map_err(write_error(&checkpoints))?;
-        write_json(&root.join("config.json"), config)?;
+        let path = root.join("config.toml");
+        fs::write(&path, config.to_toml()?).map_err(write_error(&path))?;
         let metrics = open_truncated(&root.join(METRICS), 0)?;
         let timings = open_truncated(&root.join(TIMINGS), 0)?;
         Ok(Self { root, metrics, timings, resume_from: None })
@@ -94,14 +97,17 @@ impl RunDir {
     ///
     /// # Errors
     ///
-    /// As [`RunDir::resume`]; [`GrpoError::NoCheckpoint`] also when there is none of that step.
+    /// As [`RunDir::resume`]; [`GrpoError::NoCheckpointAt`] when there is none of that step.
     pub fn resume_at(root: impl Into<PathBuf>, step: u64) -> Result<Self, GrpoError> {
         let root = root.into();
         let folders = checkpoint_folders(&root)?;
-        let (_, chosen) = folders
-            .iter()
-            .find(|(candidate, _)| *candidate == step)
-            .ok_or_else(|| GrpoError::NoCheckpoint { path: root.clone() })?;
+        if folders.is_empty() {
+            return Err(GrpoError::NoCheckpoint { path: root });
+        }
+        let Some((_, chosen)) = folders.iter().find(|(candidate, _)| *candidate == step) else {
+            let available = folders.iter().map(|(step, _)| *step).collect();
+            return Err(GrpoError::NoCheckpointAt { path: root, step, available });
+        };
         let state = verify(chosen)?;
         let later = folders.iter().rev().take_while(|(candidate, _)| *candidate > step);
         let later = later.map(|(_, dir)| dir.clone()).collect::<Vec<_>>();
@@ -131,6 +137,7 @@ impl RunDir {
         for folder in later {
             remove_dir(folder)?;
         }
+        evaluations::remove_later(&root, state.progress.step)?;
         let metrics = open_truncated(&root.join(METRICS), state.metrics_bytes)?;
         let timings = open_truncated(&root.join(TIMINGS), state.timings_bytes)?;
         Ok(Self { root, metrics, timings, resume_from: Some(dir) })

@@ -5,14 +5,15 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use hint_policy::SharedPolicy;
-use hint_rollout::Seed;
+use hint_rollout::{Collector, Problem, Seed};
 
 use super::{Demonstration, NllRow, NllTerm};
 use crate::optim::Guard;
 use crate::run_dir::{CheckpointContent, Progress};
+use crate::trainer::evaluation::{Evaluator, check_disjoint, check_held_out};
 use crate::trainer::host::Host;
-use crate::trainer::order;
 use crate::trainer::restore::{Restored, materialize_gradients};
+use crate::trainer::{order, with_held_out};
 use crate::{
     GrpoConfig, GrpoError, Metrics, Observer, Optimizer, Outcome, Phase, RunDir, StepReport,
     Timings, Warning, clip_grad_norm, metrics,
@@ -33,6 +34,8 @@ pub struct SupervisedTrainer {
     optimizer: Box<dyn Optimizer>,
     guard: Guard,
     host: Host,
+    /// What evaluates, and the problems that it evaluates on.
+    held_out: Option<(Collector, Vec<Problem>)>,
     progress: Progress,
     /// The checkpoint of the run that was resumed.
     restored: Option<Restored>,
@@ -50,7 +53,8 @@ impl std::fmt::Debug for SupervisedTrainer {
 impl SupervisedTrainer {
     /// Starts building a trainer of `policy`.
     pub fn builder(policy: SharedPolicy, config: GrpoConfig) -> SupervisedTrainerBuilder {
-        SupervisedTrainerBuilder { policy, config, optimizer: None, host: Host::default() }
+        let host = Host::default();
+        SupervisedTrainerBuilder { policy, config, optimizer: None, held_out: None, host }
     }
 
     /// Steps finished, those before a resume included.
@@ -70,16 +74,26 @@ impl SupervisedTrainer {
         if demonstrations.is_empty() {
             return Err(GrpoError::NoProblems);
         }
-        let fingerprint = fingerprint(demonstrations);
+        let held_out = self.held_out.as_ref().map_or(&[][..], |(_, problems)| problems);
+        check_disjoint(demonstrations.iter().map(|one| one.id.as_str()), held_out)?;
+        let fingerprint = with_held_out(fingerprint(demonstrations), held_out);
         if let Some(restored) = &self.restored {
             restored.check_problems(&fingerprint)?;
         }
         let mut last_checkpoint = None;
         if self.progress.step == 0 && self.restored.is_none() {
+            let stop = self.evaluator().map_or(Ok(false), |evaluator| evaluator.start(false))?;
             last_checkpoint = self.checkpoint(&fingerprint)?;
+            if stop {
+                return Ok(Outcome::Stopped { step: 0, checkpoint: last_checkpoint });
+            }
         }
         while self.progress.step < self.config.run.steps {
-            let report = self.step_once(demonstrations)?;
+            let mut report = self.step_once(demonstrations)?;
+            let progress = self.progress;
+            if let Some(mut evaluator) = self.evaluator() {
+                evaluator.run(progress, false, &mut report.metrics)?;
+            }
             let stop = self.host.finish_step(report)?;
             let step = self.progress.step;
             if stop || self.config.run.checkpoint_is_due(step) {
@@ -90,6 +104,12 @@ impl SupervisedTrainer {
             }
         }
         Ok(Outcome::Completed)
+    }
+
+    fn evaluator(&mut self) -> Option<Evaluator<'_>> {
+        let (collector, held_out) = self.held_out.as_mut()?;
+        let (host, policy, config) = (&mut self.host, &self.policy, &self.config);
+        Some(Evaluator { host, policy, collector, config, held_out })
     }
 
     fn step_once(&mut self, demonstrations: &[Demonstration]) -> Result<StepReport, GrpoError> {
@@ -193,6 +213,7 @@ pub struct SupervisedTrainerBuilder {
     policy: SharedPolicy,
     config: GrpoConfig,
     optimizer: Option<Box<dyn Optimizer>>,
+    held_out: Option<(Collector, Vec<Problem>)>,
     host: Host,
 }
 
@@ -209,6 +230,14 @@ impl SupervisedTrainerBuilder {
     #[must_use]
     pub fn optimizer(mut self, optimizer: impl Optimizer + 'static) -> Self {
         self.optimizer = Some(Box::new(optimizer));
+        self
+    }
+
+    /// Problems to evaluate on, without hints, as `evaluation` of the configuration says, with the
+    /// engine, the format and the rubric of `collector`. None of them may be demonstrated.
+    #[must_use]
+    pub fn held_out(mut self, collector: Collector, problems: Vec<Problem>) -> Self {
+        self.held_out = Some((collector, problems));
         self
     }
 
@@ -258,6 +287,7 @@ impl SupervisedTrainerBuilder {
     pub fn build(self) -> Result<SupervisedTrainer, GrpoError> {
         let config = self.config;
         config.validate()?;
+        check_held_out(&config, self.held_out.as_ref().map_or(&[][..], |(_, problems)| problems))?;
         let mut optimizer = match self.optimizer {
             Some(optimizer) => optimizer,
             None => config.optimizer.build(self.policy.lock().parameters())?,
@@ -273,7 +303,16 @@ impl SupervisedTrainerBuilder {
             restored = Some(found);
         }
         let progress = restored.as_ref().map_or_else(Progress::default, |run| run.state.progress);
-        let (policy, host) = (self.policy, self.host);
-        Ok(SupervisedTrainer { policy, config, optimizer, guard, host, progress, restored })
+        let (policy, host, held_out) = (self.policy, self.host, self.held_out);
+        Ok(SupervisedTrainer {
+            policy,
+            config,
+            optimizer,
+            guard,
+            host,
+            held_out,
+            progress,
+            restored,
+        })
     }
 }

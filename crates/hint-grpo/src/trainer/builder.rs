@@ -4,9 +4,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use hint_policy::SharedPolicy;
-use hint_rollout::Collector;
+use hint_rollout::{Collector, Problem};
 use serde::Deserialize;
 
+use super::evaluation::check_held_out;
 use super::host::Host;
 use super::restore::{Restored, materialize_gradients};
 use super::{STAGE, Trainer};
@@ -25,6 +26,7 @@ pub struct TrainerBuilder {
     objective: Option<Box<dyn PolicyLoss>>,
     advantage: Option<Box<dyn AdvantageEstimator>>,
     optimizer: Option<Box<dyn Optimizer>>,
+    held_out: Vec<Problem>,
     host: Host,
 }
 
@@ -44,6 +46,7 @@ impl TrainerBuilder {
             objective: None,
             advantage: None,
             optimizer: None,
+            held_out: Vec::new(),
             host: Host::default(),
         }
     }
@@ -73,6 +76,14 @@ impl TrainerBuilder {
     #[must_use]
     pub fn optimizer(mut self, optimizer: impl Optimizer + 'static) -> Self {
         self.optimizer = Some(Box::new(optimizer));
+        self
+    }
+
+    /// Problems to evaluate on, without hints, as `evaluation` of the configuration says; see
+    /// [`EvaluationConfig::split`](crate::EvaluationConfig::split). None of them may be trained on.
+    #[must_use]
+    pub fn held_out(mut self, problems: Vec<Problem>) -> Self {
+        self.held_out = problems;
         self
     }
 
@@ -134,6 +145,7 @@ impl TrainerBuilder {
                 format!("kl.coef: must be 0 without a reference policy, got {}", config.kl.coef);
             return Err(ConfigError::Invalid(vec![message]).into());
         }
+        check_held_out(&config, &self.held_out)?;
         let mut optimizer = match self.optimizer {
             Some(optimizer) => optimizer,
             None => config.optimizer.build(self.policy.lock().parameters())?,
@@ -168,6 +180,7 @@ impl TrainerBuilder {
             optimizer,
             guard,
             host: self.host,
+            held_out: self.held_out,
             progress,
             restored,
         })

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use hint_policy::SharedPolicy;
+use hint_rollout::Evaluation;
 
 use crate::run_dir::CheckpointContent;
 use crate::{GrpoError, Observer, Phase, RunDir, StepReport, Timings};
@@ -63,6 +64,22 @@ impl Host {
             stop |= observer.on_step(&report) == ControlFlow::Break(());
         }
         Ok(stop)
+    }
+
+    /// Ends an evaluation: writes its results down and tells the observers.
+    pub(crate) fn finish_evaluation(
+        &mut self,
+        step: u64,
+        evaluation: &Evaluation,
+    ) -> Result<(), GrpoError> {
+        self.leave();
+        if let Some(dir) = &self.run_dir {
+            dir.write_evaluation(step, evaluation)?;
+        }
+        for observer in &mut self.observers {
+            observer.on_evaluation(step, evaluation);
+        }
+        Ok(())
     }
 
     /// Writes a checkpoint, if the run has a folder.

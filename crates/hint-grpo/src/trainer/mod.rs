@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use hint_policy::{Policy, SaveOptions, SharedPolicy};
 use hint_rollout::{Collector, HeadWeights, PolicyVersion, Problem, RolloutError, WeightSource};
 
+use self::evaluation::{Evaluator, check_disjoint};
 use self::host::Host;
 use self::restore::Restored;
 use crate::optim::Guard;
@@ -14,6 +15,7 @@ use crate::{AdvantageEstimator, GrpoConfig, GrpoError, Optimizer, Phase, PolicyL
 
 mod affinity;
 mod builder;
+pub(crate) mod evaluation;
 mod help;
 pub(crate) mod host;
 pub(crate) mod order;
@@ -44,6 +46,8 @@ pub struct Trainer {
     optimizer: Box<dyn Optimizer>,
     guard: Guard,
     host: Host,
+    /// Problems to evaluate on.
+    held_out: Vec<Problem>,
     progress: Progress,
     /// The checkpoint of the run that was resumed.
     restored: Option<Restored>,
@@ -110,23 +114,31 @@ impl Trainer {
     ///
     /// [`GrpoError::NoProblems`]; [`GrpoError::Mismatch`] when the run was resumed and `problems`
     /// are not those it was started with; [`GrpoError::NotFinite`] for a loss or a gradient that is
-    /// not a number; and errors of the parts. The last checkpoint stays usable after any of them.
+    /// not a number; [`GrpoError::Config`] when a problem is both trained on and held out; and errors
+    /// of the parts. The last checkpoint stays usable after any of them.
     pub fn run(&mut self, problems: &[Problem]) -> Result<Outcome, GrpoError> {
         if problems.is_empty() {
             return Err(GrpoError::NoProblems);
         }
-        let fingerprint = fingerprint(problems);
+        check_disjoint(problems.iter().map(|problem| problem.id.as_str()), &self.held_out)?;
+        let fingerprint = fingerprints(problems, &self.held_out);
         if let Some(restored) = &self.restored {
             restored.check_problems(&fingerprint)?;
         }
         self.sync_engine()?;
         let mut last_checkpoint = None;
         if self.progress.step == 0 && self.restored.is_none() {
+            let stop = self.evaluator().start(true)?;
             // A run that is killed before its first regular checkpoint can be resumed, too.
             last_checkpoint = self.checkpoint(&fingerprint)?;
+            if stop {
+                return Ok(Outcome::Stopped { step: 0, checkpoint: last_checkpoint });
+            }
         }
         while self.progress.step < self.config.run.steps {
-            let report = self.step_once(problems)?;
+            let mut report = self.step_once(problems)?;
+            let progress = self.progress;
+            self.evaluator().run(progress, true, &mut report.metrics)?;
             let stop = self.host.finish_step(report)?;
             let step = self.progress.step;
             if stop || self.config.run.checkpoint_is_due(step) {
@@ -158,11 +170,39 @@ impl Trainer {
 
     /// Tells the engine about the weights that the next rollouts use.
     fn sync_engine(&mut self) -> Result<(), GrpoError> {
-        self.host.enter(self.progress.step + 1, Phase::Sync);
-        let version = PolicyVersion(self.progress.updates);
-        let weights = SharedWeights { policy: &self.policy, version };
-        Ok(self.collector.sync(&weights)?)
+        sync_engine(&mut self.host, &self.policy, &mut self.collector, self.progress)
     }
+
+    fn evaluator(&mut self) -> Evaluator<'_> {
+        Evaluator {
+            host: &mut self.host,
+            policy: &self.policy,
+            collector: &mut self.collector,
+            config: &self.config,
+            held_out: &self.held_out,
+        }
+    }
+}
+
+/// Tells the engine of a collector about the weights after `progress`.
+pub(crate) fn sync_engine(
+    host: &mut Host,
+    policy: &SharedPolicy,
+    collector: &mut Collector,
+    progress: Progress,
+) -> Result<(), GrpoError> {
+    host.enter(progress.step + 1, Phase::Sync);
+    let weights = SharedWeights { policy, version: PolicyVersion(progress.updates) };
+    Ok(collector.sync(&weights)?)
+}
+
+/// The fingerprint of what a run trains on, with that of what it evaluates on.
+pub(crate) fn with_held_out(trained: String, held_out: &[Problem]) -> String {
+    if held_out.is_empty() { trained } else { format!("{trained}+{}", fingerprint(held_out)) }
+}
+
+fn fingerprints(problems: &[Problem], held_out: &[Problem]) -> String {
+    with_held_out(fingerprint(problems), held_out)
 }
 
 /// Ids, questions and answers, in order.

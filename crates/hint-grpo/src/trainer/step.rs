@@ -1,5 +1,7 @@
 //! One step: a rollout batch, and the optimizer steps it is worth.
 
+use std::collections::BTreeMap;
+
 use hint_rollout::{CollectStats, Moment, PolicyVersion, Problem, RolloutGroup, RunProgress, Seed};
 
 use super::{Trainer, order, staleness};
@@ -104,6 +106,7 @@ impl Trainer {
 }
 
 fn group_metrics(metrics: &mut Metrics, groups: &[RolloutGroup]) {
+    let mut parts = BTreeMap::<&str, Vec<f64>>::new();
     for group in groups {
         let rewards = group.rewards();
         let count = rewards.len() as f64;
@@ -117,8 +120,17 @@ fn group_metrics(metrics: &mut Metrics, groups: &[RolloutGroup]) {
         metrics.add(metrics::FRAC_REWARD_ZERO_STD, f64::from(equal), 1.0);
         for rollout in &group.rollouts {
             for (name, value) in &rollout.score.parts {
-                metrics.add(format!("rewards/{name}/mean"), *value, 1.0);
+                parts.entry(name).or_default().push(*value);
             }
+        }
+    }
+    for (name, values) in parts {
+        let count = values.len() as f64;
+        let sum = values.iter().sum::<f64>();
+        metrics.add(format!("rewards/{name}/mean"), sum, count);
+        if values.len() > 1 {
+            let squares = values.iter().map(|value| (value - sum / count).powi(2)).sum::<f64>();
+            metrics.set(format!("rewards/{name}/std"), (squares / (count - 1.0)).sqrt());
         }
     }
 }
@@ -129,7 +141,28 @@ fn collect_metrics(metrics: &mut Metrics, stats: &CollectStats) {
     metrics.set_some(metrics::ROLLOUT_ALL_WRONG_FRAC, share(stats.all_wrong, stats.plain_groups));
     metrics.set_some(metrics::ROLLOUT_ALL_RIGHT_FRAC, share(stats.all_right, stats.plain_groups));
     metrics.set_some(metrics::ROLLOUT_DROPPED_FRAC, share(stats.dropped, stats.completions));
-    metrics.set_some(metrics::COMPLETIONS_MEAN_LENGTH, share(stats.tokens, stats.completions));
+    for (counts, [mean, min, max]) in [
+        (
+            stats.lengths,
+            [
+                metrics::COMPLETIONS_MEAN_LENGTH,
+                metrics::COMPLETIONS_MIN_LENGTH,
+                metrics::COMPLETIONS_MAX_LENGTH,
+            ],
+        ),
+        (
+            stats.terminated,
+            [
+                metrics::COMPLETIONS_MEAN_TERMINATED_LENGTH,
+                metrics::COMPLETIONS_MIN_TERMINATED_LENGTH,
+                metrics::COMPLETIONS_MAX_TERMINATED_LENGTH,
+            ],
+        ),
+    ] {
+        metrics.set_some(mean, counts.mean());
+        metrics.set_some(min, counts.least.map(|least| least as f64));
+        metrics.set_some(max, counts.least.map(|_| counts.most as f64));
+    }
     metrics.set_some(metrics::COMPLETIONS_CLIPPED_RATIO, share(stats.truncated, stats.completions));
     metrics.set_some(metrics::HINT_HINTED_FRAC, share(stats.hinted_groups, stats.problems));
     metrics.set_some(metrics::HINT_RESCUED_FRAC, share(stats.rescued_groups, stats.hinted_groups));

@@ -165,3 +165,27 @@ fn overrides_set_single_keys_with_or_without_a_prefix() {
         assert!(error.contains(wrong), "{error}");
     }
 }
+
+#[test]
+fn violations_of_the_evaluation_have_their_paths() {
+    let text = "
+        [evaluation]
+        held_out = { type = \"share\", frac = 1.0 }
+        max_problems = 0
+        completions_per_problem = 2
+        k = [3]
+    ";
+    let ConfigError::Invalid(violations) = GrpoConfig::from_toml(text).expect_err("invalid") else {
+        panic!("the syntax is fine");
+    };
+    assert_eq!(
+        violations,
+        [
+            "evaluation.held_out.frac: must be in (0, 1), got 1",
+            "evaluation.max_problems: must be at least 1, got 0",
+            "evaluation.completions_per_problem: must be 1 when sampling is greedy: further \
+             completions would be the same, got 2",
+            "evaluation.k: must be between 1 and completions_per_problem, got [3]",
+        ]
+    );
+}

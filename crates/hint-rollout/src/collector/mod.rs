@@ -21,7 +21,7 @@ mod stats;
 pub use config::CollectorConfig;
 pub use record::{ProblemSuccess, SuccessRecord};
 pub(crate) use sample::{check_contract, check_counts, score_completions};
-pub use stats::{CollectStats, Collected, SuccessCount};
+pub use stats::{CollectStats, Collected, LengthCount, SuccessCount};
 
 /// Samples groups, judges them, and samples again with help where the trigger says so.
 ///
@@ -93,7 +93,7 @@ impl Collector {
         problems: &[Problem],
         options: &EvaluationOptions,
     ) -> Result<Evaluation, RolloutError> {
-        evaluate(&mut *self.engine, &*self.format, &self.rubric, problems, options)
+        evaluate(&mut *self.engine, &*self.format, &self.rubric, problems, options, &mut |_| {})
     }
 
     /// The configuration.

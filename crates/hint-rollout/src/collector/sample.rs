@@ -68,8 +68,13 @@ impl Workshop<'_> {
         for (order, completions) in orders.into_iter().zip(sampled) {
             self.stats.completions += completions.len();
             for completion in &completions {
-                self.stats.tokens += completion.tokens.len();
-                self.stats.truncated += usize::from(completion.stop == StopReason::Length);
+                let length = completion.tokens.len();
+                self.stats.tokens += length;
+                self.stats.lengths.observe(length);
+                match completion.stop {
+                    StopReason::Stop => self.stats.terminated.observe(length),
+                    StopReason::Length => self.stats.truncated += 1,
+                }
             }
             result.push(self.judge(order.problem, completions, order.help.as_ref(), true)?);
         }

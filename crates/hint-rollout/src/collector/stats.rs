@@ -58,8 +58,40 @@ pub struct CollectStats {
     pub completions: usize,
     /// Completions cut off at the token limit, plain and helped.
     pub truncated: usize,
+    /// Lengths of the completions, plain and helped.
+    pub lengths: LengthCount,
+    /// Lengths of those that a stop token ended.
+    pub terminated: LengthCount,
     /// Completion tokens sampled, plain and helped, and those of hints that the policy wrote.
     pub tokens: usize,
+}
+
+/// Lengths, in tokens.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LengthCount {
+    /// How many.
+    pub count: usize,
+    /// Their sum.
+    pub sum: usize,
+    /// The shortest, if there are any.
+    pub least: Option<usize>,
+    /// The longest.
+    pub most: usize,
+}
+
+impl LengthCount {
+    /// The mean; `None` when there are none.
+    pub fn mean(self) -> Option<f64> {
+        (self.count > 0).then(|| self.sum as f64 / self.count as f64)
+    }
+
+    pub(super) fn observe(&mut self, length: usize) {
+        self.count += 1;
+        self.sum += length;
+        self.least = Some(self.least.map_or(length, |least| least.min(length)));
+        self.most = self.most.max(length);
+    }
 }
 
 impl CollectStats {

@@ -1,0 +1,123 @@
+//! When and how held-out problems are evaluated.
+
+use hint_rollout::{
+    EvaluationOptions, HeldOut, Problem, RolloutError, Sampling, Seed, read_problems,
+    sample_by_hash, split_held_out,
+};
+use serde::{Deserialize, Serialize};
+
+use super::validate::Validator;
+
+/// When and how held-out problems are evaluated, without hints.
+///
+/// A program splits its problems by [`EvaluationConfig::split`], and hands the held-out ones over by
+/// [`TrainerBuilder::held_out`](crate::TrainerBuilder::held_out). Evaluation has seeds of its own and
+/// changes no number of the training.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct EvaluationConfig {
+    /// Which problems are held out.
+    pub held_out: HeldOut,
+    /// Evaluate on at most this many of them: those whose ids hash lowest. All by default.
+    pub max_problems: Option<usize>,
+    /// Whether to evaluate before the first step.
+    pub at_start: bool,
+    /// Steps between evaluations. The last step is followed by one in any case.
+    pub every: u64,
+    /// Completions per problem; 1 when sampling is greedy.
+    pub completions_per_problem: usize,
+    /// The `k` of pass@k and maj@k. Empty: `completions_per_problem`, and the powers of two below it.
+    pub k: Vec<usize>,
+    /// Temperature; 0 is greedy. With another, truncation is that of `rollout.sampling`; the length
+    /// limit always is.
+    pub temperature: f64,
+    /// Columns to report by.
+    pub by: Vec<String>,
+    /// Resamples behind each 95 % interval.
+    pub resamples: usize,
+}
+
+impl Default for EvaluationConfig {
+    fn default() -> Self {
+        let options = EvaluationOptions::default();
+        Self {
+            held_out: HeldOut::None {},
+            max_problems: None,
+            at_start: true,
+            every: 0,
+            completions_per_problem: options.completions_per_problem,
+            k: options.k,
+            temperature: 0.0,
+            by: options.by,
+            resamples: options.resamples,
+        }
+    }
+}
+
+impl EvaluationConfig {
+    /// The problems to train on, and those to evaluate on.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`read_problems`] for a file of held-out problems.
+    pub fn split(
+        &self,
+        problems: Vec<Problem>,
+    ) -> Result<(Vec<Problem>, Vec<Problem>), RolloutError> {
+        let (train, held_out) = match &self.held_out {
+            HeldOut::None {} => (problems, Vec::new()),
+            HeldOut::Share { frac } => split_held_out(problems, *frac),
+            HeldOut::File { path } => {
+                let held_out = read_problems(path)?;
+                let ids = held_out.iter().map(|problem| problem.id.as_str());
+                let ids = ids.collect::<std::collections::HashSet<_>>();
+                let mut train = problems;
+                train.retain(|problem| !ids.contains(problem.id.as_str()));
+                (train, held_out)
+            }
+        };
+        let most = self.max_problems.unwrap_or(usize::MAX);
+        Ok((train, sample_by_hash(held_out, most)))
+    }
+
+    /// Whether an evaluation follows step `step` of `steps`; step 0 is before the first one.
+    pub fn is_due(&self, step: u64, steps: u64) -> bool {
+        match step {
+            0 => self.at_start,
+            step => step == steps || (self.every > 0 && step.is_multiple_of(self.every)),
+        }
+    }
+
+    /// How to evaluate in a run that samples as `rollout` says and has this seed. The seeds of an
+    /// evaluation are the same in every step, so that scores differ by the weights alone.
+    pub fn options(&self, rollout: &Sampling, seed: u64) -> EvaluationOptions {
+        let sampling = if self.temperature == 0.0 {
+            rollout.greedy()
+        } else {
+            Sampling { temperature: self.temperature, ..rollout.clone() }
+        };
+        EvaluationOptions {
+            completions_per_problem: self.completions_per_problem,
+            k: self.k.clone(),
+            sampling,
+            by: self.by.clone(),
+            resamples: self.resamples,
+            seed: Seed::new(seed).named("evaluation").value(),
+            ..EvaluationOptions::default()
+        }
+    }
+
+    pub(super) fn check(&self, check: &mut Validator) {
+        if let HeldOut::Share { frac } = self.held_out {
+            let holds = 0.0 < frac && frac < 1.0;
+            check.that("evaluation.held_out.frac", holds, "must be in (0, 1)", frac);
+        }
+        if let Some(most) = self.max_problems {
+            check.at_least("evaluation.max_problems", most as u64, 1);
+        }
+        for (field, expected, found) in self.options(&Sampling::default(), 0).violations() {
+            let field = field.strip_prefix("sampling.").unwrap_or(field);
+            check.that(&format!("evaluation.{field}"), false, expected, found);
+        }
+    }
+}

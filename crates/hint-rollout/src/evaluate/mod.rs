@@ -1,0 +1,138 @@
+//! Evaluation on plain prompts: what a policy can do without hints.
+
+use hint_reward::{Rubric, Score, Verdict};
+
+use crate::collector::{check_contract, score_completions};
+use crate::{
+    Completion, GenerationRequest, Problem, PromptFormat, RolloutEngine, RolloutError, Seed,
+    StopReason,
+};
+
+mod estimators;
+mod interval;
+mod options;
+mod result;
+
+pub use estimators::{Votes, maj_at_k, pass_at_k};
+pub use interval::Estimate;
+pub use options::EvaluationOptions;
+pub use result::{Evaluation, EvaluationScores, Lengths, ProblemOutcome};
+
+/// Samples completions of each plain prompt and judges them. `on_progress` hears how many problems
+/// are done, after each call of the engine.
+///
+/// A problem's completions depend on the seed and on its id alone, so neither the order of the
+/// problems nor the other ones change its outcome.
+///
+/// ```
+/// # use hint_rollout::{Completion, GenerationRequest, Hint, PolicyVersion, PromptFormat, RolloutEngine};
+/// # use hint_rollout::{RolloutError, StopReason, WeightSource};
+/// # struct Four;
+/// # impl RolloutEngine for Four {
+/// #     fn generate(&mut self, requests: &[GenerationRequest]) -> Result<Vec<Vec<Completion>>, RolloutError> {
+/// #         let four = Completion::new(vec![4], vec![0.0], StopReason::Stop, PolicyVersion(0));
+/// #         Ok(requests.iter().map(|request| vec![four.clone(); request.num_completions]).collect())
+/// #     }
+/// #     fn sync(&mut self, _weights: &dyn WeightSource) -> Result<(), RolloutError> { Ok(()) }
+/// # }
+/// # struct Digits;
+/// # impl PromptFormat for Digits {
+/// #     fn encode(&self, _problem: &Problem, _hint: Option<&Hint>) -> Result<Vec<u32>, RolloutError> { Ok(vec![0]) }
+/// #     fn decode(&self, completion: &[u32]) -> Result<String, RolloutError> {
+/// #         Ok(completion.iter().map(u32::to_string).collect())
+/// #     }
+/// #     fn stop_tokens(&self) -> &[u32] { &[] }
+/// # }
+/// use hint_reward::{ExactMatch, Rubric};
+/// use hint_rollout::{EvaluationOptions, Problem, Sampling, evaluate};
+///
+/// let problems = [Problem::new("a", "2 + 2", "4"), Problem::new("b", "2 + 3", "5")];
+/// let options = EvaluationOptions::sampled(8, Sampling::default());
+/// let rubric = Rubric::new(ExactMatch::whole_text());
+/// let evaluation = evaluate(&mut Four, &Digits, &rubric, &problems, &options, &mut |_| {})?;
+/// assert_eq!(evaluation.accuracy(), 0.5);
+/// assert_eq!(evaluation.overall.pass_at[&8].value, 0.5);
+/// # Ok::<(), hint_rollout::RolloutError>(())
+/// ```
+///
+/// # Errors
+///
+/// [`RolloutError::Config`] for options that do not fit together, [`RolloutError::NothingToEvaluate`]
+/// without problems, and errors of the engine, the format and the rubric.
+pub fn evaluate(
+    engine: &mut dyn RolloutEngine,
+    format: &dyn PromptFormat,
+    rubric: &Rubric,
+    problems: &[Problem],
+    options: &EvaluationOptions,
+    on_progress: &mut dyn FnMut(usize),
+) -> Result<Evaluation, RolloutError> {
+    options.check()?;
+    if problems.is_empty() {
+        return Err(RolloutError::NothingToEvaluate);
+    }
+    let seed = Seed::new(options.seed).named("evaluate");
+    let mut outcomes = Vec::with_capacity(problems.len());
+    for chunk in problems.chunks(options.problems_per_call) {
+        let requests = chunk
+            .iter()
+            .map(|problem| {
+                let prompt = format.encode(problem, None)?;
+                let (count, sampling) = (options.completions_per_problem, options.sampling.clone());
+                let seed = seed.named(&problem.id).value();
+                Ok(GenerationRequest::new(prompt, count, seed, sampling))
+            })
+            .collect::<Result<Vec<_>, RolloutError>>()?;
+        let sampled = engine.generate(&requests)?;
+        check_contract(&chunk.iter().collect::<Vec<_>>(), &requests, &sampled)?;
+        for (problem, completions) in chunk.iter().zip(sampled) {
+            let (_, scores) = score_completions(format, rubric, problem, "", &completions)?;
+            outcomes.push(outcome(problem, &completions, scores, rubric));
+        }
+        on_progress(outcomes.len());
+    }
+    Ok(Evaluation::new(problems, outcomes, options))
+}
+
+fn outcome(
+    problem: &Problem,
+    completions: &[Completion],
+    scores: Vec<Score>,
+    rubric: &Rubric,
+) -> ProblemOutcome {
+    let verdicts = scores.iter().map(|score| score.verdict).collect::<Vec<_>>();
+    let answers = scores.into_iter().map(|score| score.judgment.extracted).collect::<Vec<_>>();
+    let is_truncated = |completion: &&Completion| completion.stop == StopReason::Length;
+    ProblemOutcome {
+        id: problem.id.clone(),
+        correct: verdicts.iter().filter(|verdict| verdict.is_correct()).count(),
+        votes: votes(&verdicts, &answers, rubric),
+        verdicts,
+        answers,
+        lengths: completions.iter().map(|completion| completion.tokens.len()).collect(),
+        truncated: completions.iter().filter(is_truncated).count(),
+    }
+}
+
+/// Counts votes. Correct completions agree with the reference, so with each other; wrong answers are
+/// one where the verifier says so. `None` when an incorrect completion has no answer to vote for.
+fn votes(verdicts: &[Verdict], answers: &[Option<String>], rubric: &Rubric) -> Option<Votes> {
+    let mut votes = Votes::default();
+    let mut classes = Vec::<(&str, usize)>::new();
+    for (verdict, answer) in verdicts.iter().zip(answers) {
+        match verdict {
+            Verdict::Correct => votes.correct += 1,
+            Verdict::Incorrect => {
+                let answer = answer.as_deref()?;
+                match classes.iter_mut().find(|(first, _)| rubric.same_answer(first, answer)) {
+                    Some((_, count)) => *count += 1,
+                    None => classes.push((answer, 1)),
+                }
+            }
+            _ => votes.abstained += 1,
+        }
+    }
+    votes.wrong = classes.into_iter().map(|(_, count)| count).collect();
+    votes.wrong.sort_unstable_by(|left, right| right.cmp(left));
+    Some(votes)
+}

@@ -1,0 +1,102 @@
+//! How to evaluate.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{RolloutError, Sampling};
+
+/// How to evaluate.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct EvaluationOptions {
+    /// Completions sampled per problem. 1 when sampling is greedy.
+    pub completions_per_problem: usize,
+    /// The `k` of pass@k and maj@k, each at most `completions_per_problem`. Empty: that number, and
+    /// the powers of two below it.
+    pub k: Vec<usize>,
+    /// How completions are sampled. Greedy by default.
+    pub sampling: Sampling,
+    /// Columns to report by. `level` is [`Problem::level`](crate::Problem::level); others are text,
+    /// numbers or truth values in [`Problem::columns`](crate::Problem::columns). Columns that no
+    /// problem has are left out.
+    pub by: Vec<String>,
+    /// Resamples behind each interval; 0 for none.
+    pub resamples: usize,
+    /// Problems handed to the engine at once. Changes no result, but how often progress is reported.
+    pub problems_per_call: usize,
+    /// Seed. A problem's completions depend on it and on the problem's id alone.
+    pub seed: u64,
+}
+
+impl Default for EvaluationOptions {
+    fn default() -> Self {
+        Self {
+            completions_per_problem: 1,
+            k: Vec::new(),
+            sampling: Sampling::default().greedy(),
+            by: vec!["level".to_owned(), "category".to_owned()],
+            resamples: 2000,
+            problems_per_call: 64,
+            seed: 0,
+        }
+    }
+}
+
+impl EvaluationOptions {
+    /// One greedy completion per problem, with the limits of `sampling`.
+    pub fn greedy(sampling: &Sampling) -> Self {
+        Self { sampling: sampling.greedy(), ..Self::default() }
+    }
+
+    /// `completions_per_problem` completions per problem, drawn as `sampling` says.
+    pub fn sampled(completions_per_problem: usize, sampling: Sampling) -> Self {
+        Self { completions_per_problem, sampling, ..Self::default() }
+    }
+
+    /// The `k` of pass@k and maj@k, ascending.
+    pub fn ks(&self) -> Vec<usize> {
+        let most = self.completions_per_problem;
+        let mut ks = if self.k.is_empty() {
+            let powers = (0..usize::BITS).map(|power| 1_usize << power);
+            powers.take_while(|k| *k < most).chain([most]).collect()
+        } else {
+            self.k.clone()
+        };
+        ks.sort_unstable();
+        ks.dedup();
+        ks
+    }
+
+    /// Every violated constraint, as `(field, what it must satisfy, its value)`.
+    pub fn violations(&self) -> Vec<(&'static str, &'static str, String)> {
+        let mut found = Vec::new();
+        let count = self.completions_per_problem;
+        let mut check = |field, holds: bool, expected, value: String| {
+            if !holds {
+                found.push((field, expected, value));
+            }
+        };
+        check("completions_per_problem", count >= 1, "must be at least 1", count.to_string());
+        let expected = "must be 1 when sampling is greedy: further completions would be the same";
+        let holds = self.sampling.temperature > 0.0 || count <= 1;
+        check("completions_per_problem", holds, expected, count.to_string());
+        let holds = self.k.iter().all(|k| (1..=count).contains(k));
+        let expected = "must be between 1 and completions_per_problem";
+        check("k", holds, expected, format!("{:?}", self.k));
+        let holds = self.problems_per_call >= 1;
+        check("problems_per_call", holds, "must be at least 1", self.problems_per_call.to_string());
+        let temperature = self.sampling.temperature;
+        let holds = temperature >= 0.0 && temperature.is_finite();
+        check("sampling.temperature", holds, "must not be negative", temperature.to_string());
+        let holds = self.sampling.max_completion_len >= 1;
+        let value = self.sampling.max_completion_len.to_string();
+        check("sampling.max_completion_len", holds, "must be at least 1", value);
+        found
+    }
+
+    pub(super) fn check(&self) -> Result<(), RolloutError> {
+        match self.violations().into_iter().next() {
+            Some((field, expected, found)) => Err(RolloutError::Config { field, expected, found }),
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! Evaluations on the terminal: a counter while one goes on, a table of what it found.
+
+use std::io::IsTerminal;
+
+use comfy_table::presets::UTF8_FULL_CONDENSED;
+use comfy_table::{CellAlignment, Table};
+use hint_rollout::{Estimate, Evaluation, EvaluationScores};
+use indicatif::{ProgressBar, ProgressStyle};
+
+/// Counts problems: a bar on a terminal, lines elsewhere.
+#[derive(Debug)]
+pub struct Counter {
+    name: String,
+    bar: ProgressBar,
+    total: usize,
+}
+
+impl Counter {
+    /// A counter of `total` problems.
+    ///
+    /// # Panics
+    ///
+    /// Never: the template is valid.
+    pub fn new(name: &str, total: usize) -> Self {
+        let style = "{prefix:>8} {bar:28} {pos:>4}/{len} problems {elapsed:>4} left {eta}";
+        let bar = if std::io::stderr().is_terminal() {
+            ProgressBar::new(total as u64)
+        } else {
+            ProgressBar::hidden()
+        };
+        bar.set_style(ProgressStyle::with_template(style).expect("the template is valid"));
+        bar.set_prefix(name.to_owned());
+        bar.enable_steady_tick(std::time::Duration::from_millis(250));
+        Self { name: name.to_owned(), bar, total }
+    }
+
+    /// `done` problems are done.
+    #[expect(clippy::print_stderr, reason = "the display of a program")]
+    pub fn set(&mut self, done: usize) {
+        self.bar.set_position(done as u64);
+        if self.bar.is_hidden() {
+            eprintln!("{:>8} {done:>4}/{} problems", self.name, self.total);
+        }
+        if done == self.total {
+            self.bar.finish();
+        }
+    }
+}
+
+/// One row for all problems and one for each value of each column; greedy and sampled scores.
+///
+/// Panics never: every column of an evaluation has scores.
+pub fn table(greedy: Option<&Evaluation>, sampled: Option<&Evaluation>) -> Table {
+    let mut table = Table::new();
+    table.load_preset(UTF8_FULL_CONDENSED);
+    let mut header = vec!["problems".to_owned(), String::new()];
+    if greedy.is_some() {
+        header.push("greedy".to_owned());
+    }
+    let count = sampled.map_or(1, |sampled| sampled.completions_per_problem);
+    let ks = sampled.map_or_else(Vec::new, |sampled| {
+        sampled.overall.pass_at.keys().copied().filter(|k| *k > 1).collect::<Vec<_>>()
+    });
+    let votes = sampled.is_some_and(|sampled| !sampled.overall.maj_at.is_empty());
+    if sampled.is_some() {
+        header.push(format!("avg@{count}"));
+        header.extend(ks.iter().map(|k| format!("pass@{k}")));
+        header.extend(ks.iter().filter(|_| votes).map(|k| format!("maj@{k}")));
+    }
+    header.extend(["tokens", "cut off"].map(str::to_owned));
+    table.set_header(header);
+    let any = sampled.or(greedy);
+    let slices = std::iter::once(("all".to_owned(), None)).chain(
+        any.into_iter().flat_map(|evaluation| &evaluation.by).flat_map(|(column, slices)| {
+            slices.keys().map(move |value| (format!("{column} {value}"), Some((column, value))))
+        }),
+    );
+    for (name, place) in slices {
+        let of = |evaluation: &Evaluation| -> Option<EvaluationScores> {
+            match place {
+                None => Some(evaluation.overall.clone()),
+                Some((column, value)) => evaluation.by.get(column)?.get(value).cloned(),
+            }
+        };
+        let (greedy, sampled) = (greedy.and_then(of), sampled.and_then(of));
+        let Some(any) = sampled.as_ref().or(greedy.as_ref()) else { continue };
+        let mut row = vec![name, any.problems.to_string()];
+        row.extend(greedy.as_ref().map(|scores| cell(scores.avg)));
+        if let Some(scores) = &sampled {
+            row.push(cell(scores.avg));
+            row.extend(
+                ks.iter().map(|k| scores.pass_at.get(k).map_or_else(String::new, |at| cell(*at))),
+            );
+            let majority = ks.iter().filter(|_| votes);
+            row.extend(
+                majority.map(|k| scores.maj_at.get(k).map_or_else(String::new, |at| cell(*at))),
+            );
+        }
+        row.push(format!("{:.0}", any.lengths.mean));
+        row.push(format!("{:.0} %", 100.0 * any.truncated_frac));
+        table.add_row(row);
+    }
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table
+}
+
+fn cell(estimate: Estimate) -> String {
+    let Estimate { value, low, high } = estimate;
+    format!("{value:.3}\n{low:.3}–{high:.3}")
+}

@@ -1,0 +1,213 @@
+//! Evaluation in the course of a run.
+
+use std::ops::ControlFlow;
+use std::path::Path;
+
+use hint_grpo::{
+    Demonstration, EvaluationConfig, GrpoConfig, GrpoError, Observer, Outcome, RunDir, StepReport,
+    SupervisedTrainer, Trainer, metrics,
+};
+use hint_policy::SharedPolicy;
+use hint_rollout::{Evaluation, HeldOut, Problem, PromptFormat as _, is_held_out};
+use hint_tests::{
+    Digits, STOP, bytes, collector, config, lenient_rubric, problems, tiny_policy, weights,
+};
+use serde_json::Value;
+
+const STEPS: u64 = 5;
+
+/// Two evaluations on the way, with four sampled completions per problem.
+fn evaluated() -> GrpoConfig {
+    let mut config = config(STEPS);
+    config.evaluation = EvaluationConfig {
+        held_out: HeldOut::Share { frac: 0.4 },
+        every: 2,
+        completions_per_problem: 4,
+        temperature: 1.0,
+        resamples: 50,
+        ..EvaluationConfig::default()
+    };
+    config
+}
+
+/// Stops after a step.
+struct StopAfter(Option<u64>);
+
+impl Observer for StopAfter {
+    fn on_step(&mut self, report: &StepReport) -> ControlFlow<()> {
+        if Some(report.step) == self.0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
+}
+
+fn run(dir: &Path, config: &GrpoConfig, held_out: &[Problem], stop: Option<u64>) -> Vec<f32> {
+    let run_dir = match RunDir::resume(dir) {
+        Err(GrpoError::NoCheckpoint { .. }) => RunDir::create(dir, config),
+        resumed => resumed,
+    };
+    let policy = SharedPolicy::new(tiny_policy(7));
+    let collector = collector(&policy, config, lenient_rubric(), true);
+    let (train, _) = evaluated().evaluation.split(problems()).expect("no file is read");
+    let outcome = Trainer::builder(policy.clone(), collector, config.clone())
+        .run_dir(run_dir.expect("a usable folder"))
+        .held_out(held_out.to_vec())
+        .observer(StopAfter(stop))
+        .build()
+        .expect("the configuration is valid")
+        .run(&train)
+        .expect("the run works");
+    assert_eq!(outcome == Outcome::Completed, stop.is_none());
+    weights(&policy)
+}
+
+fn held_out() -> Vec<Problem> {
+    evaluated().evaluation.split(problems()).expect("no file is read").1
+}
+
+/// The lines of `metrics.jsonl`, and those of them that are about the evaluation.
+fn metrics_of(dir: &Path) -> (Vec<Value>, Vec<Value>) {
+    let text = String::from_utf8(bytes(&dir.join("metrics.jsonl"))).expect("metrics are text");
+    let lines =
+        text.lines().map(|line| serde_json::from_str::<Value>(line).expect("a line is JSON"));
+    lines
+        .map(|line| {
+            let Value::Object(line) = line else { panic!("a line is an object") };
+            let (eval, rest): (serde_json::Map<_, _>, serde_json::Map<_, _>) =
+                line.into_iter().partition(|(name, _)| name.starts_with("eval/"));
+            (Value::Object(rest), Value::Object(eval))
+        })
+        .unzip()
+}
+
+#[test]
+fn evaluation_changes_no_number_of_the_training() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let (with, without) = (dir.path().join("with"), dir.path().join("without"));
+    let expected = run(&without, &config(STEPS), &[], None);
+    assert_eq!(run(&with, &evaluated(), &held_out(), None), expected);
+    let (mut trained, eval) = metrics_of(&with);
+    let start = trained.remove(0);
+    assert_eq!(start, serde_json::json!({"step": 0}));
+    assert_eq!(trained, metrics_of(&without).0);
+    let evaluated = eval.iter().zip(0..).filter(|(line, _)| line.get("eval/avg").is_some());
+    assert_eq!(evaluated.map(|(_, step)| step).collect::<Vec<u64>>(), [0, 2, 4, 5]);
+    assert!(eval[2].get("eval/pass_at_4").is_some() && eval[2].get("eval/pass_at_1").is_none());
+}
+
+#[test]
+fn the_results_of_an_evaluation_are_kept() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    run(dir.path(), &evaluated(), &held_out(), None);
+    let found = RunDir::evaluation(dir.path(), 4).expect("it can be read").expect("it was written");
+    let ids = found.problems.iter().map(|problem| problem.id.clone()).collect::<Vec<_>>();
+    let expected =
+        problems().into_iter().map(|problem| problem.id).filter(|id| is_held_out(id, 0.4));
+    assert_eq!(ids, expected.collect::<Vec<_>>());
+    assert_eq!(found.overall.completions, 4 * ids.len());
+    let (_, eval) = metrics_of(dir.path());
+    assert_eq!(eval[4]["eval/avg"], found.accuracy());
+    assert_eq!(RunDir::evaluation(dir.path(), 3).expect("no file is no error"), None);
+}
+
+#[test]
+fn a_stopped_run_resumes_to_the_same_evaluations() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let (whole, split) = (dir.path().join("whole"), dir.path().join("split"));
+    let expected = run(&whole, &evaluated(), &held_out(), None);
+    // Step 0 is the evaluation before the first step.
+    run(&split, &evaluated(), &held_out(), Some(0));
+    run(&split, &evaluated(), &held_out(), Some(3));
+    // As a run that was killed after step 4, whose last checkpoint is that of step 3.
+    let later = split.join("evaluations/step-00000004.json");
+    std::fs::write(&later, "half a fi").expect("the folder is writable");
+    assert_eq!(run(&split, &evaluated(), &held_out(), None), expected);
+    for name in
+        ["metrics.jsonl", "evaluations/step-00000004.json", "evaluations/step-00000005.json"]
+    {
+        assert!(bytes(&split.join(name)) == bytes(&whole.join(name)), "{name}");
+    }
+}
+
+#[test]
+fn other_held_out_problems_are_refused_on_resuming() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    run(dir.path(), &evaluated(), &held_out(), Some(2));
+    let policy = SharedPolicy::new(tiny_policy(7));
+    let collector = collector(&policy, &evaluated(), lenient_rubric(), true);
+    let (train, held_out) = evaluated().evaluation.split(problems()).expect("no file is read");
+    let error = Trainer::builder(policy, collector, evaluated())
+        .run_dir(RunDir::resume(dir.path()).expect("a stopped run"))
+        .held_out(held_out[1..].to_vec())
+        .build()
+        .expect("the configuration is valid")
+        .run(&train)
+        .expect_err("a problem is missing");
+    assert!(matches!(error, GrpoError::Mismatch { .. }), "{error}");
+}
+
+#[test]
+fn problems_that_are_trained_on_cannot_be_held_out() {
+    let policy = SharedPolicy::new(tiny_policy(7));
+    let build = |held_out: Vec<Problem>| {
+        let collector = collector(&policy, &evaluated(), lenient_rubric(), true);
+        Trainer::builder(policy.clone(), collector, evaluated()).held_out(held_out).build()
+    };
+    let error = build(held_out()).expect("a valid trainer").run(&problems()).expect_err("overlap");
+    assert!(error.to_string().contains("is both trained on and held out"), "{error}");
+    let error = build(Vec::new()).expect_err("nothing is held out").to_string();
+    assert!(error.contains("evaluation.held_out: no problem is held out"), "{error}");
+}
+
+#[test]
+fn a_supervised_run_is_evaluated_as_well() {
+    /// Keeps the accuracies.
+    struct Watch(std::sync::mpsc::Sender<(u64, f64)>);
+    impl Observer for Watch {
+        fn on_evaluation(&mut self, step: u64, evaluation: &Evaluation) {
+            let _ = self.0.send((step, evaluation.accuracy()));
+        }
+    }
+    let mut config = evaluated();
+    config.run.steps = 20;
+    config.run.problems_per_step = 8;
+    config.evaluation.every = 0;
+    config.optimizer.learning_rate = 1e-2;
+    let (train, held_out) = config.evaluation.split(problems()).expect("no file is read");
+    // 9 is `9` times three: solves either kind of problem.
+    let nines = Digits.encode_completion("999").expect("digits are tokens");
+    let demonstrations = train.iter().map(|problem| {
+        let prompt = Digits.encode(problem, None).expect("digits are tokens");
+        Demonstration::new(&problem.id, prompt, [nines.as_slice(), &[STOP]].concat())
+    });
+    let demonstrations = demonstrations.collect::<Vec<_>>();
+    let policy = SharedPolicy::new(tiny_policy(7));
+    let collector = collector(&policy, &config, hint_tests::rubric(), false);
+    let (accuracies, received) = std::sync::mpsc::channel();
+    let mut trainer = SupervisedTrainer::builder(policy, config)
+        .held_out(collector, held_out)
+        .observer(Watch(accuracies))
+        .build()
+        .expect("the configuration is valid");
+    trainer.run(&demonstrations).expect("the run works");
+    drop(trainer);
+    let found = received.iter().collect::<Vec<_>>();
+    let [(0, before), (20, after)] = found[..] else { panic!("unexpected {found:?}") };
+    assert!(before < 0.6 && after > 0.9, "from {before} to {after}");
+}
+
+#[test]
+fn all_lengths_are_reported_under_their_names() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    run(dir.path(), &config(STEPS), &[], None);
+    let (lines, _) = metrics_of(dir.path());
+    let value = |name: &str| lines[0][name].as_f64().unwrap_or_else(|| panic!("no `{name}`"));
+    let [least, mean, most] = [
+        metrics::COMPLETIONS_MIN_LENGTH,
+        metrics::COMPLETIONS_MEAN_LENGTH,
+        metrics::COMPLETIONS_MAX_LENGTH,
+    ]
+    .map(value);
+    assert!(1.0 <= least && least <= mean && mean <= most && most == 8.0, "{least} {mean} {most}");
+    assert!(value(metrics::COMPLETIONS_MAX_TERMINATED_LENGTH) <= most);
+    assert!(value(metrics::COMPLETIONS_MEAN_TERMINATED_LENGTH) <= mean);
+    assert!(value("rewards/correct/std") > 0.0);
+}
