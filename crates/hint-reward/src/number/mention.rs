@@ -35,7 +35,8 @@ pub enum NumberRole {
     /// A fraction in words: `half`, `two thirds`, `a quarter`.
     Fraction,
     /// A word that operates or stands for a thing and states no value: `twice`, `double`, `halve`,
-    /// and `one` where it stands alone, since it is mostly a pronoun.
+    /// `one` where it stands alone, since it is mostly a pronoun, and small numbers of things that are
+    /// known already (`the two ends`, `no two of them`).
     Loose,
     /// A place in an order: `3rd`, `the fifth term`.
     Ordinal,
@@ -44,7 +45,7 @@ pub enum NumberRole {
     Label,
     /// A year: `in 2019`, `March 2015`.
     Year,
-    /// A coefficient or an exponent: `2x`, `x^3`.
+    /// A coefficient, an exponent or a modulus: `2x`, `x^3`, `modulo 4`, `divisible by 4`.
     Formula,
 }
 
@@ -138,6 +139,8 @@ mod tests {
         check("Step 2: see case 1", &["2=2:label", "1=1:label"]);
         check("(1) add, (2) halve, (7)", &["1=1:label", "2=2:label", "halve=1/2:loose", "7=7"]);
         check("there are two cases", &["two=2:label"]);
+        check("no two of the three", &["two=2:loose", "three=3:loose"]);
+        check("modulo 4, divisible by 9", &["4=4:formula", "9=9:formula"]);
         check("In 2019, as in March 2015.", &["2019=2019:year", "2015=2015:year"]);
         check("in 2019 steps", &["2019=2019"]);
         check("2x + x^3 = 60", &["2=2:formula", "3=3:formula", "60=60"]);

@@ -21,7 +21,7 @@ const NAMED: [&str; 27] = [
 ];
 
 /// What a text is structured by, and counts.
-const COUNTED: [&str; 14] = [
+const COUNTED: [&str; 17] = [
     "steps",
     "parts",
     "cases",
@@ -36,7 +36,34 @@ const COUNTED: [&str; 14] = [
     "things",
     "conditions",
     "ideas",
+    "types",
+    "kinds",
+    "sides",
 ];
+
+/// What stands before a small number of things that are known already: `the two ends`, `no two of them`.
+const DETERMINERS: [&str; 17] = [
+    "the",
+    "these",
+    "those",
+    "no",
+    "any",
+    "every",
+    "all",
+    "first",
+    "last",
+    "other",
+    "remaining",
+    "its",
+    "their",
+    "his",
+    "her",
+    "between",
+    "following",
+];
+
+/// What stands before a modulus.
+const BEFORE_MODULUS: [&str; 3] = ["mod", "modulo", "pmod"];
 
 /// What stands before a year.
 const BEFORE_YEAR: [&str; 20] = [
@@ -84,6 +111,9 @@ impl Neighbors<'_> {
 
     /// The role of a number in digits; `None` for a quantity.
     pub(super) fn role_of_digits(&self) -> Option<NumberRole> {
+        if self.is_modulus() {
+            return Some(NumberRole::Formula);
+        }
         let few = self.span.len() <= 2 && self.next_is(&COUNTED);
         if self.is_list_number() || self.previous_is(&NAMED) || few {
             return Some(NumberRole::Label);
@@ -91,8 +121,22 @@ impl Neighbors<'_> {
         self.is_year().then_some(NumberRole::Year)
     }
 
+    /// `modulo 4`, `divisible by 4`, `a multiple of 4`.
+    fn is_modulus(&self) -> bool {
+        let before = self.text[..self.span.start].trim_end().to_ascii_lowercase();
+        self.previous_is(&BEFORE_MODULUS)
+            || ["divisible by", "multiple of", "multiples of"]
+                .iter()
+                .any(|end| before.ends_with(end))
+    }
+
     /// The role of a cardinal in words.
     pub(super) fn role_of_cardinal(&self) -> NumberRole {
+        let small = ["two", "three", "four"];
+        let written = self.text[self.span.clone()].to_ascii_lowercase();
+        if small.contains(&written.as_str()) && self.previous_is(&DETERMINERS) {
+            return NumberRole::Loose;
+        }
         if self.previous_is(&NAMED) || self.next_is(&COUNTED) {
             NumberRole::Label
         } else {

@@ -19,16 +19,18 @@ const FUEL: u64 = 100_000;
 ///
 /// The answer leaks where the hint
 /// - announces it (in a box or a tag, behind `####`, as "the answer is …");
-/// - writes a formula that the verifier finds equal to it, unless the problem writes that formula;
+/// - writes a formula that the verifier finds equal to it, unless the problem writes that formula, or
+///   asks to rewrite one that is equal to it;
 /// - states it as a number or in words, unless the problem states it too.
 ///
 /// A step leaks where the hint states its value, or writes a formula of numbers that has it. The values
-/// of steps are the numbers that the solution arrives at and that the problem does not state; 0, 1 and
-/// what the solution only puts in (`3 * 60`) are none.
+/// of steps are the numbers that the solution arrives at and that the problem does not state; what it
+/// only puts in (`3 * 60`, `4ac`) is none.
 ///
 /// Numbers that state no value never count: places in an order (`the third term`), numbers of list
-/// items and steps, counts of steps and cases, `one`, and words of operations (`twice`, `halve`).
-/// Fractions in words (`half`) and years count as the answer alone.
+/// items and steps, counts of steps and cases, numbers of things known (`the two ends`), coefficients
+/// and exponents, moduli, `one`, and words of operations (`twice`, `halve`). 0 and 1 count only where
+/// they are announced as the answer. Fractions in words (`half`) and years count as the answer alone.
 ///
 /// What a hint [reveals by design](Reveals) is not looked for: of a solution's prefix only the answer
 /// counts, of a demonstration nothing.
@@ -89,18 +91,25 @@ impl LeakDetector {
         if let Some(span) = announced(text, &known) {
             push(LeakKind::Answer, span, &known.answer);
         }
-        for expression in expressions_in(text) {
+        let expressions = expressions_in(text);
+        for expression in &expressions {
+            let span = expression.span.clone();
             if known.equals_answer(expression.text) {
-                if !known.states(expression.text) {
-                    push(LeakKind::Answer, expression.span, &known.answer);
+                if known.is_given_away_by(expression.text) {
+                    push(LeakKind::Answer, span, &known.answer);
                 }
             } else if expression.is_numeric()
                 && let Some(step) = known.step_equal_to(expression.text)
             {
-                push(LeakKind::Step, expression.span, &step.to_string());
+                push(LeakKind::Step, span, &step.to_string());
             }
         }
-        for mention in numbers_in(text) {
+        // A coefficient of a formula with letters states no value.
+        let symbolic = expressions.iter().filter(|expression| !expression.is_numeric());
+        let symbolic = symbolic.collect::<Vec<_>>();
+        let numbers = numbers_in(text).into_iter();
+        let numbers = numbers.filter(|m| !symbolic.iter().any(|formula| formula.holds(&m.span)));
+        for mention in numbers {
             if known.is_answer_number(&mention) {
                 if !known.answer_is_given {
                     push(LeakKind::Answer, mention.span, &known.answer);

@@ -5,6 +5,11 @@ use std::ops::Range;
 /// Names that occur in formulas.
 const NAMES: [&str; 9] = ["sqrt", "frac", "sin", "cos", "tan", "log", "ln", "pi", "cdot"];
 
+/// Letters that products are written with, as in `2xy`, and what looks like one but is a unit.
+const VARIABLES: &str = "abcdkmnpqrstuvwxyz";
+const UNITS: [&str; 12] =
+    ["cm", "km", "mm", "dm", "kg", "mg", "am", "pm", "ms", "sqm", "rad", "pts"];
+
 /// A formula and where it stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Expression<'t> {
@@ -13,6 +18,11 @@ pub(super) struct Expression<'t> {
 }
 
 impl Expression<'_> {
+    /// Whether a part of the text lies within it.
+    pub(super) const fn holds(&self, part: &Range<usize>) -> bool {
+        self.span.start <= part.start && part.end <= self.span.end
+    }
+
     /// Whether it is made of numbers alone.
     pub(super) fn is_numeric(&self) -> bool {
         words(self.text).all(|word| NAMES.contains(&word))
@@ -52,9 +62,16 @@ pub(super) fn compact(text: &str) -> String {
 /// Whether a text without white space is a piece of a formula.
 pub(super) fn is_math(token: &str) -> bool {
     let token = token.trim_end_matches(['.', ',', ';', ':', '?', '!']);
-    let known = words(token).all(|word| word.chars().count() == 1 || NAMES.contains(&word));
-    let symbols =
-        token.chars().all(|c| c.is_alphanumeric() || "+-−*/=×÷·^_()[]{}.,!|<>≤≥%$\\√'".contains(c));
+    let single = |word: &str| word.chars().count() == 1 || NAMES.contains(&word);
+    let product = |word: &str| {
+        word.len() <= 3 && !UNITS.contains(&word) && word.chars().all(|c| VARIABLES.contains(c))
+    };
+    // `by` is a word, `2xy` a product.
+    let has_symbols = token.contains(|c: char| !c.is_alphabetic());
+    let known = words(token).all(|word| single(word) || (has_symbols && product(word)));
+    let symbols = token
+        .chars()
+        .all(|c| c.is_alphanumeric() || "+-−±∓*/=≠≡×÷·^_()[]{}.,!|<>≤≥%$\\√'".contains(c));
     !token.is_empty() && known && symbols
 }
 
@@ -72,10 +89,15 @@ fn tokens(text: &str) -> impl Iterator<Item = Range<usize>> {
     })
 }
 
-/// The sides of the relations of a run.
+/// The sides of the relations of a run, and the run itself if it is an inequality: its sides are no
+/// values on their own.
 fn sides<'t>(text: &'t str, span: Range<usize>, found: &mut Vec<Expression<'t>>) {
+    let run = &text[span.clone()];
+    if run.contains(['<', '>', '≤', '≥', '≠', '≡']) && run.contains(char::is_alphabetic) {
+        found.push(Expression { text: run, span: span.clone() });
+    }
     let mut start = span.start;
-    for side in text[span].split(['=', '≈', '<', '>', '≤', '≥']) {
+    for side in run.split(['=', '≈', '<', '>', '≤', '≥', '≠', '≡']) {
         let end = start + side.len();
         let next = end + text[end..].chars().next().map_or(0, char::len_utf8);
         found.extend(trimmed(text, start..end));
@@ -135,6 +157,7 @@ mod tests {
         check("So 6*22 = 132 and $2\\sqrt{3}$.", &["6*22", "2\\sqrt{3}"]);
         check("The point (3, 4) lies on it", &["(3, 4)"]);
         check("It is (about 3/4).", &["3/4"]);
+        check("We have (x+y)^2≥4xy here", &["(x+y)^2≥4xy", "(x+y)^2", "4xy"]);
     }
 
     #[test]

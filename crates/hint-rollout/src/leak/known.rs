@@ -24,8 +24,11 @@ pub(super) struct Known<'v> {
     pub(super) answer: String,
     /// The answer as a number, if it states one.
     answer_readings: Vec<ExactNumber>,
-    /// Whether the problem itself states the answer.
+    /// Whether the answer counts only where it is announced: the problem states it, or it is 0 or 1,
+    /// which any text has.
     pub(super) answer_is_given: bool,
+    /// Whether the problem asks to write a formula in another way, so that all forms of it are equal.
+    rewrites: bool,
     /// Values of steps that the problem does not state.
     pub(super) steps: BTreeSet<ExactNumber>,
     question: String,
@@ -42,12 +45,16 @@ impl<'v> Known<'v> {
             answer,
             answer_readings,
             answer_is_given: false,
+            rewrites: false,
             steps: BTreeSet::new(),
             question: problem.question.clone(),
         };
         let stated = numbers_in(&problem.question);
         known.answer_is_given = stated.iter().any(|mention| known.is_answer_number(mention))
-            || !words_of(&problem.question, &known.answer).is_empty();
+            || !words_of(&problem.question, &known.answer).is_empty()
+            || known.answer_readings.iter().any(is_common);
+        let formulas = expression::expressions_in(&problem.question);
+        known.rewrites = formulas.iter().any(|formula| known.equals_answer(formula.text));
         if let Some(solution) = &problem.solution {
             known.steps = steps(solution, &stated);
             let is_answer = |value: &ExactNumber| known.equals_answer(&value.to_string());
@@ -82,9 +89,12 @@ impl<'v> Known<'v> {
         self.steps.iter().find(equal)
     }
 
-    /// Whether the problem writes this expression itself.
-    pub(super) fn states(&self, expression: &str) -> bool {
-        compact(&self.question).contains(&compact(expression))
+    /// Whether an expression that is equal to the answer gives it away: not if the problem writes it
+    /// itself, nor if it is one more way to write what the problem asks to rewrite.
+    pub(super) fn is_given_away_by(&self, expression: &str) -> bool {
+        let expression = compact(expression);
+        !compact(&self.question).contains(&expression)
+            && (!self.rewrites || expression == compact(&self.answer))
     }
 
     /// Where `text` has the answer as words. Answers of one letter, and those that any text has, occur
@@ -129,21 +139,33 @@ fn sole_number(text: &str) -> Vec<ExactNumber> {
 
 /// The values that a solution arrives at and that the problem does not state.
 ///
-/// What occurs in it only as an operand is a constant, such as the 60 of `3 * 60`; what a word says
-/// about an operation (`twice`, `half`) is none of its values. 0 and 1 are too common to say anything.
+/// What occurs in it only as an operand or within a formula is a constant, such as the 60 of `3 * 60`
+/// and the 4 of `b^2-4ac`; what a word says about an operation (`twice`, `half`) is none of its values.
+/// 0 and 1 are too common to say anything.
 fn steps(solution: &str, stated: &[NumberMention]) -> BTreeSet<ExactNumber> {
-    let mut given = BTreeSet::from([ExactNumber::whole(0), ExactNumber::whole(1)]);
+    let mut given = BTreeSet::new();
     for mention in stated {
         for value in mention.readings.iter().chain(&mention.parts) {
             given.extend([value.clone(), value.magnitude()]);
         }
     }
     let solution = without_calculations(solution);
+    let formulas = expression::expressions_in(&solution);
     let mentions = numbers_in(&solution);
-    let results = mentions
-        .iter()
-        .filter(|mention| mention.role == NumberRole::Quantity && !is_operand(&solution, mention));
-    results.flat_map(|mention| &mention.readings).filter(|v| !given.contains(*v)).cloned().collect()
+    let results = mentions.iter().filter(|mention| {
+        // A fraction is a formula of its own.
+        let inside = formulas
+            .iter()
+            .any(|formula| formula.holds(&mention.span) && formula.span.len() > mention.span.len());
+        mention.role == NumberRole::Quantity && !inside && !is_operand(&solution, mention)
+    });
+    let values = results.flat_map(|mention| &mention.readings);
+    values.filter(|value| !is_common(value) && !given.contains(*value)).cloned().collect()
+}
+
+/// Whether a value is one that any text has.
+fn is_common(value: &ExactNumber) -> bool {
+    [0, 1].map(ExactNumber::whole).contains(&value.magnitude())
 }
 
 /// Whether a number of a solution is put in, and not arrived at.
@@ -212,6 +234,7 @@ mod tests {
             &["3/4", "1000"],
         );
         check("x", "Step 2: in 2015, twice the third term.", &[]);
+        check("x", "By b^2-4ac≥0 and pairs (3, 4), modulo 5, we get x=7.", &["7"]);
     }
 
     #[test]

@@ -115,6 +115,28 @@ fn answers_that_are_no_numbers_are_found() {
 }
 
 #[test]
+fn formulas_and_moduli_of_general_facts_do_not_leak() {
+    let problem = Problem::new("p", "For which n is n^2 + n + 41 prime?", "3")
+        .with_solution("We get x = 2 and then y = 4, so z = 8 and n = 3.");
+    check(&problem, "For positive x, x+1/x≥2, and (x+y)^2≥4xy.", &[]);
+    check(&problem, "Use (x±y)^2=x^2±2xy+y^2, or b^2-4ac≤0.", &[]);
+    check(&problem, "Look at n modulo 8: is it a multiple of 4, or divisible by 3?", &[]);
+    check(&problem, "No two of the three actions happen between the two ends.", &[]);
+    check(&problem, "Compare a_(n-2) with a_n and x_3.", &[]);
+    check(&problem, "Then y = 4.", &["step:4"]);
+    let zero = Problem::new("p", "How many real roots are there?", "0");
+    check(&zero, "For x>0 the function is positive; at its minimum f'(x)=0.", &[]);
+    check(&zero, "So the answer is 0.", &["answer:0"]);
+}
+
+#[test]
+fn a_formula_to_be_rewritten_leaks_only_as_the_answer_writes_it() {
+    let problem = Problem::new("p", "Factor x^4 - 1 over the integers.", "(x-1)(x+1)(x^2+1)");
+    check(&problem, "Write it as (x^2)^2 - 1 first.", &[]);
+    check(&problem, "You get (x-1)(x+1)(x^2+1) in the end.", &["answer:(x-1)(x+1)(x^2+1)"]);
+}
+
+#[test]
 fn what_a_source_reveals_by_design_is_not_reported() {
     let problem = shelf();
     let request = HintRequest::new(&problem);
