@@ -39,7 +39,8 @@ struct Options {
     #[arg(long, default_value = "swaps")]
     problems: String,
 
-    /// Only the share of the problems that a run with this held-out share holds out, such as 0.2.
+    /// Only the problems that a run with this held-out share holds out, such as 0.2. `swaps` has
+    /// held-out problems of its own.
     #[arg(long, value_name = "SHARE")]
     held_out: Option<f64>,
 
@@ -51,7 +52,7 @@ struct Options {
     #[arg(long, default_value_t = 8)]
     samples: usize,
 
-    /// The k of pass@k and maj@k, such as `1,4,8` [default: --samples, and the powers of two below].
+    /// The k of pass@k and maj@k, such as `1,4,8` [default: --samples].
     #[arg(long, value_delimiter = ',')]
     k: Vec<usize>,
 
@@ -125,6 +126,8 @@ fn main() -> Result<()> {
         },
         ..EvaluationConfig::default()
     };
+    let share = options.held_out.unwrap_or(0.5);
+    ensure!(0.0 < share && share < 1.0, "--held-out must be between 0 and 1, got {share}");
     let device = device(&options.device)?;
     let workload = Workload::load(&Source {
         model: &options.model,
@@ -134,14 +137,10 @@ fn main() -> Result<()> {
         evaluation: &evaluation,
     })?;
     let problems = if workload.held_out.is_empty() {
-        ensure!(options.held_out.is_none(), "no problem is held out; raise --held-out");
         sample_by_hash(workload.train.clone(), options.limit)
     } else {
         workload.held_out.clone()
     };
-    let model = workload.load_model()?;
-    let format = workload.format(&model.tokenizer.into(), model.stop_tokens.clone());
-    let mut engine = LocalEngine::new(SharedPolicy::new(model.policy), model.stop_tokens);
     eprintln!("{} on {}: {} problems", options.model, options.problems, problems.len());
 
     let sampling = Sampling {
@@ -150,30 +149,34 @@ fn main() -> Result<()> {
         max_completion_len: options.max_completion_len,
         ..Sampling::default()
     };
-    let mut run = |name: &str, protocol: EvaluationOptions| {
-        let protocol = EvaluationOptions {
-            by: options.by.clone(),
-            seed: options.seed,
-            problems_per_call: 16,
-            ..protocol
-        };
+    let protocol = |protocol: EvaluationOptions| {
+        let (by, seed) = (options.by.clone(), options.seed);
+        let protocol = EvaluationOptions { by, seed, problems_per_call: 16, ..protocol };
+        let violations = protocol.violations();
+        let violations = violations
+            .iter()
+            .map(|(field, expected, found)| format!("{field}: {expected}, got {found}"));
+        let violations = violations.collect::<Vec<_>>();
+        ensure!(violations.is_empty(), "{}", violations.join("; "));
+        Ok(protocol)
+    };
+    let greedy = protocol(EvaluationOptions::greedy(&sampling))?;
+    let sampled = EvaluationOptions::sampled(options.samples.max(1), sampling);
+    let k = if options.k.is_empty() { vec![options.samples.max(1)] } else { options.k.clone() };
+    let sampled = protocol(EvaluationOptions { k, ..sampled })?;
+
+    let model = workload.load_model()?;
+    let format = workload.format(&model.tokenizer.into(), model.stop_tokens.clone());
+    let mut engine = LocalEngine::new(SharedPolicy::new(model.policy), model.stop_tokens);
+    let mut run = |name: &str, protocol: &EvaluationOptions| {
         let mut counter = Counter::new(name, problems.len());
         let rubric = workload.rubric();
         let done = &mut |done| counter.set(done);
-        evaluate(&mut engine, &format, &rubric, &problems, &protocol, done)
+        evaluate(&mut engine, &format, &rubric, &problems, protocol, done)
             .context("cannot evaluate")
     };
-    let mut greedy = None;
-    if !options.no_greedy {
-        greedy = Some(run("greedy", EvaluationOptions::greedy(&sampling))?);
-    }
-    let sampled = match options.samples {
-        0 => None,
-        samples => {
-            let protocol = EvaluationOptions::sampled(samples, sampling);
-            Some(run("sampled", EvaluationOptions { k: options.k.clone(), ..protocol })?)
-        }
-    };
+    let greedy = if options.no_greedy { None } else { Some(run("greedy", &greedy)?) };
+    let sampled = if options.samples == 0 { None } else { Some(run("sampled", &sampled)?) };
     println!("{}", table(greedy.as_ref(), sampled.as_ref()));
     if let Some(path) = &options.out {
         let (greedy, sampled) = (greedy.as_ref(), sampled.as_ref());

@@ -55,7 +55,6 @@ fn main() -> Result<()> {
         println!("nothing was trained, nothing was written");
         return Ok(());
     }
-    settings.save()?;
     eprintln!("writing to {}", settings.out.display());
     let mut summary = Summary::default();
     for &method in &settings.methods {
@@ -78,9 +77,11 @@ fn train_method(
 ) -> Result<Option<RunSummary>> {
     let config = settings.config(method);
     let (seed, steps) = (config.run.seed, config.run.steps);
+    let assembly = workload.assemble(&config)?;
+    // Not before the model is there: a mistyped name leaves no folder behind.
+    settings.save()?;
     let dir = settings.out.join(method.name());
     let run_dir = open(&dir, &config, settings.from_step)?;
-    let assembly = workload.assemble(&config)?;
     let progress = Progress::new(method.name(), steps, Arc::clone(stop));
     let outcome = match method {
         Method::Sft => supervised(config, run_dir, assembly, workload, progress)?,

@@ -45,7 +45,7 @@ pub fn dry_run(method: Method, settings: &Settings, workload: &Workload) -> Resu
     say(
         "lengths",
         &format!(
-            "prompts of up to {longest} tokens and completions of up to {limit} {fits} the model's {room}"
+            "plain prompts of up to {longest} tokens and completions of up to {limit} {fits} the model's {room}"
         ),
     );
     let compute = match settings.compute {

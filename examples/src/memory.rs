@@ -54,13 +54,16 @@ impl MemoryEstimate {
         let key_values = 2 * (model.num_key_value_heads * model.head_dim) as u64;
 
         let rollout = &config.rollout;
-        let rows = (config.run.problems_per_step * rollout.group_size).min(SIDE_BY_SIDE) as u64;
+        let completions = config.run.problems_per_step * rollout.group_size;
+        let rows = completions.min(SIDE_BY_SIDE) as u64;
         let length =
             (prompt + rollout.sampling.max_completion_len).min(model.max_position_embeddings);
         let cache = rows * length as u64 * layers * key_values * width;
         let copy = elements * width;
 
-        let tokens = config.run.max_tokens_per_micro_batch.max(length) as u64;
+        // A step may have fewer tokens than a micro-batch may hold, and a row may have more.
+        let budget = config.run.max_tokens_per_micro_batch.min(completions * length);
+        let tokens = budget.max(length) as u64;
         let per_layer =
             10 * model.hidden_size as u64 + key_values + 4 * model.intermediate_size as u64;
         let activations = tokens * layers * per_layer * width;

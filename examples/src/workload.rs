@@ -3,13 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use hint_grpo::{Demonstration, EvaluationConfig, GrpoConfig, RunDir};
 use hint_policy::{LoadOptions, LoadedModel, ModelConfig, SharedPolicy, Tokenizer};
 use hint_reward::{ExactMatch, MathVerifier, RewardInput, Rubric};
 use hint_rollout::{
-    ApiKey, ChatFormat, Collector, HintTemplate, LocalEngine, Problem, PromptFormat, TextFormat,
-    read_problems,
+    ApiKey, ChatFormat, Collector, HeldOut, HintTemplate, LocalEngine, Problem, PromptFormat,
+    TextFormat, read_problems,
 };
 use tch::{Device, Kind};
 
@@ -81,6 +81,12 @@ impl Workload {
             file => read_problems(file)?,
         };
         let (train, held_out) = source.evaluation.split(problems)?;
+        ensure!(
+            !held_out.is_empty() || source.evaluation.held_out == HeldOut::None {},
+            "none of the {} problems is held out; raise the share, or set `evaluation.held_out` to \
+             another file or to none",
+            train.len()
+        );
         Ok(Self::new(model, source, train, held_out))
     }
 
@@ -142,6 +148,18 @@ impl Workload {
 
 /// The newest checkpoint of the run in `path`, if it holds one; else `path` itself.
 fn newest_checkpoint(path: PathBuf) -> Result<PathBuf> {
+    if path.join("options.json").is_file() {
+        let mut methods = Vec::new();
+        for entry in std::fs::read_dir(&path)? {
+            let method = entry?.path();
+            if !RunDir::checkpoints(&method)?.is_empty() {
+                methods.push(format!("`{}`", method.display()));
+            }
+        }
+        methods.sort();
+        let (path, methods) = (path.display(), methods.join(", "));
+        bail!("`{path}` holds the runs of a comparison; name one of them: {methods}");
+    }
     let mut checkpoints = RunDir::checkpoints(&path)?;
     Ok(checkpoints.pop().map_or(path, |(_, checkpoint)| checkpoint))
 }

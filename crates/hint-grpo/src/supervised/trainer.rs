@@ -1,8 +1,7 @@
 //! Training on demonstrations alone, for warm starts and baselines.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::path::PathBuf;
 
 use hint_policy::SharedPolicy;
 use hint_rollout::{Collector, Problem, Seed};
@@ -11,12 +10,12 @@ use super::{Demonstration, NllRow, NllTerm};
 use crate::optim::Guard;
 use crate::run_dir::{CheckpointContent, Progress};
 use crate::trainer::evaluation::{Evaluator, check_disjoint, check_held_out};
-use crate::trainer::host::Host;
+use crate::trainer::host::{Host, host_methods};
 use crate::trainer::restore::{Restored, materialize_gradients};
 use crate::trainer::{order, with_held_out};
 use crate::{
-    GrpoConfig, GrpoError, Metrics, Observer, Optimizer, Outcome, Phase, RunDir, StepReport,
-    Timings, Warning, clip_grad_norm, metrics,
+    GrpoConfig, GrpoError, Metrics, Optimizer, Outcome, Phase, RunDir, StepReport, Timings,
+    Warning, clip_grad_norm, metrics,
 };
 
 /// The name of this kind of training in checkpoints.
@@ -241,43 +240,7 @@ impl SupervisedTrainerBuilder {
         self
     }
 
-    /// Watches the run. May be called several times.
-    #[must_use]
-    pub fn observer(mut self, observer: impl Observer + 'static) -> Self {
-        self.host.observers.push(Box::new(observer));
-        self
-    }
-
-    /// A monotonic clock, for timings.
-    #[must_use]
-    pub fn clock(mut self, clock: impl Fn() -> Duration + Send + 'static) -> Self {
-        self.host.clock = Some(Box::new(clock));
-        self
-    }
-
-    /// A gauge of the largest memory the process has used so far, in bytes, for timings.
-    #[must_use]
-    pub fn peak_memory(mut self, gauge: impl Fn() -> Option<u64> + Send + 'static) -> Self {
-        self.host.peak_memory = Some(Box::new(gauge));
-        self
-    }
-
-    /// Where to write metrics and checkpoints, or where to resume from.
-    #[must_use]
-    pub fn run_dir(mut self, run_dir: RunDir) -> Self {
-        self.host.run_dir = Some(run_dir);
-        self
-    }
-
-    /// Adds files to every checkpoint, such as the tokenizer's.
-    #[must_use]
-    pub fn asset<F>(mut self, write: F) -> Self
-    where
-        F: Fn(&Path) -> Result<(), Box<dyn std::error::Error + Send + Sync>> + Send + 'static,
-    {
-        self.host.assets.push(Box::new(write));
-        self
-    }
+    host_methods!();
 
     /// Checks the configuration, and restores the checkpoint of a resumed run.
     ///

@@ -1,20 +1,17 @@
 //! Building a trainer, from scratch or from a checkpoint.
 
-use std::path::Path;
-use std::time::Duration;
-
 use hint_policy::SharedPolicy;
 use hint_rollout::{Collector, Problem};
 use serde::Deserialize;
 
 use super::evaluation::check_held_out;
-use super::host::Host;
+use super::host::{Host, host_methods};
 use super::restore::{Restored, materialize_gradients};
 use super::{STAGE, Trainer};
 use crate::optim::Guard;
 use crate::run_dir::Progress;
 use crate::{
-    AdvantageEstimator, ConfigError, GrpoConfig, GrpoError, Observer, Optimizer, PolicyLoss, RunDir,
+    AdvantageEstimator, ConfigError, GrpoConfig, GrpoError, Optimizer, PolicyLoss, RunDir,
 };
 
 /// Builds a [`Trainer`]; made by [`Trainer::builder`].
@@ -87,44 +84,7 @@ impl TrainerBuilder {
         self
     }
 
-    /// Watches the run. May be called several times.
-    #[must_use]
-    pub fn observer(mut self, observer: impl Observer + 'static) -> Self {
-        self.host.observers.push(Box::new(observer));
-        self
-    }
-
-    /// A monotonic clock, for timings. Libraries read none themselves.
-    #[must_use]
-    pub fn clock(mut self, clock: impl Fn() -> Duration + Send + 'static) -> Self {
-        self.host.clock = Some(Box::new(clock));
-        self
-    }
-
-    /// A gauge of the largest memory the process has used so far, in bytes, for timings. Libraries
-    /// ask the system for nothing themselves.
-    #[must_use]
-    pub fn peak_memory(mut self, gauge: impl Fn() -> Option<u64> + Send + 'static) -> Self {
-        self.host.peak_memory = Some(Box::new(gauge));
-        self
-    }
-
-    /// Where to write metrics and checkpoints, or where to resume from.
-    #[must_use]
-    pub fn run_dir(mut self, run_dir: RunDir) -> Self {
-        self.host.run_dir = Some(run_dir);
-        self
-    }
-
-    /// Adds files to every checkpoint, such as the tokenizer's.
-    #[must_use]
-    pub fn asset<F>(mut self, write: F) -> Self
-    where
-        F: Fn(&Path) -> Result<(), Box<dyn std::error::Error + Send + Sync>> + Send + 'static,
-    {
-        self.host.assets.push(Box::new(write));
-        self
-    }
+    host_methods!();
 
     /// Checks the configuration, and restores the checkpoint of a resumed run.
     ///

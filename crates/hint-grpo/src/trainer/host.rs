@@ -27,6 +27,53 @@ pub(crate) struct Host {
     spent: Timings,
 }
 
+/// The methods of a builder that fill its field `host`.
+macro_rules! host_methods {
+    () => {
+        /// Watches the run. May be called several times.
+        #[must_use]
+        pub fn observer(mut self, observer: impl $crate::Observer + 'static) -> Self {
+            self.host.observers.push(Box::new(observer));
+            self
+        }
+
+        /// A monotonic clock, for timings. Libraries read none themselves.
+        #[must_use]
+        pub fn clock(mut self, clock: impl Fn() -> std::time::Duration + Send + 'static) -> Self {
+            self.host.clock = Some(Box::new(clock));
+            self
+        }
+
+        /// A gauge of the largest memory the process has used so far, in bytes, for timings. Libraries
+        /// ask the system for nothing themselves.
+        #[must_use]
+        pub fn peak_memory(mut self, gauge: impl Fn() -> Option<u64> + Send + 'static) -> Self {
+            self.host.peak_memory = Some(Box::new(gauge));
+            self
+        }
+
+        /// Where to write metrics and checkpoints, or where to resume from.
+        #[must_use]
+        pub fn run_dir(mut self, run_dir: $crate::RunDir) -> Self {
+            self.host.run_dir = Some(run_dir);
+            self
+        }
+
+        /// Adds files to every checkpoint, such as the tokenizer's.
+        #[must_use]
+        pub fn asset<F>(mut self, write: F) -> Self
+        where
+            F: Fn(&std::path::Path) -> Result<(), Box<dyn std::error::Error + Send + Sync>>
+                + Send
+                + 'static,
+        {
+            self.host.assets.push(Box::new(write));
+            self
+        }
+    };
+}
+pub(crate) use host_methods;
+
 impl Host {
     /// A phase of step `step` begins, and the one before ends.
     pub(crate) fn enter(&mut self, step: u64, phase: Phase) {

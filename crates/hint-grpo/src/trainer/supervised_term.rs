@@ -1,13 +1,10 @@
 //! The likelihood of demonstrations and prefixes as a term next to the policy objective.
 
-use hint_policy::{TokenBatch, TokenRow};
 use hint_rollout::RolloutGroup;
 use serde::{Deserialize, Serialize};
-use tch::Kind;
 
 use super::Trainer;
-use crate::packing::Packing;
-use crate::{GrpoError, Metrics, metrics};
+use crate::{GrpoError, Metrics, NllRow, NllTerm, metrics};
 
 /// Negative log-likelihood of given tokens, added to the loss of every update of a step.
 ///
@@ -37,15 +34,12 @@ impl Trainer {
         let SupervisedTerm { demonstration_coef, prefix_coef } = self.config.supervised_term;
         let supervised = groups.iter().flat_map(|group| {
             let rows = group.supervised.iter();
-            rows.map(|rollout| TokenRow {
-                prompt: &group.prompt,
-                completion: &rollout.completion.tokens,
-            })
+            rows.map(|rollout| NllRow::new(&group.prompt, &rollout.completion.tokens))
         });
         let prefixes = groups.iter().filter_map(|group| group.help()).filter_map(|help| {
             let start = help.prompt.len() - help.prefix_len;
             let (prompt, completion) = help.prompt.split_at(start);
-            (help.prefix_len > 0).then_some(TokenRow { prompt, completion })
+            (help.prefix_len > 0).then_some(NllRow::new(prompt, completion))
         });
         let demonstrations = self.accumulate_likelihood(
             demonstration_coef,
@@ -59,28 +53,19 @@ impl Trainer {
     fn accumulate_likelihood(
         &self,
         coef: f64,
-        rows: &[TokenRow<'_>],
+        rows: &[NllRow<'_>],
         metrics: &mut Metrics,
     ) -> Result<f64, GrpoError> {
-        let tokens = rows.iter().map(|row| row.completion.len()).sum::<usize>();
+        let tokens = rows.iter().map(NllRow::learned).sum::<usize>();
         if coef == 0.0 || tokens == 0 {
             return Ok(0.0);
         }
-        let policy = self.policy.lock();
-        let lens = rows.iter().map(|row| row.prompt.len() + row.completion.len());
-        let budget = self.config.run.max_tokens_per_micro_batch;
-        let mut total = 0.0;
-        for indices in Packing::new(&lens.collect::<Vec<_>>(), budget).batches {
-            let some = indices.into_iter().map(|index| rows[index]).collect::<Vec<_>>();
-            let batch = TokenBatch::new(&some, policy.device())?;
-            let logprobs = self.score(&**policy, &batch, false)?.logprobs;
-            let logprobs = logprobs.masked_fill(&batch.completion_mask().logical_not(), 0.0);
-            let loss = logprobs.sum(None::<Kind>) * (-coef / tokens as f64);
-            loss.f_backward()
-                .map_err(|source| GrpoError::Torch { operation: "the backward pass", source })?;
-            total += loss.double_value(&[]);
-        }
-        metrics.add(metrics::SUPERVISED_LOSS, total / coef * tokens as f64, tokens as f64);
-        Ok(total)
+        let value = NllTerm::new(coef)
+            .with_temperature(self.config.rollout.sampling.temperature)
+            .with_max_tokens(self.config.run.max_tokens_per_micro_batch)
+            // The entropy of a step is that of its rollouts.
+            .accumulate(&**self.policy.lock(), rows, &mut Metrics::new())?;
+        metrics.add(metrics::SUPERVISED_LOSS, value / coef * tokens as f64, tokens as f64);
+        Ok(value)
     }
 }
