@@ -80,8 +80,8 @@ fn main() -> Result<()> {
     tch::set_num_threads(1);
     let mut config = GrpoConfig::from_toml(include_str!("configs/tiny.toml"))?;
     config.run.steps = 10;
-    // Every step moves every weight by this much, so it is smaller than Adam's.
-    config.optimizer.learning_rate /= 5.0;
+    // Every step moves every weight by this much.
+    config.optimizer.learning_rate = 2e-4;
     let model = LoadedModel::load(tiny_model(), &LoadOptions::default())?;
     let policy = SharedPolicy::new(model.policy);
     let optimizer = Lion::new(policy.lock().parameters());

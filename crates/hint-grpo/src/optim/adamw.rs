@@ -4,7 +4,7 @@ use hint_policy::Parameter;
 use serde::{Deserialize, Serialize};
 use tch::{TchError, Tensor};
 
-use crate::optim::flat::{Bucket, Chunk};
+use crate::optim::flat::{Bucket, Chunk, Scratch};
 use crate::optim::state::steps;
 use crate::{GroupedParameter, GrpoError, Optimizer};
 
@@ -76,9 +76,9 @@ impl AdamW {
                 step_size: learning_rate / (1.0 - self.config.beta1.powf(steps)),
                 second_correction: (1.0 - self.config.beta2.powf(steps)).sqrt(),
             };
-            for chunk in &mut bucket.chunks {
-                update_chunk(chunk, &self.config, &factors)?;
-            }
+            let config = self.config;
+            bucket
+                .for_each_chunk(|chunk, scratch| update_chunk(chunk, scratch, &config, &factors))?;
         }
         Ok(())
     }
@@ -94,10 +94,11 @@ struct Factors {
 /// (ADAMW-1) on one stretch of the buffers, in place.
 fn update_chunk(
     chunk: &mut Chunk,
+    scratch: &mut Scratch,
     config: &AdamWConfig,
     factors: &Factors,
 ) -> Result<(), TchError> {
-    let Chunk { weights, published, gradient, first, second, scratch } = chunk;
+    let Chunk { weights, published, gradient, first, second } = chunk;
     let [scaled, denominator, widened] = scratch;
     let gradient = if gradient.kind() == weights.kind() {
         &*gradient

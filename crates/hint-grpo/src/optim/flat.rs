@@ -1,6 +1,6 @@
 //! Parameters laid out in one buffer, so that an update is a few passes over it.
 
-use tch::{Device, Kind, Tensor};
+use tch::{Device, Kind, TchError, Tensor};
 
 use crate::GrpoError;
 use crate::optim::GroupedParameter;
@@ -8,8 +8,9 @@ use crate::optim::slot::needs_master;
 use crate::optim::state::find;
 
 /// Elements of a chunk on a CPU: weights, gradient, moments and scratch of a chunk stay in the cache
-/// from the first operation to the last, and a chunk is just large enough for two threads.
-const CPU_CHUNK: i64 = 1 << 16;
+/// from the first operation to the last, and libtorch splits no operation on so few elements among its
+/// threads, which would wait for each other after every one of them.
+const CPU_CHUNK: i64 = 3 << 13;
 /// Elements of a chunk on an accelerator, where launches cost more than memory traffic.
 const DEVICE_CHUNK: i64 = 1 << 25;
 
@@ -24,7 +25,7 @@ pub(super) struct Bucket {
     master: bool,
     first: Tensor,
     second: Tensor,
-    pub(super) chunks: Vec<Chunk>,
+    chunks: Vec<Chunk>,
 }
 
 /// A parameter's place in its bucket.
@@ -55,8 +56,10 @@ pub(super) struct Chunk {
     pub(super) gradient: Tensor,
     pub(super) first: Tensor,
     pub(super) second: Tensor,
-    pub(super) scratch: [Tensor; 3],
 }
+
+/// Room for what is between a chunk and its update.
+pub(super) type Scratch = [Tensor; 3];
 
 impl Bucket {
     /// Lays parameters out, in order, one bucket for each combination of settings. The parameters keep
@@ -109,8 +112,6 @@ impl Bucket {
         let members = members.collect();
         let chunk_len = if device == Device::Cpu { CPU_CHUNK } else { DEVICE_CHUNK };
         let total = own.size()[0];
-        let scratch =
-            [(); 3].map(|()| Tensor::empty([chunk_len.min(total)], (weights.kind(), device)));
         let chunks = (0..total).step_by(usize::try_from(chunk_len).expect("a constant"));
         let chunks = chunks
             .map(|start| {
@@ -122,7 +123,6 @@ impl Bucket {
                     gradient: part(&gradients),
                     first: part(&first),
                     second: part(&second),
-                    scratch: [0, 1, 2].map(|index: usize| scratch[index].narrow(0, 0, len)),
                 }
             })
             .collect();
@@ -149,6 +149,39 @@ impl Bucket {
                 member.gradient.copy_(&gradient);
             }
         }
+    }
+
+    /// Updates every chunk. On a CPU each of libtorch's threads has its own part of them; which one takes
+    /// a chunk changes no number.
+    pub(super) fn for_each_chunk(
+        &mut self,
+        update: impl Fn(&mut Chunk, &mut Scratch) -> Result<(), TchError> + Sync,
+    ) -> Result<(), TchError> {
+        let Some(largest) = self.chunks.first() else { return Ok(()) };
+        let (len, device) = (largest.weights.size()[0], largest.weights.device());
+        let options = (self.weights.kind(), device);
+        let update_all = |chunks: &mut [Chunk]| {
+            let room = [(); 3].map(|()| Tensor::empty([len], options));
+            chunks.iter_mut().try_for_each(|chunk| {
+                let len = chunk.weights.size()[0];
+                let mut scratch = [0, 1, 2].map(|index: usize| room[index].narrow(0, 0, len));
+                update(chunk, &mut scratch)
+            })
+        };
+        let threads = usize::try_from(tch::get_num_threads()).unwrap_or(1).max(1);
+        if device != Device::Cpu || threads == 1 {
+            return update_all(&mut self.chunks);
+        }
+        let share = self.chunks.len().div_ceil(threads);
+        std::thread::scope(|scope| {
+            let start = |chunks| scope.spawn(|| tch::no_grad(|| update_all(chunks)));
+            let workers = self.chunks.chunks_mut(share).map(start).collect::<Vec<_>>();
+            let join = |worker: std::thread::ScopedJoinHandle<'_, Result<(), TchError>>| {
+                worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            };
+            // Every worker is waited for before the first error is returned.
+            workers.into_iter().map(join).collect::<Vec<_>>().into_iter().collect()
+        })
     }
 
     /// The buffers that belong to a saved state, with the prefixes of their names.

@@ -3,7 +3,7 @@
 use hint_grpo::{
     Aggregation, Cispo, ClippedSurrogate, GeometricMean, GrpoError, ImportanceCorrection,
     ImportanceLevel, KlConfig, KlEstimator, KlGroups, LossComposition, LossInput, Metrics,
-    PolicyLoss, RatioLevel, Reinforce, Sapo, StepTotals, TokenLoss,
+    PolicyLoss, RatioLevel, Reinforce, Sapo, ShapedRatio, StepTotals, TokenLoss,
 };
 use tch::{Kind, Tensor};
 
@@ -86,6 +86,7 @@ fn objectives() -> Vec<Box<dyn PolicyLoss>> {
         Box::new(GeometricMean::new(0.3, 0.45)),
         Box::new(Sapo::new(1.0, 1.05)),
         Box::new(Reinforce),
+        Box::new(ShapedRatio::new(0.3)),
     ]
 }
 

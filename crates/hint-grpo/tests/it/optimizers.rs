@@ -43,6 +43,26 @@ fn a_restored_optimizer_goes_on_bit_for_bit() {
 }
 
 #[test]
+fn the_number_of_threads_changes_no_bit_of_an_update() {
+    // Several chunks, the last of them not full.
+    let start = (0_u16..60_000).map(|index| f32::from(index).sin()).collect::<Vec<_>>();
+    let run = |threads: i32| {
+        tch::set_num_threads(threads);
+        let config = AdamWConfig { weight_decay: 0.1, ..AdamWConfig::default() };
+        let mut optimizer = AdamW::new(vec![parameter(&start)], config);
+        for _ in 0..3 {
+            step(&mut optimizer);
+        }
+        values(&optimizer)
+    };
+    let alone = run(1);
+    assert!(run(2) == alone && run(4) == alone);
+    // Adam's first steps are of the learning rate's size, towards 3.
+    let moved = |(before, after): (&f32, &f32)| (0.05..0.2).contains(&(after - before));
+    assert!(start.iter().zip(&alone).all(moved));
+}
+
+#[test]
 fn a_state_that_does_not_fit_is_refused() {
     let mut optimizer = AdamW::new(vec![parameter(&[0.0])], AdamWConfig::default());
     assert!(optimizer.load_state(&[]).is_err());
