@@ -1,11 +1,14 @@
-//! Speed and memory side by side with transformers, on SmolLM2-135M:
+//! Speed and memory side by side with transformers, and with vLLM if asked for, on SmolLM2-135M:
 //!
-//! `cargo bench -p hint-policy --bench vs_transformers -- run [--model FILE.gguf] [--tasks generate,ragged,train]
-//! [--precisions float32,bfloat16] [--runs 5] [--requests 256] [--rows 16] [--micro-batch 4]`
+//! `cargo bench -p hint-policy --bench vs_transformers -- run [--model FILE.gguf or FOLDER] [--tasks generate,ragged,train]
+//! [--precisions float32,bfloat16] [--runs 5] [--batch 32] [--requests 256] [--rows 16] [--micro-batch 4]
+//! [--own-micro-batch 1] [--threads 2] [--device cpu] [--vllm PYTHON]`
 //!
-//! Both sides are processes of their own that load once and then run in turn, so that other load on the machine meets
-//! both. The Python side lives in an environment in the cache folder, made on first use from the torch of
-//! `cargo xtask setup`. Prints a Markdown table of medians; takes a quarter of an hour or more with the defaults.
+//! Each side is a process of its own that loads once and then runs in turn with the others, so that other load on the
+//! machine meets all. The first round is not counted. transformers lives in an environment in the cache folder, made on
+//! first use from the torch of `cargo xtask setup`; for vLLM, `--vllm` names the Python of an environment that has it.
+//! Prints a Markdown table of medians; takes hours with the defaults on two cores, most of them in transformers. On a
+//! GPU: `--device cuda --batch 256`; the column of memory is that of the host.
 #![expect(clippy::print_stdout, reason = "the table is the output")]
 #![expect(clippy::disallowed_methods, reason = "a benchmark reads the clock and its environment")]
 
@@ -47,55 +50,69 @@ fn cache() -> Result<PathBuf> {
 fn compare(args: &[String]) -> Result<()> {
     let cache = cache()?;
     let default = cache.join("models/SmolLM2-135M-Instruct.Q4_1.gguf");
-    let gguf = option(args, "--model", &default.to_string_lossy());
-    let folder = cache.join("vs-transformers/smollm2");
-    if !folder.join("model.safetensors").is_file() {
-        LoadedModel::load(&gguf, &LoadOptions::default())?.save(&folder)?;
-    }
-    let python = environment(&cache)?;
+    let model = PathBuf::from(option(args, "--model", &default.to_string_lossy()));
+    let folder = if model.is_dir() { model } else { converted(&model, &cache)? };
+    let transformers = environment(&cache)?;
+    let vllm = option(args, "--vllm", "");
     let number = |name: &str, default: &str| -> Result<usize> {
         Ok(option(args, name, default).parse::<usize>()?)
     };
-    let settings = settings(
-        number("--requests", "256")?,
-        number("--rows", "16")?,
-        number("--micro-batch", "4")?,
-        number("--threads", "2")?,
-    );
+    let mut settings =
+        settings(number("--batch", "32")?, number("--requests", "256")?, number("--rows", "16")?);
+    settings["micro_batch"] = number("--micro-batch", "4")?.into();
+    settings["own_micro_batch"] = number("--own-micro-batch", "1")?.into();
+    settings["threads"] = number("--threads", "2")?.into();
+    settings["device"] = option(args, "--device", "cpu").into();
     let runs = number("--runs", "5")?;
-    println!(
-        "| task | precision | ours tok/s | transformers tok/s | ratio | ours GiB | theirs GiB |"
-    );
+    let script = |name: &str| {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/vs_transformers").join(name)
+    };
+    println!("| task | precision | side | tok/s | least to most | ours is faster by | peak GiB |");
     println!("|---|---|---|---|---|---|---|");
     for task in option(args, "--tasks", "generate,ragged,train").split(',') {
         for precision in option(args, "--precisions", "float32,bfloat16").split(',') {
-            let mut ours = Peer::start(
-                Command::new(std::env::current_exe()?).arg("ours"),
-                &folder,
-                precision,
-                &settings,
-            )?;
-            let script =
-                Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/vs_transformers/peer.py");
-            let mut theirs =
-                Peer::start(Command::new(&python).arg(script), &folder, precision, &settings)?;
-            // The first round warms both sides up.
-            for _ in 0..=runs {
-                ours.run(task)?;
-                theirs.run(task)?;
+            let start = |name, command: &mut Command| {
+                Peer::start(name, command, &folder, precision, &settings)
+            };
+            let mut peers = vec![
+                start("hint-policy", Command::new(std::env::current_exe()?).arg("ours"))?,
+                start("transformers", Command::new(&transformers).arg(script("peer.py")))?,
+            ];
+            if !vllm.is_empty() && task != "train" {
+                peers.push(start("vLLM", Command::new(&vllm).arg(script("vllm_peer.py")))?);
             }
-            let ((own, own_peak), (other, other_peak)) = (ours.result(), theirs.result());
-            println!(
-                "| {task} | {precision} | {own:.0} | {other:.0} | {:.2} | {own_peak:.2} | {other_peak:.2} |",
-                own / other
-            );
+            // The first round warms every side up.
+            for _ in 0..=runs {
+                for peer in &mut peers {
+                    peer.run(task)?;
+                }
+            }
+            let own = peers[0].median();
+            for peer in &peers {
+                let (median, (least, most)) = (peer.median(), peer.extremes());
+                println!(
+                    "| {task} | {precision} | {} | {median:.0} | {least:.0} to {most:.0} | {:.2} | {:.2} |",
+                    peer.name,
+                    own / median,
+                    peer.peak,
+                );
+            }
         }
     }
     Ok(())
 }
 
-/// The same work for both sides, from a fixed generator.
-fn settings(requests: usize, rows: usize, micro_batch: usize, threads: usize) -> Value {
+/// The folder that holds the weights of a GGUF file in the form that every side reads.
+fn converted(gguf: &Path, cache: &Path) -> Result<PathBuf> {
+    let folder = cache.join("vs-transformers/smollm2");
+    if !folder.join("model.safetensors").is_file() {
+        LoadedModel::load(gguf, &LoadOptions::default())?.save(&folder)?;
+    }
+    Ok(folder)
+}
+
+/// The same work for every side, from a fixed generator.
+fn settings(batch: usize, requests: usize, rows: usize) -> Value {
     let mut state = 1_u64;
     let mut draw = |low: u64, high: u64| {
         state =
@@ -103,16 +120,15 @@ fn settings(requests: usize, rows: usize, micro_batch: usize, threads: usize) ->
         low + (state >> 33) % (high - low + 1)
     };
     let mut prompt = |len: u64| (0..len).map(|_| draw(100, 40_000)).collect::<Vec<_>>();
-    // Four prompts, eight completions of each.
-    let prompts: Vec<_> = (0..4).map(|_| prompt(86)).flat_map(|p| vec![p; 8]).collect();
+    // Eight completions of each prompt.
+    let prompts: Vec<_> = (0..batch / 8).map(|_| prompt(86)).flat_map(|p| vec![p; 8]).collect();
     let lens: Vec<u64> = (0..requests as u64).map(|i| 20 + i * 7919 % 381).collect();
     let ragged_prompts: Vec<_> = lens.iter().map(|&len| prompt(len)).collect();
     let ragged_lengths: Vec<u64> = (0..requests as u64).map(|i| 5 + i * 6151 % 196).collect();
     let rows: Vec<_> = (0..rows).map(|_| prompt(512)).collect();
     json!({
-        "threads": threads, "batch": 32, "prompts": prompts, "lengths": vec![128; 32],
-        "ragged_prompts": ragged_prompts, "ragged_lengths": ragged_lengths,
-        "rows": rows, "micro_batch": micro_batch,
+        "batch": batch, "lengths": vec![128; prompts.len()], "prompts": prompts,
+        "ragged_prompts": ragged_prompts, "ragged_lengths": ragged_lengths, "rows": rows,
     })
 }
 
@@ -156,6 +172,7 @@ fn environment(cache: &Path) -> Result<PathBuf> {
 
 /// One side: a process that runs a task for each line it is sent.
 struct Peer {
+    name: &'static str,
     child: Child,
     input: ChildStdin,
     output: BufReader<ChildStdout>,
@@ -165,6 +182,7 @@ struct Peer {
 
 impl Peer {
     fn start(
+        name: &'static str,
         command: &mut Command,
         folder: &Path,
         precision: &str,
@@ -182,7 +200,7 @@ impl Peer {
             .spawn()?;
         let input = child.stdin.take().ok_or("no input")?;
         let output = BufReader::new(child.stdout.take().ok_or("no output")?);
-        Ok(Self { child, input, output, rates: Vec::new(), peak: 0.0 })
+        Ok(Self { name, child, input, output, rates: Vec::new(), peak: 0.0 })
     }
 
     fn run(&mut self, task: &str) -> Result<()> {
@@ -197,11 +215,21 @@ impl Peer {
         Ok(())
     }
 
-    /// Median tokens per second without the first run, and peak memory in GiB.
-    fn result(&mut self) -> (f64, f64) {
-        let mut rates = self.rates.split_off(1);
+    /// Tokens per second of the runs but the first, in ascending order.
+    fn sorted(&self) -> Vec<f64> {
+        let mut rates = self.rates[1..].to_vec();
         rates.sort_by(f64::total_cmp);
-        (rates[rates.len() / 2], self.peak)
+        rates
+    }
+
+    fn median(&self) -> f64 {
+        let rates = self.sorted();
+        rates[rates.len() / 2]
+    }
+
+    fn extremes(&self) -> (f64, f64) {
+        let rates = self.sorted();
+        (rates[0], rates[rates.len() - 1])
     }
 }
 

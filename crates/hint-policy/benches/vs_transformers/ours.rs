@@ -18,7 +18,8 @@ pub(crate) fn serve(args: &[String]) -> Result<()> {
     let settings: Value = serde_json::from_str(&std::fs::read_to_string(settings)?)?;
     tch::set_num_threads(i32::try_from(number(&settings, "threads")?)?);
     let compute = if precision == "bfloat16" { Kind::BFloat16 } else { Kind::Float };
-    let policy = CausalLm::load(folder, &LoadOptions { compute, ..LoadOptions::default() })?;
+    let device = if settings["device"] == "cuda" { Device::Cuda(0) } else { Device::Cpu };
+    let policy = CausalLm::load(folder, &LoadOptions { compute, device })?;
     let mut moments = None;
     for line in std::io::stdin().lock().lines() {
         let start = Instant::now();
@@ -28,6 +29,9 @@ pub(crate) fn serve(args: &[String]) -> Result<()> {
             "train" => train(&policy, &settings, &mut moments)?,
             other => return Err(format!("no task {other}").into()),
         };
+        if let Device::Cuda(index) = device {
+            tch::Cuda::synchronize(i64::try_from(index)?);
+        }
         let seconds = start.elapsed().as_secs_f64();
         println!("{}", json!({ "tokens": tokens, "seconds": seconds, "peak_gib": peak()? }));
     }
@@ -64,38 +68,47 @@ fn generate(policy: &CausalLm, settings: &Value, prompts: &str, lengths: &str) -
     Ok(samples.iter().flatten().map(|sample| sample.tokens.len()).sum())
 }
 
+/// State of AdamW.
+struct Moments {
+    pairs: Vec<(Tensor, Tensor)>,
+    steps: i32,
+}
+
 /// One step: log-probabilities and entropy of all tokens, gradients, AdamW.
-fn train(
-    policy: &CausalLm,
-    settings: &Value,
-    moments: &mut Option<Vec<(Tensor, Tensor)>>,
-) -> Result<usize> {
+fn train(policy: &CausalLm, settings: &Value, moments: &mut Option<Moments>) -> Result<usize> {
     let rows = rows(settings, "rows")?;
-    let micro_batch = number(settings, "micro_batch")?;
+    let micro_batch = number(settings, "own_micro_batch")?;
+    let all_tokens: usize = rows.iter().map(|ids| ids.len() - 1).sum();
     for part in rows.chunks(micro_batch) {
         let rows: Vec<_> =
             part.iter().map(|ids| TokenRow { prompt: &ids[..1], completion: &ids[1..] }).collect();
-        let batch = TokenBatch::new(&rows, Device::Cpu)?;
+        let batch = TokenBatch::new(&rows, policy.device())?;
         let options = ScoreOptions { entropy: true, ..ScoreOptions::default() };
         let scores = policy.score(&batch, &options)?;
-        let loss = -scores.logprobs.sum(Kind::Float) / batch.completion_tokens() as f64;
+        let loss = -scores.logprobs.sum(Kind::Float) / all_tokens as f64;
         loss.backward();
     }
     let parameters = policy.parameters();
     let moments = moments.get_or_insert_with(|| {
         let zeros = |tensor: &Tensor| tensor.detach().zeros_like();
-        parameters.iter().map(|p| (zeros(&p.tensor), zeros(&p.tensor))).collect()
+        let pairs = parameters.iter().map(|p| (zeros(&p.tensor), zeros(&p.tensor)));
+        Moments { pairs: pairs.collect(), steps: 0 }
     });
+    moments.steps += 1;
+    // `torch.optim.AdamW` with its defaults and a learning rate of 1e-6.
+    let (rate, decay, first_beta, second_beta) = (1e-6, 0.01, 0.9_f64, 0.999_f64);
+    let first_correction = 1.0 - first_beta.powi(moments.steps);
+    let second_correction = (1.0 - second_beta.powi(moments.steps)).sqrt();
     tch::no_grad(|| {
-        for (mut parameter, (first, second)) in parameters.into_iter().zip(moments) {
+        for (mut parameter, (first, second)) in parameters.into_iter().zip(&mut moments.pairs) {
             let grad = parameter.tensor.grad();
-            let _ = first.lerp_(&grad, 0.1);
-            let _ = second.g_mul_scalar_(0.999);
-            let _ = second.g_add_(&(grad.square() * 0.001));
-            let denominator = second.sqrt() + 1e-8;
-            // Weight decay 0.01 at learning rate 1e-6; bias corrections near 1 are left out.
-            let _ = parameter.tensor.g_mul_scalar_(1.0 - 1e-8);
-            let _ = parameter.tensor.addcdiv_(&(&*first * -1e-6), &denominator);
+            let _ = parameter.tensor.g_mul_scalar_(1.0 - rate * decay);
+            let _ = first.lerp_(&grad, 1.0 - first_beta);
+            let _ = second.g_mul_scalar_(second_beta);
+            let _ = second.addcmul_(&(&grad * (1.0 - second_beta)), &grad);
+            let denominator = second.sqrt().g_div_scalar_(second_correction).g_add_scalar_(1e-8);
+            let step = &*first * (-rate / first_correction);
+            let _ = parameter.tensor.addcdiv_(&step, &denominator);
             parameter.tensor.zero_grad();
         }
     });

@@ -15,7 +15,8 @@ folder, precision, settings = sys.argv[1], sys.argv[2], json.load(open(sys.argv[
 torch.set_num_threads(settings["threads"])
 transformers.logging.set_verbosity_error()
 dtype = getattr(torch, precision)
-load = lambda dtype: transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
+device = settings["device"]
+load = lambda dtype: transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=dtype).to(device)
 models = {}
 
 
@@ -23,7 +24,7 @@ class Lengths(transformers.StoppingCriteria):
     """Ends each row after as many new tokens as it should have."""
 
     def __init__(self, start, lengths):
-        self.start, self.lengths = start, torch.tensor(lengths)
+        self.start, self.lengths = start, torch.tensor(lengths, device=device)
 
     def __call__(self, ids, scores, **_):
         return ids.shape[1] - self.start >= self.lengths
@@ -31,8 +32,8 @@ class Lengths(transformers.StoppingCriteria):
 
 def generate(prompts, lengths):
     longest = max(map(len, prompts))
-    ids = torch.tensor([[0] * (longest - len(p)) + p for p in prompts])
-    mask = torch.tensor([[0] * (longest - len(p)) + [1] * len(p) for p in prompts])
+    ids = torch.tensor([[0] * (longest - len(p)) + p for p in prompts], device=device)
+    mask = torch.tensor([[0] * (longest - len(p)) + [1] * len(p) for p in prompts], device=device)
     models["generate"].generate(
         input_ids=ids, attention_mask=mask, do_sample=True, temperature=0.9, top_k=0, top_p=1.0, pad_token_id=0,
         eos_token_id=None, max_new_tokens=max(lengths),
@@ -52,14 +53,14 @@ def run_ragged():
 
 def run_train():
     model, optimizer = models["train"]
-    ids = torch.tensor(settings["rows"])
+    ids = torch.tensor(settings["rows"], device=device)
     for part in ids.split(settings["micro_batch"]):
-        with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
+        with torch.autocast(device, torch.bfloat16, enabled=dtype == torch.bfloat16):
             logits = model(part).logits[:, :-1].float()
         logp = logits.log_softmax(-1)
         with torch.no_grad():
             entropy = -(logp.exp() * logp).sum(-1).mean()
-        (-logp.gather(-1, part[:, 1:, None]).mean()).backward()
+        (-logp.gather(-1, part[:, 1:, None]).sum() / ids[:, 1:].numel()).backward()
     optimizer.step()
     optimizer.zero_grad()
     return ids.numel()
@@ -74,6 +75,8 @@ for line in sys.stdin:
         models["generate"] = load(dtype).eval()
     start = time.perf_counter()
     tokens = globals()[f"run_{task}"]()
+    if device == "cuda":
+        torch.cuda.synchronize()
     seconds = time.perf_counter() - start
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     print(json.dumps({"tokens": tokens, "seconds": seconds, "peak_gib": peak}), flush=True)
