@@ -36,7 +36,8 @@ fn decode(criterion: &mut Criterion) {
     for rows in [32, 64, 128, 256] {
         group.throughput(Throughput::Elements(rows as u64));
         group.bench_function(BenchmarkId::from_parameter(rows), |bencher| {
-            let options = DecoderOptions { max_rows: rows, max_positions: 512 };
+            let options =
+                DecoderOptions { max_rows: rows, max_positions: 512, batch_invariant: false };
             let tokens = vec![3; rows];
             let start = || {
                 let mut decoder = policy.decoder(&options).expect("the policy decodes");

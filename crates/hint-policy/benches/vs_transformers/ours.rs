@@ -63,7 +63,10 @@ fn generate(policy: &CausalLm, settings: &Value, prompts: &str, lengths: &str) -
             _ => requests.push(SampleRequest { prompt, num_completions: 1, seed: 1, params }),
         }
     }
-    let options = SampleOptions { max_batch: number(settings, "batch")? };
+    let options = SampleOptions {
+        max_batch: number(settings, "batch")?,
+        batch_invariant: settings["batch_invariant"] == true,
+    };
     let samples = sample(policy, &requests, &options)?;
     Ok(samples.iter().flatten().map(|sample| sample.tokens.len()).sum())
 }

@@ -177,17 +177,50 @@ impl KeyValueCache {
         len: usize,
         mask: Option<&Tensor>,
     ) -> Tensor {
-        let (layer, len) = (size(layer), size(len));
+        self.attend_span(layer, query, 0, 0..len, mask)
+    }
+
+    /// As [`KeyValueCache::attend`], each row by itself to its own `lens` positions, and of these to
+    /// the last `window` if given.
+    pub(super) fn attend_alone(
+        &self,
+        layer: usize,
+        query: &Tensor,
+        lens: &[usize],
+        window: Option<usize>,
+    ) -> Tensor {
+        let rows: Vec<Tensor> = lens
+            .iter()
+            .enumerate()
+            .map(|(row, &len)| {
+                let first = window.map_or(0, |window| len.saturating_sub(window));
+                self.attend_span(layer, &query.narrow(0, size(row), 1), row, first..len, None)
+            })
+            .collect();
+        Tensor::cat(&rows, 0)
+    }
+
+    /// Attention of the rows at the places from `place` on to the positions `span`.
+    fn attend_span(
+        &self,
+        layer: usize,
+        query: &Tensor,
+        place: usize,
+        span: std::ops::Range<usize>,
+        mask: Option<&Tensor>,
+    ) -> Tensor {
+        let layer = size(layer);
+        let (start, len) = (size(span.start), size(span.len()));
         let (rows, heads) = (query.size()[0], query.size()[1]);
         let (kv_heads, head_dim) = (size(self.kv_heads), size(self.head_dim));
         // The query heads that share a key head are rows of one small product.
         let group = heads / kv_heads;
-        let keys = self.keys.select(0, layer).narrow(0, 0, rows);
-        let values = self.values.select(0, layer).narrow(0, 0, rows);
+        let keys = self.keys.select(0, layer).narrow(0, size(place), rows);
+        let values = self.values.select(0, layer).narrow(0, size(place), rows);
         let attended = if self.positions_last() {
             let query = query.reshape([rows * kv_heads, group, head_dim]) * self.scale;
-            let keys = keys.view([rows * kv_heads, head_dim, -1]).narrow(2, 0, len);
-            let values = values.view([rows * kv_heads, -1, head_dim]).narrow(1, 0, len);
+            let keys = keys.view([rows * kv_heads, head_dim, -1]).narrow(2, start, len);
+            let values = values.view([rows * kv_heads, -1, head_dim]).narrow(1, start, len);
             let scores = match mask {
                 Some(mask) => mask.baddbmm(&query, &keys, 1.0, 1.0),
                 None => query.bmm(&keys),
@@ -195,7 +228,7 @@ impl KeyValueCache {
             scores.softmax(-1, None::<Kind>).bmm(&values)
         } else {
             let query = query.reshape([rows, kv_heads, group, head_dim]);
-            let (keys, values) = (keys.narrow(2, 0, len), values.narrow(2, 0, len));
+            let (keys, values) = (keys.narrow(2, start, len), values.narrow(2, start, len));
             Tensor::scaled_dot_product_attention(
                 &query, &keys, &values, mask, 0.0, false, self.scale, false,
             )

@@ -24,6 +24,7 @@ pub(crate) struct CachedDecoder<'a> {
     device: Device,
     max_rows: usize,
     max_positions: usize,
+    batch_invariant: bool,
     /// `[max_positions, 1, head_dim / 2]`, complex.
     rotations: Tensor,
     cache: KeyValueCache,
@@ -37,9 +38,17 @@ enum Attend<'a> {
     /// Each of `batch` rows of `seq` tokens to itself; keys and values are kept.
     Prompt { batch: i64, seq: i64, kept: &'a mut Vec<Tensor> },
     /// One token of each row to the cache, which holds `len` positions of the longest row.
-    /// `slots` is where each row's new keys and values go, the masks are what is hidden per layer
-    /// kind.
-    Cache { len: usize, slots: &'a Slots, full: Option<&'a Tensor>, sliding: &'a [(usize, Tensor)] },
+    Cache {
+        len: usize,
+        /// Positions of each row, if each attends alone.
+        alone: Option<&'a [usize]>,
+        /// Where each row's new keys and values go.
+        slots: &'a Slots,
+        /// What is hidden in layers without a window.
+        full: Option<&'a Tensor>,
+        /// What is hidden in layers with the window.
+        sliding: &'a [(usize, Tensor)],
+    },
 }
 
 impl<'a> CachedDecoder<'a> {
@@ -57,6 +66,7 @@ impl<'a> CachedDecoder<'a> {
             device,
             max_rows: options.max_rows.max(1),
             max_positions,
+            batch_invariant: options.batch_invariant,
             rotations: Tensor::complex(&cos, &sin).unsqueeze(1),
             cache: KeyValueCache::new(config, weights.compute, device),
             weights,
@@ -106,15 +116,19 @@ impl<'a> CachedDecoder<'a> {
                     .transpose(1, 2)
                     .reshape([tokens, heads * head_dim])
                 }
-                Attend::Cache { len, slots, full, sliding } => {
+                Attend::Cache { len, alone, slots, full, sliding } => {
                     let key = all.narrow(1, heads, kv_heads);
                     let value = all.narrow(1, heads + kv_heads, kv_heads);
                     self.cache.write(index, slots, &key, &value);
-                    let mask = config
-                        .sliding_window(index)
-                        .and_then(|window| sliding.iter().find(|(own, _)| *own == window))
-                        .map_or(*full, |(_, mask)| Some(mask));
-                    self.cache.attend(index, &all.narrow(1, 0, heads), *len, mask)
+                    let (query, window) = (all.narrow(1, 0, heads), config.sliding_window(index));
+                    if let Some(lens) = alone {
+                        self.cache.attend_alone(index, &query, lens, window)
+                    } else {
+                        let mask = window
+                            .and_then(|window| sliding.iter().find(|(own, _)| *own == window))
+                            .map_or(*full, |(_, mask)| Some(mask));
+                        self.cache.attend(index, &query, *len, mask)
+                    }
                 }
             };
             x = layer.output.add(&attended, &x);
@@ -179,7 +193,7 @@ impl Decoder for CachedDecoder<'_> {
                 .enumerate()
                 .take_while(|(row, prompt)| {
                     longest = longest.max(prompt.len());
-                    *row == 0 || longest * (row + 1) <= PREFILL_TOKENS
+                    *row == 0 || (!self.batch_invariant && longest * (row + 1) <= PREFILL_TOKENS)
                 })
                 .count();
             let (chunk, later) = rest.split_at(fitting);
@@ -226,10 +240,14 @@ impl Decoder for CachedDecoder<'_> {
             check_tokens(row, std::slice::from_ref(token), self.config.vocab_size)?;
         }
         let logits = tch::no_grad(|| {
-            self.cache.reserve(expected, longest + 1, self.max_rows, expected);
-            let ids: Vec<i64> = tokens.iter().map(|&id| i64::from(id)).collect();
+            // Products of one row have kernels of their own, which round differently.
+            let rows = if self.batch_invariant { expected.max(2) } else { expected };
+            let at = |row: usize| row.min(expected - 1);
+            self.cache.reserve(rows, longest + 1, self.max_rows, expected);
+            let ids: Vec<i64> = (0..rows).map(|row| i64::from(tokens[at(row)])).collect();
             let ids = Tensor::from_slice(&ids).to_device(self.device);
-            let lens: Vec<i64> = self.lens.iter().map(|&len| size(len)).collect();
+            let with_new: Vec<usize> = (0..rows).map(|row| self.lens[at(row)] + 1).collect();
+            let lens: Vec<i64> = with_new.iter().map(|&len| size(len - 1)).collect();
             let lens = Tensor::from_slice(&lens).to_device(self.device);
             let angles = self.rotations.index_select(0, &lens);
             let ragged = self.lens.iter().any(|&len| len != longest);
@@ -242,11 +260,13 @@ impl Decoder for CachedDecoder<'_> {
             }
             let attend = Attend::Cache {
                 len: longest + 1,
+                alone: self.batch_invariant.then_some(&with_new),
                 slots: &Slots::new(&lens),
                 full: full.as_ref(),
                 sliding: &sliding,
             };
-            self.logits(&self.forward(&ids, &angles, attend))
+            let hidden = self.forward(&ids, &angles, attend);
+            self.logits(&hidden).narrow(0, 0, size(expected))
         });
         for len in &mut self.lens {
             *len += 1;

@@ -18,6 +18,9 @@ pub struct DecoderOptions {
     pub max_rows: usize,
     /// Tokens of the longest row, prompt and completion together.
     pub max_positions: usize,
+    /// Whether the logits of a row must not depend on the other rows, not even by float noise. See
+    /// [`SampleOptions::batch_invariant`](crate::SampleOptions::batch_invariant).
+    pub batch_invariant: bool,
 }
 
 /// What [`Decoder::prefill`] returns.

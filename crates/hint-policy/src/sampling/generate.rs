@@ -26,11 +26,19 @@ pub struct SampleRequest {
 pub struct SampleOptions {
     /// Rows decoded at the same time, at most. At least 1.
     pub max_batch: usize,
+    /// Whether what a request yields must not depend, to the last bit, on what is sampled at the
+    /// same time.
+    ///
+    /// Random numbers never do, but kernels sum in an order that the shape of the batch decides, so
+    /// log-probabilities differ by float noise, and now and then a drawn token does too. With this
+    /// option each prompt is processed alone and each row attends alone, which takes longer. It holds
+    /// on a CPU with oneDNN, computing in `Float` or `BFloat16`; elsewhere it has less noise only.
+    pub batch_invariant: bool,
 }
 
 impl Default for SampleOptions {
     fn default() -> Self {
-        Self { max_batch: 256 }
+        Self { max_batch: 256, batch_invariant: false }
     }
 }
 
@@ -114,6 +122,7 @@ pub fn sample(
     let decoder_options = DecoderOptions {
         max_rows: rows.min(options.max_batch),
         max_positions: longest.max().unwrap_or(1),
+        batch_invariant: options.batch_invariant,
     };
     let decoder = policy.decoder(&decoder_options)?;
     let samples = requests.iter().map(|request| vec![None; request.num_completions]).collect();

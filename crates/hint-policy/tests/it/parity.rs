@@ -65,7 +65,8 @@ fn close(a: &[f64], b: &[f64], tolerance: f64) -> bool {
     a.len() == b.len() && a.iter().zip(b).all(|(a, b)| (a - b).abs() <= tolerance)
 }
 
-const DECODER: DecoderOptions = DecoderOptions { max_rows: 5, max_positions: 60 };
+const DECODER: DecoderOptions =
+    DecoderOptions { max_rows: 5, max_positions: 60, batch_invariant: false };
 
 /// Log-probabilities over the vocabulary after each step of a run in which rows come and go.
 fn decoded(decoder: &mut dyn Decoder, vocab: usize) -> Vec<Tensor> {
@@ -134,10 +135,10 @@ proptest! {
         };
         let requests = requests(&config, 8, &params);
         let all = sample(&policy, &requests, &SampleOptions::default()).unwrap();
-        let few = sample(&policy, &requests, &SampleOptions { max_batch: 4 }).unwrap();
+        let few = sample(&policy, &requests, &SampleOptions { max_batch: 4, ..SampleOptions::default() }).unwrap();
         for (index, request) in requests.iter().enumerate() {
             let alone =
-                sample(&policy, std::slice::from_ref(request), &SampleOptions { max_batch: 1 }).unwrap();
+                sample(&policy, std::slice::from_ref(request), &SampleOptions { max_batch: 1, ..SampleOptions::default() }).unwrap();
             for other in [&few[index], &alone[0]] {
                 for (a, b) in all[index].iter().zip(other) {
                     prop_assert_eq!(&a.tokens, &b.tokens);
@@ -145,6 +146,26 @@ proptest! {
                     prop_assert!(close(&a.behavior_logprobs, &b.behavior_logprobs, 1e-6));
                 }
             }
+        }
+    }
+
+    #[test]
+    fn batch_invariant_samples_do_not_depend_on_the_batch_to_the_last_bit(
+        config in configs(),
+        seed in 0_u64..1000,
+        wide: bool,
+    ) {
+        let compute = if wide { Kind::Float } else { Kind::BFloat16 };
+        let policy = random_model(&config, seed).with_compute(compute).unwrap();
+        let params = SamplingParams { max_new_tokens: 9, stop_tokens: vec![0, 1], ..SamplingParams::default() };
+        let requests = requests(&config, 8, &params);
+        let draw = |requests: &[SampleRequest], max_batch| {
+            sample(&policy, requests, &SampleOptions { max_batch, batch_invariant: true }).unwrap()
+        };
+        let all = draw(&requests, 256);
+        prop_assert_eq!(&draw(&requests, 5), &all);
+        for (request, samples) in requests.iter().zip(&all) {
+            prop_assert_eq!(&draw(std::slice::from_ref(request), 1)[0], samples);
         }
     }
 
@@ -199,7 +220,12 @@ fn golden_models_decode_as_they_score() {
             let policy = CausalLm::load(&dir, &options).unwrap();
             let params = SamplingParams { max_new_tokens: 12, ..SamplingParams::default() };
             let requests = requests(policy.config(), 4, &params);
-            let samples = sample(&policy, &requests, &SampleOptions { max_batch: 10 }).unwrap();
+            let samples = sample(
+                &policy,
+                &requests,
+                &SampleOptions { max_batch: 10, ..SampleOptions::default() },
+            )
+            .unwrap();
             let scored = rescored(&policy, &requests, &samples, 1.0);
             for (sample, scored) in samples.iter().flatten().zip(&scored) {
                 let worst = sample.behavior_logprobs.iter().zip(scored).map(|(a, b)| (a - b).abs());

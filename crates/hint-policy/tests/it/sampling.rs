@@ -46,7 +46,7 @@ fn check_distribution(change: impl FnOnce(&mut SamplingParams)) {
     change(&mut params);
     let probs = expected_probs(&params);
     let policy = FixedLogits::new(&LOGITS);
-    let options = SampleOptions { max_batch: 5000 };
+    let options = SampleOptions { max_batch: 5000, ..SampleOptions::default() };
     let samples = sample(&policy, &[request(params, 5000, 11)], &options).unwrap();
     let mut counts = vec![0_u32; probs.len()];
     for sample in &samples[0] {
@@ -106,7 +106,9 @@ fn random_numbers_depend_on_seed_completion_and_position_only() {
     let policy = FixedLogits::new(&LOGITS);
     let one = sample(&policy, &[request(params.clone(), 4, 7)], &SampleOptions::default()).unwrap();
     let requests = [request(params.clone(), 3, 5), request(params, 6, 7)];
-    let many = sample(&policy, &requests, &SampleOptions { max_batch: 2 }).unwrap();
+    let many =
+        sample(&policy, &requests, &SampleOptions { max_batch: 2, ..SampleOptions::default() })
+            .unwrap();
     assert_eq!(one[0][..], many[1][..4]);
     assert_ne!(many[0][0].tokens, many[1][0].tokens);
     assert_ne!(many[1][0].tokens, many[1][1].tokens);
@@ -194,7 +196,8 @@ fn refused_requests_name_row_and_reason() {
     assert_eq!(error.to_string(), expected);
     let nothing = sample(&policy, &[], &SampleOptions::default()).unwrap();
     assert!(nothing.is_empty());
-    let zero = sample(&policy, &[good], &SampleOptions { max_batch: 0 });
+    let zero =
+        sample(&policy, &[good], &SampleOptions { max_batch: 0, ..SampleOptions::default() });
     assert!(matches!(zero, Err(PolicyError::InvalidOption { field: "max_batch", .. })));
 }
 
@@ -220,7 +223,8 @@ fn logits_that_are_not_finite_are_an_error() {
 fn decoders_refuse_rows_that_do_not_exist() {
     let policy =
         CausalLm::init(&ModelConfig::small(Architecture::Llama, 9), 1, Device::Cpu).unwrap();
-    let options = hint_policy::DecoderOptions { max_rows: 2, max_positions: 4 };
+    let options =
+        hint_policy::DecoderOptions { max_rows: 2, max_positions: 4, batch_invariant: false };
     let mut decoder = policy.decoder(&options).unwrap();
     assert!(matches!(decoder.step(&[]), Err(PolicyError::NoRows)));
     let prefix = decoder.prefill(&[&[1, 2]]).unwrap().prefixes[0];
