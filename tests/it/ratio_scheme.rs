@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use hint_grpo::{AdvantageConfig, Baseline, RatioScheme, Trainer};
+use hint_grpo::{AdvantageConfig, Baseline, GrpoConfig, HelpWeight, RatioScheme, Trainer};
 use hint_policy::{
     Parameter, Policy, PolicyError, ScoreOptions, SharedPolicy, TokenBatch, TokenScores,
 };
@@ -95,7 +95,16 @@ impl Policy for Recorder {
 
 /// The calls of one step in which every group is hinted.
 fn calls(scheme: RatioScheme, updates_per_batch: usize) -> Vec<Call> {
+    calls_with(scheme, updates_per_batch, |_| ())
+}
+
+fn calls_with(
+    scheme: RatioScheme,
+    updates_per_batch: usize,
+    change: impl FnOnce(&mut GrpoConfig),
+) -> Vec<Call> {
     let mut config = config(1);
+    change(&mut config);
     config.ratio_scheme = scheme;
     config.run.updates_per_batch = updates_per_batch;
     config.advantage = AdvantageConfig::GroupNormalized { baseline: Baseline::Union {} };
@@ -148,5 +157,27 @@ fn demonstration_has_no_denominator() {
         calls(RatioScheme::Demonstration {}, 1),
         // Affinity weights and the gradient; nothing is scored with the hint.
         [call(false, false), call(true, false)]
+    );
+}
+
+#[test]
+fn off_context_weights_cost_one_pass_for_each_prompt_and_no_gradient() {
+    let off_context = |config: &mut GrpoConfig| {
+        config.weight = vec![HelpWeight::OffContext { min: 0.01, max: 1.0 }];
+    };
+    assert_eq!(
+        calls_with(RatioScheme::Plain {}, 1, off_context),
+        [call(false, false), call(false, true), call(true, false)]
+    );
+    // The denominator is one of the two: it is not scored a second time.
+    let without_gradient = |scheme| {
+        let calls = calls_with(scheme, 2, off_context);
+        calls.into_iter().take_while(|call| !call.gradient).collect::<Vec<_>>()
+    };
+    assert_eq!(without_gradient(RatioScheme::Plain {}), [call(false, false), call(false, true)]);
+    assert_eq!(without_gradient(RatioScheme::Hinted {}), [call(false, true), call(false, false)]);
+    assert_eq!(
+        without_gradient(RatioScheme::OffContext {}),
+        [call(false, true), call(false, false)]
     );
 }

@@ -99,11 +99,26 @@ impl Trainer {
     pub(super) fn frozen_logprobs(&self, rows: &Rows<'_>) -> Result<Frozen, GrpoError> {
         let rows = &rows.rows;
         let many = self.config.run.optimizer_steps_per_batch() > 1;
-        let mut old = self.score_some(rows, Side::Denominator, |row| {
+        let scores_denominator = |row: &Row<'_>| {
             !self.takes_engine_logprobs(row)
                 && row.old_prompt.is_some()
                 && (many || !row.has_same_context())
-        })?;
+        };
+        let mut old = self.score_some(rows, Side::Denominator, scores_denominator)?;
+        // What was scored as a denominator is not scored again under the same prompt.
+        let denominators = old.clone();
+        let score_new = |side, wanted: &dyn Fn(&Row<'_>) -> bool| {
+            let known = |row: &Row<'_>| {
+                scores_denominator(row) && row.old_prompt == Some(row.context(side))
+            };
+            let mut values = self.score_some(rows, side, |row| wanted(row) && !known(row))?;
+            for ((value, row), denominator) in values.iter_mut().zip(rows).zip(&denominators) {
+                if wanted(row) && known(row) {
+                    value.clone_from(denominator);
+                }
+            }
+            Ok::<_, GrpoError>(values)
+        };
         for (row, old) in rows.iter().zip(&mut old) {
             if self.takes_engine_logprobs(row) {
                 *old = Some(row.behavior_logprobs.to_vec());
@@ -121,11 +136,11 @@ impl Trainer {
         let weights = self.config.weight.iter();
         let off_context =
             weights.clone().any(|weight| matches!(weight, HelpWeight::OffContext { .. }));
-        let plain = self.score_some(rows, Side::Plain, |row| {
+        let plain = score_new(Side::Plain, &|row| {
             row.is_helped() && (off_context || row.prompt != row.plain_prompt)
         })?;
         let off_context = if off_context {
-            let helped = self.score_some(rows, Side::Helped, Row::is_helped)?;
+            let helped = score_new(Side::Helped, &|row| row.is_helped())?;
             let ratios = plain.iter().zip(helped).map(|(plain, helped)| {
                 let pairs = plain.as_ref()?.iter().zip(helped?);
                 Some(pairs.map(|(plain, helped)| plain - helped).collect())
