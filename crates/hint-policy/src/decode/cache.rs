@@ -64,7 +64,7 @@ impl KeyValueCache {
             layers: config.num_hidden_layers,
             kv_heads: config.num_key_value_heads,
             head_dim: config.head_dim,
-            scale: (config.head_dim as f64).powf(-0.5),
+            scale: config.attention_scale().unwrap_or((config.head_dim as f64).powf(-0.5)),
             places: 0,
             positions: 0,
         }

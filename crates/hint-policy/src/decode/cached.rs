@@ -7,7 +7,7 @@ use super::{Decoder, DecoderOptions, Prefill, PrefixId, check_prompts, check_tok
 use crate::PolicyError;
 use crate::batch::size;
 use crate::logprobs::at_least_float;
-use crate::model::{FusedWeights, ModelConfig, rope_tables, sliding_mask};
+use crate::model::{FusedWeights, Matrix, ModelConfig, rope_tables, sliding_mask};
 
 /// Tokens that are prefilled at a time, padding included: bounds the memory of activations.
 const PREFILL_TOKENS: usize = 4096;
@@ -27,6 +27,8 @@ pub(crate) struct CachedDecoder<'a> {
     batch_invariant: bool,
     /// `[max_positions, 1, head_dim / 2]`, complex.
     rotations: Tensor,
+    /// As `rotations`, for the layers that have frequencies of their own.
+    local_rotations: Option<Tensor>,
     cache: KeyValueCache,
     /// Tokens in the cache, per row.
     lens: Vec<usize>,
@@ -51,6 +53,18 @@ enum Attend<'a> {
     },
 }
 
+/// Rotations of the tokens of one forward pass.
+struct Angles {
+    global: Tensor,
+    local: Option<Tensor>,
+}
+
+impl Angles {
+    fn of(&self, config: &ModelConfig, layer: usize) -> &Tensor {
+        self.local.as_ref().filter(|_| config.is_local(layer)).unwrap_or(&self.global)
+    }
+}
+
 impl<'a> CachedDecoder<'a> {
     pub(crate) fn new(
         config: &'a ModelConfig,
@@ -60,14 +74,18 @@ impl<'a> CachedDecoder<'a> {
         let device = weights.embedding.device();
         let max_positions = options.max_positions.clamp(1, config.max_position_embeddings);
         let kind = if weights.compute == Kind::Double { Kind::Double } else { Kind::Float };
-        let (cos, sin) = rope_tables(config, max_positions, kind, device);
+        let rotations = |config: &ModelConfig| {
+            let (cos, sin) = rope_tables(config, max_positions, kind, device);
+            Tensor::complex(&cos, &sin).unsqueeze(1)
+        };
         Self {
             config,
             device,
             max_rows: options.max_rows.max(1),
             max_positions,
             batch_invariant: options.batch_invariant,
-            rotations: Tensor::complex(&cos, &sin).unsqueeze(1),
+            rotations: rotations(config),
+            local_rotations: config.local().as_ref().map(rotations),
             cache: KeyValueCache::new(config, weights.compute, device),
             weights,
             lens: Vec::new(),
@@ -76,8 +94,8 @@ impl<'a> CachedDecoder<'a> {
     }
 
     /// Runs `ids` (flattened rows) through the blocks. Returns the normalized hidden states
-    /// `[ids, hidden]`. `angles` is complex `[ids, 1, head_dim / 2]`.
-    fn forward(&self, ids: &Tensor, angles: &Tensor, mut attend: Attend<'_>) -> Tensor {
+    /// `[ids, hidden]`. `angles` are complex `[ids, 1, head_dim / 2]`.
+    fn forward(&self, ids: &Tensor, angles: &Angles, mut attend: Attend<'_>) -> Tensor {
         let config = self.config;
         let (heads, kv_heads) =
             (size(config.num_attention_heads), size(config.num_key_value_heads));
@@ -86,13 +104,18 @@ impl<'a> CachedDecoder<'a> {
         let tokens = size(tokens);
         let hidden_eps = (config.rms_norm_eps * config.hidden_size as f64).sqrt();
         let head_eps = (config.rms_norm_eps * config.head_dim as f64).sqrt();
-        let hidden_eps = Tensor::full([1], hidden_eps, (angles_kind(angles), self.device));
-        let head_eps = Tensor::full([1], head_eps, (angles_kind(angles), self.device));
+        let kind = angles_kind(&angles.global);
+        let hidden_eps = Tensor::full([1], hidden_eps, (kind, self.device));
+        let head_eps = Tensor::full([1], head_eps, (kind, self.device));
         let mut x = self.weights.embedding.index_select(0, ids);
+        if let Some(scale) = self.weights.embedding_scale {
+            let _ = x.g_mul_scalar_(scale);
+        }
         for (index, layer) in self.weights.layers.iter().enumerate() {
             let qkv = layer.qkv.forward(&unit(&x, &hidden_eps));
             let all = qkv.view([tokens, heads + 2 * kv_heads, head_dim]);
             let rotary = all.narrow(1, 0, heads + kv_heads);
+            let angles = angles.of(config, index);
             rotate(&rotary, angles, layer.head_norm.as_ref().map(|norm| (norm, &head_eps)));
             let attended = match &mut attend {
                 Attend::Prompt { batch, seq, kept } => {
@@ -110,7 +133,7 @@ impl<'a> CachedDecoder<'a> {
                         mask.as_ref(),
                         0.0,
                         mask.is_none(),
-                        None,
+                        config.attention_scale(),
                         heads != kv_heads,
                     )
                     .transpose(1, 2)
@@ -131,12 +154,20 @@ impl<'a> CachedDecoder<'a> {
                     }
                 }
             };
-            x = layer.output.add(&attended, &x);
+            let (after_attention, after_mlp) =
+                layer.sandwich.as_ref().map(|(attention, mlp)| (attention, mlp)).unzip();
+            x = add(&layer.output, &attended, x, after_attention, &hidden_eps);
             let normed = unit(&x, &hidden_eps);
-            let gated = layer.up.mul(&normed, &layer.gate.silu(&normed));
-            x = layer.down.add(&gated, &x);
+            let gate = config.gate(&layer.gate, &normed);
+            let gated = layer.up.mul(&normed, &gate);
+            x = add(&layer.down, &gated, x, after_mlp, &hidden_eps);
         }
         unit(&x, &hidden_eps) * &self.weights.norm
+    }
+
+    /// What `pick` takes from the tables of rotations.
+    fn angles(&self, pick: impl Fn(&Tensor) -> Tensor) -> Angles {
+        Angles { global: pick(&self.rotations), local: self.local_rotations.as_ref().map(pick) }
     }
 
     fn logits(&self, hidden: &Tensor) -> Tensor {
@@ -155,7 +186,7 @@ impl<'a> CachedDecoder<'a> {
         }
         let ids = Tensor::from_slice(&ids).to_device(self.device);
         let (rows, columns) = (size(batch), size(seq));
-        let angles = self.rotations.narrow(0, 0, columns).repeat([rows, 1, 1]);
+        let angles = self.angles(|table| table.narrow(0, 0, columns).repeat([rows, 1, 1]));
         let mut kept = Vec::with_capacity(self.config.num_hidden_layers);
         let attend = Attend::Prompt { batch: rows, seq: columns, kept: &mut kept };
         let hidden = self.forward(&ids, &angles, attend);
@@ -249,7 +280,7 @@ impl Decoder for CachedDecoder<'_> {
             let with_new: Vec<usize> = (0..rows).map(|row| self.lens[at(row)] + 1).collect();
             let lens: Vec<i64> = with_new.iter().map(|&len| size(len - 1)).collect();
             let lens = Tensor::from_slice(&lens).to_device(self.device);
-            let angles = self.rotations.index_select(0, &lens);
+            let angles = self.angles(|table| table.index_select(0, &lens));
             let ragged = self.lens.iter().any(|&len| len != longest);
             let full = ragged.then(|| self.cache.mask(&lens, longest + 1, None));
             let mut sliding: Vec<(usize, Tensor)> = Vec::new();
@@ -305,6 +336,14 @@ impl Decoder for CachedDecoder<'_> {
 fn unit(x: &Tensor, eps: &Tensor) -> Tensor {
     let length = x.linalg_norm(2, [-1_i64].as_slice(), true, eps.kind());
     (x / length.hypot(eps)).to_kind(x.kind())
+}
+
+/// `x` plus the projection of `input`, which is normalized before if there is a `norm`.
+fn add(matrix: &Matrix, input: &Tensor, x: Tensor, norm: Option<&Tensor>, eps: &Tensor) -> Tensor {
+    match norm {
+        None => matrix.add(input, &x),
+        Some(norm) => x.addcmul(&unit(&matrix.forward(input), eps), norm),
+    }
 }
 
 /// Rotates query and key heads `[rows, heads, head_dim]` in place, after their norms if any.

@@ -1,8 +1,11 @@
 //! The shape of a model, read from and written to Hugging Face's `config.json`.
 
+use half::bf16;
 use serde::{Deserialize, Serialize};
+use tch::{Kind, Tensor};
 
 use super::hf_config::HfConfig;
+use super::packed::Matrix;
 use super::rope::RopeScaling;
 use crate::PolicyError;
 
@@ -21,11 +24,14 @@ pub enum Architecture {
     Qwen3,
     /// `MistralForCausalLM`: Llama with an optional sliding window.
     Mistral,
+    /// `Gemma3ForCausalLM`, text only: scaled embeddings, norms before and after each part, norms of
+    /// queries and keys, sliding windows with a rotary base of their own, a gate of GELU.
+    Gemma3,
 }
 
 impl Architecture {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Llama, Self::Qwen2, Self::Qwen3, Self::Mistral];
+    pub const ALL: [Self; 5] = [Self::Llama, Self::Qwen2, Self::Qwen3, Self::Mistral, Self::Gemma3];
 
     /// The `model_type` of `config.json`.
     pub const fn model_type(self) -> &'static str {
@@ -34,6 +40,7 @@ impl Architecture {
             Self::Qwen2 => "qwen2",
             Self::Qwen3 => "qwen3",
             Self::Mistral => "mistral",
+            Self::Gemma3 => "gemma3_text",
         }
     }
 
@@ -44,6 +51,7 @@ impl Architecture {
             Self::Qwen2 => "Qwen2ForCausalLM",
             Self::Qwen3 => "Qwen3ForCausalLM",
             Self::Mistral => "MistralForCausalLM",
+            Self::Gemma3 => "Gemma3ForCausalLM",
         }
     }
 
@@ -105,6 +113,11 @@ pub struct ModelConfig {
     pub rope_theta: f64,
     /// How rotary frequencies are stretched for long rows.
     pub rope_scaling: RopeScaling,
+    /// Base of the rotary frequencies of layers with a sliding window, which are not stretched;
+    /// `None` where all layers share the frequencies above. Gemma 3 only.
+    pub rope_local_theta: Option<f64>,
+    /// Attention scores are divided by the root of this; `None` is `head_dim`. Gemma 3 only.
+    pub query_pre_attn_scalar: Option<f64>,
     /// Biases on the query, key and value projections.
     pub qkv_bias: bool,
     /// Bias on the attention output projection.
@@ -131,6 +144,7 @@ impl ModelConfig {
     /// struct update syntax. (With another number of layers, `sliding_windows` may stay shorter
     /// than `num_hidden_layers`: missing entries are `None`.)
     pub fn small(architecture: Architecture, vocab_size: usize) -> Self {
+        let gemma = architecture == Architecture::Gemma3;
         Self {
             architecture,
             vocab_size,
@@ -144,6 +158,8 @@ impl ModelConfig {
             max_position_embeddings: 512,
             rope_theta: 10_000.0,
             rope_scaling: RopeScaling::Default {},
+            rope_local_theta: gemma.then_some(1_000.0),
+            query_pre_attn_scalar: gemma.then_some(32.0),
             qkv_bias: architecture == Architecture::Qwen2,
             output_bias: false,
             mlp_bias: false,
@@ -158,7 +174,57 @@ impl ModelConfig {
 
     /// Whether queries and keys are normalized per head.
     pub fn qk_norm(&self) -> bool {
-        self.architecture == Architecture::Qwen3
+        matches!(self.architecture, Architecture::Qwen3 | Architecture::Gemma3)
+    }
+
+    /// Whether norms also follow attention and the feed-forward layer, before the residual sums.
+    pub(crate) fn sandwich_norms(&self) -> bool {
+        self.architecture == Architecture::Gemma3
+    }
+
+    /// What is added to the weights of every norm: their checkpoints hold the difference from it.
+    pub(crate) fn norm_offset(&self) -> f64 {
+        if self.architecture == Architecture::Gemma3 { 1.0 } else { 0.0 }
+    }
+
+    /// Factor on the embeddings in kind `compute`, if any.
+    pub(crate) fn embedding_scale(&self, compute: Kind) -> Option<f64> {
+        let root = (self.hidden_size as f64).sqrt();
+        // The published models were trained with the root rounded to the kind of the activations.
+        let rounded = if compute == Kind::BFloat16 { bf16::from_f64(root).to_f64() } else { root };
+        (self.architecture == Architecture::Gemma3).then_some(rounded)
+    }
+
+    /// Factor on the attention scores; `None` is `1 / sqrt(head_dim)`.
+    pub(crate) fn attention_scale(&self) -> Option<f64> {
+        self.query_pre_attn_scalar.map(|scalar| 1.0 / scalar.sqrt())
+    }
+
+    /// The activation of the feed-forward gate.
+    pub(crate) fn activation(&self, gate: &Tensor) -> Tensor {
+        match self.architecture {
+            Architecture::Gemma3 => gate.gelu("tanh"),
+            _ => gate.silu(),
+        }
+    }
+
+    /// The activated gate of a feed-forward layer, for inference.
+    pub(crate) fn gate(&self, gate: &Matrix, x: &Tensor) -> Tensor {
+        match self.architecture {
+            Architecture::Gemma3 => self.activation(&gate.forward(x)),
+            _ => gate.silu(x),
+        }
+    }
+
+    /// Whether `layer` rotates by [`Self::rope_local_theta`].
+    pub(crate) fn is_local(&self, layer: usize) -> bool {
+        self.rope_local_theta.is_some() && self.sliding_window(layer).is_some()
+    }
+
+    /// The configuration whose rotary frequencies are those of the local layers.
+    pub(crate) fn local(&self) -> Option<Self> {
+        let rope_theta = self.rope_local_theta?;
+        Some(Self { rope_theta, rope_scaling: RopeScaling::Default {}, ..self.clone() })
     }
 
     /// Window of `layer`, `None` when it attends to everything.
@@ -203,8 +269,14 @@ impl ModelConfig {
         if !self.head_dim.is_multiple_of(2) {
             return invalid("head_dim", self.head_dim.to_string(), "an even number".into());
         }
-        let constants = [("rms_norm_eps", self.rms_norm_eps), ("rope_theta", self.rope_theta)];
+        let constants = [
+            ("rms_norm_eps", Some(self.rms_norm_eps)),
+            ("rope_theta", Some(self.rope_theta)),
+            ("rope_local_base_freq", self.rope_local_theta),
+            ("query_pre_attn_scalar", self.query_pre_attn_scalar),
+        ];
         for (field, value) in constants {
+            let Some(value) = value else { continue };
             if !(value.is_finite() && value > 0.0) {
                 return invalid(field, value.to_string(), "a positive number".into());
             }

@@ -16,18 +16,29 @@ pub(crate) fn hidden_states(
     compute: Kind,
 ) -> Tensor {
     let seq = len(tokens.size()[1]);
-    let (cos, sin) = rope::tables(config, seq, statistics_kind(compute), tokens.device());
+    let tables = |config| rope::tables(config, seq, statistics_kind(compute), tokens.device());
+    let global = tables(config);
+    let local = config.local().as_ref().map(tables);
     let mut x = Tensor::embedding(&weights.embedding, tokens, -1, false, false).to_kind(compute);
-    for (index, layer) in weights.layers.iter().enumerate() {
-        let normed = rms_norm(&x, &layer.input_norm, config.rms_norm_eps);
-        let window = config.sliding_window(index);
-        x = x + attention(config, layer, &normed, (&cos, &sin), window);
-        let normed = rms_norm(&x, &layer.post_norm, config.rms_norm_eps);
-        x = x + layer
-            .down
-            .forward(&(layer.gate.forward(&normed).silu() * layer.up.forward(&normed)));
+    if let Some(scale) = config.embedding_scale(compute) {
+        x = x * scale;
     }
-    rms_norm(&x, &weights.norm, config.rms_norm_eps)
+    let sandwich = |x: Tensor, norm: Option<&Tensor>| match norm {
+        Some(norm) => rms_norm(config, &x, norm),
+        None => x,
+    };
+    for (index, layer) in weights.layers.iter().enumerate() {
+        let (after_attention, after_mlp) =
+            layer.sandwich.as_ref().map(|(attention, mlp)| (attention, mlp)).unzip();
+        let rotation = local.as_ref().filter(|_| config.is_local(index)).unwrap_or(&global);
+        let normed = rms_norm(config, &x, &layer.input_norm);
+        let attended = attention(config, layer, &normed, rotation, config.sliding_window(index));
+        x = x + sandwich(attended, after_attention);
+        let normed = rms_norm(config, &x, &layer.mlp_norm);
+        let gated = config.activation(&layer.gate.forward(&normed)) * layer.up.forward(&normed);
+        x = x + sandwich(layer.down.forward(&gated), after_mlp);
+    }
+    rms_norm(config, &x, &weights.norm)
 }
 
 /// Logits of hidden rows `[rows, hidden]`: `[rows, vocab]`, `Float` or `Double`.
@@ -41,13 +52,18 @@ pub(crate) fn statistics_kind(compute: Kind) -> Kind {
     if compute == Kind::Double { Kind::Double } else { Kind::Float }
 }
 
-/// `x / sqrt(mean(x²) + eps) · weight` over the last dimension, in the kind of `x`.
-fn rms_norm(x: &Tensor, weight: &Tensor, eps: f64) -> Tensor {
+/// `x / sqrt(mean(x²) + eps) · (offset + weight)` over the last dimension, in the kind of `x`.
+fn rms_norm(config: &ModelConfig, x: &Tensor, weight: &Tensor) -> Tensor {
     let kind = x.kind();
     // bf16 has 8 bits: a mean of squares over the width needs more.
     let wide = x.to_kind(statistics_kind(kind));
     let mean = wide.square().mean_dim([-1_i64].as_slice(), true, None::<Kind>);
-    (wide * (mean + eps).rsqrt()).to_kind(kind) * weight.to_kind(kind)
+    let unit = wide * (mean + config.rms_norm_eps).rsqrt();
+    if config.norm_offset() == 0.0 {
+        return unit.to_kind(kind) * weight.to_kind(kind);
+    }
+    // `1 + weight` needs more than the 8 bits of bf16.
+    (unit * (weight + config.norm_offset())).to_kind(kind)
 }
 
 /// Causal grouped-query attention over `x` `[batch, seq, hidden]`.
@@ -55,7 +71,7 @@ fn attention(
     config: &ModelConfig,
     layer: &LayerWeights,
     x: &Tensor,
-    (cos, sin): (&Tensor, &Tensor),
+    (cos, sin): &(Tensor, Tensor),
     window: Option<usize>,
 ) -> Tensor {
     let (batch, seq) = (x.size()[0], x.size()[1]);
@@ -65,8 +81,8 @@ fn attention(
     let mut key = heads(layer.key.forward(x));
     let value = heads(layer.value.forward(x)).transpose(1, 2);
     if let Some((query_norm, key_norm)) = &layer.head_norms {
-        query = rms_norm(&query, query_norm, config.rms_norm_eps);
-        key = rms_norm(&key, key_norm, config.rms_norm_eps);
+        query = rms_norm(config, &query, query_norm);
+        key = rms_norm(config, &key, key_norm);
     }
     let query = rope::rotate(&query.transpose(1, 2), cos, sin);
     let key = rope::rotate(&key.transpose(1, 2), cos, sin);
@@ -79,7 +95,7 @@ fn attention(
         mask.as_ref(),
         0.0,
         mask.is_none(),
-        None,
+        config.attention_scale(),
         config.num_key_value_heads != config.num_attention_heads,
     );
     layer.output.forward(&attended.transpose(1, 2).reshape([batch, seq, -1]))

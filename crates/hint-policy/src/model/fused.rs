@@ -21,6 +21,8 @@ pub(crate) struct FusedWeights {
     /// `[vocab, hidden]`.
     pub(crate) embedding: Tensor,
     pub(crate) layers: Vec<FusedLayer>,
+    /// Factor on the rows of the embedding.
+    pub(crate) embedding_scale: Option<f64>,
     /// Final norm times `√hidden`, `[hidden]`.
     pub(crate) norm: Tensor,
     pub(crate) head: Matrix,
@@ -36,6 +38,8 @@ pub(crate) struct FusedLayer {
     pub(crate) gate: Matrix,
     pub(crate) up: Matrix,
     pub(crate) down: Matrix,
+    /// Norms after attention and after the feed-forward layer, times `√hidden`.
+    pub(crate) sandwich: Option<(Tensor, Tensor)>,
 }
 
 impl FusedWeights {
@@ -47,16 +51,16 @@ impl FusedWeights {
                 Some(head) => cast(head),
                 None => embedding.shallow_clone(),
             };
-            let root = (config.hidden_size as f64).sqrt();
             Self {
                 compute,
                 embedding,
+                embedding_scale: config.embedding_scale(compute),
                 layers: weights
                     .layers
                     .iter()
                     .map(|layer| FusedLayer::new(config, layer, compute))
                     .collect(),
-                norm: cast(&(weights.norm.detach().to_kind(Kind::Double) * root)),
+                norm: norm_factor(config, &weights.norm).to_kind(compute),
                 head: Matrix::new(Linear { weight: head, bias: None }),
             }
         })
@@ -71,10 +75,15 @@ impl FusedWeights {
             gate: layer.gate.shallow_clone(),
             up: layer.up.shallow_clone(),
             down: layer.down.shallow_clone(),
+            sandwich: layer
+                .sandwich
+                .as_ref()
+                .map(|(attention, mlp)| (attention.shallow_clone(), mlp.shallow_clone())),
         };
         Self {
             compute: self.compute,
             embedding: self.embedding.shallow_clone(),
+            embedding_scale: self.embedding_scale,
             layers: self.layers.iter().map(layer).collect(),
             norm: self.norm.shallow_clone(),
             head: self.head.shallow_clone(),
@@ -93,9 +102,8 @@ impl FusedLayer {
         };
         // `Double` keeps the folded products of `Float` factors exact until the final rounding.
         let wide = |tensor: &Tensor| tensor.detach().to_kind(Kind::Double);
-        let root = (config.hidden_size as f64).sqrt();
         let fold = |parts: &[Tensor], norm: &Tensor| {
-            (Tensor::cat(parts, 0) * (wide(norm) * root)).to_kind(compute)
+            (Tensor::cat(parts, 0) * norm_factor(config, norm)).to_kind(compute)
         };
         let bias = |linear: &Linear| linear.bias.as_ref().map(wide);
         let plain = |linear: &Linear| {
@@ -126,20 +134,30 @@ impl FusedLayer {
         };
         let behind_norm = |linear: &Linear| {
             Matrix::new(Linear {
-                weight: fold(&[wide(&linear.weight)], &layer.post_norm),
+                weight: fold(&[wide(&linear.weight)], &layer.mlp_norm),
                 bias: join(vec![bias(linear)]),
             })
         };
         let (gate, up) = (behind_norm(&layer.gate), behind_norm(&layer.up));
         let head_norm = layer.head_norms.as_ref().map(|(query, key)| {
             let spread = |norm: &Tensor, heads| {
-                (pair(&wide(norm), 1) * (config.head_dim as f64).sqrt())
+                ((pair(&wide(norm), 1) + config.norm_offset()) * (config.head_dim as f64).sqrt())
                     .expand([heads, head_dim], false)
             };
             let kind = super::forward::statistics_kind(compute);
             Tensor::cat(&[spread(query, heads), spread(key, kv_heads)], 0).to_kind(kind)
         });
         let (output, down) = (plain(&layer.output), plain(&layer.down));
-        Self { qkv: Matrix::new(qkv), head_norm, output, gate, up, down }
+        let sandwich = layer.sandwich.as_ref().map(|(attention, mlp)| {
+            let factor = |norm: &Tensor| norm_factor(config, norm).to_kind(compute);
+            (factor(attention), factor(mlp))
+        });
+        Self { qkv: Matrix::new(qkv), head_norm, output, gate, up, down, sandwich }
     }
+}
+
+/// What a norm over the width multiplies `x / |x|` by, `[hidden]`, `Double`.
+fn norm_factor(config: &ModelConfig, norm: &Tensor) -> Tensor {
+    let root = (config.hidden_size as f64).sqrt();
+    (norm.detach().to_kind(Kind::Double) + config.norm_offset()) * root
 }

@@ -4,11 +4,17 @@ use tch::{Device, Tensor};
 
 use super::rope::RopeScaling;
 use super::weights::{ParameterSpec, layout};
-use super::{Architecture, ModelConfig, safetensors_file};
+use super::{Architecture, ModelConfig, hf_layers, safetensors_file};
 use crate::{Gguf, GgufValue, PolicyError};
 
 /// Architectures of GGUF files; Mistral models call themselves `llama` there.
-const SUPPORTED: &str = "llama, qwen2, qwen3";
+const SUPPORTED: &str = "llama, qwen2, qwen3, gemma3";
+
+/// Rotary base of Gemma 3's layers with a sliding window, where a file does not give it.
+const GEMMA_LOCAL_THETA: f64 = 10_000.0;
+
+/// One of so many layers of Gemma 3 attends to everything, where a file does not say otherwise.
+const GEMMA_PERIOD: usize = 6;
 
 /// Reads the shape of the model from the metadata.
 pub(crate) fn config(gguf: &Gguf) -> Result<ModelConfig, PolicyError> {
@@ -17,6 +23,7 @@ pub(crate) fn config(gguf: &Gguf) -> Result<ModelConfig, PolicyError> {
         "llama" => Architecture::Llama,
         "qwen2" => Architecture::Qwen2,
         "qwen3" => Architecture::Qwen3,
+        "gemma3" => Architecture::Gemma3,
         other => return Err(unsupported("general.architecture", other, SUPPORTED)),
     };
     let keys = Keys { gguf, prefix: name };
@@ -56,6 +63,8 @@ pub(crate) fn config(gguf: &Gguf) -> Result<ModelConfig, PolicyError> {
         max_position_embeddings,
         rope_theta,
         rope_scaling: RopeScaling::Default {},
+        rope_local_theta: None,
+        query_pre_attn_scalar: None,
         qkv_bias: gguf.shape("blk.0.attn_q.bias").is_some(),
         output_bias: gguf.shape("blk.0.attn_output.bias").is_some(),
         mlp_bias: gguf.shape("blk.0.ffn_gate.bias").is_some(),
@@ -67,12 +76,48 @@ pub(crate) fn config(gguf: &Gguf) -> Result<ModelConfig, PolicyError> {
         pad_token_id: token("padding"),
     };
     let window = keys.size("attention.sliding_window")?.filter(|&window| window > 0);
-    if let Some(window) = window.filter(|&window| window < max_position_embeddings) {
+    if architecture == Architecture::Gemma3 {
+        gemma(&keys, &mut config, window)?;
+    } else if let Some(window) = window.filter(|&window| window < max_position_embeddings) {
         return Err(unsupported("attention.sliding_window", &window, "none"));
     }
     config.rope_scaling = scaling(&keys, &config)?;
     config.validate()?;
     Ok(config)
+}
+
+/// What is particular to Gemma 3.
+fn gemma(
+    keys: &Keys<'_>,
+    config: &mut ModelConfig,
+    window: Option<usize>,
+) -> Result<(), PolicyError> {
+    for key in ["attn_logit_softcapping", "final_logit_softcapping"] {
+        if let Some(cap) = keys.float(key).filter(|cap| *cap != 0.0) {
+            return Err(unsupported(key, &cap, "none"));
+        }
+    }
+    let layers = config.num_hidden_layers.min(super::config::MAX_LAYERS);
+    let window = window.unwrap_or(config.max_position_embeddings);
+    config.sliding_windows = match keys.get("attention.sliding_window_pattern") {
+        Some(GgufValue::Array(slides)) => {
+            slides.iter().map(|slides| (slides.as_bool() == Some(true)).then_some(window)).collect()
+        }
+        Some(period) => {
+            let period = period.as_u64().and_then(|period| usize::try_from(period).ok());
+            hf_layers::every_nth_full(period.unwrap_or(GEMMA_PERIOD), window, layers)
+        }
+        None => hf_layers::every_nth_full(GEMMA_PERIOD, window, layers),
+    };
+    config.rope_local_theta = Some(keys.float("rope.freq_base_swa").unwrap_or(GEMMA_LOCAL_THETA));
+    // The largest model alone, with 62 layers, has another factor on its scores; files do not tell.
+    let divisor = if config.num_hidden_layers == 62 {
+        config.hidden_size / config.num_attention_heads.max(1)
+    } else {
+        config.head_dim
+    };
+    config.query_pre_attn_scalar = Some(divisor as f64);
+    Ok(())
 }
 
 /// Reads the tensors of the model in the order of [`layout`], as `Float` on `device`.
@@ -90,7 +135,7 @@ fn tensor(
     spec: &ParameterSpec,
     device: Device,
 ) -> Result<Tensor, PolicyError> {
-    let name = gguf_name(&spec.name);
+    let name = gguf_name(config, &spec.name);
     // Errors name the tensor as the file does.
     let spec = &ParameterSpec { name: name.clone(), ..spec.clone() };
     let shape = gguf.shape(&name).ok_or_else(|| PolicyError::MissingTensor {
@@ -102,6 +147,10 @@ fn tensor(
     let paired = name.contains("attn_q.") || name.contains("attn_k.");
     if paired && config.architecture == Architecture::Llama {
         tensor = unpair(&tensor, config);
+    }
+    // Files hold the factor of a norm, checkpoints its difference from the offset.
+    if config.norm_offset() != 0.0 && name.ends_with("norm.weight") {
+        tensor -= config.norm_offset();
     }
     safetensors_file::finish(gguf.path(), spec, &tensor, device)
 }
@@ -115,8 +164,8 @@ fn unpair(tensor: &Tensor, config: &ModelConfig) -> Tensor {
 }
 
 /// The name of a parameter in a GGUF file.
-fn gguf_name(name: &str) -> String {
-    const PARTS: [(&str, &str); 11] = [
+fn gguf_name(config: &ModelConfig, name: &str) -> String {
+    const PARTS: [(&str, &str); 12] = [
         ("self_attn.q_proj", "attn_q"),
         ("self_attn.k_proj", "attn_k"),
         ("self_attn.v_proj", "attn_v"),
@@ -127,15 +176,19 @@ fn gguf_name(name: &str) -> String {
         ("mlp.up_proj", "ffn_up"),
         ("mlp.down_proj", "ffn_down"),
         ("input_layernorm", "attn_norm"),
-        ("post_attention_layernorm", "ffn_norm"),
+        ("pre_feedforward_layernorm", "ffn_norm"),
+        ("post_feedforward_layernorm", "post_ffw_norm"),
     ];
+    let after_attention = if config.sandwich_norms() { "post_attention_norm" } else { "ffn_norm" };
     match name {
         "model.embed_tokens.weight" => "token_embd.weight".into(),
         "model.norm.weight" => "output_norm.weight".into(),
         "lm_head.weight" => "output.weight".into(),
         _ => {
             let mut name = name.replacen("model.layers", "blk", 1);
-            for (from, to) in PARTS {
+            for (from, to) in
+                PARTS.into_iter().chain([("post_attention_layernorm", after_attention)])
+            {
                 name = name.replace(&format!(".{from}."), &format!(".{to}."));
             }
             name

@@ -1,10 +1,13 @@
 //! The raw fields of a Hugging Face `config.json`, and their translation.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
-use super::{Architecture, ModelConfig, RopeScaling};
+use super::{Architecture, ModelConfig, RopeScaling, hf_layers};
 use crate::PolicyError;
+
+/// The activation of Gemma 3, as transformers calls it.
+const GELU: &str = "gelu_pytorch_tanh";
 
 /// `config.json` as transformers writes it. Keys that do not change the forward pass are ignored.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -19,29 +22,53 @@ pub(crate) struct HfConfig {
     num_attention_heads: Option<usize>,
     num_key_value_heads: Option<usize>,
     head_dim: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     hidden_act: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hidden_activation: Option<String>,
     rms_norm_eps: Option<f64>,
     max_position_embeddings: Option<usize>,
-    rope_theta: Option<f64>,
-    rope_scaling: Option<Value>,
+    pub(super) rope_theta: Option<f64>,
+    pub(super) rope_scaling: Option<Value>,
     #[serde(skip_serializing)]
-    rope_parameters: Option<Value>,
+    pub(super) rope_parameters: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) rope_local_base_freq: Option<f64>,
+    #[serde(skip_serializing)]
+    partial_rotary_factor: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    query_pre_attn_scalar: Option<f64>,
+    #[serde(skip_serializing)]
+    attention_dropout: Option<f64>,
+    #[serde(skip_serializing)]
+    attn_logit_softcapping: Option<f64>,
+    #[serde(skip_serializing)]
+    final_logit_softcapping: Option<f64>,
+    #[serde(skip_serializing)]
+    use_bidirectional_attention: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     attention_bias: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     mlp_bias: Option<bool>,
     tie_word_embeddings: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    use_sliding_window: Option<bool>,
+    pub(super) use_sliding_window: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    sliding_window: Option<usize>,
+    pub(super) sliding_window: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    max_window_layers: Option<usize>,
+    pub(super) max_window_layers: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    layer_types: Option<Vec<String>>,
+    pub(super) layer_types: Option<Vec<String>>,
+    #[serde(skip_serializing)]
+    pub(super) sliding_window_pattern: Option<usize>,
+    #[serde(skip_serializing)]
+    pub(super) _sliding_window_pattern: Option<usize>,
     initializer_range: Option<f64>,
+    #[serde(deserialize_with = "present")]
     bos_token_id: Option<Value>,
+    #[serde(deserialize_with = "present")]
     eos_token_id: Option<Value>,
+    #[serde(deserialize_with = "present")]
     pad_token_id: Option<Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
     dtype: Option<String>,
@@ -63,32 +90,31 @@ impl TryFrom<HfConfig> for ModelConfig {
         });
         let model_type = required("model_type", model_type, "the name of an architecture")?;
         let architecture = Architecture::from_model_type(&model_type)?;
-        if let Some(act) = raw.hidden_act.as_deref().filter(|act| *act != "silu") {
-            return Err(unsupported("hidden_act", act, "silu"));
-        }
-        if let Some(quantization) = &raw.quantization_config {
-            return Err(unsupported("quantization_config", quantization, "none"));
-        }
+        let gemma = architecture == Architecture::Gemma3;
+        raw.refuse_unsupported(architecture)?;
         let size = "a positive size";
         let hidden_size = required("hidden_size", raw.hidden_size, size)?;
         let num_attention_heads = required("num_attention_heads", raw.num_attention_heads, size)?;
         let num_hidden_layers = required("num_hidden_layers", raw.num_hidden_layers, size)?;
-        let max_position_embeddings =
-            required("max_position_embeddings", raw.max_position_embeddings, size)?;
+        // What a file leaves out has the default of the family's class.
+        let default = |value: usize| gemma.then_some(value);
+        let max_position_embeddings = required(
+            "max_position_embeddings",
+            raw.max_position_embeddings.or(default(131_072)),
+            size,
+        )?;
         let head_dim = match raw.head_dim {
             Some(head_dim) => head_dim,
-            // The class's own default, whatever the width.
             None if architecture == Architecture::Qwen3 => 128,
+            None if gemma => 256,
             None => hidden_size / num_attention_heads.max(1),
         };
         let attention_bias = raw.attention_bias.unwrap_or(false);
-        if attention_bias && architecture == Architecture::Mistral {
-            return Err(unsupported("attention_bias", &true, "false (for mistral)"));
-        }
-        if raw.mlp_bias == Some(true) && architecture != Architecture::Llama {
-            return Err(unsupported("mlp_bias", &true, "false (true for llama only)"));
-        }
-        let (rope_theta, rope_scaling) = rope(&raw)?;
+        let rope = hf_layers::rope(&raw, architecture)?;
+        let token = |field: &str, value: Option<&Value>, id: u32| {
+            let ids = token_ids(field, value)?;
+            Ok::<_, PolicyError>(if gemma && value.is_none() { vec![id] } else { ids })
+        };
         let config = Self {
             architecture,
             vocab_size: required("vocab_size", raw.vocab_size, size)?,
@@ -96,21 +122,26 @@ impl TryFrom<HfConfig> for ModelConfig {
             intermediate_size: required("intermediate_size", raw.intermediate_size, size)?,
             num_hidden_layers,
             num_attention_heads,
-            num_key_value_heads: raw.num_key_value_heads.unwrap_or(num_attention_heads),
+            num_key_value_heads: raw
+                .num_key_value_heads
+                .or(default(4))
+                .unwrap_or(num_attention_heads),
             head_dim,
             rms_norm_eps: raw.rms_norm_eps.unwrap_or(1e-6),
             max_position_embeddings,
-            rope_theta,
-            rope_scaling,
+            rope_theta: rope.theta,
+            rope_scaling: rope.scaling,
+            rope_local_theta: rope.local_theta,
+            query_pre_attn_scalar: gemma.then(|| raw.query_pre_attn_scalar.unwrap_or(256.0)),
             qkv_bias: architecture == Architecture::Qwen2 || attention_bias,
             output_bias: architecture != Architecture::Qwen2 && attention_bias,
             mlp_bias: raw.mlp_bias.unwrap_or(false),
-            tie_word_embeddings: raw.tie_word_embeddings.unwrap_or(false),
-            sliding_windows: sliding_windows(&raw, architecture, num_hidden_layers)?,
+            tie_word_embeddings: raw.tie_word_embeddings.unwrap_or(gemma),
+            sliding_windows: hf_layers::sliding_windows(&raw, architecture, num_hidden_layers)?,
             initializer_range: raw.initializer_range.unwrap_or(0.02),
-            bos_token_id: token_ids("bos_token_id", raw.bos_token_id.as_ref())?.first().copied(),
-            eos_token_ids: token_ids("eos_token_id", raw.eos_token_id.as_ref())?,
-            pad_token_id: token_ids("pad_token_id", raw.pad_token_id.as_ref())?.first().copied(),
+            bos_token_id: token("bos_token_id", raw.bos_token_id.as_ref(), 2)?.first().copied(),
+            eos_token_ids: token("eos_token_id", raw.eos_token_id.as_ref(), 1)?,
+            pad_token_id: token("pad_token_id", raw.pad_token_id.as_ref(), 0)?.first().copied(),
         };
         config.validate()?;
         Ok(config)
@@ -120,8 +151,9 @@ impl TryFrom<HfConfig> for ModelConfig {
 impl From<ModelConfig> for HfConfig {
     fn from(config: ModelConfig) -> Self {
         let architecture = config.architecture;
-        let (is_llama, is_qwen) = (
+        let (is_llama, is_gemma, is_qwen) = (
             architecture == Architecture::Llama,
+            architecture == Architecture::Gemma3,
             matches!(architecture, Architecture::Qwen2 | Architecture::Qwen3),
         );
         let window = config.sliding_windows.iter().copied().flatten().next();
@@ -148,7 +180,8 @@ impl From<ModelConfig> for HfConfig {
             num_attention_heads: Some(config.num_attention_heads),
             num_key_value_heads: Some(config.num_key_value_heads),
             head_dim: Some(config.head_dim),
-            hidden_act: Some("silu".to_owned()),
+            hidden_act: (!is_gemma).then(|| "silu".to_owned()),
+            hidden_activation: is_gemma.then(|| GELU.to_owned()),
             rms_norm_eps: Some(config.rms_norm_eps),
             max_position_embeddings: Some(config.max_position_embeddings),
             rope_theta: Some(config.rope_theta),
@@ -157,14 +190,27 @@ impl From<ModelConfig> for HfConfig {
                 scaling => serde_json::to_value(scaling).ok(),
             },
             rope_parameters: None,
-            attention_bias: (is_llama || architecture == Architecture::Qwen3)
+            rope_local_base_freq: config.rope_local_theta,
+            partial_rotary_factor: None,
+            query_pre_attn_scalar: config.query_pre_attn_scalar,
+            attention_dropout: None,
+            attn_logit_softcapping: None,
+            final_logit_softcapping: None,
+            use_bidirectional_attention: None,
+            attention_bias: (is_llama || is_gemma || architecture == Architecture::Qwen3)
                 .then_some(config.qkv_bias),
             mlp_bias: is_llama.then_some(config.mlp_bias),
             tie_word_embeddings: Some(config.tie_word_embeddings),
             use_sliding_window: is_qwen.then_some(window.is_some()),
             sliding_window: window,
             max_window_layers: None,
-            layer_types: window.filter(|_| is_qwen).map(layer_types),
+            layer_types: match window {
+                Some(window) if is_qwen || is_gemma => Some(layer_types(window)),
+                None if is_gemma => Some(layer_types(0)),
+                _ => None,
+            },
+            sliding_window_pattern: None,
+            _sliding_window_pattern: None,
             initializer_range: Some(config.initializer_range),
             bos_token_id: config.bos_token_id.map(Value::from),
             eos_token_id,
@@ -177,6 +223,50 @@ impl From<ModelConfig> for HfConfig {
 }
 
 impl HfConfig {
+    /// Refuses every option that would change the forward pass and is not implemented.
+    fn refuse_unsupported(&self, architecture: Architecture) -> Result<(), PolicyError> {
+        let name = architecture.model_type();
+        let gemma = architecture == Architecture::Gemma3;
+        let activation = if gemma { GELU } else { "silu" };
+        // Gemma configurations carry the other key too, for the sake of older readers.
+        let (key, value) = if gemma {
+            ("hidden_activation", self.hidden_activation.as_deref())
+        } else {
+            ("hidden_act", self.hidden_act.as_deref())
+        };
+        if let Some(value) = value.filter(|value| *value != activation) {
+            return Err(unsupported(key, value, &format!("{activation} (for {name})")));
+        }
+        if let Some(quantization) = &self.quantization_config {
+            return Err(unsupported("quantization_config", quantization, "none"));
+        }
+        if self.attention_bias == Some(true) && architecture == Architecture::Mistral {
+            return Err(unsupported("attention_bias", &true, "false (for mistral)"));
+        }
+        if self.mlp_bias == Some(true) && architecture != Architecture::Llama {
+            return Err(unsupported("mlp_bias", &true, "false (true for llama only)"));
+        }
+        let numbers = [
+            ("attention_dropout", self.attention_dropout, 0.0),
+            ("partial_rotary_factor", self.partial_rotary_factor, 1.0),
+            ("attn_logit_softcapping", self.attn_logit_softcapping, f64::NAN),
+            ("final_logit_softcapping", self.final_logit_softcapping, f64::NAN),
+        ];
+        for (key, value, supported) in numbers {
+            let Some(value) = value else { continue };
+            if supported.is_nan() {
+                return Err(unsupported(key, &value, "null"));
+            }
+            if (value - supported).abs() > 0.0 {
+                return Err(unsupported(key, &value, &supported.to_string()));
+            }
+        }
+        if self.use_bidirectional_attention == Some(true) {
+            return Err(unsupported("use_bidirectional_attention", &true, "false"));
+        }
+        Ok(())
+    }
+
     /// Names the element type of the weights, under the old and the new key.
     pub(crate) fn with_dtype(mut self, name: &str) -> Self {
         self.dtype = Some(name.to_owned());
@@ -185,67 +275,9 @@ impl HfConfig {
     }
 }
 
-/// Rotary base and scaling: `rope_theta` and `rope_scaling`, or `rope_parameters` (transformers 5).
-fn rope(raw: &HfConfig) -> Result<(f64, RopeScaling), PolicyError> {
-    let object = raw.rope_scaling.as_ref().or(raw.rope_parameters.as_ref());
-    let Some(Value::Object(object)) = object.filter(|value| !value.is_null()) else {
-        return match object.filter(|value| !value.is_null()) {
-            None => Ok((raw.rope_theta.unwrap_or(10_000.0), RopeScaling::Default {})),
-            Some(other) => Err(unsupported("rope_scaling", other, "an object")),
-        };
-    };
-    let mut object = object.clone();
-    let nested = object.get("rope_theta").and_then(Value::as_f64);
-    let theta = nested.or(raw.rope_theta).unwrap_or(10_000.0);
-    // `type` is the key that transformers used before 4.43.
-    let kind = object.remove("type");
-    let kind = object.get("rope_type").or(kind.as_ref()).cloned().unwrap_or(Value::Null);
-    let name = kind.as_str().unwrap_or("missing");
-    if !RopeScaling::SUPPORTED.split(", ").any(|known| known == name) {
-        return Err(unsupported("rope_scaling.rope_type", name, RopeScaling::SUPPORTED));
-    }
-    object.insert("rope_type".into(), kind.clone());
-    let scaling = serde_json::from_value(Value::Object(object)).map_err(|error| {
-        PolicyError::InvalidConfig {
-            field: "rope_scaling".into(),
-            value: error.to_string(),
-            expected: format!("the fields of rope type {name}"),
-        }
-    })?;
-    Ok((theta, scaling))
-}
-
-/// Window of each layer, as transformers derives it for each family.
-fn sliding_windows(
-    raw: &HfConfig,
-    architecture: Architecture,
-    layers: usize,
-) -> Result<Vec<Option<usize>>, PolicyError> {
-    let window = match architecture {
-        Architecture::Llama => None,
-        Architecture::Mistral => raw.sliding_window,
-        Architecture::Qwen2 | Architecture::Qwen3 => {
-            raw.sliding_window.filter(|_| raw.use_sliding_window == Some(true))
-        }
-    };
-    let Some(window) = window else {
-        return Ok(Vec::new());
-    };
-    // `validate` refuses more, but only after this list was made.
-    let layers = layers.min(super::config::MAX_LAYERS);
-    if architecture == Architecture::Mistral {
-        return Ok(vec![Some(window); layers]);
-    }
-    let Some(types) = &raw.layer_types else {
-        let first = raw.max_window_layers.unwrap_or(28);
-        return Ok((0..layers).map(|layer| (layer >= first).then_some(window)).collect());
-    };
-    let windows = types.iter().map(|name| match name.as_str() {
-        "full_attention" => Ok(None),
-        "sliding_attention" => Ok(Some(window)),
-        other => Err(unsupported("layer_types", other, "full_attention, sliding_attention")),
-    });
-    windows.collect()
+/// Tells a `null` from a key that is not there, which stands for the default of the family.
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
+    Value::deserialize(deserializer).map(Some)
 }
 
 /// One token id, a list of them, or none.
@@ -273,7 +305,11 @@ fn required<T>(field: &str, value: Option<T>, expected: &str) -> Result<T, Polic
     })
 }
 
-fn unsupported(option: &str, value: &(impl ToString + ?Sized), supported: &str) -> PolicyError {
+pub(super) fn unsupported(
+    option: &str,
+    value: &(impl ToString + ?Sized),
+    supported: &str,
+) -> PolicyError {
     PolicyError::Unsupported {
         option: option.into(),
         value: value.to_string(),

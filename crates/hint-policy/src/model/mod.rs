@@ -5,6 +5,7 @@ mod forward;
 mod fused;
 mod gguf_model;
 mod hf_config;
+mod hf_layers;
 mod init;
 mod load;
 mod mmap;
@@ -25,6 +26,7 @@ pub(crate) use fused::FusedWeights;
 pub use load::LoadOptions;
 pub(crate) use load::load_gguf;
 pub(crate) use mmap::map as map_file;
+pub(crate) use packed::Matrix;
 pub use rope::RopeScaling;
 pub(crate) use rope::tables as rope_tables;
 pub use save::SaveOptions;
@@ -36,7 +38,7 @@ use crate::{
 };
 use weights::Weights;
 
-/// A Llama, Qwen2, Qwen3 or Mistral model with `Float` master weights.
+/// A Llama, Qwen2, Qwen3, Mistral or Gemma 3 model with `Float` master weights.
 ///
 /// The forward pass runs in the compute kind chosen at creation (`Float`, `BFloat16` or `Double`):
 /// weights are cast at use, and norms, rotations and softmax statistics stay in `Float` at least.

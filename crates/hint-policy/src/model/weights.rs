@@ -34,6 +34,8 @@ pub(crate) fn layout(config: &ModelConfig) -> Vec<ParameterSpec> {
     let query = size(config.num_attention_heads) * head;
     let key = size(config.num_key_value_heads) * head;
     let vocab = size(config.vocab_size);
+    // Weights of norms are what is added to the offset, and norms start as the identity.
+    let norm = if config.norm_offset() == 0.0 { Init::Ones } else { Init::Zeros };
     let mut specs = Vec::new();
     let mut add =
         |name: String, shape: Vec<i64>, init| specs.push(ParameterSpec { name, shape, init });
@@ -56,13 +58,18 @@ pub(crate) fn layout(config: &ModelConfig) -> Vec<ParameterSpec> {
             }
         }
         if config.qk_norm() {
-            add(format!("{prefix}.self_attn.q_norm.weight"), vec![head], Init::Ones);
-            add(format!("{prefix}.self_attn.k_norm.weight"), vec![head], Init::Ones);
+            add(format!("{prefix}.self_attn.q_norm.weight"), vec![head], norm);
+            add(format!("{prefix}.self_attn.k_norm.weight"), vec![head], norm);
         }
-        add(format!("{prefix}.input_layernorm.weight"), vec![hidden], Init::Ones);
-        add(format!("{prefix}.post_attention_layernorm.weight"), vec![hidden], Init::Ones);
+        let mut norms = vec!["input_layernorm", "post_attention_layernorm"];
+        if config.sandwich_norms() {
+            norms.extend(["pre_feedforward_layernorm", "post_feedforward_layernorm"]);
+        }
+        for name in norms {
+            add(format!("{prefix}.{name}.weight"), vec![hidden], norm);
+        }
     }
-    add("model.norm.weight".into(), vec![hidden], Init::Ones);
+    add("model.norm.weight".into(), vec![hidden], norm);
     if !config.tie_word_embeddings {
         add("lm_head.weight".into(), vec![vocab, hidden], Init::Normal);
     }
@@ -100,9 +107,12 @@ pub(crate) struct LayerWeights {
     pub(crate) key: Linear,
     pub(crate) value: Linear,
     pub(crate) output: Linear,
-    /// Norms of query and key heads, Qwen3 only.
+    /// Norms of query and key heads.
     pub(crate) head_norms: Option<(Tensor, Tensor)>,
-    pub(crate) post_norm: Tensor,
+    /// The norm before the feed-forward layer.
+    pub(crate) mlp_norm: Tensor,
+    /// Norms after attention and after the feed-forward layer.
+    pub(crate) sandwich: Option<(Tensor, Tensor)>,
     pub(crate) gate: Linear,
     pub(crate) up: Linear,
     pub(crate) down: Linear,
@@ -145,6 +155,15 @@ impl Weights {
         let layers = (0..config.num_hidden_layers)
             .map(|layer| {
                 let name = |part: &str| format!("model.layers.{layer}.{part}");
+                let norm = |part: &str| get(&name(&format!("{part}.weight")));
+                // Where it is the only other norm, its name says where it stands: behind attention.
+                let (mlp_norm, sandwich) = if config.sandwich_norms() {
+                    let after = norm("post_attention_layernorm");
+                    let sandwich = (after, norm("post_feedforward_layernorm"));
+                    (norm("pre_feedforward_layernorm"), Some(sandwich))
+                } else {
+                    (norm("post_attention_layernorm"), None)
+                };
                 LayerWeights {
                     input_norm: get(&name("input_layernorm.weight")),
                     query: linear(&name("self_attn.q_proj")),
@@ -153,7 +172,8 @@ impl Weights {
                     output: linear(&name("self_attn.o_proj")),
                     head_norms: find(&name("self_attn.q_norm.weight"))
                         .zip(find(&name("self_attn.k_norm.weight"))),
-                    post_norm: get(&name("post_attention_layernorm.weight")),
+                    mlp_norm,
+                    sandwich,
                     gate: linear(&name("mlp.gate_proj")),
                     up: linear(&name("mlp.up_proj")),
                     down: linear(&name("mlp.down_proj")),

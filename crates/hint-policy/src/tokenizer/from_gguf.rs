@@ -1,8 +1,10 @@
 //! A `tokenizer.json` from the metadata of a GGUF file.
 
+use std::collections::HashSet;
+
 use serde_json::{Map, Value, json};
 
-use super::Tokenizer;
+use super::{Tokenizer, sentence_piece};
 use crate::{Gguf, GgufValue, PolicyError};
 
 /// Kinds of tokens in `tokenizer.ggml.token_type`.
@@ -20,59 +22,39 @@ fn modern_pattern(digits: &str) -> String {
 pub(super) fn build(gguf: &Gguf) -> Result<Tokenizer, PolicyError> {
     let text = |key: &str| gguf.get(key).and_then(GgufValue::as_str);
     let model = text("tokenizer.ggml.model").unwrap_or("missing");
-    if model != "gpt2" {
-        return Err(unsupported("tokenizer.ggml.model", model, "gpt2 (byte-level BPE)"));
+    let pre = text("tokenizer.ggml.pre");
+    if !matches!(model, "gpt2" | "llama") {
+        let supported = "gpt2 (byte-level BPE), llama (SentencePiece)";
+        return Err(unsupported("tokenizer.ggml.model", model, supported));
     }
-    let pre = text("tokenizer.ggml.pre").unwrap_or("gpt-2");
-    let byte_level = |use_regex: bool| json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": use_regex});
-    let split = |pattern: String| {
-        let split = json!({"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": false});
-        json!({"type": "Sequence", "pretokenizers": [split, byte_level(false)]})
-    };
-    let pre_tokenizer = match pre {
-        "gpt-2" => byte_level(true),
-        "smollm" => {
-            let digits = json!({"type": "Digits", "individual_digits": true});
-            json!({"type": "Sequence", "pretokenizers": [digits, byte_level(true)]})
-        }
-        "llama-bpe" => split(modern_pattern("{1,3}")),
-        "qwen2" => split(modern_pattern("")),
-        other => {
-            let supported = "gpt-2, smollm, llama-bpe, qwen2";
-            return Err(unsupported("tokenizer.ggml.pre", other, supported));
-        }
-    };
     let tokens = strings(gguf, "tokenizer.ggml.tokens")?;
-    let merges = strings(gguf, "tokenizer.ggml.merges")?;
-    let vocab: Map<String, Value> =
-        tokens.iter().enumerate().map(|(id, token)| ((*token).to_owned(), json!(id))).collect();
-    if vocab.len() != tokens.len() {
+    let distinct: HashSet<&str> = tokens.iter().copied().collect();
+    if distinct.len() != tokens.len() {
         let reason = "a token of `tokenizer.ggml.tokens` occurs twice".to_owned();
         return Err(PolicyError::Corrupt { path: gguf.path().to_owned(), reason });
     }
-    let added = added_tokens(gguf, &tokens);
-    let post_processor = bos_processor(gguf, &tokens, pre);
+    let add_bos = gguf.get("tokenizer.ggml.add_bos_token").and_then(GgufValue::as_bool);
+    let ([model, normalizer, pre_tokenizer, decoder], post_processor) = if model == "llama" {
+        // SentencePiece adds a bos token unless the file says otherwise.
+        let parts = sentence_piece::parts(gguf, &tokens)?;
+        (parts, bos_processor(gguf, &tokens, add_bos.unwrap_or(true)))
+    } else {
+        let pre = pre.unwrap_or("gpt-2");
+        // Llama 3 files leave it out and mean yes.
+        let bos = bos_processor(gguf, &tokens, add_bos.unwrap_or(pre == "llama-bpe"));
+        let plain = json!({"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": false, "use_regex": true});
+        (byte_level(gguf, &tokens, pre)?, bos.or(Some(plain)))
+    };
     let json = json!({
         "version": "1.0",
         "truncation": null,
         "padding": null,
-        "added_tokens": added,
-        "normalizer": if pre == "qwen2" { json!({"type": "NFC"}) } else { Value::Null },
+        "added_tokens": added_tokens(gguf, &tokens),
+        "normalizer": normalizer,
         "pre_tokenizer": pre_tokenizer,
         "post_processor": post_processor,
-        "decoder": {"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true, "use_regex": true},
-        "model": {
-            "type": "BPE",
-            "dropout": null,
-            "unk_token": null,
-            "continuing_subword_prefix": null,
-            "end_of_word_suffix": null,
-            "fuse_unk": false,
-            "byte_fallback": false,
-            "ignore_merges": pre == "llama-bpe",
-            "vocab": vocab,
-            "merges": merges,
-        },
+        "decoder": decoder,
+        "model": model,
     });
     let action = format!("build the tokenizer of `{}`", gguf.path().display());
     let mut tokenizer = Tokenizer::parse(&json.to_string(), &action)?;
@@ -91,11 +73,55 @@ pub(super) fn build(gguf: &Gguf) -> Result<Tokenizer, PolicyError> {
     Ok(tokenizer)
 }
 
+/// `model`, `normalizer`, `pre_tokenizer` and `decoder` of byte-level BPE.
+fn byte_level(gguf: &Gguf, tokens: &[&str], pre: &str) -> Result<[Value; 4], PolicyError> {
+    let byte_level = |use_regex: bool| json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": use_regex});
+    let split = |pattern: String| {
+        let split = json!({"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": false});
+        json!({"type": "Sequence", "pretokenizers": [split, byte_level(false)]})
+    };
+    let pre_tokenizer = match pre {
+        "gpt-2" => byte_level(true),
+        "smollm" => {
+            let digits = json!({"type": "Digits", "individual_digits": true});
+            json!({"type": "Sequence", "pretokenizers": [digits, byte_level(true)]})
+        }
+        "llama-bpe" => split(modern_pattern("{1,3}")),
+        "qwen2" => split(modern_pattern("")),
+        other => {
+            let supported = "gpt-2, smollm, llama-bpe, qwen2";
+            return Err(unsupported("tokenizer.ggml.pre", other, supported));
+        }
+    };
+    let vocab: Map<String, Value> =
+        tokens.iter().enumerate().map(|(id, token)| ((*token).to_owned(), json!(id))).collect();
+    let model = json!({
+        "type": "BPE",
+        "dropout": null,
+        "unk_token": null,
+        "continuing_subword_prefix": null,
+        "end_of_word_suffix": null,
+        "fuse_unk": false,
+        "byte_fallback": false,
+        "ignore_merges": pre == "llama-bpe",
+        "vocab": vocab,
+        "merges": strings(gguf, "tokenizer.ggml.merges")?,
+    });
+    let decoder = json!({"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true, "use_regex": true});
+    let normalizer = if pre == "qwen2" { json!({"type": "NFC"}) } else { Value::Null };
+    Ok([model, normalizer, pre_tokenizer, decoder])
+}
+
+/// `tokenizer.ggml.token_type`, `None` where it is not a number.
+pub(super) fn token_kinds(gguf: &Gguf) -> Vec<Option<u64>> {
+    let kinds = gguf.get("tokenizer.ggml.token_type").and_then(GgufValue::as_array);
+    kinds.unwrap_or_default().iter().map(GgufValue::as_u64).collect()
+}
+
 /// Control and user-defined tokens, which are matched in the text before anything else.
 fn added_tokens(gguf: &Gguf, tokens: &[&str]) -> Vec<Value> {
-    let kinds = gguf.get("tokenizer.ggml.token_type").and_then(GgufValue::as_array);
-    let kinds = kinds.unwrap_or_default().iter().map(GgufValue::as_u64);
-    kinds
+    token_kinds(gguf)
+        .into_iter()
         .zip(tokens)
         .enumerate()
         .filter(|(_, (kind, token))| {
@@ -115,32 +141,27 @@ fn added_tokens(gguf: &Gguf, tokens: &[&str]) -> Vec<Value> {
         .collect()
 }
 
-/// Adds the bos token to plain texts if the metadata say so; Llama 3 files leave it out of the
-/// metadata and mean yes.
-fn bos_processor(gguf: &Gguf, tokens: &[&str], pre: &str) -> Value {
-    let add = gguf.get("tokenizer.ggml.add_bos_token").and_then(GgufValue::as_bool);
-    let Some(bos) = special(gguf, tokens, "bos").filter(|_| add.unwrap_or(pre == "llama-bpe"))
-    else {
-        return json!({"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": false, "use_regex": true});
-    };
+/// Adds the bos token to plain texts, if it is wanted and there is one.
+fn bos_processor(gguf: &Gguf, tokens: &[&str], wanted: bool) -> Option<Value> {
+    let bos = special(gguf, tokens, "bos").filter(|_| wanted)?;
     let id = tokens.iter().position(|token| *token == bos);
     let sequence = |id: &str| json!({"Sequence": {"id": id, "type_id": 0}});
     let start = json!({"SpecialToken": {"id": bos, "type_id": 0}});
-    json!({
+    Some(json!({
         "type": "TemplateProcessing",
         "single": [start, sequence("A")],
         "pair": [start, sequence("A"), start, sequence("B")],
         "special_tokens": {bos: {"id": bos, "ids": [id], "tokens": [bos]}},
-    })
+    }))
 }
 
 /// The token that `tokenizer.ggml.{key}_token_id` names.
-fn special<'a>(gguf: &Gguf, tokens: &[&'a str], key: &str) -> Option<&'a str> {
+pub(super) fn special<'a>(gguf: &Gguf, tokens: &[&'a str], key: &str) -> Option<&'a str> {
     let id = gguf.get(&format!("tokenizer.ggml.{key}_token_id"))?.as_u64()?;
     tokens.get(usize::try_from(id).ok()?).copied()
 }
 
-fn strings<'a>(gguf: &'a Gguf, key: &str) -> Result<Vec<&'a str>, PolicyError> {
+pub(super) fn strings<'a>(gguf: &'a Gguf, key: &str) -> Result<Vec<&'a str>, PolicyError> {
     let values = gguf.get(key).and_then(GgufValue::as_array);
     let strings = values.and_then(|values| values.iter().map(GgufValue::as_str).collect());
     strings.ok_or_else(|| PolicyError::Corrupt {

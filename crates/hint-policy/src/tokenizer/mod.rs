@@ -4,6 +4,7 @@ mod chat;
 mod from_gguf;
 mod python_json;
 mod save;
+mod sentence_piece;
 
 use std::path::Path;
 
@@ -84,7 +85,7 @@ impl Tokenizer {
     }
 
     /// Builds the tokenizer that the metadata of a GGUF file describe: byte-level BPE with the
-    /// pre-tokenizers `smollm`, `qwen2`, `llama-bpe` and `gpt-2`.
+    /// pre-tokenizers `smollm`, `qwen2`, `llama-bpe` and `gpt-2`, or SentencePiece with scores.
     ///
     /// # Errors
     ///

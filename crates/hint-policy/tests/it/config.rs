@@ -73,12 +73,46 @@ fn sliding_windows_follow_the_family() {
 
 #[test]
 fn unsupported_options_are_refused_by_name() {
-    check_refused("gemma3", json!({}), &["model_type", "gemma3", "llama, qwen2, qwen3, mistral"]);
+    let supported = "llama, qwen2, qwen3, mistral, gemma3_text";
+    check_refused("gemma3", json!({}), &["model_type", "gemma3", supported]);
     check_refused("llama", json!({"hidden_act": "gelu"}), &["hidden_act", "gelu", "silu"]);
     let dynamic = json!({"rope_scaling": {"rope_type": "dynamic", "factor": 2.0}});
     check_refused("llama", dynamic, &["rope_type", "dynamic", "default, linear, llama3, yarn"]);
     check_refused("qwen2", json!({"mlp_bias": true}), &["mlp_bias"]);
     check_refused("llama", json!({"quantization_config": {"bits": 4}}), &["quantization_config"]);
+    check_refused("mistral", json!({"attention_bias": true}), &["attention_bias", "mistral"]);
+    check_refused("llama", json!({"attention_dropout": 0.1}), &["attention_dropout", "0.1"]);
+    check_refused("llama", json!({"partial_rotary_factor": 0.5}), &["partial_rotary_factor"]);
+    let gelu = json!({"hidden_activation": "gelu"});
+    check_refused("gemma3_text", gelu, &["hidden_activation", "gelu_pytorch_tanh"]);
+    for key in ["attn_logit_softcapping", "final_logit_softcapping"] {
+        check_refused("gemma3_text", json!({key: 30.0}), &[key, "30", "null"]);
+    }
+    let both_ways = json!({"use_bidirectional_attention": true});
+    check_refused("gemma3_text", both_ways, &["use_bidirectional_attention"]);
+    let local = json!({"rope_parameters": {
+        "full_attention": {"rope_type": "default"}, "sliding_attention": {"rope_type": "yarn"}}});
+    check_refused("gemma3_text", local, &["sliding_attention.rope_type", "yarn", "default"]);
+}
+
+#[test]
+fn gemma_reads_its_own_defaults_and_both_forms_of_rotary_settings() {
+    let config = parse("gemma3_text", json!({})).unwrap();
+    assert_eq!((config.head_dim, config.num_key_value_heads), (256, 4));
+    assert_eq!((config.rope_theta, config.rope_local_theta), (1e6, Some(1e4)));
+    assert_eq!(config.query_pre_attn_scalar, Some(256.0));
+    assert_eq!(config.sliding_windows, [Some(4096); 3]);
+    assert!(config.tie_word_embeddings);
+    assert_eq!((config.bos_token_id, config.eos_token_ids), (Some(2), vec![1]));
+    let pattern = json!({"sliding_window_pattern": 2, "sliding_window": 8});
+    let config = parse("gemma3_text", pattern).unwrap();
+    assert_eq!(config.sliding_windows, [Some(8), None, Some(8)]);
+    let nested = json!({"rope_parameters": {
+        "full_attention": {"rope_type": "linear", "factor": 8.0, "rope_theta": 5.0},
+        "sliding_attention": {"rope_type": "default", "rope_theta": 3.0}}});
+    let config = parse("gemma3_text", nested).unwrap();
+    assert_eq!((config.rope_theta, config.rope_local_theta), (5.0, Some(3.0)));
+    assert_eq!(config.rope_scaling, RopeScaling::Linear { factor: 8.0 });
 }
 
 #[test]

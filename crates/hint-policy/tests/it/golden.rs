@@ -13,6 +13,9 @@ use tch::{Device, Kind, Tensor};
 /// `expected.json` of a model folder.
 #[derive(Deserialize)]
 struct Expected {
+    /// Whether the numbers are those of f64 throughout; plain transformers narrows to f32 in between.
+    #[serde(default)]
+    exact: bool,
     ids: Vec<Vec<u32>>,
     token_logps: Vec<Vec<f64>>,
     last_logps: Vec<Vec<f64>>,
@@ -64,11 +67,18 @@ fn values(tensor: &Tensor) -> Vec<f64> {
     Vec::try_from(tensor.to_kind(Kind::Double).contiguous().view([-1])).unwrap_or_default()
 }
 
-fn check(dir: &Path, compute: Kind, tolerance: &Tolerance) {
+fn check(dir: &Path, compute: Kind) {
     tch::set_num_threads(1);
     let name = dir.display();
     let text = std::fs::read_to_string(dir.join("expected.json")).expect("expected.json is there");
     let expected: Expected = serde_json::from_str(&text).expect("expected.json parses");
+    let tolerance = match (compute, expected.exact) {
+        (Kind::Double, true) => Tolerance { logprob: 1e-9, grad_norm: 1e-9 },
+        // transformers computes norms, rotary frequencies and the softmax of attention in f32 even
+        // for f64 models: over the shapes of `gen/models.py` this moves its numbers by up to 9e-6.
+        (Kind::Double, false) => Tolerance { logprob: 3e-5, grad_norm: 3e-5 },
+        _ => Tolerance { logprob: 1e-4, grad_norm: 1e-3 },
+    };
     let options = LoadOptions { compute, ..LoadOptions::default() };
     let policy = CausalLm::load(dir, &options).unwrap_or_else(|error| panic!("{name}: {error}"));
 
@@ -143,15 +153,13 @@ fn check(dir: &Path, compute: Kind, tolerance: &Tolerance) {
 #[test]
 fn golden_models_agree_with_transformers_in_float() {
     for dir in model_dirs() {
-        check(&dir, Kind::Float, &Tolerance { logprob: 1e-4, grad_norm: 1e-3 });
+        check(&dir, Kind::Float);
     }
 }
 
 #[test]
 fn golden_models_agree_with_transformers_in_double() {
-    // transformers computes norms and rotary angles in f32 even for f64 models; ours are f64
-    // throughout, so the goldens themselves limit the agreement.
     for dir in model_dirs() {
-        check(&dir, Kind::Double, &Tolerance { logprob: 3e-5, grad_norm: 3e-5 });
+        check(&dir, Kind::Double);
     }
 }

@@ -9,6 +9,7 @@
 mod checkpoint;
 mod config;
 mod corrupt;
+mod gemma3_270m;
 mod gguf_file;
 mod golden;
 mod model;

@@ -11,12 +11,14 @@ use tch::{Device, Kind, Tensor};
 /// Small configurations that vary in everything an architecture may vary in.
 pub(crate) fn configs() -> impl Strategy<Value = ModelConfig> {
     let sizes = (1_usize..4, 1_usize..4, 1_usize..3, 1_usize..5, 5_usize..40);
-    let options = (0_usize..4, any::<[bool; 4]>(), 1_usize..6);
+    let options = (0..Architecture::ALL.len(), any::<[bool; 4]>(), 1_usize..6);
     (sizes, options).prop_map(|((layers, kv_heads, group, half_head, vocab), options)| {
         let (architecture, [bias, mlp_bias, tied, windowed], window) = options;
         let architecture = Architecture::ALL[architecture];
         let llama = architecture == Architecture::Llama;
         let qwen3 = architecture == Architecture::Qwen3;
+        let gemma = architecture == Architecture::Gemma3;
+        let free_biases = llama || qwen3 || gemma;
         ModelConfig {
             hidden_size: 24,
             intermediate_size: 20,
@@ -25,11 +27,17 @@ pub(crate) fn configs() -> impl Strategy<Value = ModelConfig> {
             num_key_value_heads: kv_heads,
             head_dim: 2 * half_head,
             max_position_embeddings: 64,
-            qkv_bias: architecture == Architecture::Qwen2 || (bias && (llama || qwen3)),
-            output_bias: bias && (llama || qwen3),
+            qkv_bias: architecture == Architecture::Qwen2 || (bias && free_biases),
+            output_bias: bias && free_biases,
             mlp_bias: mlp_bias && llama,
             tie_word_embeddings: tied,
-            sliding_windows: if windowed && !llama { vec![Some(window); layers] } else { vec![] },
+            sliding_windows: if gemma && layers > 1 {
+                (0..layers).map(|layer| (layer != 1).then_some(window)).collect()
+            } else if windowed && !llama {
+                vec![Some(window); layers]
+            } else {
+                vec![]
+            },
             initializer_range: 0.3,
             ..ModelConfig::small(architecture, vocab)
         }
