@@ -80,7 +80,9 @@ pub use decode::{Decoder, DecoderOptions, Prefill, PrefixId, RecomputeDecoder};
 pub use error::PolicyError;
 pub use gguf::{Gguf, GgufValue};
 pub use loaded::LoadedModel;
-pub use model::{Architecture, CausalLm, LoadOptions, ModelConfig, RopeScaling, SaveOptions};
+pub use model::{
+    Architecture, CausalLm, LoadOptions, LoraConfig, ModelConfig, RopeScaling, SaveOptions,
+};
 pub use policy::{Parameter, Policy, ScoreOptions, SharedPolicy, TokenScores};
 pub use sampling::{Sample, SampleOptions, SampleRequest, SamplingParams, StopReason, sample};
 pub use tokenizer::{ChatMessage, Tokenizer};

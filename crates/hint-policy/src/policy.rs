@@ -27,11 +27,14 @@ pub struct ScoreOptions {
     pub temperature: f64,
     /// Whether to return the entropy of the distribution that predicts each completion token.
     pub entropy: bool,
+    /// Lets adapters drop inputs, by masks that are a function of this seed: for training. `None`
+    /// drops nothing: for evaluation. Policies without dropout ignore it.
+    pub dropout_seed: Option<u64>,
 }
 
 impl Default for ScoreOptions {
     fn default() -> Self {
-        Self { temperature: 1.0, entropy: false }
+        Self { temperature: 1.0, entropy: false, dropout_seed: None }
     }
 }
 
@@ -259,7 +262,7 @@ mod tests {
 
     #[test]
     fn temperature_zero_is_refused_when_scoring() {
-        let options = ScoreOptions { temperature: 0.0, entropy: false };
+        let options = ScoreOptions { temperature: 0.0, ..ScoreOptions::default() };
         assert!(matches!(options.validate(), Err(PolicyError::InvalidOption { .. })));
     }
 }

@@ -7,13 +7,14 @@ use super::{ModelConfig, rope};
 use crate::batch::{len, size};
 
 /// Final hidden states (after the last norm) of `tokens` `[batch, seq]`: `[batch, seq, hidden]` of
-/// kind `compute`.
+/// kind `compute`. Adapters drop inputs only when given a seed.
 #[expect(clippy::assign_op_pattern, reason = "in-place sums would destroy what backward needs")]
 pub(crate) fn hidden_states(
     config: &ModelConfig,
     weights: &Weights,
     tokens: &Tensor,
     compute: Kind,
+    dropout_seed: Option<u64>,
 ) -> Tensor {
     let seq = len(tokens.size()[1]);
     let tables = |config| rope::tables(config, seq, statistics_kind(compute), tokens.device());
@@ -32,11 +33,11 @@ pub(crate) fn hidden_states(
             layer.sandwich.as_ref().map(|(attention, mlp)| (attention, mlp)).unzip();
         let rotation = local.as_ref().filter(|_| config.is_local(index)).unwrap_or(&global);
         let normed = rms_norm(config, &x, &layer.input_norm);
-        let attended = attention(config, layer, &normed, rotation, config.sliding_window(index));
+        let attended = attention(config, layer, &normed, rotation, config.sliding_window(index), dropout_seed);
         x = x + sandwich(attended, after_attention);
         let normed = rms_norm(config, &x, &layer.mlp_norm);
-        let gated = config.activation(&layer.gate.forward(&normed)) * layer.up.forward(&normed);
-        x = x + sandwich(layer.down.forward(&gated), after_mlp);
+        let gated = config.activation(&layer.gate.forward(&normed, dropout_seed)) * layer.up.forward(&normed, dropout_seed);
+        x = x + sandwich(layer.down.forward(&gated, dropout_seed), after_mlp);
     }
     rms_norm(config, &x, &weights.norm)
 }
@@ -63,7 +64,8 @@ fn rms_norm(config: &ModelConfig, x: &Tensor, weight: &Tensor) -> Tensor {
         return unit.to_kind(kind) * weight.to_kind(kind);
     }
     // `1 + weight` needs more than the 8 bits of bf16.
-    (unit * (weight + config.norm_offset())).to_kind(kind)
+    let weight = weight.to_kind(unit.kind()) + config.norm_offset();
+    (unit * weight).to_kind(kind)
 }
 
 /// Causal grouped-query attention over `x` `[batch, seq, hidden]`.
@@ -73,13 +75,14 @@ fn attention(
     x: &Tensor,
     (cos, sin): &(Tensor, Tensor),
     window: Option<usize>,
+    dropout_seed: Option<u64>,
 ) -> Tensor {
     let (batch, seq) = (x.size()[0], x.size()[1]);
     let head_dim = size(config.head_dim);
     let heads = |projected: Tensor| projected.view([batch, seq, -1, head_dim]);
-    let mut query = heads(layer.query.forward(x));
-    let mut key = heads(layer.key.forward(x));
-    let value = heads(layer.value.forward(x)).transpose(1, 2);
+    let mut query = heads(layer.query.forward(x, dropout_seed));
+    let mut key = heads(layer.key.forward(x, dropout_seed));
+    let value = heads(layer.value.forward(x, dropout_seed)).transpose(1, 2);
     if let Some((query_norm, key_norm)) = &layer.head_norms {
         query = rms_norm(config, &query, query_norm);
         key = rms_norm(config, &key, key_norm);
@@ -98,7 +101,7 @@ fn attention(
         config.attention_scale(),
         config.num_key_value_heads != config.num_attention_heads,
     );
-    layer.output.forward(&attended.transpose(1, 2).reshape([batch, seq, -1]))
+    layer.output.forward(&attended.transpose(1, 2).reshape([batch, seq, -1]), dropout_seed)
 }
 
 /// Which keys each query sees: itself and the `window - 1` before it. `[seq, seq]`, `Bool`.

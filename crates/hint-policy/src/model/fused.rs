@@ -3,6 +3,7 @@
 use tch::{Kind, Tensor};
 
 use super::ModelConfig;
+use super::adapted::merged;
 use super::packed::Matrix;
 use super::weights::{LayerWeights, Linear, Weights};
 use crate::batch::size;
@@ -61,7 +62,7 @@ impl FusedWeights {
                     .map(|layer| FusedLayer::new(config, layer, compute))
                     .collect(),
                 norm: norm_factor(config, &weights.norm).to_kind(compute),
-                head: Matrix::new(Linear { weight: head, bias: None }),
+                head: Matrix::new(Linear::plain(head, None)),
             }
         })
     }
@@ -107,36 +108,33 @@ impl FusedLayer {
         };
         let bias = |linear: &Linear| linear.bias.as_ref().map(wide);
         let plain = |linear: &Linear| {
-            Matrix::new(Linear {
-                weight: linear.weight.detach().to_kind(compute),
-                bias: linear.bias.as_ref().map(|bias| bias.detach().to_kind(compute)),
-            })
+            let bias = linear.bias.as_ref().map(|bias| bias.detach().to_kind(compute));
+            Matrix::new(Linear::plain(merged(linear).to_kind(compute), bias))
         };
+        let wide_weight = |linear: &Linear| merged(linear).to_kind(Kind::Double);
         let join = |parts: Vec<Option<Tensor>>| {
             let parts: Option<Vec<Tensor>> = parts.into_iter().collect();
             parts.map(|parts| Tensor::cat(&parts, 0).to_kind(compute))
         };
         let (query, key, value) = (&layer.query, &layer.key, &layer.value);
-        let qkv = Linear {
-            weight: fold(
+        let qkv = Linear::plain(
+            fold(
                 &[
-                    pair(&wide(&query.weight), heads),
-                    pair(&wide(&key.weight), kv_heads),
-                    wide(&value.weight),
+                    pair(&wide_weight(query), heads),
+                    pair(&wide_weight(key), kv_heads),
+                    wide_weight(value),
                 ],
                 &layer.input_norm,
             ),
-            bias: join(vec![
+            join(vec![
                 bias(query).map(|bias| pair(&bias, heads)),
                 bias(key).map(|bias| pair(&bias, kv_heads)),
                 bias(value),
             ]),
-        };
+        );
         let behind_norm = |linear: &Linear| {
-            Matrix::new(Linear {
-                weight: fold(&[wide(&linear.weight)], &layer.mlp_norm),
-                bias: join(vec![bias(linear)]),
-            })
+            let weight = fold(&[wide_weight(linear)], &layer.mlp_norm);
+            Matrix::new(Linear::plain(weight, join(vec![bias(linear)])))
         };
         let (gate, up) = (behind_norm(&layer.gate), behind_norm(&layer.up));
         let head_norm = layer.head_norms.as_ref().map(|(query, key)| {

@@ -37,7 +37,7 @@ pub(super) fn load(path: &Path, options: &LoadOptions) -> Result<CausalLm, Polic
     }
     let config = read_config(&config_path)?;
     let tensors = safetensors_file::read(path, &layout(&config), options.device)?;
-    Ok(CausalLm::from_tensors(config, tensors, options.device, options.compute))
+    Ok(CausalLm::from_tensors(config, tensors, options.device, options.compute).loaded_from(path))
 }
 
 /// Loads the model of an opened GGUF file.
@@ -45,7 +45,8 @@ pub(crate) fn load_gguf(gguf: &Gguf, options: &LoadOptions) -> Result<CausalLm, 
     check_compute(options.compute)?;
     let config = gguf_model::config(gguf)?;
     let tensors = gguf_model::tensors(gguf, &config, options.device)?;
-    Ok(CausalLm::from_tensors(config, tensors, options.device, options.compute))
+    let model = CausalLm::from_tensors(config, tensors, options.device, options.compute);
+    Ok(model.loaded_from(gguf.path()))
 }
 
 /// Reads `config.json`.

@@ -1,6 +1,8 @@
 //! Llama-style causal language models on libtorch.
 
+mod adapted;
 mod config;
+mod dropout;
 mod forward;
 mod fused;
 mod gguf_model;
@@ -8,15 +10,17 @@ mod hf_config;
 mod hf_layers;
 mod init;
 mod load;
+mod lora;
 mod mmap;
 mod packed;
+mod peft;
 mod rope;
 mod safetensors_file;
 mod save;
 mod weights;
 
 use std::cell::RefCell;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use tch::{Device, Kind, Tensor};
 
@@ -24,6 +28,7 @@ pub use config::{Architecture, ModelConfig};
 pub(crate) use forward::sliding_mask;
 pub(crate) use fused::FusedWeights;
 pub use load::LoadOptions;
+pub use lora::LoraConfig;
 pub(crate) use load::load_gguf;
 pub(crate) use mmap::map as map_file;
 pub(crate) use packed::Matrix;
@@ -67,6 +72,10 @@ pub struct CausalLm {
     compute: Kind,
     /// Fused weights for decoding, with the version of the parameters they were made from.
     fused: RefCell<Option<(i64, FusedWeights)>>,
+    /// Shape of the adapters.
+    lora: Option<LoraConfig>,
+    /// Where the model was loaded from.
+    source: Option<PathBuf>,
 }
 
 impl CausalLm {
@@ -99,7 +108,14 @@ impl CausalLm {
         compute: Kind,
     ) -> Self {
         let weights = Weights::new(&config, tensors);
-        Self { config, weights, device, compute, fused: RefCell::new(None) }
+        let fused = RefCell::new(None);
+        Self { config, weights, device, compute, fused, lora: None, source: None }
+    }
+
+    /// Remembers where the model was loaded from.
+    fn loaded_from(mut self, path: &Path) -> Self {
+        self.source = Some(path.to_owned());
+        self
     }
 
     /// The same model computing in `compute`: `Float`, `BFloat16` or `Double`. The master weights
@@ -125,19 +141,28 @@ impl CausalLm {
         self.compute
     }
 
-    /// Writes `config.json` and `model.safetensors` into `dir`.
+    /// Writes `config.json` and `model.safetensors` into `dir`; of a model with adapters only
+    /// these, as [`CausalLm::save_adapter`], unless they are to be merged.
     ///
     /// # Errors
     ///
     /// [`PolicyError::Write`] naming the file.
     pub fn save_with(&self, dir: &Path, options: &SaveOptions) -> Result<(), PolicyError> {
+        if self.lora.is_some() && !options.merged {
+            return self.save_adapter(dir);
+        }
         save::save(&self.config, &self.weights, dir, *options)
     }
 
-    fn hidden_states(&self, tokens: &TokenBatch) -> Result<Tensor, PolicyError> {
+    fn hidden_states(
+        &self,
+        tokens: &TokenBatch,
+        dropout_seed: Option<u64>,
+    ) -> Result<Tensor, PolicyError> {
         tokens.check(self.vocab_size(), self.max_positions())?;
         let ids = tokens.tokens().to_device(self.device);
-        Ok(forward::hidden_states(&self.config, &self.weights, &ids, self.compute))
+        let (config, weights) = (&self.config, &self.weights);
+        Ok(forward::hidden_states(config, weights, &ids, self.compute, dropout_seed))
     }
 
     /// Fused decoding weights for the current parameters.
@@ -158,7 +183,7 @@ impl CausalLm {
 
 impl Policy for CausalLm {
     fn logits(&self, tokens: &TokenBatch) -> Result<Tensor, PolicyError> {
-        Ok(forward::head(&self.weights, &self.hidden_states(tokens)?))
+        Ok(forward::head(&self.weights, &self.hidden_states(tokens, None)?))
     }
 
     fn score(
@@ -167,13 +192,13 @@ impl Policy for CausalLm {
         options: &ScoreOptions,
     ) -> Result<TokenScores, PolicyError> {
         options.validate()?;
-        let hidden = self.hidden_states(tokens)?;
+        let hidden = self.hidden_states(tokens, options.dropout_seed)?;
         let head = |rows: &Tensor| forward::head(&self.weights, rows);
         Ok(logprobs::score_hidden(&hidden, tokens, options, self.vocab_size(), head))
     }
 
     fn parameters(&self) -> Vec<Parameter> {
-        self.weights.parameters()
+        self.weights.trainable()
     }
 
     fn device(&self) -> Device {

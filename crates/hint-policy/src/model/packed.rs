@@ -170,10 +170,8 @@ mod tests {
     }
 
     fn linear(kind: Kind, (outputs, inputs): (i64, i64), bias: bool) -> Linear {
-        Linear {
-            weight: random(&[outputs, inputs]).to_kind(kind),
-            bias: bias.then(|| random(&[outputs]).to_kind(kind)),
-        }
+        let bias = bias.then(|| random(&[outputs]).to_kind(kind));
+        Linear::plain(random(&[outputs, inputs]).to_kind(kind), bias)
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use memmap2::Mmap;
 use safetensors::{Dtype, SafeTensors};
 use serde::Deserialize;
 use tch::{Device, Kind, Tensor};
@@ -14,6 +15,42 @@ use crate::batch::size;
 
 pub(crate) const SINGLE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
+
+/// A safetensors file in memory.
+pub(crate) struct MappedFile {
+    path: PathBuf,
+    map: Mmap,
+}
+
+impl MappedFile {
+    pub(crate) fn open(path: &Path) -> Result<Self, PolicyError> {
+        Ok(Self { path: path.to_owned(), map: mmap::map(path)? })
+    }
+
+    pub(crate) fn parse(&self) -> Result<ParsedFile<'_>, PolicyError> {
+        let tensors = SafeTensors::deserialize(&self.map).map_err(|error| {
+            PolicyError::Corrupt { path: self.path.clone(), reason: error.to_string() }
+        })?;
+        Ok(ParsedFile { path: &self.path, tensors })
+    }
+}
+
+/// The tensors of a [`MappedFile`].
+pub(crate) struct ParsedFile<'a> {
+    path: &'a Path,
+    tensors: SafeTensors<'a>,
+}
+
+impl ParsedFile<'_> {
+    pub(crate) fn names(&self) -> Vec<&str> {
+        self.tensors.names()
+    }
+
+    /// The tensor of `spec` as `Float` on `device`.
+    pub(crate) fn read(&self, spec: &ParameterSpec, device: Device) -> Result<Tensor, PolicyError> {
+        read_tensor(&self.tensors, self.path, spec, device)
+    }
+}
 
 /// The part of `model.safetensors.index.json` that is needed.
 #[derive(Debug, Deserialize)]
@@ -29,13 +66,10 @@ pub(crate) fn read(
 ) -> Result<Vec<Tensor>, PolicyError> {
     let mut found: Vec<Option<Tensor>> = specs.iter().map(|_| None).collect();
     for (path, wanted) in files(dir, specs)? {
-        let map = mmap::map(&path)?;
-        let file = SafeTensors::deserialize(&map).map_err(|error| PolicyError::Corrupt {
-            path: path.clone(),
-            reason: error.to_string(),
-        })?;
+        let file = MappedFile::open(&path)?;
+        let file = file.parse()?;
         for index in wanted {
-            found[index] = Some(read_tensor(&file, &path, &specs[index], device)?);
+            found[index] = Some(file.read(&specs[index], device)?);
         }
     }
     found

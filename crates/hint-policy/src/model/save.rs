@@ -22,12 +22,15 @@ pub struct SaveOptions {
     /// `tie_word_embeddings` off. Engines that reload weights by name need it: vLLM on CPU keeps
     /// the old head otherwise. No effect on a model whose head has weights of its own.
     pub untied_head: bool,
+    /// Whether low-rank adapters are added to the weights, and a complete model is written. Without
+    /// it only the adapters are, in PEFT's format, always in `Float`.
+    pub merged: bool,
 }
 
 impl Default for SaveOptions {
     /// `Float`, so that loading gives back the same bits.
     fn default() -> Self {
-        Self { kind: Kind::Float, untied_head: false }
+        Self { kind: Kind::Float, untied_head: false, merged: false }
     }
 }
 
@@ -38,43 +41,57 @@ pub(super) fn save(
     dir: &Path,
     options: SaveOptions,
 ) -> Result<(), PolicyError> {
-    let (dtype, name) = match options.kind {
-        Kind::Float => (Dtype::F32, "float32"),
-        Kind::Half => (Dtype::F16, "float16"),
-        Kind::BFloat16 => (Dtype::BF16, "bfloat16"),
-        other => {
-            let expected = "Float, Half or BFloat16";
-            return Err(PolicyError::option("kind", &format!("{other:?}"), expected));
-        }
-    };
+    let (_, name) = element_type(options.kind)?;
     std::fs::create_dir_all(dir)
         .map_err(|source| PolicyError::Write { path: dir.to_owned(), source })?;
-    let mut parameters = weights.parameters();
+    let mut parameters = weights.merged_parameters();
     let mut config = config.clone();
     if options.untied_head && config.tie_word_embeddings {
         config.tie_word_embeddings = false;
         let tensor = weights.head().shallow_clone();
         parameters.push(Parameter { name: "lm_head.weight".to_owned(), tensor });
     }
+    write_tensors(&dir.join(safetensors_file::SINGLE), parameters, options.kind)?;
+    let path = dir.join("config.json");
+    let json = serde_json::to_string_pretty(&HfConfig::from(config).with_dtype(name))
+        .map_err(|source| PolicyError::Json { path: path.clone(), source })?;
+    atomic::write(&path, &json)
+}
+
+/// The element type of a file, and its name in `config.json`.
+fn element_type(kind: Kind) -> Result<(Dtype, &'static str), PolicyError> {
+    match kind {
+        Kind::Float => Ok((Dtype::F32, "float32")),
+        Kind::Half => Ok((Dtype::F16, "float16")),
+        Kind::BFloat16 => Ok((Dtype::BF16, "bfloat16")),
+        other => {
+            let expected = "Float, Half or BFloat16";
+            Err(PolicyError::option("kind", &format!("{other:?}"), expected))
+        }
+    }
+}
+
+/// Writes a safetensors file of tensors converted to `kind`, replacing its predecessor atomically.
+pub(super) fn write_tensors(
+    path: &Path,
+    parameters: Vec<Parameter>,
+    kind: Kind,
+) -> Result<(), PolicyError> {
+    let (dtype, _) = element_type(kind)?;
     let tensors: Vec<(String, StoredTensor)> = parameters
         .into_iter()
         .map(|parameter| {
             let shape = parameter.tensor.size().into_iter().map(len).collect();
-            let tensor =
-                StoredTensor { tensor: parameter.tensor, shape, dtype, kind: options.kind };
+            let tensor = StoredTensor { tensor: parameter.tensor, shape, dtype, kind };
             (parameter.name, tensor)
         })
         .collect();
     // transformers refuses a file without this entry.
     let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
-    atomic::replace(&dir.join(safetensors_file::SINGLE), |temporary| {
+    atomic::replace(path, |temporary| {
         safetensors::serialize_to_file(tensors, Some(metadata), temporary)
             .map_err(std::io::Error::other)
-    })?;
-    let path = dir.join("config.json");
-    let json = serde_json::to_string_pretty(&HfConfig::from(config).with_dtype(name))
-        .map_err(|source| PolicyError::Json { path: path.clone(), source })?;
-    atomic::write(&path, &json)
+    })
 }
 
 /// A tensor that is converted to bytes when its turn comes, so that only one copy exists at a time.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use tch::{Kind, Tensor};
 
+use super::lora::{self, Adapter};
 use super::ModelConfig;
 use crate::Parameter;
 use crate::batch::size;
@@ -76,26 +77,53 @@ pub(crate) fn layout(config: &ModelConfig) -> Vec<ParameterSpec> {
     specs
 }
 
-/// A projection `x · weightᵀ + bias`.
+/// The projections of a transformer block, as their paths end.
+pub(crate) const PROJECTIONS: [&str; 7] = [
+    "self_attn.q_proj",
+    "self_attn.k_proj",
+    "self_attn.v_proj",
+    "self_attn.o_proj",
+    "mlp.gate_proj",
+    "mlp.up_proj",
+    "mlp.down_proj",
+];
+
+/// Path of a projection in the model.
+pub(crate) fn projection_path(layer: usize, projection: usize) -> String {
+    format!("model.layers.{layer}.{}", PROJECTIONS[projection])
+}
+
+/// A projection `x · weightᵀ + bias`, and what its adapter adds.
 #[derive(Debug)]
 pub(crate) struct Linear {
     /// `[out, in]`.
     pub(crate) weight: Tensor,
     /// `[out]`.
     pub(crate) bias: Option<Tensor>,
+    pub(crate) adapter: Option<Adapter>,
 }
 
 impl Linear {
-    /// Handles on the same storage.
+    /// A projection without adapter.
+    pub(crate) fn plain(weight: Tensor, bias: Option<Tensor>) -> Self {
+        Self { weight, bias, adapter: None }
+    }
+
+    /// Handles on the same storage, without adapter.
     pub(crate) fn shallow_clone(&self) -> Self {
         let bias = self.bias.as_ref().map(Tensor::shallow_clone);
-        Self { weight: self.weight.shallow_clone(), bias }
+        Self::plain(self.weight.shallow_clone(), bias)
     }
 
     /// Applies the projection in the kind of `x`, casting the master weights; differentiable.
-    pub(crate) fn forward(&self, x: &Tensor) -> Tensor {
+    /// Adapters drop inputs only when given a seed.
+    pub(crate) fn forward(&self, x: &Tensor, dropout_seed: Option<u64>) -> Tensor {
         let bias = self.bias.as_ref().map(|bias| bias.to_kind(x.kind()));
-        x.linear(&self.weight.to_kind(x.kind()), bias.as_ref())
+        let y = x.linear(&self.weight.to_kind(x.kind()), bias.as_ref());
+        match &self.adapter {
+            Some(adapter) => y + adapter.forward(x, dropout_seed),
+            None => y,
+        }
     }
 }
 
@@ -118,7 +146,22 @@ pub(crate) struct LayerWeights {
     pub(crate) down: Linear,
 }
 
-/// All parameters of a model: `Float` masters that require grad.
+impl LayerWeights {
+    /// In the order of [`PROJECTIONS`].
+    pub(crate) fn projections(&self) -> [&Linear; PROJECTIONS.len()] {
+        let Self { query, key, value, output, gate, up, down, .. } = self;
+        [query, key, value, output, gate, up, down]
+    }
+
+    /// In the order of [`PROJECTIONS`].
+    pub(crate) fn projections_mut(&mut self) -> [&mut Linear; PROJECTIONS.len()] {
+        let Self { query, key, value, output, gate, up, down, .. } = self;
+        [query, key, value, output, gate, up, down]
+    }
+}
+
+/// All parameters of a model: `Float` masters that require grad, unless adapters are trained in
+/// their place.
 #[derive(Debug)]
 pub(crate) struct Weights {
     pub(crate) embedding: Tensor,
@@ -142,15 +185,19 @@ impl Weights {
                 tensor: tensor.to_kind(Kind::Float).set_requires_grad(true),
             })
             .collect();
+        Self::arrange(config, parameters)
+    }
+
+    /// Gives each parameter its place.
+    fn arrange(config: &ModelConfig, parameters: Vec<Parameter>) -> Self {
         let by_name: BTreeMap<&str, &Tensor> = parameters
             .iter()
             .map(|parameter| (parameter.name.as_str(), &parameter.tensor))
             .collect();
         let find = |name: &str| by_name.get(name).map(|tensor| tensor.shallow_clone());
         let get = |name: &str| find(name).expect("`layout` lists every tensor of the model");
-        let linear = |name: &str| Linear {
-            weight: get(&format!("{name}.weight")),
-            bias: find(&format!("{name}.bias")),
+        let linear = |name: &str| {
+            Linear::plain(get(&format!("{name}.weight")), find(&format!("{name}.bias")))
         };
         let layers = (0..config.num_hidden_layers)
             .map(|layer| {
@@ -186,7 +233,54 @@ impl Weights {
         Self { embedding, layers, norm, head, parameters }
     }
 
-    /// Handles on all parameters, in checkpoint order.
+    /// The weights without adapters, on the same storage.
+    pub(crate) fn base(&self, config: &ModelConfig) -> Self {
+        Self::arrange(config, self.parameters())
+    }
+
+    /// Lets the weights (not those of adapters) require no gradient any more.
+    pub(crate) fn freeze(&mut self) {
+        for parameter in &self.parameters {
+            let _ = parameter.tensor.set_requires_grad(false);
+        }
+    }
+
+    /// Converts frozen weights to another kind; adapters keep theirs.
+    pub(crate) fn narrow(&mut self, config: &ModelConfig, kind: Kind) {
+        let parameters = self.parameters.iter().map(|parameter| Parameter {
+            name: parameter.name.clone(),
+            tensor: parameter.tensor.to_kind(kind),
+        });
+        let mut narrowed = Self::arrange(config, parameters.collect());
+        for (new, old) in narrowed.layers.iter_mut().zip(&mut self.layers) {
+            for (new, old) in new.projections_mut().into_iter().zip(old.projections_mut()) {
+                new.adapter = old.adapter.take();
+            }
+        }
+        *self = narrowed;
+    }
+
+    /// Handles on what is trained: all parameters, or those of the adapters if there are any.
+    pub(crate) fn trainable(&self) -> Vec<Parameter> {
+        let adapters = lora::parameters(self);
+        if adapters.is_empty() { self.parameters() } else { adapters }
+    }
+
+    /// As [`Self::parameters`], with what adapters add.
+    pub(crate) fn merged_parameters(&self) -> Vec<Parameter> {
+        let mut merged: BTreeMap<String, Tensor> = lora::adapted(self)
+            .map(|(path, adapter)| (format!("{path}.weight"), adapter.delta()))
+            .collect();
+        let mut parameters = self.parameters();
+        for parameter in &mut parameters {
+            if let Some(delta) = merged.remove(&parameter.name) {
+                parameter.tensor = parameter.tensor.detach().to_kind(Kind::Double) + delta;
+            }
+        }
+        parameters
+    }
+
+    /// Handles on all parameters except those of adapters, in checkpoint order.
     pub(crate) fn parameters(&self) -> Vec<Parameter> {
         self.parameters
             .iter()
@@ -204,6 +298,8 @@ impl Weights {
 
     /// A number that changes with every in-place update that autograd knows of.
     pub(crate) fn version(&self) -> i64 {
-        self.parameters.iter().map(|parameter| parameter.tensor.internal_version()).sum()
+        let adapters = lora::adapted(self).flat_map(|(_, adapter)| [&adapter.down, &adapter.up]);
+        let weights = self.parameters.iter().map(|parameter| &parameter.tensor);
+        weights.chain(adapters).map(Tensor::internal_version).sum()
     }
 }

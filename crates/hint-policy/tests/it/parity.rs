@@ -188,7 +188,7 @@ proptest! {
         let tokens: Vec<u32> = (0..50).map(|i| (i * i + 3) % vocab).collect();
         let rows = [(3, 4), (1, 0), (20, 30), (2, 9)]
             .map(|(prompt, completion)| TokenRow { prompt: &tokens[..prompt], completion: &tokens[prompt..prompt + completion] });
-        let options = ScoreOptions { temperature: 0.9, entropy: true };
+        let options = ScoreOptions { temperature: 0.9, entropy: true, ..ScoreOptions::default() };
         let score = |rows: &[TokenRow<'_>]| {
             let batch = TokenBatch::new(rows, Device::Cpu).unwrap();
             let outside = batch.completion_mask().logical_not();
@@ -250,7 +250,7 @@ fn chunked_head_equals_the_whole() {
     let tokens: Vec<u32> = (0..80).map(|i| i * 6007).collect();
     let rows = [TokenRow { prompt: &tokens[..1], completion: &tokens[1..] }];
     let batch = TokenBatch::new(&rows, Device::Cpu).unwrap();
-    let options = ScoreOptions { temperature: 0.7, entropy: true };
+    let options = ScoreOptions { temperature: 0.7, entropy: true, ..ScoreOptions::default() };
     let grads = |scores: hint_policy::TokenScores| {
         let weights = Tensor::arange(80, (Kind::Float, Device::Cpu)).sin();
         (scores.logprobs * weights).sum(Kind::Float).backward();

@@ -1,0 +1,112 @@
+//! Models with low-rank adapters.
+
+use std::path::Path;
+
+use tch::{Kind, Tensor};
+
+use super::lora::{self, LoraConfig};
+use super::{CausalLm, peft};
+use crate::PolicyError;
+
+impl CausalLm {
+    /// The same model with fresh low-rank adapters, which alone are trained from now on: the other
+    /// weights require no gradient, and are kept in the compute kind (so choose that before). The
+    /// new model computes what the old one did until the adapters are trained.
+    ///
+    /// # Errors
+    ///
+    /// [`PolicyError::InvalidOption`] for a value out of range, [`PolicyError::Unsupported`] for a
+    /// target that the model does not have or for a model with adapters.
+    pub fn with_lora(mut self, lora: &LoraConfig, seed: u64) -> Result<Self, PolicyError> {
+        self.check_plain()?;
+        lora::attach(
+            &self.config,
+            &mut self.weights,
+            lora,
+            self.device,
+            lora::initial(seed),
+        )?;
+        Ok(self.adapted(lora))
+    }
+
+    /// The same model with the adapters of a folder in PEFT's format, as [`CausalLm::with_lora`].
+    ///
+    /// # Errors
+    ///
+    /// A file that cannot be read, an option that is not supported, a tensor that is missing, of
+    /// the wrong shape or not finite, each naming file and tensor.
+    pub fn with_adapter(mut self, dir: impl AsRef<Path>) -> Result<Self, PolicyError> {
+        self.check_plain()?;
+        let dir = dir.as_ref();
+        let lora = peft::read_config(dir)?.lora;
+        peft::attach(&self.config, &mut self.weights, &lora, dir, self.device)?;
+        Ok(self.adapted(&lora))
+    }
+
+    fn check_plain(&self) -> Result<(), PolicyError> {
+        if self.lora.is_none() {
+            return Ok(());
+        }
+        Err(PolicyError::Unsupported {
+            option: "lora".into(),
+            value: "adapters on a model that has some".into(),
+            supported: "one set of adapters; merge the first one by saving with `merged`".into(),
+        })
+    }
+
+    fn adapted(mut self, lora: &LoraConfig) -> Self {
+        self.weights.narrow(&self.config, self.compute);
+        self.lora = Some(lora.clone());
+        self.fused.get_mut().take();
+        self
+    }
+
+    /// Shape of the adapters, if there are any.
+    pub fn lora(&self) -> Option<&LoraConfig> {
+        self.lora.as_ref()
+    }
+
+    /// Writes the adapters into `dir` in PEFT's format: `adapter_config.json` and
+    /// `adapter_model.safetensors`.
+    ///
+    /// # Errors
+    ///
+    /// [`PolicyError::InvalidOption`] for a model without adapters, [`PolicyError::Write`] naming
+    /// the file.
+    pub fn save_adapter(&self, dir: impl AsRef<Path>) -> Result<(), PolicyError> {
+        let Some(lora) = &self.lora else {
+            return Err(PolicyError::option("lora", "none", "a model with adapters"));
+        };
+        peft::write(&self.weights, lora, self.source.as_deref(), dir.as_ref())
+    }
+
+    /// The model without its adapters. It shares the weights of this one, which must not be trained
+    /// themselves: the natural reference policy of adapters.
+    ///
+    /// # Errors
+    ///
+    /// [`PolicyError::InvalidOption`] for a model without adapters, whose weights are trained.
+    pub fn base(&self) -> Result<Self, PolicyError> {
+        if self.lora.is_none() {
+            return Err(PolicyError::option("lora", "none", "a model with adapters"));
+        }
+        Ok(Self {
+            config: self.config.clone(),
+            weights: self.weights.base(&self.config),
+            device: self.device,
+            compute: self.compute,
+            fused: std::cell::RefCell::default(),
+            lora: None,
+            source: self.source.clone(),
+        })
+    }
+}
+
+/// A weight with what an adapter adds to it: `Double` if there is one, else as it is. No grad.
+pub(crate) fn merged(linear: &super::weights::Linear) -> Tensor {
+    let weight = linear.weight.detach();
+    match &linear.adapter {
+        Some(adapter) => weight.to_kind(Kind::Double) + adapter.delta(),
+        None => weight,
+    }
+}
