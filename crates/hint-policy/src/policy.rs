@@ -166,14 +166,15 @@ pub trait Policy: Send {
     /// [`PolicyError::Write`] naming the file.
     fn save(&self, dir: &Path) -> Result<(), PolicyError>;
 
-    /// As [`Policy::save`], in another layout. The default knows the default layout alone.
+    /// As [`Policy::save`], in another layout. The default knows the default layout alone, in which
+    /// there are no adapters to merge.
     ///
     /// # Errors
     ///
     /// [`PolicyError::Write`] naming the file; [`PolicyError::InvalidOption`] for a layout that the
     /// policy cannot write.
     fn save_as(&self, dir: &Path, options: &SaveOptions) -> Result<(), PolicyError> {
-        if *options == SaveOptions::default() {
+        if *options == (SaveOptions { merged: options.merged, ..SaveOptions::default() }) {
             return self.save(dir);
         }
         let expected = "the default, or a policy that implements `save_as`";

@@ -150,7 +150,7 @@ pub(super) fn logprobs_of(
 
 fn score(policy: &CausalLm, prompt: &[u32], completion: &[u32], temperature: f64) -> Tensor {
     let batch = TokenBatch::new(&[TokenRow { prompt, completion }], Device::Cpu).expect("one row");
-    let options = ScoreOptions { temperature, entropy: false };
+    let options = ScoreOptions { temperature, ..ScoreOptions::default() };
     let scores = policy.score(&batch, &options).expect("the row fits");
     let (start, len) = (prompt.len(), completion.len());
     let at = |len: usize| i64::try_from(len).expect("short");

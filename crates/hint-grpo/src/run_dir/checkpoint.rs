@@ -17,6 +17,8 @@ use crate::{GrpoConfig, GrpoError};
 
 const CHECKPOINTS: &str = "checkpoints";
 const MODEL: &str = "model.safetensors";
+/// What is trained of a policy with low-rank adapters.
+const ADAPTER: &str = "adapter_model.safetensors";
 const OPTIMIZER: &str = "optimizer.safetensors";
 const STATE: &str = "trainer.json";
 const FORMAT: u32 = 2;
@@ -185,7 +187,8 @@ pub(crate) fn read_checkpoint(dir: &Path) -> Result<LoadedCheckpoint, GrpoError>
         Tensor::read_safetensors(&path)
             .map_err(|source| GrpoError::Read { path, source: io::Error::other(source) })
     };
-    Ok(LoadedCheckpoint { model: tensors(MODEL)?, optimizer: tensors(OPTIMIZER)?, state })
+    let model = if dir.join(ADAPTER).is_file() { ADAPTER } else { MODEL };
+    Ok(LoadedCheckpoint { model: tensors(model)?, optimizer: tensors(OPTIMIZER)?, state })
 }
 
 fn read_state(dir: &Path) -> Result<TrainerState, GrpoError> {

@@ -186,7 +186,11 @@ impl NllTerm {
             rows.iter().map(|row| [row.prompt, row.completion].concat()).collect::<Vec<_>>();
         let cut = rows.iter().zip(&tokens).map(|(row, tokens)| row.cut(tokens));
         let batch = TokenBatch::new(&cut.collect::<Vec<_>>(), policy.device())?;
-        let options = ScoreOptions { temperature: self.temperature, entropy: true };
+        let options = ScoreOptions {
+            temperature: self.temperature,
+            entropy: true,
+            ..ScoreOptions::default()
+        };
         let TokenScores { logprobs, entropy } = policy.score(&batch, &options)?;
         let mask = batch.completion_mask();
         add_masked(metrics, metrics::NLL, &logprobs.neg(), &mask);

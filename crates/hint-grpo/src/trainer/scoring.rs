@@ -1,10 +1,12 @@
 //! Log-probabilities that do not change during the updates of a batch.
 
 use hint_policy::{Policy, ScoreOptions, TokenBatch, TokenScores};
+use hint_rollout::Seed;
 
 use super::Trainer;
 use crate::batch::{Row, Rows, Side, completion_values, token_batch};
 use crate::packing::Packing;
+use crate::run_dir::Progress;
 use crate::{GrpoError, HelpWeight, OldLogprobs};
 
 /// Log-probabilities on the host, one entry per row.
@@ -54,9 +56,19 @@ impl Trainer {
         policy: &dyn Policy,
         batch: &TokenBatch,
         entropy: bool,
+        dropout_seed: Option<u64>,
     ) -> Result<TokenScores, GrpoError> {
         let temperature = self.config.rollout.sampling.temperature;
-        Ok(policy.score(batch, &ScoreOptions { temperature, entropy })?)
+        let options = ScoreOptions { temperature, entropy, dropout_seed };
+        Ok(policy.score(batch, &options)?)
+    }
+
+    /// What the dropout of a forward pass that is trained depends on: the seed of the run, how far
+    /// it is, and the first row of the micro-batch.
+    pub(super) fn dropout_seed(&self, pass: &str, first_row: usize) -> u64 {
+        let Progress { step, updates, .. } = self.progress;
+        let seed = Seed::new(self.config.run.seed).named(pass).child(step).child(updates);
+        seed.child(first_row as u64).value()
     }
 
     /// Log-probabilities of every row under `policy`, without gradient, on the host.
@@ -70,7 +82,7 @@ impl Trainer {
         for indices in self.packing(rows, side).batches {
             let some = indices.iter().map(|&index| rows[index]).collect::<Vec<_>>();
             let batch = token_batch(&some, side, policy.device())?;
-            let scores = tch::no_grad(|| self.score(policy, &batch, false))?;
+            let scores = tch::no_grad(|| self.score(policy, &batch, false, None))?;
             for (index, row) in indices.into_iter().zip(completion_values(&scores.logprobs, &batch))
             {
                 values[index] = row;

@@ -128,7 +128,9 @@ impl Trainer {
         let policy = self.policy.lock();
         let device = policy.device();
         let batch = token_batch(slice, Side::Numerator, device)?;
-        let TokenScores { logprobs, entropy } = self.score(&**policy, &batch, true)?;
+        let dropout = self.dropout_seed("dropout", indices.first().copied().unwrap_or(0));
+        let TokenScores { logprobs, entropy } =
+            self.score(&**policy, &batch, true, Some(dropout))?;
         let kind = logprobs.kind();
         let spread = |values: &[Vec<f64>]| {
             completion_tensor(values.iter().map(Vec::as_slice), &batch, kind, device)

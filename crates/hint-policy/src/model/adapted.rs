@@ -19,13 +19,7 @@ impl CausalLm {
     /// target that the model does not have or for a model with adapters.
     pub fn with_lora(mut self, lora: &LoraConfig, seed: u64) -> Result<Self, PolicyError> {
         self.check_plain()?;
-        lora::attach(
-            &self.config,
-            &mut self.weights,
-            lora,
-            self.device,
-            lora::initial(seed),
-        )?;
+        lora::attach(&self.config, &mut self.weights, lora, self.device, lora::initial(seed))?;
         Ok(self.adapted(lora))
     }
 

@@ -33,10 +33,12 @@ pub(crate) fn hidden_states(
             layer.sandwich.as_ref().map(|(attention, mlp)| (attention, mlp)).unzip();
         let rotation = local.as_ref().filter(|_| config.is_local(index)).unwrap_or(&global);
         let normed = rms_norm(config, &x, &layer.input_norm);
-        let attended = attention(config, layer, &normed, rotation, config.sliding_window(index), dropout_seed);
+        let attended =
+            attention(config, layer, &normed, rotation, config.sliding_window(index), dropout_seed);
         x = x + sandwich(attended, after_attention);
         let normed = rms_norm(config, &x, &layer.mlp_norm);
-        let gated = config.activation(&layer.gate.forward(&normed, dropout_seed)) * layer.up.forward(&normed, dropout_seed);
+        let gated = config.activation(&layer.gate.forward(&normed, dropout_seed))
+            * layer.up.forward(&normed, dropout_seed);
         x = x + sandwich(layer.down.forward(&gated, dropout_seed), after_mlp);
     }
     rms_norm(config, &x, &weights.norm)

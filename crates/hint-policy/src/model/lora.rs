@@ -92,13 +92,14 @@ impl LoraConfig {
 
     /// The projections of a model that get an adapter: layer and index in [`PROJECTIONS`].
     fn targets(&self, layers: usize) -> Result<Vec<(usize, usize)>, PolicyError> {
-        let all = (0..layers).flat_map(|layer| {
-            (0..PROJECTIONS.len()).map(move |projection| (layer, projection))
-        });
+        let all = (0..layers)
+            .flat_map(|layer| (0..PROJECTIONS.len()).map(move |projection| (layer, projection)));
         let matches = |target: &str, (layer, projection): (usize, usize)| {
             let path = projection_path(layer, projection);
             target == ALL_LINEAR
-                || path.strip_suffix(target).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+                || path
+                    .strip_suffix(target)
+                    .is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
         };
         let unmatched = |target: &&String| !all.clone().any(|place| matches(target, place));
         if let Some(target) = self.target_modules.iter().find(unmatched) {

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use tch::{Kind, Tensor};
 
-use super::lora::{self, Adapter};
 use super::ModelConfig;
+use super::lora::{self, Adapter};
 use crate::Parameter;
 use crate::batch::size;
 

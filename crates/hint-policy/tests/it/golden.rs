@@ -73,7 +73,8 @@ fn check(dir: &Path, compute: Kind) {
     let text = std::fs::read_to_string(dir.join("expected.json")).expect("expected.json is there");
     let expected: Expected = serde_json::from_str(&text).expect("expected.json parses");
     let tolerance = match (compute, expected.exact) {
-        (Kind::Double, true) => Tolerance { logprob: 1e-9, grad_norm: 1e-9 },
+        // Gradients have the kind of the masters, `Float`.
+        (Kind::Double, true) => Tolerance { logprob: 1e-9, grad_norm: 1e-7 },
         // transformers computes norms, rotary frequencies and the softmax of attention in f32 even
         // for f64 models: over the shapes of `gen/models.py` this moves its numbers by up to 9e-6.
         (Kind::Double, false) => Tolerance { logprob: 3e-5, grad_norm: 3e-5 },

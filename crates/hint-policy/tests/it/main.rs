@@ -12,6 +12,7 @@ mod corrupt;
 mod gemma3_270m;
 mod gguf_file;
 mod golden;
+mod lora;
 mod model;
 mod parity;
 mod sampling;

@@ -1,0 +1,319 @@
+//! Low-rank adapters: what they compute, train, save and refuse.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use hint_policy::{
+    Architecture, CausalLm, LoadOptions, LoraConfig, ModelConfig, Parameter, Policy, PolicyError,
+    SampleOptions, SampleRequest, SamplingParams, SaveOptions, ScoreOptions, TokenBatch, TokenRow,
+    sample,
+};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tch::{Device, Kind, Tensor};
+
+use crate::model::random_model;
+
+fn small(architecture: Architecture) -> ModelConfig {
+    ModelConfig {
+        num_hidden_layers: 2,
+        num_key_value_heads: 2,
+        qkv_bias: architecture == Architecture::Qwen2,
+        ..ModelConfig::small(architecture, 30)
+    }
+}
+
+/// A model with adapters that do something: fresh ones start at 0.
+fn adapted(config: &ModelConfig, lora: &LoraConfig, compute: Kind) -> CausalLm {
+    let policy = random_model(config, 3).with_compute(compute).expect("a kind to compute in");
+    let policy = policy.with_lora(lora, 9).expect("the targets exist");
+    disturb(&policy, 0.05);
+    policy
+}
+
+fn disturb(policy: &CausalLm, amount: f64) {
+    tch::no_grad(|| {
+        for (index, Parameter { mut tensor, .. }) in policy.parameters().into_iter().enumerate() {
+            let wave = Tensor::arange(tensor.numel() as i64, (Kind::Float, Device::Cpu));
+            let wave = (wave * 0.7 + index as f64).sin() * amount;
+            let _ = tensor.g_add_(&wave.view(tensor.size().as_slice()));
+        }
+    });
+}
+
+fn logprobs(policy: &CausalLm, dropout_seed: Option<u64>) -> Tensor {
+    let rows = [
+        TokenRow { prompt: &[1, 2], completion: &[3, 4, 5, 6, 7, 8, 9] },
+        TokenRow { prompt: &[11], completion: &[20, 21] },
+    ];
+    let batch = TokenBatch::new(&rows, Device::Cpu).expect("rows are not empty");
+    let options = ScoreOptions { dropout_seed, ..ScoreOptions::default() };
+    policy.score(&batch, &options).expect("ids are in range").logprobs
+}
+
+fn difference(a: &Tensor, b: &Tensor) -> f64 {
+    (a - b).abs().max().double_value(&[])
+}
+
+fn golden() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden")
+}
+
+#[derive(Deserialize)]
+struct Expected {
+    base: String,
+    ids: Vec<u32>,
+    token_logps: Vec<f64>,
+    grad_norms: BTreeMap<String, f64>,
+}
+
+#[test]
+fn adapters_of_peft_give_its_logprobs_and_gradients() {
+    tch::set_num_threads(1);
+    for name in ["qwen3-attention", "gemma3-all"] {
+        let dir = golden().join("adapters").join(name);
+        let text = std::fs::read_to_string(dir.join("expected.json")).unwrap();
+        let expected: Expected = serde_json::from_str(&text).unwrap();
+        let options = LoadOptions { compute: Kind::Double, ..LoadOptions::default() };
+        let base = CausalLm::load(golden().join("models").join(expected.base), &options).unwrap();
+        let policy = base.with_adapter(&dir).unwrap();
+        let rows = [TokenRow { prompt: &expected.ids[..1], completion: &expected.ids[1..] }];
+        let batch = TokenBatch::new(&rows, Device::Cpu).unwrap();
+        let scores = policy.score(&batch, &ScoreOptions::default()).unwrap().logprobs;
+        let values = Vec::<f64>::try_from(scores.get(0).slice(0, 1, None, 1)).unwrap();
+        assert_eq!(values.len(), expected.token_logps.len());
+        for (a, e) in values.iter().zip(&expected.token_logps) {
+            assert!((a - e).abs() < 1e-9, "{name}: {a}, expected {e}");
+        }
+        (-scores.sum(Kind::Double) / expected.token_logps.len() as f64).backward();
+        let parameters = policy.parameters();
+        assert_eq!(parameters.len(), expected.grad_norms.len());
+        for Parameter { name, tensor } in parameters {
+            let norm = tensor.grad().to_kind(Kind::Double).norm().double_value(&[]);
+            assert!((norm / expected.grad_norms[&name] - 1.0).abs() < 1e-6, "{name}: {norm}");
+        }
+    }
+}
+
+#[test]
+fn fresh_adapters_change_nothing_and_are_all_that_is_trained() {
+    let config = small(Architecture::Qwen3);
+    let plain = logprobs(&random_model(&config, 3), None);
+    let policy = random_model(&config, 3).with_lora(&LoraConfig::default(), 9).unwrap();
+    assert!(difference(&plain, &logprobs(&policy, None)) < 1e-9);
+    logprobs(&policy, None).sum(Kind::Float).backward();
+    let parameters = policy.parameters();
+    assert_eq!(parameters.len(), 2 * 7 * 2);
+    for Parameter { name, tensor } in &parameters {
+        assert!(name.starts_with("base_model.model.model.layers."), "{name}");
+        assert_eq!(tensor.kind(), Kind::Float);
+        // With B = 0 only B has a gradient at first.
+        let norm = tensor.grad().norm().double_value(&[]);
+        assert_eq!(norm > 0.0, name.contains("lora_B"), "{name}: {norm}");
+    }
+    let same = random_model(&config, 3).with_lora(&LoraConfig::default(), 9).unwrap();
+    for (a, b) in parameters.iter().zip(same.parameters()) {
+        assert!(a.tensor.equal(&b.tensor), "{}", a.name);
+    }
+}
+
+#[test]
+fn the_sampler_follows_the_adapters() {
+    for architecture in Architecture::ALL {
+        let config = small(architecture);
+        let policy =
+            adapted(&config, &LoraConfig { rank: 3, ..LoraConfig::default() }, Kind::Float);
+        for _ in 0..2 {
+            let params = SamplingParams { max_new_tokens: 10, ..SamplingParams::default() };
+            let request =
+                SampleRequest { prompt: vec![1, 2, 3], num_completions: 1, seed: 5, params };
+            let samples = sample(&policy, &[request], &SampleOptions::default()).unwrap();
+            let drawn = &samples[0][0];
+            let rows = [TokenRow { prompt: &[1, 2, 3], completion: &drawn.tokens }];
+            let batch = TokenBatch::new(&rows, Device::Cpu).unwrap();
+            let scores = policy.score(&batch, &ScoreOptions::default()).unwrap().logprobs;
+            let scores = scores.get(0).slice(0, 3, None, 1).to_kind(Kind::Double);
+            for (a, b) in Vec::<f64>::try_from(scores).unwrap().iter().zip(&drawn.behavior_logprobs)
+            {
+                assert!((a - b).abs() < 1e-4, "{architecture:?}: {a} {b}");
+            }
+            // An optimizer's step, in place: the sampler must notice.
+            disturb(&policy, 0.1);
+        }
+    }
+}
+
+#[test]
+fn merging_saving_and_loading_keep_the_model() {
+    let lora = LoraConfig {
+        rank: 3,
+        alpha: 5.0,
+        rank_stabilized: true,
+        target_modules: vec!["q_proj".into(), "model.layers.1.mlp.down_proj".into()],
+        ..LoraConfig::default()
+    };
+    let config = small(Architecture::Llama);
+    let policy = adapted(&config, &lora, Kind::Float);
+    assert_eq!(policy.parameters().len(), 2 * 3);
+    let expected = logprobs(&policy, None);
+    let base = logprobs(&policy.base().unwrap(), None);
+    assert!(difference(&expected, &base) > 1e-3);
+    assert!(difference(&base, &logprobs(&random_model(&config, 3), None)) < 1e-9);
+
+    let dir = tempfile::tempdir().unwrap();
+    policy.save(dir.path()).unwrap();
+    assert!(!dir.path().join("model.safetensors").exists());
+    let loaded = random_model(&config, 3).with_adapter(dir.path()).unwrap();
+    assert_eq!(loaded.lora(), Some(&lora));
+    for (a, b) in policy.parameters().iter().zip(loaded.parameters()) {
+        assert_eq!(a.name, b.name);
+        assert!(a.tensor.equal(&b.tensor), "{}", a.name);
+    }
+    assert!(logprobs(&loaded, None).equal(&expected));
+
+    let merged = tempfile::tempdir().unwrap();
+    policy.save_as(merged.path(), &SaveOptions { merged: true, ..SaveOptions::default() }).unwrap();
+    let merged = CausalLm::load(merged.path(), &LoadOptions::default()).unwrap();
+    assert!(difference(&logprobs(&merged, None), &expected) < 1e-4);
+}
+
+#[test]
+fn dropout_is_a_function_of_its_seed_and_off_without_one() {
+    let config = small(Architecture::Qwen2);
+    let with =
+        |dropout| adapted(&config, &LoraConfig { dropout, ..LoraConfig::default() }, Kind::Float);
+    let (policy, without) = (with(0.3), with(0.0));
+    let plain = logprobs(&without, Some(1));
+    assert!(logprobs(&policy, None).equal(&plain));
+    let once = logprobs(&policy, Some(1));
+    assert!(once.equal(&logprobs(&policy, Some(1))));
+    assert!(difference(&once, &logprobs(&policy, Some(2))) > 1e-3);
+    assert!(difference(&once, &plain) > 1e-3);
+}
+
+#[test]
+fn frozen_weights_take_the_compute_kind() {
+    let config = small(Architecture::Llama);
+    let policy = adapted(&config, &LoraConfig::default(), Kind::BFloat16);
+    let exact = adapted(&config, &LoraConfig::default(), Kind::Float);
+    assert!(difference(&logprobs(&policy, None), &logprobs(&exact, None)) < 0.1);
+    logprobs(&policy, None).sum(Kind::Float).backward();
+    assert!(
+        policy.parameters().iter().all(|parameter| parameter.tensor.grad().kind() == Kind::Float)
+    );
+}
+
+#[test]
+fn what_is_not_implemented_is_refused_by_name() {
+    #[track_caller]
+    fn check(key: &str, value: Value, words: &[&str]) {
+        let source = golden().join("adapters/qwen3-attention");
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::copy(
+            source.join("adapter_model.safetensors"),
+            dir.path().join("adapter_model.safetensors"),
+        )
+        .unwrap();
+        let text = std::fs::read_to_string(source.join("adapter_config.json")).unwrap();
+        let mut json: Value = serde_json::from_str(&text).unwrap();
+        json[key] = value;
+        std::fs::write(dir.path().join("adapter_config.json"), json.to_string()).unwrap();
+        let base = CausalLm::load(golden().join("models/qwen3"), &LoadOptions::default()).unwrap();
+        let error = base.with_adapter(dir.path()).unwrap_err().to_string();
+        for word in words.iter().chain([&key]) {
+            assert!(error.contains(word), "{error}: no {word}");
+        }
+    }
+    check("peft_type", json!("IA3"), &["IA3", "LORA"]);
+    check("use_dora", json!(true), &["true", "off"]);
+    check("bias", json!("all"), &["all", "none"]);
+    check("modules_to_save", json!(["lm_head"]), &["lm_head"]);
+    check("rank_pattern", json!({"q_proj": 2}), &["q_proj"]);
+    check("init_lora_weights", json!("pissa"), &["pissa", "gaussian"]);
+    check("target_modules", json!(["c_attn"]), &["c_attn", "q_proj", "all-linear"]);
+    check("target_modules", json!(".*_proj"), &[".*_proj", "list of names"]);
+}
+
+#[test]
+fn damaged_adapters_are_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = small(Architecture::Llama);
+    let lora = LoraConfig { target_modules: vec!["q_proj".into()], ..LoraConfig::default() };
+    adapted(&config, &lora, Kind::Float).save(dir.path()).unwrap();
+    let change = |key: &str, value: Value| {
+        let path = dir.path().join("adapter_config.json");
+        let text = std::fs::read_to_string(&path).unwrap();
+        let mut json: Value = serde_json::from_str(&text).unwrap();
+        let before = json[key].clone();
+        json[key] = value;
+        std::fs::write(&path, json.to_string()).unwrap();
+        before
+    };
+    let error = || random_model(&config, 3).with_adapter(dir.path()).unwrap_err();
+    let before = change("r", json!(8));
+    let shape = error();
+    assert!(
+        matches!(&shape, PolicyError::TensorShape { tensor, .. } if tensor.contains("q_proj.lora_A")),
+        "{shape}"
+    );
+    change("r", before);
+    let before = change("target_modules", json!(["q_proj", "k_proj"]));
+    let missing = error();
+    assert!(
+        matches!(&missing, PolicyError::MissingTensor { tensor, .. } if tensor.contains("k_proj")),
+        "{missing}"
+    );
+    change("target_modules", json!(["model.layers.0.self_attn.q_proj"]));
+    let other = error();
+    assert!(
+        matches!(&other, PolicyError::Corrupt { .. }) && other.to_string().contains("layers.1"),
+        "{other}"
+    );
+    change("target_modules", before);
+    assert!(random_model(&config, 3).with_adapter(dir.path()).is_ok());
+    let twice = adapted(&config, &lora, Kind::Float).with_lora(&lora, 1);
+    assert!(matches!(twice, Err(PolicyError::Unsupported { .. })));
+    for bad in [
+        LoraConfig { rank: 0, ..LoraConfig::default() },
+        LoraConfig { alpha: 0.0, ..LoraConfig::default() },
+        LoraConfig { dropout: 1.0, ..LoraConfig::default() },
+        LoraConfig { target_modules: vec![], ..LoraConfig::default() },
+    ] {
+        assert!(matches!(bad.validate(), Err(PolicyError::InvalidOption { .. })));
+    }
+}
+
+/// The other direction: PEFT loads what this crate writes. `HINT_PEFT_PYTHON` is a Python with peft.
+#[test]
+fn peft_loads_our_adapters() {
+    #[expect(clippy::disallowed_methods, reason = "the Python is given from outside")]
+    let Some(python) = std::env::var_os("HINT_PEFT_PYTHON") else {
+        println!("skipped: HINT_PEFT_PYTHON names no Python with peft");
+        return;
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let (base, adapter, out) =
+        (golden().join("models/qwen3"), dir.path().join("adapter"), dir.path().join("out.json"));
+    let policy = CausalLm::load(&base, &LoadOptions::default()).unwrap();
+    let policy = policy.with_lora(&LoraConfig { rank: 5, ..LoraConfig::default() }, 4).unwrap();
+    disturb(&policy, 0.1);
+    policy.save(&adapter).unwrap();
+    let status = std::process::Command::new(python)
+        .arg(golden().join("gen/lora.py"))
+        .arg("check")
+        .args([&base, &adapter, &out])
+        .status()
+        .unwrap();
+    assert!(status.success());
+    let theirs: Vec<f64> = serde_json::from_str(&std::fs::read_to_string(&out).unwrap()).unwrap();
+    let ids: Vec<u32> = (3..43).collect();
+    let rows = [TokenRow { prompt: &ids[..1], completion: &ids[1..] }];
+    let batch = TokenBatch::new(&rows, Device::Cpu).unwrap();
+    let ours = policy.score(&batch, &ScoreOptions::default()).unwrap().logprobs;
+    let ours =
+        Vec::<f64>::try_from(ours.get(0).slice(0, 1, None, 1).to_kind(Kind::Double)).unwrap();
+    assert_eq!(ours.len(), theirs.len());
+    for (a, b) in ours.iter().zip(&theirs) {
+        assert!((a - b).abs() < 1e-4, "{a} {b}");
+    }
+}

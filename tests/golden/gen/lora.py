@@ -1,0 +1,79 @@
+"""Writes ../adapters/NAME: low-rank adapters that PEFT made for models of ../models, and what it computes with them.
+
+Run with torch 2.11.0, transformers 4.57.1 and peft 0.18.1: `python lora.py`. Each folder holds PEFT's `adapter_config.json` and
+`adapter_model.safetensors`, and `expected.json`: base model, token ids, log-probabilities and gradient norms of the
+adapters, in f64 throughout (see models.py).
+
+`python lora.py check MODEL ADAPTER OUT` is the other direction: it loads the folder MODEL with the folder ADAPTER in PEFT, in f32,
+and writes the log-probabilities of the ids 3, 4, …, 42 to OUT; a test of hint-policy compares (see `HINT_PEFT_PYTHON` there).
+"""
+
+import json
+import pathlib
+import sys
+
+import peft
+import safetensors.torch
+import torch
+import transformers
+
+import models
+
+ADAPTERS = {
+    "qwen3-attention": ("qwen3", dict(r=4, lora_alpha=8, target_modules=["q_proj", "v_proj"])),
+    "gemma3-all": ("gemma3", dict(r=3, lora_alpha=5, use_rslora=True, target_modules="all-linear", lora_dropout=0.1)),
+}
+
+
+def write(golden, name, weights):
+    base, settings = ADAPTERS[name]
+    path, ids = golden / "adapters" / name, torch.arange(3, 43)[None]
+    torch.manual_seed(5)
+    model = models.exact_model(golden / "models" / base, weights)
+    model = peft.get_peft_model(model, peft.LoraConfig(task_type="CAUSAL_LM", **settings), autocast_adapter_dtype=False).eval()
+    # Values that f32 holds, so that the files lose nothing.
+    for key, value in model.named_parameters():
+        if "lora_" in key:
+            value.data.normal_(0, 0.2)
+            value.data = value.data.to(torch.half).double()
+    logp = model(ids).logits.log_softmax(-1)[:, :-1].gather(-1, ids[:, 1:, None]).squeeze(-1)
+    (-logp.mean()).backward()
+    grad_norms = {
+        key.replace(".default", ""): value.grad.norm().item() for key, value in model.named_parameters() if value.requires_grad
+    }
+    model.save_pretrained(path)
+    (path / "README.md").unlink(missing_ok=True)
+    config = json.loads((path / "adapter_config.json").read_text())
+    config["base_model_name_or_path"] = f"../../models/{base}"
+    config["target_modules"] = sorted(config["target_modules"])
+    (path / "adapter_config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+    tensors = safetensors.torch.load_file(path / "adapter_model.safetensors")
+    single = {key: value.to(SINGLE) for key, value in tensors.items()}
+    safetensors.torch.save_file(single, path / "adapter_model.safetensors", metadata={"format": "pt"})
+    expected = {
+        "about": f"tests/golden/gen/lora.py, float64, peft {peft.__version__}", "base": base, "ids": ids[0].tolist(),
+        "token_logps": logp[0].tolist(), "grad_norms": grad_norms,
+    }
+    (path / "expected.json").write_text(json.dumps(expected) + "\n")
+
+
+def check(model, adapter, out):
+    model = transformers.AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)
+    model = peft.PeftModel.from_pretrained(model, adapter).eval()
+    ids = torch.arange(3, 43)[None]
+    with torch.no_grad():
+        logp = model(ids).logits.log_softmax(-1)[:, :-1].gather(-1, ids[:, 1:, None]).squeeze(-1)
+    pathlib.Path(out).write_text(json.dumps(logp[0].tolist()))
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["check"]:
+        check(*sys.argv[2:5])
+    else:
+        SINGLE, golden = torch.float32, pathlib.Path(__file__).parent.parent
+        files = [golden / "models" / base / "model.safetensors" for base, _ in ADAPTERS.values()]
+        weights = [safetensors.torch.load_file(file) for file in files]
+        weights = [{key: value.double() for key, value in tensors.items()} for tensors in weights]
+        models.narrow_no_more()
+        for name, tensors in zip(ADAPTERS, weights):
+            write(golden, name, tensors)
