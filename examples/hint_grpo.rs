@@ -41,7 +41,7 @@ fn main() -> Result<()> {
         tch::set_num_threads(threads);
     }
     let stop = stop_on_ctrl_c()?;
-    let workload = Workload::load(&settings.source()?)?;
+    let workload = Workload::load(&settings.source()?)?.with_lora(settings.lora.clone());
     let (train, held_out) = (workload.train.len(), workload.held_out.len());
     let (model, problems) = (&settings.model, &settings.problems);
     eprintln!("{model} on {problems}: {train} problems to train on, {held_out} held out");
@@ -113,9 +113,10 @@ fn policy_gradient(
     workload: &Workload,
     progress: Progress,
 ) -> Result<Outcome> {
-    let Assembly { policy, tokenizer, collector, .. } = assembly;
-    let reference = match config.kl.coef {
-        0.0 => None,
+    let Assembly { policy, base, tokenizer, collector, .. } = assembly;
+    let reference = match (config.kl.coef, base) {
+        (0.0, _) => None,
+        (_, Some(base)) => Some(base),
         _ => Some(SharedPolicy::new(workload.load_model()?.policy)),
     };
     let mut builder = Trainer::builder(policy, collector, config)

@@ -3,6 +3,7 @@
 pub mod dry_run;
 pub mod evaluation;
 pub mod generate;
+pub mod lora;
 pub mod memory;
 pub mod options;
 pub mod progress;

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Parser, ValueEnum};
 use hint_grpo::GrpoConfig;
+use hint_policy::LoraConfig;
 use hint_rollout::{HeldOut, HintTrigger};
 use serde::{Deserialize, Serialize};
 use tch::Device;
@@ -46,6 +47,11 @@ pub struct Options {
     /// Number format of the forward and backward passes. Weights and moments are f32 either way.
     #[arg(long, value_enum, default_value = "f32")]
     pub compute: Compute,
+
+    /// Train low-rank adapters in place of the weights: `rank=16,alpha=32,dropout=0.05,
+    /// targets=q_proj+v_proj`, all of it optional. Checkpoints hold the adapters, in PEFT's format.
+    #[arg(long, value_name = "KEY=VALUE,...", num_args = 0..=1, default_missing_value = "")]
+    pub lora: Option<String>,
 
     /// CPU threads [default: 1 with the tiny model, else libtorch's choice]. Results are the same
     /// bytes for the same number.
@@ -141,6 +147,9 @@ pub struct Settings {
     pub device: String,
     /// As given.
     pub compute: Compute,
+    /// As given, with the defaults in place.
+    #[serde(default)]
+    pub lora: Option<LoraConfig>,
     /// As given.
     pub threads: Option<i32>,
     /// The configuration, with steps and seed in place.
@@ -194,6 +203,7 @@ impl Options {
             problems,
             device: self.device,
             compute: self.compute,
+            lora: self.lora.as_deref().map(crate::lora::parse).transpose()?,
             // The tiny model's operations are too small to share between threads.
             threads: self.threads.or((self.model == "tiny").then_some(1)),
             model: self.model,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, bail, ensure};
 use hint_grpo::{Demonstration, EvaluationConfig, GrpoConfig, RunDir};
-use hint_policy::{LoadOptions, LoadedModel, ModelConfig, SharedPolicy, Tokenizer};
+use hint_policy::{LoadOptions, LoadedModel, LoraConfig, ModelConfig, SharedPolicy, Tokenizer};
 use hint_reward::{ExactMatch, MathVerifier, RewardInput, Rubric};
 use hint_rollout::{
     ApiKey, ChatFormat, Collector, HeldOut, HintTemplate, LocalEngine, Problem, PromptFormat,
@@ -44,6 +44,7 @@ const HELD_OUT_SWAPS: usize = 200;
 pub struct Workload {
     model: PathBuf,
     load: LoadOptions,
+    lora: Option<LoraConfig>,
     swaps: bool,
     /// Problems to train on.
     pub train: Vec<Problem>,
@@ -102,7 +103,14 @@ impl Workload {
         };
         let load = LoadOptions { device: source.device, compute };
         let swaps = source.problems == "swaps";
-        Self { model, load, swaps, train, held_out }
+        Self { model, load, lora: None, swaps, train, held_out }
+    }
+
+    /// The same workload, with low-rank adapters trained in place of the weights.
+    #[must_use]
+    pub fn with_lora(mut self, lora: Option<LoraConfig>) -> Self {
+        self.lora = lora;
+        self
     }
 
     /// Loads the model, with the weights training starts from.
@@ -168,6 +176,8 @@ fn newest_checkpoint(path: PathBuf) -> Result<PathBuf> {
 pub struct Assembly {
     /// The policy.
     pub policy: SharedPolicy,
+    /// Its weights without the adapters, if it has some.
+    pub base: Option<SharedPolicy>,
     /// Shape and constants of its model.
     pub model: ModelConfig,
     /// Its tokenizer.
@@ -195,12 +205,20 @@ impl Workload {
         let model = loaded.policy.config().clone();
         let tokenizer = Arc::new(loaded.tokenizer);
         let format = self.format(&tokenizer, loaded.stop_tokens.clone());
-        let policy = SharedPolicy::new(loaded.policy);
+        let (policy, base) = match &self.lora {
+            Some(lora) => {
+                let policy = loaded.policy.with_lora(lora, config.run.seed)?;
+                let base = policy.base()?;
+                (policy, Some(SharedPolicy::new(base)))
+            }
+            None => (loaded.policy, None),
+        };
+        let policy = SharedPolicy::new(policy);
         let engine = LocalEngine::new(policy.clone(), loaded.stop_tokens);
         let (rubric, rollout) = (self.rubric(), config.rollout.clone());
         let collector = Collector::new(engine, Arc::clone(&format), rubric, rollout)?
             .with_hints(config.rollout.source.build(api_key)?);
-        Ok(Assembly { policy, model, tokenizer, format, collector })
+        Ok(Assembly { policy, base, model, tokenizer, format, collector })
     }
 
     /// The training problems' solutions as demonstrations. One that the verifier does not take for

@@ -1,8 +1,8 @@
 //! Causal language models on libtorch, to be trained by policy gradients: load, score, sample, save.
 //!
 //! A [`Policy`] turns tokens into log-probabilities that can be differentiated, and owns parameters
-//! that an optimizer changes in place. [`CausalLm`] implements it for the Llama, Qwen2, Qwen3 and
-//! Mistral architectures, from Hugging Face folders or GGUF files. [`sample`] draws completions with
+//! that an optimizer changes in place. [`CausalLm`] implements it for the Llama, Qwen2, Qwen3,
+//! Mistral and Gemma 3 architectures, from Hugging Face folders or GGUF files. [`sample`] draws completions with
 //! a key-value cache, and [`LoadedModel`] adds the [`Tokenizer`] with its chat template. The crate
 //! knows nothing of rewards, groups or hints.
 //!
@@ -47,6 +47,7 @@
 //! |---|---|
 //! | [`Policy`], [`SharedPolicy`] | the trait of trainable models; one shared by trainer and sampler |
 //! | [`CausalLm`], [`ModelConfig`] | the models of this crate and their shape |
+//! | [`LoraConfig`] | low-rank adapters, trained in place of the weights |
 //! | [`TokenBatch`], [`TokenScores`] | padded rows in, log-probabilities and entropies out |
 //! | [`sample`], [`SamplingParams`] | completions of many prompts |
 //! | [`Decoder`], [`RecomputeDecoder`] | incremental decoding, for your own sampler or policy |

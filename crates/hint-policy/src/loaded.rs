@@ -37,7 +37,19 @@ impl LoadedModel {
         } else {
             let generation = read_json(&path.join("generation_config.json"))?;
             stop_tokens.extend(generation.as_ref().into_iter().flat_map(eos_tokens));
-            (CausalLm::load(path, options)?, Tokenizer::from_dir(path)?)
+            let policy = CausalLm::load(path, options)?;
+            let tokenizer = match policy.source() {
+                // An adapter without a tokenizer of its own.
+                Some(base) if !path.join("tokenizer.json").is_file() && base != path => {
+                    if base.is_file() {
+                        Tokenizer::from_gguf(&Gguf::open(base)?)?
+                    } else {
+                        Tokenizer::from_dir(base)?
+                    }
+                }
+                _ => Tokenizer::from_dir(path)?,
+            };
+            (policy, tokenizer)
         };
         let vocab_size = policy.config().vocab_size;
         if tokenizer.vocab_size() > vocab_size {

@@ -156,11 +156,11 @@ impl<'a> CachedDecoder<'a> {
             };
             let (after_attention, after_mlp) =
                 layer.sandwich.as_ref().map(|(attention, mlp)| (attention, mlp)).unzip();
-            x = add(&layer.output, &attended, x, after_attention, &hidden_eps);
+            x = add(&layer.output, &attended, &x, after_attention, &hidden_eps);
             let normed = unit(&x, &hidden_eps);
             let gate = config.gate(&layer.gate, &normed);
             let gated = layer.up.mul(&normed, &gate);
-            x = add(&layer.down, &gated, x, after_mlp, &hidden_eps);
+            x = add(&layer.down, &gated, &x, after_mlp, &hidden_eps);
         }
         unit(&x, &hidden_eps) * &self.weights.norm
     }
@@ -339,9 +339,9 @@ fn unit(x: &Tensor, eps: &Tensor) -> Tensor {
 }
 
 /// `x` plus the projection of `input`, which is normalized before if there is a `norm`.
-fn add(matrix: &Matrix, input: &Tensor, x: Tensor, norm: Option<&Tensor>, eps: &Tensor) -> Tensor {
+fn add(matrix: &Matrix, input: &Tensor, x: &Tensor, norm: Option<&Tensor>, eps: &Tensor) -> Tensor {
     match norm {
-        None => matrix.add(input, &x),
+        None => matrix.add(input, x),
         Some(norm) => x.addcmul(&unit(&matrix.forward(input), eps), norm),
     }
 }

@@ -1,6 +1,6 @@
 //! Dropout whose mask is a function of a seed alone.
 
-use tch::{Kind, Tensor};
+use tch::Tensor;
 
 use crate::batch::len;
 
@@ -49,7 +49,7 @@ fn plausible(hits: usize, count: usize, rate: f64) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use tch::Device;
+    use tch::{Device, Kind};
 
     use super::*;
 

@@ -61,8 +61,9 @@ pub(crate) struct HfConfig {
     pub(super) layer_types: Option<Vec<String>>,
     #[serde(skip_serializing)]
     pub(super) sliding_window_pattern: Option<usize>,
-    #[serde(skip_serializing)]
-    pub(super) _sliding_window_pattern: Option<usize>,
+    // As transformers writes it, next to `layer_types`.
+    #[serde(skip_serializing, rename(deserialize = "_sliding_window_pattern"))]
+    pub(super) class_window_pattern: Option<usize>,
     initializer_range: Option<f64>,
     #[serde(deserialize_with = "present")]
     bos_token_id: Option<Value>,
@@ -210,7 +211,7 @@ impl From<ModelConfig> for HfConfig {
                 _ => None,
             },
             sliding_window_pattern: None,
-            _sliding_window_pattern: None,
+            class_window_pattern: None,
             initializer_range: Some(config.initializer_range),
             bos_token_id: config.bos_token_id.map(Value::from),
             eos_token_id,

@@ -91,7 +91,7 @@ pub(super) fn sliding_windows(
     }
     let Some(types) = &raw.layer_types else {
         if architecture == Architecture::Gemma3 {
-            let pattern = raw.sliding_window_pattern.or(raw._sliding_window_pattern);
+            let pattern = raw.sliding_window_pattern.or(raw.class_window_pattern);
             return Ok(every_nth_full(pattern.unwrap_or(6), window, layers));
         }
         let first = raw.max_window_layers.unwrap_or(28);

@@ -5,7 +5,7 @@ use std::path::Path;
 use tch::{Device, Kind};
 
 use super::weights::layout;
-use super::{CausalLm, ModelConfig, gguf_model, safetensors_file};
+use super::{CausalLm, ModelConfig, gguf_model, peft, safetensors_file};
 use crate::{Gguf, PolicyError};
 
 /// Where a model is loaded to, and in which kind it computes.
@@ -32,12 +32,27 @@ pub(super) fn load(path: &Path, options: &LoadOptions) -> Result<CausalLm, Polic
     check_compute(options.compute)?;
     let config_path = path.join("config.json");
     if !config_path.is_file() {
+        if path.join(peft::CONFIG).is_file() {
+            return load_adapted(path, options);
+        }
         let expected = "a folder with `config.json` and `model.safetensors`, or a `.gguf` file";
         return Err(PolicyError::NoModel { path: path.to_owned(), expected });
     }
     let config = read_config(&config_path)?;
     let tensors = safetensors_file::read(path, &layout(&config), options.device)?;
     Ok(CausalLm::from_tensors(config, tensors, options.device, options.compute).loaded_from(path))
+}
+
+/// Loads an adapter and the base model that it names: a local path, absolute or from the adapter.
+fn load_adapted(dir: &Path, options: &LoadOptions) -> Result<CausalLm, PolicyError> {
+    let base = peft::read_config(dir)?.base.unwrap_or_default();
+    let places = [base.clone(), dir.join(&base)];
+    let place = places.iter().find(|place| !base.as_os_str().is_empty() && place.exists());
+    let place = place.ok_or_else(|| PolicyError::NoModel {
+        path: base.clone(),
+        expected: "the path of a model as `base_model_name_or_path` of `adapter_config.json`",
+    })?;
+    load(place, options)?.with_adapter(dir)
 }
 
 /// Loads the model of an opened GGUF file.

@@ -91,7 +91,8 @@ impl CausalLm {
         Ok(Self::from_tensors(config.clone(), tensors, device, Kind::Float))
     }
 
-    /// Loads a Hugging Face folder (`config.json` and safetensors) or a `.gguf` file.
+    /// Loads a Hugging Face folder (`config.json` and safetensors), a `.gguf` file, or a folder with
+    /// an adapter in PEFT's format, whose base model lies where its configuration says.
     ///
     /// # Errors
     ///
@@ -129,6 +130,11 @@ impl CausalLm {
         self.compute = compute;
         self.fused = RefCell::new(None);
         Ok(self)
+    }
+
+    /// Where the model was loaded from; of one with adapters, where its base was.
+    pub fn source(&self) -> Option<&Path> {
+        self.source.as_deref()
     }
 
     /// Shape and constants of the model.

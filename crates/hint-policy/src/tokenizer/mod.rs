@@ -85,7 +85,7 @@ impl Tokenizer {
     }
 
     /// Builds the tokenizer that the metadata of a GGUF file describe: byte-level BPE with the
-    /// pre-tokenizers `smollm`, `qwen2`, `llama-bpe` and `gpt-2`, or SentencePiece with scores.
+    /// pre-tokenizers `smollm`, `qwen2`, `llama-bpe` and `gpt-2`, or `SentencePiece` with scores.
     ///
     /// # Errors
     ///

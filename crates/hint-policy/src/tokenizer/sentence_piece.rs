@@ -1,6 +1,6 @@
-//! The model part of a SentencePiece tokenizer (Llama 2, Gemma) from the metadata of a GGUF file.
+//! The model part of a `SentencePiece` tokenizer (Llama 2, Gemma) from the metadata of a GGUF file.
 //!
-//! Such files give each piece a score and no merges. SentencePiece joins the two neighbors whose
+//! Such files give each piece a score and no merges. `SentencePiece` joins the two neighbors whose
 //! union has the highest score; byte-pair encoding joins the pair that stands first in a list. So
 //! the list holds every way to split a piece into two, ordered by the score of the piece.
 
@@ -15,7 +15,7 @@ use crate::{Gguf, GgufValue, PolicyError};
 /// Ordinary pieces in `tokenizer.ggml.token_type`: those that pieces are joined from and into.
 const NORMAL: u64 = 1;
 
-/// What SentencePiece writes for a space.
+/// What `SentencePiece` writes for a space.
 const SPACE: &str = "\u{2581}";
 
 /// `model`, `normalizer`, `pre_tokenizer` and `decoder` of the `tokenizer.json`.

@@ -1,4 +1,4 @@
-//! Agreement with SentencePiece and transformers on Gemma 3 270M, where its GGUF file is at hand.
+//! Agreement with `SentencePiece` and transformers on Gemma 3 270M, where its GGUF file is at hand.
 
 use std::path::{Path, PathBuf};
 

@@ -96,6 +96,18 @@ fn adapters_of_peft_give_its_logprobs_and_gradients() {
 }
 
 #[test]
+fn an_adapter_folder_loads_with_the_base_that_it_names() {
+    let dir = golden().join("adapters/qwen3-attention");
+    let policy = CausalLm::load(&dir, &LoadOptions::default()).unwrap();
+    assert_eq!(policy.lora().map(|lora| lora.rank), Some(4));
+    let elsewhere = tempfile::tempdir().unwrap();
+    let name = "adapter_config.json";
+    std::fs::copy(dir.join(name), elsewhere.path().join(name)).unwrap();
+    let error = CausalLm::load(elsewhere.path(), &LoadOptions::default()).unwrap_err().to_string();
+    assert!(error.contains("../../models/qwen3") && error.contains("base_model_name"), "{error}");
+}
+
+#[test]
 fn fresh_adapters_change_nothing_and_are_all_that_is_trained() {
     let config = small(Architecture::Qwen3);
     let plain = logprobs(&random_model(&config, 3), None);
