@@ -5,7 +5,6 @@ mod evaluation;
 mod faults;
 mod killed;
 mod kl;
-mod lora;
 mod micro_batches;
 mod optimizer_steps;
 mod presets;

@@ -63,11 +63,12 @@ impl Trainer {
         Ok(policy.score(batch, &options)?)
     }
 
-    /// What the dropout of a forward pass that is trained depends on: the seed of the run, how far
+    /// What the dropout of a forward pass of the policy gradient depends on (supervised terms drop
+    /// nothing): the seed of the run, how far
     /// it is, and the first row of the micro-batch.
-    pub(super) fn dropout_seed(&self, pass: &str, first_row: usize) -> u64 {
+    pub(super) fn dropout_seed(&self, first_row: usize) -> u64 {
         let Progress { step, updates, .. } = self.progress;
-        let seed = Seed::new(self.config.run.seed).named(pass).child(step).child(updates);
+        let seed = Seed::new(self.config.run.seed).named("dropout").child(step).child(updates);
         seed.child(first_row as u64).value()
     }
 

@@ -128,7 +128,7 @@ impl Trainer {
         let policy = self.policy.lock();
         let device = policy.device();
         let batch = token_batch(slice, Side::Numerator, device)?;
-        let dropout = self.dropout_seed("dropout", indices.first().copied().unwrap_or(0));
+        let dropout = self.dropout_seed(indices.first().copied().unwrap_or(0));
         let TokenScores { logprobs, entropy } =
             self.score(&**policy, &batch, true, Some(dropout))?;
         let kind = logprobs.kind();
