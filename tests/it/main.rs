@@ -5,6 +5,7 @@ mod evaluation;
 mod faults;
 mod killed;
 mod kl;
+mod lora;
 mod micro_batches;
 mod optimizer_steps;
 mod presets;
