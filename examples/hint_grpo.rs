@@ -20,6 +20,7 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 use clap::Parser;
 use hint_examples::dry_run::dry_run;
+use hint_examples::engine::engine;
 use hint_examples::memory::peak_memory;
 use hint_examples::options::{Method, Options, Settings};
 use hint_examples::progress::Progress;
@@ -77,10 +78,11 @@ fn train_method(
 ) -> Result<Option<RunSummary>> {
     let config = settings.config(method);
     let (seed, steps) = (config.run.seed, config.run.steps);
-    let assembly = workload.assemble(&config)?;
+    let dir = settings.out.join(method.name());
+    let assembly = workload
+        .assemble(&config, |policy, stop_tokens| engine(settings, policy, stop_tokens, &dir))?;
     // Not before the model is there: a mistyped name leaves no folder behind.
     settings.save()?;
-    let dir = settings.out.join(method.name());
     let run_dir = open(&dir, &config, settings.from_step)?;
     let progress = Progress::new(method.name(), steps, Arc::clone(stop));
     let outcome = match method {

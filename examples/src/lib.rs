@@ -1,6 +1,7 @@
 //! What the examples share: the command line, models and problems by name, the display, the report.
 
 pub mod dry_run;
+pub mod engine;
 pub mod evaluation;
 pub mod generate;
 pub mod lora;

@@ -66,6 +66,12 @@ pub struct Options {
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
 
+    /// Sample with the vLLM server at this address, which serves the model as `policy` (docs/vllm.md);
+    /// may be given several times.
+    #[arg(long, value_name = "URL")]
+    #[serde(default)]
+    pub vllm: Vec<String>,
+
     /// Most problems to evaluate on, before and after; `evaluation.max_problems` of the configuration.
     #[arg(long)]
     pub held_out: Option<usize>,
@@ -152,6 +158,9 @@ pub struct Settings {
     pub lora: Option<LoraConfig>,
     /// As given.
     pub threads: Option<i32>,
+    /// As given.
+    #[serde(default)]
+    pub vllm: Vec<String>,
     /// The configuration, with steps and seed in place.
     pub config: GrpoConfig,
     /// The folder of the run.
@@ -204,6 +213,7 @@ impl Options {
             device: self.device,
             compute: self.compute,
             lora: self.lora.as_deref().map(crate::lora::parse).transpose()?,
+            vllm: self.vllm,
             // The tiny model's operations are too small to share between threads.
             threads: self.threads.or((self.model == "tiny").then_some(1)),
             model: self.model,

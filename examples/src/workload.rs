@@ -8,7 +8,7 @@ use hint_grpo::{Demonstration, EvaluationConfig, GrpoConfig, RunDir};
 use hint_policy::{LoadOptions, LoadedModel, LoraConfig, ModelConfig, SharedPolicy, Tokenizer};
 use hint_reward::{ExactMatch, MathVerifier, RewardInput, Rubric};
 use hint_rollout::{
-    ApiKey, ChatFormat, Collector, HeldOut, HintTemplate, LocalEngine, Problem, PromptFormat,
+    ApiKey, ChatFormat, Collector, HeldOut, HintTemplate, Problem, PromptFormat, RolloutEngine,
     TextFormat, read_problems,
 };
 use tch::{Device, Kind};
@@ -60,11 +60,7 @@ impl Workload {
     /// What cannot be found, fetched or read, by name.
     pub fn load(source: &Source<'_>) -> Result<Self> {
         let fetcher = fetcher()?;
-        let model = match source.model {
-            "tiny" => tiny_model(),
-            "smollm2" => fetcher.fetch(&source::SMOLLM2, &mut notice)?,
-            path => newest_checkpoint(PathBuf::from(path))?,
-        };
+        let model = model_path(source.model)?;
         let problems = match source.problems {
             "swaps" => {
                 let count = source.evaluation.max_problems.unwrap_or(HELD_OUT_SWAPS);
@@ -195,12 +191,17 @@ impl std::fmt::Debug for Assembly {
 }
 
 impl Workload {
-    /// Loads the model and puts the collector of `config` together.
+    /// Loads the model and puts the collector of `config` together, around the engine that `engine` makes
+    /// of the policy and its stop tokens.
     ///
     /// # Errors
     ///
-    /// A model that cannot be read.
-    pub fn assemble(&self, config: &GrpoConfig) -> Result<Assembly> {
+    /// A model that cannot be read, an engine that cannot be used.
+    pub fn assemble(
+        &self,
+        config: &GrpoConfig,
+        engine: impl FnOnce(&SharedPolicy, Vec<u32>) -> Result<Box<dyn RolloutEngine>>,
+    ) -> Result<Assembly> {
         let loaded = self.load_model()?;
         let model = loaded.policy.config().clone();
         let tokenizer = Arc::new(loaded.tokenizer);
@@ -214,7 +215,7 @@ impl Workload {
             None => (loaded.policy, None),
         };
         let policy = SharedPolicy::new(policy);
-        let engine = LocalEngine::new(policy.clone(), loaded.stop_tokens);
+        let engine = engine(&policy, loaded.stop_tokens)?;
         let (rubric, rollout) = (self.rubric(), config.rollout.clone());
         let collector = Collector::new(engine, Arc::clone(&format), rubric, rollout)?
             .with_hints(config.rollout.source.build(api_key)?);
@@ -257,6 +258,19 @@ impl Workload {
             self.train.len()
         );
         Ok(demonstrations)
+    }
+}
+
+/// The place of a model, by the name that `--model` takes; fetches it if need be.
+///
+/// # Errors
+///
+/// A model that cannot be fetched, a folder with several runs.
+pub fn model_path(name: &str) -> Result<PathBuf> {
+    match name {
+        "tiny" => Ok(tiny_model()),
+        "smollm2" => fetcher()?.fetch(&source::SMOLLM2, &mut notice),
+        path => newest_checkpoint(PathBuf::from(path)),
     }
 }
 

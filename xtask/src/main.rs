@@ -1,4 +1,4 @@
-//! The commands of the workspace: `cargo xtask setup | run | test | lint | tidy`.
+//! The commands of the workspace: `cargo xtask setup | run | test | lint | tidy | e2e-vllm`.
 //!
 //! This is the one package that reads the environment and starts other programs; the libraries do neither.
 #![expect(
@@ -15,6 +15,7 @@ mod process;
 mod smoke;
 mod tidy;
 mod torch;
+mod vllm;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -31,7 +32,9 @@ usage: cargo xtask COMMAND [-- ARGS]
   test [-- ARGS]  setup, then all tests, doctests and a short run of the main example;
                   with ARGS (test name filters), only the tests and doctests they select
   lint            format, tidy, clippy, rustdoc; stops at the first failure
-  tidy            the checks of this repository alone (no compiler, no libtorch)";
+  tidy            the checks of this repository alone (no compiler, no libtorch)
+  e2e-vllm        setup, then a training run of SmolLM2 through a vLLM server on the CPU, which is
+                  installed (5 GB) and started; compares every log-probability with the trainer's";
 
 fn main() -> ExitCode {
     match dispatch(std::env::args_os().skip(1).collect()) {
@@ -68,6 +71,7 @@ fn dispatch(mut args: Vec<OsString>) -> Result<()> {
         Some("test") => gate::test(&host, &args),
         Some("lint") => gate::lint(&host),
         Some("tidy") => tidy::run(&host.repo),
+        Some("e2e-vllm") => vllm::e2e(&host),
         Some("help" | "--help" | "-h") => {
             println!("{USAGE}");
             Ok(())

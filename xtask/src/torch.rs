@@ -25,6 +25,8 @@ use crate::host::Host;
 use crate::torch::version::Mismatch;
 
 pub(crate) use crate::torch::config::is_from_config;
+pub(crate) use crate::torch::install::check_space;
+pub(crate) use crate::torch::python::with_pip as python_with_pip;
 
 /// The one libtorch that `tch` 0.24 accepts.
 pub(crate) const VERSION: &str = "2.11.0";
@@ -112,7 +114,7 @@ fn note(text: &str) {
 }
 
 /// Removes a folder that may be gone already.
-fn remove_folder(folder: &Path) -> std::io::Result<()> {
+pub(crate) fn remove_folder(folder: &Path) -> std::io::Result<()> {
     match std::fs::remove_dir_all(folder) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),

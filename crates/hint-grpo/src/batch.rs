@@ -94,6 +94,9 @@ impl<'a> Rows<'a> {
             let zero_variance = rewards.iter().all(|reward| *reward == rewards[0]);
             let mut count = StepTotals::new(0, 0);
             for (rollout, &advantage) in group.rollouts.iter().zip(advantages) {
+                if rollout.is_masked {
+                    continue;
+                }
                 let (prompt, old_prompt) = scheme.prompts(group, rollout);
                 let completion = rollout.completion.tokens.as_slice();
                 count.rows += 1;

@@ -32,6 +32,18 @@ pub const ROLLOUT_ALL_WRONG_FRAC: &str = "rollout/all_wrong_frac";
 pub const ROLLOUT_ALL_RIGHT_FRAC: &str = "rollout/all_right_frac";
 /// Share of sampled completions that could not be judged and were dropped.
 pub const ROLLOUT_DROPPED_FRAC: &str = "rollout/dropped_frac";
+/// Share of sampled completions that are left out of the loss because they were cut off.
+pub const ROLLOUT_MASKED_FRAC: &str = "rollout/masked_frac";
+/// Rounds of dynamic sampling, when there was more than one or something was left out.
+pub const ROLLOUT_ROUNDS: &str = "rollout/rounds";
+/// Share of problems whose groups dynamic sampling left out because they teach nothing.
+pub const ROLLOUT_UNINFORMATIVE_FRAC: &str = "rollout/uninformative_frac";
+/// Groups that dynamic sampling looked for in vain.
+pub const ROLLOUT_MISSING_GROUPS: &str = "rollout/missing_groups";
+/// Groups of earlier steps that train again.
+pub const ROLLOUT_REPLAYED_GROUPS: &str = "rollout/replayed_groups";
+/// Their mean age, in steps.
+pub const ROLLOUT_REPLAY_AGE: &str = "rollout/replay_age";
 /// Share of problems that were sampled again with a hint.
 pub const HINT_HINTED_FRAC: &str = "hint/hinted_frac";
 /// Share of hinted groups with at least one correct completion.
@@ -129,7 +141,7 @@ pub const SKIPPED_UPDATES: &str = "skipped_updates";
 pub const LEARNING_RATE: &str = "learning_rate";
 /// Completion tokens sampled since the start of the run.
 pub const NUM_TOKENS: &str = "num_tokens";
-/// Passes over the problems since the start of the run.
+/// Problems drawn since the start of the run, as a multiple of all problems.
 pub const EPOCH: &str = "epoch";
 /// Share of correct completions on the held-out problems, without hints: avg@k.
 pub const EVAL_AVG: &str = "eval/avg";

@@ -81,12 +81,14 @@ pub struct Rollout {
     pub score: Score,
     /// The help under which it came about; `None` for a plain rollout.
     pub help: Option<Arc<AppliedHint>>,
+    /// Whether it is left out of the loss and of its denominators. It still counts in the baseline.
+    pub is_masked: bool,
 }
 
 impl Rollout {
     /// A scored plain completion.
     pub const fn new(completion: Completion, text: String, score: Score) -> Self {
-        Self { completion, text, score, help: None }
+        Self { completion, text, score, help: None, is_masked: false }
     }
 
     /// Sets the help under which it came about.

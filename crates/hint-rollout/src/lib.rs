@@ -107,8 +107,8 @@ mod local;
 
 pub use api_key::ApiKey;
 pub use collector::{
-    CollectStats, Collected, Collector, CollectorConfig, LengthCount, ProblemSuccess, SuccessCount,
-    SuccessRecord,
+    CollectStats, Collected, Collector, CollectorConfig, DynamicSampling, Informative, LengthCount,
+    ProblemSelection, ProblemSuccess, Replay, SoftOverlongConfig, SuccessCount, SuccessRecord,
 };
 pub use demonstration::Demonstrations;
 pub use engine::{

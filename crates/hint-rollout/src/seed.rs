@@ -39,6 +39,14 @@ impl Seed {
         (mix(self.0) >> 11) as f64 / (1_u64 << 53) as f64
     }
 
+    /// A permutation of `0..len`: indices by the hash of their position, which stays the same in every
+    /// release.
+    pub fn permutation(self, len: usize) -> Vec<usize> {
+        let mut order = (0..len).collect::<Vec<_>>();
+        order.sort_by_key(|&index| (self.child(index as u64).value(), index));
+        order
+    }
+
     /// The seed itself.
     pub const fn value(self) -> u64 {
         self.0
@@ -74,6 +82,15 @@ mod tests {
         // First output of `SplitMix64` seeded with 0, from its reference implementation.
         assert_eq!(mix(0), 0xe220_a839_7b1d_cdaf);
         assert_eq!(fnv1a(b"a"), 0xaf63_dc4c_8601_ec8c);
+    }
+
+    #[test]
+    fn permutations_are_permutations_and_differ_by_seed() {
+        let first = Seed::new(1).permutation(50);
+        let mut sorted = first.clone();
+        sorted.sort_unstable();
+        assert_eq!(sorted, (0..50).collect::<Vec<_>>());
+        assert_ne!(first, Seed::new(2).permutation(50));
     }
 
     #[test]

@@ -98,7 +98,7 @@ pub(super) fn install(host: &Host) -> Result<PathBuf> {
         return Ok(cache.torch());
     }
     remove_leftovers(&cache)?;
-    check_space(&cache.root, host.needed_bytes)?;
+    check_space(&cache.root, host.needed_bytes, &format!("torch {VERSION}"))?;
 
     let partial = cache.partial();
     let packages = partial.join("packages");
@@ -185,12 +185,13 @@ fn remove_leftovers(cache: &Cache) -> Result<()> {
     Ok(())
 }
 
-fn check_space(folder: &Path, needed: u64) -> Result<()> {
+/// Fails if the disk of `folder` has no room for `what`.
+pub(crate) fn check_space(folder: &Path, needed: u64, what: &str) -> Result<()> {
     // Without `df`, or with one that answers in another form, pip finds out.
     let Some(free) = free_bytes(folder) else { return Ok(()) };
     if free < needed {
         bail!(
-            "{} has {:.1} GB free, installing torch {VERSION} needs {:.1} GB; free some, or set XDG_CACHE_HOME to a folder \
+            "{} has {:.1} GB free, installing {what} needs {:.1} GB; free some, or set XDG_CACHE_HOME to a folder \
              on another disk",
             folder.display(),
             free as f64 / 1e9,

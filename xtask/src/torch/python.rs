@@ -66,6 +66,14 @@ pub(crate) fn torch_on_path(host: &Host) -> Option<PathBuf> {
     version::check(&folder).is_ok().then_some(folder)
 }
 
+/// A Python of a release up to `newest` that has pip.
+pub(crate) fn with_pip(host: &Host, newest: (u32, u32)) -> Option<PathBuf> {
+    let pythons = NAMES.iter().filter_map(|name| probe(&host.find_program(name)?));
+    let mut fit =
+        pythons.filter(|python| python.has_pip && (OLDEST..=newest).contains(&python.release));
+    fit.next().map(|python| python.program)
+}
+
 /// A Python that can install torch.
 pub(crate) fn for_install(host: &Host) -> Result<Python> {
     let mut without_pip = None;

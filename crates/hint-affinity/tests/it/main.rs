@@ -1,5 +1,8 @@
 //! Integration tests of `hint-affinity`.
 
 mod definition;
+#[path = "../../examples/affinity_report/dump.rs"]
+mod dump;
 mod golden;
 mod properties;
+mod report;

@@ -28,6 +28,8 @@ pub struct RunConfig {
     pub max_staleness: Option<u64>,
     /// What becomes of a group that is older.
     pub stale_groups: StaleGroups,
+    /// Whether to write `rollouts.jsonl`, one line per group.
+    pub rollout_table: bool,
     /// Steps between checkpoints. 0 writes one at the end only.
     pub checkpoint_every: u64,
     /// How many checkpoints to keep. At least 1.
@@ -56,6 +58,7 @@ impl Default for RunConfig {
             max_tokens_per_micro_batch: 16_384,
             max_staleness: None,
             stale_groups: StaleGroups::default(),
+            rollout_table: false,
             checkpoint_every: 10,
             keep_checkpoints: 2,
         }

@@ -12,7 +12,7 @@ use tch::{Device, Tensor};
 use super::files::{
     checksum, discard, file_name, read_error, remove_dir, sync, write_error, write_json,
 };
-use super::{METRICS, RunDir, TIMINGS};
+use super::{METRICS, ROLLOUTS, RunDir, TIMINGS};
 use crate::{GrpoConfig, GrpoError};
 
 const CHECKPOINTS: &str = "checkpoints";
@@ -21,7 +21,7 @@ const MODEL: &str = "model.safetensors";
 const ADAPTER: &str = "adapter_model.safetensors";
 const OPTIMIZER: &str = "optimizer.safetensors";
 const STATE: &str = "trainer.json";
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
 
 /// How far a run is. All randomness derives from the seed and these numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -63,6 +63,8 @@ pub(crate) struct TrainerState {
     pub(super) metrics_bytes: u64,
     /// Length of `timings.jsonl` in bytes.
     pub(super) timings_bytes: u64,
+    /// Length of `rollouts.jsonl` in bytes; 0 without the table.
+    pub(super) rollouts_bytes: u64,
     /// State of the parts that keep one, by name: `advantage`, `collector`, …
     pub(crate) parts: BTreeMap<String, Value>,
     /// Fingerprint of the training problems, in order.
@@ -148,6 +150,13 @@ impl RunDir {
             progress: content.progress,
             metrics_bytes: length(&self.metrics, METRICS)?,
             timings_bytes: length(&self.timings, TIMINGS)?,
+            rollouts_bytes: match &self.rollouts {
+                Some(file) => {
+                    sync(&self.root.join(ROLLOUTS))?;
+                    length(file, ROLLOUTS)?
+                }
+                None => 0,
+            },
             parts: content.parts.clone(),
             problems: content.problems.clone(),
             config: content.config.clone(),

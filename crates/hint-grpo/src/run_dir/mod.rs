@@ -19,6 +19,7 @@ pub(crate) use checkpoint::{
 
 const METRICS: &str = "metrics.jsonl";
 const TIMINGS: &str = "timings.jsonl";
+const ROLLOUTS: &str = "rollouts.jsonl";
 
 /// The folder of a run.
 ///
@@ -27,6 +28,7 @@ const TIMINGS: &str = "timings.jsonl";
 /// metrics.jsonl                  one line per step; the same bytes for the same run
 /// timings.jsonl                  one line per step; whatever depends on the clock
 /// evaluations/step-00000010.json the results of an evaluation, down to each completion's verdict
+/// rollouts.jsonl                 one line per group, if the configuration asks for it
 /// checkpoints/step-00000010/     model.safetensors, config.json, …, optimizer.safetensors, trainer.json
 /// ```
 ///
@@ -37,6 +39,8 @@ pub struct RunDir {
     root: PathBuf,
     metrics: File,
     timings: File,
+    /// Open if the run writes the rollout table.
+    rollouts: Option<File>,
     resume_from: Option<PathBuf>,
 }
 
@@ -59,7 +63,9 @@ impl RunDir {
         fs::write(&path, config.to_toml()?).map_err(write_error(&path))?;
         let metrics = open_truncated(&root.join(METRICS), 0)?;
         let timings = open_truncated(&root.join(TIMINGS), 0)?;
-        Ok(Self { root, metrics, timings, resume_from: None })
+        let has_table = config.run.rollout_table;
+        let rollouts = has_table.then(|| open_truncated(&root.join(ROLLOUTS), 0)).transpose()?;
+        Ok(Self { root, metrics, timings, rollouts, resume_from: None })
     }
 
     /// Opens the run in `root` at its latest checkpoint, whose checksums are compared. The trainer
@@ -122,7 +128,12 @@ impl RunDir {
         state: &TrainerState,
         later: &[PathBuf],
     ) -> Result<Self, GrpoError> {
-        for (name, expected) in [(METRICS, state.metrics_bytes), (TIMINGS, state.timings_bytes)] {
+        let mut files = vec![(METRICS, state.metrics_bytes), (TIMINGS, state.timings_bytes)];
+        let has_table = state.config.run.rollout_table;
+        if has_table {
+            files.push((ROLLOUTS, state.rollouts_bytes));
+        }
+        for (name, expected) in files {
             let path = root.join(name);
             let found = fs::metadata(&path).map_err(read_error(&path))?.len();
             if found < expected {
@@ -140,7 +151,10 @@ impl RunDir {
         evaluations::remove_later(&root, state.progress.step)?;
         let metrics = open_truncated(&root.join(METRICS), state.metrics_bytes)?;
         let timings = open_truncated(&root.join(TIMINGS), state.timings_bytes)?;
-        Ok(Self { root, metrics, timings, resume_from: Some(dir) })
+        let table = root.join(ROLLOUTS);
+        let rollouts =
+            has_table.then(|| open_truncated(&table, state.rollouts_bytes)).transpose()?;
+        Ok(Self { root, metrics, timings, rollouts, resume_from: Some(dir) })
     }
 
     /// The folder.

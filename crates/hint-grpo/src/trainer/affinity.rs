@@ -41,6 +41,8 @@ pub(super) struct AffinityMeter {
     behavior: AffinityAccumulator,
     trained_by_source: BTreeMap<RolloutSource, AffinityAccumulator>,
     behavior_by_source: BTreeMap<RolloutSource, AffinityAccumulator>,
+    /// Of the ratio that trains, and against the distribution that drew the tokens.
+    by_group: BTreeMap<usize, [AffinityAccumulator; 2]>,
 }
 
 impl AffinityMeter {
@@ -51,6 +53,7 @@ impl AffinityMeter {
             behavior: AffinityAccumulator::new(clip),
             trained_by_source: BTreeMap::new(),
             behavior_by_source: BTreeMap::new(),
+            by_group: BTreeMap::new(),
         }
     }
 
@@ -71,15 +74,28 @@ impl AffinityMeter {
         let trained = difference(logprobs, old_logprobs);
         push_row(&mut self.trained, row, trained.iter().copied())?;
         let by_source = self.trained_by_source.entry(row.source).or_insert_with(new);
-        push_row(by_source, row, trained.into_iter())?;
+        push_row(by_source, row, trained.iter().copied())?;
+        let [of_group, behavior_of_group] =
+            self.by_group.entry(row.group).or_insert_with(|| [new(), new()]);
+        push_row(of_group, row, trained.into_iter())?;
         let plain = if row.prompt == row.plain_prompt { Some(logprobs) } else { plain_logprobs };
         let Some(plain) = plain else { return Ok(()) };
         let behavior = difference(plain, row.behavior_logprobs);
+        push_row(behavior_of_group, row, behavior.iter().copied())?;
         if row.is_helped() {
             push_row(&mut self.behavior, row, behavior.iter().copied())?;
         }
         let by_source = self.behavior_by_source.entry(row.source).or_insert_with(new);
         push_row(by_source, row, behavior.into_iter())
+    }
+
+    /// Affinity of the ratio that trains, and against the distribution that drew the tokens, by the index
+    /// of the group; `None` where no token was measured.
+    pub(super) fn by_group(&self) -> impl Iterator<Item = (usize, [Option<Affinity>; 2])> {
+        self.by_group.iter().map(|(&group, both)| {
+            let measured = |one: &AffinityAccumulator| (one.tokens() > 0).then(|| one.affinity());
+            (group, both.each_ref().map(measured))
+        })
     }
 
     pub(super) fn report(&self, metrics: &mut Metrics) {

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use super::evaluation::check_held_out;
 use super::host::{Host, host_methods};
 use super::restore::{Restored, materialize_gradients};
+use super::table::GroupMeasures;
 use super::{STAGE, Trainer};
 use crate::optim::Guard;
 use crate::run_dir::Progress;
@@ -141,6 +142,7 @@ impl TrainerBuilder {
             guard,
             host: self.host,
             held_out: self.held_out,
+            measures: GroupMeasures::default(),
             progress,
             restored,
         })

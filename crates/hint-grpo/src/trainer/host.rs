@@ -129,6 +129,14 @@ impl Host {
         Ok(())
     }
 
+    /// Appends lines to the rollout table, if the run has a folder.
+    pub(crate) fn rollouts(&mut self, lines: &[String]) -> Result<(), GrpoError> {
+        match &mut self.run_dir {
+            Some(dir) => dir.record_rollouts(lines),
+            None => Ok(()),
+        }
+    }
+
     /// Writes a checkpoint, if the run has a folder.
     pub(crate) fn checkpoint(
         &mut self,

@@ -9,6 +9,7 @@ use hint_rollout::{Collector, HeadWeights, PolicyVersion, Problem, RolloutError,
 use self::evaluation::{Evaluator, check_disjoint};
 use self::host::Host;
 use self::restore::Restored;
+use self::table::GroupMeasures;
 use crate::optim::Guard;
 use crate::run_dir::{CheckpointContent, Progress};
 use crate::{AdvantageEstimator, GrpoConfig, GrpoError, Optimizer, Phase, PolicyLoss, RunDir};
@@ -24,6 +25,7 @@ mod scoring;
 mod staleness;
 mod step;
 mod supervised_term;
+mod table;
 mod update;
 
 pub use builder::TrainerBuilder;
@@ -48,6 +50,8 @@ pub struct Trainer {
     host: Host,
     /// Problems to evaluate on.
     held_out: Vec<Problem>,
+    /// What the present step measured of each group.
+    measures: GroupMeasures,
     progress: Progress,
     /// The checkpoint of the run that was resumed.
     restored: Option<Restored>,

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use hint_rollout::{CollectStats, Moment, PolicyVersion, Problem, RolloutGroup, RunProgress, Seed};
 
-use super::{Trainer, order, staleness};
+use super::table::GroupMeasures;
+use super::{Trainer, staleness};
 use crate::batch::{Rows, Skip};
 use crate::{
     GrpoError, KlConfig, KlGroups, Metrics, Phase, ScoredGroup, StepReport, Timings, metrics,
@@ -14,12 +15,11 @@ impl Trainer {
     pub(super) fn step_once(&mut self, problems: &[Problem]) -> Result<StepReport, GrpoError> {
         let index = self.progress.step;
         self.host.enter(index + 1, Phase::Rollout);
-        let run = &self.config.run;
-        let selected = order::indices(problems.len(), run.problems_per_step, run.seed, index);
-        let selected = selected.into_iter().map(|index| &problems[index]).collect::<Vec<_>>();
-        let seed = Seed::new(self.config.run.seed).named("rollout").child(index);
-        let progress = RunProgress::new(index, self.config.run.steps);
-        let mut collected = self.collector.collect(&selected, Moment { seed, progress })?;
+        let run = self.config.run;
+        let seed = Seed::new(run.seed).named("rollout").child(index);
+        let moment = Moment { seed, progress: RunProgress::new(index, run.steps) };
+        let mut collected =
+            self.collector.collect_batch(problems, run.problems_per_step, run.seed, moment)?;
 
         self.host.enter(index + 1, Phase::Update);
         let (mut metrics, mut warnings) = (Metrics::new(), Vec::new());
@@ -30,7 +30,14 @@ impl Trainer {
         group_metrics(&mut metrics, &collected.groups);
         let scheme = self.config.ratio_scheme;
         let rows = Rows::new(&collected.groups, &advantages, scheme, self.skip());
+        self.measures = GroupMeasures::default();
         self.train(&collected.groups, &rows, &mut metrics, &mut warnings)?;
+        if run.rollout_table {
+            let step = self.progress.step + 1;
+            let lines = self.measures.lines(step, &collected.groups, &advantages);
+            self.host
+                .rollouts(&lines.map_err(|error| GrpoError::other("rollout table", error))?)?;
+        }
         self.sync_engine()?;
 
         self.progress.step += 1;
@@ -40,8 +47,8 @@ impl Trainer {
         let gap = self.collector.record().internalization_gap();
         metrics.set_some(metrics::HINT_INTERNALIZATION_GAP_RUN, gap);
         metrics.set(metrics::NUM_TOKENS, self.progress.num_tokens as f64);
-        let seen = self.progress.step * self.config.run.problems_per_step as u64;
-        metrics.set(metrics::EPOCH, seen as f64 / problems.len() as f64);
+        let seen = self.collector.drawn() as f64;
+        metrics.set(metrics::EPOCH, seen / problems.len() as f64);
         Ok(StepReport {
             step: self.progress.step,
             total_steps: self.config.run.steps,
@@ -176,6 +183,20 @@ fn collect_metrics(metrics: &mut Metrics, stats: &CollectStats) {
     metrics.set_some(metrics::HINT_LEAKING_ANSWER_FRAC, share(leaks.answer, leaks.judged));
     metrics.set_some(metrics::HINT_LEAKING_STEP_FRAC, share(leaks.step, leaks.judged));
     metrics.set_some(metrics::HINT_DROPPED_FRAC, share(leaks.dropped, leaks.judged));
+    if stats.masked > 0 {
+        metrics.set_some(metrics::ROLLOUT_MASKED_FRAC, share(stats.masked, stats.completions));
+    }
+    if stats.rounds > 1 || stats.uninformative > 0 || stats.missing_groups > 0 {
+        metrics.set(metrics::ROLLOUT_ROUNDS, stats.rounds as f64);
+        let left_out = share(stats.uninformative, stats.problems);
+        metrics.set_some(metrics::ROLLOUT_UNINFORMATIVE_FRAC, left_out);
+        metrics.set(metrics::ROLLOUT_MISSING_GROUPS, stats.missing_groups as f64);
+    }
+    if stats.replayed > 0 {
+        metrics.set(metrics::ROLLOUT_REPLAYED_GROUPS, stats.replayed as f64);
+        let age = stats.replay_age_sum as f64 / stats.replayed as f64;
+        metrics.set(metrics::ROLLOUT_REPLAY_AGE, age);
+    }
     let (hinted, plain) = (stats.hinted_with_plain.rate(), stats.plain_of_hinted.rate());
     if let (Some(hinted), Some(plain)) = (hinted, plain) {
         metrics.set(metrics::HINT_INTERNALIZATION_GAP, hinted - plain);

@@ -103,6 +103,7 @@ impl Trainer {
         }
         metrics.merge(&measured.metrics);
         measured.affinity.report(metrics);
+        self.measures.observe(&measured.affinity, &part.rows, &factors);
         Ok(())
     }
 

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::{DynamicSampling, ProblemSelection, Replay};
 use crate::{
     Acceptance, HintSourceConfig, HintTrigger, LeakGuard, LevelSearch, Merge, Sampling,
     VerdictPolicy,
@@ -34,6 +35,46 @@ pub struct CollectorConfig {
     pub merge: Merge,
     /// What verdicts other than correct and incorrect mean.
     pub verdicts: VerdictPolicy,
+    /// Whether completions that were cut off at the token limit are left out of the loss and of its
+    /// denominators. Their rewards still count in the baseline. (DAPO: overlong filtering)
+    pub mask_truncated: bool,
+    /// The penalty for completions near the token limit, as a part of the reward. Off by default.
+    pub soft_overlong: Option<SoftOverlongConfig>,
+    /// Which problems a step takes.
+    pub selection: ProblemSelection,
+    /// Whether further problems are drawn in place of groups that teach nothing.
+    pub dynamic_sampling: DynamicSampling,
+    /// Whether groups of earlier steps train again.
+    pub replay: Replay,
+}
+
+/// DAPO's soft penalty for overlong completions, see [`hint_reward::SoftOverlong`]. It is full at
+/// `sampling.max_completion_len`.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SoftOverlongConfig {
+    /// Share of the limit over which the penalty grows from 0 to −1. In `(0, 1]`. (DAPO: 4096 of 20480)
+    pub share: f64,
+    /// Weight of the penalty in the reward. (DAPO: 1)
+    #[serde(default = "one")]
+    pub weight: f64,
+}
+
+impl SoftOverlongConfig {
+    /// Tokens before `limit` at which the penalty starts; at least 1.
+    pub(super) fn buffer(self, limit: usize) -> usize {
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "at most limit"
+        )]
+        let buffer = (self.share * limit as f64).round() as usize;
+        buffer.clamp(1, limit)
+    }
+}
+
+const fn one() -> f64 {
+    1.0
 }
 
 impl Default for CollectorConfig {
@@ -49,6 +90,11 @@ impl Default for CollectorConfig {
             accept: Acceptance::AnyCorrect {},
             merge: Merge::ReplaceAll {},
             verdicts: VerdictPolicy::default(),
+            mask_truncated: false,
+            soft_overlong: None,
+            selection: ProblemSelection::Epochs {},
+            dynamic_sampling: DynamicSampling::Off {},
+            replay: Replay::Off {},
         }
     }
 }
@@ -76,6 +122,15 @@ impl CollectorConfig {
         self.trigger.check(&mut check);
         self.source.check(&mut check);
         self.level.check(&mut check);
+        self.selection.check(&mut check);
+        self.dynamic_sampling.check(&mut check);
+        self.replay.check(&mut check);
+        if let Some(SoftOverlongConfig { share, weight }) = self.soft_overlong {
+            let holds = share > 0.0 && share <= 1.0;
+            check("soft_overlong.share", holds, "must be in (0, 1]", share.to_string());
+            let holds = weight >= 0.0 && weight.is_finite();
+            check("soft_overlong.weight", holds, "must not be negative", weight.to_string());
+        }
         let frac = self.verdicts.max_dropped_frac;
         let holds = (0.0..=1.0).contains(&frac);
         check("verdicts.max_dropped_frac", holds, "must be in [0, 1]", frac.to_string());

@@ -1,10 +1,11 @@
 //! The two-stage rollout: plain first, with help where the trigger says so.
 
-use hint_reward::Rubric;
+use hint_reward::{Rubric, SoftOverlong};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use self::help::Attempts;
+use self::replay::ReplayBuffer;
 use self::sample::{Failures, Workshop};
 use crate::group::count_correct;
 use crate::{
@@ -12,15 +13,22 @@ use crate::{
     RolloutError, RolloutGroup, TriggerInput, WeightSource, evaluate,
 };
 
+mod batch;
 mod config;
+mod dynamic;
 mod help;
 mod record;
+mod replay;
 mod sample;
+mod selection;
 mod stats;
 
-pub use config::CollectorConfig;
+pub use config::{CollectorConfig, SoftOverlongConfig};
+pub use dynamic::{DynamicSampling, Informative};
 pub use record::{ProblemSuccess, SuccessRecord};
+pub use replay::Replay;
 pub(crate) use sample::{check_contract, check_counts, score_completions};
+pub use selection::ProblemSelection;
 pub use stats::{CollectStats, Collected, LengthCount, SuccessCount};
 
 /// Samples groups, judges them, and samples again with help where the trigger says so.
@@ -34,6 +42,9 @@ pub struct Collector {
     hints: Option<Box<dyn HintProvider>>,
     config: CollectorConfig,
     record: SuccessRecord,
+    /// Problems drawn since the start of the run.
+    drawn: u64,
+    replay: ReplayBuffer,
 }
 
 impl std::fmt::Debug for Collector {
@@ -48,6 +59,8 @@ impl std::fmt::Debug for Collector {
 struct CollectorState {
     hints: Value,
     record: SuccessRecord,
+    drawn: u64,
+    replay: ReplayBuffer,
 }
 
 impl Collector {
@@ -65,13 +78,22 @@ impl Collector {
         if let Some((field, expected, found)) = config.violations().into_iter().next() {
             return Err(RolloutError::Config { field, expected, found });
         }
+        let mut rubric = rubric.into();
+        if let Some(soft) = config.soft_overlong {
+            let limit = config.sampling.max_completion_len;
+            let penalty = SoftOverlong::new(limit, soft.buffer(limit))
+                .map_err(|source| RolloutError::other("soft overlong penalty", source))?;
+            rubric = rubric.with(soft.weight, penalty);
+        }
         Ok(Self {
             engine: Box::new(engine),
             format: Box::new(format),
-            rubric: rubric.into(),
+            rubric,
             hints: None,
             config,
             record: SuccessRecord::default(),
+            drawn: 0,
+            replay: ReplayBuffer::default(),
         })
     }
 
@@ -107,10 +129,12 @@ impl Collector {
     }
 
     /// Everything that a resumed run needs to go on with the same rollouts: the state of the hint
-    /// provider and the success of the problems so far. It goes into every checkpoint.
+    /// provider, the success of the problems so far, how many were drawn, and the groups that may train
+    /// again. It goes into every checkpoint.
     pub fn state(&self) -> Value {
         let hints = self.hints.as_ref().map_or(Value::Null, HintProvider::state);
-        json!(CollectorState { hints, record: self.record.clone() })
+        let (record, replay) = (self.record.clone(), self.replay.clone());
+        json!(CollectorState { hints, record, drawn: self.drawn, replay })
     }
 
     /// Restores what [`Collector::state`] returned.
@@ -119,8 +143,9 @@ impl Collector {
     ///
     /// [`RolloutError::State`] for a state that this collector cannot have returned.
     pub fn load_state(&mut self, state: &Value) -> Result<(), RolloutError> {
-        let CollectorState { hints, record } = crate::state::read("collector", state)?;
-        self.record = record;
+        let CollectorState { hints, record, drawn, replay } =
+            crate::state::read("collector", state)?;
+        (self.record, self.drawn, self.replay) = (record, drawn, replay);
         match &self.hints {
             Some(provider) => provider.load_state(&hints),
             None => crate::state::expect_none("hint provider", &hints),
@@ -154,7 +179,7 @@ impl Collector {
         moment: impl Into<Moment>,
     ) -> Result<Collected, RolloutError> {
         let moment = moment.into();
-        let Self { engine, format, rubric, hints, config, record } = self;
+        let Self { engine, format, rubric, hints, config, record, .. } = self;
         let (engine, format) = (&mut **engine, &**format);
         let stats = CollectStats { problems: problems.len(), ..CollectStats::default() };
         let failures = Failures::default();

@@ -99,7 +99,10 @@ impl Workshop<'_> {
             }
             match self.config.verdicts.action(score.verdict) {
                 None | Some(VerdictAction::Wrong) => {
-                    let rollout = Rollout::new(completion, text, score);
+                    let is_cut_off = completion.stop == StopReason::Length;
+                    let mut rollout = Rollout::new(completion, text, score);
+                    rollout.is_masked = self.config.mask_truncated && is_cut_off;
+                    self.stats.masked += usize::from(rollout.is_masked);
                     rollouts.push(match help {
                         Some(help) => rollout.with_help(Arc::clone(help)),
                         None => rollout,

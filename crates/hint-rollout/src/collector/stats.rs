@@ -64,6 +64,18 @@ pub struct CollectStats {
     pub terminated: LengthCount,
     /// Completion tokens sampled, plain and helped, and those of hints that the policy wrote.
     pub tokens: usize,
+    /// Judged completions that are left out of the loss because they were cut off.
+    pub masked: usize,
+    /// Rounds of [dynamic sampling](crate::DynamicSampling); 1 without it.
+    pub rounds: usize,
+    /// Groups that dynamic sampling left out.
+    pub uninformative: usize,
+    /// Groups that dynamic sampling looked for in vain.
+    pub missing_groups: usize,
+    /// Groups of earlier steps in the batch.
+    pub replayed: usize,
+    /// Their ages in steps, summed.
+    pub replay_age_sum: u64,
 }
 
 /// Lengths, in tokens.
@@ -95,6 +107,65 @@ impl LengthCount {
 }
 
 impl CollectStats {
+    /// Adds what another collection of the same step counted.
+    pub(super) fn merge(&mut self, other: Self) {
+        let Self {
+            problems,
+            plain,
+            hinted,
+            by_source,
+            plain_groups,
+            all_wrong,
+            all_right,
+            hinted_groups,
+            attempts,
+            share_sum,
+            rescued_groups,
+            hinted_with_plain,
+            plain_of_hinted,
+            verdicts,
+            dropped,
+            completions,
+            truncated,
+            tokens,
+            masked,
+            rounds,
+            uninformative,
+            missing_groups,
+            replayed,
+            replay_age_sum,
+        } = other;
+        self.problems += problems;
+        self.plain = self.plain + plain;
+        self.hinted = self.hinted + hinted;
+        for (source, count) in by_source {
+            let entry = self.by_source.entry(source).or_default();
+            *entry = *entry + count;
+        }
+        self.plain_groups += plain_groups;
+        self.all_wrong += all_wrong;
+        self.all_right += all_right;
+        self.hinted_groups += hinted_groups;
+        self.attempts += attempts;
+        self.share_sum += share_sum;
+        self.rescued_groups += rescued_groups;
+        self.hinted_with_plain = self.hinted_with_plain + hinted_with_plain;
+        self.plain_of_hinted = self.plain_of_hinted + plain_of_hinted;
+        for (verdict, count) in verdicts {
+            *self.verdicts.entry(verdict).or_default() += count;
+        }
+        self.dropped += dropped;
+        self.completions += completions;
+        self.truncated += truncated;
+        self.tokens += tokens;
+        self.masked += masked;
+        self.rounds += rounds;
+        self.uninformative += uninformative;
+        self.missing_groups += missing_groups;
+        self.replayed += replayed;
+        self.replay_age_sum += replay_age_sum;
+    }
+
     pub(super) fn observe_plain(&mut self, rollouts: &[Rollout]) {
         let correct = count_correct(rollouts);
         self.plain.observe(rollouts);

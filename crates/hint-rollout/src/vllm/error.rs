@@ -90,6 +90,13 @@ pub enum VllmError {
         source: HttpError,
     },
 
+    /// The server was told to go on after a change of weights, and did not.
+    #[error("`{server}` is still paused after new weights were loaded; start it anew")]
+    Paused {
+        /// The server.
+        server: String,
+    },
+
     /// The server has other weights than it was given, for example because it was started anew.
     #[error("`{server}` reports weights `{found}`, expected `{expected}`")]
     Version {
@@ -124,7 +131,7 @@ impl VllmError {
     pub(super) const fn is_outage(&self) -> bool {
         match self {
             Self::Http(error) => error.is_transient(),
-            Self::Reload { .. } | Self::Version { .. } => true,
+            Self::Reload { .. } | Self::Paused { .. } | Self::Version { .. } => true,
             _ => false,
         }
     }

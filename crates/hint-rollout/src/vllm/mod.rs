@@ -5,8 +5,8 @@
 //! before and after every batch, so that a server that was started anew in between is noticed, and
 //! what it sampled from its original weights is thrown away.
 //!
-//! Its tests answer with what a vLLM 0.32.0 server was seen to answer; a whole training run against a
-//! real server has not been made yet.
+//! Its tests answer with what a vLLM 0.32.0 server was seen to answer; `cargo xtask e2e-vllm` trains
+//! through a real one.
 
 mod error;
 mod event;
@@ -181,11 +181,14 @@ impl VllmEngine {
         Ok(up)
     }
 
+    /// Leaves a server out. Whoever watches is told once.
     fn set_down(&mut self, index: usize, error: &VllmError, requests: usize) {
         let slot = &mut self.slots[index];
-        slot.down = Some(error.chain());
+        let was_up = slot.down.replace(error.chain()).is_none();
         let server = &slot.server.name;
-        (self.observer)(&VllmEvent::ServerDown { server, error, requests });
+        if was_up {
+            (self.observer)(&VllmEvent::ServerDown { server, error, requests });
+        }
     }
 
     fn set_back(&mut self, index: usize) {
@@ -214,7 +217,6 @@ impl VllmEngine {
                 Ok(()) if was_down => self.set_back(index),
                 Ok(()) => {}
                 Err(error) if !error.is_outage() => return Err(error),
-                Err(error) if was_down => self.slots[index].down = Some(error.chain()),
                 Err(error) => self.set_down(index, &error, 0),
             }
         }

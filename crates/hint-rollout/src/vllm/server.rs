@@ -180,7 +180,15 @@ impl Server {
         post("/update_weight_version", json!({ "new_version": label(version) }))?;
         self.expect_version(version)?;
         post("/resume", Value::Null)?;
-        Ok(())
+        // One that is still paused would keep the next batch waiting until it times out.
+        match &self.dev("/is_paused", "/is_paused")?["is_paused"] {
+            Value::Bool(false) => Ok(()),
+            Value::Bool(true) => Err(VllmError::Paused { server: self.name.clone() }),
+            other => {
+                let reason = format!("expected true or false as `is_paused`, found {other}");
+                Err(self.control.unexpected("/is_paused", reason).into())
+            }
+        }
     }
 
     /// The completions of one prompt. Failures that may pass are tried again.

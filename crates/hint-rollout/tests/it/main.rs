@@ -1,5 +1,6 @@
 //! Public behaviour of hint-rollout.
 
+mod batch;
 mod collector;
 mod evaluate;
 mod help;

@@ -50,6 +50,7 @@ impl Recorded {
                     "/pause?mode=wait" => r#"{"status":"paused"}"#.to_owned(),
                     "/collective_rpc" => r#"{"results":[null]}"#.to_owned(),
                     "/resume" => r#"{"status":"resumed"}"#.to_owned(),
+                    "/is_paused" => r#"{"is_paused":false}"#.to_owned(),
                     _ => String::new(),
                 };
                 match change(&path) {
@@ -164,7 +165,8 @@ fn recorded_answer_becomes_completions_of_the_synced_version() {
             "/reset_prefix_cache",
             "/update_weight_version",
             "/weight_info",
-            "/resume"
+            "/resume",
+            "/is_paused"
         ]
     );
     assert!(dir.path().join("step-7/model.safetensors").exists());
@@ -231,6 +233,38 @@ fn failed_reload_leaves_the_server_paused() {
     assert!(matches!(&error, RolloutError::Vllm(VllmError::AllDown { .. })), "{error}");
     assert!(error.to_string().contains("stays paused"), "{error}");
     assert!(!server.log().contains(&"/resume".to_owned()));
+}
+
+#[test]
+fn good_weights_after_a_failed_reload_resume_the_server() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut reloads = 0;
+    let server = Recorded::start(Box::new(move |path| {
+        reloads += usize::from(path == "/collective_rpc");
+        (path == "/collective_rpc" && reloads == 1).then(|| (500, RELOAD_FAILED.to_owned()))
+    }));
+    let (engine, events) = connect(&[&server], dir.path());
+    let mut engine = engine.unwrap();
+    engine.sync(&Weights(3)).unwrap_err();
+    engine.sync(&Weights(4)).unwrap();
+    assert_eq!(*events.lock().unwrap(), ["down 0", "back", "synced 4 1 0"]);
+    let groups = engine.generate(&[request(6)]).unwrap();
+    assert!(groups[0].iter().all(|completion| completion.version == PolicyVersion(4)));
+}
+
+#[test]
+fn server_that_stays_paused_is_not_asked_for_completions() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Recorded::start(on("/is_paused", 200, r#"{"is_paused":true}"#));
+    let (engine, events) = connect(&[&server], dir.path());
+    let mut engine = engine.unwrap();
+    for _ in 0..2 {
+        let error = engine.sync(&Weights(1)).unwrap_err().to_string();
+        assert!(error.contains("is still paused after new weights were loaded"), "{error}");
+    }
+    assert!(engine.generate(&[request(6)]).is_err());
+    assert!(!server.log().contains(&"/v1/completions".to_owned()));
+    assert_eq!(*events.lock().unwrap(), ["down 0"], "whoever watches is told once");
 }
 
 #[test]

@@ -1,0 +1,72 @@
+//! The dump reader of `examples/affinity_report`.
+
+use std::io::Write;
+
+use hint_affinity::{ClipRange, affinity};
+
+use crate::dump::{DumpError, Report};
+
+fn report(text: &str) -> Result<Report, DumpError> {
+    let mut file = tempfile::NamedTempFile::new().expect("a temporary file");
+    file.write_all(text.as_bytes()).expect("it is writable");
+    Report::read(file.path(), ClipRange::symmetric(0.2).expect("0.2 is a distance"))
+}
+
+#[test]
+fn rows_are_measured_together_by_source_and_by_group() {
+    let dump = report(
+        r#"{"logprobs": [-1.0, -2.0], "old_logprobs": [-1.05, -2.5], "advantages": 1.5, "group": 7, "source": "plain"}
+
+{"logprobs": [-1.0, -9.0, -3.0], "old_logprobs": [-1.0, 0.0, -3.1], "advantages": [-2, 5, -1], "mask": [1, 0, true], "group": "b"}
+"#,
+    )
+    .expect("the dump is valid");
+    let clip = ClipRange::symmetric(0.2).expect("0.2 is a distance");
+    let [first, second] = [
+        affinity(&[-1.0 - -1.05, 0.5], &[1.5, 1.5], clip).expect("valid tokens"),
+        affinity(&[0.0, -3.0 - -3.1], &[2.0, 1.0], clip).expect("valid tokens"),
+    ];
+    assert_eq!(dump.groups["7"].tokens.affinity(), first);
+    assert_eq!(first.eur(), 0.5);
+    assert_eq!(dump.groups["b"].tokens.affinity(), second);
+    assert_eq!(dump.sources.keys().collect::<Vec<_>>(), ["plain"]);
+    assert_eq!((dump.all.rows, dump.all.tokens.tokens()), (2, 4));
+    // Weights 1.5 and 1.5 of which one is inside, 2 and 1.
+    assert!((dump.all.tokens.affinity().eur() - 4.5 / 6.0).abs() < 1e-12);
+}
+
+#[test]
+fn errors_name_the_line_and_the_field() {
+    let good = r#"{"logprobs": [0], "old_logprobs": [0], "advantages": 1}"#;
+    let check = |bad: &str, expected: &str| {
+        let error = report(&format!("{good}\n\n{bad}\n")).expect_err("line 3 is bad").to_string();
+        assert!(error.starts_with("line 3: ") && error.contains(expected), "{error}");
+    };
+    check("[1]", "expected one JSON object per line");
+    check(r#"{"logprobs": [NaN]}"#, "JSON has no NaN");
+    check("{}", "`logprobs`: expected a list of numbers, found nothing");
+    check(
+        r#"{"logprobs": [[1]]}"#,
+        "`logprobs`: expected a list of numbers, found a list of 1 entries",
+    );
+    check(
+        r#"{"logprobs": [1], "old_logprobs": [1, 2]}"#,
+        "`old_logprobs` has 2 entries, `logprobs` has 1",
+    );
+    check(
+        r#"{"logprobs": [1], "old_logprobs": [1]}"#,
+        "`advantages`: expected a list of numbers, found nothing",
+    );
+    let row = |rest: &str| {
+        format!(r#"{{"logprobs": [1], "old_logprobs": [1], "advantages": 1, {rest}}}"#)
+    };
+    check(&row(r#""mask": [2]"#), "of 1 and 0, found `2`");
+    check(&row(r#""mask": []"#), "`mask` has 0 entries");
+    check(&row(r#""group": [1]"#), "`group`: expected a text or a number");
+    let huge = r#"{"logprobs": [1e308], "old_logprobs": [-1e308], "advantages": 1}"#;
+    check(huge, "log_ratios");
+    assert!(matches!(report("\n"), Err(DumpError::Empty { .. })));
+    let missing =
+        Report::read(std::path::Path::new("/does/not/exist"), ClipRange::symmetric(0.2).unwrap());
+    assert!(matches!(missing, Err(DumpError::Read { .. })));
+}

@@ -1,0 +1,45 @@
+//! Writes a model as a Hugging Face folder that vLLM, transformers and this library load.
+//!
+//! ```text
+//! cargo run --release --example export_model -- --model smollm2 --untied-head --out smollm2
+//! ```
+//!
+//! `--model` takes what the main example takes. `--untied-head` writes the LM head out, which vLLM needs
+//! in order to take up new weights. Prints the folder; takes a few seconds for a small model.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use clap::Parser;
+use hint_examples::workload::model_path;
+use hint_policy::{LoadOptions, LoadedModel, SaveOptions};
+
+/// Writes a model as a Hugging Face folder.
+#[derive(Debug, Parser)]
+struct Options {
+    /// `tiny`, `smollm2` (fetched once), a folder in Hugging Face format, or a GGUF file.
+    #[arg(long)]
+    model: String,
+
+    /// Write the LM head out where the model shares it with the embedding.
+    #[arg(long)]
+    untied_head: bool,
+
+    /// The folder to write.
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+}
+
+#[expect(clippy::print_stdout, reason = "the output of a program")]
+fn main() -> Result<()> {
+    let options = Options::parse();
+    let path = model_path(&options.model)?;
+    let model = LoadedModel::load(&path, &LoadOptions::default())
+        .with_context(|| format!("cannot load the model `{}`", path.display()))?;
+    std::fs::create_dir_all(&options.out)
+        .with_context(|| format!("cannot create `{}`", options.out.display()))?;
+    let save = SaveOptions { untied_head: options.untied_head, ..SaveOptions::default() };
+    model.save_with(&options.out, &save)?;
+    println!("{}", options.out.display());
+    Ok(())
+}

@@ -1,0 +1,67 @@
+//! What samples: the policy in this process, or vLLM servers.
+
+use std::path::Path;
+
+use anyhow::Result;
+use hint_policy::{Policy as _, SaveOptions, SharedPolicy};
+use hint_rollout::{
+    HeadWeights, LocalEngine, PolicyVersion, RolloutEngine, RolloutError, VllmEngine, VllmEvent,
+    VllmOptions, WeightSource,
+};
+
+use crate::options::{Compute, Settings};
+
+/// Name under which servers are to serve the model.
+pub const SERVED_NAME: &str = "policy";
+
+/// The engine that `settings` ask for. `dir` is the folder of the run; servers get their weights
+/// below it.
+///
+/// # Errors
+///
+/// Servers that cannot be used, with the reason of each.
+pub fn engine(
+    settings: &Settings,
+    policy: &SharedPolicy,
+    stop_tokens: Vec<u32>,
+    dir: &Path,
+) -> Result<Box<dyn RolloutEngine>> {
+    if settings.vllm.is_empty() {
+        return Ok(Box::new(LocalEngine::new(policy.clone(), stop_tokens)));
+    }
+    let mut options = VllmOptions::new(&settings.vllm, SERVED_NAME, dir.join("vllm-weights"));
+    if settings.compute == Compute::F32 {
+        options.dtype = Some("float32".to_owned());
+    }
+    let builder = VllmEngine::builder(options).stop_tokens(stop_tokens);
+    let mut engine = builder.observer(report).connect()?;
+    // An earlier run may have left its own weights there.
+    engine.sync(&Initial(policy))?;
+    Ok(Box::new(engine))
+}
+
+/// The weights that a run starts from.
+struct Initial<'a>(&'a SharedPolicy);
+
+impl WeightSource for Initial<'_> {
+    fn version(&self) -> PolicyVersion {
+        PolicyVersion(0)
+    }
+
+    fn write_checkpoint(&self, dir: &Path, head: HeadWeights) -> Result<(), RolloutError> {
+        let untied_head = head == HeadWeights::Untied;
+        let options = SaveOptions { untied_head, ..SaveOptions::default() };
+        Ok(self.0.lock().save_as(dir, &options)?)
+    }
+}
+
+#[expect(clippy::print_stderr, reason = "the notices of a program")]
+fn report(event: &VllmEvent<'_>) {
+    match event {
+        VllmEvent::ServerDown { server, error, requests } => {
+            eprintln!("{server} is down, {requests} requests go to the others: {error}");
+        }
+        VllmEvent::ServerBack { server } => eprintln!("{server} is back"),
+        _ => {}
+    }
+}

@@ -1,0 +1,161 @@
+//! What the collector does about groups that teach little, through a real model and trainer.
+
+use std::path::Path;
+
+use hint_grpo::{GrpoConfig, GrpoError, Observer, Outcome, RunDir, StepReport, Trainer};
+use hint_policy::SharedPolicy;
+use hint_rollout::{DynamicSampling, Informative, ProblemSelection, Replay};
+use hint_tests::{
+    bytes, collector, config, lenient_rubric, problems, tiny_policy, trainer, weights,
+};
+use serde_json::Value;
+
+const STEPS: u64 = 8;
+
+/// Everything on at once, with hints.
+fn everything() -> GrpoConfig {
+    let mut config = config(STEPS);
+    config.run.checkpoint_every = 3;
+    config.run.rollout_table = true;
+    config.rollout.mask_truncated = true;
+    config.rollout.selection = ProblemSelection::Curriculum { floor: 0.2 };
+    let criterion = Informative::UnionVerdicts;
+    config.rollout.dynamic_sampling =
+        DynamicSampling::UntilInformative { max_rounds: 2, criterion };
+    config.rollout.replay = Replay::Recent { capacity: 6, max_age: 4, criterion };
+    config
+}
+
+fn finish(dir: &Path, config: &GrpoConfig) -> Vec<f32> {
+    let run_dir = match RunDir::resume(dir) {
+        Err(GrpoError::NoCheckpoint { .. }) => RunDir::create(dir, config),
+        resumed => resumed,
+    };
+    let (mut trainer, policy) = trainer(config, true, Some(run_dir.expect("a usable folder")));
+    assert_eq!(trainer.run(&problems()).expect("the run works"), Outcome::Completed);
+    weights(&policy)
+}
+
+fn lines(file: &Path) -> Vec<Value> {
+    let text = String::from_utf8(bytes(file)).expect("text");
+    text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+}
+
+/// Ends the process's part of a run after a step.
+struct StopAfter(u64);
+
+impl Observer for StopAfter {
+    fn on_step(&mut self, report: &StepReport) -> std::ops::ControlFlow<()> {
+        if report.step == self.0 {
+            std::ops::ControlFlow::Break(())
+        } else {
+            std::ops::ControlFlow::Continue(())
+        }
+    }
+}
+
+#[test]
+fn a_run_with_everything_on_resumes_to_the_same_bytes() {
+    let whole = tempfile::tempdir().expect("a temporary folder");
+    let expected = finish(whole.path(), &everything());
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let config = everything();
+    let policy = SharedPolicy::new(tiny_policy(7));
+    let collector = collector(&policy, &config, lenient_rubric(), true);
+    let run_dir = RunDir::create(dir.path(), &config).expect("an empty folder");
+    let mut trainer = Trainer::builder(policy, collector, config)
+        .run_dir(run_dir)
+        .observer(StopAfter(4))
+        .build()
+        .expect("the configuration is valid");
+    assert!(matches!(trainer.run(&problems()), Ok(Outcome::Stopped { step: 4, .. })));
+    // What an interrupted step may have written is cut off again.
+    let table = dir.path().join("rollouts.jsonl");
+    let mut longer = bytes(&table);
+    longer.extend(b"{\"step\": 5");
+    std::fs::write(&table, longer).expect("the folder is writable");
+    assert!(finish(dir.path(), &everything()) == expected);
+    for file in ["metrics.jsonl", "rollouts.jsonl"] {
+        assert!(bytes(&dir.path().join(file)) == bytes(&whole.path().join(file)), "{file}");
+    }
+    let metrics = lines(&whole.path().join("metrics.jsonl"));
+    let seen = |name: &str| metrics.iter().any(|line| line[name].as_f64() > Some(0.0));
+    for name in ["rollout/rounds", "rollout/uninformative_frac", "rollout/replayed_groups"] {
+        assert!(seen(name), "{name} never occurred, so nothing was tested");
+    }
+}
+
+#[test]
+fn the_rollout_table_agrees_with_the_metrics() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let mut config = config(3);
+    config.run.rollout_table = true;
+    finish(dir.path(), &config);
+    let metrics = lines(&dir.path().join("metrics.jsonl"));
+    let table = lines(&dir.path().join("rollouts.jsonl"));
+    let number = |value: &Value| value.as_f64().expect("a number");
+    let list = |value: &Value| value.as_array().expect("a list").clone();
+    let mut hinted_groups = 0;
+    for (metrics, step) in metrics.iter().zip(1..) {
+        let groups = table.iter().filter(|line| line["step"] == step).collect::<Vec<_>>();
+        assert_eq!(groups.len(), 4);
+        let rewards = groups.iter().flat_map(|line| list(&line["rewards"])).collect::<Vec<_>>();
+        let mean = rewards.iter().map(number).sum::<f64>() / rewards.len() as f64;
+        assert!((mean - number(&metrics["reward"])).abs() < 1e-12);
+        for line in groups {
+            let advantages = list(&line["advantages"]);
+            assert!(advantages.iter().map(number).sum::<f64>().abs() < 1e-9);
+            let varied = advantages.iter().any(|advantage| number(advantage) != 0.0);
+            assert_eq!(line["affinity"].is_null(), !varied, "only what trains is measured: {line}");
+            if varied {
+                // On-policy: the ratio is 1.
+                assert!((number(&line["affinity"]["value"]) - 1.0).abs() < 1e-9);
+            }
+            let verdicts = line["verdicts"].as_object().expect("counts").values();
+            assert_eq!(verdicts.map(number).sum::<f64>(), 4.0);
+            if line["sources"][0] == "hinted" {
+                hinted_groups += 1;
+                assert_eq!(list(&line["replaced_rewards"]).len(), 4);
+                assert!(number(&line["weight"]) > 0.0 && number(&line["hint_share"]) == 1.0);
+                assert!(number(&line["behavior_affinity"]["value"]) < 1.0);
+            } else {
+                assert!(line["weight"].is_null() && line["hint_share"].is_null());
+            }
+        }
+    }
+    assert!(hinted_groups > 0);
+}
+
+#[test]
+fn masked_completions_have_no_gradient_and_are_not_counted() {
+    // Of four tokens nearly every completion is cut off; the stop token ends the others.
+    let trained = |mask_truncated: bool| {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let mut config = config(2);
+        config.run.rollout_table = true;
+        config.rollout.mask_truncated = mask_truncated;
+        config.rollout.sampling.max_completion_len = 4;
+        let weights = finish(dir.path(), &config);
+        (weights, lines(&dir.path().join("rollouts.jsonl")))
+    };
+    let (off, on) = (trained(false), trained(true));
+    let masked = |table: &[Value]| {
+        let flags = table.iter().flat_map(|line| line["masked"].as_array().cloned().unwrap());
+        flags.filter(|flag| *flag == true).count()
+    };
+    assert_eq!(masked(&off.1), 0);
+    assert!(masked(&on.1) > 0);
+    let all_masked = |line: &&Value| {
+        line["masked"].as_array().is_some_and(|flags| flags.iter().all(|flag| *flag == true))
+    };
+    let varied = |line: &Value| {
+        let advantages = line["advantages"].as_array().expect("a list");
+        advantages.iter().any(|advantage| advantage.as_f64() != Some(0.0))
+    };
+    let silent = on.1.iter().filter(all_masked).filter(|line| varied(line)).collect::<Vec<_>>();
+    assert!(!silent.is_empty(), "a group with advantages is cut off as a whole");
+    assert!(silent.iter().all(|line| line["affinity"].is_null()), "none of its tokens trains");
+    // Sampled from the same weights, so the same rewards and advantages.
+    assert_eq!(off.1[0]["advantages"], on.1[0]["advantages"]);
+    assert!(off.0 != on.0, "the loss is another one");
+}

@@ -1,0 +1,55 @@
+//! `e2e-vllm`: a training run through a real vLLM server, with everything that it takes.
+
+mod install;
+mod server;
+
+use anyhow::{Context, Result};
+
+use self::server::Server;
+use crate::host::Host;
+use crate::process::{cargo, check};
+use crate::torch;
+
+/// Name under which the server serves the model.
+const SERVED_NAME: &str = "policy";
+
+/// Installs vLLM, starts it on SmolLM2 and trains through it, comparing log-probabilities. The server is
+/// stopped however this ends.
+pub(crate) fn e2e(host: &Host) -> Result<()> {
+    torch::setup(host)?;
+    let python = install::install(host)?;
+    let work = host.repo.join("target").join("e2e-vllm");
+    let (model, weights) = (work.join("model"), work.join("weights"));
+    std::fs::create_dir_all(&weights)
+        .with_context(|| format!("cannot create `{}`", weights.display()))?;
+    // In the profile of the tests, so that nothing is built a second time; and before the server
+    // starts, which needs both the memory and the processors.
+    check(cargo(host).args([
+        "build",
+        "--locked",
+        "--example",
+        "export_model",
+        "--example",
+        "vllm_check",
+    ]))?;
+    check(
+        cargo(host)
+            .args(["run", "--locked", "--example", "export_model", "--"])
+            .args(["--model", "smollm2", "--untied-head", "--out"])
+            .arg(&model),
+    )?;
+    let server = Server::start(&python, &model, SERVED_NAME, &work.join("server.log"))?;
+    // A second address, at which nobody listens: the engine must go on with the first one.
+    check(
+        cargo(host)
+            .args(["run", "--locked", "--example", "vllm_check", "--"])
+            .args(["--served-name", SERVED_NAME])
+            .args(["--server", &server.address(), "--server", "http://127.0.0.1:9"])
+            .arg("--model")
+            .arg(&model)
+            .arg("--weights")
+            .arg(&weights),
+    )
+    .with_context(|| format!("the server wrote `{}`", server.log().display()))?;
+    server.stop()
+}
