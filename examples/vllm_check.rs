@@ -304,7 +304,7 @@ fn main() -> Result<()> {
     let problems = problems();
     trainer.run(&problems)?;
     // The weights of the last step are compared, too.
-    let last = EvaluationOptions { completions_per_problem: 2, sampling, seed: 0 };
+    let last = EvaluationOptions::sampled(2, sampling);
     trainer.collector_mut().evaluate(&problems[..4], &last)?;
     drop(trainer);
 

@@ -14,6 +14,7 @@ use hint_policy::{Parameter, Policy as _};
 use hint_rollout::Problem;
 use tch::Kind;
 
+use crate::engine::local;
 use crate::memory::{MemoryEstimate, mebibytes, peak_memory};
 use crate::options::{Compute, Method, Settings};
 use crate::workload::{Assembly, Workload};
@@ -26,7 +27,7 @@ use crate::workload::{Assembly, Workload};
 /// Whatever would end the run in its first step.
 pub fn dry_run(method: Method, settings: &Settings, workload: &Workload) -> Result<String> {
     let config = settings.config(method);
-    let assembly = workload.assemble(&config)?;
+    let assembly = workload.assemble(&config, local)?;
     let mut lines = String::new();
     // Writing to a string cannot fail.
     let mut say = |what: &str, text: &str| {

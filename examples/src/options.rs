@@ -69,7 +69,6 @@ pub struct Options {
     /// Sample with the vLLM server at this address, which serves the model as `policy` (docs/vllm.md);
     /// may be given several times.
     #[arg(long, value_name = "URL")]
-    #[serde(default)]
     pub vllm: Vec<String>,
 
     /// Most problems to evaluate on, before and after; `evaluation.max_problems` of the configuration.

@@ -269,7 +269,7 @@ impl Workload {
 pub fn model_path(name: &str) -> Result<PathBuf> {
     match name {
         "tiny" => Ok(tiny_model()),
-        "smollm2" => fetcher()?.fetch(&source::SMOLLM2, &mut notice),
+        "smollm2" => Ok(fetcher()?.fetch(&source::SMOLLM2, &mut notice)?),
         path => newest_checkpoint(PathBuf::from(path)),
     }
 }

@@ -24,8 +24,7 @@ impl Trainer {
         self.host.enter(index + 1, Phase::Update);
         let (mut metrics, mut warnings) = (Metrics::new(), Vec::new());
         let version = PolicyVersion(self.progress.updates);
-        let (groups, run) = (&mut collected.groups, &self.config.run);
-        staleness::admit(groups, version, run, &mut metrics, &mut warnings)?;
+        staleness::admit(&mut collected.groups, version, &run, &mut metrics, &mut warnings)?;
         let advantages = self.advantages(&collected.groups)?;
         group_metrics(&mut metrics, &collected.groups);
         let scheme = self.config.ratio_scheme;

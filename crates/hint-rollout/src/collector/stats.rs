@@ -104,6 +104,13 @@ impl LengthCount {
         self.least = Some(self.least.map_or(length, |least| least.min(length)));
         self.most = self.most.max(length);
     }
+
+    fn merge(&mut self, other: Self) {
+        self.count += other.count;
+        self.sum += other.sum;
+        self.least = self.least.into_iter().chain(other.least).min();
+        self.most = self.most.max(other.most);
+    }
 }
 
 impl CollectStats {
@@ -127,6 +134,9 @@ impl CollectStats {
             dropped,
             completions,
             truncated,
+            leaks,
+            lengths,
+            terminated,
             tokens,
             masked,
             rounds,
@@ -157,6 +167,9 @@ impl CollectStats {
         self.dropped += dropped;
         self.completions += completions;
         self.truncated += truncated;
+        self.leaks.merge(leaks);
+        self.lengths.merge(lengths);
+        self.terminated.merge(terminated);
         self.tokens += tokens;
         self.masked += masked;
         self.rounds += rounds;

@@ -89,6 +89,18 @@ impl LeakCounts {
         self.masked += usize::from(guarded.masked);
         self.retries += guarded.retries;
     }
+
+    /// Adds what others counted.
+    pub(crate) fn merge(&mut self, other: Self) {
+        let Self { judged, leaking, answer, step, dropped, masked, retries } = other;
+        self.judged += judged;
+        self.leaking += leaking;
+        self.answer += answer;
+        self.step += step;
+        self.dropped += dropped;
+        self.masked += masked;
+        self.retries += retries;
+    }
 }
 
 impl LeakGuard {
