@@ -59,7 +59,7 @@ impl WeightSource for Initial<'_> {
 
     fn write_checkpoint(&self, dir: &Path, head: HeadWeights) -> Result<(), RolloutError> {
         let untied_head = head == HeadWeights::Untied;
-        let options = SaveOptions { untied_head, ..SaveOptions::default() };
+        let options = SaveOptions { untied_head, merged: true, ..SaveOptions::default() };
         Ok(self.0.lock().save_as(dir, &options)?)
     }
 }

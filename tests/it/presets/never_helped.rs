@@ -17,7 +17,7 @@ fn dapo_learns_nothing_from_an_all_wrong_group() {
     // Dynamic sampling draws again, ten times in all, and then goes on without a group.
     assert_eq!(followed.prompts, [PLAIN; 10]);
     assert!(followed.scored.is_empty() && followed.trained.is_empty());
-    assert_gradient(&followed, &[], 0.9);
+    assert!(followed.gradient.is_empty(), "no optimizer step is taken");
 }
 
 #[test]
