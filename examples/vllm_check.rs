@@ -130,7 +130,7 @@ impl Compared {
             let Sampled { prompt, temperature, completion } = one;
             let row = TokenRow { prompt, completion: &completion.tokens };
             let batch = TokenBatch::new(&[row], policy.device())?;
-            let options = ScoreOptions { temperature: *temperature, entropy: false };
+            let options = ScoreOptions { temperature: *temperature, ..ScoreOptions::default() };
             let scores = tch::no_grad(|| policy.score(&batch, &options))?;
             let logprobs = Vec::<f64>::try_from(scores.logprobs.view([-1]))
                 .map_err(|error| RolloutError::other("comparison", error))?;
