@@ -1,8 +1,11 @@
 //! What the collector does about groups that teach little, through a real model and trainer.
 
 use std::path::Path;
+use std::sync::{Arc, Mutex};
 
-use hint_grpo::{GrpoConfig, GrpoError, Observer, Outcome, RunDir, StepReport, Trainer};
+use hint_grpo::{
+    GrpoConfig, GrpoError, Observer, OldLogprobs, Outcome, RunDir, StepReport, Trainer, Warning,
+};
 use hint_policy::SharedPolicy;
 use hint_rollout::{DynamicSampling, Informative, ProblemSelection, Replay};
 use hint_tests::{
@@ -23,6 +26,7 @@ fn everything() -> GrpoConfig {
     config.rollout.dynamic_sampling =
         DynamicSampling::UntilInformative { max_rounds: 2, criterion };
     config.rollout.replay = Replay::Recent { capacity: 6, max_age: 4, criterion };
+    config.old_logprobs = OldLogprobs::Engine;
     config
 }
 
@@ -83,6 +87,49 @@ fn a_run_with_everything_on_resumes_to_the_same_bytes() {
     for name in ["rollout/rounds", "rollout/uninformative_frac", "rollout/replayed_groups"] {
         assert!(seen(name), "{name} never occurred, so nothing was tested");
     }
+}
+
+#[test]
+fn replay_needs_to_know_the_policy_that_drew_a_group() {
+    let mut config = everything();
+    config.old_logprobs = OldLogprobs::Recomputed;
+    let error = config.validate().expect_err("the ratio would be 1 whatever the age").to_string();
+    assert!(error.contains("old_logprobs: must be \"engine\" with rollout.replay"), "{error}");
+}
+
+/// Counts what the warnings and the metrics say is missing.
+struct Missing(Arc<Mutex<[f64; 2]>>);
+
+impl Observer for Missing {
+    fn on_step(&mut self, report: &StepReport) -> std::ops::ControlFlow<()> {
+        let mut sums = self.0.lock().expect("no test panics here");
+        for warning in &report.warnings {
+            if let Warning::MissingGroups { missing, wanted, rounds, .. } = warning {
+                assert_eq!((*wanted, *rounds), (4, 1));
+                sums[0] += *missing as f64;
+            }
+        }
+        sums[1] += report.metrics.get("rollout/missing_groups").unwrap_or(0.0);
+        std::ops::ControlFlow::Continue(())
+    }
+}
+
+#[test]
+fn a_step_that_lacks_groups_goes_on_and_warns() {
+    let mut config = config(3);
+    let criterion = Informative::Verdicts;
+    config.rollout.dynamic_sampling =
+        DynamicSampling::UntilInformative { max_rounds: 1, criterion };
+    let policy = SharedPolicy::new(tiny_policy(7));
+    let collector = collector(&policy, &config, lenient_rubric(), false);
+    let sums = Arc::new(Mutex::new([0.0; 2]));
+    let mut trainer = Trainer::builder(policy, collector, config)
+        .observer(Missing(Arc::clone(&sums)))
+        .build()
+        .expect("the configuration is valid");
+    assert_eq!(trainer.run(&problems()).expect("the run works"), Outcome::Completed);
+    let [warned, measured] = *sums.lock().expect("no test panics here");
+    assert!(warned > 0.0 && warned == measured, "{warned} {measured}");
 }
 
 #[test]

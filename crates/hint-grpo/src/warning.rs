@@ -17,6 +17,20 @@ pub enum Warning {
         /// Tokens that a micro-batch may have.
         budget: usize,
     },
+    /// Dynamic sampling used up its rounds before the step had all its groups.
+    #[error(
+        "{missing} of {wanted} groups are missing: {drawn} problems were drawn in {rounds} rounds, and the others teach nothing. Raise `rollout.dynamic_sampling.max_rounds`, or look for easier problems or better hints"
+    )]
+    MissingGroups {
+        /// Groups that the step lacks.
+        missing: usize,
+        /// Groups of a whole step.
+        wanted: usize,
+        /// Problems drawn in this step.
+        drawn: usize,
+        /// Rounds taken.
+        rounds: usize,
+    },
     /// Groups that were sampled with weights too old to train on.
     #[error(
         "{groups} groups were dropped: the oldest was sampled {staleness} weight versions ago, at most {max_staleness} are allowed (`run.max_staleness`)"

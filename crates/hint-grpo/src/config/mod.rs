@@ -1,7 +1,7 @@
 //! Hyper-parameters of a run, and their validation.
 
 use hint_affinity::AffinityVariant;
-use hint_rollout::CollectorConfig;
+use hint_rollout::{CollectorConfig, Replay};
 use serde::{Deserialize, Serialize};
 
 use self::validate::Validator;
@@ -154,6 +154,11 @@ impl GrpoConfig {
         for (field, expected, found) in self.rollout.violations() {
             check.that(&format!("rollout.{field}"), false, expected, found);
         }
+        // The policy that drew a replayed group is known by what the engine said of it alone.
+        let replays = !matches!(self.rollout.replay, Replay::Off {});
+        let holds = !replays || self.old_logprobs == OldLogprobs::Engine;
+        let found = serde_json::json!(self.old_logprobs);
+        check.that("old_logprobs", holds, "must be \"engine\" with rollout.replay", found);
         let in_unit = 0.0 < self.clip_low && self.clip_low < 1.0;
         check.that("clip_low", in_unit, "must be in (0, 1)", self.clip_low);
         check.positive("clip_high", self.clip_high);

@@ -8,7 +8,8 @@ use super::table::GroupMeasures;
 use super::{Trainer, staleness};
 use crate::batch::{Rows, Skip};
 use crate::{
-    GrpoError, KlConfig, KlGroups, Metrics, Phase, ScoredGroup, StepReport, Timings, metrics,
+    GrpoError, KlConfig, KlGroups, Metrics, Phase, ScoredGroup, StepReport, Timings, Warning,
+    metrics,
 };
 
 impl Trainer {
@@ -23,6 +24,15 @@ impl Trainer {
 
         self.host.enter(index + 1, Phase::Update);
         let (mut metrics, mut warnings) = (Metrics::new(), Vec::new());
+        let stats = &collected.stats;
+        if stats.missing_groups > 0 {
+            warnings.push(Warning::MissingGroups {
+                missing: stats.missing_groups,
+                wanted: run.problems_per_step,
+                drawn: stats.problems,
+                rounds: stats.rounds,
+            });
+        }
         let version = PolicyVersion(self.progress.updates);
         staleness::admit(&mut collected.groups, version, &run, &mut metrics, &mut warnings)?;
         let advantages = self.advantages(&collected.groups)?;
