@@ -26,7 +26,7 @@ use hint_examples::options::{Method, Options, Settings};
 use hint_examples::progress::Progress;
 use hint_examples::summary::{RunSummary, Summary};
 use hint_examples::workload::{Assembly, Workload};
-use hint_grpo::{GrpoConfig, GrpoError, Outcome, RunDir, SupervisedTrainer, Trainer};
+use hint_grpo::{GrpoConfig, Outcome, RunDir, SupervisedTrainer, Trainer};
 use hint_policy::SharedPolicy;
 
 #[expect(clippy::print_stdout, clippy::print_stderr, reason = "the output of a program")]
@@ -99,12 +99,9 @@ fn train_method(
 
 /// Goes on with the run in `dir`, or starts one.
 fn open(dir: &Path, config: &GrpoConfig, from_step: Option<u64>) -> Result<RunDir> {
-    if let Some(step) = from_step {
-        return Ok(RunDir::resume_at(dir, step)?);
-    }
-    Ok(match RunDir::resume(dir) {
-        Err(GrpoError::NoCheckpoint { .. }) => RunDir::create(dir, config)?,
-        resumed => resumed?,
+    Ok(match from_step {
+        Some(step) => RunDir::resume_at(dir, step)?,
+        None => RunDir::resume_or_create(dir, config)?,
     })
 }
 

@@ -18,13 +18,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
+use hint_examples::engine::report;
 use hint_grpo::{GrpoConfig, Observer, StepReport, Trainer, metrics};
 use hint_policy::{LoadOptions, LoadedModel, ScoreOptions, SharedPolicy, TokenBatch, TokenRow};
 use hint_reward::{Brevity, MathVerifier, Rubric};
 use hint_rollout::{
     ChatFormat, Collector, Completion, DatasetHints, EvaluationOptions, GenerationRequest,
-    HeadWeights, PolicyVersion, Problem, RolloutEngine, RolloutError, VllmEngine, VllmEvent,
-    VllmOptions, WeightSource,
+    HeadWeights, PolicyVersion, Problem, RolloutEngine, RolloutError, VllmEngine, VllmOptions,
+    WeightSource,
 };
 
 /// Compares vLLM servers with the trainer over a few steps.
@@ -256,16 +257,6 @@ max_completion_len = 48
 learning_rate = 1e-5
 ";
 
-fn print_event(event: &VllmEvent<'_>) {
-    match event {
-        VllmEvent::ServerDown { server, error, requests } => {
-            println!("{server} is down, {requests} requests go to the others: {error}");
-        }
-        VllmEvent::ServerBack { server } => println!("{server} is back"),
-        _ => {}
-    }
-}
-
 fn main() -> Result<()> {
     let options = Options::parse();
     let mut config = GrpoConfig::from_toml(CONFIG)?;
@@ -278,7 +269,7 @@ fn main() -> Result<()> {
     servers.request_timeout_s = 120.0;
     let mut engine = VllmEngine::builder(servers)
         .stop_tokens(model.stop_tokens.clone())
-        .observer(print_event)
+        .observer(report)
         .connect()?;
     let refused = engine.sync(&Damaged).err().context("a damaged checkpoint was accepted")?;
     println!("a damaged checkpoint is refused: {refused}");

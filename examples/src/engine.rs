@@ -64,8 +64,9 @@ impl WeightSource for Initial<'_> {
     }
 }
 
+/// Tells a person which servers fail and come back.
 #[expect(clippy::print_stderr, reason = "the notices of a program")]
-fn report(event: &VllmEvent<'_>) {
+pub fn report(event: &VllmEvent<'_>) {
     match event {
         VllmEvent::ServerDown { server, error, requests } => {
             eprintln!("{server} is down, {requests} requests go to the others: {error}");

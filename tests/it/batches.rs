@@ -3,13 +3,11 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use hint_grpo::{
-    GrpoConfig, GrpoError, Observer, OldLogprobs, Outcome, RunDir, StepReport, Trainer, Warning,
-};
+use hint_grpo::{GrpoConfig, Observer, OldLogprobs, Outcome, RunDir, StepReport, Trainer, Warning};
 use hint_policy::SharedPolicy;
 use hint_rollout::{DynamicSampling, Informative, ProblemSelection, Replay};
 use hint_tests::{
-    bytes, collector, config, lenient_rubric, problems, tiny_policy, trainer, weights,
+    StopAfter, bytes, collector, config, lenient_rubric, problems, tiny_policy, trainer, weights,
 };
 use serde_json::Value;
 
@@ -31,10 +29,7 @@ fn everything() -> GrpoConfig {
 }
 
 fn finish(dir: &Path, config: &GrpoConfig) -> Vec<f32> {
-    let run_dir = match RunDir::resume(dir) {
-        Err(GrpoError::NoCheckpoint { .. }) => RunDir::create(dir, config),
-        resumed => resumed,
-    };
+    let run_dir = RunDir::resume_or_create(dir, config);
     let (mut trainer, policy) = trainer(config, true, Some(run_dir.expect("a usable folder")));
     assert_eq!(trainer.run(&problems()).expect("the run works"), Outcome::Completed);
     weights(&policy)
@@ -43,19 +38,6 @@ fn finish(dir: &Path, config: &GrpoConfig) -> Vec<f32> {
 fn lines(file: &Path) -> Vec<Value> {
     let text = String::from_utf8(bytes(file)).expect("text");
     text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
-}
-
-/// Ends the process's part of a run after a step.
-struct StopAfter(u64);
-
-impl Observer for StopAfter {
-    fn on_step(&mut self, report: &StepReport) -> std::ops::ControlFlow<()> {
-        if report.step == self.0 {
-            std::ops::ControlFlow::Break(())
-        } else {
-            std::ops::ControlFlow::Continue(())
-        }
-    }
 }
 
 #[test]

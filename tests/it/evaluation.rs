@@ -1,16 +1,16 @@
 //! Evaluation in the course of a run.
 
-use std::ops::ControlFlow;
 use std::path::Path;
 
 use hint_grpo::{
-    Demonstration, EvaluationConfig, GrpoConfig, GrpoError, Observer, Outcome, RunDir, StepReport,
+    Demonstration, EvaluationConfig, GrpoConfig, GrpoError, Observer, Outcome, RunDir,
     SupervisedTrainer, Trainer, metrics,
 };
 use hint_policy::SharedPolicy;
 use hint_rollout::{Evaluation, HeldOut, Problem, PromptFormat as _, is_held_out};
 use hint_tests::{
-    Digits, STOP, bytes, collector, config, lenient_rubric, problems, tiny_policy, weights,
+    Digits, STOP, StopAfter, bytes, collector, config, lenient_rubric, problems, tiny_policy,
+    weights,
 };
 use serde_json::Value;
 
@@ -30,27 +30,15 @@ fn evaluated() -> GrpoConfig {
     config
 }
 
-/// Stops after a step.
-struct StopAfter(Option<u64>);
-
-impl Observer for StopAfter {
-    fn on_step(&mut self, report: &StepReport) -> ControlFlow<()> {
-        if Some(report.step) == self.0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-    }
-}
-
 fn run(dir: &Path, config: &GrpoConfig, held_out: &[Problem], stop: Option<u64>) -> Vec<f32> {
-    let run_dir = match RunDir::resume(dir) {
-        Err(GrpoError::NoCheckpoint { .. }) => RunDir::create(dir, config),
-        resumed => resumed,
-    };
+    let run_dir = RunDir::resume_or_create(dir, config);
     let policy = SharedPolicy::new(tiny_policy(7));
     let collector = collector(&policy, config, lenient_rubric(), true);
     let (train, _) = evaluated().evaluation.split(problems()).expect("no file is read");
     let outcome = Trainer::builder(policy.clone(), collector, config.clone())
         .run_dir(run_dir.expect("a usable folder"))
         .held_out(held_out.to_vec())
-        .observer(StopAfter(stop))
+        .observer(StopAfter(stop.unwrap_or(u64::MAX)))
         .build()
         .expect("the configuration is valid")
         .run(&train)

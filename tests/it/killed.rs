@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use hint_grpo::{GrpoConfig, GrpoError, Outcome, RunDir, Trainer};
+use hint_grpo::{GrpoConfig, Outcome, RunDir, Trainer};
 use hint_policy::SharedPolicy;
 use hint_rollout::{Collector, Hint, HintProvider, HintRequest, LocalEngine, RolloutError, Seed};
 use hint_tests::{Digits, STOP, bytes, config, lenient_rubric, problems, tiny_policy, weights};
@@ -62,11 +62,7 @@ fn build(run_dir: RunDir) -> (Trainer, SharedPolicy) {
 }
 
 fn open(dir: &Path) -> RunDir {
-    match RunDir::resume(dir) {
-        Err(GrpoError::NoCheckpoint { .. }) => RunDir::create(dir, &run_config()),
-        resumed => resumed,
-    }
-    .expect("every checkpoint is complete")
+    RunDir::resume_or_create(dir, &run_config()).expect("every checkpoint is complete")
 }
 
 fn finish(dir: &Path) -> Vec<f32> {

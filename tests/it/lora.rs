@@ -1,11 +1,10 @@
 //! Training low-rank adapters.
 
-use std::ops::ControlFlow;
 use std::path::Path;
 
-use hint_grpo::{GrpoConfig, GrpoError, Observer, Outcome, RunDir, StepReport, Trainer};
+use hint_grpo::{GrpoConfig, Outcome, RunDir, Trainer};
 use hint_policy::{LoraConfig, Policy, SharedPolicy};
-use hint_tests::{bytes, collector, config, lenient_rubric, problems, tiny_policy};
+use hint_tests::{StopAfter, bytes, collector, config, lenient_rubric, problems, tiny_policy};
 use tch::Tensor;
 
 const STEPS: u64 = 5;
@@ -26,21 +25,9 @@ fn policies() -> (SharedPolicy, SharedPolicy) {
     (SharedPolicy::new(policy), SharedPolicy::new(reference))
 }
 
-/// Stops after a step.
-struct StopAfter(u64);
-
-impl Observer for StopAfter {
-    fn on_step(&mut self, report: &StepReport) -> ControlFlow<()> {
-        if report.step == self.0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-    }
-}
-
 fn run(dir: &Path, stop: u64) -> Outcome {
     let config = run_config();
-    let run_dir = match RunDir::resume(dir) {
-        Err(GrpoError::NoCheckpoint { .. }) => RunDir::create(dir, &config),
-        resumed => resumed,
-    };
+    let run_dir = RunDir::resume_or_create(dir, &config);
     let (policy, reference) = policies();
     let frozen = |policy: &SharedPolicy| -> Vec<Tensor> {
         policy.lock().parameters().iter().map(|p| p.tensor.detach().copy()).collect()

@@ -1,12 +1,11 @@
 //! Runs that were stopped or killed, and resumed.
 
-use std::ops::ControlFlow;
 use std::path::Path;
 
-use hint_grpo::{GrpoConfig, GrpoError, Observer, Outcome, RunDir, StepReport, Trainer};
+use hint_grpo::{GrpoConfig, GrpoError, Outcome, RunDir, Trainer};
 use hint_policy::SharedPolicy;
 use hint_tests::{
-    bytes, collector, config, lenient_rubric, problems, tiny_policy, trainer, weights,
+    StopAfter, bytes, collector, config, lenient_rubric, problems, tiny_policy, trainer, weights,
 };
 
 const STEPS: u64 = 8;
@@ -21,10 +20,7 @@ fn run_config() -> GrpoConfig {
 
 /// Runs in `dir` to the end, from its latest checkpoint if it has one. Returns the weights.
 fn finish(dir: &Path, config: &GrpoConfig) -> Vec<f32> {
-    let run_dir = match RunDir::resume(dir) {
-        Err(GrpoError::NoCheckpoint { .. }) => RunDir::create(dir, config),
-        resumed => resumed,
-    };
+    let run_dir = RunDir::resume_or_create(dir, config);
     let (mut trainer, policy) = trainer(config, true, Some(run_dir.expect("a usable folder")));
     assert_eq!(trainer.run(&problems()).expect("the run works"), Outcome::Completed);
     weights(&policy)
@@ -44,15 +40,6 @@ fn uninterrupted() -> (Vec<Vec<u8>>, Vec<f32>) {
     let dir = tempfile::tempdir().expect("a temporary folder");
     let weights = finish(dir.path(), &run_config());
     (outcome(dir.path()), weights)
-}
-
-/// Stops after a step.
-struct StopAfter(u64);
-
-impl Observer for StopAfter {
-    fn on_step(&mut self, report: &StepReport) -> ControlFlow<()> {
-        if report.step == self.0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-    }
 }
 
 #[test]

@@ -2,9 +2,10 @@
 
 #![expect(clippy::missing_panics_doc, reason = "fixtures panic when a test cannot go on")]
 
+use std::ops::ControlFlow;
 use std::path::Path;
 
-use hint_grpo::{GrpoConfig, RunDir, Trainer};
+use hint_grpo::{GrpoConfig, Observer, RunDir, StepReport, Trainer};
 use hint_policy::{Architecture, CausalLm, ModelConfig, SharedPolicy};
 use hint_reward::{Judgment, Rubric, Verdict, verifier_from_fn};
 use hint_rollout::{
@@ -146,6 +147,16 @@ pub fn trainer(config: &GrpoConfig, hints: bool, dir: Option<RunDir>) -> (Traine
         builder = builder.run_dir(dir);
     }
     (builder.build().expect("the configuration is valid"), policy)
+}
+
+/// Stops a run after a step.
+#[derive(Debug, Clone, Copy)]
+pub struct StopAfter(pub u64);
+
+impl Observer for StopAfter {
+    fn on_step(&mut self, report: &StepReport) -> ControlFlow<()> {
+        if report.step == self.0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
 }
 
 /// All weights of a policy, in order.

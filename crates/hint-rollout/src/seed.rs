@@ -1,5 +1,7 @@
 //! Seeds derived from seeds, so that no random state has to be saved.
 
+use std::ops::Range;
+
 /// A node of a tree of seeds.
 ///
 /// Every random decision of a run has a place in this tree (run, step, problem, stage), and its
@@ -45,6 +47,27 @@ impl Seed {
         let mut order = (0..len).collect::<Vec<_>>();
         order.sort_by_key(|&index| (self.child(index as u64).value(), index));
         order
+    }
+
+    /// The `positions` of an endless stream over `0..len` in which every epoch is another
+    /// [permutation](Self::permutation). A function of its arguments, so that a resumed run needs no
+    /// cursor.
+    ///
+    /// # Panics
+    ///
+    /// When `len` is 0 and `positions` is not empty.
+    pub fn epochs(self, len: usize, positions: Range<u64>) -> Vec<usize> {
+        let (len64, seed) = (len as u64, self.named("epoch"));
+        let mut order: (Option<u64>, Vec<usize>) = (None, Vec::new());
+        positions
+            .map(|position| {
+                let (epoch, index) = (position / len64, position % len64);
+                if order.0 != Some(epoch) {
+                    order = (Some(epoch), seed.child(epoch).permutation(len));
+                }
+                order.1[usize::try_from(index).expect("an index below a length fits")]
+            })
+            .collect()
     }
 
     /// The seed itself.

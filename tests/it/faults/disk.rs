@@ -5,9 +5,9 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use hint_grpo::{GrpoError, Observer, Outcome, RunDir, StepReport, Trainer};
+use hint_grpo::{GrpoError, Outcome, RunDir, Trainer};
 use hint_policy::SharedPolicy;
-use hint_tests::{collector, lenient_rubric, problems, tiny_policy};
+use hint_tests::{StopAfter, collector, lenient_rubric, problems, tiny_policy};
 
 use super::{finish, outcome, run_config};
 
@@ -15,26 +15,10 @@ use super::{finish, outcome, run_config};
 const TASK: &str = "HINT_TESTS_DISK_TASK";
 const FOLDER: &str = "HINT_TESTS_DISK_FOLDER";
 
-/// Stops after a step.
-struct StopAfter(u64);
-
-impl Observer for StopAfter {
-    fn on_step(&mut self, report: &StepReport) -> std::ops::ControlFlow<()> {
-        if report.step == self.0 {
-            std::ops::ControlFlow::Break(())
-        } else {
-            std::ops::ControlFlow::Continue(())
-        }
-    }
-}
-
 /// Starts or resumes a run in `dir`, until `stop`.
 fn run(dir: &Path, stop: u64) -> Result<Outcome, GrpoError> {
     let config = run_config();
-    let run_dir = match RunDir::resume(dir) {
-        Err(GrpoError::NoCheckpoint { .. }) => RunDir::create(dir, &config)?,
-        resumed => resumed?,
-    };
+    let run_dir = RunDir::resume_or_create(dir, &config)?;
     let policy = SharedPolicy::new(tiny_policy(7));
     let collector = collector(&policy, &config, lenient_rubric(), true);
     Trainer::builder(policy, collector, config)

@@ -73,10 +73,7 @@ fn sound(engine: LocalEngine) -> Parts<LocalEngine, Digits> {
 /// Runs in `dir` to the end with sound parts, from its latest checkpoint if it has one.
 fn finish(dir: &Path) {
     let config = run_config();
-    let run_dir = match RunDir::resume(dir) {
-        Err(GrpoError::NoCheckpoint { .. }) => RunDir::create(dir, &config),
-        resumed => resumed,
-    };
+    let run_dir = RunDir::resume_or_create(dir, &config);
     let (mut trainer, _, _) = trainer(&config, Some(run_dir.expect("a usable folder")), sound);
     assert_eq!(trainer.run(&problems()).expect("the run works"), Outcome::Completed);
 }

@@ -68,6 +68,22 @@ impl RunDir {
         Ok(Self { root, metrics, timings, rollouts, resume_from: None })
     }
 
+    /// Goes on with the run in `root` at its latest checkpoint, or starts one with `config` where there is
+    /// no checkpoint yet.
+    ///
+    /// # Errors
+    ///
+    /// As [`RunDir::resume`] and [`RunDir::create`].
+    pub fn resume_or_create(
+        root: impl Into<PathBuf>,
+        config: &GrpoConfig,
+    ) -> Result<Self, GrpoError> {
+        match Self::resume(root) {
+            Err(GrpoError::NoCheckpoint { path }) => Self::create(path, config),
+            resumed => resumed,
+        }
+    }
+
     /// Opens the run in `root` at its latest checkpoint, whose checksums are compared. The trainer
     /// restores it when it is built.
     ///

@@ -116,7 +116,9 @@ impl SupervisedTrainer {
         let index = self.progress.step;
         self.host.enter(index + 1, Phase::Update);
         let learned = self.config.supervised.tokens;
-        let rows = order::indices(demonstrations.len(), run.problems_per_step, run.seed, index)
+        let count = run.problems_per_step as u64;
+        let rows = Seed::new(run.seed)
+            .epochs(demonstrations.len(), index * count..(index + 1) * count)
             .into_iter()
             .map(|index| demonstrations[index].row(learned))
             .collect::<Vec<_>>();

@@ -44,3 +44,4 @@ mod real;
 pub(crate) use answer::{Answer, Readable, compare, constant_value, is_readable};
 pub(crate) use choice::named_choice;
 pub(crate) use fuel::{Fuel, Stop};
+pub(crate) use vocabulary::vulgar_fraction;

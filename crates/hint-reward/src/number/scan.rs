@@ -5,6 +5,7 @@ use std::ops::Range;
 use super::role::Neighbors;
 use super::word::{Word, word};
 use super::{ExactNumber, NumberMention, NumberRole};
+use crate::math::vulgar_fraction;
 
 /// A word or a numeral.
 #[derive(Debug, Clone)]
@@ -34,7 +35,7 @@ impl<'t> Scan<'t> {
         let mut pieces = Vec::new();
         let mut at = 0;
         while let Some(letter) = text[at..].chars().next() {
-            let piece = if letter.is_ascii_digit() || vulgar(letter).is_some() {
+            let piece = if letter.is_ascii_digit() || vulgar_fraction(letter).is_some() {
                 numeral(text, at)
             } else if letter == '\\' {
                 tex_fraction(text, at)
@@ -304,7 +305,7 @@ fn numeral(text: &str, start: usize) -> Option<Piece> {
             value = ExactNumber::parse(&text[from..end])?;
         }
     }
-    if let Some((num, den)) = behind.chars().next().and_then(vulgar) {
+    if let Some((num, den)) = behind.chars().next().and_then(vulgar_fraction) {
         end += behind.chars().next().map_or(0, char::len_utf8);
         parts = [num, den].map(ExactNumber::whole).to_vec();
         value = value.plus(&ExactNumber::whole(num).over(&ExactNumber::whole(den))?);
@@ -387,26 +388,4 @@ fn tex_fraction(text: &str, start: usize) -> Option<Piece> {
     let readings = vec![parts[0].over(&parts[1])?];
     let end = text.len() - rest.len();
     Some(Piece { span: start..end, kind: Kind::Digits { readings, parts, role: None } })
-}
-
-/// Numerator and denominator of a fraction in one character.
-fn vulgar(letter: char) -> Option<(i64, i64)> {
-    Some(match letter {
-        '½' => (1, 2),
-        '⅓' => (1, 3),
-        '⅔' => (2, 3),
-        '¼' => (1, 4),
-        '¾' => (3, 4),
-        '⅕' => (1, 5),
-        '⅖' => (2, 5),
-        '⅗' => (3, 5),
-        '⅘' => (4, 5),
-        '⅙' => (1, 6),
-        '⅚' => (5, 6),
-        '⅛' => (1, 8),
-        '⅜' => (3, 8),
-        '⅝' => (5, 8),
-        '⅞' => (7, 8),
-        _ => return None,
-    })
 }

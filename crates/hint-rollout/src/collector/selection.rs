@@ -26,7 +26,7 @@ impl ProblemSelection {
     pub(super) fn next(self, problems: &[Problem], count: usize, place: &Place<'_>) -> Vec<usize> {
         let first = place.drawn;
         match self {
-            Self::Epochs {} => epochs(problems.len(), first..first + count as u64, place.run),
+            Self::Epochs {} => place.run.epochs(problems.len(), first..first + count as u64),
             Self::Curriculum { floor } => {
                 let order = race(problems, place.record, floor, place.step.named("curriculum"));
                 (place.in_step..place.in_step + count).map(|at| order[at % order.len()]).collect()
@@ -55,21 +55,6 @@ pub(super) struct Place<'a> {
     pub(super) in_step: usize,
     /// Success so far; the same for all draws of a step.
     pub(super) record: &'a SuccessRecord,
-}
-
-/// The `positions` of an endless stream in which every epoch is another permutation of `0..len`.
-fn epochs(len: usize, positions: std::ops::Range<u64>, run: Seed) -> Vec<usize> {
-    let (len64, seed) = (len as u64, run.named("epoch"));
-    let mut order: (Option<u64>, Vec<usize>) = (None, Vec::new());
-    positions
-        .map(|position| {
-            let (epoch, index) = (position / len64, position % len64);
-            if order.0 != Some(epoch) {
-                order = (Some(epoch), seed.child(epoch).permutation(len));
-            }
-            order.1[usize::try_from(index).expect("an index below a length fits")]
-        })
-        .collect()
 }
 
 /// Weighted sampling without replacement: problem `i` arrives after an exponential time of rate `w_i`,
@@ -102,7 +87,7 @@ mod tests {
     #[test]
     fn every_epoch_takes_every_item_once() {
         // 4 steps of 3 are two epochs of 6.
-        let taken = epochs(6, 0..12, Seed::new(7));
+        let taken = Seed::new(7).epochs(6, 0..12);
         for epoch in taken.chunks(6) {
             let mut sorted = epoch.to_vec();
             sorted.sort_unstable();
@@ -110,8 +95,8 @@ mod tests {
         }
         assert_ne!(taken[..6], taken[6..]);
         // A stream is the same however it is cut, and may be longer than the data.
-        assert_eq!(taken[5..12], epochs(6, 5..12, Seed::new(7)));
-        assert_eq!(epochs(2, 0..5, Seed::new(0)).len(), 5);
+        assert_eq!(taken[5..12], Seed::new(7).epochs(6, 5..12));
+        assert_eq!(Seed::new(0).epochs(2, 0..5).len(), 5);
     }
 
     #[test]
