@@ -115,6 +115,7 @@ fn main() -> Result<()> {
         options.samples > 0 || !options.no_greedy,
         "--no-greedy with --samples 0 leaves nothing"
     );
+    hint_policy::keep_freed_memory();
     if let Some(threads) = options.threads.or((options.model == "tiny").then_some(1)) {
         tch::set_num_threads(threads);
     }

@@ -38,6 +38,7 @@ fn main() -> Result<()> {
         print!("{}", settings.config_toml()?);
         return Ok(());
     }
+    hint_policy::keep_freed_memory();
     if let Some(threads) = settings.threads {
         tch::set_num_threads(threads);
     }

@@ -50,6 +50,7 @@ struct Options {
 #[expect(clippy::print_stderr, reason = "the output of a program")]
 fn main() -> Result<()> {
     let options = Options::parse();
+    hint_policy::keep_freed_memory();
     tch::set_num_threads(options.threads);
     let tokenizer = tokenizer()?;
     let config = ModelConfig {

@@ -53,6 +53,7 @@
 //! | [`Decoder`], [`RecomputeDecoder`] | incremental decoding, for your own sampler or policy |
 //! | [`LoadedModel`], [`Tokenizer`] | a model with its tokenizer and chat template |
 //! | [`Gguf`] | reader of GGUF files |
+//! | [`keep_freed_memory`] | a setting of the process that makes training on a CPU faster |
 //!
 //! # Panics
 //!
@@ -68,6 +69,7 @@ mod atomic;
 mod batch;
 mod decode;
 mod error;
+mod ffi;
 mod gguf;
 mod loaded;
 mod logprobs;
@@ -79,11 +81,12 @@ mod tokenizer;
 pub use batch::{TokenBatch, TokenRow};
 pub use decode::{Decoder, DecoderOptions, Prefill, PrefixId, RecomputeDecoder};
 pub use error::PolicyError;
+pub use ffi::keep_freed_memory;
 pub use gguf::{Gguf, GgufValue};
 pub use loaded::LoadedModel;
 pub use model::{
     Architecture, CausalLm, LoadOptions, LoraConfig, ModelConfig, RopeScaling, SaveOptions,
 };
-pub use policy::{Parameter, Policy, ScoreOptions, SharedPolicy, TokenScores};
+pub use policy::{Parameter, Policy, Recording, ScoreOptions, SharedPolicy, TokenScores};
 pub use sampling::{Sample, SampleOptions, SampleRequest, SamplingParams, StopReason, sample};
 pub use tokenizer::{ChatMessage, Tokenizer};

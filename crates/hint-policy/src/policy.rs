@@ -64,6 +64,74 @@ pub struct TokenScores {
     pub entropy: Option<Tensor>,
 }
 
+/// Adds to the gradients of parameters, given that of log-probabilities.
+type Pull<'a> = Box<dyn FnOnce(&Tensor) + 'a>;
+
+/// Scores on their way to a loss, and the way back to the parameters.
+///
+/// # Examples
+///
+/// ```
+/// use hint_policy::{Architecture, CausalLm, ModelConfig, Policy, ScoreOptions, TokenBatch, TokenRow};
+/// use tch::{Device, Kind};
+///
+/// let policy = CausalLm::init(&ModelConfig::small(Architecture::Llama, 60), 1, Device::Cpu)?;
+/// let rows = [TokenRow { prompt: &[1, 2, 3], completion: &[4, 5] }];
+/// let batch = TokenBatch::new(&rows, Device::Cpu)?;
+/// let recording = policy.record(&batch, &ScoreOptions::default())?;
+/// let loss = -recording.scores().logprobs.sum(Kind::Float);
+/// recording.backward(&loss)?;
+/// assert!(policy.parameters()[0].tensor.grad().defined());
+/// # Ok::<(), hint_policy::PolicyError>(())
+/// ```
+pub struct Recording<'a> {
+    scores: TokenScores,
+    pull: Option<Pull<'a>>,
+}
+
+impl<'a> Recording<'a> {
+    /// Of scores whose log-probabilities are a leaf that requires grad. `pull` gets the gradient of
+    /// a loss with respect to them, shape `[batch, seq]`, and adds to those of the parameters.
+    pub fn new(scores: TokenScores, pull: impl FnOnce(&Tensor) + 'a) -> Self {
+        Self { scores, pull: Some(Box::new(pull)) }
+    }
+
+    /// Of scores that autograd follows to the parameters.
+    pub fn by_autograd(scores: TokenScores) -> Self {
+        Self { scores, pull: None }
+    }
+
+    /// The scores. A loss is a function of their log-probabilities.
+    pub fn scores(&self) -> &TokenScores {
+        &self.scores
+    }
+
+    /// Adds the gradient of `loss`, a scalar, to those of the parameters.
+    ///
+    /// # Errors
+    ///
+    /// [`PolicyError::Torch`] if `loss` does not depend on the log-probabilities.
+    pub fn backward(self, loss: &Tensor) -> Result<(), PolicyError> {
+        loss.f_backward().map_err(|source| PolicyError::Torch {
+            action: "take the gradient of the loss",
+            source,
+        })?;
+        if let Some(pull) = self.pull {
+            let gradient = self.scores.logprobs.grad();
+            if gradient.defined() {
+                pull(&gradient);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl std::fmt::Debug for Recording<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Recording").field("scores", &self.scores).finish_non_exhaustive()
+    }
+}
+
 /// A causal language model that can be trained: it scores tokens and owns parameters.
 ///
 /// `Send` but not `Sync`, because `tch::Tensor` is `Send` and not `Sync`. Share one through
@@ -131,6 +199,21 @@ pub trait Policy: Send {
         logprobs::score_logits(&self.logits(tokens)?, tokens, options)
     }
 
+    /// Scores for one backward pass, which [`Recording::backward`] runs.
+    ///
+    /// The default lets autograd record [`Policy::score`]; override it to keep less.
+    ///
+    /// # Errors
+    ///
+    /// As [`Policy::score`].
+    fn record(
+        &self,
+        tokens: &TokenBatch,
+        options: &ScoreOptions,
+    ) -> Result<Recording<'_>, PolicyError> {
+        Ok(Recording::by_autograd(self.score(tokens, options)?))
+    }
+
     /// Every trainable tensor, in a stable order, under its checkpoint name.
     fn parameters(&self) -> Vec<Parameter>;
 
@@ -192,6 +275,13 @@ impl<P: Policy + ?Sized> Policy for Box<P> {
         options: &ScoreOptions,
     ) -> Result<TokenScores, PolicyError> {
         (**self).score(tokens, options)
+    }
+    fn record(
+        &self,
+        tokens: &TokenBatch,
+        options: &ScoreOptions,
+    ) -> Result<Recording<'_>, PolicyError> {
+        (**self).record(tokens, options)
     }
     fn parameters(&self) -> Vec<Parameter> {
         (**self).parameters()

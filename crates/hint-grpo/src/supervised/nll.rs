@@ -191,11 +191,12 @@ impl NllTerm {
             entropy: true,
             ..ScoreOptions::default()
         };
-        let TokenScores { logprobs, entropy } = policy.score(&batch, &options)?;
+        let recording = policy.record(&batch, &options)?;
+        let TokenScores { logprobs, entropy } = recording.scores();
         let mask = batch.completion_mask();
         add_masked(metrics, metrics::NLL, &logprobs.neg(), &mask);
         if let Some(entropy) = entropy {
-            add_masked(metrics, metrics::ENTROPY, &entropy, &mask);
+            add_masked(metrics, metrics::ENTROPY, entropy, &mask);
         }
         let weights = rows.iter().map(|row| self.coef * row.weight).collect::<Vec<_>>();
         let weights = Tensor::from_slice(&weights)
@@ -203,8 +204,8 @@ impl NllTerm {
             .to_kind(logprobs.kind())
             .to_device(logprobs.device());
         let loss = self.aggregation.reduce(&(logprobs.neg() * weights), &mask, totals);
-        loss.f_backward()
-            .map_err(|source| GrpoError::Torch { operation: "the backward pass", source })?;
-        Ok(loss.to_kind(Kind::Double).double_value(&[]))
+        let value = loss.to_kind(Kind::Double).double_value(&[]);
+        recording.backward(&loss)?;
+        Ok(value)
     }
 }

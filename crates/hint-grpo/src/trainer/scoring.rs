@@ -1,6 +1,6 @@
 //! Log-probabilities that do not change during the updates of a batch.
 
-use hint_policy::{Policy, ScoreOptions, TokenBatch, TokenScores};
+use hint_policy::{Policy, ScoreOptions};
 use hint_rollout::Seed;
 
 use super::Trainer;
@@ -49,18 +49,11 @@ impl Trainer {
         self.config.old_logprobs == OldLogprobs::Engine && row.has_engine_denominator()
     }
 
-    /// Scores at the sampling temperature: the ratio is one of the distributions that are sampled
+    /// Scores are at the sampling temperature: the ratio is one of the distributions that are sampled
     /// (Deviation D4).
-    pub(super) fn score(
-        &self,
-        policy: &dyn Policy,
-        batch: &TokenBatch,
-        entropy: bool,
-        dropout_seed: Option<u64>,
-    ) -> Result<TokenScores, GrpoError> {
+    pub(super) fn scoring(&self) -> ScoreOptions {
         let temperature = self.config.rollout.sampling.temperature;
-        let options = ScoreOptions { temperature, entropy, dropout_seed };
-        Ok(policy.score(batch, &options)?)
+        ScoreOptions { temperature, ..ScoreOptions::default() }
     }
 
     /// What the dropout of a forward pass of the policy gradient depends on (supervised terms drop
@@ -83,7 +76,7 @@ impl Trainer {
         for indices in self.packing(rows, side).batches {
             let some = indices.iter().map(|&index| rows[index]).collect::<Vec<_>>();
             let batch = token_batch(&some, side, policy.device())?;
-            let scores = tch::no_grad(|| self.score(policy, &batch, false, None))?;
+            let scores = tch::no_grad(|| policy.score(&batch, &self.scoring()))?;
             for (index, row) in indices.into_iter().zip(completion_values(&scores.logprobs, &batch))
             {
                 values[index] = row;

@@ -1,7 +1,7 @@
 //! The optimizer steps of a rollout batch.
 
 use hint_affinity::ClipRange;
-use hint_policy::{TokenBatch, TokenScores};
+use hint_policy::{ScoreOptions, TokenBatch, TokenScores};
 use hint_rollout::{RolloutGroup, Seed};
 use tch::{Kind, Tensor};
 
@@ -130,13 +130,14 @@ impl Trainer {
         let device = policy.device();
         let batch = token_batch(slice, Side::Numerator, device)?;
         let dropout = self.dropout_seed(indices.first().copied().unwrap_or(0));
-        let TokenScores { logprobs, entropy } =
-            self.score(&**policy, &batch, true, Some(dropout))?;
+        let options = ScoreOptions { entropy: true, dropout_seed: Some(dropout), ..self.scoring() };
+        let recording = policy.record(&batch, &options)?;
+        let TokenScores { logprobs, entropy } = recording.scores();
         let kind = logprobs.kind();
         let spread = |values: &[Vec<f64>]| {
             completion_tensor(values.iter().map(Vec::as_slice), &batch, kind, device)
         };
-        let old = old_logprobs(&frozen.old, &logprobs, &batch);
+        let old = old_logprobs(&frozen.old, logprobs, &batch);
         let reference = frozen.reference.as_deref().map(spread);
         let behavior =
             completion_tensor(slice.iter().map(|row| row.behavior_logprobs), &batch, kind, device);
@@ -144,7 +145,7 @@ impl Trainer {
         let mask = batch.completion_mask();
         let zero_variance = slice.iter().map(|row| row.zero_variance).collect::<Vec<_>>();
         let zero_variance = Tensor::from_slice(&zero_variance).to_device(device);
-        let mut input = LossInput::new(&logprobs, &old, &advantages, &mask)
+        let mut input = LossInput::new(logprobs, &old, &advantages, &mask)
             .with_behavior(&behavior)
             .with_zero_variance(&zero_variance);
         if let Some(reference) = &reference {
@@ -174,9 +175,6 @@ impl Trainer {
             by_row.as_ref().map_or(&*self.objective, |by_row| by_row as &dyn PolicyLoss);
         let composition = self.composition(objective);
         let (loss, loss_metrics) = composition.loss(&input, row_weights.as_ref(), totals)?;
-        loss.f_backward()
-            .map_err(|source| GrpoError::Torch { operation: "the backward pass", source })?;
-
         measured.loss += loss.double_value(&[]);
         if !measured.loss.is_finite() {
             // Nothing can be measured, and the guard skips the step.
@@ -184,9 +182,9 @@ impl Trainer {
         }
         measured.metrics.merge(&loss_metrics);
         if let Some(entropy) = entropy {
-            crate::loss::add_masked(&mut measured.metrics, metrics::ENTROPY, &entropy, &mask);
+            crate::loss::add_masked(&mut measured.metrics, metrics::ENTROPY, entropy, &mask);
         }
-        let new = completion_values(&logprobs, &batch);
+        let new = completion_values(logprobs, &batch);
         let old = completion_values(&old, &batch);
         for (((row, new), old), plain) in slice.iter().zip(&new).zip(&old).zip(&frozen.plain) {
             measured.affinity.push(row, new, old, plain.as_deref())?;
@@ -194,7 +192,7 @@ impl Trainer {
                 observe_mismatch(&mut measured.metrics, new, row.behavior_logprobs);
             }
         }
-        Ok(())
+        Ok(recording.backward(&loss)?)
     }
 
     fn composition<'a>(&self, objective: &'a dyn PolicyLoss) -> LossComposition<'a> {

@@ -60,7 +60,7 @@ fn compare(args: &[String]) -> Result<()> {
     let mut settings =
         settings(number("--batch", "32")?, number("--requests", "256")?, number("--rows", "16")?);
     settings["micro_batch"] = number("--micro-batch", "4")?.into();
-    settings["own_micro_batch"] = number("--own-micro-batch", "1")?.into();
+    settings["own_micro_batch"] = number("--own-micro-batch", "2")?.into();
     settings["threads"] = number("--threads", "2")?.into();
     settings["device"] = option(args, "--device", "cpu").into();
     let runs = number("--runs", "5")?;

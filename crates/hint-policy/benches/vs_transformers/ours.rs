@@ -16,6 +16,7 @@ use super::Result;
 pub(crate) fn serve(args: &[String]) -> Result<()> {
     let [folder, precision, settings] = args else { return Err("three arguments".into()) };
     let settings: Value = serde_json::from_str(&std::fs::read_to_string(settings)?)?;
+    hint_policy::keep_freed_memory();
     tch::set_num_threads(i32::try_from(number(&settings, "threads")?)?);
     let compute = if precision == "bfloat16" { Kind::BFloat16 } else { Kind::Float };
     let device = if settings["device"] == "cuda" { Device::Cuda(0) } else { Device::Cpu };
@@ -87,9 +88,9 @@ fn train(policy: &CausalLm, settings: &Value, moments: &mut Option<Moments>) -> 
             part.iter().map(|ids| TokenRow { prompt: &ids[..1], completion: &ids[1..] }).collect();
         let batch = TokenBatch::new(&rows, policy.device())?;
         let options = ScoreOptions { entropy: true, ..ScoreOptions::default() };
-        let scores = policy.score(&batch, &options)?;
-        let loss = -scores.logprobs.sum(Kind::Float) / all_tokens as f64;
-        loss.backward();
+        let recording = policy.record(&batch, &options)?;
+        let loss = -recording.scores().logprobs.sum(Kind::Float) / all_tokens as f64;
+        recording.backward(&loss)?;
     }
     let parameters = policy.parameters();
     let moments = moments.get_or_insert_with(|| {

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use memmap2::Mmap;
 
 use crate::PolicyError;
-use crate::model::map_file;
+use crate::ffi::map_file;
 use reader::Reader;
 
 pub use value::GgufValue;

@@ -11,8 +11,8 @@ mod hf_layers;
 mod init;
 mod load;
 mod lora;
-mod mmap;
 mod packed;
+mod pass;
 mod peft;
 mod rope;
 mod safetensors_file;
@@ -30,7 +30,6 @@ pub(crate) use fused::FusedWeights;
 pub use load::LoadOptions;
 pub(crate) use load::load_gguf;
 pub use lora::LoraConfig;
-pub(crate) use mmap::map as map_file;
 pub(crate) use packed::Matrix;
 pub use rope::RopeScaling;
 pub(crate) use rope::tables as rope_tables;
@@ -38,9 +37,10 @@ pub use save::SaveOptions;
 
 use crate::decode::CachedDecoder;
 use crate::{
-    Decoder, DecoderOptions, Parameter, Policy, PolicyError, ScoreOptions, TokenBatch, TokenScores,
-    logprobs,
+    Decoder, DecoderOptions, Parameter, Policy, PolicyError, Recording, ScoreOptions, TokenBatch,
+    TokenScores, logprobs,
 };
+use pass::Pass;
 use weights::Weights;
 
 /// A Llama, Qwen2, Qwen3, Mistral or Gemma 3 model with `Float` master weights.
@@ -171,6 +171,12 @@ impl CausalLm {
         Ok(forward::hidden_states(config, weights, &ids, self.compute, dropout_seed))
     }
 
+    /// A pass of `tokens` that does not go through autograd.
+    fn pass(&self, tokens: &TokenBatch, options: &ScoreOptions) -> Result<Pass<'_>, PolicyError> {
+        tokens.check(self.vocab_size(), self.max_positions())?;
+        Ok(Pass::new(&self.config, &self.weights, tokens, self.compute, options))
+    }
+
     /// Fused decoding weights for the current parameters.
     fn fused(&self) -> FusedWeights {
         let version = self.weights.version();
@@ -198,9 +204,23 @@ impl Policy for CausalLm {
         options: &ScoreOptions,
     ) -> Result<TokenScores, PolicyError> {
         options.validate()?;
+        if !pass::grad_is_enabled() {
+            return Ok(self.pass(tokens, options)?.scores());
+        }
         let hidden = self.hidden_states(tokens, options.dropout_seed)?;
         let head = |rows: &Tensor| forward::head(&self.weights, rows);
         Ok(logprobs::score_hidden(&hidden, tokens, options, self.vocab_size(), head))
+    }
+
+    fn record(
+        &self,
+        tokens: &TokenBatch,
+        options: &ScoreOptions,
+    ) -> Result<Recording<'_>, PolicyError> {
+        options.validate()?;
+        let pass = self.pass(tokens, options)?;
+        let (scores, kept) = pass.record();
+        Ok(Recording::new(scores, move |gradient| pass.pull(kept, gradient)))
     }
 
     fn parameters(&self) -> Vec<Parameter> {

@@ -8,10 +8,10 @@ use safetensors::{Dtype, SafeTensors};
 use serde::Deserialize;
 use tch::{Device, Kind, Tensor};
 
-use super::mmap;
 use super::weights::ParameterSpec;
 use crate::PolicyError;
 use crate::batch::size;
+use crate::ffi;
 
 pub(crate) const SINGLE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
@@ -24,7 +24,7 @@ pub(crate) struct MappedFile {
 
 impl MappedFile {
     pub(crate) fn open(path: &Path) -> Result<Self, PolicyError> {
-        Ok(Self { path: path.to_owned(), map: mmap::map(path)? })
+        Ok(Self { path: path.to_owned(), map: ffi::map_file(path)? })
     }
 
     pub(crate) fn parse(&self) -> Result<ParsedFile<'_>, PolicyError> {

@@ -15,5 +15,6 @@ mod golden;
 mod lora;
 mod model;
 mod parity;
+mod recording;
 mod sampling;
 mod smollm2;

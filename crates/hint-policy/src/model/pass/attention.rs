@@ -1,0 +1,209 @@
+//! Causal attention of rows of one length, forward and backward.
+
+use tch::{Device, Kind, Tensor};
+
+use super::super::forward::{sliding_mask, statistics_kind};
+use crate::batch::size;
+
+/// Queries that are processed together, by kind: what was fastest on a processor with and without
+/// products in bf16.
+const fn block(kind: Kind) -> usize {
+    if matches!(kind, Kind::BFloat16) { 256 } else { 128 }
+}
+
+/// Shape of the attention of a layer.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Attention {
+    /// Query heads per key head.
+    pub(super) share: i64,
+    pub(super) key_heads: i64,
+    pub(super) head_dim: i64,
+    /// Factor on the scores.
+    pub(super) scale: f64,
+    /// How many latest positions a query sees.
+    pub(super) window: Option<usize>,
+}
+
+/// Rotated queries `[rows, seq, query heads · head_dim]`, rotated keys and values
+/// `[rows, seq, key heads · head_dim]`; or their gradients.
+#[derive(Debug)]
+pub(super) struct Heads {
+    pub(super) query: Tensor,
+    pub(super) key: Tensor,
+    pub(super) value: Tensor,
+}
+
+impl Attention {
+    /// `[rows, seq, query heads · head_dim]`, no gradient.
+    pub(super) fn apply(&self, heads: &Heads) -> Tensor {
+        if heads.query.device() != Device::Cpu {
+            return tch::no_grad(|| self.fused(heads));
+        }
+        let arranged = self.arrange(heads);
+        let mut attended = Vec::new();
+        for part in self.parts(heads) {
+            let (query, key, value) = part.cut(&arranged);
+            let weights = self.weights(&part, &query, &key).to_kind(query.kind());
+            let rows = weights.bmm(&value);
+            attended.push(rows.view([rows.size()[0], part.queries(), -1, self.head_dim]));
+        }
+        self.restore(&Tensor::cat(&attended, 1), heads.query.size()[0])
+    }
+
+    /// The gradients of the heads from that of the result.
+    pub(super) fn pull(&self, heads: &Heads, dy: &Tensor) -> Heads {
+        if dy.device() != Device::Cpu {
+            return self.pull_fused(heads, dy);
+        }
+        let kind = dy.kind();
+        let rows = dy.size()[0];
+        let arranged = self.arrange(heads);
+        let dy = self.by_key_head(dy);
+        let wide = |tensor: &Tensor| tensor.zeros_like().to_kind(statistics_kind(kind));
+        let mut queries = Vec::new();
+        let (keys, values) = (wide(&arranged.key), wide(&arranged.value));
+        for part in self.parts(heads) {
+            let (query, key, value) = part.cut(&arranged);
+            let dy = part.rows_of(&dy);
+            let weights = self.weights(&part, &query, &key);
+            let narrow = weights.to_kind(kind);
+            let _ = part.keys_of(&values).g_add_(&narrow.transpose(1, 2).bmm(&dy));
+            let of_weights = dy.bmm(&value.transpose(1, 2)).to_kind(weights.kind());
+            let scores =
+                Tensor::internal_softmax_backward_data(&of_weights, &weights, -1, weights.kind());
+            let scores = scores.to_kind(kind);
+            let _ = part.keys_of(&keys).g_add_(&scores.transpose(1, 2).bmm(&query));
+            let of_query = scores.bmm(&key).g_mul_scalar_(self.scale);
+            queries.push(of_query.view([of_query.size()[0], part.queries(), -1, self.head_dim]));
+        }
+        let restore = |values: &Tensor| self.restore(&values.unsqueeze(2).to_kind(kind), rows);
+        Heads {
+            query: self.restore(&Tensor::cat(&queries, 1), rows),
+            key: restore(&keys),
+            value: restore(&values),
+        }
+    }
+
+    /// What each query of a part puts on each of its keys: `[.., queries · share, keys]`, in the kind
+    /// of the statistics.
+    fn weights(&self, part: &Part, query: &Tensor, key: &Tensor) -> Tensor {
+        let scores = query.bmm(&key.transpose(1, 2)).to_kind(statistics_kind(query.kind()));
+        let (shape, hides) = (scores.size(), part.hidden.size()[2]);
+        let by_query = scores.view([shape[0], part.queries(), self.share, shape[2]]);
+        let mut last = by_query.narrow(3, shape[2] - hides, hides);
+        let _ = last.masked_fill_(&part.hidden, f64::NEG_INFINITY);
+        scores.softmax(-1, None::<Kind>)
+    }
+
+    fn parts(&self, heads: &Heads) -> Vec<Part> {
+        let seq = usize::try_from(heads.query.size()[1]).unwrap_or(0);
+        let block = block(heads.query.kind());
+        (0..seq)
+            .step_by(block)
+            .map(|start| {
+                let end = (start + block).min(seq);
+                let first = self.window.map_or(0, |window| (start + 1).saturating_sub(window));
+                Part::new(start, end, first, self.window, heads.query.device())
+            })
+            .collect()
+    }
+
+    /// Ordered by key head; queries are scaled.
+    fn arrange(&self, heads: &Heads) -> Heads {
+        let of_keys = |tensor: &Tensor| self.by_key_head(tensor).squeeze_dim(2);
+        Heads {
+            query: self.by_key_head(&heads.query) * self.scale,
+            key: of_keys(&heads.key),
+            value: of_keys(&heads.value),
+        }
+    }
+
+    /// From `[rows, seq, heads · head_dim]` to `[rows · key heads, seq, heads per key head, head_dim]`.
+    fn by_key_head(&self, tensor: &Tensor) -> Tensor {
+        let (rows, seq) = (tensor.size()[0], tensor.size()[1]);
+        let split = tensor.view([rows, seq, self.key_heads, -1, self.head_dim]);
+        let heads = split.size()[3];
+        split.transpose(1, 2).reshape([rows * self.key_heads, seq, heads, self.head_dim])
+    }
+
+    /// The inverse of [`Self::by_key_head`].
+    fn restore(&self, tensor: &Tensor, rows: i64) -> Tensor {
+        let seq = tensor.size()[1];
+        let split = tensor.view([rows, self.key_heads, seq, -1, self.head_dim]);
+        split.transpose(1, 2).reshape([rows, seq, -1])
+    }
+
+    /// By libtorch's fused kernels.
+    fn fused(&self, heads: &Heads) -> Tensor {
+        let (rows, seq) = (heads.query.size()[0], heads.query.size()[1]);
+        let split = |tensor: &Tensor| tensor.view([rows, seq, -1, self.head_dim]).transpose(1, 2);
+        let mask = self
+            .window
+            .filter(|&window| size(window) < seq)
+            .map(|window| sliding_mask(seq, window, &heads.query));
+        let attended = Tensor::scaled_dot_product_attention(
+            &split(&heads.query),
+            &split(&heads.key),
+            &split(&heads.value),
+            mask.as_ref(),
+            0.0,
+            mask.is_none(),
+            self.scale,
+            self.share != 1,
+        );
+        attended.transpose(1, 2).reshape([rows, seq, -1])
+    }
+
+    fn pull_fused(&self, heads: &Heads, dy: &Tensor) -> Heads {
+        let leaf = |tensor: &Tensor| tensor.detach().set_requires_grad(true);
+        let leaves =
+            Heads { query: leaf(&heads.query), key: leaf(&heads.key), value: leaf(&heads.value) };
+        tch::with_grad(|| (self.fused(&leaves) * dy).sum(dy.kind()).backward());
+        Heads { query: leaves.query.grad(), key: leaves.key.grad(), value: leaves.value.grad() }
+    }
+}
+
+/// A block of queries, and the keys that any of them sees.
+#[derive(Debug)]
+struct Part {
+    start: i64,
+    end: i64,
+    first_key: i64,
+    /// Which of the last keys a query does not see, the others being seen by all queries:
+    /// `[queries, 1, last keys]`, `Bool`.
+    hidden: Tensor,
+}
+
+impl Part {
+    fn new(start: usize, end: usize, first: usize, window: Option<usize>, device: Device) -> Self {
+        let (start, end, first_key) = (size(start), size(end), size(first));
+        let range = |from, to| Tensor::arange_start(from, to, (Kind::Int64, device));
+        let distance = |from| range(start, end).unsqueeze(1) - range(from, end).unsqueeze(0);
+        let hidden = match window {
+            Some(window) => {
+                let distance = distance(first_key);
+                distance.lt(0).logical_or(&distance.ge(size(window)))
+            }
+            None => distance(start).lt(0),
+        };
+        Self { start, end, first_key, hidden: hidden.unsqueeze(1) }
+    }
+
+    fn queries(&self) -> i64 {
+        self.end - self.start
+    }
+
+    /// Queries `[.., queries · share, head_dim]`, keys and values `[.., keys, head_dim]`.
+    fn cut(&self, arranged: &Heads) -> (Tensor, Tensor, Tensor) {
+        (self.rows_of(&arranged.query), self.keys_of(&arranged.key), self.keys_of(&arranged.value))
+    }
+
+    fn rows_of(&self, arranged: &Tensor) -> Tensor {
+        let rows = arranged.narrow(1, self.start, self.queries());
+        rows.reshape([rows.size()[0], -1, rows.size()[3]])
+    }
+
+    fn keys_of(&self, arranged: &Tensor) -> Tensor {
+        arranged.narrow(1, self.first_key, self.end - self.first_key)
+    }
+}

@@ -1,0 +1,190 @@
+//! Scoring with a backward pass of its own.
+//!
+//! libtorch's autograd keeps the result of every operation, works on padding, and computes the
+//! logits of all tokens at once. This pass computes the same functions (its gradients are compared
+//! with those of autograd for every architecture) on the real tokens alone, keeps a few tensors per
+//! block, and recomputes the rest: norms, activations, attention weights and logits.
+
+mod attention;
+mod block;
+mod grad;
+mod head;
+mod norm;
+mod projection;
+mod rows;
+
+use tch::{Device, Kind, Tensor};
+
+use self::block::{Block, Saved};
+use self::head::Head;
+use self::norm::Norm;
+use self::rows::Rows;
+use super::forward::statistics_kind;
+use super::weights::Weights;
+use super::{ModelConfig, rope};
+use crate::batch::size;
+use crate::{ScoreOptions, TokenBatch, TokenScores};
+
+/// A batch on its way through a model.
+#[derive(Debug)]
+pub(super) struct Pass<'a> {
+    config: &'a ModelConfig,
+    weights: &'a Weights,
+    rows: Rows,
+    /// `[tokens]`, `Int64`.
+    ids: Tensor,
+    /// Tokens to be predicted. `[completion tokens]`, `Int64`.
+    targets: Tensor,
+    /// Angles of the tokens.
+    angles: (Tensor, Tensor),
+    /// Angles of the tokens in local layers, where they differ.
+    local_angles: Option<(Tensor, Tensor)>,
+    compute: Kind,
+    options: ScoreOptions,
+    /// Shape of the batch, and where its completion tokens are.
+    shape: [i64; 2],
+    completion: Tensor,
+}
+
+/// What a pass keeps for the way back.
+#[derive(Debug)]
+pub(super) struct Kept {
+    blocks: Vec<Saved>,
+    last: Tensor,
+    last_scale: Tensor,
+}
+
+impl<'a> Pass<'a> {
+    pub(super) fn new(
+        config: &'a ModelConfig,
+        weights: &'a Weights,
+        batch: &TokenBatch,
+        compute: Kind,
+        options: &ScoreOptions,
+    ) -> Self {
+        let device = weights.embedding.device();
+        let rows = Rows::new(batch, device);
+        let flat = batch.tokens().to_device(device).reshape([-1]);
+        let completion = Tensor::from_slice(&batch.completion_positions()).to_device(device);
+        let angles = |config: &ModelConfig| {
+            let (cos, sin) = rope::tables(config, rows.longest, statistics_kind(compute), device);
+            let of_tokens = |table: Tensor| table.index_select(0, &rows.positions).unsqueeze(1);
+            (of_tokens(cos), of_tokens(sin))
+        };
+        let (global, local) = (angles(config), config.local().as_ref().map(angles));
+        Self {
+            config,
+            weights,
+            angles: global,
+            local_angles: local,
+            ids: flat.index_select(0, &rows.order),
+            targets: flat.index_select(0, &completion),
+            rows,
+            compute,
+            options: *options,
+            shape: [size(batch.batch()), size(batch.seq())],
+            completion,
+        }
+    }
+
+    /// Scores, without gradient.
+    pub(super) fn scores(&self) -> TokenScores {
+        tch::no_grad(|| self.run(false)).0
+    }
+
+    /// Scores whose log-probabilities are a leaf that requires grad, and what [`Pass::pull`] needs.
+    pub(super) fn record(&self) -> (TokenScores, Kept) {
+        let (scores, kept) = tch::no_grad(|| self.run(true));
+        let kept = kept.expect("it was asked for");
+        (TokenScores { logprobs: scores.logprobs.set_requires_grad(true), ..scores }, kept)
+    }
+
+    fn run(&self, keep: bool) -> (TokenScores, Option<Kept>) {
+        let embedding = self.weights.embedding.index_select(0, &self.ids);
+        let mut x = embedding.to_kind(self.compute);
+        if let Some(scale) = self.config.embedding_scale(self.compute) {
+            x = x.g_mul_scalar_(scale);
+        }
+        let mut blocks = Vec::new();
+        for block in self.blocks() {
+            let (y, saved) = block.apply(x);
+            x = y;
+            blocks.extend(keep.then_some(saved));
+        }
+        let last = x.index_select(0, &self.rows.predicting);
+        let norm = self.norm();
+        let last_scale = norm.scale(&last);
+        let hidden = norm.apply(&last, &last_scale);
+        let (logprobs, entropy) = self.head().apply(&hidden, &self.options);
+        let scores = TokenScores {
+            logprobs: self.spread(&logprobs),
+            entropy: entropy.map(|e| self.spread(&e)),
+        };
+        (scores, keep.then_some(Kept { blocks, last, last_scale }))
+    }
+
+    /// Adds to the gradients of the parameters, given that of the log-probabilities `[batch, seq]`.
+    pub(super) fn pull(&self, mut kept: Kept, dy: &Tensor) {
+        tch::no_grad(|| {
+            let dy = dy.reshape([-1]).index_select(0, &self.completion);
+            let norm = self.norm();
+            let hidden = norm.apply(&kept.last, &kept.last_scale);
+            let of_hidden = self.head().pull(&hidden, &dy);
+            let of_last = norm.pull(&kept.last, &kept.last_scale, &of_hidden);
+            // Every token predicts at most one other.
+            let shape = [self.ids.size()[0], of_last.size()[1]];
+            let mut dx = Tensor::zeros(shape, (of_last.kind(), of_last.device())).index_copy_(
+                0,
+                &self.rows.predicting,
+                &of_last,
+            );
+            for block in self.blocks().collect::<Vec<_>>().iter().rev() {
+                let saved = kept.blocks.pop().expect("one for each block");
+                dx = block.pull(&saved, &dx);
+            }
+            if let Some(scale) = self.config.embedding_scale(self.compute) {
+                dx = dx.g_mul_scalar_(scale);
+            }
+            grad::add_rows(&self.weights.embedding, &self.ids, &dx);
+        });
+    }
+
+    fn blocks(&self) -> impl Iterator<Item = Block<'_>> {
+        self.weights.layers.iter().enumerate().map(move |(index, layer)| {
+            let local = self.local_angles.as_ref().filter(|_| self.config.is_local(index));
+            Block {
+                config: self.config,
+                layer,
+                index,
+                rows: &self.rows,
+                angles: local.unwrap_or(&self.angles),
+                dropout_seed: self.options.dropout_seed,
+            }
+        })
+    }
+
+    fn norm(&self) -> Norm<'_> {
+        Norm { config: self.config, weight: &self.weights.norm }
+    }
+
+    fn head(&self) -> Head<'_> {
+        Head {
+            weight: self.weights.head(),
+            targets: &self.targets,
+            temperature: self.options.temperature,
+        }
+    }
+
+    /// Values of the completion tokens at their places in the batch, 0 elsewhere.
+    fn spread(&self, values: &Tensor) -> Tensor {
+        Tensor::zeros([self.shape[0] * self.shape[1]], (values.kind(), values.device()))
+            .index_copy_(0, &self.completion, values)
+            .view(self.shape)
+    }
+}
+
+/// Whether autograd records what is done to a tensor that requires grad.
+pub(super) fn grad_is_enabled() -> bool {
+    let leaf = Tensor::zeros([1], (Kind::Float, Device::Cpu)).set_requires_grad(true);
+    leaf.neg().requires_grad()
+}
