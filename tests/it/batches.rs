@@ -3,7 +3,9 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use hint_grpo::{GrpoConfig, Observer, OldLogprobs, Outcome, RunDir, StepReport, Trainer, Warning};
+use hint_grpo::{
+    GrpoConfig, Metrics, Observer, OldLogprobs, Outcome, RunDir, StepReport, Trainer, Warning,
+};
 use hint_policy::SharedPolicy;
 use hint_rollout::{DynamicSampling, Informative, ProblemSelection, Replay};
 use hint_tests::{
@@ -77,6 +79,41 @@ fn replay_needs_to_know_the_policy_that_drew_a_group() {
     config.old_logprobs = OldLogprobs::Recomputed;
     let error = config.validate().expect_err("the ratio would be 1 whatever the age").to_string();
     assert!(error.contains("old_logprobs: must be \"engine\" with rollout.replay"), "{error}");
+}
+
+/// Collects the metrics of every step.
+struct Keep(Arc<Mutex<Vec<Metrics>>>);
+
+impl Observer for Keep {
+    fn on_step(&mut self, report: &StepReport) -> std::ops::ControlFlow<()> {
+        self.0.lock().expect("no test panics here").push(report.metrics.clone());
+        std::ops::ControlFlow::Continue(())
+    }
+}
+
+#[test]
+fn replayed_groups_do_not_count_as_a_difference_of_the_engine() {
+    let mut config = everything();
+    config.run.checkpoint_every = 0;
+    // So that a step moves log-probabilities by far more than rounding does.
+    config.optimizer.learning_rate = 1e-2;
+    let policy = SharedPolicy::new(tiny_policy(7));
+    let collector = collector(&policy, &config, lenient_rubric(), true);
+    let kept = Arc::new(Mutex::new(Vec::new()));
+    let mut trainer = Trainer::builder(policy, collector, config)
+        .observer(Keep(Arc::clone(&kept)))
+        .build()
+        .expect("the configuration is valid");
+    trainer.run(&problems()).expect("the run works");
+    let steps = kept.lock().expect("no test panics here");
+    let replayed = |step: &&Metrics| step.get("rollout/replayed_groups") > Some(0.0);
+    let differences = steps.iter().filter(replayed);
+    let differences = differences
+        .filter_map(|step| step.get("sampling/sampling_logp_difference/max"))
+        .collect::<Vec<_>>();
+    assert!(!differences.is_empty(), "no step trained on both fresh and replayed groups");
+    // The engine shares the weights; what is left is f32 in another order, below 1e-5.
+    assert!(differences.iter().all(|difference| *difference < 1e-3), "{differences:?}");
 }
 
 /// Counts what the warnings and the metrics say is missing.

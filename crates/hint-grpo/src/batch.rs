@@ -1,7 +1,7 @@
 //! From groups to rows, and from rows to micro-batches. The only code that reads [`RatioScheme`].
 
 use hint_policy::{TokenBatch, TokenRow};
-use hint_rollout::{RolloutGroup, RolloutSource};
+use hint_rollout::{PolicyVersion, RolloutGroup, RolloutSource};
 use tch::{Device, Kind, Tensor};
 
 use crate::{GrpoError, RatioScheme, StepTotals};
@@ -25,6 +25,8 @@ pub(crate) struct Row<'a> {
     pub(crate) completion: &'a [u32],
     /// The engine's log-probabilities, one per completion token.
     pub(crate) behavior_logprobs: &'a [f64],
+    /// The weights that sampled it.
+    pub(crate) version: PolicyVersion,
     /// Advantage of the completion.
     pub(crate) advantage: f64,
     /// Whether the rewards of its group are all equal.
@@ -118,6 +120,7 @@ impl<'a> Rows<'a> {
                     helped_prompt: rollout.help.as_ref().map_or(&group.prompt, |help| &help.prompt),
                     completion,
                     behavior_logprobs: &rollout.completion.behavior_logprobs,
+                    version: rollout.completion.version,
                     advantage,
                     zero_variance,
                 });

@@ -1,8 +1,6 @@
 //! Presets that learn from texts as demonstrations.
 
-use super::follow::{
-    PLAIN, RIGHT, SOLUTION, Term, WRONG, assert_gradient, follow, hinted, logprobs, term,
-};
+use super::follow::{PLAIN, SOLUTION, Term, WRONG, assert_gradient, follow, logprobs, term};
 use super::preset;
 
 /// The demonstration: the solution and the stop token.
@@ -21,22 +19,6 @@ fn luffy_shapes_the_probability_of_the_appended_demonstration() {
     let coefficients = probabilities.iter().map(|logprob| -0.8 * slope(logprob) / norm).collect();
     let shown = Term { prompt: &PLAIN, completion: &SHOWN, coefficients };
     assert_gradient(&followed, &[shown, term(&PLAIN, &WRONG, 4.0 * 0.2 / norm)], 1.0);
-}
-
-#[test]
-fn lte_takes_successes_for_demonstrations() {
-    let followed = follow(preset!("lte"), 1, |_| true);
-    // All four completions say `000`.
-    assert_eq!(followed.prompts, [PLAIN.to_vec(), hinted(&[0, 0, 0])]);
-    assert_eq!(followed.trained, [PLAIN; 4]);
-    assert!(followed.scored.is_empty());
-    // Two successes took the place of two failures. Their ratio is the probability itself, below the
-    // clip range, where a positive advantage is not clipped: d(r Â)/d(log π) = π Â.
-    let coefficient = 2.0 * super::advantage() / 16.0;
-    let probabilities = logprobs(&PLAIN, &RIGHT, 0.9);
-    let coefficients = probabilities.iter().map(|logprob| -coefficient * logprob.exp()).collect();
-    let right = Term { prompt: &PLAIN, completion: &RIGHT, coefficients };
-    assert_gradient(&followed, &[right, term(&PLAIN, &WRONG, coefficient)], 0.9);
 }
 
 #[test]

@@ -188,7 +188,9 @@ impl Trainer {
         let old = completion_values(&old, &batch);
         for (((row, new), old), plain) in slice.iter().zip(&new).zip(&old).zip(&frozen.plain) {
             measured.affinity.push(row, new, old, plain.as_deref())?;
-            if part.is_first && !row.is_helped() {
+            // Older weights, such as those behind a replayed group, are no fault of the engine.
+            let is_current = row.version.0 == self.progress.updates;
+            if part.is_first && is_current && !row.is_helped() {
                 observe_mismatch(&mut measured.metrics, new, row.behavior_logprobs);
             }
         }
@@ -233,7 +235,7 @@ fn advantage_tensor(
     column.to_kind(kind).to_device(device) * batch.completion_mask().to_kind(kind)
 }
 
-/// Differences between trainer and engine on the same plain tokens.
+/// Differences between trainer and engine on the same plain tokens, under the same weights.
 fn observe_mismatch(metrics: &mut Metrics, logprobs: &[f64], behavior_logprobs: &[f64]) {
     let differences = logprobs.iter().zip(behavior_logprobs).map(|(new, old)| (new - old).abs());
     let (sum, max) = differences
