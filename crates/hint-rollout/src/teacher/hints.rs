@@ -217,6 +217,14 @@ impl TeacherHints {
     }
 
     fn ask_one(&self, question: &Question<'_>) -> Result<(), Miss> {
+        // Another process may have asked it since this one looked.
+        if let Some(cache) = &self.cache
+            && let Some(hint) =
+                cache.read(&question.digest, &question.asked).map_err(Miss::Cache)?
+        {
+            self.state().hints.insert(question.digest.clone(), hint);
+            return Ok(());
+        }
         let body = &question.asked["request"];
         let mut attempt = 1;
         loop {

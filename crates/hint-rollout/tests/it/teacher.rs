@@ -13,6 +13,8 @@ use hint_rollout::{
 };
 use serde_json::{Value, json};
 
+mod processes;
+
 /// What a server does with a request.
 enum Answer {
     /// A hint.
