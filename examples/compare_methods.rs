@@ -186,7 +186,7 @@ const MEANS: [&str; 3] =
 impl Observer for Watch {
     fn on_step(&mut self, report: &StepReport) -> ControlFlow<()> {
         let mut sums = self.0.lock().expect("no observer panics");
-        sums.tokens = report.metrics.get(metrics::NUM_TOKENS).unwrap_or(sums.tokens);
+        sums.tokens += report.tokens as f64;
         for (name, mean) in MEANS.iter().zip(&mut sums.means) {
             if let Some(value) = report.metrics.get(name) {
                 *mean = (mean.0 + value, mean.1 + 1);

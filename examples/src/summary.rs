@@ -60,7 +60,7 @@ impl RunSummary {
         let values =
             |name: &str| steps.iter().filter_map(|step| step[name].as_f64()).collect::<Vec<_>>();
         let seconds = timings.iter().filter_map(|line| line["step_time"].as_f64()).sum::<f64>();
-        let tokens = values(metrics::NUM_TOKENS).last().copied().unwrap_or(0.0);
+        let tokens = timings.iter().filter_map(|line| line["tokens"].as_u64()).sum::<u64>();
         Ok(Self {
             method: method.to_owned(),
             seed,
@@ -69,13 +69,8 @@ impl RunSummary {
             all_wrong_share: mean(&values(metrics::ROLLOUT_ALL_WRONG_FRAC)),
             affinity: mean(&values(metrics::AFFINITY_VALUE)),
             affinity_behavior: mean(&values(metrics::AFFINITY_BEHAVIOR_VALUE)),
-            #[expect(
-                clippy::cast_possible_truncation,
-                clippy::cast_sign_loss,
-                reason = "a count of tokens"
-            )]
-            tokens: tokens as u64,
-            tokens_per_second: if seconds > 0.0 { tokens / seconds } else { 0.0 },
+            tokens,
+            tokens_per_second: if seconds > 0.0 { tokens as f64 / seconds } else { 0.0 },
             seconds,
         })
     }

@@ -13,3 +13,4 @@ mod presets;
 mod ratio_scheme;
 mod resume;
 mod supervised;
+mod token_count;

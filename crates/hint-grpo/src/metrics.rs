@@ -139,7 +139,8 @@ pub const MICRO_BATCH_OVERSIZED: &str = "micro_batch/oversized";
 pub const SKIPPED_UPDATES: &str = "skipped_updates";
 /// Learning rate of the step.
 pub const LEARNING_RATE: &str = "learning_rate";
-/// Completion tokens sampled since the start of the run.
+/// Tokens of prompts and completions since the start of the run, the prompt once for each completion;
+/// in a supervised stage those of every pass.
 pub const NUM_TOKENS: &str = "num_tokens";
 /// Problems drawn since the start of the run, as a multiple of all problems.
 pub const EPOCH: &str = "epoch";

@@ -11,6 +11,7 @@ pub struct EngineWriter<'e> {
     engine: &'e mut dyn RolloutEngine,
     format: &'e dyn PromptFormat,
     tokens: usize,
+    prompt_tokens: usize,
 }
 
 impl std::fmt::Debug for EngineWriter<'_> {
@@ -22,12 +23,17 @@ impl std::fmt::Debug for EngineWriter<'_> {
 impl<'e> EngineWriter<'e> {
     /// A writer.
     pub fn new(engine: &'e mut dyn RolloutEngine, format: &'e dyn PromptFormat) -> Self {
-        Self { engine, format, tokens: 0 }
+        Self { engine, format, tokens: 0, prompt_tokens: 0 }
     }
 
     /// Tokens sampled so far.
     pub const fn tokens(&self) -> usize {
         self.tokens
+    }
+
+    /// Tokens of the prompts that they were sampled from.
+    pub const fn prompt_tokens(&self) -> usize {
+        self.prompt_tokens
     }
 }
 
@@ -46,6 +52,7 @@ impl HintWriter for EngineWriter<'_> {
             .collect::<Result<Vec<_>, RolloutError>>()?;
         let sampled = self.engine.generate(&requests)?;
         crate::collector::check_counts(&requests, &sampled)?;
+        self.prompt_tokens += requests.iter().map(|request| request.prompt.len()).sum::<usize>();
         let mut texts = Vec::with_capacity(sampled.len());
         for completion in sampled.iter().flatten() {
             self.tokens += completion.tokens.len();

@@ -21,7 +21,7 @@ const MODEL: &str = "model.safetensors";
 const ADAPTER: &str = "adapter_model.safetensors";
 const OPTIMIZER: &str = "optimizer.safetensors";
 const STATE: &str = "trainer.json";
-const FORMAT: u32 = 3;
+const FORMAT: u32 = 4;
 
 /// How far a run is. All randomness derives from the seed and these numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -31,7 +31,7 @@ pub(crate) struct Progress {
     pub(crate) step: u64,
     /// Optimizer steps taken.
     pub(crate) updates: u64,
-    /// Completion tokens sampled.
+    /// Tokens of prompts and completions.
     pub(crate) num_tokens: u64,
 }
 

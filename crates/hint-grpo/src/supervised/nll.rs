@@ -42,7 +42,8 @@ impl<'a> NllRow<'a> {
         self
     }
 
-    fn len(&self) -> usize {
+    /// Number of tokens, learned or not.
+    pub(crate) fn len(&self) -> usize {
         self.prompt.len() + self.completion.len()
     }
 

@@ -137,7 +137,8 @@ impl SupervisedTrainer {
         }
         let tokens = rows.iter().map(NllRow::learned).sum::<usize>() as u64;
         self.progress.step += 1;
-        self.progress.num_tokens += tokens;
+        let seen = rows.iter().map(NllRow::len).sum::<usize>() * run.updates_per_batch;
+        self.progress.num_tokens += seen as u64;
         metrics.set(metrics::NUM_UPDATES, self.progress.updates as f64);
         metrics.set(metrics::SKIPPED_UPDATES, self.guard.skipped() as f64);
         metrics.set(metrics::LEARNING_RATE, rate);

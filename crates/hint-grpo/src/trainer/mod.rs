@@ -96,7 +96,7 @@ impl Trainer {
         self.progress.step
     }
 
-    /// Completion tokens sampled, those before a resume included.
+    /// Tokens of prompts and completions, those before a resume included: [`metrics::NUM_TOKENS`](crate::metrics::NUM_TOKENS).
     pub const fn num_tokens(&self) -> u64 {
         self.progress.num_tokens
     }

@@ -51,7 +51,7 @@ impl Trainer {
 
         self.progress.step += 1;
         let tokens = collected.stats.tokens as u64;
-        self.progress.num_tokens += tokens;
+        self.progress.num_tokens += tokens + collected.stats.prompt_tokens as u64;
         collect_metrics(&mut metrics, &collected.stats);
         let gap = self.collector.record().internalization_gap();
         metrics.set_some(metrics::HINT_INTERNALIZATION_GAP_RUN, gap);

@@ -67,6 +67,7 @@ impl Workshop<'_> {
         let mut result = Vec::with_capacity(sampled.len());
         for (order, completions) in orders.into_iter().zip(sampled) {
             self.stats.completions += completions.len();
+            self.stats.prompt_tokens += order.request.prompt.len() * completions.len();
             for completion in &completions {
                 let length = completion.tokens.len();
                 self.stats.tokens += length;
@@ -134,6 +135,7 @@ impl HintWriter for Workshop<'_> {
         let mut writer = EngineWriter::new(&mut *self.engine, self.format);
         let texts = writer.write(requests)?;
         self.stats.tokens += writer.tokens();
+        self.stats.prompt_tokens += writer.prompt_tokens();
         Ok(texts)
     }
 

@@ -64,6 +64,8 @@ pub struct CollectStats {
     pub terminated: LengthCount,
     /// Completion tokens sampled, plain and helped, and those of hints that the policy wrote.
     pub tokens: usize,
+    /// Tokens of the prompts that they were sampled from, once for each completion.
+    pub prompt_tokens: usize,
     /// Judged completions that are left out of the loss because they were cut off.
     pub masked: usize,
     /// Rounds of [dynamic sampling](crate::DynamicSampling); 1 without it.
@@ -138,6 +140,7 @@ impl CollectStats {
             lengths,
             terminated,
             tokens,
+            prompt_tokens,
             masked,
             rounds,
             uninformative,
@@ -171,6 +174,7 @@ impl CollectStats {
         self.lengths.merge(lengths);
         self.terminated.merge(terminated);
         self.tokens += tokens;
+        self.prompt_tokens += prompt_tokens;
         self.masked += masked;
         self.rounds += rounds;
         self.uninformative += uninformative;

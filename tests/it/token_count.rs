@@ -1,0 +1,92 @@
+//! `num_tokens`: every token of prompts and completions that the engine or the loss has seen.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use hint_grpo::{Demonstration, RunDir, SupervisedTrainer, Trainer};
+use hint_policy::SharedPolicy;
+use hint_rollout::{
+    Collector, Completion, DatasetHints, GenerationRequest, LocalEngine, RolloutEngine,
+    RolloutError, WeightSource,
+};
+use hint_tests::{Digits, STOP, bytes, config, lenient_rubric, problems, tiny_policy};
+use serde_json::Value;
+
+/// Counts what goes through an engine: the prompt once for each of its completions, as TRL does.
+struct Counting {
+    inner: LocalEngine,
+    seen: Arc<AtomicU64>,
+}
+
+impl RolloutEngine for Counting {
+    fn generate(
+        &mut self,
+        requests: &[GenerationRequest],
+    ) -> Result<Vec<Vec<Completion>>, RolloutError> {
+        let sampled = self.inner.generate(requests)?;
+        for (request, completions) in requests.iter().zip(&sampled) {
+            for completion in completions {
+                let tokens = request.prompt.len() + completion.tokens.len();
+                self.seen.fetch_add(tokens as u64, Ordering::Relaxed);
+            }
+        }
+        Ok(sampled)
+    }
+
+    fn sync(&mut self, weights: &dyn WeightSource) -> Result<(), RolloutError> {
+        self.inner.sync(weights)
+    }
+}
+
+/// The metric after the last step.
+fn num_tokens(dir: &Path) -> u64 {
+    let text = String::from_utf8(bytes(&dir.join("metrics.jsonl"))).expect("text");
+    let line = text.lines().last().expect("a step");
+    let line = serde_json::from_str::<Value>(line).expect("JSON");
+    let tokens = line["num_tokens"].as_f64().expect("a number");
+    assert_eq!(tokens.fract(), 0.0);
+    format!("{tokens:.0}").parse().expect("a count")
+}
+
+#[test]
+fn prompts_count_once_for_each_completion_plain_and_hinted() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let config = config(5);
+    let policy = SharedPolicy::new(tiny_policy(7));
+    let seen = Arc::new(AtomicU64::new(0));
+    let inner = LocalEngine::new(policy.clone(), vec![STOP]);
+    let engine = Counting { inner, seen: Arc::clone(&seen) };
+    let collector = Collector::new(engine, Digits, lenient_rubric(), config.rollout.clone())
+        .expect("the configuration is valid")
+        .with_hints(DatasetHints::new());
+    let run_dir = RunDir::create(dir.path(), &config).expect("an empty folder");
+    let mut trainer = Trainer::builder(policy, collector, config)
+        .run_dir(run_dir)
+        .build()
+        .expect("the configuration is valid");
+    trainer.run(&problems()).expect("the run works");
+    let seen = seen.load(Ordering::Relaxed);
+    assert_eq!(trainer.num_tokens(), seen);
+    assert_eq!(num_tokens(dir.path()), seen);
+}
+
+#[test]
+fn demonstrations_count_whole_in_every_pass() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let mut config = config(3);
+    (config.run.problems_per_step, config.run.updates_per_batch) = (2, 2);
+    config.run.mini_batches = 2;
+    let demonstrations = (0..4)
+        .map(|id| Demonstration::new(id.to_string(), vec![4, 5, 6], vec![7, STOP]))
+        .collect::<Vec<_>>();
+    let run_dir = RunDir::create(dir.path(), &config).expect("an empty folder");
+    SupervisedTrainer::builder(SharedPolicy::new(tiny_policy(7)), config)
+        .run_dir(run_dir)
+        .build()
+        .expect("the configuration is valid")
+        .run(&demonstrations)
+        .expect("the run works");
+    // Five tokens each, two demonstrations a step, two passes, three steps.
+    assert_eq!(num_tokens(dir.path()), 5 * 2 * 2 * 3);
+}
