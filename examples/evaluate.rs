@@ -167,6 +167,7 @@ fn main() -> Result<()> {
     let sampled = protocol(EvaluationOptions { k, ..sampled })?;
 
     let model = workload.load_model()?;
+    eprintln!("{}", model.policy.report());
     let format = workload.format(&model.tokenizer.into(), model.stop_tokens.clone());
     let mut engine = LocalEngine::new(SharedPolicy::new(model.policy), model.stop_tokens);
     let mut run = |name: &str, protocol: &EvaluationOptions| {

@@ -71,6 +71,7 @@ fn main() -> Result<()> {
 }
 
 /// Runs one method to its end; `None` when it was stopped before.
+#[expect(clippy::print_stderr, reason = "the output of a program")]
 fn train_method(
     method: Method,
     settings: &Settings,
@@ -82,6 +83,7 @@ fn train_method(
     let dir = settings.out.join(method.name());
     let assembly = workload
         .assemble(&config, |policy, stop_tokens| engine(settings, policy, stop_tokens, &dir))?;
+    eprintln!("{}", assembly.report);
     // Not before the model is there: a mistyped name leaves no folder behind.
     settings.save()?;
     let run_dir = open(&dir, &config, settings.from_step)?;

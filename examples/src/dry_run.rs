@@ -34,10 +34,7 @@ pub fn dry_run(method: Method, settings: &Settings, workload: &Workload) -> Resu
         let _ = writeln!(lines, "{what:<12} {text}");
     };
     let parameters = assembly.policy.lock().parameters();
-    let count = parameters.iter().map(|parameter| parameter.tensor.numel()).sum::<usize>();
-    let device = assembly.policy.lock().device();
-    let millions = count as f64 / 1e6;
-    say("model", &format!("{millions:.1} M parameters on {device:?}"));
+    say("model", &assembly.report.to_string());
     let longest = longest_prompt(&assembly, &workload.train)?;
     let room = assembly.policy.lock().max_positions();
     let most = longest + config.rollout.sampling.max_completion_len;

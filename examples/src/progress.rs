@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use hint_grpo::{Observer, Phase, StepReport, metrics};
+use hint_policy::LoadProgress;
 use hint_rollout::Evaluation;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 /// Shows steps as a progress bar on a terminal, as lines elsewhere; ends the run when `stop` is set.
 #[derive(Debug)]
@@ -116,5 +117,69 @@ impl Progress {
             return ControlFlow::Break(());
         }
         ControlFlow::Continue(())
+    }
+}
+
+/// Files from this size on take long enough to show how far loading has come: 500 MB.
+const LARGE: u64 = 500_000_000;
+
+/// Shows how far the loading of a large model has come, on a terminal.
+#[derive(Debug)]
+pub struct LoadBar(ProgressBar);
+
+impl Default for LoadBar {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl LoadBar {
+    /// A display that appears when there is something to show.
+    ///
+    /// # Panics
+    ///
+    /// Never: the template is valid.
+    pub fn new() -> Self {
+        let bar = ProgressBar::hidden();
+        let style = "loading {bar:28} {bytes:>9}/{total_bytes} {elapsed:>4} left {eta}";
+        bar.set_style(ProgressStyle::with_template(style).expect("the template is valid"));
+        Self(bar)
+    }
+
+    /// So much was read.
+    pub fn set(&self, progress: LoadProgress) {
+        if progress.total < LARGE {
+            return;
+        }
+        if progress.done == 0 {
+            self.0.set_length(progress.total);
+            self.0.set_draw_target(ProgressDrawTarget::stderr());
+        }
+        self.0.set_position(progress.done);
+        if progress.done == progress.total {
+            self.0.finish_and_clear();
+        }
+    }
+
+    /// Bytes that are shown as read, and of how many.
+    pub fn position(&self) -> (u64, Option<u64>) {
+        (self.0.position(), self.0.length())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_large_files_are_shown() {
+        let show = |total: u64| {
+            let bar = LoadBar::new();
+            bar.set(LoadProgress { done: 0, total });
+            bar.set(LoadProgress { done: total / 2, total });
+            bar.position()
+        };
+        assert_eq!(show(LARGE), (LARGE / 2, Some(LARGE)));
+        assert_eq!(show(LARGE - 1).0, 0);
     }
 }

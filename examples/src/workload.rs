@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, bail, ensure};
 use hint_grpo::{Demonstration, EvaluationConfig, GrpoConfig, RunDir};
-use hint_policy::{LoadOptions, LoadedModel, LoraConfig, ModelConfig, SharedPolicy, Tokenizer};
+use hint_policy::{
+    LoadOptions, LoadReport, LoadedModel, LoraConfig, ModelConfig, SharedPolicy, Tokenizer,
+};
 use hint_reward::{ExactMatch, MathVerifier, RewardInput, Rubric};
 use hint_rollout::{
     ApiKey, ChatFormat, Collector, HeldOut, HintTemplate, Problem, PromptFormat, RolloutEngine,
@@ -14,6 +16,7 @@ use hint_rollout::{
 use tch::{Device, Kind};
 
 use crate::options::Compute;
+use crate::progress::LoadBar;
 use crate::source::{self, Champ, Fetcher, GsmSymbolic, SourceProblem};
 use crate::swaps;
 
@@ -115,8 +118,9 @@ impl Workload {
     ///
     /// A model that cannot be read, by file and tensor.
     pub fn load_model(&self) -> Result<LoadedModel> {
-        LoadedModel::load(&self.model, &self.load)
-            .with_context(|| format!("cannot load the model `{}`", self.model.display()))
+        let bar = LoadBar::new();
+        let loaded = LoadedModel::load_with(&self.model, &self.load, |progress| bar.set(progress));
+        loaded.with_context(|| format!("cannot load the model `{}`", self.model.display()))
     }
 
     /// What is correct: mathematically equal answers; for `swaps`, whose letters are no factors, the
@@ -176,6 +180,8 @@ pub struct Assembly {
     pub base: Option<SharedPolicy>,
     /// Shape and constants of its model.
     pub model: ModelConfig,
+    /// What was loaded.
+    pub report: LoadReport,
     /// Its tokenizer.
     pub tokenizer: Arc<Tokenizer>,
     /// Its prompt format.
@@ -214,12 +220,13 @@ impl Workload {
             }
             None => (loaded.policy, None),
         };
+        let report = policy.report();
         let policy = SharedPolicy::new(policy);
         let engine = engine(&policy, loaded.stop_tokens)?;
         let (rubric, rollout) = (self.rubric(), config.rollout.clone());
         let collector = Collector::new(engine, Arc::clone(&format), rubric, rollout)?
             .with_hints(config.rollout.source.build(api_key)?);
-        Ok(Assembly { policy, base, model, tokenizer, format, collector })
+        Ok(Assembly { policy, base, model, report, tokenizer, format, collector })
     }
 
     /// The training problems' solutions as demonstrations. One that the verifier does not take for

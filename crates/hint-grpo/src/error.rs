@@ -218,4 +218,14 @@ impl GrpoError {
     ) -> Self {
         Self::Other { part, source: source.into() }
     }
+
+    /// The error of a libtorch call that failed in `operation`:
+    /// [`PolicyError::OutOfMemory`](hint_policy::PolicyError::OutOfMemory) if an allocator did, else
+    /// [`GrpoError::Torch`].
+    pub(crate) fn torch(operation: &'static str, source: tch::TchError) -> Self {
+        match hint_policy::PolicyError::torch(operation, source) {
+            hint_policy::PolicyError::Torch { source, .. } => Self::Torch { operation, source },
+            other => Self::Policy(other),
+        }
+    }
 }

@@ -248,6 +248,19 @@ pub enum PolicyError {
         source: tch::TchError,
     },
 
+    /// libtorch could not allocate memory, on a GPU or on the host.
+    #[error(
+        "{action}: out of memory ({message}); lower `max_tokens_per_micro_batch`, the \
+         rows that are sampled at a time or `max_completion_len`, compute in bfloat16, or train \
+         low-rank adapters"
+    )]
+    OutOfMemory {
+        /// What was tried.
+        action: &'static str,
+        /// What the allocator said.
+        message: String,
+    },
+
     /// An error of a user's own [`Policy`](crate::Policy) or [`Decoder`](crate::Decoder).
     #[error("{part} failed")]
     Other {

@@ -57,8 +57,10 @@
 //!
 //! # Panics
 //!
-//! libtorch's failures that do not depend on the arguments, such as running out of memory, surface
-//! as panics of the `tch` crate.
+//! libtorch's failures that do not depend on the arguments surface as panics of the `tch` crate, but
+//! for those of its allocators, which [`sample`] and [`CausalLm`] return as
+//! [`PolicyError::OutOfMemory`]; [`catch_out_of_memory`] does so for calls of your own. Memory that
+//! the Rust side cannot allocate ends the process.
 //!
 //! # What it does not do
 //!
@@ -73,6 +75,7 @@ mod ffi;
 mod gguf;
 mod loaded;
 mod logprobs;
+mod memory;
 mod model;
 mod policy;
 mod sampling;
@@ -84,8 +87,10 @@ pub use error::PolicyError;
 pub use ffi::keep_freed_memory;
 pub use gguf::{Gguf, GgufValue};
 pub use loaded::LoadedModel;
+pub use memory::catch_out_of_memory;
 pub use model::{
-    Architecture, CausalLm, LoadOptions, LoraConfig, ModelConfig, RopeScaling, SaveOptions,
+    Architecture, CausalLm, LoadOptions, LoadProgress, LoadReport, LoadedFiles, LoraConfig,
+    ModelConfig, RopeScaling, SaveOptions,
 };
 pub use policy::{Parameter, Policy, Recording, ScoreOptions, SharedPolicy, TokenScores};
 pub use sampling::{Sample, SampleOptions, SampleRequest, SamplingParams, StopReason, sample};

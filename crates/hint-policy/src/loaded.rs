@@ -6,7 +6,10 @@ use serde_json::{Value, json};
 
 use crate::model::load_gguf;
 use crate::tokenizer::{read_json, write_json};
-use crate::{CausalLm, Gguf, LoadOptions, PolicyError, SaveOptions, Tokenizer};
+use crate::{
+    CausalLm, Gguf, LoadOptions, LoadProgress, PolicyError, SaveOptions, Tokenizer,
+    catch_out_of_memory,
+};
 
 /// A policy, its tokenizer, and the tokens that end its answers.
 #[derive(Debug)]
@@ -27,17 +30,33 @@ impl LoadedModel {
     /// As [`CausalLm::load`], [`Tokenizer::from_dir`] and [`Tokenizer::from_gguf`];
     /// [`PolicyError::InvalidConfig`] if the tokenizer has ids that the model lacks.
     pub fn load(path: impl AsRef<Path>, options: &LoadOptions) -> Result<Self, PolicyError> {
+        Self::load_with(path, options, |_| {})
+    }
+
+    /// As [`LoadedModel::load`], telling `observer` how far it has come, as
+    /// [`CausalLm::load_with`] does.
+    ///
+    /// # Errors
+    ///
+    /// As [`LoadedModel::load`].
+    pub fn load_with(
+        path: impl AsRef<Path>,
+        options: &LoadOptions,
+        mut observer: impl FnMut(LoadProgress),
+    ) -> Result<Self, PolicyError> {
         let path = path.as_ref();
         let mut stop_tokens = Vec::new();
         let (policy, tokenizer) = if path.is_file() {
             let gguf = Gguf::open(path)?;
             let eot = gguf.get("tokenizer.ggml.eot_token_id").and_then(crate::GgufValue::as_u64);
             stop_tokens.extend(eot.and_then(|id| u32::try_from(id).ok()));
-            (load_gguf(&gguf, options)?, Tokenizer::from_gguf(&gguf)?)
+            let policy =
+                catch_out_of_memory("load the model", || load_gguf(&gguf, options, &mut observer))?;
+            (policy, Tokenizer::from_gguf(&gguf)?)
         } else {
             let generation = read_json(&path.join("generation_config.json"))?;
             stop_tokens.extend(generation.as_ref().into_iter().flat_map(eos_tokens));
-            let policy = CausalLm::load(path, options)?;
+            let policy = CausalLm::load_with(path, options, observer)?;
             let tokenizer = match policy.source() {
                 // An adapter without a tokenizer of its own.
                 Some(base) if !path.join("tokenizer.json").is_file() && base != path => {

@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tch::{Device, Tensor};
 
 use crate::{
-    Decoder, DecoderOptions, PolicyError, RecomputeDecoder, SaveOptions, TokenBatch, logprobs,
+    Decoder, DecoderOptions, PolicyError, RecomputeDecoder, SaveOptions, TokenBatch,
+    catch_out_of_memory, logprobs,
 };
 
 /// One trainable tensor of a policy.
@@ -110,19 +111,20 @@ impl<'a> Recording<'a> {
     ///
     /// # Errors
     ///
-    /// [`PolicyError::Torch`] if `loss` does not depend on the log-probabilities.
+    /// [`PolicyError::Torch`] if `loss` does not depend on the log-probabilities;
+    /// [`PolicyError::OutOfMemory`], after which gradients are incomplete.
     pub fn backward(self, loss: &Tensor) -> Result<(), PolicyError> {
-        loss.f_backward().map_err(|source| PolicyError::Torch {
-            action: "take the gradient of the loss",
-            source,
-        })?;
-        if let Some(pull) = self.pull {
-            let gradient = self.scores.logprobs.grad();
-            if gradient.defined() {
-                pull(&gradient);
+        const ACTION: &str = "take the gradient of the loss";
+        catch_out_of_memory(ACTION, || {
+            loss.f_backward().map_err(|source| PolicyError::torch(ACTION, source))?;
+            if let Some(pull) = self.pull {
+                let gradient = self.scores.logprobs.grad();
+                if gradient.defined() {
+                    pull(&gradient);
+                }
             }
-        }
-        Ok(())
+            Ok(())
+        })
     }
 }
 

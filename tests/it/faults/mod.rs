@@ -14,6 +14,7 @@ mod completions;
 mod disk;
 mod engine;
 mod jsonl;
+mod memory;
 mod numbers;
 
 const STEPS: u64 = 6;

@@ -134,7 +134,7 @@ impl Optimizer for Adafactor {
     fn step(&mut self, learning_rate: f64) -> Result<(), GrpoError> {
         self.steps += 1;
         tch::no_grad(|| self.update(learning_rate))
-            .map_err(|source| GrpoError::Torch { operation: "the Adafactor update", source })
+            .map_err(|source| GrpoError::torch("the Adafactor update", source))
     }
 
     fn parameters(&self) -> &[Parameter] {

@@ -126,7 +126,7 @@ impl Optimizer for AdamW {
     fn step(&mut self, learning_rate: f64) -> Result<(), GrpoError> {
         self.steps += 1;
         tch::no_grad(|| self.update(learning_rate))
-            .map_err(|source| GrpoError::Torch { operation: "the AdamW update", source })
+            .map_err(|source| GrpoError::torch("the AdamW update", source))
     }
 
     fn parameters(&self) -> &[Parameter] {

@@ -154,7 +154,7 @@ impl Optimizer for Muon {
             rest.step(learning_rate)?;
         }
         tch::no_grad(|| self.update(learning_rate))
-            .map_err(|source| GrpoError::Torch { operation: "the Muon update", source })
+            .map_err(|source| GrpoError::torch("the Muon update", source))
     }
 
     fn parameters(&self) -> &[Parameter] {

@@ -76,7 +76,7 @@ impl Sgd {
 impl Optimizer for Sgd {
     fn step(&mut self, learning_rate: f64) -> Result<(), GrpoError> {
         tch::no_grad(|| self.update(learning_rate))
-            .map_err(|source| GrpoError::Torch { operation: "the SGD update", source })
+            .map_err(|source| GrpoError::torch("the SGD update", source))
     }
 
     fn parameters(&self) -> &[Parameter] {

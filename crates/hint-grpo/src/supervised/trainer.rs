@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use hint_policy::SharedPolicy;
+use hint_policy::{SharedPolicy, catch_out_of_memory};
 use hint_rollout::{Collector, Problem, Seed};
 
 use super::{Demonstration, NllRow, NllTerm};
@@ -132,7 +132,9 @@ impl SupervisedTrainer {
             let seed = Seed::new(run.seed).named("mini_batch").child(index).child(pass);
             for members in order::parts(rows.len(), run.mini_batches, seed) {
                 let some = members.into_iter().map(|index| rows[index]).collect::<Vec<_>>();
-                self.optimizer_step(&term, &some, rate, &mut metrics, &mut warnings)?;
+                catch_out_of_memory("train on the demonstrations", || {
+                    self.optimizer_step(&term, &some, rate, &mut metrics, &mut warnings)
+                })?;
             }
         }
         let tokens = rows.iter().map(NllRow::learned).sum::<usize>() as u64;

@@ -67,7 +67,7 @@ pub(crate) fn materialize_gradients(parameters: &[Parameter]) -> Result<(), Grpo
     for parameter in parameters {
         (parameter.tensor.sum(parameter.tensor.kind()) * 0.0)
             .f_backward()
-            .map_err(|source| GrpoError::Torch { operation: "the first backward pass", source })?;
+            .map_err(|source| GrpoError::torch("the first backward pass", source))?;
         parameter.tensor.shallow_clone().zero_grad();
     }
     Ok(())

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use hint_policy::catch_out_of_memory;
 use hint_rollout::{CollectStats, Moment, PolicyVersion, Problem, RolloutGroup, RunProgress, Seed};
 
 use super::table::GroupMeasures;
@@ -40,7 +41,9 @@ impl Trainer {
         let scheme = self.config.ratio_scheme;
         let rows = Rows::new(&collected.groups, &advantages, scheme, self.skip());
         self.measures = GroupMeasures::default();
-        self.train(&collected.groups, &rows, &mut metrics, &mut warnings)?;
+        catch_out_of_memory("train on the batch", || {
+            self.train(&collected.groups, &rows, &mut metrics, &mut warnings)
+        })?;
         if run.rollout_table {
             let step = self.progress.step + 1;
             let lines = self.measures.lines(step, &collected.groups, &advantages);

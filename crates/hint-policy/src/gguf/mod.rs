@@ -76,6 +76,16 @@ impl Gguf {
         self.tensors.get(name).map(|entry| entry.shape.as_slice())
     }
 
+    /// Element type of tensor `name` and its size in the file, in bytes.
+    pub(crate) fn storage(&self, name: &str) -> Option<(String, usize)> {
+        self.tensors.get(name).map(|entry| (entry.kind.to_string(), entry.end - entry.start))
+    }
+
+    /// Size of the file in bytes.
+    pub(crate) fn size(&self) -> usize {
+        self.map.len()
+    }
+
     /// Values of tensor `name` in row-major order, dequantized.
     ///
     /// # Errors

@@ -92,6 +92,7 @@ impl CausalLm {
             fused: std::cell::RefCell::default(),
             lora: None,
             source: self.source.clone(),
+            files: self.files.clone(),
         })
     }
 }

@@ -2,6 +2,7 @@
 
 use tch::{Device, Tensor};
 
+use super::load_report::{LoadProgress, LoadedFiles, Recorder};
 use super::rope::RopeScaling;
 use super::weights::{ParameterSpec, layout};
 use super::{Architecture, ModelConfig, hf_layers, safetensors_file};
@@ -125,8 +126,17 @@ pub(crate) fn tensors(
     gguf: &Gguf,
     config: &ModelConfig,
     device: Device,
-) -> Result<Vec<Tensor>, PolicyError> {
-    layout(config).iter().map(|spec| tensor(gguf, config, spec, device)).collect()
+    observer: &mut dyn FnMut(LoadProgress),
+) -> Result<(Vec<Tensor>, LoadedFiles), PolicyError> {
+    let size = gguf.size() as u64;
+    let mut recorder = Recorder::new(size, observer);
+    let tensors: Result<_, _> = layout(config)
+        .iter()
+        .map(|spec| tensor(gguf, config, spec, device, &mut recorder))
+        .collect();
+    let tensors = tensors?;
+    recorder.file(size);
+    Ok((tensors, recorder.into_files()))
 }
 
 fn tensor(
@@ -134,6 +144,7 @@ fn tensor(
     config: &ModelConfig,
     spec: &ParameterSpec,
     device: Device,
+    recorder: &mut Recorder<'_>,
 ) -> Result<Tensor, PolicyError> {
     let name = gguf_name(config, &spec.name);
     // Errors name the tensor as the file does.
@@ -152,7 +163,11 @@ fn tensor(
     if config.norm_offset() != 0.0 && name.ends_with("norm.weight") {
         tensor -= config.norm_offset();
     }
-    safetensors_file::finish(gguf.path(), spec, &tensor, device)
+    let tensor = safetensors_file::finish(gguf.path(), spec, &tensor, device)?;
+    if let Some((kind, bytes)) = gguf.storage(&name) {
+        recorder.tensor(&kind, tensor.numel(), bytes);
+    }
+    Ok(tensor)
 }
 
 /// Undoes the row order of llama-architecture files, where the two rows of a rotary pair are

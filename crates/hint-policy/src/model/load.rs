@@ -5,7 +5,7 @@ use std::path::Path;
 use tch::{Device, Kind};
 
 use super::weights::layout;
-use super::{CausalLm, ModelConfig, gguf_model, peft, safetensors_file};
+use super::{CausalLm, LoadProgress, ModelConfig, gguf_model, peft, safetensors_file};
 use crate::{Gguf, PolicyError};
 
 /// Where a model is loaded to, and in which kind it computes.
@@ -25,26 +25,36 @@ impl Default for LoadOptions {
 }
 
 /// Loads a Hugging Face folder or a GGUF file.
-pub(super) fn load(path: &Path, options: &LoadOptions) -> Result<CausalLm, PolicyError> {
+pub(super) fn load(
+    path: &Path,
+    options: &LoadOptions,
+    observer: &mut dyn FnMut(LoadProgress),
+) -> Result<CausalLm, PolicyError> {
     if path.is_file() {
-        return load_gguf(&Gguf::open(path)?, options);
+        return load_gguf(&Gguf::open(path)?, options, observer);
     }
     check_compute(options.compute)?;
     let config_path = path.join("config.json");
     if !config_path.is_file() {
         if path.join(peft::CONFIG).is_file() {
-            return load_adapted(path, options);
+            return load_adapted(path, options, observer);
         }
         let expected = "a folder with `config.json` and `model.safetensors`, or a `.gguf` file";
         return Err(PolicyError::NoModel { path: path.to_owned(), expected });
     }
     let config = read_config(&config_path)?;
-    let tensors = safetensors_file::read(path, &layout(&config), options.device)?;
-    Ok(CausalLm::from_tensors(config, tensors, options.device, options.compute).loaded_from(path))
+    let (tensors, files) =
+        safetensors_file::read(path, &layout(&config), options.device, observer)?;
+    let model = CausalLm::from_tensors(config, tensors, options.device, options.compute);
+    Ok(model.loaded_from(path, files))
 }
 
 /// Loads an adapter and the base model that it names: a local path, absolute or from the adapter.
-fn load_adapted(dir: &Path, options: &LoadOptions) -> Result<CausalLm, PolicyError> {
+fn load_adapted(
+    dir: &Path,
+    options: &LoadOptions,
+    observer: &mut dyn FnMut(LoadProgress),
+) -> Result<CausalLm, PolicyError> {
     let base = peft::read_config(dir)?.base.unwrap_or_default();
     let places = [base.clone(), dir.join(&base)];
     let place = places.iter().find(|place| !base.as_os_str().is_empty() && place.exists());
@@ -52,16 +62,20 @@ fn load_adapted(dir: &Path, options: &LoadOptions) -> Result<CausalLm, PolicyErr
         path: base.clone(),
         expected: "the path of a model as `base_model_name_or_path` of `adapter_config.json`",
     })?;
-    load(place, options)?.with_adapter(dir)
+    load(place, options, observer)?.with_adapter(dir)
 }
 
 /// Loads the model of an opened GGUF file.
-pub(crate) fn load_gguf(gguf: &Gguf, options: &LoadOptions) -> Result<CausalLm, PolicyError> {
+pub(crate) fn load_gguf(
+    gguf: &Gguf,
+    options: &LoadOptions,
+    observer: &mut dyn FnMut(LoadProgress),
+) -> Result<CausalLm, PolicyError> {
     check_compute(options.compute)?;
     let config = gguf_model::config(gguf)?;
-    let tensors = gguf_model::tensors(gguf, &config, options.device)?;
+    let (tensors, files) = gguf_model::tensors(gguf, &config, options.device, observer)?;
     let model = CausalLm::from_tensors(config, tensors, options.device, options.compute);
-    Ok(model.loaded_from(gguf.path()))
+    Ok(model.loaded_from(gguf.path(), files))
 }
 
 /// Reads `config.json`.

@@ -10,6 +10,7 @@ mod hf_config;
 mod hf_layers;
 mod init;
 mod load;
+mod load_report;
 mod lora;
 mod packed;
 mod pass;
@@ -29,6 +30,7 @@ pub(crate) use forward::sliding_mask;
 pub(crate) use fused::FusedWeights;
 pub use load::LoadOptions;
 pub(crate) use load::load_gguf;
+pub use load_report::{LoadProgress, LoadReport, LoadedFiles};
 pub use lora::LoraConfig;
 pub(crate) use packed::Matrix;
 pub use rope::RopeScaling;
@@ -38,9 +40,10 @@ pub use save::SaveOptions;
 use crate::decode::CachedDecoder;
 use crate::{
     Decoder, DecoderOptions, Parameter, Policy, PolicyError, Recording, ScoreOptions, TokenBatch,
-    TokenScores, logprobs,
+    TokenScores, catch_out_of_memory, logprobs,
 };
 use pass::Pass;
+pub(crate) use pass::grad_is_enabled;
 use weights::Weights;
 
 /// A Llama, Qwen2, Qwen3, Mistral or Gemma 3 model with `Float` master weights.
@@ -76,6 +79,8 @@ pub struct CausalLm {
     lora: Option<LoraConfig>,
     /// Where the model was loaded from.
     source: Option<PathBuf>,
+    /// What was read there.
+    files: LoadedFiles,
 }
 
 impl CausalLm {
@@ -99,7 +104,21 @@ impl CausalLm {
     /// An unreadable, truncated or corrupt file, an unsupported configuration, or a tensor that is
     /// missing, of the wrong shape or not finite, each naming file and tensor.
     pub fn load(path: impl AsRef<Path>, options: &LoadOptions) -> Result<Self, PolicyError> {
-        load::load(path.as_ref(), options)
+        Self::load_with(path, options, |_| {})
+    }
+
+    /// As [`CausalLm::load`], telling `observer` how far it has come: at the start, after each
+    /// tensor and at the end.
+    ///
+    /// # Errors
+    ///
+    /// As [`CausalLm::load`].
+    pub fn load_with(
+        path: impl AsRef<Path>,
+        options: &LoadOptions,
+        mut observer: impl FnMut(LoadProgress),
+    ) -> Result<Self, PolicyError> {
+        catch_out_of_memory("load the model", || load::load(path.as_ref(), options, &mut observer))
     }
 
     fn from_tensors(
@@ -110,12 +129,22 @@ impl CausalLm {
     ) -> Self {
         let weights = Weights::new(&config, tensors);
         let fused = RefCell::new(None);
-        Self { config, weights, device, compute, fused, lora: None, source: None }
+        Self {
+            config,
+            weights,
+            device,
+            compute,
+            fused,
+            lora: None,
+            source: None,
+            files: LoadedFiles::default(),
+        }
     }
 
     /// Remembers where the model was loaded from.
-    fn loaded_from(mut self, path: &Path) -> Self {
+    fn loaded_from(mut self, path: &Path, files: LoadedFiles) -> Self {
         self.source = Some(path.to_owned());
+        self.files = files;
         self
     }
 
@@ -195,7 +224,9 @@ impl CausalLm {
 
 impl Policy for CausalLm {
     fn logits(&self, tokens: &TokenBatch) -> Result<Tensor, PolicyError> {
-        Ok(forward::head(&self.weights, &self.hidden_states(tokens, None)?))
+        catch_out_of_memory("compute logits", || {
+            Ok(forward::head(&self.weights, &self.hidden_states(tokens, None)?))
+        })
     }
 
     fn score(
@@ -204,12 +235,14 @@ impl Policy for CausalLm {
         options: &ScoreOptions,
     ) -> Result<TokenScores, PolicyError> {
         options.validate()?;
-        if !pass::grad_is_enabled() {
-            return Ok(self.pass(tokens, options)?.scores());
-        }
-        let hidden = self.hidden_states(tokens, options.dropout_seed)?;
-        let head = |rows: &Tensor| forward::head(&self.weights, rows);
-        Ok(logprobs::score_hidden(&hidden, tokens, options, self.vocab_size(), head))
+        catch_out_of_memory("score tokens", || {
+            if !grad_is_enabled() {
+                return Ok(self.pass(tokens, options)?.scores());
+            }
+            let hidden = self.hidden_states(tokens, options.dropout_seed)?;
+            let head = |rows: &Tensor| forward::head(&self.weights, rows);
+            Ok(logprobs::score_hidden(&hidden, tokens, options, self.vocab_size(), head))
+        })
     }
 
     fn record(
@@ -218,8 +251,11 @@ impl Policy for CausalLm {
         options: &ScoreOptions,
     ) -> Result<Recording<'_>, PolicyError> {
         options.validate()?;
-        let pass = self.pass(tokens, options)?;
-        let (scores, kept) = pass.record();
+        let (pass, (scores, kept)) = catch_out_of_memory("score tokens", || {
+            let pass = self.pass(tokens, options)?;
+            let recorded = pass.record();
+            Ok::<_, PolicyError>((pass, recorded))
+        })?;
         Ok(Recording::new(scores, move |gradient| pass.pull(kept, gradient)))
     }
 

@@ -8,6 +8,7 @@ use safetensors::{Dtype, SafeTensors};
 use serde::Deserialize;
 use tch::{Device, Kind, Tensor};
 
+use super::load_report::{LoadProgress, LoadedFiles, Recorder};
 use super::weights::ParameterSpec;
 use crate::PolicyError;
 use crate::batch::size;
@@ -25,6 +26,11 @@ pub(crate) struct MappedFile {
 impl MappedFile {
     pub(crate) fn open(path: &Path) -> Result<Self, PolicyError> {
         Ok(Self { path: path.to_owned(), map: ffi::map_file(path)? })
+    }
+
+    /// Size in bytes.
+    pub(crate) fn len(&self) -> u64 {
+        self.map.len() as u64
     }
 
     pub(crate) fn parse(&self) -> Result<ParsedFile<'_>, PolicyError> {
@@ -48,7 +54,19 @@ impl ParsedFile<'_> {
 
     /// The tensor of `spec` as `Float` on `device`.
     pub(crate) fn read(&self, spec: &ParameterSpec, device: Device) -> Result<Tensor, PolicyError> {
-        read_tensor(&self.tensors, self.path, spec, device)
+        Ok(read_tensor(&self.tensors, self.path, spec, device)?.0)
+    }
+
+    /// As [`Self::read`], and tells the `recorder`.
+    fn record(
+        &self,
+        spec: &ParameterSpec,
+        device: Device,
+        recorder: &mut Recorder<'_>,
+    ) -> Result<Tensor, PolicyError> {
+        let (tensor, kind, bytes) = read_tensor(&self.tensors, self.path, spec, device)?;
+        recorder.tensor(kind, tensor.numel(), bytes);
+        Ok(tensor)
     }
 }
 
@@ -58,21 +76,29 @@ struct Index {
     weight_map: BTreeMap<String, String>,
 }
 
-/// Reads the tensors of `specs`, in order, as `Float` on `device`.
+/// Reads the tensors of `specs`, in order, as `Float` on `device`; one file is mapped at a time.
 pub(crate) fn read(
     dir: &Path,
     specs: &[ParameterSpec],
     device: Device,
-) -> Result<Vec<Tensor>, PolicyError> {
+    observer: &mut dyn FnMut(LoadProgress),
+) -> Result<(Vec<Tensor>, LoadedFiles), PolicyError> {
     let mut found: Vec<Option<Tensor>> = specs.iter().map(|_| None).collect();
-    for (path, wanted) in files(dir, specs)? {
-        let file = MappedFile::open(&path)?;
-        let file = file.parse()?;
+    let files = files(dir, specs)?;
+    let total = files.keys().map(|path| {
+        let read = |source| PolicyError::Read { path: path.clone(), source };
+        Ok(std::fs::metadata(path).map_err(read)?.len())
+    });
+    let mut recorder = Recorder::new(total.sum::<Result<u64, PolicyError>>()?, observer);
+    for (path, wanted) in files {
+        let mapped = MappedFile::open(&path)?;
+        let file = mapped.parse()?;
         for index in wanted {
-            found[index] = Some(file.read(&specs[index], device)?);
+            found[index] = Some(file.record(&specs[index], device, &mut recorder)?);
         }
+        recorder.file(mapped.len());
     }
-    found
+    let tensors: Result<_, _> = found
         .into_iter()
         .zip(specs)
         .map(|(tensor, spec)| {
@@ -81,7 +107,8 @@ pub(crate) fn read(
                 tensor: spec.name.clone(),
             })
         })
-        .collect()
+        .collect();
+    Ok((tensors?, recorder.into_files()))
 }
 
 /// Which file of `dir` holds which of `specs`, by index.
@@ -116,21 +143,22 @@ fn files(
     Ok(files)
 }
 
+/// A tensor as `Float` on `device`, its element type in the file, and its size there in bytes.
 fn read_tensor(
     file: &SafeTensors<'_>,
     path: &Path,
     spec: &ParameterSpec,
     device: Device,
-) -> Result<Tensor, PolicyError> {
+) -> Result<(Tensor, &'static str, usize), PolicyError> {
     let view = file.tensor(&spec.name).map_err(|_| PolicyError::MissingTensor {
         path: path.to_owned(),
         tensor: spec.name.clone(),
     })?;
-    let kind = match view.dtype() {
-        Dtype::F32 => Kind::Float,
-        Dtype::F16 => Kind::Half,
-        Dtype::BF16 => Kind::BFloat16,
-        Dtype::F64 => Kind::Double,
+    let (kind, name) = match view.dtype() {
+        Dtype::F32 => (Kind::Float, "F32"),
+        Dtype::F16 => (Kind::Half, "F16"),
+        Dtype::BF16 => (Kind::BFloat16, "BF16"),
+        Dtype::F64 => (Kind::Double, "F64"),
         other => {
             return Err(PolicyError::TensorType {
                 path: path.to_owned(),
@@ -142,9 +170,9 @@ fn read_tensor(
     };
     let shape: Vec<i64> = view.shape().iter().map(|&n| size(n)).collect();
     check_shape(path, spec, &shape)?;
-    let torch = |source| PolicyError::Torch { action: "copy a tensor", source };
+    let torch = |source| PolicyError::torch("copy a tensor", source);
     let tensor = Tensor::f_from_data_size(view.data(), &shape, kind).map_err(torch)?;
-    finish(path, spec, &tensor, device)
+    Ok((finish(path, spec, &tensor, device)?, name, view.data().len()))
 }
 
 /// Checks the shape that a file gives for a tensor.
@@ -171,13 +199,14 @@ pub(crate) fn finish(
     tensor: &Tensor,
     device: Device,
 ) -> Result<Tensor, PolicyError> {
-    let tensor = tensor.to_kind(Kind::Float);
-    let finite = tensor.isfinite();
-    if !bool::try_from(finite.all()).unwrap_or(false) {
-        let count = finite.logical_not().sum(Kind::Int64).int64_value(&[]);
+    let torch = |source| PolicyError::torch("move a tensor to the device", source);
+    let tensor = tensor.f_to_kind(Kind::Float).map_err(torch)?;
+    // One pass without a copy; a NaN comes out as both.
+    let (least, most) = tensor.f_aminmax(None, false).map_err(torch)?;
+    if !(least.double_value(&[]).is_finite() && most.double_value(&[]).is_finite()) {
+        let count = tensor.isfinite().logical_not().sum(Kind::Int64).int64_value(&[]);
         let tensor = spec.name.clone();
         return Err(PolicyError::NotFinite { path: path.to_owned(), tensor, count });
     }
-    let torch = |source| PolicyError::Torch { action: "move a tensor to the device", source };
     tensor.f_to_device(device).map_err(torch)
 }

@@ -6,7 +6,7 @@ use super::SamplingParams;
 use super::draw::Drawn;
 use super::random::CompletionRng;
 use super::rows::{Draw, draw_on_host, draw_rows, host_rows};
-use crate::{Decoder, DecoderOptions, Policy, PolicyError, Prefill, PrefixId};
+use crate::{Decoder, DecoderOptions, Policy, PolicyError, Prefill, PrefixId, catch_out_of_memory};
 
 /// A prompt and how many completions of it are wanted.
 #[derive(Debug, Clone, PartialEq)]
@@ -125,13 +125,26 @@ pub fn sample(
         max_positions: longest.max().unwrap_or(1),
         batch_invariant: options.batch_invariant,
     };
-    let decoder = policy.decoder(&decoder_options)?;
+    catch_out_of_memory("sample completions", || {
+        run(policy, requests, options.max_batch, &decoder_options)
+    })
+}
+
+/// As [`sample`], of requests that were checked.
+fn run(
+    policy: &dyn Policy,
+    requests: &[SampleRequest],
+    max_batch: usize,
+    decoder_options: &DecoderOptions,
+) -> Result<Vec<Vec<Sample>>, PolicyError> {
+    let max_positions = policy.max_positions();
+    let decoder = policy.decoder(decoder_options)?;
     let samples = requests.iter().map(|request| vec![None; request.num_completions]).collect();
     let mut run = Run {
         decoder,
         requests,
         max_positions,
-        max_batch: options.max_batch,
+        max_batch,
         rows: Vec::new(),
         waiting: requests
             .iter()

@@ -8,7 +8,7 @@ use hint_policy::{
 use proptest::prelude::*;
 use tch::Tensor;
 
-use crate::gguf_file;
+use crate::gguf_writer;
 use crate::model::random_model;
 
 /// Bytes to overwrite, by position (modulo the length), and how much of the file remains.
@@ -76,7 +76,7 @@ proptest! {
     fn damaged_gguf_never_panics(damage in damage()) {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("model.gguf");
-        let bytes = gguf_file::from_policy(&random_model(&small(), 1));
+        let bytes = gguf_writer::from_policy(&random_model(&small(), 1));
         std::fs::write(&path, apply(&damage, bytes)).unwrap();
         if let Err(error) = LoadedModel::load(&path, &LoadOptions::default()) {
             prop_assert!(!error.to_string().is_empty());
@@ -153,9 +153,36 @@ fn truncated_and_missing_files_are_named() {
 fn truncated_gguf_is_named() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("model.gguf");
-    let bytes = gguf_file::from_policy(&random_model(&small(), 1));
+    let bytes = gguf_writer::from_policy(&random_model(&small(), 1));
     std::fs::write(&path, &bytes[..bytes.len() - 40]).unwrap();
     let error = load(&path).unwrap_err();
     assert!(matches!(&error, PolicyError::Corrupt { .. }), "{error}");
     assert!(error.to_string().contains("tensor `"), "{error}");
+}
+
+#[test]
+fn weights_of_gguf_files_and_adapters_that_are_not_finite_are_named() {
+    let disturb = |model: CausalLm, name: &str| {
+        tch::no_grad(|| {
+            let parameters = model.parameters();
+            let parameter = parameters.iter().find(|p| p.name.contains(name)).unwrap();
+            let _ = parameter.tensor.get(1).narrow(0, 0, 1).fill_(f64::NAN);
+        });
+        model
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("model.gguf");
+    let bad = disturb(random_model(&small(), 1), "layers.0.mlp.down_proj");
+    std::fs::write(&path, gguf_writer::from_policy(&bad)).unwrap();
+    let error = load(&path).unwrap_err().to_string();
+    for words in ["model.gguf", "blk.0.ffn_down.weight", "1 NaN"] {
+        assert!(error.contains(words), "{error}");
+    }
+    let lora = hint_policy::LoraConfig { rank: 2, ..hint_policy::LoraConfig::default() };
+    let adapted = random_model(&small(), 1).with_lora(&lora, 1).unwrap();
+    disturb(adapted, "v_proj.lora_A").save_adapter(dir.path()).unwrap();
+    let error = random_model(&small(), 1).with_adapter(dir.path()).unwrap_err().to_string();
+    for words in ["adapter_model.safetensors", "v_proj.lora_A.weight", "1 NaN"] {
+        assert!(error.contains(words), "{error}");
+    }
 }

@@ -184,7 +184,7 @@ impl<'a> Pass<'a> {
 }
 
 /// Whether autograd records what is done to a tensor that requires grad.
-pub(super) fn grad_is_enabled() -> bool {
+pub(crate) fn grad_is_enabled() -> bool {
     let leaf = Tensor::zeros([1], (Kind::Float, Device::Cpu)).set_requires_grad(true);
     leaf.neg().requires_grad()
 }

@@ -1,0 +1,209 @@
+//! Writes GGUF files byte by byte, for tests and as seeds of the fuzz targets.
+
+use hint_policy::{Architecture, CausalLm, Policy};
+use tch::{Kind, Tensor};
+
+/// Metadata values that tests write.
+pub(crate) enum Meta {
+    U32(u32),
+    F32(f32),
+    Text(&'static str),
+    Texts(Vec<String>),
+    Kinds(Vec<i32>),
+    Scores(Vec<f32>),
+}
+
+fn text(out: &mut Vec<u8>, text: &str) {
+    out.extend((text.len() as u64).to_le_bytes());
+    out.extend(text.as_bytes());
+}
+
+/// A GGUF version 3 file of `F32` tensors.
+pub(crate) fn write(metadata: &[(String, Meta)], tensors: &[(String, Tensor)]) -> Vec<u8> {
+    let mut out = b"GGUF".to_vec();
+    out.extend(3_u32.to_le_bytes());
+    out.extend((tensors.len() as u64).to_le_bytes());
+    out.extend((metadata.len() as u64).to_le_bytes());
+    for (key, value) in metadata {
+        text(&mut out, key);
+        let kind = |out: &mut Vec<u8>, kind: u32| out.extend(kind.to_le_bytes());
+        match value {
+            Meta::U32(value) => {
+                kind(&mut out, 4);
+                out.extend(value.to_le_bytes());
+            }
+            Meta::F32(value) => {
+                kind(&mut out, 6);
+                out.extend(value.to_le_bytes());
+            }
+            Meta::Text(value) => {
+                kind(&mut out, 8);
+                text(&mut out, value);
+            }
+            Meta::Texts(values) => {
+                kind(&mut out, 9);
+                kind(&mut out, 8);
+                out.extend((values.len() as u64).to_le_bytes());
+                for value in values {
+                    text(&mut out, value);
+                }
+            }
+            Meta::Kinds(values) => {
+                kind(&mut out, 9);
+                kind(&mut out, 5);
+                out.extend((values.len() as u64).to_le_bytes());
+                out.extend(values.iter().flat_map(|value| value.to_le_bytes()));
+            }
+            Meta::Scores(values) => {
+                kind(&mut out, 9);
+                kind(&mut out, 6);
+                out.extend((values.len() as u64).to_le_bytes());
+                out.extend(values.iter().flat_map(|value| value.to_le_bytes()));
+            }
+        }
+    }
+    let mut data: Vec<u8> = Vec::new();
+    for (name, tensor) in tensors {
+        text(&mut out, name);
+        let shape = tensor.size();
+        out.extend((shape.len() as u32).to_le_bytes());
+        shape.iter().rev().for_each(|size| out.extend(size.to_le_bytes()));
+        out.extend(0_u32.to_le_bytes());
+        out.extend((data.len() as u64).to_le_bytes());
+        let values: Vec<f32> =
+            Vec::try_from(tensor.detach().to_kind(Kind::Float).contiguous().view([-1]))
+                .expect("f32");
+        data.extend(values.iter().flat_map(|value| value.to_le_bytes()));
+        data.resize(data.len().next_multiple_of(32), 0);
+    }
+    out.resize(out.len().next_multiple_of(32), 0);
+    out.extend(data);
+    out
+}
+
+/// `policy` as llama.cpp's converter writes it.
+pub(crate) fn from_policy(policy: &CausalLm) -> Vec<u8> {
+    let config = policy.config();
+    let name = match config.architecture {
+        Architecture::Mistral => "llama",
+        Architecture::Gemma3 => "gemma3",
+        other => other.model_type(),
+    };
+    let size = |key: &str, value: usize| (format!("{name}.{key}"), Meta::U32(value as u32));
+    let mut metadata = vec![
+        ("general.architecture".to_owned(), Meta::Text(name)),
+        size("block_count", config.num_hidden_layers),
+        size("context_length", config.max_position_embeddings),
+        size("embedding_length", config.hidden_size),
+        size("feed_forward_length", config.intermediate_size),
+        size("attention.head_count", config.num_attention_heads),
+        size("attention.head_count_kv", config.num_key_value_heads),
+        size("attention.key_length", config.head_dim),
+        (format!("{name}.rope.freq_base"), Meta::F32(config.rope_theta as f32)),
+        (format!("{name}.attention.layer_norm_rms_epsilon"), Meta::F32(config.rms_norm_eps as f32)),
+    ];
+    let gemma = config.architecture == Architecture::Gemma3;
+    if let Some(theta) = config.rope_local_theta {
+        metadata.push((format!("{name}.rope.freq_base_swa"), Meta::F32(theta as f32)));
+    }
+    if let Some(window) = config.sliding_windows.iter().copied().flatten().next() {
+        metadata.push(size("attention.sliding_window", window));
+    }
+    metadata.extend(tokenizer_metadata("gpt-2"));
+    let tensors: Vec<(String, Tensor)> = policy
+        .parameters()
+        .into_iter()
+        .map(|parameter| {
+            let pairs = parameter.name.contains("q_proj") || parameter.name.contains("k_proj");
+            let tensor = if pairs && name == "llama" {
+                let shape = parameter.tensor.size();
+                let half = config.head_dim as i64 / 2;
+                let heads = shape[0] / (2 * half);
+                parameter.tensor.view([heads, 2, half, -1]).transpose(1, 2).reshape(shape)
+            } else {
+                parameter.tensor
+            };
+            let tensor = if gemma && parameter.name.ends_with("norm.weight") {
+                tensor + 1.0
+            } else {
+                tensor
+            };
+            let mut name = parameter.name.replace("model.layers", "blk");
+            let after_attention = if gemma { "post_attention_norm" } else { "ffn_norm" };
+            for (from, to) in [
+                ("model.embed_tokens", "token_embd"),
+                ("model.norm", "output_norm"),
+                ("lm_head", "output"),
+                ("self_attn.q_proj", "attn_q"),
+                ("self_attn.k_proj", "attn_k"),
+                ("self_attn.v_proj", "attn_v"),
+                ("self_attn.o_proj", "attn_output"),
+                ("self_attn.q_norm", "attn_q_norm"),
+                ("self_attn.k_norm", "attn_k_norm"),
+                ("mlp.gate_proj", "ffn_gate"),
+                ("mlp.up_proj", "ffn_up"),
+                ("mlp.down_proj", "ffn_down"),
+                ("input_layernorm", "attn_norm"),
+                ("post_attention_layernorm", after_attention),
+                ("pre_feedforward_layernorm", "ffn_norm"),
+                ("post_feedforward_layernorm", "post_ffw_norm"),
+            ] {
+                name = name.replace(from, to);
+            }
+            (name, tensor)
+        })
+        .collect();
+    write(&metadata, &tensors)
+}
+
+/// Byte-level BPE over the 256 bytes, one merge and one control token.
+pub(crate) fn tokenizer_metadata(pre: &'static str) -> Vec<(String, Meta)> {
+    // The printable stand-ins of GPT-2: bytes that print stay, the others move to 256 and up.
+    let prints = |byte: &u32| {
+        (33..127).contains(byte) || (161..173).contains(byte) || (174..256).contains(byte)
+    };
+    let mut characters: Vec<u32> = (0..256).filter(prints).collect();
+    let others = 256 - characters.len() as u32;
+    characters.extend(256..256 + others);
+    let mut tokens: Vec<String> =
+        characters.iter().filter_map(|&code| char::from_u32(code)).map(String::from).collect();
+    tokens.push("12".to_owned());
+    tokens.push("<|end|>".to_owned());
+    let mut kinds = vec![1; 257];
+    kinds.push(3);
+    let entry = |key: &str, value| (format!("tokenizer.ggml.{key}"), value);
+    vec![
+        entry("model", Meta::Text("gpt2")),
+        entry("pre", Meta::Text(pre)),
+        entry("tokens", Meta::Texts(tokens)),
+        entry("merges", Meta::Texts(vec!["1 2".to_owned()])),
+        entry("token_type", Meta::Kinds(kinds)),
+        entry("eos_token_id", Meta::U32(257)),
+    ]
+}
+
+/// `SentencePiece` of four letters, two ways to join them, and a byte for anything else.
+pub(crate) fn sentence_piece_metadata() -> Vec<(String, Meta)> {
+    let pieces = [
+        ("<unk>", 2, 0.0),
+        ("<s>", 3, 0.0),
+        ("</s>", 3, 0.0),
+        ("<0x21>", 6, 0.0),
+        ("\u{2581}", 1, -9.0),
+        ("a", 1, -8.0),
+        ("b", 1, -7.0),
+        ("c", 1, -6.0),
+        ("ab", 1, -2.0),
+        ("bc", 1, -1.0),
+    ];
+    let entry = |key: &str, value| (format!("tokenizer.ggml.{key}"), value);
+    vec![
+        entry("model", Meta::Text("llama")),
+        entry("tokens", Meta::Texts(pieces.iter().map(|piece| piece.0.to_owned()).collect())),
+        entry("token_type", Meta::Kinds(pieces.iter().map(|piece| piece.1).collect())),
+        entry("scores", Meta::Scores(pieces.iter().map(|piece| piece.2).collect())),
+        entry("unknown_token_id", Meta::U32(0)),
+        entry("bos_token_id", Meta::U32(1)),
+        entry("eos_token_id", Meta::U32(2)),
+    ]
+}
