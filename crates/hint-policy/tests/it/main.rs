@@ -9,6 +9,7 @@
 mod checkpoint;
 mod config;
 mod corrupt;
+mod fuzz_seeds;
 mod gemma3_270m;
 mod gguf_file;
 mod gguf_writer;
