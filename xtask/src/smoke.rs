@@ -1,4 +1,4 @@
-//! A short run of the main example: does it end well and leave a summary?
+//! Short runs of the examples that a user starts with, on the embedded model: do they end well and leave what they promise?
 
 use std::path::Path;
 
@@ -8,36 +8,73 @@ use serde_json::Value;
 use crate::host::Host;
 use crate::process::{cargo, check};
 
-/// Runs the main example for two optimizer steps, in the profile and with the features of the
-/// tests, so that nothing is built a second time.
+/// Runs the main example (dry, for two steps of each method, and supervised) and an evaluation of what was trained, in the
+/// profile and with the features of the tests, so that nothing is built a second time.
 pub(crate) fn run(host: &Host) -> Result<()> {
     let out = std::env::temp_dir().join(format!("hint-rl-smoke-{}", std::process::id()));
-    let result = check(
-        cargo(host)
-            .args(["run", "--locked", "--example", "hint_grpo", "--"])
-            .args(["--steps", "2", "--out"])
-            .arg(&out),
-    )
-    .and_then(|()| check_summary(&out.join("summary.json")));
+    let result = run_all(host, &out);
     // A leftover in the temporary folder is not worth failing the gate for.
     let _ = std::fs::remove_dir_all(&out);
     result
 }
 
-/// Checks that the summary is JSON and lists at least one run with its method.
-fn check_summary(file: &Path) -> Result<()> {
-    let text = std::fs::read_to_string(file)
-        .with_context(|| format!("the example wrote no `{}`", file.display()))?;
-    let summary: Value =
-        serde_json::from_str(&text).with_context(|| format!("`{}` is not JSON", file.display()))?;
+fn run_all(host: &Host, out: &Path) -> Result<()> {
+    let example = |name: &str, options: &str, paths: &[(&str, &Path)]| {
+        let mut command = cargo(host);
+        command.args(["run", "--quiet", "--locked", "--example", name, "--"]);
+        command.args(options.split(' '));
+        for (option, path) in paths {
+            command.arg(option).arg(path);
+        }
+        check(&mut command)
+    };
+    let [trained, supervised, scores] =
+        ["trained", "supervised", "scores.json"].map(|name| out.join(name));
+
+    example("hint_grpo", "--dry-run", &[("--out", &trained)])?;
+    ensure!(!trained.exists(), "a dry run wrote `{}`", trained.display());
+    example("hint_grpo", "--steps 2 --held-out 40", &[("--out", &trained)])?;
+    check_summary(&trained.join("summary.json"), &["grpo", "hint"])?;
+    example("hint_grpo", "--method sft --steps 2 --held-out 40", &[("--out", &supervised)])?;
+    check_summary(&supervised.join("summary.json"), &["sft"])?;
+    let model = supervised.join("sft");
+    let paths = [("--model", model.as_path()), ("--out", scores.as_path())];
+    example("evaluate", "--samples 2 --limit 20", &paths)?;
+    check_scores(&scores)
+}
+
+/// Checks that the summary is JSON and lists the runs of `methods`, in order.
+fn check_summary(file: &Path, methods: &[&str]) -> Result<()> {
+    let summary = read(file)?;
     let runs = summary["runs"].as_array().map_or(&[][..], Vec::as_slice);
+    let found = runs.iter().filter_map(|run| run["method"].as_str()).collect::<Vec<_>>();
     ensure!(
-        !runs.is_empty() && runs.iter().all(|run| run["method"].is_string()),
-        "`{}` must hold `runs`, a non-empty array with a `method` each",
+        found == methods,
+        "`{}` must hold `runs` with the methods {methods:?}, it holds {found:?}",
         file.display()
     );
-    eprintln!("smoke run: summary.json holds {} runs", runs.len());
+    eprintln!("smoke run: summary.json holds {}", found.join(", "));
     Ok(())
+}
+
+/// Checks that the results of an evaluation are JSON and hold greedy and sampled accuracies.
+fn check_scores(file: &Path) -> Result<()> {
+    let scores = read(file)?;
+    for part in ["greedy", "sampled"] {
+        let accuracy = scores[part]["overall"]["avg"]["value"].as_f64();
+        ensure!(
+            accuracy.is_some_and(|accuracy| (0.0..=1.0).contains(&accuracy)),
+            "`{}` must hold `{part}.overall.avg.value`, a number from 0 to 1",
+            file.display()
+        );
+    }
+    Ok(())
+}
+
+fn read(file: &Path) -> Result<Value> {
+    let text = std::fs::read_to_string(file)
+        .with_context(|| format!("the example wrote no `{}`", file.display()))?;
+    serde_json::from_str(&text).with_context(|| format!("`{}` is not JSON", file.display()))
 }
 
 #[cfg(test)]
@@ -45,11 +82,11 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn check_text(text: &str, expected: Option<&str>) {
+    fn check_text(check: impl Fn(&Path) -> Result<()>, text: &str, expected: Option<&str>) {
         let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("summary.json");
+        let file = folder.path().join("result.json");
         std::fs::write(&file, text).unwrap();
-        let error = check_summary(&file).err().map(|error| format!("{error:#}"));
+        let error = check(&file).err().map(|error| format!("{error:#}"));
         match (error, expected) {
             (None, None) => {}
             (Some(error), Some(part)) => assert!(error.contains(part), "{error}"),
@@ -58,10 +95,24 @@ mod tests {
     }
 
     #[test]
-    fn summary_lists_runs_with_their_method() {
-        check_text(r#"{"runs":[{"method":"hint"}]}"#, None);
-        check_text(r#"{"runs":[]}"#, Some("non-empty"));
-        check_text(r#"{"runs":[{}]}"#, Some("`method`"));
-        check_text("{", Some("is not JSON"));
+    fn summary_lists_the_runs_of_its_methods() {
+        let check = |file: &Path| check_summary(file, &["hint"]);
+        check_text(check, r#"{"runs":[{"method":"hint"}]}"#, None);
+        check_text(check, r#"{"runs":[]}"#, Some("it holds []"));
+        check_text(
+            check,
+            r#"{"runs":[{"method":"grpo"}]}"#,
+            Some(r#"["hint"], it holds ["grpo"]"#),
+        );
+        check_text(check, "{", Some("is not JSON"));
+    }
+
+    #[test]
+    fn scores_hold_greedy_and_sampled_accuracy() {
+        let scores = r#"{"greedy":{"overall":{"avg":{"value":0.5}}},"sampled":VALUE}"#;
+        let with = |sampled: &str| scores.replace("VALUE", sampled);
+        check_text(check_scores, &with(r#"{"overall":{"avg":{"value":1.0}}}"#), None);
+        check_text(check_scores, &with("null"), Some("`sampled.overall.avg.value`"));
+        check_text(check_scores, &with(r#"{"overall":{"avg":{"value":2.0}}}"#), Some("0 to 1"));
     }
 }
