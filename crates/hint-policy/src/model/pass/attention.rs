@@ -207,3 +207,38 @@ impl Part {
         arranged.narrow(1, self.first_key, self.end - self.first_key)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn random(shape: &[i64], offset: f64) -> Tensor {
+        let count: i64 = shape.iter().product();
+        (Tensor::arange(count, (Kind::Double, Device::Cpu)) * 1.7 + offset).sin().view(shape)
+    }
+
+    /// On other devices libtorch's kernels take the place of blocks.
+    #[test]
+    fn blocks_equal_the_fused_kernels() {
+        tch::set_num_threads(1);
+        for (key_heads, share, window) in [(1, 1, None), (2, 3, None), (3, 2, Some(40))] {
+            let attention = Attention { share, key_heads, head_dim: 4, scale: 0.4, window };
+            let (rows, seq) = (2, 150);
+            let heads = Heads {
+                query: random(&[rows, seq, key_heads * share * 4], 0.1),
+                key: random(&[rows, seq, key_heads * 4], 0.2),
+                value: random(&[rows, seq, key_heads * 4], 0.3),
+            };
+            let dy = random(&[rows, seq, key_heads * share * 4], 0.4);
+            let close = |a: &Tensor, b: &Tensor| {
+                let error = (a - b).abs().max().double_value(&[]);
+                assert!(error < 1e-12, "{attention:?}: {error}");
+            };
+            close(&attention.apply(&heads), &attention.fused(&heads));
+            let (blocks, fused) = (attention.pull(&heads, &dy), attention.pull_fused(&heads, &dy));
+            close(&blocks.query, &fused.query);
+            close(&blocks.key, &fused.key);
+            close(&blocks.value, &fused.value);
+        }
+    }
+}
