@@ -90,6 +90,7 @@ impl CausalLm {
             device: self.device,
             compute: self.compute,
             fused: std::cell::RefCell::default(),
+            gradient_checkpointing: self.gradient_checkpointing,
             lora: None,
             source: self.source.clone(),
             files: self.files.clone(),

@@ -75,6 +75,8 @@ pub struct CausalLm {
     compute: Kind,
     /// Fused weights for decoding, with the version of the parameters they were made from.
     fused: RefCell<Option<(i64, FusedWeights)>>,
+    /// Whether recordings keep only the inputs of transformer blocks.
+    gradient_checkpointing: bool,
     /// Shape of the adapters.
     lora: Option<LoraConfig>,
     /// Where the model was loaded from.
@@ -135,6 +137,7 @@ impl CausalLm {
             device,
             compute,
             fused,
+            gradient_checkpointing: false,
             lora: None,
             source: None,
             files: LoadedFiles::default(),
@@ -159,6 +162,15 @@ impl CausalLm {
         self.compute = compute;
         self.fused = RefCell::new(None);
         Ok(self)
+    }
+
+    /// The same model keeping, between [`Policy::record`] and the backward pass, only the inputs of
+    /// its transformer blocks if `checkpointing`: what a token takes shrinks by an order of
+    /// magnitude, and the forward pass is computed twice. The gradient is the same to the last bit.
+    #[must_use]
+    pub fn with_gradient_checkpointing(mut self, checkpointing: bool) -> Self {
+        self.gradient_checkpointing = checkpointing;
+        self
     }
 
     /// Where the model was loaded from; of one with adapters, where its base was.
@@ -203,7 +215,8 @@ impl CausalLm {
     /// A pass of `tokens` that does not go through autograd.
     fn pass(&self, tokens: &TokenBatch, options: &ScoreOptions) -> Result<Pass<'_>, PolicyError> {
         tokens.check(self.vocab_size(), self.max_positions())?;
-        Ok(Pass::new(&self.config, &self.weights, tokens, self.compute, options))
+        Ok(Pass::new(&self.config, &self.weights, tokens, self.compute, options)
+            .with_checkpoints(self.gradient_checkpointing))
     }
 
     /// Fused decoding weights for the current parameters.

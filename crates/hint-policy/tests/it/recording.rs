@@ -165,3 +165,25 @@ fn gradients_add_up() {
         assert!(difference(&gradients(&policy), &twice) < 1e-6 * largest(&twice));
     });
 }
+
+#[test]
+fn gradient_checkpointing_changes_no_bit() {
+    let config = hint_policy::ModelConfig::small(hint_policy::Architecture::Gemma3, 30);
+    let lora = LoraConfig { rank: 3, dropout: 0.3, ..LoraConfig::default() };
+    let options = ScoreOptions { entropy: true, dropout_seed: Some(5), ..ScoreOptions::default() };
+    with_batch(30, &[(2, 3), (4, 9), (5, 8)], |batch| {
+        for adapted in [false, true] {
+            let policy = || match adapted {
+                true => random_model(&config, 1).with_lora(&lora, 2).unwrap(),
+                false => random_model(&config, 1),
+            };
+            let run = |policy: CausalLm| {
+                let scores = run(policy.record(batch, &options).unwrap());
+                (scores.logprobs, gradients(&policy))
+            };
+            let kept = run(policy());
+            assert!(largest(&kept.1) > 0.0);
+            assert_eq!(run(policy().with_gradient_checkpointing(true)), kept);
+        }
+    });
+}

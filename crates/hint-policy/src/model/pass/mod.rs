@@ -40,6 +40,7 @@ pub(super) struct Pass<'a> {
     /// Angles of the tokens in local layers, where they differ.
     local_angles: Option<(Tensor, Tensor)>,
     compute: Kind,
+    checkpoints: bool,
     options: ScoreOptions,
     /// Shape of the batch, and where its completion tokens are.
     shape: [i64; 2],
@@ -49,9 +50,17 @@ pub(super) struct Pass<'a> {
 /// What a pass keeps for the way back.
 #[derive(Debug)]
 pub(super) struct Kept {
-    blocks: Vec<Saved>,
+    blocks: Vec<KeptBlock>,
     last: Tensor,
     last_scale: Tensor,
+}
+
+/// What is kept of a block.
+#[derive(Debug)]
+enum KeptBlock {
+    All(Saved),
+    /// Its input `[tokens, hidden]`, from which the rest is computed once more.
+    Input(Tensor),
 }
 
 impl<'a> Pass<'a> {
@@ -81,10 +90,17 @@ impl<'a> Pass<'a> {
             targets: flat.index_select(0, &completion),
             rows,
             compute,
+            checkpoints: false,
             options: *options,
             shape: [size(batch.batch()), size(batch.seq())],
             completion,
         }
+    }
+
+    /// Keeps the inputs of blocks alone, and computes the rest once more on the way back.
+    pub(super) fn with_checkpoints(mut self, checkpoints: bool) -> Self {
+        self.checkpoints = checkpoints;
+        self
     }
 
     /// Scores, without gradient.
@@ -107,9 +123,10 @@ impl<'a> Pass<'a> {
         }
         let mut blocks = Vec::new();
         for block in self.blocks() {
+            let input = (keep && self.checkpoints).then(|| x.shallow_clone());
             let (y, saved) = block.apply(x);
             x = y;
-            blocks.extend(keep.then_some(saved));
+            blocks.extend(keep.then(|| input.map_or(KeptBlock::All(saved), KeptBlock::Input)));
         }
         let last = x.index_select(0, &self.rows.predicting);
         let norm = self.norm();
@@ -139,7 +156,10 @@ impl<'a> Pass<'a> {
                 &of_last,
             );
             for block in self.blocks().collect::<Vec<_>>().iter().rev() {
-                let saved = kept.blocks.pop().expect("one for each block");
+                let saved = match kept.blocks.pop().expect("one for each block") {
+                    KeptBlock::All(saved) => saved,
+                    KeptBlock::Input(input) => block.apply(input).1,
+                };
                 dx = block.pull(&saved, &dx);
             }
             if let Some(scale) = self.config.embedding_scale(self.compute) {
