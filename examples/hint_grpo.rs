@@ -43,7 +43,9 @@ fn main() -> Result<()> {
         tch::set_num_threads(threads);
     }
     let stop = stop_on_ctrl_c()?;
-    let workload = Workload::load(&settings.source()?)?.with_lora(settings.lora.clone());
+    let workload = Workload::load(&settings.source()?)?
+        .with_lora(settings.lora.clone())
+        .with_gradient_checkpointing(settings.gradient_checkpointing);
     let (train, held_out) = (workload.train.len(), workload.held_out.len());
     let (model, problems) = (&settings.model, &settings.problems);
     eprintln!("{model} on {problems}: {train} problems to train on, {held_out} held out");

@@ -53,6 +53,11 @@ pub struct Options {
     #[arg(long, value_name = "KEY=VALUE,...", num_args = 0..=1, default_missing_value = "")]
     pub lora: Option<String>,
 
+    /// Keep only the inputs of transformer blocks for the backward pass: less memory, a second
+    /// forward pass, the same results to the last bit.
+    #[arg(long)]
+    pub gradient_checkpointing: bool,
+
     /// CPU threads [default: 1 with the tiny model, else libtorch's choice]. Results are the same
     /// bytes for the same number.
     #[arg(long)]
@@ -156,6 +161,9 @@ pub struct Settings {
     #[serde(default)]
     pub lora: Option<LoraConfig>,
     /// As given.
+    #[serde(default)]
+    pub gradient_checkpointing: bool,
+    /// As given.
     pub threads: Option<i32>,
     /// As given.
     #[serde(default)]
@@ -211,6 +219,7 @@ impl Options {
             problems,
             device: self.device,
             compute: self.compute,
+            gradient_checkpointing: self.gradient_checkpointing,
             lora: self.lora.as_deref().map(crate::lora::parse).transpose()?,
             vllm: self.vllm,
             // The tiny model's operations are too small to share between threads.

@@ -48,6 +48,7 @@ pub struct Workload {
     model: PathBuf,
     load: LoadOptions,
     lora: Option<LoraConfig>,
+    gradient_checkpointing: bool,
     swaps: bool,
     /// Problems to train on.
     pub train: Vec<Problem>,
@@ -102,7 +103,14 @@ impl Workload {
         };
         let load = LoadOptions { device: source.device, compute };
         let swaps = source.problems == "swaps";
-        Self { model, load, lora: None, swaps, train, held_out }
+        Self { model, load, lora: None, gradient_checkpointing: false, swaps, train, held_out }
+    }
+
+    /// The same workload, with gradient checkpointing if `checkpointing`.
+    #[must_use]
+    pub fn with_gradient_checkpointing(mut self, checkpointing: bool) -> Self {
+        self.gradient_checkpointing = checkpointing;
+        self
     }
 
     /// The same workload, with low-rank adapters trained in place of the weights.
@@ -212,13 +220,14 @@ impl Workload {
         let model = loaded.policy.config().clone();
         let tokenizer = Arc::new(loaded.tokenizer);
         let format = self.format(&tokenizer, loaded.stop_tokens.clone());
+        let policy = loaded.policy.with_gradient_checkpointing(self.gradient_checkpointing);
         let (policy, base) = match &self.lora {
             Some(lora) => {
-                let policy = loaded.policy.with_lora(lora, config.run.seed)?;
+                let policy = policy.with_lora(lora, config.run.seed)?;
                 let base = policy.base()?;
                 (policy, Some(SharedPolicy::new(base)))
             }
-            None => (loaded.policy, None),
+            None => (policy, None),
         };
         let report = policy.report();
         let policy = SharedPolicy::new(policy);

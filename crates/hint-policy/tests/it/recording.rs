@@ -173,9 +173,9 @@ fn gradient_checkpointing_changes_no_bit() {
     let options = ScoreOptions { entropy: true, dropout_seed: Some(5), ..ScoreOptions::default() };
     with_batch(30, &[(2, 3), (4, 9), (5, 8)], |batch| {
         for adapted in [false, true] {
-            let policy = || match adapted {
-                true => random_model(&config, 1).with_lora(&lora, 2).unwrap(),
-                false => random_model(&config, 1),
+            let policy = || {
+                let plain = random_model(&config, 1);
+                if adapted { plain.with_lora(&lora, 2).unwrap() } else { plain }
             };
             let run = |policy: CausalLm| {
                 let scores = run(policy.record(batch, &options).unwrap());
