@@ -158,7 +158,7 @@ impl<'a> CachedDecoder<'a> {
                 layer.sandwich.as_ref().map(|(attention, mlp)| (attention, mlp)).unzip();
             x = add(&layer.output, &attended, &x, after_attention, &hidden_eps);
             let normed = unit(&x, &hidden_eps);
-            let gate = config.gate(&layer.gate, &normed);
+            let gate = config.gate(&layer.gate, &normed, self.batch_invariant);
             let gated = layer.up.mul(&normed, &gate);
             x = add(&layer.down, &gated, &x, after_mlp, &hidden_eps);
         }

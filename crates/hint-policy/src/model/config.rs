@@ -208,9 +208,11 @@ impl ModelConfig {
         }
     }
 
-    /// The activated gate of a feed-forward layer, for inference.
-    pub(crate) fn gate(&self, gate: &Matrix, x: &Tensor) -> Tensor {
+    /// The activated gate of a feed-forward layer, for inference. With `invariant` the bits of a
+    /// row do not depend on where it lies in `x`.
+    pub(crate) fn gate(&self, gate: &Matrix, x: &Tensor, invariant: bool) -> Tensor {
         match self.architecture {
+            Architecture::Gemma3 if invariant => gelu(&gate.forward(x)),
             Architecture::Gemma3 => self.activation(&gate.forward(x)),
             _ => gate.silu(x),
         }
@@ -302,4 +304,12 @@ impl ModelConfig {
             .map(|spec| spec.shape.iter().map(|&n| crate::batch::len(n)).product::<usize>())
             .sum()
     }
+}
+
+/// `gelu` with `tanh`, in operations that round each element alike. libtorch's own kernel computes
+/// the last elements of a `Float` tensor, those that fill no vector, by another formula.
+fn gelu(x: &Tensor) -> Tensor {
+    let cubic = (x * x * x) * 0.044_715 + x;
+    let slope = (2.0 / std::f64::consts::PI).sqrt();
+    (((cubic * slope).tanh() + 1.0) * x) * 0.5
 }

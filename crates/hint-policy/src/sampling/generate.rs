@@ -32,8 +32,7 @@ pub struct SampleOptions {
     /// Random numbers never do, but kernels sum in an order that the shape of the batch decides, so
     /// log-probabilities differ by float noise, and now and then a drawn token does too. With this
     /// option each prompt is processed alone and each row attends alone, which takes longer. It holds
-    /// on a CPU with oneDNN, computing in `Float` or `BFloat16`, for every model but Gemma 3, whose
-    /// activation rounds by where an element lies; elsewhere it has less noise only.
+    /// on a CPU with oneDNN, computing in `Float` or `BFloat16`; elsewhere it has less noise only.
     pub batch_invariant: bool,
 }
 
