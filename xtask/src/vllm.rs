@@ -1,7 +1,9 @@
-//! `e2e-vllm`: a training run through a real vLLM server, with everything that it takes.
+//! `e2e-vllm`: training runs through a real vLLM server and hints of a teacher behind it, with everything
+//! that they take.
 
 mod install;
 mod server;
+mod teacher;
 
 use anyhow::{Context, Result};
 
@@ -13,8 +15,8 @@ use crate::torch;
 /// Name under which the server serves the model.
 const SERVED_NAME: &str = "policy";
 
-/// Installs vLLM, starts it on SmolLM2 and trains through it, comparing log-probabilities. The server is
-/// stopped however this ends.
+/// Installs vLLM, starts it on SmolLM2 and trains through it, comparing log-probabilities; then lets it write
+/// hints as a teacher, and runs the main example on them. The server is stopped however this ends.
 pub(crate) fn e2e(host: &Host) -> Result<()> {
     torch::setup(host)?;
     let python = install::install(host)?;
@@ -31,6 +33,10 @@ pub(crate) fn e2e(host: &Host) -> Result<()> {
         "export_model",
         "--example",
         "vllm_check",
+        "--example",
+        "generate_hints",
+        "--example",
+        "hint_grpo",
     ]))?;
     check(
         cargo(host)
@@ -51,5 +57,8 @@ pub(crate) fn e2e(host: &Host) -> Result<()> {
             .arg(&weights),
     )
     .with_context(|| format!("the server wrote `{}`", server.log().display()))?;
+    let problems = teacher::hints(host, &server.address(), &work)?;
+    teacher::train(host, &server.address(), &model, &problems, &work)
+        .with_context(|| format!("the server wrote `{}`", server.log().display()))?;
     server.stop()
 }
