@@ -24,7 +24,7 @@ pub(super) fn hints(host: &Host, server: &str, work: &Path) -> Result<PathBuf> {
     remove(&cache)?;
     let outs = [work.join("hinted.jsonl"), work.join("hinted-again.jsonl")];
     let mut made = Vec::new();
-    for (out, requests) in outs.iter().zip([4, 0]) {
+    for (out, is_first) in outs.iter().zip([true, false]) {
         // Left by an earlier run; it would be finished already.
         remove(out)?;
         remove(&out.with_extension("jsonl.made-with.json"))?;
@@ -43,9 +43,11 @@ pub(super) fn hints(host: &Host, server: &str, work: &Path) -> Result<PathBuf> {
         )?;
         let counted = text.lines().find_map(|line| line.strip_prefix("requests to the teacher"));
         let counted = counted.and_then(|count| count.trim().parse::<u64>().ok());
+        // A reply that cannot be used is asked for again, so the first run may ask more than once a problem.
+        let expected = if is_first { 4..=8 } else { 0..=0 };
         ensure!(
-            counted == Some(requests),
-            "the teacher was asked {counted:?} times in place of {requests}:\n{text}"
+            counted.is_some_and(|count| expected.contains(&count)),
+            "the teacher was asked {counted:?} times, expected {expected:?}"
         );
         let file =
             std::fs::read(out).with_context(|| format!("cannot read `{}`", out.display()))?;
