@@ -27,11 +27,11 @@ impl MemoryEstimate {
     ///
     /// Weights, gradients and optimizer state are counted. The decoder keeps a copy of the weights in
     /// the compute kind, and keys and values of the completions that are sampled side by side.
-    /// Activations are those that the backward pass of one micro-batch reads: of each token and
-    /// layer about ten vectors of the model's width (inputs of the two norms and their outputs,
-    /// queries, attention, output, residuals), keys and values, and four of the inner width; and of
-    /// each token its row of logits in f32, with its softmax and gradient. Rollouts and updates take
-    /// turns, so the larger of the two counts.
+    /// Activations are what [`Policy::record`](hint_policy::Policy::record) keeps of one micro-batch:
+    /// of each token and layer the inputs of the two norms, queries and their attention, keys and
+    /// values, and gate and up projection. Logits are there for some tokens at a time, twice in f32.
+    /// Rollouts and updates take turns, so the larger of the two counts. Gradient checkpointing and
+    /// adapters, which need less, are not counted in.
     ///
     /// # Errors
     ///
@@ -64,10 +64,11 @@ impl MemoryEstimate {
         // A step may have fewer tokens than a micro-batch may hold, and a row may have more.
         let budget = config.run.max_tokens_per_micro_batch.min(completions * length);
         let tokens = budget.max(length) as u64;
+        let queries = (model.num_attention_heads * model.head_dim) as u64;
         let per_layer =
-            10 * model.hidden_size as u64 + key_values + 4 * model.intermediate_size as u64;
+            2 * (model.hidden_size as u64 + queries + model.intermediate_size as u64) + key_values;
         let activations = tokens * layers * per_layer * width;
-        let logits = tokens * model.vocab_size as u64 * 3 * 4;
+        let logits = (tokens * model.vocab_size as u64).min(LOGITS) * 2 * 4;
         Ok(Self {
             parts: vec![
                 ("weights", weights),
@@ -92,6 +93,9 @@ impl MemoryEstimate {
         of(&["weights", "gradients", "optimizer", "decoder weights"]) + update.max(rollout)
     }
 }
+
+/// Logits that exist at the same time.
+const LOGITS: u64 = 1 << 24;
 
 /// Completions that the engine decodes at the same time.
 const SIDE_BY_SIDE: usize = 256;

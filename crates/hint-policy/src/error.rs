@@ -251,8 +251,8 @@ pub enum PolicyError {
     /// libtorch could not allocate memory, on a GPU or on the host.
     #[error(
         "{action}: out of memory ({message}); lower `max_tokens_per_micro_batch`, the \
-         rows that are sampled at a time or `max_completion_len`, compute in bfloat16, or train \
-         low-rank adapters"
+         rows that are sampled at a time or `max_completion_len`, compute in bfloat16, use \
+         gradient checkpointing, or train low-rank adapters"
     )]
     OutOfMemory {
         /// What was tried.

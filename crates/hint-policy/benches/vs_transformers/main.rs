@@ -2,7 +2,7 @@
 //!
 //! `cargo bench -p hint-policy --bench vs_transformers -- run [--model FILE.gguf or FOLDER] [--tasks generate,ragged,train]
 //! [--precisions float32,bfloat16] [--runs 5] [--batch 32] [--requests 256] [--rows 16] [--micro-batch 4]
-//! [--own-micro-batch 1] [--threads 2] [--device cpu] [--vllm PYTHON]`
+//! [--own-micro-batch 2] [--threads 2] [--device cpu] [--vllm PYTHON]`
 //!
 //! Each side is a process of its own that loads once and then runs in turn with the others, so that other load on the
 //! machine meets all. The first round is not counted. transformers lives in an environment in the cache folder, made on

@@ -1,7 +1,7 @@
 //! Scoring with a backward pass of its own.
 //!
-//! libtorch's autograd keeps the result of every operation, works on padding, and computes the
-//! logits of all tokens at once. This pass computes the same functions (its gradients are compared
+//! libtorch's autograd keeps the result of every operation, works on padding, and holds a
+//! log-softmax for every scored token. This pass computes the same functions (its gradients are compared
 //! with those of autograd for every architecture) on the real tokens alone, keeps a few tensors per
 //! block, and recomputes the rest: norms, activations, attention weights and logits.
 
