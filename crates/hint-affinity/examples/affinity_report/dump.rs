@@ -1,12 +1,32 @@
-//! Reading a dump: one completion a line.
+//! Reading a dump: one completion a line of JSON, or a row of Parquet.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{BufRead, BufReader};
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use hint_affinity::{AffinityAccumulator, AffinityError, ClipRange};
+use parquet::errors::ParquetError;
 use serde_json::{Map, Value};
+
+use crate::records;
+
+/// Where in a file a completion stands, counted from one.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Place {
+    /// A line of a JSON Lines file.
+    Line(usize),
+    /// A row of a Parquet file.
+    Row(usize),
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Line(number) => write!(formatter, "line {number}"),
+            Self::Row(number) => write!(formatter, "row {number}"),
+        }
+    }
+}
 
 /// Why a dump cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -14,23 +34,33 @@ pub(crate) enum DumpError {
     /// The file cannot be read.
     #[error("cannot read `{}`: {source}", path.display())]
     Read { path: PathBuf, source: std::io::Error },
+    /// The file begins as Parquet does and cannot be read as such.
+    #[error(
+        "`{}` is a Parquet file that cannot be read ({source}); compressions that can be read: \
+         snappy, gzip, zstd, none",
+        path.display()
+    )]
+    Parquet { path: PathBuf, source: ParquetError },
+    /// The Parquet reader gave up on what it found.
+    #[error("`{}` is a damaged Parquet file; write it again", path.display())]
+    Damaged { path: PathBuf },
     /// There is not a single completion in it.
     #[error("`{}` holds no completion", path.display())]
     Empty { path: PathBuf },
     /// A line is not a JSON object.
     #[error(
-        "line {line}: expected one JSON object per line ({source}); JSON has no NaN and no Infinity"
+        "{place}: expected one JSON object per line ({source}); JSON has no NaN and no Infinity"
     )]
-    Syntax { line: usize, source: serde_json::Error },
+    Syntax { place: Place, source: serde_json::Error },
     /// A field is missing or has another type.
-    #[error("line {line}: `{field}`: expected {expected}, found {found}")]
-    Field { line: usize, field: &'static str, expected: &'static str, found: String },
+    #[error("{place}: `{field}`: expected {expected}, found {found}")]
+    Field { place: Place, field: &'static str, expected: &'static str, found: String },
     /// A list has another length than the log-probabilities.
-    #[error("line {line}: `{field}` has {got} entries, `logprobs` has {expected}")]
-    Length { line: usize, field: &'static str, got: usize, expected: usize },
+    #[error("{place}: `{field}` has {got} entries, `logprobs` has {expected}")]
+    Length { place: Place, field: &'static str, got: usize, expected: usize },
     /// A token cannot be counted.
-    #[error("line {line}: {source}")]
-    Token { line: usize, source: AffinityError },
+    #[error("{place}: {source}")]
+    Token { place: Place, source: AffinityError },
 }
 
 /// What some of the completions measure.
@@ -47,9 +77,9 @@ impl Table {
         Self { rows: 0, tokens: AffinityAccumulator::new(clip) }
     }
 
-    fn push(&mut self, row: &Row, line: usize) -> Result<(), DumpError> {
+    fn push(&mut self, row: &Row, place: Place) -> Result<(), DumpError> {
         self.rows += 1;
-        let failed = |source| DumpError::Token { line, source };
+        let failed = |source| DumpError::Token { place, source };
         self.tokens.extend(&row.log_ratios, &row.weights).map_err(failed)
     }
 }
@@ -68,27 +98,21 @@ pub(crate) struct Report {
 impl Report {
     /// Reads a file.
     pub(crate) fn read(path: &Path, clip: ClipRange) -> Result<Self, DumpError> {
-        let failed = |source| DumpError::Read { path: path.to_path_buf(), source };
-        let file = File::open(path).map_err(failed)?;
         let (sources, groups) = (BTreeMap::new(), BTreeMap::new());
         let mut report = Self { all: Table::new(clip), sources, groups };
-        for (text, line) in BufReader::new(file).lines().zip(1..) {
-            let text =
-                text.map_err(|source| DumpError::Read { path: path.to_path_buf(), source })?;
-            if text.trim().is_empty() {
-                continue;
-            }
-            let row = Row::parse(&text, line)?;
-            report.all.push(&row, line)?;
+        records::for_each(path, |object, place| {
+            let row = Row::new(object, place)?;
+            report.all.push(&row, place)?;
             for (name, tables) in
                 [(&row.source, &mut report.sources), (&row.group, &mut report.groups)]
             {
                 if let Some(name) = name {
                     let table = tables.entry(name.clone()).or_insert_with(|| Table::new(clip));
-                    table.push(&row, line)?;
+                    table.push(&row, place)?;
                 }
             }
-        }
+            Ok(())
+        })?;
         if report.all.rows == 0 {
             return Err(DumpError::Empty { path: path.to_path_buf() });
         }
@@ -105,10 +129,8 @@ struct Row {
 }
 
 impl Row {
-    fn parse(text: &str, line: usize) -> Result<Self, DumpError> {
-        let object = serde_json::from_str::<Map<String, Value>>(text)
-            .map_err(|source| DumpError::Syntax { line, source })?;
-        let fields = Fields { object, line };
+    fn new(object: Map<String, Value>, place: Place) -> Result<Self, DumpError> {
+        let fields = Fields { object, place };
         let logprobs = fields.numbers("logprobs")?;
         let count = logprobs.len();
         let old_logprobs =
@@ -131,15 +153,15 @@ impl Row {
     }
 }
 
-/// The fields of one line.
+/// The fields of one completion.
 struct Fields {
     object: Map<String, Value>,
-    line: usize,
+    place: Place,
 }
 
 impl Fields {
     fn error(&self, field: &'static str, expected: &'static str, found: &Value) -> DumpError {
-        DumpError::Field { line: self.line, field, expected, found: describe(found) }
+        DumpError::Field { place: self.place, field, expected, found: describe(found) }
     }
 
     fn get(&self, field: &str) -> &Value {
@@ -184,7 +206,7 @@ impl Fields {
         if got == expected {
             return Ok(values);
         }
-        Err(DumpError::Length { line: self.line, field, got, expected })
+        Err(DumpError::Length { place: self.place, field, got, expected })
     }
 
     fn name(&self, field: &'static str) -> Result<Option<String>, DumpError> {

@@ -1,16 +1,17 @@
 //! Affinity of an update of another trainer, from a dump of its log-probabilities.
 //!
 //! ```text
-//! cargo run --release -p hint-affinity --example affinity_report -- DUMP.jsonl [CLIP_LOW CLIP_HIGH]
+//! cargo run --release -p hint-affinity --example affinity_report -- DUMP [CLIP_LOW CLIP_HIGH]
 //! ```
 //!
-//! Each line of the dump is a completion: `logprobs` and `old_logprobs` (lists, nats), `advantages` (a number, or
-//! one per token), and optionally `mask` (false or 0 where a token does not train), `group` and `source`. Prints EUR,
-//! UC and Affinity of all tokens, of each source and of each group; a dump of a million tokens takes a second.
+//! The dump is JSON Lines or Parquet. Each line or row is a completion: `logprobs` and `old_logprobs` (lists, nats),
+//! `advantages` (a number, or one per token), and optionally `mask` (false or 0 where a token does not train), `group`
+//! and `source`. Prints EUR, UC and Affinity of all tokens, of each source and of each group.
 //! `docs/affinity.md` shows how to write one from TRL. Needs no libtorch.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "the output of a program")]
 
 mod dump;
+mod records;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -19,8 +20,7 @@ use hint_affinity::ClipRange;
 
 use crate::dump::{Report, Table};
 
-const USAGE: &str =
-    "usage: affinity_report DUMP.jsonl [CLIP_LOW CLIP_HIGH]   (0.2 and 0.2 by default)";
+const USAGE: &str = "usage: affinity_report DUMP(.jsonl or .parquet) [CLIP_LOW CLIP_HIGH]   (0.2 and 0.2 by default)";
 
 fn main() -> ExitCode {
     match run(&std::env::args().skip(1).collect::<Vec<_>>()) {

@@ -5,4 +5,6 @@ mod definition;
 mod dump;
 mod golden;
 mod properties;
+#[path = "../../examples/affinity_report/records.rs"]
+mod records;
 mod report;

@@ -1,6 +1,7 @@
 //! The dump reader of `examples/affinity_report`.
 
 use std::io::Write;
+use std::path::PathBuf;
 
 use hint_affinity::{ClipRange, affinity};
 
@@ -33,6 +34,65 @@ fn rows_are_measured_together_by_source_and_by_group() {
     assert_eq!((dump.all.rows, dump.all.tokens.tokens()), (2, 4));
     // Weights 1.5 and 1.5 of which one is inside, 2 and 1.
     assert!((dump.all.tokens.affinity().eur() - 4.5 / 6.0).abs() < 1e-12);
+}
+
+fn parquet(compression: &str) -> PathBuf {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/data");
+    folder.join(format!("dump-{compression}.parquet"))
+}
+
+#[test]
+fn parquet_measures_what_the_same_rows_measure_as_json() {
+    let clip = ClipRange::symmetric(0.2).expect("0.2 is a distance");
+    let expected = report(
+        r#"{"logprobs": [-1.0, -2.0], "old_logprobs": [-1.05, -2.5], "advantages": [1.5, 1.5], "group": 7, "source": "plain"}
+{"logprobs": [-1.0, -9.0, -3.0], "old_logprobs": [-1.0, 0.0, -3.1], "advantages": [-2, 5, -1], "mask": [1, 0, 1], "group": 8}
+"#,
+    )
+    .expect("the dump is valid");
+    for compression in ["none", "snappy", "gzip", "zstd"] {
+        let dump = Report::read(&parquet(compression), clip).expect("the file is valid");
+        assert_eq!((dump.all.rows, dump.all.tokens.tokens()), (2, 4), "{compression}");
+        assert_eq!(dump.all.tokens.affinity(), expected.all.tokens.affinity(), "{compression}");
+        let groups = |report: &Report| {
+            let affinities = report.groups.iter();
+            affinities
+                .map(|(name, table)| (name.clone(), table.tokens.affinity()))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(groups(&dump), groups(&expected), "{compression}");
+        assert_eq!(dump.sources["plain"].tokens.tokens(), 2, "{compression}");
+    }
+}
+
+#[test]
+fn parquet_that_cannot_be_read_is_an_error_with_the_reason() {
+    let clip = ClipRange::symmetric(0.2).expect("0.2 is a distance");
+    let error = Report::read(&parquet("brotli"), clip).expect_err("brotli cannot be read");
+    assert!(error.to_string().contains("compressions that can be read: snappy"), "{error}");
+    let whole = std::fs::read(parquet("snappy")).expect("the file is there");
+    for length in (4..whole.len()).step_by(7) {
+        let mut cut = tempfile::NamedTempFile::new().expect("a temporary file");
+        cut.write_all(&whole[..length]).expect("it is writable");
+        let error = Report::read(cut.path(), clip).expect_err("the footer is missing");
+        assert!(matches!(error, DumpError::Parquet { .. }), "{length} bytes: {error}");
+    }
+}
+
+#[test]
+fn a_parquet_file_with_a_flipped_byte_never_panics() {
+    let clip = ClipRange::symmetric(0.2).expect("0.2 is a distance");
+    let whole = std::fs::read(parquet("snappy")).expect("the file is there");
+    let mut damaged = 0;
+    for index in 4..whole.len() {
+        let mut bytes = whole.clone();
+        bytes[index] ^= 0x41;
+        let mut file = tempfile::NamedTempFile::new().expect("a temporary file");
+        file.write_all(&bytes).expect("it is writable");
+        let error = Report::read(file.path(), clip).err();
+        damaged += usize::from(matches!(error, Some(DumpError::Damaged { .. })));
+    }
+    assert!(damaged > 0, "no flip made the reader panic: catching it is not needed any more");
 }
 
 #[test]
