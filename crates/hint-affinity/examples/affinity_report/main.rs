@@ -20,7 +20,8 @@ use hint_affinity::ClipRange;
 
 use crate::dump::{Report, Table};
 
-const USAGE: &str = "usage: affinity_report DUMP(.jsonl or .parquet) [CLIP_LOW CLIP_HIGH]   (0.2 and 0.2 by default)";
+const USAGE: &str =
+    "usage: affinity_report DUMP [CLIP_LOW CLIP_HIGH]   (JSON Lines or Parquet; 0.2 and 0.2)";
 
 fn main() -> ExitCode {
     match run(&std::env::args().skip(1).collect::<Vec<_>>()) {
