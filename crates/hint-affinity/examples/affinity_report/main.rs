@@ -20,8 +20,7 @@ use hint_affinity::ClipRange;
 
 use crate::dump::{Report, Table};
 
-const USAGE: &str =
-    "usage: affinity_report DUMP [CLIP_LOW CLIP_HIGH]   (JSON Lines or Parquet; 0.2 and 0.2)";
+const USAGE: &str = "usage: affinity_report DUMP [CLIP_LOW CLIP_HIGH]   (JSON Lines or Parquet; both clips 0.2 by default)";
 
 fn main() -> ExitCode {
     match run(&std::env::args().skip(1).collect::<Vec<_>>()) {
