@@ -68,7 +68,8 @@ impl MemoryEstimate {
         let per_layer =
             2 * (model.hidden_size as u64 + queries + model.intermediate_size as u64) + key_values;
         let activations = tokens * layers * per_layer * width;
-        let logits = (tokens * model.vocab_size as u64).min(LOGITS) * 2 * 4;
+        let all_logits = tokens * model.vocab_size as u64;
+        let logits = all_logits.min(LOGITS) * 2 * 4 + (all_logits * width).min(KEPT_LOGITS);
         Ok(Self {
             parts: vec![
                 ("weights", weights),
@@ -96,6 +97,9 @@ impl MemoryEstimate {
 
 /// Logits that exist at the same time.
 const LOGITS: u64 = 1 << 24;
+
+/// Bytes of logits that wait for the backward pass.
+const KEPT_LOGITS: u64 = 1 << 27;
 
 /// Completions that the engine decodes at the same time.
 const SIDE_BY_SIDE: usize = 256;

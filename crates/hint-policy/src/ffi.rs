@@ -1,9 +1,17 @@
-//! The only `unsafe` of this workspace: memory-mapped files, and a setting of the C library.
+//! The only `unsafe` of this workspace: memory-mapped files, a setting of the C library, the memory of
+//! tensors, libtorch's threads, and wide instructions.
 
+use std::any::Any;
+use std::ffi::{c_uint, c_void};
 use std::fs::File;
+use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::Path;
+use std::sync::{LazyLock, Mutex, PoisonError};
 
+use half::bf16;
 use memmap2::Mmap;
+use tch::{Device, Kind, Tensor};
 
 use crate::PolicyError;
 
@@ -47,4 +55,223 @@ fn keep() -> bool {
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
 fn keep() -> bool {
     false
+}
+
+/// A type of numbers that tensors hold.
+pub(crate) trait Element: Copy + Send + Sync {
+    const KIND: Kind;
+}
+
+impl Element for f32 {
+    const KIND: Kind = Kind::Float;
+}
+
+impl Element for i64 {
+    const KIND: Kind = Kind::Int64;
+}
+
+impl Element for bf16 {
+    const KIND: Kind = Kind::BFloat16;
+}
+
+/// The tensors that one operation reads and writes.
+///
+/// Tensors are handles, several of which may lead to the same memory. An operation asks one of these for all
+/// of its tensors, which sees to it that what is written overlaps with nothing else.
+#[derive(Debug, Default)]
+pub(crate) struct Memory {
+    /// Addresses, and whether they are written.
+    taken: Vec<(Range<usize>, bool)>,
+}
+
+impl Memory {
+    /// The elements of a contiguous tensor on a CPU.
+    ///
+    /// # Panics
+    ///
+    /// If it is another kind of tensor, or what is written overlaps with it.
+    #[expect(unsafe_code, reason = "tch gives out no slices")]
+    pub(crate) fn read<'a, T: Element>(&mut self, tensor: &'a Tensor) -> &'a [T] {
+        let (start, len) = self.take::<T>(tensor, false);
+        // SAFETY: `take` has checked that `len` elements of this type lie there, which live as long as the
+        // handle, and that no slice of this operation that writes overlaps with them. Operations do not
+        // hand slices out, and what libtorch does to the same tensors runs before or after them.
+        unsafe { std::slice::from_raw_parts(start, len) }
+    }
+
+    /// As [`Self::read`], to be written.
+    #[expect(unsafe_code, reason = "tch gives out no slices")]
+    pub(crate) fn write<'a, T: Element>(&mut self, tensor: &'a mut Tensor) -> &'a mut [T] {
+        let (start, len) = self.take::<T>(tensor, true);
+        // SAFETY: as in `read`; no other slice of this operation overlaps with these elements.
+        unsafe { std::slice::from_raw_parts_mut(start, len) }
+    }
+
+    fn take<T: Element>(&mut self, tensor: &Tensor, writes: bool) -> (*mut T, usize) {
+        assert_eq!(tensor.device(), Device::Cpu, "a tensor in the memory of this process");
+        assert_eq!(tensor.kind(), T::KIND, "a tensor of this kind");
+        assert!(tensor.is_contiguous(), "elements without gaps");
+        let len = tensor.numel();
+        if len == 0 {
+            return (std::ptr::NonNull::dangling().as_ptr(), 0);
+        }
+        let start = tensor.data_ptr().cast::<T>();
+        assert!(start.is_aligned() && !start.is_null(), "elements that exist");
+        let range = start.addr()..start.addr() + len * size_of::<T>();
+        for (other, written) in &self.taken {
+            let apart = range.end <= other.start || other.end <= range.start;
+            assert!(apart || !(writes || *written), "what is written is written alone");
+        }
+        self.taken.push((range, writes));
+        (start, len)
+    }
+}
+
+/// Runs `run` on a number of threads at once, and returns when all have returned. It must not matter how many
+/// they are.
+///
+/// These are the threads that libtorch's own operations use, where its `OpenMP` library has the interface
+/// of GCC's: they wait for work by spinning, so that other threads would have to share the processor with them.
+/// Elsewhere it is one thread.
+///
+/// # Panics
+///
+/// With the panic of one of them.
+#[expect(unsafe_code, reason = "a C interface")]
+pub(crate) fn on_threads(threads: usize, run: &(dyn Fn() + Sync)) {
+    let Some(start) = threads.gt(&1).then_some(*START).flatten() else { return run() };
+    let work = Work { run, panic: Mutex::new(None) };
+    let data = std::ptr::from_ref(&work).cast_mut().cast();
+    // SAFETY: the library calls `work_here` on each of its threads with `data`, and returns when all are done,
+    // so that `work` outlives them. It is only read, but for the mutex.
+    unsafe { start(work_here, data, c_uint::try_from(threads).unwrap_or(1), 0) };
+    if let Some(panic) = work.panic.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        resume_unwind(panic);
+    }
+}
+
+/// What the threads of [`on_threads`] are handed.
+struct Work<'a> {
+    run: &'a (dyn Fn() + Sync),
+    panic: Mutex<Option<Box<dyn Any + Send>>>,
+}
+
+/// `GOMP_parallel`: function, its argument, threads, flags.
+type Start = unsafe extern "C" fn(extern "C" fn(*mut c_void), *mut c_void, c_uint, c_uint);
+
+/// The function of libtorch's `OpenMP` library that runs others on its threads.
+static START: LazyLock<Option<Start>> = LazyLock::new(find_start);
+
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+#[expect(unsafe_code, reason = "a C interface")]
+fn find_start() -> Option<Start> {
+    // SAFETY: the name is a C string. A function of this name has this type in every `OpenMP` library.
+    unsafe {
+        let found = libc::dlsym(libc::RTLD_DEFAULT, c"GOMP_parallel".as_ptr());
+        (!found.is_null()).then(|| std::mem::transmute::<*mut c_void, Start>(found))
+    }
+}
+
+#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+fn find_start() -> Option<Start> {
+    None
+}
+
+#[expect(unsafe_code, reason = "called by C")]
+extern "C" fn work_here(data: *mut c_void) {
+    // SAFETY: `on_threads` passes a pointer to a `Work` that lives until all threads are done.
+    let work = unsafe { &*data.cast_const().cast::<Work<'_>>() };
+    // A panic must not pass through C.
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(work.run)) {
+        *work.panic.lock().unwrap_or_else(PoisonError::into_inner) = Some(panic);
+    }
+}
+
+/// Something to compute.
+pub(crate) trait Job {
+    /// Computes it. To be marked `#[inline(always)]`, as everything that it calls in its loops.
+    fn run(self);
+}
+
+/// Runs a job compiled for the widest instructions of this processor, which work on up to sixteen numbers at
+/// a time. The numbers are the same.
+#[cfg(target_arch = "x86_64")]
+#[expect(unsafe_code, reason = "the compiler cannot know the processor")]
+pub(crate) fn vectorized(job: impl Job) {
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+    fn with_avx512(job: impl Job) {
+        job.run();
+    }
+    #[target_feature(enable = "avx2")]
+    fn with_avx2(job: impl Job) {
+        job.run();
+    }
+    let avx512 = is_x86_feature_detected!("avx512f")
+        && is_x86_feature_detected!("avx512bw")
+        && is_x86_feature_detected!("avx512dq")
+        && is_x86_feature_detected!("avx512vl");
+    if avx512 {
+        // SAFETY: the processor has these instructions.
+        unsafe { with_avx512(job) }
+    } else if is_x86_feature_detected!("avx2") {
+        // SAFETY: the processor has these instructions.
+        unsafe { with_avx2(job) }
+    } else {
+        job.run();
+    }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+pub(crate) fn vectorized(job: impl Job) {
+    job.run();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[should_panic(expected = "what is written is written alone")]
+    fn what_is_read_is_not_written_by_the_same_operation() {
+        let read = Tensor::zeros([8], (Kind::Float, Device::Cpu));
+        let mut written = read.narrow(0, 7, 1);
+        let mut memory = Memory::default();
+        let _ = memory.read::<f32>(&read);
+        let _ = memory.write::<f32>(&mut written);
+    }
+
+    #[test]
+    fn neighbors_and_what_is_only_read_may_touch() {
+        let whole = Tensor::arange(8, (Kind::Float, Device::Cpu));
+        let mut second = whole.narrow(0, 4, 4);
+        let first = whole.narrow(0, 0, 4);
+        let mut memory = Memory::default();
+        assert_eq!(memory.read::<f32>(&first), memory.read::<f32>(&first));
+        memory.write::<f32>(&mut second)[0] = 9.0;
+        assert_eq!(whole.double_value(&[4]), 9.0);
+    }
+
+    #[test]
+    #[should_panic(expected = "elements without gaps")]
+    fn a_column_is_no_slice() {
+        let column = Tensor::zeros([8, 2], (Kind::Float, Device::Cpu)).narrow(1, 0, 1);
+        let _ = Memory::default().read::<f32>(&column);
+    }
+
+    #[test]
+    fn a_panic_on_a_thread_is_passed_on_after_the_others_are_done() {
+        let calls = Mutex::new(0);
+        let run = || {
+            let number = {
+                let mut calls = calls.lock().unwrap();
+                *calls += 1;
+                *calls
+            };
+            assert!(number != 1, "the first one");
+        };
+        let caught = catch_unwind(AssertUnwindSafe(|| on_threads(3, &run)));
+        assert_eq!(caught.unwrap_err().downcast_ref::<&str>(), Some(&"the first one"));
+        let done = *calls.lock().unwrap();
+        assert_eq!(done, if START.is_some() { 3 } else { 1 });
+    }
 }

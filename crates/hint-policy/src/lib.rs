@@ -73,6 +73,7 @@ mod decode;
 mod error;
 mod ffi;
 mod gguf;
+mod kernels;
 mod loaded;
 mod logprobs;
 mod memory;

@@ -99,21 +99,32 @@ fn train(policy: &CausalLm, settings: &Value, moments: &mut Option<Moments>) -> 
         Moments { pairs: pairs.collect(), steps: 0 }
     });
     moments.steps += 1;
-    // `torch.optim.AdamW` with its defaults and a learning rate of 1e-6.
+    // `torch.optim.AdamW` with its defaults and a learning rate of 1e-6, worked on as `hint_grpo::AdamW` does.
     let (rate, decay, first_beta, second_beta) = (1e-6, 0.01, 0.9_f64, 0.999_f64);
     let first_correction = 1.0 - first_beta.powi(moments.steps);
     let second_correction = (1.0 - second_beta.powi(moments.steps)).sqrt();
-    tch::no_grad(|| {
-        for (mut parameter, (first, second)) in parameters.into_iter().zip(&mut moments.pairs) {
-            let grad = parameter.tensor.grad();
-            let _ = parameter.tensor.g_mul_scalar_(1.0 - rate * decay);
-            let _ = first.lerp_(&grad, 1.0 - first_beta);
-            let _ = second.g_mul_scalar_(second_beta);
-            let _ = second.addcmul_(&(&grad * (1.0 - second_beta)), &grad);
-            let denominator = second.sqrt().g_div_scalar_(second_correction).g_add_scalar_(1e-8);
-            let step = &*first * (-rate / first_correction);
-            let _ = parameter.tensor.addcdiv_(&step, &denominator);
-            parameter.tensor.zero_grad();
+    // Some elements at a time, which stay in the cache from the first operation to the last.
+    let mut chunks = Vec::new();
+    for (parameter, (first, second)) in parameters.iter().zip(&moments.pairs) {
+        let (weights, grad) = (parameter.tensor.detach(), parameter.tensor.grad());
+        let split = |tensor: &Tensor| tensor.view([-1]).split(3 << 13, 0);
+        let states = split(first).into_iter().zip(split(second));
+        chunks.extend(split(&weights).into_iter().zip(split(&grad)).zip(states));
+    }
+    let update = |((weights, grad), (first, second)): &mut ((Tensor, Tensor), (Tensor, Tensor))| {
+        let _ = weights.g_mul_scalar_(1.0 - rate * decay);
+        let _ = first.lerp_(grad, 1.0 - first_beta);
+        let _ = second.g_mul_scalar_(second_beta);
+        let _ = second.addcmul_(&(&*grad * (1.0 - second_beta)), grad);
+        let denominator = second.sqrt().g_div_scalar_(second_correction).g_add_scalar_(1e-8);
+        let step = &*first * (-rate / first_correction);
+        let _ = weights.addcdiv_(&step, &denominator);
+        let _ = grad.zero_();
+    };
+    let share = chunks.len().div_ceil(number(settings, "threads")?);
+    std::thread::scope(|scope| {
+        for chunks in chunks.chunks_mut(share) {
+            scope.spawn(move || tch::no_grad(|| chunks.iter_mut().for_each(update)));
         }
     });
     policy.parameters_changed();

@@ -34,6 +34,8 @@ pub use load_report::{LoadProgress, LoadReport, LoadedFiles};
 pub use lora::LoraConfig;
 pub(crate) use packed::Matrix;
 pub use rope::RopeScaling;
+#[cfg(test)]
+pub(crate) use rope::rotate as rotate_pairs;
 pub(crate) use rope::tables as rope_tables;
 pub use save::SaveOptions;
 

@@ -8,6 +8,7 @@ use super::attention::{Attention, Heads};
 use super::norm::Norm;
 use super::rows::Rows;
 use crate::batch::size;
+use crate::kernels;
 
 /// A block with what it needs to be applied.
 #[derive(Debug)]
@@ -59,7 +60,7 @@ impl Block<'_> {
         let normed = self.norm(&layer.mlp_norm).apply(&middle, &middle_scale);
         let gate = layer.gate.apply(&normed, seed);
         let up = layer.up.apply(&normed, seed);
-        let gated = self.config.activation(&gate).g_mul_(&up);
+        let gated = self.gated(&gate, &up);
         let (mut change, mlp) = applied(after_mlp, layer.down.apply(&gated, seed));
         let y = change.g_add_(&middle);
         let saved = Saved {
@@ -85,10 +86,9 @@ impl Block<'_> {
         let (after_attention, after_mlp) = self.sandwich();
         // The feed-forward layer.
         let of_mlp = pulled(after_mlp, saved.mlp.as_ref(), dy);
-        let mut active = self.config.activation(&saved.gate);
-        let mut of_gated = layer.down.pull(&(&active * &saved.up), &of_mlp, seed);
-        let of_up = active.g_mul_(&of_gated);
-        let of_gate = self.pull_activation(&saved.gate, &of_gated.g_mul_(&saved.up));
+        let gated = self.gated(&saved.gate, &saved.up);
+        let of_gated = layer.down.pull(&gated, &of_mlp, seed);
+        let (of_gate, of_up) = self.pull_gated(&saved.gate, &saved.up, of_gated);
         let norm = self.norm(&layer.mlp_norm);
         let normed = norm.apply(&saved.middle, &saved.middle_scale);
         let mut of_normed = layer.gate.pull(&normed, &of_gate, seed);
@@ -118,11 +118,31 @@ impl Block<'_> {
         norms.map(|(attention, mlp)| (self.norm(attention), self.norm(mlp))).unzip()
     }
 
-    fn pull_activation(&self, gate: &Tensor, dy: &Tensor) -> Tensor {
-        match self.config.architecture {
-            Architecture::Gemma3 => gate.gelu_backward(dy, "tanh"),
-            _ => gate.silu_backward(dy),
+    /// The activation of `gate` times `up`.
+    fn gated(&self, gate: &Tensor, up: &Tensor) -> Tensor {
+        if self.has_silu() && kernels::work_for(gate) {
+            return kernels::block::gated(gate, up);
         }
+        self.config.activation(gate).g_mul_(up)
+    }
+
+    /// The gradients of `gate` and `up` from that of [`Self::gated`].
+    fn pull_gated(&self, gate: &Tensor, up: &Tensor, mut dy: Tensor) -> (Tensor, Tensor) {
+        if self.has_silu() && kernels::work_for(gate) {
+            return kernels::block::gated_pull(gate, up, dy);
+        }
+        let of_up = self.config.activation(gate).g_mul_(&dy);
+        let of_active = dy.g_mul_(up);
+        let of_gate = if self.has_silu() {
+            gate.silu_backward(&of_active)
+        } else {
+            gate.gelu_backward(&of_active, "tanh")
+        };
+        (of_gate, of_up)
+    }
+
+    fn has_silu(&self) -> bool {
+        self.config.architecture != Architecture::Gemma3
     }
 
     fn attention(&self) -> Attention {
@@ -191,13 +211,21 @@ impl Block<'_> {
         if let Some(norm) = norm {
             heads = norm.apply(&heads, &norm.scale(&heads));
         }
-        rope::rotate(&heads, &self.angles.0, &self.angles.1).view(projected.size().as_slice())
+        self.rotate(&heads, &self.angles.1).view(projected.size().as_slice())
+    }
+
+    /// Rotates `heads` `[tokens, heads, head_dim]` by the angles of the tokens, whose sines are given.
+    fn rotate(&self, heads: &Tensor, sin: &Tensor) -> Tensor {
+        if kernels::work_for(heads) {
+            return kernels::block::rotate(heads, &self.angles.0, sin);
+        }
+        rope::rotate(heads, &self.angles.0, sin)
     }
 
     /// The gradient of a projection from that of its rotated heads.
     fn pull_rotated(&self, projected: &Tensor, norm: Option<Norm<'_>>, dy: &Tensor) -> Tensor {
         // A rotation is undone by that of the opposite angle, which is also its transpose.
-        let back = rope::rotate(&self.by_head(dy), &self.angles.0, &self.angles.1.neg());
+        let back = self.rotate(&self.by_head(dy), &self.angles.1.neg());
         let of_heads = match norm {
             Some(norm) => {
                 let heads = self.by_head(projected);

@@ -1,10 +1,13 @@
 //! Log-probabilities from hidden states, forward and backward, some rows at a time.
 
+use std::collections::VecDeque;
+
 use tch::{Kind, Tensor};
 
 use super::grad;
 use crate::ScoreOptions;
 use crate::batch::size;
+use crate::kernels;
 use crate::logprobs::at_least_float;
 
 /// Logits that exist at a time, in elements: 64 MiB of `Float`. The more there are, the faster the
@@ -13,6 +16,18 @@ const KEPT_ELEMENTS: usize = 1 << 24;
 
 /// Logits whose softmax is worked on at a time, in elements: 8 MiB of `Float`, which caches hold.
 const CHUNK_ELEMENTS: usize = 1 << 21;
+
+/// Bytes of logits that are kept for the backward pass, so that they need not be computed once more.
+const KEPT_BYTES: usize = 1 << 27;
+
+/// What [`Head::apply`] keeps for [`Head::pull`].
+#[derive(Debug, Default)]
+pub(super) struct KeptLogits {
+    /// The first chunks of logits.
+    chunks: VecDeque<Tensor>,
+    /// Logarithms of the sums of exponentials, `[rows]`, where there are kernels.
+    normalizers: Option<Tensor>,
+}
 
 /// The LM head with the tokens that it is to predict.
 #[derive(Debug)]
@@ -26,22 +41,40 @@ pub(super) struct Head<'a> {
 
 impl Head<'_> {
     /// Log-probabilities `[rows]` of the targets for hidden rows `[rows, hidden]`, and the entropies
-    /// if wanted.
+    /// if wanted; logits that fit are kept if `keep`.
     pub(super) fn apply(
         &self,
         hidden: &Tensor,
         options: &ScoreOptions,
-    ) -> (Tensor, Option<Tensor>) {
+        keep: bool,
+    ) -> (Tensor, Option<Tensor>, KeptLogits) {
         let weight = self.cast(hidden.kind());
-        let (mut logprobs, mut entropies) = (Vec::new(), Vec::new());
+        let (mut logprobs, mut entropies, mut normalizers) = (Vec::new(), Vec::new(), Vec::new());
+        let mut kept = KeptLogits::default();
+        let mut room = if keep { KEPT_BYTES } else { 0 };
         for (rows, targets) in self.chunks(hidden, self.targets, KEPT_ELEMENTS) {
             let logits = rows.linear(&weight, None::<&Tensor>);
-            for (logits, targets) in self.chunks(&logits, &targets, CHUNK_ELEMENTS) {
-                let all = self.tempered(&logits).log_softmax(-1, None::<Kind>);
-                logprobs.push(all.gather(-1, &targets.unsqueeze(-1), false).squeeze_dim(-1));
-                if options.entropy {
-                    entropies.push(entropy(&all));
+            if kernels::work_for(&logits) {
+                let scores = kernels::head::score(&logits, &targets, self.temperature);
+                logprobs.push(scores.logprobs);
+                entropies.push(scores.entropies);
+                normalizers.push(scores.normalizers);
+            } else {
+                for (logits, targets) in self.chunks(&logits, &targets, CHUNK_ELEMENTS) {
+                    let all = self.tempered(&logits).log_softmax(-1, None::<Kind>);
+                    logprobs.push(all.gather(-1, &targets.unsqueeze(-1), false).squeeze_dim(-1));
+                    if options.entropy {
+                        entropies.push(entropy(&all));
+                    }
                 }
+            }
+            let bytes = logits.numel() * logits.kind().elt_size_in_bytes();
+            if let Some(rest) = room.checked_sub(bytes) {
+                room = rest;
+                kept.chunks.push_back(logits);
+            } else {
+                // Chunks are kept in order.
+                room = 0;
             }
         }
         let kind = at_least_float(&hidden.narrow(0, 0, 0)).kind();
@@ -49,36 +82,49 @@ impl Head<'_> {
             [] => Tensor::zeros([0], (kind, hidden.device())),
             parts => Tensor::cat(parts, 0),
         };
-        (join(&logprobs), options.entropy.then(|| join(&entropies)))
+        kept.normalizers = (!normalizers.is_empty()).then(|| join(&normalizers));
+        (join(&logprobs), options.entropy.then(|| join(&entropies)), kept)
     }
 
     /// The gradient of the hidden rows from that of the log-probabilities `[rows]`; adds to that of
-    /// the head. Computes the logits once more.
-    pub(super) fn pull(&self, hidden: &Tensor, dy: &Tensor) -> Tensor {
+    /// the head. Computes logits that were not kept once more.
+    pub(super) fn pull(&self, hidden: &Tensor, mut kept: KeptLogits, dy: &Tensor) -> Tensor {
         let weight = self.cast(hidden.kind());
-        let dy = (dy / self.temperature).unsqueeze(-1);
         let mut gradients = Vec::new();
-        let kept = self.chunks(hidden, self.targets, KEPT_ELEMENTS);
-        for ((rows, targets), (dy, _)) in
-            kept.into_iter().zip(self.chunks(&dy, self.targets, KEPT_ELEMENTS))
-        {
+        let mut start = 0;
+        for (rows, targets) in self.chunks(hidden, self.targets, KEPT_ELEMENTS) {
+            let count = targets.size()[0];
+            let part = |whole: &Tensor| whole.narrow(0, start, count);
             // Logits make place for their gradients.
-            let logits = rows.linear(&weight, None::<&Tensor>);
-            let parts = self.chunks(&logits, &targets, CHUNK_ELEMENTS).into_iter();
-            for ((mut logits, targets), (dy, _)) in
-                parts.zip(self.chunks(&dy, &targets, CHUNK_ELEMENTS))
-            {
-                // d log p(y) / d logits = onehot(y) - p.
-                let mut part = self.tempered(&logits).softmax(-1, None::<Kind>);
-                let mut part = part.g_mul_(&dy.neg());
-                logits.copy_(&part.scatter_add_(-1, &targets.unsqueeze(-1), &dy));
+            let mut logits =
+                kept.chunks.pop_front().unwrap_or_else(|| rows.linear(&weight, None::<&Tensor>));
+            match &kept.normalizers {
+                Some(all) => {
+                    let (normalizers, dy) = (part(all), part(dy));
+                    kernels::head::pull(&mut logits, &targets, &normalizers, &dy, self.temperature);
+                }
+                None => self.pull_softmax(&logits, &targets, &part(dy)),
             }
             grad::add_product(self.weight, &logits, &rows);
             gradients.push(logits.matmul(&weight));
+            start += count;
         }
         match gradients.as_slice() {
             [] => hidden.zeros_like(),
             parts => Tensor::cat(parts, 0),
+        }
+    }
+
+    /// Replaces logits by their gradients.
+    fn pull_softmax(&self, logits: &Tensor, targets: &Tensor, dy: &Tensor) {
+        let dy = (dy / self.temperature).unsqueeze(-1);
+        let parts = self.chunks(logits, targets, CHUNK_ELEMENTS).into_iter();
+        for ((mut logits, targets), (dy, _)) in parts.zip(self.chunks(&dy, targets, CHUNK_ELEMENTS))
+        {
+            // d log p(y) / d logits = onehot(y) - p.
+            let mut part = self.tempered(&logits).softmax(-1, None::<Kind>);
+            let mut part = part.g_mul_(&dy.neg());
+            logits.copy_(&part.scatter_add_(-1, &targets.unsqueeze(-1), &dy));
         }
     }
 

@@ -16,7 +16,7 @@ mod rows;
 use tch::{Device, Kind, Tensor};
 
 use self::block::{Block, Saved};
-use self::head::Head;
+use self::head::{Head, KeptLogits};
 use self::norm::Norm;
 use self::rows::Rows;
 use super::forward::statistics_kind;
@@ -53,6 +53,7 @@ pub(super) struct Kept {
     blocks: Vec<KeptBlock>,
     last: Tensor,
     last_scale: Tensor,
+    logits: KeptLogits,
 }
 
 /// What is kept of a block.
@@ -132,12 +133,13 @@ impl<'a> Pass<'a> {
         let norm = self.norm();
         let last_scale = norm.scale(&last);
         let hidden = norm.apply(&last, &last_scale);
-        let (logprobs, entropy) = self.head().apply(&hidden, &self.options);
+        let keep_logits = keep && !self.checkpoints;
+        let (logprobs, entropy, logits) = self.head().apply(&hidden, &self.options, keep_logits);
         let scores = TokenScores {
             logprobs: self.spread(&logprobs),
             entropy: entropy.map(|e| self.spread(&e)),
         };
-        (scores, keep.then_some(Kept { blocks, last, last_scale }))
+        (scores, keep.then_some(Kept { blocks, last, last_scale, logits }))
     }
 
     /// Adds to the gradients of the parameters, given that of the log-probabilities `[batch, seq]`.
@@ -146,7 +148,7 @@ impl<'a> Pass<'a> {
             let dy = dy.reshape([-1]).index_select(0, &self.completion);
             let norm = self.norm();
             let hidden = norm.apply(&kept.last, &kept.last_scale);
-            let of_hidden = self.head().pull(&hidden, &dy);
+            let of_hidden = self.head().pull(&hidden, kept.logits, &dy);
             let of_last = norm.pull(&kept.last, &kept.last_scale, &of_hidden);
             // Every token predicts at most one other.
             let shape = [self.ids.size()[0], of_last.size()[1]];

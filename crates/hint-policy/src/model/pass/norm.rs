@@ -5,6 +5,7 @@ use tch::{Kind, Tensor};
 use super::super::ModelConfig;
 use super::super::forward::statistics_kind;
 use super::grad;
+use crate::kernels;
 
 /// Normalization over the last dimension by one parameter.
 #[derive(Debug, Clone, Copy)]
@@ -17,6 +18,9 @@ pub(super) struct Norm<'a> {
 impl Norm<'_> {
     /// `1 / sqrt(mean(x²) + eps)`, `[.., 1]`, in the kind of the statistics.
     pub(super) fn scale(&self, x: &Tensor) -> Tensor {
+        if kernels::work_for(x) {
+            return kernels::block::norm_scale(x, self.config.rms_norm_eps);
+        }
         let width = *x.size().last().expect("rows have a width");
         let kind = statistics_kind(x.kind());
         let norm = x.norm_scalaropt_dim_dtype(2.0, [-1_i64].as_slice(), true, kind);
@@ -26,6 +30,13 @@ impl Norm<'_> {
     /// The normalized `x`, whose scale is given, in the kind of `x`.
     pub(super) fn apply(&self, x: &Tensor, scale: &Tensor) -> Tensor {
         let kind = x.kind();
+        if kernels::work_for(x) {
+            let rounds = self.config.norm_offset() == 0.0;
+            let weight =
+                if rounds { self.weight.to_kind(kind) } else { self.weight.shallow_clone() };
+            let factor = self.offset(&weight.detach().to_kind(Kind::Float));
+            return kernels::block::norm(x, scale, &factor, rounds);
+        }
         let mut unit = wide(x) * scale;
         if self.config.norm_offset() == 0.0 {
             return narrow(unit, kind).g_mul_(&self.weight.to_kind(kind));
@@ -41,6 +52,11 @@ impl Norm<'_> {
         let kind = x.kind();
         let width = *x.size().last().expect("rows have a width");
         let factor = self.factor(scale.kind());
+        if kernels::work_for(x) {
+            let (dx, of_weight) = kernels::block::norm_pull(x, scale, &factor, dy);
+            grad::add_with(self.weight, || of_weight);
+            return dx;
+        }
         let unit = wide(x) * scale;
         let dy = wide(dy);
         let product = &unit * &dy;
@@ -54,8 +70,12 @@ impl Norm<'_> {
 
     /// What `x · scale` is multiplied by, in `kind`.
     fn factor(&self, kind: Kind) -> Tensor {
-        let weight = self.weight.detach().to_kind(kind);
-        if self.config.norm_offset() == 0.0 { weight } else { weight + self.config.norm_offset() }
+        self.offset(&self.weight.detach().to_kind(kind))
+    }
+
+    fn offset(&self, weight: &Tensor) -> Tensor {
+        let offset = self.config.norm_offset();
+        if offset == 0.0 { weight.shallow_clone() } else { weight + offset }
     }
 }
 
