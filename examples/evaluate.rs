@@ -115,7 +115,6 @@ fn main() -> Result<()> {
         options.samples > 0 || !options.no_greedy,
         "--no-greedy with --samples 0 leaves nothing"
     );
-    hint_policy::keep_freed_memory();
     if let Some(threads) = options.threads.or((options.model == "tiny").then_some(1)) {
         tch::set_num_threads(threads);
     }
@@ -168,6 +167,7 @@ fn main() -> Result<()> {
 
     let model = workload.load_model()?;
     eprintln!("{}", model.policy.report());
+    hint_policy::keep_freed_memory();
     let format = workload.format(&model.tokenizer.into(), model.stop_tokens.clone());
     let mut engine = LocalEngine::new(SharedPolicy::new(model.policy), model.stop_tokens);
     let mut run = |name: &str, protocol: &EvaluationOptions| {

@@ -15,7 +15,6 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
 
 use anyhow::{Context, Result};
 use clap::Parser;
@@ -23,11 +22,12 @@ use hint_examples::dry_run::dry_run;
 use hint_examples::engine::engine;
 use hint_examples::memory::peak_memory;
 use hint_examples::options::{Method, Options, Settings};
-use hint_examples::progress::Progress;
+use hint_examples::progress::{Progress, clock};
 use hint_examples::summary::{RunSummary, Summary};
-use hint_examples::workload::{Assembly, Workload};
+use hint_examples::workload::{Model, Workload};
 use hint_grpo::{GrpoConfig, Outcome, RunDir, SupervisedTrainer, Trainer};
-use hint_policy::SharedPolicy;
+use hint_policy::keep_freed_memory;
+use hint_rollout::Collector;
 
 #[expect(clippy::print_stdout, clippy::print_stderr, reason = "the output of a program")]
 fn main() -> Result<()> {
@@ -38,26 +38,19 @@ fn main() -> Result<()> {
         print!("{}", settings.config_toml()?);
         return Ok(());
     }
-    hint_policy::keep_freed_memory();
     if let Some(threads) = settings.threads {
         tch::set_num_threads(threads);
     }
+    if only_try {
+        return dry_run(&settings, |line| println!("{line}"));
+    }
     let stop = stop_on_ctrl_c()?;
-    let workload = Workload::load(&settings.source()?)?
-        .with_lora(settings.lora.clone())
-        .with_gradient_checkpointing(settings.gradient_checkpointing);
+    let workload = settings.workload()?;
     let (train, held_out) = (workload.train.len(), workload.held_out.len());
     let (model, problems) = (&settings.model, &settings.problems);
     eprintln!("{model} on {problems}: {train} problems to train on, {held_out} held out");
     if let Some(line) = workload.audit() {
         eprintln!("{line}");
-    }
-    if only_try {
-        for &method in &settings.methods {
-            println!("{}:\n{}", method.name(), dry_run(method, &settings, &workload)?);
-        }
-        println!("nothing was trained, nothing was written");
-        return Ok(());
     }
     eprintln!("writing to {}", settings.out.display());
     let mut summary = Summary::default();
@@ -83,17 +76,18 @@ fn train_method(
     let config = settings.config(method);
     let (seed, steps) = (config.run.seed, config.run.steps);
     let dir = settings.out.join(method.name());
-    let assembly = workload
-        .assemble(&config, |policy, stop_tokens| engine(settings, policy, stop_tokens, &dir))?;
-    eprintln!("{}", assembly.report);
+    let model = workload.model(seed)?;
+    eprintln!("{}", model.report);
+    let engine = engine(settings, &model.policy, model.stop_tokens.clone(), &dir)?;
+    let collector = workload.collector(&model, engine, &config)?;
     // Not before the model is there: a mistyped name leaves no folder behind.
     settings.save()?;
     let run_dir = open(&dir, &config, settings.from_step)?;
     let progress = Progress::new(method.name(), steps, Arc::clone(stop));
     let outcome = match method {
-        Method::Sft => supervised(config, run_dir, assembly, workload, progress)?,
+        Method::Sft => supervised(config, run_dir, (model, collector), workload, progress)?,
         Method::Grpo | Method::Hint => {
-            policy_gradient(config, run_dir, assembly, workload, progress)?
+            policy_gradient(config, run_dir, (model, collector), workload, progress)?
         }
     };
     match outcome {
@@ -113,16 +107,12 @@ fn open(dir: &Path, config: &GrpoConfig, from_step: Option<u64>) -> Result<RunDi
 fn policy_gradient(
     config: GrpoConfig,
     run_dir: RunDir,
-    assembly: Assembly,
+    (model, collector): (Model, Collector),
     workload: &Workload,
     progress: Progress,
 ) -> Result<Outcome> {
-    let Assembly { policy, base, tokenizer, collector, .. } = assembly;
-    let reference = match (config.kl.coef, base) {
-        (0.0, _) => None,
-        (_, Some(base)) => Some(base),
-        _ => Some(SharedPolicy::new(workload.load_model()?.policy)),
-    };
+    let Model { policy, base, tokenizer, .. } = model;
+    let reference = if config.kl.coef == 0.0 { None } else { Some(workload.reference(base)?) };
     let mut builder = Trainer::builder(policy, collector, config)
         .run_dir(run_dir)
         .held_out(workload.held_out.clone())
@@ -133,18 +123,21 @@ fn policy_gradient(
     if let Some(reference) = reference {
         builder = builder.reference(reference);
     }
-    Ok(builder.build()?.run(&workload.train)?)
+    let mut trainer = builder.build()?;
+    // Not before: what was loaded moved into the optimizer's buffers, and leaves its memory to others.
+    keep_freed_memory();
+    Ok(trainer.run(&workload.train)?)
 }
 
 fn supervised(
     config: GrpoConfig,
     run_dir: RunDir,
-    assembly: Assembly,
+    (model, collector): (Model, Collector),
     workload: &Workload,
     progress: Progress,
 ) -> Result<Outcome> {
-    let Assembly { policy, tokenizer, format, collector, .. } = assembly;
-    let demonstrations = workload.demonstrations(&*format, &tokenizer)?;
+    let demonstrations = workload.demonstrations(&model)?;
+    let Model { policy, tokenizer, .. } = model;
     let mut trainer = SupervisedTrainer::builder(policy, config)
         .run_dir(run_dir)
         .held_out(collector, workload.held_out.clone())
@@ -153,13 +146,9 @@ fn supervised(
         .asset(move |dir| Ok(tokenizer.save(dir)?))
         .observer(progress)
         .build()?;
+    // As above.
+    keep_freed_memory();
     Ok(trainer.run(&demonstrations)?)
-}
-
-fn clock() -> impl Fn() -> std::time::Duration + Send {
-    #[expect(clippy::disallowed_methods, reason = "a program may read the clock")]
-    let start = Instant::now();
-    move || start.elapsed()
 }
 
 /// A flag that the first Ctrl-C sets; the second one ends the program at once.

@@ -1,96 +1,191 @@
 //! Everything that a run does, once and in small, without training anything.
 
-use std::fmt::Write as _;
+use std::fmt;
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use hint_grpo::{
-    AdvantageEstimator, EvaluationConfig, GrpoConfig, GrpoError, Observer, Optimizer, ScoredGroup,
-    StepReport, SupervisedTrainer, Trainer, metrics,
+    AdvantageEstimator, Demonstration, EvaluationConfig, GrpoConfig, GrpoError, Observer,
+    Optimizer, Phase, ScoredGroup, StepReport, SupervisedTrainer, Trainer, metrics,
 };
-use hint_policy::{Parameter, Policy as _};
-use hint_rollout::Problem;
-use tch::Kind;
+use hint_policy::{Parameter, keep_freed_memory};
 
 use crate::engine::local;
-use crate::memory::{MemoryEstimate, mebibytes, peak_memory};
-use crate::options::{Compute, Method, Settings};
-use crate::workload::{Assembly, Workload};
+use crate::memory::{Demand, MemoryEstimate, mebibytes, peak_memory};
+use crate::options::{Method, Settings};
+use crate::progress::clock;
+use crate::workload::{Model, Workload};
 
-/// Runs `method` in small: one group, one forward and backward pass, no update. Returns what there
-/// is to say about it.
+/// Goes through everything that a run does, once and in small: configuration, problems and reference
+/// answers, model, memory, and one step of one group without its update. Of GRPO and HINT, which
+/// share all of it but the hints, HINT takes the step. Passes each thing to `say` when it is known,
+/// and what takes long when it begins.
 ///
 /// # Errors
 ///
 /// Whatever would end the run in its first step.
-pub fn dry_run(method: Method, settings: &Settings, workload: &Workload) -> Result<String> {
+pub fn dry_run(settings: &Settings, say: impl Fn(&str) + Clone + Send + 'static) -> Result<()> {
+    let say = Say(say);
+    let method = *settings.methods.last().context("there is no method to run")?;
     let config = settings.config(method);
-    let assembly = workload.assemble(&config, local)?;
-    let mut lines = String::new();
-    // Writing to a string cannot fail.
-    let mut say = |what: &str, text: &str| {
-        let _ = writeln!(lines, "{what:<12} {text}");
-    };
-    let parameters = assembly.policy.lock().parameters();
-    say("model", &assembly.report.to_string());
-    let longest = longest_prompt(&assembly, &workload.train)?;
-    let room = assembly.policy.lock().max_positions();
-    let most = longest + config.rollout.sampling.max_completion_len;
-    let fits = if most <= room { "fit into" } else { "do not all fit into" };
-    let limit = config.rollout.sampling.max_completion_len;
-    say(
-        "lengths",
-        &format!(
-            "plain prompts of up to {longest} tokens and completions of up to {limit} {fits} the model's {room}"
-        ),
-    );
-    let compute = match settings.compute {
-        Compute::F32 => Kind::Float,
-        Compute::Bf16 => Kind::BFloat16,
-    };
-    let estimate = MemoryEstimate::new(&assembly.model, parameters, &config, longest, compute)?;
-    say("memory", &format!("estimate\n{estimate}"));
+    say.line("config", &plan(settings, &config));
+    let workload = settings.workload()?;
+    let (train, held_out) = (workload.train.len(), workload.held_out.len());
+    let problems = &settings.problems;
+    say.line("problems", &format!("{problems}: {train} to train on, {held_out} held out"));
+    if let Some(audit) = workload.audit() {
+        say.line("rewards", audit.strip_prefix("audit: ").unwrap_or(&audit));
+    }
+    say.line("model", &format!("loading {} …", settings.model));
+    let model = workload.model(config.run.seed)?;
+    say.line("model", &model.report.to_string());
 
+    let demonstrations = match method {
+        Method::Sft => workload.demonstrations(&model)?,
+        Method::Grpo | Method::Hint => Vec::new(),
+    };
+    let lengths = Lengths::new(&workload, &model, &config, &demonstrations)?;
+    say.line("lengths", &lengths.to_string());
+    let optimizer = config.optimizer.build(model.policy.lock().parameters())?;
+    let estimate = MemoryEstimate::new(&Demand {
+        model: &model.config,
+        report: &model.report,
+        optimizer: &*optimizer,
+        config: &config,
+        method,
+        samples: settings.vllm.is_empty(),
+        gradient_checkpointing: settings.gradient_checkpointing,
+        longest_prompt: lengths.prompt,
+        longest_row: lengths.row,
+        held_out,
+    });
+    for line in estimate.to_string().lines() {
+        say.line("memory", line);
+    }
+
+    keep_freed_memory();
+    let parts = Parts { config: in_small(config), optimizer: Still(optimizer), say: say.clone() };
     let report = match method {
-        Method::Sft => supervised_step(config, assembly, workload)?,
-        Method::Grpo | Method::Hint => policy_gradient_step(config, assembly, workload)?,
+        Method::Sft => supervised_step(parts, &model, &demonstrations)?,
+        Method::Grpo | Method::Hint => policy_gradient_step(parts, model, &workload)?,
     };
     let value = |name| report.metrics.get(name);
     if let Some(length) = value(metrics::COMPLETIONS_MEAN_LENGTH) {
         let rate = value(metrics::ROLLOUT_PASS_RATE).unwrap_or(0.0);
-        let seconds = report.timings.rollout.as_secs_f64();
         let verdicts = report.metrics.iter().filter_map(|(name, share)| {
             Some(format!("{} {share:.2}", name.strip_prefix("verdict/")?))
         });
         let verdicts = verdicts.collect::<Vec<_>>().join(", ");
-        say(
+        let hinted = value(metrics::HINT_PASS_RATE);
+        let hinted = hinted.map_or_else(String::new, |rate| format!(", with a hint {rate:.2}"));
+        let seconds = report.timings.rollout.as_secs_f64();
+        say.line(
             "rollout",
-            &format!("pass rate {rate:.2} ({verdicts}), {length:.0} tokens each, {seconds:.1} s"),
+            &format!(
+                "pass rate {rate:.2}{hinted}; {length:.0} tokens a completion, {seconds:.1} s"
+            ),
         );
+        say.line("rewards", &format!("verdicts: {verdicts}"));
     }
-    let loss = value(metrics::LOSS).context("the step had no loss")?;
+    let mut found = Vec::new();
+    if method == Method::Sft {
+        let loss = value(metrics::LOSS).context("the step had no loss")?;
+        found.push(format!("loss {loss:.4}"));
+    }
     let norm = value(metrics::GRAD_NORM).context("the step had no gradient")?;
     ensure!(
         norm > 0.0,
         "the gradient of the step is zero: its completions have no tokens to learn"
     );
-    let seconds = report.timings.update.as_secs_f64();
-    say("update", &format!("loss {loss:.4}, gradient norm {norm:.3e}, {seconds:.1} s"));
+    let (tokens, seconds) =
+        (value(metrics::MICRO_BATCH_TOKENS).unwrap_or(0.0), report.timings.update.as_secs_f64());
+    found.push(format!("gradient norm {norm:.3e}"));
+    found.push(format!("at most {tokens:.0} tokens at a time, {seconds:.1} s"));
+    say.line("update", &found.join(", "));
     if let Some(peak) = peak_memory() {
-        say("peak so far", &mebibytes(peak));
+        say.line("memory", &format!("{:<16} {:>11}", "peak so far", mebibytes(peak)));
     }
-    Ok(lines)
+    say.line("done", "nothing was trained, nothing was written");
+    Ok(())
 }
 
-/// Length of the longest plain prompt, in tokens.
-fn longest_prompt(assembly: &Assembly, problems: &[Problem]) -> Result<usize> {
-    let mut longest = 0;
-    for problem in problems {
-        longest = longest.max(assembly.format.encode(problem, None)?.len());
+/// What would run.
+fn plan(settings: &Settings, config: &GrpoConfig) -> String {
+    let methods = settings.methods.iter().map(|method| method.name()).collect::<Vec<_>>();
+    let run = &config.run;
+    let each = match settings.methods.as_slice() {
+        [Method::Sft] => "demonstrations".to_owned(),
+        _ => format!("problems with {} completions each", config.rollout.group_size),
+    };
+    let (methods, steps, count) = (methods.join(" and "), run.steps, run.problems_per_step);
+    format!("valid; {methods}: {steps} steps of {count} {each}")
+}
+
+/// Where lines go, each behind what it is about.
+#[derive(Clone)]
+struct Say<S>(S);
+
+impl<S: Fn(&str)> Say<S> {
+    fn line(&self, what: &str, text: &str) {
+        (self.0)(&format!("{what:<12} {text}"));
     }
-    Ok(longest)
+}
+
+/// The longest sequences, in tokens.
+struct Lengths {
+    /// Of a plain prompt.
+    prompt: usize,
+    /// Of what is trained on.
+    row: usize,
+    /// Longest completion.
+    limit: usize,
+    /// What the model has positions for.
+    room: usize,
+    /// Whether rows are demonstrations.
+    demonstrated: bool,
+}
+
+impl Lengths {
+    fn new(
+        workload: &Workload,
+        model: &Model,
+        config: &GrpoConfig,
+        demonstrations: &[Demonstration],
+    ) -> Result<Self> {
+        let mut prompt = 0;
+        for problem in workload.train.iter().chain(&workload.held_out) {
+            prompt = prompt.max(model.format.encode(problem, None)?.len());
+        }
+        let limit = config.rollout.sampling.max_completion_len;
+        let room = model.config.max_position_embeddings;
+        let rows = demonstrations.iter().map(|one| one.prompt.len() + one.completion.len());
+        let demonstrated = !demonstrations.is_empty();
+        let row = rows.max().unwrap_or_else(|| room.min(prompt + limit));
+        Ok(Self { prompt, row, limit, room, demonstrated })
+    }
+}
+
+impl fmt::Display for Lengths {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { prompt, row, limit, room, demonstrated } = self;
+        let most = if *demonstrated {
+            write!(f, "demonstrations of up to {row} tokens, prompts included,")?;
+            *row
+        } else {
+            write!(f, "plain prompts of up to {prompt} tokens and completions of up to {limit}")?;
+            prompt + limit
+        };
+        let fit = if most <= *room { "fit" } else { "do not all fit" };
+        write!(f, " {fit} into the model's {room}")
+    }
+}
+
+/// What a step in small is made of.
+struct Parts<S> {
+    config: GrpoConfig,
+    optimizer: Still,
+    say: Say<S>,
 }
 
 /// The configuration of a single step on a single problem.
@@ -103,60 +198,45 @@ fn in_small(mut config: GrpoConfig) -> GrpoConfig {
     config
 }
 
-fn policy_gradient_step(
-    config: GrpoConfig,
-    assembly: Assembly,
+fn policy_gradient_step<S: Fn(&str) + Clone + Send + 'static>(
+    parts: Parts<S>,
+    model: Model,
     workload: &Workload,
 ) -> Result<StepReport> {
-    let config = in_small(config);
-    let Assembly { policy, collector, .. } = assembly;
-    let (still, last) = (Still::new(policy.lock().parameters()), Last::default());
-    let mut builder = Trainer::builder(policy.clone(), collector, config.clone())
-        .optimizer(still)
+    let Parts { config, optimizer, say } = parts;
+    let engine = local(&model.policy, model.stop_tokens.clone())?;
+    let collector = workload.collector(&model, engine, &config)?;
+    let watch = Watch::new(say, config.rollout.sampling.max_completion_len);
+    let mut builder = Trainer::builder(model.policy, collector, config.clone())
+        .optimizer(optimizer)
         .advantage(Alternating)
         .clock(clock())
-        .observer(last.clone());
+        .observer(watch.clone());
     if config.kl.coef != 0.0 {
-        let reference = hint_policy::SharedPolicy::new(workload.load_model()?.policy);
-        builder = builder.reference(reference);
+        builder = builder.reference(workload.reference(model.base)?);
     }
     builder.build()?.run(&workload.train)?;
-    last.take()
+    watch.last()
 }
 
-fn supervised_step(
-    config: GrpoConfig,
-    assembly: Assembly,
-    workload: &Workload,
+fn supervised_step<S: Fn(&str) + Clone + Send + 'static>(
+    parts: Parts<S>,
+    model: &Model,
+    demonstrations: &[Demonstration],
 ) -> Result<StepReport> {
-    let demonstrations = workload.demonstrations(&*assembly.format, &assembly.tokenizer)?;
-    let policy = assembly.policy;
-    let (still, last) = (Still::new(policy.lock().parameters()), Last::default());
-    SupervisedTrainer::builder(policy, in_small(config))
-        .optimizer(still)
+    let Parts { config, optimizer, say } = parts;
+    let watch = Watch::new(say, 0);
+    SupervisedTrainer::builder(model.policy.clone(), config)
+        .optimizer(optimizer)
         .clock(clock())
-        .observer(last.clone())
+        .observer(watch.clone())
         .build()?
-        .run(&demonstrations)?;
-    last.take()
+        .run(demonstrations)?;
+    watch.last()
 }
 
-fn clock() -> impl Fn() -> std::time::Duration + Send {
-    #[expect(clippy::disallowed_methods, reason = "a program may read the clock")]
-    let start = Instant::now();
-    move || start.elapsed()
-}
-
-/// An optimizer that leaves the weights as they are.
-struct Still {
-    parameters: Vec<Parameter>,
-}
-
-impl Still {
-    fn new(parameters: Vec<Parameter>) -> Self {
-        Self { parameters }
-    }
-}
+/// An optimizer that leaves the weights as they are, with all the memory of the one that it stands for.
+struct Still(Box<dyn Optimizer>);
 
 impl Optimizer for Still {
     fn step(&mut self, _learning_rate: f64) -> Result<(), GrpoError> {
@@ -164,7 +244,11 @@ impl Optimizer for Still {
     }
 
     fn parameters(&self) -> &[Parameter] {
-        &self.parameters
+        self.0.parameters()
+    }
+
+    fn zero_grad(&mut self) {
+        self.0.zero_grad();
     }
 }
 
@@ -178,19 +262,79 @@ impl AdvantageEstimator for Alternating {
     }
 }
 
-/// Keeps the last report.
-#[derive(Clone, Default)]
-struct Last(Arc<Mutex<Option<StepReport>>>);
+/// Tells what begins, and keeps the report.
+#[derive(Clone)]
+struct Watch<S> {
+    say: Say<S>,
+    limit: usize,
+    report: Arc<Mutex<Option<StepReport>>>,
+}
 
-impl Last {
-    fn take(&self) -> Result<StepReport> {
-        self.0.lock().expect("no observer panics").take().context("the step was not reported")
+impl<S: Fn(&str)> Watch<S> {
+    fn new(say: Say<S>, limit: usize) -> Self {
+        Self { say, limit, report: Arc::default() }
+    }
+
+    fn last(&self) -> Result<StepReport> {
+        let mut report = self.report.lock().expect("no observer panics");
+        report.take().context("the step was not reported")
     }
 }
 
-impl Observer for Last {
+impl<S: Fn(&str) + Send> Observer for Watch<S> {
+    fn on_phase(&mut self, _step: u64, phase: Phase) {
+        match phase {
+            Phase::Rollout => {
+                let text = format!("sampling a group, up to {} tokens a completion …", self.limit);
+                self.say.line("rollout", &text);
+            }
+            Phase::Update => self.say.line("update", "forward and backward pass …"),
+            _ => {}
+        }
+    }
+
     fn on_step(&mut self, report: &StepReport) -> ControlFlow<()> {
-        *self.0.lock().expect("no observer panics") = Some(report.clone());
+        *self.report.lock().expect("no observer panics") = Some(report.clone());
         ControlFlow::Continue(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::options::Options;
+
+    fn lines(args: &[&str]) -> Vec<String> {
+        let args = ["hint_grpo", "--dry-run"].into_iter().chain(args.iter().copied());
+        let settings = Options::parse_from(args).resolve().unwrap();
+        tch::set_num_threads(1);
+        let said = Arc::new(Mutex::new(Vec::new()));
+        let lines = Arc::clone(&said);
+        dry_run(&settings, move |line| lines.lock().unwrap().push(line.to_owned())).unwrap();
+        std::mem::take(&mut *said.lock().unwrap())
+    }
+
+    /// What the lines are about, repetitions in a row left out.
+    fn topics(lines: &[String]) -> Vec<&str> {
+        let mut topics = lines.iter().filter_map(|line| line.split(' ').next()).collect::<Vec<_>>();
+        topics.dedup();
+        topics
+    }
+
+    #[test]
+    fn every_part_is_told_once_and_as_it_comes() {
+        let small =
+            ["--set", "rollout.group_size=2", "--set", "rollout.sampling.max_completion_len=4"];
+        let lines = lines(&small);
+        let expected = [
+            "config", "problems", "model", "lengths", "memory", "rollout", "update", "rollout",
+            "rewards", "update", "memory", "done",
+        ];
+        assert_eq!(topics(&lines), expected, "{lines:#?}");
+        assert!(
+            lines[0].ends_with("grpo and hint: 30 steps of 12 problems with 2 completions each")
+        );
     }
 }

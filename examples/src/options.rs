@@ -10,7 +10,7 @@ use hint_rollout::{HeldOut, HintTrigger};
 use serde::{Deserialize, Serialize};
 use tch::Device;
 
-use crate::workload::Source;
+use crate::workload::{Source, Workload};
 
 /// Trains a policy with plain GRPO and with HINT, and compares them without hints.
 #[derive(Debug, Clone, Parser)]
@@ -302,6 +302,17 @@ impl Settings {
             _ => self.config.clone(),
         };
         Ok(config.to_toml()?)
+    }
+
+    /// Model and problems.
+    ///
+    /// # Errors
+    ///
+    /// As [`Workload::load`].
+    pub fn workload(&self) -> Result<Workload> {
+        Ok(Workload::load(&self.source()?)?
+            .with_lora(self.lora.clone())
+            .with_gradient_checkpointing(self.gradient_checkpointing))
     }
 
     /// Where model and problems come from.

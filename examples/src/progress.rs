@@ -120,6 +120,13 @@ impl Progress {
     }
 }
 
+/// The time since now, for a trainer.
+pub fn clock() -> impl Fn() -> std::time::Duration + Send {
+    #[expect(clippy::disallowed_methods, reason = "a program may read the clock")]
+    let start = std::time::Instant::now();
+    move || start.elapsed()
+}
+
 /// Files from this size on take long enough to show how far loading has come: 500 MB.
 const LARGE: u64 = 500_000_000;
 

@@ -180,62 +180,82 @@ fn newest_checkpoint(path: PathBuf) -> Result<PathBuf> {
     Ok(checkpoints.pop().map_or(path, |(_, checkpoint)| checkpoint))
 }
 
-/// What a run is made of.
-pub struct Assembly {
+/// The model of a run, ready to be trained and sampled from.
+pub struct Model {
     /// The policy.
     pub policy: SharedPolicy,
     /// Its weights without the adapters, if it has some.
     pub base: Option<SharedPolicy>,
-    /// Shape and constants of its model.
-    pub model: ModelConfig,
+    /// Shape and constants.
+    pub config: ModelConfig,
     /// What was loaded.
     pub report: LoadReport,
     /// Its tokenizer.
     pub tokenizer: Arc<Tokenizer>,
+    /// Tokens that end its completions.
+    pub stop_tokens: Vec<u32>,
     /// Its prompt format.
     pub format: Arc<dyn PromptFormat>,
-    /// What samples and judges.
-    pub collector: Collector,
 }
 
-impl std::fmt::Debug for Assembly {
+impl std::fmt::Debug for Model {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Assembly").field("model", &self.model).finish_non_exhaustive()
+        formatter.debug_struct("Model").field("report", &self.report).finish_non_exhaustive()
     }
 }
 
 impl Workload {
-    /// Loads the model and puts the collector of `config` together, around the engine that `engine` makes
-    /// of the policy and its stop tokens.
+    /// Loads the model that a run with this seed trains.
     ///
     /// # Errors
     ///
-    /// A model that cannot be read, an engine that cannot be used.
-    pub fn assemble(
-        &self,
-        config: &GrpoConfig,
-        engine: impl FnOnce(&SharedPolicy, Vec<u32>) -> Result<Box<dyn RolloutEngine>>,
-    ) -> Result<Assembly> {
+    /// A model that cannot be read, adapters that do not fit.
+    pub fn model(&self, seed: u64) -> Result<Model> {
         let loaded = self.load_model()?;
-        let model = loaded.policy.config().clone();
+        let config = loaded.policy.config().clone();
         let tokenizer = Arc::new(loaded.tokenizer);
         let format = self.format(&tokenizer, loaded.stop_tokens.clone());
         let policy = loaded.policy.with_gradient_checkpointing(self.gradient_checkpointing);
         let (policy, base) = match &self.lora {
             Some(lora) => {
-                let policy = policy.with_lora(lora, config.run.seed)?;
+                let policy = policy.with_lora(lora, seed)?;
                 let base = policy.base()?;
                 (policy, Some(SharedPolicy::new(base)))
             }
             None => (policy, None),
         };
-        let report = policy.report();
-        let policy = SharedPolicy::new(policy);
-        let engine = engine(&policy, loaded.stop_tokens)?;
+        let (report, policy) = (policy.report(), SharedPolicy::new(policy));
+        let stop_tokens = loaded.stop_tokens;
+        Ok(Model { policy, base, config, report, tokenizer, stop_tokens, format })
+    }
+
+    /// The frozen policy of a KL term: `base` where adapters are trained, else another copy of the
+    /// weights.
+    ///
+    /// # Errors
+    ///
+    /// As [`Workload::load_model`].
+    pub fn reference(&self, base: Option<SharedPolicy>) -> Result<SharedPolicy> {
+        match base {
+            Some(base) => Ok(base),
+            None => Ok(SharedPolicy::new(self.load_model()?.policy)),
+        }
+    }
+
+    /// What samples from the model through `engine` and judges, as `config` says.
+    ///
+    /// # Errors
+    ///
+    /// A source of hints that cannot be used.
+    pub fn collector(
+        &self,
+        model: &Model,
+        engine: Box<dyn RolloutEngine>,
+        config: &GrpoConfig,
+    ) -> Result<Collector> {
         let (rubric, rollout) = (self.rubric(), config.rollout.clone());
-        let collector = Collector::new(engine, Arc::clone(&format), rubric, rollout)?
-            .with_hints(config.rollout.source.build(api_key)?);
-        Ok(Assembly { policy, base, model, report, tokenizer, format, collector })
+        let collector = Collector::new(engine, Arc::clone(&model.format), rubric, rollout)?;
+        Ok(collector.with_hints(config.rollout.source.build(api_key)?))
     }
 
     /// The training problems' solutions as demonstrations. One that the verifier does not take for
@@ -245,11 +265,8 @@ impl Workload {
     /// # Errors
     ///
     /// When no problem has a solution, or a solution cannot be turned into tokens.
-    pub fn demonstrations(
-        &self,
-        format: &dyn PromptFormat,
-        tokenizer: &Tokenizer,
-    ) -> Result<Vec<Demonstration>> {
+    pub fn demonstrations(&self, model: &Model) -> Result<Vec<Demonstration>> {
+        let Model { format, tokenizer, .. } = model;
         let stops = format.stop_tokens();
         let eos = tokenizer.eos_token_id().filter(|token| stops.contains(token));
         let stop = eos.or(stops.first().copied());

@@ -30,13 +30,15 @@ pub(crate) fn map_file(path: &Path) -> Result<Mmap, PolicyError> {
     unsafe { Mmap::map(&file) }.map_err(read)
 }
 
-/// Tells the C library to keep memory that is freed, for this process to use again. Returns whether
-/// it does.
+/// Gives memory that is free to the kernel, and tells the C library to keep what is freed from now
+/// on for this process to use again. Returns whether it does.
 ///
 /// By default glibc gives large blocks back to the kernel, which clears them anew for the next
 /// tensor: in training on a CPU that is a tenth to a fifth of the time. It is a setting of the whole
-/// process, so it is for programs to decide, at their start; libraries leave it alone. Memory in
-/// use does not grow, but what the process once had it keeps.
+/// process, so it is for programs to decide; libraries leave it alone. Memory in use does not grow,
+/// but what the process had after the call it keeps. So call it behind what is done once, such as
+/// loading a model and building an optimizer, which moves the weights into buffers of its own: places
+/// between small blocks, where they were, are hard to use again.
 ///
 /// `false` where the C library is another one.
 pub fn keep_freed_memory() -> bool {
@@ -46,8 +48,9 @@ pub fn keep_freed_memory() -> bool {
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 #[expect(unsafe_code, reason = "the C library has no safe interface")]
 fn keep() -> bool {
-    // SAFETY: `mallopt` takes two numbers, may be called at any time and locks its own state.
+    // SAFETY: both functions take numbers, may be called at any time and lock their own state.
     unsafe {
+        libc::malloc_trim(0);
         libc::mallopt(libc::M_MMAP_MAX, 0) == 1 && libc::mallopt(libc::M_TRIM_THRESHOLD, -1) == 1
     }
 }

@@ -3,7 +3,7 @@
 use hint_grpo::{
     Aggregation, Cispo, ClippedSurrogate, GeometricMean, ImportanceCorrection, ImportanceLevel,
     KlConfig, KlEstimator, KlGroups, LossComposition, LossInput, PolicyLoss, RatioLevel, Reinforce,
-    Sapo, StepTotals,
+    Sapo, ShapedRatio, StepTotals,
 };
 use proptest::prelude::*;
 use tch::{Device, Kind, Tensor};
@@ -132,7 +132,7 @@ fn step() -> impl Strategy<Value = (Vec<Row>, Split)> {
     })
 }
 
-fn objectives() -> [Box<dyn PolicyLoss>; 6] {
+fn objectives() -> [Box<dyn PolicyLoss>; 7] {
     [
         Box::new(ClippedSurrogate::new(0.2, 0.2)),
         Box::new(ClippedSurrogate::new(0.2, 0.28).with_dual_clip(1.4).with_max_ratio(1.5)),
@@ -140,6 +140,7 @@ fn objectives() -> [Box<dyn PolicyLoss>; 6] {
         Box::new(Cispo::new(1.1)),
         Box::new(Sapo::new(1.0, 1.05)),
         Box::new(Reinforce),
+        Box::new(ShapedRatio::new(0.3)),
     ]
 }
 

@@ -182,7 +182,8 @@ impl Weights {
             .zip(tensors)
             .map(|(spec, tensor)| Parameter {
                 name: spec.name,
-                tensor: tensor.to_kind(Kind::Float).set_requires_grad(true),
+                // A view would hold on to the storage it was made from when an optimizer moves it.
+                tensor: tensor.detach().to_kind(Kind::Float).set_requires_grad(true),
             })
             .collect();
         Self::arrange(config, parameters)
