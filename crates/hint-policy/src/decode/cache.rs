@@ -1,5 +1,7 @@
 //! Keys and values of many rows in preallocated storage.
 
+use std::ops::Range;
+
 use tch::{Device, Kind, Tensor};
 
 use crate::batch::size;
@@ -43,7 +45,7 @@ pub(super) struct Prefix {
 pub(super) struct Slots {
     /// `0..rows`.
     rows: Tensor,
-    /// Its position, per row.
+    /// Position of each.
     positions: Tensor,
 }
 
@@ -133,9 +135,12 @@ impl KeyValueCache {
     /// positions.
     pub(super) fn move_rows(&self, from: &Tensor, to: &Tensor, positions: usize) {
         for cache in [self.ordered(&self.keys), self.values.shallow_clone()] {
-            let mut used = cache.narrow(3, 0, size(positions));
-            let rows = used.index_select(1, from);
-            let _ = used.index_copy_(1, to, &rows);
+            // Layer by layer: the copy in between may be of every row.
+            for layer in 0..size(self.layers) {
+                let mut used = cache.select(0, layer).narrow(2, 0, size(positions));
+                let rows = used.index_select(0, from);
+                let _ = used.index_copy_(0, to, &rows);
+            }
         }
     }
 
@@ -144,19 +149,21 @@ impl KeyValueCache {
         let layer = size(layer);
         let at = [Some(&slots.rows), Some(&slots.positions)];
         let put = |cache: &Tensor, fresh: &Tensor| {
-            let _ = cache.transpose(1, 2).index_put_(&at, fresh, false);
+            let fresh = fresh.to_kind(cache.kind());
+            let _ = cache.transpose(1, 2).index_put_(&at, &fresh, false);
         };
         put(&self.ordered(&self.keys.select(0, layer)), keys);
         put(&self.values.select(0, layer), values);
     }
 
-    /// What may be looked at: 0 where a row may look and −∞ elsewhere, in the shape that
-    /// [`KeyValueCache::attend`] wants. Each row sees its own tokens, the one at `lens` `[rows]`
-    /// included, and of these the last `window` if given.
-    pub(super) fn mask(&self, lens: &Tensor, len: usize, window: Option<usize>) -> Tensor {
+    /// What may be looked at in the positions `span`: 0 where a row may look and −∞ elsewhere, in the
+    /// shape that [`KeyValueCache::attend`] wants. Each row sees its own tokens, the one at `lens`
+    /// `[rows]` included, and of these the last `window` if given.
+    pub(super) fn mask(&self, lens: &Tensor, span: &Range<usize>, window: Option<usize>) -> Tensor {
         let lens = lens.view([-1, 1, 1, 1]);
         let options = (self.values.kind(), lens.device());
-        let positions = Tensor::arange(size(len), (Kind::Int64, lens.device()));
+        let (start, end) = (size(span.start), size(span.end));
+        let positions = Tensor::arange_start(start, end, (Kind::Int64, lens.device()));
         let mut hidden = positions.gt_tensor(&lens);
         if let Some(window) = window {
             hidden = hidden.logical_or(&positions.le_tensor(&(lens - size(window))));
@@ -165,48 +172,17 @@ impl KeyValueCache {
         if !self.positions_last() {
             return mask;
         }
-        mask.repeat([1, size(self.kv_heads), 1, 1]).view([-1, 1, size(len)])
+        mask.repeat([1, size(self.kv_heads), 1, 1]).view([-1, 1, end - start])
     }
 
-    /// Attention of one token per row, `query` `[rows, heads, head_dim]`, to the first `len`
-    /// positions: `[rows, heads * head_dim]`.
+    /// Attention of one token per row, `query` `[rows, heads, head_dim]`, of the rows at the places
+    /// from `place` on to the positions `span`: `[rows, heads * head_dim]`.
     pub(super) fn attend(
         &self,
         layer: usize,
         query: &Tensor,
-        len: usize,
-        mask: Option<&Tensor>,
-    ) -> Tensor {
-        self.attend_span(layer, query, 0, 0..len, mask)
-    }
-
-    /// As [`KeyValueCache::attend`], each row by itself to its own `lens` positions, and of these to
-    /// the last `window` if given.
-    pub(super) fn attend_alone(
-        &self,
-        layer: usize,
-        query: &Tensor,
-        lens: &[usize],
-        window: Option<usize>,
-    ) -> Tensor {
-        let rows: Vec<Tensor> = lens
-            .iter()
-            .enumerate()
-            .map(|(row, &len)| {
-                let first = window.map_or(0, |window| len.saturating_sub(window));
-                self.attend_span(layer, &query.narrow(0, size(row), 1), row, first..len, None)
-            })
-            .collect();
-        Tensor::cat(&rows, 0)
-    }
-
-    /// Attention of the rows at the places from `place` on to the positions `span`.
-    fn attend_span(
-        &self,
-        layer: usize,
-        query: &Tensor,
         place: usize,
-        span: std::ops::Range<usize>,
+        span: &Range<usize>,
         mask: Option<&Tensor>,
     ) -> Tensor {
         let layer = size(layer);
@@ -234,5 +210,38 @@ impl KeyValueCache {
             )
         };
         attended.reshape([rows, heads * head_dim])
+    }
+
+    /// As [`KeyValueCache::attend`], each row by itself to its own `lens` positions, and of these to
+    /// the last `window` if given.
+    pub(super) fn attend_alone(
+        &self,
+        layer: usize,
+        query: &Tensor,
+        lens: &[usize],
+        window: Option<usize>,
+    ) -> Tensor {
+        let (rows, heads) = (query.size()[0], query.size()[1]);
+        let (kv_heads, head_dim) = (size(self.kv_heads), size(self.head_dim));
+        let wide = query.to_kind(self.values.kind()) * self.scale;
+        let wide = wide.view([rows, kv_heads, heads / kv_heads, head_dim]);
+        let (keys, values) = (self.keys.select(0, size(layer)), self.values.select(0, size(layer)));
+        let attended: Vec<Tensor> = (0..rows)
+            .zip(lens)
+            .map(|(row, &len)| {
+                let first = window.map_or(0, |window| len.saturating_sub(window));
+                let (first, len) = (size(first), size(len - first));
+                let keys = keys.get(row);
+                let keys = if self.positions_last() {
+                    keys.narrow(2, first, len)
+                } else {
+                    keys.narrow(1, first, len).transpose(1, 2)
+                };
+                let weights = wide.get(row).bmm(&keys).softmax(-1, None::<Kind>);
+                weights.bmm(&values.get(row).narrow(1, first, len))
+            })
+            .collect();
+        let attended = Tensor::stack(&attended, 0).to_kind(query.kind());
+        attended.view([rows, heads * head_dim])
     }
 }

@@ -1,22 +1,26 @@
 //! Decoding with a key-value cache, for rows of different lengths.
 
+use std::ops::Range;
+
 use tch::{Device, Kind, Tensor};
 
 use super::cache::{KeyValueCache, Prefix, Slots};
+use super::layout::{GROUP_COST, Layout, Move};
 use super::{Decoder, DecoderOptions, Prefill, PrefixId, check_prompts, check_tokens};
-use crate::PolicyError;
 use crate::batch::size;
 use crate::logprobs::at_least_float;
-use crate::model::{FusedWeights, Matrix, ModelConfig, rope_tables, sliding_mask};
+use crate::model::{FusedWeights, Matrix, ModelConfig, Rows, rope_tables, sliding_mask};
+use crate::{PolicyError, TokenBatch, TokenRow};
 
-/// Tokens that are prefilled at a time, padding included: bounds the memory of activations.
+/// Tokens that are prefilled at a time: bounds the memory of activations.
 const PREFILL_TOKENS: usize = 4096;
 
 /// Decoder of [`CausalLm`](crate::CausalLm).
 ///
 /// Rows occupy the first places of one preallocated cache; a row that leaves is replaced by moving
-/// another one, so that a step never computes for rows that have finished. Attention reads as many
-/// positions as the longest row has.
+/// another one, so that a step never computes for rows that have finished. Everything but attention
+/// works on real tokens alone; rows attend together that have similar lengths, see [`Layout`]. On a GPU,
+/// where a step costs what it launches, they attend all together.
 #[derive(Debug)]
 pub(crate) struct CachedDecoder<'a> {
     config: &'a ModelConfig,
@@ -32,25 +36,41 @@ pub(crate) struct CachedDecoder<'a> {
     cache: KeyValueCache,
     /// Tokens in the cache, per row.
     lens: Vec<usize>,
+    layout: Layout,
     prefixes: Vec<Option<Prefix>>,
 }
 
 /// How the rows of one forward pass attend.
 enum Attend<'a> {
-    /// Each of `batch` rows of `seq` tokens to itself; keys and values are kept.
-    Prompt { batch: i64, seq: i64, kept: &'a mut Vec<Tensor> },
-    /// One token of each row to the cache, which holds `len` positions of the longest row.
-    Cache {
-        len: usize,
-        /// Positions of each row, if each attends alone.
-        alone: Option<&'a [usize]>,
-        /// Where each row's new keys and values go.
-        slots: &'a Slots,
-        /// What is hidden in layers without a window.
-        full: Option<&'a Tensor>,
-        /// What is hidden in layers with the window.
-        sliding: &'a [(usize, Tensor)],
-    },
+    /// Each row to itself; keys and values are kept, `[tokens, 2 * kv_heads, head_dim]` per layer.
+    Prompt { rows: &'a Rows, kept: &'a mut Vec<Tensor> },
+    /// One token of each row to the cache. Where each row's new keys and values go, and who attends
+    /// with whom.
+    Cache { slots: &'a Slots, groups: &'a [Together] },
+    /// As `Cache`, each row by itself to its own positions, of which these are the numbers.
+    Alone { slots: &'a Slots, lens: &'a [usize] },
+}
+
+/// Places of the cache whose rows attend together.
+struct Together {
+    places: Range<usize>,
+    /// What is looked at in layers without a window.
+    full: Sight,
+    /// What is looked at in layers with a window that hides something.
+    windows: Vec<(usize, Sight)>,
+}
+
+/// Positions, and what is hidden of them.
+struct Sight {
+    span: Range<usize>,
+    mask: Option<Tensor>,
+}
+
+impl Together {
+    fn sight(&self, window: Option<usize>) -> &Sight {
+        let own = window.and_then(|window| self.windows.iter().find(|(own, _)| *own == window));
+        own.map_or(&self.full, |(_, sight)| sight)
+    }
 }
 
 /// Rotations of the tokens of one forward pass.
@@ -74,6 +94,9 @@ impl<'a> CachedDecoder<'a> {
         let device = weights.embedding.device();
         let max_positions = options.max_positions.clamp(1, config.max_position_embeddings);
         let kind = if weights.compute == Kind::Double { Kind::Double } else { Kind::Float };
+        // Rows that attend alone do so in many tiny products, which take three times as long in bf16 as
+        // in f32, mostly for their preparation.
+        let cached = if options.batch_invariant { kind } else { weights.compute };
         let rotations = |config: &ModelConfig| {
             let (cos, sin) = rope_tables(config, max_positions, kind, device);
             Tensor::complex(&cos, &sin).unsqueeze(1)
@@ -86,9 +109,12 @@ impl<'a> CachedDecoder<'a> {
             batch_invariant: options.batch_invariant,
             rotations: rotations(config),
             local_rotations: config.local().as_ref().map(rotations),
-            cache: KeyValueCache::new(config, weights.compute, device),
+            cache: KeyValueCache::new(config, cached, device),
             weights,
             lens: Vec::new(),
+            layout: Layout::new(
+                (device == Device::Cpu && !options.batch_invariant).then_some(GROUP_COST),
+            ),
             prefixes: Vec::new(),
         }
     }
@@ -117,41 +143,29 @@ impl<'a> CachedDecoder<'a> {
             let rotary = all.narrow(1, 0, heads + kv_heads);
             let angles = angles.of(config, index);
             rotate(&rotary, angles, layer.head_norm.as_ref().map(|norm| (norm, &head_eps)));
+            let (query, window) = (all.narrow(1, 0, heads), config.sliding_window(index));
+            let write = |slots: &Slots| {
+                let key = all.narrow(1, heads, kv_heads);
+                let value = all.narrow(1, heads + kv_heads, kv_heads);
+                self.cache.write(index, slots, &key, &value);
+            };
             let attended = match &mut attend {
-                Attend::Prompt { batch, seq, kept } => {
-                    let window = config.sliding_window(index).filter(|&window| size(window) < *seq);
-                    let mask = window.map(|window| sliding_mask(*seq, window, &x));
-                    let split = all.view([*batch, *seq, -1, head_dim]).transpose(1, 2);
-                    let query = split.narrow(1, 0, heads);
-                    let key = split.narrow(1, heads, kv_heads);
-                    let value = split.narrow(1, heads + kv_heads, kv_heads);
-                    kept.push(split.narrow(1, heads, 2 * kv_heads));
-                    Tensor::scaled_dot_product_attention(
-                        &query,
-                        &key,
-                        &value,
-                        mask.as_ref(),
-                        0.0,
-                        mask.is_none(),
-                        config.attention_scale(),
-                        heads != kv_heads,
-                    )
-                    .transpose(1, 2)
-                    .reshape([tokens, heads * head_dim])
+                Attend::Prompt { rows, kept } => {
+                    kept.push(all.narrow(1, heads, 2 * kv_heads));
+                    attend_prompts(config, rows, &all, window)
                 }
-                Attend::Cache { len, alone, slots, full, sliding } => {
-                    let key = all.narrow(1, heads, kv_heads);
-                    let value = all.narrow(1, heads + kv_heads, kv_heads);
-                    self.cache.write(index, slots, &key, &value);
-                    let (query, window) = (all.narrow(1, 0, heads), config.sliding_window(index));
-                    if let Some(lens) = alone {
-                        self.cache.attend_alone(index, &query, lens, window)
-                    } else {
-                        let mask = window
-                            .and_then(|window| sliding.iter().find(|(own, _)| *own == window))
-                            .map_or(*full, |(_, mask)| Some(mask));
-                        self.cache.attend(index, &query, *len, mask)
-                    }
+                Attend::Cache { slots, groups } => {
+                    write(slots);
+                    joined(groups.iter().map(|group| {
+                        let Sight { span, mask } = group.sight(window);
+                        let (place, rows) = (group.places.start, size(group.places.len()));
+                        let query = query.narrow(0, size(place), rows);
+                        self.cache.attend(index, &query, place, span, mask.as_ref())
+                    }))
+                }
+                Attend::Alone { slots, lens } => {
+                    write(slots);
+                    self.cache.attend_alone(index, &query, lens, window)
                 }
             };
             let (after_attention, after_mlp) =
@@ -175,39 +189,61 @@ impl<'a> CachedDecoder<'a> {
     }
 
     /// Prefills rows that fit into one forward pass. Returns the logits `[prompts, vocab]`.
-    fn prefill_chunk(&mut self, prompts: &[&[u32]]) -> Tensor {
-        let seq = prompts.iter().map(|prompt| prompt.len()).max().unwrap_or(1);
-        let batch = prompts.len();
-        let mut ids = vec![0_i64; batch * seq];
-        for (prompt, row) in prompts.iter().zip(ids.chunks_exact_mut(seq)) {
-            for (&id, out) in prompt.iter().zip(row) {
-                *out = i64::from(id);
-            }
-        }
-        let ids = Tensor::from_slice(&ids).to_device(self.device);
-        let (rows, columns) = (size(batch), size(seq));
-        let angles = self.angles(|table| table.narrow(0, 0, columns).repeat([rows, 1, 1]));
+    fn prefill_chunk(&mut self, prompts: &[&[u32]]) -> Result<Tensor, PolicyError> {
+        let rows: Vec<_> =
+            prompts.iter().map(|prompt| TokenRow { prompt, completion: &[] }).collect();
+        let batch = TokenBatch::new(&rows, self.device)?;
+        let rows = Rows::new(&batch, self.device);
+        let ids = batch.tokens().view([-1]).index_select(0, &rows.order);
+        let angles = self.angles(|table| table.index_select(0, &rows.positions));
         let mut kept = Vec::with_capacity(self.config.num_hidden_layers);
-        let attend = Attend::Prompt { batch: rows, seq: columns, kept: &mut kept };
+        let attend = Attend::Prompt { rows: &rows, kept: &mut kept };
         let hidden = self.forward(&ids, &angles, attend);
-        let last: Vec<i64> = prompts
-            .iter()
-            .enumerate()
-            .map(|(row, prompt)| size(row * seq + prompt.len() - 1))
-            .collect();
-        let last = Tensor::from_slice(&last).to_device(self.device);
         let kv_heads = size(self.config.num_key_value_heads);
-        for (row, prompt) in (0_i64..).zip(prompts) {
-            let layers: Vec<Tensor> = kept
-                .iter()
-                .map(|layer| layer.select(0, row).narrow(1, 0, size(prompt.len())))
-                .collect();
-            let joined = Tensor::stack(&layers, 0);
+        let mut last = Vec::with_capacity(prompts.len());
+        for (&start, prompt) in rows.starts.iter().zip(prompts) {
+            last.push(size(start + prompt.len() - 1));
+            let own = |layer: &Tensor| layer.narrow(0, size(start), size(prompt.len()));
+            let layers: Vec<Tensor> = kept.iter().map(own).collect();
+            let joined = Tensor::stack(&layers, 0).transpose(1, 2);
             let (keys, values) =
                 (joined.narrow(1, 0, kv_heads), joined.narrow(1, kv_heads, kv_heads));
             self.prefixes.push(Some(Prefix { keys, values, len: prompt.len() }));
         }
-        self.logits(&hidden.index_select(0, &last))
+        let last = Tensor::from_slice(&last).to_device(self.device);
+        Ok(self.logits(&hidden.index_select(0, &last)))
+    }
+
+    /// How the rows at `places` attend that have `lens` positions, the new one left out. Both by place;
+    /// `at` holds the same lengths on the device.
+    fn together(&self, places: Range<usize>, lens: &[usize], at: &Tensor) -> Together {
+        let own = &lens[places.clone()];
+        let shortest = own.iter().copied().min().unwrap_or(0);
+        let longest = own.iter().copied().max().unwrap_or(0);
+        let at = at.narrow(0, size(places.start), size(places.len()));
+        let ragged = shortest != longest;
+        let sight = |first: usize, window: Option<usize>| {
+            let span = first..longest + 1;
+            let mask = ragged.then(|| self.cache.mask(&at, &span, window));
+            Sight { span, mask }
+        };
+        let mut windows: Vec<(usize, Sight)> = Vec::new();
+        for window in self.config.sliding_windows.iter().copied().flatten() {
+            if window <= longest && windows.iter().all(|(known, _)| *known != window) {
+                windows.push((window, sight((shortest + 1).saturating_sub(window), Some(window))));
+            }
+        }
+        Together { places, full: sight(0, None), windows }
+    }
+
+    fn move_rows(&self, moves: &[Move], positions: usize) {
+        if moves.is_empty() {
+            return;
+        }
+        let places = |values: Vec<i64>| Tensor::from_slice(&values).to_device(self.device);
+        let from = places(moves.iter().map(|row| size(row.from)).collect());
+        let to = places(moves.iter().map(|row| size(row.to)).collect());
+        self.cache.move_rows(&from, &to, positions);
     }
 }
 
@@ -218,17 +254,17 @@ impl Decoder for CachedDecoder<'_> {
         let mut logits = Vec::new();
         let mut rest = prompts;
         while !rest.is_empty() {
-            let mut longest = 0;
+            let mut tokens = 0;
             let fitting = rest
                 .iter()
                 .enumerate()
                 .take_while(|(row, prompt)| {
-                    longest = longest.max(prompt.len());
-                    *row == 0 || (!self.batch_invariant && longest * (row + 1) <= PREFILL_TOKENS)
+                    tokens += prompt.len();
+                    *row == 0 || (!self.batch_invariant && tokens <= PREFILL_TOKENS)
                 })
                 .count();
             let (chunk, later) = rest.split_at(fitting);
-            logits.push(tch::no_grad(|| self.prefill_chunk(chunk)));
+            logits.push(tch::no_grad(|| self.prefill_chunk(chunk))?);
             rest = later;
         }
         let prefixes = (first..self.prefixes.len()).map(PrefixId).collect();
@@ -247,6 +283,7 @@ impl Decoder for CachedDecoder<'_> {
             self.cache.fill(row, count, &taken);
         });
         self.lens.extend(std::iter::repeat_n(taken.len, count));
+        self.layout.push(count);
         self.prefixes[prefix.0] = Some(taken);
         Ok(())
     }
@@ -273,30 +310,32 @@ impl Decoder for CachedDecoder<'_> {
         let logits = tch::no_grad(|| {
             // Products of one row have kernels of their own, which round differently.
             let rows = if self.batch_invariant { expected.max(2) } else { expected };
-            let at = |row: usize| row.min(expected - 1);
             self.cache.reserve(rows, longest + 1, self.max_rows, expected);
-            let ids: Vec<i64> = (0..rows).map(|row| i64::from(tokens[at(row)])).collect();
-            let ids = Tensor::from_slice(&ids).to_device(self.device);
-            let with_new: Vec<usize> = (0..rows).map(|row| self.lens[at(row)] + 1).collect();
-            let lens: Vec<i64> = with_new.iter().map(|&len| size(len - 1)).collect();
-            let lens = Tensor::from_slice(&lens).to_device(self.device);
-            let angles = self.angles(|table| table.index_select(0, &lens));
-            let ragged = self.lens.iter().any(|&len| len != longest);
-            let full = ragged.then(|| self.cache.mask(&lens, longest + 1, None));
-            let mut sliding: Vec<(usize, Tensor)> = Vec::new();
-            for window in self.config.sliding_windows.iter().copied().flatten() {
-                if window <= longest && sliding.iter().all(|(known, _)| *known != window) {
-                    sliding.push((window, self.cache.mask(&lens, longest + 1, Some(window))));
-                }
-            }
-            let attend = Attend::Cache {
-                len: longest + 1,
-                alone: self.batch_invariant.then_some(&with_new),
-                slots: &Slots::new(&lens),
-                full: full.as_ref(),
-                sliding: &sliding,
+            let (groups, moves) = self.layout.arrange(&self.lens);
+            self.move_rows(&moves, longest);
+            let row_at = |place: usize| self.layout.rows()[place.min(expected - 1)];
+            let lens: Vec<usize> = (0..rows).map(|place| self.lens[row_at(place)]).collect();
+            let column = |values: Vec<i64>| Tensor::from_slice(&values).to_device(self.device);
+            let ids = column((0..rows).map(|place| i64::from(tokens[row_at(place)])).collect());
+            let at = column(lens.iter().map(|&len| size(len)).collect());
+            let angles = self.angles(|table| table.index_select(0, &at));
+            let slots = Slots::new(&at);
+            let hidden = if self.batch_invariant {
+                let lens: Vec<usize> = lens.iter().map(|len| len + 1).collect();
+                self.forward(&ids, &angles, Attend::Alone { slots: &slots, lens: &lens })
+            } else {
+                let groups: Vec<Together> =
+                    groups.into_iter().map(|places| self.together(places, &lens, &at)).collect();
+                self.forward(&ids, &angles, Attend::Cache { slots: &slots, groups: &groups })
             };
-            let hidden = self.forward(&ids, &angles, attend);
+            // From places to rows.
+            let places = self.layout.places();
+            let hidden = if places.is_sorted() {
+                hidden
+            } else {
+                let place_of = |row: usize| size(places[row.min(expected - 1)]);
+                hidden.index_select(0, &column((0..rows).map(place_of).collect()))
+            };
             self.logits(&hidden).narrow(0, 0, size(expected))
         });
         for len in &mut self.lens {
@@ -310,24 +349,60 @@ impl Decoder for CachedDecoder<'_> {
         if let Some(&index) = rows.iter().find(|&&row| row >= len) {
             return Err(PolicyError::NoSuchIndex { name: "row", index, len });
         }
-        let moved: Vec<(usize, usize)> =
-            rows.iter().copied().enumerate().filter(|(to, from)| to != from).collect();
-        if !moved.is_empty() {
-            let longest = moved.iter().map(|&(_, from)| self.lens[from]).max().unwrap_or(0);
-            let column = |values: Vec<i64>| Tensor::from_slice(&values).to_device(self.device);
-            let to = column(moved.iter().map(|&(to, _)| size(to)).collect());
-            let from = column(moved.iter().map(|&(_, from)| size(from)).collect());
-            tch::no_grad(|| {
-                self.cache.reserve(rows.len(), longest, self.max_rows, len);
-                self.cache.move_rows(&from, &to, longest);
-            });
-        }
-        self.lens = rows.iter().map(|&row| self.lens[row]).collect();
+        let lens: Vec<usize> = rows.iter().map(|&row| self.lens[row]).collect();
+        let longest = lens.iter().copied().max().unwrap_or(0);
+        let moves = self.layout.retain(rows);
+        tch::no_grad(|| {
+            self.cache.reserve(rows.len(), longest, self.max_rows, len);
+            self.move_rows(&moves, longest);
+        });
+        self.lens = lens;
         Ok(())
     }
 
     fn rows(&self) -> usize {
         self.lens.len()
+    }
+}
+
+/// Attention of prompts to themselves. `all` holds the query, key and value heads of their tokens,
+/// `[tokens, heads + 2 * kv_heads, head_dim]`; returns `[tokens, heads * head_dim]`.
+fn attend_prompts(
+    config: &ModelConfig,
+    rows: &Rows,
+    all: &Tensor,
+    window: Option<usize>,
+) -> Tensor {
+    let (heads, kv_heads) = (size(config.num_attention_heads), size(config.num_key_value_heads));
+    let flat = all.view([all.size()[0], -1]);
+    joined(rows.groups.iter().map(|group| {
+        let (count, seq) = (size(group.rows), size(group.seq));
+        let split = group.pad(&flat).view([count, seq, -1, size(config.head_dim)]).transpose(1, 2);
+        let window = window.filter(|&window| window < group.seq);
+        let mask = window.map(|window| sliding_mask(seq, window, all));
+        let attended = Tensor::scaled_dot_product_attention(
+            &split.narrow(1, 0, heads),
+            &split.narrow(1, heads, kv_heads),
+            &split.narrow(1, heads + kv_heads, kv_heads),
+            mask.as_ref(),
+            0.0,
+            mask.is_none(),
+            config.attention_scale(),
+            heads != kv_heads,
+        );
+        group.unpad(&attended.transpose(1, 2))
+    }))
+}
+
+/// The parts one below the other.
+fn joined(parts: impl Iterator<Item = Tensor>) -> Tensor {
+    let mut parts: Vec<Tensor> = parts.collect();
+    match parts.pop() {
+        Some(only) if parts.is_empty() => only,
+        last => {
+            parts.extend(last);
+            Tensor::cat(&parts, 0)
+        }
     }
 }
 
@@ -368,4 +443,70 @@ fn rotate(heads: &Tensor, angles: &Tensor, norm: Option<(&Tensor, &Tensor)>) {
 
 fn angles_kind(angles: &Tensor) -> Kind {
     if angles.kind() == Kind::ComplexDouble { Kind::Double } else { Kind::Float }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decode::RecomputeDecoder;
+    use crate::{Architecture, CausalLm};
+
+    /// Runs of rows of 3 to 90 tokens that come and go: the logits of every step, and whether
+    /// `is_moved` held before the first one left.
+    fn logits<D: Decoder>(decoder: &mut D, is_moved: impl Fn(&D) -> bool) -> (Vec<Tensor>, bool) {
+        let prompts = [90_u32, 4, 50, 3, 88, 5].map(|len| (0..len).map(|i| i * 7 % 60).collect());
+        let prompts: Vec<Vec<u32>> = prompts.to_vec();
+        let prompts: Vec<&[u32]> = prompts.iter().map(Vec::as_slice).collect();
+        let prefill = decoder.prefill(&prompts).unwrap();
+        let mut logits = vec![prefill.logits];
+        let mut run = |decoder: &mut D, steps: u32| {
+            for step in 0..steps {
+                let rows = u32::try_from(decoder.rows()).unwrap();
+                let tokens: Vec<u32> = (0..rows).map(|row| (row * 11 + step * 5) % 60).collect();
+                logits.push(decoder.step(&tokens).unwrap());
+            }
+        };
+        decoder.fork(prefill.prefixes[1], 2).unwrap();
+        for prefix in [2, 0, 3, 5, 4] {
+            decoder.fork(prefill.prefixes[prefix], 1).unwrap();
+        }
+        run(decoder, 30);
+        let moved = is_moved(decoder);
+        decoder.retain(&[0, 6, 2, 3]).unwrap();
+        decoder.fork(prefill.prefixes[3], 3).unwrap();
+        run(decoder, 30);
+        // Two copies of one row, in another order.
+        decoder.retain(&[5, 1, 1, 0]).unwrap();
+        run(decoder, 5);
+        (logits, moved)
+    }
+
+    #[test]
+    fn rows_that_attend_in_groups_and_are_moved_decode_as_they_are_recomputed() {
+        tch::set_num_threads(1);
+        for sliding_windows in [vec![], vec![Some(6), None, Some(40), None]] {
+            let config = ModelConfig {
+                sliding_windows,
+                initializer_range: 0.2,
+                num_key_value_heads: 2,
+                ..ModelConfig::small(Architecture::Llama, 60)
+            };
+            let policy = CausalLm::init(&config, 3, Device::Cpu).unwrap();
+            let policy = policy.with_compute(Kind::Double).unwrap();
+            let options =
+                DecoderOptions { max_rows: 8, max_positions: 200, batch_invariant: false };
+            let (expected, _) = logits(&mut RecomputeDecoder::new(&policy, &options), |_| false);
+            for (group_cost, is_moved) in [(Some(0), false), (Some(30), true), (None, false)] {
+                let mut decoder = policy.cached_decoder(&options);
+                decoder.layout = Layout::new(group_cost);
+                let is_sorted = |decoder: &CachedDecoder<'_>| decoder.layout.rows().is_sorted();
+                let (actual, moved) = logits(&mut decoder, |decoder| !is_sorted(decoder));
+                assert_eq!(moved, is_moved, "with {group_cost:?}");
+                for (actual, expected) in actual.iter().zip(&expected) {
+                    let error = (actual - expected).abs().max().double_value(&[]);
+                    assert!(error < 1e-9, "{error} with {group_cost:?}");
+                }
+            }
+        }
+    }
 }

@@ -2,6 +2,7 @@
 
 mod cache;
 mod cached;
+mod layout;
 mod recompute;
 
 use tch::Tensor;

@@ -45,7 +45,7 @@ use crate::{
     TokenScores, catch_out_of_memory, logprobs,
 };
 use pass::Pass;
-pub(crate) use pass::grad_is_enabled;
+pub(crate) use pass::{Rows, grad_is_enabled};
 use weights::Weights;
 
 /// A Llama, Qwen2, Qwen3, Mistral or Gemma 3 model with `Float` master weights.
@@ -221,6 +221,10 @@ impl CausalLm {
             .with_checkpoints(self.gradient_checkpointing))
     }
 
+    pub(crate) fn cached_decoder(&self, options: &DecoderOptions) -> CachedDecoder<'_> {
+        CachedDecoder::new(&self.config, self.fused(), options)
+    }
+
     /// Fused decoding weights for the current parameters.
     fn fused(&self) -> FusedWeights {
         let version = self.weights.version();
@@ -291,7 +295,7 @@ impl Policy for CausalLm {
     }
 
     fn decoder(&self, options: &DecoderOptions) -> Result<Box<dyn Decoder + '_>, PolicyError> {
-        Ok(Box::new(CachedDecoder::new(&self.config, self.fused(), options)))
+        Ok(Box::new(self.cached_decoder(options)))
     }
 
     fn parameters_changed(&self) {

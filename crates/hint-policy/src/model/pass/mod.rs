@@ -18,7 +18,7 @@ use tch::{Device, Kind, Tensor};
 use self::block::{Block, Saved};
 use self::head::{Head, KeptLogits};
 use self::norm::Norm;
-use self::rows::Rows;
+pub(crate) use self::rows::Rows;
 use super::forward::statistics_kind;
 use super::weights::Weights;
 use super::{ModelConfig, rope};

@@ -14,34 +14,36 @@ const SPREAD: usize = 4;
 ///
 /// Everything but attention works on `[tokens, ..]` in this order: there is no padding.
 #[derive(Debug)]
-pub(super) struct Rows {
+pub(crate) struct Rows {
     /// Positions of the tokens in the flattened batch. `[tokens]`, `Int64`.
-    pub(super) order: Tensor,
+    pub(crate) order: Tensor,
     /// Position of each token in its row. `[tokens]`, `Int64`.
-    pub(super) positions: Tensor,
+    pub(crate) positions: Tensor,
     /// Which tokens attend together; every token is in one group.
-    pub(super) groups: Vec<Group>,
+    pub(crate) groups: Vec<Group>,
     /// Where, among the tokens, the predecessors of completion tokens are, in the order of
     /// [`TokenBatch::completion_positions`]. `[completion tokens]`, `Int64`.
-    pub(super) predicting: Tensor,
-    pub(super) longest: usize,
+    pub(crate) predicting: Tensor,
+    /// Where, among the tokens, the first one of each row of the batch is.
+    pub(crate) starts: Vec<usize>,
+    pub(crate) longest: usize,
 }
 
 /// Rows of similar length, next to each other.
 #[derive(Debug)]
-pub(super) struct Group {
+pub(crate) struct Group {
     /// Their tokens.
-    pub(super) tokens: Range<usize>,
-    pub(super) rows: usize,
+    pub(crate) tokens: Range<usize>,
+    pub(crate) rows: usize,
     /// Length of the longest row.
-    pub(super) seq: usize,
+    pub(crate) seq: usize,
     /// Unless all have one length: for each place of `[rows, seq]` a token of the group (where
     /// there is none, the row's last one), and for each token its place. `Int64`.
     padding: Option<(Tensor, Tensor)>,
 }
 
 impl Rows {
-    pub(super) fn new(batch: &TokenBatch, device: Device) -> Self {
+    pub(crate) fn new(batch: &TokenBatch, device: Device) -> Self {
         let lens: Vec<usize> =
             batch.prompt_lens().iter().zip(batch.completion_lens()).map(|(p, c)| p + c).collect();
         let mut by_len: Vec<usize> = (0..lens.len()).collect();
@@ -76,6 +78,7 @@ impl Rows {
             positions: place(&positions),
             groups,
             predicting: place(&predicting),
+            starts,
             longest: lens.iter().copied().max().unwrap_or(0),
         }
     }
@@ -100,7 +103,7 @@ impl Group {
     }
 
     /// The group's part of `values` `[tokens, width]`, as `[rows, seq, width]`.
-    pub(super) fn pad(&self, values: &Tensor) -> Tensor {
+    pub(crate) fn pad(&self, values: &Tensor) -> Tensor {
         let own = values.narrow(0, size(self.tokens.start), size(self.tokens.len()));
         let places = match &self.padding {
             Some((token_of, _)) => own.index_select(0, token_of),
@@ -110,7 +113,7 @@ impl Group {
     }
 
     /// As [`Self::pad`], with zeros where there is no token.
-    pub(super) fn pad_zero(&self, values: &Tensor) -> Tensor {
+    pub(crate) fn pad_zero(&self, values: &Tensor) -> Tensor {
         let Some((_, place_of)) = &self.padding else { return self.pad(values) };
         let own = values.narrow(0, size(self.tokens.start), size(self.tokens.len()));
         let (width, options) = (values.size()[1], (values.kind(), values.device()));
@@ -119,7 +122,7 @@ impl Group {
     }
 
     /// The values `[rows, seq, width]` of the group's tokens, `[group's tokens, width]`.
-    pub(super) fn unpad(&self, values: &Tensor) -> Tensor {
+    pub(crate) fn unpad(&self, values: &Tensor) -> Tensor {
         let flat = values.reshape([size(self.rows * self.seq), -1]);
         match &self.padding {
             Some((_, place_of)) => flat.index_select(0, place_of),
