@@ -200,7 +200,9 @@ mod tests {
                 break moves;
             }
             assert_eq!(groups, [0..1, 1..2, 2..3]);
-            lens.iter_mut().for_each(|len| *len += 1);
+            for len in &mut lens {
+                *len += 1;
+            }
             steps += 1;
         };
         assert_eq!(steps, 2 * 120 / 10 - 1);
@@ -248,10 +250,12 @@ mod tests {
                     }
                     let (groups, moves) = layout.arrange(&lens);
                     apply(&mut cache, &moves);
-                    prop_assert_eq!(groups.iter().map(|group| group.len()).sum::<usize>(), rows.len());
+                    prop_assert_eq!(groups.iter().map(ExactSizeIterator::len).sum::<usize>(), rows.len());
                     prop_assert!(groups.windows(2).all(|pair| pair[0].end == pair[1].start));
                     prop_assert_eq!(lens_at(&layout, &lens).len(), lens.len());
-                    lens.iter_mut().for_each(|len| *len += 1);
+                    for len in &mut lens {
+                        *len += 1;
+                    }
                 }
                 if !rows.is_empty() {
                     let kept = kept.iter().map(|index| index.index(rows.len())).collect::<Vec<_>>();
