@@ -174,15 +174,14 @@ mod tests {
 
     use super::*;
 
-    /// Lengths by place.
-    fn lens_at(layout: &Layout, lens: &[usize]) -> Vec<usize> {
-        layout.rows().iter().map(|&row| lens[row]).collect()
+    fn only(group: Range<usize>) -> Vec<Range<usize>> {
+        std::iter::once(group).collect()
     }
 
     #[test]
     fn a_long_row_costs_the_others_nothing() {
         assert_eq!(partition(&[900, 30, 31, 29], 50), (vec![0..1, 1..4], 900 + 3 * 31 + 2 * 50));
-        assert_eq!(partition(&[40, 30, 31, 29], 50), (vec![0..4], 4 * 40 + 50));
+        assert_eq!(partition(&[40, 30, 31, 29], 50), (only(0..4), 4 * 40 + 50));
         assert_eq!(partition(&[], 50), (vec![], 0));
     }
 
@@ -216,7 +215,7 @@ mod tests {
         let mut layout = Layout::new(None);
         layout.push(2);
         for _ in 0..1000 {
-            assert_eq!(layout.arrange(&[1, 5000]), (vec![0..2], vec![]));
+            assert_eq!(layout.arrange(&[1, 5000]), (only(0..2), vec![]));
         }
     }
 
@@ -252,7 +251,6 @@ mod tests {
                     apply(&mut cache, &moves);
                     prop_assert_eq!(groups.iter().map(ExactSizeIterator::len).sum::<usize>(), rows.len());
                     prop_assert!(groups.windows(2).all(|pair| pair[0].end == pair[1].start));
-                    prop_assert_eq!(lens_at(&layout, &lens).len(), lens.len());
                     for len in &mut lens {
                         *len += 1;
                     }
