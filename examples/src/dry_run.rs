@@ -204,7 +204,7 @@ fn policy_gradient_step<S: Fn(&str) + Clone + Send + 'static>(
     workload: &Workload,
 ) -> Result<StepReport> {
     let Parts { config, optimizer, say } = parts;
-    let engine = local(&model.policy, model.stop_tokens.clone())?;
+    let engine = local(&model.policy, model.stop_tokens.clone());
     let collector = workload.collector(&model, engine, &config)?;
     let watch = Watch::new(say, config.rollout.sampling.max_completion_len);
     let mut builder = Trainer::builder(model.policy, collector, config.clone())

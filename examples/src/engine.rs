@@ -27,7 +27,7 @@ pub fn engine(
     dir: &Path,
 ) -> Result<Box<dyn RolloutEngine>> {
     if settings.vllm.is_empty() {
-        return local(policy, stop_tokens);
+        return Ok(local(policy, stop_tokens));
     }
     let mut options = VllmOptions::new(&settings.vllm, SERVED_NAME, dir.join("vllm-weights"));
     if settings.compute == Compute::F32 {
@@ -41,12 +41,8 @@ pub fn engine(
 }
 
 /// The policy in this process.
-///
-/// # Errors
-///
-/// None; the result has the form that [`Workload::assemble`](crate::workload::Workload::assemble) takes.
-pub fn local(policy: &SharedPolicy, stop_tokens: Vec<u32>) -> Result<Box<dyn RolloutEngine>> {
-    Ok(Box::new(LocalEngine::new(policy.clone(), stop_tokens)))
+pub fn local(policy: &SharedPolicy, stop_tokens: Vec<u32>) -> Box<dyn RolloutEngine> {
+    Box::new(LocalEngine::new(policy.clone(), stop_tokens))
 }
 
 /// The weights that a run starts from.
