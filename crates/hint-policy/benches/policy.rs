@@ -1,4 +1,6 @@
-//! Time of scoring and of decoding, on the model of the main demonstration.
+//! Time of scoring, training, decoding, drawing and loading: on the model of the main demonstration, and on two
+//! blocks with the widths and the vocabulary of SmolLM2-135M, where a kernel of `src/kernels` is most of what differs
+//! from libtorch's products.
 //!
 //! `cargo bench -p hint-policy`
 
@@ -6,10 +8,10 @@ use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use hint_policy::{
-    Architecture, CausalLm, DecoderOptions, ModelConfig, Policy, SampleOptions, SampleRequest,
-    SamplingParams, ScoreOptions, TokenBatch, TokenRow, sample,
+    Architecture, CausalLm, DecoderOptions, LoadOptions, ModelConfig, Policy, SampleOptions,
+    SampleRequest, SamplingParams, ScoreOptions, TokenBatch, TokenRow, sample,
 };
-use tch::Device;
+use tch::{Device, Kind};
 
 fn model() -> CausalLm {
     let config = ModelConfig::small(Architecture::Llama, 60);
@@ -68,5 +70,80 @@ fn generate(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, score, decode, generate);
+/// Two blocks as wide as SmolLM2-135M's, computing in `kind`.
+fn wide(kind: Kind) -> CausalLm {
+    let config = ModelConfig {
+        hidden_size: 576,
+        intermediate_size: 1536,
+        num_hidden_layers: 2,
+        num_attention_heads: 9,
+        num_key_value_heads: 3,
+        head_dim: 64,
+        ..ModelConfig::small(Architecture::Llama, 49_152)
+    };
+    let policy = CausalLm::init(&config, 1, Device::Cpu).expect("the configuration is valid");
+    policy.with_compute(kind).expect("the kind is one to compute in")
+}
+
+fn train(criterion: &mut Criterion) {
+    let tokens: Vec<u32> = (0..512).map(|i| i * 97 % 49_152).collect();
+    let rows = [TokenRow { prompt: &tokens[..1], completion: &tokens[1..] }; 2];
+    let batch = TokenBatch::new(&rows, Device::Cpu).expect("rows are not empty");
+    let options = ScoreOptions { entropy: true, ..ScoreOptions::default() };
+    let mut group = criterion.benchmark_group("log-probabilities, entropy and gradient");
+    group.sample_size(10).throughput(Throughput::Elements(2 * 512));
+    for kind in [Kind::Float, Kind::BFloat16] {
+        let policy = wide(kind);
+        group.bench_function(
+            BenchmarkId::new("2 rows of 512 tokens", format!("{kind:?}")),
+            |bencher| {
+                bencher.iter(|| {
+                    let recording = policy.record(&batch, &options).expect("the batch fits");
+                    let loss = -recording.scores().logprobs.sum(Kind::Float);
+                    recording.backward(&loss).expect("the loss depends on the scores");
+                });
+            },
+        );
+    }
+    group.finish();
+}
+
+fn draw(criterion: &mut Criterion) {
+    let config =
+        ModelConfig { num_hidden_layers: 1, ..ModelConfig::small(Architecture::Llama, 49_152) };
+    let policy = CausalLm::init(&config, 1, Device::Cpu).expect("the configuration is valid");
+    let mut group = criterion.benchmark_group("sample from 49152 tokens, 32 rows of 16");
+    group.sample_size(10).throughput(Throughput::Elements(32 * 16));
+    let whole =
+        SamplingParams { max_new_tokens: 16, temperature: 0.9, ..SamplingParams::default() };
+    let ways = [
+        ("whole", whole.clone()),
+        ("top_k 50", SamplingParams { top_k: Some(50), ..whole.clone() }),
+        ("top_p 0.9", SamplingParams { top_p: 0.9, ..whole.clone() }),
+        ("greedy", SamplingParams { temperature: 0.0, ..whole }),
+    ];
+    for (name, params) in ways {
+        let request = SampleRequest { prompt: vec![1; 24], num_completions: 32, seed: 1, params };
+        group.bench_function(name, |bencher| {
+            let requests = std::slice::from_ref(&request);
+            bencher.iter(|| black_box(sample(&policy, requests, &SampleOptions::default())));
+        });
+    }
+    group.finish();
+}
+
+/// With the checks of every weight. The file is in the page cache.
+fn load(criterion: &mut Criterion) {
+    let dir = tempfile::tempdir().expect("there is a folder for temporary files");
+    wide(Kind::Float).save(dir.path()).expect("there is room");
+    let bytes = dir.path().join("model.safetensors").metadata().expect("it was saved").len();
+    let mut group = criterion.benchmark_group("load");
+    group.sample_size(10).throughput(Throughput::Bytes(bytes));
+    group.bench_function("safetensors", |bencher| {
+        bencher.iter(|| CausalLm::load(dir.path(), &LoadOptions::default()).expect("it was saved"));
+    });
+    group.finish();
+}
+
+criterion_group!(benches, score, decode, generate, train, draw, load);
 criterion_main!(benches);

@@ -7,7 +7,7 @@ use tch::{Device, Kind, Tensor};
 use super::cache::{KeyValueCache, Prefix, Slots};
 use super::layout::{GROUP_COST, Layout, Move};
 use super::{Decoder, DecoderOptions, Prefill, PrefixId, check_prompts, check_tokens};
-use crate::batch::size;
+use crate::batch::{size, upload};
 use crate::logprobs::at_least_float;
 use crate::model::{FusedWeights, Matrix, ModelConfig, Rows, rope_tables, sliding_mask};
 use crate::{PolicyError, TokenBatch, TokenRow};
@@ -210,7 +210,7 @@ impl<'a> CachedDecoder<'a> {
                 (joined.narrow(1, 0, kv_heads), joined.narrow(1, kv_heads, kv_heads));
             self.prefixes.push(Some(Prefix { keys, values, len: prompt.len() }));
         }
-        let last = Tensor::from_slice(&last).to_device(self.device);
+        let last = upload(&last, self.device);
         Ok(self.logits(&hidden.index_select(0, &last)))
     }
 
@@ -240,7 +240,7 @@ impl<'a> CachedDecoder<'a> {
         if moves.is_empty() {
             return;
         }
-        let places = |values: Vec<i64>| Tensor::from_slice(&values).to_device(self.device);
+        let places = |values: Vec<i64>| upload(&values, self.device);
         let from = places(moves.iter().map(|row| size(row.from)).collect());
         let to = places(moves.iter().map(|row| size(row.to)).collect());
         self.cache.move_rows(&from, &to, positions);
@@ -315,7 +315,7 @@ impl Decoder for CachedDecoder<'_> {
             self.move_rows(&moves, longest);
             let row_at = |place: usize| self.layout.rows()[place.min(expected - 1)];
             let lens: Vec<usize> = (0..rows).map(|place| self.lens[row_at(place)]).collect();
-            let column = |values: Vec<i64>| Tensor::from_slice(&values).to_device(self.device);
+            let column = |values: Vec<i64>| upload(&values, self.device);
             let ids = column((0..rows).map(|place| i64::from(tokens[row_at(place)])).collect());
             let at = column(lens.iter().map(|&len| size(len)).collect());
             let angles = self.angles(|table| table.index_select(0, &at));

@@ -44,9 +44,9 @@ pub(super) const BLOCK: usize = 256;
 
 /// The block of a row that holds the drawn token.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct ChosenBlock {
+struct ChosenBlock {
     /// Its index.
-    pub(super) block: usize,
+    block: usize,
     /// Sum of the blocks before it.
     below: f64,
     /// Sum of the blocks up to which the drawn token's cumulative value lies.
@@ -67,7 +67,7 @@ fn draw_all(probs: &[f32], uniform: f64) -> Option<Drawn> {
 
 /// Which of the blocks with these sums holds the number `uniform` of the way through the row.
 /// `None` if the sums are not finite or all 0.
-pub(super) fn choose_block(sums: &[f64], uniform: f64) -> Option<ChosenBlock> {
+fn choose_block(sums: &[f64], uniform: f64) -> Option<ChosenBlock> {
     let total: f64 = sums.iter().sum();
     if !total.is_finite() || total <= 0.0 {
         return None;
@@ -88,7 +88,7 @@ pub(super) fn choose_block(sums: &[f64], uniform: f64) -> Option<ChosenBlock> {
 }
 
 /// The drawn token of a row, from the values of the block that holds it.
-pub(super) fn draw_in_block(values: &[f32], chosen: &ChosenBlock) -> Option<Drawn> {
+fn draw_in_block(values: &[f32], chosen: &ChosenBlock) -> Option<Drawn> {
     // Rounding may leave the target beyond the last block: its last possible token is then drawn.
     let mut cumulative = chosen.below;
     let mut drawn = None;

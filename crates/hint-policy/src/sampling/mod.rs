@@ -1,5 +1,6 @@
 //! Drawing completions from a policy.
 
+mod device;
 mod draw;
 mod generate;
 mod params;
