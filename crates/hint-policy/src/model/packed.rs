@@ -1,4 +1,4 @@
-//! Matrix products with weights that are laid out once for the processor's kernels.
+//! Matrix products by kernels of oneDNN that libtorch has but does not choose by itself.
 
 use std::io::{Cursor, Write};
 use std::sync::LazyLock;
@@ -8,6 +8,7 @@ use zip::ZipWriter;
 use zip::write::SimpleFileOptions;
 
 use super::weights::Linear;
+use crate::batch::len;
 
 /// libtorch rearranges a matrix for its kernels at every product, which for a few rows takes as
 /// long as the product. It also has kernels for matrices that were rearranged beforehand, but only
@@ -107,6 +108,57 @@ impl Matrix {
     }
 }
 
+/// Multiplications from which on calling another kernel takes less time than it saves.
+const MIN_PRODUCT: usize = 1 << 22;
+
+/// As [`MIN_PRODUCT`], where the result is added to something, which libtorch's own products do at once.
+const MIN_ADDED_PRODUCT: usize = 1 << 25;
+
+/// Elements of a product that is computed at a time to be added: 128 MiB.
+const SUM_ELEMENTS: i64 = 1 << 25;
+
+/// Whether to have oneDNN multiply `[rows, in]` by `[out, in]`, of which `least` multiplications are worth it.
+fn pays(x: &Tensor, weight: &Tensor, least: usize) -> bool {
+    x.kind() == Kind::Float
+        && x.device() == Device::Cpu
+        && x.numel() * len(weight.size()[0]) >= least
+        && WORKS[0]
+}
+
+/// `x · weightᵀ + bias` without gradient, for `x` `[rows, in]` and a `weight` `[out, in]` that is used once or
+/// twice. In `Float` on a CPU libtorch's own products do not use every instruction of every processor, so
+/// that oneDNN's take half the time on some; in other kinds both are the same.
+pub(crate) fn product(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Tensor {
+    if !pays(x, weight, MIN_PRODUCT) {
+        return x.linear(weight, bias);
+    }
+    // For other layouts oneDNN has loops that nobody made fast.
+    let weight = if weight.is_contiguous() || weight.transpose(0, 1).is_contiguous() {
+        weight.shallow_clone()
+    } else {
+        weight.contiguous()
+    };
+    let undefined = Tensor::new();
+    tch::no_grad(|| run("plain", &[x, &weight, bias.unwrap_or(&undefined)]))
+}
+
+/// Adds `xᵀ · y` to `sum` `[a, b]`, without gradient; `x` is `[rows, a]` and `y` `[rows, b]`.
+pub(crate) fn add_product(sum: &mut Tensor, x: &Tensor, y: &Tensor) {
+    let (x, columns) = (x.transpose(0, 1), y.transpose(0, 1));
+    if !pays(&x, &columns, MIN_ADDED_PRODUCT) {
+        let _ = if sum.kind() == x.kind() && sum.kind() == Kind::Float {
+            sum.addmm_(&x, y)
+        } else {
+            sum.g_add_(&x.matmul(y))
+        };
+        return;
+    }
+    let rows = (SUM_ELEMENTS / columns.size()[0]).max(1);
+    for (mut sum, x) in sum.split(rows, 0).into_iter().zip(x.split(rows, 0)) {
+        let _ = sum.g_add_(&product(&x, &columns, None));
+    }
+}
+
 fn pack(weight: &Tensor) -> Option<Tensor> {
     let input = [IValue::Tensor(weight.contiguous()), IValue::Int(ROWS)];
     match PRODUCTS.as_ref()?.method_is("pack", &input).ok()? {
@@ -202,6 +254,39 @@ mod tests {
                             );
                         }
                     }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn products_equal_those_of_libtorch_for_every_layout() {
+        tch::set_num_threads(1);
+        // Too little work for oneDNN, enough to multiply, and enough to add.
+        for (rows, outputs, inputs) in [(0, 7, 5), (40, 7, 5), (301, 201, 97), (901, 199, 240)] {
+            let layouts = |rows: i64, columns: i64| {
+                [
+                    random(&[rows, columns]),
+                    random(&[columns, rows]).transpose(0, 1),
+                    random(&[rows, columns + 3]).narrow(1, 2, columns),
+                ]
+            };
+            let wide = |tensor: &Tensor| tensor.to_kind(Kind::Double);
+            let check = |actual: &Tensor, expected: &Tensor| {
+                assert!(wide(actual).allclose(expected, 1e-5, 1e-4, false), "{rows} {outputs}");
+            };
+            let bias = random(&[outputs]);
+            for x in layouts(rows, inputs) {
+                for weight in layouts(outputs, inputs) {
+                    let expected = wide(&x).matmul(&wide(&weight).transpose(0, 1));
+                    check(&product(&x, &weight, None), &expected);
+                    check(&product(&x, &weight, Some(&bias)), &(expected + wide(&bias)));
+                }
+                for dy in layouts(rows, outputs) {
+                    let mut sum = random(&[outputs, inputs]);
+                    let expected = wide(&sum) + wide(&dy).transpose(0, 1).matmul(&wide(&x));
+                    add_product(&mut sum, &dy, &x);
+                    check(&sum, &expected);
                 }
             }
         }

@@ -1,6 +1,8 @@
 //! Adding to the gradients of parameters.
 
-use tch::{Kind, Tensor};
+use tch::Tensor;
+
+use super::super::packed;
 
 /// The gradient that `parameter` accumulates, zero at first. `None` if it needs none.
 fn accumulator(parameter: &Tensor) -> Option<Tensor> {
@@ -28,12 +30,8 @@ pub(super) fn add_with(parameter: &Tensor, gradient: impl FnOnce() -> Tensor) {
 /// Adds `dyᵀ · x` to the gradient of the matrix `parameter` `[out, in]`, if it needs one; `dy` is
 /// `[tokens, out]` and `x` `[tokens, in]`.
 pub(super) fn add_product(parameter: &Tensor, dy: &Tensor, x: &Tensor) {
-    let Some(mut grad) = accumulator(parameter) else { return };
-    let transposed = dy.transpose(0, 1);
-    if grad.kind() == dy.kind() && grad.kind() == Kind::Float {
-        let _ = grad.addmm_(&transposed, x);
-    } else {
-        let _ = grad.g_add_(&transposed.matmul(x));
+    if let Some(mut grad) = accumulator(parameter) {
+        packed::add_product(&mut grad, dy, x);
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use tch::{Kind, Tensor};
 
+use super::super::packed::product;
 use super::grad;
 use crate::ScoreOptions;
 use crate::batch::size;
@@ -53,7 +54,7 @@ impl Head<'_> {
         let mut kept = KeptLogits::default();
         let mut room = if keep { KEPT_BYTES } else { 0 };
         for (rows, targets) in self.chunks(hidden, self.targets, KEPT_ELEMENTS) {
-            let logits = rows.linear(&weight, None::<&Tensor>);
+            let logits = product(&rows, &weight, None);
             if kernels::work_for(&logits) {
                 let scores = kernels::head::score(&logits, &targets, self.temperature);
                 logprobs.push(scores.logprobs);
@@ -97,7 +98,7 @@ impl Head<'_> {
             let part = |whole: &Tensor| whole.narrow(0, start, count);
             // Logits make place for their gradients.
             let mut logits =
-                kept.chunks.pop_front().unwrap_or_else(|| rows.linear(&weight, None::<&Tensor>));
+                kept.chunks.pop_front().unwrap_or_else(|| product(&rows, &weight, None));
             match &kept.normalizers {
                 Some(all) => {
                     let (normalizers, dy) = (part(all), part(dy));
@@ -106,7 +107,7 @@ impl Head<'_> {
                 None => self.pull_softmax(&logits, &targets, &part(dy)),
             }
             grad::add_product(self.weight, &logits, &rows);
-            gradients.push(logits.matmul(&weight));
+            gradients.push(product(&logits, &weight.transpose(0, 1), None));
             start += count;
         }
         match gradients.as_slice() {
