@@ -61,8 +61,10 @@ MODELS = {
         rope_scaling=dict(rope_type="linear", factor=8.0))),
 }
 # These are committed; the others are for a folder of one's own.
-COMMITTED = ["llama-biases", "llama-yarn", "llama-linear-rope", "mistral-sliding", "qwen2-sliding", "qwen3-sliding",
-             "gemma3"]
+COMMITTED = [
+    "llama-biases", "llama-one-kv-head", "llama-linear-rope", "llama-yarn", "llama3-wide-heads", "mistral", "mistral-sliding",
+    "qwen2-sliding", "qwen2-yarn", "qwen3-sliding", "gemma3",
+]
 
 
 def create(folder, name, seed):
