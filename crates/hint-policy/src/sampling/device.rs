@@ -41,9 +41,14 @@ pub(super) fn draw_on_device(logits: &Tensor, draws: &[Draw<'_>]) -> Vec<Option<
     let mut drawn = vec![None; draws.len()];
     for (row, result) in order.into_iter().zip(results.chunks_exact(3)) {
         let (prob, total) = (result[1], result[2]);
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "an index of a vocabulary, which a float holds exactly"
+        )]
+        let token = result[0] as u32;
         if prob > 0.0 && total > 0.0 && total.is_finite() {
-            // An index of a vocabulary, which a float holds exactly.
-            drawn[row] = Some(Drawn { token: result[0] as u32, logprob: (prob / total).ln() });
+            drawn[row] = Some(Drawn { token, logprob: (prob / total).ln() });
         }
     }
     drawn
