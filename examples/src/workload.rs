@@ -79,7 +79,13 @@ impl Workload {
                 let file = fetcher.fetch(&source::CHAMP, &mut notice)?;
                 convert(Champ::load(&file)?.problems)
             }
-            file => read_problems(file)?,
+            file => {
+                ensure!(
+                    Path::new(file).exists(),
+                    "there is no `{file}`; problems are `swaps`, `gsm-symbolic`, `champ`, or a JSONL file"
+                );
+                read_problems(file)?
+            }
         };
         let (train, held_out) = source.evaluation.split(problems)?;
         ensure!(
@@ -303,7 +309,14 @@ pub fn model_path(name: &str) -> Result<PathBuf> {
     match name {
         "tiny" => Ok(tiny_model()),
         "smollm2" => Ok(fetcher()?.fetch(&source::SMOLLM2, &mut notice)?),
-        path => newest_checkpoint(PathBuf::from(path)),
+        path => {
+            ensure!(
+                Path::new(path).exists(),
+                "there is no `{path}`; a model is `tiny`, `smollm2`, a folder in Hugging Face format, a GGUF \
+                 file, or the folder of a run"
+            );
+            newest_checkpoint(PathBuf::from(path))
+        }
     }
 }
 
@@ -343,4 +356,33 @@ pub fn api_key(variable: &str) -> Option<ApiKey> {
     #[expect(clippy::disallowed_methods, reason = "the configuration names the variable")]
     let key = std::env::var(variable).ok()?;
     (!key.trim().is_empty()).then(|| ApiKey::new(key))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_nothing_are_answered_with_what_there_is() {
+        #[track_caller]
+        fn check(model: &str, problems: &str, expected: &str) {
+            let config = GrpoConfig::default();
+            let source = Source {
+                model,
+                problems,
+                device: Device::Cpu,
+                compute: Compute::F32,
+                evaluation: &config.evaluation,
+            };
+            let error = Workload::load(&source).expect_err("there is no such thing").to_string();
+            assert!(
+                error.starts_with("there is no `nothing`; ") && error.contains(expected),
+                "{error}"
+            );
+        }
+        check("nothing", "swaps", "a folder in Hugging Face format");
+        // Before anything is fetched.
+        check("nothing", "champ", "a folder in Hugging Face format");
+        check("tiny", "nothing", "`gsm-symbolic`, `champ`, or a JSONL file");
+    }
 }

@@ -7,14 +7,15 @@ use std::process::{Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use hint_grpo::{GrpoConfig, Outcome, RunDir, Trainer};
+use hint_grpo::{GrpoConfig, Outcome, RunDir, SupervisedTrainer, Trainer};
 use hint_policy::SharedPolicy;
 use hint_rollout::{Collector, Hint, HintProvider, HintRequest, LocalEngine, RolloutError, Seed};
 use hint_tests::{Digits, STOP, bytes, config, lenient_rubric, problems, tiny_policy, weights};
 use serde_json::{Value, json};
 
+use super::supervised::demonstrations;
+
 const STEPS: u64 = 40;
-const KILLS: u64 = 50;
 
 fn run_config() -> GrpoConfig {
     let mut config = config(STEPS);
@@ -65,12 +66,6 @@ fn open(dir: &Path) -> RunDir {
     RunDir::resume_or_create(dir, &run_config()).expect("every checkpoint is complete")
 }
 
-fn finish(dir: &Path) -> Vec<f32> {
-    let (mut trainer, policy) = build(open(dir));
-    assert_eq!(trainer.run(&problems()).expect("the run works"), Outcome::Completed);
-    weights(&policy)
-}
-
 /// The files that must not depend on interruptions.
 fn outcome(dir: &Path) -> BTreeMap<&'static str, Vec<u8>> {
     let last = dir.join(format!("checkpoints/step-{STEPS:08}"));
@@ -84,24 +79,57 @@ fn outcome(dir: &Path) -> BTreeMap<&'static str, Vec<u8>> {
     ])
 }
 
-/// Names the folder in which this process, started by the test below, is to be killed.
+fn supervise(run_dir: RunDir) -> Vec<f32> {
+    let policy = SharedPolicy::new(tiny_policy(7));
+    let trainer = SupervisedTrainer::builder(policy.clone(), run_config()).run_dir(run_dir);
+    let mut trainer = trainer.build().expect("the checkpoint can be restored");
+    announce();
+    let outcome = trainer.run(&demonstrations()).expect("the run works");
+    assert_eq!(outcome, Outcome::Completed);
+    weights(&policy)
+}
+
+fn train(run_dir: RunDir) -> Vec<f32> {
+    let (mut trainer, policy) = build(run_dir);
+    announce();
+    assert_eq!(trainer.run(&problems()).expect("the run works"), Outcome::Completed);
+    weights(&policy)
+}
+
+/// Tells a parent that waits that training is about to start.
+fn announce() {
+    let mut out = std::io::stdout();
+    out.write_all(b"\nready\n").and_then(|()| out.flush()).expect("the test reads");
+}
+
+/// Names the folder in which this process, started by [`kill_again_and_again`], is to be killed.
 const CHILD_DIR: &str = "HINT_TESTS_CHILD_DIR";
 
 #[test]
 fn a_run_killed_at_fifty_moments_ends_with_the_same_bytes() {
+    kill_again_and_again("a_run_killed_at_fifty_moments_ends_with_the_same_bytes", 50, train);
+}
+
+#[test]
+fn a_supervised_run_killed_at_ten_moments_ends_with_the_same_bytes() {
+    let test = "a_supervised_run_killed_at_ten_moments_ends_with_the_same_bytes";
+    kill_again_and_again(test, 10, supervise);
+}
+
+/// Compares `run`, from the first step to the last, with the same killed `kills` times on its way. `test` is the
+/// test that calls this, which the children run once more.
+#[expect(clippy::print_stdout, reason = "shown when the test fails")]
+fn kill_again_and_again(test: &str, kills: u64, run: fn(RunDir) -> Vec<f32>) {
     #[expect(clippy::disallowed_methods, reason = "tells the child process from the test")]
     if let Some(dir) = std::env::var_os(CHILD_DIR) {
-        let mut out = std::io::stdout();
-        let (mut trainer, _) = build(open(Path::new(&dir)));
-        out.write_all(b"\nready\n").and_then(|()| out.flush()).expect("the test reads");
-        trainer.run(&problems()).expect("the run works");
+        run(open(Path::new(&dir)));
         return;
     }
     let dir = tempfile::tempdir().expect("a temporary folder");
     let (whole, killed) = (dir.path().join("whole"), dir.path().join("killed"));
     #[expect(clippy::disallowed_methods, reason = "the moments of the kills are meant to vary")]
     let start = Instant::now();
-    let expected = finish(&whole);
+    let expected = run(open(&whole));
     let step = start.elapsed() / u32::try_from(STEPS).expect("a small number");
 
     // From the clock, so that every run of the test tries other moments; printed for a repetition.
@@ -111,13 +139,13 @@ fn a_run_killed_at_fifty_moments_ends_with_the_same_bytes() {
     let mut alive = 0;
     // A fresh process is slower than a warm one; the range grows while the run is behind the kills
     // and shrinks while it is ahead, so that it lives through most of them.
-    let mut range = step * 4;
-    for kill in 0..KILLS {
-        let behind = newest_step(&killed) * KILLS < kill * STEPS;
+    let mut range = step * u32::try_from(4 * 50 / kills).expect("a small number");
+    for kill in 0..kills {
+        let behind = newest_step(&killed) * kills < kill * STEPS;
         range = range.mul_f64(if behind { 1.2 } else { 0.8 });
         let this = std::env::current_exe().expect("tests are files");
         let mut child = Command::new(this)
-            .args(["--exact", "killed::a_run_killed_at_fifty_moments_ends_with_the_same_bytes"])
+            .args(["--exact", &format!("killed::{test}")])
             .arg("--nocapture")
             .env(CHILD_DIR, &killed)
             .stdout(Stdio::piped())
@@ -140,9 +168,9 @@ fn a_run_killed_at_fifty_moments_ends_with_the_same_bytes() {
         assert!(!finished || output.status.success(), "a resumed child failed: {errors}");
     }
     let reached = newest_step(&killed);
-    println!("{alive} of {KILLS} kills hit a running process; step {reached} of {STEPS} reached");
-    assert!(alive >= KILLS / 2, "only {alive} kills hit a running process");
-    let weights = finish(&killed);
+    println!("{alive} of {kills} kills hit a running process; step {reached} of {STEPS} reached");
+    assert!(alive >= kills / 2, "only {alive} kills hit a running process");
+    let weights = run(open(&killed));
     assert!(weights == expected, "weights differ");
     for (name, bytes) in outcome(&whole) {
         assert!(outcome(&killed)[name] == bytes, "{name} differ");

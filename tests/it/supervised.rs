@@ -23,7 +23,7 @@ fn run_config() -> GrpoConfig {
 }
 
 /// Every problem is answered with its second digit, three times.
-fn demonstrations() -> Vec<Demonstration> {
+pub(crate) fn demonstrations() -> Vec<Demonstration> {
     problems()
         .iter()
         .map(|problem| {

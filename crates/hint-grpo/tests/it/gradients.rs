@@ -90,7 +90,7 @@ fn objectives() -> Vec<Box<dyn PolicyLoss>> {
     ]
 }
 
-/// Runs `check` for every aggregation, ratio level, KL term and importance correction.
+/// Runs `check` for every combination of aggregation, ratio level, KL term and importance correction.
 fn for_each_composition(objective: &dyn PolicyLoss, mut check: impl FnMut(LossComposition<'_>)) {
     // The operations are too small for more.
     tch::set_num_threads(1);
@@ -112,11 +112,11 @@ fn for_each_composition(objective: &dyn PolicyLoss, mut check: impl FnMut(LossCo
     ];
     for aggregation in AGGREGATIONS {
         for ratio_level in [RatioLevel::Token, RatioLevel::Sequence] {
-            for (index, kl) in kls.iter().enumerate() {
-                // Each KL term meets each correction, in one of the aggregations.
-                let importance = corrections[index % corrections.len()];
-                let base = LossComposition::new(objective, aggregation);
-                check(LossComposition { ratio_level, kl: *kl, importance, ..base });
+            for kl in &kls {
+                for importance in corrections {
+                    let base = LossComposition::new(objective, aggregation);
+                    check(LossComposition { ratio_level, kl: *kl, importance, ..base });
+                }
             }
         }
     }
