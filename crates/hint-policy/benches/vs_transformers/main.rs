@@ -1,14 +1,17 @@
 //! Speed and memory side by side with transformers, and with vLLM if asked for, on SmolLM2-135M:
 //!
-//! `cargo bench -p hint-policy --bench vs_transformers -- run [--model FILE.gguf or FOLDER] [--tasks generate,ragged,train]
-//! [--precisions float32,bfloat16] [--runs 5] [--batch 32] [--requests 256] [--rows 16] [--micro-batch 4]
-//! [--own-micro-batch 2] [--threads 2] [--device cpu] [--vllm PYTHON]`
+//! `cargo bench -p hint-policy --bench vs_transformers -- run [--model FILE.gguf or FOLDER or qwen2.5-1.5b]
+//! [--tasks generate,ragged,train] [--precisions float32,bfloat16] [--runs 5] [--batch 32] [--requests 256] [--rows 16]
+//! [--micro-batch 4] [--own-micro-batch 2] [--threads 2] [--device cpu] [--transformers PYTHON] [--vllm PYTHON]
+//! [--bandwidth GB/S] [--peak TFLOP/S]`
 //!
 //! Each side is a process of its own that loads once and then runs in turn with the others, so that other load on the
 //! machine meets all. The first round is not counted. transformers lives in an environment in the cache folder, made on
-//! first use from the torch of `cargo xtask setup`; for vLLM, `--vllm` names the Python of an environment that has it.
+//! first use from the torch of `cargo xtask setup`; `--transformers` names the Python of another one, and `--vllm` that of
+//! an environment with vLLM. `qwen2.5-1.5b` has random weights in the shape of that model, kept in the cache folder.
 //! Prints a Markdown table of medians; takes hours with the defaults on two cores, most of them in transformers. On a
-//! GPU: `--device cuda --batch 256`; the column of memory is that of the host.
+//! GPU: `--device cuda --batch 256`; the column of memory is that of the host. `--bandwidth` and `--peak` are the limits
+//! of the device, of which our share in decoding (weights and cache are read once a step) and in training is then printed.
 #![expect(clippy::print_stdout, reason = "the table is the output")]
 #![expect(clippy::disallowed_methods, reason = "a benchmark reads the clock and its environment")]
 
@@ -18,8 +21,9 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
-use hint_policy::{LoadOptions, LoadedModel};
+use hint_policy::{Architecture, CausalLm, LoadOptions, LoadedModel, ModelConfig, Policy};
 use serde_json::{Value, json};
+use tch::Device;
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
@@ -51,9 +55,24 @@ fn compare(args: &[String]) -> Result<()> {
     let cache = cache()?;
     let default = cache.join("models/SmolLM2-135M-Instruct.Q4_1.gguf");
     let model = PathBuf::from(option(args, "--model", &default.to_string_lossy()));
-    let folder = if model.is_dir() { model } else { converted(&model, &cache)? };
-    let transformers = environment(&cache)?;
+    let folder = if model.is_dir() {
+        model
+    } else if model.as_os_str() == "qwen2.5-1.5b" {
+        random_weights(&cache)?
+    } else {
+        converted(&model, &cache)?
+    };
+    let transformers = match option(args, "--transformers", "").as_str() {
+        "" => environment(&cache)?,
+        python => PathBuf::from(python),
+    };
     let vllm = option(args, "--vllm", "");
+    let limits = [("--bandwidth", 1e9), ("--peak", 1e12)].map(|(name, unit)| {
+        let limit = option(args, name, "");
+        (!limit.is_empty()).then(|| limit.parse::<f64>().map(|limit| limit * unit)).transpose()
+    });
+    let [bandwidth, peak] = limits;
+    let (bandwidth, peak) = (bandwidth?, peak?);
     let number = |name: &str, default: &str| -> Result<usize> {
         Ok(option(args, name, default).parse::<usize>()?)
     };
@@ -64,9 +83,14 @@ fn compare(args: &[String]) -> Result<()> {
     settings["threads"] = number("--threads", "2")?.into();
     settings["device"] = option(args, "--device", "cpu").into();
     let runs = number("--runs", "5")?;
-    let script = |name: &str| {
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/vs_transformers").join(name)
+    let scripts = tempfile::tempdir()?;
+    let script = |name: &str, text: &str| -> Result<PathBuf> {
+        let path = scripts.path().join(name);
+        std::fs::write(&path, text)?;
+        Ok(path)
     };
+    let peer = script("peer.py", include_str!("peer.py"))?;
+    let vllm_peer = script("vllm_peer.py", include_str!("vllm_peer.py"))?;
     println!("| task | precision | side | tok/s | least to most | ours is faster by | peak GiB |");
     println!("|---|---|---|---|---|---|---|");
     for task in option(args, "--tasks", "generate,ragged,train").split(',') {
@@ -76,10 +100,10 @@ fn compare(args: &[String]) -> Result<()> {
             };
             let mut peers = vec![
                 start("hint-policy", Command::new(std::env::current_exe()?).arg("ours"))?,
-                start("transformers", Command::new(&transformers).arg(script("peer.py")))?,
+                start("transformers", Command::new(&transformers).arg(&peer))?,
             ];
             if !vllm.is_empty() && task != "train" {
-                peers.push(start("vLLM", Command::new(&vllm).arg(script("vllm_peer.py")))?);
+                peers.push(start("vLLM", Command::new(&vllm).arg(&vllm_peer))?);
             }
             // The first round warms every side up.
             for _ in 0..=runs {
@@ -97,6 +121,20 @@ fn compare(args: &[String]) -> Result<()> {
                     peer.peak,
                 );
             }
+            // Of the work for a token and the limit on it.
+            let shares = [
+                ("generate", "bytes_per_token", bandwidth, "bandwidth"),
+                ("train", "flop_per_token", peak, "peak FLOP/s"),
+            ];
+            for (of, work, limit, name) in shares {
+                if let (Some(limit), true) = (limit, of == task) {
+                    let share = own * peers[0].work[work].as_f64().ok_or("no work")? / limit;
+                    println!(
+                        "\n{task} in {precision} reaches {:.1} % of the {name}\n",
+                        100.0 * share
+                    );
+                }
+            }
         }
     }
     Ok(())
@@ -107,6 +145,27 @@ fn converted(gguf: &Path, cache: &Path) -> Result<PathBuf> {
     let folder = cache.join("vs-transformers/smollm2");
     if !folder.join("model.safetensors").is_file() {
         LoadedModel::load(gguf, &LoadOptions::default())?.save(&folder)?;
+    }
+    Ok(folder)
+}
+
+/// A folder of random weights in the shape of Qwen2.5-1.5B.
+fn random_weights(cache: &Path) -> Result<PathBuf> {
+    let folder = cache.join("vs-transformers/qwen2.5-1.5b");
+    if !folder.join("model.safetensors").is_file() {
+        let config = ModelConfig {
+            hidden_size: 1536,
+            intermediate_size: 8960,
+            num_hidden_layers: 28,
+            num_attention_heads: 12,
+            num_key_value_heads: 2,
+            head_dim: 128,
+            rms_norm_eps: 1e-6,
+            rope_theta: 1e6,
+            max_position_embeddings: 32_768,
+            ..ModelConfig::small(Architecture::Qwen2, 151_936)
+        };
+        CausalLm::init(&config, 1, Device::Cpu)?.save(&folder)?;
     }
     Ok(folder)
 }
@@ -178,6 +237,8 @@ struct Peer {
     output: BufReader<ChildStdout>,
     rates: Vec<f64>,
     peak: f64,
+    /// The newest answer.
+    work: Value,
 }
 
 impl Peer {
@@ -200,7 +261,7 @@ impl Peer {
             .spawn()?;
         let input = child.stdin.take().ok_or("no input")?;
         let output = BufReader::new(child.stdout.take().ok_or("no output")?);
-        Ok(Self { name, child, input, output, rates: Vec::new(), peak: 0.0 })
+        Ok(Self { name, child, input, output, rates: Vec::new(), peak: 0.0, work: Value::Null })
     }
 
     fn run(&mut self, task: &str) -> Result<()> {
@@ -212,6 +273,7 @@ impl Peer {
         let field = |name: &str| answer[name].as_f64().ok_or_else(|| format!("no {name}"));
         self.rates.push(field("tokens")? / field("seconds")?);
         self.peak = field("peak_gib")?;
+        self.work = answer;
         Ok(())
     }
 

@@ -34,9 +34,37 @@ pub(crate) fn serve(args: &[String]) -> Result<()> {
             tch::Cuda::synchronize(i64::try_from(index)?);
         }
         let seconds = start.elapsed().as_secs_f64();
-        println!("{}", json!({ "tokens": tokens, "seconds": seconds, "peak_gib": peak()? }));
+        let (bytes, flop) = work_of_a_token(&policy, &settings)?;
+        println!(
+            "{}",
+            json!({
+                "tokens": tokens, "seconds": seconds, "peak_gib": peak()?,
+                "bytes_per_token": bytes, "flop_per_token": flop,
+            })
+        );
     }
     Ok(())
+}
+
+/// Bytes of weights and cache that decoding reads for a token, and the floating-point operations that training takes
+/// for one: 6 for each weight of a product, and those of attention to half of the row.
+fn work_of_a_token(policy: &CausalLm, settings: &Value) -> Result<(f64, f64)> {
+    let config = policy.config();
+    let element = policy.compute().elt_size_in_bytes() as f64;
+    let untied =
+        if config.tie_word_embeddings { 0 } else { config.vocab_size * config.hidden_size };
+    let weights = (policy.report().parameters - untied) as f64;
+    let prompts = rows(settings, "prompts")?;
+    let lengths: Vec<usize> = serde_json::from_value(settings["lengths"].clone())?;
+    let mean = |total: usize, count: usize| total as f64 / count.max(1) as f64;
+    let positions = mean(prompts.iter().map(Vec::len).sum(), prompts.len())
+        + mean(lengths.iter().sum(), lengths.len()) / 2.0;
+    let cached = 2 * config.num_hidden_layers * config.num_key_value_heads * config.head_dim;
+    let bytes = element * (weights / prompts.len().max(1) as f64 + positions * cached as f64);
+    let rows = rows(settings, "rows")?;
+    let seq = mean(rows.iter().map(Vec::len).sum(), rows.len());
+    let heads = config.num_hidden_layers * config.num_attention_heads * config.head_dim;
+    Ok((bytes, 6.0 * weights + 6.0 * seq * heads as f64))
 }
 
 fn number(settings: &Value, name: &str) -> Result<usize> {
