@@ -54,7 +54,8 @@ pub(super) fn draw_on_device(logits: &Tensor, draws: &[Draw<'_>]) -> Vec<Option<
     drawn
 }
 
-fn select(logits: &Tensor, rows: &[usize]) -> Tensor {
+/// The rows of `logits` that are listed, in ascending order. At least one.
+pub(super) fn select(logits: &Tensor, rows: &[usize]) -> Tensor {
     let (first, count) = (rows[0], rows.len());
     if rows[count - 1] - first + 1 == count {
         return logits.narrow(0, size(first), size(count));

@@ -3,9 +3,9 @@
 use tch::{Device, Kind, Tensor};
 
 use super::SamplingParams;
-use super::device::draw_on_device;
+use super::device::{draw_on_device, select};
 use super::draw::{Drawn, draw, greedy};
-use crate::batch::{size, upload};
+use crate::batch::upload;
 
 /// How one row is drawn from.
 #[derive(Debug, Clone, Copy)]
@@ -51,8 +51,7 @@ pub(super) fn draw_rows(logits: &Tensor, draws: &[Draw<'_>]) -> Vec<Option<Drawn
         (0..draws.len()).partition(|&row| in_loops(&draws[row]));
     let of = |rows: &[usize]| {
         let own: Vec<Draw<'_>> = rows.iter().map(|&row| draws[row]).collect();
-        let rows: Vec<i64> = rows.iter().map(|&row| size(row)).collect();
-        (logits.index_select(0, &Tensor::from_slice(&rows)), own)
+        (select(logits, rows), own)
     };
     let mut drawn = vec![None; draws.len()];
     if !whole.is_empty() {
