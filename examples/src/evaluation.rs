@@ -3,7 +3,7 @@
 use std::io::IsTerminal;
 
 use comfy_table::presets::UTF8_FULL_CONDENSED;
-use comfy_table::{CellAlignment, Table};
+use comfy_table::{CellAlignment, ContentArrangement, Table};
 use hint_rollout::{Estimate, Evaluation, EvaluationScores};
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -22,7 +22,7 @@ impl Counter {
     ///
     /// Never: the template is valid.
     pub fn new(name: &str, total: usize) -> Self {
-        let style = "{prefix:>8} {bar:28} {pos:>4}/{len} problems {elapsed:>4} left {eta}";
+        let style = "{prefix:>8} {bar:28} {pos:>4}/{len} problems {elapsed:>4}, {eta} left";
         let bar = if std::io::stderr().is_terminal() {
             ProgressBar::new(total as u64)
         } else {
@@ -52,7 +52,8 @@ impl Counter {
 /// Panics never: every column of an evaluation has scores.
 pub fn table(greedy: Option<&Evaluation>, sampled: Option<&Evaluation>) -> Table {
     let mut table = Table::new();
-    table.load_preset(UTF8_FULL_CONDENSED);
+    // Many columns wrap in a narrow terminal.
+    table.load_preset(UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Dynamic);
     let mut header = vec!["problems".to_owned(), String::new()];
     if greedy.is_some() {
         header.push("greedy".to_owned());
@@ -100,6 +101,10 @@ pub fn table(greedy: Option<&Evaluation>, sampled: Option<&Evaluation>) -> Table
         row.push(format!("{:.0} %", 100.0 * any.truncated_frac));
         table.add_row(row);
     }
+    // 80 columns are enough without a space on the left.
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 1));
+    }
     for column in table.column_iter_mut().skip(1) {
         column.set_cell_alignment(CellAlignment::Right);
     }
@@ -108,5 +113,5 @@ pub fn table(greedy: Option<&Evaluation>, sampled: Option<&Evaluation>) -> Table
 
 fn cell(estimate: Estimate) -> String {
     let Estimate { value, low, high } = estimate;
-    format!("{value:.3}\n{low:.3}–{high:.3}")
+    format!("{value:.3}\n{low:.2}–{high:.2}")
 }

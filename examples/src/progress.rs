@@ -27,7 +27,7 @@ impl Progress {
     ///
     /// Never: the template is valid.
     pub fn new(name: &str, total: u64, stop: Arc<AtomicBool>) -> Self {
-        let style = "{prefix:>5} {bar:28} {pos:>4}/{len} {elapsed:>4} left {eta:<4} {msg}";
+        let style = "{prefix:>5} {bar:10} {pos:>4}/{len} {elapsed:>4}, {eta:>3} left  {wide_msg}";
         let bar = if std::io::stderr().is_terminal() {
             ProgressBar::new(total)
         } else {
@@ -148,7 +148,7 @@ impl LoadBar {
     /// Never: the template is valid.
     pub fn new() -> Self {
         let bar = ProgressBar::hidden();
-        let style = "loading {bar:28} {bytes:>9}/{total_bytes} {elapsed:>4} left {eta}";
+        let style = "loading {bar:28} {bytes:>9}/{total_bytes} {elapsed:>4}, {eta} left";
         bar.set_style(ProgressStyle::with_template(style).expect("the template is valid"));
         Self(bar)
     }

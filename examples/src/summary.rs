@@ -87,7 +87,7 @@ impl Summary {
         std::fs::write(path, text).with_context(|| format!("cannot write `{}`", path.display()))
     }
 
-    /// The comparison as a table.
+    /// The comparison as a table of at most 80 columns.
     pub fn table(&self) -> Table {
         let mut table = Table::new();
         table.load_preset(UTF8_FULL_CONDENSED).set_header([
@@ -95,10 +95,10 @@ impl Summary {
             "seed",
             "accuracy\nbefore",
             "accuracy\nafter",
-            "all-wrong\ngroups",
+            "all\nwrong",
             "affinity",
-            "affinity to\nthe hinted",
-            "tokens/s",
+            "affinity\nto hints",
+            "tok/s",
             "seconds",
         ]);
         let optional = |value: Option<f64>| {
@@ -116,6 +116,10 @@ impl Summary {
                 format!("{:.0}", run.tokens_per_second),
                 format!("{:.1}", run.seconds),
             ]);
+        }
+        // 80 columns are enough without a space on the left.
+        for column in table.column_iter_mut() {
+            column.set_padding((0, 1));
         }
         for column in table.column_iter_mut().skip(1) {
             column.set_cell_alignment(CellAlignment::Right);
