@@ -2,8 +2,11 @@
 
 use std::ops::RangeInclusive;
 
+use crate::affinity::Affinity;
+use crate::clip::ClipRange;
+use crate::error::AffinityError;
 use crate::sum::DoubleDouble;
-use crate::{Affinity, AffinityError, AffinityVariant, ClipRange};
+use crate::variant::AffinityVariant;
 
 /// Affinity of tokens that arrive in pieces: micro-batches of a step, or shards that are merged later.
 ///

@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 
 use serde::{Deserialize, Serialize};
 
-use crate::AffinityError;
+use crate::error::AffinityError;
 
 /// Validated clip distances: the ratio is kept in `[1 − clip_low, 1 + clip_high]`, both ends included.
 ///

@@ -44,12 +44,14 @@ mod variant;
 
 mod accumulator;
 mod affinity;
+mod measure;
 
 mod error;
 mod sum;
 
 pub use accumulator::AffinityAccumulator;
-pub use affinity::{Affinity, affinity, affinity_masked};
+pub use affinity::Affinity;
 pub use clip::ClipRange;
 pub use error::AffinityError;
+pub use measure::{affinity, affinity_masked};
 pub use variant::AffinityVariant;

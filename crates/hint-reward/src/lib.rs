@@ -55,52 +55,33 @@
 //! It knows nothing of policies, tokens or log-probabilities.
 #![forbid(unsafe_code)]
 
-mod input;
-mod verdict;
-
-mod parallel;
-mod reward;
-mod rubric;
-mod verifier;
-
-mod boxed;
-mod exact_match;
-mod extraction;
-mod last_value;
-mod math_verifier;
-mod strictness;
-
-mod math;
-
-mod number;
-
-mod format;
-mod length;
-mod matching;
-mod repetition;
-
-mod audit;
+pub mod audit;
+pub mod extract;
 #[cfg(feature = "http")]
-mod judge;
+pub mod judge;
+pub mod math;
+pub mod number;
+pub mod reward;
+pub mod rubric;
+pub mod verifier;
 
 mod error;
+mod input;
 
 pub use audit::{AuditFinding, AuditReport};
-pub use boxed::{BoxedAnswer, extract_boxed};
 pub use error::RewardError;
-pub use exact_match::ExactMatch;
-pub use extraction::{AnswerSource, Extraction};
-pub use format::{BoxedOnce, ThinkAnswerFormat};
+pub use extract::{AnswerSource, BoxedAnswer, Extraction, extract_boxed};
 pub use input::RewardInput;
 #[cfg(feature = "http")]
 pub use judge::HttpJudge;
-pub use length::{Brevity, SoftOverlong};
-pub use matching::{ChoiceMatch, NumericTolerance, RegexMatch};
-pub use math_verifier::{MathVerifier, equivalent};
+pub use math::{Rule, Strictness};
 pub use number::{ExactNumber, NumberMention, NumberRole, is_number_word, numbers_in};
-pub use repetition::RepetitionPenalty;
-pub use reward::{FnReward, Reward, from_fn};
+pub use reward::{
+    BoxedOnce, Brevity, FnReward, RepetitionPenalty, Reward, SoftOverlong, ThinkAnswerFormat,
+    from_fn,
+};
 pub use rubric::{Rubric, Score};
-pub use strictness::{Rule, Strictness};
-pub use verdict::{Judgment, Verdict};
-pub use verifier::{FnVerifier, Verifier, verifier_from_fn};
+pub use verifier::{
+    ChoiceMatch, ExactMatch, FnVerifier, Judgment, MathVerifier, NumericTolerance, RegexMatch,
+    Verdict, Verifier, equivalent, verifier_from_fn,
+};

@@ -1,18 +1,18 @@
 //! Answers as they are read and compared.
 
-use super::choice::named;
-use super::compare::{Comparison, equation};
-use super::fuel::{Fuel, Stop};
-use super::identity::{Comparer, has_symbols};
-use super::literal::Commas;
-use super::node::{Expr, Node};
-use super::parser::{is_sentence_word, parse};
-use super::phrase::phrase;
-use super::prepare::{prepare, shared_value};
-use super::real::Real;
-use super::render::render;
-use super::text::bare;
-use crate::{Rule, Strictness};
+use crate::math::compare::comparison::{Comparison, equation};
+use crate::math::compare::prepare::{prepare, shared_value};
+use crate::math::compare::text::bare;
+use crate::math::fuel::{Fuel, Stop};
+use crate::math::lex::literal::Commas;
+use crate::math::parse::choice::named;
+use crate::math::parse::parser::{is_sentence_word, parse};
+use crate::math::parse::phrase::phrase;
+use crate::math::strictness::{Rule, Strictness};
+use crate::math::tree::node::{Expr, Node};
+use crate::math::tree::render::render;
+use crate::math::value::identity::{Comparer, has_symbols};
+use crate::math::value::real::Real;
 
 /// Bytes beyond which a text is not read, only compared as it stands.
 const MAX_BYTES: usize = 8192;

@@ -9,6 +9,9 @@ pub(crate) enum Stop {
     Unreadable(&'static str),
 }
 
+/// Work units of one judgment. Calibrated so that the worst pair stays below 50 ms on one core.
+pub(crate) const DEFAULT_FUEL: u64 = 1_000_000;
+
 /// A work budget. One unit is about ten nanoseconds of work on a current core.
 #[derive(Debug, Clone)]
 pub(crate) struct Fuel {

@@ -1,47 +1,18 @@
 //! Reading and comparing mathematical answers.
 //!
-//! Text becomes tokens ([`lexer`]), tokens become an answer ([`parser`]), the answer is brought into the form that
-//! is compared ([`prepare`]), and two answers are compared ([`compare`]) down to expressions, which are equal when
-//! they are the same number or the same function ([`identity`]).
+//! Text becomes tokens (`lex`), tokens become a tree (`parse`, `tree`), the tree is brought into the form that is
+//! compared, and two trees are compared (`compare`) down to expressions, which are equal when they are the same number
+//! or the same function (`value`). Every step spends from one work budget, so a comparison ends without a clock.
+//!
+//! [`MathVerifier`](crate::MathVerifier) is the door. [`Strictness`] says what a comparison forgives.
 
-mod fuel;
-
-mod lexer;
-mod lexer_command;
-mod literal;
-mod token;
-mod units;
-mod vocabulary;
-
-mod node;
-mod parser;
-mod parser_bracket;
-mod parser_expression;
-mod parser_matrix;
-mod parser_name;
-mod parser_quantity;
-mod parser_relation;
-mod render;
-
-mod answer;
-mod calendar;
-mod choice;
+pub(crate) mod answer;
 mod compare;
-mod compare_collection;
-mod compare_quantity;
-mod phrase;
-mod prepare;
-mod real_set;
-mod text;
+pub(crate) mod fuel;
+mod lex;
+pub(crate) mod parse;
+pub(crate) mod strictness;
+mod tree;
+mod value;
 
-mod ball;
-mod exact;
-mod identity;
-mod modular;
-mod numeric;
-mod real;
-
-pub(crate) use answer::{Answer, Readable, compare, constant_value, is_readable};
-pub(crate) use choice::named_choice;
-pub(crate) use fuel::{Fuel, Stop};
-pub(crate) use vocabulary::vulgar_fraction;
+pub use strictness::{Rule, Strictness};

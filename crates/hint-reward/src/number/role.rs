@@ -2,7 +2,8 @@
 
 use std::ops::Range;
 
-use super::{ExactNumber, NumberMention, NumberRole};
+use crate::number::mention::{NumberMention, NumberRole};
+use crate::number::value::ExactNumber;
 
 /// What stands around a number.
 pub(super) struct Neighbors<'t> {

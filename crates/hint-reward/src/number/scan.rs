@@ -2,10 +2,11 @@
 
 use std::ops::Range;
 
-use super::role::Neighbors;
-use super::word::{Word, word};
-use super::{ExactNumber, NumberMention, NumberRole};
-use crate::math::vulgar_fraction;
+use crate::number::glyph::vulgar_fraction;
+use crate::number::mention::{NumberMention, NumberRole};
+use crate::number::role::{self, Neighbors};
+use crate::number::value::ExactNumber;
+use crate::number::word::{Word, word};
 
 /// A word or a numeral.
 #[derive(Debug, Clone)]
@@ -64,7 +65,7 @@ impl<'t> Scan<'t> {
             mentions.extend(mention);
             at = next;
         }
-        super::role::inline_labels(self.text, &mut mentions);
+        role::inline_labels(self.text, &mut mentions);
         mentions
     }
 

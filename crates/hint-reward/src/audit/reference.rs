@@ -1,0 +1,141 @@
+//! Checking the reference answers of a data set before training on them.
+
+use std::fmt;
+
+use crate::extract::Extraction;
+use crate::input::RewardInput;
+use crate::math::fuel::DEFAULT_FUEL;
+use crate::math::fuel::Fuel;
+use crate::verifier::MathVerifier;
+use crate::verifier::Verdict;
+use crate::verifier::Verifier;
+
+/// What is wrong with a reference answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum AuditFinding {
+    /// It is empty.
+    Empty,
+    /// It cannot be read: only a completion that repeats it letter for letter would be correct.
+    Unreadable {
+        /// Why.
+        reason: String,
+    },
+    /// A completion that boxes it is not judged correct.
+    NotItself {
+        /// The verdict instead.
+        verdict: Verdict,
+    },
+    /// It does not equal the form it was read as, so it was misread.
+    Misread {
+        /// The form it was read as.
+        rendered: String,
+    },
+}
+
+impl fmt::Display for AuditFinding {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Empty => formatter.write_str("the reference is empty"),
+            Self::Unreadable { reason } => write!(formatter, "cannot be read: {reason}"),
+            Self::NotItself { verdict } => {
+                write!(formatter, "does not equal itself: the verdict is {verdict}")
+            }
+            Self::Misread { rendered } => {
+                write!(formatter, "does not equal what it was read as, `{rendered}`")
+            }
+        }
+    }
+}
+
+/// What an audit found.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct AuditReport {
+    /// References checked.
+    pub checked: usize,
+    /// Unusable references: index in the order given, the reference, and what is wrong with it.
+    pub findings: Vec<(usize, String, AuditFinding)>,
+}
+
+impl AuditReport {
+    /// Whether every reference is usable.
+    pub fn is_clean(&self) -> bool {
+        self.findings.is_empty()
+    }
+
+    /// One line for a log.
+    pub fn summary(&self) -> String {
+        match self.findings.first() {
+            None => format!("audit: {} references, all usable", self.checked),
+            Some((index, reference, finding)) => {
+                let head: String = reference.chars().take(60).collect();
+                format!(
+                    "audit: {} of {} references are unusable; the first is number {index}, `{head}`: {finding}",
+                    self.findings.len(),
+                    self.checked
+                )
+            }
+        }
+    }
+}
+
+impl MathVerifier {
+    /// Checks one reference answer: can it be read, does it equal itself, does it equal what it was read as?
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use hint_reward::{AuditFinding, MathVerifier};
+    ///
+    /// let verifier = MathVerifier::new();
+    /// assert_eq!(verifier.audit_reference(r"\frac{3}{4}"), None);
+    /// assert_eq!(verifier.audit_reference(" "), Some(AuditFinding::Empty));
+    /// assert!(matches!(verifier.audit_reference(r"\frac{1}{"), Some(AuditFinding::Unreadable { .. })));
+    /// ```
+    pub fn audit_reference(&self, reference: &str) -> Option<AuditFinding> {
+        if reference.trim().is_empty() {
+            return Some(AuditFinding::Empty);
+        }
+        // An answer that no reference equals shows how the reference reads.
+        let probe = self.verify(&RewardInput::new(
+            "\\boxed{\\text{an answer unlike any reference}}",
+            reference,
+        ));
+        if probe.verdict == Verdict::ReferenceUnparseable {
+            return Some(AuditFinding::Unreadable { reason: probe.reason.unwrap_or_default() });
+        }
+        let answer =
+            Extraction::reference().find(reference, &mut Fuel::new(DEFAULT_FUEL)).ok().flatten();
+        let answer = answer.as_deref().unwrap_or(reference);
+        let itself = self.verify(&RewardInput::new(&format!("\\boxed{{{answer}}}"), reference));
+        if !itself.verdict.is_correct() {
+            return Some(AuditFinding::NotItself { verdict: itself.verdict });
+        }
+        let rendered = probe.compared?;
+        let again = self.verify(&RewardInput::new(&format!("\\boxed{{{rendered}}}"), reference));
+        (!again.verdict.is_correct()).then_some(AuditFinding::Misread { rendered })
+    }
+
+    /// Checks the reference answers of a data set.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use hint_reward::MathVerifier;
+    ///
+    /// let report = MathVerifier::new().audit(["1", "x^2", ""]);
+    /// assert_eq!(report.checked, 3);
+    /// assert_eq!(report.findings[0].0, 2);
+    /// ```
+    pub fn audit<S: AsRef<str>>(&self, references: impl IntoIterator<Item = S>) -> AuditReport {
+        let mut report = AuditReport::default();
+        for (index, reference) in references.into_iter().enumerate() {
+            let reference = reference.as_ref();
+            report.checked += 1;
+            if let Some(finding) = self.audit_reference(reference) {
+                report.findings.push((index, reference.to_owned(), finding));
+            }
+        }
+        report
+    }
+}

@@ -1,0 +1,12 @@
+//! Finding the answer in a completion.
+//!
+//! An [`Extraction`] is an ordered list of [`AnswerSource`]s. The first source that has an answer decides, and the
+//! verdict records which one it was. [`BoxedAnswer`] lists the boxes of a text; [`extract_boxed`] returns the last.
+
+mod boxed;
+mod extraction;
+mod last_value;
+mod separator;
+
+pub use boxed::{BoxedAnswer, extract_boxed};
+pub use extraction::{AnswerSource, Extraction};

@@ -1,0 +1,222 @@
+//! Comparison of what has several items: tuples, sets, lists, matrices.
+
+use crate::math::compare::comparison::{Comparison, equation};
+use crate::math::compare::quantity::{clock_shows, clock_terms};
+use crate::math::fuel::Stop;
+use crate::math::tree::node::{Expr, Node, Relation};
+
+impl Comparison<'_, '_> {
+    pub(super) fn same_collection(&mut self, a: &Node, b: &Node) -> Result<bool, Stop> {
+        match (a, b) {
+            (
+                Node::Tuple { items, left_closed, right_closed },
+                Node::Tuple { items: others, left_closed: other_left, right_closed: other_right },
+            ) => {
+                let brackets = (left_closed, right_closed) == (other_left, other_right);
+                Ok((brackets || !self.strictness.ends.is_strict())
+                    && self.ordered(items, others)?)
+            }
+            (Node::Set(items), Node::Set(others)) => self.as_sets(items, others),
+            (Node::Set(items), Node::List(others)) | (Node::List(others), Node::Set(items)) => {
+                // A set has neither names nor order, so it cannot stand for `x = 1, y = 2`; and it has each element
+                // once, so it cannot stand for `1, 1, 2`.
+                if labels(others).is_some_and(|labels| !interchangeable(&labels)) {
+                    return Ok(false);
+                }
+                if others.iter().all(|item| matches!(item, Node::Tuple { .. })) {
+                    return self.as_sets(items, others);
+                }
+                self.unordered(items, others)
+            }
+            (Node::List(items), Node::List(others)) => self.same_list(items, others),
+            (Node::Tuple { items, left_closed, right_closed }, Node::List(others))
+            | (Node::List(others), Node::Tuple { items, left_closed, right_closed }) => {
+                // `[1, 2]` is an interval; `[1, 2, 3]` can only be a list.
+                let is_list = left_closed == right_closed && (!left_closed || items.len() > 2);
+                Ok(is_list && self.ordered(items, others)?)
+            }
+            (Node::Set(items), other) | (other, Node::Set(items)) => match items.as_slice() {
+                [only] => self.same(only, other),
+                _ => Ok(false),
+            },
+            (Node::List(items), other) | (other, Node::List(items)) => {
+                // A remark such as `k ∈ ℤ` beside the answer.
+                let rest: Vec<&Node> = items.iter().filter(|item| !is_remark(item)).collect();
+                match rest.as_slice() {
+                    [only] if rest.len() < items.len() => self.same(only, other),
+                    _ => Ok(false),
+                }
+            }
+            (Node::Matrix(rows), Node::Matrix(others)) => {
+                if rows.len() != others.len() {
+                    return Ok(false);
+                }
+                for (row, other) in rows.iter().zip(others) {
+                    if !self.ordered(row, other)? {
+                        return Ok(false);
+                    }
+                }
+                Ok(true)
+            }
+            (Node::Matrix(rows), Node::Tuple { items, left_closed, right_closed })
+            | (Node::Tuple { items, left_closed, right_closed }, Node::Matrix(rows)) => {
+                let is_vector = rows.len() == 1 || rows[0].len() == 1;
+                let cells: Vec<Node> = rows.iter().flatten().cloned().collect();
+                Ok(is_vector && left_closed == right_closed && self.ordered(&cells, items)?)
+            }
+            (Node::Matrix(rows), other) | (other, Node::Matrix(rows)) => match rows.as_slice() {
+                [row] if row.len() == 1 => self.same(&row[0], other),
+                _ => Ok(false),
+            },
+            (Node::Ratio(terms), Node::Ratio(others)) => self.same_ratio(terms, others),
+            (Node::Ratio(terms), Node::Clock(clock)) | (Node::Clock(clock), Node::Ratio(terms)) => {
+                self.same_ratio(terms, &clock_terms(clock))
+            }
+            (Node::Ratio(terms), Node::Expr(value)) | (Node::Expr(value), Node::Ratio(terms)) => {
+                self.ratio_is_value(terms, value)
+            }
+            (Node::Clock(clock), Node::Expr(value)) | (Node::Expr(value), Node::Clock(clock)) => {
+                self.ratio_is_value(&clock_terms(clock), value)
+            }
+            (Node::TimeOfDay { minutes }, Node::Clock(clock))
+            | (Node::Clock(clock), Node::TimeOfDay { minutes }) => Ok(clock_shows(*minutes, clock)),
+            (Node::Union(parts), Node::Union(others))
+            | (Node::Intersection(parts), Node::Intersection(others)) => {
+                self.unordered(parts, others)
+            }
+            (Node::Difference(pair), Node::Difference(other)) => {
+                Ok(self.same(&pair.0, &other.0)? && self.same(&pair.1, &other.1)?)
+            }
+            _ => Ok(false),
+        }
+    }
+
+    fn same_list(&mut self, items: &[Node], others: &[Node]) -> Result<bool, Stop> {
+        let remarks = |list: &[Node]| list.iter().any(is_remark);
+        if remarks(items) != remarks(others) {
+            let without = |list: &[Node]| -> Vec<Node> {
+                list.iter().filter(|item| !is_remark(item)).cloned().collect()
+            };
+            return self.same_list(&without(items), &without(others));
+        }
+        if let (Some(parameter), Some(other)) = (parameter(items), parameter(others))
+            && parameter != other
+            && !others.iter().any(|item| item.has_symbol(parameter))
+            && !items.iter().any(|item| item.has_symbol(other))
+        {
+            // The same family under another name: `2kπ, k ∈ ℤ` and `2nπ, n ∈ ℤ`.
+            let renamed: Vec<Node> =
+                others.iter().map(|item| item.renamed(other, parameter)).collect();
+            return self.same_list(items, &renamed);
+        }
+        if items.iter().chain(others).all(|item| matches!(item, Node::Tuple { .. })) {
+            // Solutions: one that is listed twice is still one.
+            return self.as_sets(items, others);
+        }
+        match (labels(items), labels(others)) {
+            // Values without their names have to come in the order of the names.
+            (Some(labels), None) | (None, Some(labels)) if !interchangeable(&labels) => {
+                self.ordered(items, others)
+            }
+            _ => self.unordered(items, others),
+        }
+    }
+
+    fn ordered(&mut self, items: &[Node], others: &[Node]) -> Result<bool, Stop> {
+        if items.len() != others.len() {
+            return Ok(false);
+        }
+        for (item, other) in items.iter().zip(others) {
+            if !self.same(item, other)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn unordered(&mut self, items: &[Node], others: &[Node]) -> Result<bool, Stop> {
+        if items.len() != others.len() {
+            return Ok(false);
+        }
+        let mut taken = vec![false; others.len()];
+        for (index, item) in items.iter().enumerate() {
+            // The same place first: most lists come in the same order.
+            let places =
+                std::iter::once(index).chain((0..others.len()).filter(|place| *place != index));
+            let mut found = None;
+            for place in places {
+                if !taken[place] && self.same(item, &others[place])? {
+                    found = Some(place);
+                    break;
+                }
+            }
+            match found {
+                Some(place) => taken[place] = true,
+                None => return Ok(false),
+            }
+        }
+        Ok(true)
+    }
+
+    /// As sets: each element of one is in the other.
+    fn as_sets(&mut self, items: &[Node], others: &[Node]) -> Result<bool, Stop> {
+        for (from, to) in [(items, others), (others, items)] {
+            for (index, item) in from.iter().enumerate() {
+                let places = (index..to.len()).chain(0..index.min(to.len()));
+                let mut found = false;
+                for place in places {
+                    if self.same(item, &to[place])? {
+                        found = true;
+                        break;
+                    }
+                }
+                if !found {
+                    return Ok(false);
+                }
+            }
+        }
+        Ok(true)
+    }
+}
+
+/// Whether an item only says where a parameter lives.
+fn is_remark(node: &Node) -> bool {
+    match node {
+        Node::Chain { terms, relations } => {
+            matches!((terms.as_slice(), relations.as_slice()), ([label, Node::NumberSet(_)], [Relation::In]) if label.is_label())
+        }
+        _ => false,
+    }
+}
+
+/// The one parameter a list has a remark about.
+fn parameter(items: &[Node]) -> Option<&str> {
+    let mut remarks = items.iter().filter(|item| is_remark(item));
+    match (remarks.next(), remarks.next()) {
+        (Some(Node::Chain { terms, .. }), None) => match terms.first() {
+            Some(Node::Expr(Expr::Symbol(name))) => Some(name),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// The labels of a list in which each item is an assignment to another one.
+fn labels(items: &[Node]) -> Option<Vec<&Node>> {
+    let labels: Vec<&Node> = items
+        .iter()
+        .map(|item| equation(item).map(|(label, _)| label).filter(|l| l.is_label()))
+        .collect::<Option<_>>()?;
+    let distinct = labels.iter().enumerate().all(|(index, label)| !labels[..index].contains(label));
+    (distinct && labels.len() > 1).then_some(labels)
+}
+
+/// Whether labels differ only in their index, as `x_1` and `x_2` do: then their order is arbitrary.
+fn interchangeable(labels: &[&Node]) -> bool {
+    let base = |node: &Node| match node {
+        Node::Expr(Expr::Symbol(name)) => name.split_once('_').map(|(base, _)| base.to_owned()),
+        _ => None,
+    };
+    let first = labels.first().and_then(|label| base(label));
+    first.is_some() && labels.iter().all(|label| base(label) == first)
+}

@@ -1,0 +1,158 @@
+//! From what was written to what was meant: chains to their results, `±` to two answers.
+
+use crate::math::fuel::{Fuel, Stop};
+use crate::math::tree::node::{Expr, Node, Relation};
+use crate::math::value::identity::has_symbols;
+
+/// Answers that `±` may expand to.
+const MAX_ITEMS: usize = 512;
+
+/// Brings an answer into the form that is compared.
+pub(crate) fn prepare(node: Node, fuel: &mut Fuel) -> Result<Node, Stop> {
+    let mut forms = expand(node, fuel)?;
+    Ok(if forms.len() == 1 { forms.remove(0) } else { Node::List(forms) })
+}
+
+/// The answers a node stands for: two if it has a `±`, else one.
+fn expand(node: Node, fuel: &mut Fuel) -> Result<Vec<Node>, Stop> {
+    fuel.spend(10)?;
+    Ok(match node {
+        Node::Expr(expr) => both_signs(&expr, fuel)?.into_iter().map(Node::Expr).collect(),
+        Node::Chain { terms, relations } => chain(terms, relations, fuel)?,
+        Node::List(items) => vec![Node::List(expand_all(distributed(items), fuel)?)],
+        Node::Set(items) => vec![Node::Set(expand_all(items, fuel)?)],
+        Node::Union(items) => vec![Node::Union(expand_all(items, fuel)?)],
+        Node::Intersection(items) => vec![Node::Intersection(expand_all(items, fuel)?)],
+        Node::Quantity(inner, unit) => expand(*inner, fuel)?
+            .into_iter()
+            .map(|node| Node::Quantity(Box::new(node), unit.clone()))
+            .collect(),
+        Node::Tuple { items, left_closed, right_closed } => {
+            let mut tuples = vec![Vec::with_capacity(items.len())];
+            // The sign is the same in all places: (±1, ±2) is two points.
+            for item in items {
+                let forms = expand(item, fuel)?;
+                if forms.len() == 2 && tuples.len() == 1 {
+                    tuples.push(tuples[0].clone());
+                }
+                let count = tuples.len();
+                for (index, tuple) in tuples.iter_mut().enumerate() {
+                    let form = if forms.len() == count { &forms[index] } else { &forms[0] };
+                    tuple.push(form.clone());
+                }
+            }
+            tuples
+                .into_iter()
+                .map(|items| Node::Tuple { items, left_closed, right_closed })
+                .collect()
+        }
+        other => vec![other],
+    })
+}
+
+/// `x ≠ 1, 2` as `x ≠ 1, x ≠ 2`.
+fn distributed(items: Vec<Node>) -> Vec<Node> {
+    let subject = match items.first() {
+        Some(Node::Chain { terms, relations }) if *relations == [Relation::NotEqual] => {
+            terms.first().filter(|term| term.is_label()).cloned()
+        }
+        _ => None,
+    };
+    let Some(subject) = subject else { return items };
+    let distribute = |item| match item {
+        Node::Expr(value) if !has_symbols(&value) => Node::Chain {
+            terms: vec![subject.clone(), Node::Expr(value)],
+            relations: vec![Relation::NotEqual],
+        },
+        other => other,
+    };
+    items.into_iter().map(distribute).collect()
+}
+
+/// `a = b = 1` as `a = 1, b = 1`, if a chain is one.
+pub(crate) fn shared_value(node: &Node) -> Option<Node> {
+    let Node::Chain { terms, relations } = node else { return None };
+    let (value, names) = terms.split_last()?;
+    let is_name = |node: &Node| matches!(node, Node::Expr(Expr::Symbol(_)));
+    let shares = names.len() > 1
+        && names.iter().all(is_name)
+        && relations.iter().all(|relation| *relation == Relation::Equal)
+        && is_constant(value);
+    let assign = |name: &Node| Node::Chain {
+        terms: vec![name.clone(), value.clone()],
+        relations: vec![Relation::Equal],
+    };
+    shares.then(|| Node::List(names.iter().map(assign).collect()))
+}
+
+fn expand_all(items: Vec<Node>, fuel: &mut Fuel) -> Result<Vec<Node>, Stop> {
+    let mut all = Vec::with_capacity(items.len());
+    for item in items {
+        all.extend(expand(item, fuel)?);
+        if all.len() > MAX_ITEMS {
+            return Err(Stop::Unreadable("too many items"));
+        }
+    }
+    Ok(all)
+}
+
+fn both_signs(expr: &Expr, fuel: &mut Fuel) -> Result<Vec<Expr>, Stop> {
+    fuel.spend(expr.size())?;
+    if !expr.any(&|expr| *expr == Expr::PlusMinus) {
+        return Ok(vec![expr.clone()]);
+    }
+    let with =
+        |sign: i64| expr.map(&|expr| (*expr == Expr::PlusMinus).then(|| Expr::integer(sign)));
+    Ok(vec![with(1), with(-1)])
+}
+
+fn chain(
+    mut terms: Vec<Node>,
+    mut relations: Vec<Relation>,
+    fuel: &mut Fuel,
+) -> Result<Vec<Node>, Stop> {
+    // What follows `≈` only restates the value before it, unless that is a name: `1/3 ≈ 0.33` is 1/3, `x ≈ 2` is 2.
+    if let Some(at) = relations.iter().position(|relation| *relation == Relation::Approximately) {
+        if at > 0 || !terms[0].is_label() {
+            terms.truncate(at + 1);
+            relations.truncate(at);
+        } else {
+            relations[0] = Relation::Equal;
+        }
+    }
+    if relations.iter().all(|relation| *relation == Relation::Equal) {
+        let last = terms.pop().ok_or(Stop::Unreadable("an empty chain"))?;
+        let first = if terms.is_empty() { return expand(last, fuel) } else { terms.swap_remove(0) };
+        let is_computation = relations.len() > 1 || (is_constant(&first) && is_constant(&last));
+        if is_computation && !first.is_label() {
+            return expand(last, fuel);
+        }
+        // The name to the left.
+        let (left, right) =
+            if last.is_label() && !first.is_label() { (last, first) } else { (first, last) };
+        let lefts = expand(left, fuel)?;
+        let rights = expand(right, fuel)?;
+        if lefts.len() > 1 {
+            return Err(Stop::Unreadable("± on the left of an equation"));
+        }
+        let equations = rights.into_iter().map(|right| Node::Chain {
+            terms: vec![lefts[0].clone(), right],
+            relations: vec![Relation::Equal],
+        });
+        return Ok(equations.collect());
+    }
+    // `x ∈ {5}` and the like keep their sides; `±` in an inequality is not expanded.
+    let mut expanded = Vec::with_capacity(terms.len());
+    for term in terms {
+        let mut forms = expand(term, fuel)?;
+        if forms.len() != 1 {
+            return Err(Stop::Unreadable("± in a relation"));
+        }
+        expanded.push(forms.remove(0));
+    }
+    Ok(vec![Node::Chain { terms: expanded, relations }])
+}
+
+fn is_constant(node: &Node) -> bool {
+    matches!(node, Node::Expr(expr) if !has_symbols(expr))
+}

@@ -1,0 +1,178 @@
+//! Units of measurement and of counting.
+
+use num_bigint::BigInt;
+
+use crate::math::tree::node::Rational;
+
+/// What a unit measures and how large it is, as a fraction of the base unit of its kind.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Unit {
+    kind: String,
+    numerator: i64,
+    denominator: i64,
+}
+
+/// Kind, spellings (the first is canonical), numerator and denominator of the size.
+type Row = (&'static str, &'static [&'static str], i64, i64);
+
+const UNITS: &[Row] = &[
+    ("length", &["m", "meter", "meters", "metre", "metres"], 1, 1),
+    ("length", &["km", "kilometer", "kilometers", "kilometre", "kilometres"], 1000, 1),
+    ("length", &["cm", "centimeter", "centimeters", "centimetre", "centimetres"], 1, 100),
+    ("length", &["mm", "millimeter", "millimeters", "millimetre", "millimetres"], 1, 1000),
+    ("length", &["nm", "nanometer", "nanometers"], 1, 1_000_000_000),
+    ("length", &["in", "inch", "inches"], 254, 10_000),
+    ("length", &["ft", "foot", "feet"], 3048, 10_000),
+    ("length", &["yd", "yard", "yards"], 9144, 10_000),
+    ("length", &["mi", "mile", "miles"], 1_609_344, 1000),
+    ("mass", &["g", "gram", "grams"], 1, 1),
+    ("mass", &["kg", "kilogram", "kilograms"], 1000, 1),
+    ("mass", &["mg", "milligram", "milligrams"], 1, 1000),
+    ("mass", &["t", "ton", "tons", "tonne", "tonnes"], 1_000_000, 1),
+    ("mass", &["lb", "lbs", "pound", "pounds"], 45_359_237, 100_000),
+    ("mass", &["oz", "ounce", "ounces"], 28_349_523_125, 1_000_000_000),
+    ("time", &["s", "sec", "second", "seconds"], 1, 1),
+    ("time", &["ms", "millisecond", "milliseconds"], 1, 1000),
+    ("time", &["min", "mins", "minute", "minutes"], 60, 1),
+    ("time", &["h", "hr", "hrs", "hour", "hours"], 3600, 1),
+    ("time", &["day", "days"], 86_400, 1),
+    ("time", &["week", "weeks"], 604_800, 1),
+    ("month", &["month", "months"], 1, 1),
+    ("month", &["year", "years", "yr", "yrs"], 12, 1),
+    ("volume", &["l", "L", "liter", "liters", "litre", "litres"], 1, 1),
+    ("volume", &["ml", "mL", "milliliter", "milliliters", "millilitre", "millilitres"], 1, 1000),
+    ("volume", &["gal", "gallon", "gallons"], 3_785_411_784, 1_000_000_000),
+    ("money-usd", &["usd", "dollar", "dollars"], 1, 1),
+    ("money-usd", &["cent", "cents"], 1, 100),
+    ("money-eur", &["eur", "euro", "euros"], 1, 1),
+    ("money-gbp", &["gbp"], 1, 1),
+    ("money-jpy", &["jpy", "yen"], 1, 1),
+    ("money-cny", &["cny", "yuan", "rmb"], 1, 1),
+    ("money-inr", &["inr", "rupee", "rupees"], 1, 1),
+    ("angle", &["degree", "degrees", "deg"], 1, 1),
+    ("radian", &["rad", "radian", "radians"], 1, 1),
+    ("force", &["N", "newton", "newtons"], 1, 1),
+    ("energy", &["J", "joule", "joules"], 1, 1),
+    ("energy", &["kJ", "kilojoule", "kilojoules"], 1000, 1),
+    ("power", &["W", "watt", "watts"], 1, 1),
+    ("frequency", &["Hz", "hertz"], 1, 1),
+    ("voltage", &["V", "volt", "volts"], 1, 1),
+    ("temperature", &["K", "kelvin", "kelvins"], 1, 1),
+    ("data", &["byte", "bytes"], 1, 1),
+];
+
+/// Whether a run of at least two letters behind a number is a unit or the start of one.
+pub(crate) fn is_unit(word: &str) -> bool {
+    word.len() > 1 && (matches!(word, "sq" | "cu" | "mph" | "kmh" | "kph") || row(word).is_some())
+}
+
+/// Whether a single letter names a unit.
+pub(crate) fn is_unit_letter(name: &str) -> bool {
+    name.len() == 1 && row(name).is_some()
+}
+
+/// Whether a text has units in it and nothing else: `m/s^2`.
+pub(crate) fn is_unit_expression(text: &str) -> bool {
+    let mut words = text.split(|c: char| !c.is_ascii_alphabetic()).filter(|word| !word.is_empty());
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '^' | ' ' | '~' | '-');
+    text.contains(['/', '^'])
+        && text.chars().all(allowed)
+        && text.starts_with(|c: char| c.is_ascii_alphabetic())
+        && words.all(|word| row(word).is_some())
+}
+
+/// By its spelling, where capitals matter (`mm` and `Mm`), else in small letters for words of three or more.
+fn row(word: &str) -> Option<&'static Row> {
+    let exact = |word: &str| UNITS.iter().find(|row| row.1.contains(&word));
+    exact(word).or_else(|| if word.len() > 2 { exact(&word.to_ascii_lowercase()) } else { None })
+}
+
+impl Unit {
+    /// Reads a unit as written: words with optional powers, products and at most one quotient.
+    ///
+    /// Words that are not in the table are units of their own kind: `apples` differs from `pears`.
+    pub(crate) fn parse(text: &str) -> Self {
+        let mut unit = Self { kind: String::new(), numerator: 1, denominator: 1 };
+        let spelled = text
+            .replace("mph", "mile/hour")
+            .replace("kmh", "km/hour")
+            .replace("kph", "km/hour")
+            .replace(" per ", "/")
+            .replace(['·', '*', '.', '~'], " ");
+        let mut kinds: Vec<(String, i32)> = Vec::new();
+        for (index, part) in spelled.split('/').enumerate() {
+            let sign = if index == 0 { 1 } else { -1 };
+            let mut square = 1;
+            for word in part.split_whitespace() {
+                match word {
+                    "square" | "sq" => square = 2,
+                    "cubic" | "cu" => square = 3,
+                    "of" | "the" | "a" => {}
+                    _ => {
+                        unit.word(word, sign, square, &mut kinds);
+                        square = 1;
+                    }
+                }
+            }
+        }
+        kinds.sort();
+        let mut merged: Vec<(String, i32)> = Vec::new();
+        for (kind, power) in kinds {
+            match merged.last_mut() {
+                Some(last) if last.0 == kind => last.1 += power,
+                _ => merged.push((kind, power)),
+            }
+        }
+        for (kind, power) in merged.iter().filter(|entry| entry.1 != 0) {
+            unit.kind.extend([kind.as_str(), "^", &power.to_string(), " "]);
+        }
+        unit
+    }
+
+    fn word(&mut self, word: &str, sign: i32, power: i32, kinds: &mut Vec<(String, i32)>) {
+        let (name, written) = word.split_once('^').unwrap_or((word, "1"));
+        let written: i32 = written.trim_matches(['{', '}', '(', ')']).parse().unwrap_or(1);
+        let power = sign * power * written.clamp(-9, 9);
+        if let Some((kind, _, numerator, denominator)) = row(name) {
+            let (up, down) =
+                if power < 0 { (*denominator, *numerator) } else { (*numerator, *denominator) };
+            for _ in 0..power.unsigned_abs() {
+                match (self.numerator.checked_mul(up), self.denominator.checked_mul(down)) {
+                    (Some(numerator), Some(denominator)) => {
+                        (self.numerator, self.denominator) = (numerator, denominator);
+                    }
+                    // A size beyond 64 bits: a kind of its own.
+                    _ => kinds.push((word.to_owned(), 1)),
+                }
+            }
+            kinds.push(((*kind).to_owned(), power));
+        } else {
+            let name = match name.to_lowercase().as_str() {
+                "celsius" => "c".to_owned(),
+                "fahrenheit" => "f".to_owned(),
+                other => other.to_owned(),
+            };
+            let singular = name.strip_suffix('s').filter(|stem| stem.len() > 2).unwrap_or(&name);
+            kinds.push((singular.to_owned(), power));
+        }
+    }
+
+    /// Whether two units measure the same kind of thing.
+    pub(crate) fn is_comparable(&self, other: &Self) -> bool {
+        self.kind == other.kind
+    }
+
+    /// For an angle, whether it is in degrees; `None` for anything else.
+    pub(crate) fn is_angle(&self) -> Option<bool> {
+        match self.kind.as_str() {
+            "angle^1 " => Some(true),
+            "radian^1 " => Some(false),
+            _ => None,
+        }
+    }
+
+    /// Size in the base unit of the kind.
+    pub(crate) fn size(&self) -> Rational {
+        Rational::new(BigInt::from(self.numerator), BigInt::from(self.denominator))
+    }
+}

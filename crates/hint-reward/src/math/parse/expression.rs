@@ -1,0 +1,463 @@
+//! From tokens to expressions: sums, products, powers, functions, atoms.
+
+use num_traits::Signed;
+
+use crate::math::fuel::Stop;
+use crate::math::lex::token::Kind;
+use crate::math::parse::parser::{Parser, into_expr};
+use crate::math::tree::node::{Expr, Function, Node, Rational};
+
+/// Powers, factorials and percent signs on one value beyond which it is not read.
+const MAX_SUFFIXES: usize = 4;
+
+impl Parser<'_, '_, '_> {
+    pub(crate) fn sum(&mut self) -> Result<Node, Stop> {
+        let mut left = self.signed()?;
+        loop {
+            let sign = match self.peek() {
+                Some(Kind::Operator(sign @ ('+' | '-'))) => *sign,
+                Some(Kind::PlusMinus) => '±',
+                Some(Kind::MinusPlus) => '∓',
+                _ => return Ok(left),
+            };
+            self.at += 1;
+            let right = self.signed()?;
+            left = match (left, right) {
+                // `ℝ − {2}`
+                (left @ (Node::NumberSet(_) | Node::Union(_)), right @ Node::Set(_))
+                    if sign == '-' =>
+                {
+                    Node::Difference(Box::new((left, right)))
+                }
+                (Node::Matrix(left), Node::Matrix(right)) => {
+                    self.matrix_sum(left, right, sign == '-')?
+                }
+                (left, right) => Node::Expr(into_expr(left)?.plus(signed(into_expr(right)?, sign))),
+            };
+        }
+    }
+
+    fn signed(&mut self) -> Result<Node, Stop> {
+        let sign = match self.peek() {
+            Some(Kind::Operator(sign @ ('+' | '-'))) => *sign,
+            Some(Kind::PlusMinus) => '±',
+            Some(Kind::MinusPlus) => '∓',
+            _ => return self.product(),
+        };
+        self.at += 1;
+        let operand = self.nested(Self::signed)?;
+        match operand {
+            Node::Matrix(rows) if sign == '-' => self.scaled(&Expr::integer(-1), rows),
+            // Two signs in a row belong to one number; a minus before an interval means nothing.
+            operand => Ok(Node::Expr(signed(into_expr(operand)?, sign))),
+        }
+    }
+
+    pub(super) fn product(&mut self) -> Result<Node, Stop> {
+        let mut left = self.power()?;
+        loop {
+            match self.peek() {
+                Some(Kind::Operator('*')) => {
+                    self.at += 1;
+                    let right = self.factor()?;
+                    left = self.multiply(left, right)?;
+                }
+                Some(Kind::Operator('/')) => {
+                    if matches!(self.peek_at(1), Some(Kind::Word(_) | Kind::Text(_))) {
+                        return Ok(left);
+                    }
+                    self.at += 1;
+                    let right = into_expr(self.factor()?)?;
+                    left = match left {
+                        Node::Matrix(rows) => self.scaled(&right.reciprocal(), rows)?,
+                        other => Node::Expr(quotient(into_expr(other)?, right)),
+                    };
+                }
+                Some(Kind::Mod) => {
+                    self.at += 1;
+                    let right = into_expr(self.factor()?)?;
+                    if matches!(left, Node::Expr(Expr::Call(Function::Mod, _))) {
+                        return Err(Stop::Unreadable("a remainder of a remainder"));
+                    }
+                    left = Node::Expr(Expr::Call(Function::Mod, vec![into_expr(left)?, right]));
+                }
+                _ if self.starts_factor() => {
+                    if matches!(self.peek(), Some(Kind::Number(_))) {
+                        left = self.number_behind(left)?;
+                        continue;
+                    }
+                    let right = self.power()?;
+                    left = self.multiply(left, right)?;
+                }
+                _ => return Ok(left),
+            }
+        }
+    }
+
+    /// A number that directly follows a factor: `3 1/2` is mixed, `x 2` is a product, `2 3` is two answers.
+    fn number_behind(&mut self, left: Node) -> Result<Node, Stop> {
+        let whole = match &left {
+            Node::Expr(Expr::Number(value)) if value.is_integer() => Some(value.clone()),
+            Node::Expr(Expr::Number(_) | Expr::Decimal { .. }) => None,
+            _ => {
+                let right = self.power()?;
+                return self.multiply(left, right);
+            }
+        };
+        if let (
+            Some(whole),
+            Some(Kind::Number(numerator)),
+            Some(Kind::Operator('/')),
+            Some(Kind::Number(denominator)),
+        ) = (whole, self.peek(), self.peek_at(1), self.peek_at(2))
+            && numerator.places.is_none()
+            && denominator.places.is_none()
+            && numerator.value < denominator.value
+        {
+            let fraction = &numerator.value / &denominator.value;
+            self.at += 3;
+            return Ok(Node::Expr(Expr::Number(whole + fraction)));
+        }
+        Err(Stop::Unreadable("two numbers side by side"))
+    }
+
+    /// An explicit factor, which may carry a sign.
+    pub(super) fn factor(&mut self) -> Result<Node, Stop> {
+        match self.peek() {
+            Some(Kind::Operator('-' | '+')) => self.nested(|parser| {
+                let negative = parser.peek() == Some(&Kind::Operator('-'));
+                parser.at += 1;
+                let operand = into_expr(parser.factor()?)?;
+                Ok(Node::Expr(if negative { operand.negated() } else { operand }))
+            }),
+            _ => self.power(),
+        }
+    }
+
+    /// Whether the next token starts a factor of an implicit product.
+    pub(super) fn starts_factor(&self) -> bool {
+        match self.peek() {
+            Some(Kind::Open('(')) => !self.remark_follows(),
+            Some(
+                Kind::Number(_)
+                | Kind::Name(_)
+                | Kind::Function(_)
+                | Kind::Open(_)
+                | Kind::Begin(_)
+                | Kind::Fraction
+                | Kind::Root
+                | Kind::Binomial
+                | Kind::Box
+                | Kind::Accent(_)
+                | Kind::Prefix(_)
+                | Kind::Sum
+                | Kind::Product
+                | Kind::Pi
+                | Kind::E
+                | Kind::I
+                | Kind::Infinity,
+            ) => true,
+            Some(Kind::Operator('|')) => self.bars == 0 && self.set_braces == 0,
+            _ => false,
+        }
+    }
+
+    /// An atom with what is attached to it: powers, factorials, percent, degrees.
+    pub(super) fn power(&mut self) -> Result<Node, Stop> {
+        let mut base = self.nested(Self::atom)?;
+        let mut suffixes = 0;
+        loop {
+            // Each one wraps the value: a run of them would nest as deep as it is long.
+            if suffixes > MAX_SUFFIXES {
+                return Err(Stop::Unreadable("too many suffixes"));
+            }
+            suffixes += 1;
+            match self.peek() {
+                Some(Kind::Operator('^')) => {
+                    self.at += 1;
+                    if self.ordinal_exponent() {
+                        continue;
+                    }
+                    if self.degree_exponent() {
+                        base = Node::Expr(Expr::Call(Function::Degrees, vec![into_expr(base)?]));
+                        continue;
+                    }
+                    let exponent = self.nested(Self::exponent)?;
+                    base = Node::Expr(into_expr(base)?.power(exponent));
+                }
+                Some(Kind::Degree) => {
+                    self.at += 1;
+                    base = Node::Expr(Expr::Call(Function::Degrees, vec![into_expr(base)?]));
+                }
+                Some(Kind::Operator('!')) => {
+                    self.at += 1;
+                    let doubled = self
+                        .tokens
+                        .get(self.at)
+                        .is_some_and(|token| token.kind == Kind::Operator('!') && !token.spaced);
+                    self.at += usize::from(doubled);
+                    let function =
+                        if doubled { Function::DoubleFactorial } else { Function::Factorial };
+                    base = Node::Expr(Expr::Call(function, vec![into_expr(base)?]));
+                }
+                Some(Kind::Percent) => {
+                    self.at += 1;
+                    base = Node::Expr(percent(into_expr(base)?));
+                }
+                // `(1101)_2`
+                Some(Kind::Operator('_')) if self.follows_bracket() => match &base {
+                    Node::Expr(Expr::Number(value)) if value.is_integer() => {
+                        base = self.based(&value.to_integer().to_string())?;
+                    }
+                    _ => return Ok(base),
+                },
+                _ => return Ok(base),
+            }
+        }
+    }
+
+    fn follows_bracket(&self) -> bool {
+        let before = self.at.checked_sub(1).and_then(|at| self.tokens.get(at));
+        before.is_some_and(|token| matches!(token.kind, Kind::Close('(' | '{')))
+    }
+
+    /// `^\circ` and `^{\circ}` behind the caret.
+    fn degree_exponent(&mut self) -> bool {
+        if self.take(&Kind::Degree) {
+            return true;
+        }
+        let is_ring =
+            |kind: Option<&Kind<'_>>| matches!(kind, Some(Kind::Degree | Kind::Text("o")));
+        let grouped = self.peek() == Some(&Kind::Open('{'))
+            && is_ring(self.peek_at(1))
+            && self.peek_at(2) == Some(&Kind::Close('{'));
+        if grouped {
+            self.at += 3;
+        }
+        grouped
+    }
+
+    /// The `{th}` of `5^{th}` behind the caret.
+    fn ordinal_exponent(&mut self) -> bool {
+        let is_suffix = |word: &str| matches!(word, "th" | "st" | "nd" | "rd");
+        let length = match (self.peek(), self.peek_at(1), self.peek_at(2), self.peek_at(3)) {
+            (Some(Kind::Text(word)), ..) if is_suffix(word) => 1,
+            (Some(Kind::Open('{')), Some(Kind::Text(word)), Some(Kind::Close('{')), _)
+                if is_suffix(word) =>
+            {
+                3
+            }
+            (
+                Some(Kind::Open('{')),
+                Some(Kind::Name(first)),
+                Some(Kind::Name(second)),
+                Some(Kind::Close('{')),
+            ) if is_suffix(&format!("{first}{second}")) => 4,
+            _ => return false,
+        };
+        self.at += length;
+        true
+    }
+
+    pub(super) fn exponent(&mut self) -> Result<Expr, Stop> {
+        let negative = match self.peek() {
+            Some(Kind::Operator(sign @ ('+' | '-'))) => {
+                self.at += 1;
+                *sign == '-'
+            }
+            _ => false,
+        };
+        let mut exponent = into_expr(self.atom()?)?;
+        if self.take(&Kind::Operator('^')) {
+            exponent = exponent.power(self.nested(Self::exponent)?);
+        }
+        Ok(if negative { exponent.negated() } else { exponent })
+    }
+
+    fn atom(&mut self) -> Result<Node, Stop> {
+        let Some(kind) = self.peek() else {
+            return Err(Stop::Unreadable("an operand is missing"));
+        };
+        self.at += 1;
+        Ok(match kind {
+            Kind::Number(literal) => {
+                if self.peek() == Some(&Kind::Operator('_')) && literal.places.is_none() {
+                    return self.based(literal.raw);
+                }
+                let value = literal.value.clone();
+                match literal.places {
+                    Some(places) => Node::Expr(Expr::Decimal { value, places }),
+                    None => Node::Expr(Expr::Number(self.mixed(value))),
+                }
+            }
+            Kind::Name(name) => self.named(name)?,
+            Kind::Word(_) | Kind::Text(_) => {
+                self.at -= 1;
+                self.words()?
+            }
+            Kind::Function(function) => Node::Expr(self.call(function)?),
+            Kind::Open(open @ ('(' | '[')) => self.bracketed(*open)?,
+            Kind::Open('{') => {
+                let inner = self.list()?;
+                self.expect(&Kind::Close('{'), "a group that is not closed")?;
+                inner
+            }
+            Kind::Open('S') => self.set()?,
+            Kind::Open(which) => {
+                let inner = into_expr(self.sum()?)?;
+                self.expect(&Kind::Close(*which), "a floor or ceiling that is not closed")?;
+                let function = if *which == 'f' { Function::Floor } else { Function::Ceil };
+                Node::Expr(Expr::Call(function, vec![inner]))
+            }
+            Kind::Operator('|') => {
+                self.bars += 1;
+                let inner = into_expr(self.sum()?)?;
+                self.bars -= 1;
+                self.expect(&Kind::Operator('|'), "an absolute value that is not closed")?;
+                Node::Expr(Expr::Call(Function::Abs, vec![inner]))
+            }
+            Kind::Begin(name) => self.matrix(name)?,
+            Kind::Fraction => {
+                let numerator = self.argument()?;
+                let denominator = self.argument()?;
+                Node::Expr(quotient(numerator, denominator))
+            }
+            Kind::Root => self.root()?,
+            Kind::Binomial => {
+                let arguments = vec![self.argument()?, self.argument()?];
+                Node::Expr(Expr::Call(Function::Binomial, arguments))
+            }
+            Kind::Box => {
+                self.expect(&Kind::Open('{'), "a box without its group")?;
+                let inner = self.list()?;
+                self.expect(&Kind::Close('{'), "a group that is not closed")?;
+                inner
+            }
+            Kind::Accent("bar") if self.complex_group() => {
+                let value = self.argument()?;
+                let conjugate = value.map(&|expr| (*expr == Expr::I).then(|| Expr::I.negated()));
+                Node::Expr(conjugate)
+            }
+            Kind::Accent(accent) => {
+                let name = self.subscript_text()?;
+                Node::Expr(Expr::Symbol(format!("{accent} {name}").into()))
+            }
+            Kind::Prefix(prefix) => {
+                let mut name = (*prefix).to_owned();
+                while let Some(Kind::Name(part)) = self.peek() {
+                    name.push(' ');
+                    name.push_str(part);
+                    self.at += 1;
+                }
+                Node::Expr(Expr::Symbol(name.into()))
+            }
+            Kind::Sum => Node::Expr(self.series(Function::Sum)?),
+            Kind::Product => Node::Expr(self.series(Function::Product)?),
+            Kind::Pi => Node::Expr(Expr::Pi),
+            Kind::E if self.peek() == Some(&Kind::Operator('_')) => self.named("e")?,
+            Kind::I if self.peek() == Some(&Kind::Operator('_')) => self.named("i")?,
+            Kind::E => Node::Expr(Expr::E),
+            Kind::I => Node::Expr(Expr::I),
+            Kind::Infinity => Node::Expr(Expr::Infinity),
+            Kind::EmptySet => Node::Set(Vec::new()),
+            Kind::NumberSet(letter) => Node::NumberSet(*letter),
+            _ => return Err(Stop::Unreadable("an operator where an operand should be")),
+        })
+    }
+
+    /// Whether a group follows that computes with i.
+    fn complex_group(&self) -> bool {
+        let rest = &self.tokens[self.at..];
+        let end = rest.iter().position(|token| token.kind == Kind::Close('{')).unwrap_or(0);
+        let group = &rest[..end];
+        group.first().is_some_and(|token| token.kind == Kind::Open('{'))
+            && group.iter().any(|token| token.kind == Kind::I)
+            && group.iter().any(|token| matches!(token.kind, Kind::Number(_)))
+    }
+
+    /// An integer with a fraction directly behind it, `3\frac{1}{2}`.
+    fn mixed(&mut self, whole: Rational) -> Rational {
+        if self.peek() != Some(&Kind::Fraction) || !whole.is_integer() {
+            return whole;
+        }
+        let start = self.at;
+        self.at += 1;
+        let parts = [self.integer_argument(), self.integer_argument()];
+        if let [Some(numerator), Some(denominator)] = parts
+            && numerator < denominator
+            && numerator.is_positive()
+        {
+            return whole + numerator / denominator;
+        }
+        self.at = start;
+        whole
+    }
+
+    fn integer_argument(&mut self) -> Option<Rational> {
+        let grouped = self.take(&Kind::Open('{'));
+        let Some(Kind::Number(literal)) = self.peek() else {
+            return None;
+        };
+        self.at += 1;
+        if grouped && !self.take(&Kind::Close('{')) {
+            return None;
+        }
+        literal.places.is_none().then(|| literal.value.clone())
+    }
+
+    /// One argument of a command: a group or a single atom.
+    pub(super) fn argument(&mut self) -> Result<Expr, Stop> {
+        self.nested(|parser| into_expr(parser.atom()?))
+    }
+
+    fn root(&mut self) -> Result<Node, Stop> {
+        let index = if self.take(&Kind::Open('[')) {
+            let index = into_expr(self.sum()?)?;
+            self.expect(&Kind::Close('['), "a root index that is not closed")?;
+            index
+        } else {
+            Expr::integer(2)
+        };
+        let radicand = self.argument()?;
+        let exponent = match index {
+            Expr::Number(value) if value.is_positive() => Expr::Number(value.recip()),
+            other => other.reciprocal(),
+        };
+        Ok(Node::Expr(radicand.power(exponent)))
+    }
+}
+
+fn signed(expr: Expr, sign: char) -> Expr {
+    match sign {
+        '-' => expr.negated(),
+        '±' => Expr::PlusMinus.times(expr),
+        '∓' => Expr::PlusMinus.times(expr).negated(),
+        _ => expr,
+    }
+}
+
+/// A quotient, as one number where both sides are short numbers. Longer ones wait for [`exact`](crate::math::value::exact), which pays for
+/// them.
+fn quotient(numerator: Expr, denominator: Expr) -> Expr {
+    let is_short = |value: &Rational| value.numer().bits() + value.denom().bits() <= 256;
+    match (numerator, denominator) {
+        (Expr::Number(numerator), Expr::Number(denominator))
+            if denominator.is_positive() && is_short(&numerator) && is_short(&denominator) =>
+        {
+            Expr::Number(numerator / denominator)
+        }
+        (numerator, denominator) => numerator.over(denominator),
+    }
+}
+
+/// A hundredth, keeping a decimal a decimal.
+fn percent(expr: Expr) -> Expr {
+    let hundred = Rational::from_integer(100.into());
+    match expr {
+        Expr::Number(value) => Expr::Number(value / hundred),
+        Expr::Decimal { value, places } => {
+            Expr::Decimal { value: value / hundred, places: places.saturating_add(2) }
+        }
+        other => other.times(Expr::Number(hundred.recip())),
+    }
+}

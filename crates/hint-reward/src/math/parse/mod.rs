@@ -1,0 +1,12 @@
+//! From tokens to a tree: expressions, relations, lists, sets, matrices; and phrases, dates and choices.
+
+mod bracket;
+pub(crate) mod calendar;
+pub(crate) mod choice;
+mod expression;
+mod matrix;
+mod name;
+pub(crate) mod parser;
+pub(crate) mod phrase;
+mod quantity;
+mod relation;

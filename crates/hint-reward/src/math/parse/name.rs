@@ -1,0 +1,325 @@
+//! Names, functions and sums.
+
+use crate::math::fuel::Stop;
+use crate::math::lex::token::Kind;
+use crate::math::parse::parser::{Parser, into_expr, is_sentence_word};
+use crate::math::tree::node::{Expr, Function, INDEX, Node, Rational, Relation};
+use crate::number::word::cardinal;
+
+impl Parser<'_, '_, '_> {
+    /// A name with its subscript and primes, applied to arguments where it is a function.
+    pub(super) fn named(&mut self, name: &str) -> Result<Node, Stop> {
+        let mut full = name.to_owned();
+        if self.take(&Kind::Operator('_')) {
+            full.push('_');
+            full.push_str(&self.subscript_text()?);
+        }
+        while self.take(&Kind::Operator('\'')) {
+            full.push('\'');
+        }
+        if self.peek() == Some(&Kind::Operator('^'))
+            && self.peek_at(1) == Some(&Kind::Operator('\''))
+        {
+            self.at += 2;
+            full.push('\'');
+        }
+        if name == "P"
+            && let Some(event) = self.event()?
+        {
+            return Ok(Node::Expr(Expr::Symbol(format!("P({event})").into())));
+        }
+        let is_function = matches!(name, "f" | "g" | "h" | "F" | "G" | "H" | "phi" | "psi")
+            || full.ends_with('\'');
+        if self.peek() == Some(&Kind::Open('(')) && (is_function || self.arguments_follow()) {
+            self.at += 1;
+            let arguments = match self.nested(|parser| parser.bracketed('('))? {
+                Node::Expr(argument) => vec![argument],
+                Node::Tuple { items, left_closed: false, right_closed: false } => {
+                    items.into_iter().map(into_expr).collect::<Result<_, _>>()?
+                }
+                _ => return Err(Stop::Unreadable("an argument that is no number")),
+            };
+            return Ok(Node::Expr(Expr::Call(Function::Named(full.into()), arguments)));
+        }
+        Ok(Node::Expr(Expr::Symbol(full.into())))
+    }
+
+    /// What stands in the brackets of `P(X = 2)` or `P(A | B)`, which no expression is.
+    fn event(&mut self) -> Result<Option<String>, Stop> {
+        if self.peek() != Some(&Kind::Open('(')) {
+            return Ok(None);
+        }
+        let rest = &self.tokens[self.at + 1..];
+        let Some(end) = rest.iter().position(|token| token.kind == Kind::Close('(')) else {
+            return Ok(None);
+        };
+        let inside = &rest[..end];
+        let is_event = inside.iter().any(|token| {
+            matches!(
+                token.kind,
+                Kind::Relation(_)
+                    | Kind::Operator('|')
+                    | Kind::Mid
+                    | Kind::Union
+                    | Kind::Intersection
+            )
+        });
+        if !is_event {
+            return Ok(None);
+        }
+        let mut text = String::new();
+        for token in inside {
+            write_token(&token.kind, &mut text)?;
+        }
+        self.at += end + 2;
+        Ok(Some(text))
+    }
+
+    /// Whether the bracket that opens here holds several arguments.
+    fn arguments_follow(&self) -> bool {
+        let mut depth = 0_usize;
+        for token in &self.tokens[self.at..] {
+            match token.kind {
+                Kind::Open(_) => depth += 1,
+                Kind::Close(_) => {
+                    depth = depth.saturating_sub(1);
+                    if depth == 0 {
+                        return false;
+                    }
+                }
+                Kind::Comma if depth == 1 => return true,
+                _ => {}
+            }
+        }
+        false
+    }
+
+    /// The text of a subscript or of an accented name.
+    pub(super) fn subscript_text(&mut self) -> Result<String, Stop> {
+        let mut text = String::new();
+        if !self.take(&Kind::Open('{')) {
+            let kind = self.peek().ok_or(Stop::Unreadable("a subscript is missing"))?;
+            self.at += 1;
+            write_token(kind, &mut text)?;
+            return Ok(text);
+        }
+        let mut depth = 1;
+        while depth > 0 {
+            let kind = self.peek().ok_or(Stop::Unreadable("a subscript that is not closed"))?;
+            self.at += 1;
+            match kind {
+                Kind::Open('{') => depth += 1,
+                Kind::Close('{') => depth -= 1,
+                other => write_token(other, &mut text)?,
+            }
+        }
+        self.fuel.spend(text.len() as u64)?;
+        Ok(text)
+    }
+
+    /// An integer with its base as subscript, from the underscore.
+    pub(super) fn based(&mut self, digits: &str) -> Result<Node, Stop> {
+        self.at += 1;
+        let base = self.subscript_text()?;
+        let base = base.trim_start_matches("base").trim();
+        let base: u32 = base
+            .parse()
+            .ok()
+            .or_else(|| cardinal(base).and_then(|base| u32::try_from(base).ok()))
+            .filter(|base| (2..=36).contains(base))
+            .ok_or(Stop::Unreadable("a base"))?;
+        let value = num_bigint::BigInt::parse_bytes(digits.as_bytes(), base)
+            .ok_or(Stop::Unreadable("a digit that its base does not have"))?;
+        let digits = digits.trim_start_matches('0').into();
+        Ok(Node::Based { value: Rational::from_integer(value), digits, base })
+    }
+
+    pub(super) fn call(&mut self, function: &Function) -> Result<Expr, Stop> {
+        let mut function = function.clone();
+        let mut exponent = None;
+        let mut base = None;
+        loop {
+            if exponent.is_none() && self.peek() == Some(&Kind::Operator('^')) {
+                self.at += 1;
+                exponent = Some(self.nested(Self::exponent)?);
+            } else if base.is_none() && function == Function::Log && self.take(&Kind::Operator('_'))
+            {
+                base = Some(self.argument()?);
+            } else {
+                break;
+            }
+        }
+        if exponent.as_ref() == Some(&Expr::integer(-1)) {
+            let inverse = match function {
+                Function::Sin => Some(Function::Asin),
+                Function::Cos => Some(Function::Acos),
+                Function::Tan => Some(Function::Atan),
+                _ => None,
+            };
+            if let Some(inverse) = inverse {
+                function = inverse;
+                exponent = None;
+            }
+        }
+        let mut arguments = self.nested(Self::function_arguments)?;
+        let many =
+            matches!(function, Function::Gcd | Function::Lcm | Function::Min | Function::Max);
+        if !many && arguments.len() != 1 && !matches!(function, Function::Named(_)) {
+            return Err(Stop::Unreadable("a function with a wrong number of arguments"));
+        }
+        if function == Function::Log {
+            arguments.insert(0, base.unwrap_or_else(|| Expr::integer(10)));
+        }
+        let call = match &function {
+            Function::Named(name) if &**name == "exp" && arguments.len() == 1 => {
+                Expr::E.power(arguments.remove(0))
+            }
+            _ => Expr::Call(function, arguments),
+        };
+        Ok(match exponent {
+            Some(exponent) => call.power(exponent),
+            None => call,
+        })
+    }
+
+    fn function_arguments(&mut self) -> Result<Vec<Expr>, Stop> {
+        if self.take(&Kind::Open('(')) {
+            return match self.bracketed('(')? {
+                Node::Expr(argument) => Ok(vec![argument]),
+                Node::Tuple { items, .. } => items.into_iter().map(into_expr).collect(),
+                other => Ok(vec![into_expr(other)?]),
+            };
+        }
+        if matches!(self.peek(), Some(Kind::Open('S'))) {
+            return match self.power()? {
+                Node::Set(items) => items.into_iter().map(into_expr).collect(),
+                _ => Err(Stop::Unreadable("an argument that is no number")),
+            };
+        }
+        let mut argument = into_expr(self.factor()?)?;
+        while self.starts_factor()
+            && !matches!(self.peek(), Some(Kind::Function(_) | Kind::Open('(' | '[')))
+        {
+            argument = argument.times(into_expr(self.power()?)?);
+        }
+        Ok(vec![argument])
+    }
+
+    /// `\sum_{k=a}^{b} body`.
+    pub(super) fn series(&mut self, function: Function) -> Result<Expr, Stop> {
+        self.expect(&Kind::Operator('_'), "a sum without its range")?;
+        let brackets = if self.take(&Kind::Open('(')) { '(' } else { '{' };
+        if brackets == '{' {
+            self.expect(&Kind::Open('{'), "a sum without its range")?;
+        }
+        let variable = match self.peek() {
+            Some(Kind::Name(name)) => (*name).to_owned(),
+            Some(Kind::I) => "i".to_owned(),
+            _ => return Err(Stop::Unreadable("a sum without its variable")),
+        };
+        self.at += 1;
+        self.expect(&Kind::Relation(Relation::Equal), "a sum without its range")?;
+        let low = into_expr(self.sum()?)?;
+        self.expect(&Kind::Close(brackets), "a sum without its range")?;
+        self.expect(&Kind::Operator('^'), "a sum without its upper end")?;
+        let high = self.argument()?;
+        let mut body = self.nested(|parser| into_expr(parser.product()?))?;
+        if variable == "i" {
+            body = body.map(&|expr| (*expr == Expr::I).then(|| Expr::symbol("i")));
+        }
+        let body = body.map(&|expr| indexed_by(expr, &variable));
+        Ok(Expr::Call(function, vec![Expr::symbol(&variable), low, high, body]))
+    }
+
+    /// A run of words, as a name or as text.
+    pub(super) fn words(&mut self) -> Result<Node, Stop> {
+        let start = self.at;
+        let mut text = String::new();
+        while let Some(Kind::Word(word) | Kind::Text(word) | Kind::Name(word)) = self.peek() {
+            if !text.is_empty() {
+                text.push(' ');
+            }
+            text.push_str(word);
+            self.at += 1;
+        }
+        if self.at == start + 1 {
+            let bare = text.trim();
+            let is_based = self.peek() == Some(&Kind::Operator('_'))
+                && bare.starts_with(|c: char| c.is_ascii_digit())
+                && bare.bytes().all(|b| b.is_ascii_digit() || b.is_ascii_uppercase());
+            if is_based {
+                return self.based(bare);
+            }
+            let bare =
+                bare.strip_prefix('(').and_then(|rest| rest.strip_suffix(')')).unwrap_or(bare);
+            if bare.len() == 1 && bare.bytes().all(|byte| byte.is_ascii_alphabetic()) {
+                let name = bare.to_owned();
+                return self.named(&name);
+            }
+            if let Some(value) = cardinal(&bare.to_lowercase()) {
+                return Ok(Node::Expr(Expr::integer(value)));
+            }
+            if !bare.is_empty() && bare.bytes().all(|byte| byte.is_ascii_digit()) && bare.len() < 18
+            {
+                let value: i64 =
+                    bare.parse().map_err(|_| Stop::Unreadable("a malformed number"))?;
+                return Ok(Node::Expr(Expr::integer(value)));
+            }
+        }
+        let ends = matches!(
+            self.peek(),
+            None | Some(
+                Kind::Comma
+                    | Kind::Semicolon
+                    | Kind::And
+                    | Kind::Or
+                    | Kind::Close(_)
+                    | Kind::Ampersand
+            )
+        );
+        if !ends && is_sentence_word(&text) {
+            return Err(Stop::Unreadable("a sentence"));
+        }
+        Ok(Node::text(&text))
+    }
+}
+
+/// A symbol whose subscript has the bound variable, with [`INDEX`] in its place: `a_k` is the same sequence whatever
+/// the variable is called.
+fn indexed_by(expr: &Expr, variable: &str) -> Option<Expr> {
+    let Expr::Symbol(name) = expr else { return None };
+    let (base, subscript) = name.split_once('_')?;
+    subscript.contains(variable).then(|| {
+        let subscript = subscript.replace(variable, INDEX);
+        Expr::Symbol(format!("{base}_{subscript}").into())
+    })
+}
+
+/// The text of a token inside a subscript.
+fn write_token(kind: &Kind<'_>, text: &mut String) -> Result<(), Stop> {
+    match kind {
+        Kind::Number(literal) => text.push_str(literal.raw),
+        Kind::Name(name) | Kind::Word(name) | Kind::Text(name) => text.push_str(name),
+        Kind::Operator(operator) => text.push(*operator),
+        Kind::E => text.push('e'),
+        Kind::I => text.push('i'),
+        Kind::Pi => text.push('π'),
+        Kind::Infinity => text.push('∞'),
+        Kind::Comma => text.push(','),
+        Kind::Open(open) => text.push(*open),
+        Kind::Close(_) => text.push(')'),
+        Kind::Function(Function::Named(name)) => text.push_str(name),
+        Kind::Function(Function::Max) => text.push_str("max"),
+        Kind::Function(Function::Min) => text.push_str("min"),
+        Kind::Relation(Relation::Equal) => text.push('='),
+        Kind::Relation(Relation::Less) => text.push('<'),
+        Kind::Relation(Relation::Greater) => text.push('>'),
+        Kind::Relation(Relation::LessEqual) => text.push('≤'),
+        Kind::Relation(Relation::GreaterEqual) => text.push('≥'),
+        Kind::Mid => text.push('|'),
+        Kind::Union => text.push('∪'),
+        Kind::Intersection => text.push('∩'),
+        _ => return Err(Stop::Unreadable("a subscript with something unexpected")),
+    }
+    Ok(())
+}

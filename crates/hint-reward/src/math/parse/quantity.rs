@@ -1,0 +1,168 @@
+//! Values with what stands around them: currency signs, number words such as million, units.
+
+use crate::math::fuel::Stop;
+use crate::math::lex::token::Kind;
+use crate::math::parse::parser::{Parser, into_expr, is_sentence_word};
+use crate::math::tree::node::{Expr, Function, Node, Rational, Relation};
+
+impl Parser<'_, '_, '_> {
+    /// One item: a chain of relations with an optional unit behind it.
+    pub(super) fn item(&mut self) -> Result<Node, Stop> {
+        // `= 5` and `≈ 5`: the end of a computation.
+        if matches!(self.peek(), Some(Kind::Relation(Relation::Equal | Relation::Approximately))) {
+            self.at += 1;
+        }
+        let negative = self.peek() == Some(&Kind::Operator('-'))
+            && matches!(self.peek_at(1), Some(Kind::Currency(_)));
+        self.at += usize::from(negative);
+        let currency = match self.peek() {
+            Some(Kind::Currency(name)) => {
+                self.at += 1;
+                Some(*name)
+            }
+            _ => None,
+        };
+        let mut node = as_angle(self.chain()?);
+        if negative {
+            node = Node::Expr(into_expr(node)?.negated());
+        }
+        if let Some(Kind::Word(word) | Kind::Text(word)) = self.peek()
+            && let Some((scale, rest)) = split_scale(word)
+            && let Node::Expr(value) = node
+        {
+            node = Node::Expr(scaled(value, scale));
+            if !rest.is_empty() {
+                return with_unit(node, rest);
+            }
+            self.at += 1;
+        }
+        let unit = match (currency, self.unit()?) {
+            (Some(name), _) => Some(name.to_owned()),
+            (None, unit) => unit,
+        };
+        Ok(match unit {
+            None => node,
+            Some(unit) => with_unit(node, &unit)?,
+        })
+    }
+
+    /// Words behind a value.
+    fn unit(&mut self) -> Result<Option<String>, Stop> {
+        let mut unit = String::new();
+        let mut words = 0;
+        loop {
+            let word = match self.peek() {
+                Some(Kind::Word(word) | Kind::Text(word) | Kind::Currency(word)) => word,
+                Some(Kind::Operator('/')) if words > 0 => "/",
+                Some(Kind::Operator('^')) if words > 0 => match self.peek_at(1) {
+                    Some(Kind::Number(literal)) => {
+                        unit.push('^');
+                        unit.push_str(literal.raw);
+                        self.at += 2;
+                        continue;
+                    }
+                    Some(Kind::Open('{')) => match (self.peek_at(2), self.peek_at(3)) {
+                        (Some(Kind::Number(literal)), Some(Kind::Close('{'))) => {
+                            unit.push('^');
+                            unit.push_str(literal.raw);
+                            self.at += 4;
+                            continue;
+                        }
+                        _ => break,
+                    },
+                    _ => break,
+                },
+                Some(Kind::Operator('*')) if words > 0 => " ",
+                Some(Kind::Name(name)) if words > 0 && unit.ends_with('/') => name,
+                _ => break,
+            };
+            words += 1;
+            if words > 6 || is_sentence_word(word) {
+                return Err(Stop::Unreadable("a sentence follows the value"));
+            }
+            if !unit.is_empty() {
+                unit.push(' ');
+            }
+            unit.push_str(word);
+            self.at += 1;
+        }
+        let unit = unit.replace(" / ", "/").replace("/ ", "/");
+        Ok((!unit.is_empty()).then_some(unit))
+    }
+}
+
+/// The power of ten that a text starts with, `million` and the like, and what follows it.
+fn split_scale(text: &str) -> Option<(u32, &str)> {
+    let (first, rest) = text.split_once(' ').unwrap_or((text, ""));
+    let power = match first {
+        "hundred" => 2,
+        "thousand" => 3,
+        "million" => 6,
+        "billion" => 9,
+        "trillion" => 12,
+        _ => return None,
+    };
+    Some((power, rest.trim()))
+}
+
+/// A value times a power of ten; a decimal stays one, as precise as it was written.
+fn scaled(value: Expr, power: u32) -> Expr {
+    let factor = Rational::from_integer(num_bigint::BigInt::from(10).pow(power));
+    match value {
+        Expr::Number(value) => Expr::Number(value * factor),
+        Expr::Decimal { value, places } => {
+            let places = places.saturating_sub(power.cast_signed());
+            Expr::Decimal { value: value * factor, places }
+        }
+        other => other.times(Expr::Number(factor)),
+    }
+}
+
+/// Puts a unit on a value, or on the last term of a chain.
+fn with_unit(node: Node, unit: &str) -> Result<Node, Stop> {
+    Ok(match node {
+        Node::Chain { mut terms, relations } => {
+            if let Some(last) = terms.pop() {
+                terms.push(with_unit(last, unit)?);
+            }
+            Node::Chain { terms, relations }
+        }
+        Node::Expr(_) | Node::Tuple { .. } | Node::Ratio(_) | Node::Clock(_) => {
+            Node::Quantity(Box::new(node), unit.into())
+        }
+        Node::Quantity(inner, first) => Node::Quantity(inner, format!("{first} {unit}").into()),
+        _ => return Err(Stop::Unreadable("words behind something that has no unit")),
+    })
+}
+
+/// `90°` on its own is a quantity of 90 degrees, not a number of radians.
+fn as_angle(node: Node) -> Node {
+    match node {
+        Node::Expr(Expr::Call(Function::Degrees, mut arguments)) if arguments.len() == 1 => {
+            Node::Quantity(Box::new(Node::Expr(arguments.remove(0))), "degree".into())
+        }
+        Node::Expr(Expr::Mul(factors)) => match factors.as_slice() {
+            [Expr::Number(sign), Expr::Call(Function::Degrees, arguments)]
+                if arguments.len() == 1 =>
+            {
+                let value = Expr::Number(sign.clone()).times(arguments[0].clone());
+                Node::Quantity(Box::new(Node::Expr(value)), "degree".into())
+            }
+            // `25°C`
+            [Expr::Call(Function::Degrees, arguments), Expr::Symbol(scale)]
+                if matches!(&**scale, "C" | "F") =>
+            {
+                let unit = format!("degree {scale}");
+                Node::Quantity(Box::new(Node::Expr(arguments[0].clone())), unit.into())
+            }
+            _ => Node::Expr(Expr::Mul(factors)),
+        },
+        Node::Chain { mut terms, relations } => {
+            if let Some(last) = terms.pop() {
+                terms.push(as_angle(last));
+            }
+            Node::Chain { terms, relations }
+        }
+        other => other,
+    }
+}

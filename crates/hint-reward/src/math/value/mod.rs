@@ -1,0 +1,8 @@
+//! What an expression is worth: exactly, in finite fields, and in double-double arithmetic with error bounds.
+
+pub(crate) mod ball;
+pub(crate) mod exact;
+pub(crate) mod identity;
+pub(crate) mod modular;
+pub(crate) mod numeric;
+pub(crate) mod real;

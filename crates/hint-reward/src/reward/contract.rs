@@ -1,0 +1,125 @@
+//! Functions from a completion to a score.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::error::RewardError;
+use crate::input::RewardInput;
+
+/// Scores completions. Implement [`Reward::score`]; override [`Reward::score_group`] only when siblings must be
+/// compared with each other (pairwise judges, diversity bonuses).
+///
+/// Scores are finite. [`Reward::score_group`] returns one score per input, in input order.
+///
+/// # Examples
+///
+/// ```
+/// use hint_reward::{Reward, RewardError, RewardInput};
+///
+/// struct Brevity {
+///     max_chars: usize,
+/// }
+///
+/// impl Reward for Brevity {
+///     fn name(&self) -> &str {
+///         "brevity"
+///     }
+///     fn score(&self, input: &RewardInput<'_>) -> Result<f64, RewardError> {
+///         Ok(f64::from(u8::from(input.completion.chars().count() <= self.max_chars)))
+///     }
+/// }
+///
+/// let brevity = Brevity { max_chars: 3 };
+/// let group = [RewardInput::new("4", "4"), RewardInput::new("four", "4")];
+/// assert_eq!(brevity.score_group(&group)?, [1.0, 0.0]);
+/// # Ok::<(), RewardError>(())
+/// ```
+pub trait Reward: Send + Sync {
+    /// Stable `snake_case` name, used as the metric key `reward/<name>`.
+    fn name(&self) -> &str;
+
+    /// Score of one completion. Any finite value; by convention `1.0` is correct and `0.0` is not.
+    ///
+    /// # Errors
+    ///
+    /// Return an error when the completion could not be judged. Never return `0.0` for that: an all-zero group is
+    /// what triggers a hint.
+    fn score(&self, input: &RewardInput<'_>) -> Result<f64, RewardError>;
+
+    /// Scores of all completions of one problem, in input order.
+    ///
+    /// # Errors
+    ///
+    /// The first error of [`Reward::score`].
+    fn score_group(&self, inputs: &[RewardInput<'_>]) -> Result<Vec<f64>, RewardError> {
+        inputs.iter().map(|input| self.score(input)).collect()
+    }
+}
+
+/// A closure as a [`Reward`]; see [`from_fn`].
+#[derive(Clone)]
+pub struct FnReward<F> {
+    name: String,
+    score: F,
+}
+
+impl<F> fmt::Debug for FnReward<F> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("FnReward").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl<F> Reward for FnReward<F>
+where
+    F: Fn(&RewardInput<'_>) -> f64 + Send + Sync,
+{
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn score(&self, input: &RewardInput<'_>) -> Result<f64, RewardError> {
+        Ok((self.score)(input))
+    }
+}
+
+/// Turns a closure into a [`Reward`].
+///
+/// # Examples
+///
+/// ```
+/// use hint_reward::{Reward, RewardInput, from_fn};
+///
+/// let reward = from_fn("ends_with_answer", |input| {
+///     f64::from(u8::from(input.completion.trim_end().ends_with(input.reference)))
+/// });
+/// assert_eq!(reward.score(&RewardInput::new("It is 4", "4"))?, 1.0);
+/// # Ok::<(), hint_reward::RewardError>(())
+/// ```
+pub fn from_fn<F>(name: impl Into<String>, score: F) -> FnReward<F>
+where
+    F: Fn(&RewardInput<'_>) -> f64 + Send + Sync,
+{
+    FnReward { name: name.into(), score }
+}
+
+macro_rules! forward_reward {
+    ($pointer:ty) => {
+        impl<R: Reward + ?Sized> Reward for $pointer {
+            fn name(&self) -> &str {
+                (**self).name()
+            }
+
+            fn score(&self, input: &RewardInput<'_>) -> Result<f64, RewardError> {
+                (**self).score(input)
+            }
+
+            fn score_group(&self, inputs: &[RewardInput<'_>]) -> Result<Vec<f64>, RewardError> {
+                (**self).score_group(inputs)
+            }
+        }
+    };
+}
+
+forward_reward!(&R);
+forward_reward!(Box<R>);
+forward_reward!(Arc<R>);

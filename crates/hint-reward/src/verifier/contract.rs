@@ -1,0 +1,101 @@
+//! Functions from a completion to a verdict.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::input::RewardInput;
+use crate::verifier::verdict::Judgment;
+
+/// Judges whether a completion gives the reference answer.
+///
+/// A judgment is never an error: what goes wrong while judging is one of the failure verdicts
+/// ([`Verdict::is_failure`](crate::verifier::verdict::Verdict::is_failure)), so that it cannot be mistaken for a wrong answer.
+///
+/// # Examples
+///
+/// ```
+/// use hint_reward::{Judgment, RewardInput, Verdict, Verifier};
+///
+/// struct LastWord;
+///
+/// impl Verifier for LastWord {
+///     fn verify(&self, input: &RewardInput<'_>) -> Judgment {
+///         match input.completion.split_whitespace().last() {
+///             None => Judgment::new(Verdict::NoAnswer),
+///             Some(word) if word == input.reference => Judgment::new(Verdict::Correct).with_extracted(word),
+///             Some(word) => Judgment::new(Verdict::Incorrect).with_extracted(word),
+///         }
+///     }
+/// }
+///
+/// assert!(LastWord.verify(&RewardInput::new("it is 4", "4")).verdict.is_correct());
+/// ```
+pub trait Verifier: Send + Sync {
+    /// The verdict on one completion, with what was extracted and compared.
+    fn verify(&self, input: &RewardInput<'_>) -> Judgment;
+
+    /// Whether two extracted answers say the same, for votes over answers. By default the same text; a verifier that
+    /// reads answers compares them as it compares with a reference.
+    fn same_answer(&self, left: &str, right: &str) -> bool {
+        left.trim() == right.trim()
+    }
+}
+
+/// A closure as a [`Verifier`]; see [`verifier_from_fn`].
+#[derive(Clone)]
+pub struct FnVerifier<F> {
+    verify: F,
+}
+
+impl<F> fmt::Debug for FnVerifier<F> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("FnVerifier").finish_non_exhaustive()
+    }
+}
+
+impl<F> Verifier for FnVerifier<F>
+where
+    F: Fn(&RewardInput<'_>) -> Judgment + Send + Sync,
+{
+    fn verify(&self, input: &RewardInput<'_>) -> Judgment {
+        (self.verify)(input)
+    }
+}
+
+/// Turns a closure into a [`Verifier`].
+///
+/// # Examples
+///
+/// ```
+/// use hint_reward::{Judgment, RewardInput, Verdict, Verifier, verifier_from_fn};
+///
+/// let verifier = verifier_from_fn(|input| {
+///     let right = input.completion == input.reference;
+///     Judgment::new(if right { Verdict::Correct } else { Verdict::Incorrect })
+/// });
+/// assert!(verifier.verify(&RewardInput::new("5", "4")).verdict.is_wrong());
+/// ```
+pub fn verifier_from_fn<F>(verify: F) -> FnVerifier<F>
+where
+    F: Fn(&RewardInput<'_>) -> Judgment + Send + Sync,
+{
+    FnVerifier { verify }
+}
+
+macro_rules! forward_verifier {
+    ($pointer:ty) => {
+        impl<V: Verifier + ?Sized> Verifier for $pointer {
+            fn verify(&self, input: &RewardInput<'_>) -> Judgment {
+                (**self).verify(input)
+            }
+
+            fn same_answer(&self, left: &str, right: &str) -> bool {
+                (**self).same_answer(left, right)
+            }
+        }
+    };
+}
+
+forward_verifier!(&V);
+forward_verifier!(Box<V>);
+forward_verifier!(Arc<V>);

@@ -1,0 +1,212 @@
+//! The mathematical verifier.
+
+use crate::error::RewardError;
+use crate::extract::Extraction;
+use crate::input::RewardInput;
+use crate::math::Strictness;
+use crate::math::answer::{Answer, compare};
+use crate::math::fuel::{DEFAULT_FUEL, Fuel, Stop};
+use crate::verifier::contract::Verifier;
+use crate::verifier::verdict::{Judgment, Verdict};
+
+/// A verifier by mathematical equivalence.
+///
+/// The answer is found by an [`Extraction`], read as LaTeX, plain text or both, and compared with the reference:
+/// numbers exactly, expressions as formulas, and lists, tuples, sets, intervals, equations, inequalities, matrices,
+/// choices and words by their own rules. [`Strictness`] says what is forgiven; nothing is by default. A comparison
+/// is symmetric and gives the same verdict every time: its budget is a work counter, not a clock, and holds in any
+/// thread.
+///
+/// A truncated completion is judged by the answer it gave, in a closed box or tag or in a sentence with text behind it;
+/// [`Verdict::Truncated`] means it gave none.
+///
+/// # How equality of expressions is decided
+///
+/// 1. Values that are rational are computed and compared exactly.
+/// 2. Other expressions are evaluated at random points of two finite fields above 2⁶¹, with π and e as unknowns and
+///    roots of positive numbers exact. Equal values there mean equal expressions, with an error below 1e-12
+///    (Schwartz and Zippel); different values mean different expressions unless a function or a symbolic power
+///    occurs, which has laws a field does not know.
+/// 3. Then both are evaluated in double-double arithmetic with error bounds, at several real points where there are
+///    variables. They are different if they differ beyond the bounds anywhere, and equal if they agree to 20 digits
+///    everywhere both have a value. Variables are real; complex numbers are tried where no real value exists.
+///
+/// # Examples
+///
+/// ```
+/// use hint_reward::{MathVerifier, RewardInput, Verdict, Verifier};
+///
+/// let verifier = MathVerifier::new();
+/// let verdict = |completion, reference| verifier.verify(&RewardInput::new(completion, reference)).verdict;
+/// assert_eq!(verdict(r"Hence \boxed{x^2 - 1}.", "(x-1)(x+1)"), Verdict::Correct);
+/// assert_eq!(verdict(r"\boxed{[0, 1]}", "[0, 1)"), Verdict::Incorrect);
+/// assert_eq!(verdict("I do not know.", "4"), Verdict::NoAnswer);
+/// ```
+#[derive(Debug, Clone)]
+pub struct MathVerifier {
+    extraction: Extraction,
+    strictness: Strictness,
+    relative_tolerance: f64,
+    fuel: u64,
+}
+
+impl MathVerifier {
+    /// Returns the strict verifier with the default extraction.
+    pub fn new() -> Self {
+        Self {
+            extraction: Extraction::default(),
+            strictness: Strictness::default(),
+            relative_tolerance: 1e-12,
+            fuel: DEFAULT_FUEL,
+        }
+    }
+
+    /// Sets where the answer is looked for.
+    #[must_use]
+    pub fn with_extraction(mut self, extraction: Extraction) -> Self {
+        self.extraction = extraction;
+        self
+    }
+
+    /// Sets what is forgiven.
+    #[must_use]
+    pub fn with_strictness(mut self, strictness: Strictness) -> Self {
+        self.strictness = strictness;
+        self
+    }
+
+    /// Sets how far, relative to its size, a value may be from a decimal that stands for it. Default 1e-12.
+    ///
+    /// The tolerance is never looser than one unit in the last digit written, and two decimals are only equal when
+    /// they are the same number.
+    ///
+    /// # Errors
+    ///
+    /// [`RewardError::Setting`] unless the tolerance is in `[0, 0.1]`.
+    pub fn with_relative_tolerance(mut self, tolerance: f64) -> Result<Self, RewardError> {
+        if !(0.0..=0.1).contains(&tolerance) {
+            let got = tolerance.to_string();
+            return Err(RewardError::Setting {
+                name: "relative_tolerance",
+                got,
+                expected: "a number in [0, 0.1]",
+            });
+        }
+        self.relative_tolerance = tolerance;
+        Ok(self)
+    }
+
+    /// Sets the budget of one judgment, in work units of about ten nanoseconds. Beyond it the verdict is
+    /// [`Verdict::Timeout`].
+    #[must_use]
+    pub fn with_fuel(mut self, units: u64) -> Self {
+        self.fuel = units;
+        self
+    }
+
+    /// Compares two answers as they are, without looking for them in a text.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use hint_reward::MathVerifier;
+    ///
+    /// let judgment = MathVerifier::new().compare(r"\{2, 1\}", r"\{1, 2\}");
+    /// assert!(judgment.verdict.is_correct());
+    /// ```
+    pub fn compare(&self, answer: &str, reference: &str) -> Judgment {
+        let mut fuel = Fuel::new(self.fuel);
+        self.judged(answer, reference, &mut fuel).unwrap_or_else(out_of_fuel)
+    }
+
+    fn judged(&self, answer: &str, reference: &str, fuel: &mut Fuel) -> Result<Judgment, Stop> {
+        let expected = Answer::read(reference, &self.strictness, fuel)?;
+        if expected.is_empty() {
+            let judgment = Judgment::new(Verdict::ReferenceUnparseable);
+            return Ok(judgment
+                .with_extracted(answer)
+                .with_reason("the reference answer is empty"));
+        }
+        let got = Answer::read(answer, &self.strictness, fuel)?;
+        let equal = compare(&got, &expected, &self.strictness, self.relative_tolerance, fuel)?;
+        let verdict = match (equal, expected.unreadable) {
+            (true, _) => Verdict::Correct,
+            (false, None) => Verdict::Incorrect,
+            (false, Some(_)) => Verdict::ReferenceUnparseable,
+        };
+        let judgment =
+            Judgment::new(verdict).with_extracted(answer).with_compared(expected.rendered());
+        Ok(match (verdict, expected.unreadable, got.unreadable) {
+            (Verdict::Correct, ..) => judgment,
+            (_, Some(reason), _) => {
+                judgment.with_reason(format!("the reference cannot be read: {reason}"))
+            }
+            (_, None, Some(reason)) => {
+                judgment.with_reason(format!("the answer cannot be read: {reason}"))
+            }
+            _ => judgment.with_reason("the answer differs from the reference"),
+        })
+    }
+
+    fn found_and_judged(&self, input: &RewardInput<'_>, fuel: &mut Fuel) -> Result<Judgment, Stop> {
+        let reference = Extraction::reference().find(input.reference, fuel)?;
+        let reference = reference.as_deref().unwrap_or(input.reference).trim();
+        match self.extraction.find_in(input, fuel)? {
+            Some(answer) => self.judged(answer.trim(), reference, fuel),
+            None if reference.is_empty() => self.judged("", reference, fuel),
+            None => {
+                let verdict = if input.truncated { Verdict::Truncated } else { Verdict::NoAnswer };
+                Ok(Judgment::new(verdict)
+                    .with_compared(reference)
+                    .with_reason("no answer was found"))
+            }
+        }
+    }
+}
+
+impl Default for MathVerifier {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Verifier for MathVerifier {
+    fn verify(&self, input: &RewardInput<'_>) -> Judgment {
+        let mut fuel = Fuel::new(self.fuel);
+        self.found_and_judged(input, &mut fuel).unwrap_or_else(out_of_fuel)
+    }
+
+    fn same_answer(&self, left: &str, right: &str) -> bool {
+        left.trim() == right.trim() || self.compare(left, right).verdict.is_correct()
+    }
+}
+
+/// Whether two answers are mathematically the same, under the strict rules.
+///
+/// A pair that cannot be compared within the default budget is not equivalent; use [`MathVerifier::compare`] to tell
+/// the two apart.
+///
+/// # Examples
+///
+/// ```
+/// use hint_reward::equivalent;
+///
+/// assert!(equivalent(r"\frac12", "0.5"));
+/// assert!(equivalent("x^2 + 2x + 1", "(x+1)^2"));
+/// assert!(equivalent(r"\sqrt{8}", r"2\sqrt{2}"));
+/// assert!(equivalent("5 \\le x", "x \\ge 5"));
+/// assert!(!equivalent("(1, 2)", r"\{1, 2\}"));
+/// assert!(!equivalent("5 cm", "5 km"));
+/// ```
+pub fn equivalent(a: &str, b: &str) -> bool {
+    MathVerifier::new().compare(a, b).verdict.is_correct()
+}
+
+fn out_of_fuel(stop: Stop) -> Judgment {
+    match stop {
+        Stop::OutOfFuel => {
+            Judgment::new(Verdict::Timeout).with_reason("the comparison used up its work budget")
+        }
+        Stop::Unreadable(reason) => Judgment::new(Verdict::Error).with_reason(reason),
+    }
+}
