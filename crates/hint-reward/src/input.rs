@@ -1,5 +1,9 @@
 //! What a reward may look at.
 
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
 /// What a reward may look at: one completion and the reference answer of its problem.
 ///
 /// # Examples
@@ -26,6 +30,8 @@ pub struct RewardInput<'a> {
     pub completion_tokens: Option<usize>,
     /// Id of the problem, for messages; empty if unknown.
     pub problem_id: &'a str,
+    /// Further columns of the problem's row: unit tests, a schema, a category.
+    pub columns: Option<&'a BTreeMap<String, Value>>,
 }
 
 impl<'a> RewardInput<'a> {
@@ -38,6 +44,7 @@ impl<'a> RewardInput<'a> {
             truncated: false,
             completion_tokens: None,
             problem_id: "",
+            columns: None,
         }
     }
 
@@ -67,5 +74,29 @@ impl<'a> RewardInput<'a> {
     pub fn with_problem_id(mut self, problem_id: &'a str) -> Self {
         self.problem_id = problem_id;
         self
+    }
+
+    /// Sets the further columns of the problem's row.
+    #[must_use]
+    pub fn with_columns(mut self, columns: &'a BTreeMap<String, Value>) -> Self {
+        self.columns = Some(columns);
+        self
+    }
+
+    /// A further column of the problem's row; `None` if the row does not have it.
+    ///
+    /// ```
+    /// use std::collections::BTreeMap;
+    ///
+    /// use hint_reward::RewardInput;
+    /// use serde_json::json;
+    ///
+    /// let columns = BTreeMap::from([("tolerance".to_owned(), json!(0.01))]);
+    /// let input = RewardInput::new("9.8", "9.81").with_columns(&columns);
+    /// assert_eq!(input.column("tolerance").and_then(|value| value.as_f64()), Some(0.01));
+    /// assert_eq!(input.column("unit"), None);
+    /// ```
+    pub fn column(&self, name: &str) -> Option<&'a Value> {
+        self.columns?.get(name)
     }
 }

@@ -1,5 +1,6 @@
-//! An external scorer over HTTP.
+//! A judge behind an HTTP address.
 
+use std::fmt;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -7,17 +8,25 @@ use serde_json::{Value, json};
 use crate::error::RewardError;
 use crate::input::RewardInput;
 use crate::reward::Reward;
-use crate::verifier::Verifier;
-use crate::verifier::{Judgment, Verdict};
+use crate::verifier::{Judgment, Verdict, Verifier};
+
+/// Longest pause between two attempts, also when a server asks for a longer one.
+const LONGEST_PAUSE: Duration = Duration::from_mins(1);
+
+/// Bytes of an answer that are read at most.
+const MAX_ANSWER: u64 = 1 << 20;
 
 /// A reward computed by a service: an LLM judge, a sandbox, a proof checker.
 ///
-/// Each completion is posted as JSON, `{"prompt", "completion", "reference", "problem_id"}`, and the service answers
-/// `{"score": NUMBER}`. A request that fails or answers with status 429 or 5xx is tried again, a bounded number of
-/// times; then the completion has an error, never a score.
+/// Each completion is posted as JSON, `{"prompt", "completion", "reference", "problem_id", "columns"}`, and the service
+/// answers `{"score": NUMBER}`. A request that times out, cannot connect or answers with status 408, 425, 429 or 5xx is
+/// tried again, a bounded number of times. Then the completion has an error, never a score.
 ///
-/// As a [`Verifier`] it says correct above its threshold; what cannot be judged has the verdict
-/// [`Verdict::Error`], for that completion alone, so that a training loop can drop it and go on.
+/// The token goes to this address only: redirects are not followed, and no proxy of the environment is used. Neither
+/// `Debug` nor an error shows the token, or the user and query of the address.
+///
+/// As a [`Verifier`] it returns [`Verdict::Correct`] above its threshold. What cannot be judged has the verdict
+/// [`Verdict::Error`], for that completion alone, so that a training loop can drop it.
 ///
 /// # Examples
 ///
@@ -32,7 +41,7 @@ use crate::verifier::{Judgment, Verdict};
 /// let score = judge.score(&RewardInput::new("a completion", "a reference"))?;
 /// # Ok::<(), hint_reward::RewardError>(())
 /// ```
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct HttpJudge {
     name: String,
     url: String,
@@ -41,6 +50,35 @@ pub struct HttpJudge {
     backoff: Duration,
     threshold: f64,
     agent: ureq::Agent,
+}
+
+impl fmt::Debug for HttpJudge {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("HttpJudge")
+            .field("name", &self.name)
+            .field("url", &shown(&self.url))
+            .field("attempts", &self.attempts)
+            .field("threshold", &self.threshold)
+            .finish_non_exhaustive()
+    }
+}
+
+/// One failed request.
+struct Failure {
+    reason: String,
+    /// Whether trying again may help, and the pause the server asks for.
+    again: Option<Duration>,
+}
+
+impl Failure {
+    fn last(reason: impl Into<String>) -> Self {
+        Self { reason: reason.into(), again: None }
+    }
+
+    fn transient(reason: impl Into<String>) -> Self {
+        Self { reason: reason.into(), again: Some(Duration::ZERO) }
+    }
 }
 
 impl HttpJudge {
@@ -58,10 +96,10 @@ impl HttpJudge {
         }
     }
 
-    /// Sets the bearer token that is sent along.
+    /// Sets the bearer token to send. White space around it, such as the line end of a key file, is left out.
     #[must_use]
     pub fn with_token(mut self, token: impl Into<String>) -> Self {
-        self.token = Some(token.into());
+        self.token = Some(token.into().trim().to_owned());
         self
     }
 
@@ -93,24 +131,44 @@ impl HttpJudge {
         self
     }
 
-    /// One request: a score, or what went wrong and whether trying again may help.
-    fn request(&self, body: &Value) -> Result<f64, (String, bool)> {
+    /// One request: a score, or what went wrong.
+    fn request(&self, body: &Value) -> Result<f64, Failure> {
         let mut request = self.agent.post(&self.url);
         if let Some(token) = &self.token {
             request = request.header("Authorization", format!("Bearer {token}"));
         }
-        let mut response = match request.send_json(body) {
-            Ok(response) => response,
-            Err(ureq::Error::StatusCode(status)) => {
-                return Err((format!("status {status}"), status == 429 || status >= 500));
+        let mut response = request.send_json(body).map_err(|error| match error {
+            // The messages of these quote the address.
+            ureq::Error::BadUri(_) | ureq::Error::Http(_) => {
+                Failure::last("the address is not valid, expected `http://HOST:PORT/PATH`")
             }
-            Err(error) => return Err((error.to_string(), true)),
-        };
-        let answer: Value =
-            response.body_mut().read_json().map_err(|error| (error.to_string(), true))?;
-        match answer["score"].as_f64() {
-            Some(score) => Ok(score),
-            None => Err(("the response has no number `score`".to_owned(), false)),
+            ureq::Error::TooManyRedirects => {
+                Failure::last("the service redirects; configure the address it leads to")
+            }
+            error => Failure::transient(error.to_string()),
+        })?;
+        let status = response.status().as_u16();
+        if !(200..300).contains(&status) {
+            let asked = response.headers().get("retry-after");
+            let asked = asked.and_then(|value| value.to_str().ok()?.trim().parse().ok());
+            let transient = matches!(status, 408 | 425 | 429 | 500..=599);
+            let again = transient.then(|| Duration::from_secs(asked.unwrap_or(0)));
+            return Err(Failure { reason: format!("status {status}"), again });
+        }
+        let answer: Value = response
+            .body_mut()
+            .with_config()
+            .limit(MAX_ANSWER)
+            .read_json()
+            .map_err(|error| Failure::transient(error.to_string()))?;
+        answer["score"].as_f64().ok_or_else(|| Failure::last("the response has no number `score`"))
+    }
+
+    /// A reason without the token, which servers and clients may quote.
+    fn scrubbed(&self, reason: String) -> String {
+        match &self.token {
+            Some(token) if !token.is_empty() => reason.replace(token.as_str(), "…"),
+            _ => reason,
         }
     }
 }
@@ -121,29 +179,29 @@ impl Reward for HttpJudge {
     }
 
     fn score(&self, input: &RewardInput<'_>) -> Result<f64, RewardError> {
-        let body = json!({
+        let mut body = json!({
             "prompt": input.prompt,
             "completion": input.completion,
             "reference": input.reference,
             "problem_id": input.problem_id,
         });
+        if let Some(columns) = input.columns {
+            body["columns"] = json!(columns);
+        }
         let mut pause = self.backoff;
-        let mut attempt = 1;
+        let mut attempts = 1;
         loop {
-            let (reason, again) = match self.request(&body) {
+            let failure = match self.request(&body) {
                 Ok(score) => return Ok(score),
                 Err(failure) => failure,
             };
-            if !again || attempt >= self.attempts {
-                return Err(RewardError::Judge {
-                    name: self.name.clone(),
-                    attempts: attempt,
-                    reason,
-                });
-            }
-            std::thread::sleep(pause);
-            pause = (pause * 2).min(Duration::from_mins(1));
-            attempt += 1;
+            let Some(asked) = failure.again.filter(|_| attempts < self.attempts) else {
+                let (name, reason) = (self.name.clone(), self.scrubbed(failure.reason));
+                return Err(RewardError::Judge { name, attempts, reason });
+            };
+            std::thread::sleep(pause.max(asked).min(LONGEST_PAUSE));
+            pause = (pause * 2).min(LONGEST_PAUSE);
+            attempts += 1;
         }
     }
 }
@@ -162,5 +220,22 @@ impl Verifier for HttpJudge {
 }
 
 fn agent(timeout: Duration) -> ureq::Agent {
-    ureq::Agent::config_builder().timeout_global(Some(timeout)).build().into()
+    ureq::Agent::config_builder()
+        .http_status_as_error(false)
+        // A token must not follow a redirect to another host.
+        .max_redirects(0)
+        // The proxy of the environment would be ambient state.
+        .proxy(None)
+        .timeout_global(Some(timeout))
+        .build()
+        .into()
+}
+
+/// An address without user, query and fragment, any of which may hold a secret.
+fn shown(url: &str) -> String {
+    let bare = url.split(['?', '#']).next().unwrap_or_default();
+    let Some((scheme, rest)) = bare.split_once("://") else { return bare.to_owned() };
+    let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let host = host.rsplit('@').next().unwrap_or_default();
+    format!("{scheme}://{host}{path}")
 }

@@ -34,8 +34,12 @@ use crate::input::RewardInput;
 /// assert_eq!(brevity.score_group(&group)?, [1.0, 0.0]);
 /// # Ok::<(), RewardError>(())
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a `Reward`",
+    note = "wrap a closure `|input: &RewardInput<'_>| -> f64` with `hint_reward::reward::from_fn(\"name\", closure)`"
+)]
 pub trait Reward: Send + Sync {
-    /// Stable `snake_case` name, used as the metric key `reward/<name>`.
+    /// Stable `snake_case` name, the NAME in the metrics `rewards/NAME/mean` and `rewards/NAME/std`.
     fn name(&self) -> &str;
 
     /// Score of one completion. Any finite value; by convention `1.0` is correct and `0.0` is not.

@@ -30,6 +30,10 @@ use crate::verifier::verdict::Judgment;
 ///
 /// assert!(LastWord.verify(&RewardInput::new("it is 4", "4")).verdict.is_correct());
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a `Verifier`",
+    note = "wrap a closure `|input: &RewardInput<'_>| -> Judgment` with `hint_reward::verifier::verifier_from_fn(closure)`"
+)]
 pub trait Verifier: Send + Sync {
     /// The verdict on one completion, with what was extracted and compared.
     fn verify(&self, input: &RewardInput<'_>) -> Judgment;

@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use hint_reward::{HttpJudge, Reward, RewardError, RewardInput, Rubric, Verdict};
+use hint_reward::{HttpJudge, Reward, RewardError, RewardInput, Rubric, Verdict, Verifier};
 
 /// Answers one request with each of the responses and returns the requests.
 fn server(responses: Vec<(u16, &'static str)>) -> (String, JoinHandle<Vec<String>>) {
@@ -90,4 +90,34 @@ fn as_a_verifier_a_failure_is_a_verdict_of_that_completion_alone() {
     let scores = Rubric::new(judge(&url)).score_group(&inputs).expect("verdicts");
     let verdicts: Vec<Verdict> = scores.iter().map(|score| score.verdict).collect();
     assert_eq!(verdicts, [Verdict::Correct, Verdict::Error, Verdict::Incorrect]);
+}
+
+#[test]
+fn a_threshold_decides_the_verdict() {
+    let (url, _server) = server(vec![(200, r#"{"score": 0.6}"#), (200, r#"{"score": 0.6}"#)]);
+    let verdict =
+        |threshold| judge(&url).with_threshold(threshold).verify(&RewardInput::new("", "")).verdict;
+    assert_eq!(verdict(0.7), Verdict::Incorrect);
+    assert_eq!(verdict(0.5), Verdict::Correct);
+}
+
+#[test]
+fn the_token_is_neither_shown_nor_sent_to_another_address() {
+    let judge = judge("http://user:secret@host/judge?key=secret");
+    assert!(!format!("{judge:?}").contains("secret"), "{judge:?}");
+    // A redirect is a failure after one attempt: the server of one answer would hang on a second request.
+    let (url, server) = server(vec![(307, "{}")]);
+    let error = self::judge(&url).score(&RewardInput::new("", "")).expect_err("a redirect");
+    assert!(matches!(error, RewardError::Judge { attempts: 1, .. }), "{error}");
+    assert_eq!(server.join().expect("the server ends").len(), 1);
+}
+
+#[test]
+fn columns_of_the_problem_are_sent() {
+    let (url, server) = server(vec![(200, r#"{"score": 1}"#)]);
+    let columns = std::collections::BTreeMap::from([("tests".to_owned(), serde_json::json!([1]))]);
+    judge(&url).score(&RewardInput::new("", "").with_columns(&columns)).expect("a score");
+    let requests = server.join().expect("the server ends");
+    let body: String = requests[0].chars().filter(|c| !c.is_whitespace()).collect();
+    assert!(body.contains(r#""columns":{"tests":[1]}"#), "{body}");
 }

@@ -165,6 +165,7 @@ pub(crate) fn score_completions(
                 .with_problem_id(&problem.id)
                 .with_truncated(completion.stop == StopReason::Length)
                 .with_completion_tokens(completion.tokens.len())
+                .with_columns(&problem.columns)
         })
         .collect::<Vec<_>>();
     let scores = rubric
