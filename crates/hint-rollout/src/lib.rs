@@ -41,118 +41,65 @@
 
 #![forbid(unsafe_code)]
 
-mod error;
+pub mod collect;
+pub mod data;
+pub mod engine;
+pub mod error;
+pub mod evaluate;
+pub mod hint;
+pub mod net;
+pub mod prompt;
+pub mod run;
+pub mod sample;
 
-mod problem;
-
-mod seed;
-
-mod progress;
-
-mod state;
-
-mod engine;
-
-mod prompt;
-
-mod hint;
-
-mod leak;
-
-mod demonstration;
-
-mod solution_prefix;
-
-mod masked_solution;
-
-mod wrong_answers;
-
-mod self_hint;
-
-mod api_key;
-
-mod teacher;
-
-mod hint_source;
-
-mod value_schedule;
-
-mod trigger;
-
-mod verdict_policy;
-
-mod level;
-
-mod group;
-
-mod merge;
-
-mod collector;
-
-mod writer;
-
-mod evaluate;
-
-mod held_out;
-
-#[cfg(any(feature = "vllm", feature = "teacher"))]
-mod http;
-#[cfg(feature = "vllm")]
-mod vllm;
-
-#[cfg(feature = "local-engine")]
-mod format;
-#[cfg(feature = "local-engine")]
-mod local;
-
-pub use api_key::ApiKey;
-pub use collector::{
-    CollectStats, Collected, Collector, CollectorConfig, DynamicSampling, Informative, LengthCount,
-    ProblemSelection, ProblemSuccess, Replay, SoftOverlongConfig, SuccessCount, SuccessRecord,
+pub use collect::curriculum::{
+    DynamicSampling, Informative, ProblemSelection, ProblemSuccess, Replay, SuccessRecord,
 };
-pub use demonstration::Demonstrations;
+pub use collect::hinted::{Acceptance, HintTrigger, LevelSearch, Merge, TriggerInput};
+pub use collect::{
+    CollectStats, Collected, Collector, CollectorConfig, LengthCount, SoftOverlongConfig,
+    SuccessCount,
+};
+pub use data::{
+    HeldOut, Hint, HintKind, HintLevel, Problem, Reveals, is_held_out, parse_problems,
+    read_problems, sample_by_hash, split_held_out,
+};
+#[cfg(feature = "local-engine")]
+pub use engine::LocalEngine;
+#[cfg(feature = "vllm")]
+pub use engine::vllm::{VllmBuilder, VllmEngine, VllmEvent, VllmOptions};
 pub use engine::{
     Completion, GenerationRequest, HeadWeights, PolicyVersion, RolloutEngine, Sampling, StopReason,
     WeightSource,
 };
+#[cfg(any(feature = "vllm", feature = "teacher"))]
+pub use error::HttpError;
 pub use error::RolloutError;
+#[cfg(feature = "teacher")]
+pub use error::TeacherError;
+#[cfg(feature = "vllm")]
+pub use error::VllmError;
 pub use evaluate::{
     Estimate, Evaluation, EvaluationOptions, EvaluationScores, Lengths, ProblemOutcome, Votes,
     evaluate, maj_at_k, pass_at_k,
 };
-#[cfg(feature = "local-engine")]
-pub use format::{ChatFormat, TextFormat};
-pub use group::{AppliedHint, Rollout, RolloutGroup, RolloutSource};
-pub use held_out::{HeldOut, is_held_out, sample_by_hash, split_held_out};
-pub use hint::{
-    DatasetHints, FnHints, Hint, HintKind, HintLevel, HintProvider, HintRequest, HintWriter,
-    Reveals, WriteRequest, hints_from_fn,
-};
-pub use hint_source::HintSourceConfig;
-#[cfg(any(feature = "vllm", feature = "teacher"))]
-pub use http::HttpError;
-pub use leak::{
+pub use hint::leak::{
     GuardedHint, Leak, LeakAction, LeakCounts, LeakDetector, LeakGuard, LeakKind,
     without_calculations,
 };
-pub use level::LevelSearch;
-#[cfg(feature = "local-engine")]
-pub use local::LocalEngine;
-pub use masked_solution::MaskedSolution;
-pub use merge::{Acceptance, Merge};
-pub use problem::{Problem, parse_problems, read_problems};
-pub use progress::{Moment, RunProgress};
-pub use prompt::{HintTemplate, PromptFormat};
-pub use seed::Seed;
-pub use self_hint::SelfHints;
-pub use solution_prefix::{PrefixUnit, SolutionPrefix};
-pub use teacher::{TeacherBudget, TeacherFallback, TeacherOptions, TeacherPrompt};
 #[cfg(feature = "teacher")]
-pub use teacher::{TeacherError, TeacherHints};
-pub use trigger::{HintTrigger, TriggerInput};
-pub use value_schedule::{RunPoint, ValueSchedule};
-pub use verdict_policy::{VerdictAction, VerdictPolicy};
-#[cfg(feature = "vllm")]
-pub use vllm::{VllmBuilder, VllmEngine, VllmError, VllmEvent, VllmOptions};
-pub use writer::EngineWriter;
-pub use wrong_answers::WrongAnswers;
+pub use hint::source::teacher::TeacherHints;
+pub use hint::source::teacher::{TeacherBudget, TeacherFallback, TeacherOptions, TeacherPrompt};
+pub use hint::source::{
+    DatasetHints, Demonstrations, HintSourceConfig, MaskedSolution, PrefixUnit, SelfHints,
+    SolutionPrefix, WrongAnswers,
+};
+pub use hint::{
+    EngineWriter, FnHints, HintProvider, HintRequest, HintWriter, WriteRequest, hints_from_fn,
+};
+pub use net::ApiKey;
+#[cfg(feature = "local-engine")]
+pub use prompt::{ChatFormat, TextFormat};
+pub use prompt::{HintTemplate, PromptFormat};
+pub use run::{Moment, RunPoint, RunProgress, Seed, ValueSchedule};
+pub use sample::{AppliedHint, Rollout, RolloutGroup, RolloutSource, VerdictAction, VerdictPolicy};

@@ -56,7 +56,7 @@ const WITHOUT_TCH: [&str; 4] = [
     "crates/hint-grpo/src/schedule.rs",
     "crates/hint-rollout/src/",
 ];
-const WITH_TCH: &str = "crates/hint-rollout/src/local.rs";
+const WITH_TCH: &str = "crates/hint-rollout/src/engine/local.rs";
 
 /// Runs the check.
 pub(super) fn check(tree: &Tree) -> Vec<Finding> {

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::Seed;
+use crate::run::Seed;
 
 /// The share of the bootstrap distribution on each side of a 95 % interval.
 const TAIL: f64 = 0.025;

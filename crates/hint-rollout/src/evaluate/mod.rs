@@ -2,11 +2,12 @@
 
 use hint_reward::{Rubric, Score, Verdict};
 
-use crate::collector::{check_contract, score_completions};
-use crate::{
-    Completion, GenerationRequest, Problem, PromptFormat, RolloutEngine, RolloutError, Seed,
-    StopReason,
-};
+use crate::data::Problem;
+use crate::engine::{Completion, GenerationRequest, RolloutEngine, StopReason, check_contract};
+use crate::error::RolloutError;
+use crate::prompt::PromptFormat;
+use crate::run::Seed;
+use crate::sample::score_completions;
 
 mod estimators;
 mod interval;
@@ -84,7 +85,8 @@ pub fn evaluate(
             })
             .collect::<Result<Vec<_>, RolloutError>>()?;
         let sampled = engine.generate(&requests)?;
-        check_contract(&chunk.iter().collect::<Vec<_>>(), &requests, &sampled)?;
+        let ids = chunk.iter().map(|problem| problem.id.as_str()).collect::<Vec<_>>();
+        check_contract(&ids, &requests, &sampled)?;
         for (problem, completions) in chunk.iter().zip(sampled) {
             let (_, scores) = score_completions(format, rubric, problem, "", &completions)?;
             outcomes.push(outcome(problem, &completions, scores, rubric));

@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{RolloutError, Sampling};
+use crate::engine::Sampling;
+use crate::error::RolloutError;
 
 /// How to evaluate.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -15,8 +16,8 @@ pub struct EvaluationOptions {
     pub k: Vec<usize>,
     /// How completions are sampled. Greedy by default.
     pub sampling: Sampling,
-    /// Columns to report by. `level` is [`Problem::level`](crate::Problem::level); others are text,
-    /// numbers or truth values in [`Problem::columns`](crate::Problem::columns). Columns that no
+    /// Columns to report by. `level` is [`Problem::level`](crate::data::Problem::level); others are text,
+    /// numbers or truth values in [`Problem::columns`](crate::data::Problem::columns). Columns that no
     /// problem has are left out.
     pub by: Vec<String>,
     /// Resamples behind each interval; 0 for none.

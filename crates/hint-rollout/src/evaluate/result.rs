@@ -5,9 +5,12 @@ use std::collections::BTreeMap;
 use hint_reward::Verdict;
 use serde::{Deserialize, Serialize};
 
-use super::estimators::{Votes, maj_at_k, pass_at_k};
-use super::interval::{Estimate, quantile};
-use crate::{EvaluationOptions, Problem, Sampling, Seed};
+use crate::data::Problem;
+use crate::engine::Sampling;
+use crate::evaluate::estimators::{Votes, maj_at_k, pass_at_k};
+use crate::evaluate::interval::{Estimate, quantile};
+use crate::evaluate::options::EvaluationOptions;
+use crate::run::Seed;
 
 /// What an evaluation found: over all problems, by column, and for each problem.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

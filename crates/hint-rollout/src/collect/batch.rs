@@ -1,0 +1,83 @@
+//! The batch of a step: which problems, how many rounds, what is replayed.
+
+use crate::collect::collector::Collector;
+use crate::collect::curriculum::Place;
+use crate::collect::stats::{CollectStats, Collected};
+use crate::data::Problem;
+use crate::error::RolloutError;
+use crate::run::{Moment, Seed};
+
+impl Collector {
+    /// Collects the batch of a step: selects problems, [collects](Collector::collect) their groups, and
+    /// does what the configuration says about groups that teach nothing. With everything off, that is
+    /// one group for each of the next `count` problems of the epoch.
+    ///
+    /// `run_seed` is the seed of the run; `moment` that of the step.
+    ///
+    /// # Errors
+    ///
+    /// As [`Collector::collect`].
+    ///
+    /// # Panics
+    ///
+    /// If there are no problems.
+    pub fn collect_batch(
+        &mut self,
+        problems: &[Problem],
+        count: usize,
+        run_seed: u64,
+        moment: Moment,
+    ) -> Result<Collected, RolloutError> {
+        assert!(!problems.is_empty(), "a step needs problems");
+        let (rounds, criterion) = self.config.dynamic_sampling.plan();
+        // The curriculum of a step follows from what was known before it.
+        let record = self.record.clone();
+        let (mut groups, mut stats) = (Vec::new(), CollectStats::default());
+        let mut in_step = 0;
+        for round in 0..rounds {
+            let missing = count - groups.len();
+            let place = Place {
+                run: Seed::new(run_seed),
+                step: moment.seed,
+                drawn: self.drawn,
+                in_step,
+                record: &record,
+            };
+            let selected = self.config.selection.next(problems, missing, &place);
+            let selected = selected.into_iter().map(|index| &problems[index]).collect::<Vec<_>>();
+            // The first round has the seed that it has without dynamic sampling.
+            let seed = match round {
+                0 => moment.seed,
+                _ => moment.seed.named("round").child(round as u64),
+            };
+            let collected = self.collect(&selected, Moment { seed, ..moment })?;
+            self.drawn += missing as u64;
+            in_step += missing;
+            stats.merge(collected.stats);
+            stats.rounds += 1;
+            let mut fresh = collected.groups;
+            if let Some(criterion) = criterion {
+                let before = fresh.len();
+                fresh.retain(|group| criterion.holds(group));
+                stats.uninformative += before - fresh.len();
+            }
+            groups.extend(fresh);
+            if criterion.is_none() || groups.len() >= count {
+                break;
+            }
+        }
+        let refill =
+            self.replay.refill(&mut groups, count, self.config.replay, moment.progress.step);
+        stats.replayed = refill.groups;
+        stats.replay_age_sum = refill.age_sum;
+        if criterion.is_some() {
+            stats.missing_groups = count.saturating_sub(groups.len());
+        }
+        Ok(Collected { groups, stats })
+    }
+
+    /// Problems drawn by [`Collector::collect_batch`] since the start of the run.
+    pub const fn drawn(&self) -> u64 {
+        self.drawn
+    }
+}

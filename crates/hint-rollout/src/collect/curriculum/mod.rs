@@ -1,0 +1,16 @@
+//! The problems and groups of a step.
+//!
+//! [`ProblemSelection`] takes problems, by [`SuccessRecord`] if it likes; [`DynamicSampling`] draws
+//! more in place of groups without a signal; [`Replay`] lets groups of earlier steps train again.
+
+mod dynamic;
+mod record;
+mod replay;
+mod selection;
+
+pub use dynamic::{DynamicSampling, Informative};
+pub use record::{ProblemSuccess, SuccessRecord};
+pub use replay::Replay;
+pub(crate) use replay::ReplayBuffer;
+pub(crate) use selection::Place;
+pub use selection::ProblemSelection;

@@ -1,0 +1,77 @@
+//! How often each problem was solved, over the whole run.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::collect::stats::SuccessCount;
+use crate::sample::Rollout;
+
+/// Success of one problem over a run.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProblemSuccess {
+    /// Plain completions, over all visits.
+    pub plain: SuccessCount,
+    /// Plain completions of the last visit.
+    pub last: SuccessCount,
+    /// Plain completions of the visits after the first help.
+    pub plain_after_help: SuccessCount,
+    /// Helped completions.
+    pub hinted: SuccessCount,
+}
+
+/// Success of every problem that was asked, by problem id.
+///
+/// That a group was all wrong is why it was helped, so comparing the two halves of one visit says
+/// little about what was internalised. The plain success on *later* visits does.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct SuccessRecord {
+    problems: BTreeMap<String, ProblemSuccess>,
+}
+
+impl SuccessRecord {
+    /// What is known about a problem; `None` if it was never asked.
+    pub fn get(&self, problem_id: &str) -> Option<&ProblemSuccess> {
+        self.problems.get(problem_id)
+    }
+
+    /// Number of problems asked so far.
+    pub fn len(&self) -> usize {
+        self.problems.len()
+    }
+
+    /// Whether no problem was asked so far.
+    pub fn is_empty(&self) -> bool {
+        self.problems.is_empty()
+    }
+
+    /// Helped minus plain success rate, averaged over the problems that were asked again without
+    /// help after they had been helped: what is still to be internalised. `None` if there is none.
+    pub fn internalization_gap(&self) -> Option<f64> {
+        let gaps = self
+            .problems
+            .values()
+            .filter_map(|problem| Some(problem.hinted.rate()? - problem.plain_after_help.rate()?));
+        let (sum, count) = gaps.fold((0.0, 0_usize), |(sum, count), gap| (sum + gap, count + 1));
+        (count > 0).then(|| sum / count as f64)
+    }
+
+    pub(crate) fn observe_plain(&mut self, problem_id: &str, rollouts: &[Rollout]) {
+        if rollouts.is_empty() {
+            return;
+        }
+        let problem = self.problems.entry(problem_id.to_owned()).or_default();
+        problem.plain.observe(rollouts);
+        problem.last = SuccessCount::default();
+        problem.last.observe(rollouts);
+        if problem.hinted.total > 0 {
+            problem.plain_after_help.observe(rollouts);
+        }
+    }
+
+    pub(crate) fn observe_helped(&mut self, problem_id: &str, rollouts: &[Rollout]) {
+        self.problems.entry(problem_id.to_owned()).or_default().hinted.observe(rollouts);
+    }
+}

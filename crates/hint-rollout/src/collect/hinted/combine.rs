@@ -1,0 +1,79 @@
+//! The merge axis: what becomes of a group that was helped.
+
+use serde::{Deserialize, Serialize};
+
+use crate::sample::{Rollout, RolloutGroup};
+
+/// Which helped groups count at all. A helped group that does not is forgotten: the plain group stays
+/// as it is, so that no training slot is spent on it (Deviation D2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Acceptance {
+    /// All of them.
+    Always {},
+    /// Those with a correct completion: the plain group is kept if help does not help.
+    AnyCorrect {},
+    /// Those with a correct and a wrong completion.
+    Mixed {},
+}
+
+impl Acceptance {
+    /// Whether a group with `correct` correct helped completions out of `total` counts.
+    pub const fn accepts(self, correct: usize, total: usize) -> bool {
+        match self {
+            Self::Always {} => total > 0,
+            Self::AnyCorrect {} => correct > 0,
+            Self::Mixed {} => correct > 0 && correct < total,
+        }
+    }
+}
+
+/// How helped completions join the group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Merge {
+    /// They are the group; the plain ones are put aside (HINT).
+    ReplaceAll {},
+    /// The first success takes the place of the first failure.
+    ReplaceOneFailure {},
+    /// Each success takes the place of one failure.
+    ReplaceFailures {},
+    /// They join the plain ones.
+    Append {},
+    /// They do not join: they are kept for the supervised term.
+    Supervise {},
+}
+
+impl Merge {
+    /// Turns `group` into the one that trains.
+    pub fn merge(self, group: &mut RolloutGroup, helped: Vec<Rollout>) {
+        match self {
+            Self::ReplaceAll {} => {
+                group.replaced = std::mem::replace(&mut group.rollouts, helped);
+            }
+            Self::ReplaceOneFailure {} => replace_failures(group, helped, 1),
+            Self::ReplaceFailures {} => replace_failures(group, helped, usize::MAX),
+            Self::Append {} => group.rollouts.extend(helped),
+            Self::Supervise {} => {
+                group.supervised = helped;
+                group.supervised.retain(|rollout| rollout.score.verdict.is_correct());
+            }
+        }
+    }
+
+    /// Whether the plain completions of a helped group still matter.
+    pub(crate) const fn keeps_plain(self) -> bool {
+        !matches!(self, Self::ReplaceAll {})
+    }
+}
+
+/// Puts up to `limit` correct ones of `helped` where wrong rollouts were, in order.
+fn replace_failures(group: &mut RolloutGroup, helped: Vec<Rollout>, limit: usize) {
+    let mut successes =
+        helped.into_iter().filter(|rollout| rollout.score.verdict.is_correct()).take(limit);
+    let failures = group.rollouts.iter_mut().filter(|rollout| !rollout.score.verdict.is_correct());
+    for failure in failures {
+        let Some(success) = successes.next() else { break };
+        group.replaced.push(std::mem::replace(failure, success));
+    }
+}

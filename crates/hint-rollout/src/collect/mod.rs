@@ -1,0 +1,25 @@
+//! Collecting: the two-stage rollout that decides which problems get a hint.
+//!
+//! A [`Collector`] samples a group on the plain prompt and judges it. Where the trigger fires, it
+//! samples again with hints and combines both. Every method of the family is a choice on each of the
+//! axes that [`CollectorConfig`] lists; no method is known by name.
+//!
+//! | module | decides |
+//! |---|---|
+//! | [`hinted`] | when a group gets hints, at which levels, and how hinted completions join it |
+//! | [`curriculum`] | which problems a step takes, whether more are drawn, what trains again |
+//!
+//! [`Collected`] is the result: groups in problem order, and [`CollectStats`].
+
+mod batch;
+mod collector;
+mod config;
+pub mod curriculum;
+pub mod hinted;
+mod pass;
+mod search;
+mod stats;
+
+pub use collector::Collector;
+pub use config::{CollectorConfig, SoftOverlongConfig};
+pub use stats::{CollectStats, Collected, LengthCount, SuccessCount};

@@ -1,0 +1,150 @@
+//! Sampling and judging.
+
+use std::sync::Arc;
+
+use hint_reward::Rubric;
+
+use crate::collect::config::CollectorConfig;
+use crate::collect::stats::CollectStats;
+use crate::data::{HintLevel, Problem};
+use crate::engine::{Completion, GenerationRequest, RolloutEngine, StopReason, check_contract};
+use crate::error::RolloutError;
+use crate::hint::{EngineWriter, HintWriter, WriteRequest};
+use crate::prompt::PromptFormat;
+use crate::run::Moment;
+use crate::sample::{
+    AppliedHint, Failures, Rollout, RolloutGroup, VerdictAction, score_completions,
+};
+
+/// What a collection works with.
+pub(crate) struct Workshop<'c> {
+    pub(crate) engine: &'c mut dyn RolloutEngine,
+    pub(crate) format: &'c dyn PromptFormat,
+    pub(crate) rubric: &'c Rubric,
+    pub(crate) config: &'c CollectorConfig,
+    pub(crate) stats: CollectStats,
+    pub(crate) failures: Failures,
+}
+
+/// One prompt to sample from.
+pub(crate) struct Order<'p> {
+    pub(crate) problem: &'p Problem,
+    pub(crate) request: GenerationRequest,
+    /// The help in the prompt.
+    pub(crate) help: Option<Arc<AppliedHint>>,
+}
+
+impl Workshop<'_> {
+    /// Samples the groups at `indices` on their plain prompts.
+    pub(crate) fn sample_plain(
+        &mut self,
+        problems: &[&Problem],
+        groups: &mut [RolloutGroup],
+        indices: &[usize],
+        moment: Moment,
+    ) -> Result<(), RolloutError> {
+        let stage = moment.seed.named("plain");
+        let order = |&index: &usize| {
+            let seed = stage.child(index as u64).value();
+            let prompt = groups[index].prompt.clone();
+            let request = self.request(prompt, self.config.group_size, seed);
+            Order { problem: problems[index], request, help: None }
+        };
+        let sampled = self.sample(indices.iter().map(order).collect())?;
+        for (&index, rollouts) in indices.iter().zip(sampled) {
+            groups[index].rollouts = rollouts;
+        }
+        Ok(())
+    }
+
+    /// Samples and scores; the rollouts that could not be judged are left out.
+    pub(crate) fn sample(
+        &mut self,
+        orders: Vec<Order<'_>>,
+    ) -> Result<Vec<Vec<Rollout>>, RolloutError> {
+        if orders.is_empty() {
+            return Ok(Vec::new());
+        }
+        let ids = orders.iter().map(|order| order.problem.id.as_str()).collect::<Vec<_>>();
+        let requests = orders.iter().map(|order| order.request.clone()).collect::<Vec<_>>();
+        let sampled = self.engine.generate(&requests)?;
+        check_contract(&ids, &requests, &sampled)?;
+        let mut result = Vec::with_capacity(sampled.len());
+        for (order, completions) in orders.into_iter().zip(sampled) {
+            self.stats.completions += completions.len();
+            self.stats.prompt_tokens += order.request.prompt.len() * completions.len();
+            for completion in &completions {
+                let length = completion.tokens.len();
+                self.stats.tokens += length;
+                self.stats.lengths.observe(length);
+                match completion.stop {
+                    StopReason::Stop => self.stats.terminated.observe(length),
+                    StopReason::Length => self.stats.truncated += 1,
+                }
+            }
+            result.push(self.judge(order.problem, completions, order.help.as_ref(), true)?);
+        }
+        Ok(result)
+    }
+
+    /// Scores completions, sampled or not.
+    pub(crate) fn judge(
+        &mut self,
+        problem: &Problem,
+        completions: Vec<Completion>,
+        help: Option<&Arc<AppliedHint>>,
+        is_sampled: bool,
+    ) -> Result<Vec<Rollout>, RolloutError> {
+        let prefix = help.filter(|help| help.prefix_len > 0).map_or("", |help| &help.hint.text);
+        let (texts, scores) =
+            score_completions(self.format, self.rubric, problem, prefix, &completions)?;
+        let mut rollouts = Vec::with_capacity(completions.len());
+        for ((completion, text), score) in completions.into_iter().zip(texts).zip(scores) {
+            if is_sampled {
+                *self.stats.verdicts.entry(score.verdict.name()).or_default() += 1;
+            }
+            match self.config.verdicts.action(score.verdict) {
+                None | Some(VerdictAction::Wrong) => {
+                    let is_cut_off = completion.stop == StopReason::Length;
+                    let mut rollout = Rollout::new(completion, text, score);
+                    rollout.is_masked = self.config.mask_truncated && is_cut_off;
+                    self.stats.masked += usize::from(rollout.is_masked);
+                    rollouts.push(match help {
+                        Some(help) => rollout.with_help(Arc::clone(help)),
+                        None => rollout,
+                    });
+                }
+                Some(VerdictAction::Drop) => {
+                    self.stats.dropped += 1;
+                    self.failures.record(problem, &score);
+                }
+                Some(VerdictAction::Abort) => {
+                    return Err(RolloutError::AbortVerdict {
+                        problem: problem.id.clone(),
+                        verdict: score.verdict.name(),
+                        reason: score.judgment.reason,
+                    });
+                }
+            }
+        }
+        Ok(rollouts)
+    }
+
+    pub(crate) fn request(&self, prompt: Vec<u32>, count: usize, seed: u64) -> GenerationRequest {
+        GenerationRequest::new(prompt, count, seed, self.config.sampling.clone())
+    }
+}
+
+impl HintWriter for Workshop<'_> {
+    fn write(&mut self, requests: &[WriteRequest]) -> Result<Vec<String>, RolloutError> {
+        let mut writer = EngineWriter::new(&mut *self.engine, self.format);
+        let texts = writer.write(requests)?;
+        self.stats.tokens += writer.tokens();
+        self.stats.prompt_tokens += writer.prompt_tokens();
+        Ok(texts)
+    }
+
+    fn first_tokens(&mut self, text: &str, level: HintLevel) -> Result<String, RolloutError> {
+        EngineWriter::new(&mut *self.engine, self.format).first_tokens(text, level)
+    }
+}

@@ -1,0 +1,236 @@
+//! What a collection counted.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::hint::leak::LeakCounts;
+use crate::sample::{Rollout, RolloutGroup, RolloutSource, count_correct};
+
+/// What a collection gathered.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Collected {
+    /// The groups that can train, in problem order. A problem whose completions could not be judged
+    /// has none.
+    pub groups: Vec<RolloutGroup>,
+    /// Counts over plain and helped completions.
+    pub stats: CollectStats,
+}
+
+/// Counts over a collection.
+#[derive(Debug, Clone, Default, PartialEq)]
+#[non_exhaustive]
+pub struct CollectStats {
+    /// Problems asked.
+    pub problems: usize,
+    /// Plain completions with a verdict, and how many of them were correct.
+    pub plain: SuccessCount,
+    /// Helped completions with a verdict, of the attempt that counts, and how many were correct.
+    pub hinted: SuccessCount,
+    /// The same by what they were sampled from.
+    pub by_source: BTreeMap<RolloutSource, SuccessCount>,
+    /// Groups with plain completions.
+    pub plain_groups: usize,
+    /// Plain groups in which every completion was wrong.
+    pub all_wrong: usize,
+    /// Plain groups in which every completion was correct.
+    pub all_right: usize,
+    /// Groups that were helped.
+    pub hinted_groups: usize,
+    /// What the hints gave away.
+    pub leaks: LeakCounts,
+    /// Attempts at helping them, over all levels that were tried.
+    pub attempts: usize,
+    /// Shares of help of the attempts that count, summed over the helped groups.
+    pub share_sum: f64,
+    /// Helped groups that counted, by [`Acceptance`](crate::collect::hinted::Acceptance).
+    pub rescued_groups: usize,
+    /// Helped success of the problems that also have plain completions, for the internalisation gap.
+    pub hinted_with_plain: SuccessCount,
+    /// Plain success of the problems that were helped, for the internalisation gap.
+    pub plain_of_hinted: SuccessCount,
+    /// Completions per verdict, plain and helped.
+    pub verdicts: BTreeMap<&'static str, usize>,
+    /// Completions dropped because they could not be judged, plain and helped.
+    pub dropped: usize,
+    /// Completions sampled, plain and helped.
+    pub completions: usize,
+    /// Completions cut off at the token limit, plain and helped.
+    pub truncated: usize,
+    /// Lengths of the completions, plain and helped.
+    pub lengths: LengthCount,
+    /// Lengths of those that a stop token ended.
+    pub terminated: LengthCount,
+    /// Completion tokens sampled, plain and helped, and those of hints that the policy wrote.
+    pub tokens: usize,
+    /// Tokens of the prompts that they were sampled from, once for each completion.
+    pub prompt_tokens: usize,
+    /// Judged completions that are left out of the loss because they were cut off.
+    pub masked: usize,
+    /// Rounds of [dynamic sampling](crate::collect::curriculum::DynamicSampling); 1 without it.
+    pub rounds: usize,
+    /// Groups that dynamic sampling left out.
+    pub uninformative: usize,
+    /// Groups that dynamic sampling looked for in vain.
+    pub missing_groups: usize,
+    /// Groups of earlier steps in the batch.
+    pub replayed: usize,
+    /// Their ages in steps, summed.
+    pub replay_age_sum: u64,
+}
+
+/// Lengths, in tokens.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LengthCount {
+    /// How many.
+    pub count: usize,
+    /// Their sum.
+    pub sum: usize,
+    /// The shortest, if there are any.
+    pub least: Option<usize>,
+    /// The longest.
+    pub most: usize,
+}
+
+impl LengthCount {
+    /// The mean; `None` when there are none.
+    pub fn mean(self) -> Option<f64> {
+        (self.count > 0).then(|| self.sum as f64 / self.count as f64)
+    }
+
+    pub(crate) fn observe(&mut self, length: usize) {
+        self.count += 1;
+        self.sum += length;
+        self.least = Some(self.least.map_or(length, |least| least.min(length)));
+        self.most = self.most.max(length);
+    }
+
+    fn merge(&mut self, other: Self) {
+        self.count += other.count;
+        self.sum += other.sum;
+        self.least = self.least.into_iter().chain(other.least).min();
+        self.most = self.most.max(other.most);
+    }
+}
+
+impl CollectStats {
+    /// Adds what another collection of the same step counted.
+    pub(crate) fn merge(&mut self, other: Self) {
+        let Self {
+            problems,
+            plain,
+            hinted,
+            by_source,
+            plain_groups,
+            all_wrong,
+            all_right,
+            hinted_groups,
+            attempts,
+            share_sum,
+            rescued_groups,
+            hinted_with_plain,
+            plain_of_hinted,
+            verdicts,
+            dropped,
+            completions,
+            truncated,
+            leaks,
+            lengths,
+            terminated,
+            tokens,
+            prompt_tokens,
+            masked,
+            rounds,
+            uninformative,
+            missing_groups,
+            replayed,
+            replay_age_sum,
+        } = other;
+        self.problems += problems;
+        self.plain = self.plain + plain;
+        self.hinted = self.hinted + hinted;
+        for (source, count) in by_source {
+            let entry = self.by_source.entry(source).or_default();
+            *entry = *entry + count;
+        }
+        self.plain_groups += plain_groups;
+        self.all_wrong += all_wrong;
+        self.all_right += all_right;
+        self.hinted_groups += hinted_groups;
+        self.attempts += attempts;
+        self.share_sum += share_sum;
+        self.rescued_groups += rescued_groups;
+        self.hinted_with_plain = self.hinted_with_plain + hinted_with_plain;
+        self.plain_of_hinted = self.plain_of_hinted + plain_of_hinted;
+        for (verdict, count) in verdicts {
+            *self.verdicts.entry(verdict).or_default() += count;
+        }
+        self.dropped += dropped;
+        self.completions += completions;
+        self.truncated += truncated;
+        self.leaks.merge(leaks);
+        self.lengths.merge(lengths);
+        self.terminated.merge(terminated);
+        self.tokens += tokens;
+        self.prompt_tokens += prompt_tokens;
+        self.masked += masked;
+        self.rounds += rounds;
+        self.uninformative += uninformative;
+        self.missing_groups += missing_groups;
+        self.replayed += replayed;
+        self.replay_age_sum += replay_age_sum;
+    }
+
+    pub(crate) fn observe_plain(&mut self, rollouts: &[Rollout]) {
+        let correct = count_correct(rollouts);
+        self.plain.observe(rollouts);
+        self.by_source.entry(RolloutSource::Plain).or_default().observe(rollouts);
+        self.plain_groups += usize::from(!rollouts.is_empty());
+        self.all_wrong += usize::from(!rollouts.is_empty() && correct == 0);
+        self.all_right += usize::from(!rollouts.is_empty() && correct == rollouts.len());
+    }
+
+    pub(crate) fn observe_helped(&mut self, rollouts: &[Rollout], plain: &[Rollout]) {
+        self.hinted_groups += 1;
+        self.hinted.observe(rollouts);
+        if !plain.is_empty() {
+            self.hinted_with_plain.observe(rollouts);
+            self.plain_of_hinted.observe(plain);
+        }
+        if let Some(first) = rollouts.first() {
+            self.by_source.entry(first.source()).or_default().observe(rollouts);
+            self.share_sum += first.help.as_ref().map_or(0.0, |help| help.share);
+        }
+    }
+}
+
+/// Correct completions out of judged ones.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SuccessCount {
+    /// Correct completions.
+    pub correct: usize,
+    /// Judged completions.
+    pub total: usize,
+}
+
+impl SuccessCount {
+    /// Share of correct completions; `None` when there were none at all.
+    pub fn rate(self) -> Option<f64> {
+        (self.total > 0).then(|| self.correct as f64 / self.total as f64)
+    }
+
+    pub(crate) fn observe(&mut self, rollouts: &[Rollout]) {
+        self.correct += count_correct(rollouts);
+        self.total += rollouts.len();
+    }
+}
+
+impl std::ops::Add for SuccessCount {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self { correct: self.correct + other.correct, total: self.total + other.total }
+    }
+}

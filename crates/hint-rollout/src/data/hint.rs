@@ -1,0 +1,102 @@
+//! A hint: its text, what the text is, and how much help it is.
+
+use serde::{Deserialize, Serialize};
+
+/// Help with one problem. A Meta-Hint reveals neither intermediate values nor the answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Hint {
+    /// The text. Where it goes is up to the kind.
+    pub text: String,
+    /// What the text is.
+    pub kind: HintKind,
+    /// What it is meant to reveal, which the [leak guard](crate::hint::leak::LeakGuard) lets pass.
+    #[serde(default)]
+    pub reveals: Reveals,
+}
+
+impl Hint {
+    /// Guidance that joins the question and reveals nothing.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self { text: text.into(), kind: HintKind::Guidance, reveals: Reveals::Nothing }
+    }
+
+    /// The beginning of a solution, which the completion continues. It reveals steps.
+    pub fn prefix(text: impl Into<String>) -> Self {
+        Self { text: text.into(), kind: HintKind::Prefix, reveals: Reveals::Steps }
+    }
+
+    /// A whole completion, which takes part in the group as it is. It reveals the answer.
+    pub fn demonstration(text: impl Into<String>) -> Self {
+        Self { text: text.into(), kind: HintKind::Demonstration, reveals: Reveals::Answer }
+    }
+
+    /// Sets what it is meant to reveal.
+    #[must_use]
+    pub const fn revealing(mut self, reveals: Reveals) -> Self {
+        self.reveals = reveals;
+        self
+    }
+}
+
+/// What a hint is meant to reveal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reveals {
+    /// Neither values of steps nor the answer: a Meta-Hint.
+    #[default]
+    Nothing,
+    /// Steps of the solution, but not the answer.
+    Steps,
+    /// Everything.
+    Answer,
+}
+
+/// What the text of a [`Hint`] is, and so where it goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HintKind {
+    /// Joins the question in the prompt, by the format's [`HintTemplate`](crate::prompt::HintTemplate).
+    Guidance,
+    /// The beginning of a solution. It stands after the plain prompt, where the policy's own text
+    /// begins, and the completion continues it.
+    Prefix,
+    /// A whole completion of the plain prompt. Nothing is sampled.
+    Demonstration,
+}
+
+/// How much of its help a provider is asked for: a share in `[0, 1]`, 1 for all of it.
+///
+/// A provider of `n` distinct levels gives number [`HintLevel::of`]`(n)`; one that can give any share
+/// (such as a solution prefix) gives [`HintLevel::share`].
+#[derive(Debug, Clone, Copy, PartialEq, PartialOrd)]
+pub struct HintLevel(f64);
+
+impl HintLevel {
+    /// All the help there is.
+    pub const FULL: Self = Self(1.0);
+
+    /// A share of the help; what is outside `[0, 1]` (or not a number) becomes the nearest bound
+    /// (or 0).
+    pub const fn new(share: f64) -> Self {
+        if share.is_nan() { Self(0.0) } else { Self(share.clamp(0.0, 1.0)) }
+    }
+
+    /// Level `number` of `count`, from 1; 0 is no help.
+    pub fn number(number: usize, count: usize) -> Self {
+        Self::new(number as f64 / count.max(1) as f64)
+    }
+
+    /// The share, in `[0, 1]`.
+    pub const fn share(self) -> f64 {
+        self.0
+    }
+
+    /// The level's number out of `count`: the smallest whose share is at least this one. From 1 to
+    /// `count`; 0 for no help at all.
+    pub fn of(self, count: usize) -> usize {
+        // `number / count * count` may come out a rounding error above `number`.
+        let exact = self.0 * count as f64 - 1e-9;
+        (0..=count).find(|&number| number as f64 >= exact).unwrap_or(count)
+    }
+}

@@ -1,0 +1,245 @@
+//! The engine: what samples completions.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::RolloutError;
+
+/// Number of optimizer steps behind a set of weights.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
+#[serde(transparent)]
+pub struct PolicyVersion(pub u64);
+
+/// How completions are sampled.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Sampling {
+    /// Softmax temperature. 0 is greedy. (HINT reference: 0.9)
+    pub temperature: f64,
+    /// Keep only this many of the likeliest tokens.
+    pub top_k: Option<usize>,
+    /// Keep the likeliest tokens whose probabilities sum to this. In `(0, 1]`.
+    pub top_p: f64,
+    /// Drop tokens less likely than this share of the likeliest. In `[0, 1)`.
+    pub min_p: f64,
+    /// Longest completion, in tokens. (HINT reference: 3000)
+    pub max_completion_len: usize,
+}
+
+impl Default for Sampling {
+    fn default() -> Self {
+        Self { temperature: 0.9, top_k: None, top_p: 1.0, min_p: 0.0, max_completion_len: 3000 }
+    }
+}
+
+impl Sampling {
+    /// The same limits, but the likeliest token each time.
+    #[must_use]
+    pub fn greedy(&self) -> Self {
+        Self { temperature: 0.0, top_k: None, top_p: 1.0, min_p: 0.0, ..self.clone() }
+    }
+}
+
+/// One prompt to continue.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct GenerationRequest {
+    /// The sampling prompt, which may contain a hint. Token ids.
+    pub prompt: Vec<u32>,
+    /// How many completions to sample.
+    pub num_completions: usize,
+    /// Seed. The random numbers of a completion depend on it, on the completion's index and on the
+    /// token's position, never on what else is being sampled.
+    pub seed: u64,
+    /// How to sample.
+    pub sampling: Sampling,
+}
+
+impl GenerationRequest {
+    /// A request for `num_completions` completions of `prompt`.
+    pub fn new(prompt: Vec<u32>, num_completions: usize, seed: u64, sampling: Sampling) -> Self {
+        Self { prompt, num_completions, seed, sampling }
+    }
+}
+
+/// Why a completion ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StopReason {
+    /// The policy sampled a stop token, which is the last token of the completion.
+    Stop,
+    /// The token limit was reached.
+    Length,
+}
+
+/// What one call sampled after a prompt.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Completion {
+    /// The sampled tokens, the stop token included.
+    pub tokens: Vec<u32>,
+    /// `log μ(y_t | sampling prompt, y_<t)` of each token, in nats: the distribution that drew it,
+    /// with temperature, truncation and hint. One per token.
+    pub behavior_logprobs: Vec<f64>,
+    /// Why it ended.
+    pub stop: StopReason,
+    /// The weights that sampled it.
+    pub version: PolicyVersion,
+}
+
+impl Completion {
+    /// A completion.
+    pub fn new(
+        tokens: Vec<u32>,
+        behavior_logprobs: Vec<f64>,
+        stop: StopReason,
+        version: PolicyVersion,
+    ) -> Self {
+        Self { tokens, behavior_logprobs, stop, version }
+    }
+}
+
+/// Samples completions. Knows nothing of rewards, groups or hints.
+///
+/// ```
+/// use hint_rollout::{
+///     Completion, GenerationRequest, PolicyVersion, RolloutEngine, RolloutError, StopReason,
+///     WeightSource,
+/// };
+///
+/// /// Answers every prompt with its own last token.
+/// struct Echo;
+///
+/// impl RolloutEngine for Echo {
+///     fn generate(
+///         &mut self,
+///         requests: &[GenerationRequest],
+///     ) -> Result<Vec<Vec<Completion>>, RolloutError> {
+///         let echo = |request: &GenerationRequest| {
+///             let tokens = request.prompt.last().copied().into_iter().collect::<Vec<_>>();
+///             let logprobs = vec![0.0; tokens.len()];
+///             Completion::new(tokens, logprobs, StopReason::Length, PolicyVersion(0))
+///         };
+///         Ok(requests.iter().map(|r| vec![echo(r); r.num_completions]).collect())
+///     }
+///
+///     fn sync(&mut self, _weights: &dyn WeightSource) -> Result<(), RolloutError> {
+///         Ok(())
+///     }
+/// }
+/// ```
+pub trait RolloutEngine: Send {
+    /// Returns, for each request and in request order, `request.num_completions` completions, each
+    /// with one finite log-probability per token.
+    ///
+    /// # Errors
+    ///
+    /// Whatever keeps the engine from sampling; a user's own engine wraps its error with
+    /// [`RolloutError::other`].
+    fn generate(
+        &mut self,
+        requests: &[GenerationRequest],
+    ) -> Result<Vec<Vec<Completion>>, RolloutError>;
+
+    /// Takes up new weights. An engine that shares the policy in memory only records the version.
+    ///
+    /// # Errors
+    ///
+    /// Whatever keeps the engine from loading them.
+    fn sync(&mut self, weights: &dyn WeightSource) -> Result<(), RolloutError>;
+}
+
+impl<E: RolloutEngine + ?Sized> RolloutEngine for Box<E> {
+    fn generate(
+        &mut self,
+        requests: &[GenerationRequest],
+    ) -> Result<Vec<Vec<Completion>>, RolloutError> {
+        (**self).generate(requests)
+    }
+
+    fn sync(&mut self, weights: &dyn WeightSource) -> Result<(), RolloutError> {
+        (**self).sync(weights)
+    }
+}
+
+impl<E: RolloutEngine + ?Sized> RolloutEngine for &mut E {
+    fn generate(
+        &mut self,
+        requests: &[GenerationRequest],
+    ) -> Result<Vec<Vec<Completion>>, RolloutError> {
+        (**self).generate(requests)
+    }
+
+    fn sync(&mut self, weights: &dyn WeightSource) -> Result<(), RolloutError> {
+        (**self).sync(weights)
+    }
+}
+
+/// How a checkpoint for an engine holds the LM head of a model that shares it with the embedding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HeadWeights {
+    /// Left out, as in training.
+    Tied,
+    /// Written as `lm_head.weight`, with `tie_word_embeddings` off.
+    Untied,
+}
+
+/// Weights as an engine in another process can consume them.
+pub trait WeightSource {
+    /// Version of these weights: the number of optimizer steps taken.
+    fn version(&self) -> PolicyVersion;
+
+    /// Writes a folder that holds the weights as `model.safetensors` and their `config.json`.
+    ///
+    /// # Errors
+    ///
+    /// Whatever keeps the folder from being written.
+    fn write_checkpoint(&self, dir: &Path, head: HeadWeights) -> Result<(), RolloutError>;
+}
+
+/// Checks what an engine promises: counts, one log-probability per token, all of them finite.
+pub(crate) fn check_contract(
+    ids: &[&str],
+    requests: &[GenerationRequest],
+    sampled: &[Vec<Completion>],
+) -> Result<(), RolloutError> {
+    check_counts(requests, sampled)?;
+    for (problem, completions) in ids.iter().zip(sampled) {
+        for completion in completions {
+            let logprobs = &completion.behavior_logprobs;
+            if let Some(position) = logprobs.iter().position(|value| !value.is_finite()) {
+                return Err(RolloutError::EngineNotFinite {
+                    problem: (*problem).to_owned(),
+                    position,
+                    value: logprobs[position],
+                });
+            }
+        }
+    }
+    Ok(())
+}
+
+pub(crate) fn check_counts(
+    requests: &[GenerationRequest],
+    sampled: &[Vec<Completion>],
+) -> Result<(), RolloutError> {
+    let expect = |what, expected, found| {
+        if expected == found {
+            Ok(())
+        } else {
+            Err(RolloutError::EngineContract { what, expected, found })
+        }
+    };
+    expect("groups of completions", requests.len(), sampled.len())?;
+    for (request, completions) in requests.iter().zip(sampled) {
+        expect("completions", request.num_completions, completions.len())?;
+        for completion in completions {
+            let logprobs = &completion.behavior_logprobs;
+            expect("log-probabilities", completion.tokens.len(), logprobs.len())?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,23 @@
+//! Engines: tokens in, tokens out.
+//!
+//! A [`RolloutEngine`] continues prompts ([`GenerationRequest`]) and returns [`Completion`]s with the
+//! log-probability of every token under the distribution that drew it. It has no notion of
+//! problems, rewards or hints. [`RolloutEngine::sync`] hands it new weights, as a [`WeightSource`].
+//!
+//! `LocalEngine` samples from a policy in this process (feature `local-engine`);
+//! `vllm::VllmEngine` samples from vLLM servers (feature `vllm`). An engine of your own implements
+//! the same two methods.
+
+mod contract;
+#[cfg(feature = "local-engine")]
+mod local;
+#[cfg(feature = "vllm")]
+pub mod vllm;
+
+pub use contract::{
+    Completion, GenerationRequest, HeadWeights, PolicyVersion, RolloutEngine, Sampling, StopReason,
+    WeightSource,
+};
+pub(crate) use contract::{check_contract, check_counts};
+#[cfg(feature = "local-engine")]
+pub use local::LocalEngine;

@@ -1,0 +1,415 @@
+//! The engine of several vLLM servers.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use crate::engine::contract::{
+    Completion, GenerationRequest, HeadWeights, PolicyVersion, RolloutEngine, WeightSource,
+};
+use crate::engine::vllm::event::VllmEvent;
+use crate::engine::vllm::options::VllmOptions;
+use crate::engine::vllm::server::{Server, label};
+use crate::error::RolloutError;
+use crate::error::VllmError;
+use crate::net::ApiKey;
+
+/// What is told of the servers.
+type Observer = Box<dyn FnMut(&VllmEvent<'_>) + Send>;
+
+/// Builds a [`VllmEngine`]; made by [`VllmEngine::builder`].
+pub struct VllmBuilder {
+    options: VllmOptions,
+    stop_tokens: Vec<u32>,
+    key: Option<ApiKey>,
+    observer: Observer,
+}
+
+impl std::fmt::Debug for VllmBuilder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("VllmBuilder").field("options", &self.options).finish_non_exhaustive()
+    }
+}
+
+impl VllmBuilder {
+    /// Sets the tokens that end a completion: those of the prompt format.
+    #[must_use]
+    pub fn stop_tokens(mut self, stop_tokens: Vec<u32>) -> Self {
+        self.stop_tokens = stop_tokens;
+        self
+    }
+
+    /// Sets the key of servers that were started with `--api-key`.
+    #[must_use]
+    pub fn api_key(mut self, key: ApiKey) -> Self {
+        self.key = Some(key);
+        self
+    }
+
+    /// Watches the servers: the engine goes on when one of them is down, and tells this closure.
+    #[must_use]
+    pub fn observer(mut self, observer: impl FnMut(&VllmEvent<'_>) + Send + 'static) -> Self {
+        self.observer = Box::new(observer);
+        self
+    }
+
+    /// Connects to the servers and checks how they were started.
+    ///
+    /// # Errors
+    ///
+    /// [`RolloutError::Config`]; [`VllmError::DevMode`], [`VllmError::Model`] or
+    /// [`VllmError::Setting`] for a server that was started wrongly, each with the fix;
+    /// [`VllmError::AllDown`] when no server answers. A server that is out of reach is reported and
+    /// left out until it is back.
+    pub fn connect(self) -> Result<VllmEngine, RolloutError> {
+        self.options.validate()?;
+        let slots = self.options.servers.iter().map(|address| {
+            let server = Server::new(address, &self.options, self.key.as_ref());
+            Slot { server, down: None, checked: false, model_len: usize::MAX }
+        });
+        let mut engine = VllmEngine {
+            slots: slots.collect(),
+            options: self.options,
+            stop_tokens: self.stop_tokens,
+            observer: self.observer,
+            current: None,
+        };
+        for index in 0..engine.slots.len() {
+            let slot = &mut engine.slots[index];
+            if let Err(error) = slot.check(&engine.options) {
+                if !error.is_outage() {
+                    return Err(error.into());
+                }
+                engine.set_down(index, &error, 0);
+            }
+        }
+        engine.up()?;
+        Ok(engine)
+    }
+}
+
+/// One server and what is known of it.
+#[derive(Debug)]
+struct Slot {
+    server: Server,
+    /// Why it cannot be used.
+    down: Option<String>,
+    checked: bool,
+    /// Positions it holds.
+    model_len: usize,
+}
+
+impl Slot {
+    fn check(&mut self, options: &VllmOptions) -> Result<(), VllmError> {
+        self.server.is_alive()?;
+        if !self.checked {
+            self.model_len = self.server.check(options)?;
+            self.checked = true;
+        }
+        Ok(())
+    }
+}
+
+/// Weights that the servers were given.
+#[derive(Debug)]
+struct Weights {
+    dir: PathBuf,
+    version: PolicyVersion,
+}
+
+/// Samples from one or more vLLM servers that share the work.
+///
+/// ```no_run
+/// use hint_rollout::{VllmEngine, VllmEvent, VllmOptions};
+///
+/// let options = VllmOptions::new(["http://127.0.0.1:8000"], "policy", "/mnt/shared/weights");
+/// let engine = VllmEngine::builder(options)
+///     .stop_tokens(vec![2])
+///     .observer(|event: &VllmEvent<'_>| eprintln!("{event:?}"))
+///     .connect()?;
+/// # Ok::<(), hint_rollout::RolloutError>(())
+/// ```
+///
+/// Requests are dealt to the servers in turn. A server that fails is left out, and its requests go
+/// to the others; it is tried again before each batch, and gets the current weights before it is
+/// used. Every wait is bounded by the options.
+pub struct VllmEngine {
+    slots: Vec<Slot>,
+    options: VllmOptions,
+    stop_tokens: Vec<u32>,
+    observer: Observer,
+    current: Option<Weights>,
+}
+
+impl std::fmt::Debug for VllmEngine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("VllmEngine")
+            .field("slots", &self.slots)
+            .field("current", &self.current)
+            .finish_non_exhaustive()
+    }
+}
+
+impl VllmEngine {
+    /// Starts building an engine.
+    pub fn builder(options: VllmOptions) -> VllmBuilder {
+        VllmBuilder { options, stop_tokens: Vec::new(), key: None, observer: Box::new(|_| ()) }
+    }
+
+    /// Indices of the servers that can be used.
+    fn up(&self) -> Result<Vec<usize>, VllmError> {
+        let up = (0..self.slots.len()).filter(|&index| self.slots[index].down.is_none());
+        let up = up.collect::<Vec<_>>();
+        if up.is_empty() {
+            let reasons = self.slots.iter().filter_map(|slot| slot.down.clone()).collect();
+            return Err(VllmError::AllDown { reasons });
+        }
+        Ok(up)
+    }
+
+    /// Leaves a server out. Whoever watches is told once.
+    fn set_down(&mut self, index: usize, error: &VllmError, requests: usize) {
+        let slot = &mut self.slots[index];
+        let was_up = slot.down.replace(error.chain()).is_none();
+        let server = &slot.server.name;
+        if was_up {
+            (self.observer)(&VllmEvent::ServerDown { server, error, requests });
+        }
+    }
+
+    fn set_back(&mut self, index: usize) {
+        let slot = &mut self.slots[index];
+        slot.down = None;
+        (self.observer)(&VllmEvent::ServerBack { server: &slot.server.name });
+    }
+
+    /// Looks whether servers that were down are back, and whether the others still have the weights
+    /// that they were given; both get the current ones.
+    fn refresh(&mut self) -> Result<(), VllmError> {
+        for index in 0..self.slots.len() {
+            let slot = &mut self.slots[index];
+            let was_down = slot.down.is_some();
+            let ready = slot.check(&self.options).and_then(|()| match &self.current {
+                Some(weights) if was_down => slot.server.load(&weights.dir, weights.version),
+                Some(weights) => match slot.server.expect_version(weights.version) {
+                    Err(VllmError::Version { .. }) => {
+                        slot.server.load(&weights.dir, weights.version)
+                    }
+                    other => other,
+                },
+                None => Ok(()),
+            });
+            match ready {
+                Ok(()) if was_down => self.set_back(index),
+                Ok(()) => {}
+                Err(error) if !error.is_outage() => return Err(error),
+                Err(error) => self.set_down(index, &error, 0),
+            }
+        }
+        Ok(())
+    }
+
+    fn check_lengths(&self, requests: &[GenerationRequest]) -> Result<(), VllmError> {
+        let up = self.slots.iter().filter(|slot| slot.down.is_none());
+        let limit = up.map(|slot| slot.model_len).min().unwrap_or(usize::MAX);
+        let length = |request: &GenerationRequest| {
+            request.prompt.len().saturating_add(request.sampling.max_completion_len)
+        };
+        match requests.iter().max_by_key(|request| length(request)) {
+            Some(longest) if length(longest) > limit => Err(VllmError::TooLong {
+                prompt: longest.prompt.len(),
+                completion: longest.sampling.max_completion_len,
+                limit,
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Deals `pending` to the servers that are up and takes what they finish into `done`. A server
+    /// that fails is down afterwards; what it leaves stays without completions.
+    fn round(
+        &mut self,
+        requests: &[GenerationRequest],
+        pending: &[usize],
+        done: &mut [Option<Vec<Completion>>],
+    ) -> Result<(), VllmError> {
+        let up = self.up()?;
+        let version = self.current.as_ref().map_or_else(PolicyVersion::default, |w| w.version);
+        let dealt = up.iter().enumerate().map(|(place, &index)| {
+            let own = pending.iter().skip(place).step_by(up.len()).copied().collect::<Vec<_>>();
+            (index, own)
+        });
+        let dealt = dealt.collect::<Vec<(usize, Vec<usize>)>>();
+        let shares = std::thread::scope(|scope| {
+            let (slots, stop, parallel) = (&self.slots, &self.stop_tokens, self.options.parallel);
+            let threads = dealt.iter().map(|(index, own)| {
+                let server = &slots[*index].server;
+                scope.spawn(move || {
+                    work(own.len(), parallel, |place| {
+                        server.complete(&requests[own[place]], stop, version)
+                    })
+                })
+            });
+            let threads = threads.collect::<Vec<_>>();
+            threads
+                .into_iter()
+                .map(|thread| thread.join().expect("workers do not panic"))
+                .collect::<Vec<_>>()
+        });
+        for ((index, own), (finished, failure)) in dealt.into_iter().zip(shares) {
+            let left = own.len() - finished.len();
+            let unchanged = match &self.current {
+                Some(weights) if failure.is_none() => {
+                    self.slots[index].server.expect_version(weights.version)
+                }
+                _ => Ok(()),
+            };
+            match failure.map_or(unchanged, Err) {
+                Ok(()) => {}
+                Err(error) if !error.is_outage() => return Err(error),
+                Err(error) => {
+                    // Which of its completions came from the right weights cannot be told.
+                    self.set_down(index, &error, own.len());
+                    continue;
+                }
+            }
+            debug_assert_eq!(left, 0, "a server without failure finishes its share");
+            for (place, completions) in finished {
+                done[own[place]] = Some(completions);
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes a checkpoint that appears whole, and returns its folder.
+    fn write(&self, weights: &dyn WeightSource) -> Result<PathBuf, RolloutError> {
+        let failed = |path: &Path| {
+            let path = path.to_path_buf();
+            move |source| RolloutError::from(VllmError::Folder { path, source })
+        };
+        let root = &self.options.weights_dir;
+        let name = label(weights.version());
+        let (partial, dir) = (root.join(format!(".{name}.partial")), root.join(name));
+        remove_folder(&partial).map_err(failed(&partial))?;
+        std::fs::create_dir_all(&partial).map_err(failed(&partial))?;
+        weights.write_checkpoint(&partial, HeadWeights::Untied)?;
+        remove_folder(&dir).map_err(failed(&dir))?;
+        std::fs::rename(&partial, &dir).map_err(failed(&dir))?;
+        // The servers may run in another folder.
+        std::path::absolute(&dir).map_err(failed(&dir))
+    }
+}
+
+impl RolloutEngine for VllmEngine {
+    fn generate(
+        &mut self,
+        requests: &[GenerationRequest],
+    ) -> Result<Vec<Vec<Completion>>, RolloutError> {
+        self.refresh()?;
+        self.check_lengths(requests)?;
+        let mut done: Vec<Option<Vec<Completion>>> = vec![None; requests.len()];
+        loop {
+            let pending = (0..done.len()).filter(|&index| done[index].is_none());
+            let pending = pending.collect::<Vec<_>>();
+            if pending.is_empty() {
+                return Ok(done.into_iter().flatten().collect());
+            }
+            // Ends: a round that leaves something has one server less.
+            self.round(requests, &pending, &mut done)?;
+        }
+    }
+
+    fn sync(&mut self, weights: &dyn WeightSource) -> Result<(), RolloutError> {
+        let version = weights.version();
+        let dir = self.write(weights)?;
+        let loaded = std::thread::scope(|scope| {
+            let (options, dir) = (&self.options, &dir);
+            let threads = self.slots.iter_mut().map(|slot| {
+                scope.spawn(move || {
+                    slot.check(options).and_then(|()| slot.server.load(dir, version))
+                })
+            });
+            let threads = threads.collect::<Vec<_>>();
+            threads
+                .into_iter()
+                .map(|thread| thread.join().expect("loading does not panic"))
+                .collect::<Vec<_>>()
+        });
+        let mut misconfigured = None;
+        for (index, result) in loaded.into_iter().enumerate() {
+            match result {
+                Ok(()) if self.slots[index].down.is_some() => self.set_back(index),
+                Ok(()) => {}
+                Err(error) => {
+                    self.set_down(index, &error, 0);
+                    if !error.is_outage() {
+                        misconfigured = Some(error);
+                    }
+                }
+            }
+        }
+        let old = self.current.replace(Weights { dir, version });
+        if let Some(error) = misconfigured {
+            return Err(error.into());
+        }
+        let up = self.up()?.len();
+        if let (Some(old), Some(new)) = (old, &self.current)
+            && old.dir != new.dir
+        {
+            remove_folder(&old.dir)
+                .map_err(|source| VllmError::Folder { path: old.dir.clone(), source })?;
+        }
+        let down = self.slots.len() - up;
+        (self.observer)(&VllmEvent::Synced { version, up, down });
+        Ok(())
+    }
+}
+
+/// Does `count` pieces of work on up to `parallel` threads, until one of them fails.
+fn work<T: Send>(
+    count: usize,
+    parallel: usize,
+    piece: impl Fn(usize) -> Result<T, VllmError> + Sync,
+) -> (Vec<(usize, T)>, Option<VllmError>) {
+    let next = AtomicUsize::new(0);
+    let finished = Mutex::new(Vec::new());
+    let failure = Mutex::new(None);
+    std::thread::scope(|scope| {
+        for _ in 0..parallel.min(count) {
+            scope.spawn(|| {
+                loop {
+                    let place = next.fetch_add(1, Ordering::Relaxed);
+                    if place >= count {
+                        return;
+                    }
+                    match piece(place) {
+                        Ok(result) => {
+                            finished
+                                .lock()
+                                .unwrap_or_else(PoisonError::into_inner)
+                                .push((place, result));
+                        }
+                        Err(error) => {
+                            next.store(count, Ordering::Relaxed);
+                            let mut failure =
+                                failure.lock().unwrap_or_else(PoisonError::into_inner);
+                            failure.get_or_insert(error);
+                            return;
+                        }
+                    }
+                }
+            });
+        }
+    });
+    (
+        finished.into_inner().unwrap_or_else(PoisonError::into_inner),
+        failure.into_inner().unwrap_or_else(PoisonError::into_inner),
+    )
+}
+
+fn remove_folder(path: &Path) -> std::io::Result<()> {
+    match std::fs::remove_dir_all(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,230 @@
+//! One vLLM server: checking it, sampling from it, giving it weights.
+
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::engine::contract::{Completion, GenerationRequest, PolicyVersion};
+use crate::engine::vllm::options::VllmOptions;
+use crate::engine::vllm::wire;
+use crate::error::{HttpError, VllmError};
+use crate::net::{ApiKey, Backoff, Failure, JsonServer};
+
+/// A server, with a connection for each kind of wait.
+#[derive(Debug)]
+pub(super) struct Server {
+    pub(super) name: String,
+    model: String,
+    sampling: JsonServer,
+    control: JsonServer,
+    probe: JsonServer,
+    backoff: Backoff,
+}
+
+/// Wait for a server that may be gone.
+const PROBE: Duration = Duration::from_secs(5);
+
+impl Server {
+    pub(super) fn new(address: &str, options: &VllmOptions, key: Option<&ApiKey>) -> Self {
+        let connect =
+            |seconds| JsonServer::new(address, Duration::from_secs_f64(seconds), key.cloned());
+        let sampling = connect(options.request_timeout_s);
+        Self {
+            name: sampling.name(),
+            model: options.model.clone(),
+            sampling,
+            control: connect(options.sync_timeout_s),
+            probe: JsonServer::new(address, PROBE, key.cloned()),
+            backoff: Backoff {
+                attempts: options.attempts,
+                first: Duration::from_secs_f64(options.backoff_s),
+            },
+        }
+    }
+
+    /// Whether the server answers at all.
+    pub(super) fn is_alive(&self) -> Result<(), VllmError> {
+        self.probe.get("/health").map(drop).map_err(|failure| failure.error.into())
+    }
+
+    /// Checks that the server was started with options that training can rely on. Returns the
+    /// positions that it holds.
+    pub(super) fn check(&self, options: &VllmOptions) -> Result<usize, VllmError> {
+        let models = self.control.get("/v1/models").map_err(|failure| failure.error)?;
+        let list = models["data"].as_array().map_or(&[][..], Vec::as_slice);
+        let Some(model) = list.iter().find(|model| model["id"] == self.model) else {
+            let names = list.iter().filter_map(|model| model["id"].as_str()).collect::<Vec<_>>();
+            return Err(VllmError::Model {
+                server: self.name.clone(),
+                model: self.model.clone(),
+                available: names.join(", "),
+            });
+        };
+        let model_len = model["max_model_len"].as_u64().and_then(|len| usize::try_from(len).ok());
+        let Some(model_len) = model_len else {
+            let reason = "a model without a number `max_model_len`";
+            return Err(self.control.unexpected("/v1/models", reason).into());
+        };
+        if model_len < options.min_model_len {
+            return Err(self.setting(
+                "max_model_len",
+                format!("at least {}", options.min_model_len),
+                model_len.to_string(),
+                format!("--max-model-len {}", options.min_model_len),
+            ));
+        }
+        let info = self.dev("/server_info", "/server_info?config_format=json")?;
+        self.check_config(&info["vllm_config"], options)?;
+        self.weights_label()?;
+        Ok(model_len)
+    }
+
+    fn check_config(&self, config: &Value, options: &VllmOptions) -> Result<(), VllmError> {
+        let model = &config["model_config"];
+        let text = |value: &Value| value.as_str().unwrap_or("unknown").to_owned();
+        let mode = text(&model["logprobs_mode"]);
+        if mode != "processed_logprobs" {
+            // Raw log-probabilities leave temperature and truncation out: they are not those of the
+            // distribution that drew the tokens.
+            return Err(self.setting(
+                "logprobs_mode",
+                "processed_logprobs".to_owned(),
+                mode,
+                "--logprobs-mode processed_logprobs".to_owned(),
+            ));
+        }
+        let dtype = text(&model["dtype"]);
+        let dtype = dtype.trim_start_matches("torch.");
+        if let Some(expected) = options.dtype.as_deref().filter(|expected| *expected != dtype) {
+            return Err(self.setting(
+                "dtype",
+                expected.to_owned(),
+                dtype.to_owned(),
+                format!("--dtype {expected}"),
+            ));
+        }
+        // The server does not say whether its head is tied, but its model's folder does.
+        let folder = Path::new(model["model"].as_str().unwrap_or_default());
+        let config = std::fs::read_to_string(folder.join("config.json")).unwrap_or_default();
+        let config = serde_json::from_str::<Value>(&config).unwrap_or_default();
+        if config["tie_word_embeddings"] == json!(true) {
+            // A reload by name would keep the old head, without a word.
+            return Err(self.setting(
+                "tie_word_embeddings",
+                "false".to_owned(),
+                "true".to_owned(),
+                "a folder whose head is written out (`SaveOptions::untied_head`)".to_owned(),
+            ));
+        }
+        Ok(())
+    }
+
+    fn setting(
+        &self,
+        setting: &'static str,
+        expected: String,
+        found: String,
+        fix: String,
+    ) -> VllmError {
+        VllmError::Setting { server: self.name.clone(), setting, expected, found, fix }
+    }
+
+    /// An interface that exists in development mode only.
+    fn dev(&self, path: &'static str, query: &str) -> Result<Value, VllmError> {
+        self.control.get(query).map_err(|failure| match failure.error {
+            HttpError::Status { status: 404, .. } => {
+                VllmError::DevMode { server: self.name.clone(), path }
+            }
+            // vLLM lists the installed packages there, and fails where there is no pip to ask.
+            error @ HttpError::Status { status: 500, .. } if path == "/server_info" => {
+                VllmError::ServerInfo { server: self.name.clone(), source: error }
+            }
+            error => error.into(),
+        })
+    }
+
+    /// The label of the weights that the server has.
+    pub(super) fn weights_label(&self) -> Result<String, VllmError> {
+        let info = self.dev("/weight_info", "/weight_info")?;
+        match &info["weight_version"] {
+            Value::String(label) => Ok(label.clone()),
+            Value::Null => Ok(String::new()),
+            other => {
+                let reason = format!("expected a text `weight_version`, found {other}");
+                Err(self.control.unexpected("/weight_info", reason).into())
+            }
+        }
+    }
+
+    /// Fails unless the server has the weights of `version`.
+    pub(super) fn expect_version(&self, version: PolicyVersion) -> Result<(), VllmError> {
+        let (expected, found) = (label(version), self.weights_label()?);
+        if found == expected {
+            return Ok(());
+        }
+        Err(VllmError::Version { server: self.name.clone(), expected, found })
+    }
+
+    /// Loads the weights in `dir`: pause, reload, empty the cache, label, resume. After a failed
+    /// reload the server stays paused, because the next generation would end it.
+    pub(super) fn load(&self, dir: &Path, version: PolicyVersion) -> Result<(), VllmError> {
+        let post = |path: &str, body: Value| {
+            self.control.post(path, &body).map_err(|failure| VllmError::from(failure.error))
+        };
+        post("/pause?mode=wait", Value::Null)?;
+        let reload = json!({ "method": "reload_weights", "kwargs": { "weights_path": dir } });
+        self.control.post("/collective_rpc", &reload).map_err(|Failure { error, .. }| {
+            VllmError::Reload { server: self.name.clone(), version: version.0, source: error }
+        })?;
+        // A reload leaves keys and values of the old weights behind.
+        post("/reset_prefix_cache", Value::Null)?;
+        post("/update_weight_version", json!({ "new_version": label(version) }))?;
+        self.expect_version(version)?;
+        post("/resume", Value::Null)?;
+        // One that is still paused would keep the next batch waiting until it times out.
+        match &self.dev("/is_paused", "/is_paused")?["is_paused"] {
+            Value::Bool(false) => Ok(()),
+            Value::Bool(true) => Err(VllmError::Paused { server: self.name.clone() }),
+            other => {
+                let reason = format!("expected true or false as `is_paused`, found {other}");
+                Err(self.control.unexpected("/is_paused", reason).into())
+            }
+        }
+    }
+
+    /// The completions of one prompt. Failures that may pass are tried again.
+    pub(super) fn complete(
+        &self,
+        request: &GenerationRequest,
+        stop_tokens: &[u32],
+        version: PolicyVersion,
+    ) -> Result<Vec<Completion>, VllmError> {
+        const PATH: &str = "/v1/completions";
+        let body = wire::body(&self.model, request, stop_tokens);
+        let mut attempt = 1;
+        loop {
+            let result = self.sampling.post(PATH, &body).and_then(|answer| {
+                wire::completions(answer, request, version).map_err(|reason| {
+                    let error = self.sampling.unexpected(PATH, reason);
+                    Failure { error, retry_after: None }
+                })
+            });
+            match result {
+                Ok(completions) => return Ok(completions),
+                Err(Failure { error, retry_after }) => {
+                    if !error.is_transient() || attempt >= self.backoff.attempts {
+                        return Err(error.into());
+                    }
+                    std::thread::sleep(self.backoff.pause(attempt, retry_after));
+                    attempt += 1;
+                }
+            }
+        }
+    }
+}
+
+/// How a server labels the weights of `version`.
+pub(super) fn label(version: PolicyVersion) -> String {
+    format!("step-{}", version.0)
+}

@@ -1,0 +1,104 @@
+//! Requests and answers of `/v1/completions`, tokens in and tokens out.
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::engine::contract::{Completion, GenerationRequest, PolicyVersion, StopReason};
+
+/// The body of a request.
+pub(super) fn body(model: &str, request: &GenerationRequest, stop_tokens: &[u32]) -> Value {
+    let sampling = &request.sampling;
+    json!({
+        "model": model,
+        "prompt": request.prompt,
+        "n": samples(request),
+        "max_tokens": sampling.max_completion_len,
+        "temperature": sampling.temperature,
+        "top_p": sampling.top_p,
+        "top_k": sampling.top_k.map_or(json!(-1), |top_k| json!(top_k)),
+        "min_p": sampling.min_p,
+        // The server wants a signed number, and gives child i the seed plus i.
+        "seed": request.seed >> 2,
+        "stop_token_ids": stop_tokens,
+        // Completions end at our stop tokens, not at those of the server's own configuration.
+        "ignore_eos": true,
+        "logprobs": 0,
+        "return_token_ids": true,
+        "return_tokens_as_token_ids": true,
+    })
+}
+
+/// How many completions to ask for. A greedy prompt has one, and asking for more is refused.
+fn samples(request: &GenerationRequest) -> usize {
+    if request.sampling.temperature == 0.0 { 1 } else { request.num_completions }
+}
+
+#[derive(Deserialize)]
+struct Answer {
+    choices: Vec<Choice>,
+}
+
+#[derive(Deserialize)]
+struct Choice {
+    index: usize,
+    token_ids: Option<Vec<u32>>,
+    logprobs: Option<Logprobs>,
+    finish_reason: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Logprobs {
+    token_logprobs: Vec<Option<f64>>,
+}
+
+/// The completions of an answer, by index, or what is wrong with it.
+pub(super) fn completions(
+    answer: Value,
+    request: &GenerationRequest,
+    version: PolicyVersion,
+) -> Result<Vec<Completion>, String> {
+    let mut answer: Answer = serde_json::from_value(answer).map_err(|error| error.to_string())?;
+    answer.choices.sort_by_key(|choice| choice.index);
+    let expected = samples(request);
+    let indices = answer.choices.iter().map(|choice| choice.index);
+    if !indices.eq(0..expected) {
+        let found = answer.choices.len();
+        return Err(format!("expected {expected} choices numbered from 0, found {found}"));
+    }
+    let mut completions = answer
+        .choices
+        .into_iter()
+        .map(|c| completion(c, version))
+        .collect::<Result<Vec<_>, _>>()?;
+    if completions.len() < request.num_completions {
+        // The greedy completion is the same each time.
+        completions = vec![completions[0].clone(); request.num_completions];
+    }
+    Ok(completions)
+}
+
+fn completion(choice: Choice, version: PolicyVersion) -> Result<Completion, String> {
+    let index = choice.index;
+    let tokens = choice.token_ids.ok_or_else(|| format!("choice {index} has no `token_ids`"))?;
+    let logprobs = choice.logprobs.ok_or_else(|| format!("choice {index} has no `logprobs`"))?;
+    let logprobs = logprobs.token_logprobs;
+    if logprobs.len() != tokens.len() {
+        let (tokens, logprobs) = (tokens.len(), logprobs.len());
+        return Err(format!("choice {index} has {tokens} tokens and {logprobs} log-probabilities"));
+    }
+    let logprobs = logprobs
+        .into_iter()
+        .collect::<Option<Vec<f64>>>()
+        .ok_or_else(|| format!("choice {index} has a token without log-probability"))?;
+    let stop = match choice.finish_reason.as_deref() {
+        Some("stop") => StopReason::Stop,
+        Some("length") => StopReason::Length,
+        other => {
+            let other = other.unwrap_or("nothing");
+            return Err(format!(
+                "choice {index} ended with `{other}`, expected `stop` or `length`"
+            ));
+        }
+    };
+    Ok(Completion::new(tokens, logprobs, stop, version))
+}

@@ -1,0 +1,74 @@
+//! What can go wrong between here and a server.
+
+use std::time::Duration;
+
+/// Why a server gave no usable answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum HttpError {
+    /// It answered with an error status.
+    #[error("`{url}` answered with status {status}: {message}")]
+    Status {
+        /// Where, without query and user.
+        url: String,
+        /// The status.
+        status: u16,
+        /// What it said, shortened.
+        message: String,
+    },
+
+    /// It did not answer in time.
+    #[error("`{url}` did not answer within {}", describe(*timeout))]
+    Timeout {
+        /// Where, without query and user.
+        url: String,
+        /// How long we waited.
+        timeout: Duration,
+    },
+
+    /// It could not be reached, or the connection broke.
+    #[error("cannot reach `{url}`: {reason}")]
+    Transport {
+        /// Where, without query and user.
+        url: String,
+        /// Why.
+        reason: String,
+    },
+
+    /// It answered with something that is not what its interface promises.
+    #[error("`{url}` answered with an unexpected body: {reason}")]
+    Body {
+        /// Where, without query and user.
+        url: String,
+        /// What was expected, and what came.
+        reason: String,
+    },
+}
+
+impl HttpError {
+    /// Whether asking once more may help: the server is busy, failing or out of reach, or the answer
+    /// was cut off on its way.
+    pub const fn is_transient(&self) -> bool {
+        match self {
+            Self::Status { status, .. } => matches!(*status, 408 | 425 | 429 | 500..=599),
+            Self::Timeout { .. } | Self::Transport { .. } | Self::Body { .. } => true,
+        }
+    }
+}
+
+fn describe(timeout: Duration) -> String {
+    format!("{} s", timeout.as_secs_f64())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_may_pass_is_transient() {
+        let status =
+            |status| HttpError::Status { url: String::new(), status, message: String::new() };
+        assert!([408, 429, 500, 503].map(|code| status(code).is_transient()).iter().all(|&t| t));
+        assert!(![301, 400, 401, 404].map(|code| status(code).is_transient()).iter().any(|&t| t));
+    }
+}

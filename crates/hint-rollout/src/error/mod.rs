@@ -1,0 +1,234 @@
+//! Errors of this crate.
+//!
+//! Every fallible function returns [`RolloutError`]. Each variant carries the two things that
+//! disagreed and names the remedy where there is one. Errors of your own parts are wrapped with
+//! [`RolloutError::other`]. This module depends on no other one, so every other one may use it.
+
+#[cfg(any(feature = "vllm", feature = "teacher"))]
+mod http;
+#[cfg(feature = "teacher")]
+mod teacher;
+#[cfg(feature = "vllm")]
+mod vllm;
+
+use std::path::PathBuf;
+
+#[cfg(any(feature = "vllm", feature = "teacher"))]
+pub use http::HttpError;
+#[cfg(feature = "teacher")]
+pub use teacher::TeacherError;
+#[cfg(feature = "vllm")]
+pub use vllm::VllmError;
+
+/// What can go wrong between a data set and a scored group.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RolloutError {
+    /// A problem file could not be read.
+    #[error("cannot read problems from `{}`", path.display())]
+    ReadProblems {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+
+    /// A line of a problem file is not a JSON object.
+    #[error("{}:{line}: expected one JSON object per line", path.display())]
+    ProblemSyntax {
+        /// The file.
+        path: PathBuf,
+        /// Line number, from 1.
+        line: usize,
+        /// What the JSON parser said.
+        #[source]
+        source: serde_json::Error,
+    },
+
+    /// A field of a problem is missing or has the wrong type.
+    #[error("{}:{line}: field `{field}`: expected {expected}, found {found}", path.display())]
+    ProblemField {
+        /// The file.
+        path: PathBuf,
+        /// Line number, from 1.
+        line: usize,
+        /// The field, or the alternatives joined by `|`.
+        field: &'static str,
+        /// What it should hold.
+        expected: &'static str,
+        /// What it holds.
+        found: String,
+    },
+
+    /// Two problems share an id, so nothing that is kept per problem could tell them apart.
+    #[error(
+        "{}:{line}: problem id `{id}` was already used in line {first_line}; ids must be unique",
+        path.display()
+    )]
+    DuplicateProblem {
+        /// The file.
+        path: PathBuf,
+        /// Line number of the second occurrence, from 1.
+        line: usize,
+        /// Line number of the first occurrence, from 1.
+        first_line: usize,
+        /// The id.
+        id: String,
+    },
+
+    /// A problem file holds no problem.
+    #[error("`{}` holds no problem", path.display())]
+    NoProblems {
+        /// The file.
+        path: PathBuf,
+    },
+
+    /// There is no problem to evaluate on.
+    #[error("no problems to evaluate on")]
+    NothingToEvaluate,
+
+    /// A hint was asked for by a column that a problem does not have.
+    #[error("problem `{problem}` has no text column `{column}`; its columns are: {available}")]
+    HintColumn {
+        /// Problem id.
+        problem: String,
+        /// The column asked for.
+        column: String,
+        /// The columns there are.
+        available: String,
+    },
+
+    /// A configuration value is out of range.
+    #[error("{field}: {expected}, got {found}")]
+    Config {
+        /// Dotted path of the field.
+        field: &'static str,
+        /// What it must satisfy.
+        expected: &'static str,
+        /// Its value.
+        found: String,
+    },
+
+    /// An engine returned something else than was asked for.
+    #[error("the engine returned {found} {what}, expected {expected}")]
+    EngineContract {
+        /// What was counted.
+        what: &'static str,
+        /// How many there should be.
+        expected: usize,
+        /// How many there are.
+        found: usize,
+    },
+
+    /// A hint provider returned another number of answers than it was asked for hints.
+    #[error("the hint provider answered {found} requests, expected {expected}")]
+    ProviderContract {
+        /// Requests.
+        expected: usize,
+        /// Answers.
+        found: usize,
+    },
+
+    /// An engine returned log-probabilities that are not numbers.
+    #[error(
+        "the engine returned a log-probability of {value} for token {position} of a completion of problem `{problem}`"
+    )]
+    EngineNotFinite {
+        /// Problem id.
+        problem: String,
+        /// Index of the token in its completion.
+        position: usize,
+        /// The value.
+        value: f64,
+    },
+
+    /// More completions than allowed could not be judged.
+    #[error(
+        "{failed} of {judged} completions could not be judged (limit {limit_frac}); the last was problem `{problem}`: {verdict}{}",
+        reason.as_ref().map(|reason| format!(" ({reason})")).unwrap_or_default()
+    )]
+    TooManyFailures {
+        /// Completions without a verdict.
+        failed: usize,
+        /// All completions of the batch.
+        judged: usize,
+        /// The configured limit, as a fraction.
+        limit_frac: f64,
+        /// Problem id of the last failure.
+        problem: String,
+        /// Its verdict.
+        verdict: &'static str,
+        /// Its reason.
+        reason: Option<String>,
+    },
+
+    /// A verdict that the configuration says to abort on.
+    #[error(
+        "a completion of problem `{problem}` was judged `{verdict}`, which the verdict policy answers with abort{}",
+        reason.as_ref().map(|reason| format!(" ({reason})")).unwrap_or_default()
+    )]
+    AbortVerdict {
+        /// Problem id.
+        problem: String,
+        /// The verdict.
+        verdict: &'static str,
+        /// Its reason.
+        reason: Option<String>,
+    },
+
+    /// The saved state of a part cannot be restored.
+    #[error("the saved state of the {part} cannot be restored: {problem}")]
+    State {
+        /// Which part, e.g. `"hint provider"`.
+        part: &'static str,
+        /// What is wrong with it.
+        problem: String,
+    },
+
+    /// Scoring failed.
+    #[error("cannot score the completions of problem `{problem}`")]
+    Reward {
+        /// Problem id.
+        problem: String,
+        /// Why.
+        #[source]
+        source: hint_reward::RewardError,
+    },
+
+    /// The policy behind a local engine failed.
+    #[cfg(feature = "local-engine")]
+    #[error(transparent)]
+    Policy(#[from] hint_policy::PolicyError),
+
+    /// The vLLM servers behind an engine failed.
+    #[cfg(feature = "vllm")]
+    #[error(transparent)]
+    Vllm(#[from] crate::error::vllm::VllmError),
+
+    /// A teacher gave no hint.
+    #[cfg(feature = "teacher")]
+    #[error(transparent)]
+    Teacher(#[from] crate::error::teacher::TeacherError),
+
+    /// An error of a user's own [`RolloutEngine`](crate::engine::RolloutEngine),
+    /// [`HintProvider`](crate::hint::HintProvider) or [`PromptFormat`](crate::prompt::PromptFormat).
+    #[error("{part} failed")]
+    Other {
+        /// Which part, e.g. `"engine"`.
+        part: &'static str,
+        /// The user's error.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+impl RolloutError {
+    /// Wraps an error of a user's own part.
+    pub fn other(
+        part: &'static str,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
+        Self::Other { part, source: source.into() }
+    }
+}

@@ -1,0 +1,149 @@
+//! What can go wrong with vLLM servers.
+
+use std::path::PathBuf;
+
+use crate::error::http::HttpError;
+
+/// Why a vLLM server, or all of them, cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum VllmError {
+    /// A request failed.
+    #[error(transparent)]
+    Http(#[from] HttpError),
+
+    /// The server has no interface for changing weights.
+    #[error(
+        "`{server}` has no `{path}`; start vLLM 0.32 or newer with `VLLM_SERVER_DEV_MODE=1` in its environment"
+    )]
+    DevMode {
+        /// The server.
+        server: String,
+        /// What it lacks.
+        path: &'static str,
+    },
+
+    /// The server cannot describe itself.
+    #[error(
+        "`{server}` cannot list its options; vLLM needs `pip` in its own Python environment for that: install it there and start the server again"
+    )]
+    ServerInfo {
+        /// The server.
+        server: String,
+        /// What it answered.
+        #[source]
+        source: HttpError,
+    },
+
+    /// The server has another model.
+    #[error(
+        "`{server}` serves no model `{model}` but: {available}; start it with `--served-model-name {model}`, or change `model`"
+    )]
+    Model {
+        /// The server.
+        server: String,
+        /// The model asked for.
+        model: String,
+        /// The models there are.
+        available: String,
+    },
+
+    /// The server was started with an option that does not fit.
+    #[error("`{server}`: `{setting}` is {found}, expected {expected}; start it with `{fix}`")]
+    Setting {
+        /// The server.
+        server: String,
+        /// The option.
+        setting: &'static str,
+        /// What it must be.
+        expected: String,
+        /// What it is.
+        found: String,
+        /// The argument that sets it right.
+        fix: String,
+    },
+
+    /// A prompt and its completion may become longer than the servers can hold.
+    #[error(
+        "a prompt of {prompt} tokens with up to {completion} new ones needs {} positions, the servers hold {limit}; start them with a larger `--max-model-len`, or lower `max_completion_len`",
+        prompt + completion
+    )]
+    TooLong {
+        /// Tokens of the prompt.
+        prompt: usize,
+        /// Longest completion.
+        completion: usize,
+        /// What the servers hold.
+        limit: usize,
+    },
+
+    /// New weights could not be loaded. The server stays paused, since it must not sample from what
+    /// is half loaded.
+    #[error("`{server}` could not load the weights of version {version}; it stays paused")]
+    Reload {
+        /// The server.
+        server: String,
+        /// Version of the weights.
+        version: u64,
+        /// What it answered.
+        #[source]
+        source: HttpError,
+    },
+
+    /// The server was told to go on after a change of weights, and did not.
+    #[error("`{server}` is still paused after new weights were loaded; start it anew")]
+    Paused {
+        /// The server.
+        server: String,
+    },
+
+    /// The server has other weights than it was given, for example because it was started anew.
+    #[error("`{server}` reports weights `{found}`, expected `{expected}`")]
+    Version {
+        /// The server.
+        server: String,
+        /// Label of the weights that it was given.
+        expected: String,
+        /// Label that it reports.
+        found: String,
+    },
+
+    /// No server is left.
+    #[error("none of the {} vLLM servers can be used: {}", reasons.len(), reasons.join("; "))]
+    AllDown {
+        /// Why, one text a server.
+        reasons: Vec<String>,
+    },
+
+    /// The folder for weights could not be written.
+    #[error("cannot write weights for vLLM to `{}`", path.display())]
+    Folder {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+impl VllmError {
+    /// Whether it concerns one server only and for now, so that the others can go on.
+    pub(crate) const fn is_outage(&self) -> bool {
+        match self {
+            Self::Http(error) => error.is_transient(),
+            Self::Reload { .. } | Self::Paused { .. } | Self::Version { .. } => true,
+            _ => false,
+        }
+    }
+
+    /// The error and its sources, in one line.
+    pub(crate) fn chain(&self) -> String {
+        let mut text = self.to_string();
+        let mut source = std::error::Error::source(self);
+        while let Some(error) = source {
+            text = format!("{text}: {error}");
+            source = error.source();
+        }
+        text
+    }
+}

@@ -1,0 +1,146 @@
+//! Finds what a hint gives away.
+
+use std::ops::Range;
+
+use hint_reward::{
+    AnswerSource, Extraction, MathVerifier, NumberRole, Rule, Strictness, numbers_in,
+};
+
+use crate::data::{Hint, Problem, Reveals};
+use crate::hint::leak::expression::expressions_in;
+use crate::hint::leak::finding::{Leak, LeakKind};
+use crate::hint::leak::known::Known;
+
+/// Work units of one comparison; those of a hint are short.
+const FUEL: u64 = 100_000;
+
+/// Finds the answer and the values of solution steps in a hint.
+///
+/// The answer leaks where the hint
+/// - announces it (in a box or a tag, behind `####`, as "the answer is …");
+/// - writes a formula that the verifier finds equal to it, unless the problem writes that formula, or
+///   asks to rewrite one that is equal to it;
+/// - states it as a number or in words, unless the problem states it too.
+///
+/// A step leaks where the hint states its value, or writes a formula of numbers that has it. The values
+/// of steps are the numbers that the solution arrives at and that the problem does not state; what it
+/// only puts in (`3 * 60`, `4ac`) is none.
+///
+/// Numbers that state no value never count: places in an order (`the third term`), numbers of list
+/// items and steps, counts of steps and cases, numbers of things known (`the two ends`), coefficients
+/// and exponents, moduli, `one`, and words of operations (`twice`, `halve`). 0 and 1 count only where
+/// they are announced as the answer. Fractions in words (`half`) and years count as the answer alone.
+///
+/// What a hint [reveals by design](Reveals) is not looked for: of a solution's prefix only the answer
+/// counts, of a demonstration nothing.
+///
+/// ```
+/// use hint_rollout::{Hint, LeakDetector, LeakKind, Problem};
+///
+/// let problem = Problem::new("p", "A shelf has 6 boards with 22 books each; 100 are lent. Rest?", "32")
+///     .with_solution("There are 6*22 = 132 books. 132 - 100 = 32 are left.");
+/// let leaks = |text: &str| LeakDetector::new().leaks(&problem, &Hint::new(text));
+/// assert_eq!(leaks("Step 2: subtract the 100 lent books."), []);
+/// assert_eq!(leaks("There are 132 books.")[0].kind, LeakKind::Step);
+/// assert_eq!(leaks("Thirty-two are left.")[0].kind, LeakKind::Answer);
+/// assert_eq!(leaks("It is 2^5.")[0].text, "2^5");
+/// ```
+#[derive(Debug, Clone)]
+pub struct LeakDetector {
+    verifier: MathVerifier,
+}
+
+impl Default for LeakDetector {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl LeakDetector {
+    /// Compares as [`MathVerifier`] does, with units and percent signs forgiven.
+    pub fn new() -> Self {
+        let strictness =
+            Strictness { units: Rule::Lenient, percent: Rule::Lenient, ..Strictness::default() };
+        Self { verifier: MathVerifier::new().with_strictness(strictness).with_fuel(FUEL) }
+    }
+
+    /// Compares with another verifier.
+    #[must_use]
+    pub fn with_verifier(mut self, verifier: MathVerifier) -> Self {
+        self.verifier = verifier;
+        self
+    }
+
+    /// What `hint` gives away of `problem` without being meant to, from left to right.
+    pub fn leaks(&self, problem: &Problem, hint: &Hint) -> Vec<Leak> {
+        if hint.reveals == Reveals::Answer {
+            return Vec::new();
+        }
+        let known = Known::new(&self.verifier, problem);
+        let text = &hint.text;
+        let mut leaks = Vec::new();
+        let mut push = |kind, span: Range<usize>, value: &str| {
+            let overlaps = |leak: &Leak| leak.span.start < span.end && span.start < leak.span.end;
+            let wanted = kind == LeakKind::Answer || hint.reveals == Reveals::Nothing;
+            if wanted && !leaks.iter().any(overlaps) {
+                let text = text[span.clone()].to_owned();
+                leaks.push(Leak { kind, text, span, value: value.to_owned() });
+            }
+        };
+        if let Some(span) = announced(text, &known) {
+            push(LeakKind::Answer, span, &known.answer);
+        }
+        let expressions = expressions_in(text);
+        for expression in &expressions {
+            let span = expression.span.clone();
+            if known.equals_answer(expression.text) {
+                if known.is_given_away_by(expression.text) {
+                    push(LeakKind::Answer, span, &known.answer);
+                }
+            } else if expression.is_numeric()
+                && let Some(step) = known.step_equal_to(expression.text)
+            {
+                push(LeakKind::Step, span, &step.to_string());
+            }
+        }
+        // A coefficient of a formula with letters states no value.
+        let symbolic = expressions.iter().filter(|expression| !expression.is_numeric());
+        let symbolic = symbolic.collect::<Vec<_>>();
+        let numbers = numbers_in(text).into_iter();
+        let numbers = numbers.filter(|m| !symbolic.iter().any(|formula| formula.holds(&m.span)));
+        for mention in numbers {
+            if known.is_answer_number(&mention) {
+                if !known.answer_is_given {
+                    push(LeakKind::Answer, mention.span, &known.answer);
+                }
+            } else if mention.role == NumberRole::Quantity
+                && let Some(step) = mention.readings.iter().find(|v| known.steps.contains(v))
+            {
+                push(LeakKind::Step, mention.span, &step.to_string());
+            }
+        }
+        if !known.answer_is_given {
+            for span in known.answer_words_in(text) {
+                push(LeakKind::Answer, span, &known.answer);
+            }
+        }
+        leaks.sort_by_key(|leak| leak.span.start);
+        leaks
+    }
+}
+
+/// Where the hint announces the answer.
+fn announced(text: &str, known: &Known<'_>) -> Option<Range<usize>> {
+    let sources =
+        [AnswerSource::Boxed, AnswerSource::AnswerTag, AnswerSource::Hashes, AnswerSource::Phrase];
+    sources.into_iter().find_map(|source| {
+        let found = Extraction { sources: vec![source] }.extract(text)?;
+        let found = found.trim();
+        let equal = known.equals_answer(found)
+            || numbers_in(found)
+                .iter()
+                .any(|m| m.span.len() == found.len() && known.is_answer_number(m));
+        // A list that is spread over several boxes stands nowhere as one.
+        equal.then(|| text.rfind(found).map_or(0..text.len(), |at| at..at + found.len()))
+    })
+}

@@ -1,0 +1,215 @@
+//! The contract of a source of hints, and closures that fulfil it.
+
+use serde_json::Value;
+
+use crate::data::{Hint, HintLevel, Problem};
+use crate::error::RolloutError;
+use crate::hint::writer::HintWriter;
+use crate::run::{RunProgress, Seed};
+use crate::sample::Rollout;
+
+/// What a provider may look at.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub struct HintRequest<'a> {
+    /// The problem, with its data set columns.
+    pub problem: &'a Problem,
+    /// The rollouts that failed, for providers that adapt to the mistake.
+    pub failed: &'a [Rollout],
+    /// How much help is asked for.
+    pub level: HintLevel,
+    /// How often this problem was already helped in this collection, at other levels.
+    pub round: usize,
+    /// How often this hint was already asked for and rejected, because it gave something away.
+    pub retry: usize,
+    /// Where the run is.
+    pub progress: RunProgress,
+    /// Seed of everything random about the hint: a function of the run, the step, the problem's
+    /// place in the batch and the round.
+    pub seed: Seed,
+}
+
+impl<'a> HintRequest<'a> {
+    /// A request for all the help there is, without failed rollouts, outside a run.
+    pub const fn new(problem: &'a Problem) -> Self {
+        Self {
+            problem,
+            failed: &[],
+            level: HintLevel::FULL,
+            round: 0,
+            retry: 0,
+            progress: RunProgress::new(0, 0),
+            seed: Seed::new(0),
+        }
+    }
+
+    /// Adds the rollouts that failed.
+    #[must_use]
+    pub const fn with_failed(mut self, failed: &'a [Rollout]) -> Self {
+        self.failed = failed;
+        self
+    }
+
+    /// Asks for another level.
+    #[must_use]
+    pub const fn with_level(mut self, level: HintLevel) -> Self {
+        self.level = level;
+        self
+    }
+
+    /// Sets how often the problem was already helped.
+    #[must_use]
+    pub const fn with_round(mut self, round: usize) -> Self {
+        self.round = round;
+        self
+    }
+
+    /// Sets how often this hint was rejected; each time has a seed of its own, derived from that of
+    /// the first.
+    #[must_use]
+    pub const fn with_retry(mut self, retry: usize) -> Self {
+        if retry > 0 {
+            self.seed = self.seed.named("retry").child(retry as u64);
+        }
+        self.retry = retry;
+        self
+    }
+
+    /// Sets where the run is.
+    #[must_use]
+    pub const fn with_progress(mut self, progress: RunProgress) -> Self {
+        self.progress = progress;
+        self
+    }
+
+    /// Sets the seed.
+    #[must_use]
+    pub const fn with_seed(mut self, seed: Seed) -> Self {
+        self.seed = seed;
+        self
+    }
+}
+
+/// Supplies a hint for a problem whose plain group failed.
+///
+/// ```
+/// use hint_rollout::{Hint, HintProvider, HintRequest, RolloutError};
+///
+/// /// Reminds the policy of what it forgot.
+/// struct Units;
+///
+/// impl HintProvider for Units {
+///     fn hint(&self, request: &HintRequest<'_>) -> Result<Option<Hint>, RolloutError> {
+///         let asks_for_length = request.problem.question.contains("how long");
+///         Ok(asks_for_length.then(|| Hint::new("Bring all lengths to one unit first.")))
+///     }
+/// }
+/// ```
+pub trait HintProvider: Send + Sync {
+    /// The hint, or `None` when there is none to give; the plain group is then kept as it is.
+    ///
+    /// # Errors
+    ///
+    /// Whatever keeps a hint from being found although there should be one; a user's own provider
+    /// wraps its error with [`RolloutError::other`].
+    fn hint(&self, request: &HintRequest<'_>) -> Result<Option<Hint>, RolloutError>;
+
+    /// The hints of several problems, one for each request and in order. This is what the collector
+    /// calls. Override it to ask for many at once, or to let the policy write.
+    ///
+    /// # Errors
+    ///
+    /// As [`HintProvider::hint`].
+    fn hints(
+        &self,
+        requests: &[HintRequest<'_>],
+        writer: &mut dyn HintWriter,
+    ) -> Result<Vec<Option<Hint>>, RolloutError> {
+        let _ = writer;
+        requests.iter().map(|request| self.hint(request)).collect()
+    }
+
+    /// Number of distinct levels of help that there are for `problem`, or `None` when any share can
+    /// be given. Providers of one hint keep the default.
+    fn levels(&self, problem: &Problem) -> Option<usize> {
+        let _ = problem;
+        Some(1)
+    }
+
+    /// Everything a resumed run needs to go on with the same hints: caches, counts. It goes into
+    /// every checkpoint as JSON. A provider whose hints depend on the request alone keeps the
+    /// default.
+    fn state(&self) -> Value {
+        Value::Null
+    }
+
+    /// Restores what [`HintProvider::state`] returned.
+    ///
+    /// # Errors
+    ///
+    /// [`RolloutError::State`] for a state that is not one of this provider's.
+    fn load_state(&self, state: &Value) -> Result<(), RolloutError> {
+        crate::run::state::expect_none("hint provider", state)
+    }
+}
+
+/// A pointer to a provider is one.
+macro_rules! forward_to_provider {
+    ($($pointer:ty),*) => {$(
+        impl<P: HintProvider + ?Sized> HintProvider for $pointer {
+            fn hint(&self, request: &HintRequest<'_>) -> Result<Option<Hint>, RolloutError> {
+                (**self).hint(request)
+            }
+
+            fn hints(
+                &self,
+                requests: &[HintRequest<'_>],
+                writer: &mut dyn HintWriter,
+            ) -> Result<Vec<Option<Hint>>, RolloutError> {
+                (**self).hints(requests, writer)
+            }
+
+            fn levels(&self, problem: &Problem) -> Option<usize> {
+                (**self).levels(problem)
+            }
+
+            fn state(&self) -> Value {
+                (**self).state()
+            }
+
+            fn load_state(&self, state: &Value) -> Result<(), RolloutError> {
+                (**self).load_state(state)
+            }
+        }
+    )*};
+}
+
+forward_to_provider!(Box<P>, &P, std::sync::Arc<P>);
+
+/// Turns a closure into a [`HintProvider`].
+pub fn hints_from_fn<F>(hint: F) -> FnHints<F>
+where
+    F: Fn(&HintRequest<'_>) -> Option<Hint> + Send + Sync,
+{
+    FnHints { hint }
+}
+
+/// A closure as a [`HintProvider`]; made by [`hints_from_fn`].
+pub struct FnHints<F> {
+    hint: F,
+}
+
+impl<F> std::fmt::Debug for FnHints<F> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("FnHints").finish_non_exhaustive()
+    }
+}
+
+impl<F> HintProvider for FnHints<F>
+where
+    F: Fn(&HintRequest<'_>) -> Option<Hint> + Send + Sync,
+{
+    fn hint(&self, request: &HintRequest<'_>) -> Result<Option<Hint>, RolloutError> {
+        Ok((self.hint)(request))
+    }
+}

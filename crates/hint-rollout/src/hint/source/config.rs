@@ -1,0 +1,153 @@
+//! The source axis: where hints come from, as configuration.
+
+use serde::{Deserialize, Serialize};
+
+use crate::engine::Sampling;
+use crate::error::RolloutError;
+use crate::hint::provider::HintProvider;
+use crate::hint::source::dataset::DatasetHints;
+use crate::hint::source::demonstration::Demonstrations;
+use crate::hint::source::masked_solution::MaskedSolution;
+use crate::hint::source::self_hint::SelfHints;
+use crate::hint::source::solution_prefix::{PrefixUnit, SolutionPrefix};
+use crate::hint::source::teacher::TeacherOptions;
+use crate::hint::source::wrong_answers::WrongAnswers;
+use crate::net::ApiKey;
+
+/// Which [`HintProvider`] to use. The set of providers is open; these can be named in a
+/// configuration.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
+pub enum HintSourceConfig {
+    /// [`DatasetHints`]: the Meta-Hint of the problem.
+    Dataset {
+        /// Columns with one level of help each, the least help first, instead of the problem's own
+        /// hint. Each level holds the ones before it.
+        #[serde(default)]
+        columns: Vec<String>,
+    },
+    /// [`SolutionPrefix`]: the beginning of the reference solution.
+    SolutionPrefix {
+        /// What the solution is cut into.
+        #[serde(default)]
+        unit: PrefixUnit,
+        /// Whether it joins the question instead of standing where the completion begins.
+        #[serde(default)]
+        in_prompt: bool,
+    },
+    /// [`MaskedSolution`]: the reference solution with its numbers left out.
+    MaskedSolution {
+        /// What stands for a number.
+        #[serde(default = "blank")]
+        placeholder: String,
+    },
+    /// [`TeacherHints`](crate::hint::source::teacher::TeacherHints): another model writes the hint.
+    Teacher(Box<TeacherOptions>),
+    /// [`Demonstrations`]: the reference solution, or another column.
+    Demonstration {
+        /// The column; the problem's solution if it is not given.
+        #[serde(default)]
+        column: Option<String>,
+    },
+    /// [`SelfHints`]: the policy writes the hint, given the reference solution.
+    SelfHint {
+        /// Number of levels of help.
+        levels: usize,
+        /// How hints are sampled.
+        #[serde(default = "short")]
+        sampling: Sampling,
+    },
+    /// [`WrongAnswers`]: the answers that the plain completions gave.
+    WrongAnswers {},
+}
+
+fn blank() -> String {
+    crate::hint::leak::PLACEHOLDER.to_owned()
+}
+
+/// Hints are short.
+fn short() -> Sampling {
+    Sampling { temperature: 1.0, max_completion_len: 512, ..Sampling::default() }
+}
+
+impl Default for HintSourceConfig {
+    /// The Meta-Hints of the data set.
+    fn default() -> Self {
+        Self::Dataset { columns: Vec::new() }
+    }
+}
+
+impl HintSourceConfig {
+    /// The provider. `key` gives what an environment variable holds, for a teacher that needs a key:
+    /// libraries read no environment, so this is the one place where a program hands it over. Programs
+    /// without a teacher pass `|_| None`.
+    ///
+    /// # Errors
+    ///
+    /// [`RolloutError::Config`] for a variable that is not set, and for a teacher without the feature
+    /// `teacher`.
+    pub fn build(
+        &self,
+        key: impl Fn(&str) -> Option<ApiKey>,
+    ) -> Result<Box<dyn HintProvider>, RolloutError> {
+        Ok(match self {
+            Self::Dataset { columns } => Box::new(DatasetHints::levels(columns.clone())),
+            Self::SolutionPrefix { unit, in_prompt: false } => Box::new(SolutionPrefix::new(*unit)),
+            Self::SolutionPrefix { unit, in_prompt: true } => {
+                Box::new(SolutionPrefix::new(*unit).in_prompt())
+            }
+            Self::MaskedSolution { placeholder } => {
+                Box::new(MaskedSolution::new().with_placeholder(placeholder.clone()))
+            }
+            Self::Teacher(options) => teacher(options, &key)?,
+            Self::Demonstration { column: None } => Box::new(Demonstrations::new()),
+            Self::Demonstration { column: Some(column) } => {
+                Box::new(Demonstrations::column(column.clone()))
+            }
+            Self::SelfHint { levels, sampling } => {
+                Box::new(SelfHints::new(*levels, sampling.clone()))
+            }
+            Self::WrongAnswers {} => Box::new(WrongAnswers),
+        })
+    }
+
+    /// Reports every value that is out of range.
+    pub(crate) fn check(&self, check: &mut dyn FnMut(&'static str, bool, &'static str, String)) {
+        match self {
+            Self::Teacher(options) => options.check(check),
+            Self::SelfHint { levels, .. } => {
+                check("source.levels", *levels > 0, "must be at least 1", levels.to_string());
+            }
+            _ => {}
+        }
+    }
+}
+
+#[cfg(feature = "teacher")]
+fn teacher(
+    options: &TeacherOptions,
+    key: &dyn Fn(&str) -> Option<ApiKey>,
+) -> Result<Box<dyn HintProvider>, RolloutError> {
+    let missing = |name: &String| RolloutError::Config {
+        field: "source.api_key_env",
+        expected: "must name an environment variable that is set",
+        found: format!("`{name}`"),
+    };
+    let key = match &options.api_key_env {
+        Some(name) => Some(key(name).ok_or_else(|| missing(name))?),
+        None => None,
+    };
+    Ok(Box::new(crate::hint::source::teacher::TeacherHints::new(options.clone(), key)?))
+}
+
+#[cfg(not(feature = "teacher"))]
+fn teacher(
+    options: &TeacherOptions,
+    _key: &dyn Fn(&str) -> Option<ApiKey>,
+) -> Result<Box<dyn HintProvider>, RolloutError> {
+    Err(RolloutError::Config {
+        field: "source.type",
+        expected: "must not be `teacher` unless hint-rollout is built with its feature `teacher`",
+        found: format!("a teacher at `{}`", options.endpoint),
+    })
+}

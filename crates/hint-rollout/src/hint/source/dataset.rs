@@ -1,0 +1,55 @@
+//! Hints from the columns of the data set.
+
+use serde_json::Value;
+
+use crate::data::{Hint, Problem};
+use crate::error::RolloutError;
+use crate::hint::provider::{HintProvider, HintRequest};
+
+/// Hints from the data set.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct DatasetHints {
+    columns: Vec<String>,
+}
+
+impl DatasetHints {
+    /// Hints from [`Problem::hint`], which the reader fills from `abstract_hint` or `hint`. A
+    /// problem without one gets none.
+    pub const fn new() -> Self {
+        Self { columns: Vec::new() }
+    }
+
+    /// Hints from another column. A problem without that column is an error, since a misspelt
+    /// column would otherwise switch hints off without a word.
+    pub fn column(name: impl Into<String>) -> Self {
+        Self::levels(vec![name.into()])
+    }
+
+    /// Hints from several columns, the least help first. Each level holds the columns up to its own,
+    /// one a line.
+    pub const fn levels(columns: Vec<String>) -> Self {
+        Self { columns }
+    }
+}
+
+impl HintProvider for DatasetHints {
+    fn hint(&self, request: &HintRequest<'_>) -> Result<Option<Hint>, RolloutError> {
+        let problem = request.problem;
+        if self.columns.is_empty() {
+            return Ok(problem.hint.as_ref().map(Hint::new));
+        }
+        let mut texts = Vec::new();
+        for column in &self.columns[..request.level.of(self.columns.len())] {
+            match problem.columns.get(column) {
+                Some(Value::String(text)) => texts.push(text.as_str()),
+                Some(Value::Null) => {}
+                _ => return Err(problem.missing_column(column)),
+            }
+        }
+        Ok((!texts.is_empty()).then(|| Hint::new(texts.join("\n"))))
+    }
+
+    fn levels(&self, _problem: &Problem) -> Option<usize> {
+        Some(self.columns.len().max(1))
+    }
+}

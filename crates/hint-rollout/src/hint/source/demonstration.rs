@@ -1,0 +1,40 @@
+//! Whole solutions as hints.
+
+use serde_json::Value;
+
+use crate::data::Hint;
+use crate::error::RolloutError;
+use crate::hint::provider::{HintProvider, HintRequest};
+
+/// The reference solution, or the text of another column, as a completion of its own. A problem
+/// without a solution gets none; one without the named column is an error.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Demonstrations {
+    column: Option<String>,
+}
+
+impl Demonstrations {
+    /// Demonstrations from [`Problem::solution`](crate::data::Problem::solution).
+    pub const fn new() -> Self {
+        Self { column: None }
+    }
+
+    /// Demonstrations from another column.
+    pub fn column(name: impl Into<String>) -> Self {
+        Self { column: Some(name.into()) }
+    }
+}
+
+impl HintProvider for Demonstrations {
+    fn hint(&self, request: &HintRequest<'_>) -> Result<Option<Hint>, RolloutError> {
+        let problem = request.problem;
+        let Some(column) = &self.column else {
+            return Ok(problem.solution.as_ref().map(Hint::demonstration));
+        };
+        match problem.columns.get(column) {
+            Some(Value::String(text)) => Ok(Some(Hint::demonstration(text))),
+            Some(Value::Null) => Ok(None),
+            _ => Err(problem.missing_column(column)),
+        }
+    }
+}

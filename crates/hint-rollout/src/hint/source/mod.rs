@@ -1,0 +1,31 @@
+//! Sources: the built-in providers of hints.
+//!
+//! | provider | gives |
+//! |---|---|
+//! | [`DatasetHints`] | the hint of the data set, or columns with one level each |
+//! | [`SolutionPrefix`] | the beginning of the reference solution |
+//! | [`MaskedSolution`] | the reference solution with its numbers left out |
+//! | [`Demonstrations`] | the whole reference solution as a completion |
+//! | [`SelfHints`] | what the policy writes, given the reference solution |
+//! | [`WrongAnswers`] | the wrong answers that the policy just gave |
+//! | [`teacher`] | what another model writes |
+//!
+//! [`HintSourceConfig`] names them in a configuration. The set is open: implement
+//! [`HintProvider`](crate::hint::HintProvider) for another one.
+
+mod config;
+mod dataset;
+mod demonstration;
+mod masked_solution;
+mod self_hint;
+mod solution_prefix;
+pub mod teacher;
+mod wrong_answers;
+
+pub use config::HintSourceConfig;
+pub use dataset::DatasetHints;
+pub use demonstration::Demonstrations;
+pub use masked_solution::MaskedSolution;
+pub use self_hint::SelfHints;
+pub use solution_prefix::{PrefixUnit, SolutionPrefix};
+pub use wrong_answers::WrongAnswers;

@@ -1,0 +1,27 @@
+//! What a teacher was asked so far.
+
+use serde::{Deserialize, Serialize};
+
+use crate::hint::source::teacher::options::TeacherBudget;
+
+/// What was spent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Spent {
+    pub(super) requests: u64,
+    pub(super) tokens: u64,
+}
+
+impl Spent {
+    /// Counts one more request, or says which bound is reached.
+    pub(super) fn request(&mut self, budget: &TeacherBudget) -> Result<(), (&'static str, u64)> {
+        match (budget.requests, budget.tokens) {
+            (Some(limit), _) if self.requests >= limit => Err(("requests", limit)),
+            (_, Some(limit)) if self.tokens >= limit => Err(("tokens", limit)),
+            _ => {
+                self.requests += 1;
+                Ok(())
+            }
+        }
+    }
+}

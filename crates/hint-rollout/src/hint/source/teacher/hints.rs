@@ -1,0 +1,324 @@
+//! Asking a teacher.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::data::{Hint, Problem};
+use crate::error::{HttpError, RolloutError, TeacherError};
+use crate::hint::provider::{HintProvider, HintRequest};
+use crate::hint::source::teacher::budget::Spent;
+use crate::hint::source::teacher::cache::{Cache, digest};
+use crate::hint::source::teacher::options::{TeacherFallback, TeacherOptions};
+use crate::hint::writer::HintWriter;
+use crate::net::{ApiKey, Backoff, Failure, JsonServer};
+
+const PATH: &str = "/chat/completions";
+
+/// Hints that a teacher writes. Each problem is asked about once for each level; what the teacher
+/// answered is kept in memory, in checkpoints, and on disk if the options name a folder.
+///
+/// Answers are asked for in the order of the requests, several at a time. Failures that may pass are
+/// tried again with growing pauses. A hint that the [leak guard](crate::hint::leak::LeakGuard) rejects is asked for
+/// again in other words, and that answer is kept on its own.
+///
+/// ```no_run
+/// use hint_rollout::{ApiKey, TeacherHints, TeacherOptions};
+///
+/// let options = TeacherOptions::new("http://127.0.0.1:8000/v1", "a-model");
+/// let hints = TeacherHints::new(options, None)?;
+/// # Ok::<(), hint_rollout::RolloutError>(())
+/// ```
+#[derive(Debug)]
+pub struct TeacherHints {
+    options: TeacherOptions,
+    server: JsonServer,
+    backoff: Backoff,
+    cache: Option<Cache>,
+    state: Mutex<State>,
+}
+
+/// What goes into checkpoints.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct State {
+    spent: Spent,
+    /// Answers by what was asked.
+    hints: BTreeMap<String, String>,
+}
+
+/// One question to the teacher.
+struct Question<'p> {
+    problem: &'p Problem,
+    digest: String,
+    asked: Value,
+}
+
+/// Why a question has no answer.
+enum Miss {
+    Exhausted(&'static str, u64),
+    Failed(usize, HttpError),
+    Cache(TeacherError),
+}
+
+impl TeacherHints {
+    /// A teacher; `key` is what the environment variable of the options holds.
+    ///
+    /// # Errors
+    ///
+    /// [`RolloutError::Config`] for the first option that is out of range.
+    pub fn new(options: TeacherOptions, key: Option<ApiKey>) -> Result<Self, RolloutError> {
+        let mut violation = None;
+        options.check(&mut |field, holds, expected, found| {
+            if !holds && violation.is_none() {
+                violation = Some(RolloutError::Config { field, expected, found });
+            }
+        });
+        if let Some(violation) = violation {
+            return Err(violation);
+        }
+        let timeout = Duration::from_secs_f64(options.timeout_s);
+        let first = Duration::from_secs_f64(options.backoff_s);
+        Ok(Self {
+            server: JsonServer::new(&options.endpoint, timeout, key),
+            backoff: Backoff { attempts: options.attempts, first },
+            cache: options.cache.clone().map(Cache::new),
+            state: Mutex::default(),
+            options,
+        })
+    }
+
+    /// Requests made and tokens spent so far, those of the run that this one resumes included.
+    pub fn spent(&self) -> (u64, u64) {
+        let spent = self.state().spent;
+        (spent.requests, spent.tokens)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn question<'p>(&self, request: &HintRequest<'p>) -> Option<Question<'p>> {
+        let options = &self.options;
+        let level = request.level.of(options.levels);
+        let (system, user) = options.prompt.render(request, level, options.levels)?;
+        let mut messages = Vec::new();
+        if !system.is_empty() {
+            messages.push(json!({"role": "system", "content": system}));
+        }
+        messages.push(json!({"role": "user", "content": user}));
+        let mut body = serde_json::Map::new();
+        body.insert("model".to_owned(), json!(options.model));
+        body.insert("messages".to_owned(), json!(messages));
+        body.insert("temperature".to_owned(), json!(options.temperature));
+        if !options.extra.contains_key("max_completion_tokens") {
+            body.insert("max_tokens".to_owned(), json!(options.max_completion_len));
+        }
+        body.extend(options.extra.clone());
+        let problem = request.problem;
+        let asked = json!({"problem": problem.id, "retry": request.retry, "request": body});
+        Some(Question { problem, digest: digest(&asked), asked })
+    }
+
+    /// One answer for each request; `None` where there is nothing to ask.
+    fn answers(&self, requests: &[HintRequest<'_>]) -> Result<Vec<Option<Hint>>, RolloutError> {
+        let questions = requests.iter().map(|r| self.question(r)).collect::<Vec<_>>();
+        let mut missing: Vec<&Question<'_>> = Vec::new();
+        for question in questions.iter().flatten() {
+            let known = self.state().hints.contains_key(&question.digest)
+                || missing.iter().any(|other| other.digest == question.digest);
+            if known {
+                continue;
+            }
+            let cached = match &self.cache {
+                Some(cache) => cache.read(&question.digest, &question.asked)?,
+                None => None,
+            };
+            match cached {
+                Some(hint) => drop(self.state().hints.insert(question.digest.clone(), hint)),
+                None => missing.push(question),
+            }
+        }
+        let misses = self.ask(&missing);
+        let mut hints = Vec::with_capacity(requests.len());
+        for question in questions {
+            let Some(question) = question else {
+                hints.push(None);
+                continue;
+            };
+            let known = self.state().hints.get(&question.digest).cloned();
+            hints.push(match known {
+                Some(text) => Some(Hint::new(text)),
+                None => self.fallback(question.problem, misses.get(&question.digest))?,
+            });
+        }
+        Ok(hints)
+    }
+
+    fn fallback(
+        &self,
+        problem: &Problem,
+        miss: Option<&Miss>,
+    ) -> Result<Option<Hint>, TeacherError> {
+        let problem_id = problem.id.clone();
+        let (fallback, error) = match miss {
+            Some(Miss::Exhausted(what, limit)) => {
+                let error = TeacherError::Budget { what, limit: *limit, problem: problem_id };
+                (self.options.on_exhausted, error)
+            }
+            Some(Miss::Failed(attempts, source)) => {
+                let (attempts, source) = (*attempts, source.clone());
+                let fallback = if concerns_everything(&source) {
+                    TeacherFallback::Error
+                } else {
+                    self.options.on_failure
+                };
+                (fallback, TeacherError::Request { problem: problem_id, attempts, source })
+            }
+            Some(Miss::Cache(TeacherError::Cache { path, source })) => {
+                let source = std::io::Error::new(source.kind(), source.to_string());
+                (TeacherFallback::Error, TeacherError::Cache { path: path.clone(), source })
+            }
+            // Not asked, because an earlier question had ended in an error.
+            _ => return Ok(None),
+        };
+        match fallback {
+            TeacherFallback::Error => Err(error),
+            TeacherFallback::NoHint => Ok(None),
+            TeacherFallback::Dataset => Ok(problem.hint.as_ref().map(Hint::new)),
+        }
+    }
+
+    /// Asks, several at a time and in order, until all are asked or one ends in an error.
+    fn ask(&self, questions: &[&Question<'_>]) -> BTreeMap<String, Miss> {
+        let next = AtomicUsize::new(0);
+        let stop = AtomicBool::new(false);
+        let misses = Mutex::new(BTreeMap::new());
+        std::thread::scope(|scope| {
+            for _ in 0..self.options.parallel.min(questions.len()) {
+                scope.spawn(|| {
+                    while !stop.load(Ordering::Relaxed)
+                        && let Some(question) = questions.get(next.fetch_add(1, Ordering::Relaxed))
+                    {
+                        let Err(miss) = self.ask_one(question) else { continue };
+                        if self.fallback(question.problem, Some(&miss)).is_err() {
+                            stop.store(true, Ordering::Relaxed);
+                        }
+                        let mut misses = misses.lock().unwrap_or_else(PoisonError::into_inner);
+                        misses.insert(question.digest.clone(), miss);
+                    }
+                });
+            }
+        });
+        misses.into_inner().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn ask_one(&self, question: &Question<'_>) -> Result<(), Miss> {
+        // Another process may have asked it since this one looked.
+        if let Some(cache) = &self.cache
+            && let Some(hint) =
+                cache.read(&question.digest, &question.asked).map_err(Miss::Cache)?
+        {
+            self.state().hints.insert(question.digest.clone(), hint);
+            return Ok(());
+        }
+        let body = &question.asked["request"];
+        let mut attempt = 1;
+        loop {
+            let charged = self.state().spent.request(&self.options.budget);
+            charged.map_err(|(what, limit)| Miss::Exhausted(what, limit))?;
+            let answer = self.server.post(PATH, body).and_then(|answer| {
+                self.state().spent.tokens += tokens(body, &answer);
+                hint(&answer).map_err(|reason| {
+                    let error = self.server.unexpected(PATH, reason);
+                    Failure { error, retry_after: None }
+                })
+            });
+            match answer {
+                Ok(text) => {
+                    let mut text = self.server.hide_key(text);
+                    if let Some(cache) = &self.cache {
+                        text = cache
+                            .write(&question.digest, &question.asked, text)
+                            .map_err(Miss::Cache)?;
+                    }
+                    self.state().hints.insert(question.digest.clone(), text);
+                    return Ok(());
+                }
+                Err(Failure { error, retry_after }) => {
+                    if !error.is_transient() || attempt >= self.backoff.attempts {
+                        return Err(Miss::Failed(attempt, error));
+                    }
+                    std::thread::sleep(self.backoff.pause(attempt, retry_after));
+                    attempt += 1;
+                }
+            }
+        }
+    }
+}
+
+/// Whether no other question would fare better.
+fn concerns_everything(error: &HttpError) -> bool {
+    matches!(error, HttpError::Status { status: 401 | 403 | 404 | 405, .. })
+}
+
+/// The hint of an answer: what stands behind the reasoning, if that is shown.
+fn hint(answer: &Value) -> Result<String, String> {
+    let choice = &answer["choices"][0];
+    let text = choice["message"]["content"].as_str().unwrap_or_default();
+    let text = text.rsplit_once("</think>").map_or(text, |(_, text)| text).trim();
+    match choice["finish_reason"].as_str() {
+        Some("length") => {
+            Err("an answer that was cut off; raise `source.max_completion_len`".to_owned())
+        }
+        _ if text.is_empty() => {
+            let shown = serde_json::to_string(choice).unwrap_or_default();
+            let shown = shown.chars().take(200).collect::<String>();
+            Err(format!("expected a text in `choices[0].message.content`, found `{shown}`"))
+        }
+        _ => Ok(text.to_owned()),
+    }
+}
+
+/// What an answer costs, by the server's account, or else a token for every four bytes.
+fn tokens(body: &Value, answer: &Value) -> u64 {
+    let usage = &answer["usage"];
+    let counted = usage["total_tokens"]
+        .as_u64()
+        .or_else(|| Some(usage["prompt_tokens"].as_u64()? + usage["completion_tokens"].as_u64()?));
+    counted.unwrap_or_else(|| {
+        let bytes = body["messages"].to_string().len() + answer["choices"].to_string().len();
+        (bytes as u64).div_ceil(4)
+    })
+}
+
+impl HintProvider for TeacherHints {
+    fn hint(&self, request: &HintRequest<'_>) -> Result<Option<Hint>, RolloutError> {
+        Ok(self.answers(std::slice::from_ref(request))?.pop().flatten())
+    }
+
+    fn hints(
+        &self,
+        requests: &[HintRequest<'_>],
+        _writer: &mut dyn HintWriter,
+    ) -> Result<Vec<Option<Hint>>, RolloutError> {
+        self.answers(requests)
+    }
+
+    fn levels(&self, _problem: &Problem) -> Option<usize> {
+        Some(self.options.levels)
+    }
+
+    fn state(&self) -> Value {
+        json!(*self.state())
+    }
+
+    fn load_state(&self, state: &Value) -> Result<(), RolloutError> {
+        *self.state() = crate::run::state::read("teacher", state)?;
+        Ok(())
+    }
+}

@@ -1,0 +1,166 @@
+//! How a teacher is asked.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::hint::source::teacher::prompt::TeacherPrompt;
+
+/// A model behind a chat endpoint that writes hints, as configuration.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TeacherOptions {
+    /// Address below which `/chat/completions` is, such as `http://127.0.0.1:8000/v1`.
+    pub endpoint: String,
+    /// The model's name there.
+    pub model: String,
+    /// Name of the environment variable that holds the key. The program reads it; the key itself is in
+    /// no file.
+    #[serde(default)]
+    pub api_key_env: Option<String>,
+    /// What the teacher is asked.
+    #[serde(default)]
+    pub prompt: TeacherPrompt,
+    /// Levels of help. At least 1; each has a request of its own.
+    #[serde(default = "default_levels")]
+    pub levels: usize,
+    /// Sampling temperature.
+    #[serde(default = "default_temperature")]
+    pub temperature: f64,
+    /// Longest answer in tokens, reasoning included. A longer one is cut off and counts as a failure.
+    #[serde(default = "default_max_completion_len")]
+    pub max_completion_len: usize,
+    /// Further fields of the request's body, such as `reasoning_effort`. With `max_completion_tokens`
+    /// among them, `max_tokens` is left out.
+    #[serde(default)]
+    pub extra: BTreeMap<String, Value>,
+    /// Requests in flight. At least 1.
+    #[serde(default = "default_parallel")]
+    pub parallel: usize,
+    /// Times that a request is made at most. At least 1.
+    #[serde(default = "default_attempts")]
+    pub attempts: usize,
+    /// Pause before the second attempt, in seconds; it doubles each time, and is longer where the
+    /// server asks for that (`Retry-After`), up to a minute.
+    #[serde(default = "default_backoff")]
+    pub backoff_s: f64,
+    /// Longest wait for an answer, in seconds.
+    #[serde(default = "default_timeout")]
+    pub timeout_s: f64,
+    /// What may be spent.
+    #[serde(default)]
+    pub budget: TeacherBudget,
+    /// Folder that keeps every answer, so that nothing is asked twice, in this run or another. Several
+    /// processes may share it.
+    #[serde(default)]
+    pub cache: Option<PathBuf>,
+    /// What happens when the budget is used up.
+    #[serde(default)]
+    pub on_exhausted: TeacherFallback,
+    /// What happens when the teacher gives no usable answer. A refusal that concerns every request
+    /// (a wrong key, an unknown model or address) is always an error.
+    #[serde(default)]
+    pub on_failure: TeacherFallback,
+}
+
+/// What may be spent on a teacher. The counts go into checkpoints, so a resumed run goes on with what
+/// is left; answers from the cache cost nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TeacherBudget {
+    /// Requests that are made at most, repeated ones included. No bound if it is not given.
+    pub requests: Option<u64>,
+    /// Tokens, of prompts and answers, after which no further request is made. Those in flight are
+    /// finished, so up to `parallel` answers more may be spent. A server that does not report its usage
+    /// is charged a token for every four bytes. No bound if it is not given.
+    pub tokens: Option<u64>,
+}
+
+/// What takes the place of a hint that the teacher does not give.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TeacherFallback {
+    /// The run stops with an error.
+    #[default]
+    Error,
+    /// There is no hint; the plain group stays as it is.
+    NoHint,
+    /// The problem's own hint, if it has one.
+    Dataset,
+}
+
+fn default_levels() -> usize {
+    1
+}
+fn default_temperature() -> f64 {
+    0.7
+}
+fn default_max_completion_len() -> usize {
+    2048
+}
+fn default_parallel() -> usize {
+    8
+}
+fn default_attempts() -> usize {
+    5
+}
+fn default_backoff() -> f64 {
+    1.0
+}
+fn default_timeout() -> f64 {
+    120.0
+}
+
+impl TeacherOptions {
+    /// A teacher with defaults, without key, cache and bounds.
+    pub fn new(endpoint: impl Into<String>, model: impl Into<String>) -> Self {
+        Self {
+            endpoint: endpoint.into(),
+            model: model.into(),
+            api_key_env: None,
+            prompt: TeacherPrompt::default(),
+            levels: default_levels(),
+            temperature: default_temperature(),
+            max_completion_len: default_max_completion_len(),
+            extra: BTreeMap::new(),
+            parallel: default_parallel(),
+            attempts: default_attempts(),
+            backoff_s: default_backoff(),
+            timeout_s: default_timeout(),
+            budget: TeacherBudget::default(),
+            cache: None,
+            on_exhausted: TeacherFallback::default(),
+            on_failure: TeacherFallback::default(),
+        }
+    }
+
+    /// Reports every value that is out of range.
+    pub(crate) fn check(&self, check: &mut dyn FnMut(&'static str, bool, &'static str, String)) {
+        let one = "must be at least 1";
+        let seconds = "must be positive and finite, in seconds";
+        let positive = |value: f64| value > 0.0 && Duration::try_from_secs_f64(value).is_ok();
+        let temperature = self.temperature;
+        let given = |text: &str| !text.trim().is_empty();
+        check("source.endpoint", given(&self.endpoint), "must be an address", "none".to_owned());
+        check("source.model", given(&self.model), "must be a name", "none".to_owned());
+        check("source.levels", self.levels > 0, one, self.levels.to_string());
+        let holds = temperature >= 0.0 && temperature.is_finite();
+        check("source.temperature", holds, "must not be negative", temperature.to_string());
+        let length = self.max_completion_len;
+        check("source.max_completion_len", length > 0, one, length.to_string());
+        check("source.parallel", self.parallel > 0, one, self.parallel.to_string());
+        check("source.attempts", self.attempts > 0, one, self.attempts.to_string());
+        let pause = self.backoff_s;
+        check("source.backoff_s", positive(pause), seconds, pause.to_string());
+        let wait = self.timeout_s;
+        check("source.timeout_s", positive(wait), seconds, wait.to_string());
+        if let Some(name) = self.prompt.unknown_placeholder() {
+            let known = "may name {question}, {answer}, {solution}, {reference}, {amount}, {level} \
+                         and {levels} only";
+            check("source.prompt", false, known, format!("{{{name}}}"));
+        }
+    }
+}

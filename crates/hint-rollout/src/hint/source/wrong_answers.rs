@@ -1,0 +1,27 @@
+//! The policy's own wrong answers as a hint.
+
+use crate::data::{Hint, Reveals};
+use crate::error::RolloutError;
+use crate::hint::provider::{HintProvider, HintRequest};
+
+/// Lists the different answers that the plain completions gave and that are wrong, in the order they
+/// were given. Completions without an answer say nothing; if there is none with one, there is no hint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct WrongAnswers;
+
+impl HintProvider for WrongAnswers {
+    fn hint(&self, request: &HintRequest<'_>) -> Result<Option<Hint>, RolloutError> {
+        let mut answers: Vec<&str> = Vec::new();
+        for rollout in request.failed.iter().filter(|rollout| !rollout.is_correct()) {
+            if let Some(answer) = rollout.score.judgment.extracted.as_deref()
+                && !answers.contains(&answer)
+            {
+                answers.push(answer);
+            }
+        }
+        let list = answers.join(", ");
+        // What the policy said itself is nothing revealed, even if it is the value of a step.
+        let hint = || Hint::new(format!("These answers are wrong: {list}."));
+        Ok((!answers.is_empty()).then(|| hint().revealing(Reveals::Steps)))
+    }
+}

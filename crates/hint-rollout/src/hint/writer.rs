@@ -1,0 +1,124 @@
+//! The policy as a writer of hints.
+
+use crate::data::HintLevel;
+use crate::engine::{GenerationRequest, RolloutEngine, Sampling, check_counts};
+use crate::error::RolloutError;
+use crate::prompt::PromptFormat;
+use crate::run::Seed;
+
+/// A text that the policy is asked to write.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct WriteRequest {
+    /// What it is asked, as the message of a user.
+    pub prompt: String,
+    /// How to sample.
+    pub sampling: Sampling,
+    /// Seed.
+    pub seed: Seed,
+}
+
+impl WriteRequest {
+    /// A request.
+    pub fn new(prompt: impl Into<String>, sampling: Sampling, seed: Seed) -> Self {
+        Self { prompt: prompt.into(), sampling, seed }
+    }
+}
+
+/// The policy as a writer: what self-hints are made with. The [`Collector`](crate::collect::Collector) hands
+/// providers its own engine.
+pub trait HintWriter {
+    /// One text for each request, in order.
+    ///
+    /// # Errors
+    ///
+    /// Errors of the engine and of the prompt format.
+    fn write(&mut self, requests: &[WriteRequest]) -> Result<Vec<String>, RolloutError>;
+
+    /// The beginning of `text`: that share of the tokens which the policy reads it as, cut back to a
+    /// whole character.
+    ///
+    /// # Errors
+    ///
+    /// Errors of the prompt format; the default refuses.
+    fn first_tokens(&mut self, text: &str, level: HintLevel) -> Result<String, RolloutError> {
+        let _ = (text, level);
+        let message = "it has no tokens; cut the solution at words, lines or characters";
+        Err(RolloutError::other("hint writer", message))
+    }
+}
+
+/// Writes with an engine and a prompt format: what a [`Collector`](crate::collect::Collector) hands to its
+/// provider, and what a program uses that makes hints outside of a collector.
+pub struct EngineWriter<'e> {
+    engine: &'e mut dyn RolloutEngine,
+    format: &'e dyn PromptFormat,
+    tokens: usize,
+    prompt_tokens: usize,
+}
+
+impl std::fmt::Debug for EngineWriter<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("EngineWriter").field("tokens", &self.tokens).finish_non_exhaustive()
+    }
+}
+
+impl<'e> EngineWriter<'e> {
+    /// A writer.
+    pub fn new(engine: &'e mut dyn RolloutEngine, format: &'e dyn PromptFormat) -> Self {
+        Self { engine, format, tokens: 0, prompt_tokens: 0 }
+    }
+
+    /// Tokens sampled so far.
+    pub const fn tokens(&self) -> usize {
+        self.tokens
+    }
+
+    /// Tokens of the prompts that they were sampled from.
+    pub const fn prompt_tokens(&self) -> usize {
+        self.prompt_tokens
+    }
+}
+
+impl HintWriter for EngineWriter<'_> {
+    fn write(&mut self, requests: &[WriteRequest]) -> Result<Vec<String>, RolloutError> {
+        if requests.is_empty() {
+            return Ok(Vec::new());
+        }
+        let requests = requests
+            .iter()
+            .map(|request| {
+                let prompt = self.format.encode_message(&request.prompt)?;
+                let (seed, sampling) = (request.seed.value(), request.sampling.clone());
+                Ok(GenerationRequest::new(prompt, 1, seed, sampling))
+            })
+            .collect::<Result<Vec<_>, RolloutError>>()?;
+        let sampled = self.engine.generate(&requests)?;
+        check_counts(&requests, &sampled)?;
+        self.prompt_tokens += requests.iter().map(|request| request.prompt.len()).sum::<usize>();
+        let mut texts = Vec::with_capacity(sampled.len());
+        for completion in sampled.iter().flatten() {
+            self.tokens += completion.tokens.len();
+            texts.push(self.format.decode(&completion.tokens)?);
+        }
+        Ok(texts)
+    }
+
+    fn first_tokens(&mut self, text: &str, level: HintLevel) -> Result<String, RolloutError> {
+        let tokens = self.format.encode_completion(text)?;
+        let mut count = level.of(tokens.len());
+        // A token may end within a character, and decode to what the text does not have.
+        while count > 0 {
+            let start = self.format.decode(&tokens[..count])?;
+            if text.starts_with(&start) {
+                return Ok(start);
+            }
+            if text.trim_start().starts_with(&start) {
+                let space = text.len() - text.trim_start().len();
+                return Ok(text[..space + start.len()].to_owned());
+            }
+            count -= 1;
+        }
+        Ok(String::new())
+    }
+}

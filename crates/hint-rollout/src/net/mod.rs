@@ -1,0 +1,18 @@
+//! JSON over HTTP: bounded waits, retries, and a key that is never printed.
+//!
+//! Servers of models ([`engine::vllm`](crate::engine::vllm)) and teachers
+//! ([`hint::source::teacher`](crate::hint::source::teacher)) go through this module. Only
+//! [`ApiKey`] is public: libraries read no environment, so programs read the variable and pass the
+//! key on.
+
+mod api_key;
+#[cfg(any(feature = "vllm", feature = "teacher"))]
+mod http;
+#[cfg(any(feature = "vllm", feature = "teacher"))]
+mod retry;
+
+pub use api_key::ApiKey;
+#[cfg(any(feature = "vllm", feature = "teacher"))]
+pub(crate) use http::{Failure, JsonServer};
+#[cfg(any(feature = "vllm", feature = "teacher"))]
+pub(crate) use retry::Backoff;

@@ -1,0 +1,126 @@
+//! From a problem to prompt tokens, and from completion tokens back to text.
+
+use serde::{Deserialize, Serialize};
+
+use crate::data::{Hint, Problem};
+use crate::error::RolloutError;
+
+/// Turns a problem into the tokens that the policy sees, and completions back into text.
+///
+/// The same format makes the plain prompt `x` and the hinted prompt `x⊕h`, so that they differ by
+/// the hint and nothing else.
+pub trait PromptFormat: Send + Sync {
+    /// Prompt tokens of `problem`, with `hint` if one is given. Not empty. The hint is
+    /// [guidance](crate::data::HintKind::Guidance); prefixes and demonstrations stand after the plain
+    /// prompt and go through [`PromptFormat::encode_completion`].
+    ///
+    /// # Errors
+    ///
+    /// Whatever keeps the prompt from being rendered or tokenized.
+    fn encode(&self, problem: &Problem, hint: Option<&Hint>) -> Result<Vec<u32>, RolloutError>;
+
+    /// Prompt tokens of any other `message` to the policy, such as a request to write a hint. The
+    /// default takes it for the question of a problem.
+    ///
+    /// # Errors
+    ///
+    /// As [`PromptFormat::encode`].
+    fn encode_message(&self, message: &str) -> Result<Vec<u32>, RolloutError> {
+        self.encode(&Problem::new("", message, ""), None)
+    }
+
+    /// Tokens of a text that stands where a completion does, without a token that ends it.
+    ///
+    /// # Errors
+    ///
+    /// Whatever keeps the text from being tokenized; the default refuses.
+    fn encode_completion(&self, text: &str) -> Result<Vec<u32>, RolloutError> {
+        let _ = text;
+        let message = "it cannot turn a solution into tokens; implement \
+                       `PromptFormat::encode_completion` to use prefixes and demonstrations";
+        Err(RolloutError::other("prompt format", message))
+    }
+
+    /// Text of a completion, without special tokens.
+    ///
+    /// # Errors
+    ///
+    /// Whatever keeps the tokens from being decoded.
+    fn decode(&self, completion: &[u32]) -> Result<String, RolloutError>;
+
+    /// Tokens that end a completion.
+    fn stop_tokens(&self) -> &[u32];
+}
+
+impl<F: PromptFormat + ?Sized> PromptFormat for Box<F> {
+    fn encode(&self, problem: &Problem, hint: Option<&Hint>) -> Result<Vec<u32>, RolloutError> {
+        (**self).encode(problem, hint)
+    }
+
+    fn encode_message(&self, message: &str) -> Result<Vec<u32>, RolloutError> {
+        (**self).encode_message(message)
+    }
+
+    fn encode_completion(&self, text: &str) -> Result<Vec<u32>, RolloutError> {
+        (**self).encode_completion(text)
+    }
+
+    fn decode(&self, completion: &[u32]) -> Result<String, RolloutError> {
+        (**self).decode(completion)
+    }
+
+    fn stop_tokens(&self) -> &[u32] {
+        (**self).stop_tokens()
+    }
+}
+
+impl<F: PromptFormat + ?Sized> PromptFormat for std::sync::Arc<F> {
+    fn encode(&self, problem: &Problem, hint: Option<&Hint>) -> Result<Vec<u32>, RolloutError> {
+        (**self).encode(problem, hint)
+    }
+
+    fn encode_message(&self, message: &str) -> Result<Vec<u32>, RolloutError> {
+        (**self).encode_message(message)
+    }
+
+    fn encode_completion(&self, text: &str) -> Result<Vec<u32>, RolloutError> {
+        (**self).encode_completion(text)
+    }
+
+    fn decode(&self, completion: &[u32]) -> Result<String, RolloutError> {
+        (**self).decode(completion)
+    }
+
+    fn stop_tokens(&self) -> &[u32] {
+        (**self).stop_tokens()
+    }
+}
+
+/// How a hint joins a question.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct HintTemplate {
+    /// What stands between the question and the hint.
+    pub introduction: String,
+}
+
+impl Default for HintTemplate {
+    /// The wording of the HINT reference code.
+    fn default() -> Self {
+        Self {
+            introduction: "\nHere are some key pieces of information to assist your reasoning \
+                           without revealing the solution directly:\n"
+                .to_owned(),
+        }
+    }
+}
+
+impl HintTemplate {
+    /// The question, followed by the hint if there is one.
+    pub fn render(&self, question: &str, hint: Option<&Hint>) -> String {
+        match hint {
+            None => question.to_owned(),
+            Some(hint) => format!("{question}{}{}", self.introduction, hint.text),
+        }
+    }
+}

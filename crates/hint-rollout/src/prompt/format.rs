@@ -1,0 +1,137 @@
+//! Prompt formats of a local tokenizer.
+
+use std::sync::Arc;
+
+use hint_policy::{ChatMessage, Tokenizer};
+
+use crate::data::{Hint, Problem};
+use crate::error::RolloutError;
+use crate::prompt::contract::{HintTemplate, PromptFormat};
+
+/// Chat prompts: the model's own chat template around the question.
+#[derive(Debug, Clone)]
+pub struct ChatFormat {
+    tokenizer: Arc<Tokenizer>,
+    stop_tokens: Vec<u32>,
+    system: Option<String>,
+    instruction: String,
+    template: HintTemplate,
+}
+
+impl ChatFormat {
+    /// The template of `tokenizer`, no system message of our own, the hint template of the HINT
+    /// reference code.
+    pub fn new(tokenizer: Arc<Tokenizer>, stop_tokens: Vec<u32>) -> Self {
+        Self {
+            tokenizer,
+            stop_tokens,
+            system: None,
+            instruction: String::new(),
+            template: HintTemplate::default(),
+        }
+    }
+
+    /// Puts a system message in front.
+    #[must_use]
+    pub fn with_system(mut self, system: impl Into<String>) -> Self {
+        self.system = Some(system.into());
+        self
+    }
+
+    /// Ends every user message, hinted or not, with an instruction on its own line.
+    #[must_use]
+    pub fn with_instruction(mut self, instruction: impl Into<String>) -> Self {
+        self.instruction = instruction.into();
+        self
+    }
+
+    /// Sets how a hint joins the question.
+    #[must_use]
+    pub fn with_hint_template(mut self, template: HintTemplate) -> Self {
+        self.template = template;
+        self
+    }
+}
+
+impl PromptFormat for ChatFormat {
+    fn encode(&self, problem: &Problem, hint: Option<&Hint>) -> Result<Vec<u32>, RolloutError> {
+        let mut content = self.template.render(&problem.question, hint);
+        if !self.instruction.is_empty() {
+            content.push('\n');
+            content.push_str(&self.instruction);
+        }
+        self.encode_message(&content)
+    }
+
+    fn encode_message(&self, message: &str) -> Result<Vec<u32>, RolloutError> {
+        let system = self.system.iter().map(|system| ChatMessage::new("system", system));
+        let messages = system.chain([ChatMessage::new("user", message)]).collect::<Vec<_>>();
+        let text = self.tokenizer.apply_chat_template(&messages, true)?;
+        Ok(self.tokenizer.encode(&text)?)
+    }
+
+    fn encode_completion(&self, text: &str) -> Result<Vec<u32>, RolloutError> {
+        Ok(self.tokenizer.encode(text)?)
+    }
+
+    fn decode(&self, completion: &[u32]) -> Result<String, RolloutError> {
+        Ok(self.tokenizer.decode_skip_special(completion)?)
+    }
+
+    fn stop_tokens(&self) -> &[u32] {
+        &self.stop_tokens
+    }
+}
+
+/// Plain text prompts, for base models and small models without a chat template.
+#[derive(Debug, Clone)]
+pub struct TextFormat {
+    tokenizer: Arc<Tokenizer>,
+    stop_tokens: Vec<u32>,
+    prefix: String,
+    suffix: String,
+    template: HintTemplate,
+}
+
+impl TextFormat {
+    /// The question alone, with the hint template of the HINT reference code.
+    pub fn new(tokenizer: Arc<Tokenizer>, stop_tokens: Vec<u32>) -> Self {
+        let template = HintTemplate::default();
+        Self { tokenizer, stop_tokens, prefix: String::new(), suffix: String::new(), template }
+    }
+
+    /// Sets the text before the question and the text after question and hint.
+    #[must_use]
+    pub fn with_frame(mut self, prefix: impl Into<String>, suffix: impl Into<String>) -> Self {
+        self.prefix = prefix.into();
+        self.suffix = suffix.into();
+        self
+    }
+
+    /// Sets how a hint joins the question.
+    #[must_use]
+    pub fn with_hint_template(mut self, template: HintTemplate) -> Self {
+        self.template = template;
+        self
+    }
+}
+
+impl PromptFormat for TextFormat {
+    fn encode(&self, problem: &Problem, hint: Option<&Hint>) -> Result<Vec<u32>, RolloutError> {
+        let body = self.template.render(&problem.question, hint);
+        let text = format!("{}{body}{}", self.prefix, self.suffix);
+        Ok(self.tokenizer.encode_with_special_tokens(&text)?)
+    }
+
+    fn encode_completion(&self, text: &str) -> Result<Vec<u32>, RolloutError> {
+        Ok(self.tokenizer.encode(text)?)
+    }
+
+    fn decode(&self, completion: &[u32]) -> Result<String, RolloutError> {
+        Ok(self.tokenizer.decode_skip_special(completion)?)
+    }
+
+    fn stop_tokens(&self) -> &[u32] {
+        &self.stop_tokens
+    }
+}

@@ -1,0 +1,23 @@
+//! State of parts in checkpoints, as JSON.
+
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::error::RolloutError;
+
+/// Reads the state of a part.
+pub(crate) fn read<T: DeserializeOwned>(
+    part: &'static str,
+    state: &Value,
+) -> Result<T, RolloutError> {
+    T::deserialize(state).map_err(|error| RolloutError::State { part, problem: error.to_string() })
+}
+
+/// Accepts the state of a part that keeps none.
+pub(crate) fn expect_none(part: &'static str, state: &Value) -> Result<(), RolloutError> {
+    if state.is_null() {
+        return Ok(());
+    }
+    let problem = "it keeps none, but the checkpoint has one; was the run started with another?";
+    Err(RolloutError::State { part, problem: problem.to_owned() })
+}

@@ -1,0 +1,170 @@
+//! Groups of scored rollouts.
+
+use std::sync::Arc;
+
+use hint_reward::Score;
+use serde::{Deserialize, Serialize};
+
+use crate::data::{Hint, HintKind, HintLevel};
+use crate::engine::Completion;
+
+/// What a rollout was sampled from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RolloutSource {
+    /// The plain prompt.
+    Plain,
+    /// The prompt with guidance.
+    Hinted,
+    /// The plain prompt and the beginning of a solution.
+    Prefix,
+    /// Not sampled: it is a demonstration.
+    Demonstration,
+}
+
+impl RolloutSource {
+    /// Every source, in declaration order.
+    pub const ALL: [Self; 4] = [Self::Plain, Self::Hinted, Self::Prefix, Self::Demonstration];
+
+    /// The `snake_case` name, as in serialized form and in metric keys.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Plain => "plain",
+            Self::Hinted => "hinted",
+            Self::Prefix => "prefix",
+            Self::Demonstration => "demonstration",
+        }
+    }
+}
+
+impl From<HintKind> for RolloutSource {
+    fn from(kind: HintKind) -> Self {
+        match kind {
+            HintKind::Guidance => Self::Hinted,
+            HintKind::Prefix => Self::Prefix,
+            HintKind::Demonstration => Self::Demonstration,
+        }
+    }
+}
+
+/// The help under which a rollout came about.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct AppliedHint {
+    /// The hint.
+    pub hint: Hint,
+    /// How much help it was, as a share in `[0, 1]`.
+    pub share: f64,
+    /// The helped prompt, as sampled: `x⊕h` for guidance; the plain prompt followed by the prefix for
+    /// a prefix; the plain prompt for a demonstration. Token ids.
+    pub prompt: Vec<u32>,
+    /// How many tokens at the end of `prompt` are a solution's prefix; 0 for other kinds.
+    pub prefix_len: usize,
+}
+
+impl AppliedHint {
+    /// A hint and the prompt it made.
+    pub const fn new(hint: Hint, level: HintLevel, prompt: Vec<u32>, prefix_len: usize) -> Self {
+        Self { hint, share: level.share(), prompt, prefix_len }
+    }
+}
+
+/// A completion with its score, and what it was sampled from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Rollout {
+    /// What was sampled. A demonstration's tokens have a log-probability of 0: the distribution that
+    /// drew them draws nothing else.
+    pub completion: Completion,
+    /// Its text, with the prefix that it continues.
+    pub text: String,
+    /// How it was scored.
+    pub score: Score,
+    /// The help under which it came about; `None` for a plain rollout.
+    pub help: Option<Arc<AppliedHint>>,
+    /// Whether it is left out of the loss and of its denominators. It still counts in the baseline.
+    pub is_masked: bool,
+}
+
+impl Rollout {
+    /// A scored plain completion.
+    pub const fn new(completion: Completion, text: String, score: Score) -> Self {
+        Self { completion, text, score, help: None, is_masked: false }
+    }
+
+    /// Sets the help under which it came about.
+    #[must_use]
+    pub fn with_help(mut self, help: Arc<AppliedHint>) -> Self {
+        self.help = Some(help);
+        self
+    }
+
+    /// What it was sampled from.
+    pub fn source(&self) -> RolloutSource {
+        self.help.as_ref().map_or(RolloutSource::Plain, |help| help.hint.kind.into())
+    }
+
+    /// Whether it came about with help.
+    pub const fn is_helped(&self) -> bool {
+        self.help.is_some()
+    }
+
+    /// Whether it was judged correct.
+    pub fn is_correct(&self) -> bool {
+        self.score.verdict.is_correct()
+    }
+}
+
+/// All rollouts of one problem that train together. Plain and helped ones may be mixed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct RolloutGroup {
+    /// Id of the problem.
+    pub problem_id: String,
+    /// The plain prompt `x`. Token ids.
+    pub prompt: Vec<u32>,
+    /// The rollouts.
+    pub rollouts: Vec<Rollout>,
+    /// The plain rollouts whose place helped ones took.
+    pub replaced: Vec<Rollout>,
+    /// Correct helped rollouts for the supervised term. They are no members of the group.
+    pub supervised: Vec<Rollout>,
+}
+
+impl RolloutGroup {
+    /// A group sampled on the plain prompt.
+    pub fn plain(problem_id: impl Into<String>, prompt: Vec<u32>, rollouts: Vec<Rollout>) -> Self {
+        let (replaced, supervised) = (Vec::new(), Vec::new());
+        Self { problem_id: problem_id.into(), prompt, rollouts, replaced, supervised }
+    }
+
+    /// Number of rollouts judged correct.
+    pub fn num_correct(&self) -> usize {
+        count_correct(&self.rollouts)
+    }
+
+    /// Whether any of its rollouts came about with help.
+    pub fn is_hinted(&self) -> bool {
+        self.rollouts.iter().any(Rollout::is_helped)
+    }
+
+    /// The help of its helped rollouts: the first one's.
+    pub fn help(&self) -> Option<&AppliedHint> {
+        self.rollouts.iter().find_map(|rollout| rollout.help.as_deref())
+    }
+
+    /// The rewards, in rollout order.
+    pub fn rewards(&self) -> Vec<f64> {
+        self.rollouts.iter().map(|rollout| rollout.score.value).collect()
+    }
+
+    /// Whether its rewards differ, so that a group baseline teaches something.
+    pub fn is_informative(&self) -> bool {
+        let first = self.rollouts.first().map(|rollout| rollout.score.value);
+        self.rollouts.iter().any(|rollout| Some(rollout.score.value) != first)
+    }
+}
+
+pub(crate) fn count_correct(rollouts: &[Rollout]) -> usize {
+    rollouts.iter().filter(|rollout| rollout.is_correct()).count()
+}

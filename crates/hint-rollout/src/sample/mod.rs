@@ -1,0 +1,14 @@
+//! Samples: completions with their scores, in groups of one problem.
+//!
+//! A [`Rollout`] is a completion, its text and its score, with the hint that it was sampled under
+//! ([`AppliedHint`]). A [`RolloutGroup`] holds the rollouts of one problem. A [`VerdictPolicy`] is what
+//! verdicts other than correct and incorrect mean for the group.
+
+mod group;
+mod judge;
+mod verdict_policy;
+
+pub(crate) use group::count_correct;
+pub use group::{AppliedHint, Rollout, RolloutGroup, RolloutSource};
+pub(crate) use judge::{Failures, score_completions};
+pub use verdict_policy::{VerdictAction, VerdictPolicy};
