@@ -33,6 +33,7 @@ impl RolloutEngine for Emptying {
         }) {
             completion.tokens.clear();
             completion.behavior_logprobs.clear();
+            completion.loss_mask.clear();
             completion.stop = StopReason::Stop;
         }
         Ok(groups)

@@ -84,6 +84,9 @@ pub struct Completion {
     /// `log μ(y_t | sampling prompt, y_<t)` of each token, in nats: the distribution that drew it,
     /// with temperature, truncation and hint. One per token.
     pub behavior_logprobs: Vec<f64>,
+    /// Which tokens train: true for those that the policy wrote. A token that somebody else wrote in
+    /// the middle of a completion, such as the output of a tool, is context alone: it is a hole.
+    pub loss_mask: Vec<bool>,
     /// Why it ended.
     pub stop: StopReason,
     /// The weights that sampled it.
@@ -91,14 +94,22 @@ pub struct Completion {
 }
 
 impl Completion {
-    /// A completion.
+    /// A completion of which the policy wrote every token.
     pub fn new(
         tokens: Vec<u32>,
         behavior_logprobs: Vec<f64>,
         stop: StopReason,
         version: PolicyVersion,
     ) -> Self {
-        Self { tokens, behavior_logprobs, stop, version }
+        let loss_mask = vec![true; tokens.len()];
+        Self { tokens, behavior_logprobs, loss_mask, stop, version }
+    }
+
+    /// Sets which tokens train: one entry per token, false for those that the policy did not write.
+    #[must_use]
+    pub fn with_loss_mask(mut self, loss_mask: Vec<bool>) -> Self {
+        self.loss_mask = loss_mask;
+        self
     }
 }
 
@@ -133,7 +144,8 @@ impl Completion {
 /// ```
 pub trait RolloutEngine: Send {
     /// Returns, for each request and in request order, `request.num_completions` completions, each
-    /// with one finite log-probability per token.
+    /// with one finite log-probability and one entry of the loss mask per token. The log-probability
+    /// of a token that the policy did not write is ignored; 0 will do.
     ///
     /// # Errors
     ///
@@ -239,6 +251,8 @@ pub(crate) fn check_counts(
         for completion in completions {
             let logprobs = &completion.behavior_logprobs;
             expect("log-probabilities", completion.tokens.len(), logprobs.len())?;
+            let mask = &completion.loss_mask;
+            expect("entries of the loss mask", completion.tokens.len(), mask.len())?;
         }
     }
     Ok(())

@@ -6,6 +6,7 @@ mod evaluate;
 mod help;
 mod hints;
 mod leaks;
+mod loss_mask;
 mod problems;
 mod scripted;
 #[cfg(feature = "teacher")]
