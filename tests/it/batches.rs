@@ -7,7 +7,7 @@ use hint_grpo::{
     GrpoConfig, Metrics, Observer, OldLogprobs, Outcome, RunDir, StepReport, Trainer, Warning,
 };
 use hint_policy::SharedPolicy;
-use hint_rollout::{DynamicSampling, Informative, ProblemSelection, Replay};
+use hint_rollout::{DynamicSampling, ProblemSelection, Replay, SignalCriterion};
 use hint_tests::{
     StopAfter, bytes, collector, config, lenient_rubric, problems, tiny_policy, trainer, weights,
 };
@@ -22,9 +22,8 @@ fn everything() -> GrpoConfig {
     config.run.rollout_table = true;
     config.rollout.mask_truncated = true;
     config.rollout.selection = ProblemSelection::Curriculum { floor: 0.2 };
-    let criterion = Informative::UnionVerdicts;
-    config.rollout.dynamic_sampling =
-        DynamicSampling::UntilInformative { max_rounds: 2, criterion };
+    let criterion = SignalCriterion::UnionVerdicts;
+    config.rollout.dynamic_sampling = DynamicSampling::UntilSignal { max_rounds: 2, criterion };
     config.rollout.replay = Replay::Recent { capacity: 6, max_age: 4, criterion };
     config.old_logprobs = OldLogprobs::Engine;
     config
@@ -68,7 +67,7 @@ fn a_run_with_everything_on_resumes_to_the_same_bytes() {
     }
     let metrics = lines(&whole.path().join("metrics.jsonl"));
     let seen = |name: &str| metrics.iter().any(|line| line[name].as_f64() > Some(0.0));
-    for name in ["rollout/rounds", "rollout/uninformative_frac", "rollout/replayed_groups"] {
+    for name in ["rollout/rounds", "rollout/no_signal_frac", "rollout/replayed_groups"] {
         assert!(seen(name), "{name} never occurred, so nothing was tested");
     }
 }
@@ -136,9 +135,8 @@ impl Observer for Missing {
 #[test]
 fn a_step_that_lacks_groups_goes_on_and_warns() {
     let mut config = config(3);
-    let criterion = Informative::Verdicts;
-    config.rollout.dynamic_sampling =
-        DynamicSampling::UntilInformative { max_rounds: 1, criterion };
+    let criterion = SignalCriterion::Verdicts;
+    config.rollout.dynamic_sampling = DynamicSampling::UntilSignal { max_rounds: 1, criterion };
     let policy = SharedPolicy::new(tiny_policy(7));
     let collector = collector(&policy, &config, lenient_rubric(), false);
     let sums = Arc::new(Mutex::new([0.0; 2]));

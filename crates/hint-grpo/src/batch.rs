@@ -117,7 +117,7 @@ impl<'a> Rows<'a> {
                     prompt,
                     old_prompt,
                     plain_prompt: &group.prompt,
-                    helped_prompt: rollout.help.as_ref().map_or(&group.prompt, |help| &help.prompt),
+                    helped_prompt: rollout.hint.as_ref().map_or(&group.prompt, |help| &help.prompt),
                     completion,
                     behavior_logprobs: &rollout.completion.behavior_logprobs,
                     version: rollout.completion.version,

@@ -37,7 +37,7 @@ pub const ROLLOUT_MASKED_FRAC: &str = "rollout/masked_frac";
 /// Rounds of dynamic sampling, when there was more than one or something was left out.
 pub const ROLLOUT_ROUNDS: &str = "rollout/rounds";
 /// Share of problems whose groups dynamic sampling left out because they teach nothing.
-pub const ROLLOUT_UNINFORMATIVE_FRAC: &str = "rollout/uninformative_frac";
+pub const ROLLOUT_NO_SIGNAL_FRAC: &str = "rollout/no_signal_frac";
 /// Groups that dynamic sampling looked for in vain.
 pub const ROLLOUT_MISSING_GROUPS: &str = "rollout/missing_groups";
 /// Groups of earlier steps that train again.

@@ -28,7 +28,7 @@ impl RatioScheme {
         rollout: &'a Rollout,
     ) -> (&'a [u32], Option<&'a [u32]>) {
         let plain = group.prompt.as_slice();
-        let Some(help) = &rollout.help else { return (plain, Some(plain)) };
+        let Some(help) = &rollout.hint else { return (plain, Some(plain)) };
         let helped = help.prompt.as_slice();
         match self {
             Self::Plain {} => (plain, Some(plain)),

@@ -1,7 +1,7 @@
 //! Sampling for hint-guided reinforcement learning: problems, groups, hints, and the two-stage
 //! collector that decides which problems get one.
 //!
-//! In HINT (arXiv 2510.09388) whether a problem is helped depends on how its first completions
+//! In HINT (arXiv 2510.09388) whether a problem is hinted depends on how its first completions
 //! were *judged*. So this crate scores completions as soon as they are sampled, and its
 //! [`Collector`] works on verdicts: sample a group on the plain prompt; if the [`HintTrigger`] says
 //! so, sample it again on the prompt with a hint; keep whichever group can teach something. What
@@ -53,15 +53,15 @@ pub mod run;
 pub mod sample;
 
 pub use collect::curriculum::{
-    DynamicSampling, Informative, ProblemSelection, ProblemSuccess, Replay, SuccessRecord,
+    DynamicSampling, ProblemSelection, ProblemSuccess, Replay, SignalCriterion, SuccessRecord,
 };
-pub use collect::hinted::{Acceptance, HintTrigger, LevelSearch, Merge, TriggerInput};
+pub use collect::hinted::{CombineRule, HintTrigger, KeepIf, LevelSearch, TriggerInput};
 pub use collect::{
     CollectStats, Collected, Collector, CollectorConfig, LengthCount, SoftOverlongConfig,
     SuccessCount,
 };
 pub use data::{
-    HeldOut, Hint, HintKind, HintLevel, Problem, Reveals, is_held_out, parse_problems,
+    AllowedLeak, HeldOut, Hint, HintKind, HintLevel, Problem, is_held_out, parse_problems,
     read_problems, sample_by_hash, split_held_out,
 };
 #[cfg(feature = "local-engine")]
@@ -101,5 +101,5 @@ pub use net::ApiKey;
 #[cfg(feature = "local-engine")]
 pub use prompt::{ChatFormat, TextFormat};
 pub use prompt::{HintTemplate, PromptFormat};
-pub use run::{Moment, RunPoint, RunProgress, Seed, ValueSchedule};
+pub use run::{RunPoint, RunProgress, Seed, StepContext, ValueSchedule};
 pub use sample::{AppliedHint, Rollout, RolloutGroup, RolloutSource, VerdictAction, VerdictPolicy};

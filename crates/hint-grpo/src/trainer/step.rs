@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use hint_policy::catch_out_of_memory;
-use hint_rollout::{CollectStats, Moment, PolicyVersion, Problem, RolloutGroup, RunProgress, Seed};
+use hint_rollout::{
+    CollectStats, PolicyVersion, Problem, RolloutGroup, RunProgress, Seed, StepContext,
+};
 
 use super::table::GroupMeasures;
 use super::{Trainer, staleness};
@@ -19,7 +21,7 @@ impl Trainer {
         self.host.enter(index + 1, Phase::Rollout);
         let run = self.config.run;
         let seed = Seed::new(run.seed).named("rollout").child(index);
-        let moment = Moment { seed, progress: RunProgress::new(index, run.steps) };
+        let moment = StepContext { seed, progress: RunProgress::new(index, run.steps) };
         let mut collected =
             self.collector.collect_batch(problems, run.problems_per_step, run.seed, moment)?;
 
@@ -198,10 +200,10 @@ fn collect_metrics(metrics: &mut Metrics, stats: &CollectStats) {
     if stats.masked > 0 {
         metrics.set_some(metrics::ROLLOUT_MASKED_FRAC, share(stats.masked, stats.completions));
     }
-    if stats.rounds > 1 || stats.uninformative > 0 || stats.missing_groups > 0 {
+    if stats.rounds > 1 || stats.without_signal > 0 || stats.missing_groups > 0 {
         metrics.set(metrics::ROLLOUT_ROUNDS, stats.rounds as f64);
-        let left_out = share(stats.uninformative, stats.problems);
-        metrics.set_some(metrics::ROLLOUT_UNINFORMATIVE_FRAC, left_out);
+        let left_out = share(stats.without_signal, stats.problems);
+        metrics.set_some(metrics::ROLLOUT_NO_SIGNAL_FRAC, left_out);
         metrics.set(metrics::ROLLOUT_MISSING_GROUPS, stats.missing_groups as f64);
     }
     if stats.replayed > 0 {

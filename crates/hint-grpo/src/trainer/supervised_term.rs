@@ -12,7 +12,7 @@ use crate::{GrpoError, Metrics, NllRow, NllTerm, metrics};
 /// L = c · Σ_it −log π_θ(y_it | x_i, y_i<t) / Σ_i |y_i|                                  (HELP-3)
 /// ```
 ///
-/// once over the demonstrations that [`Merge::Supervise`](hint_rollout::Merge) kept aside and once
+/// once over the demonstrations that [`CombineRule::Supervise`](hint_rollout::CombineRule) kept aside and once
 /// over the prefixes of prefixed rollouts, one per group. The denominators count the whole step.
 /// Source: (HELP-3) in `docs/math.md`.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
@@ -36,7 +36,7 @@ impl Trainer {
             let rows = group.supervised.iter();
             rows.map(|rollout| NllRow::new(&group.prompt, &rollout.completion.tokens))
         });
-        let prefixes = groups.iter().filter_map(|group| group.help()).filter_map(|help| {
+        let prefixes = groups.iter().filter_map(|group| group.hint()).filter_map(|help| {
             let start = help.prompt.len() - help.prefix_len;
             let (prompt, completion) = help.prompt.split_at(start);
             (help.prefix_len > 0).then_some(NllRow::new(prompt, completion))

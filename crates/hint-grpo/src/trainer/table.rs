@@ -83,7 +83,7 @@ fn line<'a>(
         lengths: each(rollouts, |rollout| rollout.completion.tokens.len()),
         masked: each(rollouts, |rollout| rollout.is_masked),
         versions: each(rollouts, |rollout| rollout.completion.version.0),
-        hint_share: group.help().map(|help| help.share),
+        hint_share: group.hint().map(|help| help.share),
         affinity: measure.affinity,
         behavior_affinity: measure.behavior,
         weight: measure.weight,

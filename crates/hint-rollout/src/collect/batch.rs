@@ -1,18 +1,18 @@
 //! The batch of a step: which problems, how many rounds, what is replayed.
 
 use crate::collect::collector::Collector;
-use crate::collect::curriculum::Place;
+use crate::collect::curriculum::DrawContext;
 use crate::collect::stats::{CollectStats, Collected};
 use crate::data::Problem;
 use crate::error::RolloutError;
-use crate::run::{Moment, Seed};
+use crate::run::{Seed, StepContext};
 
 impl Collector {
     /// Collects the batch of a step: selects problems, [collects](Collector::collect) their groups, and
-    /// does what the configuration says about groups that teach nothing. With everything off, that is
+    /// does what the configuration says about groups without a signal. With everything off, that is
     /// one group for each of the next `count` problems of the epoch.
     ///
-    /// `run_seed` is the seed of the run; `moment` that of the step.
+    /// `run_seed` is the seed of the run; `context` that of the step.
     ///
     /// # Errors
     ///
@@ -26,7 +26,7 @@ impl Collector {
         problems: &[Problem],
         count: usize,
         run_seed: u64,
-        moment: Moment,
+        context: StepContext,
     ) -> Result<Collected, RolloutError> {
         assert!(!problems.is_empty(), "a step needs problems");
         let (rounds, criterion) = self.config.dynamic_sampling.plan();
@@ -36,9 +36,9 @@ impl Collector {
         let mut in_step = 0;
         for round in 0..rounds {
             let missing = count - groups.len();
-            let place = Place {
+            let place = DrawContext {
                 run: Seed::new(run_seed),
-                step: moment.seed,
+                step: context.seed,
                 drawn: self.drawn,
                 in_step,
                 record: &record,
@@ -47,10 +47,10 @@ impl Collector {
             let selected = selected.into_iter().map(|index| &problems[index]).collect::<Vec<_>>();
             // The first round has the seed that it has without dynamic sampling.
             let seed = match round {
-                0 => moment.seed,
-                _ => moment.seed.named("round").child(round as u64),
+                0 => context.seed,
+                _ => context.seed.named("round").child(round as u64),
             };
-            let collected = self.collect(&selected, Moment { seed, ..moment })?;
+            let collected = self.collect(&selected, StepContext { seed, ..context })?;
             self.drawn += missing as u64;
             in_step += missing;
             stats.merge(collected.stats);
@@ -58,8 +58,8 @@ impl Collector {
             let mut fresh = collected.groups;
             if let Some(criterion) = criterion {
                 let before = fresh.len();
-                fresh.retain(|group| criterion.holds(group));
-                stats.uninformative += before - fresh.len();
+                fresh.retain(|group| criterion.has_signal(group));
+                stats.without_signal += before - fresh.len();
             }
             groups.extend(fresh);
             if criterion.is_none() || groups.len() >= count {
@@ -67,7 +67,7 @@ impl Collector {
             }
         }
         let refill =
-            self.replay.refill(&mut groups, count, self.config.replay, moment.progress.step);
+            self.replay.refill(&mut groups, count, self.config.replay, context.progress.step);
         stats.replayed = refill.groups;
         stats.replay_age_sum = refill.age_sum;
         if criterion.is_some() {

@@ -1,4 +1,4 @@
-//! The two-stage rollout: plain first, with help where the trigger says so.
+//! The two-stage rollout: plain first, with hints where the trigger fires.
 
 use hint_reward::{Rubric, SoftOverlong};
 use serde::{Deserialize, Serialize};
@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use crate::collect::config::CollectorConfig;
 use crate::collect::curriculum::{ReplayBuffer, SuccessRecord};
 use crate::collect::hinted::TriggerInput;
-use crate::collect::pass::Workshop;
-use crate::collect::search::Attempts;
+use crate::collect::pass::CollectPass;
+use crate::collect::search::HintSearch;
 use crate::collect::stats::{CollectStats, Collected};
 use crate::data::Problem;
 use crate::engine::{RolloutEngine, WeightSource};
@@ -16,10 +16,10 @@ use crate::error::RolloutError;
 use crate::evaluate::{Evaluation, EvaluationOptions, evaluate};
 use crate::hint::HintProvider;
 use crate::prompt::PromptFormat;
-use crate::run::Moment;
+use crate::run::StepContext;
 use crate::sample::{Failures, RolloutGroup, count_correct};
 
-/// Samples groups, judges them, and samples again with help where the trigger says so.
+/// Samples groups, judges them, and samples again with hints where the trigger fires.
 ///
 /// Every method of the family is a choice on each of the axes that [`CollectorConfig`] lists, and
 /// [`Collector::collect`] is where they meet. Nothing in it knows a method by name.
@@ -150,11 +150,11 @@ impl Collector {
     }
 
     /// Collects one group for each of `problems`: samples it on the plain prompt, asks the
-    /// [trigger](crate::collect::hinted::HintTrigger) whether it gets help, [searches](crate::collect::hinted::LevelSearch) for the
-    /// level of help, and [merges](crate::collect::hinted::Merge) what was sampled with help if it is
-    /// [accepted](crate::collect::hinted::Acceptance).
+    /// [trigger](crate::collect::hinted::HintTrigger) whether it gets a hint, [searches](crate::collect::hinted::LevelSearch) for the
+    /// hint level, and [combines](crate::collect::hinted::CombineRule) both if the hinted group is
+    /// [kept](crate::collect::hinted::KeepIf).
     ///
-    /// Every random number depends on the moment's seed, on the problem's index and on the stage
+    /// Every random number depends on the context's seed, on the problem's index and on the stage
     /// alone.
     ///
     /// # Errors
@@ -164,14 +164,14 @@ impl Collector {
     pub fn collect(
         &mut self,
         problems: &[&Problem],
-        moment: impl Into<Moment>,
+        context: impl Into<StepContext>,
     ) -> Result<Collected, RolloutError> {
-        let moment = moment.into();
+        let context = context.into();
         let Self { engine, format, rubric, hints, config, record, .. } = self;
         let (engine, format) = (&mut **engine, &**format);
         let stats = CollectStats { problems: problems.len(), ..CollectStats::default() };
         let failures = Failures::default();
-        let mut shop = Workshop { engine, format, rubric, config, stats, failures };
+        let mut pass = CollectPass { engine, format, rubric, config, stats, failures };
 
         let encode = |problem: &&Problem| {
             let prompt = format.encode(problem, None)?;
@@ -180,43 +180,50 @@ impl Collector {
         let mut groups = problems.iter().map(encode).collect::<Result<Vec<_>, RolloutError>>()?;
         let everyone = (0..groups.len()).collect::<Vec<_>>();
         let triggered = |groups: &[RolloutGroup]| {
-            let fires = |index: &usize| fires(config, &groups[*index], *index, moment);
+            let fires = |index: &usize| fires(config, &groups[*index], *index, context);
             everyone.iter().copied().filter(fires).collect::<Vec<_>>()
         };
-        let mut helped = Vec::new();
+        let mut hinted = Vec::new();
         match hints.as_deref() {
             // Plain completions that nobody would look at are not sampled.
             Some(provider) if config.skips_plain() => {
-                helped = shop.help(provider, problems, &groups, &triggered(&groups), moment)?;
-                helped.retain(Attempts::has_rollouts);
+                hinted =
+                    pass.sample_hinted(provider, problems, &groups, &triggered(&groups), context)?;
+                hinted.retain(HintSearch::has_rollouts);
                 let mut rest = everyone.clone();
-                rest.retain(|index| helped.iter().all(|attempts| attempts.index != *index));
-                shop.sample_plain(problems, &mut groups, &rest, moment)?;
+                rest.retain(|index| hinted.iter().all(|search| search.index != *index));
+                pass.sample_plain(problems, &mut groups, &rest, context)?;
             }
             provider => {
-                shop.sample_plain(problems, &mut groups, &everyone, moment)?;
+                pass.sample_plain(problems, &mut groups, &everyone, context)?;
                 if let Some(provider) = provider {
-                    helped = shop.help(provider, problems, &groups, &triggered(&groups), moment)?;
+                    hinted = pass.sample_hinted(
+                        provider,
+                        problems,
+                        &groups,
+                        &triggered(&groups),
+                        context,
+                    )?;
                 }
             }
         }
 
         for group in &groups {
-            shop.stats.observe_plain(&group.rollouts);
+            pass.stats.observe_plain(&group.rollouts);
             record.observe_plain(&group.problem_id, &group.rollouts);
         }
-        for attempts in helped {
-            let index = attempts.index;
-            let Some(rollouts) = attempts.into_rollouts() else { continue };
-            shop.stats.observe_helped(&rollouts, &groups[index].rollouts);
-            record.observe_helped(&groups[index].problem_id, &rollouts);
-            if config.accept.accepts(count_correct(&rollouts), rollouts.len()) {
-                shop.stats.rescued_groups += 1;
-                config.merge.merge(&mut groups[index], rollouts);
+        for search in hinted {
+            let index = search.index;
+            let Some(rollouts) = search.into_rollouts() else { continue };
+            pass.stats.observe_hinted(&rollouts, &groups[index].rollouts);
+            record.observe_hinted(&groups[index].problem_id, &rollouts);
+            if config.keep_if.keeps(count_correct(&rollouts), rollouts.len()) {
+                pass.stats.rescued_groups += 1;
+                config.combine.combine(&mut groups[index], rollouts);
             }
         }
 
-        let Workshop { stats, failures, .. } = shop;
+        let CollectPass { stats, failures, .. } = pass;
         failures.check(config.verdicts.max_dropped_frac, stats.completions)?;
         // A baseline needs a sibling.
         groups.retain(|group| group.rollouts.len() >= 2);
@@ -224,11 +231,16 @@ impl Collector {
     }
 }
 
-/// Whether the group at `index` gets help.
-fn fires(config: &CollectorConfig, group: &RolloutGroup, index: usize, moment: Moment) -> bool {
-    let seed = moment.seed.named("trigger").child(index as u64);
+/// Whether the group at `index` gets a hint.
+fn fires(
+    config: &CollectorConfig,
+    group: &RolloutGroup,
+    index: usize,
+    context: StepContext,
+) -> bool {
+    let seed = context.seed.named("trigger").child(index as u64);
     let input = TriggerInput::new(group.num_correct(), group.rollouts.len())
-        .with_progress(moment.progress)
+        .with_progress(context.progress)
         .with_seed(seed);
     config.trigger.fires(&input)
 }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::collect::curriculum::{DynamicSampling, ProblemSelection, Replay};
-use crate::collect::hinted::{Acceptance, HintTrigger, LevelSearch, Merge};
+use crate::collect::hinted::{CombineRule, HintTrigger, KeepIf, LevelSearch};
 use crate::engine::Sampling;
 use crate::hint::leak::LeakGuard;
 use crate::hint::source::HintSourceConfig;
@@ -16,11 +16,11 @@ use crate::sample::VerdictPolicy;
 pub struct CollectorConfig {
     /// Plain completions per problem. At least 2. (HINT reference: 8)
     pub group_size: usize,
-    /// Helped completions per attempt; `group_size` if it is not given.
-    pub helped_size: Option<usize>,
-    /// How completions are sampled, plain and helped.
+    /// Hinted completions per attempt; `group_size` if it is not given.
+    pub hinted_size: Option<usize>,
+    /// How completions are sampled, plain and hinted.
     pub sampling: Sampling,
-    /// When a group is helped.
+    /// When a group is hinted.
     pub trigger: HintTrigger,
     /// Where hints come from. The collector itself takes a provider
     /// ([`Collector::with_hints`](crate::collect::collector::Collector::with_hints)); the program makes it by
@@ -28,12 +28,12 @@ pub struct CollectorConfig {
     pub source: HintSourceConfig,
     /// What becomes of hints that give the answer or values of steps away.
     pub leak_guard: LeakGuard,
-    /// At which levels of help it is tried.
+    /// At which hint levels it is tried.
     pub level: LevelSearch,
-    /// Which helped groups count.
-    pub accept: Acceptance,
-    /// How helped completions join the group.
-    pub merge: Merge,
+    /// Which hinted groups count.
+    pub keep_if: KeepIf,
+    /// How hinted completions join the group.
+    pub combine: CombineRule,
     /// What verdicts other than correct and incorrect mean.
     pub verdicts: VerdictPolicy,
     /// Whether completions that were cut off at the token limit are left out of the loss and of its
@@ -43,7 +43,7 @@ pub struct CollectorConfig {
     pub soft_overlong: Option<SoftOverlongConfig>,
     /// Which problems a step takes.
     pub selection: ProblemSelection,
-    /// Whether further problems are drawn in place of groups that teach nothing.
+    /// Whether further problems are drawn in place of groups without a signal.
     pub dynamic_sampling: DynamicSampling,
     /// Whether groups of earlier steps train again.
     pub replay: Replay,
@@ -82,14 +82,14 @@ impl Default for CollectorConfig {
     fn default() -> Self {
         Self {
             group_size: 8,
-            helped_size: None,
+            hinted_size: None,
             sampling: Sampling::default(),
             trigger: HintTrigger::AllWrong {},
             source: HintSourceConfig::default(),
             leak_guard: LeakGuard::default(),
             level: LevelSearch::default(),
-            accept: Acceptance::AnyCorrect {},
-            merge: Merge::ReplaceAll {},
+            keep_if: KeepIf::AnyCorrect {},
+            combine: CombineRule::ReplaceAll {},
             verdicts: VerdictPolicy::default(),
             mask_truncated: false,
             soft_overlong: None,
@@ -101,10 +101,10 @@ impl Default for CollectorConfig {
 }
 
 impl CollectorConfig {
-    /// Whether groups that are helped need no plain completions: the trigger does not look at them,
-    /// and the merge would put them aside. They are not sampled then.
+    /// Whether groups that are hinted need no plain completions: the trigger does not look at them,
+    /// and the rule of combination would put them aside. They are not sampled then.
     pub fn skips_plain(&self) -> bool {
-        !self.trigger.looks_at_outcome() && !self.merge.keeps_plain()
+        !self.trigger.looks_at_outcome() && !self.combine.keeps_plain()
     }
 
     /// Every violated constraint, as `(field, what it must satisfy, its value)`.
@@ -117,8 +117,8 @@ impl CollectorConfig {
         };
         let size = self.group_size;
         check("group_size", size >= 2, "must be at least 2", size.to_string());
-        let size = self.helped_size;
-        check("helped_size", size != Some(0), "must be at least 1", format!("{size:?}"));
+        let size = self.hinted_size;
+        check("hinted_size", size != Some(0), "must be at least 1", format!("{size:?}"));
         check_sampling(&self.sampling, &mut check);
         self.trigger.check(&mut check);
         self.source.check(&mut check);

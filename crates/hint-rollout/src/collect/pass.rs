@@ -11,13 +11,13 @@ use crate::engine::{Completion, GenerationRequest, RolloutEngine, StopReason, ch
 use crate::error::RolloutError;
 use crate::hint::{EngineWriter, HintWriter, WriteRequest};
 use crate::prompt::PromptFormat;
-use crate::run::Moment;
+use crate::run::StepContext;
 use crate::sample::{
     AppliedHint, Failures, Rollout, RolloutGroup, VerdictAction, score_completions,
 };
 
 /// What a collection works with.
-pub(crate) struct Workshop<'c> {
+pub(crate) struct CollectPass<'c> {
     pub(crate) engine: &'c mut dyn RolloutEngine,
     pub(crate) format: &'c dyn PromptFormat,
     pub(crate) rubric: &'c Rubric,
@@ -27,30 +27,30 @@ pub(crate) struct Workshop<'c> {
 }
 
 /// One prompt to sample from.
-pub(crate) struct Order<'p> {
+pub(crate) struct SampleJob<'p> {
     pub(crate) problem: &'p Problem,
     pub(crate) request: GenerationRequest,
-    /// The help in the prompt.
-    pub(crate) help: Option<Arc<AppliedHint>>,
+    /// The hint in the prompt.
+    pub(crate) hint: Option<Arc<AppliedHint>>,
 }
 
-impl Workshop<'_> {
+impl CollectPass<'_> {
     /// Samples the groups at `indices` on their plain prompts.
     pub(crate) fn sample_plain(
         &mut self,
         problems: &[&Problem],
         groups: &mut [RolloutGroup],
         indices: &[usize],
-        moment: Moment,
+        context: StepContext,
     ) -> Result<(), RolloutError> {
-        let stage = moment.seed.named("plain");
-        let order = |&index: &usize| {
+        let stage = context.seed.named("plain");
+        let job = |&index: &usize| {
             let seed = stage.child(index as u64).value();
             let prompt = groups[index].prompt.clone();
             let request = self.request(prompt, self.config.group_size, seed);
-            Order { problem: problems[index], request, help: None }
+            SampleJob { problem: problems[index], request, hint: None }
         };
-        let sampled = self.sample(indices.iter().map(order).collect())?;
+        let sampled = self.sample(indices.iter().map(job).collect())?;
         for (&index, rollouts) in indices.iter().zip(sampled) {
             groups[index].rollouts = rollouts;
         }
@@ -60,19 +60,19 @@ impl Workshop<'_> {
     /// Samples and scores; the rollouts that could not be judged are left out.
     pub(crate) fn sample(
         &mut self,
-        orders: Vec<Order<'_>>,
+        jobs: Vec<SampleJob<'_>>,
     ) -> Result<Vec<Vec<Rollout>>, RolloutError> {
-        if orders.is_empty() {
+        if jobs.is_empty() {
             return Ok(Vec::new());
         }
-        let ids = orders.iter().map(|order| order.problem.id.as_str()).collect::<Vec<_>>();
-        let requests = orders.iter().map(|order| order.request.clone()).collect::<Vec<_>>();
+        let ids = jobs.iter().map(|job| job.problem.id.as_str()).collect::<Vec<_>>();
+        let requests = jobs.iter().map(|job| job.request.clone()).collect::<Vec<_>>();
         let sampled = self.engine.generate(&requests)?;
         check_contract(&ids, &requests, &sampled)?;
         let mut result = Vec::with_capacity(sampled.len());
-        for (order, completions) in orders.into_iter().zip(sampled) {
+        for (job, completions) in jobs.into_iter().zip(sampled) {
             self.stats.completions += completions.len();
-            self.stats.prompt_tokens += order.request.prompt.len() * completions.len();
+            self.stats.prompt_tokens += job.request.prompt.len() * completions.len();
             for completion in &completions {
                 let length = completion.tokens.len();
                 self.stats.tokens += length;
@@ -82,7 +82,7 @@ impl Workshop<'_> {
                     StopReason::Length => self.stats.truncated += 1,
                 }
             }
-            result.push(self.judge(order.problem, completions, order.help.as_ref(), true)?);
+            result.push(self.judge(job.problem, completions, job.hint.as_ref(), true)?);
         }
         Ok(result)
     }
@@ -92,10 +92,12 @@ impl Workshop<'_> {
         &mut self,
         problem: &Problem,
         completions: Vec<Completion>,
-        help: Option<&Arc<AppliedHint>>,
+        applied: Option<&Arc<AppliedHint>>,
         is_sampled: bool,
     ) -> Result<Vec<Rollout>, RolloutError> {
-        let prefix = help.filter(|help| help.prefix_len > 0).map_or("", |help| &help.hint.text);
+        let prefix = applied
+            .filter(|applied| applied.prefix_len > 0)
+            .map_or("", |applied| &applied.hint.text);
         let (texts, scores) =
             score_completions(self.format, self.rubric, problem, prefix, &completions)?;
         let mut rollouts = Vec::with_capacity(completions.len());
@@ -109,8 +111,8 @@ impl Workshop<'_> {
                     let mut rollout = Rollout::new(completion, text, score);
                     rollout.is_masked = self.config.mask_truncated && is_cut_off;
                     self.stats.masked += usize::from(rollout.is_masked);
-                    rollouts.push(match help {
-                        Some(help) => rollout.with_help(Arc::clone(help)),
+                    rollouts.push(match applied {
+                        Some(applied) => rollout.with_hint(Arc::clone(applied)),
                         None => rollout,
                     });
                 }
@@ -135,7 +137,7 @@ impl Workshop<'_> {
     }
 }
 
-impl HintWriter for Workshop<'_> {
+impl HintWriter for CollectPass<'_> {
     fn write(&mut self, requests: &[WriteRequest]) -> Result<Vec<String>, RolloutError> {
         let mut writer = EngineWriter::new(&mut *self.engine, self.format);
         let texts = writer.write(requests)?;

@@ -1,113 +1,113 @@
-//! The second stage: help at one level after another, until the search is over.
+//! The hinted stage: one hint level after another, until the search is over.
 
 use std::sync::Arc;
 
 use crate::collect::hinted::Search;
-use crate::collect::pass::{Order, Workshop};
+use crate::collect::pass::{CollectPass, SampleJob};
 use crate::data::{Hint, HintKind, HintLevel, Problem};
 use crate::engine::{Completion, PolicyVersion, StopReason};
 use crate::error::RolloutError;
 use crate::hint::{HintProvider, HintRequest};
 use crate::prompt::PromptFormat;
-use crate::run::Moment;
+use crate::run::StepContext;
 use crate::sample::{AppliedHint, Rollout, RolloutGroup, count_correct};
 
-/// The help that one group gets.
-pub(crate) struct Attempts {
+/// The search for a hint that helps one group.
+pub(crate) struct HintSearch {
     /// Index of the problem in the batch.
     pub(crate) index: usize,
-    search: Search,
+    levels: Search,
     /// The attempt that counts so far: its success rate, and its rollouts.
     best: Option<(f64, Vec<Rollout>)>,
 }
 
-impl Attempts {
-    /// Whether any help was given.
+impl HintSearch {
+    /// Whether any hint was given.
     pub(crate) const fn has_rollouts(&self) -> bool {
         self.best.is_some()
     }
 
-    /// The rollouts of the attempt that counts; `None` when no help was given.
+    /// The rollouts of the attempt that counts; `None` when no hint was given.
     pub(crate) fn into_rollouts(self) -> Option<Vec<Rollout>> {
         self.best.map(|(_, rollouts)| rollouts)
     }
 }
 
-impl Workshop<'_> {
-    /// Helps the groups at `indices`. Each round asks for the hints of all groups whose search goes
-    /// on, and samples them together.
-    pub(crate) fn help(
+impl CollectPass<'_> {
+    /// Gives hints to the groups at `indices`. Each round asks for the hints of all groups whose
+    /// search continues, and samples them together.
+    pub(crate) fn sample_hinted(
         &mut self,
         provider: &dyn HintProvider,
         problems: &[&Problem],
         groups: &[RolloutGroup],
         indices: &[usize],
-        moment: Moment,
-    ) -> Result<Vec<Attempts>, RolloutError> {
-        let stage = moment.seed.named("hinted");
+        context: StepContext,
+    ) -> Result<Vec<HintSearch>, RolloutError> {
+        let stage = context.seed.named("hinted");
         let search = |index: usize| {
             let seed = stage.named("level").child(index as u64);
             let levels = provider.levels(problems[index]);
-            let search = self.config.level.start(levels, moment.progress, seed);
-            Attempts { index, search, best: None }
+            let levels = self.config.level.start(levels, context.progress, seed);
+            HintSearch { index, levels, best: None }
         };
         let mut all = indices.iter().map(|&index| search(index)).collect::<Vec<_>>();
         loop {
-            let asking = self.ask(provider, problems, groups, &mut all, moment)?;
+            let asking = self.ask(provider, problems, groups, &mut all, context)?;
             if asking.is_empty() {
                 return Ok(all);
             }
-            let mut orders = Vec::new();
+            let mut jobs = Vec::new();
             let mut sampled_for = Vec::new();
-            for (position, help) in asking {
-                let Attempts { index, search, .. } = &all[position];
-                let (problem, round) = (problems[*index], search.round() as u64);
-                if help.hint.kind == HintKind::Demonstration {
-                    let completion = demonstration(self.format, &help.hint)?;
-                    let rollouts = self.judge(problem, vec![completion], Some(&help), false)?;
+            for (position, applied) in asking {
+                let HintSearch { index, levels, .. } = &all[position];
+                let (problem, round) = (problems[*index], levels.round() as u64);
+                if applied.hint.kind == HintKind::Demonstration {
+                    let completion = demonstration(self.format, &applied.hint)?;
+                    let rollouts = self.judge(problem, vec![completion], Some(&applied), false)?;
                     self.observe(&mut all[position], rollouts);
                     continue;
                 }
                 // The first round has the seed that it has without a search.
                 let seed = stage.child(*index as u64);
                 let seed = if round == 0 { seed } else { seed.named("round").child(round) };
-                let count = self.config.helped_size.unwrap_or(self.config.group_size);
-                let request = self.request(help.prompt.clone(), count, seed.value());
-                orders.push(Order { problem, request, help: Some(help) });
+                let count = self.config.hinted_size.unwrap_or(self.config.group_size);
+                let request = self.request(applied.prompt.clone(), count, seed.value());
+                jobs.push(SampleJob { problem, request, hint: Some(applied) });
                 sampled_for.push(position);
             }
-            let sampled = self.sample(orders)?;
+            let sampled = self.sample(jobs)?;
             for (position, rollouts) in sampled_for.into_iter().zip(sampled) {
                 self.observe(&mut all[position], rollouts);
             }
         }
     }
 
-    /// The help of the next round, with the position of its group in `all`. Searches without any are
-    /// over.
+    /// The hints of the next round, each with the position of its group in `all`. A search without a
+    /// hint is over.
     fn ask(
         &mut self,
         provider: &dyn HintProvider,
         problems: &[&Problem],
         groups: &[RolloutGroup],
-        all: &mut [Attempts],
-        moment: Moment,
+        all: &mut [HintSearch],
+        context: StepContext,
     ) -> Result<Vec<(usize, Arc<AppliedHint>)>, RolloutError> {
         let mut requests = Vec::new();
         let mut positions = Vec::new();
-        for (position, attempts) in all.iter_mut().enumerate() {
-            let Some(level) = attempts.search.next() else { continue };
+        for (position, search) in all.iter_mut().enumerate() {
+            let Some(level) = search.levels.next() else { continue };
             if level.share() == 0.0 {
-                attempts.search.give_up();
+                search.levels.give_up();
                 continue;
             }
-            let round = attempts.search.round();
-            let seed = moment.seed.named("hint").child(attempts.index as u64);
-            let request = HintRequest::new(problems[attempts.index])
-                .with_failed(&groups[attempts.index].rollouts)
+            let round = search.levels.round();
+            let seed = context.seed.named("hint").child(search.index as u64);
+            let request = HintRequest::new(problems[search.index])
+                .with_failed(&groups[search.index].rollouts)
                 .with_level(level)
                 .with_round(round)
-                .with_progress(moment.progress)
+                .with_progress(context.progress)
                 .with_seed(seed.child(round as u64));
             requests.push(request);
             positions.push(position);
@@ -120,25 +120,25 @@ impl Workshop<'_> {
         for ((position, request), hint) in positions.into_iter().zip(&requests).zip(hints) {
             self.stats.leaks.observe(&hint);
             match hint.hint {
-                None => all[position].search.give_up(),
+                None => all[position].levels.give_up(),
                 Some(hint) => {
                     let plain = &groups[all[position].index].prompt;
-                    let help = apply(self.format, request.problem, hint, request.level, plain)?;
-                    asking.push((position, Arc::new(help)));
+                    let applied = apply(self.format, request.problem, hint, request.level, plain)?;
+                    asking.push((position, Arc::new(applied)));
                 }
             }
         }
         Ok(asking)
     }
 
-    fn observe(&mut self, attempts: &mut Attempts, rollouts: Vec<Rollout>) {
+    fn observe(&mut self, search: &mut HintSearch, rollouts: Vec<Rollout>) {
         self.stats.attempts += 1;
         let rate = count_correct(&rollouts) as f64 / rollouts.len().max(1) as f64;
-        let best = attempts.best.as_ref().map(|(best, _)| *best);
-        if best.is_none_or(|best| attempts.search.prefers(rate, best)) {
-            attempts.best = Some((rate, rollouts));
+        let best = search.best.as_ref().map(|(best, _)| *best);
+        if best.is_none_or(|best| search.levels.prefers(rate, best)) {
+            search.best = Some((rate, rollouts));
         }
-        attempts.search.observe(rate);
+        search.levels.observe(rate);
     }
 }
 

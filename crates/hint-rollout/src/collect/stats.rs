@@ -14,7 +14,7 @@ pub struct Collected {
     /// The groups that can train, in problem order. A problem whose completions could not be judged
     /// has none.
     pub groups: Vec<RolloutGroup>,
-    /// Counts over plain and helped completions.
+    /// Counts over plain and hinted completions.
     pub stats: CollectStats,
 }
 
@@ -26,7 +26,7 @@ pub struct CollectStats {
     pub problems: usize,
     /// Plain completions with a verdict, and how many of them were correct.
     pub plain: SuccessCount,
-    /// Helped completions with a verdict, of the attempt that counts, and how many were correct.
+    /// Hinted completions with a verdict, of the attempt that counts, and how many were correct.
     pub hinted: SuccessCount,
     /// The same by what they were sampled from.
     pub by_source: BTreeMap<RolloutSource, SuccessCount>,
@@ -36,33 +36,33 @@ pub struct CollectStats {
     pub all_wrong: usize,
     /// Plain groups in which every completion was correct.
     pub all_right: usize,
-    /// Groups that were helped.
+    /// Groups that were hinted.
     pub hinted_groups: usize,
     /// What the hints gave away.
     pub leaks: LeakCounts,
-    /// Attempts at helping them, over all levels that were tried.
+    /// Attempts at it, over all levels that were tried.
     pub attempts: usize,
-    /// Shares of help of the attempts that count, summed over the helped groups.
+    /// Hint levels of the attempts that count, summed over the hinted groups.
     pub share_sum: f64,
-    /// Helped groups that counted, by [`Acceptance`](crate::collect::hinted::Acceptance).
+    /// Hinted groups that counted, by [`KeepIf`](crate::collect::hinted::KeepIf).
     pub rescued_groups: usize,
-    /// Helped success of the problems that also have plain completions, for the internalisation gap.
+    /// Hinted success of the problems that also have plain completions, for the internalization gap.
     pub hinted_with_plain: SuccessCount,
-    /// Plain success of the problems that were helped, for the internalisation gap.
+    /// Plain success of the problems that were hinted, for the internalization gap.
     pub plain_of_hinted: SuccessCount,
-    /// Completions per verdict, plain and helped.
+    /// Completions per verdict, plain and hinted.
     pub verdicts: BTreeMap<&'static str, usize>,
-    /// Completions dropped because they could not be judged, plain and helped.
+    /// Completions dropped because they could not be judged, plain and hinted.
     pub dropped: usize,
-    /// Completions sampled, plain and helped.
+    /// Completions sampled, plain and hinted.
     pub completions: usize,
-    /// Completions cut off at the token limit, plain and helped.
+    /// Completions cut off at the token limit, plain and hinted.
     pub truncated: usize,
-    /// Lengths of the completions, plain and helped.
+    /// Lengths of the completions, plain and hinted.
     pub lengths: LengthCount,
     /// Lengths of those that a stop token ended.
     pub terminated: LengthCount,
-    /// Completion tokens sampled, plain and helped, and those of hints that the policy wrote.
+    /// Completion tokens sampled, plain and hinted, and those of hints that the policy wrote.
     pub tokens: usize,
     /// Tokens of the prompts that they were sampled from, once for each completion.
     pub prompt_tokens: usize,
@@ -71,8 +71,8 @@ pub struct CollectStats {
     /// Rounds of [dynamic sampling](crate::collect::curriculum::DynamicSampling); 1 without it.
     pub rounds: usize,
     /// Groups that dynamic sampling left out.
-    pub uninformative: usize,
-    /// Groups that dynamic sampling looked for in vain.
+    pub without_signal: usize,
+    /// Groups that dynamic sampling did not find.
     pub missing_groups: usize,
     /// Groups of earlier steps in the batch.
     pub replayed: usize,
@@ -143,7 +143,7 @@ impl CollectStats {
             prompt_tokens,
             masked,
             rounds,
-            uninformative,
+            without_signal,
             missing_groups,
             replayed,
             replay_age_sum,
@@ -177,7 +177,7 @@ impl CollectStats {
         self.prompt_tokens += prompt_tokens;
         self.masked += masked;
         self.rounds += rounds;
-        self.uninformative += uninformative;
+        self.without_signal += without_signal;
         self.missing_groups += missing_groups;
         self.replayed += replayed;
         self.replay_age_sum += replay_age_sum;
@@ -192,7 +192,7 @@ impl CollectStats {
         self.all_right += usize::from(!rollouts.is_empty() && correct == rollouts.len());
     }
 
-    pub(crate) fn observe_helped(&mut self, rollouts: &[Rollout], plain: &[Rollout]) {
+    pub(crate) fn observe_hinted(&mut self, rollouts: &[Rollout], plain: &[Rollout]) {
         self.hinted_groups += 1;
         self.hinted.observe(rollouts);
         if !plain.is_empty() {
@@ -201,7 +201,7 @@ impl CollectStats {
         }
         if let Some(first) = rollouts.first() {
             self.by_source.entry(first.source()).or_default().observe(rollouts);
-            self.share_sum += first.help.as_ref().map_or(0.0, |help| help.share);
+            self.share_sum += first.hint.as_ref().map_or(0.0, |applied| applied.share);
         }
     }
 }

@@ -1,8 +1,8 @@
-//! A hint: its text, what the text is, and how much help it is.
+//! A hint: its text, what the text is, and its level.
 
 use serde::{Deserialize, Serialize};
 
-/// Help with one problem. A Meta-Hint reveals neither intermediate values nor the answer.
+/// A hint for one problem. A Meta-Hint reveals neither intermediate values nor the answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Hint {
@@ -12,29 +12,29 @@ pub struct Hint {
     pub kind: HintKind,
     /// What it is meant to reveal, which the [leak guard](crate::hint::leak::LeakGuard) lets pass.
     #[serde(default)]
-    pub reveals: Reveals,
+    pub allowed_leak: AllowedLeak,
 }
 
 impl Hint {
     /// Guidance that joins the question and reveals nothing.
     pub fn new(text: impl Into<String>) -> Self {
-        Self { text: text.into(), kind: HintKind::Guidance, reveals: Reveals::Nothing }
+        Self { text: text.into(), kind: HintKind::Guidance, allowed_leak: AllowedLeak::Nothing }
     }
 
     /// The beginning of a solution, which the completion continues. It reveals steps.
     pub fn prefix(text: impl Into<String>) -> Self {
-        Self { text: text.into(), kind: HintKind::Prefix, reveals: Reveals::Steps }
+        Self { text: text.into(), kind: HintKind::Prefix, allowed_leak: AllowedLeak::Steps }
     }
 
     /// A whole completion, which takes part in the group as it is. It reveals the answer.
     pub fn demonstration(text: impl Into<String>) -> Self {
-        Self { text: text.into(), kind: HintKind::Demonstration, reveals: Reveals::Answer }
+        Self { text: text.into(), kind: HintKind::Demonstration, allowed_leak: AllowedLeak::Answer }
     }
 
     /// Sets what it is meant to reveal.
     #[must_use]
-    pub const fn revealing(mut self, reveals: Reveals) -> Self {
-        self.reveals = reveals;
+    pub const fn allowing(mut self, allowed_leak: AllowedLeak) -> Self {
+        self.allowed_leak = allowed_leak;
         self
     }
 }
@@ -42,7 +42,7 @@ impl Hint {
 /// What a hint is meant to reveal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Reveals {
+pub enum AllowedLeak {
     /// Neither values of steps nor the answer: a Meta-Hint.
     #[default]
     Nothing,
@@ -65,7 +65,7 @@ pub enum HintKind {
     Demonstration,
 }
 
-/// How much of its help a provider is asked for: a share in `[0, 1]`, 1 for all of it.
+/// How much of its hint a provider is asked for: a share in `[0, 1]`, 1 for all of it.
 ///
 /// A provider of `n` distinct levels gives number [`HintLevel::of`]`(n)`; one that can give any share
 /// (such as a solution prefix) gives [`HintLevel::share`].
@@ -73,16 +73,16 @@ pub enum HintKind {
 pub struct HintLevel(f64);
 
 impl HintLevel {
-    /// All the help there is.
+    /// The whole hint.
     pub const FULL: Self = Self(1.0);
 
-    /// A share of the help; what is outside `[0, 1]` (or not a number) becomes the nearest bound
+    /// A share of the hint; what is outside `[0, 1]` (or not a number) becomes the nearest bound
     /// (or 0).
     pub const fn new(share: f64) -> Self {
         if share.is_nan() { Self(0.0) } else { Self(share.clamp(0.0, 1.0)) }
     }
 
-    /// Level `number` of `count`, from 1; 0 is no help.
+    /// Level `number` of `count`, from 1; 0 is no hint.
     pub fn number(number: usize, count: usize) -> Self {
         Self::new(number as f64 / count.max(1) as f64)
     }
@@ -93,7 +93,7 @@ impl HintLevel {
     }
 
     /// The level's number out of `count`: the smallest whose share is at least this one. From 1 to
-    /// `count`; 0 for no help at all.
+    /// `count`; 0 for no hint at all.
     pub fn of(self, count: usize) -> usize {
         // `number / count * count` may come out a rounding error above `number`.
         let exact = self.0 * count as f64 - 1e-9;

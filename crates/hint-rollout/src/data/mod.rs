@@ -2,7 +2,7 @@
 //!
 //! A [`Problem`] is one row of a data set. [`read_problems`] reads a file of them and names the line
 //! of every fault. A [`Hint`] is a text together with what the text is ([`HintKind`]); its level is a
-//! share of the help that a provider has ([`HintLevel`]). [`HeldOut`] names the problems that
+//! share of what its provider can give ([`HintLevel`]). [`HeldOut`] names the problems that
 //! evaluation uses and training does not.
 //!
 //! Nothing in this module samples, scores or prompts. Everything else builds on it.
@@ -12,5 +12,5 @@ mod hint;
 mod problem;
 
 pub use held_out::{HeldOut, is_held_out, sample_by_hash, split_held_out};
-pub use hint::{Hint, HintKind, HintLevel, Reveals};
+pub use hint::{AllowedLeak, Hint, HintKind, HintLevel};
 pub use problem::{Problem, parse_problems, read_problems};

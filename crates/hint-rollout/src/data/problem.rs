@@ -165,7 +165,7 @@ fn parse_line(line: &str, origin: &Path, number: usize) -> Result<Problem, Rollo
     Ok(Problem { id, question, answer, hint, solution, level, columns })
 }
 
-/// The columns of one line, taken out as they are recognised.
+/// The columns of one line, taken out as they are recognized.
 struct Fields<'a> {
     columns: &'a mut BTreeMap<String, Value>,
     origin: &'a Path,

@@ -16,9 +16,9 @@ pub struct HintRequest<'a> {
     pub problem: &'a Problem,
     /// The rollouts that failed, for providers that adapt to the mistake.
     pub failed: &'a [Rollout],
-    /// How much help is asked for.
+    /// Which level is asked for.
     pub level: HintLevel,
-    /// How often this problem was already helped in this collection, at other levels.
+    /// How often this problem already got a hint in this collection, at other levels.
     pub round: usize,
     /// How often this hint was already asked for and rejected, because it gave something away.
     pub retry: usize,
@@ -30,7 +30,7 @@ pub struct HintRequest<'a> {
 }
 
 impl<'a> HintRequest<'a> {
-    /// A request for all the help there is, without failed rollouts, outside a run.
+    /// A request for the whole hint, without failed rollouts, outside a run.
     pub const fn new(problem: &'a Problem) -> Self {
         Self {
             problem,
@@ -57,7 +57,7 @@ impl<'a> HintRequest<'a> {
         self
     }
 
-    /// Sets how often the problem was already helped.
+    /// Sets how often the problem was already hinted.
     #[must_use]
     pub const fn with_round(mut self, round: usize) -> Self {
         self.round = round;
@@ -129,7 +129,7 @@ pub trait HintProvider: Send + Sync {
         requests.iter().map(|request| self.hint(request)).collect()
     }
 
-    /// Number of distinct levels of help that there are for `problem`, or `None` when any share can
+    /// Number of distinct hint levels that there are for `problem`, or `None` when any share can
     /// be given. Providers of one hint keep the default.
     fn levels(&self, problem: &Problem) -> Option<usize> {
         let _ = problem;

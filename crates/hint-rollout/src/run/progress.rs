@@ -29,14 +29,14 @@ impl RunProgress {
 
 /// When something is collected: where the run is, and the seed of everything random about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Moment {
+pub struct StepContext {
     /// The seed.
     pub seed: Seed,
     /// Where the run is.
     pub progress: RunProgress,
 }
 
-impl From<Seed> for Moment {
+impl From<Seed> for StepContext {
     /// Outside a run.
     fn from(seed: Seed) -> Self {
         Self { seed, progress: RunProgress::default() }

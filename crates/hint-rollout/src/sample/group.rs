@@ -47,15 +47,15 @@ impl From<HintKind> for RolloutSource {
     }
 }
 
-/// The help under which a rollout came about.
+/// The hint that a rollout was sampled under.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct AppliedHint {
     /// The hint.
     pub hint: Hint,
-    /// How much help it was, as a share in `[0, 1]`.
+    /// How much of the source’s hint it was, as a share in `[0, 1]`.
     pub share: f64,
-    /// The helped prompt, as sampled: `x⊕h` for guidance; the plain prompt followed by the prefix for
+    /// The hinted prompt, as sampled: `x⊕h` for guidance; the plain prompt followed by the prefix for
     /// a prefix; the plain prompt for a demonstration. Token ids.
     pub prompt: Vec<u32>,
     /// How many tokens at the end of `prompt` are a solution's prefix; 0 for other kinds.
@@ -80,8 +80,8 @@ pub struct Rollout {
     pub text: String,
     /// How it was scored.
     pub score: Score,
-    /// The help under which it came about; `None` for a plain rollout.
-    pub help: Option<Arc<AppliedHint>>,
+    /// The hint that it was sampled under; `None` for a plain rollout.
+    pub hint: Option<Arc<AppliedHint>>,
     /// Whether it is left out of the loss and of its denominators. It still counts in the baseline.
     pub is_masked: bool,
 }
@@ -89,24 +89,24 @@ pub struct Rollout {
 impl Rollout {
     /// A scored plain completion.
     pub const fn new(completion: Completion, text: String, score: Score) -> Self {
-        Self { completion, text, score, help: None, is_masked: false }
+        Self { completion, text, score, hint: None, is_masked: false }
     }
 
-    /// Sets the help under which it came about.
+    /// Sets the hint that it was sampled under.
     #[must_use]
-    pub fn with_help(mut self, help: Arc<AppliedHint>) -> Self {
-        self.help = Some(help);
+    pub fn with_hint(mut self, hint: Arc<AppliedHint>) -> Self {
+        self.hint = Some(hint);
         self
     }
 
     /// What it was sampled from.
     pub fn source(&self) -> RolloutSource {
-        self.help.as_ref().map_or(RolloutSource::Plain, |help| help.hint.kind.into())
+        self.hint.as_ref().map_or(RolloutSource::Plain, |applied| applied.hint.kind.into())
     }
 
-    /// Whether it came about with help.
-    pub const fn is_helped(&self) -> bool {
-        self.help.is_some()
+    /// Whether it was sampled under a hint.
+    pub const fn is_hinted(&self) -> bool {
+        self.hint.is_some()
     }
 
     /// Whether it was judged correct.
@@ -115,7 +115,7 @@ impl Rollout {
     }
 }
 
-/// All rollouts of one problem that train together. Plain and helped ones may be mixed.
+/// All rollouts of one problem that train together. Plain and hinted ones may be mixed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct RolloutGroup {
@@ -125,9 +125,9 @@ pub struct RolloutGroup {
     pub prompt: Vec<u32>,
     /// The rollouts.
     pub rollouts: Vec<Rollout>,
-    /// The plain rollouts whose place helped ones took.
+    /// The plain rollouts whose place hinted ones took.
     pub replaced: Vec<Rollout>,
-    /// Correct helped rollouts for the supervised term. They are no members of the group.
+    /// Correct hinted rollouts for the supervised term. They are no members of the group.
     pub supervised: Vec<Rollout>,
 }
 
@@ -143,14 +143,14 @@ impl RolloutGroup {
         count_correct(&self.rollouts)
     }
 
-    /// Whether any of its rollouts came about with help.
+    /// Whether any of its rollouts was sampled under a hint.
     pub fn is_hinted(&self) -> bool {
-        self.rollouts.iter().any(Rollout::is_helped)
+        self.rollouts.iter().any(Rollout::is_hinted)
     }
 
-    /// The help of its helped rollouts: the first one's.
-    pub fn help(&self) -> Option<&AppliedHint> {
-        self.rollouts.iter().find_map(|rollout| rollout.help.as_deref())
+    /// The hint of its hinted rollouts: the first one's.
+    pub fn hint(&self) -> Option<&AppliedHint> {
+        self.rollouts.iter().find_map(|rollout| rollout.hint.as_deref())
     }
 
     /// The rewards, in rollout order.
@@ -158,8 +158,8 @@ impl RolloutGroup {
         self.rollouts.iter().map(|rollout| rollout.score.value).collect()
     }
 
-    /// Whether its rewards differ, so that a group baseline teaches something.
-    pub fn is_informative(&self) -> bool {
+    /// Whether its rewards differ, so that a group baseline has a signal.
+    pub fn has_signal(&self) -> bool {
         let first = self.rollouts.first().map(|rollout| rollout.score.value);
         self.rollouts.iter().any(|rollout| Some(rollout.score.value) != first)
     }

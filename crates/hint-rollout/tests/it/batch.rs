@@ -2,8 +2,9 @@
 
 use hint_reward::{ExactMatch, Rubric};
 use hint_rollout::{
-    Collected, Collector, CollectorConfig, DatasetHints, DynamicSampling, Informative, Moment,
-    Problem, ProblemSelection, Replay, RolloutError, RunProgress, Seed, SoftOverlongConfig,
+    Collected, Collector, CollectorConfig, DatasetHints, DynamicSampling, Problem,
+    ProblemSelection, Replay, RolloutError, RunProgress, Seed, SignalCriterion, SoftOverlongConfig,
+    StepContext,
 };
 
 use crate::scripted::{Bytes, Log, Scripted};
@@ -34,8 +35,9 @@ fn collector(config: CollectorConfig) -> (Collector, Log) {
 }
 
 fn step(collector: &mut Collector, count: usize, step: u64) -> Collected {
-    let moment = Moment { seed: Seed::new(RUN).child(step), progress: RunProgress::new(step, 20) };
-    collector.collect_batch(&problems(), count, RUN, moment).expect("the script works")
+    let context =
+        StepContext { seed: Seed::new(RUN).child(step), progress: RunProgress::new(step, 20) };
+    collector.collect_batch(&problems(), count, RUN, context).expect("the script works")
 }
 
 fn ids(collected: &Collected) -> Vec<&str> {
@@ -43,7 +45,7 @@ fn ids(collected: &Collected) -> Vec<&str> {
 }
 
 fn until(max_rounds: usize) -> DynamicSampling {
-    DynamicSampling::UntilInformative { max_rounds, criterion: Informative::Verdicts }
+    DynamicSampling::UntilSignal { max_rounds, criterion: SignalCriterion::Verdicts }
 }
 
 #[test]
@@ -75,7 +77,7 @@ fn dynamic_sampling_draws_until_every_group_teaches_something() {
     let stats = &collected.stats;
     let drawn = usize::try_from(collector.drawn()).unwrap();
     assert!(drawn > 3 && stats.rounds > 1, "two thirds of the problems teach nothing");
-    assert_eq!((stats.problems, stats.uninformative), (drawn, drawn - 3));
+    assert_eq!((stats.problems, stats.without_signal), (drawn, drawn - 3));
     assert_eq!(stats.completions, 4 * drawn, "what was left out was sampled all the same");
     assert_eq!(stats.missing_groups, 0);
     let log = log.lock().expect("no test panics here");
@@ -121,9 +123,12 @@ fn criteria_differ_where_rewards_or_replaced_rollouts_do() {
         [1.0 - 5.0 / 12.0, 1.0 - 6.0 / 12.0, 1.0 - 7.0 / 12.0, 1.0 - 8.0 / 12.0]
     );
     assert_eq!(group.rollouts[0].score.parts[1], ("soft_overlong".to_owned(), -5.0 / 12.0));
-    assert!(!Informative::Verdicts.holds(group), "all are correct");
-    assert!(Informative::UnionVerdicts.holds(group), "those that they replaced were wrong");
-    assert!(Informative::Rewards.holds(group));
+    assert!(!SignalCriterion::Verdicts.has_signal(group), "all are correct");
+    assert!(
+        SignalCriterion::UnionVerdicts.has_signal(group),
+        "those that they replaced were wrong"
+    );
+    assert!(SignalCriterion::Rewards.has_signal(group));
 }
 
 #[test]
@@ -150,7 +155,7 @@ fn truncated_completions_are_masked_and_keep_their_reward() {
 }
 
 fn replaying(capacity: usize, max_age: u64) -> CollectorConfig {
-    let replay = Replay::Recent { capacity, max_age, criterion: Informative::Verdicts };
+    let replay = Replay::Recent { capacity, max_age, criterion: SignalCriterion::Verdicts };
     CollectorConfig { replay, ..config() }
 }
 
@@ -161,7 +166,7 @@ fn replay_fills_a_step_up_with_groups_of_earlier_steps_once() {
     let mut fresh = 0;
     let mut replayed = 0;
     for collected in &steps {
-        let teaching = collected.groups.iter().filter(|group| group.is_informative()).count();
+        let teaching = collected.groups.iter().filter(|group| group.has_signal()).count();
         fresh += teaching - collected.stats.replayed;
         replayed += collected.stats.replayed;
         assert_eq!(collected.groups.len(), 4, "a replayed group takes the place of another");
@@ -197,7 +202,7 @@ fn replay_forgets_what_is_too_old_or_too_much() {
 }
 
 #[test]
-fn helped_groups_are_not_replayed() {
+fn hinted_groups_are_not_replayed() {
     let (engine, _) = Scripted::new(|prompt: &str, index: usize| {
         format!("\\boxed{{{}}}", u8::from(prompt.contains("Hint") && index == 0))
     });
@@ -206,11 +211,11 @@ fn helped_groups_are_not_replayed() {
         .unwrap()
         .with_hints(DatasetHints::new());
     let hinted = [Problem::new("p", "?", "1").with_hint("Hint")];
-    let moment = |step| Moment { seed: Seed::new(step), progress: RunProgress::new(step, 9) };
-    let collected = collector.collect_batch(&hinted, 1, RUN, moment(0)).unwrap();
-    assert!(collected.groups[0].is_hinted() && collected.groups[0].is_informative());
+    let context = |step| StepContext { seed: Seed::new(step), progress: RunProgress::new(step, 9) };
+    let collected = collector.collect_batch(&hinted, 1, RUN, context(0)).unwrap();
+    assert!(collected.groups[0].is_hinted() && collected.groups[0].has_signal());
     let other = [Problem::new("q", "?", "1")];
-    assert_eq!(collector.collect_batch(&other, 1, RUN, moment(1)).unwrap().stats.replayed, 0);
+    assert_eq!(collector.collect_batch(&other, 1, RUN, context(1)).unwrap().stats.replayed, 0);
 }
 
 #[test]

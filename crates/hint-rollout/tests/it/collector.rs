@@ -50,7 +50,7 @@ fn only_groups_that_are_all_wrong_get_a_hint() {
     assert!(hard.is_hinted());
     assert_eq!(hard.num_correct(), 2);
     assert_eq!(hard.replaced.len(), 4);
-    let hint = hard.help().expect("hard is hinted");
+    let hint = hard.hint().expect("hard is hinted");
     assert_ne!(hint.prompt, hard.prompt);
     assert!(hint.prompt.starts_with(&hard.prompt), "the hint follows the plain question");
     // Still all wrong with a hint: the plain group stays.

@@ -4,9 +4,9 @@ use std::sync::Mutex;
 
 use hint_reward::{ExactMatch, Rubric};
 use hint_rollout::{
-    Collector, CollectorConfig, Demonstrations, Hint, HintProvider, HintRequest, LeakAction,
-    LeakDetector, LeakGuard, LeakKind, MaskedSolution, PrefixUnit, Problem, Reveals, RolloutError,
-    Seed, SolutionPrefix,
+    AllowedLeak, Collector, CollectorConfig, Demonstrations, Hint, HintProvider, HintRequest,
+    LeakAction, LeakDetector, LeakGuard, LeakKind, MaskedSolution, PrefixUnit, Problem,
+    RolloutError, Seed, SolutionPrefix,
 };
 
 use crate::scripted::{Bytes, Scripted};
@@ -151,7 +151,7 @@ fn what_a_source_reveals_by_design_is_not_reported() {
     );
     assert!(!leaks(&SolutionPrefix::new(PrefixUnit::Word).in_prompt()).is_empty());
     assert_eq!(leaks(&MaskedSolution::new()), []);
-    let steps = Hint::new("There are 132 books.").revealing(Reveals::Steps);
+    let steps = Hint::new("There are 132 books.").allowing(AllowedLeak::Steps);
     assert_eq!(LeakDetector::new().leaks(&problem, &steps), []);
 }
 

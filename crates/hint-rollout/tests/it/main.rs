@@ -1,9 +1,9 @@
-//! Public behaviour of hint-rollout.
+//! Public behavior of hint-rollout.
 
 mod batch;
 mod collector;
 mod evaluate;
-mod help;
+mod hinted;
 mod hints;
 mod leaks;
 mod loss_mask;

@@ -1,48 +1,48 @@
-//! Dynamic sampling: drawing further problems until enough groups can teach something.
+//! Dynamic sampling: drawing further problems until enough groups have a signal.
 
 use serde::{Deserialize, Serialize};
 
 use crate::sample::RolloutGroup;
 
-/// Whether further problems are drawn in place of groups that teach nothing (DAPO, arXiv 2503.14476).
+/// Whether further problems are drawn in place of groups without a signal (DAPO, arXiv 2503.14476).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
 pub enum DynamicSampling {
     /// A step takes the groups as they come.
     Off {},
-    /// Groups that teach nothing are left out, and as many further problems are drawn, until the step has
-    /// all its groups or the rounds are used up. Then it goes on with what it has.
-    UntilInformative {
+    /// Groups without a signal are left out, and as many further problems are drawn, until the step has
+    /// all its groups or the rounds are used up. Then it continues with what it has.
+    UntilSignal {
         /// Rounds at most, the first one included. At least 1.
         max_rounds: usize,
-        /// Which groups teach something.
+        /// Which groups have a signal.
         #[serde(default)]
-        criterion: Informative,
+        criterion: SignalCriterion,
     },
 }
 
-/// Which groups teach something.
+/// Which groups have a signal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Informative {
+pub enum SignalCriterion {
     /// Those with a correct and a wrong completion.
     #[default]
     Verdicts,
-    /// Those with a correct and a wrong completion, where the plain completions that helped ones
+    /// Those with a correct and a wrong completion, where the plain completions that hinted ones
     /// replaced count as well: what a baseline over the union can learn from.
     UnionVerdicts,
     /// Those with two different rewards. Shaped rewards nearly always differ.
     Rewards,
 }
 
-impl Informative {
-    /// Whether `group` teaches something.
-    pub fn holds(self, group: &RolloutGroup) -> bool {
+impl SignalCriterion {
+    /// Whether `group` has a signal.
+    pub fn has_signal(self, group: &RolloutGroup) -> bool {
         if group.rollouts.iter().all(|rollout| rollout.is_masked) {
             return false;
         }
         match self {
-            Self::Rewards => group.is_informative(),
+            Self::Rewards => group.has_signal(),
             Self::Verdicts => group.num_correct() > 0 && group.num_correct() < group.rollouts.len(),
             Self::UnionVerdicts => {
                 let mut all = group.rollouts.iter().chain(&group.replaced);
@@ -55,15 +55,15 @@ impl Informative {
 
 impl DynamicSampling {
     /// Rounds at most, and the criterion if there is one.
-    pub(crate) const fn plan(self) -> (usize, Option<Informative>) {
+    pub(crate) const fn plan(self) -> (usize, Option<SignalCriterion>) {
         match self {
             Self::Off {} => (1, None),
-            Self::UntilInformative { max_rounds, criterion } => (max_rounds, Some(criterion)),
+            Self::UntilSignal { max_rounds, criterion } => (max_rounds, Some(criterion)),
         }
     }
 
     pub(crate) fn check(self, check: &mut dyn FnMut(&'static str, bool, &'static str, String)) {
-        if let Self::UntilInformative { max_rounds, .. } = self {
+        if let Self::UntilSignal { max_rounds, .. } = self {
             let found = max_rounds.to_string();
             check("dynamic_sampling.max_rounds", max_rounds >= 1, "must be at least 1", found);
         }

@@ -8,9 +8,9 @@ mod record;
 mod replay;
 mod selection;
 
-pub use dynamic::{DynamicSampling, Informative};
+pub use dynamic::{DynamicSampling, SignalCriterion};
 pub use record::{ProblemSuccess, SuccessRecord};
 pub use replay::Replay;
 pub(crate) use replay::ReplayBuffer;
-pub(crate) use selection::Place;
+pub(crate) use selection::DrawContext;
 pub use selection::ProblemSelection;

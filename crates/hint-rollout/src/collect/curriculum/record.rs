@@ -15,16 +15,16 @@ pub struct ProblemSuccess {
     pub plain: SuccessCount,
     /// Plain completions of the last visit.
     pub last: SuccessCount,
-    /// Plain completions of the visits after the first help.
-    pub plain_after_help: SuccessCount,
-    /// Helped completions.
+    /// Plain completions of the visits after the first hint.
+    pub plain_after_hint: SuccessCount,
+    /// Hinted completions.
     pub hinted: SuccessCount,
 }
 
 /// Success of every problem that was asked, by problem id.
 ///
-/// That a group was all wrong is why it was helped, so comparing the two halves of one visit says
-/// little about what was internalised. The plain success on *later* visits does.
+/// That a group was all wrong is why it was hinted, so comparing the two halves of one visit says
+/// little about what was internalized. The plain success on *later* visits does.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct SuccessRecord {
@@ -47,13 +47,13 @@ impl SuccessRecord {
         self.problems.is_empty()
     }
 
-    /// Helped minus plain success rate, averaged over the problems that were asked again without
-    /// help after they had been helped: what is still to be internalised. `None` if there is none.
+    /// Hinted minus plain success rate, averaged over the problems that were asked again without
+    /// a hint after they had been hinted: what is still to be internalized. `None` if there is none.
     pub fn internalization_gap(&self) -> Option<f64> {
         let gaps = self
             .problems
             .values()
-            .filter_map(|problem| Some(problem.hinted.rate()? - problem.plain_after_help.rate()?));
+            .filter_map(|problem| Some(problem.hinted.rate()? - problem.plain_after_hint.rate()?));
         let (sum, count) = gaps.fold((0.0, 0_usize), |(sum, count), gap| (sum + gap, count + 1));
         (count > 0).then(|| sum / count as f64)
     }
@@ -67,11 +67,11 @@ impl SuccessRecord {
         problem.last = SuccessCount::default();
         problem.last.observe(rollouts);
         if problem.hinted.total > 0 {
-            problem.plain_after_help.observe(rollouts);
+            problem.plain_after_hint.observe(rollouts);
         }
     }
 
-    pub(crate) fn observe_helped(&mut self, problem_id: &str, rollouts: &[Rollout]) {
+    pub(crate) fn observe_hinted(&mut self, problem_id: &str, rollouts: &[Rollout]) {
         self.problems.entry(problem_id.to_owned()).or_default().hinted.observe(rollouts);
     }
 }

@@ -1,10 +1,10 @@
-//! Replay: groups of earlier steps in place of groups that teach nothing.
+//! Replay: groups of earlier steps in place of groups without a signal.
 
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use crate::collect::curriculum::dynamic::Informative;
+use crate::collect::curriculum::dynamic::SignalCriterion;
 use crate::sample::RolloutGroup;
 
 /// Whether groups of earlier steps train again.
@@ -13,16 +13,16 @@ use crate::sample::RolloutGroup;
 pub enum Replay {
     /// Never.
     Off {},
-    /// Where a step lacks groups that teach something, the latest such groups of earlier steps take
+    /// Where a step lacks groups with a signal, the latest such groups of earlier steps take
     /// the place of those that do not; each of them once.
     Recent {
         /// Groups kept at most. At least 1. They are in every checkpoint.
         capacity: usize,
         /// Steps after which a group is forgotten. At least 1.
         max_age: u64,
-        /// Which groups teach something.
+        /// Which groups have a signal.
         #[serde(default)]
-        criterion: Informative,
+        criterion: SignalCriterion,
     },
 }
 
@@ -61,8 +61,8 @@ pub(crate) struct Refill {
 }
 
 impl ReplayBuffer {
-    /// Fills the groups of step `now` up to `count` that teach something, and remembers the fresh ones
-    /// that do. Groups that teach nothing make room, the last ones first.
+    /// Fills the groups of step `now` up to `count` that have a signal, and remembers the fresh ones
+    /// that do. Groups without a signal make room, the last ones first.
     pub(crate) fn refill(
         &mut self,
         groups: &mut Vec<RolloutGroup>,
@@ -74,7 +74,7 @@ impl ReplayBuffer {
             return Refill::default();
         };
         self.kept.retain(|kept| now.saturating_sub(kept.step) <= max_age);
-        let fresh = groups.iter().filter(|group| criterion.holds(group));
+        let fresh = groups.iter().filter(|group| criterion.has_signal(group));
         let fresh = fresh.cloned().collect::<Vec<_>>();
         let asked = groups.iter().map(|group| group.problem_id.clone()).collect();
         let replayed = self.take(count.saturating_sub(fresh.len()), &asked);
@@ -84,14 +84,14 @@ impl ReplayBuffer {
         };
         let mut surplus = (groups.len() + replayed.len()).saturating_sub(count);
         while surplus > 0 {
-            let Some(last) = groups.iter().rposition(|group| !criterion.holds(group)) else {
+            let Some(last) = groups.iter().rposition(|group| !criterion.has_signal(group)) else {
                 break;
             };
             groups.remove(last);
             surplus -= 1;
         }
         groups.extend(replayed.into_iter().map(|kept| kept.group));
-        // The ratio of a helped rollout may condition on a prompt that it was not sampled from. What the
+        // The ratio of a hinted rollout may condition on a prompt that it was not sampled from. What the
         // policy of then would have said about it is not known any more.
         let plain = fresh.into_iter().filter(|group| !group.is_hinted());
         self.kept.extend(plain.map(|group| Kept { step: now, group }));

@@ -12,7 +12,7 @@ use crate::run::Seed;
 pub enum ProblemSelection {
     /// Each problem once per epoch; every epoch has another order.
     Epochs {},
-    /// At random, in favour of problems that the policy solves now and then without help (CUR-1). No
+    /// At random, in favor of problems that the policy solves now and then without a hint (CUR-1). No
     /// problem is taken twice in a step while others are left.
     Curriculum {
         /// Weight of a problem that is always or never solved; one that is solved half the time, and
@@ -24,7 +24,12 @@ pub enum ProblemSelection {
 impl ProblemSelection {
     /// Indices of the next `count` problems: the run's problems `drawn..`, of which `in_step` were drawn
     /// in this step. A function of the arguments alone, so that a resumed run takes the same ones.
-    pub(crate) fn next(self, problems: &[Problem], count: usize, place: &Place<'_>) -> Vec<usize> {
+    pub(crate) fn next(
+        self,
+        problems: &[Problem],
+        count: usize,
+        place: &DrawContext<'_>,
+    ) -> Vec<usize> {
         let first = place.drawn;
         match self {
             Self::Epochs {} => place.run.epochs(problems.len(), first..first + count as u64),
@@ -45,7 +50,7 @@ impl ProblemSelection {
 
 /// What a selection depends on.
 #[derive(Debug)]
-pub(crate) struct Place<'a> {
+pub(crate) struct DrawContext<'a> {
     /// Seed of the run.
     pub(crate) run: Seed,
     /// Seed of the step.
@@ -106,7 +111,7 @@ mod tests {
             let text = format!(
                 r#"{{"p": {{"plain": {{"correct": 0, "total": 0}},
                     "last": {{"correct": {correct}, "total": {total}}},
-                    "plain_after_help": {{"correct": 0, "total": 0}},
+                    "plain_after_hint": {{"correct": 0, "total": 0}},
                     "hinted": {{"correct": 0, "total": 0}}}}}}"#
             );
             serde_json::from_str::<SuccessRecord>(&text).unwrap()
@@ -124,7 +129,7 @@ mod tests {
     fn the_race_follows_the_weights() {
         let problems = ["half", "never"].map(|id| Problem::new(id, "q", "a"));
         let text = r#"{"never": {"plain": {"correct": 0, "total": 98}, "last": {"correct": 0, "total": 98},
-            "plain_after_help": {"correct": 0, "total": 0}, "hinted": {"correct": 0, "total": 0}}}"#;
+            "plain_after_hint": {"correct": 0, "total": 0}, "hinted": {"correct": 0, "total": 0}}}"#;
         let record = serde_json::from_str::<SuccessRecord>(text).unwrap();
         let first =
             (0..4000_u64).filter(|step| race(&problems, &record, 1e-9, Seed::new(*step))[0] == 1);

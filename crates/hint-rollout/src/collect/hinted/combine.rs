@@ -1,25 +1,25 @@
-//! The merge axis: what becomes of a group that was helped.
+//! The axis of combination: what happens to a group that got hints.
 
 use serde::{Deserialize, Serialize};
 
 use crate::sample::{Rollout, RolloutGroup};
 
-/// Which helped groups count at all. A helped group that does not is forgotten: the plain group stays
+/// Which hinted groups count at all. A hinted group that does not is forgotten: the plain group stays
 /// as it is, so that no training slot is spent on it (Deviation D2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
-pub enum Acceptance {
+pub enum KeepIf {
     /// All of them.
     Always {},
-    /// Those with a correct completion: the plain group is kept if help does not help.
+    /// Those with a correct completion: the plain group is kept if the hint does not help.
     AnyCorrect {},
     /// Those with a correct and a wrong completion.
     Mixed {},
 }
 
-impl Acceptance {
-    /// Whether a group with `correct` correct helped completions out of `total` counts.
-    pub const fn accepts(self, correct: usize, total: usize) -> bool {
+impl KeepIf {
+    /// Whether a group with `correct` correct hinted completions out of `total` counts.
+    pub const fn keeps(self, correct: usize, total: usize) -> bool {
         match self {
             Self::Always {} => total > 0,
             Self::AnyCorrect {} => correct > 0,
@@ -28,10 +28,10 @@ impl Acceptance {
     }
 }
 
-/// How helped completions join the group.
+/// How hinted completions join the group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
-pub enum Merge {
+pub enum CombineRule {
     /// They are the group; the plain ones are put aside (HINT).
     ReplaceAll {},
     /// The first success takes the place of the first failure.
@@ -44,33 +44,33 @@ pub enum Merge {
     Supervise {},
 }
 
-impl Merge {
+impl CombineRule {
     /// Turns `group` into the one that trains.
-    pub fn merge(self, group: &mut RolloutGroup, helped: Vec<Rollout>) {
+    pub fn combine(self, group: &mut RolloutGroup, hinted: Vec<Rollout>) {
         match self {
             Self::ReplaceAll {} => {
-                group.replaced = std::mem::replace(&mut group.rollouts, helped);
+                group.replaced = std::mem::replace(&mut group.rollouts, hinted);
             }
-            Self::ReplaceOneFailure {} => replace_failures(group, helped, 1),
-            Self::ReplaceFailures {} => replace_failures(group, helped, usize::MAX),
-            Self::Append {} => group.rollouts.extend(helped),
+            Self::ReplaceOneFailure {} => replace_failures(group, hinted, 1),
+            Self::ReplaceFailures {} => replace_failures(group, hinted, usize::MAX),
+            Self::Append {} => group.rollouts.extend(hinted),
             Self::Supervise {} => {
-                group.supervised = helped;
+                group.supervised = hinted;
                 group.supervised.retain(|rollout| rollout.score.verdict.is_correct());
             }
         }
     }
 
-    /// Whether the plain completions of a helped group still matter.
+    /// Whether the plain completions of a hinted group still matter.
     pub(crate) const fn keeps_plain(self) -> bool {
         !matches!(self, Self::ReplaceAll {})
     }
 }
 
-/// Puts up to `limit` correct ones of `helped` where wrong rollouts were, in order.
-fn replace_failures(group: &mut RolloutGroup, helped: Vec<Rollout>, limit: usize) {
+/// Puts up to `limit` correct ones of `hinted` where wrong rollouts were, in order.
+fn replace_failures(group: &mut RolloutGroup, hinted: Vec<Rollout>, limit: usize) {
     let mut successes =
-        helped.into_iter().filter(|rollout| rollout.score.verdict.is_correct()).take(limit);
+        hinted.into_iter().filter(|rollout| rollout.score.verdict.is_correct()).take(limit);
     let failures = group.rollouts.iter_mut().filter(|rollout| !rollout.score.verdict.is_correct());
     for failure in failures {
         let Some(success) = successes.next() else { break };

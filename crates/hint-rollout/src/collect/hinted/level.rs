@@ -1,23 +1,23 @@
-//! The level axis: how much help, and how it is searched for.
+//! The level axis: how much of a hint, and how that is searched for.
 
 use serde::{Deserialize, Serialize};
 
 use crate::data::HintLevel;
 use crate::run::{RunProgress, Seed, ValueSchedule};
 
-/// Which levels of help a group is tried at, and which attempt counts.
+/// Which hint levels a group is tried at, and which attempt counts.
 ///
-/// A level is a share of what the source can give; see [`HintLevel`]. A share of 0 is no help.
+/// A level is a share of what the source can give; see [`HintLevel`]. A share of 0 is no hint.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
 pub enum LevelSearch {
     /// One level, which may change over the run (and be annealed to 0).
     One {
-        /// Share of the help, in `[0, 1]`.
+        /// Share of the hint, in `[0, 1]`.
         #[serde(default = "full")]
         level: ValueSchedule,
     },
-    /// The least help first; stops at the first level with a correct completion.
+    /// The lowest level first; stops at the first level with a correct completion.
     Ladder {
         /// Shares in ascending order, each in `(0, 1]`; without them every level of the source.
         #[serde(default)]
@@ -26,7 +26,7 @@ pub enum LevelSearch {
     /// Bisection for the smallest share whose success rate is at least `target_rate`. If no attempt
     /// reaches it, the one with the highest success rate counts.
     BinarySearch {
-        /// Attempts. At least 1.
+        /// HintSearch. At least 1.
         rounds: usize,
         /// Success rate to reach, in `(0, 1]`.
         target_rate: f64,
@@ -45,7 +45,7 @@ const fn full() -> ValueSchedule {
 }
 
 impl Default for LevelSearch {
-    /// One level: all the help there is.
+    /// One level: the whole hint.
     fn default() -> Self {
         Self::One { level: full() }
     }
@@ -156,7 +156,7 @@ impl Search {
         }
     }
 
-    /// There is no help at the last level; the search is over.
+    /// There is no hint at the last level; the search is over.
     pub(crate) fn give_up(&mut self) {
         self.done = true;
     }
@@ -166,7 +166,7 @@ impl Search {
         match &self.plan {
             // The search stops at the first success, so the last attempt is the one that counts.
             Plan::Fixed(_) => true,
-            // Attempts that reach the target get shorter; of the others the likeliest one counts.
+            // HintSearch that reach the target get shorter; of the others the likeliest one counts.
             Plan::Bisect { target_rate, .. } => {
                 rate >= *target_rate || (best < *target_rate && rate > best)
             }

@@ -1,10 +1,10 @@
-//! The trigger axis: when a group gets help.
+//! The trigger axis: when a group gets a hint.
 
 use serde::{Deserialize, Serialize};
 
 use crate::run::{RunPoint, RunProgress, Seed, ValueSchedule};
 
-/// When a group is helped. Reads verdicts, never shaped rewards: a group whose format bonuses sum to
+/// When a group is hinted. Reads verdicts, never shaped rewards: a group whose format bonuses sum to
 /// something is still a group that solved nothing.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
@@ -73,7 +73,7 @@ impl TriggerInput {
 }
 
 impl HintTrigger {
-    /// Whether a group gets help. One without a judged completion never does where the outcome
+    /// Whether a group gets a hint. One without a judged completion never does where the outcome
     /// matters.
     pub fn fires(&self, input: &TriggerInput) -> bool {
         let TriggerInput { correct, total, progress, seed } = *input;
@@ -91,7 +91,7 @@ impl HintTrigger {
     }
 
     /// Whether the plain completions have a say. If not, it is known before they are sampled which
-    /// groups get help.
+    /// groups get a hint.
     pub fn looks_at_outcome(&self) -> bool {
         match self {
             Self::AllWrong {} | Self::SuccessRateBelow { .. } => true,

@@ -6,7 +6,7 @@ use hint_reward::{
     AnswerSource, Extraction, MathVerifier, NumberRole, Rule, Strictness, numbers_in,
 };
 
-use crate::data::{Hint, Problem, Reveals};
+use crate::data::{AllowedLeak, Hint, Problem};
 use crate::hint::leak::expression::expressions_in;
 use crate::hint::leak::finding::{Leak, LeakKind};
 use crate::hint::leak::known::Known;
@@ -31,7 +31,7 @@ const FUEL: u64 = 100_000;
 /// and exponents, moduli, `one`, and words of operations (`twice`, `halve`). 0 and 1 count only where
 /// they are announced as the answer. Fractions in words (`half`) and years count as the answer alone.
 ///
-/// What a hint [reveals by design](Reveals) is not looked for: of a solution's prefix only the answer
+/// What a hint [reveals by design](AllowedLeak) is not looked for: of a solution's prefix only the answer
 /// counts, of a demonstration nothing.
 ///
 /// ```
@@ -73,7 +73,7 @@ impl LeakDetector {
 
     /// What `hint` gives away of `problem` without being meant to, from left to right.
     pub fn leaks(&self, problem: &Problem, hint: &Hint) -> Vec<Leak> {
-        if hint.reveals == Reveals::Answer {
+        if hint.allowed_leak == AllowedLeak::Answer {
             return Vec::new();
         }
         let known = Known::new(&self.verifier, problem);
@@ -81,7 +81,7 @@ impl LeakDetector {
         let mut leaks = Vec::new();
         let mut push = |kind, span: Range<usize>, value: &str| {
             let overlaps = |leak: &Leak| leak.span.start < span.end && span.start < leak.span.end;
-            let wanted = kind == LeakKind::Answer || hint.reveals == Reveals::Nothing;
+            let wanted = kind == LeakKind::Answer || hint.allowed_leak == AllowedLeak::Nothing;
             if wanted && !leaks.iter().any(overlaps) {
                 let text = text[span.clone()].to_owned();
                 leaks.push(Leak { kind, text, span, value: value.to_owned() });

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::data::{Hint, HintKind, Reveals};
+use crate::data::{AllowedLeak, Hint, HintKind};
 use crate::error::RolloutError;
 use crate::hint::leak::detector::LeakDetector;
 use crate::hint::leak::finding::{Leak, LeakKind, masked};
@@ -16,7 +16,7 @@ pub enum LeakAction {
     /// It is counted and used.
     #[default]
     Keep,
-    /// It is not used: there is no hint then, and the search for a level is over, since more help
+    /// It is not used: there is no hint then, and the search for a level is over, since a higher level
     /// would give away more.
     Drop,
     /// Each leak becomes a blank; a solution's prefix ends before the first. A hint that still leaks
@@ -140,7 +140,7 @@ impl LeakGuard {
                     continue;
                 };
                 if !unchanged {
-                    entry.judged = hint.reveals != Reveals::Answer;
+                    entry.judged = hint.allowed_leak != AllowedLeak::Answer;
                     entry.leaks = detector.leaks(requests[at].problem, &hint);
                     entry.hint = Some(hint);
                 }

@@ -21,7 +21,7 @@ use crate::net::ApiKey;
 pub enum HintSourceConfig {
     /// [`DatasetHints`]: the Meta-Hint of the problem.
     Dataset {
-        /// Columns with one level of help each, the least help first, instead of the problem's own
+        /// Columns with one hint level each, the lowest level first, instead of the problem's own
         /// hint. Each level holds the ones before it.
         #[serde(default)]
         columns: Vec<String>,
@@ -51,7 +51,7 @@ pub enum HintSourceConfig {
     },
     /// [`SelfHints`]: the policy writes the hint, given the reference solution.
     SelfHint {
-        /// Number of levels of help.
+        /// Number of hint levels.
         levels: usize,
         /// How hints are sampled.
         #[serde(default = "short")]

@@ -25,7 +25,7 @@ impl DatasetHints {
         Self::levels(vec![name.into()])
     }
 
-    /// Hints from several columns, the least help first. Each level holds the columns up to its own,
+    /// Hints from several columns, the lowest level first. Each level holds the columns up to its own,
     /// one a line.
     pub const fn levels(columns: Vec<String>) -> Self {
         Self { columns }

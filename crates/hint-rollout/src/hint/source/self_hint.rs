@@ -46,8 +46,8 @@ impl HintProvider for SelfHints {
         writer: &mut dyn HintWriter,
     ) -> Result<Vec<Option<Hint>>, RolloutError> {
         let asked = requests.iter().map(|request| self.request(request)).collect::<Vec<_>>();
-        let orders = asked.iter().flatten().cloned().collect::<Vec<_>>();
-        let mut texts = writer.write(&orders)?.into_iter();
+        let jobs = asked.iter().flatten().cloned().collect::<Vec<_>>();
+        let mut texts = writer.write(&jobs)?.into_iter();
         let hint = |asked: Option<WriteRequest>| {
             asked?;
             let text = texts.next()?;

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::data::{Hint, Problem, Reveals};
+use crate::data::{AllowedLeak, Hint, Problem};
 use crate::error::RolloutError;
 use crate::hint::provider::{HintProvider, HintRequest};
 use crate::hint::writer::HintWriter;
@@ -71,7 +71,11 @@ impl SolutionPrefix {
     }
 
     fn prefix(self, text: &str) -> Hint {
-        if self.in_prompt { Hint::new(text).revealing(Reveals::Steps) } else { Hint::prefix(text) }
+        if self.in_prompt {
+            Hint::new(text).allowing(AllowedLeak::Steps)
+        } else {
+            Hint::prefix(text)
+        }
     }
 
     /// A prefix that joins the question; the completion starts from the beginning.

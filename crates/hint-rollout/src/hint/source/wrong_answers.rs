@@ -1,6 +1,6 @@
 //! The policy's own wrong answers as a hint.
 
-use crate::data::{Hint, Reveals};
+use crate::data::{AllowedLeak, Hint};
 use crate::error::RolloutError;
 use crate::hint::provider::{HintProvider, HintRequest};
 
@@ -22,6 +22,6 @@ impl HintProvider for WrongAnswers {
         let list = answers.join(", ");
         // What the policy said itself is nothing revealed, even if it is the value of a step.
         let hint = || Hint::new(format!("These answers are wrong: {list}."));
-        Ok((!answers.is_empty()).then(|| hint().revealing(Reveals::Steps)))
+        Ok((!answers.is_empty()).then(|| hint().allowing(AllowedLeak::Steps)))
     }
 }

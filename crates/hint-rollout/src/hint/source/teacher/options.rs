@@ -24,7 +24,7 @@ pub struct TeacherOptions {
     /// What the teacher is asked.
     #[serde(default)]
     pub prompt: TeacherPrompt,
-    /// Levels of help. At least 1; each has a request of its own.
+    /// Hint levels. At least 1; each has a request of its own.
     #[serde(default = "default_levels")]
     pub levels: usize,
     /// Sampling temperature.

@@ -1,10 +1,11 @@
-//! Level search, acceptance and merge, through the collector.
+//! Level search, which groups are kept, and how they are combined, through the collector.
 
 use hint_reward::{ExactMatch, Rubric};
 use hint_rollout::{
-    Acceptance, Collected, Collector, CollectorConfig, EngineWriter, Hint, HintLevel, HintProvider,
-    HintRequest, HintTrigger, HintWriter, LevelSearch, Merge, Moment, PrefixUnit, Problem, Rollout,
-    RolloutError, RolloutSource, RunProgress, Seed, SolutionPrefix, ValueSchedule,
+    Collected, Collector, CollectorConfig, CombineRule, EngineWriter, Hint, HintLevel,
+    HintProvider, HintRequest, HintTrigger, HintWriter, KeepIf, LevelSearch, PrefixUnit, Problem,
+    Rollout, RolloutError, RolloutSource, RunProgress, Seed, SolutionPrefix, StepContext,
+    ValueSchedule,
 };
 
 use crate::scripted::{Bytes, Scripted};
@@ -53,8 +54,8 @@ fn collect(
         Collector::new(engine, Bytes::default(), Rubric::new(ExactMatch::new()), config)
             .expect("the configuration is valid")
             .with_hints(hints);
-    let moment = Moment { seed: Seed::new(1), progress };
-    let collected = collector.collect(&[&problem()], moment).expect("the script works");
+    let context = StepContext { seed: Seed::new(1), progress };
+    let collected = collector.collect(&[&problem()], context).expect("the script works");
     let prompts = log.lock().expect("no test panics here").iter().map(|(p, _)| p.clone()).collect();
     (collected, prompts)
 }
@@ -74,8 +75,8 @@ fn a_ladder_of_prefixes_stops_at_the_first_success_and_continues_the_solution() 
     assert_eq!(prompts, ["6 * 7 =", "6 * 7 = thin", "6 * 7 = think \\b"]);
     let [group] = &collected.groups[..] else { panic!("one group") };
     assert_eq!((group.rollouts.len(), group.num_correct(), group.replaced.len()), (4, 2, 4));
-    let help = group.help().expect("the group is helped");
-    assert_eq!((help.prefix_len, help.share), (9, 0.5));
+    let applied = group.hint().expect("the group is hinted");
+    assert_eq!((applied.prefix_len, applied.share), (9, 0.5));
     assert_eq!(group.rollouts[0].text, " think \\b\\boxed{42}", "prefix and continuation");
     assert_eq!(group.rollouts[0].source(), RolloutSource::Prefix);
     let stats = &collected.stats;
@@ -101,7 +102,7 @@ fn a_prefix_in_tokens_is_cut_by_the_policys_own_tokens() {
 }
 
 #[test]
-fn help_that_does_not_help_changes_nothing() {
+fn a_hint_that_does_not_help_changes_nothing() {
     let level = LevelSearch::Ladder { shares: Some(vec![0.25, 0.5]) };
     let (collected, prompts) = collect(CollectorConfig { level, ..config() }, Letters, 99, START);
     assert_eq!(prompts.len(), 3);
@@ -111,39 +112,45 @@ fn help_that_does_not_help_changes_nothing() {
 }
 
 #[test]
-fn acceptance_can_ask_for_differences() {
-    for (accept, correct, total, expected) in [
-        (Acceptance::Always {}, 0, 4, true),
-        (Acceptance::Always {}, 0, 0, false),
-        (Acceptance::AnyCorrect {}, 0, 4, false),
-        (Acceptance::AnyCorrect {}, 4, 4, true),
-        (Acceptance::Mixed {}, 4, 4, false),
-        (Acceptance::Mixed {}, 1, 4, true),
+fn keeping_can_ask_for_differences() {
+    for (keep_if, correct, total, expected) in [
+        (KeepIf::Always {}, 0, 4, true),
+        (KeepIf::Always {}, 0, 0, false),
+        (KeepIf::AnyCorrect {}, 0, 4, false),
+        (KeepIf::AnyCorrect {}, 4, 4, true),
+        (KeepIf::Mixed {}, 4, 4, false),
+        (KeepIf::Mixed {}, 1, 4, true),
     ] {
-        assert_eq!(accept.accepts(correct, total), expected, "{accept:?} {correct}/{total}");
+        assert_eq!(keep_if.keeps(correct, total), expected, "{keep_if:?} {correct}/{total}");
     }
 }
 
 #[test]
-fn merges_put_successes_where_they_say() {
-    let merged = |merge| {
-        let (collected, _) = collect(CollectorConfig { merge, ..config() }, Letters, 1, START);
+fn combinations_put_successes_where_they_say() {
+    let combined = |combine| {
+        let (collected, _) = collect(CollectorConfig { combine, ..config() }, Letters, 1, START);
         let [group] = &collected.groups[..] else { panic!("one group") };
-        let sources = group.rollouts.iter().map(Rollout::is_helped);
+        let sources = group.rollouts.iter().map(Rollout::is_hinted);
         (sources.collect::<Vec<_>>(), group.replaced.len(), group.supervised.len())
     };
-    assert_eq!(merged(Merge::ReplaceAll {}), (vec![true; 4], 4, 0));
-    assert_eq!(merged(Merge::ReplaceOneFailure {}), (vec![true, false, false, false], 1, 0));
-    assert_eq!(merged(Merge::ReplaceFailures {}), (vec![true, true, false, false], 2, 0));
+    assert_eq!(combined(CombineRule::ReplaceAll {}), (vec![true; 4], 4, 0));
+    assert_eq!(
+        combined(CombineRule::ReplaceOneFailure {}),
+        (vec![true, false, false, false], 1, 0)
+    );
+    assert_eq!(combined(CombineRule::ReplaceFailures {}), (vec![true, true, false, false], 2, 0));
     let appended = [vec![false; 4], vec![true; 4]].concat();
-    assert_eq!(merged(Merge::Append {}), (appended, 0, 0));
-    assert_eq!(merged(Merge::Supervise {}), (vec![false; 4], 0, 2));
+    assert_eq!(combined(CombineRule::Append {}), (appended, 0, 0));
+    assert_eq!(combined(CombineRule::Supervise {}), (vec![false; 4], 0, 2));
 }
 
 #[test]
 fn demonstrations_join_without_being_sampled() {
-    let config =
-        CollectorConfig { trigger: HintTrigger::Always {}, merge: Merge::Append {}, ..config() };
+    let config = CollectorConfig {
+        trigger: HintTrigger::Always {},
+        combine: CombineRule::Append {},
+        ..config()
+    };
     let (collected, prompts) = collect(config, Demonstrations, 99, START);
     assert_eq!(prompts, ["6 * 7 ="]);
     let [group] = &collected.groups[..] else { panic!("one group") };
@@ -163,7 +170,7 @@ fn plain_completions_that_nobody_looks_at_are_not_sampled() {
     let (collected, prompts) = collect(always.clone(), Letters, 1, START);
     assert_eq!(prompts, ["6 * 7 = think \\boxed{42}"]);
     assert_eq!(collected.groups[0].rollouts.len(), 4);
-    // No help at all: the plain prompt is sampled after all.
+    // No hint at all: the plain prompt is sampled after all.
     let level = LevelSearch::Binomial { count: 5, probability: ValueSchedule::constant(0.0) };
     let (collected, prompts) = collect(CollectorConfig { level, ..always }, Letters, 1, START);
     assert_eq!(prompts, ["6 * 7 ="]);
@@ -205,7 +212,7 @@ fn the_record_follows_problems_over_the_run_and_resumes() {
     assert_eq!((success.plain.correct, success.plain.total), (1, 12));
     assert_eq!((success.last.correct, success.last.total), (1, 4));
     assert_eq!((success.hinted.correct, success.hinted.total), (4, 8));
-    assert_eq!((success.plain_after_help.correct, success.plain_after_help.total), (1, 8));
+    assert_eq!((success.plain_after_hint.correct, success.plain_after_hint.total), (1, 8));
     assert_eq!(collector.record().internalization_gap(), Some(0.5 - 0.125));
     let mut resumed = build();
     resumed.load_state(&collector.state()).expect("its own state");
