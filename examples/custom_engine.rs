@@ -12,11 +12,10 @@
 use std::ops::ControlFlow;
 
 use anyhow::{Result, ensure};
-use hint_examples::swaps;
-use hint_examples::workload::{tiny_format, tiny_model};
 use hint_grpo::{GrpoConfig, Observer, StepReport, Trainer, metrics};
 use hint_policy::{LoadOptions, LoadedModel, SharedPolicy, TokenBatch, TokenRow};
 use hint_reward::{ExactMatch, Rubric};
+use hint_rl::tiny::{swaps, tiny_format, tiny_model};
 use hint_rollout::{
     Collector, Completion, DatasetHints, GenerationRequest, PolicyVersion, RolloutEngine,
     RolloutError, Sampling, Seed, StopReason, WeightSource,

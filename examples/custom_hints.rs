@@ -11,11 +11,10 @@
 use std::ops::ControlFlow;
 
 use anyhow::Result;
-use hint_examples::swaps;
-use hint_examples::workload::{tiny_format, tiny_model};
 use hint_grpo::{GrpoConfig, Observer, StepReport, Trainer, metrics};
 use hint_policy::{LoadOptions, LoadedModel, SharedPolicy};
 use hint_reward::{ExactMatch, Rubric};
+use hint_rl::tiny::{swaps, tiny_format, tiny_model};
 use hint_rollout::{Collector, Hint, HintProvider, HintRequest, LocalEngine, RolloutError};
 
 /// Tells a policy that answers in a hurry to slow down, and leaves one that works in peace.

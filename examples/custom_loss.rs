@@ -11,14 +11,13 @@
 use std::ops::ControlFlow;
 
 use anyhow::Result;
-use hint_examples::swaps;
-use hint_examples::workload::{tiny_format, tiny_model};
 use hint_grpo::{
     GrpoConfig, GrpoError, LossInput, Metrics, Observer, PolicyLoss, StepReport, TokenLoss,
     Trainer, metrics,
 };
 use hint_policy::{LoadOptions, LoadedModel, SharedPolicy};
 use hint_reward::{ExactMatch, Rubric};
+use hint_rl::tiny::{swaps, tiny_format, tiny_model};
 use hint_rollout::{Collector, DatasetHints, LocalEngine};
 use tch::Kind;
 

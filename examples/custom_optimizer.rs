@@ -11,11 +11,10 @@
 use std::ops::ControlFlow;
 
 use anyhow::Result;
-use hint_examples::swaps;
-use hint_examples::workload::{tiny_format, tiny_model};
 use hint_grpo::{GrpoConfig, GrpoError, Observer, Optimizer, StepReport, Trainer, metrics};
 use hint_policy::{LoadOptions, LoadedModel, Parameter, SharedPolicy};
 use hint_reward::{ExactMatch, Rubric};
+use hint_rl::tiny::{swaps, tiny_format, tiny_model};
 use hint_rollout::{Collector, DatasetHints, LocalEngine};
 use tch::Tensor;
 

@@ -10,158 +10,23 @@
 //!
 //! Prints a progress display and one table; `--out DIR` keeps metrics, evaluations, checkpoints and
 //! `summary.json`. The default takes under three minutes on two CPU cores: GRPO stays where it
-//! started, HINT learns to work step by step. `--help` lists the options.
+//! started, HINT learns to work step by step. This is the command `hint-rl train`; `--help` lists its
+//! options.
 
-use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::Parser;
-use hint_examples::dry_run::dry_run;
-use hint_examples::engine::engine;
-use hint_examples::memory::peak_memory;
-use hint_examples::options::{Method, Options, Settings};
-use hint_examples::progress::{Progress, clock};
-use hint_examples::summary::{RunSummary, Summary};
-use hint_examples::workload::{Model, Workload};
-use hint_grpo::{GrpoConfig, Outcome, RunDir, SupervisedTrainer, Trainer};
-use hint_policy::keep_freed_memory;
-use hint_rollout::Collector;
+use hint_rl::train;
 
-#[expect(clippy::print_stdout, clippy::print_stderr, reason = "the output of a program")]
-fn main() -> Result<()> {
-    let options = Options::parse();
-    let (only_print, only_try) = (options.print_config, options.dry_run);
-    let settings = options.resolve()?;
-    if only_print {
-        print!("{}", settings.config_toml()?);
-        return Ok(());
-    }
-    if let Some(threads) = settings.threads {
-        tch::set_num_threads(threads);
-    }
-    if only_try {
-        return dry_run(&settings, |line| println!("{line}"));
-    }
-    let stop = stop_on_ctrl_c()?;
-    let workload = settings.workload()?;
-    let (train, held_out) = (workload.train.len(), workload.held_out.len());
-    let (model, problems) = (&settings.model, &settings.problems);
-    eprintln!("{model} on {problems}: {train} problems to train on, {held_out} held out");
-    if let Some(line) = workload.audit() {
-        eprintln!("{line}");
-    }
-    eprintln!("writing to {}", settings.out.display());
-    let mut summary = Summary::default();
-    for &method in &settings.methods {
-        let Some(run) = train_method(method, &settings, &workload, &stop)? else {
-            eprintln!("stopped; go on with: --resume {}", settings.out.display());
-            return Ok(());
-        };
-        summary.runs.push(run);
-    }
-    println!("{}", summary.table());
-    summary.write(&settings.out.join("summary.json"))
+/// Trains a policy with plain GRPO and with HINT, and compares them without hints.
+#[derive(Debug, Parser)]
+#[command(version, max_term_width = 100)]
+struct Program {
+    #[command(flatten)]
+    options: train::Options,
 }
 
-/// Runs one method to its end; `None` when it was stopped before.
-#[expect(clippy::print_stderr, reason = "the output of a program")]
-fn train_method(
-    method: Method,
-    settings: &Settings,
-    workload: &Workload,
-    stop: &Arc<AtomicBool>,
-) -> Result<Option<RunSummary>> {
-    let config = settings.config(method);
-    let (seed, steps) = (config.run.seed, config.run.steps);
-    let dir = settings.out.join(method.name());
-    let model = workload.model(seed)?;
-    eprintln!("{}", model.report);
-    let engine = engine(settings, &model.policy, model.stop_tokens.clone(), &dir)?;
-    let collector = workload.collector(&model, engine, &config)?;
-    // Not before the model is there: a mistyped name leaves no folder behind.
-    settings.save()?;
-    let run_dir = open(&dir, &config, settings.from_step)?;
-    let progress = Progress::new(method.name(), steps, Arc::clone(stop));
-    let outcome = match method {
-        Method::Sft => supervised(config, run_dir, (model, collector), workload, progress)?,
-        Method::Grpo | Method::Hint => {
-            policy_gradient(config, run_dir, (model, collector), workload, progress)?
-        }
-    };
-    match outcome {
-        Outcome::Stopped { .. } => Ok(None),
-        Outcome::Completed => Ok(Some(RunSummary::read(&dir, method.name(), seed, steps)?)),
-    }
-}
-
-/// Goes on with the run in `dir`, or starts one.
-fn open(dir: &Path, config: &GrpoConfig, from_step: Option<u64>) -> Result<RunDir> {
-    Ok(match from_step {
-        Some(step) => RunDir::resume_at(dir, step)?,
-        None => RunDir::resume_or_create(dir, config)?,
-    })
-}
-
-fn policy_gradient(
-    config: GrpoConfig,
-    run_dir: RunDir,
-    (model, collector): (Model, Collector),
-    workload: &Workload,
-    progress: Progress,
-) -> Result<Outcome> {
-    let Model { policy, base, tokenizer, .. } = model;
-    let reference = if config.kl.coef == 0.0 { None } else { Some(workload.reference(base)?) };
-    let mut builder = Trainer::builder(policy, collector, config)
-        .run_dir(run_dir)
-        .held_out(workload.held_out.clone())
-        .clock(clock())
-        .peak_memory(peak_memory)
-        .asset(move |dir| Ok(tokenizer.save(dir)?))
-        .observer(progress);
-    if let Some(reference) = reference {
-        builder = builder.reference(reference);
-    }
-    let mut trainer = builder.build()?;
-    // Not before: what was loaded moved into the optimizer's buffers, and leaves its memory to others.
-    keep_freed_memory();
-    Ok(trainer.run(&workload.train)?)
-}
-
-fn supervised(
-    config: GrpoConfig,
-    run_dir: RunDir,
-    (model, collector): (Model, Collector),
-    workload: &Workload,
-    progress: Progress,
-) -> Result<Outcome> {
-    let demonstrations = workload.demonstrations(&model)?;
-    let Model { policy, tokenizer, .. } = model;
-    let mut trainer = SupervisedTrainer::builder(policy, config)
-        .run_dir(run_dir)
-        .held_out(collector, workload.held_out.clone())
-        .clock(clock())
-        .peak_memory(peak_memory)
-        .asset(move |dir| Ok(tokenizer.save(dir)?))
-        .observer(progress)
-        .build()?;
-    // As above.
-    keep_freed_memory();
-    Ok(trainer.run(&demonstrations)?)
-}
-
-/// A flag that the first Ctrl-C sets; the second one ends the program at once.
-#[expect(clippy::exit, clippy::print_stderr, reason = "the signal handler of a program")]
-fn stop_on_ctrl_c() -> Result<Arc<AtomicBool>> {
-    let stop = Arc::new(AtomicBool::new(false));
-    let flag = Arc::clone(&stop);
-    ctrlc::set_handler(move || {
-        if flag.swap(true, Ordering::Relaxed) {
-            std::process::exit(130);
-        }
-        eprintln!("\nfinishing the step; press Ctrl-C again to stop at once");
-    })
-    .context("cannot catch Ctrl-C")?;
-    Ok(stop)
+fn main() -> Result<ExitCode> {
+    train::run(Program::parse().options)
 }

@@ -1,4 +1,4 @@
-//! Short runs of the examples that a user starts with, on the embedded model: do they end well and leave what they promise?
+//! Short runs of the programs that a user starts with, on the embedded model: do they end well and leave what they promise?
 
 use std::path::Path;
 
@@ -18,10 +18,14 @@ pub(crate) fn run(host: &Host) -> Result<()> {
     result
 }
 
+/// The main example, and the program with all commands.
+const EXAMPLE: [&str; 2] = ["--example", "hint_grpo"];
+const PROGRAM: [&str; 2] = ["--bin", "hint-rl"];
+
 fn run_all(host: &Host, out: &Path) -> Result<()> {
-    let example = |name: &str, options: &str, paths: &[(&str, &Path)]| {
+    let run = |program: [&str; 2], options: &str, paths: &[(&str, &Path)]| {
         let mut command = cargo(host);
-        command.args(["run", "--quiet", "--locked", "--example", name, "--"]);
+        command.args(["run", "--quiet", "--locked"]).args(program).arg("--");
         command.args(options.split(' '));
         for (option, path) in paths {
             command.arg(option).arg(path);
@@ -31,15 +35,15 @@ fn run_all(host: &Host, out: &Path) -> Result<()> {
     let [trained, supervised, scores] =
         ["trained", "supervised", "scores.json"].map(|name| out.join(name));
 
-    example("hint_grpo", "--dry-run", &[("--out", &trained)])?;
+    run(EXAMPLE, "--dry-run", &[("--out", &trained)])?;
     ensure!(!trained.exists(), "a dry run wrote `{}`", trained.display());
-    example("hint_grpo", "--steps 2 --held-out 40", &[("--out", &trained)])?;
+    run(EXAMPLE, "--steps 2 --held-out 40", &[("--out", &trained)])?;
     check_summary(&trained.join("summary.json"), &["grpo", "hint"])?;
-    example("hint_grpo", "--method sft --steps 2 --held-out 40", &[("--out", &supervised)])?;
+    run(EXAMPLE, "--method sft --steps 2 --held-out 40", &[("--out", &supervised)])?;
     check_summary(&supervised.join("summary.json"), &["sft"])?;
     let model = supervised.join("sft");
     let paths = [("--model", model.as_path()), ("--out", scores.as_path())];
-    example("evaluate", "--samples 2 --limit 20", &paths)?;
+    run(PROGRAM, "evaluate --samples 2 --limit 20", &paths)?;
     check_scores(&scores)
 }
 

@@ -26,21 +26,10 @@ pub(crate) fn e2e(host: &Host) -> Result<()> {
         .with_context(|| format!("cannot create `{}`", weights.display()))?;
     // In the profile of the tests, so that nothing is built a second time; and before the server
     // starts, which needs both the memory and the processors.
-    check(cargo(host).args([
-        "build",
-        "--locked",
-        "--example",
-        "export_model",
-        "--example",
-        "vllm_check",
-        "--example",
-        "generate_hints",
-        "--example",
-        "hint_grpo",
-    ]))?;
+    check(cargo(host).args(["build", "--locked", "--bin", "hint-rl"]))?;
     check(
         cargo(host)
-            .args(["run", "--locked", "--example", "export_model", "--"])
+            .args(["run", "--locked", "--bin", "hint-rl", "--", "export"])
             .args(["--model", "smollm2", "--untied-head", "--out"])
             .arg(&model),
     )?;
@@ -48,7 +37,7 @@ pub(crate) fn e2e(host: &Host) -> Result<()> {
     // A second address, at which nobody listens: the engine must go on with the first one.
     check(
         cargo(host)
-            .args(["run", "--locked", "--example", "vllm_check", "--"])
+            .args(["run", "--locked", "--bin", "hint-rl", "--", "check-vllm"])
             .args(["--served-name", SERVED_NAME])
             .args(["--server", &server.address(), "--server", "http://127.0.0.1:9"])
             .arg("--model")

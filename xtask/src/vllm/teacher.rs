@@ -35,7 +35,7 @@ pub(super) fn hints(host: &Host, server: &str, work: &Path) -> Result<PathBuf> {
         );
         let text = output(
             cargo(host)
-                .args(["run", "--locked", "--example", "generate_hints", "--"])
+                .args(["run", "--locked", "--bin", "hint-rl", "--", "generate-hints"])
                 .arg(&problems)
                 .arg("--out")
                 .arg(out)
@@ -70,7 +70,7 @@ pub(super) fn train(
     remove(&out)?;
     check(
         cargo(host)
-            .args(["run", "--locked", "--example", "hint_grpo", "--", "--method", "hint"])
+            .args(["run", "--locked", "--bin", "hint-rl", "--", "train", "--method", "hint"])
             .arg("--model")
             .arg(model)
             .arg("--problems")

@@ -1,9 +1,9 @@
-//! Writes hints of any source into a problem file: masked solutions, a teacher, self-hints, …
+//! `hint-rl generate-hints`: writes hints of any source into a problem file: masked solutions, a teacher, self-hints, …
 //!
 //! ```text
-//! cargo run --release --example generate_hints -- problems.jsonl --out hinted.jsonl \
+//! hint-rl generate-hints problems.jsonl --out hinted.jsonl \
 //!     --set rollout.source.type=masked_solution
-//! cargo run --release --example generate_hints -- problems.jsonl --out hinted.jsonl --config teacher.toml
+//! hint-rl generate-hints problems.jsonl --out hinted.jsonl --config teacher.toml
 //! ```
 //!
 //! where `teacher.toml` says
@@ -31,9 +31,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result, bail};
-use clap::Parser;
-use hint_examples::generate::{GenerateSettings, GenerateSummary, Generation};
-use hint_examples::workload::api_key;
+use clap::Args;
 use hint_grpo::GrpoConfig;
 use hint_policy::{LoadOptions, LoadedModel, SharedPolicy, Tokenizer};
 use hint_rollout::{
@@ -42,10 +40,12 @@ use hint_rollout::{
 };
 use indicatif::{ProgressBar, ProgressStyle};
 
+use super::file::{GenerateSettings, GenerateSummary, Generation};
+use crate::workload::api_key;
+
 /// Writes hints of any source into a problem file.
-#[derive(Debug, Parser)]
-#[command(max_term_width = 100)]
-struct Options {
+#[derive(Debug, Args)]
+pub struct Options {
     /// Problems in JSONL.
     problems: PathBuf,
     /// Where to write. A file that this program did not finish is continued.
@@ -83,8 +83,12 @@ impl HintWriter for NoPolicy {
     }
 }
 
-fn main() -> Result<()> {
-    let options = Options::parse();
+/// Runs the command.
+///
+/// # Errors
+///
+/// An invalid configuration, files that cannot be read or written, a source that fails.
+pub fn run(options: &Options) -> Result<()> {
     let text = match &options.config {
         Some(path) => std::fs::read_to_string(path)
             .with_context(|| format!("cannot read `{}`", path.display()))?,

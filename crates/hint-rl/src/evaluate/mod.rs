@@ -1,9 +1,9 @@
-//! Evaluates a model on problems, without hints.
+//! `hint-rl evaluate`: evaluates a model on problems, without hints.
 //!
 //! ```text
-//! cargo run --release --example evaluate
-//! cargo run --release --example evaluate -- --model runs/0001/hint --problems swaps
-//! cargo run --release --example evaluate -- --model model.gguf --problems problems.jsonl --out result.json
+//! hint-rl evaluate
+//! hint-rl evaluate --model runs/0001/hint --problems swaps
+//! hint-rl evaluate --model model.gguf --problems problems.jsonl --out result.json
 //! ```
 //!
 //! Prints one table: accuracy of one greedy completion per problem, and avg@k, pass@k and maj@k of
@@ -11,13 +11,12 @@
 //! `--out FILE.json` keeps everything, down to each completion's verdict. The default takes half a
 //! minute on two CPU cores. `--help` lists the options.
 
+mod table;
+
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
-use clap::Parser;
-use hint_examples::evaluation::{Counter, table};
-use hint_examples::options::{Compute, device};
-use hint_examples::workload::{Source, Workload};
+use clap::Args;
 use hint_grpo::EvaluationConfig;
 use hint_policy::SharedPolicy;
 use hint_rollout::{
@@ -25,10 +24,12 @@ use hint_rollout::{
 };
 use serde::Serialize;
 
+use self::table::{Counter, table};
+use crate::workload::{Compute, Source, Workload, device};
+
 /// Evaluates a model on problems, without hints.
-#[derive(Debug, Parser)]
-#[command(version, max_term_width = 100)]
-struct Options {
+#[derive(Debug, Args)]
+pub struct Options {
     /// `tiny` (in the repository), `smollm2` (fetched once), a folder in Hugging Face format, a
     /// GGUF file, a checkpoint, or the folder of a run, whose newest checkpoint is taken.
     #[arg(long, default_value = "tiny")]
@@ -108,9 +109,13 @@ struct Report<'a> {
     sampled: Option<&'a Evaluation>,
 }
 
+/// Runs the command.
+///
+/// # Errors
+///
+/// Options out of range, a model or problems that cannot be read, a result that cannot be written.
 #[expect(clippy::print_stdout, clippy::print_stderr, reason = "the output of a program")]
-fn main() -> Result<()> {
-    let options = Options::parse();
+pub fn run(options: &Options) -> Result<()> {
     ensure!(
         options.samples > 0 || !options.no_greedy,
         "--no-greedy with --samples 0 leaves nothing"

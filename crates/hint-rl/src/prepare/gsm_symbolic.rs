@@ -108,7 +108,7 @@ mod tests {
     use hint_rollout::{Hint, LeakDetector, Problem};
 
     use super::*;
-    use crate::source::{Expression, GSM_SYMBOLIC, Variables, cached};
+    use crate::prepare::{Expression, GSM_SYMBOLIC, Variables, cached};
 
     fn load() -> Option<GsmSymbolic> {
         Some(GsmSymbolic::load(&cached(&GSM_SYMBOLIC)?).unwrap())

@@ -9,7 +9,8 @@ use hint_rollout::{
     VllmOptions, WeightSource,
 };
 
-use crate::options::{Compute, Settings};
+use super::options::Settings;
+use crate::workload::Compute;
 
 /// Name under which servers are to serve the model.
 pub const SERVED_NAME: &str = "policy";
@@ -34,7 +35,7 @@ pub fn engine(
         options.dtype = Some("float32".to_owned());
     }
     let builder = VllmEngine::builder(options).stop_tokens(stop_tokens);
-    let mut engine = builder.observer(report).connect()?;
+    let mut engine = builder.observer(report_server).connect()?;
     // An earlier run may have left its own weights there.
     engine.sync(&Initial(policy))?;
     Ok(Box::new(engine))
@@ -62,7 +63,7 @@ impl WeightSource for Initial<'_> {
 
 /// Tells a person which servers fail and come back.
 #[expect(clippy::print_stderr, reason = "the notices of a program")]
-pub fn report(event: &VllmEvent<'_>) {
+pub fn report_server(event: &VllmEvent<'_>) {
     match event {
         VllmEvent::ServerDown { server, error, requests } => {
             eprintln!("{server} is down, {requests} requests go to the others: {error}");

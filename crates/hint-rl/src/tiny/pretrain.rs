@@ -1,7 +1,7 @@
-//! Trains the checkpoint of the main example's embedded default, `examples/tiny`.
+//! `hint-rl pretrain-tiny`: trains the checkpoint of the embedded default, `examples/tiny`.
 //!
 //! ```text
-//! cargo run --release --example pretrain_tiny -- --out examples/tiny
+//! cargo run --release -p hint-rl -- pretrain-tiny --out examples/tiny
 //! ```
 //!
 //! Prints the loss every hundred steps and what the model does with and without hints at the end.
@@ -13,9 +13,9 @@
 
 use std::path::PathBuf;
 
+use super::swaps::{EOS, FRAME, HINT_INTRODUCTION, HINTS, Swaps, tokenizer};
 use anyhow::Result;
-use clap::Parser;
-use hint_examples::swaps::{EOS, FRAME, HINT_INTRODUCTION, HINTS, Swaps, tokenizer};
+use clap::Args;
 use hint_grpo::{AdamW, AdamWConfig, Decay, Optimizer, ScheduleConfig, clip_grad_norm};
 use hint_policy::{
     Architecture, CausalLm, LoadedModel, ModelConfig, Policy, SampleOptions, SampleRequest,
@@ -25,8 +25,8 @@ use hint_rollout::Seed;
 use tch::{Device, Kind};
 
 /// Trains the tiny model.
-#[derive(Debug, Parser)]
-struct Options {
+#[derive(Debug, Args)]
+pub struct Options {
     /// Where to write the model.
     #[arg(long, default_value = "runs/tiny")]
     out: PathBuf,
@@ -47,9 +47,13 @@ struct Options {
     threads: i32,
 }
 
+/// Runs the command.
+///
+/// # Errors
+///
+/// A folder that cannot be written.
 #[expect(clippy::print_stderr, reason = "the output of a program")]
-fn main() -> Result<()> {
-    let options = Options::parse();
+pub fn run(options: &Options) -> Result<()> {
     hint_policy::keep_freed_memory();
     tch::set_num_threads(options.threads);
     let tokenizer = tokenizer()?;

@@ -1,13 +1,13 @@
-//! Compares presets on the embedded task: the same weights, the same seeds, accuracy without hints.
+//! `hint-rl compare`: compares presets on the embedded task: the same weights, the same seeds, accuracy without hints.
 //!
 //! ```text
-//! cargo run --release --example compare_methods
-//! cargo run --release --example compare_methods -- --grid --updates 2 --seeds 0,1,2 --csv grid.csv
-//! cargo run --release --example compare_methods -- examples/configs/hint.toml my_method.toml
+//! hint-rl compare
+//! hint-rl compare --grid --updates 2 --seeds 0,1,2 --csv grid.csv
+//! hint-rl compare examples/configs/hint.toml my_method.toml
 //! ```
 //!
 //! Prints one table and writes its rows as CSV. Each preset keeps its own axes; steps, optimizer and
-//! sampling are those of `configs/tiny.toml`. The default, five presets over three seeds, takes some
+//! sampling are those of `examples/configs/tiny.toml`. The default, five presets over three seeds, takes some
 //! minutes on two CPU cores. `--grid` runs HINT with both baselines and three ratio schemes, each
 //! with and without Affinity weighting.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "the output of a program")]
@@ -18,10 +18,8 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use anyhow::{Context, Result};
-use clap::Parser;
+use clap::Args;
 use comfy_table::{Table, presets::UTF8_FULL_CONDENSED};
-use hint_examples::swaps;
-use hint_examples::workload::{api_key, tiny_format, tiny_model};
 use hint_grpo::{
     AdvantageConfig, Baseline, GrpoConfig, Observer, RatioScheme, StepReport, Trainer, metrics,
 };
@@ -29,9 +27,12 @@ use hint_policy::{LoadOptions, LoadedModel, SharedPolicy};
 use hint_reward::{ExactMatch, Rubric};
 use hint_rollout::{Collector, EvaluationOptions, LocalEngine, Problem};
 
+use crate::tiny::{swaps, tiny_format, tiny_model};
+use crate::workload::api_key;
+
 /// Compares presets on the embedded task.
-#[derive(Debug, Parser)]
-struct Options {
+#[derive(Debug, Args)]
+pub struct Options {
     /// Presets to compare [default: `grpo`, `hint`, `oc_grpo`, `guide_grpo`, `luffy`].
     presets: Vec<PathBuf>,
     /// Compare HINT with both baselines and three ratio schemes, with and without Affinity weight.
@@ -40,7 +41,7 @@ struct Options {
     /// Seeds.
     #[arg(long, value_delimiter = ',', default_value = "0,1,2")]
     seeds: Vec<u64>,
-    /// Steps of each run, in place of those of `configs/tiny.toml`.
+    /// Steps of each run, in place of those of `examples/configs/tiny.toml`.
     #[arg(long)]
     steps: Option<u64>,
     /// Optimizer steps per rollout batch. With 1, an on-policy ratio is 1 and so is its Affinity.
@@ -76,10 +77,18 @@ struct Row {
     affinity_behavior: Option<f64>,
 }
 
-fn main() -> Result<()> {
-    let options = Options::parse();
+/// Runs the command.
+///
+/// # Errors
+///
+/// A preset that cannot be read or used here, a run that fails, a table that cannot be written.
+///
+/// # Panics
+///
+/// When a run panics.
+pub fn run(options: &Options) -> Result<()> {
     tch::set_num_threads(1);
-    let queue = Mutex::new(runs(&options)?.into_iter().enumerate().collect::<Vec<_>>());
+    let queue = Mutex::new(runs(options)?.into_iter().enumerate().collect::<Vec<_>>());
     let (train, held_out) = swaps::problems(options.held_out);
     let rows = Mutex::new(Vec::new());
     std::thread::scope(|scope| {
@@ -111,11 +120,11 @@ fn runs(options: &Options) -> Result<Vec<Run>> {
         configs = grid()?;
     } else if options.presets.is_empty() {
         for (name, text) in [
-            ("grpo", include_str!("configs/grpo.toml")),
-            ("hint", include_str!("configs/hint.toml")),
-            ("oc_grpo", include_str!("configs/oc_grpo.toml")),
-            ("guide_grpo", include_str!("configs/guide_grpo.toml")),
-            ("luffy", include_str!("configs/luffy.toml")),
+            ("grpo", include_str!("../presets/grpo.toml")),
+            ("hint", include_str!("../presets/hint.toml")),
+            ("oc_grpo", include_str!("../presets/oc_grpo.toml")),
+            ("guide_grpo", include_str!("../presets/guide_grpo.toml")),
+            ("luffy", include_str!("../presets/luffy.toml")),
         ] {
             configs.push((name.to_owned(), GrpoConfig::from_toml(text)?));
         }
@@ -128,7 +137,7 @@ fn runs(options: &Options) -> Result<Vec<Run>> {
             GrpoConfig::from_toml(&text).with_context(|| format!("in `{}`", path.display()))?;
         configs.push((name, config));
     }
-    let task = GrpoConfig::from_toml(include_str!("configs/tiny.toml"))?;
+    let task = GrpoConfig::from_toml(include_str!("../presets/tiny.toml"))?;
     let mut runs = Vec::new();
     for (method, mut config) in configs {
         config.run = task.run;
@@ -147,7 +156,7 @@ fn runs(options: &Options) -> Result<Vec<Run>> {
 
 /// HINT with both baselines and three ratio schemes, with and without Affinity weight.
 fn grid() -> Result<Vec<(String, GrpoConfig)>> {
-    let hint = GrpoConfig::from_toml(include_str!("configs/hint.toml"))?;
+    let hint = GrpoConfig::from_toml(include_str!("../presets/hint.toml"))?;
     let mut configs = Vec::new();
     for (baseline_name, baseline) in [("group", Baseline::Group {}), ("union", Baseline::Union {})]
     {

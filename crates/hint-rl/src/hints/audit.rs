@@ -1,8 +1,8 @@
-//! Reports what the hints of a problem file give away.
+//! `hint-rl audit`: reports what the hints of a problem file give away.
 //!
 //! ```text
-//! cargo run --release --example audit_hints -- problems.jsonl
-//! cargo run --release --example audit_hints -- problems.jsonl --column planning_1 --json --deny answer
+//! hint-rl audit problems.jsonl
+//! hint-rl audit problems.jsonl --column planning_1 --json --deny answer
 //! ```
 //!
 //! Prints each hint that gives the answer or the value of a step away, with the place, and totals; with
@@ -15,16 +15,15 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use clap::{Parser, ValueEnum};
+use clap::{Args, ValueEnum};
 use hint_rollout::{
     DatasetHints, HintProvider, HintRequest, Leak, LeakDetector, LeakKind, Problem, read_problems,
 };
 use serde::Serialize;
 
 /// Reports what the hints of a problem file give away.
-#[derive(Debug, Parser)]
-#[command(max_term_width = 100)]
-struct Options {
+#[derive(Debug, Args)]
+pub struct Options {
     /// Problems in JSONL, with `question`, `answer` and `abstract_hint`, and `solution` for the values of
     /// steps.
     file: PathBuf,
@@ -39,8 +38,9 @@ struct Options {
     deny: Deny,
 }
 
+/// Leaks that make the exit code 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Deny {
+pub enum Deny {
     /// None.
     None,
     /// The answer.
@@ -69,8 +69,12 @@ struct Finding {
     leaks: Vec<Leak>,
 }
 
-fn main() -> Result<ExitCode> {
-    let options = Options::parse();
+/// Runs the command.
+///
+/// # Errors
+///
+/// Problems that cannot be read.
+pub fn run(options: &Options) -> Result<ExitCode> {
     let problems = read_problems(&options.file)?;
     let mut report = Report { problems: problems.len(), ..Report::default() };
     let columns = options.column.iter().map(Some).chain(options.column.is_empty().then_some(None));

@@ -1,22 +1,23 @@
-//! Writes a model as a Hugging Face folder that vLLM, transformers and this library load.
+//! `hint-rl export`: writes a model as a Hugging Face folder that vLLM, transformers and this library load.
 //!
 //! ```text
-//! cargo run --release --example export_model -- --model smollm2 --untied-head --out smollm2
+//! hint-rl export --model smollm2 --untied-head --out smollm2
 //! ```
 //!
-//! `--model` takes what the main example takes. `--untied-head` writes the LM head out, which vLLM needs
+//! `--model` takes what `hint-rl train` takes. `--untied-head` writes the LM head out, which vLLM needs
 //! in order to take up new weights. Prints the folder; takes a few seconds for a small model.
 
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
-use clap::Parser;
-use hint_examples::workload::model_path;
+use clap::Args;
 use hint_policy::{LoadOptions, LoadedModel, SaveOptions};
 
+use crate::workload::model_path;
+
 /// Writes a model as a Hugging Face folder.
-#[derive(Debug, Parser)]
-struct Options {
+#[derive(Debug, Args)]
+pub struct Options {
     /// `tiny`, `smollm2` (fetched once), a folder in Hugging Face format, or a GGUF file.
     #[arg(long)]
     model: String,
@@ -30,9 +31,13 @@ struct Options {
     out: PathBuf,
 }
 
+/// Runs the command.
+///
+/// # Errors
+///
+/// A model that cannot be read, a folder that cannot be written.
 #[expect(clippy::print_stdout, reason = "the output of a program")]
-fn main() -> Result<()> {
-    let options = Options::parse();
+pub fn run(options: &Options) -> Result<()> {
     let path = model_path(&options.model)?;
     let model = LoadedModel::load(&path, &LoadOptions::default())
         .with_context(|| format!("cannot load the model `{}`", path.display()))?;

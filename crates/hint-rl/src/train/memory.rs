@@ -6,7 +6,7 @@ use hint_grpo::{GrpoConfig, Optimizer};
 use hint_policy::{LoadReport, ModelConfig};
 use tch::{Kind, Tensor};
 
-use crate::options::Method;
+use super::options::Method;
 
 /// Largest resident memory of this process so far, in bytes, as Linux counts it. GPU memory is not
 /// part of it: libtorch's bindings do not tell.

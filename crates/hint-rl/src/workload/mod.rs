@@ -1,5 +1,7 @@
 //! Models and problems by name.
 
+mod device;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -10,15 +12,15 @@ use hint_policy::{
 };
 use hint_reward::{ExactMatch, MathVerifier, RewardInput, Rubric};
 use hint_rollout::{
-    ApiKey, ChatFormat, Collector, HeldOut, HintTemplate, Problem, PromptFormat, RolloutEngine,
-    TextFormat, read_problems,
+    ApiKey, ChatFormat, Collector, HeldOut, Problem, PromptFormat, RolloutEngine, TextFormat,
+    read_problems,
 };
 use tch::{Device, Kind};
 
-use crate::options::Compute;
+pub use self::device::{Compute, device};
+use crate::prepare::{self, Champ, Fetcher, GsmSymbolic, SourceProblem};
 use crate::progress::LoadBar;
-use crate::source::{self, Champ, Fetcher, GsmSymbolic, SourceProblem};
-use crate::swaps;
+use crate::tiny::{swaps, tiny_format, tiny_model};
 
 /// What is asked of every model with a chat template.
 const INSTRUCTION: &str = "Put your final answer within \\boxed{}.";
@@ -72,11 +74,11 @@ impl Workload {
                 return Ok(Self::new(model, source, train, held_out));
             }
             "gsm-symbolic" => {
-                let folder = fetcher.fetch(&source::GSM_SYMBOLIC, &mut notice)?;
+                let folder = fetcher.fetch(&prepare::GSM_SYMBOLIC, &mut notice)?;
                 convert(GsmSymbolic::load(&folder)?.base_problems())
             }
             "champ" => {
-                let file = fetcher.fetch(&source::CHAMP, &mut notice)?;
+                let file = fetcher.fetch(&prepare::CHAMP, &mut notice)?;
                 convert(Champ::load(&file)?.problems)
             }
             file => {
@@ -308,7 +310,7 @@ impl Workload {
 pub fn model_path(name: &str) -> Result<PathBuf> {
     match name {
         "tiny" => Ok(tiny_model()),
-        "smollm2" => Ok(fetcher()?.fetch(&source::SMOLLM2, &mut notice)?),
+        "smollm2" => Ok(fetcher()?.fetch(&prepare::SMOLLM2, &mut notice)?),
         path => {
             ensure!(
                 Path::new(path).exists(),
@@ -324,26 +326,12 @@ pub fn model_path(name: &str) -> Result<PathBuf> {
 fn fetcher() -> Result<Fetcher> {
     #[expect(clippy::disallowed_methods, reason = "a program finds the user's cache folder")]
     let [xdg, home] = ["XDG_CACHE_HOME", "HOME"].map(|name| std::env::var_os(name).map(Into::into));
-    Ok(Fetcher::new(source::cache_root(xdg, home)?))
+    Ok(Fetcher::new(prepare::cache_root(xdg, home)?))
 }
 
 #[expect(clippy::print_stderr, reason = "the notice of a program")]
 fn notice(line: &str) {
     eprintln!("{line}");
-}
-
-/// The checkpoint in the repository, wherever the program was built.
-pub fn tiny_model() -> PathBuf {
-    let built = Path::new(env!("CARGO_MANIFEST_DIR")).join("tiny");
-    if built.exists() { built } else { PathBuf::from("examples/tiny") }
-}
-
-/// How the tiny model was shown problems and hints.
-pub fn tiny_format(tokenizer: impl Into<Arc<Tokenizer>>, stop_tokens: Vec<u32>) -> TextFormat {
-    let template = HintTemplate { introduction: swaps::HINT_INTRODUCTION.to_owned() };
-    let (prefix, suffix) = swaps::FRAME;
-    let format = TextFormat::new(tokenizer.into(), stop_tokens);
-    format.with_frame(prefix, suffix).with_hint_template(template)
 }
 
 fn convert(problems: Vec<SourceProblem>) -> Vec<Problem> {

@@ -4,7 +4,7 @@
 //! the row in the end. Composing permutations of five things is what a shallow transformer cannot do
 //! in one pass and can do without effort once it writes the row after each swap. The tiny model was
 //! trained so that it *can* do the latter, but without a hint answers at once; see
-//! `pretrain_tiny.rs`. The Meta-Hints are sentences that name the strategy and nothing of the row.
+//! [`pretrain`](super::pretrain). The Meta-Hints are sentences that name the strategy and nothing of the row.
 
 use hint_policy::{PolicyError, Tokenizer};
 use hint_rollout::{Problem, Seed};
@@ -69,7 +69,7 @@ impl Swaps {
     }
 
     /// Whether the problem belongs to the eighth that is never trained on, neither by
-    /// `pretrain_tiny` nor by the main example.
+    /// `pretrain-tiny` nor by `train`.
     pub fn is_held_out(&self) -> bool {
         crc32fast::hash(self.question().as_bytes()).is_multiple_of(8)
     }

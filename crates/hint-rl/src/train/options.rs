@@ -3,18 +3,16 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
-use clap::{Parser, ValueEnum};
+use clap::{Args, ValueEnum};
 use hint_grpo::GrpoConfig;
 use hint_policy::LoraConfig;
 use hint_rollout::{HeldOut, HintTrigger};
 use serde::{Deserialize, Serialize};
-use tch::Device;
 
-use crate::workload::{Source, Workload};
+use crate::workload::{Compute, Source, Workload, device};
 
 /// Trains a policy with plain GRPO and with HINT, and compares them without hints.
-#[derive(Debug, Clone, Parser)]
-#[command(version, max_term_width = 100)]
+#[derive(Debug, Clone, Args)]
 pub struct Options {
     /// The method to run; without it GRPO and HINT, one after the other, from the same weights and
     /// seed.
@@ -132,16 +130,6 @@ impl Method {
     }
 }
 
-/// Number format of forward and backward passes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Compute {
-    /// 32 bit.
-    F32,
-    /// bfloat16, for GPUs and large models.
-    Bf16,
-}
-
 /// Everything that decides what a run does, resolved: written to `options.json` and read back by
 /// `--resume`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -220,7 +208,7 @@ impl Options {
             device: self.device,
             compute: self.compute,
             gradient_checkpointing: self.gradient_checkpointing,
-            lora: self.lora.as_deref().map(crate::lora::parse).transpose()?,
+            lora: self.lora.as_deref().map(super::lora::parse).transpose()?,
             vllm: self.vllm,
             // The tiny model's operations are too small to share between threads.
             threads: self.threads.or((self.model == "tiny").then_some(1)),
@@ -328,35 +316,12 @@ impl Settings {
     }
 }
 
-/// The device named `name`: `cpu`, `cuda`, `cuda:N`, or `auto` for the first GPU if there is one.
-///
-/// # Errors
-///
-/// An unknown name, or a GPU that is not there.
-pub fn device(name: &str) -> Result<Device> {
-    let gpus = tch::Cuda::device_count();
-    let device = match name {
-        "auto" if gpus > 0 => Device::Cuda(0),
-        "cpu" | "auto" => Device::Cpu,
-        "cuda" => Device::Cuda(0),
-        other => match other.strip_prefix("cuda:").map(str::parse) {
-            Some(Ok(index)) => Device::Cuda(index),
-            _ => bail!("unknown device `{other}`; use cpu, cuda, cuda:N or auto"),
-        },
-    };
-    if let Device::Cuda(index) = device {
-        let count = usize::try_from(gpus).unwrap_or(0);
-        ensure!(index < count, "`{name}` asked for, but libtorch sees {count} GPUs");
-    }
-    Ok(device)
-}
-
 /// The preset of a model. `swaps` brings held-out problems of its own; of others a share is held out.
 fn preset(model: &str, problems: &str, overrides: &[String]) -> Result<GrpoConfig> {
     let text = if model == "tiny" {
-        include_str!("../configs/tiny.toml")
+        include_str!("../../presets/tiny.toml")
     } else {
-        include_str!("../configs/smollm2.toml")
+        include_str!("../../presets/smollm2.toml")
     };
     let mut config = GrpoConfig::from_toml_with(text, overrides.iter().map(String::as_str))?;
     let is_set = overrides.iter().any(|item| item.contains("evaluation.held_out"));
@@ -394,7 +359,7 @@ mod tests {
 
     #[test]
     fn the_printed_configuration_of_every_preset_reads_back() {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs");
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("presets");
         for entry in std::fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
             let config = read_config(&path, &[]).unwrap();

@@ -235,7 +235,7 @@ mod tests {
 
     #[test]
     fn published_problems_are_judgeable_or_counted_and_all_have_hints() {
-        let Some(path) = crate::source::cached(&crate::source::CHAMP) else { return };
+        let Some(path) = crate::prepare::cached(&crate::prepare::CHAMP) else { return };
         let champ = Champ::load(&path).unwrap();
         assert_eq!(champ.problems.len() + champ.skipped.values().sum::<usize>(), 270);
         assert!(champ.problems.len() > 160, "{}", champ.problems.len());

@@ -1,12 +1,12 @@
-//! Trains through vLLM servers, and compares every log-probability that they report with the trainer's.
+//! `hint-rl check-vllm`: trains through vLLM servers, and compares every log-probability that they report with the trainer's.
 //!
 //! ```text
 //! cargo xtask e2e-vllm
-//! cargo run --example vllm_check -- --server http://127.0.0.1:8000 --model DIR
+//! hint-rl check-vllm --server http://127.0.0.1:8000 --model DIR
 //! ```
 //!
-//! The first command installs vLLM, starts a server on SmolLM2 and calls this example; the second one
-//! uses servers that run already, on the folder that `export_model --untied-head` wrote (docs/vllm.md).
+//! The first command installs vLLM, starts a server on SmolLM2 and calls this command; the second one
+//! uses servers that run already, on the folder that `hint-rl export --untied-head` wrote (docs/vllm.md).
 //! It first hands over a damaged checkpoint, which must leave the servers usable, and then makes five
 //! steps of HINT in f32. Prints a line a step and writes weights into `--weights`; fails if log-probabilities
 //! differ by more than the tolerance after any change of weights. Takes about three minutes on two CPU cores.
@@ -17,8 +17,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result, ensure};
-use clap::Parser;
-use hint_examples::engine::report;
+use clap::Args;
 use hint_grpo::{GrpoConfig, Observer, StepReport, Trainer, metrics};
 use hint_policy::{LoadOptions, LoadedModel, ScoreOptions, SharedPolicy, TokenBatch, TokenRow};
 use hint_reward::{Brevity, MathVerifier, Rubric};
@@ -28,9 +27,11 @@ use hint_rollout::{
     WeightSource,
 };
 
+use crate::train::report_server;
+
 /// Compares vLLM servers with the trainer over a few steps.
-#[derive(Debug, Parser)]
-struct Options {
+#[derive(Debug, Args)]
+pub struct Options {
     /// Address of a server; may be given several times.
     #[arg(long, required = true, value_name = "URL")]
     server: Vec<String>,
@@ -257,8 +258,12 @@ max_completion_len = 48
 learning_rate = 1e-5
 ";
 
-fn main() -> Result<()> {
-    let options = Options::parse();
+/// Runs the command.
+///
+/// # Errors
+///
+/// Servers that cannot be used, log-probabilities that differ by more than the tolerance.
+pub fn run(options: &Options) -> Result<()> {
     let mut config = GrpoConfig::from_toml(CONFIG)?;
     config.run.steps = options.steps;
     let model = LoadedModel::load(&options.model, &LoadOptions::default())?;
@@ -269,7 +274,7 @@ fn main() -> Result<()> {
     servers.request_timeout_s = 120.0;
     let mut engine = VllmEngine::builder(servers)
         .stop_tokens(model.stop_tokens.clone())
-        .observer(report)
+        .observer(report_server)
         .connect()?;
     let refused = engine.sync(&Damaged).err().context("a damaged checkpoint was accepted")?;
     println!("a damaged checkpoint is refused: {refused}");

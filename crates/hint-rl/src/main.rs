@@ -1,0 +1,55 @@
+//! `hint-rl`: GRPO and HINT from the command line.
+#![forbid(unsafe_code)]
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use hint_rl::{check_vllm, compare, evaluate, export, hints, prepare, tiny, train};
+
+/// Reinforcement learning on language models, with hints where a problem is too hard.
+#[derive(Debug, Parser)]
+#[command(version, max_term_width = 100)]
+struct Program {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Train a policy with plain GRPO, HINT or supervised, and compare the methods without hints.
+    Train(Box<train::Options>),
+    /// Evaluate a model, or the newest checkpoint of a run, without hints.
+    Evaluate(evaluate::Options),
+    /// Compare presets on the embedded task over several seeds.
+    Compare(compare::Options),
+    /// Generate hints ahead of training: from the solutions, a teacher, or the policy itself.
+    GenerateHints(hints::generate::Options),
+    /// Check the hints of a problem file for leaked answers.
+    Audit(hints::audit::Options),
+    /// Write a model as a Hugging Face folder.
+    Export(export::Options),
+    /// Fetch a public data set and write it as JSONL.
+    Prepare(prepare::Options),
+    /// Train the embedded model.
+    #[command(hide = true)]
+    PretrainTiny(tiny::pretrain::Options),
+    /// Compare vLLM servers with the trainer.
+    #[command(hide = true)]
+    CheckVllm(check_vllm::Options),
+}
+
+fn main() -> Result<ExitCode> {
+    match Program::parse().command {
+        Command::Train(options) => return train::run(*options),
+        Command::Audit(options) => return hints::audit::run(&options),
+        Command::Evaluate(options) => evaluate::run(&options)?,
+        Command::Compare(options) => compare::run(&options)?,
+        Command::GenerateHints(options) => hints::generate::run(&options)?,
+        Command::Export(options) => export::run(&options)?,
+        Command::Prepare(options) => prepare::run(options)?,
+        Command::PretrainTiny(options) => tiny::pretrain::run(&options)?,
+        Command::CheckVllm(options) => check_vllm::run(&options)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}

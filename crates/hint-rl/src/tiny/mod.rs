@@ -1,0 +1,24 @@
+//! The embedded default: a small model that comes with the repository, and its task.
+
+pub mod pretrain;
+pub mod swaps;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use hint_policy::Tokenizer;
+use hint_rollout::{HintTemplate, TextFormat};
+
+/// The checkpoint in the repository, wherever the program was built.
+pub fn tiny_model() -> PathBuf {
+    let built = Path::new(env!("CARGO_MANIFEST_DIR")).join("tiny");
+    if built.exists() { built } else { PathBuf::from("examples/tiny") }
+}
+
+/// How the tiny model was shown problems and hints.
+pub fn tiny_format(tokenizer: impl Into<Arc<Tokenizer>>, stop_tokens: Vec<u32>) -> TextFormat {
+    let template = HintTemplate { introduction: swaps::HINT_INTRODUCTION.to_owned() };
+    let (prefix, suffix) = swaps::FRAME;
+    let format = TextFormat::new(tokenizer.into(), stop_tokens);
+    format.with_frame(prefix, suffix).with_hint_template(template)
+}
