@@ -17,7 +17,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Parser;
-use hint_rl::train;
+use hint_rl::{process, train};
 
 /// Trains a policy with plain GRPO and with HINT, and compares them without hints.
 #[derive(Debug, Parser)]
@@ -28,5 +28,6 @@ struct Program {
 }
 
 fn main() -> Result<ExitCode> {
+    process::bound_threads();
     train::run(Program::parse().options)
 }

@@ -6,16 +6,16 @@ use std::process::Stdio;
 
 use anyhow::{Context, Result};
 
-use crate::host::Host;
 use crate::process::{cargo, check, display};
-use crate::{smoke, tidy, torch};
+use crate::{smoke, tidy};
+use hint_libtorch::Host;
 
 /// Sets libtorch up and becomes `cargo run` of the main example.
 ///
 /// Replacing this process, instead of waiting for a child, passes signals and the exit status on unchanged: Ctrl-C
 /// reaches the example, and the shell waits until the example has written its checkpoint.
 pub(crate) fn run(host: &Host, args: &[OsString]) -> Result<()> {
-    torch::setup(host)?;
+    hint_libtorch::setup(host)?;
     let mut command = cargo(host);
     // Paths in ARGS are relative to where the user stands.
     command.current_dir(std::env::current_dir().context("the current folder is gone")?);
@@ -28,7 +28,7 @@ pub(crate) fn run(host: &Host, args: &[OsString]) -> Result<()> {
 
 /// Runs every test; with `args`, only the tests and doctests they select.
 pub(crate) fn test(host: &Host, args: &[OsString]) -> Result<()> {
-    torch::setup(host)?;
+    hint_libtorch::setup(host)?;
     let mut tests = cargo(host);
     if has_nextest(host) {
         tests.args(["nextest", "run", "--workspace", "--locked"]);
@@ -70,7 +70,7 @@ pub(crate) fn lint(host: &Host) -> Result<()> {
         .context("the code is not formatted; run `cargo fmt --all`")?;
     tidy::run(&host.repo)?;
     // The build script of torch-sys compiles C++ against libtorch, for clippy and rustdoc too.
-    torch::setup(host)?;
+    hint_libtorch::setup(host)?;
     check(cargo(host).args([
         "clippy",
         "--workspace",

@@ -10,19 +10,18 @@
 #![forbid(unsafe_code)]
 
 mod gate;
-mod host;
 mod process;
 mod smoke;
 mod tidy;
-mod torch;
 mod vllm;
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
-use crate::host::Host;
+use hint_libtorch::Host;
 
 const USAGE: &str = "\
 usage: cargo xtask COMMAND [-- ARGS]
@@ -60,11 +59,14 @@ fn dispatch(mut args: Vec<OsString>) -> Result<()> {
     if let (false, Some(extra)) = (takes_args, args.first()) {
         bail!("`{}` takes no arguments, got `{}`", command.display(), extra.display());
     }
-    let host = Host::from_env()?;
+    let manifest = std::env::var_os("CARGO_MANIFEST_DIR")
+        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
+    let repo = manifest.parent().context("the xtask package is not in a repository")?;
+    let host = Host::from_env(repo.to_path_buf())?;
     match command.to_str() {
         Some("setup") => {
-            let folder = torch::setup(&host)?;
-            println!("libtorch {} is ready: {}", torch::VERSION, folder.display());
+            let folder = hint_libtorch::setup(&host)?;
+            println!("libtorch {} is ready: {}", hint_libtorch::VERSION, folder.display());
             Ok(())
         }
         Some("run") => gate::run(&host, &args),

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
-use crate::host::Host;
+use hint_libtorch::Host;
 
 /// A `cargo` command in the repository, free of the variables that the outer `cargo run` set for `xtask` itself: build
 /// scripts that watch them would run again, and its `LIBTORCH` may be older than what the set-up wrote just now.

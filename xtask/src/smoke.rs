@@ -5,8 +5,8 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use crate::host::Host;
 use crate::process::{cargo, check};
+use hint_libtorch::Host;
 
 /// Runs the main example (dry, for two steps of each method, and supervised) and an evaluation of what was trained, in the
 /// profile and with the features of the tests, so that nothing is built a second time.

@@ -8,9 +8,8 @@ mod teacher;
 use anyhow::{Context, Result};
 
 use self::server::Server;
-use crate::host::Host;
 use crate::process::{cargo, check};
-use crate::torch;
+use hint_libtorch::Host;
 
 /// Name under which the server serves the model.
 const SERVED_NAME: &str = "policy";
@@ -18,7 +17,7 @@ const SERVED_NAME: &str = "policy";
 /// Installs vLLM, starts it on SmolLM2 and trains through it, comparing log-probabilities; then lets it write
 /// hints as a teacher, and runs the main example on them. The server is stopped however this ends.
 pub(crate) fn e2e(host: &Host) -> Result<()> {
-    torch::setup(host)?;
+    hint_libtorch::setup(host)?;
     let python = install::install(host)?;
     let work = host.repo.join("target").join("e2e-vllm");
     let (model, weights) = (work.join("model"), work.join("weights"));

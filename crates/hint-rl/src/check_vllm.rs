@@ -10,7 +10,6 @@
 //! It first hands over a damaged checkpoint, which must leave the servers usable, and then makes five
 //! steps of HINT in f32. Prints a line a step and writes weights into `--weights`; fails if log-probabilities
 //! differ by more than the tolerance after any change of weights. Takes about three minutes on two CPU cores.
-#![expect(clippy::print_stdout, reason = "the output of a program")]
 
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -217,7 +216,7 @@ impl Observer for Lines {
             return ControlFlow::Continue(());
         };
         let share = |name| report.metrics.get(name).unwrap_or(0.0);
-        println!(
+        say!(
             "{:>4} {:>8} {:>8.3} {:>8.3} {:>10.2e} {:>10.2e} {:>12.2e} {:>10.3}",
             report.step,
             comparison.same_weights.tokens,
@@ -277,7 +276,7 @@ pub fn run(options: &Options) -> Result<()> {
         .observer(report_server)
         .connect()?;
     let refused = engine.sync(&Damaged).err().context("a damaged checkpoint was accepted")?;
-    println!("a damaged checkpoint is refused: {refused}");
+    say!("a damaged checkpoint is refused: {refused}");
 
     let seen = Comparisons::default();
     let engine = Compared {
@@ -294,7 +293,7 @@ pub fn run(options: &Options) -> Result<()> {
     let sampling = config.rollout.sampling.clone();
     let collector = Collector::new(engine, format, rubric, config.rollout.clone())?
         .with_hints(DatasetHints::new());
-    println!("step   tokens     pass   hinted  mean diff   max diff  if not told  grad norm");
+    say!("step   tokens     pass   hinted  mean diff   max diff  if not told  grad norm");
     let mut trainer =
         Trainer::builder(policy, collector, config).observer(Lines(Arc::clone(&seen))).build()?;
     let problems = problems();
@@ -307,12 +306,9 @@ pub fn run(options: &Options) -> Result<()> {
     let seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
     let last = seen.last().context("nothing was compared")?.same_weights;
     let (tokens, mean, max) = (last.tokens, last.mean(), last.max);
-    println!(" end {tokens:>8} {:>17} {mean:>10.2e} {max:>10.2e}", "");
+    say!(" end {tokens:>8} {:>17} {mean:>10.2e} {max:>10.2e}", "");
     check(&seen, options.steps, options.tolerance)?;
-    println!(
-        "engine and trainer agree within {:.0e} after every change of weights",
-        options.tolerance
-    );
+    say!("engine and trainer agree within {:.0e} after every change of weights", options.tolerance);
     Ok(())
 }
 

@@ -10,7 +10,6 @@
 //! sampling are those of `examples/configs/tiny.toml`. The default, five presets over three seeds, takes some
 //! minutes on two CPU cores. `--grid` runs HINT with both baselines and three ratio schemes, each
 //! with and without Affinity weighting.
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "the output of a program")]
 
 use std::fmt::Write as _;
 use std::ops::ControlFlow;
@@ -98,7 +97,7 @@ pub fn run(options: &Options) -> Result<()> {
                     return Ok(());
                 };
                 let row = compare(run, &train, &held_out)?;
-                eprintln!("{} seed {}: {:.3}", row.method, row.seed, row.accuracy);
+                note!("{} seed {}: {:.3}", row.method, row.seed, row.accuracy);
                 rows.lock().expect("no run panics here").push((index, row));
             }
         };
@@ -108,7 +107,7 @@ pub fn run(options: &Options) -> Result<()> {
     let mut rows = rows.into_inner().expect("no run panics here");
     rows.sort_by_key(|(index, _)| *index);
     let rows = rows.into_iter().map(|(_, row)| row).collect::<Vec<_>>();
-    println!("{}", table(&rows));
+    say!("{}", table(&rows));
     std::fs::write(&options.csv, csv(&rows))
         .with_context(|| format!("cannot write `{}`", options.csv.display()))
 }

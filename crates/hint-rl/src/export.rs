@@ -36,7 +36,6 @@ pub struct Options {
 /// # Errors
 ///
 /// A model that cannot be read, a folder that cannot be written.
-#[expect(clippy::print_stdout, reason = "the output of a program")]
 pub fn run(options: &Options) -> Result<()> {
     let path = model_path(&options.model)?;
     let model = LoadedModel::load(&path, &LoadOptions::default())
@@ -45,6 +44,6 @@ pub fn run(options: &Options) -> Result<()> {
         .with_context(|| format!("cannot create `{}`", options.out.display()))?;
     let save = SaveOptions { untied_head: options.untied_head, ..SaveOptions::default() };
     model.save_with(&options.out, &save)?;
-    println!("{}", options.out.display());
+    say!("{}", options.out.display());
     Ok(())
 }

@@ -9,12 +9,16 @@
 //! prints, catches signals and fetches files.
 #![forbid(unsafe_code)]
 
+#[macro_use]
+mod terminal;
+
 pub mod check_vllm;
 pub mod compare;
 pub mod evaluate;
 pub mod export;
 pub mod hints;
 pub mod prepare;
+pub mod process;
 pub mod progress;
 pub mod tiny;
 pub mod train;

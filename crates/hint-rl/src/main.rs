@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use hint_rl::{check_vllm, compare, evaluate, export, hints, prepare, tiny, train};
+use hint_rl::{check_vllm, compare, evaluate, export, hints, prepare, process, tiny, train};
 
 /// Reinforcement learning on language models, with hints where a problem is too hard.
 #[derive(Debug, Parser)]
@@ -40,12 +40,13 @@ enum Command {
 }
 
 fn main() -> Result<ExitCode> {
+    process::bound_threads();
     match Program::parse().command {
         Command::Train(options) => return train::run(*options),
         Command::Audit(options) => return hints::audit::run(&options),
         Command::Evaluate(options) => evaluate::run(&options)?,
         Command::Compare(options) => compare::run(&options)?,
-        Command::GenerateHints(options) => hints::generate::run(&options)?,
+        Command::GenerateHints(options) => return hints::generate::run(&options),
         Command::Export(options) => export::run(&options)?,
         Command::Prepare(options) => prepare::run(options)?,
         Command::PretrainTiny(options) => tiny::pretrain::run(&options)?,

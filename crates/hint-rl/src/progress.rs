@@ -1,21 +1,27 @@
 //! The live display of a run.
 
+use std::fmt::Write;
 use std::io::IsTerminal;
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use hint_grpo::{Observer, Phase, StepReport, metrics};
 use hint_policy::LoadProgress;
+use hint_process::StopSignals;
 use hint_rollout::Evaluation;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
 /// Shows steps as a progress bar on a terminal, as lines elsewhere; ends the run when `stop` is set.
 #[derive(Debug)]
 pub struct Progress {
     name: String,
     bar: ProgressBar,
-    stop: Arc<AtomicBool>,
+    /// Steps that earlier sessions of the run made.
+    first: Arc<AtomicU64>,
+    has_stepped: bool,
+    stop: StopSignals,
     tokens: u64,
     seconds: f64,
 }
@@ -26,17 +32,37 @@ impl Progress {
     /// # Panics
     ///
     /// Never: the template is valid.
-    pub fn new(name: &str, total: u64, stop: Arc<AtomicBool>) -> Self {
-        let style = "{prefix:>5} {bar:10} {pos:>4}/{len} {elapsed:>4}, {eta:>3} left  {wide_msg}";
+    pub fn new(name: &str, total: u64, stop: StopSignals) -> Self {
+        let style = "{prefix:>5} {bar:10} {pos:>4}/{len} {elapsed:>4}, {left:>3} left  {wide_msg}";
+        let first = Arc::new(AtomicU64::new(0));
         let bar = if std::io::stderr().is_terminal() {
             ProgressBar::new(total)
         } else {
             ProgressBar::hidden()
         };
-        bar.set_style(ProgressStyle::with_template(style).expect("the template is valid"));
+        let from = Arc::clone(&first);
+        let left = move |state: &ProgressState, text: &mut dyn Write| {
+            let done = state.pos().saturating_sub(from.load(Ordering::Relaxed));
+            let to_do = state.len().unwrap_or(0).saturating_sub(state.pos());
+            // Nobody minds an estimate that cannot be shown.
+            let _ = match remaining(state.elapsed(), done, to_do) {
+                Some(left) => write!(text, "{:#}", HumanDuration(left)),
+                None => write!(text, "–"),
+            };
+        };
+        let style = ProgressStyle::with_template(style).expect("the template is valid");
+        bar.set_style(style.with_key("left", left));
         bar.set_prefix(name.to_owned());
-        bar.enable_steady_tick(std::time::Duration::from_millis(250));
-        Self { name: name.to_owned(), bar, stop, tokens: 0, seconds: 0.0 }
+        bar.enable_steady_tick(Duration::from_millis(250));
+        Self {
+            name: name.to_owned(),
+            bar,
+            first,
+            has_stepped: false,
+            stop,
+            tokens: 0,
+            seconds: 0.0,
+        }
     }
 
     fn line(&self, report: &StepReport) -> String {
@@ -70,23 +96,25 @@ impl Observer for Progress {
         }
     }
 
-    #[expect(clippy::print_stderr, reason = "the display of a program")]
     fn on_step(&mut self, report: &StepReport) -> ControlFlow<()> {
         self.tokens += report.tokens;
         self.seconds += (report.timings.rollout + report.timings.update).as_secs_f64();
         for warning in &report.warnings {
-            self.bar.suspend(|| eprintln!("{}: step {}: {warning}", self.name, report.step));
+            self.bar.suspend(|| note!("{}: step {}: {warning}", self.name, report.step));
         }
         let line = self.line(report);
         if report.step == 0 {
             return self.next();
         }
         // The first step of a resumed run is not step 1.
+        if !std::mem::replace(&mut self.has_stepped, true) {
+            self.first.store(report.step - 1, Ordering::Relaxed);
+        }
         self.bar.set_position(report.step);
         let done = report.step == report.total_steps;
         let every = (report.total_steps / 10).max(1);
         if self.bar.is_hidden() && (done || report.step.is_multiple_of(every)) {
-            eprintln!("{:>5} step {:>4}/{} {line}", self.name, report.step, report.total_steps);
+            note!("{:>5} step {:>4}/{} {line}", self.name, report.step, report.total_steps);
         }
         self.bar.set_message(line);
         if done {
@@ -95,14 +123,13 @@ impl Observer for Progress {
         self.next()
     }
 
-    #[expect(clippy::print_stderr, reason = "the display of a program")]
     fn on_evaluation(&mut self, step: u64, evaluation: &Evaluation) {
         let scores = evaluation.overall.avg;
         let (value, low, high) = (scores.value, scores.low, scores.high);
         let line =
             format!("{:>5} step {step:>4} accuracy {value:.3} [{low:.3}, {high:.3}]", self.name);
         if self.bar.is_hidden() {
-            eprintln!("{line}");
+            note!("{line}");
         } else {
             self.bar.println(line);
         }
@@ -112,7 +139,7 @@ impl Observer for Progress {
 impl Progress {
     /// Whether the run goes on.
     fn next(&self) -> ControlFlow<()> {
-        if self.stop.load(Ordering::Relaxed) {
+        if self.stop.requested() {
             self.bar.abandon();
             return ControlFlow::Break(());
         }
@@ -120,11 +147,10 @@ impl Progress {
     }
 }
 
-/// The time since now, for a trainer.
-pub fn clock() -> impl Fn() -> std::time::Duration + Send {
-    #[expect(clippy::disallowed_methods, reason = "a program may read the clock")]
-    let start = std::time::Instant::now();
-    move || start.elapsed()
+/// The time that `to_do` steps take if they are as fast as those that are `done`.
+fn remaining(elapsed: Duration, done: u64, to_do: u64) -> Option<Duration> {
+    let each = elapsed.as_secs_f64() / done as f64;
+    Duration::try_from_secs_f64(each * to_do as f64).ok()
 }
 
 /// Files from this size on take long enough to show how far loading has come: 500 MB.
@@ -177,6 +203,15 @@ impl LoadBar {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_time_left_is_that_of_the_steps_so_far() {
+        let seconds = Duration::from_secs;
+        assert_eq!(remaining(seconds(10), 5, 20), Some(seconds(40)));
+        assert_eq!(remaining(seconds(10), 5, 0), Some(seconds(0)));
+        // Before the first step, and behind it when nothing is left.
+        assert_eq!((remaining(seconds(10), 0, 20), remaining(seconds(0), 0, 0)), (None, None));
+    }
 
     #[test]
     fn only_large_files_are_shown() {

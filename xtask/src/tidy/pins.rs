@@ -1,7 +1,7 @@
 //! The versions that belong together are pinned: the toolchain, `tch` and libtorch.
 
 use super::{Finding, tree::Tree};
-use crate::torch::VERSION;
+use hint_libtorch::VERSION;
 
 /// The toolchain that CI has.
 const TOOLCHAIN: &str = "1.95.0";
@@ -28,7 +28,6 @@ pub(super) fn check(tree: &Tree) -> Vec<Finding> {
     expect("rust-toolchain.toml", &["toolchain", "channel"], TOOLCHAIN);
     expect("Cargo.toml", &["workspace", "package", "rust-version"], release);
     expect("Cargo.toml", &["workspace", "dependencies", "tch", "version"], TCH);
-    expect("Cargo.toml", &["workspace", "dependencies", "torch-sys", "version"], TCH);
     if let Some(readme) = tree.file("README.md") {
         for version in [VERSION, TCH.trim_start_matches('=')] {
             if !readme.text.contains(version) {
@@ -56,7 +55,7 @@ mod tests {
     #[test]
     fn pins_are_compared() {
         let manifest = "[workspace.package]\nrust-version = \"1.95\"\n[workspace.dependencies]\n\
-                        tch = { version = \"=0.24.0\" }\ntorch-sys = { version = \"=0.24.0\" }\n";
+                        tch = { version = \"=0.24.0\" }\n";
         let toolchain = "[toolchain]\nchannel = \"1.95.0\"\n";
         let readme = "tch 0.24.0 with libtorch 2.11.0\n";
         let found = |manifest: &str, readme: &str| {

@@ -9,9 +9,8 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use crate::host::Host;
 use crate::process::check;
-use crate::torch;
+use hint_libtorch::Host;
 
 const VERSION: &str = "0.32.0";
 
@@ -49,8 +48,8 @@ pub(super) fn install(host: &Host) -> Result<PathBuf> {
     if marker.is_file() && python.is_file() {
         return Ok(python);
     }
-    torch::check_space(&cache, NEEDED_BYTES, &format!("vLLM {VERSION}"))?;
-    torch::remove_folder(&folder)
+    hint_libtorch::check_space(&cache, NEEDED_BYTES, &format!("vLLM {VERSION}"))?;
+    hint_libtorch::remove_folder(&folder)
         .with_context(|| format!("cannot remove `{}`", folder.display()))?;
     eprintln!(
         "installing vLLM {VERSION} into {} (2.5 GB to download, 5 GB on disk)",
@@ -63,7 +62,7 @@ pub(super) fn install(host: &Host) -> Result<PathBuf> {
 }
 
 fn fill(host: &Host, folder: &Path, python: &Path) -> Result<()> {
-    let base = torch::python_with_pip(host, (3, 13))
+    let base = hint_libtorch::python_with_pip(host, (3, 13))
         .context("no Python 3.10 to 3.13 with pip on PATH; install one")?;
     // With pip: without it vLLM cannot list its own options, which the engine asks for.
     check(Command::new(base).args(["-m", "venv"]).arg(folder)).context(

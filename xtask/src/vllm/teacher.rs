@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 
 use super::SERVED_NAME;
-use crate::host::Host;
 use crate::process::{cargo, check, output};
+use hint_libtorch::Host;
 
 /// Problems that a model of this size gets wrong.
 const PROBLEMS: &str = r#"{"id": "pencils", "question": "A box holds 12 pencils. Mia buys 3 boxes and gives 7 pencils away. How many pencils has she left?", "answer": "29", "solution": "3 * 12 = 36 pencils. 36 - 7 = 29."}

@@ -25,6 +25,7 @@ use hint_rollout::{
 use serde::Serialize;
 
 use self::table::{Counter, table};
+use crate::process::{set_threads, threads};
 use crate::workload::{Compute, Source, Workload, device};
 
 /// Evaluates a model on problems, without hints.
@@ -89,8 +90,8 @@ pub struct Options {
     #[arg(long, value_enum, default_value = "f32")]
     compute: Compute,
 
-    /// CPU threads [default: 1 with the tiny model, else libtorch's choice].
-    #[arg(long)]
+    /// CPU threads [default: 1 with the tiny model, else as many cores as the process may use].
+    #[arg(long, value_parser = threads)]
     threads: Option<i32>,
 
     /// Where to write the results.
@@ -114,15 +115,12 @@ struct Report<'a> {
 /// # Errors
 ///
 /// Options out of range, a model or problems that cannot be read, a result that cannot be written.
-#[expect(clippy::print_stdout, clippy::print_stderr, reason = "the output of a program")]
 pub fn run(options: &Options) -> Result<()> {
     ensure!(
         options.samples > 0 || !options.no_greedy,
         "--no-greedy with --samples 0 leaves nothing"
     );
-    if let Some(threads) = options.threads.or((options.model == "tiny").then_some(1)) {
-        tch::set_num_threads(threads);
-    }
+    set_threads(options.threads.or((options.model == "tiny").then_some(1)));
     let evaluation = EvaluationConfig {
         max_problems: Some(options.limit),
         held_out: match options.held_out {
@@ -146,7 +144,7 @@ pub fn run(options: &Options) -> Result<()> {
     } else {
         workload.held_out.clone()
     };
-    eprintln!("{} on {}: {} problems", options.model, options.problems, problems.len());
+    note!("{} on {}: {} problems", options.model, options.problems, problems.len());
 
     let sampling = Sampling {
         temperature: options.temperature,
@@ -171,7 +169,7 @@ pub fn run(options: &Options) -> Result<()> {
     let sampled = protocol(EvaluationOptions { k, ..sampled })?;
 
     let model = workload.load_model()?;
-    eprintln!("{}", model.policy.report());
+    note!("{}", model.policy.report());
     hint_policy::keep_freed_memory();
     let format = workload.format(&model.tokenizer.into(), model.stop_tokens.clone());
     let mut engine = LocalEngine::new(SharedPolicy::new(model.policy), model.stop_tokens);
@@ -184,7 +182,7 @@ pub fn run(options: &Options) -> Result<()> {
     };
     let greedy = if options.no_greedy { None } else { Some(run("greedy", &greedy)?) };
     let sampled = if options.samples == 0 { None } else { Some(run("sampled", &sampled)?) };
-    println!("{}", table(greedy.as_ref(), sampled.as_ref()));
+    say!("{}", table(greedy.as_ref(), sampled.as_ref()));
     if let Some(path) = &options.out {
         let (greedy, sampled) = (greedy.as_ref(), sampled.as_ref());
         let (model, problems) = (options.model.as_str(), options.problems.as_str());

@@ -9,7 +9,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 /// Counts problems: a bar on a terminal, lines elsewhere.
 #[derive(Debug)]
-pub struct Counter {
+pub(crate) struct Counter {
     name: String,
     bar: ProgressBar,
     total: usize,
@@ -21,7 +21,7 @@ impl Counter {
     /// # Panics
     ///
     /// Never: the template is valid.
-    pub fn new(name: &str, total: usize) -> Self {
+    pub(crate) fn new(name: &str, total: usize) -> Self {
         let style = "{prefix:>8} {bar:28} {pos:>4}/{len} problems {elapsed:>4}, {eta} left";
         let bar = if std::io::stderr().is_terminal() {
             ProgressBar::new(total as u64)
@@ -35,11 +35,10 @@ impl Counter {
     }
 
     /// `done` problems are done.
-    #[expect(clippy::print_stderr, reason = "the display of a program")]
-    pub fn set(&mut self, done: usize) {
+    pub(crate) fn set(&mut self, done: usize) {
         self.bar.set_position(done as u64);
         if self.bar.is_hidden() {
-            eprintln!("{:>8} {done:>4}/{} problems", self.name, self.total);
+            note!("{:>8} {done:>4}/{} problems", self.name, self.total);
         }
         if done == self.total {
             self.bar.finish();
@@ -50,7 +49,7 @@ impl Counter {
 /// One row for all problems and one for each value of each column; greedy and sampled scores.
 ///
 /// Panics never: every column of an evaluation has scores.
-pub fn table(greedy: Option<&Evaluation>, sampled: Option<&Evaluation>) -> Table {
+pub(crate) fn table(greedy: Option<&Evaluation>, sampled: Option<&Evaluation>) -> Table {
     let mut table = Table::new();
     // Many columns wrap in a narrow terminal.
     table.load_preset(UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Dynamic);

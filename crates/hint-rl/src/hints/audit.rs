@@ -8,7 +8,6 @@
 //! Prints each hint that gives the answer or the value of a step away, with the place, and totals; with
 //! `--json` the same as one JSON object. Ends with exit code 1 if it finds what `--deny` names. Takes
 //! about a second for ten thousand problems.
-#![expect(clippy::print_stdout, reason = "the output of a program")]
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -85,7 +84,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         }
     }
     if options.json {
-        println!("{}", serde_json::to_string_pretty(&report)?);
+        say!("{}", serde_json::to_string_pretty(&report)?);
     } else {
         print(&report);
     }
@@ -126,27 +125,27 @@ impl Report {
 fn print(report: &Report) {
     for Finding { problem, column, hint, leaks } in &report.found {
         match column {
-            Some(column) => println!("{problem}, column {column}"),
-            None => println!("{problem}"),
+            Some(column) => say!("{problem}, column {column}"),
+            None => say!("{problem}"),
         }
-        println!("  {}", hint.replace('\n', "\n  "));
+        say!("  {}", hint.replace('\n', "\n  "));
         for Leak { kind, text, span, value } in leaks {
             let what = match kind {
                 LeakKind::Answer => "the answer",
                 LeakKind::Step => "the value of a step",
             };
-            println!("    bytes {}..{}: `{text}` is {what}, {value}", span.start, span.end);
+            say!("    bytes {}..{}: `{text}` is {what}, {value}", span.start, span.end);
         }
     }
     let count = |kind| report.by_kind.get(&kind).copied().unwrap_or(0);
     let percent = |count: usize| 100.0 * count as f64 / report.hints.max(1) as f64;
-    println!("problems              {:>7}", report.problems);
-    println!("hints                 {:>7}", report.hints);
+    say!("problems              {:>7}", report.problems);
+    say!("hints                 {:>7}", report.hints);
     for (name, count) in [
         ("leaking             ", report.leaking),
         ("  the answer        ", count(LeakKind::Answer)),
         ("  a step's value    ", count(LeakKind::Step)),
     ] {
-        println!("{name}  {count:>7}  {:.1} %", percent(count));
+        say!("{name}  {count:>7}  {:.1} %", percent(count));
     }
 }

@@ -24,11 +24,10 @@
 //! Prints how many hints were written and what they gave away. Ctrl-C ends it after a batch; the same
 //! command goes on where it stopped. A teacher behind `https` needs `--features https`; self-hints and
 //! prefixes in tokens need `--model`. Sources that ask nobody take a second for ten thousand problems.
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "the output of a program")]
 
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
@@ -41,6 +40,7 @@ use hint_rollout::{
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::file::{GenerateSettings, GenerateSummary, Generation};
+use crate::process::catch_signals;
 use crate::workload::api_key;
 
 /// Writes hints of any source into a problem file.
@@ -88,7 +88,8 @@ impl HintWriter for NoPolicy {
 /// # Errors
 ///
 /// An invalid configuration, files that cannot be read or written, a source that fails.
-pub fn run(options: &Options) -> Result<()> {
+pub fn run(options: &Options) -> Result<ExitCode> {
+    let stop = catch_signals("finishing the batch")?;
     let text = match &options.config {
         Some(path) => std::fs::read_to_string(path)
             .with_context(|| format!("cannot read `{}`", path.display()))?,
@@ -108,14 +109,11 @@ pub fn run(options: &Options) -> Result<()> {
         seed: options.seed,
         problems: generation.checksum(),
     };
-    let stop = Arc::new(AtomicBool::new(false));
-    let flag = Arc::clone(&stop);
-    ctrlc::set_handler(move || flag.store(true, Ordering::Relaxed))?;
     let bar = ProgressBar::new(generation.len() as u64);
     bar.set_style(ProgressStyle::with_template("{bar:40} {pos}/{len} {elapsed} left {eta}")?);
     let progress = |done: usize| {
         bar.set_position(done as u64);
-        !stop.load(Ordering::Relaxed)
+        !stop.requested()
     };
 
     let summary = match &options.model {
@@ -137,10 +135,10 @@ pub fn run(options: &Options) -> Result<()> {
     };
     bar.finish_and_clear();
     print(&summary);
-    if stop.load(Ordering::Relaxed) {
-        eprintln!("stopped; the same command goes on");
+    if stop.requested() {
+        note!("stopped; the same command goes on");
     }
-    Ok(())
+    Ok(stop.exit_code())
 }
 
 fn print(summary: &GenerateSummary) {
@@ -157,11 +155,11 @@ fn print(summary: &GenerateSummary) {
         ("  used with blanks", leaks.masked),
         ("asked again", leaks.retries),
     ] {
-        println!("{name:<31} {count:>7}");
+        say!("{name:<31} {count:>7}");
     }
     let spent = &state["spent"];
     if let (Some(requests), Some(tokens)) = (spent["requests"].as_u64(), spent["tokens"].as_u64()) {
-        println!("{:<31} {requests:>7}", "requests to the teacher");
-        println!("{:<31} {tokens:>7}", "tokens of the teacher");
+        say!("{:<31} {requests:>7}", "requests to the teacher");
+        say!("{:<31} {tokens:>7}", "tokens of the teacher");
     }
 }

@@ -8,7 +8,6 @@
 //! Prints how many problems were written, which were skipped and why, and what share of the hints
 //! gives something away (`hint-rl audit` lists them). About 20 MB are downloaded once; a second run is offline and takes under a
 //! second.
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command-line program reports")]
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -59,7 +58,7 @@ pub fn run(options: Options) -> anyhow::Result<()> {
     #[expect(clippy::disallowed_methods, reason = "a program finds the user's cache folder")]
     let [xdg, home] = ["XDG_CACHE_HOME", "HOME"].map(|name| std::env::var_os(name).map(Into::into));
     let fetcher = Fetcher::new(cache_root(xdg, home)?);
-    let mut notice = |line: &str| eprintln!("{line}");
+    let mut notice = |line: &str| note!("{line}");
     match options.source {
         Source::GsmSymbolic { instances, seed, out } => {
             let folder = fetcher.fetch(&GSM_SYMBOLIC, &mut notice)?;
@@ -97,13 +96,13 @@ fn finish(
         let count = leaks.iter().filter(|kinds| kinds.contains(&kind)).count();
         format!("{count} of {} ({:.1} %)", leaks.len(), percent(count, leaks.len()))
     };
-    println!("problems                      {:>6}  {}", problems.len(), out.display());
-    println!("skipped                       {:>6}", skipped.values().sum::<usize>());
+    say!("problems                      {:>6}  {}", problems.len(), out.display());
+    say!("skipped                       {:>6}", skipped.values().sum::<usize>());
     for (reason, count) in skipped {
-        println!("  {count:>5}  {reason}");
+        say!("  {count:>5}  {reason}");
     }
-    println!("hints with the answer         {}", share(LeakKind::Answer));
-    println!("hints with a step's value     {}", share(LeakKind::Step));
+    say!("hints with the answer         {}", share(LeakKind::Answer));
+    say!("hints with a step's value     {}", share(LeakKind::Step));
     Ok(())
 }
 

@@ -52,7 +52,6 @@ pub struct Options {
 /// # Errors
 ///
 /// A folder that cannot be written.
-#[expect(clippy::print_stderr, reason = "the output of a program")]
 pub fn run(options: &Options) -> Result<()> {
     hint_policy::keep_freed_memory();
     tch::set_num_threads(options.threads);
@@ -94,13 +93,13 @@ pub fn run(options: &Options) -> Result<()> {
         policy.parameters_changed();
         mean += loss.double_value(&[]) / 100.0;
         if (step + 1) % 100 == 0 {
-            eprintln!("step {:>5}/{} loss {mean:.4}", step + 1, options.steps);
+            note!("step {:>5}/{} loss {mean:.4}", step + 1, options.steps);
             mean = 0.0;
         }
     }
     report(&policy, &tokenizer)?;
     LoadedModel { policy, tokenizer, stop_tokens: vec![EOS] }.save(&options.out)?;
-    eprintln!("wrote {}", options.out.display());
+    note!("wrote {}", options.out.display());
     Ok(())
 }
 
@@ -155,7 +154,6 @@ fn prompt(swaps: &Swaps, hint: Option<&str>) -> String {
 }
 
 /// Says how often held-out problems are worked step by step, and how often they are right.
-#[expect(clippy::print_stderr, reason = "the output of a program")]
 fn report(policy: &CausalLm, tokenizer: &Tokenizer) -> Result<()> {
     let params = SamplingParams {
         temperature: 1.0,
@@ -189,7 +187,7 @@ fn report(policy: &CausalLm, tokenizer: &Tokenizer) -> Result<()> {
                 worked_right += u32::from(is_worked && is_right);
             }
             let hinted = if hint.is_some() { "hinted" } else { "plain " };
-            eprintln!(
+            note!(
                 "level {level} {hinted}: {right:>3} of 128 right; {worked:>3} worked step by step, \
                  {worked_right:>3} of those right; begins to work with probability {begins:.1e}"
             );

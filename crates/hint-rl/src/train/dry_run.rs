@@ -10,11 +10,11 @@ use hint_grpo::{
     Optimizer, Phase, ScoredGroup, StepReport, SupervisedTrainer, Trainer, metrics,
 };
 use hint_policy::{Parameter, keep_freed_memory};
+use hint_process::{clock, peak_memory};
 
 use super::engine::local;
-use super::memory::{Demand, MemoryEstimate, mebibytes, peak_memory};
+use super::memory::{Demand, MemoryEstimate, mebibytes};
 use super::options::{Method, Settings};
-use crate::progress::clock;
 use crate::workload::{Model, Workload};
 
 /// Goes through everything that a run does, once and in small: configuration, problems and reference
@@ -25,7 +25,10 @@ use crate::workload::{Model, Workload};
 /// # Errors
 ///
 /// Whatever would end the run in its first step.
-pub fn dry_run(settings: &Settings, say: impl Fn(&str) + Clone + Send + 'static) -> Result<()> {
+pub(crate) fn dry_run(
+    settings: &Settings,
+    say: impl Fn(&str) + Clone + Send + 'static,
+) -> Result<()> {
     let say = Say(say);
     let method = *settings.methods.last().context("there is no method to run")?;
     let config = settings.config(method);
@@ -301,14 +304,12 @@ impl<S: Fn(&str) + Send> Observer for Watch<S> {
 
 #[cfg(test)]
 mod tests {
-    use clap::Parser as _;
-
     use super::super::options::Options;
     use super::*;
 
     fn lines(args: &[&str]) -> Vec<String> {
         let args = ["hint_grpo", "--dry-run"].into_iter().chain(args.iter().copied());
-        let settings = Options::parse_from(args).resolve().unwrap();
+        let settings = Options::parse(args).unwrap().resolve().unwrap();
         tch::set_num_threads(1);
         let said = Arc::new(Mutex::new(Vec::new()));
         let lines = Arc::clone(&said);

@@ -13,7 +13,7 @@ use super::options::Settings;
 use crate::workload::Compute;
 
 /// Name under which servers are to serve the model.
-pub const SERVED_NAME: &str = "policy";
+pub(crate) const SERVED_NAME: &str = "policy";
 
 /// The engine that `settings` ask for. `dir` is the folder of the run; servers get their weights
 /// below it.
@@ -21,7 +21,7 @@ pub const SERVED_NAME: &str = "policy";
 /// # Errors
 ///
 /// Servers that cannot be used, with the reason of each.
-pub fn engine(
+pub(crate) fn engine(
     settings: &Settings,
     policy: &SharedPolicy,
     stop_tokens: Vec<u32>,
@@ -42,7 +42,7 @@ pub fn engine(
 }
 
 /// The policy in this process.
-pub fn local(policy: &SharedPolicy, stop_tokens: Vec<u32>) -> Box<dyn RolloutEngine> {
+pub(crate) fn local(policy: &SharedPolicy, stop_tokens: Vec<u32>) -> Box<dyn RolloutEngine> {
     Box::new(LocalEngine::new(policy.clone(), stop_tokens))
 }
 
@@ -62,13 +62,12 @@ impl WeightSource for Initial<'_> {
 }
 
 /// Tells a person which servers fail and come back.
-#[expect(clippy::print_stderr, reason = "the notices of a program")]
 pub fn report_server(event: &VllmEvent<'_>) {
     match event {
         VllmEvent::ServerDown { server, error, requests } => {
-            eprintln!("{server} is down, {requests} requests go to the others: {error}");
+            note!("{server} is down, {requests} requests go to the others: {error}");
         }
-        VllmEvent::ServerBack { server } => eprintln!("{server} is back"),
+        VllmEvent::ServerBack { server } => note!("{server} is back"),
         _ => {}
     }
 }

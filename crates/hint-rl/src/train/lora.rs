@@ -9,7 +9,7 @@ use hint_policy::LoraConfig;
 /// # Errors
 ///
 /// An unknown key, a value that does not parse or is out of range.
-pub fn parse(text: &str) -> Result<LoraConfig> {
+pub(crate) fn parse(text: &str) -> Result<LoraConfig> {
     let mut config = LoraConfig::default();
     let mut alpha = None;
     for entry in text.split(',').filter(|entry| !entry.is_empty()) {

@@ -1,4 +1,4 @@
-//! Memory: what the process has used, and an estimate of what a run will.
+//! An estimate of the memory that a run takes.
 
 use std::fmt;
 
@@ -7,14 +7,6 @@ use hint_policy::{LoadReport, ModelConfig};
 use tch::{Kind, Tensor};
 
 use super::options::Method;
-
-/// Largest resident memory of this process so far, in bytes, as Linux counts it. GPU memory is not
-/// part of it: libtorch's bindings do not tell.
-pub fn peak_memory() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1024)
-}
 
 /// What an estimate depends on.
 pub(crate) struct Demand<'a> {
@@ -45,7 +37,7 @@ pub(crate) struct Demand<'a> {
 /// Rollouts and updates take turns, so the larger of the two counts. Hints, which lengthen the
 /// prompts that are sampled from, are not counted in.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct MemoryEstimate {
+pub(crate) struct MemoryEstimate {
     /// What is there all the time.
     pub lasting: Vec<(&'static str, u64)>,
     /// What is there while completions are sampled.
@@ -61,7 +53,7 @@ impl MemoryEstimate {
     }
 
     /// What is there at the same time, at most.
-    pub fn total(&self) -> u64 {
+    pub(crate) fn total(&self) -> u64 {
         let sum = |parts: &[(_, u64)]| parts.iter().map(|(_, bytes)| bytes).sum::<u64>();
         sum(&self.lasting) + sum(&self.rollout).max(sum(&self.update))
     }
@@ -260,7 +252,7 @@ impl fmt::Display for MemoryEstimate {
 }
 
 /// A size in MiB, or in GiB from ten of them on.
-pub fn mebibytes(bytes: u64) -> String {
+pub(crate) fn mebibytes(bytes: u64) -> String {
     let mebibytes = bytes as f64 / f64::from(1 << 20);
     if mebibytes < 10_240.0 {
         format!("{mebibytes:.1} MiB")
@@ -275,14 +267,6 @@ mod tests {
     use tch::Device;
 
     use super::*;
-
-    #[test]
-    fn the_peak_is_that_of_a_real_process() {
-        // Linux alone has the file.
-        if cfg!(target_os = "linux") {
-            assert!(peak_memory().unwrap() > 1 << 20);
-        }
-    }
 
     #[test]
     fn rollout_and_update_share_their_memory() {

@@ -21,21 +21,20 @@ mod summary;
 
 use std::path::Path;
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use hint_grpo::{GrpoConfig, Outcome, RunDir, SupervisedTrainer, Trainer};
 use hint_policy::keep_freed_memory;
+use hint_process::{StopSignals, clock, peak_memory};
 use hint_rollout::Collector;
 
 use self::dry_run::dry_run;
 use self::engine::engine;
 pub use self::engine::report_server;
-use self::memory::peak_memory;
 pub use self::options::{Method, Options, Settings};
 use self::summary::{RunSummary, Summary};
-use crate::progress::{Progress, clock};
+use crate::process::{catch_signals, set_threads};
+use crate::progress::Progress;
 use crate::workload::{Model, Workload};
 
 /// Runs the command.
@@ -43,62 +42,67 @@ use crate::workload::{Model, Workload};
 /// # Errors
 ///
 /// Options that do not fit together, files that cannot be read or written, a run that fails.
-#[expect(clippy::print_stdout, clippy::print_stderr, reason = "the output of a program")]
 pub fn run(options: Options) -> Result<ExitCode> {
     let (only_print, only_try) = (options.print_config, options.dry_run);
+    let stop = catch_signals("finishing the step")?;
     let settings = options.resolve()?;
     if only_print {
         print!("{}", settings.config_toml()?);
         return Ok(ExitCode::SUCCESS);
     }
-    if let Some(threads) = settings.threads {
-        tch::set_num_threads(threads);
-    }
+    set_threads(settings.threads);
     if only_try {
-        dry_run(&settings, |line| println!("{line}"))?;
+        dry_run(&settings, |line| say!("{line}"))?;
         return Ok(ExitCode::SUCCESS);
     }
-    let stop = stop_on_ctrl_c()?;
     let workload = settings.workload()?;
     let (train, held_out) = (workload.train.len(), workload.held_out.len());
     let (model, problems) = (&settings.model, &settings.problems);
-    eprintln!("{model} on {problems}: {train} problems to train on, {held_out} held out");
+    let unused = match workload.unused {
+        0 => String::new(),
+        unused => format!(" ({unused} more of those are left out: `evaluation.max_problems`)"),
+    };
+    note!("{model} on {problems}: {train} problems to train on, {held_out} held out{unused}");
     if let Some(line) = workload.audit() {
-        eprintln!("{line}");
+        note!("{line}");
     }
-    eprintln!("writing to {}", settings.out.display());
+    note!("writing to {}", settings.out.display());
     let mut summary = Summary::default();
     for &method in &settings.methods {
         let Some(run) = train_method(method, &settings, &workload, &stop)? else {
-            eprintln!("stopped; go on with: --resume {}", settings.out.display());
-            return Ok(ExitCode::SUCCESS);
+            note!("stopped; go on with: --resume {}", settings.out.display());
+            return Ok(stop.exit_code());
         };
         summary.runs.push(run);
     }
-    println!("{}", summary.table());
+    say!("{}", summary.table());
     summary.write(&settings.out.join("summary.json"))?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// Runs one method to its end; `None` when it was stopped before.
-#[expect(clippy::print_stderr, reason = "the output of a program")]
 fn train_method(
     method: Method,
     settings: &Settings,
     workload: &Workload,
-    stop: &Arc<AtomicBool>,
+    stop: &StopSignals,
 ) -> Result<Option<RunSummary>> {
     let config = settings.config(method);
     let (seed, steps) = (config.run.seed, config.run.steps);
     let dir = settings.out.join(method.name());
     let model = workload.model(seed)?;
-    eprintln!("{}", model.report);
+    note!("{}", model.report);
     let engine = engine(settings, &model.policy, model.stop_tokens.clone(), &dir)?;
     let collector = workload.collector(&model, engine, &config)?;
     // Not before the model is there: a mistyped name leaves no folder behind.
     settings.save()?;
     let run_dir = open(&dir, &config, settings.from_step)?;
-    let progress = Progress::new(method.name(), steps, Arc::clone(stop));
+    if let Some((done, _)) = RunDir::checkpoints(&dir)?.pop()
+        && done >= steps
+    {
+        note!("{}: nothing to do, step {done} of {steps} is done", method.name());
+    }
+    let progress = Progress::new(method.name(), steps, stop.clone());
     let outcome = match method {
         Method::Sft => supervised(config, run_dir, (model, collector), workload, progress)?,
         Method::Grpo | Method::Hint => {
@@ -164,19 +168,4 @@ fn supervised(
     // As above.
     keep_freed_memory();
     Ok(trainer.run(&demonstrations)?)
-}
-
-/// A flag that the first Ctrl-C sets; the second one ends the program at once.
-#[expect(clippy::exit, clippy::print_stderr, reason = "the signal handler of a program")]
-fn stop_on_ctrl_c() -> Result<Arc<AtomicBool>> {
-    let stop = Arc::new(AtomicBool::new(false));
-    let flag = Arc::clone(&stop);
-    ctrlc::set_handler(move || {
-        if flag.swap(true, Ordering::Relaxed) {
-            std::process::exit(130);
-        }
-        eprintln!("\nfinishing the step; press Ctrl-C again to stop at once");
-    })
-    .context("cannot catch Ctrl-C")?;
-    Ok(stop)
 }

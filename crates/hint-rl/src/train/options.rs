@@ -2,13 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use clap::{Args, ValueEnum};
 use hint_grpo::GrpoConfig;
 use hint_policy::LoraConfig;
 use hint_rollout::{HeldOut, HintTrigger};
 use serde::{Deserialize, Serialize};
 
+use crate::process::threads;
 use crate::workload::{Compute, Source, Workload, device};
 
 /// Trains a policy with plain GRPO and with HINT, and compares them without hints.
@@ -34,8 +35,8 @@ pub struct Options {
     #[arg(long)]
     pub steps: Option<u64>,
 
-    /// Seed of each run, in place of the configuration's.
-    #[arg(long)]
+    /// Seed of each run, in place of the configuration's; below 2⁶³, the largest number of TOML.
+    #[arg(long, value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64))]
     pub seed: Option<u64>,
 
     /// `cpu`, `cuda`, `cuda:N`, or `auto` for the first GPU if there is one.
@@ -56,9 +57,9 @@ pub struct Options {
     #[arg(long)]
     pub gradient_checkpointing: bool,
 
-    /// CPU threads [default: 1 with the tiny model, else libtorch's choice]. Results are the same
-    /// bytes for the same number.
-    #[arg(long)]
+    /// CPU threads [default: 1 with the tiny model, else as many cores as the process may use]. Results
+    /// are the same bytes for the same number.
+    #[arg(long, value_parser = threads)]
     pub threads: Option<i32>,
 
     /// Hyper-parameters in TOML, in place of the model's preset in `examples/configs`.
@@ -350,11 +351,21 @@ fn next_free_folder(parent: &Path) -> Result<PathBuf> {
 
 #[cfg(test)]
 mod tests {
+    use clap::FromArgMatches as _;
+
     use super::*;
+
+    impl Options {
+        /// The options of a command line.
+        pub(in crate::train) fn parse<'a>(args: impl IntoIterator<Item = &'a str>) -> Result<Self> {
+            let command = Self::augment_args(clap::Command::new("train"));
+            Ok(Self::from_arg_matches(&command.try_get_matches_from(args)?)?)
+        }
+    }
 
     fn resolve(args: &[&str]) -> Result<Settings> {
         let args = std::iter::once("hint_grpo").chain(args.iter().copied());
-        Options::try_parse_from(args)?.resolve()
+        Options::parse(args)?.resolve()
     }
 
     #[test]

@@ -11,14 +11,14 @@ use serde_json::Value;
 
 /// `summary.json`.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub struct Summary {
+pub(crate) struct Summary {
     /// One entry per run, in the order in which they ran.
     pub runs: Vec<RunSummary>,
 }
 
 /// One run.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct RunSummary {
+pub(crate) struct RunSummary {
     /// `grpo`, `hint` or `sft`.
     pub method: String,
     /// Seed of the run.
@@ -51,7 +51,7 @@ impl RunSummary {
     /// # Errors
     ///
     /// A file of the run that cannot be read.
-    pub fn read(dir: &Path, method: &str, seed: u64, last_step: u64) -> Result<Self> {
+    pub(crate) fn read(dir: &Path, method: &str, seed: u64, last_step: u64) -> Result<Self> {
         let accuracy = |step| -> Result<Option<f64>> {
             Ok(RunDir::evaluation(dir, step)?.map(|evaluation| evaluation.accuracy()))
         };
@@ -82,13 +82,13 @@ impl Summary {
     /// # Errors
     ///
     /// A file that cannot be written.
-    pub fn write(&self, path: &Path) -> Result<()> {
+    pub(crate) fn write(&self, path: &Path) -> Result<()> {
         let text = serde_json::to_string_pretty(self)? + "\n";
         std::fs::write(path, text).with_context(|| format!("cannot write `{}`", path.display()))
     }
 
     /// The comparison as a table of at most 80 columns.
-    pub fn table(&self) -> Table {
+    pub(crate) fn table(&self) -> Table {
         let mut table = Table::new();
         table.load_preset(UTF8_FULL_CONDENSED).set_header([
             "method",

@@ -56,6 +56,8 @@ pub struct Workload {
     pub train: Vec<Problem>,
     /// Problems to evaluate on; none of them is trained on.
     pub held_out: Vec<Problem>,
+    /// Problems that are held out, but more than are evaluated.
+    pub unused: usize,
 }
 
 impl Workload {
@@ -89,6 +91,7 @@ impl Workload {
                 read_problems(file)?
             }
         };
+        let count = problems.len();
         let (train, held_out) = source.evaluation.split(problems)?;
         ensure!(
             !held_out.is_empty() || source.evaluation.held_out == HeldOut::None {},
@@ -96,7 +99,12 @@ impl Workload {
              another file or to none",
             train.len()
         );
-        Ok(Self::new(model, source, train, held_out))
+        let used = match source.evaluation.held_out {
+            HeldOut::Share { .. } => train.len() + held_out.len(),
+            HeldOut::None {} | HeldOut::File { .. } => count,
+        };
+        let workload = Self::new(model, source, train, held_out);
+        Ok(Self { unused: count.saturating_sub(used), ..workload })
     }
 
     fn new(
@@ -111,7 +119,16 @@ impl Workload {
         };
         let load = LoadOptions { device: source.device, compute };
         let swaps = source.problems == "swaps";
-        Self { model, load, lora: None, gradient_checkpointing: false, swaps, train, held_out }
+        Self {
+            model,
+            load,
+            lora: None,
+            gradient_checkpointing: false,
+            swaps,
+            train,
+            held_out,
+            unused: 0,
+        }
     }
 
     /// The same workload, with gradient checkpointing if `checkpointing`.
@@ -329,9 +346,8 @@ fn fetcher() -> Result<Fetcher> {
     Ok(Fetcher::new(prepare::cache_root(xdg, home)?))
 }
 
-#[expect(clippy::print_stderr, reason = "the notice of a program")]
 fn notice(line: &str) {
-    eprintln!("{line}");
+    note!("{line}");
 }
 
 fn convert(problems: Vec<SourceProblem>) -> Vec<Problem> {

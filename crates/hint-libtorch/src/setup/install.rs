@@ -11,8 +11,8 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, anyhow, bail};
 
+use super::Host;
 use super::{VERSION, note, python, remove_folder, version};
-use crate::host::Host;
 
 /// Marks a complete installation.
 const MARKER: &str = ".hint-rl-complete";
@@ -186,7 +186,11 @@ fn remove_leftovers(cache: &Cache) -> Result<()> {
 }
 
 /// Fails if the disk of `folder` has no room for `what`.
-pub(crate) fn check_space(folder: &Path, needed: u64, what: &str) -> Result<()> {
+///
+/// # Errors
+///
+/// The free and the needed space, and what to do.
+pub fn check_space(folder: &Path, needed: u64, what: &str) -> Result<()> {
     // Without `df`, or with one that answers in another form, pip finds out.
     let Some(free) = free_bytes(folder) else { return Ok(()) };
     if free < needed {
@@ -244,7 +248,7 @@ fn pip(python: &Path, target: &Path, scratch: &Path, lock: &File) -> Result<()> 
 /// One line for what pip complained about.
 fn explain(complaints: &str, status: &str) -> anyhow::Error {
     let has = |parts: &[&str]| parts.iter().any(|part| complaints.contains(part));
-    let again = "then run `cargo xtask setup` again";
+    let again = "then run the set-up again";
     if has(&["No space left on device", "Errno 28", "Disk quota exceeded"]) {
         return anyhow!(
             "the disk filled up while pip installed torch {VERSION}; free some space, or set XDG_CACHE_HOME to a folder \

@@ -13,7 +13,9 @@
 //! The first two were asked for, so a mismatch there is an error. From the third on, what does not fit is passed over.
 
 mod config;
+mod host;
 mod install;
+mod project;
 mod python;
 mod version;
 
@@ -21,25 +23,33 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 
-use crate::host::Host;
-use crate::torch::version::Mismatch;
+use self::version::Mismatch;
+use crate::VERSION;
 
-pub(crate) use crate::torch::config::is_from_config;
-pub(crate) use crate::torch::install::check_space;
-pub(crate) use crate::torch::python::with_pip as python_with_pip;
+pub use self::config::is_from_config;
+pub use self::host::Host;
+pub use self::install::check_space;
+pub use self::project::init;
+pub use self::python::with_pip as python_with_pip;
 
-/// The one libtorch that `tch` 0.24 accepts.
-pub(crate) const VERSION: &str = "2.11.0";
-
-/// Makes libtorch available to every cargo command in this repository, and returns its folder.
-pub(crate) fn setup(host: &Host) -> Result<PathBuf> {
-    check_compiler(host)?;
+/// Makes libtorch available to every cargo command in the project, and returns its folder.
+///
+/// # Errors
+///
+/// As [`find`]; a configuration that cannot be written.
+pub fn setup(host: &Host) -> Result<PathBuf> {
     let folder = find(host)?;
     config::record(&host.repo, &folder)?;
     Ok(folder)
 }
 
-fn find(host: &Host) -> Result<PathBuf> {
+/// Finds libtorch, or installs it, and returns its folder.
+///
+/// # Errors
+///
+/// One line with the remedy: no compiler, a chosen libtorch of another version, a failed installation.
+pub fn find(host: &Host) -> Result<PathBuf> {
+    check_compiler(host)?;
     if host.use_pytorch {
         return of_chosen_python(host);
     }
@@ -71,7 +81,7 @@ fn recorded(host: &Host) -> Option<PathBuf> {
 /// The torch of the Python that torch-sys will ask.
 fn of_chosen_python(host: &Host) -> Result<PathBuf> {
     let name = if host.in_virtual_env { "python" } else { "python3" };
-    let fix = "or unset LIBTORCH_USE_PYTORCH to have `cargo xtask setup` install it";
+    let fix = "or unset LIBTORCH_USE_PYTORCH to have this set-up install it";
     let Some(found) = host.find_program(name).and_then(|file| python::probe(&file)) else {
         bail!(
             "LIBTORCH_USE_PYTORCH is set, but there is no working `{name}` on PATH; install one, {fix}"
@@ -94,7 +104,7 @@ fn of_chosen_python(host: &Host) -> Result<PathBuf> {
 
 fn explicit_error(what: &str, mismatch: &Mismatch, variable: &str) -> anyhow::Error {
     anyhow::anyhow!(
-        "{what} {mismatch}; choose one that holds {VERSION}, or unset {variable} to have `cargo xtask setup` install it"
+        "{what} {mismatch}; choose one that holds {VERSION}, or unset {variable} to have this set-up install it"
     )
 }
 
@@ -114,7 +124,11 @@ fn note(text: &str) {
 }
 
 /// Removes a folder that may be gone already.
-pub(crate) fn remove_folder(folder: &Path) -> std::io::Result<()> {
+///
+/// # Errors
+///
+/// A folder that cannot be removed.
+pub fn remove_folder(folder: &Path) -> std::io::Result<()> {
     match std::fs::remove_dir_all(folder) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),

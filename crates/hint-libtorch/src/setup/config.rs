@@ -15,19 +15,19 @@ fn file(repo: &Path) -> PathBuf {
 }
 
 /// The folder an earlier set-up wrote.
-pub(crate) fn recorded(repo: &Path) -> Option<PathBuf> {
+pub(super) fn recorded(repo: &Path) -> Option<PathBuf> {
     let text = std::fs::read_to_string(file(repo)).ok()?;
     let config: toml::Table = text.parse().ok()?;
     config.get("env")?.get("LIBTORCH")?.get("value")?.as_str().map(PathBuf::from)
 }
 
 /// Whether a `LIBTORCH` of this value comes from the configuration: cargo passes its `[env]` on to `xtask` too.
-pub(crate) fn is_from_config(repo: &Path, folder: &Path) -> bool {
+pub fn is_from_config(repo: &Path, folder: &Path) -> bool {
     folder.ends_with(PLACEHOLDER) || recorded(repo).is_some_and(|recorded| recorded == folder)
 }
 
 /// Writes `folder`, in one step. Touches nothing when it is written already.
-pub(crate) fn record(repo: &Path, folder: &Path) -> Result<()> {
+pub(super) fn record(repo: &Path, folder: &Path) -> Result<()> {
     if recorded(repo).is_some_and(|recorded| recorded == folder) {
         return Ok(());
     }
@@ -36,7 +36,7 @@ pub(crate) fn record(repo: &Path, folder: &Path) -> Result<()> {
     })?;
     let file = file(repo);
     let text = format!(
-        "# Written by `cargo xtask setup`. Delete it to have libtorch looked for anew.\n[env]\nLIBTORCH = {{ value = {} }}\n",
+        "# This machine's libtorch, found by the set-up. Delete the file to have libtorch looked for again.\n[env]\nLIBTORCH = {{ value = {} }}\n",
         toml::Value::from(path)
     );
     let fresh = file.with_file_name(format!("libtorch-{}.tmp", std::process::id()));

@@ -7,7 +7,7 @@ use super::VERSION;
 
 /// Why a folder cannot be used.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Mismatch {
+pub(super) enum Mismatch {
     /// A file or folder that every libtorch has is missing.
     Missing(&'static str),
     /// None of the files that tell the version is there.
@@ -36,7 +36,7 @@ const REQUIRED: [&str; 5] = [
 ];
 
 /// Checks that `folder` holds the headers and libraries of the version this workspace needs.
-pub(crate) fn check(folder: &Path) -> Result<(), Mismatch> {
+pub(super) fn check(folder: &Path) -> Result<(), Mismatch> {
     // The version first: a 2.10 that also lacks a file is better called a 2.10.
     let version = of(folder);
     if let Some(version) = version.as_ref().filter(|version| *version != VERSION) {

@@ -1,4 +1,4 @@
-//! What the commands need to know of this machine and its environment, read once.
+//! The machine and its environment, read once.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::fs::PermissionsExt;
@@ -6,43 +6,42 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 
-use crate::torch;
+use super::config;
 
-/// The machine, the user's environment and the repository. Tests build one by hand.
+/// The machine, the user's environment and a cargo project. Tests build one by hand.
 #[derive(Debug, Clone)]
-pub(crate) struct Host {
-    /// Root of the repository.
-    pub(crate) repo: PathBuf,
+pub struct Host {
+    /// Root of the cargo project.
+    pub repo: PathBuf,
     /// Cache folder of this project, shared by all clones; `None` when neither `XDG_CACHE_HOME` nor `HOME` is set.
-    pub(crate) cache: Option<PathBuf>,
+    pub cache: Option<PathBuf>,
     /// `PATH`, where programs are looked up.
-    pub(crate) path: OsString,
+    pub path: OsString,
     /// The user's own `LIBTORCH`, absolute; `None` also when only `.cargo/config.toml` set it.
-    pub(crate) libtorch: Option<PathBuf>,
+    pub libtorch: Option<PathBuf>,
     /// Whether `LIBTORCH_USE_PYTORCH` is set.
-    pub(crate) use_pytorch: bool,
+    pub use_pytorch: bool,
     /// Whether a virtual environment is active; torch-sys then asks `python` instead of `python3`.
-    pub(crate) in_virtual_env: bool,
+    pub in_virtual_env: bool,
     /// Operating system and processor, as `std::env::consts` names them.
-    pub(crate) platform: (&'static str, &'static str),
+    pub platform: (&'static str, &'static str),
     /// The C++ compiler the user chose with `CXX`.
-    pub(crate) cxx: Option<OsString>,
+    pub cxx: Option<OsString>,
     /// Disk space an installation needs, in bytes.
-    pub(crate) needed_bytes: u64,
+    pub needed_bytes: u64,
 }
 
 /// The wheels (2.5 GB) and what is unpacked from them (5 GB) exist side by side for a while.
 const NEEDED_BYTES: u64 = 8_000_000_000;
 
 impl Host {
-    /// Reads the environment.
-    pub(crate) fn from_env() -> Result<Self> {
-        let manifest_dir = std::env::var_os("CARGO_MANIFEST_DIR")
-            .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
-        let repo = manifest_dir
-            .parent()
-            .context("the xtask package is not in a repository")?
-            .to_path_buf();
+    /// Reads the environment, for the cargo project in `repo`.
+    ///
+    /// # Errors
+    ///
+    /// A `LIBTORCH` that is no path.
+    #[expect(clippy::disallowed_methods, reason = "a set-up reads its environment")]
+    pub fn from_env(repo: PathBuf) -> Result<Self> {
         let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
         let cache = set("XDG_CACHE_HOME")
             .map(PathBuf::from)
@@ -50,7 +49,7 @@ impl Host {
             .or_else(|| set("HOME").map(|home| PathBuf::from(home).join(".cache")))
             .map(|folder| folder.join("hint-rl"));
         let libtorch = set("LIBTORCH").map(PathBuf::from);
-        let libtorch = match libtorch.filter(|folder| !torch::is_from_config(&repo, folder)) {
+        let libtorch = match libtorch.filter(|folder| !config::is_from_config(&repo, folder)) {
             Some(folder) => Some(
                 std::path::absolute(&folder)
                     .with_context(|| format!("LIBTORCH (`{}`) is not a path", folder.display()))?,
@@ -72,7 +71,7 @@ impl Host {
     }
 
     /// Looks a program up on `PATH`.
-    pub(crate) fn find_program(&self, name: impl AsRef<OsStr>) -> Option<PathBuf> {
+    pub fn find_program(&self, name: impl AsRef<OsStr>) -> Option<PathBuf> {
         let name = name.as_ref();
         std::env::split_paths(&self.path).map(|folder| folder.join(name)).find(|file| {
             file.metadata().is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0)

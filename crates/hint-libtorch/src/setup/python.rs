@@ -5,20 +5,20 @@ use std::process::Command;
 
 use anyhow::{Result, bail};
 
+use super::Host;
 use super::{VERSION, version};
-use crate::host::Host;
 
 /// What a Python says of itself.
 #[derive(Debug)]
-pub(crate) struct Python {
+pub(super) struct Python {
     /// The program.
-    pub(crate) program: PathBuf,
+    pub(super) program: PathBuf,
     /// Its release, such as `(3, 11)`.
-    pub(crate) release: (u32, u32),
+    pub(super) release: (u32, u32),
     /// Whether it has pip.
-    pub(crate) has_pip: bool,
+    pub(super) has_pip: bool,
     /// Folder of its torch.
-    pub(crate) torch: Option<PathBuf>,
+    pub(super) torch: Option<PathBuf>,
 }
 
 /// Looks torch up without importing it, which would take seconds.
@@ -39,7 +39,7 @@ const OLDEST: (u32, u32) = (3, 10);
 const NEWEST: (u32, u32) = (3, 14);
 
 /// Asks a Python about itself; `None` if it does not work or is too old to answer.
-pub(crate) fn probe(program: &Path) -> Option<Python> {
+pub(super) fn probe(program: &Path) -> Option<Python> {
     let output = Command::new(program).args(["-c", PROBE]).output().ok()?;
     if !output.status.success() {
         return None;
@@ -61,13 +61,13 @@ pub(crate) fn probe(program: &Path) -> Option<Python> {
 }
 
 /// The torch of `python3`, if it is the one this workspace needs.
-pub(crate) fn torch_on_path(host: &Host) -> Option<PathBuf> {
+pub(super) fn torch_on_path(host: &Host) -> Option<PathBuf> {
     let folder = probe(&host.find_program("python3")?)?.torch?;
     version::check(&folder).is_ok().then_some(folder)
 }
 
 /// A Python of a release up to `newest` that has pip.
-pub(crate) fn with_pip(host: &Host, newest: (u32, u32)) -> Option<PathBuf> {
+pub fn with_pip(host: &Host, newest: (u32, u32)) -> Option<PathBuf> {
     let pythons = NAMES.iter().filter_map(|name| probe(&host.find_program(name)?));
     let mut fit =
         pythons.filter(|python| python.has_pip && (OLDEST..=newest).contains(&python.release));
@@ -75,7 +75,7 @@ pub(crate) fn with_pip(host: &Host, newest: (u32, u32)) -> Option<PathBuf> {
 }
 
 /// A Python that can install torch.
-pub(crate) fn for_install(host: &Host) -> Result<Python> {
+pub(super) fn for_install(host: &Host) -> Result<Python> {
     let mut without_pip = None;
     let mut unfit = None;
     for name in NAMES {

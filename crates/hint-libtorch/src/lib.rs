@@ -1,0 +1,52 @@
+//! Finds or installs the libtorch that hint-rl needs, and links programs against it.
+//!
+//! A project that uses hint-rl needs three things: a libtorch of the right version, a line that tells
+//! cargo where it is, and a run path in its programs, so that they start without `LD_LIBRARY_PATH`.
+//!
+//! ```console
+//! hint-libtorch init my-project
+//! ```
+//!
+//! does all of it: it finds libtorch or installs the wheel into the user's cache folder, writes
+//! `.cargo/libtorch.toml` (this machine's, ignored by git) and includes it in `.cargo/config.toml`, adds
+//! the dependencies, and writes `build.rs`:
+//!
+//! ```no_run
+//! fn main() {
+//!     hint_libtorch::link();
+//! }
+//! ```
+//!
+//! Build scripts depend on this crate with `default-features = false`, which needs nothing else.
+#![forbid(unsafe_code)]
+
+#[cfg(feature = "setup")]
+mod setup;
+
+use std::path::Path;
+
+#[cfg(feature = "setup")]
+pub use setup::{
+    Host, check_space, find, init, is_from_config, python_with_pip, remove_folder, setup,
+};
+
+/// The libtorch that `tch` 0.24 accepts.
+pub const VERSION: &str = "2.11.0";
+
+/// Lets the programs, tests and examples of a package find libtorch at run time. Call it in `build.rs`.
+///
+/// The folder is the one that torch-sys linked, which cargo passes to packages that depend on
+/// torch-sys, else the one in `LIBTORCH`. Without either, nothing is done: a package whose features
+/// leave libtorch out needs none.
+#[expect(clippy::disallowed_methods, reason = "cargo passes what it knows in the environment")]
+#[expect(clippy::print_stdout, reason = "cargo reads the output of build scripts")]
+pub fn link() {
+    println!("cargo::rerun-if-changed=build.rs");
+    println!("cargo::rerun-if-env-changed=DEP_TCH_LIBTORCH_LIB");
+    println!("cargo::rerun-if-env-changed=LIBTORCH");
+    let linked = std::env::var_os("DEP_TCH_LIBTORCH_LIB").map(|lib| Path::new(&lib).to_path_buf());
+    let named = || Some(Path::new(&std::env::var_os("LIBTORCH")?).join("lib"));
+    if let Some(lib) = linked.or_else(named).and_then(|lib| lib.canonicalize().ok()) {
+        println!("cargo::rustc-link-arg=-Wl,-rpath,{}", lib.display());
+    }
+}

@@ -1,0 +1,43 @@
+//! What a training program asks of its process: stop signals, CPU threads, peak memory and a clock.
+//!
+//! The libraries of this workspace read neither the environment nor the clock and install no signal
+//! handlers. A program does these things, and this crate does them correctly next to libtorch:
+//!
+//! | item | what it does |
+//! |---|---|
+//! | [`StopSignals`] | turns Ctrl-C, SIGTERM and SIGHUP into a flag, without a signal handler |
+//! | [`bound_spinning`] | keeps idle OpenMP threads from burning the cores of other processes |
+//! | [`usable_cpus`] | counts the cores that the affinity mask and the cgroup quota leave |
+//! | [`peak_memory`], [`clock`] | what the trainer's reports need |
+//!
+//! ```no_run
+//! use hint_process::StopSignals;
+//!
+//! # fn train_step() {}
+//! fn main() -> Result<std::process::ExitCode, hint_process::ProcessError> {
+//!     // First of all: threads inherit the signal mask of the thread that starts them.
+//!     let stop = StopSignals::catch(|signal| eprintln!("{signal}: finishing the step"))?;
+//!     while !stop.requested() {
+//!         train_step();
+//!     }
+//!     Ok(stop.exit_code())
+//! }
+//! ```
+#![forbid(unsafe_code)]
+
+mod error;
+mod memory;
+mod stop;
+mod threads;
+
+pub use error::ProcessError;
+pub use memory::peak_memory;
+pub use stop::StopSignals;
+pub use threads::{bound_spinning, usable_cpus};
+
+/// The time since this call, for a trainer's reports.
+pub fn clock() -> impl Fn() -> std::time::Duration + Send {
+    #[expect(clippy::disallowed_methods, reason = "this crate reads the clock for programs")]
+    let start = std::time::Instant::now();
+    move || start.elapsed()
+}

@@ -1,0 +1,118 @@
+//! Stop signals without a signal handler.
+
+use std::fs;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use nix::sys::signal::{SigSet, Signal, raise};
+
+use crate::ProcessError;
+
+/// Turns SIGINT (Ctrl-C), SIGTERM and SIGHUP into a flag.
+///
+/// The first signal sets the flag; the program finishes what it is doing and returns
+/// [`StopSignals::exit_code`], 128 plus the number of the signal as shells expect, so that `a && b`
+/// does not go on. A second Ctrl-C or SIGTERM ends the process at once, without running destructors.
+/// A second SIGHUP does not: a closed terminal may send two.
+///
+/// # Why not a signal handler
+///
+/// The just-in-time compiled kernels of oneDNN, which libtorch runs on CPUs, let the stack pointer
+/// point into the heap for a while. A handler that the kernel runs on that "stack" overwrites the
+/// heap. `SA_ONSTACK` helps only on threads that have an alternate stack, and OpenMP threads have
+/// none. So no handler may run on a thread that computes. This type blocks the signals in every
+/// thread and starts one that waits for them with `sigwait`, which needs no handler.
+///
+/// # With a handler of your own
+///
+/// If your program needs another crate's handler, block the signals you handle in all threads but
+/// one that never calls libtorch, before libtorch starts threads: block them first in `main`, and
+/// unblock them in that one thread. This holds for every signal with a handler, such as `SIGUSR1`
+/// or the `SIGPROF` of a profiler.
+#[derive(Debug, Clone)]
+pub struct StopSignals(Arc<AtomicI32>);
+
+/// Signals that stop a run.
+const STOP: [Signal; 3] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP];
+
+/// Signals that follow each other faster are one: `timeout` sends to the process and to its group.
+const SAME: Duration = Duration::from_millis(100);
+
+impl StopSignals {
+    /// Catches the signals from now on. `notice` is called once, with the name of the first one.
+    ///
+    /// Signals that the process was started with ignored, such as SIGHUP under `nohup`, stay so. The
+    /// processes that this one starts with [`std::process::Command`] receive signals as usual.
+    ///
+    /// # Errors
+    ///
+    /// [`ProcessError::ThreadsRun`] if other threads run already; [`ProcessError::System`].
+    pub fn catch(notice: impl FnOnce(&str) + Send + 'static) -> Result<Self, ProcessError> {
+        // Linux lists them; elsewhere the caller must know.
+        let threads = fs::read_dir("/proc/self/task").map_or(1, Iterator::count);
+        if threads > 1 {
+            return Err(ProcessError::ThreadsRun(threads));
+        }
+        Self::catch_beside_threads(notice)
+    }
+
+    /// As [`StopSignals::catch`], for threads that have the signals blocked already.
+    fn catch_beside_threads(
+        notice: impl FnOnce(&str) + Send + 'static,
+    ) -> Result<Self, ProcessError> {
+        let ignored = ignored();
+        let signals: SigSet =
+            STOP.into_iter().filter(|signal| ignored & (1 << (*signal as u32 - 1)) == 0).collect();
+        let failed = |action| {
+            move |source: nix::Error| ProcessError::System { action, source: source.into() }
+        };
+        signals.thread_block().map_err(failed("block signals"))?;
+        let first = Arc::new(AtomicI32::new(0));
+        let flag = Arc::clone(&first);
+        thread::Builder::new()
+            .name("stop-signals".to_owned())
+            .spawn(move || wait(&signals, &flag, notice))
+            .map_err(|source| ProcessError::System { action: "start a thread", source })?;
+        Ok(Self(first))
+    }
+
+    /// Whether a signal asked the program to stop.
+    pub fn requested(&self) -> bool {
+        self.0.load(Ordering::Relaxed) != 0
+    }
+
+    /// 128 plus the number of the signal that stopped the program (130 for Ctrl-C, 143 for SIGTERM),
+    /// or success.
+    pub fn exit_code(&self) -> ExitCode {
+        let signal = self.0.load(Ordering::Relaxed);
+        if signal == 0 { ExitCode::SUCCESS } else { u8::try_from(128 + signal).unwrap_or(1).into() }
+    }
+}
+
+/// Waits for signals as long as the process lives.
+fn wait(signals: &SigSet, first: &AtomicI32, notice: impl FnOnce(&str)) {
+    let Ok(signal) = signals.wait() else { return };
+    first.store(signal as i32, Ordering::Relaxed);
+    notice(signal.as_str());
+    #[expect(clippy::disallowed_methods, reason = "this crate reads the clock for programs")]
+    let since = std::time::Instant::now();
+    loop {
+        let Ok(signal) = signals.wait() else { return };
+        if signal != Signal::SIGHUP && since.elapsed() > SAME {
+            // The default action of the signal, in the only thread that does not block it: the kernel
+            // ends the process, and no destructor runs.
+            let _ = signals.thread_unblock();
+            let _ = raise(signal);
+        }
+    }
+}
+
+/// The set of signals that the process ignores, as Linux reports it; elsewhere none.
+fn ignored() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
+}

@@ -1,0 +1,87 @@
+//! The process of the program: stop signals and CPU threads.
+
+use std::ffi::OsString;
+
+use anyhow::Result;
+use hint_process::{StopSignals, bound_spinning, usable_cpus};
+
+/// Most threads that `--threads` takes.
+const MAX_THREADS: i64 = 1024;
+
+/// The value of `--threads`.
+///
+/// # Errors
+///
+/// A number out of range.
+pub fn threads(text: &str) -> Result<i32, String> {
+    let range = format!("must be between 1 and {MAX_THREADS}");
+    let value = text.parse::<i64>().map_err(|_| range.clone())?;
+    let value = i32::try_from(value).map_err(|_| range.clone())?;
+    if (1..=MAX_THREADS).contains(&i64::from(value)) { Ok(value) } else { Err(range) }
+}
+
+/// Catches stop signals; `doing` says what is finished first.
+///
+/// # Errors
+///
+/// The operating system refuses.
+pub fn catch_signals(doing: &'static str) -> Result<StopSignals> {
+    Ok(StopSignals::catch(move |signal| {
+        note!("\n{signal}: {doing}; press Ctrl-C again to stop at once");
+    })?)
+}
+
+/// Sets the number of threads that libtorch computes with: as asked, else its own choice, but no more
+/// than the process may use.
+pub fn set_threads(asked: Option<i32>) {
+    let usable = i32::try_from(usable_cpus()).unwrap_or(i32::MAX);
+    tch::set_num_threads(asked.unwrap_or_else(|| tch::get_num_threads().min(usable)));
+}
+
+/// Starts the program again with a bound on the spinning of idle threads, unless one thread computes.
+/// A program calls this first; it returns when there is nothing to do.
+pub fn bound_threads() {
+    if !computes_alone(std::env::args_os()) {
+        // Without the bound, the program is slower beside others; it still works.
+        let _ = bound_spinning();
+    }
+}
+
+/// Whether the command line asks for one thread, in so many words or by choosing the tiny model.
+fn computes_alone(args: impl Iterator<Item = OsString>) -> bool {
+    let args = args.map(|arg| arg.to_string_lossy().into_owned()).collect::<Vec<_>>();
+    let value = |option: &str| {
+        args.iter().enumerate().rev().find_map(|(at, arg)| match arg.strip_prefix(option)? {
+            "" => args.get(at + 1).map(String::as_str),
+            value => value.strip_prefix('='),
+        })
+    };
+    match (value("--threads"), value("--model")) {
+        (Some(threads), _) => threads == "1",
+        (None, model) => value("--resume").is_none() && model.is_none_or(|model| model == "tiny"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn threads_have_a_range() {
+        assert_eq!(threads("4"), Ok(4));
+        for text in ["0", "-1", "5000", "99999999999", "x"] {
+            assert_eq!(threads(text).unwrap_err(), "must be between 1 and 1024", "{text}");
+        }
+    }
+
+    #[test]
+    fn only_several_threads_spin() {
+        let alone = |args: &str| computes_alone(args.split(' ').map(OsString::from));
+        for args in ["hint_grpo", "hint-rl train --model=tiny", "x --model smollm2 --threads 1"] {
+            assert!(alone(args), "{args}");
+        }
+        for args in ["x --model smollm2", "x --threads=2", "x --resume runs/1"] {
+            assert!(!alone(args), "{args}");
+        }
+    }
+}

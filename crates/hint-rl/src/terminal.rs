@@ -1,0 +1,49 @@
+//! Lines for a person.
+//!
+//! A run does not end because nobody reads it: a pipe or terminal that is gone is no error. And what a
+//! data set or a server wrote cannot move the cursor: control characters are shown, not sent.
+
+use std::fmt::Arguments;
+use std::io::{Write, stderr, stdout};
+
+/// Writes a line to the standard error.
+macro_rules! note {
+    ($($line:tt)*) => { $crate::terminal::note(format_args!($($line)*)) };
+}
+
+/// Writes a line to the standard output.
+macro_rules! say {
+    ($($line:tt)*) => { $crate::terminal::say(format_args!($($line)*)) };
+}
+
+pub(crate) fn note(line: Arguments<'_>) {
+    let _ = writeln!(stderr(), "{}", visible(&line.to_string()));
+}
+
+pub(crate) fn say(line: Arguments<'_>) {
+    let _ = writeln!(stdout(), "{}", visible(&line.to_string()));
+}
+
+/// The text with control characters, and marks that change its direction, as escapes.
+pub(crate) fn visible(text: &str) -> String {
+    let hidden = |c: char| {
+        (c.is_control() && !matches!(c, '\n' | '\t'))
+            || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        if hidden(c) { shown.extend(c.escape_default()) } else { shown.push(c) }
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn escape_sequences_are_shown() {
+        assert_eq!(visible("a\u{1b}[2J\u{7}b\r\n\tä"), "a\\u{1b}[2J\\u{7}b\\r\n\tä");
+        assert_eq!(visible("\u{202e}x"), "\\u{202e}x");
+    }
+}
