@@ -55,7 +55,10 @@ pub mod sample;
 pub use collect::curriculum::{
     DynamicSampling, ProblemSelection, ProblemSuccess, Replay, SignalCriterion, SuccessRecord,
 };
-pub use collect::hinted::{CombineRule, HintTrigger, KeepIf, LevelSearch, TriggerInput};
+pub use collect::hinted::{
+    Combine, CombineRule, HintTrigger, KeepIf, LevelInput, LevelSearch, Levels, Trigger,
+    TriggerInput,
+};
 pub use collect::{
     CollectStats, Collected, Collector, CollectorConfig, LengthCount, SoftOverlongConfig,
     SuccessCount,

@@ -213,7 +213,7 @@ fn a_group_of_one_and_a_run_of_no_steps_are_refused_by_name() {
     let engine = LocalEngine::new(policy, vec![hint_tests::STOP]);
     let error =
         Collector::new(engine, Digits, lenient_rubric(), config).expect_err("one is too few");
-    assert!(matches!(error, RolloutError::Config { field: "group_size", .. }), "{error}");
+    assert_eq!(error.to_string(), "group_size: must be at least 2, found 1");
 }
 
 #[test]

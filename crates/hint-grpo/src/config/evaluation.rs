@@ -1,5 +1,6 @@
 //! When and how held-out problems are evaluated.
 
+use hint_rollout::error::Violations;
 use hint_rollout::{
     EvaluationOptions, HeldOut, Problem, RolloutError, Sampling, Seed, read_problems,
     sample_by_hash, split_held_out,
@@ -115,9 +116,12 @@ impl EvaluationConfig {
         if let Some(most) = self.max_problems {
             check.at_least("evaluation.max_problems", most as u64, 1);
         }
-        for (field, expected, found) in self.options(&Sampling::default(), 0).violations() {
-            let field = field.strip_prefix("sampling.").unwrap_or(field);
-            check.that(&format!("evaluation.{field}"), false, expected, found);
+        let mut at = Violations::new();
+        self.options(&Sampling::default(), 0).check(&mut at);
+        for violation in &at {
+            let field = violation.field.strip_prefix("sampling.").unwrap_or(&violation.field);
+            let field = format!("evaluation.{field}");
+            check.that(&field, false, &violation.expected, &violation.found);
         }
     }
 }

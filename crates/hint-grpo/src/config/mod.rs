@@ -1,6 +1,7 @@
 //! Hyper-parameters of a run, and their validation.
 
 use hint_affinity::AffinityVariant;
+use hint_rollout::error::Violations;
 use hint_rollout::{CollectorConfig, Replay};
 use serde::{Deserialize, Serialize};
 
@@ -151,8 +152,10 @@ impl GrpoConfig {
     pub fn validate(&self) -> Result<(), ConfigError> {
         let mut check = Validator::default();
         self.run.check(&mut check);
-        for (field, expected, found) in self.rollout.violations() {
-            check.that(&format!("rollout.{field}"), false, expected, found);
+        let mut at = Violations::new();
+        at.within("rollout", |at| self.rollout.check(at));
+        for violation in &at {
+            check.that(&violation.field, false, &violation.expected, &violation.found);
         }
         // The policy that drew a replayed group is known by what the engine said of it alone.
         let replays = !matches!(self.rollout.replay, Replay::Off {});

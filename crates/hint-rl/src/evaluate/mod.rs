@@ -19,6 +19,7 @@ use anyhow::{Context, Result, ensure};
 use clap::Args;
 use hint_grpo::EvaluationConfig;
 use hint_policy::SharedPolicy;
+use hint_rollout::error::Violations;
 use hint_rollout::{
     Evaluation, EvaluationOptions, LocalEngine, Sampling, evaluate, sample_by_hash,
 };
@@ -155,13 +156,8 @@ pub fn run(options: &Options) -> Result<()> {
     let protocol = |protocol: EvaluationOptions| {
         let (by, seed) = (options.by.clone(), options.seed);
         let protocol = EvaluationOptions { by, seed, problems_per_call: 16, ..protocol };
-        let violations = protocol.violations();
-        let violations = violations
-            .iter()
-            .map(|(field, expected, found)| format!("{field}: {expected}, got {found}"));
-        let violations = violations.collect::<Vec<_>>();
-        ensure!(violations.is_empty(), "{}", violations.join("; "));
-        Ok(protocol)
+        Violations::check(|at| protocol.check(at))?;
+        anyhow::Ok(protocol)
     };
     let greedy = protocol(EvaluationOptions::greedy(&sampling))?;
     let sampled = EvaluationOptions::sampled(options.samples.max(1), sampling);

@@ -6,13 +6,14 @@ use serde_json::{Value, json};
 
 use crate::collect::config::CollectorConfig;
 use crate::collect::curriculum::{ReplayBuffer, SuccessRecord};
-use crate::collect::hinted::TriggerInput;
+use crate::collect::hinted::{Combine, Levels, Trigger, TriggerInput};
+use crate::collect::parts::OwnParts;
 use crate::collect::pass::CollectPass;
 use crate::collect::search::HintSearch;
 use crate::collect::stats::{CollectStats, Collected};
 use crate::data::Problem;
 use crate::engine::{RolloutEngine, WeightSource};
-use crate::error::RolloutError;
+use crate::error::{RolloutError, Violations};
 use crate::evaluate::{Evaluation, EvaluationOptions, evaluate};
 use crate::hint::HintProvider;
 use crate::prompt::PromptFormat;
@@ -28,6 +29,7 @@ pub struct Collector {
     pub(super) format: Box<dyn PromptFormat>,
     pub(super) rubric: Rubric,
     pub(super) hints: Option<Box<dyn HintProvider>>,
+    pub(super) own: OwnParts,
     pub(super) config: CollectorConfig,
     pub(super) record: SuccessRecord,
     /// Problems drawn since the start of the run.
@@ -56,16 +58,14 @@ impl Collector {
     ///
     /// # Errors
     ///
-    /// [`RolloutError::Config`] for the first value that is out of range.
+    /// [`RolloutError::Config`] for values that are out of range.
     pub fn new(
         engine: impl RolloutEngine + 'static,
         format: impl PromptFormat + 'static,
         rubric: impl Into<Rubric>,
         config: CollectorConfig,
     ) -> Result<Self, RolloutError> {
-        if let Some((field, expected, found)) = config.violations().into_iter().next() {
-            return Err(RolloutError::Config { field, expected, found });
-        }
+        Violations::check(|at| config.check(at))?;
         let mut rubric = rubric.into();
         if let Some(soft) = config.soft_overlong {
             let limit = config.sampling.max_completion_len;
@@ -78,6 +78,7 @@ impl Collector {
             format: Box::new(format),
             rubric,
             hints: None,
+            own: OwnParts::default(),
             config,
             record: SuccessRecord::default(),
             drawn: 0,
@@ -90,6 +91,60 @@ impl Collector {
     pub fn with_hints(mut self, hints: impl HintProvider + 'static) -> Self {
         self.hints = Some(Box::new(hints));
         self
+    }
+
+    /// Decides by a trigger of your own, instead of [`CollectorConfig::trigger`], which groups get
+    /// hints.
+    ///
+    /// ```
+    /// # use hint_reward::{ExactMatch, Rubric};
+    /// # use hint_rollout::{Collector, CollectorConfig, PromptFormat, RolloutEngine, RolloutError};
+    /// use hint_rollout::collect::hinted::{TriggerInput, from_fn};
+    ///
+    /// # fn collector(
+    /// #     engine: impl RolloutEngine + 'static,
+    /// #     format: impl PromptFormat + 'static,
+    /// # ) -> Result<(), RolloutError> {
+    /// let trigger = from_fn("at_most_one", |input: &TriggerInput| input.correct <= 1);
+    /// let rubric = Rubric::new(ExactMatch::new());
+    /// let collector = Collector::new(engine, format, rubric, CollectorConfig::default())?
+    ///     .with_trigger(trigger);
+    /// assert_eq!(collector.custom_parts(), [("trigger", "at_most_one".to_owned())]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn with_trigger(mut self, trigger: impl Trigger + 'static) -> Self {
+        self.own.trigger = Some(Box::new(trigger));
+        self
+    }
+
+    /// Searches for a level by an implementation of your own, instead of [`CollectorConfig::level`].
+    #[must_use]
+    pub fn with_levels(mut self, levels: impl Levels + 'static) -> Self {
+        self.own.levels = Some(Box::new(levels));
+        self
+    }
+
+    /// Combines plain and hinted completions by an implementation of your own, instead of
+    /// [`CollectorConfig::combine`].
+    #[must_use]
+    pub fn with_combine(mut self, combine: impl Combine + 'static) -> Self {
+        self.own.combine = Some(Box::new(combine));
+        self
+    }
+
+    /// The parts that are not those of the configuration, each as the key of its axis and its name.
+    /// A run records them, so that it is not resumed with others.
+    pub fn custom_parts(&self) -> Vec<(&'static str, String)> {
+        let mut parts = self.own.names();
+        if let Some(provider) = &self.hints {
+            let name = provider.name();
+            if name != self.config.source.name() {
+                parts.push(("source", name));
+            }
+        }
+        parts
     }
 
     /// Evaluates on plain prompts with the collector's own engine, format and rubric. See
@@ -167,11 +222,12 @@ impl Collector {
         context: impl Into<StepContext>,
     ) -> Result<Collected, RolloutError> {
         let context = context.into();
-        let Self { engine, format, rubric, hints, config, record, .. } = self;
+        let Self { engine, format, rubric, hints, own, config, record, .. } = self;
         let (engine, format) = (&mut **engine, &**format);
         let stats = CollectStats { problems: problems.len(), ..CollectStats::default() };
         let failures = Failures::default();
-        let mut pass = CollectPass { engine, format, rubric, config, stats, failures };
+        let parts = own.or(config);
+        let mut pass = CollectPass { engine, format, rubric, config, parts, stats, failures };
 
         let encode = |problem: &&Problem| {
             let prompt = format.encode(problem, None)?;
@@ -180,13 +236,13 @@ impl Collector {
         let mut groups = problems.iter().map(encode).collect::<Result<Vec<_>, RolloutError>>()?;
         let everyone = (0..groups.len()).collect::<Vec<_>>();
         let triggered = |groups: &[RolloutGroup]| {
-            let fires = |index: &usize| fires(config, &groups[*index], *index, context);
+            let fires = |index: &usize| fires(parts.trigger, &groups[*index], *index, context);
             everyone.iter().copied().filter(fires).collect::<Vec<_>>()
         };
         let mut hinted = Vec::new();
         match hints.as_deref() {
             // Plain completions that nobody would look at are not sampled.
-            Some(provider) if config.skips_plain() => {
+            Some(provider) if parts.skips_plain() => {
                 hinted =
                     pass.sample_hinted(provider, problems, &groups, &triggered(&groups), context)?;
                 hinted.retain(HintSearch::has_rollouts);
@@ -219,7 +275,7 @@ impl Collector {
             record.observe_hinted(&groups[index].problem_id, &rollouts);
             if config.keep_if.keeps(count_correct(&rollouts), rollouts.len()) {
                 pass.stats.rescued_groups += 1;
-                config.combine.combine(&mut groups[index], rollouts);
+                parts.combine.combine(&mut groups[index], rollouts);
             }
         }
 
@@ -232,15 +288,10 @@ impl Collector {
 }
 
 /// Whether the group at `index` gets a hint.
-fn fires(
-    config: &CollectorConfig,
-    group: &RolloutGroup,
-    index: usize,
-    context: StepContext,
-) -> bool {
+fn fires(trigger: &dyn Trigger, group: &RolloutGroup, index: usize, context: StepContext) -> bool {
     let seed = context.seed.named("trigger").child(index as u64);
     let input = TriggerInput::new(group.num_correct(), group.rollouts.len())
         .with_progress(context.progress)
         .with_seed(seed);
-    config.trigger.fires(&input)
+    trigger.fires(&input)
 }

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::collect::curriculum::{DynamicSampling, ProblemSelection, Replay};
 use crate::collect::hinted::{CombineRule, HintTrigger, KeepIf, LevelSearch};
 use crate::engine::Sampling;
+use crate::error::Violations;
 use crate::hint::leak::LeakGuard;
 use crate::hint::source::HintSourceConfig;
 use crate::sample::VerdictPolicy;
@@ -101,61 +102,27 @@ impl Default for CollectorConfig {
 }
 
 impl CollectorConfig {
-    /// Whether groups that are hinted need no plain completions: the trigger does not look at them,
-    /// and the rule of combination would put them aside. They are not sampled then.
-    pub fn skips_plain(&self) -> bool {
-        !self.trigger.looks_at_outcome() && !self.combine.keeps_plain()
-    }
-
-    /// Every violated constraint, as `(field, what it must satisfy, its value)`.
-    pub fn violations(&self) -> Vec<(&'static str, &'static str, String)> {
-        let mut found = Vec::new();
-        let mut check = |field, holds: bool, expected, value: String| {
-            if !holds {
-                found.push((field, expected, value));
-            }
-        };
-        let size = self.group_size;
-        check("group_size", size >= 2, "must be at least 2", size.to_string());
-        let size = self.hinted_size;
-        check("hinted_size", size != Some(0), "must be at least 1", format!("{size:?}"));
-        check_sampling(&self.sampling, &mut check);
-        self.trigger.check(&mut check);
-        self.source.check(&mut check);
-        self.level.check(&mut check);
-        self.selection.check(&mut check);
-        self.dynamic_sampling.check(&mut check);
-        self.replay.check(&mut check);
+    /// Reports every value that is out of range.
+    pub fn check(&self, at: &mut Violations) {
+        at.at_least("group_size", self.group_size, 2);
+        at.require(self.hinted_size != Some(0), "hinted_size", "must be at least 1", 0);
+        at.within("sampling", |at| {
+            self.sampling.check(at);
+            let expected = "must be positive (a greedy group has no differences to learn from)";
+            at.require(self.sampling.temperature != 0.0, "temperature", expected, 0);
+        });
+        at.within("trigger", |at| self.trigger.check(at));
+        at.within("source", |at| self.source.check(at));
+        at.within("level", |at| self.level.check(at));
+        at.within("selection", |at| self.selection.check(at));
+        at.within("dynamic_sampling", |at| self.dynamic_sampling.check(at));
+        at.within("replay", |at| self.replay.check(at));
         if let Some(SoftOverlongConfig { share, weight }) = self.soft_overlong {
-            let holds = share > 0.0 && share <= 1.0;
-            check("soft_overlong.share", holds, "must be in (0, 1]", share.to_string());
-            let holds = weight >= 0.0 && weight.is_finite();
-            check("soft_overlong.weight", holds, "must not be negative", weight.to_string());
+            at.within("soft_overlong", |at| {
+                at.positive_share("share", share);
+                at.not_negative("weight", weight);
+            });
         }
-        let frac = self.verdicts.max_dropped_frac;
-        let holds = (0.0..=1.0).contains(&frac);
-        check("verdicts.max_dropped_frac", holds, "must be in [0, 1]", frac.to_string());
-        found
+        at.within("verdicts", |at| at.share("max_dropped_frac", self.verdicts.max_dropped_frac));
     }
-}
-
-fn check_sampling(
-    sampling: &Sampling,
-    check: &mut dyn FnMut(&'static str, bool, &'static str, String),
-) {
-    let Sampling { temperature, top_k, top_p, min_p, max_completion_len } = sampling;
-    check(
-        "sampling.temperature",
-        *temperature > 0.0 && temperature.is_finite(),
-        "must be positive (a greedy group has no differences to learn from)",
-        temperature.to_string(),
-    );
-    check("sampling.top_k", *top_k != Some(0), "must be at least 1", format!("{top_k:?}"));
-    let holds = *top_p > 0.0 && *top_p <= 1.0;
-    check("sampling.top_p", holds, "must be in (0, 1]", top_p.to_string());
-    let holds = (0.0..1.0).contains(min_p);
-    check("sampling.min_p", holds, "must be in [0, 1)", min_p.to_string());
-    let holds = *max_completion_len >= 1;
-    let value = max_completion_len.to_string();
-    check("sampling.max_completion_len", holds, "must be at least 1", value);
 }

@@ -16,6 +16,7 @@ mod collector;
 mod config;
 pub mod curriculum;
 pub mod hinted;
+mod parts;
 mod pass;
 mod search;
 mod stats;

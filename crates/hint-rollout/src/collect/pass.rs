@@ -5,6 +5,7 @@ use std::sync::Arc;
 use hint_reward::Rubric;
 
 use crate::collect::config::CollectorConfig;
+use crate::collect::parts::Parts;
 use crate::collect::stats::CollectStats;
 use crate::data::{HintLevel, Problem};
 use crate::engine::{Completion, GenerationRequest, RolloutEngine, StopReason, check_contract};
@@ -22,6 +23,7 @@ pub(crate) struct CollectPass<'c> {
     pub(crate) format: &'c dyn PromptFormat,
     pub(crate) rubric: &'c Rubric,
     pub(crate) config: &'c CollectorConfig,
+    pub(crate) parts: Parts<'c>,
     pub(crate) stats: CollectStats,
     pub(crate) failures: Failures,
 }

@@ -2,21 +2,27 @@
 
 use std::sync::Arc;
 
-use crate::collect::hinted::Search;
+use crate::collect::hinted::{LevelInput, Levels};
 use crate::collect::pass::{CollectPass, SampleJob};
 use crate::data::{Hint, HintKind, HintLevel, Problem};
 use crate::engine::{Completion, PolicyVersion, StopReason};
 use crate::error::RolloutError;
 use crate::hint::{HintProvider, HintRequest};
 use crate::prompt::PromptFormat;
-use crate::run::StepContext;
+use crate::run::{Seed, StepContext};
 use crate::sample::{AppliedHint, Rollout, RolloutGroup, count_correct};
 
 /// The search for a hint that helps one group.
 pub(crate) struct HintSearch {
     /// Index of the problem in the batch.
     pub(crate) index: usize,
-    levels: Search,
+    /// Number of distinct levels of the source.
+    levels: Option<usize>,
+    seed: Seed,
+    /// The levels that were tried, each with its success rate.
+    tried: Vec<(HintLevel, f64)>,
+    /// There is no hint at the last level.
+    is_over: bool,
     /// The attempt that counts so far: its success rate, and its rollouts.
     best: Option<(f64, Vec<Rollout>)>,
 }
@@ -25,6 +31,15 @@ impl HintSearch {
     /// Whether any hint was given.
     pub(crate) const fn has_rollouts(&self) -> bool {
         self.best.is_some()
+    }
+
+    /// The next level to try, or `None` when the search is over.
+    fn next(&self, levels: &dyn Levels, context: StepContext) -> Option<HintLevel> {
+        let input = LevelInput::new(self.levels, &self.tried)
+            .with_progress(context.progress)
+            .with_seed(self.seed);
+        let next = (!self.is_over).then(|| levels.next(&input)).flatten();
+        next.filter(|level| level.share() > 0.0)
     }
 
     /// The rollouts of the attempt that counts; `None` when no hint was given.
@@ -48,8 +63,7 @@ impl CollectPass<'_> {
         let search = |index: usize| {
             let seed = stage.named("level").child(index as u64);
             let levels = provider.levels(problems[index]);
-            let levels = self.config.level.start(levels, context.progress, seed);
-            HintSearch { index, levels, best: None }
+            HintSearch { index, levels, seed, tried: Vec::new(), is_over: false, best: None }
         };
         let mut all = indices.iter().map(|&index| search(index)).collect::<Vec<_>>();
         loop {
@@ -60,12 +74,13 @@ impl CollectPass<'_> {
             let mut jobs = Vec::new();
             let mut sampled_for = Vec::new();
             for (position, applied) in asking {
-                let HintSearch { index, levels, .. } = &all[position];
-                let (problem, round) = (problems[*index], levels.round() as u64);
+                let HintSearch { index, tried, .. } = &all[position];
+                let (problem, round) = (problems[*index], tried.len() as u64);
+                let level = HintLevel::new(applied.share);
                 if applied.hint.kind == HintKind::Demonstration {
                     let completion = demonstration(self.format, &applied.hint)?;
                     let rollouts = self.judge(problem, vec![completion], Some(&applied), false)?;
-                    self.observe(&mut all[position], rollouts);
+                    self.observe(&mut all[position], level, rollouts);
                     continue;
                 }
                 // The first round has the seed that it has without a search.
@@ -74,11 +89,11 @@ impl CollectPass<'_> {
                 let count = self.config.hinted_size.unwrap_or(self.config.group_size);
                 let request = self.request(applied.prompt.clone(), count, seed.value());
                 jobs.push(SampleJob { problem, request, hint: Some(applied) });
-                sampled_for.push(position);
+                sampled_for.push((position, level));
             }
             let sampled = self.sample(jobs)?;
-            for (position, rollouts) in sampled_for.into_iter().zip(sampled) {
-                self.observe(&mut all[position], rollouts);
+            for ((position, level), rollouts) in sampled_for.into_iter().zip(sampled) {
+                self.observe(&mut all[position], level, rollouts);
             }
         }
     }
@@ -96,12 +111,8 @@ impl CollectPass<'_> {
         let mut requests = Vec::new();
         let mut positions = Vec::new();
         for (position, search) in all.iter_mut().enumerate() {
-            let Some(level) = search.levels.next() else { continue };
-            if level.share() == 0.0 {
-                search.levels.give_up();
-                continue;
-            }
-            let round = search.levels.round();
+            let Some(level) = search.next(self.parts.levels, context) else { continue };
+            let round = search.tried.len();
             let seed = context.seed.named("hint").child(search.index as u64);
             let request = HintRequest::new(problems[search.index])
                 .with_failed(&groups[search.index].rollouts)
@@ -120,7 +131,7 @@ impl CollectPass<'_> {
         for ((position, request), hint) in positions.into_iter().zip(&requests).zip(hints) {
             self.stats.leaks.observe(&hint);
             match hint.hint {
-                None => all[position].levels.give_up(),
+                None => all[position].is_over = true,
                 Some(hint) => {
                     let plain = &groups[all[position].index].prompt;
                     let applied = apply(self.format, request.problem, hint, request.level, plain)?;
@@ -131,14 +142,14 @@ impl CollectPass<'_> {
         Ok(asking)
     }
 
-    fn observe(&mut self, search: &mut HintSearch, rollouts: Vec<Rollout>) {
+    fn observe(&mut self, search: &mut HintSearch, level: HintLevel, rollouts: Vec<Rollout>) {
         self.stats.attempts += 1;
         let rate = count_correct(&rollouts) as f64 / rollouts.len().max(1) as f64;
         let best = search.best.as_ref().map(|(best, _)| *best);
-        if best.is_none_or(|best| search.levels.prefers(rate, best)) {
+        if best.is_none_or(|best| self.parts.levels.prefers(rate, best)) {
             search.best = Some((rate, rollouts));
         }
-        search.levels.observe(rate);
+        search.tried.push((level, rate));
     }
 }
 

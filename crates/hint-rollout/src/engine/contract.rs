@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::RolloutError;
+use crate::error::{RolloutError, Violations};
 
 /// Number of optimizer steps behind a set of weights.
 #[derive(
@@ -36,6 +36,15 @@ impl Default for Sampling {
 }
 
 impl Sampling {
+    pub(crate) fn check(&self, at: &mut Violations) {
+        at.not_negative("temperature", self.temperature);
+        at.require(self.top_k != Some(0), "top_k", "must be at least 1", 0);
+        at.positive_share("top_p", self.top_p);
+        let holds = (0.0..1.0).contains(&self.min_p);
+        at.require(holds, "min_p", "must be in [0, 1)", self.min_p);
+        at.at_least("max_completion_len", self.max_completion_len, 1);
+    }
+
     /// The same limits, but the likeliest token each time.
     #[must_use]
     pub fn greedy(&self) -> Self {
@@ -142,6 +151,11 @@ impl Completion {
 ///     }
 /// }
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no engine",
+    note = "implement its two methods, `generate` and `sync`; `LocalEngine` samples from a policy in \
+            this process"
+)]
 pub trait RolloutEngine: Send {
     /// Returns, for each request and in request order, `request.num_completions` completions, each
     /// with one finite log-probability and one entry of the loss mask per token. The log-probability

@@ -8,6 +8,7 @@
 mod http;
 #[cfg(feature = "teacher")]
 mod teacher;
+mod violations;
 #[cfg(feature = "vllm")]
 mod vllm;
 
@@ -17,6 +18,7 @@ use std::path::PathBuf;
 pub use http::HttpError;
 #[cfg(feature = "teacher")]
 pub use teacher::TeacherError;
+pub use violations::{Violation, Violations};
 #[cfg(feature = "vllm")]
 pub use vllm::VllmError;
 
@@ -99,16 +101,9 @@ pub enum RolloutError {
         available: String,
     },
 
-    /// A configuration value is out of range.
-    #[error("{field}: {expected}, got {found}")]
-    Config {
-        /// Dotted path of the field.
-        field: &'static str,
-        /// What it must satisfy.
-        expected: &'static str,
-        /// Its value.
-        found: String,
-    },
+    /// Values of a configuration are out of range.
+    #[error(transparent)]
+    Config(#[from] Violations),
 
     /// An engine returned something else than was asked for.
     #[error("the engine returned {found} {what}, expected {expected}")]

@@ -4,7 +4,7 @@ use hint_reward::{Rubric, Score, Verdict};
 
 use crate::data::Problem;
 use crate::engine::{Completion, GenerationRequest, RolloutEngine, StopReason, check_contract};
-use crate::error::RolloutError;
+use crate::error::{RolloutError, Violations};
 use crate::prompt::PromptFormat;
 use crate::run::Seed;
 use crate::sample::score_completions;
@@ -68,7 +68,7 @@ pub fn evaluate(
     options: &EvaluationOptions,
     on_progress: &mut dyn FnMut(usize),
 ) -> Result<Evaluation, RolloutError> {
-    options.check()?;
+    Violations::check(|at| options.check(at))?;
     if problems.is_empty() {
         return Err(RolloutError::NothingToEvaluate);
     }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::engine::Sampling;
-use crate::error::RolloutError;
+use crate::error::Violations;
 
 /// How to evaluate.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -67,37 +67,17 @@ impl EvaluationOptions {
         ks
     }
 
-    /// Every violated constraint, as `(field, what it must satisfy, its value)`.
-    pub fn violations(&self) -> Vec<(&'static str, &'static str, String)> {
-        let mut found = Vec::new();
+    /// Reports every value that is out of range.
+    pub fn check(&self, at: &mut Violations) {
         let count = self.completions_per_problem;
-        let mut check = |field, holds: bool, expected, value: String| {
-            if !holds {
-                found.push((field, expected, value));
-            }
-        };
-        check("completions_per_problem", count >= 1, "must be at least 1", count.to_string());
+        at.at_least("completions_per_problem", count, 1);
         let expected = "must be 1 when sampling is greedy: further completions would be the same";
         let holds = self.sampling.temperature > 0.0 || count <= 1;
-        check("completions_per_problem", holds, expected, count.to_string());
+        at.require(holds, "completions_per_problem", expected, count);
         let holds = self.k.iter().all(|k| (1..=count).contains(k));
         let expected = "must be between 1 and completions_per_problem";
-        check("k", holds, expected, format!("{:?}", self.k));
-        let holds = self.problems_per_call >= 1;
-        check("problems_per_call", holds, "must be at least 1", self.problems_per_call.to_string());
-        let temperature = self.sampling.temperature;
-        let holds = temperature >= 0.0 && temperature.is_finite();
-        check("sampling.temperature", holds, "must not be negative", temperature.to_string());
-        let holds = self.sampling.max_completion_len >= 1;
-        let value = self.sampling.max_completion_len.to_string();
-        check("sampling.max_completion_len", holds, "must be at least 1", value);
-        found
-    }
-
-    pub(super) fn check(&self) -> Result<(), RolloutError> {
-        match self.violations().into_iter().next() {
-            Some((field, expected, found)) => Err(RolloutError::Config { field, expected, found }),
-            None => Ok(()),
-        }
+        at.require(holds, "k", expected, format_args!("{:?}", self.k));
+        at.at_least("problems_per_call", self.problems_per_call, 1);
+        at.within("sampling", |at| self.sampling.check(at));
     }
 }

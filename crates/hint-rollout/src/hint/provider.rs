@@ -105,7 +105,17 @@ impl<'a> HintRequest<'a> {
 ///     }
 /// }
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no source of hints",
+    note = "a closure becomes one through `hint_rollout::hints_from_fn(closure)`"
+)]
 pub trait HintProvider: Send + Sync {
+    /// Its name, for the record of a run: a run is not resumed with another source. By default the
+    /// name of its type.
+    fn name(&self) -> String {
+        std::any::type_name::<Self>().to_owned()
+    }
+
     /// The hint, or `None` when there is none to give; the plain group is then kept as it is.
     ///
     /// # Errors
@@ -157,6 +167,10 @@ pub trait HintProvider: Send + Sync {
 macro_rules! forward_to_provider {
     ($($pointer:ty),*) => {$(
         impl<P: HintProvider + ?Sized> HintProvider for $pointer {
+            fn name(&self) -> String {
+                (**self).name()
+            }
+
             fn hint(&self, request: &HintRequest<'_>) -> Result<Option<Hint>, RolloutError> {
                 (**self).hint(request)
             }
@@ -191,12 +205,22 @@ pub fn hints_from_fn<F>(hint: F) -> FnHints<F>
 where
     F: Fn(&HintRequest<'_>) -> Option<Hint> + Send + Sync,
 {
-    FnHints { hint }
+    FnHints { name: "closure".to_owned(), hint }
 }
 
 /// A closure as a [`HintProvider`]; made by [`hints_from_fn`].
 pub struct FnHints<F> {
+    name: String,
     hint: F,
+}
+
+impl<F> FnHints<F> {
+    /// Sets its name, for the record of a run. Without one it is called `closure`.
+    #[must_use]
+    pub fn with_name(mut self, name: impl Into<String>) -> Self {
+        self.name = name.into();
+        self
+    }
 }
 
 impl<F> std::fmt::Debug for FnHints<F> {
@@ -209,6 +233,10 @@ impl<F> HintProvider for FnHints<F>
 where
     F: Fn(&HintRequest<'_>) -> Option<Hint> + Send + Sync,
 {
+    fn name(&self) -> String {
+        self.name.clone()
+    }
+
     fn hint(&self, request: &HintRequest<'_>) -> Result<Option<Hint>, RolloutError> {
         Ok((self.hint)(request))
     }

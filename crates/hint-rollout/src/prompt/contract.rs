@@ -9,6 +9,10 @@ use crate::error::RolloutError;
 ///
 /// The same format makes the plain prompt `x` and the hinted prompt `x⊕h`, so that they differ by
 /// the hint and nothing else.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no prompt format",
+    note = "`ChatFormat` uses the chat template of a tokenizer, `TextFormat` plain text"
+)]
 pub trait PromptFormat: Send + Sync {
     /// Prompt tokens of `problem`, with `hint` if one is given. Not empty. The hint is
     /// [guidance](crate::data::HintKind::Guidance); prefixes and demonstrations stand after the plain

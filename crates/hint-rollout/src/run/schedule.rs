@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::error::Violations;
 use crate::run::progress::RunProgress;
 
 /// A point of a run.
@@ -108,6 +109,12 @@ impl ValueSchedule {
         let done =
             if is_cosine { (1.0 - (std::f64::consts::PI * share).cos()) / 2.0 } else { share };
         from + (to - from) * done
+    }
+
+    /// Reports a schedule that leaves `[0, 1]`.
+    pub(crate) fn check(self, at: &mut Violations, field: &str) {
+        let holds = self.all(|value| (0.0..=1.0).contains(&value));
+        at.require(holds, field, "must be in [0, 1]", format_args!("{self:?}"));
     }
 
     /// Whether every value of the schedule satisfies `holds`, where it is enough to look at the ends.

@@ -1,5 +1,6 @@
 //! State of parts in checkpoints, as JSON.
 
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -20,4 +21,10 @@ pub(crate) fn expect_none(part: &'static str, state: &Value) -> Result<(), Rollo
     }
     let problem = "it keeps none, but the checkpoint has one; was the run started with another?";
     Err(RolloutError::State { part, problem: problem.to_owned() })
+}
+
+/// The `type` of a tagged enum, as a configuration names it.
+pub(crate) fn tag(value: &impl Serialize) -> String {
+    let value = serde_json::to_value(value).unwrap_or_default();
+    value["type"].as_str().unwrap_or_default().to_owned()
 }

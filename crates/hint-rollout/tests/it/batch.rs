@@ -267,10 +267,8 @@ fn values_out_of_range_are_refused_by_name() {
         let (engine, _) = Scripted::new(answer);
         let rubric = Rubric::new(ExactMatch::new());
         let error = Collector::new(engine, Bytes::default(), rubric, config).unwrap_err();
-        assert!(
-            matches!(error, RolloutError::Config { field, .. } if field == expected),
-            "{error}"
-        );
+        let RolloutError::Config(found) = error else { panic!("{error}") };
+        assert_eq!(found.iter().map(|violation| &violation.field).collect::<Vec<_>>(), [expected]);
     };
     let selection = ProblemSelection::Curriculum { floor: 0.0 };
     refused(CollectorConfig { selection, ..config() }, "selection.floor");

@@ -131,6 +131,6 @@ fn options_that_make_no_sense_are_refused() {
     let greedy = EvaluationOptions::greedy(&Sampling::default());
     let greedy = EvaluationOptions { completions_per_problem: 2, ..greedy };
     refused(&greedy, &one, "must be 1 when sampling is greedy");
-    refused(&sampled(0), &one, "completions_per_problem: must be at least 1, got 0");
+    refused(&sampled(0), &one, "completions_per_problem: must be at least 1, found 0");
     refused(&sampled(1), &[], "no problems to evaluate on");
 }

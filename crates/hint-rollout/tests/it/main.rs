@@ -2,6 +2,7 @@
 
 mod batch;
 mod collector;
+mod custom_parts;
 mod evaluate;
 mod hinted;
 mod hints;

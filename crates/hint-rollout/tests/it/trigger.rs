@@ -1,6 +1,8 @@
 //! The trigger axis.
 
-use hint_rollout::{HintTrigger, RunPoint, RunProgress, Seed, TriggerInput, ValueSchedule};
+use hint_rollout::{
+    HintTrigger, RunPoint, RunProgress, Seed, Trigger, TriggerInput, ValueSchedule,
+};
 
 #[test]
 fn triggers_fire_on_counts() {

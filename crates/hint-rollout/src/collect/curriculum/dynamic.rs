@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::error::Violations;
 use crate::sample::RolloutGroup;
 
 /// Whether further problems are drawn in place of groups without a signal (DAPO, arXiv 2503.14476).
@@ -62,10 +63,9 @@ impl DynamicSampling {
         }
     }
 
-    pub(crate) fn check(self, check: &mut dyn FnMut(&'static str, bool, &'static str, String)) {
+    pub(crate) fn check(self, at: &mut Violations) {
         if let Self::UntilSignal { max_rounds, .. } = self {
-            let found = max_rounds.to_string();
-            check("dynamic_sampling.max_rounds", max_rounds >= 1, "must be at least 1", found);
+            at.at_least("max_rounds", max_rounds, 1);
         }
     }
 }

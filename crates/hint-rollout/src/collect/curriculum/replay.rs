@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use crate::collect::curriculum::dynamic::SignalCriterion;
+use crate::error::Violations;
 use crate::sample::RolloutGroup;
 
 /// Whether groups of earlier steps train again.
@@ -27,11 +28,10 @@ pub enum Replay {
 }
 
 impl Replay {
-    pub(crate) fn check(self, check: &mut dyn FnMut(&'static str, bool, &'static str, String)) {
+    pub(crate) fn check(self, at: &mut Violations) {
         if let Self::Recent { capacity, max_age, .. } = self {
-            let found = capacity.to_string();
-            check("replay.capacity", capacity >= 1, "must be at least 1", found);
-            check("replay.max_age", max_age >= 1, "must be at least 1", max_age.to_string());
+            at.at_least("capacity", capacity, 1);
+            at.at_least("max_age", max_age, 1);
         }
     }
 }

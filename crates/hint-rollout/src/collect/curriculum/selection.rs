@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::collect::curriculum::record::SuccessRecord;
 use crate::data::Problem;
+use crate::error::Violations;
 use crate::run::Seed;
 
 /// Which problems a step takes.
@@ -40,10 +41,9 @@ impl ProblemSelection {
         }
     }
 
-    pub(crate) fn check(self, check: &mut dyn FnMut(&'static str, bool, &'static str, String)) {
+    pub(crate) fn check(self, at: &mut Violations) {
         if let Self::Curriculum { floor } = self {
-            let holds = floor > 0.0 && floor <= 1.0;
-            check("selection.floor", holds, "must be in (0, 1]", floor.to_string());
+            at.positive_share("floor", floor);
         }
     }
 }

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::collect::hinted::from_fn::FromFn;
+use crate::run::state;
 use crate::sample::{Rollout, RolloutGroup};
 
 /// Which hinted groups count at all. A hinted group that does not is forgotten: the plain group stays
@@ -29,6 +31,41 @@ impl KeepIf {
 }
 
 /// How hinted completions join the group.
+///
+/// [`CombineRule`] holds the ones that a configuration can name. An implementation of your own goes to
+/// [`Collector::with_combine`](crate::collect::Collector::with_combine); it may be a closure, see
+/// [`from_fn`](crate::collect::hinted::from_fn).
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` does not combine groups",
+    note = "a closure does through `hint_rollout::collect::hinted::from_fn(\"name\", closure)`"
+)]
+pub trait Combine: Send + Sync {
+    /// Its name, for the record of a run.
+    fn name(&self) -> String;
+
+    /// Turns `group`, which holds the plain rollouts, into the one that trains.
+    fn combine(&self, group: &mut RolloutGroup, hinted: Vec<Rollout>);
+
+    /// Whether the plain completions of a hinted group still matter.
+    fn keeps_plain(&self) -> bool {
+        true
+    }
+}
+
+impl<F> Combine for FromFn<F>
+where
+    F: Fn(&mut RolloutGroup, Vec<Rollout>) + Send + Sync,
+{
+    fn name(&self) -> String {
+        self.name.clone()
+    }
+
+    fn combine(&self, group: &mut RolloutGroup, hinted: Vec<Rollout>) {
+        (self.function)(group, hinted);
+    }
+}
+
+/// The rules of combination that a configuration can name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
 pub enum CombineRule {
@@ -44,9 +81,12 @@ pub enum CombineRule {
     Supervise {},
 }
 
-impl CombineRule {
-    /// Turns `group` into the one that trains.
-    pub fn combine(self, group: &mut RolloutGroup, hinted: Vec<Rollout>) {
+impl Combine for CombineRule {
+    fn name(&self) -> String {
+        state::tag(self)
+    }
+
+    fn combine(&self, group: &mut RolloutGroup, hinted: Vec<Rollout>) {
         match self {
             Self::ReplaceAll {} => {
                 group.replaced = std::mem::replace(&mut group.rollouts, hinted);
@@ -61,8 +101,7 @@ impl CombineRule {
         }
     }
 
-    /// Whether the plain completions of a hinted group still matter.
-    pub(crate) const fn keeps_plain(self) -> bool {
+    fn keeps_plain(&self) -> bool {
         !matches!(self, Self::ReplaceAll {})
     }
 }

@@ -2,10 +2,84 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::collect::hinted::from_fn::FromFn;
 use crate::data::HintLevel;
-use crate::run::{RunProgress, Seed, ValueSchedule};
+use crate::error::Violations;
+use crate::run::{RunProgress, Seed, ValueSchedule, state};
 
 /// Which hint levels a group is tried at, and which attempt counts.
+///
+/// [`LevelSearch`] holds the ones that a configuration can name. An implementation of your own goes to
+/// [`Collector::with_levels`](crate::collect::Collector::with_levels); it may be a closure, see
+/// [`from_fn`](crate::collect::hinted::from_fn).
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no level search",
+    note = "a closure becomes one through `hint_rollout::collect::hinted::from_fn(\"name\", closure)`"
+)]
+pub trait Levels: Send + Sync {
+    /// Its name, for the record of a run.
+    fn name(&self) -> String;
+
+    /// The next level to try, or `None` when the search is over. A level of 0 ends it as well.
+    fn next(&self, input: &LevelInput<'_>) -> Option<HintLevel>;
+
+    /// Whether a new attempt with success rate `new` takes the place of the one that counts so far,
+    /// with `best`. By default the last attempt counts.
+    fn prefers(&self, new: f64, best: f64) -> bool {
+        let _ = (new, best);
+        true
+    }
+}
+
+impl<F> Levels for FromFn<F>
+where
+    F: Fn(&LevelInput<'_>) -> Option<HintLevel> + Send + Sync,
+{
+    fn name(&self) -> String {
+        self.name.clone()
+    }
+
+    fn next(&self, input: &LevelInput<'_>) -> Option<HintLevel> {
+        (self.function)(input)
+    }
+}
+
+/// What a level search looks at.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub struct LevelInput<'a> {
+    /// Number of distinct levels of the source; `None` if it can give any share.
+    pub levels: Option<usize>,
+    /// The levels that were tried for this group, in order, each with its success rate.
+    pub tried: &'a [(HintLevel, f64)],
+    /// How far the run is.
+    pub progress: RunProgress,
+    /// Seed of the group; the same in every round.
+    pub seed: Seed,
+}
+
+impl<'a> LevelInput<'a> {
+    /// A group of a source with `levels` levels, for which `tried` was tried, outside a run.
+    pub const fn new(levels: Option<usize>, tried: &'a [(HintLevel, f64)]) -> Self {
+        Self { levels, tried, progress: RunProgress::new(0, 0), seed: Seed::new(0) }
+    }
+
+    /// Sets how far the run is.
+    #[must_use]
+    pub const fn with_progress(mut self, progress: RunProgress) -> Self {
+        self.progress = progress;
+        self
+    }
+
+    /// Sets the seed.
+    #[must_use]
+    pub const fn with_seed(mut self, seed: Seed) -> Self {
+        self.seed = seed;
+        self
+    }
+}
+
+/// The level searches that a configuration can name.
 ///
 /// A level is a share of what the source can give; see [`HintLevel`]. A share of 0 is no hint.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -26,7 +100,7 @@ pub enum LevelSearch {
     /// Bisection for the smallest share whose success rate is at least `target_rate`. If no attempt
     /// reaches it, the one with the highest success rate counts.
     BinarySearch {
-        /// HintSearch. At least 1.
+        /// Attempts. At least 1.
         rounds: usize,
         /// Success rate to reach, in `(0, 1]`.
         target_rate: f64,
@@ -51,124 +125,77 @@ impl Default for LevelSearch {
     }
 }
 
-impl LevelSearch {
-    /// Starts the search for one group. `levels` is the number of distinct levels of the source,
-    /// `None` if it can give any share.
-    pub(crate) fn start(&self, levels: Option<usize>, progress: RunProgress, seed: Seed) -> Search {
-        let plan = match self {
-            Self::One { level } => Plan::Fixed(vec![HintLevel::new(level.at(progress))]),
+/// Rungs of a ladder over a source that can give any share.
+const DEFAULT_RUNGS: usize = 4;
+
+impl Levels for LevelSearch {
+    fn name(&self) -> String {
+        state::tag(self)
+    }
+
+    fn next(&self, input: &LevelInput<'_>) -> Option<HintLevel> {
+        let LevelInput { levels, tried, progress, seed } = *input;
+        let round = tried.len();
+        if let Self::BinarySearch { rounds, target_rate } = self {
+            // The share between `low`, which is too little, and `high`, which is enough.
+            let (mut low, mut high) = (0.0, 1.0);
+            for (level, rate) in tried {
+                *(if rate >= target_rate { &mut high } else { &mut low }) = level.share();
+            }
+            return (round < *rounds).then(|| HintLevel::new(f64::midpoint(low, high)));
+        }
+        if tried.last().is_some_and(|(_, rate)| *rate > 0.0) {
+            return None;
+        }
+        match self {
+            Self::One { level } => (round == 0).then(|| HintLevel::new(level.at(progress))),
             Self::Ladder { shares: Some(shares) } => {
-                Plan::Fixed(shares.iter().map(|&share| HintLevel::new(share)).collect())
+                shares.get(round).map(|share| HintLevel::new(*share))
             }
             Self::Ladder { shares: None } => {
                 // A source of any share has no rungs of its own.
                 let count = levels.unwrap_or(DEFAULT_RUNGS);
-                Plan::Fixed((1..=count).map(|number| HintLevel::number(number, count)).collect())
+                (round < count).then(|| HintLevel::number(round + 1, count))
             }
-            Self::BinarySearch { rounds, target_rate } => {
-                Plan::Bisect { low: 0.0, high: 1.0, rounds: *rounds, target_rate: *target_rate }
-            }
-            Self::Binomial { count, probability } => {
+            Self::Binomial { count, probability } => (round == 0).then(|| {
                 let probability = probability.at(progress);
                 let draws = (0..*count as u64).filter(|&i| seed.child(i).unit() < probability);
-                Plan::Fixed(vec![HintLevel::number(draws.count(), *count)])
-            }
-        };
-        Search { plan, round: 0, done: false }
+                HintLevel::number(draws.count(), *count)
+            }),
+            Self::BinarySearch { .. } => None,
+        }
     }
 
-    /// Reports every violated constraint.
-    pub(crate) fn check(&self, check: &mut dyn FnMut(&'static str, bool, &'static str, String)) {
+    fn prefers(&self, new: f64, best: f64) -> bool {
         match self {
-            Self::One { level } => {
-                let holds = level.all(|value| (0.0..=1.0).contains(&value));
-                check("level.level", holds, "must be in [0, 1]", format!("{level:?}"));
+            // Attempts that reach the target get shorter; of the others the likeliest one counts.
+            Self::BinarySearch { target_rate, .. } => {
+                new >= *target_rate || (best < *target_rate && new > best)
             }
+            // The search stops at the first success, so the last attempt is the one that counts.
+            _ => true,
+        }
+    }
+}
+
+impl LevelSearch {
+    pub(crate) fn check(&self, at: &mut Violations) {
+        match self {
+            Self::One { level } => level.check(at, "level"),
             Self::Ladder { shares: Some(shares) } => {
                 let in_range = shares.iter().all(|share| *share > 0.0 && *share <= 1.0);
                 let holds = !shares.is_empty() && in_range && shares.is_sorted();
                 let expected = "must hold ascending shares in (0, 1]";
-                check("level.shares", holds, expected, format!("{shares:?}"));
+                at.require(holds, "shares", expected, format_args!("{shares:?}"));
             }
             Self::Ladder { shares: None } => {}
             Self::BinarySearch { rounds, target_rate } => {
-                check("level.rounds", *rounds >= 1, "must be at least 1", rounds.to_string());
-                let holds = *target_rate > 0.0 && *target_rate <= 1.0;
-                check("level.target_rate", holds, "must be in (0, 1]", target_rate.to_string());
+                at.at_least("rounds", *rounds, 1);
+                at.positive_share("target_rate", *target_rate);
             }
             Self::Binomial { count, probability } => {
-                check("level.count", *count >= 1, "must be at least 1", count.to_string());
-                let holds = probability.all(|value| (0.0..=1.0).contains(&value));
-                check("level.probability", holds, "must be in [0, 1]", format!("{probability:?}"));
-            }
-        }
-    }
-}
-
-/// Rungs of a ladder over a source that can give any share.
-const DEFAULT_RUNGS: usize = 4;
-
-/// The levels still to be tried for one group.
-#[derive(Debug, Clone)]
-pub(crate) struct Search {
-    plan: Plan,
-    round: usize,
-    done: bool,
-}
-
-#[derive(Debug, Clone)]
-enum Plan {
-    /// These levels in order, until one has a success.
-    Fixed(Vec<HintLevel>),
-    /// The share between `low`, which is too little, and `high`, which is enough.
-    Bisect { low: f64, high: f64, rounds: usize, target_rate: f64 },
-}
-
-impl Search {
-    /// The next level to try, or `None` when the search is over.
-    pub(crate) fn next(&self) -> Option<HintLevel> {
-        if self.done {
-            return None;
-        }
-        match &self.plan {
-            Plan::Fixed(levels) => levels.get(self.round).copied(),
-            Plan::Bisect { low, high, rounds, .. } => {
-                (self.round < *rounds).then(|| HintLevel::new(f64::midpoint(*low, *high)))
-            }
-        }
-    }
-
-    /// Number of attempts so far.
-    pub(crate) const fn round(&self) -> usize {
-        self.round
-    }
-
-    /// Tells the search how the last level went: its success rate.
-    pub(crate) fn observe(&mut self, rate: f64) {
-        let tried = self.next();
-        self.round += 1;
-        match &mut self.plan {
-            Plan::Fixed(_) => self.done = rate > 0.0,
-            Plan::Bisect { low, high, target_rate, .. } => {
-                let share = tried.map_or(*high, HintLevel::share);
-                *(if rate >= *target_rate { high } else { low }) = share;
-            }
-        }
-    }
-
-    /// There is no hint at the last level; the search is over.
-    pub(crate) fn give_up(&mut self) {
-        self.done = true;
-    }
-
-    /// Whether an attempt with success rate `rate`, made after another with `best`, takes its place.
-    pub(crate) fn prefers(&self, rate: f64, best: f64) -> bool {
-        match &self.plan {
-            // The search stops at the first success, so the last attempt is the one that counts.
-            Plan::Fixed(_) => true,
-            // HintSearch that reach the target get shorter; of the others the likeliest one counts.
-            Plan::Bisect { target_rate, .. } => {
-                rate >= *target_rate || (best < *target_rate && rate > best)
+                at.at_least("count", *count, 1);
+                probability.check(at, "probability");
             }
         }
     }
@@ -178,15 +205,17 @@ impl Search {
 mod tests {
     use super::*;
 
-    /// The shares that are tried when `solves` says with which the group succeeds.
+    /// The shares that `search` tries when a level of share `s` has success rate `rate(s)`.
     fn tried(search: &LevelSearch, levels: Option<usize>, rate: impl Fn(f64) -> f64) -> Vec<f64> {
-        let mut search = search.start(levels, RunProgress::new(0, 10), Seed::new(3));
-        let mut shares = Vec::new();
-        while let Some(level) = search.next() {
-            shares.push(level.share());
-            search.observe(rate(level.share()));
+        let mut tried = Vec::new();
+        loop {
+            let input = LevelInput::new(levels, &tried)
+                .with_progress(RunProgress::new(0, 10))
+                .with_seed(Seed::new(3));
+            let Some(level) = search.next(&input) else { break };
+            tried.push((level, rate(level.share())));
         }
-        shares
+        tried.into_iter().map(|(level, _)| level.share()).collect()
     }
 
     fn at_least(needed: f64) -> impl Fn(f64) -> f64 {
@@ -211,11 +240,7 @@ mod tests {
 
     #[test]
     fn bisection_keeps_the_shortest_attempt_that_reaches_the_target() {
-        let search = LevelSearch::BinarySearch { rounds: 4, target_rate: 0.5 }.start(
-            None,
-            RunProgress::default(),
-            Seed::new(0),
-        );
+        let search = LevelSearch::BinarySearch { rounds: 4, target_rate: 0.5 };
         assert!(search.prefers(0.5, 1.0), "later attempts that reach the target are shorter");
         assert!(!search.prefers(0.4, 0.5));
         assert!(search.prefers(0.4, 0.3), "none reached it: the best one counts");
@@ -231,8 +256,8 @@ mod tests {
         assert_eq!(tried(&search(1.0), None, at_least(0.0)), [1.0]);
         let mean = (0..400)
             .map(|index| {
-                let start = search(0.3).start(None, RunProgress::default(), Seed::new(index));
-                start.next().expect("one level").share()
+                let input = LevelInput::new(None, &[]).with_seed(Seed::new(index));
+                search(0.3).next(&input).expect("one level").share()
             })
             .sum::<f64>()
             / 400.0;

@@ -1,13 +1,21 @@
 //! The axes of the hinted stage.
 //!
-//! [`HintTrigger`] decides when a group gets hints, [`LevelSearch`] at which levels they are tried,
-//! [`KeepIf`] which hinted groups count, and [`CombineRule`] how their completions join the group.
+//! | axis | trait | named in a configuration |
+//! |---|---|---|
+//! | when a group gets hints | [`Trigger`] | [`HintTrigger`] |
+//! | at which levels they are tried | [`Levels`] | [`LevelSearch`] |
+//! | how hinted completions join the group | [`Combine`] | [`CombineRule`] |
+//! | which hinted groups count | | [`KeepIf`] |
+//!
+//! A configuration names a built-in; an implementation of your own, or a closure through [`from_fn`],
+//! goes to the [`Collector`](crate::collect::Collector), which reports the names of such parts.
 
 mod combine;
+mod from_fn;
 mod level;
 mod trigger;
 
-pub use combine::{CombineRule, KeepIf};
-pub use level::LevelSearch;
-pub(crate) use level::Search;
-pub use trigger::{HintTrigger, TriggerInput};
+pub use combine::{Combine, CombineRule, KeepIf};
+pub use from_fn::{FromFn, from_fn};
+pub use level::{LevelInput, LevelSearch, Levels};
+pub use trigger::{HintTrigger, Trigger, TriggerInput};

@@ -2,10 +2,48 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::run::{RunPoint, RunProgress, Seed, ValueSchedule};
+use crate::collect::hinted::from_fn::FromFn;
+use crate::error::Violations;
+use crate::run::{RunPoint, RunProgress, Seed, ValueSchedule, state};
 
-/// When a group is hinted. Reads verdicts, never shaped rewards: a group whose format bonuses sum to
+/// When a group gets hints. Reads verdicts, never shaped rewards: a group whose format bonuses sum to
 /// something is still a group that solved nothing.
+///
+/// [`HintTrigger`] holds the ones that a configuration can name. An implementation of your own goes to
+/// [`Collector::with_trigger`](crate::collect::Collector::with_trigger); it may be a closure, see
+/// [`from_fn`](crate::collect::hinted::from_fn).
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no trigger",
+    note = "a closure becomes one through `hint_rollout::collect::hinted::from_fn(\"name\", closure)`"
+)]
+pub trait Trigger: Send + Sync {
+    /// Its name, for the record of a run.
+    fn name(&self) -> String;
+
+    /// Whether a group gets hints.
+    fn fires(&self, input: &TriggerInput) -> bool;
+
+    /// Whether the plain completions have a say. If not, it is known before they are sampled which
+    /// groups get hints.
+    fn looks_at_outcome(&self) -> bool {
+        true
+    }
+}
+
+impl<F> Trigger for FromFn<F>
+where
+    F: Fn(&TriggerInput) -> bool + Send + Sync,
+{
+    fn name(&self) -> String {
+        self.name.clone()
+    }
+
+    fn fires(&self, input: &TriggerInput) -> bool {
+        (self.function)(input)
+    }
+}
+
+/// The triggers that a configuration can name.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
 pub enum HintTrigger {
@@ -72,10 +110,13 @@ impl TriggerInput {
     }
 }
 
-impl HintTrigger {
-    /// Whether a group gets a hint. One without a judged completion never does where the outcome
-    /// matters.
-    pub fn fires(&self, input: &TriggerInput) -> bool {
+impl Trigger for HintTrigger {
+    fn name(&self) -> String {
+        state::tag(self)
+    }
+
+    /// A group without a judged completion never gets hints where the outcome matters.
+    fn fires(&self, input: &TriggerInput) -> bool {
         let TriggerInput { correct, total, progress, seed } = *input;
         match self {
             Self::Never {} => false,
@@ -90,9 +131,7 @@ impl HintTrigger {
         }
     }
 
-    /// Whether the plain completions have a say. If not, it is known before they are sampled which
-    /// groups get a hint.
-    pub fn looks_at_outcome(&self) -> bool {
+    fn looks_at_outcome(&self) -> bool {
         match self {
             Self::AllWrong {} | Self::SuccessRateBelow { .. } => true,
             Self::Never {}
@@ -102,36 +141,22 @@ impl HintTrigger {
             Self::AllOf { triggers } => triggers.iter().any(Self::looks_at_outcome),
         }
     }
+}
 
-    /// Reports every violated constraint.
-    pub(crate) fn check(&self, check: &mut dyn FnMut(&'static str, bool, &'static str, String)) {
+impl HintTrigger {
+    pub(crate) fn check(&self, at: &mut Violations) {
         match self {
-            Self::SuccessRateBelow { rate } => {
-                let holds = *rate > 0.0 && *rate <= 1.0;
-                check("trigger.rate", holds, "must be in (0, 1]", rate.to_string());
-            }
-            Self::WithProbability { probability } => {
-                let holds = probability.all(|value| (0.0..=1.0).contains(&value));
-                check(
-                    "trigger.probability",
-                    holds,
-                    "must be in [0, 1]",
-                    format!("{probability:?}"),
-                );
-            }
+            Self::SuccessRateBelow { rate } => at.positive_share("rate", *rate),
+            Self::WithProbability { probability } => probability.check(at, "probability"),
             Self::NotBefore { start } => {
-                check("trigger.start", start.is_valid(), "must be in [0, 1]", format!("{start:?}"));
+                let found = format_args!("{start:?}");
+                at.require(start.is_valid(), "start", "must be in [0, 1]", found);
             }
             Self::AllOf { triggers } => {
-                let len = triggers.len();
-                check(
-                    "trigger.triggers",
-                    len > 0,
-                    "must hold at least one trigger",
-                    len.to_string(),
-                );
-                for trigger in triggers {
-                    trigger.check(check);
+                let expected = "must hold at least one trigger";
+                at.require(!triggers.is_empty(), "triggers", expected, "none");
+                for (index, trigger) in triggers.iter().enumerate() {
+                    at.within(format_args!("triggers[{index}]"), |at| trigger.check(at));
                 }
             }
             Self::Never {} | Self::Always {} | Self::AllWrong {} => {}

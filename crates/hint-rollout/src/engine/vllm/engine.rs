@@ -10,8 +10,8 @@ use crate::engine::contract::{
 use crate::engine::vllm::event::VllmEvent;
 use crate::engine::vllm::options::VllmOptions;
 use crate::engine::vllm::server::{Server, label};
-use crate::error::RolloutError;
 use crate::error::VllmError;
+use crate::error::{RolloutError, Violations};
 use crate::net::ApiKey;
 
 /// What is told of the servers.
@@ -62,7 +62,7 @@ impl VllmBuilder {
     /// [`VllmError::AllDown`] when no server answers. A server that is out of reach is reported and
     /// left out until it is back.
     pub fn connect(self) -> Result<VllmEngine, RolloutError> {
-        self.options.validate()?;
+        Violations::check(|at| self.options.check(at))?;
         let slots = self.options.servers.iter().map(|address| {
             let server = Server::new(address, &self.options, self.key.as_ref());
             Slot { server, down: None, checked: false, model_len: usize::MAX }

@@ -1,11 +1,10 @@
 //! How an engine of vLLM servers is configured.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::RolloutError;
+use crate::error::Violations;
 
 /// Which vLLM servers to use, and how.
 ///
@@ -89,33 +88,13 @@ impl VllmOptions {
         }
     }
 
-    /// The first value that is out of range.
-    pub(super) fn validate(&self) -> Result<(), RolloutError> {
-        let seconds = "must be positive and finite, in seconds";
-        let positive = |value: f64| value > 0.0 && Duration::try_from_secs_f64(value).is_ok();
-        let checks = [
-            ("servers", !self.servers.is_empty(), "must name at least one", "none".to_owned()),
-            ("parallel", self.parallel > 0, "must be at least 1", self.parallel.to_string()),
-            ("attempts", self.attempts > 0, "must be at least 1", self.attempts.to_string()),
-            ("backoff_s", positive(self.backoff_s), seconds, self.backoff_s.to_string()),
-            (
-                "request_timeout_s",
-                positive(self.request_timeout_s),
-                seconds,
-                self.request_timeout_s.to_string(),
-            ),
-            (
-                "sync_timeout_s",
-                positive(self.sync_timeout_s),
-                seconds,
-                self.sync_timeout_s.to_string(),
-            ),
-        ];
-        match checks.into_iter().find(|(_, holds, _, _)| !holds) {
-            Some((field, _, expected, found)) => {
-                Err(RolloutError::Config { field, expected, found })
-            }
-            None => Ok(()),
-        }
+    /// Reports every value that is out of range.
+    pub fn check(&self, at: &mut Violations) {
+        at.require(!self.servers.is_empty(), "servers", "must name at least one", "none");
+        at.at_least("parallel", self.parallel, 1);
+        at.at_least("attempts", self.attempts, 1);
+        at.seconds("backoff_s", self.backoff_s);
+        at.seconds("request_timeout_s", self.request_timeout_s);
+        at.seconds("sync_timeout_s", self.sync_timeout_s);
     }
 }

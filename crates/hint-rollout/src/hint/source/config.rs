@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::engine::Sampling;
-use crate::error::RolloutError;
+use crate::error::{RolloutError, Violations};
 use crate::hint::provider::HintProvider;
 use crate::hint::source::dataset::DatasetHints;
 use crate::hint::source::demonstration::Demonstrations;
@@ -13,6 +13,7 @@ use crate::hint::source::solution_prefix::{PrefixUnit, SolutionPrefix};
 use crate::hint::source::teacher::TeacherOptions;
 use crate::hint::source::wrong_answers::WrongAnswers;
 use crate::net::ApiKey;
+use crate::run::state;
 
 /// Which [`HintProvider`] to use. The set of providers is open; these can be named in a
 /// configuration.
@@ -78,6 +79,11 @@ impl Default for HintSourceConfig {
 }
 
 impl HintSourceConfig {
+    /// The `type` that names it in a configuration, which is the name of its provider as well.
+    pub fn name(&self) -> String {
+        state::tag(self)
+    }
+
     /// The provider. `key` gives what an environment variable holds, for a teacher that needs a key:
     /// libraries read no environment, so this is the one place where a program hands it over. Programs
     /// without a teacher pass `|_| None`.
@@ -111,13 +117,10 @@ impl HintSourceConfig {
         })
     }
 
-    /// Reports every value that is out of range.
-    pub(crate) fn check(&self, check: &mut dyn FnMut(&'static str, bool, &'static str, String)) {
+    pub(crate) fn check(&self, at: &mut Violations) {
         match self {
-            Self::Teacher(options) => options.check(check),
-            Self::SelfHint { levels, .. } => {
-                check("source.levels", *levels > 0, "must be at least 1", levels.to_string());
-            }
+            Self::Teacher(options) => options.check(at),
+            Self::SelfHint { levels, .. } => at.at_least("levels", *levels, 1),
             _ => {}
         }
     }
@@ -128,10 +131,11 @@ fn teacher(
     options: &TeacherOptions,
     key: &dyn Fn(&str) -> Option<ApiKey>,
 ) -> Result<Box<dyn HintProvider>, RolloutError> {
-    let missing = |name: &String| RolloutError::Config {
-        field: "source.api_key_env",
-        expected: "must name an environment variable that is set",
-        found: format!("`{name}`"),
+    let missing = |name: &String| {
+        let mut at = Violations::new();
+        let expected = "must name an environment variable that is set";
+        at.require(false, "source.api_key_env", expected, format_args!("`{name}`"));
+        at
     };
     let key = match &options.api_key_env {
         Some(name) => Some(key(name).ok_or_else(|| missing(name))?),
@@ -145,9 +149,8 @@ fn teacher(
     options: &TeacherOptions,
     _key: &dyn Fn(&str) -> Option<ApiKey>,
 ) -> Result<Box<dyn HintProvider>, RolloutError> {
-    Err(RolloutError::Config {
-        field: "source.type",
-        expected: "must not be `teacher` unless hint-rollout is built with its feature `teacher`",
-        found: format!("a teacher at `{}`", options.endpoint),
-    })
+    let mut at = Violations::new();
+    let expected = "must not be `teacher` unless hint-rollout is built with its feature `teacher`";
+    at.require(false, "source.type", expected, format_args!("a teacher at `{}`", options.endpoint));
+    Err(at.into())
 }

@@ -33,6 +33,10 @@ impl DatasetHints {
 }
 
 impl HintProvider for DatasetHints {
+    fn name(&self) -> String {
+        "dataset".to_owned()
+    }
+
     fn hint(&self, request: &HintRequest<'_>) -> Result<Option<Hint>, RolloutError> {
         let problem = request.problem;
         if self.columns.is_empty() {

@@ -26,6 +26,10 @@ impl Demonstrations {
 }
 
 impl HintProvider for Demonstrations {
+    fn name(&self) -> String {
+        "demonstration".to_owned()
+    }
+
     fn hint(&self, request: &HintRequest<'_>) -> Result<Option<Hint>, RolloutError> {
         let problem = request.problem;
         let Some(column) = &self.column else {

@@ -110,6 +110,10 @@ fn answers(solution: &str) -> Vec<Range<usize>> {
 }
 
 impl HintProvider for MaskedSolution {
+    fn name(&self) -> String {
+        "masked_solution".to_owned()
+    }
+
     fn hint(&self, request: &HintRequest<'_>) -> Result<Option<Hint>, RolloutError> {
         Ok(request.problem.solution.as_ref().map(|solution| Hint::new(self.mask(solution))))
     }

@@ -34,6 +34,10 @@ impl SelfHints {
 }
 
 impl HintProvider for SelfHints {
+    fn name(&self) -> String {
+        "self_hint".to_owned()
+    }
+
     /// The policy is asked through [`HintProvider::hints`]; on its own this is an error.
     fn hint(&self, _request: &HintRequest<'_>) -> Result<Option<Hint>, RolloutError> {
         let message = "self-hints are written by the policy; ask through `HintProvider::hints`";

@@ -87,6 +87,10 @@ impl SolutionPrefix {
 }
 
 impl HintProvider for SolutionPrefix {
+    fn name(&self) -> String {
+        "solution_prefix".to_owned()
+    }
+
     /// A solution is cut at tokens through [`HintProvider::hints`] alone; on its own that is an error.
     fn hint(&self, request: &HintRequest<'_>) -> Result<Option<Hint>, RolloutError> {
         let Some(solution) = &request.problem.solution else { return Ok(None) };

@@ -10,6 +10,10 @@ use crate::hint::provider::{HintProvider, HintRequest};
 pub struct WrongAnswers;
 
 impl HintProvider for WrongAnswers {
+    fn name(&self) -> String {
+        "wrong_answers".to_owned()
+    }
+
     fn hint(&self, request: &HintRequest<'_>) -> Result<Option<Hint>, RolloutError> {
         let mut answers: Vec<&str> = Vec::new();
         for rollout in request.failed.iter().filter(|rollout| !rollout.is_correct()) {

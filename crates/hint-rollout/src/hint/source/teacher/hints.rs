@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::data::{Hint, Problem};
-use crate::error::{HttpError, RolloutError, TeacherError};
+use crate::error::{HttpError, RolloutError, TeacherError, Violations};
 use crate::hint::provider::{HintProvider, HintRequest};
 use crate::hint::source::teacher::budget::Spent;
 use crate::hint::source::teacher::cache::{Cache, digest};
@@ -70,17 +70,9 @@ impl TeacherHints {
     ///
     /// # Errors
     ///
-    /// [`RolloutError::Config`] for the first option that is out of range.
+    /// [`RolloutError::Config`] for options that are out of range.
     pub fn new(options: TeacherOptions, key: Option<ApiKey>) -> Result<Self, RolloutError> {
-        let mut violation = None;
-        options.check(&mut |field, holds, expected, found| {
-            if !holds && violation.is_none() {
-                violation = Some(RolloutError::Config { field, expected, found });
-            }
-        });
-        if let Some(violation) = violation {
-            return Err(violation);
-        }
+        Violations::check(|at| at.within("source", |at| options.check(at)))?;
         let timeout = Duration::from_secs_f64(options.timeout_s);
         let first = Duration::from_secs_f64(options.backoff_s);
         Ok(Self {
@@ -297,6 +289,10 @@ fn tokens(body: &Value, answer: &Value) -> u64 {
 }
 
 impl HintProvider for TeacherHints {
+    fn name(&self) -> String {
+        "teacher".to_owned()
+    }
+
     fn hint(&self, request: &HintRequest<'_>) -> Result<Option<Hint>, RolloutError> {
         Ok(self.answers(std::slice::from_ref(request))?.pop().flatten())
     }

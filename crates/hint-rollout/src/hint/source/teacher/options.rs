@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::error::Violations;
 use crate::hint::source::teacher::prompt::TeacherPrompt;
 
 /// A model behind a chat endpoint that writes hints, as configuration.
@@ -137,30 +137,21 @@ impl TeacherOptions {
         }
     }
 
-    /// Reports every value that is out of range.
-    pub(crate) fn check(&self, check: &mut dyn FnMut(&'static str, bool, &'static str, String)) {
-        let one = "must be at least 1";
-        let seconds = "must be positive and finite, in seconds";
-        let positive = |value: f64| value > 0.0 && Duration::try_from_secs_f64(value).is_ok();
-        let temperature = self.temperature;
+    pub(crate) fn check(&self, at: &mut Violations) {
         let given = |text: &str| !text.trim().is_empty();
-        check("source.endpoint", given(&self.endpoint), "must be an address", "none".to_owned());
-        check("source.model", given(&self.model), "must be a name", "none".to_owned());
-        check("source.levels", self.levels > 0, one, self.levels.to_string());
-        let holds = temperature >= 0.0 && temperature.is_finite();
-        check("source.temperature", holds, "must not be negative", temperature.to_string());
-        let length = self.max_completion_len;
-        check("source.max_completion_len", length > 0, one, length.to_string());
-        check("source.parallel", self.parallel > 0, one, self.parallel.to_string());
-        check("source.attempts", self.attempts > 0, one, self.attempts.to_string());
-        let pause = self.backoff_s;
-        check("source.backoff_s", positive(pause), seconds, pause.to_string());
-        let wait = self.timeout_s;
-        check("source.timeout_s", positive(wait), seconds, wait.to_string());
+        at.require(given(&self.endpoint), "endpoint", "must be an address", "none");
+        at.require(given(&self.model), "model", "must be a name", "none");
+        at.at_least("levels", self.levels, 1);
+        at.not_negative("temperature", self.temperature);
+        at.at_least("max_completion_len", self.max_completion_len, 1);
+        at.at_least("parallel", self.parallel, 1);
+        at.at_least("attempts", self.attempts, 1);
+        at.seconds("backoff_s", self.backoff_s);
+        at.seconds("timeout_s", self.timeout_s);
         if let Some(name) = self.prompt.unknown_placeholder() {
             let known = "may name {question}, {answer}, {solution}, {reference}, {amount}, {level} \
                          and {levels} only";
-            check("source.prompt", false, known, format!("{{{name}}}"));
+            at.require(false, "prompt", known, format_args!("{{{name}}}"));
         }
     }
 }
