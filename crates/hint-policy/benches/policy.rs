@@ -98,9 +98,9 @@ fn train(criterion: &mut Criterion) {
             BenchmarkId::new("2 rows of 512 tokens", format!("{kind:?}")),
             |bencher| {
                 bencher.iter(|| {
-                    let recording = policy.record(&batch, &options).expect("the batch fits");
-                    let loss = -recording.scores().logprobs.sum(Kind::Float);
-                    recording.backward(&loss).expect("the loss depends on the scores");
+                    let pass = policy.forward(&batch, &options).expect("the batch fits");
+                    let loss = -pass.scores().logprobs.sum(Kind::Float);
+                    pass.backward(&loss).expect("the loss depends on the scores");
                 });
             },
         );

@@ -46,12 +46,12 @@ pub enum PolicyError {
     },
 
     /// The number of entries differs from the number of rows they belong to.
-    #[error("{got} {name} were given for {expected} rows")]
+    #[error("{found} {name} were given for {expected} rows")]
     RowCount {
         /// What was given.
         name: &'static str,
         /// How many.
-        got: usize,
+        found: usize,
         /// How many are needed.
         expected: usize,
     },
@@ -68,12 +68,12 @@ pub enum PolicyError {
     },
 
     /// A tensor has the wrong shape.
-    #[error("`{name}` has shape {got:?}, expected {expected:?}")]
+    #[error("`{name}` has shape {found:?}, expected {expected:?}")]
     Shape {
         /// The offending tensor.
         name: &'static str,
         /// Its shape.
-        got: Vec<i64>,
+        found: Vec<i64>,
         /// The shape it should have.
         expected: Vec<i64>,
     },
@@ -88,34 +88,34 @@ pub enum PolicyError {
     },
 
     /// A sampling parameter or score option is out of range.
-    #[error("`{field}` is {value}, expected {expected}")]
+    #[error("`{field}` is {found}, expected {expected}")]
     InvalidOption {
         /// The field.
         field: &'static str,
         /// Its value.
-        value: String,
+        found: String,
         /// What is allowed.
         expected: &'static str,
     },
 
     /// A model configuration names something this crate does not implement.
-    #[error("`{option}` is `{value}`, which is not supported; supported: {supported}")]
+    #[error("`{option}` is `{found}`, which is not supported; supported: {supported}")]
     Unsupported {
         /// The key of the configuration or metadata.
         option: String,
         /// Its value.
-        value: String,
+        found: String,
         /// What is supported.
         supported: String,
     },
 
     /// A model configuration contradicts itself or lacks a field.
-    #[error("model configuration field `{field}` is {value}, expected {expected}")]
+    #[error("model configuration field `{field}` is {found}, expected {expected}")]
     InvalidConfig {
         /// The field.
         field: String,
         /// Its value, `missing` if it is absent.
-        value: String,
+        found: String,
         /// What is expected.
         expected: String,
     },
@@ -138,6 +138,15 @@ pub enum PolicyError {
         /// Why.
         #[source]
         source: std::io::Error,
+    },
+
+    /// A file that a model needs is not in its folder.
+    #[error("there is no `{}`; {remedy}", path.display())]
+    MissingFile {
+        /// The file.
+        path: PathBuf,
+        /// How to get it.
+        remedy: &'static str,
     },
 
     /// A path holds no model.
@@ -178,27 +187,27 @@ pub enum PolicyError {
     },
 
     /// A tensor of a file has a shape that contradicts the configuration.
-    #[error("tensor `{tensor}` of `{}` has shape {got:?}, expected {expected:?}", path.display())]
+    #[error("tensor `{tensor}` of `{}` has shape {found:?}, expected {expected:?}", path.display())]
     TensorShape {
         /// The file.
         path: PathBuf,
         /// The tensor.
         tensor: String,
         /// Its shape.
-        got: Vec<i64>,
+        found: Vec<i64>,
         /// The shape the configuration implies.
         expected: Vec<i64>,
     },
 
     /// A tensor of a file has an element type this crate does not read.
-    #[error("tensor `{tensor}` of `{}` has type {got}, supported: {supported}", path.display())]
+    #[error("tensor `{tensor}` of `{}` has type {found}, supported: {supported}", path.display())]
     TensorType {
         /// The file.
         path: PathBuf,
         /// The tensor.
         tensor: String,
         /// Its type.
-        got: String,
+        found: String,
         /// What is supported.
         supported: &'static str,
     },
@@ -248,11 +257,20 @@ pub enum PolicyError {
         source: tch::TchError,
     },
 
+    /// A GPU was asked for and cannot be used.
+    #[error("cannot compute on `{device}`: {reason}")]
+    NoDevice {
+        /// What was asked for.
+        device: String,
+        /// What is missing.
+        reason: String,
+    },
+
     /// libtorch could not allocate memory, on a GPU or on the host.
     #[error(
-        "{action}: out of memory ({message}); lower `max_tokens_per_micro_batch`, the \
-         rows that are sampled at a time or `max_completion_len`, compute in bfloat16, use \
-         gradient checkpointing, or train low-rank adapters"
+        "{action}: out of memory ({message}). Training takes less with a lower \
+         `run.max_tokens_per_micro_batch`, gradient checkpointing or low-rank adapters; sampling with a \
+         lower `rollout.sampling.max_completion_len` or `SampleOptions::max_batch`; both in bfloat16"
     )]
     OutOfMemory {
         /// What was tried.
@@ -273,12 +291,38 @@ pub enum PolicyError {
 }
 
 impl PolicyError {
-    /// An [`PolicyError::InvalidOption`] of a printable value.
+    /// A [`PolicyError::InvalidOption`] of a printable value.
     pub(crate) fn option(
         field: &'static str,
-        value: &(impl ToString + ?Sized),
+        found: &(impl ToString + ?Sized),
         expected: &'static str,
     ) -> Self {
-        Self::InvalidOption { field, value: value.to_string(), expected }
+        Self::InvalidOption { field, found: found.to_string(), expected }
+    }
+
+    /// A [`PolicyError::InvalidConfig`] of a printable value.
+    pub(crate) fn config(
+        field: impl Into<String>,
+        found: &(impl ToString + ?Sized),
+        expected: impl Into<String>,
+    ) -> Self {
+        Self::InvalidConfig {
+            field: field.into(),
+            found: found.to_string(),
+            expected: expected.into(),
+        }
+    }
+
+    /// A [`PolicyError::Unsupported`] of a printable value.
+    pub(crate) fn unsupported(
+        option: &str,
+        found: &(impl ToString + ?Sized),
+        supported: impl Into<String>,
+    ) -> Self {
+        Self::Unsupported {
+            option: option.into(),
+            found: found.to_string(),
+            supported: supported.into(),
+        }
     }
 }

@@ -1,5 +1,5 @@
 //! The only `unsafe` of this workspace: memory-mapped files, a setting of the C library, the memory of
-//! tensors, libtorch's threads, and wide instructions.
+//! tensors, libtorch's threads, wide instructions, and the libraries of CUDA.
 
 use std::any::Any;
 use std::ffi::{c_uint, c_void};
@@ -13,7 +13,9 @@ use half::bf16;
 use memmap2::Mmap;
 use tch::{Device, Kind, Tensor};
 
-use crate::PolicyError;
+use crate::error::PolicyError;
+
+pub(crate) use cuda::{cuda_driver, has_torch_cuda, leave_cudnn_attention, load_torch_cuda};
 
 /// Maps `path` read-only, so that loading a checkpoint does not first copy it into memory.
 ///
@@ -58,6 +60,168 @@ fn keep() -> bool {
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
 fn keep() -> bool {
     false
+}
+
+/// The NVIDIA driver as this process finds it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct CudaDriver {
+    /// The CUDA version that it supports, 1000 · major + 10 · minor.
+    pub(crate) version: i64,
+    /// Number of GPUs that this process may use, or the driver's error code.
+    pub(crate) devices: Result<u32, i32>,
+}
+
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+mod cuda {
+    use std::ffi::{CStr, c_int, c_uint, c_void};
+    use std::path::{Path, PathBuf};
+
+    use super::CudaDriver;
+
+    const TORCH_CUDA: &CStr = c"libtorch_cuda.so";
+
+    /// `at::globalContext()`, a function of libtorch's CPU library.
+    const GLOBAL_CONTEXT: &CStr = c"_ZN2at13globalContextEv";
+
+    /// A library by name or path: one that the process has already, or loaded now for all others to use.
+    #[expect(unsafe_code, reason = "the C library has no safe interface")]
+    fn open(name: &CStr, flags: c_int) -> Result<*mut c_void, String> {
+        // SAFETY: `name` is a C string. Loading runs the initializers of a library, which those of libtorch
+        // and of NVIDIA's driver allow at any time. `dlerror` returns a C string that lives until the next
+        // call on this thread, or null.
+        unsafe {
+            let handle = libc::dlopen(name.as_ptr(), flags);
+            if !handle.is_null() {
+                return Ok(handle);
+            }
+            let error = libc::dlerror();
+            Err(if error.is_null() {
+                format!("{} cannot be loaded", name.to_string_lossy())
+            } else {
+                CStr::from_ptr(error).to_string_lossy().into_owned()
+            })
+        }
+    }
+
+    #[expect(unsafe_code, reason = "the C library has no safe interface")]
+    fn symbol(library: *mut c_void, name: &CStr) -> Option<*mut c_void> {
+        // SAFETY: `name` is a C string, `library` a handle of `dlopen` or `RTLD_DEFAULT`.
+        let found = unsafe { libc::dlsym(library, name.as_ptr()) };
+        (!found.is_null()).then_some(found)
+    }
+
+    pub(crate) fn has_torch_cuda() -> bool {
+        open(TORCH_CUDA, libc::RTLD_LAZY | libc::RTLD_NOLOAD).is_ok()
+    }
+
+    pub(crate) fn load_torch_cuda() -> Result<(), String> {
+        let flags = libc::RTLD_NOW | libc::RTLD_GLOBAL;
+        let by_name = open(TORCH_CUDA, flags);
+        // A program may find libtorch by other means than a run path of its own.
+        let (Err(error), Some(folder)) = (&by_name, torch_folder()) else {
+            return by_name.map(|_| ());
+        };
+        let path = folder.join("libtorch_cuda.so");
+        if !path.exists() {
+            return Err(format!("the libtorch in `{}` was built without CUDA", folder.display()));
+        }
+        match std::ffi::CString::new(path.as_os_str().as_encoded_bytes()) {
+            Ok(path) => open(&path, flags).map(|_| ()),
+            Err(_) => Err(error.clone()),
+        }
+    }
+
+    /// Where libtorch's CPU library lies.
+    #[expect(unsafe_code, reason = "the C library has no safe interface")]
+    fn torch_folder() -> Option<PathBuf> {
+        let address = symbol(libc::RTLD_DEFAULT, GLOBAL_CONTEXT)?;
+        let mut info = std::mem::MaybeUninit::<libc::Dl_info>::uninit();
+        // SAFETY: `dladdr` fills in `info` if it returns another number than 0; the name is then a C string
+        // that lives as long as the library.
+        let path = unsafe {
+            if libc::dladdr(address, info.as_mut_ptr()) == 0 {
+                return None;
+            }
+            CStr::from_ptr(info.assume_init().dli_fname)
+        };
+        Some(Path::new(path.to_str().ok()?).parent()?.to_owned())
+    }
+
+    #[expect(unsafe_code, reason = "functions of C++, by their mangled names")]
+    pub(crate) fn leave_cudnn_attention() -> bool {
+        let find = |name| symbol(libc::RTLD_DEFAULT, name);
+        let (Some(context), Some(set)) =
+            (find(GLOBAL_CONTEXT), find(c"_ZN2at7Context14setSDPUseCuDNNEb"))
+        else {
+            return false;
+        };
+        // SAFETY: these are `at::Context& at::globalContext()` and `void at::Context::setSDPUseCuDNN(bool)`
+        // of libtorch, whose version tch checks at build time. On this platform a reference and `this` are
+        // passed as pointers. The context lives as long as the process.
+        unsafe {
+            let context =
+                std::mem::transmute::<*mut c_void, extern "C" fn() -> *mut c_void>(context);
+            let set = std::mem::transmute::<*mut c_void, extern "C" fn(*mut c_void, bool)>(set);
+            set(context(), false);
+        }
+        true
+    }
+
+    #[expect(unsafe_code, reason = "the interface of NVIDIA's driver")]
+    pub(crate) fn cuda_driver() -> Result<CudaDriver, String> {
+        let library = open(c"libcuda.so.1", libc::RTLD_NOW)?;
+        let find = |name: &CStr| {
+            symbol(library, name)
+                .ok_or_else(|| format!("libcuda.so.1 has no {}", name.to_string_lossy()))
+        };
+        let (version_of, init, count) =
+            (find(c"cuDriverGetVersion")?, find(c"cuInit")?, find(c"cuDeviceGetCount")?);
+        let (mut version, mut devices): (c_int, c_int) = (0, 0);
+        // SAFETY: the driver has had these functions with these types since its first version. Both
+        // pointers are to numbers that live longer than the calls.
+        let code = unsafe {
+            type Get = extern "C" fn(*mut c_int) -> c_int;
+            let version_of = std::mem::transmute::<*mut c_void, Get>(version_of);
+            let init = std::mem::transmute::<*mut c_void, extern "C" fn(c_uint) -> c_int>(init);
+            let count = std::mem::transmute::<*mut c_void, Get>(count);
+            version_of(&raw mut version);
+            match init(0) {
+                0 => count(&raw mut devices),
+                code => code,
+            }
+        };
+        /// `CUDA_ERROR_NO_DEVICE`.
+        const NO_DEVICE: c_int = 100;
+        let devices = match code {
+            0 => Ok(u32::try_from(devices).unwrap_or(0)),
+            NO_DEVICE => Ok(0),
+            code => Err(code),
+        };
+        Ok(CudaDriver { version: version.into(), devices })
+    }
+}
+
+#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+mod cuda {
+    use super::CudaDriver;
+
+    const REASON: &str = "GPUs are implemented for Linux with glibc";
+
+    pub(crate) fn has_torch_cuda() -> bool {
+        false
+    }
+
+    pub(crate) fn load_torch_cuda() -> Result<(), String> {
+        Err(REASON.to_owned())
+    }
+
+    pub(crate) fn leave_cudnn_attention() -> bool {
+        false
+    }
+
+    pub(crate) fn cuda_driver() -> Result<CudaDriver, String> {
+        Err(REASON.to_owned())
+    }
 }
 
 /// A type of numbers that tensors hold.

@@ -67,32 +67,44 @@
 //! Quantized computing (GGUF weights are expanded to `Float`), mixtures of experts, models over
 //! several devices.
 
-mod atomic;
-mod batch;
+pub mod config;
 mod decode;
-mod error;
+pub mod error;
 mod ffi;
-mod gguf;
+mod files;
+mod forward;
+pub mod gguf;
+pub mod io;
 mod kernels;
-mod loaded;
-mod logprobs;
-mod memory;
-mod model;
-mod policy;
-mod sampling;
-mod tokenizer;
+pub mod model;
+pub mod policy;
+pub mod runtime;
+pub mod sampling;
+mod tensor;
+pub mod tokenizer;
+mod weights;
 
-pub use batch::{TokenBatch, TokenRow};
-pub use decode::{Decoder, DecoderOptions, Prefill, PrefixId, RecomputeDecoder};
+pub use config::ModelConfig;
+pub use config::architecture::Architecture;
+pub use config::lora::LoraConfig;
+pub use config::rope::RopeScaling;
 pub use error::PolicyError;
-pub use ffi::keep_freed_memory;
 pub use gguf::{Gguf, GgufValue};
-pub use loaded::LoadedModel;
-pub use memory::catch_out_of_memory;
-pub use model::{
-    Architecture, CausalLm, LoadOptions, LoadProgress, LoadReport, LoadedFiles, LoraConfig,
-    ModelConfig, RopeScaling, SaveOptions,
-};
-pub use policy::{Parameter, Policy, Recording, ScoreOptions, SharedPolicy, TokenScores};
-pub use sampling::{Sample, SampleOptions, SampleRequest, SamplingParams, StopReason, sample};
-pub use tokenizer::{ChatMessage, Tokenizer};
+pub use io::load::LoadOptions;
+pub use io::progress::{LoadProgress, LoadedFiles};
+pub use model::CausalLm;
+pub use model::loaded::LoadedModel;
+pub use model::report::LoadReport;
+pub use policy::batch::{TokenBatch, TokenRow};
+pub use policy::decoder::{Decoder, DecoderOptions, Prefill, PrefixId};
+pub use policy::forward_pass::ForwardPass;
+pub use policy::recompute::RecomputeDecoder;
+pub use policy::save_options::SaveOptions;
+pub use policy::scores::{ScoreOptions, TokenScores};
+pub use policy::shared::SharedPolicy;
+pub use policy::{Parameter, Policy};
+pub use runtime::{ChosenDevice, DeviceChoice, catch_out_of_memory, keep_freed_memory, load_cuda};
+pub use sampling::generate::{Sample, SampleOptions, SampleRequest, StopReason, sample};
+pub use sampling::params::SamplingParams;
+pub use tokenizer::Tokenizer;
+pub use tokenizer::chat::ChatMessage;

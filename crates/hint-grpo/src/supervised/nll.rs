@@ -192,8 +192,8 @@ impl NllTerm {
             entropy: true,
             ..ScoreOptions::default()
         };
-        let recording = policy.record(&batch, &options)?;
-        let TokenScores { logprobs, entropy } = recording.scores();
+        let pass = policy.forward(&batch, &options)?;
+        let TokenScores { logprobs, entropy } = pass.scores();
         let mask = batch.completion_mask();
         add_masked(metrics, metrics::NLL, &logprobs.neg(), &mask);
         if let Some(entropy) = entropy {
@@ -206,7 +206,7 @@ impl NllTerm {
             .to_device(logprobs.device());
         let loss = self.aggregation.reduce(&(logprobs.neg() * weights), &mask, totals);
         let value = loss.to_kind(Kind::Double).double_value(&[]);
-        recording.backward(&loss)?;
+        pass.backward(&loss)?;
         Ok(value)
     }
 }

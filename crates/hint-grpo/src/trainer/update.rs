@@ -131,8 +131,8 @@ impl Trainer {
         let batch = token_batch(slice, Side::Numerator, device)?;
         let dropout = self.dropout_seed(indices.first().copied().unwrap_or(0));
         let options = ScoreOptions { entropy: true, dropout_seed: Some(dropout), ..self.scoring() };
-        let recording = policy.record(&batch, &options)?;
-        let TokenScores { logprobs, entropy } = recording.scores();
+        let pass = policy.forward(&batch, &options)?;
+        let TokenScores { logprobs, entropy } = pass.scores();
         let kind = logprobs.kind();
         let spread = |values: &[Vec<f64>]| {
             completion_tensor(values.iter().map(Vec::as_slice), &batch, kind, device)
@@ -194,7 +194,7 @@ impl Trainer {
                 observe_mismatch(&mut measured.metrics, new, row.behavior_logprobs);
             }
         }
-        Ok(recording.backward(&loss)?)
+        Ok(pass.backward(&loss)?)
     }
 
     fn composition<'a>(&self, objective: &'a dyn PolicyLoss) -> LossComposition<'a> {

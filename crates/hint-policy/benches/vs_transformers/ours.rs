@@ -20,7 +20,7 @@ pub(crate) fn serve(args: &[String]) -> Result<()> {
     tch::set_num_threads(i32::try_from(number(&settings, "threads")?)?);
     let compute = if precision == "bfloat16" { Kind::BFloat16 } else { Kind::Float };
     let device = if settings["device"] == "cuda" { Device::Cuda(0) } else { Device::Cpu };
-    let policy = CausalLm::load(folder, &LoadOptions { compute, device })?;
+    let policy = CausalLm::load(folder, &LoadOptions { compute, device, base: None })?;
     let mut moments = None;
     for line in std::io::stdin().lock().lines() {
         let start = Instant::now();
@@ -116,9 +116,9 @@ fn train(policy: &CausalLm, settings: &Value, moments: &mut Option<Moments>) -> 
             part.iter().map(|ids| TokenRow { prompt: &ids[..1], completion: &ids[1..] }).collect();
         let batch = TokenBatch::new(&rows, policy.device())?;
         let options = ScoreOptions { entropy: true, ..ScoreOptions::default() };
-        let recording = policy.record(&batch, &options)?;
-        let loss = -recording.scores().logprobs.sum(Kind::Float) / all_tokens as f64;
-        recording.backward(&loss)?;
+        let pass = policy.forward(&batch, &options)?;
+        let loss = -pass.scores().logprobs.sum(Kind::Float) / all_tokens as f64;
+        pass.backward(&loss)?;
     }
     let parameters = policy.parameters();
     let moments = moments.get_or_insert_with(|| {

@@ -4,8 +4,8 @@ use std::ops::Range;
 
 use tch::{Device, Kind, Tensor};
 
-use crate::batch::size;
-use crate::model::ModelConfig;
+use crate::config::ModelConfig;
+use crate::tensor::size;
 
 /// Cached positions are allocated in multiples of this.
 const BUCKET: usize = 32;

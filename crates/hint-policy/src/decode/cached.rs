@@ -4,13 +4,20 @@ use std::ops::Range;
 
 use tch::{Device, Kind, Tensor};
 
-use super::cache::{KeyValueCache, Prefix, Slots};
-use super::layout::{GROUP_COST, Layout, Move};
-use super::{Decoder, DecoderOptions, Prefill, PrefixId, check_prompts, check_tokens};
-use crate::batch::{size, upload};
-use crate::logprobs::at_least_float;
-use crate::model::{FusedWeights, Matrix, ModelConfig, Rows, rope_tables, sliding_mask};
-use crate::{PolicyError, TokenBatch, TokenRow};
+use crate::config::ModelConfig;
+use crate::decode::cache::{KeyValueCache, Prefix, Slots};
+use crate::decode::fused::FusedWeights;
+use crate::decode::layout::{GROUP_COST, Layout, Move};
+use crate::decode::matrix::Matrix;
+use crate::error::PolicyError;
+use crate::forward::autograd::sliding_mask;
+use crate::forward::ragged::RaggedLayout;
+use crate::forward::rope;
+use crate::policy::batch::{TokenBatch, TokenRow};
+use crate::policy::decoder::{
+    Decoder, DecoderOptions, Prefill, PrefixId, check_prompts, check_tokens,
+};
+use crate::tensor::{at_least_float, size, upload};
 
 /// Tokens that are prefilled at a time: bounds the memory of activations.
 const PREFILL_TOKENS: usize = 4096;
@@ -43,33 +50,33 @@ pub(crate) struct CachedDecoder<'a> {
 /// How the rows of one forward pass attend.
 enum Attend<'a> {
     /// Each row to itself; keys and values are kept, `[tokens, 2 * kv_heads, head_dim]` per layer.
-    Prompt { rows: &'a Rows, kept: &'a mut Vec<Tensor> },
+    Prompt { rows: &'a RaggedLayout, kept: &'a mut Vec<Tensor> },
     /// One token of each row to the cache. Where each row's new keys and values go, and who attends
     /// with whom.
-    Cache { slots: &'a Slots, groups: &'a [Together] },
+    Cache { slots: &'a Slots, groups: &'a [AttentionGroup] },
     /// As `Cache`, each row by itself to its own positions, of which these are the numbers.
     Alone { slots: &'a Slots, lens: &'a [usize] },
 }
 
 /// Places of the cache whose rows attend together.
-struct Together {
+struct AttentionGroup {
     places: Range<usize>,
     /// What is looked at in layers without a window.
-    full: Sight,
+    full: KeySpan,
     /// What is looked at in layers with a window that hides something.
-    windows: Vec<(usize, Sight)>,
+    windows: Vec<(usize, KeySpan)>,
 }
 
 /// Positions, and what is hidden of them.
-struct Sight {
+struct KeySpan {
     span: Range<usize>,
     mask: Option<Tensor>,
 }
 
-impl Together {
-    fn sight(&self, window: Option<usize>) -> &Sight {
+impl AttentionGroup {
+    fn key_span(&self, window: Option<usize>) -> &KeySpan {
         let own = window.and_then(|window| self.windows.iter().find(|(own, _)| *own == window));
-        own.map_or(&self.full, |(_, sight)| sight)
+        own.map_or(&self.full, |(_, key_span)| key_span)
     }
 }
 
@@ -98,7 +105,7 @@ impl<'a> CachedDecoder<'a> {
         // in f32, mostly for their preparation.
         let cached = if options.batch_invariant { kind } else { weights.compute };
         let rotations = |config: &ModelConfig| {
-            let (cos, sin) = rope_tables(config, max_positions, kind, device);
+            let (cos, sin) = rope::tables(config, max_positions, kind, device);
             Tensor::complex(&cos, &sin).unsqueeze(1)
         };
         Self {
@@ -157,7 +164,7 @@ impl<'a> CachedDecoder<'a> {
                 Attend::Cache { slots, groups } => {
                     write(slots);
                     joined(groups.iter().map(|group| {
-                        let Sight { span, mask } = group.sight(window);
+                        let KeySpan { span, mask } = group.key_span(window);
                         let (place, rows) = (group.places.start, size(group.places.len()));
                         let query = query.narrow(0, size(place), rows);
                         self.cache.attend(index, &query, place, span, mask.as_ref())
@@ -172,7 +179,7 @@ impl<'a> CachedDecoder<'a> {
                 layer.sandwich.as_ref().map(|(attention, mlp)| (attention, mlp)).unzip();
             x = add(&layer.output, &attended, &x, after_attention, &hidden_eps);
             let normed = unit(&x, &hidden_eps);
-            let gate = config.gate(&layer.gate, &normed, self.batch_invariant);
+            let gate = layer.gate.activated(&normed, config.activation(), self.batch_invariant);
             let gated = layer.up.mul(&normed, &gate);
             x = add(&layer.down, &gated, &x, after_mlp, &hidden_eps);
         }
@@ -193,7 +200,7 @@ impl<'a> CachedDecoder<'a> {
         let rows: Vec<_> =
             prompts.iter().map(|prompt| TokenRow { prompt, completion: &[] }).collect();
         let batch = TokenBatch::new(&rows, self.device)?;
-        let rows = Rows::new(&batch, self.device);
+        let rows = RaggedLayout::new(&batch, self.device);
         let ids = batch.tokens().view([-1]).index_select(0, &rows.order);
         let angles = self.angles(|table| table.index_select(0, &rows.positions));
         let mut kept = Vec::with_capacity(self.config.num_hidden_layers);
@@ -216,24 +223,25 @@ impl<'a> CachedDecoder<'a> {
 
     /// How the rows at `places` attend that have `lens` positions, the new one left out. Both by place;
     /// `at` holds the same lengths on the device.
-    fn together(&self, places: Range<usize>, lens: &[usize], at: &Tensor) -> Together {
+    fn attention_group(&self, places: Range<usize>, lens: &[usize], at: &Tensor) -> AttentionGroup {
         let own = &lens[places.clone()];
         let shortest = own.iter().copied().min().unwrap_or(0);
         let longest = own.iter().copied().max().unwrap_or(0);
         let at = at.narrow(0, size(places.start), size(places.len()));
         let ragged = shortest != longest;
-        let sight = |first: usize, window: Option<usize>| {
+        let key_span = |first: usize, window: Option<usize>| {
             let span = first..longest + 1;
             let mask = ragged.then(|| self.cache.mask(&at, &span, window));
-            Sight { span, mask }
+            KeySpan { span, mask }
         };
-        let mut windows: Vec<(usize, Sight)> = Vec::new();
+        let mut windows: Vec<(usize, KeySpan)> = Vec::new();
         for window in self.config.sliding_windows.iter().copied().flatten() {
             if window <= longest && windows.iter().all(|(known, _)| *known != window) {
-                windows.push((window, sight((shortest + 1).saturating_sub(window), Some(window))));
+                windows
+                    .push((window, key_span((shortest + 1).saturating_sub(window), Some(window))));
             }
         }
-        Together { places, full: sight(0, None), windows }
+        AttentionGroup { places, full: key_span(0, None), windows }
     }
 
     fn move_rows(&self, moves: &[Move], positions: usize) {
@@ -297,7 +305,7 @@ impl Decoder for CachedDecoder<'_> {
     fn step(&mut self, tokens: &[u32]) -> Result<Tensor, PolicyError> {
         let expected = self.lens.len();
         if tokens.len() != expected {
-            return Err(PolicyError::RowCount { name: "tokens", got: tokens.len(), expected });
+            return Err(PolicyError::RowCount { name: "tokens", found: tokens.len(), expected });
         }
         let longest = self.lens.iter().copied().max().ok_or(PolicyError::NoRows)?;
         if let Some(row) = self.lens.iter().position(|&len| len >= self.max_positions) {
@@ -324,8 +332,10 @@ impl Decoder for CachedDecoder<'_> {
                 let lens: Vec<usize> = lens.iter().map(|len| len + 1).collect();
                 self.forward(&ids, &angles, Attend::Alone { slots: &slots, lens: &lens })
             } else {
-                let groups: Vec<Together> =
-                    groups.into_iter().map(|places| self.together(places, &lens, &at)).collect();
+                let groups: Vec<AttentionGroup> = groups
+                    .into_iter()
+                    .map(|places| self.attention_group(places, &lens, &at))
+                    .collect();
                 self.forward(&ids, &angles, Attend::Cache { slots: &slots, groups: &groups })
             };
             // From places to rows.
@@ -369,7 +379,7 @@ impl Decoder for CachedDecoder<'_> {
 /// `[tokens, heads + 2 * kv_heads, head_dim]`; returns `[tokens, heads * head_dim]`.
 fn attend_prompts(
     config: &ModelConfig,
-    rows: &Rows,
+    rows: &RaggedLayout,
     all: &Tensor,
     window: Option<usize>,
 ) -> Tensor {
@@ -448,8 +458,9 @@ fn angles_kind(angles: &Tensor) -> Kind {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::decode::RecomputeDecoder;
-    use crate::{Architecture, CausalLm};
+    use crate::config::architecture::Architecture;
+    use crate::model::CausalLm;
+    use crate::policy::recompute::RecomputeDecoder;
 
     /// Runs of rows of 3 to 90 tokens that come and go: the logits of every step, and whether
     /// `is_moved` held before the first one left.

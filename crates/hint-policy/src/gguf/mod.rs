@@ -9,8 +9,9 @@ use std::path::{Path, PathBuf};
 
 use memmap2::Mmap;
 
-use crate::PolicyError;
+use crate::error::PolicyError;
 use crate::ffi::map_file;
+use crate::files::text;
 use reader::Reader;
 
 pub use value::GgufValue;
@@ -45,6 +46,7 @@ impl Gguf {
     pub fn open(path: impl AsRef<Path>) -> Result<Self, PolicyError> {
         let path = path.as_ref().to_owned();
         let map = map_file(&path)?;
+        text::refuse_pointer(&path, &map)?;
         let (metadata, tensors) = Reader::new(&map)
             .file()
             .map_err(|reason| PolicyError::Corrupt { path: path.clone(), reason })?;
@@ -101,7 +103,7 @@ impl Gguf {
             PolicyError::TensorType {
                 path: self.path.clone(),
                 tensor: name.to_owned(),
-                got: entry.kind.to_string(),
+                found: entry.kind.to_string(),
                 supported: dequantize::SUPPORTED,
             }
         })

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::dequantize::GgmlType;
-use super::{GgufValue, TensorEntry};
+use crate::gguf::dequantize::GgmlType;
+use crate::gguf::{GgufValue, TensorEntry};
 
 /// Metadata and tensor directory.
 type Contents = (BTreeMap<String, GgufValue>, BTreeMap<String, TensorEntry>);

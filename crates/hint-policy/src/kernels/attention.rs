@@ -2,13 +2,13 @@
 
 use tch::Tensor;
 
-use super::number::{Number, dot, exp, max, sum};
-use super::{by_kind, rows_of_a_job, run_all, width};
 use crate::ffi::{Job, Memory};
+use crate::kernels::number::{Number, dot, exp, max, sum};
+use crate::kernels::{by_kind, rows_of_a_job, run_all, width};
 
 /// Which keys rows of scores `[.., queries · share, keys]` see.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Sight {
+pub(crate) struct CausalMask {
     pub(crate) queries: usize,
     /// Rows of a query, which follow each other.
     pub(crate) share: usize,
@@ -18,7 +18,7 @@ pub(crate) struct Sight {
     pub(crate) window: Option<usize>,
 }
 
-impl Sight {
+impl CausalMask {
     /// The keys that a row sees, its own position being the last.
     #[inline(always)]
     fn of_row(&self, row: usize) -> (usize, usize) {
@@ -28,16 +28,16 @@ impl Sight {
 }
 
 /// Replaces scores by their softmax over the keys that are seen, and by 0 elsewhere.
-pub(crate) fn softmax(scores: &mut Tensor, sight: &Sight) {
-    by_kind!(scores, softmax_of(scores, sight));
+pub(crate) fn softmax(scores: &mut Tensor, causal_mask: &CausalMask) {
+    by_kind!(scores, softmax_of(scores, causal_mask));
 }
 
-fn softmax_of<T: Number>(scores: &mut Tensor, sight: &Sight) {
+fn softmax_of<T: Number>(scores: &mut Tensor, causal_mask: &CausalMask) {
     let width = width(scores);
     let count = rows_of_a_job(width);
     let scores = Memory::default().write::<T>(scores);
     let jobs = scores.chunks_mut(count * width).enumerate();
-    run_all(jobs.map(|(index, scores)| Softmax { scores, width, row: index * count, sight }));
+    run_all(jobs.map(|(index, scores)| Softmax { scores, width, row: index * count, causal_mask }));
 }
 
 struct Softmax<'a, T> {
@@ -45,7 +45,7 @@ struct Softmax<'a, T> {
     width: usize,
     /// The first row.
     row: usize,
-    sight: &'a Sight,
+    causal_mask: &'a CausalMask,
 }
 
 impl<T: Number> Job for Softmax<'_, T> {
@@ -53,7 +53,7 @@ impl<T: Number> Job for Softmax<'_, T> {
     fn run(self) {
         let mut weights = vec![0.0; self.width];
         for (index, scores) in self.scores.chunks_exact_mut(self.width).enumerate() {
-            let (start, end) = self.sight.of_row(self.row + index);
+            let (start, end) = self.causal_mask.of_row(self.row + index);
             let weights = &mut weights[start..end];
             normalize(&scores[start..end], weights);
             scores[..start].fill(T::narrow(0.0));
@@ -79,11 +79,19 @@ fn normalize<T: Number>(scores: &[T], weights: &mut [f32]) {
 }
 
 /// Replaces scores by what [`softmax`] makes of them, and the gradient of that by the gradient of the scores.
-pub(crate) fn softmax_pull(scores: &mut Tensor, gradient: &mut Tensor, sight: &Sight) {
-    by_kind!(scores, softmax_pull_of(scores, gradient, sight));
+pub(crate) fn softmax_backward(
+    scores: &mut Tensor,
+    gradient: &mut Tensor,
+    causal_mask: &CausalMask,
+) {
+    by_kind!(scores, softmax_pull_of(scores, gradient, causal_mask));
 }
 
-fn softmax_pull_of<T: Number>(scores: &mut Tensor, gradient: &mut Tensor, sight: &Sight) {
+fn softmax_pull_of<T: Number>(
+    scores: &mut Tensor,
+    gradient: &mut Tensor,
+    causal_mask: &CausalMask,
+) {
     let width = width(scores);
     let count = rows_of_a_job(width);
     let mut memory = Memory::default();
@@ -91,24 +99,24 @@ fn softmax_pull_of<T: Number>(scores: &mut Tensor, gradient: &mut Tensor, sight:
     let gradient = memory.write::<T>(gradient).chunks_mut(count * width);
     let jobs = scores.zip(gradient).enumerate();
     run_all(jobs.map(|(index, (scores, gradient))| {
-        let softmax = Softmax { scores, width, row: index * count, sight };
-        SoftmaxPull { softmax, gradient }
+        let softmax = Softmax { scores, width, row: index * count, causal_mask };
+        SoftmaxBackward { softmax, gradient }
     }));
 }
 
-struct SoftmaxPull<'a, T> {
+struct SoftmaxBackward<'a, T> {
     softmax: Softmax<'a, T>,
     gradient: &'a mut [T],
 }
 
-impl<T: Number> Job for SoftmaxPull<'_, T> {
+impl<T: Number> Job for SoftmaxBackward<'_, T> {
     #[inline(always)]
     fn run(self) {
-        let Softmax { scores, width, row, sight } = self.softmax;
+        let Softmax { scores, width, row, causal_mask } = self.softmax;
         let (mut weights, mut gradients) = (vec![0.0; width], vec![0.0; width]);
         let rows = scores.chunks_exact_mut(width).zip(self.gradient.chunks_exact_mut(width));
         for (index, (scores, gradient)) in rows.enumerate() {
-            let (start, end) = sight.of_row(row + index);
+            let (start, end) = causal_mask.of_row(row + index);
             let (weights, gradients) = (&mut weights[start..end], &mut gradients[start..end]);
             normalize(&scores[start..end], weights);
             for (wide, value) in gradients.iter_mut().zip(&gradient[start..end]) {

@@ -2,9 +2,10 @@
 
 use tch::{Kind, Tensor};
 
-use super::number::{Number, dot, sigmoid, single};
-use super::{WORTH_A_THREAD, by_kind, rows_of_a_job, run_all, width};
 use crate::ffi::{Job, Memory};
+use crate::kernels::number::{Number, dot, sigmoid, single};
+use crate::kernels::{WORTH_A_THREAD, by_kind, rows_of_a_job, run_all, width};
+use crate::tensor::{len, size};
 
 /// `1 / sqrt(mean(x²) + eps)` of the rows of `x` `[.., width]`: `[.., 1]`, `Float`.
 pub(crate) fn norm_scale(x: &Tensor, eps: f64) -> Tensor {
@@ -95,7 +96,7 @@ impl<T: Number> Job for NormRows<'_, T> {
 }
 
 /// The gradients of `x` and of `factor` (`[width]`, `Float`) from that of the result of [`norm`].
-pub(crate) fn norm_pull(
+pub(crate) fn norm_backward(
     x: &Tensor,
     scale: &Tensor,
     factor: &Tensor,
@@ -113,7 +114,7 @@ fn norm_pull_of<T: Number>(
     let (width, count) = (width(x), rows_of_a_job(width(x)));
     let (x, factor, dy) = (x.contiguous(), factor.contiguous(), dy.contiguous());
     let rows = x.numel() / width;
-    let parts = [crate::batch::size(rows.div_ceil(count)), crate::batch::size(width)];
+    let parts = [size(rows.div_ceil(count)), size(width)];
     let mut parts = Tensor::zeros(parts, (Kind::Float, x.device()));
     let mut dx = x.empty_like();
     let mut memory = Memory::default();
@@ -124,7 +125,7 @@ fn norm_pull_of<T: Number>(
     let of_x = memory.write::<T>(&mut dx).chunks_mut(count * width);
     let of_factor = memory.write::<f32>(&mut parts).chunks_mut(width);
     let jobs = rows.zip(scales).zip(dy).zip(of_x.zip(of_factor));
-    run_all(jobs.map(|(((x, scales), dy), (dx, of_factor))| NormPull {
+    run_all(jobs.map(|(((x, scales), dy), (dx, of_factor))| NormBackward {
         x,
         scales,
         factor,
@@ -135,7 +136,7 @@ fn norm_pull_of<T: Number>(
     (dx, parts.sum_dim_intlist([0_i64].as_slice(), false, None::<Kind>))
 }
 
-struct NormPull<'a, T> {
+struct NormBackward<'a, T> {
     x: &'a [T],
     scales: &'a [f32],
     factor: &'a [f32],
@@ -145,7 +146,7 @@ struct NormPull<'a, T> {
     of_factor: &'a mut [f32],
 }
 
-impl<T: Number> Job for NormPull<'_, T> {
+impl<T: Number> Job for NormBackward<'_, T> {
     #[inline(always)]
     fn run(self) {
         let width = self.factor.len();
@@ -204,7 +205,7 @@ impl<T: Number> Job for Gated<'_, T> {
 }
 
 /// The gradients of `gate` and `up` from `dy`, that of the result of [`gated`].
-pub(crate) fn gated_pull(gate: &Tensor, up: &Tensor, dy: Tensor) -> (Tensor, Tensor) {
+pub(crate) fn gated_backward(gate: &Tensor, up: &Tensor, dy: Tensor) -> (Tensor, Tensor) {
     by_kind!(gate, gated_pull_of(gate, up, dy))
 }
 
@@ -217,11 +218,11 @@ fn gated_pull_of<T: Number>(gate: &Tensor, up: &Tensor, mut dy: Tensor) -> (Tens
     let of_up = memory.write::<T>(&mut dy).chunks_mut(WORTH_A_THREAD);
     let gates = memory.write::<T>(&mut of_gate).chunks_mut(WORTH_A_THREAD);
     let jobs = gate.zip(up).zip(gates.zip(of_up));
-    run_all(jobs.map(|((gate, up), (of_gate, dy))| GatedPull { gate, up, of_gate, dy }));
+    run_all(jobs.map(|((gate, up), (of_gate, dy))| GatedBackward { gate, up, of_gate, dy }));
     (of_gate, dy)
 }
 
-struct GatedPull<'a, T> {
+struct GatedBackward<'a, T> {
     gate: &'a [T],
     up: &'a [T],
     of_gate: &'a mut [T],
@@ -229,7 +230,7 @@ struct GatedPull<'a, T> {
     dy: &'a mut [T],
 }
 
-impl<T: Number> Job for GatedPull<'_, T> {
+impl<T: Number> Job for GatedBackward<'_, T> {
     #[inline(always)]
     fn run(self) {
         let results = self.of_gate.iter_mut().zip(self.dy);
@@ -252,7 +253,7 @@ pub(crate) fn rotate(x: &Tensor, cos: &Tensor, sin: &Tensor) -> Tensor {
 
 fn rotate_of<T: Number>(x: &Tensor, cos: &Tensor, sin: &Tensor) -> Tensor {
     let (x, cos, sin) = (x.contiguous(), cos.contiguous(), sin.contiguous());
-    let (half, of_token) = (width(&cos), width(&x) * crate::batch::len(x.size()[1]));
+    let (half, of_token) = (width(&cos), width(&x) * len(x.size()[1]));
     let count = rows_of_a_job(of_token);
     let mut result = x.empty_like();
     let mut memory = Memory::default();
@@ -331,7 +332,7 @@ mod tests {
             let scale = norm_scale(&x, 1e-5);
             close(&norm(&x, &scale, &factor, false), &exact.detach());
             close(&norm(&x, &scale, &factor, true), &exact.detach());
-            let (of_x, of_factor) = norm_pull(&x, &scale, &factor, &dy);
+            let (of_x, of_factor) = norm_backward(&x, &scale, &factor, &dy);
             close(&of_x, &exact_x.grad());
             close(&of_factor, &exact_factor.grad());
         }
@@ -347,7 +348,7 @@ mod tests {
             let exact = exact_gate.silu() * &exact_up;
             (&exact * &dy).sum(Kind::Double).backward();
             close(&gated(&gate, &up), &exact.detach());
-            let (of_gate, of_up) = gated_pull(&gate, &up, dy);
+            let (of_gate, of_up) = gated_backward(&gate, &up, dy);
             close(&of_gate, &exact_gate.grad());
             close(&of_up, &exact_up.grad());
         }
@@ -361,7 +362,7 @@ mod tests {
         for kind in [Kind::Float, Kind::BFloat16] {
             let x = random(&[900, 3, 24], kind);
             let wide = |tensor: &Tensor| tensor.to_kind(Kind::Double);
-            let exact = crate::model::rotate_pairs(&wide(&x), &wide(&cos), &wide(&sin));
+            let exact = crate::forward::rope::rotate(&wide(&x), &wide(&cos), &wide(&sin));
             close(&rotate(&x, &cos, &sin), &exact);
         }
     }

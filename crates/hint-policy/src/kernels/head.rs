@@ -2,10 +2,10 @@
 
 use tch::{Kind, Tensor};
 
-use super::number::{LANES, Number, exp, max, of_lanes, single};
-use super::{by_kind, rows_of_a_job, run_all, width};
-use crate::batch::len;
 use crate::ffi::{Job, Memory};
+use crate::kernels::number::{LANES, Number, exp, max, of_lanes, single};
+use crate::kernels::{by_kind, rows_of_a_job, run_all, width};
+use crate::tensor::len;
 
 /// What [`score`] finds for each row of logits, `[rows]`, `Float`.
 #[derive(Debug)]
@@ -91,17 +91,17 @@ impl<T: Number> Job for Score<'_, T> {
 }
 
 /// Replaces logits by their gradient, given that of the log-probabilities of `targets` `[rows]`.
-pub(crate) fn pull(
+pub(crate) fn backward(
     logits: &mut Tensor,
     targets: &Tensor,
     normalizers: &Tensor,
     dy: &Tensor,
     temperature: f64,
 ) {
-    by_kind!(logits, pull_of(logits, targets, normalizers, dy, temperature));
+    by_kind!(logits, backward_of(logits, targets, normalizers, dy, temperature));
 }
 
-fn pull_of<T: Number>(
+fn backward_of<T: Number>(
     logits: &mut Tensor,
     targets: &Tensor,
     normalizers: &Tensor,
@@ -117,7 +117,7 @@ fn pull_of<T: Number>(
     let normalizers = memory.read::<f32>(&normalizers).chunks(count);
     let dy = memory.read::<f32>(&dy).chunks(count);
     let jobs = rows.zip(targets).zip(normalizers.zip(dy));
-    run_all(jobs.map(|((logits, targets), (normalizers, dy))| Pull {
+    run_all(jobs.map(|((logits, targets), (normalizers, dy))| Backward {
         logits,
         targets,
         width,
@@ -127,7 +127,7 @@ fn pull_of<T: Number>(
     }));
 }
 
-struct Pull<'a, T> {
+struct Backward<'a, T> {
     logits: &'a mut [T],
     targets: &'a [i64],
     width: usize,
@@ -137,7 +137,7 @@ struct Pull<'a, T> {
     dy: &'a [f32],
 }
 
-impl<T: Number> Job for Pull<'_, T> {
+impl<T: Number> Job for Backward<'_, T> {
     #[inline(always)]
     fn run(self) {
         let rows = self.logits.chunks_exact_mut(self.width).zip(self.targets);
@@ -184,7 +184,7 @@ mod tests {
             let scores = score(&logits, &targets, temperature);
             close(&scores.logprobs, &exact.detach(), 2e-6);
             close(&scores.entropies, &entropies.detach(), 2e-6);
-            pull(&mut logits, &targets, &scores.normalizers, &dy, temperature);
+            backward(&mut logits, &targets, &scores.normalizers, &dy, temperature);
             close(&logits, &leaf.grad(), if kind == Kind::Float { 2e-6 } else { 3e-3 });
         }
     }

@@ -10,12 +10,14 @@ pub(crate) mod attention;
 pub(crate) mod block;
 pub(crate) mod head;
 mod number;
+pub(crate) mod onednn;
 
 use std::sync::{Mutex, PoisonError};
 
 use tch::{Device, Kind, Tensor};
 
 use crate::ffi::{Job, on_threads, vectorized};
+use crate::tensor::len;
 
 /// Elements that are worth the attention of a thread.
 const WORTH_A_THREAD: usize = 1 << 14;
@@ -55,5 +57,5 @@ fn run_all<J: Job + Send>(jobs: impl ExactSizeIterator<Item = J> + Send) {
 
 /// The last dimension of a tensor.
 fn width(tensor: &Tensor) -> usize {
-    tensor.size().last().map_or(1, |&width| crate::batch::len(width))
+    tensor.size().last().map_or(1, |&width| len(width))
 }

@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
-use tch::{Kind, Tensor};
-
-use super::lora::{self, LoraConfig};
-use super::{CausalLm, peft};
-use crate::PolicyError;
+use crate::config::lora::LoraConfig;
+use crate::error::PolicyError;
+use crate::io::peft;
+use crate::model::CausalLm;
+use crate::weights::adapter;
 
 impl CausalLm {
     /// The same model with fresh low-rank adapters, which alone are trained from now on: the other
@@ -19,7 +19,13 @@ impl CausalLm {
     /// target that the model does not have or for a model with adapters.
     pub fn with_lora(mut self, lora: &LoraConfig, seed: u64) -> Result<Self, PolicyError> {
         self.check_plain()?;
-        lora::attach(&self.config, &mut self.weights, lora, self.device, lora::initial(seed))?;
+        adapter::attach(
+            &self.config,
+            &mut self.weights,
+            lora,
+            self.device,
+            adapter::initial(seed),
+        )?;
         Ok(self.adapted(lora))
     }
 
@@ -41,11 +47,11 @@ impl CausalLm {
         if self.lora.is_none() {
             return Ok(());
         }
-        Err(PolicyError::Unsupported {
-            option: "lora".into(),
-            value: "adapters on a model that has some".into(),
-            supported: "one set of adapters; merge the first one by saving with `merged`".into(),
-        })
+        Err(PolicyError::unsupported(
+            "lora",
+            "adapters on a model that has some",
+            "one set of adapters; merge the first one by saving with `merged`",
+        ))
     }
 
     fn adapted(mut self, lora: &LoraConfig) -> Self {
@@ -71,7 +77,9 @@ impl CausalLm {
         let Some(lora) = &self.lora else {
             return Err(PolicyError::option("lora", "none", "a model with adapters"));
         };
-        peft::write(&self.weights, lora, self.source.as_deref(), dir.as_ref())
+        let dir = dir.as_ref();
+        peft::write(&self.weights, lora, self.source.as_deref(), dir)?;
+        self.write_generation(dir, &self.stop_tokens)
     }
 
     /// The model without its adapters. It shares the weights of this one, which must not be trained
@@ -94,15 +102,8 @@ impl CausalLm {
             lora: None,
             source: self.source.clone(),
             files: self.files.clone(),
+            generation: self.generation.clone(),
+            stop_tokens: self.stop_tokens.clone(),
         })
-    }
-}
-
-/// A weight with what an adapter adds to it: `Double` if there is one, else as it is. No grad.
-pub(crate) fn merged(linear: &super::weights::Linear) -> Tensor {
-    let weight = linear.weight.detach();
-    match &linear.adapter {
-        Some(adapter) => weight.to_kind(Kind::Double) + adapter.delta(),
-        None => weight,
     }
 }

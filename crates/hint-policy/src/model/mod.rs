@@ -1,52 +1,40 @@
-//! Llama-style causal language models on libtorch.
+//! The models of this crate.
+//!
+//! [`CausalLm`] puts the rooms of this crate together: a [configuration](crate::config), weights, the two
+//! forward passes and the decoder, read and written by [`io`](crate::io). It implements
+//! [`Policy`]. [`LoadedModel`] adds the tokenizer and the stop tokens of a folder; [`LoadReport`] says what
+//! was loaded.
 
 mod adapted;
-mod config;
-mod dropout;
-mod forward;
-mod fused;
-mod gguf_model;
-mod hf_config;
-mod hf_layers;
-mod init;
-mod load;
-mod load_report;
-mod lora;
-mod packed;
-mod pass;
-mod peft;
-mod rope;
-mod safetensors_file;
-mod save;
-mod weights;
+pub(crate) mod loaded;
+pub(crate) mod report;
 
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 
+use serde_json::{Map, Value};
 use tch::{Device, Kind, Tensor};
 
-pub use config::{Architecture, ModelConfig};
-pub(crate) use forward::sliding_mask;
-pub(crate) use fused::FusedWeights;
-pub use load::LoadOptions;
-pub(crate) use load::load_gguf;
-pub use load_report::{LoadProgress, LoadReport, LoadedFiles};
-pub use lora::LoraConfig;
-pub(crate) use packed::Matrix;
-pub use rope::RopeScaling;
-#[cfg(test)]
-pub(crate) use rope::rotate as rotate_pairs;
-pub(crate) use rope::tables as rope_tables;
-pub use save::SaveOptions;
-
-use crate::decode::CachedDecoder;
-use crate::{
-    Decoder, DecoderOptions, Parameter, Policy, PolicyError, Recording, ScoreOptions, TokenBatch,
-    TokenScores, catch_out_of_memory, logprobs,
+use crate::config::ModelConfig;
+use crate::config::lora::LoraConfig;
+use crate::decode::cached::CachedDecoder;
+use crate::decode::fused::FusedWeights;
+use crate::error::PolicyError;
+use crate::forward::autograd;
+use crate::forward::pass::Pass;
+use crate::io::load::{self, LoadOptions, ModelFiles};
+use crate::io::progress::{LoadProgress, LoadedFiles};
+use crate::io::{generation, save};
+use crate::policy::{
+    Decoder, DecoderOptions, ForwardPass, Parameter, Policy, SaveOptions, ScoreOptions, TokenBatch,
+    TokenScores, logprobs,
 };
-use pass::Pass;
-pub(crate) use pass::{Rows, grad_is_enabled};
-use weights::Weights;
+use crate::runtime::catch_out_of_memory;
+use crate::tensor::grad_is_enabled;
+use crate::weights::{Weights, init};
+
+pub use loaded::LoadedModel;
+pub use report::LoadReport;
 
 /// A Llama, Qwen2, Qwen3, Mistral or Gemma 3 model with `Float` master weights.
 ///
@@ -85,6 +73,10 @@ pub struct CausalLm {
     source: Option<PathBuf>,
     /// What was read there.
     files: LoadedFiles,
+    /// Its `generation_config.json`.
+    generation: Map<String, Value>,
+    /// Tokens that end a completion, sorted.
+    stop_tokens: Vec<u32>,
 }
 
 impl CausalLm {
@@ -122,7 +114,9 @@ impl CausalLm {
         options: &LoadOptions,
         mut observer: impl FnMut(LoadProgress),
     ) -> Result<Self, PolicyError> {
-        catch_out_of_memory("load the model", || load::load(path.as_ref(), options, &mut observer))
+        catch_out_of_memory("load the model", || {
+            Self::from_files(load::load(path.as_ref(), options, &mut observer)?, options)
+        })
     }
 
     fn from_tensors(
@@ -133,6 +127,7 @@ impl CausalLm {
     ) -> Self {
         let weights = Weights::new(&config, tensors);
         let fused = RefCell::new(None);
+        let stop_tokens = load::sorted([config.eos_token_ids.clone(), Vec::new()]);
         Self {
             config,
             weights,
@@ -143,14 +138,23 @@ impl CausalLm {
             lora: None,
             source: None,
             files: LoadedFiles::default(),
+            generation: Map::new(),
+            stop_tokens,
         }
     }
 
-    /// Remembers where the model was loaded from.
-    fn loaded_from(mut self, path: &Path, files: LoadedFiles) -> Self {
-        self.source = Some(path.to_owned());
-        self.files = files;
-        self
+    /// The model of files that were read with these options.
+    fn from_files(read: ModelFiles, options: &LoadOptions) -> Result<Self, PolicyError> {
+        let mut model =
+            Self::from_tensors(read.config, read.tensors, options.device, options.compute);
+        model.source = Some(read.path);
+        model.files = read.files;
+        model.generation = read.generation;
+        model.stop_tokens = read.stop_tokens;
+        match read.adapter {
+            Some(dir) => model.with_adapter(dir),
+            None => Ok(model),
+        }
     }
 
     /// The same model computing in `compute`: `Float`, `BFloat16` or `Double`. The master weights
@@ -166,7 +170,7 @@ impl CausalLm {
         Ok(self)
     }
 
-    /// The same model keeping, between [`Policy::record`] and the backward pass, only the inputs of
+    /// The same model keeping, between [`Policy::forward`] and the backward pass, only the inputs of
     /// its transformer blocks if `checkpointing`: what a token takes shrinks by an order of
     /// magnitude, and the forward pass is computed twice. The gradient is the same to the last bit.
     #[must_use]
@@ -185,12 +189,25 @@ impl CausalLm {
         &self.config
     }
 
+    /// Tokens that end a completion, sorted: those that the model's files name, adapter and base alike. The
+    /// tokenizer may name more, see [`LoadedModel::stop_tokens`].
+    pub fn stop_tokens(&self) -> &[u32] {
+        &self.stop_tokens
+    }
+
+    /// The same model with other tokens that end a completion, which its checkpoints remember.
+    #[must_use]
+    pub fn with_stop_tokens(mut self, stop_tokens: Vec<u32>) -> Self {
+        self.stop_tokens = load::sorted([stop_tokens, Vec::new()]);
+        self
+    }
+
     /// Kind of the forward pass.
     pub fn compute(&self) -> Kind {
         self.compute
     }
 
-    /// Writes `config.json` and `model.safetensors` into `dir`; of a model with adapters only
+    /// Writes `config.json`, `generation_config.json` and `model.safetensors` into `dir`; of a model with adapters only
     /// these, as [`CausalLm::save_adapter`], unless they are to be merged.
     ///
     /// # Errors
@@ -200,7 +217,13 @@ impl CausalLm {
         if self.lora.is_some() && !options.merged {
             return self.save_adapter(dir);
         }
-        save::save(&self.config, &self.weights, dir, *options)
+        save::save(&self.config, &self.weights, dir, *options)?;
+        self.write_generation(dir, &self.stop_tokens)
+    }
+
+    /// Writes `generation_config.json`.
+    fn write_generation(&self, dir: &Path, stop_tokens: &[u32]) -> Result<(), PolicyError> {
+        generation::write(dir, &self.generation, &self.config, stop_tokens)
     }
 
     fn hidden_states(
@@ -211,7 +234,7 @@ impl CausalLm {
         tokens.check(self.vocab_size(), self.max_positions())?;
         let ids = tokens.tokens().to_device(self.device);
         let (config, weights) = (&self.config, &self.weights);
-        Ok(forward::hidden_states(config, weights, &ids, self.compute, dropout_seed))
+        Ok(autograd::hidden_states(config, weights, &ids, self.compute, dropout_seed))
     }
 
     /// A pass of `tokens` that does not go through autograd.
@@ -244,7 +267,7 @@ impl CausalLm {
 impl Policy for CausalLm {
     fn logits(&self, tokens: &TokenBatch) -> Result<Tensor, PolicyError> {
         catch_out_of_memory("compute logits", || {
-            Ok(forward::head(&self.weights, &self.hidden_states(tokens, None)?))
+            Ok(autograd::head(&self.weights, &self.hidden_states(tokens, None)?))
         })
     }
 
@@ -259,23 +282,23 @@ impl Policy for CausalLm {
                 return Ok(self.pass(tokens, options)?.scores());
             }
             let hidden = self.hidden_states(tokens, options.dropout_seed)?;
-            let head = |rows: &Tensor| forward::head(&self.weights, rows);
+            let head = |rows: &Tensor| autograd::head(&self.weights, rows);
             Ok(logprobs::score_hidden(&hidden, tokens, options, self.vocab_size(), head))
         })
     }
 
-    fn record(
+    fn forward(
         &self,
         tokens: &TokenBatch,
         options: &ScoreOptions,
-    ) -> Result<Recording<'_>, PolicyError> {
+    ) -> Result<ForwardPass<'_>, PolicyError> {
         options.validate()?;
         let (pass, (scores, kept)) = catch_out_of_memory("score tokens", || {
             let pass = self.pass(tokens, options)?;
-            let recorded = pass.record();
+            let recorded = pass.forward();
             Ok::<_, PolicyError>((pass, recorded))
         })?;
-        Ok(Recording::new(scores, move |gradient| pass.pull(kept, gradient)))
+        Ok(ForwardPass::new(scores, move |gradient| pass.backward(kept, gradient)))
     }
 
     fn parameters(&self) -> Vec<Parameter> {

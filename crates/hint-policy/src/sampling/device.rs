@@ -2,9 +2,10 @@
 
 use tch::{Kind, Tensor};
 
-use super::draw::{BLOCK, Drawn};
-use super::rows::{Draw, Way, host, softmax};
-use crate::batch::{len, size, upload};
+use crate::sampling::draw::SampledToken;
+use crate::sampling::mode::{Draw, SamplingMode};
+use crate::sampling::probs::{host, softmax};
+use crate::tensor::{len, size, upload};
 
 /// Probabilities that are computed at a time on a GPU, in elements: 256 MiB of them.
 const CHUNK_ELEMENTS: usize = 1 << 26;
@@ -12,26 +13,29 @@ const CHUNK_ELEMENTS: usize = 1 << 26;
 /// As [`CHUNK_ELEMENTS`], on a CPU: 16 MiB, which the allocator reuses instead of asking for fresh pages.
 const CHUNK_ELEMENTS_CPU: usize = 1 << 22;
 
-/// Draws from `logits` `[rows, vocab]` as [`draw_on_host`](super::rows::draw_on_host) does, up to rounding.
+/// Probabilities that are summed together before they are looked at one by one.
+const BLOCK: i64 = 256;
+
+/// Draws from `logits` `[rows, vocab]` as [`draw_on_host`](super::draw::draw_on_host) does, up to rounding.
 /// `None` for a row that is not finite. Waits for the device once.
-pub(super) fn draw_on_device(logits: &Tensor, draws: &[Draw<'_>]) -> Vec<Option<Drawn>> {
+pub(super) fn draw_on_device(logits: &Tensor, draws: &[Draw<'_>]) -> Vec<Option<SampledToken>> {
     let device = logits.device();
     let chunk = if device.is_cuda() { CHUNK_ELEMENTS } else { CHUNK_ELEMENTS_CPU };
     let chunk = (chunk / len(logits.size()[1]).max(1)).max(1);
     let mut order = Vec::with_capacity(draws.len());
     let results = tch::no_grad(|| {
         let mut results = Vec::new();
-        for way in [Way::Whole, Way::Truncated, Way::Greedy] {
+        for way in [SamplingMode::Whole, SamplingMode::Truncated, SamplingMode::Greedy] {
             let rows: Vec<usize> =
-                (0..draws.len()).filter(|&row| draws[row].way() == way).collect();
+                (0..draws.len()).filter(|&row| draws[row].mode() == way).collect();
             for rows in rows.chunks(chunk) {
                 let own: Vec<Draw<'_>> = rows.iter().map(|&row| draws[row]).collect();
                 let logits = select(logits, rows);
                 let probs = || softmax(&logits, own.iter().map(|draw| draw.params.temperature));
                 results.push(match way {
-                    Way::Whole => invert(&probs(), &own),
-                    Way::Truncated => invert(&truncated(&probs(), &own), &own),
-                    Way::Greedy => greedy(&logits),
+                    SamplingMode::Whole => invert(&probs(), &own),
+                    SamplingMode::Truncated => invert(&truncated(&probs(), &own), &own),
+                    SamplingMode::Greedy => greedy(&logits),
                 });
             }
             order.extend(rows);
@@ -48,7 +52,7 @@ pub(super) fn draw_on_device(logits: &Tensor, draws: &[Draw<'_>]) -> Vec<Option<
         )]
         let token = result[0] as u32;
         if prob > 0.0 && total > 0.0 && total.is_finite() {
-            drawn[row] = Some(Drawn { token, logprob: (prob / total).ln() });
+            drawn[row] = Some(SampledToken { token, logprob: (prob / total).ln() });
         }
     }
     drawn
@@ -104,12 +108,11 @@ fn truncated(probs: &Tensor, draws: &[Draw<'_>]) -> Tensor {
 fn invert(probs: &Tensor, draws: &[Draw<'_>]) -> Tensor {
     let (kind, device) = (Kind::Double, probs.device());
     let (rows, vocab) = (size(draws.len()), probs.size()[1]);
-    let block = size(BLOCK);
-    let whole = vocab / block;
+    let whole = vocab / BLOCK;
     let sum = |values: Tensor| values.sum_dim_intlist(-1, false, None::<Kind>);
-    let mut sums = sum(probs.narrow(1, 0, whole * block).view([rows, whole, block]));
-    if whole * block < vocab {
-        let rest = probs.narrow(1, whole * block, vocab - whole * block);
+    let mut sums = sum(probs.narrow(1, 0, whole * BLOCK).view([rows, whole, BLOCK]));
+    if whole * BLOCK < vocab {
+        let rest = probs.narrow(1, whole * BLOCK, vocab - whole * BLOCK);
         sums = Tensor::cat(&[sums, sum(rest).unsqueeze(1)], 1);
     }
     // Below 1 by enough for the target to stay below the total, so that a block lies above it.
@@ -123,14 +126,14 @@ fn invert(probs: &Tensor, draws: &[Draw<'_>]) -> Tensor {
         |cumulative: &Tensor| cumulative.le_tensor(&target).sum_dim_intlist(-1, true, Kind::Int64);
     let chosen = reached(&cumulative.narrow(1, 1, blocks)).clamp_max(blocks - 1);
     let below = cumulative.gather(1, &chosen, false);
-    let offsets = Tensor::arange(block.min(vocab), (Kind::Int64, device));
-    let positions = &chosen * block + &offsets;
+    let offsets = Tensor::arange(BLOCK.min(vocab), (Kind::Int64, device));
+    let positions = &chosen * BLOCK + &offsets;
     let inside = positions.lt(vocab);
     let values = probs.gather(1, &positions.clamp_max(vocab - 1), false).to_kind(kind) * inside;
     // The sum of the block was rounded: its last possible token is drawn if the target lies behind it.
     let last_possible = (values.gt(0.0) * &offsets).amax([1_i64].as_slice(), true);
     let index = reached(&(below + values.cumsum(-1, kind))).minimum(&last_possible);
-    let token = (chosen * block + &index).to_kind(kind);
+    let token = (chosen * BLOCK + &index).to_kind(kind);
     Tensor::cat(&[token, values.gather(1, &index, false), total], 1)
 }
 
@@ -138,9 +141,10 @@ fn invert(probs: &Tensor, draws: &[Draw<'_>]) -> Tensor {
 mod tests {
     use tch::Device;
 
-    use super::super::SamplingParams;
-    use super::super::rows::{draw_on_host, host_rows};
     use super::*;
+    use crate::sampling::draw::draw_on_host;
+    use crate::sampling::params::SamplingParams;
+    use crate::sampling::probs::host_rows;
 
     fn ways() -> Vec<SamplingParams> {
         let whole = SamplingParams::default();

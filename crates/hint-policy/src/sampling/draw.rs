@@ -3,29 +3,39 @@
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 
-use super::SamplingParams;
+use crate::sampling::mode::{Draw, SamplingMode};
+use crate::sampling::params::SamplingParams;
 
 /// A drawn token and its log-probability in nats.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Drawn {
+pub(crate) struct SampledToken {
     pub(crate) token: u32,
     pub(crate) logprob: f64,
 }
 
+/// Draws from one row of [`host_rows`](super::probs::host_rows).
+pub(super) fn draw_on_host(scores: &[f32], how: &Draw<'_>) -> Option<SampledToken> {
+    if how.mode() == SamplingMode::Greedy {
+        return greedy(scores);
+    }
+    draw(scores, how.params, how.uniform)
+}
+
 /// Draws from `probs`, which sum to 1 up to rounding, after removing what `params` removes.
 /// `uniform` is in `[0, 1)`. `None` if the probabilities are not finite.
-pub(crate) fn draw(probs: &[f32], params: &SamplingParams, uniform: f64) -> Option<Drawn> {
+fn draw(probs: &[f32], params: &SamplingParams, uniform: f64) -> Option<SampledToken> {
     if params.truncates() {
         let kept = kept_tokens(probs, params);
         let total: f64 = kept.iter().map(|candidate| f64::from(candidate.prob)).sum();
         return invert(kept.iter().map(|kept| (kept.token, f64::from(kept.prob))), total, uniform);
     }
-    draw_all(probs, uniform)
+    let all = (0..).zip(probs).map(|(token, &prob)| (token, f64::from(prob)));
+    invert(all, block_total(probs), uniform)
 }
 
 /// The most probable token, the lowest id among equals. Its log-probability is 0: greedy decoding
 /// draws from a distribution that has only this token. `None` if a value is NaN.
-pub(crate) fn greedy(logits: &[f32]) -> Option<Drawn> {
+fn greedy(logits: &[f32]) -> Option<SampledToken> {
     let mut best = 0;
     for (index, value) in logits.iter().enumerate() {
         if value.is_nan() {
@@ -36,74 +46,7 @@ pub(crate) fn greedy(logits: &[f32]) -> Option<Drawn> {
         }
     }
     let finite = logits.get(best).is_some_and(|value| value.is_finite());
-    finite.then(|| Drawn { token: token_id(best), logprob: 0.0 })
-}
-
-/// Values that are summed together before one of them is walked.
-pub(super) const BLOCK: usize = 256;
-
-/// The block of a row that holds the drawn token.
-#[derive(Debug, Clone, Copy, PartialEq)]
-struct ChosenBlock {
-    /// Its index.
-    block: usize,
-    /// Sum of the blocks before it.
-    below: f64,
-    /// Sum of the blocks up to which the drawn token's cumulative value lies.
-    target: f64,
-    total: f64,
-}
-
-/// Inverse of the cumulative distribution over the whole row.
-///
-/// Blocks are summed first (independent partial sums, which the compiler vectorizes), and only
-/// the block that holds the drawn token is walked token by token.
-fn draw_all(probs: &[f32], uniform: f64) -> Option<Drawn> {
-    let sums: Vec<f64> = probs.chunks(BLOCK).map(block_sum).collect();
-    let chosen = choose_block(&sums, uniform)?;
-    let start = chosen.block * BLOCK;
-    draw_in_block(&probs[start..(start + BLOCK).min(probs.len())], &chosen)
-}
-
-/// Which of the blocks with these sums holds the number `uniform` of the way through the row.
-/// `None` if the sums are not finite or all 0.
-fn choose_block(sums: &[f64], uniform: f64) -> Option<ChosenBlock> {
-    let total: f64 = sums.iter().sum();
-    if !total.is_finite() || total <= 0.0 {
-        return None;
-    }
-    let target = uniform * total;
-    let mut below = 0.0;
-    let mut block = None;
-    for (index, sum) in sums.iter().enumerate().filter(|(_, sum)| **sum > 0.0) {
-        if let Some((_, previous)) = block.replace((index, *sum)) {
-            below += previous;
-        }
-        if below + sum > target {
-            break;
-        }
-    }
-    let (block, _) = block?;
-    Some(ChosenBlock { block, below, target, total })
-}
-
-/// The drawn token of a row, from the values of the block that holds it.
-fn draw_in_block(values: &[f32], chosen: &ChosenBlock) -> Option<Drawn> {
-    // Rounding may leave the target beyond the last block: its last possible token is then drawn.
-    let mut cumulative = chosen.below;
-    let mut drawn = None;
-    for (index, &prob) in values.iter().enumerate() {
-        if prob > 0.0 {
-            drawn = Some((index, prob));
-            cumulative += f64::from(prob);
-            if cumulative > chosen.target {
-                break;
-            }
-        }
-    }
-    let (index, prob) = drawn?;
-    let token = token_id(chosen.block * BLOCK + index);
-    Some(Drawn { token, logprob: (f64::from(prob) / chosen.total).ln() })
+    finite.then(|| SampledToken { token: token_id(best), logprob: 0.0 })
 }
 
 /// Sum in eight independent lanes.
@@ -119,22 +62,28 @@ fn block_sum(values: &[f32]) -> f64 {
     lanes.iter().map(|&lane| f64::from(lane)).sum::<f64>() + f64::from(rest)
 }
 
-/// Draws from `(token, prob)` pairs whose probabilities sum to `total`.
-fn invert(candidates: impl Iterator<Item = (u32, f64)>, total: f64, uniform: f64) -> Option<Drawn> {
+/// Draws from `(token, prob)` pairs whose probabilities sum to `total`, up to rounding, which may leave the
+/// target behind the last of them: its last possible token is then drawn.
+fn invert(
+    candidates: impl Iterator<Item = (u32, f64)>,
+    total: f64,
+    uniform: f64,
+) -> Option<SampledToken> {
     if !total.is_finite() || total <= 0.0 {
         return None;
     }
     let target = uniform * total;
     let mut cumulative = 0.0;
     let mut drawn = None;
-    for (token, prob) in candidates.filter(|(_, prob)| *prob > 0.0) {
-        drawn = Some(Drawn { token, logprob: (prob / total).ln() });
-        cumulative += prob;
+    for candidate in candidates.filter(|(_, prob)| *prob > 0.0) {
+        drawn = Some(candidate);
+        cumulative += candidate.1;
         if cumulative > target {
             break;
         }
     }
-    drawn
+    let (token, prob) = drawn?;
+    Some(SampledToken { token, logprob: (prob / total).ln() })
 }
 
 /// A token that survives so far. Ordered by probability, then by lower id.
@@ -294,18 +243,6 @@ mod tests {
         check(0.749, 3);
         check(0.75, 4);
         check(1.0 - f64::EPSILON / 2.0, 4);
-    }
-
-    #[test]
-    fn blocks_do_not_change_the_inversion() {
-        let probs: Vec<f32> = (0..1000).map(|i| ((i * 7919) % 13) as f32).collect();
-        let total: f64 = probs.iter().map(|&p| f64::from(p)).sum();
-        for step in 0..500 {
-            let uniform = f64::from(step) / 500.0;
-            let fast = draw_all(&probs, uniform).unwrap();
-            let pairs = probs.iter().zip(0..).map(|(&p, token)| (token, f64::from(p)));
-            assert_eq!(fast, invert(pairs, total, uniform).unwrap());
-        }
     }
 
     #[test]

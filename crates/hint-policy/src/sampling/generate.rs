@@ -2,11 +2,16 @@
 
 use std::collections::VecDeque;
 
-use super::SamplingParams;
-use super::draw::Drawn;
-use super::random::CompletionRng;
-use super::rows::{Draw, draw_on_host, draw_rows, host_rows};
-use crate::{Decoder, DecoderOptions, Policy, PolicyError, Prefill, PrefixId, catch_out_of_memory};
+use crate::error::PolicyError;
+use crate::policy::Policy;
+use crate::policy::decoder::{Decoder, DecoderOptions, Prefill, PrefixId, check_prompts};
+use crate::runtime::catch_out_of_memory;
+use crate::sampling::draw::{SampledToken, draw_on_host};
+use crate::sampling::mode::Draw;
+use crate::sampling::params::SamplingParams;
+use crate::sampling::probs::host_rows;
+use crate::sampling::random::CompletionRng;
+use crate::sampling::rows::draw_rows;
 
 /// A prompt and how many completions of it are wanted.
 #[derive(Debug, Clone, PartialEq)]
@@ -103,7 +108,7 @@ pub fn sample(
         if len >= max_positions {
             return Err(PolicyError::RowTooLong { row, len: len + 1, max_positions });
         }
-        crate::decode::check_prompts(&[&request.prompt], vocab_size, max_positions).map_err(
+        check_prompts(&[&request.prompt], vocab_size, max_positions).map_err(
             |error| match error {
                 PolicyError::EmptyPrompt { .. } => PolicyError::EmptyPrompt { row },
                 PolicyError::TokenOutOfRange { position, token, vocab_size, .. } => {
@@ -326,8 +331,8 @@ impl Run<'_> {
 }
 
 impl Row {
-    fn push(&mut self, drawn: Option<Drawn>) -> Result<(), PolicyError> {
-        let Drawn { token, logprob } = drawn.ok_or(PolicyError::NonFiniteLogits {
+    fn push(&mut self, drawn: Option<SampledToken>) -> Result<(), PolicyError> {
+        let SampledToken { token, logprob } = drawn.ok_or(PolicyError::NonFiniteLogits {
             request: self.request,
             position: self.tokens.len(),
         })?;

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::PolicyError;
+use crate::error::PolicyError;
 
 /// How tokens are chosen, and when a completion ends.
 ///

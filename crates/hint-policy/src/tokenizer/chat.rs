@@ -1,13 +1,17 @@
 //! Rendering chat templates, with the functions and settings that transformers gives them.
 
+use std::borrow::Cow;
+
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Kwargs, Serde};
 use minijinja::{Environment, Error, ErrorKind};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{Tokenizer, python_json};
-use crate::PolicyError;
+use crate::error::PolicyError;
+use crate::tokenizer::python_date::Date;
+use crate::tokenizer::python_json::DumpOptions;
+use crate::tokenizer::{Tokenizer, python_methods};
 
 /// One message of a conversation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -66,8 +70,27 @@ impl Tokenizer {
         self.apply_chat_template_with(messages, add_generation_prompt, &Map::new())
     }
 
-    /// As [`Tokenizer::apply_chat_template`], with further variables for the template, such as
-    /// `enable_thinking`.
+    /// The same tokenizer with variables for its chat template, such as `enable_thinking`,
+    /// `reasoning_effort` or `date_string`: what other programs call `chat_template_kwargs`.
+    #[must_use]
+    pub fn with_template_variables(mut self, variables: Map<String, Value>) -> Self {
+        self.template_variables = variables;
+        self
+    }
+
+    /// The same tokenizer with another date, `YYYY-MM-DD`, for templates that ask for today's by
+    /// `strftime_now`. It is 2024-07-26 by default, on every day: prompts depend on no clock.
+    ///
+    /// # Errors
+    ///
+    /// [`PolicyError::InvalidOption`] for what is no date.
+    pub fn with_template_date(mut self, date: &str) -> Result<Self, PolicyError> {
+        self.template_date = Date::parse(date)?;
+        Ok(self)
+    }
+
+    /// As [`Tokenizer::apply_chat_template`], with further variables for this rendering, which come before
+    /// those of [`Tokenizer::with_template_variables`].
     ///
     /// # Errors
     ///
@@ -92,37 +115,80 @@ impl Tokenizer {
         context.insert("add_generation_prompt".into(), add_generation_prompt.into());
         context.insert("tools".into(), Value::Null);
         context.insert("documents".into(), Value::Null);
+        context.extend(self.template_variables.clone());
         context.extend(variables.clone());
-        environment()
-            .and_then(|environment| environment.render_str(template, Serde(context)))
+        let template = without_generation_tags(template);
+        environment(self.template_date)
+            .and_then(|environment| environment.render_str(&template, Serde(context)))
             .map_err(|source| PolicyError::ChatTemplate { source })
     }
 }
 
-/// The settings of transformers: block tags leave no blank lines, strings have Python's methods.
-/// `strftime_now` is left out, because libraries do not read the clock; templates test for it.
-fn environment() -> Result<Environment<'static>, Error> {
+/// The settings of transformers: block tags leave no blank lines, strings have Python's methods, and
+/// `strftime_now` writes a fixed date, because libraries do not read the clock.
+fn environment(date: Date) -> Result<Environment<'static>, Error> {
     let mut environment = Environment::new();
     environment.set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?);
-    environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+    environment.set_unknown_method_callback(python_methods::call);
     environment.add_function("raise_exception", |message: String| -> Result<String, Error> {
         Err(Error::new(ErrorKind::InvalidOperation, message))
     });
-    environment.add_filter(
-        "tojson",
-        |value: minijinja::Value, options: Kwargs| -> Result<minijinja::Value, Error> {
-            let indent: Option<usize> = options.get("indent")?;
-            // Accepted as transformers accepts them; the result is what they ask for anyway.
-            for name in ["ensure_ascii", "separators", "sort_keys"] {
-                let _: Option<minijinja::Value> = options.get(name)?;
-            }
-            options.assert_all_used()?;
-            let json = serde_json::to_value(&value)
-                .map_err(|error| Error::new(ErrorKind::BadSerialization, error.to_string()))?;
-            Ok(minijinja::Value::from_safe_string(python_json::dumps(&json, indent)))
-        },
-    );
+    environment.add_function("strftime_now", move |format: String| -> Result<String, Error> {
+        date.format(&format).ok_or_else(|| {
+            Error::new(ErrorKind::InvalidOperation, format!("strftime_now cannot write `{format}`"))
+        })
+    });
+    // In Python `None` is not iterable; an undefined value is.
+    environment.add_test("iterable", |value: minijinja::Value| {
+        !value.is_none() && (value.is_undefined() || value.try_iter().is_ok())
+    });
+    environment.add_filter("tojson", to_json);
     Ok(environment)
+}
+
+fn to_json(value: minijinja::Value, arguments: Kwargs) -> Result<minijinja::Value, Error> {
+    let separators: Option<Vec<String>> = arguments.get("separators")?;
+    let separators = match separators.as_deref() {
+        None => None,
+        Some([between, colon]) => Some((between.clone(), colon.clone())),
+        Some(_) => {
+            return Err(Error::new(ErrorKind::InvalidOperation, "`separators` are two strings"));
+        }
+    };
+    let options = DumpOptions {
+        indent: arguments.get("indent")?,
+        separators,
+        ensure_ascii: arguments.get::<Option<bool>>("ensure_ascii")?.unwrap_or(false),
+        sort_keys: arguments.get::<Option<bool>>("sort_keys")?.unwrap_or(false),
+    };
+    arguments.assert_all_used()?;
+    let json = serde_json::to_value(&value)
+        .map_err(|error| Error::new(ErrorKind::BadSerialization, error.to_string()))?;
+    Ok(minijinja::Value::from_safe_string(options.dumps(&json)))
+}
+
+/// The template with `{% generation %}`, by which transformers marks what the model has written, as a block
+/// that only has a scope of its own.
+fn without_generation_tags(template: &str) -> Cow<'_, str> {
+    if !template.contains("generation") {
+        return Cow::Borrowed(template);
+    }
+    let mut out = String::with_capacity(template.len());
+    let mut rest = template;
+    while let Some(start) = rest.find("{%") {
+        let Some(end) = rest[start..].find("%}").map(|end| start + end) else { break };
+        let tag = &rest[start + 2..end];
+        let word = tag.trim_matches(|c: char| c.is_whitespace() || c == '-' || c == '+');
+        out.push_str(&rest[..start + 2]);
+        match word {
+            "generation" => out.push_str(&tag.replace("generation", "with")),
+            "endgeneration" => out.push_str(&tag.replace("endgeneration", "endwith")),
+            _ => out.push_str(tag),
+        }
+        rest = &rest[end..];
+    }
+    out.push_str(rest);
+    Cow::Owned(out)
 }
 
 #[cfg(test)]
@@ -152,7 +218,8 @@ mod tests {
         check("{{ messages[0]['content'].strip() + eos_token }}", "hi</s>");
         check("{% if add_generation_prompt %}\n  {% if true %}\nx{% endif %}{% endif %}", "x");
         check("{{ {'a': [1, '<']} | tojson }}", "{\"a\": [1, \"<\"]}");
-        check("{%- if tools is none and not (strftime_now is defined) %}y{% endif %}", "y");
+        check("{%- if tools is none and tools is not iterable %}y{% endif %}", "y");
+        check("{{ strftime_now('%d %b %Y') }}", "26 Jul 2024");
         check(
             "{% for m in messages %}{% if m.role == 'system' %}{% continue %}{% endif %}{{ m.role }}{% endfor %}",
             "user",

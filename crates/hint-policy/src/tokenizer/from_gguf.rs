@@ -4,20 +4,14 @@ use std::collections::HashSet;
 
 use serde_json::{Map, Value, json};
 
-use super::{Tokenizer, sentence_piece};
-use crate::{Gguf, GgufValue, PolicyError};
+use crate::error::PolicyError;
+use crate::gguf::{Gguf, GgufValue};
+use crate::tokenizer::pre_tokenizer::PreTokenizer;
+use crate::tokenizer::{Tokenizer, sentence_piece};
 
 /// Kinds of tokens in `tokenizer.ggml.token_type`.
 const CONTROL: u64 = 3;
 const USER_DEFINED: u64 = 4;
-
-/// Words, numbers, punctuation and spaces as GPT-4-style tokenizers separate them, with `{1,3}`
-/// or one digit at a time.
-fn modern_pattern(digits: &str) -> String {
-    let words = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+";
-    let rest = r" ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
-    format!(r"{words}|\p{{N}}{digits}|{rest}")
-}
 
 pub(super) fn build(gguf: &Gguf) -> Result<Tokenizer, PolicyError> {
     let text = |key: &str| gguf.get(key).and_then(GgufValue::as_str);
@@ -25,7 +19,7 @@ pub(super) fn build(gguf: &Gguf) -> Result<Tokenizer, PolicyError> {
     let pre = text("tokenizer.ggml.pre");
     if !matches!(model, "gpt2" | "llama") {
         let supported = "gpt2 (byte-level BPE), llama (SentencePiece)";
-        return Err(unsupported("tokenizer.ggml.model", model, supported));
+        return Err(PolicyError::unsupported("tokenizer.ggml.model", model, supported));
     }
     let tokens = strings(gguf, "tokenizer.ggml.tokens")?;
     let distinct: HashSet<&str> = tokens.iter().copied().collect();
@@ -39,11 +33,10 @@ pub(super) fn build(gguf: &Gguf) -> Result<Tokenizer, PolicyError> {
         let parts = sentence_piece::parts(gguf, &tokens)?;
         (parts, bos_processor(gguf, &tokens, add_bos.unwrap_or(true)))
     } else {
-        let pre = pre.unwrap_or("gpt-2");
-        // Llama 3 files leave it out and mean yes.
-        let bos = bos_processor(gguf, &tokens, add_bos.unwrap_or(pre == "llama-bpe"));
+        let pre = PreTokenizer::named(pre.unwrap_or("gpt-2"))?;
+        let bos = bos_processor(gguf, &tokens, add_bos.unwrap_or(pre.adds_bos));
         let plain = json!({"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": false, "use_regex": true});
-        (byte_level(gguf, &tokens, pre)?, bos.or(Some(plain)))
+        (byte_level(gguf, &tokens, &pre)?, bos.or(Some(plain)))
     };
     let json = json!({
         "version": "1.0",
@@ -70,28 +63,27 @@ pub(super) fn build(gguf: &Gguf) -> Result<Tokenizer, PolicyError> {
         }
     }
     tokenizer.chat_template = text("tokenizer.chat_template").map(str::to_owned);
+    if pre.is_none() && text("tokenizer.ggml.model") == Some("gpt2") {
+        tokenizer.warnings.push(format!(
+            "`{}` does not name its pre-tokenizer (`tokenizer.ggml.pre`), GPT-2's is used; if the model has \
+             another one, convert it again",
+            gguf.path().display()
+        ));
+    }
     Ok(tokenizer)
 }
 
 /// `model`, `normalizer`, `pre_tokenizer` and `decoder` of byte-level BPE.
-fn byte_level(gguf: &Gguf, tokens: &[&str], pre: &str) -> Result<[Value; 4], PolicyError> {
+fn byte_level(gguf: &Gguf, tokens: &[&str], pre: &PreTokenizer) -> Result<[Value; 4], PolicyError> {
     let byte_level = |use_regex: bool| json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": use_regex});
-    let split = |pattern: String| {
-        let split = json!({"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": false});
-        json!({"type": "Sequence", "pretokenizers": [split, byte_level(false)]})
-    };
-    let pre_tokenizer = match pre {
-        "gpt-2" => byte_level(true),
-        "smollm" => {
-            let digits = json!({"type": "Digits", "individual_digits": true});
-            json!({"type": "Sequence", "pretokenizers": [digits, byte_level(true)]})
-        }
-        "llama-bpe" => split(modern_pattern("{1,3}")),
-        "qwen2" => split(modern_pattern("")),
-        other => {
-            let supported = "gpt-2, smollm, llama-bpe, qwen2";
-            return Err(unsupported("tokenizer.ggml.pre", other, supported));
-        }
+    let splits = pre.patterns.iter().map(|pattern| {
+        json!({"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": false})
+    });
+    let pre_tokenizer = if pre.patterns.is_empty() {
+        byte_level(true)
+    } else {
+        let steps: Vec<Value> = splits.chain([byte_level(pre.words)]).collect();
+        json!({"type": "Sequence", "pretokenizers": steps})
     };
     let vocab: Map<String, Value> =
         tokens.iter().enumerate().map(|(id, token)| ((*token).to_owned(), json!(id))).collect();
@@ -103,12 +95,12 @@ fn byte_level(gguf: &Gguf, tokens: &[&str], pre: &str) -> Result<[Value; 4], Pol
         "end_of_word_suffix": null,
         "fuse_unk": false,
         "byte_fallback": false,
-        "ignore_merges": pre == "llama-bpe",
+        "ignore_merges": pre.ignore_merges,
         "vocab": vocab,
         "merges": strings(gguf, "tokenizer.ggml.merges")?,
     });
     let decoder = json!({"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true, "use_regex": true});
-    let normalizer = if pre == "qwen2" { json!({"type": "NFC"}) } else { Value::Null };
+    let normalizer = if pre.composes { json!({"type": "NFC"}) } else { Value::Null };
     Ok([model, normalizer, pre_tokenizer, decoder])
 }
 
@@ -168,12 +160,4 @@ pub(super) fn strings<'a>(gguf: &'a Gguf, key: &str) -> Result<Vec<&'a str>, Pol
         path: gguf.path().to_owned(),
         reason: format!("key `{key}` is not a list of strings"),
     })
-}
-
-fn unsupported(option: &str, value: &str, supported: &str) -> PolicyError {
-    PolicyError::Unsupported {
-        option: option.into(),
-        value: value.into(),
-        supported: supported.into(),
-    }
 }

@@ -1,8 +1,12 @@
 //! Text to token ids and back, and chat templates.
 
-mod chat;
+pub(crate) mod chat;
 mod from_gguf;
+mod hf_config;
+mod pre_tokenizer;
+mod python_date;
 mod python_json;
+mod python_methods;
 mod save;
 mod sentence_piece;
 
@@ -10,10 +14,13 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
-use crate::{Gguf, PolicyError};
+use crate::error::PolicyError;
+use crate::files::json::read_json;
+use crate::files::text;
+use crate::gguf::Gguf;
+use crate::tokenizer::python_date::Date;
 
 pub use chat::ChatMessage;
-pub(crate) use save::write_json;
 
 /// A tokenizer with its special tokens and chat template.
 ///
@@ -40,6 +47,11 @@ pub struct Tokenizer {
     /// `tokenizer_config.json`, without the chat template.
     config: Map<String, Value>,
     chat_template: Option<String>,
+    /// Further variables of the template.
+    template_variables: Map<String, Value>,
+    template_date: Date,
+    /// What a person should know about how it was built.
+    warnings: Vec<String>,
 }
 
 impl Tokenizer {
@@ -52,14 +64,20 @@ impl Tokenizer {
     pub fn from_dir(dir: impl AsRef<Path>) -> Result<Self, PolicyError> {
         let dir = dir.as_ref();
         let path = dir.join("tokenizer.json");
-        let json = std::fs::read_to_string(&path)
-            .map_err(|source| PolicyError::Read { path: path.clone(), source })?;
+        if !path.exists() {
+            let remedy = "load the tokenizer once with transformers, \
+                          `AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR)`, which writes it";
+            return Err(PolicyError::MissingFile { path, remedy });
+        }
+        let json = text::read(&path)?;
         let mut tokenizer = Self::parse(&json, &format!("read `{}`", path.display()))?;
         if let Some(Value::Object(map)) = read_json(&dir.join("special_tokens_map.json"))? {
             tokenizer.config = map;
         }
         if let Some(Value::Object(map)) = read_json(&dir.join("tokenizer_config.json"))? {
             tokenizer.config.extend(map);
+            tokenizer.add_listed_tokens(dir)?;
+            tokenizer.add_ends();
         }
         tokenizer.chat_template = match tokenizer.config.remove("chat_template") {
             Some(Value::String(template)) => Some(template),
@@ -68,9 +86,7 @@ impl Tokenizer {
         };
         let template = dir.join("chat_template.jinja");
         if template.is_file() {
-            let source = std::fs::read_to_string(&template)
-                .map_err(|source| PolicyError::Read { path: template, source })?;
-            tokenizer.chat_template = Some(source);
+            tokenizer.chat_template = Some(text::read(&template)?);
         }
         Ok(tokenizer)
     }
@@ -84,8 +100,8 @@ impl Tokenizer {
         Self::parse(json, "parse the tokenizer")
     }
 
-    /// Builds the tokenizer that the metadata of a GGUF file describe: byte-level BPE with the
-    /// pre-tokenizers `smollm`, `qwen2`, `llama-bpe` and `gpt-2`, or `SentencePiece` with scores.
+    /// Builds the tokenizer that the metadata of a GGUF file describe: byte-level BPE with a known
+    /// pre-tokenizer, or `SentencePiece` with scores.
     ///
     /// # Errors
     ///
@@ -96,9 +112,19 @@ impl Tokenizer {
     }
 
     fn parse(json: &str, action: &str) -> Result<Self, PolicyError> {
-        let inner = tokenizers::Tokenizer::from_bytes(json)
-            .map_err(|source| PolicyError::Tokenizer { action: action.to_owned(), source })?;
-        Ok(Self { inner, config: Map::new(), chat_template: None })
+        let failed = |source| PolicyError::Tokenizer { action: action.to_owned(), source };
+        let mut inner = tokenizers::Tokenizer::from_bytes(json).map_err(failed)?;
+        // Left behind by the last script that used them. They are arguments of a call, not properties of
+        // the tokenizer: a prompt that is cut or padded is another prompt.
+        inner.with_padding(None).with_truncation(None).map_err(failed)?;
+        Ok(Self {
+            inner,
+            config: Map::new(),
+            chat_template: None,
+            template_variables: Map::new(),
+            template_date: Date::FIXED,
+            warnings: Vec::new(),
+        })
     }
 
     /// The same tokenizer with another chat template (Jinja).
@@ -171,6 +197,11 @@ impl Tokenizer {
         self.inner.token_to_id(token)
     }
 
+    /// What a person should know about how the tokenizer was built, such as what a file leaves open.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
     /// Number of tokens, added ones included. A model may have more (unused) ids.
     pub fn vocab_size(&self) -> usize {
         self.inner.get_vocab_size(true)
@@ -195,16 +226,4 @@ impl Tokenizer {
 fn default_template(named: &[Value]) -> Option<String> {
     let entry = named.iter().find(|entry| entry.get("name") == Some(&Value::from("default")))?;
     entry.get("template")?.as_str().map(str::to_owned)
-}
-
-/// Parses a JSON file if it exists.
-pub(crate) fn read_json(path: &Path) -> Result<Option<Value>, PolicyError> {
-    if !path.is_file() {
-        return Ok(None);
-    }
-    let text = std::fs::read_to_string(path)
-        .map_err(|source| PolicyError::Read { path: path.to_owned(), source })?;
-    let value = serde_json::from_str(&text)
-        .map_err(|source| PolicyError::Json { path: path.to_owned(), source })?;
-    Ok(Some(value))
 }

@@ -2,55 +2,109 @@
 
 use serde_json::Value;
 
-/// `json.dumps(value, ensure_ascii=False, indent=indent)`.
-pub(super) fn dumps(value: &Value, indent: Option<usize>) -> String {
-    let mut out = String::new();
-    write(value, indent, 0, &mut out);
-    out
+/// The options of `json.dumps` that transformers passes on.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct DumpOptions {
+    pub(super) indent: Option<usize>,
+    /// Between items, and between a key and its value; Python's defaults depend on `indent`.
+    pub(super) separators: Option<(String, String)>,
+    pub(super) ensure_ascii: bool,
+    pub(super) sort_keys: bool,
 }
 
-fn write(value: &Value, indent: Option<usize>, depth: usize, out: &mut String) {
-    match value {
-        Value::Array(items) => {
-            let items = items.iter().map(|item| (None, item));
-            write_items(('[', ']'), items, indent, depth, out);
+impl DumpOptions {
+    /// `value` as JSON.
+    pub(super) fn dumps(&self, value: &Value) -> String {
+        let mut out = String::new();
+        self.write(value, 0, &mut out);
+        out
+    }
+
+    fn write(&self, value: &Value, depth: usize, out: &mut String) {
+        match value {
+            Value::Array(items) => {
+                self.write_items(('[', ']'), items.iter().map(|item| (None, item)), depth, out);
+            }
+            Value::Object(entries) => {
+                let mut entries: Vec<_> =
+                    entries.iter().map(|(key, value)| (Some(key), value)).collect();
+                if self.sort_keys {
+                    entries.sort_by_key(|(key, _)| *key);
+                }
+                self.write_items(('{', '}'), entries.into_iter(), depth, out);
+            }
+            Value::String(text) => self.write_string(text, out),
+            Value::Number(number) => match number.as_f64().filter(|_| number.is_f64()) {
+                Some(float) => out.push_str(&python_float(float)),
+                None => out.push_str(&number.to_string()),
+            },
+            Value::Null | Value::Bool(_) => out.push_str(&value.to_string()),
         }
-        Value::Object(entries) => {
-            let entries = entries.iter().map(|(key, value)| (Some(key), value));
-            write_items(('{', '}'), entries, indent, depth, out);
+    }
+
+    fn write_items<'a>(
+        &self,
+        (open, close): (char, char),
+        items: impl ExactSizeIterator<Item = (Option<&'a String>, &'a Value)>,
+        depth: usize,
+        out: &mut String,
+    ) {
+        let count = items.len();
+        let (between, colon) = match &self.separators {
+            Some((between, colon)) => (between.as_str(), colon.as_str()),
+            None if self.indent.is_some() => (",", ": "),
+            None => (", ", ": "),
+        };
+        let new_line = |depth: usize, out: &mut String| {
+            if let Some(indent) = self.indent.filter(|_| count > 0) {
+                out.push('\n');
+                out.extend(std::iter::repeat_n(' ', indent * depth));
+            }
+        };
+        out.push(open);
+        for (index, (key, value)) in items.enumerate() {
+            if index > 0 {
+                out.push_str(between);
+            }
+            new_line(depth + 1, out);
+            if let Some(key) = key {
+                self.write_string(key, out);
+                out.push_str(colon);
+            }
+            self.write(value, depth + 1, out);
         }
-        plain => out.push_str(&plain.to_string()),
+        new_line(depth, out);
+        out.push(close);
+    }
+
+    fn write_string(&self, text: &str, out: &mut String) {
+        let quoted = Value::from(text).to_string();
+        if !self.ensure_ascii {
+            out.push_str(&quoted);
+            return;
+        }
+        for character in quoted.chars() {
+            if character.is_ascii() {
+                out.push(character);
+                continue;
+            }
+            for unit in character.encode_utf16(&mut [0; 2]) {
+                out.push_str(&format!("\\u{unit:04x}"));
+            }
+        }
     }
 }
 
-fn write_items<'a>(
-    (open, close): (char, char),
-    items: impl ExactSizeIterator<Item = (Option<&'a String>, &'a Value)>,
-    indent: Option<usize>,
-    depth: usize,
-    out: &mut String,
-) {
-    let count = items.len();
-    let new_line = |depth: usize, out: &mut String| {
-        if let Some(indent) = indent.filter(|_| count > 0) {
-            out.push('\n');
-            out.extend(std::iter::repeat_n(' ', indent * depth));
-        }
-    };
-    out.push(open);
-    for (index, (key, value)) in items.enumerate() {
-        if index > 0 {
-            out.push_str(if indent.is_some() { "," } else { ", " });
-        }
-        new_line(depth + 1, out);
-        if let Some(key) = key {
-            out.push_str(&Value::from(key.as_str()).to_string());
-            out.push_str(": ");
-        }
-        write(value, indent, depth + 1, out);
+/// A finite float as `repr` writes it: with an exponent below 1e-4 and from 1e16 on.
+fn python_float(float: f64) -> String {
+    let scientific = format!("{float:e}");
+    let Some((digits, exponent)) = scientific.split_once('e') else { return scientific };
+    let size: i32 = exponent.parse().unwrap_or(0);
+    if (-4..16).contains(&size) {
+        return format!("{float:?}");
     }
-    new_line(depth, out);
-    out.push(close);
+    let sign = if size < 0 { '-' } else { '+' };
+    format!("{digits}e{sign}{:02}", size.unsigned_abs())
 }
 
 #[cfg(test)]
@@ -58,15 +112,35 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn check(json: &str, indent: Option<usize>, expected: &str) {
+    fn check(json: &str, options: &DumpOptions, expected: &str) {
         let value: Value = serde_json::from_str(json).unwrap();
-        assert_eq!(dumps(&value, indent), expected);
+        assert_eq!(options.dumps(&value), expected);
     }
 
     #[test]
     fn separators_are_those_of_python() {
-        check(r#"{"a":[1,2.5,null],"b<":"ü\n"}"#, None, r#"{"a": [1, 2.5, null], "b<": "ü\n"}"#);
-        check("[]", None, "[]");
-        check(r#"{"a":[1],"b":{}}"#, Some(2), "{\n  \"a\": [\n    1\n  ],\n  \"b\": {}\n}");
+        let plain = DumpOptions::default();
+        check(r#"{"a":[1,2.5,null],"b<":"ü\n"}"#, &plain, r#"{"a": [1, 2.5, null], "b<": "ü\n"}"#);
+        check("[]", &plain, "[]");
+        let indent = DumpOptions { indent: Some(2), ..plain.clone() };
+        check(r#"{"a":[1],"b":{}}"#, &indent, "{\n  \"a\": [\n    1\n  ],\n  \"b\": {}\n}");
+        let separators = Some((",".to_owned(), ":".to_owned()));
+        check(r#"{"a":[1,2]}"#, &DumpOptions { separators, ..plain }, r#"{"a":[1,2]}"#);
+    }
+
+    #[test]
+    fn keys_are_sorted_and_characters_escaped_when_asked_for() {
+        let options = DumpOptions { ensure_ascii: true, sort_keys: true, ..DumpOptions::default() };
+        check(r#"{"b":"ü😀","a":1}"#, &options, r#"{"a": 1, "b": "\u00fc\ud83d\ude00"}"#);
+    }
+
+    #[test]
+    fn exponents_have_a_sign_and_two_digits() {
+        let plain = DumpOptions::default();
+        check(
+            "[1e-5, 1e100, 1.5e-7, 0.1, 3.0, 1e15, 1e16, 0.0001]",
+            &plain,
+            "[1e-05, 1e+100, 1.5e-07, 0.1, 3.0, 1000000000000000.0, 1e+16, 0.0001]",
+        );
     }
 }

@@ -4,8 +4,10 @@ use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
-use super::Tokenizer;
-use crate::{PolicyError, atomic};
+use crate::error::PolicyError;
+use crate::files::atomic;
+use crate::files::json::write_json;
+use crate::tokenizer::Tokenizer;
 
 /// Roles that `special_tokens_map.json` lists.
 const ROLES: [&str; 4] = ["bos_token", "eos_token", "unk_token", "pad_token"];
@@ -46,9 +48,4 @@ impl Tokenizer {
             .collect();
         write_json(&dir.join("special_tokens_map.json"), &Value::Object(roles))
     }
-}
-
-/// Writes `value` with indentation.
-pub(crate) fn write_json(path: &Path, value: &Value) -> Result<(), PolicyError> {
-    atomic::write(path, &format!("{value:#}\n"))
 }

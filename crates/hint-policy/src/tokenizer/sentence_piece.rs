@@ -9,8 +9,9 @@ use std::collections::HashMap;
 
 use serde_json::{Value, json};
 
-use super::from_gguf::{special, token_kinds};
-use crate::{Gguf, GgufValue, PolicyError};
+use crate::error::PolicyError;
+use crate::gguf::{Gguf, GgufValue};
+use crate::tokenizer::from_gguf::{special, token_kinds};
 
 /// Ordinary pieces in `tokenizer.ggml.token_type`: those that pieces are joined from and into.
 const NORMAL: u64 = 1;

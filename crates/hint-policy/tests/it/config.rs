@@ -76,8 +76,8 @@ fn unsupported_options_are_refused_by_name() {
     let supported = "llama, qwen2, qwen3, mistral, gemma3_text";
     check_refused("gemma3", json!({}), &["model_type", "gemma3", supported]);
     check_refused("llama", json!({"hidden_act": "gelu"}), &["hidden_act", "gelu", "silu"]);
-    let dynamic = json!({"rope_scaling": {"rope_type": "dynamic", "factor": 2.0}});
-    check_refused("llama", dynamic, &["rope_type", "dynamic", "default, linear, llama3, yarn"]);
+    let longrope = json!({"rope_scaling": {"rope_type": "longrope", "factor": 2.0}});
+    check_refused("llama", longrope, &["rope_type", "longrope", "linear, dynamic, llama3, yarn"]);
     check_refused("qwen2", json!({"mlp_bias": true}), &["mlp_bias"]);
     check_refused("llama", json!({"quantization_config": {"bits": 4}}), &["quantization_config"]);
     check_refused("mistral", json!({"attention_bias": true}), &["attention_bias", "mistral"]);

@@ -118,13 +118,13 @@ fn bad_tensors_are_named() {
     let missing = error_with(name, |_| None);
     assert!(matches!(&missing, PolicyError::MissingTensor { tensor, .. } if tensor == name));
     let shape = error_with(name, |tensor| Some(tensor.narrow(0, 0, 3).contiguous()));
-    let PolicyError::TensorShape { path, tensor, got, expected } = &shape else {
+    let PolicyError::TensorShape { path, tensor, found, expected } = &shape else {
         panic!("{shape}")
     };
     assert!(path.ends_with("model.safetensors"));
-    assert_eq!((tensor.as_str(), &got[..], &expected[..]), (name, &[3, 8][..], &[8, 8][..]));
+    assert_eq!((tensor.as_str(), &found[..], &expected[..]), (name, &[3, 8][..], &[8, 8][..]));
     let kind = error_with(name, |tensor| Some(tensor.to_kind(tch::Kind::Int64)));
-    assert!(matches!(&kind, PolicyError::TensorType { got, .. } if got == "I64"), "{kind}");
+    assert!(matches!(&kind, PolicyError::TensorType { found, .. } if found == "I64"), "{kind}");
     for bad in [f64::NAN, f64::INFINITY] {
         let finite = error_with(name, |tensor| {
             let _ = tensor.get(2).narrow(0, 1, 2).fill_(bad);

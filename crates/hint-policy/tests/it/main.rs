@@ -9,6 +9,7 @@
 mod checkpoint;
 mod config;
 mod corrupt;
+mod forward_pass;
 mod fuzz_seeds;
 mod gemma3_270m;
 mod gguf_file;
@@ -19,6 +20,5 @@ mod lora;
 mod model;
 mod out_of_memory;
 mod parity;
-mod recording;
 mod sampling;
 mod smollm2;

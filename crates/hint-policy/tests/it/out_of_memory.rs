@@ -30,9 +30,9 @@ fn score(policy: &CausalLm, rows: usize) -> Result<f64, PolicyError> {
     let rows = vec![TokenRow { prompt: &tokens[..1], completion: &tokens[1..] }; rows];
     let batch = TokenBatch::new(&rows, Device::Cpu)?;
     let options = ScoreOptions { entropy: true, ..ScoreOptions::default() };
-    let recording = policy.record(&batch, &options)?;
-    let sum = recording.scores().logprobs.sum(tch::Kind::Double);
-    recording.backward(&sum)?;
+    let pass = policy.forward(&batch, &options)?;
+    let sum = pass.scores().logprobs.sum(tch::Kind::Double);
+    pass.backward(&sum)?;
     Ok(sum.double_value(&[]))
 }
 

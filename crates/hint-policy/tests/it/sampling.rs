@@ -230,7 +230,7 @@ fn decoders_refuse_rows_that_do_not_exist() {
     let prefix = decoder.prefill(&[&[1, 2]]).unwrap().prefixes[0];
     decoder.fork(prefix, 3).unwrap();
     assert_eq!(decoder.rows(), 3);
-    assert!(matches!(decoder.step(&[1]), Err(PolicyError::RowCount { got: 1, expected: 3, .. })));
+    assert!(matches!(decoder.step(&[1]), Err(PolicyError::RowCount { found: 1, expected: 3, .. })));
     assert!(matches!(decoder.step(&[1, 1, 9]), Err(PolicyError::TokenOutOfRange { row: 2, .. })));
     assert!(matches!(decoder.retain(&[3]), Err(PolicyError::NoSuchIndex { name: "row", .. })));
     decoder.release(prefix);

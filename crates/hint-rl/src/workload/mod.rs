@@ -117,7 +117,7 @@ impl Workload {
             Compute::F32 => Kind::Float,
             Compute::Bf16 => Kind::BFloat16,
         };
-        let load = LoadOptions { device: source.device, compute };
+        let load = LoadOptions { device: source.device, compute, base: None };
         let swaps = source.problems == "swaps";
         Self {
             model,

@@ -1,0 +1,125 @@
+//! What a `config.json` says of its layers: rotary frequencies and sliding windows.
+
+use serde_json::{Map, Value};
+
+use crate::config::architecture::Architecture;
+use crate::config::hf::HfConfig;
+use crate::config::rope::RopeScaling;
+use crate::error::PolicyError;
+
+/// Rotary base and scaling, and the base of the layers with a sliding window if it is another one.
+pub(super) struct Rope {
+    pub(super) theta: f64,
+    pub(super) scaling: RopeScaling,
+    pub(super) local_theta: Option<f64>,
+}
+
+/// From `rope_theta`, `rope_scaling` and `rope_local_base_freq`, or from `rope_parameters`
+/// (transformers 5), which Gemma 3 has once for each kind of layer.
+pub(super) fn rope(raw: &HfConfig, architecture: Architecture) -> Result<Rope, PolicyError> {
+    let gemma = architecture == Architecture::Gemma3;
+    let mut object = object(raw.rope_scaling.as_ref())?.or(object(raw.rope_parameters.as_ref())?);
+    let mut local_theta = gemma.then(|| raw.rope_local_base_freq.unwrap_or(10_000.0));
+    if let Some(by_type) = object.filter(|object| gemma && object.contains_key("full_attention")) {
+        if let Some(Value::Object(local)) = by_type.get("sliding_attention") {
+            let kind = local.get("rope_type").and_then(Value::as_str).unwrap_or("default");
+            if kind != "default" {
+                let option = "rope_parameters.sliding_attention.rope_type";
+                return Err(PolicyError::unsupported(option, kind, "default"));
+            }
+            local_theta = local.get("rope_theta").and_then(Value::as_f64).or(local_theta);
+        }
+        object = by_type.get("full_attention").and_then(Value::as_object);
+    }
+    let default = raw.rope_theta.unwrap_or(if gemma { 1_000_000.0 } else { 10_000.0 });
+    let Some(object) = object else {
+        return Ok(Rope { theta: default, scaling: RopeScaling::Default {}, local_theta });
+    };
+    let theta = object.get("rope_theta").and_then(Value::as_f64).unwrap_or(default);
+    Ok(Rope { theta, scaling: scaling(object.clone())?, local_theta })
+}
+
+fn object(value: Option<&Value>) -> Result<Option<&Map<String, Value>>, PolicyError> {
+    match value {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::Object(object)) if object.is_empty() => Ok(None),
+        Some(Value::Object(object)) => Ok(Some(object)),
+        Some(other) => Err(PolicyError::unsupported("rope_scaling", other, "an object")),
+    }
+}
+
+fn scaling(mut object: Map<String, Value>) -> Result<RopeScaling, PolicyError> {
+    if let Some(share) =
+        object.get("partial_rotary_factor").filter(|share| share.as_f64() != Some(1.0))
+    {
+        return Err(PolicyError::unsupported("rope_parameters.partial_rotary_factor", share, "1"));
+    }
+    // `type` is the key that transformers used before 4.43.
+    let kind = object.remove("type");
+    let kind = object.get("rope_type").or(kind.as_ref()).cloned().unwrap_or(Value::Null);
+    // `rope_parameters` may hold the base alone.
+    let is_plain = kind.is_null()
+        && object.keys().all(|key| key == "rope_theta" || key == "partial_rotary_factor");
+    let kind = if is_plain { Value::from("default") } else { kind };
+    let name = kind.as_str().unwrap_or("missing");
+    if !RopeScaling::SUPPORTED.split(", ").any(|known| known == name) {
+        return Err(PolicyError::unsupported(
+            "rope_scaling.rope_type",
+            name,
+            RopeScaling::SUPPORTED,
+        ));
+    }
+    object.insert("rope_type".into(), kind.clone());
+    serde_json::from_value(Value::Object(object)).map_err(|error| {
+        PolicyError::config("rope_scaling", &error, format!("the fields of rope type {name}"))
+    })
+}
+
+/// Window of each layer, as transformers derives it for each family.
+pub(super) fn sliding_windows(
+    raw: &HfConfig,
+    architecture: Architecture,
+    layers: usize,
+) -> Result<Vec<Option<usize>>, PolicyError> {
+    let window = match architecture {
+        Architecture::Llama => None,
+        Architecture::Mistral => raw.sliding_window,
+        Architecture::Qwen2 | Architecture::Qwen3 => {
+            raw.sliding_window.filter(|_| raw.use_sliding_window == Some(true))
+        }
+        Architecture::Gemma3 => Some(raw.sliding_window.unwrap_or(4096)),
+    };
+    let Some(window) = window else {
+        return Ok(Vec::new());
+    };
+    // `validate` refuses more, but only after this list was made.
+    let layers = layers.min(crate::config::MAX_LAYERS);
+    if architecture == Architecture::Mistral {
+        return Ok(vec![Some(window); layers]);
+    }
+    let Some(types) = &raw.layer_types else {
+        if architecture == Architecture::Gemma3 {
+            let pattern = raw.sliding_window_pattern.or(raw.class_window_pattern);
+            return Ok(every_nth_full(pattern.unwrap_or(6), window, layers));
+        }
+        let first = raw.max_window_layers.unwrap_or(28);
+        return Ok((0..layers).map(|layer| (layer >= first).then_some(window)).collect());
+    };
+    if types.iter().all(|name| name == "full_attention") {
+        return Ok(Vec::new());
+    }
+    let windows = types.iter().map(|name| match name.as_str() {
+        "full_attention" => Ok(None),
+        "sliding_attention" => Ok(Some(window)),
+        other => {
+            Err(PolicyError::unsupported("layer_types", other, "full_attention, sliding_attention"))
+        }
+    });
+    windows.collect()
+}
+
+/// `period - 1` layers with a window, then one without, and so on.
+pub(crate) fn every_nth_full(period: usize, window: usize, layers: usize) -> Vec<Option<usize>> {
+    let full = |layer: usize| (layer + 1).is_multiple_of(period.max(1));
+    (0..layers).map(|layer| (!full(layer)).then_some(window)).collect()
+}

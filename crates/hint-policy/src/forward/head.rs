@@ -1,0 +1,164 @@
+//! Log-probabilities from hidden states, forward and backward, some rows at a time.
+
+use std::collections::VecDeque;
+
+use tch::{Kind, Tensor};
+
+use crate::forward::grad;
+use crate::kernels;
+use crate::kernels::onednn::product;
+use crate::policy::scores::ScoreOptions;
+use crate::tensor::{at_least_float, size};
+
+/// Logits that exist at a time, in elements: 64 MiB of `Float`. The more there are, the faster the
+/// products with the head are.
+const KEPT_ELEMENTS: usize = 1 << 24;
+
+/// Logits whose softmax is worked on at a time, in elements: 8 MiB of `Float`, which caches hold.
+const CHUNK_ELEMENTS: usize = 1 << 21;
+
+/// Bytes of logits that are kept for the backward pass, so that they need not be computed once more.
+const KEPT_BYTES: usize = 1 << 27;
+
+/// What [`Head::apply`] keeps for [`Head::backward`].
+#[derive(Debug, Default)]
+pub(super) struct KeptLogits {
+    /// The first chunks of logits.
+    chunks: VecDeque<Tensor>,
+    /// Logarithms of the sums of exponentials, `[rows]`, where there are kernels.
+    normalizers: Option<Tensor>,
+}
+
+/// The LM head with the tokens that it is to predict.
+#[derive(Debug)]
+pub(super) struct Head<'a> {
+    /// `[vocab, hidden]`.
+    pub(super) weight: &'a Tensor,
+    /// `[rows]`, `Int64`.
+    pub(super) targets: &'a Tensor,
+    pub(super) temperature: f64,
+}
+
+impl Head<'_> {
+    /// Log-probabilities `[rows]` of the targets for hidden rows `[rows, hidden]`, and the entropies
+    /// if wanted; logits that fit are kept if `keep`.
+    pub(super) fn apply(
+        &self,
+        hidden: &Tensor,
+        options: &ScoreOptions,
+        keep: bool,
+    ) -> (Tensor, Option<Tensor>, KeptLogits) {
+        let weight = self.cast(hidden.kind());
+        let (mut logprobs, mut entropies, mut normalizers) = (Vec::new(), Vec::new(), Vec::new());
+        let mut kept = KeptLogits::default();
+        let mut room = if keep { KEPT_BYTES } else { 0 };
+        for (rows, targets) in self.chunks(hidden, self.targets, KEPT_ELEMENTS) {
+            let logits = product(&rows, &weight, None);
+            if kernels::work_for(&logits) {
+                let scores = kernels::head::score(&logits, &targets, self.temperature);
+                logprobs.push(scores.logprobs);
+                entropies.push(scores.entropies);
+                normalizers.push(scores.normalizers);
+            } else {
+                for (logits, targets) in self.chunks(&logits, &targets, CHUNK_ELEMENTS) {
+                    let all = self.tempered(&logits).log_softmax(-1, None::<Kind>);
+                    logprobs.push(all.gather(-1, &targets.unsqueeze(-1), false).squeeze_dim(-1));
+                    if options.entropy {
+                        entropies.push(entropy(&all));
+                    }
+                }
+            }
+            let bytes = logits.numel() * logits.kind().elt_size_in_bytes();
+            if let Some(rest) = room.checked_sub(bytes) {
+                room = rest;
+                kept.chunks.push_back(logits);
+            } else {
+                // Chunks are kept in order.
+                room = 0;
+            }
+        }
+        let kind = at_least_float(&hidden.narrow(0, 0, 0)).kind();
+        let join = |parts: &[Tensor]| match parts {
+            [] => Tensor::zeros([0], (kind, hidden.device())),
+            parts => Tensor::cat(parts, 0),
+        };
+        kept.normalizers = (!normalizers.is_empty()).then(|| join(&normalizers));
+        (join(&logprobs), options.entropy.then(|| join(&entropies)), kept)
+    }
+
+    /// The gradient of the hidden rows from that of the log-probabilities `[rows]`; adds to that of
+    /// the head. Computes logits that were not kept once more.
+    pub(super) fn backward(&self, hidden: &Tensor, mut kept: KeptLogits, dy: &Tensor) -> Tensor {
+        let weight = self.cast(hidden.kind());
+        let mut gradients = Vec::new();
+        let mut start = 0;
+        for (rows, targets) in self.chunks(hidden, self.targets, KEPT_ELEMENTS) {
+            let count = targets.size()[0];
+            let part = |whole: &Tensor| whole.narrow(0, start, count);
+            // Logits make place for their gradients.
+            let mut logits =
+                kept.chunks.pop_front().unwrap_or_else(|| product(&rows, &weight, None));
+            match &kept.normalizers {
+                Some(all) => {
+                    let (normalizers, dy) = (part(all), part(dy));
+                    kernels::head::backward(
+                        &mut logits,
+                        &targets,
+                        &normalizers,
+                        &dy,
+                        self.temperature,
+                    );
+                }
+                None => self.softmax_backward(&logits, &targets, &part(dy)),
+            }
+            grad::add_product(self.weight, &logits, &rows);
+            gradients.push(product(&logits, &weight.transpose(0, 1), None));
+            start += count;
+        }
+        match gradients.as_slice() {
+            [] => hidden.zeros_like(),
+            parts => Tensor::cat(parts, 0),
+        }
+    }
+
+    /// Replaces logits by their gradients.
+    fn softmax_backward(&self, logits: &Tensor, targets: &Tensor, dy: &Tensor) {
+        let dy = (dy / self.temperature).unsqueeze(-1);
+        let parts = self.chunks(logits, targets, CHUNK_ELEMENTS).into_iter();
+        for ((mut logits, targets), (dy, _)) in parts.zip(self.chunks(&dy, targets, CHUNK_ELEMENTS))
+        {
+            // d log p(y) / d logits = onehot(y) - p.
+            let mut part = self.tempered(&logits).softmax(-1, None::<Kind>);
+            let mut part = part.g_mul_(&dy.neg());
+            logits.copy_(&part.scatter_add_(-1, &targets.unsqueeze(-1), &dy));
+        }
+    }
+
+    fn cast(&self, kind: Kind) -> Tensor {
+        self.weight.detach().to_kind(kind)
+    }
+
+    /// Rows with their targets, so many at a time that their logits are `elements` or a few rows.
+    fn chunks(&self, rows: &Tensor, targets: &Tensor, elements: usize) -> Vec<(Tensor, Tensor)> {
+        if rows.size()[0] == 0 {
+            return Vec::new();
+        }
+        let vocab = usize::try_from(self.weight.size()[0]).unwrap_or(1);
+        let count = size((elements / vocab.max(1)).max(16));
+        rows.split(count, 0).into_iter().zip(targets.split(count, 0)).collect()
+    }
+
+    /// Logits `[rows, vocab]` at the temperature, `Float` or `Double`.
+    fn tempered(&self, logits: &Tensor) -> Tensor {
+        let wide = at_least_float(logits);
+        #[expect(clippy::float_cmp, reason = "exactly 1 skips an operation that changes nothing")]
+        if self.temperature == 1.0 { wide } else { wide / self.temperature }
+    }
+}
+
+/// Entropies `[rows]` of distributions given as log-probabilities `[rows, vocab]`.
+fn entropy(all: &Tensor) -> Tensor {
+    // A token of probability 0 has log-probability -inf; 0 · -inf is NaN, its limit is 0.
+    let mut weighted = all.exp();
+    weighted.g_mul_(all).nansum([-1_i64].as_slice(), false, None::<Kind>).neg_()
+}

@@ -1,0 +1,18 @@
+//! The forward pass for scoring and training, and its gradients.
+//!
+//! There are two definitions of the same functions. [`autograd`] is the short one: libtorch records it, and
+//! users who call [`Policy::logits`](crate::Policy::logits) differentiate through it. [`pass`] is the fast
+//! one: it skips padding, keeps a few tensors per block and has a backward pass of its own. Tests compare
+//! values and gradients of the two for every architecture.
+
+pub(crate) mod activation;
+mod attention;
+pub(crate) mod autograd;
+mod block;
+mod grad;
+mod head;
+mod norm;
+pub(crate) mod pass;
+mod projection;
+pub(crate) mod ragged;
+pub(crate) mod rope;

@@ -1,0 +1,199 @@
+//! Scoring with a backward pass of its own.
+//!
+//! libtorch's autograd keeps the result of every operation, works on padding, and holds a
+//! log-softmax for every scored token. This pass computes the same functions (its gradients are compared
+//! with those of autograd for every architecture) on the real tokens alone, keeps a few tensors per
+//! block, and recomputes the rest: norms, activations, attention weights and logits.
+
+use tch::{Kind, Tensor};
+
+use crate::config::ModelConfig;
+use crate::forward::block::{Block, SavedBlock};
+use crate::forward::head::{Head, KeptLogits};
+use crate::forward::norm::Norm;
+use crate::forward::ragged::RaggedLayout;
+use crate::forward::{grad, rope};
+use crate::policy::batch::TokenBatch;
+use crate::policy::scores::{ScoreOptions, TokenScores};
+use crate::tensor::{size, statistics_kind};
+use crate::weights::Weights;
+
+/// A batch on its way through a model.
+#[derive(Debug)]
+pub(crate) struct Pass<'a> {
+    config: &'a ModelConfig,
+    weights: &'a Weights,
+    rows: RaggedLayout,
+    /// `[tokens]`, `Int64`.
+    ids: Tensor,
+    /// Tokens to be predicted. `[completion tokens]`, `Int64`.
+    targets: Tensor,
+    /// Angles of the tokens.
+    angles: (Tensor, Tensor),
+    /// Angles of the tokens in local layers, where they differ.
+    local_angles: Option<(Tensor, Tensor)>,
+    compute: Kind,
+    checkpoints: bool,
+    options: ScoreOptions,
+    /// Shape of the batch, and where its completion tokens are.
+    shape: [i64; 2],
+    completion: Tensor,
+}
+
+/// What a pass keeps for the way back.
+#[derive(Debug)]
+pub(crate) struct Tape {
+    blocks: Vec<BlockTape>,
+    last: Tensor,
+    last_scale: Tensor,
+    logits: KeptLogits,
+}
+
+/// What is kept of a block.
+#[derive(Debug)]
+enum BlockTape {
+    All(SavedBlock),
+    /// Its input `[tokens, hidden]`, from which the rest is computed once more.
+    Input(Tensor),
+}
+
+impl<'a> Pass<'a> {
+    pub(crate) fn new(
+        config: &'a ModelConfig,
+        weights: &'a Weights,
+        batch: &TokenBatch,
+        compute: Kind,
+        options: &ScoreOptions,
+    ) -> Self {
+        let device = weights.embedding.device();
+        let rows = RaggedLayout::new(batch, device);
+        let flat = batch.tokens().to_device(device).reshape([-1]);
+        let completion = Tensor::from_slice(&batch.completion_positions()).to_device(device);
+        let angles = |config: &ModelConfig| {
+            let (cos, sin) = rope::tables(config, rows.longest, statistics_kind(compute), device);
+            let of_tokens = |table: Tensor| table.index_select(0, &rows.positions).unsqueeze(1);
+            (of_tokens(cos), of_tokens(sin))
+        };
+        let (global, local) = (angles(config), config.local().as_ref().map(angles));
+        Self {
+            config,
+            weights,
+            angles: global,
+            local_angles: local,
+            ids: flat.index_select(0, &rows.order),
+            targets: flat.index_select(0, &completion),
+            rows,
+            compute,
+            checkpoints: false,
+            options: *options,
+            shape: [size(batch.batch()), size(batch.seq())],
+            completion,
+        }
+    }
+
+    /// Keeps the inputs of blocks alone, and computes the rest once more on the way back.
+    pub(crate) fn with_checkpoints(mut self, checkpoints: bool) -> Self {
+        self.checkpoints = checkpoints;
+        self
+    }
+
+    /// Scores, without gradient.
+    pub(crate) fn scores(&self) -> TokenScores {
+        tch::no_grad(|| self.run(false)).0
+    }
+
+    /// Scores whose log-probabilities are a leaf that requires grad, and what [`Pass::backward`] needs.
+    pub(crate) fn forward(&self) -> (TokenScores, Tape) {
+        let (scores, kept) = tch::no_grad(|| self.run(true));
+        let kept = kept.expect("it was asked for");
+        (TokenScores { logprobs: scores.logprobs.set_requires_grad(true), ..scores }, kept)
+    }
+
+    fn run(&self, keep: bool) -> (TokenScores, Option<Tape>) {
+        let embedding = self.weights.embedding.index_select(0, &self.ids);
+        let mut x = embedding.to_kind(self.compute);
+        if let Some(scale) = self.config.embedding_scale(self.compute) {
+            x = x.g_mul_scalar_(scale);
+        }
+        let mut blocks = Vec::new();
+        for block in self.blocks() {
+            let input = (keep && self.checkpoints).then(|| x.shallow_clone());
+            let (y, saved) = block.apply(x);
+            x = y;
+            blocks.extend(keep.then(|| input.map_or(BlockTape::All(saved), BlockTape::Input)));
+        }
+        let last = x.index_select(0, &self.rows.predicting);
+        let norm = self.norm();
+        let last_scale = norm.scale(&last);
+        let hidden = norm.apply(&last, &last_scale);
+        let keep_logits = keep && !self.checkpoints;
+        let (logprobs, entropy, logits) = self.head().apply(&hidden, &self.options, keep_logits);
+        let scores = TokenScores {
+            logprobs: self.spread(&logprobs),
+            entropy: entropy.map(|e| self.spread(&e)),
+        };
+        (scores, keep.then_some(Tape { blocks, last, last_scale, logits }))
+    }
+
+    /// Adds to the gradients of the parameters, given that of the log-probabilities `[batch, seq]`.
+    pub(crate) fn backward(&self, mut kept: Tape, dy: &Tensor) {
+        tch::no_grad(|| {
+            let dy = dy.reshape([-1]).index_select(0, &self.completion);
+            let norm = self.norm();
+            let hidden = norm.apply(&kept.last, &kept.last_scale);
+            let of_hidden = self.head().backward(&hidden, kept.logits, &dy);
+            let of_last = norm.backward(&kept.last, &kept.last_scale, &of_hidden);
+            // Every token predicts at most one other.
+            let shape = [self.ids.size()[0], of_last.size()[1]];
+            let mut dx = Tensor::zeros(shape, (of_last.kind(), of_last.device())).index_copy_(
+                0,
+                &self.rows.predicting,
+                &of_last,
+            );
+            for block in self.blocks().collect::<Vec<_>>().iter().rev() {
+                let saved = match kept.blocks.pop().expect("one for each block") {
+                    BlockTape::All(saved) => saved,
+                    BlockTape::Input(input) => block.apply(input).1,
+                };
+                dx = block.backward(&saved, &dx);
+            }
+            if let Some(scale) = self.config.embedding_scale(self.compute) {
+                dx = dx.g_mul_scalar_(scale);
+            }
+            grad::add_rows(&self.weights.embedding, &self.ids, &dx);
+        });
+    }
+
+    fn blocks(&self) -> impl Iterator<Item = Block<'_>> {
+        self.weights.layers.iter().enumerate().map(move |(index, layer)| {
+            let local = self.local_angles.as_ref().filter(|_| self.config.is_local(index));
+            Block {
+                config: self.config,
+                layer,
+                index,
+                rows: &self.rows,
+                angles: local.unwrap_or(&self.angles),
+                dropout_seed: self.options.dropout_seed,
+            }
+        })
+    }
+
+    fn norm(&self) -> Norm<'_> {
+        Norm { config: self.config, weight: &self.weights.norm }
+    }
+
+    fn head(&self) -> Head<'_> {
+        Head {
+            weight: self.weights.head(),
+            targets: &self.targets,
+            temperature: self.options.temperature,
+        }
+    }
+
+    /// Values of the completion tokens at their places in the batch, 0 elsewhere.
+    fn spread(&self, values: &Tensor) -> Tensor {
+        Tensor::zeros([self.shape[0] * self.shape[1]], (values.kind(), values.device()))
+            .index_copy_(0, &self.completion, values)
+            .view(self.shape)
+    }
+}

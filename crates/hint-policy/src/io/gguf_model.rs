@@ -1,0 +1,367 @@
+//! Configuration and weights of a model from a GGUF file.
+
+use std::collections::BTreeSet;
+
+use tch::{Device, Tensor};
+
+use crate::config::architecture::Architecture;
+use crate::config::layout::{ParameterSpec, layout};
+use crate::config::rope::RopeScaling;
+use crate::config::{ModelConfig, hf_layers};
+use crate::error::PolicyError;
+use crate::gguf::{Gguf, GgufValue};
+use crate::io::progress::{LoadProgress, LoadedFiles, ProgressRecorder};
+use crate::io::safetensors_file;
+use crate::tensor::size;
+
+/// Architectures of GGUF files; Mistral models call themselves `llama` there.
+const SUPPORTED: &str = "llama, qwen2, qwen3, gemma3";
+
+/// Divisors of the rotary frequencies.
+const FREQUENCIES: &str = "rope_freqs.weight";
+
+/// Rotary base of Gemma 3's layers with a sliding window, where a file does not give it.
+const GEMMA_LOCAL_THETA: f64 = 10_000.0;
+
+/// One of so many layers of Gemma 3 attends to everything, where a file does not say otherwise.
+const GEMMA_PERIOD: usize = 6;
+
+/// Reads the shape of the model from the metadata.
+pub(crate) fn config(gguf: &Gguf) -> Result<ModelConfig, PolicyError> {
+    let name = gguf.get("general.architecture").and_then(GgufValue::as_str).unwrap_or("missing");
+    let architecture = match name {
+        "llama" => Architecture::Llama,
+        "qwen2" => Architecture::Qwen2,
+        "qwen3" => Architecture::Qwen3,
+        "gemma3" => Architecture::Gemma3,
+        other => return Err(PolicyError::unsupported("general.architecture", other, SUPPORTED)),
+    };
+    let keys = Keys { gguf, prefix: name };
+    if let Some(experts) = keys.size("expert_count")?.filter(|&count| count > 0) {
+        return Err(PolicyError::unsupported(
+            "expert_count",
+            &experts,
+            "0 (no mixture of experts)",
+        ));
+    }
+    let num_attention_heads = keys.required("attention.head_count")?;
+    let hidden_size = keys.required("embedding_length")?;
+    let head_dim =
+        keys.size("attention.key_length")?.unwrap_or(hidden_size / num_attention_heads.max(1));
+    for key in ["attention.value_length", "rope.dimension_count"] {
+        if let Some(value) = keys.size(key)?.filter(|&value| value != head_dim) {
+            return Err(PolicyError::unsupported(
+                key,
+                &value,
+                &format!("{head_dim} (the head dimension)"),
+            ));
+        }
+    }
+    let max_position_embeddings = keys.required("context_length")?;
+    let rope_theta = keys.float("rope.freq_base").unwrap_or(10_000.0);
+    let vocab = gguf.shape("token_embd.weight").and_then(|shape| shape.first().copied());
+    let vocab_size = vocab.and_then(|vocab| usize::try_from(vocab).ok());
+    let token = |key: &str| {
+        let id = gguf.get(&format!("tokenizer.ggml.{key}_token_id"))?.as_u64()?;
+        u32::try_from(id).ok()
+    };
+    let mut config = ModelConfig {
+        architecture,
+        vocab_size: vocab_size.ok_or_else(|| PolicyError::MissingTensor {
+            path: gguf.path().to_owned(),
+            tensor: "token_embd.weight".into(),
+        })?,
+        hidden_size,
+        intermediate_size: keys.required("feed_forward_length")?,
+        num_hidden_layers: keys.required("block_count")?,
+        num_attention_heads,
+        num_key_value_heads: keys.size("attention.head_count_kv")?.unwrap_or(num_attention_heads),
+        head_dim,
+        rms_norm_eps: keys.float("attention.layer_norm_rms_epsilon").unwrap_or(1e-5),
+        max_position_embeddings,
+        rope_theta,
+        rope_scaling: RopeScaling::Default {},
+        rope_local_theta: None,
+        query_pre_attn_scalar: None,
+        qkv_bias: gguf.shape("blk.0.attn_q.bias").is_some(),
+        output_bias: gguf.shape("blk.0.attn_output.bias").is_some(),
+        mlp_bias: gguf.shape("blk.0.ffn_gate.bias").is_some(),
+        tie_word_embeddings: gguf.shape("output.weight").is_none(),
+        sliding_windows: Vec::new(),
+        initializer_range: 0.02,
+        bos_token_id: token("bos"),
+        eos_token_ids: token("eos").into_iter().collect(),
+        pad_token_id: token("padding"),
+    };
+    let window = keys.size("attention.sliding_window")?.filter(|&window| window > 0);
+    if architecture == Architecture::Gemma3 {
+        gemma(&keys, &mut config, window)?;
+    } else if let Some(window) = window.filter(|&window| window < max_position_embeddings) {
+        return Err(PolicyError::unsupported("attention.sliding_window", &window, "none"));
+    }
+    config.rope_scaling = scaling(&keys, &config)?;
+    config.validate()?;
+    Ok(config)
+}
+
+/// Tokens that end a text or a turn by their names, in llama.cpp's list. Files have keys for a few of them only.
+const END_TOKENS: [&str; 13] = [
+    "<|eot_id|>",
+    "<|im_end|>",
+    "<|end|>",
+    "<|return|>",
+    "<end_of_turn>",
+    "<|endoftext|>",
+    "<|eom_id|>",
+    "<EOT>",
+    "_<EOT>",
+    "[EOT]",
+    "[EOS]",
+    "<|end_of_text|>",
+    "<end_of_utterance>",
+];
+
+/// Tokens that end a completion: those that have a key, and control tokens that are known by their names.
+pub(crate) fn stop_tokens(gguf: &Gguf) -> Vec<u32> {
+    const CONTROL: u64 = 3;
+    let id = |key: &str| {
+        let id = gguf.get(&format!("tokenizer.ggml.{key}_token_id"))?.as_u64()?;
+        u32::try_from(id).ok()
+    };
+    let list = |key: &str| {
+        gguf.get(&format!("tokenizer.ggml.{key}")).and_then(GgufValue::as_array).unwrap_or_default()
+    };
+    let mut stops: Vec<u32> = ["eos", "eot", "eom"].into_iter().filter_map(id).collect();
+    // GPT-2's tokenizer names its end also as what stands for the unknown, which ends nothing.
+    let unknown = id("unknown");
+    for ((token, kind), id) in list("tokens").iter().zip(list("token_type")).zip(0_u32..) {
+        let ends = token.as_str().is_some_and(|token| END_TOKENS.contains(&token));
+        if ends && kind.as_u64() == Some(CONTROL) && Some(id) != unknown {
+            stops.push(id);
+        }
+    }
+    stops
+}
+
+/// What is particular to Gemma 3.
+fn gemma(
+    keys: &Keys<'_>,
+    config: &mut ModelConfig,
+    window: Option<usize>,
+) -> Result<(), PolicyError> {
+    for key in ["attn_logit_softcapping", "final_logit_softcapping"] {
+        if let Some(cap) = keys.float(key).filter(|cap| *cap != 0.0) {
+            return Err(PolicyError::unsupported(key, &cap, "none"));
+        }
+    }
+    let layers = config.num_hidden_layers.min(crate::config::MAX_LAYERS);
+    let window = window.unwrap_or(config.max_position_embeddings);
+    config.sliding_windows = match keys.get("attention.sliding_window_pattern") {
+        Some(GgufValue::Array(slides)) => {
+            slides.iter().map(|slides| (slides.as_bool() == Some(true)).then_some(window)).collect()
+        }
+        Some(period) => {
+            let period = period.as_u64().and_then(|period| usize::try_from(period).ok());
+            hf_layers::every_nth_full(period.unwrap_or(GEMMA_PERIOD), window, layers)
+        }
+        None => hf_layers::every_nth_full(GEMMA_PERIOD, window, layers),
+    };
+    config.rope_local_theta = Some(keys.float("rope.freq_base_swa").unwrap_or(GEMMA_LOCAL_THETA));
+    // The largest model alone, with 62 layers, has another factor on its scores; files do not tell.
+    let divisor = if config.num_hidden_layers == 62 {
+        config.hidden_size / config.num_attention_heads.max(1)
+    } else {
+        config.head_dim
+    };
+    config.query_pre_attn_scalar = Some(divisor as f64);
+    Ok(())
+}
+
+/// Reads the tensors of the model in the order of [`layout`], as `Float` on `device`.
+pub(crate) fn tensors(
+    gguf: &Gguf,
+    config: &ModelConfig,
+    device: Device,
+    observer: &mut dyn FnMut(LoadProgress),
+) -> Result<(Vec<Tensor>, LoadedFiles), PolicyError> {
+    let size = gguf.size() as u64;
+    let mut recorder = ProgressRecorder::new(size, observer);
+    let tensors: Result<_, _> = layout(config)
+        .iter()
+        .map(|spec| tensor(gguf, config, spec, device, &mut recorder))
+        .collect();
+    let tensors = tensors?;
+    let known: BTreeSet<String> =
+        layout(config).iter().map(|spec| gguf_name(config, &spec.name)).collect();
+    for name in gguf.tensor_names().filter(|name| !known.contains(*name) && *name != FREQUENCIES) {
+        recorder.unused(name);
+    }
+    recorder.file(size);
+    Ok((tensors, recorder.into_files()))
+}
+
+fn tensor(
+    gguf: &Gguf,
+    config: &ModelConfig,
+    spec: &ParameterSpec,
+    device: Device,
+    recorder: &mut ProgressRecorder<'_>,
+) -> Result<Tensor, PolicyError> {
+    let name = gguf_name(config, &spec.name);
+    // Errors name the tensor as the file does.
+    let spec = &ParameterSpec { name: name.clone(), ..spec.clone() };
+    let shape = gguf.shape(&name).ok_or_else(|| PolicyError::MissingTensor {
+        path: gguf.path().to_owned(),
+        tensor: name.clone(),
+    })?;
+    safetensors_file::check_shape(gguf.path(), spec, shape)?;
+    let mut tensor = Tensor::from_slice(&gguf.read(&name)?).view(spec.shape.as_slice());
+    let paired = name.contains("attn_q.") || name.contains("attn_k.");
+    if paired && config.architecture == Architecture::Llama {
+        tensor = unpair(&tensor, config);
+    }
+    // Files hold the factor of a norm, checkpoints its difference from the offset.
+    if config.norm_offset() != 0.0 && name.ends_with("norm.weight") {
+        tensor -= config.norm_offset();
+    }
+    let tensor = safetensors_file::finish(gguf.path(), spec, &tensor, device)?;
+    if let Some((kind, bytes)) = gguf.storage(&name) {
+        recorder.tensor(&kind, tensor.numel(), bytes);
+    }
+    Ok(tensor)
+}
+
+/// Undoes the row order of llama-architecture files, where the two rows of a rotary pair are
+/// neighbors; in the Hugging Face layout they are half a head apart.
+fn unpair(tensor: &Tensor, config: &ModelConfig) -> Tensor {
+    let shape = tensor.size();
+    let half = size(config.head_dim / 2);
+    tensor.view([shape[0] / (2 * half), half, 2, -1]).transpose(1, 2).reshape(shape)
+}
+
+/// The name of a parameter in a GGUF file.
+fn gguf_name(config: &ModelConfig, name: &str) -> String {
+    const PARTS: [(&str, &str); 12] = [
+        ("self_attn.q_proj", "attn_q"),
+        ("self_attn.k_proj", "attn_k"),
+        ("self_attn.v_proj", "attn_v"),
+        ("self_attn.o_proj", "attn_output"),
+        ("self_attn.q_norm", "attn_q_norm"),
+        ("self_attn.k_norm", "attn_k_norm"),
+        ("mlp.gate_proj", "ffn_gate"),
+        ("mlp.up_proj", "ffn_up"),
+        ("mlp.down_proj", "ffn_down"),
+        ("input_layernorm", "attn_norm"),
+        ("pre_feedforward_layernorm", "ffn_norm"),
+        ("post_feedforward_layernorm", "post_ffw_norm"),
+    ];
+    let after_attention = if config.sandwich_norms() { "post_attention_norm" } else { "ffn_norm" };
+    match name {
+        "model.embed_tokens.weight" => "token_embd.weight".into(),
+        "model.norm.weight" => "output_norm.weight".into(),
+        "lm_head.weight" => "output.weight".into(),
+        _ => {
+            let mut name = name.replacen("model.layers", "blk", 1);
+            for (from, to) in
+                PARTS.into_iter().chain([("post_attention_layernorm", after_attention)])
+            {
+                name = name.replace(&format!(".{from}."), &format!(".{to}."));
+            }
+            name
+        }
+    }
+}
+
+/// Rotary scaling from the metadata, or recognized from the factors that converted Llama 3.1
+/// models carry as a tensor.
+fn scaling(keys: &Keys<'_>, config: &ModelConfig) -> Result<RopeScaling, PolicyError> {
+    let kind = keys.text("rope.scaling.type").unwrap_or("none");
+    let factor = keys.float("rope.scaling.factor").unwrap_or(1.0);
+    let original = keys.size("rope.scaling.original_context_length")?;
+    let scaling = match kind {
+        "none" => RopeScaling::Default {},
+        "linear" => RopeScaling::Linear { factor },
+        "yarn" => RopeScaling::Yarn {
+            factor,
+            original_max_position_embeddings: original,
+            attention_factor: None,
+            beta_fast: None,
+            beta_slow: None,
+            mscale: None,
+            mscale_all_dim: None,
+            truncate: None,
+        },
+        other => {
+            return Err(PolicyError::unsupported("rope.scaling.type", other, "none, linear, yarn"));
+        }
+    };
+    if keys.gguf.shape(FREQUENCIES).is_none() {
+        return Ok(scaling);
+    }
+    let divisors = keys.gguf.read(FREQUENCIES)?;
+    let (base, _) = RopeScaling::Default {}.frequencies(config);
+    // The published Llama 3.1 and 3.2 models use these factors.
+    for factor in [8.0, 32.0] {
+        let candidate = RopeScaling::Llama3 {
+            factor,
+            low_freq_factor: 1.0,
+            high_freq_factor: 4.0,
+            original_max_position_embeddings: 8192,
+        };
+        let (scaled, _) = candidate.frequencies(config);
+        let same = divisors.len() == base.len()
+            && base.iter().zip(&scaled).zip(&divisors).all(|((base, scaled), &divisor)| {
+                (base / scaled / f64::from(divisor) - 1.0).abs() < 1e-4
+            });
+        if same {
+            return Ok(candidate);
+        }
+    }
+    let supported = "the factors of Llama 3.1 and 3.2 (8 or 32 over 8192 positions)";
+    Err(PolicyError::unsupported(FREQUENCIES, "a list of other factors", supported))
+}
+
+/// Metadata below the prefix of the architecture.
+struct Keys<'a> {
+    gguf: &'a Gguf,
+    prefix: &'a str,
+}
+
+impl<'a> Keys<'a> {
+    fn get(&self, key: &str) -> Option<&'a GgufValue> {
+        self.gguf.get(&format!("{}.{key}", self.prefix))
+    }
+
+    fn float(&self, key: &str) -> Option<f64> {
+        self.get(key)?.as_f64()
+    }
+
+    fn text(&self, key: &str) -> Option<&'a str> {
+        self.get(key)?.as_str()
+    }
+
+    /// A size; a list of equal sizes (one per layer) counts as one.
+    fn size(&self, key: &str) -> Result<Option<usize>, PolicyError> {
+        let Some(value) = self.get(key) else { return Ok(None) };
+        let one = match value {
+            GgufValue::Array(values) if values.windows(2).all(|pair| pair[0] == pair[1]) => {
+                values.first()
+            }
+            other => Some(other),
+        };
+        let size = one.and_then(GgufValue::as_u64).and_then(|size| usize::try_from(size).ok());
+        size.map(Some).ok_or_else(|| {
+            PolicyError::config(
+                format!("{}.{key}", self.prefix),
+                "not a size, or not the same size for all layers",
+                "a size",
+            )
+        })
+    }
+
+    fn required(&self, key: &str) -> Result<usize, PolicyError> {
+        self.size(key)?.ok_or_else(|| {
+            PolicyError::config(format!("{}.{key}", self.prefix), "missing", "a positive size")
+        })
+    }
+}

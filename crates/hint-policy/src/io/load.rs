@@ -1,0 +1,171 @@
+//! Finding a model in a folder or file, and reading it.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value};
+use tch::{Device, Kind, Tensor};
+
+use crate::config::ModelConfig;
+use crate::config::hf::HfConfig;
+use crate::config::layout::layout;
+use crate::error::PolicyError;
+use crate::files::text;
+use crate::gguf::Gguf;
+use crate::io::progress::{LoadProgress, LoadedFiles};
+use crate::io::{generation, gguf_model, peft, safetensors_file};
+
+/// Where a model is loaded to, and in which kind it computes.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LoadOptions {
+    /// Device of the parameters.
+    pub device: Device,
+    /// Kind of the forward pass: `Float`, `BFloat16` or `Double`.
+    pub compute: Kind,
+    /// The base model of an adapter, in place of the one that the adapter names. Needed where that is a
+    /// model of the Hugging Face Hub, since nothing is downloaded here.
+    pub base: Option<PathBuf>,
+}
+
+impl Default for LoadOptions {
+    /// `Float` on the CPU.
+    fn default() -> Self {
+        Self { device: Device::Cpu, compute: Kind::Float, base: None }
+    }
+}
+
+/// A model as its files hold it.
+#[derive(Debug)]
+pub(crate) struct ModelFiles {
+    pub(crate) config: ModelConfig,
+    /// One for each parameter of the configuration, in order.
+    pub(crate) tensors: Vec<Tensor>,
+    pub(crate) files: LoadedFiles,
+    /// `generation_config.json`, empty if there is none.
+    pub(crate) generation: Map<String, Value>,
+    /// Tokens that end a completion, sorted: all that these files name.
+    pub(crate) stop_tokens: Vec<u32>,
+    /// Where the tensors lie.
+    pub(crate) path: PathBuf,
+    /// The folder of an adapter on them.
+    pub(crate) adapter: Option<PathBuf>,
+}
+
+/// Reads a Hugging Face folder, a GGUF file, or an adapter with its base model.
+pub(crate) fn load(
+    path: &Path,
+    options: &LoadOptions,
+    observer: &mut dyn FnMut(LoadProgress),
+) -> Result<ModelFiles, PolicyError> {
+    if path.is_file() {
+        return load_gguf(&Gguf::open(path)?, options, observer);
+    }
+    check_compute(options.compute)?;
+    let path = &resolve(path);
+    let has_weights = safetensors_file::exist(path);
+    if path.join(peft::CONFIG).is_file() && !has_weights {
+        return load_adapted(path, options, observer);
+    }
+    let config_path = path.join("config.json");
+    if !config_path.is_file() {
+        let expected = "a folder with `config.json` and `model.safetensors`, or a `.gguf` file";
+        return Err(PolicyError::NoModel { path: path.clone(), expected });
+    }
+    if !has_weights && has_pickled_weights(path) {
+        let remedy = "the folder holds weights in PyTorch's own format alone; load the model once with \
+                      transformers and save it by `save_pretrained`, which writes them as safetensors";
+        return Err(PolicyError::MissingFile { path: path.join(safetensors_file::SINGLE), remedy });
+    }
+    let config = read_config(&config_path)?;
+    let (tensors, files) =
+        safetensors_file::read(path, &config, &layout(&config), options.device, observer)?;
+    let generation = generation::read(path)?;
+    let stop_tokens = sorted([generation::stop_tokens(&generation), config.eos_token_ids.clone()]);
+    let path = path.clone();
+    Ok(ModelFiles { config, tensors, files, generation, stop_tokens, path, adapter: None })
+}
+
+/// The folder that holds the files: of a cache folder `models--OWNER--NAME` the snapshot that its `main`
+/// stands for.
+pub(crate) fn resolve(path: &Path) -> PathBuf {
+    let commit = std::fs::read_to_string(path.join("refs").join("main")).unwrap_or_default();
+    let snapshot = path.join("snapshots").join(commit.trim());
+    if !commit.trim().is_empty() && snapshot.is_dir() { snapshot } else { path.to_owned() }
+}
+
+/// Reads an adapter's base model, which it names by a local path, absolute or from the adapter.
+fn load_adapted(
+    dir: &Path,
+    options: &LoadOptions,
+    observer: &mut dyn FnMut(LoadProgress),
+) -> Result<ModelFiles, PolicyError> {
+    let named = peft::read_config(dir)?.base.unwrap_or_default();
+    let candidates = match &options.base {
+        Some(base) => vec![base.clone()],
+        None if named.as_os_str().is_empty() => Vec::new(),
+        None => vec![named.clone(), dir.join(&named)],
+    };
+    let found = candidates.iter().find(|path| path.exists());
+    let found = found.ok_or_else(|| PolicyError::NoModel {
+        path: options.base.clone().unwrap_or(named),
+        expected: "the base model that `base_model_name_or_path` of `adapter_config.json` names, in a local \
+                   folder or file; download it and give its path as `LoadOptions::base`",
+    })?;
+    let mut read = load(found, options, observer)?;
+    let own = generation::stop_tokens(&generation::read(dir)?);
+    read.stop_tokens = sorted([read.stop_tokens, own]);
+    Ok(ModelFiles { adapter: Some(dir.to_owned()), ..read })
+}
+
+/// Reads the model of an opened GGUF file.
+pub(crate) fn load_gguf(
+    gguf: &Gguf,
+    options: &LoadOptions,
+    observer: &mut dyn FnMut(LoadProgress),
+) -> Result<ModelFiles, PolicyError> {
+    check_compute(options.compute)?;
+    let config = gguf_model::config(gguf)?;
+    let (tensors, files) = gguf_model::tensors(gguf, &config, options.device, observer)?;
+    Ok(ModelFiles {
+        stop_tokens: sorted([gguf_model::stop_tokens(gguf), config.eos_token_ids.clone()]),
+        config,
+        tensors,
+        files,
+        generation: Map::new(),
+        path: gguf.path().to_owned(),
+        adapter: None,
+    })
+}
+
+/// Whether there are weights in PyTorch's own format.
+fn has_pickled_weights(dir: &Path) -> bool {
+    ["pytorch_model.bin", "pytorch_model.bin.index.json", "consolidated.00.pth"]
+        .iter()
+        .any(|name| dir.join(name).exists())
+}
+
+/// Reads `config.json`.
+fn read_config(path: &Path) -> Result<ModelConfig, PolicyError> {
+    let text = text::read(path)?;
+    let raw: HfConfig = serde_json::from_str(&text)
+        .map_err(|source| PolicyError::Json { path: path.to_owned(), source })?;
+    ModelConfig::try_from(raw)
+}
+
+/// Refuses kinds in which the forward pass is not implemented.
+pub(crate) fn check_compute(compute: Kind) -> Result<(), PolicyError> {
+    match compute {
+        Kind::Float | Kind::BFloat16 | Kind::Double => Ok(()),
+        other => {
+            let expected = "Float, BFloat16 or Double";
+            Err(PolicyError::option("compute", &format!("{other:?}"), expected))
+        }
+    }
+}
+
+/// All of them, once each.
+pub(crate) fn sorted(lists: [Vec<u32>; 2]) -> Vec<u32> {
+    let mut tokens = lists.concat();
+    tokens.sort_unstable();
+    tokens.dedup();
+    tokens
+}

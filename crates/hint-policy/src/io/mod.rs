@@ -1,0 +1,26 @@
+//! Models in files: Hugging Face folders, GGUF, adapters of PEFT.
+//!
+//! Reading and writing meet the rest of the crate in two things: a [`ModelConfig`](crate::ModelConfig)
+//! with its list of parameters, and one `Float` tensor for each of them. Nothing here computes.
+//!
+//! | file | read by | written by |
+//! |---|---|---|
+//! | `model.safetensors`, also in shards | `safetensors_file` | `save` |
+//! | `config.json` | [`config`](crate::config) | `save` |
+//! | `generation_config.json` | `generation` | `generation` |
+//! | `*.gguf` | `gguf_model` | nobody |
+//! | `adapter_config.json`, `adapter_model.safetensors` | `peft` | `peft` |
+//!
+//! Each reader checks shapes and values, and its errors name file and tensor. Each writer replaces files
+//! atomically.
+
+pub(crate) mod generation;
+pub(crate) mod gguf_model;
+pub(crate) mod load;
+pub(crate) mod peft;
+pub(crate) mod progress;
+pub(crate) mod safetensors_file;
+pub(crate) mod save;
+
+pub use load::LoadOptions;
+pub use progress::{LoadProgress, LoadedFiles};

@@ -1,0 +1,198 @@
+//! Adapters in PEFT's files: `adapter_config.json` and `adapter_model.safetensors`.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value, json};
+use tch::Kind;
+
+use crate::config::ModelConfig;
+use crate::config::layout::{Init, PROJECTIONS, ParameterSpec};
+use crate::config::lora::{ALL_LINEAR, LoraConfig};
+use crate::error::PolicyError;
+use crate::files::{atomic, text};
+use crate::io::{safetensors_file, save};
+use crate::weights::adapter::{adapted, adapter_name};
+use crate::weights::{Weights, adapter};
+
+pub(crate) const CONFIG: &str = "adapter_config.json";
+pub(crate) const WEIGHTS: &str = "adapter_model.safetensors";
+
+/// Keys that would change what an adapter computes, and the one value of each that is implemented;
+/// an empty list, an empty object, `false` and `null` all mean that an option is off.
+const OFF: [&str; 16] = [
+    "alora_invocation_tokens",
+    "alpha_pattern",
+    "arrow_config",
+    "exclude_modules",
+    "fan_in_fan_out",
+    "layer_replication",
+    "layers_to_transform",
+    "lora_bias",
+    "megatron_config",
+    "modules_to_save",
+    "rank_pattern",
+    "target_parameters",
+    "trainable_token_indices",
+    "use_bdlora",
+    "use_dora",
+    "use_qalora",
+];
+
+/// An `adapter_config.json`.
+#[derive(Debug)]
+pub(crate) struct AdapterConfig {
+    pub(crate) lora: LoraConfig,
+    /// `base_model_name_or_path`.
+    pub(crate) base: Option<PathBuf>,
+}
+
+/// Reads `adapter_config.json` from `dir`.
+pub(crate) fn read_config(dir: &Path) -> Result<AdapterConfig, PolicyError> {
+    let path = dir.join(CONFIG);
+    let text = text::read(&path)?;
+    let raw: Map<String, Value> = serde_json::from_str(&text)
+        .map_err(|source| PolicyError::Json { path: path.clone(), source })?;
+    let lora = lora_config(&raw)?;
+    lora.validate()?;
+    let base = raw.get("base_model_name_or_path").and_then(Value::as_str);
+    Ok(AdapterConfig { lora, base: base.filter(|base| !base.is_empty()).map(PathBuf::from) })
+}
+
+fn lora_config(raw: &Map<String, Value>) -> Result<LoraConfig, PolicyError> {
+    let get = |key: &str| raw.get(key).filter(|value| !value.is_null());
+    let text = |key: &str| get(key).and_then(Value::as_str);
+    if text("peft_type") != Some("LORA") {
+        let value = get("peft_type").cloned().unwrap_or(Value::Null);
+        return Err(unsupported("peft_type", &value, "LORA"));
+    }
+    if let Some(bias) = get("bias").filter(|bias| bias.as_str() != Some("none")) {
+        return Err(unsupported("bias", bias, "none"));
+    }
+    for key in OFF {
+        if let Some(value) = get(key).filter(|value| !is_off(value)) {
+            return Err(unsupported(key, value, "null (off)"));
+        }
+    }
+    // Other names change the base model's own weights, which the files do not hold.
+    let plain = |value: &Value| match value {
+        Value::String(name) => matches!(name.as_str(), "gaussian" | "orthogonal"),
+        _ => true,
+    };
+    if let Some(value) = get("init_lora_weights").filter(|value| !plain(value)) {
+        return Err(unsupported("init_lora_weights", value, "true, false, gaussian, orthogonal"));
+    }
+    let targets = match get("target_modules") {
+        Some(Value::String(name)) if name == ALL_LINEAR => Some(vec![name.clone()]),
+        Some(Value::Array(names)) => {
+            names.iter().map(|name| name.as_str().map(str::to_owned)).collect()
+        }
+        _ => None,
+    };
+    let target_modules = targets.ok_or_else(|| {
+        let value = get("target_modules").cloned().unwrap_or(Value::Null);
+        unsupported("target_modules", &value, "all-linear, or a list of names")
+    })?;
+    let number = |key: &str, default: f64| get(key).map_or(Some(default), Value::as_f64);
+    let field = |key: &str, expected: &str| {
+        PolicyError::config(
+            key,
+            &raw.get(key).map_or_else(|| "missing".to_owned(), Value::to_string),
+            expected,
+        )
+    };
+    let rank = get("r").map_or(Some(8), Value::as_u64).and_then(|rank| usize::try_from(rank).ok());
+    Ok(LoraConfig {
+        rank: rank.ok_or_else(|| field("r", "a positive integer"))?,
+        alpha: number("lora_alpha", 8.0).ok_or_else(|| field("lora_alpha", "a number"))?,
+        dropout: number("lora_dropout", 0.0).ok_or_else(|| field("lora_dropout", "a number"))?,
+        target_modules,
+        rank_stabilized: get("use_rslora").and_then(Value::as_bool).unwrap_or(false),
+    })
+}
+
+fn is_off(value: &Value) -> bool {
+    match value {
+        Value::Bool(on) => !on,
+        Value::Array(list) => list.is_empty(),
+        Value::Object(map) => map.is_empty(),
+        _ => false,
+    }
+}
+
+fn unsupported(option: &str, value: &Value, supported: &str) -> PolicyError {
+    let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    PolicyError::unsupported(option, &value, supported)
+}
+
+/// Puts the adapters of the folder `dir` on the projections.
+pub(crate) fn attach(
+    config: &ModelConfig,
+    weights: &mut Weights,
+    lora: &LoraConfig,
+    dir: &Path,
+    device: tch::Device,
+) -> Result<(), PolicyError> {
+    let path = dir.join(WEIGHTS);
+    let file = safetensors_file::MappedFile::open(&path)?;
+    let file = file.parse()?;
+    let mut used = 0;
+    adapter::attach(config, weights, lora, device, |name, shape| {
+        used += 1;
+        let spec =
+            ParameterSpec { name: name.to_owned(), shape: shape.to_vec(), init: Init::Zeros };
+        file.read(&spec, device)
+    })?;
+    if used == file.names().len() {
+        return Ok(());
+    }
+    let known: Vec<String> = adapted(weights)
+        .flat_map(|(path, _)| ["lora_A", "lora_B"].map(|part| adapter_name(&path, part)))
+        .collect();
+    let names = file.names();
+    let other = names.iter().find(|name| known.iter().all(|known| known != *name));
+    Err(PolicyError::Corrupt {
+        path,
+        reason: format!(
+            "tensor `{}` belongs to no adapter that `{CONFIG}` describes",
+            other.map_or("?", |name| *name)
+        ),
+    })
+}
+
+/// Writes the adapters of a model, `Float`, each file replacing its predecessor atomically.
+pub(crate) fn write(
+    weights: &Weights,
+    lora: &LoraConfig,
+    base: Option<&Path>,
+    dir: &Path,
+) -> Result<(), PolicyError> {
+    std::fs::create_dir_all(dir)
+        .map_err(|source| PolicyError::Write { path: dir.to_owned(), source })?;
+    save::write_tensors(&dir.join(WEIGHTS), adapter::parameters(weights), Kind::Float)?;
+    // PEFT writes out what the shorthand stands for.
+    let targets: Vec<String> = if lora.target_modules.iter().any(|name| name == ALL_LINEAR) {
+        let name = |path: &str| path.rsplit('.').next().unwrap_or(path).to_owned();
+        PROJECTIONS.iter().map(|path| name(path)).collect()
+    } else {
+        lora.target_modules.clone()
+    };
+    let json = json!({
+        "peft_type": "LORA",
+        "task_type": "CAUSAL_LM",
+        "base_model_name_or_path": base.map(|base| base.display().to_string()),
+        "r": lora.rank,
+        "lora_alpha": lora.alpha,
+        "lora_dropout": lora.dropout,
+        "target_modules": targets,
+        "use_rslora": lora.rank_stabilized,
+        "bias": "none",
+        "fan_in_fan_out": false,
+        "inference_mode": true,
+        "init_lora_weights": true,
+        "modules_to_save": null,
+    });
+    let path = dir.join(CONFIG);
+    let text = serde_json::to_string_pretty(&json)
+        .map_err(|source| PolicyError::Json { path: path.clone(), source })?;
+    atomic::write(&path, &text)
+}

@@ -1,0 +1,245 @@
+//! Reading weights from safetensors, in one file or sharded with an index.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use memmap2::Mmap;
+use safetensors::{Dtype, SafeTensors};
+use serde::Deserialize;
+use tch::{Device, Kind, Tensor};
+
+use crate::config::ModelConfig;
+use crate::config::layout::{HEAD, Init, ParameterSpec};
+use crate::error::PolicyError;
+use crate::ffi;
+use crate::files::text;
+use crate::io::progress::{LoadProgress, LoadedFiles, ProgressRecorder};
+use crate::tensor::size;
+
+pub(crate) const SINGLE: &str = "model.safetensors";
+const INDEX: &str = "model.safetensors.index.json";
+
+/// A safetensors file in memory.
+pub(crate) struct MappedFile {
+    path: PathBuf,
+    map: Mmap,
+}
+
+impl MappedFile {
+    pub(crate) fn open(path: &Path) -> Result<Self, PolicyError> {
+        Ok(Self { path: path.to_owned(), map: ffi::map_file(path)? })
+    }
+
+    /// Size in bytes.
+    pub(crate) fn len(&self) -> u64 {
+        self.map.len() as u64
+    }
+
+    pub(crate) fn parse(&self) -> Result<ParsedFile<'_>, PolicyError> {
+        text::refuse_pointer(&self.path, &self.map)?;
+        let tensors = SafeTensors::deserialize(&self.map).map_err(|error| {
+            PolicyError::Corrupt { path: self.path.clone(), reason: error.to_string() }
+        })?;
+        Ok(ParsedFile { path: &self.path, tensors })
+    }
+}
+
+/// The tensors of a [`MappedFile`].
+pub(crate) struct ParsedFile<'a> {
+    path: &'a Path,
+    tensors: SafeTensors<'a>,
+}
+
+impl ParsedFile<'_> {
+    pub(crate) fn names(&self) -> Vec<&str> {
+        self.tensors.names()
+    }
+
+    /// The tensor of `spec` as `Float` on `device`.
+    pub(crate) fn read(&self, spec: &ParameterSpec, device: Device) -> Result<Tensor, PolicyError> {
+        Ok(read_tensor(&self.tensors, self.path, spec, device)?.0)
+    }
+
+    /// As [`Self::read`], and tells the `recorder`.
+    fn record(
+        &self,
+        spec: &ParameterSpec,
+        device: Device,
+        recorder: &mut ProgressRecorder<'_>,
+    ) -> Result<Tensor, PolicyError> {
+        let (tensor, kind, bytes) = read_tensor(&self.tensors, self.path, spec, device)?;
+        recorder.tensor(kind, tensor.numel(), bytes);
+        Ok(tensor)
+    }
+}
+
+/// The part of `model.safetensors.index.json` that is needed.
+#[derive(Debug, Deserialize)]
+struct Index {
+    weight_map: BTreeMap<String, String>,
+}
+
+/// Whether `dir` holds weights in this format.
+pub(crate) fn exist(dir: &Path) -> bool {
+    dir.join(SINGLE).exists() || dir.join(INDEX).exists()
+}
+
+/// Reads the tensors of `specs`, the parameters of `config`, in order, as `Float` on `device`; one file is
+/// mapped at a time.
+pub(crate) fn read(
+    dir: &Path,
+    config: &ModelConfig,
+    specs: &[ParameterSpec],
+    device: Device,
+    observer: &mut dyn FnMut(LoadProgress),
+) -> Result<(Vec<Tensor>, LoadedFiles), PolicyError> {
+    let mut found: Vec<Option<Tensor>> = specs.iter().map(|_| None).collect();
+    let files = files(dir, specs)?;
+    let total = files.keys().map(|path| {
+        let read = |source| PolicyError::Read { path: path.clone(), source };
+        Ok(std::fs::metadata(path).map_err(read)?.len())
+    });
+    let mut recorder = ProgressRecorder::new(total.sum::<Result<u64, PolicyError>>()?, observer);
+    let known: BTreeSet<&str> = specs.iter().map(|spec| spec.name.as_str()).collect();
+    let mut head = None;
+    for (path, wanted) in files {
+        let mapped = MappedFile::open(&path)?;
+        let file = mapped.parse()?;
+        for index in wanted {
+            found[index] = Some(file.record(&specs[index], device, &mut recorder)?);
+        }
+        for name in file.names().into_iter().filter(|name| !known.contains(name)) {
+            if config.tie_word_embeddings && name == HEAD {
+                let shape = vec![size(config.vocab_size), size(config.hidden_size)];
+                let spec = ParameterSpec { name: name.to_owned(), shape, init: Init::Normal };
+                head = Some(file.read(&spec, device)?);
+            } else {
+                recorder.unused(name);
+            }
+        }
+        recorder.file(mapped.len());
+    }
+    let tensors: Result<Vec<Tensor>, _> = found
+        .into_iter()
+        .zip(specs)
+        .map(|(tensor, spec)| {
+            tensor.ok_or_else(|| PolicyError::MissingTensor {
+                path: dir.to_owned(),
+                tensor: spec.name.clone(),
+            })
+        })
+        .collect();
+    let tensors = tensors?;
+    // Checkpoints begin with the embedding.
+    if head.is_some_and(|head| head != tensors[0]) {
+        return Err(PolicyError::unsupported(
+            "tie_word_embeddings",
+            "true, but `lm_head.weight` of the weights differs from `model.embed_tokens.weight`",
+            "one of both: set it to false to use that head, or remove the tensor to use the embedding \
+             (programs and their versions disagree on which one counts)",
+        ));
+    }
+    Ok((tensors, recorder.into_files()))
+}
+
+/// Which file of `dir` holds which of `specs`, by index. Files without any are listed too.
+fn files(
+    dir: &Path,
+    specs: &[ParameterSpec],
+) -> Result<BTreeMap<PathBuf, Vec<usize>>, PolicyError> {
+    let single = dir.join(SINGLE);
+    let index_path = dir.join(INDEX);
+    if single.exists() || !index_path.exists() {
+        return Ok(BTreeMap::from([(single, (0..specs.len()).collect())]));
+    }
+    let text = text::read(&index_path)?;
+    let index: Index = serde_json::from_str(&text)
+        .map_err(|source| PolicyError::Json { path: index_path.clone(), source })?;
+    let mut files: BTreeMap<PathBuf, Vec<usize>> = BTreeMap::new();
+    for (tensor, name) in &index.weight_map {
+        // A shard lies beside its index; anything else would read files the user did not name.
+        if Path::new(name).file_name().is_none_or(|file| file != name.as_str()) {
+            return Err(PolicyError::Corrupt {
+                path: index_path,
+                reason: format!("shard `{name}` of tensor `{tensor}` is not a file name"),
+            });
+        }
+        files.entry(dir.join(name)).or_default();
+    }
+    for (position, spec) in specs.iter().enumerate() {
+        let name = index.weight_map.get(&spec.name).ok_or_else(|| PolicyError::MissingTensor {
+            path: index_path.clone(),
+            tensor: spec.name.clone(),
+        })?;
+        files.entry(dir.join(name)).or_default().push(position);
+    }
+    Ok(files)
+}
+
+/// A tensor as `Float` on `device`, its element type in the file, and its size there in bytes.
+fn read_tensor(
+    file: &SafeTensors<'_>,
+    path: &Path,
+    spec: &ParameterSpec,
+    device: Device,
+) -> Result<(Tensor, &'static str, usize), PolicyError> {
+    let view = file.tensor(&spec.name).map_err(|_| PolicyError::MissingTensor {
+        path: path.to_owned(),
+        tensor: spec.name.clone(),
+    })?;
+    let (kind, name) = match view.dtype() {
+        Dtype::F32 => (Kind::Float, "F32"),
+        Dtype::F16 => (Kind::Half, "F16"),
+        Dtype::BF16 => (Kind::BFloat16, "BF16"),
+        Dtype::F64 => (Kind::Double, "F64"),
+        other => {
+            return Err(PolicyError::TensorType {
+                path: path.to_owned(),
+                tensor: spec.name.clone(),
+                found: format!("{other:?}"),
+                supported: "F32, F16, BF16, F64",
+            });
+        }
+    };
+    let shape: Vec<i64> = view.shape().iter().map(|&n| size(n)).collect();
+    check_shape(path, spec, &shape)?;
+    let torch = |source| PolicyError::torch("copy a tensor", source);
+    let tensor = Tensor::f_from_data_size(view.data(), &shape, kind).map_err(torch)?;
+    Ok((finish(path, spec, &tensor, device)?, name, view.data().len()))
+}
+
+/// Checks the shape that a file gives for a tensor.
+pub(crate) fn check_shape(
+    path: &Path,
+    spec: &ParameterSpec,
+    found: &[i64],
+) -> Result<(), PolicyError> {
+    if found == spec.shape {
+        return Ok(());
+    }
+    Err(PolicyError::TensorShape {
+        path: path.to_owned(),
+        tensor: spec.name.clone(),
+        found: found.to_vec(),
+        expected: spec.shape.clone(),
+    })
+}
+
+/// Converts to `Float` on `device` and refuses NaN and infinities.
+pub(crate) fn finish(
+    path: &Path,
+    spec: &ParameterSpec,
+    tensor: &Tensor,
+    device: Device,
+) -> Result<Tensor, PolicyError> {
+    let torch = |source| PolicyError::torch("move a tensor to the device", source);
+    let tensor = tensor.f_to_kind(Kind::Float).map_err(torch)?;
+    // One pass without a copy; a NaN comes out as both.
+    let (least, most) = tensor.f_aminmax(None, false).map_err(torch)?;
+    if !(least.double_value(&[]).is_finite() && most.double_value(&[]).is_finite()) {
+        let count = tensor.isfinite().logical_not().sum(Kind::Int64).int64_value(&[]);
+        let tensor = spec.name.clone();
+        return Err(PolicyError::NotFinite { path: path.to_owned(), tensor, count });
+    }
+    tensor.f_to_device(device).map_err(torch)
+}

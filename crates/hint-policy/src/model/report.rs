@@ -1,0 +1,93 @@
+//! What a model is and takes up.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use tch::{Device, Kind};
+
+use crate::config::architecture::Architecture;
+use crate::io::progress::LoadedFiles;
+use crate::model::CausalLm;
+use crate::policy::{Parameter, Policy};
+
+/// What a model is and takes up, for a person to read.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LoadReport {
+    /// Family of the model.
+    pub architecture: Architecture,
+    /// Where it was loaded from; `None` for one with random weights.
+    pub source: Option<PathBuf>,
+    /// What was read there, adapters not counted; empty for one with random weights.
+    pub files: LoadedFiles,
+    /// Values of the model, those of adapters included.
+    pub parameters: usize,
+    /// Values that a trainer gets to train: those of the adapters, if there are any, else all.
+    pub trainable: usize,
+    /// Memory of the parameters on their device, in bytes.
+    pub bytes: usize,
+    /// Element type of the parameters that are not adapters.
+    pub stored: Kind,
+    /// Kind of the forward pass.
+    pub compute: Kind,
+    /// Where the parameters are.
+    pub device: Device,
+}
+
+impl fmt::Display for LoadReport {
+    /// One line.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let millions = |count: usize| count as f64 / 1e6;
+        write!(
+            f,
+            "{}, {:.1} M parameters",
+            self.architecture.model_type(),
+            millions(self.parameters)
+        )?;
+        if self.trainable != self.parameters {
+            write!(f, " ({:.2} M trained)", millions(self.trainable))?;
+        }
+        let mut types: Vec<_> = self.files.types.iter().collect();
+        types.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
+        for (index, (name, _)) in types.iter().enumerate() {
+            write!(f, "{}{name}", if index == 0 { " from " } else { " + " })?;
+        }
+        if self.files.bytes > 0 {
+            write!(f, " ({:.0} MiB)", self.files.bytes as f64 / f64::from(1 << 20))?;
+        }
+        let mebibytes = self.bytes as f64 / f64::from(1 << 20);
+        write!(f, ", {mebibytes:.0} MiB of {:?} on {:?}", self.stored, self.device)?;
+        write!(f, ", computing in {:?}", self.compute)?;
+        match self.files.unused.as_slice() {
+            [] => Ok(()),
+            [one] => write!(f, "; tensor `{one}` of the files is not used"),
+            [first, rest @ ..] => {
+                write!(f, "; tensor `{first}` and {} others of the files are not used", rest.len())
+            }
+        }
+    }
+}
+
+impl CausalLm {
+    /// What the model is and takes up.
+    pub fn report(&self) -> LoadReport {
+        let count = |parameters: &[Parameter]| -> usize {
+            parameters.iter().map(|parameter| parameter.tensor.numel()).sum()
+        };
+        let (own, trained) = (self.weights.parameters(), self.parameters());
+        let stored = own.first().map_or(self.compute, |parameter| parameter.tensor.kind());
+        let adapters = if self.lora.is_some() { count(&trained) } else { 0 };
+        let bytes =
+            count(&own) * stored.elt_size_in_bytes() + adapters * Kind::Float.elt_size_in_bytes();
+        LoadReport {
+            architecture: self.config.architecture,
+            source: self.source.clone(),
+            files: self.files.clone(),
+            parameters: count(&own) + adapters,
+            trainable: count(&trained),
+            bytes,
+            stored,
+            compute: self.compute,
+            device: self.device,
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! Scores on their way to a loss, and the way back to the parameters.
+
+use tch::Tensor;
+
+use crate::error::PolicyError;
+use crate::policy::scores::TokenScores;
+use crate::runtime::catch_out_of_memory;
+
+/// Adds to the gradients of parameters, given that of log-probabilities.
+type Backward<'a> = Box<dyn FnOnce(&Tensor) + 'a>;
+
+/// Scores on their way to a loss, and the way back to the parameters.
+///
+/// # Examples
+///
+/// ```
+/// use hint_policy::{Architecture, CausalLm, ModelConfig, Policy, ScoreOptions, TokenBatch, TokenRow};
+/// use tch::{Device, Kind};
+///
+/// let policy = CausalLm::init(&ModelConfig::small(Architecture::Llama, 60), 1, Device::Cpu)?;
+/// let rows = [TokenRow { prompt: &[1, 2, 3], completion: &[4, 5] }];
+/// let batch = TokenBatch::new(&rows, Device::Cpu)?;
+/// let pass = policy.forward(&batch, &ScoreOptions::default())?;
+/// let loss = -pass.scores().logprobs.sum(Kind::Float);
+/// pass.backward(&loss)?;
+/// assert!(policy.parameters()[0].tensor.grad().defined());
+/// # Ok::<(), hint_policy::PolicyError>(())
+/// ```
+pub struct ForwardPass<'a> {
+    scores: TokenScores,
+    backward: Option<Backward<'a>>,
+}
+
+impl<'a> ForwardPass<'a> {
+    /// Of scores whose log-probabilities are a leaf that requires grad. `backward` gets the gradient of
+    /// a loss with respect to them, shape `[batch, seq]`, and adds to those of the parameters.
+    pub fn new(scores: TokenScores, backward: impl FnOnce(&Tensor) + 'a) -> Self {
+        Self { scores, backward: Some(Box::new(backward)) }
+    }
+
+    /// Of scores that autograd follows to the parameters.
+    pub fn by_autograd(scores: TokenScores) -> Self {
+        Self { scores, backward: None }
+    }
+
+    /// The scores. A loss is a function of their log-probabilities.
+    pub fn scores(&self) -> &TokenScores {
+        &self.scores
+    }
+
+    /// Adds the gradient of `loss`, a scalar, to those of the parameters.
+    ///
+    /// # Errors
+    ///
+    /// [`PolicyError::Torch`] if `loss` does not depend on the log-probabilities;
+    /// [`PolicyError::OutOfMemory`], after which gradients are incomplete.
+    pub fn backward(self, loss: &Tensor) -> Result<(), PolicyError> {
+        const ACTION: &str = "take the gradient of the loss";
+        catch_out_of_memory(ACTION, || {
+            loss.f_backward().map_err(|source| PolicyError::torch(ACTION, source))?;
+            if let Some(backward) = self.backward {
+                let gradient = self.scores.logprobs.grad();
+                if gradient.defined() {
+                    backward(&gradient);
+                }
+            }
+            Ok(())
+        })
+    }
+}
+
+impl std::fmt::Debug for ForwardPass<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ForwardPass").field("scores", &self.scores).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,241 @@
+//! What a trainer and a sampler ask of a model.
+//!
+//! [`Policy`] is the trait: logits, scores of a [`TokenBatch`], parameters, and a [`Decoder`]. Only `logits`
+//! computes anything that a new policy must write; the rest has defaults, slow and right. A trainer calls
+//! [`Policy::forward`], takes a loss of the scores of the [`ForwardPass`] and hands it back to
+//! [`ForwardPass::backward`], so that a policy may replace autograd by a backward pass of its own. A sampler
+//! calls [`Policy::decoder`]. [`SharedPolicy`] lets both have the same policy.
+
+pub(crate) mod batch;
+pub(crate) mod decoder;
+pub(crate) mod forward_pass;
+pub(crate) mod logprobs;
+pub(crate) mod recompute;
+pub(crate) mod save_options;
+pub(crate) mod scores;
+pub(crate) mod shared;
+
+use std::path::Path;
+
+use tch::{Device, Tensor};
+
+use crate::error::PolicyError;
+
+pub use batch::{TokenBatch, TokenRow};
+pub use decoder::{Decoder, DecoderOptions, Prefill, PrefixId};
+pub use forward_pass::ForwardPass;
+pub use recompute::RecomputeDecoder;
+pub use save_options::SaveOptions;
+pub use scores::{ScoreOptions, TokenScores};
+pub use shared::SharedPolicy;
+
+/// One trainable tensor of a policy.
+#[derive(Debug)]
+pub struct Parameter {
+    /// Its name in the checkpoint.
+    pub name: String,
+    /// The master weights, kind `Float`, requiring grad: a shallow handle on the policy's storage,
+    /// so that an in-place update changes the policy.
+    pub tensor: Tensor,
+}
+
+/// A causal language model that can be trained: it scores tokens and owns parameters.
+///
+/// `Send` but not `Sync`, because `tch::Tensor` is `Send` and not `Sync`. Share one through
+/// [`SharedPolicy`].
+///
+/// # Contract
+///
+/// Row `b` of a result depends only on row `b` of the batch and not on padding, up to float noise.
+/// [`Policy::parameters`] returns the same tensors in the same order every time.
+///
+/// # Examples
+///
+/// A policy that predicts every token from the previous one:
+///
+/// ```
+/// use std::path::Path;
+/// use hint_policy::{Parameter, Policy, PolicyError, ScoreOptions, TokenBatch, TokenRow};
+/// use tch::{Device, Kind, Tensor};
+///
+/// struct Bigram(Tensor); // [vocab, vocab]
+///
+/// impl Policy for Bigram {
+///     fn logits(&self, tokens: &TokenBatch) -> Result<Tensor, PolicyError> {
+///         tokens.check(self.vocab_size(), self.max_positions())?;
+///         Ok(Tensor::embedding(&self.0, tokens.tokens(), -1, false, false))
+///     }
+///     fn parameters(&self) -> Vec<Parameter> {
+///         vec![Parameter { name: "table".into(), tensor: self.0.shallow_clone() }]
+///     }
+///     fn device(&self) -> Device { Device::Cpu }
+///     fn vocab_size(&self) -> usize { 4 }
+///     fn max_positions(&self) -> usize { 1024 }
+///     fn save(&self, _dir: &Path) -> Result<(), PolicyError> { Ok(()) }
+/// }
+///
+/// let policy = Bigram(Tensor::zeros([4, 4], (Kind::Float, Device::Cpu)).set_requires_grad(true));
+/// let batch = TokenBatch::new(&[TokenRow { prompt: &[0], completion: &[3] }], Device::Cpu)?;
+/// let scores = policy.score(&batch, &ScoreOptions::default())?;
+/// assert!((scores.logprobs.double_value(&[0, 1]) - 0.25_f64.ln()).abs() < 1e-6);
+/// # Ok::<(), PolicyError>(())
+/// ```
+pub trait Policy: Send {
+    /// Next-token logits. Shape `[batch, seq, vocab]`, kind `Float` (`Double` when the policy
+    /// computes in `Double`), differentiable.
+    ///
+    /// # Errors
+    ///
+    /// A token id or row length outside the model's range.
+    fn logits(&self, tokens: &TokenBatch) -> Result<Tensor, PolicyError>;
+
+    /// Log-probabilities of the completion tokens, and their entropies if asked for.
+    ///
+    /// The default goes through [`Policy::logits`]; override it to avoid `[batch, seq, vocab]`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Policy::logits`]; [`PolicyError::InvalidOption`] for a temperature that is not
+    /// positive.
+    fn score(
+        &self,
+        tokens: &TokenBatch,
+        options: &ScoreOptions,
+    ) -> Result<TokenScores, PolicyError> {
+        options.validate()?;
+        logprobs::score_logits(&self.logits(tokens)?, tokens, options)
+    }
+
+    /// Scores for one backward pass, which [`ForwardPass::backward`] runs.
+    ///
+    /// The default lets autograd record [`Policy::score`]; override it to keep less.
+    ///
+    /// # Errors
+    ///
+    /// As [`Policy::score`].
+    fn forward(
+        &self,
+        tokens: &TokenBatch,
+        options: &ScoreOptions,
+    ) -> Result<ForwardPass<'_>, PolicyError> {
+        Ok(ForwardPass::by_autograd(self.score(tokens, options)?))
+    }
+
+    /// Every trainable tensor, in a stable order, under its checkpoint name.
+    fn parameters(&self) -> Vec<Parameter>;
+
+    /// Device of the parameters.
+    fn device(&self) -> Device;
+
+    /// Number of token ids.
+    fn vocab_size(&self) -> usize;
+
+    /// The longest row, in tokens.
+    fn max_positions(&self) -> usize;
+
+    /// Starts incremental decoding with the parameters as they are now.
+    ///
+    /// The default re-runs [`Policy::logits`] at each step: correct and slow; override it with a
+    /// key-value cache.
+    ///
+    /// # Errors
+    ///
+    /// What preparing the weights for decoding may meet.
+    fn decoder(&self, options: &DecoderOptions) -> Result<Box<dyn Decoder + '_>, PolicyError> {
+        Ok(Box::new(RecomputeDecoder::new(self, options)))
+    }
+
+    /// Tells the policy that its parameters were changed in place, so that it drops whatever it
+    /// derived from them. Trainers call it after each optimizer step.
+    fn parameters_changed(&self) {}
+
+    /// Writes the configuration and the weights into the folder `dir`, creating it if needed.
+    ///
+    /// # Errors
+    ///
+    /// [`PolicyError::Write`] naming the file.
+    fn save(&self, dir: &Path) -> Result<(), PolicyError>;
+
+    /// As [`Policy::save`], in another layout. The default knows the default layout alone, in which
+    /// there are no adapters to merge.
+    ///
+    /// # Errors
+    ///
+    /// [`PolicyError::Write`] naming the file; [`PolicyError::InvalidOption`] for a layout that the
+    /// policy cannot write.
+    fn save_as(&self, dir: &Path, options: &SaveOptions) -> Result<(), PolicyError> {
+        if *options == (SaveOptions { merged: options.merged, ..SaveOptions::default() }) {
+            return self.save(dir);
+        }
+        let expected = "the default, or a policy that implements `save_as`";
+        Err(PolicyError::option("save options", &format!("{options:?}"), expected))
+    }
+}
+
+impl<P: Policy + ?Sized> Policy for Box<P> {
+    fn logits(&self, tokens: &TokenBatch) -> Result<Tensor, PolicyError> {
+        (**self).logits(tokens)
+    }
+    fn score(
+        &self,
+        tokens: &TokenBatch,
+        options: &ScoreOptions,
+    ) -> Result<TokenScores, PolicyError> {
+        (**self).score(tokens, options)
+    }
+    fn forward(
+        &self,
+        tokens: &TokenBatch,
+        options: &ScoreOptions,
+    ) -> Result<ForwardPass<'_>, PolicyError> {
+        (**self).forward(tokens, options)
+    }
+    fn parameters(&self) -> Vec<Parameter> {
+        (**self).parameters()
+    }
+    fn device(&self) -> Device {
+        (**self).device()
+    }
+    fn vocab_size(&self) -> usize {
+        (**self).vocab_size()
+    }
+    fn max_positions(&self) -> usize {
+        (**self).max_positions()
+    }
+    fn decoder(&self, options: &DecoderOptions) -> Result<Box<dyn Decoder + '_>, PolicyError> {
+        (**self).decoder(options)
+    }
+    fn parameters_changed(&self) {
+        (**self).parameters_changed();
+    }
+    fn save(&self, dir: &Path) -> Result<(), PolicyError> {
+        (**self).save(dir)
+    }
+    fn save_as(&self, dir: &Path, options: &SaveOptions) -> Result<(), PolicyError> {
+        (**self).save_as(dir, options)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn traits_are_dyn_compatible() {
+        let policy: Option<Box<dyn Policy>> = None;
+        let decoder: Option<Box<dyn Decoder>> = None;
+        assert!(policy.is_none() && decoder.is_none());
+    }
+
+    #[test]
+    fn shared_policy_can_be_sent() {
+        fn check<T: Send + Sync>() {}
+        check::<SharedPolicy>();
+    }
+
+    #[test]
+    fn temperature_zero_is_refused_when_scoring() {
+        let options = ScoreOptions { temperature: 0.0, ..ScoreOptions::default() };
+        assert!(matches!(options.validate(), Err(PolicyError::InvalidOption { .. })));
+    }
+}

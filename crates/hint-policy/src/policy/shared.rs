@@ -1,0 +1,30 @@
+//! One policy for trainer and sampler.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::policy::Policy;
+
+/// One policy used by both the trainer and a local rollout engine.
+#[derive(Clone)]
+pub struct SharedPolicy(Arc<Mutex<Box<dyn Policy>>>);
+
+impl SharedPolicy {
+    /// Shares `policy`.
+    pub fn new(policy: impl Policy + 'static) -> Self {
+        Self(Arc::new(Mutex::new(Box::new(policy))))
+    }
+
+    /// Waits until nobody else uses the policy, and borrows it.
+    ///
+    /// A thread that panicked while holding the lock does not poison it: no method of [`Policy`]
+    /// leaves a policy half changed.
+    pub fn lock(&self) -> MutexGuard<'_, Box<dyn Policy>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl std::fmt::Debug for SharedPolicy {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SharedPolicy").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,25 @@
+//! What a program sets up once for libtorch: the device, and memory and its end.
+//!
+//! - [`DeviceChoice`] is the device that a user asks for; resolving it says which one was taken and why.
+//! - [`load_cuda`] makes GPUs reachable, which a Rust program does not do by itself.
+//! - [`keep_freed_memory`] keeps freed memory for the next tensor, which makes training on a CPU faster.
+//! - [`catch_out_of_memory`] turns a failed allocation inside libtorch, which panics, into an error
+//!   that names what to lower.
+//!
+//! A program that may compute on a GPU starts with
+//!
+//! ```
+//! use hint_policy::runtime::DeviceChoice;
+//!
+//! let chosen = DeviceChoice::Auto.resolve()?; // before the first tensor
+//! println!("computing on {chosen}");
+//! let options = hint_policy::LoadOptions { device: chosen.device, ..Default::default() };
+//! # Ok::<(), hint_policy::PolicyError>(())
+//! ```
+
+mod device;
+mod memory;
+
+pub use crate::ffi::keep_freed_memory;
+pub use device::{ChosenDevice, DeviceChoice, load_cuda};
+pub use memory::catch_out_of_memory;

@@ -1,0 +1,138 @@
+//! Low-rank adapters (`LoRA`, arXiv 2106.09685) on the projections of a model whose own weights stay.
+//!
+//! `y = x Wᵀ + s · drop(x) Aᵀ Bᵀ` with `A` `[rank, in]`, `B` `[out, rank]` and `s = alpha / rank`, or
+//! `alpha / √rank` (rank-stabilized, arXiv 2312.03732). Names, files and defaults are those of PEFT.
+
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use tch::{Device, Kind, Tensor};
+
+use crate::config::ModelConfig;
+use crate::config::layout::{PROJECTIONS, projection_path};
+use crate::config::lora::LoraConfig;
+use crate::error::PolicyError;
+use crate::policy::Parameter;
+use crate::tensor::{len, size};
+use crate::weights::{Linear, Weights, dropout};
+
+/// The adapter of one projection.
+#[derive(Debug)]
+pub(crate) struct Adapter {
+    /// `[rank, in]`, `Float`, requires grad.
+    pub(crate) down: Tensor,
+    /// `[out, rank]`, `Float`, requires grad.
+    pub(crate) up: Tensor,
+    scale: f64,
+    dropout: f64,
+    /// Tells the dropout masks of the model's adapters apart.
+    stream: u64,
+}
+
+impl Adapter {
+    /// What the adapter adds to the projection of `x` `[.., in]`. Drops inputs only when given a
+    /// seed.
+    pub(crate) fn forward(&self, x: &Tensor, dropout_seed: Option<u64>) -> Tensor {
+        let kind = x.kind();
+        let apply = |x: &Tensor| {
+            let inner = x.linear(&self.down.to_kind(kind), None::<&Tensor>);
+            inner.linear(&self.up.to_kind(kind), None::<&Tensor>) * self.scale
+        };
+        match dropout_seed {
+            Some(seed) if self.dropout > 0.0 => {
+                apply(&dropout::apply(x, self.dropout, dropout::mix(seed, self.stream)))
+            }
+            _ => apply(x),
+        }
+    }
+
+    /// What the adapter adds to the weight, `[out, in]`, `Double`, no grad.
+    pub(crate) fn delta(&self) -> Tensor {
+        let wide = |tensor: &Tensor| tensor.detach().to_kind(Kind::Double);
+        wide(&self.up).matmul(&wide(&self.down)) * self.scale
+    }
+
+    /// Its two matrices under PEFT's names.
+    fn parameters(&self, path: &str) -> [Parameter; 2] {
+        [("lora_A", &self.down), ("lora_B", &self.up)].map(|(part, tensor)| Parameter {
+            name: adapter_name(path, part),
+            tensor: tensor.shallow_clone(),
+        })
+    }
+}
+
+/// Name of an adapter's matrix in PEFT's files; `part` is `lora_A` or `lora_B`.
+pub(crate) fn adapter_name(path: &str, part: &str) -> String {
+    format!("base_model.model.{path}.{part}.weight")
+}
+
+/// Puts an adapter on every target. `create` makes the tensor of a name and shape; the adapters
+/// require grad, the other weights do not any more.
+pub(crate) fn attach(
+    config: &ModelConfig,
+    weights: &mut Weights,
+    lora: &LoraConfig,
+    device: Device,
+    mut create: impl FnMut(&str, &[i64]) -> Result<Tensor, PolicyError>,
+) -> Result<(), PolicyError> {
+    lora.validate()?;
+    let rank = size(lora.rank);
+    let mut adapters = Vec::new();
+    for ((layer, projection), stream) in
+        lora.targets(config.num_hidden_layers)?.into_iter().zip(0..)
+    {
+        let path = projection_path(layer, projection);
+        let shape = weights.layers[layer].projections()[projection].weight.size();
+        let mut matrix = |part: &str, shape: &[i64]| {
+            let tensor = create(&adapter_name(&path, part), shape)?;
+            Ok::<_, PolicyError>(
+                tensor.to_kind(Kind::Float).to_device(device).set_requires_grad(true),
+            )
+        };
+        let adapter = Adapter {
+            down: matrix("lora_A", &[rank, shape[1]])?,
+            up: matrix("lora_B", &[shape[0], rank])?,
+            scale: lora.scale(),
+            dropout: lora.dropout,
+            stream,
+        };
+        adapters.push((layer, projection, adapter));
+    }
+    weights.freeze();
+    for (layer, projection, adapter) in adapters {
+        weights.layers[layer].projections_mut()[projection].adapter = Some(adapter);
+    }
+    Ok(())
+}
+
+/// Handles on the matrices of all adapters, layer by layer.
+pub(crate) fn parameters(weights: &Weights) -> Vec<Parameter> {
+    adapted(weights).flat_map(|(path, adapter)| adapter.parameters(&path)).collect()
+}
+
+/// The adapters with the paths of their projections.
+pub(crate) fn adapted(weights: &Weights) -> impl Iterator<Item = (String, &Adapter)> {
+    weights.layers.iter().enumerate().flat_map(|(layer, weights)| {
+        let projections: [&Linear; PROJECTIONS.len()] = weights.projections();
+        projections.into_iter().enumerate().filter_map(move |(projection, linear)| {
+            Some((projection_path(layer, projection), linear.adapter.as_ref()?))
+        })
+    })
+}
+
+/// Initial values: `A` uniform within `1 / √in`, as PEFT draws it, and `B` zero, so that the model
+/// starts as it is. Each tensor draws from a stream of its own.
+pub(crate) fn initial(seed: u64) -> impl FnMut(&str, &[i64]) -> Result<Tensor, PolicyError> {
+    let mut stream = 0;
+    move |name, shape| {
+        if name.ends_with("lora_B.weight") {
+            return Ok(Tensor::zeros(shape, (Kind::Float, Device::Cpu)));
+        }
+        stream += 1;
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        rng.set_stream(stream);
+        let bound = 1.0 / (shape[1] as f64).sqrt();
+        let count = len(shape[0]) * len(shape[1]);
+        let values: Vec<f64> = (0..count).map(|_| rng.random_range(-bound..bound)).collect();
+        Ok(Tensor::from_slice(&values).view(shape))
+    }
+}

@@ -1,0 +1,239 @@
+//! The tensors of a model by their role in the forward pass, and the adapters on them.
+//!
+//! [`Weights`] holds one `Float` master per parameter of [`layout`], the same storage under two views: in a
+//! list for optimizers and files, and by role for the forward pass. [`adapter`] adds low-rank updates to
+//! projections, which are then trained in place of the masters; [`init`] draws fresh values.
+
+pub(crate) mod adapter;
+mod dropout;
+pub(crate) mod init;
+
+use std::collections::BTreeMap;
+
+use tch::{Kind, Tensor};
+
+use crate::config::ModelConfig;
+use crate::config::layout::{PROJECTIONS, layout};
+use crate::policy::Parameter;
+use crate::weights::adapter::Adapter;
+
+/// A projection `x · weightᵀ + bias`, and what its adapter adds.
+#[derive(Debug)]
+pub(crate) struct Linear {
+    /// `[out, in]`.
+    pub(crate) weight: Tensor,
+    /// `[out]`.
+    pub(crate) bias: Option<Tensor>,
+    pub(crate) adapter: Option<Adapter>,
+}
+
+impl Linear {
+    /// A projection without adapter.
+    pub(crate) fn plain(weight: Tensor, bias: Option<Tensor>) -> Self {
+        Self { weight, bias, adapter: None }
+    }
+
+    /// Handles on the same storage, without adapter.
+    pub(crate) fn shallow_clone(&self) -> Self {
+        let bias = self.bias.as_ref().map(Tensor::shallow_clone);
+        Self::plain(self.weight.shallow_clone(), bias)
+    }
+
+    /// The weight with what the adapter adds to it: `Double` if there is one, else as it is. No grad.
+    pub(crate) fn merged(&self) -> Tensor {
+        let weight = self.weight.detach();
+        match &self.adapter {
+            Some(adapter) => weight.to_kind(Kind::Double) + adapter.delta(),
+            None => weight,
+        }
+    }
+
+    /// Applies the projection in the kind of `x`, casting the master weights; differentiable.
+    /// Adapters drop inputs only when given a seed.
+    pub(crate) fn forward(&self, x: &Tensor, dropout_seed: Option<u64>) -> Tensor {
+        let bias = self.bias.as_ref().map(|bias| bias.to_kind(x.kind()));
+        let y = x.linear(&self.weight.to_kind(x.kind()), bias.as_ref());
+        match &self.adapter {
+            Some(adapter) => y + adapter.forward(x, dropout_seed),
+            None => y,
+        }
+    }
+}
+
+/// The parameters of one transformer block.
+#[derive(Debug)]
+pub(crate) struct LayerWeights {
+    pub(crate) input_norm: Tensor,
+    pub(crate) query: Linear,
+    pub(crate) key: Linear,
+    pub(crate) value: Linear,
+    pub(crate) output: Linear,
+    /// Norms of query and key heads.
+    pub(crate) head_norms: Option<(Tensor, Tensor)>,
+    /// The norm before the feed-forward layer.
+    pub(crate) mlp_norm: Tensor,
+    /// Norms after attention and after the feed-forward layer.
+    pub(crate) sandwich: Option<(Tensor, Tensor)>,
+    pub(crate) gate: Linear,
+    pub(crate) up: Linear,
+    pub(crate) down: Linear,
+}
+
+impl LayerWeights {
+    /// In the order of [`PROJECTIONS`].
+    pub(crate) fn projections(&self) -> [&Linear; PROJECTIONS.len()] {
+        let Self { query, key, value, output, gate, up, down, .. } = self;
+        [query, key, value, output, gate, up, down]
+    }
+
+    /// In the order of [`PROJECTIONS`].
+    pub(crate) fn projections_mut(&mut self) -> [&mut Linear; PROJECTIONS.len()] {
+        let Self { query, key, value, output, gate, up, down, .. } = self;
+        [query, key, value, output, gate, up, down]
+    }
+}
+
+/// All parameters of a model: `Float` masters that require grad, unless adapters are trained in
+/// their place.
+#[derive(Debug)]
+pub(crate) struct Weights {
+    pub(crate) embedding: Tensor,
+    pub(crate) layers: Vec<LayerWeights>,
+    pub(crate) norm: Tensor,
+    /// `None` when tied to the embedding.
+    pub(crate) head: Option<Tensor>,
+    parameters: Vec<Parameter>,
+}
+
+impl Weights {
+    /// Arranges tensors that were created in the order of [`layout`]; makes them require grad.
+    pub(crate) fn new(config: &ModelConfig, tensors: Vec<Tensor>) -> Self {
+        let specs = layout(config);
+        assert_eq!(specs.len(), tensors.len(), "one tensor per parameter");
+        let parameters: Vec<Parameter> = specs
+            .into_iter()
+            .zip(tensors)
+            .map(|(spec, tensor)| Parameter {
+                name: spec.name,
+                // A view would hold on to the storage it was made from when an optimizer moves it.
+                tensor: tensor.detach().to_kind(Kind::Float).set_requires_grad(true),
+            })
+            .collect();
+        Self::arrange(config, parameters)
+    }
+
+    /// Gives each parameter its place.
+    fn arrange(config: &ModelConfig, parameters: Vec<Parameter>) -> Self {
+        let by_name: BTreeMap<&str, &Tensor> = parameters
+            .iter()
+            .map(|parameter| (parameter.name.as_str(), &parameter.tensor))
+            .collect();
+        let find = |name: &str| by_name.get(name).map(|tensor| tensor.shallow_clone());
+        let get = |name: &str| find(name).expect("`layout` lists every tensor of the model");
+        let linear = |name: &str| {
+            Linear::plain(get(&format!("{name}.weight")), find(&format!("{name}.bias")))
+        };
+        let layers = (0..config.num_hidden_layers)
+            .map(|layer| {
+                let name = |part: &str| format!("model.layers.{layer}.{part}");
+                let norm = |part: &str| get(&name(&format!("{part}.weight")));
+                // Where it is the only other norm, its name says where it stands: behind attention.
+                let (mlp_norm, sandwich) = if config.sandwich_norms() {
+                    let after = norm("post_attention_layernorm");
+                    let sandwich = (after, norm("post_feedforward_layernorm"));
+                    (norm("pre_feedforward_layernorm"), Some(sandwich))
+                } else {
+                    (norm("post_attention_layernorm"), None)
+                };
+                LayerWeights {
+                    input_norm: get(&name("input_layernorm.weight")),
+                    query: linear(&name("self_attn.q_proj")),
+                    key: linear(&name("self_attn.k_proj")),
+                    value: linear(&name("self_attn.v_proj")),
+                    output: linear(&name("self_attn.o_proj")),
+                    head_norms: find(&name("self_attn.q_norm.weight"))
+                        .zip(find(&name("self_attn.k_norm.weight"))),
+                    mlp_norm,
+                    sandwich,
+                    gate: linear(&name("mlp.gate_proj")),
+                    up: linear(&name("mlp.up_proj")),
+                    down: linear(&name("mlp.down_proj")),
+                }
+            })
+            .collect();
+        let embedding = get("model.embed_tokens.weight");
+        let norm = get("model.norm.weight");
+        let head = find("lm_head.weight");
+        Self { embedding, layers, norm, head, parameters }
+    }
+
+    /// The weights without adapters, on the same storage.
+    pub(crate) fn base(&self, config: &ModelConfig) -> Self {
+        Self::arrange(config, self.parameters())
+    }
+
+    /// Lets the weights (not those of adapters) require no gradient any more.
+    pub(crate) fn freeze(&mut self) {
+        for parameter in &self.parameters {
+            let _ = parameter.tensor.set_requires_grad(false);
+        }
+    }
+
+    /// Converts frozen weights to another kind; adapters keep theirs.
+    pub(crate) fn narrow(&mut self, config: &ModelConfig, kind: Kind) {
+        let parameters = self.parameters.iter().map(|parameter| Parameter {
+            name: parameter.name.clone(),
+            tensor: parameter.tensor.to_kind(kind),
+        });
+        let mut narrowed = Self::arrange(config, parameters.collect());
+        for (new, old) in narrowed.layers.iter_mut().zip(&mut self.layers) {
+            for (new, old) in new.projections_mut().into_iter().zip(old.projections_mut()) {
+                new.adapter = old.adapter.take();
+            }
+        }
+        *self = narrowed;
+    }
+
+    /// Handles on what is trained: all parameters, or those of the adapters if there are any.
+    pub(crate) fn trainable(&self) -> Vec<Parameter> {
+        let adapters = adapter::parameters(self);
+        if adapters.is_empty() { self.parameters() } else { adapters }
+    }
+
+    /// As [`Self::parameters`], with what adapters add.
+    pub(crate) fn merged_parameters(&self) -> Vec<Parameter> {
+        let mut merged: BTreeMap<String, Tensor> = adapter::adapted(self)
+            .map(|(path, adapter)| (format!("{path}.weight"), adapter.delta()))
+            .collect();
+        let mut parameters = self.parameters();
+        for parameter in &mut parameters {
+            if let Some(delta) = merged.remove(&parameter.name) {
+                parameter.tensor = parameter.tensor.detach().to_kind(Kind::Double) + delta;
+            }
+        }
+        parameters
+    }
+
+    /// Handles on all parameters except those of adapters, in checkpoint order.
+    pub(crate) fn parameters(&self) -> Vec<Parameter> {
+        self.parameters
+            .iter()
+            .map(|parameter| Parameter {
+                name: parameter.name.clone(),
+                tensor: parameter.tensor.shallow_clone(),
+            })
+            .collect()
+    }
+
+    /// The matrix of the LM head, `[vocab, hidden]`.
+    pub(crate) fn head(&self) -> &Tensor {
+        self.head.as_ref().unwrap_or(&self.embedding)
+    }
+
+    /// A number that changes with every in-place update that autograd knows of.
+    pub(crate) fn version(&self) -> i64 {
+        let adapters = adapter::adapted(self).flat_map(|(_, adapter)| [&adapter.down, &adapter.up]);
+        let weights = self.parameters.iter().map(|parameter| &parameter.tensor);
+        weights.chain(adapters).map(Tensor::internal_version).sum()
+    }
+}

@@ -1,0 +1,193 @@
+//! The backward pass of passs against that of autograd.
+
+use hint_policy::{
+    CausalLm, ForwardPass, LoraConfig, Policy, ScoreOptions, TokenBatch, TokenRow, TokenScores,
+};
+use proptest::prelude::*;
+use tch::{Device, Kind, Tensor};
+
+use crate::model::{configs, random_model};
+
+/// Some loss that weighs every log-probability differently.
+fn loss(scores: &TokenScores) -> Tensor {
+    let shape = scores.logprobs.size();
+    let count = shape.iter().product::<i64>();
+    let weights = Tensor::arange(count, (Kind::Double, Device::Cpu)).sin().view(shape.as_slice());
+    (scores.logprobs.exp() * weights).sum(Kind::Double)
+}
+
+/// The gradient of every parameter, which is taken away from it.
+fn gradients(policy: &CausalLm) -> Vec<Tensor> {
+    policy
+        .parameters()
+        .into_iter()
+        .map(|mut parameter| {
+            let grad = parameter.tensor.grad();
+            let copy = if grad.defined() { grad.copy() } else { parameter.tensor.zeros_like() };
+            parameter.tensor.zero_grad();
+            copy.to_kind(Kind::Double)
+        })
+        .collect()
+}
+
+fn difference(a: &[Tensor], b: &[Tensor]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| (a - b).abs().max().double_value(&[])).fold(0.0, f64::max)
+}
+
+fn largest(tensors: &[Tensor]) -> f64 {
+    tensors.iter().map(|tensor| tensor.abs().max().double_value(&[])).fold(0.0, f64::max)
+}
+
+fn run(pass: ForwardPass<'_>) -> TokenScores {
+    let loss = loss(pass.scores());
+    let scores = TokenScores {
+        logprobs: pass.scores().logprobs.detach(),
+        entropy: pass.scores().entropy.as_ref().map(Tensor::detach),
+    };
+    pass.backward(&loss).unwrap();
+    scores
+}
+
+/// Rows of these lengths (prompt, completion), with ids below `vocab`.
+fn with_batch<T>(vocab: usize, lens: &[(usize, usize)], f: impl FnOnce(&TokenBatch) -> T) -> T {
+    let longest = lens.iter().map(|(p, c)| p + c).max().unwrap();
+    let tokens: Vec<u32> =
+        (0..longest + lens.len()).map(|i| (i * i + 3 * i) as u32 % vocab as u32).collect();
+    let rows: Vec<_> = lens
+        .iter()
+        .enumerate()
+        .map(|(row, &(prompt, completion))| TokenRow {
+            prompt: &tokens[row..row + prompt],
+            completion: &tokens[row + prompt..row + prompt + completion],
+        })
+        .collect();
+    f(&TokenBatch::new(&rows, Device::Cpu).unwrap())
+}
+
+/// Largest difference of scores and gradients from those of autograd, relative to the largest
+/// gradient.
+fn deviation(policy: &CausalLm, batch: &TokenBatch, options: &ScoreOptions) -> f64 {
+    let by_autograd = run(ForwardPass::by_autograd(policy.score(batch, options).unwrap()));
+    let expected = gradients(policy);
+    let recorded = run(policy.forward(batch, options).unwrap());
+    let gradient = difference(&gradients(policy), &expected) / largest(&expected).max(1e-3);
+    let plain = tch::no_grad(|| policy.score(batch, options)).unwrap();
+    assert_eq!(plain.logprobs, recorded.logprobs, "the same pass with and without gradient");
+    let entropies = |scores: &TokenScores| scores.entropy.as_ref().unwrap().shallow_clone();
+    let scores = difference(
+        &[recorded.logprobs.shallow_clone(), entropies(&recorded)],
+        &[by_autograd.logprobs.shallow_clone(), entropies(&by_autograd)],
+    );
+    gradient.max(scores)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn recorded_gradients_equal_those_of_autograd(
+        config in configs(),
+        seed in 0_u64..1000,
+        temperature in 0.5_f64..1.5,
+        kind in prop::sample::select(vec![(Kind::Double, 1e-6), (Kind::Float, 1e-4)]),
+        lens in prop::collection::vec((1_usize..20, 0_usize..20), 1..7),
+    ) {
+        let (kind, tolerance) = kind;
+        let policy = random_model(&config, seed).with_compute(kind).unwrap();
+        let options = ScoreOptions { temperature, entropy: true, ..ScoreOptions::default() };
+        let deviation = with_batch(config.vocab_size, &lens, |batch| deviation(&policy, batch, &options));
+        // Parameters and their gradients are kept in `Float`.
+        prop_assert!(deviation < tolerance, "{kind:?} {deviation}");
+    }
+
+    #[test]
+    fn recorded_gradients_of_adapters_equal_those_of_autograd(
+        config in configs(),
+        seed in 0_u64..1000,
+        dropout: bool,
+        len in (1_usize..20, 1_usize..20),
+    ) {
+        let dropout = if dropout { 0.3 } else { 0.0 };
+        let lora = LoraConfig { rank: 3, dropout, ..LoraConfig::default() };
+        let policy = random_model(&config, seed).with_compute(Kind::Double).unwrap();
+        let policy = policy.with_lora(&lora, seed).unwrap();
+        tch::no_grad(|| {
+            for mut parameter in policy.parameters() {
+                let count = parameter.tensor.numel() as i64;
+                let wave = Tensor::arange(count, (Kind::Float, Device::Cpu)).cos() * 0.1;
+                let _ = parameter.tensor.g_add_(&wave.view(parameter.tensor.size().as_slice()));
+            }
+        });
+        let options = ScoreOptions { entropy: true, dropout_seed: Some(seed), ..ScoreOptions::default() };
+        // Masks of dropout go by place in the batch, so it has no padding here.
+        let deviation = with_batch(config.vocab_size, &[len, len], |batch| deviation(&policy, batch, &options));
+        prop_assert!(deviation < 1e-6, "{deviation}");
+    }
+}
+
+#[test]
+fn rows_longer_than_a_block_of_queries_are_attended_to_in_whole() {
+    for (window, architecture) in [
+        (None, hint_policy::Architecture::Llama),
+        (Some(150), hint_policy::Architecture::Mistral),
+        (Some(700), hint_policy::Architecture::Mistral),
+    ] {
+        let config = hint_policy::ModelConfig {
+            hidden_size: 24,
+            intermediate_size: 20,
+            num_hidden_layers: 2,
+            num_attention_heads: 4,
+            num_key_value_heads: 2,
+            head_dim: 6,
+            initializer_range: 0.3,
+            max_position_embeddings: 1024,
+            sliding_windows: vec![window; 2],
+            ..hint_policy::ModelConfig::small(architecture, 30)
+        };
+        for (kind, tolerance) in [(Kind::Double, 1e-6), (Kind::Float, 1e-4)] {
+            let policy = random_model(&config, 1).with_compute(kind).unwrap();
+            let options = ScoreOptions { entropy: true, ..ScoreOptions::default() };
+            let deviation = with_batch(30, &[(20, 500), (3, 610), (1, 0), (400, 1)], |batch| {
+                deviation(&policy, batch, &options)
+            });
+            assert!(deviation < tolerance, "{window:?} {kind:?}: {deviation}");
+        }
+    }
+}
+
+#[test]
+fn gradients_add_up() {
+    let config = hint_policy::ModelConfig::small(hint_policy::Architecture::Llama, 30);
+    let policy = random_model(&config, 1);
+    let options = ScoreOptions { entropy: true, ..ScoreOptions::default() };
+    with_batch(30, &[(2, 3), (4, 9)], |batch| {
+        run(policy.forward(batch, &options).unwrap());
+        let once = gradients(&policy);
+        run(policy.forward(batch, &options).unwrap());
+        run(policy.forward(batch, &options).unwrap());
+        let twice: Vec<_> = once.iter().map(|gradient| gradient * 2.0).collect();
+        assert!(difference(&gradients(&policy), &twice) < 1e-6 * largest(&twice));
+    });
+}
+
+#[test]
+fn gradient_checkpointing_changes_no_bit() {
+    let config = hint_policy::ModelConfig::small(hint_policy::Architecture::Gemma3, 30);
+    let lora = LoraConfig { rank: 3, dropout: 0.3, ..LoraConfig::default() };
+    let options = ScoreOptions { entropy: true, dropout_seed: Some(5), ..ScoreOptions::default() };
+    with_batch(30, &[(2, 3), (4, 9), (5, 8)], |batch| {
+        for adapted in [false, true] {
+            let policy = || {
+                let plain = random_model(&config, 1);
+                if adapted { plain.with_lora(&lora, 2).unwrap() } else { plain }
+            };
+            let run = |policy: CausalLm| {
+                let scores = run(policy.forward(batch, &options).unwrap());
+                (scores.logprobs, gradients(&policy))
+            };
+            let kept = run(policy());
+            assert!(largest(&kept.1) > 0.0);
+            assert_eq!(run(policy().with_gradient_checkpointing(true)), kept);
+        }
+    });
+}
