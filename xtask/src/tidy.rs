@@ -2,18 +2,14 @@
 //!
 //! They run as `cargo xtask tidy`, as part of `cargo xtask lint`, and as a test of this package.
 
+mod api;
 mod code;
 mod dependencies;
 mod equations;
-mod examples;
 mod file_size;
-mod glossary;
 mod header;
-mod hygiene;
-mod licenses;
-mod machine;
-mod manifests;
 mod metrics;
+mod modules;
 mod pins;
 mod tree;
 mod unsafe_code;
@@ -21,7 +17,7 @@ mod unsafe_code;
 use std::fmt;
 use std::path::Path;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
 use crate::tidy::tree::Tree;
 
@@ -52,18 +48,14 @@ impl fmt::Display for Finding {
 type Check = fn(&Tree) -> Vec<Finding>;
 
 /// Every check, by name.
-const CHECKS: [(&str, Check); 13] = [
+const CHECKS: [(&str, Check); 9] = [
     ("header", header::check),
     ("file size", file_size::check),
     ("dependencies", dependencies::check),
+    ("modules", modules::check),
+    ("public items", api::check),
     ("equations and deviations", equations::check),
     ("metrics", metrics::check),
-    ("glossary", glossary::check),
-    ("hygiene", hygiene::check),
-    ("manifests", manifests::check),
-    ("examples", examples::check),
-    ("licenses", licenses::check),
-    ("machine paths and hosts", machine::check),
     ("pins", pins::check),
     ("unsafe code", unsafe_code::check),
 ];
@@ -82,6 +74,22 @@ pub(crate) fn run(repo: &Path) -> Result<()> {
         bail!("tidy found {count} things to fix");
     }
     eprintln!("tidy: {} checks, {} files", CHECKS.len(), tree.files.len());
+    Ok(())
+}
+
+/// Writes what follows from the code: the table of modules and the lists of public items.
+pub(crate) fn bless(repo: &Path) -> Result<()> {
+    let tree = Tree::load(repo)?;
+    let table = modules::blessed(&tree).context("ARCHITECTURE.md has no table of modules")?;
+    let files = api::blessed(&tree).into_iter().chain([("ARCHITECTURE.md".to_owned(), table)]);
+    for (path, text) in files {
+        if tree.file(&path).is_none_or(|file| file.text != text) {
+            let path = repo.join(path);
+            std::fs::create_dir_all(path.parent().unwrap_or(repo))?;
+            std::fs::write(&path, text)?;
+            eprintln!("wrote {}", path.display());
+        }
+    }
     Ok(())
 }
 

@@ -94,7 +94,9 @@ fn check_packages(tree: &Tree) -> Vec<Finding> {
         };
         for dependency in package["dependencies"].as_array().into_iter().flatten() {
             let name = dependency["name"].as_str().unwrap_or_default();
-            let internal = name.starts_with("hint-") || name == "xtask";
+            // What links a package against libtorch is no part of it.
+            let links = name == "hint-libtorch" && dependency["kind"] == "build";
+            let internal = (name.starts_with("hint-") && !links) || name == "xtask";
             if internal && !rule.crates.contains(&name) {
                 find(
                     name,
