@@ -7,7 +7,7 @@ use std::process::Stdio;
 use anyhow::{Context, Result};
 
 use crate::process::{cargo, check, display};
-use crate::{smoke, tidy};
+use crate::{outside, smoke, tidy};
 use hint_libtorch::Host;
 
 /// Sets libtorch up and becomes `cargo run` of the main example.
@@ -28,9 +28,9 @@ pub(crate) fn run(host: &Host, args: &[OsString]) -> Result<()> {
 
 /// Runs every test; with `args`, only the tests and doctests they select.
 pub(crate) fn test(host: &Host, args: &[OsString]) -> Result<()> {
-    hint_libtorch::setup(host)?;
+    let libtorch = hint_libtorch::setup(host)?;
     let mut tests = cargo(host);
-    if has_nextest(host) {
+    if has(host, "nextest") {
         tests.args(["nextest", "run", "--workspace", "--locked"]);
         if !args.is_empty() {
             // The filter may select doctests only.
@@ -50,7 +50,8 @@ pub(crate) fn test(host: &Host, args: &[OsString]) -> Result<()> {
         return Ok(());
     }
     check(cargo(host).args(["test", "--locked", "--lib", "--tests"]).args(WITHOUT_LIBTORCH))?;
-    smoke::run(host)
+    smoke::run(host)?;
+    outside::run(host, &libtorch)
 }
 
 /// The crates that do without libtorch, with the features that the workspace leaves off.
@@ -69,6 +70,9 @@ pub(crate) fn lint(host: &Host) -> Result<()> {
     check(cargo(host).args(["fmt", "--all", "--check"]))
         .context("the code is not formatted; run `cargo fmt --all`")?;
     tidy::run(&host.repo)?;
+    if has(host, "deny") {
+        check(cargo(host).args(["deny", "--offline", "check", "licenses", "bans", "sources"]))?;
+    }
     // The build script of torch-sys compiles C++ against libtorch, for clippy and rustdoc too.
     hint_libtorch::setup(host)?;
     check(cargo(host).args([
@@ -87,9 +91,10 @@ pub(crate) fn lint(host: &Host) -> Result<()> {
     )
 }
 
-fn has_nextest(host: &Host) -> bool {
+/// Whether cargo has this command.
+fn has(host: &Host, command: &str) -> bool {
     cargo(host)
-        .args(["nextest", "--version"])
+        .args([command, "--version"])
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .status()

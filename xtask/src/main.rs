@@ -1,4 +1,4 @@
-//! The commands of the workspace: `cargo xtask setup | run | test | lint | tidy | e2e-vllm`.
+//! The commands of the workspace: `cargo xtask setup | run | init | test | lint | tidy | e2e-vllm`.
 //!
 //! This is the one package that reads the environment and starts other programs; the libraries do neither.
 #![expect(
@@ -10,6 +10,7 @@
 #![forbid(unsafe_code)]
 
 mod gate;
+mod outside;
 mod process;
 mod smoke;
 mod tidy;
@@ -28,10 +29,12 @@ usage: cargo xtask COMMAND [-- ARGS]
 
   setup           find or install libtorch, and tell cargo where it is
   run  [-- ARGS]  setup, then the main example in release mode; ARGS go to the example
+  init PROJECT    setup, then prepare a cargo project of your own for these crates
   test [-- ARGS]  setup, then all tests, doctests and a short run of the main example;
                   with ARGS (test name filters), only the tests and doctests they select
   lint            format, tidy, clippy, rustdoc; stops at the first failure
   tidy            the checks of this repository alone (no compiler, no libtorch)
+  bless           write the table of modules and the lists of public items anew
   e2e-vllm        setup, then a training run of SmolLM2 through a vLLM server on the CPU, which is
                   installed (5 GB) and started; compares every log-probability with the trainer's";
 
@@ -55,7 +58,7 @@ fn dispatch(mut args: Vec<OsString>) -> Result<()> {
     if args.first().is_some_and(|first| first == "--") {
         args.remove(0);
     }
-    let takes_args = matches!(command.to_str(), Some("run" | "test"));
+    let takes_args = matches!(command.to_str(), Some("init" | "run" | "test"));
     if let (false, Some(extra)) = (takes_args, args.first()) {
         bail!("`{}` takes no arguments, got `{}`", command.display(), extra.display());
     }
@@ -69,10 +72,18 @@ fn dispatch(mut args: Vec<OsString>) -> Result<()> {
             println!("libtorch {} is ready: {}", hint_libtorch::VERSION, folder.display());
             Ok(())
         }
+        Some("init") => {
+            let project = args.first().context("name the folder of your cargo project")?;
+            let folder = hint_libtorch::setup(&host)?;
+            hint_libtorch::init(project.as_ref(), &folder)?;
+            println!("`{}` is ready: cargo run --release", project.display());
+            Ok(())
+        }
         Some("run") => gate::run(&host, &args),
         Some("test") => gate::test(&host, &args),
         Some("lint") => gate::lint(&host),
         Some("tidy") => tidy::run(&host.repo),
+        Some("bless") => tidy::bless(&host.repo),
         Some("e2e-vllm") => vllm::e2e(&host),
         Some("help" | "--help" | "-h") => {
             println!("{USAGE}");

@@ -68,6 +68,8 @@ pub mod metrics;
 
 mod observer;
 
+pub mod prelude;
+
 mod warning;
 
 mod run_dir;
@@ -94,7 +96,7 @@ pub use loss::{
     loss_from_fn,
 };
 pub use metrics::Metrics;
-pub use observer::{Observer, Phase, StepReport, Timings};
+pub use observer::{FnObserver, Observer, Phase, StepReport, Timings, observer_from_fn};
 pub use old_policy::OldLogprobs;
 pub use optim::{
     Adafactor, AdafactorConfig, AdamW, AdamWConfig, GroupedParameter, GuardConfig, Muon,

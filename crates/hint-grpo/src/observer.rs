@@ -108,3 +108,31 @@ impl<O: Observer + ?Sized> Observer for Box<O> {
         (**self).on_checkpoint(dir);
     }
 }
+
+/// An observer from a closure; see [`observer_from_fn`].
+#[derive(Debug, Clone)]
+pub struct FnObserver<F>(F);
+
+impl<F: FnMut(&StepReport) -> ControlFlow<()> + Send> Observer for FnObserver<F> {
+    fn on_step(&mut self, report: &StepReport) -> ControlFlow<()> {
+        self.0(report)
+    }
+}
+
+/// An observer that calls `on_step` after each step; `Break` ends the run after a checkpoint.
+///
+/// ```
+/// use std::ops::ControlFlow;
+///
+/// let observer = hint_grpo::observer_from_fn(|report| {
+///     println!("step {} of {}", report.step, report.total_steps);
+///     ControlFlow::Continue(())
+/// });
+/// # let _: &dyn hint_grpo::Observer = &observer;
+/// ```
+pub fn observer_from_fn<F>(on_step: F) -> FnObserver<F>
+where
+    F: FnMut(&StepReport) -> ControlFlow<()> + Send,
+{
+    FnObserver(on_step)
+}

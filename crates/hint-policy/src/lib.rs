@@ -106,5 +106,7 @@ pub use policy::{Parameter, Policy};
 pub use runtime::{ChosenDevice, DeviceChoice, catch_out_of_memory, keep_freed_memory, load_cuda};
 pub use sampling::generate::{Sample, SampleOptions, SampleRequest, StopReason, sample};
 pub use sampling::params::SamplingParams;
+/// The tensors of this crate's interface, in the version that it uses.
+pub use tch;
 pub use tokenizer::Tokenizer;
 pub use tokenizer::chat::ChatMessage;

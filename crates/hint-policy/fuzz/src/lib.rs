@@ -8,7 +8,7 @@ use hint_policy::{CausalLm, ModelConfig, Policy};
 use tch::{Device, Tensor};
 
 /// Its `config.json`.
-pub const CONFIG: &str = include_str!("../model.json");
+pub const CONFIG: &str = include_str!("../../tests/fuzz_model.json");
 
 /// The model, with random weights.
 ///

@@ -11,7 +11,7 @@ use crate::golden::model_dirs;
 use crate::model::random_model;
 
 /// The model that the fuzz targets expect.
-const CONFIG: &str = include_str!("../../fuzz/model.json");
+const CONFIG: &str = include_str!("../fuzz_model.json");
 
 fn model() -> CausalLm {
     random_model(&serde_json::from_str(CONFIG).unwrap(), 1)

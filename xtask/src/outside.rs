@@ -1,0 +1,70 @@
+//! A project outside the workspace, made as the README says: does it build, and does it train?
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use hint_libtorch::Host;
+
+use crate::process::{cargo, check};
+
+/// The profile of the workspace, so that the packages of the registry are not built a second time.
+const PROFILE: &str = "
+[profile.dev]
+opt-level = 1
+debug = \"line-tables-only\"
+
+[profile.dev.build-override]
+opt-level = 0
+";
+
+/// Makes the project, builds the README's program and one with every part of its own, and runs the latter.
+pub(crate) fn run(host: &Host, libtorch: &Path) -> Result<()> {
+    let project = std::env::temp_dir().join(format!("hint-rl-outside-{}", std::process::id()));
+    let result = run_in(host, libtorch, &project);
+    // A leftover in the temporary folder is not worth failing the gate for.
+    let _ = fs::remove_dir_all(&project);
+    result
+}
+
+fn run_in(host: &Host, libtorch: &Path, project: &Path) -> Result<()> {
+    check(cargo(host).args(["new", "--quiet", "--vcs", "none", "--name", "mine"]).arg(project))?;
+    hint_libtorch::init(project, libtorch)?;
+    let readme = read(&host.repo.join("README.md"))?;
+    write(&project.join("src/bin/readme.rs"), program(&readme)?)?;
+    write(&project.join("src/main.rs"), &read(&host.repo.join("tests/outside/main.rs"))?)?;
+    // The versions that are here already, so that nothing is downloaded.
+    write(&project.join("Cargo.lock"), &read(&host.repo.join("Cargo.lock"))?)?;
+    let manifest = project.join("Cargo.toml");
+    write(&manifest, &(read(&manifest)? + PROFILE))?;
+
+    let in_project = |args: &[&str]| {
+        let mut command = cargo(host);
+        command.current_dir(project).args(args);
+        command.env("CARGO_TARGET_DIR", host.repo.join("target"));
+        command
+    };
+    check(&mut in_project(&["build", "--quiet", "--offline"]))?;
+    let model = host.repo.join("examples/tiny");
+    check(in_project(&["run", "--quiet", "--offline", "--bin", "mine", "--"]).arg(model))
+}
+
+/// The program in the README.
+fn program(readme: &str) -> Result<&str> {
+    let mut blocks = readme.split("```rust\n").skip(1).filter_map(|rest| rest.split("```").next());
+    let program = blocks.find(|block| block.contains("fn main()"));
+    let program = program.context("the README has no Rust program")?;
+    ensure!(program.contains(".run(&problems)"), "the README's program trains nothing");
+    Ok(program)
+}
+
+fn read(path: &Path) -> Result<String> {
+    fs::read_to_string(path).with_context(|| format!("cannot read `{}`", path.display()))
+}
+
+fn write(path: &Path, text: &str) -> Result<()> {
+    let folder = path.parent().unwrap_or(path);
+    fs::create_dir_all(folder)
+        .and_then(|()| fs::write(path, text))
+        .with_context(|| format!("cannot write `{}`", path.display()))
+}
