@@ -4,25 +4,24 @@
 //! cargo run --release --example custom_engine
 //! ```
 //!
-//! Trains the tiny model for three steps with its own `RolloutEngine` and prints how well its
-//! log-probabilities agree with the trainer's in each. Takes about a minute on two CPU cores: every token
-//! computes the whole prompt again.
+//! Trains the tiny model for three steps and prints how well the engine's log-probabilities agree with
+//! the trainer's. Takes about a minute on two CPU cores: every token computes the whole prompt again.
 #![expect(clippy::print_stdout, reason = "the output of a program")]
 
 use std::ops::ControlFlow;
 
-use anyhow::{Result, ensure};
-use hint_grpo::{GrpoConfig, Observer, StepReport, Trainer, metrics};
+use anyhow::Result;
+use hint_grpo::{GrpoConfig, Trainer, metrics, observer_from_fn};
 use hint_policy::{LoadOptions, LoadedModel, SharedPolicy, TokenBatch, TokenRow};
 use hint_reward::{ExactMatch, Rubric};
-use hint_rl::tiny::{swaps, tiny_format, tiny_model};
 use hint_rollout::{
-    Collector, Completion, DatasetHints, GenerationRequest, PolicyVersion, RolloutEngine,
-    RolloutError, Sampling, Seed, StopReason, WeightSource,
+    Collector, Completion, DatasetHints, GenerationRequest, HintTemplate, PolicyVersion,
+    RolloutEngine, RolloutError, Sampling, Seed, StopReason, TextFormat, WeightSource,
+    read_problems,
 };
 use tch::Kind;
 
-/// Samples the completions of a prompt side by side, token by token.
+/// Samples one completion at a time, token by token; knows no top-k, top-p or min-p.
 struct PlainLoop {
     policy: SharedPolicy,
     stop_tokens: Vec<u32>,
@@ -33,8 +32,8 @@ impl PlainLoop {
     /// One completion; the random numbers depend on its seed and on the position alone.
     fn complete(&self, prompt: &[u32], sampling: &Sampling, seed: Seed) -> Result<Completion> {
         let policy = self.policy.lock();
-        let (mut tokens, mut logprobs) = (Vec::new(), Vec::new());
-        while tokens.len() < sampling.max_completion_len {
+        let (mut tokens, mut logprobs, mut stop) = (Vec::new(), Vec::new(), StopReason::Length);
+        while tokens.len() < sampling.max_completion_len && stop == StopReason::Length {
             let row = TokenRow { prompt, completion: &tokens };
             let batch = TokenBatch::new(&[row], policy.device())?;
             let logits = tch::no_grad(|| policy.logits(&batch))?.get(0).get(-1);
@@ -46,13 +45,13 @@ impl PlainLoop {
                 left < 0.0
             });
             let index = drawn.unwrap_or(next.len() - 1);
-            tokens.push(u32::try_from(index)?);
             logprobs.push(next[index]);
+            tokens.push(u32::try_from(index)?);
             if self.stop_tokens.contains(&tokens[tokens.len() - 1]) {
-                return Ok(Completion::new(tokens, logprobs, StopReason::Stop, self.version));
+                stop = StopReason::Stop;
             }
         }
-        Ok(Completion::new(tokens, logprobs, StopReason::Length, self.version))
+        Ok(Completion::new(tokens, logprobs, stop, self.version))
     }
 }
 
@@ -62,10 +61,10 @@ impl RolloutEngine for PlainLoop {
         requests: &[GenerationRequest],
     ) -> Result<Vec<Vec<Completion>>, RolloutError> {
         let group = |request: &GenerationRequest| {
-            let seeds =
-                (0..request.num_completions as u64).map(|i| Seed::new(request.seed).child(i));
-            let complete = |seed| self.complete(&request.prompt, &request.sampling, seed);
-            seeds.map(complete).collect::<Result<Vec<_>>>()
+            let seed = Seed::new(request.seed);
+            (0..request.num_completions as u64)
+                .map(|index| self.complete(&request.prompt, &request.sampling, seed.child(index)))
+                .collect::<Result<Vec<_>>>()
         };
         let groups = requests.iter().map(group).collect::<Result<Vec<_>>>();
         groups.map_err(|error| RolloutError::other("engine", error))
@@ -78,43 +77,34 @@ impl RolloutEngine for PlainLoop {
     }
 }
 
-/// Prints one line a step.
-struct Print;
-
-impl Observer for Print {
-    fn on_step(&mut self, report: &StepReport) -> ControlFlow<()> {
-        let value = |name| report.metrics.get(name).unwrap_or(f64::NAN);
-        let (solved, hinted) = (value(metrics::ROLLOUT_PASS_RATE), value(metrics::HINT_PASS_RATE));
-        let difference = value(metrics::SAMPLING_LOGP_DIFFERENCE_MAX);
-        println!(
-            "step {}: {solved:.2} solved, {hinted:.2} with a hint; largest difference {difference:.1e} nats",
-            report.step
-        );
-        ControlFlow::Continue(())
-    }
-}
-
 fn main() -> Result<()> {
+    // Operations of so small a model are faster on one thread.
     tch::set_num_threads(1);
     let mut config = GrpoConfig::from_toml(include_str!("configs/tiny.toml"))?;
     config.run.steps = 3;
     config.run.problems_per_step = 4;
-    let plain = &config.rollout.sampling;
-    ensure!(plain.top_k.is_none() && plain.top_p == 1.0 && plain.min_p == 0.0, "not supported");
-    let model = LoadedModel::load(tiny_model(), &LoadOptions::default())?;
+    let model = LoadedModel::load("examples/tiny", &LoadOptions::default())?;
     let policy = SharedPolicy::new(model.policy);
     let engine = PlainLoop {
         policy: policy.clone(),
         stop_tokens: model.stop_tokens.clone(),
         version: PolicyVersion::default(),
     };
-    let format = tiny_format(model.tokenizer, model.stop_tokens);
+    // How this model was shown problems and hints. Most models have a chat template: see `ChatFormat`.
+    let format = TextFormat::new(model.tokenizer.into(), model.stop_tokens)
+        .with_frame("Q: ", "\nA:")
+        .with_hint_template(HintTemplate { introduction: "\nHint: ".to_owned() });
     let rubric = Rubric::new(ExactMatch::new());
     let collector = Collector::new(engine, format, rubric, config.rollout.clone())?
         .with_hints(DatasetHints::new());
+    let print = observer_from_fn(|report| {
+        let difference = report.metrics.get(metrics::SAMPLING_LOGP_DIFFERENCE_MAX);
+        println!("step {}: largest difference {:.1e} nats", report.step, difference.unwrap_or(0.0));
+        ControlFlow::Continue(())
+    });
     Trainer::builder(policy, collector, config)
-        .observer(Print)
+        .observer(print)
         .build()?
-        .run(&swaps::problems(0).0)?;
+        .run(&read_problems("examples/tiny/problems.jsonl")?)?;
     Ok(())
 }

@@ -11,11 +11,13 @@
 use std::ops::ControlFlow;
 
 use anyhow::Result;
-use hint_grpo::{GrpoConfig, Observer, StepReport, Trainer, metrics};
+use hint_grpo::{GrpoConfig, Trainer, metrics, observer_from_fn};
 use hint_policy::{LoadOptions, LoadedModel, SharedPolicy};
 use hint_reward::{ExactMatch, Rubric};
-use hint_rl::tiny::{swaps, tiny_format, tiny_model};
-use hint_rollout::{Collector, Hint, HintProvider, HintRequest, LocalEngine, RolloutError};
+use hint_rollout::{
+    Collector, Hint, HintProvider, HintRequest, HintTemplate, LocalEngine, RolloutError,
+    TextFormat, read_problems,
+};
 
 /// Tells a policy that answers in a hurry to slow down, and leaves one that works in peace.
 struct SlowDown;
@@ -27,32 +29,30 @@ impl HintProvider for SlowDown {
     }
 }
 
-/// Prints one line a step.
-struct Print;
-
-impl Observer for Print {
-    fn on_step(&mut self, report: &StepReport) -> ControlFlow<()> {
+fn main() -> Result<()> {
+    // Operations of so small a model are faster on one thread.
+    tch::set_num_threads(1);
+    let mut config = GrpoConfig::from_toml(include_str!("configs/tiny.toml"))?;
+    config.run.steps = 10;
+    let model = LoadedModel::load("examples/tiny", &LoadOptions::default())?;
+    let policy = SharedPolicy::new(model.policy);
+    let engine = LocalEngine::new(policy.clone(), model.stop_tokens.clone());
+    // How this model was shown problems and hints. Most models have a chat template: see `ChatFormat`.
+    let format = TextFormat::new(model.tokenizer.into(), model.stop_tokens)
+        .with_frame("Q: ", "\nA:")
+        .with_hint_template(HintTemplate { introduction: "\nHint: ".to_owned() });
+    let rubric = Rubric::new(ExactMatch::new());
+    let collector =
+        Collector::new(engine, format, rubric, config.rollout.clone())?.with_hints(SlowDown);
+    let print = observer_from_fn(|report| {
         let share = |name| report.metrics.get(name).unwrap_or(0.0);
         let [hinted, rescued] = [metrics::HINT_HINTED_FRAC, metrics::HINT_RESCUED_FRAC].map(share);
         println!("step {:>2}: {hinted:.2} hinted, {rescued:.2} of those rescued", report.step);
         ControlFlow::Continue(())
-    }
-}
-
-fn main() -> Result<()> {
-    tch::set_num_threads(1);
-    let mut config = GrpoConfig::from_toml(include_str!("configs/tiny.toml"))?;
-    config.run.steps = 10;
-    let model = LoadedModel::load(tiny_model(), &LoadOptions::default())?;
-    let policy = SharedPolicy::new(model.policy);
-    let engine = LocalEngine::new(policy.clone(), model.stop_tokens.clone());
-    let format = tiny_format(model.tokenizer, model.stop_tokens);
-    let rubric = Rubric::new(ExactMatch::new());
-    let collector =
-        Collector::new(engine, format, rubric, config.rollout.clone())?.with_hints(SlowDown);
+    });
     Trainer::builder(policy, collector, config)
-        .observer(Print)
+        .observer(print)
         .build()?
-        .run(&swaps::problems(0).0)?;
+        .run(&read_problems("examples/tiny/problems.jsonl")?)?;
     Ok(())
 }

@@ -12,13 +12,12 @@ use std::ops::ControlFlow;
 
 use anyhow::Result;
 use hint_grpo::{
-    GrpoConfig, GrpoError, LossInput, Metrics, Observer, PolicyLoss, StepReport, TokenLoss,
-    Trainer, metrics,
+    GrpoConfig, GrpoError, LossInput, Metrics, PolicyLoss, TokenLoss, Trainer, metrics,
+    observer_from_fn,
 };
 use hint_policy::{LoadOptions, LoadedModel, SharedPolicy};
 use hint_reward::{ExactMatch, Rubric};
-use hint_rl::tiny::{swaps, tiny_format, tiny_model};
-use hint_rollout::{Collector, DatasetHints, LocalEngine};
+use hint_rollout::{Collector, DatasetHints, HintTemplate, LocalEngine, TextFormat, read_problems};
 use tch::Kind;
 
 /// Tapered off-policy REINFORCE (arXiv 2503.14286): what succeeded is learned as it is; what failed is pushed
@@ -44,35 +43,33 @@ impl PolicyLoss for Tapered {
     }
 }
 
-/// Prints one line a step.
-struct Print;
-
-impl Observer for Print {
-    fn on_step(&mut self, report: &StepReport) -> ControlFlow<()> {
-        let value = |name| report.metrics.get(name).unwrap_or(0.0);
-        let [reward, taper] = [metrics::REWARD, "taper"].map(value);
-        println!("step {:>2}: reward {reward:.3}, taper of failures {taper:.3}", report.step);
-        ControlFlow::Continue(())
-    }
-}
-
 fn main() -> Result<()> {
+    // Operations of so small a model are faster on one thread.
     tch::set_num_threads(1);
     let mut config = GrpoConfig::from_toml(include_str!("configs/tiny.toml"))?;
     config.run.steps = 10;
     config.run.updates_per_batch = 3;
     config.run.mini_batches = 2;
-    let model = LoadedModel::load(tiny_model(), &LoadOptions::default())?;
+    let model = LoadedModel::load("examples/tiny", &LoadOptions::default())?;
     let policy = SharedPolicy::new(model.policy);
     let engine = LocalEngine::new(policy.clone(), model.stop_tokens.clone());
-    let format = tiny_format(model.tokenizer, model.stop_tokens);
+    // How this model was shown problems and hints. Most models have a chat template: see `ChatFormat`.
+    let format = TextFormat::new(model.tokenizer.into(), model.stop_tokens)
+        .with_frame("Q: ", "\nA:")
+        .with_hint_template(HintTemplate { introduction: "\nHint: ".to_owned() });
     let rubric = Rubric::new(ExactMatch::new());
     let collector = Collector::new(engine, format, rubric, config.rollout.clone())?
         .with_hints(DatasetHints::new());
+    let print = observer_from_fn(|report| {
+        let value = |name| report.metrics.get(name).unwrap_or(0.0);
+        let [reward, taper] = [metrics::REWARD, "taper"].map(value);
+        println!("step {:>2}: reward {reward:.3}, taper of failures {taper:.3}", report.step);
+        ControlFlow::Continue(())
+    });
     Trainer::builder(policy, collector, config)
         .objective(Tapered)
-        .observer(Print)
+        .observer(print)
         .build()?
-        .run(&swaps::problems(0).0)?;
+        .run(&read_problems("examples/tiny/problems.jsonl")?)?;
     Ok(())
 }

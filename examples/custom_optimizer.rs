@@ -11,11 +11,10 @@
 use std::ops::ControlFlow;
 
 use anyhow::Result;
-use hint_grpo::{GrpoConfig, GrpoError, Observer, Optimizer, StepReport, Trainer, metrics};
+use hint_grpo::{GrpoConfig, GrpoError, Optimizer, Trainer, metrics, observer_from_fn};
 use hint_policy::{LoadOptions, LoadedModel, Parameter, SharedPolicy};
 use hint_reward::{ExactMatch, Rubric};
-use hint_rl::tiny::{swaps, tiny_format, tiny_model};
-use hint_rollout::{Collector, DatasetHints, LocalEngine};
+use hint_rollout::{Collector, DatasetHints, HintTemplate, LocalEngine, TextFormat, read_problems};
 use tch::Tensor;
 
 /// Lion (Chen et al. 2023): `θ ← θ − η sign(0.9 m + 0.1 g)`, then `m ← 0.99 m + 0.01 g`.
@@ -63,36 +62,34 @@ impl Optimizer for Lion {
     }
 }
 
-/// Prints one line a step.
-struct Print;
-
-impl Observer for Print {
-    fn on_step(&mut self, report: &StepReport) -> ControlFlow<()> {
-        let value = |name| report.metrics.get(name).unwrap_or(0.0);
-        let [reward, norm] = [metrics::REWARD, metrics::GRAD_NORM].map(value);
-        println!("step {:>2}: reward {reward:.3}, gradient norm {norm:.3}", report.step);
-        ControlFlow::Continue(())
-    }
-}
-
 fn main() -> Result<()> {
+    // Operations of so small a model are faster on one thread.
     tch::set_num_threads(1);
     let mut config = GrpoConfig::from_toml(include_str!("configs/tiny.toml"))?;
     config.run.steps = 10;
     // Every step moves every weight by this much.
     config.optimizer.learning_rate = 2e-4;
-    let model = LoadedModel::load(tiny_model(), &LoadOptions::default())?;
+    let model = LoadedModel::load("examples/tiny", &LoadOptions::default())?;
     let policy = SharedPolicy::new(model.policy);
     let optimizer = Lion::new(policy.lock().parameters());
     let engine = LocalEngine::new(policy.clone(), model.stop_tokens.clone());
-    let format = tiny_format(model.tokenizer, model.stop_tokens);
+    // How this model was shown problems and hints. Most models have a chat template: see `ChatFormat`.
+    let format = TextFormat::new(model.tokenizer.into(), model.stop_tokens)
+        .with_frame("Q: ", "\nA:")
+        .with_hint_template(HintTemplate { introduction: "\nHint: ".to_owned() });
     let rubric = Rubric::new(ExactMatch::new());
     let collector = Collector::new(engine, format, rubric, config.rollout.clone())?
         .with_hints(DatasetHints::new());
+    let print = observer_from_fn(|report| {
+        let value = |name| report.metrics.get(name).unwrap_or(0.0);
+        let [reward, norm] = [metrics::REWARD, metrics::GRAD_NORM].map(value);
+        println!("step {:>2}: reward {reward:.3}, gradient norm {norm:.3}", report.step);
+        ControlFlow::Continue(())
+    });
     Trainer::builder(policy, collector, config)
         .optimizer(optimizer)
-        .observer(Print)
+        .observer(print)
         .build()?
-        .run(&swaps::problems(0).0)?;
+        .run(&read_problems("examples/tiny/problems.jsonl")?)?;
     Ok(())
 }

@@ -48,7 +48,7 @@ fn main() -> Result<ExitCode> {
         Command::Compare(options) => compare::run(&options)?,
         Command::GenerateHints(options) => return hints::generate::run(&options),
         Command::Export(options) => export::run(&options)?,
-        Command::Prepare(options) => prepare::run(options)?,
+        Command::Prepare(options) => prepare::run(&options)?,
         Command::PretrainTiny(options) => tiny::pretrain::run(&options)?,
         Command::CheckVllm(options) => check_vllm::run(&options)?,
     }

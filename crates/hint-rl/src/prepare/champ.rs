@@ -10,11 +10,11 @@ use std::fs::File;
 use std::io::BufReader;
 use std::path::Path;
 
+use hint_reward::ExactNumber;
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::error::SourceError;
-use super::number::Number;
 use super::problem::SourceProblem;
 
 /// The problems that can be judged, and how many cannot.
@@ -165,18 +165,18 @@ fn judgeable(answer: &str) -> Result<String, &'static str> {
         .find_map(|separator| core.split_once(&format!(", {separator} ")))
         .map_or_else(|| vec![core], |(first, second)| vec![first, second]);
     // Of two forms a plain number is judged most reliably.
-    core = forms.iter().find(|form| Number::parse(form).is_some()).unwrap_or(&forms[0]);
+    core = forms.iter().find(|form| ExactNumber::parse(form).is_some()).unwrap_or(&forms[0]);
     for suffix in SUFFIXES {
         core = core.strip_suffix(suffix).unwrap_or(core);
     }
     // `98 values`: a number and what it counts.
     if let Some((number, unit)) = core.split_once(' ')
-        && Number::parse(number).is_some()
+        && ExactNumber::parse(number).is_some()
         && unit.chars().all(|c| c.is_ascii_lowercase())
     {
         core = number;
     }
-    if Number::parse(core).is_some() || is_expression(core) {
+    if ExactNumber::parse(core).is_some() || is_expression(core) {
         return Ok(core.to_owned());
     }
     Err(reason(core))

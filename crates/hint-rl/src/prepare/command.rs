@@ -1,52 +1,43 @@
-//! `hint-rl prepare`: fetches a public data set and writes it in the HINT format, one problem a line.
+//! `hint-rl prepare`: fetches a public data set and writes it as JSONL, one problem per line.
 //!
 //! ```text
-//! hint-rl prepare gsm-symbolic --instances 5 --seed 0 --out gsm.jsonl
+//! hint-rl prepare gsm-symbolic --out gsm.jsonl
 //! hint-rl prepare champ --out champ.jsonl
 //! ```
 //!
-//! Prints how many problems were written, which were skipped and why, and what share of the hints
-//! gives something away (`hint-rl audit` lists them). About 20 MB are downloaded once; a second run is offline and takes under a
-//! second.
+//! Prints how many problems were written, and how many were skipped for which reason. About 20 MB are
+//! downloaded once; a second run is offline and takes under a second.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use clap::{Args, Subcommand};
-use hint_rollout::{Hint, LeakDetector, LeakKind, Problem};
+use anyhow::Result;
+use clap::{Args, ValueEnum};
 
-use super::{
-    CHAMP, Champ, Fetcher, GSM_SYMBOLIC, GsmSymbolic, SourceProblem, cache_root, write_jsonl,
-};
+use super::{CHAMP, Champ, Fetcher, GSM_SYMBOLIC, SourceProblem, gsm_symbolic, write_jsonl};
+use crate::tiny::swaps;
 
 /// Fetches problems and writes them as JSONL.
 #[derive(Debug, Args)]
 pub struct Options {
-    #[command(subcommand)]
+    /// The data set.
+    #[arg(value_enum)]
     source: Source,
+
+    /// Where to write.
+    #[arg(long, value_name = "FILE.jsonl")]
+    out: PathBuf,
 }
 
 /// A data set.
-#[derive(Debug, Subcommand)]
+#[derive(Debug, Clone, Copy, ValueEnum)]
 pub enum Source {
-    /// Grade-school problems; the Meta-Hint is derived from the worked answer.
-    GsmSymbolic {
-        /// New problems to draw from each template, besides the original.
-        #[arg(long, default_value_t = 0)]
-        instances: usize,
-        /// Seed of the draws.
-        #[arg(long, default_value_t = 0)]
-        seed: u64,
-        /// Where to write.
-        #[arg(long)]
-        out: PathBuf,
-    },
+    /// Grade-school problems; the hint is the worked answer without its numbers.
+    GsmSymbolic,
     /// Competition problems with human-written hints and concepts.
-    Champ {
-        /// Where to write.
-        #[arg(long)]
-        out: PathBuf,
-    },
+    Champ,
+    /// The task of the embedded model: `examples/tiny/problems.jsonl` is its first 256 lines.
+    Swaps,
 }
 
 /// Runs the command.
@@ -54,58 +45,26 @@ pub enum Source {
 /// # Errors
 ///
 /// A package that cannot be fetched, a file that cannot be written.
-pub fn run(options: Options) -> anyhow::Result<()> {
-    #[expect(clippy::disallowed_methods, reason = "a program finds the user's cache folder")]
-    let [xdg, home] = ["XDG_CACHE_HOME", "HOME"].map(|name| std::env::var_os(name).map(Into::into));
-    let fetcher = Fetcher::new(cache_root(xdg, home)?);
+pub fn run(options: &Options) -> Result<()> {
+    let fetcher = Fetcher::of_user()?;
     let mut notice = |line: &str| note!("{line}");
-    match options.source {
-        Source::GsmSymbolic { instances, seed, out } => {
-            let folder = fetcher.fetch(&GSM_SYMBOLIC, &mut notice)?;
-            let source = GsmSymbolic::load(&folder)?;
-            let mut problems = source.base_problems();
-            problems.extend(source.draw(instances, seed)?);
-            let mut skipped = BTreeMap::new();
-            for (_, reason) in source.unsupported() {
-                *skipped.entry(format!("template not drawn from: {reason}")).or_default() += 1;
-            }
-            finish(&problems, &skipped, &out)
+    let (problems, skipped) = match options.source {
+        Source::GsmSymbolic => {
+            (gsm_symbolic(&fetcher.fetch(&GSM_SYMBOLIC, &mut notice)?)?, BTreeMap::new())
         }
-        Source::Champ { out } => {
-            let file = fetcher.fetch(&CHAMP, &mut notice)?;
-            let source = Champ::load(&file)?;
-            let skipped = source.skipped.iter().map(|(r, count)| ((*r).to_owned(), *count));
-            finish(&source.problems, &skipped.collect(), &out)
+        Source::Champ => {
+            let champ = Champ::load(&fetcher.fetch(&CHAMP, &mut notice)?)?;
+            (champ.problems, champ.skipped)
         }
-    }
-}
-
-fn finish(
-    problems: &[SourceProblem],
-    skipped: &BTreeMap<String, usize>,
-    out: &Path,
-) -> anyhow::Result<()> {
-    write_jsonl(out, problems)?;
-    let detector = LeakDetector::new();
-    let leaks = problems.iter().cloned().map(Problem::from).filter_map(|problem| {
-        let hint = Hint::new(problem.hint.clone()?);
-        Some(detector.leaks(&problem, &hint).iter().map(|leak| leak.kind).collect::<Vec<_>>())
-    });
-    let leaks = leaks.collect::<Vec<_>>();
-    let share = |kind| {
-        let count = leaks.iter().filter(|kinds| kinds.contains(&kind)).count();
-        format!("{count} of {} ({:.1} %)", leaks.len(), percent(count, leaks.len()))
+        Source::Swaps => {
+            let (problems, _) = swaps::problems(0);
+            (problems.into_iter().map(SourceProblem::from).collect(), BTreeMap::new())
+        }
     };
-    say!("problems                      {:>6}  {}", problems.len(), out.display());
-    say!("skipped                       {:>6}", skipped.values().sum::<usize>());
+    write_jsonl(&options.out, &problems)?;
+    say!("problems {:>6}  {}", problems.len(), options.out.display());
     for (reason, count) in skipped {
-        say!("  {count:>5}  {reason}");
+        say!("skipped  {count:>6}  {reason}");
     }
-    say!("hints with the answer         {}", share(LeakKind::Answer));
-    say!("hints with a step's value     {}", share(LeakKind::Step));
     Ok(())
-}
-
-fn percent(count: usize, of: usize) -> f64 {
-    if of == 0 { 0.0 } else { 100.0 * count as f64 / of as f64 }
 }

@@ -126,22 +126,4 @@ pub enum SourceError {
         /// What is wrong with it and what was expected.
         reason: String,
     },
-
-    /// A template holds an expression that cannot be parsed or evaluated.
-    #[error("expression `{text}`: {reason}")]
-    Expression {
-        /// The expression.
-        text: String,
-        /// What is wrong with it.
-        reason: String,
-    },
-
-    /// No assignment of a template's variables satisfies its conditions often enough to be found.
-    #[error("template `{id}`: no new instance in {tries} draws; ask for fewer instances")]
-    Exhausted {
-        /// The template.
-        id: String,
-        /// Assignments tried since the last instance.
-        tries: usize,
-    },
 }

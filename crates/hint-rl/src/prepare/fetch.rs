@@ -122,6 +122,18 @@ pub struct Fetcher {
 }
 
 impl Fetcher {
+    /// A fetcher into the user's cache folder.
+    ///
+    /// # Errors
+    ///
+    /// As [`cache_root`].
+    pub fn of_user() -> Result<Self, SourceError> {
+        #[expect(clippy::disallowed_methods, reason = "a program finds the user's cache folder")]
+        let [xdg, home] =
+            ["XDG_CACHE_HOME", "HOME"].map(|name| std::env::var_os(name).map(Into::into));
+        Ok(Self::new(cache_root(xdg, home)?))
+    }
+
     /// A fetcher into `root`, see [`cache_root`], with `python3` from the PATH.
     pub fn new(root: impl Into<PathBuf>) -> Self {
         Self { root: root.into(), python: PathBuf::from("python3") }

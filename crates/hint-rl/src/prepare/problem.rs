@@ -49,6 +49,13 @@ impl From<SourceProblem> for Problem {
     }
 }
 
+impl From<Problem> for SourceProblem {
+    fn from(problem: Problem) -> Self {
+        let Problem { id, question, answer, hint, solution, level, .. } = problem;
+        Self { id, question, answer, hint, solution, level, category: None }
+    }
+}
+
 /// Writes one line of JSON per problem.
 ///
 /// The file appears whole or not at all: it is written beside `path` and renamed into place.

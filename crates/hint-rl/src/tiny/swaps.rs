@@ -233,6 +233,13 @@ mod tests {
     }
 
     #[test]
+    fn the_examples_train_on_the_first_problems() {
+        let file = super::super::tiny_model().join("problems.jsonl");
+        let committed = hint_rollout::read_problems(file).unwrap();
+        assert_eq!(committed, problems(0).0[..256]);
+    }
+
+    #[test]
     fn no_hint_tells_anything_of_a_row() {
         let (train, _) = problems(1);
         for problem in train {

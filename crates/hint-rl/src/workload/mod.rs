@@ -18,7 +18,7 @@ use hint_rollout::{
 use tch::{Device, Kind};
 
 pub use self::device::{Compute, device};
-use crate::prepare::{self, Champ, Fetcher, GsmSymbolic, SourceProblem};
+use crate::prepare::{self, Champ, Fetcher, SourceProblem, gsm_symbolic};
 use crate::progress::LoadBar;
 use crate::tiny::{swaps, tiny_format, tiny_model};
 
@@ -67,7 +67,7 @@ impl Workload {
     ///
     /// What cannot be found, fetched or read, by name.
     pub fn load(source: &Source<'_>) -> Result<Self> {
-        let fetcher = fetcher()?;
+        let fetcher = Fetcher::of_user()?;
         let model = model_path(source.model)?;
         let problems = match source.problems {
             "swaps" => {
@@ -77,7 +77,7 @@ impl Workload {
             }
             "gsm-symbolic" => {
                 let folder = fetcher.fetch(&prepare::GSM_SYMBOLIC, &mut notice)?;
-                convert(GsmSymbolic::load(&folder)?.base_problems())
+                convert(gsm_symbolic(&folder)?)
             }
             "champ" => {
                 let file = fetcher.fetch(&prepare::CHAMP, &mut notice)?;
@@ -327,7 +327,7 @@ impl Workload {
 pub fn model_path(name: &str) -> Result<PathBuf> {
     match name {
         "tiny" => Ok(tiny_model()),
-        "smollm2" => Ok(fetcher()?.fetch(&prepare::SMOLLM2, &mut notice)?),
+        "smollm2" => Ok(Fetcher::of_user()?.fetch(&prepare::SMOLLM2, &mut notice)?),
         path => {
             ensure!(
                 Path::new(path).exists(),
@@ -337,13 +337,6 @@ pub fn model_path(name: &str) -> Result<PathBuf> {
             newest_checkpoint(PathBuf::from(path))
         }
     }
-}
-
-/// Fetches into the user's cache folder.
-fn fetcher() -> Result<Fetcher> {
-    #[expect(clippy::disallowed_methods, reason = "a program finds the user's cache folder")]
-    let [xdg, home] = ["XDG_CACHE_HOME", "HOME"].map(|name| std::env::var_os(name).map(Into::into));
-    Ok(Fetcher::new(prepare::cache_root(xdg, home)?))
 }
 
 fn notice(line: &str) {

