@@ -17,7 +17,7 @@ fn run(config: &GrpoConfig, hints: bool) -> (Vec<u8>, Vec<f32>) {
 fn switching_hints_off_is_plain_grpo_bit_for_bit() {
     let config = config(3);
     let mut never = config.clone();
-    never.rollout.trigger = HintTrigger::Never {};
+    never.rollout.trigger = HintTrigger::Never;
     let grpo = run(&config, false);
     assert!(grpo == run(&never, true), "a trigger that never fires");
     assert!(grpo == run(&never, false), "no provider either");

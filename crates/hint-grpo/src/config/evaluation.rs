@@ -42,7 +42,7 @@ impl Default for EvaluationConfig {
     fn default() -> Self {
         let options = EvaluationOptions::default();
         Self {
-            held_out: HeldOut::None {},
+            held_out: HeldOut::None,
             max_problems: None,
             at_start: true,
             every: 0,
@@ -66,7 +66,7 @@ impl EvaluationConfig {
         problems: Vec<Problem>,
     ) -> Result<(Vec<Problem>, Vec<Problem>), RolloutError> {
         let (train, held_out) = match &self.held_out {
-            HeldOut::None {} => (problems, Vec::new()),
+            HeldOut::None => (problems, Vec::new()),
             HeldOut::Share { frac } => split_held_out(problems, *frac),
             HeldOut::File { path } => {
                 let held_out = read_problems(path)?;

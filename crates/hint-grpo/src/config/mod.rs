@@ -158,7 +158,7 @@ impl GrpoConfig {
             check.that(&violation.field, false, &violation.expected, &violation.found);
         }
         // The policy that drew a replayed group is known by what the engine said of it alone.
-        let replays = !matches!(self.rollout.replay, Replay::Off {});
+        let replays = !matches!(self.rollout.replay, Replay::Off);
         let holds = !replays || self.old_logprobs == OldLogprobs::Engine;
         let found = serde_json::json!(self.old_logprobs);
         check.that("old_logprobs", holds, "must be \"engine\" with rollout.replay", found);

@@ -10,7 +10,7 @@ use crate::{ConfigError, GrpoConfig, GrpoError, Metrics, Phase, StepReport, Timi
 
 /// Refuses held-out problems that the configuration asks for and the program does not bring.
 pub(crate) fn check_held_out(config: &GrpoConfig, held_out: &[Problem]) -> Result<(), GrpoError> {
-    let expects = config.evaluation.held_out != hint_rollout::HeldOut::None {};
+    let expects = config.evaluation.held_out != hint_rollout::HeldOut::None;
     if expects && held_out.is_empty() {
         let message = "evaluation.held_out: no problem is held out; split the problems with \
                        `EvaluationConfig::split`, hand the second part over with `held_out`, and \

@@ -126,7 +126,7 @@ pub fn run(options: &Options) -> Result<()> {
         max_problems: Some(options.limit),
         held_out: match options.held_out {
             Some(frac) => hint_rollout::HeldOut::Share { frac },
-            None => hint_rollout::HeldOut::None {},
+            None => hint_rollout::HeldOut::None,
         },
         ..EvaluationConfig::default()
     };

@@ -97,7 +97,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     };
     let config = GrpoConfig::from_toml_with(&text, options.set.iter().map(String::as_str))?;
     config.validate()?;
-    if matches!(config.rollout.source, HintSourceConfig::WrongAnswers {}) {
+    if matches!(config.rollout.source, HintSourceConfig::WrongAnswers) {
         bail!("wrong answers are those of a run's completions; they cannot be written beforehand");
     }
     let provider = config.rollout.source.build(api_key)?;

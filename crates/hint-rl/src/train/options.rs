@@ -275,7 +275,7 @@ impl Settings {
     pub fn config(&self, method: Method) -> GrpoConfig {
         let mut config = self.config.clone();
         if method == Method::Grpo {
-            config.rollout.trigger = HintTrigger::Never {};
+            config.rollout.trigger = HintTrigger::Never;
         }
         config
     }
@@ -328,7 +328,7 @@ fn preset(model: &str, problems: &str, overrides: &[String]) -> Result<GrpoConfi
     let is_set = overrides.iter().any(|item| item.contains("evaluation.held_out"));
     if !is_set {
         config.evaluation.held_out = match problems {
-            "swaps" => HeldOut::None {},
+            "swaps" => HeldOut::None,
             _ => HeldOut::Share { frac: 0.2 },
         };
     }
@@ -386,17 +386,17 @@ mod tests {
         let printed = settings.unwrap().config_toml().unwrap();
         let config = GrpoConfig::from_toml(&printed).unwrap();
         assert_eq!((config.clip_high, config.run.seed), (0.28, 7));
-        assert_eq!(config.rollout.trigger, HintTrigger::Never {});
+        assert_eq!(config.rollout.trigger, HintTrigger::Never);
     }
 
     #[test]
     fn problems_of_a_file_are_held_out_by_share_unless_the_user_says_otherwise() {
         let held_out = |args: &[&str]| resolve(args).unwrap().config.evaluation.held_out;
         let share = HeldOut::Share { frac: 0.2 };
-        assert_eq!(held_out(&[]), HeldOut::None {});
+        assert_eq!(held_out(&[]), HeldOut::None);
         assert_eq!(held_out(&["--problems", "some.jsonl"]), share);
         assert_eq!(held_out(&["--model", "smollm2"]), share);
-        assert_eq!(held_out(&["--model", "smollm2", "--problems", "swaps"]), HeldOut::None {});
+        assert_eq!(held_out(&["--model", "smollm2", "--problems", "swaps"]), HeldOut::None);
         let file =
             ["--problems", "a.jsonl", "--set", "evaluation.held_out={type='file',path='b.jsonl'}"];
         assert_eq!(held_out(&file), HeldOut::File { path: "b.jsonl".into() });

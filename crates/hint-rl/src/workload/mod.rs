@@ -94,14 +94,14 @@ impl Workload {
         let count = problems.len();
         let (train, held_out) = source.evaluation.split(problems)?;
         ensure!(
-            !held_out.is_empty() || source.evaluation.held_out == HeldOut::None {},
+            !held_out.is_empty() || source.evaluation.held_out == HeldOut::None,
             "none of the {} problems is held out; raise the share, or set `evaluation.held_out` to \
              another file or to none",
             train.len()
         );
         let used = match source.evaluation.held_out {
             HeldOut::Share { .. } => train.len() + held_out.len(),
-            HeldOut::None {} | HeldOut::File { .. } => count,
+            HeldOut::None | HeldOut::File { .. } => count,
         };
         let workload = Self::new(model, source, train, held_out);
         Ok(Self { unused: count.saturating_sub(used), ..workload })
@@ -291,10 +291,7 @@ impl Workload {
     ///
     /// When no problem has a solution, or a solution cannot be turned into tokens.
     pub fn demonstrations(&self, model: &Model) -> Result<Vec<Demonstration>> {
-        let Model { format, tokenizer, .. } = model;
-        let stops = format.stop_tokens();
-        let eos = tokenizer.eos_token_id().filter(|token| stops.contains(token));
-        let stop = eos.or(stops.first().copied());
+        let format = &model.format;
         let rubric = self.rubric();
         let mut demonstrations = Vec::new();
         for problem in &self.train {
@@ -305,8 +302,7 @@ impl Workload {
             } else {
                 format!("{solution}\n\\boxed{{{}}}", problem.answer)
             };
-            let mut completion = format.encode_completion(&text)?;
-            completion.extend(stop);
+            let completion = format.encode_demonstration(&text)?;
             let prompt = format.encode(problem, None)?;
             demonstrations.push(Demonstration::new(&problem.id, prompt, completion));
         }

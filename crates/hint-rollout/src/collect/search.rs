@@ -175,8 +175,7 @@ fn apply(
 /// A demonstration as a completion: its tokens and a stop token, each with probability 1 under the
 /// distribution that drew it.
 fn demonstration(format: &dyn PromptFormat, hint: &Hint) -> Result<Completion, RolloutError> {
-    let mut tokens = format.encode_completion(&hint.text)?;
-    tokens.extend(format.stop_tokens().first());
+    let tokens = format.encode_demonstration(&hint.text)?;
     let logprobs = vec![0.0; tokens.len()];
     Ok(Completion::new(tokens, logprobs, StopReason::Stop, PolicyVersion::default()))
 }

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::data::problem::Problem;
+use crate::run::no_fields;
 
 /// Which problems are held out from training, for evaluation.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -13,7 +14,8 @@ use crate::data::problem::Problem;
 pub enum HeldOut {
     /// None of the training problems. There is no evaluation, unless the program brings problems of
     /// its own.
-    None {},
+    #[serde(deserialize_with = "no_fields")]
+    None,
     /// A share of the training problems, chosen by [`is_held_out`].
     Share {
         /// In `(0, 1)`.
@@ -28,7 +30,7 @@ pub enum HeldOut {
 
 impl Default for HeldOut {
     fn default() -> Self {
-        Self::None {}
+        Self::None
     }
 }
 

@@ -12,22 +12,13 @@ use crate::error::RolloutError;
 pub struct LocalEngine {
     policy: SharedPolicy,
     stop_tokens: Vec<u32>,
-    options: SampleOptions,
     version: PolicyVersion,
 }
 
 impl LocalEngine {
     /// An engine whose completions end with any of `stop_tokens`.
     pub fn new(policy: SharedPolicy, stop_tokens: Vec<u32>) -> Self {
-        let options = SampleOptions::default();
-        Self { policy, stop_tokens, options, version: PolicyVersion::default() }
-    }
-
-    /// Sets the number of completions that are sampled side by side.
-    #[must_use]
-    pub const fn with_options(mut self, options: SampleOptions) -> Self {
-        self.options = options;
-        self
+        Self { policy, stop_tokens, version: PolicyVersion::default() }
     }
 
     fn params(&self, request: &GenerationRequest) -> SamplingParams {
@@ -58,7 +49,7 @@ impl RolloutEngine for LocalEngine {
             })
             .collect::<Vec<_>>();
         let policy = self.policy.lock();
-        let sampled = sample(&**policy, &requests, &self.options)?;
+        let sampled = sample(&**policy, &requests, &SampleOptions::default())?;
         let version = self.version;
         let completion = |sample: hint_policy::Sample| {
             let stop = match sample.stop {

@@ -6,13 +6,7 @@ use serde_json::Value;
 
 use crate::error::HttpError;
 use crate::net::api_key::ApiKey;
-
-/// One failed request, with the pause that the server asked for.
-#[derive(Debug)]
-pub(crate) struct Failure {
-    pub(crate) error: HttpError,
-    pub(crate) retry_after: Option<Duration>,
-}
+use crate::net::retry::Failure;
 
 /// A server that speaks JSON.
 #[derive(Clone)]

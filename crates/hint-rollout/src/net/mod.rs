@@ -13,6 +13,6 @@ mod retry;
 
 pub use api_key::ApiKey;
 #[cfg(any(feature = "vllm", feature = "teacher"))]
-pub(crate) use http::{Failure, JsonServer};
+pub(crate) use http::JsonServer;
 #[cfg(any(feature = "vllm", feature = "teacher"))]
-pub(crate) use retry::Backoff;
+pub(crate) use retry::{Backoff, Failure};

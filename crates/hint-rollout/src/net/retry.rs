@@ -2,6 +2,21 @@
 
 use std::time::Duration;
 
+use crate::error::HttpError;
+
+/// One failed request, with the pause that the server asked for.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) error: HttpError,
+    pub(crate) retry_after: Option<Duration>,
+}
+
+impl From<HttpError> for Failure {
+    fn from(error: HttpError) -> Self {
+        Self { error, retry_after: None }
+    }
+}
+
 /// How often, and after which pauses, a request is made again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Backoff {
@@ -15,6 +30,27 @@ pub(crate) struct Backoff {
 const LONGEST_PAUSE: Duration = Duration::from_mins(1);
 
 impl Backoff {
+    /// Asks until there is an answer, the failure will not pass, or the attempts are used up. `ask`
+    /// gets the number of the attempt, from 1.
+    pub(crate) fn retry<T>(
+        self,
+        mut ask: impl FnMut(usize) -> Result<T, Failure>,
+    ) -> Result<T, (usize, HttpError)> {
+        let mut attempt = 1;
+        loop {
+            match ask(attempt) {
+                Ok(answer) => return Ok(answer),
+                Err(Failure { error, .. }) if !error.is_transient() || attempt >= self.attempts => {
+                    return Err((attempt, error));
+                }
+                Err(Failure { retry_after, .. }) => {
+                    std::thread::sleep(self.pause(attempt, retry_after));
+                    attempt += 1;
+                }
+            }
+        }
+    }
+
     /// The pause after failed attempt `attempt` (from 1): what the server asked for if that is
     /// longer, bounded in any case.
     pub(crate) fn pause(self, attempt: usize, asked: Option<Duration>) -> Duration {

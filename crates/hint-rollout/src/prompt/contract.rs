@@ -45,6 +45,18 @@ pub trait PromptFormat: Send + Sync {
         Err(RolloutError::other("prompt format", message))
     }
 
+    /// Tokens of a whole written completion: those of the text, and the first of the
+    /// [stop tokens](PromptFormat::stop_tokens) to end it.
+    ///
+    /// # Errors
+    ///
+    /// As [`PromptFormat::encode_completion`].
+    fn encode_demonstration(&self, text: &str) -> Result<Vec<u32>, RolloutError> {
+        let mut tokens = self.encode_completion(text)?;
+        tokens.extend(self.stop_tokens().first());
+        Ok(tokens)
+    }
+
     /// Text of a completion, without special tokens.
     ///
     /// # Errors
@@ -52,7 +64,7 @@ pub trait PromptFormat: Send + Sync {
     /// Whatever keeps the tokens from being decoded.
     fn decode(&self, completion: &[u32]) -> Result<String, RolloutError>;
 
-    /// Tokens that end a completion.
+    /// Tokens that end a completion. The first one ends demonstrations.
     fn stop_tokens(&self) -> &[u32];
 }
 
@@ -67,6 +79,10 @@ impl<F: PromptFormat + ?Sized> PromptFormat for Box<F> {
 
     fn encode_completion(&self, text: &str) -> Result<Vec<u32>, RolloutError> {
         (**self).encode_completion(text)
+    }
+
+    fn encode_demonstration(&self, text: &str) -> Result<Vec<u32>, RolloutError> {
+        (**self).encode_demonstration(text)
     }
 
     fn decode(&self, completion: &[u32]) -> Result<String, RolloutError> {
@@ -89,6 +105,10 @@ impl<F: PromptFormat + ?Sized> PromptFormat for std::sync::Arc<F> {
 
     fn encode_completion(&self, text: &str) -> Result<Vec<u32>, RolloutError> {
         (**self).encode_completion(text)
+    }
+
+    fn encode_demonstration(&self, text: &str) -> Result<Vec<u32>, RolloutError> {
+        (**self).encode_demonstration(text)
     }
 
     fn decode(&self, completion: &[u32]) -> Result<String, RolloutError> {

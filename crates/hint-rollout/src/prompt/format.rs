@@ -22,6 +22,7 @@ impl ChatFormat {
     /// The template of `tokenizer`, no system message of our own, the hint template of the HINT
     /// reference code.
     pub fn new(tokenizer: Arc<Tokenizer>, stop_tokens: Vec<u32>) -> Self {
+        let stop_tokens = eos_first(&tokenizer, stop_tokens);
         Self {
             tokenizer,
             stop_tokens,
@@ -97,6 +98,7 @@ impl TextFormat {
     /// The question alone, with the hint template of the HINT reference code.
     pub fn new(tokenizer: Arc<Tokenizer>, stop_tokens: Vec<u32>) -> Self {
         let template = HintTemplate::default();
+        let stop_tokens = eos_first(&tokenizer, stop_tokens);
         Self { tokenizer, stop_tokens, prefix: String::new(), suffix: String::new(), template }
     }
 
@@ -134,4 +136,11 @@ impl PromptFormat for TextFormat {
     fn stop_tokens(&self) -> &[u32] {
         &self.stop_tokens
     }
+}
+
+/// The stop tokens, the one that the tokenizer calls the end of a sequence first: it ends
+/// demonstrations.
+fn eos_first(tokenizer: &Tokenizer, mut stop_tokens: Vec<u32>) -> Vec<u32> {
+    stop_tokens.sort_by_key(|token| Some(*token) != tokenizer.eos_token_id());
+    stop_tokens
 }

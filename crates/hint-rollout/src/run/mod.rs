@@ -5,12 +5,15 @@
 //! [`RunProgress`] is how far a run is, and a [`ValueSchedule`] is a value as a function of it. A
 //! [`StepContext`] is both at once: what a collection depends on.
 
+mod parallel;
 mod progress;
 mod schedule;
 mod seed;
 pub(crate) mod state;
 
+pub(crate) use parallel::in_parallel;
 pub use progress::{RunProgress, StepContext};
 pub use schedule::{RunPoint, ValueSchedule};
 pub use seed::Seed;
 pub(crate) use seed::fnv1a;
+pub use state::no_fields;

@@ -1,7 +1,7 @@
 //! State of parts in checkpoints, as JSON.
 
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
 use crate::error::RolloutError;
@@ -27,4 +27,17 @@ pub(crate) fn expect_none(part: &'static str, state: &Value) -> Result<(), Rollo
 pub(crate) fn tag(value: &impl Serialize) -> String {
     let value = serde_json::to_value(value).unwrap_or_default();
     value["type"].as_str().unwrap_or_default().to_owned()
+}
+
+/// Reads a variant without fields of a tagged enum, which serde by itself would let have any:
+/// `#[serde(deserialize_with = "no_fields")]` on the variant.
+///
+/// # Errors
+///
+/// The first field there is, as unknown.
+pub fn no_fields<'de, D: Deserializer<'de>>(deserializer: D) -> Result<(), D::Error> {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct NoFields {}
+    NoFields::deserialize(deserializer).map(|NoFields {}| ())
 }

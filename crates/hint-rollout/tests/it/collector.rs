@@ -67,7 +67,7 @@ fn only_groups_that_are_all_wrong_get_a_hint() {
 
 #[test]
 fn without_hints_every_group_is_plain() {
-    let never = CollectorConfig { trigger: HintTrigger::Never {}, ..config() };
+    let never = CollectorConfig { trigger: HintTrigger::Never, ..config() };
     for collected in [collect(config(), false), collect(never, true)] {
         let collected = collected.expect("the script works");
         assert!(collected.groups.iter().all(|group| !group.is_hinted()));

@@ -114,12 +114,12 @@ fn a_hint_that_does_not_help_changes_nothing() {
 #[test]
 fn keeping_can_ask_for_differences() {
     for (keep_if, correct, total, expected) in [
-        (KeepIf::Always {}, 0, 4, true),
-        (KeepIf::Always {}, 0, 0, false),
-        (KeepIf::AnyCorrect {}, 0, 4, false),
-        (KeepIf::AnyCorrect {}, 4, 4, true),
-        (KeepIf::Mixed {}, 4, 4, false),
-        (KeepIf::Mixed {}, 1, 4, true),
+        (KeepIf::Always, 0, 4, true),
+        (KeepIf::Always, 0, 0, false),
+        (KeepIf::AnyCorrect, 0, 4, false),
+        (KeepIf::AnyCorrect, 4, 4, true),
+        (KeepIf::Mixed, 4, 4, false),
+        (KeepIf::Mixed, 1, 4, true),
     ] {
         assert_eq!(keep_if.keeps(correct, total), expected, "{keep_if:?} {correct}/{total}");
     }
@@ -133,24 +133,18 @@ fn combinations_put_successes_where_they_say() {
         let sources = group.rollouts.iter().map(Rollout::is_hinted);
         (sources.collect::<Vec<_>>(), group.replaced.len(), group.supervised.len())
     };
-    assert_eq!(combined(CombineRule::ReplaceAll {}), (vec![true; 4], 4, 0));
-    assert_eq!(
-        combined(CombineRule::ReplaceOneFailure {}),
-        (vec![true, false, false, false], 1, 0)
-    );
-    assert_eq!(combined(CombineRule::ReplaceFailures {}), (vec![true, true, false, false], 2, 0));
+    assert_eq!(combined(CombineRule::ReplaceAll), (vec![true; 4], 4, 0));
+    assert_eq!(combined(CombineRule::ReplaceOneFailure), (vec![true, false, false, false], 1, 0));
+    assert_eq!(combined(CombineRule::ReplaceFailures), (vec![true, true, false, false], 2, 0));
     let appended = [vec![false; 4], vec![true; 4]].concat();
-    assert_eq!(combined(CombineRule::Append {}), (appended, 0, 0));
-    assert_eq!(combined(CombineRule::Supervise {}), (vec![false; 4], 0, 2));
+    assert_eq!(combined(CombineRule::Append), (appended, 0, 0));
+    assert_eq!(combined(CombineRule::Supervise), (vec![false; 4], 0, 2));
 }
 
 #[test]
 fn demonstrations_join_without_being_sampled() {
-    let config = CollectorConfig {
-        trigger: HintTrigger::Always {},
-        combine: CombineRule::Append {},
-        ..config()
-    };
+    let config =
+        CollectorConfig { trigger: HintTrigger::Always, combine: CombineRule::Append, ..config() };
     let (collected, prompts) = collect(config, Demonstrations, 99, START);
     assert_eq!(prompts, ["6 * 7 ="]);
     let [group] = &collected.groups[..] else { panic!("one group") };
@@ -166,7 +160,7 @@ fn demonstrations_join_without_being_sampled() {
 #[test]
 fn plain_completions_that_nobody_looks_at_are_not_sampled() {
     let level = LevelSearch::Binomial { count: 5, probability: ValueSchedule::constant(1.0) };
-    let always = CollectorConfig { trigger: HintTrigger::Always {}, level, ..config() };
+    let always = CollectorConfig { trigger: HintTrigger::Always, level, ..config() };
     let (collected, prompts) = collect(always.clone(), Letters, 1, START);
     assert_eq!(prompts, ["6 * 7 = think \\boxed{42}"]);
     assert_eq!(collected.groups[0].rollouts.len(), 4);

@@ -8,11 +8,11 @@ use hint_rollout::{
 fn triggers_fire_on_counts() {
     let below = HintTrigger::SuccessRateBelow { rate: 0.5 };
     for (trigger, correct, total, expected) in [
-        (HintTrigger::AllWrong {}, 0, 8, true),
-        (HintTrigger::AllWrong {}, 1, 8, false),
-        (HintTrigger::AllWrong {}, 0, 0, false),
-        (HintTrigger::Never {}, 0, 8, false),
-        (HintTrigger::Always {}, 8, 8, true),
+        (HintTrigger::AllWrong, 0, 8, true),
+        (HintTrigger::AllWrong, 1, 8, false),
+        (HintTrigger::AllWrong, 0, 0, false),
+        (HintTrigger::Never, 0, 8, false),
+        (HintTrigger::Always, 8, 8, true),
         (below.clone(), 3, 8, true),
         (below.clone(), 4, 8, false),
         (below, 0, 0, false),
@@ -26,7 +26,7 @@ fn triggers_fire_on_counts() {
 fn all_wrong_after_a_share_of_the_run() {
     let start = RunPoint::Fraction { fraction: 0.15 };
     let trigger = HintTrigger::AllOf {
-        triggers: vec![HintTrigger::AllWrong {}, HintTrigger::NotBefore { start }],
+        triggers: vec![HintTrigger::AllWrong, HintTrigger::NotBefore { start }],
     };
     for (step, correct, expected) in [(14, 0, false), (15, 0, true), (99, 0, true), (99, 1, false)]
     {

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::error::Violations;
+use crate::run::no_fields;
 use crate::sample::RolloutGroup;
 
 /// Whether further problems are drawn in place of groups without a signal (DAPO, arXiv 2503.14476).
@@ -10,7 +11,8 @@ use crate::sample::RolloutGroup;
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
 pub enum DynamicSampling {
     /// A step takes the groups as they come.
-    Off {},
+    #[serde(deserialize_with = "no_fields")]
+    Off,
     /// Groups without a signal are left out, and as many further problems are drawn, until the step has
     /// all its groups or the rounds are used up. Then it continues with what it has.
     UntilSignal {
@@ -58,7 +60,7 @@ impl DynamicSampling {
     /// Rounds at most, and the criterion if there is one.
     pub(crate) const fn plan(self) -> (usize, Option<SignalCriterion>) {
         match self {
-            Self::Off {} => (1, None),
+            Self::Off => (1, None),
             Self::UntilSignal { max_rounds, criterion } => (max_rounds, Some(criterion)),
         }
     }

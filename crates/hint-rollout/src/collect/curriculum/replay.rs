@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::collect::curriculum::dynamic::SignalCriterion;
 use crate::error::Violations;
+use crate::run::no_fields;
 use crate::sample::RolloutGroup;
 
 /// Whether groups of earlier steps train again.
@@ -13,7 +14,8 @@ use crate::sample::RolloutGroup;
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Replay {
     /// Never.
-    Off {},
+    #[serde(deserialize_with = "no_fields")]
+    Off,
     /// Where a step lacks groups with a signal, the latest such groups of earlier steps take
     /// the place of those that do not; each of them once.
     Recent {

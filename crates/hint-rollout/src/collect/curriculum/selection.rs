@@ -5,14 +5,15 @@ use serde::{Deserialize, Serialize};
 use crate::collect::curriculum::record::SuccessRecord;
 use crate::data::Problem;
 use crate::error::Violations;
-use crate::run::Seed;
+use crate::run::{Seed, no_fields};
 
 /// Which problems a step takes.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
 pub enum ProblemSelection {
     /// Each problem once per epoch; every epoch has another order.
-    Epochs {},
+    #[serde(deserialize_with = "no_fields")]
+    Epochs,
     /// At random, in favor of problems that the policy solves now and then without a hint (CUR-1). No
     /// problem is taken twice in a step while others are left.
     Curriculum {
@@ -33,7 +34,7 @@ impl ProblemSelection {
     ) -> Vec<usize> {
         let first = place.drawn;
         match self {
-            Self::Epochs {} => place.run.epochs(problems.len(), first..first + count as u64),
+            Self::Epochs => place.run.epochs(problems.len(), first..first + count as u64),
             Self::Curriculum { floor } => {
                 let order = race(problems, place.record, floor, place.step.named("curriculum"));
                 (place.in_step..place.in_step + count).map(|at| order[at % order.len()]).collect()

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::collect::hinted::from_fn::FromFn;
-use crate::run::state;
+use crate::run::{no_fields, state};
 use crate::sample::{Rollout, RolloutGroup};
 
 /// Which hinted groups count at all. A hinted group that does not is forgotten: the plain group stays
@@ -12,20 +12,23 @@ use crate::sample::{Rollout, RolloutGroup};
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
 pub enum KeepIf {
     /// All of them.
-    Always {},
+    #[serde(deserialize_with = "no_fields")]
+    Always,
     /// Those with a correct completion: the plain group is kept if the hint does not help.
-    AnyCorrect {},
+    #[serde(deserialize_with = "no_fields")]
+    AnyCorrect,
     /// Those with a correct and a wrong completion.
-    Mixed {},
+    #[serde(deserialize_with = "no_fields")]
+    Mixed,
 }
 
 impl KeepIf {
     /// Whether a group with `correct` correct hinted completions out of `total` counts.
     pub const fn keeps(self, correct: usize, total: usize) -> bool {
         match self {
-            Self::Always {} => total > 0,
-            Self::AnyCorrect {} => correct > 0,
-            Self::Mixed {} => correct > 0 && correct < total,
+            Self::Always => total > 0,
+            Self::AnyCorrect => correct > 0,
+            Self::Mixed => correct > 0 && correct < total,
         }
     }
 }
@@ -70,15 +73,20 @@ where
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
 pub enum CombineRule {
     /// They are the group; the plain ones are put aside (HINT).
-    ReplaceAll {},
+    #[serde(deserialize_with = "no_fields")]
+    ReplaceAll,
     /// The first success takes the place of the first failure.
-    ReplaceOneFailure {},
+    #[serde(deserialize_with = "no_fields")]
+    ReplaceOneFailure,
     /// Each success takes the place of one failure.
-    ReplaceFailures {},
+    #[serde(deserialize_with = "no_fields")]
+    ReplaceFailures,
     /// They join the plain ones.
-    Append {},
+    #[serde(deserialize_with = "no_fields")]
+    Append,
     /// They do not join: they are kept for the supervised term.
-    Supervise {},
+    #[serde(deserialize_with = "no_fields")]
+    Supervise,
 }
 
 impl Combine for CombineRule {
@@ -88,13 +96,13 @@ impl Combine for CombineRule {
 
     fn combine(&self, group: &mut RolloutGroup, hinted: Vec<Rollout>) {
         match self {
-            Self::ReplaceAll {} => {
+            Self::ReplaceAll => {
                 group.replaced = std::mem::replace(&mut group.rollouts, hinted);
             }
-            Self::ReplaceOneFailure {} => replace_failures(group, hinted, 1),
-            Self::ReplaceFailures {} => replace_failures(group, hinted, usize::MAX),
-            Self::Append {} => group.rollouts.extend(hinted),
-            Self::Supervise {} => {
+            Self::ReplaceOneFailure => replace_failures(group, hinted, 1),
+            Self::ReplaceFailures => replace_failures(group, hinted, usize::MAX),
+            Self::Append => group.rollouts.extend(hinted),
+            Self::Supervise => {
                 group.supervised = hinted;
                 group.supervised.retain(|rollout| rollout.score.verdict.is_correct());
             }
@@ -102,7 +110,7 @@ impl Combine for CombineRule {
     }
 
     fn keeps_plain(&self) -> bool {
-        !matches!(self, Self::ReplaceAll {})
+        !matches!(self, Self::ReplaceAll)
     }
 }
 

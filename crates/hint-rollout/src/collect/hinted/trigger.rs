@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::collect::hinted::from_fn::FromFn;
 use crate::error::Violations;
-use crate::run::{RunPoint, RunProgress, Seed, ValueSchedule, state};
+use crate::run::{RunPoint, RunProgress, Seed, ValueSchedule, no_fields, state};
 
 /// When a group gets hints. Reads verdicts, never shaped rewards: a group whose format bonuses sum to
 /// something is still a group that solved nothing.
@@ -48,11 +48,14 @@ where
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
 pub enum HintTrigger {
     /// Never: plain GRPO.
-    Never {},
+    #[serde(deserialize_with = "no_fields")]
+    Never,
     /// Every group.
-    Always {},
+    #[serde(deserialize_with = "no_fields")]
+    Always,
     /// When every plain completion is wrong (HINT).
-    AllWrong {},
+    #[serde(deserialize_with = "no_fields")]
+    AllWrong,
     /// When the share of correct plain completions is below `rate`.
     SuccessRateBelow {
         /// In `(0, 1]`.
@@ -119,9 +122,9 @@ impl Trigger for HintTrigger {
     fn fires(&self, input: &TriggerInput) -> bool {
         let TriggerInput { correct, total, progress, seed } = *input;
         match self {
-            Self::Never {} => false,
-            Self::Always {} => true,
-            Self::AllWrong {} => total > 0 && correct == 0,
+            Self::Never => false,
+            Self::Always => true,
+            Self::AllWrong => total > 0 && correct == 0,
             Self::SuccessRateBelow { rate } => total > 0 && (correct as f64) < rate * total as f64,
             Self::WithProbability { probability } => seed.unit() < probability.at(progress),
             Self::NotBefore { start } => start.is_reached(progress),
@@ -133,11 +136,10 @@ impl Trigger for HintTrigger {
 
     fn looks_at_outcome(&self) -> bool {
         match self {
-            Self::AllWrong {} | Self::SuccessRateBelow { .. } => true,
-            Self::Never {}
-            | Self::Always {}
-            | Self::WithProbability { .. }
-            | Self::NotBefore { .. } => false,
+            Self::AllWrong | Self::SuccessRateBelow { .. } => true,
+            Self::Never | Self::Always | Self::WithProbability { .. } | Self::NotBefore { .. } => {
+                false
+            }
             Self::AllOf { triggers } => triggers.iter().any(Self::looks_at_outcome),
         }
     }
@@ -159,7 +161,7 @@ impl HintTrigger {
                     at.within(format_args!("triggers[{index}]"), |at| trigger.check(at));
                 }
             }
-            Self::Never {} | Self::Always {} | Self::AllWrong {} => {}
+            Self::Never | Self::Always | Self::AllWrong => {}
         }
     }
 }

@@ -1,8 +1,6 @@
 //! The engine of several vLLM servers.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
 
 use crate::engine::contract::{
     Completion, GenerationRequest, HeadWeights, PolicyVersion, RolloutEngine, WeightSource,
@@ -13,6 +11,7 @@ use crate::engine::vllm::server::{Server, label};
 use crate::error::VllmError;
 use crate::error::{RolloutError, Violations};
 use crate::net::ApiKey;
+use crate::run::in_parallel;
 
 /// What is told of the servers.
 type Observer = Box<dyn FnMut(&VllmEvent<'_>) + Send>;
@@ -245,7 +244,7 @@ impl VllmEngine {
             let threads = dealt.iter().map(|(index, own)| {
                 let server = &slots[*index].server;
                 scope.spawn(move || {
-                    work(own.len(), parallel, |place| {
+                    in_parallel(own.len(), parallel, |place| {
                         server.complete(&requests[own[place]], stop, version)
                     })
                 })
@@ -363,48 +362,6 @@ impl RolloutEngine for VllmEngine {
         (self.observer)(&VllmEvent::Synced { version, up, down });
         Ok(())
     }
-}
-
-/// Does `count` pieces of work on up to `parallel` threads, until one of them fails.
-fn work<T: Send>(
-    count: usize,
-    parallel: usize,
-    piece: impl Fn(usize) -> Result<T, VllmError> + Sync,
-) -> (Vec<(usize, T)>, Option<VllmError>) {
-    let next = AtomicUsize::new(0);
-    let finished = Mutex::new(Vec::new());
-    let failure = Mutex::new(None);
-    std::thread::scope(|scope| {
-        for _ in 0..parallel.min(count) {
-            scope.spawn(|| {
-                loop {
-                    let place = next.fetch_add(1, Ordering::Relaxed);
-                    if place >= count {
-                        return;
-                    }
-                    match piece(place) {
-                        Ok(result) => {
-                            finished
-                                .lock()
-                                .unwrap_or_else(PoisonError::into_inner)
-                                .push((place, result));
-                        }
-                        Err(error) => {
-                            next.store(count, Ordering::Relaxed);
-                            let mut failure =
-                                failure.lock().unwrap_or_else(PoisonError::into_inner);
-                            failure.get_or_insert(error);
-                            return;
-                        }
-                    }
-                }
-            });
-        }
-    });
-    (
-        finished.into_inner().unwrap_or_else(PoisonError::into_inner),
-        failure.into_inner().unwrap_or_else(PoisonError::into_inner),
-    )
 }
 
 fn remove_folder(path: &Path) -> std::io::Result<()> {

@@ -202,25 +202,12 @@ impl Server {
     ) -> Result<Vec<Completion>, VllmError> {
         const PATH: &str = "/v1/completions";
         let body = wire::body(&self.model, request, stop_tokens);
-        let mut attempt = 1;
-        loop {
-            let result = self.sampling.post(PATH, &body).and_then(|answer| {
-                wire::completions(answer, request, version).map_err(|reason| {
-                    let error = self.sampling.unexpected(PATH, reason);
-                    Failure { error, retry_after: None }
-                })
-            });
-            match result {
-                Ok(completions) => return Ok(completions),
-                Err(Failure { error, retry_after }) => {
-                    if !error.is_transient() || attempt >= self.backoff.attempts {
-                        return Err(error.into());
-                    }
-                    std::thread::sleep(self.backoff.pause(attempt, retry_after));
-                    attempt += 1;
-                }
-            }
-        }
+        let ask = |_| {
+            let answer = self.sampling.post(PATH, &body)?;
+            wire::completions(answer, request, version)
+                .map_err(|reason| self.sampling.unexpected(PATH, reason).into())
+        };
+        self.backoff.retry(ask).map_err(|(_, error)| error.into())
     }
 }
 

@@ -64,13 +64,6 @@ impl LeakDetector {
         Self { verifier: MathVerifier::new().with_strictness(strictness).with_fuel(FUEL) }
     }
 
-    /// Compares with another verifier.
-    #[must_use]
-    pub fn with_verifier(mut self, verifier: MathVerifier) -> Self {
-        self.verifier = verifier;
-        self
-    }
-
     /// What `hint` gives away of `problem` without being meant to, from left to right.
     pub fn leaks(&self, problem: &Problem, hint: &Hint) -> Vec<Leak> {
         if hint.allowed_leak == AllowedLeak::Answer {

@@ -13,7 +13,7 @@ use crate::hint::source::solution_prefix::{PrefixUnit, SolutionPrefix};
 use crate::hint::source::teacher::TeacherOptions;
 use crate::hint::source::wrong_answers::WrongAnswers;
 use crate::net::ApiKey;
-use crate::run::state;
+use crate::run::{no_fields, state};
 
 /// Which [`HintProvider`] to use. The set of providers is open; these can be named in a
 /// configuration.
@@ -59,7 +59,8 @@ pub enum HintSourceConfig {
         sampling: Sampling,
     },
     /// [`WrongAnswers`]: the answers that the plain completions gave.
-    WrongAnswers {},
+    #[serde(deserialize_with = "no_fields")]
+    WrongAnswers,
 }
 
 fn blank() -> String {
@@ -113,7 +114,7 @@ impl HintSourceConfig {
             Self::SelfHint { levels, sampling } => {
                 Box::new(SelfHints::new(*levels, sampling.clone()))
             }
-            Self::WrongAnswers {} => Box::new(WrongAnswers),
+            Self::WrongAnswers => Box::new(WrongAnswers),
         })
     }
 

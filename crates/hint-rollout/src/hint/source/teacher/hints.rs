@@ -1,7 +1,6 @@
 //! Asking a teacher.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -15,7 +14,8 @@ use crate::hint::source::teacher::budget::Spent;
 use crate::hint::source::teacher::cache::{Cache, digest};
 use crate::hint::source::teacher::options::{TeacherFallback, TeacherOptions};
 use crate::hint::writer::HintWriter;
-use crate::net::{ApiKey, Backoff, Failure, JsonServer};
+use crate::net::{ApiKey, Backoff, JsonServer};
+use crate::run::in_parallel;
 
 const PATH: &str = "/chat/completions";
 
@@ -187,26 +187,17 @@ impl TeacherHints {
 
     /// Asks, several at a time and in order, until all are asked or one ends in an error.
     fn ask(&self, questions: &[&Question<'_>]) -> BTreeMap<String, Miss> {
-        let next = AtomicUsize::new(0);
-        let stop = AtomicBool::new(false);
-        let misses = Mutex::new(BTreeMap::new());
-        std::thread::scope(|scope| {
-            for _ in 0..self.options.parallel.min(questions.len()) {
-                scope.spawn(|| {
-                    while !stop.load(Ordering::Relaxed)
-                        && let Some(question) = questions.get(next.fetch_add(1, Ordering::Relaxed))
-                    {
-                        let Err(miss) = self.ask_one(question) else { continue };
-                        if self.fallback(question.problem, Some(&miss)).is_err() {
-                            stop.store(true, Ordering::Relaxed);
-                        }
-                        let mut misses = misses.lock().unwrap_or_else(PoisonError::into_inner);
-                        misses.insert(question.digest.clone(), miss);
-                    }
-                });
+        let ask = |place: usize| match self.ask_one(questions[place]) {
+            Ok(()) => Ok(None),
+            Err(miss) if self.fallback(questions[place].problem, Some(&miss)).is_err() => {
+                Err((place, miss))
             }
-        });
-        misses.into_inner().unwrap_or_else(PoisonError::into_inner)
+            Err(miss) => Ok(Some(miss)),
+        };
+        let (finished, failure) = in_parallel(questions.len(), self.options.parallel, ask);
+        let misses = finished.into_iter().filter_map(|(place, miss)| Some((place, miss?)));
+        let misses = misses.chain(failure);
+        misses.map(|(place, miss)| (questions[place].digest.clone(), miss)).collect()
     }
 
     fn ask_one(&self, question: &Question<'_>) -> Result<(), Miss> {
@@ -219,37 +210,26 @@ impl TeacherHints {
             return Ok(());
         }
         let body = &question.asked["request"];
-        let mut attempt = 1;
-        loop {
+        let mut exhausted = None;
+        let answer = self.backoff.retry(|_| {
             let charged = self.state().spent.request(&self.options.budget);
-            charged.map_err(|(what, limit)| Miss::Exhausted(what, limit))?;
-            let answer = self.server.post(PATH, body).and_then(|answer| {
-                self.state().spent.tokens += tokens(body, &answer);
-                hint(&answer).map_err(|reason| {
-                    let error = self.server.unexpected(PATH, reason);
-                    Failure { error, retry_after: None }
-                })
-            });
-            match answer {
-                Ok(text) => {
-                    let mut text = self.server.hide_key(text);
-                    if let Some(cache) = &self.cache {
-                        text = cache
-                            .write(&question.digest, &question.asked, text)
-                            .map_err(Miss::Cache)?;
-                    }
-                    self.state().hints.insert(question.digest.clone(), text);
-                    return Ok(());
-                }
-                Err(Failure { error, retry_after }) => {
-                    if !error.is_transient() || attempt >= self.backoff.attempts {
-                        return Err(Miss::Failed(attempt, error));
-                    }
-                    std::thread::sleep(self.backoff.pause(attempt, retry_after));
-                    attempt += 1;
-                }
+            if let Err((what, limit)) = charged {
+                exhausted = Some(Miss::Exhausted(what, limit));
+                return Ok(None);
             }
+            let answer = self.server.post(PATH, body)?;
+            self.state().spent.tokens += tokens(body, &answer);
+            let text = hint(&answer).map_err(|reason| self.server.unexpected(PATH, reason))?;
+            Ok(Some(text))
+        });
+        let answer = answer.map_err(|(attempts, error)| Miss::Failed(attempts, error))?;
+        let Some(text) = answer else { return exhausted.map_or(Ok(()), Err) };
+        let mut text = self.server.hide_key(text);
+        if let Some(cache) = &self.cache {
+            text = cache.write(&question.digest, &question.asked, text).map_err(Miss::Cache)?;
         }
+        self.state().hints.insert(question.digest.clone(), text);
+        Ok(())
     }
 }
 
