@@ -70,7 +70,7 @@ mod input;
 
 pub use audit::{AuditFinding, AuditReport};
 pub use error::RewardError;
-pub use extract::{AnswerSource, BoxedAnswer, Extraction, extract_boxed};
+pub use extract::{AnswerSource, BoxedAnswer, Extraction, Level, extract_boxed};
 pub use input::RewardInput;
 #[cfg(feature = "http")]
 pub use judge::HttpJudge;

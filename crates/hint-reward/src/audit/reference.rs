@@ -2,10 +2,8 @@
 
 use std::fmt;
 
-use crate::extract::Extraction;
+use crate::extract::bare_reference;
 use crate::input::RewardInput;
-use crate::math::fuel::DEFAULT_FUEL;
-use crate::math::fuel::Fuel;
 use crate::verifier::MathVerifier;
 use crate::verifier::Verdict;
 use crate::verifier::Verifier;
@@ -104,9 +102,7 @@ impl MathVerifier {
         if probe.verdict == Verdict::ReferenceUnparseable {
             return Some(AuditFinding::Unreadable { reason: probe.reason.unwrap_or_default() });
         }
-        let answer =
-            Extraction::reference().find(reference, &mut Fuel::new(DEFAULT_FUEL)).ok().flatten();
-        let answer = answer.as_deref().unwrap_or(reference);
+        let answer = bare_reference(reference);
         let itself = self.verify(&RewardInput::new(&format!("\\boxed{{{answer}}}"), reference));
         if !itself.verdict.is_correct() {
             return Some(AuditFinding::NotItself { verdict: itself.verdict });

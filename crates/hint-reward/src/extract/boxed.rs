@@ -42,7 +42,10 @@ impl<'a> BoxedAnswer<'a> {
                                 open.push(Some((at, argument + 1)));
                                 at = argument + 1;
                             }
-                            Some(byte) if argument > name_end && byte.is_ascii_alphanumeric() => {
+                            Some(byte)
+                                if byte.is_ascii_digit()
+                                    || (argument > name_end && byte.is_ascii_alphanumeric()) =>
+                            {
                                 let end = bare_argument(bytes, argument);
                                 found.push(Self { content: &text[argument..end], span: at..end });
                                 at = end;

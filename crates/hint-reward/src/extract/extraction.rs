@@ -1,13 +1,19 @@
 //! Finding the answer in a completion.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 
 use crate::extract::boxed::BoxedAnswer;
-use crate::extract::last_value::{MAX_WORDS, last_math, last_number};
+use crate::extract::last_value::{MAX_WORDS, last_math};
+use crate::extract::sentence::{
+    is_hypothetical, is_remark, leading_answer, only_value, stated_number, without_full_stop,
+};
 use crate::extract::separator::{is_separator, name_before};
 use crate::input::RewardInput;
 use crate::math::answer::{Readable, is_readable};
 use crate::math::fuel::{Fuel, Stop};
+use crate::math::lex::typography::plain;
 
 /// Bytes at the end of a text that are searched for anything but boxes.
 const MAX_TAIL: usize = 16_384;
@@ -34,6 +40,17 @@ pub enum AnswerSource {
     LastMath,
     /// The last number.
     LastNumber,
+}
+
+/// How much a verifier makes of a completion that does not say which of its values is the answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Level {
+    /// [`Extraction::strict`]: the answer is boxed or announced. For training.
+    #[default]
+    Strict,
+    /// [`Extraction::lenient`]: else the last formula or the one number stated. For evaluation.
+    Lenient,
 }
 
 /// Where the answer is looked for, in this order.
@@ -82,15 +99,42 @@ impl Default for Extraction {
 }
 
 impl Extraction {
-    /// The strict mode: only boxed answers count.
-    pub fn boxed_only() -> Self {
-        Self { sources: vec![AnswerSource::Boxed] }
+    /// What counts in training: a box, a tag, `####` or an announced answer. No number is guessed from running text,
+    /// so that a completion that only mentions the right value is not rewarded.
+    ///
+    /// ```
+    /// use hint_reward::Extraction;
+    ///
+    /// let strict = Extraction::strict();
+    /// assert_eq!(strict.extract("The final answer is $12$. I hope it is correct.").as_deref(), Some("$12$"));
+    /// assert_eq!(strict.extract("So there are 12 marbles."), None);
+    /// ```
+    pub fn strict() -> Self {
+        use AnswerSource::{AnswerTag, Boxed, Hashes, Phrase};
+        Self { sources: vec![Boxed, AnswerTag, Hashes, Phrase] }
     }
 
-    /// How references are read: as a whole where possible, and never down to the last number of a sentence.
-    pub(crate) fn reference() -> Self {
-        use AnswerSource::{AnswerTag, Boxed, Hashes, LastMath, Phrase, ShortSentence, WholeText};
-        Self { sources: vec![Boxed, AnswerTag, Hashes, WholeText, Phrase, ShortSentence, LastMath] }
+    /// Everything a reader would take for the answer, for completions of other people's models. The default.
+    pub fn lenient() -> Self {
+        Self::default()
+    }
+
+    /// The extraction of a level.
+    pub fn of_level(level: Level) -> Self {
+        match level {
+            Level::Strict => Self::strict(),
+            Level::Lenient => Self::lenient(),
+        }
+    }
+
+    /// Whether a value may be guessed from running text.
+    fn guesses(&self) -> bool {
+        self.sources.contains(&AnswerSource::LastNumber)
+    }
+
+    /// Only boxed answers count.
+    pub fn boxed_only() -> Self {
+        Self { sources: vec![AnswerSource::Boxed] }
     }
 
     /// The answer of a completion, if one of the sources has one.
@@ -105,9 +149,9 @@ impl Extraction {
         &self,
         input: &RewardInput<'_>,
         fuel: &mut Fuel,
-    ) -> Result<Option<String>, Stop> {
+    ) -> Result<Option<(String, AnswerSource)>, Stop> {
         if !input.truncated {
-            return self.find(input.completion, fuel);
+            return self.find_source(input.completion, fuel);
         }
         let text = input.completion;
         let sentences =
@@ -119,7 +163,7 @@ impl Extraction {
                 AnswerSource::Hashes | AnswerSource::Phrase => sentences,
                 _ => continue,
             };
-            let found = Self { sources: vec![*source] }.find(explicit, fuel)?;
+            let found = Self { sources: vec![*source] }.find_source(explicit, fuel)?;
             if found.is_some() {
                 return Ok(found);
             }
@@ -129,23 +173,38 @@ impl Extraction {
 
     /// As [`Extraction::extract`], on a budget.
     pub(crate) fn find(&self, completion: &str, fuel: &mut Fuel) -> Result<Option<String>, Stop> {
+        Ok(self.find_source(completion, fuel)?.map(|(found, _)| found))
+    }
+
+    /// The answer with the source that has it.
+    pub(crate) fn find_source(
+        &self,
+        completion: &str,
+        fuel: &mut Fuel,
+    ) -> Result<Option<(String, AnswerSource)>, Stop> {
         fuel.spend(completion.len() as u64 / 4)?;
-        let text = behind_thinking(completion);
+        let completion = plain(completion);
+        let mut text = Cow::Borrowed(behind_thinking(&completion));
+        if text.contains("\\boxed{}") {
+            text = Cow::Owned(text.replace("\\boxed{}", ""));
+        }
+        let text = &*text;
         for source in &self.sources {
             let found = match source {
                 AnswerSource::Boxed => boxed(text),
-                AnswerSource::AnswerTag => answer_tag(text, fuel)?,
+                AnswerSource::AnswerTag => answer_tag(text, self.guesses(), fuel)?,
                 AnswerSource::Hashes => hashes(text),
-                AnswerSource::Phrase => phrase(tail(text), fuel)?,
+                AnswerSource::Phrase => phrase(tail(text), self.guesses(), fuel)?,
                 AnswerSource::WholeText => whole_text(text, fuel)?,
                 AnswerSource::ShortSentence => short_sentence(text, fuel)?,
                 AnswerSource::LastMath => last_math(tail(text), fuel)?,
-                AnswerSource::LastNumber => {
-                    last_number(tail(text)).map(|(number, _)| number.to_owned())
-                }
+                AnswerSource::LastNumber => match option_named(tail(text)) {
+                    Some(letter) => Some(letter),
+                    None => stated_number(tail(text), fuel)?,
+                },
             };
             if let Some(found) = found.filter(|found| !found.trim().is_empty()) {
-                return Ok(Some(found));
+                return Ok(Some((found, *source)));
             }
         }
         Ok(None)
@@ -193,7 +252,7 @@ fn boxed(text: &str) -> Option<String> {
     Some(items.collect::<Vec<_>>().join(", "))
 }
 
-fn answer_tag(text: &str, fuel: &mut Fuel) -> Result<Option<String>, Stop> {
+fn answer_tag(text: &str, guess: bool, fuel: &mut Fuel) -> Result<Option<String>, Stop> {
     let Some(start) = text.rfind("<answer>").map(|at| at + 8) else { return Ok(None) };
     let end = text[start..].find("</answer>").map_or(text.len(), |at| start + at);
     let content = text[start..end].trim();
@@ -201,7 +260,7 @@ fn answer_tag(text: &str, fuel: &mut Fuel) -> Result<Option<String>, Stop> {
         return Ok(Some(found));
     }
     if is_readable(content, MAX_WORDS, fuel)? == Readable::No
-        && let Some(found) = phrase(tail(content), fuel)?
+        && let Some(found) = phrase(tail(content), guess, fuel)?
     {
         return Ok(Some(found));
     }
@@ -214,64 +273,88 @@ fn hashes(text: &str) -> Option<String> {
     Some(line.to_owned())
 }
 
+/// What announces an answer.
+const PHRASES: [&str; 29] = [
+    "answer is",
+    "answer:",
+    "answer are",
+    "answer =",
+    "answers are",
+    "answers:",
+    "answer**:",
+    "option is",
+    "choice is",
+    "ans:",
+    "ans.",
+    "ans =",
+    "\u{7b54}\u{6848}\u{662f}",
+    "\u{7b54}\u{6848}\u{4e3a}",
+    "\u{7b54}\u{6848}:",
+    "\u{7b54}\u{6848} :",
+    "\u{7b54}\u{6848}]",
+    "\u{6545}\u{9009}",
+    "\u{5e94}\u{9009}",
+    "\u{7b54}\u{3048}\u{306f}",
+    "\u{627}\u{644}\u{62c}\u{648}\u{627}\u{628} \u{647}\u{648}",
+    "antwort ist",
+    "antwort:",
+    "respuesta es",
+    "respuesta:",
+    "r\u{e9}ponse est",
+    "risposta \u{e8}",
+    "resposta \u{e9}",
+    "\u{43e}\u{442}\u{432}\u{435}\u{442}:",
+];
+
 /// What stands behind the last phrase that announces an answer.
-fn phrase(text: &str, fuel: &mut Fuel) -> Result<Option<String>, Stop> {
-    const PHRASES: [&str; 8] = [
-        "answer is",
-        "answer:",
-        "answer are",
-        "answer =",
-        "answers are",
-        "answer**:",
-        "option is",
-        "choice is",
-    ];
+fn phrase(text: &str, guess: bool, fuel: &mut Fuel) -> Result<Option<String>, Stop> {
     fuel.spend(text.len() as u64)?;
     // ASCII lower case keeps every byte position.
     let lowered = text.to_ascii_lowercase();
-    let Some(start) =
-        PHRASES.iter().filter_map(|phrase| lowered.rfind(phrase).map(|at| at + phrase.len())).max()
+    let Some(start) = PHRASES
+        .iter()
+        .filter_map(|phrase| {
+            // `ans:` is no end of `means:`.
+            let mut places = lowered.rmatch_indices(phrase);
+            let found = places.find(|(at, _)| {
+                !phrase.starts_with("ans")
+                    || !lowered[..*at].ends_with(|c: char| c.is_ascii_alphabetic())
+            });
+            found.map(|(at, _)| at + phrase.len())
+        })
+        .max()
     else {
-        return Ok(option_named(text, &lowered));
+        return Ok(None);
     };
-    let behind = text[start..].trim_start_matches([':', ' ', '*', '\n', '\t']);
+    let behind = text[start..].trim_start_matches([':', ' ', '*', '\n', '\t', '}', '_']);
     // A formula may run over several lines; anything else ends with its line.
     let is_formula = ["$$", "\\[", "\\begin"].iter().any(|open| behind.starts_with(open));
     let line = if is_formula { behind } else { behind.lines().next().unwrap_or_default() };
     let line = line.trim().trim_end_matches(['*', ' ']);
+    let line = line.split(" <eoa>").next().unwrap_or(line);
+    let line =
+        ["approximately ", "about ", "exactly ", "simply ", "just ", "therefore ", "equal to "]
+            .into_iter()
+            .find_map(|word| line.strip_prefix(word))
+            .unwrap_or(line);
     // "The answer is not 12" announces no answer, and the 12 in it is none.
-    if line.starts_with("not ") || is_readable(line, MAX_WORDS, fuel)? != Readable::No {
+    if line.starts_with("not ") {
         return Ok(Some(without_full_stop(line).to_owned()));
     }
-    // The sentence goes on behind its answer: "The answer is 12, because …".
-    for (at, _) in line.match_indices([',', '.', ';']) {
-        let head = &line[..at];
-        let ends = line[at + 1..].starts_with([' ', '\n']) || line[at + 1..].is_empty();
-        if ends && head.len() <= 60 && is_readable(head, MAX_WORDS, fuel)? != Readable::No {
-            let rest = line[at + 1..].trim_start();
-            // A list goes on: `1, 2`.
-            let goes_on = !line[at..].starts_with('.')
-                && rest.starts_with(|c: char| {
-                    c.is_ascii_digit() || matches!(c, '$' | '\\' | '-' | '(')
-                });
-            if !goes_on {
-                return Ok(Some(head.to_owned()));
-            }
-        }
-    }
-    if let Some(found) = last_math(line, fuel)? {
+    if let Some(found) = leading_answer(line, fuel)? {
         return Ok(Some(found));
     }
-    if let Some((number, _)) = last_number(line) {
-        return Ok(Some(number.to_owned()));
+    if guess && let Some(found) = only_value(line, fuel)? {
+        return Ok(Some(found));
     }
     // "The answer is less than 12" is an answer that no number elsewhere in the text is better than.
-    Ok(line.contains(|c: char| c.is_ascii_digit()).then(|| line.to_owned()))
+    Ok(line.contains(|c: char| c.is_alphanumeric()).then(|| line.to_owned()))
 }
 
 /// The letter of the last "option B" or "choice B".
-fn option_named(text: &str, lowered: &str) -> Option<String> {
-    let start = ["option ", "choice "]
+fn option_named(text: &str) -> Option<String> {
+    let lowered = text.to_ascii_lowercase();
+    let start = ["option ", "choice ", "\u{9009} "]
         .iter()
         .filter_map(|title| lowered.rfind(title).map(|at| at + title.len()))
         .max()?;
@@ -282,32 +365,77 @@ fn option_named(text: &str, lowered: &str) -> Option<String> {
 }
 
 fn whole_text(text: &str, fuel: &mut Fuel) -> Result<Option<String>, Stop> {
-    let text = without_connective(text.trim());
+    let text = without_connective(text.trim().trim_start_matches(['\u{9009}', ' ']));
     if text.len() > 2000 {
         return Ok(None);
     }
-    Ok((is_readable(text, MAX_WORDS, fuel)? != Readable::No)
-        .then(|| without_full_stop(text).to_owned()))
+    if text.len() < 100
+        && text.ends_with(" is correct.")
+        && let Some(letter) = option_named(text)
+    {
+        return Ok(Some(letter));
+    }
+    if is_readable(text, MAX_WORDS, fuel)? == Readable::No {
+        return Ok(None);
+    }
+    let text = without_full_stop(text);
+    let predicate = predicate(text);
+    Ok(Some(match predicate {
+        Some(predicate) if is_readable(predicate, MAX_WORDS, fuel)? != Readable::No => {
+            predicate.to_owned()
+        }
+        _ => text.to_owned(),
+    }))
+}
+
+/// What a sentence says of its subject: the `blue` of `The color is blue`.
+fn predicate(text: &str) -> Option<&str> {
+    let (first, _) = text.split_once(' ')?;
+    let is_subject = ["the", "its", "it", "this", "our", "there", "that"]
+        .iter()
+        .any(|word| word.eq_ignore_ascii_case(first));
+    let start = [" is ", " are "]
+        .into_iter()
+        .filter_map(|verb| text.rfind(verb).map(|at| at + verb.len()))
+        .max()?;
+    let subject = &text[..start];
+    (is_subject && !is_hypothetical(subject) && !subject.contains(['=', '<', '>', '|']))
+        .then(|| text[start..].trim())
 }
 
 fn short_sentence(text: &str, fuel: &mut Fuel) -> Result<Option<String>, Stop> {
     const REMARKS: [&str; 5] =
         [", or equivalently", ", or approximately", ", or an equivalent", " is the only", " (i.e."];
-    const VERBS: [&str; 4] = [" is equal to ", " equals ", " are ", " is "];
-    let text = without_full_stop(text.trim());
-    if text.len() > 200 || text.contains(['\n', '\\', '$']) {
+    const VERBS: [&str; 6] = [" is equal to ", " equals ", " are ", " is ", ", so ", " so "];
+    let text = without_connective(without_full_stop(text.trim()));
+    if text.len() > 300 || text.contains('\n') {
+        return Ok(None);
+    }
+    // `37 because …`, but not `$a = 1$ and so $b = 2$`.
+    if text.starts_with(|c: char| c.is_ascii_digit() || matches!(c, '$' | '\\' | '-'))
+        && let Some(found) = leading_answer(text, fuel)?
+    {
+        let rest = text.get(found.len()..).unwrap_or_default();
+        let reasons =
+            [" because", " since", " which", " as ", " is the only", "blacksquare", "square"];
+        if !rest.contains(['$', '\\']) || reasons.iter().any(|reason| rest.contains(reason)) {
+            return Ok(Some(found));
+        }
+    }
+    if text.contains(['\\', '$']) {
         return Ok(None);
     }
     let remark = REMARKS.iter().filter_map(|remark| text.find(remark)).min();
     // `0 (none of the values)`
     let aside = text.ends_with(')').then(|| text.find(" (")).flatten();
-    for end in remark.into_iter().chain(aside) {
-        if is_readable(&text[..end], MAX_WORDS, fuel)? != Readable::No {
+    for end in remark.into_iter().chain(aside.filter(|_| !text.contains("(or"))) {
+        if is_remark(&text[end..]) && is_readable(&text[..end], MAX_WORDS, fuel)? != Readable::No {
             return Ok(Some(text[..end].trim().to_owned()));
         }
     }
     let behind = VERBS.iter().filter_map(|verb| text.rfind(verb).map(|at| at + verb.len())).max();
     if let Some(start) = behind
+        && !is_hypothetical(&text[..start])
         && is_readable(&text[start..], MAX_WORDS, fuel)? != Readable::No
     {
         return Ok(Some(text[start..].trim().to_owned()));
@@ -327,13 +455,4 @@ fn without_connective(text: &str) -> &str {
             (ends && head.eq_ignore_ascii_case(word)).then(|| rest[1..].trim_start())
         })
         .unwrap_or(text)
-}
-
-fn without_full_stop(text: &str) -> &str {
-    // The point of `\right.` is a delimiter, and three of them say that a list goes on.
-    if text.ends_with("\\right.") || text.ends_with("..") {
-        text
-    } else {
-        text.trim_end_matches('.')
-    }
 }

@@ -1,5 +1,6 @@
-//! The last formula and the last number of a text, where nothing announces the answer.
+//! The last formula of a text, where nothing announces the answer.
 
+use crate::extract::sentence::stated_number;
 use crate::extract::separator::is_separator;
 use crate::math::answer::{Readable, is_readable};
 use crate::math::fuel::{Fuel, Stop};
@@ -19,10 +20,8 @@ pub(crate) fn last_math(text: &str, fuel: &mut Fuel) -> Result<Option<String>, S
         let readable = is_readable(content, MAX_WORDS, fuel)?;
         if readable == Readable::Symbol {
             // "the largest $n$ is 34"
-            if let Some((number, at)) = last_number(text)
-                && at >= span.end
-            {
-                return Ok(Some(number.to_owned()));
+            if let Some(number) = stated_number(&text[span.end..], fuel)? {
+                return Ok(Some(number));
             }
             if index > 0 {
                 continue;
@@ -44,7 +43,7 @@ pub(crate) fn last_math(text: &str, fuel: &mut Fuel) -> Result<Option<String>, S
 }
 
 /// Formulas between delimiters, with the span of the whole including the delimiters.
-fn math_segments(text: &str) -> Vec<(&str, std::ops::Range<usize>)> {
+pub(crate) fn math_segments(text: &str) -> Vec<(&str, std::ops::Range<usize>)> {
     let bytes = text.as_bytes();
     let mut segments = Vec::new();
     let mut at = 0;
@@ -125,58 +124,4 @@ fn is_denied(before: &str) -> bool {
         clause = clause.strip_suffix(filler).unwrap_or(clause);
     }
     DENIALS.into_iter().any(|denial| clause.ends_with(denial))
-}
-
-/// The last number of a sentence and where it starts; none if its line has TeX commands, which it may belong to.
-pub(crate) fn last_number(text: &str) -> Option<(&str, usize)> {
-    let bytes = text.as_bytes();
-    let mut found = None;
-    let mut at = 0;
-    while at < bytes.len() {
-        let starts = bytes[at].is_ascii_digit()
-            || (bytes[at] == b'.' && bytes.get(at + 1).is_some_and(u8::is_ascii_digit));
-        if !starts {
-            at += 1;
-            continue;
-        }
-        let mut end = at;
-        while end < bytes.len() {
-            let next_is_digit = bytes.get(end + 1).is_some_and(u8::is_ascii_digit);
-            match bytes[end] {
-                b'0'..=b'9' => end += 1,
-                b',' | b'.' | b'/' | b'e' | b'E' if next_is_digit => end += 1,
-                _ => break,
-            }
-        }
-        let before = at.checked_sub(1).map(|index| bytes[index]);
-        let is_part = before
-            .is_some_and(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'^' | b'{'));
-        let is_negative = before == Some(b'-')
-            && at.checked_sub(2).is_none_or(|index| {
-                matches!(bytes[index], b' ' | b'=' | b'(' | b':' | b'$' | b'\n')
-            });
-        let start = if is_negative { at - 1 } else { at };
-        // `5_2`, `5^n` and `5!` are no numbers, and neither is any before them the answer.
-        let is_base = bytes.get(end).is_some_and(|byte| matches!(byte, b'_' | b'^' | b'!'));
-        if is_base && !text[end..].starts_with("! ") && end + 1 < bytes.len() {
-            found = None;
-            at = end;
-            continue;
-        }
-        let behind = text[end..].trim_start();
-        let percent = behind.starts_with('%') || behind.starts_with("percent");
-        if !is_part && !is_denied(&text[..start]) {
-            let stop = match (percent, behind.starts_with('%')) {
-                (true, true) => text.len() - behind.len() + 1,
-                (true, false) => text.len() - behind.len() + 7,
-                _ => end,
-            };
-            found = Some((&text[start..stop], start));
-        }
-        at = end.max(at + 1);
-    }
-    let (number, start) = found?;
-    let line_start = text[..start].rfind('\n').map_or(0, |newline| newline + 1);
-    let line_end = text[start..].find('\n').map_or(text.len(), |newline| start + newline);
-    (!text[line_start..line_end].contains('\\')).then_some((number, start))
 }

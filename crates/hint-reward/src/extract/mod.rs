@@ -1,12 +1,15 @@
 //! Finding the answer in a completion.
 //!
 //! An [`Extraction`] is an ordered list of [`AnswerSource`]s. The first source that has an answer decides, and the
-//! verdict records which one it was. [`BoxedAnswer`] lists the boxes of a text; [`extract_boxed`] returns the last.
+//! verdict records which one it was. [`Level`] names the two lists for training and for evaluation. [`BoxedAnswer`] lists the boxes of a text; [`extract_boxed`] returns the last.
 
 mod boxed;
 mod extraction;
 mod last_value;
+mod reference;
+mod sentence;
 mod separator;
 
 pub use boxed::{BoxedAnswer, extract_boxed};
-pub use extraction::{AnswerSource, Extraction};
+pub use extraction::{AnswerSource, Extraction, Level};
+pub(crate) use reference::bare_reference;

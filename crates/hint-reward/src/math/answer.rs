@@ -1,11 +1,14 @@
 //! Answers as they are read and compared.
 
+use std::borrow::Cow;
+
 use crate::math::compare::comparison::{Comparison, equation};
 use crate::math::compare::prepare::{prepare, shared_value};
-use crate::math::compare::text::bare;
+use crate::math::compare::text::{bare, same_wording};
 use crate::math::fuel::{Fuel, Stop};
 use crate::math::lex::literal::Commas;
-use crate::math::parse::choice::named;
+use crate::math::lex::typography::plain;
+use crate::math::parse::choice::{What, named};
 use crate::math::parse::parser::{is_sentence_word, parse};
 use crate::math::parse::phrase::phrase;
 use crate::math::strictness::{Rule, Strictness};
@@ -20,7 +23,7 @@ const MAX_BYTES: usize = 8192;
 /// A text read as an answer, in each way it can be read.
 #[derive(Debug)]
 pub(crate) struct Answer<'t> {
-    text: &'t str,
+    text: Cow<'t, str>,
     bare: String,
     readings: Vec<Node>,
     /// Why it cannot be read, if it cannot.
@@ -39,23 +42,32 @@ impl<'t> Answer<'t> {
         fuel: &mut Fuel,
     ) -> Result<Self, Stop> {
         fuel.spend(10 + text.len() as u64)?;
-        let mut answer = Self { text, bare: bare(text), readings: Vec::new(), unreadable: None };
-        if text.len() > MAX_BYTES {
+        let text = respelled(plain(text));
+        let mut answer = Self { bare: bare(&text), text, readings: Vec::new(), unreadable: None };
+        if answer.text.len() > MAX_BYTES {
             answer.unreadable = Some("the answer is too long");
             return Ok(answer);
         }
+        let text = answer.text.clone();
+        if text.contains(|c: char| c < ' ' && !matches!(c, '\n' | '\t' | '\r')) {
+            answer.unreadable = Some("a control character, as of a damaged command");
+            return Ok(answer);
+        }
         let mut ambiguous = false;
-        match reading(text, Commas::Usual, fuel) {
+        match reading(&text, Commas::Usual, fuel) {
             Ok(reading) => {
                 answer.readings.push(reading.node);
                 answer.readings.extend(reading.other);
                 ambiguous = reading.ambiguous_comma;
             }
-            Err(Stop::Unreadable(reason)) => answer.unreadable = Some(reason),
+            Err(Stop::Unreadable(reason)) => match restated(&text, fuel)? {
+                Some(node) => answer.readings.push(node),
+                None => answer.unreadable = Some(reason),
+            },
             Err(stop) => return Err(stop),
         }
         if ambiguous {
-            answer.try_reading(text, Commas::Unusual, fuel)?;
+            answer.try_reading(&text, Commas::Unusual, fuel)?;
         }
         if strictness.percent == Rule::Lenient && answer.unreadable.is_none() {
             let without = text.replace("\\%", "").replace('%', "").replace("percent", "");
@@ -101,8 +113,21 @@ pub(crate) fn compare(
     if a.bare == b.bare {
         return Ok(!a.bare.is_empty());
     }
-    if names_alike(a.text, b.text) {
+    // Texts that no formula is, word for word.
+    if (a.unreadable.is_some() || b.unreadable.is_some()) && same_wording(&a.text, &b.text) {
         return Ok(true);
+    }
+    if names_alike(&a.text, &b.text) {
+        return Ok(true);
+    }
+    if let (Some(first), Some(second)) = (choices(&a.text), choices(&b.text)) {
+        return Ok(first == second);
+    }
+    for (named_side, other) in [(a, b), (b, a)] {
+        if let Some(rest) = text_of_choice(&named_side.text, &other.text) {
+            let rest = Answer::read(rest, strictness, fuel)?;
+            return compare(&rest, other, strictness, relative_tolerance, fuel);
+        }
     }
     for first in &a.readings {
         for second in &b.readings {
@@ -126,11 +151,139 @@ fn names_alike(a: &str, b: &str) -> bool {
     }
 }
 
+/// The text of the choice that one side names, where the other side gives the text alone: `(C) 36` against `36`.
+fn text_of_choice<'t>(named_side: &'t str, other: &str) -> Option<&'t str> {
+    let name = named(named_side)?;
+    let is_text =
+        matches!(name.what, What::Choice(_)) && !name.rest.is_empty() && named(other).is_none();
+    (is_text && named(name.rest).is_none()).then_some(name.rest)
+}
+
+/// The letters of an answer that names several choices: `AC`, `A, C`, `A and C`.
+fn choices(text: &str) -> Option<Vec<char>> {
+    if text.len() > 40 {
+        return None;
+    }
+    let text = unwrapped(text.trim().trim_matches('$'));
+    let words = text
+        .split(|c: char| !c.is_ascii_alphabetic())
+        .filter(|word| !word.is_empty() && *word != "and");
+    let mut letters = Vec::new();
+    for word in words {
+        letters.extend(word.chars());
+    }
+    let allowed = |c: char| c.is_ascii_alphabetic() || matches!(c, ' ' | ',' | ';' | '.');
+    letters.sort_unstable();
+    let distinct = letters.windows(2).all(|pair| pair[0] != pair[1]);
+    let named = letters.len() > 1 && letters.iter().all(|letter| ('A'..='H').contains(letter));
+    (named && distinct && text.chars().all(allowed)).then_some(letters)
+}
+
+/// An answer that is said twice, the second time in brackets: `8 (eight)`, `8/3 (or 2.667)`. The two must agree, where
+/// a decimal may be rounded to its last place.
+fn restated(text: &str, fuel: &mut Fuel) -> Result<Option<Node>, Stop> {
+    const GLUE: [&str; 8] =
+        ["or ", "i.e. ", "i.e., ", "that is ", "approximately ", "about ", "≈", "\\approx "];
+    let trimmed = text.trim().trim_end_matches(['.', '$', '}']);
+    let Some(inner) = trimmed.strip_suffix(')') else { return Ok(None) };
+    let Some((head, inner)) = inner.rsplit_once('(') else { return Ok(None) };
+    let head = head
+        .trim()
+        .trim_end_matches("\\text{")
+        .trim_matches([' ', '$', '\\'])
+        .trim_end_matches("\\text{");
+    let mut inner = inner.trim_start_matches("\\text{").trim();
+    for glue in GLUE {
+        inner = inner.strip_prefix(glue).unwrap_or(inner).trim_start();
+    }
+    let mut read = |text: &str| match reading(text, Commas::Usual, fuel) {
+        Ok(reading) => Ok(Some(reading.node)),
+        Err(Stop::Unreadable(_)) => Ok(None),
+        Err(stop) => Err(stop),
+    };
+    let (Some(head), Some(inner)) = (read(head)?, read(inner)?) else { return Ok(None) };
+    let (Node::Expr(first), Node::Expr(second)) = (&head, &inner) else { return Ok(None) };
+    let same = Comparer { fuel, relative_tolerance: 0.01 }.identical(first, second)?;
+    Ok(same.then_some(head))
+}
+
+/// Commands that only spell one character: `1\text{,}234`, `\mu\mathrm{m}`.
+fn respelled(text: Cow<'_, str>) -> Cow<'_, str> {
+    const SPELLINGS: [(&str, &str); 9] = [
+        ("\\text{,}", "{,}"),
+        ("\\mu\\mathrm{m}", "\\text{μm}"),
+        ("\\mu\\text{m}", "\\text{μm}"),
+        ("\\mu \\mathrm{m}", "\\text{μm}"),
+        ("\\mathrm{\\mu m}", "\\text{μm}"),
+        ("\\mu\\mathrm{s}", "\\text{μs}"),
+        ("\\mu\\mathrm{g}", "\\text{μg}"),
+        ("\\ \\Omega", "\\text{Ω}"),
+        ("\\,\\Omega", "\\text{Ω}"),
+    ];
+    let mut text = match slanted(&text) {
+        Some(fraction) => Cow::Owned(fraction),
+        None => text,
+    };
+    if !text.contains('\\') {
+        return text;
+    }
+    for (from, to) in SPELLINGS {
+        if text.contains(from) {
+            text = Cow::Owned(text.replace(from, to));
+        }
+    }
+    // Mathematics inside a text command: `\text{if $n$ is odd}`.
+    if text.contains("\\text") && text.contains('$') {
+        text = Cow::Owned(opened_text(&text));
+    }
+    text
+}
+
+/// `^5/_6` as a fraction.
+fn slanted(text: &str) -> Option<String> {
+    let (upper, lower) = text.trim().strip_prefix('^')?.split_once('/')?;
+    let part = |text: &str| {
+        let inner = text
+            .strip_prefix('{')
+            .and_then(|rest| rest.strip_suffix('}'))
+            .unwrap_or(text)
+            .trim()
+            .to_owned();
+        (!inner.is_empty() && inner.bytes().all(|byte| byte.is_ascii_digit())).then_some(inner)
+    };
+    let lower = lower.trim_start_matches(' ').strip_prefix('_')?;
+    Some(format!("\\frac{{{}}}{{{}}}", part(upper.trim())?, part(lower.trim())?))
+}
+
+/// `\text{if $n$ is odd}` as `\text{if }n\text{ is odd}`.
+fn opened_text(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 16);
+    let mut rest = text;
+    while let Some(at) = rest.find("\\text{") {
+        let start = at + "\\text{".len();
+        out.push_str(&rest[..start]);
+        rest = &rest[start..];
+        let Some(end) = rest.find('}') else { break };
+        let mut inside = &rest[..end];
+        while let Some((before, behind)) = inside.split_once('$') {
+            let Some((formula, behind)) = behind.split_once('$') else { break };
+            out.extend([before, "}", formula, "\\text{"]);
+            inside = behind;
+        }
+        out.push_str(inside);
+        rest = &rest[end..];
+    }
+    out.push_str(rest);
+    out
+}
+
 /// Whether a text as a whole reads as an answer: mathematics, or at most `max_words` words.
 pub(crate) fn is_readable(text: &str, max_words: usize, fuel: &mut Fuel) -> Result<Readable, Stop> {
     if text.len() > MAX_BYTES {
         return Ok(Readable::No);
     }
+    let respelled = respelled(plain(text));
+    let text = &*respelled;
     if phrase(unwrapped(text)).is_some() {
         return Ok(Readable::Answer);
     }
@@ -141,12 +294,18 @@ pub(crate) fn is_readable(text: &str, max_words: usize, fuel: &mut Fuel) -> Resu
             let is_answer = count == 1 || (count <= max_words && !is_sentence_word(&words));
             Ok(if is_answer { Readable::Answer } else { Readable::No })
         }
-        Ok(Node::List(items)) if items.iter().any(|item| is_remark(item, max_words)) => {
+        Ok(Node::List(items))
+            if items.iter().any(|item| is_remark(item, max_words))
+                || (matches!(items.last(), Some(Node::Text(_)))
+                    && !items.iter().all(|item| matches!(item, Node::Text(_)))) =>
+        {
             Ok(if named(text).is_some() { Readable::Answer } else { Readable::No })
         }
         Ok(Node::Expr(Expr::Symbol(_))) => Ok(Readable::Symbol),
         Ok(_) => Ok(Readable::Answer),
-        Err(Stop::Unreadable(_)) if named(text).is_some() => Ok(Readable::Answer),
+        Err(Stop::Unreadable(_)) if named(text).is_some() || restated(text, fuel)?.is_some() => {
+            Ok(Readable::Answer)
+        }
         Err(Stop::Unreadable(_)) => Ok(Readable::No),
         Err(stop) => Err(stop),
     }

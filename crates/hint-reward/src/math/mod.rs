@@ -9,7 +9,7 @@
 pub(crate) mod answer;
 mod compare;
 pub(crate) mod fuel;
-mod lex;
+pub(crate) mod lex;
 pub(crate) mod parse;
 pub(crate) mod strictness;
 mod tree;

@@ -45,6 +45,10 @@ impl ExactNumber {
         Some(Self(if negative { -value } else { value }))
     }
 
+    pub(crate) fn value(&self) -> &BigRational {
+        &self.0
+    }
+
     /// Whether the value is a whole number.
     pub fn is_whole(&self) -> bool {
         self.0.is_integer()

@@ -115,7 +115,8 @@ impl Verifier for ChoiceMatch {
 
 /// What an extraction finds in the completion of an input.
 fn extracted(extraction: &Extraction, input: &RewardInput<'_>) -> Option<String> {
-    extraction.find_in(input, &mut Fuel::new(DEFAULT_FUEL)).ok().flatten()
+    let found = extraction.find_in(input, &mut Fuel::new(DEFAULT_FUEL)).ok().flatten();
+    found.map(|(answer, _)| answer)
 }
 
 /// The value of a text that is one real number.

@@ -1,7 +1,7 @@
 //! The mathematical verifier.
 
 use crate::error::RewardError;
-use crate::extract::Extraction;
+use crate::extract::{Extraction, Level, bare_reference};
 use crate::input::RewardInput;
 use crate::math::Strictness;
 use crate::math::answer::{Answer, compare};
@@ -51,7 +51,7 @@ pub struct MathVerifier {
 }
 
 impl MathVerifier {
-    /// Returns the strict verifier with the default extraction.
+    /// Returns the verifier with strict rules of comparison that looks for the answer everywhere.
     pub fn new() -> Self {
         Self {
             extraction: Extraction::default(),
@@ -59,6 +59,25 @@ impl MathVerifier {
             relative_tolerance: 1e-12,
             fuel: DEFAULT_FUEL,
         }
+    }
+
+    /// Returns the verifier for training, which takes only boxed and announced answers.
+    ///
+    /// ```
+    /// use hint_reward::{MathVerifier, RewardInput, Verdict, Verifier};
+    ///
+    /// let verdict = |completion| MathVerifier::strict().verify(&RewardInput::new(completion, "12")).verdict;
+    /// assert_eq!(verdict("so \\boxed{12}"), Verdict::Correct);
+    /// assert_eq!(verdict("I count 12 of them."), Verdict::NoAnswer);
+    /// ```
+    pub fn strict() -> Self {
+        Self::new().with_level(Level::Strict)
+    }
+
+    /// Sets the level: where the answer is looked for.
+    #[must_use]
+    pub fn with_level(self, level: Level) -> Self {
+        self.with_extraction(Extraction::of_level(level))
     }
 
     /// Sets where the answer is looked for.
@@ -149,10 +168,12 @@ impl MathVerifier {
     }
 
     fn found_and_judged(&self, input: &RewardInput<'_>, fuel: &mut Fuel) -> Result<Judgment, Stop> {
-        let reference = Extraction::reference().find(input.reference, fuel)?;
-        let reference = reference.as_deref().unwrap_or(input.reference).trim();
+        let reference = bare_reference(input.reference);
+        let reference = reference.as_str();
         match self.extraction.find_in(input, fuel)? {
-            Some(answer) => self.judged(answer.trim(), reference, fuel),
+            Some((answer, source)) => {
+                Ok(self.judged(answer.trim(), reference, fuel)?.with_source(source))
+            }
             None if reference.is_empty() => self.judged("", reference, fuel),
             None => {
                 let verdict = if input.truncated { Verdict::Truncated } else { Verdict::NoAnswer };

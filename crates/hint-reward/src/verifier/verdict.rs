@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::extract::AnswerSource;
 use serde::{Deserialize, Serialize};
 
 /// What a verifier says about a completion.
@@ -102,6 +103,8 @@ pub struct Judgment {
     pub verdict: Verdict,
     /// The answer as it stands in the completion.
     pub extracted: Option<String>,
+    /// The rule that found the answer, where one had to look for it.
+    pub source: Option<AnswerSource>,
     /// The reference as it was read, in the form the two were compared in.
     pub compared: Option<String>,
     /// Why, for everything but [`Verdict::Correct`].
@@ -111,13 +114,20 @@ pub struct Judgment {
 impl Judgment {
     /// Returns the bare verdict.
     pub fn new(verdict: Verdict) -> Self {
-        Self { verdict, extracted: None, compared: None, reason: None }
+        Self { verdict, extracted: None, source: None, compared: None, reason: None }
     }
 
     /// Sets the answer found in the completion.
     #[must_use]
     pub fn with_extracted(mut self, extracted: impl Into<String>) -> Self {
         self.extracted = Some(extracted.into());
+        self
+    }
+
+    /// Sets the rule that found the answer.
+    #[must_use]
+    pub fn with_source(mut self, source: AnswerSource) -> Self {
+        self.source = Some(source);
         self
     }
 

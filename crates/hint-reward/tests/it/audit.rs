@@ -45,7 +45,7 @@ fn usable_references_pass() {
 
 #[test]
 fn unusable_references_are_named_with_their_index() {
-    let report = MathVerifier::new().audit(["1", "", r"\frac{1}{", r"\int_0^1 x\,dx"]);
+    let report = MathVerifier::new().audit(["1", "", r"\frac{1}{", r"\oint x\,dx"]);
     assert_eq!(report.checked, 4);
     let indices: Vec<usize> = report.findings.iter().map(|finding| finding.0).collect();
     assert_eq!(indices, [1, 2, 3]);

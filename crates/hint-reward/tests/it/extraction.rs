@@ -28,7 +28,7 @@ fn thinking_is_ignored_when_text_follows() {
 fn phrases_tags_and_hashes_are_found() {
     check("The answer is 12.", Some("12"));
     check("**Answer:** $\\frac{1}{2}$", Some("$\\frac{1}{2}$"));
-    check("Final answer: the largest $n$ is 34.", Some("34"));
+    check("Final answer: the largest $n$ is 34.", Some("the largest $n$ is 34"));
     check("the answer is 10, since 5 + 5 = 10", Some("10"));
     check("<answer> 7 </answer> done", Some("7"));
     check("5 + 5 = 10\n#### 10", Some("10"));
@@ -37,8 +37,10 @@ fn phrases_tags_and_hashes_are_found() {
 #[test]
 fn formulas_and_numbers_of_a_sentence_are_found() {
     check("Hence $a=1$ and so $b=2$.", Some("b=2"));
-    check("It takes 3 hours and costs 1,250.50 dollars", Some("1,250.50"));
+    check("It takes 3 hours and costs 1,250.50 dollars", Some("1,250.50 dollars"));
     check("a change of -4 degrees in 1 line: -4 it is", Some("-4"));
+    check("He has 3 cats and 4 dogs", None);
+    check("It is more than 12", None);
     check("about 25% of them", Some("25%"));
     check("no number here at all", None);
 }

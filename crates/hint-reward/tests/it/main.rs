@@ -1,5 +1,6 @@
 //! Integration tests of `hint-reward`.
 
+mod attack;
 mod audit;
 mod boxed;
 mod exact_match;
@@ -7,6 +8,7 @@ mod extraction;
 mod golden;
 #[cfg(feature = "http")]
 mod judge;
+mod kinds;
 mod math;
 mod properties;
 mod rubric;

@@ -75,20 +75,52 @@ impl Comparison<'_, '_> {
             (Node::Ratio(terms), Node::Expr(value)) | (Node::Expr(value), Node::Ratio(terms)) => {
                 self.ratio_is_value(terms, value)
             }
-            (Node::Clock(clock), Node::Expr(value)) | (Node::Expr(value), Node::Clock(clock)) => {
-                self.ratio_is_value(&clock_terms(clock), value)
-            }
             (Node::TimeOfDay { minutes }, Node::Clock(clock))
             | (Node::Clock(clock), Node::TimeOfDay { minutes }) => Ok(clock_shows(*minutes, clock)),
             (Node::Union(parts), Node::Union(others))
             | (Node::Intersection(parts), Node::Intersection(others)) => {
                 self.unordered(parts, others)
             }
+            (Node::Piecewise(branches), Node::Piecewise(others)) => {
+                self.same_branches(branches, others)
+            }
             (Node::Difference(pair), Node::Difference(other)) => {
                 Ok(self.same(&pair.0, &other.0)? && self.same(&pair.1, &other.1)?)
             }
             _ => Ok(false),
         }
+    }
+
+    /// Whether every branch of one is a branch of the other; the conditions say when, not the order.
+    fn same_branches(
+        &mut self,
+        branches: &[(Node, Node)],
+        others: &[(Node, Node)],
+    ) -> Result<bool, Stop> {
+        if branches.len() != others.len() {
+            return Ok(false);
+        }
+        let mut taken = vec![false; others.len()];
+        for (index, (value, condition)) in branches.iter().enumerate() {
+            let places =
+                std::iter::once(index).chain((0..others.len()).filter(|place| *place != index));
+            let mut found = None;
+            for place in places {
+                let (other, other_condition) = &others[place];
+                if !taken[place]
+                    && self.same(value, other)?
+                    && self.same(condition, other_condition)?
+                {
+                    found = Some(place);
+                    break;
+                }
+            }
+            match found {
+                Some(place) => taken[place] = true,
+                None => return Ok(false),
+            }
+        }
+        Ok(true)
     }
 
     fn same_list(&mut self, items: &[Node], others: &[Node]) -> Result<bool, Stop> {
@@ -183,7 +215,9 @@ impl Comparison<'_, '_> {
 fn is_remark(node: &Node) -> bool {
     match node {
         Node::Chain { terms, relations } => {
-            matches!((terms.as_slice(), relations.as_slice()), ([label, Node::NumberSet(_)], [Relation::In]) if label.is_label())
+            let quantified = |label: &Node| matches!(label, Node::Expr(Expr::Symbol(name)) if name.starts_with("forall") || name.starts_with("exists"));
+            matches!((terms.as_slice(), relations.as_slice()), ([label, Node::NumberSet(_)], [Relation::In])
+                if label.is_label() && !quantified(label))
         }
         _ => false,
     }

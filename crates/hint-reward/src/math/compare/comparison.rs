@@ -1,7 +1,7 @@
 //! Whether two answers are the same.
 
+use crate::math::compare::convention::same_words;
 use crate::math::compare::real_set::RealSet;
-use crate::math::compare::text::same_text;
 use crate::math::fuel::Stop;
 use crate::math::strictness::Strictness;
 use crate::math::tree::node::{Expr, Function, Node, Relation};
@@ -20,8 +20,21 @@ impl Comparison<'_, '_> {
         if a == b {
             return Ok(true);
         }
+        if let (Node::Expr(a), Node::Expr(b)) = (a, b) {
+            return Ok(self.comparer.identical(a, b)?
+                || self.renamed_constants(a, b)?
+                || self.same_integer_function(a, b)?
+                || self.counted(a, b)?);
+        }
+        if let Some(equal) = self.by_convention(a, b)? {
+            return Ok(equal);
+        }
         match (a, b) {
             (Node::Expr(a), Node::Expr(b)) => self.comparer.identical(a, b),
+            // The name in front of a quantity is no part of it.
+            (Node::Quantity(..), Node::Chain { .. }) | (Node::Chain { .. }, Node::Quantity(..)) => {
+                Ok(self.same_assignment(a, b)?.unwrap_or(false))
+            }
             (Node::Quantity(first, unit), Node::Quantity(second, other)) => {
                 self.same_quantity(first, unit, second, other)
             }
@@ -48,7 +61,7 @@ impl Comparison<'_, '_> {
                     })
             }
             (Node::Chain { .. }, Node::Chain { .. }) => self.same_chain(a, b),
-            (Node::Text(text), Node::Text(other)) => Ok(same_text(text, other)),
+            (Node::Text(text), Node::Text(other)) => Ok(same_words(text, other)),
             (Node::Text(word), Node::Expr(expr)) | (Node::Expr(expr), Node::Text(word)) => {
                 self.word_is_product(word, expr)
             }
@@ -88,10 +101,10 @@ impl Comparison<'_, '_> {
             }
             // `x ∈ {1, 2}` against `{1, 2}` or `1, 2`.
             if let Node::Chain { terms, relations } = chain
-                && let ([label, set @ Node::Set(_)], [Relation::In]) =
+                && let ([label, set @ (Node::Set(_) | Node::NumberSet(_))], [Relation::In]) =
                     (terms.as_slice(), relations.as_slice())
                 && label.is_label()
-                && matches!(other, Node::List(_) | Node::Set(_))
+                && matches!(other, Node::List(_) | Node::Set(_) | Node::NumberSet(_))
             {
                 return self.same(set, other).map(Some);
             }
@@ -105,7 +118,24 @@ impl Comparison<'_, '_> {
             if (named_alike || self.same(left, other_left)?) && self.same(right, other_right)? {
                 return Ok(true);
             }
-            return Ok(self.same_difference(left, right, other_left, other_right)?.is_some());
+            if self.renamed_function(a, b)?
+                || self.same_difference(left, right, other_left, other_right)?.is_some()
+            {
+                return Ok(true);
+            }
+            return match (left, right, other_left, other_right) {
+                (
+                    Node::Expr(left),
+                    Node::Expr(right),
+                    Node::Expr(other_left),
+                    Node::Expr(other_right),
+                ) => {
+                    let first = left.clone().minus(right.clone());
+                    let second = other_left.clone().minus(other_right.clone());
+                    self.without_denominator(&first, &second)
+                }
+                _ => Ok(false),
+            };
         }
         let (
             Node::Chain { terms, relations },
@@ -218,8 +248,8 @@ pub(crate) fn equation(node: &Node) -> Option<(&Node, &Node)> {
 fn names_graph(ordinate: &Node, call: &Node) -> bool {
     matches!(
         (ordinate, call),
-        (Node::Expr(Expr::Symbol(name)), Node::Expr(Expr::Call(Function::Named(_), arguments)))
-            if &**name == "y" && matches!(arguments.as_slice(), [Expr::Symbol(_)])
+        (Node::Expr(Expr::Symbol(name)), Node::Expr(Expr::Call(Function::Named(function), arguments)))
+            if (&**name == "y" || name == function) && matches!(arguments.as_slice(), [Expr::Symbol(_)])
     )
 }
 

@@ -2,6 +2,7 @@
 
 mod collection;
 pub(crate) mod comparison;
+mod convention;
 pub(crate) mod prepare;
 mod quantity;
 pub(crate) mod real_set;

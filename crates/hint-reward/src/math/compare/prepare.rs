@@ -19,7 +19,26 @@ fn expand(node: Node, fuel: &mut Fuel) -> Result<Vec<Node>, Stop> {
     Ok(match node {
         Node::Expr(expr) => both_signs(&expr, fuel)?.into_iter().map(Node::Expr).collect(),
         Node::Chain { terms, relations } => chain(terms, relations, fuel)?,
-        Node::List(items) => vec![Node::List(expand_all(distributed(items), fuel)?)],
+        Node::List(items) => {
+            let expanded = expand_all(distributed(items), fuel)?;
+            let flat = expanded.into_iter().flat_map(|item| match item {
+                Node::List(inner)
+                    if inner.iter().all(|item| matches!(item, Node::Tuple { .. })) =>
+                {
+                    inner
+                }
+                other => vec![other],
+            });
+            vec![Node::List(flat.collect())]
+        }
+        Node::Given { main, condition, essential } => expand(*main, fuel)?
+            .into_iter()
+            .map(|main| Node::Given {
+                main: Box::new(main),
+                condition: condition.clone(),
+                essential,
+            })
+            .collect(),
         Node::Set(items) => vec![Node::Set(expand_all(items, fuel)?)],
         Node::Union(items) => vec![Node::Union(expand_all(items, fuel)?)],
         Node::Intersection(items) => vec![Node::Intersection(expand_all(items, fuel)?)],
@@ -121,6 +140,9 @@ fn chain(
         }
     }
     if relations.iter().all(|relation| *relation == Relation::Equal) {
+        if comes_back(&terms) {
+            return Err(Stop::Unreadable("a chain of equations that goes round"));
+        }
         let last = terms.pop().ok_or(Stop::Unreadable("an empty chain"))?;
         let first = if terms.is_empty() { return expand(last, fuel) } else { terms.swap_remove(0) };
         let is_computation = relations.len() > 1 || (is_constant(&first) && is_constant(&last));
@@ -132,14 +154,18 @@ fn chain(
             if last.is_label() && !first.is_label() { (last, first) } else { (first, last) };
         let lefts = expand(left, fuel)?;
         let rights = expand(right, fuel)?;
-        if lefts.len() > 1 {
-            return Err(Stop::Unreadable("± on the left of an equation"));
-        }
-        let equations = rights.into_iter().map(|right| Node::Chain {
-            terms: vec![lefts[0].clone(), right],
+        // The sign is the same on both sides.
+        let count = lefts.len().max(rights.len());
+        let pick = |forms: &[Node], index: usize| forms[index.min(forms.len() - 1)].clone();
+        let equations = (0..count).map(|index| Node::Chain {
+            terms: vec![pick(&lefts, index), pick(&rights, index)],
             relations: vec![Relation::Equal],
         });
         return Ok(equations.collect());
+    }
+    if relations.contains(&Relation::Modulo) {
+        // `±` in a congruence is read where congruences are compared.
+        return Ok(vec![Node::Chain { terms, relations }]);
     }
     // `x ∈ {5}` and the like keep their sides; `±` in an inequality is not expanded.
     let mut expanded = Vec::with_capacity(terms.len());
@@ -151,6 +177,14 @@ fn chain(
         expanded.push(forms.remove(0));
     }
     Ok(vec![Node::Chain { terms: expanded, relations }])
+}
+
+/// Whether what a chain of equations defines comes back in it: `f(x) = 3x − 1f(x) = 3x − 1` is garbled.
+fn comes_back(terms: &[Node]) -> bool {
+    let [Node::Expr(label), _, rest @ ..] = terms else { return false };
+    let has_label =
+        |term: &Node| matches!(term, Node::Expr(expr) if expr.any(&|inner| inner == label));
+    !rest.is_empty() && label.is_label() && terms[1..].iter().any(has_label)
 }
 
 fn is_constant(node: &Node) -> bool {

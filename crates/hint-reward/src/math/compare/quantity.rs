@@ -18,6 +18,11 @@ impl Comparison<'_, '_> {
             return self.same(a, b);
         }
         self.comparer.fuel.spend(200)?;
+        // A pound is money where the other side says so.
+        let money = |unit: &str, other: &str| matches!(unit, "pound" | "pounds") && other == "gbp";
+        if money(unit, other) || money(other, unit) {
+            return self.same(a, b);
+        }
         let (unit, other) = (Unit::parse(unit), Unit::parse(other));
         if !unit.is_comparable(&other) {
             return match (unit.is_angle(), other.is_angle()) {

@@ -34,6 +34,10 @@ impl RealSet {
         comparer.fuel.spend(50)?;
         match node {
             Node::NumberSet('R') => Ok(Some(Self::of(vec![Piece::everything()]))),
+            Node::NumberSet('ρ') => {
+                let zero = End { value: Expr::integer(0), position: 0.0, closed: false };
+                Ok(Some(Self::of(vec![Piece { low: zero, high: End::infinite(1) }])))
+            }
             Node::Tuple { items, left_closed, right_closed } => {
                 let [Node::Expr(low), Node::Expr(high)] = items.as_slice() else { return Ok(None) };
                 let (Some(low), Some(high)) = (
@@ -119,6 +123,61 @@ impl RealSet {
         Self { pieces, subject: None }
     }
 
+    /// The finite ends, as numbers near them where they are irrational.
+    pub(crate) fn ends(&self) -> Vec<Rational> {
+        let ends = self.pieces.iter().flat_map(|piece| [&piece.low, &piece.high]);
+        ends.filter(|end| end.position.is_finite())
+            .filter_map(|end| {
+                end.value.as_number().cloned().or_else(|| Rational::from_float(end.position))
+            })
+            .collect()
+    }
+
+    /// Whether a number lies in it, up to rounding.
+    pub(crate) fn has(&self, point: &Rational) -> bool {
+        let Some(at) = num_traits::ToPrimitive::to_f64(point) else { return false };
+        self.pieces.iter().any(|piece| {
+            let low = if near(at, piece.low.position) {
+                piece.low.closed
+            } else {
+                at > piece.low.position
+            };
+            let high = if near(at, piece.high.position) {
+                piece.high.closed
+            } else {
+                at < piece.high.position
+            };
+            low && high
+        })
+    }
+
+    /// The integers of a bounded set.
+    pub(crate) fn integers(&self, comparer: &mut Comparer<'_>) -> Result<Option<Vec<Node>>, Stop> {
+        const MOST: f64 = 1000.0;
+        let mut integers = Vec::new();
+        for piece in &self.pieces {
+            let (low, high) = (piece.low.position, piece.high.position);
+            if !(high - low).is_finite() || high - low > MOST || low.abs() > 1e9 {
+                return Ok(None);
+            }
+            let (first, last) = (low.ceil(), high.floor());
+            let mut at = first;
+            while at <= last {
+                comparer.fuel.spend(20)?;
+                let open_end =
+                    (near(at, low) && !piece.low.closed) || (near(at, high) && !piece.high.closed);
+                if !open_end {
+                    integers.push(Node::Expr(Expr::Number(
+                        Rational::from_float(at)
+                            .ok_or(Stop::Unreadable("an end that is no number"))?,
+                    )));
+                }
+                at += 1.0;
+            }
+        }
+        Ok(Some(integers))
+    }
+
     /// Takes over the subject of a part; false if it has another one already.
     fn join_subject(&mut self, subject: Option<Node>) -> bool {
         match (&self.subject, subject) {
@@ -143,6 +202,12 @@ impl RealSet {
                 set.subject = Some(subject.clone());
                 set
             }));
+        }
+        let alone = |relation: &Relation| *relation == Relation::Equal;
+        if relations.iter().all(alone)
+            && !matches!((terms, relations), ([Node::Expr(Expr::Symbol(_)), Node::Expr(_)], [_]))
+        {
+            return Ok(None);
         }
         let mut result = Self::of(vec![Piece::everything()]);
         for (pair, relation) in terms.windows(2).zip(relations) {
@@ -202,6 +267,7 @@ impl RealSet {
             Relation::LessEqual => vec![Piece { low: End::infinite(-1), high: closed }],
             Relation::Greater => vec![Piece { low: end, high: End::infinite(1) }],
             Relation::GreaterEqual => vec![Piece { low: closed, high: End::infinite(1) }],
+            Relation::Equal => vec![Piece { low: closed.clone(), high: closed }],
             Relation::NotEqual => {
                 Self::of(vec![Piece { low: closed.clone(), high: closed }]).complement().pieces
             }

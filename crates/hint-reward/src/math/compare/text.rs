@@ -7,10 +7,77 @@ pub(crate) fn same_text(a: &str, b: &str) -> bool {
 }
 
 fn words(text: &str) -> Vec<String> {
-    let lowered = text.to_lowercase();
-    let words = lowered.split(|c: char| c.is_whitespace() || matches!(c, '-' | '_' | ','));
-    let trimmed = words.map(|word| word.trim_matches(|c: char| !c.is_alphanumeric()).to_owned());
-    trimmed.filter(|word| !word.is_empty() && word != "the").collect()
+    let words = text.split(|c: char| c.is_whitespace() || matches!(c, '-' | '_' | ','));
+    let trimmed = words.map(|word| word.trim_matches(|c: char| !c.is_alphanumeric()));
+    // `A` may be a name; as an article it stands in front.
+    let is_article = |index: usize, word: &str| {
+        matches!(word, "the" | "The" | "a" | "an" | "An")
+            || (index == 0 && word == "A" && text.len() > 3)
+    };
+    let named = trimmed.filter(|word| !word.is_empty()).enumerate();
+    named
+        .filter(|(index, word)| !is_article(*index, word))
+        .map(|(_, word)| word.to_lowercase())
+        .collect()
+}
+
+/// Whether two texts have the same words and formulas, whatever sets them: without text commands, dollar signs, sizing
+/// commands, articles and a final full stop. Single letters and formulas keep their case.
+pub(crate) fn same_wording(a: &str, b: &str) -> bool {
+    let (a, b) = (wording(a), wording(b));
+    !a.is_empty() && a == b
+}
+
+fn wording(text: &str) -> Vec<String> {
+    const COMMANDS: [&str; 6] =
+        ["\\text{", "\\textbf{", "\\mathrm{", "\\textit{", "\\mbox{", "\\textnormal{"];
+    let mut plain = String::with_capacity(text.len());
+    let mut rest = text.trim().trim_end_matches(['.', '$', ' ']);
+    let mut wrapped = Vec::new();
+    while let Some(c) = rest.chars().next() {
+        if let Some(command) = COMMANDS.into_iter().find(|command| rest.starts_with(command)) {
+            wrapped.push(true);
+            plain.push(' ');
+            rest = &rest[command.len()..];
+            continue;
+        }
+        match c {
+            '{' => {
+                wrapped.push(false);
+                plain.push(c);
+            }
+            '}' if wrapped.pop() == Some(true) => plain.push(' '),
+            '$' | '~' => plain.push(' '),
+            _ => plain.push(c),
+        }
+        rest = &rest[c.len_utf8()..];
+    }
+    let mut words = Vec::new();
+    for word in plain.split_whitespace() {
+        let word = word.trim_end_matches('.');
+        if word.is_empty() || matches!(word, "the" | "The" | "a" | "an") {
+            continue;
+        }
+        let is_word = word.chars().all(char::is_alphabetic) && word.chars().count() > 2;
+        words.push(if is_word { word.to_lowercase() } else { word.to_owned() });
+    }
+    // White space inside formulas says nothing, between words it does.
+    let mut joined: Vec<String> = Vec::new();
+    for word in words {
+        let is_word = |text: &str| text.chars().all(char::is_alphabetic);
+        match joined.last_mut() {
+            Some(last) if !is_word(last) && !is_word(&word) => {
+                let both_digits = last.ends_with(|c: char| c.is_ascii_digit())
+                    && word.starts_with(|c: char| c.is_ascii_digit());
+                if both_digits {
+                    last.push(' ');
+                }
+                last.push_str(&word);
+            }
+            _ => joined.push(word),
+        }
+    }
+    joined
 }
 
 /// A text as it is compared when it cannot be read: without white space, math delimiters and sizing commands. White

@@ -2,12 +2,12 @@
 
 use crate::math::fuel::Stop;
 use crate::math::lex::lexer::{Lexer, Mode, take_letters};
-use crate::math::lex::token::Kind;
-use crate::math::lex::units::is_unit_expression;
+use crate::math::lex::token::{Kind, Token};
+use crate::math::lex::units::{is_unit_expression, is_unit_letter};
 use crate::math::lex::vocabulary::{
     command, function, is_decoration, is_font_command, is_text_command,
 };
-use crate::math::tree::node::Function;
+use crate::math::tree::node::{Function, Relation};
 
 impl<'a> Lexer<'a, '_> {
     pub(super) fn backslash(&mut self) -> Result<(), Stop> {
@@ -93,10 +93,18 @@ impl<'a> Lexer<'a, '_> {
             self.font_command(name, length);
             return Ok(());
         }
+        if matches!(name, "rm" | "bf" | "it") && self.rest()[length..].trim_start().starts_with('{')
+        {
+            self.font_command("mathrm", length);
+            return Ok(());
+        }
         if is_decoration(name) {
             self.at += length;
             self.spaced = true;
             return Ok(());
+        }
+        if name == "not" {
+            return self.negated_relation(length);
         }
         match command(name) {
             Some(kind) => {
@@ -130,6 +138,25 @@ impl<'a> Lexer<'a, '_> {
             }
             None => self.unknown_command(name),
         }
+    }
+
+    /// `\not=` and `\not\in`.
+    fn negated_relation(&mut self, length: usize) -> Result<(), Stop> {
+        let rest = self.rest()[length..].trim_start();
+        let skipped = self.rest().len() - rest.len();
+        for (sign, relation) in [
+            ("=", Relation::NotEqual),
+            ("\\in", Relation::Other('∉')),
+            ("<", Relation::GreaterEqual),
+            (">", Relation::LessEqual),
+            ("\\equiv", Relation::Other('≢')),
+        ] {
+            if rest.starts_with(sign) {
+                self.push(Kind::Relation(relation), skipped + sign.len());
+                return Ok(());
+            }
+        }
+        Err(Stop::Unreadable("an unknown negated relation"))
     }
 
     /// A command glued to the letters behind it, such as `\quadx` or `\cdotx`.
@@ -205,9 +232,13 @@ impl<'a> Lexer<'a, '_> {
             }
             "and" | ", and" | "And" | "AND" => self.push(Kind::And, total),
             "or" | ", or" | "Or" | "OR" => self.push(Kind::Or, total),
+            "mod" => self.push(Kind::Mod, total),
             "," => self.push(Kind::Comma, total),
             ";" => self.push(Kind::Semicolon, total),
-            "%" | "\\%" => self.push(Kind::Percent, total),
+            "%" | "\\%" | "percent" | "percentage" | "pct" | "per cent" => {
+                self.push(Kind::Percent, total);
+            }
+            "°" | "\\circ" | "º" => self.push(Kind::Degree, total),
             "$" | "\\$" => self.push(Kind::Currency("usd"), total),
             _ => self.push_argument(Kind::Text(word), total),
         }
@@ -232,6 +263,16 @@ impl<'a> Lexer<'a, '_> {
             ("mathbb" | "Bbb" | "mathbf", "R" | "Z" | "N" | "Q" | "C") => {
                 Kind::NumberSet(word.chars().next().unwrap_or('R'))
             }
+            ("mathrm" | "operatorname", _)
+                if is_unit_letter(word)
+                    && matches!(self.tokens.last(), Some(Token { kind: Kind::Number(_), .. }))
+                    && !self.rest()[total..].trim_start().starts_with(['(', '_']) =>
+            {
+                Kind::Text(word)
+            }
+            ("mathbf" | "boldsymbol" | "bm", "i") => Kind::Name("hat i"),
+            ("mathbf" | "boldsymbol" | "bm", "j") => Kind::Name("hat j"),
+            ("mathbf" | "boldsymbol" | "bm", "k") => Kind::Name("hat k"),
             (_, "e") => Kind::E,
             (_, "i") => Kind::I,
             (_, "and") => Kind::And,

@@ -4,7 +4,7 @@ use crate::math::fuel::{Fuel, Stop};
 use crate::math::lex::literal::{Commas, read_literal};
 use crate::math::lex::token::{Kind, Token};
 use crate::math::lex::units::is_unit;
-use crate::math::lex::vocabulary::{character, function, plain_word, superscript};
+use crate::math::lex::vocabulary::{character, function, plain_word};
 use crate::math::tree::node::Relation;
 use crate::number::glyph::vulgar_fraction;
 
@@ -29,7 +29,7 @@ pub(crate) fn lex<'a>(text: &'a str, commas: Commas, fuel: &mut Fuel) -> Result<
         tokens: Vec::new(),
         spaced: false,
         mode: Mode::Text,
-        has_math_character: text.bytes().any(|b| b.is_ascii_digit() || b"=+*/^_\\<>$".contains(&b)),
+        has_math_character: has_math_character(text),
         depth: 0,
         single_digits: 0,
         groups: Vec::new(),
@@ -145,6 +145,11 @@ impl<'a> Lexer<'a, '_> {
             return Ok(());
         }
         // A sentence ends here; anything readable behind it is another sentence.
+        let next = self.rest()[dots..].trim_start();
+        if next.starts_with("\\end") || next.starts_with("\\\\") {
+            self.at += dots;
+            return Ok(());
+        }
         let behind = self.rest()[dots..]
             .trim_start_matches([' ', '\n', '$', '}', ')', ']', '\\', '*', '"', '.']);
         if behind.is_empty() || self.rest()[dots..].starts_with(['\\', '}', '$']) {
@@ -183,18 +188,45 @@ impl<'a> Lexer<'a, '_> {
             self.letter(run);
         } else if after_quantity && is_unit(run) {
             self.push(Kind::Word(run), run.len());
+        } else if run.len() > 1
+            && self.rest()[run.len()..].starts_with(": ")
+            && run.bytes().next().is_some_and(|first| first.is_ascii_uppercase())
+            && run.bytes().skip(1).all(|byte| byte.is_ascii_lowercase())
+        {
+            // `Bob: 5`
+            self.push(Kind::Word(run), run.len());
         } else if let Some((head, tail)) = function_prefix(run, self.mode) {
             if let Some(kind) = plain_word(head) {
                 self.push(kind, head.len());
             }
             self.split(tail);
         } else if self.mode == Mode::Math
+            || (self.is_in_script() && run.len() <= 3)
             || (run.len() <= 3 && self.has_math_character && !is_common_word(run))
         {
             self.split(run);
         } else {
             self.push(Kind::Word(run), run.len());
         }
+    }
+
+    /// Whether the text here stands in a group behind `^` or `_`.
+    fn is_in_script(&self) -> bool {
+        let mut depth = 0_usize;
+        for (index, token) in self.tokens.iter().enumerate().rev().take(40) {
+            match token.kind {
+                Kind::Close('{') => depth += 1,
+                Kind::Open('{') if depth > 0 => depth -= 1,
+                Kind::Open('{') => {
+                    let before = index.checked_sub(1).map(|index| &self.tokens[index].kind);
+                    if matches!(before, Some(Kind::Operator('^' | '_'))) {
+                        return true;
+                    }
+                }
+                _ => {}
+            }
+        }
+        false
     }
 
     /// The `x` of `1.5 x 10^3`.
@@ -210,12 +242,28 @@ impl<'a> Lexer<'a, '_> {
     }
 
     fn letter(&mut self, letter: &'a str) {
+        if self.is_unit_here(letter) {
+            self.push(Kind::Word(letter), 1);
+            return;
+        }
         let kind = match letter {
             "e" => Kind::E,
             "i" => Kind::I,
             _ => Kind::Name(letter),
         };
         self.push_argument(kind, 1);
+    }
+
+    /// The `m` of `45 m.`: a letter that names a unit, set off from the number in front of it, at the end.
+    fn is_unit_here(&self, letter: &str) -> bool {
+        let behind = self.rest()[1..].trim_start_matches([' ', '}', '$', '*']);
+        matches!(
+            letter,
+            "m" | "g" | "s" | "h" | "L" | "N" | "J" | "V" | "W" | "K" | "A" | "C" | "F"
+        ) && self.mode == Mode::Text
+            && self.spaced
+            && matches!(self.tokens.last(), Some(Token { kind: Kind::Number(_), .. }))
+            && (behind.is_empty() || behind == "." || behind.starts_with("\\)"))
     }
 
     fn symbol(&mut self, c: char) -> Result<(), Stop> {
@@ -229,6 +277,7 @@ impl<'a> Lexer<'a, '_> {
             ("=>", Relation::Other('⇒')),
             ("->", Relation::Other('→')),
             ("~=", Relation::Approximately),
+            ("//", Relation::Other('∥')),
         ] {
             if rest.starts_with(sign) {
                 self.push(Kind::Relation(relation), 2);
@@ -261,6 +310,9 @@ impl<'a> Lexer<'a, '_> {
                     self.at += 1;
                 }
             }
+            '{' if rest[1..].trim_start().starts_with('}') && self.single_digits == 0 => {
+                self.at += rest.find('}').unwrap_or(0) + 1;
+            }
             '{' => {
                 self.groups.push(self.single_digits.saturating_sub(1));
                 self.single_digits = 0;
@@ -268,6 +320,18 @@ impl<'a> Lexer<'a, '_> {
             }
             '}' => {
                 self.single_digits = self.groups.pop().unwrap_or(0);
+                // `{\rm cos}` is the function.
+                if let [
+                    ..,
+                    Token { kind: Kind::Open('{'), .. },
+                    Token { kind: Kind::Function(_), .. },
+                ] = self.tokens.as_slice()
+                {
+                    let open = self.tokens.len() - 2;
+                    self.tokens.remove(open);
+                    self.at += 1;
+                    return Ok(());
+                }
                 self.push(Kind::Close('{'), 1);
             }
             '(' | '[' => {
@@ -286,11 +350,7 @@ impl<'a> Lexer<'a, '_> {
 
     fn wide_symbol(&mut self, c: char) -> Result<(), Stop> {
         let length = c.len_utf8();
-        if let Some(digit) = superscript(c) {
-            self.push(Kind::Operator('^'), 0);
-            let literal = read_literal(digit, Commas::Separate, false)?.literal;
-            self.push(Kind::Number(literal), length);
-        } else if let Some((numerator, denominator)) = vulgar_fraction(c) {
+        if let Some((numerator, denominator)) = vulgar_fraction(c) {
             // As `\frac{n}{d}`, so that `3½` is a mixed number.
             self.push(Kind::Fraction, length);
             for part in [numerator, denominator] {
@@ -322,12 +382,28 @@ impl<'a> Lexer<'a, '_> {
     }
 }
 
-/// Digits beyond nine in front of a base: the `2A` of `2A_{16}`.
+/// Digits beyond nine in front of a base that has them: the `2A` of `2A_{16}`, but not the `2C` of `2C_1`.
 fn letter_digits(text: &str) -> Option<&str> {
     let end = text.bytes().position(|b| !(b.is_ascii_digit() || b.is_ascii_uppercase()))?;
     let digits = &text[..end];
-    let has_letter = digits.bytes().any(|byte| byte.is_ascii_uppercase());
-    (has_letter && text[end..].starts_with('_')).then_some(digits)
+    if !digits.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        return None;
+    }
+    let base = text[end..].strip_prefix('_')?.trim_start_matches(['{', ' ']);
+    let length = base.bytes().take_while(u8::is_ascii_digit).count();
+    let base: u32 = base[..length].parse().ok().filter(|base| (11..=36).contains(base))?;
+    digits.chars().all(|digit| digit.is_digit(base)).then_some(digits)
+}
+
+/// Whether a text has anything that running text has not, so that short words may be products.
+fn has_math_character(text: &str) -> bool {
+    if text.bytes().any(|b| b.is_ascii_digit() || b"=+*/^_\\<>$".contains(&b)) {
+        return true;
+    }
+    let mut words = text.split(|c: char| !c.is_ascii_alphabetic());
+    text.contains(['-', '('])
+        && text.is_ascii()
+        && words.all(|word| word.len() <= 2 && !is_common_word(word))
 }
 
 /// The run of ASCII letters at the start.
@@ -352,6 +428,13 @@ fn function_prefix(run: &str, mode: Mode) -> Option<(&str, &str)> {
 
 /// Short words of running text that are no product of variables.
 fn is_common_word(run: &str) -> bool {
+    // At the start of a sentence.
+    let lowered = run.to_ascii_lowercase();
+    let run = if run.get(1..).is_some_and(|rest| lowered.ends_with(rest)) && run.len() > 2 {
+        &lowered
+    } else {
+        run
+    };
     matches!(
         run,
         "is" | "the"

@@ -56,6 +56,9 @@ pub(crate) fn read_literal(text: &str, commas: Commas, nested: bool) -> Result<R
             } else if !nested {
                 ambiguous = true;
             }
+        } else if let Some(end) = indian(bytes, at) {
+            whole.extend(text[at..end].chars().filter(char::is_ascii_digit));
+            at = end;
         } else if !nested && commas != Commas::Separate && bytes.get(at) == Some(&b',') {
             let fraction = digits(bytes, at + 1);
             // `3,14` and `0,5` may have a decimal comma; `2,5` is a list.
@@ -147,6 +150,22 @@ fn thousands(text: &str, mut at: usize) -> (Vec<&str>, usize, bool) {
         at = end;
     }
     (groups, at, soft)
+}
+
+/// The end of `12,34,567`: groups of two digits and a last one of three, as in India.
+fn indian(bytes: &[u8], first: usize) -> Option<usize> {
+    let mut at = first;
+    let mut groups = 0;
+    while bytes.get(at) == Some(&b',') {
+        let end = digits(bytes, at + 1);
+        match end - at - 1 {
+            2 => groups += 1,
+            3 if groups > 0 && first <= 2 && bytes.get(end) != Some(&b',') => return Some(end),
+            _ => return None,
+        }
+        at = end;
+    }
+    None
 }
 
 /// The repeating digits behind a decimal with these digits, and the length of how they are written:

@@ -5,5 +5,6 @@ pub(crate) mod facing;
 pub(crate) mod lexer;
 pub(crate) mod literal;
 pub(crate) mod token;
+pub(crate) mod typography;
 pub(crate) mod units;
 mod vocabulary;

@@ -20,7 +20,7 @@ pub(crate) enum Kind<'a> {
     /// The content of `\text{…}` and its kin.
     Text(&'a str),
     Function(Function),
-    /// One of `+ - * / ^ _ ! ' |`.
+    /// One of `+ - * / ^ _ ! ' | ∧ ∨`.
     Operator(char),
     Relation(Relation),
     /// `(`, `[`, `{` (a TeX group), `S` (a set brace), `f` (floor) or `c` (ceiling).
@@ -49,6 +49,8 @@ pub(crate) enum Kind<'a> {
     /// `\overline` and other accents: part of a name.
     Accent(&'a str),
     Sum,
+    Integral,
+    Limit,
     Product,
     Pi,
     E,

@@ -59,6 +59,28 @@ const UNITS: &[Row] = &[
     ("voltage", &["V", "volt", "volts"], 1, 1),
     ("temperature", &["K", "kelvin", "kelvins"], 1, 1),
     ("data", &["byte", "bytes"], 1, 1),
+    ("length", &["μm", "micrometer", "micrometers", "micron", "microns"], 1, 1_000_000),
+    ("length", &["dm", "decimeter", "decimeters"], 1, 10),
+    ("time", &["μs", "microsecond", "microseconds"], 1, 1_000_000),
+    ("mass", &["μg", "microgram", "micrograms"], 1, 1_000_000),
+    ("current", &["A", "ampere", "amperes", "amp", "amps"], 1, 1),
+    ("current", &["mA", "milliampere", "milliamperes"], 1, 1000),
+    ("voltage", &["mV", "millivolt", "millivolts"], 1, 1000),
+    ("voltage", &["kV", "kilovolt", "kilovolts"], 1000, 1),
+    ("power", &["kW", "kilowatt", "kilowatts"], 1000, 1),
+    ("power", &["MW", "megawatt", "megawatts"], 1_000_000, 1),
+    ("energy", &["MJ", "megajoule", "megajoules"], 1_000_000, 1),
+    ("frequency", &["kHz", "kilohertz"], 1000, 1),
+    ("frequency", &["MHz", "megahertz"], 1_000_000, 1),
+    ("force", &["kN", "kilonewton", "kilonewtons"], 1000, 1),
+    ("pressure", &["Pa", "pascal", "pascals"], 1, 1),
+    ("pressure", &["kPa", "kilopascal", "kilopascals"], 1000, 1),
+    ("resistance", &["Ω", "ohm", "ohms"], 1, 1),
+    ("resistance", &["kΩ", "kilohm", "kilohms"], 1000, 1),
+    ("amount", &["mol", "mole", "moles"], 1, 1),
+    ("volume", &["cc"], 1, 1000),
+    ("volume", &["cl", "cL", "centiliter", "centiliters"], 1, 100),
+    ("area", &["ha", "hectare", "hectares"], 10_000, 1),
 ];
 
 /// Whether a run of at least two letters behind a number is a unit or the start of one.
@@ -145,7 +167,19 @@ impl Unit {
                     _ => kinds.push((word.to_owned(), 1)),
                 }
             }
-            kinds.push(((*kind).to_owned(), power));
+            match *kind {
+                // A litre is a thousandth of a cubic meter.
+                "volume" => {
+                    kinds.push(("length".to_owned(), 3 * power));
+                    let (up, down) = if power < 0 { (1000, 1) } else { (1, 1000) };
+                    for _ in 0..power.unsigned_abs() {
+                        self.numerator = self.numerator.saturating_mul(up);
+                        self.denominator = self.denominator.saturating_mul(down);
+                    }
+                }
+                "area" => kinds.push(("length".to_owned(), 2 * power)),
+                _ => kinds.push(((*kind).to_owned(), power)),
+            }
         } else {
             let name = match name.to_lowercase().as_str() {
                 "celsius" => "c".to_owned(),

@@ -9,7 +9,7 @@ pub(crate) fn command(name: &str) -> Option<Kind<'static>> {
         return Some(Kind::Function(function));
     }
     Some(match name {
-        "frac" | "dfrac" | "tfrac" | "cfrac" => Kind::Fraction,
+        "frac" | "dfrac" | "tfrac" | "cfrac" | "nicefrac" | "sfrac" | "flatfrac" => Kind::Fraction,
         "sqrt" => Kind::Root,
         "binom" | "dbinom" | "tbinom" => Kind::Binomial,
         "boxed" | "fbox" => Kind::Box,
@@ -43,8 +43,8 @@ pub(crate) fn command(name: &str) -> Option<Kind<'static>> {
         "cap" | "bigcap" => Kind::Intersection,
         "setminus" | "backslash" => Kind::SetMinus,
         "emptyset" | "varnothing" => Kind::EmptySet,
-        "lor" | "vee" => Kind::Or,
-        "land" | "wedge" => Kind::And,
+        "lor" | "vee" => Kind::Operator('∨'),
+        "land" | "wedge" => Kind::Operator('∧'),
         "colon" => Kind::Colon,
         "mid" | "vert" | "lvert" | "rvert" => {
             return Some(if name == "mid" { Kind::Mid } else { Kind::Operator('|') });
@@ -59,13 +59,19 @@ pub(crate) fn command(name: &str) -> Option<Kind<'static>> {
         "rbrack" => Kind::Close(']'),
         "langle" | "lparen" => Kind::Open('('),
         "rangle" | "rparen" => Kind::Close(')'),
-        "circ" | "degree" => Kind::Degree,
+        "circ" | "degree" | "textcirc" | "textdegree" | "degrees" => Kind::Degree,
         "prime" => Kind::Operator('\''),
         "mod" | "bmod" => Kind::Mod,
         "pmod" => Kind::Modulo,
         "choose" => Kind::Choose,
         "over" => Kind::Over,
         "imath" => Kind::I,
+        "jmath" => Kind::Name("j"),
+        "int" => Kind::Integral,
+        "lim" => Kind::Limit,
+        "forall" => Kind::Prefix("forall"),
+        "exists" => Kind::Prefix("exists"),
+        "neg" | "lnot" => Kind::Prefix("neg"),
         "R" | "reals" => Kind::NumberSet('R'),
         "Z" => Kind::NumberSet('Z'),
         "N" => Kind::NumberSet('N'),
@@ -77,7 +83,7 @@ pub(crate) fn command(name: &str) -> Option<Kind<'static>> {
         "angle" | "measuredangle" => Kind::Prefix("angle"),
         "triangle" => Kind::Prefix("triangle"),
         "overline" | "bar" | "vec" | "hat" | "widehat" | "tilde" | "dot" | "overrightarrow"
-        | "underline" | "widetilde" => Kind::Accent(accent(name)),
+        | "underline" | "widetilde" | "ddot" | "mathring" => Kind::Accent(accent(name)),
         _ => Kind::Name(symbol(name)?),
     })
 }
@@ -89,6 +95,7 @@ fn accent(name: &str) -> &'static str {
         "hat" | "widehat" => "hat",
         "tilde" | "widetilde" => "tilde",
         "dot" => "dot",
+        "ddot" => "ddot",
         "underline" => "under",
         _ => "bar",
     }
@@ -137,7 +144,7 @@ pub(crate) fn function(name: &str) -> Option<Function> {
         "abs" => Function::Abs,
         "floor" => Function::Floor,
         "ceil" | "ceiling" => Function::Ceil,
-        "exp" => Function::Named("exp".into()),
+        "exp" | "cis" => Function::Named(name.into()),
         "det" | "dim" | "ker" | "deg" | "arg" | "Re" | "Im" | "Pr" | "tr" | "rank" => {
             Function::Named(name.into())
         }
@@ -156,7 +163,7 @@ pub(crate) fn plain_word(word: &str) -> Option<Kind<'static>> {
         "infinity" | "Infinity" | "infty" | "inf" | "oo" => Kind::Infinity,
         "and" | "And" => Kind::And,
         "or" | "Or" => Kind::Or,
-        "percent" | "pct" | "Percent" => Kind::Percent,
+        "percent" | "pct" | "Percent" | "percentage" | "percents" => Kind::Percent,
         "degrees" | "degree" | "deg" => Kind::Degree,
         "union" | "cup" => Kind::Union,
         "mod" => Kind::Mod,
@@ -311,8 +318,8 @@ pub(crate) fn character(c: char) -> Option<Kind<'static>> {
         '£' => Kind::Currency("gbp"),
         '¥' | '\u{ffe5}' => Kind::Currency("jpy"),
         '₹' => Kind::Currency("inr"),
-        '∨' => Kind::Or,
-        '∧' => Kind::And,
+        '∨' => Kind::Operator('∨'),
+        '∧' => Kind::Operator('∧'),
         '∣' => Kind::Mid,
         'α' => Kind::Name("alpha"),
         'β' => Kind::Name("beta"),
@@ -329,23 +336,19 @@ pub(crate) fn character(c: char) -> Option<Kind<'static>> {
         'φ' | 'ϕ' => Kind::Name("phi"),
         'ω' => Kind::Name("omega"),
         'Ω' => Kind::Name("Omega"),
-        _ => return None,
-    })
-}
-
-/// The digit of a superscript character.
-pub(crate) fn superscript(c: char) -> Option<&'static str> {
-    Some(match c {
-        '⁰' => "0",
-        '¹' => "1",
-        '²' => "2",
-        '³' => "3",
-        '⁴' => "4",
-        '⁵' => "5",
-        '⁶' => "6",
-        '⁷' => "7",
-        '⁸' => "8",
-        '⁹' => "9",
+        'ψ' => Kind::Name("psi"),
+        'ξ' => Kind::Name("xi"),
+        'η' => Kind::Name("eta"),
+        'ζ' => Kind::Name("zeta"),
+        'κ' => Kind::Name("kappa"),
+        'ν' => Kind::Name("nu"),
+        'χ' => Kind::Name("chi"),
+        'Γ' => Kind::Name("Gamma"),
+        'Σ' => Kind::Name("Sigma"),
+        'Φ' => Kind::Name("Phi"),
+        'Ψ' => Kind::Name("Psi"),
+        'Λ' => Kind::Name("Lambda"),
+        'Θ' => Kind::Name("Theta"),
         _ => return None,
     })
 }

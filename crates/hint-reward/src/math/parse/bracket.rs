@@ -16,6 +16,11 @@ impl Parser<'_, '_, '_> {
             return Err(Stop::Unreadable("a bracket that is not closed"));
         };
         self.at += 1;
+        if let [Node::List(inner)] = items.as_mut_slice()
+            && open == *close
+        {
+            items = std::mem::take(inner);
+        }
         match items.len() {
             0 => Err(Stop::Unreadable("empty brackets")),
             1 if *close == open => Ok(items.remove(0)),
@@ -28,7 +33,11 @@ impl Parser<'_, '_, '_> {
     pub(crate) fn set(&mut self) -> Result<Node, Stop> {
         let bars = std::mem::take(&mut self.bars);
         self.set_braces += 1;
-        let (items, _) = self.items()?;
+        let (mut items, _) = self.items()?;
+        // `\{ {1,2} \}`
+        if let [Node::List(inner)] = items.as_mut_slice() {
+            items = std::mem::take(inner);
+        }
         let condition = match self.peek() {
             Some(Kind::Mid | Kind::Operator('|') | Kind::Colon) => {
                 self.at += 1;

@@ -61,7 +61,15 @@ fn choice(text: &str) -> Option<Named<'_>> {
     let rest = bracketed.unwrap_or(rest).trim_start();
     let letter = rest.chars().next().filter(|c| matches!(c, 'A'..='J' | 'a'..='j'))?;
     // A small letter may be a variable.
-    if letter.is_ascii_lowercase() && bracketed.is_none() && !titled {
+    if letter.is_ascii_lowercase()
+        && bracketed.is_none()
+        && !titled
+        && rest.len() > 1
+        && !matches!(&rest[1..], ")" | ").")
+    {
+        return None;
+    }
+    if letter.is_ascii_lowercase() && bracketed.is_none() && !titled && rest.len() == 1 {
         return None;
     }
     let mut behind = rest[1..].trim_start_matches(' ');
@@ -92,7 +100,24 @@ fn choice(text: &str) -> Option<Named<'_>> {
 
 /// Whether what follows a letter makes it a part of something: `+ (B)`, `and (C)`, `(D)`.
 fn goes_on(rest: &str) -> bool {
-    let joined = ["and", "or", "text{and", "text{ and", "text{or", "text{ or"];
+    let joined = [
+        "and",
+        "or",
+        "text{and",
+        "text{ and",
+        "text{or",
+        "text{ or",
+        "cdot",
+        "times",
+        "div",
+        "pm",
+        "cup",
+        "cap",
+        "in ",
+        "le",
+        "ge",
+        "ne",
+    ];
     rest.starts_with(['+', '=', '*', '/', '^', '_', '<', '>', '&', ',', ';', '|', '!', '\''])
         || joined.into_iter().any(|word| rest.starts_with(word))
         || rest

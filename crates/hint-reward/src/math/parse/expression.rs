@@ -4,7 +4,9 @@ use num_traits::Signed;
 
 use crate::math::fuel::Stop;
 use crate::math::lex::token::Kind;
+use crate::math::parse::name::based_in;
 use crate::math::parse::parser::{Parser, into_expr};
+use crate::math::parse::suffix::part_of_degree;
 use crate::math::tree::node::{Expr, Function, Node, Rational};
 
 /// Powers, factorials and percent signs on one value beyond which it is not read.
@@ -32,6 +34,11 @@ impl Parser<'_, '_, '_> {
                 (Node::Matrix(left), Node::Matrix(right)) => {
                     self.matrix_sum(left, right, sign == '-')?
                 }
+                // `\{x | x < 5\} − \{2\}`
+                (
+                    left @ (Node::Chain { .. } | Node::Tuple { .. } | Node::Set(_)),
+                    right @ Node::Set(_),
+                ) if sign == '-' => Node::Difference(Box::new((left, right))),
                 (left, right) => Node::Expr(into_expr(left)?.plus(signed(into_expr(right)?, sign))),
             };
         }
@@ -48,6 +55,19 @@ impl Parser<'_, '_, '_> {
         let operand = self.nested(Self::signed)?;
         match operand {
             Node::Matrix(rows) if sign == '-' => self.scaled(&Expr::integer(-1), rows),
+            // `±(1, 2)` is two points.
+            Node::Tuple { items, left_closed: false, right_closed: false } if sign != '+' => {
+                let negated = items
+                    .iter()
+                    .map(|item| Ok(Node::Expr(into_expr(item.clone())?.negated())))
+                    .collect::<Result<Vec<_>, Stop>>()?;
+                let tuple = |items| Node::Tuple { items, left_closed: false, right_closed: false };
+                Ok(if sign == '-' {
+                    tuple(negated)
+                } else {
+                    Node::List(vec![tuple(items), tuple(negated)])
+                })
+            }
             // Two signs in a row belong to one number; a minus before an interval means nothing.
             operand => Ok(Node::Expr(signed(into_expr(operand)?, sign))),
         }
@@ -116,9 +136,40 @@ impl Parser<'_, '_, '_> {
         {
             let fraction = &numerator.value / &denominator.value;
             self.at += 3;
-            return Ok(Node::Expr(Expr::Number(whole + fraction)));
+            let mixed = Expr::Number(whole + fraction);
+            return Ok(Node::Expr(if self.take(&Kind::Percent) { percent(mixed) } else { mixed }));
+        }
+        // `\frac{1}{3} 2^n`
+        if self.follows_fraction()
+            && matches!(self.peek_at(1), Some(Kind::Operator('^') | Kind::Name(_) | Kind::Root))
+        {
+            let right = self.power()?;
+            return self.multiply(left, right);
         }
         Err(Stop::Unreadable("two numbers side by side"))
+    }
+
+    /// Whether a fraction command with its arguments ends here.
+    fn follows_fraction(&self) -> bool {
+        let mut at = self.at;
+        for _ in 0..2 {
+            let Some(token) = at.checked_sub(1).map(|before| &self.tokens[before]) else {
+                return false;
+            };
+            at -= 1;
+            if token.kind == Kind::Close('{') {
+                let mut depth = 1;
+                while depth > 0 && at > 0 {
+                    at -= 1;
+                    match self.tokens[at].kind {
+                        Kind::Close('{') => depth += 1,
+                        Kind::Open('{') => depth -= 1,
+                        _ => {}
+                    }
+                }
+            }
+        }
+        at.checked_sub(1).is_some_and(|before| self.tokens[before].kind == Kind::Fraction)
     }
 
     /// An explicit factor, which may carry a sign.
@@ -137,7 +188,14 @@ impl Parser<'_, '_, '_> {
     /// Whether the next token starts a factor of an implicit product.
     pub(super) fn starts_factor(&self) -> bool {
         match self.peek() {
-            Some(Kind::Open('(')) => !self.remark_follows(),
+            // `8 (eight)` says it twice.
+            Some(Kind::Open('(')) => {
+                !self.remark_follows()
+                    && !matches!(
+                        self.peek_at(1),
+                        Some(Kind::Word(_) | Kind::Text(_) | Kind::Mod | Kind::Or)
+                    )
+            }
             Some(
                 Kind::Number(_)
                 | Kind::Name(_)
@@ -152,6 +210,8 @@ impl Parser<'_, '_, '_> {
                 | Kind::Prefix(_)
                 | Kind::Sum
                 | Kind::Product
+                | Kind::Integral
+                | Kind::Limit
                 | Kind::Pi
                 | Kind::E
                 | Kind::I
@@ -179,7 +239,16 @@ impl Parser<'_, '_, '_> {
                         continue;
                     }
                     if self.degree_exponent() {
-                        base = Node::Expr(Expr::Call(Function::Degrees, vec![into_expr(base)?]));
+                        base = self.degrees(into_expr(base)?);
+                        continue;
+                    }
+                    if matches!(base, Node::Expr(Expr::Number(_) | Expr::Decimal { .. }))
+                        && let Some(primes) = self.prime_exponent()
+                    {
+                        base = Node::Expr(Expr::Call(
+                            Function::Degrees,
+                            vec![part_of_degree(into_expr(base)?, primes)],
+                        ));
                         continue;
                     }
                     let exponent = self.nested(Self::exponent)?;
@@ -187,7 +256,16 @@ impl Parser<'_, '_, '_> {
                 }
                 Some(Kind::Degree) => {
                     self.at += 1;
-                    base = Node::Expr(Expr::Call(Function::Degrees, vec![into_expr(base)?]));
+                    base = self.degrees(into_expr(base)?);
+                }
+                Some(Kind::Operator('\''))
+                    if matches!(base, Node::Expr(Expr::Number(_) | Expr::Decimal { .. })) =>
+                {
+                    let primes = self.primes();
+                    base = Node::Expr(Expr::Call(
+                        Function::Degrees,
+                        vec![part_of_degree(into_expr(base)?, primes)],
+                    ));
                 }
                 Some(Kind::Operator('!')) => {
                     self.at += 1;
@@ -203,6 +281,30 @@ impl Parser<'_, '_, '_> {
                 Some(Kind::Percent) => {
                     self.at += 1;
                     base = Node::Expr(percent(into_expr(base)?));
+                }
+                // `f(x)_{max}`, `|PQ|_{\text{max}}`, `{x}_{1}`
+                Some(Kind::Operator('_')) if self.word_subscript() => {
+                    self.at += 1;
+                    let subscript = self.subscript_text()?;
+                    base = Node::Expr(match into_expr(base)? {
+                        Expr::Symbol(name) if !name.contains('_') => {
+                            Expr::Symbol(format!("{name}_{subscript}").into())
+                        }
+                        other => Expr::Call(
+                            Function::Named(format!("{subscript} of").into()),
+                            vec![other],
+                        ),
+                    });
+                }
+                Some(Kind::Operator('_'))
+                    if matches!(&base, Node::Expr(Expr::Symbol(name)) if !name.contains('_'))
+                        && self.follows_bracket() =>
+                {
+                    self.at += 1;
+                    let subscript = self.subscript_text()?;
+                    if let Node::Expr(Expr::Symbol(name)) = &base {
+                        base = Node::Expr(Expr::Symbol(format!("{name}_{subscript}").into()));
+                    }
                 }
                 // `(1101)_2`
                 Some(Kind::Operator('_')) if self.follows_bracket() => match &base {
@@ -226,8 +328,9 @@ impl Parser<'_, '_, '_> {
         if self.take(&Kind::Degree) {
             return true;
         }
-        let is_ring =
-            |kind: Option<&Kind<'_>>| matches!(kind, Some(Kind::Degree | Kind::Text("o")));
+        let is_ring = |kind: Option<&Kind<'_>>| {
+            matches!(kind, Some(Kind::Degree | Kind::Text("o" | "\\circ")))
+        };
         let grouped = self.peek() == Some(&Kind::Open('{'))
             && is_ring(self.peek_at(1))
             && self.peek_at(2) == Some(&Kind::Close('{'));
@@ -283,6 +386,11 @@ impl Parser<'_, '_, '_> {
             Kind::Number(literal) => {
                 if self.peek() == Some(&Kind::Operator('_')) && literal.places.is_none() {
                     return self.based(literal.raw);
+                }
+                if literal.places.is_none()
+                    && let Some(base) = self.base_in_words()
+                {
+                    return based_in(literal.raw, base);
                 }
                 let value = literal.value.clone();
                 match literal.places {
@@ -351,6 +459,8 @@ impl Parser<'_, '_, '_> {
                 }
                 Node::Expr(Expr::Symbol(name.into()))
             }
+            Kind::Integral => Node::Expr(self.integral()?),
+            Kind::Limit => Node::Expr(self.limit()?),
             Kind::Sum => Node::Expr(self.series(Function::Sum)?),
             Kind::Product => Node::Expr(self.series(Function::Product)?),
             Kind::Pi => Node::Expr(Expr::Pi),
@@ -360,7 +470,7 @@ impl Parser<'_, '_, '_> {
             Kind::I => Node::Expr(Expr::I),
             Kind::Infinity => Node::Expr(Expr::Infinity),
             Kind::EmptySet => Node::Set(Vec::new()),
-            Kind::NumberSet(letter) => Node::NumberSet(*letter),
+            Kind::NumberSet(letter) => Node::NumberSet(self.set_part(*letter)),
             _ => return Err(Stop::Unreadable("an operator where an operand should be")),
         })
     }

@@ -20,6 +20,8 @@ impl Parser<'_, '_, '_> {
             let cell =
                 if matches!(self.peek(), Some(Kind::Ampersand | Kind::RowBreak | Kind::End(_))) {
                     None
+                } else if name == "cases" && !rows[rows.len() - 1].is_empty() {
+                    Some(self.case_condition()?)
                 } else {
                     Some(self.list()?)
                 };
@@ -47,11 +49,54 @@ impl Parser<'_, '_, '_> {
         if name == "vmatrix" {
             return self.determinant(&rows).map(Node::Expr);
         }
+        if name == "cases" && width == 2 {
+            let branches = rows.into_iter().filter_map(|row| <[Node; 2]>::try_from(row).ok());
+            return Ok(Node::Piecewise(
+                branches.map(|[value, condition]| (value, condition)).collect(),
+            ));
+        }
         if matches!(name, "array" | "cases") && width == 1 {
             // A system of equations.
             return Ok(Node::List(rows.into_iter().flatten().collect()));
         }
         Ok(Node::Matrix(rows))
+    }
+
+    /// The condition of a branch, as a formula or as words: `if n is even` is `n even`.
+    fn case_condition(&mut self) -> Result<Node, Stop> {
+        let is_glue = |kind: &Kind<'_>| {
+            let (Kind::Word(text) | Kind::Text(text)) = kind else { return false };
+            matches!(text.trim(), "if" | "when" | "for" | "where" | "is" | "are" | "If" | "all")
+        };
+        while self.peek().is_some_and(is_glue) {
+            self.at += 1;
+        }
+        let start = self.at;
+        if let Ok(node) = self.list()
+            && matches!(self.peek(), Some(Kind::Ampersand | Kind::RowBreak | Kind::End(_)))
+            && !matches!(node, Node::Text(_) | Node::Quantity(..))
+        {
+            return Ok(node);
+        }
+        self.at = start;
+        let mut words = Vec::new();
+        while let Some(kind) = self.peek() {
+            match kind {
+                Kind::Ampersand | Kind::RowBreak | Kind::End(_) => break,
+                Kind::Comma => {}
+                Kind::Word(text) | Kind::Text(text) => words.extend(
+                    text.split_whitespace()
+                        .filter(|word| !matches!(*word, "if" | "when" | "for" | "is" | "are")),
+                ),
+                Kind::Name(name) => words.push(name),
+                _ => return Err(Stop::Unreadable("a condition that cannot be read")),
+            }
+            self.at += 1;
+        }
+        Ok(Node::text(match words.as_slice() {
+            ["otherwise" | "else" | "elsewhere"] => "otherwise",
+            _ => return Ok(Node::text(&words.join(" "))),
+        }))
     }
 
     /// Expanded along the first row.

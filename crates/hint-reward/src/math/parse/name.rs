@@ -30,7 +30,18 @@ impl Parser<'_, '_, '_> {
         }
         let is_function = matches!(name, "f" | "g" | "h" | "F" | "G" | "H" | "phi" | "psi")
             || full.ends_with('\'');
-        if self.peek() == Some(&Kind::Open('(')) && (is_function || self.arguments_follow()) {
+        // `T(10) = 2` gives a value of T.
+        let gives_value = matches!(
+            (self.peek_at(1), self.peek_at(2), self.peek_at(3)),
+            (
+                Some(Kind::Number(_) | Kind::Name(_)),
+                Some(Kind::Close('(')),
+                Some(Kind::Relation(Relation::Equal))
+            )
+        );
+        if self.peek() == Some(&Kind::Open('('))
+            && (is_function || gives_value || self.arguments_follow())
+        {
             self.at += 1;
             let arguments = match self.nested(|parser| parser.bracketed('('))? {
                 Node::Expr(argument) => vec![argument],
@@ -128,10 +139,7 @@ impl Parser<'_, '_, '_> {
             .or_else(|| cardinal(base).and_then(|base| u32::try_from(base).ok()))
             .filter(|base| (2..=36).contains(base))
             .ok_or(Stop::Unreadable("a base"))?;
-        let value = num_bigint::BigInt::parse_bytes(digits.as_bytes(), base)
-            .ok_or(Stop::Unreadable("a digit that its base does not have"))?;
-        let digits = digits.trim_start_matches('0').into();
-        Ok(Node::Based { value: Rational::from_integer(value), digits, base })
+        based_in(digits, base)
     }
 
     pub(super) fn call(&mut self, function: &Function) -> Result<Expr, Stop> {
@@ -173,6 +181,11 @@ impl Parser<'_, '_, '_> {
         let call = match &function {
             Function::Named(name) if &**name == "exp" && arguments.len() == 1 => {
                 Expr::E.power(arguments.remove(0))
+            }
+            Function::Named(name) if &**name == "cis" && arguments.len() == 1 => {
+                let angle = arguments.remove(0);
+                let sine = Expr::Call(Function::Sin, vec![angle.clone()]);
+                Expr::Call(Function::Cos, vec![angle]).plus(Expr::I.times(sine))
             }
             _ => Expr::Call(function, arguments),
         };
@@ -231,6 +244,84 @@ impl Parser<'_, '_, '_> {
         Ok(Expr::Call(function, vec![Expr::symbol(&variable), low, high, body]))
     }
 
+    /// `\int_{a}^{b} body dx`.
+    pub(super) fn integral(&mut self) -> Result<Expr, Stop> {
+        self.expect(&Kind::Operator('_'), "an integral without its lower end")?;
+        let low = self.signed_argument()?;
+        self.expect(&Kind::Operator('^'), "an integral without its upper end")?;
+        let high = self.signed_argument()?;
+        let mut depth = 0_usize;
+        let mut end = None;
+        for (index, token) in self.tokens.iter().enumerate().skip(self.at) {
+            match &token.kind {
+                Kind::Open(_) | Kind::Begin(_) => depth += 1,
+                Kind::Close(_) | Kind::End(_) if depth == 0 => break,
+                Kind::Close(_) | Kind::End(_) => depth -= 1,
+                Kind::Name("d") if depth == 0 => {
+                    end = Some(index);
+                    break;
+                }
+                _ => {}
+            }
+        }
+        let end = end.ok_or(Stop::Unreadable("an integral without its variable"))?;
+        let Some(Kind::Name(variable)) = self.tokens.get(end + 1).map(|token| &token.kind) else {
+            return Err(Stop::Unreadable("an integral without its variable"));
+        };
+        let all = self.tokens;
+        self.tokens = &all[..end];
+        let body = if self.at == end {
+            Ok(Expr::integer(1))
+        } else {
+            self.nested(|parser| into_expr(parser.sum()?))
+        };
+        let complete = self.at == end;
+        self.tokens = all;
+        let body = body?;
+        if !complete {
+            return Err(Stop::Unreadable("an integrand that cannot be read"));
+        }
+        self.at = end + 2;
+        Ok(Expr::Call(Function::Integral, vec![Expr::symbol(variable), low, high, body]))
+    }
+
+    /// `\lim_{x \to a} body`.
+    pub(super) fn limit(&mut self) -> Result<Expr, Stop> {
+        self.expect(&Kind::Operator('_'), "a limit without its variable")?;
+        self.expect(&Kind::Open('{'), "a limit without its variable")?;
+        let Some(Kind::Name(variable)) = self.peek() else {
+            return Err(Stop::Unreadable("a limit without its variable"));
+        };
+        self.at += 1;
+        self.expect(&Kind::Relation(Relation::Other('→')), "a limit without its arrow")?;
+        let sign = match self.tokens.get(self.at + 1..self.at + 3) {
+            Some([caret, sign]) if caret.kind == Kind::Operator('^') => match sign.kind {
+                Kind::Operator('+') => 1,
+                Kind::Operator('-') => -1,
+                _ => 0,
+            },
+            _ => 0,
+        };
+        let target = if sign == 0 {
+            into_expr(self.sum()?)?
+        } else {
+            let target = self.argument()?;
+            self.at += 2;
+            target
+        };
+        self.expect(&Kind::Close('{'), "a limit without its variable")?;
+        let body = self.nested(|parser| into_expr(parser.product()?))?;
+        let arguments = vec![Expr::symbol(variable), target, Expr::integer(sign), body];
+        Ok(Expr::Call(Function::Limit, arguments))
+    }
+
+    /// An end of an integral: `-\infty` without braces has its sign.
+    fn signed_argument(&mut self) -> Result<Expr, Stop> {
+        let negative = self.take(&Kind::Operator('-'));
+        let argument = self.argument()?;
+        Ok(if negative { argument.negated() } else { argument })
+    }
+
     /// A run of words, as a name or as text.
     pub(super) fn words(&mut self) -> Result<Node, Stop> {
         let start = self.at;
@@ -257,6 +348,9 @@ impl Parser<'_, '_, '_> {
                 return self.named(&name);
             }
             if let Some(value) = cardinal(&bare.to_lowercase()) {
+                if self.peek() == Some(&Kind::Open('(')) {
+                    return Err(Stop::Unreadable("a bracket behind a number in words"));
+                }
                 return Ok(Node::Expr(Expr::integer(value)));
             }
             if !bare.is_empty() && bare.bytes().all(|byte| byte.is_ascii_digit()) && bare.len() < 18
@@ -282,6 +376,14 @@ impl Parser<'_, '_, '_> {
         }
         Ok(Node::text(&text))
     }
+}
+
+/// An integer by its digits in a base.
+pub(super) fn based_in(digits: &str, base: u32) -> Result<Node, Stop> {
+    let value = num_bigint::BigInt::parse_bytes(digits.as_bytes(), base)
+        .ok_or(Stop::Unreadable("a digit that its base does not have"))?;
+    let digits = digits.trim_start_matches('0').into();
+    Ok(Node::Based { value: Rational::from_integer(value), digits, base })
 }
 
 /// A symbol whose subscript has the bound variable, with [`INDEX`] in its place: `a_k` is the same sequence whatever

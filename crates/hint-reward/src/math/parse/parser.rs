@@ -1,11 +1,15 @@
 //! From tokens to answers: lists, relations, sets and what stands around expressions.
 
+use std::fmt::Write as _;
+
 use crate::math::fuel::{Fuel, Stop};
 use crate::math::lex::facing::face_inwards;
 use crate::math::lex::lexer::lex;
 use crate::math::lex::literal::Commas;
 use crate::math::lex::token::{Kind, Token};
+use crate::math::parse::frame::{Frame, Tie, with_bounds};
 use crate::math::tree::node::{Expr, Function, Node, Relation};
+use crate::math::value::identity::Comparer;
 
 /// Depth of nesting beyond which a text is not read as an answer.
 pub(super) const MAX_DEPTH: usize = 48;
@@ -22,20 +26,79 @@ pub(crate) struct Parsed {
 pub(crate) fn parse(text: &str, commas: Commas, fuel: &mut Fuel) -> Result<Parsed, Stop> {
     let mut lexed = lex(text, commas, fuel)?;
     face_inwards(&mut lexed.tokens);
-    let mut parser = Parser {
-        tokens: &lexed.tokens,
-        at: 0,
-        fuel,
-        depth: 0,
-        bars: 0,
-        matrices: 0,
-        set_braces: 0,
+    with_bounds(&mut lexed.tokens);
+    let frame = Frame::of(&lexed.tokens);
+    let main = whole(frame.main, fuel)?;
+    if frame.condition.is_some() && matches!(main, Node::Text(_)) {
+        return Err(Stop::Unreadable("a sentence"));
+    }
+    let node = match frame.condition {
+        None => main,
+        Some((tie, tokens)) => conditioned(main, tie, tokens, fuel)?,
     };
+    Ok(Parsed { node, ambiguous_comma: lexed.ambiguous_comma })
+}
+
+/// Reads all of the tokens as one answer.
+fn whole(tokens: &[Token<'_>], fuel: &mut Fuel) -> Result<Node, Stop> {
+    let mut parser = Parser { tokens, at: 0, fuel, depth: 0, bars: 0, matrices: 0, set_braces: 0 };
     let node = parser.list()?;
-    if parser.at < parser.tokens.len() {
+    if parser.at < tokens.len() {
         return Err(Stop::Unreadable("something follows the answer"));
     }
-    Ok(Parsed { node, ambiguous_comma: lexed.ambiguous_comma })
+    Ok(node)
+}
+
+/// An answer with the condition behind it.
+fn conditioned(main: Node, tie: Tie, tokens: &[Token<'_>], fuel: &mut Fuel) -> Result<Node, Stop> {
+    let condition = match whole(tokens, fuel) {
+        Ok(Node::List(mut items)) if items.len() == 1 => items.remove(0),
+        Ok(node) => node,
+        Err(Stop::Unreadable(_)) if tie != Tie::Except => Node::text(&spelled(tokens)),
+        Err(stop) => return Err(stop),
+    };
+    if tie != Tie::Except {
+        // `all n such that n ≡ 1 (mod 4)`
+        if matches!(main, Node::Expr(Expr::Symbol(_))) && matches!(condition, Node::Chain { .. }) {
+            return Ok(condition);
+        }
+        let essential = tie == Tie::Essential;
+        return Ok(Node::Given { main: Box::new(main), condition: Box::new(condition), essential });
+    }
+    // Without a set to take it from, it is all there is to say: `every n except n = 4`.
+    let excluded = match condition {
+        Node::Chain { mut terms, relations } if relations == [Relation::Equal] => terms.remove(1),
+        Node::List(items) => Node::Set(items),
+        other => other,
+    };
+    if matches!(main, Node::Expr(Expr::Symbol(_)))
+        && let Node::Expr(_) = excluded
+    {
+        return Ok(Node::Chain {
+            terms: vec![main, excluded],
+            relations: vec![Relation::NotEqual],
+        });
+    }
+    let excluded = if let Node::Expr(_) = excluded { Node::Set(vec![excluded]) } else { excluded };
+    Ok(Node::Difference(Box::new((main, excluded))))
+}
+
+/// Tokens as words, for a condition that is no formula.
+fn spelled(tokens: &[Token<'_>]) -> String {
+    let mut text = String::new();
+    for token in tokens {
+        if !text.is_empty() {
+            text.push(' ');
+        }
+        match &token.kind {
+            Kind::Word(word) | Kind::Text(word) | Kind::Name(word) => text.push_str(word),
+            Kind::Number(literal) => text.push_str(literal.raw),
+            other => {
+                let _ = write!(text, "{other:?}");
+            }
+        }
+    }
+    text
 }
 
 pub(crate) struct Parser<'t, 'a, 'f> {
@@ -94,14 +157,38 @@ impl<'t, 'a> Parser<'t, 'a, '_> {
         if items.len() == 1 {
             return Ok(items.remove(0));
         }
-        let conditions = items.iter().all(is_condition);
+        if let Some(classes) = shared_modulus(&items) {
+            return Ok(Node::List(classes));
+        }
+        if joint == Joint::Or && self.restates(&items)? {
+            return Ok(items.remove(0));
+        }
+        let bounds = joint == Joint::Or && items.iter().any(is_order_chain);
+        let conditions =
+            items.iter().all(|item| is_condition(item) || (bounds && is_assignment(item)));
+        let named = items.iter().any(|item| matches!(item, Node::Chain { .. }));
         Ok(match joint {
+            Joint::Vee if conditions || !named => Node::Union(items),
+            Joint::Wedge if !named || items.iter().all(is_order_chain) => Node::Intersection(items),
             Joint::Or if conditions => Node::Union(items),
             Joint::And if conditions && items.iter().all(is_order_chain) => {
                 Node::Intersection(items)
             }
             _ => Node::List(items),
         })
+    }
+
+    /// Whether all items are the same number, as in `5/6 or 0.8333…`: a decimal may be rounded to its last place.
+    fn restates(&mut self, items: &[Node]) -> Result<bool, Stop> {
+        let Some((Node::Expr(first), rest)) = items.split_first() else { return Ok(false) };
+        let mut comparer = Comparer { fuel: self.fuel, relative_tolerance: 0.01 };
+        for item in rest {
+            match item {
+                Node::Expr(other) if comparer.identical(first, other)? => {}
+                _ => return Ok(false),
+            }
+        }
+        Ok(true)
     }
 
     /// Items up to the end or a closing bracket, and what joins them.
@@ -139,7 +226,7 @@ impl<'t, 'a> Parser<'t, 'a, '_> {
                         | Kind::Ampersand
                         | Kind::End(_)
                         | Kind::Mid
-                        | Kind::Operator('|')
+                        | Kind::Operator('|' | '∨' | '∧')
                         | Kind::Colon
                 )
             ) {
@@ -162,7 +249,11 @@ impl<'t, 'a> Parser<'t, 'a, '_> {
                 Kind::Open(_) => depth += 1,
                 Kind::Close(_) if depth <= 1 => return false,
                 Kind::Close(_) => depth -= 1,
-                Kind::Relation(Relation::In) if depth == 1 => return true,
+                Kind::Relation(relation)
+                    if depth == 1 && (relation == Relation::In || relation.is_order()) =>
+                {
+                    return true;
+                }
                 _ => {}
             }
         }
@@ -174,12 +265,38 @@ impl<'t, 'a> Parser<'t, 'a, '_> {
             Kind::Comma | Kind::Semicolon => Joint::Comma,
             Kind::And => Joint::And,
             Kind::Or => Joint::Or,
+            Kind::Operator('∨') => Joint::Vee,
+            Kind::Operator('∧') => Joint::Wedge,
             Kind::RowBreak if self.matrices == 0 => Joint::Comma,
             _ => return None,
         };
         self.at += 1;
         Some(joint)
     }
+}
+
+/// `x ≡ 1, 4 (mod 5)` as two congruences: the modulus of the last item is everyone's.
+fn shared_modulus(items: &[Node]) -> Option<Vec<Node>> {
+    let (Node::Chain { terms, relations: last }, before) = items.split_last()? else { return None };
+    let [Node::Expr(_), Node::Expr(modulus)] = terms.as_slice() else { return None };
+    let Node::Chain { terms: first, relations } = before.first()? else { return None };
+    let ([subject, _], [Relation::Other('≡')], [Relation::Modulo]) =
+        (first.as_slice(), relations.as_slice(), last.as_slice())
+    else {
+        return None;
+    };
+    let class = |item: &Node| {
+        let residue = match item {
+            Node::Chain { terms, .. } => terms.get(usize::from(*item == before[0]))?,
+            other => other,
+        };
+        let Node::Expr(residue) = residue else { return None };
+        Some(Node::Chain {
+            terms: vec![subject.clone(), Node::Expr(residue.clone()), Node::Expr(modulus.clone())],
+            relations: vec![Relation::Other('≡'), Relation::Modulo],
+        })
+    };
+    items.iter().map(class).collect()
 }
 
 /// What joins the items of a list.
@@ -189,6 +306,9 @@ pub(crate) enum Joint {
     Comma,
     And,
     Or,
+    /// The signs ∨ and ∧.
+    Vee,
+    Wedge,
 }
 
 impl Joint {
@@ -222,6 +342,12 @@ fn is_condition(node: &Node) -> bool {
         Node::Union(_) | Node::Intersection(_) => true,
         _ => false,
     }
+}
+
+/// `a = 2`, a point beside the intervals of `a < 0 or a = 2`.
+fn is_assignment(node: &Node) -> bool {
+    matches!(node, Node::Chain { terms, relations } if *relations == [Relation::Equal]
+        && matches!(terms.first(), Some(Node::Expr(Expr::Symbol(_)))))
 }
 
 fn is_order_chain(node: &Node) -> bool {

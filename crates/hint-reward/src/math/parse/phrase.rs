@@ -1,26 +1,29 @@
 //! Answers in words whose meaning is mathematics, a date or a time of day.
 
 use crate::math::parse::calendar::{date, time_of_day};
-use crate::math::tree::node::{Expr, Node};
-use crate::number::word::cardinal;
+use crate::math::parse::spelled::spelled_number;
+use crate::math::tree::node::{Expr, Node, Relation};
 
 /// Bytes beyond which a text is no such phrase.
 const MAX_BYTES: usize = 80;
 
 /// What a whole text says if it is a phrase: `no solution`, `twelve`, `March 14, 2015`, `3:30 p.m.`
 pub(crate) fn phrase(text: &str) -> Option<Node> {
-    if text.len() > MAX_BYTES || !text.bytes().any(|byte| byte.is_ascii_alphabetic()) {
+    if text.len() > MAX_BYTES || !text.chars().any(char::is_alphabetic) {
         return None;
     }
     let words = plain_words(text)?;
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    if let [word] = words.as_slice()
-        && let Some(value) = cardinal(word)
-    {
-        return Some(Node::Expr(Expr::integer(value)));
+    if let Some(number) = spelled_number(&words.join(" ")) {
+        return Some(number);
+    }
+    if let Some(parity) = parity(&words) {
+        return Some(parity);
     }
     match words.as_slice() {
         ["no", "solution" | "solutions"]
+        | ["there", "is" | "are", "no", "solution" | "solutions"]
+        | ["there", "is" | "are", "no", "real", "solution" | "solutions"]
         | ["no", "real", "solution" | "solutions"]
         | ["the", "empty", "set"]
         | ["empty", "set"] => Some(Node::Set(Vec::new())),
@@ -28,9 +31,61 @@ pub(crate) fn phrase(text: &str) -> Option<Node> {
         | ["all", "real", "numbers" | "values"]
         | ["any", "real", "number"]
         | ["real", "numbers"] => Some(Node::NumberSet('R')),
-        ["dne"] | ["does", "not", "exist"] => Some(Node::text("does not exist")),
-        _ => time_of_day(&words).or_else(|| date(&words)),
+        ["dne"] | [.., "does" | "do", "not", "exist"] | ["no", "such", .., "exists" | "exist"] => {
+            Some(Node::text("does not exist"))
+        }
+        ["infinitely", "many"]
+        | ["infinitely", "many", "solutions" | "values" | "answers" | "pairs" | "points"]
+        | ["there", "are", "infinitely", "many"]
+        | ["there", "are", "infinitely", "many", "solutions" | "values" | "pairs" | "points"] => {
+            Some(Node::text("infinitely many"))
+        }
+        [.., "diverges" | "tends", "to", "infinity"] => Some(Node::Expr(Expr::Infinity)),
+        ["natural", "numbers"] | ["the" | "all", "natural", "numbers"] => {
+            Some(Node::NumberSet('N'))
+        }
+        ["integers"] | ["the" | "all", "integers"] => Some(Node::NumberSet('Z')),
+        ["rational", "numbers"] | ["all", "rational", "numbers"] => Some(Node::NumberSet('Q')),
+        ["positive", "integers"] | ["all", "positive", "integers"] => Some(Node::NumberSet('ζ')),
+        ["positive", "real", "numbers"]
+        | ["all", "positive", "real", "numbers"]
+        | ["positive", "reals"] => Some(Node::NumberSet('ρ')),
+        ["midnight"] => Some(Node::TimeOfDay { minutes: 0 }),
+        ["noon"] => Some(Node::TimeOfDay { minutes: 720 }),
+        _ => time_of_day(&words).or_else(|| date(&words)).or_else(|| {
+            // `a circle`, `north-east`: nothing but words.
+            let all_words = text.chars().all(|c| c.is_alphabetic() || matches!(c, ' ' | '-' | '.'));
+            let article = matches!(words.first(), Some(&("a" | "an"))) && words.len() > 1;
+            let hyphen = text.contains('-') && words.iter().all(|word| word.len() > 3);
+            (all_words && words.len() < 4 && (article || hyphen))
+                .then(|| Node::text(&words[usize::from(article)..].join(" ")))
+        }),
     }
+}
+
+/// `n is even`, `even n` and `odd n` as congruences; after "if and only if" too.
+fn parity(words: &[&str]) -> Option<Node> {
+    let words = match words.windows(4).rposition(|window| window == ["if", "and", "only", "if"]) {
+        Some(at) => &words[at + 4..],
+        None => words,
+    };
+    let ([name, "is" | "are", parity] | [parity, name] | [name, "must", "be", parity]) = words
+    else {
+        return None;
+    };
+    let residue = match *parity {
+        "even" => 0,
+        "odd" => 1,
+        _ => return None,
+    };
+    if name.len() != 1 || !name.bytes().all(|byte| byte.is_ascii_alphabetic()) {
+        return None;
+    }
+    let two = || Node::Expr(Expr::integer(2));
+    Some(Node::Chain {
+        terms: vec![Node::Expr(Expr::symbol(name)), Node::Expr(Expr::integer(residue)), two()],
+        relations: vec![Relation::Other('≡'), Relation::Modulo],
+    })
 }
 
 /// The words of a text in lower case, without text commands, dollar signs and punctuation; `None` if there is any
@@ -40,16 +95,25 @@ fn plain_words(text: &str) -> Option<Vec<String>> {
     let mut rest = text;
     while let Some(c) = rest.chars().next() {
         if c == '\\' {
-            let command =
-                ["\\text{", "\\textbf{", "\\textit{", "\\mathrm{", "\\mbox{", "\\ ", "\\,"]
-                    .into_iter()
-                    .find(|command| rest.starts_with(command))?;
+            let command = [
+                "\\text{",
+                "\\(",
+                "\\)",
+                "\\textbf{",
+                "\\textit{",
+                "\\mathrm{",
+                "\\mbox{",
+                "\\ ",
+                "\\,",
+            ]
+            .into_iter()
+            .find(|command| rest.starts_with(command))?;
             plain.push(' ');
             rest = &rest[command.len()..];
             continue;
         }
         match c {
-            '}' | '~' | ',' | ';' => plain.push(' '),
+            '}' | '~' | ',' | ';' | '-' => plain.push(' '),
             '$' | '.' | '"' | '\'' => {}
             ':' => plain.push(c),
             _ if c.is_alphanumeric() || c.is_whitespace() => plain.extend(c.to_lowercase()),

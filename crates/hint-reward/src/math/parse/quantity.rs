@@ -2,6 +2,7 @@
 
 use crate::math::fuel::Stop;
 use crate::math::lex::token::Kind;
+use crate::math::lex::units::Unit;
 use crate::math::parse::parser::{Parser, into_expr, is_sentence_word};
 use crate::math::tree::node::{Expr, Function, Node, Rational, Relation};
 
@@ -11,6 +12,23 @@ impl Parser<'_, '_, '_> {
         // `= 5` and `≈ 5`: the end of a computation.
         if matches!(self.peek(), Some(Kind::Relation(Relation::Equal | Relation::Approximately))) {
             self.at += 1;
+        }
+        // `Alice: 3`
+        if let Some(Kind::Word(name) | Kind::Text(name)) = self.peek() {
+            let name = name.trim();
+            let titled = name.ends_with(':');
+            let is_name = name.trim_end_matches(':').chars().all(|c| c.is_alphabetic() || c == ' ')
+                && name.len() > 1;
+            if is_name && self.names_several() && (titled || self.peek_at(1) == Some(&Kind::Colon))
+            {
+                self.at += if titled { 1 } else { 2 };
+                let label = Node::text(name.trim_end_matches(':'));
+                let value = self.nested(Self::item)?;
+                return Ok(Node::Chain {
+                    terms: vec![label, value],
+                    relations: vec![Relation::Equal],
+                });
+            }
         }
         let negative = self.peek() == Some(&Kind::Operator('-'))
             && matches!(self.peek_at(1), Some(Kind::Currency(_)));
@@ -31,19 +49,66 @@ impl Parser<'_, '_, '_> {
             && let Node::Expr(value) = node
         {
             node = Node::Expr(scaled(value, scale));
+            self.at += 1;
             if !rest.is_empty() {
                 return with_unit(node, rest);
             }
-            self.at += 1;
         }
         let unit = match (currency, self.unit()?) {
             (Some(name), _) => Some(name.to_owned()),
             (None, unit) => unit,
         };
-        Ok(match unit {
-            None => node,
-            Some(unit) => with_unit(node, &unit)?,
-        })
+        let Some(unit) = unit else { return Ok(node) };
+        let node = with_unit(node, &unit)?;
+        self.compound(node, &unit)
+    }
+
+    /// The smaller units of `6 ft 3 in` and `1 hour 30 minutes` behind the first, as one quantity in the first unit.
+    fn compound(&mut self, node: Node, unit: &str) -> Result<Node, Stop> {
+        let mut total = match &node {
+            Node::Quantity(value, _) => match &**value {
+                Node::Expr(Expr::Number(value)) if value.is_integer() => value.clone(),
+                _ => return Ok(node),
+            },
+            _ => return Ok(node),
+        };
+        let whole = Unit::parse(unit);
+        let mut last = whole.size();
+        let mut found = false;
+        loop {
+            let start = self.at;
+            if matches!(self.peek(), Some(Kind::And | Kind::Comma)) {
+                self.at += 1;
+            }
+            let Some(Kind::Number(literal)) = self.peek() else {
+                self.at = start;
+                break;
+            };
+            self.at += 1;
+            let part = self.unit()?.map(|unit| Unit::parse(&unit));
+            let Some(part) = part.filter(|part| part.is_comparable(&whole) && part.size() < last)
+            else {
+                self.at = start;
+                break;
+            };
+            total += &literal.value * part.size() / whole.size();
+            last = part.size();
+            found = true;
+        }
+        if !found {
+            return Ok(node);
+        }
+        Ok(Node::Quantity(Box::new(Node::Expr(Expr::Number(total))), unit.into()))
+    }
+
+    /// Whether at least two values carry a name in front.
+    fn names_several(&self) -> bool {
+        let names = self.tokens.windows(2).filter(|pair| match &pair[0].kind {
+            Kind::Text(name) if name.ends_with(':') => true,
+            Kind::Word(_) | Kind::Text(_) => pair[1].kind == Kind::Colon,
+            _ => false,
+        });
+        names.count() > 1
     }
 
     /// Words behind a value.
@@ -68,7 +133,19 @@ impl Parser<'_, '_, '_> {
                             self.at += 4;
                             continue;
                         }
-                        _ => break,
+                        _ => match (self.peek_at(2), self.peek_at(3), self.peek_at(4)) {
+                            (
+                                Some(Kind::Operator('-')),
+                                Some(Kind::Number(literal)),
+                                Some(Kind::Close('{')),
+                            ) => {
+                                unit.push_str("^-");
+                                unit.push_str(literal.raw);
+                                self.at += 5;
+                                continue;
+                            }
+                            _ => break,
+                        },
                     },
                     _ => break,
                 },

@@ -19,11 +19,30 @@ impl Parser<'_, '_, '_> {
             let relation = *relation;
             self.at += 1;
             relations.push(relation);
+            // `k ∈ Z`, whatever the typeface.
+            if relation == Relation::In
+                && let Some(Kind::Name(set @ ("R" | "Z" | "N" | "Q" | "C"))) = self.peek()
+                && self.peek_at(1) != Some(&Kind::Open('('))
+            {
+                self.at += 1;
+                let letter = set.chars().next().unwrap_or('R');
+                terms.push(Node::NumberSet(self.set_part(letter)));
+                continue;
+            }
             terms.push(self.set_expression()?);
         }
         if let Some(modulus) = self.modulus()? {
             let remainder = into_expr(terms.pop().unwrap_or(Node::Expr(Expr::integer(0))))?;
             terms.push(Node::Expr(remainder_of(remainder, modulus.clone())));
+            terms.push(Node::Expr(modulus));
+            relations.push(Relation::Modulo);
+        }
+        if relations.contains(&Relation::Other('≡'))
+            && let Some(Node::Expr(Expr::Call(Function::Mod, arguments))) = terms.last()
+            && let [_, modulus] = arguments.as_slice()
+        {
+            // `a ≡ b mod m`
+            let modulus = modulus.clone();
             terms.push(Node::Expr(modulus));
             relations.push(Relation::Modulo);
         }

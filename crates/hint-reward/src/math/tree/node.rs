@@ -68,6 +68,10 @@ pub(crate) enum Function {
     Sum,
     /// Bound variable, lower end, upper end, body.
     Product,
+    /// Bound variable, lower end, upper end, body.
+    Integral,
+    /// Bound variable, where it goes, from which side (a sign, 0 for both), body.
+    Limit,
     /// Degrees as radians: the argument times π/180.
     Degrees,
     /// A function known only by name.
@@ -147,8 +151,16 @@ pub(crate) enum Node {
         digits: Box<str>,
         base: u32,
     },
-    /// ℝ, ℤ and so on.
+    /// ℝ, ℤ and so on; `+` behind one is its positive part, as a small letter, `*` what is not 0: see the parser.
     NumberSet(char),
+    /// An answer under a condition. An essential condition is part of the answer.
+    Given {
+        main: Box<Self>,
+        condition: Box<Self>,
+        essential: bool,
+    },
+    /// Values with their conditions.
+    Piecewise(Vec<(Self, Self)>),
     /// Words.
     Text(Box<str>),
 }
@@ -278,6 +290,34 @@ impl Expr {
         }
     }
 
+    /// Whether a symbol, a name or a sign `±` is left that nothing binds.
+    pub(crate) fn is_open(&self) -> bool {
+        fn walk<'e>(expr: &'e Expr, bound: &mut Vec<&'e str>) -> bool {
+            match expr {
+                Expr::Symbol(name) => !bound.contains(&&**name),
+                Expr::PlusMinus | Expr::Call(Function::Named(_), _) => true,
+                Expr::Pow(pair) => walk(&pair.0, bound) || walk(&pair.1, bound),
+                Expr::Call(
+                    Function::Sum | Function::Product | Function::Integral | Function::Limit,
+                    arguments,
+                ) => {
+                    let [Expr::Symbol(variable), ends @ .., body] = arguments.as_slice() else {
+                        return true;
+                    };
+                    if ends.iter().any(|end| walk(end, bound)) {
+                        return true;
+                    }
+                    bound.push(variable);
+                    let open = walk(body, bound);
+                    bound.pop();
+                    open
+                }
+                other => other.children().iter().any(|child| walk(child, bound)),
+            }
+        }
+        walk(self, &mut Vec::new())
+    }
+
     /// +1 or −1 if this is `∞` or `−∞`.
     pub(crate) fn infinite_sign(&self) -> Option<i8> {
         match self {
@@ -363,6 +403,19 @@ impl Node {
             Self::Set(items) => Self::Set(all(items)),
             Self::List(items) => Self::List(all(items)),
             Self::Union(items) => Self::Union(all(items)),
+            Self::Given { main, condition, essential } => Self::Given {
+                main: Box::new(main.renamed(from, to)),
+                condition: Box::new(condition.renamed(from, to)),
+                essential: *essential,
+            },
+            Self::Piecewise(branches) => Self::Piecewise(
+                branches
+                    .iter()
+                    .map(|(value, condition)| {
+                        (value.renamed(from, to), condition.renamed(from, to))
+                    })
+                    .collect(),
+            ),
             Self::Quantity(inner, unit) => {
                 Self::Quantity(Box::new(inner.renamed(from, to)), unit.clone())
             }
@@ -381,6 +434,10 @@ impl Node {
             | Self::Intersection(items) => Box::new(items.iter()),
             Self::Matrix(rows) => Box::new(rows.iter().flatten()),
             Self::Difference(pair) => Box::new([&pair.0, &pair.1].into_iter()),
+            Self::Given { main, condition, .. } => Box::new([&**main, &**condition].into_iter()),
+            Self::Piecewise(branches) => {
+                Box::new(branches.iter().flat_map(|(value, condition)| [value, condition]))
+            }
             Self::Quantity(inner, _) => Box::new(std::iter::once(&**inner)),
             _ => Box::new(std::iter::empty()),
         }

@@ -60,6 +60,21 @@ fn write_node(node: &Node, out: &mut String) {
                 write_expr(term, Place::Sum, out);
             }
         }
+        Node::Given { main, condition, essential } => {
+            write_node(main, out);
+            out.push_str(if *essential { "\\text{ if }" } else { "\\text{ for }" });
+            write_node(condition, out);
+        }
+        Node::Piecewise(branches) => {
+            out.push_str("\\begin{cases}");
+            for (index, (value, condition)) in branches.iter().enumerate() {
+                out.push_str(if index > 0 { " \\\\ " } else { "" });
+                write_node(value, out);
+                out.push_str(" & ");
+                write_node(condition, out);
+            }
+            out.push_str("\\end{cases}");
+        }
         Node::Matrix(rows) => {
             out.push_str("\\begin{pmatrix}");
             for (index, row) in rows.iter().enumerate() {
@@ -86,7 +101,15 @@ fn write_node(node: &Node, out: &mut String) {
             out.push_str(if digits.is_empty() { "0" } else { digits });
             put(out, format_args!("_{{{base}}}"));
         }
-        Node::NumberSet(letter) => put(out, format_args!("\\mathbb{{{letter}}}")),
+        Node::NumberSet(letter) => match letter {
+            'r' | 'q' | 'z' | 'c' => {
+                put(out, format_args!("\\mathbb{{{}}}^*", letter.to_ascii_uppercase()));
+            }
+            'ρ' => out.push_str("\\mathbb{R}^+"),
+            'κ' => out.push_str("\\mathbb{Q}^+"),
+            'ζ' => out.push_str("\\mathbb{Z}^+"),
+            _ => put(out, format_args!("\\mathbb{{{letter}}}")),
+        },
         Node::Text(text) => put(out, format_args!("\\text{{{text}}}")),
     }
 }
@@ -321,6 +344,27 @@ fn write_call(function: &Function, arguments: &[Expr], out: &mut String) {
             }
             out.push_str(&body);
             return out.push_str("\\right)");
+        }
+        Function::Integral => {
+            out.push_str("\\int_{");
+            write_expr(&arguments[1], Place::Sum, out);
+            out.push_str("}^{");
+            write_expr(&arguments[2], Place::Sum, out);
+            out.push('}');
+            wrapped("\\left(", &arguments[3..], "\\right) d ", out);
+            return write_expr(&arguments[0], Place::Base, out);
+        }
+        Function::Limit => {
+            out.push_str("\\lim_{");
+            write_expr(&arguments[0], Place::Base, out);
+            out.push_str(" \\to ");
+            write_expr(&arguments[1], Place::Base, out);
+            match &arguments[2] {
+                Expr::Number(side) if side.is_positive() => out.push_str("^+"),
+                Expr::Number(side) if side.is_negative() => out.push_str("^-"),
+                _ => {}
+            }
+            return wrapped("}\\left(", &arguments[3..], "\\right)", out);
         }
         Function::Named(name) => {
             if name.len() > 1 && name.bytes().all(|byte| byte.is_ascii_alphabetic()) {

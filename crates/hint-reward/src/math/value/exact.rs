@@ -47,6 +47,12 @@ impl Exact<'_> {
             Expr::Call(Function::Sum | Function::Product, arguments) => {
                 self.series(expr, arguments)
             }
+            Expr::Call(Function::Integral | Function::Limit, _)
+            | Expr::Pi
+            | Expr::E
+            | Expr::I
+            | Expr::Infinity
+            | Expr::PlusMinus => Ok(None),
             Expr::Call(function, arguments) => {
                 let mut values = Vec::with_capacity(arguments.len());
                 for argument in arguments {
@@ -57,7 +63,6 @@ impl Exact<'_> {
                 }
                 self.call(function, &values)
             }
-            Expr::Pi | Expr::E | Expr::I | Expr::Infinity | Expr::PlusMinus => Ok(None),
         }
     }
 

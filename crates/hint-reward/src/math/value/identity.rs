@@ -6,6 +6,7 @@ use crate::math::fuel::{Fuel, Stop};
 use crate::math::tree::node::{Expr, Rational};
 use crate::math::value::ball::Ball;
 use crate::math::value::exact::exact;
+use crate::math::value::limit::has_infinity;
 use crate::math::value::modular::{Element, Point, mix};
 use crate::math::value::numeric::{Numeric, Sample};
 use crate::math::value::real::Real;
@@ -67,7 +68,7 @@ impl Comparer<'_> {
             (None, None) => {}
             _ => return Ok(false),
         }
-        if [a, b].into_iter().any(|side| side.any(&|expr| *expr == Expr::Infinity)) {
+        if has_infinity(a) || has_infinity(b) {
             return Ok(false);
         }
         let has_symbols = has_symbols(a) || has_symbols(b);
@@ -84,11 +85,25 @@ impl Comparer<'_> {
                 }
             }
         }
+        if !has_symbols && (self.is_transcendental(a, b)? || self.is_transcendental(b, a)?) {
+            return Ok(false);
+        }
         match self.formal(a, b)? {
             Formal::Equal => Ok(true),
             Formal::Different => Ok(false),
             Formal::EqualIfPositive | Formal::Unknown => self.numeric(a, b, has_symbols),
         }
+    }
+
+    /// Whether one side is a power of e that is never rational (Lindemann, Gelfond), and the other side is rational.
+    fn is_transcendental(&mut self, power: &Expr, other: &Expr) -> Result<bool, Stop> {
+        let Expr::Pow(pair) = power else { return Ok(false) };
+        if pair.0 != Expr::E || pair.1.any(&|expr| matches!(expr, Expr::Call(..) | Expr::I)) {
+            return Ok(false);
+        }
+        Ok(exact(other, self.fuel)?.is_some()
+            && exact(&pair.1, self.fuel)?
+                .is_none_or(|exponent| exponent != Rational::from_integer(0.into())))
     }
 
     /// Whether `a = b` and `c = d` are the same relation: `a − b` and `c − d` are proportional. The factor's sign
@@ -288,8 +303,5 @@ impl Comparer<'_> {
 
 /// Whether the expression depends on anything but numbers.
 pub(crate) fn has_symbols(expr: &Expr) -> bool {
-    expr.any(&|expr| {
-        matches!(expr, Expr::Symbol(_) | Expr::Call(crate::math::tree::node::Function::Named(_), _))
-            || *expr == Expr::PlusMinus
-    })
+    expr.is_open()
 }

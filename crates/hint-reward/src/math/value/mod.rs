@@ -3,6 +3,7 @@
 pub(crate) mod ball;
 pub(crate) mod exact;
 pub(crate) mod identity;
+mod limit;
 pub(crate) mod modular;
 pub(crate) mod numeric;
 pub(crate) mod real;

@@ -55,8 +55,18 @@ impl<'f> Numeric<'f> {
             Expr::Call(Function::Sum | Function::Product, arguments) => {
                 self.series(matches!(expr, Expr::Call(Function::Sum, _)), arguments)?
             }
+            Expr::Call(Function::Integral, arguments) => self.integral(arguments)?,
+            Expr::Call(Function::Limit, arguments) => self.limit(arguments)?,
             Expr::Call(function, arguments) => self.call(expr, function, arguments)?,
         })
+    }
+
+    pub(super) fn bind(&mut self, variable: &str, value: Real) {
+        self.bound.push((variable.into(), value));
+    }
+
+    pub(super) fn unbind(&mut self) {
+        self.bound.pop();
     }
 
     fn symbol(&self, name: &str) -> Real {
@@ -202,6 +212,10 @@ impl<'f> Numeric<'f> {
         let [Expr::Symbol(variable), low, high, body] = arguments else { return Ok(None) };
         if body.is_indexed() {
             return Ok(None);
+        }
+        if is_sum && *high == Expr::Infinity {
+            let Some(low) = self.value(low)?.and_then(|low| integer(&low)) else { return Ok(None) };
+            return self.infinite_sum(variable, low, body);
         }
         let (Some(low), Some(high)) = (self.value(low)?, self.value(high)?) else {
             return Ok(None);

@@ -1,0 +1,122 @@
+//! What a reference answer says, apart from the markup around it.
+//!
+//! A reference is read whole. Nothing of it is left out but a box, a tag, the word that announces it, and the brackets
+//! of a list with one string. What cannot be read whole stays as it is, for a comparison of words.
+
+use std::borrow::Cow;
+
+use crate::extract::boxed::BoxedAnswer;
+use crate::math::lex::typography::plain;
+
+/// The reference without its markup.
+pub(crate) fn bare_reference(reference: &str) -> String {
+    let text = plain(reference.trim_matches([' ', '\n', '\u{a0}']));
+    let text = one_of_a_list(&text).map_or(text.clone(), Cow::Owned);
+    let mut text = text.trim();
+    if let [only] = BoxedAnswer::all(text).as_slice()
+        && !only.content.trim().is_empty()
+    {
+        return only.content.trim().to_owned();
+    }
+    if let Some((_, behind)) = text.rsplit_once("####") {
+        return behind.trim().to_owned();
+    }
+    if let Some((_, behind)) = text.rsplit_once("<answer>") {
+        return behind.split("</answer>").next().unwrap_or(behind).trim().to_owned();
+    }
+    if let Some(rest) = announced(text) {
+        text = rest;
+    } else if text.contains('\n')
+        && let Some(at) = text.to_ascii_lowercase().rfind("answer is")
+    {
+        // A whole solution, which announces its answer at the end.
+        text = text[at + "answer is".len()..]
+            .trim_start_matches([':', ' ', '*'])
+            .lines()
+            .next()
+            .unwrap_or(text);
+    }
+    text.to_owned()
+}
+
+/// What follows `Answer:`, `\text{Answer: }` and `The final answer is` at the start.
+fn announced(text: &str) -> Option<&str> {
+    let open = text.trim_start_matches(['*', '$', ' ']);
+    let grouped = open.strip_prefix("\\text{").or_else(|| open.strip_prefix("\\textbf{"));
+    let lowered = grouped.unwrap_or(open).to_ascii_lowercase();
+    let subject =
+        ["the final answer", "final answer", "the correct answer", "the answer", "answer", "ans"]
+            .into_iter()
+            .find(|subject| lowered.starts_with(subject))?;
+    let verb = [" is:", " is", ":", " ="]
+        .into_iter()
+        .find(|verb| lowered[subject.len()..].starts_with(verb))?;
+    let start = text.len() - grouped.unwrap_or(open).len() + subject.len() + verb.len();
+    let mut rest = text[start..].trim_start_matches(['*', ' ']);
+    if grouped.is_some() {
+        rest = rest.strip_prefix('}')?;
+    }
+    let rest = rest.trim();
+    (!rest.is_empty()).then_some(rest)
+}
+
+/// The items of `['$2n-2$']` or `["A", "C"]`, joined.
+fn one_of_a_list(text: &str) -> Option<String> {
+    let mut rest = text.strip_prefix('[')?.strip_suffix(']')?.trim();
+    let mut items: Vec<String> = Vec::new();
+    while !rest.is_empty() {
+        let quote = rest.chars().next().filter(|c| matches!(c, '\'' | '"'))?;
+        let mut item = String::new();
+        let mut end = None;
+        let mut chars = rest.char_indices().skip(1).peekable();
+        while let Some((at, c)) = chars.next() {
+            if c == '\\' {
+                // An escaped backslash or quote; anything else is the backslash of a command.
+                match chars.peek().copied() {
+                    Some((_, next @ ('\\' | '\'' | '"'))) => {
+                        chars.next();
+                        item.push(next);
+                    }
+                    _ => item.push('\\'),
+                }
+            } else if c == quote {
+                end = Some(at + 1);
+                break;
+            } else {
+                item.push(c);
+            }
+        }
+        items.push(item);
+        rest = rest[end?..].trim_start();
+        rest = match rest.strip_prefix(',') {
+            Some(behind) => behind.trim_start(),
+            None if rest.is_empty() => rest,
+            None => return None,
+        };
+    }
+    (!items.is_empty()).then(|| items.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn markup_is_taken_off_and_nothing_else() {
+        for (reference, expected) in [
+            (r"\boxed{12}", "12"),
+            ("4 + 8 = 12\n#### 12", "12"),
+            ("<answer> 7 </answer>", "7"),
+            (r"\text{Answer: } (2, 3)", "(2, 3)"),
+            ("**Answer:** 5", "5"),
+            ("The final answer is $x$", "$x$"),
+            (r"['$\\frac{n}{2}$']", r"$\frac{n}{2}$"),
+            (r#"["$3n$"]"#, "$3n$"),
+            ("['A', 'C']", "A, C"),
+            ("[1, 2]", "[1, 2]"),
+            ("The maximum is $8$ when $x=2$.", "The maximum is $8$ when $x=2$."),
+        ] {
+            assert_eq!(bare_reference(reference), expected);
+        }
+    }
+}

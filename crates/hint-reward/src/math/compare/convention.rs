@@ -1,0 +1,580 @@
+//! Notations that say the same by convention: conditions, congruences, names of points and of bound variables.
+
+use num_bigint::BigInt;
+use num_traits::{One, Signed, Zero};
+
+use crate::math::compare::comparison::{Comparison, equation};
+use crate::math::compare::real_set::RealSet;
+use crate::math::compare::text::same_text;
+use crate::math::fuel::Stop;
+use crate::math::tree::node::{Expr, Function, Node, Rational, Relation};
+use crate::math::value::identity::has_symbols;
+
+/// Residues a congruence may have at most.
+const MAX_RESIDUES: usize = 64;
+
+/// What a congruence says: its subject is one of the residues by the modulus.
+struct Congruence<'n> {
+    subject: Option<&'n Node>,
+    residues: Vec<BigInt>,
+    modulus: BigInt,
+}
+
+impl Comparison<'_, '_> {
+    /// Compares by a convention, where one applies.
+    pub(super) fn by_convention(&mut self, a: &Node, b: &Node) -> Result<Option<bool>, Stop> {
+        if let Some(equal) = self.given(a, b)? {
+            return Ok(Some(equal));
+        }
+        if let (Some(first), Some(second)) = (congruence(a), congruence(b)) {
+            if let (Some(subject), Some(other)) = (first.subject, second.subject)
+                && !self.same(subject, other)?
+            {
+                return Ok(Some(false));
+            }
+            return Ok(Some(first.modulus == second.modulus && first.residues == second.residues));
+        }
+        for (a, b) in [(a, b), (b, a)] {
+            match (a, b) {
+                // `P(2, 7)` against `(2, 7)`
+                (
+                    Node::Expr(Expr::Call(Function::Named(name), arguments)),
+                    Node::Tuple { items, left_closed: false, right_closed: false },
+                ) if arguments.len() > 1
+                    && arguments.len() == items.len()
+                    && name.len() == 1
+                    && name.bytes().all(|byte| byte.is_ascii_uppercase()) =>
+                {
+                    for (argument, item) in arguments.iter().zip(items) {
+                        if !self.same(&Node::Expr(argument.clone()), item)? {
+                            return Ok(Some(false));
+                        }
+                    }
+                    return Ok(Some(true));
+                }
+                (
+                    Node::Expr(vector),
+                    Node::Tuple { items, left_closed: false, right_closed: false },
+                ) if has_unit_vector(vector) => {
+                    return self.vector_is(vector, &items.iter().collect::<Vec<_>>()).map(Some);
+                }
+                (Node::Expr(vector), Node::Matrix(rows))
+                    if has_unit_vector(vector) && (rows.len() == 1 || rows[0].len() == 1) =>
+                {
+                    return self
+                        .vector_is(vector, &rows.iter().flatten().collect::<Vec<_>>())
+                        .map(Some);
+                }
+                (Node::Piecewise(branches), Node::Expr(whole)) => {
+                    return self.branches_are(branches, whole).map(Some);
+                }
+                // The integers between two bounds, as a set.
+                (Node::List(conditions), Node::Set(_)) => {
+                    if let Some(integers) = self.integers_between(conditions)? {
+                        return self.same(&Node::Set(integers), b).map(Some);
+                    }
+                }
+                _ => {}
+            }
+        }
+        Ok(None)
+    }
+
+    /// An answer under a condition. Where both have one they must agree; where one has none, the other may only say
+    /// where the answer lives.
+    fn given(&mut self, a: &Node, b: &Node) -> Result<Option<bool>, Stop> {
+        Ok(Some(match (a, b) {
+            (
+                Node::Given { main, condition, .. },
+                Node::Given { main: other_main, condition: other_condition, .. },
+            ) => {
+                if !self.same(main, other_main)? {
+                    return Ok(Some(false));
+                }
+                let vague = is_vague(condition) || is_vague(other_condition);
+                vague || self.same(condition, other_condition)?
+            }
+            (Node::Given { main, condition, essential }, other)
+            | (other, Node::Given { main, condition, essential }) => {
+                if let Node::List(items) = other
+                    && let [first, condition_too] = items.as_slice()
+                    && is_restriction(condition_too)
+                {
+                    return Ok(Some(
+                        self.same(main, first)? && self.same(condition, condition_too)?,
+                    ));
+                }
+                (!essential || is_vague(condition)) && self.same(main, other)?
+            }
+            (Node::List(items), Node::List(others)) => {
+                let ([first, condition], [other, other_condition]) =
+                    (items.as_slice(), others.as_slice())
+                else {
+                    return Ok(None);
+                };
+                if !(is_restriction(condition) && is_restriction(other_condition))
+                    || is_restriction(first)
+                    || is_restriction(other)
+                {
+                    return Ok(None);
+                }
+                self.same(first, other)? && self.same(condition, other_condition)?
+            }
+            _ => return Ok(None),
+        }))
+    }
+
+    /// `f(x) = 2x` against `f(t) = 2t`: the name of an argument is arbitrary.
+    pub(super) fn renamed_function(&mut self, a: &Node, b: &Node) -> Result<bool, Stop> {
+        let (Some((left, right)), Some((other_left, other_right))) = (equation(a), equation(b))
+        else {
+            return Ok(false);
+        };
+        let (
+            Node::Expr(Expr::Call(Function::Named(name), arguments)),
+            Node::Expr(Expr::Call(Function::Named(other_name), other_arguments)),
+        ) = (left, other_left)
+        else {
+            return Ok(false);
+        };
+        let ([Expr::Symbol(argument)], [Expr::Symbol(other)]) =
+            (arguments.as_slice(), other_arguments.as_slice())
+        else {
+            return Ok(false);
+        };
+        if name != other_name
+            || argument == other
+            || right.has_symbol(other)
+            || other_right.has_symbol(argument)
+        {
+            return Ok(false);
+        }
+        self.same(right, &other_right.renamed(other, argument))
+    }
+
+    /// `⌈n/2⌉` against `⌊(n + 1)/2⌋`: floors of n, m and k are about integers.
+    pub(super) fn same_integer_function(&mut self, a: &Expr, b: &Expr) -> Result<bool, Stop> {
+        let rounds = |expr: &Expr| {
+            expr.any(&|expr| matches!(expr, Expr::Call(Function::Floor | Function::Ceil, _)))
+        };
+        let mut names = Vec::new();
+        symbols(a, &mut names);
+        symbols(b, &mut names);
+        let [name] = names.as_slice() else { return Ok(false) };
+        if !(rounds(a) || rounds(b)) || !matches!(*name, "n" | "m" | "k") {
+            return Ok(false);
+        }
+        // Every residue by any short divisor, and both signs of growth.
+        for at in (1..=30).chain([97, 1000, 1001, 4095]) {
+            let at_point = |expr: &Expr| {
+                expr.map(&|expr| match expr {
+                    Expr::Symbol(symbol) if **symbol == **name => Some(Expr::integer(at)),
+                    _ => None,
+                })
+            };
+            if !self.comparer.identical(&at_point(a), &at_point(b))? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// `C(8, 3)` and `C_8^3` against a number: how many ways there are to choose.
+    pub(super) fn counted(&mut self, a: &Expr, b: &Expr) -> Result<bool, Stop> {
+        let choices = |expr: &Expr| {
+            expr.map(&|expr| match expr {
+                Expr::Call(Function::Named(name), arguments)
+                    if &**name == "C"
+                        && arguments.len() == 2
+                        && arguments.iter().all(|n| n.as_number().is_some()) =>
+                {
+                    Some(Expr::Call(Function::Binomial, arguments.clone()))
+                }
+                Expr::Pow(pair) => match (&pair.0, &pair.1) {
+                    (Expr::Symbol(name), Expr::Number(lower)) if lower.is_integer() => {
+                        let upper: i64 = name.strip_prefix("C_")?.parse().ok()?;
+                        let arguments = vec![Expr::integer(upper), Expr::Number(lower.clone())];
+                        Some(Expr::Call(Function::Binomial, arguments))
+                    }
+                    _ => None,
+                },
+                _ => None,
+            })
+        };
+        for (counted, value) in [(a, b), (b, a)] {
+            if !has_symbols(value) && has_symbols(counted) {
+                let counted = choices(counted);
+                return Ok(!has_symbols(&counted) && self.comparer.identical(&counted, value)?);
+            }
+        }
+        Ok(false)
+    }
+
+    /// `C_1 e^x + C_2 e^{-x}` against `A e^x + B e^{-x}`: constants of integration have arbitrary names.
+    pub(super) fn renamed_constants(&mut self, a: &Expr, b: &Expr) -> Result<bool, Stop> {
+        let (mut names, mut others) = (Vec::new(), Vec::new());
+        symbols(a, &mut names);
+        symbols(b, &mut others);
+        if !names.iter().any(|name| others.contains(name)) {
+            return Ok(false);
+        }
+        let own: Vec<&str> = names.iter().filter(|name| !others.contains(name)).copied().collect();
+        let other: Vec<&str> =
+            others.iter().filter(|name| !names.contains(name)).copied().collect();
+        // One side must say that they are constants, by the letter C or by an index.
+        let marked = |names: &[&str]| {
+            names.iter().all(|name| matches!(name.split('_').next(), Some("C" | "c" | "K")))
+        };
+        let free = |names: &[&str]| {
+            names.iter().all(|name| {
+                matches!(name.split('_').next(), Some("C" | "c" | "K" | "k" | "A" | "B" | "D"))
+            })
+        };
+        if own.len() != other.len()
+            || !(1..=2).contains(&own.len())
+            || !(marked(&own) || marked(&other))
+            || !free(&own)
+            || !free(&other)
+        {
+            return Ok(false);
+        }
+        let orders: &[&[usize]] = if own.len() == 1 { &[&[0]] } else { &[&[0, 1], &[1, 0]] };
+        for order in orders {
+            let renamed = b.map(&|expr| match expr {
+                Expr::Symbol(name) => {
+                    let at = other.iter().position(|other| **other == **name)?;
+                    Some(Expr::symbol(own[order[at]]))
+                }
+                _ => None,
+            });
+            if self.comparer.identical(a, &renamed)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// `|x|` against the branches that define it: at points inside and at the ends of every branch.
+    pub(super) fn branches_are(
+        &mut self,
+        branches: &[(Node, Node)],
+        whole: &Expr,
+    ) -> Result<bool, Stop> {
+        const POINTS: [(i64, i64); 12] = [
+            (0, 1),
+            (-17, 3),
+            (23, 7),
+            (-5, 8),
+            (3, 11),
+            (97, 4),
+            (-201, 5),
+            (1, 1),
+            (-1, 1),
+            (2, 1),
+            (13, 9),
+            (-29, 10),
+        ];
+        let mut names = Vec::new();
+        symbols(whole, &mut names);
+        let [name] = names.as_slice() else { return Ok(false) };
+        let at = |expr: &Expr, point: &Rational| {
+            expr.map(&|expr| match expr {
+                Expr::Symbol(symbol) if **symbol == **name => Some(Expr::Number(point.clone())),
+                _ => None,
+            })
+        };
+        let mut sets = Vec::with_capacity(branches.len());
+        for (value, condition) in branches {
+            let (Node::Expr(value), Some(set)) =
+                (value, RealSet::read(condition, &mut self.comparer)?)
+            else {
+                return Ok(false);
+            };
+            sets.push((value, set));
+        }
+        let ends = sets.iter().flat_map(|(_, set)| set.ends());
+        let points: Vec<Rational> = POINTS
+            .iter()
+            .map(|(n, d)| Rational::new((*n).into(), (*d).into()))
+            .chain(ends)
+            .collect();
+        let mut seen = vec![0; sets.len()];
+        for point in points {
+            let Some((index, (value, _))) =
+                sets.iter().enumerate().find(|(_, (_, set))| set.has(&point))
+            else {
+                return Ok(false);
+            };
+            seen[index] += 1;
+            if !self.comparer.identical(&at(value, &point), &at(whole, &point))? {
+                return Ok(false);
+            }
+        }
+        Ok(seen.iter().all(|count| *count > 0))
+    }
+
+    /// `3i − 2j` against `(3, −2)`.
+    fn vector_is(&mut self, vector: &Expr, items: &[&Node]) -> Result<bool, Stop> {
+        const NAMES: [&str; 3] = ["hat i", "hat j", "hat k"];
+        if !(2..=3).contains(&items.len()) {
+            return Ok(false);
+        }
+        let at = |values: [i64; 3]| {
+            vector.map(&|expr| match expr {
+                Expr::Symbol(name) => NAMES
+                    .iter()
+                    .position(|known| **known == **name)
+                    .map(|axis| Expr::integer(values[axis])),
+                _ => None,
+            })
+        };
+        let zero = Node::Expr(Expr::integer(0));
+        if !self.same(&Node::Expr(at([0, 0, 0])), &zero)? {
+            return Ok(false);
+        }
+        // At multiples of the axes and at their sum, so that nothing but a sum of them fits.
+        let mut sum = Expr::integer(0);
+        for axis in 0..3 {
+            let item = items.get(axis).copied().unwrap_or(&zero);
+            let Node::Expr(expected) = item else { return Ok(false) };
+            let mut values = [0; 3];
+            values[axis] = 2;
+            let twice = Expr::integer(2).times(expected.clone());
+            if !self.comparer.identical(&at(values), &twice)? {
+                return Ok(false);
+            }
+            sum = sum.plus(expected.clone());
+        }
+        self.comparer.identical(&at([1, 1, 1]), &sum)
+    }
+
+    /// The elements of `2 ≤ n ≤ 5, n ∈ ℤ`.
+    fn integers_between(&mut self, conditions: &[Node]) -> Result<Option<Vec<Node>>, Stop> {
+        let [bounds, Node::Chain { terms, relations }] = conditions else { return Ok(None) };
+        let ([subject, Node::NumberSet('Z' | 'N' | 'ζ')], [Relation::In]) =
+            (terms.as_slice(), relations.as_slice())
+        else {
+            return Ok(None);
+        };
+        let Some(set) = RealSet::read(bounds, &mut self.comparer)? else { return Ok(None) };
+        if set.subject.as_ref() != Some(subject) {
+            return Ok(None);
+        }
+        set.integers(&mut self.comparer)
+    }
+
+    /// `xy = 8` against `y = 8/x`: the same once the denominator is multiplied out, which is 0 nowhere on either.
+    pub(super) fn without_denominator(&mut self, a: &Expr, b: &Expr) -> Result<bool, Stop> {
+        for (fraction, other) in [(a, b), (b, a)] {
+            let mut names = Vec::new();
+            denominators(fraction, &mut names);
+            let mut others = Vec::new();
+            denominators(other, &mut others);
+            if names.len() == 1
+                && others.is_empty()
+                && self
+                    .comparer
+                    .proportional(&fraction.clone().times(Expr::symbol(names[0])), other)?
+                    .is_some()
+            {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+}
+
+/// A condition that only repeats what kind of thing the variable is.
+fn is_vague(condition: &Node) -> bool {
+    match condition {
+        Node::Expr(Expr::Symbol(_)) => true,
+        Node::Chain { terms, relations } => {
+            matches!(
+                (terms.as_slice(), relations.as_slice()),
+                ([_, Node::NumberSet('R' | 'C')], [Relation::In])
+            )
+        }
+        Node::Text(text) => {
+            let filler = |word: &str| {
+                word.len() == 1
+                    || matches!(
+                        word.to_ascii_lowercase().as_str(),
+                        "all"
+                            | "any"
+                            | "every"
+                            | "some"
+                            | "real"
+                            | "number"
+                            | "numbers"
+                            | "constant"
+                            | "constants"
+                            | "is"
+                            | "are"
+                            | "a"
+                            | "the"
+                            | "an"
+                            | "arbitrary"
+                            | "integer"
+                            | "integers"
+                    )
+            };
+            text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()).all(filler)
+        }
+        Node::Quantity(inner, unit) => is_vague(inner) && is_vague(&Node::Text(unit.clone())),
+        _ => false,
+    }
+}
+
+/// Whether an item bounds a variable.
+fn is_restriction(node: &Node) -> bool {
+    matches!(node, Node::Chain { relations, .. } if relations.iter().all(|relation| relation.is_order()))
+}
+
+/// Reads `x ≡ 3 (mod 7)`, `x = 7k + 3, k ∈ ℤ`, `n ≡ ±1 (mod 5)` and `n is even`.
+fn congruence(node: &Node) -> Option<Congruence<'_>> {
+    match node {
+        Node::Chain { terms, relations } => match (terms.as_slice(), relations.as_slice()) {
+            ([residue, Node::Expr(modulus)], [Relation::Modulo]) => {
+                class(None, &[residue], modulus)
+            }
+            (
+                [subject, residue, Node::Expr(modulus)],
+                [Relation::Other('≡') | Relation::Equal, Relation::Modulo],
+            ) => class(Some(subject), &[residue], modulus),
+            _ => None,
+        },
+        Node::List(items) => {
+            if let [equation, Node::Chain { terms, relations }] = items.as_slice()
+                && let ([Node::Expr(Expr::Symbol(parameter)), Node::NumberSet('Z')], [Relation::In]) =
+                    (terms.as_slice(), relations.as_slice())
+            {
+                return progression(equation, parameter);
+            }
+            let classes: Vec<Congruence<'_>> =
+                items.iter().map(congruence).collect::<Option<_>>()?;
+            let (first, rest) = classes.split_first()?;
+            if rest
+                .iter()
+                .any(|class| class.modulus != first.modulus || class.subject != first.subject)
+            {
+                return None;
+            }
+            let mut residues: Vec<BigInt> =
+                classes.iter().flat_map(|class| class.residues.clone()).collect();
+            residues.sort();
+            residues.dedup();
+            (residues.len() <= MAX_RESIDUES).then(|| Congruence {
+                subject: first.subject,
+                residues,
+                modulus: first.modulus.clone(),
+            })
+        }
+        _ => None,
+    }
+}
+
+fn class<'n>(
+    subject: Option<&'n Node>,
+    residues: &[&Node],
+    modulus: &Expr,
+) -> Option<Congruence<'n>> {
+    let modulus =
+        modulus.as_number().filter(|modulus| modulus.is_integer() && modulus.is_positive())?;
+    let modulus = modulus.to_integer();
+    let mut all = Vec::new();
+    for residue in residues {
+        let Node::Expr(residue) = residue else { return None };
+        let value = match residue {
+            Expr::Call(Function::Mod, arguments) => arguments.first()?,
+            other => other,
+        };
+        // `±1` stands for both.
+        let signs: &[i64] =
+            if value.any(&|expr| *expr == Expr::PlusMinus) { &[1, -1] } else { &[1] };
+        for sign in signs {
+            let value = value.map(&|expr| (*expr == Expr::PlusMinus).then(|| Expr::integer(*sign)));
+            let value = integer(&value)?;
+            all.push(((value % &modulus) + &modulus) % &modulus);
+        }
+    }
+    all.sort();
+    all.dedup();
+    Some(Congruence { subject, residues: all, modulus })
+}
+
+/// The value of a product of integers.
+fn integer(expr: &Expr) -> Option<BigInt> {
+    match expr {
+        Expr::Number(value) if value.is_integer() => Some(value.to_integer()),
+        Expr::Mul(factors) => factors
+            .iter()
+            .try_fold(BigInt::one(), |product, factor| Some(product * integer(factor)?)),
+        _ => None,
+    }
+}
+
+/// `x = 7k + 3` for all integers k.
+fn progression<'n>(node: &'n Node, parameter: &str) -> Option<Congruence<'n>> {
+    let (subject, Node::Expr(value)) = equation(node)? else { return None };
+    let Node::Expr(Expr::Symbol(_)) = subject else { return None };
+    let mut step = Rational::zero();
+    let mut offset = Rational::zero();
+    let terms = match value {
+        Expr::Add(terms) => terms.as_slice(),
+        other => std::slice::from_ref(other),
+    };
+    for term in terms {
+        match term {
+            Expr::Number(value) => offset += value,
+            Expr::Symbol(name) if **name == *parameter => step += Rational::one(),
+            Expr::Mul(factors) => match factors.as_slice() {
+                [Expr::Number(value), Expr::Symbol(name)] if **name == *parameter => step += value,
+                _ => return None,
+            },
+            _ => return None,
+        }
+    }
+    if step.is_zero() || !step.is_integer() || !offset.is_integer() {
+        return None;
+    }
+    let modulus = step.abs().to_integer();
+    let residue = ((offset.to_integer() % &modulus) + &modulus) % &modulus;
+    Some(Congruence { subject: Some(subject), residues: vec![residue], modulus })
+}
+
+fn has_unit_vector(expr: &Expr) -> bool {
+    expr.any(&|expr| matches!(expr, Expr::Symbol(name) if name.starts_with("hat ")))
+}
+
+/// The symbols of an expression, each once.
+fn symbols<'e>(expr: &'e Expr, found: &mut Vec<&'e str>) {
+    match expr {
+        Expr::Symbol(name) if !found.contains(&&**name) => found.push(name),
+        Expr::Pow(pair) => {
+            symbols(&pair.0, found);
+            symbols(&pair.1, found);
+        }
+        other => other.children().iter().for_each(|child| symbols(child, found)),
+    }
+}
+
+/// The symbols an expression divides by.
+fn denominators<'e>(expr: &'e Expr, found: &mut Vec<&'e str>) {
+    match expr {
+        Expr::Pow(pair) => match (&pair.0, &pair.1) {
+            (Expr::Symbol(name), Expr::Number(power)) if (-power).is_one() => found.push(name),
+            _ => denominators(&pair.0, found),
+        },
+        other => other.children().iter().for_each(|child| denominators(child, found)),
+    }
+}
+
+/// Whether two answers in words differ only in articles, hyphens and white space.
+pub(super) fn same_words(a: &str, b: &str) -> bool {
+    let joined = |text: &str| {
+        let letters = text.to_lowercase();
+        letters.chars().filter(|c| c.is_alphanumeric()).collect::<String>()
+    };
+    let letters = |text: &str| text.chars().all(|c| c.is_alphabetic() || matches!(c, ' ' | '-'));
+    same_text(a, b) || (letters(a) && letters(b) && joined(a).len() > 5 && joined(a) == joined(b))
+}

@@ -1,0 +1,232 @@
+//! The words around an answer: what introduces it, and the condition it stands under.
+//!
+//! `The maximum is 8 when x = 2` is 8 under a condition; `all integers n ≥ 3` is `n ≥ 3`; `every n except 4` excludes.
+
+use crate::math::lex::token::{Kind, Token};
+use crate::math::tree::node::Relation;
+
+/// What joins a condition to its answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Tie {
+    /// Where, for, with: it says where the answer lives.
+    Domain,
+    /// If, unless: without it the answer says more.
+    Essential,
+    /// It takes elements away.
+    Except,
+}
+
+/// An answer in its frame.
+#[derive(Debug)]
+pub(crate) struct Frame<'t, 'a> {
+    pub(crate) main: &'t [Token<'a>],
+    pub(crate) condition: Option<(Tie, &'t [Token<'a>])>,
+}
+
+impl<'t, 'a> Frame<'t, 'a> {
+    /// Takes the frame off.
+    pub(crate) fn of(tokens: &'t [Token<'a>]) -> Self {
+        let tokens = without_introduction(tokens);
+        let whole = Self { main: tokens, condition: None };
+        let mut depth = 0_usize;
+        for (index, token) in tokens.iter().enumerate() {
+            match &token.kind {
+                Kind::Open(_) | Kind::Begin(_) => depth += 1,
+                Kind::Close(_) | Kind::End(_) => depth = depth.saturating_sub(1),
+                Kind::Word(word) | Kind::Text(word) if depth == 0 && index > 0 => {
+                    let Some(tie) = tie(word) else { continue };
+                    let condition = without_fillers(&tokens[index + 1..]);
+                    let mut main = &tokens[..index];
+                    if let [before @ .., Token { kind: Kind::Comma, .. }] = main {
+                        main = before;
+                    }
+                    return if main.is_empty() {
+                        whole
+                    } else {
+                        Self { main, condition: Some((tie, condition)) }
+                    };
+                }
+                _ => {}
+            }
+        }
+        whole
+    }
+}
+
+/// How a word ties what follows it to what stands before.
+fn tie(text: &str) -> Option<Tie> {
+    let mut words = text.split(|c: char| !c.is_ascii_alphabetic()).filter(|word| !word.is_empty());
+    Some(match words.next()?.to_ascii_lowercase().as_str() {
+        "for" | "where" | "when" | "with" | "such" | "whenever" => Tie::Domain,
+        "if" | "unless" | "provided" | "assuming" => Tie::Essential,
+        "except" | "excluding" => Tie::Except,
+        _ => return None,
+    })
+}
+
+/// Without `all integers`, `the line`, `the answer is` in front.
+fn without_introduction<'t, 'a>(tokens: &'t [Token<'a>]) -> &'t [Token<'a>] {
+    // `X | 1 < x < 4`, a set without its braces.
+    if let [
+        Token { kind: Kind::Name(_), .. },
+        Token { kind: Kind::Mid | Kind::Operator('|'), .. },
+        rest @ ..,
+    ] = tokens
+        && rest.iter().any(|token| matches!(token.kind, Kind::Relation(_)))
+        && !rest.iter().any(|token| matches!(token.kind, Kind::Mid | Kind::Operator('|')))
+    {
+        return rest;
+    }
+    // `Answer:` and other titles, unless a list of named values starts so.
+    if let [Token { kind: Kind::Text(title), .. }, rest @ ..] = tokens
+        && title.ends_with(':')
+        && !rest.is_empty()
+        && !rest.iter().any(|token| matches!(token.kind, Kind::Text(title) if title.ends_with(':')))
+    {
+        return rest;
+    }
+    // A subject in words and its verb.
+    let is_word =
+        |token: &Token<'_>| matches!(token.kind, Kind::Word(_) | Kind::Text(_) | Kind::Name(_));
+    let words = tokens.iter().take_while(|token| is_word(token)).count();
+    let verb = tokens[..words].iter().rposition(
+        |token| matches!(&token.kind, Kind::Word(word) | Kind::Text(word) if ends_with_verb(word)),
+    );
+    if let Some(verb) = verb
+        && is_subject(&tokens[..=verb])
+        && verb + 1 < tokens.len()
+        // "Option B is correct" says it of B.
+        && (tokens[verb + 1..].iter().any(|token| !matches!(token.kind, Kind::Word(_) | Kind::Text(_)))
+            || tokens[..verb].iter().all(|token| !matches!(token.kind, Kind::Name(_))))
+    {
+        return without_introduction(&tokens[verb + 1..]);
+    }
+    let fillers = tokens.iter().take_while(|token| is_filler(&token.kind)).count();
+    let rest = &tokens[fillers..];
+    let says_more = rest.iter().any(|token| {
+        matches!(token.kind, Kind::Relation(_))
+            || matches!(token.kind, Kind::Word(word) | Kind::Text(word) if tie(word).is_some())
+    });
+    if fillers > 0 && says_more && !rest.is_empty() { rest } else { tokens }
+}
+
+fn ends_with_verb(text: &str) -> bool {
+    let last = text.rsplit(|c: char| !c.is_ascii_alphabetic()).find(|word| !word.is_empty());
+    matches!(last, Some("is" | "are" | "equals" | "be"))
+}
+
+/// Whether words name what the answer is about: at most one letter among them, and nothing that denies or bounds.
+fn is_subject(tokens: &[Token<'_>]) -> bool {
+    let mut letters = 0;
+    for token in tokens {
+        match &token.kind {
+            Kind::Name(_) => letters += 1,
+            Kind::Word(text) | Kind::Text(text) => {
+                let mut words = text.split(|c: char| !c.is_ascii_alphabetic());
+                if words.any(|word| {
+                    matches!(
+                        word.to_ascii_lowercase().as_str(),
+                        "not"
+                            | "cannot"
+                            | "t"
+                            | "no"
+                            | "if"
+                            | "unless"
+                            | "neither"
+                            | "none"
+                            | "never"
+                            | "only"
+                            | "and"
+                            | "than"
+                            | "or"
+                            | "least"
+                            | "most"
+                            | "over"
+                            | "under"
+                            | "above"
+                            | "below"
+                            | "about"
+                    )
+                }) {
+                    return false;
+                }
+            }
+            _ => return false,
+        }
+    }
+    letters <= 1 && tokens.len() - letters > usize::from(letters > 0)
+}
+
+/// Words that only say what kind of thing the answer is.
+fn is_filler(kind: &Kind<'_>) -> bool {
+    let (Kind::Word(text) | Kind::Text(text)) = kind else { return false };
+    let mut words = text.split_whitespace();
+    words.all(|word| {
+        matches!(
+            word.to_ascii_lowercase().trim_matches([':', ',', '.']),
+            "all"
+                | "every"
+                | "each"
+                | "any"
+                | "the"
+                | "a"
+                | "an"
+                | "real"
+                | "integer"
+                | "integers"
+                | "number"
+                | "numbers"
+                | "value"
+                | "values"
+                | "of"
+                | "natural"
+                | "line"
+                | "point"
+                | "points"
+                | "equation"
+                | "set"
+                | "interval"
+                | "answer"
+        )
+    })
+}
+
+fn without_fillers<'t, 'a>(tokens: &'t [Token<'a>]) -> &'t [Token<'a>] {
+    let skipped = tokens
+        .iter()
+        .take_while(|token| {
+            is_filler(&token.kind)
+                || matches!(&token.kind, Kind::Word(word) | Kind::Text(word) if matches!(*word, "some" | "that" | "constant" | "positive" | "arbitrary" | "when" | "if" | "for"))
+        })
+        .count();
+    &tokens[skipped..]
+}
+
+/// Bounds in words as relations: `n is at least 5`.
+pub(crate) fn with_bounds(tokens: &mut Vec<Token<'_>>) {
+    const BOUNDS: [(&[&str], Relation); 8] = [
+        (&["is", "at", "least"], Relation::GreaterEqual),
+        (&["is", "at", "most"], Relation::LessEqual),
+        (&["is", "greater", "than"], Relation::Greater),
+        (&["is", "more", "than"], Relation::Greater),
+        (&["is", "less", "than"], Relation::Less),
+        (&["is", "not", "equal", "to"], Relation::NotEqual),
+        (&["is", "equal", "to"], Relation::Equal),
+        (&["equals"], Relation::Equal),
+    ];
+    let mut at = 1;
+    while at < tokens.len() {
+        let subject = matches!(tokens[at - 1].kind, Kind::Name(_) | Kind::Close(_));
+        let found = BOUNDS.iter().find(|(words, _)| {
+            subject
+                && words.iter().enumerate().all(|(index, word)| {
+                    tokens.get(at + index).is_some_and(|token| token.kind == Kind::Word(word))
+                })
+        });
+        if let Some((words, relation)) = found {
+            tokens.drain(at + 1..at + words.len());
+            tokens[at].kind = Kind::Relation(*relation);
+        }
+        at += 1;
+    }
+}

@@ -1,0 +1,118 @@
+//! What is attached to a value: bases in words, minutes and seconds of arc, the parts of sets of numbers.
+
+use crate::math::lex::token::Kind;
+use crate::math::parse::parser::Parser;
+use crate::math::tree::node::{Expr, Function, Node, Rational, Relation};
+
+impl Parser<'_, '_, '_> {
+    /// The base of `12 (base 5)` and `12 base 5`, from behind the digits.
+    pub(super) fn base_in_words(&mut self) -> Option<u32> {
+        let bracket = usize::from(self.peek() == Some(&Kind::Open('(')));
+        let (base, length) = match (self.peek_at(bracket)?, self.peek_at(bracket + 1)) {
+            (Kind::Word("base") | Kind::Text("base"), Some(Kind::Number(base))) => (base.raw, 2),
+            (Kind::Text(text), _) => {
+                (text.trim_matches(['(', ')']).strip_prefix("base ")?.trim(), 1)
+            }
+            _ => return None,
+        };
+        let closed = bracket == 0 || self.peek_at(bracket + length) == Some(&Kind::Close('('));
+        let base = base.parse().ok().filter(|base| (2..=36).contains(base) && closed)?;
+        self.at += 2 * bracket + length;
+        Some(base)
+    }
+
+    /// The part of a set of numbers that a sign behind it names: positive (`+`) or not 0 (`*`).
+    pub(super) fn set_part(&mut self, letter: char) -> char {
+        if !matches!(self.peek(), Some(Kind::Operator('^' | '_'))) {
+            return letter;
+        }
+        let grouped = usize::from(self.peek_at(1) == Some(&Kind::Open('{')));
+        let zero =
+            |kind: Option<&Kind<'_>>| matches!(kind, Some(Kind::Number(zero)) if zero.raw == "0");
+        let (positive, length) = match self.peek_at(1 + grouped) {
+            Some(Kind::Operator('+')) => (true, 1),
+            Some(Kind::Operator('*')) => (letter == 'N', 1),
+            Some(Kind::Relation(Relation::Greater)) if zero(self.peek_at(2 + grouped)) => (true, 2),
+            _ => return letter,
+        };
+        self.at += 1 + grouped + length;
+        if grouped == 1 && self.peek() == Some(&Kind::Close('{')) {
+            self.at += 1;
+        }
+        match (letter, positive) {
+            ('R', true) => 'ρ',
+            ('Q', true) => 'κ',
+            ('Z' | 'N', true) => 'ζ',
+            (other, _) => other.to_ascii_lowercase(),
+        }
+    }
+
+    /// Degrees with the minutes and seconds behind them.
+    pub(super) fn degrees(&mut self, degrees: Expr) -> Node {
+        let mut total = degrees;
+        while let Some(Kind::Number(literal)) = self.peek() {
+            let start = self.at;
+            self.at += 1;
+            let primes = if self.take(&Kind::Operator('^')) {
+                self.prime_exponent()
+            } else {
+                Some(self.primes())
+            };
+            let Some(primes @ 1..) = primes else {
+                self.at = start;
+                break;
+            };
+            total = match total {
+                Expr::Number(value) => {
+                    let part = if primes == 1 { 60 } else { 3600 };
+                    Expr::Number(value + &literal.value / Rational::from_integer(part.into()))
+                }
+                other => other.plus(part_of_degree(Expr::Number(literal.value.clone()), primes)),
+            };
+        }
+        Node::Expr(Expr::Call(Function::Degrees, vec![total]))
+    }
+
+    /// How many primes stand here.
+    pub(super) fn primes(&mut self) -> usize {
+        let mut primes = 0;
+        while primes < 2 && self.take(&Kind::Operator('\'')) {
+            primes += 1;
+        }
+        primes
+    }
+
+    /// `{\prime\prime}` behind the caret.
+    pub(super) fn prime_exponent(&mut self) -> Option<usize> {
+        let start = self.at;
+        let grouped = self.take(&Kind::Open('{'));
+        let primes = self.primes();
+        if primes == 0 || (grouped && !self.take(&Kind::Close('{'))) {
+            self.at = start;
+            return None;
+        }
+        Some(primes)
+    }
+
+    /// Whether the subscript here is a word such as max.
+    pub(super) fn word_subscript(&self) -> bool {
+        let is_word = |kind: Option<&Kind<'_>>| match kind {
+            Some(Kind::Function(Function::Max | Function::Min)) => true,
+            Some(Kind::Text(word) | Kind::Word(word)) => {
+                word.len() > 2 && word.bytes().all(|byte| byte.is_ascii_alphabetic())
+            }
+            _ => false,
+        };
+        is_word(self.peek_at(1))
+            || (self.peek_at(1) == Some(&Kind::Open('{')) && is_word(self.peek_at(2)))
+    }
+}
+
+/// Minutes (one prime) or seconds (two) as degrees.
+pub(super) fn part_of_degree(value: Expr, primes: usize) -> Expr {
+    let part = Rational::from_integer(if primes == 1 { 60.into() } else { 3600.into() });
+    match value {
+        Expr::Number(value) => Expr::Number(value / part),
+        other => other.times(Expr::Number(part.recip())),
+    }
+}

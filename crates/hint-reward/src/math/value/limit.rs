@@ -1,0 +1,241 @@
+//! Values that are limits: infinite sums, limits and definite integrals.
+//!
+//! Each is approached along a sequence and extrapolated; the error of the result is the last correction. Where that is
+//! not small, the value stays unknown and the two sides are not equal.
+
+use crate::math::fuel::Stop;
+use crate::math::tree::node::{Expr, Function};
+use crate::math::value::ball::Ball;
+use crate::math::value::numeric::Numeric;
+use crate::math::value::real::{PI, Real};
+
+type Value = Result<Option<Ball>, Stop>;
+
+/// Indices at which partial sums and sequences are taken: the sequence of Bulirsch, whose extrapolation is stable.
+const PLACES: [u32; 17] = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384];
+
+/// Where a limit is approached: powers of two, whose steps are exact.
+const DOUBLINGS: [i32; 14] = [2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15];
+
+/// Relative error beyond which a value is not known.
+const MAX_ERROR: f64 = 1e-21;
+
+impl Numeric<'_> {
+    /// The sum over all integers from `low` on.
+    pub(super) fn infinite_sum(&mut self, variable: &str, low: i64, body: &Expr) -> Value {
+        let mut sum = Ball::real(Real::ZERO);
+        let mut partial = Vec::with_capacity(PLACES.len());
+        let mut sizes = [f64::INFINITY; 3];
+        let mut settled = 0;
+        for count in 1..=PLACES[PLACES.len() - 1] {
+            let index = Real::from_f64((low + i64::from(count) - 1) as f64);
+            let Some(term) = self.at(variable, index, body)? else { return Ok(None) };
+            sum = sum.add(term);
+            let (size, total) = (term.size(), sum.size());
+            sizes = [sizes[1], sizes[2], size];
+            // A tail below a geometric one of ratio 3/4.
+            let falls = sizes[2] <= 0.75 * sizes[1] && sizes[1] <= 0.75 * sizes[0];
+            settled = if size <= 1e-33 * total && (falls || size <= 0.0) { settled + 1 } else { 0 };
+            if settled == 3 {
+                let error = sum.error + 4.0 * size;
+                return Ok(Ball::with_error(sum.re, sum.im, error));
+            }
+            if PLACES.contains(&count) {
+                partial.push((f64::from(count), sum));
+            }
+        }
+        // Alternating and oscillating sums have no expansion in the index.
+        Ok(extrapolated(&partial))
+    }
+
+    /// The limit of the body as the variable goes to `target`.
+    pub(super) fn limit(&mut self, arguments: &[Expr]) -> Value {
+        let [Expr::Symbol(variable), target, side, body] = arguments else { return Ok(None) };
+        if let Some(sign) = target.infinite_sign() {
+            let mut values = Vec::with_capacity(DOUBLINGS.len());
+            for place in DOUBLINGS.map(|power| f64::from(1 << power)) {
+                let at = Real::from_f64(place * f64::from(sign));
+                if let Some(value) = self.at(variable, at, body)? {
+                    values.push((place, value));
+                }
+            }
+            return Ok(extrapolated(&values));
+        }
+        let Some(target) = self.value(target)? else { return Ok(None) };
+        let mut found: Option<Ball> = None;
+        let sides: &[f64] = match side {
+            Expr::Number(side) if num_traits::Signed::is_positive(side) => &[1.0],
+            Expr::Number(side) if num_traits::Signed::is_negative(side) => &[-1.0],
+            _ => &[1.0, -1.0],
+        };
+        for side in sides {
+            let mut values = Vec::with_capacity(DOUBLINGS.len());
+            for place in DOUBLINGS.map(|power| f64::from(1 << power)) {
+                let step = Real::from_f64(*side / place);
+                if let Some(value) = self.at(variable, target.re + step, body)? {
+                    values.push((place, value));
+                }
+            }
+            let Some(value) = extrapolated(&values) else { return Ok(None) };
+            if found.is_some_and(|found| found.equals(&value) != Some(true)) {
+                return Ok(None);
+            }
+            found = Some(value);
+        }
+        Ok(found)
+    }
+
+    /// The integral of the body from one end to the other, by double-exponential quadrature.
+    pub(super) fn integral(&mut self, arguments: &[Expr]) -> Value {
+        let [Expr::Symbol(variable), low, high, body] = arguments else { return Ok(None) };
+        let (low, high) = (self.bound(low)?, self.bound(high)?);
+        let (Some(low), Some(high)) = (low, high) else { return Ok(None) };
+        let range = match (low, high) {
+            (Bound::At(low), Bound::At(high)) => Range::Finite(low, high),
+            (Bound::At(low), Bound::Infinite(1)) => Range::Above(low),
+            (Bound::Infinite(-1), Bound::Infinite(1)) => Range::Line,
+            _ => return Ok(None),
+        };
+        let mut before: Option<Ball> = None;
+        for level in [3, 4, 5] {
+            let Some(value) = self.quadrature(variable, body, range, level)? else {
+                return Ok(None);
+            };
+            if let Some(before) = before {
+                let change = (value.re - before.re).to_f64().abs();
+                // The number of right digits doubles with each level.
+                let size = value.size().max(1e-10);
+                let error = size * (change / size).powf(1.6) + value.error;
+                if error <= MAX_ERROR * size {
+                    return Ok(Ball::with_error(value.re, value.im, error));
+                }
+            }
+            before = Some(value);
+        }
+        Ok(None)
+    }
+
+    fn quadrature(&mut self, variable: &str, body: &Expr, range: Range, level: i32) -> Value {
+        let step = 0.5_f64.powi(level);
+        let half_pi = PI / Real::from_f64(2.0);
+        let half = Real::from_f64(0.5);
+        let mut sum = Ball::real(Real::ZERO);
+        let reach = if matches!(range, Range::Finite(..)) { 4 } else { 5 };
+        let count = reach << level;
+        for index in -count..=count {
+            self.fuel.spend(800)?;
+            let t = Real::from_f64(f64::from(index) * step);
+            let (up, down) = (t.exp(), (-t).exp());
+            let (sinh, cosh) = ((up - down) * half, (up + down) * half);
+            let inner = half_pi * sinh;
+            let (place, weight) = match range {
+                Range::Finite(low, high) => {
+                    let (up, down) = (inner.exp(), (-inner).exp());
+                    let width = high - low;
+                    // From the nearer end, which keeps the digits next to it.
+                    let share =
+                        if inner.is_negative() { up / (up + down) } else { down / (up + down) };
+                    let place = if inner.is_negative() {
+                        low + width * share
+                    } else {
+                        high - width * share
+                    };
+                    let spread = Real::from_f64(2.0) / (up + down);
+                    (place, width * half * half_pi * cosh * spread * spread)
+                }
+                Range::Above(low) => {
+                    let distance = inner.exp();
+                    (low + distance, half_pi * cosh * distance)
+                }
+                Range::Line => {
+                    let (up, down) = (inner.exp(), (-inner).exp());
+                    ((up - down) * half, half_pi * cosh * (up + down) * half)
+                }
+            };
+            if !weight.is_finite() || !place.is_finite() || weight.to_f64() < 1e-40 {
+                continue;
+            }
+            // Beyond what the type holds a decaying integrand is nothing.
+            let Some(value) = self.at(variable, place, body)? else { continue };
+            sum = sum.add(value.times(Ball::real(weight)));
+        }
+        Ok(Ball::with_error(
+            sum.re * Real::from_f64(step),
+            sum.im * Real::from_f64(step),
+            sum.error * step,
+        ))
+    }
+
+    fn bound(&mut self, expr: &Expr) -> Result<Option<Bound>, Stop> {
+        if let Some(sign) = expr.infinite_sign() {
+            return Ok(Some(Bound::Infinite(sign)));
+        }
+        Ok(self.value(expr)?.filter(Ball::is_real).map(|ball| Bound::At(ball.re)))
+    }
+
+    /// The body with the variable at a value.
+    fn at(&mut self, variable: &str, value: Real, body: &Expr) -> Value {
+        self.bind(variable, value);
+        let result = self.value(body);
+        self.unbind();
+        result
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Bound {
+    At(Real),
+    Infinite(i8),
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Range {
+    Finite(Real, Real),
+    Above(Real),
+    Line,
+}
+
+/// The value at infinity of what was measured at these places, as a polynomial in one over the place (Neville).
+fn extrapolated(values: &[(f64, Ball)]) -> Option<Ball> {
+    if values.len() < 8 {
+        return None;
+    }
+    let mut row: Vec<Ball> = Vec::with_capacity(values.len());
+    let mut last: Option<(Ball, f64)> = None;
+    for (index, (place, value)) in values.iter().enumerate() {
+        let mut next = vec![*value];
+        for level in 1..=index {
+            let earlier = values[index - level].0;
+            // (place·new − earlier·old) / (place − earlier), in whole numbers.
+            let (up, down) = (next[level - 1], row[level - 1]);
+            let scaled = up
+                .times(Ball::real(Real::from_f64(*place)))
+                .add(down.times(Ball::real(Real::from_f64(-earlier))));
+            next.push(scaled.times(Ball::real(Real::ONE / Real::from_f64(place - earlier))));
+        }
+        let best = next[index];
+        if let Some(before) = row.last() {
+            let change = (best.re - before.re).to_f64().hypot((best.im - before.im).to_f64());
+            if last.is_none_or(|(_, error)| change + best.error <= error) {
+                last = Some((best, change + best.error));
+            }
+        }
+        row = next;
+    }
+    let (value, error) = last?;
+    (error <= MAX_ERROR * value.size().max(1e-3)).then_some(())?;
+    Ball::with_error(value.re, value.im, error)
+}
+
+/// Whether an expression has an infinity outside the ends of a sum, a limit or an integral.
+pub(crate) fn has_infinity(expr: &Expr) -> bool {
+    match expr {
+        Expr::Infinity => true,
+        Expr::Pow(pair) => has_infinity(&pair.0) || has_infinity(&pair.1),
+        Expr::Call(
+            Function::Sum | Function::Product | Function::Integral | Function::Limit,
+            arguments,
+        ) => arguments.last().is_some_and(has_infinity),
+        other => other.children().iter().any(has_infinity),
+    }
+}

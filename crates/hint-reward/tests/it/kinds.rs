@@ -1,0 +1,412 @@
+//! Each kind of notation on its own: what is the same, and what is not.
+
+use hint_reward::{MathVerifier, RewardInput, Verifier};
+
+/// Pairs of each kind: reference, completion, whether they are equal. A `!` in front of the completion says not.
+#[track_caller]
+fn check(pairs: &[(&str, &str)]) {
+    let verifier = MathVerifier::new();
+    let wrong: Vec<_> = pairs
+        .iter()
+        .filter(|(reference, completion)| {
+            let (completion, equal) = match completion.strip_prefix('!') {
+                Some(rest) => (rest, false),
+                None => (*completion, true),
+            };
+            let judgment = verifier.verify(&RewardInput::new(completion, reference));
+            judgment.verdict.is_correct() != equal
+        })
+        .collect();
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn references_are_read_whole_with_their_conditions() {
+    check(&[
+        ("The minimum is $-4$ when $t=1$.", r"\boxed{-4}"),
+        ("The minimum is $-4$ when $t=1$.", r"!\boxed{1}"),
+        (r"$2m+1$ for $m\ge 0$", r"!\boxed{m\ge0}"),
+        (r"$2m+1$ for $m\ge 0$", r"\boxed{2m+1}"),
+        ("The cost is $30$ for adults and $18$ for children.", r"!\boxed{18}"),
+        ("$p=7$ if $q=2$", r"!\boxed{2}"),
+        ("$k=2$ or $k=5$, where $k$ is prime", r"!\boxed{5}"),
+        ("The value of $x$ is $17$.", r"\boxed{17}"),
+        (r"All primes $p \ge 5$ except $7$", r"!\boxed{7}"),
+        (r"All primes $p \ge 5$ except $7$", r"!\boxed{p\ge5}"),
+        (r"\text{Answer: } (3, 9)", r"!\boxed{9}"),
+        (r"\text{Answer: } (3, 9)", r"\boxed{(3,9)}"),
+        ("$g(t)=t^3$ for all $t$", r"!\boxed{g(t)=t^2}"),
+        ("$a=3$, $b=4$", r"!\boxed{4}"),
+        ("The area is $12$ and the perimeter is $14$", r"!\boxed{14}"),
+    ]);
+}
+
+#[test]
+fn units_hold_with_and_without_a_name() {
+    check(&[
+        (r"h = 8\text{ cm}", r"!8\text{ m}"),
+        (r"h = 8\text{ cm}", r"80\text{ mm}"),
+        (r"m=3\text{ kg}", r"!\boxed{3\text{ g}}"),
+        (r"m=3\text{ kg}", r"\boxed{3000\text{ g}}"),
+        (r"\text{Volume}=20\text{ m}^3", r"!\boxed{20\text{ m}^2}"),
+        (r"\alpha=30^\circ", r"!30\text{ rad}"),
+        (r"\alpha=30^\circ", r"\frac{\pi}{6}"),
+        ("12", "12 s."),
+        ("7", r"\boxed{7\ \mathrm{kg}}"),
+        ("7", r"!\boxed{7x}"),
+        (r"2.5\text{ hours}", "2 hours 30 minutes"),
+        (r"5\text{ ft }2\text{ in}", "62 inches"),
+        (r"3 \text{ L}", "3000 mL"),
+        (r"3 \text{ L}", "3000 cm^3"),
+        (r"50\ \Omega", "50 ohms"),
+        (r"v=10\text{ m/s}", r"!10\text{ km/h}"),
+        (r"v=10\text{ m/s}", r"36\text{ km/h}"),
+        (r"p=\$7", "!7 cents"),
+        (r"2.5 \text{ million dollars}", r"\$2,500,000"),
+        ("€15", "15 euros"),
+        ("€15", r"!\$15"),
+        ("3 dollars 25 cents", r"\boxed{\$3.25}"),
+        (r"1.2\,\mathrm{m/s^2}", r"1.2\ \text{m}\cdot\text{s}^{-2}"),
+        (r"t=4\text{ s}", r"!4\text{ min}"),
+        (r"40\%", r"!\boxed{40}"),
+        (r"40\%", r"\boxed{40\text{ percent}}"),
+        (r"40\%", r"\boxed{0.4}"),
+        (r"40\%", "forty percent"),
+    ]);
+}
+
+#[test]
+fn a_modulus_is_part_of_a_congruence() {
+    check(&[
+        (r"y \equiv 2 \mod 9", r"!y \equiv 2 \mod 5"),
+        (r"y \equiv 2 \mod 9", r"!y \equiv 2"),
+        (r"y \equiv 2 \mod 9", r"y \equiv 11 \pmod 9"),
+        (r"y \equiv 2 \pmod{9}", "y ≡ 2 (mod 9)"),
+        (r"y \equiv 2 \pmod{9}", "!y ≡ 2 (mod 8)"),
+        (r"k\equiv 0\pmod 2", "k is even"),
+        (r"k\equiv 0\pmod 2", "!k is odd"),
+        (r"y\equiv 2\pmod 9", r"y=9m+2, m\in\mathbb{Z}"),
+        (r"y\equiv 2\pmod 9", r"!y=9m+3, m\in\mathbb{Z}"),
+        (r"x\equiv 2, 3\pmod 5", r"x\equiv \pm 2 \pmod 5"),
+        ("7 (mod 11)", "!7 (mod 12)"),
+        ("7 (mod 11)", "18 (mod 11)"),
+        (r"17 \bmod 5", "!17"),
+        (r"17 \bmod 5", "2"),
+        (r"x \equiv 1 \pmod{3}", r"x \equiv 1 \ (\text{mod } 3)"),
+    ]);
+}
+
+#[test]
+fn brackets_behind_an_answer_restate_or_change_it() {
+    check(&[
+        ("21 (base 5)", "!21 (base 6)"),
+        ("36", "!6 (six)"),
+        ("6", "6 (six)"),
+        ("6", "!6 (seven)"),
+        ("11", "eleven (11)"),
+        ("10 (per week)", "!10 (per month)"),
+        ("5", "!5 (or 6)"),
+        (r"\frac{5}{3}", "The answer is 5/3 (or 1.667)."),
+        (r"\frac{5}{3}", "!The answer is 5/3 (or 1.766)."),
+        ("121", r"!\boxed{11 \text{ (eleven)}}"),
+        ("12_{5}", "12 (base 5)"),
+    ]);
+}
+
+#[test]
+fn typography_changes_nothing() {
+    check(&[
+        ("3", "!3¹²"),
+        ("3^{12}", "3¹²"),
+        ("70", "!7×10¹⁰"),
+        (r"7\times10^{12}", "7×10¹²"),
+        ("8", "!∛8"),
+        ("2", "∛8"),
+        (r"5.1\times10^{-6}", "5.1 × 10⁻⁶"),
+        ("y^{m}", "yᵐ"),
+        (r"\{3,4\}", "｛3，4｝"),
+        ("4", "!｛3，4｝"),
+        ("27", "２７"),
+        ("27", "٢٧"),
+        ("27", "२७"),
+        ("9", "𝟗"),
+        ("y-2", "𝑦−2"),
+        ("②③", r"\boxed{③②}"),
+        ("②③", r"\boxed{2,3}"),
+        ("②③", r"!\boxed{②④}"),
+        ("a_{12}", "a₁₂"),
+        ("2.5", "٢٫٥"),
+        (r"\triangle PQR", "△PQR"),
+        ("3<sup>n</sup>", "3^n"),
+        (r"\frac{3}{8}", "⅜"),
+        ("5", "!y₂+5"),
+        ("10^{6}", "!10⁻⁶"),
+    ]);
+}
+
+#[test]
+fn formulas_are_not_cut_at_commas() {
+    check(&[
+        ("4", "!The answer is $p=4, q=9$."),
+        ("p=4, q=9", "Final Answer: The final answer is $p=4, q=9$. I hope it is correct."),
+        ("p=4", "!Final Answer: The final answer is $p=4, q=9$. I hope it is correct."),
+        (
+            r"(n\pi, n\pi+1), n\in\mathbb{Z}",
+            r"The final answer is $(n\pi, n\pi+1), n\in\mathbb{Z}$. I hope it is correct.",
+        ),
+        ("10{,}455", "Final Answer: The final answer is $10,455$. I hope it is correct."),
+    ]);
+}
+
+#[test]
+fn a_sentence_states_at_most_one_number() {
+    check(&[
+        ("45", "!2 hours 45 minutes"),
+        ("5", "!minus 5"),
+        ("-5", "minus 5"),
+        ("6", "!It is above 6."),
+        ("9", "!9 is not possible."),
+        ("9", "!See Problem 9."),
+        ("3", "!We refer to Case 3"),
+        ("20", "!If it were 20 then we fail."),
+        ("18", "There are 18 apples in the 6 boxes."),
+        ("6", "!There are 18 apples in the 6 boxes."),
+        ("75", "Leo pays $75 for 25 pens."),
+        ("25", "!Leo pays $75 for 25 pens."),
+        ("31", "The class had 31 students in those 2 terms."),
+        ("9600", "The yearly fee is $9,600 (12 months)."),
+        ("8", "The answer is 8 pears and the 2 plums remain."),
+        ("2", "!The answer is 8 pears and the 2 plums remain."),
+        ("7", "!It is at least 7."),
+        ("7", "!fewer than 7"),
+        ("7", "!between 5 and 7"),
+        ("44", "So the sum is 44."),
+        ("44", "Adding 40 and 4 gives 44."),
+        ("4", "!Is it 4?"),
+        ("11", "!I am not sure, maybe 11."),
+        ("29", "29 because 28 is even"),
+        ("91", "The total is 91 pages, altogether."),
+        ("91", "Ans: 91"),
+        ("13", r"$y = 13$ $\blacksquare$"),
+        ("13", "$y = 13$ is the only solution, because $y = -13$ is negative."),
+        ("-13", "!$y = 13$ is the only solution, because $y = -13$ is negative."),
+        (r"\sqrt{3}", r"The answer is $\sqrt{3}$ which is approximately $1.732$."),
+        ("1.732", r"!The answer is $\sqrt{3}$ which is approximately $1.732$."),
+        ("40", "Out of 100, 40 remain."),
+        ("100", "!Out of 100, 40 remain."),
+        ("15", "15 (fifteen)"),
+    ]);
+}
+
+#[test]
+fn connectives_and_quantifiers_differ() {
+    check(&[
+        (r"a\land b", r"!a\lor b"),
+        (r"a\land b", r"b\land a"),
+        ("10:30", r"!\frac13"),
+        ("10:05", "!2"),
+        (r"\neg q", "!q"),
+        ("∃n ∈ ℕ, n^2 > 5", r"\boxed{\exists n\in\mathbb{N}, n^2>5}"),
+        ("∃n ∈ ℕ, n^2 > 5", r"!\boxed{\forall n\in\mathbb{N}, n^2>5}"),
+    ]);
+}
+
+#[test]
+fn coefficients_are_no_bases() {
+    check(&[
+        ("3A_1-A_2", r"\boxed{-A_2+3A_1}"),
+        ("5S_m+2", r"\boxed{2+5S_m}"),
+        ("5S_m", r"!\boxed{S_{5m}}"),
+        (r"\frac14 5^m", r"\boxed{\frac{5^m}{4}}"),
+        (r"\frac{2}{7} 3^n", r"\boxed{\frac{2\cdot 3^n}{7}}"),
+    ]);
+}
+
+#[test]
+fn letters_in_formulas_are_variables() {
+    check(&[
+        ("e^{bt}", r"\boxed{e^{tb}}"),
+        ("ps-qr", r"\boxed{-(qr-ps)}"),
+        ("uv(u+v)", "u^2v+uv^2"),
+        ("ps-qr", r"!\boxed{qr-ps}"),
+        (r"k\in Z", r"\boxed{k \in \mathbb{Z}}"),
+        ("{y}_{1}=3,{y}_{2}=-7", r"\boxed{-7, 3}"),
+        (r"60{}^{\circ }", r"\boxed{60^\circ}"),
+        (r"\left[{-2,5}\right]", r"\boxed{[-2,5]}"),
+        (r"\begin{cases} x = 1, \\ y = 2. \end{cases}", "x=1, y=2"),
+    ]);
+}
+
+#[test]
+fn choices_go_by_letter_or_text() {
+    check(&[
+        (r"\textbf{(D)}\ 45", "45"),
+        (r"\textbf{(D)}\ 45", "!54"),
+        (r"\textbf{(D)}\ 45", "D"),
+        (r"\textbf{(D)}\ 45", r"!\boxed{\textbf{(E)}\ 45}"),
+        ("B. 17", "17"),
+        ("BD", "B, D"),
+        ("BD", "!B"),
+        ("C", "c)"),
+        ("A", "故选：A"),
+        ("A", "【答案】: A <eoa>"),
+        ("A", "!【答案】: B"),
+        ("D", "None of A, B, C holds, so D."),
+        ("['C']", r"\boxed{C}"),
+        ("B", "The correct answer is (B)."),
+    ]);
+}
+
+#[test]
+fn bound_names_are_arbitrary_and_domains_may_be_restated() {
+    check(&[
+        ("$f(u)=5u$", r"\boxed{f(x)=5x}"),
+        ("$f(u)=5u$", r"!\boxed{f(x)=5u}"),
+        ("h(x)=x+2", "h(s)=s+2"),
+        ("y = C_1 e^{2x} + C_2", r"\boxed{y = A e^{2x} + B}"),
+        ("$f(x)=3$", r"\boxed{f(x)=3 \text{ for all } x \in \mathbb{R}}"),
+        (r"n\ge 4", r"\boxed{\text{all integers } n \ge 4}"),
+        (r"2^{m} \text{ for } m \ge 1", r"\boxed{2^m, m \geq 1}"),
+        (r"2^{m} \text{ for } m \ge 1", r"!\boxed{2^m, m \geq 2}"),
+        (r"f(x)=1 \text{ for } x>2", r"!f(x)=1 \text{ for } x<2"),
+    ]);
+}
+
+#[test]
+fn branches_have_no_order() {
+    check(&[
+        (
+            r"\begin{cases}a,&n\text{ odd}\\b,&n\text{ even}\end{cases}",
+            r"\begin{cases}b,&\text{if }n\text{ is even}\\a,&\text{if }n\text{ is odd}\end{cases}",
+        ),
+        (
+            r"\begin{cases}a,&n\text{ odd}\\b,&n\text{ even}\end{cases}",
+            r"!\begin{cases}a,&n\text{ even}\\b,&n\text{ odd}\end{cases}",
+        ),
+        (r"\begin{cases}x-1&x\ge1\\1-x&x<1\end{cases}", "|x-1|"),
+        (r"\begin{cases}x-1&x\ge1\\1-x&x<1\end{cases}", "!|x+1|"),
+    ]);
+}
+
+#[test]
+fn sets_have_many_notations() {
+    check(&[
+        (r"b\ge 4 \text{ or } b=-1", r"\boxed{\{-1\}\cup[4,\infty)}"),
+        (r"\{-1,0,1\}", r"-1\le m\le 1, m\in\mathbb{Z}"),
+        (r"\{-1,0,1\}", r"!-1< m\le 1, m\in\mathbb{Z}"),
+        (r"(0,\infty)", r"\mathbb{R}^{+}"),
+        ("D: [2, 9)", r"\boxed{[2,9)}"),
+        ("t | 0 < t < 3", r"\boxed{0<t<3}"),
+        ("Every $m$ except $m=2$", r"\boxed{m\ne2}"),
+        (r"x=\pm 4", r"\boxed{4, -4}"),
+    ]);
+}
+
+#[test]
+fn numbers_are_read_in_words() {
+    check(&[
+        ("37", "thirty-seven"),
+        ("200", "two hundred"),
+        ("412", "four hundred and twelve"),
+        ("36", "three dozen"),
+        (r"\frac34", "three quarters"),
+        ("4.5", "four and a half"),
+        ("1200", "twelve hundred"),
+        ("-8", "minus 8"),
+        (r"2\times10^6", "two million"),
+        (r"60\%", "sixty percent"),
+        (r"\frac25", "五分之二"),
+        ("19", "nineteen"),
+        ("37", "!thirty-six"),
+        ("2", "!two thirds"),
+        ("3", "!the third"),
+    ]);
+}
+
+#[test]
+fn words_differ_only_in_what_they_say() {
+    check(&[
+        (r"\text{Odd}", "odd"),
+        (r"\text{square}", "a square"),
+        (r"\text{south-west}", "southwest"),
+        (r"\text{DNE}", "The limit does not exist."),
+        (r"\text{infinitely many}", "There are infinitely many solutions."),
+        (r"\text{infinitely many}", "!finitely many solutions"),
+        ("The graph is connected.", r"\boxed{\text{The graph is connected.}}"),
+        ("The graph is connected.", r"!\boxed{\text{The graph is not connected.}}"),
+        ("Player 1", r"\boxed{\text{Player 1}}"),
+        ("Player 1", r"!\boxed{\text{Player 2}}"),
+        ("M is odd", r"\boxed{M \text{ is odd}}"),
+        ("M is odd", r"!\boxed{M \text{ is even}}"),
+        ("noon", "12:00 p.m."),
+        (r"\text{Bob}", "!Bobby"),
+        ("B and C are thieves.", r"\boxed{\text{B and C are thieves.}}"),
+        ("B and C are thieves.", r"!\boxed{\text{A and C are thieves.}}"),
+    ]);
+}
+
+#[test]
+fn damaged_commands_are_repaired() {
+    check(&[
+        ("\u{c}rac{5}{9}", r"\boxed{\frac{5}{9}}"),
+        ("48 \text{ hours}", r"\boxed{48}"),
+        ("2.1 \times 10^{5}", r"\boxed{210000}"),
+        ("\theta+1", r"\boxed{\theta+1}"),
+        ("\u{c}rac{5}{9}", r"!\boxed{\frac{9}{5}}"),
+        ("['$3k+1$']", r"\boxed{3k+1}"),
+        ("\u{8}inom{5}{2}", r"\boxed{10}"),
+    ]);
+}
+
+#[test]
+fn sums_limits_and_integrals_have_values() {
+    check(&[
+        (r"\int_0^2 x^2\,dx", r"\frac83"),
+        (r"\int_0^2 x^2\,dx", r"!\frac73"),
+        (r"\sum_{n=1}^{\infty}\frac{1}{3^n}", r"\frac12"),
+        (r"\lim_{x\to0}\frac{1-\cos x}{x^2}", "!1"),
+        (r"\sum_{k=0}^{\infty} \frac{(-1)^k x^{2k}}{(2k)!}", r"\cos x"),
+        (r"\lim_{n\to\infty}\left(1+\frac{2}{n}\right)^n", "e^2"),
+    ]);
+}
+
+#[test]
+fn notations_of_one_value_agree() {
+    check(&[
+        ("7654321", "76,54,321"),
+        ("1234567", r"1\text{,}234\text{,}567"),
+        (r"\frac{3}{7}", r"\boxed{^3/_7}"),
+        (r"\frac{3}{7}", r"\boxed{\nicefrac{3}{7}}"),
+        ("9", r"\boxed9"),
+        (r"x \not= 3", r"x \ne 3"),
+        (r"45^\circ 15'", r"45.25^\circ"),
+        (r"45^\circ 15'", r"!45.15^\circ"),
+        ("C(7,2)", "21"),
+        (r"\mathrm{C}_7^2", "21"),
+        (r"3\operatorname{cis}90^\circ", "3i"),
+        ("P(4, -1)", "(4,-1)"),
+        ("P(4, -1)", "!(-1,4)"),
+        (r"2\hat{\imath}-5\hat{\jmath}", "(2,-5)"),
+        (r"2\hat{\imath}-5\hat{\jmath}", "!(5,-2)"),
+        (r"\begin{pmatrix}2\\0\\1\end{pmatrix}", r"2\mathbf{i}+\mathbf{k}"),
+        ("xy = 12", r"\boxed{y=\frac{12}{x}}"),
+        ("x(x-1)=0", "!x-1=0"),
+        (r"\lfloor n/2 \rfloor", r"\lceil (n-1)/2 \rceil"),
+        (r"\lfloor n/2 \rfloor", r"!\lceil n/2 \rceil"),
+        (r"PQ\parallel RS", r"\boxed{PQ // RS}"),
+        (r"72^\circ", r"72\text{°}"),
+        (r"\frac{7}{6}", r"\boxed{\frac{7}{6} \text{ or } 1.1\overline{6}}"),
+        (r"\frac{7}{6}", r"!\boxed{\frac{7}{6} \text{ or } \frac{6}{7}}"),
+        ("3", r"\boxed{\text{Step 2: }5-2=3}"),
+        ("21", r"\boxed{}: 21"),
+        (r"\frac{19}{8}", "2 3/8"),
+        (r"\frac{61}{700}", "8 5/7%"),
+        ("S(1)=3, S(2)=5", "3,5"),
+        ("S(1)=3, S(2)=5", "!5,3"),
+        ("Tom: 4, Ann: 6", "Ann: 6, Tom: 4"),
+        ("Tom: 4, Ann: 6", "!Ann: 4, Tom: 6"),
+        (r"(1,1), \pm(2,3)", r"\boxed{(1,1),(2,3),(-2,-3)}"),
+        (r"x \pm 2y = 0", r"\boxed{x+2y=0 \text{ and } x-2y=0}"),
+        (r"e^{\pi\sqrt{67}}", "!147197952744"),
+    ]);
+}
