@@ -70,6 +70,7 @@
 pub mod config;
 mod decode;
 pub mod error;
+pub mod estimate;
 mod ffi;
 mod files;
 mod forward;

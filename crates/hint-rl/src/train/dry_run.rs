@@ -9,11 +9,12 @@ use hint_grpo::{
     AdvantageEstimator, Demonstration, EvaluationConfig, GrpoConfig, GrpoError, Observer,
     Optimizer, Phase, ScoredGroup, StepReport, SupervisedTrainer, Trainer, metrics,
 };
+use hint_policy::estimate::{MemoryEstimate, mebibytes};
 use hint_policy::{Parameter, keep_freed_memory};
 use hint_process::{clock, peak_memory};
 
 use super::engine::local;
-use super::memory::{Demand, MemoryEstimate, mebibytes};
+use super::memory::demand;
 use super::options::{Method, Settings};
 use crate::workload::{Model, Workload};
 
@@ -51,18 +52,8 @@ pub(crate) fn dry_run(
     let lengths = Lengths::new(&workload, &model, &config, &demonstrations)?;
     say.line("lengths", &lengths.to_string());
     let optimizer = config.optimizer.build(model.policy.lock().parameters())?;
-    let estimate = MemoryEstimate::new(&Demand {
-        model: &model.config,
-        report: &model.report,
-        optimizer: &*optimizer,
-        config: &config,
-        method,
-        samples: settings.vllm.is_empty(),
-        gradient_checkpointing: settings.gradient_checkpointing,
-        longest_prompt: lengths.prompt,
-        longest_row: lengths.row,
-        held_out,
-    });
+    let demand = demand(settings, (method, &config), &model, &*optimizer, &lengths, held_out);
+    let estimate = MemoryEstimate::new(&demand);
     for line in estimate.to_string().lines() {
         say.line("memory", line);
     }
@@ -136,11 +127,11 @@ impl<S: Fn(&str)> Say<S> {
 }
 
 /// The longest sequences, in tokens.
-struct Lengths {
+pub(super) struct Lengths {
     /// Of a plain prompt.
-    prompt: usize,
+    pub(super) prompt: usize,
     /// Of what is trained on.
-    row: usize,
+    pub(super) row: usize,
     /// Longest completion.
     limit: usize,
     /// What the model has positions for.

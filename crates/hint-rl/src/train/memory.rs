@@ -1,369 +1,55 @@
-//! An estimate of the memory that a run takes.
-
-use std::fmt;
+//! What a run will ask of the memory.
 
 use hint_grpo::{GrpoConfig, Optimizer};
-use hint_policy::{LoadReport, ModelConfig};
-use tch::{Kind, Tensor};
+use hint_policy::estimate::{MemoryDemand, SampledBatch};
+use tch::Tensor;
 
-use super::options::Method;
+use super::dry_run::Lengths;
+use super::options::{Method, Settings};
+use crate::workload::Model;
 
-/// What an estimate depends on.
-pub(crate) struct Demand<'a> {
-    /// Shape of the model.
-    pub model: &'a ModelConfig,
-    /// What was loaded.
-    pub report: &'a LoadReport,
-    /// What updates the parameters.
-    pub optimizer: &'a dyn Optimizer,
-    /// The configuration of the run.
-    pub config: &'a GrpoConfig,
-    /// Which trainer runs.
-    pub method: Method,
-    /// Whether this process samples, and no server.
-    pub samples: bool,
-    /// Whether only the inputs of blocks are kept for the backward pass.
-    pub gradient_checkpointing: bool,
-    /// The longest prompt that is sampled from, in tokens.
-    pub longest_prompt: usize,
-    /// The longest row that is trained on, in tokens.
-    pub longest_row: usize,
-    /// How many problems are evaluated.
-    pub held_out: usize,
-}
-
-/// An estimate of the memory that a run takes, by part, in bytes.
-///
-/// Rollouts and updates take turns, so the larger of the two counts. Hints, which lengthen the
-/// prompts that are sampled from, are not counted in.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct MemoryEstimate {
-    /// What is there all the time.
-    pub lasting: Vec<(&'static str, u64)>,
-    /// What is there while completions are sampled.
-    pub rollout: Vec<(&'static str, u64)>,
-    /// What is there during forward and backward passes.
-    pub update: Vec<(&'static str, u64)>,
-}
-
-impl MemoryEstimate {
-    /// The estimate for a run.
-    pub(crate) fn new(demand: &Demand<'_>) -> Self {
-        Self { lasting: lasting(demand), rollout: rollout(demand), update: update(demand) }
-    }
-
-    /// What is there at the same time, at most.
-    pub(crate) fn total(&self) -> u64 {
-        let sum = |parts: &[(_, u64)]| parts.iter().map(|(_, bytes)| bytes).sum::<u64>();
-        sum(&self.lasting) + sum(&self.rollout).max(sum(&self.update))
-    }
-}
-
-/// Weights, their gradients and moments, and copies of the weights: the decoder's, which is there from
-/// the first completion to the next optimizer step, and the frozen reference of a KL term. Adapters
-/// have gradients and moments in place of the weights, which are their own reference.
-fn lasting(demand: &Demand<'_>) -> Vec<(&'static str, u64)> {
-    let Demand { model, report, optimizer, config, .. } = demand;
-    let bytes = |tensor: &Tensor| tensor.numel() as u64 * width(tensor.kind());
-    let trained = optimizer.parameters().iter();
-    let gradients = trained.map(|parameter| bytes(&parameter.tensor)).sum();
-    let state = optimizer.state();
-    let adapts = report.trainable < report.parameters;
-    let is_copied = config.kl.coef != 0.0 && !adapts && demand.method != Method::Sft;
-    // Projections and head are laid out anew; the embedding is copied if it is stored in another kind.
-    let table = model.vocab_size * model.hidden_size;
-    let tied_head = if model.tie_word_embeddings { table } else { 0 };
-    let shared = if report.stored == report.compute { table } else { 0 };
-    let adapters = if adapts { report.trainable } else { 0 };
-    let copied = report.parameters - adapters + tied_head - shared;
-    let decodes = batches(demand).iter().any(|batch| batch.rows > 0);
-    vec![
-        ("program", PROGRAM),
-        ("weights", report.bytes as u64),
-        ("gradients", gradients),
-        ("optimizer", state.iter().map(|(_, tensor)| bytes(tensor)).sum()),
-        ("reference", if is_copied { report.bytes as u64 } else { 0 }),
-        ("decoder", if decodes { copied as u64 * width(report.compute) } else { 0 }),
-    ]
-}
-
-/// Keys and values of the prompts and of the completions that are sampled side by side; while prompts
-/// are read, queries, keys and values of every layer; and the logits of one token per completion.
-fn rollout(demand: &Demand<'_>) -> Vec<(&'static str, u64)> {
-    let Demand { model, report, config, .. } = demand;
-    let shape = Shape::of(model);
-    let limit = config.rollout.sampling.max_completion_len;
-    let length = (demand.longest_prompt + limit).min(model.max_position_embeddings);
-    let size = |batch: &Batch| {
-        let prompts = batch.prompts * demand.longest_prompt;
-        let prefixes = (prompts * model.num_hidden_layers) as u64 * shape.key_values;
-        let read = prompts.min(PREFILL.max(demand.longest_prompt)) as u64;
-        let reading = read * (model.num_hidden_layers as u64 * shape.attention() + shape.block());
-        let (last, before) = cached_positions(demand.longest_prompt + 1, length);
-        let positions = (batch.rows * (last + before) * model.num_hidden_layers) as u64;
-        let width = width(report.compute);
-        let logits = (batch.rows * model.vocab_size) as u64 * 3 * width.max(4);
-        let cache = positions * shape.key_values * width;
-        [(prefixes * width) + cache.max(reading * width), logits]
-    };
-    let largest = batches(demand).iter().map(size).max_by_key(|parts| parts.iter().sum::<u64>());
-    let [cache, logits] = largest.unwrap_or_default();
-    vec![("keys and values", cache), ("next tokens", logits)]
-}
-
-/// What [`Policy::forward`](hint_policy::Policy::forward) keeps of one micro-batch: of each token and
-/// layer the inputs of the two norms, queries and their attention, keys and values, and gate and up
-/// projection; with gradient checkpointing the input of the layer, and the rest of one layer at a
-/// time. On the way back the gradients of one layer. Of the head the logits that are kept for the
-/// way back, and those of some tokens.
-fn update(demand: &Demand<'_>) -> Vec<(&'static str, u64)> {
-    let Demand { model, report, config, .. } = demand;
-    let shape = Shape::of(model);
-    let run = &config.run;
-    // An optimizer step may have fewer tokens than a micro-batch may hold, and a row may have more.
-    let rows = match demand.method {
-        Method::Sft => run.problems_per_step,
-        Method::Grpo | Method::Hint => run.problems_per_step * config.rollout.group_size,
-    };
-    let rows = rows.div_ceil(run.mini_batches);
-    let tokens = (rows * demand.longest_row).min(run.max_tokens_per_micro_batch);
-    let tokens = tokens.max(demand.longest_row) as u64;
-    let (layers, hidden) = (model.num_hidden_layers as u64, model.hidden_size as u64);
-    let kept = 2 * (hidden + shape.queries + shape.inner) + shape.key_values;
-    let kept = if demand.gradient_checkpointing { layers * hidden + kept } else { layers * kept };
-    let width = width(report.compute);
-    let head = if report.compute == report.stored {
-        0
-    } else {
-        // The head is cast, and so is what is added to its gradient.
-        2 * model.vocab_size as u64 * hidden * width
-    };
-    let logits = tokens * model.vocab_size as u64;
-    let logits = logits.min(LOGITS) * width + (logits * width).min(KEPT_LOGITS) + SOFTMAX;
-    vec![
-        ("activations", tokens * kept * width),
-        ("one layer", tokens * shape.block() * width),
-        ("logits", logits + head),
-    ]
-}
-
-/// Sizes of one token in one layer, in numbers.
-struct Shape {
-    hidden: u64,
-    queries: u64,
-    key_values: u64,
-    inner: u64,
-}
-
-impl Shape {
-    fn of(model: &ModelConfig) -> Self {
-        Self {
-            hidden: model.hidden_size as u64,
-            queries: (model.num_attention_heads * model.head_dim) as u64,
-            key_values: 2 * (model.num_key_value_heads * model.head_dim) as u64,
-            inner: model.intermediate_size as u64,
-        }
-    }
-
-    fn attention(&self) -> u64 {
-        self.queries + self.key_values
-    }
-
-    /// What exists at a time while a feed-forward layer is computed or differentiated.
-    fn block(&self) -> u64 {
-        5 * self.inner + 6 * self.hidden
-    }
-}
-
-/// Completions that are sampled at a time.
-struct Batch {
-    prompts: usize,
-    rows: usize,
-}
-
-/// Those of a step, and those of an evaluation, which take turns.
-fn batches(demand: &Demand<'_>) -> Vec<Batch> {
-    let batch = |problems: usize, each: usize| {
-        let rows = (problems * each).min(SIDE_BY_SIDE);
-        Batch { prompts: problems.min(rows.div_ceil(each.max(1))), rows }
-    };
-    let config = demand.config;
-    let evaluated = demand.held_out.min(PER_CALL);
-    let mut batches = vec![batch(evaluated, config.evaluation.completions_per_problem)];
-    if demand.method != Method::Sft {
-        batches.push(batch(config.run.problems_per_step, config.rollout.group_size));
-    }
-    batches.retain(|_| demand.samples);
-    batches
-}
-
-/// Positions of a cache that grows from `first` to `length` positions, by half and in steps of 32: in
-/// the end, and of the cache from which it was copied at the last growth.
-fn cached_positions(first: usize, length: usize) -> (usize, usize) {
-    let (mut last, mut before) = (first.next_multiple_of(BUCKET), 0);
-    while last < length {
-        (before, last) = (last, (last + 1).max(last * 3 / 2).next_multiple_of(BUCKET));
-    }
-    (last, before)
-}
-
-fn width(kind: Kind) -> u64 {
-    kind.elt_size_in_bytes() as u64
-}
-
-/// What a run of the tiny model takes: libtorch, the tokenizer and small things.
-const PROGRAM: u64 = 200 << 20;
-
-/// Logits that exist at the same time.
-const LOGITS: u64 = 1 << 24;
-
-/// Bytes of logits that wait for the backward pass.
-const KEPT_LOGITS: u64 = 1 << 27;
-
-/// Four times 2²¹ numbers of a softmax, in bytes.
-const SOFTMAX: u64 = 4 << 23;
-
-/// Completions that the engine decodes at the same time.
-const SIDE_BY_SIDE: usize = 256;
-
-/// Problems that are evaluated at the same time.
+/// Problems that are evaluated in one call.
 const PER_CALL: usize = 64;
 
-/// Tokens of prompts that are read at the same time.
-const PREFILL: usize = 4096;
-
-/// Cached positions are allocated in multiples of this.
-const BUCKET: usize = 32;
-
-impl fmt::Display for MemoryEstimate {
-    /// A line for each part that takes anything, and one for the total.
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (when, parts) in [
-            ("all the time", &self.lasting),
-            ("while sampling", &self.rollout),
-            ("while learning", &self.update),
-        ] {
-            for (name, bytes) in parts.iter().filter(|(_, bytes)| *bytes > 0) {
-                writeln!(formatter, "{name:<16} {:>11}  {when}", mebibytes(*bytes))?;
-            }
+/// The demand of a run.
+pub(crate) fn demand<'a>(
+    settings: &Settings,
+    (method, config): (Method, &GrpoConfig),
+    model: &'a Model,
+    optimizer: &dyn Optimizer,
+    lengths: &Lengths,
+    held_out: usize,
+) -> MemoryDemand<'a> {
+    let bytes = |tensor: &Tensor| (tensor.numel() * tensor.kind().elt_size_in_bytes()) as u64;
+    let run = &config.run;
+    let (prompts, each) = (run.problems_per_step, config.rollout.group_size);
+    let evaluated = config.evaluation.completions_per_problem;
+    let mut sampled = vec![SampledBatch { prompts: held_out.min(PER_CALL), each: evaluated }];
+    let rows = match method {
+        Method::Sft => prompts,
+        Method::Grpo | Method::Hint => {
+            sampled.push(SampledBatch { prompts, each });
+            prompts * each
         }
-        write!(formatter, "{:<16} {:>11}", "at most", mebibytes(self.total()))
-    }
-}
-
-/// A size in MiB, or in GiB from ten of them on.
-pub(crate) fn mebibytes(bytes: u64) -> String {
-    let mebibytes = bytes as f64 / f64::from(1 << 20);
-    if mebibytes < 10_240.0 {
-        format!("{mebibytes:.1} MiB")
-    } else {
-        format!("{:.1} GiB", mebibytes / 1024.0)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use hint_policy::{Architecture, CausalLm, LoraConfig, Policy as _};
-    use tch::Device;
-
-    use super::*;
-
-    #[test]
-    fn rollout_and_update_share_their_memory() {
-        let estimate = MemoryEstimate {
-            lasting: vec![("weights", 5), ("decoder", 2)],
-            rollout: vec![("keys and values", 7)],
-            update: vec![("activations", 4), ("logits", 1)],
-        };
-        assert_eq!(estimate.total(), 5 + 2 + 7);
-    }
-
-    /// The estimate for a small model with `change`s, and whether it has adapters.
-    fn estimate(adapts: bool, change: impl FnOnce(&mut Demand<'_>)) -> MemoryEstimate {
-        let small = ModelConfig::small(Architecture::Llama, 60);
-        let model = CausalLm::init(&small, 1, Device::Cpu).unwrap();
-        let lora = LoraConfig { rank: 1, ..LoraConfig::default() };
-        let model = if adapts { model.with_lora(&lora, 1).unwrap() } else { model };
-        let config = GrpoConfig::default();
-        let optimizer = config.optimizer.build(model.parameters()).unwrap();
-        let mut demand = Demand {
-            model: &small,
-            report: &model.report(),
-            optimizer: &*optimizer,
-            config: &config,
-            method: Method::Grpo,
-            samples: true,
-            gradient_checkpointing: false,
-            longest_prompt: 100,
-            longest_row: 300,
-            held_out: 20,
-        };
-        change(&mut demand);
-        MemoryEstimate::new(&demand)
-    }
-
-    fn part(parts: &[(&str, u64)], name: &str) -> u64 {
-        parts.iter().find(|(found, _)| *found == name).unwrap().1
-    }
-
-    #[test]
-    fn full_training_has_gradients_two_moments_and_a_copy_of_the_size_of_the_weights() {
-        let lasting = estimate(false, |_| {}).lasting;
-        let weights = part(&lasting, "weights");
-        assert!(weights > 0);
-        assert_eq!(part(&lasting, "gradients"), weights);
-        // And the number of steps.
-        assert_eq!(part(&lasting, "optimizer"), 2 * weights + 8);
-        assert_eq!(part(&lasting, "decoder"), weights);
-        assert_eq!(part(&lasting, "reference"), 0);
-    }
-
-    #[test]
-    fn adapters_have_gradients_and_moments_in_place_of_the_weights() {
-        let (full, adapted) = (estimate(false, |_| {}), estimate(true, |_| {}));
-        let of = |estimate: &MemoryEstimate, name| part(&estimate.lasting, name);
-        let adapters = of(&adapted, "gradients");
-        assert_eq!(of(&adapted, "weights"), of(&full, "weights") + adapters);
-        assert_eq!(of(&adapted, "optimizer"), 2 * adapters + 8);
-        assert!(adapters < of(&full, "gradients") / 2);
-        assert_eq!(of(&adapted, "decoder"), of(&full, "decoder"));
-    }
-
-    #[test]
-    fn checkpointing_keeps_the_inputs_of_layers_and_the_rest_of_one() {
-        let (all, inputs) = (
-            estimate(false, |_| {}),
-            estimate(false, |demand| demand.gradient_checkpointing = true),
-        );
-        let small = ModelConfig::small(Architecture::Llama, 60);
-        let (kept, layers) = (part(&all.update, "activations"), small.num_hidden_layers as u64);
-        let tokens = GrpoConfig::default().run.max_tokens_per_micro_batch as u64;
-        let input = 4 * tokens * small.hidden_size as u64;
-        assert_eq!(part(&inputs.update, "activations"), layers * input + kept / layers);
-        assert_eq!(inputs.lasting, all.lasting);
-    }
-
-    #[test]
-    fn what_samples_elsewhere_or_not_at_all_has_no_decoder() {
-        let servers = estimate(false, |demand| demand.samples = false);
-        let silent = estimate(false, |demand| {
-            (demand.method, demand.held_out) = (Method::Sft, 0);
-        });
-        for estimate in [servers, silent] {
-            assert_eq!(part(&estimate.lasting, "decoder"), 0);
-            assert_eq!(estimate.rollout.iter().map(|(_, bytes)| bytes).sum::<u64>(), 0);
-        }
-    }
-
-    #[test]
-    fn a_cache_grows_by_half() {
-        assert_eq!(cached_positions(10, 20), (32, 0));
-        assert_eq!(cached_positions(188, 315), (448, 288));
-    }
-
-    #[test]
-    fn sizes_are_readable() {
-        assert_eq!(mebibytes(3 << 19), "1.5 MiB");
-        assert_eq!(mebibytes(20 << 30), "20.0 GiB");
+    };
+    sampled.retain(|_| settings.vllm.is_empty());
+    // An optimizer step may have fewer tokens than a micro-batch may hold, and a row may have more.
+    let tokens = rows.div_ceil(run.mini_batches) * lengths.row;
+    let tokens = tokens.min(run.max_tokens_per_micro_batch).max(lengths.row);
+    MemoryDemand {
+        model: &model.config,
+        report: &model.report,
+        gradient_bytes: optimizer
+            .parameters()
+            .iter()
+            .map(|parameter| bytes(&parameter.tensor))
+            .sum(),
+        optimizer_bytes: optimizer.state().iter().map(|(_, tensor)| bytes(tensor)).sum(),
+        reference: config.kl.coef != 0.0 && method != Method::Sft,
+        gradient_checkpointing: settings.gradient_checkpointing,
+        sampled,
+        longest_prompt: lengths.prompt,
+        longest_completion: config.rollout.sampling.max_completion_len,
+        micro_batch_tokens: tokens,
     }
 }

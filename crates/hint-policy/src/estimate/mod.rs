@@ -1,0 +1,341 @@
+//! An estimate of the memory that a run takes, before it starts.
+//!
+//! [`MemoryDemand`] says what a run will do; [`MemoryEstimate`] is what that takes, by part. It knows this
+//! crate's own forward pass, decoder and head, and is checked against measured peaks of real runs.
+
+use std::fmt;
+
+use tch::Kind;
+
+use crate::config::ModelConfig;
+use crate::model::report::LoadReport;
+
+/// What an estimate depends on.
+#[derive(Debug, Clone)]
+pub struct MemoryDemand<'a> {
+    /// Shape of the model.
+    pub model: &'a ModelConfig,
+    /// What was loaded.
+    pub report: &'a LoadReport,
+    /// Gradients of the parameters that are trained, in bytes.
+    pub gradient_bytes: u64,
+    /// State of the optimizer, in bytes.
+    pub optimizer_bytes: u64,
+    /// Whether a KL term has a frozen reference. Adapters are their own.
+    pub reference: bool,
+    /// Whether only the inputs of blocks are kept for the backward pass.
+    pub gradient_checkpointing: bool,
+    /// Batches that this process samples and that take turns; none if a server samples.
+    pub sampled: Vec<SampledBatch>,
+    /// The longest prompt that is sampled from, in tokens.
+    pub longest_prompt: usize,
+    /// The longest completion, in tokens.
+    pub longest_completion: usize,
+    /// Tokens of the largest micro-batch.
+    pub micro_batch_tokens: usize,
+}
+
+/// Completions that are asked for in one call.
+#[derive(Debug, Clone, Copy)]
+pub struct SampledBatch {
+    /// Prompts of the call.
+    pub prompts: usize,
+    /// Completions of each prompt.
+    pub each: usize,
+}
+
+impl SampledBatch {
+    /// Completions that the engine decodes at the same time, and the prompts that they share.
+    fn side_by_side(self) -> (usize, usize) {
+        let rows = (self.prompts * self.each).min(SIDE_BY_SIDE);
+        (rows, self.prompts.min(rows.div_ceil(self.each.max(1))))
+    }
+}
+
+/// An estimate of the memory that a run takes, by part, in bytes.
+///
+/// Rollouts and updates take turns, so the larger of the two counts. Hints, which lengthen the
+/// prompts that are sampled from, are not counted in.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct MemoryEstimate {
+    /// What is there all the time.
+    pub lasting: Vec<(&'static str, u64)>,
+    /// What is there while completions are sampled.
+    pub rollout: Vec<(&'static str, u64)>,
+    /// What is there during forward and backward passes.
+    pub update: Vec<(&'static str, u64)>,
+}
+
+impl MemoryEstimate {
+    /// The estimate for a run.
+    pub fn new(demand: &MemoryDemand<'_>) -> Self {
+        Self { lasting: lasting(demand), rollout: rollout(demand), update: update(demand) }
+    }
+
+    /// What is there at the same time, at most.
+    pub fn total(&self) -> u64 {
+        let sum = |parts: &[(_, u64)]| parts.iter().map(|(_, bytes)| bytes).sum::<u64>();
+        sum(&self.lasting) + sum(&self.rollout).max(sum(&self.update))
+    }
+}
+
+/// Weights, their gradients and moments, and copies of the weights: the decoder's, which is there from
+/// the first completion to the next optimizer step, and the frozen reference of a KL term. Adapters
+/// have gradients and moments in place of the weights, which are their own reference.
+fn lasting(demand: &MemoryDemand<'_>) -> Vec<(&'static str, u64)> {
+    let MemoryDemand { model, report, .. } = demand;
+    let adapts = report.trainable < report.parameters;
+    let is_copied = demand.reference && !adapts;
+    // Projections and head are laid out anew; the embedding is copied if it is stored in another kind.
+    let table = model.vocab_size * model.hidden_size;
+    let tied_head = if model.tie_word_embeddings { table } else { 0 };
+    let shared = if report.stored == report.compute { table } else { 0 };
+    let adapters = if adapts { report.trainable } else { 0 };
+    let copied = report.parameters - adapters + tied_head - shared;
+    let decodes = demand.sampled.iter().any(|batch| batch.side_by_side().0 > 0);
+    vec![
+        ("program", PROGRAM),
+        ("weights", report.bytes as u64),
+        ("gradients", demand.gradient_bytes),
+        ("optimizer", demand.optimizer_bytes),
+        ("reference", if is_copied { report.bytes as u64 } else { 0 }),
+        ("decoder", if decodes { copied as u64 * width(report.compute) } else { 0 }),
+    ]
+}
+
+/// Keys and values of the prompts and of the completions that are sampled side by side; while prompts
+/// are read, queries, keys and values of every layer; and the logits of one token per completion.
+fn rollout(demand: &MemoryDemand<'_>) -> Vec<(&'static str, u64)> {
+    let MemoryDemand { model, report, .. } = demand;
+    let shape = Shape::of(model);
+    let length = demand.longest_prompt + demand.longest_completion;
+    let length = length.min(model.max_position_embeddings);
+    let size = |batch: &SampledBatch| {
+        let (rows, prompts) = batch.side_by_side();
+        let prompts = prompts * demand.longest_prompt;
+        let prefixes = (prompts * model.num_hidden_layers) as u64 * shape.key_values;
+        let read = prompts.min(PREFILL.max(demand.longest_prompt)) as u64;
+        let reading = read * (model.num_hidden_layers as u64 * shape.attention() + shape.block());
+        let (last, before) = cached_positions(demand.longest_prompt + 1, length);
+        let positions = (rows * (last + before) * model.num_hidden_layers) as u64;
+        let width = width(report.compute);
+        let logits = (rows * model.vocab_size) as u64 * 3 * width.max(4);
+        let cache = positions * shape.key_values * width;
+        [(prefixes * width) + cache.max(reading * width), logits]
+    };
+    let largest = demand.sampled.iter().map(size).max_by_key(|parts| parts.iter().sum::<u64>());
+    let [cache, logits] = largest.unwrap_or_default();
+    vec![("keys and values", cache), ("next tokens", logits)]
+}
+
+/// What [`Policy::forward`](hint_policy::Policy::forward) keeps of one micro-batch: of each token and
+/// layer the inputs of the two norms, queries and their attention, keys and values, and gate and up
+/// projection; with gradient checkpointing the input of the layer, and the rest of one layer at a
+/// time. On the way back the gradients of one layer. Of the head the logits that are kept for the
+/// way back, and those of some tokens.
+fn update(demand: &MemoryDemand<'_>) -> Vec<(&'static str, u64)> {
+    let MemoryDemand { model, report, .. } = demand;
+    let shape = Shape::of(model);
+    let tokens = demand.micro_batch_tokens as u64;
+    let (layers, hidden) = (model.num_hidden_layers as u64, model.hidden_size as u64);
+    let kept = 2 * (hidden + shape.queries + shape.inner) + shape.key_values;
+    let kept = if demand.gradient_checkpointing { layers * hidden + kept } else { layers * kept };
+    let width = width(report.compute);
+    let head = if report.compute == report.stored {
+        0
+    } else {
+        // The head is cast, and so is what is added to its gradient.
+        2 * model.vocab_size as u64 * hidden * width
+    };
+    let logits = tokens * model.vocab_size as u64;
+    let logits = logits.min(LOGITS) * width + (logits * width).min(KEPT_LOGITS) + SOFTMAX;
+    vec![
+        ("activations", tokens * kept * width),
+        ("one layer", tokens * shape.block() * width),
+        ("logits", logits + head),
+    ]
+}
+
+/// Sizes of one token in one layer, in numbers.
+struct Shape {
+    hidden: u64,
+    queries: u64,
+    key_values: u64,
+    inner: u64,
+}
+
+impl Shape {
+    fn of(model: &ModelConfig) -> Self {
+        Self {
+            hidden: model.hidden_size as u64,
+            queries: (model.num_attention_heads * model.head_dim) as u64,
+            key_values: 2 * (model.num_key_value_heads * model.head_dim) as u64,
+            inner: model.intermediate_size as u64,
+        }
+    }
+
+    fn attention(&self) -> u64 {
+        self.queries + self.key_values
+    }
+
+    /// What exists at a time while a feed-forward layer is computed or differentiated.
+    fn block(&self) -> u64 {
+        5 * self.inner + 6 * self.hidden
+    }
+}
+
+/// Positions of a cache that grows from `first` to `length` positions, by half and in steps of 32: in
+/// the end, and of the cache from which it was copied at the last growth.
+fn cached_positions(first: usize, length: usize) -> (usize, usize) {
+    let (mut last, mut before) = (first.next_multiple_of(BUCKET), 0);
+    while last < length {
+        (before, last) = (last, (last + 1).max(last * 3 / 2).next_multiple_of(BUCKET));
+    }
+    (last, before)
+}
+
+fn width(kind: Kind) -> u64 {
+    kind.elt_size_in_bytes() as u64
+}
+
+/// What a run of the tiny model takes: libtorch, the tokenizer and small things.
+const PROGRAM: u64 = 200 << 20;
+
+/// Logits that exist at the same time.
+const LOGITS: u64 = 1 << 24;
+
+/// Bytes of logits that wait for the backward pass.
+const KEPT_LOGITS: u64 = 1 << 27;
+
+/// Four times 2²¹ numbers of a softmax, in bytes.
+const SOFTMAX: u64 = 4 << 23;
+
+/// Completions that the engine decodes at the same time.
+const SIDE_BY_SIDE: usize = 256;
+
+/// Tokens of prompts that are read at the same time.
+const PREFILL: usize = 4096;
+
+/// Cached positions are allocated in multiples of this.
+const BUCKET: usize = 32;
+
+impl fmt::Display for MemoryEstimate {
+    /// A line for each part that takes anything, and one for the total.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (when, parts) in [
+            ("all the time", &self.lasting),
+            ("while sampling", &self.rollout),
+            ("while learning", &self.update),
+        ] {
+            for (name, bytes) in parts.iter().filter(|(_, bytes)| *bytes > 0) {
+                writeln!(formatter, "{name:<16} {:>11}  {when}", mebibytes(*bytes))?;
+            }
+        }
+        write!(formatter, "{:<16} {:>11}", "at most", mebibytes(self.total()))
+    }
+}
+
+/// A size in MiB, or in GiB from ten of them on.
+pub fn mebibytes(bytes: u64) -> String {
+    let mebibytes = bytes as f64 / f64::from(1 << 20);
+    if mebibytes < 10_240.0 {
+        format!("{mebibytes:.1} MiB")
+    } else {
+        format!("{:.1} GiB", mebibytes / 1024.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tch::Device;
+
+    use super::*;
+    use crate::config::architecture::Architecture;
+    use crate::config::lora::LoraConfig;
+    use crate::{CausalLm, Policy as _};
+
+    #[test]
+    fn rollout_and_update_share_their_memory() {
+        let estimate = MemoryEstimate {
+            lasting: vec![("weights", 5), ("decoder", 2)],
+            rollout: vec![("keys and values", 7)],
+            update: vec![("activations", 4), ("logits", 1)],
+        };
+        assert_eq!(estimate.total(), 5 + 2 + 7);
+    }
+
+    const TOKENS: usize = 4096;
+
+    /// The estimate for a small model with `change`s, and whether it has adapters.
+    fn estimate(adapts: bool, change: impl FnOnce(&mut MemoryDemand<'_>)) -> MemoryEstimate {
+        let small = ModelConfig::small(Architecture::Llama, 60);
+        let model = CausalLm::init(&small, 1, Device::Cpu).unwrap();
+        let lora = LoraConfig { rank: 1, ..LoraConfig::default() };
+        let model = if adapts { model.with_lora(&lora, 1).unwrap() } else { model };
+        let trained = model.parameters().iter().map(|p| 4 * p.tensor.numel() as u64).sum();
+        let mut demand = MemoryDemand {
+            model: &small,
+            report: &model.report(),
+            gradient_bytes: trained,
+            optimizer_bytes: 2 * trained,
+            reference: true,
+            gradient_checkpointing: false,
+            sampled: vec![SampledBatch { prompts: 16, each: 8 }],
+            longest_prompt: 100,
+            longest_completion: 200,
+            micro_batch_tokens: TOKENS,
+        };
+        change(&mut demand);
+        MemoryEstimate::new(&demand)
+    }
+
+    fn part(parts: &[(&str, u64)], name: &str) -> u64 {
+        parts.iter().find(|(found, _)| *found == name).unwrap().1
+    }
+
+    #[test]
+    fn adapters_have_gradients_of_their_own_and_need_no_reference() {
+        let (full, adapted) = (estimate(false, |_| {}), estimate(true, |_| {}));
+        let of = |estimate: &MemoryEstimate, name| part(&estimate.lasting, name);
+        let weights = of(&full, "weights");
+        assert!(weights > 0);
+        for name in ["gradients", "decoder", "reference"] {
+            assert_eq!(of(&full, name), weights, "{name}");
+        }
+        assert_eq!(of(&adapted, "weights"), weights + of(&adapted, "gradients"));
+        assert!(of(&adapted, "gradients") < weights / 2);
+        assert_eq!((of(&adapted, "decoder"), of(&adapted, "reference")), (weights, 0));
+    }
+
+    #[test]
+    fn checkpointing_keeps_the_inputs_of_layers_and_the_rest_of_one() {
+        let (all, inputs) = (
+            estimate(false, |_| {}),
+            estimate(false, |demand| demand.gradient_checkpointing = true),
+        );
+        let small = ModelConfig::small(Architecture::Llama, 60);
+        let (kept, layers) = (part(&all.update, "activations"), small.num_hidden_layers as u64);
+        let input = 4 * TOKENS as u64 * small.hidden_size as u64;
+        assert_eq!(part(&inputs.update, "activations"), layers * input + kept / layers);
+        assert_eq!(inputs.lasting, all.lasting);
+    }
+
+    #[test]
+    fn what_samples_elsewhere_has_no_decoder() {
+        let estimate = estimate(false, |demand| demand.sampled.clear());
+        assert_eq!(part(&estimate.lasting, "decoder"), 0);
+        assert_eq!(estimate.rollout.iter().map(|(_, bytes)| bytes).sum::<u64>(), 0);
+    }
+
+    #[test]
+    fn a_cache_grows_by_half() {
+        assert_eq!(cached_positions(10, 20), (32, 0));
+        assert_eq!(cached_positions(188, 315), (448, 288));
+    }
+
+    #[test]
+    fn sizes_are_readable() {
+        assert_eq!(mebibytes(3 << 19), "1.5 MiB");
+        assert_eq!(mebibytes(20 << 30), "20.0 GiB");
+    }
+}
