@@ -82,7 +82,7 @@ fn main() -> Result<()> {
     tch::set_num_threads(1);
     let mut config = GrpoConfig::from_toml(include_str!("configs/tiny.toml"))?;
     config.run.steps = 3;
-    config.run.problems_per_step = 4;
+    config.run.prompts_per_step = 4;
     let model = LoadedModel::load("examples/tiny", &LoadOptions::default())?;
     let policy = SharedPolicy::new(model.policy);
     let engine = PlainLoop {

@@ -48,8 +48,8 @@ fn main() -> Result<()> {
     tch::set_num_threads(1);
     let mut config = GrpoConfig::from_toml(include_str!("configs/tiny.toml"))?;
     config.run.steps = 10;
-    config.run.updates_per_batch = 3;
-    config.run.mini_batches = 2;
+    config.run.num_iterations = 3;
+    config.run.num_minibatches = 2;
     let model = LoadedModel::load("examples/tiny", &LoadOptions::default())?;
     let policy = SharedPolicy::new(model.policy);
     let engine = LocalEngine::new(policy.clone(), model.stop_tokens.clone());

@@ -25,7 +25,7 @@ fn everything() -> GrpoConfig {
     let criterion = SignalCriterion::UnionVerdicts;
     config.rollout.dynamic_sampling = DynamicSampling::UntilSignal { max_rounds: 2, criterion };
     config.rollout.replay = Replay::Recent { capacity: 6, max_age: 4, criterion };
-    config.old_logprobs = OldLogprobs::Engine;
+    config.loss.old_logprobs = OldLogprobs::Engine;
     config
 }
 
@@ -75,9 +75,9 @@ fn a_run_with_everything_on_resumes_to_the_same_bytes() {
 #[test]
 fn replay_needs_to_know_the_policy_that_drew_a_group() {
     let mut config = everything();
-    config.old_logprobs = OldLogprobs::Recomputed;
+    config.loss.old_logprobs = OldLogprobs::Recomputed;
     let error = config.validate().expect_err("the ratio would be 1 whatever the age").to_string();
-    assert!(error.contains("old_logprobs: must be \"engine\" with rollout.replay"), "{error}");
+    assert!(error.contains("loss.old_logprobs: must be \"engine\" with rollout.replay"), "{error}");
 }
 
 /// Collects the metrics of every step.
@@ -182,10 +182,10 @@ fn the_rollout_table_agrees_with_the_metrics() {
             if line["sources"][0] == "hinted" {
                 hinted_groups += 1;
                 assert_eq!(list(&line["replaced_rewards"]).len(), 4);
-                assert!(number(&line["weight"]) > 0.0 && number(&line["hint_share"]) == 1.0);
+                assert!(number(&line["hinted_weight"]) > 0.0 && number(&line["hint_share"]) == 1.0);
                 assert!(number(&line["behavior_affinity"]["value"]) < 1.0);
             } else {
-                assert!(line["weight"].is_null() && line["hint_share"].is_null());
+                assert!(line["hinted_weight"].is_null() && line["hint_share"].is_null());
             }
         }
     }

@@ -36,6 +36,6 @@ fn the_same_seed_gives_the_same_bytes() {
 fn on_policy_plain_updates_have_an_affinity_of_exactly_one() {
     let config = config(3);
     let mut unweighted = config.clone();
-    unweighted.weight.clear();
+    unweighted.loss.hinted_weight.clear();
     assert_eq!(run(&config, true).1, run(&unweighted, true).1);
 }

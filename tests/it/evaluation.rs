@@ -156,7 +156,7 @@ fn a_supervised_run_is_evaluated_as_well() {
     }
     let mut config = evaluated();
     config.run.steps = 20;
-    config.run.problems_per_step = 8;
+    config.run.prompts_per_step = 8;
     config.evaluation.every = 0;
     config.optimizer.learning_rate = 1e-2;
     let (train, held_out) = config.evaluation.split(problems()).expect("no file is read");

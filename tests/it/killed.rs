@@ -19,9 +19,9 @@ const STEPS: u64 = 40;
 
 fn run_config() -> GrpoConfig {
     let mut config = config(STEPS);
-    config.run.problems_per_step = 2;
-    config.run.updates_per_batch = 2;
-    config.run.mini_batches = 2;
+    config.run.prompts_per_step = 2;
+    config.run.num_iterations = 2;
+    config.run.num_minibatches = 2;
     config.run.checkpoint_every = 1;
     config.rollout.sampling.max_completion_len = 5;
     config

@@ -7,19 +7,19 @@ use hint_tests::{collector, config, lenient_rubric, problems, tiny_policy};
 #[test]
 fn a_reference_is_needed_exactly_when_the_coefficient_is_not_zero() {
     let mut config = config(1);
-    config.kl.coef = 0.1;
+    config.loss.kl.coef = 0.1;
     let policy = SharedPolicy::new(tiny_policy(7));
     let collector = collector(&policy, &config, lenient_rubric(), true);
     let error = Trainer::builder(policy, collector, config).build().expect_err("no reference");
     assert!(matches!(&error, GrpoError::Config(_)));
-    assert!(error.to_string().contains("kl.coef"), "{error}");
+    assert!(error.to_string().contains("loss.kl.coef"), "{error}");
 }
 
 #[test]
 fn kl_to_an_equal_reference_is_zero_and_to_another_positive() {
     for (reference_seed, positive) in [(7, false), (8, true)] {
         let mut config = config(1);
-        config.kl.coef = 0.1;
+        config.loss.kl.coef = 0.1;
         let policy = SharedPolicy::new(tiny_policy(7));
         let collector = collector(&policy, &config, lenient_rubric(), true);
         let kl = std::sync::Arc::new(std::sync::Mutex::new(None));

@@ -11,9 +11,9 @@ const STEPS: u64 = 5;
 
 fn run_config() -> GrpoConfig {
     let mut config = config(STEPS);
-    config.run.updates_per_batch = 2;
+    config.run.num_iterations = 2;
     config.run.checkpoint_every = 2;
-    config.kl.coef = 0.05;
+    config.loss.kl.coef = 0.05;
     config
 }
 

@@ -4,8 +4,8 @@
 use std::sync::{Arc, Mutex};
 
 use hint_grpo::{
-    Aggregation, GrpoConfig, GrpoError, KlConfig, KlEstimator, OldLogprobs, Optimizer, RatioScheme,
-    Trainer,
+    Aggregation, GrpoConfig, GrpoError, KlConfig, KlEstimator, LossConfig, OldLogprobs, Optimizer,
+    RatioScheme, Trainer,
 };
 use hint_policy::{CausalLm, ModelConfig, Parameter, Policy, SharedPolicy};
 use hint_rollout::{
@@ -85,12 +85,12 @@ fn policy(seed: u64, kind: Kind) -> CausalLm {
 
 fn base() -> GrpoConfig {
     let mut config = config(1);
-    config.run.problems_per_step = 16;
+    config.run.prompts_per_step = 16;
     config.run.max_tokens_per_micro_batch = 1 << 20;
     // Long before it clips, so that gradients can be added.
     config.optimizer.max_grad_norm = 1e9;
     // A ratio of 1 in a first optimizer step would hide the frozen log-probabilities.
-    config.run.updates_per_batch = 2;
+    config.run.num_iterations = 2;
     config
 }
 
@@ -104,7 +104,7 @@ fn gradients(config: &GrpoConfig, kind: Kind) -> Vec<Vec<f64>> {
         .expect("the configuration is valid")
         .with_hints(DatasetHints::new());
     let mut builder = Trainer::builder(shared, collector, config.clone()).optimizer(record);
-    if config.kl.coef != 0.0 {
+    if config.loss.kl.coef != 0.0 {
         builder = builder.reference(SharedPolicy::new(policy(8, kind)));
     }
     let mut trainer = builder.build().expect("the configuration is valid");
@@ -141,7 +141,9 @@ fn scenarios() -> Vec<GrpoConfig> {
         // The engine's log-probabilities give ratios far from 1, of which some are clipped.
         let by_engine = kl.coef == 0.0;
         let old_logprobs = if by_engine { OldLogprobs::Engine } else { OldLogprobs::Recomputed };
-        GrpoConfig { aggregation, ratio_scheme, kl, old_logprobs, ..base() }
+        let loss =
+            LossConfig { aggregation, ratio_scheme, kl, old_logprobs, ..LossConfig::default() };
+        GrpoConfig { loss, ..base() }
     })
     .into()
 }
@@ -169,7 +171,7 @@ fn check_invariance(kind: Kind, bound: f64) {
             change(&mut changed);
             for (whole, split) in whole.iter().zip(&gradients(&changed, kind)) {
                 let found = distance(whole, split);
-                let scenario = (config.aggregation, config.ratio_scheme);
+                let scenario = (config.loss.aggregation, config.loss.ratio_scheme);
                 assert!(found < bound, "{name}, {scenario:?}: {found:e}");
             }
         }
@@ -190,9 +192,9 @@ fn the_gradient_does_not_depend_on_split_order_or_padding_in_f32() {
 #[test]
 fn the_gradients_of_mini_batches_average_to_that_of_the_batch() {
     let mut config = base();
-    config.run.updates_per_batch = 1;
+    config.run.num_iterations = 1;
     let whole = gradients(&config, Kind::Double);
-    config.run.mini_batches = 4;
+    config.run.num_minibatches = 4;
     let parts = gradients(&config, Kind::Double);
     assert_eq!((whole.len(), parts.len()), (1, 4));
     let mean = (0..whole[0].len())

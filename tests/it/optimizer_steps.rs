@@ -83,8 +83,8 @@ fn steps(config: &GrpoConfig, shift: f64) -> Vec<(Metrics, Vec<Warning>)> {
 #[test]
 fn groups_sampled_with_weights_beyond_the_bound_are_dropped_counted_and_named() {
     let mut config = config(4);
-    config.run.problems_per_step = 8;
-    config.run.updates_per_batch = 2;
+    config.run.prompts_per_step = 8;
+    config.run.num_iterations = 2;
     let unbounded = steps(&config, 0.0);
     let value = |metrics: &Metrics, name| metrics.get(name).unwrap_or(f64::NAN);
     // Both versions are those before the first step there.
@@ -121,10 +121,10 @@ fn the_engines_log_probabilities_are_the_denominator_if_configured() {
         steps(config, shift)[0].0.get(metrics::CLIP_RATIO_HIGH).expect("something trains")
     };
     assert_eq!(clipped(&config), 0.0);
-    config.run.updates_per_batch = 2;
+    config.run.num_iterations = 2;
     config.optimizer.learning_rate = 1e-9;
     assert_eq!(clipped(&config), 0.0, "recomputed before the first of two optimizer steps");
-    config.old_logprobs = OldLogprobs::Engine;
+    config.loss.old_logprobs = OldLogprobs::Engine;
     let share = clipped(&config);
     assert!(0.2 < share && share < 0.9, "{share}: the tokens of positive advantage");
 }
@@ -146,9 +146,9 @@ fn squared_advantage(config: &GrpoConfig) -> Metrics {
 #[test]
 fn the_denominators_of_a_mini_batch_count_its_own_groups() {
     let mut config = config(1);
-    config.run.problems_per_step = 8;
+    config.run.prompts_per_step = 8;
     let whole = squared_advantage(&config);
-    config.run.mini_batches = 4;
+    config.run.num_minibatches = 4;
     let parts = squared_advantage(&config);
     let loss = |metrics: &Metrics| metrics.get(metrics::LOSS).expect("a loss");
     // Four parts of two groups each: their means average to the mean of the whole.
@@ -162,8 +162,8 @@ fn the_denominators_of_a_mini_batch_count_its_own_groups() {
 fn the_order_of_mini_batches_depends_on_the_seed_alone() {
     let run = |seed: u64| {
         let mut config = config(2);
-        config.run.mini_batches = 2;
-        config.run.updates_per_batch = 2;
+        config.run.num_minibatches = 2;
+        config.run.num_iterations = 2;
         config.run.seed = seed;
         let sgd = SgdConfig { momentum: 0.0, nesterov: false, weight_decay: 0.0 };
         config.optimizer.algorithm = AlgorithmConfig::Sgd(sgd);

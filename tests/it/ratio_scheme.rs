@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use hint_grpo::{AdvantageConfig, Baseline, GrpoConfig, HelpWeight, RatioScheme, Trainer};
+use hint_grpo::{AdvantageConfig, Baseline, GrpoConfig, HintedWeightConfig, RatioScheme, Trainer};
 use hint_policy::{
     Parameter, Policy, PolicyError, ScoreOptions, SharedPolicy, TokenBatch, TokenScores,
 };
@@ -94,19 +94,19 @@ impl Policy for Recorder {
 }
 
 /// The calls of one step in which every group is hinted.
-fn calls(scheme: RatioScheme, updates_per_batch: usize) -> Vec<Call> {
-    calls_with(scheme, updates_per_batch, |_| ())
+fn calls(scheme: RatioScheme, num_iterations: usize) -> Vec<Call> {
+    calls_with(scheme, num_iterations, |_| ())
 }
 
 fn calls_with(
     scheme: RatioScheme,
-    updates_per_batch: usize,
+    num_iterations: usize,
     change: impl FnOnce(&mut GrpoConfig),
 ) -> Vec<Call> {
     let mut config = config(1);
     change(&mut config);
-    config.ratio_scheme = scheme;
-    config.run.updates_per_batch = updates_per_batch;
+    config.loss.ratio_scheme = scheme;
+    config.run.num_iterations = num_iterations;
     config.advantage = AdvantageConfig::GroupNormalized { baseline: Baseline::Union {} };
     let calls = Arc::new(Mutex::new(Vec::new()));
     let policy = Recorder { inner: tiny_policy(7), calls: Arc::clone(&calls) };
@@ -163,7 +163,7 @@ fn demonstration_has_no_denominator() {
 #[test]
 fn off_context_weights_cost_one_pass_for_each_prompt_and_no_gradient() {
     let off_context = |config: &mut GrpoConfig| {
-        config.weight = vec![HelpWeight::OffContext { min: 0.01, max: 1.0 }];
+        config.loss.hinted_weight = vec![HintedWeightConfig::OffContext { min: 0.01, max: 1.0 }];
     };
     assert_eq!(
         calls_with(RatioScheme::Plain {}, 1, off_context),

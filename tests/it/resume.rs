@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use hint_grpo::{GrpoConfig, GrpoError, Outcome, RunDir, Trainer};
+use hint_grpo::{GrpoConfig, GrpoError, ObjectiveConfig, Outcome, RunDir, Trainer};
 use hint_policy::SharedPolicy;
 use hint_tests::{
     StopAfter, bytes, collector, config, lenient_rubric, problems, tiny_policy, trainer, weights,
@@ -12,8 +12,8 @@ const STEPS: u64 = 8;
 
 fn run_config() -> GrpoConfig {
     let mut config = config(STEPS);
-    config.run.updates_per_batch = 2;
-    config.run.mini_batches = 2;
+    config.run.num_iterations = 2;
+    config.run.num_minibatches = 2;
     config.run.checkpoint_every = 3;
     config
 }
@@ -68,7 +68,12 @@ fn another_configuration_is_refused_with_the_keys_that_differ() {
     let dir = tempfile::tempdir().expect("a temporary folder");
     finish(dir.path(), &run_config());
     let mut other = run_config();
-    other.clip_high = 0.28;
+    other.loss.objective = ObjectiveConfig::ClippedSurrogate {
+        clip_low: 0.2,
+        clip_high: 0.28,
+        max_ratio: None,
+        dual_clip: None,
+    };
     other.rollout.group_size = 6;
     let policy = SharedPolicy::new(tiny_policy(7));
     let collector = collector(&policy, &other, lenient_rubric(), true);
@@ -79,7 +84,7 @@ fn another_configuration_is_refused_with_the_keys_that_differ() {
     let GrpoError::Mismatch { differences, .. } = error else { panic!("unexpected {error}") };
     assert_eq!(
         differences,
-        ["rollout.group_size: 4 there, 6 here", "clip_high: 0.2 there, 0.28 here"]
+        ["rollout.group_size: 4 there, 6 here", "loss.objective.clip_high: 0.2 there, 0.28 here"]
     );
 }
 

@@ -15,9 +15,9 @@ const STEPS: u64 = 12;
 
 fn run_config() -> GrpoConfig {
     let mut config = config(STEPS);
-    config.run.problems_per_step = 8;
-    config.run.updates_per_batch = 2;
-    config.run.mini_batches = 2;
+    config.run.prompts_per_step = 8;
+    config.run.num_iterations = 2;
+    config.run.num_minibatches = 2;
     config.optimizer.learning_rate = 1e-2;
     config
 }
@@ -93,10 +93,10 @@ fn many_micro_batches_give_the_weights_of_one() {
     let mut results = Vec::new();
     for (name, max_tokens) in [("one", 1 << 20), ("many", 12)] {
         let mut config = run_config();
-        config.supervised.tokens = LearnedTokens::All;
+        config.sft.tokens = LearnedTokens::All;
         config.run.max_tokens_per_micro_batch = max_tokens;
         // One optimizer step: rounding would grow from step to step.
-        (config.run.steps, config.run.updates_per_batch, config.run.mini_batches) = (1, 1, 1);
+        (config.run.steps, config.run.num_iterations, config.run.num_minibatches) = (1, 1, 1);
         // Without Adam's division by the root of the second moment, which turns rounding into sign.
         let adamw = hint_grpo::AdamWConfig { epsilon: 1.0, ..hint_grpo::AdamWConfig::default() };
         config.optimizer.algorithm = hint_grpo::AlgorithmConfig::AdamW(adamw);

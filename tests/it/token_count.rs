@@ -75,8 +75,8 @@ fn prompts_count_once_for_each_completion_plain_and_hinted() {
 fn demonstrations_count_whole_in_every_pass() {
     let dir = tempfile::tempdir().expect("a temporary folder");
     let mut config = config(3);
-    (config.run.problems_per_step, config.run.updates_per_batch) = (2, 2);
-    config.run.mini_batches = 2;
+    (config.run.prompts_per_step, config.run.num_iterations) = (2, 2);
+    config.run.num_minibatches = 2;
     let demonstrations = (0..4)
         .map(|id| Demonstration::new(id.to_string(), vec![4, 5, 6], vec![7, STOP]))
         .collect::<Vec<_>>();

@@ -116,7 +116,7 @@ pub fn lenient_rubric() -> Rubric {
 pub fn config(steps: u64) -> GrpoConfig {
     let mut config = GrpoConfig::default();
     config.run.steps = steps;
-    config.run.problems_per_step = 4;
+    config.run.prompts_per_step = 4;
     config.run.checkpoint_every = 2;
     config.rollout.group_size = 4;
     config.rollout.sampling =

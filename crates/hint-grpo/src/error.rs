@@ -2,19 +2,34 @@
 
 use std::path::PathBuf;
 
+/// A configuration is invalid; the message names every violated field.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// Values are out of range, or names are unknown.
+    #[error("invalid configuration: {}", .0.join("; "))]
+    Invalid(Vec<String>),
+    /// The text is not valid TOML, or has a key or a type that the configuration does not know.
+    #[error("cannot read the configuration: {message}")]
+    Syntax {
+        /// What the parser said, with line and column.
+        message: String,
+    },
+}
+
 /// What can go wrong while training.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum GrpoError {
     /// Two tensors that must agree in shape do not.
-    #[error("`{name}` has shape {got:?}, expected {expected:?} (shape of `{like}`)")]
+    #[error("`{name}` has shape {found:?}, expected {expected:?} (shape of `{like}`)")]
     Shape {
         /// The offending tensor.
         name: &'static str,
         /// The tensor it must agree with.
         like: &'static str,
         /// Its shape.
-        got: Vec<i64>,
+        found: Vec<i64>,
         /// The shape it should have.
         expected: Vec<i64>,
     },
@@ -29,36 +44,60 @@ pub enum GrpoError {
     },
 
     /// A group is too small for a group-relative baseline.
-    #[error("group of problem `{problem}` has {got} completions, at least {min} are needed")]
+    #[error("group of problem `{problem}` has {found} completions, at least {min} are needed")]
     GroupTooSmall {
         /// Problem id.
         problem: String,
         /// Completions present.
-        got: usize,
+        found: usize,
         /// Completions needed.
         min: usize,
     },
 
-    /// An estimator returned another number of advantages than there are completions.
+    /// A sample has a column that does not fit it.
+    #[error("sample {index} has {found} as `{column}`, expected {expected}")]
+    SampleColumn {
+        /// Index of the sample in its batch.
+        index: usize,
+        /// The column.
+        column: &'static str,
+        /// Its length (or index).
+        found: usize,
+        /// The length (or bound) that fits.
+        expected: usize,
+    },
+
+    /// A weight of hinted samples returned another number of factors than there are.
+    #[error("the hinted weight `{name}` returned {found} factors, expected {expected}")]
+    HintedFactors {
+        /// The weight.
+        name: String,
+        /// Factors returned.
+        found: usize,
+        /// Samples, or tokens of a sample.
+        expected: usize,
+    },
+
+    /// An estimator returned a number of advantages other than that of the completions.
     #[error(
-        "the advantage estimator returned {got} advantages for the {expected} completions of problem `{problem}`"
+        "the advantage estimator returned {found} advantages for the {expected} completions of problem `{problem}`"
     )]
     AdvantageCount {
         /// Problem id.
         problem: String,
         /// Advantages returned.
-        got: usize,
+        found: usize,
         /// Completions of the group.
         expected: usize,
     },
 
     /// An estimator returned advantages for another number of groups than the batch has.
     #[error(
-        "the advantage estimator returned advantages for {got} groups, the batch has {expected}"
+        "the advantage estimator returned advantages for {found} groups, the batch has {expected}"
     )]
     AdvantageGroups {
         /// Groups returned.
-        got: usize,
+        found: usize,
         /// Groups of the batch.
         expected: usize,
     },
@@ -119,7 +158,7 @@ pub enum GrpoError {
 
     /// A configuration is invalid.
     #[error(transparent)]
-    Config(#[from] crate::ConfigError),
+    Config(#[from] ConfigError),
 
     /// A file of the run could not be written.
     #[error("cannot write `{}`", path.display())]

@@ -83,12 +83,10 @@ pub const AFFINITY_BEHAVIOR_VALUE: &str = "affinity/behavior/value";
 pub const AFFINITY_BEHAVIOR_EUR: &str = "affinity/behavior/eur";
 /// UC against the distribution that drew the tokens, in nats.
 pub const AFFINITY_BEHAVIOR_UC: &str = "affinity/behavior/uc";
-/// Mean weight of the helped completions that trained, by group or schedule.
-pub const HELP_WEIGHT: &str = "hint/weight";
+/// Mean weight of the hinted completions that trained, by group or schedule.
+pub const HINTED_WEIGHT: &str = "hint/weight";
 /// Loss as minimised, averaged over the optimizer steps of the step.
 pub const LOSS: &str = "loss";
-/// Negative log-likelihood of the tokens of the supervised term, per token, in nats.
-pub const SUPERVISED_LOSS: &str = "supervised_loss";
 /// KL to the reference policy per token, in nats.
 pub const KL: &str = "kl";
 /// Entropy of the policy per trained token, in nats.
@@ -121,7 +119,7 @@ pub const IMPORTANCE_WEIGHT: &str = "sampling/importance_sampling_ratio/mean";
 pub const IMPORTANCE_WEIGHT_MIN: &str = "sampling/importance_sampling_ratio/min";
 /// Largest such weight.
 pub const IMPORTANCE_WEIGHT_MAX: &str = "sampling/importance_sampling_ratio/max";
-/// Negative log-likelihood of the demonstrations per learned token, in nats.
+/// Negative log-likelihood of the supervised loss: per learned token, in nats, before its weights.
 pub const NLL: &str = "nll";
 /// Norm of the gradient before clipping.
 pub const GRAD_NORM: &str = "grad_norm";

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use hint_rollout::Evaluation;
 
-use crate::{Metrics, Warning};
+use crate::metrics::Metrics;
+use crate::warning::Warning;
 
 /// What the trainer is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -13,7 +13,12 @@ pub use hint_rollout::{
     RolloutError, Sampling, Seed, StopReason, TextFormat, WeightSource, read_problems,
 };
 
-pub use crate::{
-    AdvantageEstimator, GrpoConfig, GrpoError, LossInput, Metrics, Observer, Optimizer, PolicyLoss,
-    RunDir, StepReport, TokenLoss, Trainer, metrics, observer_from_fn,
-};
+pub use crate::advantage::AdvantageEstimator;
+pub use crate::config::GrpoConfig;
+pub use crate::error::GrpoError;
+pub use crate::metrics::{self, Metrics};
+pub use crate::objective::{LossInput, PolicyLoss, TokenLoss};
+pub use crate::observer::{Observer, StepReport, observer_from_fn};
+pub use crate::optim::Optimizer;
+pub use crate::run::Trainer;
+pub use crate::run_dir::RunDir;

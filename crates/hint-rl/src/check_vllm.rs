@@ -246,7 +246,7 @@ fn problems() -> Vec<Problem> {
 const CONFIG: &str = r"
 [run]
 steps = 5
-problems_per_step = 2
+prompts_per_step = 2
 max_tokens_per_micro_batch = 1024
 [rollout]
 group_size = 4

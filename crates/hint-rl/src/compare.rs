@@ -141,7 +141,7 @@ fn runs(options: &Options) -> Result<Vec<Run>> {
     for (method, mut config) in configs {
         config.run = task.run;
         config.run.steps = options.steps.unwrap_or(task.run.steps);
-        config.run.updates_per_batch = options.updates;
+        config.run.num_iterations = options.updates;
         config.optimizer = task.optimizer.clone();
         config.rollout.sampling = task.rollout.sampling.clone();
         for &seed in &options.seeds {
@@ -167,9 +167,9 @@ fn grid() -> Result<Vec<(String, GrpoConfig)>> {
             for weighted in [true, false] {
                 let mut config = hint.clone();
                 config.advantage = AdvantageConfig::GroupNormalized { baseline };
-                config.ratio_scheme = scheme;
+                config.loss.ratio_scheme = scheme;
                 if !weighted {
-                    config.weight.clear();
+                    config.loss.hinted_weight.clear();
                 }
                 let weight = if weighted { "affinity" } else { "1" };
                 configs.push((format!("{baseline_name}, {scheme_name}, {weight}"), config));

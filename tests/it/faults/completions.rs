@@ -162,7 +162,7 @@ impl RolloutEngine for Stopping {
 fn with_pad_as_stop(max_tokens: usize) -> Metrics {
     let mut config = run_config();
     config.run.steps = 1;
-    config.run.updates_per_batch = 1;
+    config.run.num_iterations = 1;
     config.run.max_tokens_per_micro_batch = max_tokens;
     let (mut trainer, _, measured) = trainer(&config, None, |inner| Parts {
         engine: Stopping { inner },
@@ -199,11 +199,14 @@ fn refusal(change: impl FnOnce(&mut GrpoConfig)) -> String {
 #[test]
 fn a_group_of_one_and_a_run_of_no_steps_are_refused_by_name() {
     let text = refusal(|config| config.rollout.group_size = 1);
-    assert!(text.contains("rollout.group_size: must be at least 2, got 1"), "{text}");
+    assert!(text.contains("rollout.group_size: must be at least 2, found 1"), "{text}");
     let text = refusal(|config| config.run.steps = 0);
-    assert!(text.contains("run.steps: must be at least 1, got 0"), "{text}");
-    let text = refusal(|config| config.run.mini_batches = 5);
-    assert!(text.contains("run.mini_batches: must not exceed problems_per_step, got 5"), "{text}");
+    assert!(text.contains("run.steps: must be at least 1, found 0"), "{text}");
+    let text = refusal(|config| config.run.num_minibatches = 5);
+    assert!(
+        text.contains("run.num_minibatches: must not exceed prompts_per_step, found 5"),
+        "{text}"
+    );
     let text = refusal(|config| config.rollout.sampling.max_completion_len = 0);
     assert!(text.contains("rollout.sampling.max_completion_len"), "{text}");
 

@@ -21,7 +21,7 @@ const STEPS: u64 = 6;
 
 fn run_config() -> GrpoConfig {
     let mut config = config(STEPS);
-    config.run.updates_per_batch = 2;
+    config.run.num_iterations = 2;
     config
 }
 

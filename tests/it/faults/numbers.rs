@@ -133,7 +133,7 @@ fn the_supervised_stage_skips_and_counts_outliers_and_stops_after_too_many() {
     demonstrations[50] = demonstration(50, 1e6);
     let mut config = run_config();
     config.run.steps = 32;
-    config.run.updates_per_batch = 1;
+    config.run.num_iterations = 1;
     config.optimizer.guard.outlier_factor = Some(50.0);
     config.optimizer.guard.window = 4;
     let run = |demonstrations: &[Demonstration]| -> (Result<(), GrpoError>, Vec<Metrics>) {

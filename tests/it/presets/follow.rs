@@ -64,7 +64,7 @@ pub(super) fn follow(preset: &str, steps: u64, solves: fn(&[u32]) -> bool) -> Fo
 pub(super) fn follow_second_update(preset: &str) -> Followed {
     let mut config = GrpoConfig::from_toml(preset).expect("the preset is valid");
     config.run.steps = 1;
-    config.run.updates_per_batch = 2;
+    config.run.num_iterations = 2;
     run(config, |_| true, MOVE)
 }
 
@@ -87,7 +87,7 @@ fn scale(parameters: &[Parameter], factor: f64) {
 }
 
 fn run(mut config: GrpoConfig, solves: fn(&[u32]) -> bool, moves: f64) -> Followed {
-    config.run.problems_per_step = 1;
+    config.run.prompts_per_step = 1;
     config.rollout.group_size = 4;
     config.optimizer.max_grad_norm = 1e9;
     let log = Log::new(Mutex::new(vec![Followed::default()]));

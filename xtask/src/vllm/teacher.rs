@@ -76,7 +76,7 @@ pub(super) fn train(
             .arg("--problems")
             .arg(problems)
             .args(["--vllm", server, "--steps", "2"])
-            .args(["--set", "run.problems_per_step=2"])
+            .args(["--set", "run.prompts_per_step=2"])
             .args(["--set", "rollout.sampling.max_completion_len=48"])
             .args(["--set", "evaluation.held_out={ type = \"none\" }"])
             .args(["--set", "evaluation.at_start=false"])

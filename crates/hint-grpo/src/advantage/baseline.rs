@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::ScoredGroup;
+use crate::advantage::ScoredGroup;
 
 /// Whose rewards centre (and scale) the advantages of a hinted group. A plain group is its own
 /// baseline either way.

@@ -1,7 +1,8 @@
 //! Rewards centred within their group and scaled over the batch.
 
 use super::{STD_EPSILON, all_equal, at_least_two, mean, sample_std};
-use crate::{AdvantageEstimator, Baseline, GrpoError, ScoredGroup};
+use crate::advantage::{AdvantageEstimator, Baseline, ScoredGroup};
+use crate::error::GrpoError;
 
 /// Rewards centred on the mean of their group and divided by the standard deviation of the rewards of
 /// the whole batch.

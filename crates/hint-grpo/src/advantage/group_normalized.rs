@@ -1,7 +1,8 @@
 //! Rewards centred, and optionally scaled, within their group.
 
 use super::{STD_EPSILON, all_equal, at_least_two, mean, sample_std};
-use crate::{AdvantageEstimator, Baseline, GrpoError, ScoredGroup};
+use crate::advantage::{AdvantageEstimator, Baseline, ScoredGroup};
+use crate::error::GrpoError;
 
 /// Rewards centred on a mean and, optionally, scaled by a standard deviation.
 ///

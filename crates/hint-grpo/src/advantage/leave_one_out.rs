@@ -1,7 +1,8 @@
 //! The mean of the other rewards as a baseline.
 
 use super::at_least_two;
-use crate::{AdvantageEstimator, GrpoError, ScoredGroup};
+use crate::advantage::{AdvantageEstimator, ScoredGroup};
+use crate::error::GrpoError;
 
 /// Leave-one-out baseline: the mean of the *other* rewards of the group.
 ///

@@ -1,9 +1,15 @@
-//! From rewards to advantages. Plain arithmetic on slices, no tensors.
+//! From rewards to advantages: plain arithmetic on slices, no tensors.
+//!
+//! An [`AdvantageEstimator`] gets the rewards of each group as a [`ScoredGroup`] and returns one number per
+//! completion. Most of them look at one group at a time ([`GroupNormalized`], [`LeaveOneOut`],
+//! [`QuantileBaseline`]), some at the whole batch ([`BatchNormalized`], [`Whitened`]). A [`Baseline`] says
+//! whose rewards center a hinted group. [`AdvantageConfig`] names them in a configuration.
 
-use crate::GrpoError;
+use crate::error::GrpoError;
 
 mod baseline;
 mod batch_normalized;
+mod config;
 mod group_normalized;
 mod leave_one_out;
 mod quantile;
@@ -11,6 +17,7 @@ mod whitened;
 
 pub use baseline::Baseline;
 pub use batch_normalized::BatchNormalized;
+pub use config::AdvantageConfig;
 pub use group_normalized::GroupNormalized;
 pub use leave_one_out::LeaveOneOut;
 pub use quantile::QuantileBaseline;
@@ -120,7 +127,7 @@ fn at_least_two(group: &ScoredGroup<'_>) -> Result<(), GrpoError> {
     }
     Err(GrpoError::GroupTooSmall {
         problem: group.problem_id.to_owned(),
-        got: group.rewards.len(),
+        found: group.rewards.len(),
         min: 2,
     })
 }

@@ -1,7 +1,8 @@
 //! A quantile of the group's rewards as a baseline.
 
 use super::{STD_EPSILON, all_equal, at_least_two, sample_std};
-use crate::{AdvantageEstimator, Baseline, GrpoError, ScoredGroup};
+use crate::advantage::{AdvantageEstimator, Baseline, ScoredGroup};
+use crate::error::GrpoError;
 
 /// Rewards minus a quantile of their group's rewards, optionally scaled by the standard deviation.
 ///

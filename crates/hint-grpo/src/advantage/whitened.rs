@@ -1,7 +1,8 @@
 //! Rewards whitened over the batch.
 
 use super::{STD_EPSILON, all_equal, mean, sample_std};
-use crate::{AdvantageEstimator, Baseline, GrpoError, ScoredGroup};
+use crate::advantage::{AdvantageEstimator, Baseline, ScoredGroup};
+use crate::error::GrpoError;
 
 /// Rewards whitened over the whole batch, optionally after their group's mean was subtracted.
 ///

@@ -7,12 +7,10 @@ use hint_rollout::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::validate::Validator;
-
 /// When and how held-out problems are evaluated, without hints.
 ///
 /// A program splits its problems by [`EvaluationConfig::split`], and hands the held-out ones over by
-/// [`TrainerBuilder::held_out`](crate::TrainerBuilder::held_out). Evaluation has seeds of its own and
+/// [`RunBuilder::held_out`](crate::run::RunBuilder::held_out). Evaluation has seeds of its own and
 /// changes no number of the training.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -108,20 +106,18 @@ impl EvaluationConfig {
         }
     }
 
-    pub(super) fn check(&self, check: &mut Validator) {
+    pub(super) fn check(&self, at: &mut Violations) {
         if let HeldOut::Share { frac } = self.held_out {
-            let holds = 0.0 < frac && frac < 1.0;
-            check.that("evaluation.held_out.frac", holds, "must be in (0, 1)", frac);
+            at.require(0.0 < frac && frac < 1.0, "held_out.frac", "must be in (0, 1)", frac);
         }
         if let Some(most) = self.max_problems {
-            check.at_least("evaluation.max_problems", most as u64, 1);
+            at.at_least("max_problems", most as u64, 1);
         }
-        let mut at = Violations::new();
-        self.options(&Sampling::default(), 0).check(&mut at);
-        for violation in &at {
+        let mut options = Violations::new();
+        self.options(&Sampling::default(), 0).check(&mut options);
+        for violation in &options {
             let field = violation.field.strip_prefix("sampling.").unwrap_or(&violation.field);
-            let field = format!("evaluation.{field}");
-            check.that(&field, false, &violation.expected, &violation.found);
+            at.require(false, field, &violation.expected, &violation.found);
         }
     }
 }

@@ -13,11 +13,11 @@ impl GrpoConfig {
     /// ```
     /// use hint_grpo::GrpoConfig;
     ///
-    /// let config = GrpoConfig::from_toml_with("clip_low = 0.1", ["grpo.clip_high=0.28"])?;
-    /// assert_eq!((config.clip_low, config.clip_high), (0.1, 0.28));
+    /// let config = GrpoConfig::from_toml_with("run.seed = 3", ["grpo.run.steps=200"])?;
+    /// assert_eq!((config.run.seed, config.run.steps), (3, 200));
     ///
-    /// let error = GrpoConfig::from_toml_with("", ["clip_hihg=0.28"]).unwrap_err();
-    /// assert!(error.to_string().contains("did you mean `clip_high`?"));
+    /// let error = GrpoConfig::from_toml_with("", ["run.stesp=200"]).unwrap_err();
+    /// assert!(error.to_string().contains("did you mean `steps`?"));
     /// # Ok::<(), hint_grpo::ConfigError>(())
     /// ```
     ///

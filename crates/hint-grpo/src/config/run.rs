@@ -1,8 +1,7 @@
 //! How long a run is and how its steps are cut.
 
+use hint_rollout::error::Violations;
 use serde::{Deserialize, Serialize};
-
-use super::validate::Validator;
 
 /// How long a run is and how its steps are cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -10,23 +9,23 @@ use super::validate::Validator;
 pub struct RunConfig {
     /// Seed of everything random in the run. (HINT reference: 42)
     pub seed: u64,
-    /// Rollout batches, each followed by `updates_per_batch` times `mini_batches` optimizer steps.
+    /// Steps: batches, each followed by `num_iterations` times `num_minibatches` optimizer steps.
     pub steps: u64,
-    /// Problems per rollout batch. (HINT reference: 64 micro-batches of one group)
-    pub problems_per_step: usize,
-    /// Passes over each rollout batch. (PPO: epochs)
-    pub updates_per_batch: usize,
+    /// Problems (or demonstrations) per step. (HINT reference: 64 micro-batches of one group)
+    pub prompts_per_step: usize,
+    /// Passes over the batch of a step. (PPO: epochs)
+    pub num_iterations: usize,
     /// Optimizer steps of a pass: its groups in as many parts of nearly equal size. With more than one
     /// the order of the groups depends on seed, step and pass. (HINT reference: 2 of 64 groups, between
     /// which the engine keeps its weights)
-    pub mini_batches: usize,
+    pub num_minibatches: usize,
     /// Largest number of tokens, padding included, in one forward pass. A row that is longer has one
     /// of its own, which a metric counts and a warning names.
     pub max_tokens_per_micro_batch: usize,
     /// Largest staleness of a group that trains: optimizer steps between the weights that sampled it
     /// and those at the start of the step. No bound by default.
     pub max_staleness: Option<u64>,
-    /// What becomes of a group that is older.
+    /// What happens to a group that is older.
     pub stale_groups: StaleGroups,
     /// Whether to write `rollouts.jsonl`, one line per group.
     pub rollout_table: bool,
@@ -36,7 +35,7 @@ pub struct RunConfig {
     pub keep_checkpoints: usize,
 }
 
-/// What becomes of a group whose weights are older than `run.max_staleness`.
+/// What happens to a group whose weights are older than `run.max_staleness`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StaleGroups {
@@ -52,9 +51,9 @@ impl Default for RunConfig {
         Self {
             seed: 42,
             steps: 1000,
-            problems_per_step: 64,
-            updates_per_batch: 1,
-            mini_batches: 1,
+            prompts_per_step: 64,
+            num_iterations: 1,
+            num_minibatches: 1,
             max_tokens_per_micro_batch: 16_384,
             max_staleness: None,
             stale_groups: StaleGroups::default(),
@@ -66,26 +65,21 @@ impl Default for RunConfig {
 }
 
 impl RunConfig {
-    /// Optimizer steps that a rollout batch is worth.
-    pub const fn optimizer_steps_per_batch(&self) -> usize {
-        self.updates_per_batch * self.mini_batches
-    }
-
     /// Whether a checkpoint follows step `step` (from 1).
     pub fn checkpoint_is_due(&self, step: u64) -> bool {
         let every = self.checkpoint_every;
         step == self.steps || (every > 0 && step.is_multiple_of(every))
     }
 
-    pub(super) fn check(&self, check: &mut Validator) {
-        check.at_least("run.steps", self.steps, 1);
-        check.at_least("run.problems_per_step", self.problems_per_step as u64, 1);
-        check.at_least("run.updates_per_batch", self.updates_per_batch as u64, 1);
-        check.at_least("run.mini_batches", self.mini_batches as u64, 1);
-        let (mini_batches, groups) = (self.mini_batches, self.problems_per_step);
-        let holds = mini_batches <= groups.max(1);
-        check.that("run.mini_batches", holds, "must not exceed problems_per_step", mini_batches);
-        check.at_least("run.max_tokens_per_micro_batch", self.max_tokens_per_micro_batch as u64, 1);
-        check.at_least("run.keep_checkpoints", self.keep_checkpoints as u64, 1);
+    pub(super) fn check(&self, at: &mut Violations) {
+        at.at_least("steps", self.steps, 1);
+        at.at_least("prompts_per_step", self.prompts_per_step as u64, 1);
+        at.at_least("num_iterations", self.num_iterations as u64, 1);
+        at.at_least("num_minibatches", self.num_minibatches as u64, 1);
+        let (minibatches, groups) = (self.num_minibatches, self.prompts_per_step);
+        let holds = minibatches <= groups.max(1);
+        at.require(holds, "num_minibatches", "must not exceed prompts_per_step", minibatches);
+        at.at_least("max_tokens_per_micro_batch", self.max_tokens_per_micro_batch as u64, 1);
+        at.at_least("keep_checkpoints", self.keep_checkpoints as u64, 1);
     }
 }

@@ -4,9 +4,10 @@ use hint_policy::Parameter;
 use serde::{Deserialize, Serialize};
 use tch::{Kind, TchError, Tensor};
 
+use crate::error::GrpoError;
 use crate::optim::slot::Slot;
 use crate::optim::state::{find, steps};
-use crate::{GroupedParameter, GrpoError, Optimizer};
+use crate::optim::{GroupedParameter, Optimizer};
 
 /// Hyper-parameters of [`Adafactor`] other than the learning rate.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]

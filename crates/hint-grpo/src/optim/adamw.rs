@@ -4,9 +4,10 @@ use hint_policy::Parameter;
 use serde::{Deserialize, Serialize};
 use tch::{TchError, Tensor};
 
+use crate::error::GrpoError;
 use crate::optim::flat::{Bucket, Chunk, Scratch};
 use crate::optim::state::steps;
-use crate::{GroupedParameter, GrpoError, Optimizer};
+use crate::optim::{GroupedParameter, Optimizer};
 
 /// Hyper-parameters of [`AdamW`] other than the learning rate.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]

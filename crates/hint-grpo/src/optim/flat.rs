@@ -2,7 +2,7 @@
 
 use tch::{Device, Kind, TchError, Tensor};
 
-use crate::GrpoError;
+use crate::error::GrpoError;
 use crate::optim::GroupedParameter;
 use crate::optim::slot::needs_master;
 use crate::optim::state::find;

@@ -3,7 +3,7 @@
 use hint_policy::Parameter;
 use serde::{Deserialize, Serialize};
 
-use crate::GrpoError;
+use crate::error::GrpoError;
 
 /// Other settings for the parameters whose names match a pattern.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

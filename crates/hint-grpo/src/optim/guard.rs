@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 
-use crate::GrpoError;
+use crate::error::GrpoError;
 
 /// When an optimizer step is skipped. A loss or gradient that is not finite always is.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]

@@ -1,26 +1,35 @@
-//! Optimizers.
+//! From gradients to weights: optimizers, parameter groups, schedules, clipping and the guard.
+//!
+//! An [`Optimizer`] updates parameters from their gradients; the learning rate is an argument, so that a
+//! schedule ([`ScheduleConfig`]) is a pure function of the step. [`group_parameters`] gives parameters other
+//! settings by their names, [`clip_grad_norm`] bounds the gradient once per optimizer step, and the guard
+//! ([`GuardConfig`]) skips steps that would ruin a run. [`OptimizerConfig`] names all of it in a configuration.
 
 use hint_policy::Parameter;
 use tch::{Kind, Tensor};
 
-use crate::GrpoError;
+use crate::error::GrpoError;
 
 mod adafactor;
 mod adamw;
+mod config;
 mod flat;
 mod groups;
 mod guard;
 mod muon;
+mod schedule;
 mod sgd;
 mod slot;
 mod state;
 
 pub use adafactor::{Adafactor, AdafactorConfig};
 pub use adamw::{AdamW, AdamWConfig};
+pub use config::{AlgorithmConfig, OptimizerConfig};
 pub use groups::{GroupedParameter, ParameterGroup, group_parameters};
 pub(crate) use guard::Guard;
 pub use guard::GuardConfig;
 pub use muon::{Muon, MuonConfig, MuonScale};
+pub use schedule::{Decay, ScheduleConfig};
 pub use sgd::{Sgd, SgdConfig};
 
 /// Updates parameters from their gradients.
@@ -140,4 +149,17 @@ pub fn clip_grad_norm(parameters: &[Parameter], max_norm: f64) -> f64 {
         }
         norm
     })
+}
+
+/// Gives every parameter a gradient of zeros. Without one, a step in which nothing trains would leave
+/// out the momentum of a fresh process and not that of a process that has trained before, so a
+/// resumed run would part from an uninterrupted one.
+pub(crate) fn materialize_gradients(parameters: &[Parameter]) -> Result<(), GrpoError> {
+    for parameter in parameters {
+        (parameter.tensor.sum(parameter.tensor.kind()) * 0.0)
+            .f_backward()
+            .map_err(|source| GrpoError::torch("the first backward pass", source))?;
+        parameter.tensor.shallow_clone().zero_grad();
+    }
+    Ok(())
 }

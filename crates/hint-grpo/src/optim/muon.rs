@@ -4,10 +4,11 @@ use hint_policy::Parameter;
 use serde::{Deserialize, Serialize};
 use tch::{Kind, TchError, Tensor};
 
+use crate::error::GrpoError;
 use crate::optim::groups::matches;
 use crate::optim::slot::Slot;
 use crate::optim::state::find;
-use crate::{AdamW, AdamWConfig, GroupedParameter, GrpoError, Optimizer};
+use crate::optim::{AdamW, AdamWConfig, GroupedParameter, Optimizer};
 
 /// How the step size depends on the shape of a matrix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]

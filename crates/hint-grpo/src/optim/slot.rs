@@ -2,7 +2,7 @@
 
 use tch::{Kind, Tensor};
 
-use crate::GrpoError;
+use crate::error::GrpoError;
 use crate::optim::GroupedParameter;
 use crate::optim::state::find;
 

@@ -2,7 +2,7 @@
 
 use tch::Tensor;
 
-use crate::GrpoError;
+use crate::error::GrpoError;
 
 /// The tensor called `name`, of the shape of `like` if there is one to compare with.
 pub(super) fn find<'s>(
@@ -15,8 +15,8 @@ pub(super) fn find<'s>(
         .ok_or_else(|| GrpoError::other("optimizer", format!("its saved state lacks `{name}`")))?;
     match like {
         Some(like) if like.size() != tensor.size() => {
-            let (got, expected) = (tensor.size(), like.size());
-            let message = format!("its saved `{name}` has shape {got:?}, expected {expected:?}");
+            let (found, expected) = (tensor.size(), like.size());
+            let message = format!("its saved `{name}` has shape {found:?}, expected {expected:?}");
             Err(GrpoError::other("optimizer", message))
         }
         _ => Ok(tensor),

@@ -13,7 +13,8 @@ use super::files::{
     checksum, discard, file_name, read_error, remove_dir, sync, write_error, write_json,
 };
 use super::{METRICS, ROLLOUTS, RunDir, TIMINGS};
-use crate::{GrpoConfig, GrpoError};
+use crate::config::GrpoConfig;
+use crate::error::GrpoError;
 
 const CHECKPOINTS: &str = "checkpoints";
 const MODEL: &str = "model.safetensors";

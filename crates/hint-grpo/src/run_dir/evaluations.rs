@@ -7,7 +7,7 @@ use hint_rollout::Evaluation;
 
 use super::RunDir;
 use super::files::{file_name, read_error, write_error, write_json};
-use crate::GrpoError;
+use crate::error::GrpoError;
 
 const EVALUATIONS: &str = "evaluations";
 

@@ -8,7 +8,8 @@ use serde_json::{Map, Value};
 
 use super::files::write_error;
 use super::{METRICS, ROLLOUTS, RunDir, TIMINGS};
-use crate::{GrpoError, StepReport};
+use crate::error::GrpoError;
+use crate::observer::StepReport;
 
 impl RunDir {
     /// Appends a finished step to metrics and timings.

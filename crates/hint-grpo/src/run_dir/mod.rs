@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use self::checkpoint::{checkpoint_folders, checkpoints_dir, verify};
 use self::files::{open_truncated, read_error, remove_dir, write_error};
-use crate::{GrpoConfig, GrpoError};
+use crate::config::GrpoConfig;
+use crate::error::GrpoError;
 
 mod checkpoint;
 mod evaluations;

@@ -138,7 +138,7 @@ fn a_single_completion_is_refused() {
     ];
     for mut estimator in estimators {
         let error = estimator.estimate(&ScoredGroup::new("p", &[1.0])).expect_err("too small");
-        assert!(matches!(error, GrpoError::GroupTooSmall { got: 1, min: 2, .. }));
+        assert!(matches!(error, GrpoError::GroupTooSmall { found: 1, min: 2, .. }));
     }
 }
 

@@ -14,7 +14,7 @@ fn the_default_is_valid_and_survives_a_round_trip() {
 #[test]
 fn every_violation_is_named_with_its_path() {
     let text = "
-        clip_low = 1.5
+        loss.objective = { type = \"clipped_surrogate\", clip_low = 1.5 }
         [run]
         steps = 0
         [rollout]
@@ -28,10 +28,10 @@ fn every_violation_is_named_with_its_path() {
     assert_eq!(
         violations,
         [
-            "run.steps: must be at least 1, got 0",
-            "rollout.group_size: must be at least 2, got 1",
-            "clip_low: must be in (0, 1), got 1.5",
-            "optimizer.learning_rate: must be positive, got -1",
+            "run.steps: must be at least 1, found 0",
+            "rollout.group_size: must be at least 2, found 1",
+            "loss.objective.clip_low: must be in (0, 1), found 1.5",
+            "optimizer.learning_rate: must be positive and finite, found -1",
         ]
     );
 }
@@ -39,21 +39,21 @@ fn every_violation_is_named_with_its_path() {
 #[test]
 fn unknown_keys_are_refused_in_every_variant() {
     for text in [
-        "clip = 0.2",
+        "loss.clip = 0.2",
         "[run]\nstep = 5",
-        "[kl]\nbeta = 0.1",
-        "[aggregation]\ntype = \"sequence_mean\"\nx = 1",
-        "[aggregation]\ntype = \"constant\"",
-        "[ratio_scheme]\ntype = \"plain\"\nx = 1",
-        "[objective]\ntype = \"reinforce\"\nmax_ratio = 1.0",
-        "[objective]\ntype = \"cispo\"",
+        "[loss.kl]\nbeta = 0.1",
+        "[loss.aggregation]\ntype = \"sequence_mean\"\nx = 1",
+        "[loss.aggregation]\ntype = \"constant\"",
+        "[loss.ratio_scheme]\ntype = \"plain\"\nx = 1",
+        "[loss.objective]\ntype = \"reinforce\"\nmax_ratio = 1.0",
+        "[loss.objective]\ntype = \"cispo\"",
         "[advantage]\ntype = \"leave_one_out\"\nbaseline = { type = \"union\" }",
-        "ratio_level = \"sentence\"",
-        "[objective]\ntype = \"geometric_mean\"\nmax_ratio = 1.0",
-        "[importance_correction]\ntype = \"off\"\nmax_weight = 1.0",
-        "[importance_correction]\ntype = \"truncate\"",
-        "[aggregation]\ntype = \"local_token_mean\"\nx = 1",
-        "[kl]\ngroups = \"some\"",
+        "loss.ratio_level = \"sentence\"",
+        "[loss.objective]\ntype = \"geometric_mean\"\nmax_ratio = 1.0",
+        "[loss.importance_correction]\ntype = \"off\"\nmax_weight = 1.0",
+        "[loss.importance_correction]\ntype = \"truncate\"",
+        "[loss.aggregation]\ntype = \"local_token_mean\"\nx = 1",
+        "[loss.kl]\ngroups = \"some\"",
         "[advantage]\ntype = \"quantile_baseline\"",
         "[advantage]\ntype = \"whitened\"\nscale = true",
         "[advantage]\ntype = \"group_normalized\"\nbaseline = { type = \"onion\" }",
@@ -82,22 +82,22 @@ fn violations(text: &str) -> Vec<String> {
 #[test]
 fn every_part_of_a_loss_can_be_configured() {
     for text in [
-        "objective = { type = \"clipped_surrogate\", max_ratio = 3.0, dual_clip = 3.0 }",
-        "objective = { type = \"clipped_surrogate\" }\nratio_level = \"sequence\"",
-        "objective = { type = \"geometric_mean\" }\nclip_low = 0.3297\nclip_high = 0.4918",
-        "objective = { type = \"cispo\", max_ratio = 5.0 }\naggregation = { type = \"token_mean\" }",
-        "objective = { type = \"sapo\", temperature_positive = 1.0, temperature_negative = 1.05 }",
-        "objective = { type = \"reinforce\" }\nadvantage = { type = \"whitened\" }",
+        "loss.objective = { type = \"clipped_surrogate\", max_ratio = 3.0, dual_clip = 3.0 }",
+        "loss.objective = { type = \"clipped_surrogate\" }\nloss.ratio_level = \"sequence\"",
+        "loss.objective = { type = \"geometric_mean\", clip_low = 0.3297, clip_high = 0.4918 }",
+        "loss.objective = { type = \"cispo\", max_ratio = 5.0 }\nloss.aggregation = { type = \"token_mean\" }",
+        "loss.objective = { type = \"sapo\", temperature_positive = 1.0, temperature_negative = 1.05 }",
+        "loss.objective = { type = \"reinforce\" }\nadvantage = { type = \"whitened\" }",
         "advantage = { type = \"whitened\", baseline = { type = \"union\" } }",
         "advantage = { type = \"batch_normalized\" }",
         "advantage = { type = \"quantile_baseline\", quantile = 0.4, scale = false }",
         "advantage = { type = \"max_baseline\" }",
-        "kl = { coef = 0.1, estimator = \"k2\", importance_weighted = true, groups = \"varied\" }",
-        "importance_correction = { type = \"truncate\", max_weight = 2.0 }",
-        "importance_correction = { type = \"mask\", max_weight = 2.0, level = \"sequence\" }",
-        "aggregation = { type = \"local_token_mean\" }",
-        "aggregation = { type = \"constant\", max_completion_len = 3000 }",
-        "aggregation = { type = \"sequence_sum\" }",
+        "loss.kl = { coef = 0.1, estimator = \"k2\", importance_weighted = true, groups = \"varied\" }",
+        "loss.importance_correction = { type = \"truncate\", max_weight = 2.0 }",
+        "loss.importance_correction = { type = \"mask\", max_weight = 2.0, level = \"sequence\" }",
+        "loss.aggregation = { type = \"local_token_mean\" }",
+        "loss.aggregation = { type = \"constant\", max_completion_len = 3000 }",
+        "loss.aggregation = { type = \"sequence_sum\" }",
     ] {
         let config = GrpoConfig::from_toml(text).unwrap_or_else(|error| panic!("{text}: {error}"));
         assert_ne!(config, GrpoConfig::default(), "{text}");
@@ -107,19 +107,37 @@ fn every_part_of_a_loss_can_be_configured() {
 #[test]
 fn parts_of_a_loss_out_of_range_are_named_with_their_path() {
     let text = "
-        objective = { type = \"clipped_surrogate\", max_ratio = 1.1, dual_clip = 1.0 }
+        loss.objective = { type = \"clipped_surrogate\", max_ratio = 1.1, dual_clip = 1.0 }
         advantage = { type = \"quantile_baseline\", quantile = 1.5 }
-        importance_correction = { type = \"mask\", min_weight = 2.0, max_weight = 1.0 }
-        aggregation = { type = \"constant\", max_completion_len = 0 }
+        loss.importance_correction = { type = \"mask\", min_weight = 2.0, max_weight = 1.0 }
+        loss.aggregation = { type = \"constant\", max_completion_len = 0 }
     ";
     assert_eq!(
         violations(text),
         [
-            "importance_correction.max_weight: must be more than min_weight, got 1",
-            "advantage.quantile: must be in (0, 1], got 1.5",
-            "objective.max_ratio: must be more than 1 + clip_high, got 1.1",
-            "objective.dual_clip: must be more than 1, got 1",
-            "aggregation.max_completion_len: must be at least 1, got 0",
+            "advantage.quantile: must be in (0, 1], found 1.5",
+            "loss.objective.max_ratio: must be finite and more than 1 + clip_high, found 1.1",
+            "loss.objective.dual_clip: must be finite and more than 1, found 1",
+            "loss.importance_correction.max_weight: must be finite and more than min_weight, found 1",
+            "loss.aggregation.max_completion_len: must be at least 1, found 0",
+        ]
+    );
+}
+
+#[test]
+fn a_bound_of_infinity_must_be_finite() {
+    let text = "
+        loss.importance_correction = { type = \"mask\", min_weight = 2.0, max_weight = inf }
+        loss.hinted_weight = [{ type = \"off_context\", min = 0.0, max = inf }]
+        [optimizer]
+        learning_rate = inf
+    ";
+    assert_eq!(
+        violations(text),
+        [
+            "loss.importance_correction.max_weight: must be finite and more than min_weight, found inf",
+            "loss.hinted_weight[0].max: must be finite and not below min, found inf",
+            "optimizer.learning_rate: must be positive and finite, found inf",
         ]
     );
 }
@@ -127,40 +145,40 @@ fn parts_of_a_loss_out_of_range_are_named_with_their_path() {
 #[test]
 fn every_unknown_name_is_reported_with_its_path_and_the_nearest_valid_one() {
     let text = "
-        clip_hihg = 0.3
-        objective = { type = \"clipped_surogate\" }
+        loss.agregation = { type = \"token_mean\" }
+        loss.objective = { type = \"clipped_surogate\" }
         [run]
         step = 5
-        problems_per_step = 0
+        prompts_per_step = 0
         [optimizer.schedule]
         warmup_step = 1
     ";
     assert_eq!(
         violations(text),
         [
-            "clip_hihg: unknown key `clip_hihg`; did you mean `clip_high`?",
-            "objective.type: unknown name `clipped_surogate`; did you mean `clipped_surrogate`?",
+            "loss.agregation: unknown key `agregation`; did you mean `aggregation`?",
+            "loss.objective.type: unknown name `clipped_surogate`; did you mean `clipped_surrogate`?",
             "optimizer.schedule.warmup_step: unknown key `warmup_step`; did you mean `warmup_steps`?",
             "run.step: unknown key `step`; did you mean `steps`?",
-            "run.problems_per_step: must be at least 1, got 0",
+            "run.prompts_per_step: must be at least 1, found 0",
         ]
     );
 }
 
 #[test]
 fn overrides_set_single_keys_with_or_without_a_prefix() {
-    let text = "clip_high = 0.3\nobjective = { type = \"cispo\", max_ratio = 5.0 }";
+    let text = "run.seed = 3\nloss.objective = { type = \"cispo\", max_ratio = 5.0 }";
     let overrides = [
-        "grpo.clip_high=0.28",
+        "grpo.run.seed=5",
         "run.steps = 7",
-        "objective.type=clipped_surrogate",
+        "loss.objective.type=clipped_surrogate",
         "rollout.sampling.top_k=50",
     ];
     let config = GrpoConfig::from_toml_with(text, overrides).expect("all keys are known");
-    assert_eq!((config.clip_high, config.run.steps), (0.28, 7));
-    assert_eq!(config.objective, GrpoConfig::default().objective);
+    assert_eq!((config.run.seed, config.run.steps), (5, 7));
+    assert_eq!(config.loss.objective, GrpoConfig::default().loss.objective);
     assert_eq!(config.rollout.sampling.top_k, Some(50));
-    for wrong in ["run.steps", "=3", "clip_high.x=1"] {
+    for wrong in ["run.steps", "=3", "run.seed.x=1"] {
         let error = GrpoConfig::from_toml_with(text, [wrong]).expect_err(wrong).to_string();
         assert!(error.contains(wrong), "{error}");
     }
@@ -181,11 +199,11 @@ fn violations_of_the_evaluation_have_their_paths() {
     assert_eq!(
         violations,
         [
-            "evaluation.held_out.frac: must be in (0, 1), got 1",
-            "evaluation.max_problems: must be at least 1, got 0",
+            "evaluation.held_out.frac: must be in (0, 1), found 1",
+            "evaluation.max_problems: must be at least 1, found 0",
             "evaluation.completions_per_problem: must be 1 when sampling is greedy: further \
-             completions would be the same, got 2",
-            "evaluation.k: must be between 1 and completions_per_problem, got [3]",
+             completions would be the same, found 2",
+            "evaluation.k: must be between 1 and completions_per_problem, found [3]",
         ]
     );
 }

@@ -5,8 +5,9 @@ mod aggregation;
 mod config;
 mod golden;
 mod gradients;
+mod learner;
 mod losses;
-mod nll;
+
 mod optimizers;
 
 /// Every open trait can be boxed.

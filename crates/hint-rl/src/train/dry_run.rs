@@ -112,7 +112,7 @@ fn plan(settings: &Settings, config: &GrpoConfig) -> String {
         [Method::Sft] => "demonstrations".to_owned(),
         _ => format!("problems with {} completions each", config.rollout.group_size),
     };
-    let (methods, steps, count) = (methods.join(" and "), run.steps, run.problems_per_step);
+    let (methods, steps, count) = (methods.join(" and "), run.steps, run.prompts_per_step);
     format!("valid; {methods}: {steps} steps of {count} {each}")
 }
 
@@ -185,9 +185,9 @@ struct Parts<S> {
 /// The configuration of a single step on a single problem.
 fn in_small(mut config: GrpoConfig) -> GrpoConfig {
     config.run.steps = 1;
-    config.run.problems_per_step = 1;
-    config.run.updates_per_batch = 1;
-    config.run.mini_batches = 1;
+    config.run.prompts_per_step = 1;
+    config.run.num_iterations = 1;
+    config.run.num_minibatches = 1;
     config.evaluation = EvaluationConfig::default();
     config
 }
@@ -206,7 +206,7 @@ fn policy_gradient_step<S: Fn(&str) + Clone + Send + 'static>(
         .advantage(Alternating)
         .clock(clock())
         .observer(watch.clone());
-    if config.kl.coef != 0.0 {
+    if config.loss.kl.coef != 0.0 {
         builder = builder.reference(workload.reference(model.base)?);
     }
     builder.build()?.run(&workload.train)?;

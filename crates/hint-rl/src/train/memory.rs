@@ -22,7 +22,7 @@ pub(crate) fn demand<'a>(
 ) -> MemoryDemand<'a> {
     let bytes = |tensor: &Tensor| (tensor.numel() * tensor.kind().elt_size_in_bytes()) as u64;
     let run = &config.run;
-    let (prompts, each) = (run.problems_per_step, config.rollout.group_size);
+    let (prompts, each) = (run.prompts_per_step, config.rollout.group_size);
     let evaluated = config.evaluation.completions_per_problem;
     let mut sampled = vec![SampledBatch { prompts: held_out.min(PER_CALL), each: evaluated }];
     let rows = match method {
@@ -34,7 +34,7 @@ pub(crate) fn demand<'a>(
     };
     sampled.retain(|_| settings.vllm.is_empty());
     // An optimizer step may have fewer tokens than a micro-batch may hold, and a row may have more.
-    let tokens = rows.div_ceil(run.mini_batches) * lengths.row;
+    let tokens = rows.div_ceil(run.num_minibatches) * lengths.row;
     let tokens = tokens.min(run.max_tokens_per_micro_batch).max(lengths.row);
     MemoryDemand {
         model: &model.config,
@@ -45,7 +45,7 @@ pub(crate) fn demand<'a>(
             .map(|parameter| bytes(&parameter.tensor))
             .sum(),
         optimizer_bytes: optimizer.state().iter().map(|(_, tensor)| bytes(tensor)).sum(),
-        reference: config.kl.coef != 0.0 && method != Method::Sft,
+        reference: config.loss.kl.coef != 0.0 && method != Method::Sft,
         gradient_checkpointing: settings.gradient_checkpointing,
         sampled,
         longest_prompt: lengths.prompt,

@@ -131,13 +131,13 @@ fn policy_gradient(
     progress: Progress,
 ) -> Result<Outcome> {
     let Model { policy, base, tokenizer, .. } = model;
-    let reference = if config.kl.coef == 0.0 { None } else { Some(workload.reference(base)?) };
+    let reference = if config.loss.kl.coef == 0.0 { None } else { Some(workload.reference(base)?) };
     let mut builder = Trainer::builder(policy, collector, config)
         .run_dir(run_dir)
         .held_out(workload.held_out.clone())
         .clock(clock())
         .peak_memory(peak_memory)
-        .asset(move |dir| Ok(tokenizer.save(dir)?))
+        .extra_file(move |dir| Ok(tokenizer.save(dir)?))
         .observer(progress);
     if let Some(reference) = reference {
         builder = builder.reference(reference);
@@ -162,7 +162,7 @@ fn supervised(
         .held_out(collector, workload.held_out.clone())
         .clock(clock())
         .peak_memory(peak_memory)
-        .asset(move |dir| Ok(tokenizer.save(dir)?))
+        .extra_file(move |dir| Ok(tokenizer.save(dir)?))
         .observer(progress)
         .build()?;
     // As above.

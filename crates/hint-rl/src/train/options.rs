@@ -66,7 +66,7 @@ pub struct Options {
     #[arg(long, value_name = "FILE.toml")]
     pub config: Option<PathBuf>,
 
-    /// Sets one key of the configuration, such as `clip_high=0.28`; may be given several times.
+    /// Sets one key of the configuration, such as `run.steps=200`; may be given several times.
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
 
@@ -381,11 +381,17 @@ mod tests {
 
     #[test]
     fn overrides_are_in_the_printed_configuration() {
-        let settings =
-            resolve(&["--set", "grpo.clip_high=0.28", "--seed", "7", "--method", "grpo"]);
+        let settings = resolve(&[
+            "--set",
+            "grpo.optimizer.max_grad_norm=0.28",
+            "--seed",
+            "7",
+            "--method",
+            "grpo",
+        ]);
         let printed = settings.unwrap().config_toml().unwrap();
         let config = GrpoConfig::from_toml(&printed).unwrap();
-        assert_eq!((config.clip_high, config.run.seed), (0.28, 7));
+        assert_eq!((config.optimizer.max_grad_norm, config.run.seed), (0.28, 7));
         assert_eq!(config.rollout.trigger, HintTrigger::Never);
     }
 
@@ -411,7 +417,7 @@ mod tests {
     #[test]
     fn options_that_do_not_fit_together_are_refused() {
         refused(&["--from-step", "3"], "--resume");
-        refused(&["--resume", "x", "--set", "clip_high=0.3"], "cannot be used with");
+        refused(&["--resume", "x", "--set", "run.seed=3"], "cannot be used with");
         refused(&["--resume", "x", "--from-step", "3", "--dry-run"], "cannot be used with");
         refused(&["--resume", "no/such/run"], "is `no/such/run` the `--out` of a run?");
         refused(&["--device", "tpu"], "unknown device `tpu`");
@@ -424,7 +430,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let out = folder.path().join("run");
         let out = out.to_str().unwrap();
-        let settings = resolve(&["--out", out, "--set", "clip_high=0.28"]).unwrap();
+        let settings = resolve(&["--out", out, "--set", "optimizer.max_grad_norm=0.28"]).unwrap();
         settings.save().unwrap();
         refused(&["--out", out], "already holds a run; go on with `--resume");
         let resumed = resolve(&["--resume", out, "--method", "hint", "--from-step", "5"]).unwrap();

@@ -45,8 +45,7 @@ fn golden_policy_losses_agree_with_trl() {
         }
         let ratio_level = ratio_level(name, config);
         let objective = objective(config);
-        let (clip_low, clip_high) = (number(&config["clip_low"]), number(&config["clip_high"]));
-        let objective = objective.build(clip_low, clip_high);
+        let objective = objective.build();
         let composition = LossComposition {
             objective: &*objective,
             ratio_level,
@@ -91,6 +90,8 @@ fn objective(config: &Value) -> ObjectiveConfig {
             }
         }
         _ => ObjectiveConfig::ClippedSurrogate {
+            clip_low: number(&config["clip_low"]),
+            clip_high: number(&config["clip_high"]),
             max_ratio: config["dual_clip_max_ratio"].as_f64(),
             dual_clip: None,
         },

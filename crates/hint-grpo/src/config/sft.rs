@@ -1,0 +1,32 @@
+//! Choices of the supervised stage.
+
+use serde::{Deserialize, Serialize};
+
+use crate::objective::Aggregation;
+
+/// Choices of the supervised stage. Steps, batch size, optimizer and checkpoints are those of the
+/// run: `run.prompts_per_step` demonstrations make a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SftConfig {
+    /// Which tokens of a demonstration are learned.
+    pub tokens: LearnedTokens,
+    /// How token losses are reduced.
+    pub aggregation: Aggregation,
+}
+
+impl Default for SftConfig {
+    fn default() -> Self {
+        Self { tokens: LearnedTokens::Completion, aggregation: Aggregation::TokenMean {} }
+    }
+}
+
+/// Which tokens of a demonstration are learned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LearnedTokens {
+    /// Those of the completion.
+    Completion,
+    /// All but the first, which nothing predicts.
+    All,
+}

@@ -1,0 +1,149 @@
+//! Log-probabilities that do not change during the optimizer steps of a batch.
+
+use hint_policy::{Policy, ScoreOptions};
+
+use super::Learner;
+use super::column::{TokenColumn, read_responses};
+use super::packing::Packing;
+use super::sample::{Context, Sample, token_batch};
+use crate::error::GrpoError;
+use crate::objective::OldLogprobs;
+
+/// Log-probabilities on the host, by the index of the sample in its batch.
+#[derive(Debug)]
+pub(super) struct FixedLogprobs {
+    /// Of the ratio's denominator. Absent where the old policy is the current one and conditions on
+    /// the prompt of the numerator.
+    pub(super) old: TokenColumn,
+    /// Of the reference policy, if there is a KL term.
+    pub(super) reference: TokenColumn,
+    /// Of hinted samples on the plain prompt, where the numerator conditions on another.
+    pub(super) plain: TokenColumn,
+    /// `log π_old(y|x) − log π_old(y|x⊕h)` of hinted samples, if a weight needs it.
+    pub(super) off_context: TokenColumn,
+}
+
+impl Learner {
+    /// Micro-batches of the samples `indices`; their entries are positions in `indices`.
+    pub(super) fn packing(
+        &self,
+        samples: &[Sample],
+        indices: &[usize],
+        context: Context,
+    ) -> Packing {
+        let lens = indices.iter().map(|&index| samples[index].row_len(context));
+        Packing::new(&lens.collect::<Vec<_>>(), self.max_tokens_per_micro_batch)
+    }
+
+    /// Whether the ratio's denominator of a sample is what the engine reported.
+    pub(super) fn takes_engine_logprobs(&self, sample: &Sample) -> bool {
+        self.loss.old_logprobs == OldLogprobs::Engine && sample.has_engine_denominator()
+    }
+
+    /// Scores are at the sampling temperature: the ratio is one of the distributions that are sampled
+    /// (Deviation D4).
+    pub(super) fn scoring(&self) -> ScoreOptions {
+        ScoreOptions { temperature: self.temperature, ..ScoreOptions::default() }
+    }
+
+    /// Scores the samples `indices` in `context` under `policy`, without gradient.
+    fn score_into(
+        &self,
+        column: &mut TokenColumn,
+        policy: &dyn Policy,
+        samples: &[Sample],
+        indices: &[usize],
+        context: Context,
+    ) -> Result<(), GrpoError> {
+        for members in self.packing(samples, indices, context).batches {
+            let members = members.into_iter().map(|member| indices[member]).collect::<Vec<_>>();
+            let rows = members.iter().map(|&index| &samples[index]).collect::<Vec<_>>();
+            let batch = token_batch(&rows, context, policy.device())?;
+            let scores = tch::no_grad(|| policy.score(&batch, &self.scoring()))?;
+            let scored = read_responses(&scores.logprobs, &batch);
+            for (row, &index) in members.iter().enumerate() {
+                column.set(index, scored.get(row).unwrap_or_default().iter().copied());
+            }
+        }
+        Ok(())
+    }
+
+    /// The samples among `indices` that `wanted` picks, scored under the current policy.
+    pub(super) fn score(
+        &self,
+        samples: &[Sample],
+        indices: &[usize],
+        context: Context,
+        wanted: impl Fn(&Sample) -> bool,
+    ) -> Result<TokenColumn, GrpoError> {
+        let mut column = TokenColumn::new(samples.len());
+        let picked = indices.iter().copied().filter(|&index| wanted(&samples[index]));
+        let picked = picked.collect::<Vec<_>>();
+        if !picked.is_empty() {
+            self.score_into(&mut column, &**self.policy.lock(), samples, &picked, context)?;
+        }
+        Ok(column)
+    }
+
+    /// The fixed log-probabilities of the samples `indices`. `many`: more than one optimizer step
+    /// follows.
+    pub(super) fn fixed_logprobs(
+        &self,
+        samples: &[Sample],
+        indices: &[usize],
+        many: bool,
+    ) -> Result<FixedLogprobs, GrpoError> {
+        let scores_denominator = |sample: &Sample| {
+            !self.takes_engine_logprobs(sample)
+                && sample.contexts.denominator.is_some()
+                && (many || !sample.has_same_context())
+        };
+        let mut old = self.score(samples, indices, Context::Denominator, scores_denominator)?;
+        for &index in indices {
+            let sample = &samples[index];
+            if self.takes_engine_logprobs(sample) {
+                old.set(index, sample.behavior_logprobs.iter().copied());
+            } else if sample.contexts.denominator.is_none() {
+                // The distribution that a demonstration comes from draws nothing else.
+                old.set(index, sample.response.iter().map(|_| 0.0));
+            }
+        }
+        let mut reference = TokenColumn::new(samples.len());
+        if let Some(policy) = self.reference.as_ref().filter(|_| self.loss.kl.coef != 0.0) {
+            let policy = policy.lock();
+            self.score_into(&mut reference, &**policy, samples, indices, Context::Numerator)?;
+        }
+        // What was scored as a denominator is not scored again under the same prompt.
+        let score_hinted = |context, wanted: &dyn Fn(&Sample) -> bool| {
+            let is_known = |sample: &Sample| {
+                scores_denominator(sample)
+                    && sample.contexts.denominator.as_deref() == Some(sample.context(context))
+            };
+            let wanted = |sample: &Sample| sample.is_hinted() && wanted(sample);
+            let missing = |sample: &Sample| wanted(sample) && !is_known(sample);
+            let mut column = self.score(samples, indices, context, missing)?;
+            for &index in indices {
+                let sample = &samples[index];
+                if let (true, Some(known)) = (wanted(sample) && is_known(sample), old.get(index)) {
+                    column.set(index, known.iter().copied());
+                }
+            }
+            Ok::<_, GrpoError>(column)
+        };
+        let weighs_off_context = self.hinted_weights.iter().any(|one| one.needs().off_context);
+        let plain = score_hinted(Context::Plain, &|sample| {
+            weighs_off_context || sample.contexts.numerator != sample.contexts.plain
+        })?;
+        let mut off_context = TokenColumn::new(samples.len());
+        if weighs_off_context {
+            let sampled = score_hinted(Context::Sampled, &|_| true)?;
+            for &index in indices {
+                if let (Some(plain), Some(sampled)) = (plain.get(index), sampled.get(index)) {
+                    let ratios = plain.iter().zip(sampled).map(|(plain, sampled)| plain - sampled);
+                    off_context.set(index, ratios);
+                }
+            }
+        }
+        Ok(FixedLogprobs { old, reference, plain, off_context })
+    }
+}

@@ -1,0 +1,222 @@
+//! One micro-batch of the policy objective: gather, forward, loss, backward, observe.
+
+use hint_affinity::ClipRange;
+use hint_policy::{ScoreOptions, TokenBatch, TokenScores};
+use hint_rollout::{RunProgress, Seed};
+use tch::Tensor;
+
+use super::Learner;
+use super::affinity::AffinityTracker;
+use super::column::{TokenColumn, dim, loss_mask, per_row, read_responses, spread};
+use super::fixed::FixedLogprobs;
+use super::minibatch::Minibatch;
+use super::sample::{Context, Sample, token_batch};
+use super::weights::LossWeights;
+use crate::error::GrpoError;
+use crate::metrics::{self, Metrics};
+use crate::objective::{
+    ByRow, LossComposition, LossInput, PolicyLoss, ShapedRatio, StepTotals, add_masked,
+};
+
+/// What an optimizer step keeps for the metrics.
+#[derive(Debug)]
+pub(super) struct Observed {
+    pub(super) loss: f64,
+    pub(super) metrics: Metrics,
+    pub(super) affinity: AffinityTracker,
+}
+
+impl Observed {
+    pub(super) fn new(band: ClipRange) -> Self {
+        Self { loss: 0.0, metrics: Metrics::new(), affinity: AffinityTracker::new(band) }
+    }
+}
+
+/// What an optimizer step on policy samples works with.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct PolicyStep<'s> {
+    pub(super) samples: &'s [Sample],
+    pub(super) part: &'s Minibatch,
+    pub(super) fixed: &'s FixedLogprobs,
+    pub(super) weights: &'s LossWeights,
+    pub(super) progress: RunProgress,
+    /// The denominators, with the number of micro-batches.
+    pub(super) totals: StepTotals,
+}
+
+/// Everything but the log-probabilities that a loss reads of a micro-batch, as tensors.
+#[derive(Debug)]
+struct Gathered {
+    mask: Tensor,
+    advantages: Tensor,
+    old: Tensor,
+    behavior: Tensor,
+    reference: Option<Tensor>,
+    zero_variance: Tensor,
+    token_weights: Option<Tensor>,
+    row_weights: Option<Tensor>,
+}
+
+impl Learner {
+    /// Adds the gradient of the policy samples at `positions` of the minibatch.
+    pub(super) fn accumulate(
+        &self,
+        step: PolicyStep<'_>,
+        positions: &[usize],
+        observed: &mut Observed,
+    ) -> Result<(), GrpoError> {
+        let policy = self.policy.lock();
+        let rows = positions.iter().map(|&position| &step.samples[step.part.policy[position]]);
+        let rows = rows.collect::<Vec<_>>();
+        let batch = token_batch(&rows, Context::Numerator, policy.device())?;
+        let seed = self.dropout_seed(step.progress, positions.first().copied().unwrap_or(0));
+        let options = ScoreOptions { entropy: true, dropout_seed: Some(seed), ..self.scoring() };
+
+        let forward = policy.forward(&batch, &options)?;
+        let TokenScores { logprobs, entropy } = forward.scores();
+        let (logprobs, entropy) =
+            (logprobs.shallow_clone(), entropy.as_ref().map(Tensor::shallow_clone));
+
+        let gathered = gather(step, positions, &rows, &batch, &logprobs);
+        let (loss, loss_metrics) = self.policy_loss(step, &rows, &gathered, &logprobs)?;
+        observed.loss += loss.double_value(&[]);
+        if !observed.loss.is_finite() {
+            // Nothing can be measured, and the guard skips the step.
+            return Ok(());
+        }
+        forward.backward(&loss)?;
+
+        observed.metrics.merge(&loss_metrics);
+        if let Some(entropy) = entropy {
+            add_masked(&mut observed.metrics, metrics::ENTROPY, &entropy, &gathered.mask);
+        }
+        let new = read_responses(&logprobs, &batch);
+        let old = read_responses(&gathered.old, &batch);
+        for (row, (sample, &position)) in rows.iter().zip(positions).enumerate() {
+            let new = new.get(row).unwrap_or_default();
+            let old = old.get(row).unwrap_or_default();
+            let plain = step.fixed.plain.get(step.part.policy[position]);
+            observed.affinity.observe(sample, new, old, plain)?;
+            // Older weights, such as those behind a replayed group, are no fault of the engine.
+            let is_current = sample.version.0 == self.updates;
+            if step.part.is_first && is_current && !sample.is_hinted() {
+                observe_mismatch(&mut observed.metrics, sample, new);
+            }
+        }
+        Ok(())
+    }
+
+    /// The loss of a micro-batch, and what it measures.
+    fn policy_loss(
+        &self,
+        step: PolicyStep<'_>,
+        rows: &[&Sample],
+        gathered: &Gathered,
+        logprobs: &Tensor,
+    ) -> Result<(Tensor, Metrics), GrpoError> {
+        let Gathered { mask, advantages, old, behavior, zero_variance, .. } = gathered;
+        let mut input = LossInput::new(logprobs, old, advantages, mask)
+            .with_behavior(behavior)
+            .with_zero_variance(zero_variance);
+        if let Some(reference) = &gathered.reference {
+            input = input.with_reference(reference);
+        }
+        if let Some(weights) = &gathered.token_weights {
+            input = input.with_token_weights(weights);
+        }
+        let shaped = step.weights.gamma.map(ShapedRatio::new);
+        let by_row = shaped.as_ref().map(|hinted| ByRow {
+            plain: &*self.objective,
+            hinted,
+            is_hinted: rows.iter().map(|sample| sample.is_hinted()).collect(),
+        });
+        let objective =
+            by_row.as_ref().map_or(&*self.objective, |by_row| by_row as &dyn PolicyLoss);
+        let composition = LossComposition {
+            objective,
+            ratio_level: self.loss.ratio_level,
+            kl: self.loss.kl,
+            importance: self.loss.importance_correction,
+            aggregation: self.loss.aggregation,
+        };
+        composition.loss(&input, gathered.row_weights.as_ref(), step.totals)
+    }
+
+    /// What the dropout of a forward pass depends on: the seed of the run, how far it is, and the first
+    /// sample of the micro-batch. The supervised loss drops nothing.
+    fn dropout_seed(&self, progress: RunProgress, first: usize) -> u64 {
+        let seed = Seed::new(self.seed).named("dropout").child(progress.step).child(self.updates);
+        seed.child(first as u64).value()
+    }
+}
+
+/// Gathers what a loss reads, in the kind and on the device of `like`.
+fn gather(
+    step: PolicyStep<'_>,
+    positions: &[usize],
+    rows: &[&Sample],
+    batch: &TokenBatch,
+    like: &Tensor,
+) -> Gathered {
+    let indices = || positions.iter().map(|&position| step.part.policy[position]);
+    let column =
+        |column: &TokenColumn| spread(indices().map(|index| column.get(index)), batch, like);
+    let mask = loss_mask(rows, batch);
+    let advantages = rows.iter().map(|sample| sample.advantage).collect::<Vec<_>>();
+    let advantages = per_row(&advantages, like).view([dim(rows.len()), 1]);
+    let zero_variance = rows.iter().map(|sample| sample.zero_variance).collect::<Vec<_>>();
+    let has_reference = indices().any(|index| step.fixed.reference.get(index).is_some());
+    let weight = |(sample, &position): (&&Sample, &usize)| {
+        sample.policy_weight.unwrap_or(1.0) * step.weights.row(position).unwrap_or(1.0)
+    };
+    let weights = rows.iter().zip(positions).map(weight).collect::<Vec<_>>();
+    let is_weighted = !step.weights.rows.is_empty() || weights.iter().any(|weight| *weight != 1.0);
+    Gathered {
+        advantages: advantages * mask.to_kind(like.kind()),
+        old: old_logprobs(&step.fixed.old, indices(), batch, like),
+        behavior: spread(
+            rows.iter().map(|sample| Some(sample.behavior_logprobs.as_slice())),
+            batch,
+            like,
+        ),
+        reference: has_reference.then(|| column(&step.fixed.reference)),
+        zero_variance: Tensor::from_slice(&zero_variance).to_device(like.device()),
+        token_weights: step.weights.tokens.as_ref().map(|tokens| {
+            let ones = rows.iter().map(|sample| vec![1.0; sample.response.len()]);
+            let ones = ones.collect::<Vec<_>>();
+            let rows = positions.iter().zip(&ones);
+            spread(rows.map(|(&row, ones)| Some(tokens.get(row).unwrap_or(ones))), batch, like)
+        }),
+        row_weights: is_weighted.then(|| per_row(&weights, like)),
+        mask,
+    }
+}
+
+/// The ratio's denominator, `[batch, seq]`: fixed where a sample has one, else `logprobs` themselves
+/// without gradient.
+fn old_logprobs(
+    fixed: &TokenColumn,
+    indices: impl Iterator<Item = usize> + Clone,
+    batch: &TokenBatch,
+    logprobs: &Tensor,
+) -> Tensor {
+    let current = logprobs.detach();
+    let is_current = indices.clone().map(|index| fixed.get(index).is_none()).collect::<Vec<_>>();
+    if is_current.iter().all(|current| *current) {
+        return current;
+    }
+    let values = spread(indices.map(|index| fixed.get(index)), batch, logprobs);
+    let is_current = Tensor::from_slice(&is_current).to_device(logprobs.device()).unsqueeze(-1);
+    current.where_self(&is_current, &values)
+}
+
+/// Differences between trainer and engine on the same plain tokens, under the same weights.
+fn observe_mismatch(metrics: &mut Metrics, sample: &Sample, logprobs: &[f64]) {
+    let pairs = sample.trained(logprobs).zip(sample.trained(&sample.behavior_logprobs));
+    let (mut sum, mut most, mut count) = (0.0, 0.0_f64, 0.0);
+    for difference in pairs.map(|(new, behavior)| (new - behavior).abs()) {
+        (sum, most, count) = (sum + difference, most.max(difference), count + 1.0);
+    }
+    metrics.add(metrics::SAMPLING_LOGP_DIFFERENCE, sum, count);
+    metrics.add_max(metrics::SAMPLING_LOGP_DIFFERENCE_MAX, most);
+}

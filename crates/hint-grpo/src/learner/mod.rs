@@ -1,0 +1,365 @@
+//! The learner: turns a batch of samples into optimizer steps.
+//!
+//! It knows neither problems nor hints, files nor clocks: a [`SampleBatch`] comes in, an [`UpdateReport`]
+//! goes out, and the weights of the policy have changed. A step of [`Learner::update`] is
+//!
+//! 1. the log-probabilities that do not change during the optimizer steps (`fixed`),
+//! 2. the minibatches, each one optimizer step (`minibatch`),
+//! 3. for each of them the weights of hinted samples (`weights`), then its micro-batches (`packing`):
+//!    gather, forward, loss, backward, observe (`micro_batch`, `sft`),
+//! 4. gradient clipping, the guard, and the optimizer.
+
+use std::collections::BTreeMap;
+
+use hint_affinity::Affinity;
+use hint_policy::{SharedPolicy, catch_out_of_memory};
+use hint_rollout::{RunProgress, Seed};
+use serde_json::Value;
+use tch::Tensor;
+
+use self::affinity::AffinityTracker;
+use self::fixed::FixedLogprobs;
+use self::micro_batch::{Observed, PolicyStep};
+use self::minibatch::Minibatch;
+use self::sample::Context;
+use self::weights::LossWeights;
+use crate::config::GrpoConfig;
+use crate::error::{ConfigError, GrpoError};
+use crate::metrics::{self, Metrics};
+use crate::objective::{HintedWeight, KlConfig, KlGroups, LossConfig, PolicyLoss};
+use crate::optim::{Guard, Optimizer, OptimizerConfig, clip_grad_norm, materialize_gradients};
+use crate::warning::Warning;
+
+mod affinity;
+mod column;
+mod fixed;
+mod micro_batch;
+mod minibatch;
+mod packing;
+mod sample;
+mod sft;
+mod weights;
+
+pub use sample::{Contexts, Sample, SampleBatch};
+pub use sft::SftLoss;
+
+/// Turns a batch of samples into optimizer steps.
+///
+/// ```
+/// # use std::path::Path;
+/// # use hint_policy::{Parameter, Policy, PolicyError, TokenBatch};
+/// # use tch::{Device, Kind, Tensor};
+/// # struct Bigram(Tensor);
+/// # impl Policy for Bigram {
+/// #     fn logits(&self, tokens: &TokenBatch) -> Result<Tensor, PolicyError> {
+/// #         Ok(Tensor::embedding(&self.0, tokens.tokens(), -1, false, false))
+/// #     }
+/// #     fn parameters(&self) -> Vec<Parameter> {
+/// #         vec![Parameter { name: "table".into(), tensor: self.0.shallow_clone() }]
+/// #     }
+/// #     fn device(&self) -> Device { Device::Cpu }
+/// #     fn vocab_size(&self) -> usize { 4 }
+/// #     fn max_positions(&self) -> usize { 64 }
+/// #     fn save(&self, _dir: &Path) -> Result<(), PolicyError> { Ok(()) }
+/// # }
+/// use hint_grpo::learner::{Learner, LearnerParts, Sample, SampleBatch, SftLoss};
+/// use hint_grpo::{GrpoConfig, metrics};
+/// use hint_policy::SharedPolicy;
+/// use hint_rollout::RunProgress;
+///
+/// // A policy that finds all four tokens equally likely.
+/// let policy = Bigram(Tensor::zeros([4, 4], (Kind::Float, Device::Cpu)).set_requires_grad(true));
+/// let mut learner = Learner::new(
+///     SharedPolicy::new(policy),
+///     &GrpoConfig::default(),
+///     SftLoss::default(),
+///     LearnerParts::default(),
+/// )?;
+/// let samples = vec![Sample::demonstration(0, [0], vec![1, 2], 0.5)];
+/// let report = learner.update(&SampleBatch::new(1, samples), RunProgress::new(0, 1))?;
+/// let loss = report.metrics.get(metrics::LOSS).expect("one optimizer step");
+/// assert!((loss - 0.5 * 4.0_f64.ln()).abs() < 1e-6);
+/// # Ok::<(), hint_grpo::GrpoError>(())
+/// ```
+pub struct Learner {
+    policy: SharedPolicy,
+    reference: Option<SharedPolicy>,
+    objective: Box<dyn PolicyLoss>,
+    hinted_weights: Vec<Box<dyn HintedWeight>>,
+    optimizer: Box<dyn Optimizer>,
+    guard: Guard,
+    /// Optimizer steps taken.
+    updates: u64,
+    loss: LossConfig,
+    sft: SftLoss,
+    settings: OptimizerConfig,
+    seed: u64,
+    num_iterations: usize,
+    num_minibatches: usize,
+    max_tokens_per_micro_batch: usize,
+    temperature: f64,
+}
+
+impl std::fmt::Debug for Learner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Learner").field("updates", &self.updates).finish_non_exhaustive()
+    }
+}
+
+/// Parts of a [`Learner`] other than those that the configuration names.
+#[derive(Default)]
+pub struct LearnerParts {
+    /// The frozen policy of the KL term. Needed when `loss.kl.coef` is not 0.
+    pub reference: Option<SharedPolicy>,
+    /// Another objective than the configuration's.
+    pub objective: Option<Box<dyn PolicyLoss>>,
+    /// Further weights of hinted samples, after the configuration's.
+    pub hinted_weights: Vec<Box<dyn HintedWeight>>,
+    /// Another optimizer than the configuration's.
+    pub optimizer: Option<Box<dyn Optimizer>>,
+}
+
+impl std::fmt::Debug for LearnerParts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LearnerParts").finish_non_exhaustive()
+    }
+}
+
+/// What [`Learner::update`] measured.
+#[derive(Debug, Default)]
+#[non_exhaustive]
+pub struct UpdateReport {
+    /// Metrics of the optimizer steps.
+    pub metrics: Metrics,
+    /// What did not stop the update, but should be known.
+    pub warnings: Vec<Warning>,
+    /// What the last optimizer step of each group measured, by the index of the group.
+    pub groups: BTreeMap<usize, GroupStats>,
+}
+
+/// What the last optimizer step of a group measured.
+#[derive(Debug, Default, Clone, Copy, PartialEq)]
+#[non_exhaustive]
+pub struct GroupStats {
+    /// Affinity of the ratio that trains; `None` where nothing trained.
+    pub affinity: Option<Affinity>,
+    /// Affinity on the plain prompt against the distribution that drew the tokens.
+    pub behavior_affinity: Option<Affinity>,
+    /// The weight of its hinted samples.
+    pub hinted_weight: Option<f64>,
+}
+
+impl Learner {
+    /// A learner of `policy`.
+    ///
+    /// # Errors
+    ///
+    /// [`GrpoError::Config`] for a KL term without a reference policy, and what building the optimizer
+    /// returns.
+    pub fn new(
+        policy: SharedPolicy,
+        config: &GrpoConfig,
+        sft: SftLoss,
+        parts: LearnerParts,
+    ) -> Result<Self, GrpoError> {
+        let (loss, run) = (config.loss.clone(), config.run);
+        if loss.kl.coef != 0.0 && parts.reference.is_none() {
+            let message = format!(
+                "loss.kl.coef: must be 0 without a reference policy, found {}",
+                loss.kl.coef
+            );
+            return Err(ConfigError::Invalid(vec![message]).into());
+        }
+        let optimizer = match parts.optimizer {
+            Some(optimizer) => optimizer,
+            None => config.optimizer.build(policy.lock().parameters())?,
+        };
+        materialize_gradients(optimizer.parameters())?;
+        let mut hinted_weights = loss.build_hinted_weights();
+        hinted_weights.extend(parts.hinted_weights);
+        Ok(Self {
+            policy,
+            reference: parts.reference,
+            objective: parts.objective.unwrap_or_else(|| loss.objective.build()),
+            hinted_weights,
+            optimizer,
+            guard: Guard::new(config.optimizer.guard),
+            updates: 0,
+            loss,
+            sft,
+            settings: config.optimizer.clone(),
+            seed: run.seed,
+            num_iterations: run.num_iterations,
+            num_minibatches: run.num_minibatches,
+            max_tokens_per_micro_batch: run.max_tokens_per_micro_batch,
+            temperature: config.rollout.sampling.temperature,
+        })
+    }
+
+    /// The policy.
+    pub const fn policy(&self) -> &SharedPolicy {
+        &self.policy
+    }
+
+    /// Optimizer steps taken.
+    pub const fn updates(&self) -> u64 {
+        self.updates
+    }
+
+    /// Takes the optimizer steps of a batch. All randomness derives from the seed of the run and from
+    /// `progress`.
+    ///
+    /// # Errors
+    ///
+    /// [`GrpoError::SampleColumn`] for a column that has not one value per token;
+    /// [`GrpoError::NotFinite`] and [`GrpoError::GradientOutlier`] after too many skipped optimizer
+    /// steps in a row; [`PolicyError::OutOfMemory`](hint_policy::PolicyError::OutOfMemory); and errors
+    /// of the parts.
+    pub fn update(
+        &mut self,
+        batch: &SampleBatch,
+        progress: RunProgress,
+    ) -> Result<UpdateReport, GrpoError> {
+        batch.check()?;
+        catch_out_of_memory("train on the batch", || self.take_steps(batch, progress))
+    }
+
+    fn take_steps(
+        &mut self,
+        batch: &SampleBatch,
+        progress: RunProgress,
+    ) -> Result<UpdateReport, GrpoError> {
+        let mut report = UpdateReport::default();
+        let has_gradient =
+            batch.samples.iter().map(|one| self.has_gradient(one)).collect::<Vec<_>>();
+        let trained = (0..batch.samples.len()).filter(|&index| has_gradient[index]);
+        let many = self.num_iterations * self.num_minibatches > 1;
+        let fixed = self.fixed_logprobs(&batch.samples, &trained.collect::<Vec<_>>(), many)?;
+        let seed = Seed::new(self.seed).named("mini_batch").child(progress.step);
+        let mut is_first = true;
+        for pass in 0..self.num_iterations as u64 {
+            for groups in minibatch::split(batch.groups, self.num_minibatches, seed.child(pass)) {
+                let part = Minibatch::new(batch, &groups, &has_gradient, is_first);
+                self.optimizer_step(batch, &part, &fixed, progress, &mut report)?;
+                is_first = false;
+            }
+        }
+        report.metrics.set(metrics::NUM_UPDATES, self.updates as f64);
+        report.metrics.set(metrics::SKIPPED_UPDATES, self.guard.skipped() as f64);
+        report.metrics.set(metrics::LEARNING_RATE, self.learning_rate(progress));
+        Ok(report)
+    }
+
+    /// Whether the policy objective of a sample has a gradient; others are left out of the forward pass.
+    fn has_gradient(&self, sample: &Sample) -> bool {
+        if sample.policy_weight.is_none() || sample.trained_tokens() == 0 {
+            return false;
+        }
+        // The tokens of samples without gradient are in the denominators of their micro-batch.
+        let is_local = !self.loss.aggregation.is_split_invariant();
+        if is_local || !self.objective.ignores_zero_advantage() {
+            return true;
+        }
+        let is_skipped = sample.advantage == 0.0
+            && match self.loss.kl {
+                KlConfig { coef: 0.0, .. } => true,
+                KlConfig { groups: KlGroups::Varied, .. } => sample.zero_variance,
+                KlConfig { groups: KlGroups::All, .. } => false,
+            };
+        !is_skipped
+    }
+
+    /// Takes one optimizer step, unless the guard skips it.
+    fn optimizer_step(
+        &mut self,
+        batch: &SampleBatch,
+        part: &Minibatch,
+        fixed: &FixedLogprobs,
+        progress: RunProgress,
+        report: &mut UpdateReport,
+    ) -> Result<(), GrpoError> {
+        let samples = batch.samples.as_slice();
+        let band = self.loss.affinity_band()?;
+        let weights = self.loss_weights(samples, part, fixed, band, progress)?;
+        self.optimizer.zero_grad();
+        let mut observed = Observed::new(band);
+        if batch.has_policy_samples() {
+            let packing = self.packing(samples, &part.policy, Context::Numerator);
+            packing.report(&mut observed.metrics, &mut report.warnings);
+            let totals = part.totals.in_micro_batches(packing.batches.len());
+            let step = PolicyStep { samples, part, fixed, weights: &weights, progress, totals };
+            for positions in &packing.batches {
+                self.accumulate(step, positions, &mut observed)?;
+            }
+        }
+        self.accumulate_sft(batch, &part.sft, &mut observed, &mut report.warnings)?;
+        let norm = clip_grad_norm(self.optimizer.parameters(), self.settings.max_grad_norm);
+        if !self.guard.admits(observed.loss, norm, progress.step + 1)? {
+            return Ok(());
+        }
+        self.optimizer.step(self.learning_rate(progress))?;
+        self.policy.lock().parameters_changed();
+        self.updates += 1;
+
+        observed.metrics.add(metrics::LOSS, observed.loss, 1.0);
+        observed.metrics.add(metrics::GRAD_NORM, norm, 1.0);
+        for weight in weights.rows.iter().flatten() {
+            observed.metrics.add(metrics::HINTED_WEIGHT, *weight, 1.0);
+        }
+        report.metrics.merge(&observed.metrics);
+        observed.affinity.report(&mut report.metrics);
+        report.observe_groups(samples, part, &observed.affinity, &weights);
+        Ok(())
+    }
+
+    fn learning_rate(&self, progress: RunProgress) -> f64 {
+        let schedule = &self.settings.schedule;
+        self.settings.learning_rate * schedule.factor(progress.step, progress.total_steps)
+    }
+
+    /// The tensors that a resumed run needs: the state of the optimizer.
+    pub(crate) fn moments(&self) -> Vec<(String, Tensor)> {
+        self.optimizer.state()
+    }
+
+    /// What else a resumed run needs: the state of the guard.
+    pub(crate) fn state(&self) -> Value {
+        self.guard.state()
+    }
+
+    /// Restores what [`Learner::moments`] and [`Learner::state`] returned after `updates` optimizer
+    /// steps.
+    pub(crate) fn load_state(
+        &mut self,
+        updates: u64,
+        moments: &[(String, Tensor)],
+        state: &Value,
+    ) -> Result<(), GrpoError> {
+        self.optimizer.load_state(moments)?;
+        self.guard.load_state(state).map_err(|error| GrpoError::other("guard", error))?;
+        self.updates = updates;
+        Ok(())
+    }
+}
+
+impl UpdateReport {
+    /// Takes up what one optimizer step measured of its groups.
+    fn observe_groups(
+        &mut self,
+        samples: &[Sample],
+        part: &Minibatch,
+        affinity: &AffinityTracker,
+        weights: &LossWeights,
+    ) {
+        for (group, [trained, behavior]) in affinity.by_group() {
+            let stats = self.groups.entry(group).or_default();
+            (stats.affinity, stats.behavior_affinity) = (trained, behavior);
+        }
+        for (position, &index) in part.policy.iter().enumerate() {
+            if let Some(weight) = weights.row(position) {
+                let stats = self.groups.entry(samples[index].group).or_default();
+                stats.hinted_weight = Some(weight);
+            }
+        }
+    }
+}

@@ -1,0 +1,251 @@
+//! The training sample: a response with its contexts, its loss mask and its weights.
+
+use std::sync::Arc;
+
+use hint_policy::{TokenBatch, TokenRow};
+use hint_rollout::{PolicyVersion, RolloutSource};
+use tch::Device;
+
+use crate::error::GrpoError;
+
+/// The prompts that one response is scored under. Prompts that are equal may share their tokens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Contexts {
+    /// The prompt of the ratio's numerator: what `π_θ` conditions on.
+    pub numerator: Arc<[u32]>,
+    /// The prompt of the ratio's denominator; `None` where the denominator is 1.
+    pub denominator: Option<Arc<[u32]>>,
+    /// The plain prompt, without any hint.
+    pub plain: Arc<[u32]>,
+    /// The prompt that the response was sampled from.
+    pub sampled: Arc<[u32]>,
+}
+
+impl Contexts {
+    /// The same prompt everywhere.
+    pub fn plain(prompt: impl Into<Arc<[u32]>>) -> Self {
+        let plain = prompt.into();
+        Self {
+            numerator: Arc::clone(&plain),
+            denominator: Some(Arc::clone(&plain)),
+            sampled: Arc::clone(&plain),
+            plain,
+        }
+    }
+
+    /// Sets the prompt that the response was sampled from.
+    #[must_use]
+    pub fn with_sampled(mut self, prompt: impl Into<Arc<[u32]>>) -> Self {
+        self.sampled = prompt.into();
+        self
+    }
+
+    /// Sets the prompts of the ratio's numerator and denominator.
+    #[must_use]
+    pub fn with_ratio(mut self, numerator: Arc<[u32]>, denominator: Option<Arc<[u32]>>) -> Self {
+        (self.numerator, self.denominator) = (numerator, denominator);
+        self
+    }
+}
+
+/// Which of a sample's prompts to use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Context {
+    Numerator,
+    Denominator,
+    Plain,
+    Sampled,
+}
+
+/// One response, ready to train on. It may be part of the policy objective, of the supervised loss,
+/// or of both.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct Sample {
+    /// Index of its group within the batch.
+    pub group: usize,
+    /// What it was sampled from. The supervised loss takes one mean for each source.
+    pub source: RolloutSource,
+    /// The weights that sampled it.
+    pub version: PolicyVersion,
+    /// The prompts that it is scored under.
+    pub contexts: Contexts,
+    /// The response. Token ids; may be empty, which counts in denominators and trains nothing.
+    pub response: Vec<u32>,
+    /// Which tokens of the response the policy is responsible for. The others, such as the answers of
+    /// a tool, are conditioned on but neither train nor count. One per token.
+    pub loss_mask: Vec<bool>,
+    /// Log-probabilities under the distribution that drew the tokens, in nats. One per token.
+    pub behavior_logprobs: Vec<f64>,
+    /// Advantage of the response.
+    pub advantage: f64,
+    /// Whether the rewards of its group are all equal.
+    pub zero_variance: bool,
+    /// Factor of its policy objective; `None` where it is no part of it. Not negative.
+    pub policy_weight: Option<f64>,
+    /// Factor of its supervised loss; `None` where it is no part of it. Not negative.
+    pub sft_weight: Option<f64>,
+}
+
+impl Sample {
+    /// A response to a plain prompt, sampled by the current policy with these log-probabilities.
+    pub fn new(
+        group: usize,
+        prompt: impl Into<Arc<[u32]>>,
+        response: Vec<u32>,
+        behavior_logprobs: Vec<f64>,
+    ) -> Self {
+        Self {
+            group,
+            source: RolloutSource::Plain,
+            version: PolicyVersion::default(),
+            contexts: Contexts::plain(prompt),
+            loss_mask: vec![true; response.len()],
+            response,
+            behavior_logprobs,
+            advantage: 0.0,
+            zero_variance: false,
+            policy_weight: None,
+            sft_weight: None,
+        }
+    }
+
+    /// A response that is imitated, with a factor of its supervised loss.
+    pub fn demonstration(
+        group: usize,
+        prompt: impl Into<Arc<[u32]>>,
+        response: Vec<u32>,
+        sft_weight: f64,
+    ) -> Self {
+        // The distribution that a demonstration comes from draws nothing else.
+        let behavior_logprobs = vec![0.0; response.len()];
+        let mut sample = Self::new(group, prompt, response, behavior_logprobs);
+        (sample.source, sample.sft_weight) = (RolloutSource::Demonstration, Some(sft_weight));
+        sample
+    }
+
+    /// Makes it part of the policy objective, with this advantage and a factor of 1.
+    #[must_use]
+    pub fn with_advantage(mut self, advantage: f64) -> Self {
+        (self.advantage, self.policy_weight) = (advantage, Some(1.0));
+        self
+    }
+
+    /// Sets what it was sampled from.
+    #[must_use]
+    pub fn with_source(mut self, source: RolloutSource) -> Self {
+        self.source = source;
+        self
+    }
+
+    /// Sets the prompts that it is scored under.
+    #[must_use]
+    pub fn with_contexts(mut self, contexts: Contexts) -> Self {
+        self.contexts = contexts;
+        self
+    }
+
+    /// Sets which tokens of the response the policy is responsible for.
+    #[must_use]
+    pub fn with_loss_mask(mut self, loss_mask: Vec<bool>) -> Self {
+        self.loss_mask = loss_mask;
+        self
+    }
+
+    /// Number of tokens that train.
+    pub fn trained_tokens(&self) -> usize {
+        self.loss_mask.iter().filter(|trains| **trains).count()
+    }
+
+    /// Whether it came about with a hint.
+    pub fn is_hinted(&self) -> bool {
+        self.source != RolloutSource::Plain
+    }
+
+    /// Whether the engine's log-probabilities are those of the ratio's denominator under the weights
+    /// that sampled it.
+    pub(crate) fn has_engine_denominator(&self) -> bool {
+        let sampled = Some(&self.contexts.sampled);
+        self.source != RolloutSource::Demonstration && self.contexts.denominator.as_ref() == sampled
+    }
+
+    /// Whether numerator and denominator of its ratio condition on the same prompt.
+    pub(crate) fn has_same_context(&self) -> bool {
+        self.contexts.denominator.as_ref() == Some(&self.contexts.numerator)
+    }
+
+    /// One of its prompts.
+    pub(crate) fn context(&self, context: Context) -> &[u32] {
+        let Contexts { numerator, denominator, plain, sampled } = &self.contexts;
+        match context {
+            Context::Numerator => numerator,
+            Context::Denominator => denominator.as_ref().unwrap_or(numerator),
+            Context::Plain => plain,
+            Context::Sampled => sampled,
+        }
+    }
+
+    /// Tokens of a row with the prompt `context`.
+    pub(crate) fn row_len(&self, context: Context) -> usize {
+        self.context(context).len() + self.response.len()
+    }
+
+    /// `(value, token)` of the tokens that train.
+    pub(crate) fn trained<'v, T: Copy>(&'v self, values: &'v [T]) -> impl Iterator<Item = T> + 'v {
+        self.loss_mask.iter().zip(values).filter(|(trains, _)| **trains).map(|(_, value)| *value)
+    }
+}
+
+/// The samples of a step.
+#[derive(Debug, Clone, PartialEq, Default)]
+#[non_exhaustive]
+pub struct SampleBatch {
+    /// Number of groups; minibatches are made of whole groups.
+    pub groups: usize,
+    /// The samples, by group.
+    pub samples: Vec<Sample>,
+}
+
+impl SampleBatch {
+    /// The samples of `groups` groups.
+    pub const fn new(groups: usize, samples: Vec<Sample>) -> Self {
+        Self { groups, samples }
+    }
+
+    /// Whether any sample is part of the policy objective.
+    pub(crate) fn has_policy_samples(&self) -> bool {
+        self.samples.iter().any(|sample| sample.policy_weight.is_some())
+    }
+
+    /// Checks that every column has one value per token.
+    pub(crate) fn check(&self) -> Result<(), GrpoError> {
+        for (index, sample) in self.samples.iter().enumerate() {
+            let expected = sample.response.len();
+            let columns = [
+                ("loss_mask", sample.loss_mask.len()),
+                ("behavior_logprobs", sample.behavior_logprobs.len()),
+            ];
+            if let Some((column, found)) = columns.into_iter().find(|(_, len)| *len != expected) {
+                return Err(GrpoError::SampleColumn { index, column, found, expected });
+            }
+            if sample.group >= self.groups {
+                let (found, expected) = (sample.group, self.groups);
+                return Err(GrpoError::SampleColumn { index, column: "group", found, expected });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The token batch of `samples`.
+pub(crate) fn token_batch(
+    samples: &[&Sample],
+    context: Context,
+    device: Device,
+) -> Result<TokenBatch, GrpoError> {
+    let rows = samples
+        .iter()
+        .map(|sample| TokenRow { prompt: sample.context(context), completion: &sample.response });
+    Ok(TokenBatch::new(&rows.collect::<Vec<_>>(), device)?)
+}

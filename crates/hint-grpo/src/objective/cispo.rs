@@ -1,0 +1,40 @@
+//! CISPO: clipped importance-sampling weights instead of clipped updates.
+
+use super::flags::add_share;
+use crate::error::GrpoError;
+use crate::metrics::{self, Metrics};
+use crate::objective::{LossInput, PolicyLoss, TokenLoss};
+
+/// The REINFORCE objective with a capped, detached ratio as its weight.
+///
+/// ```text
+/// ℓ_t = −sg( min(r_t, ε_max) ) Â_t log π_θ(y_t)                                       (CISPO-1)
+/// ```
+///
+/// No token loses its gradient. Source: (CISPO-1) in `docs/math.md`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Cispo {
+    max_ratio: f64,
+}
+
+impl Cispo {
+    /// Caps the ratio at `max_ratio`, `ε_max`.
+    pub const fn new(max_ratio: f64) -> Self {
+        Self { max_ratio }
+    }
+}
+
+impl PolicyLoss for Cispo {
+    fn token_loss(&self, input: &LossInput<'_>) -> Result<TokenLoss, GrpoError> {
+        let ratio = input.log_ratio().exp().detach();
+        let values = -(ratio.clamp_max(self.max_ratio) * input.advantages * input.logprobs);
+        let mut metrics = Metrics::new();
+        let capped = ratio.gt(self.max_ratio).logical_and(&input.advantages.gt(0.0));
+        add_share(&mut metrics, metrics::CISPO_CLIP_RATIO, &capped, input);
+        Ok(TokenLoss { values, metrics })
+    }
+
+    fn ignores_zero_advantage(&self) -> bool {
+        true
+    }
+}

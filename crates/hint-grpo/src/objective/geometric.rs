@@ -1,0 +1,56 @@
+//! The geometric-mean surrogate of GMPO.
+
+use tch::Kind;
+
+use super::flags::add_clip_ratios;
+use super::input::sum_of_rows;
+use crate::error::GrpoError;
+use crate::metrics::Metrics;
+use crate::objective::{LossInput, PolicyLoss, TokenLoss};
+
+/// The geometric mean of token ratios that are clipped one by one.
+///
+/// ```text
+/// c_t = min(log r_t, ln(1 + ε_high)) where Â > 0, else max(log r_t, ln(1 − ε_low))
+/// ℓ_t = −exp( Σ_t m_t c_t / |y| ) Â                                                    (GMPO-1)
+/// ```
+///
+/// An outlier among the ratios weighs less than in an arithmetic mean, so wider clip ranges are
+/// stable. Source: (GMPO-1) in `docs/math.md`. Published: a range of `(e^−0.4, e^0.4)`, that is
+/// `clip_low` 0.3297 and `clip_high` 0.4918.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct GeometricMean {
+    clip_low: f64,
+    clip_high: f64,
+}
+
+impl GeometricMean {
+    /// Keeps each ratio in `[1 − clip_low, 1 + clip_high]`.
+    pub const fn new(clip_low: f64, clip_high: f64) -> Self {
+        Self { clip_low, clip_high }
+    }
+}
+
+impl PolicyLoss for GeometricMean {
+    fn token_loss(&self, input: &LossInput<'_>) -> Result<TokenLoss, GrpoError> {
+        let advantages = input.advantages;
+        let log_ratio = input.log_ratio();
+        let (least, most) = ((-self.clip_low).ln_1p(), self.clip_high.ln_1p());
+        let rising = advantages.gt(0.0);
+        let clipped = log_ratio.clamp_max(most).where_self(&rising, &log_ratio.clamp_min(least));
+        let clipped = clipped.masked_fill(&input.mask.logical_not(), 0.0);
+        let mean = sum_of_rows(&clipped) / input.lens(clipped.kind());
+        let values = -(mean.exp() * advantages);
+
+        let mut metrics = Metrics::new();
+        let log_ratio = log_ratio.detach().to_kind(Kind::Double);
+        let low = log_ratio.lt(least).logical_and(&advantages.lt(0.0));
+        let high = log_ratio.gt(most).logical_and(&rising);
+        add_clip_ratios(&mut metrics, &low, &high, input);
+        Ok(TokenLoss { values, metrics })
+    }
+
+    fn ignores_zero_advantage(&self) -> bool {
+        true
+    }
+}

@@ -1,0 +1,102 @@
+//! Corrections for the mismatch between the distribution that drew the tokens and the old policy.
+
+use hint_rollout::error::Violations;
+use serde::{Deserialize, Serialize};
+use tch::Tensor;
+
+use super::input::sum_of_rows;
+
+/// Whether an importance weight is one of tokens or one of whole sequences.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ImportanceLevel {
+    /// Each token has its own weight.
+    #[default]
+    Token,
+    /// Every token of a completion has the product of the token weights, the exact weight of the
+    /// sequence.
+    Sequence,
+}
+
+/// Importance sampling from the distribution `μ` that drew the tokens to the old policy. The weight
+/// multiplies the objective, not the KL term, and is not differentiated.
+///
+/// ```text
+/// ρ_t = π_old(y_t) / μ(y_t), or Π_t of it over the completion
+/// truncate   w_t = min(ρ_t, C)                                                          (TIS-1)
+/// mask       w_t = ρ_t where C_low ≤ ρ_t ≤ C, else 0                                    (TIS-2)
+/// ```
+///
+/// Source: (TIS-1), (TIS-2) in `docs/math.md`.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
+pub enum ImportanceCorrection {
+    /// No correction: every weight is 1.
+    Off {},
+    /// Truncated importance sampling, (TIS-1).
+    Truncate {
+        /// The cap `C`. Positive. Commonly 2.
+        max_weight: f64,
+        /// What has a weight.
+        #[serde(default)]
+        level: ImportanceLevel,
+    },
+    /// Masked importance sampling, (TIS-2): what lies outside does not train.
+    Mask {
+        /// The least weight that trains, `C_low`. Not negative. (`IcePop`: 0.5)
+        #[serde(default)]
+        min_weight: f64,
+        /// The largest weight that trains, `C`. More than `min_weight`. (`IcePop`: 5)
+        max_weight: f64,
+        /// What has a weight.
+        #[serde(default)]
+        level: ImportanceLevel,
+    },
+}
+
+impl ImportanceCorrection {
+    pub(crate) fn check(self, at: &mut Violations) {
+        match self {
+            Self::Off {} => {}
+            Self::Truncate { max_weight, .. } => at.positive("max_weight", max_weight),
+            Self::Mask { min_weight, max_weight, .. } => {
+                at.not_negative("min_weight", min_weight);
+                let holds = max_weight > min_weight;
+                at.require(
+                    holds && max_weight.is_finite(),
+                    "max_weight",
+                    "must be finite and more than min_weight",
+                    max_weight,
+                );
+            }
+        }
+    }
+
+    /// The weights, without grad, or `None` when there is nothing to correct. All tensors are
+    /// `[batch, seq]`; values outside `mask` (`Bool`) are 0.
+    pub fn weights(
+        self,
+        old_logprobs: &Tensor,
+        behavior_logprobs: &Tensor,
+        mask: &Tensor,
+    ) -> Option<Tensor> {
+        let padding = mask.logical_not();
+        let ratio = |level| {
+            let tokens = (old_logprobs - behavior_logprobs).detach().masked_fill(&padding, 0.0);
+            match level {
+                ImportanceLevel::Token => tokens.exp(),
+                ImportanceLevel::Sequence => sum_of_rows(&tokens).exp().expand_as(&tokens),
+            }
+        };
+        let weights = match self {
+            Self::Off {} => return None,
+            Self::Truncate { max_weight, level } => ratio(level).clamp_max(max_weight),
+            Self::Mask { min_weight, max_weight, level } => {
+                let ratio = ratio(level);
+                let outside = ratio.lt(min_weight).logical_or(&ratio.gt(max_weight));
+                ratio.masked_fill(&outside, 0.0)
+            }
+        };
+        Some(weights.masked_fill(&padding, 0.0))
+    }
+}

@@ -1,0 +1,135 @@
+//! The loss: what is minimized, and everything that it is put together from.
+//!
+//! A [`PolicyLoss`] says what one token loses, as a function of the log-probabilities in its [`LossInput`]; it
+//! neither reduces nor knows which prompt they condition on. A [`LossComposition`] multiplies it by weights,
+//! adds the KL term ([`KlConfig`]) and reduces it ([`Aggregation`]). Hinted samples have further weights
+//! ([`HintedWeight`]) and may have another shape ([`RatioShaping`]). [`LossConfig`] names all of it in a
+//! configuration. Each idea is one short file, its equation labelled as in `docs/math.md`.
+
+use tch::Tensor;
+
+use crate::error::GrpoError;
+use crate::metrics::Metrics;
+
+mod aggregation;
+mod cispo;
+mod clipped;
+mod composition;
+mod config;
+mod flags;
+mod geometric;
+mod hinted_weight;
+mod importance;
+mod input;
+mod kl;
+mod old_logprobs;
+mod ratio_scheme;
+mod reinforce;
+mod sapo;
+mod shaped;
+
+pub use aggregation::{Aggregation, StepTotals};
+pub use cispo::Cispo;
+pub use clipped::ClippedSurrogate;
+pub use composition::LossComposition;
+pub use config::{AffinityBand, LossConfig, ObjectiveConfig, SftTerm};
+pub(crate) use flags::add_masked;
+pub use geometric::GeometricMean;
+pub use hinted_weight::{
+    HintedFactors, HintedSample, HintedWeight, HintedWeightConfig, RatioShaping, WeightContext,
+    WeightNeeds,
+};
+pub use importance::{ImportanceCorrection, ImportanceLevel};
+pub use input::{LossInput, RatioLevel};
+pub use kl::{KlConfig, KlEstimator, KlGroups};
+pub use old_logprobs::OldLogprobs;
+pub use ratio_scheme::RatioScheme;
+pub use reinforce::Reinforce;
+pub use sapo::Sapo;
+pub(crate) use shaped::ByRow;
+pub use shaped::ShapedRatio;
+
+/// What a loss returns.
+#[derive(Debug)]
+pub struct TokenLoss {
+    /// Unreduced loss, `[batch, seq]`.
+    pub values: Tensor,
+    /// Numbers to log, as sums over the mask with their weights.
+    pub metrics: Metrics,
+}
+
+/// A token-level policy objective, to be minimised. It does **not** reduce: summation and the
+/// denominator belong to [`Aggregation`](crate::Aggregation), so that every objective works with every denominator
+/// and with gradient accumulation.
+///
+/// ```
+/// use hint_grpo::{GrpoError, LossInput, Metrics, PolicyLoss, TokenLoss};
+///
+/// /// Importance-weighted policy gradient with a squared log-ratio penalty of strength `tau`.
+/// struct Squared {
+///     tau: f64,
+/// }
+///
+/// impl PolicyLoss for Squared {
+///     fn token_loss(&self, input: &LossInput<'_>) -> Result<TokenLoss, GrpoError> {
+///         let log_ratio = input.log_ratio();
+///         let values = -(log_ratio.exp() * input.advantages) + log_ratio.square() * self.tau;
+///         Ok(TokenLoss { values, metrics: Metrics::new() })
+///     }
+/// }
+/// ```
+pub trait PolicyLoss: Send + Sync {
+    /// Unreduced loss, `[batch, seq]`, differentiable in `input.logprobs` only. Values outside the
+    /// mask are ignored.
+    ///
+    /// # Errors
+    ///
+    /// [`GrpoError::MissingInput`], or a user's own error through [`GrpoError::other`].
+    fn token_loss(&self, input: &LossInput<'_>) -> Result<TokenLoss, GrpoError>;
+
+    /// Whether tokens with an advantage of 0 have neither loss nor gradient. The trainer then
+    /// leaves such rows out of the forward pass (they still count in the denominators).
+    fn ignores_zero_advantage(&self) -> bool {
+        false
+    }
+}
+
+impl<L: PolicyLoss + ?Sized> PolicyLoss for Box<L> {
+    fn token_loss(&self, input: &LossInput<'_>) -> Result<TokenLoss, GrpoError> {
+        (**self).token_loss(input)
+    }
+
+    fn ignores_zero_advantage(&self) -> bool {
+        (**self).ignores_zero_advantage()
+    }
+}
+
+/// Turns a closure from log-ratios and advantages (both `[batch, seq]`) to token losses into a
+/// [`PolicyLoss`].
+pub fn loss_from_fn<F>(loss: F) -> FnLoss<F>
+where
+    F: Fn(&Tensor, &Tensor) -> Tensor + Send + Sync,
+{
+    FnLoss { loss }
+}
+
+/// A closure as a [`PolicyLoss`]; made by [`loss_from_fn`].
+pub struct FnLoss<F> {
+    loss: F,
+}
+
+impl<F> std::fmt::Debug for FnLoss<F> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("FnLoss").finish_non_exhaustive()
+    }
+}
+
+impl<F> PolicyLoss for FnLoss<F>
+where
+    F: Fn(&Tensor, &Tensor) -> Tensor + Send + Sync,
+{
+    fn token_loss(&self, input: &LossInput<'_>) -> Result<TokenLoss, GrpoError> {
+        let values = (self.loss)(&input.log_ratio(), input.advantages);
+        Ok(TokenLoss { values, metrics: Metrics::new() })
+    }
+}

@@ -1,0 +1,39 @@
+//! SAPO: a soft gate in place of the clip.
+
+use crate::error::GrpoError;
+use crate::metrics::Metrics;
+use crate::objective::{LossInput, PolicyLoss, TokenLoss};
+
+/// The soft-adaptive surrogate.
+///
+/// ```text
+/// ℓ_t = −σ( τ (r_t − 1) ) · 4/τ · Â_t,   τ = τ₊ where Â_t > 0, else τ₋                 (SAPO-1)
+/// ```
+///
+/// Source: (SAPO-1) in `docs/math.md`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Sapo {
+    temperature_positive: f64,
+    temperature_negative: f64,
+}
+
+impl Sapo {
+    /// The gate's temperatures for positive and for other advantages. (Published: 1.0 and 1.05)
+    pub const fn new(temperature_positive: f64, temperature_negative: f64) -> Self {
+        Self { temperature_positive, temperature_negative }
+    }
+}
+
+impl PolicyLoss for Sapo {
+    fn token_loss(&self, input: &LossInput<'_>) -> Result<TokenLoss, GrpoError> {
+        let ratio = input.log_ratio().exp();
+        let gate = |tau: f64| ((&ratio - 1.0) * tau).sigmoid() * (4.0 / tau);
+        let gate = gate(self.temperature_positive)
+            .where_self(&input.advantages.gt(0.0), &gate(self.temperature_negative));
+        Ok(TokenLoss { values: -(gate * input.advantages), metrics: Metrics::new() })
+    }
+
+    fn ignores_zero_advantage(&self) -> bool {
+        true
+    }
+}

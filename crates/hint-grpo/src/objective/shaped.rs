@@ -1,0 +1,55 @@
+//! A shaped ratio as the objective of hinted samples.
+
+use tch::Tensor;
+
+use crate::error::GrpoError;
+use crate::metrics::Metrics;
+use crate::objective::{LossInput, PolicyLoss, TokenLoss};
+
+/// The shaped ratio without a clip.
+///
+/// ```text
+/// ℓ_t = −Â_t r_t / (r_t + γ)                                                            (HELP-2)
+/// ```
+///
+/// Source: (HELP-2) in `docs/math.md`; LUFFY (γ = 0.1) and Guide-GRPO (γ a quantile).
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ShapedRatio {
+    log_gamma: f64,
+}
+
+impl ShapedRatio {
+    /// With `γ = gamma`, which must be positive.
+    pub fn new(gamma: f64) -> Self {
+        Self { log_gamma: gamma.ln() }
+    }
+}
+
+impl PolicyLoss for ShapedRatio {
+    fn token_loss(&self, input: &LossInput<'_>) -> Result<TokenLoss, GrpoError> {
+        // r / (r + γ) = σ(log r − log γ), which cannot overflow.
+        let shaped = (input.log_ratio() - self.log_gamma).sigmoid();
+        Ok(TokenLoss { values: -(shaped * input.advantages), metrics: Metrics::new() })
+    }
+
+    fn ignores_zero_advantage(&self) -> bool {
+        true
+    }
+}
+
+/// One objective for plain rows, another for hinted ones.
+pub(crate) struct ByRow<'a> {
+    pub(crate) plain: &'a dyn PolicyLoss,
+    pub(crate) hinted: &'a dyn PolicyLoss,
+    /// Whether each row is hinted. Length `batch`.
+    pub(crate) is_hinted: Vec<bool>,
+}
+
+impl PolicyLoss for ByRow<'_> {
+    fn token_loss(&self, input: &LossInput<'_>) -> Result<TokenLoss, GrpoError> {
+        let TokenLoss { values, metrics } = self.plain.token_loss(input)?;
+        let hinted = self.hinted.token_loss(input)?.values;
+        let rows = Tensor::from_slice(&self.is_hinted).to_device(values.device()).unsqueeze(-1);
+        Ok(TokenLoss { values: hinted.where_self(&rows, &values), metrics })
+    }
+}

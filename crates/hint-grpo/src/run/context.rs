@@ -1,0 +1,125 @@
+//! Observers, clock and files of a run, and where its time goes.
+
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use hint_policy::SharedPolicy;
+use hint_rollout::Evaluation;
+
+use crate::error::GrpoError;
+use crate::observer::{Observer, Phase, StepReport, Timings};
+use crate::run_dir::{CheckpointContent, RunDir};
+
+/// Fills a checkpoint's folder with one more file, such as a tokenizer.
+pub(super) type ExtraFile =
+    Box<dyn Fn(&Path) -> Result<(), Box<dyn std::error::Error + Send + Sync>> + Send>;
+
+/// Observers, clock and files of a run, and where its time goes.
+#[derive(Default)]
+pub(super) struct RunContext {
+    pub(super) observers: Vec<Box<dyn Observer>>,
+    pub(super) clock: Option<Box<dyn Fn() -> Duration + Send>>,
+    pub(super) peak_memory: Option<Box<dyn Fn() -> Option<u64> + Send>>,
+    pub(super) run_dir: Option<RunDir>,
+    pub(super) extra_files: Vec<ExtraFile>,
+    /// The present phase, and when it began.
+    current: Option<(Phase, Duration)>,
+    spent: Timings,
+}
+
+impl RunContext {
+    /// A phase of step `step` begins, and the one before ends.
+    pub(super) fn enter(&mut self, step: u64, phase: Phase) {
+        self.leave();
+        self.current = Some((phase, self.now()));
+        for observer in &mut self.observers {
+            observer.on_phase(step, phase);
+        }
+    }
+
+    fn leave(&mut self) {
+        let Some((phase, start)) = self.current.take() else { return };
+        let spent = match phase {
+            Phase::Rollout => &mut self.spent.rollout,
+            Phase::Update => &mut self.spent.update,
+            Phase::Sync => &mut self.spent.sync,
+            Phase::Evaluation => &mut self.spent.evaluation,
+            Phase::Checkpoint => &mut self.spent.checkpoint,
+        };
+        let now = self.clock.as_ref().map_or(Duration::ZERO, |clock| clock());
+        *spent += now.saturating_sub(start);
+    }
+
+    /// Completes the report of a step, writes it down and tells the observers. Returns whether one
+    /// of them stops the run.
+    pub(super) fn finish_step(&mut self, mut report: StepReport) -> Result<bool, GrpoError> {
+        self.leave();
+        report.timings = std::mem::take(&mut self.spent);
+        report.peak_memory = self.peak_memory.as_ref().and_then(|gauge| gauge());
+        if let Some(dir) = &mut self.run_dir {
+            dir.record(&report)?;
+        }
+        let mut stop = false;
+        for observer in &mut self.observers {
+            stop |= observer.on_step(&report) == ControlFlow::Break(());
+        }
+        Ok(stop)
+    }
+
+    /// Ends an evaluation: writes its results down and tells the observers.
+    pub(super) fn finish_evaluation(
+        &mut self,
+        step: u64,
+        evaluation: &Evaluation,
+    ) -> Result<(), GrpoError> {
+        self.leave();
+        if let Some(dir) = &self.run_dir {
+            dir.write_evaluation(step, evaluation)?;
+        }
+        for observer in &mut self.observers {
+            observer.on_evaluation(step, evaluation);
+        }
+        Ok(())
+    }
+
+    /// Appends lines to the rollout table, if the run has a folder.
+    pub(super) fn rollouts(&mut self, lines: &[String]) -> Result<(), GrpoError> {
+        match &mut self.run_dir {
+            Some(dir) => dir.record_rollouts(lines),
+            None => Ok(()),
+        }
+    }
+
+    /// Writes a checkpoint, if the run has a folder.
+    pub(super) fn checkpoint(
+        &mut self,
+        policy: &SharedPolicy,
+        content: &CheckpointContent<'_>,
+    ) -> Result<Option<PathBuf>, GrpoError> {
+        if self.run_dir.is_none() {
+            return Ok(None);
+        }
+        self.enter(content.progress.step, Phase::Checkpoint);
+        let extra_files = &self.extra_files;
+        let write_model = |dir: &Path| {
+            policy.lock().save(dir)?;
+            for write in extra_files {
+                write(dir).map_err(|source| GrpoError::Other { part: "extra file", source })?;
+            }
+            Ok(())
+        };
+        let Some(run_dir) = &mut self.run_dir else { return Ok(None) };
+        let keep = content.config.run.keep_checkpoints;
+        let path = run_dir.write_checkpoint(content, keep, &write_model)?;
+        self.leave();
+        for observer in &mut self.observers {
+            observer.on_checkpoint(&path);
+        }
+        Ok(Some(path))
+    }
+
+    fn now(&self) -> Duration {
+        self.clock.as_ref().map_or(Duration::ZERO, |clock| clock())
+    }
+}

@@ -1,0 +1,88 @@
+//! Evaluation on held-out problems during a run.
+
+use std::collections::HashSet;
+
+use hint_rollout::{Evaluation, Problem};
+
+use super::Run;
+use crate::config::GrpoConfig;
+use crate::error::{ConfigError, GrpoError};
+use crate::metrics::{self, Metrics};
+use crate::observer::Phase;
+use crate::stage::Stage;
+
+/// Refuses held-out problems that the configuration asks for and the program does not bring.
+pub(super) fn check_held_out(config: &GrpoConfig, held_out: &[Problem]) -> Result<(), GrpoError> {
+    let expects = config.evaluation.held_out != hint_rollout::HeldOut::None;
+    if expects && held_out.is_empty() {
+        let message = "evaluation.held_out: no problem is held out; split the problems with \
+                       `EvaluationConfig::split`, hand the second part over with `held_out`, and \
+                       raise the share if that part is empty";
+        return Err(ConfigError::Invalid(vec![message.to_owned()]).into());
+    }
+    Ok(())
+}
+
+/// Refuses problems that are both trained on and held out.
+pub(super) fn check_disjoint<'i>(
+    trained: impl Iterator<Item = &'i str>,
+    held_out: &[Problem],
+) -> Result<(), GrpoError> {
+    let ids = held_out.iter().map(|problem| problem.id.as_str());
+    let ids = ids.collect::<HashSet<_>>();
+    match trained.into_iter().find(|id| ids.contains(id)) {
+        Some(id) => {
+            let message = format!("evaluation: problem `{id}` is both trained on and held out");
+            Err(ConfigError::Invalid(vec![message]).into())
+        }
+        None => Ok(()),
+    }
+}
+
+impl<S: Stage> Run<S> {
+    /// Evaluates before the first step, if that is due, and reports it as step 0. Returns whether an
+    /// observer stops the run.
+    pub(super) fn start(&mut self) -> Result<bool, GrpoError> {
+        let mut metrics = Metrics::new();
+        self.evaluate(&mut metrics)?;
+        if metrics.iter().next().is_none() {
+            return Ok(false);
+        }
+        self.context.finish_step(self.report(metrics))
+    }
+
+    /// Evaluates after the present step, if that is due, and adds `eval/*` to `metrics`.
+    pub(super) fn evaluate(&mut self, metrics: &mut Metrics) -> Result<(), GrpoError> {
+        let (step, run) = (self.progress.step, self.config.run);
+        if self.held_out.is_empty() || !self.config.evaluation.is_due(step, run.steps) {
+            return Ok(());
+        }
+        if !S::SAMPLES {
+            self.sync()?;
+        }
+        self.context.enter(step, Phase::Evaluation);
+        let Some(collector) = self.stage.collector() else { return Ok(()) };
+        let options = self.config.evaluation.options(&collector.config().sampling, run.seed);
+        let evaluation = collector.evaluate(&self.held_out, &options)?;
+        report(metrics, &evaluation);
+        self.context.finish_evaluation(step, &evaluation)
+    }
+}
+
+fn report(metrics: &mut Metrics, evaluation: &Evaluation) {
+    let scores = &evaluation.overall;
+    metrics.set(metrics::EVAL_AVG, scores.avg.value);
+    metrics.set(metrics::EVAL_AVG_LOW, scores.avg.low);
+    metrics.set(metrics::EVAL_AVG_HIGH, scores.avg.high);
+    for (name, by_k) in [("pass", &scores.pass_at), ("maj", &scores.maj_at)] {
+        // For one completion both are the average.
+        for (k, estimate) in by_k.iter().filter(|(k, _)| **k > 1) {
+            metrics.set(format!("eval/{name}_at_{k}"), estimate.value);
+        }
+    }
+    metrics.set(metrics::EVAL_MEAN_LENGTH, scores.lengths.mean);
+    metrics.set(metrics::EVAL_CLIPPED_RATIO, scores.truncated_frac);
+    let failed = scores.verdicts.iter().filter(|(verdict, _)| verdict.is_failure());
+    let failed = failed.map(|(_, count)| count).sum::<usize>();
+    metrics.set(metrics::EVAL_FAILED_FRAC, failed as f64 / scores.completions as f64);
+}

@@ -1,0 +1,113 @@
+//! The stages of training: what a step's samples are, and where they come from.
+//!
+//! A [`Run`](crate::run::Run) is the same loop for every [`Stage`]: the stage brings the samples of a step,
+//! the [`Learner`](crate::learner::Learner) trains on them. [`PolicyGradient`] samples groups and turns
+//! rewards into advantages; [`Supervised`] takes demonstrations.
+
+use std::collections::BTreeMap;
+
+use hint_rollout::{Collector, RunProgress, WeightSource};
+use serde_json::Value;
+
+use crate::config::GrpoConfig;
+use crate::error::GrpoError;
+use crate::learner::{SampleBatch, SftLoss, UpdateReport};
+use crate::metrics::Metrics;
+use crate::warning::Warning;
+
+mod fingerprint;
+mod policy_gradient;
+mod supervised;
+
+pub use fingerprint::fingerprint;
+pub use policy_gradient::PolicyGradient;
+pub use supervised::{Demonstration, Supervised};
+
+/// What a stage brings for one step.
+#[derive(Debug, Default)]
+#[non_exhaustive]
+pub struct Batch {
+    /// What the learner trains on.
+    pub samples: SampleBatch,
+    /// Numbers about the samples.
+    pub metrics: Metrics,
+    /// What did not stop the step, but should be known.
+    pub warnings: Vec<Warning>,
+    /// Tokens that were sampled for this step, or in a supervised stage learned from.
+    pub tokens: u64,
+    /// Tokens of prompts and responses, the prompt once for each response.
+    pub num_tokens: u64,
+}
+
+/// Where the samples of a run come from.
+pub trait Stage {
+    /// The name of the stage in checkpoints: a checkpoint of one stage cannot resume another.
+    const NAME: &'static str;
+    /// Whether it samples in every step, so that the engine needs new weights after each.
+    const SAMPLES: bool;
+    /// What the run trains on.
+    type Item;
+
+    /// The id of an item, which no held-out problem may have.
+    fn id(item: &Self::Item) -> &str;
+
+    /// A fingerprint of all items, in order.
+    fn fingerprint(items: &[Self::Item]) -> String;
+
+    /// How the supervised loss of this stage's samples is reduced.
+    fn sft_loss(config: &GrpoConfig) -> SftLoss;
+
+    /// The samples of the step after `progress`. There is at least one item.
+    ///
+    /// # Errors
+    ///
+    /// Errors of the parts.
+    fn next_batch(
+        &mut self,
+        items: &[Self::Item],
+        progress: RunProgress,
+    ) -> Result<Batch, GrpoError>;
+
+    /// Lines of `rollouts.jsonl` about the last batch, which `update` trained on. None by default.
+    ///
+    /// # Errors
+    ///
+    /// [`GrpoError::Other`] for what is not JSON.
+    fn table(&mut self, update: &UpdateReport) -> Result<Vec<String>, GrpoError> {
+        let _ = update;
+        Ok(Vec::new())
+    }
+
+    /// What evaluates held-out problems, if there is anything.
+    fn collector(&mut self) -> Option<&mut Collector>;
+
+    /// Hands new weights to what samples.
+    ///
+    /// # Errors
+    ///
+    /// What the engine returns.
+    fn sync(&mut self, weights: &dyn WeightSource) -> Result<(), GrpoError> {
+        match self.collector() {
+            Some(collector) => Ok(collector.sync(weights)?),
+            None => Ok(()),
+        }
+    }
+
+    /// Everything that a resumed run needs, by the name of the part.
+    fn state(&self) -> BTreeMap<String, Value> {
+        BTreeMap::new()
+    }
+
+    /// Restores what [`Stage::state`] returned; `part` looks a state up by its name.
+    ///
+    /// # Errors
+    ///
+    /// What `part` returns, and an error for a state that does not fit.
+    fn load_state(
+        &mut self,
+        part: &dyn Fn(&str) -> Result<Value, GrpoError>,
+    ) -> Result<(), GrpoError> {
+        let _ = part;
+        Ok(())
+    }
+}

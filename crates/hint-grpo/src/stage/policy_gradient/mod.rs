@@ -1,0 +1,173 @@
+//! Policy gradient: groups are sampled and judged, and their rewards become advantages.
+
+use std::collections::BTreeMap;
+
+use hint_rollout::{
+    Collected, Collector, PolicyVersion, Problem, RunProgress, Seed, StepContext, WeightSource,
+};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use self::advantages::advantages;
+use self::table::TableRow;
+use crate::advantage::AdvantageEstimator;
+use crate::config::GrpoConfig;
+use crate::error::GrpoError;
+use crate::learner::{SftLoss, UpdateReport};
+use crate::metrics::{self, Metrics};
+use crate::objective::Aggregation;
+use crate::stage::{Batch, Stage, fingerprint};
+use crate::warning::Warning;
+
+mod advantages;
+mod assemble;
+mod staleness;
+mod stats;
+mod table;
+
+/// Samples groups with a [`Collector`], and turns rewards into advantages.
+///
+/// Plain GRPO is a collector without hints; the code never branches on a method's name.
+pub struct PolicyGradient {
+    collector: Collector,
+    advantage: Box<dyn AdvantageEstimator>,
+    config: GrpoConfig,
+    /// The weights that the engine has.
+    version: PolicyVersion,
+    /// The last batch, as far as the rollout table shows it.
+    table: Vec<TableRow>,
+}
+
+impl std::fmt::Debug for PolicyGradient {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PolicyGradient").field("collector", &self.collector).finish_non_exhaustive()
+    }
+}
+
+impl PolicyGradient {
+    /// A stage with the advantage estimator of the configuration.
+    pub fn new(collector: Collector, config: &GrpoConfig) -> Self {
+        Self {
+            collector,
+            advantage: config.advantage.build(),
+            config: config.clone(),
+            version: PolicyVersion::default(),
+            table: Vec::new(),
+        }
+    }
+
+    /// Another advantage estimator than the configuration's.
+    #[must_use]
+    pub fn with_advantage(mut self, advantage: Box<dyn AdvantageEstimator>) -> Self {
+        self.advantage = advantage;
+        self
+    }
+
+    /// The collector.
+    pub const fn collector_mut(&mut self) -> &mut Collector {
+        &mut self.collector
+    }
+}
+
+impl Stage for PolicyGradient {
+    const NAME: &'static str = "policy_gradient";
+    const SAMPLES: bool = true;
+    type Item = Problem;
+
+    fn id(problem: &Problem) -> &str {
+        &problem.id
+    }
+
+    fn fingerprint(problems: &[Problem]) -> String {
+        fingerprint(
+            problems.iter().map(|problem| {
+                [&problem.id, &problem.question, &problem.answer].map(String::as_bytes)
+            }),
+        )
+    }
+
+    fn sft_loss(config: &GrpoConfig) -> SftLoss {
+        let temperature = config.rollout.sampling.temperature;
+        SftLoss { aggregation: Aggregation::TokenMean {}, temperature }
+    }
+
+    fn next_batch(
+        &mut self,
+        problems: &[Problem],
+        progress: RunProgress,
+    ) -> Result<Batch, GrpoError> {
+        let run = self.config.run;
+        let seed = Seed::new(run.seed).named("rollout").child(progress.step);
+        let Collected { mut groups, stats, .. } = self.collector.collect_batch(
+            problems,
+            run.prompts_per_step,
+            run.seed,
+            StepContext { seed, progress },
+        )?;
+        let (mut metrics, mut warnings) = (Metrics::new(), Vec::new());
+        if stats.missing_groups > 0 {
+            warnings.push(Warning::MissingGroups {
+                missing: stats.missing_groups,
+                wanted: run.prompts_per_step,
+                drawn: stats.problems,
+                rounds: stats.rounds,
+            });
+        }
+        staleness::admit(&mut groups, self.version, &run, &mut metrics, &mut warnings)?;
+        let advantages = advantages(&mut *self.advantage, &groups, progress.step + 1)?;
+        stats::observe_groups(&mut metrics, &groups);
+        stats::observe_collection(&mut metrics, &stats);
+        let gap = self.collector.record().internalization_gap();
+        metrics.set_some(metrics::HINT_INTERNALIZATION_GAP_RUN, gap);
+        let drawn = self.collector.drawn() as f64;
+        metrics.set(metrics::EPOCH, drawn / problems.len() as f64);
+        if run.rollout_table {
+            let rows = groups.iter().zip(&advantages);
+            self.table = rows
+                .map(|(group, advantages)| TableRow::new(progress.step + 1, group, advantages))
+                .collect();
+        }
+        let tokens = stats.tokens as u64;
+        Ok(Batch {
+            samples: assemble::samples(groups, &advantages, &self.config.loss),
+            metrics,
+            warnings,
+            tokens,
+            num_tokens: tokens + stats.prompt_tokens as u64,
+        })
+    }
+
+    fn table(&mut self, update: &UpdateReport) -> Result<Vec<String>, GrpoError> {
+        let rows = std::mem::take(&mut self.table).into_iter().enumerate();
+        let lines = rows.map(|(index, row)| row.line(update.groups.get(&index)));
+        lines
+            .collect::<Result<_, serde_json::Error>>()
+            .map_err(|error| GrpoError::other("rollout table", error))
+    }
+
+    fn collector(&mut self) -> Option<&mut Collector> {
+        Some(&mut self.collector)
+    }
+
+    fn sync(&mut self, weights: &dyn WeightSource) -> Result<(), GrpoError> {
+        self.version = weights.version();
+        Ok(self.collector.sync(weights)?)
+    }
+
+    fn state(&self) -> BTreeMap<String, Value> {
+        BTreeMap::from([
+            ("advantage".to_owned(), json!(self.advantage.state())),
+            ("collector".to_owned(), self.collector.state()),
+        ])
+    }
+
+    fn load_state(
+        &mut self,
+        part: &dyn Fn(&str) -> Result<Value, GrpoError>,
+    ) -> Result<(), GrpoError> {
+        let state = Vec::<f64>::deserialize(&part("advantage")?)
+            .map_err(|error| GrpoError::other("advantage", error))?;
+        self.advantage.load_state(&state)?;
+        Ok(self.collector.load_state(&part("collector")?)?)
+    }
+}

@@ -1,0 +1,103 @@
+//! Numbers about the groups of a step.
+
+use std::collections::BTreeMap;
+
+use hint_rollout::{CollectStats, RolloutGroup};
+
+use crate::metrics::{self, Metrics};
+
+/// Rewards of the groups that train.
+pub(super) fn observe_groups(metrics: &mut Metrics, groups: &[RolloutGroup]) {
+    let mut parts = BTreeMap::<&str, Vec<f64>>::new();
+    for group in groups {
+        let rewards = group.rewards();
+        let count = rewards.len() as f64;
+        let sum = rewards.iter().sum::<f64>();
+        metrics.add(metrics::REWARD, sum, count);
+        let mean = sum / count;
+        let squares = rewards.iter().map(|reward| (reward - mean).powi(2)).sum::<f64>();
+        let equal = rewards.iter().all(|reward| *reward == rewards[0]);
+        let std = if equal { 0.0 } else { (squares / (count - 1.0)).sqrt() };
+        metrics.add(metrics::REWARD_STD, std, 1.0);
+        metrics.add(metrics::FRAC_REWARD_ZERO_STD, f64::from(equal), 1.0);
+        for rollout in &group.rollouts {
+            for (name, value) in &rollout.score.parts {
+                parts.entry(name).or_default().push(*value);
+            }
+        }
+    }
+    for (name, values) in parts {
+        let count = values.len() as f64;
+        let sum = values.iter().sum::<f64>();
+        metrics.add(format!("rewards/{name}/mean"), sum, count);
+        if values.len() > 1 {
+            let squares = values.iter().map(|value| (value - sum / count).powi(2)).sum::<f64>();
+            metrics.set(format!("rewards/{name}/std"), (squares / (count - 1.0)).sqrt());
+        }
+    }
+}
+
+/// What was sampled, judged, hinted and left out.
+pub(super) fn observe_collection(metrics: &mut Metrics, stats: &CollectStats) {
+    let share = |part: usize, whole: usize| (whole > 0).then(|| part as f64 / whole as f64);
+    metrics.set_some(metrics::ROLLOUT_PASS_RATE, stats.plain.rate());
+    metrics.set_some(metrics::ROLLOUT_ALL_WRONG_FRAC, share(stats.all_wrong, stats.plain_groups));
+    metrics.set_some(metrics::ROLLOUT_ALL_RIGHT_FRAC, share(stats.all_right, stats.plain_groups));
+    metrics.set_some(metrics::ROLLOUT_DROPPED_FRAC, share(stats.dropped, stats.completions));
+    for (counts, [mean, min, max]) in [
+        (
+            stats.lengths,
+            [
+                metrics::COMPLETIONS_MEAN_LENGTH,
+                metrics::COMPLETIONS_MIN_LENGTH,
+                metrics::COMPLETIONS_MAX_LENGTH,
+            ],
+        ),
+        (
+            stats.terminated,
+            [
+                metrics::COMPLETIONS_MEAN_TERMINATED_LENGTH,
+                metrics::COMPLETIONS_MIN_TERMINATED_LENGTH,
+                metrics::COMPLETIONS_MAX_TERMINATED_LENGTH,
+            ],
+        ),
+    ] {
+        metrics.set_some(mean, counts.mean());
+        metrics.set_some(min, counts.least.map(|least| least as f64));
+        metrics.set_some(max, counts.least.map(|_| counts.most as f64));
+    }
+    metrics.set_some(metrics::COMPLETIONS_CLIPPED_RATIO, share(stats.truncated, stats.completions));
+    metrics.set_some(metrics::HINT_HINTED_FRAC, share(stats.hinted_groups, stats.problems));
+    metrics.set_some(metrics::HINT_RESCUED_FRAC, share(stats.rescued_groups, stats.hinted_groups));
+    metrics.set_some(metrics::HINT_PASS_RATE, stats.hinted.rate());
+    metrics.set_some(metrics::HINT_ATTEMPTS, share(stats.attempts, stats.hinted_groups));
+    if stats.hinted_groups > 0 {
+        metrics.set(metrics::HINT_SHARE, stats.share_sum / stats.hinted_groups as f64);
+    }
+    let leaks = stats.leaks;
+    metrics.set_some(metrics::HINT_LEAKING_FRAC, share(leaks.leaking, leaks.judged));
+    metrics.set_some(metrics::HINT_LEAKING_ANSWER_FRAC, share(leaks.answer, leaks.judged));
+    metrics.set_some(metrics::HINT_LEAKING_STEP_FRAC, share(leaks.step, leaks.judged));
+    metrics.set_some(metrics::HINT_DROPPED_FRAC, share(leaks.dropped, leaks.judged));
+    if stats.masked > 0 {
+        metrics.set_some(metrics::ROLLOUT_MASKED_FRAC, share(stats.masked, stats.completions));
+    }
+    if stats.rounds > 1 || stats.without_signal > 0 || stats.missing_groups > 0 {
+        metrics.set(metrics::ROLLOUT_ROUNDS, stats.rounds as f64);
+        let left_out = share(stats.without_signal, stats.problems);
+        metrics.set_some(metrics::ROLLOUT_NO_SIGNAL_FRAC, left_out);
+        metrics.set(metrics::ROLLOUT_MISSING_GROUPS, stats.missing_groups as f64);
+    }
+    if stats.replayed > 0 {
+        metrics.set(metrics::ROLLOUT_REPLAYED_GROUPS, stats.replayed as f64);
+        let age = stats.replay_age_sum as f64 / stats.replayed as f64;
+        metrics.set(metrics::ROLLOUT_REPLAY_AGE, age);
+    }
+    let (hinted, plain) = (stats.hinted_with_plain.rate(), stats.plain_of_hinted.rate());
+    if let (Some(hinted), Some(plain)) = (hinted, plain) {
+        metrics.set(metrics::HINT_INTERNALIZATION_GAP, hinted - plain);
+    }
+    for (verdict, count) in &stats.verdicts {
+        metrics.set_some(format!("verdict/{verdict}"), share(*count, stats.completions));
+    }
+}
