@@ -22,6 +22,8 @@ const STEPS: u64 = 6;
 fn run_config() -> GrpoConfig {
     let mut config = config(STEPS);
     config.run.num_iterations = 2;
+    // Failures are judged step by step.
+    config.rollout.verdicts.window = 1;
     config
 }
 

@@ -8,7 +8,7 @@ use hint_grpo::{
 };
 use hint_policy::SharedPolicy;
 use hint_reward::{Judgment, Rubric, Verdict, verifier_from_fn};
-use hint_rollout::RolloutError;
+use hint_rollout::{RolloutError, VerdictAction};
 use hint_tests::{Digits, collector, lenient_rubric, problems, tiny_policy, weights};
 
 use super::{Keep, Parts, fail_and_resume, run_config, trainer};
@@ -24,15 +24,16 @@ fn with_part(value: f64) -> Rubric {
 }
 
 #[test]
-fn a_reward_that_is_not_finite_stops_the_run_and_names_the_problem() {
+fn a_reward_that_is_not_finite_can_stop_the_run_and_names_the_problem() {
     for value in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
         let dir = tempfile::tempdir().expect("a temporary folder");
-        let config = run_config();
+        let mut config = run_config();
+        config.rollout.verdicts.error = VerdictAction::Abort;
         let run_dir = RunDir::create(dir.path(), &config).expect("a new folder");
         let parts = |engine| Parts { engine, format: Digits, rubric: with_part(value) };
         let (mut trainer, _, metrics) = trainer(&config, Some(run_dir), parts);
         let error = trainer.run(&problems()).expect_err("not a number");
-        assert!(matches!(error, GrpoError::Rollout(RolloutError::Reward { .. })), "{error}");
+        assert!(matches!(error, GrpoError::Rollout(RolloutError::AbortVerdict { .. })), "{error}");
         assert!(error.to_string().contains("problem `"), "{error}");
         assert!(trainer.step() > 0, "steps before the fault are taken");
         assert_eq!(metrics.try_iter().count() as u64, trainer.step());

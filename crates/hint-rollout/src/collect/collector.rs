@@ -1,5 +1,7 @@
 //! The two-stage rollout: plain first, with hints where the trigger fires.
 
+use std::sync::Arc;
+
 use hint_reward::{Rubric, SoftOverlong};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -8,7 +10,7 @@ use crate::collect::config::CollectorConfig;
 use crate::collect::curriculum::{ReplayBuffer, SuccessRecord};
 use crate::collect::hinted::{Combine, Levels, Trigger, TriggerInput};
 use crate::collect::parts::OwnParts;
-use crate::collect::pass::CollectPass;
+use crate::collect::pass::{CollectPass, Limits};
 use crate::collect::search::HintSearch;
 use crate::collect::stats::{CollectStats, Collected};
 use crate::data::Problem;
@@ -18,7 +20,7 @@ use crate::evaluate::{Evaluation, EvaluationOptions, evaluate};
 use crate::hint::HintProvider;
 use crate::prompt::PromptFormat;
 use crate::run::StepContext;
-use crate::sample::{Failures, RolloutGroup, count_correct};
+use crate::sample::{FailureWindow, Failures, RolloutGroup, count_correct};
 
 /// Samples groups, judges them, and samples again with hints where the trigger fires.
 ///
@@ -27,7 +29,7 @@ use crate::sample::{Failures, RolloutGroup, count_correct};
 pub struct Collector {
     pub(super) engine: Box<dyn RolloutEngine>,
     pub(super) format: Box<dyn PromptFormat>,
-    pub(super) rubric: Rubric,
+    pub(super) rubric: Arc<Rubric>,
     pub(super) hints: Option<Box<dyn HintProvider>>,
     pub(super) own: OwnParts,
     pub(super) config: CollectorConfig,
@@ -35,6 +37,8 @@ pub struct Collector {
     /// Problems drawn since the start of the run.
     pub(super) drawn: u64,
     pub(super) replay: ReplayBuffer,
+    /// Completions of the latest steps that could not be judged.
+    failures: FailureWindow,
 }
 
 impl std::fmt::Debug for Collector {
@@ -51,6 +55,7 @@ struct CollectorState {
     record: SuccessRecord,
     drawn: u64,
     replay: ReplayBuffer,
+    failures: FailureWindow,
 }
 
 impl Collector {
@@ -76,13 +81,14 @@ impl Collector {
         Ok(Self {
             engine: Box::new(engine),
             format: Box::new(format),
-            rubric,
+            rubric: Arc::new(rubric),
             hints: None,
             own: OwnParts::default(),
             config,
             record: SuccessRecord::default(),
             drawn: 0,
             replay: ReplayBuffer::default(),
+            failures: FailureWindow::default(),
         })
     }
 
@@ -177,7 +183,8 @@ impl Collector {
     pub fn state(&self) -> Value {
         let hints = self.hints.as_ref().map_or(Value::Null, HintProvider::state);
         let (record, replay) = (self.record.clone(), self.replay.clone());
-        json!(CollectorState { hints, record, drawn: self.drawn, replay })
+        let failures = self.failures.clone();
+        json!(CollectorState { hints, record, drawn: self.drawn, replay, failures })
     }
 
     /// Restores what [`Collector::state`] returned.
@@ -186,9 +193,10 @@ impl Collector {
     ///
     /// [`RolloutError::State`] for a state that this collector cannot have returned.
     pub fn load_state(&mut self, state: &Value) -> Result<(), RolloutError> {
-        let CollectorState { hints, record, drawn, replay } =
+        let CollectorState { hints, record, drawn, replay, failures } =
             crate::run::state::read("collector", state)?;
         (self.record, self.drawn, self.replay) = (record, drawn, replay);
+        self.failures = failures;
         match &self.hints {
             Some(provider) => provider.load_state(&hints),
             None => crate::run::state::expect_none("hint provider", &hints),
@@ -222,19 +230,30 @@ impl Collector {
         context: impl Into<StepContext>,
     ) -> Result<Collected, RolloutError> {
         let context = context.into();
-        let Self { engine, format, rubric, hints, own, config, record, .. } = self;
+        let Self { engine, format, rubric, hints, own, config, record, failures: window, .. } =
+            self;
         let (engine, format) = (&mut **engine, &**format);
         let stats = CollectStats { problems: problems.len(), ..CollectStats::default() };
         let failures = Failures::default();
         let parts = own.or(config);
-        let mut pass = CollectPass { engine, format, rubric, config, parts, stats, failures };
+        let limits = Limits {
+            prompt: engine.max_prompt_len(&config.sampling).unwrap_or(usize::MAX),
+            row: engine.max_positions().unwrap_or(usize::MAX),
+        };
+        let mut pass =
+            CollectPass { engine, format, rubric, config, parts, limits, stats, failures };
 
         let encode = |problem: &&Problem| {
             let prompt = format.encode(problem, None)?;
             Ok(RolloutGroup::plain(&problem.id, prompt, Vec::new()))
         };
         let mut groups = problems.iter().map(encode).collect::<Result<Vec<_>, RolloutError>>()?;
-        let everyone = (0..groups.len()).collect::<Vec<_>>();
+        let mut everyone = Vec::with_capacity(groups.len());
+        for (index, group) in groups.iter().enumerate() {
+            if pass.prompt_fits(&group.problem_id, group.prompt.len())? {
+                everyone.push(index);
+            }
+        }
         let triggered = |groups: &[RolloutGroup]| {
             let fires = |index: &usize| fires(parts.trigger, &groups[*index], *index, context);
             everyone.iter().copied().filter(fires).collect::<Vec<_>>()
@@ -280,7 +299,7 @@ impl Collector {
         }
 
         let CollectPass { stats, failures, .. } = pass;
-        failures.check(config.verdicts.max_dropped_frac, stats.completions)?;
+        window.check(failures, stats.completions, &config.verdicts)?;
         // A baseline needs a sibling.
         groups.retain(|group| group.rollouts.len() >= 2);
         Ok(Collected { groups, stats })

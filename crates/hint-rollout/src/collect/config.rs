@@ -1,10 +1,12 @@
 //! How groups are collected: the axes of this crate, side by side.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use crate::collect::curriculum::{DynamicSampling, ProblemSelection, Replay};
 use crate::collect::hinted::{CombineRule, HintTrigger, KeepIf, LevelSearch};
-use crate::engine::Sampling;
+use crate::engine::{Sampling, TooLong};
 use crate::error::Violations;
 use crate::hint::leak::LeakGuard;
 use crate::hint::source::HintSourceConfig;
@@ -35,6 +37,12 @@ pub struct CollectorConfig {
     pub keep_if: KeepIf,
     /// How hinted completions join the group.
     pub combine: CombineRule,
+    /// Whether a run starts although none of its problems has a hint and its trigger may fire.
+    pub allow_no_hints: bool,
+    /// What happens to a prompt, a hint or a demonstration that is longer than the engine holds.
+    pub too_long: TooLong,
+    /// How completions are scored.
+    pub scoring: ScoringConfig,
     /// What verdicts other than correct and incorrect mean.
     pub verdicts: VerdictPolicy,
     /// Whether completions that were cut off at the token limit are left out of the loss and of its
@@ -48,6 +56,30 @@ pub struct CollectorConfig {
     pub dynamic_sampling: DynamicSampling,
     /// Whether groups of earlier steps train again.
     pub replay: Replay,
+}
+
+/// How the completions of a step are scored.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ScoringConfig {
+    /// Problems that are scored at once, each on a thread. For a judge behind a server, the requests
+    /// that it answers at once. At least 1. The scores do not depend on it.
+    pub threads: usize,
+    /// Seconds that the completions of one problem may take. What is not scored by then is judged
+    /// `timeout`. No bound if it is not given.
+    pub deadline_s: Option<f64>,
+}
+
+impl Default for ScoringConfig {
+    fn default() -> Self {
+        Self { threads: 1, deadline_s: None }
+    }
+}
+
+impl ScoringConfig {
+    pub(crate) fn deadline(self) -> Option<Duration> {
+        self.deadline_s.map(Duration::from_secs_f64)
+    }
 }
 
 /// DAPO's soft penalty for overlong completions, see [`hint_reward::SoftOverlong`]. It is full at
@@ -91,6 +123,9 @@ impl Default for CollectorConfig {
             level: LevelSearch::default(),
             keep_if: KeepIf::AnyCorrect,
             combine: CombineRule::ReplaceAll,
+            allow_no_hints: false,
+            too_long: TooLong::default(),
+            scoring: ScoringConfig::default(),
             verdicts: VerdictPolicy::default(),
             mask_truncated: false,
             soft_overlong: None,
@@ -123,6 +158,15 @@ impl CollectorConfig {
                 at.not_negative("weight", weight);
             });
         }
-        at.within("verdicts", |at| at.share("max_dropped_frac", self.verdicts.max_dropped_frac));
+        at.within("scoring", |at| {
+            at.at_least("threads", self.scoring.threads, 1);
+            if let Some(seconds) = self.scoring.deadline_s {
+                at.seconds("deadline_s", seconds);
+            }
+        });
+        at.within("verdicts", |at| {
+            at.share("max_dropped_frac", self.verdicts.max_dropped_frac);
+            at.at_least("window", self.verdicts.window, 1);
+        });
     }
 }

@@ -12,6 +12,7 @@
 //! [`Collected`] is the result: groups in problem order, and [`CollectStats`].
 
 mod batch;
+mod check;
 mod collector;
 mod config;
 pub mod curriculum;
@@ -21,6 +22,7 @@ mod pass;
 mod search;
 mod stats;
 
+pub use check::{ProblemReport, TooLongText};
 pub use collector::Collector;
-pub use config::{CollectorConfig, SoftOverlongConfig};
+pub use config::{CollectorConfig, ScoringConfig, SoftOverlongConfig};
 pub use stats::{CollectStats, Collected, LengthCount, SuccessCount};

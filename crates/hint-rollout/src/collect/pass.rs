@@ -1,6 +1,7 @@
 //! Sampling and judging.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use hint_reward::Rubric;
 
@@ -8,24 +9,34 @@ use crate::collect::config::CollectorConfig;
 use crate::collect::parts::Parts;
 use crate::collect::stats::CollectStats;
 use crate::data::{HintLevel, Problem};
-use crate::engine::{Completion, GenerationRequest, RolloutEngine, StopReason, check_contract};
+use crate::engine::{
+    Completion, GenerationRequest, RolloutEngine, StopReason, TooLong, check_contract,
+};
 use crate::error::RolloutError;
 use crate::hint::{EngineWriter, HintWriter, WriteRequest};
 use crate::prompt::PromptFormat;
-use crate::run::StepContext;
-use crate::sample::{
-    AppliedHint, Failures, Rollout, RolloutGroup, VerdictAction, score_completions,
-};
+use crate::run::{StepContext, in_parallel};
+use crate::sample::{Answers, AppliedHint, Failures, Rollout, RolloutGroup, Scored, VerdictAction};
 
 /// What a collection works with.
 pub(crate) struct CollectPass<'c> {
     pub(crate) engine: &'c mut dyn RolloutEngine,
     pub(crate) format: &'c dyn PromptFormat,
-    pub(crate) rubric: &'c Rubric,
+    pub(crate) rubric: &'c Arc<Rubric>,
     pub(crate) config: &'c CollectorConfig,
     pub(crate) parts: Parts<'c>,
+    pub(crate) limits: Limits,
     pub(crate) stats: CollectStats,
     pub(crate) failures: Failures,
+}
+
+/// What the engine holds, in tokens.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    /// The longest prompt.
+    pub(crate) prompt: usize,
+    /// The longest prompt with its completion.
+    pub(crate) row: usize,
 }
 
 /// One prompt to sample from.
@@ -71,11 +82,10 @@ impl CollectPass<'_> {
         let requests = jobs.iter().map(|job| job.request.clone()).collect::<Vec<_>>();
         let sampled = self.engine.generate(&requests)?;
         check_contract(&ids, &requests, &sampled)?;
-        let mut result = Vec::with_capacity(sampled.len());
-        for (job, completions) in jobs.into_iter().zip(sampled) {
+        for (job, completions) in jobs.iter().zip(&sampled) {
             self.stats.completions += completions.len();
             self.stats.prompt_tokens += job.request.prompt.len() * completions.len();
-            for completion in &completions {
+            for completion in completions {
                 let length = completion.tokens.len();
                 self.stats.tokens += length;
                 self.stats.lengths.observe(length);
@@ -84,29 +94,53 @@ impl CollectPass<'_> {
                     StopReason::Length => self.stats.truncated += 1,
                 }
             }
-            result.push(self.judge(job.problem, completions, job.hint.as_ref(), true)?);
+        }
+        let (format, rubric, scoring) = (self.format, self.rubric, self.config.scoring);
+        let score = |index: usize| {
+            let SampleJob { problem, hint, .. } = &jobs[index];
+            judged(format, rubric, problem, hint.as_ref(), &sampled[index], scoring.deadline())
+        };
+        let (scored, failure) = in_parallel(jobs.len(), scoring.threads, score);
+        if let Some(error) = failure {
+            return Err(error);
+        }
+        let mut result = Vec::with_capacity(sampled.len());
+        for ((job, completions), (_, judged)) in jobs.iter().zip(sampled).zip(scored) {
+            for score in &judged.1.scores {
+                *self.stats.verdicts.entry(score.verdict.name()).or_default() += 1;
+            }
+            result.push(self.admit(job.problem, completions, job.hint.as_ref(), judged)?);
         }
         Ok(result)
     }
 
-    /// Scores completions, sampled or not.
+    /// Scores a completion that was not sampled.
     pub(crate) fn judge(
+        &mut self,
+        problem: &Problem,
+        completion: Completion,
+        applied: &Arc<AppliedHint>,
+    ) -> Result<Vec<Rollout>, RolloutError> {
+        let deadline = self.config.scoring.deadline();
+        let completions = vec![completion];
+        let judged =
+            judged(self.format, self.rubric, problem, Some(applied), &completions, deadline)?;
+        self.admit(problem, completions, Some(applied), judged)
+    }
+
+    /// The rollouts that take part in their group.
+    fn admit(
         &mut self,
         problem: &Problem,
         completions: Vec<Completion>,
         applied: Option<&Arc<AppliedHint>>,
-        is_sampled: bool,
+        (texts, scored): (Vec<String>, Scored),
     ) -> Result<Vec<Rollout>, RolloutError> {
-        let prefix = applied
-            .filter(|applied| applied.prefix_len > 0)
-            .map_or("", |applied| &applied.hint.text);
-        let (texts, scores) =
-            score_completions(self.format, self.rubric, problem, prefix, &completions)?;
+        for (name, count) in scored.failures {
+            *self.stats.reward_failures.entry(name).or_default() += count;
+        }
         let mut rollouts = Vec::with_capacity(completions.len());
-        for ((completion, text), score) in completions.into_iter().zip(texts).zip(scores) {
-            if is_sampled {
-                *self.stats.verdicts.entry(score.verdict.name()).or_default() += 1;
-            }
+        for ((completion, text), score) in completions.into_iter().zip(texts).zip(scored.scores) {
             match self.config.verdicts.action(score.verdict) {
                 None | Some(VerdictAction::Wrong) => {
                     let is_cut_off = completion.stop == StopReason::Length;
@@ -134,9 +168,39 @@ impl CollectPass<'_> {
         Ok(rollouts)
     }
 
+    /// Whether a plain prompt of `len` tokens can be asked; counts those that cannot.
+    pub(crate) fn prompt_fits(&mut self, problem: &str, len: usize) -> Result<bool, RolloutError> {
+        let limit = self.limits.prompt;
+        if len <= limit {
+            return Ok(true);
+        }
+        if self.config.too_long == TooLong::Abort {
+            let problem = problem.to_owned();
+            return Err(RolloutError::TooLong { problem, what: "prompt", len, limit });
+        }
+        self.stats.too_long_prompts += 1;
+        Ok(false)
+    }
+
     pub(crate) fn request(&self, prompt: Vec<u32>, count: usize, seed: u64) -> GenerationRequest {
         GenerationRequest::new(prompt, count, seed, self.config.sampling.clone())
     }
+}
+
+/// Texts and scores of completions, each of which continues the prefix of its hint.
+fn judged(
+    format: &dyn PromptFormat,
+    rubric: &Arc<Rubric>,
+    problem: &Problem,
+    applied: Option<&Arc<AppliedHint>>,
+    completions: &[Completion],
+    deadline: Option<Duration>,
+) -> Result<(Vec<String>, Scored), RolloutError> {
+    let prefix = applied.filter(|applied| applied.prefix_len > 0);
+    let prefix = prefix.map_or("", |applied| &applied.hint.text);
+    let answers = Arc::new(Answers::new(format, problem, prefix, completions)?);
+    let scored = answers.score_within(rubric, deadline)?;
+    Ok((answers.texts.clone(), scored))
 }
 
 impl HintWriter for CollectPass<'_> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::collect::hinted::{LevelInput, Levels};
 use crate::collect::pass::{CollectPass, SampleJob};
 use crate::data::{Hint, HintKind, HintLevel, Problem};
-use crate::engine::{Completion, PolicyVersion, StopReason};
+use crate::engine::{Completion, PolicyVersion, StopReason, TooLong};
 use crate::error::RolloutError;
 use crate::hint::{HintProvider, HintRequest};
 use crate::prompt::PromptFormat;
@@ -79,7 +79,7 @@ impl CollectPass<'_> {
                 let level = HintLevel::new(applied.share);
                 if applied.hint.kind == HintKind::Demonstration {
                     let completion = demonstration(self.format, &applied.hint)?;
-                    let rollouts = self.judge(problem, vec![completion], Some(&applied), false)?;
+                    let rollouts = self.judge(problem, completion, &applied)?;
                     self.observe(&mut all[position], level, rollouts);
                     continue;
                 }
@@ -134,12 +134,57 @@ impl CollectPass<'_> {
                 None => all[position].is_over = true,
                 Some(hint) => {
                     let plain = &groups[all[position].index].prompt;
-                    let applied = apply(self.format, request.problem, hint, request.level, plain)?;
-                    asking.push((position, Arc::new(applied)));
+                    match self.fitting(request.problem, hint, request.level, plain)? {
+                        Some(applied) => asking.push((position, Arc::new(applied))),
+                        // A higher level is longer still.
+                        None => all[position].is_over = true,
+                    }
                 }
             }
         }
         Ok(asking)
+    }
+
+    /// The prompt that a hint makes, if the engine holds it; the hint may be cut for that.
+    fn fitting(
+        &mut self,
+        problem: &Problem,
+        mut hint: Hint,
+        level: HintLevel,
+        plain: &[u32],
+    ) -> Result<Option<AppliedHint>, RolloutError> {
+        let mut is_counted = false;
+        loop {
+            let applied = apply(self.format, problem, hint, level, plain)?;
+            let (what, len, limit) = match applied.hint.kind {
+                HintKind::Demonstration => {
+                    let tokens = self.format.encode_demonstration(&applied.hint.text)?;
+                    ("demonstration", plain.len() + tokens.len(), self.limits.row)
+                }
+                _ => ("hint", applied.prompt.len(), self.limits.prompt),
+            };
+            if len <= limit {
+                return Ok(Some(applied));
+            }
+            self.stats.too_long_hints += usize::from(!is_counted);
+            is_counted = true;
+            hint = applied.hint;
+            match self.config.too_long {
+                TooLong::Abort => {
+                    let problem = problem.id.clone();
+                    return Err(RolloutError::TooLong { problem, what, len, limit });
+                }
+                TooLong::TruncateHint if hint.kind != HintKind::Demonstration => {
+                    // A token holds a character or more, so no cut is too long.
+                    let kept = hint.text.chars().count().saturating_sub(len - limit);
+                    hint.text = hint.text.chars().take(kept).collect();
+                    if hint.text.trim().is_empty() {
+                        return Ok(None);
+                    }
+                }
+                TooLong::Drop | TooLong::TruncateHint => return Ok(None),
+            }
+        }
     }
 
     fn observe(&mut self, search: &mut HintSearch, level: HintLevel, rollouts: Vec<Rollout>) {

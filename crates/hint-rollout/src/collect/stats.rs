@@ -54,6 +54,13 @@ pub struct CollectStats {
     pub verdicts: BTreeMap<&'static str, usize>,
     /// Completions dropped because they could not be judged, plain and hinted.
     pub dropped: usize,
+    /// How often a reward failed, by its name; `panic` for those that panicked, and `rubric` where no one
+    /// reward is to blame.
+    pub reward_failures: BTreeMap<String, usize>,
+    /// Problems left out because their prompts are longer than the engine holds.
+    pub too_long_prompts: usize,
+    /// Hints and demonstrations that are longer than the engine holds: left out or cut.
+    pub too_long_hints: usize,
     /// Completions sampled, plain and hinted.
     pub completions: usize,
     /// Completions cut off at the token limit, plain and hinted.
@@ -134,6 +141,9 @@ impl CollectStats {
             plain_of_hinted,
             verdicts,
             dropped,
+            reward_failures,
+            too_long_prompts,
+            too_long_hints,
             completions,
             truncated,
             leaks,
@@ -168,6 +178,11 @@ impl CollectStats {
             *self.verdicts.entry(verdict).or_default() += count;
         }
         self.dropped += dropped;
+        for (name, count) in reward_failures {
+            *self.reward_failures.entry(name).or_default() += count;
+        }
+        self.too_long_prompts += too_long_prompts;
+        self.too_long_hints += too_long_hints;
         self.completions += completions;
         self.truncated += truncated;
         self.leaks.merge(leaks);

@@ -46,17 +46,17 @@ impl Problem {
         }
     }
 
-    /// Sets the Meta-Hint.
+    /// Sets the Meta-Hint. A blank text is none.
     #[must_use]
     pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
-        self.hint = Some(hint.into());
+        self.hint = Some(hint.into()).filter(|text| !text.trim().is_empty());
         self
     }
 
-    /// Sets the worked solution.
+    /// Sets the worked solution. A blank text is none.
     #[must_use]
     pub fn with_solution(mut self, solution: impl Into<String>) -> Self {
-        self.solution = Some(solution.into());
+        self.solution = Some(solution.into()).filter(|text| !text.trim().is_empty());
         self
     }
 
@@ -155,7 +155,7 @@ fn parse_line(line: &str, origin: &Path, number: usize) -> Result<Problem, Rollo
     let mut columns: BTreeMap<String, Value> = serde_json::from_str(line).map_err(|source| {
         RolloutError::ProblemSyntax { path: origin.to_path_buf(), line: number, source }
     })?;
-    let mut fields = Fields { columns: &mut columns, origin, number };
+    let mut fields = Fields { columns: &mut columns, origin, number, is_blank: false };
     let question = fields.required("question|problem", &["question", "problem"], "a text")?;
     let answer = fields.required("answer", &["answer"], "a text or a number")?;
     let hint = fields.optional("abstract_hint|hint", &["abstract_hint", "hint"])?;
@@ -170,6 +170,8 @@ struct Fields<'a> {
     columns: &'a mut BTreeMap<String, Value>,
     origin: &'a Path,
     number: usize,
+    /// Whether a blank text was passed over: it is none.
+    is_blank: bool,
 }
 
 impl Fields<'_> {
@@ -179,13 +181,10 @@ impl Fields<'_> {
         names: &[&str],
         expected: &'static str,
     ) -> Result<String, RolloutError> {
-        match self.optional(field, names)? {
-            Some(text) if text.trim().is_empty() => {
-                Err(self.error(field, expected, "an empty text".to_owned()))
-            }
-            Some(text) => Ok(text),
-            None => Err(self.error(field, expected, "nothing".to_owned())),
-        }
+        self.is_blank = false;
+        let found = self.optional(field, names)?;
+        let missing = if self.is_blank { "an empty text" } else { "nothing" };
+        found.ok_or_else(|| self.error(field, expected, missing.to_owned()))
     }
 
     fn optional(
@@ -196,6 +195,9 @@ impl Fields<'_> {
         for name in names {
             match self.columns.remove(*name) {
                 None | Some(Value::Null) => {}
+                Some(Value::String(text)) if text.trim().is_empty() => {
+                    self.is_blank = true;
+                }
                 Some(Value::String(text)) => return Ok(Some(text)),
                 Some(Value::Number(number)) => return Ok(Some(number.to_string())),
                 Some(other) => {

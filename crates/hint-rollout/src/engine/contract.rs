@@ -176,6 +176,31 @@ pub trait RolloutEngine: Send {
     ///
     /// Whatever keeps the engine from loading them.
     fn sync(&mut self, weights: &dyn WeightSource) -> Result<(), RolloutError>;
+
+    /// Tokens that a prompt and its completion may have together; `None` if it is not known. What is
+    /// longer is treated by [`TooLong`] instead of asked.
+    fn max_positions(&self) -> Option<usize> {
+        None
+    }
+
+    /// Tokens that a prompt may have. By default it must leave room for one token more.
+    fn max_prompt_len(&self, sampling: &Sampling) -> Option<usize> {
+        let _ = sampling;
+        self.max_positions().map(|positions| positions.saturating_sub(1))
+    }
+}
+
+/// What happens to a prompt, a hint or a demonstration that is longer than the engine holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TooLong {
+    /// The problem, or the hint, is left out and counted.
+    #[default]
+    Drop,
+    /// A hint is cut until it fits. A prompt or a demonstration is left out and counted.
+    TruncateHint,
+    /// The run stops.
+    Abort,
 }
 
 impl<E: RolloutEngine + ?Sized> RolloutEngine for Box<E> {
@@ -189,6 +214,14 @@ impl<E: RolloutEngine + ?Sized> RolloutEngine for Box<E> {
     fn sync(&mut self, weights: &dyn WeightSource) -> Result<(), RolloutError> {
         (**self).sync(weights)
     }
+
+    fn max_positions(&self) -> Option<usize> {
+        (**self).max_positions()
+    }
+
+    fn max_prompt_len(&self, sampling: &Sampling) -> Option<usize> {
+        (**self).max_prompt_len(sampling)
+    }
 }
 
 impl<E: RolloutEngine + ?Sized> RolloutEngine for &mut E {
@@ -201,6 +234,14 @@ impl<E: RolloutEngine + ?Sized> RolloutEngine for &mut E {
 
     fn sync(&mut self, weights: &dyn WeightSource) -> Result<(), RolloutError> {
         (**self).sync(weights)
+    }
+
+    fn max_positions(&self) -> Option<usize> {
+        (**self).max_positions()
+    }
+
+    fn max_prompt_len(&self, sampling: &Sampling) -> Option<usize> {
+        (**self).max_prompt_len(sampling)
     }
 }
 

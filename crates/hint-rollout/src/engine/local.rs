@@ -65,4 +65,8 @@ impl RolloutEngine for LocalEngine {
         self.version = weights.version();
         Ok(())
     }
+
+    fn max_positions(&self) -> Option<usize> {
+        Some(self.policy.lock().max_positions())
+    }
 }

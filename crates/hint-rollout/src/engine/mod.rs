@@ -16,7 +16,7 @@ pub mod vllm;
 
 pub use contract::{
     Completion, GenerationRequest, HeadWeights, PolicyVersion, RolloutEngine, Sampling, StopReason,
-    WeightSource,
+    TooLong, WeightSource,
 };
 pub(crate) use contract::{check_contract, check_counts};
 #[cfg(feature = "local-engine")]

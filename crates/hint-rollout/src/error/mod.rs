@@ -181,6 +181,34 @@ pub enum RolloutError {
         problem: String,
     },
 
+    /// A text is longer than the engine holds, and the configuration says to stop for that.
+    #[error(
+        "the {what} of problem `{problem}` takes {len} tokens, and at most {limit} fit; shorten it, or set \
+         `too_long` to \"drop\" or \"truncate_hint\""
+    )]
+    TooLong {
+        /// Problem id.
+        problem: String,
+        /// `"prompt"`, `"hint"` or `"demonstration"`.
+        what: &'static str,
+        /// Tokens, of all that precedes the completion or of all there is.
+        len: usize,
+        /// How many fit.
+        limit: usize,
+    },
+
+    /// Hints are asked for, and no problem has any.
+    #[error(
+        "none of the {problems} problems has a hint of source `{hint_source}`, so no group would get one; give hints, \
+         set `rollout.trigger` to \"never\", or set `rollout.allow_no_hints`"
+    )]
+    NoHints {
+        /// How many problems there are.
+        problems: usize,
+        /// Where hints were to come from.
+        hint_source: String,
+    },
+
     /// Scoring failed.
     #[error("cannot score the completions of problem `{problem}`")]
     Reward {

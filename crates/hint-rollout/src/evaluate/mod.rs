@@ -3,11 +3,13 @@
 use hint_reward::{Rubric, Score, Verdict};
 
 use crate::data::Problem;
-use crate::engine::{Completion, GenerationRequest, RolloutEngine, StopReason, check_contract};
+use crate::engine::{
+    Completion, GenerationRequest, RolloutEngine, StopReason, TooLong, check_contract,
+};
 use crate::error::{RolloutError, Violations};
 use crate::prompt::PromptFormat;
 use crate::run::Seed;
-use crate::sample::score_completions;
+use crate::sample::Answers;
 
 mod estimators;
 mod interval;
@@ -73,27 +75,43 @@ pub fn evaluate(
         return Err(RolloutError::NothingToEvaluate);
     }
     let seed = Seed::new(options.seed).named("evaluate");
-    let mut outcomes = Vec::with_capacity(problems.len());
-    for chunk in problems.chunks(options.problems_per_call) {
-        let requests = chunk
-            .iter()
-            .map(|problem| {
-                let prompt = format.encode(problem, None)?;
-                let (count, sampling) = (options.completions_per_problem, options.sampling.clone());
-                let seed = seed.named(&problem.id).value();
-                Ok(GenerationRequest::new(prompt, count, seed, sampling))
-            })
-            .collect::<Result<Vec<_>, RolloutError>>()?;
+    let limit = engine.max_prompt_len(&options.sampling).unwrap_or(usize::MAX);
+    let mut left_out = Vec::new();
+    let mut asked = Vec::with_capacity(problems.len());
+    for problem in problems {
+        let prompt = format.encode(problem, None)?;
+        if prompt.len() <= limit {
+            asked.push((problem, prompt));
+        } else if options.too_long == TooLong::Abort {
+            let (problem, len) = (problem.id.clone(), prompt.len());
+            return Err(RolloutError::TooLong { problem, what: "prompt", len, limit });
+        } else {
+            left_out.push(problem.id.clone());
+        }
+    }
+    if asked.is_empty() {
+        return Err(RolloutError::NothingToEvaluate);
+    }
+    let mut outcomes = Vec::with_capacity(asked.len());
+    for chunk in asked.chunks(options.problems_per_call) {
+        let request = |(problem, prompt): &(&Problem, Vec<u32>)| {
+            let (count, sampling) = (options.completions_per_problem, options.sampling.clone());
+            let seed = seed.named(&problem.id).value();
+            GenerationRequest::new(prompt.clone(), count, seed, sampling)
+        };
+        let requests = chunk.iter().map(request).collect::<Vec<_>>();
         let sampled = engine.generate(&requests)?;
-        let ids = chunk.iter().map(|problem| problem.id.as_str()).collect::<Vec<_>>();
+        let ids = chunk.iter().map(|(problem, _)| problem.id.as_str()).collect::<Vec<_>>();
         check_contract(&ids, &requests, &sampled)?;
-        for (problem, completions) in chunk.iter().zip(sampled) {
-            let (_, scores) = score_completions(format, rubric, problem, "", &completions)?;
+        for ((problem, _), completions) in chunk.iter().zip(sampled) {
+            let answers = Answers::new(format, problem, "", &completions)?;
+            let scores = answers.score(rubric)?.scores;
             outcomes.push(outcome(problem, &completions, scores, rubric));
         }
         on_progress(outcomes.len());
     }
-    Ok(Evaluation::new(problems, outcomes, options))
+    let problems = asked.into_iter().map(|(problem, _)| problem).collect::<Vec<_>>();
+    Ok(Evaluation::new(&problems, outcomes, left_out, options))
 }
 
 fn outcome(

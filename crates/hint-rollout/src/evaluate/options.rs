@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::engine::Sampling;
+use crate::engine::{Sampling, TooLong};
 use crate::error::Violations;
 
 /// How to evaluate.
@@ -20,6 +20,10 @@ pub struct EvaluationOptions {
     /// numbers or truth values in [`Problem::columns`](crate::data::Problem::columns). Columns that no
     /// problem has are left out.
     pub by: Vec<String>,
+    /// What happens to problems whose prompts are longer than the engine holds. They are left out of the
+    /// scores and named in [`Evaluation::left_out`](crate::evaluate::Evaluation::left_out), unless the
+    /// evaluation is to stop for them.
+    pub too_long: TooLong,
     /// Resamples behind each interval; 0 for none.
     pub resamples: usize,
     /// Problems handed to the engine at once. Changes no result, but how often progress is reported.
@@ -35,6 +39,7 @@ impl Default for EvaluationOptions {
             k: Vec::new(),
             sampling: Sampling::default().greedy(),
             by: vec!["level".to_owned(), "category".to_owned()],
+            too_long: TooLong::default(),
             resamples: 2000,
             problems_per_call: 64,
             seed: 0,

@@ -31,6 +31,9 @@ pub struct Evaluation {
     pub by: BTreeMap<String, BTreeMap<String, EvaluationScores>>,
     /// Each problem, in input order.
     pub problems: Vec<ProblemOutcome>,
+    /// Ids of the problems that are left out because their prompts are longer than the engine holds.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left_out: Vec<String>,
 }
 
 /// Scores over some problems.
@@ -110,8 +113,9 @@ impl Evaluation {
     }
 
     pub(super) fn new(
-        problems: &[Problem],
+        problems: &[&Problem],
         outcomes: Vec<ProblemOutcome>,
+        left_out: Vec<String>,
         options: &EvaluationOptions,
     ) -> Self {
         let seed = Seed::new(options.seed).named("bootstrap");
@@ -137,6 +141,7 @@ impl Evaluation {
             overall: scores(&outcomes.iter().collect::<Vec<_>>()),
             by,
             problems: outcomes,
+            left_out,
         }
     }
 }

@@ -81,25 +81,29 @@ impl<'e> EngineWriter<'e> {
 }
 
 impl HintWriter for EngineWriter<'_> {
+    /// A prompt that is longer than the engine holds has an empty text.
     fn write(&mut self, requests: &[WriteRequest]) -> Result<Vec<String>, RolloutError> {
-        if requests.is_empty() {
-            return Ok(Vec::new());
-        }
-        let requests = requests
-            .iter()
-            .map(|request| {
-                let prompt = self.format.encode_message(&request.prompt)?;
+        let mut texts = vec![String::new(); requests.len()];
+        let mut asked = Vec::new();
+        let mut places = Vec::new();
+        for (place, request) in requests.iter().enumerate() {
+            let prompt = self.format.encode_message(&request.prompt)?;
+            let limit = self.engine.max_prompt_len(&request.sampling).unwrap_or(usize::MAX);
+            if prompt.len() <= limit {
                 let (seed, sampling) = (request.seed.value(), request.sampling.clone());
-                Ok(GenerationRequest::new(prompt, 1, seed, sampling))
-            })
-            .collect::<Result<Vec<_>, RolloutError>>()?;
-        let sampled = self.engine.generate(&requests)?;
-        check_counts(&requests, &sampled)?;
-        self.prompt_tokens += requests.iter().map(|request| request.prompt.len()).sum::<usize>();
-        let mut texts = Vec::with_capacity(sampled.len());
-        for completion in sampled.iter().flatten() {
+                asked.push(GenerationRequest::new(prompt, 1, seed, sampling));
+                places.push(place);
+            }
+        }
+        if asked.is_empty() {
+            return Ok(texts);
+        }
+        let sampled = self.engine.generate(&asked)?;
+        check_counts(&asked, &sampled)?;
+        self.prompt_tokens += asked.iter().map(|request| request.prompt.len()).sum::<usize>();
+        for (place, completion) in places.into_iter().zip(sampled.iter().flatten()) {
             self.tokens += completion.tokens.len();
-            texts.push(self.format.decode(&completion.tokens)?);
+            texts[place] = self.format.decode(&completion.tokens)?;
         }
         Ok(texts)
     }

@@ -4,11 +4,13 @@
 //! ([`AppliedHint`]). A [`RolloutGroup`] holds the rollouts of one problem. A [`VerdictPolicy`] is what
 //! verdicts other than correct and incorrect mean for the group.
 
+mod failures;
 mod group;
 mod judge;
 mod verdict_policy;
 
+pub(crate) use failures::{FailureWindow, Failures};
 pub(crate) use group::count_correct;
 pub use group::{AppliedHint, Rollout, RolloutGroup, RolloutSource};
-pub(crate) use judge::{Failures, score_completions};
+pub(crate) use judge::{Answers, Scored};
 pub use verdict_policy::{VerdictAction, VerdictPolicy};

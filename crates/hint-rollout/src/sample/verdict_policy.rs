@@ -33,9 +33,11 @@ pub struct VerdictPolicy {
     pub timeout: VerdictAction,
     /// The verifier failed.
     pub error: VerdictAction,
-    /// Largest share of completions of a batch that may be dropped before the run stops. In
-    /// `[0, 1]`.
+    /// Largest share of the completions of a [window](Self::window) that may be dropped before the run
+    /// stops. In `[0, 1]`.
     pub max_dropped_frac: f64,
+    /// Completions that the share is taken over: those of the latest steps. At least 1.
+    pub window: usize,
 }
 
 impl Default for VerdictPolicy {
@@ -47,6 +49,7 @@ impl Default for VerdictPolicy {
             timeout: VerdictAction::Drop,
             error: VerdictAction::Drop,
             max_dropped_frac: 0.05,
+            window: 256,
         }
     }
 }

@@ -9,9 +9,11 @@ mod hints;
 mod leaks;
 mod loss_mask;
 mod problems;
+mod reward_failures;
 mod scripted;
 #[cfg(feature = "teacher")]
 mod teacher;
+mod too_long;
 mod trigger;
 #[cfg(feature = "vllm")]
 mod vllm;

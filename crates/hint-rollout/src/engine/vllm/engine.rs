@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use crate::engine::contract::{
-    Completion, GenerationRequest, HeadWeights, PolicyVersion, RolloutEngine, WeightSource,
+    Completion, GenerationRequest, HeadWeights, PolicyVersion, RolloutEngine, Sampling,
+    WeightSource,
 };
 use crate::engine::vllm::event::VllmEvent;
 use crate::engine::vllm::options::VllmOptions;
@@ -361,6 +362,16 @@ impl RolloutEngine for VllmEngine {
         let down = self.slots.len() - up;
         (self.observer)(&VllmEvent::Synced { version, up, down });
         Ok(())
+    }
+
+    fn max_positions(&self) -> Option<usize> {
+        let up = self.slots.iter().filter(|slot| slot.down.is_none());
+        up.map(|slot| slot.model_len).min()
+    }
+
+    /// A server refuses a prompt that does not leave room for the longest completion.
+    fn max_prompt_len(&self, sampling: &Sampling) -> Option<usize> {
+        self.max_positions()?.checked_sub(sampling.max_completion_len).or(Some(0))
     }
 }
 

@@ -1,7 +1,9 @@
 //! The source axis: where hints come from, as configuration.
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
+use crate::data::Problem;
 use crate::engine::Sampling;
 use crate::error::{RolloutError, Violations};
 use crate::hint::provider::HintProvider;
@@ -83,6 +85,36 @@ impl HintSourceConfig {
     /// The `type` that names it in a configuration, which is the name of its provider as well.
     pub fn name(&self) -> String {
         state::tag(self)
+    }
+
+    /// Which of its levels are there for `problem`, as far as the problem alone tells: one entry per
+    /// column of a data set, and one in all for other sources.
+    pub fn available(&self, problem: &Problem) -> Vec<bool> {
+        let is_text = |column: &String| {
+            let text = problem.columns.get(column).and_then(Value::as_str);
+            text.is_some_and(|text| !text.trim().is_empty())
+        };
+        match self {
+            Self::Dataset { columns } if columns.is_empty() => vec![problem.hint.is_some()],
+            Self::Dataset { columns } => columns.iter().map(is_text).collect(),
+            Self::Demonstration { column: Some(column) } => vec![is_text(column)],
+            Self::SolutionPrefix { .. }
+            | Self::MaskedSolution { .. }
+            | Self::Demonstration { column: None }
+            | Self::SelfHint { .. } => vec![problem.solution.is_some()],
+            Self::Teacher(_) | Self::WrongAnswers => vec![true],
+        }
+    }
+
+    /// Whether its hints are there before the run, and nothing has to be asked for them.
+    pub(crate) const fn is_known(&self) -> bool {
+        matches!(
+            self,
+            Self::Dataset { .. }
+                | Self::SolutionPrefix { .. }
+                | Self::MaskedSolution { .. }
+                | Self::Demonstration { .. }
+        )
     }
 
     /// The provider. `key` gives what an environment variable holds, for a teacher that needs a key:

@@ -45,8 +45,8 @@ impl HintProvider for DatasetHints {
         let mut texts = Vec::new();
         for column in &self.columns[..request.level.of(self.columns.len())] {
             match problem.columns.get(column) {
-                Some(Value::String(text)) => texts.push(text.as_str()),
-                Some(Value::Null) => {}
+                Some(Value::String(text)) if !text.trim().is_empty() => texts.push(text.as_str()),
+                Some(Value::String(_) | Value::Null) => {}
                 _ => return Err(problem.missing_column(column)),
             }
         }

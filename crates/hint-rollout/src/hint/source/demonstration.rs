@@ -36,8 +36,10 @@ impl HintProvider for Demonstrations {
             return Ok(problem.solution.as_ref().map(Hint::demonstration));
         };
         match problem.columns.get(column) {
-            Some(Value::String(text)) => Ok(Some(Hint::demonstration(text))),
-            Some(Value::Null) => Ok(None),
+            Some(Value::String(text)) if !text.trim().is_empty() => {
+                Ok(Some(Hint::demonstration(text)))
+            }
+            Some(Value::String(_) | Value::Null) => Ok(None),
             _ => Err(problem.missing_column(column)),
         }
     }

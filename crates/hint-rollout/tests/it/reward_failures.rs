@@ -1,0 +1,168 @@
+//! Rewards that fail, panic, or take too long.
+
+use std::time::Duration;
+
+use hint_reward::{ExactMatch, Reward, RewardError, RewardInput, Rubric, Verdict, from_fn};
+use hint_rollout::collect::{Collected, ScoringConfig};
+use hint_rollout::{
+    Collector, CollectorConfig, EvaluationOptions, Problem, RolloutError, Seed, VerdictAction,
+    VerdictPolicy, evaluate,
+};
+
+use crate::scripted::{Bytes, Scripted};
+
+fn answer(_: &str, index: usize) -> String {
+    format!("\\boxed{{{index}}}")
+}
+
+/// Fails with an error for the completion that says 1.
+struct Fallible;
+
+impl Reward for Fallible {
+    fn name(&self) -> &str {
+        "fallible"
+    }
+
+    fn score(&self, input: &RewardInput<'_>) -> Result<f64, RewardError> {
+        if input.completion.contains("{1}") {
+            let (part, source) = ("fallible".to_owned(), "the disk is full".into());
+            return Err(RewardError::Other { part, source });
+        }
+        Ok(0.5)
+    }
+}
+
+fn rubric() -> Rubric {
+    let nan = |input: &RewardInput<'_>| {
+        if input.completion.contains("{2}") { f64::NAN } else { 0.0 }
+    };
+    let panics = |input: &RewardInput<'_>| {
+        assert!(!input.completion.contains("{3}"), "three is not for me");
+        0.0
+    };
+    Rubric::new(ExactMatch::new())
+        .with(1.0, Fallible)
+        .with(1.0, from_fn("nan", nan))
+        .with(1.0, from_fn("panics", panics))
+}
+
+fn collect(rubric: Rubric, config: CollectorConfig) -> Result<Collected, RolloutError> {
+    let config = CollectorConfig { group_size: 6, ..config };
+    let (engine, _) = Scripted::new(answer);
+    let mut collector = Collector::new(engine, Bytes::default(), rubric, config)?;
+    let problems = ["a", "b", "c"].map(|id| Problem::new(id, id, "0"));
+    collector.collect(&problems.iter().collect::<Vec<_>>(), Seed::new(1))
+}
+
+#[test]
+fn an_error_a_nan_and_a_panic_cost_one_completion_each_and_are_counted_by_name() {
+    let collected = collect(rubric(), CollectorConfig::default()).expect("the run goes on");
+    for group in &collected.groups {
+        let texts = group.rollouts.iter().map(|rollout| rollout.text.as_str()).collect::<Vec<_>>();
+        assert_eq!(texts, ["\\boxed{0}", "\\boxed{4}", "\\boxed{5}"]);
+        assert_eq!(group.rewards(), [1.5, 0.5, 0.5], "the others have all their parts");
+    }
+    assert_eq!((collected.stats.dropped, collected.stats.verdicts["error"]), (9, 9));
+    let failures = &collected.stats.reward_failures;
+    let failures = failures.iter().map(|(name, count)| (name.as_str(), *count));
+    assert_eq!(failures.collect::<Vec<_>>(), [("fallible", 3), ("nan", 3), ("panic", 3)]);
+}
+
+#[test]
+fn one_policy_says_what_they_mean() {
+    let verdicts = VerdictPolicy { error: VerdictAction::Abort, ..VerdictPolicy::default() };
+    let config = CollectorConfig { verdicts, ..CollectorConfig::default() };
+    let error = collect(rubric(), config).expect_err("the policy says so");
+    let text = error.to_string();
+    assert!(text.contains("problem `a`") && text.contains("fallible failed: the disk is full"));
+}
+
+#[test]
+fn scores_do_not_depend_on_the_number_of_threads() {
+    let run = |threads| {
+        let scoring = ScoringConfig { threads, ..ScoringConfig::default() };
+        let config = CollectorConfig { scoring, ..CollectorConfig::default() };
+        let collected = collect(rubric(), config).expect("the run goes on");
+        (collected.groups, collected.stats)
+    };
+    let one = run(1);
+    assert_eq!(one, run(2));
+    assert_eq!(one, run(16));
+}
+
+#[test]
+fn problems_are_scored_side_by_side() {
+    // Three problems of six completions at 20 ms: 360 ms one after another, 120 ms side by side.
+    let slow = |_: &RewardInput<'_>| {
+        std::thread::sleep(Duration::from_millis(20));
+        0.0
+    };
+    let scoring = ScoringConfig { threads: 3, ..ScoringConfig::default() };
+    let config = CollectorConfig { scoring, ..CollectorConfig::default() };
+    let started = std::time::Instant::now();
+    collect(Rubric::new(ExactMatch::new()).with(1.0, from_fn("slow", slow)), config).unwrap();
+    assert!(started.elapsed() < Duration::from_millis(300), "{:?}", started.elapsed());
+}
+
+#[test]
+fn a_reward_that_hangs_is_left_behind() {
+    let hangs = |input: &RewardInput<'_>| {
+        if input.problem_id == "b" {
+            std::thread::sleep(Duration::from_secs(60));
+        }
+        0.0
+    };
+    let rubric = Rubric::new(ExactMatch::new()).with(1.0, from_fn("hangs", hangs));
+    let scoring = ScoringConfig { threads: 3, deadline_s: Some(0.5) };
+    let config = CollectorConfig { scoring, ..CollectorConfig::default() };
+    let collected = collect(rubric, config).expect("the run goes on");
+    let ids = collected.groups.iter().map(|group| group.problem_id.as_str());
+    assert_eq!(ids.collect::<Vec<_>>(), ["a", "c"]);
+    assert_eq!(collected.stats.verdicts["timeout"], 6);
+}
+
+#[test]
+fn one_bad_row_does_not_end_a_run_and_a_broken_verifier_does() {
+    let fails = |which: &'static str| {
+        from_fn(
+            "fails",
+            move |input: &RewardInput<'_>| {
+                if input.problem_id.starts_with(which) { f64::NAN } else { 0.0 }
+            },
+        )
+    };
+    let run = |which, steps: u64| {
+        let (engine, _) = Scripted::new(answer);
+        let rubric = Rubric::new(ExactMatch::new()).with(1.0, fails(which));
+        let mut collector =
+            Collector::new(engine, Bytes::default(), rubric, CollectorConfig::default())?;
+        for step in 0..steps {
+            // Two problems per step, of which every twentieth step has a bad one.
+            let bad = if step % 20 == 0 { "bad" } else { "good" };
+            let problems = [Problem::new(bad, "1", "0"), Problem::new("good", "2", "0")];
+            let problems = problems.iter().collect::<Vec<_>>();
+            collector.collect(&problems, Seed::new(step))?;
+            // What a resumed run goes on with.
+            let state = collector.state();
+            collector.load_state(&state)?;
+        }
+        Ok::<_, RolloutError>(())
+    };
+    run("bad", 100).expect("2.5 % are within the limit, though half of a step is not");
+    let error = run("", 100).expect_err("every completion fails");
+    assert!(
+        matches!(error, RolloutError::TooManyFailures { failed: 16, judged: 16, .. }),
+        "{error}"
+    );
+}
+
+#[test]
+fn an_evaluation_counts_them_as_errors() {
+    let (mut engine, _) = Scripted::new(answer);
+    let problems = [Problem::new("a", "a", "0")];
+    let options = EvaluationOptions::sampled(4, hint_rollout::Sampling::default());
+    let found =
+        evaluate(&mut engine, &Bytes::default(), &rubric(), &problems, &options, &mut |_| {})
+            .expect("the evaluation goes on");
+    assert_eq!(found.overall.verdicts[&Verdict::Error], 3);
+}
