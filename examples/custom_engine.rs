@@ -11,13 +11,12 @@
 use std::ops::ControlFlow;
 
 use anyhow::Result;
-use hint_grpo::{GrpoConfig, Trainer, metrics, observer_from_fn};
+use hint_grpo::{GrpoConfig, Hints, Parts, Trainer, metrics, observer_from_fn};
 use hint_policy::{LoadOptions, LoadedModel, SharedPolicy, TokenBatch, TokenRow};
 use hint_reward::{ExactMatch, Rubric};
 use hint_rollout::{
-    Collector, Completion, DatasetHints, GenerationRequest, HintTemplate, PolicyVersion,
-    RolloutEngine, RolloutError, Sampling, Seed, StopReason, TextFormat, WeightSource,
-    read_problems,
+    Completion, GenerationRequest, HintTemplate, PolicyVersion, RolloutEngine, RolloutError,
+    Sampling, Seed, StopReason, TextFormat, WeightSource, read_problems,
 };
 use tch::Kind;
 
@@ -95,14 +94,13 @@ fn main() -> Result<()> {
         .with_frame("Q: ", "\nA:")
         .with_hint_template(HintTemplate { introduction: "\nHint: ".to_owned() });
     let rubric = Rubric::new(ExactMatch::new());
-    let collector = Collector::new(engine, format, rubric, config.rollout.clone())?
-        .with_hints(DatasetHints::new());
+    let parts = Parts { policy, engine, format, rubric, hints: Hints::configured() };
     let print = observer_from_fn(|report| {
         let difference = report.metrics.get(metrics::SAMPLING_LOGP_DIFFERENCE_MAX);
         println!("step {}: largest difference {:.1e} nats", report.step, difference.unwrap_or(0.0));
         ControlFlow::Continue(())
     });
-    Trainer::builder(policy, collector, config)
+    Trainer::from_config(config, parts)?
         .observer(print)
         .build()?
         .run(&read_problems("examples/tiny/problems.jsonl")?)?;

@@ -11,12 +11,12 @@
 use std::ops::ControlFlow;
 
 use anyhow::Result;
-use hint_grpo::{GrpoConfig, Trainer, metrics, observer_from_fn};
+use hint_grpo::{GrpoConfig, Hints, Parts, Trainer, metrics, observer_from_fn};
 use hint_policy::{LoadOptions, LoadedModel, SharedPolicy};
 use hint_reward::{ExactMatch, Rubric};
 use hint_rollout::{
-    Collector, Hint, HintProvider, HintRequest, HintTemplate, LocalEngine, RolloutError,
-    TextFormat, read_problems,
+    Hint, HintProvider, HintRequest, HintTemplate, LocalEngine, RolloutError, TextFormat,
+    read_problems,
 };
 
 /// Tells a policy that answers in a hurry to slow down, and leaves one that works in peace.
@@ -42,15 +42,14 @@ fn main() -> Result<()> {
         .with_frame("Q: ", "\nA:")
         .with_hint_template(HintTemplate { introduction: "\nHint: ".to_owned() });
     let rubric = Rubric::new(ExactMatch::new());
-    let collector =
-        Collector::new(engine, format, rubric, config.rollout.clone())?.with_hints(SlowDown);
+    let parts = Parts { policy, engine, format, rubric, hints: Hints::own(SlowDown) };
     let print = observer_from_fn(|report| {
         let share = |name| report.metrics.get(name).unwrap_or(0.0);
         let [hinted, rescued] = [metrics::HINT_HINTED_FRAC, metrics::HINT_RESCUED_FRAC].map(share);
         println!("step {:>2}: {hinted:.2} hinted, {rescued:.2} of those rescued", report.step);
         ControlFlow::Continue(())
     });
-    Trainer::builder(policy, collector, config)
+    Trainer::from_config(config, parts)?
         .observer(print)
         .build()?
         .run(&read_problems("examples/tiny/problems.jsonl")?)?;

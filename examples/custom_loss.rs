@@ -12,12 +12,12 @@ use std::ops::ControlFlow;
 
 use anyhow::Result;
 use hint_grpo::{
-    GrpoConfig, GrpoError, LossInput, Metrics, PolicyLoss, TokenLoss, Trainer, metrics,
-    observer_from_fn,
+    GrpoConfig, GrpoError, Hints, LossInput, Metrics, Parts, PolicyLoss, TokenLoss, Trainer,
+    metrics, observer_from_fn,
 };
 use hint_policy::{LoadOptions, LoadedModel, SharedPolicy};
 use hint_reward::{ExactMatch, Rubric};
-use hint_rollout::{Collector, DatasetHints, HintTemplate, LocalEngine, TextFormat, read_problems};
+use hint_rollout::{HintTemplate, LocalEngine, TextFormat, read_problems};
 use tch::Kind;
 
 /// Tapered off-policy REINFORCE (arXiv 2503.14286): what succeeded is learned as it is; what failed is pushed
@@ -58,15 +58,14 @@ fn main() -> Result<()> {
         .with_frame("Q: ", "\nA:")
         .with_hint_template(HintTemplate { introduction: "\nHint: ".to_owned() });
     let rubric = Rubric::new(ExactMatch::new());
-    let collector = Collector::new(engine, format, rubric, config.rollout.clone())?
-        .with_hints(DatasetHints::new());
+    let parts = Parts { policy, engine, format, rubric, hints: Hints::configured() };
     let print = observer_from_fn(|report| {
         let value = |name| report.metrics.get(name).unwrap_or(0.0);
         let [reward, taper] = [metrics::REWARD, "taper"].map(value);
         println!("step {:>2}: reward {reward:.3}, taper of failures {taper:.3}", report.step);
         ControlFlow::Continue(())
     });
-    Trainer::builder(policy, collector, config)
+    Trainer::from_config(config, parts)?
         .objective(Tapered)
         .observer(print)
         .build()?

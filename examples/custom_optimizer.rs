@@ -11,10 +11,12 @@
 use std::ops::ControlFlow;
 
 use anyhow::Result;
-use hint_grpo::{GrpoConfig, GrpoError, Optimizer, Trainer, metrics, observer_from_fn};
+use hint_grpo::{
+    GrpoConfig, GrpoError, Hints, Optimizer, Parts, Trainer, metrics, observer_from_fn,
+};
 use hint_policy::{LoadOptions, LoadedModel, Parameter, SharedPolicy};
 use hint_reward::{ExactMatch, Rubric};
-use hint_rollout::{Collector, DatasetHints, HintTemplate, LocalEngine, TextFormat, read_problems};
+use hint_rollout::{HintTemplate, LocalEngine, TextFormat, read_problems};
 use tch::Tensor;
 
 /// Lion (Chen et al. 2023): `θ ← θ − η sign(0.9 m + 0.1 g)`, then `m ← 0.99 m + 0.01 g`.
@@ -78,15 +80,14 @@ fn main() -> Result<()> {
         .with_frame("Q: ", "\nA:")
         .with_hint_template(HintTemplate { introduction: "\nHint: ".to_owned() });
     let rubric = Rubric::new(ExactMatch::new());
-    let collector = Collector::new(engine, format, rubric, config.rollout.clone())?
-        .with_hints(DatasetHints::new());
+    let parts = Parts { policy, engine, format, rubric, hints: Hints::configured() };
     let print = observer_from_fn(|report| {
         let value = |name| report.metrics.get(name).unwrap_or(0.0);
         let [reward, norm] = [metrics::REWARD, metrics::GRAD_NORM].map(value);
         println!("step {:>2}: reward {reward:.3}, gradient norm {norm:.3}", report.step);
         ControlFlow::Continue(())
     });
-    Trainer::builder(policy, collector, config)
+    Trainer::from_config(config, parts)?
         .optimizer(optimizer)
         .observer(print)
         .build()?

@@ -9,7 +9,7 @@ use hint_grpo::{
 use hint_policy::SharedPolicy;
 use hint_rollout::{DynamicSampling, ProblemSelection, Replay, SignalCriterion};
 use hint_tests::{
-    StopAfter, bytes, collector, config, lenient_rubric, problems, tiny_policy, trainer, weights,
+    StopAfter, bytes, config, lenient_rubric, parts, problems, tiny_policy, trainer, weights,
 };
 use serde_json::Value;
 
@@ -48,9 +48,10 @@ fn a_run_with_everything_on_resumes_to_the_same_bytes() {
     let dir = tempfile::tempdir().expect("a temporary folder");
     let config = everything();
     let policy = SharedPolicy::new(tiny_policy(7));
-    let collector = collector(&policy, &config, lenient_rubric(), true);
+    let parts = parts(&policy, lenient_rubric(), true);
     let run_dir = RunDir::create(dir.path(), &config).expect("an empty folder");
-    let mut trainer = Trainer::builder(policy, collector, config)
+    let mut trainer = Trainer::from_config(config, parts)
+        .expect("the configuration is valid")
         .run_dir(run_dir)
         .observer(StopAfter(4))
         .build()
@@ -97,9 +98,10 @@ fn replayed_groups_do_not_count_as_a_difference_of_the_engine() {
     // So that a step moves log-probabilities by far more than rounding does.
     config.optimizer.learning_rate = 1e-2;
     let policy = SharedPolicy::new(tiny_policy(7));
-    let collector = collector(&policy, &config, lenient_rubric(), true);
+    let parts = parts(&policy, lenient_rubric(), true);
     let kept = Arc::new(Mutex::new(Vec::new()));
-    let mut trainer = Trainer::builder(policy, collector, config)
+    let mut trainer = Trainer::from_config(config, parts)
+        .expect("the configuration is valid")
         .observer(Keep(Arc::clone(&kept)))
         .build()
         .expect("the configuration is valid");
@@ -138,9 +140,10 @@ fn a_step_that_lacks_groups_goes_on_and_warns() {
     let criterion = SignalCriterion::Verdicts;
     config.rollout.dynamic_sampling = DynamicSampling::UntilSignal { max_rounds: 1, criterion };
     let policy = SharedPolicy::new(tiny_policy(7));
-    let collector = collector(&policy, &config, lenient_rubric(), false);
+    let parts = parts(&policy, lenient_rubric(), false);
     let sums = Arc::new(Mutex::new([0.0; 2]));
-    let mut trainer = Trainer::builder(policy, collector, config)
+    let mut trainer = Trainer::from_config(config, parts)
+        .expect("the configuration is valid")
         .observer(Missing(Arc::clone(&sums)))
         .build()
         .expect("the configuration is valid");

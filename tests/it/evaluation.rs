@@ -7,10 +7,11 @@ use hint_grpo::{
     SupervisedTrainer, Trainer, metrics,
 };
 use hint_policy::SharedPolicy;
-use hint_rollout::{Evaluation, HeldOut, Problem, PromptFormat as _, is_held_out};
+use hint_rollout::{
+    Collector, Evaluation, HeldOut, LocalEngine, Problem, PromptFormat as _, is_held_out,
+};
 use hint_tests::{
-    Digits, STOP, StopAfter, bytes, collector, config, lenient_rubric, problems, tiny_policy,
-    weights,
+    Digits, STOP, StopAfter, bytes, config, lenient_rubric, parts, problems, tiny_policy, weights,
 };
 use serde_json::Value;
 
@@ -33,9 +34,10 @@ fn evaluated() -> GrpoConfig {
 fn run(dir: &Path, config: &GrpoConfig, held_out: &[Problem], stop: Option<u64>) -> Vec<f32> {
     let run_dir = RunDir::resume_or_create(dir, config);
     let policy = SharedPolicy::new(tiny_policy(7));
-    let collector = collector(&policy, config, lenient_rubric(), true);
+    let parts = parts(&policy, lenient_rubric(), true);
     let (train, _) = evaluated().evaluation.split(problems()).expect("no file is read");
-    let outcome = Trainer::builder(policy.clone(), collector, config.clone())
+    let outcome = Trainer::from_config(config.clone(), parts)
+        .expect("the configuration is valid")
         .run_dir(run_dir.expect("a usable folder"))
         .held_out(held_out.to_vec())
         .observer(StopAfter(stop.unwrap_or(u64::MAX)))
@@ -120,9 +122,10 @@ fn other_held_out_problems_are_refused_on_resuming() {
     let dir = tempfile::tempdir().expect("a temporary folder");
     run(dir.path(), &evaluated(), &held_out(), Some(2));
     let policy = SharedPolicy::new(tiny_policy(7));
-    let collector = collector(&policy, &evaluated(), lenient_rubric(), true);
+    let parts = parts(&policy, lenient_rubric(), true);
     let (train, held_out) = evaluated().evaluation.split(problems()).expect("no file is read");
-    let error = Trainer::builder(policy, collector, evaluated())
+    let error = Trainer::from_config(evaluated(), parts)
+        .expect("the configuration is valid")
         .run_dir(RunDir::resume(dir.path()).expect("a stopped run"))
         .held_out(held_out[1..].to_vec())
         .build()
@@ -136,8 +139,11 @@ fn other_held_out_problems_are_refused_on_resuming() {
 fn problems_that_are_trained_on_cannot_be_held_out() {
     let policy = SharedPolicy::new(tiny_policy(7));
     let build = |held_out: Vec<Problem>| {
-        let collector = collector(&policy, &evaluated(), lenient_rubric(), true);
-        Trainer::builder(policy.clone(), collector, evaluated()).held_out(held_out).build()
+        let parts = parts(&policy, lenient_rubric(), true);
+        Trainer::from_config(evaluated(), parts)
+            .expect("the configuration is valid")
+            .held_out(held_out)
+            .build()
     };
     let error = build(held_out()).expect("a valid trainer").run(&problems()).expect_err("overlap");
     assert!(error.to_string().contains("is both trained on and held out"), "{error}");
@@ -168,7 +174,9 @@ fn a_supervised_run_is_evaluated_as_well() {
     });
     let demonstrations = demonstrations.collect::<Vec<_>>();
     let policy = SharedPolicy::new(tiny_policy(7));
-    let collector = collector(&policy, &config, hint_tests::rubric(), false);
+    let engine = LocalEngine::new(policy.clone(), vec![STOP]);
+    let collector = Collector::new(engine, Digits, hint_tests::rubric(), config.rollout.clone())
+        .expect("the configuration is valid");
     let (accuracies, received) = std::sync::mpsc::channel();
     let mut trainer = SupervisedTrainer::builder(policy, config)
         .held_out(collector, held_out)

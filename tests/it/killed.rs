@@ -7,9 +7,9 @@ use std::process::{Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use hint_grpo::{GrpoConfig, Outcome, RunDir, SupervisedTrainer, Trainer};
+use hint_grpo::{GrpoConfig, Hints, Outcome, Parts, RunDir, SupervisedTrainer, Trainer};
 use hint_policy::SharedPolicy;
-use hint_rollout::{Collector, Hint, HintProvider, HintRequest, LocalEngine, RolloutError, Seed};
+use hint_rollout::{Hint, HintProvider, HintRequest, LocalEngine, RolloutError, Seed};
 use hint_tests::{Digits, STOP, bytes, config, lenient_rubric, problems, tiny_policy, weights};
 use serde_json::{Value, json};
 
@@ -55,10 +55,15 @@ fn build(run_dir: RunDir) -> (Trainer, SharedPolicy) {
     let config = run_config();
     let policy = SharedPolicy::new(tiny_policy(7));
     let engine = LocalEngine::new(policy.clone(), vec![STOP]);
-    let collector = Collector::new(engine, Digits, lenient_rubric(), config.rollout.clone())
-        .expect("the configuration is valid")
-        .with_hints(EverySecondTime::default());
-    let trainer = Trainer::builder(policy.clone(), collector, config).run_dir(run_dir);
+    let parts = Parts {
+        policy: policy.clone(),
+        format: Digits,
+        rubric: lenient_rubric(),
+        engine,
+        hints: Hints::own(EverySecondTime::default()),
+    };
+    let trainer =
+        Trainer::from_config(config, parts).expect("the configuration is valid").run_dir(run_dir);
     (trainer.build().expect("the checkpoint can be restored"), policy)
 }
 

@@ -2,15 +2,18 @@
 
 use hint_grpo::{GrpoError, Trainer, metrics};
 use hint_policy::SharedPolicy;
-use hint_tests::{collector, config, lenient_rubric, problems, tiny_policy};
+use hint_tests::{config, lenient_rubric, parts, problems, tiny_policy};
 
 #[test]
 fn a_reference_is_needed_exactly_when_the_coefficient_is_not_zero() {
     let mut config = config(1);
     config.loss.kl.coef = 0.1;
     let policy = SharedPolicy::new(tiny_policy(7));
-    let collector = collector(&policy, &config, lenient_rubric(), true);
-    let error = Trainer::builder(policy, collector, config).build().expect_err("no reference");
+    let parts = parts(&policy, lenient_rubric(), true);
+    let error = Trainer::from_config(config, parts)
+        .expect("the configuration is valid")
+        .build()
+        .expect_err("no reference");
     assert!(matches!(&error, GrpoError::Config(_)));
     assert!(error.to_string().contains("loss.kl.coef"), "{error}");
 }
@@ -21,10 +24,11 @@ fn kl_to_an_equal_reference_is_zero_and_to_another_positive() {
         let mut config = config(1);
         config.loss.kl.coef = 0.1;
         let policy = SharedPolicy::new(tiny_policy(7));
-        let collector = collector(&policy, &config, lenient_rubric(), true);
+        let parts = parts(&policy, lenient_rubric(), true);
         let kl = std::sync::Arc::new(std::sync::Mutex::new(None));
         let seen = KlObserver(std::sync::Arc::clone(&kl));
-        let mut trainer = Trainer::builder(policy, collector, config)
+        let mut trainer = Trainer::from_config(config, parts)
+            .expect("the configuration is valid")
             .reference(SharedPolicy::new(tiny_policy(reference_seed)))
             .observer(seen)
             .build()

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use hint_grpo::{GrpoConfig, Outcome, RunDir, Trainer};
 use hint_policy::{LoraConfig, Policy, SharedPolicy};
-use hint_tests::{StopAfter, bytes, collector, config, lenient_rubric, problems, tiny_policy};
+use hint_tests::{StopAfter, bytes, config, lenient_rubric, parts, problems, tiny_policy};
 use tch::Tensor;
 
 const STEPS: u64 = 5;
@@ -33,8 +33,9 @@ fn run(dir: &Path, stop: u64) -> Outcome {
         policy.lock().parameters().iter().map(|p| p.tensor.detach().copy()).collect()
     };
     let before = frozen(&reference);
-    let collector = collector(&policy, &config, lenient_rubric(), true);
-    let mut trainer = Trainer::builder(policy, collector, config)
+    let parts = parts(&policy, lenient_rubric(), true);
+    let mut trainer = Trainer::from_config(config, parts)
+        .expect("the configuration is valid")
         .reference(reference.clone())
         .run_dir(run_dir.expect("a usable folder"))
         .observer(StopAfter(stop))

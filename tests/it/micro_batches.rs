@@ -4,13 +4,13 @@
 use std::sync::{Arc, Mutex};
 
 use hint_grpo::{
-    Aggregation, GrpoConfig, GrpoError, KlConfig, KlEstimator, LossConfig, OldLogprobs, Optimizer,
-    RatioScheme, Trainer,
+    Aggregation, GrpoConfig, GrpoError, Hints, KlConfig, KlEstimator, LossConfig, OldLogprobs,
+    Optimizer, Parts, RatioScheme, Trainer,
 };
 use hint_policy::{CausalLm, ModelConfig, Parameter, Policy, SharedPolicy};
 use hint_rollout::{
-    Collector, Completion, DatasetHints, GenerationRequest, PolicyVersion, RolloutEngine,
-    RolloutError, Seed, StopReason, WeightSource,
+    Completion, DatasetHints, GenerationRequest, PolicyVersion, RolloutEngine, RolloutError, Seed,
+    StopReason, WeightSource,
 };
 use hint_tests::{Digits, STOP, config, lenient_rubric, problems, tiny_policy};
 use tch::{Device, Kind};
@@ -100,10 +100,16 @@ fn gradients(config: &GrpoConfig, kind: Kind) -> Vec<Vec<f64>> {
     let gradients = Arc::new(Mutex::new(Vec::new()));
     let record =
         Record { parameters: shared.lock().parameters(), gradients: Arc::clone(&gradients) };
-    let collector = Collector::new(ByPrompt, Digits, lenient_rubric(), config.rollout.clone())
+    let parts = Parts {
+        policy: shared,
+        format: Digits,
+        rubric: lenient_rubric(),
+        engine: ByPrompt,
+        hints: Hints::own(DatasetHints::new()),
+    };
+    let mut builder = Trainer::from_config(config.clone(), parts)
         .expect("the configuration is valid")
-        .with_hints(DatasetHints::new());
-    let mut builder = Trainer::builder(shared, collector, config.clone()).optimizer(record);
+        .optimizer(record);
     if config.loss.kl.coef != 0.0 {
         builder = builder.reference(SharedPolicy::new(policy(8, kind)));
     }

@@ -4,15 +4,15 @@ use std::ops::ControlFlow;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use hint_grpo::{
-    AlgorithmConfig, GrpoConfig, GrpoError, Metrics, Observer, OldLogprobs, SgdConfig, StaleGroups,
-    StepReport, Trainer, Warning, loss_from_fn, metrics,
+    AlgorithmConfig, GrpoConfig, GrpoError, Hints, Metrics, Observer, OldLogprobs, Parts,
+    SgdConfig, StaleGroups, StepReport, Trainer, Warning, loss_from_fn, metrics,
 };
 use hint_policy::SharedPolicy;
 use hint_rollout::{
-    Collector, Completion, GenerationRequest, LocalEngine, PolicyVersion, RolloutEngine,
-    RolloutError, WeightSource,
+    Completion, GenerationRequest, LocalEngine, PolicyVersion, RolloutEngine, RolloutError,
+    WeightSource,
 };
-use hint_tests::{Digits, STOP, config, lenient_rubric, problems, tiny_policy, weights};
+use hint_tests::{Digits, STOP, config, lenient_rubric, parts, problems, tiny_policy, weights};
 
 /// Keeps what each step reports.
 struct Keep(Sender<(Metrics, Vec<Warning>)>);
@@ -24,7 +24,7 @@ impl Observer for Keep {
     }
 }
 
-/// An engine whose completions carry the version before the last synchronisation where their seed is
+/// An engine whose completions carry the version before the last synchronization where their seed is
 /// odd, and log-probabilities that are `shift` too small.
 struct Odd {
     inner: LocalEngine,
@@ -63,10 +63,16 @@ fn build(config: &GrpoConfig, shift: f64) -> (Trainer, SharedPolicy, Reports) {
     let policy = SharedPolicy::new(tiny_policy(7));
     let inner = LocalEngine::new(policy.clone(), vec![STOP]);
     let engine = Odd { inner, last: 0, before: 0, shift };
-    let collector = Collector::new(engine, Digits, lenient_rubric(), config.rollout.clone())
-        .expect("the configuration is valid");
+    let parts = Parts {
+        policy: policy.clone(),
+        format: Digits,
+        rubric: lenient_rubric(),
+        engine,
+        hints: Hints::none(),
+    };
     let (sender, reports) = channel();
-    let trainer = Trainer::builder(policy.clone(), collector, config.clone())
+    let trainer = Trainer::from_config(config.clone(), parts)
+        .expect("the configuration is valid")
         .observer(Keep(sender))
         .build()
         .expect("the configuration is valid");
@@ -132,9 +138,10 @@ fn the_engines_log_probabilities_are_the_denominator_if_configured() {
 /// A loss whose value is the squared advantage, whatever the policy.
 fn squared_advantage(config: &GrpoConfig) -> Metrics {
     let policy = SharedPolicy::new(tiny_policy(7));
-    let collector = hint_tests::collector(&policy, config, lenient_rubric(), false);
+    let parts = parts(&policy, lenient_rubric(), false);
     let (sender, reports) = channel();
-    let mut trainer = Trainer::builder(policy, collector, config.clone())
+    let mut trainer = Trainer::from_config(config.clone(), parts)
+        .expect("the configuration is valid")
         .objective(loss_from_fn(|log_ratio, advantages| log_ratio * 0.0 + advantages.square()))
         .observer(Keep(sender))
         .build()

@@ -3,13 +3,15 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use hint_grpo::{AdvantageConfig, Baseline, GrpoConfig, HintedWeightConfig, RatioScheme, Trainer};
+use hint_grpo::{
+    AdvantageConfig, Baseline, GrpoConfig, HintedWeightConfig, Hints, Parts, RatioScheme, Trainer,
+};
 use hint_policy::{
     Parameter, Policy, PolicyError, ScoreOptions, SharedPolicy, TokenBatch, TokenScores,
 };
 use hint_rollout::{
-    Collector, Completion, DatasetHints, GenerationRequest, PolicyVersion, RolloutEngine,
-    RolloutError, StopReason, WeightSource,
+    Completion, DatasetHints, GenerationRequest, PolicyVersion, RolloutEngine, RolloutError,
+    StopReason, WeightSource,
 };
 use hint_tests::{Digits, config, problems, rubric, tiny_policy};
 use tch::{Device, Tensor};
@@ -110,10 +112,15 @@ fn calls_with(
     config.advantage = AdvantageConfig::GroupNormalized { baseline: Baseline::Union {} };
     let calls = Arc::new(Mutex::new(Vec::new()));
     let policy = Recorder { inner: tiny_policy(7), calls: Arc::clone(&calls) };
-    let collector = Collector::new(Scripted, Digits, rubric(), config.rollout.clone())
+    let parts = Parts {
+        policy: SharedPolicy::new(policy),
+        format: Digits,
+        rubric: rubric(),
+        engine: Scripted,
+        hints: Hints::own(DatasetHints::new()),
+    };
+    let mut trainer = Trainer::from_config(config, parts)
         .expect("the configuration is valid")
-        .with_hints(DatasetHints::new());
-    let mut trainer = Trainer::builder(SharedPolicy::new(policy), collector, config)
         .build()
         .expect("the configuration is valid");
     trainer.run(&problems()).expect("the run works");
@@ -138,7 +145,7 @@ fn plain_never_shows_the_hint_to_the_trained_policy() {
 
 #[test]
 fn hinted_conditions_both_sides_on_the_hint() {
-    // The first call measures the policy on the plain prompt, for the behaviour Affinity.
+    // The first call measures the policy on the plain prompt, for the behavior Affinity.
     assert_eq!(calls(RatioScheme::Hinted {}, 1), [call(false, false), call(true, true)]);
 }
 

@@ -2,10 +2,13 @@
 
 use std::path::Path;
 
-use hint_grpo::{GrpoConfig, GrpoError, ObjectiveConfig, Outcome, RunDir, Trainer};
+use hint_grpo::{
+    AdamW, AdamWConfig, GrpoConfig, GrpoError, Hints, ObjectiveConfig, Outcome, Parts, RunDir,
+    Trainer,
+};
 use hint_policy::SharedPolicy;
 use hint_tests::{
-    StopAfter, bytes, collector, config, lenient_rubric, problems, tiny_policy, trainer, weights,
+    StopAfter, bytes, config, lenient_rubric, parts, problems, tiny_policy, trainer, weights,
 };
 
 const STEPS: u64 = 8;
@@ -50,8 +53,9 @@ fn a_stopped_run_resumes_to_the_same_bytes() {
         let config = run_config();
         let run_dir = RunDir::create(dir.path(), &config).expect("an empty folder");
         let policy = SharedPolicy::new(tiny_policy(7));
-        let collector = collector(&policy, &config, lenient_rubric(), true);
-        let mut trainer = Trainer::builder(policy, collector, config)
+        let parts = parts(&policy, lenient_rubric(), true);
+        let mut trainer = Trainer::from_config(config, parts)
+            .expect("the configuration is valid")
             .run_dir(run_dir)
             .observer(StopAfter(stop))
             .build()
@@ -76,8 +80,9 @@ fn another_configuration_is_refused_with_the_keys_that_differ() {
     };
     other.rollout.group_size = 6;
     let policy = SharedPolicy::new(tiny_policy(7));
-    let collector = collector(&policy, &other, lenient_rubric(), true);
-    let error = Trainer::builder(policy, collector, other)
+    let parts = parts(&policy, lenient_rubric(), true);
+    let error = Trainer::from_config(other, parts)
+        .expect("the configuration is valid")
         .run_dir(RunDir::resume(dir.path()).expect("a finished run"))
         .build()
         .expect_err("the configuration differs");
@@ -181,4 +186,92 @@ fn a_folder_that_holds_a_run_is_not_overwritten() {
     let error = RunDir::create(dir.path(), &run_config()).expect_err("the folder is taken");
     assert!(matches!(error, GrpoError::Write { .. }));
     assert!(outcome(dir.path()) == before);
+}
+
+/// Starts or resumes a run with an objective of its own, to step `steps`.
+fn with_objective<L: hint_grpo::PolicyLoss + 'static>(
+    dir: &Path,
+    steps: u64,
+    objective: L,
+) -> Result<(), GrpoError> {
+    let mut config = run_config();
+    config.run.steps = steps;
+    let policy = SharedPolicy::new(tiny_policy(7));
+    let run_dir = RunDir::resume_or_create(dir, &config)?;
+    Trainer::from_config(config, parts(&policy, lenient_rubric(), true))?
+        .objective(objective)
+        .run_dir(run_dir)
+        .build()?
+        .run(&problems())?;
+    Ok(())
+}
+
+/// An objective with a name of its own.
+struct Named(&'static str);
+
+impl hint_grpo::PolicyLoss for Named {
+    fn name(&self) -> String {
+        self.0.to_owned()
+    }
+
+    fn token_loss(
+        &self,
+        input: &hint_grpo::LossInput<'_>,
+    ) -> Result<hint_grpo::TokenLoss, GrpoError> {
+        hint_grpo::Reinforce.token_loss(input)
+    }
+}
+
+#[test]
+fn parts_of_ones_own_are_recorded_and_others_are_refused_by_name() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    with_objective(dir.path(), 2, Named("first")).expect("the run works");
+    let text = String::from_utf8(bytes(&dir.path().join("config.toml"))).expect("text");
+    assert!(text.contains("[custom_parts]\nobjective = \"first\""), "{text}");
+
+    let error = with_objective(dir.path(), 4, Named("second")).expect_err("another objective");
+    let GrpoError::Mismatch { differences, .. } = &error else { panic!("unexpected {error}") };
+    assert_eq!(*differences, ["custom_parts.objective: \"first\" there, \"second\" here"]);
+    // The configured objective is another one, too.
+    let run_dir = RunDir::resume(dir.path()).expect("a finished run");
+    let policy = SharedPolicy::new(tiny_policy(7));
+    let error = Trainer::from_config(run_config(), parts(&policy, lenient_rubric(), true))
+        .expect("the configuration is valid")
+        .run_dir(run_dir)
+        .build()
+        .expect_err("no objective of its own");
+    assert!(error.to_string().contains("custom_parts.objective: \"first\" there, nothing here"));
+    // A program that reads the configuration back must bring what it names.
+    let config = GrpoConfig::from_toml(&text).expect("the run's own configuration");
+    let error = Trainer::from_config(config, parts(&policy, lenient_rubric(), true))
+        .expect("the configuration is valid")
+        .build()
+        .expect_err("no objective of its own");
+    assert!(error.to_string().contains("must be `first`, found `nothing`"), "{error}");
+
+    with_objective(dir.path(), 4, Named("first")).expect("the same objective");
+}
+
+#[test]
+fn another_source_of_hints_or_optimizer_is_refused_by_name() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let mut short = run_config();
+    short.run.steps = 3;
+    finish(dir.path(), &short);
+    let build = |hints: Hints, own_optimizer: bool| {
+        let policy = SharedPolicy::new(tiny_policy(7));
+        let optimizer = AdamW::new(policy.lock().parameters(), AdamWConfig::default());
+        let parts = Parts { hints, ..parts(&policy, lenient_rubric(), true) };
+        let builder = Trainer::from_config(run_config(), parts)
+            .expect("the configuration is valid")
+            .run_dir(RunDir::resume(dir.path()).expect("a finished run"));
+        let builder = if own_optimizer { builder.optimizer(optimizer) } else { builder };
+        builder.build().map(|_| ()).expect_err("another part").to_string()
+    };
+    let hints = hint_rollout::hints_from_fn(|_| Some(hint_rollout::Hint::new("9")));
+    let error = build(Hints::own(hints), false);
+    assert!(error.contains("custom_parts.source: nothing there,"), "{error}");
+    let error = build(Hints::configured(), true);
+    assert!(error.contains("custom_parts.optimizer: nothing there,"), "{error}");
+    assert!(error.contains("AdamW"), "{error}");
 }

@@ -4,11 +4,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use hint_grpo::{Demonstration, RunDir, SupervisedTrainer, Trainer};
+use hint_grpo::{Demonstration, Hints, Parts, RunDir, SupervisedTrainer, Trainer};
 use hint_policy::SharedPolicy;
 use hint_rollout::{
-    Collector, Completion, DatasetHints, GenerationRequest, LocalEngine, RolloutEngine,
-    RolloutError, WeightSource,
+    Completion, DatasetHints, GenerationRequest, LocalEngine, RolloutEngine, RolloutError,
+    WeightSource,
 };
 use hint_tests::{Digits, STOP, bytes, config, lenient_rubric, problems, tiny_policy};
 use serde_json::Value;
@@ -57,11 +57,16 @@ fn prompts_count_once_for_each_completion_plain_and_hinted() {
     let seen = Arc::new(AtomicU64::new(0));
     let inner = LocalEngine::new(policy.clone(), vec![STOP]);
     let engine = Counting { inner, seen: Arc::clone(&seen) };
-    let collector = Collector::new(engine, Digits, lenient_rubric(), config.rollout.clone())
-        .expect("the configuration is valid")
-        .with_hints(DatasetHints::new());
+    let parts = Parts {
+        policy: policy,
+        format: Digits,
+        rubric: lenient_rubric(),
+        engine,
+        hints: Hints::own(DatasetHints::new()),
+    };
     let run_dir = RunDir::create(dir.path(), &config).expect("an empty folder");
-    let mut trainer = Trainer::builder(policy, collector, config)
+    let mut trainer = Trainer::from_config(config, parts)
+        .expect("the configuration is valid")
         .run_dir(run_dir)
         .build()
         .expect("the configuration is valid");

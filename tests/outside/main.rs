@@ -127,9 +127,8 @@ fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
     config.optimizer.learning_rate = 1e-4;
     let optimizer = SignDescent(policy.lock().parameters());
     let before = optimizer.0[0].tensor.detach().copy();
-    let collector =
-        Collector::new(engine, format, rubric, config.rollout.clone())?.with_hints(SlowDown);
-    Trainer::builder(policy.clone(), collector, config)
+    let parts = Parts { policy: policy.clone(), engine, format, rubric, hints: Hints::own(SlowDown) };
+    Trainer::from_config(config, parts)?
         .objective(Reinforced)
         .optimizer(optimizer)
         .observer(Lines(stop.clone()))

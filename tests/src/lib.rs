@@ -5,12 +5,10 @@
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use hint_grpo::{GrpoConfig, Observer, RunDir, StepReport, Trainer};
+use hint_grpo::{GrpoConfig, Hints, Observer, Parts, RunDir, StepReport, Trainer};
 use hint_policy::{Architecture, CausalLm, ModelConfig, SharedPolicy};
 use hint_reward::{Judgment, Rubric, Verdict, verifier_from_fn};
-use hint_rollout::{
-    Collector, DatasetHints, Hint, LocalEngine, Problem, PromptFormat, RolloutError, Sampling,
-};
+use hint_rollout::{Hint, LocalEngine, Problem, PromptFormat, RolloutError, Sampling};
 use tch::Device;
 
 /// Token that ends a completion.
@@ -125,24 +123,19 @@ pub fn config(steps: u64) -> GrpoConfig {
     config
 }
 
-/// A collector of [`problems`], with hints if asked for.
-pub fn collector(
-    policy: &SharedPolicy,
-    config: &GrpoConfig,
-    rubric: Rubric,
-    hints: bool,
-) -> Collector {
+/// The parts of a run on [`problems`], with the hints of the configuration if asked for.
+pub fn parts(policy: &SharedPolicy, rubric: Rubric, hints: bool) -> Parts<LocalEngine, Digits> {
     let engine = LocalEngine::new(policy.clone(), vec![STOP]);
-    let collector = Collector::new(engine, Digits, rubric, config.rollout.clone())
-        .expect("the configuration is valid");
-    if hints { collector.with_hints(DatasetHints::new()) } else { collector }
+    let hints = if hints { Hints::configured() } else { Hints::none() };
+    Parts { policy: policy.clone(), engine, format: Digits, rubric, hints }
 }
 
 /// A trainer of a fresh tiny policy, and the policy.
 pub fn trainer(config: &GrpoConfig, hints: bool, dir: Option<RunDir>) -> (Trainer, SharedPolicy) {
     let policy = SharedPolicy::new(tiny_policy(7));
-    let collector = collector(&policy, config, lenient_rubric(), hints);
-    let mut builder = Trainer::builder(policy.clone(), collector, config.clone());
+    let parts = parts(&policy, lenient_rubric(), hints);
+    let mut builder =
+        Trainer::from_config(config.clone(), parts).expect("the configuration is valid");
     if let Some(dir) = dir {
         builder = builder.run_dir(dir);
     }

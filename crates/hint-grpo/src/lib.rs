@@ -72,7 +72,7 @@ pub use optim::{
     GuardConfig, Muon, MuonConfig, MuonScale, Optimizer, OptimizerConfig, ParameterGroup,
     ScheduleConfig, Sgd, SgdConfig, clip_grad_norm, group_parameters,
 };
-pub use run::{Outcome, Run, RunBuilder, SupervisedTrainer, Trainer};
+pub use run::{Hints, Outcome, Parts, Run, RunBuilder, SupervisedTrainer, Trainer};
 pub use run_dir::RunDir;
 pub use stage::{Demonstration, Stage};
 pub use warning::Warning;

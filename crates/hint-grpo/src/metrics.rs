@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 pub const REWARD: &str = "reward";
 /// Standard deviation of the rewards within a group, averaged over groups.
 pub const REWARD_STD: &str = "reward_std";
-/// Share of groups whose rewards are all equal, which teach nothing.
+/// Share of groups whose rewards are all equal, which have no signal.
 pub const FRAC_REWARD_ZERO_STD: &str = "frac_reward_zero_std";
 /// Mean length of the sampled completions, both stages, in tokens.
 pub const COMPLETIONS_MEAN_LENGTH: &str = "completions/mean_length";
@@ -53,14 +53,14 @@ pub const HINT_PASS_RATE: &str = "hint/pass_rate";
 /// Share of groups that were dropped because their weights were too old.
 pub const ROLLOUT_STALE_FRAC: &str = "rollout/stale_frac";
 /// Hinted minus plain success rate of the problems that were hinted: what is still to be
-/// internalised.
+/// internalized.
 pub const HINT_INTERNALIZATION_GAP: &str = "hint/internalization_gap";
-/// The same over the run: helped minus plain success rate, where the plain one is that of later
-/// visits to problems that had been helped before, averaged over those problems.
+/// The same over the run: hinted minus plain success rate, where the plain one is that of later
+/// visits to problems that had been hinted before, averaged over those problems.
 pub const HINT_INTERNALIZATION_GAP_RUN: &str = "hint/internalization_gap_run";
-/// Levels of help tried, per helped group.
+/// Hint levels tried, per hinted group.
 pub const HINT_ATTEMPTS: &str = "hint/attempts";
-/// Share of the help that the attempts that count were given, averaged over helped groups.
+/// Share of the source's hint that the decisive attempts got, averaged over hinted groups.
 pub const HINT_SHARE: &str = "hint/share";
 /// Share of the hints that gave something away, before the leak guard did anything about it.
 pub const HINT_LEAKING_FRAC: &str = "hint/leaking_frac";
@@ -77,7 +77,7 @@ pub const AFFINITY_EUR: &str = "affinity/eur";
 /// UC of the ratio that trains, in nats.
 pub const AFFINITY_UC: &str = "affinity/uc";
 /// Affinity of the policy on the plain prompt against the distribution that drew the tokens, over
-/// the helped completions.
+/// the hinted completions.
 pub const AFFINITY_BEHAVIOR_VALUE: &str = "affinity/behavior/value";
 /// EUR against the distribution that drew the tokens.
 pub const AFFINITY_BEHAVIOR_EUR: &str = "affinity/behavior/eur";
@@ -85,7 +85,7 @@ pub const AFFINITY_BEHAVIOR_EUR: &str = "affinity/behavior/eur";
 pub const AFFINITY_BEHAVIOR_UC: &str = "affinity/behavior/uc";
 /// Mean weight of the hinted completions that trained, by group or schedule.
 pub const HINTED_WEIGHT: &str = "hint/weight";
-/// Loss as minimised, averaged over the optimizer steps of the step.
+/// Loss as minimized, averaged over the optimizer steps of the step.
 pub const LOSS: &str = "loss";
 /// KL to the reference policy per token, in nats.
 pub const KL: &str = "kl";

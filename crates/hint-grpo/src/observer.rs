@@ -1,4 +1,7 @@
-//! What a run tells whoever watches it.
+//! What a run reports to those who watch it.
+//!
+//! An [`Observer`] sees the phases of a step, its report and its checkpoints, and may stop the run. The clock and
+//! the memory gauge behind [`Timings`] belong to the program.
 
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -9,7 +12,7 @@ use hint_rollout::Evaluation;
 use crate::metrics::Metrics;
 use crate::warning::Warning;
 
-/// What the trainer is doing.
+/// What a run is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Phase {

@@ -1,7 +1,7 @@
 //! What does not stop a run, but should be known.
 
 /// What does not stop a run, but should be known. It is counted in the metrics, and named here for
-/// whoever watches the run.
+/// observers.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Warning {

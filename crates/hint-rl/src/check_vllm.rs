@@ -17,13 +17,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
-use hint_grpo::{GrpoConfig, Observer, StepReport, Trainer, metrics};
+use hint_grpo::{GrpoConfig, Hints, Observer, Parts, StepReport, Trainer, metrics};
 use hint_policy::{LoadOptions, LoadedModel, ScoreOptions, SharedPolicy, TokenBatch, TokenRow};
 use hint_reward::{Brevity, MathVerifier, Rubric};
 use hint_rollout::{
-    ChatFormat, Collector, Completion, DatasetHints, EvaluationOptions, GenerationRequest,
-    HeadWeights, PolicyVersion, Problem, RolloutEngine, RolloutError, VllmEngine, VllmOptions,
-    WeightSource,
+    ChatFormat, Completion, EvaluationOptions, GenerationRequest, HeadWeights, PolicyVersion,
+    Problem, RolloutEngine, RolloutError, VllmEngine, VllmOptions, WeightSource,
 };
 
 use crate::train::report_server;
@@ -291,11 +290,10 @@ pub fn run(options: &Options) -> Result<()> {
     // Lengths always differ, so that every step has a gradient.
     let rubric = Rubric::new(MathVerifier::new()).with(0.2, Brevity::new(48)?);
     let sampling = config.rollout.sampling.clone();
-    let collector = Collector::new(engine, format, rubric, config.rollout.clone())?
-        .with_hints(DatasetHints::new());
+    let parts = Parts { policy, engine, format, rubric, hints: Hints::configured() };
     say!("step   tokens     pass   hinted  mean diff   max diff  if not told  grad norm");
     let mut trainer =
-        Trainer::builder(policy, collector, config).observer(Lines(Arc::clone(&seen))).build()?;
+        Trainer::from_config(config, parts)?.observer(Lines(Arc::clone(&seen))).build()?;
     let problems = problems();
     trainer.run(&problems)?;
     // The weights of the last step are compared, too.

@@ -20,11 +20,12 @@ use anyhow::{Context, Result};
 use clap::Args;
 use comfy_table::{Table, presets::UTF8_FULL_CONDENSED};
 use hint_grpo::{
-    AdvantageConfig, Baseline, GrpoConfig, Observer, RatioScheme, StepReport, Trainer, metrics,
+    AdvantageConfig, Baseline, GrpoConfig, Hints, Observer, Parts, RatioScheme, StepReport,
+    Trainer, metrics,
 };
 use hint_policy::{LoadOptions, LoadedModel, SharedPolicy};
 use hint_reward::{ExactMatch, Rubric};
-use hint_rollout::{Collector, EvaluationOptions, LocalEngine, Problem};
+use hint_rollout::{EvaluationOptions, LocalEngine, Problem};
 
 use crate::tiny::{swaps, tiny_format, tiny_model};
 use crate::workload::api_key;
@@ -211,13 +212,11 @@ fn compare(run: Run, train: &[Problem], held_out: &[Problem]) -> Result<Row> {
     let engine = LocalEngine::new(policy.clone(), model.stop_tokens.clone());
     let format = tiny_format(model.tokenizer, model.stop_tokens);
     let rubric = Rubric::new(ExactMatch::new());
-    let hints = config.rollout.source.build(api_key)?;
-    let collector =
-        Collector::new(engine, format, rubric, config.rollout.clone())?.with_hints(hints);
+    let parts = Parts { policy, engine, format, rubric, hints: Hints::configured_with(api_key) };
     let sampling = config.rollout.sampling.clone();
     let sums = Arc::<Mutex<Sums>>::default();
     let mut trainer =
-        Trainer::builder(policy, collector, config).observer(Watch(Arc::clone(&sums))).build()?;
+        Trainer::from_config(config, parts)?.observer(Watch(Arc::clone(&sums))).build()?;
     trainer.run(train)?;
     let options = EvaluationOptions::greedy(&sampling);
     let accuracy = trainer.collector_mut().evaluate(held_out, &options)?.accuracy();

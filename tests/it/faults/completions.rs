@@ -7,7 +7,7 @@ use hint_rollout::{
 };
 use hint_tests::{Digits, lenient_rubric, problems, weights};
 
-use super::{Parts, run_config, sound, trainer};
+use super::{Faulty, run_config, sound, trainer};
 
 /// Which completions come back empty.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -55,7 +55,7 @@ fn assert_finite(steps: &[Metrics]) {
 fn empty_completions_count_in_denominators_and_divide_nothing_by_zero() {
     for which in [Empty::Some, Empty::All] {
         let config = run_config();
-        let (mut trainer, policy, measured) = trainer(&config, None, |inner| Parts {
+        let (mut trainer, policy, measured) = trainer(&config, None, |inner| Faulty {
             engine: Emptying { inner, which },
             format: Digits,
             rubric: lenient_rubric(),
@@ -77,7 +77,7 @@ fn completions_that_are_all_cut_off_train_like_others_and_are_counted() {
     let mut config = run_config();
     // No first token of the policy ends a completion often enough to matter at this length.
     config.rollout.sampling.max_completion_len = 1;
-    let (mut trainer, policy, measured) = trainer(&config, None, |inner| Parts {
+    let (mut trainer, policy, measured) = trainer(&config, None, |inner| Faulty {
         engine: CutOff { inner },
         format: Digits,
         rubric: lenient_rubric(),
@@ -164,7 +164,7 @@ fn with_pad_as_stop(max_tokens: usize) -> Metrics {
     config.run.steps = 1;
     config.run.num_iterations = 1;
     config.run.max_tokens_per_micro_batch = max_tokens;
-    let (mut trainer, _, measured) = trainer(&config, None, |inner| Parts {
+    let (mut trainer, _, measured) = trainer(&config, None, |inner| Faulty {
         engine: Stopping { inner },
         format: PadIsStop,
         rubric: lenient_rubric(),

@@ -7,7 +7,7 @@ use std::process::Command;
 
 use hint_grpo::{GrpoError, Outcome, RunDir, Trainer};
 use hint_policy::SharedPolicy;
-use hint_tests::{StopAfter, collector, lenient_rubric, problems, tiny_policy};
+use hint_tests::{StopAfter, lenient_rubric, parts, problems, tiny_policy};
 
 use super::{finish, outcome, run_config};
 
@@ -20,8 +20,9 @@ fn run(dir: &Path, stop: u64) -> Result<Outcome, GrpoError> {
     let config = run_config();
     let run_dir = RunDir::resume_or_create(dir, &config)?;
     let policy = SharedPolicy::new(tiny_policy(7));
-    let collector = collector(&policy, &config, lenient_rubric(), true);
-    Trainer::builder(policy, collector, config)
+    let parts = parts(&policy, lenient_rubric(), true);
+    Trainer::from_config(config, parts)
+        .expect("the configuration is valid")
         .run_dir(run_dir)
         .observer(StopAfter(stop))
         .build()?

@@ -6,7 +6,7 @@ use hint_rollout::{
 };
 use hint_tests::{Digits, lenient_rubric};
 
-use super::{Parts, fail_and_resume};
+use super::{Faulty, fail_and_resume};
 
 /// What goes wrong.
 #[derive(Debug, Clone, Copy)]
@@ -84,7 +84,7 @@ fn an_engine_that_fails_in_the_middle_of_a_step_loses_nothing() {
         for at in [0, 3 + index as u64 % 2] {
             let error = fail_and_resume(|inner| {
                 let engine = Broken { inner, fault, at, calls: 0 };
-                Parts { engine, format: Digits, rubric: lenient_rubric() }
+                Faulty { engine, format: Digits, rubric: lenient_rubric() }
             });
             let GrpoError::Rollout(error) = error else { panic!("{fault:?}: {error}") };
             let is_expected = match fault {

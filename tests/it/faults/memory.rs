@@ -71,10 +71,15 @@ fn a_step_without_memory_is_an_error_after_which_the_run_goes_on_from_its_checkp
     config.run.checkpoint_every = 1;
     let policy = SharedPolicy::new(Hungry { inner: tiny_policy(7), calls_left: Cell::new(9) });
     let engine = LocalEngine::new(policy.clone(), vec![STOP]);
-    let collector = Collector::new(engine, Digits, lenient_rubric(), config.rollout.clone())
+    let parts = hint_grpo::Parts {
+        policy,
+        format: Digits,
+        rubric: lenient_rubric(),
+        engine,
+        hints: Hints::own(DatasetHints::new()),
+    };
+    let mut trainer = Trainer::from_config(config.clone(), parts)
         .expect("the configuration is valid")
-        .with_hints(DatasetHints::new());
-    let mut trainer = Trainer::builder(policy, collector, config.clone())
         .run_dir(RunDir::create(folder.path(), &config).expect("a usable folder"))
         .build()
         .expect("the configuration is valid");

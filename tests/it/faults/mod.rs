@@ -4,10 +4,12 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
-use hint_grpo::{GrpoConfig, GrpoError, Metrics, Observer, Outcome, RunDir, StepReport, Trainer};
+use hint_grpo::{
+    GrpoConfig, GrpoError, Hints, Metrics, Observer, Outcome, RunDir, StepReport, Trainer,
+};
 use hint_policy::SharedPolicy;
 use hint_reward::Rubric;
-use hint_rollout::{Collector, DatasetHints, LocalEngine, PromptFormat, RolloutEngine};
+use hint_rollout::{DatasetHints, LocalEngine, PromptFormat, RolloutEngine};
 use hint_tests::{Digits, STOP, bytes, config, lenient_rubric, problems, tiny_policy};
 
 mod completions;
@@ -38,7 +40,7 @@ impl Observer for Keep {
 }
 
 /// The parts of a run that a fault may be in.
-struct Parts<E, F> {
+struct Faulty<E, F> {
     engine: E,
     format: F,
     rubric: Rubric,
@@ -48,20 +50,25 @@ struct Parts<E, F> {
 fn trainer<E, F>(
     config: &GrpoConfig,
     run_dir: Option<RunDir>,
-    parts: impl FnOnce(LocalEngine) -> Parts<E, F>,
+    parts: impl FnOnce(LocalEngine) -> Faulty<E, F>,
 ) -> (Trainer, SharedPolicy, Receiver<Metrics>)
 where
     E: RolloutEngine + 'static,
     F: PromptFormat + 'static,
 {
     let policy = SharedPolicy::new(tiny_policy(7));
-    let Parts { engine, format, rubric } = parts(LocalEngine::new(policy.clone(), vec![STOP]));
-    let collector = Collector::new(engine, format, rubric, config.rollout.clone())
-        .expect("the configuration is valid")
-        .with_hints(DatasetHints::new());
+    let Faulty { engine, format, rubric } = parts(LocalEngine::new(policy.clone(), vec![STOP]));
+    let parts = hint_grpo::Parts {
+        policy: policy.clone(),
+        format,
+        rubric,
+        engine,
+        hints: Hints::own(DatasetHints::new()),
+    };
     let (sender, metrics) = channel();
-    let mut builder =
-        Trainer::builder(policy.clone(), collector, config.clone()).observer(Keep(sender));
+    let mut builder = Trainer::from_config(config.clone(), parts)
+        .expect("the configuration is valid")
+        .observer(Keep(sender));
     if let Some(dir) = run_dir {
         builder = builder.run_dir(dir);
     }
@@ -69,8 +76,8 @@ where
 }
 
 /// Nothing is broken.
-fn sound(engine: LocalEngine) -> Parts<LocalEngine, Digits> {
-    Parts { engine, format: Digits, rubric: lenient_rubric() }
+fn sound(engine: LocalEngine) -> Faulty<LocalEngine, Digits> {
+    Faulty { engine, format: Digits, rubric: lenient_rubric() }
 }
 
 /// Runs in `dir` to the end with sound parts, from its latest checkpoint if it has one.
@@ -91,7 +98,7 @@ fn outcome(dir: &Path) -> Vec<Vec<u8>> {
 
 /// Runs into the fault of `parts`, then on with sound ones; the end must be that of a run without fault.
 /// Returns the error.
-fn fail_and_resume<E, F>(parts: impl FnOnce(LocalEngine) -> Parts<E, F>) -> GrpoError
+fn fail_and_resume<E, F>(parts: impl FnOnce(LocalEngine) -> Faulty<E, F>) -> GrpoError
 where
     E: RolloutEngine + 'static,
     F: PromptFormat + 'static,

@@ -9,9 +9,9 @@ use hint_grpo::{
 use hint_policy::SharedPolicy;
 use hint_reward::{Judgment, Rubric, Verdict, verifier_from_fn};
 use hint_rollout::{RolloutError, VerdictAction};
-use hint_tests::{Digits, collector, lenient_rubric, problems, tiny_policy, weights};
+use hint_tests::{Digits, lenient_rubric, parts, problems, tiny_policy, weights};
 
-use super::{Keep, Parts, fail_and_resume, run_config, trainer};
+use super::{Faulty, Keep, fail_and_resume, run_config, trainer};
 
 /// The rubric of the task, with a part that is worth `value` from its 60th completion on and nothing
 /// before.
@@ -30,7 +30,7 @@ fn a_reward_that_is_not_finite_can_stop_the_run_and_names_the_problem() {
         let mut config = run_config();
         config.rollout.verdicts.error = VerdictAction::Abort;
         let run_dir = RunDir::create(dir.path(), &config).expect("a new folder");
-        let parts = |engine| Parts { engine, format: Digits, rubric: with_part(value) };
+        let parts = |engine| Faulty { engine, format: Digits, rubric: with_part(value) };
         let (mut trainer, _, metrics) = trainer(&config, Some(run_dir), parts);
         let error = trainer.run(&problems()).expect_err("not a number");
         assert!(matches!(error, GrpoError::Rollout(RolloutError::AbortVerdict { .. })), "{error}");
@@ -53,13 +53,13 @@ fn a_verifier_that_fails_for_some_completions_is_counted_and_for_many_stops_the_
             Judgment::new(verdict)
         }))
     };
-    let error = fail_and_resume(|engine| Parts { engine, format: Digits, rubric: failing() });
+    let error = fail_and_resume(|engine| Faulty { engine, format: Digits, rubric: failing() });
     assert!(matches!(error, GrpoError::Rollout(RolloutError::TooManyFailures { .. })), "{error}");
 
     let mut config = run_config();
     config.rollout.verdicts.max_dropped_frac = 1.0;
     let (mut trainer, _, measured) =
-        trainer(&config, None, |engine| Parts { engine, format: Digits, rubric: failing() });
+        trainer(&config, None, |engine| Faulty { engine, format: Digits, rubric: failing() });
     trainer.run(&problems()).expect("failures are allowed");
     let mut dropped = 0.0;
     for step in measured.try_iter() {
@@ -77,7 +77,7 @@ fn a_step_whose_completions_are_all_dropped_takes_no_optimizer_step() {
     config.rollout.verdicts.max_dropped_frac = 1.0;
     let (mut trainer, policy, measured) = trainer(&config, None, |engine| {
         let rubric = Rubric::new(verifier_from_fn(|_| Judgment::new(Verdict::Error)));
-        Parts { engine, format: Digits, rubric }
+        Faulty { engine, format: Digits, rubric }
     });
     let before = weights(&policy);
     trainer.run(&problems()).expect("failures are allowed");
@@ -108,9 +108,10 @@ impl PolicyLoss for Infinite {
 fn a_loss_that_is_not_finite_is_skipped_and_counted() {
     let config = run_config();
     let policy = SharedPolicy::new(tiny_policy(7));
-    let collector = collector(&policy, &config, lenient_rubric(), false);
+    let parts = parts(&policy, lenient_rubric(), false);
     let (sender, measured) = std::sync::mpsc::channel();
-    let mut trainer = Trainer::builder(policy.clone(), collector, config)
+    let mut trainer = Trainer::from_config(config, parts)
+        .expect("the configuration is valid")
         .objective(Infinite { calls: AtomicU64::new(0) })
         .observer(Keep(sender))
         .build()

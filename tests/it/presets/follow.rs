@@ -4,15 +4,15 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use hint_grpo::{GrpoConfig, GrpoError, Optimizer, Trainer};
+use hint_grpo::{GrpoConfig, GrpoError, Hints, Optimizer, Parts, Trainer};
 use hint_policy::{
     CausalLm, Parameter, Policy, PolicyError, ScoreOptions, SharedPolicy, TokenBatch, TokenRow,
     TokenScores,
 };
 use hint_reward::{Judgment, Rubric, Verdict, verifier_from_fn};
 use hint_rollout::{
-    Collector, Completion, GenerationRequest, PolicyVersion, Problem, RolloutEngine, RolloutError,
-    StopReason, WeightSource,
+    Completion, GenerationRequest, PolicyVersion, Problem, RolloutEngine, RolloutError, StopReason,
+    WeightSource,
 };
 use hint_tests::{Digits, tiny_policy};
 use serde_json::json;
@@ -107,10 +107,15 @@ fn run(mut config: GrpoConfig, solves: fn(&[u32]) -> bool, moves: f64) -> Follow
             problem.columns.insert(format!("{tier}_{level}"), json!(level.to_string()));
         }
     }
-    let collector = Collector::new(engine, Digits, rubric, config.rollout.clone())
+    let parts = Parts {
+        policy: SharedPolicy::new(policy),
+        format: Digits,
+        rubric,
+        engine,
+        hints: Hints::configured(),
+    };
+    let mut trainer = Trainer::from_config(config, parts)
         .expect("the configuration is valid")
-        .with_hints(config.rollout.source.build(|_| None).expect("it needs no key"));
-    let mut trainer = Trainer::builder(SharedPolicy::new(policy), collector, config)
         .optimizer(optimizer)
         .build()
         .expect("the configuration is valid");

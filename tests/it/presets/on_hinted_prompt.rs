@@ -17,7 +17,7 @@ fn answer_hint_climbs_until_a_completion_is_right() {
     let helped = hinted(&[7, 1, 9]);
     assert_eq!(followed.prompts, [PLAIN.to_vec(), hinted(&[7, 1]), helped.clone()]);
     assert_eq!(followed.trained, vec![helped.clone(); 4]);
-    // The plain prompt is scored for the behaviour Affinity alone.
+    // The plain prompt is scored for the behavior Affinity alone.
     assert_eq!(followed.scored, [PLAIN; 4]);
     let terms = [term(&helped, &RIGHT, -pair()), term(&helped, &WRONG, pair())];
     assert_gradient(&followed, &terms, 0.9);

@@ -1,10 +1,10 @@
-//! Whose rewards centre a hinted group.
+//! Whose rewards center a hinted group.
 
 use serde::{Deserialize, Serialize};
 
 use crate::advantage::ScoredGroup;
 
-/// Whose rewards centre (and scale) the advantages of a hinted group. A plain group is its own
+/// Whose rewards center (and scale) the advantages of a hinted group. A plain group is its own
 /// baseline either way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
@@ -18,7 +18,7 @@ pub enum Baseline {
 }
 
 impl Baseline {
-    /// The rewards that centre (and scale) `group`.
+    /// The rewards that center (and scale) `group`.
     pub(super) fn rewards(self, group: &ScoredGroup<'_>) -> Vec<f64> {
         match self {
             Self::Group {} => group.rewards.to_vec(),

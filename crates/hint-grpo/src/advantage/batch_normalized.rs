@@ -1,10 +1,10 @@
-//! Rewards centred within their group and scaled over the batch.
+//! Rewards centered within their group and scaled over the batch.
 
 use super::{STD_EPSILON, all_equal, at_least_two, mean, sample_std};
 use crate::advantage::{AdvantageEstimator, Baseline, ScoredGroup};
 use crate::error::GrpoError;
 
-/// Rewards centred on the mean of their group and divided by the standard deviation of the rewards of
+/// Rewards centered on the mean of their group and divided by the standard deviation of the rewards of
 /// the whole batch.
 ///
 /// ```text
@@ -20,7 +20,7 @@ pub struct BatchNormalized {
 }
 
 impl BatchNormalized {
-    /// Centres hinted groups on the rewards of `baseline`.
+    /// Centers hinted groups on the rewards of `baseline`.
     pub const fn new(baseline: Baseline) -> Self {
         Self { baseline }
     }

@@ -14,13 +14,13 @@ use crate::advantage::{
 pub enum AdvantageConfig {
     /// [`GroupNormalized::new`], (ADV-1).
     GroupNormalized {
-        /// Whose rewards centre a hinted group.
+        /// Whose rewards center a hinted group.
         #[serde(default = "own_group")]
         baseline: Baseline,
     },
     /// [`GroupNormalized::mean_only`], (ADV-2).
     MeanOnly {
-        /// Whose rewards centre a hinted group.
+        /// Whose rewards center a hinted group.
         #[serde(default = "own_group")]
         baseline: Baseline,
     },
@@ -28,7 +28,7 @@ pub enum AdvantageConfig {
     LeaveOneOut {},
     /// [`BatchNormalized`], (ADV-4).
     BatchNormalized {
-        /// Whose rewards centre a hinted group.
+        /// Whose rewards center a hinted group.
         #[serde(default = "own_group")]
         baseline: Baseline,
     },
@@ -42,7 +42,7 @@ pub enum AdvantageConfig {
     QuantileBaseline {
         /// The quantile `K`. In `(0, 1]`.
         quantile: f64,
-        /// Whose rewards centre a hinted group.
+        /// Whose rewards center a hinted group.
         #[serde(default = "own_group")]
         baseline: Baseline,
         /// Whether to divide by the standard deviation.
@@ -51,7 +51,7 @@ pub enum AdvantageConfig {
     },
     /// [`QuantileBaseline::max`], (ADV-6).
     MaxBaseline {
-        /// Whose rewards centre a hinted group.
+        /// Whose rewards center a hinted group.
         #[serde(default = "own_group")]
         baseline: Baseline,
     },

@@ -1,10 +1,10 @@
-//! Rewards centred, and optionally scaled, within their group.
+//! Rewards centered, and optionally scaled, within their group.
 
 use super::{STD_EPSILON, all_equal, at_least_two, mean, sample_std};
 use crate::advantage::{AdvantageEstimator, Baseline, ScoredGroup};
 use crate::error::GrpoError;
 
-/// Rewards centred on a mean and, optionally, scaled by a standard deviation.
+/// Rewards centered on a mean and, optionally, scaled by a standard deviation.
 ///
 /// ```text
 /// Â_i = (R_i − mean) / (std + ε)                                                       (ADV-1)
@@ -20,12 +20,12 @@ pub struct GroupNormalized {
 }
 
 impl GroupNormalized {
-    /// Centred and scaled, (ADV-1).
+    /// Centered and scaled, (ADV-1).
     pub const fn new(baseline: Baseline) -> Self {
         Self { baseline, scale: true }
     }
 
-    /// Centred only, (ADV-2).
+    /// Centered only, (ADV-2).
     pub const fn mean_only(baseline: Baseline) -> Self {
         Self { baseline, scale: false }
     }

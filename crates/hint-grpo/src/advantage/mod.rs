@@ -65,6 +65,12 @@ impl<'a> ScoredGroup<'a> {
 /// }
 /// ```
 pub trait AdvantageEstimator: Send {
+    /// Its name, for the record of a run: a run is not resumed with another one. By default the name of
+    /// its type.
+    fn name(&self) -> String {
+        std::any::type_name::<Self>().to_owned()
+    }
+
     /// One finite advantage per completion, in group order. `&mut self` because some baselines are
     /// running averages.
     ///
@@ -100,6 +106,10 @@ pub trait AdvantageEstimator: Send {
 }
 
 impl<E: AdvantageEstimator + ?Sized> AdvantageEstimator for Box<E> {
+    fn name(&self) -> String {
+        (**self).name()
+    }
+
     fn estimate(&mut self, group: &ScoredGroup<'_>) -> Result<Vec<f64>, GrpoError> {
         (**self).estimate(group)
     }

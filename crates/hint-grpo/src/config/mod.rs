@@ -4,6 +4,8 @@
 //! in [`objective`](crate::objective), an optimizer in [`optim`](crate::optim)), each with its ranges in a
 //! function `check`; here is what belongs to the run as a whole. Defaults are HINT's published setting.
 
+use std::collections::BTreeMap;
+
 use hint_rollout::error::Violations;
 use hint_rollout::{CollectorConfig, Replay};
 use serde::{Deserialize, Serialize};
@@ -41,6 +43,10 @@ pub struct GrpoConfig {
     pub sft: SftConfig,
     /// Evaluation on held-out problems.
     pub evaluation: EvaluationConfig,
+    /// The names of parts that the program brought in place of configured ones, by what they are. The run
+    /// writes them; a program that reads them back must bring the same parts.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub custom_parts: BTreeMap<String, String>,
 }
 
 impl GrpoConfig {

@@ -125,6 +125,24 @@ impl std::fmt::Debug for LearnerParts {
     }
 }
 
+impl LearnerParts {
+    /// The names of the parts, by what they are.
+    pub(crate) fn names(&self) -> Vec<(String, String)> {
+        let mut names = Vec::new();
+        if let Some(objective) = &self.objective {
+            names.push(("objective".to_owned(), objective.name()));
+        }
+        if let Some(optimizer) = &self.optimizer {
+            names.push(("optimizer".to_owned(), optimizer.name()));
+        }
+        if !self.hinted_weights.is_empty() {
+            let weights = self.hinted_weights.iter().map(HintedWeight::name);
+            names.push(("hinted_weight".to_owned(), weights.collect::<Vec<_>>().join(", ")));
+        }
+        names
+    }
+}
+
 /// What [`Learner::update`] measured.
 #[derive(Debug, Default)]
 #[non_exhaustive]
@@ -172,9 +190,13 @@ impl Learner {
         }
         let optimizer = match parts.optimizer {
             Some(optimizer) => optimizer,
-            None => config.optimizer.build(policy.lock().parameters())?,
+            None => catch_out_of_memory("build the optimizer", || {
+                config.optimizer.build(policy.lock().parameters())
+            })?,
         };
-        materialize_gradients(optimizer.parameters())?;
+        catch_out_of_memory("make room for gradients", || {
+            materialize_gradients(optimizer.parameters())
+        })?;
         let mut hinted_weights = loss.build_hinted_weights();
         hinted_weights.extend(parts.hinted_weights);
         Ok(Self {

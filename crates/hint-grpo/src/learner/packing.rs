@@ -20,7 +20,7 @@ impl Packing {
     /// A row that is longer than that has a micro-batch of its own.
     ///
     /// ```text
-    /// minimise   Σ_b ( |b| · max_{i∈b} len_i + F ),   |b| · max_{i∈b} len_i ≤ max_tokens        (PACK-1)
+    /// minimize   Σ_b ( |b| · max_{i∈b} len_i + F ),   |b| · max_{i∈b} len_i ≤ max_tokens        (PACK-1)
     /// ```
     ///
     /// `F` is what a forward and backward pass costs however little is in it, in tokens: a sixteenth of

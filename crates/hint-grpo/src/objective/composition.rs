@@ -1,4 +1,4 @@
-//! The one place where a loss is put together.
+//! How the parts of a loss are put together.
 
 use tch::Tensor;
 
@@ -50,7 +50,7 @@ impl<'a> LossComposition<'a> {
     /// The share of the step's loss that these rows contribute (a scalar, differentiable in
     /// `input.logprobs`), and numbers to log. The ratio level of `input` is that of the composition.
     ///
-    /// `row_weights` are the Affinity weights, one per row (`[batch]`, no grad); 1 for plain rows.
+    /// `row_weights` are factors of whole samples, such as Affinity weights (`[batch]`, no grad).
     ///
     /// # Errors
     ///

@@ -4,7 +4,7 @@
 //! neither reduces nor knows which prompt they condition on. A [`LossComposition`] multiplies it by weights,
 //! adds the KL term ([`KlConfig`]) and reduces it ([`Aggregation`]). Hinted samples have further weights
 //! ([`HintedWeight`]) and may have another shape ([`RatioShaping`]). [`LossConfig`] names all of it in a
-//! configuration. Each idea is one short file, its equation labelled as in `docs/math.md`.
+//! configuration. Each idea is one short file, its equation labeled as in `docs/math.md`.
 
 use tch::Tensor;
 
@@ -58,7 +58,7 @@ pub struct TokenLoss {
     pub metrics: Metrics,
 }
 
-/// A token-level policy objective, to be minimised. It does **not** reduce: summation and the
+/// A token-level policy objective, to be minimized. It does **not** reduce: summation and the
 /// denominator belong to [`Aggregation`](crate::Aggregation), so that every objective works with every denominator
 /// and with gradient accumulation.
 ///
@@ -79,6 +79,12 @@ pub struct TokenLoss {
 /// }
 /// ```
 pub trait PolicyLoss: Send + Sync {
+    /// Its name, for the record of a run: a run is not resumed with another one. By default the name of
+    /// its type.
+    fn name(&self) -> String {
+        std::any::type_name::<Self>().to_owned()
+    }
+
     /// Unreduced loss, `[batch, seq]`, differentiable in `input.logprobs` only. Values outside the
     /// mask are ignored.
     ///
@@ -95,6 +101,10 @@ pub trait PolicyLoss: Send + Sync {
 }
 
 impl<L: PolicyLoss + ?Sized> PolicyLoss for Box<L> {
+    fn name(&self) -> String {
+        (**self).name()
+    }
+
     fn token_loss(&self, input: &LossInput<'_>) -> Result<TokenLoss, GrpoError> {
         (**self).token_loss(input)
     }

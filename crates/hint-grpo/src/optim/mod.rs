@@ -67,6 +67,12 @@ pub use sgd::{Sgd, SgdConfig};
 /// }
 /// ```
 pub trait Optimizer: Send {
+    /// Its name, for the record of a run: a run is not resumed with another one. By default the name of
+    /// its type.
+    fn name(&self) -> String {
+        std::any::type_name::<Self>().to_owned()
+    }
+
     /// Applies one update with the gradients accumulated since [`Optimizer::zero_grad`]. A
     /// parameter without a gradient keeps its value.
     ///
@@ -103,6 +109,10 @@ pub trait Optimizer: Send {
 }
 
 impl<O: Optimizer + ?Sized> Optimizer for Box<O> {
+    fn name(&self) -> String {
+        (**self).name()
+    }
+
     fn step(&mut self, learning_rate: f64) -> Result<(), GrpoError> {
         (**self).step(learning_rate)
     }
@@ -135,11 +145,17 @@ pub fn clip_grad_norm(parameters: &[Parameter], max_norm: f64) -> f64 {
         .filter(Tensor::defined)
         .collect::<Vec<_>>();
     tch::no_grad(|| {
-        // In f64: the squares of a large f32 gradient overflow.
-        let squares = gradients.iter().map(|gradient| {
-            gradient.to_kind(Kind::Double).square().sum(Kind::Double).double_value(&[])
-        });
-        let norm = squares.sum::<f64>().sqrt();
+        // In f64: the squares of a large f32 gradient overflow. Read back at once: one wait for the device.
+        let squares = gradients
+            .iter()
+            .map(|gradient| gradient.to_kind(Kind::Double).square().sum(Kind::Double))
+            .collect::<Vec<_>>();
+        let squares = if squares.is_empty() {
+            Vec::new()
+        } else {
+            Vec::<f64>::try_from(Tensor::stack(&squares, 0)).expect("a vector of f64")
+        };
+        let norm = squares.into_iter().sum::<f64>().sqrt();
         // The 1e-6 is that of `torch.nn.utils.clip_grad_norm_`.
         let scale = max_norm / (norm + 1e-6);
         if norm.is_finite() && scale < 1.0 {

@@ -55,7 +55,7 @@ pub struct MuonConfig {
 }
 
 impl Default for MuonConfig {
-    /// torch's defaults but for the scale and the precision. Embeddings and LM head are AdamW's.
+    /// torch's defaults, except the scale and the precision. Embeddings and LM head are AdamW's.
     fn default() -> Self {
         Self {
             momentum: 0.95,

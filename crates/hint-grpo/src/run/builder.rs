@@ -1,14 +1,16 @@
 //! Building a run, from scratch or from a checkpoint.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
 use hint_policy::SharedPolicy;
-use hint_rollout::{Collector, Problem};
+use hint_rollout::{Collector, Problem, PromptFormat, RolloutEngine};
 
 use super::Run;
 use super::context::RunContext;
 use super::evaluation::check_held_out;
+use super::parts::Parts;
 use super::restore::Restored;
 use crate::advantage::AdvantageEstimator;
 use crate::config::GrpoConfig;
@@ -20,7 +22,7 @@ use crate::optim::Optimizer;
 use crate::run_dir::{Progress, RunDir};
 use crate::stage::{PolicyGradient, Stage, Supervised};
 
-/// Builds a [`Run`]; made by [`Trainer::builder`](super::Trainer), by
+/// Builds a [`Run`]; made by [`Trainer::from_config`](super::Trainer), by
 /// [`SupervisedTrainer::builder`](super::SupervisedTrainer), or for a stage of your own by
 /// [`Run::of_stage`].
 pub struct RunBuilder<S> {
@@ -39,14 +41,22 @@ impl<S> std::fmt::Debug for RunBuilder<S> {
 }
 
 impl Run<PolicyGradient> {
-    /// Starts building a run that trains `policy` on groups of `collector`. The collector must have
-    /// been made from `config.rollout`.
-    pub fn builder(
-        policy: SharedPolicy,
-        collector: Collector,
+    /// Starts building a run on groups that a collector of `config.rollout` and `parts` samples.
+    ///
+    /// # Errors
+    ///
+    /// [`GrpoError::Config`] for values out of range, and what making the source of hints returns.
+    pub fn from_config<E, F>(
         config: GrpoConfig,
-    ) -> RunBuilder<PolicyGradient> {
-        Self::of_stage(PolicyGradient::new(collector, &config), policy, config)
+        parts: Parts<E, F>,
+    ) -> Result<RunBuilder<PolicyGradient>, GrpoError>
+    where
+        E: RolloutEngine + 'static,
+        F: PromptFormat + 'static,
+    {
+        config.validate()?;
+        let (policy, collector) = parts.collector(&config)?;
+        Ok(Self::of_stage(PolicyGradient::new(collector, &config), policy, config))
     }
 }
 
@@ -90,6 +100,13 @@ impl RunBuilder<PolicyGradient> {
     #[must_use]
     pub fn advantage(mut self, advantage: impl AdvantageEstimator + 'static) -> Self {
         self.stage = self.stage.with_advantage(Box::new(advantage));
+        self
+    }
+
+    /// Changes the collector, such as by [`Collector::with_trigger`].
+    #[must_use]
+    pub fn collector(mut self, change: impl FnOnce(Collector) -> Collector) -> Self {
+        self.stage = self.stage.with_collector(change);
         self
     }
 
@@ -175,21 +192,36 @@ impl<S: Stage> RunBuilder<S> {
     /// another one (more steps are allowed), and [`GrpoError::Checkpoint`] or [`GrpoError::Read`]
     /// when its checkpoint cannot be used.
     pub fn build(self) -> Result<Run<S>, GrpoError> {
-        let Self { mut stage, policy, config, parts, held_out, context } = self;
+        let Self { mut stage, policy, mut config, parts, held_out, context } = self;
         config.validate()?;
-        if S::SAMPLES
-            && stage.collector().is_some_and(|collector| *collector.config() != config.rollout)
-        {
-            let message = "rollout: must be the configuration that the collector was made from";
-            return Err(ConfigError::Invalid(vec![message.to_owned()]).into());
-        }
         check_held_out(&config, &held_out)?;
+        let mut custom = stage.custom_parts();
+        custom.extend(parts.names());
+        check_custom_parts(&config.custom_parts, &custom)?;
+        config.custom_parts = custom;
         let mut learner = Learner::new(policy, &config, S::sft_loss(&config), parts)?;
         let mut restored = None;
         if let Some(dir) = context.run_dir.as_ref().and_then(RunDir::resume_from) {
             restored = Some(Restored::load(dir, &config, &mut learner, &mut stage)?);
         }
+        if let (Some(run_dir), false) = (&context.run_dir, config.custom_parts.is_empty()) {
+            run_dir.write_config(&config)?;
+        }
         let progress = restored.as_ref().map_or_else(Progress::default, Restored::progress);
         Ok(Run { stage, learner, config, context, held_out, progress, restored })
     }
+}
+
+/// Compares the custom parts that a configuration names with those that the program brings.
+fn check_custom_parts(
+    named: &BTreeMap<String, String>,
+    brought: &BTreeMap<String, String>,
+) -> Result<(), GrpoError> {
+    let nothing = "nothing".to_owned();
+    let differs = |(axis, name): (&String, &String)| {
+        let found = brought.get(axis).unwrap_or(&nothing);
+        (found != name).then(|| format!("custom_parts.{axis}: must be `{name}`, found `{found}`"))
+    };
+    let messages = named.iter().filter_map(differs).collect::<Vec<_>>();
+    if messages.is_empty() { Ok(()) } else { Err(ConfigError::Invalid(messages).into()) }
 }

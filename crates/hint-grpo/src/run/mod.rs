@@ -23,12 +23,14 @@ use crate::stage::{PolicyGradient, Stage, Supervised};
 mod builder;
 mod context;
 mod evaluation;
+mod parts;
 mod restore;
 
 pub use builder::RunBuilder;
+pub use parts::{Hints, Parts};
 
 /// A run of policy gradient: collects groups, turns them into advantages and losses, takes optimizer
-/// steps. Made by [`Trainer::builder`].
+/// steps. Made by [`Trainer::from_config`].
 pub type Trainer = Run<PolicyGradient>;
 
 /// A run on demonstrations. Made by [`SupervisedTrainer::builder`].

@@ -115,7 +115,11 @@ fn compare(path: &str, saved: &Value, current: &Value, differences: &mut Vec<Str
             );
         }
     } else if saved != current {
-        differences.push(format!("{path}: {saved} there, {current} here"));
+        let text = |value: &Value| match value {
+            Value::Null => "nothing".to_owned(),
+            value => value.to_string(),
+        };
+        differences.push(format!("{path}: {} there, {} here", text(saved), text(current)));
     }
 }
 

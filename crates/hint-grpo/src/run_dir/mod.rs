@@ -1,4 +1,8 @@
-//! The files of a run: configuration, metrics, timings and checkpoints.
+//! The files of a run: configuration, metrics, timings, evaluations, the rollout table and checkpoints.
+//!
+//! A [`RunDir`] is opened by a program and handed to a run, which writes to it. Metrics are the same bytes for
+//! the same run; what depends on the clock is in a file of its own. A checkpoint is complete or absent, and
+//! resuming cuts every file back to the length that it had there.
 
 use std::fs::{self, File};
 use std::io;
@@ -18,6 +22,7 @@ pub(crate) use checkpoint::{
     CheckpointContent, LoadedCheckpoint, Progress, TrainerState, read_checkpoint,
 };
 
+const CONFIG: &str = "config.toml";
 const METRICS: &str = "metrics.jsonl";
 const TIMINGS: &str = "timings.jsonl";
 const ROLLOUTS: &str = "rollouts.jsonl";
@@ -27,7 +32,7 @@ const ROLLOUTS: &str = "rollouts.jsonl";
 /// ```text
 /// config.toml                    the resolved configuration
 /// metrics.jsonl                  one line per step; the same bytes for the same run
-/// timings.jsonl                  one line per step; whatever depends on the clock
+/// timings.jsonl                  one line per step; what depends on the clock
 /// evaluations/step-00000010.json the results of an evaluation, down to each completion's verdict
 /// rollouts.jsonl                 one line per group, if the configuration asks for it
 /// checkpoints/step-00000010/     model.safetensors, config.json, …, optimizer.safetensors, trainer.json
@@ -60,8 +65,7 @@ impl RunDir {
         }
         let checkpoints = checkpoints_dir(&root);
         fs::create_dir_all(&checkpoints).map_err(write_error(&checkpoints))?;
-        let path = root.join("config.toml");
-        fs::write(&path, config.to_toml()?).map_err(write_error(&path))?;
+        write_config(&root, config)?;
         let metrics = open_truncated(&root.join(METRICS), 0)?;
         let timings = open_truncated(&root.join(TIMINGS), 0)?;
         let has_table = config.run.rollout_table;
@@ -174,6 +178,11 @@ impl RunDir {
         Ok(Self { root, metrics, timings, rollouts, resume_from: Some(dir) })
     }
 
+    /// Writes the configuration anew, with what only the built run knows of it.
+    pub(crate) fn write_config(&self, config: &GrpoConfig) -> Result<(), GrpoError> {
+        write_config(&self.root, config)
+    }
+
     /// The folder.
     pub fn root(&self) -> &Path {
         &self.root
@@ -192,4 +201,9 @@ impl RunDir {
     pub(crate) fn resume_from(&self) -> Option<&Path> {
         self.resume_from.as_deref()
     }
+}
+
+fn write_config(root: &Path, config: &GrpoConfig) -> Result<(), GrpoError> {
+    let path = root.join(CONFIG);
+    fs::write(&path, config.to_toml()?).map_err(write_error(&path))
 }

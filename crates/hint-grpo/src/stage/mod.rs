@@ -78,6 +78,12 @@ pub trait Stage {
         Ok(Vec::new())
     }
 
+    /// The names of parts that are not those of the configuration, by what they are. A run records them,
+    /// and is not resumed with others. None by default.
+    fn custom_parts(&self) -> BTreeMap<String, String> {
+        BTreeMap::new()
+    }
+
     /// What evaluates held-out problems, if there is anything.
     fn collector(&mut self) -> Option<&mut Collector>;
 

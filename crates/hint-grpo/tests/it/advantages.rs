@@ -60,7 +60,7 @@ fn estimate_batch(estimator: &mut dyn AdvantageEstimator, groups: [&[f64]; 2]) -
 }
 
 #[test]
-fn batch_normalisation_centres_by_group_and_scales_by_the_batch() {
+fn batch_normalization_centers_by_group_and_scales_by_the_batch() {
     // Group means 1/2 and 2. The rewards 0, 1, 1, 3 have mean 5/4 and a sample variance of
     // (25/16 + 1/16 + 1/16 + 49/16) / 3 = 19/12.
     let actual =
@@ -84,7 +84,7 @@ fn whitening_makes_a_uniformly_better_group_train() {
 
 #[test]
 fn whitening_after_the_group_mean_has_unit_deviation_over_the_batch() {
-    // Centred rewards −1/2, 1/2, −1, 1: mean 0, sample deviation sqrt(2.5 / 3).
+    // Centered rewards −1/2, 1/2, −1, 1: mean 0, sample deviation sqrt(2.5 / 3).
     let std = (2.5_f64 / 3.0).sqrt() + 1e-4;
     let mut estimator = Whitened::with_group_baseline(Baseline::Group {});
     let actual = estimate_batch(&mut estimator, [&[0.0, 1.0], &[1.0, 3.0]]);

@@ -1,4 +1,4 @@
-//! Public behaviour of hint-grpo. The trainer as a whole is tested in the package `hint-tests`.
+//! Public behavior of hint-grpo. The trainer as a whole is tested in the package `hint-tests`.
 
 mod advantages;
 mod aggregation;

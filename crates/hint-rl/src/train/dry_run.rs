@@ -199,9 +199,9 @@ fn policy_gradient_step<S: Fn(&str) + Clone + Send + 'static>(
 ) -> Result<StepReport> {
     let Parts { config, optimizer, say } = parts;
     let engine = local(&model.policy, model.stop_tokens.clone());
-    let collector = workload.collector(&model, engine, &config)?;
+    let run = workload.parts(&model, engine);
     let watch = Watch::new(say, config.rollout.sampling.max_completion_len);
-    let mut builder = Trainer::builder(model.policy, collector, config.clone())
+    let mut builder = Trainer::from_config(config.clone(), run)?
         .optimizer(optimizer)
         .advantage(Alternating)
         .clock(clock())

@@ -26,7 +26,7 @@ use anyhow::Result;
 use hint_grpo::{GrpoConfig, Outcome, RunDir, SupervisedTrainer, Trainer};
 use hint_policy::keep_freed_memory;
 use hint_process::{StopSignals, clock, peak_memory};
-use hint_rollout::Collector;
+use hint_rollout::RolloutEngine;
 
 use self::dry_run::dry_run;
 use self::engine::engine;
@@ -93,7 +93,6 @@ fn train_method(
     let model = workload.model(seed)?;
     note!("{}", model.report);
     let engine = engine(settings, &model.policy, model.stop_tokens.clone(), &dir)?;
-    let collector = workload.collector(&model, engine, &config)?;
     // Not before the model is there: a mistyped name leaves no folder behind.
     settings.save()?;
     let run_dir = open(&dir, &config, settings.from_step)?;
@@ -104,9 +103,9 @@ fn train_method(
     }
     let progress = Progress::new(method.name(), steps, stop.clone());
     let outcome = match method {
-        Method::Sft => supervised(config, run_dir, (model, collector), workload, progress)?,
+        Method::Sft => supervised(config, run_dir, (model, engine), workload, progress)?,
         Method::Grpo | Method::Hint => {
-            policy_gradient(config, run_dir, (model, collector), workload, progress)?
+            policy_gradient(config, run_dir, (model, engine), workload, progress)?
         }
     };
     match outcome {
@@ -126,13 +125,14 @@ fn open(dir: &Path, config: &GrpoConfig, from_step: Option<u64>) -> Result<RunDi
 fn policy_gradient(
     config: GrpoConfig,
     run_dir: RunDir,
-    (model, collector): (Model, Collector),
+    (model, engine): (Model, Box<dyn RolloutEngine>),
     workload: &Workload,
     progress: Progress,
 ) -> Result<Outcome> {
-    let Model { policy, base, tokenizer, .. } = model;
+    let parts = workload.parts(&model, engine);
+    let Model { base, tokenizer, .. } = model;
     let reference = if config.loss.kl.coef == 0.0 { None } else { Some(workload.reference(base)?) };
-    let mut builder = Trainer::builder(policy, collector, config)
+    let mut builder = Trainer::from_config(config, parts)?
         .run_dir(run_dir)
         .held_out(workload.held_out.clone())
         .clock(clock())
@@ -151,11 +151,12 @@ fn policy_gradient(
 fn supervised(
     config: GrpoConfig,
     run_dir: RunDir,
-    (model, collector): (Model, Collector),
+    (model, engine): (Model, Box<dyn RolloutEngine>),
     workload: &Workload,
     progress: Progress,
 ) -> Result<Outcome> {
     let demonstrations = workload.demonstrations(&model)?;
+    let collector = workload.collector(&model, engine, &config)?;
     let Model { policy, tokenizer, .. } = model;
     let mut trainer = SupervisedTrainer::builder(policy, config)
         .run_dir(run_dir)

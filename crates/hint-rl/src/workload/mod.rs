@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail, ensure};
-use hint_grpo::{Demonstration, EvaluationConfig, GrpoConfig, RunDir};
+use hint_grpo::{Demonstration, EvaluationConfig, GrpoConfig, Hints, Parts, RunDir};
 use hint_policy::{
     LoadOptions, LoadReport, LoadedModel, LoraConfig, ModelConfig, SharedPolicy, Tokenizer,
 };
@@ -267,11 +267,26 @@ impl Workload {
         }
     }
 
-    /// What samples from the model through `engine` and judges, as `config` says.
+    /// The parts of a run that samples from the model through `engine`.
+    pub fn parts(
+        &self,
+        model: &Model,
+        engine: Box<dyn RolloutEngine>,
+    ) -> Parts<Box<dyn RolloutEngine>, Arc<dyn PromptFormat>> {
+        Parts {
+            policy: model.policy.clone(),
+            engine,
+            format: Arc::clone(&model.format),
+            rubric: self.rubric(),
+            hints: Hints::configured_with(api_key),
+        }
+    }
+
+    /// What evaluates the model through `engine`, as `config` says.
     ///
     /// # Errors
     ///
-    /// A source of hints that cannot be used.
+    /// A configuration out of range.
     pub fn collector(
         &self,
         model: &Model,
@@ -279,8 +294,7 @@ impl Workload {
         config: &GrpoConfig,
     ) -> Result<Collector> {
         let (rubric, rollout) = (self.rubric(), config.rollout.clone());
-        let collector = Collector::new(engine, Arc::clone(&model.format), rubric, rollout)?;
-        Ok(collector.with_hints(config.rollout.source.build(api_key)?))
+        Ok(Collector::new(engine, Arc::clone(&model.format), rubric, rollout)?)
     }
 
     /// The training problems' solutions as demonstrations. One that the verifier does not take for

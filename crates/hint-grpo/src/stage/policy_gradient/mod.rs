@@ -31,6 +31,7 @@ mod table;
 pub struct PolicyGradient {
     collector: Collector,
     advantage: Box<dyn AdvantageEstimator>,
+    has_own_advantage: bool,
     config: GrpoConfig,
     /// The weights that the engine has.
     version: PolicyVersion,
@@ -50,6 +51,7 @@ impl PolicyGradient {
         Self {
             collector,
             advantage: config.advantage.build(),
+            has_own_advantage: false,
             config: config.clone(),
             version: PolicyVersion::default(),
             table: Vec::new(),
@@ -59,7 +61,14 @@ impl PolicyGradient {
     /// Another advantage estimator than the configuration's.
     #[must_use]
     pub fn with_advantage(mut self, advantage: Box<dyn AdvantageEstimator>) -> Self {
-        self.advantage = advantage;
+        (self.advantage, self.has_own_advantage) = (advantage, true);
+        self
+    }
+
+    /// Changes the collector.
+    #[must_use]
+    pub fn with_collector(mut self, change: impl FnOnce(Collector) -> Collector) -> Self {
+        self.collector = change(self.collector);
         self
     }
 
@@ -143,6 +152,16 @@ impl Stage for PolicyGradient {
         lines
             .collect::<Result<_, serde_json::Error>>()
             .map_err(|error| GrpoError::other("rollout table", error))
+    }
+
+    fn custom_parts(&self) -> BTreeMap<String, String> {
+        let of_collector = self.collector.custom_parts().into_iter();
+        let mut parts =
+            of_collector.map(|(axis, name)| (axis.to_owned(), name)).collect::<BTreeMap<_, _>>();
+        if self.has_own_advantage {
+            parts.insert("advantage".to_owned(), self.advantage.name());
+        }
+        parts
     }
 
     fn collector(&mut self) -> Option<&mut Collector> {
