@@ -11,9 +11,9 @@
 use std::ops::ControlFlow;
 
 use anyhow::Result;
+use hint_grpo::objective::{LossInput, TokenLoss};
 use hint_grpo::{
-    GrpoConfig, GrpoError, Hints, LossInput, Metrics, Parts, PolicyLoss, TokenLoss, Trainer,
-    metrics, observer_from_fn,
+    GrpoConfig, GrpoError, Hints, Metrics, Parts, PolicyLoss, Trainer, metrics, observer_from_fn,
 };
 use hint_policy::{LoadOptions, LoadedModel, SharedPolicy};
 use hint_reward::{ExactMatch, Rubric};
