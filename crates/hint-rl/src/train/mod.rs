@@ -14,6 +14,7 @@
 
 mod dry_run;
 mod engine;
+mod lock;
 mod lora;
 mod memory;
 mod options;
@@ -31,6 +32,7 @@ use hint_rollout::RolloutEngine;
 use self::dry_run::dry_run;
 use self::engine::engine;
 pub use self::engine::report_server;
+use self::lock::RunLock;
 pub use self::options::{Method, Options, Settings};
 use self::summary::{RunSummary, Summary};
 use crate::process::{catch_signals, set_threads};
@@ -45,7 +47,7 @@ use crate::workload::{Model, Workload};
 pub fn run(options: Options) -> Result<ExitCode> {
     let (only_print, only_try) = (options.print_config, options.dry_run);
     let stop = catch_signals("finishing the step")?;
-    let settings = options.resolve()?;
+    let mut settings = options.resolve()?;
     if only_print {
         print!("{}", settings.config_toml()?);
         return Ok(ExitCode::SUCCESS);
@@ -66,11 +68,21 @@ pub fn run(options: Options) -> Result<ExitCode> {
     if let Some(line) = workload.audit() {
         note!("{line}");
     }
+    settings.claim()?;
     note!("writing to {}", settings.out.display());
+    let result = train_all(&settings, &workload, &stop);
+    if result.is_err() {
+        // A folder in which nothing was written is of no use; one with files stays.
+        let _ = std::fs::remove_dir(&settings.out);
+    }
+    result
+}
+
+fn train_all(settings: &Settings, workload: &Workload, stop: &StopSignals) -> Result<ExitCode> {
     let mut summary = Summary::default();
     for &method in &settings.methods {
-        let Some(run) = train_method(method, &settings, &workload, &stop)? else {
-            note!("stopped; go on with: --resume {}", settings.out.display());
+        let Some(run) = train_method(method, settings, workload, stop)? else {
+            note!("stopped; continue with: --resume {}", settings.out.display());
             return Ok(stop.exit_code());
         };
         summary.runs.push(run);
@@ -95,6 +107,7 @@ fn train_method(
     let engine = engine(settings, &model.policy, model.stop_tokens.clone(), &dir)?;
     // Not before the model is there: a mistyped name leaves no folder behind.
     settings.save()?;
+    let _lock = RunLock::take(&dir)?;
     let run_dir = open(&dir, &config, settings.from_step)?;
     if let Some((done, _)) = RunDir::checkpoints(&dir)?.pop()
         && done >= steps

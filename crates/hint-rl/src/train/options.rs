@@ -1,8 +1,9 @@
 //! The command line of the main example, and what a resumed run remembers of it.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, ValueEnum};
 use hint_grpo::GrpoConfig;
 use hint_policy::LoraConfig;
@@ -159,7 +160,7 @@ pub struct Settings {
     pub vllm: Vec<String>,
     /// The configuration, with steps and seed in place.
     pub config: GrpoConfig,
-    /// The folder of the run.
+    /// The folder of the run; empty until [`Settings::claim`] finds a free one.
     #[serde(skip)]
     pub out: PathBuf,
     /// The step to go back to.
@@ -193,12 +194,9 @@ impl Options {
         config.run.seed = self.seed.unwrap_or(config.run.seed);
         config.evaluation.max_problems = self.held_out.or(config.evaluation.max_problems);
         config.validate()?;
-        let out = match self.out {
-            Some(out) => out,
-            None => next_free_folder(Path::new("runs"))?,
-        };
+        let out = self.out.unwrap_or_default();
         ensure!(
-            !out.join(SETTINGS).exists(),
+            out.as_os_str().is_empty() || !out.join(SETTINGS).exists(),
             "`{0}` already holds a run; go on with `--resume {0}`, or choose another `--out`",
             out.display()
         );
@@ -255,6 +253,18 @@ impl Options {
 }
 
 impl Settings {
+    /// Chooses a folder in `runs`, unless the user named one, and creates it.
+    ///
+    /// # Errors
+    ///
+    /// A folder that cannot be created.
+    pub fn claim(&mut self) -> Result<()> {
+        if self.out.as_os_str().is_empty() {
+            self.out = claim_free_folder(Path::new("runs"))?;
+        }
+        Ok(())
+    }
+
     /// Creates the run's folder and writes down what a resumed run remembers, if it is not there.
     ///
     /// # Errors
@@ -342,11 +352,19 @@ fn read_config(path: &Path, overrides: &[String]) -> Result<GrpoConfig> {
         .with_context(|| format!("in `{}`", path.display()))
 }
 
-fn next_free_folder(parent: &Path) -> Result<PathBuf> {
-    (1..10_000)
-        .map(|number| parent.join(format!("{number:04}")))
-        .find(|path| !path.exists())
-        .with_context(|| format!("`{}` is full; choose a folder with `--out`", parent.display()))
+/// Creates the next free folder. Of several processes that ask at once, each gets one of its own.
+fn claim_free_folder(parent: &Path) -> Result<PathBuf> {
+    let failed = |path: &Path| format!("cannot create `{}`", path.display());
+    std::fs::create_dir_all(parent).with_context(|| failed(parent))?;
+    for number in 1..10_000 {
+        let path = parent.join(format!("{number:04}"));
+        match std::fs::create_dir(&path) {
+            Ok(()) => return Ok(path),
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error).with_context(|| failed(&path)),
+        }
+    }
+    bail!("`{}` is full; choose a folder with `--out`", parent.display())
 }
 
 #[cfg(test)]
@@ -406,6 +424,20 @@ mod tests {
         let file =
             ["--problems", "a.jsonl", "--set", "evaluation.held_out={type='file',path='b.jsonl'}"];
         assert_eq!(held_out(&file), HeldOut::File { path: "b.jsonl".into() });
+    }
+
+    #[test]
+    fn runs_that_start_at_once_have_folders_of_their_own() {
+        let parent = tempfile::tempdir().unwrap();
+        let runs = parent.path().join("runs");
+        let mut claimed = std::thread::scope(|scope| {
+            let claim = || claim_free_folder(&runs).unwrap();
+            let threads = (0..8).map(|_| scope.spawn(claim)).collect::<Vec<_>>();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect::<Vec<_>>()
+        });
+        claimed.sort();
+        let expected = (1..=8).map(|number| runs.join(format!("{number:04}")));
+        assert_eq!(claimed, expected.collect::<Vec<_>>());
     }
 
     #[track_caller]
