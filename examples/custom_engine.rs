@@ -11,13 +11,7 @@
 use std::ops::ControlFlow;
 
 use anyhow::Result;
-use hint_grpo::{GrpoConfig, Hints, Parts, Trainer, metrics, observer_from_fn};
-use hint_policy::{LoadOptions, LoadedModel, SharedPolicy, TokenBatch, TokenRow};
-use hint_reward::{ExactMatch, Rubric};
-use hint_rollout::{
-    Completion, GenerationRequest, HintTemplate, PolicyVersion, RolloutEngine, RolloutError,
-    Sampling, Seed, StopReason, TextFormat, WeightSource, read_problems,
-};
+use hint_grpo::prelude::*;
 use tch::Kind;
 
 /// Samples one completion at a time, token by token; knows no top-k, top-p or min-p.
@@ -84,11 +78,8 @@ fn main() -> Result<()> {
     config.run.prompts_per_step = 4;
     let model = LoadedModel::load("examples/tiny", &LoadOptions::default())?;
     let policy = SharedPolicy::new(model.policy);
-    let engine = PlainLoop {
-        policy: policy.clone(),
-        stop_tokens: model.stop_tokens.clone(),
-        version: PolicyVersion::default(),
-    };
+    let (stop_tokens, version) = (model.stop_tokens.clone(), PolicyVersion::default());
+    let engine = PlainLoop { policy: policy.clone(), stop_tokens, version };
     // How this model was shown problems and hints. Most models have a chat template: see `ChatFormat`.
     let format = TextFormat::new(model.tokenizer.into(), model.stop_tokens)
         .with_frame("Q: ", "\nA:")

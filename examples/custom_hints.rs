@@ -11,13 +11,7 @@
 use std::ops::ControlFlow;
 
 use anyhow::Result;
-use hint_grpo::{GrpoConfig, Hints, Parts, Trainer, metrics, observer_from_fn};
-use hint_policy::{LoadOptions, LoadedModel, SharedPolicy};
-use hint_reward::{ExactMatch, Rubric};
-use hint_rollout::{
-    Hint, HintProvider, HintRequest, HintTemplate, LocalEngine, RolloutError, TextFormat,
-    read_problems,
-};
+use hint_grpo::prelude::*;
 
 /// Tells a policy that answers in a hurry to slow down, and leaves one that works in peace.
 struct SlowDown;

@@ -11,13 +11,7 @@
 use std::ops::ControlFlow;
 
 use anyhow::Result;
-use hint_grpo::objective::{LossInput, TokenLoss};
-use hint_grpo::{
-    GrpoConfig, GrpoError, Hints, Metrics, Parts, PolicyLoss, Trainer, metrics, observer_from_fn,
-};
-use hint_policy::{LoadOptions, LoadedModel, SharedPolicy};
-use hint_reward::{ExactMatch, Rubric};
-use hint_rollout::{HintTemplate, LocalEngine, TextFormat, read_problems};
+use hint_grpo::prelude::*;
 use tch::Kind;
 
 /// Tapered off-policy REINFORCE (arXiv 2503.14286): what succeeded is learned as it is; what failed is pushed

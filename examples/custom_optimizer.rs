@@ -11,12 +11,7 @@
 use std::ops::ControlFlow;
 
 use anyhow::Result;
-use hint_grpo::{
-    GrpoConfig, GrpoError, Hints, Optimizer, Parts, Trainer, metrics, observer_from_fn,
-};
-use hint_policy::{LoadOptions, LoadedModel, Parameter, SharedPolicy};
-use hint_reward::{ExactMatch, Rubric};
-use hint_rollout::{HintTemplate, LocalEngine, TextFormat, read_problems};
+use hint_grpo::prelude::*;
 use tch::Tensor;
 
 /// Lion (Chen et al. 2023): `θ ← θ − η sign(0.9 m + 0.1 g)`, then `m ← 0.99 m + 0.01 g`.

@@ -3,8 +3,9 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use hint_grpo::objective::OldLogprobs;
-use hint_grpo::{GrpoConfig, Metrics, Observer, Outcome, RunDir, StepReport, Trainer, Warning};
+use hint_grpo::{
+    GrpoConfig, Metrics, Observer, OldLogprobs, Outcome, RunDir, StepReport, Trainer, Warning,
+};
 use hint_policy::SharedPolicy;
 use hint_rollout::{DynamicSampling, ProblemSelection, Replay, SignalCriterion};
 use hint_tests::{

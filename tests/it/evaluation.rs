@@ -2,10 +2,9 @@
 
 use std::path::Path;
 
-use hint_grpo::config::EvaluationConfig;
 use hint_grpo::{
-    Demonstration, GrpoConfig, GrpoError, Observer, Outcome, RunDir, SupervisedTrainer, Trainer,
-    metrics,
+    Demonstration, EvaluationConfig, GrpoConfig, GrpoError, Observer, Outcome, RunDir,
+    SupervisedTrainer, Trainer, metrics,
 };
 use hint_policy::SharedPolicy;
 use hint_rollout::{

@@ -53,8 +53,7 @@ impl<'a> ScoredGroup<'a> {
 /// [`AdvantageEstimator::estimate_batch`] only when groups must see each other.
 ///
 /// ```
-/// use hint_grpo::advantage::ScoredGroup;
-/// use hint_grpo::{AdvantageEstimator, GrpoError};
+/// use hint_grpo::{AdvantageEstimator, GrpoError, ScoredGroup};
 ///
 /// /// Rewards themselves: REINFORCE without a baseline.
 /// struct NoBaseline;

@@ -59,12 +59,11 @@ pub struct TokenLoss {
 }
 
 /// A token-level policy objective, to be minimized. It does **not** reduce: summation and the
-/// denominator belong to [`Aggregation`](crate::objective::Aggregation), so that every objective works with every denominator
+/// denominator belong to [`Aggregation`](crate::Aggregation), so that every objective works with every denominator
 /// and with gradient accumulation.
 ///
 /// ```
-/// use hint_grpo::objective::{LossInput, TokenLoss};
-/// use hint_grpo::{GrpoError, Metrics, PolicyLoss};
+/// use hint_grpo::{GrpoError, LossInput, Metrics, PolicyLoss, TokenLoss};
 ///
 /// /// Importance-weighted policy gradient with a squared log-ratio penalty of strength `tau`.
 /// struct Squared {

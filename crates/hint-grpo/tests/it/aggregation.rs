@@ -1,10 +1,9 @@
 //! Denominators count the step, not the micro-batch.
 
-use hint_grpo::PolicyLoss;
-use hint_grpo::objective::{
+use hint_grpo::{
     Aggregation, Cispo, ClippedSurrogate, GeometricMean, ImportanceCorrection, ImportanceLevel,
-    KlConfig, KlEstimator, KlGroups, LossComposition, LossInput, RatioLevel, Reinforce, Sapo,
-    ShapedRatio, StepTotals,
+    KlConfig, KlEstimator, KlGroups, LossComposition, LossInput, PolicyLoss, RatioLevel, Reinforce,
+    Sapo, ShapedRatio, StepTotals,
 };
 use proptest::prelude::*;
 use tch::{Device, Kind, Tensor};

@@ -1,10 +1,9 @@
 //! The losses of TRL.
 
-use hint_grpo::objective::{
+use hint_grpo::{
     Aggregation, ImportanceCorrection, ImportanceLevel, KlConfig, KlEstimator, KlGroups,
-    LossComposition, ObjectiveConfig, RatioLevel,
+    LossComposition, Metrics, ObjectiveConfig, RatioLevel, metrics,
 };
-use hint_grpo::{Metrics, metrics};
 use serde_json::Value;
 
 use super::{Inputs, assert_all_close, assert_close, cases, matrix, number};
