@@ -6,7 +6,8 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use hint_grpo::{GrpoConfig, Hints, Observer, Parts, RunDir, StepReport, Trainer};
-use hint_policy::{Architecture, CausalLm, ModelConfig, SharedPolicy};
+use hint_policy::config::Architecture;
+use hint_policy::{CausalLm, ModelConfig, SharedPolicy};
 use hint_reward::{Judgment, Rubric, Verdict, verifier_from_fn};
 use hint_rollout::{Hint, LocalEngine, Problem, PromptFormat, RolloutError, Sampling};
 use tch::Device;

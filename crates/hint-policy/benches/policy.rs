@@ -7,9 +7,11 @@
 use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use hint_policy::config::Architecture;
+use hint_policy::policy::DecoderOptions;
 use hint_policy::{
-    Architecture, CausalLm, DecoderOptions, LoadOptions, ModelConfig, Policy, SampleOptions,
-    SampleRequest, SamplingParams, ScoreOptions, TokenBatch, TokenRow, sample,
+    CausalLm, LoadOptions, ModelConfig, Policy, SampleOptions, SampleRequest, SamplingParams,
+    ScoreOptions, TokenBatch, TokenRow, sample,
 };
 use tch::{Device, Kind};
 

@@ -78,6 +78,9 @@ mod cuda {
 
     use super::CudaDriver;
 
+    /// `CUDA_ERROR_NO_DEVICE`.
+    const NO_DEVICE: c_int = 100;
+
     const TORCH_CUDA: &CStr = c"libtorch_cuda.so";
 
     /// `at::globalContext()`, a function of libtorch's CPU library.
@@ -190,8 +193,6 @@ mod cuda {
                 code => code,
             }
         };
-        /// `CUDA_ERROR_NO_DEVICE`.
-        const NO_DEVICE: c_int = 100;
         let devices = match code {
             0 => Ok(u32::try_from(devices).unwrap_or(0)),
             NO_DEVICE => Ok(0),

@@ -20,9 +20,10 @@
 //! # Examples
 //!
 //! ```
+//! use hint_policy::config::Architecture;
 //! use hint_policy::{
-//!     Architecture, CausalLm, ModelConfig, Policy, SampleOptions, SampleRequest, SamplingParams,
-//!     ScoreOptions, TokenBatch, TokenRow, sample,
+//!     CausalLm, ModelConfig, Policy, SampleOptions, SampleRequest, SamplingParams, ScoreOptions,
+//!     TokenBatch, TokenRow, sample,
 //! };
 //! use tch::Device;
 //!
@@ -41,19 +42,21 @@
 //! # Ok::<(), hint_policy::PolicyError>(())
 //! ```
 //!
-//! # Main items
+//! # Rooms
 //!
-//! | item | what it is |
+//! The items of the common path are at the root: load, score, train, sample, save. The rest is in its room.
+//!
+//! | room | what is there |
 //! |---|---|
-//! | [`Policy`], [`SharedPolicy`] | the trait of trainable models; one shared by trainer and sampler |
-//! | [`CausalLm`], [`ModelConfig`] | the models of this crate and their shape |
-//! | [`LoraConfig`] | low-rank adapters, trained in place of the weights |
-//! | [`TokenBatch`], [`TokenScores`] | padded rows in, log-probabilities and entropies out |
-//! | [`sample`], [`SamplingParams`] | completions of many prompts |
-//! | [`Decoder`], [`RecomputeDecoder`] | incremental decoding, for your own sampler or policy |
-//! | [`LoadedModel`], [`Tokenizer`] | a model with its tokenizer and chat template |
-//! | [`Gguf`] | reader of GGUF files |
-//! | [`keep_freed_memory`] | a setting of the process that makes training on a CPU faster |
+//! | [`policy`] | the trait of trainable models, batches in, scores and gradients out, decoding |
+//! | [`model`] | [`CausalLm`], and [`LoadedModel`] with tokenizer and stop tokens |
+//! | [`config`] | shape and constants of a model, its family, adapters |
+//! | [`io`] | what is read from and written to files |
+//! | [`gguf`] | a reader of GGUF files |
+//! | [`tokenizer`] | texts to tokens and back, chat templates |
+//! | [`sampling`] | completions of many prompts |
+//! | [`runtime`] | the device, and memory and its end |
+//! | [`estimate`] | what a run takes in memory |
 //!
 //! # Panics
 //!
@@ -86,28 +89,21 @@ pub mod tokenizer;
 mod weights;
 
 pub use config::ModelConfig;
-pub use config::architecture::Architecture;
 pub use config::lora::LoraConfig;
-pub use config::rope::RopeScaling;
 pub use error::PolicyError;
-pub use gguf::{Gguf, GgufValue};
 pub use io::load::LoadOptions;
-pub use io::progress::{LoadProgress, LoadedFiles};
 pub use model::CausalLm;
 pub use model::loaded::LoadedModel;
-pub use model::report::LoadReport;
 pub use policy::batch::{TokenBatch, TokenRow};
-pub use policy::decoder::{Decoder, DecoderOptions, Prefill, PrefixId};
+pub use policy::decoder::Decoder;
 pub use policy::forward_pass::ForwardPass;
-pub use policy::recompute::RecomputeDecoder;
 pub use policy::save_options::SaveOptions;
 pub use policy::scores::{ScoreOptions, TokenScores};
 pub use policy::shared::SharedPolicy;
 pub use policy::{Parameter, Policy};
-pub use runtime::{ChosenDevice, DeviceChoice, catch_out_of_memory, keep_freed_memory, load_cuda};
-pub use sampling::generate::{Sample, SampleOptions, SampleRequest, StopReason, sample};
+pub use runtime::{DeviceChoice, catch_out_of_memory, load_cuda};
+pub use sampling::generate::{Sample, SampleOptions, SampleRequest, sample};
 pub use sampling::params::SamplingParams;
 /// The tensors of this crate's interface, in the version that it uses.
 pub use tch;
 pub use tokenizer::Tokenizer;
-pub use tokenizer::chat::ChatMessage;

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use hint_grpo::{Observer, Phase, StepReport, metrics};
-use hint_policy::LoadProgress;
+use hint_policy::io::LoadProgress;
 use hint_process::StopSignals;
 use hint_rollout::Evaluation;
 use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};

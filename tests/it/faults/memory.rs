@@ -2,9 +2,9 @@
 
 use std::cell::Cell;
 
+use hint_policy::policy::DecoderOptions;
 use hint_policy::{
-    CausalLm, Decoder, DecoderOptions, Parameter, Policy, PolicyError, ScoreOptions, TokenBatch,
-    TokenScores,
+    CausalLm, Decoder, Parameter, Policy, PolicyError, ScoreOptions, TokenBatch, TokenScores,
 };
 use tch::{Device, Kind, Tensor};
 

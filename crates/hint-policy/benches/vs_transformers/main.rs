@@ -21,7 +21,8 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
-use hint_policy::{Architecture, CausalLm, LoadOptions, LoadedModel, ModelConfig, Policy};
+use hint_policy::config::Architecture;
+use hint_policy::{CausalLm, LoadOptions, LoadedModel, ModelConfig, Policy};
 use serde_json::{Value, json};
 use tch::Device;
 

@@ -16,7 +16,7 @@ use super::Result;
 pub(crate) fn serve(args: &[String]) -> Result<()> {
     let [folder, precision, settings] = args else { return Err("three arguments".into()) };
     let settings: Value = serde_json::from_str(&std::fs::read_to_string(settings)?)?;
-    hint_policy::keep_freed_memory();
+    hint_policy::runtime::keep_freed_memory();
     tch::set_num_threads(i32::try_from(number(&settings, "threads")?)?);
     let compute = if precision == "bfloat16" { Kind::BFloat16 } else { Kind::Float };
     let device = if settings["device"] == "cuda" { Device::Cuda(0) } else { Device::Cpu };

@@ -4,7 +4,8 @@
 
 use std::io::Write;
 
-use hint_policy::{CausalLm, Gguf, LoadOptions};
+use hint_policy::gguf::Gguf;
+use hint_policy::{CausalLm, LoadOptions};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {

@@ -4,7 +4,9 @@
 
 use std::io::Write;
 
-use hint_policy::{ChatMessage, Gguf, Tokenizer};
+use hint_policy::gguf::Gguf;
+use hint_policy::tokenizer::ChatMessage;
+use hint_policy::Tokenizer;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {

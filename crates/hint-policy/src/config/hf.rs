@@ -252,11 +252,7 @@ impl HfConfig {
             ("hidden_act", self.hidden_act.as_deref())
         };
         if let Some(value) = value.filter(|value| *value != activation) {
-            return Err(PolicyError::unsupported(
-                key,
-                value,
-                &format!("{activation} (for {name})"),
-            ));
+            return Err(PolicyError::unsupported(key, value, format!("{activation} (for {name})")));
         }
         if let Some(quantization) = &self.quantization_config {
             return Err(PolicyError::unsupported("quantization_config", quantization, "none"));
@@ -279,7 +275,7 @@ impl HfConfig {
                 return Err(PolicyError::unsupported(key, &value, "null"));
             }
             if (value - supported).abs() > 0.0 {
-                return Err(PolicyError::unsupported(key, &value, &supported.to_string()));
+                return Err(PolicyError::unsupported(key, &value, supported.to_string()));
             }
         }
         if self.use_bidirectional_attention == Some(true) {
@@ -316,6 +312,7 @@ fn size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<usize>, D::
 }
 
 /// Writes a whole number without a point, which transformers 5 insists on.
+#[expect(clippy::ref_option, reason = "serde passes a reference to the field")]
 fn whole<S: Serializer>(number: &Option<f64>, serializer: S) -> Result<S::Ok, S::Error> {
     match number {
         Some(number) if number.fract() == 0.0 && number.abs() < 9e15 =>

@@ -13,7 +13,8 @@ pub(crate) const ALL_LINEAR: &str = "all-linear";
 /// # Examples
 ///
 /// ```
-/// use hint_policy::{Architecture, CausalLm, LoraConfig, ModelConfig, Policy};
+/// use hint_policy::config::Architecture;
+/// use hint_policy::{CausalLm, LoraConfig, ModelConfig, Policy};
 /// use tch::Device;
 ///
 /// let config = ModelConfig::small(Architecture::Llama, 60);

@@ -18,12 +18,14 @@ use half::bf16;
 use serde::{Deserialize, Serialize};
 use tch::Kind;
 
-use crate::config::architecture::Architecture;
 use crate::config::hf::HfConfig;
 use crate::config::layout::layout;
-use crate::config::rope::RopeScaling;
 use crate::error::PolicyError;
 use crate::tensor::len;
+
+pub use architecture::Architecture;
+pub use lora::LoraConfig;
+pub use rope::RopeScaling;
 
 /// More blocks than any model has.
 pub(crate) const MAX_LAYERS: usize = 1 << 14;
@@ -44,7 +46,8 @@ pub(crate) enum Activation {
 /// # Examples
 ///
 /// ```
-/// use hint_policy::{Architecture, ModelConfig};
+/// use hint_policy::config::Architecture;
+/// use hint_policy::ModelConfig;
 ///
 /// let config = ModelConfig { num_hidden_layers: 2, ..ModelConfig::small(Architecture::Llama, 60) };
 /// config.validate()?;

@@ -53,7 +53,7 @@ pub(crate) fn config(gguf: &Gguf) -> Result<ModelConfig, PolicyError> {
             return Err(PolicyError::unsupported(
                 key,
                 &value,
-                &format!("{head_dim} (the head dimension)"),
+                format!("{head_dim} (the head dimension)"),
             ));
         }
     }

@@ -79,7 +79,7 @@ pub(crate) fn load(
     let (tensors, files) =
         safetensors_file::read(path, &config, &layout(&config), options.device, observer)?;
     let generation = generation::read(path)?;
-    let stop_tokens = sorted([generation::stop_tokens(&generation), config.eos_token_ids.clone()]);
+    let stop_tokens = sorted([&generation::stop_tokens(&generation), &config.eos_token_ids]);
     let path = path.clone();
     Ok(ModelFiles { config, tensors, files, generation, stop_tokens, path, adapter: None })
 }
@@ -112,7 +112,7 @@ fn load_adapted(
     })?;
     let mut read = load(found, options, observer)?;
     let own = generation::stop_tokens(&generation::read(dir)?);
-    read.stop_tokens = sorted([read.stop_tokens, own]);
+    read.stop_tokens = sorted([&read.stop_tokens, &own]);
     Ok(ModelFiles { adapter: Some(dir.to_owned()), ..read })
 }
 
@@ -126,7 +126,7 @@ pub(crate) fn load_gguf(
     let config = gguf_model::config(gguf)?;
     let (tensors, files) = gguf_model::tensors(gguf, &config, options.device, observer)?;
     Ok(ModelFiles {
-        stop_tokens: sorted([gguf_model::stop_tokens(gguf), config.eos_token_ids.clone()]),
+        stop_tokens: sorted([&gguf_model::stop_tokens(gguf), &config.eos_token_ids]),
         config,
         tensors,
         files,
@@ -163,7 +163,7 @@ pub(crate) fn check_compute(compute: Kind) -> Result<(), PolicyError> {
 }
 
 /// All of them, once each.
-pub(crate) fn sorted(lists: [Vec<u32>; 2]) -> Vec<u32> {
+pub(crate) fn sorted(lists: [&[u32]; 2]) -> Vec<u32> {
     let mut tokens = lists.concat();
     tokens.sort_unstable();
     tokens.dedup();

@@ -17,25 +17,31 @@ use crate::weights::{Weights, adapter};
 pub(crate) const CONFIG: &str = "adapter_config.json";
 pub(crate) const WEIGHTS: &str = "adapter_model.safetensors";
 
-/// Keys that would change what an adapter computes, and the one value of each that is implemented;
-/// an empty list, an empty object, `false` and `null` all mean that an option is off.
-const OFF: [&str; 16] = [
-    "alora_invocation_tokens",
-    "alpha_pattern",
-    "arrow_config",
-    "exclude_modules",
-    "fan_in_fan_out",
-    "layer_replication",
-    "layers_to_transform",
-    "lora_bias",
-    "megatron_config",
-    "modules_to_save",
-    "rank_pattern",
-    "target_parameters",
-    "trainable_token_indices",
-    "use_bdlora",
-    "use_dora",
-    "use_qalora",
+/// Keys that are read here, or change nothing of what an adapter computes once it is trained. Any other key
+/// must be off, so that variants of later versions are refused by their names.
+const KNOWN: [&str; 22] = [
+    "auto_mapping",
+    "base_model_name_or_path",
+    "bias",
+    "corda_config",
+    "ensure_weight_tying",
+    "eva_config",
+    "inference_mode",
+    "init_lora_weights",
+    "layers_pattern",
+    "loftq_config",
+    "lora_alpha",
+    "lora_dropout",
+    "lora_ga_config",
+    "megatron_core",
+    "peft_type",
+    "peft_version",
+    "qalora_group_size",
+    "r",
+    "revision",
+    "target_modules",
+    "task_type",
+    "use_rslora",
 ];
 
 /// An `adapter_config.json`.
@@ -68,8 +74,9 @@ fn lora_config(raw: &Map<String, Value>) -> Result<LoraConfig, PolicyError> {
     if let Some(bias) = get("bias").filter(|bias| bias.as_str() != Some("none")) {
         return Err(unsupported("bias", bias, "none"));
     }
-    for key in OFF {
-        if let Some(value) = get(key).filter(|value| !is_off(value)) {
+    let others = raw.iter().filter(|(key, _)| !KNOWN.contains(&key.as_str()));
+    for (key, value) in others {
+        if !is_off(value) {
             return Err(unsupported(key, value, "null (off)"));
         }
     }
@@ -112,6 +119,7 @@ fn lora_config(raw: &Map<String, Value>) -> Result<LoraConfig, PolicyError> {
 
 fn is_off(value: &Value) -> bool {
     match value {
+        Value::Null => true,
         Value::Bool(on) => !on,
         Value::Array(list) => list.is_empty(),
         Value::Object(map) => map.is_empty(),

@@ -59,7 +59,8 @@ impl<'a> ProgressRecorder<'a> {
         self.tell();
     }
 
-    pub(crate) fn into_files(self) -> LoadedFiles {
+    pub(crate) fn into_files(mut self) -> LoadedFiles {
+        self.files.unused.sort_unstable();
         self.files
     }
 

@@ -67,9 +67,9 @@ impl LoadedModel {
             };
             (policy, tokenizer)
         };
-        let own = tokenizer.eos_token_id().into_iter().collect();
-        let stop_tokens = load::sorted([policy.stop_tokens().to_vec(), own]);
-        let policy = policy.with_stop_tokens(stop_tokens.clone());
+        let own = tokenizer.eos_token_id();
+        let stop_tokens = load::sorted([policy.stop_tokens(), own.as_slice()]);
+        let policy = policy.with_stop_tokens(&stop_tokens);
         Ok(Self { policy, tokenizer, stop_tokens })
     }
 

@@ -46,7 +46,8 @@ pub use report::LoadReport;
 /// # Examples
 ///
 /// ```
-/// use hint_policy::{Architecture, CausalLm, ModelConfig, Policy, ScoreOptions, TokenBatch, TokenRow};
+/// use hint_policy::config::Architecture;
+/// use hint_policy::{CausalLm, ModelConfig, Policy, ScoreOptions, TokenBatch, TokenRow};
 /// use tch::Device;
 ///
 /// let config = ModelConfig::small(Architecture::Llama, 60);
@@ -127,7 +128,7 @@ impl CausalLm {
     ) -> Self {
         let weights = Weights::new(&config, tensors);
         let fused = RefCell::new(None);
-        let stop_tokens = load::sorted([config.eos_token_ids.clone(), Vec::new()]);
+        let stop_tokens = load::sorted([&config.eos_token_ids, &[]]);
         Self {
             config,
             weights,
@@ -172,7 +173,8 @@ impl CausalLm {
 
     /// The same model keeping, between [`Policy::forward`] and the backward pass, only the inputs of
     /// its transformer blocks if `checkpointing`: what a token takes shrinks by an order of
-    /// magnitude, and the forward pass is computed twice. The gradient is the same to the last bit.
+    /// magnitude, and the forward pass is computed twice. The gradient is the same, on a CPU to
+    /// the last bit.
     #[must_use]
     pub fn with_gradient_checkpointing(mut self, checkpointing: bool) -> Self {
         self.gradient_checkpointing = checkpointing;
@@ -197,8 +199,8 @@ impl CausalLm {
 
     /// The same model with other tokens that end a completion, which its checkpoints remember.
     #[must_use]
-    pub fn with_stop_tokens(mut self, stop_tokens: Vec<u32>) -> Self {
-        self.stop_tokens = load::sorted([stop_tokens, Vec::new()]);
+    pub fn with_stop_tokens(mut self, stop_tokens: &[u32]) -> Self {
+        self.stop_tokens = load::sorted([stop_tokens, &[]]);
         self
     }
 

@@ -14,7 +14,8 @@ type Backward<'a> = Box<dyn FnOnce(&Tensor) + 'a>;
 /// # Examples
 ///
 /// ```
-/// use hint_policy::{Architecture, CausalLm, ModelConfig, Policy, ScoreOptions, TokenBatch, TokenRow};
+/// use hint_policy::config::Architecture;
+/// use hint_policy::{CausalLm, ModelConfig, Policy, ScoreOptions, TokenBatch, TokenRow};
 /// use tch::{Device, Kind};
 ///
 /// let policy = CausalLm::init(&ModelConfig::small(Architecture::Llama, 60), 1, Device::Cpu)?;

@@ -82,7 +82,8 @@ pub struct Sample {
 /// # Examples
 ///
 /// ```
-/// use hint_policy::{Architecture, CausalLm, ModelConfig, SampleOptions, SampleRequest, SamplingParams, sample};
+/// use hint_policy::config::Architecture;
+/// use hint_policy::{CausalLm, ModelConfig, SampleOptions, SampleRequest, SamplingParams, sample};
 /// use tch::Device;
 ///
 /// let policy = CausalLm::init(&ModelConfig::small(Architecture::Llama, 60), 1, Device::Cpu)?;

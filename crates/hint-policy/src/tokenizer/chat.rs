@@ -3,14 +3,14 @@
 use std::borrow::Cow;
 
 use minijinja::syntax::SyntaxConfig;
-use minijinja::value::{Kwargs, Serde};
-use minijinja::{Environment, Error, ErrorKind};
+use minijinja::value::{Kwargs, Serde, ValueKind};
+use minijinja::{Environment, Error, ErrorKind, escape_formatter};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::error::PolicyError;
 use crate::tokenizer::python_date::Date;
-use crate::tokenizer::python_json::DumpOptions;
+use crate::tokenizer::python_json::{DumpOptions, python_float};
 use crate::tokenizer::{Tokenizer, python_methods};
 
 /// One message of a conversation.
@@ -142,10 +142,24 @@ fn environment(date: Date) -> Result<Environment<'static>, Error> {
     environment.add_test("iterable", |value: minijinja::Value| {
         !value.is_none() && (value.is_undefined() || value.try_iter().is_ok())
     });
+    // Whatever has a length and items, by position or by key.
+    environment.add_test("sequence", |value: minijinja::Value| {
+        matches!(value.kind(), ValueKind::Seq | ValueKind::Map | ValueKind::String)
+    });
+    environment.set_formatter(|out, state, value| match f64::try_from(value.clone()) {
+        Ok(float)
+            if value.kind() == ValueKind::Number && !value.is_integer() && float.is_finite() =>
+        {
+            out.write_str(&python_float(float))?;
+            Ok(())
+        }
+        _ => escape_formatter(out, state, value),
+    });
     environment.add_filter("tojson", to_json);
     Ok(environment)
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "the signature of a filter")]
 fn to_json(value: minijinja::Value, arguments: Kwargs) -> Result<minijinja::Value, Error> {
     let separators: Option<Vec<String>> = arguments.get("separators")?;
     let separators = match separators.as_deref() {

@@ -134,6 +134,13 @@ impl Tokenizer {
         self
     }
 
+    /// The same tokenizer without a chat template, for prompts in plain text.
+    #[must_use]
+    pub fn without_chat_template(mut self) -> Self {
+        self.chat_template = None;
+        self
+    }
+
     /// The same tokenizer with a special token that a chat template knows under `role`, such as
     /// `"eos_token"`, `"bos_token"` or `"pad_token"`.
     #[must_use]

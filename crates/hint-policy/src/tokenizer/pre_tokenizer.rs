@@ -4,6 +4,7 @@ use crate::error::PolicyError;
 
 /// What comes before byte-pair encoding.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "independent options of the tokenizers")]
 pub(super) struct PreTokenizer {
     /// What is cut out, one pattern after the other.
     pub(super) patterns: Vec<String>,
@@ -17,7 +18,7 @@ pub(super) struct PreTokenizer {
     pub(super) adds_bos: bool,
 }
 
-/// Ideographs, kana excepted, and Hangul, as DeepSeek's first tokenizers list them.
+/// Ideographs, kana excepted, and Hangul, as `DeepSeek`'s first tokenizers list them.
 const IDEOGRAPHS: &str = "[一-龥ࠀ-一가-퟿]+";
 
 impl PreTokenizer {

@@ -65,7 +65,7 @@ impl Date {
             }
             let two =
                 |number: u32| if padded { format!("{number:02}") } else { number.to_string() };
-            out.push_str(&match directive {
+            let written = match directive {
                 'Y' => format!("{year:04}"),
                 'y' => two(year % 100),
                 'm' => two(month),
@@ -83,7 +83,8 @@ impl Date {
                 'Z' | 'z' => String::new(),
                 '%' => "%".to_owned(),
                 _ => return None,
-            });
+            };
+            out.push_str(&written);
         }
         Some(out)
     }

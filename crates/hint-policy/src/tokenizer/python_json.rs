@@ -1,5 +1,7 @@
 //! JSON as Python's `json.dumps` writes it, which chat templates expect of `tojson`.
 
+use std::fmt::Write as _;
+
 use serde_json::Value;
 
 /// The options of `json.dumps` that transformers passes on.
@@ -89,14 +91,14 @@ impl DumpOptions {
                 continue;
             }
             for unit in character.encode_utf16(&mut [0; 2]) {
-                out.push_str(&format!("\\u{unit:04x}"));
+                let _ = write!(out, "\\u{unit:04x}");
             }
         }
     }
 }
 
 /// A finite float as `repr` writes it: with an exponent below 1e-4 and from 1e16 on.
-fn python_float(float: f64) -> String {
+pub(super) fn python_float(float: f64) -> String {
     let scientific = format!("{float:e}");
     let Some((digits, exponent)) = scientific.split_once('e') else { return scientific };
     let size: i32 = exponent.parse().unwrap_or(0);

@@ -1,6 +1,8 @@
 //! Methods of Python's strings and lists that chat templates call and that minijinja lacks.
 
-use minijinja::value::{ValueKind, from_args};
+use std::ops::Range;
+
+use minijinja::value::{Tuple, ValueKind, from_args};
 use minijinja::{Error, ErrorKind, State, Value};
 use minijinja_contrib::pycompat;
 
@@ -36,14 +38,14 @@ fn of_string(text: &str, method: &str, args: &[Value]) -> Option<Result<Value, E
             .map(|(suffix,): (&str,)| Value::from(text.strip_suffix(suffix).unwrap_or(text))),
         "partition" => {
             from_args(args).map(|(separator,): (&str,)| match text.split_once(separator) {
-                Some((before, after)) => Value::from_iter([before, separator, after]),
-                None => Value::from_iter([text, "", ""]),
+                Some((before, after)) => tuple([before, separator, after]),
+                None => tuple([text, "", ""]),
             })
         }
         "rpartition" => {
             from_args(args).map(|(separator,): (&str,)| match text.rsplit_once(separator) {
-                Some((before, after)) => Value::from_iter([before, separator, after]),
-                None => Value::from_iter(["", "", text]),
+                Some((before, after)) => tuple([before, separator, after]),
+                None => tuple(["", "", text]),
             })
         }
         "rsplit" => from_args(args).map(|(separator, most): (Option<&str>, Option<i64>)| {
@@ -59,8 +61,12 @@ fn of_string(text: &str, method: &str, args: &[Value]) -> Option<Result<Value, E
             let zeros = "0".repeat(width.saturating_sub(text.chars().count()));
             Value::from(format!("{sign}{zeros}{digits}"))
         }),
-        "ljust" => padded(args, text, |missing| (0, missing)),
-        "rjust" => padded(args, text, |missing| (missing, 0)),
+        "ljust" => padded(args, text, |missing, _| 0..missing),
+        "center" => padded(args, text, |missing, width| {
+            // As Python does it: an odd space goes to the left of an odd width.
+            missing / 2 + (missing & width & 1)..missing
+        }),
+        "rjust" => padded(args, text, |missing, _| missing..missing),
         "casefold" => from_args(args).map(|(): ()| Value::from(text.to_lowercase())),
         "swapcase" => from_args(args).map(|(): ()| {
             let swap = |character: char| -> String {
@@ -114,16 +120,20 @@ fn position(
     Ok(Value::from(text[..at].chars().count()))
 }
 
-/// `text` with so many characters before and behind it.
+/// `text` filled up to a width: `split` cuts the missing characters into those before it and those behind.
 fn padded(
     args: &[Value],
     text: &str,
-    sides: impl Fn(usize) -> (usize, usize),
+    split: impl Fn(usize, usize) -> Range<usize>,
 ) -> Result<Value, Error> {
     let (width, fill): (usize, Option<&str>) = from_args(args)?;
     let fill = fill.unwrap_or(" ");
-    let (before, behind) = sides(width.saturating_sub(text.chars().count()));
-    Ok(Value::from(format!("{}{text}{}", fill.repeat(before), fill.repeat(behind))))
+    let split = split(width.saturating_sub(text.chars().count()), width);
+    Ok(Value::from(format!("{}{text}{}", fill.repeat(split.start), fill.repeat(split.len()))))
+}
+
+fn tuple(parts: [&str; 3]) -> Value {
+    Tuple::from(parts.map(Value::from)).into()
 }
 
 fn invalid(message: &'static str) -> Error {

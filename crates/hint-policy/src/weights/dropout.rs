@@ -1,27 +1,36 @@
 //! Dropout whose mask is a function of a seed alone.
 
-use tch::Tensor;
+use tch::{Device, Kind, Tensor};
 
-use crate::tensor::len;
+use crate::tensor::{len, size};
 
 /// `x` with a share `rate` of its elements replaced by 0 and the others divided by `1 - rate`.
 /// The same seed and shape give the same mask on every device.
 pub(crate) fn apply(x: &Tensor, rate: f64, seed: u64) -> Tensor {
     let shape = x.size();
     let count = shape.iter().map(|&size| len(size)).product();
-    let mask = Tensor::from_slice(&keep(count, rate, seed)).view(shape.as_slice());
-    let mask = mask.to_device(x.device()).to_kind(x.kind());
+    let mask = if x.device() == Device::Cpu {
+        Tensor::from_slice(&keep(count, rate, seed))
+    } else {
+        keep_in_tensors(count, rate, seed, x.device())
+    };
+    let mask = mask.view(shape.as_slice()).to_kind(x.kind());
     x * (mask * (1.0 / (1.0 - rate)))
+}
+
+/// How many of the 2^32 numbers of 32 bits mean that an element goes.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a rate below 1 of 2^32 fits"
+)]
+fn dropped(rate: f64) -> u32 {
+    (rate * f64::from(u32::MAX)) as u32
 }
 
 /// Which of `count` elements stay.
 fn keep(count: usize, rate: f64, seed: u64) -> Vec<bool> {
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "a rate below 1 of 2^32 fits"
-    )]
-    let dropped = (rate * f64::from(u32::MAX)) as u32;
+    let dropped = dropped(rate);
     let mut kept = Vec::with_capacity(count + 1);
     for index in 0..count.div_ceil(2) as u64 {
         let bits = mix(seed, index);
@@ -32,11 +41,32 @@ fn keep(count: usize, rate: f64, seed: u64) -> Vec<bool> {
     kept
 }
 
+/// As [`keep`], computed on `device`, so that no mask is sent there. `[count]`, `Bool`.
+fn keep_in_tensors(count: usize, rate: f64, seed: u64, device: Device) -> Tensor {
+    // Products and sums of `Int64` wrap as those of `u64` do; shifts copy the sign, which is masked away.
+    let shifted = |z: &Tensor, by: i64| {
+        z.bitwise_right_shift_tensor_scalar(by).bitwise_and((1 << (64 - by)) - 1)
+    };
+    let mixed = |z: &Tensor, by: i64| z.bitwise_xor_tensor(&shifted(z, by));
+    let pairs = size(count.div_ceil(2));
+    let index = Tensor::arange_start(1, pairs + 1, (Kind::Int64, device));
+    let z = index * STEP.cast_signed() + seed.cast_signed();
+    let z = mixed(&z, 30) * FACTORS[0].cast_signed();
+    let z = mixed(&z, 27) * FACTORS[1].cast_signed();
+    let z = mixed(&z, 31);
+    let halves = [shifted(&z, 32), z.bitwise_and(i64::from(u32::MAX))];
+    Tensor::stack(&halves, 1).view([-1]).narrow(0, 0, size(count)).ge(i64::from(dropped(rate)))
+}
+
+/// Constants of `SplitMix64`.
+const STEP: u64 = 0x9E37_79B9_7F4A_7C15;
+const FACTORS: [u64; 2] = [0xBF58_476D_1CE4_E5B9, 0x94D0_49BB_1331_11EB];
+
 /// Number `index` of the sequence that `seed` starts (SplitMix64).
 pub(crate) const fn mix(seed: u64, index: u64) -> u64 {
-    let mut z = seed.wrapping_add(index.wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15));
-    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    let mut z = seed.wrapping_add(index.wrapping_add(1).wrapping_mul(STEP));
+    z = (z ^ (z >> 30)).wrapping_mul(FACTORS[0]);
+    z = (z ^ (z >> 27)).wrapping_mul(FACTORS[1]);
     z ^ (z >> 31)
 }
 
@@ -49,8 +79,6 @@ fn plausible(hits: usize, count: usize, rate: f64) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use tch::{Device, Kind};
-
     use super::*;
 
     #[test]
@@ -62,6 +90,16 @@ mod tests {
             assert!(plausible(len(zeros), 100_100, rate), "{rate}: {zeros}");
             let kept = dropped.max().double_value(&[]);
             assert!((kept - 1.0 / (1.0 - rate)).abs() < 1e-12);
+        }
+    }
+
+    #[test]
+    fn masks_are_the_same_on_every_device() {
+        for (count, rate, seed) in
+            [(0, 0.5, 1), (1, 0.5, 2), (1001, 0.1, u64::MAX), (4096, 0.9, 1 << 63)]
+        {
+            let mask = keep_in_tensors(count, rate, seed, Device::Cpu);
+            assert_eq!(Vec::<bool>::try_from(mask).unwrap(), keep(count, rate, seed));
         }
     }
 

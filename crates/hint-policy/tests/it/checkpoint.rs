@@ -2,9 +2,11 @@
 
 use std::path::Path;
 
+use hint_policy::config::Architecture;
+use hint_policy::tokenizer::ChatMessage;
 use hint_policy::{
-    Architecture, CausalLm, ChatMessage, LoadOptions, LoadedModel, ModelConfig, Policy,
-    PolicyError, SaveOptions, TokenBatch, TokenRow, Tokenizer,
+    CausalLm, LoadOptions, LoadedModel, ModelConfig, Policy, PolicyError, SaveOptions, TokenBatch,
+    TokenRow, Tokenizer,
 };
 use proptest::prelude::*;
 use tch::{Device, Kind, Tensor};

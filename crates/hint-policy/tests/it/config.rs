@@ -1,6 +1,7 @@
 //! `config.json`: what is read, and what is refused by name.
 
-use hint_policy::{Architecture, ModelConfig, RopeScaling};
+use hint_policy::ModelConfig;
+use hint_policy::config::{Architecture, RopeScaling};
 use serde_json::{Value, json};
 
 fn base(model_type: &str) -> Value {

@@ -2,9 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use hint_policy::{
-    Architecture, CausalLm, LoadOptions, LoadedModel, ModelConfig, Policy, PolicyError,
-};
+use hint_policy::config::Architecture;
+use hint_policy::{CausalLm, LoadOptions, LoadedModel, ModelConfig, Policy, PolicyError};
 use proptest::prelude::*;
 use tch::Tensor;
 

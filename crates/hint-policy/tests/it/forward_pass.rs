@@ -128,9 +128,9 @@ proptest! {
 #[test]
 fn rows_longer_than_a_block_of_queries_are_attended_to_in_whole() {
     for (window, architecture) in [
-        (None, hint_policy::Architecture::Llama),
-        (Some(150), hint_policy::Architecture::Mistral),
-        (Some(700), hint_policy::Architecture::Mistral),
+        (None, hint_policy::config::Architecture::Llama),
+        (Some(150), hint_policy::config::Architecture::Mistral),
+        (Some(700), hint_policy::config::Architecture::Mistral),
     ] {
         let config = hint_policy::ModelConfig {
             hidden_size: 24,
@@ -157,7 +157,7 @@ fn rows_longer_than_a_block_of_queries_are_attended_to_in_whole() {
 
 #[test]
 fn gradients_add_up() {
-    let config = hint_policy::ModelConfig::small(hint_policy::Architecture::Llama, 30);
+    let config = hint_policy::ModelConfig::small(hint_policy::config::Architecture::Llama, 30);
     let policy = random_model(&config, 1);
     let options = ScoreOptions { entropy: true, ..ScoreOptions::default() };
     with_batch(30, &[(2, 3), (4, 9)], |batch| {
@@ -172,7 +172,7 @@ fn gradients_add_up() {
 
 #[test]
 fn gradient_checkpointing_changes_no_bit() {
-    let config = hint_policy::ModelConfig::small(hint_policy::Architecture::Gemma3, 30);
+    let config = hint_policy::ModelConfig::small(hint_policy::config::Architecture::Gemma3, 30);
     let lora = LoraConfig { rank: 3, dropout: 0.3, ..LoraConfig::default() };
     let options = ScoreOptions { entropy: true, dropout_seed: Some(5), ..ScoreOptions::default() };
     with_batch(30, &[(2, 3), (4, 9), (5, 8)], |batch| {

@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use hint_policy::{
-    Architecture, CausalLm, Gguf, LoadOptions, LoraConfig, ModelConfig, Policy, Tokenizer,
-};
+use hint_policy::config::Architecture;
+use hint_policy::gguf::Gguf;
+use hint_policy::{CausalLm, LoadOptions, LoraConfig, ModelConfig, Policy, Tokenizer};
 
 use crate::gguf_writer::{from_policy, sentence_piece_metadata, tokenizer_metadata, write};
 use crate::golden::model_dirs;

@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use hint_policy::{
-    Architecture, CausalLm, Gguf, LoadOptions, ModelConfig, Policy, PolicyError, Tokenizer,
-};
+use hint_policy::config::Architecture;
+use hint_policy::gguf::Gguf;
+use hint_policy::{CausalLm, LoadOptions, ModelConfig, Policy, PolicyError, Tokenizer};
 
 use crate::gguf_writer::{Meta, from_policy, sentence_piece_metadata, tokenizer_metadata, write};
 use crate::model::random_model;
@@ -69,6 +69,13 @@ fn pre_tokenizers_differ_in_digits() {
     check("llama-bpe", 4);
     check("smollm", 5);
     check("qwen2", 5);
+    check("deepseek-r1-qwen", 5);
+    check("deepseek-llm", 5);
+    check("deepseek-coder", 5);
+    check("deepseek-v3", 4);
+    check("falcon3", 4);
+    check("smaug-bpe", 4);
+    check("tekken", 5);
 }
 
 #[test]
@@ -94,7 +101,7 @@ fn unsupported_files_are_refused_by_name() {
             assert!(error.contains(word), "{error}: no {word}");
         }
     }
-    check(&tokenizer_metadata("deepseek"), &["tokenizer.ggml.pre", "deepseek", "smollm"]);
+    check(&tokenizer_metadata("viking"), &["tokenizer.ggml.pre", "viking", "smollm"]);
     check(
         &[("tokenizer.ggml.model".into(), Meta::Text("bert"))],
         &["tokenizer.ggml.model", "bert", "gpt2", "llama"],

@@ -1,6 +1,7 @@
 //! Writes GGUF files byte by byte, for tests and as seeds of the fuzz targets.
 
-use hint_policy::{Architecture, CausalLm, Policy};
+use hint_policy::config::Architecture;
+use hint_policy::{CausalLm, Policy};
 use tch::{Kind, Tensor};
 
 /// Metadata values that tests write.
@@ -83,12 +84,22 @@ pub(crate) fn write(metadata: &[(String, Meta)], tensors: &[(String, Tensor)]) -
 
 /// `policy` as llama.cpp's converter writes it.
 pub(crate) fn from_policy(policy: &CausalLm) -> Vec<u8> {
-    let config = policy.config();
-    let name = match config.architecture {
+    let mut metadata = model_metadata(policy);
+    metadata.extend(tokenizer_metadata("gpt-2"));
+    write(&metadata, &tensors(policy))
+}
+
+fn name(policy: &CausalLm) -> &'static str {
+    match policy.config().architecture {
         Architecture::Mistral => "llama",
         Architecture::Gemma3 => "gemma3",
         other => other.model_type(),
-    };
+    }
+}
+
+/// The shape of `policy`.
+pub(crate) fn model_metadata(policy: &CausalLm) -> Vec<(String, Meta)> {
+    let (config, name) = (policy.config(), name(policy));
     let size = |key: &str, value: usize| (format!("{name}.{key}"), Meta::U32(value as u32));
     let mut metadata = vec![
         ("general.architecture".to_owned(), Meta::Text(name)),
@@ -102,15 +113,20 @@ pub(crate) fn from_policy(policy: &CausalLm) -> Vec<u8> {
         (format!("{name}.rope.freq_base"), Meta::F32(config.rope_theta as f32)),
         (format!("{name}.attention.layer_norm_rms_epsilon"), Meta::F32(config.rms_norm_eps as f32)),
     ];
-    let gemma = config.architecture == Architecture::Gemma3;
     if let Some(theta) = config.rope_local_theta {
         metadata.push((format!("{name}.rope.freq_base_swa"), Meta::F32(theta as f32)));
     }
     if let Some(window) = config.sliding_windows.iter().copied().flatten().next() {
         metadata.push(size("attention.sliding_window", window));
     }
-    metadata.extend(tokenizer_metadata("gpt-2"));
-    let tensors: Vec<(String, Tensor)> = policy
+    metadata
+}
+
+/// The weights of `policy`.
+pub(crate) fn tensors(policy: &CausalLm) -> Vec<(String, Tensor)> {
+    let (config, name) = (policy.config(), name(policy));
+    let gemma = config.architecture == Architecture::Gemma3;
+    policy
         .parameters()
         .into_iter()
         .map(|parameter| {
@@ -152,8 +168,7 @@ pub(crate) fn from_policy(policy: &CausalLm) -> Vec<u8> {
             }
             (name, tensor)
         })
-        .collect();
-    write(&metadata, &tensors)
+        .collect()
 }
 
 /// Byte-level BPE over the 256 bytes, one merge and one control token.

@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use hint_policy::{
-    Architecture, CausalLm, LoadOptions, LoadProgress, LoadReport, LoraConfig, ModelConfig, Policy,
-    SaveOptions,
-};
+use hint_policy::config::Architecture;
+use hint_policy::io::LoadProgress;
+use hint_policy::model::LoadReport;
+use hint_policy::{CausalLm, LoadOptions, LoraConfig, ModelConfig, Policy, SaveOptions};
 use tch::Kind;
 
 use crate::gguf_writer;

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use hint_policy::config::Architecture;
 use hint_policy::{
-    Architecture, CausalLm, LoadOptions, LoraConfig, ModelConfig, Parameter, Policy, PolicyError,
-    SampleOptions, SampleRequest, SamplingParams, SaveOptions, ScoreOptions, TokenBatch, TokenRow,
-    sample,
+    CausalLm, LoadOptions, LoraConfig, ModelConfig, Parameter, Policy, PolicyError, SampleOptions,
+    SampleRequest, SamplingParams, SaveOptions, ScoreOptions, TokenBatch, TokenRow, sample,
 };
 use serde::Deserialize;
 use serde_json::{Value, json};

@@ -9,6 +9,7 @@
 mod checkpoint;
 mod config;
 mod corrupt;
+mod folders;
 mod forward_pass;
 mod fuzz_seeds;
 mod gemma3_270m;
@@ -22,3 +23,4 @@ mod out_of_memory;
 mod parity;
 mod sampling;
 mod smollm2;
+mod templates;

@@ -2,9 +2,8 @@
 
 use std::path::Path;
 
-use hint_policy::{
-    Architecture, CausalLm, ModelConfig, Parameter, Policy, PolicyError, TokenBatch,
-};
+use hint_policy::config::Architecture;
+use hint_policy::{CausalLm, ModelConfig, Parameter, Policy, PolicyError, TokenBatch};
 use proptest::prelude::*;
 use tch::{Device, Kind, Tensor};
 

@@ -2,8 +2,9 @@
 
 use std::process::Command;
 
+use hint_policy::config::Architecture;
 use hint_policy::{
-    Architecture, CausalLm, ModelConfig, Policy, PolicyError, Sample, SampleOptions, SampleRequest,
+    CausalLm, ModelConfig, Policy, PolicyError, Sample, SampleOptions, SampleRequest,
     SamplingParams, ScoreOptions, TokenBatch, TokenRow, sample,
 };
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};

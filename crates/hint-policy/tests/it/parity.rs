@@ -1,8 +1,9 @@
 //! Different ways to the same numbers.
 
+use hint_policy::policy::{DecoderOptions, RecomputeDecoder};
 use hint_policy::{
-    CausalLm, Decoder, DecoderOptions, LoadOptions, ModelConfig, Policy, RecomputeDecoder, Sample,
-    SampleOptions, SampleRequest, SamplingParams, ScoreOptions, TokenBatch, TokenRow, sample,
+    CausalLm, Decoder, LoadOptions, ModelConfig, Policy, Sample, SampleOptions, SampleRequest,
+    SamplingParams, ScoreOptions, TokenBatch, TokenRow, sample,
 };
 use proptest::prelude::*;
 use tch::{Device, Kind, Tensor};
@@ -243,7 +244,7 @@ fn chunked_head_equals_the_whole() {
         hidden_size: 8,
         head_dim: 2,
         num_hidden_layers: 1,
-        ..ModelConfig::small(hint_policy::Architecture::Llama, 1 << 19)
+        ..ModelConfig::small(hint_policy::config::Architecture::Llama, 1 << 19)
     };
     let whole = Whole(random_model(&config, 1));
     let policy = &whole.0;
@@ -300,7 +301,7 @@ impl Policy for Whole {
 
 #[test]
 fn decoding_follows_changed_parameters() {
-    let config = ModelConfig::small(hint_policy::Architecture::Llama, 30);
+    let config = ModelConfig::small(hint_policy::config::Architecture::Llama, 30);
     let policy = random_model(&config, 1);
     let request = SampleRequest {
         prompt: vec![1, 2, 3],
@@ -325,7 +326,7 @@ fn decoding_follows_changed_parameters() {
 
 #[test]
 fn bfloat16_stays_near_float() {
-    let config = ModelConfig::small(hint_policy::Architecture::Qwen3, 30);
+    let config = ModelConfig::small(hint_policy::config::Architecture::Qwen3, 30);
     let policy = random_model(&config, 1);
     let rows = [TokenRow { prompt: &[1, 2], completion: &[3, 4, 5, 6, 7] }];
     let batch = TokenBatch::new(&rows, Device::Cpu).unwrap();

@@ -1,8 +1,10 @@
 //! Sampling: distributions, reproducibility, stopping, and refused requests.
 
+use hint_policy::config::Architecture;
+use hint_policy::sampling::StopReason;
 use hint_policy::{
-    Architecture, CausalLm, ModelConfig, Policy, PolicyError, SampleOptions, SampleRequest,
-    SamplingParams, StopReason, sample,
+    CausalLm, ModelConfig, Policy, PolicyError, SampleOptions, SampleRequest, SamplingParams,
+    sample,
 };
 use tch::Device;
 
@@ -223,8 +225,11 @@ fn logits_that_are_not_finite_are_an_error() {
 fn decoders_refuse_rows_that_do_not_exist() {
     let policy =
         CausalLm::init(&ModelConfig::small(Architecture::Llama, 9), 1, Device::Cpu).unwrap();
-    let options =
-        hint_policy::DecoderOptions { max_rows: 2, max_positions: 4, batch_invariant: false };
+    let options = hint_policy::policy::DecoderOptions {
+        max_rows: 2,
+        max_positions: 4,
+        batch_invariant: false,
+    };
     let mut decoder = policy.decoder(&options).unwrap();
     assert!(matches!(decoder.step(&[]), Err(PolicyError::NoRows)));
     let prefix = decoder.prefill(&[&[1, 2]]).unwrap().prefixes[0];

@@ -2,9 +2,10 @@
 
 use std::path::PathBuf;
 
+use hint_policy::tokenizer::ChatMessage;
 use hint_policy::{
-    ChatMessage, LoadOptions, LoadedModel, Policy, SampleOptions, SampleRequest, SamplingParams,
-    ScoreOptions, TokenBatch, TokenRow, sample,
+    LoadOptions, LoadedModel, Policy, SampleOptions, SampleRequest, SamplingParams, ScoreOptions,
+    TokenBatch, TokenRow, sample,
 };
 use serde::Deserialize;
 use tch::{Device, Kind};

@@ -19,6 +19,7 @@ use anyhow::{Context, Result, ensure};
 use clap::Args;
 use hint_grpo::EvaluationConfig;
 use hint_policy::SharedPolicy;
+use hint_policy::runtime::DeviceChoice;
 use hint_rollout::error::Violations;
 use hint_rollout::{
     Evaluation, EvaluationOptions, LocalEngine, Sampling, evaluate, sample_by_hash,
@@ -27,7 +28,7 @@ use serde::Serialize;
 
 use self::table::{Counter, table};
 use crate::process::{set_threads, threads};
-use crate::workload::{Compute, Source, Workload, device};
+use crate::workload::{Compute, PromptOptions, Source, Workload, device};
 
 /// Evaluates a model on problems, without hints.
 #[derive(Debug, Args)]
@@ -85,7 +86,7 @@ pub struct Options {
 
     /// `cpu`, `cuda`, `cuda:N`, or `auto` for the first GPU if there is one.
     #[arg(long, default_value = "auto")]
-    device: String,
+    device: DeviceChoice,
 
     /// Number format of the forward pass.
     #[arg(long, value_enum, default_value = "f32")]
@@ -94,6 +95,9 @@ pub struct Options {
     /// CPU threads [default: 1 with the tiny model, else as many cores as the process may use].
     #[arg(long, value_parser = threads)]
     threads: Option<i32>,
+
+    #[command(flatten)]
+    prompt: PromptOptions,
 
     /// Where to write the results.
     #[arg(long, value_name = "FILE.json")]
@@ -132,14 +136,15 @@ pub fn run(options: &Options) -> Result<()> {
     };
     let share = options.held_out.unwrap_or(0.5);
     ensure!(0.0 < share && share < 1.0, "--held-out must be between 0 and 1, got {share}");
-    let device = device(&options.device)?;
+    let device = device(options.device)?;
     let workload = Workload::load(&Source {
         model: &options.model,
         problems: &options.problems,
         device,
         compute: options.compute,
         evaluation: &evaluation,
-    })?;
+    })?
+    .with_prompt(&options.prompt);
     let problems = if workload.held_out.is_empty() {
         sample_by_hash(workload.train.clone(), options.limit)
     } else {
@@ -166,7 +171,7 @@ pub fn run(options: &Options) -> Result<()> {
 
     let model = workload.load_model()?;
     note!("{}", model.policy.report());
-    hint_policy::keep_freed_memory();
+    hint_policy::runtime::keep_freed_memory();
     let format = workload.format(&model.tokenizer.into(), model.stop_tokens.clone());
     let mut engine = LocalEngine::new(SharedPolicy::new(model.policy), model.stop_tokens);
     let mut run = |name: &str, protocol: &EvaluationOptions| {

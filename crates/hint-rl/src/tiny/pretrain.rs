@@ -17,9 +17,10 @@ use super::swaps::{EOS, FRAME, HINT_INTRODUCTION, HINTS, Swaps, tokenizer};
 use anyhow::Result;
 use clap::Args;
 use hint_grpo::{AdamW, AdamWConfig, Decay, Optimizer, ScheduleConfig, clip_grad_norm};
+use hint_policy::config::Architecture;
 use hint_policy::{
-    Architecture, CausalLm, LoadedModel, ModelConfig, Policy, SampleOptions, SampleRequest,
-    SamplingParams, ScoreOptions, TokenBatch, TokenRow, Tokenizer, sample,
+    CausalLm, LoadedModel, ModelConfig, Policy, SampleOptions, SampleRequest, SamplingParams,
+    ScoreOptions, TokenBatch, TokenRow, Tokenizer, sample,
 };
 use hint_rollout::Seed;
 use tch::{Device, Kind};
@@ -53,7 +54,7 @@ pub struct Options {
 ///
 /// A folder that cannot be written.
 pub fn run(options: &Options) -> Result<()> {
-    hint_policy::keep_freed_memory();
+    hint_policy::runtime::keep_freed_memory();
     tch::set_num_threads(options.threads);
     let tokenizer = tokenizer()?;
     let config = ModelConfig {

@@ -9,8 +9,9 @@ use hint_grpo::{
     AdvantageEstimator, Demonstration, EvaluationConfig, GrpoConfig, GrpoError, Observer,
     Optimizer, Phase, ScoredGroup, StepReport, SupervisedTrainer, Trainer, metrics,
 };
+use hint_policy::Parameter;
 use hint_policy::estimate::{MemoryEstimate, mebibytes};
-use hint_policy::{Parameter, keep_freed_memory};
+use hint_policy::runtime::keep_freed_memory;
 use hint_process::{clock, peak_memory};
 
 use super::engine::local;

@@ -25,7 +25,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use hint_grpo::{GrpoConfig, Outcome, RunDir, SupervisedTrainer, Trainer};
-use hint_policy::keep_freed_memory;
+use hint_policy::runtime::keep_freed_memory;
 use hint_process::{StopSignals, clock, peak_memory};
 use hint_rollout::RolloutEngine;
 

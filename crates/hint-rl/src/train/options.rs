@@ -7,11 +7,12 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, ValueEnum};
 use hint_grpo::GrpoConfig;
 use hint_policy::LoraConfig;
+use hint_policy::runtime::DeviceChoice;
 use hint_rollout::{HeldOut, HintTrigger};
 use serde::{Deserialize, Serialize};
 
 use crate::process::threads;
-use crate::workload::{Compute, Source, Workload, device};
+use crate::workload::{Compute, PromptOptions, Source, Workload, device};
 
 /// Trains a policy with plain GRPO and with HINT, and compares them without hints.
 #[derive(Debug, Clone, Args)]
@@ -42,7 +43,7 @@ pub struct Options {
 
     /// `cpu`, `cuda`, `cuda:N`, or `auto` for the first GPU if there is one.
     #[arg(long, default_value = "auto")]
-    pub device: String,
+    pub device: DeviceChoice,
 
     /// Number format of the forward and backward passes. Weights and moments are f32 either way.
     #[arg(long, value_enum, default_value = "f32")]
@@ -52,6 +53,10 @@ pub struct Options {
     /// targets=q_proj+v_proj`, all of it optional. Checkpoints hold the adapters, in PEFT's format.
     #[arg(long, value_name = "KEY=VALUE,...", num_args = 0..=1, default_missing_value = "")]
     pub lora: Option<String>,
+
+    /// What is decided in place of the model's files.
+    #[command(flatten)]
+    pub prompt: PromptOptions,
 
     /// Keep only the inputs of transformer blocks for the backward pass: less memory, a second
     /// forward pass, the same results to the last bit.
@@ -144,12 +149,15 @@ pub struct Settings {
     /// As given, or the model's default.
     pub problems: String,
     /// As given.
-    pub device: String,
+    pub device: DeviceChoice,
     /// As given.
     pub compute: Compute,
     /// As given, with the defaults in place.
     #[serde(default)]
     pub lora: Option<LoraConfig>,
+    /// As given.
+    #[serde(default)]
+    pub prompt: PromptOptions,
     /// As given.
     #[serde(default)]
     pub gradient_checkpointing: bool,
@@ -200,13 +208,14 @@ impl Options {
             "`{0}` already holds a run; go on with `--resume {0}`, or choose another `--out`",
             out.display()
         );
-        device(&self.device)?;
+        self.device.resolve()?;
         Ok(Settings {
             methods: self.method.map_or_else(|| vec![Method::Grpo, Method::Hint], |one| vec![one]),
             problems,
             device: self.device,
             compute: self.compute,
             gradient_checkpointing: self.gradient_checkpointing,
+            prompt: self.prompt,
             lora: self.lora.as_deref().map(super::lora::parse).transpose()?,
             vllm: self.vllm,
             // The tiny model's operations are too small to share between threads.
@@ -244,10 +253,10 @@ impl Options {
             );
             settings.methods = vec![method];
         }
-        if self.device != "auto" {
+        if self.device != DeviceChoice::Auto {
             settings.device = self.device;
         }
-        device(&settings.device)?;
+        settings.device.resolve()?;
         Ok(settings)
     }
 }
@@ -311,6 +320,7 @@ impl Settings {
     pub fn workload(&self) -> Result<Workload> {
         Ok(Workload::load(&self.source()?)?
             .with_lora(self.lora.clone())
+            .with_prompt(&self.prompt)
             .with_gradient_checkpointing(self.gradient_checkpointing))
     }
 
@@ -320,7 +330,7 @@ impl Settings {
     ///
     /// As [`device`].
     pub fn source(&self) -> Result<Source<'_>> {
-        let device = device(&self.device)?;
+        let device = device(self.device)?;
         let (model, problems) = (self.model.as_str(), self.problems.as_str());
         let (compute, evaluation) = (self.compute, &self.config.evaluation);
         Ok(Source { model, problems, device, compute, evaluation })
@@ -452,7 +462,7 @@ mod tests {
         refused(&["--resume", "x", "--set", "run.seed=3"], "cannot be used with");
         refused(&["--resume", "x", "--from-step", "3", "--dry-run"], "cannot be used with");
         refused(&["--resume", "no/such/run"], "is `no/such/run` the `--out` of a run?");
-        refused(&["--device", "tpu"], "unknown device `tpu`");
+        refused(&["--device", "tpu"], "auto, cpu, cuda or cuda:N");
         refused(&["--set", "evaluation.evry=3"], "did you mean `every`?");
         refused(&["--set", "evaluation.k=[4]"], "evaluation.k: must be between 1 and");
     }

@@ -1,7 +1,8 @@
 //! Where and in which number format a model computes.
 
-use anyhow::{Result, bail, ensure};
+use anyhow::Result;
 use clap::ValueEnum;
+use hint_policy::runtime::DeviceChoice;
 use serde::{Deserialize, Serialize};
 use tch::Device;
 
@@ -15,25 +16,13 @@ pub enum Compute {
     Bf16,
 }
 
-/// The device named `name`: `cpu`, `cuda`, `cuda:N`, or `auto` for the first GPU if there is one.
+/// The device that `choice` stands for on this machine; says which one it is and why.
 ///
 /// # Errors
 ///
-/// An unknown name, or a GPU that is not there.
-pub fn device(name: &str) -> Result<Device> {
-    let gpus = tch::Cuda::device_count();
-    let device = match name {
-        "auto" if gpus > 0 => Device::Cuda(0),
-        "cpu" | "auto" => Device::Cpu,
-        "cuda" => Device::Cuda(0),
-        other => match other.strip_prefix("cuda:").map(str::parse) {
-            Some(Ok(index)) => Device::Cuda(index),
-            _ => bail!("unknown device `{other}`; use cpu, cuda, cuda:N or auto"),
-        },
-    };
-    if let Device::Cuda(index) = device {
-        let count = usize::try_from(gpus).unwrap_or(0);
-        ensure!(index < count, "`{name}` asked for, but libtorch sees {count} GPUs");
-    }
-    Ok(device)
+/// A GPU that cannot be used, with what is missing.
+pub fn device(choice: DeviceChoice) -> Result<Device> {
+    let chosen = choice.resolve()?;
+    note!("computing on {chosen}");
+    Ok(chosen.device)
 }

@@ -1,15 +1,15 @@
 //! Models and problems by name.
 
 mod device;
+mod prompt;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail, ensure};
 use hint_grpo::{Demonstration, EvaluationConfig, GrpoConfig, Hints, Parts, RunDir};
-use hint_policy::{
-    LoadOptions, LoadReport, LoadedModel, LoraConfig, ModelConfig, SharedPolicy, Tokenizer,
-};
+use hint_policy::model::LoadReport;
+use hint_policy::{LoadOptions, LoadedModel, LoraConfig, ModelConfig, SharedPolicy, Tokenizer};
 use hint_reward::{ExactMatch, MathVerifier, RewardInput, Rubric};
 use hint_rollout::{
     ApiKey, ChatFormat, Collector, HeldOut, Problem, PromptFormat, RolloutEngine, TextFormat,
@@ -18,6 +18,7 @@ use hint_rollout::{
 use tch::{Device, Kind};
 
 pub use self::device::{Compute, device};
+pub use self::prompt::PromptOptions;
 use crate::prepare::{self, Champ, Fetcher, SourceProblem, gsm_symbolic};
 use crate::progress::LoadBar;
 use crate::tiny::{swaps, tiny_format, tiny_model};
@@ -50,6 +51,7 @@ pub struct Workload {
     model: PathBuf,
     load: LoadOptions,
     lora: Option<LoraConfig>,
+    prompt: PromptOptions,
     gradient_checkpointing: bool,
     swaps: bool,
     /// Problems to train on.
@@ -123,6 +125,7 @@ impl Workload {
             model,
             load,
             lora: None,
+            prompt: PromptOptions::default(),
             gradient_checkpointing: false,
             swaps,
             train,
@@ -145,6 +148,14 @@ impl Workload {
         self
     }
 
+    /// The same workload, with prompts and stop tokens as `prompt` wants them.
+    #[must_use]
+    pub fn with_prompt(mut self, prompt: &PromptOptions) -> Self {
+        self.load.base.clone_from(&prompt.base);
+        self.prompt = prompt.clone();
+        self
+    }
+
     /// Loads the model, with the weights training starts from.
     ///
     /// # Errors
@@ -153,7 +164,12 @@ impl Workload {
     pub fn load_model(&self) -> Result<LoadedModel> {
         let bar = LoadBar::new();
         let loaded = LoadedModel::load_with(&self.model, &self.load, |progress| bar.set(progress));
-        loaded.with_context(|| format!("cannot load the model `{}`", self.model.display()))
+        let loaded =
+            loaded.with_context(|| format!("cannot load the model `{}`", self.model.display()))?;
+        for warning in loaded.tokenizer.warnings() {
+            note!("warning: {warning}");
+        }
+        self.prompt.apply(loaded)
     }
 
     /// What is correct: mathematically equal answers; for `swaps`, whose letters are no factors, the

@@ -53,8 +53,8 @@ impl RolloutEngine for LocalEngine {
         let version = self.version;
         let completion = |sample: hint_policy::Sample| {
             let stop = match sample.stop {
-                hint_policy::StopReason::Stop => StopReason::Stop,
-                hint_policy::StopReason::Length => StopReason::Length,
+                hint_policy::sampling::StopReason::Stop => StopReason::Stop,
+                hint_policy::sampling::StopReason::Length => StopReason::Length,
             };
             Completion::new(sample.tokens, sample.behavior_logprobs, stop, version)
         };

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use hint_policy::{ChatMessage, Tokenizer};
+use hint_policy::Tokenizer;
+use hint_policy::tokenizer::ChatMessage;
 
 use crate::data::{Hint, Problem};
 use crate::error::RolloutError;

@@ -1,0 +1,365 @@
+//! Model folders as people bring them.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use hint_policy::config::Architecture;
+use hint_policy::gguf::Gguf;
+use hint_policy::{
+    CausalLm, LoadOptions, LoadedModel, LoraConfig, ModelConfig, Policy, PolicyError,
+    SampleOptions, SampleRequest, SamplingParams, Tokenizer, sample,
+};
+use serde_json::{Value, json};
+use tch::Tensor;
+
+use crate::gguf_writer::{Meta, tokenizer_metadata, write};
+use crate::model::random_model;
+
+fn config() -> ModelConfig {
+    ModelConfig {
+        num_hidden_layers: 1,
+        eos_token_ids: vec![2],
+        ..ModelConfig::small(Architecture::Qwen2, 8)
+    }
+}
+
+/// A `tokenizer.json` of words, with further parts.
+fn tokenizer_json(change: impl FnOnce(&mut Value)) -> Value {
+    let mut json = json!({
+        "version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "normalizer": null,
+        "pre_tokenizer": {"type": "Whitespace"}, "post_processor": null, "decoder": null,
+        "model": {"type": "WordLevel", "unk_token": "?",
+                  "vocab": {"?": 0, "end": 1, "stop": 2, "a": 3, "b": 4, "c": 5, "d": 6, "e": 7}},
+    });
+    change(&mut json);
+    json
+}
+
+fn write_json(dir: &Path, name: &str, value: &Value) {
+    std::fs::write(dir.join(name), value.to_string()).unwrap();
+}
+
+fn read_json(dir: &Path, name: &str) -> Value {
+    serde_json::from_str(&std::fs::read_to_string(dir.join(name)).unwrap()).unwrap()
+}
+
+/// A folder with a small model and its tokenizer.
+fn folder() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    random_model(&config(), 1).save(dir.path()).unwrap();
+    write_json(dir.path(), "tokenizer.json", &tokenizer_json(|_| {}));
+    dir
+}
+
+fn load(dir: &Path) -> Result<LoadedModel, PolicyError> {
+    LoadedModel::load(dir, &LoadOptions::default())
+}
+
+#[track_caller]
+fn check_refused(dir: &Path, words: &[&str]) {
+    let error = load(dir).map(|model| model.policy.report()).unwrap_err().to_string();
+    for word in words {
+        assert!(error.contains(word), "{error}: no {word}");
+    }
+}
+
+/// Changes a key of `config.json`.
+fn change(dir: &Path, key: &str, value: Value) {
+    let mut config = read_json(dir, "config.json");
+    config[key] = value;
+    write_json(dir, "config.json", &config);
+}
+
+#[test]
+fn truncation_and_padding_of_a_file_do_not_touch_prompts() {
+    let truncation =
+        json!({"max_length": 4, "strategy": "LongestFirst", "stride": 0, "direction": "Right"});
+    let padding = json!({
+        "strategy": {"Fixed": 6}, "direction": "Left", "pad_to_multiple_of": null, "pad_id": 0,
+        "pad_type_id": 0, "pad_token": "?",
+    });
+    let json = tokenizer_json(|json| {
+        json["truncation"] = truncation;
+        json["padding"] = padding;
+    });
+    let tokenizer = Tokenizer::from_json_str(&json.to_string()).unwrap();
+    assert_eq!(tokenizer.encode("a b c d e a").unwrap(), [3, 4, 5, 6, 7, 3]);
+    assert_eq!(tokenizer.encode("a").unwrap(), [3]);
+    // What we write does not do it to others.
+    let dir = tempfile::tempdir().unwrap();
+    tokenizer.save(dir.path()).unwrap();
+    let saved = read_json(dir.path(), "tokenizer.json");
+    assert!(saved["truncation"].is_null() && saved["padding"].is_null());
+}
+
+#[test]
+fn stop_tokens_survive_checkpoints_and_adapters() {
+    let base = folder();
+    let settings = json!({"eos_token_id": [2, 1], "temperature": 0.6, "do_sample": true});
+    write_json(base.path(), "generation_config.json", &settings);
+    let model = load(base.path()).unwrap();
+    assert_eq!(model.stop_tokens, [1, 2]);
+
+    // What a trainer writes: the policy alone. The tokenizer is copied beside it.
+    let checkpoint = tempfile::tempdir().unwrap();
+    model.policy.save(checkpoint.path()).unwrap();
+    write_json(checkpoint.path(), "tokenizer.json", &tokenizer_json(|_| {}));
+    assert_eq!(load(checkpoint.path()).unwrap().stop_tokens, [1, 2]);
+    assert_eq!(read_json(checkpoint.path(), "generation_config.json")["temperature"], 0.6);
+
+    // An adapter of the base, as other programs write it, without settings of its own.
+    let adapted =
+        model.policy.with_lora(&LoraConfig { rank: 2, ..LoraConfig::default() }, 1).unwrap();
+    let adapter = tempfile::tempdir().unwrap();
+    adapted.save_adapter(adapter.path()).unwrap();
+    assert_eq!(load(adapter.path()).unwrap().stop_tokens, [1, 2]);
+    std::fs::remove_file(adapter.path().join("generation_config.json")).unwrap();
+    assert_eq!(load(adapter.path()).unwrap().stop_tokens, [1, 2]);
+
+    // A token that a program adds is remembered, too.
+    let more = load(base.path()).unwrap().policy.with_stop_tokens(&[5, 2, 1]);
+    more.save(checkpoint.path()).unwrap();
+    assert_eq!(load(checkpoint.path()).unwrap().stop_tokens, [1, 2, 5]);
+}
+
+#[test]
+fn gguf_files_name_the_tokens_that_end_a_turn_by_their_text() {
+    let mut metadata = tokenizer_metadata("qwen2");
+    for (key, value) in &mut metadata {
+        match value {
+            Meta::Texts(tokens) if key.ends_with(".tokens") => {
+                tokens.extend(["<|im_end|>", "<|endoftext|>", "<|im_start|>"].map(String::from));
+            }
+            Meta::Kinds(kinds) => kinds.extend([3, 3, 3]),
+            _ => {}
+        }
+    }
+    let policy = random_model(&ModelConfig::small(Architecture::Qwen2, 261), 1);
+    let mut metadata_of_model = crate::gguf_writer::model_metadata(&policy);
+    metadata_of_model.extend(metadata);
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("model.gguf");
+    std::fs::write(&path, write(&metadata_of_model, &crate::gguf_writer::tensors(&policy)))
+        .unwrap();
+    let loaded = LoadedModel::load(&path, &LoadOptions::default()).unwrap();
+    // The end of text that has a key, and two by their names.
+    assert_eq!(loaded.stop_tokens, [257, 258, 259]);
+}
+
+#[test]
+fn a_tokenizer_may_have_more_ids_than_the_model() {
+    let dir = folder();
+    let json = tokenizer_json(|json| json["model"]["vocab"]["more"] = json!(8));
+    write_json(dir.path(), "tokenizer.json", &json);
+    let model = load(dir.path()).unwrap();
+    assert_eq!(model.tokenizer.vocab_size(), 9);
+    let prompt = model.tokenizer.encode("a more").unwrap();
+    let request =
+        SampleRequest { prompt, num_completions: 1, seed: 1, params: SamplingParams::default() };
+    let error = sample(&model.policy, &[request], &SampleOptions::default()).unwrap_err();
+    assert!(
+        matches!(error, PolicyError::TokenOutOfRange { position: 1, token: 8, vocab_size: 8, .. }),
+        "{error}"
+    );
+}
+
+/// Writes further tensors into `model.safetensors`.
+fn add_tensors(dir: &Path, tensors: &[(&str, Tensor)]) {
+    let path = dir.join("model.safetensors");
+    let mut all: BTreeMap<String, Tensor> =
+        Tensor::read_safetensors(&path).unwrap().into_iter().collect();
+    all.extend(tensors.iter().map(|(name, tensor)| ((*name).to_owned(), tensor.shallow_clone())));
+    let (mut header, mut data) = (serde_json::Map::new(), Vec::new());
+    for (name, tensor) in &all {
+        let start = data.len();
+        let values: Vec<f32> = Vec::try_from(tensor.contiguous().view([-1])).unwrap();
+        data.extend(values.iter().flat_map(|value| value.to_le_bytes()));
+        let entry =
+            json!({"dtype": "F32", "shape": tensor.size(), "data_offsets": [start, data.len()]});
+        header.insert(name.clone(), entry);
+    }
+    let header = Value::Object(header).to_string();
+    let mut file = (header.len() as u64).to_le_bytes().to_vec();
+    file.extend(header.into_bytes());
+    file.extend(data);
+    std::fs::write(path, file).unwrap();
+}
+
+#[test]
+fn a_head_that_differs_under_a_tied_flag_is_refused_and_unused_tensors_are_named() {
+    let dir = folder();
+    let embedding = load(dir.path()).unwrap().policy.parameters().remove(0).tensor.detach();
+    add_tensors(dir.path(), &[("lm_head.weight", embedding.copy())]);
+    let report = load(dir.path()).unwrap().policy.report();
+    assert!(report.files.unused.is_empty(), "{report}");
+
+    add_tensors(dir.path(), &[("model.rotary.inv_freq", Tensor::ones([3], tch::kind::FLOAT_CPU))]);
+    let report = load(dir.path()).unwrap().policy.report();
+    assert_eq!(report.files.unused, ["model.rotary.inv_freq"]);
+    assert!(report.to_string().contains("`model.rotary.inv_freq`"), "{report}");
+
+    add_tensors(dir.path(), &[("lm_head.weight", &embedding + 1e-3)]);
+    check_refused(
+        dir.path(),
+        &["tie_word_embeddings", "lm_head.weight", "embed_tokens", "set it to false"],
+    );
+    // As the error says: the head counts once the flag is off.
+    change(dir.path(), "tie_word_embeddings", json!(false));
+    let loaded = load(dir.path()).unwrap().policy;
+    let head = loaded.parameters().pop().unwrap();
+    assert_eq!(head.name, "lm_head.weight");
+    assert_eq!(head.tensor.detach(), &embedding + 1e-3);
+}
+
+#[test]
+fn tokenizer_config_adds_ends_and_tokens() {
+    let dir = folder();
+    let token = |content: &str| {
+        json!({"content": content, "special": true, "lstrip": false, "rstrip": false,
+               "single_word": false, "normalized": false})
+    };
+    let mut config = json!({
+        "tokenizer_class": "LlamaTokenizerFast", "bos_token": "end", "eos_token": "stop",
+        "added_tokens_decoder": {"8": token("<new>")},
+    });
+    let ids = |config: &Value| {
+        write_json(dir.path(), "tokenizer_config.json", config);
+        let tokenizer = Tokenizer::from_dir(dir.path()).unwrap();
+        assert_eq!(tokenizer.encode("a<new>").unwrap(), [3, 8]);
+        tokenizer.encode_with_special_tokens("a b").unwrap()
+    };
+    // The class adds a bos token unless told otherwise.
+    assert_eq!(ids(&config), [1, 3, 4]);
+    config["add_bos_token"] = json!(false);
+    assert_eq!(ids(&config), [3, 4]);
+    config["add_bos_token"] = json!(true);
+    config["add_eos_token"] = json!(true);
+    assert_eq!(ids(&config), [1, 3, 4, 2]);
+    // Other classes do what `tokenizer.json` says.
+    config["tokenizer_class"] = json!("PreTrainedTokenizerFast");
+    assert_eq!(ids(&config), [3, 4]);
+
+    config["added_tokens_decoder"] = json!({"11": token("<far>")});
+    write_json(dir.path(), "tokenizer_config.json", &config);
+    let error = Tokenizer::from_dir(dir.path()).unwrap_err().to_string();
+    assert!(error.contains("<far>") && error.contains("11"), "{error}");
+}
+
+#[test]
+fn a_gguf_file_that_does_not_name_its_pre_tokenizer_warns() {
+    let warnings = |metadata: &[(String, Meta)]| {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("model.gguf");
+        std::fs::write(&path, write(metadata, &[])).unwrap();
+        Tokenizer::from_gguf(&Gguf::open(path).unwrap()).unwrap().warnings().to_vec()
+    };
+    let mut metadata = tokenizer_metadata("gpt-2");
+    assert!(warnings(&metadata).is_empty());
+    metadata.retain(|(key, _)| key != "tokenizer.ggml.pre");
+    let found = warnings(&metadata);
+    assert!(found.len() == 1 && found[0].contains("tokenizer.ggml.pre"), "{found:?}");
+}
+
+#[test]
+fn adapters_find_their_base() {
+    let base = folder();
+    let model = load(base.path()).unwrap().policy;
+    let adapted = model.with_lora(&LoraConfig { rank: 2, ..LoraConfig::default() }, 1).unwrap();
+    let adapter = tempfile::tempdir().unwrap();
+    adapted.save_adapter(adapter.path()).unwrap();
+    let mut config = read_json(adapter.path(), "adapter_config.json");
+    config["base_model_name_or_path"] = json!("owner/model");
+    write_json(adapter.path(), "adapter_config.json", &config);
+    check_refused(adapter.path(), &["owner/model", "base_model_name_or_path", "LoadOptions::base"]);
+    let options = LoadOptions { base: Some(base.path().to_owned()), ..LoadOptions::default() };
+    let loaded = CausalLm::load(adapter.path(), &options).unwrap();
+    assert_eq!(loaded.lora().map(|lora| lora.rank), Some(2));
+    // Trainers leave the base's configuration beside the adapter.
+    std::fs::copy(base.path().join("config.json"), adapter.path().join("config.json")).unwrap();
+    let loaded = CausalLm::load(adapter.path(), &options).unwrap();
+    assert_eq!(loaded.lora().map(|lora| lora.rank), Some(2));
+    // What newer versions add is refused by name, unless it is off.
+    config["use_something_new"] = json!(false);
+    config["something_config"] = Value::Null;
+    write_json(adapter.path(), "adapter_config.json", &config);
+    assert!(CausalLm::load(adapter.path(), &options).is_ok());
+    config["use_something_new"] = json!(true);
+    write_json(adapter.path(), "adapter_config.json", &config);
+    let error = CausalLm::load(adapter.path(), &options).unwrap_err().to_string();
+    assert!(error.contains("use_something_new"), "{error}");
+}
+
+#[test]
+fn what_is_missing_is_named_with_its_remedy() {
+    let dir = folder();
+    std::fs::remove_file(dir.path().join("tokenizer.json")).unwrap();
+    check_refused(dir.path(), &["tokenizer.json", "AutoTokenizer", "save_pretrained"]);
+
+    let dir = folder();
+    let weights = dir.path().join("model.safetensors");
+    std::fs::rename(&weights, dir.path().join("pytorch_model.bin")).unwrap();
+    check_refused(dir.path(), &["model.safetensors", "PyTorch", "save_pretrained"]);
+
+    let pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n";
+    for name in ["model.safetensors", "tokenizer.json", "config.json"] {
+        let dir = folder();
+        std::fs::write(dir.path().join(name), pointer).unwrap();
+        check_refused(dir.path(), &[name, "git lfs pull"]);
+    }
+}
+
+#[test]
+fn a_cache_folder_stands_for_its_snapshot() {
+    let cache = tempfile::tempdir().unwrap();
+    let snapshot = cache.path().join("snapshots/abc");
+    std::fs::create_dir_all(&snapshot).unwrap();
+    std::fs::create_dir_all(cache.path().join("refs")).unwrap();
+    std::fs::write(cache.path().join("refs/main"), "abc").unwrap();
+    random_model(&config(), 1).save(&snapshot).unwrap();
+    write_json(&snapshot, "tokenizer.json", &tokenizer_json(|_| {}));
+    assert_eq!(load(cache.path()).unwrap().policy.source(), Some(snapshot.as_path()));
+}
+
+#[test]
+fn models_with_other_heads_are_refused_by_class() {
+    for class in ["Qwen2ForSequenceClassification", "Qwen2Model", "Qwen2ForRewardModel"] {
+        let dir = folder();
+        change(dir.path(), "architectures", json!([class]));
+        check_refused(dir.path(), &["architectures", class, "Qwen2ForCausalLM"]);
+    }
+}
+
+#[test]
+fn configurations_may_be_written_loosely() {
+    let dir = folder();
+    change(dir.path(), "max_position_embeddings", json!(512.0));
+    change(dir.path(), "rope_theta", json!(10_000));
+    change(dir.path(), "rope_scaling", json!({}));
+    assert_eq!(load(dir.path()).unwrap().policy.config(), &config());
+    change(dir.path(), "rope_scaling", Value::Null);
+    change(dir.path(), "rope_parameters", json!({"rope_theta": 5000.0}));
+    assert_eq!(load(dir.path()).unwrap().policy.config().rope_theta, 5000.0);
+    change(dir.path(), "max_position_embeddings", json!(512.5));
+    assert!(load(dir.path()).is_err());
+}
+
+#[test]
+fn files_of_all_families_are_written_as_transformers_reads_them() {
+    let path = crate::golden::golden_dir().0.join("saved_configs.json");
+    let expected: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    for architecture in Architecture::ALL {
+        let dir = tempfile::tempdir().unwrap();
+        let windows = if architecture == Architecture::Llama {
+            vec![]
+        } else {
+            vec![Some(6), None, Some(6), Some(6)]
+        };
+        let windows =
+            if architecture == Architecture::Mistral { vec![Some(6); 4] } else { windows };
+        let config =
+            ModelConfig { sliding_windows: windows, ..ModelConfig::small(architecture, 60) };
+        random_model(&config, 1).save(dir.path()).unwrap();
+        let written = read_json(dir.path(), "config.json");
+        assert_eq!(written, expected[architecture.model_type()], "{written:#}");
+    }
+}
