@@ -1,10 +1,10 @@
 //! The shape of a model, its constants, and the names and shapes of its parameters.
 //!
 //! [`ModelConfig`] is what the rest of the crate computes by. It serializes as the `config.json` of
-//! Hugging Face transformers, through [`hf`], which knows the keys of each family and refuses every option
+//! Hugging Face transformers, through `hf`, which knows the keys of each family and refuses every option
 //! that would change the result and is not implemented. What differs between the families of
 //! [`Architecture`] is asked of `ModelConfig`'s methods, so that the forward passes never name a family.
-//! [`layout`] lists the parameters in the order of a checkpoint. [`LoraConfig`](lora::LoraConfig)
+//! `layout` lists the parameters in the order of a checkpoint. [`LoraConfig`]
 //! describes adapters on them.
 
 pub(crate) mod architecture;

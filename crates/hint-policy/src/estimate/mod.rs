@@ -128,7 +128,7 @@ fn rollout(demand: &MemoryDemand<'_>) -> Vec<(&'static str, u64)> {
     vec![("keys and values", cache), ("next tokens", logits)]
 }
 
-/// What [`Policy::forward`](hint_policy::Policy::forward) keeps of one micro-batch: of each token and
+/// What [`Policy::forward`](crate::Policy::forward) keeps of one micro-batch: of each token and
 /// layer the inputs of the two norms, queries and their attention, keys and values, and gate and up
 /// projection; with gradient checkpointing the input of the layer, and the rest of one layer at a
 /// time. On the way back the gradients of one layer. Of the head the logits that are kept for the

@@ -132,11 +132,12 @@ pub(crate) fn read(
     let tensors = tensors?;
     // Checkpoints begin with the embedding.
     if head.is_some_and(|head| head != tensors[0]) {
-        return Err(PolicyError::unsupported(
+        return Err(PolicyError::config(
             "tie_word_embeddings",
-            "true, but `lm_head.weight` of the weights differs from `model.embed_tokens.weight`",
-            "one of both: set it to false to use that head, or remove the tensor to use the embedding \
-             (programs and their versions disagree on which one counts)",
+            "true",
+            "`lm_head.weight` to equal `model.embed_tokens.weight`, from which it differs; set it to false to \
+             use that head, or remove the tensor to use the embedding (programs and their versions disagree \
+             on which one counts)",
         ));
     }
     Ok((tensors, recorder.into_files()))

@@ -4,7 +4,7 @@ use tch::Tensor;
 
 use crate::error::PolicyError;
 
-/// What [`Policy::score`] computes besides log-probabilities, and at which temperature.
+/// What [`Policy::score`](crate::Policy::score) computes besides log-probabilities, and at which temperature.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct ScoreOptions {
     /// The logits are divided by this before the softmax. Positive; 1 is the model's own
@@ -37,7 +37,7 @@ impl ScoreOptions {
     }
 }
 
-/// What [`Policy::score`] returns.
+/// What [`Policy::score`](crate::Policy::score) returns.
 #[derive(Debug)]
 pub struct TokenScores {
     /// At position `t`, `log π(y_t | y_<t)` of the tempered distribution, in nats; 0 where the

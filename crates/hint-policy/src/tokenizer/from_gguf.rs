@@ -87,6 +87,13 @@ fn byte_level(gguf: &Gguf, tokens: &[&str], pre: &PreTokenizer) -> Result<[Value
     };
     let vocab: Map<String, Value> =
         tokens.iter().enumerate().map(|(id, token)| ((*token).to_owned(), json!(id))).collect();
+    // A pair that makes no token stays two tokens, as llama.cpp has it.
+    let makes_tokens = |merge: &&str| {
+        let Some((left, right)) = merge.split_once(' ') else { return false };
+        [left, right, &format!("{left}{right}")].iter().all(|part| vocab.contains_key(*part))
+    };
+    let mut merges = strings(gguf, "tokenizer.ggml.merges")?;
+    merges.retain(makes_tokens);
     let model = json!({
         "type": "BPE",
         "dropout": null,
@@ -97,7 +104,7 @@ fn byte_level(gguf: &Gguf, tokens: &[&str], pre: &PreTokenizer) -> Result<[Value
         "byte_fallback": false,
         "ignore_merges": pre.ignore_merges,
         "vocab": vocab,
-        "merges": strings(gguf, "tokenizer.ggml.merges")?,
+        "merges": merges,
     });
     let decoder = json!({"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true, "use_regex": true});
     let normalizer = if pre.composes { json!({"type": "NFC"}) } else { Value::Null };

@@ -79,6 +79,23 @@ fn pre_tokenizers_differ_in_digits() {
 }
 
 #[test]
+fn merges_that_make_no_token_are_left_out() {
+    let mut metadata = tokenizer_metadata("deepseek-r1-qwen");
+    for (_, value) in &mut metadata {
+        if let Meta::Texts(texts) = value
+            && texts.len() == 1
+        {
+            *texts = ["a b", "1 2", "no-pair"].map(String::from).to_vec();
+        }
+    }
+    let (_dir, path) = file(&write(&metadata, &[]));
+    let tokenizer = Tokenizer::from_gguf(&Gguf::open(path).unwrap()).unwrap();
+    let ids = tokenizer.encode("ab").unwrap();
+    assert_eq!(ids.len(), 2);
+    assert_eq!(tokenizer.decode(&ids).unwrap(), "ab");
+}
+
+#[test]
 fn sentence_piece_joins_the_pieces_of_the_highest_score() {
     let (_dir, path) = file(&write(&sentence_piece_metadata(), &[]));
     let tokenizer = Tokenizer::from_gguf(&Gguf::open(path).unwrap()).unwrap();

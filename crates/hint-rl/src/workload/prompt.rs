@@ -88,7 +88,7 @@ mod tests {
     #[test]
     fn a_user_adds_stop_tokens() {
         let plain = apply(&[]).unwrap();
-        let token = (0..).find(|id| !plain.stop_tokens.contains(id)).unwrap();
+        let token = (0..9).find(|id| !plain.stop_tokens.contains(id)).unwrap();
         let text = plain.tokenizer.decode(&[token]).unwrap();
         let more = apply(&["--stop-token", &text]).unwrap();
         assert!(more.stop_tokens.contains(&token));
