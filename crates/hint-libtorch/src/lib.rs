@@ -9,18 +9,17 @@
 //!
 //! does all of it: it finds libtorch or installs the wheel into the user's cache folder, writes
 //! `.cargo/libtorch.toml` (this machine's, ignored by git) and includes it in `.cargo/config.toml`, adds
-//! the dependencies, and writes `build.rs`:
+//! the dependencies, and writes a `build.rs` whose `main` is one line:
 //!
 //! ```no_run
-//! fn main() {
-//!     hint_libtorch::link();
-//! }
+//! hint_libtorch::link();
 //! ```
 //!
 //! Build scripts depend on this crate with `default-features = false`, which needs nothing else.
 #![forbid(unsafe_code)]
 
 #[cfg(feature = "setup")]
+#[expect(clippy::print_stderr, reason = "a set-up tells its user what it waits for")]
 mod setup;
 
 use std::path::Path;

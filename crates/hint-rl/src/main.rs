@@ -20,7 +20,7 @@ enum Command {
     /// Train a policy with plain GRPO, HINT or supervised, and compare the methods without hints.
     Train(Box<train::Options>),
     /// Evaluate a model, or the newest checkpoint of a run, without hints.
-    Evaluate(evaluate::Options),
+    Evaluate(Box<evaluate::Options>),
     /// Compare presets on the embedded task over several seeds.
     Compare(compare::Options),
     /// Generate hints ahead of training: from the solutions, a teacher, or the policy itself.

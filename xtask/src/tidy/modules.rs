@@ -38,10 +38,6 @@ pub(super) fn check(tree: &Tree) -> Vec<Finding> {
         let message = format!("the modules {circle} use each other; move what they share");
         Finding::new(DOCUMENT, 1, message)
     });
-    // Until the rooms of every crate are settled.
-    if rows.is_empty() {
-        return circles.collect();
-    }
     circles.chain(missing).chain(stale).collect()
 }
 
@@ -50,7 +46,7 @@ pub(super) fn blessed(tree: &Tree) -> Option<String> {
     let document = &tree.file(DOCUMENT)?.text;
     let (before, rest) = document.split_once(HEAD)?;
     let after = rest.lines().skip_while(|line| line.starts_with('|'));
-    let after = after.map(|line| format!("{line}\n")).collect::<String>();
+    let after = after.flat_map(|line| [line, "\n"]).collect::<String>();
     Some(format!("{before}{HEAD}{}{after}", table(&arrows(tree))))
 }
 
@@ -83,10 +79,9 @@ fn arrows(tree: &Tree) -> Arrows {
         let mut paths = Paths { place: place.clone(), found: BTreeSet::new() };
         paths.visit_file(&parsed);
         let uses = arrows.entry((krate.to_owned(), place[0].clone())).or_default();
-        uses.extend(paths.found.into_iter().filter_map(|name| match exported.get(&name) {
-            Some(module) => Some(module.clone()),
-            // Neither a module nor a name of the crate's root: an external crate, a macro.
-            None => is_module(tree, krate, &name).then_some(name),
+        // A module, or a name that the root re-exports; else an external crate or a macro.
+        uses.extend(paths.found.into_iter().filter_map(|name| {
+            if is_module(tree, krate, &name) { Some(name) } else { exported.get(&name).cloned() }
         }));
         uses.remove(&place[0]);
     }
@@ -159,7 +154,9 @@ impl<'ast> Visit<'ast> for Paths {
     fn visit_item_use(&mut self, item: &'ast syn::ItemUse) {
         let mut paths = Vec::new();
         flatten(&item.tree, &mut Vec::new(), &mut paths);
-        paths.iter().for_each(|path| self.path(path));
+        for path in &paths {
+            self.path(path);
+        }
     }
 
     fn visit_path(&mut self, path: &'ast syn::Path) {

@@ -1,4 +1,5 @@
 //! Signals to a process of its own: this binary starts itself, and sends what a person would.
+#![expect(clippy::print_stdout, reason = "the lines of the program under test")]
 
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::{CommandExt, ExitStatusExt};

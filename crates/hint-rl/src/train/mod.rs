@@ -49,7 +49,7 @@ pub fn run(options: Options) -> Result<ExitCode> {
     let stop = catch_signals("finishing the step")?;
     let mut settings = options.resolve()?;
     if only_print {
-        print!("{}", settings.config_toml()?);
+        say!("{}", settings.config_toml()?.trim_end());
         return Ok(ExitCode::SUCCESS);
     }
     set_threads(settings.threads);
