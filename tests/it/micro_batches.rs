@@ -12,8 +12,8 @@ use hint_rollout::{
     Completion, DatasetHints, GenerationRequest, PolicyVersion, RolloutEngine, RolloutError, Seed,
     StopReason, WeightSource,
 };
-use hint_tests::{Digits, STOP, config, lenient_rubric, problems, tiny_policy};
-use tch::{Device, Kind};
+use hint_tests::{Digits, STOP, config, device, lenient_rubric, problems, tiny_policy};
+use tch::Kind;
 
 /// Answers each prompt with the same completions of one to twelve tokens, whatever the seed.
 struct ByPrompt;
@@ -73,7 +73,7 @@ impl Optimizer for Record {
 /// large weights would blow it up.
 fn policy(seed: u64, kind: Kind) -> CausalLm {
     let config = ModelConfig { initializer_range: 0.1, ..tiny_policy(seed).config().clone() };
-    let policy = CausalLm::init(&config, seed, Device::Cpu).expect("the configuration is valid");
+    let policy = CausalLm::init(&config, seed, device()).expect("the configuration is valid");
     let policy = policy.with_compute(kind).expect("a kind to compute in");
     for parameter in policy.parameters() {
         let mut tensor = parameter.tensor;

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use hint_grpo::{GrpoConfig, Hints, Observer, Parts, RunDir, StepReport, Trainer};
 use hint_policy::config::Architecture;
-use hint_policy::{CausalLm, ModelConfig, SharedPolicy};
+use hint_policy::{CausalLm, DeviceChoice, ModelConfig, SharedPolicy};
 use hint_reward::{Judgment, Rubric, Verdict, verifier_from_fn};
 use hint_rollout::{Hint, LocalEngine, Problem, PromptFormat, RolloutError, Sampling};
 use tch::Device;
@@ -38,7 +38,16 @@ pub fn tiny_policy(seed: u64) -> CausalLm {
         initializer_range: 0.3,
         ..ModelConfig::small(Architecture::Llama, 16)
     };
-    CausalLm::init(&config, seed, Device::Cpu).expect("the configuration is valid")
+    CausalLm::init(&config, seed, device()).expect("the configuration is valid")
+}
+
+/// Where the models and tensors of these tests are: `HINT_TEST_DEVICE`, such as `cuda:0`, else the CPU.
+#[expect(clippy::disallowed_methods, reason = "`cargo xtask device` runs the tests elsewhere")]
+pub fn device() -> Device {
+    std::env::var("HINT_TEST_DEVICE").map_or(Device::Cpu, |name| {
+        let choice: DeviceChoice = name.parse().expect("HINT_TEST_DEVICE is cpu, cuda or cuda:N");
+        choice.resolve().expect("the device is there").device
+    })
 }
 
 /// Digits as tokens.

@@ -1,4 +1,4 @@
-//! The commands of the workspace: `cargo xtask setup | run | init | test | lint | tidy | e2e-vllm`.
+//! The commands of the workspace: `cargo xtask setup | run | init | test | device | lint | tidy | e2e-vllm`.
 //!
 //! This is the one package that reads the environment and starts other programs; the libraries do neither.
 #![expect(
@@ -9,6 +9,7 @@
 )]
 #![forbid(unsafe_code)]
 
+mod device;
 mod gate;
 mod outside;
 mod process;
@@ -32,6 +33,8 @@ usage: cargo xtask COMMAND [-- ARGS]
   init PROJECT    setup, then prepare a cargo project of your own for these crates
   test [-- ARGS]  setup, then all tests, doctests and a short run of the main example;
                   with ARGS (test name filters), only the tests and doctests they select
+  device [short]  setup, then the programs, the golden models and the suites on an emulated GPU,
+                  and the table of what a step costs; `short` is the part that the gate runs
   lint            format, tidy, clippy, rustdoc; stops at the first failure
   tidy            the checks of this repository alone (no compiler, no libtorch)
   bless           write the table of modules and the lists of public items anew
@@ -58,7 +61,7 @@ fn dispatch(mut args: Vec<OsString>) -> Result<()> {
     if args.first().is_some_and(|first| first == "--") {
         args.remove(0);
     }
-    let takes_args = matches!(command.to_str(), Some("init" | "run" | "test"));
+    let takes_args = matches!(command.to_str(), Some("device" | "init" | "run" | "test"));
     if let (false, Some(extra)) = (takes_args, args.first()) {
         bail!("`{}` takes no arguments, got `{}`", command.display(), extra.display());
     }
@@ -81,6 +84,7 @@ fn dispatch(mut args: Vec<OsString>) -> Result<()> {
         }
         Some("run") => gate::run(&host, &args),
         Some("test") => gate::test(&host, &args),
+        Some("device") => device::run(&host, &args),
         Some("lint") => gate::lint(&host),
         Some("tidy") => tidy::run(&host.repo),
         Some("bless") => tidy::bless(&host.repo),

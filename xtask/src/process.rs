@@ -60,6 +60,19 @@ pub(crate) fn output(command: &mut Command) -> Result<String> {
     Ok(text)
 }
 
+/// As [`output`], but shows what the command writes, to its output and its error output, only if it fails.
+pub(crate) fn quiet(command: &mut Command) -> Result<String> {
+    let line = display(command);
+    eprintln!("+ {line}");
+    let output = command.output().with_context(|| format!("cannot start `{line}`"))?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    if !output.status.success() {
+        eprint!("{text}{}", String::from_utf8_lossy(&output.stderr));
+        bail!("`{line}` failed ({})", output.status);
+    }
+    Ok(text)
+}
+
 /// The command line, for people.
 pub(crate) fn display(command: &Command) -> String {
     let program = Path::new(command.get_program()).file_name().unwrap_or_default();

@@ -14,7 +14,7 @@ use hint_rollout::{
     Completion, GenerationRequest, PolicyVersion, Problem, RolloutEngine, RolloutError, StopReason,
     WeightSource,
 };
-use hint_tests::{Digits, tiny_policy};
+use hint_tests::{Digits, device, tiny_policy};
 use serde_json::json;
 use tch::{Device, Kind, Tensor};
 
@@ -154,7 +154,7 @@ pub(super) fn logprobs_of(
 }
 
 fn score(policy: &CausalLm, prompt: &[u32], completion: &[u32], temperature: f64) -> Tensor {
-    let batch = TokenBatch::new(&[TokenRow { prompt, completion }], Device::Cpu).expect("one row");
+    let batch = TokenBatch::new(&[TokenRow { prompt, completion }], device()).expect("one row");
     let options = ScoreOptions { temperature, ..ScoreOptions::default() };
     let scores = policy.score(&batch, &options).expect("the row fits");
     let (start, len) = (prompt.len(), completion.len());
@@ -176,7 +176,7 @@ pub(super) fn assert_gradient_of(
     terms: &[Term<'_>],
     temperature: f64,
 ) {
-    let mut loss = Tensor::zeros([], (Kind::Float, Device::Cpu));
+    let mut loss = Tensor::zeros([], (Kind::Float, device()));
     for Term { prompt, completion, coefficients } in terms {
         let coefficients = Tensor::from_slice(coefficients).to_kind(Kind::Float);
         loss += (score(policy, prompt, completion, temperature) * coefficients).sum(Kind::Float);

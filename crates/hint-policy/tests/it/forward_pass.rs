@@ -4,15 +4,16 @@ use hint_policy::{
     CausalLm, ForwardPass, LoraConfig, Policy, ScoreOptions, TokenBatch, TokenRow, TokenScores,
 };
 use proptest::prelude::*;
-use tch::{Device, Kind, Tensor};
+use tch::{Kind, Tensor};
 
+use crate::device;
 use crate::model::{configs, random_model};
 
 /// Some loss that weighs every log-probability differently.
 fn loss(scores: &TokenScores) -> Tensor {
     let shape = scores.logprobs.size();
     let count = shape.iter().product::<i64>();
-    let weights = Tensor::arange(count, (Kind::Double, Device::Cpu)).sin().view(shape.as_slice());
+    let weights = Tensor::arange(count, (Kind::Double, device())).sin().view(shape.as_slice());
     (scores.logprobs.exp() * weights).sum(Kind::Double)
 }
 
@@ -61,7 +62,7 @@ fn with_batch<T>(vocab: usize, lens: &[(usize, usize)], f: impl FnOnce(&TokenBat
             completion: &tokens[row + prompt..row + prompt + completion],
         })
         .collect();
-    f(&TokenBatch::new(&rows, Device::Cpu).unwrap())
+    f(&TokenBatch::new(&rows, device()).unwrap())
 }
 
 /// Largest difference of scores and gradients from those of autograd, relative to the largest
@@ -114,7 +115,7 @@ proptest! {
         tch::no_grad(|| {
             for mut parameter in policy.parameters() {
                 let count = parameter.tensor.numel() as i64;
-                let wave = Tensor::arange(count, (Kind::Float, Device::Cpu)).cos() * 0.1;
+                let wave = Tensor::arange(count, (Kind::Float, device())).cos() * 0.1;
                 let _ = parameter.tensor.g_add_(&wave.view(parameter.tensor.size().as_slice()));
             }
         });

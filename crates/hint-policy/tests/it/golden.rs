@@ -8,7 +8,9 @@ use hint_policy::{
     TokenBatch, TokenRow, sample,
 };
 use serde::Deserialize;
-use tch::{Device, Kind, Tensor};
+use tch::{Kind, Tensor};
+
+use crate::{device, options};
 
 /// `expected.json` of a model folder.
 #[derive(Deserialize)]
@@ -80,7 +82,7 @@ fn check(dir: &Path, compute: Kind) {
         (Kind::Double, false) => Tolerance { logprob: 3e-5, grad_norm: 3e-5 },
         _ => Tolerance { logprob: 1e-4, grad_norm: 1e-3 },
     };
-    let options = LoadOptions { compute, ..LoadOptions::default() };
+    let options = LoadOptions { compute, ..options() };
     let policy = CausalLm::load(dir, &options).unwrap_or_else(|error| panic!("{name}: {error}"));
 
     let rows: Vec<TokenRow<'_>> = expected
@@ -88,7 +90,7 @@ fn check(dir: &Path, compute: Kind) {
         .iter()
         .map(|ids| TokenRow { prompt: &ids[..1], completion: &ids[1..] })
         .collect();
-    let batch = TokenBatch::new(&rows, Device::Cpu).expect("rows are not empty");
+    let batch = TokenBatch::new(&rows, device()).expect("rows are not empty");
     let options = ScoreOptions { entropy: true, ..ScoreOptions::default() };
     let scores = policy.score(&batch, &options).expect("ids are in range");
     let entropy = scores.entropy.as_ref().expect("entropy was asked for");

@@ -10,9 +10,10 @@ use hint_policy::{
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tch::{Device, Kind, Tensor};
+use tch::{Kind, Tensor};
 
 use crate::model::random_model;
+use crate::{device, options};
 
 fn small(architecture: Architecture) -> ModelConfig {
     ModelConfig {
@@ -34,7 +35,7 @@ fn adapted(config: &ModelConfig, lora: &LoraConfig, compute: Kind) -> CausalLm {
 fn disturb(policy: &CausalLm, amount: f64) {
     tch::no_grad(|| {
         for (index, Parameter { mut tensor, .. }) in policy.parameters().into_iter().enumerate() {
-            let wave = Tensor::arange(tensor.numel() as i64, (Kind::Float, Device::Cpu));
+            let wave = Tensor::arange(tensor.numel() as i64, (Kind::Float, device()));
             let wave = (wave * 0.7 + index as f64).sin() * amount;
             let _ = tensor.g_add_(&wave.view(tensor.size().as_slice()));
         }
@@ -46,7 +47,7 @@ fn logprobs(policy: &CausalLm, dropout_seed: Option<u64>) -> Tensor {
         TokenRow { prompt: &[1, 2], completion: &[3, 4, 5, 6, 7, 8, 9] },
         TokenRow { prompt: &[11], completion: &[20, 21] },
     ];
-    let batch = TokenBatch::new(&rows, Device::Cpu).expect("rows are not empty");
+    let batch = TokenBatch::new(&rows, device()).expect("rows are not empty");
     let options = ScoreOptions { dropout_seed, ..ScoreOptions::default() };
     policy.score(&batch, &options).expect("ids are in range").logprobs
 }
@@ -74,11 +75,11 @@ fn adapters_of_peft_give_its_logprobs_and_gradients() {
         let dir = golden().join("adapters").join(name);
         let text = std::fs::read_to_string(dir.join("expected.json")).unwrap();
         let expected: Expected = serde_json::from_str(&text).unwrap();
-        let options = LoadOptions { compute: Kind::Double, ..LoadOptions::default() };
+        let options = LoadOptions { compute: Kind::Double, ..options() };
         let base = CausalLm::load(golden().join("models").join(expected.base), &options).unwrap();
         let policy = base.with_adapter(&dir).unwrap();
         let rows = [TokenRow { prompt: &expected.ids[..1], completion: &expected.ids[1..] }];
-        let batch = TokenBatch::new(&rows, Device::Cpu).unwrap();
+        let batch = TokenBatch::new(&rows, device()).unwrap();
         let scores = policy.score(&batch, &ScoreOptions::default()).unwrap().logprobs;
         let values = Vec::<f64>::try_from(scores.get(0).slice(0, 1, None, 1)).unwrap();
         assert_eq!(values.len(), expected.token_logps.len());
@@ -98,12 +99,12 @@ fn adapters_of_peft_give_its_logprobs_and_gradients() {
 #[test]
 fn an_adapter_folder_loads_with_the_base_that_it_names() {
     let dir = golden().join("adapters/qwen3-attention");
-    let policy = CausalLm::load(&dir, &LoadOptions::default()).unwrap();
+    let policy = CausalLm::load(&dir, &options()).unwrap();
     assert_eq!(policy.lora().map(|lora| lora.rank), Some(4));
     let elsewhere = tempfile::tempdir().unwrap();
     let name = "adapter_config.json";
     std::fs::copy(dir.join(name), elsewhere.path().join(name)).unwrap();
-    let error = CausalLm::load(elsewhere.path(), &LoadOptions::default()).unwrap_err().to_string();
+    let error = CausalLm::load(elsewhere.path(), &options()).unwrap_err().to_string();
     assert!(error.contains("../../models/qwen3") && error.contains("base_model_name"), "{error}");
 }
 
@@ -142,7 +143,7 @@ fn the_sampler_follows_the_adapters() {
             let samples = sample(&policy, &[request], &SampleOptions::default()).unwrap();
             let drawn = &samples[0][0];
             let rows = [TokenRow { prompt: &[1, 2, 3], completion: &drawn.tokens }];
-            let batch = TokenBatch::new(&rows, Device::Cpu).unwrap();
+            let batch = TokenBatch::new(&rows, device()).unwrap();
             let scores = policy.score(&batch, &ScoreOptions::default()).unwrap().logprobs;
             let scores = scores.get(0).slice(0, 3, None, 1).to_kind(Kind::Double);
             for (a, b) in Vec::<f64>::try_from(scores).unwrap().iter().zip(&drawn.behavior_logprobs)
@@ -185,7 +186,7 @@ fn merging_saving_and_loading_keep_the_model() {
 
     let merged = tempfile::tempdir().unwrap();
     policy.save_as(merged.path(), &SaveOptions { merged: true, ..SaveOptions::default() }).unwrap();
-    let merged = CausalLm::load(merged.path(), &LoadOptions::default()).unwrap();
+    let merged = CausalLm::load(merged.path(), &options()).unwrap();
     assert!(difference(&logprobs(&merged, None), &expected) < 1e-4);
 }
 
@@ -230,7 +231,7 @@ fn what_is_not_implemented_is_refused_by_name() {
         let mut json: Value = serde_json::from_str(&text).unwrap();
         json[key] = value;
         std::fs::write(dir.path().join("adapter_config.json"), json.to_string()).unwrap();
-        let base = CausalLm::load(golden().join("models/qwen3"), &LoadOptions::default()).unwrap();
+        let base = CausalLm::load(golden().join("models/qwen3"), &options()).unwrap();
         let error = base.with_adapter(dir.path()).unwrap_err().to_string();
         for word in words.iter().chain([&key]) {
             assert!(error.contains(word), "{error}: no {word}");
@@ -306,7 +307,7 @@ fn peft_loads_our_adapters() {
     let dir = tempfile::tempdir().unwrap();
     let (base, adapter, out) =
         (golden().join("models/qwen3"), dir.path().join("adapter"), dir.path().join("out.json"));
-    let policy = CausalLm::load(&base, &LoadOptions::default()).unwrap();
+    let policy = CausalLm::load(&base, &options()).unwrap();
     let policy = policy.with_lora(&LoraConfig { rank: 5, ..LoraConfig::default() }, 4).unwrap();
     disturb(&policy, 0.1);
     policy.save(&adapter).unwrap();
@@ -320,7 +321,7 @@ fn peft_loads_our_adapters() {
     let theirs: Vec<f64> = serde_json::from_str(&std::fs::read_to_string(&out).unwrap()).unwrap();
     let ids: Vec<u32> = (3..43).collect();
     let rows = [TokenRow { prompt: &ids[..1], completion: &ids[1..] }];
-    let batch = TokenBatch::new(&rows, Device::Cpu).unwrap();
+    let batch = TokenBatch::new(&rows, device()).unwrap();
     let ours = policy.score(&batch, &ScoreOptions::default()).unwrap().logprobs;
     let ours =
         Vec::<f64>::try_from(ours.get(0).slice(0, 1, None, 1).to_kind(Kind::Double)).unwrap();

@@ -6,6 +6,9 @@
     reason = "test sizes are small, and helper functions of tests may fail loudly"
 )]
 
+use hint_policy::{DeviceChoice, LoadOptions};
+use tch::Device;
+
 mod checkpoint;
 mod config;
 mod corrupt;
@@ -24,3 +27,17 @@ mod parity;
 mod sampling;
 mod smollm2;
 mod templates;
+
+/// Where the models and tensors of these tests are: `HINT_TEST_DEVICE`, such as `cuda:0`, else the CPU.
+#[expect(clippy::disallowed_methods, reason = "`cargo xtask device` runs the tests elsewhere")]
+pub(crate) fn device() -> Device {
+    std::env::var("HINT_TEST_DEVICE").map_or(Device::Cpu, |name| {
+        let choice: DeviceChoice = name.parse().expect("HINT_TEST_DEVICE is cpu, cuda or cuda:N");
+        choice.resolve().expect("the device is there").device
+    })
+}
+
+/// How these tests load a model.
+pub(crate) fn options() -> LoadOptions {
+    LoadOptions { device: device(), ..LoadOptions::default() }
+}

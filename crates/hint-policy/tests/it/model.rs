@@ -7,6 +7,8 @@ use hint_policy::{CausalLm, ModelConfig, Parameter, Policy, PolicyError, TokenBa
 use proptest::prelude::*;
 use tch::{Device, Kind, Tensor};
 
+use crate::device;
+
 /// Small configurations that vary in everything an architecture may vary in.
 pub(crate) fn configs() -> impl Strategy<Value = ModelConfig> {
     let sizes = (1_usize..4, 1_usize..4, 1_usize..3, 1_usize..5, 5_usize..40);
@@ -46,12 +48,12 @@ pub(crate) fn configs() -> impl Strategy<Value = ModelConfig> {
 /// A random model whose biases and norms are not trivial either.
 pub(crate) fn random_model(config: &ModelConfig, seed: u64) -> CausalLm {
     tch::set_num_threads(1);
-    let policy = CausalLm::init(config, seed, Device::Cpu).expect("the configuration is valid");
+    let policy = CausalLm::init(config, seed, device()).expect("the configuration is valid");
     tch::no_grad(|| {
         for (index, mut parameter) in policy.parameters().into_iter().enumerate() {
             if parameter.tensor.dim() == 1 {
                 let count = parameter.tensor.size()[0];
-                let wave = Tensor::arange(count, (Kind::Float, Device::Cpu)) + index as f64;
+                let wave = Tensor::arange(count, (Kind::Float, device())) + index as f64;
                 let _ = parameter.tensor.g_add_(&(wave.sin() * 0.2));
             }
         }
@@ -80,7 +82,7 @@ impl Policy for FixedLogits {
         Vec::new()
     }
     fn device(&self) -> Device {
-        Device::Cpu
+        self.0.device()
     }
     fn vocab_size(&self) -> usize {
         self.0.numel()

@@ -10,6 +10,7 @@ use tch::{Device, Kind, Tensor};
 
 use crate::golden::model_dirs;
 use crate::model::{configs, random_model};
+use crate::{device, options};
 
 fn difference(a: &Tensor, b: &Tensor) -> f64 {
     assert_eq!(a.size(), b.size());
@@ -50,7 +51,7 @@ fn rescored(
             samples.iter().map(|s| TokenRow { prompt: &request.prompt, completion: &s.tokens })
         })
         .collect();
-    let batch = TokenBatch::new(&rows, Device::Cpu).expect("rows are not empty");
+    let batch = TokenBatch::new(&rows, device()).expect("rows are not empty");
     let options = ScoreOptions { temperature, ..ScoreOptions::default() };
     let scores = tch::no_grad(|| policy.score(&batch, &options)).expect("ids are in range");
     (0..rows.len())
@@ -191,7 +192,7 @@ proptest! {
             .map(|(prompt, completion)| TokenRow { prompt: &tokens[..prompt], completion: &tokens[prompt..prompt + completion] });
         let options = ScoreOptions { temperature: 0.9, entropy: true, ..ScoreOptions::default() };
         let score = |rows: &[TokenRow<'_>]| {
-            let batch = TokenBatch::new(rows, Device::Cpu).unwrap();
+            let batch = TokenBatch::new(rows, device()).unwrap();
             let outside = batch.completion_mask().logical_not();
             let scores = policy.score(&batch, &options).unwrap();
             let entropy = scores.entropy.unwrap();
@@ -216,7 +217,7 @@ fn golden_models_decode_as_they_score() {
     // The rows go through differently blocked kernels: with weights of deviation 0.25 the noise of
     // `Float` exceeds 1e-5, while `Double` shows that the formulas are the same.
     for (compute, tolerance) in [(Kind::Double, 1e-6), (Kind::Float, 1e-4)] {
-        let options = LoadOptions { compute, ..LoadOptions::default() };
+        let options = LoadOptions { compute, ..options() };
         for dir in model_dirs() {
             let policy = CausalLm::load(&dir, &options).unwrap();
             let params = SamplingParams { max_new_tokens: 12, ..SamplingParams::default() };
@@ -250,10 +251,10 @@ fn chunked_head_equals_the_whole() {
     let policy = &whole.0;
     let tokens: Vec<u32> = (0..80).map(|i| i * 6007).collect();
     let rows = [TokenRow { prompt: &tokens[..1], completion: &tokens[1..] }];
-    let batch = TokenBatch::new(&rows, Device::Cpu).unwrap();
+    let batch = TokenBatch::new(&rows, device()).unwrap();
     let options = ScoreOptions { temperature: 0.7, entropy: true, ..ScoreOptions::default() };
     let grads = |scores: hint_policy::TokenScores| {
-        let weights = Tensor::arange(80, (Kind::Float, Device::Cpu)).sin();
+        let weights = Tensor::arange(80, (Kind::Float, device())).sin();
         (scores.logprobs * weights).sum(Kind::Float).backward();
         policy
             .parameters()
@@ -329,7 +330,7 @@ fn bfloat16_stays_near_float() {
     let config = ModelConfig::small(hint_policy::config::Architecture::Qwen3, 30);
     let policy = random_model(&config, 1);
     let rows = [TokenRow { prompt: &[1, 2], completion: &[3, 4, 5, 6, 7] }];
-    let batch = TokenBatch::new(&rows, Device::Cpu).unwrap();
+    let batch = TokenBatch::new(&rows, device()).unwrap();
     let exact = policy.score(&batch, &ScoreOptions::default()).unwrap().logprobs;
     let policy = policy.with_compute(Kind::BFloat16).unwrap();
     let rounded = policy.score(&batch, &ScoreOptions::default()).unwrap().logprobs;

@@ -6,8 +6,8 @@ use hint_policy::{
     CausalLm, ModelConfig, Policy, PolicyError, SampleOptions, SampleRequest, SamplingParams,
     sample,
 };
-use tch::Device;
 
+use crate::device;
 use crate::model::FixedLogits;
 
 const LOGITS: [f32; 8] = [0.0, 1.5, -0.5, 2.0, 0.3, 1.0, -3.0, 0.3];
@@ -173,7 +173,7 @@ fn completions_end_at_the_model_s_last_position() {
     tch::set_num_threads(1);
     let config =
         ModelConfig { max_position_embeddings: 10, ..ModelConfig::small(Architecture::Llama, 9) };
-    let policy = CausalLm::init(&config, 1, Device::Cpu).unwrap();
+    let policy = CausalLm::init(&config, 1, device()).unwrap();
     let params = SamplingParams::default();
     let request = SampleRequest { prompt: vec![1; 7], num_completions: 2, seed: 1, params };
     let samples = sample(&policy, &[request], &SampleOptions::default()).unwrap();
@@ -185,7 +185,7 @@ fn completions_end_at_the_model_s_last_position() {
 fn refused_requests_name_row_and_reason() {
     let config =
         ModelConfig { max_position_embeddings: 10, ..ModelConfig::small(Architecture::Llama, 9) };
-    let policy = CausalLm::init(&config, 1, Device::Cpu).unwrap();
+    let policy = CausalLm::init(&config, 1, device()).unwrap();
     let good = request(SamplingParams::default(), 1, 1);
     let run = |prompt: Vec<u32>| {
         let requests = [good.clone(), SampleRequest { prompt, ..good.clone() }];
@@ -223,8 +223,7 @@ fn logits_that_are_not_finite_are_an_error() {
 
 #[test]
 fn decoders_refuse_rows_that_do_not_exist() {
-    let policy =
-        CausalLm::init(&ModelConfig::small(Architecture::Llama, 9), 1, Device::Cpu).unwrap();
+    let policy = CausalLm::init(&ModelConfig::small(Architecture::Llama, 9), 1, device()).unwrap();
     let options = hint_policy::policy::DecoderOptions {
         max_rows: 2,
         max_positions: 4,

@@ -1,0 +1,89 @@
+//! The steps whose work is counted: each is taken once and then several times, and the device is synchronized before and
+//! after, so that the difference of the two counts is what further steps cost.
+
+use anyhow::Result;
+use hint_policy::config::Architecture;
+use hint_policy::tch::{Cuda, Device, Kind};
+use hint_policy::{
+    CausalLm, ModelConfig, Policy, SampleOptions, SampleRequest, SamplingParams, ScoreOptions,
+    TokenBatch, TokenRow, sample,
+};
+
+/// Layers of the model: the counts are of a model as deep as SmolLM2-135M, and as narrow as can be.
+const LAYERS: usize = 30;
+
+/// Takes every step, and prints a line `NAME<tab>TIMES` for each section that the device's log has.
+pub(crate) fn take(device: Device) -> Result<()> {
+    let Device::Cuda(index) = device else { anyhow::bail!("counts are of a GPU") };
+    let config = ModelConfig {
+        num_hidden_layers: LAYERS,
+        hidden_size: 72,
+        intermediate_size: 192,
+        num_attention_heads: 9,
+        num_key_value_heads: 3,
+        head_dim: 8,
+        max_position_embeddings: 512,
+        tie_word_embeddings: true,
+        ..ModelConfig::small(Architecture::Llama, 300)
+    };
+    let section = |name: &str, times: usize, step: &mut dyn FnMut(usize) -> Result<()>| {
+        Cuda::synchronize(i64::try_from(index)?);
+        println!("-\t0");
+        step(times)?;
+        Cuda::synchronize(i64::try_from(index)?);
+        println!("{name}\t{times}");
+        anyhow::Ok(())
+    };
+    let twice = |name: &str, more: usize, step: &mut dyn FnMut(usize) -> Result<()>| {
+        section(name, 1, step)?;
+        section(name, more, step)
+    };
+    for (format, compute) in [("f32", Kind::Float), ("bf16", Kind::BFloat16)] {
+        let policy = CausalLm::init(&config, 1, device)?.with_compute(compute)?;
+        for (shape, lengths) in [("even", &[20, 20][..]), ("ragged", &[20, 31])] {
+            let name = format!("decode step, {format}, {shape}");
+            twice(&name, 41, &mut |tokens| draw(&policy, lengths, tokens))?;
+        }
+        let rows = [20, 23, 26, 29].map(prompt);
+        let completion: Vec<u32> = (0..30).map(|index| index * 11 % 290).collect();
+        let views: Vec<TokenRow<'_>> =
+            rows.iter().map(|prompt| TokenRow { prompt, completion: &completion }).collect();
+        let options = ScoreOptions { entropy: true, ..ScoreOptions::default() };
+        twice(&format!("score, {format}"), 3, &mut |times| {
+            for _ in 0..times {
+                policy.score(&TokenBatch::new(&views, device)?, &options)?;
+            }
+            Ok(())
+        })?;
+        twice(&format!("forward and backward, {format}"), 3, &mut |times| {
+            for _ in 0..times {
+                let pass = policy.forward(&TokenBatch::new(&views, device)?, &options)?;
+                let loss = pass.scores().logprobs.mean(Kind::Float);
+                pass.backward(&loss)?;
+            }
+            Ok(())
+        })?;
+    }
+    Ok(())
+}
+
+fn prompt(length: u32) -> Vec<u32> {
+    (0..length).map(|index| index * 7 % 290).collect()
+}
+
+/// Draws `tokens` tokens in each of eight rows.
+fn draw(policy: &CausalLm, lengths: &[u32], tokens: usize) -> Result<()> {
+    let params = SamplingParams { max_new_tokens: tokens, ..SamplingParams::default() };
+    let requests: Vec<SampleRequest> = lengths
+        .iter()
+        .zip(1..)
+        .map(|(&length, seed)| SampleRequest {
+            prompt: prompt(length),
+            num_completions: 4,
+            seed,
+            params: params.clone(),
+        })
+        .collect();
+    sample(policy, &requests, &SampleOptions::default())?;
+    Ok(())
+}

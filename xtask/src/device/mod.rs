@@ -1,0 +1,163 @@
+//! `device`: the programs of this repository on an emulated CUDA device, which needs no GPU (`device/README.md`).
+
+mod bounds;
+mod emulator;
+mod log;
+mod memory;
+mod programs;
+mod work;
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::Value;
+
+use crate::process::{cargo, check, display};
+use hint_libtorch::Host;
+
+/// Runs all checks, or the short form that is part of the gate; `build` only prints where the emulator is.
+pub(crate) fn run(host: &Host, args: &[OsString]) -> Result<()> {
+    let words: Vec<_> = args.iter().map(|arg| arg.to_string_lossy()).collect();
+    let words: Vec<&str> = words.iter().map(AsRef::as_ref).collect();
+    let libtorch = hint_libtorch::setup(host)?;
+    let library = emulator::build(host, &libtorch)?;
+    match words.as_slice() {
+        ["build"] => {
+            println!("{}", library.display());
+            Ok(())
+        }
+        [] => checks(host, library, Form::Full),
+        ["short"] => checks(host, library, Form::Short),
+        _ => bail!("`device` takes `short` or `build`, got `{}`", words.join(" ")),
+    }
+}
+
+/// How much is run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    /// What the gate runs.
+    Short,
+    /// Everything.
+    Full,
+}
+
+fn checks(host: &Host, library: PathBuf, form: Form) -> Result<()> {
+    let scratch = std::env::temp_dir().join(format!("hint-rl-device-{}", std::process::id()));
+    std::fs::create_dir_all(&scratch)
+        .with_context(|| format!("cannot create `{}`", scratch.display()))?;
+    let device = Device { host, library, programs: build_programs(host)?, scratch };
+    let started = Instant::now();
+    let result = device.checks(form);
+    // A leftover in the temporary folder is not worth failing the gate for.
+    let _ = std::fs::remove_dir_all(&device.scratch);
+    eprintln!("device: {} s", started.elapsed().as_secs());
+    result
+}
+
+/// The emulated device, the programs, and a folder for what they leave behind.
+#[derive(Debug)]
+struct Device<'a> {
+    host: &'a Host,
+    library: PathBuf,
+    programs: BTreeMap<String, PathBuf>,
+    scratch: PathBuf,
+}
+
+/// The main example, the program with all commands, and the program of `device/`.
+const EXAMPLE: &str = "hint_grpo";
+const PROGRAM: &str = "hint-rl";
+const PROBE: &str = "hint-device";
+
+/// Builds the programs in one go, so that all have the same features, and finds where cargo put them.
+fn build_programs(host: &Host) -> Result<BTreeMap<String, PathBuf>> {
+    let mut build = cargo(host);
+    build.args(["build", "--locked", "--message-format=json-render-diagnostics"]);
+    build.args(["--example", EXAMPLE, "--bin", PROGRAM, "--bin", PROBE]);
+    let line = display(&build);
+    eprintln!("+ {line}");
+    let built = build.stderr(Stdio::inherit()).output();
+    let built = built.with_context(|| format!("cannot start `{line}`"))?;
+    ensure!(built.status.success(), "`{line}` failed ({})", built.status);
+    let mut programs = BTreeMap::new();
+    for message in String::from_utf8_lossy(&built.stdout).lines() {
+        let message: Value = serde_json::from_str(message).context("cargo writes JSON")?;
+        if let (Some(name), Some(path)) =
+            (message["target"]["name"].as_str(), message["executable"].as_str())
+        {
+            programs.insert(name.to_owned(), path.into());
+        }
+    }
+    Ok(programs)
+}
+
+impl Device<'_> {
+    fn checks(&self, form: Form) -> Result<()> {
+        self.models()?;
+        work::check(self)?;
+        programs::check(self, form)?;
+        memory::check(self, form)?;
+        match form {
+            Form::Short => Ok(()),
+            Form::Full => self.suites(),
+        }
+    }
+
+    /// Every golden model in three number formats.
+    fn models(&self) -> Result<()> {
+        check(self.on_device(PROBE).arg("models").arg(self.host.repo.join("tests/golden/models")))
+    }
+
+    /// The suites, whose models and tensors are then on the device.
+    fn suites(&self) -> Result<()> {
+        let mut tests = cargo(self.host);
+        tests.args(["test", "--locked", "--workspace", "--lib", "--tests"]);
+        tests.args(["--exclude=xtask", "--exclude=hint-libtorch"]);
+        // Cargo loads the emulator into the tests, but not into itself.
+        let preload = format!("LD_PRELOAD={}", self.library.display());
+        let runner = toml::Value::from(vec!["env".to_owned(), preload]);
+        tests.arg("--config").arg(format!("target.'cfg(all())'.runner = {runner}"));
+        check(tests.env("HINT_TEST_DEVICE", "cuda:0"))
+    }
+
+    /// A program, in the repository.
+    fn on_host(&self, program: &str) -> Command {
+        let mut command =
+            Command::new(self.programs.get(program).map_or(Path::new(program), |path| path));
+        command.current_dir(&self.host.repo);
+        command
+    }
+
+    /// A program with the emulated device.
+    fn on_device(&self, program: &str) -> Command {
+        let mut command = self.on_host(program);
+        command.env("LD_PRELOAD", &self.library);
+        command
+    }
+
+    /// A path for a program to write to.
+    fn scratch(&self, name: &str) -> PathBuf {
+        self.scratch.join(name)
+    }
+
+    /// A new folder for the counts of a program.
+    fn log_folder(&self, name: &str) -> Result<PathBuf> {
+        let folder = self.scratch(name);
+        std::fs::create_dir_all(&folder)
+            .with_context(|| format!("cannot create `{}`", folder.display()))?;
+        Ok(folder)
+    }
+}
+
+fn read_json_lines(file: &Path) -> Result<Vec<Value>> {
+    let text = std::fs::read_to_string(file)
+        .with_context(|| format!("cannot read `{}`", file.display()))?;
+    text.lines()
+        .map(|line| {
+            serde_json::from_str(line).with_context(|| format!("`{}` is not JSON", file.display()))
+        })
+        .collect()
+}

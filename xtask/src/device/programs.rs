@@ -1,0 +1,291 @@
+//! Whole runs on the device and on the CPU, whose metrics must agree.
+//!
+//! Tokens are drawn with the same random numbers on both, so that in f32 the runs differ by rounding alone.
+
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+
+use super::{Device, EXAMPLE, Form, PROGRAM, read_json_lines};
+use crate::process::{display, quiet};
+
+/// How far a metric on the device may be from the CPU's: absolute, and relative above 1.
+const TOLERANCE: f64 = 1e-4;
+
+/// A run of the main example.
+struct Run {
+    /// Name, for people and folders.
+    name: &'static str,
+    /// Its methods, as `summary.json` and folders name them.
+    methods: &'static [&'static str],
+    /// What is special about it.
+    options: &'static str,
+    /// Whether the CPU must give the same metrics. In bf16 two tokens may change places.
+    agrees: bool,
+    /// Whether it is part of the short form.
+    short: bool,
+}
+
+const RUNS: [Run; 10] = [
+    Run {
+        name: "grpo-and-hint",
+        methods: &["grpo", "hint"],
+        options: "",
+        agrees: true,
+        short: true,
+    },
+    Run { name: "sft", methods: &["sft"], options: "--method sft", agrees: true, short: true },
+    Run {
+        name: "lora-dropout-checkpointing",
+        methods: &["hint"],
+        options: "--method hint --lora rank=4,dropout=0.1 --gradient-checkpointing",
+        agrees: true,
+        short: true,
+    },
+    Run {
+        name: "bf16",
+        methods: &["hint"],
+        options: "--method hint --compute bf16",
+        agrees: false,
+        short: true,
+    },
+    Run {
+        name: "bf16-lora",
+        methods: &["hint"],
+        options: "--method hint --compute bf16 --lora rank=4,dropout=0.1 --gradient-checkpointing",
+        agrees: false,
+        short: false,
+    },
+    Run {
+        name: "kl-and-truncated-sampling",
+        methods: &["hint"],
+        options: "--method hint --set loss.kl.coef=0.05 --set rollout.sampling.top_k=20 --set rollout.sampling.top_p=0.9",
+        agrees: true,
+        short: true,
+    },
+    Run {
+        name: "adafactor",
+        methods: &["grpo"],
+        options: "--method grpo --set optimizer.algorithm.type=adafactor",
+        agrees: true,
+        short: false,
+    },
+    Run {
+        name: "muon",
+        methods: &["grpo"],
+        options: "--method grpo --set optimizer.algorithm.type=muon",
+        agrees: true,
+        short: false,
+    },
+    Run {
+        name: "sgd",
+        methods: &["grpo"],
+        options: "--method grpo --set optimizer.algorithm.type=sgd",
+        agrees: true,
+        short: false,
+    },
+    Run {
+        name: "small-micro-batches",
+        methods: &["hint"],
+        options: "--method hint --set run.max_tokens_per_micro_batch=256",
+        agrees: true,
+        short: false,
+    },
+];
+
+/// Presets of the long form, cut to a size that the tiny model takes in seconds.
+const PRESETS: [&str; 8] =
+    ["dapo", "luffy", "sage", "oc_grpo", "scaf_grpo", "bread", "uft", "hint_v1_affinity"];
+const CUT: &str = "--set run.prompts_per_step=6 --set rollout.group_size=4 \
+                   --set rollout.sampling.max_completion_len=48";
+
+/// All runs of a form.
+pub(super) fn check(device: &Device<'_>, form: Form) -> Result<()> {
+    for of in RUNS.iter().filter(|run| run.short || form == Form::Full) {
+        let folders = ["cpu", "cuda"].map(|place| format!("{}-{place}", of.name));
+        let [host, other] = folders.each_ref().map(|name| device.scratch(name));
+        train(device, "cuda", of.options, &other)?;
+        check_methods(&other, of.methods)?;
+        if of.agrees {
+            train(device, "cpu", of.options, &host)?;
+            for method in of.methods {
+                agree(&host.join(method), &other.join(method))?;
+            }
+        }
+    }
+    if form == Form::Full {
+        for preset in PRESETS {
+            let options = format!("--method hint --config examples/configs/{preset}.toml {CUT}");
+            let [host, other] = ["cpu", "cuda"].map(|place| {
+                let folder = device.scratch(&format!("{preset}-{place}"));
+                train(device, place, &options, &folder).map(|()| folder)
+            });
+            agree(&host?.join("hint"), &other?.join("hint"))?;
+        }
+    }
+    resume(device)?;
+    evaluate(device)?;
+    second_device(device)
+}
+
+/// A run goes on elsewhere as if it had stayed.
+fn resume(device: &Device<'_>) -> Result<()> {
+    let stayed = device.scratch("stayed");
+    let options = "--method hint --steps 4";
+    train(device, "cpu", options, &stayed)?;
+    for (first, then) in [("cpu", "cuda"), ("cuda", "cpu")] {
+        let moved = device.scratch(&format!("from-{first}"));
+        train(device, first, "--method hint --steps 2", &moved)?;
+        let mut again = start(device, then, EXAMPLE);
+        quiet(again.args(["--device", then, "--steps", "4", "--resume"]).arg(&moved))?;
+        // Without the evaluations: the shorter run had one at its end.
+        agree_in(&stayed.join("hint"), &moved.join("hint"), |step| step["loss"].is_number())?;
+    }
+    Ok(())
+}
+
+/// An evaluation scores what the CPU's does.
+fn evaluate(device: &Device<'_>) -> Result<()> {
+    let model = device.host.repo.join("examples/tiny");
+    let [host, other] = ["cpu", "cuda"].map(|place| {
+        let out = device.scratch(&format!("scores-{place}.json"));
+        let mut command = start(device, place, PROGRAM);
+        command.args(["evaluate", "--samples", "2", "--limit", "20", "--device", place]);
+        quiet(command.arg("--model").arg(&model).arg("--out").arg(&out))?;
+        let text = std::fs::read_to_string(&out)
+            .with_context(|| format!("cannot read `{}`", out.display()))?;
+        serde_json::from_str::<Value>(&text).context("the results are JSON")
+    });
+    let mut different = Vec::new();
+    compare("", &host?, &other?, &mut different);
+    different.retain(|path| !is_time(path));
+    ensure!(different.is_empty(), "evaluations differ in {}", different.join(", "));
+    Ok(())
+}
+
+/// `cuda:1` of two devices works, `cuda:2` is an error.
+fn second_device(device: &Device<'_>) -> Result<()> {
+    let command = |index: u32| {
+        let mut command = device.on_device(EXAMPLE);
+        command.args(["--method", "hint", "--steps", "1", "--held-out", "4", "--device"]);
+        command.arg(format!("cuda:{index}"));
+        command.arg("--out").arg(device.scratch(&format!("device-{index}")));
+        command.env("EMULATOR_DEVICES", "2");
+        command
+    };
+    quiet(&mut command(1))?;
+    let mut missing = command(2);
+    let line = display(&missing);
+    let ended = missing.output().with_context(|| format!("cannot start `{line}`"))?;
+    let error = String::from_utf8_lossy(&ended.stderr);
+    let told = ended.status.code() == Some(1) && error.contains("cuda:2");
+    ensure!(told, "the third of two devices: {}\n{error}", ended.status);
+    Ok(())
+}
+
+/// A short run of the main example.
+fn train(device: &Device<'_>, place: &str, options: &str, out: &Path) -> Result<()> {
+    let mut command = start(device, place, EXAMPLE);
+    command.args(["--device", place, "--held-out", "10"]);
+    if !options.contains("--steps") {
+        command.args(["--steps", "2"]);
+    }
+    command.args(options.split_whitespace());
+    quiet(command.arg("--out").arg(out)).map(drop)
+}
+
+/// A program on the device, or, for `cpu`, without the emulator.
+fn start(device: &Device<'_>, place: &str, program: &str) -> Command {
+    if place == "cpu" { device.on_host(program) } else { device.on_device(program) }
+}
+
+fn check_methods(out: &Path, methods: &[&str]) -> Result<()> {
+    let file = out.join("summary.json");
+    let text = std::fs::read_to_string(&file)
+        .with_context(|| format!("cannot read `{}`", file.display()))?;
+    let summary: Value = serde_json::from_str(&text).context("the summary is JSON")?;
+    let runs = summary["runs"].as_array().map_or(&[][..], Vec::as_slice);
+    let found: Vec<_> = runs.iter().filter_map(|run| run["method"].as_str()).collect();
+    ensure!(found == methods, "`{}` holds {found:?}, not {methods:?}", file.display());
+    Ok(())
+}
+
+/// Compares the metrics of two runs.
+fn agree(host: &Path, other: &Path) -> Result<()> {
+    agree_in(host, other, |_| true)
+}
+
+/// As [`agree`], in the lines that `counts` selects.
+fn agree_in(host: &Path, other: &Path, counts: fn(&Value) -> bool) -> Result<()> {
+    let [expected, found] = [host, other].map(|folder| {
+        let lines = read_json_lines(&folder.join("metrics.jsonl"))?;
+        anyhow::Ok(Value::Array(lines.into_iter().filter(counts).collect()))
+    });
+    let expected = expected?;
+    ensure!(expected[0].is_object(), "`{}` has no metrics", host.display());
+    let mut different = Vec::new();
+    compare("", &expected, &found?, &mut different);
+    different.retain(|path| !is_time(path));
+    ensure!(
+        different.is_empty(),
+        "`{}` and `{}` differ in {}",
+        host.display(),
+        other.display(),
+        different.join(", ")
+    );
+    Ok(())
+}
+
+/// Metrics of the machine, not of the run.
+fn is_time(path: &str) -> bool {
+    ["time", "seconds", "per_second", "memory", "device"].iter().any(|word| path.contains(word))
+}
+
+/// Collects the paths, with both values, at which two JSON values differ by more than rounding.
+fn compare(path: &str, expected: &Value, found: &Value, different: &mut Vec<String>) {
+    match (expected, found) {
+        (Value::Object(a), Value::Object(b)) if a.len() == b.len() => {
+            for (key, value) in a {
+                compare(&format!("{path}/{key}"), value, &b[key], different);
+            }
+        }
+        (Value::Array(a), Value::Array(b)) if a.len() == b.len() => {
+            for (index, (a, b)) in a.iter().zip(b).enumerate() {
+                compare(&format!("{path}/{index}"), a, b, different);
+            }
+        }
+        (Value::Number(a), Value::Number(b)) => {
+            let [a, b] = [a, b].map(|number| number.as_f64().unwrap_or(f64::NAN));
+            if !((a - b).abs() <= TOLERANCE * a.abs().max(1.0)) {
+                different.push(format!("{path} ({a}, {b})"));
+            }
+        }
+        (a, b) if a == b => {}
+        (Value::Array(a), Value::Array(b)) => {
+            different.push(format!("{path} ({} and {} values)", a.len(), b.len()));
+        }
+        (a, b) => different.push(format!("{path} ({a}, {b})")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn values_that_differ_by_more_than_rounding_are_named() {
+        let expected = json!([{ "loss": 0.5, "tokens": 2e6, "name": "a" }]);
+        let found = json!([{ "loss": 0.500_01, "tokens": 2_000_001, "name": "a" }]);
+        let mut different = Vec::new();
+        compare("", &expected, &found, &mut different);
+        assert_eq!(different, Vec::<String>::new());
+        let found = json!([{ "loss": 0.501, "tokens": 2e6, "name": "b" }]);
+        compare("", &expected, &found, &mut different);
+        assert_eq!(different, [r"/0/loss (0.5, 0.501)", r#"/0/name ("a", "b")"#]);
+        compare("/x", &json!({ "a": 1 }), &json!({ "b": 1 }), &mut different);
+        assert_eq!(different.len(), 3);
+    }
+}
