@@ -50,6 +50,7 @@ pub mod run_dir;
 pub mod stage;
 
 mod error;
+mod tensor;
 mod warning;
 
 pub use advantage::{

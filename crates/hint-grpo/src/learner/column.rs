@@ -3,9 +3,10 @@
 use std::ops::Range;
 
 use hint_policy::TokenBatch;
-use tch::{Device, Kind, Tensor};
+use tch::Tensor;
 
 use super::sample::Sample;
+use crate::tensor::{read_together, upload, upload_like};
 
 /// One number per response token, for some rows: one buffer, viewed by row.
 #[derive(Debug, Clone, Default)]
@@ -51,10 +52,13 @@ fn responses(batch: &TokenBatch) -> impl Iterator<Item = Range<usize>> + '_ {
 
 /// Reads `values` `[batch, seq]` back to the host: its responses, one after the other.
 pub(crate) fn read_responses(values: &Tensor, batch: &TokenBatch) -> TokenColumn {
-    let values = values.detach().to_device(Device::Cpu).to_kind(Kind::Double).contiguous();
-    let flat = Vec::<f64>::try_from(values.view([-1])).expect("the tensor is dense and f64");
-    let rows = responses(batch).map(Some).collect();
-    TokenColumn { values: flat, rows }
+    let [values] = read_together([values]);
+    responses_of(values, batch)
+}
+
+/// The responses of what was read of a `[batch, seq]`.
+pub(crate) fn responses_of(values: Vec<f64>, batch: &TokenBatch) -> TokenColumn {
+    TokenColumn { values, rows: responses(batch).map(Some).collect() }
 }
 
 /// Spreads host values to `[batch, seq]` at the responses, 0 elsewhere and where a row has none.
@@ -70,12 +74,12 @@ pub(crate) fn spread<'v>(
         }
     }
     let shape = [dim(batch.batch()), dim(batch.seq())];
-    Tensor::from_slice(&flat).view(shape).to_kind(like.kind()).to_device(like.device())
+    upload_like(&flat, like).view(shape)
 }
 
 /// One number for each row, on the device of `like` and in its kind.
 pub(crate) fn per_row(values: &[f64], like: &Tensor) -> Tensor {
-    Tensor::from_slice(values).to_kind(like.kind()).to_device(like.device())
+    upload_like(values, like)
 }
 
 /// True on the tokens that train. `[batch, seq]`, `Bool`.
@@ -85,7 +89,7 @@ pub(crate) fn loss_mask(samples: &[&Sample], batch: &TokenBatch) -> Tensor {
         flat[range].copy_from_slice(&sample.loss_mask);
     }
     let shape = [dim(batch.batch()), dim(batch.seq())];
-    Tensor::from_slice(&flat).view(shape).to_device(batch.tokens().device())
+    upload(&flat, batch.tokens().device()).view(shape)
 }
 
 /// A length as a tensor dimension.

@@ -3,11 +3,11 @@
 use hint_affinity::ClipRange;
 use hint_policy::{ScoreOptions, TokenBatch, TokenScores};
 use hint_rollout::{RunProgress, Seed};
-use tch::Tensor;
+use tch::{Kind, Tensor};
 
 use super::Learner;
 use super::affinity::AffinityTracker;
-use super::column::{TokenColumn, dim, loss_mask, per_row, read_responses, spread};
+use super::column::{TokenColumn, dim, loss_mask, per_row, responses_of, spread};
 use super::fixed::FixedLogprobs;
 use super::minibatch::Minibatch;
 use super::sample::{Context, Sample, token_batch};
@@ -15,8 +15,9 @@ use super::weights::LossWeights;
 use crate::error::GrpoError;
 use crate::metrics::{self, Metrics};
 use crate::objective::{
-    ByRow, LossComposition, LossInput, PolicyLoss, ShapedRatio, StepTotals, add_masked,
+    ByRow, LossComposition, LossInput, PolicyLoss, ShapedRatio, StepTotals, masked_sum,
 };
+use crate::tensor::{read_together, upload};
 
 /// What an optimizer step keeps for the metrics.
 #[derive(Debug)]
@@ -87,11 +88,14 @@ impl Learner {
         forward.backward(&loss)?;
 
         observed.metrics.merge(&loss_metrics);
-        if let Some(entropy) = entropy {
-            add_masked(&mut observed.metrics, metrics::ENTROPY, &entropy, &gathered.mask);
+        let mask = &gathered.mask;
+        let entropy = entropy.map_or_else(Tensor::new, |entropy| masked_sum(&entropy, mask));
+        let [count, entropy, new, old] =
+            read_together([&mask.sum(Kind::Double), &entropy, &logprobs, &gathered.old]);
+        if let [entropy] = entropy[..] {
+            observed.metrics.add(metrics::ENTROPY, entropy, count[0]);
         }
-        let new = read_responses(&logprobs, &batch);
-        let old = read_responses(&gathered.old, &batch);
+        let [new, old] = [new, old].map(|values| responses_of(values, &batch));
         for (row, (sample, &position)) in rows.iter().zip(positions).enumerate() {
             let new = new.get(row).unwrap_or_default();
             let old = old.get(row).unwrap_or_default();
@@ -180,7 +184,7 @@ fn gather(
             like,
         ),
         reference: has_reference.then(|| column(&step.fixed.reference)),
-        zero_variance: Tensor::from_slice(&zero_variance).to_device(like.device()),
+        zero_variance: upload(&zero_variance, like.device()),
         token_weights: step.weights.tokens.as_ref().map(|tokens| {
             let ones = rows.iter().map(|sample| vec![1.0; sample.response.len()]);
             let ones = ones.collect::<Vec<_>>();
@@ -206,7 +210,7 @@ fn old_logprobs(
         return current;
     }
     let values = spread(indices.map(|index| fixed.get(index)), batch, logprobs);
-    let is_current = Tensor::from_slice(&is_current).to_device(logprobs.device()).unsqueeze(-1);
+    let is_current = upload(&is_current, logprobs.device()).unsqueeze(-1);
     current.where_self(&is_current, &values)
 }
 

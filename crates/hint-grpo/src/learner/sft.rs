@@ -2,7 +2,7 @@
 
 use hint_policy::{ScoreOptions, TokenScores};
 use hint_rollout::RolloutSource;
-use tch::Kind;
+use tch::{Kind, Tensor};
 
 use super::Learner;
 use super::column::{dim, loss_mask, per_row};
@@ -10,7 +10,8 @@ use super::micro_batch::Observed;
 use super::sample::{Context, Sample, SampleBatch, token_batch};
 use crate::error::GrpoError;
 use crate::metrics::{self, Metrics};
-use crate::objective::{Aggregation, StepTotals, add_masked};
+use crate::objective::{Aggregation, StepTotals, masked_sum};
+use crate::tensor::read_together;
 use crate::warning::Warning;
 
 /// How the samples of the supervised loss are scored and reduced.
@@ -95,15 +96,19 @@ impl Learner {
         let forward = policy.forward(&batch, &options)?;
         let TokenScores { logprobs, entropy } = forward.scores();
         let mask = loss_mask(rows, &batch);
-        add_masked(metrics, metrics::NLL, &logprobs.neg(), &mask);
-        if let Some(entropy) = entropy {
-            add_masked(metrics, metrics::ENTROPY, entropy, &mask);
-        }
         let weights = rows.iter().map(|sample| sample.sft_weight.unwrap_or(0.0));
         let weights = per_row(&weights.collect::<Vec<_>>(), logprobs).view([dim(rows.len()), 1]);
         let loss = self.sft.aggregation.reduce(&(logprobs.neg() * weights), &mask, totals);
-        let value = loss.to_kind(Kind::Double).double_value(&[]);
+        let entropy =
+            entropy.as_ref().map_or_else(Tensor::new, |entropy| masked_sum(entropy, &mask));
+        let nll = masked_sum(&logprobs.neg(), &mask);
         forward.backward(&loss)?;
-        Ok(value)
+        let [count, nll, entropy, value] =
+            read_together([&mask.sum(Kind::Double), &nll, &entropy, &loss]);
+        metrics.add(metrics::NLL, nll[0], count[0]);
+        if let [entropy] = entropy[..] {
+            metrics.add(metrics::ENTROPY, entropy, count[0]);
+        }
+        Ok(value[0])
     }
 }

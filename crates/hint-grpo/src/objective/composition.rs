@@ -8,6 +8,7 @@ use crate::metrics::{self, Metrics};
 use crate::objective::{
     Aggregation, KlConfig, KlGroups, LossInput, PolicyLoss, StepTotals, TokenLoss,
 };
+use crate::tensor::read_together;
 
 /// How the parts of a loss are put together.
 ///
@@ -120,9 +121,9 @@ impl<'a> LossComposition<'a> {
             add_masked(metrics, metrics::IMPORTANCE_WEIGHT, weights, input.mask);
             let weights = weights.masked_select(input.mask);
             if weights.numel() > 0 {
-                let [least, most] = [weights.min(), weights.max()].map(|end| end.double_value(&[]));
-                metrics.add_min(metrics::IMPORTANCE_WEIGHT_MIN, least);
-                metrics.add_max(metrics::IMPORTANCE_WEIGHT_MAX, most);
+                let [least, most] = read_together([&weights.min(), &weights.max()]);
+                metrics.add_min(metrics::IMPORTANCE_WEIGHT_MIN, least[0]);
+                metrics.add_max(metrics::IMPORTANCE_WEIGHT_MAX, most[0]);
             }
         }
         Ok(weights)

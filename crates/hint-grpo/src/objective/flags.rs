@@ -5,12 +5,18 @@ use tch::{Kind, Tensor};
 use super::input::sum_of_rows;
 use crate::metrics::{self, Metrics};
 use crate::objective::{LossInput, RatioLevel};
+use crate::tensor::read_together;
+
+/// Sum of `values` over `mask`, in `f64`. Both are `[batch, seq]`.
+pub(crate) fn masked_sum(values: &Tensor, mask: &Tensor) -> Tensor {
+    let values = values.detach().to_kind(Kind::Double);
+    values.masked_fill(&mask.logical_not(), 0.0).sum(Kind::Double)
+}
 
 /// Adds the mean of `values` over `mask` to `metrics`. Both are `[batch, seq]`.
 pub(crate) fn add_masked(metrics: &mut Metrics, name: &str, values: &Tensor, mask: &Tensor) {
-    let values = values.detach().to_kind(Kind::Double).masked_fill(&mask.logical_not(), 0.0);
-    let sum = values.sum(Kind::Double).double_value(&[]);
-    metrics.add(name, sum, mask.sum(Kind::Double).double_value(&[]));
+    let [sum, count] = read_together([&masked_sum(values, mask), &mask.sum(Kind::Double)]);
+    metrics.add(name, sum[0], count[0]);
 }
 
 /// What a clip flag counts as: a token with a token ratio, a whole completion with a sequence ratio.
@@ -26,8 +32,13 @@ fn flag_weights(input: &LossInput<'_>) -> Tensor {
 /// Adds the share of set `flags` (`[batch, seq]`, `Bool`).
 pub(super) fn add_share(metrics: &mut Metrics, name: &str, flags: &Tensor, input: &LossInput<'_>) {
     let weights = flag_weights(input);
-    let sum = (flags.to_kind(Kind::Double) * &weights).sum(Kind::Double).double_value(&[]);
-    metrics.add(name, sum, weights.sum(Kind::Double).double_value(&[]));
+    let [sum, total] = read_together([&set(flags, &weights), &weights.sum(Kind::Double)]);
+    metrics.add(name, sum[0], total[0]);
+}
+
+/// The weights of set flags, added up.
+fn set(flags: &Tensor, weights: &Tensor) -> Tensor {
+    (flags.to_kind(Kind::Double) * weights).sum(Kind::Double)
 }
 
 /// Adds the shares of ratios clipped from below (`low`) and above (`high`), both `[batch, seq]` and
@@ -38,19 +49,24 @@ pub(super) fn add_clip_ratios(
     high: &Tensor,
     input: &LossInput<'_>,
 ) {
-    add_share(metrics, metrics::CLIP_RATIO_LOW, low, input);
-    add_share(metrics, metrics::CLIP_RATIO_HIGH, high, input);
-    add_share(metrics, metrics::CLIP_RATIO_REGION, &low.logical_or(high), input);
+    let weights = flag_weights(input);
     let lens = sum_of_rows(&input.mask.to_kind(Kind::Double));
-    let of_rows = |flags: &Tensor| {
-        let set = sum_of_rows(&flags.logical_and(input.mask).to_kind(Kind::Double));
-        let shares = (set / &lens).masked_select(&lens.gt(0.0)).to_device(tch::Device::Cpu);
-        Vec::<f64>::try_from(shares).expect("the tensor is dense and f64")
-    };
-    for share in of_rows(low) {
-        metrics.add_min(metrics::CLIP_RATIO_LOW_MIN, share);
-    }
-    for share in of_rows(high) {
-        metrics.add_max(metrics::CLIP_RATIO_HIGH_MAX, share);
+    let of_rows =
+        |flags: &Tensor| sum_of_rows(&flags.logical_and(input.mask).to_kind(Kind::Double)) / &lens;
+    let [total, lows, highs, region, lens, low_shares, high_shares] = read_together([
+        &weights.sum(Kind::Double),
+        &set(low, &weights),
+        &set(high, &weights),
+        &set(&low.logical_or(high), &weights),
+        &lens,
+        &of_rows(low),
+        &of_rows(high),
+    ]);
+    metrics.add(metrics::CLIP_RATIO_LOW, lows[0], total[0]);
+    metrics.add(metrics::CLIP_RATIO_HIGH, highs[0], total[0]);
+    metrics.add(metrics::CLIP_RATIO_REGION, region[0], total[0]);
+    for (row, _) in lens.iter().enumerate().filter(|(_, len)| **len > 0.0) {
+        metrics.add_min(metrics::CLIP_RATIO_LOW_MIN, low_shares[row]);
+        metrics.add_max(metrics::CLIP_RATIO_HIGH_MAX, high_shares[row]);
     }
 }

@@ -33,7 +33,7 @@ pub use cispo::Cispo;
 pub use clipped::ClippedSurrogate;
 pub use composition::LossComposition;
 pub use config::{AffinityBand, LossConfig, ObjectiveConfig, SftTerm};
-pub(crate) use flags::add_masked;
+pub(crate) use flags::{add_masked, masked_sum};
 pub use geometric::GeometricMean;
 pub use hinted_weight::{
     HintedFactors, HintedSample, HintedWeight, HintedWeightConfig, RatioShaping, WeightContext,

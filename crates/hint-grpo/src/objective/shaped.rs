@@ -1,10 +1,9 @@
 //! A shaped ratio as the objective of hinted samples.
 
-use tch::Tensor;
-
 use crate::error::GrpoError;
 use crate::metrics::Metrics;
 use crate::objective::{LossInput, PolicyLoss, TokenLoss};
+use crate::tensor::upload;
 
 /// The shaped ratio without a clip.
 ///
@@ -49,7 +48,7 @@ impl PolicyLoss for ByRow<'_> {
     fn token_loss(&self, input: &LossInput<'_>) -> Result<TokenLoss, GrpoError> {
         let TokenLoss { values, metrics } = self.plain.token_loss(input)?;
         let hinted = self.hinted.token_loss(input)?.values;
-        let rows = Tensor::from_slice(&self.is_hinted).to_device(values.device()).unsqueeze(-1);
+        let rows = upload(&self.is_hinted, values.device()).unsqueeze(-1);
         Ok(TokenLoss { values: hinted.where_self(&rows, &values), metrics })
     }
 }

@@ -109,8 +109,9 @@ impl Adafactor {
             let Some(gradient) = slot.gradient() else { continue };
             let learning_rate = learning_rate * slot.lr_multiplier;
             let mut weights = slot.weights();
-            let scale = root_mean_square(&weights)?.max(self.config.epsilon);
-            let step_size = scale * learning_rate.min(1.0 / steps.sqrt());
+            // Both factors stay on the device, which the host would wait for.
+            let scale = root_mean_square(&weights)?.f_clamp_min(self.config.epsilon)?;
+            let step_size = scale.f_mul_scalar(learning_rate.min(1.0 / steps.sqrt()))?;
             if slot.weight_decay != 0.0 {
                 let _ = weights.f_mul_scalar_(1.0 - learning_rate * slot.weight_decay)?;
             }
@@ -119,16 +120,18 @@ impl Adafactor {
             let weight = steps.powf(self.config.beta2_decay);
             let second = moments.update(&gradient, weight, floor)?;
             let update = second.f_rsqrt()?.f_mul(&gradient)?;
-            let excess = (root_mean_square(&update)? / self.config.clip_threshold).max(1.0);
-            let _ = weights.f_sub_(&update.f_mul_scalar(step_size / excess)?)?;
+            let excess = root_mean_square(&update)?.f_div_scalar(self.config.clip_threshold)?;
+            let factor = step_size.f_div(&excess.f_clamp_min(1.0)?)?;
+            let _ = weights.f_sub_(&update.f_mul(&factor)?)?;
             slot.publish();
         }
         Ok(())
     }
 }
 
-fn root_mean_square(tensor: &Tensor) -> Result<f64, TchError> {
-    Ok(tensor.f_square()?.f_mean(Kind::Double)?.double_value(&[]).sqrt())
+/// In `f64`, without dimensions.
+fn root_mean_square(tensor: &Tensor) -> Result<Tensor, TchError> {
+    tensor.f_square()?.f_mean(Kind::Double)?.f_sqrt()
 }
 
 impl Optimizer for Adafactor {

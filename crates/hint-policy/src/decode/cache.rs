@@ -10,6 +10,9 @@ use crate::tensor::size;
 /// Cached positions are allocated in multiples of this.
 const BUCKET: usize = 32;
 
+/// Elements that the row of a mask is a multiple of, for libtorch's memory-efficient attention.
+const MASK_ROW: usize = 8;
+
 /// Keys and values of every layer. Rows occupy the first places.
 ///
 /// Attention of one token per row is a batch of tiny products, whose time on a CPU goes into
@@ -162,17 +165,20 @@ impl KeyValueCache {
     pub(super) fn mask(&self, lens: &Tensor, span: &Range<usize>, window: Option<usize>) -> Tensor {
         let lens = lens.view([-1, 1, 1, 1]);
         let options = (self.values.kind(), lens.device());
-        let (start, end) = (size(span.start), size(span.end));
-        let positions = Tensor::arange_start(start, end, (Kind::Int64, lens.device()));
+        let (start, len) = (size(span.start), size(span.len()));
+        // Attention on a GPU wants rows of whole multiples, and would pad the mask in every layer.
+        let padded =
+            if self.positions_last() { len } else { size(span.len().next_multiple_of(MASK_ROW)) };
+        let positions = Tensor::arange_start(start, start + padded, (Kind::Int64, lens.device()));
         let mut hidden = positions.gt_tensor(&lens);
         if let Some(window) = window {
             hidden = hidden.logical_or(&positions.le_tensor(&(lens - size(window))));
         }
         let mask = Tensor::zeros(hidden.size(), options).masked_fill(&hidden, f64::NEG_INFINITY);
         if !self.positions_last() {
-            return mask;
+            return mask.narrow(-1, 0, len);
         }
-        mask.repeat([1, size(self.kv_heads), 1, 1]).view([-1, 1, end - start])
+        mask.repeat([1, size(self.kv_heads), 1, 1]).view([-1, 1, len])
     }
 
     /// Attention of one token per row, `query` `[rows, heads, head_dim]`, of the rows at the places

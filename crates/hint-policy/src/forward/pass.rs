@@ -15,7 +15,7 @@ use crate::forward::ragged::RaggedLayout;
 use crate::forward::{grad, rope};
 use crate::policy::batch::TokenBatch;
 use crate::policy::scores::{ScoreOptions, TokenScores};
-use crate::tensor::{size, statistics_kind};
+use crate::tensor::{size, statistics_kind, upload};
 use crate::weights::Weights;
 
 /// A batch on its way through a model.
@@ -68,7 +68,7 @@ impl<'a> Pass<'a> {
         let device = weights.embedding.device();
         let rows = RaggedLayout::new(batch, device);
         let flat = batch.tokens().to_device(device).reshape([-1]);
-        let completion = Tensor::from_slice(&batch.completion_positions()).to_device(device);
+        let completion = upload(&batch.completion_positions(), device);
         let angles = |config: &ModelConfig| {
             let (cos, sin) = rope::tables(config, rows.longest, statistics_kind(compute), device);
             let of_tokens = |table: Tensor| table.index_select(0, &rows.positions).unsqueeze(1);

@@ -5,7 +5,7 @@ use std::ops::Range;
 use tch::{Device, Tensor};
 
 use crate::policy::batch::TokenBatch;
-use crate::tensor::size;
+use crate::tensor::{size, upload};
 
 /// Rows whose lengths differ by less than a quarter attend together, padded to the longest of them.
 const SPREAD: usize = 4;
@@ -72,7 +72,7 @@ impl RaggedLayout {
                 (first..first + completion).map(size)
             })
             .collect();
-        let place = |values: &[i64]| Tensor::from_slice(values).to_device(device);
+        let place = |values: &[i64]| upload(values, device);
         Self {
             order: place(&order),
             positions: place(&positions),
@@ -96,8 +96,7 @@ impl Group {
                 place_of.extend((0..len).map(|position| size(row * seq + position)));
                 start += len;
             }
-            let place = |values: &[i64]| Tensor::from_slice(values).to_device(device);
-            (place(&token_of), place(&place_of))
+            (upload(&token_of, device), upload(&place_of, device))
         });
         Self { tokens, rows: lens.len(), seq, padding }
     }

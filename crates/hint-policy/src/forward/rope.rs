@@ -3,11 +3,11 @@
 use tch::{Device, Kind, Tensor};
 
 use crate::config::ModelConfig;
-use crate::tensor::size;
+use crate::tensor::{size, upload};
 
 /// Angles of the first `positions` positions, as cosines and sines `[positions, head_dim / 2]`.
 ///
-/// Computed on the host in `f64`: in `f32` the angle of position 10⁵ has an error of 10⁻² radians.
+/// Computed in `f64`: in `f32` the angle of position 10⁵ has an error of 10⁻² radians.
 pub(crate) fn tables(
     config: &ModelConfig,
     positions: usize,
@@ -15,10 +15,10 @@ pub(crate) fn tables(
     device: Device,
 ) -> (Tensor, Tensor) {
     let (frequencies, factor) = config.rope_scaling.frequencies(config);
-    let frequencies = Tensor::from_slice(&frequencies);
-    let positions = Tensor::arange(size(positions), (Kind::Double, Device::Cpu));
+    let frequencies = upload(&frequencies, device);
+    let positions = Tensor::arange(size(positions), (Kind::Double, device));
     let angles = positions.unsqueeze(1) * frequencies.unsqueeze(0);
-    let place = |table: Tensor| (table * factor).to_device(device).to_kind(kind);
+    let place = |table: Tensor| (table * factor).to_kind(kind);
     (place(angles.cos()), place(angles.sin()))
 }
 

@@ -3,7 +3,7 @@
 use tch::{Device, Tensor};
 
 use crate::error::PolicyError;
-use crate::tensor::size;
+use crate::tensor::{size, upload};
 
 /// One row of a [`TokenBatch`]: the tokens conditioned on, and the tokens that are scored.
 #[derive(Debug, Clone, Copy)]
@@ -69,8 +69,7 @@ impl TokenBatch {
                 }
             }
         }
-        let tokens =
-            Tensor::from_slice(&data).view([size(rows.len()), size(seq)]).to_device(device);
+        let tokens = upload(&data, device).view([size(rows.len()), size(seq)]);
         Ok(Self {
             tokens,
             prompt_lens: rows.iter().map(|row| row.prompt.len()).collect(),
@@ -117,9 +116,7 @@ impl TokenBatch {
             let start = self.prompt_lens[row];
             out[start..start + self.completion_lens[row]].fill(true);
         }
-        Tensor::from_slice(&mask)
-            .view([size(self.batch()), size(self.seq)])
-            .to_device(self.tokens.device())
+        upload(&mask, self.tokens.device()).view([size(self.batch()), size(self.seq)])
     }
 
     /// Positions of all completion tokens in the flattened `[batch * seq]` order.

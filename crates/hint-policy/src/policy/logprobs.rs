@@ -5,7 +5,7 @@ use tch::{Kind, Tensor};
 use crate::error::PolicyError;
 use crate::policy::batch::TokenBatch;
 use crate::policy::scores::{ScoreOptions, TokenScores};
-use crate::tensor::{at_least_float, size};
+use crate::tensor::{at_least_float, size, upload};
 
 /// Logits computed at a time by [`score_hidden`], in elements: 64 MiB of `Float`.
 const CHUNK_ELEMENTS: usize = 1 << 24;
@@ -87,8 +87,7 @@ struct Positions {
 
 impl Positions {
     fn new(tokens: &TokenBatch) -> Self {
-        let completion =
-            Tensor::from_slice(&tokens.completion_positions()).to_device(tokens.tokens().device());
+        let completion = upload(&tokens.completion_positions(), tokens.tokens().device());
         // A completion token is never at position 0 of its row: prompts are not empty.
         let predicting = &completion - 1;
         let targets = tokens.tokens().reshape([-1]).index_select(0, &completion);

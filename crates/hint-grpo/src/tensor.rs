@@ -1,0 +1,48 @@
+//! Numbers to and from the device of a policy, without waiting more often than must be.
+
+use tch::kind::Element;
+use tch::{Device, Kind, Tensor};
+
+/// Puts numbers on `device`, without waiting for what runs there.
+pub(crate) fn upload<T: Element>(values: &[T], device: Device) -> Tensor {
+    Tensor::from_slice(values).to_device_(device, T::KIND, true, false)
+}
+
+/// As [`upload`], in the kind and on the device of `like`.
+pub(crate) fn upload_like(values: &[f64], like: &Tensor) -> Tensor {
+    Tensor::from_slice(values).to_device_(like.device(), like.kind(), true, false)
+}
+
+/// Reads tensors back, flattened and in `f64`; an undefined one has no values. The host waits for the device once,
+/// however many they are.
+pub(crate) fn read_together<const N: usize>(tensors: [&Tensor; N]) -> [Vec<f64>; N] {
+    let flat = tensors.map(|tensor| {
+        tensor.defined().then(|| tensor.detach().to_kind(Kind::Double).reshape([-1]))
+    });
+    let parts = flat.iter().flatten().collect::<Vec<_>>();
+    if parts.is_empty() {
+        return flat.map(|_| Vec::new());
+    }
+    let joined = Tensor::cat(&parts, 0).to_device(Device::Cpu);
+    let joined = Vec::<f64>::try_from(joined).expect("the tensor is dense and f64");
+    let mut rest = joined.as_slice();
+    flat.map(|tensor| {
+        let (own, others) = rest.split_at(tensor.map_or(0, |tensor| tensor.numel()));
+        rest = others;
+        own.to_vec()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tensors_read_together_come_back_apart() {
+        let scalar = Tensor::from(0.5_f32);
+        let flags = Tensor::from_slice(&[true, false]).view([2, 1]);
+        let expected = [vec![0.5], vec![], vec![1.0, 0.0]];
+        assert_eq!(read_together([&scalar, &Tensor::new(), &flags]), expected);
+        assert!(read_together([&Tensor::new()])[0].is_empty());
+    }
+}
