@@ -132,16 +132,16 @@ fn distance(left: &[f64], right: &[f64]) -> f64 {
 fn scenarios() -> Vec<GrpoConfig> {
     let kl = KlConfig { coef: 0.1, estimator: KlEstimator::K3, ..KlConfig::default() };
     [
-        (Aggregation::SequenceMean {}, RatioScheme::Plain {}, KlConfig::default()),
-        (Aggregation::SequenceMean {}, RatioScheme::OffContext {}, kl),
-        (Aggregation::TokenMean {}, RatioScheme::Hinted {}, KlConfig::default()),
-        (Aggregation::TokenMean {}, RatioScheme::Plain {}, kl),
+        (Aggregation::SequenceMean, RatioScheme::Plain, KlConfig::default()),
+        (Aggregation::SequenceMean, RatioScheme::OffContext, kl),
+        (Aggregation::TokenMean, RatioScheme::Hinted, KlConfig::default()),
+        (Aggregation::TokenMean, RatioScheme::Plain, kl),
         (
             Aggregation::Constant { max_completion_len: 8 },
-            RatioScheme::Demonstration {},
+            RatioScheme::Demonstration,
             KlConfig::default(),
         ),
-        (Aggregation::SequenceSum {}, RatioScheme::Plain {}, kl),
+        (Aggregation::SequenceSum, RatioScheme::Plain, kl),
     ]
     .map(|(aggregation, ratio_scheme, kl)| {
         // The engine's log-probabilities give ratios far from 1, of which some are clipped.

@@ -109,7 +109,7 @@ fn calls_with(
     change(&mut config);
     config.loss.ratio_scheme = scheme;
     config.run.num_iterations = num_iterations;
-    config.advantage = AdvantageConfig::GroupNormalized { baseline: Baseline::Union {} };
+    config.advantage = AdvantageConfig::GroupNormalized { baseline: Baseline::Union };
     let calls = Arc::new(Mutex::new(Vec::new()));
     let policy = Recorder { inner: tiny_policy(7), calls: Arc::clone(&calls) };
     let parts = Parts {
@@ -135,10 +135,10 @@ const fn call(gradient: bool, hinted: bool) -> Call {
 #[test]
 fn plain_never_shows_the_hint_to_the_trained_policy() {
     // One update: the old policy is the current one, so a single pass does.
-    assert_eq!(calls(RatioScheme::Plain {}, 1), [call(true, false)]);
+    assert_eq!(calls(RatioScheme::Plain, 1), [call(true, false)]);
     // Two: old log-probabilities first, and Affinity weights before the second update.
     assert_eq!(
-        calls(RatioScheme::Plain {}, 2),
+        calls(RatioScheme::Plain, 2),
         [call(false, false), call(true, false), call(false, false), call(true, false)]
     );
 }
@@ -146,13 +146,13 @@ fn plain_never_shows_the_hint_to_the_trained_policy() {
 #[test]
 fn hinted_conditions_both_sides_on_the_hint() {
     // The first call measures the policy on the plain prompt, for the behavior Affinity.
-    assert_eq!(calls(RatioScheme::Hinted {}, 1), [call(false, false), call(true, true)]);
+    assert_eq!(calls(RatioScheme::Hinted, 1), [call(false, false), call(true, true)]);
 }
 
 #[test]
 fn off_context_conditions_only_the_denominator_on_the_hint() {
     assert_eq!(
-        calls(RatioScheme::OffContext {}, 1),
+        calls(RatioScheme::OffContext, 1),
         // Old log-probabilities with the hint, Affinity weights and the gradient without.
         [call(false, true), call(false, false), call(true, false)]
     );
@@ -161,7 +161,7 @@ fn off_context_conditions_only_the_denominator_on_the_hint() {
 #[test]
 fn demonstration_has_no_denominator() {
     assert_eq!(
-        calls(RatioScheme::Demonstration {}, 1),
+        calls(RatioScheme::Demonstration, 1),
         // Affinity weights and the gradient; nothing is scored with the hint.
         [call(false, false), call(true, false)]
     );
@@ -173,7 +173,7 @@ fn off_context_weights_cost_one_pass_for_each_prompt_and_no_gradient() {
         config.loss.hinted_weight = vec![HintedWeightConfig::OffContext { min: 0.01, max: 1.0 }];
     };
     assert_eq!(
-        calls_with(RatioScheme::Plain {}, 1, off_context),
+        calls_with(RatioScheme::Plain, 1, off_context),
         [call(false, false), call(false, true), call(true, false)]
     );
     // The denominator is one of the two: it is not scored a second time.
@@ -181,10 +181,7 @@ fn off_context_weights_cost_one_pass_for_each_prompt_and_no_gradient() {
         let calls = calls_with(scheme, 2, off_context);
         calls.into_iter().take_while(|call| !call.gradient).collect::<Vec<_>>()
     };
-    assert_eq!(without_gradient(RatioScheme::Plain {}), [call(false, false), call(false, true)]);
-    assert_eq!(without_gradient(RatioScheme::Hinted {}), [call(false, true), call(false, false)]);
-    assert_eq!(
-        without_gradient(RatioScheme::OffContext {}),
-        [call(false, true), call(false, false)]
-    );
+    assert_eq!(without_gradient(RatioScheme::Plain), [call(false, false), call(false, true)]);
+    assert_eq!(without_gradient(RatioScheme::Hinted), [call(false, true), call(false, false)]);
+    assert_eq!(without_gradient(RatioScheme::OffContext), [call(false, true), call(false, false)]);
 }

@@ -14,7 +14,7 @@
 //! use hint_grpo::{AdvantageEstimator, Baseline, GroupNormalized, ScoredGroup};
 //!
 //! let group = ScoredGroup::new("problem-1", &[1.0, 0.0, 0.0, 1.0]);
-//! let advantages = GroupNormalized::new(Baseline::Group {}).estimate(&group)?;
+//! let advantages = GroupNormalized::new(Baseline::Group).estimate(&group)?;
 //! assert!(advantages[0] > 0.8 && advantages[1] < -0.8);
 //! # Ok::<(), hint_grpo::GrpoError>(())
 //! ```

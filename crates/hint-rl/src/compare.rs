@@ -158,12 +158,11 @@ fn runs(options: &Options) -> Result<Vec<Run>> {
 fn grid() -> Result<Vec<(String, GrpoConfig)>> {
     let hint = GrpoConfig::from_toml(include_str!("../presets/hint.toml"))?;
     let mut configs = Vec::new();
-    for (baseline_name, baseline) in [("group", Baseline::Group {}), ("union", Baseline::Union {})]
-    {
+    for (baseline_name, baseline) in [("group", Baseline::Group), ("union", Baseline::Union)] {
         for (scheme_name, scheme) in [
-            ("plain", RatioScheme::Plain {}),
-            ("hinted", RatioScheme::Hinted {}),
-            ("off-context", RatioScheme::OffContext {}),
+            ("plain", RatioScheme::Plain),
+            ("hinted", RatioScheme::Hinted),
+            ("off-context", RatioScheme::OffContext),
         ] {
             for weighted in [true, false] {
                 let mut config = hint.clone();

@@ -1,5 +1,6 @@
 //! Whose rewards center a hinted group.
 
+use hint_rollout::run::no_fields;
 use serde::{Deserialize, Serialize};
 
 use crate::advantage::ScoredGroup;
@@ -11,18 +12,20 @@ use crate::advantage::ScoredGroup;
 pub enum Baseline {
     /// The hinted group's own rewards, as published. What all its completions share, such as
     /// choosing the strategy at all, then gets no gradient, since the advantages sum to zero.
-    Group {},
+    #[serde(deserialize_with = "no_fields")]
+    Group,
     /// The union of the hinted group and the plain group it replaced. What the hinted completions
     /// share and the plain ones lack gets a positive weight.
-    Union {},
+    #[serde(deserialize_with = "no_fields")]
+    Union,
 }
 
 impl Baseline {
     /// The rewards that center (and scale) `group`.
     pub(super) fn rewards(self, group: &ScoredGroup<'_>) -> Vec<f64> {
         match self {
-            Self::Group {} => group.rewards.to_vec(),
-            Self::Union {} => [group.rewards, group.replaced].concat(),
+            Self::Group => group.rewards.to_vec(),
+            Self::Union => [group.rewards, group.replaced].concat(),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The choice of an advantage estimator.
 
 use hint_rollout::error::Violations;
+use hint_rollout::run::no_fields;
 use serde::{Deserialize, Serialize};
 
 use crate::advantage::{
@@ -25,7 +26,8 @@ pub enum AdvantageConfig {
         baseline: Baseline,
     },
     /// [`LeaveOneOut`], (ADV-3).
-    LeaveOneOut {},
+    #[serde(deserialize_with = "no_fields")]
+    LeaveOneOut,
     /// [`BatchNormalized`], (ADV-4).
     BatchNormalized {
         /// Whose rewards center a hinted group.
@@ -65,7 +67,7 @@ impl Default for AdvantageConfig {
 }
 
 const fn own_group() -> Baseline {
-    Baseline::Group {}
+    Baseline::Group
 }
 
 const fn yes() -> bool {
@@ -78,7 +80,7 @@ impl AdvantageConfig {
         match self {
             Self::GroupNormalized { baseline } => Box::new(GroupNormalized::new(baseline)),
             Self::MeanOnly { baseline } => Box::new(GroupNormalized::mean_only(baseline)),
-            Self::LeaveOneOut {} => Box::new(LeaveOneOut),
+            Self::LeaveOneOut => Box::new(LeaveOneOut),
             Self::BatchNormalized { baseline } => Box::new(BatchNormalized::new(baseline)),
             Self::Whitened { baseline } => {
                 Box::new(baseline.map_or(Whitened::new(), Whitened::with_group_baseline))

@@ -17,7 +17,7 @@ pub struct SftConfig {
 
 impl Default for SftConfig {
     fn default() -> Self {
-        Self { tokens: LearnedTokens::Completion, aggregation: Aggregation::TokenMean {} }
+        Self { tokens: LearnedTokens::Completion, aggregation: Aggregation::TokenMean }
     }
 }
 

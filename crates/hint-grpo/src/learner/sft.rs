@@ -34,7 +34,7 @@ pub struct SftLoss {
 impl Default for SftLoss {
     /// The mean over all tokens of the model's own distribution.
     fn default() -> Self {
-        Self { aggregation: Aggregation::TokenMean {}, temperature: 1.0 }
+        Self { aggregation: Aggregation::TokenMean, temperature: 1.0 }
     }
 }
 

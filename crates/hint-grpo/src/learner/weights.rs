@@ -108,7 +108,7 @@ impl Learner {
             }
         }
         weights.gamma = match self.loss.ratio_shaping {
-            RatioShaping::Off {} => None,
+            RatioShaping::Off => None,
             RatioShaping::Fixed { gamma } => Some(gamma),
             RatioShaping::Quantile { quantile: share } => {
                 let trained = |position: &usize| {

@@ -1,6 +1,7 @@
 //! How token losses become one number.
 
 use hint_rollout::error::Violations;
+use hint_rollout::run::no_fields;
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 
@@ -22,19 +23,23 @@ use tch::{Kind, Tensor};
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Aggregation {
     /// Mean over each sequence, then over sequences (GRPO, HINT).
-    SequenceMean {},
+    #[serde(deserialize_with = "no_fields")]
+    SequenceMean,
     /// Sum over all tokens of the optimizer step divided by their number (DAPO).
-    TokenMean {},
+    #[serde(deserialize_with = "no_fields")]
+    TokenMean,
     /// Sum divided by the number of sequences times a fixed length (Dr. GRPO).
     Constant {
         /// The fixed length, in tokens.
         max_completion_len: usize,
     },
     /// Sum over each sequence, mean over sequences (LUSPO).
-    SequenceSum {},
+    #[serde(deserialize_with = "no_fields")]
+    SequenceSum,
     /// Mean over the tokens of each micro-batch, then over micro-batches (BNPO). The gradient depends
     /// on how the step is split; use it to reproduce results that were found with it.
-    LocalTokenMean {},
+    #[serde(deserialize_with = "no_fields")]
+    LocalTokenMean,
 }
 
 /// What the denominators count: totals over the whole optimizer step, rows without any gradient
@@ -72,7 +77,7 @@ impl Aggregation {
 
     /// Whether the gradient of a step is independent of how its rows are split into micro-batches.
     pub const fn is_split_invariant(self) -> bool {
-        !matches!(self, Self::LocalTokenMean {})
+        !matches!(self, Self::LocalTokenMean)
     }
 
     /// The share of the step's loss that these rows contribute: a scalar of the kind of `values`.
@@ -85,17 +90,17 @@ impl Aggregation {
         let per_row = (values * &mask).sum_dim_intlist([-1_i64].as_slice(), false, None::<Kind>);
         let rows = totals.rows.max(1) as f64;
         match self {
-            Self::SequenceMean {} => {
+            Self::SequenceMean => {
                 let lens = mask.sum_dim_intlist([-1_i64].as_slice(), false, None::<Kind>);
                 // An empty completion has no token to average over; its sum is 0.
                 (per_row / lens.clamp_min(1.0)).sum(None::<Kind>) / rows
             }
-            Self::TokenMean {} => per_row.sum(None::<Kind>) / totals.tokens.max(1) as f64,
+            Self::TokenMean => per_row.sum(None::<Kind>) / totals.tokens.max(1) as f64,
             Self::Constant { max_completion_len } => {
                 per_row.sum(None::<Kind>) / (rows * max_completion_len.max(1) as f64)
             }
-            Self::SequenceSum {} => per_row.sum(None::<Kind>) / rows,
-            Self::LocalTokenMean {} => {
+            Self::SequenceSum => per_row.sum(None::<Kind>) / rows,
+            Self::LocalTokenMean => {
                 let tokens = mask.sum(None::<Kind>).clamp_min(1.0);
                 per_row.sum(None::<Kind>) / tokens / totals.micro_batches.max(1) as f64
             }

@@ -43,7 +43,7 @@ impl<'a> LossComposition<'a> {
             objective,
             ratio_level: RatioLevel::Token,
             kl: KlConfig::default(),
-            importance: ImportanceCorrection::Off {},
+            importance: ImportanceCorrection::Off,
             aggregation,
         }
     }
@@ -109,7 +109,7 @@ impl<'a> LossComposition<'a> {
         input: &LossInput<'_>,
         metrics: &mut Metrics,
     ) -> Result<Option<Tensor>, GrpoError> {
-        if self.importance == (ImportanceCorrection::Off {}) {
+        if self.importance == (ImportanceCorrection::Off) {
             return Ok(None);
         }
         let behavior = input.behavior_logprobs.ok_or(GrpoError::MissingInput {

@@ -2,6 +2,7 @@
 
 use hint_affinity::{AffinityVariant, ClipRange};
 use hint_rollout::error::Violations;
+use hint_rollout::run::no_fields;
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -49,12 +50,12 @@ impl Default for LossConfig {
         Self {
             objective: ObjectiveConfig::default(),
             ratio_level: RatioLevel::Token,
-            ratio_scheme: RatioScheme::Plain {},
-            ratio_shaping: RatioShaping::Off {},
+            ratio_scheme: RatioScheme::Plain,
+            ratio_shaping: RatioShaping::Off,
             old_logprobs: OldLogprobs::Recomputed,
-            importance_correction: ImportanceCorrection::Off {},
+            importance_correction: ImportanceCorrection::Off,
             kl: KlConfig::default(),
-            aggregation: Aggregation::SequenceMean {},
+            aggregation: Aggregation::SequenceMean,
             hinted_weight: vec![HintedWeightConfig::Affinity {
                 exponent: 1.0,
                 variant: AffinityVariant::Weighted {},
@@ -136,7 +137,8 @@ pub enum ObjectiveConfig {
         temperature_negative: f64,
     },
     /// [`Reinforce`], (PG-1).
-    Reinforce {},
+    #[serde(deserialize_with = "no_fields")]
+    Reinforce,
 }
 
 const fn clip() -> f64 {
@@ -208,7 +210,7 @@ impl ObjectiveConfig {
             Self::Sapo { temperature_positive, temperature_negative } => {
                 Box::new(Sapo::new(temperature_positive, temperature_negative))
             }
-            Self::Reinforce {} => Box::new(Reinforce),
+            Self::Reinforce => Box::new(Reinforce),
         }
     }
 
@@ -217,7 +219,7 @@ impl ObjectiveConfig {
         match self {
             Self::ClippedSurrogate { clip_low, clip_high, .. }
             | Self::GeometricMean { clip_low, clip_high } => Some((clip_low, clip_high)),
-            Self::Cispo { .. } | Self::Sapo { .. } | Self::Reinforce {} => None,
+            Self::Cispo { .. } | Self::Sapo { .. } | Self::Reinforce => None,
         }
     }
 
@@ -250,7 +252,7 @@ impl ObjectiveConfig {
                 at.positive("temperature_positive", temperature_positive);
                 at.positive("temperature_negative", temperature_negative);
             }
-            Self::GeometricMean { .. } | Self::Reinforce {} => {}
+            Self::GeometricMean { .. } | Self::Reinforce => {}
         }
     }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use hint_affinity::{AffinityAccumulator, AffinityVariant, ClipRange};
 use hint_rollout::error::Violations;
+use hint_rollout::run::no_fields;
 use hint_rollout::{RunProgress, ValueSchedule};
 use serde::{Deserialize, Serialize};
 
@@ -262,7 +263,8 @@ fn group_affinity(
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
 pub enum RatioShaping {
     /// No: hinted samples have the configured objective.
-    Off {},
+    #[serde(deserialize_with = "no_fields")]
+    Off,
     /// Yes, with a fixed `γ` (LUFFY: 0.1).
     Fixed {
         /// Positive.
@@ -279,7 +281,7 @@ pub enum RatioShaping {
 impl RatioShaping {
     pub(crate) fn check(self, at: &mut Violations) {
         match self {
-            Self::Off {} => {}
+            Self::Off => {}
             Self::Fixed { gamma } => at.positive("gamma", gamma),
             Self::Quantile { quantile } => {
                 let holds = 0.0 < quantile && quantile < 1.0;

@@ -1,6 +1,7 @@
 //! Corrections for the mismatch between the distribution that drew the tokens and the old policy.
 
 use hint_rollout::error::Violations;
+use hint_rollout::run::no_fields;
 use serde::{Deserialize, Serialize};
 use tch::Tensor;
 
@@ -32,7 +33,8 @@ pub enum ImportanceLevel {
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
 pub enum ImportanceCorrection {
     /// No correction: every weight is 1.
-    Off {},
+    #[serde(deserialize_with = "no_fields")]
+    Off,
     /// Truncated importance sampling, (TIS-1).
     Truncate {
         /// The cap `C`. Positive. Commonly 2.
@@ -57,7 +59,7 @@ pub enum ImportanceCorrection {
 impl ImportanceCorrection {
     pub(crate) fn check(self, at: &mut Violations) {
         match self {
-            Self::Off {} => {}
+            Self::Off => {}
             Self::Truncate { max_weight, .. } => at.positive("max_weight", max_weight),
             Self::Mask { min_weight, max_weight, .. } => {
                 at.not_negative("min_weight", min_weight);
@@ -89,7 +91,7 @@ impl ImportanceCorrection {
             }
         };
         let weights = match self {
-            Self::Off {} => return None,
+            Self::Off => return None,
             Self::Truncate { max_weight, level } => ratio(level).clamp_max(max_weight),
             Self::Mask { min_weight, max_weight, level } => {
                 let ratio = ratio(level);

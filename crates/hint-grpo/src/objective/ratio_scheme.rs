@@ -1,5 +1,6 @@
 //! The ratio axis: what numerator and denominator of the importance ratio condition on.
 
+use hint_rollout::run::no_fields;
 use serde::{Deserialize, Serialize};
 
 /// What the importance ratio of a *hinted* sample conditions on. `x` is the plain prompt; `x,h` is
@@ -9,11 +10,15 @@ use serde::{Deserialize, Serialize};
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
 pub enum RatioScheme {
     /// `π_θ(y|x) / π_old(y|x)`: what the HINT reference code does. The default.
-    Plain {},
+    #[serde(deserialize_with = "no_fields")]
+    Plain,
     /// `π_θ(y|x,h) / π_old(y|x,h)`: on-policy for the hinted prompt.
-    Hinted {},
+    #[serde(deserialize_with = "no_fields")]
+    Hinted,
     /// `π_θ(y|x) / π_old(y|x,h)`: importance-corrected to the plain prompt.
-    OffContext {},
+    #[serde(deserialize_with = "no_fields")]
+    OffContext,
     /// `π_θ(y|x) / 1`: the rollout is taken for a demonstration, whoever wrote it.
-    Demonstration {},
+    #[serde(deserialize_with = "no_fields")]
+    Demonstration,
 }

@@ -1,5 +1,6 @@
 //! Learning-rate schedules, as pure functions of the step.
 
+use hint_rollout::run::no_fields;
 use serde::{Deserialize, Serialize};
 
 /// Linear warm-up to the peak, then one of a few shapes.
@@ -17,7 +18,8 @@ pub struct ScheduleConfig {
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Decay {
     /// The peak, to the end.
-    Constant {},
+    #[serde(deserialize_with = "no_fields")]
+    Constant,
     /// Half a cosine, from the peak to `final_frac` of it at the last step.
     Cosine {
         /// Share of the peak at the last step. In `[0, 1]`.
@@ -28,7 +30,7 @@ pub enum Decay {
 impl Default for ScheduleConfig {
     /// Constant, as the HINT reference code.
     fn default() -> Self {
-        Self { warmup_steps: 0, decay: Decay::Constant {} }
+        Self { warmup_steps: 0, decay: Decay::Constant }
     }
 }
 
@@ -44,7 +46,7 @@ impl ScheduleConfig {
             return (step + 1) as f64 / self.warmup_steps as f64;
         }
         match self.decay {
-            Decay::Constant {} => 1.0,
+            Decay::Constant => 1.0,
             Decay::Cosine { final_frac } => {
                 // The last step is `total_steps − 1`.
                 let span = total_steps.saturating_sub(self.warmup_steps + 1).max(1);
@@ -62,7 +64,7 @@ mod tests {
 
     #[test]
     fn warmup_is_linear_and_reaches_the_peak() {
-        let schedule = ScheduleConfig { warmup_steps: 4, decay: Decay::Constant {} };
+        let schedule = ScheduleConfig { warmup_steps: 4, decay: Decay::Constant };
         let factors = (0..6).map(|step| schedule.factor(step, 6)).collect::<Vec<_>>();
         assert_eq!(factors, [0.25, 0.5, 0.75, 1.0, 1.0, 1.0]);
     }

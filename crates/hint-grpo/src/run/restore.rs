@@ -88,7 +88,7 @@ fn check_config(dir: &Path, saved: &GrpoConfig, current: &GrpoConfig) -> Result<
         let mut config = config.clone();
         config.run.checkpoint_every = 0;
         config.run.keep_checkpoints = 1;
-        if matches!(config.optimizer.schedule.decay, Decay::Constant {}) {
+        if matches!(config.optimizer.schedule.decay, Decay::Constant) {
             config.run.steps = 1;
         }
         serde_json::to_value(config).expect("a configuration is plain data")

@@ -11,11 +11,11 @@ fn estimate(estimator: &mut dyn AdvantageEstimator, rewards: &[f64]) -> Vec<f64>
 }
 
 fn scaled() -> GroupNormalized {
-    GroupNormalized::new(Baseline::Group {})
+    GroupNormalized::new(Baseline::Group)
 }
 
 fn centered() -> GroupNormalized {
-    GroupNormalized::mean_only(Baseline::Group {})
+    GroupNormalized::mean_only(Baseline::Group)
 }
 
 #[track_caller]
@@ -48,9 +48,9 @@ fn leave_one_out_subtracts_the_mean_of_the_others() {
 #[test]
 fn the_union_baseline_gives_shared_success_a_positive_weight() {
     let group = ScoredGroup::new("p", &[1.0, 1.0]).with_replaced(&[0.0, 0.0]);
-    let own = GroupNormalized::mean_only(Baseline::Group {}).estimate(&group).expect("two");
+    let own = GroupNormalized::mean_only(Baseline::Group).estimate(&group).expect("two");
     assert_eq!(own, [0.0, 0.0]);
-    let union = GroupNormalized::mean_only(Baseline::Union {}).estimate(&group).expect("two");
+    let union = GroupNormalized::mean_only(Baseline::Union).estimate(&group).expect("two");
     assert_eq!(union, [0.5, 0.5]);
 }
 
@@ -64,7 +64,7 @@ fn batch_normalization_centers_by_group_and_scales_by_the_batch() {
     // Group means 1/2 and 2. The rewards 0, 1, 1, 3 have mean 5/4 and a sample variance of
     // (25/16 + 1/16 + 1/16 + 49/16) / 3 = 19/12.
     let actual =
-        estimate_batch(&mut BatchNormalized::new(Baseline::Group {}), [&[0.0, 1.0], &[1.0, 3.0]]);
+        estimate_batch(&mut BatchNormalized::new(Baseline::Group), [&[0.0, 1.0], &[1.0, 3.0]]);
     let std = (19.0_f64 / 12.0).sqrt() + 1e-4;
     assert_close(&actual[0], &[-0.5 / std, 0.5 / std], 1e-12);
     assert_close(&actual[1], &[-1.0 / std, 1.0 / std], 1e-12);
@@ -77,7 +77,7 @@ fn whitening_makes_a_uniformly_better_group_train() {
     let actual = estimate_batch(&mut Whitened::new(), [&[0.0, 0.0], &[1.0, 1.0]]);
     assert_close(&actual[0], &[-expected, -expected], 1e-12);
     assert_close(&actual[1], &[expected, expected], 1e-12);
-    let mut with_baseline = Whitened::with_group_baseline(Baseline::Group {});
+    let mut with_baseline = Whitened::with_group_baseline(Baseline::Group);
     let actual = estimate_batch(&mut with_baseline, [&[0.0, 0.0], &[1.0, 1.0]]);
     assert_eq!(actual, [[0.0, 0.0], [0.0, 0.0]]);
 }
@@ -86,7 +86,7 @@ fn whitening_makes_a_uniformly_better_group_train() {
 fn whitening_after_the_group_mean_has_unit_deviation_over_the_batch() {
     // Centered rewards −1/2, 1/2, −1, 1: mean 0, sample deviation sqrt(2.5 / 3).
     let std = (2.5_f64 / 3.0).sqrt() + 1e-4;
-    let mut estimator = Whitened::with_group_baseline(Baseline::Group {});
+    let mut estimator = Whitened::with_group_baseline(Baseline::Group);
     let actual = estimate_batch(&mut estimator, [&[0.0, 1.0], &[1.0, 3.0]]);
     assert_close(&actual[0], &[-0.5 / std, 0.5 / std], 1e-12);
     assert_close(&actual[1], &[-1.0 / std, 1.0 / std], 1e-12);
@@ -103,7 +103,7 @@ fn whitening_takes_groups_of_one_completion() {
 
 #[test]
 fn a_low_quantile_pushes_rare_successes_up_and_a_high_one_rare_failures_down() {
-    let baseline = Baseline::Group {};
+    let baseline = Baseline::Group;
     let mut quantile = QuantileBaseline::new(0.4, baseline).unscaled();
     // A quarter of successes: 0.4 · 4 = 1.6, the second smallest reward is 0.
     assert_eq!(estimate(&mut quantile, &[0.0, 1.0, 0.0, 0.0]), [0.0, 1.0, 0.0, 0.0]);
@@ -128,7 +128,7 @@ fn the_default_batch_is_one_group_after_the_other() {
 
 #[test]
 fn a_single_completion_is_refused() {
-    let baseline = Baseline::Group {};
+    let baseline = Baseline::Group;
     let estimators: [Box<dyn AdvantageEstimator>; 5] = [
         Box::new(scaled()),
         Box::new(centered()),
@@ -190,7 +190,7 @@ proptest! {
     fn whitened_advantages_have_mean_zero_over_the_batch(
         left in rewards(), right in rewards(), grouped in any::<bool>(),
     ) {
-        let group = Whitened::with_group_baseline(Baseline::Group {});
+        let group = Whitened::with_group_baseline(Baseline::Group);
         let mut estimator = if grouped { group } else { Whitened::new() };
         let advantages = estimate_batch(&mut estimator, [&left, &right]).concat();
         prop_assert!(advantages.iter().sum::<f64>().abs() < 1e-9);
@@ -202,7 +202,7 @@ proptest! {
 
     #[test]
     fn nothing_is_above_the_maximum_baseline(rewards in rewards()) {
-        let advantages = estimate(&mut QuantileBaseline::max(Baseline::Group {}), &rewards);
+        let advantages = estimate(&mut QuantileBaseline::max(Baseline::Group), &rewards);
         prop_assert!(advantages.iter().all(|value| *value <= 0.0));
         prop_assert!(advantages.contains(&0.0));
     }

@@ -9,10 +9,10 @@ use proptest::prelude::*;
 use tch::{Device, Kind, Tensor};
 
 const INVARIANT: [Aggregation; 4] = [
-    Aggregation::SequenceMean {},
-    Aggregation::TokenMean {},
+    Aggregation::SequenceMean,
+    Aggregation::TokenMean,
     Aggregation::Constant { max_completion_len: 9 },
-    Aggregation::SequenceSum {},
+    Aggregation::SequenceSum,
 ];
 
 /// One completion: everything that a loss reads of it, per token.
@@ -149,7 +149,7 @@ fn compositions(objective: &dyn PolicyLoss) -> Vec<LossComposition<'_>> {
         |estimator, groups| KlConfig { coef: 0.1, estimator, importance_weighted: true, groups };
     let (token, sequence) = (ImportanceLevel::Token, ImportanceLevel::Sequence);
     let parts = [
-        (RatioLevel::Token, KlConfig::default(), ImportanceCorrection::Off {}),
+        (RatioLevel::Token, KlConfig::default(), ImportanceCorrection::Off),
         (
             RatioLevel::Sequence,
             kl(KlEstimator::K3, KlGroups::All),
@@ -208,7 +208,7 @@ proptest! {
 #[test]
 fn only_the_local_token_mean_depends_on_the_split() {
     assert!(INVARIANT.iter().all(|aggregation| aggregation.is_split_invariant()));
-    assert!(!Aggregation::LocalTokenMean {}.is_split_invariant());
+    assert!(!Aggregation::LocalTokenMean.is_split_invariant());
     let row = |len: usize| Row {
         logprobs: vec![-1.0; len],
         log_ratios: vec![0.0; len],
@@ -217,7 +217,7 @@ fn only_the_local_token_mean_depends_on_the_split() {
         weight: 1.0,
     };
     let rows = [row(1), row(3)];
-    let composition = LossComposition::new(&Reinforce, Aggregation::LocalTokenMean {});
+    let composition = LossComposition::new(&Reinforce, Aggregation::LocalTokenMean);
     // Weights by position are 0.5, 1.5, 2.5. One micro-batch: each token has a share of 1/4.
     let whole = gradients(&composition, &rows, &Split::whole(2), Kind::Double);
     assert_eq!(whole, [vec![-0.125], vec![-0.125, -0.375, -0.625]]);
@@ -247,7 +247,7 @@ fn denominators_are_those_of_the_literature() {
 fn an_empty_completion_contributes_nothing() {
     let values = Tensor::zeros([1, 2], (Kind::Double, Device::Cpu));
     let mask = Tensor::zeros([1, 2], (Kind::Bool, Device::Cpu));
-    for aggregation in INVARIANT.into_iter().chain([Aggregation::LocalTokenMean {}]) {
+    for aggregation in INVARIANT.into_iter().chain([Aggregation::LocalTokenMean]) {
         let loss = aggregation.reduce(&values, &mask, StepTotals::new(1, 0));
         assert_eq!(loss.double_value(&[]), 0.0);
     }

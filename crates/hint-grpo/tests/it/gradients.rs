@@ -20,11 +20,11 @@ const LENS: [usize; 3] = [4, 3, 2];
 const SHAPE: [i64; 2] = [3, 4];
 
 const AGGREGATIONS: [Aggregation; 5] = [
-    Aggregation::SequenceMean {},
-    Aggregation::TokenMean {},
+    Aggregation::SequenceMean,
+    Aggregation::TokenMean,
     Aggregation::Constant { max_completion_len: 16 },
-    Aggregation::SequenceSum {},
-    Aggregation::LocalTokenMean {},
+    Aggregation::SequenceSum,
+    Aggregation::LocalTokenMean,
 ];
 
 fn tensor(values: &[f64]) -> Tensor {
@@ -104,7 +104,7 @@ fn for_each_composition(objective: &dyn PolicyLoss, mut check: impl FnMut(LossCo
     }
     let (token, sequence) = (ImportanceLevel::Token, ImportanceLevel::Sequence);
     let corrections = [
-        ImportanceCorrection::Off {},
+        ImportanceCorrection::Off,
         ImportanceCorrection::Truncate { max_weight: 1.3, level: token },
         ImportanceCorrection::Truncate { max_weight: 1.3, level: sequence },
         ImportanceCorrection::Mask { min_weight: 0.5, max_weight: 2.0, level: token },

@@ -139,7 +139,7 @@ fn a_sequence_mean_counts_sequences() {
     // −log π(0→0) = ln 4. Means of the sequences: ln 2 and ln 4.
     let logits = [0.0, 2.0_f64.ln(), 0.0, 0.0, 0.0, 2.0_f64.ln(), 0.0, 0.0, 0.0];
     let samples = vec![demonstration(0, &[0], &[1, 2], 0.1), demonstration(1, &[0], &[0], 0.1)];
-    let sft = SftLoss { aggregation: Aggregation::SequenceMean {}, ..SftLoss::default() };
+    let sft = SftLoss { aggregation: Aggregation::SequenceMean, ..SftLoss::default() };
     let (report, _) = update_with(&logits, &config(), sft, samples).expect("valid samples");
     let loss = report.metrics.get(metrics::LOSS).expect("one optimizer step");
     check(&[loss], &[0.1 * f64::midpoint(2.0_f64.ln(), 4.0_f64.ln())]);
@@ -179,18 +179,18 @@ fn a_hole_in_the_loss_mask_neither_trains_nor_counts() {
     // Of the whole step three tokens train.
     let expected = |own: f64, other: f64| gradient(&[(0, 1, -own), (0, 2, -own), (1, 1, other)]);
     for (aggregation, own, other) in [
-        (Aggregation::SequenceMean {}, 0.25, 0.5),
-        (Aggregation::TokenMean {}, 1.0 / 3.0, 1.0 / 3.0),
+        (Aggregation::SequenceMean, 0.25, 0.5),
+        (Aggregation::TokenMean, 1.0 / 3.0, 1.0 / 3.0),
         (Aggregation::Constant { max_completion_len: 4 }, 0.125, 0.125),
-        (Aggregation::SequenceSum {}, 0.5, 0.5),
-        (Aggregation::LocalTokenMean {}, 1.0 / 3.0, 1.0 / 3.0),
+        (Aggregation::SequenceSum, 0.5, 0.5),
+        (Aggregation::LocalTokenMean, 1.0 / 3.0, 1.0 / 3.0),
     ] {
         let mut config = config();
         config.loss.aggregation = aggregation;
         check(&update(&EVEN, &config, samples()).1, &expected(own, other));
     }
     // Each sample in a micro-batch of its own: the same, but for the mean of each micro-batch.
-    for aggregation in [Aggregation::SequenceMean {}, Aggregation::TokenMean {}] {
+    for aggregation in [Aggregation::SequenceMean, Aggregation::TokenMean] {
         let mut config = config();
         config.loss.aggregation = aggregation;
         let whole = update(&EVEN, &config, samples()).1;
@@ -212,7 +212,7 @@ fn a_hole_in_the_loss_mask_is_left_out_of_every_objective() {
         ObjectiveConfig::GeometricMean { clip_low: 0.2, clip_high: 0.2 },
         ObjectiveConfig::Cispo { max_ratio: 5.0 },
         ObjectiveConfig::Sapo { temperature_positive: 1.0, temperature_negative: 1.0 },
-        ObjectiveConfig::Reinforce {},
+        ObjectiveConfig::Reinforce,
     ] {
         let mut config = config();
         config.loss.objective = objective;
@@ -327,8 +327,7 @@ fn many_micro_batches_give_the_gradient_of_one() {
             sampled(4, &[0, 2], &[2, 2, 2], -1.0),
         ]
     };
-    for aggregation in
-        [Aggregation::TokenMean {}, Aggregation::SequenceMean {}, Aggregation::SequenceSum {}]
+    for aggregation in [Aggregation::TokenMean, Aggregation::SequenceMean, Aggregation::SequenceSum]
     {
         let sft = SftLoss { aggregation, ..SftLoss::default() };
         let gradient_of = |max_tokens: usize, samples: Vec<Sample>| {

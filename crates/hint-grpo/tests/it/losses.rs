@@ -153,11 +153,11 @@ fn importance_weights_are_truncated_or_masked() {
     check(truncate(sequence), [1.5, 1.5, 1.5, 0.0]);
     check(masked(token), [0.0, 0.0, 1.5, 0.0]);
     check(masked(sequence), [1.5, 1.5, 1.5, 0.0]);
-    assert!(ImportanceCorrection::Off {}.weights(&old, &behavior, &mask).is_none());
+    assert!(ImportanceCorrection::Off.weights(&old, &behavior, &mask).is_none());
 }
 
 fn composition(objective: &dyn PolicyLoss) -> LossComposition<'_> {
-    LossComposition::new(objective, Aggregation::SequenceMean {})
+    LossComposition::new(objective, Aggregation::SequenceMean)
 }
 
 #[test]

@@ -63,10 +63,10 @@ fn contexts(
     }
     let plain = Arc::clone(plain);
     let (numerator, denominator) = match scheme {
-        RatioScheme::Plain {} => (Arc::clone(&plain), Some(plain)),
-        RatioScheme::Hinted {} => (Arc::clone(&sampled), Some(sampled)),
-        RatioScheme::OffContext {} => (plain, Some(sampled)),
-        RatioScheme::Demonstration {} => (plain, None),
+        RatioScheme::Plain => (Arc::clone(&plain), Some(plain)),
+        RatioScheme::Hinted => (Arc::clone(&sampled), Some(sampled)),
+        RatioScheme::OffContext => (plain, Some(sampled)),
+        RatioScheme::Demonstration => (plain, None),
     };
     contexts.with_ratio(numerator, denominator)
 }

@@ -97,7 +97,7 @@ impl Stage for PolicyGradient {
 
     fn sft_loss(config: &GrpoConfig) -> SftLoss {
         let temperature = config.rollout.sampling.temperature;
-        SftLoss { aggregation: Aggregation::TokenMean {}, temperature }
+        SftLoss { aggregation: Aggregation::TokenMean, temperature }
     }
 
     fn next_batch(

@@ -32,7 +32,7 @@ fn golden_hint_step_agrees_with_the_official_code() {
         let objective = ClippedSurrogate::new(low, high);
         let composition = LossComposition {
             kl: KlConfig { coef: number(&config["kl_coef"]), ..KlConfig::default() },
-            ..LossComposition::new(&objective, Aggregation::SequenceMean {})
+            ..LossComposition::new(&objective, Aggregation::SequenceMean)
         };
         let (loss, _) = composition
             .loss(&inputs.loss_input(), Some(&row_weights), inputs.totals())
@@ -43,7 +43,7 @@ fn golden_hint_step_agrees_with_the_official_code() {
         assert_all_close(name, "gradient", &inputs.logprobs.grad(), &gradient, 1e-6, 1e-9);
 
         let rewards = row(&case["inputs"]["rewards"]);
-        let advantages = GroupNormalized::new(Baseline::Group {})
+        let advantages = GroupNormalized::new(Baseline::Group)
             .estimate(&ScoredGroup::new(name, &rewards))
             .expect("a group of two or more");
         let expected = row(&case["inputs"]["advantages"]);

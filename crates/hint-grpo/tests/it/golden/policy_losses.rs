@@ -100,7 +100,7 @@ fn objective(config: &Value) -> ObjectiveConfig {
 
 fn importance(config: &Value) -> ImportanceCorrection {
     let cap = config["truncated_importance_sampling_max"].as_f64();
-    cap.map_or(ImportanceCorrection::Off {}, |max_weight| ImportanceCorrection::Truncate {
+    cap.map_or(ImportanceCorrection::Off, |max_weight| ImportanceCorrection::Truncate {
         max_weight,
         level: ImportanceLevel::Token,
     })
@@ -109,10 +109,10 @@ fn importance(config: &Value) -> ImportanceCorrection {
 fn aggregation(case: &str, config: &Value, ratio_level: RatioLevel) -> Aggregation {
     let kl = number(&config["kl_coef"]) != 0.0;
     match config["loss"].as_str() {
-        Some("grpo" | "gspo" | "sapo") => Aggregation::SequenceMean {},
+        Some("grpo" | "gspo" | "sapo") => Aggregation::SequenceMean,
         // The files hold one micro-batch, where TRL's local and step-wide means are the same.
-        Some("bnpo") => Aggregation::LocalTokenMean {},
-        Some("dapo" | "cispo") => Aggregation::TokenMean {},
+        Some("bnpo") => Aggregation::LocalTokenMean,
+        Some("dapo" | "cispo") => Aggregation::TokenMean,
         Some("dr_grpo") => Aggregation::Constant {
             max_completion_len: config["max_completion_length"]
                 .as_u64()
@@ -120,7 +120,7 @@ fn aggregation(case: &str, config: &Value, ratio_level: RatioLevel) -> Aggregati
                 .unwrap_or_else(|| panic!("{case}: no `max_completion_length`")),
         },
         Some("luspo" | "luspo-sequence") if ratio_level == RatioLevel::Sequence && !kl => {
-            Aggregation::SequenceSum {}
+            Aggregation::SequenceSum
         }
         // TRL averages its token values over the padding too, which is no property of the loss.
         Some("luspo" | "luspo-sequence") => {
