@@ -7,12 +7,12 @@
 use std::collections::BTreeMap;
 
 use hint_rollout::error::Violations;
-use hint_rollout::{CollectorConfig, Replay};
+use hint_rollout::{CollectorConfig, Replay, Sampling};
 use serde::{Deserialize, Serialize};
 
 use crate::advantage::AdvantageConfig;
 use crate::error::ConfigError;
-use crate::objective::{LossConfig, OldLogprobs};
+use crate::objective::{ImportanceCorrection, LossConfig, OldLogprobs};
 use crate::optim::OptimizerConfig;
 
 mod evaluation;
@@ -96,14 +96,31 @@ impl GrpoConfig {
         at.within("advantage", |at| self.advantage.check(at));
         at.within("loss", |at| {
             self.loss.check(at);
-            // The policy that drew a replayed group is known only by what the engine reported of it.
-            let replays = !matches!(self.rollout.replay, Replay::Off);
-            let holds = !replays || self.loss.old_logprobs == OldLogprobs::Engine;
-            let found = serde_json::json!(self.loss.old_logprobs);
-            at.require(holds, "old_logprobs", "must be \"engine\" with rollout.replay", found);
+            self.check_engine_logprobs(at);
         });
         at.within("optimizer", |at| self.optimizer.check(at));
         at.within("sft", |at| at.within("aggregation", |at| self.sft.aggregation.check(at)));
         at.within("evaluation", |at| self.evaluation.check(at));
+    }
+
+    /// What reads the engine's log-probabilities must fit what they are of.
+    fn check_engine_logprobs(&self, at: &mut Violations) {
+        // The policy that drew a replayed group is known only by what the engine reported of it.
+        let replays = self.rollout.replay != Replay::Off;
+        let takes_engine = self.loss.old_logprobs == OldLogprobs::Engine;
+        let found = serde_json::json!(self.loss.old_logprobs);
+        let expected = "must be \"engine\" with rollout.replay";
+        at.require(!replays || takes_engine, "old_logprobs", expected, &found);
+        // The trainer scores the whole distribution, so that a ratio of the two would not be one of
+        // policies: on-policy it would be the truncated share, not 1.
+        let Sampling { top_k, top_p, min_p, .. } = self.rollout.sampling;
+        let truncates = top_k.is_some() || top_p < 1.0 || min_p > 0.0;
+        let expected =
+            "must be \"recomputed\" where rollout.sampling truncates (top_k, top_p, min_p)";
+        at.require(!(truncates && takes_engine), "old_logprobs", expected, found);
+        let corrects = self.loss.importance_correction != ImportanceCorrection::Off;
+        let expected = "must be \"off\" where rollout.sampling truncates (top_k, top_p, min_p)";
+        let found = serde_json::json!(self.loss.importance_correction)["type"].clone();
+        at.require(!(truncates && corrects), "importance_correction.type", expected, found);
     }
 }

@@ -1,5 +1,6 @@
 //! Reading a configuration: overrides of single keys, and unknown names with the nearest valid one.
 
+use serde_json::Value as Json;
 use toml::{Table, Value};
 
 use super::{ConfigError, GrpoConfig};
@@ -32,38 +33,29 @@ impl GrpoConfig {
         for item in overrides {
             set(&mut table, item)?;
         }
+        // With an entry in the one table that is left out while it is empty.
+        let custom_parts = std::iter::once(Default::default()).collect();
+        let known = Self { custom_parts, ..Self::default() };
+        let known = serde_json::to_value(known).expect("a configuration is plain data");
         let mut violations = Vec::new();
-        loop {
-            let error = match Value::Table(table.clone()).try_into::<Self>() {
-                Ok(config) => {
-                    if let Err(ConfigError::Invalid(found)) = config.validate() {
-                        violations.extend(found);
-                    }
-                    let invalid = !violations.is_empty();
-                    return if invalid {
-                        Err(ConfigError::Invalid(violations))
-                    } else {
-                        Ok(config)
+        drop_unknown(&mut table, &known, "", &mut violations);
+        let config = loop {
+            match Value::Table(table.clone()).try_into::<Self>() {
+                Ok(config) => break config,
+                Err(error) => {
+                    let Some(path) = culprit(&table, error.message()) else {
+                        return Err(syntax(&error));
                     };
+                    let message = error.message().lines().next().unwrap_or_default();
+                    violations.push(format!("{}: {message}", path.join(".")));
+                    remove(&mut table, &path);
                 }
-                Err(error) => error,
-            };
-            let unknown = Unknown::parse(error.message());
-            let Some((unknown, path)) = unknown.and_then(|unknown| {
-                let path = unknown.locate(&table, error.message())?;
-                Some((unknown, path))
-            }) else {
-                if !violations.is_empty() {
-                    violations.push(error.message().to_owned());
-                    return Err(ConfigError::Invalid(violations));
-                }
-                // The text's own parser knows the line.
-                return Err(toml::from_str::<Self>(text)
-                    .map_or_else(|error| syntax(&error), |_| syntax(&error)));
-            };
-            violations.push(format!("{}: {}", path.join("."), unknown.message()));
-            remove(&mut table, unknown.removed(&path));
+            }
+        };
+        if let Err(ConfigError::Invalid(found)) = config.validate() {
+            violations.extend(found);
         }
+        if violations.is_empty() { Ok(config) } else { Err(ConfigError::Invalid(violations)) }
     }
 }
 
@@ -101,76 +93,68 @@ fn set(table: &mut Table, item: &str) -> Result<(), ConfigError> {
     Ok(())
 }
 
-/// A name that the configuration does not know.
-#[derive(Debug)]
-struct Unknown {
-    /// Whether it is a key, not the name of a choice.
-    key: bool,
-    name: String,
-    valid: Vec<String>,
+/// Takes out every key that `known`, the default written out, does not have. A choice with another `type`
+/// than the default's has other keys, which only its own reader knows.
+fn drop_unknown(table: &mut Table, known: &Json, path: &str, violations: &mut Vec<String>) {
+    let Json::Object(known) = known else { return };
+    let names_other = table
+        .get("type")
+        .is_some_and(|found| found.as_str() != known.get("type").and_then(Json::as_str));
+    if names_other {
+        return;
+    }
+    let unknown = |key: &&String| !known.contains_key(*key) && !is_open(path);
+    for key in table.keys().filter(unknown).cloned().collect::<Vec<_>>() {
+        table.remove(&key);
+        violations.push(format!("{path}{key}: {}", unknown_key(&key, known.keys())));
+    }
+    for (key, value) in table.iter_mut() {
+        if let (Value::Table(inner), Some(known)) = (value, known.get(key)) {
+            drop_unknown(inner, known, &format!("{path}{key}."), violations);
+        }
+    }
 }
 
-impl Unknown {
-    /// Reads serde's "unknown field `x`, expected one of `a`, `b`".
-    fn parse(message: &str) -> Option<Self> {
-        let key = message.starts_with("unknown field");
-        if !key && !message.starts_with("unknown variant") {
-            return None;
-        }
-        let mut quoted = message.split('`').skip(1).step_by(2).map(str::to_owned);
-        Some(Self { key, name: quoted.next()?, valid: quoted.collect() })
-    }
+/// Whether the keys of a table are the user's own.
+fn is_open(path: &str) -> bool {
+    path == "custom_parts."
+}
 
-    fn message(&self) -> String {
-        let what = if self.key { "unknown key" } else { "unknown name" };
-        let name = &self.name;
-        let nearest = self
-            .valid
-            .iter()
-            .map(|valid| (strsim::damerau_levenshtein(name, valid), valid))
-            .min_by_key(|(distance, _)| *distance)
-            .filter(|(distance, valid)| *distance <= valid.len().max(name.len()) / 2);
-        match nearest {
-            Some((_, nearest)) => format!("{what} `{name}`; did you mean `{nearest}`?"),
-            None if self.valid.is_empty() => format!("{what} `{name}`; nothing can be set here"),
-            None => format!("{what} `{name}`; valid are `{}`", self.valid.join("`, `")),
-        }
+fn unknown_key<'k>(key: &str, known: impl Iterator<Item = &'k String>) -> String {
+    let nearest = known
+        .map(|valid| (strsim::damerau_levenshtein(key, valid), valid))
+        .min_by_key(|(distance, _)| *distance)
+        .filter(|(distance, valid)| *distance <= valid.len().max(key.len()) / 2);
+    match nearest {
+        Some((_, nearest)) => format!("unknown key `{key}`; did you mean `{nearest}`?"),
+        None => format!("unknown key `{key}`"),
     }
+}
 
-    /// Where the name is: the place without which the reader complains about something else.
-    fn locate(&self, table: &Table, message: &str) -> Option<Vec<String>> {
-        let mut candidates = Vec::new();
-        self.search(table, &mut Vec::new(), &mut candidates);
-        candidates.into_iter().find(|path| {
-            let mut without = table.clone();
-            remove(&mut without, self.removed(path));
-            let rest = Value::Table(without).try_into::<GrpoConfig>();
-            rest.map_or_else(|error| error.message() != message, |_| true)
-        })
-    }
-
-    fn search(&self, table: &Table, path: &mut Vec<String>, found: &mut Vec<Vec<String>>) {
-        for (key, value) in table {
-            path.push(key.clone());
-            let named =
-                if self.key { *key == self.name } else { value.as_str() == Some(&self.name) };
-            if named {
-                found.push(path.clone());
-            }
-            if let Value::Table(inner) = value {
-                self.search(inner, path, found);
-            }
-            path.pop();
+/// The innermost key without which the reader complains about something else. A choice that cannot be
+/// read is blamed as a whole, not by its `type`.
+fn culprit(table: &Table, message: &str) -> Option<Vec<String>> {
+    let complains = |path: &[String]| {
+        let mut without = table.clone();
+        remove(&mut without, path);
+        let read = Value::Table(without).try_into::<GrpoConfig>();
+        read.is_err_and(|error| error.message() == message)
+    };
+    let mut path = Vec::new();
+    let mut inner = table;
+    loop {
+        let blamed = inner.keys().filter(|key| *key != "type").find(|key| {
+            let candidate = [path.as_slice(), &[(*key).clone()]].concat();
+            !complains(&candidate)
+        });
+        let Some(key) = blamed else { break };
+        path.push(key.clone());
+        match inner.get(key) {
+            Some(Value::Table(next)) => inner = next,
+            _ => break,
         }
     }
-
-    /// What to leave out so that the rest can be read: a choice goes with all its keys.
-    fn removed<'p>(&self, path: &'p [String]) -> &'p [String] {
-        match path.split_last() {
-            Some((last, outer)) if !self.key && last == "type" && !outer.is_empty() => outer,
-            _ => path,
-        }
-    }
+    (!path.is_empty()).then_some(path)
 }
 
 fn remove(table: &mut Table, path: &[String]) {

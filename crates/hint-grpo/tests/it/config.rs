@@ -66,9 +66,31 @@ fn unknown_keys_are_refused_in_every_variant() {
 }
 
 #[test]
-fn a_syntax_error_names_its_line() {
-    let error = GrpoConfig::from_toml("[run]\nsteps = \"many\"").expect_err("not a number");
+fn a_syntax_error_names_its_line_and_a_wrong_type_its_key() {
+    let error = GrpoConfig::from_toml("[run]\nsteps = = 3").expect_err("not TOML");
     assert!(error.to_string().contains("line 2"), "{error}");
+    let found = violations("[run]\nsteps = \"many\"\n[optimizer]\nlearning_rate = true");
+    assert_eq!(
+        found,
+        [
+            "optimizer.learning_rate: invalid type: boolean `true`, expected f64",
+            "run.steps: invalid type: string \"many\", expected u64",
+        ]
+    );
+}
+
+#[test]
+fn keys_of_a_choice_are_read_by_the_choice() {
+    let text = "loss.objective = { type = \"cispo\", max_ratio = 5.0, clip_high = 0.28 }";
+    let found = violations(text);
+    assert!(
+        found[0].starts_with("loss.objective.clip_high: unknown field `clip_high`"),
+        "{found:?}"
+    );
+    let found = violations("loss.objective = { type = \"cispo\" }");
+    assert_eq!(found, ["loss.objective: missing field `max_ratio`"]);
+    let found = violations("optimizer.groups = [{ pattern = \"*\", frozn = true }]");
+    assert!(found[0].starts_with("optimizer.groups: unknown field `frozn`"), "{found:?}");
 }
 
 /// Every violation of `text`.
@@ -125,6 +147,24 @@ fn parts_of_a_loss_out_of_range_are_named_with_their_path() {
 }
 
 #[test]
+fn a_truncated_distribution_is_no_denominator_of_the_whole_one() {
+    let engine = "rollout.sampling = { top_p = 0.9 }\nloss.old_logprobs = \"engine\"";
+    assert_eq!(
+        violations(engine),
+        ["loss.old_logprobs: must be \"recomputed\" where rollout.sampling truncates \
+          (top_k, top_p, min_p), found \"engine\""]
+    );
+    let corrected = "rollout.sampling = { top_k = 50 }\n\
+        loss.importance_correction = { type = \"truncate\", max_weight = 2.0 }";
+    assert_eq!(
+        violations(corrected),
+        ["loss.importance_correction.type: must be \"off\" where rollout.sampling truncates \
+          (top_k, top_p, min_p), found \"truncate\""]
+    );
+    GrpoConfig::from_toml("rollout.sampling = { top_p = 0.9 }").expect("scored anew");
+}
+
+#[test]
 fn a_bound_of_infinity_must_be_finite() {
     let text = "
         loss.importance_correction = { type = \"mask\", min_weight = 2.0, max_weight = inf }
@@ -157,9 +197,10 @@ fn every_unknown_name_is_reported_with_its_path_and_the_nearest_valid_one() {
         violations(text),
         [
             "loss.agregation: unknown key `agregation`; did you mean `aggregation`?",
-            "loss.objective.type: unknown name `clipped_surogate`; did you mean `clipped_surrogate`?",
             "optimizer.schedule.warmup_step: unknown key `warmup_step`; did you mean `warmup_steps`?",
             "run.step: unknown key `step`; did you mean `steps`?",
+            "loss.objective: unknown variant `clipped_surogate`, expected one of \
+             `clipped_surrogate`, `geometric_mean`, `cispo`, `sapo`, `reinforce`",
             "run.prompts_per_step: must be at least 1, found 0",
         ]
     );
