@@ -354,3 +354,13 @@ fn a_column_that_does_not_fit_is_refused() {
         .expect_err("one value is missing");
     assert_eq!(error.to_string(), "sample 0 has 1 as `loss_mask`, expected 2");
 }
+
+#[test]
+fn an_optimizer_without_memory_is_an_error() {
+    // 4 PiB of weights that are one number: there is no room for a copy of them.
+    let vast = Tensor::zeros([1], (tch::Kind::Float, Device::Cpu)).expand([1 << 50], false);
+    let policy = SharedPolicy::new(Bigram(vast.detach().set_requires_grad(true)));
+    let error = Learner::new(policy, &config(), SftLoss::default(), LearnerParts::default()).err();
+    let error = error.expect("no process can address so much");
+    assert!(matches!(error, GrpoError::Policy(PolicyError::OutOfMemory { .. })), "{error}");
+}
