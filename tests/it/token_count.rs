@@ -58,7 +58,7 @@ fn prompts_count_once_for_each_completion_plain_and_hinted() {
     let inner = LocalEngine::new(policy.clone(), vec![STOP]);
     let engine = Counting { inner, seen: Arc::clone(&seen) };
     let parts = Parts {
-        policy: policy,
+        policy,
         format: Digits,
         rubric: lenient_rubric(),
         engine,

@@ -150,11 +150,7 @@ pub fn clip_grad_norm(parameters: &[Parameter], max_norm: f64) -> f64 {
             .iter()
             .map(|gradient| gradient.to_kind(Kind::Double).square().sum(Kind::Double))
             .collect::<Vec<_>>();
-        let squares = if squares.is_empty() {
-            Vec::new()
-        } else {
-            Vec::<f64>::try_from(Tensor::stack(&squares, 0)).expect("a vector of f64")
-        };
+        let squares = if squares.is_empty() { Vec::new() } else { read_back(&squares) };
         let norm = squares.into_iter().sum::<f64>().sqrt();
         // The 1e-6 is that of `torch.nn.utils.clip_grad_norm_`.
         let scale = max_norm / (norm + 1e-6);
@@ -165,6 +161,11 @@ pub fn clip_grad_norm(parameters: &[Parameter], max_norm: f64) -> f64 {
         }
         norm
     })
+}
+
+/// The values of scalars on one device, with one wait for it.
+fn read_back(scalars: &[Tensor]) -> Vec<f64> {
+    Vec::try_from(Tensor::stack(scalars, 0)).expect("a vector of f64")
 }
 
 /// Gives every parameter a gradient of zeros. Without one, a step in which nothing trains would leave
