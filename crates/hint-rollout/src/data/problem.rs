@@ -1,12 +1,19 @@
-//! Problems and their JSONL reader.
+//! One row of a data set.
 
-use std::collections::{BTreeMap, HashMap};
-use std::path::Path;
+use std::collections::BTreeMap;
 
 use serde_json::Value;
 
 use crate::error::RolloutError;
-use crate::run::fnv1a;
+
+/// A message of a chat before the question.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Turn {
+    /// Who says it: `system`, `user` or `assistant`.
+    pub role: String,
+    /// What.
+    pub content: String,
+}
 
 /// One row of a data set.
 #[derive(Debug, Clone, PartialEq)]
@@ -16,6 +23,8 @@ pub struct Problem {
     pub id: String,
     /// The question, as the policy sees it without a hint.
     pub question: String,
+    /// What precedes the question in a chat, such as a message of the system. Usually empty.
+    pub context: Vec<Turn>,
     /// The reference answer that completions are judged against.
     pub answer: String,
     /// The Meta-Hint, if the data set has one.
@@ -38,6 +47,7 @@ impl Problem {
         Self {
             id: id.into(),
             question: question.into(),
+            context: Vec::new(),
             answer: answer.into(),
             hint: None,
             solution: None,
@@ -88,144 +98,5 @@ impl Problem {
             column: column.to_owned(),
             available: self.columns.keys().cloned().collect::<Vec<_>>().join(", "),
         }
-    }
-}
-
-/// Reads problems from a JSONL file in the HINT format: one object a line with `question` (or
-/// `problem`), `answer`, and optionally `abstract_hint` (or `hint`), `solution`, `level` and `id`.
-///
-/// Numbers are accepted as answers, ids and levels. A problem without `id` gets one that is made
-/// from its question. Blank lines are skipped; any other column ends up in [`Problem::columns`].
-///
-/// # Errors
-///
-/// [`RolloutError::ReadProblems`], [`RolloutError::ProblemSyntax`],
-/// [`RolloutError::ProblemField`], [`RolloutError::DuplicateProblem`] or
-/// [`RolloutError::NoProblems`], each naming the file and, where there is one, the line.
-pub fn read_problems(path: impl AsRef<Path>) -> Result<Vec<Problem>, RolloutError> {
-    let path = path.as_ref();
-    let bytes = std::fs::read(path)
-        .map_err(|source| RolloutError::ReadProblems { path: path.to_path_buf(), source })?;
-    let text = String::from_utf8(bytes).map_err(|source| RolloutError::ReadProblems {
-        path: path.to_path_buf(),
-        source: std::io::Error::new(std::io::ErrorKind::InvalidData, source.utf8_error()),
-    })?;
-    parse_problems(&text, path)
-}
-
-/// Parses the text of a problem file; `origin` is the file that errors name.
-///
-/// # Errors
-///
-/// As [`read_problems`].
-pub fn parse_problems(text: &str, origin: &Path) -> Result<Vec<Problem>, RolloutError> {
-    let mut problems = Vec::new();
-    let mut first_lines = HashMap::new();
-    for (index, line) in text.lines().enumerate() {
-        let line = line.trim_start_matches('\u{feff}');
-        if line.trim().is_empty() {
-            continue;
-        }
-        let number = index + 1;
-        let mut problem = parse_line(line, origin, number)?;
-        if problem.id.is_empty() {
-            problem.id = format!("{:016x}", fnv1a(problem.question.as_bytes()));
-            // Data sets repeat questions; only an explicit id promises to be unique.
-            if first_lines.contains_key(&problem.id) {
-                problem.id = format!("{}-{number}", problem.id);
-            }
-        }
-        if let Some(first_line) = first_lines.insert(problem.id.clone(), number) {
-            return Err(RolloutError::DuplicateProblem {
-                path: origin.to_path_buf(),
-                line: number,
-                first_line,
-                id: problem.id,
-            });
-        }
-        problems.push(problem);
-    }
-    if problems.is_empty() {
-        return Err(RolloutError::NoProblems { path: origin.to_path_buf() });
-    }
-    Ok(problems)
-}
-
-fn parse_line(line: &str, origin: &Path, number: usize) -> Result<Problem, RolloutError> {
-    let mut columns: BTreeMap<String, Value> = serde_json::from_str(line).map_err(|source| {
-        RolloutError::ProblemSyntax { path: origin.to_path_buf(), line: number, source }
-    })?;
-    let mut fields = Fields { columns: &mut columns, origin, number, is_blank: false };
-    let question = fields.required("question|problem", &["question", "problem"], "a text")?;
-    let answer = fields.required("answer", &["answer"], "a text or a number")?;
-    let hint = fields.optional("abstract_hint|hint", &["abstract_hint", "hint"])?;
-    let solution = fields.optional("solution", &["solution"])?;
-    let level = fields.optional("level", &["level"])?;
-    let id = fields.optional("id", &["id"])?.unwrap_or_default();
-    Ok(Problem { id, question, answer, hint, solution, level, columns })
-}
-
-/// The columns of one line, taken out as they are recognized.
-struct Fields<'a> {
-    columns: &'a mut BTreeMap<String, Value>,
-    origin: &'a Path,
-    number: usize,
-    /// Whether a blank text was passed over: it is none.
-    is_blank: bool,
-}
-
-impl Fields<'_> {
-    fn required(
-        &mut self,
-        field: &'static str,
-        names: &[&str],
-        expected: &'static str,
-    ) -> Result<String, RolloutError> {
-        self.is_blank = false;
-        let found = self.optional(field, names)?;
-        let missing = if self.is_blank { "an empty text" } else { "nothing" };
-        found.ok_or_else(|| self.error(field, expected, missing.to_owned()))
-    }
-
-    fn optional(
-        &mut self,
-        field: &'static str,
-        names: &[&str],
-    ) -> Result<Option<String>, RolloutError> {
-        for name in names {
-            match self.columns.remove(*name) {
-                None | Some(Value::Null) => {}
-                Some(Value::String(text)) if text.trim().is_empty() => {
-                    self.is_blank = true;
-                }
-                Some(Value::String(text)) => return Ok(Some(text)),
-                Some(Value::Number(number)) => return Ok(Some(number.to_string())),
-                Some(other) => {
-                    return Err(self.error(field, "a text or a number", describe(&other)));
-                }
-            }
-        }
-        Ok(None)
-    }
-
-    fn error(&self, field: &'static str, expected: &'static str, found: String) -> RolloutError {
-        RolloutError::ProblemField {
-            path: self.origin.to_path_buf(),
-            line: self.number,
-            field,
-            expected,
-            found,
-        }
-    }
-}
-
-fn describe(value: &Value) -> String {
-    match value {
-        Value::Null => "nothing".to_owned(),
-        Value::Bool(value) => format!("the boolean {value}"),
-        Value::Number(value) => format!("the number {value}"),
-        Value::String(_) => "a text".to_owned(),
-        Value::Array(items) => format!("a list of {} items", items.len()),
-        Value::Object(_) => "an object".to_owned(),
     }
 }

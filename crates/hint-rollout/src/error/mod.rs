@@ -55,24 +55,27 @@ pub enum RolloutError {
         path: PathBuf,
         /// Line number, from 1.
         line: usize,
-        /// The field, or the alternatives joined by `|`.
-        field: &'static str,
+        /// The field, or its column.
+        field: String,
         /// What it should hold.
-        expected: &'static str,
+        expected: String,
         /// What it holds.
         found: String,
     },
 
     /// Two problems share an id, so nothing that is kept per problem could tell them apart.
     #[error(
-        "{}:{line}: problem id `{id}` was already used in line {first_line}; ids must be unique",
-        path.display()
+        "{}:{line}: problem id `{id}` was already used in {}; ids must be unique",
+        path.display(),
+        if first_path == path { format!("line {first_line}") } else { format!("{}:{first_line}", first_path.display()) }
     )]
     DuplicateProblem {
         /// The file.
         path: PathBuf,
         /// Line number of the second occurrence, from 1.
         line: usize,
+        /// The file of the first occurrence.
+        first_path: PathBuf,
         /// Line number of the first occurrence, from 1.
         first_line: usize,
         /// The id.

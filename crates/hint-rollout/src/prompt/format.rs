@@ -5,7 +5,7 @@ use std::sync::Arc;
 use hint_policy::Tokenizer;
 use hint_policy::tokenizer::ChatMessage;
 
-use crate::data::{Hint, Problem};
+use crate::data::{Hint, Problem, Turn};
 use crate::error::RolloutError;
 use crate::prompt::contract::{HintTemplate, PromptFormat};
 
@@ -55,6 +55,19 @@ impl ChatFormat {
     }
 }
 
+impl ChatFormat {
+    /// Our own message of the system, unless the context has one, the context, and the message.
+    fn encode_chat(&self, context: &[Turn], message: &str) -> Result<Vec<u32>, RolloutError> {
+        let system = self.system.iter().map(|system| ChatMessage::new("system", system));
+        let own = context.iter().all(|turn| turn.role != "system");
+        let turns = context.iter().map(|turn| ChatMessage::new(&turn.role, &turn.content));
+        let messages = system.filter(|_| own).chain(turns);
+        let messages = messages.chain([ChatMessage::new("user", message)]).collect::<Vec<_>>();
+        let text = self.tokenizer.apply_chat_template(&messages, true)?;
+        Ok(self.tokenizer.encode(&text)?)
+    }
+}
+
 impl PromptFormat for ChatFormat {
     fn encode(&self, problem: &Problem, hint: Option<&Hint>) -> Result<Vec<u32>, RolloutError> {
         let mut content = self.template.render(&problem.question, hint);
@@ -62,14 +75,11 @@ impl PromptFormat for ChatFormat {
             content.push('\n');
             content.push_str(&self.instruction);
         }
-        self.encode_message(&content)
+        self.encode_chat(&problem.context, &content)
     }
 
     fn encode_message(&self, message: &str) -> Result<Vec<u32>, RolloutError> {
-        let system = self.system.iter().map(|system| ChatMessage::new("system", system));
-        let messages = system.chain([ChatMessage::new("user", message)]).collect::<Vec<_>>();
-        let text = self.tokenizer.apply_chat_template(&messages, true)?;
-        Ok(self.tokenizer.encode(&text)?)
+        self.encode_chat(&[], message)
     }
 
     fn encode_completion(&self, text: &str) -> Result<Vec<u32>, RolloutError> {
@@ -121,8 +131,10 @@ impl TextFormat {
 
 impl PromptFormat for TextFormat {
     fn encode(&self, problem: &Problem, hint: Option<&Hint>) -> Result<Vec<u32>, RolloutError> {
+        let context = problem.context.iter().map(|turn| format!("{}\n\n", turn.content));
+        let context = context.collect::<String>();
         let body = self.template.render(&problem.question, hint);
-        let text = format!("{}{body}{}", self.prefix, self.suffix);
+        let text = format!("{context}{}{body}{}", self.prefix, self.suffix);
         Ok(self.tokenizer.encode_with_special_tokens(&text)?)
     }
 

@@ -3,6 +3,7 @@
 mod batch;
 mod collector;
 mod custom_parts;
+mod data_shapes;
 mod evaluate;
 mod hinted;
 mod hints;

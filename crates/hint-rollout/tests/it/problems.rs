@@ -38,15 +38,18 @@ fn errors_name_file_line_and_field() {
     let good = r#"{"question": "1 + 1", "answer": "2"}"#;
     check_error(
         &format!("{good}\n{{\"question\": \"2 + 2\"}}"),
-        "problems.jsonl:2: field `answer`: expected a text or a number, found nothing",
+        "problems.jsonl:2: field `answer`: expected a text or a number, found nothing; further \
+         columns: none; name one by `data.columns.answer = \"COLUMN\"`",
     );
     check_error(
         r#"{"question": ["1"], "answer": "2"}"#,
-        "problems.jsonl:1: field `question|problem`: expected a text or a number, found a list of 1 items",
+        "problems.jsonl:1: field `question`: expected a text, or messages of `role` and `content` that \
+         end with one of the user, found a list of 1 items",
     );
     check_error(
         r#"{"question": " ", "answer": "2"}"#,
-        "problems.jsonl:1: field `question|problem`: expected a text, found an empty text",
+        "problems.jsonl:1: field `question`: expected a text or chat messages, found nothing; further \
+         columns: `answer`; name one by `data.columns.question = \"COLUMN\"`",
     );
     check_error("{", "problems.jsonl:1: expected one JSON object per line");
     check_error("\n", "`problems.jsonl` holds no problem");

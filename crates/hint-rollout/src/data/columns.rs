@@ -1,0 +1,242 @@
+//! From the columns of a row to a problem.
+
+use std::path::Path;
+
+use hint_reward::extract_boxed;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::data::problem::{Problem, Turn};
+use crate::error::RolloutError;
+
+/// Which column holds what. A name may be a path with dots, such as `reward_model.ground_truth`; what is
+/// not given is looked for under the usual names.
+///
+/// | | usual names |
+/// |---|---|
+/// | question | `question`, `problem`, `prompt`, `query`, `instruction` (with `input`), `input` |
+/// | answer | `answer`, `final_answer`, `ground_truth`, `reward_model.ground_truth`, `target`, `expected_answer`; without one, the last `\boxed{}` of the solution |
+/// | hint | `abstract_hint`, `hint`, `hints`, `medium_hint` |
+/// | solution | `solution` |
+/// | level | `level`, `difficulty` |
+/// | id | `id`, `problem_id`, `unique_id`, `uuid` |
+///
+/// A question may be a list of chat messages: the last one of the user is the question, and those
+/// before it are [`Problem::context`]. An answer that ends with `#### 42`, as in GSM8K, is `42`, and the
+/// text a solution.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Columns {
+    /// Column of the question.
+    pub question: Option<String>,
+    /// Column of the reference answer.
+    pub answer: Option<String>,
+    /// Column of the hint.
+    pub hint: Option<String>,
+    /// Column of the worked solution.
+    pub solution: Option<String>,
+    /// Column of the difficulty level.
+    pub level: Option<String>,
+    /// Column of the id.
+    pub id: Option<String>,
+}
+
+const QUESTION: [&str; 6] = ["question", "problem", "prompt", "query", "instruction", "input"];
+const ANSWER: [&str; 6] = [
+    "answer",
+    "final_answer",
+    "ground_truth",
+    "reward_model.ground_truth",
+    "target",
+    "expected_answer",
+];
+const HINT: [&str; 4] = ["abstract_hint", "hint", "hints", "medium_hint"];
+const SOLUTION: [&str; 1] = ["solution"];
+const LEVEL: [&str; 2] = ["level", "difficulty"];
+const ID: [&str; 4] = ["id", "problem_id", "unique_id", "uuid"];
+
+/// A row whose columns are taken out as they are recognized.
+struct Fields<'a> {
+    row: Map<String, Value>,
+    origin: &'a Path,
+    number: usize,
+}
+
+impl Columns {
+    /// The problem of a row. Without a column for it, its id is empty.
+    pub(crate) fn problem(
+        &self,
+        row: Map<String, Value>,
+        origin: &Path,
+        number: usize,
+    ) -> Result<Problem, RolloutError> {
+        let mut fields = Fields { row, origin, number };
+        let (context, mut question) = fields.question(self.question.as_deref())?;
+        if let Some(input) = fields.row.get("input").and_then(Value::as_str)
+            && self.question.is_none()
+            && fields.row.get("instruction").is_none()
+            && !input.trim().is_empty()
+            && question.1 == "instruction"
+        {
+            question.0 = format!("{}\n{input}", question.0);
+        }
+        let question = question.0;
+        let mut solution = fields.text("solution", self.solution.as_deref(), &SOLUTION)?;
+        let mut answer = fields.text("answer", self.answer.as_deref(), &ANSWER)?;
+        if let Some(text) = &answer
+            && let Some((steps, last)) = text.rsplit_once("####")
+        {
+            let last = last.trim().to_owned();
+            if solution.is_none() && !steps.trim().is_empty() {
+                solution = Some(text.clone());
+            }
+            answer = Some(last);
+        }
+        if answer.is_none() {
+            answer = solution.as_deref().and_then(extract_boxed).map(str::to_owned);
+        }
+        let answer = answer.filter(|answer| !answer.is_empty());
+        let answer = answer.ok_or_else(|| fields.missing("answer", "a text or a number"))?;
+        let hint = fields.hint(self.hint.as_deref())?;
+        let level = fields.text("level", self.level.as_deref(), &LEVEL)?;
+        let id = fields.text("id", self.id.as_deref(), &ID)?.unwrap_or_default();
+        let columns = fields.row.into_iter().collect();
+        Ok(Problem { id, question, context, answer, hint, solution, level, columns })
+    }
+}
+
+impl Fields<'_> {
+    /// Takes a column out, by its name or its path. Null and blank texts are none.
+    fn take(&mut self, path: &str) -> Option<Value> {
+        let is_there = |value: &Value| match value {
+            Value::Null => false,
+            Value::String(text) => !text.trim().is_empty(),
+            _ => true,
+        };
+        if self.row.contains_key(path) {
+            return self.row.shift_remove(path).filter(is_there);
+        }
+        // Part of a column: the column stays.
+        let mut parts = path.split('.');
+        let first = self.row.get(parts.next()?)?;
+        let found = parts.try_fold(first, |value, part| match part.parse::<usize>() {
+            Ok(index) if value.is_array() => value.get(index),
+            _ => value.get(part),
+        })?;
+        (path.contains('.') && is_there(found)).then(|| found.clone())
+    }
+
+    /// The first of the columns that is there, with its name.
+    fn first(
+        &mut self,
+        field: &'static str,
+        named: Option<&str>,
+        usual: &[&'static str],
+    ) -> Result<Option<(Value, String)>, RolloutError> {
+        match named {
+            Some(path) => match self.take(path) {
+                Some(value) => Ok(Some((value, path.to_owned()))),
+                None if matches!(field, "question" | "answer") => {
+                    Err(self.missing(field, &format!("a column `{path}`")))
+                }
+                None => Ok(None),
+            },
+            None => {
+                let found = usual.iter().find_map(|name| Some((self.take(name)?, *name)));
+                Ok(found.map(|(value, name)| (value, name.to_owned())))
+            }
+        }
+    }
+
+    fn text(
+        &mut self,
+        field: &'static str,
+        named: Option<&str>,
+        usual: &[&'static str],
+    ) -> Result<Option<String>, RolloutError> {
+        match self.first(field, named, usual)? {
+            None => Ok(None),
+            Some((Value::String(text), _)) => Ok(Some(text)),
+            Some((Value::Number(number), _)) => Ok(Some(number.to_string())),
+            Some((other, name)) => Err(self.error(&name, "a text or a number", describe(&other))),
+        }
+    }
+
+    /// A text, or a list of texts, one per line.
+    fn hint(&mut self, named: Option<&str>) -> Result<Option<String>, RolloutError> {
+        let Some((value, name)) = self.first("hint", named, &HINT)? else { return Ok(None) };
+        let texts = match value {
+            Value::String(text) => vec![text],
+            Value::Number(number) => vec![number.to_string()],
+            Value::Array(items) if items.iter().all(Value::is_string) => {
+                let texts = items.iter().filter_map(Value::as_str);
+                texts.filter(|text| !text.trim().is_empty()).map(str::to_owned).collect()
+            }
+            other => return Err(self.error(&name, "a text", describe(&other))),
+        };
+        Ok((!texts.is_empty()).then(|| texts.join("\n")))
+    }
+
+    /// What precedes the question, and the question with the name of its column.
+    fn question(
+        &mut self,
+        named: Option<&str>,
+    ) -> Result<(Vec<Turn>, (String, String)), RolloutError> {
+        match self.first("question", named, &QUESTION)? {
+            None => Err(self.missing("question", "a text or chat messages")),
+            Some((Value::String(text), name)) => Ok((Vec::new(), (text, name))),
+            Some((Value::Number(number), name)) => Ok((Vec::new(), (number.to_string(), name))),
+            Some((Value::Array(messages), name)) => {
+                let turns = messages.iter().map(turn).collect::<Option<Vec<_>>>();
+                let last = turns.as_ref().and_then(|turns| turns.last());
+                match (turns.as_deref(), last) {
+                    (Some([context @ .., _]), Some(last)) if last.role == "user" => {
+                        Ok((context.to_vec(), (last.content.clone(), name)))
+                    }
+                    _ => {
+                        let expected = "a text, or messages of `role` and `content` that end with \
+                                        one of the user";
+                        Err(self.error(&name, expected, describe(&Value::Array(messages))))
+                    }
+                }
+            }
+            Some((other, name)) => Err(self.error(&name, "a text", describe(&other))),
+        }
+    }
+
+    fn missing(&self, field: &str, expected: &str) -> RolloutError {
+        let columns = self.row.keys().map(|name| format!("`{name}`")).collect::<Vec<_>>();
+        let columns = if columns.is_empty() { "none".to_owned() } else { columns.join(", ") };
+        let found = format!(
+            "nothing; further columns: {columns}; name one by `data.columns.{field} = \"COLUMN\"`"
+        );
+        self.error(field, expected, found)
+    }
+
+    fn error(&self, field: &str, expected: &str, found: String) -> RolloutError {
+        RolloutError::ProblemField {
+            path: self.origin.to_path_buf(),
+            line: self.number,
+            field: field.to_owned(),
+            expected: expected.to_owned(),
+            found,
+        }
+    }
+}
+
+/// A message of a chat.
+fn turn(message: &Value) -> Option<Turn> {
+    let text = |key| message.get(key).and_then(Value::as_str).map(str::to_owned);
+    Some(Turn { role: text("role")?, content: text("content")? })
+}
+
+fn describe(value: &Value) -> String {
+    match value {
+        Value::Null => "nothing".to_owned(),
+        Value::Bool(value) => format!("the boolean {value}"),
+        Value::Number(value) => format!("the number {value}"),
+        Value::String(_) => "a text".to_owned(),
+        Value::Array(items) => format!("a list of {} items", items.len()),
+        Value::Object(_) => "an object".to_owned(),
+    }
+}

@@ -1,0 +1,194 @@
+//! Problems in the shapes and formats that people have.
+
+use std::path::Path;
+
+use hint_rollout::data::{Columns, Turn, read_problems_from};
+use hint_rollout::{Problem, RolloutError, parse_problems, read_problems};
+
+fn one(text: &str) -> Problem {
+    let problems = parse_problems(text, Path::new("rows.jsonl")).expect("a row as people have it");
+    problems.into_iter().next().expect("one row")
+}
+
+#[track_caller]
+fn check(text: &str, question: &str, answer: &str) -> Problem {
+    let problem = one(text);
+    assert_eq!((&*problem.question, &*problem.answer), (question, answer));
+    problem
+}
+
+#[test]
+fn rows_of_public_data_sets_are_read_as_they_are() {
+    // GSM8K
+    let answer = r"He has 3+4=<<3+4=7>>7 pens.\n#### 1,007";
+    let text = format!(r#"{{"question": "How many?", "answer": "{answer}"}}"#);
+    let problem = check(&text, "How many?", "1,007");
+    assert!(problem.solution.is_some_and(|solution| solution.starts_with("He has")));
+    // MATH
+    let text = r#"{"problem": "What is $2+2$?", "level": "Level 1", "type": "Algebra",
+        "solution": "We add: $\\boxed{4}$."}"#;
+    let problem = check(&text.replace('\n', " "), "What is $2+2$?", "4");
+    assert_eq!(problem.level.as_deref(), Some("Level 1"));
+    assert_eq!(problem.columns["type"], "Algebra");
+    // NuminaMath, which has the chat as well.
+    let text = r#"{"source": "olympiads", "problem": "p", "solution": "so \\boxed{\\frac{1}{2}}", "messages": [{"role": "user", "content": "p"}]}"#;
+    assert!(check(text, "p", r"\frac{1}{2}").columns.contains_key("messages"));
+    // OpenR1-Math
+    let text = r#"{"problem": "p", "solution": "s", "answer": "3", "generations": ["a", "b"]}"#;
+    assert_eq!(check(text, "p", "3").solution.as_deref(), Some("s"));
+    // DeepScaleR and Big-Math
+    check(r#"{"problem": "p", "answer": "3", "solution": ""}"#, "p", "3");
+    check(r#"{"problem": "p", "answer": "-1/3", "llama8b_solve_rate": 0.25}"#, "p", "-1/3");
+    // DAPO-17k and verl
+    let text = r#"{"data_source": "math_dapo", "prompt": [{"role": "user", "content": "Compute."}], "reward_model": {"ground_truth": "34", "style": "rule"}, "extra_info": {"index": "0"}}"#;
+    let problem = check(text, "Compute.", "34");
+    assert_eq!(problem.columns["reward_model"]["style"], "rule", "the rest of it stays");
+    assert_eq!(problem.context, []);
+    // TRL
+    let text = r#"{"prompt": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "2+2?"}], "ground_truth": "4"}"#;
+    let system = Turn { role: "system".to_owned(), content: "Be brief.".to_owned() };
+    assert_eq!(check(text, "2+2?", "4").context, [system]);
+    // Instructions
+    check(r#"{"instruction": "Add.", "input": "1 and 2", "target": 3}"#, "Add.\n1 and 2", "3");
+    let text = r#"{"query": "q", "final_answer": "a", "hints": ["First.", "", "Then."]}"#;
+    assert_eq!(check(text, "q", "a").hint.as_deref(), Some("First.\nThen."));
+}
+
+#[test]
+fn blank_hints_and_solutions_are_absent_and_numbers_keep_their_digits() {
+    let text = r#"{"id": 12345678901234567890123, "question": "q", "answer": 0.10, "hint": " ", "solution": "", "seen": 98765432109876543210987}"#;
+    let problem = check(text, "q", "0.10");
+    assert_eq!((problem.hint, problem.solution), (None, None));
+    assert_eq!(problem.id, "12345678901234567890123");
+    assert_eq!(problem.columns["seen"], "98765432109876543210987");
+    check(r#"{"question": "q", "answer": 4.0}"#, "q", "4.0");
+    check(r#"{"question": "q", "answer": 1e20}"#, "q", "1e20");
+}
+
+#[test]
+fn a_json_array_is_read_as_lines_are() {
+    let text = "[\n  {\"question\": \"1+1\",\n   \"answer\": 2},\n  {\"question\": \"2+2\", \"answer\": 4}\n]";
+    let problems = parse_problems(text, Path::new("rows.json")).expect("an array of objects");
+    assert_eq!(problems.iter().map(|problem| &*problem.answer).collect::<Vec<_>>(), ["2", "4"]);
+    let error = parse_problems("[{\"question\": 1},\n 2]", Path::new("rows.json"));
+    assert!(error.expect_err("2 is no row").to_string().starts_with("rows.json:2:"));
+}
+
+#[test]
+fn columns_of_other_names_are_mapped_by_paths() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let file = folder.path().join("rows.jsonl");
+    let text = r#"{"meta": {"text": "q", "key": [{"v": 7}]}, "nudge": "n"}"#;
+    std::fs::write(&file, text).expect("the file is written");
+    let error = read_problems(&file).expect_err("no usual name is there").to_string();
+    let expected =
+        "further columns: `meta`, `nudge`; name one by `data.columns.question = \"COLUMN\"`";
+    assert!(error.ends_with(expected), "{error}");
+    let columns = Columns {
+        question: Some("meta.text".to_owned()),
+        answer: Some("meta.key.0.v".to_owned()),
+        hint: Some("nudge".to_owned()),
+        ..Columns::default()
+    };
+    let problems = read_problems_from(&[&file], &columns).expect("the columns are there");
+    let Problem { question, answer, hint, .. } = &problems[0];
+    assert_eq!((&**question, &**answer, hint.as_deref()), ("q", "7", Some("n")));
+    let columns = Columns { question: Some("meta.txt".to_owned()), ..columns };
+    let error = read_problems_from(&[&file], &columns).expect_err("it is misspelt").to_string();
+    assert!(error.contains("expected a column `meta.txt`, found nothing"), "{error}");
+}
+
+#[test]
+fn a_folder_of_shards_is_one_data_set_with_unique_ids() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let write = |name: &str, text: &str| {
+        std::fs::write(folder.path().join(name), text).expect("the file is written");
+    };
+    let row = |id: &str| format!("{{\"id\": \"{id}\", \"question\": \"q\", \"answer\": \"a\"}}\n");
+    write("b.jsonl", &row("2"));
+    write("a.jsonl", &(row("0") + &row("1")));
+    write(".hidden", "?");
+    let problems = read_problems(folder.path()).expect("two shards");
+    assert_eq!(problems.iter().map(|problem| &*problem.id).collect::<Vec<_>>(), ["0", "1", "2"]);
+    write("c.jsonl", &row("1"));
+    let error = read_problems(folder.path()).expect_err("an id is used twice");
+    assert!(matches!(&error, RolloutError::DuplicateProblem { first_line: 2, .. }), "{error}");
+    assert!(error.to_string().contains("a.jsonl:2"), "{error}");
+}
+
+#[cfg(feature = "formats")]
+mod formats {
+    use std::io::Write;
+    use std::sync::Arc;
+
+    use super::*;
+
+    const CSV: &str = "id,question,answer,hint\n1,\"1, and\n1?\",2,Add.\n2,\"\"\"2\"\" + 2?\",4,\n";
+
+    fn read(name: &str, bytes: &[u8]) -> Vec<Problem> {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let file = folder.path().join(name);
+        std::fs::write(&file, bytes).expect("the file is written");
+        read_problems(&file).expect("a format that is known by its content")
+    }
+
+    #[test]
+    fn csv_with_quotes_line_breaks_and_empty_cells() {
+        let problems = read("rows.txt", CSV.as_bytes());
+        assert_eq!(problems[0].question, "1, and\n1?");
+        assert_eq!(problems[0].hint.as_deref(), Some("Add."));
+        assert_eq!((&*problems[1].question, &*problems[1].answer), ("\"2\" + 2?", "4"));
+        assert_eq!(problems[1].hint, None);
+        let tabs = "question\tanswer\n1+1\t2\n";
+        assert_eq!(read("rows.tsv", tabs.as_bytes())[0].answer, "2");
+    }
+
+    #[test]
+    fn compressed_files_are_read_whatever_their_name() {
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        gzip.write_all(CSV.as_bytes()).expect("memory does not fail");
+        assert_eq!(read("a", &gzip.finish().expect("memory does not fail")).len(), 2);
+        let text = r#"{"question": "1+1", "answer": 2}"#;
+        let zstd = zstd::encode_all(text.as_bytes(), 1).expect("memory does not fail");
+        assert_eq!(read("b", &zstd)[0].answer, "2");
+    }
+
+    #[test]
+    fn parquet_with_nested_columns() {
+        use parquet::column::writer::ColumnWriter;
+        use parquet::data_type::ByteArray;
+        use parquet::file::writer::SerializedFileWriter;
+        use parquet::schema::parser::parse_message_type;
+
+        let schema = "message rows {
+            required binary question (UTF8);
+            required group reward_model { required binary ground_truth (UTF8); }
+            required int64 index;
+        }";
+        let schema = Arc::new(parse_message_type(schema).expect("a schema"));
+        let mut bytes = Vec::new();
+        let mut file =
+            SerializedFileWriter::new(&mut bytes, schema, Arc::default()).expect("a file");
+        let mut group = file.next_row_group().expect("a group of rows");
+        let texts = [["1+1", "2+2"], ["2", "4"]].map(|column| column.map(ByteArray::from));
+        let mut texts = texts.iter();
+        while let Some(mut column) = group.next_column().expect("a column") {
+            match column.untyped() {
+                ColumnWriter::ByteArrayColumnWriter(writer) => {
+                    let texts = texts.next().expect("two columns of texts");
+                    writer.write_batch(texts, None, None).expect("memory does not fail");
+                }
+                ColumnWriter::Int64ColumnWriter(writer) => {
+                    writer.write_batch(&[7, 8], None, None).expect("memory does not fail");
+                }
+                _ => unreachable!("the schema has no other types"),
+            }
+            column.close().expect("the column is whole");
+        }
+        group.close().expect("the group is whole");
+        file.close().expect("the file is whole");
+        let problems = read("train-00000-of-00001", &bytes);
+        assert_eq!((&*problems[1].question, &*problems[1].answer), ("2+2", "4"));
+        assert_eq!(problems[1].columns["index"], 8);
+    }
+}
