@@ -7,7 +7,9 @@ use hint_grpo::{
     GrpoConfig, Metrics, Observer, OldLogprobs, Outcome, RunDir, StepReport, Trainer, Warning,
 };
 use hint_policy::SharedPolicy;
-use hint_rollout::{DynamicSampling, ProblemSelection, Replay, SignalCriterion};
+use hint_rollout::collect::curriculum::{
+    DynamicSampling, ProblemSelection, Replay, SignalCriterion,
+};
 use hint_tests::{
     StopAfter, bytes, config, lenient_rubric, parts, problems, tiny_policy, trainer, weights,
 };

@@ -1,7 +1,7 @@
 //! Which switches change no number.
 
 use hint_grpo::{GrpoConfig, RunDir};
-use hint_rollout::HintTrigger;
+use hint_rollout::collect::hinted::HintTrigger;
 use hint_tests::{bytes, config, problems, trainer, weights};
 
 /// Metrics and weights after three steps.

@@ -7,9 +7,9 @@ use hint_grpo::{
     SupervisedTrainer, Trainer, metrics,
 };
 use hint_policy::SharedPolicy;
-use hint_rollout::{
-    Collector, Evaluation, HeldOut, LocalEngine, Problem, PromptFormat as _, is_held_out,
-};
+use hint_rollout::data::{HeldOut, is_held_out};
+use hint_rollout::evaluate::Evaluation;
+use hint_rollout::{Collector, LocalEngine, Problem, PromptFormat as _};
 use hint_tests::{
     Digits, STOP, StopAfter, bytes, config, lenient_rubric, parts, problems, tiny_policy, weights,
 };

@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::Duration;
 
-use hint_rollout::Evaluation;
+use hint_rollout::evaluate::Evaluation;
 
 use crate::metrics::Metrics;
 use crate::warning::Warning;

@@ -7,10 +7,11 @@ pub use hint_policy::{
 pub use hint_reward::{
     ExactMatch, Judgment, MathVerifier, Reward, RewardError, RewardInput, Rubric, Verdict, Verifier,
 };
+pub use hint_rollout::prompt::HintTemplate;
 pub use hint_rollout::{
     ChatFormat, Collector, Completion, DatasetHints, GenerationRequest, Hint, HintProvider,
-    HintRequest, HintTemplate, LocalEngine, PolicyVersion, Problem, PromptFormat, RolloutEngine,
-    RolloutError, Sampling, Seed, StopReason, TextFormat, WeightSource, read_problems,
+    HintRequest, LocalEngine, PolicyVersion, Problem, PromptFormat, RolloutEngine, RolloutError,
+    Sampling, Seed, StopReason, TextFormat, WeightSource, read_problems,
 };
 
 pub use crate::advantage::AdvantageEstimator;

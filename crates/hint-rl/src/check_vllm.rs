@@ -20,9 +20,12 @@ use clap::Args;
 use hint_grpo::{GrpoConfig, Hints, Observer, Parts, StepReport, Trainer, metrics};
 use hint_policy::{LoadOptions, LoadedModel, ScoreOptions, SharedPolicy, TokenBatch, TokenRow};
 use hint_reward::{Brevity, MathVerifier, Rubric};
+use hint_rollout::engine::HeadWeights;
+use hint_rollout::engine::vllm::{VllmEngine, VllmOptions};
+use hint_rollout::evaluate::EvaluationOptions;
 use hint_rollout::{
-    ChatFormat, Completion, EvaluationOptions, GenerationRequest, HeadWeights, PolicyVersion,
-    Problem, RolloutEngine, RolloutError, VllmEngine, VllmOptions, WeightSource,
+    ChatFormat, Completion, GenerationRequest, PolicyVersion, Problem, RolloutEngine, RolloutError,
+    WeightSource,
 };
 
 use crate::train::report_server;

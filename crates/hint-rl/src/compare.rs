@@ -25,7 +25,8 @@ use hint_grpo::{
 };
 use hint_policy::{LoadOptions, LoadedModel, SharedPolicy};
 use hint_reward::{ExactMatch, Rubric};
-use hint_rollout::{EvaluationOptions, LocalEngine, Problem};
+use hint_rollout::evaluate::EvaluationOptions;
+use hint_rollout::{LocalEngine, Problem};
 
 use crate::tiny::{swaps, tiny_format, tiny_model};
 use crate::workload::api_key;

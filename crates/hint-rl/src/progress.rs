@@ -10,7 +10,7 @@ use std::time::Duration;
 use hint_grpo::{Observer, Phase, StepReport, metrics};
 use hint_policy::io::LoadProgress;
 use hint_process::StopSignals;
-use hint_rollout::Evaluation;
+use hint_rollout::evaluate::Evaluation;
 use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
 /// Shows steps as a progress bar on a terminal, as lines elsewhere; ends the run when `stop` is set.

@@ -3,9 +3,9 @@
 //!
 //! In HINT (arXiv 2510.09388) whether a problem is hinted depends on how its first completions
 //! were *judged*. So this crate scores completions as soon as they are sampled, and its
-//! [`Collector`] works on verdicts: sample a group on the plain prompt; if the [`HintTrigger`] says
-//! so, sample it again on the prompt with a hint; keep whichever group can teach something. What
-//! happens to the groups afterwards (advantages, ratios, losses) is not this crate's business.
+//! [`Collector`] works on verdicts. It samples a group on the plain prompt; if the
+//! [trigger](collect::hinted::HintTrigger) fires, it samples the group again on the prompt with a
+//! hint, and combines both. Advantages, ratios and losses are not this crate's business.
 //!
 //! Engines are behind one small trait, [`RolloutEngine`], free of torch types: tokens in, tokens
 //! out. [`LocalEngine`] samples from a policy in this process; an engine in another process
@@ -23,21 +23,25 @@
 //! # Ok::<(), hint_rollout::RolloutError>(())
 //! ```
 //!
-//! | item | what it is |
+//! The root holds the traits and the few types that every program meets; the rest is in one module per
+//! theme.
+//!
+//! | module | what is there |
 //! |---|---|
-//! | [`Problem`], [`read_problems`] | one row of a data set, and the JSONL reader |
-//! | [`PromptFormat`], [`HintTemplate`] | from a problem to prompt tokens, and back to text |
-//! | [`RolloutEngine`], [`LocalEngine`] | what samples completions |
-//! | [`HintProvider`], [`DatasetHints`], [`hints_from_fn`] | where hints come from |
-//! | [`LeakGuard`], [`LeakDetector`] | what a hint gives away, and what becomes of it |
-//! | [`HintTrigger`], [`VerdictPolicy`] | when a group gets one, and what counts as wrong |
-//! | [`Collector`], [`RolloutGroup`] | the two-stage rollout and its result |
-//! | [`evaluate`], [`Evaluation`] | avg@k, pass@k and maj@k without hints, with intervals |
-//! | [`HeldOut`], [`is_held_out`] | which problems are held out from training |
+//! | [`data`] | [`Problem`]s and their files, [`Hint`]s, held-out problems |
+//! | [`prompt`] | from a problem to prompt tokens, and back to text |
+//! | [`engine`] | what samples completions: [`LocalEngine`], vLLM servers |
+//! | [`sample`] | scored [`Rollout`]s, in [`RolloutGroup`]s of one problem |
+//! | [`hint`] | where hints come from, and what they give away |
+//! | [`collect`] | the [`Collector`]: when a group gets hints, at which levels, and how both combine |
+//! | [`mod@evaluate`] | avg@k, pass@k and maj@k without hints, with intervals |
+//! | [`run`] | seeds, progress and schedules |
+//! | [`net`] | keys of servers |
+//! | [`error`] | errors, and what is out of range in a configuration |
 //!
 //! Feature `local-engine` (default) adds [`LocalEngine`] and the prompt formats of a local
 //! tokenizer; without it the crate builds without libtorch. `vllm` adds `VllmEngine`, `teacher`
-//! `TeacherHints`, and `https` TLS for both.
+//! `TeacherHints`, `formats` CSV, Parquet and compressed files, and `https` TLS for servers.
 
 #![forbid(unsafe_code)]
 
@@ -52,57 +56,18 @@ pub mod prompt;
 pub mod run;
 pub mod sample;
 
-pub use collect::curriculum::{
-    DynamicSampling, ProblemSelection, ProblemSuccess, Replay, SignalCriterion, SuccessRecord,
-};
-pub use collect::hinted::{
-    Combine, CombineRule, HintTrigger, KeepIf, LevelInput, LevelSearch, Levels, Trigger,
-    TriggerInput,
-};
-pub use collect::{
-    CollectStats, Collected, Collector, CollectorConfig, LengthCount, SoftOverlongConfig,
-    SuccessCount,
-};
-pub use data::{
-    AllowedLeak, HeldOut, Hint, HintKind, HintLevel, Problem, is_held_out, parse_problems,
-    read_problems, sample_by_hash, split_held_out,
-};
+pub use collect::{Collector, CollectorConfig};
+pub use data::{Hint, Problem, read_problems};
 #[cfg(feature = "local-engine")]
 pub use engine::LocalEngine;
-#[cfg(feature = "vllm")]
-pub use engine::vllm::{VllmBuilder, VllmEngine, VllmEvent, VllmOptions};
 pub use engine::{
-    Completion, GenerationRequest, HeadWeights, PolicyVersion, RolloutEngine, Sampling, StopReason,
-    WeightSource,
+    Completion, GenerationRequest, PolicyVersion, RolloutEngine, Sampling, StopReason, WeightSource,
 };
-#[cfg(any(feature = "vllm", feature = "teacher"))]
-pub use error::HttpError;
 pub use error::RolloutError;
-#[cfg(feature = "teacher")]
-pub use error::TeacherError;
-#[cfg(feature = "vllm")]
-pub use error::VllmError;
-pub use evaluate::{
-    Estimate, Evaluation, EvaluationOptions, EvaluationScores, Lengths, ProblemOutcome, Votes,
-    evaluate, maj_at_k, pass_at_k,
-};
-pub use hint::leak::{
-    GuardedHint, Leak, LeakAction, LeakCounts, LeakDetector, LeakGuard, LeakKind,
-    without_calculations,
-};
-#[cfg(feature = "teacher")]
-pub use hint::source::teacher::TeacherHints;
-pub use hint::source::teacher::{TeacherBudget, TeacherFallback, TeacherOptions, TeacherPrompt};
-pub use hint::source::{
-    DatasetHints, Demonstrations, HintSourceConfig, MaskedSolution, PrefixUnit, SelfHints,
-    SolutionPrefix, WrongAnswers,
-};
-pub use hint::{
-    EngineWriter, FnHints, HintProvider, HintRequest, HintWriter, WriteRequest, hints_from_fn,
-};
-pub use net::ApiKey;
+pub use hint::source::DatasetHints;
+pub use hint::{HintProvider, HintRequest, hints_from_fn};
+pub use prompt::PromptFormat;
 #[cfg(feature = "local-engine")]
 pub use prompt::{ChatFormat, TextFormat};
-pub use prompt::{HintTemplate, PromptFormat};
-pub use run::{RunPoint, RunProgress, Seed, StepContext, ValueSchedule};
-pub use sample::{AppliedHint, Rollout, RolloutGroup, RolloutSource, VerdictAction, VerdictPolicy};
+pub use run::Seed;
+pub use sample::{Rollout, RolloutGroup};

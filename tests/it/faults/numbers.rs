@@ -8,7 +8,8 @@ use hint_grpo::{
 };
 use hint_policy::SharedPolicy;
 use hint_reward::{Judgment, Rubric, Verdict, verifier_from_fn};
-use hint_rollout::{RolloutError, VerdictAction};
+use hint_rollout::RolloutError;
+use hint_rollout::sample::VerdictAction;
 use hint_tests::{Digits, lenient_rubric, parts, problems, tiny_policy, weights};
 
 use super::{Faulty, Keep, fail_and_resume, run_config, trainer};

@@ -1,10 +1,9 @@
 //! When and how held-out problems are evaluated.
 
+use hint_rollout::data::{HeldOut, sample_by_hash, split_held_out};
 use hint_rollout::error::Violations;
-use hint_rollout::{
-    EvaluationOptions, HeldOut, Problem, RolloutError, Sampling, Seed, read_problems,
-    sample_by_hash, split_held_out,
-};
+use hint_rollout::evaluate::EvaluationOptions;
+use hint_rollout::{Problem, RolloutError, Sampling, Seed, read_problems};
 use serde::{Deserialize, Serialize};
 
 /// When and how held-out problems are evaluated, without hints.

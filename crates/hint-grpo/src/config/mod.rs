@@ -6,8 +6,9 @@
 
 use std::collections::BTreeMap;
 
+use hint_rollout::collect::curriculum::Replay;
 use hint_rollout::error::Violations;
-use hint_rollout::{CollectorConfig, Replay, Sampling};
+use hint_rollout::{CollectorConfig, Sampling};
 use serde::{Deserialize, Serialize};
 
 use crate::advantage::AdvantageConfig;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use hint_affinity::{Affinity, AffinityAccumulator, ClipRange};
-use hint_rollout::RolloutSource;
+use hint_rollout::sample::RolloutSource;
 
 use super::sample::Sample;
 use crate::error::GrpoError;

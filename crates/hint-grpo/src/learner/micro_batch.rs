@@ -2,7 +2,8 @@
 
 use hint_affinity::ClipRange;
 use hint_policy::{ScoreOptions, TokenBatch, TokenScores};
-use hint_rollout::{RunProgress, Seed};
+use hint_rollout::Seed;
+use hint_rollout::run::RunProgress;
 use tch::{Kind, Tensor};
 
 use super::Learner;

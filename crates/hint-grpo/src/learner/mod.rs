@@ -13,7 +13,8 @@ use std::collections::BTreeMap;
 
 use hint_affinity::Affinity;
 use hint_policy::{SharedPolicy, catch_out_of_memory};
-use hint_rollout::{RunProgress, Seed};
+use hint_rollout::Seed;
+use hint_rollout::run::RunProgress;
 use serde_json::Value;
 use tch::Tensor;
 
@@ -65,7 +66,7 @@ pub use sft::SftLoss;
 /// use hint_grpo::learner::{Learner, LearnerParts, Sample, SampleBatch, SftLoss};
 /// use hint_grpo::{GrpoConfig, metrics};
 /// use hint_policy::SharedPolicy;
-/// use hint_rollout::RunProgress;
+/// use hint_rollout::run::RunProgress;
 ///
 /// // A policy that finds all four tokens equally likely.
 /// let policy = Bigram(Tensor::zeros([4, 4], (Kind::Float, Device::Cpu)).set_requires_grad(true));

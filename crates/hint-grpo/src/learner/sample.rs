@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use hint_policy::{TokenBatch, TokenRow};
-use hint_rollout::{PolicyVersion, RolloutSource};
+use hint_rollout::PolicyVersion;
+use hint_rollout::sample::RolloutSource;
 use tch::Device;
 
 use crate::error::GrpoError;

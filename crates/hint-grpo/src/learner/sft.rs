@@ -1,7 +1,7 @@
 //! The supervised loss: the likelihood of given responses.
 
 use hint_policy::{ScoreOptions, TokenScores};
-use hint_rollout::RolloutSource;
+use hint_rollout::sample::RolloutSource;
 use tch::{Kind, Tensor};
 
 use super::Learner;

@@ -1,7 +1,7 @@
 //! The weights of one optimizer step's hinted samples, and the shape of their ratio.
 
 use hint_affinity::ClipRange;
-use hint_rollout::RunProgress;
+use hint_rollout::run::RunProgress;
 
 use super::Learner;
 use super::column::TokenColumn;

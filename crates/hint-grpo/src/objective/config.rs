@@ -82,7 +82,7 @@ pub struct AffinityBand {
 /// L = c · Σ_it −log π_θ(y_it | x_i, y_i<t) / Σ_i |y_i|                                  (HELP-3)
 /// ```
 ///
-/// once over the demonstrations that [`CombineRule::Supervise`](hint_rollout::CombineRule) kept aside and once
+/// once over the demonstrations that [`CombineRule::Supervise`](hint_rollout::collect::hinted::CombineRule) kept aside and once
 /// over the prefixes of prefixed rollouts, one per group. The denominators count the whole optimizer
 /// step. Source: (HELP-3) in `docs/math.md`.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use hint_affinity::{AffinityAccumulator, AffinityVariant, ClipRange};
 use hint_rollout::error::Violations;
 use hint_rollout::run::no_fields;
-use hint_rollout::{RunProgress, ValueSchedule};
+use hint_rollout::run::{RunProgress, ValueSchedule};
 use serde::{Deserialize, Serialize};
 
 use crate::error::GrpoError;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use hint_policy::SharedPolicy;
-use hint_rollout::Evaluation;
+use hint_rollout::evaluate::Evaluation;
 
 use crate::error::GrpoError;
 use crate::observer::{Observer, Phase, StepReport, Timings};

@@ -2,7 +2,8 @@
 
 use std::collections::HashSet;
 
-use hint_rollout::{Evaluation, Problem};
+use hint_rollout::Problem;
+use hint_rollout::evaluate::Evaluation;
 
 use super::Run;
 use crate::config::GrpoConfig;
@@ -13,7 +14,7 @@ use crate::stage::Stage;
 
 /// Refuses held-out problems that the configuration asks for and the program does not bring.
 pub(super) fn check_held_out(config: &GrpoConfig, held_out: &[Problem]) -> Result<(), GrpoError> {
-    let expects = config.evaluation.held_out != hint_rollout::HeldOut::None;
+    let expects = config.evaluation.held_out != hint_rollout::data::HeldOut::None;
     if expects && held_out.is_empty() {
         let message = "evaluation.held_out: no problem is held out; split the problems with \
                        `EvaluationConfig::split`, hand the second part over with `held_out`, and \

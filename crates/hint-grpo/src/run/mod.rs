@@ -6,9 +6,9 @@
 use std::path::{Path, PathBuf};
 
 use hint_policy::{Policy, SaveOptions, SharedPolicy};
-use hint_rollout::{
-    Collector, HeadWeights, PolicyVersion, Problem, RolloutError, RunProgress, WeightSource,
-};
+use hint_rollout::engine::HeadWeights;
+use hint_rollout::run::RunProgress;
+use hint_rollout::{Collector, PolicyVersion, Problem, RolloutError, WeightSource};
 
 use self::context::RunContext;
 use self::restore::Restored;

@@ -2,7 +2,8 @@
 
 use hint_policy::SharedPolicy;
 use hint_reward::Rubric;
-use hint_rollout::{ApiKey, Collector, HintProvider};
+use hint_rollout::net::ApiKey;
+use hint_rollout::{Collector, HintProvider};
 use hint_rollout::{PromptFormat, RolloutEngine};
 
 use crate::config::GrpoConfig;

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use hint_rollout::Evaluation;
+use hint_rollout::evaluate::Evaluation;
 
 use super::RunDir;
 use super::files::{file_name, read_error, write_error, write_json};

@@ -6,7 +6,8 @@
 
 use std::collections::BTreeMap;
 
-use hint_rollout::{Collector, RunProgress, WeightSource};
+use hint_rollout::run::RunProgress;
+use hint_rollout::{Collector, WeightSource};
 use serde_json::Value;
 
 use crate::config::GrpoConfig;

@@ -9,7 +9,8 @@ use hint_grpo::learner::{
 use hint_grpo::objective::{HintedWeightConfig, ObjectiveConfig, OldLogprobs, RatioShaping};
 use hint_grpo::{Aggregation, GrpoConfig, GrpoError, Optimizer, metrics};
 use hint_policy::{Parameter, Policy, PolicyError, SharedPolicy, TokenBatch};
-use hint_rollout::{RolloutSource, RunProgress, ValueSchedule};
+use hint_rollout::run::{RunProgress, ValueSchedule};
+use hint_rollout::sample::RolloutSource;
 use tch::{Device, Tensor};
 
 /// Predicts every token from the one before: row `i` of the table holds the logits after token `i`.

@@ -20,10 +20,10 @@ use clap::Args;
 use hint_grpo::EvaluationConfig;
 use hint_policy::SharedPolicy;
 use hint_policy::runtime::DeviceChoice;
+use hint_rollout::data::sample_by_hash;
 use hint_rollout::error::Violations;
-use hint_rollout::{
-    Evaluation, EvaluationOptions, LocalEngine, Sampling, evaluate, sample_by_hash,
-};
+use hint_rollout::evaluate::{Evaluation, EvaluationOptions, evaluate};
+use hint_rollout::{LocalEngine, Sampling};
 use serde::Serialize;
 
 use self::table::{Counter, table};
@@ -129,8 +129,8 @@ pub fn run(options: &Options) -> Result<()> {
     let evaluation = EvaluationConfig {
         max_problems: Some(options.limit),
         held_out: match options.held_out {
-            Some(frac) => hint_rollout::HeldOut::Share { frac },
-            None => hint_rollout::HeldOut::None,
+            Some(frac) => hint_rollout::data::HeldOut::Share { frac },
+            None => hint_rollout::data::HeldOut::None,
         },
         ..EvaluationConfig::default()
     };

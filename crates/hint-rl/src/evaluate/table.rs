@@ -4,7 +4,7 @@ use std::io::IsTerminal;
 
 use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{CellAlignment, ContentArrangement, Table};
-use hint_rollout::{Estimate, Evaluation, EvaluationScores};
+use hint_rollout::evaluate::{Estimate, Evaluation, EvaluationScores};
 use indicatif::{ProgressBar, ProgressStyle};
 
 /// Counts problems: a bar on a terminal, lines elsewhere.

@@ -15,9 +15,8 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Args, ValueEnum};
-use hint_rollout::{
-    DatasetHints, HintProvider, HintRequest, Leak, LeakDetector, LeakKind, Problem, read_problems,
-};
+use hint_rollout::hint::leak::{Leak, LeakDetector, LeakKind};
+use hint_rollout::{DatasetHints, HintProvider, HintRequest, Problem, read_problems};
 use serde::Serialize;
 
 /// Reports what the hints of a problem file give away.

@@ -5,10 +5,11 @@ use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
-use hint_rollout::{
-    HintLevel, HintProvider, HintRequest, HintSourceConfig, HintWriter, LeakCounts, LeakGuard,
-    Problem, Seed, parse_problems,
-};
+use hint_rollout::data::{HintLevel, parse_problems};
+use hint_rollout::hint::HintWriter;
+use hint_rollout::hint::leak::{LeakCounts, LeakGuard};
+use hint_rollout::hint::source::HintSourceConfig;
+use hint_rollout::{HintProvider, HintRequest, Problem, Seed};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -235,7 +236,9 @@ impl Generation {
 
 #[cfg(test)]
 mod tests {
-    use hint_rollout::{Hint, LeakAction, RolloutError, WriteRequest, hints_from_fn};
+    use hint_rollout::hint::WriteRequest;
+    use hint_rollout::hint::leak::LeakAction;
+    use hint_rollout::{Hint, RolloutError, hints_from_fn};
 
     use super::*;
 

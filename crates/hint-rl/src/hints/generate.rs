@@ -33,10 +33,9 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use hint_grpo::GrpoConfig;
 use hint_policy::{LoadOptions, LoadedModel, SharedPolicy, Tokenizer};
-use hint_rollout::{
-    ChatFormat, EngineWriter, HintSourceConfig, HintWriter, LocalEngine, PromptFormat,
-    RolloutError, TextFormat, WriteRequest,
-};
+use hint_rollout::hint::source::HintSourceConfig;
+use hint_rollout::hint::{EngineWriter, HintWriter, WriteRequest};
+use hint_rollout::{ChatFormat, LocalEngine, PromptFormat, RolloutError, TextFormat};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::file::{GenerateSettings, GenerateSummary, Generation};

@@ -5,7 +5,8 @@
 
 use std::path::{Path, PathBuf};
 
-use hint_rollout::{MaskedSolution, without_calculations};
+use hint_rollout::hint::leak::without_calculations;
+use hint_rollout::hint::source::MaskedSolution;
 use serde::Deserialize;
 
 use super::error::SourceError;
@@ -68,7 +69,8 @@ fn problem(path: &Path, text: &str) -> Result<SourceProblem, SourceError> {
 
 #[cfg(test)]
 mod tests {
-    use hint_rollout::{Hint, LeakDetector, Problem};
+    use hint_rollout::hint::leak::LeakDetector;
+    use hint_rollout::{Hint, Problem};
 
     use super::*;
     use crate::prepare::{GSM_SYMBOLIC, cached};

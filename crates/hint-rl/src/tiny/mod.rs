@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use hint_policy::Tokenizer;
-use hint_rollout::{HintTemplate, TextFormat};
+use hint_rollout::TextFormat;
+use hint_rollout::prompt::HintTemplate;
 
 /// The checkpoint in the repository, wherever the program was built.
 pub fn tiny_model() -> PathBuf {

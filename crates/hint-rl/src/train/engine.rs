@@ -4,10 +4,9 @@ use std::path::Path;
 
 use anyhow::Result;
 use hint_policy::{Policy as _, SaveOptions, SharedPolicy};
-use hint_rollout::{
-    HeadWeights, LocalEngine, PolicyVersion, RolloutEngine, RolloutError, VllmEngine, VllmEvent,
-    VllmOptions, WeightSource,
-};
+use hint_rollout::engine::HeadWeights;
+use hint_rollout::engine::vllm::{VllmEngine, VllmEvent, VllmOptions};
+use hint_rollout::{LocalEngine, PolicyVersion, RolloutEngine, RolloutError, WeightSource};
 
 use super::options::Settings;
 use crate::workload::Compute;

@@ -8,7 +8,8 @@ use clap::{Args, ValueEnum};
 use hint_grpo::GrpoConfig;
 use hint_policy::LoraConfig;
 use hint_policy::runtime::DeviceChoice;
-use hint_rollout::{HeldOut, HintTrigger};
+use hint_rollout::collect::hinted::HintTrigger;
+use hint_rollout::data::HeldOut;
 use serde::{Deserialize, Serialize};
 
 use crate::process::threads;

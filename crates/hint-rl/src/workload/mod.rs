@@ -11,9 +11,10 @@ use hint_grpo::{Demonstration, EvaluationConfig, GrpoConfig, Hints, Parts, RunDi
 use hint_policy::model::LoadReport;
 use hint_policy::{LoadOptions, LoadedModel, LoraConfig, ModelConfig, SharedPolicy, Tokenizer};
 use hint_reward::{ExactMatch, MathVerifier, RewardInput, Rubric};
+use hint_rollout::data::HeldOut;
+use hint_rollout::net::ApiKey;
 use hint_rollout::{
-    ApiKey, ChatFormat, Collector, HeldOut, Problem, PromptFormat, RolloutEngine, TextFormat,
-    read_problems,
+    ChatFormat, Collector, Problem, PromptFormat, RolloutEngine, TextFormat, read_problems,
 };
 use tch::{Device, Kind};
 

@@ -42,7 +42,7 @@ impl Default for HeldOut {
 /// larger one.
 ///
 /// ```
-/// use hint_rollout::is_held_out;
+/// use hint_rollout::data::is_held_out;
 ///
 /// // SHA-256 of "7" begins with 79 02 69 90: 0.4727 of the range.
 /// assert!(is_held_out("7", 0.48) && !is_held_out("7", 0.47));

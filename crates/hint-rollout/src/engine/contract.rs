@@ -125,10 +125,7 @@ impl Completion {
 /// Samples completions. Knows nothing of rewards, groups or hints.
 ///
 /// ```
-/// use hint_rollout::{
-///     Completion, GenerationRequest, PolicyVersion, RolloutEngine, RolloutError, StopReason,
-///     WeightSource,
-/// };
+/// use hint_rollout::{Completion, GenerationRequest, PolicyVersion, RolloutEngine, RolloutError, StopReason, WeightSource};
 ///
 /// /// Answers every prompt with its own last token.
 /// struct Echo;

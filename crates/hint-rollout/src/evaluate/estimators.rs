@@ -32,7 +32,7 @@ impl Votes {
 /// arXiv 2107.03374). The product has no large factorials. `k` above `total` counts as `total`.
 ///
 /// ```
-/// use hint_rollout::pass_at_k;
+/// use hint_rollout::evaluate::pass_at_k;
 ///
 /// // One of four is correct: two draws miss it with probability 3/4 · 2/3.
 /// assert!((pass_at_k(4, 1, 2) - 0.5).abs() < 1e-15);
@@ -61,7 +61,7 @@ pub fn pass_at_k(total: usize, correct: usize, k: usize) -> f64 {
 /// have no winner. `k` above the number of completions counts as that number.
 ///
 /// ```
-/// use hint_rollout::{Votes, maj_at_k};
+/// use hint_rollout::evaluate::{Votes, maj_at_k};
 ///
 /// // Two votes against one and one: all four together are right.
 /// let votes = Votes { correct: 2, wrong: vec![1, 1], abstained: 0 };

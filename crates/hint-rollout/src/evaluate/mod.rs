@@ -47,7 +47,8 @@ pub use result::{Evaluation, EvaluationScores, Lengths, ProblemOutcome};
 /// #     fn stop_tokens(&self) -> &[u32] { &[] }
 /// # }
 /// use hint_reward::{ExactMatch, Rubric};
-/// use hint_rollout::{EvaluationOptions, Problem, Sampling, evaluate};
+/// use hint_rollout::{Problem, Sampling};
+/// use hint_rollout::evaluate::{EvaluationOptions, evaluate};
 ///
 /// let problems = [Problem::new("a", "2 + 2", "4"), Problem::new("b", "2 + 3", "5")];
 /// let options = EvaluationOptions::sampled(8, Sampling::default());

@@ -5,7 +5,7 @@
 /// Libraries read no environment: a program reads the variable and hands the value over.
 ///
 /// ```
-/// let key = hint_rollout::ApiKey::new("sk-secret");
+/// let key = hint_rollout::net::ApiKey::new("sk-secret");
 /// assert_eq!(format!("{key:?}"), "ApiKey(…)");
 /// ```
 #[derive(Clone, PartialEq, Eq)]

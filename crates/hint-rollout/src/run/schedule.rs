@@ -89,7 +89,7 @@ impl ValueSchedule {
     /// The value at a point of the run.
     ///
     /// ```
-    /// use hint_rollout::{RunPoint, RunProgress, ValueSchedule};
+    /// use hint_rollout::run::{RunPoint, RunProgress, ValueSchedule};
     ///
     /// let over = RunPoint::Step { step: 10 };
     /// let annealed = ValueSchedule::Linear { from: 1.0, to: 0.0, over, afterwards: None };

@@ -1,11 +1,12 @@
 //! The batch of a step: selection, dynamic sampling, replay, masks.
 
 use hint_reward::{ExactMatch, Rubric};
-use hint_rollout::{
-    Collected, Collector, CollectorConfig, DatasetHints, DynamicSampling, Problem,
-    ProblemSelection, Replay, RolloutError, RunProgress, Seed, SignalCriterion, SoftOverlongConfig,
-    StepContext,
+use hint_rollout::collect::curriculum::{
+    DynamicSampling, ProblemSelection, Replay, SignalCriterion,
 };
+use hint_rollout::collect::{Collected, SoftOverlongConfig};
+use hint_rollout::run::{RunProgress, StepContext};
+use hint_rollout::{Collector, CollectorConfig, DatasetHints, Problem, RolloutError, Seed};
 
 use crate::scripted::{Bytes, Log, Scripted};
 

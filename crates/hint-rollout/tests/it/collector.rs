@@ -1,10 +1,10 @@
 //! The two-stage rollout.
 
 use hint_reward::{ExactMatch, Judgment, Rubric, Verdict, from_fn, verifier_from_fn};
-use hint_rollout::{
-    Collected, Collector, CollectorConfig, DatasetHints, HintTrigger, Problem, RolloutError, Seed,
-    VerdictAction, VerdictPolicy,
-};
+use hint_rollout::collect::Collected;
+use hint_rollout::collect::hinted::HintTrigger;
+use hint_rollout::sample::{VerdictAction, VerdictPolicy};
+use hint_rollout::{Collector, CollectorConfig, DatasetHints, Problem, RolloutError, Seed};
 
 use crate::scripted::{Bytes, Scripted};
 

@@ -2,9 +2,11 @@
 
 use hint_reward::{ExactMatch, Rubric};
 use hint_rollout::collect::hinted::{Combine, LevelInput, Levels, Trigger, TriggerInput, from_fn};
+use hint_rollout::data::HintLevel;
+use hint_rollout::hint::source::SolutionPrefix;
 use hint_rollout::{
-    Collector, CollectorConfig, DatasetHints, Hint, HintLevel, HintRequest, Problem, Rollout,
-    RolloutGroup, Seed, SolutionPrefix, hints_from_fn,
+    Collector, CollectorConfig, DatasetHints, Hint, HintRequest, Problem, Rollout, RolloutGroup,
+    Seed, hints_from_fn,
 };
 
 use crate::scripted::{Bytes, Scripted};
@@ -71,7 +73,7 @@ fn a_level_search_of_ones_own_sees_what_was_tried_and_picks_what_counts() {
     let collector =
         Collector::new(engine, Bytes::default(), Rubric::new(ExactMatch::new()), config)
             .expect("the configuration is valid")
-            .with_hints(SolutionPrefix::new(hint_rollout::PrefixUnit::Character))
+            .with_hints(SolutionPrefix::new(hint_rollout::hint::source::PrefixUnit::Character))
             .with_levels(Descent);
     assert_eq!(
         collector.custom_parts(),

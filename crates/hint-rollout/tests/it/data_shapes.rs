@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
+use hint_rollout::data::parse_problems;
 use hint_rollout::data::{Columns, Turn, read_problems_from};
-use hint_rollout::{Problem, RolloutError, parse_problems, read_problems};
+use hint_rollout::{Problem, RolloutError, read_problems};
 
 fn one(text: &str) -> Problem {
     let problems = parse_problems(text, Path::new("rows.jsonl")).expect("a row as people have it");

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use hint_reward::{ExactMatch, MathVerifier, Rubric, Verdict, from_fn};
-use hint_rollout::{Evaluation, EvaluationOptions, Problem, RolloutError, Sampling, evaluate};
+use hint_rollout::evaluate::{Evaluation, EvaluationOptions, evaluate};
+use hint_rollout::{Problem, RolloutError, Sampling};
 use serde_json::json;
 
 use crate::scripted::{Bytes, Scripted};

@@ -1,11 +1,16 @@
 //! Level search, which groups are kept, and how they are combined, through the collector.
 
 use hint_reward::{ExactMatch, Rubric};
+use hint_rollout::collect::Collected;
+use hint_rollout::collect::hinted::{CombineRule, HintTrigger, KeepIf, LevelSearch};
+use hint_rollout::data::HintLevel;
+use hint_rollout::hint::source::{PrefixUnit, SolutionPrefix};
+use hint_rollout::hint::{EngineWriter, HintWriter};
+use hint_rollout::run::{RunProgress, StepContext, ValueSchedule};
+use hint_rollout::sample::RolloutSource;
 use hint_rollout::{
-    Collected, Collector, CollectorConfig, CombineRule, EngineWriter, Hint, HintLevel,
-    HintProvider, HintRequest, HintTrigger, HintWriter, KeepIf, LevelSearch, PrefixUnit, Problem,
-    Rollout, RolloutError, RolloutSource, RunProgress, Seed, SolutionPrefix, StepContext,
-    ValueSchedule,
+    Collector, CollectorConfig, Hint, HintProvider, HintRequest, Problem, Rollout, RolloutError,
+    Seed,
 };
 
 use crate::scripted::{Bytes, Scripted};
@@ -173,7 +178,7 @@ fn plain_completions_that_nobody_looks_at_are_not_sampled() {
 
 #[test]
 fn annealed_help_ends() {
-    let over = hint_rollout::RunPoint::Fraction { fraction: 0.5 };
+    let over = hint_rollout::run::RunPoint::Fraction { fraction: 0.5 };
     let schedule = ValueSchedule::Linear { from: 1.0, to: 0.0, over, afterwards: None };
     let config = CollectorConfig { level: LevelSearch::One { level: schedule }, ..config() };
     let shown = |step| {

@@ -1,8 +1,9 @@
 //! Hint providers and the trigger.
 
+use hint_rollout::data::HintLevel;
+use hint_rollout::prompt::HintTemplate;
 use hint_rollout::{
-    DatasetHints, Hint, HintLevel, HintProvider, HintRequest, HintTemplate, Problem, RolloutError,
-    hints_from_fn,
+    DatasetHints, Hint, HintProvider, HintRequest, Problem, RolloutError, hints_from_fn,
 };
 
 #[test]

@@ -3,10 +3,11 @@
 use std::sync::Mutex;
 
 use hint_reward::{ExactMatch, Rubric};
+use hint_rollout::data::AllowedLeak;
+use hint_rollout::hint::leak::{LeakAction, LeakDetector, LeakGuard, LeakKind};
+use hint_rollout::hint::source::{Demonstrations, MaskedSolution, PrefixUnit, SolutionPrefix};
 use hint_rollout::{
-    AllowedLeak, Collector, CollectorConfig, Demonstrations, Hint, HintProvider, HintRequest,
-    LeakAction, LeakDetector, LeakGuard, LeakKind, MaskedSolution, PrefixUnit, Problem,
-    RolloutError, Seed, SolutionPrefix,
+    Collector, CollectorConfig, Hint, HintProvider, HintRequest, Problem, RolloutError, Seed,
 };
 
 use crate::scripted::{Bytes, Scripted};

@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use hint_rollout::{Problem, RolloutError, parse_problems, read_problems};
+use hint_rollout::data::parse_problems;
+use hint_rollout::{Problem, RolloutError, read_problems};
 use proptest::prelude::*;
 
 fn parse(text: &str) -> Result<Vec<Problem>, RolloutError> {

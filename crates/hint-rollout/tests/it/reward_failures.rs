@@ -4,10 +4,9 @@ use std::time::Duration;
 
 use hint_reward::{ExactMatch, Reward, RewardError, RewardInput, Rubric, Verdict, from_fn};
 use hint_rollout::collect::{Collected, ScoringConfig};
-use hint_rollout::{
-    Collector, CollectorConfig, EvaluationOptions, Problem, RolloutError, Seed, VerdictAction,
-    VerdictPolicy, evaluate,
-};
+use hint_rollout::evaluate::{EvaluationOptions, evaluate};
+use hint_rollout::sample::{VerdictAction, VerdictPolicy};
+use hint_rollout::{Collector, CollectorConfig, Problem, RolloutError, Seed};
 
 use crate::scripted::{Bytes, Scripted};
 

@@ -2,9 +2,10 @@
 
 use std::sync::{Arc, Mutex};
 
+use hint_rollout::prompt::HintTemplate;
 use hint_rollout::{
-    Completion, GenerationRequest, Hint, HintTemplate, PolicyVersion, Problem, PromptFormat,
-    RolloutEngine, RolloutError, StopReason, WeightSource,
+    Completion, GenerationRequest, Hint, PolicyVersion, Problem, PromptFormat, RolloutEngine,
+    RolloutError, StopReason, WeightSource,
 };
 
 /// Prompts and completions as the bytes of their text.

@@ -6,11 +6,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier, Mutex};
 use std::time::Duration;
 
-use hint_rollout::{
-    ApiKey, Hint, HintLevel, HintProvider, HintRequest, HintSourceConfig, HintWriter, LeakAction,
-    LeakGuard, Problem, RolloutError, TeacherError, TeacherFallback, TeacherHints, TeacherOptions,
-    WriteRequest,
-};
+use hint_rollout::data::HintLevel;
+use hint_rollout::error::TeacherError;
+use hint_rollout::hint::leak::{LeakAction, LeakGuard};
+use hint_rollout::hint::source::HintSourceConfig;
+use hint_rollout::hint::source::teacher::{TeacherFallback, TeacherHints, TeacherOptions};
+use hint_rollout::hint::{HintWriter, WriteRequest};
+use hint_rollout::net::ApiKey;
+use hint_rollout::{Hint, HintProvider, HintRequest, Problem, RolloutError};
 use serde_json::{Value, json};
 
 mod processes;

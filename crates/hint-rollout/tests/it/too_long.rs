@@ -3,10 +3,11 @@
 use hint_reward::{ExactMatch, Rubric};
 use hint_rollout::collect::{Collected, ProblemReport};
 use hint_rollout::engine::TooLong;
+use hint_rollout::evaluate::{EvaluationOptions, evaluate};
+use hint_rollout::hint::source::{Demonstrations, HintSourceConfig, SelfHints};
 use hint_rollout::{
-    Collector, CollectorConfig, Completion, DatasetHints, Demonstrations, EvaluationOptions,
-    GenerationRequest, HintSourceConfig, Problem, RolloutEngine, RolloutError, Sampling, Seed,
-    SelfHints, WeightSource, evaluate,
+    Collector, CollectorConfig, Completion, DatasetHints, GenerationRequest, Problem,
+    RolloutEngine, RolloutError, Sampling, Seed, WeightSource,
 };
 
 use crate::scripted::{Bytes, Scripted};

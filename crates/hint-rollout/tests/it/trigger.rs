@@ -1,8 +1,8 @@
 //! The trigger axis.
 
-use hint_rollout::{
-    HintTrigger, RunPoint, RunProgress, Seed, Trigger, TriggerInput, ValueSchedule,
-};
+use hint_rollout::Seed;
+use hint_rollout::collect::hinted::{HintTrigger, Trigger, TriggerInput};
+use hint_rollout::run::{RunPoint, RunProgress, ValueSchedule};
 
 #[test]
 fn triggers_fire_on_counts() {

@@ -5,9 +5,12 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
+use hint_rollout::engine::HeadWeights;
+use hint_rollout::engine::vllm::{VllmEngine, VllmEvent, VllmOptions};
+use hint_rollout::error::VllmError;
 use hint_rollout::{
-    GenerationRequest, HeadWeights, PolicyVersion, RolloutEngine, RolloutError, Sampling,
-    StopReason, VllmEngine, VllmError, VllmEvent, VllmOptions, WeightSource,
+    GenerationRequest, PolicyVersion, RolloutEngine, RolloutError, Sampling, StopReason,
+    WeightSource,
 };
 
 const MODELS: &str = r#"{"object":"list","data":[{"id":"smollm2","object":"model","owned_by":"vllm","max_model_len":1024}]}"#;

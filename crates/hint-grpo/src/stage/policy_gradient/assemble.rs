@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use hint_rollout::{AppliedHint, Rollout, RolloutGroup, RolloutSource};
+use hint_rollout::sample::{AppliedHint, RolloutSource};
+use hint_rollout::{Rollout, RolloutGroup};
 
 use crate::learner::{Contexts, Sample, SampleBatch};
 use crate::objective::{LossConfig, RatioScheme, SftTerm};

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use hint_rollout::{
-    Collected, Collector, PolicyVersion, Problem, RunProgress, Seed, StepContext, WeightSource,
-};
+use hint_rollout::collect::Collected;
+use hint_rollout::run::{RunProgress, StepContext};
+use hint_rollout::{Collector, PolicyVersion, Problem, Seed, WeightSource};
 use serde::Deserialize;
 use serde_json::{Value, json};
 

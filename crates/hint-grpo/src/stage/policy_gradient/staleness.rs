@@ -1,6 +1,7 @@
 //! How old the weights are that a group was sampled with.
 
-use hint_rollout::{PolicyVersion, RolloutGroup, RolloutSource};
+use hint_rollout::sample::RolloutSource;
+use hint_rollout::{PolicyVersion, RolloutGroup};
 
 use crate::config::{RunConfig, StaleGroups};
 use crate::error::GrpoError;

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use hint_rollout::{CollectStats, RolloutGroup};
+use hint_rollout::RolloutGroup;
+use hint_rollout::collect::CollectStats;
 
 use crate::metrics::{self, Metrics};
 

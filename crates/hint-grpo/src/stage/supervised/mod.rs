@@ -1,6 +1,7 @@
 //! Learning from demonstrations, for warm starts and baselines.
 
-use hint_rollout::{Collector, RunProgress, Seed};
+use hint_rollout::run::RunProgress;
+use hint_rollout::{Collector, Seed};
 
 use crate::config::{GrpoConfig, LearnedTokens, RunConfig, SftConfig};
 use crate::error::GrpoError;

@@ -120,7 +120,7 @@ struct Weights {
 /// Samples from one or more vLLM servers that share the work.
 ///
 /// ```no_run
-/// use hint_rollout::{VllmEngine, VllmEvent, VllmOptions};
+/// use hint_rollout::engine::vllm::{VllmEngine, VllmEvent, VllmOptions};
 ///
 /// let options = VllmOptions::new(["http://127.0.0.1:8000"], "policy", "/mnt/shared/weights");
 /// let engine = VllmEngine::builder(options)

@@ -9,7 +9,7 @@ use crate::error::Violations;
 /// Which vLLM servers to use, and how.
 ///
 /// ```
-/// use hint_rollout::VllmOptions;
+/// use hint_rollout::engine::vllm::VllmOptions;
 ///
 /// let servers = ["http://127.0.0.1:8000", "http://127.0.0.1:8001"];
 /// let options = VllmOptions::new(servers, "policy", "/mnt/shared/weights");

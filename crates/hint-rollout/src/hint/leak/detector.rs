@@ -35,7 +35,8 @@ const FUEL: u64 = 100_000;
 /// counts, of a demonstration nothing.
 ///
 /// ```
-/// use hint_rollout::{Hint, LeakDetector, LeakKind, Problem};
+/// use hint_rollout::{Hint, Problem};
+/// use hint_rollout::hint::leak::{LeakDetector, LeakKind};
 ///
 /// let problem = Problem::new("p", "A shelf has 6 boards with 22 books each; 100 are lent. Rest?", "32")
 ///     .with_solution("There are 6*22 = 132 books. 132 - 100 = 32 are left.");

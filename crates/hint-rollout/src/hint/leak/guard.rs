@@ -27,7 +27,7 @@ pub enum LeakAction {
 /// Looks at every hint before it is used.
 ///
 /// ```
-/// use hint_rollout::{LeakAction, LeakGuard};
+/// use hint_rollout::hint::leak::{LeakAction, LeakGuard};
 ///
 /// let guard = LeakGuard { action: LeakAction::Drop, retries: 2 };
 /// assert_eq!(LeakGuard::default().action, LeakAction::Keep);

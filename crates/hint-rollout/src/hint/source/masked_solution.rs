@@ -15,7 +15,8 @@ use crate::hint::provider::{HintProvider, HintRequest};
 /// say how, not what. A problem without a solution gets no hint.
 ///
 /// ```
-/// use hint_rollout::{HintProvider, HintRequest, MaskedSolution, Problem};
+/// use hint_rollout::{HintProvider, HintRequest, Problem};
+/// use hint_rollout::hint::source::MaskedSolution;
 ///
 /// let solution = "Step 1: half of 48 is 24.\n#### 24";
 /// let problem = Problem::new("p", "She sold 48 clips, then half as many. Total?", "72")

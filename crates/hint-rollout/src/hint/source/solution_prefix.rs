@@ -50,7 +50,9 @@ impl PrefixUnit {
 /// solution gets no hint.
 ///
 /// ```
-/// use hint_rollout::{HintLevel, HintProvider, HintRequest, PrefixUnit, Problem, SolutionPrefix};
+/// use hint_rollout::{HintProvider, HintRequest, Problem};
+/// use hint_rollout::data::HintLevel;
+/// use hint_rollout::hint::source::{PrefixUnit, SolutionPrefix};
 ///
 /// let problem = Problem::new("p", "1 + 2 + 3", "6").with_solution("1 + 2 = 3, 3 + 3 = 6");
 /// let request = HintRequest::new(&problem).with_level(HintLevel::new(0.5));

@@ -4,7 +4,8 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use hint_rollout::{HintProvider, HintRequest, Seed, TeacherHints, TeacherOptions};
+use hint_rollout::hint::source::teacher::{TeacherHints, TeacherOptions};
+use hint_rollout::{HintProvider, HintRequest, Seed};
 use serde_json::Value;
 
 use super::{Answer, Chat, NoWriter, files, problems};

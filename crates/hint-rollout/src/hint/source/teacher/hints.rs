@@ -27,7 +27,8 @@ const PATH: &str = "/chat/completions";
 /// again in other words, and that answer is kept on its own.
 ///
 /// ```no_run
-/// use hint_rollout::{ApiKey, TeacherHints, TeacherOptions};
+/// use hint_rollout::hint::source::teacher::{TeacherHints, TeacherOptions};
+/// use hint_rollout::net::ApiKey;
 ///
 /// let options = TeacherOptions::new("http://127.0.0.1:8000/v1", "a-model");
 /// let hints = TeacherHints::new(options, None)?;
