@@ -1,10 +1,10 @@
 //! Checks every reference answer of a data set before training on it.
 //!
-//! `cargo run --example audit_rewards -- FILE.jsonl [FIELD]`
+//! `cargo run --example audit_rewards -- FILE.jsonl [FIELD] [--usable OUT.jsonl]`
 //!
-//! Each line is an object with the reference answer in `answer`, `gold`, `reference` or FIELD. Prints one line for each
-//! unusable row, with the line number and the reason, then a summary. Exits with 1 if there is any, with 2 if the file
-//! cannot be read. Ten thousand references take about a second.
+//! Each line is an object with the reference answer in `answer`, `gold`, `reference` or FIELD. Prints the unusable rows
+//! by reason, with their number and examples, then a summary, and writes the usable rows to OUT. Exits with 1 if a row
+//! is unusable, with 2 if a file cannot be read or written. Ten thousand references take about a second.
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -26,48 +26,43 @@ fn main() -> ExitCode {
 
 /// Whether every row is usable.
 fn run() -> Result<bool, String> {
-    let mut arguments = std::env::args().skip(1);
-    let path = arguments.next().ok_or("usage: audit_rewards FILE.jsonl [FIELD]")?;
+    let mut arguments: Vec<String> = std::env::args().skip(1).collect();
+    let mut usable = None;
+    if let Some(at) = arguments.iter().position(|argument| argument == "--usable") {
+        usable = arguments.get(at + 1).cloned();
+        arguments.drain(at..arguments.len().min(at + 2));
+    }
+    let mut arguments = arguments.into_iter();
+    let path =
+        arguments.next().ok_or("usage: audit_rewards FILE.jsonl [FIELD] [--usable OUT.jsonl]")?;
     let fields: Vec<String> = match arguments.next() {
         Some(field) => vec![field],
         None => ["answer", "gold", "reference"].map(ToOwned::to_owned).to_vec(),
     };
     let bytes = std::fs::read(&path).map_err(|error| format!("cannot read `{path}`: {error}"))?;
-    let verifier = MathVerifier::new();
+    let rows: Vec<&[u8]> =
+        bytes.split(|byte| *byte == b'\n').filter(|row| !row.trim_ascii().is_empty()).collect();
+    // A row without an answer has an empty one.
+    let references = rows.iter().map(|row| reference(row, &fields).unwrap_or_default());
+    let report = MathVerifier::new().audit(references);
     let mut out = std::io::stdout().lock();
-    let (mut checked, mut unusable) = (0_usize, 0_usize);
-    for (line, row) in bytes.split(|byte| *byte == b'\n').enumerate() {
-        if row.trim_ascii().is_empty() {
-            continue;
-        }
-        checked += 1;
-        let problem = match reference(row, &fields) {
-            Ok(reference) => verifier
-                .audit_reference(&reference)
-                .map(|finding| format!("`{reference}` {finding}")),
-            Err(reason) => Some(reason),
-        };
-        if let Some(problem) = problem {
-            unusable += 1;
-            writeln!(out, "{path}:{}: {problem}", line + 1).map_err(|error| error.to_string())?;
-        }
+    let table = if report.is_clean() { String::new() } else { report.table() };
+    writeln!(out, "{table}{}", report.summary()).map_err(|error| error.to_string())?;
+    if let Some(path) = usable {
+        let kept = rows.iter().enumerate().filter(|(index, _)| report.is_usable(*index));
+        let kept: Vec<&[u8]> = kept.flat_map(|(_, row)| [row, &b"\n"[..]]).collect();
+        std::fs::write(&path, kept.concat())
+            .map_err(|error| format!("cannot write `{path}`: {error}"))?;
     }
-    let summary = match unusable {
-        0 => format!("audit: {checked} references, all usable"),
-        _ => format!("audit: {unusable} of {checked} references are unusable"),
-    };
-    writeln!(out, "{summary}").map_err(|error| error.to_string())?;
-    Ok(unusable == 0)
+    Ok(report.is_clean())
 }
 
-/// The reference answer of one row, or why it has none.
-fn reference(row: &[u8], fields: &[String]) -> Result<String, String> {
-    let row: Value =
-        serde_json::from_slice(row).map_err(|error| format!("the row is no JSON: {error}"))?;
-    let found = fields.iter().find_map(|field| match &row[field.as_str()] {
+/// The reference answer of one row, if it has one.
+fn reference(row: &[u8], fields: &[String]) -> Option<String> {
+    let row: Value = serde_json::from_slice(row).ok()?;
+    fields.iter().find_map(|field| match &row[field.as_str()] {
         Value::String(text) => Some(text.clone()),
         Value::Number(number) => Some(number.to_string()),
         _ => None,
-    });
-    found.ok_or_else(|| format!("none of the fields {fields:?} is a string or a number"))
+    })
 }

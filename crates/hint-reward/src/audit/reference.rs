@@ -1,6 +1,7 @@
 //! Checking the reference answers of a data set before training on them.
 
-use std::fmt;
+use std::collections::BTreeMap;
+use std::fmt::{self, Write as _};
 
 use crate::extract::bare_reference;
 use crate::input::RewardInput;
@@ -31,6 +32,21 @@ pub enum AuditFinding {
     },
 }
 
+impl AuditFinding {
+    /// What a table counts it under: the kind, and for an unreadable reference why.
+    pub fn reason(&self) -> String {
+        match self {
+            Self::Empty => "empty".to_owned(),
+            Self::Unreadable { reason } => {
+                let reason = reason.rsplit(": ").next().unwrap_or(reason);
+                format!("unreadable: {reason}")
+            }
+            Self::NotItself { verdict } => format!("does not equal itself: {verdict}"),
+            Self::Misread { .. } => "misread".to_owned(),
+        }
+    }
+}
+
 impl fmt::Display for AuditFinding {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -51,7 +67,7 @@ impl fmt::Display for AuditFinding {
 pub struct AuditReport {
     /// References checked.
     pub checked: usize,
-    /// Unusable references: index in the order given, the reference, and what is wrong with it.
+    /// Unusable references in the order given: index, reference, and what is wrong with it.
     pub findings: Vec<(usize, String, AuditFinding)>,
 }
 
@@ -59,6 +75,41 @@ impl AuditReport {
     /// Whether every reference is usable.
     pub fn is_clean(&self) -> bool {
         self.findings.is_empty()
+    }
+
+    /// The unusable references by reason, the most frequent first, with up to three examples each, as a Markdown table.
+    ///
+    /// ```
+    /// use hint_reward::MathVerifier;
+    ///
+    /// let table = MathVerifier::new().audit(["1", "", "\\frac{1}{"]).table();
+    /// assert!(table.contains("| empty | 1 | 33.3 % | 1: `` |"), "{table}");
+    /// ```
+    pub fn table(&self) -> String {
+        const EXAMPLES: usize = 3;
+        let mut reasons: BTreeMap<String, Vec<&(usize, String, AuditFinding)>> = BTreeMap::new();
+        for finding in &self.findings {
+            reasons.entry(finding.2.reason()).or_default().push(finding);
+        }
+        let mut rows: Vec<_> = reasons.into_iter().collect();
+        rows.sort_by_key(|(_, found)| std::cmp::Reverse(found.len()));
+        let mut table =
+            String::from("| reason | references | share | examples |\n|---|---|---|---|\n");
+        for (reason, found) in rows {
+            let share = 100.0 * found.len() as f64 / self.checked.max(1) as f64;
+            let examples = found.iter().take(EXAMPLES).map(|(index, reference, _)| {
+                let head: String = reference.chars().take(48).collect();
+                format!("{index}: `{}`", head.replace(['\n', '|'], " "))
+            });
+            let examples = examples.collect::<Vec<_>>().join(", ");
+            let _ = writeln!(table, "| {reason} | {} | {share:.1} % | {examples} |", found.len());
+        }
+        table
+    }
+
+    /// Whether the reference with this index is usable.
+    pub fn is_usable(&self, index: usize) -> bool {
+        self.findings.binary_search_by_key(&index, |finding| finding.0).is_err()
     }
 
     /// One line for a log.

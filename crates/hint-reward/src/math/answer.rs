@@ -2,12 +2,16 @@
 
 use std::borrow::Cow;
 
+use num_traits::ToPrimitive;
+
 use crate::math::compare::comparison::{Comparison, equation};
 use crate::math::compare::prepare::{prepare, shared_value};
+use crate::math::compare::quantity::as_quantity;
 use crate::math::compare::text::{bare, same_wording};
 use crate::math::fuel::{Fuel, Stop};
 use crate::math::lex::literal::Commas;
 use crate::math::lex::typography::plain;
+use crate::math::lex::units::Unit;
 use crate::math::parse::choice::{What, named};
 use crate::math::parse::parser::{is_sentence_word, parse};
 use crate::math::parse::phrase::phrase;
@@ -321,17 +325,51 @@ fn is_remark(item: &Node, max_words: usize) -> bool {
     }
 }
 
-/// The value of a text that is one real number, whatever its unit or name.
-pub(crate) fn constant_value(text: &str, fuel: &mut Fuel) -> Option<f64> {
-    let mut node = reading(text, Commas::Usual, fuel).ok()?.node;
+/// A real number with its unit, if it has one.
+#[derive(Debug, Clone)]
+pub(crate) struct Measure {
+    pub(crate) value: f64,
+    unit: Option<Unit>,
+}
+
+impl Measure {
+    /// The value in the unit of another measure; `None` if the two are of different kinds. A missing unit is the other's.
+    pub(crate) fn in_unit_of(&self, other: &Self) -> Option<f64> {
+        match (&self.unit, &other.unit) {
+            (Some(own), Some(unit)) => {
+                let factor = (own.size() / unit.size()).to_f64()?;
+                own.is_comparable(unit).then_some(self.value * factor)
+            }
+            _ => Some(self.value),
+        }
+    }
+}
+
+/// The value of a text that is one real number, with its unit and whatever its name.
+pub(crate) fn measured(text: &str, fuel: &mut Fuel) -> Option<Measure> {
+    let text = respelled(plain(text));
+    let mut node = reading(&text, Commas::Usual, fuel).ok()?.node;
+    let mut unit = None;
     loop {
         node = match node {
-            Node::Quantity(inner, _) => *inner,
-            Node::Chain { .. } => equation(&node)?.1.clone(),
-            Node::Expr(expr) if !has_symbols(&expr) => {
-                let mut comparer = Comparer { fuel, relative_tolerance: 0.0 };
-                return comparer.constant(&expr).ok()?.map(Real::to_f64);
+            Node::Quantity(inner, spelled) => {
+                unit = Some(Unit::parse(&spelled));
+                *inner
             }
+            Node::Chain { .. } => equation(&node)?.1.clone(),
+            Node::Given { main, .. } => *main,
+            Node::Expr(expr) => match as_quantity(&expr).filter(|_| unit.is_none()) {
+                Some((value, spelled)) if has_symbols(&expr) => {
+                    unit = Some(Unit::parse(&spelled));
+                    Node::Expr(value)
+                }
+                _ if has_symbols(&expr) => return None,
+                _ => {
+                    let mut comparer = Comparer { fuel, relative_tolerance: 0.0 };
+                    let value = comparer.constant(&expr).ok()?.map(Real::to_f64)?;
+                    return Some(Measure { value, unit });
+                }
+            },
             _ => return None,
         };
     }

@@ -62,3 +62,14 @@ fn a_budget_too_small_is_found() {
     let finding = MathVerifier::new().with_fuel(10).audit_reference("x^2");
     assert!(matches!(finding, Some(AuditFinding::NotItself { .. })), "{finding:?}");
 }
+
+#[test]
+fn a_report_counts_by_reason_and_knows_the_usable_rows() {
+    let references = ["1", "", r"\frac{1}{", "  ", r"\oint x\,dx"];
+    let report = MathVerifier::new().audit(references);
+    let table = report.table();
+    assert!(table.contains("| empty | 2 | 40.0 % | 1: ``, 3: `  ` |"), "{table}");
+    assert!(table.contains("| unreadable: an unknown command | 1 | 20.0 % |"), "{table}");
+    let usable: Vec<usize> = (0..5).filter(|index| report.is_usable(*index)).collect();
+    assert_eq!(usable, [0]);
+}

@@ -4,6 +4,6 @@ mod collection;
 pub(crate) mod comparison;
 mod convention;
 pub(crate) mod prepare;
-mod quantity;
+pub(crate) mod quantity;
 pub(crate) mod real_set;
 pub(crate) mod text;

@@ -109,7 +109,7 @@ impl Comparison<'_, '_> {
 }
 
 /// A product of numbers and one-letter units, as value and unit.
-fn as_quantity(expr: &Expr) -> Option<(Expr, String)> {
+pub(crate) fn as_quantity(expr: &Expr) -> Option<(Expr, String)> {
     let Expr::Mul(factors) = expr else { return None };
     let mut value = Vec::new();
     let mut unit = String::new();

@@ -1,0 +1,89 @@
+//! Texts that are nearly the same.
+
+use crate::error::RewardError;
+use crate::extract::Extraction;
+use crate::input::RewardInput;
+use crate::verifier::contract::Verifier;
+use crate::verifier::extracted::{compared, extracted, unusable};
+use crate::verifier::verdict::Judgment;
+
+/// Characters beyond which two texts are not compared: the time is the product of both lengths.
+const MAX_CHARS: usize = 4096;
+
+/// A verifier for short texts: the similarity to the reference is at least a threshold.
+///
+/// ```text
+/// similarity = 1 − d(answer, reference) / max(|answer|, |reference|)
+/// ```
+///
+/// with `d` the distance of Levenshtein in characters. Case and white space at both ends do not matter.
+///
+/// # Examples
+///
+/// ```
+/// use hint_reward::{RewardInput, Verdict, Verifier, verifier::TextDistance};
+///
+/// let verifier = TextDistance::new(0.8)?;
+/// let verdict = |completion| verifier.verify(&RewardInput::new(completion, "photosynthesis")).verdict;
+/// assert_eq!(verdict(r"\boxed{\text{Photosyntesis}}"), Verdict::Correct);
+/// assert_eq!(verdict(r"\boxed{\text{photograph}}"), Verdict::Incorrect);
+/// # Ok::<(), hint_reward::RewardError>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct TextDistance {
+    threshold: f64,
+    extraction: Extraction,
+}
+
+impl TextDistance {
+    /// Returns the verifier with this least similarity.
+    ///
+    /// # Errors
+    ///
+    /// [`RewardError::Setting`] unless the threshold is in `(0, 1]`.
+    pub fn new(threshold: f64) -> Result<Self, RewardError> {
+        if !(threshold > 0.0 && threshold <= 1.0) {
+            return Err(RewardError::Setting {
+                name: "threshold",
+                got: threshold.to_string(),
+                expected: "a number in (0, 1]",
+            });
+        }
+        Ok(Self { threshold, extraction: Extraction::default() })
+    }
+
+    /// Sets where the answer is looked for.
+    #[must_use]
+    pub fn with_extraction(mut self, extraction: Extraction) -> Self {
+        self.extraction = extraction;
+        self
+    }
+}
+
+impl Verifier for TextDistance {
+    fn verify(&self, input: &RewardInput<'_>) -> Judgment {
+        let expected = plain(input.reference);
+        if expected.is_empty() || expected.chars().count() > MAX_CHARS {
+            return unusable("the reference is empty or too long");
+        }
+        let answer = match extracted(&self.extraction, input) {
+            Ok(answer) => answer,
+            Err(judgment) => return judgment,
+        };
+        let found = plain(&answer);
+        if found.chars().count() > MAX_CHARS {
+            return compared(false, &answer, input.reference, "the answer is too long");
+        }
+        let similarity = strsim::normalized_levenshtein(&found, &expected);
+        let reason = format!("the similarity is {similarity:.3}");
+        compared(similarity >= self.threshold, &answer, input.reference, &reason)
+    }
+}
+
+fn plain(text: &str) -> String {
+    let text = text.trim();
+    let inner =
+        ["\\text{", "\\textbf{", "\\mathrm{"].into_iter().find_map(|open| text.strip_prefix(open));
+    let inner = inner.and_then(|rest| rest.strip_suffix('}')).unwrap_or(text);
+    inner.trim().trim_end_matches('.').to_lowercase()
+}

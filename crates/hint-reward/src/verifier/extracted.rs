@@ -1,0 +1,35 @@
+//! What the verifiers here have in common: the answer of a completion, and the verdict where there is none.
+
+use crate::extract::Extraction;
+use crate::input::RewardInput;
+use crate::math::fuel::{DEFAULT_FUEL, Fuel};
+use crate::verifier::verdict::{Judgment, Verdict};
+
+/// What an extraction finds in the completion of an input, or the judgment that there is nothing.
+pub(super) fn extracted(
+    extraction: &Extraction,
+    input: &RewardInput<'_>,
+) -> Result<String, Judgment> {
+    let found = extraction.find_in(input, &mut Fuel::new(DEFAULT_FUEL)).ok().flatten();
+    found
+        .map(|(answer, _)| answer.trim().to_owned())
+        .ok_or_else(|| no_answer(input, "no answer was found"))
+}
+
+/// The judgment on a completion without an answer.
+pub(super) fn no_answer(input: &RewardInput<'_>, reason: &str) -> Judgment {
+    let verdict = if input.truncated { Verdict::Truncated } else { Verdict::NoAnswer };
+    Judgment::new(verdict).with_compared(input.reference).with_reason(reason)
+}
+
+/// The judgment on a reference that cannot be used.
+pub(super) fn unusable(reason: impl Into<String>) -> Judgment {
+    Judgment::new(Verdict::ReferenceUnparseable).with_reason(reason)
+}
+
+/// Correct or incorrect, with the reason for the latter.
+pub(super) fn compared(equal: bool, answer: &str, reference: &str, reason: &str) -> Judgment {
+    let verdict = if equal { Verdict::Correct } else { Verdict::Incorrect };
+    let judgment = Judgment::new(verdict).with_extracted(answer).with_compared(reference);
+    if equal { judgment } else { judgment.with_reason(reason) }
+}

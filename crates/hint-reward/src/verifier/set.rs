@@ -1,0 +1,81 @@
+//! Exact sets of items.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use crate::extract::Extraction;
+use crate::input::RewardInput;
+use crate::verifier::contract::Verifier;
+use crate::verifier::extracted::{compared, extracted, unusable};
+use crate::verifier::verdict::Judgment;
+
+/// A verifier for sets of names: the answer has every item of the reference and no other.
+///
+/// Items are separated by commas, semicolons, line feeds or the word "and", or stand in a JSON list. Order, repetition,
+/// case and white space do not matter.
+///
+/// # Examples
+///
+/// ```
+/// use hint_reward::{RewardInput, Verdict, Verifier, verifier::SetMatch};
+///
+/// let verdict = |completion| SetMatch::default().verify(&RewardInput::new(completion, "red, green")).verdict;
+/// assert_eq!(verdict("<answer>Green and red</answer>"), Verdict::Correct);
+/// assert_eq!(verdict("<answer>red, green, blue</answer>"), Verdict::Incorrect);
+/// assert_eq!(verdict(r#"<answer>["red"]</answer>"#), Verdict::Incorrect);
+/// ```
+#[derive(Debug, Clone, Default)]
+pub struct SetMatch {
+    extraction: Extraction,
+}
+
+impl SetMatch {
+    /// Sets where the answer is looked for.
+    #[must_use]
+    pub fn with_extraction(mut self, extraction: Extraction) -> Self {
+        self.extraction = extraction;
+        self
+    }
+}
+
+impl Verifier for SetMatch {
+    fn verify(&self, input: &RewardInput<'_>) -> Judgment {
+        let expected = items(input.reference);
+        if expected.is_empty() {
+            return unusable("the reference has no items");
+        }
+        let answer = match extracted(&self.extraction, input) {
+            Ok(answer) => answer,
+            Err(judgment) => return judgment,
+        };
+        let found = items(&answer);
+        let (missing, extra) =
+            (expected.difference(&found).count(), found.difference(&expected).count());
+        let reason = format!("{missing} items are missing, {extra} are too many");
+        compared(missing + extra == 0, &answer, input.reference, &reason)
+    }
+}
+
+fn items(text: &str) -> BTreeSet<String> {
+    let plain = |item: &str| {
+        let words = item.trim().trim_matches(['.', '"', '\'', '$', '*']).split_whitespace();
+        words.collect::<Vec<_>>().join(" ").to_lowercase()
+    };
+    let listed = match serde_json::from_str::<Value>(text.trim()) {
+        Ok(Value::Array(items)) => items
+            .iter()
+            .map(|item| item.as_str().map_or_else(|| item.to_string(), ToOwned::to_owned))
+            .collect(),
+        _ => text
+            .trim()
+            .trim_start_matches("\\{")
+            .trim_end_matches("\\}")
+            .trim_matches(['{', '}', '[', ']'])
+            .replace(" and ", ",")
+            .split([',', ';', '\n'])
+            .map(ToOwned::to_owned)
+            .collect::<Vec<_>>(),
+    };
+    listed.iter().map(|item| plain(item)).filter(|item| !item.is_empty()).collect()
+}
