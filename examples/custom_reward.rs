@@ -7,7 +7,8 @@
 
 use anyhow::Result;
 use hint_reward::{
-    BoxedOnce, Judgment, MathVerifier, Reward, RewardError, RewardInput, Rubric, Verdict, Verifier,
+    Judgment, MathVerifier, Reward, RewardError, RewardInput, Rubric, Verdict, Verifier,
+    reward::BoxedOnce,
 };
 
 /// 1 for a completion of one sentence, falling by `step` for each further one, but never below 0.

@@ -39,18 +39,24 @@
 //!
 //! | item | what it is |
 //! |---|---|
-//! | [`Reward`], [`from_fn`] | a function from a completion to a score |
-//! | [`Verifier`], [`verifier_from_fn`] | a function from a completion to a [`Judgment`] |
-//! | [`Rubric`] | one verdict and a weighted sum of named rewards; [`Rubric::score_groups`] on several threads |
-//! | [`MathVerifier`], [`equivalent`] | mathematical equivalence, with [`Strictness`] and a work budget |
-//! | [`Extraction`], [`extract_boxed`] | where the answer of a completion stands |
-//! | [`ExactMatch`], [`ChoiceMatch`], [`NumericTolerance`], [`RegexMatch`] | simpler ways to match |
-//! | [`ThinkAnswerFormat`], [`BoxedOnce`] | form |
-//! | [`SoftOverlong`], [`Brevity`], [`RepetitionPenalty`] | length and repetition |
-//! | [`numbers_in`] | the numbers of a text, in digits and in words |
-//! | [`MathVerifier::audit`] | checks the reference answers of a data set |
+//! | [`Reward`], [`from_fn`], [`RewardInput`] | a function from a completion to a score, and what it may look at |
+//! | [`Verifier`], [`verifier_from_fn`] | a function from a completion to a [`Judgment`] with a [`Verdict`] |
+//! | [`Rubric`] | one verdict and a weighted sum of named rewards |
+//! | [`MathVerifier`], [`equivalent`], [`ExactMatch`] | mathematical and literal equality |
+//! | [`Extraction`], [`Level`] | where the answer of a completion stands |
 //!
-//! Features: `http` adds `HttpJudge`, an external scorer over HTTP; `https` adds TLS to it.
+//! | module | what is in it |
+//! |---|---|
+//! | [`reward`] | the trait; rewards for form, length and repetition |
+//! | [`verifier`] | the trait; verifiers of mathematics, choices, measures, sets, patterns, texts, JSON |
+//! | [`rubric`] | sums of rewards, on several threads |
+//! | [`extract`] | boxes, announced answers, the sentences around them |
+//! | [`math`] | reading and comparing answers, and what a comparison forgives |
+//! | [`number`] | the numbers of a text, in digits and in words |
+//! | [`audit`] | checks of the reference answers of a data set |
+//! | `judge` | an external scorer (feature `http`) |
+//!
+//! Features: `http` adds `HttpJudge`, `https` adds TLS to it, `json-schema` adds `JsonMatch`.
 //!
 //! It knows nothing of policies, tokens or log-probabilities.
 #![forbid(unsafe_code)]
@@ -68,20 +74,11 @@ pub mod verifier;
 mod error;
 mod input;
 
-pub use audit::{AuditFinding, AuditReport};
 pub use error::RewardError;
-pub use extract::{AnswerSource, BoxedAnswer, Extraction, Level, extract_boxed};
+pub use extract::{Extraction, Level};
 pub use input::RewardInput;
-#[cfg(feature = "http")]
-pub use judge::HttpJudge;
-pub use math::{Rule, Strictness};
-pub use number::{ExactNumber, NumberMention, NumberRole, is_number_word, numbers_in};
-pub use reward::{
-    BoxedOnce, Brevity, FnReward, RepetitionPenalty, Reward, SoftOverlong, ThinkAnswerFormat,
-    from_fn,
-};
+pub use reward::{Reward, from_fn};
 pub use rubric::{Rubric, Score};
 pub use verifier::{
-    ChoiceMatch, ExactMatch, FnVerifier, Judgment, MathVerifier, NumericTolerance, RegexMatch,
-    Verdict, Verifier, equivalent, verifier_from_fn,
+    ExactMatch, Judgment, MathVerifier, Verdict, Verifier, equivalent, verifier_from_fn,
 };

@@ -19,7 +19,7 @@ use anyhow::{Context, Result, ensure};
 use clap::Args;
 use hint_grpo::{GrpoConfig, Hints, Observer, Parts, StepReport, Trainer, metrics};
 use hint_policy::{LoadOptions, LoadedModel, ScoreOptions, SharedPolicy, TokenBatch, TokenRow};
-use hint_reward::{Brevity, MathVerifier, Rubric};
+use hint_reward::{MathVerifier, Rubric, reward::Brevity};
 use hint_rollout::engine::HeadWeights;
 use hint_rollout::engine::vllm::{VllmEngine, VllmOptions};
 use hint_rollout::evaluate::EvaluationOptions;

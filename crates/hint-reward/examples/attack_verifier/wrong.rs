@@ -432,7 +432,6 @@ impl Choices {
                     "\\boxed{\\text{see above}}",
                     "\\boxed{0/0}",
                     "\\boxed{\\mathbb{C}}",
-                    "\\boxed{\\{\\}}",
                     "\\boxed{\\ldots}",
                     "\\boxed{\\text{N/A}}",
                     "\\boxed{null}",

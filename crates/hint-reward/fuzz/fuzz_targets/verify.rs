@@ -4,7 +4,7 @@
 //! same verdict twice, and the same either way round.
 #![no_main]
 
-use hint_reward::{BoxedAnswer, Extraction, MathVerifier, RewardInput, Verifier};
+use hint_reward::{Extraction, MathVerifier, RewardInput, Verifier, extract::BoxedAnswer};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {

@@ -134,7 +134,7 @@ impl MathVerifier {
     /// # Examples
     ///
     /// ```
-    /// use hint_reward::{AuditFinding, MathVerifier};
+    /// use hint_reward::{MathVerifier, audit::AuditFinding};
     ///
     /// let verifier = MathVerifier::new();
     /// assert_eq!(verifier.audit_reference(r"\frac{3}{4}"), None);

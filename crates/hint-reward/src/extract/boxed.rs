@@ -20,7 +20,7 @@ impl<'a> BoxedAnswer<'a> {
     /// # Examples
     ///
     /// ```
-    /// use hint_reward::BoxedAnswer;
+    /// use hint_reward::extract::BoxedAnswer;
     ///
     /// let text = r"\boxed{1} or \fbox{\frac{1}{2}}, not \boxed{3";
     /// let found: Vec<_> = BoxedAnswer::all(text).into_iter().map(|answer| answer.content).collect();
@@ -83,7 +83,7 @@ impl<'a> BoxedAnswer<'a> {
 /// # Examples
 ///
 /// ```
-/// use hint_reward::extract_boxed;
+/// use hint_reward::extract::extract_boxed;
 ///
 /// assert_eq!(extract_boxed(r"first \boxed{3}, no: \boxed{ \sqrt{2} }"), Some(r"\sqrt{2}"));
 /// assert_eq!(extract_boxed("no box"), None);

@@ -60,7 +60,7 @@ pub enum Level {
 /// # Examples
 ///
 /// ```
-/// use hint_reward::{AnswerSource, Extraction};
+/// use hint_reward::{Extraction, extract::AnswerSource};
 ///
 /// let extraction = Extraction::default();
 /// assert_eq!(extraction.extract("I get 3, so the answer is 4.").as_deref(), Some("4"));

@@ -458,8 +458,17 @@ fn with_unit(clause: &str, mention: &NumberMention) -> String {
     let word = behind.trim_start();
     let end = word.find(|c: char| !c.is_alphabetic()).unwrap_or(word.len());
     let word = &word[..end];
+    // `kilowatt-hours` is one unit.
+    let joined = word.len() + behind.len() - behind.trim_start().len();
+    if let Some(second) = behind[joined..].strip_prefix('-')
+        && is_unit(word)
+    {
+        let end = second.find(|c: char| !c.is_alphabetic()).unwrap_or(second.len());
+        text.extend([" ", word, " ", &second[..end]]);
+        return text;
+    }
     let is_known = is_unit(word) || matches!(word, "percent" | "square" | "cubic" | "degrees");
-    if is_known && behind.starts_with([' ', '-']) && !behind.trim_start()[end..].starts_with('-') {
+    if is_known && behind.starts_with([' ', '-']) {
         text.push(' ');
         text.push_str(word);
         if matches!(word, "square" | "cubic") {

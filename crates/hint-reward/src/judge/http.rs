@@ -33,7 +33,7 @@ const MAX_ANSWER: u64 = 1 << 20;
 /// ```no_run
 /// use std::time::Duration;
 ///
-/// use hint_reward::{HttpJudge, Reward, RewardInput};
+/// use hint_reward::{Reward, RewardInput, judge::HttpJudge};
 ///
 /// let judge = HttpJudge::new("style", "http://localhost:8000/judge")
 ///     .with_timeout(Duration::from_secs(20))

@@ -25,7 +25,7 @@ impl Rule {
 /// # Examples
 ///
 /// ```
-/// use hint_reward::{MathVerifier, Rule, Strictness};
+/// use hint_reward::{MathVerifier, math::{Rule, Strictness}};
 ///
 /// let lenient = Strictness { percent: Rule::Lenient, ..Strictness::default() };
 /// let verifier = MathVerifier::new().with_strictness(lenient);

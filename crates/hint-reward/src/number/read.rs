@@ -12,7 +12,7 @@ use crate::number::word;
 /// `second`, `pair`, `couple`, `both` and articles.
 ///
 /// ```
-/// use hint_reward::{NumberRole, numbers_in};
+/// use hint_reward::number::{NumberRole, numbers_in};
 ///
 /// let text = "Step 2: give two thirds of the 1,200 eggs away.";
 /// let found = numbers_in(text).into_iter();

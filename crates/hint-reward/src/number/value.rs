@@ -12,7 +12,7 @@ const MAX_DIGITS: usize = 64;
 /// A rational number. Equal values are equal, however they were written.
 ///
 /// ```
-/// use hint_reward::ExactNumber;
+/// use hint_reward::number::ExactNumber;
 ///
 /// let parse = |text| ExactNumber::parse(text).expect("a number");
 /// assert_eq!(parse("0.50"), parse("1/2"));

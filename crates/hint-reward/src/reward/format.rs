@@ -12,7 +12,7 @@ use crate::reward::contract::Reward;
 /// # Examples
 ///
 /// ```
-/// use hint_reward::{Reward, RewardInput, ThinkAnswerFormat};
+/// use hint_reward::{Reward, RewardInput, reward::ThinkAnswerFormat};
 ///
 /// let score = |text| ThinkAnswerFormat.score(&RewardInput::new(text, ""));
 /// assert_eq!(score("<think>2 + 2</think>\n<answer>4</answer>")?, 1.0);
@@ -52,7 +52,7 @@ fn has_think_answer_form(text: &str) -> bool {
 /// # Examples
 ///
 /// ```
-/// use hint_reward::{BoxedOnce, Reward, RewardInput};
+/// use hint_reward::{Reward, RewardInput, reward::BoxedOnce};
 ///
 /// let score = |text| BoxedOnce.score(&RewardInput::new(text, ""));
 /// assert_eq!(score(r"so \boxed{4}")?, 1.0);

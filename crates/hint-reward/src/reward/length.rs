@@ -17,7 +17,7 @@ use crate::reward::contract::Reward;
 /// # Examples
 ///
 /// ```
-/// use hint_reward::{Reward, RewardInput, SoftOverlong};
+/// use hint_reward::{Reward, RewardInput, reward::SoftOverlong};
 ///
 /// let penalty = SoftOverlong::new(100, 20)?;
 /// let score = |tokens| penalty.score(&RewardInput::new("", "").with_completion_tokens(tokens));
@@ -73,7 +73,7 @@ impl Reward for SoftOverlong {
 /// # Examples
 ///
 /// ```
-/// use hint_reward::{Brevity, Reward, RewardInput};
+/// use hint_reward::{Reward, RewardInput, reward::Brevity};
 ///
 /// let brevity = Brevity::new(200)?;
 /// assert_eq!(brevity.score(&RewardInput::new("", "").with_completion_tokens(50))?, 0.75);

@@ -16,7 +16,7 @@ use crate::reward::contract::Reward;
 /// # Examples
 ///
 /// ```
-/// use hint_reward::{RepetitionPenalty, Reward, RewardInput};
+/// use hint_reward::{Reward, RewardInput, reward::RepetitionPenalty};
 ///
 /// let penalty = RepetitionPenalty::new(2)?;
 /// assert_eq!(penalty.score(&RewardInput::new("one two three four", ""))?, 0.0);

@@ -15,7 +15,7 @@ use crate::verifier::verdict::Judgment;
 /// # Examples
 ///
 /// ```
-/// use hint_reward::{RegexMatch, Reward, RewardInput};
+/// use hint_reward::{Reward, RewardInput, verifier::RegexMatch};
 ///
 /// let cites = RegexMatch::new("cites", r"\[\d+\]")?;
 /// assert_eq!(cites.score(&RewardInput::new("as shown in [3]", ""))?, 1.0);

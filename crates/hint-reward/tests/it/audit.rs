@@ -1,6 +1,6 @@
 //! Auditing reference answers.
 
-use hint_reward::{AuditFinding, MathVerifier};
+use hint_reward::{MathVerifier, audit::AuditFinding};
 
 #[test]
 fn usable_references_pass() {

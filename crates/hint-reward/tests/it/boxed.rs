@@ -1,6 +1,6 @@
 //! Extraction of boxed answers.
 
-use hint_reward::{BoxedAnswer, extract_boxed};
+use hint_reward::extract::{BoxedAnswer, extract_boxed};
 use proptest::prelude::*;
 
 #[track_caller]

@@ -1,6 +1,6 @@
 //! Finding the answer in running text.
 
-use hint_reward::{AnswerSource, Extraction};
+use hint_reward::{Extraction, extract::AnswerSource};
 
 #[track_caller]
 fn check(text: &str, expected: Option<&str>) {

@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use hint_reward::{HttpJudge, Reward, RewardError, RewardInput, Rubric, Verdict, Verifier};
+use hint_reward::{Reward, RewardError, RewardInput, Rubric, Verdict, Verifier, judge::HttpJudge};
 
 /// Answers one request with each of the responses and returns the requests.
 fn server(responses: Vec<(u16, &'static str)>) -> (String, JoinHandle<Vec<String>>) {

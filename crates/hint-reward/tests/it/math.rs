@@ -1,7 +1,8 @@
 //! The mathematical verifier: rules, switches, verdicts and budget.
 
 use hint_reward::{
-    Extraction, MathVerifier, RewardInput, Rule, Strictness, Verdict, Verifier, equivalent,
+    Extraction, MathVerifier, RewardInput, Verdict, Verifier, equivalent,
+    math::{Rule, Strictness},
 };
 
 #[track_caller]

@@ -3,8 +3,9 @@
 use std::num::NonZeroUsize;
 
 use hint_reward::{
-    Brevity, ChoiceMatch, ExactMatch, NumericTolerance, RegexMatch, RepetitionPenalty, Reward,
-    RewardError, RewardInput, Rubric, SoftOverlong, ThinkAnswerFormat, Verdict, Verifier, from_fn,
+    ExactMatch, Reward, RewardError, RewardInput, Rubric, Verdict, Verifier, from_fn,
+    reward::{Brevity, RepetitionPenalty, SoftOverlong, ThinkAnswerFormat},
+    verifier::{ChoiceMatch, NumericTolerance, RegexMatch},
 };
 
 #[test]

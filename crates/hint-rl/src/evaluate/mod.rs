@@ -20,6 +20,7 @@ use clap::Args;
 use hint_grpo::EvaluationConfig;
 use hint_policy::SharedPolicy;
 use hint_policy::runtime::DeviceChoice;
+use hint_reward::Level;
 use hint_rollout::data::sample_by_hash;
 use hint_rollout::error::Violations;
 use hint_rollout::evaluate::{Evaluation, EvaluationOptions, evaluate};
@@ -176,7 +177,7 @@ pub fn run(options: &Options) -> Result<()> {
     let mut engine = LocalEngine::new(SharedPolicy::new(model.policy), model.stop_tokens);
     let mut run = |name: &str, protocol: &EvaluationOptions| {
         let mut counter = Counter::new(name, problems.len());
-        let rubric = workload.rubric();
+        let rubric = workload.rubric(Level::Lenient);
         let done = &mut |done| counter.set(done);
         evaluate(&mut engine, &format, &rubric, &problems, protocol, done)
             .context("cannot evaluate")

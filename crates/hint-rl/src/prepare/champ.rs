@@ -10,7 +10,7 @@ use std::fs::File;
 use std::io::BufReader;
 use std::path::Path;
 
-use hint_reward::ExactNumber;
+use hint_reward::number::ExactNumber;
 use serde::Deserialize;
 use serde_json::Value;
 

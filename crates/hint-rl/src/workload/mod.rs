@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail, ensure};
 use hint_grpo::{Demonstration, EvaluationConfig, GrpoConfig, Hints, Parts, RunDir};
 use hint_policy::model::LoadReport;
 use hint_policy::{LoadOptions, LoadedModel, LoraConfig, ModelConfig, SharedPolicy, Tokenizer};
-use hint_reward::{ExactMatch, MathVerifier, RewardInput, Rubric};
+use hint_reward::{ExactMatch, Level, MathVerifier, RewardInput, Rubric};
 use hint_rollout::data::HeldOut;
 use hint_rollout::net::ApiKey;
 use hint_rollout::{
@@ -175,8 +175,15 @@ impl Workload {
 
     /// What is correct: mathematically equal answers; for `swaps`, whose letters are no factors, the
     /// same text.
-    pub fn rubric(&self) -> Rubric {
-        if self.swaps { Rubric::new(ExactMatch::new()) } else { Rubric::new(MathVerifier::new()) }
+    ///
+    /// Training is strict: only a boxed or announced answer counts, so that a policy gains nothing by
+    /// mentioning many values. Evaluation is lenient.
+    pub fn rubric(&self, level: Level) -> Rubric {
+        if self.swaps {
+            Rubric::new(ExactMatch::new())
+        } else {
+            Rubric::new(MathVerifier::new().with_level(level))
+        }
     }
 
     /// What the verifier makes of the reference answers, in one line.
@@ -294,7 +301,7 @@ impl Workload {
             policy: model.policy.clone(),
             engine,
             format: Arc::clone(&model.format),
-            rubric: self.rubric(),
+            rubric: self.rubric(Level::Strict),
             hints: Hints::configured_with(api_key),
         }
     }
@@ -310,7 +317,7 @@ impl Workload {
         engine: Box<dyn RolloutEngine>,
         config: &GrpoConfig,
     ) -> Result<Collector> {
-        let (rubric, rollout) = (self.rubric(), config.rollout.clone());
+        let (rubric, rollout) = (self.rubric(Level::Strict), config.rollout.clone());
         Ok(Collector::new(engine, Arc::clone(&model.format), rubric, rollout)?)
     }
 
@@ -323,7 +330,7 @@ impl Workload {
     /// When no problem has a solution, or a solution cannot be turned into tokens.
     pub fn demonstrations(&self, model: &Model) -> Result<Vec<Demonstration>> {
         let format = &model.format;
-        let rubric = self.rubric();
+        let rubric = self.rubric(Level::Strict);
         let mut demonstrations = Vec::new();
         for problem in &self.train {
             let Some(solution) = &problem.solution else { continue };

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use hint_reward::{Rubric, SoftOverlong};
+use hint_reward::{Rubric, reward::SoftOverlong};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 

@@ -82,7 +82,7 @@ impl ScoringConfig {
     }
 }
 
-/// DAPO's soft penalty for overlong completions, see [`hint_reward::SoftOverlong`]. It is full at
+/// DAPO's soft penalty for overlong completions, see [`hint_reward::reward::SoftOverlong`]. It is full at
 /// `sampling.max_completion_len`.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use hint_reward::extract_boxed;
+use hint_reward::extract::extract_boxed;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 

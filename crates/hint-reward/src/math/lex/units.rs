@@ -69,6 +69,7 @@ const UNITS: &[Row] = &[
     ("voltage", &["kV", "kilovolt", "kilovolts"], 1000, 1),
     ("power", &["kW", "kilowatt", "kilowatts"], 1000, 1),
     ("power", &["MW", "megawatt", "megawatts"], 1_000_000, 1),
+    ("energy", &["kWh"], 3_600_000, 1),
     ("energy", &["MJ", "megajoule", "megajoules"], 1_000_000, 1),
     ("frequency", &["kHz", "kilohertz"], 1000, 1),
     ("frequency", &["MHz", "megahertz"], 1_000_000, 1),
@@ -176,6 +177,11 @@ impl Unit {
                         self.numerator = self.numerator.saturating_mul(up);
                         self.denominator = self.denominator.saturating_mul(down);
                     }
+                }
+                // A joule is a watt for a second.
+                "energy" => {
+                    kinds.push(("power".to_owned(), power));
+                    kinds.push(("time".to_owned(), power));
                 }
                 "area" => kinds.push(("length".to_owned(), 2 * power)),
                 _ => kinds.push(((*kind).to_owned(), power)),

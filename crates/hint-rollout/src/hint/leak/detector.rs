@@ -3,7 +3,10 @@
 use std::ops::Range;
 
 use hint_reward::{
-    AnswerSource, Extraction, MathVerifier, NumberRole, Rule, Strictness, numbers_in,
+    Extraction, MathVerifier,
+    extract::AnswerSource,
+    math::{Rule, Strictness},
+    number::{NumberRole, numbers_in},
 };
 
 use crate::data::{AllowedLeak, Hint, Problem};

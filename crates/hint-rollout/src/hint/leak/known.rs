@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 
 use hint_reward::{
-    AnswerSource, ExactNumber, Extraction, MathVerifier, NumberMention, NumberRole, numbers_in,
+    Extraction, MathVerifier,
+    extract::AnswerSource,
+    number::{ExactNumber, NumberMention, NumberRole, numbers_in},
 };
 
 use crate::data::Problem;

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use hint_reward::{NumberRole, numbers_in};
+use hint_reward::number::{NumberRole, numbers_in};
 
 use crate::data::Hint;
 use crate::error::RolloutError;
