@@ -63,7 +63,8 @@ impl CollectPass<'_> {
             let request = self.request(prompt, self.config.group_size, seed);
             SampleJob { problem: problems[index], request, hint: None }
         };
-        let sampled = self.sample(indices.iter().map(job).collect())?;
+        let jobs = indices.iter().map(job).collect::<Vec<_>>();
+        let sampled = self.sample(&jobs)?;
         for (&index, rollouts) in indices.iter().zip(sampled) {
             groups[index].rollouts = rollouts;
         }
@@ -73,7 +74,7 @@ impl CollectPass<'_> {
     /// Samples and scores; the rollouts that could not be judged are left out.
     pub(crate) fn sample(
         &mut self,
-        jobs: Vec<SampleJob<'_>>,
+        jobs: &[SampleJob<'_>],
     ) -> Result<Vec<Vec<Rollout>>, RolloutError> {
         if jobs.is_empty() {
             return Ok(Vec::new());

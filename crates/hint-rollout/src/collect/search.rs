@@ -91,7 +91,7 @@ impl CollectPass<'_> {
                 jobs.push(SampleJob { problem, request, hint: Some(applied) });
                 sampled_for.push((position, level));
             }
-            let sampled = self.sample(jobs)?;
+            let sampled = self.sample(&jobs)?;
             for ((position, level), rollouts) in sampled_for.into_iter().zip(sampled) {
                 self.observe(&mut all[position], level, rollouts);
             }

@@ -133,18 +133,16 @@ impl Fields<'_> {
         named: Option<&str>,
         usual: &[&'static str],
     ) -> Result<Option<(Value, String)>, RolloutError> {
-        match named {
-            Some(path) => match self.take(path) {
-                Some(value) => Ok(Some((value, path.to_owned()))),
-                None if matches!(field, "question" | "answer") => {
-                    Err(self.missing(field, &format!("a column `{path}`")))
-                }
-                None => Ok(None),
-            },
-            None => {
-                let found = usual.iter().find_map(|name| Some((self.take(name)?, *name)));
-                Ok(found.map(|(value, name)| (value, name.to_owned())))
+        let Some(path) = named else {
+            let found = usual.iter().find_map(|name| Some((self.take(name)?, *name)));
+            return Ok(found.map(|(value, name)| (value, name.to_owned())));
+        };
+        match self.take(path) {
+            Some(value) => Ok(Some((value, path.to_owned()))),
+            None if matches!(field, "question" | "answer") => {
+                Err(self.missing(field, &format!("a column `{path}`")))
             }
+            None => Ok(None),
         }
     }
 

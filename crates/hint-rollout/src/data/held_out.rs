@@ -9,11 +9,12 @@ use crate::data::problem::Problem;
 use crate::run::no_fields;
 
 /// Which problems are held out from training, for evaluation.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Default)]
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
 pub enum HeldOut {
     /// None of the training problems. There is no evaluation, unless the program brings problems of
     /// its own.
+    #[default]
     #[serde(deserialize_with = "no_fields")]
     None,
     /// A share of the training problems, chosen by [`is_held_out`].
@@ -26,12 +27,6 @@ pub enum HeldOut {
         /// A JSONL file, as [`read_problems`](crate::data::problem::read_problems) reads.
         path: PathBuf,
     },
-}
-
-impl Default for HeldOut {
-    fn default() -> Self {
-        Self::None
-    }
 }
 
 /// Whether the problem named `id` belongs to the held-out share `frac` of its data set.

@@ -65,7 +65,7 @@ impl Violations {
     /// Checks what `field` holds.
     pub fn within(&mut self, field: impl fmt::Display, check: impl FnOnce(&mut Self)) {
         let len = self.path.len();
-        self.path.push_str(&format!("{field}."));
+        self.path = format!("{}{field}.", self.path);
         check(self);
         self.path.truncate(len);
     }
@@ -90,7 +90,7 @@ impl Violations {
     /// The least value is `least`.
     pub fn at_least<N>(&mut self, field: impl fmt::Display, value: N, least: N)
     where
-        N: PartialOrd + fmt::Display,
+        N: PartialOrd + fmt::Display + Copy,
     {
         self.require(value >= least, field, format!("must be at least {least}"), value);
     }
