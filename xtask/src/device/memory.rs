@@ -25,18 +25,21 @@ pub(super) fn check(device: &Device<'_>, form: Form) -> Result<()> {
         eprintln!("+ EMULATOR_MIB={size} {line}");
         let ended = command.output().with_context(|| format!("cannot start `{line}`"))?;
         let error = String::from_utf8_lossy(&ended.stderr);
-        let last = error.lines().last().unwrap_or_default();
         if ended.status.success() {
             eprintln!("  {size} MiB are enough");
             break;
         }
         ensure!(ended.status.code() == Some(1), "{size} MiB: ended with {}\n{error}", ended.status);
+        let told = error.rsplit("Error: ").next().unwrap_or_default();
+        let advises = told.contains("max_tokens_per_micro_batch");
         ensure!(
-            error.contains("out of memory") && !error.contains("panicked"),
-            "{size} MiB: the error does not speak of memory\n{error}"
+            told.contains("out of memory") && advises,
+            "{size} MiB: the error does not speak of memory, or gives no advice\n{error}"
         );
-        eprintln!("  {last}");
-        phases.push(last.to_owned());
+        let phase = told.lines().find_map(|line| line.split_once(": out of memory"));
+        let phase = phase.map_or(told, |(phase, _)| phase).trim();
+        eprintln!("  {phase}");
+        phases.push(phase.to_owned());
     }
     phases.dedup();
     ensure!(phases.len() > 1, "memory ran out in one phase alone");

@@ -141,7 +141,7 @@ fn resume(device: &Device<'_>) -> Result<()> {
         let mut again = start(device, then, EXAMPLE);
         quiet(again.args(["--device", then, "--steps", "4", "--resume"]).arg(&moved))?;
         // Without the evaluations: the shorter run had one at its end.
-        agree_in(&stayed.join("hint"), &moved.join("hint"), |step| step["loss"].is_number())?;
+        agree_in(&stayed.join("hint"), &moved.join("hint"), without_evaluations)?;
     }
     Ok(())
 }
@@ -214,14 +214,20 @@ fn check_methods(out: &Path, methods: &[&str]) -> Result<()> {
 
 /// Compares the metrics of two runs.
 fn agree(host: &Path, other: &Path) -> Result<()> {
-    agree_in(host, other, |_| true)
+    agree_in(host, other, Some)
 }
 
-/// As [`agree`], in the lines that `counts` selects.
-fn agree_in(host: &Path, other: &Path, counts: fn(&Value) -> bool) -> Result<()> {
+/// What a step measured, apart from evaluations; nothing if it is one.
+fn without_evaluations(mut step: Value) -> Option<Value> {
+    step.as_object_mut()?.retain(|name, _| !name.starts_with("eval/"));
+    step["loss"].is_number().then_some(step)
+}
+
+/// As [`agree`], in what `select` leaves of each line.
+fn agree_in(host: &Path, other: &Path, select: fn(Value) -> Option<Value>) -> Result<()> {
     let [expected, found] = [host, other].map(|folder| {
         let lines = read_json_lines(&folder.join("metrics.jsonl"))?;
-        anyhow::Ok(Value::Array(lines.into_iter().filter(counts).collect()))
+        anyhow::Ok(Value::Array(lines.into_iter().filter_map(select).collect()))
     });
     let expected = expected?;
     ensure!(expected[0].is_object(), "`{}` has no metrics", host.display());
@@ -246,9 +252,10 @@ fn is_time(path: &str) -> bool {
 /// Collects the paths, with both values, at which two JSON values differ by more than rounding.
 fn compare(path: &str, expected: &Value, found: &Value, different: &mut Vec<String>) {
     match (expected, found) {
-        (Value::Object(a), Value::Object(b)) if a.len() == b.len() => {
-            for (key, value) in a {
-                compare(&format!("{path}/{key}"), value, &b[key], different);
+        (Value::Object(a), Value::Object(b)) => {
+            for key in a.keys().chain(b.keys().filter(|key| !a.contains_key(*key))) {
+                let [a, b] = [a, b].map(|object| object.get(key).unwrap_or(&Value::Null));
+                compare(&format!("{path}/{key}"), a, b, different);
             }
         }
         (Value::Array(a), Value::Array(b)) if a.len() == b.len() => {
@@ -286,6 +293,6 @@ mod tests {
         compare("", &expected, &found, &mut different);
         assert_eq!(different, [r"/0/loss (0.5, 0.501)", r#"/0/name ("a", "b")"#]);
         compare("/x", &json!({ "a": 1 }), &json!({ "b": 1 }), &mut different);
-        assert_eq!(different.len(), 3);
+        assert_eq!(different.len(), 4);
     }
 }
