@@ -96,8 +96,7 @@ const RUNS: [Run; 10] = [
 ];
 
 /// Presets of the long form, cut to a size that the tiny model takes in seconds.
-const PRESETS: [&str; 8] =
-    ["dapo", "luffy", "sage", "oc_grpo", "scaf_grpo", "bread", "uft", "hint_v1_affinity"];
+const PRESETS: [&str; 7] = ["dapo", "luffy", "sage", "oc_grpo", "bread", "uft", "hint_v1_affinity"];
 const CUT: &str = "--set run.prompts_per_step=6 --set rollout.group_size=4 \
                    --set rollout.sampling.max_completion_len=48";
 
