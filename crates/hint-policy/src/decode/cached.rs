@@ -22,6 +22,10 @@ use crate::tensor::{at_least_float, size, upload};
 /// Tokens that are prefilled at a time: bounds the memory of activations.
 const PREFILL_TOKENS: usize = 4096;
 
+/// Rows from which on a product rounds each row alike, however many there are. Fewer rows have kernels of
+/// their own: one row everywhere, and up to 31 in `BFloat16` on processors with AMX.
+const INVARIANT_ROWS: usize = 32;
+
 /// Decoder of [`CausalLm`](crate::CausalLm).
 ///
 /// Rows occupy the first places of one preallocated cache; a row that leaves is replaced by moving
@@ -316,8 +320,7 @@ impl Decoder for CachedDecoder<'_> {
             check_tokens(row, std::slice::from_ref(token), self.config.vocab_size)?;
         }
         let logits = tch::no_grad(|| {
-            // Products of one row have kernels of their own, which round differently.
-            let rows = if self.batch_invariant { expected.max(2) } else { expected };
+            let rows = if self.batch_invariant { expected.max(INVARIANT_ROWS) } else { expected };
             self.cache.reserve(rows, longest + 1, self.max_rows, expected);
             let (groups, moves) = self.layout.arrange(&self.lens);
             self.move_rows(&moves, longest);
