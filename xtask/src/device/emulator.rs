@@ -96,7 +96,9 @@ fn operations_without_device_check(libtorch: &Path) -> Result<String> {
             table.display()
         )
     })?;
-    Ok(without_device_check(&text).map(|name| format!("\"{name}\",\n")).collect())
+    let lines: Vec<String> =
+        without_device_check(&text).map(|name| format!("\"{name}\",\n")).collect();
+    Ok(lines.concat())
 }
 
 fn without_device_check(table: &str) -> impl Iterator<Item = &str> {

@@ -264,7 +264,8 @@ fn compare(path: &str, expected: &Value, found: &Value, different: &mut Vec<Stri
         }
         (Value::Number(a), Value::Number(b)) => {
             let [a, b] = [a, b].map(|number| number.as_f64().unwrap_or(f64::NAN));
-            if !((a - b).abs() <= TOLERANCE * a.abs().max(1.0)) {
+            let is_close = (a - b).abs() <= TOLERANCE * a.abs().max(1.0);
+            if !is_close {
                 different.push(format!("{path} ({a}, {b})"));
             }
         }
