@@ -24,7 +24,7 @@ pub enum HeldOut {
     },
     /// The problems of another file; training problems with the same id are left out of training.
     File {
-        /// A JSONL file, as [`read_problems`](crate::data::problem::read_problems) reads.
+        /// A JSONL file, as [`read_problems`](crate::data::read_problems) reads.
         path: PathBuf,
     },
 }
