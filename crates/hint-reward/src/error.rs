@@ -64,7 +64,7 @@ pub enum RewardError {
         reason: String,
     },
 
-    /// An error of a user's own [`Reward`](crate::reward::contract::Reward).
+    /// An error of a user's own [`Reward`](crate::reward::Reward).
     #[error("{part} failed")]
     Other {
         /// Which part, by the name of the reward.

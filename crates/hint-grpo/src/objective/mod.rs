@@ -59,7 +59,7 @@ pub struct TokenLoss {
 }
 
 /// A token-level policy objective, to be minimized. It does **not** reduce: summation and the
-/// denominator belong to [`Aggregation`](crate::Aggregation), so that every objective works with every denominator
+/// denominator belong to [`Aggregation`], so that every objective works with every denominator
 /// and with gradient accumulation.
 ///
 /// ```
