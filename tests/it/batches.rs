@@ -3,9 +3,8 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use hint_grpo::{
-    GrpoConfig, Metrics, Observer, OldLogprobs, Outcome, RunDir, StepReport, Trainer, Warning,
-};
+use hint_grpo::objective::OldLogprobs;
+use hint_grpo::{GrpoConfig, Metrics, Observer, Outcome, RunDir, StepReport, Trainer, Warning};
 use hint_policy::SharedPolicy;
 use hint_rollout::collect::curriculum::{
     DynamicSampling, ProblemSelection, Replay, SignalCriterion,

@@ -2,9 +2,10 @@
 
 use std::path::Path;
 
+use hint_grpo::config::EvaluationConfig;
 use hint_grpo::{
-    Demonstration, EvaluationConfig, GrpoConfig, GrpoError, Observer, Outcome, RunDir,
-    SupervisedTrainer, Trainer, metrics,
+    Demonstration, GrpoConfig, GrpoError, Observer, Outcome, RunDir, SupervisedTrainer, Trainer,
+    metrics,
 };
 use hint_policy::SharedPolicy;
 use hint_rollout::data::{HeldOut, is_held_out};

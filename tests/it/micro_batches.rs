@@ -3,10 +3,10 @@
 
 use std::sync::{Arc, Mutex};
 
-use hint_grpo::{
-    Aggregation, GrpoConfig, GrpoError, Hints, KlConfig, KlEstimator, LossConfig, OldLogprobs,
-    Optimizer, Parts, RatioScheme, Trainer,
+use hint_grpo::objective::{
+    Aggregation, KlConfig, KlEstimator, LossConfig, OldLogprobs, RatioScheme,
 };
+use hint_grpo::{GrpoConfig, GrpoError, Hints, Optimizer, Parts, Trainer};
 use hint_policy::{CausalLm, ModelConfig, Parameter, Policy, SharedPolicy};
 use hint_rollout::{
     Completion, DatasetHints, GenerationRequest, PolicyVersion, RolloutEngine, RolloutError, Seed,

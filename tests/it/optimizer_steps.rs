@@ -3,9 +3,12 @@
 use std::ops::ControlFlow;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
+use hint_grpo::config::StaleGroups;
+use hint_grpo::objective::OldLogprobs;
+use hint_grpo::optim::{AlgorithmConfig, SgdConfig};
 use hint_grpo::{
-    AlgorithmConfig, GrpoConfig, GrpoError, Hints, Metrics, Observer, OldLogprobs, Parts,
-    SgdConfig, StaleGroups, StepReport, Trainer, Warning, loss_from_fn, metrics,
+    GrpoConfig, GrpoError, Hints, Metrics, Observer, Parts, StepReport, Trainer, Warning,
+    loss_from_fn, metrics,
 };
 use hint_policy::SharedPolicy;
 use hint_rollout::{

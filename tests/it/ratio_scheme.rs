@@ -3,9 +3,9 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use hint_grpo::{
-    AdvantageConfig, Baseline, GrpoConfig, HintedWeightConfig, Hints, Parts, RatioScheme, Trainer,
-};
+use hint_grpo::advantage::{AdvantageConfig, Baseline};
+use hint_grpo::objective::{HintedWeightConfig, RatioScheme};
+use hint_grpo::{GrpoConfig, Hints, Parts, Trainer};
 use hint_policy::{
     Parameter, Policy, PolicyError, ScoreOptions, SharedPolicy, TokenBatch, TokenScores,
 };

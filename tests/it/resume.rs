@@ -2,10 +2,9 @@
 
 use std::path::Path;
 
-use hint_grpo::{
-    AdamW, AdamWConfig, GrpoConfig, GrpoError, Hints, ObjectiveConfig, Outcome, Parts, RunDir,
-    Trainer,
-};
+use hint_grpo::objective::ObjectiveConfig;
+use hint_grpo::optim::{AdamW, AdamWConfig};
+use hint_grpo::{GrpoConfig, GrpoError, Hints, Outcome, Parts, RunDir, Trainer};
 use hint_policy::SharedPolicy;
 use hint_tests::{
     StopAfter, bytes, config, lenient_rubric, parts, problems, tiny_policy, trainer, weights,
@@ -216,9 +215,9 @@ impl hint_grpo::PolicyLoss for Named {
 
     fn token_loss(
         &self,
-        input: &hint_grpo::LossInput<'_>,
-    ) -> Result<hint_grpo::TokenLoss, GrpoError> {
-        hint_grpo::Reinforce.token_loss(input)
+        input: &hint_grpo::objective::LossInput<'_>,
+    ) -> Result<hint_grpo::objective::TokenLoss, GrpoError> {
+        hint_grpo::objective::Reinforce.token_loss(input)
     }
 }
 

@@ -3,9 +3,10 @@
 use std::ops::ControlFlow;
 use std::path::Path;
 
+use hint_grpo::config::LearnedTokens;
 use hint_grpo::{
-    Demonstration, GrpoConfig, GrpoError, LearnedTokens, Observer, Outcome, RunDir, StepReport,
-    SupervisedTrainer, metrics,
+    Demonstration, GrpoConfig, GrpoError, Observer, Outcome, RunDir, StepReport, SupervisedTrainer,
+    metrics,
 };
 use hint_policy::SharedPolicy;
 use hint_rollout::PromptFormat;
@@ -98,8 +99,11 @@ fn many_micro_batches_give_the_weights_of_one() {
         // One optimizer step: rounding would grow from step to step.
         (config.run.steps, config.run.num_iterations, config.run.num_minibatches) = (1, 1, 1);
         // Without Adam's division by the root of the second moment, which turns rounding into sign.
-        let adamw = hint_grpo::AdamWConfig { epsilon: 1.0, ..hint_grpo::AdamWConfig::default() };
-        config.optimizer.algorithm = hint_grpo::AlgorithmConfig::AdamW(adamw);
+        let adamw = hint_grpo::optim::AdamWConfig {
+            epsilon: 1.0,
+            ..hint_grpo::optim::AdamWConfig::default()
+        };
+        config.optimizer.algorithm = hint_grpo::optim::AlgorithmConfig::AdamW(adamw);
         config.optimizer.learning_rate = 1.0;
         let run_dir = RunDir::create(dir.path().join(name), &config).expect("a new folder");
         results.push(run(&config, run_dir, 0).1);

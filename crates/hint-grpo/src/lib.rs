@@ -4,14 +4,15 @@
 //! advantages and takes optimizer steps on a loss that is put together from small parts. Each part is a trait
 //! of one method or a closed enum, and none depends on the others: an objective does not reduce, an
 //! aggregation does not clip, and which prompt the importance ratio conditions on is decided in one place,
-//! [`RatioScheme`], that no loss can see. So every combination works, and a new idea is a few lines.
+//! [`RatioScheme`](objective::RatioScheme), that no loss can see. So every combination works, and a new idea is a few lines.
 //!
 //! The denominators of a step count the whole step, so the gradient does not depend on how its rows
 //! are split into micro-batches; and all randomness is derived from the seed and the step, so a run
 //! that was killed and resumed ends with the same bytes as one that was not.
 //!
 //! ```
-//! use hint_grpo::{AdvantageEstimator, Baseline, GroupNormalized, ScoredGroup};
+//! use hint_grpo::advantage::{Baseline, GroupNormalized, ScoredGroup};
+//! use hint_grpo::AdvantageEstimator;
 //!
 //! let group = ScoredGroup::new("problem-1", &[1.0, 0.0, 0.0, 1.0]);
 //! let advantages = GroupNormalized::new(Baseline::Group).estimate(&group)?;
@@ -53,26 +54,14 @@ mod error;
 mod tensor;
 mod warning;
 
-pub use advantage::{
-    AdvantageConfig, AdvantageEstimator, Baseline, BatchNormalized, GroupNormalized, LeaveOneOut,
-    QuantileBaseline, ScoredGroup, Whitened,
-};
-pub use config::{EvaluationConfig, GrpoConfig, LearnedTokens, RunConfig, SftConfig, StaleGroups};
+pub use advantage::AdvantageEstimator;
+pub use config::GrpoConfig;
 pub use error::{ConfigError, GrpoError};
 pub use learner::Learner;
 pub use metrics::Metrics;
-pub use objective::{
-    Aggregation, Cispo, ClippedSurrogate, FnLoss, GeometricMean, HintedWeight, HintedWeightConfig,
-    ImportanceCorrection, ImportanceLevel, KlConfig, KlEstimator, KlGroups, LossComposition,
-    LossConfig, LossInput, ObjectiveConfig, OldLogprobs, PolicyLoss, RatioLevel, RatioScheme,
-    RatioShaping, Reinforce, Sapo, SftTerm, ShapedRatio, StepTotals, TokenLoss, loss_from_fn,
-};
-pub use observer::{FnObserver, Observer, Phase, StepReport, Timings, observer_from_fn};
-pub use optim::{
-    Adafactor, AdafactorConfig, AdamW, AdamWConfig, AlgorithmConfig, Decay, GroupedParameter,
-    GuardConfig, Muon, MuonConfig, MuonScale, Optimizer, OptimizerConfig, ParameterGroup,
-    ScheduleConfig, Sgd, SgdConfig, clip_grad_norm, group_parameters,
-};
+pub use objective::{HintedWeight, PolicyLoss, loss_from_fn};
+pub use observer::{Observer, StepReport, observer_from_fn};
+pub use optim::Optimizer;
 pub use run::{Hints, Outcome, Parts, Run, RunBuilder, SupervisedTrainer, Trainer};
 pub use run_dir::RunDir;
 pub use stage::{Demonstration, Stage};

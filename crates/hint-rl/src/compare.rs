@@ -19,10 +19,9 @@ use std::sync::{Arc, Mutex};
 use anyhow::{Context, Result};
 use clap::Args;
 use comfy_table::{Table, presets::UTF8_FULL_CONDENSED};
-use hint_grpo::{
-    AdvantageConfig, Baseline, GrpoConfig, Hints, Observer, Parts, RatioScheme, StepReport,
-    Trainer, metrics,
-};
+use hint_grpo::advantage::{AdvantageConfig, Baseline};
+use hint_grpo::objective::RatioScheme;
+use hint_grpo::{GrpoConfig, Hints, Observer, Parts, StepReport, Trainer, metrics};
 use hint_policy::{LoadOptions, LoadedModel, SharedPolicy};
 use hint_reward::{ExactMatch, Rubric};
 use hint_rollout::evaluate::EvaluationOptions;

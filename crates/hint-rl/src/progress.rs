@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use hint_grpo::{Observer, Phase, StepReport, metrics};
+use hint_grpo::observer::Phase;
+use hint_grpo::{Observer, StepReport, metrics};
 use hint_policy::io::LoadProgress;
 use hint_process::StopSignals;
 use hint_rollout::evaluate::Evaluation;

@@ -2,9 +2,9 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use hint_grpo::objective::{LossInput, Reinforce, TokenLoss};
 use hint_grpo::{
-    Demonstration, GrpoError, LossInput, Metrics, PolicyLoss, Reinforce, RunDir, SupervisedTrainer,
-    TokenLoss, Trainer, metrics,
+    Demonstration, GrpoError, Metrics, PolicyLoss, RunDir, SupervisedTrainer, Trainer, metrics,
 };
 use hint_policy::SharedPolicy;
 use hint_reward::{Judgment, Rubric, Verdict, verifier_from_fn};

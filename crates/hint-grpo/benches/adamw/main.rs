@@ -13,7 +13,8 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Instant;
 
 use criterion::{Criterion, Throughput, criterion_group};
-use hint_grpo::{AdamW, AdamWConfig, Optimizer};
+use hint_grpo::Optimizer;
+use hint_grpo::optim::{AdamW, AdamWConfig};
 use hint_policy::Parameter;
 use tch::{Device, Kind, Tensor};
 

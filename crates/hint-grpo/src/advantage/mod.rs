@@ -53,7 +53,8 @@ impl<'a> ScoredGroup<'a> {
 /// [`AdvantageEstimator::estimate_batch`] only when groups must see each other.
 ///
 /// ```
-/// use hint_grpo::{AdvantageEstimator, GrpoError, ScoredGroup};
+/// use hint_grpo::advantage::ScoredGroup;
+/// use hint_grpo::{AdvantageEstimator, GrpoError};
 ///
 /// /// Rewards themselves: REINFORCE without a baseline.
 /// struct NoBaseline;

@@ -27,7 +27,7 @@ pub enum RatioLevel {
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct LossInput<'a> {
-    /// `log π_θ(y_t | c, y_<t)`, where [`RatioScheme`](crate::RatioScheme) chose the context `c`
+    /// `log π_θ(y_t | c, y_<t)`, where [`RatioScheme`](crate::objective::RatioScheme) chose the context `c`
     /// (plain prompt or prompt with hint). Requires grad. Nats.
     pub logprobs: &'a Tensor,
     /// `log π_old(y_t | c', y_<t)`, with the context that the scheme chose for the denominator. No

@@ -63,7 +63,8 @@ pub struct TokenLoss {
 /// and with gradient accumulation.
 ///
 /// ```
-/// use hint_grpo::{GrpoError, LossInput, Metrics, PolicyLoss, TokenLoss};
+/// use hint_grpo::objective::{LossInput, TokenLoss};
+/// use hint_grpo::{GrpoError, Metrics, PolicyLoss};
 ///
 /// /// Importance-weighted policy gradient with a squared log-ratio penalty of strength `tau`.
 /// struct Squared {

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 pub enum OldLogprobs {
     /// The trainer scores the tokens before the first optimizer step of the batch. The ratio of that
     /// step is 1, and what the engine does differently is left to
-    /// [`ImportanceCorrection`](crate::ImportanceCorrection).
+    /// [`ImportanceCorrection`](crate::objective::ImportanceCorrection).
     #[default]
     Recomputed,
     /// Those that the engine reported when it drew the tokens, `π_old = μ`: no forward pass, and the

@@ -1,9 +1,10 @@
 //! The algebra of advantages.
 
-use hint_grpo::{
-    AdvantageEstimator, Baseline, BatchNormalized, GroupNormalized, GrpoError, LeaveOneOut,
-    QuantileBaseline, ScoredGroup, Whitened,
+use hint_grpo::advantage::{
+    Baseline, BatchNormalized, GroupNormalized, LeaveOneOut, QuantileBaseline, ScoredGroup,
+    Whitened,
 };
+use hint_grpo::{AdvantageEstimator, GrpoError};
 use proptest::prelude::*;
 
 fn estimate(estimator: &mut dyn AdvantageEstimator, rewards: &[f64]) -> Vec<f64> {

@@ -1,9 +1,10 @@
 //! Denominators count the step, not the micro-batch.
 
-use hint_grpo::{
+use hint_grpo::PolicyLoss;
+use hint_grpo::objective::{
     Aggregation, Cispo, ClippedSurrogate, GeometricMean, ImportanceCorrection, ImportanceLevel,
-    KlConfig, KlEstimator, KlGroups, LossComposition, LossInput, PolicyLoss, RatioLevel, Reinforce,
-    Sapo, ShapedRatio, StepTotals,
+    KlConfig, KlEstimator, KlGroups, LossComposition, LossInput, RatioLevel, Reinforce, Sapo,
+    ShapedRatio, StepTotals,
 };
 use proptest::prelude::*;
 use tch::{Device, Kind, Tensor};

@@ -1,10 +1,11 @@
 //! Gradients of every composition against central differences, in f64.
 
-use hint_grpo::{
-    Aggregation, Cispo, ClippedSurrogate, GeometricMean, GrpoError, ImportanceCorrection,
-    ImportanceLevel, KlConfig, KlEstimator, KlGroups, LossComposition, LossInput, Metrics,
-    PolicyLoss, RatioLevel, Reinforce, Sapo, ShapedRatio, StepTotals, TokenLoss,
+use hint_grpo::objective::{
+    Aggregation, Cispo, ClippedSurrogate, GeometricMean, ImportanceCorrection, ImportanceLevel,
+    KlConfig, KlEstimator, KlGroups, LossComposition, LossInput, RatioLevel, Reinforce, Sapo,
+    ShapedRatio, StepTotals, TokenLoss,
 };
+use hint_grpo::{GrpoError, Metrics, PolicyLoss};
 use tch::{Kind, Tensor};
 
 /// Three completions of 4, 3 and 2 tokens: log-probabilities, log-ratios away from the kinks of the

@@ -6,8 +6,9 @@ use std::sync::{Arc, Mutex};
 use hint_grpo::learner::{
     Contexts, GroupStats, Learner, LearnerParts, Sample, SampleBatch, SftLoss, UpdateReport,
 };
+use hint_grpo::objective::Aggregation;
 use hint_grpo::objective::{HintedWeightConfig, ObjectiveConfig, OldLogprobs, RatioShaping};
-use hint_grpo::{Aggregation, GrpoConfig, GrpoError, Optimizer, metrics};
+use hint_grpo::{GrpoConfig, GrpoError, Optimizer, metrics};
 use hint_policy::{Parameter, Policy, PolicyError, SharedPolicy, TokenBatch};
 use hint_rollout::run::{RunProgress, ValueSchedule};
 use hint_rollout::sample::RolloutSource;

@@ -1,10 +1,10 @@
 //! What the objectives promise, on single tokens.
 
-use hint_grpo::{
-    Aggregation, ClippedSurrogate, GeometricMean, GrpoError, ImportanceCorrection, ImportanceLevel,
-    KlConfig, KlEstimator, KlGroups, LossComposition, LossInput, PolicyLoss, RatioLevel,
-    StepTotals, loss_from_fn,
+use hint_grpo::objective::{
+    Aggregation, ClippedSurrogate, GeometricMean, ImportanceCorrection, ImportanceLevel, KlConfig,
+    KlEstimator, KlGroups, LossComposition, LossInput, RatioLevel, StepTotals,
 };
+use hint_grpo::{GrpoError, PolicyLoss, loss_from_fn};
 use proptest::prelude::*;
 use tch::{Kind, Tensor};
 

@@ -1,9 +1,10 @@
 //! Optimizer state and gradient clipping.
 
-use hint_grpo::{
-    AdafactorConfig, AdamW, AdamWConfig, AlgorithmConfig, GrpoError, MuonConfig, Optimizer,
-    OptimizerConfig, ParameterGroup, SgdConfig, clip_grad_norm,
+use hint_grpo::optim::{
+    AdafactorConfig, AdamW, AdamWConfig, AlgorithmConfig, MuonConfig, OptimizerConfig,
+    ParameterGroup, SgdConfig, clip_grad_norm,
 };
+use hint_grpo::{GrpoError, Optimizer};
 use hint_policy::Parameter;
 use tch::{Kind, Tensor};
 

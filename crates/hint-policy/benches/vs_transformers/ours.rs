@@ -127,7 +127,7 @@ fn train(policy: &CausalLm, settings: &Value, moments: &mut Option<Moments>) -> 
         Moments { pairs: pairs.collect(), steps: 0 }
     });
     moments.steps += 1;
-    // `torch.optim.AdamW` with its defaults and a learning rate of 1e-6, worked on as `hint_grpo::AdamW` does.
+    // `torch.optim.AdamW` with its defaults and a learning rate of 1e-6, worked on as `hint_grpo::optim::AdamW` does.
     let (rate, decay, first_beta, second_beta) = (1e-6, 0.01, 0.9_f64, 0.999_f64);
     let first_correction = 1.0 - first_beta.powi(moments.steps);
     let second_correction = (1.0 - second_beta.powi(moments.steps)).sqrt();

@@ -16,7 +16,8 @@ use std::path::PathBuf;
 use super::swaps::{EOS, FRAME, HINT_INTRODUCTION, HINTS, Swaps, tokenizer};
 use anyhow::Result;
 use clap::Args;
-use hint_grpo::{AdamW, AdamWConfig, Decay, Optimizer, ScheduleConfig, clip_grad_norm};
+use hint_grpo::Optimizer;
+use hint_grpo::optim::{AdamW, AdamWConfig, Decay, ScheduleConfig, clip_grad_norm};
 use hint_policy::config::Architecture;
 use hint_policy::{
     CausalLm, LoadedModel, ModelConfig, Policy, SampleOptions, SampleRequest, SamplingParams,

@@ -5,9 +5,12 @@ use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex};
 
 use anyhow::{Context, Result, ensure};
+use hint_grpo::advantage::ScoredGroup;
+use hint_grpo::config::EvaluationConfig;
+use hint_grpo::observer::Phase;
 use hint_grpo::{
-    AdvantageEstimator, Demonstration, EvaluationConfig, GrpoConfig, GrpoError, Observer,
-    Optimizer, Phase, ScoredGroup, StepReport, SupervisedTrainer, Trainer, metrics,
+    AdvantageEstimator, Demonstration, GrpoConfig, GrpoError, Observer, Optimizer, StepReport,
+    SupervisedTrainer, Trainer, metrics,
 };
 use hint_policy::Parameter;
 use hint_policy::estimate::{MemoryEstimate, mebibytes};

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail, ensure};
-use hint_grpo::{Demonstration, EvaluationConfig, GrpoConfig, Hints, Parts, RunDir};
+use hint_grpo::config::EvaluationConfig;
+use hint_grpo::{Demonstration, GrpoConfig, Hints, Parts, RunDir};
 use hint_policy::model::LoadReport;
 use hint_policy::{LoadOptions, LoadedModel, LoraConfig, ModelConfig, SharedPolicy, Tokenizer};
 use hint_reward::{ExactMatch, Level, MathVerifier, RewardInput, Rubric};

@@ -1,10 +1,9 @@
 //! One step of the official HINT code.
 
 use hint_affinity::{ClipRange, affinity};
-use hint_grpo::{
-    AdvantageEstimator, Aggregation, Baseline, ClippedSurrogate, GroupNormalized, KlConfig,
-    LossComposition, ScoredGroup,
-};
+use hint_grpo::AdvantageEstimator;
+use hint_grpo::advantage::{Baseline, GroupNormalized, ScoredGroup};
+use hint_grpo::objective::{Aggregation, ClippedSurrogate, KlConfig, LossComposition};
 use tch::{Kind, Tensor};
 
 use super::{Inputs, assert_all_close, assert_close, cases, matrix, number, row};

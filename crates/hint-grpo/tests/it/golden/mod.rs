@@ -4,7 +4,7 @@
 
 use std::path::PathBuf;
 
-use hint_grpo::{LossInput, StepTotals};
+use hint_grpo::objective::{LossInput, StepTotals};
 use serde_json::Value;
 use tch::{Kind, Tensor};
 

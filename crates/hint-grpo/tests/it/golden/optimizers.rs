@@ -1,6 +1,7 @@
 //! Fifty steps of torch.optim.
 
-use hint_grpo::{AdamW, AdamWConfig, AlgorithmConfig, Optimizer, OptimizerConfig};
+use hint_grpo::Optimizer;
+use hint_grpo::optim::{AdamW, AdamWConfig, AlgorithmConfig, OptimizerConfig};
 use hint_policy::Parameter;
 use serde::Deserialize;
 use serde_json::Value;

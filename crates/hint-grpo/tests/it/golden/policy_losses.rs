@@ -1,9 +1,10 @@
 //! The losses of TRL.
 
-use hint_grpo::{
+use hint_grpo::objective::{
     Aggregation, ImportanceCorrection, ImportanceLevel, KlConfig, KlEstimator, KlGroups,
-    LossComposition, Metrics, ObjectiveConfig, RatioLevel, metrics,
+    LossComposition, ObjectiveConfig, RatioLevel,
 };
+use hint_grpo::{Metrics, metrics};
 use serde_json::Value;
 
 use super::{Inputs, assert_all_close, assert_close, cases, matrix, number};
