@@ -42,8 +42,10 @@ pub(crate) fn text_rows(text: &str, origin: &Path) -> Result<Vec<Row>, RolloutEr
             Ok((1..).zip(rows.map_err(|error| syntax(error.line())(error))?).collect())
         }
         // A header of names: letters, and a comma or a tab.
-        Some(first) if *first != b'{' && looks_like_csv(text) => binary::csv(text)
-            .map_err(|source| RolloutError::ReadProblems { path: origin.to_path_buf(), source }),
+        Some(first) if *first != b'{' && !is_json(origin) && looks_like_csv(text) => {
+            binary::csv(text)
+                .map_err(|source| RolloutError::ReadProblems { path: origin.to_path_buf(), source })
+        }
         _ => {
             let mut rows = Vec::new();
             for (number, line) in (1..).zip(text.lines()) {
@@ -55,6 +57,11 @@ pub(crate) fn text_rows(text: &str, origin: &Path) -> Result<Vec<Row>, RolloutEr
             Ok(rows)
         }
     }
+}
+
+/// Whether the name says JSON: a damaged first line must not turn such a file into a table.
+fn is_json(origin: &Path) -> bool {
+    origin.file_name().is_some_and(|name| name.to_string_lossy().contains(".json"))
 }
 
 fn looks_like_csv(text: &str) -> bool {
