@@ -3,31 +3,71 @@
 //!
 //! ```text
 //! cargo run --release --example hint_grpo
-//! cargo run --release --example hint_grpo -- --model smollm2 --problems gsm-symbolic --steps 10
+//! cargo run --release --example hint_grpo -- --model path/to/hf-folder --problems problems.jsonl
 //! cargo run --release --example hint_grpo -- --method sft --set supervised.tokens=all
 //! cargo run --release --example hint_grpo -- --dry-run
 //! ```
 //!
 //! Prints a progress display and one table; `--out DIR` keeps metrics, evaluations, checkpoints and
 //! `summary.json`. The default takes under three minutes on two CPU cores: GRPO stays where it
-//! started, HINT learns to work step by step. This is the command `hint-rl train`; `--help` lists its
-//! options.
+//! started, HINT learns to work step by step. `--help` lists the options, which are those of
+//! `hint-rl train`.
 
 use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Parser;
-use hint_rl::{process, train};
+use hint_grpo::Outcome;
+use hint_grpo::prelude::*;
+use hint_policy::runtime::keep_freed_memory;
+use hint_process::{clock, peak_memory};
+use hint_reward::Level;
+use hint_rl::process::bound_threads;
+use hint_rl::train::{Job, Options, run_with};
+use hint_rl::workload::api_key;
 
 /// Trains a policy with plain GRPO and with HINT, and compares them without hints.
 #[derive(Debug, Parser)]
 #[command(version, max_term_width = 100)]
 struct Program {
     #[command(flatten)]
-    options: train::Options,
+    options: Options,
 }
 
 fn main() -> Result<ExitCode> {
-    process::bound_threads();
-    train::run(Program::parse().options)
+    bound_threads();
+    // Reads the options and the problems, calls `hint_grpo` for each method, and prints the table.
+    run_with(Program::parse().options, hint_grpo)
+}
+
+/// One run, part by part. Between GRPO and HINT, only `rollout.trigger` of the configuration differs.
+fn hint_grpo(job: &mut Job<'_>) -> Result<Outcome> {
+    let (config, workload) = (job.config.clone(), job.workload);
+
+    // The policy, on the first GPU if there is one, and its tokenizer.
+    let model = job.model()?;
+    let (policy, tokenizer) = (model.policy.clone(), model.tokenizer.clone());
+    // What samples: the same policy, or vLLM servers.
+    let engine = job.engine(&model)?;
+    // How problems and hints become prompts: the chat template of the model, if it has one.
+    let format = workload.format(&tokenizer, model.stop_tokens.clone());
+    // What is correct: the reference answer in a box, up to mathematical equality.
+    let rubric = workload.rubric(Level::Strict);
+    // Hints for groups that are all wrong: Meta-Hints of the problems, or another `rollout.source`.
+    let hints = Hints::configured_with(api_key);
+
+    let parts = Parts { policy, engine, format, rubric, hints };
+    let mut builder = Trainer::from_config(config, parts)?
+        .run_dir(job.run_dir()?) // a run that is there already continues
+        .held_out(workload.held_out.clone())
+        .extra_file(move |checkpoint| Ok(tokenizer.save(checkpoint)?))
+        .observer(job.progress())
+        .clock(clock())
+        .peak_memory(peak_memory);
+    if job.config.loss.kl.coef != 0.0 {
+        builder = builder.reference(workload.reference(model.base)?);
+    }
+    let mut trainer = builder.build()?;
+    keep_freed_memory();
+    Ok(trainer.run(&workload.train)?)
 }

@@ -2,9 +2,11 @@
 
 use std::path::Path;
 
+use hint_grpo::advantage::LeaveOneOut;
 use hint_grpo::objective::ObjectiveConfig;
 use hint_grpo::optim::{AdamW, AdamWConfig};
-use hint_grpo::{GrpoConfig, GrpoError, Hints, Outcome, Parts, RunDir, Trainer};
+use hint_grpo::stage::PolicyGradient;
+use hint_grpo::{GrpoConfig, GrpoError, Hints, Outcome, Parts, RunBuilder, RunDir, Trainer};
 use hint_policy::SharedPolicy;
 use hint_tests::{
     StopAfter, bytes, config, lenient_rubric, parts, problems, tiny_policy, trainer, weights,
@@ -251,26 +253,32 @@ fn parts_of_ones_own_are_recorded_and_others_are_refused_by_name() {
     with_objective(dir.path(), 4, Named("first")).expect("the same objective");
 }
 
+type Builder = RunBuilder<PolicyGradient>;
+
 #[test]
-fn another_source_of_hints_or_optimizer_is_refused_by_name() {
+fn another_source_of_hints_advantage_or_optimizer_is_refused_by_name() {
     let dir = tempfile::tempdir().expect("a temporary folder");
     let mut short = run_config();
     short.run.steps = 3;
     finish(dir.path(), &short);
-    let build = |hints: Hints, own_optimizer: bool| {
+    let build = |hints: Hints, change: fn(Builder, &SharedPolicy) -> Builder| {
         let policy = SharedPolicy::new(tiny_policy(7));
-        let optimizer = AdamW::new(policy.lock().parameters(), AdamWConfig::default());
         let parts = Parts { hints, ..parts(&policy, lenient_rubric(), true) };
         let builder = Trainer::from_config(run_config(), parts)
             .expect("the configuration is valid")
             .run_dir(RunDir::resume(dir.path()).expect("a finished run"));
-        let builder = if own_optimizer { builder.optimizer(optimizer) } else { builder };
-        builder.build().map(|_| ()).expect_err("another part").to_string()
+        change(builder, &policy).build().map(|_| ()).expect_err("another part").to_string()
     };
     let hints = hint_rollout::hints_from_fn(|_| Some(hint_rollout::Hint::new("9")));
-    let error = build(Hints::own(hints), false);
+    let error = build(Hints::own(hints), |builder, _| builder);
     assert!(error.contains("custom_parts.source: nothing there,"), "{error}");
-    let error = build(Hints::configured(), true);
+    let error = build(Hints::configured(), |builder, policy| {
+        let parameters = policy.lock().parameters();
+        builder.optimizer(AdamW::new(parameters, AdamWConfig::default()))
+    });
     assert!(error.contains("custom_parts.optimizer: nothing there,"), "{error}");
     assert!(error.contains("AdamW"), "{error}");
+    let error = build(Hints::configured(), |builder, _| builder.advantage(LeaveOneOut));
+    assert!(error.contains("custom_parts.advantage: nothing there,"), "{error}");
+    assert!(error.contains("LeaveOneOut"), "{error}");
 }

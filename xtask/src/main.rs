@@ -1,4 +1,4 @@
-//! The commands of the workspace: `cargo xtask setup | run | init | test | device | lint | tidy | e2e-vllm`.
+//! The commands of the workspace: `cargo xtask setup | run | init | test | device | package | lint | tidy | bless | e2e-vllm`.
 //!
 //! This is the one package that reads the environment and starts other programs; the libraries do neither.
 #![expect(
@@ -12,6 +12,7 @@
 mod device;
 mod gate;
 mod outside;
+mod package;
 mod process;
 mod smoke;
 mod tidy;
@@ -35,9 +36,10 @@ usage: cargo xtask COMMAND [-- ARGS]
                   with ARGS (test name filters), only the tests and doctests they select
   device [short]  setup, then the programs, the golden models and the suites on an emulated GPU,
                   and the table of what a step costs; `short` is the part that the gate runs
+  package         make the packages of the crates, and compile them away from the repository
   lint            format, tidy, clippy, rustdoc; stops at the first failure
   tidy            the checks of this repository alone (no compiler, no libtorch)
-  bless           write the table of modules and the lists of public items anew
+  bless           write what follows from the code: tables of modules and metrics, lists of public items
   e2e-vllm        setup, then a training run of SmolLM2 through a vLLM server on the CPU, which is
                   installed (5 GB) and started; compares every log-probability with the trainer's";
 
@@ -86,6 +88,7 @@ fn dispatch(mut args: Vec<OsString>) -> Result<()> {
         Some("test") => gate::test(&host, &args),
         Some("device") => device::run(&host, &args),
         Some("lint") => gate::lint(&host),
+        Some("package") => package::run(&host, &hint_libtorch::setup(&host)?),
         Some("tidy") => tidy::run(&host.repo),
         Some("bless") => tidy::bless(&host.repo),
         Some("e2e-vllm") => vllm::e2e(&host),

@@ -6,16 +6,23 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 use hint_libtorch::Host;
 
-use crate::process::{cargo, check};
+use crate::process::{cargo, check, profiles};
 
-/// The profile of the workspace, so that the packages of the registry are not built a second time.
-const PROFILE: &str = "
-[profile.dev]
-opt-level = 1
-debug = \"line-tables-only\"
+/// Packages that switch on what they do in the workspace, so that the packages of the registry are not built a second time.
+const AS_IN_THE_WORKSPACE: &str = "
+[dependencies.clap]
+version = \"*\"
+features = [\"derive\"]
 
-[profile.dev.build-override]
-opt-level = 0
+[dependencies.half]
+version = \"*\"
+features = [\"num-traits\"]
+
+[dependencies.comfy-table]
+version = \"*\"
+
+[dependencies.csv]
+version = \"*\"
 ";
 
 /// Makes the project, builds the README's program and one with every part of its own, and runs the latter.
@@ -36,7 +43,7 @@ fn run_in(host: &Host, libtorch: &Path, project: &Path) -> Result<()> {
     // The versions that are here already, so that nothing is downloaded.
     write(&project.join("Cargo.lock"), &read(&host.repo.join("Cargo.lock"))?)?;
     let manifest = project.join("Cargo.toml");
-    write(&manifest, &(read(&manifest)? + PROFILE))?;
+    write(&manifest, &(read(&manifest)? + AS_IN_THE_WORKSPACE + &profiles(host)?))?;
 
     let in_project = |args: &[&str]| {
         let mut command = cargo(host);
@@ -46,8 +53,31 @@ fn run_in(host: &Host, libtorch: &Path, project: &Path) -> Result<()> {
     };
     check(&mut in_project(&["build", "--quiet", "--offline"]))?;
     let model = host.repo.join("examples/tiny");
-    check(in_project(&["run", "--quiet", "--offline", "--bin", "mine", "--"]).arg(model))
+    check(in_project(&["run", "--quiet", "--offline", "--bin", "mine", "--"]).arg(model))?;
+
+    let closures = read(&host.repo.join("tests/outside/closures.rs"))?;
+    write(&project.join("src/bin/closures.rs"), &closures)?;
+    let errors = in_project(&["build", "--quiet", "--offline", "--bin", "closures"]).output()?;
+    let errors = String::from_utf8_lossy(&errors.stderr);
+    for function in FROM_CLOSURES {
+        ensure!(
+            errors.contains(&format!("`{function}(")),
+            "a closure in place of a part must name `{function}`:\n{errors}"
+        );
+    }
+    Ok(())
 }
+
+/// What the compiler recommends for closures.
+const FROM_CLOSURES: [&str; 7] = [
+    "hint_rollout::hints_from_fn",
+    "hint_reward::verifier::verifier_from_fn",
+    "hint_reward::reward::from_fn",
+    "hint_rollout::collect::hinted::from_fn",
+    "hint_grpo::loss_from_fn",
+    "hint_grpo::advantage::from_fn",
+    "hint_grpo::observer_from_fn",
+];
 
 /// The program in the README.
 fn program(readme: &str) -> Result<&str> {

@@ -1,10 +1,12 @@
 //! Starting other programs.
 
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
+use serde_json::Value;
 
 use hint_libtorch::Host;
 
@@ -44,6 +46,29 @@ pub(crate) fn check(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
+/// Builds programs with the features of the whole workspace, in one go, and finds where cargo put them.
+pub(crate) fn build(host: &Host, targets: &[&str]) -> Result<BTreeMap<String, PathBuf>> {
+    let mut build = cargo(host);
+    build.args(["build", "--locked", "--message-format=json-render-diagnostics"]).args(targets);
+    let line = display(&build);
+    eprintln!("+ {line}");
+    let built = build.stderr(Stdio::inherit()).output();
+    let built = built.with_context(|| format!("cannot start `{line}`"))?;
+    if !built.status.success() {
+        bail!("`{line}` failed ({})", built.status);
+    }
+    let mut programs = BTreeMap::new();
+    for message in String::from_utf8_lossy(&built.stdout).lines() {
+        let message: Value = serde_json::from_str(message).context("cargo writes JSON")?;
+        if let (Some(name), Some(path)) =
+            (message["target"]["name"].as_str(), message["executable"].as_str())
+        {
+            programs.insert(name.to_owned(), path.into());
+        }
+    }
+    Ok(programs)
+}
+
 /// As [`check`], and returns what the command writes to its output, which is printed, too.
 pub(crate) fn output(command: &mut Command) -> Result<String> {
     let line = display(command);
@@ -71,6 +96,17 @@ pub(crate) fn quiet(command: &mut Command) -> Result<String> {
         bail!("`{line}` failed ({})", output.status);
     }
     Ok(text)
+}
+
+/// The profiles of the workspace, as a part of a manifest: what another workspace builds with the same ones, and the same
+/// target folder, is not built a second time.
+pub(crate) fn profiles(host: &Host) -> Result<String> {
+    let manifest = host.repo.join("Cargo.toml");
+    let text = std::fs::read_to_string(&manifest)
+        .with_context(|| format!("cannot read `{}`", manifest.display()))?;
+    let mut table: toml::Table = text.parse().context("the manifest is TOML")?;
+    table.retain(|name, _| name == "profile");
+    Ok(format!("\n{table}"))
 }
 
 /// The command line, for people.

@@ -1,11 +1,12 @@
 //! Short runs of the programs that a user starts with, on the embedded model: do they end well and leave what they promise?
 
 use std::path::Path;
+use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use crate::process::{cargo, check};
+use crate::process::{build, check, output};
 use hint_libtorch::Host;
 
 /// Runs the main example (dry, for two steps of each method, and supervised) and an evaluation of what was trained, in the
@@ -19,18 +20,21 @@ pub(crate) fn run(host: &Host) -> Result<()> {
 }
 
 /// The main example, and the program with all commands.
-const EXAMPLE: [&str; 2] = ["--example", "hint_grpo"];
-const PROGRAM: [&str; 2] = ["--bin", "hint-rl"];
+const EXAMPLE: &str = "hint_grpo";
+const PROGRAM: &str = "hint-rl";
 
 fn run_all(host: &Host, out: &Path) -> Result<()> {
-    let run = |program: [&str; 2], options: &str, paths: &[(&str, &Path)]| {
-        let mut command = cargo(host);
-        command.args(["run", "--quiet", "--locked"]).args(program).arg("--");
-        command.args(options.split(' '));
+    let programs = build(host, &["--example", EXAMPLE, "--bin", PROGRAM])?;
+    let command = |program: &str, options: &str, paths: &[(&str, &Path)]| {
+        let mut command = Command::new(&programs[program]);
+        command.current_dir(&host.repo).args(options.split(' '));
         for (option, path) in paths {
             command.arg(option).arg(path);
         }
-        check(&mut command)
+        command
+    };
+    let run = |program: &str, options: &str, paths: &[(&str, &Path)]| {
+        check(&mut command(program, options, paths))
     };
     let [trained, supervised, scores] =
         ["trained", "supervised", "scores.json"].map(|name| out.join(name));
@@ -39,6 +43,10 @@ fn run_all(host: &Host, out: &Path) -> Result<()> {
     ensure!(!trained.exists(), "a dry run wrote `{}`", trained.display());
     run(EXAMPLE, "--steps 2 --held-out 40", &[("--out", &trained)])?;
     check_summary(&trained.join("summary.json"), &["grpo", "hint"])?;
+    let report = output(command(PROGRAM, "report --rows 2", &[]).arg(&trained))?;
+    for part in ["hint: step 2 of 2", "all wrong", "rollout"] {
+        ensure!(report.contains(part), "the report of the run lacks `{part}`");
+    }
     run(EXAMPLE, "--method sft --steps 2 --held-out 40", &[("--out", &supervised)])?;
     check_summary(&supervised.join("summary.json"), &["sft"])?;
     let model = supervised.join("sft");

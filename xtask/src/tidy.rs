@@ -77,11 +77,12 @@ pub(crate) fn run(repo: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Writes what follows from the code: the table of modules and the lists of public items.
+/// Writes what follows from the code: the table of modules, the lists of public items, the reference of metrics.
 pub(crate) fn bless(repo: &Path) -> Result<()> {
     let tree = Tree::load(repo)?;
     let table = modules::blessed(&tree).context("ARCHITECTURE.md has no table of modules")?;
     let files = api::blessed(&tree).into_iter().chain([("ARCHITECTURE.md".to_owned(), table)]);
+    let files = files.chain(metrics::blessed(&tree));
     for (path, text) in files {
         if tree.file(&path).is_none_or(|file| file.text != text) {
             let path = repo.join(path);

@@ -72,6 +72,10 @@ pub struct StepReport {
 }
 
 /// Watches a run. All methods have a default, so that an observer implements what it needs.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no observer",
+    note = "a closure of step reports becomes one through `hint_grpo::observer_from_fn(closure)`"
+)]
 pub trait Observer: Send {
     /// A phase of step `step` (counted from 1) begins.
     fn on_phase(&mut self, step: u64, phase: Phase) {

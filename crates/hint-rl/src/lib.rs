@@ -1,12 +1,12 @@
 //! The application of hint-rl: GRPO and HINT from the command line.
 //!
 //! The program `hint-rl` has a command per module: [`train`], [`evaluate`], [`compare`], [`hints`]
-//! (`generate-hints` and `audit`), [`export`] and [`prepare`]. Each has an `Options` type that
+//! (`generate-hints` and `audit`), [`export`] and [`report`]. Each has an `Options` type that
 //! clap parses and a `run` function, so that another program can offer the same command.
 //!
 //! [`workload`] finds models and problems by name; [`tiny`] is the embedded default. What an
 //! application decides and a library must not is here: it reads the clock and the environment,
-//! prints, catches signals and fetches files.
+//! prints, catches signals and fetches files ([`fetch`]).
 #![forbid(unsafe_code)]
 
 #[macro_use]
@@ -16,10 +16,12 @@ pub mod check_vllm;
 pub mod compare;
 pub mod evaluate;
 pub mod export;
+pub mod fetch;
 pub mod hints;
-pub mod prepare;
 pub mod process;
 pub mod progress;
+pub mod report;
+mod run_log;
 pub mod tiny;
 pub mod train;
 pub mod workload;

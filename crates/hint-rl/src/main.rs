@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use hint_rl::{check_vllm, compare, evaluate, export, hints, prepare, process, tiny, train};
+use hint_rl::{check_vllm, compare, evaluate, export, hints, process, report, tiny, train};
 
 /// Reinforcement learning on language models, with hints where a problem is too hard.
 #[derive(Debug, Parser)]
@@ -29,8 +29,8 @@ enum Command {
     Audit(hints::audit::Options),
     /// Write a model as a Hugging Face folder.
     Export(export::Options),
-    /// Fetch a public data set and write it as JSONL.
-    Prepare(prepare::Options),
+    /// Report runs from their metrics: what to look at, curves as numbers, seconds by phase.
+    Report(report::Options),
     /// Train the embedded model.
     #[command(hide = true)]
     PretrainTiny(tiny::pretrain::Options),
@@ -48,7 +48,7 @@ fn main() -> Result<ExitCode> {
         Command::Compare(options) => compare::run(&options)?,
         Command::GenerateHints(options) => return hints::generate::run(&options),
         Command::Export(options) => export::run(&options)?,
-        Command::Prepare(options) => prepare::run(&options)?,
+        Command::Report(options) => report::run(&options)?,
         Command::PretrainTiny(options) => tiny::pretrain::run(&options)?,
         Command::CheckVllm(options) => check_vllm::run(&options)?,
     }

@@ -10,13 +10,13 @@ mod work;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::Instant;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
-use crate::process::{cargo, check, display};
+use crate::process::{build, cargo, check};
 use hint_libtorch::Host;
 
 /// Runs all checks, or the short form that is part of the gate; `build` only prints where the emulator is.
@@ -49,7 +49,12 @@ fn checks(host: &Host, library: PathBuf, form: Form) -> Result<()> {
     let scratch = std::env::temp_dir().join(format!("hint-rl-device-{}", std::process::id()));
     std::fs::create_dir_all(&scratch)
         .with_context(|| format!("cannot create `{}`", scratch.display()))?;
-    let device = Device { host, library, programs: build_programs(host)?, scratch };
+    let device = Device {
+        host,
+        library,
+        programs: build(host, &["--example", EXAMPLE, "--bin", PROGRAM, "--bin", PROBE])?,
+        scratch,
+    };
     let started = Instant::now();
     let result = device.checks(form);
     // A leftover in the temporary folder is not worth failing the gate for.
@@ -71,28 +76,6 @@ struct Device<'a> {
 const EXAMPLE: &str = "hint_grpo";
 const PROGRAM: &str = "hint-rl";
 const PROBE: &str = "hint-device";
-
-/// Builds the programs in one go, so that all have the same features, and finds where cargo put them.
-fn build_programs(host: &Host) -> Result<BTreeMap<String, PathBuf>> {
-    let mut build = cargo(host);
-    build.args(["build", "--locked", "--message-format=json-render-diagnostics"]);
-    build.args(["--example", EXAMPLE, "--bin", PROGRAM, "--bin", PROBE]);
-    let line = display(&build);
-    eprintln!("+ {line}");
-    let built = build.stderr(Stdio::inherit()).output();
-    let built = built.with_context(|| format!("cannot start `{line}`"))?;
-    ensure!(built.status.success(), "`{line}` failed ({})", built.status);
-    let mut programs = BTreeMap::new();
-    for message in String::from_utf8_lossy(&built.stdout).lines() {
-        let message: Value = serde_json::from_str(message).context("cargo writes JSON")?;
-        if let (Some(name), Some(path)) =
-            (message["target"]["name"].as_str(), message["executable"].as_str())
-        {
-            programs.insert(name.to_owned(), path.into());
-        }
-    }
-    Ok(programs)
-}
 
 impl Device<'_> {
     fn checks(&self, form: Form) -> Result<()> {

@@ -53,7 +53,7 @@ const OPTIONAL: [(&str, &str); 1] = [("hint-rollout", "hint-policy")];
 const WITHOUT_TCH: [&str; 4] = [
     "crates/hint-grpo/src/advantage",
     "crates/hint-grpo/src/config/",
-    "crates/hint-grpo/src/schedule.rs",
+    "crates/hint-grpo/src/optim/schedule.rs",
     "crates/hint-rollout/src/",
 ];
 const WITH_TCH: &str = "crates/hint-rollout/src/engine/local.rs";

@@ -1,117 +1,150 @@
-//! The metric keys of the code are those of the table in the documentation.
-
-use std::collections::BTreeMap;
+//! The reference of metrics and timings is that of the tables in the code, and no other code invents a name.
+//!
+//! `cargo xtask bless` writes the reference.
 
 use super::{Finding, tree::Tree};
 
-const CODE: &str = "crates/hint-grpo/src/metrics.rs";
+const CODE: &str = "crates/hint-grpo/src/metrics/names.rs";
 const DOCUMENT: &str = "docs/configuration.md";
+
+/// What the tables of the document begin with, in the order of those of the code.
+const HEADS: [&str; 2] = ["| metric | meaning |\n|---|---|\n", "| timing | meaning |\n|---|---|\n"];
+
+/// Calls whose first argument is the name of a metric.
+const CALLS: [&str; 5] = ["set", "set_some", "add", "add_min", "add_max"];
 
 /// Runs the check.
 pub(super) fn check(tree: &Tree) -> Vec<Finding> {
-    let code = tree.file(CODE).map_or_else(BTreeMap::new, |file| constants(&file.text));
-    let document = tree.file(DOCUMENT).map_or_else(BTreeMap::new, |file| table(&file.text));
     let mut findings = Vec::new();
-    for (key, line) in &code {
-        if !is_key(key) {
-            let message = format!("`{key}` is not a metric key; write `area/name` in lower case");
-            findings.push(Finding::new(CODE, *line, message));
-        } else if !document.contains_key(key) {
-            let message = format!(
-                "metric `{key}` is not in the table of `{DOCUMENT}`; add a row to its metrics section"
-            );
-            findings.push(Finding::new(CODE, *line, message));
+    let Some(code) = tree.file(CODE) else { return findings };
+    for (line, name) in names(&code.text) {
+        if !is_name(name) {
+            let message = format!("`{name}` is no name of a metric; write `area/name`");
+            findings.push(Finding::new(CODE, line, message));
         }
     }
-    for (key, line) in document.iter().filter(|(key, _)| !code.contains_key(*key)) {
-        findings.push(Finding::new(
-            DOCUMENT,
-            *line,
-            format!("metric `{key}` is not in `{CODE}`; add the constant, or remove the row"),
-        ));
+    let document = tree.file(DOCUMENT).map_or("", |file| &file.text);
+    let expected = written(document, &code.text);
+    let lines = expected.lines().zip(document.lines()).zip(1..);
+    let differs = lines.clone().find(|((expected, found), _)| expected != found);
+    if expected != document {
+        let line = differs.map_or(1, |(_, line)| line);
+        let message = "the reference of metrics differs from the code; run `cargo xtask bless`";
+        findings.push(Finding::new(DOCUMENT, line, message));
+    }
+    for file in tree.rust(&["crates/hint-grpo/src/"]).filter(|file| file.path != CODE) {
+        let code = file.lines().filter(|(_, line)| !line.trim_start().starts_with("//"));
+        for (line, code) in code {
+            let invents = |call: &str| {
+                ["\"", "format!"]
+                    .iter()
+                    .any(|name| code.contains(&format!("metrics.{call}({name}")))
+            };
+            if CALLS.iter().any(|call| invents(call)) {
+                let message = format!("a metric without a constant; give it a row in `{CODE}`");
+                findings.push(Finding::new(&file.path, line, message));
+            }
+        }
     }
     findings
 }
 
-/// The keys of `pub const NAME: &str = "area/name";`, which rustfmt may break into two lines.
-fn constants(text: &str) -> BTreeMap<String, usize> {
-    let mut keys = BTreeMap::new();
-    for (at, _) in text.match_indices("pub const ") {
-        let statement = text[at..].split(';').next().unwrap_or_default();
-        let Some((declaration, value)) = statement.split_once('=') else { continue };
-        let key = value.trim().strip_prefix('"').and_then(|value| value.strip_suffix('"'));
-        if let (true, Some(key)) = (declaration.contains("&str") && !declaration.contains('['), key)
-        {
-            keys.insert(key.to_owned(), text[..at].matches('\n').count() + 1);
-        }
-    }
-    keys
+/// The document with the tables of the code.
+pub(super) fn blessed(tree: &Tree) -> Option<(String, String)> {
+    let text = written(&tree.file(DOCUMENT)?.text, &tree.file(CODE)?.text);
+    Some((DOCUMENT.to_owned(), text))
 }
 
-/// The keys in backticks in the first column of the tables below a heading that says "metric". `reward/<name>` stands for
-/// the prefix `reward/`.
-fn table(text: &str) -> BTreeMap<String, usize> {
-    let mut keys = BTreeMap::new();
-    // Depth of the heading of the section we are in, if it is about metrics.
-    let mut section = None;
-    for (index, line) in text.lines().enumerate() {
-        let depth = line.chars().take_while(|&c| c == '#').count();
-        if depth > 0 {
-            section = section.filter(|outer| depth > *outer);
-            if section.is_none() && line.to_lowercase().contains("metric") {
-                section = Some(depth);
-            }
-        }
-        let Some(row) = line.trim_start().strip_prefix('|').filter(|_| section.is_some()) else {
-            continue;
-        };
-        let cell = row.split('|').next().unwrap_or_default();
-        for key in cell.split('`').skip(1).step_by(2) {
-            let key = key.split('<').next().unwrap_or_default();
-            if is_key(key) {
-                keys.insert(key.to_owned(), index + 1);
-            }
-        }
+fn written(document: &str, code: &str) -> String {
+    let mut text = document.to_owned();
+    for (head, rows) in HEADS.iter().zip(tables(code)) {
+        let Some((before, rest)) = text.split_once(head) else { continue };
+        let after = rest.split_inclusive('\n').skip_while(|line| line.starts_with('|'));
+        text = format!("{before}{head}{rows}{}", after.collect::<String>());
     }
-    keys
+    text
 }
 
-fn is_key(key: &str) -> bool {
-    key.starts_with(|c: char| c.is_ascii_lowercase())
-        && key.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_' || c == '/')
+/// The rows of each table of the code, in Markdown. A table begins with its name, `ALL`.
+fn tables(code: &str) -> Vec<String> {
+    let mut tables = Vec::new();
+    let mut meaning = Vec::new();
+    for line in code.lines().map(str::trim) {
+        if line == "ALL" {
+            tables.push(String::new());
+            meaning.clear();
+        } else if let Some(text) = line.strip_prefix("/// ") {
+            meaning.push(text);
+        } else if let (Some(name), Some(table)) = (name(line), tables.last_mut()) {
+            table.extend(["| `", name, "` | ", &meaning.join(" "), " |\n"]);
+            meaning.clear();
+        }
+    }
+    tables
+}
+
+/// The name in a row `CONSTANT = "area/name";`.
+fn name(line: &str) -> Option<&str> {
+    let (constant, value) = line.trim().split_once(" = \"")?;
+    let is_constant = constant.chars().all(|c| c.is_ascii_uppercase() || c == '_');
+    value.strip_suffix("\";").filter(|_| is_constant)
+}
+
+/// Each name with its line.
+fn names(code: &str) -> impl Iterator<Item = (usize, &str)> {
+    code.lines().zip(1..).filter_map(|(line, number)| Some((number, name(line)?)))
+}
+
+/// Lower case, apart from the word that stands for a member of a family.
+fn is_name(name: &str) -> bool {
+    name.split('/').all(|part| {
+        let mut words = part.split('_');
+        words.all(|word| {
+            let of = |is: fn(&char) -> bool| word.chars().all(|c| is(&c));
+            !word.is_empty()
+                && (of(|c| c.is_ascii_lowercase() || c.is_ascii_digit())
+                    || of(char::is_ascii_uppercase))
+        })
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[track_caller]
-    fn found(code: &str, document: &str, expected: &[&str]) {
-        let findings = check(&Tree::of(&[(CODE, code), (DOCUMENT, document)]));
-        assert_eq!(findings.len(), expected.len(), "{findings:?}");
-        for (finding, part) in findings.iter().zip(expected) {
-            assert!(finding.message.contains(part), "{finding}");
+    const NAMES: &str = "/// About.\ntable! {\n    /// All.\n    ALL\n    /// The\n    /// reward.\n    \
+                         REWARD = \"reward\";\n    /// Of one.\n    VERDICT = \"verdict/NAME\";\n}\n\
+                         table! {\n    ALL\n    /// Time.\n    STEP = \"step_time\";\n}\n";
+
+    fn document(rows: &str) -> String {
+        format!("# M\n\n{}{rows}\nText.\n\n{}| `step_time` | Time. |\n", HEADS[0], HEADS[1])
+    }
+
+    const ROWS: &str = "| `reward` | The reward. |\n| `verdict/NAME` | Of one. |\n";
+
+    #[test]
+    fn the_reference_follows_the_code() {
+        let whole = document(ROWS);
+        let check_with = |text: &str| check(&Tree::of(&[(CODE, NAMES), (DOCUMENT, text)]));
+        assert_eq!(check_with(&whole), []);
+        let old = document("| `reward` | Old. |\n");
+        let findings = check_with(&old);
+        assert_eq!((findings.len(), findings[0].line), (1, 5), "{findings:?}");
+        let (_, text) = blessed(&Tree::of(&[(CODE, NAMES), (DOCUMENT, &old)])).unwrap();
+        assert_eq!(text, whole);
+    }
+
+    #[test]
+    fn names_are_constants_in_lower_case() {
+        let bad = NAMES.replace("\"reward\"", "\"Reward mean\"");
+        let text = document(&ROWS.replace("`reward`", "`Reward mean`"));
+        let findings = check(&Tree::of(&[(CODE, &bad), (DOCUMENT, &text)]));
+        assert!(findings[0].message.contains("no name"), "{findings:?}");
+        for call in ["metrics.set(\"x\", 1.0);", "metrics.add(format!(\"x/{n}\"), 1.0, 1.0);"] {
+            let file = ("crates/hint-grpo/src/run.rs", call);
+            let whole = document(ROWS);
+            let findings = check(&Tree::of(&[(CODE, NAMES), (DOCUMENT, &whole), file]));
+            assert!(findings[0].message.contains("without a constant"), "{findings:?}");
         }
-    }
-
-    #[test]
-    fn constants_and_rows_must_agree() {
-        let code =
-            "pub const EUR: &str = \"affinity/eur\";\npub const REWARD: &str =\n    \"reward/\";\n";
-        found(
-            code,
-            "## Metrics\n| key |\n|---|\n| `affinity/eur` | x |\n| `reward/<name>` | y |\n",
-            &[],
-        );
-        found(code, "# Metrics\n| `affinity/eur` |\n", &["`reward/` is not in the table"]);
-        let more = "# Metrics\n| `affinity/eur` |\n## From TRL\n| `reward/<name>` |\n| `loss` |\n";
-        found(code, more, &["`loss` is not in `crates"]);
-        found("pub const X: &str = \"Misc X\";\n", "", &["is not a metric key"]);
-    }
-
-    #[test]
-    fn other_constants_and_tables_are_left_alone() {
-        let code = "pub const N: usize = 3;\nconst S: &str = \"a\";\n";
-        found(code, "## Keys\n| `kl_coef` | x |\n## Metrics\n## Files\n| `summary` |\n", &[]);
     }
 }

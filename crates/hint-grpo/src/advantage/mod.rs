@@ -10,6 +10,7 @@ use crate::error::GrpoError;
 mod baseline;
 mod batch_normalized;
 mod config;
+mod from_fn;
 mod group_normalized;
 mod leave_one_out;
 mod quantile;
@@ -18,6 +19,7 @@ mod whitened;
 pub use baseline::Baseline;
 pub use batch_normalized::BatchNormalized;
 pub use config::AdvantageConfig;
+pub use from_fn::{FnAdvantage, from_fn};
 pub use group_normalized::GroupNormalized;
 pub use leave_one_out::LeaveOneOut;
 pub use quantile::QuantileBaseline;
@@ -65,6 +67,10 @@ impl<'a> ScoredGroup<'a> {
 ///     }
 /// }
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no advantage estimator",
+    note = "a closure from a group to its advantages becomes one through `hint_grpo::advantage::from_fn(closure)`"
+)]
 pub trait AdvantageEstimator: Send {
     /// Its name, for the record of a run: a run is not resumed with another one. By default the name of
     /// its type.

@@ -7,11 +7,7 @@ use hint_rollout::sample::RolloutSource;
 
 use super::sample::Sample;
 use crate::error::GrpoError;
-use crate::metrics::Metrics;
-
-/// What the names of metrics begin with.
-const TRAINED: &str = "affinity";
-const BEHAVIOR: &str = "affinity/behavior";
+use crate::metrics::{self, Metrics};
 
 /// Measures Affinity over the samples of one optimizer step: of the ratio that trains, and of
 /// `π_θ(y|x)` against the distribution that drew the tokens. Each also by source and by group.
@@ -83,25 +79,42 @@ impl AffinityTracker {
     }
 
     pub(super) fn report(&self, metrics: &mut Metrics) {
-        let mut report = |prefix: &str, accumulator: &AffinityAccumulator| {
+        let mut report = |names: [&str; 3], source: &str, accumulator: &AffinityAccumulator| {
             if accumulator.tokens() > 0 {
                 let affinity = accumulator.affinity();
-                metrics.set(format!("{prefix}/value"), affinity.value());
-                metrics.set(format!("{prefix}/eur"), affinity.eur());
-                metrics.set(format!("{prefix}/uc"), affinity.uc());
+                let values = [affinity.value(), affinity.eur(), affinity.uc()];
+                for (name, value) in names.into_iter().zip(values) {
+                    metrics.set(metrics::member(name, source), value);
+                }
             }
         };
-        report(TRAINED, &self.trained);
-        report(BEHAVIOR, &self.behavior);
-        for (prefix, by_source) in
-            [(TRAINED, &self.trained_by_source), (BEHAVIOR, &self.behavior_by_source)]
-        {
+        report(TRAINED, "", &self.trained);
+        report(BEHAVIOR, "", &self.behavior);
+        for (names, by_source) in [
+            (TRAINED_BY_SOURCE, &self.trained_by_source),
+            (BEHAVIOR_BY_SOURCE, &self.behavior_by_source),
+        ] {
             for (source, accumulator) in by_source {
-                report(&format!("{prefix}/{}", source.name()), accumulator);
+                report(names, source.name(), accumulator);
             }
         }
     }
 }
+
+/// The names of Affinity, EUR and UC.
+const TRAINED: [&str; 3] = [metrics::AFFINITY_VALUE, metrics::AFFINITY_EUR, metrics::AFFINITY_UC];
+const BEHAVIOR: [&str; 3] = [
+    metrics::AFFINITY_BEHAVIOR_VALUE,
+    metrics::AFFINITY_BEHAVIOR_EUR,
+    metrics::AFFINITY_BEHAVIOR_UC,
+];
+const TRAINED_BY_SOURCE: [&str; 3] =
+    [metrics::AFFINITY_SOURCE_VALUE, metrics::AFFINITY_SOURCE_EUR, metrics::AFFINITY_SOURCE_UC];
+const BEHAVIOR_BY_SOURCE: [&str; 3] = [
+    metrics::AFFINITY_BEHAVIOR_SOURCE_VALUE,
+    metrics::AFFINITY_BEHAVIOR_SOURCE_EUR,
+    metrics::AFFINITY_BEHAVIOR_SOURCE_UC,
+];
 
 /// Adds the log-ratios of a sample with this advantage.
 fn push(

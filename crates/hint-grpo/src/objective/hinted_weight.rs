@@ -90,6 +90,10 @@ pub enum HintedFactors {
 ///     }
 /// }
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no weight of hinted samples",
+    note = "implement its method `weigh`; `hint_grpo::objective::HintedWeightConfig` holds known ones"
+)]
 pub trait HintedWeight: Send {
     /// The name by which a resumed run recognizes it.
     fn name(&self) -> String {

@@ -79,6 +79,10 @@ pub struct TokenLoss {
 ///     }
 /// }
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no objective",
+    note = "a closure of log-ratios and advantages becomes one through `hint_grpo::loss_from_fn(closure)`"
+)]
 pub trait PolicyLoss: Send + Sync {
     /// Its name, for the record of a run: a run is not resumed with another one. By default the name of
     /// its type.

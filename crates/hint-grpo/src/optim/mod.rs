@@ -66,6 +66,10 @@ pub use sgd::{Sgd, SgdConfig};
 ///     }
 /// }
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no optimizer",
+    note = "implement its methods `step` and `parameters`; `hint_grpo::optim` holds known ones"
+)]
 pub trait Optimizer: Send {
     /// Its name, for the record of a run: a run is not resumed with another one. By default the name of
     /// its type.

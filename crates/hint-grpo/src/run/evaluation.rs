@@ -75,10 +75,12 @@ fn report(metrics: &mut Metrics, evaluation: &Evaluation) {
     metrics.set(metrics::EVAL_AVG, scores.avg.value);
     metrics.set(metrics::EVAL_AVG_LOW, scores.avg.low);
     metrics.set(metrics::EVAL_AVG_HIGH, scores.avg.high);
-    for (name, by_k) in [("pass", &scores.pass_at), ("maj", &scores.maj_at)] {
+    let families =
+        [(metrics::EVAL_PASS_AT, &scores.pass_at), (metrics::EVAL_MAJ_AT, &scores.maj_at)];
+    for (family, by_k) in families {
         // For one completion both are the average.
         for (k, estimate) in by_k.iter().filter(|(k, _)| **k > 1) {
-            metrics.set(format!("eval/{name}_at_{k}"), estimate.value);
+            metrics.set(metrics::member(family, k), estimate.value);
         }
     }
     metrics.set(metrics::EVAL_MEAN_LENGTH, scores.lengths.mean);

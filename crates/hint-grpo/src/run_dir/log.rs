@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 use super::files::write_error;
 use super::{METRICS, ROLLOUTS, RunDir, TIMINGS};
 use crate::error::GrpoError;
+use crate::metrics::timings as names;
 use crate::observer::StepReport;
 
 impl RunDir {
@@ -25,21 +26,24 @@ impl RunDir {
         let mut line = Map::new();
         line.insert("step".to_owned(), report.step.into());
         for (name, duration) in [
-            ("rollout_s", timings.rollout),
-            ("update_s", timings.update),
-            ("sync_s", timings.sync),
-            ("evaluation_s", timings.evaluation),
-            ("checkpoint_s", timings.checkpoint),
-            ("step_time", timings.step()),
+            (names::ROLLOUT, timings.rollout),
+            (names::UPDATE, timings.update),
+            (names::SYNC, timings.sync),
+            (names::EVALUATION, timings.evaluation),
+            (names::CHECKPOINT, timings.checkpoint),
+            (names::STEP, timings.step()),
         ] {
             line.insert(name.to_owned(), duration.as_secs_f64().into());
         }
-        line.insert("tokens".to_owned(), report.tokens.into());
+        line.insert(names::TOKENS.to_owned(), report.tokens.into());
         if seconds > 0.0 {
-            line.insert("tokens_per_second".to_owned(), (report.tokens as f64 / seconds).into());
+            line.insert(
+                names::TOKENS_PER_SECOND.to_owned(),
+                (report.tokens as f64 / seconds).into(),
+            );
         }
         if let Some(bytes) = report.peak_memory {
-            line.insert("peak_memory_bytes".to_owned(), bytes.into());
+            line.insert(names::PEAK_MEMORY.to_owned(), bytes.into());
         }
         append(&mut self.timings, &self.root.join(TIMINGS), &line)
     }

@@ -7,7 +7,7 @@ use hint_policy::{
     CausalLm, ModelConfig, Policy, PolicyError, Sample, SampleOptions, SampleRequest,
     SamplingParams, ScoreOptions, TokenBatch, TokenRow, sample,
 };
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tch::Device;
 
 use crate::model::random_model;
@@ -59,14 +59,13 @@ fn running_out_of_memory_is_an_error_and_the_model_goes_on() {
 fn in_a_small_address_space() {
     let policy = model();
     let before = (draw(&policy, 2).unwrap(), score(&policy, 2).unwrap());
-    let old = getrlimit(Resource::As);
-    let limit = Rlimit { current: Some(address_space() + ROOM), ..old };
-    setrlimit(Resource::As, limit).unwrap();
+    let (old, most) = getrlimit(Resource::RLIMIT_AS).unwrap();
+    setrlimit(Resource::RLIMIT_AS, address_space() + ROOM, most).unwrap();
     // Either needs many times that, in tensors.
     let errors = [draw(&policy, 4000).unwrap_err(), score(&policy, 2000).unwrap_err()];
     for error in &errors {
         assert!(matches!(error, PolicyError::OutOfMemory { .. }), "{error}");
     }
     assert_eq!((draw(&policy, 2).unwrap(), score(&policy, 2).unwrap()), before);
-    setrlimit(Resource::As, old).unwrap();
+    setrlimit(Resource::RLIMIT_AS, old, most).unwrap();
 }

@@ -39,7 +39,7 @@ pub struct Options {
     #[arg(long, default_value = "tiny")]
     model: String,
 
-    /// `swaps` (made up on the spot), `gsm-symbolic` or `champ` (fetched once), or a JSONL file
+    /// `swaps` (made up on the spot), `gsm-symbolic` or `champ` (from `hint-prepare`), or a JSONL file
     /// with `question` and `answer`.
     #[arg(long, default_value = "swaps")]
     problems: String,

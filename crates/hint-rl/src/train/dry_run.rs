@@ -1,6 +1,5 @@
 //! Everything that a run does, once and in small, without training anything.
 
-use std::fmt;
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex};
 
@@ -18,6 +17,7 @@ use hint_policy::runtime::keep_freed_memory;
 use hint_process::{clock, peak_memory};
 
 use super::engine::local;
+use super::lengths::Lengths;
 use super::memory::demand;
 use super::options::{Method, Settings};
 use crate::workload::{Model, Workload};
@@ -72,7 +72,7 @@ pub(crate) fn dry_run(
     if let Some(length) = value(metrics::COMPLETIONS_MEAN_LENGTH) {
         let rate = value(metrics::ROLLOUT_PASS_RATE).unwrap_or(0.0);
         let verdicts = report.metrics.iter().filter_map(|(name, share)| {
-            Some(format!("{} {share:.2}", name.strip_prefix("verdict/")?))
+            Some(format!("{} {share:.2}", metrics::which(metrics::VERDICT, name)?))
         });
         let verdicts = verdicts.collect::<Vec<_>>().join(", ");
         let hinted = value(metrics::HINT_PASS_RATE);
@@ -127,55 +127,6 @@ struct Say<S>(S);
 impl<S: Fn(&str)> Say<S> {
     fn line(&self, what: &str, text: &str) {
         (self.0)(&format!("{what:<12} {text}"));
-    }
-}
-
-/// The longest sequences, in tokens.
-pub(super) struct Lengths {
-    /// Of a plain prompt.
-    pub(super) prompt: usize,
-    /// Of what is trained on.
-    pub(super) row: usize,
-    /// Longest completion.
-    limit: usize,
-    /// What the model has positions for.
-    room: usize,
-    /// Whether rows are demonstrations.
-    demonstrated: bool,
-}
-
-impl Lengths {
-    fn new(
-        workload: &Workload,
-        model: &Model,
-        config: &GrpoConfig,
-        demonstrations: &[Demonstration],
-    ) -> Result<Self> {
-        let mut prompt = 0;
-        for problem in workload.train.iter().chain(&workload.held_out) {
-            prompt = prompt.max(model.format.encode(problem, None)?.len());
-        }
-        let limit = config.rollout.sampling.max_completion_len;
-        let room = model.config.max_position_embeddings;
-        let rows = demonstrations.iter().map(|one| one.prompt.len() + one.completion.len());
-        let demonstrated = !demonstrations.is_empty();
-        let row = rows.max().unwrap_or_else(|| room.min(prompt + limit));
-        Ok(Self { prompt, row, limit, room, demonstrated })
-    }
-}
-
-impl fmt::Display for Lengths {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { prompt, row, limit, room, demonstrated } = self;
-        let most = if *demonstrated {
-            write!(f, "demonstrations of up to {row} tokens, prompts included,")?;
-            *row
-        } else {
-            write!(f, "plain prompts of up to {prompt} tokens and completions of up to {limit}")?;
-            prompt + limit
-        };
-        let fit = if most <= *room { "fit" } else { "do not all fit" };
-        write!(f, " {fit} into the model's {room}")
     }
 }
 

@@ -4,7 +4,7 @@ use hint_grpo::{GrpoConfig, Optimizer};
 use hint_policy::estimate::{MemoryDemand, SampledBatch};
 use tch::Tensor;
 
-use super::dry_run::Lengths;
+use super::lengths::Lengths;
 use super::options::{Method, Settings};
 use crate::workload::Model;
 

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! cargo run --release --example hint_grpo
-//! cargo run --release --example hint_grpo -- --model smollm2 --problems gsm-symbolic --steps 10
+//! cargo run --release --example hint_grpo -- --model path/to/hf-folder --problems problems.jsonl
 //! cargo run --release --example hint_grpo -- --method sft --set supervised.tokens=all
 //! cargo run --release --example hint_grpo -- --dry-run
 //! ```
@@ -14,13 +14,14 @@
 
 mod dry_run;
 mod engine;
+mod lengths;
 mod lock;
 mod lora;
 mod memory;
 mod options;
 mod summary;
 
-use std::path::Path;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -45,6 +46,20 @@ use crate::workload::{Model, Workload};
 ///
 /// Options that do not fit together, files that cannot be read or written, a run that fails.
 pub fn run(options: Options) -> Result<ExitCode> {
+    run_with(options, policy_gradient)
+}
+
+/// As [`run`], where `hint_grpo` assembles and runs what trains with GRPO and HINT, as
+/// `examples/hint_grpo.rs` does. The rest is the command's: options, the dry run, the supervised
+/// method, the summary.
+///
+/// # Errors
+///
+/// As [`run`].
+pub fn run_with(
+    options: Options,
+    hint_grpo: impl Fn(&mut Job<'_>) -> Result<Outcome>,
+) -> Result<ExitCode> {
     let (only_print, only_try) = (options.print_config, options.dry_run);
     let stop = catch_signals("finishing the step")?;
     let mut settings = options.resolve()?;
@@ -70,7 +85,7 @@ pub fn run(options: Options) -> Result<ExitCode> {
     }
     settings.claim()?;
     note!("writing to {}", settings.out.display());
-    let result = train_all(&settings, &workload, &stop);
+    let result = train_all(&settings, &workload, &stop, &hint_grpo);
     if result.is_err() {
         // A folder in which nothing was written is of no use; one with files stays.
         let _ = std::fs::remove_dir(&settings.out);
@@ -78,106 +93,130 @@ pub fn run(options: Options) -> Result<ExitCode> {
     result
 }
 
-fn train_all(settings: &Settings, workload: &Workload, stop: &StopSignals) -> Result<ExitCode> {
+fn train_all(
+    settings: &Settings,
+    workload: &Workload,
+    stop: &StopSignals,
+    hint_grpo: &impl Fn(&mut Job<'_>) -> Result<Outcome>,
+) -> Result<ExitCode> {
     let mut summary = Summary::default();
     for &method in &settings.methods {
-        let Some(run) = train_method(method, settings, workload, stop)? else {
+        let config = settings.config(method);
+        let dir = settings.out.join(method.name());
+        let (seed, steps) = (config.run.seed, config.run.steps);
+        let mut job = Job { method, config, workload, settings, stop, dir, lock: None };
+        let outcome = match method {
+            Method::Sft => supervised(&mut job)?,
+            Method::Grpo | Method::Hint => hint_grpo(&mut job)?,
+        };
+        if let Outcome::Stopped { .. } = outcome {
             note!("stopped; continue with: --resume {}", settings.out.display());
             return Ok(stop.exit_code());
-        };
-        summary.runs.push(run);
+        }
+        summary.runs.push(RunSummary::read(&job.dir, method.name(), seed, steps)?);
     }
     say!("{}", summary.table());
     summary.write(&settings.out.join("summary.json"))?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// Runs one method to its end; `None` when it was stopped before.
-fn train_method(
-    method: Method,
-    settings: &Settings,
-    workload: &Workload,
-    stop: &StopSignals,
-) -> Result<Option<RunSummary>> {
-    let config = settings.config(method);
-    let (seed, steps) = (config.run.seed, config.run.steps);
-    let dir = settings.out.join(method.name());
-    let model = workload.model(seed)?;
-    note!("{}", model.report);
-    let engine = engine(settings, &model.policy, model.stop_tokens.clone(), &dir)?;
-    // Not before the model is there: a mistyped name leaves no folder behind.
-    settings.save()?;
-    let _lock = RunLock::take(&dir)?;
-    let run_dir = open(&dir, &config, settings.from_step)?;
-    if let Some((done, _)) = RunDir::checkpoints(&dir)?.pop()
-        && done >= steps
-    {
-        note!("{}: nothing to do, step {done} of {steps} is done", method.name());
+/// One run of one method, as the options ask for it.
+#[derive(Debug)]
+pub struct Job<'a> {
+    /// The method.
+    pub method: Method,
+    /// Its configuration. The only difference between GRPO and HINT is in it.
+    pub config: GrpoConfig,
+    /// Model and problems.
+    pub workload: &'a Workload,
+    settings: &'a Settings,
+    stop: &'a StopSignals,
+    dir: PathBuf,
+    /// Held until the run has ended.
+    lock: Option<RunLock>,
+}
+
+impl Job<'_> {
+    /// The model that is trained, on the device that the options choose, with adapters if they ask for some.
+    ///
+    /// # Errors
+    ///
+    /// As [`Workload::model`].
+    pub fn model(&self) -> Result<Model> {
+        let model = self.workload.model(self.config.run.seed)?;
+        note!("{}", model.report);
+        Ok(model)
     }
-    let progress = Progress::new(method.name(), steps, stop.clone());
-    let outcome = match method {
-        Method::Sft => supervised(config, run_dir, (model, engine), workload, progress)?,
-        Method::Grpo | Method::Hint => {
-            policy_gradient(config, run_dir, (model, engine), workload, progress)?
+
+    /// What samples: the policy in this process, or vLLM servers.
+    ///
+    /// # Errors
+    ///
+    /// Servers that cannot be used, with the reason of each.
+    pub fn engine(&self, model: &Model) -> Result<Box<dyn RolloutEngine>> {
+        engine(self.settings, &model.policy, model.stop_tokens.clone(), &self.dir)
+    }
+
+    /// Opens the folder of the run, whose newest checkpoint it continues from, and keeps other
+    /// processes out of it. Ask for it when the model is there: a mistyped name leaves no folder behind.
+    ///
+    /// # Errors
+    ///
+    /// A folder that is in use or cannot be written, a damaged checkpoint.
+    pub fn run_dir(&mut self) -> Result<RunDir> {
+        self.settings.save()?;
+        self.lock = Some(RunLock::take(&self.dir)?);
+        let run_dir = match self.settings.from_step {
+            Some(step) => RunDir::resume_at(&self.dir, step)?,
+            None => RunDir::resume_or_create(&self.dir, &self.config)?,
+        };
+        let steps = self.config.run.steps;
+        if let Some((done, _)) = RunDir::checkpoints(&self.dir)?.pop()
+            && done >= steps
+        {
+            note!("{}: nothing to do, step {done} of {steps} is done", self.method.name());
         }
-    };
-    match outcome {
-        Outcome::Stopped { .. } => Ok(None),
-        Outcome::Completed => Ok(Some(RunSummary::read(&dir, method.name(), seed, steps)?)),
+        Ok(run_dir)
+    }
+
+    /// Shows how far the run is, and ends it when Ctrl-C was pressed.
+    pub fn progress(&self) -> Progress {
+        Progress::new(self.method.name(), self.config.run.steps, self.stop.clone())
     }
 }
 
-/// Goes on with the run in `dir`, or starts one.
-fn open(dir: &Path, config: &GrpoConfig, from_step: Option<u64>) -> Result<RunDir> {
-    Ok(match from_step {
-        Some(step) => RunDir::resume_at(dir, step)?,
-        None => RunDir::resume_or_create(dir, config)?,
-    })
-}
-
-fn policy_gradient(
-    config: GrpoConfig,
-    run_dir: RunDir,
-    (model, engine): (Model, Box<dyn RolloutEngine>),
-    workload: &Workload,
-    progress: Progress,
-) -> Result<Outcome> {
-    let parts = workload.parts(&model, engine);
+fn policy_gradient(job: &mut Job<'_>) -> Result<Outcome> {
+    let model = job.model()?;
+    let parts = job.workload.parts(&model, job.engine(&model)?);
     let Model { base, tokenizer, .. } = model;
-    let reference = if config.loss.kl.coef == 0.0 { None } else { Some(workload.reference(base)?) };
-    let mut builder = Trainer::from_config(config, parts)?
-        .run_dir(run_dir)
-        .held_out(workload.held_out.clone())
+    let mut builder = Trainer::from_config(job.config.clone(), parts)?
+        .run_dir(job.run_dir()?)
+        .held_out(job.workload.held_out.clone())
         .clock(clock())
         .peak_memory(peak_memory)
         .extra_file(move |dir| Ok(tokenizer.save(dir)?))
-        .observer(progress);
-    if let Some(reference) = reference {
-        builder = builder.reference(reference);
+        .observer(job.progress());
+    if job.config.loss.kl.coef != 0.0 {
+        builder = builder.reference(job.workload.reference(base)?);
     }
     let mut trainer = builder.build()?;
     // Not before: what was loaded moved into the optimizer's buffers, and leaves its memory to others.
     keep_freed_memory();
-    Ok(trainer.run(&workload.train)?)
+    Ok(trainer.run(&job.workload.train)?)
 }
 
-fn supervised(
-    config: GrpoConfig,
-    run_dir: RunDir,
-    (model, engine): (Model, Box<dyn RolloutEngine>),
-    workload: &Workload,
-    progress: Progress,
-) -> Result<Outcome> {
-    let demonstrations = workload.demonstrations(&model)?;
-    let collector = workload.collector(&model, engine, &config)?;
+fn supervised(job: &mut Job<'_>) -> Result<Outcome> {
+    let model = job.model()?;
+    let demonstrations = job.workload.demonstrations(&model)?;
+    let collector = job.workload.collector(&model, job.engine(&model)?, &job.config)?;
     let Model { policy, tokenizer, .. } = model;
-    let mut trainer = SupervisedTrainer::builder(policy, config)
-        .run_dir(run_dir)
-        .held_out(collector, workload.held_out.clone())
+    let mut trainer = SupervisedTrainer::builder(policy, job.config.clone())
+        .run_dir(job.run_dir()?)
+        .held_out(collector, job.workload.held_out.clone())
         .clock(clock())
         .peak_memory(peak_memory)
         .extra_file(move |dir| Ok(tokenizer.save(dir)?))
-        .observer(progress)
+        .observer(job.progress())
         .build()?;
     // As above.
     keep_freed_memory();

@@ -28,7 +28,7 @@ pub struct Options {
     #[arg(long, default_value = "tiny")]
     pub model: String,
 
-    /// `swaps` (made up on the spot), `gsm-symbolic` or `champ` (fetched once), or a JSONL file with
+    /// `swaps` (made up on the spot), `gsm-symbolic` or `champ` (from `hint-prepare`), or a JSONL file with
     /// `question`, `answer` and `abstract_hint` [default: `swaps` with the tiny model, else
     /// `gsm-symbolic`].
     #[arg(long)]

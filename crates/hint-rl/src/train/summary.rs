@@ -7,7 +7,8 @@ use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{CellAlignment, Table};
 use hint_grpo::{RunDir, metrics};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+
+use crate::run_log::RunLog;
 
 /// `summary.json`.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -55,20 +56,18 @@ impl RunSummary {
         let accuracy = |step| -> Result<Option<f64>> {
             Ok(RunDir::evaluation(dir, step)?.map(|evaluation| evaluation.accuracy()))
         };
-        let steps = read_lines(&dir.join("metrics.jsonl"))?;
-        let timings = read_lines(&dir.join("timings.jsonl"))?;
-        let values =
-            |name: &str| steps.iter().filter_map(|step| step[name].as_f64()).collect::<Vec<_>>();
-        let seconds = timings.iter().filter_map(|line| line["step_time"].as_f64()).sum::<f64>();
-        let tokens = timings.iter().filter_map(|line| line["tokens"].as_u64()).sum::<u64>();
+        let log = RunLog::read(dir)?;
+        let seconds = log.total(metrics::timings::STEP);
+        let tokens = log.timings.iter().filter_map(|line| line[metrics::timings::TOKENS].as_u64());
+        let tokens = tokens.sum::<u64>();
         Ok(Self {
             method: method.to_owned(),
             seed,
             accuracy_before: accuracy(0)?,
             accuracy_after: accuracy(last_step)?,
-            all_wrong_share: mean(&values(metrics::ROLLOUT_ALL_WRONG_FRAC)),
-            affinity: mean(&values(metrics::AFFINITY_VALUE)),
-            affinity_behavior: mean(&values(metrics::AFFINITY_BEHAVIOR_VALUE)),
+            all_wrong_share: log.mean(metrics::ROLLOUT_ALL_WRONG_FRAC),
+            affinity: log.mean(metrics::AFFINITY_VALUE),
+            affinity_behavior: log.mean(metrics::AFFINITY_BEHAVIOR_VALUE),
             tokens,
             tokens_per_second: if seconds > 0.0 { tokens as f64 / seconds } else { 0.0 },
             seconds,
@@ -126,16 +125,4 @@ impl Summary {
         }
         table
     }
-}
-
-fn mean(values: &[f64]) -> Option<f64> {
-    (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
-}
-
-fn read_lines(path: &Path) -> Result<Vec<Value>> {
-    let text = std::fs::read_to_string(path)
-        .with_context(|| format!("cannot read `{}`", path.display()))?;
-    text.lines()
-        .map(|line| serde_json::from_str(line).with_context(|| format!("in `{}`", path.display())))
-        .collect()
 }

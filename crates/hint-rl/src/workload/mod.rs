@@ -21,7 +21,7 @@ use tch::{Device, Kind};
 
 pub use self::device::{Compute, device};
 pub use self::prompt::PromptOptions;
-use crate::prepare::{self, Champ, Fetcher, SourceProblem, gsm_symbolic};
+use crate::fetch::{Fetcher, SMOLLM2};
 use crate::progress::LoadBar;
 use crate::tiny::{swaps, tiny_format, tiny_model};
 
@@ -71,7 +71,6 @@ impl Workload {
     ///
     /// What cannot be found, fetched or read, by name.
     pub fn load(source: &Source<'_>) -> Result<Self> {
-        let fetcher = Fetcher::of_user()?;
         let model = model_path(source.model)?;
         let problems = match source.problems {
             "swaps" => {
@@ -79,13 +78,13 @@ impl Workload {
                 let (train, held_out) = swaps::problems(count);
                 return Ok(Self::new(model, source, train, held_out));
             }
-            "gsm-symbolic" => {
-                let folder = fetcher.fetch(&prepare::GSM_SYMBOLIC, &mut notice)?;
-                convert(gsm_symbolic(&folder)?)
-            }
-            "champ" => {
-                let file = fetcher.fetch(&prepare::CHAMP, &mut notice)?;
-                convert(Champ::load(&file)?.problems)
+            name @ ("gsm-symbolic" | "champ") => {
+                let file = Fetcher::of_user()?.prepared(name);
+                ensure!(
+                    file.exists(),
+                    "`{name}` was not fetched yet; run `cargo run --release --bin hint-prepare -- {name}`"
+                );
+                read_problems(file)?
             }
             file => {
                 ensure!(
@@ -362,7 +361,7 @@ impl Workload {
 pub fn model_path(name: &str) -> Result<PathBuf> {
     match name {
         "tiny" => Ok(tiny_model()),
-        "smollm2" => Ok(Fetcher::of_user()?.fetch(&prepare::SMOLLM2, &mut notice)?),
+        "smollm2" => Ok(Fetcher::of_user()?.fetch(&SMOLLM2, &mut notice)?),
         path => {
             ensure!(
                 Path::new(path).exists(),
@@ -376,10 +375,6 @@ pub fn model_path(name: &str) -> Result<PathBuf> {
 
 fn notice(line: &str) {
     note!("{line}");
-}
-
-fn convert(problems: Vec<SourceProblem>) -> Vec<Problem> {
-    problems.into_iter().map(Problem::from).collect()
 }
 
 /// The key in an environment variable: the one place in which the examples read one. It goes to the

@@ -200,47 +200,33 @@ pub enum TooLong {
     Abort,
 }
 
-impl<E: RolloutEngine + ?Sized> RolloutEngine for Box<E> {
-    fn generate(
-        &mut self,
-        requests: &[GenerationRequest],
-    ) -> Result<Vec<Vec<Completion>>, RolloutError> {
-        (**self).generate(requests)
-    }
+/// A pointer to an engine is one.
+macro_rules! forward_to_engine {
+    ($($pointer:ty),*) => {$(
+        impl<E: RolloutEngine + ?Sized> RolloutEngine for $pointer {
+            fn generate(
+                &mut self,
+                requests: &[GenerationRequest],
+            ) -> Result<Vec<Vec<Completion>>, RolloutError> {
+                (**self).generate(requests)
+            }
 
-    fn sync(&mut self, weights: &dyn WeightSource) -> Result<(), RolloutError> {
-        (**self).sync(weights)
-    }
+            fn sync(&mut self, weights: &dyn WeightSource) -> Result<(), RolloutError> {
+                (**self).sync(weights)
+            }
 
-    fn max_positions(&self) -> Option<usize> {
-        (**self).max_positions()
-    }
+            fn max_positions(&self) -> Option<usize> {
+                (**self).max_positions()
+            }
 
-    fn max_prompt_len(&self, sampling: &Sampling) -> Option<usize> {
-        (**self).max_prompt_len(sampling)
-    }
+            fn max_prompt_len(&self, sampling: &Sampling) -> Option<usize> {
+                (**self).max_prompt_len(sampling)
+            }
+        }
+    )*};
 }
 
-impl<E: RolloutEngine + ?Sized> RolloutEngine for &mut E {
-    fn generate(
-        &mut self,
-        requests: &[GenerationRequest],
-    ) -> Result<Vec<Vec<Completion>>, RolloutError> {
-        (**self).generate(requests)
-    }
-
-    fn sync(&mut self, weights: &dyn WeightSource) -> Result<(), RolloutError> {
-        (**self).sync(weights)
-    }
-
-    fn max_positions(&self) -> Option<usize> {
-        (**self).max_positions()
-    }
-
-    fn max_prompt_len(&self, sampling: &Sampling) -> Option<usize> {
-        (**self).max_prompt_len(sampling)
-    }
-}
+forward_to_engine!(Box<E>, &mut E);
 
 /// How a checkpoint for an engine holds the LM head of a model that shares it with the embedding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -68,57 +68,38 @@ pub trait PromptFormat: Send + Sync {
     fn stop_tokens(&self) -> &[u32];
 }
 
-impl<F: PromptFormat + ?Sized> PromptFormat for Box<F> {
-    fn encode(&self, problem: &Problem, hint: Option<&Hint>) -> Result<Vec<u32>, RolloutError> {
-        (**self).encode(problem, hint)
-    }
+/// A pointer to a format is one.
+macro_rules! forward_to_format {
+    ($($pointer:ty),*) => {$(
+        impl<F: PromptFormat + ?Sized> PromptFormat for $pointer {
+            fn encode(&self, problem: &Problem, hint: Option<&Hint>) -> Result<Vec<u32>, RolloutError> {
+                (**self).encode(problem, hint)
+            }
 
-    fn encode_message(&self, message: &str) -> Result<Vec<u32>, RolloutError> {
-        (**self).encode_message(message)
-    }
+            fn encode_message(&self, message: &str) -> Result<Vec<u32>, RolloutError> {
+                (**self).encode_message(message)
+            }
 
-    fn encode_completion(&self, text: &str) -> Result<Vec<u32>, RolloutError> {
-        (**self).encode_completion(text)
-    }
+            fn encode_completion(&self, text: &str) -> Result<Vec<u32>, RolloutError> {
+                (**self).encode_completion(text)
+            }
 
-    fn encode_demonstration(&self, text: &str) -> Result<Vec<u32>, RolloutError> {
-        (**self).encode_demonstration(text)
-    }
+            fn encode_demonstration(&self, text: &str) -> Result<Vec<u32>, RolloutError> {
+                (**self).encode_demonstration(text)
+            }
 
-    fn decode(&self, completion: &[u32]) -> Result<String, RolloutError> {
-        (**self).decode(completion)
-    }
+            fn decode(&self, completion: &[u32]) -> Result<String, RolloutError> {
+                (**self).decode(completion)
+            }
 
-    fn stop_tokens(&self) -> &[u32] {
-        (**self).stop_tokens()
-    }
+            fn stop_tokens(&self) -> &[u32] {
+                (**self).stop_tokens()
+            }
+        }
+    )*};
 }
 
-impl<F: PromptFormat + ?Sized> PromptFormat for std::sync::Arc<F> {
-    fn encode(&self, problem: &Problem, hint: Option<&Hint>) -> Result<Vec<u32>, RolloutError> {
-        (**self).encode(problem, hint)
-    }
-
-    fn encode_message(&self, message: &str) -> Result<Vec<u32>, RolloutError> {
-        (**self).encode_message(message)
-    }
-
-    fn encode_completion(&self, text: &str) -> Result<Vec<u32>, RolloutError> {
-        (**self).encode_completion(text)
-    }
-
-    fn encode_demonstration(&self, text: &str) -> Result<Vec<u32>, RolloutError> {
-        (**self).encode_demonstration(text)
-    }
-
-    fn decode(&self, completion: &[u32]) -> Result<String, RolloutError> {
-        (**self).decode(completion)
-    }
-
-    fn stop_tokens(&self) -> &[u32] {
-        (**self).stop_tokens()
-    }
-}
+forward_to_format!(Box<F>, std::sync::Arc<F>);
 
 /// How a hint joins a question.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

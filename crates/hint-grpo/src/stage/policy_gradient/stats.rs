@@ -30,10 +30,11 @@ pub(super) fn observe_groups(metrics: &mut Metrics, groups: &[RolloutGroup]) {
     for (name, values) in parts {
         let count = values.len() as f64;
         let sum = values.iter().sum::<f64>();
-        metrics.add(format!("rewards/{name}/mean"), sum, count);
+        metrics.add(metrics::member(metrics::REWARDS_MEAN, name), sum, count);
         if values.len() > 1 {
             let squares = values.iter().map(|value| (value - sum / count).powi(2)).sum::<f64>();
-            metrics.set(format!("rewards/{name}/std"), (squares / (count - 1.0)).sqrt());
+            let std = (squares / (count - 1.0)).sqrt();
+            metrics.set(metrics::member(metrics::REWARDS_STD, name), std);
         }
     }
 }
@@ -99,6 +100,7 @@ pub(super) fn observe_collection(metrics: &mut Metrics, stats: &CollectStats) {
         metrics.set(metrics::HINT_INTERNALIZATION_GAP, hinted - plain);
     }
     for (verdict, count) in &stats.verdicts {
-        metrics.set_some(format!("verdict/{verdict}"), share(*count, stats.completions));
+        let name = metrics::member(metrics::VERDICT, verdict);
+        metrics.set_some(name, share(*count, stats.completions));
     }
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::collect::hinted::from_fn::FromFn;
+use crate::collect::hinted::from_fn::from_closure;
 use crate::run::{no_fields, state};
 use crate::sample::{Rollout, RolloutGroup};
 
@@ -55,18 +55,7 @@ pub trait Combine: Send + Sync {
     }
 }
 
-impl<F> Combine for FromFn<F>
-where
-    F: Fn(&mut RolloutGroup, Vec<Rollout>) + Send + Sync,
-{
-    fn name(&self) -> String {
-        self.name.clone()
-    }
-
-    fn combine(&self, group: &mut RolloutGroup, hinted: Vec<Rollout>) {
-        (self.function)(group, hinted);
-    }
-}
+from_closure!(Combine: combine(group: &mut RolloutGroup, hinted: Vec<Rollout>));
 
 /// The rules of combination that a configuration can name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

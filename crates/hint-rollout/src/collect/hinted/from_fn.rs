@@ -26,3 +26,23 @@ impl<F> std::fmt::Debug for FromFn<F> {
 pub fn from_fn<F>(name: impl Into<String>, function: F) -> FromFn<F> {
     FromFn { name: name.into(), function }
 }
+
+/// Implements a trait of one required method, beside its name, for a [`FromFn`].
+macro_rules! from_closure {
+    ($part:ident: $method:ident($($arg:ident: $type:ty),*) $(-> $output:ty)?) => {
+        impl<F> $part for $crate::collect::hinted::from_fn::FromFn<F>
+        where
+            F: Fn($($type),*) $(-> $output)? + Send + Sync,
+        {
+            fn name(&self) -> String {
+                self.name.clone()
+            }
+
+            fn $method(&self, $($arg: $type),*) $(-> $output)? {
+                (self.function)($($arg),*)
+            }
+        }
+    };
+}
+
+pub(super) use from_closure;

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::collect::hinted::from_fn::FromFn;
+use crate::collect::hinted::from_fn::from_closure;
 use crate::data::HintLevel;
 use crate::error::Violations;
 use crate::run::{RunProgress, Seed, ValueSchedule, state};
@@ -31,18 +31,7 @@ pub trait Levels: Send + Sync {
     }
 }
 
-impl<F> Levels for FromFn<F>
-where
-    F: Fn(&LevelInput<'_>) -> Option<HintLevel> + Send + Sync,
-{
-    fn name(&self) -> String {
-        self.name.clone()
-    }
-
-    fn next(&self, input: &LevelInput<'_>) -> Option<HintLevel> {
-        (self.function)(input)
-    }
-}
+from_closure!(Levels: next(input: &LevelInput<'_>) -> Option<HintLevel>);
 
 /// What a level search looks at.
 #[derive(Debug, Clone, Copy)]

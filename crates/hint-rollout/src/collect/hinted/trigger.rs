@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::collect::hinted::from_fn::FromFn;
+use crate::collect::hinted::from_fn::from_closure;
 use crate::error::Violations;
 use crate::run::{RunPoint, RunProgress, Seed, ValueSchedule, no_fields, state};
 
@@ -30,18 +30,7 @@ pub trait Trigger: Send + Sync {
     }
 }
 
-impl<F> Trigger for FromFn<F>
-where
-    F: Fn(&TriggerInput) -> bool + Send + Sync,
-{
-    fn name(&self) -> String {
-        self.name.clone()
-    }
-
-    fn fires(&self, input: &TriggerInput) -> bool {
-        (self.function)(input)
-    }
-}
+from_closure!(Trigger: fires(input: &TriggerInput) -> bool);
 
 /// The triggers that a configuration can name.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

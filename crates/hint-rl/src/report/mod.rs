@@ -1,0 +1,163 @@
+//! `hint-rl report`: reports runs from the files in their folders, as text.
+//!
+//! ```text
+//! hint-rl report runs/0001
+//! hint-rl report runs/0001/hint runs/0002/hint --rows 20
+//! ```
+//!
+//! Prints three things for each run: what deserves a look, curves as numbers by step, and where the
+//! time went. It needs no model and no libtorch device, and may read a run that is still training.
+
+mod curves;
+mod health;
+mod phases;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use clap::Args;
+use hint_grpo::GrpoConfig;
+
+use crate::run_log::RunLog;
+
+/// Reports runs from their metrics.
+#[derive(Debug, Args)]
+pub struct Options {
+    /// The folders of runs, or of comparisons that hold several.
+    #[arg(required = true, value_name = "DIR")]
+    runs: Vec<PathBuf>,
+
+    /// Most rows of the curves; each row averages as many steps as need be.
+    #[arg(long, default_value_t = 12, value_parser = clap::value_parser!(u16).range(1..))]
+    rows: u16,
+}
+
+/// Runs the command.
+///
+/// # Errors
+///
+/// A folder that holds no run, files that cannot be read.
+pub fn run(options: &Options) -> Result<()> {
+    for folder in &options.runs {
+        for dir in runs_in(folder)? {
+            say!("{}", report(&dir, usize::from(options.rows))?);
+        }
+    }
+    Ok(())
+}
+
+/// The run in `folder`, or the runs of a comparison, by name.
+fn runs_in(folder: &Path) -> Result<Vec<PathBuf>> {
+    let is_run = |path: &Path| path.join("metrics.jsonl").is_file();
+    if is_run(folder) {
+        return Ok(vec![folder.to_owned()]);
+    }
+    let cannot = || format!("cannot list `{}`", folder.display());
+    let mut runs = Vec::new();
+    for entry in std::fs::read_dir(folder).with_context(cannot)? {
+        let path = entry.with_context(cannot)?.path();
+        if is_run(&path) {
+            runs.push(path);
+        }
+    }
+    ensure!(
+        !runs.is_empty(),
+        "`{}` holds no run: neither it nor a folder in it has a `metrics.jsonl`",
+        folder.display()
+    );
+    runs.sort();
+    Ok(runs)
+}
+
+/// The report of one run.
+fn report(dir: &Path, rows: usize) -> Result<String> {
+    let log = RunLog::read(dir)?;
+    let file = dir.join("config.toml");
+    let text = std::fs::read_to_string(&file)
+        .with_context(|| format!("cannot read `{}`", file.display()))?;
+    let config =
+        GrpoConfig::from_toml(&text).with_context(|| format!("in `{}`", file.display()))?;
+    let done = log.metrics.last().and_then(|line| line["step"].as_u64()).unwrap_or(0);
+    let steps = config.run.steps;
+    let title = format!("{}: step {done} of {steps}, seed {}", dir.display(), config.run.seed);
+    let findings = health::findings(&log, &config);
+    let findings = findings.into_iter().map(|finding| format!("  {finding}"));
+    let tables = [curves::table(&log, &config, rows), phases::table(&log)];
+    let tables = tables.into_iter().flatten().map(|table| format!("\n{table}"));
+    let lines = std::iter::once(title).chain(findings).chain(tables);
+    Ok(lines.map(|line| line + "\n").collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const METRICS: &str = r#"{"step":0,"eval/avg":0.1,"eval/avg_low":0.05,"eval/avg_high":0.2}
+{"step":1,"reward":0.25,"rollout/pass_rate":0.1,"rollout/all_wrong_frac":0.8,"hint/hinted_frac":0.8,"hint/rescued_frac":0.5,"completions/clipped_ratio":0.5,"affinity/plain/value":0.9,"affinity/hinted/value":0.7,"entropy":1.0,"loss":0.1}
+{"step":2,"reward":0.75,"rollout/pass_rate":0.3,"rollout/all_wrong_frac":0.6,"hint/hinted_frac":0.6,"hint/rescued_frac":1.0,"completions/clipped_ratio":0.3,"affinity/plain/value":0.8,"entropy":0.05,"loss":0.1,"skipped_updates":1}
+{"step":3,"reward":1.0"#;
+    const TIMINGS: &str = r#"{"step":1,"rollout_s":3.0,"update_s":1.0,"sync_s":0.0,"evaluation_s":0.0,"checkpoint_s":0.0,"step_time":4.0,"tokens":100}
+{"step":2,"rollout_s":3.0,"update_s":1.0,"sync_s":0.0,"evaluation_s":0.0,"checkpoint_s":2.0,"step_time":4.0,"tokens":100}
+"#;
+
+    fn run(folder: &Path) -> PathBuf {
+        let dir = folder.join("hint");
+        std::fs::create_dir_all(&dir).unwrap();
+        let config =
+            GrpoConfig::from_toml("run = { steps = 5, seed = 3 }").unwrap().to_toml().unwrap();
+        for (name, text) in
+            [("metrics.jsonl", METRICS), ("timings.jsonl", TIMINGS), ("config.toml", &config)]
+        {
+            std::fs::write(dir.join(name), text).unwrap();
+        }
+        dir
+    }
+
+    /// The cells of the line that begins with `first`.
+    fn row<'t>(text: &'t str, first: &str) -> Vec<&'t str> {
+        let cells = |line: &'t str| line.split_whitespace().collect::<Vec<_>>();
+        let mut rows = text.lines().map(cells).filter(|cells| cells.first() == Some(&first));
+        rows.next().unwrap_or_default()
+    }
+
+    #[test]
+    fn curves_are_means_of_the_steps_that_are_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let text = report(&run(folder.path()), 12).unwrap();
+        assert!(text.contains("hint: step 2 of 5, seed 3"), "{text}");
+        // Of the 80 % that are all wrong, half have a correct completion with a hint.
+        let cells = ["1", "0.250", "0.100", "0.800", "0.400", "0.500", "1.000", "0.700", "0.900"];
+        assert_eq!(row(&text, "1"), cells, "{text}");
+        assert_eq!(row(&text, "2")[4], "0.000", "{text}");
+        let both = report(&run(folder.path()), 1).unwrap();
+        assert_eq!(row(&both, "0–2")[1], "0.500", "{both}");
+    }
+
+    #[test]
+    fn what_deserves_a_look_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let text = report(&run(folder.path()), 12).unwrap();
+        for part in ["3 steps are left", "cut off", "entropy fell", "1 optimizer step", "0.100"] {
+            assert!(text.contains(part), "`{part}` is not in\n{text}");
+        }
+    }
+
+    #[test]
+    fn time_is_split_by_phase() {
+        let folder = tempfile::tempdir().unwrap();
+        let text = report(&run(folder.path()), 12).unwrap();
+        assert_eq!(row(&text, "rollout"), ["rollout", "6.0", "60", "%"], "{text}");
+        assert_eq!(row(&text, "checkpoint"), ["checkpoint", "2.0", "20", "%"], "{text}");
+    }
+
+    #[test]
+    fn a_comparison_holds_its_runs_and_another_folder_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let error = runs_in(folder.path()).unwrap_err().to_string();
+        assert!(error.contains("holds no run"), "{error}");
+        let dir = run(folder.path());
+        for place in [folder.path(), &dir] {
+            assert_eq!(runs_in(place).unwrap(), std::slice::from_ref(&dir));
+        }
+    }
+}

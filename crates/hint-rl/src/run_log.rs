@@ -1,0 +1,61 @@
+//! What a run wrote, step by step: its metrics and timings, read back.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+
+/// Metrics and timings of a run, all sessions of a resumed one included.
+#[derive(Debug)]
+pub(crate) struct RunLog {
+    /// A line per step, and one for step 0 if there was an evaluation before the first.
+    pub(crate) metrics: Vec<Value>,
+    /// A line per step.
+    pub(crate) timings: Vec<Value>,
+}
+
+impl RunLog {
+    /// Reads the run in `dir`. A last line that a crash, or a run that is still writing, left half
+    /// written is left out.
+    ///
+    /// # Errors
+    ///
+    /// A file that cannot be read, a line that is not JSON.
+    pub(crate) fn read(dir: &Path) -> Result<Self> {
+        let read = |name: &str| read_lines(&dir.join(name));
+        Ok(Self { metrics: read("metrics.jsonl")?, timings: read("timings.jsonl")? })
+    }
+
+    /// The values of a metric, with their steps.
+    pub(crate) fn values(&self, name: &str) -> impl Iterator<Item = (u64, f64)> {
+        let value = move |line: &Value| Some((line["step"].as_u64()?, line[name].as_f64()?));
+        self.metrics.iter().filter_map(value)
+    }
+
+    /// The mean of a metric over the steps that have it.
+    pub(crate) fn mean(&self, name: &str) -> Option<f64> {
+        mean(self.values(name).map(|(_, value)| value))
+    }
+
+    /// The sum of a timing.
+    pub(crate) fn total(&self, name: &str) -> f64 {
+        self.timings.iter().filter_map(|line| line[name].as_f64()).sum()
+    }
+}
+
+/// The mean, if there is anything.
+pub(crate) fn mean(values: impl Iterator<Item = f64>) -> Option<f64> {
+    let (sum, count) = values.fold((0.0, 0.0), |(sum, count), value| (sum + value, count + 1.0));
+    (count > 0.0).then(|| sum / count)
+}
+
+fn read_lines(path: &Path) -> Result<Vec<Value>> {
+    let text = std::fs::read_to_string(path)
+        .with_context(|| format!("cannot read `{}`", path.display()))?;
+    let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+    let parse = |(line, number): (&str, usize)| {
+        serde_json::from_str(line)
+            .with_context(|| format!("`{}`, line {number} is not JSON", path.display()))
+    };
+    whole.lines().zip(1..).map(parse).collect()
+}
