@@ -39,6 +39,13 @@ GEMMA = dict(
     rope_local_base_freq=300.0, tie_word_embeddings=True,
 )
 
+GEMMA2 = dict(
+    num_hidden_layers=4, head_dim=10, hidden_activation="gelu_pytorch_tanh", query_pre_attn_scalar=7, rope_theta=50000.0,
+    attn_logit_softcapping=5.0, final_logit_softcapping=3.0, tie_word_embeddings=True,
+)
+LONGROPE = dict(type="longrope", short_factor=[1.0, 1.1, 1.3], long_factor=[1.0, 2.0, 4.0])
+OLMO = dict(pad_token_id=0, rope_theta=500000.0)
+
 # Name: (model type, changes to SMALL).
 MODELS = {
     "llama-wide-heads": ("llama", dict(head_dim=10)),
@@ -59,6 +66,27 @@ MODELS = {
     "gemma3-biases": ("gemma3_text", GEMMA | dict(
         attention_bias=True, tie_word_embeddings=False, num_key_value_heads=4, sliding_window=5, sliding_window_pattern=3,
         rope_scaling=dict(rope_type="linear", factor=8.0))),
+    "smollm3": ("smollm3", dict(no_rope_layer_interval=2, tie_word_embeddings=True)),
+    "smollm3-sliding": ("smollm3", dict(
+        no_rope_layers=[1, 0, 0], use_sliding_window=True, sliding_window=6, attention_bias=True, mlp_bias=True)),
+    "olmo2": ("olmo2", OLMO),
+    "olmo2-biases": ("olmo2", OLMO | dict(attention_bias=True, num_key_value_heads=4)),
+    "granite": ("granite", dict(
+        embedding_multiplier=3.0, residual_multiplier=0.4, attention_multiplier=0.3, logits_scaling=1.7, tie_word_embeddings=True)),
+    "granite-biases": ("granite", dict(
+        embedding_multiplier=12.0, residual_multiplier=0.22, logits_scaling=2.0, attention_bias=True, mlp_bias=True)),
+    "phi3": ("phi3", dict(hidden_size=32, head_dim=8, partial_rotary_factor=0.75, sliding_window=9)),
+    "phi3-longrope": ("phi3", dict(
+        hidden_size=32, head_dim=8, partial_rotary_factor=0.75, rope_scaling=LONGROPE, original_max_position_embeddings=64,
+        max_position_embeddings=256, tie_word_embeddings=True)),
+    "gemma2": ("gemma2", GEMMA2 | dict(sliding_window=7)),
+    "gemma2-uncapped": ("gemma2", GEMMA2 | dict(
+        sliding_window=5, attn_logit_softcapping=None, final_logit_softcapping=None, attention_bias=True,
+        tie_word_embeddings=False)),
+    "olmo3": ("olmo3", OLMO | dict(num_hidden_layers=4, sliding_window=7, rope_scaling=YARN)),
+    "exaone4": ("exaone4", dict(
+        num_hidden_layers=4, head_dim=8, sliding_window=7, sliding_window_pattern=2, rope_theta=50000.0)),
+    "seed-oss": ("seed_oss", dict(attention_bias=True, attention_out_bias=False, head_dim=8)),
 }
 # These are committed; the others are for a folder of one's own.
 COMMITTED = [

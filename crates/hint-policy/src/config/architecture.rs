@@ -1,4 +1,9 @@
-//! The model families.
+//! The model families, as data.
+//!
+//! A [`Family`] describes what the models of one family share: the transformer block, the names of its
+//! parameters, and how their `config.json` and GGUF files are to be read. The forward passes interpret
+//! that description layer by layer, as [`LayerPlan`](crate::config::plan::LayerPlan), and never name a
+//! family.
 
 use crate::error::PolicyError;
 
@@ -19,30 +24,295 @@ pub enum Architecture {
     Gemma3,
 }
 
+/// What the models of a family have in common.
+#[derive(Debug, Clone, Copy)]
+#[expect(clippy::struct_excessive_bools, reason = "independent options")]
+pub(crate) struct Family {
+    /// The `model_type` of `config.json`.
+    pub(crate) model_type: &'static str,
+    /// The class that `config.json` lists under `architectures`.
+    pub(crate) class_name: &'static str,
+    /// The architecture of its GGUF files.
+    pub(crate) gguf: Option<GgufFamily>,
+    // The block.
+    pub(crate) norms: BlockNorms,
+    pub(crate) norm_factor: NormFactor,
+    pub(crate) head_norm: HeadNorm,
+    /// Whether query, key and value are one projection, and gate and up another.
+    pub(crate) joint: bool,
+    pub(crate) activation: Activation,
+    /// Whether embeddings are multiplied by the root of the width.
+    pub(crate) embedding_root: bool,
+    // What `config.json` may say.
+    pub(crate) biases: Biases,
+    pub(crate) windows: Windows,
+    pub(crate) local_rotation: LocalRotation,
+    /// Whether the scores of attention and the logits may have a bound.
+    pub(crate) bounded: bool,
+    /// Whether embeddings, residual sums, scores and logits have factors.
+    pub(crate) multiplied: bool,
+    /// Whether a share of each head may stay as it is where the rest is rotated.
+    pub(crate) partly_rotated: bool,
+    pub(crate) defaults: Defaults,
+}
+
+/// Norms of a block over the width of the model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum BlockNorms {
+    /// Before attention and before the feed-forward layer.
+    Before,
+    /// Before and after each.
+    Around,
+}
+
+impl BlockNorms {
+    /// Parameters of the norms before and after attention, before and after the feed-forward layer.
+    pub(crate) const fn names(self) -> [Option<&'static str>; 4] {
+        match self {
+            Self::Before => [Some("input_layernorm"), None, Some("post_attention_layernorm"), None],
+            Self::Around => [
+                Some("input_layernorm"),
+                Some("post_attention_layernorm"),
+                Some("pre_feedforward_layernorm"),
+                Some("post_feedforward_layernorm"),
+            ],
+        }
+    }
+}
+
+/// What a norm multiplies `x / rms(x)` by, and in which order it rounds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NormFactor {
+    /// The quotient is rounded, then multiplied by the weight.
+    Weight,
+    /// `1 + weight`, rounded once.
+    OnePlusWeight,
+}
+
+/// Norms of queries and keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum HeadNorm {
+    None,
+    /// Over each head.
+    Heads,
+}
+
+/// The activation of a feed-forward gate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Activation {
+    /// `x · sigmoid(x)`.
+    Silu,
+    /// `gelu` by its approximation with `tanh`.
+    GeluTanh,
+}
+
+impl Activation {
+    /// As transformers calls it.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Silu => "silu",
+            Self::GeluTanh => "gelu_pytorch_tanh",
+        }
+    }
+
+    /// The key of `config.json` that holds the name. Gemma's configurations carry the other one too, for the
+    /// sake of older readers.
+    pub(crate) const fn key(self) -> &'static str {
+        match self {
+            Self::Silu => "hidden_act",
+            Self::GeluTanh => "hidden_activation",
+        }
+    }
+}
+
+/// Which projections have biases.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Biases {
+    pub(crate) attention: AttentionBias,
+    /// Whether `mlp_bias` is read.
+    pub(crate) mlp: bool,
+}
+
+/// Biases of attention.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum AttentionBias {
+    Never,
+    /// On queries, keys and values, always.
+    Inputs,
+    /// On all projections, if `attention_bias` says so.
+    Key,
+}
+
+/// Which layers have a sliding window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Windows {
+    Never,
+    /// All, if `sliding_window` is set.
+    Everywhere,
+    /// Those of `layer_types`, or from `max_window_layers` on, if `use_sliding_window` is true.
+    Flagged,
+    /// Those of `layer_types`, or all but every `period`-th.
+    Pattern {
+        period: usize,
+        /// The default of `sliding_window`.
+        window: usize,
+    },
+}
+
+/// Rotary frequencies of layers with a sliding window.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum LocalRotation {
+    /// Those of the other layers.
+    Shared,
+    /// Unscaled, by `rope_local_base_freq`.
+    Base { default: f64 },
+}
+
+/// What a `config.json` that lacks a key means; `None` where the key is required, or absent values mean none.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Defaults {
+    pub(crate) max_positions: Option<usize>,
+    /// Else the width by the heads.
+    pub(crate) head_dim: Option<usize>,
+    /// Else as many as query heads.
+    pub(crate) kv_heads: Option<usize>,
+    pub(crate) rms_norm_eps: f64,
+    pub(crate) rope_theta: f64,
+    pub(crate) tied: bool,
+    pub(crate) query_pre_attn_scalar: Option<f64>,
+    /// `attn_logit_softcapping`.
+    pub(crate) score_cap: Option<f64>,
+    /// `final_logit_softcapping`.
+    pub(crate) logit_cap: Option<f64>,
+    pub(crate) bos: Option<u32>,
+    pub(crate) eos: Option<u32>,
+    pub(crate) pad: Option<u32>,
+}
+
+/// The GGUF files of a family.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct GgufFamily {
+    /// `general.architecture`.
+    pub(crate) name: &'static str,
+    /// Whether the two rows of a rotary pair are neighbors there.
+    pub(crate) paired: bool,
+}
+
+const DEFAULTS: Defaults = Defaults {
+    max_positions: None,
+    head_dim: None,
+    kv_heads: None,
+    rms_norm_eps: 1e-6,
+    rope_theta: 10_000.0,
+    tied: false,
+    query_pre_attn_scalar: None,
+    score_cap: None,
+    logit_cap: None,
+    bos: None,
+    eos: None,
+    pad: None,
+};
+
+const LLAMA: Family = Family {
+    model_type: "llama",
+    class_name: "LlamaForCausalLM",
+    gguf: Some(GgufFamily { name: "llama", paired: true }),
+    norms: BlockNorms::Before,
+    norm_factor: NormFactor::Weight,
+    head_norm: HeadNorm::None,
+    joint: false,
+    activation: Activation::Silu,
+    embedding_root: false,
+    biases: Biases { attention: AttentionBias::Key, mlp: true },
+    windows: Windows::Never,
+    local_rotation: LocalRotation::Shared,
+    bounded: false,
+    multiplied: false,
+    partly_rotated: false,
+    defaults: DEFAULTS,
+};
+
+const QWEN2: Family = Family {
+    model_type: "qwen2",
+    class_name: "Qwen2ForCausalLM",
+    gguf: Some(GgufFamily { name: "qwen2", paired: false }),
+    biases: Biases { attention: AttentionBias::Inputs, mlp: false },
+    windows: Windows::Flagged,
+    ..LLAMA
+};
+
+const QWEN3: Family = Family {
+    model_type: "qwen3",
+    class_name: "Qwen3ForCausalLM",
+    gguf: Some(GgufFamily { name: "qwen3", paired: false }),
+    head_norm: HeadNorm::Heads,
+    biases: Biases { attention: AttentionBias::Key, mlp: false },
+    windows: Windows::Flagged,
+    defaults: Defaults { head_dim: Some(128), ..DEFAULTS },
+    ..LLAMA
+};
+
+const MISTRAL: Family = Family {
+    model_type: "mistral",
+    class_name: "MistralForCausalLM",
+    // Its files call themselves `llama`.
+    gguf: None,
+    biases: Biases { attention: AttentionBias::Never, mlp: false },
+    windows: Windows::Everywhere,
+    ..LLAMA
+};
+
+const GEMMA3: Family = Family {
+    model_type: "gemma3_text",
+    class_name: "Gemma3ForCausalLM",
+    gguf: Some(GgufFamily { name: "gemma3", paired: false }),
+    norms: BlockNorms::Around,
+    norm_factor: NormFactor::OnePlusWeight,
+    head_norm: HeadNorm::Heads,
+    activation: Activation::GeluTanh,
+    embedding_root: true,
+    biases: Biases { attention: AttentionBias::Key, mlp: false },
+    windows: Windows::Pattern { period: 6, window: 4096 },
+    local_rotation: LocalRotation::Base { default: 10_000.0 },
+    bounded: true,
+    defaults: Defaults {
+        max_positions: Some(131_072),
+        head_dim: Some(256),
+        kv_heads: Some(4),
+        rope_theta: 1_000_000.0,
+        tied: true,
+        query_pre_attn_scalar: Some(256.0),
+        bos: Some(2),
+        eos: Some(1),
+        pad: Some(0),
+        ..DEFAULTS
+    },
+    ..LLAMA
+};
+
 impl Architecture {
     /// All of them.
     pub const ALL: [Self; 5] = [Self::Llama, Self::Qwen2, Self::Qwen3, Self::Mistral, Self::Gemma3];
 
+    /// What its models have in common.
+    pub(crate) const fn family(self) -> &'static Family {
+        match self {
+            Self::Llama => &LLAMA,
+            Self::Qwen2 => &QWEN2,
+            Self::Qwen3 => &QWEN3,
+            Self::Mistral => &MISTRAL,
+            Self::Gemma3 => &GEMMA3,
+        }
+    }
+
     /// The `model_type` of `config.json`.
     pub const fn model_type(self) -> &'static str {
-        match self {
-            Self::Llama => "llama",
-            Self::Qwen2 => "qwen2",
-            Self::Qwen3 => "qwen3",
-            Self::Mistral => "mistral",
-            Self::Gemma3 => "gemma3_text",
-        }
+        self.family().model_type
     }
 
     /// The class name that `config.json` lists under `architectures`.
     pub const fn class_name(self) -> &'static str {
-        match self {
-            Self::Llama => "LlamaForCausalLM",
-            Self::Qwen2 => "Qwen2ForCausalLM",
-            Self::Qwen3 => "Qwen3ForCausalLM",
-            Self::Mistral => "MistralForCausalLM",
-            Self::Gemma3 => "Gemma3ForCausalLM",
-        }
+        self.family().class_name
     }
 
     /// Finds an architecture by its `model_type`.

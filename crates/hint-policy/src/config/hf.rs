@@ -1,94 +1,12 @@
-//! The raw fields of a Hugging Face `config.json`, and their translation.
+//! From a Hugging Face `config.json` to a [`ModelConfig`], and back.
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
-use crate::config::architecture::Architecture;
+use crate::config::architecture::{Architecture, AttentionBias, LocalRotation, Windows};
+use crate::config::hf_file::HfConfig;
 use crate::config::rope::RopeScaling;
 use crate::config::{ModelConfig, hf_layers};
 use crate::error::PolicyError;
-
-/// The activation of Gemma 3, as transformers calls it.
-const GELU: &str = "gelu_pytorch_tanh";
-
-/// `config.json` as transformers writes it. Keys that do not change the forward pass are ignored.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[serde(default)]
-pub(crate) struct HfConfig {
-    architectures: Option<Vec<String>>,
-    model_type: Option<String>,
-    #[serde(deserialize_with = "size")]
-    vocab_size: Option<usize>,
-    #[serde(deserialize_with = "size")]
-    hidden_size: Option<usize>,
-    #[serde(deserialize_with = "size")]
-    intermediate_size: Option<usize>,
-    #[serde(deserialize_with = "size")]
-    num_hidden_layers: Option<usize>,
-    #[serde(deserialize_with = "size")]
-    num_attention_heads: Option<usize>,
-    #[serde(deserialize_with = "size")]
-    num_key_value_heads: Option<usize>,
-    #[serde(deserialize_with = "size")]
-    head_dim: Option<usize>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    hidden_act: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    hidden_activation: Option<String>,
-    rms_norm_eps: Option<f64>,
-    #[serde(deserialize_with = "size")]
-    max_position_embeddings: Option<usize>,
-    pub(super) rope_theta: Option<f64>,
-    pub(super) rope_scaling: Option<Value>,
-    #[serde(skip_serializing)]
-    pub(super) rope_parameters: Option<Value>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) rope_local_base_freq: Option<f64>,
-    #[serde(skip_serializing)]
-    partial_rotary_factor: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "whole")]
-    query_pre_attn_scalar: Option<f64>,
-    #[serde(skip_serializing)]
-    attention_dropout: Option<f64>,
-    #[serde(skip_serializing)]
-    attn_logit_softcapping: Option<f64>,
-    #[serde(skip_serializing)]
-    final_logit_softcapping: Option<f64>,
-    #[serde(skip_serializing)]
-    use_bidirectional_attention: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    attention_bias: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    mlp_bias: Option<bool>,
-    tie_word_embeddings: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) use_sliding_window: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) sliding_window: Option<usize>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) max_window_layers: Option<usize>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) layer_types: Option<Vec<String>>,
-    #[serde(skip_serializing)]
-    pub(super) sliding_window_pattern: Option<usize>,
-    // As transformers writes it, next to `layer_types`.
-    #[serde(skip_serializing, rename(deserialize = "_sliding_window_pattern"))]
-    pub(super) class_window_pattern: Option<usize>,
-    initializer_range: Option<f64>,
-    #[serde(deserialize_with = "present")]
-    bos_token_id: Option<Value>,
-    #[serde(deserialize_with = "present")]
-    eos_token_id: Option<Value>,
-    #[serde(deserialize_with = "present")]
-    pad_token_id: Option<Value>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    dtype: Option<String>,
-    // The name before transformers 4.56; older readers know only this one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    torch_dtype: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    quantization_config: Option<Value>,
-}
 
 impl TryFrom<HfConfig> for ModelConfig {
     type Error = PolicyError;
@@ -101,7 +19,8 @@ impl TryFrom<HfConfig> for ModelConfig {
         });
         let model_type = required("model_type", model_type, "the name of an architecture")?;
         let architecture = Architecture::from_model_type(&model_type)?;
-        let gemma = architecture == Architecture::Gemma3;
+        let family = architecture.family();
+        let defaults = family.defaults;
         // Other classes have heads that score or embed texts, or none.
         let classes = raw.architectures.as_deref().unwrap_or_default();
         if !classes.is_empty() && classes.iter().all(|class| class != architecture.class_name()) {
@@ -113,25 +32,20 @@ impl TryFrom<HfConfig> for ModelConfig {
         let hidden_size = required("hidden_size", raw.hidden_size, size)?;
         let num_attention_heads = required("num_attention_heads", raw.num_attention_heads, size)?;
         let num_hidden_layers = required("num_hidden_layers", raw.num_hidden_layers, size)?;
-        // What a file leaves out has the default of the family's class.
-        let default = |value: usize| gemma.then_some(value);
-        let max_position_embeddings = required(
-            "max_position_embeddings",
-            raw.max_position_embeddings.or(default(131_072)),
-            size,
-        )?;
-        let head_dim = match raw.head_dim {
-            Some(head_dim) => head_dim,
-            None if architecture == Architecture::Qwen3 => 128,
-            None if gemma => 256,
-            None => hidden_size / num_attention_heads.max(1),
-        };
+        let max_position_embeddings = raw.max_position_embeddings.or(defaults.max_positions);
+        let head_dim = raw.head_dim.or(defaults.head_dim);
         let attention_bias = raw.attention_bias.unwrap_or(false);
-        let rope = hf_layers::rope(&raw, architecture)?;
-        let token = |field: &str, value: Option<&Value>, id: u32| {
-            let ids = token_ids(field, value)?;
-            Ok::<_, PolicyError>(if gemma && value.is_none() { vec![id] } else { ids })
+        let (qkv_bias, output_bias) = match family.biases.attention {
+            AttentionBias::Never => (false, false),
+            AttentionBias::Inputs => (true, false),
+            AttentionBias::Key => (attention_bias, attention_bias),
         };
+        let rope = hf_layers::rope(&raw, architecture)?;
+        let token = |field: &str, value: Option<&Value>, default: Option<u32>| match value {
+            None => Ok(default.into_iter().collect()),
+            Some(_) => token_ids(field, value),
+        };
+        let multiplier = |value: Option<f64>| value.filter(|_| family.multiplied);
         let config = Self {
             architecture,
             vocab_size: required("vocab_size", raw.vocab_size, size)?,
@@ -141,24 +55,50 @@ impl TryFrom<HfConfig> for ModelConfig {
             num_attention_heads,
             num_key_value_heads: raw
                 .num_key_value_heads
-                .or(default(4))
+                .or(defaults.kv_heads)
                 .unwrap_or(num_attention_heads),
-            head_dim,
-            rms_norm_eps: raw.rms_norm_eps.unwrap_or(1e-6),
-            max_position_embeddings,
+            head_dim: head_dim.unwrap_or(hidden_size / num_attention_heads.max(1)),
+            rms_norm_eps: raw.rms_norm_eps.unwrap_or(defaults.rms_norm_eps),
+            max_position_embeddings: required(
+                "max_position_embeddings",
+                max_position_embeddings,
+                size,
+            )?,
             rope_theta: rope.theta,
             rope_scaling: rope.scaling,
             rope_local_theta: rope.local_theta,
-            query_pre_attn_scalar: gemma.then(|| raw.query_pre_attn_scalar.unwrap_or(256.0)),
-            qkv_bias: architecture == Architecture::Qwen2 || attention_bias,
-            output_bias: architecture != Architecture::Qwen2 && attention_bias,
+            rotary_layers: Vec::new(),
+            partial_rotary_factor: rope.share,
+            query_pre_attn_scalar: defaults
+                .query_pre_attn_scalar
+                .map(|default| raw.query_pre_attn_scalar.unwrap_or(default)),
+            attention_multiplier: multiplier(raw.attention_multiplier),
+            attn_logit_softcapping: softcap(
+                "attn_logit_softcapping",
+                raw.attn_logit_softcapping.as_ref(),
+                defaults.score_cap,
+            )?,
+            embedding_multiplier: multiplier(raw.embedding_multiplier),
+            residual_multiplier: multiplier(raw.residual_multiplier),
+            logits_scaling: multiplier(raw.logits_scaling),
+            final_logit_softcapping: softcap(
+                "final_logit_softcapping",
+                raw.final_logit_softcapping.as_ref(),
+                defaults.logit_cap,
+            )?,
+            qkv_bias,
+            output_bias,
             mlp_bias: raw.mlp_bias.unwrap_or(false),
-            tie_word_embeddings: raw.tie_word_embeddings.unwrap_or(gemma),
+            tie_word_embeddings: raw.tie_word_embeddings.unwrap_or(defaults.tied),
             sliding_windows: hf_layers::sliding_windows(&raw, architecture, num_hidden_layers)?,
             initializer_range: raw.initializer_range.unwrap_or(0.02),
-            bos_token_id: token("bos_token_id", raw.bos_token_id.as_ref(), 2)?.first().copied(),
-            eos_token_ids: token("eos_token_id", raw.eos_token_id.as_ref(), 1)?,
-            pad_token_id: token("pad_token_id", raw.pad_token_id.as_ref(), 0)?.first().copied(),
+            bos_token_id: token("bos_token_id", raw.bos_token_id.as_ref(), defaults.bos)?
+                .first()
+                .copied(),
+            eos_token_ids: token("eos_token_id", raw.eos_token_id.as_ref(), defaults.eos)?,
+            pad_token_id: token("pad_token_id", raw.pad_token_id.as_ref(), defaults.pad)?
+                .first()
+                .copied(),
         };
         config.validate()?;
         Ok(config)
@@ -168,11 +108,7 @@ impl TryFrom<HfConfig> for ModelConfig {
 impl From<ModelConfig> for HfConfig {
     fn from(config: ModelConfig) -> Self {
         let architecture = config.architecture;
-        let (is_llama, is_gemma, is_qwen) = (
-            architecture == Architecture::Llama,
-            architecture == Architecture::Gemma3,
-            matches!(architecture, Architecture::Qwen2 | Architecture::Qwen3),
-        );
+        let family = architecture.family();
         let window = config.sliding_windows.iter().copied().flatten().next();
         let layer_types = |window: usize| {
             (0..config.num_hidden_layers)
@@ -187,6 +123,15 @@ impl From<ModelConfig> for HfConfig {
             [one] => Some(Value::from(*one)),
             many => Some(Value::from(many)),
         };
+        let activation = |key: &str| {
+            (key == family.activation.key()).then(|| family.activation.name().to_owned())
+        };
+        // Where the family has a bound by default, its absence is written too.
+        let softcap = |cap: Option<f64>, default: Option<f64>| match cap {
+            None => default.map(|_| Value::Null),
+            Some(cap) => Some(Value::from(cap)),
+        };
+        let multiplier = |value: Option<f64>| value.or(family.multiplied.then_some(1.0));
         Self {
             architectures: Some(vec![architecture.class_name().to_owned()]),
             model_type: Some(architecture.model_type().to_owned()),
@@ -197,8 +142,8 @@ impl From<ModelConfig> for HfConfig {
             num_attention_heads: Some(config.num_attention_heads),
             num_key_value_heads: Some(config.num_key_value_heads),
             head_dim: Some(config.head_dim),
-            hidden_act: (!is_gemma).then(|| "silu".to_owned()),
-            hidden_activation: is_gemma.then(|| GELU.to_owned()),
+            hidden_act: activation("hidden_act"),
+            hidden_activation: activation("hidden_activation"),
             rms_norm_eps: Some(config.rms_norm_eps),
             max_position_embeddings: Some(config.max_position_embeddings),
             rope_theta: Some(config.rope_theta),
@@ -207,23 +152,38 @@ impl From<ModelConfig> for HfConfig {
                 scaling => serde_json::to_value(scaling).ok(),
             },
             rope_parameters: None,
-            rope_local_base_freq: config.rope_local_theta,
-            partial_rotary_factor: None,
+            rope_local_base_freq: match family.local_rotation {
+                LocalRotation::Base { .. } => config.rope_local_theta,
+                LocalRotation::Shared => None,
+            },
+            partial_rotary_factor: family.partly_rotated.then_some(config.partial_rotary_factor),
             query_pre_attn_scalar: config.query_pre_attn_scalar,
             attention_dropout: None,
-            attn_logit_softcapping: None,
-            final_logit_softcapping: None,
+            attn_logit_softcapping: softcap(
+                config.attn_logit_softcapping,
+                family.defaults.score_cap,
+            ),
+            final_logit_softcapping: softcap(
+                config.final_logit_softcapping,
+                family.defaults.logit_cap,
+            ),
+            embedding_multiplier: multiplier(config.embedding_multiplier),
+            residual_multiplier: multiplier(config.residual_multiplier),
+            attention_multiplier: multiplier(config.attention_multiplier),
+            logits_scaling: multiplier(config.logits_scaling),
             use_bidirectional_attention: None,
-            attention_bias: (is_llama || is_gemma || architecture == Architecture::Qwen3)
+            attention_bias: (family.biases.attention == AttentionBias::Key)
                 .then_some(config.qkv_bias),
-            mlp_bias: is_llama.then_some(config.mlp_bias),
+            mlp_bias: family.biases.mlp.then_some(config.mlp_bias),
             tie_word_embeddings: Some(config.tie_word_embeddings),
-            use_sliding_window: is_qwen.then_some(window.is_some()),
+            use_sliding_window: (family.windows == Windows::Flagged).then_some(window.is_some()),
             sliding_window: window,
             max_window_layers: None,
-            layer_types: match window {
-                Some(window) if is_qwen || is_gemma => Some(layer_types(window)),
-                None if is_gemma => Some(layer_types(0)),
+            layer_types: match (family.windows, window) {
+                (Windows::Flagged | Windows::Pattern { .. }, Some(window)) => {
+                    Some(layer_types(window))
+                }
+                (Windows::Pattern { .. }, None) => Some(layer_types(0)),
                 _ => None,
             },
             sliding_window_pattern: None,
@@ -243,39 +203,45 @@ impl HfConfig {
     /// Refuses every option that would change the forward pass and is not implemented.
     fn refuse_unsupported(&self, architecture: Architecture) -> Result<(), PolicyError> {
         let name = architecture.model_type();
-        let gemma = architecture == Architecture::Gemma3;
-        let activation = if gemma { GELU } else { "silu" };
-        // Gemma configurations carry the other key too, for the sake of older readers.
-        let (key, value) = if gemma {
-            ("hidden_activation", self.hidden_activation.as_deref())
-        } else {
-            ("hidden_act", self.hidden_act.as_deref())
-        };
-        if let Some(value) = value.filter(|value| *value != activation) {
-            return Err(PolicyError::unsupported(key, value, format!("{activation} (for {name})")));
+        let family = architecture.family();
+        let (key, supported) = (family.activation.key(), family.activation.name());
+        let value = if key == "hidden_act" { &self.hidden_act } else { &self.hidden_activation };
+        if let Some(value) = value.as_deref().filter(|value| *value != supported) {
+            return Err(PolicyError::unsupported(key, value, format!("{supported} (for {name})")));
         }
         if let Some(quantization) = &self.quantization_config {
             return Err(PolicyError::unsupported("quantization_config", quantization, "none"));
         }
-        if self.attention_bias == Some(true) && architecture == Architecture::Mistral {
-            return Err(PolicyError::unsupported("attention_bias", &true, "false (for mistral)"));
+        if self.attention_bias == Some(true) && family.biases.attention == AttentionBias::Never {
+            let supported = format!("false (for {name})");
+            return Err(PolicyError::unsupported("attention_bias", &true, supported));
         }
-        if self.mlp_bias == Some(true) && architecture != Architecture::Llama {
-            return Err(PolicyError::unsupported("mlp_bias", &true, "false (true for llama only)"));
+        if self.mlp_bias == Some(true) && !family.biases.mlp {
+            let supported = format!("false (for {name})");
+            return Err(PolicyError::unsupported("mlp_bias", &true, supported));
         }
         let numbers = [
             ("attention_dropout", self.attention_dropout, 0.0),
-            ("partial_rotary_factor", self.partial_rotary_factor, 1.0),
-            ("attn_logit_softcapping", self.attn_logit_softcapping, f64::NAN),
-            ("final_logit_softcapping", self.final_logit_softcapping, f64::NAN),
+            (
+                "partial_rotary_factor",
+                self.partial_rotary_factor.filter(|_| !family.partly_rotated),
+                1.0,
+            ),
         ];
         for (key, value, supported) in numbers {
             let Some(value) = value else { continue };
-            if supported.is_nan() {
-                return Err(PolicyError::unsupported(key, &value, "null"));
-            }
             if (value - supported).abs() > 0.0 {
                 return Err(PolicyError::unsupported(key, &value, supported.to_string()));
+            }
+        }
+        let caps = [
+            ("attn_logit_softcapping", &self.attn_logit_softcapping),
+            ("final_logit_softcapping", &self.final_logit_softcapping),
+        ];
+        for (key, value) in caps {
+            let value = value.as_ref().filter(|value| !value.is_null() && !family.bounded);
+            if let Some(value) = value {
+                return Err(PolicyError::unsupported(key, value, format!("null (for {name})")));
             }
         }
         if self.use_bidirectional_attention == Some(true) {
@@ -283,50 +249,22 @@ impl HfConfig {
         }
         Ok(())
     }
+}
 
-    /// Names the element type of the weights, under the old and the new key.
-    pub(crate) fn with_dtype(mut self, name: &str) -> Self {
-        self.dtype = Some(name.to_owned());
-        self.torch_dtype = Some(name.to_owned());
-        self
+/// A bound, none if it is `null`, and the default of the family where there is no key.
+fn softcap(
+    field: &str,
+    value: Option<&Value>,
+    default: Option<f64>,
+) -> Result<Option<f64>, PolicyError> {
+    match value {
+        None => Ok(default),
+        Some(Value::Null) => Ok(None),
+        Some(value) => value
+            .as_f64()
+            .map(Some)
+            .ok_or_else(|| PolicyError::config(field, value, "a positive number or null")),
     }
-}
-
-/// A size, also one that is written as a float.
-fn size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<usize>, D::Error> {
-    let Some(number) = Option::<serde_json::Number>::deserialize(deserializer)? else {
-        return Ok(None);
-    };
-    let whole = number.as_u64().or_else(|| {
-        let float =
-            number.as_f64().filter(|float| float.fract() == 0.0 && (0.0..9e15).contains(float));
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "a whole number in range"
-        )]
-        float.map(|float| float as u64)
-    });
-    let size = whole.and_then(|whole| usize::try_from(whole).ok());
-    size.map(Some).ok_or_else(|| serde::de::Error::custom(format!("{number} is no size")))
-}
-
-/// Writes a whole number without a point, which transformers 5 insists on.
-#[expect(clippy::ref_option, reason = "serde passes a reference to the field")]
-fn whole<S: Serializer>(number: &Option<f64>, serializer: S) -> Result<S::Ok, S::Error> {
-    match number {
-        Some(number) if number.fract() == 0.0 && number.abs() < 9e15 =>
-        {
-            #[expect(clippy::cast_possible_truncation, reason = "a whole number in range")]
-            serializer.serialize_i64(*number as i64)
-        }
-        other => other.serialize(serializer),
-    }
-}
-
-/// Tells a `null` from a key that is not there, which stands for the default of the family.
-fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
-    Value::deserialize(deserializer).map(Some)
 }
 
 /// One token id, a list of them, or none.

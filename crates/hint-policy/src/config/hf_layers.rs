@@ -2,8 +2,8 @@
 
 use serde_json::{Map, Value};
 
-use crate::config::architecture::Architecture;
-use crate::config::hf::HfConfig;
+use crate::config::architecture::{Architecture, LocalRotation, Windows};
+use crate::config::hf_file::HfConfig;
 use crate::config::rope::RopeScaling;
 use crate::error::PolicyError;
 
@@ -12,15 +12,23 @@ pub(super) struct Rope {
     pub(super) theta: f64,
     pub(super) scaling: RopeScaling,
     pub(super) local_theta: Option<f64>,
+    /// The share of each head that is rotated.
+    pub(super) share: f64,
 }
 
 /// From `rope_theta`, `rope_scaling` and `rope_local_base_freq`, or from `rope_parameters`
-/// (transformers 5), which Gemma 3 has once for each kind of layer.
+/// (transformers 5), which some families have once for each kind of layer.
 pub(super) fn rope(raw: &HfConfig, architecture: Architecture) -> Result<Rope, PolicyError> {
-    let gemma = architecture == Architecture::Gemma3;
+    let family = architecture.family();
     let mut object = object(raw.rope_scaling.as_ref())?.or(object(raw.rope_parameters.as_ref())?);
-    let mut local_theta = gemma.then(|| raw.rope_local_base_freq.unwrap_or(10_000.0));
-    if let Some(by_type) = object.filter(|object| gemma && object.contains_key("full_attention")) {
+    let mut local_theta = match family.local_rotation {
+        LocalRotation::Shared => None,
+        LocalRotation::Base { default } => Some(raw.rope_local_base_freq.unwrap_or(default)),
+    };
+    let by_type = object.filter(|object| {
+        family.local_rotation != LocalRotation::Shared && object.contains_key("full_attention")
+    });
+    if let Some(by_type) = by_type {
         if let Some(Value::Object(local)) = by_type.get("sliding_attention") {
             let kind = local.get("rope_type").and_then(Value::as_str).unwrap_or("default");
             if kind != "default" {
@@ -31,12 +39,21 @@ pub(super) fn rope(raw: &HfConfig, architecture: Architecture) -> Result<Rope, P
         }
         object = by_type.get("full_attention").and_then(Value::as_object);
     }
-    let default = raw.rope_theta.unwrap_or(if gemma { 1_000_000.0 } else { 10_000.0 });
+    let default = raw.rope_theta.unwrap_or(family.defaults.rope_theta);
+    let share = raw.partial_rotary_factor.unwrap_or(1.0);
     let Some(object) = object else {
-        return Ok(Rope { theta: default, scaling: RopeScaling::Default {}, local_theta });
+        return Ok(Rope { theta: default, scaling: RopeScaling::Default {}, local_theta, share });
     };
-    let theta = object.get("rope_theta").and_then(Value::as_f64).unwrap_or(default);
-    Ok(Rope { theta, scaling: scaling(object.clone())?, local_theta })
+    let number = |key: &str| object.get(key).and_then(Value::as_f64);
+    let share = match object.get("partial_rotary_factor") {
+        Some(own) if !family.partly_rotated && own.as_f64() != Some(1.0) => {
+            let option = "rope_parameters.partial_rotary_factor";
+            return Err(PolicyError::unsupported(option, own, "1"));
+        }
+        _ => number("partial_rotary_factor").unwrap_or(share),
+    };
+    let theta = number("rope_theta").unwrap_or(default);
+    Ok(Rope { theta, scaling: scaling(object.clone())?, local_theta, share })
 }
 
 fn object(value: Option<&Value>) -> Result<Option<&Map<String, Value>>, PolicyError> {
@@ -49,11 +66,6 @@ fn object(value: Option<&Value>) -> Result<Option<&Map<String, Value>>, PolicyEr
 }
 
 fn scaling(mut object: Map<String, Value>) -> Result<RopeScaling, PolicyError> {
-    if let Some(share) =
-        object.get("partial_rotary_factor").filter(|share| share.as_f64() != Some(1.0))
-    {
-        return Err(PolicyError::unsupported("rope_parameters.partial_rotary_factor", share, "1"));
-    }
     // `type` is the key that transformers used before 4.43.
     let kind = object.remove("type");
     let kind = object.get("rope_type").or(kind.as_ref()).cloned().unwrap_or(Value::Null);
@@ -81,26 +93,25 @@ pub(super) fn sliding_windows(
     architecture: Architecture,
     layers: usize,
 ) -> Result<Vec<Option<usize>>, PolicyError> {
-    let window = match architecture {
-        Architecture::Llama => None,
-        Architecture::Mistral => raw.sliding_window,
-        Architecture::Qwen2 | Architecture::Qwen3 => {
-            raw.sliding_window.filter(|_| raw.use_sliding_window == Some(true))
-        }
-        Architecture::Gemma3 => Some(raw.sliding_window.unwrap_or(4096)),
+    let family = architecture.family();
+    let window = match family.windows {
+        Windows::Never => None,
+        Windows::Everywhere => raw.sliding_window,
+        Windows::Flagged => raw.sliding_window.filter(|_| raw.use_sliding_window == Some(true)),
+        Windows::Pattern { window, .. } => Some(raw.sliding_window.unwrap_or(window)),
     };
     let Some(window) = window else {
         return Ok(Vec::new());
     };
     // `validate` refuses more, but only after this list was made.
     let layers = layers.min(crate::config::MAX_LAYERS);
-    if architecture == Architecture::Mistral {
+    if family.windows == Windows::Everywhere {
         return Ok(vec![Some(window); layers]);
     }
     let Some(types) = &raw.layer_types else {
-        if architecture == Architecture::Gemma3 {
+        if let Windows::Pattern { period, .. } = family.windows {
             let pattern = raw.sliding_window_pattern.or(raw.class_window_pattern);
-            return Ok(every_nth_full(pattern.unwrap_or(6), window, layers));
+            return Ok(every_nth_full(pattern.unwrap_or(period), window, layers));
         }
         let first = raw.max_window_layers.unwrap_or(28);
         return Ok((0..layers).map(|layer| (layer >= first).then_some(window)).collect());

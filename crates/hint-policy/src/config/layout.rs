@@ -1,6 +1,7 @@
 //! Names and shapes of the parameters of a model.
 
 use crate::config::ModelConfig;
+use crate::config::architecture::{Architecture, HeadNorm};
 use crate::tensor::size;
 
 /// The LM head where it is not the embedding.
@@ -33,37 +34,35 @@ pub(crate) fn layout(config: &ModelConfig) -> Vec<ParameterSpec> {
     let key = size(config.num_key_value_heads) * head;
     let vocab = size(config.vocab_size);
     // Weights of norms are what is added to the offset, and norms start as the identity.
-    let norm = if config.norm_offset() == 0.0 { Init::Ones } else { Init::Zeros };
+    let norm = if config.norm().offset() == 0.0 { Init::Ones } else { Init::Zeros };
+    let family = config.architecture.family();
+    let widths: &[_] = if family.joint { &[query + 2 * key] } else { &[query, key, key] };
+    let of_inputs = inputs(config.architecture).iter().zip(widths);
+    let widths: &[_] = if family.joint { &[2 * inner] } else { &[inner, inner] };
+    let of_gates = gates(config.architecture).iter().zip(widths);
+    let shapes: Vec<(&str, i64, i64, bool)> = of_inputs
+        .map(|(name, &rows)| (*name, rows, hidden, config.qkv_bias))
+        .chain([(OUTPUT, hidden, query, config.output_bias)])
+        .chain(of_gates.map(|(name, &rows)| (*name, rows, hidden, config.mlp_bias)))
+        .chain([(DOWN, hidden, inner, config.mlp_bias)])
+        .collect();
     let mut specs = Vec::new();
     let mut add =
         |name: String, shape: Vec<i64>, init| specs.push(ParameterSpec { name, shape, init });
     add("model.embed_tokens.weight".into(), vec![vocab, hidden], Init::Normal);
     for layer in 0..config.num_hidden_layers {
         let prefix = format!("model.layers.{layer}");
-        let projections = [
-            ("self_attn.q_proj", query, hidden, config.qkv_bias),
-            ("self_attn.k_proj", key, hidden, config.qkv_bias),
-            ("self_attn.v_proj", key, hidden, config.qkv_bias),
-            ("self_attn.o_proj", hidden, query, config.output_bias),
-            ("mlp.gate_proj", inner, hidden, config.mlp_bias),
-            ("mlp.up_proj", inner, hidden, config.mlp_bias),
-            ("mlp.down_proj", hidden, inner, config.mlp_bias),
-        ];
-        for (name, rows, columns, bias) in projections {
+        for &(name, rows, columns, bias) in &shapes {
             add(format!("{prefix}.{name}.weight"), vec![rows, columns], Init::Normal);
             if bias {
                 add(format!("{prefix}.{name}.bias"), vec![rows], Init::Zeros);
             }
         }
-        if config.qk_norm() {
+        if family.head_norm == HeadNorm::Heads {
             add(format!("{prefix}.self_attn.q_norm.weight"), vec![head], norm);
             add(format!("{prefix}.self_attn.k_norm.weight"), vec![head], norm);
         }
-        let mut norms = vec!["input_layernorm", "post_attention_layernorm"];
-        if config.sandwich_norms() {
-            norms.extend(["pre_feedforward_layernorm", "post_feedforward_layernorm"]);
-        }
-        for name in norms {
+        for name in family.norms.names().into_iter().flatten() {
             add(format!("{prefix}.{name}.weight"), vec![hidden], norm);
         }
     }
@@ -74,18 +73,37 @@ pub(crate) fn layout(config: &ModelConfig) -> Vec<ParameterSpec> {
     specs
 }
 
-/// The projections of a transformer block, as their paths end.
-pub(crate) const PROJECTIONS: [&str; 7] = [
-    "self_attn.q_proj",
-    "self_attn.k_proj",
-    "self_attn.v_proj",
-    "self_attn.o_proj",
-    "mlp.gate_proj",
-    "mlp.up_proj",
-    "mlp.down_proj",
-];
+/// The projection behind attention, as its path ends.
+pub(crate) const OUTPUT: &str = "self_attn.o_proj";
+
+/// The last projection of a block.
+pub(crate) const DOWN: &str = "mlp.down_proj";
+
+/// The projections to queries, keys and values.
+pub(crate) fn inputs(architecture: Architecture) -> &'static [&'static str] {
+    if architecture.family().joint {
+        &["self_attn.qkv_proj"]
+    } else {
+        &["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"]
+    }
+}
+
+/// The projections to gate and up.
+pub(crate) fn gates(architecture: Architecture) -> &'static [&'static str] {
+    if architecture.family().joint {
+        &["mlp.gate_up_proj"]
+    } else {
+        &["mlp.gate_proj", "mlp.up_proj"]
+    }
+}
+
+/// The projections of a transformer block, in the order of a checkpoint.
+pub(crate) fn projections(architecture: Architecture) -> Vec<&'static str> {
+    let (inputs, gates) = (inputs(architecture), gates(architecture));
+    inputs.iter().copied().chain([OUTPUT]).chain(gates.iter().copied()).chain([DOWN]).collect()
+}
 
 /// Path of a projection in the model.
-pub(crate) fn projection_path(layer: usize, projection: usize) -> String {
-    format!("model.layers.{layer}.{}", PROJECTIONS[projection])
+pub(crate) fn projection_path(layer: usize, projection: &str) -> String {
+    format!("model.layers.{layer}.{projection}")
 }

@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::layout::{PROJECTIONS, projection_path};
+use crate::config::ModelConfig;
+use crate::config::layout::{projection_path, projections};
 use crate::error::PolicyError;
 
 /// Which target stands for every projection of the transformer blocks.
@@ -82,12 +83,14 @@ impl LoraConfig {
         self.alpha / if self.rank_stabilized { rank.sqrt() } else { rank }
     }
 
-    /// The projections of a model that get an adapter: layer and index in [`PROJECTIONS`].
-    pub(crate) fn targets(&self, layers: usize) -> Result<Vec<(usize, usize)>, PolicyError> {
-        let all = (0..layers)
-            .flat_map(|layer| (0..PROJECTIONS.len()).map(move |projection| (layer, projection)));
+    /// The projections of a model that get an adapter: layer and index in [`projections`].
+    pub(crate) fn targets(&self, config: &ModelConfig) -> Result<Vec<(usize, usize)>, PolicyError> {
+        let names = projections(config.architecture);
+        let count = names.len();
+        let all = (0..config.num_hidden_layers)
+            .flat_map(|layer| (0..count).map(move |projection| (layer, projection)));
         let matches = |target: &str, (layer, projection): (usize, usize)| {
-            let path = projection_path(layer, projection);
+            let path = projection_path(layer, names[projection]);
             target == ALL_LINEAR
                 || path
                     .strip_suffix(target)
@@ -95,11 +98,12 @@ impl LoraConfig {
         };
         let unmatched = |target: &&String| !all.clone().any(|place| matches(target, place));
         if let Some(target) = self.target_modules.iter().find(unmatched) {
-            let names = PROJECTIONS.map(|path| path.rsplit('.').next().unwrap_or(path));
+            let names = names.iter().map(|path| path.rsplit('.').next().unwrap_or(path));
+            let names = names.collect::<Vec<_>>().join(", ");
             return Err(PolicyError::unsupported(
                 "target_modules",
                 target,
-                format!("{ALL_LINEAR}, paths of modules, {}", names.join(", ")),
+                format!("{ALL_LINEAR}, paths of modules, {names}"),
             ));
         }
         let wanted = |place: &(usize, usize)| {

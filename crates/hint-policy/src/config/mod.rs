@@ -2,23 +2,24 @@
 //!
 //! [`ModelConfig`] is what the rest of the crate computes by. It serializes as the `config.json` of
 //! Hugging Face transformers, through `hf`, which knows the keys of each family and refuses every option
-//! that would change the result and is not implemented. What differs between the families of
-//! [`Architecture`] is asked of `ModelConfig`'s methods, so that the forward passes never name a family.
-//! `layout` lists the parameters in the order of a checkpoint. [`LoraConfig`]
+//! that would change the result and is not implemented. What the models of an [`Architecture`] share is
+//! described in `architecture`; `plan` makes of both a description of each block, which the forward passes
+//! interpret. `layout` lists the parameters in the order of a checkpoint. [`LoraConfig`]
 //! describes adapters on them.
 
 pub(crate) mod architecture;
 pub(crate) mod hf;
+pub(crate) mod hf_file;
 pub(crate) mod hf_layers;
 pub(crate) mod layout;
 pub(crate) mod lora;
+pub(crate) mod plan;
 pub(crate) mod rope;
 
-use half::bf16;
 use serde::{Deserialize, Serialize};
-use tch::Kind;
 
-use crate::config::hf::HfConfig;
+use crate::config::architecture::{AttentionBias, HeadNorm, LocalRotation};
+use crate::config::hf_file::HfConfig;
 use crate::config::layout::layout;
 use crate::error::PolicyError;
 use crate::tensor::len;
@@ -29,15 +30,6 @@ pub use rope::RopeScaling;
 
 /// More blocks than any model has.
 pub(crate) const MAX_LAYERS: usize = 1 << 14;
-
-/// The activation of a feed-forward gate.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Activation {
-    /// `x · sigmoid(x)`.
-    Silu,
-    /// `gelu` by its approximation with `tanh`.
-    GeluTanh,
-}
 
 /// The shape of a model and the constants of its forward pass.
 ///
@@ -85,8 +77,24 @@ pub struct ModelConfig {
     /// Base of the rotary frequencies of layers with a sliding window, which are not stretched;
     /// `None` where all layers share the frequencies above. Gemma 3 only.
     pub rope_local_theta: Option<f64>,
-    /// Attention scores are divided by the root of this; `None` is `head_dim`. Gemma 3 only.
+    /// For each layer, whether queries and keys are rotated; entries that are missing are true.
+    pub rotary_layers: Vec<bool>,
+    /// Share of each head that is rotated: its first dimensions.
+    pub partial_rotary_factor: f64,
+    /// Attention scores are divided by the root of this; `None` is `head_dim`.
     pub query_pre_attn_scalar: Option<f64>,
+    /// Factor on the attention scores in place of that divisor.
+    pub attention_multiplier: Option<f64>,
+    /// Attention scores `s` become `cap · tanh(s / cap)`.
+    pub attn_logit_softcapping: Option<f64>,
+    /// Factor on the embeddings.
+    pub embedding_multiplier: Option<f64>,
+    /// Factor on the results of attention and of the feed-forward layer.
+    pub residual_multiplier: Option<f64>,
+    /// What logits are divided by.
+    pub logits_scaling: Option<f64>,
+    /// Logits `l` become `cap · tanh(l / cap)`.
+    pub final_logit_softcapping: Option<f64>,
     /// Biases on the query, key and value projections.
     pub qkv_bias: bool,
     /// Bias on the attention output projection.
@@ -113,7 +121,7 @@ impl ModelConfig {
     /// struct update syntax. (With another number of layers, `sliding_windows` may stay shorter
     /// than `num_hidden_layers`: missing entries are `None`.)
     pub fn small(architecture: Architecture, vocab_size: usize) -> Self {
-        let gemma = architecture == Architecture::Gemma3;
+        let family = architecture.family();
         Self {
             architecture,
             vocab_size,
@@ -127,9 +135,20 @@ impl ModelConfig {
             max_position_embeddings: 512,
             rope_theta: 10_000.0,
             rope_scaling: RopeScaling::Default {},
-            rope_local_theta: gemma.then_some(1_000.0),
-            query_pre_attn_scalar: gemma.then_some(32.0),
-            qkv_bias: architecture == Architecture::Qwen2,
+            rope_local_theta: match family.local_rotation {
+                LocalRotation::Base { .. } => Some(1_000.0),
+                LocalRotation::Shared => None,
+            },
+            rotary_layers: Vec::new(),
+            partial_rotary_factor: 1.0,
+            query_pre_attn_scalar: family.defaults.query_pre_attn_scalar.map(|_| 32.0),
+            attention_multiplier: None,
+            attn_logit_softcapping: None,
+            embedding_multiplier: None,
+            residual_multiplier: None,
+            logits_scaling: None,
+            final_logit_softcapping: None,
+            qkv_bias: family.biases.attention == AttentionBias::Inputs,
             output_bias: false,
             mlp_bias: false,
             tie_word_embeddings: true,
@@ -141,51 +160,26 @@ impl ModelConfig {
         }
     }
 
-    /// Whether queries and keys are normalized per head.
+    /// Whether queries and keys are normalized.
     pub fn qk_norm(&self) -> bool {
-        matches!(self.architecture, Architecture::Qwen3 | Architecture::Gemma3)
-    }
-
-    /// Whether norms also follow attention and the feed-forward layer, before the residual sums.
-    pub(crate) fn sandwich_norms(&self) -> bool {
-        self.architecture == Architecture::Gemma3
-    }
-
-    /// What is added to the weights of every norm: their checkpoints hold the difference from it.
-    pub(crate) fn norm_offset(&self) -> f64 {
-        if self.architecture == Architecture::Gemma3 { 1.0 } else { 0.0 }
-    }
-
-    /// Factor on the embeddings in kind `compute`, if any.
-    pub(crate) fn embedding_scale(&self, compute: Kind) -> Option<f64> {
-        let root = (self.hidden_size as f64).sqrt();
-        // The published models were trained with the root rounded to the kind of the activations.
-        let rounded = if compute == Kind::BFloat16 { bf16::from_f64(root).to_f64() } else { root };
-        (self.architecture == Architecture::Gemma3).then_some(rounded)
-    }
-
-    /// Factor on the attention scores; `None` is `1 / sqrt(head_dim)`.
-    pub(crate) fn attention_scale(&self) -> Option<f64> {
-        self.query_pre_attn_scalar.map(|scalar| 1.0 / scalar.sqrt())
-    }
-
-    /// The activation of the feed-forward gate.
-    pub(crate) fn activation(&self) -> Activation {
-        match self.architecture {
-            Architecture::Gemma3 => Activation::GeluTanh,
-            _ => Activation::Silu,
-        }
-    }
-
-    /// Whether `layer` rotates by [`Self::rope_local_theta`].
-    pub(crate) fn is_local(&self, layer: usize) -> bool {
-        self.rope_local_theta.is_some() && self.sliding_window(layer).is_some()
+        self.architecture.family().head_norm != HeadNorm::None
     }
 
     /// The configuration whose rotary frequencies are those of the local layers.
     pub(crate) fn local(&self) -> Option<Self> {
         let rope_theta = self.rope_local_theta?;
         Some(Self { rope_theta, rope_scaling: RopeScaling::Default {}, ..self.clone() })
+    }
+
+    /// Dimensions of a head that are rotated.
+    pub(crate) fn rotary_dim(&self) -> usize {
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "`validate` keeps the share within 0 and 1"
+        )]
+        let dim = (self.head_dim as f64 * self.partial_rotary_factor) as usize;
+        dim
     }
 
     /// Window of `layer`, `None` when it attends to everything.
@@ -234,13 +228,26 @@ impl ModelConfig {
             ("rms_norm_eps", Some(self.rms_norm_eps)),
             ("rope_theta", Some(self.rope_theta)),
             ("rope_local_base_freq", self.rope_local_theta),
+            ("partial_rotary_factor", Some(self.partial_rotary_factor)),
             ("query_pre_attn_scalar", self.query_pre_attn_scalar),
+            ("attention_multiplier", self.attention_multiplier),
+            ("attn_logit_softcapping", self.attn_logit_softcapping),
+            ("embedding_multiplier", self.embedding_multiplier),
+            ("residual_multiplier", self.residual_multiplier),
+            ("logits_scaling", self.logits_scaling),
+            ("final_logit_softcapping", self.final_logit_softcapping),
         ];
         for (field, value) in constants {
             let Some(value) = value else { continue };
             if !(value.is_finite() && value > 0.0) {
                 return invalid(field, value.to_string(), "a positive number".into());
             }
+        }
+        let rotary = if self.partial_rotary_factor <= 1.0 { self.rotary_dim() } else { 1 };
+        if rotary == 0 || !rotary.is_multiple_of(2) {
+            let expected = format!("an even number of dimensions of a head of {}", self.head_dim);
+            let value = self.partial_rotary_factor.to_string();
+            return invalid("partial_rotary_factor", value, expected);
         }
         if !(self.initializer_range.is_finite() && self.initializer_range >= 0.0) {
             let value = self.initializer_range.to_string();

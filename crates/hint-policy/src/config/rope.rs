@@ -106,8 +106,8 @@ impl RopeScaling {
 
     /// Radians per position for each pair of a head, and the factor on cosines and sines.
     pub(crate) fn frequencies(&self, config: &ModelConfig) -> (Vec<f64>, f64) {
-        let dim = config.head_dim as f64;
-        let base: Vec<f64> = (0..config.head_dim / 2)
+        let dim = config.rotary_dim() as f64;
+        let base: Vec<f64> = (0..config.rotary_dim() / 2)
             .map(|pair| config.rope_theta.powf(-2.0 * pair as f64 / dim))
             .collect();
         match *self {

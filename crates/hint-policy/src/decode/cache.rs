@@ -5,6 +5,7 @@ use std::ops::Range;
 use tch::{Device, Kind, Tensor};
 
 use crate::config::ModelConfig;
+use crate::config::plan::LayerPlan;
 use crate::tensor::size;
 
 /// Cached positions are allocated in multiples of this.
@@ -28,7 +29,6 @@ pub(super) struct KeyValueCache {
     layers: usize,
     kv_heads: usize,
     head_dim: usize,
-    scale: f64,
     places: usize,
     positions: usize,
 }
@@ -69,7 +69,6 @@ impl KeyValueCache {
             layers: config.num_hidden_layers,
             kv_heads: config.num_key_value_heads,
             head_dim: config.head_dim,
-            scale: config.attention_scale().unwrap_or((config.head_dim as f64).powf(-0.5)),
             places: 0,
             positions: 0,
         }
@@ -186,6 +185,7 @@ impl KeyValueCache {
     pub(super) fn attend(
         &self,
         layer: usize,
+        plan: &LayerPlan,
         query: &Tensor,
         place: usize,
         span: &Range<usize>,
@@ -200,42 +200,49 @@ impl KeyValueCache {
         let keys = self.keys.select(0, layer).narrow(0, size(place), rows);
         let values = self.values.select(0, layer).narrow(0, size(place), rows);
         let attended = if self.positions_last() {
-            let query = query.reshape([rows * kv_heads, group, head_dim]) * self.scale;
+            let query = query.reshape([rows * kv_heads, group, head_dim]) * plan.scale;
             let keys = keys.view([rows * kv_heads, head_dim, -1]).narrow(2, start, len);
             let values = values.view([rows * kv_heads, -1, head_dim]).narrow(1, start, len);
-            let scores = match mask {
-                Some(mask) => mask.baddbmm(&query, &keys, 1.0, 1.0),
-                None => query.bmm(&keys),
+            let scores = match (plan.softcap, mask) {
+                (None, Some(mask)) => mask.baddbmm(&query, &keys, 1.0, 1.0),
+                (None, None) => query.bmm(&keys),
+                (Some(cap), mask) => masked(capped(query.bmm(&keys), cap), mask),
             };
             scores.softmax(-1, None::<Kind>).bmm(&values)
         } else {
             let query = query.reshape([rows, kv_heads, group, head_dim]);
             let (keys, values) = (keys.narrow(2, start, len), values.narrow(2, start, len));
+            if let Some(cap) = plan.softcap {
+                // No kernel of libtorch bounds scores.
+                let scores = (query * plan.scale).matmul(&keys.transpose(-1, -2));
+                let weights = masked(capped(scores, cap), mask).softmax(-1, None::<Kind>);
+                return weights.matmul(&values).reshape([rows, heads * head_dim]);
+            }
             Tensor::scaled_dot_product_attention(
-                &query, &keys, &values, mask, 0.0, false, self.scale, false,
+                &query, &keys, &values, mask, 0.0, false, plan.scale, false,
             )
         };
         attended.reshape([rows, heads * head_dim])
     }
 
     /// As [`KeyValueCache::attend`], each row by itself to its own `lens` positions, and of these to
-    /// the last `window` if given.
+    /// the last of a window if there is one.
     pub(super) fn attend_alone(
         &self,
         layer: usize,
+        plan: &LayerPlan,
         query: &Tensor,
         lens: &[usize],
-        window: Option<usize>,
     ) -> Tensor {
         let (rows, heads) = (query.size()[0], query.size()[1]);
         let (kv_heads, head_dim) = (size(self.kv_heads), size(self.head_dim));
-        let wide = query.to_kind(self.values.kind()) * self.scale;
+        let wide = query.to_kind(self.values.kind()) * plan.scale;
         let wide = wide.view([rows, kv_heads, heads / kv_heads, head_dim]);
         let (keys, values) = (self.keys.select(0, size(layer)), self.values.select(0, size(layer)));
         let attended: Vec<Tensor> = (0..rows)
             .zip(lens)
             .map(|(row, &len)| {
-                let first = window.map_or(0, |window| len.saturating_sub(window));
+                let first = plan.window.map_or(0, |window| len.saturating_sub(window));
                 let (first, len) = (size(first), size(len - first));
                 let keys = keys.get(row);
                 let keys = if self.positions_last() {
@@ -243,11 +250,28 @@ impl KeyValueCache {
                 } else {
                     keys.narrow(1, first, len).transpose(1, 2)
                 };
-                let weights = wide.get(row).bmm(&keys).softmax(-1, None::<Kind>);
+                let scores = wide.get(row).bmm(&keys);
+                let scores = match plan.softcap {
+                    Some(cap) => capped(scores, cap),
+                    None => scores,
+                };
+                let weights = scores.softmax(-1, None::<Kind>);
                 weights.bmm(&values.get(row).narrow(1, first, len))
             })
             .collect();
         let attended = Tensor::stack(&attended, 0).to_kind(query.kind());
         attended.view([rows, heads * head_dim])
+    }
+}
+
+/// `cap · tanh(scores / cap)`, in their place.
+fn capped(mut scores: Tensor, cap: f64) -> Tensor {
+    scores.g_div_scalar_(cap).tanh_().g_mul_scalar_(cap)
+}
+
+fn masked(mut scores: Tensor, mask: Option<&Tensor>) -> Tensor {
+    match mask {
+        Some(mask) => scores.g_add_(mask),
+        None => scores,
     }
 }

@@ -5,19 +5,21 @@ use std::ops::Range;
 use tch::{Device, Kind, Tensor};
 
 use crate::config::ModelConfig;
+use crate::config::plan::LayerPlan;
 use crate::decode::cache::{KeyValueCache, Prefix, Slots};
 use crate::decode::fused::FusedWeights;
 use crate::decode::layout::{GROUP_COST, Layout, Move};
 use crate::decode::matrix::Matrix;
 use crate::error::PolicyError;
-use crate::forward::autograd::sliding_mask;
+use crate::forward::attention::{Attention, Heads};
+use crate::forward::autograd::{self, sliding_mask};
 use crate::forward::ragged::RaggedLayout;
-use crate::forward::rope;
+use crate::forward::rope::{self, Rotations};
 use crate::policy::batch::{TokenBatch, TokenRow};
 use crate::policy::decoder::{
     Decoder, DecoderOptions, Prefill, PrefixId, check_prompts, check_tokens,
 };
-use crate::tensor::{at_least_float, size, upload};
+use crate::tensor::{at_least_float, size, statistics_kind, upload};
 
 /// Tokens that are prefilled at a time: bounds the memory of activations.
 const PREFILL_TOKENS: usize = 4096;
@@ -40,10 +42,9 @@ pub(crate) struct CachedDecoder<'a> {
     max_rows: usize,
     max_positions: usize,
     batch_invariant: bool,
+    plans: Vec<LayerPlan>,
     /// `[max_positions, 1, head_dim / 2]`, complex.
-    rotations: Tensor,
-    /// As `rotations`, for the layers that have frequencies of their own.
-    local_rotations: Option<Tensor>,
+    rotations: Rotations<Tensor>,
     cache: KeyValueCache,
     /// Tokens in the cache, per row.
     lens: Vec<usize>,
@@ -84,18 +85,6 @@ impl AttentionGroup {
     }
 }
 
-/// Rotations of the tokens of one forward pass.
-struct Angles {
-    global: Tensor,
-    local: Option<Tensor>,
-}
-
-impl Angles {
-    fn of(&self, config: &ModelConfig, layer: usize) -> &Tensor {
-        self.local.as_ref().filter(|_| config.is_local(layer)).unwrap_or(&self.global)
-    }
-}
-
 impl<'a> CachedDecoder<'a> {
     pub(crate) fn new(
         config: &'a ModelConfig,
@@ -108,18 +97,21 @@ impl<'a> CachedDecoder<'a> {
         // Rows that attend alone do so in many tiny products, which take three times as long in bf16 as
         // in f32, mostly for their preparation.
         let cached = if options.batch_invariant { kind } else { weights.compute };
-        let rotations = |config: &ModelConfig| {
+        let rotations = Rotations::new(config, |config| {
             let (cos, sin) = rope::tables(config, max_positions, kind, device);
-            Tensor::complex(&cos, &sin).unsqueeze(1)
-        };
+            // Dimensions that stay are turned by nothing.
+            let rest = size((config.head_dim - config.rotary_dim()) / 2);
+            let cos = cos.pad([0, rest], "constant", 1.0);
+            Tensor::complex(&cos, &sin.pad([0, rest], "constant", 0.0)).unsqueeze(1)
+        });
         Self {
             config,
             device,
             max_rows: options.max_rows.max(1),
             max_positions,
             batch_invariant: options.batch_invariant,
-            rotations: rotations(config),
-            local_rotations: config.local().as_ref().map(rotations),
+            plans: config.layers(),
+            rotations,
             cache: KeyValueCache::new(config, cached, device),
             weights,
             lens: Vec::new(),
@@ -132,29 +124,30 @@ impl<'a> CachedDecoder<'a> {
 
     /// Runs `ids` (flattened rows) through the blocks. Returns the normalized hidden states
     /// `[ids, hidden]`. `angles` are complex `[ids, 1, head_dim / 2]`.
-    fn forward(&self, ids: &Tensor, angles: &Angles, mut attend: Attend<'_>) -> Tensor {
+    fn forward(&self, ids: &Tensor, angles: &Rotations<Tensor>, mut attend: Attend<'_>) -> Tensor {
         let config = self.config;
-        let (heads, kv_heads) =
-            (size(config.num_attention_heads), size(config.num_key_value_heads));
-        let head_dim = size(config.head_dim);
         let tokens = ids.numel();
         let tokens = size(tokens);
-        let hidden_eps = (config.rms_norm_eps * config.hidden_size as f64).sqrt();
-        let head_eps = (config.rms_norm_eps * config.head_dim as f64).sqrt();
-        let kind = angles_kind(&angles.global);
-        let hidden_eps = Tensor::full([1], hidden_eps, (kind, self.device));
-        let head_eps = Tensor::full([1], head_eps, (kind, self.device));
+        let kind = statistics_kind(self.weights.compute);
+        let eps = |width: usize| {
+            let eps = (config.rms_norm_eps * width as f64).sqrt();
+            Tensor::full([1], eps, (kind, self.device))
+        };
+        let (hidden_eps, head_eps) = (eps(config.hidden_size), eps(config.head_dim));
+        let normed = |x: &Tensor, norms: bool| {
+            if norms { unit(x, &hidden_eps) } else { x.shallow_clone() }
+        };
         let mut x = self.weights.embedding.index_select(0, ids);
         if let Some(scale) = self.weights.embedding_scale {
             let _ = x.g_mul_scalar_(scale);
         }
-        for (index, layer) in self.weights.layers.iter().enumerate() {
-            let qkv = layer.qkv.forward(&unit(&x, &hidden_eps));
-            let all = qkv.view([tokens, heads + 2 * kv_heads, head_dim]);
-            let rotary = all.narrow(1, 0, heads + kv_heads);
-            let angles = angles.of(config, index);
-            rotate(&rotary, angles, layer.head_norm.as_ref().map(|norm| (norm, &head_eps)));
-            let (query, window) = (all.narrow(1, 0, heads), config.sliding_window(index));
+        for (index, (layer, plan)) in self.weights.layers.iter().zip(&self.plans).enumerate() {
+            let (heads, kv_heads) = (size(plan.heads), size(plan.kv_heads));
+            let qkv = layer.qkv.forward(&normed(&x, layer.norms_input));
+            let all = qkv.view([tokens, heads + 2 * kv_heads, size(plan.head_dim)]);
+            let norm = layer.head_norm.as_ref().map(|norm| (norm, &head_eps));
+            rotate(&all.narrow(1, 0, heads + kv_heads), angles.of(plan), norm);
+            let query = all.narrow(1, 0, heads);
             let write = |slots: &Slots| {
                 let key = all.narrow(1, heads, kv_heads);
                 let value = all.narrow(1, heads + kv_heads, kv_heads);
@@ -163,40 +156,34 @@ impl<'a> CachedDecoder<'a> {
             let attended = match &mut attend {
                 Attend::Prompt { rows, kept } => {
                     kept.push(all.narrow(1, heads, 2 * kv_heads));
-                    attend_prompts(config, rows, &all, window)
+                    attend_prompts(plan, rows, &all)
                 }
                 Attend::Cache { slots, groups } => {
                     write(slots);
                     joined(groups.iter().map(|group| {
-                        let KeySpan { span, mask } = group.key_span(window);
+                        let KeySpan { span, mask } = group.key_span(plan.window);
                         let (place, rows) = (group.places.start, size(group.places.len()));
                         let query = query.narrow(0, size(place), rows);
-                        self.cache.attend(index, &query, place, span, mask.as_ref())
+                        self.cache.attend(index, plan, &query, place, span, mask.as_ref())
                     }))
                 }
                 Attend::Alone { slots, lens } => {
                     write(slots);
-                    self.cache.attend_alone(index, &query, lens, window)
+                    self.cache.attend_alone(index, plan, &query, lens)
                 }
             };
-            let (after_attention, after_mlp) =
-                layer.sandwich.as_ref().map(|(attention, mlp)| (attention, mlp)).unzip();
-            x = add(&layer.output, &attended, &x, after_attention, &hidden_eps);
-            let normed = unit(&x, &hidden_eps);
-            let gate = layer.gate.activated(&normed, config.activation(), self.batch_invariant);
-            let gated = layer.up.mul(&normed, &gate);
-            x = add(&layer.down, &gated, &x, after_mlp, &hidden_eps);
+            x = add(&layer.output, &attended, &x, layer.after_attention.as_ref(), &hidden_eps);
+            let input = normed(&x, layer.norms_middle);
+            let gate = layer.gate.activated(&input, plan.activation, self.batch_invariant);
+            let gated = layer.up.mul(&input, &gate);
+            x = add(&layer.down, &gated, &x, layer.after_mlp.as_ref(), &hidden_eps);
         }
         unit(&x, &hidden_eps) * &self.weights.norm
     }
 
-    /// What `pick` takes from the tables of rotations.
-    fn angles(&self, pick: impl Fn(&Tensor) -> Tensor) -> Angles {
-        Angles { global: pick(&self.rotations), local: self.local_rotations.as_ref().map(pick) }
-    }
-
     fn logits(&self, hidden: &Tensor) -> Tensor {
-        at_least_float(&self.weights.head.forward(hidden))
+        let products = at_least_float(&self.weights.head.forward(hidden));
+        autograd::finish(self.config.logits(), &products)
     }
 
     /// Prefills rows that fit into one forward pass. Returns the logits `[prompts, vocab]`.
@@ -206,7 +193,7 @@ impl<'a> CachedDecoder<'a> {
         let batch = TokenBatch::new(&rows, self.device)?;
         let rows = RaggedLayout::new(&batch, self.device);
         let ids = batch.tokens().view([-1]).index_select(0, &rows.order);
-        let angles = self.angles(|table| table.index_select(0, &rows.positions));
+        let angles = self.rotations.map(|table| table.index_select(0, &rows.positions));
         let mut kept = Vec::with_capacity(self.config.num_hidden_layers);
         let attend = Attend::Prompt { rows: &rows, kept: &mut kept };
         let hidden = self.forward(&ids, &angles, attend);
@@ -329,7 +316,7 @@ impl Decoder for CachedDecoder<'_> {
             let column = |values: Vec<i64>| upload(&values, self.device);
             let ids = column((0..rows).map(|place| i64::from(tokens[row_at(place)])).collect());
             let at = column(lens.iter().map(|&len| size(len)).collect());
-            let angles = self.angles(|table| table.index_select(0, &at));
+            let angles = self.rotations.map(|table| table.index_select(0, &at));
             let slots = Slots::new(&at);
             let hidden = if self.batch_invariant {
                 let lens: Vec<usize> = lens.iter().map(|len| len + 1).collect();
@@ -380,18 +367,21 @@ impl Decoder for CachedDecoder<'_> {
 
 /// Attention of prompts to themselves. `all` holds the query, key and value heads of their tokens,
 /// `[tokens, heads + 2 * kv_heads, head_dim]`; returns `[tokens, heads * head_dim]`.
-fn attend_prompts(
-    config: &ModelConfig,
-    rows: &RaggedLayout,
-    all: &Tensor,
-    window: Option<usize>,
-) -> Tensor {
-    let (heads, kv_heads) = (size(config.num_attention_heads), size(config.num_key_value_heads));
+fn attend_prompts(plan: &LayerPlan, rows: &RaggedLayout, all: &Tensor) -> Tensor {
+    let (heads, kv_heads, head_dim) = (size(plan.heads), size(plan.kv_heads), size(plan.head_dim));
     let flat = all.view([all.size()[0], -1]);
     joined(rows.groups.iter().map(|group| {
         let (count, seq) = (size(group.rows), size(group.seq));
-        let split = group.pad(&flat).view([count, seq, -1, size(config.head_dim)]).transpose(1, 2);
-        let window = window.filter(|&window| window < group.seq);
+        let padded = group.pad(&flat);
+        if all.device() != Device::Cpu || plan.softcap.is_some() {
+            let parts = [heads, kv_heads, kv_heads].map(|heads| heads * head_dim);
+            let [query, key, value] = <[Tensor; 3]>::try_from(padded.split_with_sizes(parts, -1))
+                .expect("there are three parts");
+            let heads = Heads { query, key, value };
+            return group.unpad(&Attention::new(plan).apply(&heads));
+        }
+        let split = padded.view([count, seq, -1, head_dim]).transpose(1, 2);
+        let window = plan.window.filter(|&window| window < group.seq);
         let mask = window.map(|window| sliding_mask(seq, window, all));
         let attended = Tensor::scaled_dot_product_attention(
             &split.narrow(1, 0, heads),
@@ -400,7 +390,7 @@ fn attend_prompts(
             mask.as_ref(),
             0.0,
             mask.is_none(),
-            config.attention_scale(),
+            plan.scale,
             heads != kv_heads,
         );
         group.unpad(&attended.transpose(1, 2))
@@ -435,27 +425,29 @@ fn add(matrix: &Matrix, input: &Tensor, x: &Tensor, norm: Option<&Tensor>, eps: 
 }
 
 /// Rotates query and key heads `[rows, heads, head_dim]` in place, after their norms if any.
-fn rotate(heads: &Tensor, angles: &Tensor, norm: Option<(&Tensor, &Tensor)>) {
-    let kind = angles_kind(angles);
+fn rotate(heads: &Tensor, angles: Option<&Tensor>, norm: Option<(&Tensor, &Tensor)>) {
     let pairs = |heads: &Tensor| {
         let shape = heads.size();
         heads.view([shape[0], shape[1], shape[2] / 2, 2]).view_as_complex()
     };
+    let turn = |heads: &Tensor| {
+        if let Some(angles) = angles {
+            let _ = pairs(heads).g_mul_(angles);
+        }
+    };
+    let kind = statistics_kind(heads.kind());
     let mut heads = heads.shallow_clone();
-    if norm.is_none() && heads.kind() == kind {
-        let _ = pairs(&heads).g_mul_(angles);
+    if norm.is_none() && (heads.kind() == kind || angles.is_none()) {
+        turn(&heads);
         return;
     }
     let mut wide = heads.to_kind(kind);
     if let Some((norm, eps)) = norm {
         wide = unit(&wide, eps) * norm;
     }
-    let _ = pairs(&wide.contiguous()).g_mul_(angles);
+    let wide = wide.contiguous();
+    turn(&wide);
     heads.copy_(&wide);
-}
-
-fn angles_kind(angles: &Tensor) -> Kind {
-    if angles.kind() == Kind::ComplexDouble { Kind::Double } else { Kind::Float }
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use tch::Tensor;
 
-use crate::config::Activation;
+use crate::config::architecture::Activation;
 
 impl Activation {
     /// The activation of `gate`; differentiable.

@@ -2,7 +2,7 @@
 
 use tch::{Device, Kind, Tensor};
 
-use crate::forward::autograd::sliding_mask;
+use crate::config::plan::LayerPlan;
 use crate::kernels;
 use crate::kernels::attention::CausalMask;
 use crate::tensor::{len, size, statistics_kind};
@@ -11,39 +11,55 @@ use crate::tensor::{len, size, statistics_kind};
 /// enough for products to be fast.
 const BLOCK: usize = 128;
 
+/// As [`BLOCK`], on a GPU, where a block costs what it launches.
+const DEVICE_BLOCK: usize = 512;
+
 /// Shape of the attention of a layer.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Attention {
+pub(crate) struct Attention {
     /// Query heads per key head.
-    pub(super) share: i64,
-    pub(super) key_heads: i64,
-    pub(super) head_dim: i64,
+    share: i64,
+    key_heads: i64,
+    head_dim: i64,
     /// Factor on the scores.
-    pub(super) scale: f64,
+    scale: f64,
+    /// Scores `s` become `cap · tanh(s / cap)`.
+    softcap: Option<f64>,
     /// How many latest positions a query sees.
-    pub(super) window: Option<usize>,
+    window: Option<usize>,
 }
 
 /// Rotated queries `[rows, seq, query heads · head_dim]`, rotated keys and values
 /// `[rows, seq, key heads · head_dim]`; or their gradients.
 #[derive(Debug)]
-pub(super) struct Heads {
-    pub(super) query: Tensor,
-    pub(super) key: Tensor,
-    pub(super) value: Tensor,
+pub(crate) struct Heads {
+    pub(crate) query: Tensor,
+    pub(crate) key: Tensor,
+    pub(crate) value: Tensor,
 }
 
 impl Attention {
+    pub(crate) fn new(plan: &LayerPlan) -> Self {
+        Self {
+            share: size(plan.heads / plan.kv_heads),
+            key_heads: size(plan.kv_heads),
+            head_dim: size(plan.head_dim),
+            scale: plan.scale,
+            softcap: plan.softcap,
+            window: plan.window,
+        }
+    }
+
     /// `[rows, seq, query heads · head_dim]`, no gradient.
-    pub(super) fn apply(&self, heads: &Heads) -> Tensor {
-        if heads.query.device() != Device::Cpu {
+    pub(crate) fn apply(&self, heads: &Heads) -> Tensor {
+        if self.is_fused(heads) {
             return tch::no_grad(|| self.fused(heads));
         }
         let arranged = self.arrange(heads);
         let mut attended = Vec::new();
         for part in self.parts(heads) {
             let (query, key, value) = part.cut(&arranged);
-            let scores = query.bmm(&key.transpose(1, 2));
+            let scores = self.capped(query.bmm(&key.transpose(1, 2)));
             let rows = self.weights(&part, scores).bmm(&value);
             attended.push(rows.view([rows.size()[0], part.queries(), -1, self.head_dim]));
         }
@@ -52,7 +68,7 @@ impl Attention {
 
     /// The gradients of the heads from that of the result.
     pub(super) fn backward(&self, heads: &Heads, dy: &Tensor) -> Heads {
-        if dy.device() != Device::Cpu {
+        if self.is_fused(heads) {
             return self.fused_backward(heads, dy);
         }
         let kind = dy.kind();
@@ -65,9 +81,14 @@ impl Attention {
         for part in self.parts(heads) {
             let (query, key, value) = part.cut(&arranged);
             let dy = part.rows_of(&dy);
-            let scores = query.bmm(&key.transpose(1, 2));
+            let scores = self.capped(query.bmm(&key.transpose(1, 2)));
+            let slope = self.softcap.map(|cap| (&scores / cap).square_().neg_() + 1.0);
             let of_weights = dy.bmm(&value.transpose(1, 2));
-            let (weights, of_scores) = self.weights_backward(&part, scores, of_weights);
+            let (weights, mut of_scores) = self.weights_backward(&part, scores, of_weights);
+            if let Some(slope) = slope {
+                // tanh' = 1 - tanh².
+                let _ = of_scores.g_mul_(&slope);
+            }
             let _ = part.keys_of(&values).g_add_(&weights.transpose(1, 2).bmm(&dy));
             let _ = part.keys_of(&keys).g_add_(&of_scores.transpose(1, 2).bmm(&query));
             let of_query = of_scores.bmm(&key).g_mul_scalar_(self.scale);
@@ -81,6 +102,14 @@ impl Attention {
         }
     }
 
+    /// Scores within the bound, in their place.
+    fn capped(&self, mut scores: Tensor) -> Tensor {
+        match self.softcap {
+            Some(cap) => scores.g_div_scalar_(cap).tanh_().g_mul_scalar_(cap),
+            None => scores,
+        }
+    }
+
     /// What each query of a part puts on each of its keys, from scores `[.., queries · share, keys]`.
     fn weights(&self, part: &Part, mut scores: Tensor) -> Tensor {
         if kernels::work_for(&scores) {
@@ -89,7 +118,8 @@ impl Attention {
         }
         let shape = scores.size();
         let mut by_query = scores.view([shape[0], part.queries(), self.share, shape[2]]);
-        let _ = by_query.masked_fill_(&part.hidden(self.window), f64::NEG_INFINITY);
+        let hidden = part.hidden(self.window, by_query.device());
+        let _ = by_query.masked_fill_(&hidden, f64::NEG_INFINITY);
         scores.softmax(-1, None::<Kind>)
     }
 
@@ -125,11 +155,12 @@ impl Attention {
 
     fn parts(&self, heads: &Heads) -> Vec<Part> {
         let seq = usize::try_from(heads.query.size()[1]).unwrap_or(0);
+        let block = if heads.query.device() == Device::Cpu { BLOCK } else { DEVICE_BLOCK };
         (0..seq)
-            .step_by(BLOCK)
+            .step_by(block)
             .map(|start| {
                 let first = self.window.map_or(0, |window| (start + 1).saturating_sub(window));
-                let end = (start + BLOCK).min(seq);
+                let end = (start + block).min(seq);
                 Part { start: size(start), end: size(end), first_key: size(first) }
             })
             .collect()
@@ -160,34 +191,52 @@ impl Attention {
         split.transpose(1, 2).reshape([rows, seq, -1])
     }
 
+    /// Whether libtorch's fused kernels compute it, in memory that is linear in the length of the rows. They know
+    /// no bound, and a window would be a mask of all pairs of positions.
+    fn is_fused(&self, heads: &Heads) -> bool {
+        let seq = heads.query.size()[1];
+        let all = self.window.is_none_or(|window| size(window) >= seq);
+        heads.query.device() != Device::Cpu && all && self.softcap.is_none()
+    }
+
     /// By libtorch's fused kernels.
     fn fused(&self, heads: &Heads) -> Tensor {
         let (rows, seq) = (heads.query.size()[0], heads.query.size()[1]);
         let split = |tensor: &Tensor| tensor.view([rows, seq, -1, self.head_dim]).transpose(1, 2);
-        let mask = self
-            .window
-            .filter(|&window| size(window) < seq)
-            .map(|window| sliding_mask(seq, window, &heads.query));
+        // Kernels that share key heads exist for narrow kinds only; others would hold all weights.
+        let repeats = self.share != 1 && statistics_kind(heads.query.kind()) == heads.query.kind();
+        let of_keys = |tensor: &Tensor| {
+            if !repeats {
+                return split(tensor);
+            }
+            let by_head = tensor.view([rows, seq, self.key_heads, 1, self.head_dim]);
+            split(&by_head.expand([-1, -1, -1, self.share, -1], false).reshape([rows, seq, -1]))
+        };
         let attended = Tensor::scaled_dot_product_attention(
             &split(&heads.query),
-            &split(&heads.key),
-            &split(&heads.value),
-            mask.as_ref(),
+            &of_keys(&heads.key),
+            &of_keys(&heads.value),
+            None::<&Tensor>,
             0.0,
-            mask.is_none(),
+            true,
             self.scale,
-            self.share != 1,
+            self.share != 1 && !repeats,
         );
         attended.transpose(1, 2).reshape([rows, seq, -1])
     }
 
     fn fused_backward(&self, heads: &Heads, dy: &Tensor) -> Heads {
-        let leaf = |tensor: &Tensor| tensor.detach().set_requires_grad(true);
-        let leaves =
-            Heads { query: leaf(&heads.query), key: leaf(&heads.key), value: leaf(&heads.value) };
-        tch::with_grad(|| (self.fused(&leaves) * dy).sum(dy.kind()).backward());
-        Heads { query: leaves.query.grad(), key: leaves.key.grad(), value: leaves.value.grad() }
+        gradients(heads, dy, |heads| self.fused(heads))
     }
+}
+
+/// The gradients of heads from that of what autograd sees made of them.
+fn gradients(heads: &Heads, dy: &Tensor, attend: impl FnOnce(&Heads) -> Tensor) -> Heads {
+    let leaf = |tensor: &Tensor| tensor.detach().set_requires_grad(true);
+    let leaves =
+        Heads { query: leaf(&heads.query), key: leaf(&heads.key), value: leaf(&heads.value) };
+    tch::with_grad(|| (attend(&leaves) * dy).sum(dy.kind()).backward());
+    Heads { query: leaves.query.grad(), key: leaves.key.grad(), value: leaves.value.grad() }
 }
 
 /// A block of queries, and the keys that any of them sees.
@@ -200,8 +249,8 @@ struct Part {
 
 impl Part {
     /// Which keys a query does not see: `[queries, 1, keys]`, `Bool`.
-    fn hidden(&self, window: Option<usize>) -> Tensor {
-        let range = |from| Tensor::arange_start(from, self.end, (Kind::Int64, Device::Cpu));
+    fn hidden(&self, window: Option<usize>, device: Device) -> Tensor {
+        let range = |from| Tensor::arange_start(from, self.end, (Kind::Int64, device));
         let distance = range(self.start).unsqueeze(1) - range(self.first_key).unsqueeze(0);
         let hidden = match window {
             Some(window) => distance.lt(0).logical_or(&distance.ge(size(window))),
@@ -242,35 +291,75 @@ mod tests {
     #[test]
     fn blocks_equal_the_fused_kernels() {
         tch::set_num_threads(1);
-        for (key_heads, share, window) in [(1, 1, None), (2, 3, None), (3, 2, Some(40))] {
-            let attention = Attention { share, key_heads, head_dim: 4, scale: 0.4, window };
-            let (rows, seq) = (2, 150);
-            let heads = Heads {
-                query: random(&[rows, seq, key_heads * share * 4], 0.1),
-                key: random(&[rows, seq, key_heads * 4], 0.2),
-                value: random(&[rows, seq, key_heads * 4], 0.3),
+        for (key_heads, share) in [(1, 1), (2, 3)] {
+            check(key_heads, share, None, None, Attention::fused);
+        }
+    }
+
+    #[test]
+    fn blocks_equal_the_definition() {
+        tch::set_num_threads(1);
+        for (window, softcap) in [(Some(40), None), (None, Some(2.0)), (Some(140), Some(3.0))] {
+            check(3, 2, window, softcap, Attention::defined);
+        }
+    }
+
+    /// Blocks, and their gradients, against those of `exact`.
+    fn check(
+        key_heads: i64,
+        share: i64,
+        window: Option<usize>,
+        softcap: Option<f64>,
+        exact: fn(&Attention, &Heads) -> Tensor,
+    ) {
+        let attention = Attention { share, key_heads, head_dim: 4, scale: 0.4, softcap, window };
+        let (rows, seq) = (2, 150);
+        let heads = Heads {
+            query: random(&[rows, seq, key_heads * share * 4], 0.1),
+            key: random(&[rows, seq, key_heads * 4], 0.2),
+            value: random(&[rows, seq, key_heads * 4], 0.3),
+        };
+        let dy = random(&[rows, seq, key_heads * share * 4], 0.4);
+        let expected = gradients(&heads, &dy, |heads| exact(&attention, heads));
+        for (kind, tolerance) in [(Kind::Double, 1e-12), (Kind::Float, 1e-5), (Kind::BFloat16, 0.1)]
+        {
+            let close = |blocks: &Tensor, exact: &Tensor| {
+                let error = (blocks - exact).abs().max().double_value(&[]);
+                assert!(error < tolerance, "{attention:?} {kind:?}: {error}");
             };
-            let dy = random(&[rows, seq, key_heads * share * 4], 0.4);
-            for (kind, tolerance) in
-                [(Kind::Double, 1e-12), (Kind::Float, 1e-5), (Kind::BFloat16, 0.1)]
-            {
-                let close = |blocks: &Tensor, fused: &Tensor| {
-                    let error = (blocks - fused).abs().max().double_value(&[]);
-                    assert!(error < tolerance, "{attention:?} {kind:?}: {error}");
-                };
-                let cast = |tensor: &Tensor| tensor.to_kind(kind);
-                let narrow = Heads {
-                    query: cast(&heads.query),
-                    key: cast(&heads.key),
-                    value: cast(&heads.value),
-                };
-                close(&attention.apply(&narrow), &attention.fused(&heads));
-                let blocks = attention.backward(&narrow, &cast(&dy));
-                let fused = attention.fused_backward(&heads, &dy);
-                close(&blocks.query, &fused.query);
-                close(&blocks.key, &fused.key);
-                close(&blocks.value, &fused.value);
+            let cast = |tensor: &Tensor| tensor.to_kind(kind);
+            let narrow = Heads {
+                query: cast(&heads.query),
+                key: cast(&heads.key),
+                value: cast(&heads.value),
+            };
+            close(&attention.apply(&narrow), &exact(&attention, &heads));
+            let blocks = attention.backward(&narrow, &cast(&dy));
+            close(&blocks.query, &expected.query);
+            close(&blocks.key, &expected.key);
+            close(&blocks.value, &expected.value);
+        }
+    }
+
+    impl Attention {
+        /// All weights at once.
+        fn defined(&self, heads: &Heads) -> Tensor {
+            let (rows, seq) = (heads.query.size()[0], heads.query.size()[1]);
+            let split = |tensor: &Tensor| {
+                tensor.view([rows, seq, self.key_heads, -1, self.head_dim]).permute([0, 2, 3, 1, 4])
+            };
+            let scores = split(&heads.query).matmul(&split(&heads.key).transpose(-1, -2));
+            let mut scores = scores * self.scale;
+            if let Some(cap) = self.softcap {
+                scores = (scores / cap).tanh() * cap;
             }
+            let at = Tensor::arange(seq, (Kind::Int64, Device::Cpu));
+            let distance = at.unsqueeze(1) - at.unsqueeze(0);
+            let window = self.window.map_or(seq, size);
+            let hidden = distance.lt(0).logical_or(&distance.ge(window));
+            let weights = scores.masked_fill(&hidden, f64::NEG_INFINITY).softmax(-1, None::<Kind>);
+            let attended = weights.matmul(&split(&heads.value));
+            attended.permute([0, 3, 1, 2, 4]).reshape([rows, seq, -1])
         }
     }
 }

@@ -3,7 +3,9 @@
 use tch::{Kind, Tensor};
 
 use crate::config::ModelConfig;
-use crate::forward::rope;
+use crate::config::architecture::HeadNorm;
+use crate::config::plan::{LayerPlan, LogitPlan, NormPlan};
+use crate::forward::rope::{self, Rotations};
 use crate::tensor::{at_least_float, len, size, statistics_kind};
 use crate::weights::{LayerWeights, Weights};
 
@@ -18,87 +20,108 @@ pub(crate) fn hidden_states(
     dropout_seed: Option<u64>,
 ) -> Tensor {
     let seq = len(tokens.size()[1]);
-    let tables = |config| rope::tables(config, seq, statistics_kind(compute), tokens.device());
-    let global = tables(config);
-    let local = config.local().as_ref().map(tables);
+    let rotations = Rotations::new(config, |config| {
+        rope::tables(config, seq, statistics_kind(compute), tokens.device())
+    });
     let mut x = Tensor::embedding(&weights.embedding, tokens, -1, false, false).to_kind(compute);
     if let Some(scale) = config.embedding_scale(compute) {
         x = x * scale;
     }
-    let sandwich = |x: Tensor, norm: Option<&Tensor>| match norm {
-        Some(norm) => rms_norm(config, &x, norm),
-        None => x,
-    };
-    for (index, layer) in weights.layers.iter().enumerate() {
-        let (after_attention, after_mlp) =
-            layer.sandwich.as_ref().map(|(attention, mlp)| (attention, mlp)).unzip();
-        let rotation = local.as_ref().filter(|_| config.is_local(index)).unwrap_or(&global);
-        let normed = rms_norm(config, &x, &layer.input_norm);
-        let attended =
-            attention(config, layer, &normed, rotation, config.sliding_window(index), dropout_seed);
-        x = x + sandwich(attended, after_attention);
-        let normed = rms_norm(config, &x, &layer.mlp_norm);
-        let gated = config.activation().apply(&layer.gate.forward(&normed, dropout_seed))
-            * layer.up.forward(&normed, dropout_seed);
-        x = x + sandwich(layer.down.forward(&gated, dropout_seed), after_mlp);
+    for (layer, plan) in weights.layers.iter().zip(config.layers()) {
+        let norms = &layer.norms;
+        let norm = |norm: &Option<Tensor>, x: Tensor| match norm {
+            Some(norm) => rms_norm(plan.norm, &x, norm),
+            None => x,
+        };
+        let residual = |x: Tensor| plan.residual.map_or(x.shallow_clone(), |factor| x * factor);
+        let normed = norm(&norms.before_attention, x.shallow_clone());
+        let attended = attention(&plan, layer, &normed, rotations.of(&plan), dropout_seed);
+        x = x + residual(norm(&norms.after_attention, attended));
+        let normed = norm(&norms.before_mlp, x.shallow_clone());
+        let gates = layer.gates.forward(&normed, dropout_seed);
+        let gated = plan.activation.apply(&gates[0]) * &gates[1];
+        x = x + residual(norm(&norms.after_mlp, layer.down.forward(&gated, dropout_seed)));
     }
-    rms_norm(config, &x, &weights.norm)
+    rms_norm(config.norm(), &x, &weights.norm)
 }
 
 /// Logits of hidden rows `[rows, hidden]`: `[rows, vocab]`, `Float` or `Double`.
-pub(crate) fn head(weights: &Weights, hidden: &Tensor) -> Tensor {
+pub(crate) fn head(config: &ModelConfig, weights: &Weights, hidden: &Tensor) -> Tensor {
     let logits = hidden.linear(&weights.head().to_kind(hidden.kind()), None::<&Tensor>);
-    at_least_float(&logits)
+    finish(config.logits(), &at_least_float(&logits))
+}
+
+/// Logits from products with the head.
+pub(crate) fn finish(plan: LogitPlan, products: &Tensor) -> Tensor {
+    let logits = plan.divisor.map_or(products.shallow_clone(), |divisor| products / divisor);
+    plan.softcap.map_or(logits.shallow_clone(), |cap| (logits / cap).tanh() * cap)
 }
 
 /// `x / sqrt(mean(x²) + eps) · (offset + weight)` over the last dimension, in the kind of `x`.
-fn rms_norm(config: &ModelConfig, x: &Tensor, weight: &Tensor) -> Tensor {
+fn rms_norm(plan: NormPlan, x: &Tensor, weight: &Tensor) -> Tensor {
     let kind = x.kind();
     // bf16 has 8 bits: a mean of squares over the width needs more.
     let wide = x.to_kind(statistics_kind(kind));
     let mean = wide.square().mean_dim([-1_i64].as_slice(), true, None::<Kind>);
-    let unit = wide * (mean + config.rms_norm_eps).rsqrt();
-    if config.norm_offset() == 0.0 {
+    let unit = wide * (mean + plan.eps).rsqrt();
+    if plan.rounds() {
         return unit.to_kind(kind) * weight.to_kind(kind);
     }
     // `1 + weight` needs more than the 8 bits of bf16.
-    let weight = weight.to_kind(unit.kind()) + config.norm_offset();
+    let weight = weight.to_kind(unit.kind()) + plan.offset();
     (unit * weight).to_kind(kind)
 }
 
 /// Causal grouped-query attention over `x` `[batch, seq, hidden]`.
 fn attention(
-    config: &ModelConfig,
+    plan: &LayerPlan,
     layer: &LayerWeights,
     x: &Tensor,
-    (cos, sin): &(Tensor, Tensor),
-    window: Option<usize>,
+    rotation: Option<&(Tensor, Tensor)>,
     dropout_seed: Option<u64>,
 ) -> Tensor {
     let (batch, seq) = (x.size()[0], x.size()[1]);
-    let head_dim = size(config.head_dim);
-    let heads = |projected: Tensor| projected.view([batch, seq, -1, head_dim]);
-    let mut query = heads(layer.query.forward(x, dropout_seed));
-    let mut key = heads(layer.key.forward(x, dropout_seed));
-    let value = heads(layer.value.forward(x, dropout_seed)).transpose(1, 2);
-    if let Some((query_norm, key_norm)) = &layer.head_norms {
-        query = rms_norm(config, &query, query_norm);
-        key = rms_norm(config, &key, key_norm);
-    }
-    let query = rope::rotate(&query.transpose(1, 2), cos, sin);
-    let key = rope::rotate(&key.transpose(1, 2), cos, sin);
-    let mask =
-        window.filter(|&window| size(window) < seq).map(|window| sliding_mask(seq, window, x));
-    let attended = Tensor::scaled_dot_product_attention(
-        &query,
-        &key,
-        &value,
-        mask.as_ref(),
-        0.0,
-        mask.is_none(),
-        config.attention_scale(),
-        config.num_key_value_heads != config.num_attention_heads,
-    );
+    let head_dim = size(plan.head_dim);
+    let projected = layer.inputs.forward(x, dropout_seed);
+    let arranged = |index: usize, norm: Option<&Tensor>| {
+        let mut heads = projected[index].view([batch, seq, -1, head_dim]);
+        if let Some(norm) = norm {
+            heads = match plan.head_norm {
+                HeadNorm::None | HeadNorm::Heads => rms_norm(plan.norm, &heads, norm),
+            };
+        }
+        heads.transpose(1, 2)
+    };
+    let rotated = |heads: Tensor| match rotation {
+        Some((cos, sin)) => rope::rotate(&heads, cos, sin),
+        None => heads,
+    };
+    let (query_norm, key_norm) = layer.head_norms.as_ref().map(|(q, k)| (q, k)).unzip();
+    let query = rotated(arranged(0, query_norm));
+    let key = rotated(arranged(1, key_norm));
+    let value = arranged(2, None);
+    let window = plan.window.filter(|&window| size(window) < seq);
+    let attended = if let Some(cap) = plan.softcap {
+        // No kernel of libtorch bounds scores.
+        let share = size(plan.heads / plan.kv_heads);
+        let of_heads = |keys: &Tensor| keys.repeat_interleave_self_int(share, 1, None);
+        let scores = query.matmul(&of_heads(&key).transpose(-1, -2)) * plan.scale;
+        let hidden = sliding_mask(seq, window.unwrap_or(len(seq)), x).logical_not();
+        let scores = ((scores / cap).tanh() * cap).masked_fill(&hidden, f64::NEG_INFINITY);
+        scores.softmax(-1, None::<Kind>).matmul(&of_heads(&value))
+    } else {
+        let mask = window.map(|window| sliding_mask(seq, window, x));
+        Tensor::scaled_dot_product_attention(
+            &query,
+            &key,
+            &value,
+            mask.as_ref(),
+            0.0,
+            mask.is_none(),
+            plan.scale,
+            plan.heads != plan.kv_heads,
+        )
+    };
     layer.output.forward(&attended.transpose(1, 2).reshape([batch, seq, -1]), dropout_seed)
 }
 

@@ -2,7 +2,8 @@
 
 use tch::Tensor;
 
-use crate::config::{Activation, ModelConfig};
+use crate::config::architecture::{Activation, HeadNorm};
+use crate::config::plan::LayerPlan;
 use crate::forward::attention::{Attention, Heads};
 use crate::forward::norm::Norm;
 use crate::forward::ragged::RaggedLayout;
@@ -14,12 +15,11 @@ use crate::weights::LayerWeights;
 /// A block with what it needs to be applied.
 #[derive(Debug)]
 pub(super) struct Block<'a> {
-    pub(super) config: &'a ModelConfig,
+    pub(super) plan: LayerPlan,
     pub(super) layer: &'a LayerWeights,
-    pub(super) index: usize,
     pub(super) rows: &'a RaggedLayout,
-    /// Cosines and sines of the tokens' angles, `[tokens, 1, head_dim / 2]`.
-    pub(super) angles: &'a (Tensor, Tensor),
+    /// Cosines and sines of the tokens' angles, `[tokens, 1, rotary / 2]`.
+    pub(super) angles: Option<&'a (Tensor, Tensor)>,
     pub(super) dropout_seed: Option<u64>,
 }
 
@@ -27,7 +27,7 @@ pub(super) struct Block<'a> {
 #[derive(Debug)]
 pub(super) struct SavedBlock {
     input: Tensor,
-    input_scale: Tensor,
+    input_scale: Option<Tensor>,
     /// Projections, before norms of heads and rotation.
     query: Tensor,
     key: Tensor,
@@ -36,7 +36,7 @@ pub(super) struct SavedBlock {
     /// The result of the output projection, where a norm follows.
     attention: Option<Tensor>,
     middle: Tensor,
-    middle_scale: Tensor,
+    middle_scale: Option<Tensor>,
     gate: Tensor,
     up: Tensor,
     /// The result of the feed-forward layer, where a norm follows.
@@ -47,23 +47,18 @@ impl Block<'_> {
     /// The block's result for `x` `[tokens, hidden]`, and what the backward pass needs.
     pub(super) fn apply(&self, x: Tensor) -> (Tensor, SavedBlock) {
         let (layer, seed) = (self.layer, self.dropout_seed);
-        let (after_attention, after_mlp) = self.sandwich();
-        let input_scale = self.norm(&layer.input_norm).scale(&x);
-        let normed = self.norm(&layer.input_norm).apply(&x, &input_scale);
-        let query = layer.query.apply(&normed, seed);
-        let key = layer.key.apply(&normed, seed);
-        let value = layer.value.apply(&normed, seed);
+        let norms = &layer.norms;
+        let (normed, input_scale) = self.before(norms.before_attention.as_ref(), &x);
+        let [query, key, value] = three(layer.inputs.apply(&normed, seed));
         let attended = self.attend(&query, &key, &value);
         let output = layer.output.apply(&attended, seed);
-        let (mut change, attention) = applied(after_attention, output);
-        let middle = change.g_add_(&x);
-        let middle_scale = self.norm(&layer.mlp_norm).scale(&middle);
-        let normed = self.norm(&layer.mlp_norm).apply(&middle, &middle_scale);
-        let gate = layer.gate.apply(&normed, seed);
-        let up = layer.up.apply(&normed, seed);
+        let (change, attention) = self.after(norms.after_attention.as_ref(), output);
+        let middle = self.residual(change).g_add_(&x);
+        let (normed, middle_scale) = self.before(norms.before_mlp.as_ref(), &middle);
+        let [gate, up] = two(layer.gates.apply(&normed, seed));
         let gated = self.gated(&gate, &up);
-        let (mut change, mlp) = applied(after_mlp, layer.down.apply(&gated, seed));
-        let y = change.g_add_(&middle);
+        let (change, mlp) = self.after(norms.after_mlp.as_ref(), layer.down.apply(&gated, seed));
+        let y = self.residual(change).g_add_(&middle);
         let saved = SavedBlock {
             input: x,
             input_scale,
@@ -84,39 +79,90 @@ impl Block<'_> {
     /// The gradient of the block's input from that of its result; adds to those of its parameters.
     pub(super) fn backward(&self, saved: &SavedBlock, dy: &Tensor) -> Tensor {
         let (layer, seed) = (self.layer, self.dropout_seed);
-        let (after_attention, after_mlp) = self.sandwich();
+        let norms = &layer.norms;
         // The feed-forward layer.
-        let of_mlp = applied_backward(after_mlp, saved.mlp.as_ref(), dy);
+        let of_mlp = self.after_backward(norms.after_mlp.as_ref(), saved.mlp.as_ref(), dy);
         let gated = self.gated(&saved.gate, &saved.up);
         let of_gated = layer.down.backward(&gated, &of_mlp, seed);
         let (of_gate, of_up) = self.gated_backward(&saved.gate, &saved.up, of_gated);
-        let norm = self.norm(&layer.mlp_norm);
-        let normed = norm.apply(&saved.middle, &saved.middle_scale);
-        let mut of_normed = layer.gate.backward(&normed, &of_gate, seed);
-        of_normed = of_normed.g_add_(&layer.up.backward(&normed, &of_up, seed));
-        let of_middle = norm.backward(&saved.middle, &saved.middle_scale, &of_normed).g_add_(dy);
+        let of_middle = self
+            .before_backward(
+                norms.before_mlp.as_ref(),
+                &saved.middle,
+                saved.middle_scale.as_ref(),
+                |normed| layer.gates.backward(normed, &[&of_gate, &of_up], seed),
+            )
+            .g_add_(dy);
         // Attention.
-        let of_attention = applied_backward(after_attention, saved.attention.as_ref(), &of_middle);
+        let of_attention = self.after_backward(
+            norms.after_attention.as_ref(),
+            saved.attention.as_ref(),
+            &of_middle,
+        );
         let of_attended = layer.output.backward(&saved.attended, &of_attention, seed);
-        let of_heads = self.attend_backward(saved, &of_attended);
-        let norm = self.norm(&layer.input_norm);
-        let normed = norm.apply(&saved.input, &saved.input_scale);
-        let of_normed = layer
-            .query
-            .backward(&normed, &of_heads.query, seed)
-            .g_add_(&layer.key.backward(&normed, &of_heads.key, seed))
-            .g_add_(&layer.value.backward(&normed, &of_heads.value, seed));
-        norm.backward(&saved.input, &saved.input_scale, &of_normed).g_add_(&of_middle)
+        let Heads { query, key, value } = self.attend_backward(saved, &of_attended);
+        self.before_backward(
+            norms.before_attention.as_ref(),
+            &saved.input,
+            saved.input_scale.as_ref(),
+            |normed| layer.inputs.backward(normed, &[&query, &key, &value], seed),
+        )
+        .g_add_(&of_middle)
     }
 
-    fn norm<'b>(&'b self, weight: &'b Tensor) -> Norm<'b> {
-        Norm { config: self.config, weight }
+    fn norm<'b>(&self, weight: &'b Tensor) -> Norm<'b> {
+        Norm { plan: self.plan.norm, weight }
     }
 
-    /// The norms after attention and after the feed-forward layer.
-    fn sandwich(&self) -> (Option<Norm<'_>>, Option<Norm<'_>>) {
-        let norms = self.layer.sandwich.as_ref();
-        norms.map(|(attention, mlp)| (self.norm(attention), self.norm(mlp))).unzip()
+    /// `x` after the norm before a part, and its scale for the backward pass, if there is one.
+    fn before(&self, norm: Option<&Tensor>, x: &Tensor) -> (Tensor, Option<Tensor>) {
+        let Some(norm) = norm.map(|weight| self.norm(weight)) else {
+            return (x.shallow_clone(), None);
+        };
+        let scale = norm.scale(x);
+        (norm.apply(x, &scale), Some(scale))
+    }
+
+    /// The gradient of what [`Self::before`] was given, from that which `of_normed` makes of its result.
+    fn before_backward(
+        &self,
+        norm: Option<&Tensor>,
+        x: &Tensor,
+        scale: Option<&Tensor>,
+        of_normed: impl FnOnce(&Tensor) -> Tensor,
+    ) -> Tensor {
+        match norm.map(|weight| self.norm(weight)).zip(scale) {
+            Some((norm, scale)) => norm.backward(x, scale, &of_normed(&norm.apply(x, scale))),
+            None => of_normed(x),
+        }
+    }
+
+    /// `x` after the norm behind a part, and `x` itself for the backward pass, if there is one.
+    fn after(&self, norm: Option<&Tensor>, x: Tensor) -> (Tensor, Option<Tensor>) {
+        match norm.map(|weight| self.norm(weight)) {
+            Some(norm) => (norm.apply(&x, &norm.scale(&x)), Some(x)),
+            None => (x, None),
+        }
+    }
+
+    /// The gradient of what [`Self::after`] was given, from that of the residual sum.
+    fn after_backward(&self, norm: Option<&Tensor>, x: Option<&Tensor>, dy: &Tensor) -> Tensor {
+        let scaled = match self.plan.residual {
+            Some(factor) => dy * factor,
+            None => dy.shallow_clone(),
+        };
+        match norm.map(|weight| self.norm(weight)).zip(x) {
+            Some((norm, x)) => norm.backward(x, &norm.scale(x), &scaled),
+            None => scaled,
+        }
+    }
+
+    /// What a part adds to the residual stream, which may take its place.
+    fn residual(&self, mut change: Tensor) -> Tensor {
+        match self.plan.residual {
+            Some(factor) => change.g_mul_scalar_(factor),
+            None => change,
+        }
     }
 
     /// The activation of `gate` times `up`.
@@ -124,7 +170,7 @@ impl Block<'_> {
         if self.has_silu() && kernels::work_for(gate) {
             return kernels::block::gated(gate, up);
         }
-        self.config.activation().apply(gate).g_mul_(up)
+        self.plan.activation.apply(gate).g_mul_(up)
     }
 
     /// The gradients of `gate` and `up` from that of [`Self::gated`].
@@ -132,25 +178,14 @@ impl Block<'_> {
         if self.has_silu() && kernels::work_for(gate) {
             return kernels::block::gated_backward(gate, up, dy);
         }
-        let of_up = self.config.activation().apply(gate).g_mul_(&dy);
+        let of_up = self.plan.activation.apply(gate).g_mul_(&dy);
         let of_active = dy.g_mul_(up);
-        let of_gate = self.config.activation().backward(gate, &of_active);
+        let of_gate = self.plan.activation.backward(gate, &of_active);
         (of_gate, of_up)
     }
 
     fn has_silu(&self) -> bool {
-        self.config.activation() == Activation::Silu
-    }
-
-    fn attention(&self) -> Attention {
-        let config = self.config;
-        Attention {
-            share: size(config.num_attention_heads / config.num_key_value_heads),
-            key_heads: size(config.num_key_value_heads),
-            head_dim: size(config.head_dim),
-            scale: config.attention_scale().unwrap_or(1.0 / (config.head_dim as f64).sqrt()),
-            window: config.sliding_window(self.index),
-        }
+        self.plan.activation == Activation::Silu
     }
 
     /// Attention of projections `[tokens, ..]`.
@@ -158,7 +193,7 @@ impl Block<'_> {
         let (query_norm, key_norm) = self.head_norms();
         let query = self.rotated(query, query_norm);
         let key = self.rotated(key, key_norm);
-        let attention = self.attention();
+        let attention = Attention::new(&self.plan);
         let parts = self.rows.groups.iter().map(|group| {
             let heads =
                 Heads { query: group.pad(&query), key: group.pad(&key), value: group.pad(value) };
@@ -172,7 +207,7 @@ impl Block<'_> {
         let (query_norm, key_norm) = self.head_norms();
         let query = self.rotated(&saved.query, query_norm);
         let key = self.rotated(&saved.key, key_norm);
-        let attention = self.attention();
+        let attention = Attention::new(&self.plan);
         let (mut queries, mut keys, mut values) = (Vec::new(), Vec::new(), Vec::new());
         for group in &self.rows.groups {
             let heads = Heads {
@@ -199,55 +234,54 @@ impl Block<'_> {
 
     /// `[tokens, heads, head_dim]`.
     fn by_head(&self, projected: &Tensor) -> Tensor {
-        projected.view([projected.size()[0], -1, size(self.config.head_dim)])
+        projected.view([projected.size()[0], -1, size(self.plan.head_dim)])
+    }
+
+    /// What a norm of queries or keys goes over: its last dimension.
+    fn normed_by(&self, projected: &Tensor) -> Tensor {
+        match self.plan.head_norm {
+            HeadNorm::None | HeadNorm::Heads => self.by_head(projected),
+        }
     }
 
     /// The heads of a projection, normalized and rotated to their positions, side by side.
     fn rotated(&self, projected: &Tensor, norm: Option<Norm<'_>>) -> Tensor {
-        let mut heads = self.by_head(projected);
-        if let Some(norm) = norm {
-            heads = norm.apply(&heads, &norm.scale(&heads));
-        }
-        self.rotate(&heads, &self.angles.1).view(projected.size().as_slice())
-    }
-
-    /// Rotates `heads` `[tokens, heads, head_dim]` by the angles of the tokens, whose sines are given.
-    fn rotate(&self, heads: &Tensor, sin: &Tensor) -> Tensor {
-        if kernels::work_for(heads) {
-            return kernels::block::rotate(heads, &self.angles.0, sin);
-        }
-        rope::rotate(heads, &self.angles.0, sin)
+        let normed = norm.map(|norm| {
+            let values = self.normed_by(projected);
+            norm.apply(&values, &norm.scale(&values)).view(projected.size().as_slice())
+        });
+        let normed = normed.as_ref().unwrap_or(projected);
+        let Some((cos, sin)) = self.angles else { return normed.shallow_clone() };
+        rotate(&self.by_head(normed), cos, sin).view(projected.size().as_slice())
     }
 
     /// The gradient of a projection from that of its rotated heads.
     fn rotated_backward(&self, projected: &Tensor, norm: Option<Norm<'_>>, dy: &Tensor) -> Tensor {
         // A rotation is undone by that of the opposite angle, which is also its transpose.
-        let back = self.rotate(&self.by_head(dy), &self.angles.1.neg());
-        let of_heads = match norm {
-            Some(norm) => {
-                let heads = self.by_head(projected);
-                norm.backward(&heads, &norm.scale(&heads), &back)
-            }
-            None => back,
-        };
-        of_heads.view(projected.size().as_slice())
+        let back = self.angles.map(|(cos, sin)| rotate(&self.by_head(dy), cos, &sin.neg()));
+        let back = back.map(|back| back.view(projected.size().as_slice()));
+        let back = back.unwrap_or_else(|| dy.shallow_clone());
+        let Some(norm) = norm else { return back };
+        let values = self.normed_by(projected);
+        let of_values = norm.backward(&values, &norm.scale(&values), &self.normed_by(&back));
+        of_values.view(projected.size().as_slice())
     }
 }
 
-/// The normalized `x`, and `x` itself for the backward pass, where there is a norm.
-fn applied(norm: Option<Norm<'_>>, x: Tensor) -> (Tensor, Option<Tensor>) {
-    match norm {
-        Some(norm) => (norm.apply(&x, &norm.scale(&x)), Some(x)),
-        None => (x, None),
+/// Rotates `heads` `[tokens, heads, head_dim]` by the angles of the tokens.
+fn rotate(heads: &Tensor, cos: &Tensor, sin: &Tensor) -> Tensor {
+    if kernels::work_for(heads) {
+        return kernels::block::rotate(heads, cos, sin);
     }
+    rope::rotate(heads, cos, sin)
 }
 
-/// The gradient of what [`applied`] was given.
-fn applied_backward(norm: Option<Norm<'_>>, x: Option<&Tensor>, dy: &Tensor) -> Tensor {
-    match norm.zip(x) {
-        Some((norm, x)) => norm.backward(x, &norm.scale(x), dy),
-        None => dy.shallow_clone(),
-    }
+fn two(parts: Vec<Tensor>) -> [Tensor; 2] {
+    parts.try_into().expect("there are two projections")
+}
+
+fn three(parts: Vec<Tensor>) -> [Tensor; 3] {
+    parts.try_into().expect("there are three projections")
 }
 
 fn joined(mut parts: Vec<Tensor>) -> Tensor {

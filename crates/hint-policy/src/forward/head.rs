@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use tch::{Kind, Tensor};
 
+use crate::config::plan::LogitPlan;
 use crate::forward::grad;
 use crate::kernels;
 use crate::kernels::onednn::product;
@@ -36,6 +37,7 @@ pub(super) struct Head<'a> {
     pub(super) weight: &'a Tensor,
     /// `[rows]`, `Int64`.
     pub(super) targets: &'a Tensor,
+    pub(super) plan: LogitPlan,
     pub(super) temperature: f64,
 }
 
@@ -53,9 +55,9 @@ impl Head<'_> {
         let mut kept = KeptLogits::default();
         let mut room = if keep { KEPT_BYTES } else { 0 };
         for (rows, targets) in self.chunks(hidden, self.targets, KEPT_ELEMENTS) {
-            let logits = product(&rows, &weight, None);
+            let logits = self.capped(product(&rows, &weight, None));
             if kernels::work_for(&logits) {
-                let scores = kernels::head::score(&logits, &targets, self.temperature);
+                let scores = kernels::head::score(&logits, &targets, self.temperature());
                 logprobs.push(scores.logprobs);
                 entropies.push(scores.entropies);
                 normalizers.push(scores.normalizers);
@@ -96,8 +98,11 @@ impl Head<'_> {
             let count = targets.size()[0];
             let part = |whole: &Tensor| whole.narrow(0, start, count);
             // Logits make place for their gradients.
-            let mut logits =
-                kept.chunks.pop_front().unwrap_or_else(|| product(&rows, &weight, None));
+            let mut logits = kept
+                .chunks
+                .pop_front()
+                .unwrap_or_else(|| self.capped(product(&rows, &weight, None)));
+            let slope = self.plan.softcap.map(|cap| (&logits / cap).square_().neg_() + 1.0);
             match &kept.normalizers {
                 Some(all) => {
                     let (normalizers, dy) = (part(all), part(dy));
@@ -106,10 +111,14 @@ impl Head<'_> {
                         &targets,
                         &normalizers,
                         &dy,
-                        self.temperature,
+                        self.temperature(),
                     );
                 }
                 None => self.softmax_backward(&logits, &targets, &part(dy)),
+            }
+            if let Some(slope) = slope {
+                // tanh' = 1 - tanh².
+                let _ = logits.g_mul_(&slope).g_div_scalar_(self.plan.divisor.unwrap_or(1.0));
             }
             grad::add_product(self.weight, &logits, &rows);
             gradients.push(product(&logits, &weight.transpose(0, 1), None));
@@ -123,7 +132,7 @@ impl Head<'_> {
 
     /// Replaces logits by their gradients.
     fn softmax_backward(&self, logits: &Tensor, targets: &Tensor, dy: &Tensor) {
-        let dy = (dy / self.temperature).unsqueeze(-1);
+        let dy = (dy / self.temperature()).unsqueeze(-1);
         let parts = self.chunks(logits, targets, CHUNK_ELEMENTS).into_iter();
         for ((mut logits, targets), (dy, _)) in parts.zip(self.chunks(&dy, targets, CHUNK_ELEMENTS))
         {
@@ -131,6 +140,21 @@ impl Head<'_> {
             let mut part = self.tempered(&logits).softmax(-1, None::<Kind>);
             let mut part = part.g_mul_(&dy.neg());
             logits.copy_(&part.scatter_add_(-1, &targets.unsqueeze(-1), &dy));
+        }
+    }
+
+    /// Products with the head within the bound, in their place. Their divisor is part of the temperature where
+    /// there is no bound.
+    fn capped(&self, mut logits: Tensor) -> Tensor {
+        let Some(cap) = self.plan.softcap else { return logits };
+        logits.g_div_scalar_(cap * self.plan.divisor.unwrap_or(1.0)).tanh_().g_mul_scalar_(cap)
+    }
+
+    /// What kept logits are divided by.
+    fn temperature(&self) -> f64 {
+        match (self.plan.softcap, self.plan.divisor) {
+            (None, Some(divisor)) => self.temperature * divisor,
+            _ => self.temperature,
         }
     }
 
@@ -152,7 +176,7 @@ impl Head<'_> {
     fn tempered(&self, logits: &Tensor) -> Tensor {
         let wide = at_least_float(logits);
         #[expect(clippy::float_cmp, reason = "exactly 1 skips an operation that changes nothing")]
-        if self.temperature == 1.0 { wide } else { wide / self.temperature }
+        if self.temperature() == 1.0 { wide } else { wide / self.temperature() }
     }
 }
 

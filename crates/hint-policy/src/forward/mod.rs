@@ -1,12 +1,13 @@
 //! The forward pass for scoring and training, and its gradients.
 //!
-//! There are two definitions of the same functions. [`autograd`] is the short one: libtorch records it, and
+//! There are two interpreters of the same description of a block ([`LayerPlan`](crate::config::plan::LayerPlan)).
+//! [`autograd`] is the short one: libtorch records it, and
 //! users who call [`Policy::logits`](crate::Policy::logits) differentiate through it. [`pass`] is the fast
 //! one: it skips padding, keeps a few tensors per block and has a backward pass of its own. Tests compare
 //! values and gradients of the two for every architecture.
 
 pub(crate) mod activation;
-mod attention;
+pub(crate) mod attention;
 pub(crate) mod autograd;
 mod block;
 mod grad;

@@ -2,7 +2,7 @@
 
 use tch::{Kind, Tensor};
 
-use crate::config::ModelConfig;
+use crate::config::plan::NormPlan;
 use crate::forward::grad;
 use crate::kernels;
 use crate::tensor::statistics_kind;
@@ -10,7 +10,7 @@ use crate::tensor::statistics_kind;
 /// Normalization over the last dimension by one parameter.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Norm<'a> {
-    pub(super) config: &'a ModelConfig,
+    pub(super) plan: NormPlan,
     /// `[width]`.
     pub(super) weight: &'a Tensor,
 }
@@ -19,26 +19,26 @@ impl Norm<'_> {
     /// `1 / sqrt(mean(x²) + eps)`, `[.., 1]`, in the kind of the statistics.
     pub(super) fn scale(&self, x: &Tensor) -> Tensor {
         if kernels::work_for(x) {
-            return kernels::block::norm_scale(x, self.config.rms_norm_eps);
+            return kernels::block::norm_scale(x, self.plan.eps);
         }
         let width = *x.size().last().expect("rows have a width");
         let kind = statistics_kind(x.kind());
         let norm = x.norm_scalaropt_dim_dtype(2.0, [-1_i64].as_slice(), true, kind);
-        (norm.square() / width as f64 + self.config.rms_norm_eps).rsqrt()
+        (norm.square() / width as f64 + self.plan.eps).rsqrt()
     }
 
     /// The normalized `x`, whose scale is given, in the kind of `x`.
     pub(super) fn apply(&self, x: &Tensor, scale: &Tensor) -> Tensor {
         let kind = x.kind();
         if kernels::work_for(x) {
-            let rounds = self.config.norm_offset() == 0.0;
+            let rounds = self.plan.rounds();
             let weight =
                 if rounds { self.weight.to_kind(kind) } else { self.weight.shallow_clone() };
             let factor = self.offset(&weight.detach().to_kind(Kind::Float));
             return kernels::block::norm(x, scale, &factor, rounds);
         }
         let mut unit = wide(x) * scale;
-        if self.config.norm_offset() == 0.0 {
+        if self.plan.rounds() {
             return narrow(unit, kind).g_mul_(&self.weight.to_kind(kind));
         }
         narrow(unit.g_mul_(&self.factor(scale.kind())), kind)
@@ -74,7 +74,7 @@ impl Norm<'_> {
     }
 
     fn offset(&self, weight: &Tensor) -> Tensor {
-        let offset = self.config.norm_offset();
+        let offset = self.plan.offset();
         if offset == 0.0 { weight.shallow_clone() } else { weight + offset }
     }
 }

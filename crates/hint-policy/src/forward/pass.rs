@@ -9,10 +9,11 @@ use tch::{Kind, Tensor};
 
 use crate::config::ModelConfig;
 use crate::forward::block::{Block, SavedBlock};
+use crate::forward::grad;
 use crate::forward::head::{Head, KeptLogits};
 use crate::forward::norm::Norm;
 use crate::forward::ragged::RaggedLayout;
-use crate::forward::{grad, rope};
+use crate::forward::rope::{self, Rotations};
 use crate::policy::batch::TokenBatch;
 use crate::policy::scores::{ScoreOptions, TokenScores};
 use crate::tensor::{size, statistics_kind, upload};
@@ -28,10 +29,8 @@ pub(crate) struct Pass<'a> {
     ids: Tensor,
     /// Tokens to be predicted. `[completion tokens]`, `Int64`.
     targets: Tensor,
-    /// Angles of the tokens.
-    angles: (Tensor, Tensor),
-    /// Angles of the tokens in local layers, where they differ.
-    local_angles: Option<(Tensor, Tensor)>,
+    /// Cosines and sines of the tokens' angles.
+    angles: Rotations<(Tensor, Tensor)>,
     compute: Kind,
     checkpoints: bool,
     options: ScoreOptions,
@@ -69,17 +68,15 @@ impl<'a> Pass<'a> {
         let rows = RaggedLayout::new(batch, device);
         let flat = batch.tokens().to_device(device).reshape([-1]);
         let completion = upload(&batch.completion_positions(), device);
-        let angles = |config: &ModelConfig| {
+        let angles = Rotations::new(config, |config| {
             let (cos, sin) = rope::tables(config, rows.longest, statistics_kind(compute), device);
             let of_tokens = |table: Tensor| table.index_select(0, &rows.positions).unsqueeze(1);
             (of_tokens(cos), of_tokens(sin))
-        };
-        let (global, local) = (angles(config), config.local().as_ref().map(angles));
+        });
         Self {
             config,
             weights,
-            angles: global,
-            local_angles: local,
+            angles,
             ids: flat.index_select(0, &rows.order),
             targets: flat.index_select(0, &completion),
             rows,
@@ -166,26 +163,26 @@ impl<'a> Pass<'a> {
 
     fn blocks(&self) -> impl Iterator<Item = Block<'_>> {
         self.weights.layers.iter().enumerate().map(move |(index, layer)| {
-            let local = self.local_angles.as_ref().filter(|_| self.config.is_local(index));
+            let plan = self.config.layer(index);
             Block {
-                config: self.config,
+                plan,
                 layer,
-                index,
                 rows: &self.rows,
-                angles: local.unwrap_or(&self.angles),
+                angles: self.angles.of(&plan),
                 dropout_seed: self.options.dropout_seed,
             }
         })
     }
 
     fn norm(&self) -> Norm<'_> {
-        Norm { config: self.config, weight: &self.weights.norm }
+        Norm { plan: self.config.norm(), weight: &self.weights.norm }
     }
 
     fn head(&self) -> Head<'_> {
         Head {
             weight: self.weights.head(),
             targets: &self.targets,
+            plan: self.config.logits(),
             temperature: self.options.temperature,
         }
     }

@@ -4,7 +4,7 @@ use tch::{Kind, Tensor};
 
 use crate::forward::grad;
 use crate::kernels::onednn::product;
-use crate::weights::Linear;
+use crate::weights::{Linear, Projections};
 
 impl Linear {
     /// The projection of `x` `[tokens, in]` without gradient: `[tokens, out]`, in the kind of `x`.
@@ -38,5 +38,33 @@ impl Linear {
             }
             None => dx,
         }
+    }
+}
+
+impl Projections {
+    /// The results for `x` `[tokens, in]` without gradient, each `[tokens, width]`, in the kind of `x`.
+    pub(super) fn apply(&self, x: &Tensor, dropout_seed: Option<u64>) -> Vec<Tensor> {
+        let results = self.matrices.iter().map(|matrix| matrix.apply(x, dropout_seed)).collect();
+        // Parts of one result would hold on to the whole.
+        self.split(results).iter().map(Tensor::contiguous).collect()
+    }
+
+    /// The gradient of `x` from those of the results; adds to those of the parameters.
+    pub(super) fn backward(
+        &self,
+        x: &Tensor,
+        dys: &[&Tensor],
+        dropout_seed: Option<u64>,
+    ) -> Tensor {
+        let joint;
+        let dys = if self.matrices.len() == dys.len() {
+            dys
+        } else {
+            joint = Tensor::cat(dys, -1);
+            &[&joint]
+        };
+        let of_x =
+            self.matrices.iter().zip(dys).map(|(matrix, dy)| matrix.backward(x, dy, dropout_seed));
+        of_x.reduce(|mut sum, part| sum.g_add_(&part)).expect("there is a matrix")
     }
 }

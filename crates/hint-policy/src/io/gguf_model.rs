@@ -14,9 +14,6 @@ use crate::io::progress::{LoadProgress, LoadedFiles, ProgressRecorder};
 use crate::io::safetensors_file;
 use crate::tensor::size;
 
-/// Architectures of GGUF files; Mistral models call themselves `llama` there.
-const SUPPORTED: &str = "llama, qwen2, qwen3, gemma3";
-
 /// Divisors of the rotary frequencies.
 const FREQUENCIES: &str = "rope_freqs.weight";
 
@@ -29,12 +26,12 @@ const GEMMA_PERIOD: usize = 6;
 /// Reads the shape of the model from the metadata.
 pub(crate) fn config(gguf: &Gguf) -> Result<ModelConfig, PolicyError> {
     let name = gguf.get("general.architecture").and_then(GgufValue::as_str).unwrap_or("missing");
-    let architecture = match name {
-        "llama" => Architecture::Llama,
-        "qwen2" => Architecture::Qwen2,
-        "qwen3" => Architecture::Qwen3,
-        "gemma3" => Architecture::Gemma3,
-        other => return Err(PolicyError::unsupported("general.architecture", other, SUPPORTED)),
+    let of_family = |known: Architecture| Some(known.family().gguf?.name);
+    let architecture = Architecture::ALL.into_iter().find(|known| of_family(*known) == Some(name));
+    let Some(architecture) = architecture else {
+        let supported: Vec<&str> = Architecture::ALL.into_iter().filter_map(of_family).collect();
+        let supported = supported.join(", ");
+        return Err(PolicyError::unsupported("general.architecture", name, supported));
     };
     let keys = Keys { gguf, prefix: name };
     if let Some(experts) = keys.size("expert_count")?.filter(|&count| count > 0) {
@@ -82,7 +79,15 @@ pub(crate) fn config(gguf: &Gguf) -> Result<ModelConfig, PolicyError> {
         rope_theta,
         rope_scaling: RopeScaling::Default {},
         rope_local_theta: None,
+        rotary_layers: Vec::new(),
+        partial_rotary_factor: 1.0,
         query_pre_attn_scalar: None,
+        attention_multiplier: None,
+        attn_logit_softcapping: None,
+        embedding_multiplier: None,
+        residual_multiplier: None,
+        logits_scaling: None,
+        final_logit_softcapping: None,
         qkv_bias: gguf.shape("blk.0.attn_q.bias").is_some(),
         output_bias: gguf.shape("blk.0.attn_output.bias").is_some(),
         mlp_bias: gguf.shape("blk.0.ffn_gate.bias").is_some(),
@@ -217,12 +222,12 @@ fn tensor(
     safetensors_file::check_shape(gguf.path(), spec, shape)?;
     let mut tensor = Tensor::from_slice(&gguf.read(&name)?).view(spec.shape.as_slice());
     let paired = name.contains("attn_q.") || name.contains("attn_k.");
-    if paired && config.architecture == Architecture::Llama {
+    if paired && config.architecture.family().gguf.is_some_and(|gguf| gguf.paired) {
         tensor = unpair(&tensor, config);
     }
     // Files hold the factor of a norm, checkpoints its difference from the offset.
-    if config.norm_offset() != 0.0 && name.ends_with("norm.weight") {
-        tensor -= config.norm_offset();
+    if config.norm().offset() != 0.0 && name.ends_with("norm.weight") {
+        tensor -= config.norm().offset();
     }
     let tensor = safetensors_file::finish(gguf.path(), spec, &tensor, device)?;
     if let Some((kind, bytes)) = gguf.storage(&name) {
@@ -241,7 +246,7 @@ fn unpair(tensor: &Tensor, config: &ModelConfig) -> Tensor {
 
 /// The name of a parameter in a GGUF file.
 fn gguf_name(config: &ModelConfig, name: &str) -> String {
-    const PARTS: [(&str, &str); 12] = [
+    const PARTS: [(&str, &str); 9] = [
         ("self_attn.q_proj", "attn_q"),
         ("self_attn.k_proj", "attn_k"),
         ("self_attn.v_proj", "attn_v"),
@@ -251,25 +256,22 @@ fn gguf_name(config: &ModelConfig, name: &str) -> String {
         ("mlp.gate_proj", "ffn_gate"),
         ("mlp.up_proj", "ffn_up"),
         ("mlp.down_proj", "ffn_down"),
-        ("input_layernorm", "attn_norm"),
-        ("pre_feedforward_layernorm", "ffn_norm"),
-        ("post_feedforward_layernorm", "post_ffw_norm"),
     ];
-    let after_attention = if config.sandwich_norms() { "post_attention_norm" } else { "ffn_norm" };
+    /// Norms before and after attention, before and after the feed-forward layer.
+    const NORMS: [&str; 4] = ["attn_norm", "post_attention_norm", "ffn_norm", "post_ffw_norm"];
     match name {
-        "model.embed_tokens.weight" => "token_embd.weight".into(),
-        "model.norm.weight" => "output_norm.weight".into(),
-        "lm_head.weight" => "output.weight".into(),
-        _ => {
-            let mut name = name.replacen("model.layers", "blk", 1);
-            for (from, to) in
-                PARTS.into_iter().chain([("post_attention_layernorm", after_attention)])
-            {
-                name = name.replace(&format!(".{from}."), &format!(".{to}."));
-            }
-            name
-        }
+        "model.embed_tokens.weight" => return "token_embd.weight".into(),
+        "model.norm.weight" => return "output_norm.weight".into(),
+        "lm_head.weight" => return "output.weight".into(),
+        _ => {}
     }
+    let norms = config.architecture.family().norms.names().into_iter().zip(NORMS);
+    let norms = norms.filter_map(|(from, to)| Some((from?, to)));
+    let mut name = name.replacen("model.layers", "blk", 1);
+    for (from, to) in PARTS.into_iter().chain(norms) {
+        name = name.replace(&format!(".{from}."), &format!(".{to}."));
+    }
+    name
 }
 
 /// Rotary scaling from the metadata, or recognized from the factors that converted Llama 3.1

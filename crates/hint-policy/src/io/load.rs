@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use tch::{Device, Kind, Tensor};
 
 use crate::config::ModelConfig;
-use crate::config::hf::HfConfig;
+use crate::config::hf_file::HfConfig;
 use crate::config::layout::layout;
 use crate::error::PolicyError;
 use crate::files::text;

@@ -6,7 +6,8 @@ use serde_json::{Map, Value, json};
 use tch::Kind;
 
 use crate::config::ModelConfig;
-use crate::config::layout::{Init, PROJECTIONS, ParameterSpec};
+use crate::config::architecture::Architecture;
+use crate::config::layout::{Init, ParameterSpec, projections};
 use crate::config::lora::{ALL_LINEAR, LoraConfig};
 use crate::error::PolicyError;
 use crate::files::{atomic, text};
@@ -154,7 +155,7 @@ pub(crate) fn attach(
         return Ok(());
     }
     let known: Vec<String> = adapted(weights)
-        .flat_map(|(path, _)| ["lora_A", "lora_B"].map(|part| adapter_name(&path, part)))
+        .flat_map(|(path, _)| ["lora_A", "lora_B"].map(|part| adapter_name(path, part)))
         .collect();
     let names = file.names();
     let other = names.iter().find(|name| known.iter().all(|known| known != *name));
@@ -169,6 +170,7 @@ pub(crate) fn attach(
 
 /// Writes the adapters of a model, `Float`, each file replacing its predecessor atomically.
 pub(crate) fn write(
+    architecture: Architecture,
     weights: &Weights,
     lora: &LoraConfig,
     base: Option<&Path>,
@@ -180,7 +182,7 @@ pub(crate) fn write(
     // PEFT writes out what the shorthand stands for.
     let targets: Vec<String> = if lora.target_modules.iter().any(|name| name == ALL_LINEAR) {
         let name = |path: &str| path.rsplit('.').next().unwrap_or(path).to_owned();
-        PROJECTIONS.iter().map(|path| name(path)).collect()
+        projections(architecture).into_iter().map(name).collect()
     } else {
         lora.target_modules.clone()
     };

@@ -8,7 +8,7 @@ use safetensors::{Dtype, View};
 use tch::{Device, Kind, Tensor};
 
 use crate::config::ModelConfig;
-use crate::config::hf::HfConfig;
+use crate::config::hf_file::HfConfig;
 use crate::error::PolicyError;
 use crate::files::atomic;
 use crate::io::safetensors_file;

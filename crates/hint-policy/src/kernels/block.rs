@@ -245,15 +245,16 @@ impl<T: Number> Job for GatedBackward<'_, T> {
     }
 }
 
-/// Rotates the pairs `(i, i + head_dim / 2)` of `x` `[tokens, heads, head_dim]` by the angles of the tokens,
-/// `cos` and `sin` `[tokens, 1, head_dim / 2]`, `Float`.
+/// Rotates the pairs `(i, i + rotary / 2)` of `x` `[tokens, heads, head_dim]` by the angles of the tokens,
+/// `cos` and `sin` `[tokens, 1, rotary / 2]`, `Float`; later dimensions stay.
 pub(crate) fn rotate(x: &Tensor, cos: &Tensor, sin: &Tensor) -> Tensor {
     by_kind!(x, rotate_of(x, cos, sin))
 }
 
 fn rotate_of<T: Number>(x: &Tensor, cos: &Tensor, sin: &Tensor) -> Tensor {
     let (x, cos, sin) = (x.contiguous(), cos.contiguous(), sin.contiguous());
-    let (half, of_token) = (width(&cos), width(&x) * len(x.size()[1]));
+    let (half, head) = (width(&cos), width(&x));
+    let of_token = head * len(x.size()[1]);
     let count = rows_of_a_job(of_token);
     let mut result = x.empty_like();
     let mut memory = Memory::default();
@@ -262,7 +263,7 @@ fn rotate_of<T: Number>(x: &Tensor, cos: &Tensor, sin: &Tensor) -> Tensor {
     let sin = memory.read::<f32>(&sin).chunks(count * half);
     let y = memory.write::<T>(&mut result).chunks_mut(count * of_token);
     let jobs = x.zip(y).zip(cos.zip(sin));
-    run_all(jobs.map(|((x, y), (cos, sin))| Rotate { x, cos, sin, half, of_token, y }));
+    run_all(jobs.map(|((x, y), (cos, sin))| Rotate { x, cos, sin, half, head, of_token, y }));
     result
 }
 
@@ -271,6 +272,7 @@ struct Rotate<'a, T> {
     cos: &'a [f32],
     sin: &'a [f32],
     half: usize,
+    head: usize,
     of_token: usize,
     y: &'a mut [T],
 }
@@ -278,11 +280,13 @@ struct Rotate<'a, T> {
 impl<T: Number> Job for Rotate<'_, T> {
     #[inline(always)]
     fn run(self) {
-        let (half, of_token) = (self.half, self.of_token);
+        let Self { half, head, of_token, .. } = self;
         let tokens = self.x.chunks_exact(of_token).zip(self.y.chunks_exact_mut(of_token));
         let angles = self.cos.chunks_exact(half).zip(self.sin.chunks_exact(half));
         for ((x, y), (cos, sin)) in tokens.zip(angles) {
-            for (x, y) in x.chunks_exact(2 * half).zip(y.chunks_exact_mut(2 * half)) {
+            for (x, y) in x.chunks_exact(head).zip(y.chunks_exact_mut(head)) {
+                let ((x, rest), (y, same)) = (x.split_at(2 * half), y.split_at_mut(2 * half));
+                same.copy_from_slice(rest);
                 let ((x1, x2), (y1, y2)) = (x.split_at(half), y.split_at_mut(half));
                 let pairs = x1.iter().zip(x2).zip(y1.iter_mut().zip(y2));
                 for (((x1, x2), (y1, y2)), (cos, sin)) in pairs.zip(cos.iter().zip(sin)) {
@@ -357,9 +361,9 @@ mod tests {
     #[test]
     fn rotations_equal_those_of_libtorch() {
         tch::set_num_threads(2);
-        let angles = random(&[900, 1, 12], Kind::Float);
-        let (cos, sin) = (angles.cos(), angles.sin());
-        for kind in [Kind::Float, Kind::BFloat16] {
+        for (kind, half) in [(Kind::Float, 12), (Kind::BFloat16, 12), (Kind::Float, 5)] {
+            let angles = random(&[900, 1, half], Kind::Float);
+            let (cos, sin) = (angles.cos(), angles.sin());
             let x = random(&[900, 3, 24], kind);
             let wide = |tensor: &Tensor| tensor.to_kind(Kind::Double);
             let exact = crate::forward::rope::rotate(&wide(&x), &wide(&cos), &wide(&sin));

@@ -36,7 +36,7 @@ use crate::weights::{Weights, init};
 pub use loaded::LoadedModel;
 pub use report::LoadReport;
 
-/// A Llama, Qwen2, Qwen3, Mistral or Gemma 3 model with `Float` master weights.
+/// A model of one of the families of [`Architecture`](crate::config::Architecture), with `Float` master weights.
 ///
 /// The forward pass runs in the compute kind chosen at creation (`Float`, `BFloat16` or `Double`):
 /// weights are cast at use, and norms, rotations and softmax statistics stay in `Float` at least.
@@ -269,7 +269,7 @@ impl CausalLm {
 impl Policy for CausalLm {
     fn logits(&self, tokens: &TokenBatch) -> Result<Tensor, PolicyError> {
         catch_out_of_memory("compute logits", || {
-            Ok(autograd::head(&self.weights, &self.hidden_states(tokens, None)?))
+            Ok(autograd::head(&self.config, &self.weights, &self.hidden_states(tokens, None)?))
         })
     }
 
@@ -284,7 +284,7 @@ impl Policy for CausalLm {
                 return Ok(self.pass(tokens, options)?.scores());
             }
             let hidden = self.hidden_states(tokens, options.dropout_seed)?;
-            let head = |rows: &Tensor| autograd::head(&self.weights, rows);
+            let head = |rows: &Tensor| autograd::head(&self.config, &self.weights, rows);
             Ok(logprobs::score_hidden(&hidden, tokens, options, self.vocab_size(), head))
         })
     }

@@ -2,6 +2,7 @@
 
 pub(crate) mod chat;
 mod from_gguf;
+mod gguf_keys;
 mod hf_config;
 mod pre_tokenizer;
 mod python_date;

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::error::PolicyError;
 use crate::gguf::{Gguf, GgufValue};
-use crate::tokenizer::from_gguf::{special, token_kinds};
+use crate::tokenizer::gguf_keys::{special, token_kinds};
 
 /// Ordinary pieces in `tokenizer.ggml.token_type`: those that pieces are joined from and into.
 const NORMAL: u64 = 1;

@@ -8,16 +8,18 @@ use rand_chacha::ChaCha8Rng;
 use tch::{Device, Kind, Tensor};
 
 use crate::config::ModelConfig;
-use crate::config::layout::{PROJECTIONS, projection_path};
+use crate::config::layout::{projection_path, projections};
 use crate::config::lora::LoraConfig;
 use crate::error::PolicyError;
 use crate::policy::Parameter;
 use crate::tensor::{len, size};
-use crate::weights::{Linear, Weights, dropout};
+use crate::weights::{LayerWeights, Weights, dropout};
 
 /// The adapter of one projection.
 #[derive(Debug)]
 pub(crate) struct Adapter {
+    /// Path of the projection in the model.
+    path: String,
     /// `[rank, in]`, `Float`, requires grad.
     pub(crate) down: Tensor,
     /// `[out, rank]`, `Float`, requires grad.
@@ -52,9 +54,9 @@ impl Adapter {
     }
 
     /// Its two matrices under PEFT's names.
-    fn parameters(&self, path: &str) -> [Parameter; 2] {
+    fn parameters(&self) -> [Parameter; 2] {
         [("lora_A", &self.down), ("lora_B", &self.up)].map(|(part, tensor)| Parameter {
-            name: adapter_name(path, part),
+            name: adapter_name(&self.path, part),
             tensor: tensor.shallow_clone(),
         })
     }
@@ -76,11 +78,10 @@ pub(crate) fn attach(
 ) -> Result<(), PolicyError> {
     lora.validate()?;
     let rank = size(lora.rank);
+    let names = projections(config.architecture);
     let mut adapters = Vec::new();
-    for ((layer, projection), stream) in
-        lora.targets(config.num_hidden_layers)?.into_iter().zip(0..)
-    {
-        let path = projection_path(layer, projection);
+    for ((layer, projection), stream) in lora.targets(config)?.into_iter().zip(0..) {
+        let path = projection_path(layer, names[projection]);
         let shape = weights.layers[layer].projections()[projection].weight.size();
         let mut matrix = |part: &str, shape: &[i64]| {
             let tensor = create(&adapter_name(&path, part), shape)?;
@@ -94,6 +95,7 @@ pub(crate) fn attach(
             scale: lora.scale(),
             dropout: lora.dropout,
             stream,
+            path,
         };
         adapters.push((layer, projection, adapter));
     }
@@ -106,16 +108,14 @@ pub(crate) fn attach(
 
 /// Handles on the matrices of all adapters, layer by layer.
 pub(crate) fn parameters(weights: &Weights) -> Vec<Parameter> {
-    adapted(weights).flat_map(|(path, adapter)| adapter.parameters(&path)).collect()
+    adapted(weights).flat_map(|(_, adapter)| adapter.parameters()).collect()
 }
 
 /// The adapters with the paths of their projections.
-pub(crate) fn adapted(weights: &Weights) -> impl Iterator<Item = (String, &Adapter)> {
-    weights.layers.iter().enumerate().flat_map(|(layer, weights)| {
-        let projections: [&Linear; PROJECTIONS.len()] = weights.projections();
-        projections.into_iter().enumerate().filter_map(move |(projection, linear)| {
-            Some((projection_path(layer, projection), linear.adapter.as_ref()?))
-        })
+pub(crate) fn adapted(weights: &Weights) -> impl Iterator<Item = (&str, &Adapter)> {
+    weights.layers.iter().flat_map(LayerWeights::projections).filter_map(|linear| {
+        let adapter = linear.adapter.as_ref()?;
+        Some((adapter.path.as_str(), adapter))
     })
 }
 

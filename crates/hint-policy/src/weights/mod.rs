@@ -13,8 +13,9 @@ use std::collections::BTreeMap;
 use tch::{Kind, Tensor};
 
 use crate::config::ModelConfig;
-use crate::config::layout::{PROJECTIONS, layout};
+use crate::config::layout::{DOWN, OUTPUT, gates, inputs, layout};
 use crate::policy::Parameter;
+use crate::tensor::size;
 use crate::weights::adapter::Adapter;
 
 /// A projection `x · weightᵀ + bias`, and what its adapter adds.
@@ -60,36 +61,65 @@ impl Linear {
     }
 }
 
+/// Projections of one input: a matrix for each result, or one whose results are cut apart.
+#[derive(Debug)]
+pub(crate) struct Projections {
+    pub(crate) matrices: Vec<Linear>,
+    /// Width of each result.
+    pub(crate) widths: Vec<i64>,
+}
+
+impl Projections {
+    /// The results, side by side if there is one matrix.
+    pub(crate) fn split(&self, results: Vec<Tensor>) -> Vec<Tensor> {
+        match results.as_slice() {
+            [joint] if self.widths.len() > 1 => joint.split_with_sizes(self.widths.as_slice(), -1),
+            _ => results,
+        }
+    }
+
+    /// Applies the projections to `x`, casting the master weights; differentiable. Adapters drop inputs only
+    /// when given a seed.
+    pub(crate) fn forward(&self, x: &Tensor, dropout_seed: Option<u64>) -> Vec<Tensor> {
+        self.split(self.matrices.iter().map(|matrix| matrix.forward(x, dropout_seed)).collect())
+    }
+}
+
 /// The parameters of one transformer block.
 #[derive(Debug)]
 pub(crate) struct LayerWeights {
-    pub(crate) input_norm: Tensor,
-    pub(crate) query: Linear,
-    pub(crate) key: Linear,
-    pub(crate) value: Linear,
+    /// Query, key and value.
+    pub(crate) inputs: Projections,
     pub(crate) output: Linear,
-    /// Norms of query and key heads.
-    pub(crate) head_norms: Option<(Tensor, Tensor)>,
-    /// The norm before the feed-forward layer.
-    pub(crate) mlp_norm: Tensor,
-    /// Norms after attention and after the feed-forward layer.
-    pub(crate) sandwich: Option<(Tensor, Tensor)>,
-    pub(crate) gate: Linear,
-    pub(crate) up: Linear,
+    /// Gate and up.
+    pub(crate) gates: Projections,
     pub(crate) down: Linear,
+    pub(crate) norms: LayerNorms,
+    /// Norms of queries and keys.
+    pub(crate) head_norms: Option<(Tensor, Tensor)>,
+}
+
+/// The norms of a transformer block over the width of the model, those that it has.
+#[derive(Debug)]
+pub(crate) struct LayerNorms {
+    pub(crate) before_attention: Option<Tensor>,
+    pub(crate) after_attention: Option<Tensor>,
+    pub(crate) before_mlp: Option<Tensor>,
+    pub(crate) after_mlp: Option<Tensor>,
 }
 
 impl LayerWeights {
-    /// In the order of [`PROJECTIONS`].
-    pub(crate) fn projections(&self) -> [&Linear; PROJECTIONS.len()] {
-        let Self { query, key, value, output, gate, up, down, .. } = self;
-        [query, key, value, output, gate, up, down]
+    /// In the order of [`projections`](crate::config::layout::projections).
+    pub(crate) fn projections(&self) -> Vec<&Linear> {
+        let Self { inputs, output, gates, down, .. } = self;
+        inputs.matrices.iter().chain([output]).chain(&gates.matrices).chain([down]).collect()
     }
 
-    /// In the order of [`PROJECTIONS`].
-    pub(crate) fn projections_mut(&mut self) -> [&mut Linear; PROJECTIONS.len()] {
-        let Self { query, key, value, output, gate, up, down, .. } = self;
-        [query, key, value, output, gate, up, down]
+    /// In the order of [`projections`](crate::config::layout::projections).
+    pub(crate) fn projections_mut(&mut self) -> Vec<&mut Linear> {
+        let Self { inputs, output, gates, down, .. } = self;
+        let (inputs, gates) = (inputs.matrices.iter_mut(), gates.matrices.iter_mut());
+        inputs.chain([output]).chain(gates).chain([down]).collect()
     }
 }
 
@@ -133,31 +163,33 @@ impl Weights {
         let linear = |name: &str| {
             Linear::plain(get(&format!("{name}.weight")), find(&format!("{name}.bias")))
         };
+        let family = config.architecture.family();
+        let key = size(config.num_key_value_heads * config.head_dim);
+        let query = size(config.num_attention_heads * config.head_dim);
+        let inner = size(config.intermediate_size);
+        let [before_attention, after_attention, before_mlp, after_mlp] = family.norms.names();
         let layers = (0..config.num_hidden_layers)
             .map(|layer| {
                 let name = |part: &str| format!("model.layers.{layer}.{part}");
-                let norm = |part: &str| get(&name(&format!("{part}.weight")));
-                // Where it is the only other norm, its name says where it stands: behind attention.
-                let (mlp_norm, sandwich) = if config.sandwich_norms() {
-                    let after = norm("post_attention_layernorm");
-                    let sandwich = (after, norm("post_feedforward_layernorm"));
-                    (norm("pre_feedforward_layernorm"), Some(sandwich))
-                } else {
-                    (norm("post_attention_layernorm"), None)
+                let norm =
+                    |part: Option<&str>| part.map(|part| get(&name(&format!("{part}.weight"))));
+                let group = |paths: &[&str], widths: &[i64]| Projections {
+                    matrices: paths.iter().map(|path| linear(&name(path))).collect(),
+                    widths: widths.to_vec(),
                 };
                 LayerWeights {
-                    input_norm: get(&name("input_layernorm.weight")),
-                    query: linear(&name("self_attn.q_proj")),
-                    key: linear(&name("self_attn.k_proj")),
-                    value: linear(&name("self_attn.v_proj")),
-                    output: linear(&name("self_attn.o_proj")),
+                    inputs: group(inputs(config.architecture), &[query, key, key]),
+                    output: linear(&name(OUTPUT)),
+                    gates: group(gates(config.architecture), &[inner, inner]),
+                    down: linear(&name(DOWN)),
+                    norms: LayerNorms {
+                        before_attention: norm(before_attention),
+                        after_attention: norm(after_attention),
+                        before_mlp: norm(before_mlp),
+                        after_mlp: norm(after_mlp),
+                    },
                     head_norms: find(&name("self_attn.q_norm.weight"))
                         .zip(find(&name("self_attn.k_norm.weight"))),
-                    mlp_norm,
-                    sandwich,
-                    gate: linear(&name("mlp.gate_proj")),
-                    up: linear(&name("mlp.up_proj")),
-                    down: linear(&name("mlp.down_proj")),
                 }
             })
             .collect();

@@ -87,7 +87,8 @@ fn unsupported_options_are_refused_by_name() {
     let gelu = json!({"hidden_activation": "gelu"});
     check_refused("gemma3_text", gelu, &["hidden_activation", "gelu_pytorch_tanh"]);
     for key in ["attn_logit_softcapping", "final_logit_softcapping"] {
-        check_refused("gemma3_text", json!({key: 30.0}), &[key, "30", "null"]);
+        check_refused("llama", json!({key: 30.0}), &[key, "30", "null"]);
+        check_refused("gemma3_text", json!({key: -1.0}), &[key, "-1", "positive"]);
     }
     let both_ways = json!({"use_bidirectional_attention": true});
     check_refused("gemma3_text", both_ways, &["use_bidirectional_attention"]);

@@ -1,0 +1,137 @@
+//! The raw fields of a Hugging Face `config.json`.
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::Value;
+
+/// `config.json` as transformers writes it. Keys that do not change the forward pass are ignored.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct HfConfig {
+    pub(super) architectures: Option<Vec<String>>,
+    pub(super) model_type: Option<String>,
+    #[serde(deserialize_with = "size")]
+    pub(super) vocab_size: Option<usize>,
+    #[serde(deserialize_with = "size")]
+    pub(super) hidden_size: Option<usize>,
+    #[serde(deserialize_with = "size")]
+    pub(super) intermediate_size: Option<usize>,
+    #[serde(deserialize_with = "size")]
+    pub(super) num_hidden_layers: Option<usize>,
+    #[serde(deserialize_with = "size")]
+    pub(super) num_attention_heads: Option<usize>,
+    #[serde(deserialize_with = "size")]
+    pub(super) num_key_value_heads: Option<usize>,
+    #[serde(deserialize_with = "size")]
+    pub(super) head_dim: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) hidden_act: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) hidden_activation: Option<String>,
+    pub(super) rms_norm_eps: Option<f64>,
+    #[serde(deserialize_with = "size")]
+    pub(super) max_position_embeddings: Option<usize>,
+    pub(super) rope_theta: Option<f64>,
+    pub(super) rope_scaling: Option<Value>,
+    #[serde(skip_serializing)]
+    pub(super) rope_parameters: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) rope_local_base_freq: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) partial_rotary_factor: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "whole")]
+    pub(super) query_pre_attn_scalar: Option<f64>,
+    #[serde(skip_serializing)]
+    pub(super) attention_dropout: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "present")]
+    pub(super) attn_logit_softcapping: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "present")]
+    pub(super) final_logit_softcapping: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) embedding_multiplier: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) residual_multiplier: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) attention_multiplier: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) logits_scaling: Option<f64>,
+    #[serde(skip_serializing)]
+    pub(super) use_bidirectional_attention: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) attention_bias: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) mlp_bias: Option<bool>,
+    pub(super) tie_word_embeddings: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) use_sliding_window: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) sliding_window: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) max_window_layers: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) layer_types: Option<Vec<String>>,
+    #[serde(skip_serializing)]
+    pub(super) sliding_window_pattern: Option<usize>,
+    // As transformers writes it, next to `layer_types`.
+    #[serde(skip_serializing, rename(deserialize = "_sliding_window_pattern"))]
+    pub(super) class_window_pattern: Option<usize>,
+    pub(super) initializer_range: Option<f64>,
+    #[serde(deserialize_with = "present")]
+    pub(super) bos_token_id: Option<Value>,
+    #[serde(deserialize_with = "present")]
+    pub(super) eos_token_id: Option<Value>,
+    #[serde(deserialize_with = "present")]
+    pub(super) pad_token_id: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) dtype: Option<String>,
+    // The name before transformers 4.56; older readers know only this one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) torch_dtype: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) quantization_config: Option<Value>,
+}
+
+impl HfConfig {
+    /// Names the element type of the weights, under the old and the new key.
+    pub(crate) fn with_dtype(mut self, name: &str) -> Self {
+        self.dtype = Some(name.to_owned());
+        self.torch_dtype = Some(name.to_owned());
+        self
+    }
+}
+
+/// A size, also one that is written as a float.
+fn size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<usize>, D::Error> {
+    let Some(number) = Option::<serde_json::Number>::deserialize(deserializer)? else {
+        return Ok(None);
+    };
+    let whole = number.as_u64().or_else(|| {
+        let float =
+            number.as_f64().filter(|float| float.fract() == 0.0 && (0.0..9e15).contains(float));
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a whole number in range"
+        )]
+        float.map(|float| float as u64)
+    });
+    let size = whole.and_then(|whole| usize::try_from(whole).ok());
+    size.map(Some).ok_or_else(|| serde::de::Error::custom(format!("{number} is no size")))
+}
+
+/// Writes a whole number without a point, which transformers 5 insists on.
+#[expect(clippy::ref_option, reason = "serde passes a reference to the field")]
+fn whole<S: Serializer>(number: &Option<f64>, serializer: S) -> Result<S::Ok, S::Error> {
+    match number {
+        Some(number) if number.fract() == 0.0 && number.abs() < 9e15 =>
+        {
+            #[expect(clippy::cast_possible_truncation, reason = "a whole number in range")]
+            serializer.serialize_i64(*number as i64)
+        }
+        other => other.serialize(serializer),
+    }
+}
+
+/// Tells a `null` from a key that is not there, which stands for the default of the family.
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
+    Value::deserialize(deserializer).map(Some)
+}
