@@ -57,8 +57,9 @@ fn hint_grpo(job: &mut Job<'_>) -> Result<Outcome> {
     let hints = Hints::configured_with(api_key);
 
     let parts = Parts { policy, engine, format, rubric, hints };
-    let mut builder = Trainer::from_config(config, parts)?
-        .run_dir(job.run_dir()?) // a run that is there already continues
+    // Its folder: a run that is there already continues.
+    let builder = job.open(Trainer::from_config(config, parts)?)?;
+    let mut builder = builder
         .held_out(workload.held_out.clone())
         .extra_file(move |checkpoint| Ok(tokenizer.save(checkpoint)?))
         .observer(job.progress())
@@ -69,5 +70,7 @@ fn hint_grpo(job: &mut Job<'_>) -> Result<Outcome> {
     }
     let mut trainer = builder.build()?;
     keep_freed_memory();
-    Ok(trainer.run(&workload.train)?)
+    // Those whose prompts fit; says how many have hints.
+    let problems = job.problems(trainer.collector_mut())?;
+    Ok(trainer.run(&problems)?)
 }

@@ -8,7 +8,7 @@ use hint_grpo::{
     metrics,
 };
 use hint_policy::SharedPolicy;
-use hint_rollout::data::{HeldOut, is_held_out};
+use hint_rollout::data::{Columns, HeldOut, Split, is_held_out};
 use hint_rollout::evaluate::Evaluation;
 use hint_rollout::{Collector, LocalEngine, Problem, PromptFormat as _};
 use hint_tests::{
@@ -36,7 +36,7 @@ fn run(dir: &Path, config: &GrpoConfig, held_out: &[Problem], stop: Option<u64>)
     let run_dir = RunDir::resume_or_create(dir, config);
     let policy = SharedPolicy::new(tiny_policy(7));
     let parts = parts(&policy, lenient_rubric(), true);
-    let (train, _) = evaluated().evaluation.split(problems()).expect("no file is read");
+    let Split { train, .. } = split();
     let outcome = Trainer::from_config(config.clone(), parts)
         .expect("the configuration is valid")
         .run_dir(run_dir.expect("a usable folder"))
@@ -51,7 +51,12 @@ fn run(dir: &Path, config: &GrpoConfig, held_out: &[Problem], stop: Option<u64>)
 }
 
 fn held_out() -> Vec<Problem> {
-    evaluated().evaluation.split(problems()).expect("no file is read").1
+    split().held_out
+}
+
+fn split() -> Split {
+    let split = evaluated().evaluation.split(problems(), &Columns::default());
+    split.expect("no file is read")
 }
 
 /// The lines of `metrics.jsonl`, and those of them that are about the evaluation.
@@ -124,7 +129,7 @@ fn other_held_out_problems_are_refused_on_resuming() {
     run(dir.path(), &evaluated(), &held_out(), Some(2));
     let policy = SharedPolicy::new(tiny_policy(7));
     let parts = parts(&policy, lenient_rubric(), true);
-    let (train, held_out) = evaluated().evaluation.split(problems()).expect("no file is read");
+    let Split { train, held_out, .. } = split();
     let error = Trainer::from_config(evaluated(), parts)
         .expect("the configuration is valid")
         .run_dir(RunDir::resume(dir.path()).expect("a stopped run"))
@@ -166,7 +171,7 @@ fn a_supervised_run_is_evaluated_as_well() {
     config.run.prompts_per_step = 8;
     config.evaluation.every = 0;
     config.optimizer.learning_rate = 1e-2;
-    let (train, held_out) = config.evaluation.split(problems()).expect("no file is read");
+    let Split { train, held_out, .. } = split();
     // 9 is `9` times three: solves either kind of problem.
     let nines = Digits.encode_completion("999").expect("digits are tokens");
     let demonstrations = train.iter().map(|problem| {

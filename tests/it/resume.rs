@@ -4,13 +4,15 @@ use std::path::Path;
 
 use hint_grpo::advantage::LeaveOneOut;
 use hint_grpo::objective::ObjectiveConfig;
-use hint_grpo::optim::{AdamW, AdamWConfig};
+use hint_grpo::optim::{AdamW, AdamWConfig, Decay};
 use hint_grpo::stage::PolicyGradient;
 use hint_grpo::{GrpoConfig, GrpoError, Hints, Outcome, Parts, RunBuilder, RunDir, Trainer};
 use hint_policy::SharedPolicy;
+use hint_rollout::Problem;
 use hint_tests::{
     StopAfter, bytes, config, lenient_rubric, parts, problems, tiny_policy, trainer, weights,
 };
+use serde_json::Value;
 
 const STEPS: u64 = 8;
 
@@ -102,6 +104,118 @@ fn a_constant_schedule_can_be_prolonged() {
     finish(dir.path(), &short);
     let weights = finish(dir.path(), &run_config());
     assert!((outcome(dir.path()), weights) == uninterrupted());
+}
+
+/// Resumes the run in `dir` with `config`, allowing `changes`, on `problems`.
+fn resume(
+    dir: &Path,
+    config: &GrpoConfig,
+    changes: &[&str],
+    problems: &[Problem],
+    model: &str,
+) -> Result<Outcome, GrpoError> {
+    let policy = SharedPolicy::new(tiny_policy(7));
+    let parts = parts(&policy, lenient_rubric(), true);
+    Trainer::from_config(config.clone(), parts)?
+        .run_dir(RunDir::resume_or_create(dir, config)?)
+        .depends_on("model", model)
+        .changes(changes.iter().copied())
+        .build()?
+        .run(problems)
+}
+
+/// What is said to differ.
+#[track_caller]
+fn differences(found: Result<Outcome, GrpoError>) -> Vec<String> {
+    let error = found.expect_err("the run differs");
+    let GrpoError::Mismatch { differences, .. } = error else { panic!("unexpected {error}") };
+    differences
+}
+
+#[test]
+fn whatever_a_run_depends_on_is_compared_on_resuming() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let mut short = run_config();
+    short.run.steps = 3;
+    resume(dir.path(), &short, &[], &problems(), "f00d").expect("the run works");
+    let again =
+        |problems: &[Problem], model| resume(dir.path(), &run_config(), &[], problems, model);
+    let mut other = problems();
+    other[3] = other[3].clone().with_hint("ten").with_solution("9 + 1");
+    let found = differences(again(&other, "f00d"));
+    assert_eq!(found.len(), 2, "{found:?}");
+    assert!(
+        found[0].starts_with("hints: \"16-") && found[0].contains(" there, \"16-"),
+        "{found:?}"
+    );
+    assert!(found[1].starts_with("solutions: \"0-00000000\" there, \"1-"), "{found:?}");
+    let found = differences(again(&problems(), "beef"));
+    assert_eq!(found, ["model: \"f00d\" there, \"beef\" here"]);
+    again(&problems(), "f00d").expect("nothing differs");
+}
+
+#[test]
+fn a_change_that_the_run_names_is_made_and_recorded() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let mut short = run_config();
+    short.run.steps = 3;
+    resume(dir.path(), &short, &[], &problems(), "f00d").expect("the run works");
+    let mut slower = run_config();
+    slower.optimizer.learning_rate = 1e-4;
+    let found = differences(resume(dir.path(), &slower, &[], &problems(), "f00d"));
+    assert_eq!(found, ["optimizer.learning_rate: 0.003 there, 0.0001 here"]);
+    let changes = ["optimizer.learning_rate", "problems", "hints"];
+    let fewer = &problems()[2..];
+    resume(dir.path(), &slower, &changes, fewer, "f00d").expect("it may");
+    let last = dir.path().join(format!("checkpoints/step-{STEPS:08}/trainer.json"));
+    let state: Value = serde_json::from_slice(&bytes(&last)).expect("it is JSON");
+    let history = state["history"].as_array().expect("a list");
+    let keys = history.iter().map(|change| change["key"].as_str().expect("a key"));
+    assert_eq!(keys.collect::<Vec<_>>(), ["optimizer.learning_rate", "hints", "problems"]);
+    let rate = &history[0];
+    assert_eq!(
+        (&rate["step"], &rate["before"], &rate["after"]),
+        (&3.into(), &0.003.into(), &1e-4.into())
+    );
+    let text = String::from_utf8(bytes(&dir.path().join("config.toml"))).expect("text");
+    assert!(text.contains("learning_rate = 0.0001"), "{text}");
+    // The history is kept, and the change need not be named again.
+    slower.run.steps += 1;
+    resume(dir.path(), &slower, &[], fewer, "f00d").expect("nothing differs");
+    let last = dir.path().join("checkpoints/step-00000009/trainer.json");
+    let state: Value = serde_json::from_slice(&bytes(&last)).expect("it is JSON");
+    assert_eq!(state["history"].as_array().map(Vec::len), Some(3));
+}
+
+#[test]
+fn more_steps_stretch_no_schedule_silently() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let config = |steps| {
+        let mut config = run_config();
+        config.run.steps = steps;
+        config.optimizer.schedule.decay = Decay::Cosine { final_frac: 0.1 };
+        config
+    };
+    resume(dir.path(), &config(3), &[], &problems(), "").expect("the run works");
+    let found = differences(resume(dir.path(), &config(5), &["run.steps"], &problems(), ""));
+    assert!(
+        found[0].starts_with("run.steps: 3 there, 5 here; schedules are in shares"),
+        "{found:?}"
+    );
+    let mut stated = config(5);
+    stated.run.schedule_steps = Some(3);
+    let changes = ["run.steps", "run.schedule_steps"];
+    resume(dir.path(), &stated, &changes, &problems(), "").expect("the schedule is stated");
+    let text = String::from_utf8(bytes(&dir.path().join("metrics.jsonl"))).expect("text");
+    let rates = text.lines().map(|line| {
+        let line: Value = serde_json::from_str(line).expect("a line of JSON");
+        line["learning_rate"].as_f64().expect("a rate")
+    });
+    let rates = rates.collect::<Vec<_>>();
+    assert!(
+        rates[2..] == [rates[2]; 3] && rates[0] > rates[1],
+        "at its end since step 3: {rates:?}"
+    );
 }
 
 #[test]

@@ -31,6 +31,17 @@ pub enum Warning {
         /// Rounds taken.
         rounds: usize,
     },
+    /// The guard skipped an optimizer step.
+    #[error(
+        "an optimizer step was skipped: the loss is {loss} and the norm of the gradient {norm}; after \
+         `optimizer.guard.max_consecutive` of these in a row the run stops"
+    )]
+    SkippedUpdate {
+        /// The loss.
+        loss: String,
+        /// The norm of the gradient.
+        norm: String,
+    },
     /// Groups that were sampled with weights too old to train on.
     #[error(
         "{groups} groups were dropped: the oldest was sampled {staleness} weight versions ago, at most {max_staleness} are allowed (`run.max_staleness`)"

@@ -1,12 +1,14 @@
 //! Engines that fail or break their contract in the middle of a run.
 
-use hint_grpo::GrpoError;
+use std::path::Path;
+
+use hint_grpo::{GrpoError, RunDir};
 use hint_rollout::{
     Completion, GenerationRequest, LocalEngine, RolloutEngine, RolloutError, WeightSource,
 };
-use hint_tests::{Digits, lenient_rubric};
+use hint_tests::{Digits, lenient_rubric, problems};
 
-use super::{Faulty, fail_and_resume};
+use super::{Faulty, fail_and_resume, outcome, run_config, sound, trainer};
 
 /// What goes wrong.
 #[derive(Debug, Clone, Copy)]
@@ -66,6 +68,35 @@ impl RolloutEngine for Broken {
             return Err(RolloutError::other("engine", "the disk of the server is full"));
         }
         self.inner.sync(weights)
+    }
+}
+
+#[test]
+fn a_step_that_fails_is_preceded_by_a_checkpoint() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let mut config = run_config();
+    config.run.checkpoint_every = 0;
+    // In the middle of step 3, and when step 3 hands its weights over; the first call of `sync` precedes
+    // all steps.
+    for (fault, at, expected) in [(Fault::Error, 4, 2), (Fault::Sync, 3, 3)] {
+        let dir = dir.path().join(expected.to_string());
+        let (whole, broken) = (dir.join("whole"), dir.join("broken"));
+        let run_dir = |dir: &Path| RunDir::resume_or_create(dir, &config).expect("a usable folder");
+        let run = |dir: &Path| {
+            let (mut trainer, ..) = trainer(&config, Some(run_dir(dir)), sound);
+            trainer.run(&problems()).expect("the run works");
+        };
+        run(&whole);
+        let parts = |inner| {
+            let engine = Broken { inner, fault, at, calls: 0 };
+            Faulty { engine, format: Digits, rubric: lenient_rubric() }
+        };
+        let (mut trainer, ..) = trainer(&config, Some(run_dir(&broken)), parts);
+        trainer.run(&problems()).expect_err("the engine fails");
+        let checkpoints = RunDir::checkpoints(&broken).expect("the folder can be listed");
+        assert_eq!(checkpoints.last().map(|(step, _)| *step), Some(expected), "{fault:?}");
+        run(&broken);
+        assert!(outcome(&broken) == outcome(&whole), "after {fault:?}");
     }
 }
 

@@ -1,9 +1,9 @@
 //! When and how held-out problems are evaluated.
 
-use hint_rollout::data::{HeldOut, sample_by_hash, split_held_out};
+use hint_rollout::data::{Columns, HeldOut, Split, sample_by_hash};
 use hint_rollout::error::Violations;
 use hint_rollout::evaluate::EvaluationOptions;
-use hint_rollout::{Problem, RolloutError, Sampling, Seed, read_problems};
+use hint_rollout::{Problem, RolloutError, Sampling, Seed};
 use serde::{Deserialize, Serialize};
 
 /// When and how held-out problems are evaluated, without hints.
@@ -53,29 +53,17 @@ impl Default for EvaluationConfig {
 }
 
 impl EvaluationConfig {
-    /// The problems to train on, and those to evaluate on.
+    /// The problems to train on, and those to evaluate on. `columns` are those of a held-out file.
     ///
     /// # Errors
     ///
-    /// Those of [`read_problems`] for a file of held-out problems.
-    pub fn split(
-        &self,
-        problems: Vec<Problem>,
-    ) -> Result<(Vec<Problem>, Vec<Problem>), RolloutError> {
-        let (train, held_out) = match &self.held_out {
-            HeldOut::None => (problems, Vec::new()),
-            HeldOut::Share { frac } => split_held_out(problems, *frac),
-            HeldOut::File { path } => {
-                let held_out = read_problems(path)?;
-                let ids = held_out.iter().map(|problem| problem.id.as_str());
-                let ids = ids.collect::<std::collections::HashSet<_>>();
-                let mut train = problems;
-                train.retain(|problem| !ids.contains(problem.id.as_str()));
-                (train, held_out)
-            }
-        };
-        let most = self.max_problems.unwrap_or(usize::MAX);
-        Ok((train, sample_by_hash(held_out, most)))
+    /// Those of [`read_problems`](hint_rollout::read_problems) for a file of held-out problems.
+    pub fn split(&self, problems: Vec<Problem>, columns: &Columns) -> Result<Split, RolloutError> {
+        let mut split = self.held_out.split(problems, columns)?;
+        let count = split.held_out.len();
+        split.held_out = sample_by_hash(split.held_out, self.max_problems.unwrap_or(usize::MAX));
+        split.unused = count - split.held_out.len();
+        Ok(split)
     }
 
     /// Whether an evaluation follows step `step` of `steps`; step 0 is before the first one.

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 
 use hint_rollout::collect::curriculum::Replay;
+use hint_rollout::data::DataConfig;
 use hint_rollout::error::Violations;
 use hint_rollout::{CollectorConfig, Sampling};
 use serde::{Deserialize, Serialize};
@@ -16,11 +17,14 @@ use crate::error::ConfigError;
 use crate::objective::{ImportanceCorrection, LossConfig, OldLogprobs};
 use crate::optim::OptimizerConfig;
 
+mod change;
 mod evaluation;
 mod read;
 mod run;
 mod sft;
 
+pub use change::{CHANGEABLE, Change, is_changeable};
+pub(crate) use change::{differences, is_below};
 pub use evaluation::EvaluationConfig;
 pub use run::{RunConfig, StaleGroups};
 pub use sft::{LearnedTokens, SftConfig};
@@ -32,6 +36,8 @@ pub use sft::{LearnedTokens, SftConfig};
 pub struct GrpoConfig {
     /// How long the run is and how its steps are cut.
     pub run: RunConfig,
+    /// Which files of problems are read, and how.
+    pub data: DataConfig,
     /// How groups are sampled, judged and hinted.
     pub rollout: CollectorConfig,
     /// How rewards become advantages.
@@ -93,6 +99,7 @@ impl GrpoConfig {
 
     fn check(&self, at: &mut Violations) {
         at.within("run", |at| self.run.check(at));
+        at.within("data", |at| self.data.check(at));
         at.within("rollout", |at| self.rollout.check(at));
         at.within("advantage", |at| self.advantage.check(at));
         at.within("loss", |at| {

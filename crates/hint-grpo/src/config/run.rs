@@ -1,6 +1,7 @@
 //! How long a run is and how its steps are cut.
 
 use hint_rollout::error::Violations;
+use hint_rollout::run::RunProgress;
 use serde::{Deserialize, Serialize};
 
 /// How long a run is and how its steps are cut.
@@ -9,6 +10,9 @@ use serde::{Deserialize, Serialize};
 pub struct RunConfig {
     /// Seed of everything random in the run. (HINT reference: 42)
     pub seed: u64,
+    /// Steps that schedules in shares of the run refer to, and the decay of the learning rate; `steps` if it
+    /// is not given. With it, a run can be prolonged and its schedules stay as they are.
+    pub schedule_steps: Option<u64>,
     /// Steps: batches, each followed by `num_iterations` times `num_minibatches` optimizer steps.
     pub steps: u64,
     /// Problems (or demonstrations) per step. (HINT reference: 64 micro-batches of one group)
@@ -27,6 +31,9 @@ pub struct RunConfig {
     pub max_staleness: Option<u64>,
     /// What happens to a group that is older.
     pub stale_groups: StaleGroups,
+    /// Whether completions without a gradient, such as those of groups with equal rewards, are scored
+    /// for the metric `entropy` alone, which then counts as TRL does. Takes a forward pass of them.
+    pub full_entropy: bool,
     /// Whether to write `rollouts.jsonl`, one line per group.
     pub rollout_table: bool,
     /// Steps between checkpoints. 0 writes one at the end only.
@@ -50,6 +57,7 @@ impl Default for RunConfig {
     fn default() -> Self {
         Self {
             seed: 42,
+            schedule_steps: None,
             steps: 1000,
             prompts_per_step: 64,
             num_iterations: 1,
@@ -57,6 +65,7 @@ impl Default for RunConfig {
             max_tokens_per_micro_batch: 16_384,
             max_staleness: None,
             stale_groups: StaleGroups::default(),
+            full_entropy: false,
             rollout_table: false,
             checkpoint_every: 10,
             keep_checkpoints: 2,
@@ -65,6 +74,11 @@ impl Default for RunConfig {
 }
 
 impl RunConfig {
+    /// After `step` steps, as schedules see it.
+    pub(crate) fn progress(&self, step: u64) -> RunProgress {
+        RunProgress::new(step, self.schedule_steps.unwrap_or(self.steps))
+    }
+
     /// Whether a checkpoint follows step `step` (from 1).
     pub fn checkpoint_is_due(&self, step: u64) -> bool {
         let every = self.checkpoint_every;
@@ -73,6 +87,7 @@ impl RunConfig {
 
     pub(super) fn check(&self, at: &mut Violations) {
         at.at_least("steps", self.steps, 1);
+        at.require(self.schedule_steps != Some(0), "schedule_steps", "must be at least 1", 0);
         at.at_least("prompts_per_step", self.prompts_per_step as u64, 1);
         at.at_least("num_iterations", self.num_iterations as u64, 1);
         at.at_least("num_minibatches", self.num_minibatches as u64, 1);

@@ -94,7 +94,10 @@ impl Learner {
         let [count, entropy, new, old] =
             read_together([&mask.sum(Kind::Double), &entropy, &logprobs, &gathered.old]);
         if let [entropy] = entropy[..] {
-            observed.metrics.add(metrics::ENTROPY, entropy, count[0]);
+            observed.metrics.add(metrics::ENTROPY_TRAINED, entropy, count[0]);
+            if step.part.counts_all {
+                observed.metrics.add(metrics::ENTROPY, entropy, count[0]);
+            }
         }
         let [new, old] = [new, old].map(|values| responses_of(values, &batch));
         for (row, (sample, &position)) in rows.iter().zip(positions).enumerate() {
@@ -109,6 +112,30 @@ impl Learner {
             }
         }
         Ok(())
+    }
+
+    /// The entropy of the samples `indices` under the present policy, summed over their tokens, and the number of
+    /// these. No gradient.
+    pub(super) fn entropy(
+        &self,
+        samples: &[Sample],
+        indices: &[usize],
+    ) -> Result<(f64, f64), GrpoError> {
+        let policy = self.policy.lock();
+        let options = ScoreOptions { entropy: true, ..self.scoring() };
+        let (mut sum, mut count) = (0.0, 0.0);
+        for members in self.packing(samples, indices, Context::Numerator).batches {
+            let rows = members.iter().map(|&member| &samples[indices[member]]).collect::<Vec<_>>();
+            let batch = token_batch(&rows, Context::Numerator, policy.device())?;
+            let scores = tch::no_grad(|| policy.score(&batch, &options))?;
+            let mask = loss_mask(&rows, &batch);
+            if let Some(entropy) = &scores.entropy {
+                let [entropy, tokens] =
+                    read_together([&masked_sum(entropy, &mask), &mask.sum(Kind::Double)]);
+                (sum, count) = (sum + entropy[0], count + tokens[0]);
+            }
+        }
+        Ok((sum, count))
     }
 
     /// The loss of a micro-batch, and what it measures.

@@ -26,6 +26,8 @@ pub(super) struct Minibatch {
     pub(super) sft: Vec<usize>,
     /// Whether the weights are still those before the first optimizer step of the batch.
     pub(super) is_first: bool,
+    /// Whether the metric `entropy` counts these samples, since it counts all.
+    pub(super) counts_all: bool,
 }
 
 impl Minibatch {
@@ -56,7 +58,7 @@ impl Minibatch {
         }
         sft.sort_unstable();
         let sft = sft.into_iter().map(|(_, index)| index).collect();
-        Self { policy, totals, sft, is_first }
+        Self { policy, totals, sft, is_first, counts_all: true }
     }
 }
 

@@ -98,6 +98,7 @@ pub struct Learner {
     num_iterations: usize,
     num_minibatches: usize,
     max_tokens_per_micro_batch: usize,
+    full_entropy: bool,
     temperature: f64,
 }
 
@@ -215,6 +216,7 @@ impl Learner {
             num_iterations: run.num_iterations,
             num_minibatches: run.num_minibatches,
             max_tokens_per_micro_batch: run.max_tokens_per_micro_batch,
+            full_entropy: run.full_entropy,
             temperature: config.rollout.sampling.temperature,
         })
     }
@@ -256,6 +258,13 @@ impl Learner {
         let has_gradient =
             batch.samples.iter().map(|one| self.has_gradient(one)).collect::<Vec<_>>();
         let trained = (0..batch.samples.len()).filter(|&index| has_gradient[index]);
+        let left_out = left_out(&batch.samples, &has_gradient);
+        let counts_all = self.full_entropy || left_out.is_empty();
+        if self.full_entropy {
+            let passes = self.num_iterations as f64;
+            let (entropy, count) = self.entropy(&batch.samples, &left_out)?;
+            report.metrics.add(metrics::ENTROPY, entropy * passes, count * passes);
+        }
         let many = self.num_iterations * self.num_minibatches > 1;
         let fixed = self.fixed_logprobs(&batch.samples, &trained.collect::<Vec<_>>(), many)?;
         let seed = Seed::new(self.seed).named("mini_batch").child(progress.step);
@@ -263,6 +272,7 @@ impl Learner {
         for pass in 0..self.num_iterations as u64 {
             for groups in minibatch::split(batch.groups, self.num_minibatches, seed.child(pass)) {
                 let part = Minibatch::new(batch, &groups, &has_gradient, is_first);
+                let part = Minibatch { counts_all, ..part };
                 self.optimizer_step(batch, &part, &fixed, progress, &mut report)?;
                 is_first = false;
             }
@@ -318,6 +328,8 @@ impl Learner {
         self.accumulate_sft(batch, &part.sft, &mut observed, &mut report.warnings)?;
         let norm = clip_grad_norm(self.optimizer.parameters(), self.settings.max_grad_norm);
         if !self.guard.admits(observed.loss, norm, progress.step + 1)? {
+            let (loss, norm) = (observed.loss.to_string(), norm.to_string());
+            report.warnings.push(Warning::SkippedUpdate { loss, norm });
             return Ok(());
         }
         self.optimizer.step(self.learning_rate(progress))?;
@@ -363,6 +375,15 @@ impl Learner {
         self.updates = updates;
         Ok(())
     }
+}
+
+/// The samples of the policy objective that have tokens to train and no gradient.
+fn left_out(samples: &[Sample], has_gradient: &[bool]) -> Vec<usize> {
+    let is_left_out = |index: &usize| {
+        let sample = &samples[*index];
+        !has_gradient[*index] && sample.policy_weight.is_some() && sample.trained_tokens() > 0
+    };
+    (0..samples.len()).filter(is_left_out).collect()
 }
 
 impl UpdateReport {

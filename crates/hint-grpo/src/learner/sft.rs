@@ -108,6 +108,7 @@ impl Learner {
         metrics.add(metrics::NLL, nll[0], count[0]);
         if let [entropy] = entropy[..] {
             metrics.add(metrics::ENTROPY, entropy, count[0]);
+            metrics.add(metrics::ENTROPY_TRAINED, entropy, count[0]);
         }
         Ok(value[0])
     }

@@ -55,6 +55,12 @@ table! {
     VERDICT = "verdict/NAME";
     /// Share of sampled completions that could not be judged and were dropped.
     ROLLOUT_DROPPED_FRAC = "rollout/dropped_frac";
+    /// Problems left out because their prompts are too long, if there were any.
+    ROLLOUT_TOO_LONG_PROMPTS = "rollout/too_long_prompts";
+    /// Hints and demonstrations that were too long, if there were any: left out or cut.
+    ROLLOUT_TOO_LONG_HINTS = "rollout/too_long_hints";
+    /// How often that reward failed: an error, no number, or a panic (`panic`).
+    REWARD_FAILURES = "reward_failures/NAME";
     /// Share of groups that were dropped because their weights were too old.
     ROLLOUT_STALE_FRAC = "rollout/stale_frac";
     /// Share of sampled completions that are left out of the loss because they were cut off.
@@ -124,8 +130,10 @@ table! {
     LOSS = "loss";
     /// KL to the reference policy per token, in nats.
     KL = "kl";
-    /// Entropy of the policy per trained token, in nats.
+    /// Entropy of the policy per completion token, in nats, over all completions, as TRL counts. Left out where some have no forward pass, unless `run.full_entropy` is on.
     ENTROPY = "entropy";
+    /// Entropy of the policy per token of the completions that have a gradient, in nats.
+    ENTROPY_TRAINED = "entropy/trained";
     /// Share of trained tokens whose ratio is clipped from below.
     CLIP_RATIO_LOW = "clip_ratio/low_mean";
     /// Share of trained tokens whose ratio is clipped from above.

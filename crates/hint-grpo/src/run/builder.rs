@@ -32,6 +32,8 @@ pub struct RunBuilder<S> {
     parts: LearnerParts,
     held_out: Vec<Problem>,
     context: RunContext,
+    dependencies: BTreeMap<String, String>,
+    changes: Vec<String>,
 }
 
 impl<S> std::fmt::Debug for RunBuilder<S> {
@@ -77,6 +79,8 @@ impl<S: Stage> Run<S> {
             parts: LearnerParts::default(),
             held_out: Vec::new(),
             context: RunContext::default(),
+            dependencies: BTreeMap::new(),
+            changes: Vec::new(),
         }
     }
 }
@@ -174,6 +178,26 @@ impl<S: Stage> RunBuilder<S> {
         self
     }
 
+    /// Records something else that the run depends on, such as a hash of the base model. A run is not
+    /// resumed with another value. May be called several times.
+    #[must_use]
+    pub fn depends_on(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.dependencies.insert(name.into(), value.into());
+        self
+    }
+
+    /// Lets a resumed run differ in these keys of the configuration, each with all keys below it, or in
+    /// what it [depends on](Self::depends_on). What differs is recorded in the history of its checkpoints.
+    ///
+    /// The training data are `problems`, `hints`, `solutions` and `columns`; the held-out ones are below
+    /// `held_out`. Whether a change of the configuration makes sense is up to
+    /// [`is_changeable`](crate::config::is_changeable).
+    #[must_use]
+    pub fn changes(mut self, keys: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.changes.extend(keys.into_iter().map(Into::into));
+        self
+    }
+
     /// Adds files to every checkpoint, such as the tokenizer's. May be called several times.
     #[must_use]
     pub fn extra_file<F>(mut self, write: F) -> Self
@@ -189,10 +213,12 @@ impl<S: Stage> RunBuilder<S> {
     /// # Errors
     ///
     /// [`GrpoError::Config`]; for a resumed run [`GrpoError::Mismatch`] when its configuration was
-    /// another one (more steps are allowed), and [`GrpoError::Checkpoint`] or [`GrpoError::Read`]
+    /// another one (see [`RunBuilder::changes`]; more steps are allowed where no schedule depends on their
+    /// number), and [`GrpoError::Checkpoint`] or [`GrpoError::Read`]
     /// when its checkpoint cannot be used.
     pub fn build(self) -> Result<Run<S>, GrpoError> {
-        let Self { mut stage, policy, mut config, parts, held_out, context } = self;
+        let Self { mut stage, policy, mut config, parts, held_out, context, dependencies, changes } =
+            self;
         config.validate()?;
         check_held_out(&config, &held_out)?;
         let mut custom = stage.custom_parts();
@@ -202,13 +228,28 @@ impl<S: Stage> RunBuilder<S> {
         let mut learner = Learner::new(policy, &config, S::sft_loss(&config), parts)?;
         let mut restored = None;
         if let Some(dir) = context.run_dir.as_ref().and_then(RunDir::resume_from) {
-            restored = Some(Restored::load(dir, &config, &mut learner, &mut stage)?);
+            restored = Some(Restored::load(dir, &config, &changes, &mut learner, &mut stage)?);
         }
-        if let (Some(run_dir), false) = (&context.run_dir, config.custom_parts.is_empty()) {
+        let is_new = !config.custom_parts.is_empty() || restored.is_some();
+        if let (Some(run_dir), true) = (&context.run_dir, is_new) {
             run_dir.write_config(&config)?;
         }
         let progress = restored.as_ref().map_or_else(Progress::default, Restored::progress);
-        Ok(Run { stage, learner, config, context, held_out, progress, restored })
+        let history = restored.as_ref().map_or_else(Vec::new, Restored::history);
+        let last_checkpoint = restored.as_ref().map(|_| progress.step);
+        Ok(Run {
+            stage,
+            learner,
+            config,
+            context,
+            held_out,
+            progress,
+            restored,
+            dependencies,
+            changes,
+            history,
+            last_checkpoint,
+        })
     }
 }
 

@@ -1,7 +1,5 @@
 //! Evaluation on held-out problems during a run.
 
-use std::collections::HashSet;
-
 use hint_rollout::Problem;
 use hint_rollout::evaluate::Evaluation;
 
@@ -24,23 +22,18 @@ pub(super) fn check_held_out(config: &GrpoConfig, held_out: &[Problem]) -> Resul
     Ok(())
 }
 
-/// Refuses problems that are both trained on and held out.
-pub(super) fn check_disjoint<'i>(
-    trained: impl Iterator<Item = &'i str>,
-    held_out: &[Problem],
-) -> Result<(), GrpoError> {
-    let ids = held_out.iter().map(|problem| problem.id.as_str());
-    let ids = ids.collect::<HashSet<_>>();
-    match trained.into_iter().find(|id| ids.contains(id)) {
-        Some(id) => {
-            let message = format!("evaluation: problem `{id}` is both trained on and held out");
-            Err(ConfigError::Invalid(vec![message]).into())
-        }
-        None => Ok(()),
-    }
-}
-
 impl<S: Stage> Run<S> {
+    /// Refuses problems that are both trained on and held out.
+    pub(super) fn check_disjoint(&self, items: &[S::Item]) -> Result<(), GrpoError> {
+        match self.stage.find_held_out(items, &self.held_out)? {
+            Some(id) => {
+                let message = format!("evaluation: problem `{id}` is both trained on and held out");
+                Err(ConfigError::Invalid(vec![message]).into())
+            }
+            None => Ok(()),
+        }
+    }
+
     /// Evaluates before the first step, if that is due, and reports it as step 0. Returns whether an
     /// observer stops the run.
     pub(super) fn start(&mut self) -> Result<bool, GrpoError> {
@@ -52,12 +45,17 @@ impl<S: Stage> Run<S> {
         self.context.finish_step(self.report(metrics))
     }
 
+    pub(super) fn evaluation_is_due(&self) -> bool {
+        let steps = self.config.run.steps;
+        !self.held_out.is_empty() && self.config.evaluation.is_due(self.progress.step, steps)
+    }
+
     /// Evaluates after the present step, if that is due, and adds `eval/*` to `metrics`.
     pub(super) fn evaluate(&mut self, metrics: &mut Metrics) -> Result<(), GrpoError> {
-        let (step, run) = (self.progress.step, self.config.run);
-        if self.held_out.is_empty() || !self.config.evaluation.is_due(step, run.steps) {
+        if !self.evaluation_is_due() {
             return Ok(());
         }
+        let (step, run) = (self.progress.step, self.config.run);
         if !S::SAMPLES {
             self.sync()?;
         }

@@ -3,16 +3,17 @@
 //! [`Run::run`] is the loop. What a step's samples are is up to its [`Stage`]; what they do to the weights is
 //! the [`Learner`]'s business; observers, clock and files are behind the `RunContext`.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use hint_policy::{Policy, SaveOptions, SharedPolicy};
 use hint_rollout::engine::HeadWeights;
-use hint_rollout::run::RunProgress;
 use hint_rollout::{Collector, PolicyVersion, Problem, RolloutError, WeightSource};
+use serde_json::Value;
 
 use self::context::RunContext;
 use self::restore::Restored;
-use crate::config::GrpoConfig;
+use crate::config::{Change, GrpoConfig};
 use crate::error::GrpoError;
 use crate::learner::Learner;
 use crate::metrics::{self, Metrics};
@@ -49,6 +50,14 @@ pub struct Run<S> {
     progress: Progress,
     /// The checkpoint of the run that was resumed.
     restored: Option<Restored>,
+    /// What else the run depends on.
+    dependencies: BTreeMap<String, String>,
+    /// What a resumed run may do in another way: keys, or names of what it depends on.
+    changes: Vec<String>,
+    /// What was changed so far.
+    history: Vec<Change>,
+    /// The step of the newest checkpoint.
+    last_checkpoint: Option<u64>,
 }
 
 impl<S> std::fmt::Debug for Run<S> {
@@ -105,15 +114,18 @@ impl<S: Stage> Run<S> {
     /// [`GrpoError::NoProblems`]; [`GrpoError::Mismatch`] when the run was resumed and `items`
     /// are not those it was started with; [`GrpoError::NotFinite`] for a loss or a gradient that is
     /// not a number; [`GrpoError::Config`] when a problem is both trained on and held out; and errors
-    /// of the parts. The last checkpoint stays usable after any of them.
+    /// of the parts. The last checkpoint stays usable after any of them; a step that fails before it
+    /// changed a weight is preceded by one of its own.
     pub fn run(&mut self, items: &[S::Item]) -> Result<Outcome, GrpoError> {
         if items.is_empty() {
             return Err(GrpoError::NoProblems);
         }
-        evaluation::check_disjoint(items.iter().map(S::id), &self.held_out)?;
-        let data = self.data_fingerprint(items);
+        self.check_disjoint(items)?;
+        self.stage.check(items)?;
+        let data = self.fingerprints(items);
         if let Some(restored) = &self.restored {
-            restored.check_problems(&data)?;
+            let changes = restored.check_fingerprints(&data, &self.changes)?;
+            self.history.extend(changes);
         }
         if S::SAMPLES {
             self.sync()?;
@@ -128,7 +140,20 @@ impl<S: Stage> Run<S> {
             }
         }
         while self.progress.step < self.config.run.steps {
-            let mut report = self.step_once(items)?;
+            let before = self.context.run_dir.is_some().then(|| self.state());
+            let mut report = match self.step_once(items) {
+                Ok(report) => report,
+                Err(error) => {
+                    self.save_before(before, &data);
+                    return Err(error);
+                }
+            };
+            if S::SAMPLES
+                && let Err(error) = self.sync()
+            {
+                self.save_after(report, &data);
+                return Err(error);
+            }
             self.evaluate(&mut report.metrics)?;
             let stop = self.context.finish_step(report)?;
             let step = self.progress.step;
@@ -142,10 +167,10 @@ impl<S: Stage> Run<S> {
         Ok(Outcome::Completed)
     }
 
-    /// Takes one step: the stage's samples, the learner's update, the engine's new weights.
+    /// Takes one step: the stage's samples and the learner's update. The engine has the old weights still.
     fn step_once(&mut self, items: &[S::Item]) -> Result<StepReport, GrpoError> {
         let step = self.progress.step + 1;
-        let at = RunProgress::new(self.progress.step, self.config.run.steps);
+        let at = self.config.run.progress(self.progress.step);
         if S::SAMPLES {
             self.context.enter(step, Phase::Rollout);
         }
@@ -154,9 +179,6 @@ impl<S: Stage> Run<S> {
         let update = self.learner.update(&batch.samples, at)?;
         self.context.rollouts(&self.stage.table(&update)?)?;
         self.progress.updates = self.learner.updates();
-        if S::SAMPLES {
-            self.sync()?;
-        }
         self.progress.step = step;
         self.progress.num_tokens += batch.num_tokens;
 
@@ -182,32 +204,79 @@ impl<S: Stage> Run<S> {
 
     /// Hands the weights to the engine.
     fn sync(&mut self) -> Result<(), GrpoError> {
-        self.context.enter(self.progress.step + 1, Phase::Sync);
+        self.context.enter(self.progress.step.max(1), Phase::Sync);
         let version = PolicyVersion(self.progress.updates);
         self.stage.sync(&SharedWeights { policy: self.learner.policy(), version })
     }
 
-    fn checkpoint(&mut self, data: &str) -> Result<Option<PathBuf>, GrpoError> {
+    /// State of the parts that keep one.
+    fn state(&self) -> BTreeMap<String, Value> {
         let mut parts = self.stage.state();
         parts.insert("guard".to_owned(), self.learner.state());
+        parts
+    }
+
+    fn checkpoint(
+        &mut self,
+        data: &BTreeMap<String, String>,
+    ) -> Result<Option<PathBuf>, GrpoError> {
+        self.checkpoint_with(self.state(), data)
+    }
+
+    fn checkpoint_with(
+        &mut self,
+        parts: BTreeMap<String, Value>,
+        data: &BTreeMap<String, String>,
+    ) -> Result<Option<PathBuf>, GrpoError> {
         let content = CheckpointContent {
             stage: S::NAME,
             progress: self.progress,
             optimizer: self.learner.moments(),
             parts,
-            problems: data.to_owned(),
+            fingerprints: data.clone(),
+            history: &self.history,
             config: &self.config,
         };
-        self.context.checkpoint(self.learner.policy(), &content)
+        let path = self.context.checkpoint(self.learner.policy(), &content)?;
+        self.last_checkpoint = Some(self.progress.step);
+        Ok(path)
     }
 
-    /// The fingerprint of what the run trains on, with that of what it evaluates on.
-    fn data_fingerprint(&self, items: &[S::Item]) -> String {
-        let trained = S::fingerprint(items);
-        if self.held_out.is_empty() {
-            return trained;
+    /// After a step that failed: writes a checkpoint of the state before it, unless the step changed
+    /// weights or the newest checkpoint is that one already.
+    fn save_before(
+        &mut self,
+        parts: Option<BTreeMap<String, Value>>,
+        data: &BTreeMap<String, String>,
+    ) {
+        let is_untouched = self.learner.updates() == self.progress.updates;
+        let is_newer = self.last_checkpoint != Some(self.progress.step);
+        if let Some(parts) = parts.filter(|_| is_untouched && is_newer) {
+            // The error of the step is the one to report; without this checkpoint, an older one serves.
+            let _ = self.checkpoint_with(parts, data);
         }
-        format!("{trained}+{}", PolicyGradient::fingerprint(&self.held_out))
+    }
+
+    /// After a step whose weights did not reach the engine: completes the step with a checkpoint, unless its
+    /// evaluation is missing.
+    fn save_after(&mut self, report: StepReport, data: &BTreeMap<String, String>) {
+        if !self.evaluation_is_due() && self.context.finish_step(report).is_ok() {
+            // As above.
+            let _ = self.checkpoint(data);
+        }
+    }
+
+    /// Fingerprints of what the run trains and evaluates on, and of what else it depends on.
+    fn fingerprints(&self, items: &[S::Item]) -> BTreeMap<String, String> {
+        let mut all = S::fingerprints(items);
+        if !self.held_out.is_empty() {
+            let held_out = PolicyGradient::fingerprints(&self.held_out);
+            all.extend(
+                held_out.into_iter().map(|(name, value)| (format!("held_out.{name}"), value)),
+            );
+        }
+        all.extend(self.dependencies.clone());
+        all
     }
 }
 

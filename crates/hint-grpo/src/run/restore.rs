@@ -1,15 +1,15 @@
 //! Continuing a run where its checkpoint was written.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use hint_policy::{Parameter, SharedPolicy};
 use serde_json::Value;
 use tch::Tensor;
 
-use crate::config::GrpoConfig;
+use crate::config::{Change, GrpoConfig, differences, is_below};
 use crate::error::GrpoError;
 use crate::learner::Learner;
-use crate::optim::Decay;
 use crate::run_dir::{LoadedCheckpoint, Progress, TrainerState, read_checkpoint};
 use crate::stage::Stage;
 
@@ -26,6 +26,7 @@ impl Restored {
     pub(super) fn load<S: Stage>(
         dir: &Path,
         config: &GrpoConfig,
+        changes: &[String],
         learner: &mut Learner,
         stage: &mut S,
     ) -> Result<Self, GrpoError> {
@@ -35,9 +36,11 @@ impl Restored {
             let path = dir.to_path_buf();
             return Err(GrpoError::Mismatch { path, differences: vec![difference] });
         }
-        check_config(dir, &state.config, config)?;
+        let mut restored = Self { dir: dir.to_path_buf(), state };
+        let differences = differences(&restored.state.config, config);
+        let changed = restored.admit(differences, changes)?;
+        restored.state.history.extend(changed);
         load_weights(dir, learner.policy(), &model)?;
-        let restored = Self { dir: dir.to_path_buf(), state };
         let part = |name: &str| restored.part(name).cloned();
         let damaged = |error| restored.damaged(error);
         stage.load_state(&part).map_err(damaged)?;
@@ -70,61 +73,60 @@ impl Restored {
         GrpoError::Checkpoint { path: self.dir.clone(), problem }
     }
 
-    /// Compares the training data of the checkpoint with that of this run.
-    pub(super) fn check_problems(&self, fingerprint: &str) -> Result<(), GrpoError> {
-        if self.state.problems == fingerprint {
-            return Ok(());
-        }
-        let difference =
-            format!("problems: {} there, {fingerprint} here (count-checksum)", self.state.problems);
-        Err(GrpoError::Mismatch { path: self.dir.clone(), differences: vec![difference] })
+    /// What was changed before.
+    pub(super) fn history(&self) -> Vec<Change> {
+        self.state.history.clone()
     }
-}
 
-/// Compares the configurations key by key. Only the number of steps may differ, so that a run can
-/// be prolonged; how often checkpoints are written changes no number either.
-fn check_config(dir: &Path, saved: &GrpoConfig, current: &GrpoConfig) -> Result<(), GrpoError> {
-    let value = |config: &GrpoConfig| {
-        let mut config = config.clone();
-        config.run.checkpoint_every = 0;
-        config.run.keep_checkpoints = 1;
-        if matches!(config.optimizer.schedule.decay, Decay::Constant) {
-            config.run.steps = 1;
-        }
-        let mut value = serde_json::to_value(config).expect("a configuration is plain data");
-        // Left out while it is empty, but compared part by part.
-        if let Some(keys) = value.as_object_mut() {
-            keys.entry("custom_parts").or_insert_with(|| Value::Object(serde_json::Map::new()));
-        }
-        value
-    };
-    let mut differences = Vec::new();
-    compare("", &value(saved), &value(current), &mut differences);
-    if differences.is_empty() {
-        return Ok(());
-    }
-    Err(GrpoError::Mismatch { path: dir.to_path_buf(), differences })
-}
-
-fn compare(path: &str, saved: &Value, current: &Value, differences: &mut Vec<String>) {
-    if let (Some(left), Some(right)) = (saved.as_object(), current.as_object()) {
-        let keys = left.keys().chain(right.keys().filter(|key| !left.contains_key(*key)));
-        for key in keys {
-            let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
-            let (left, right) = (left.get(key), right.get(key));
-            compare(
-                &path,
-                left.unwrap_or(&Value::Null),
-                right.unwrap_or(&Value::Null),
-                differences,
-            );
-        }
-    } else if saved != current {
-        let text = |value: &Value| match value {
-            Value::Null => "nothing".to_owned(),
-            value => value.to_string(),
+    /// Compares what the run of the checkpoint depended on with what this one depends on. Returns the
+    /// differences that are among `changes`.
+    pub(super) fn check_fingerprints(
+        &self,
+        found: &BTreeMap<String, String>,
+        changes: &[String],
+    ) -> Result<Vec<Change>, GrpoError> {
+        let saved = &self.state.fingerprints;
+        let names = saved.keys().chain(found.keys().filter(|name| !saved.contains_key(*name)));
+        let value = |side: &BTreeMap<String, String>, name: &str| {
+            side.get(name).map_or(Value::Null, |value| Value::from(value.as_str()))
         };
-        differences.push(format!("{path}: {} there, {} here", text(saved), text(current)));
+        let both = names.map(|name| (name.clone(), value(saved, name), value(found, name)));
+        let different = both.filter(|(_, before, after)| before != after);
+        self.admit(different.collect(), changes)
+    }
+
+    /// The differences as changes, if all of them are among `changes`.
+    fn admit(
+        &self,
+        differences: Vec<(String, Value, Value)>,
+        changes: &[String],
+    ) -> Result<Vec<Change>, GrpoError> {
+        let step = self.state.progress.step;
+        let names = |key: &str| changes.iter().any(|change| is_below(key, change));
+        // More steps stretch the schedules, unless their steps are stated.
+        let is_meant = |(key, ..): &(String, Value, Value)| {
+            names(key) && (key != "run.steps" || names("run.schedule_steps"))
+        };
+        let refused = differences.iter().filter(|difference| !is_meant(difference));
+        let refused = refused.map(|(key, before, after)| {
+            let text = |value: &Value| match value {
+                Value::Null => "nothing".to_owned(),
+                value => value.to_string(),
+            };
+            let advice = if key == "run.steps" {
+                "; schedules are in shares of the run, so set `run.schedule_steps` as well: to the former \
+                 value to keep them, to the new one to stretch them"
+            } else {
+                ""
+            };
+            format!("{key}: {} there, {} here{advice}", text(before), text(after))
+        });
+        let refused = refused.collect::<Vec<_>>();
+        if !refused.is_empty() {
+            return Err(GrpoError::Mismatch { path: self.dir.clone(), differences: refused });
+        }
+        let change = |(key, before, after)| Change { step, key, before, after };
+        Ok(differences.into_iter().map(change).collect())
     }
 }
 

@@ -13,7 +13,7 @@ use super::files::{
     checksum, discard, file_name, read_error, remove_dir, sync, write_error, write_json,
 };
 use super::{METRICS, ROLLOUTS, RunDir, TIMINGS};
-use crate::config::GrpoConfig;
+use crate::config::{Change, GrpoConfig};
 use crate::error::GrpoError;
 
 const CHECKPOINTS: &str = "checkpoints";
@@ -22,7 +22,7 @@ const MODEL: &str = "model.safetensors";
 const ADAPTER: &str = "adapter_model.safetensors";
 const OPTIMIZER: &str = "optimizer.safetensors";
 const STATE: &str = "trainer.json";
-const FORMAT: u32 = 4;
+const FORMAT: u32 = 5;
 
 /// How far a run is. All randomness derives from the seed and these numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -45,8 +45,10 @@ pub(crate) struct CheckpointContent<'a> {
     pub(crate) optimizer: Vec<(String, Tensor)>,
     /// State of the parts that keep one, by name.
     pub(crate) parts: BTreeMap<String, Value>,
-    /// Fingerprint of the training data, in order.
-    pub(crate) problems: String,
+    /// Fingerprints of what the run depends on.
+    pub(crate) fingerprints: BTreeMap<String, String>,
+    /// What was changed on resuming.
+    pub(crate) history: &'a [Change],
     pub(crate) config: &'a GrpoConfig,
 }
 
@@ -68,8 +70,10 @@ pub(crate) struct TrainerState {
     pub(super) rollouts_bytes: u64,
     /// State of the parts that keep one, by name: `advantage`, `collector`, …
     pub(crate) parts: BTreeMap<String, Value>,
-    /// Fingerprint of the training problems, in order.
-    pub(crate) problems: String,
+    /// Fingerprints of what the run depends on: problems, hints, the base model, …
+    pub(crate) fingerprints: BTreeMap<String, String>,
+    /// What was changed on resuming, oldest first.
+    pub(crate) history: Vec<Change>,
     /// The configuration of the run.
     pub(crate) config: GrpoConfig,
     /// CRC-32 of every other file of the checkpoint.
@@ -159,7 +163,8 @@ impl RunDir {
                 None => 0,
             },
             parts: content.parts.clone(),
-            problems: content.problems.clone(),
+            fingerprints: content.fingerprints.clone(),
+            history: content.history.to_vec(),
             config: content.config.clone(),
             files,
         };

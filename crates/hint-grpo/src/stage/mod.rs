@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use hint_rollout::run::RunProgress;
-use hint_rollout::{Collector, WeightSource};
+use hint_rollout::{Collector, Problem, WeightSource};
 use serde_json::Value;
 
 use crate::config::GrpoConfig;
@@ -21,6 +21,7 @@ mod policy_gradient;
 mod supervised;
 
 pub use fingerprint::fingerprint;
+pub(crate) use fingerprint::problem_fingerprints;
 pub use policy_gradient::PolicyGradient;
 pub use supervised::{Demonstration, Supervised};
 
@@ -49,11 +50,32 @@ pub trait Stage {
     /// What the run trains on.
     type Item;
 
-    /// The id of an item, which no held-out problem may have.
-    fn id(item: &Self::Item) -> &str;
+    /// The id of the first item that asks what a held-out problem asks. None by default.
+    ///
+    /// # Errors
+    ///
+    /// What keeps them from being compared.
+    fn find_held_out(
+        &self,
+        items: &[Self::Item],
+        held_out: &[Problem],
+    ) -> Result<Option<String>, GrpoError> {
+        let _ = (items, held_out);
+        Ok(None)
+    }
 
-    /// A fingerprint of all items, in order.
-    fn fingerprint(items: &[Self::Item]) -> String;
+    /// Checks what the configuration expects of the items, before the first step. Nothing by default.
+    ///
+    /// # Errors
+    ///
+    /// What is missing.
+    fn check(&self, items: &[Self::Item]) -> Result<(), GrpoError> {
+        let _ = items;
+        Ok(())
+    }
+
+    /// Fingerprints of all items, in order, by what they are of: a run is not resumed with others.
+    fn fingerprints(items: &[Self::Item]) -> BTreeMap<String, String>;
 
     /// How the supervised loss of this stage's samples is reduced.
     fn sft_loss(config: &GrpoConfig) -> SftLoss;

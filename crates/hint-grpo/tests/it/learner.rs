@@ -277,7 +277,51 @@ fn affinity_and_its_metrics_see_only_what_trains() {
     assert!((behavior.eur() - 1.0 / 3.0).abs() < 1e-12, "{behavior:?}");
     // Entropy and loss are over three tokens, too.
     assert!((metrics.get(metrics::ENTROPY).expect("measured") - 3.0_f64.ln()).abs() < 1e-12);
+    assert_eq!(metrics.get(metrics::ENTROPY), metrics.get(metrics::ENTROPY_TRAINED));
     assert!(metrics.get(metrics::SAMPLING_LOGP_DIFFERENCE_MAX).expect("measured") < 1e-12);
+}
+
+#[test]
+fn a_skipped_optimizer_step_is_a_warning() {
+    let (report, _) = update_with(
+        &EVEN,
+        &config(),
+        SftLoss::default(),
+        vec![sampled(0, &[0], &[1], f64::INFINITY), sampled(0, &[0], &[2], 0.5)],
+    )
+    .expect("one in a row is allowed");
+    let [warning] = &report.warnings[..] else { panic!("{:?}", report.warnings) };
+    assert!(
+        warning.to_string().starts_with("an optimizer step was skipped: the loss is "),
+        "{warning}"
+    );
+    assert_eq!(report.metrics.get(metrics::SKIPPED_UPDATES), Some(1.0));
+}
+
+#[test]
+fn entropy_is_that_of_all_completions_or_has_another_name() {
+    // Prompt 1 is followed by a certain token, prompt 0 by any of three.
+    let table = [0.0, 0.0, 0.0, 50.0, 0.0, 0.0, 0.0, 0.0, 0.0];
+    let samples = || {
+        let without_signal = sampled(0, &[1], &[0, 1], 0.0);
+        vec![without_signal, sampled(1, &[0], &[2], 1.0), sampled(1, &[0], &[1], -1.0)]
+    };
+    let measure = |full_entropy| {
+        let mut config = config();
+        config.run.full_entropy = full_entropy;
+        let (report, weights) =
+            update_with(&table, &config, SftLoss::default(), samples()).expect("valid samples");
+        let value = |name| report.metrics.get(name);
+        ((value(metrics::ENTROPY), value(metrics::ENTROPY_TRAINED)), weights)
+    };
+    let ((entropy, trained), weights) = measure(false);
+    assert_eq!(entropy, None);
+    assert!((trained.expect("measured") - 3.0_f64.ln()).abs() < 1e-12);
+    let ((entropy, trained), same) = measure(true);
+    // Four tokens: a certain one, and three of ln 3.
+    assert!((entropy.expect("measured") - 0.75 * 3.0_f64.ln()).abs() < 1e-9, "{entropy:?}");
+    assert!((trained.expect("measured") - 3.0_f64.ln()).abs() < 1e-12);
+    assert_eq!(weights, same, "it measures and changes nothing");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Rendering chat templates, with the functions and settings that transformers gives them.
 
 use std::borrow::Cow;
+use std::io::{self, Write};
 
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Kwargs, Serde, ValueKind};
@@ -119,8 +120,36 @@ impl Tokenizer {
         context.extend(variables.clone());
         let template = without_generation_tags(template);
         environment(self.template_date)
-            .and_then(|environment| environment.render_str(&template, Serde(context)))
+            .and_then(|environment| {
+                let mut out = Bounded(Vec::new());
+                let template = environment.template_from_str(&template)?;
+                template.render_captured_to(Serde(context), &mut out)?;
+                Ok(String::from_utf8_lossy(&out.0).into_owned())
+            })
             .map_err(|source| PolicyError::ChatTemplate { source })
+    }
+}
+
+/// Instructions that a rendering may take. Templates of published models take some hundreds a message.
+const FUEL: u64 = 50_000_000;
+
+/// Bytes that a rendering may have.
+const LONGEST: usize = 1 << 26;
+
+/// A text that cannot grow without end: a template may come with a model from anywhere.
+struct Bounded(Vec<u8>);
+
+impl Write for Bounded {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.0.len() + bytes.len() > LONGEST {
+            return Err(io::Error::other(format!("the text has more than {LONGEST} bytes")));
+        }
+        self.0.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
@@ -128,6 +157,7 @@ impl Tokenizer {
 /// `strftime_now` writes a fixed date, because libraries do not read the clock.
 fn environment(date: Date) -> Result<Environment<'static>, Error> {
     let mut environment = Environment::new();
+    environment.set_fuel(Some(FUEL));
     environment.set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?);
     environment.set_unknown_method_callback(python_methods::call);
     environment.add_function("raise_exception", |message: String| -> Result<String, Error> {
@@ -251,6 +281,19 @@ mod tests {
         let PolicyError::ChatTemplate { source } = error else { panic!("{error}") };
         assert!(source.to_string().contains("roles must alternate"));
         assert!(matches!(render("{% if %}"), Err(PolicyError::ChatTemplate { .. })));
+    }
+
+    #[test]
+    fn a_template_without_end_is_an_error() {
+        let nested = |body: &str| {
+            let (open, close) = ("{% for i in range(9999) %}".repeat(3), "{% endfor %}".repeat(3));
+            render(&format!("{open}{body}{close}")).unwrap_err()
+        };
+        let PolicyError::ChatTemplate { source } = nested("") else { panic!("no fuel") };
+        assert!(source.to_string().contains("fuel"), "{source}");
+        let long = "x".repeat(20_000);
+        let PolicyError::ChatTemplate { source } = nested(&long) else { panic!("no bound") };
+        assert!(format!("{source:#}").contains("fail"), "{source:#}");
     }
 
     #[test]

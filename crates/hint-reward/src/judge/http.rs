@@ -18,7 +18,7 @@ const MAX_ANSWER: u64 = 1 << 20;
 
 /// A reward computed by a service: an LLM judge, a sandbox, a proof checker.
 ///
-/// Each completion is posted as JSON, `{"prompt", "completion", "reference", "problem_id", "columns"}`, and the service
+/// Completions of one problem are asked about several at a time, in stable order. Each is posted as JSON, `{"prompt", "completion", "reference", "problem_id", "columns"}`, and the service
 /// answers `{"score": NUMBER}`. A request that times out, cannot connect or answers with status 408, 425, 429 or 5xx is
 /// tried again, a bounded number of times. Then the completion has an error, never a score.
 ///
@@ -49,6 +49,7 @@ pub struct HttpJudge {
     attempts: u32,
     backoff: Duration,
     threshold: f64,
+    parallel: usize,
     agent: ureq::Agent,
 }
 
@@ -92,6 +93,7 @@ impl HttpJudge {
             attempts: 3,
             backoff: Duration::from_millis(500),
             threshold: 0.5,
+            parallel: 8,
             agent: agent(Duration::from_secs(30)),
         }
     }
@@ -131,6 +133,33 @@ impl HttpJudge {
         self
     }
 
+    /// Sets how many completions of one problem are asked about at once. Default 8; 0 counts as 1.
+    #[must_use]
+    pub fn with_parallel(mut self, parallel: usize) -> Self {
+        self.parallel = parallel.max(1);
+        self
+    }
+
+    /// What `ask` returns for each input, in order, several at a time.
+    fn each<T: Send>(
+        &self,
+        inputs: &[RewardInput<'_>],
+        ask: impl Fn(&RewardInput<'_>) -> T + Sync,
+    ) -> Vec<T> {
+        let share = inputs.len().div_ceil(self.parallel).max(1);
+        std::thread::scope(|scope| {
+            let ask = &ask;
+            let shares = inputs.chunks(share);
+            let threads =
+                shares.map(|share| scope.spawn(move || share.iter().map(ask).collect::<Vec<_>>()));
+            let threads = threads.collect::<Vec<_>>();
+            let joined = threads.into_iter().map(|thread| {
+                thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            });
+            joined.flatten().collect()
+        })
+    }
+
     /// One request: a score, or what went wrong.
     fn request(&self, body: &Value) -> Result<f64, Failure> {
         let mut request = self.agent.post(&self.url);
@@ -149,10 +178,10 @@ impl HttpJudge {
         })?;
         let status = response.status().as_u16();
         if !(200..300).contains(&status) {
-            let asked = response.headers().get("retry-after");
-            let asked = asked.and_then(|value| value.to_str().ok()?.trim().parse().ok());
+            let header = |name| response.headers().get(name)?.to_str().ok();
+            let asked = header("retry-after").and_then(|asked| pause(asked, header("date")));
             let transient = matches!(status, 408 | 425 | 429 | 500..=599);
-            let again = transient.then(|| Duration::from_secs(asked.unwrap_or(0)));
+            let again = transient.then(|| asked.unwrap_or_default());
             return Err(Failure { reason: format!("status {status}"), again });
         }
         let answer: Value = response
@@ -204,6 +233,10 @@ impl Reward for HttpJudge {
             attempts += 1;
         }
     }
+
+    fn score_group(&self, inputs: &[RewardInput<'_>]) -> Result<Vec<f64>, RewardError> {
+        self.each(inputs, |input| self.score(input)).into_iter().collect()
+    }
 }
 
 impl Verifier for HttpJudge {
@@ -217,6 +250,20 @@ impl Verifier for HttpJudge {
             Err(error) => Judgment::new(Verdict::Error).with_reason(error.to_string()),
         }
     }
+
+    fn verify_group(&self, inputs: &[RewardInput<'_>]) -> Vec<Judgment> {
+        self.each(inputs, |input| self.verify(input))
+    }
+}
+
+/// The pause that `Retry-After` asks for: seconds, or a date, which is measured from the answer's own so that no clock
+/// is read.
+fn pause(asked: &str, date: Option<&str>) -> Option<Duration> {
+    if let Ok(seconds) = asked.trim().parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let moment = |text: &str| httpdate::parse_http_date(text.trim()).ok();
+    moment(asked)?.duration_since(moment(date?)?).ok()
 }
 
 fn agent(timeout: Duration) -> ureq::Agent {

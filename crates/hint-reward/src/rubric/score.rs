@@ -139,10 +139,10 @@ impl Rubric {
             parts: vec![(name.to_owned(), part)],
         };
         match &self.source {
-            VerdictSource::Verifier(verifier) => Ok(inputs
-                .iter()
-                .map(|input| {
-                    let judgment = verifier.verify(input);
+            VerdictSource::Verifier(verifier) => Ok(verifier
+                .verify_group(inputs)
+                .into_iter()
+                .map(|judgment| {
                     let part = if judgment.verdict.is_correct() { 1.0 } else { 0.0 };
                     scored(judgment, CORRECT, part)
                 })

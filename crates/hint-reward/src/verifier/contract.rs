@@ -38,6 +38,12 @@ pub trait Verifier: Send + Sync {
     /// The verdict on one completion, with what was extracted and compared.
     fn verify(&self, input: &RewardInput<'_>) -> Judgment;
 
+    /// The verdicts on the completions of one problem, in order. By default one after the other; a verifier that waits
+    /// for a server asks about several at a time.
+    fn verify_group(&self, inputs: &[RewardInput<'_>]) -> Vec<Judgment> {
+        inputs.iter().map(|input| self.verify(input)).collect()
+    }
+
     /// Whether two extracted answers say the same, for votes over answers. By default the same text; a verifier that
     /// reads answers compares them as it compares with a reference.
     fn same_answer(&self, left: &str, right: &str) -> bool {
@@ -91,6 +97,10 @@ macro_rules! forward_verifier {
         impl<V: Verifier + ?Sized> Verifier for $pointer {
             fn verify(&self, input: &RewardInput<'_>) -> Judgment {
                 (**self).verify(input)
+            }
+
+            fn verify_group(&self, inputs: &[RewardInput<'_>]) -> Vec<Judgment> {
+                (**self).verify_group(inputs)
             }
 
             fn same_answer(&self, left: &str, right: &str) -> bool {

@@ -21,7 +21,7 @@ use hint_grpo::config::EvaluationConfig;
 use hint_policy::SharedPolicy;
 use hint_policy::runtime::DeviceChoice;
 use hint_reward::Level;
-use hint_rollout::data::sample_by_hash;
+use hint_rollout::data::{DataConfig, sample_by_hash};
 use hint_rollout::error::Violations;
 use hint_rollout::evaluate::{Evaluation, EvaluationOptions, evaluate};
 use hint_rollout::{LocalEngine, Sampling};
@@ -29,7 +29,7 @@ use serde::Serialize;
 
 use self::table::{Counter, table};
 use crate::process::{set_threads, threads};
-use crate::workload::{Compute, PromptOptions, Source, Workload, device};
+use crate::workload::{Compute, PromptOptions, Source, Workload, columns, device};
 
 /// Evaluates a model on problems, without hints.
 #[derive(Debug, Args)]
@@ -39,10 +39,15 @@ pub struct Options {
     #[arg(long, default_value = "tiny")]
     model: String,
 
-    /// `swaps` (made up on the spot), `gsm-symbolic` or `champ` (from `hint-prepare`), or a JSONL file
-    /// with `question` and `answer`.
+    /// `swaps` (made up on the spot), `gsm-symbolic` or `champ` (from `hint-prepare`), or a file or folder of
+    /// problems in JSON, CSV or Parquet.
     #[arg(long, default_value = "swaps")]
     problems: String,
+
+    /// The column of the problems that holds the `question`, `answer`, `level` or `id`, where its name is
+    /// unusual; may be a path with dots, and given several times.
+    #[arg(long, value_name = "FIELD=COLUMN")]
+    column: Vec<String>,
 
     /// Only the problems that a run with this held-out share holds out, such as 0.2. `swaps` has
     /// held-out problems of its own.
@@ -138,9 +143,11 @@ pub fn run(options: &Options) -> Result<()> {
     let share = options.held_out.unwrap_or(0.5);
     ensure!(0.0 < share && share < 1.0, "--held-out must be between 0 and 1, got {share}");
     let device = device(options.device)?;
+    let data = DataConfig { columns: columns(&options.column)?, ..DataConfig::default() };
     let workload = Workload::load(&Source {
         model: &options.model,
         problems: &options.problems,
+        data: &data,
         device,
         compute: options.compute,
         evaluation: &evaluation,
@@ -152,6 +159,9 @@ pub fn run(options: &Options) -> Result<()> {
         workload.held_out.clone()
     };
     note!("{} on {}: {} problems", options.model, options.problems, problems.len());
+    for line in &workload.notes {
+        note!("{line}");
+    }
 
     let sampling = Sampling {
         temperature: options.temperature,
@@ -184,6 +194,13 @@ pub fn run(options: &Options) -> Result<()> {
     };
     let greedy = if options.no_greedy { None } else { Some(run("greedy", &greedy)?) };
     let sampled = if options.samples == 0 { None } else { Some(run("sampled", &sampled)?) };
+    let left_out = greedy.as_ref().or(sampled.as_ref()).map_or(&[][..], |one| &one.left_out);
+    if let Some(first) = left_out.first() {
+        let count = left_out.len();
+        note!(
+            "{count} problems are left out, because their prompts are too long; the first is `{first}`"
+        );
+    }
     say!("{}", table(greedy.as_ref(), sampled.as_ref()));
     if let Some(path) = &options.out {
         let (greedy, sampled) = (greedy.as_ref(), sampled.as_ref());

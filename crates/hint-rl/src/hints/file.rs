@@ -5,7 +5,7 @@ use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
-use hint_rollout::data::{HintLevel, parse_problems};
+use hint_rollout::data::{HintLevel, parse_problems, parse_row};
 use hint_rollout::hint::HintWriter;
 use hint_rollout::hint::leak::{LeakCounts, LeakGuard};
 use hint_rollout::hint::source::HintSourceConfig;
@@ -76,7 +76,7 @@ impl Generation {
         let parsed = parse_problems(&text, problems)?;
         let lines = text.lines().map(|line| line.trim_start_matches('\u{feff}'));
         let lines = lines.filter(|line| !line.trim().is_empty());
-        let lines = lines.map(serde_json::from_str).collect::<Result<Vec<_>, _>>()?;
+        let lines = lines.map(parse_row).collect::<Result<Vec<_>, _>>()?;
         Ok(Self { lines, problems: parsed, checksum, out: out.to_path_buf() })
     }
 
@@ -265,7 +265,7 @@ mod tests {
         let path = folder.join("in.jsonl");
         let line = |index: usize| {
             format!(
-                "{{\"question\": \"q{index}\", \"answer\": {index}17, \"hint\": \"old\", \"x\": [1]}}\n\n"
+                "{{\"question\": \"q{index}\", \"answer\": {index}17, \"hint\": \"old\", \"x\": [1, 12345678901234567890123]}}\n\n"
             )
         };
         std::fs::write(&path, (1..11).map(line).collect::<String>()).unwrap();
@@ -304,7 +304,7 @@ mod tests {
         let read = hint_rollout::read_problems(&whole).unwrap();
         let hints = read.iter().map(|problem| problem.hint.as_deref()).collect::<Vec<_>>();
         assert_eq!(&hints[1..4], [Some("think of q2"), None, Some("think of q4")]);
-        assert_eq!(read[0].columns["x"], serde_json::json!([1]));
+        assert_eq!(read[0].columns["x"], serde_json::json!([1, "12345678901234567890123"]));
     }
 
     #[test]

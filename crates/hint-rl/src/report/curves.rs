@@ -48,7 +48,7 @@ fn columns(log: &RunLog, config: &GrpoConfig) -> Vec<(String, Curve)> {
         column("all wrong", metrics::ROLLOUT_ALL_WRONG_FRAC),
         ("after hints".to_owned(), wrong_after_hints(log, config)),
         column("cut off", metrics::COMPLETIONS_CLIPPED_RATIO),
-        column("entropy", metrics::ENTROPY),
+        column("entropy", metrics::ENTROPY_TRAINED),
         column("kl", metrics::KL),
     ];
     for family in [metrics::AFFINITY_SOURCE_VALUE, metrics::AFFINITY_BEHAVIOR_SOURCE_VALUE] {

@@ -67,8 +67,8 @@ pub(super) fn findings(log: &RunLog, config: &GrpoConfig) -> Vec<String> {
         0.0,
         "rows are longer than `run.max_tokens_per_micro_batch`",
     );
-    let first = log.values(metrics::ENTROPY).next().map(|(_, value)| value);
-    if let (Some(first), Some(now)) = (first, recent(log, metrics::ENTROPY))
+    let first = log.values(metrics::ENTROPY_TRAINED).next().map(|(_, value)| value);
+    if let (Some(first), Some(now)) = (first, recent(log, metrics::ENTROPY_TRAINED))
         && now < ENTROPY * first
     {
         findings.push(format!("entropy fell from {first:.3} to {now:.3}: little is explored"));

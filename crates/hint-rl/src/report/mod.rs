@@ -93,8 +93,8 @@ mod tests {
     use super::*;
 
     const METRICS: &str = r#"{"step":0,"eval/avg":0.1,"eval/avg_low":0.05,"eval/avg_high":0.2}
-{"step":1,"reward":0.25,"rollout/pass_rate":0.1,"rollout/all_wrong_frac":0.8,"hint/hinted_frac":0.8,"hint/rescued_frac":0.5,"completions/clipped_ratio":0.5,"affinity/plain/value":0.9,"affinity/hinted/value":0.7,"entropy":1.0,"loss":0.1}
-{"step":2,"reward":0.75,"rollout/pass_rate":0.3,"rollout/all_wrong_frac":0.6,"hint/hinted_frac":0.6,"hint/rescued_frac":1.0,"completions/clipped_ratio":0.3,"affinity/plain/value":0.8,"entropy":0.05,"loss":0.1,"skipped_updates":1}
+{"step":1,"reward":0.25,"rollout/pass_rate":0.1,"rollout/all_wrong_frac":0.8,"hint/hinted_frac":0.8,"hint/rescued_frac":0.5,"completions/clipped_ratio":0.5,"affinity/plain/value":0.9,"affinity/hinted/value":0.7,"entropy/trained":1.0,"loss":0.1}
+{"step":2,"reward":0.75,"rollout/pass_rate":0.3,"rollout/all_wrong_frac":0.6,"hint/hinted_frac":0.6,"hint/rescued_frac":1.0,"completions/clipped_ratio":0.3,"affinity/plain/value":0.8,"entropy/trained":0.05,"loss":0.1,"skipped_updates":1}
 {"step":3,"reward":1.0"#;
     const TIMINGS: &str = r#"{"step":1,"rollout_s":3.0,"update_s":1.0,"sync_s":0.0,"evaluation_s":0.0,"checkpoint_s":0.0,"step_time":4.0,"tokens":100}
 {"step":2,"rollout_s":3.0,"update_s":1.0,"sync_s":0.0,"evaluation_s":0.0,"checkpoint_s":2.0,"step_time":4.0,"tokens":100}

@@ -42,9 +42,10 @@ pub(crate) fn dry_run(
     let (train, held_out) = (workload.train.len(), workload.held_out.len());
     let problems = &settings.problems;
     say.line("problems", &format!("{problems}: {train} to train on, {held_out} held out"));
-    if let Some(audit) = workload.audit() {
-        say.line("rewards", audit.strip_prefix("audit: ").unwrap_or(&audit));
+    for line in &workload.notes {
+        say.line("problems", line);
     }
+    settings.check_hints(&workload.train)?;
     say.line("model", &format!("loading {} …", settings.model));
     let model = workload.model(config.run.seed)?;
     say.line("model", &model.report.to_string());
@@ -155,7 +156,7 @@ fn policy_gradient_step<S: Fn(&str) + Clone + Send + 'static>(
     let Parts { config, optimizer, say } = parts;
     let engine = local(&model.policy, model.stop_tokens.clone());
     let run = workload.parts(&model, engine);
-    let watch = Watch::new(say, config.rollout.sampling.max_completion_len);
+    let watch = Watch::new(say.clone(), config.rollout.sampling.max_completion_len);
     let mut builder = Trainer::from_config(config.clone(), run)?
         .optimizer(optimizer)
         .advantage(Alternating)
@@ -164,7 +165,9 @@ fn policy_gradient_step<S: Fn(&str) + Clone + Send + 'static>(
     if config.loss.kl.coef != 0.0 {
         builder = builder.reference(workload.reference(model.base)?);
     }
-    builder.build()?.run(&workload.train)?;
+    let mut trainer = builder.build()?;
+    let train = workload.fitting(trainer.collector_mut(), |line| say.line("problems", line))?;
+    trainer.run(&train)?;
     watch.last()
 }
 
@@ -276,8 +279,8 @@ mod tests {
             ["--set", "rollout.group_size=2", "--set", "rollout.sampling.max_completion_len=4"];
         let lines = lines(&small);
         let expected = [
-            "config", "problems", "model", "lengths", "memory", "rollout", "update", "rollout",
-            "rewards", "update", "memory", "done",
+            "config", "problems", "model", "lengths", "memory", "problems", "rollout", "update",
+            "rollout", "rewards", "update", "memory", "done",
         ];
         assert_eq!(topics(&lines), expected, "{lines:#?}");
         assert!(

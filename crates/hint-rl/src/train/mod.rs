@@ -14,6 +14,7 @@
 
 mod dry_run;
 mod engine;
+mod fingerprint;
 mod lengths;
 mod lock;
 mod lora;
@@ -25,10 +26,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use hint_grpo::{GrpoConfig, Outcome, RunDir, SupervisedTrainer, Trainer};
+use hint_grpo::{GrpoConfig, Outcome, RunBuilder, RunDir, Stage, SupervisedTrainer, Trainer};
 use hint_policy::runtime::keep_freed_memory;
 use hint_process::{StopSignals, clock, peak_memory};
-use hint_rollout::RolloutEngine;
+use hint_rollout::{Collector, Problem, RolloutEngine};
 
 use self::dry_run::dry_run;
 use self::engine::engine;
@@ -80,9 +81,10 @@ pub fn run_with(
         unused => format!(" ({unused} more of those are left out: `evaluation.max_problems`)"),
     };
     note!("{model} on {problems}: {train} problems to train on, {held_out} held out{unused}");
-    if let Some(line) = workload.audit() {
+    for line in &workload.notes {
         note!("{line}");
     }
+    settings.check_hints(&workload.train)?;
     settings.claim()?;
     note!("writing to {}", settings.out.display());
     let result = train_all(&settings, &workload, &stop, &hint_grpo);
@@ -104,11 +106,14 @@ fn train_all(
         let config = settings.config(method);
         let dir = settings.out.join(method.name());
         let (seed, steps) = (config.run.seed, config.run.steps);
-        let mut job = Job { method, config, workload, settings, stop, dir, lock: None };
+        let model_files = Vec::new();
+        let mut job =
+            Job { method, config, workload, settings, stop, dir, model_files, lock: None };
         let outcome = match method {
-            Method::Sft => supervised(&mut job)?,
-            Method::Grpo | Method::Hint => hint_grpo(&mut job)?,
+            Method::Sft => supervised(&mut job),
+            Method::Grpo | Method::Hint => hint_grpo(&mut job),
         };
+        let outcome = outcome.inspect_err(|_| job.explain())?;
         if let Outcome::Stopped { .. } = outcome {
             note!("stopped; continue with: --resume {}", settings.out.display());
             return Ok(stop.exit_code());
@@ -132,6 +137,8 @@ pub struct Job<'a> {
     settings: &'a Settings,
     stop: &'a StopSignals,
     dir: PathBuf,
+    /// What the model was loaded from.
+    model_files: Vec<PathBuf>,
     /// Held until the run has ended.
     lock: Option<RunLock>,
 }
@@ -142,9 +149,16 @@ impl Job<'_> {
     /// # Errors
     ///
     /// As [`Workload::model`].
-    pub fn model(&self) -> Result<Model> {
+    pub fn model(&mut self) -> Result<Model> {
         let model = self.workload.model(self.config.run.seed)?;
         note!("{}", model.report);
+        if model.stop_tokens.is_empty() {
+            note!(
+                "warning: the model has no stop token, so that every completion is cut off at \
+                 `rollout.sampling.max_completion_len`; name one with --stop-token"
+            );
+        }
+        self.model_files = self.workload.model_files(&model);
         Ok(model)
     }
 
@@ -157,13 +171,14 @@ impl Job<'_> {
         engine(self.settings, &model.policy, model.stop_tokens.clone(), &self.dir)
     }
 
-    /// Opens the folder of the run, whose newest checkpoint it continues from, and keeps other
-    /// processes out of it. Ask for it when the model is there: a mistyped name leaves no folder behind.
+    /// Gives the run its folder, whose newest checkpoint it continues from, keeps other processes out of it,
+    /// and names what the run depends on and what a resumed run may change. Ask for it when the model is
+    /// there: a mistyped name leaves no folder behind.
     ///
     /// # Errors
     ///
     /// A folder that is in use or cannot be written, a damaged checkpoint.
-    pub fn run_dir(&mut self) -> Result<RunDir> {
+    pub fn open<S: Stage>(&mut self, builder: RunBuilder<S>) -> Result<RunBuilder<S>> {
         self.settings.save()?;
         self.lock = Some(RunLock::take(&self.dir)?);
         let run_dir = match self.settings.from_step {
@@ -176,12 +191,37 @@ impl Job<'_> {
         {
             note!("{}: nothing to do, step {done} of {steps} is done", self.method.name());
         }
-        Ok(run_dir)
+        let model = fingerprint::of_model(&self.model_files, &self.settings.out)?;
+        Ok(builder
+            .run_dir(run_dir)
+            .depends_on("model", model)
+            .depends_on("engine", self.settings.engine_name())
+            .changes(self.settings.changes.clone()))
+    }
+
+    /// Checks the problems once more with the model at hand, says what was found, and returns those whose
+    /// prompts fit.
+    ///
+    /// # Errors
+    ///
+    /// As [`Collector::check_problems`]; none that fit.
+    pub fn problems(&self, collector: &Collector) -> Result<Vec<Problem>> {
+        self.workload.fitting(collector, |line| note!("{line}"))
     }
 
     /// Shows how far the run is, and ends it when Ctrl-C was pressed.
     pub fn progress(&self) -> Progress {
         Progress::new(self.method.name(), self.config.run.steps, self.stop.clone())
+    }
+
+    /// Says where a run that failed can be continued.
+    fn explain(&self) {
+        if let Ok(checkpoints) = RunDir::checkpoints(&self.dir)
+            && let Some((step, _)) = checkpoints.last()
+        {
+            let out = self.settings.out.display();
+            note!("stopped by an error; continue after step {step} with: --resume {out}");
+        }
     }
 }
 
@@ -189,8 +229,8 @@ fn policy_gradient(job: &mut Job<'_>) -> Result<Outcome> {
     let model = job.model()?;
     let parts = job.workload.parts(&model, job.engine(&model)?);
     let Model { base, tokenizer, .. } = model;
-    let mut builder = Trainer::from_config(job.config.clone(), parts)?
-        .run_dir(job.run_dir()?)
+    let mut builder = job
+        .open(Trainer::from_config(job.config.clone(), parts)?)?
         .held_out(job.workload.held_out.clone())
         .clock(clock())
         .peak_memory(peak_memory)
@@ -202,7 +242,8 @@ fn policy_gradient(job: &mut Job<'_>) -> Result<Outcome> {
     let mut trainer = builder.build()?;
     // Not before: what was loaded moved into the optimizer's buffers, and leaves its memory to others.
     keep_freed_memory();
-    Ok(trainer.run(&job.workload.train)?)
+    let problems = job.problems(trainer.collector_mut())?;
+    Ok(trainer.run(&problems)?)
 }
 
 fn supervised(job: &mut Job<'_>) -> Result<Outcome> {
@@ -210,8 +251,8 @@ fn supervised(job: &mut Job<'_>) -> Result<Outcome> {
     let demonstrations = job.workload.demonstrations(&model)?;
     let collector = job.workload.collector(&model, job.engine(&model)?, &job.config)?;
     let Model { policy, tokenizer, .. } = model;
-    let mut trainer = SupervisedTrainer::builder(policy, job.config.clone())
-        .run_dir(job.run_dir()?)
+    let mut trainer = job
+        .open(SupervisedTrainer::builder(policy, job.config.clone()))?
         .held_out(collector, job.workload.held_out.clone())
         .clock(clock())
         .peak_memory(peak_memory)

@@ -6,14 +6,19 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, ValueEnum};
 use hint_grpo::GrpoConfig;
+use hint_grpo::config::{CHANGEABLE, is_changeable};
 use hint_policy::LoraConfig;
 use hint_policy::runtime::DeviceChoice;
+use hint_rollout::Problem;
+use hint_rollout::collect::curriculum::ProblemSelection;
 use hint_rollout::collect::hinted::HintTrigger;
-use hint_rollout::data::HeldOut;
+use hint_rollout::data::{DataFile, HeldOut};
 use serde::{Deserialize, Serialize};
 
 use crate::process::threads;
-use crate::workload::{Compute, PromptOptions, Source, Workload, device};
+use crate::workload::{
+    Compute, DATA_FILES, PromptOptions, Source, Workload, columns, device, model_path,
+};
 
 /// Trains a policy with plain GRPO and with HINT, and compares them without hints.
 #[derive(Debug, Clone, Args)]
@@ -28,11 +33,16 @@ pub struct Options {
     #[arg(long, default_value = "tiny")]
     pub model: String,
 
-    /// `swaps` (made up on the spot), `gsm-symbolic` or `champ` (from `hint-prepare`), or a JSONL file with
-    /// `question`, `answer` and `abstract_hint` [default: `swaps` with the tiny model, else
-    /// `gsm-symbolic`].
-    #[arg(long)]
-    pub problems: Option<String>,
+    /// `swaps` (made up on the spot), `gsm-symbolic` or `champ` (from `hint-prepare`), or a file or folder of
+    /// problems in JSON, CSV or Parquet; several files are mixed, each with a weight if you like
+    /// [default: `swaps` with the tiny model, else `gsm-symbolic`].
+    #[arg(long, value_name = "NAME|FILE[=WEIGHT]")]
+    pub problems: Vec<String>,
+
+    /// The column of the problems that holds the `question`, `answer`, `hint`, `solution`, `level` or
+    /// `id`, where its name is unusual; may be a path with dots, and given several times.
+    #[arg(long, value_name = "FIELD=COLUMN")]
+    pub column: Vec<String>,
 
     /// Steps of each run, in place of the configuration's.
     #[arg(long)]
@@ -92,14 +102,22 @@ pub struct Options {
     pub out: Option<PathBuf>,
 
     /// Go on with the run in this folder. It remembers the other options; only `--steps`,
-    /// `--device`, `--threads` and `--method` (one of those that it was started with) may be given
-    /// again.
+    /// `--device`, `--threads`, `--gradient-checkpointing`, `--vllm` and `--method` (one of those that it
+    /// was started with) may be given again.
     #[arg(
         long,
         value_name = "DIR",
-        conflicts_with_all = ["out", "config", "set", "model", "problems", "seed", "compute", "held_out"]
+        conflicts_with_all = [
+            "out", "config", "set", "model", "problems", "column", "seed", "compute", "held_out", "lora",
+            "chat_template_kwargs", "template_date", "no_chat_template", "stop_token", "base",
+        ]
     )]
     pub resume: Option<PathBuf>,
+
+    /// Change something of the resumed run, such as `optimizer.learning_rate=1e-6`, `run.steps=200`,
+    /// `problems=FILE` or `model=PATH`; may be given several times. Checkpoints keep the history.
+    #[arg(long, value_name = "KEY=VALUE", requires = "resume")]
+    pub change: Vec<String>,
 
     /// Go back to the checkpoint of this step; later ones are removed.
     #[arg(long, value_name = "N", requires = "resume", conflicts_with_all = ["dry_run", "print_config"])]
@@ -175,6 +193,9 @@ pub struct Settings {
     /// The step to go back to.
     #[serde(skip)]
     pub from_step: Option<u64>,
+    /// What a resumed run changes: keys of the configuration, or what else the run depends on.
+    #[serde(skip)]
+    pub changes: Vec<String>,
 }
 
 const SETTINGS: &str = "options.json";
@@ -190,15 +211,33 @@ impl Options {
         if let Some(out) = self.resume.clone() {
             return self.resolve_resumed(out);
         }
-        let problems = match (&self.problems, self.model.as_str()) {
-            (Some(problems), _) => problems.clone(),
-            (None, "tiny") => "swaps".to_owned(),
-            (None, _) => "gsm-symbolic".to_owned(),
-        };
+        let (problems, files) = problems(&self.problems)?;
+        let is_default = problems.is_none();
+        let problems = problems.unwrap_or_else(|| match self.model.as_str() {
+            "tiny" => "swaps".to_owned(),
+            _ => "gsm-symbolic".to_owned(),
+        });
         let mut config = match &self.config {
             Some(path) => read_config(path, &self.set)?,
             None => preset(&self.model, &problems, &self.set)?,
         };
+        if !self.column.is_empty() {
+            config.data.columns = columns(&self.column)?;
+        }
+        if !files.is_empty() {
+            config.data.files = files;
+        }
+        let from_config = is_default && !config.data.files.is_empty();
+        let problems = if from_config { DATA_FILES.to_owned() } else { problems };
+        if let Some(weights) = config.data.weights() {
+            ensure!(
+                config.rollout.selection == ProblemSelection::Epochs,
+                "weights of `data.files` are a way to select problems, so `rollout.selection` must be \
+                 \"epochs\""
+            );
+            let by = "dataset".to_owned();
+            config.rollout.selection = ProblemSelection::Mixture { by, weights };
+        }
         config.run.steps = self.steps.unwrap_or(config.run.steps);
         config.run.seed = self.seed.unwrap_or(config.run.seed);
         config.evaluation.max_problems = self.held_out.or(config.evaluation.max_problems);
@@ -221,10 +260,11 @@ impl Options {
             vllm: self.vllm,
             // The tiny model's operations are too small to share between threads.
             threads: self.threads.or((self.model == "tiny").then_some(1)),
-            model: self.model,
+            model: pinned(self.model)?,
             config,
             out,
             from_step: None,
+            changes: Vec::new(),
         })
     }
 
@@ -241,7 +281,17 @@ impl Options {
             .with_context(|| format!("cannot read `{}`", file.display()))?;
         settings.out = out;
         settings.from_step = self.from_step;
+        settings.change(&self.change)?;
         settings.config.run.steps = self.steps.unwrap_or(settings.config.run.steps);
+        if settings.config.run.schedule_steps.is_some() {
+            settings.changes.push("run.steps".to_owned());
+        }
+        if !self.vllm.is_empty() {
+            settings.vllm = self.vllm;
+            settings.changes.push("engine".to_owned());
+        }
+        settings.gradient_checkpointing |= self.gradient_checkpointing;
+        settings.config.validate()?;
         settings.threads = self.threads.or(settings.threads);
         if let Some(method) = self.method {
             let started = settings.methods.iter().map(|method| method.name()).collect::<Vec<_>>();
@@ -263,6 +313,48 @@ impl Options {
 }
 
 impl Settings {
+    /// Takes up what a resumed run changes.
+    fn change(&mut self, changes: &[String]) -> Result<()> {
+        let mut overrides = Vec::new();
+        for change in changes {
+            let (key, value) = change
+                .split_once('=')
+                .with_context(|| format!("`{change}` in --change is no KEY=VALUE"))?;
+            let key = key.trim();
+            match key {
+                "problems" => {
+                    value.clone_into(&mut self.problems);
+                    let data = ["problems", "hints", "solutions", "columns", "held_out"];
+                    self.changes.extend(data.map(str::to_owned));
+                }
+                "model" => {
+                    self.model = pinned(value.to_owned())?;
+                    self.changes.push("model".to_owned());
+                }
+                "engine" => {
+                    ensure!(
+                        value == "local",
+                        "--change engine takes `local`; for servers use --vllm"
+                    );
+                    self.vllm.clear();
+                    self.changes.push("engine".to_owned());
+                }
+                key => {
+                    ensure!(
+                        is_changeable(key),
+                        "`{key}` cannot change within a run; what can: problems, model, engine, {}",
+                        CHANGEABLE.join(", ")
+                    );
+                    overrides.push(change.as_str());
+                    let key = key.strip_prefix("grpo.").unwrap_or(key);
+                    self.changes.push(key.to_owned());
+                }
+            }
+        }
+        self.config = GrpoConfig::from_toml_with(&self.config.to_toml()?, overrides)?;
+        Ok(())
+    }
+
     /// Chooses a folder in `runs`, unless the user named one, and creates it.
     ///
     /// # Errors
@@ -275,14 +367,15 @@ impl Settings {
         Ok(())
     }
 
-    /// Creates the run's folder and writes down what a resumed run remembers, if it is not there.
+    /// Creates the run's folder and writes down what a resumed run remembers, if it is not there or was
+    /// changed.
     ///
     /// # Errors
     ///
     /// A folder that cannot be written.
     pub fn save(&self) -> Result<()> {
         let file = self.out.join(SETTINGS);
-        if file.exists() {
+        if file.exists() && self.changes.is_empty() {
             return Ok(());
         }
         std::fs::create_dir_all(&self.out)
@@ -298,6 +391,27 @@ impl Settings {
             config.rollout.trigger = HintTrigger::Never;
         }
         config
+    }
+
+    /// Refuses hints that are not there, before any method begins.
+    ///
+    /// # Errors
+    ///
+    /// As [`CollectorConfig::check_hints`](hint_rollout::CollectorConfig::check_hints).
+    pub fn check_hints(&self, problems: &[Problem]) -> Result<()> {
+        for method in self.methods.iter().filter(|method| **method != Method::Sft) {
+            self.config(*method).rollout.check_hints(problems)?;
+        }
+        Ok(())
+    }
+
+    /// What samples, as a checkpoint records it.
+    pub fn engine_name(&self) -> String {
+        if self.vllm.is_empty() {
+            "local".to_owned()
+        } else {
+            format!("vLLM: {}", self.vllm.join(", "))
+        }
     }
 
     /// The configuration as TOML, that of the only method if there is one.
@@ -333,9 +447,37 @@ impl Settings {
     pub fn source(&self) -> Result<Source<'_>> {
         let device = device(self.device)?;
         let (model, problems) = (self.model.as_str(), self.problems.as_str());
-        let (compute, evaluation) = (self.compute, &self.config.evaluation);
-        Ok(Source { model, problems, device, compute, evaluation })
+        let compute = self.compute;
+        let (data, evaluation) = (&self.config.data, &self.config.evaluation);
+        Ok(Source { model, problems, data, device, compute, evaluation })
     }
+}
+
+/// The place of a model that moves with the steps of another run: its newest checkpoint now.
+fn pinned(model: String) -> Result<String> {
+    let is_name = matches!(model.as_str(), "tiny" | "smollm2") || !Path::new(&model).exists();
+    if is_name { Ok(model) } else { Ok(model_path(&model)?.display().to_string()) }
+}
+
+/// The name of a single set of problems, and the files of a mixture.
+fn problems(given: &[String]) -> Result<(Option<String>, Vec<DataFile>)> {
+    if let [one] = given
+        && (Path::new(one).exists() || !one.contains('='))
+    {
+        return Ok((Some(one.clone()), Vec::new()));
+    }
+    let mut files = Vec::new();
+    for given in given {
+        let weighted = given.rsplit_once('=').filter(|_| !Path::new(given).exists());
+        let (path, weight) = weighted.map_or((given.as_str(), None), |(p, w)| (p, Some(w)));
+        let mut file = DataFile::new(path);
+        let weight = weight.map(str::parse).transpose();
+        file.weight =
+            weight.with_context(|| format!("`{given}` in --problems is no FILE=WEIGHT"))?;
+        files.push(file);
+    }
+    let name = (!files.is_empty()).then(|| DATA_FILES.to_owned());
+    Ok((name, files))
 }
 
 /// The preset of a model. `swaps` brings held-out problems of its own; of others a share is held out.

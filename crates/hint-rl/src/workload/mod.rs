@@ -12,11 +12,9 @@ use hint_grpo::{Demonstration, GrpoConfig, Hints, Parts, RunDir};
 use hint_policy::model::LoadReport;
 use hint_policy::{LoadOptions, LoadedModel, LoraConfig, ModelConfig, SharedPolicy, Tokenizer};
 use hint_reward::{ExactMatch, Level, MathVerifier, RewardInput, Rubric};
-use hint_rollout::data::HeldOut;
+use hint_rollout::data::{Columns, DataConfig, DataFile, HeldOut, ReadProblems, Split};
 use hint_rollout::net::ApiKey;
-use hint_rollout::{
-    ChatFormat, Collector, Problem, PromptFormat, RolloutEngine, TextFormat, read_problems,
-};
+use hint_rollout::{ChatFormat, Collector, Problem, PromptFormat, RolloutEngine, TextFormat};
 use tch::{Device, Kind};
 
 pub use self::device::{Compute, device};
@@ -34,8 +32,10 @@ pub struct Source<'s> {
     /// `tiny`, `smollm2`, a folder in Hugging Face format, a GGUF file, or the folder of a run, whose
     /// newest checkpoint is taken.
     pub model: &'s str,
-    /// `swaps`, `gsm-symbolic`, `champ`, or a JSONL file.
+    /// `swaps`, `gsm-symbolic`, `champ`, a file or a folder, or `data.files` for those of `data`.
     pub problems: &'s str,
+    /// How files of problems are read.
+    pub data: &'s DataConfig,
     /// Where the model computes.
     pub device: Device,
     /// In which number format.
@@ -43,6 +43,9 @@ pub struct Source<'s> {
     /// Which problems are held out.
     pub evaluation: &'s EvaluationConfig,
 }
+
+/// The problems that `data.files` of the configuration lists.
+pub const DATA_FILES: &str = "data.files";
 
 /// The held-out problems of `swaps`, unless another number is asked for.
 const HELD_OUT_SWAPS: usize = 200;
@@ -62,6 +65,8 @@ pub struct Workload {
     pub held_out: Vec<Problem>,
     /// Problems that are held out, but more than are evaluated.
     pub unused: usize,
+    /// What a person should know about the problems, such as which were left out.
+    pub notes: Vec<String>,
 }
 
 impl Workload {
@@ -73,6 +78,7 @@ impl Workload {
     pub fn load(source: &Source<'_>) -> Result<Self> {
         let model = model_path(source.model)?;
         let problems = match source.problems {
+            DATA_FILES => source.data.read()?,
             "swaps" => {
                 let count = source.evaluation.max_problems.unwrap_or(HELD_OUT_SWAPS);
                 let (train, held_out) = swaps::problems(count);
@@ -84,30 +90,60 @@ impl Workload {
                     file.exists(),
                     "`{name}` was not fetched yet; run `cargo run --release --bin hint-prepare -- {name}`"
                 );
-                read_problems(file)?
+                source.data.read_file(&DataFile::new(file))?
             }
             file => {
                 ensure!(
                     Path::new(file).exists(),
-                    "there is no `{file}`; problems are `swaps`, `gsm-symbolic`, `champ`, or a JSONL file"
+                    "there is no `{file}`; problems are `swaps`, `gsm-symbolic`, `champ`, or a file"
                 );
-                read_problems(file)?
+                source.data.read_file(&DataFile::new(file))?
             }
         };
-        let count = problems.len();
-        let (train, held_out) = source.evaluation.split(problems)?;
+        let ReadProblems { problems, repeated, .. } = problems;
+        let split = source.evaluation.split(problems, &source.data.columns)?;
+        let mut notes = Vec::new();
+        if repeated > 0 {
+            notes.push(format!(
+                "{repeated} problems are left out, because an earlier one asks the same"
+            ));
+        }
+        notes.extend(split.removed_line());
+        let Split { train, held_out, unused, .. } = split;
         ensure!(
             !held_out.is_empty() || source.evaluation.held_out == HeldOut::None,
             "none of the {} problems is held out; raise the share, or set `evaluation.held_out` to \
              another file or to none",
             train.len()
         );
-        let used = match source.evaluation.held_out {
-            HeldOut::Share { .. } => train.len() + held_out.len(),
-            HeldOut::None | HeldOut::File { .. } => count,
+        let mut workload = Self { unused, notes, ..Self::new(model, source, train, held_out) };
+        workload.leave_out_unreadable()?;
+        Ok(workload)
+    }
+
+    /// Leaves out the problems whose reference answers the verifier cannot use: nothing could be judged.
+    fn leave_out_unreadable(&mut self) -> Result<()> {
+        let verifier = MathVerifier::new();
+        let count = self.train.len() + self.held_out.len();
+        let (mut unusable, mut first) = (0, None);
+        let mut is_usable = |problem: &Problem| {
+            let Some(finding) = verifier.audit_reference(&problem.answer) else { return true };
+            unusable += 1;
+            let answer = problem.answer.chars().take(60).collect::<String>();
+            first.get_or_insert_with(|| format!("`{}`, `{answer}`: {finding}", problem.id));
+            false
         };
-        let workload = Self::new(model, source, train, held_out);
-        Ok(Self { unused: count.saturating_sub(used), ..workload })
+        self.train.retain(&mut is_usable);
+        self.held_out.retain(&mut is_usable);
+        self.notes.push(match first {
+            None => format!("audit: {count} references, all usable"),
+            Some(first) => format!(
+                "audit: {unusable} of {count} problems are left out, because their references are unusable; \
+                 the first is {first}"
+            ),
+        });
+        ensure!(!self.train.is_empty(), "no problem is left: {}", self.notes.join("; "));
+        Ok(())
     }
 
     fn new(
@@ -132,6 +168,7 @@ impl Workload {
             train,
             held_out,
             unused: 0,
+            notes: Vec::new(),
         }
     }
 
@@ -184,12 +221,6 @@ impl Workload {
         } else {
             Rubric::new(MathVerifier::new().with_level(level))
         }
-    }
-
-    /// What the verifier makes of the reference answers, in one line.
-    pub fn audit(&self) -> Option<String> {
-        let references = self.train.iter().chain(&self.held_out).map(|problem| &problem.answer);
-        (!self.swaps).then(|| MathVerifier::new().audit(references).summary())
     }
 
     /// The prompt format of the model: its chat template, or plain text when it has none, which for
@@ -278,6 +309,25 @@ impl Workload {
         Ok(Model { policy, base, config, report, tokenizer, stop_tokens, format })
     }
 
+    /// The training problems whose prompts fit; `say` gets what is known about lengths and hints.
+    ///
+    /// # Errors
+    ///
+    /// As [`Collector::check_problems`]; none that fit.
+    pub fn fitting(&self, collector: &Collector, say: impl Fn(&str)) -> Result<Vec<Problem>> {
+        let report = collector.check_problems(&self.train, &self.held_out)?;
+        report.to_string().lines().for_each(say);
+        let fitting = report.fitting(self.train.clone());
+        ensure!(!fitting.is_empty(), "no prompt is short enough");
+        Ok(fitting)
+    }
+
+    /// The files that the model came from: its own, and those of the base of its adapters.
+    pub fn model_files(&self, model: &Model) -> Vec<PathBuf> {
+        let base = model.report.source.iter().filter(|base| **base != self.model);
+        std::iter::once(&self.model).chain(base).cloned().collect()
+    }
+
     /// The frozen policy of a KL term: `base` where adapters are trained, else another copy of the
     /// weights.
     ///
@@ -331,7 +381,8 @@ impl Workload {
     pub fn demonstrations(&self, model: &Model) -> Result<Vec<Demonstration>> {
         let format = &model.format;
         let rubric = self.rubric(Level::Strict);
-        let mut demonstrations = Vec::new();
+        let (mut demonstrations, mut too_long) = (Vec::new(), Vec::new());
+        let limit = model.policy.lock().max_positions();
         for problem in &self.train {
             let Some(solution) = &problem.solution else { continue };
             let scores = rubric.score_group(&[RewardInput::new(solution, &problem.answer)])?;
@@ -342,7 +393,17 @@ impl Workload {
             };
             let completion = format.encode_demonstration(&text)?;
             let prompt = format.encode(problem, None)?;
+            if prompt.len() + completion.len() > limit {
+                too_long.push(format!("`{}`", problem.id));
+                continue;
+            }
             demonstrations.push(Demonstration::new(&problem.id, prompt, completion));
+        }
+        if !too_long.is_empty() {
+            let (count, ids) = (too_long.len(), too_long[..too_long.len().min(3)].join(", "));
+            note!(
+                "{count} demonstrations are left out, because they have more than {limit} tokens: {ids}"
+            );
         }
         ensure!(
             !demonstrations.is_empty(),
@@ -373,6 +434,22 @@ pub fn model_path(name: &str) -> Result<PathBuf> {
     }
 }
 
+/// Columns from `FIELD=COLUMN` entries of `--column`.
+///
+/// # Errors
+///
+/// An entry of another form, a field that problems do not have.
+pub fn columns(entries: &[String]) -> Result<Columns> {
+    let mut fields = serde_json::Map::new();
+    for entry in entries {
+        let (field, column) = entry
+            .split_once('=')
+            .with_context(|| format!("`{entry}` in --column is no FIELD=COLUMN"))?;
+        fields.insert(field.trim().to_owned(), column.into());
+    }
+    serde_json::from_value(fields.into()).context("in --column")
+}
+
 fn notice(line: &str) {
     note!("{line}");
 }
@@ -397,6 +474,7 @@ mod tests {
             let source = Source {
                 model,
                 problems,
+                data: &config.data,
                 device: Device::Cpu,
                 compute: Compute::F32,
                 evaluation: &config.evaluation,
@@ -410,6 +488,6 @@ mod tests {
         check("nothing", "swaps", "a folder in Hugging Face format");
         // Before anything is fetched.
         check("nothing", "champ", "a folder in Hugging Face format");
-        check("tiny", "nothing", "`gsm-symbolic`, `champ`, or a JSONL file");
+        check("tiny", "nothing", "`gsm-symbolic`, `champ`, or a file");
     }
 }

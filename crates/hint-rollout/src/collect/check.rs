@@ -1,13 +1,15 @@
 //! What is known about the problems of a run before its first step.
 
+use std::collections::HashSet;
 use std::fmt;
 
 use crate::collect::collector::Collector;
+use crate::collect::config::CollectorConfig;
 use crate::collect::hinted::HintTrigger;
 use crate::data::{HintKind, Problem};
 use crate::engine::TooLong;
-use crate::error::RolloutError;
-use crate::hint::HintRequest;
+use crate::error::{RolloutError, Violations};
+use crate::hint::{HintProvider, HintRequest};
 
 /// A text that is longer than the engine holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,7 +17,7 @@ use crate::hint::HintRequest;
 pub struct TooLongText {
     /// Id of the problem.
     pub problem: String,
-    /// `"prompt"`, `"hint"` or `"demonstration"`.
+    /// What it is.
     pub what: &'static str,
     /// Its tokens, with those of the prompt.
     pub len: usize,
@@ -23,31 +25,47 @@ pub struct TooLongText {
     pub limit: usize,
 }
 
+/// The plain prompt of a problem that is trained on.
+const PROMPT: &str = "prompt";
+/// Everything that may be too long, in the order of a report.
+const WHAT: [&str; 4] = [PROMPT, "hint", "demonstration", "held-out prompt"];
+
 /// Lengths and hints of the problems of a run. It can be displayed, in a few lines.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ProblemReport {
-    /// How many problems there are.
+    /// Problems to train on.
     pub problems: usize,
-    /// Problems that have a hint, by level; `None` without hints, or with a source of a user's own.
+    /// Those that have a hint, by level; `None` where no hints are given, or by a source of a user's own.
     pub hints: Option<Vec<usize>>,
     /// What is longer than the engine holds. Hints that are written during the run are not among it.
     pub too_long: Vec<TooLongText>,
 }
 
+impl ProblemReport {
+    /// The problems whose prompts fit.
+    pub fn fitting(&self, mut problems: Vec<Problem>) -> Vec<Problem> {
+        let prompts = self.too_long.iter().filter(|text| text.what == PROMPT);
+        let left_out = prompts.map(|text| text.problem.as_str()).collect::<HashSet<_>>();
+        problems.retain(|problem| !left_out.contains(problem.id.as_str()));
+        problems
+    }
+}
+
 impl fmt::Display for ProblemReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let s = if self.problems == 1 { "" } else { "s" };
         match self.hints.as_deref() {
-            None => write!(f, "{} problems", self.problems)?,
-            Some([count]) => write!(f, "{} problems, {count} with a hint", self.problems)?,
+            None => write!(f, "{} problem{s}", self.problems)?,
+            Some([count]) => write!(f, "{} problem{s}, {count} with a hint", self.problems)?,
             Some(levels) => {
-                write!(f, "{} problems, with hints of level", self.problems)?;
+                write!(f, "{} problem{s}, with hints of level", self.problems)?;
                 for (number, count) in (1..).zip(levels) {
                     write!(f, "{} {number}: {count}", if number == 1 { "" } else { "," })?;
                 }
             }
         }
-        for what in ["prompt", "hint", "demonstration"] {
+        for what in WHAT {
             let of = self.too_long.iter().filter(|text| text.what == what).collect::<Vec<_>>();
             let (Some(first), Some(longest)) = (of.first(), of.iter().map(|text| text.len).max())
             else {
@@ -55,82 +73,131 @@ impl fmt::Display for ProblemReport {
             };
             let ids = of.iter().take(3).map(|text| format!("`{}`", text.problem));
             let ids = ids.collect::<Vec<_>>().join(", ");
-            let more = if of.len() > 3 { ", …" } else { "" };
+            let (count, limit) = (of.len(), first.limit);
+            let more = if count > 3 { ", …" } else { "" };
+            let are = if count == 1 { " is" } else { "s are" };
             write!(
                 f,
-                "\n{} {what}s longer than {} tokens (the longest {longest}): {ids}{more}",
-                of.len(),
-                first.limit
+                "\n{count} {what}{are} longer than {limit} tokens (up to {longest}): {ids}{more}"
             )?;
         }
         Ok(())
     }
 }
 
-impl Collector {
-    /// Checks the problems of a run before its first step: the lengths of prompts and of the hints that
-    /// are there already, and how many problems have hints.
+impl CollectorConfig {
+    /// How many problems have hints of the configured source, by level; `None` where the trigger never
+    /// fires.
     ///
     /// # Errors
     ///
-    /// [`RolloutError::NoHints`] when the trigger may fire, no problem has a hint, and
-    /// [`CollectorConfig::allow_no_hints`](crate::collect::CollectorConfig::allow_no_hints) is off;
-    /// [`RolloutError::TooLong`] when something is too long and the configuration says to stop for
-    /// that; errors of the prompt format.
-    pub fn check_problems(&self, problems: &[Problem]) -> Result<ProblemReport, RolloutError> {
-        let mut report =
-            ProblemReport { problems: problems.len(), hints: None, too_long: Vec::new() };
-        let source = &self.config.source;
-        let provider = self.hints.as_deref().filter(|provider| provider.name() == source.name());
-        if provider.is_some() && self.config.trigger != HintTrigger::Never {
-            let mut levels: Vec<usize> = Vec::new();
-            for problem in problems {
-                let available = source.available(problem);
-                levels.resize(available.len(), 0);
-                for (count, is_there) in levels.iter_mut().zip(available) {
-                    *count += usize::from(is_there);
-                }
-            }
-            if levels.iter().all(|count| *count == 0) && !self.config.allow_no_hints {
-                let (problems, hint_source) = (problems.len(), source.name());
-                return Err(RolloutError::NoHints { problems, hint_source });
-            }
-            report.hints = Some(levels);
+    /// [`RolloutError::NoHints`] when the trigger may fire and no problem has a hint, unless
+    /// [`CollectorConfig::allow_no_hints`] is on.
+    pub fn check_hints(&self, problems: &[Problem]) -> Result<Option<Vec<usize>>, RolloutError> {
+        if self.trigger == HintTrigger::Never {
+            return Ok(None);
         }
-        let Some(limit) = self.engine.max_prompt_len(&self.config.sampling) else {
-            return Ok(report);
+        self.count_hints(problems).map(Some)
+    }
+
+    fn count_hints(&self, problems: &[Problem]) -> Result<Vec<usize>, RolloutError> {
+        let mut levels: Vec<usize> = Vec::new();
+        for problem in problems {
+            let available = self.source.available(problem);
+            levels.resize(available.len(), 0);
+            for (count, is_there) in levels.iter_mut().zip(available) {
+                *count += usize::from(is_there);
+            }
+        }
+        if levels.iter().all(|count| *count == 0) && !self.allow_no_hints {
+            let (problems, hint_source) = (problems.len(), self.source.name());
+            return Err(RolloutError::NoHints { problems, hint_source });
+        }
+        Ok(levels)
+    }
+}
+
+impl Collector {
+    /// Checks what the configuration expects of the problems of a run, without looking at their lengths:
+    /// hints, and the data sets of a mixture. Returns how many problems have hints, by level. A run does
+    /// this before its first step.
+    ///
+    /// # Errors
+    ///
+    /// As [`CollectorConfig::check_hints`]; [`RolloutError::Config`] for a mixture of data sets that are
+    /// not there.
+    pub fn check_data(&self, problems: &[Problem]) -> Result<Option<Vec<usize>>, RolloutError> {
+        Violations::check(|at| {
+            at.within("rollout.selection", |at| {
+                self.config.selection.check_problems(problems, at);
+            });
+        })?;
+        match &self.own.trigger {
+            _ if self.configured_hints().is_none() => Ok(None),
+            Some(_) => self.config.count_hints(problems).map(Some),
+            None => self.config.check_hints(problems),
+        }
+    }
+
+    /// The source of hints, if it is the configuration's.
+    fn configured_hints(&self) -> Option<&dyn HintProvider> {
+        let name = self.config.source.name();
+        self.hints.as_deref().filter(|provider| provider.name() == name)
+    }
+
+    /// Checks the problems of a run before its first step, as [`Collector::check_data`] does, and the
+    /// lengths of prompts and of the hints that are there already.
+    ///
+    /// # Errors
+    ///
+    /// As [`Collector::check_data`]; [`RolloutError::TooLong`] when something to train on is too long and
+    /// the configuration says to stop for that; errors of the prompt format.
+    pub fn check_problems(
+        &self,
+        problems: &[Problem],
+        held_out: &[Problem],
+    ) -> Result<ProblemReport, RolloutError> {
+        let hints = self.check_data(problems)?;
+        let gives_hints = hints.is_some() && self.config.source.is_known();
+        let mut report = ProblemReport { problems: problems.len(), hints, too_long: Vec::new() };
+        let limit = self.config.longest_prompt(&*self.engine).unwrap_or(usize::MAX);
+        let mut note = |problem: &Problem, what, len, limit| {
+            if len > limit {
+                let problem = problem.id.clone();
+                report.too_long.push(TooLongText { problem, what, len, limit });
+            }
         };
         for problem in problems {
             let plain = self.format.encode(problem, None)?.len();
-            let mut note = |what, len, limit| {
-                if len > limit {
-                    let problem = problem.id.clone();
-                    report.too_long.push(TooLongText { problem, what, len, limit });
-                }
-            };
-            note("prompt", plain, limit);
+            note(problem, PROMPT, plain, limit);
             // Sources that write or draw are asked during the run.
+            let known = self.configured_hints().filter(|_| gives_hints);
             let request = HintRequest::new(problem);
-            let known = provider.filter(|_| source.is_known());
             let Some(Ok(Some(hint))) = known.map(|provider| provider.hint(&request)) else {
                 continue;
             };
             match hint.kind {
                 HintKind::Guidance => {
-                    note("hint", self.format.encode(problem, Some(&hint))?.len(), limit);
+                    note(problem, "hint", self.format.encode(problem, Some(&hint))?.len(), limit);
                 }
                 HintKind::Prefix => {
                     let prefix = self.format.encode_completion(&hint.text)?.len();
-                    note("hint", plain + prefix, limit);
+                    note(problem, "hint", plain + prefix, limit);
                 }
                 HintKind::Demonstration => {
                     let tokens = self.format.encode_demonstration(&hint.text)?.len();
                     let limit = self.engine.max_positions().unwrap_or(usize::MAX);
-                    note("demonstration", plain + tokens, limit);
+                    note(problem, "demonstration", plain + tokens, limit);
                 }
             }
         }
-        match report.too_long.first() {
+        for problem in held_out {
+            let len = self.format.encode(problem, None)?.len();
+            let limit = self.engine.max_prompt_len(&self.config.sampling).unwrap_or(usize::MAX);
+            note(problem, "held-out prompt", len, limit);
+        }
+        let stops = |text: &&TooLongText| text.what != "held-out prompt";
+        match report.too_long.iter().find(stops) {
             Some(text) if self.config.too_long == TooLong::Abort => {
                 let TooLongText { problem, what, len, limit } = text.clone();
                 Err(RolloutError::TooLong { problem, what, len, limit })

@@ -167,6 +167,11 @@ impl Collector {
         evaluate(&mut *self.engine, &*self.format, &self.rubric, problems, options, &mut |_| {})
     }
 
+    /// The prompt format.
+    pub fn format(&self) -> &dyn PromptFormat {
+        &*self.format
+    }
+
     /// The configuration.
     pub const fn config(&self) -> &CollectorConfig {
         &self.config
@@ -237,7 +242,7 @@ impl Collector {
         let failures = Failures::default();
         let parts = own.or(config);
         let limits = Limits {
-            prompt: engine.max_prompt_len(&config.sampling).unwrap_or(usize::MAX),
+            prompt: config.longest_prompt(engine).unwrap_or(usize::MAX),
             row: engine.max_positions().unwrap_or(usize::MAX),
         };
         let mut pass =

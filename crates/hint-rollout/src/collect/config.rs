@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::collect::curriculum::{DynamicSampling, ProblemSelection, Replay};
 use crate::collect::hinted::{CombineRule, HintTrigger, KeepIf, LevelSearch};
-use crate::engine::{Sampling, TooLong};
+use crate::engine::{RolloutEngine, Sampling, TooLong};
 use crate::error::Violations;
 use crate::hint::leak::LeakGuard;
 use crate::hint::source::HintSourceConfig;
@@ -39,7 +39,9 @@ pub struct CollectorConfig {
     pub combine: CombineRule,
     /// Whether a run starts although none of its problems has a hint and its trigger may fire.
     pub allow_no_hints: bool,
-    /// What happens to a prompt, a hint or a demonstration that is longer than the engine holds.
+    /// Longest prompt in tokens, hint included, where that is less than the engine holds.
+    pub max_prompt_len: Option<usize>,
+    /// What happens to a prompt, a hint or a demonstration that is longer than that.
     pub too_long: TooLong,
     /// How completions are scored.
     pub scoring: ScoringConfig,
@@ -124,6 +126,7 @@ impl Default for CollectorConfig {
             keep_if: KeepIf::AnyCorrect,
             combine: CombineRule::ReplaceAll,
             allow_no_hints: false,
+            max_prompt_len: None,
             too_long: TooLong::default(),
             scoring: ScoringConfig::default(),
             verdicts: VerdictPolicy::default(),
@@ -137,10 +140,17 @@ impl Default for CollectorConfig {
 }
 
 impl CollectorConfig {
+    /// Tokens that a prompt may have; `None` if there is no bound.
+    pub(crate) fn longest_prompt(&self, engine: &dyn RolloutEngine) -> Option<usize> {
+        let held = engine.max_prompt_len(&self.sampling);
+        held.into_iter().chain(self.max_prompt_len).min()
+    }
+
     /// Reports every value that is out of range.
     pub fn check(&self, at: &mut Violations) {
         at.at_least("group_size", self.group_size, 2);
         at.require(self.hinted_size != Some(0), "hinted_size", "must be at least 1", 0);
+        at.require(self.max_prompt_len != Some(0), "max_prompt_len", "must be at least 1", 0);
         at.within("sampling", |at| {
             self.sampling.check(at);
             let expected = "must be positive (a greedy group has no differences to learn from)";

@@ -1,11 +1,16 @@
 //! Which problems are held out from training.
 
+use std::collections::HashMap;
+use std::fmt;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::data::columns::Columns;
 use crate::data::problem::Problem;
+use crate::data::read::read_problems_from;
+use crate::error::RolloutError;
 use crate::run::no_fields;
 
 /// Which problems are held out from training, for evaluation.
@@ -22,11 +27,83 @@ pub enum HeldOut {
         /// In `(0, 1)`.
         frac: f64,
     },
-    /// The problems of another file; training problems with the same id are left out of training.
+    /// The problems of another file. Training problems of the same [content](Problem::content) are not
+    /// trained on; ids are unique in each file, and may coincide between the two.
     File {
-        /// A JSONL file, as [`read_problems`](crate::data::read_problems) reads.
+        /// A file, as [`read_problems`](crate::data::read_problems) reads.
         path: PathBuf,
     },
+}
+
+/// Problems to train on, and problems that are held out.
+#[derive(Debug, Clone, PartialEq, Default)]
+#[non_exhaustive]
+pub struct Split {
+    /// Problems to train on.
+    pub train: Vec<Problem>,
+    /// Problems to evaluate on. None of them has the content of one to train on.
+    pub held_out: Vec<Problem>,
+    /// Training problems that are left out because they are held out under another id.
+    pub removed: Vec<Removed>,
+    /// Problems that are held out, but more than are evaluated.
+    pub unused: usize,
+}
+
+/// A training problem that is left out because a held-out problem has the same content.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Removed {
+    /// Its id.
+    pub id: String,
+    /// The id of the held-out problem.
+    pub held_out: String,
+}
+
+impl Split {
+    /// Says which problems are not trained on and why, in one line; `None` when there are none.
+    pub fn removed_line(&self) -> Option<String> {
+        let first = self.removed.first()?;
+        let total = self.train.len() + self.removed.len();
+        Some(format!(
+            "{} of {total} problems are not trained on, because a held-out problem asks the same; the first \
+             is {first}",
+            self.removed.len()
+        ))
+    }
+}
+
+impl fmt::Display for Removed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { id, held_out } = self;
+        write!(f, "`{id}`")?;
+        if id == held_out { Ok(()) } else { write!(f, ", held out as `{held_out}`") }
+    }
+}
+
+impl HeldOut {
+    /// Splits `problems`, keeping their order. `columns` are those of a held-out file.
+    ///
+    /// # Errors
+    ///
+    /// As [`read_problems_from`], for a held-out file.
+    pub fn split(&self, problems: Vec<Problem>, columns: &Columns) -> Result<Split, RolloutError> {
+        let (mut train, held_out) = match self {
+            Self::None => (problems, Vec::new()),
+            Self::Share { frac } => split_held_out(problems, *frac),
+            Self::File { path } => (problems, read_problems_from(&[path], columns)?),
+        };
+        let contents = held_out.iter().map(|problem| (problem.content(), problem.id.clone()));
+        let contents = contents.collect::<HashMap<_, _>>();
+        let mut removed = Vec::new();
+        train.retain(|problem| match contents.get(&problem.content()) {
+            Some(held_out) => {
+                removed.push(Removed { id: problem.id.clone(), held_out: held_out.clone() });
+                false
+            }
+            None => true,
+        });
+        Ok(Split { train, held_out, removed, unused: 0 })
+    }
 }
 
 /// Whether the problem named `id` belongs to the held-out share `frac` of its data set.
@@ -119,6 +196,37 @@ mod tests {
             let expected = super::tests::ids(&held).into_iter().filter(|id| fewer.contains(id)).collect();
             prop_assert_eq!(super::tests::ids(&part), expected);
         }
+    }
+
+    #[test]
+    fn equal_questions_are_held_out_whatever_their_ids() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("held-out.jsonl");
+        let rows = [
+            r#"{"id": "1", "question": "What is\n 1 + 1?", "answer": "2"}"#,
+            r#"{"id": "2", "question": "2 + 2", "answer": "4"}"#,
+        ];
+        std::fs::write(&path, rows.join("\n")).unwrap();
+        let train = vec![
+            Problem::new("1", "What is 3 + 3?", "6"),
+            Problem::new("x", " What is 1 + 1?", "2"),
+            Problem::new("2", "2 + 2", "4"),
+        ];
+        let split = HeldOut::File { path }.split(train, &Columns::default()).unwrap();
+        assert_eq!(split.train.iter().map(|problem| &*problem.id).collect::<Vec<_>>(), ["1"]);
+        assert_eq!(split.held_out.len(), 2);
+        assert_eq!(
+            split.removed_line().unwrap(),
+            "2 of 3 problems are not trained on, because a held-out problem asks the same; the first is \
+             `x`, held out as `1`"
+        );
+        // The same question on both sides of a share.
+        let all = (0..40).map(|id| Problem::new(id.to_string(), (id / 2).to_string(), "1"));
+        let split = HeldOut::Share { frac: 0.5 }.split(all.collect(), &Columns::default()).unwrap();
+        let held_out = split.held_out.iter().map(Problem::content).collect::<Vec<_>>();
+        assert!(split.train.iter().all(|problem| !held_out.contains(&problem.content())));
+        assert!(!split.removed.is_empty() && !split.train.is_empty());
+        assert_eq!(split.train.len() + split.removed.len() + split.held_out.len(), 40);
     }
 
     #[test]

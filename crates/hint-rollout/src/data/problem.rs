@@ -77,13 +77,25 @@ impl Problem {
         self
     }
 
+    /// What is asked, with white space collapsed: the question, and the messages of a chat before it other
+    /// than those of the system. Problems of equal content are the same problem, whatever their ids.
+    pub fn content(&self) -> String {
+        let turns = self.context.iter().filter(|turn| turn.role != "system");
+        let texts = turns.map(|turn| turn.content.as_str()).chain([self.question.as_str()]);
+        texts.flat_map(str::split_whitespace).collect::<Vec<_>>().join(" ")
+    }
+
     /// The value of a column as text: `level`, or a text, a number or a truth value of another
-    /// column. `None` for others, and where there is none.
+    /// column, which may be a path with dots. `None` for others, and where there is none.
     pub fn text_of(&self, column: &str) -> Option<String> {
         if column == "level" {
             return self.level.clone();
         }
-        match self.columns.get(column)? {
+        let value = self.columns.get(column).or_else(|| {
+            let (first, path) = column.split_once('.')?;
+            path.split('.').try_fold(self.columns.get(first)?, |value, part| value.get(part))
+        });
+        match value? {
             Value::String(text) => Some(text.clone()),
             Value::Number(number) => Some(number.to_string()),
             Value::Bool(value) => Some(value.to_string()),

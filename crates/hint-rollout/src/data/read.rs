@@ -3,9 +3,11 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
+use serde_json::{Map, Value};
+
 use crate::data::columns::Columns;
 use crate::data::problem::Problem;
-use crate::data::rows::{Row, rows, text_rows};
+use crate::data::rows::{each_row, text_rows};
 use crate::error::RolloutError;
 use crate::run::fnv1a;
 
@@ -36,18 +38,7 @@ pub fn read_problems_from(
     paths: &[impl AsRef<Path>],
     columns: &Columns,
 ) -> Result<Vec<Problem>, RolloutError> {
-    let mut reader = Reader { columns, problems: Vec::new(), first: HashMap::new() };
-    for path in paths {
-        for file in files(path.as_ref())? {
-            let bytes = std::fs::read(&file)
-                .map_err(|source| RolloutError::ReadProblems { path: file.clone(), source })?;
-            reader.add(rows(bytes, &file)?, &file)?;
-        }
-    }
-    match paths.first() {
-        Some(path) => reader.finish(path.as_ref()),
-        None => Ok(Vec::new()),
-    }
+    Reader::new(columns, None).read(paths)
 }
 
 /// Parses the text of a problem file; `origin` is the file that errors name.
@@ -57,8 +48,8 @@ pub fn read_problems_from(
 /// As [`read_problems`].
 pub fn parse_problems(text: &str, origin: &Path) -> Result<Vec<Problem>, RolloutError> {
     let columns = Columns::default();
-    let mut reader = Reader { columns: &columns, problems: Vec::new(), first: HashMap::new() };
-    reader.add(text_rows(text, origin)?, origin)?;
+    let mut reader = Reader::new(&columns, None);
+    text_rows(text.as_bytes(), origin, &mut |number, row| reader.add(number, row, origin))?;
     reader.finish(origin)
 }
 
@@ -80,38 +71,64 @@ fn files(path: &Path) -> Result<Vec<PathBuf>, RolloutError> {
     Ok(files)
 }
 
-struct Reader<'c> {
+/// Makes problems of rows.
+pub(crate) struct Reader<'c> {
     columns: &'c Columns,
+    /// Further columns to keep; all by default.
+    extra_columns: Option<&'c [String]>,
     problems: Vec<Problem>,
     /// File and line at which each id was used first.
     first: HashMap<String, (PathBuf, usize)>,
 }
 
-impl Reader<'_> {
-    fn add(&mut self, rows: Vec<Row>, origin: &Path) -> Result<(), RolloutError> {
-        for (number, row) in rows {
-            let mut problem = self.columns.problem(row, origin, number)?;
-            if problem.id.is_empty() {
-                problem.id = format!("{:016x}", fnv1a(problem.question.as_bytes()));
-                // Data sets repeat questions; only an explicit id promises to be unique.
-                let mut repeat = number;
-                while self.first.contains_key(&problem.id) {
-                    problem.id = format!("{:016x}-{repeat}", fnv1a(problem.question.as_bytes()));
-                    repeat += 1;
-                }
+impl<'c> Reader<'c> {
+    pub(crate) fn new(columns: &'c Columns, extra_columns: Option<&'c [String]>) -> Self {
+        Self { columns, extra_columns, problems: Vec::new(), first: HashMap::new() }
+    }
+
+    /// The problems of files and folders.
+    pub(crate) fn read(mut self, paths: &[impl AsRef<Path>]) -> Result<Vec<Problem>, RolloutError> {
+        for path in paths {
+            for file in files(path.as_ref())? {
+                each_row(&file, &mut |number, row| self.add(number, row, &file))?;
             }
-            let place = (origin.to_path_buf(), number);
-            if let Some((first_path, first_line)) = self.first.insert(problem.id.clone(), place) {
-                return Err(RolloutError::DuplicateProblem {
-                    path: origin.to_path_buf(),
-                    line: number,
-                    first_path,
-                    first_line,
-                    id: problem.id,
-                });
-            }
-            self.problems.push(problem);
         }
+        match paths.first() {
+            Some(path) => self.finish(path.as_ref()),
+            None => Ok(Vec::new()),
+        }
+    }
+
+    fn add(
+        &mut self,
+        number: usize,
+        row: Map<String, Value>,
+        origin: &Path,
+    ) -> Result<(), RolloutError> {
+        let mut problem = self.columns.problem(row, origin, number)?;
+        if let Some(kept) = self.extra_columns {
+            problem.columns.retain(|name, _| kept.contains(name));
+        }
+        if problem.id.is_empty() {
+            problem.id = format!("{:016x}", fnv1a(problem.question.as_bytes()));
+            // Data sets repeat questions; only an explicit id promises to be unique.
+            let mut repeat = number;
+            while self.first.contains_key(&problem.id) {
+                problem.id = format!("{:016x}-{repeat}", fnv1a(problem.question.as_bytes()));
+                repeat += 1;
+            }
+        }
+        let place = (origin.to_path_buf(), number);
+        if let Some((first_path, first_line)) = self.first.insert(problem.id.clone(), place) {
+            return Err(RolloutError::DuplicateProblem {
+                path: origin.to_path_buf(),
+                line: number,
+                first_path,
+                first_line,
+                id: problem.id,
+            });
+        }
+        self.problems.push(problem);
         Ok(())
     }
 

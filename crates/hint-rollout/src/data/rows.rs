@@ -1,62 +1,127 @@
 //! Rows of a file: JSON lines, a JSON array, CSV or Parquet, possibly compressed. The content decides.
 
 use std::borrow::Cow;
-use std::io::{Error, ErrorKind};
+use std::fs::File;
+use std::io::{BufRead, BufReader, Error, ErrorKind, Read, Seek};
 use std::path::Path;
 
 use serde_json::{Map, Value};
 
 use crate::error::RolloutError;
 
-/// A row with the number that errors name: its line in JSON lines, its position from 1 elsewhere.
-pub(crate) type Row = (usize, Map<String, Value>);
+/// Takes the rows of a file, one after the other, each with the number that errors name: its line in JSON
+/// lines, its position from 1 elsewhere.
+pub(crate) type Sink<'s> = &'s mut dyn FnMut(usize, Map<String, Value>) -> Result<(), RolloutError>;
 
-/// The rows of a file that holds `bytes`; `origin` is what errors name.
-pub(crate) fn rows(bytes: Vec<u8>, origin: &Path) -> Result<Vec<Row>, RolloutError> {
-    let failed = |source| RolloutError::ReadProblems { path: origin.to_path_buf(), source };
-    let bytes = if bytes.starts_with(b"\x1f\x8b") {
-        binary::gzip(&bytes).map_err(failed)?
-    } else if bytes.starts_with(b"\x28\xb5\x2f\xfd") {
-        binary::zstd(&bytes).map_err(failed)?
-    } else {
-        bytes
-    };
-    if bytes.starts_with(b"PAR1") {
-        return binary::parquet(bytes).map_err(failed);
+/// Hands the rows of a file to `sink`. JSON lines, CSV and Parquet are read as they come; a JSON array is
+/// held as a whole.
+pub(crate) fn each_row(path: &Path, sink: Sink<'_>) -> Result<(), RolloutError> {
+    let failed = failed(path);
+    let mut file = File::open(path).map_err(&failed)?;
+    let mut magic = Vec::new();
+    Read::by_ref(&mut file).take(4).read_to_end(&mut magic).map_err(&failed)?;
+    file.rewind().map_err(&failed)?;
+    if magic.starts_with(b"PAR1") {
+        return binary::parquet_file(file, path, sink);
     }
-    let text = String::from_utf8(bytes)
-        .map_err(|source| failed(Error::new(ErrorKind::InvalidData, source.utf8_error())))?;
-    text_rows(&text, origin)
+    if magic.starts_with(b"\x1f\x8b") {
+        let input = binary::gzip(file).map_err(&failed)?;
+        return plain_rows(BufReader::with_capacity(BUFFER, input), path, sink);
+    }
+    if magic.starts_with(b"\x28\xb5\x2f\xfd") {
+        let input = binary::zstd(file).map_err(&failed)?;
+        return plain_rows(BufReader::with_capacity(BUFFER, input), path, sink);
+    }
+    text_rows(BufReader::with_capacity(BUFFER, file), path, sink)
+}
+
+/// Bytes that are read at once.
+const BUFFER: usize = 1 << 18;
+
+fn failed(origin: &Path) -> impl Fn(Error) -> RolloutError {
+    move |source| RolloutError::ReadProblems { path: origin.to_path_buf(), source }
+}
+
+/// The rows of what a compressed file holds.
+fn plain_rows(mut input: impl BufRead, origin: &Path, sink: Sink<'_>) -> Result<(), RolloutError> {
+    if input.fill_buf().map_err(failed(origin))?.starts_with(b"PAR1") {
+        let mut bytes = Vec::new();
+        input.read_to_end(&mut bytes).map_err(failed(origin))?;
+        return binary::parquet_bytes(bytes, origin, sink);
+    }
+    text_rows(input, origin, sink)
 }
 
 /// The rows of a text.
-pub(crate) fn text_rows(text: &str, origin: &Path) -> Result<Vec<Row>, RolloutError> {
-    let text = text.trim_start_matches('\u{feff}');
-    let syntax = |line| {
-        move |source| RolloutError::ProblemSyntax { path: origin.to_path_buf(), line, source }
-    };
-    match text.trim_start().as_bytes().first() {
-        Some(b'[') => {
-            let text = keep_digits(text);
-            let rows = serde_json::from_str::<Vec<Map<_, _>>>(&text);
-            Ok((1..).zip(rows.map_err(|error| syntax(error.line())(error))?).collect())
+pub(crate) fn text_rows(
+    mut input: impl BufRead,
+    origin: &Path,
+    sink: Sink<'_>,
+) -> Result<(), RolloutError> {
+    let failed = failed(origin);
+    // Up to the first line that is not blank, which decides the format.
+    let (mut head, mut first, mut number) = (Vec::new(), Vec::new(), 0);
+    while first.trim_ascii().is_empty() {
+        head.append(&mut first);
+        number += 1;
+        if input.read_until(b'\n', &mut first).map_err(&failed)? == 0 {
+            return Ok(());
         }
-        // A header of names: letters, and a comma or a tab.
-        Some(first) if *first != b'{' && !is_json(origin) && looks_like_csv(text) => {
-            binary::csv(text)
-                .map_err(|source| RolloutError::ReadProblems { path: origin.to_path_buf(), source })
-        }
-        _ => {
-            let mut rows = Vec::new();
-            for (number, line) in (1..).zip(text.lines()) {
-                if !line.trim().is_empty() {
-                    let row = serde_json::from_str(&keep_digits(line)).map_err(syntax(number))?;
-                    rows.push((number, row));
-                }
-            }
-            Ok(rows)
+        if number == 1 && first.starts_with(b"\xef\xbb\xbf") {
+            first.drain(..3);
         }
     }
+    let line = utf8(&first, &failed)?;
+    match line.trim_start().as_bytes().first() {
+        Some(b'[') => {
+            head.append(&mut first);
+            input.read_to_end(&mut head).map_err(&failed)?;
+            let rows = serde_json::from_str::<Vec<Map<_, _>>>(&keep_digits(utf8(&head, &failed)?));
+            let rows = rows.map_err(|source| {
+                let (path, line) = (origin.to_path_buf(), source.line());
+                RolloutError::ProblemSyntax { path, line, source }
+            })?;
+            (1..).zip(rows).try_for_each(|(number, row)| sink(number, row))
+        }
+        // A header of names: letters, and a comma or a tab.
+        Some(start) if *start != b'{' && !is_json(origin) && looks_like_csv(line) => {
+            let is_tabbed = line.contains('\t') && !line.contains(',');
+            let delimiter = if is_tabbed { b'\t' } else { b',' };
+            binary::csv(first.as_slice().chain(input), delimiter, origin, sink)
+        }
+        _ => loop {
+            let line = utf8(&first, &failed)?;
+            if !line.trim().is_empty() {
+                let row = parse_row(line).map_err(|source| {
+                    let (path, line) = (origin.to_path_buf(), number);
+                    RolloutError::ProblemSyntax { path, line, source }
+                })?;
+                sink(number, row)?;
+            }
+            first.clear();
+            number += 1;
+            if input.read_until(b'\n', &mut first).map_err(&failed)? == 0 {
+                return Ok(());
+            }
+        },
+    }
+}
+
+fn utf8<'b>(
+    bytes: &'b [u8],
+    failed: &impl Fn(Error) -> RolloutError,
+) -> Result<&'b str, RolloutError> {
+    std::str::from_utf8(bytes).map_err(|source| failed(Error::new(ErrorKind::InvalidData, source)))
+}
+
+/// Parses a line of a problem file. A number that would lose digits is a text: a data set's
+/// `12345678901234567890123` stays what it is.
+///
+/// # Errors
+///
+/// What the JSON parser says.
+pub fn parse_row(line: &str) -> serde_json::Result<Map<String, Value>> {
+    serde_json::from_str(&keep_digits(line))
 }
 
 /// Whether the name says JSON: a damaged first line must not turn such a file into a table.
@@ -64,8 +129,7 @@ fn is_json(origin: &Path) -> bool {
     origin.file_name().is_some_and(|name| name.to_string_lossy().contains(".json"))
 }
 
-fn looks_like_csv(text: &str) -> bool {
-    let header = text.trim_start().lines().next().unwrap_or_default();
+fn looks_like_csv(header: &str) -> bool {
     header.contains([',', '\t']) && header.contains(char::is_alphabetic)
 }
 
@@ -114,48 +178,73 @@ fn keep_digits(json: &str) -> Cow<'_, str> {
 mod binary {
     //! Formats behind the feature `formats`.
 
+    use std::fs::File;
     use std::io::{Error, Read};
+    use std::path::Path;
 
-    use parquet::file::reader::{FileReader, SerializedFileReader};
+    use parquet::file::reader::{ChunkReader, FileReader, SerializedFileReader};
     use parquet::record::Field;
     use serde_json::{Map, Value};
 
-    use super::Row;
+    use super::{Sink, failed};
+    use crate::error::RolloutError;
 
-    pub(super) fn gzip(bytes: &[u8]) -> Result<Vec<u8>, Error> {
-        let mut plain = Vec::new();
-        flate2::read::MultiGzDecoder::new(bytes).read_to_end(&mut plain)?;
-        Ok(plain)
+    #[expect(clippy::unnecessary_wraps, reason = "fails without the feature")]
+    pub(super) fn gzip(file: File) -> Result<impl Read, Error> {
+        Ok(flate2::read::MultiGzDecoder::new(file))
     }
 
-    pub(super) fn zstd(bytes: &[u8]) -> Result<Vec<u8>, Error> {
-        zstd::decode_all(bytes)
+    pub(super) fn zstd(file: File) -> Result<impl Read, Error> {
+        zstd::Decoder::new(file)
     }
 
     /// Every cell is a text; an empty one is none.
-    pub(super) fn csv(text: &str) -> Result<Vec<Row>, Error> {
-        let header = text.trim_start().lines().next().unwrap_or_default();
-        let delimiter = if header.contains('\t') && !header.contains(',') { b'\t' } else { b',' };
-        let mut reader =
-            csv::ReaderBuilder::new().delimiter(delimiter).from_reader(text.as_bytes());
-        let names = reader.headers().map_err(Error::other)?.clone();
-        let row = |(number, record): (usize, Result<csv::StringRecord, csv::Error>)| {
-            let record = record.map_err(Error::other)?;
+    pub(super) fn csv(
+        input: impl Read,
+        delimiter: u8,
+        origin: &Path,
+        sink: Sink<'_>,
+    ) -> Result<(), RolloutError> {
+        let failed = |error| failed(origin)(Error::other::<csv::Error>(error));
+        let mut reader = csv::ReaderBuilder::new().delimiter(delimiter).from_reader(input);
+        let names = reader.headers().map_err(failed)?.clone();
+        for (number, record) in (1..).zip(reader.records()) {
+            let record = record.map_err(failed)?;
             let cells = names.iter().zip(&record).filter(|(_, cell)| !cell.is_empty());
             let cells = cells.map(|(name, cell)| (name.trim().to_owned(), Value::from(cell)));
-            Ok((number, cells.collect()))
-        };
-        (1..).zip(reader.records()).map(row).collect()
+            sink(number, cells.collect())?;
+        }
+        Ok(())
     }
 
-    pub(super) fn parquet(bytes: Vec<u8>) -> Result<Vec<Row>, Error> {
-        let reader = SerializedFileReader::new(bytes::Bytes::from(bytes)).map_err(Error::other)?;
-        let mut rows = Vec::new();
-        for (number, row) in (1..).zip(reader.get_row_iter(None).map_err(Error::other)?) {
-            let row = row.map_err(Error::other)?;
-            rows.push((number, object(row.get_column_iter())));
+    pub(super) fn parquet_file(
+        file: File,
+        origin: &Path,
+        sink: Sink<'_>,
+    ) -> Result<(), RolloutError> {
+        parquet(file, origin, sink)
+    }
+
+    pub(super) fn parquet_bytes(
+        bytes: Vec<u8>,
+        origin: &Path,
+        sink: Sink<'_>,
+    ) -> Result<(), RolloutError> {
+        parquet(bytes::Bytes::from(bytes), origin, sink)
+    }
+
+    fn parquet<R: ChunkReader + 'static>(
+        input: R,
+        origin: &Path,
+        sink: Sink<'_>,
+    ) -> Result<(), RolloutError> {
+        let failed = |error| failed(origin)(Error::other::<parquet::errors::ParquetError>(error));
+        let reader = SerializedFileReader::new(input).map_err(failed)?;
+        for (number, row) in (1..).zip(reader.get_row_iter(None).map_err(failed)?) {
+            let row = row.map_err(failed)?;
+            sink(number, object(row.get_column_iter()))?;
         }
-        Ok(rows)
+        Ok(())
     }
 
     fn object<'f>(fields: impl Iterator<Item = (&'f String, &'f Field)>) -> Map<String, Value> {
@@ -188,29 +277,49 @@ mod binary {
 mod binary {
     //! Without the feature `formats`.
 
-    use std::io::{Error, ErrorKind};
+    use std::fs::File;
+    use std::io::{Error, ErrorKind, Read};
+    use std::path::Path;
 
-    use super::Row;
+    use super::{Sink, failed};
+    use crate::error::RolloutError;
 
     fn missing(what: &str) -> Error {
         let message = format!("{what} needs hint-rollout's feature `formats`");
         Error::new(ErrorKind::Unsupported, message)
     }
 
-    pub(super) fn gzip(_bytes: &[u8]) -> Result<Vec<u8>, Error> {
+    pub(super) fn gzip(_file: File) -> Result<std::io::Empty, Error> {
         Err(missing("a file compressed by gzip"))
     }
 
-    pub(super) fn zstd(_bytes: &[u8]) -> Result<Vec<u8>, Error> {
+    pub(super) fn zstd(_file: File) -> Result<std::io::Empty, Error> {
         Err(missing("a file compressed by zstd"))
     }
 
-    pub(super) fn csv(_text: &str) -> Result<Vec<Row>, Error> {
-        Err(missing("CSV"))
+    pub(super) fn csv(
+        _input: impl Read,
+        _delimiter: u8,
+        origin: &Path,
+        _sink: Sink<'_>,
+    ) -> Result<(), RolloutError> {
+        Err(failed(origin)(missing("CSV")))
     }
 
-    pub(super) fn parquet(_bytes: Vec<u8>) -> Result<Vec<Row>, Error> {
-        Err(missing("Parquet"))
+    pub(super) fn parquet_file(
+        _file: File,
+        origin: &Path,
+        _sink: Sink<'_>,
+    ) -> Result<(), RolloutError> {
+        Err(failed(origin)(missing("Parquet")))
+    }
+
+    pub(super) fn parquet_bytes(
+        _bytes: Vec<u8>,
+        origin: &Path,
+        _sink: Sink<'_>,
+    ) -> Result<(), RolloutError> {
+        Err(failed(origin)(missing("Parquet")))
     }
 }
 

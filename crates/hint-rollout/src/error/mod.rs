@@ -82,6 +82,15 @@ pub enum RolloutError {
         id: String,
     },
 
+    /// A file of a mixture has an id that is used already.
+    #[error("`{}`: problem id `{id}` was already used in another file; ids must be unique", path.display())]
+    ProblemId {
+        /// The file.
+        path: PathBuf,
+        /// The id.
+        id: String,
+    },
+
     /// A problem file holds no problem.
     #[error("`{}` holds no problem", path.display())]
     NoProblems {

@@ -11,8 +11,9 @@ const TAIL: f64 = 0.025;
 ///
 /// The interval is the percentile bootstrap over problems (Efron 1979, (EVAL-3)): problems are drawn with replacement,
 /// the mean is taken again, and the interval runs from the 2.5th to the 97.5th percentile of those
-/// means. It says how much the mean would move with other problems of the same kind. Where all
-/// problems have the same value, such as none solved, it has no width.
+/// means. It says how much the mean would move with other problems of the same kind. Where no problem is
+/// solved, or every one, all resamples are equal, and the interval is the exact one for that many trials
+/// (Clopper and Pearson 1934, (EVAL-4)).
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Estimate {
@@ -34,6 +35,12 @@ impl Estimate {
         }
         let len = values.len() as f64;
         let value = values.iter().sum::<f64>() / len;
+        if resamples > 0 && (value == 0.0 || value == 1.0) {
+            // 1 − (α/2)^(1/n) (EVAL-4)
+            let width = 1.0 - TAIL.powf(1.0 / len);
+            let (low, high) = if value == 0.0 { (0.0, width) } else { (1.0 - width, 1.0) };
+            return Self { value, low, high };
+        }
         let mut means = (0..resamples as u64)
             .map(|resample| {
                 let seed = seed.child(resample);
@@ -100,6 +107,19 @@ mod tests {
         // Means 0, 1/2, 1 with probabilities 1/4, 1/2, 1/4.
         let estimate = Estimate::over(&[0.0, 1.0], 1000, Seed::new(0));
         assert_eq!(estimate, Estimate { value: 0.5, low: 0.0, high: 1.0 });
+    }
+
+    #[test]
+    fn all_or_nothing_has_an_exact_interval() {
+        // scipy.stats.binomtest(0, 20).proportion_ci().high
+        let Estimate { value, low, high } = Estimate::over(&[0.0; 20], 100, Seed::new(0));
+        assert!((value, low) == (0.0, 0.0) && (high - 0.168_433_470_983_085_36).abs() < 1e-12);
+        let Estimate { value, low, high } = Estimate::over(&[1.0; 20], 100, Seed::new(0));
+        assert!(
+            (value, high) == (1.0, 1.0) && (low - (1.0 - 0.168_433_470_983_085_36)).abs() < 1e-12
+        );
+        let none = Estimate { value: 0.0, low: 0.0, high: 0.0 };
+        assert_eq!(Estimate::over(&[0.0; 20], 0, Seed::new(0)), none);
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::error::HttpError;
+use crate::net::address::shown;
 use crate::net::api_key::ApiKey;
 use crate::net::retry::Failure;
 
@@ -15,6 +16,8 @@ pub(crate) struct JsonServer {
     base: String,
     key: Option<ApiKey>,
     timeout: Duration,
+    /// Bytes of an answer that are read at most.
+    limit: u64,
 }
 
 impl std::fmt::Debug for JsonServer {
@@ -38,7 +41,14 @@ impl JsonServer {
             .max_idle_connections(64)
             .build()
             .into();
-        Self { agent, base: base.trim_end_matches('/').to_owned(), key, timeout }
+        let base = base.trim_end_matches('/').to_owned();
+        Self { agent, base, key, timeout, limit: 1 << 30 }
+    }
+
+    /// The same server, of whose answers at most `bytes` are read.
+    #[cfg(feature = "teacher")]
+    pub(crate) fn with_limit(self, bytes: u64) -> Self {
+        Self { limit: bytes, ..self }
     }
 
     /// The address without query and user, for people.
@@ -81,16 +91,12 @@ impl JsonServer {
         path: &str,
         response: Result<ureq::http::Response<ureq::Body>, ureq::Error>,
     ) -> Result<Value, Failure> {
-        const LIMIT: u64 = 1 << 30;
         let fail = |error| Failure { error, retry_after: None };
         let mut response = response.map_err(|error| fail(self.transport(path, &error)))?;
         let status = response.status().as_u16();
-        let retry_after = response
-            .headers()
-            .get("retry-after")
-            .and_then(|value| value.to_str().ok()?.trim().parse().ok())
-            .map(Duration::from_secs);
-        let text = response.body_mut().with_config().limit(LIMIT).read_to_string();
+        let header = |name| response.headers().get(name)?.to_str().ok();
+        let retry_after = header("retry-after").and_then(|asked| pause(asked, header("date")));
+        let text = response.body_mut().with_config().limit(self.limit).read_to_string();
         if !(200..300).contains(&status) {
             let message = shortened(&self.hide_key(text.unwrap_or_default()));
             let error = HttpError::Status { url: self.url(path), status, message };
@@ -111,6 +117,9 @@ impl JsonServer {
         let url = self.url(path);
         match error {
             ureq::Error::Timeout(_) => HttpError::Timeout { url, timeout: self.timeout },
+            ureq::Error::BodyExceedsLimit(bytes) => {
+                HttpError::Body { url, reason: format!("more than {bytes} bytes") }
+            }
             ureq::Error::TooManyRedirects => HttpError::Body {
                 url,
                 reason: "a redirect; configure the address that it leads to".to_owned(),
@@ -134,17 +143,14 @@ impl JsonServer {
     }
 }
 
-/// An address without user, query and fragment, any of which may hold a secret.
-pub(crate) fn shown(url: &str) -> String {
-    let bare = url.split(['?', '#']).next().unwrap_or_default();
-    match bare.split_once("://") {
-        Some((scheme, rest)) => {
-            let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-            let host = host.rsplit('@').next().unwrap_or_default();
-            format!("{scheme}://{host}{path}")
-        }
-        None => bare.to_owned(),
+/// The pause that `Retry-After` asks for: seconds, or a date, which is measured from the answer's own so that
+/// no clock is read.
+fn pause(asked: &str, date: Option<&str>) -> Option<Duration> {
+    if let Ok(seconds) = asked.trim().parse() {
+        return Some(Duration::from_secs(seconds));
     }
+    let moment = |text: &str| httpdate::parse_http_date(text.trim()).ok();
+    moment(asked)?.duration_since(moment(date?)?).ok()
 }
 
 /// One line of at most 300 characters.
@@ -162,10 +168,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_are_shown_without_user_query_and_fragment() {
-        assert_eq!(shown("http://u:p@host:1/v1?key=s#f"), "http://host:1/v1");
-        assert_eq!(shown("http://host"), "http://host");
-        assert_eq!(shown("host/x?y"), "host/x");
+    fn pauses_are_seconds_or_dates() {
+        let date = Some("Wed, 21 Oct 2026 07:28:00 GMT");
+        assert_eq!(pause(" 7 ", None), Some(Duration::from_secs(7)));
+        let later = "Wed, 21 Oct 2026 07:28:30 GMT";
+        assert_eq!(pause(later, date), Some(Duration::from_secs(30)));
+        // In the past, without a date to measure from, and nonsense: the pause is our own.
+        assert_eq!(pause("Wed, 21 Oct 2020 07:28:00 GMT", date), None);
+        assert_eq!(
+            (pause(later, None), pause("-5", date), pause("soon", date)),
+            (None, None, None)
+        );
     }
 
     #[test]

@@ -5,12 +5,14 @@
 //! [`ApiKey`] is public: libraries read no environment, so programs read the variable and pass the
 //! key on.
 
+mod address;
 mod api_key;
 #[cfg(any(feature = "vllm", feature = "teacher"))]
 mod http;
 #[cfg(any(feature = "vllm", feature = "teacher"))]
 mod retry;
 
+pub(crate) use address::{is_address, shown};
 pub use api_key::ApiKey;
 #[cfg(any(feature = "vllm", feature = "teacher"))]
 pub(crate) use http::JsonServer;

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use hint_rollout::data::parse_problems;
-use hint_rollout::data::{Columns, Turn, read_problems_from};
+use hint_rollout::data::{Columns, DataConfig, DataFile, Turn, read_problems_from};
 use hint_rollout::{Problem, RolloutError, read_problems};
 
 fn one(text: &str) -> Problem {
@@ -97,6 +97,46 @@ fn columns_of_other_names_are_mapped_by_paths() {
     let columns = Columns { question: Some("meta.txt".to_owned()), ..columns };
     let error = read_problems_from(&[&file], &columns).expect_err("it is misspelt").to_string();
     assert!(error.contains("expected a column `meta.txt`, found nothing"), "{error}");
+}
+
+#[cfg(feature = "formats")]
+#[test]
+fn several_files_are_mixed_without_repetitions() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let write = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).expect("the file is written");
+        path
+    };
+    let row = |id: &str, question: &str| {
+        format!(
+            "{{\"id\": \"{id}\", \"question\": \"{question}\", \"answer\": \"a\", \"long\": 1, \"topic\": \"t\"}}\n"
+        )
+    };
+    let easy = write("easy.jsonl", &(row("1", "p") + &row("2", "q")));
+    let hard = write("hard.csv", "id,problem,answer\n1,r,2\n3,q,2\n");
+    let mut hard = DataFile::new(hard);
+    hard.weight = Some(3.0);
+    let data = DataConfig {
+        files: vec![DataFile::new(easy), hard],
+        deduplicate: true,
+        extra_columns: Some(vec!["topic".to_owned()]),
+        ..DataConfig::default()
+    };
+    let read = data.read().expect("both files can be read");
+    let found = read.problems.iter().map(|problem| {
+        (
+            problem.id.as_str(),
+            problem.question.as_str(),
+            problem.text_of("dataset").expect("a name"),
+        )
+    });
+    let expected = [("1", "p", "easy"), ("2", "q", "easy"), ("hard/1", "r", "hard")];
+    assert_eq!(found.collect::<Vec<_>>(), expected.map(|(id, q, set)| (id, q, set.to_owned())));
+    assert_eq!(read.repeated, 1, "`q` is in both");
+    assert_eq!(read.problems[0].columns.keys().collect::<Vec<_>>(), ["dataset", "topic"]);
+    let weights = data.weights().expect("one has a weight");
+    assert_eq!((weights["easy"], weights["hard"]), (1.0, 3.0));
 }
 
 #[test]

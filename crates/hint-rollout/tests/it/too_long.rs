@@ -91,17 +91,33 @@ fn a_run_may_stop_for_them_and_the_error_names_the_problem() {
 
 #[test]
 fn lengths_and_hints_are_known_before_the_first_step() {
-    let report = collector(CollectorConfig::default()).check_problems(&problems());
+    let report =
+        collector(CollectorConfig::default()).check_problems(&problems(), &problems()[1..2]);
     let report = report.expect("they are left out");
     assert_eq!(
         report.to_string(),
         "3 problems, 3 with a hint\n\
-         1 prompts longer than 159 tokens (the longest 200): `long-prompt`\n\
-         2 hints longer than 159 tokens (the longest 120): `long-prompt`, `long-hint`"
-            .replace("longest 120", &format!("longest {}", report.too_long[1].len))
+         1 prompt is longer than 159 tokens (up to 200): `long-prompt`\n\
+         2 hints are longer than 159 tokens (up to 120): `long-prompt`, `long-hint`\n\
+         1 held-out prompt is longer than 159 tokens (up to 200): `long-prompt`"
+            .replace("up to 120", &format!("up to {}", report.too_long[1].len))
+    );
+    let fitting = report.fitting(problems());
+    assert_eq!(
+        fitting.iter().map(|problem| &*problem.id).collect::<Vec<_>>(),
+        ["fits", "long-hint"]
+    );
+    let config = CollectorConfig { max_prompt_len: Some(4), ..CollectorConfig::default() };
+    let report = collector(config).check_problems(&problems(), &problems()).expect("too long");
+    assert!(report.fitting(problems()).is_empty(), "every prompt has five tokens or more");
+    assert!(
+        report
+            .to_string()
+            .ends_with("1 held-out prompt is longer than 159 tokens (up to 200): `long-prompt`")
     );
     let config = CollectorConfig { too_long: TooLong::Abort, ..CollectorConfig::default() };
-    let error = collector(config).check_problems(&problems()).expect_err("the run may not start");
+    let error =
+        collector(config).check_problems(&problems(), &[]).expect_err("the run may not start");
     assert!(matches!(error, RolloutError::TooLong { what: "prompt", .. }), "{error}");
 }
 
@@ -150,7 +166,7 @@ fn report(problems: &[Problem], source: HintSourceConfig) -> Result<ProblemRepor
     let (engine, _) = Scripted::new(script);
     Collector::new(engine, Bytes::default(), Rubric::new(ExactMatch::new()), config)?
         .with_hints(provider)
-        .check_problems(problems)
+        .check_problems(problems, &[])
 }
 
 #[test]
@@ -168,5 +184,5 @@ fn a_run_that_is_to_give_hints_needs_some() {
     let source = ["first", "second"].map(str::to_owned).to_vec();
     let found = report(&[columns], HintSourceConfig::Dataset { columns: source });
     let found = found.expect("one has the first");
-    assert_eq!(found.to_string(), "1 problems, with hints of level 1: 1, 2: 0");
+    assert_eq!(found.to_string(), "1 problem, with hints of level 1: 1, 2: 0");
 }

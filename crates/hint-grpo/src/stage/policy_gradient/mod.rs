@@ -1,6 +1,6 @@
 //! Policy gradient: groups are sampled and judged, and their rewards become advantages.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use hint_rollout::collect::Collected;
 use hint_rollout::run::{RunProgress, StepContext};
@@ -16,7 +16,7 @@ use crate::error::GrpoError;
 use crate::learner::{SftLoss, UpdateReport};
 use crate::metrics::{self, Metrics};
 use crate::objective::Aggregation;
-use crate::stage::{Batch, Stage, fingerprint};
+use crate::stage::{Batch, Stage, problem_fingerprints};
 use crate::warning::Warning;
 
 mod advantages;
@@ -83,16 +83,23 @@ impl Stage for PolicyGradient {
     const SAMPLES: bool = true;
     type Item = Problem;
 
-    fn id(problem: &Problem) -> &str {
-        &problem.id
+    fn find_held_out(
+        &self,
+        problems: &[Problem],
+        held_out: &[Problem],
+    ) -> Result<Option<String>, GrpoError> {
+        let contents = held_out.iter().map(Problem::content).collect::<HashSet<_>>();
+        let found = problems.iter().find(|problem| contents.contains(&problem.content()));
+        Ok(found.map(|problem| problem.id.clone()))
     }
 
-    fn fingerprint(problems: &[Problem]) -> String {
-        fingerprint(
-            problems.iter().map(|problem| {
-                [&problem.id, &problem.question, &problem.answer].map(String::as_bytes)
-            }),
-        )
+    fn check(&self, problems: &[Problem]) -> Result<(), GrpoError> {
+        self.collector.check_data(problems)?;
+        Ok(())
+    }
+
+    fn fingerprints(problems: &[Problem]) -> BTreeMap<String, String> {
+        problem_fingerprints(problems)
     }
 
     fn sft_loss(config: &GrpoConfig) -> SftLoss {
@@ -107,12 +114,9 @@ impl Stage for PolicyGradient {
     ) -> Result<Batch, GrpoError> {
         let run = self.config.run;
         let seed = Seed::new(run.seed).named("rollout").child(progress.step);
-        let Collected { mut groups, stats, .. } = self.collector.collect_batch(
-            problems,
-            run.prompts_per_step,
-            run.seed,
-            StepContext { seed, progress },
-        )?;
+        let (count, context) = (run.prompts_per_step, StepContext { seed, progress });
+        let collected = self.collector.collect_batch(problems, count, run.seed, context)?;
+        let Collected { mut groups, stats, .. } = collected;
         let (mut metrics, mut warnings) = (Metrics::new(), Vec::new());
         if stats.missing_groups > 0 {
             warnings.push(Warning::MissingGroups {

@@ -81,6 +81,15 @@ pub(super) fn observe_collection(metrics: &mut Metrics, stats: &CollectStats) {
     metrics.set_some(metrics::HINT_LEAKING_ANSWER_FRAC, share(leaks.answer, leaks.judged));
     metrics.set_some(metrics::HINT_LEAKING_STEP_FRAC, share(leaks.step, leaks.judged));
     metrics.set_some(metrics::HINT_DROPPED_FRAC, share(leaks.dropped, leaks.judged));
+    for (name, count) in [
+        (metrics::ROLLOUT_TOO_LONG_PROMPTS, stats.too_long_prompts),
+        (metrics::ROLLOUT_TOO_LONG_HINTS, stats.too_long_hints),
+    ] {
+        metrics.set_some(name, (count > 0).then_some(count as f64));
+    }
+    for (name, count) in &stats.reward_failures {
+        metrics.set(metrics::member(metrics::REWARD_FAILURES, name), *count as f64);
+    }
     if stats.masked > 0 {
         metrics.set_some(metrics::ROLLOUT_MASKED_FRAC, share(stats.masked, stats.completions));
     }

@@ -1,7 +1,9 @@
 //! Learning from demonstrations, for warm starts and baselines.
 
+use std::collections::{BTreeMap, HashSet};
+
 use hint_rollout::run::RunProgress;
-use hint_rollout::{Collector, Seed};
+use hint_rollout::{Collector, Problem, Seed};
 
 use crate::config::{GrpoConfig, LearnedTokens, RunConfig, SftConfig};
 use crate::error::GrpoError;
@@ -87,12 +89,21 @@ impl Stage for Supervised {
     const SAMPLES: bool = false;
     type Item = Demonstration;
 
-    fn id(demonstration: &Demonstration) -> &str {
-        &demonstration.id
+    /// By their prompts, which the evaluator's format makes.
+    fn find_held_out(
+        &self,
+        demonstrations: &[Demonstration],
+        held_out: &[Problem],
+    ) -> Result<Option<String>, GrpoError> {
+        let Some(evaluator) = &self.evaluator else { return Ok(None) };
+        let encode = |problem: &Problem| evaluator.format().encode(problem, None);
+        let prompts = held_out.iter().map(encode).collect::<Result<HashSet<_>, _>>()?;
+        let found = demonstrations.iter().find(|one| prompts.contains(&one.prompt));
+        Ok(found.map(|one| one.id.clone()))
     }
 
     /// Ids, tokens and weights, in order.
-    fn fingerprint(demonstrations: &[Demonstration]) -> String {
+    fn fingerprints(demonstrations: &[Demonstration]) -> BTreeMap<String, String> {
         let bytes = |demonstration: &Demonstration| {
             let tokens =
                 demonstration.prompt.iter().chain([&u32::MAX]).chain(&demonstration.completion);
@@ -102,7 +113,8 @@ impl Stage for Supervised {
             bytes
         };
         let items = demonstrations.iter().map(bytes).collect::<Vec<_>>();
-        fingerprint(items.iter().map(|item| [item.as_slice()]))
+        let all = fingerprint(items.iter().map(|item| [item.as_slice()]));
+        BTreeMap::from([("demonstrations".to_owned(), all)])
     }
 
     fn sft_loss(config: &GrpoConfig) -> SftLoss {

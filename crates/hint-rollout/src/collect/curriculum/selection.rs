@@ -1,5 +1,8 @@
 //! Which problems a step takes.
 
+use std::collections::BTreeMap;
+use std::ops::Range;
+
 use serde::{Deserialize, Serialize};
 
 use crate::collect::curriculum::record::SuccessRecord;
@@ -8,7 +11,7 @@ use crate::error::Violations;
 use crate::run::{Seed, no_fields};
 
 /// Which problems a step takes.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
 pub enum ProblemSelection {
     /// Each problem once per epoch; every epoch has another order.
@@ -21,13 +24,26 @@ pub enum ProblemSelection {
         /// one that was never asked, weigh 1. In `(0, 1]`.
         floor: f64,
     },
+    /// A mixture of data sets: each draw is from one of them at random, as often as its weight says, and
+    /// takes its next problem; each problem comes once per epoch of its data set.
+    Mixture {
+        /// Column that names the data set of a problem; `dataset` where several files are read.
+        #[serde(default = "dataset")]
+        by: String,
+        /// Weight of each data set, positive. Problems of others are not drawn.
+        weights: BTreeMap<String, f64>,
+    },
+}
+
+fn dataset() -> String {
+    crate::data::DATASET.to_owned()
 }
 
 impl ProblemSelection {
     /// Indices of the next `count` problems: the run's problems `drawn..`, of which `in_step` were drawn
     /// in this step. A function of the arguments alone, so that a resumed run takes the same ones.
     pub(crate) fn next(
-        self,
+        &self,
         problems: &[Problem],
         count: usize,
         place: &DrawContext<'_>,
@@ -35,18 +51,80 @@ impl ProblemSelection {
         let first = place.drawn;
         match self {
             Self::Epochs => place.run.epochs(problems.len(), first..first + count as u64),
+            Self::Mixture { by, weights } => {
+                mixture(problems, (by, weights), place.run, first..first + count as u64)
+            }
             Self::Curriculum { floor } => {
-                let order = race(problems, place.record, floor, place.step.named("curriculum"));
+                let order = race(problems, place.record, *floor, place.step.named("curriculum"));
                 (place.in_step..place.in_step + count).map(|at| order[at % order.len()]).collect()
             }
         }
     }
 
-    pub(crate) fn check(self, at: &mut Violations) {
-        if let Self::Curriculum { floor } = self {
-            at.positive_share("floor", floor);
+    pub(crate) fn check(&self, at: &mut Violations) {
+        match self {
+            Self::Epochs => {}
+            Self::Curriculum { floor } => at.positive_share("floor", *floor),
+            Self::Mixture { weights, .. } => {
+                at.require(!weights.is_empty(), "weights", "must name a data set", "none");
+                for (name, weight) in weights {
+                    at.within("weights", |at| at.positive(name, *weight));
+                }
+            }
         }
     }
+
+    /// Reports data sets of a mixture that no problem is from.
+    pub(crate) fn check_problems(&self, problems: &[Problem], at: &mut Violations) {
+        let Self::Mixture { by, weights } = self else { return };
+        for name in weights.keys() {
+            let is_there = |problem: &Problem| problem.text_of(by).as_deref() == Some(name);
+            let expected = format!("must be a value of the column `{by}` of some problem");
+            at.require(problems.iter().any(is_there), "weights", expected, name);
+        }
+    }
+}
+
+/// The `positions` of an endless stream over data sets. How often each was drawn before follows from the
+/// seed, so that a resumed run needs no cursors.
+fn mixture(
+    problems: &[Problem],
+    (by, weights): (&str, &BTreeMap<String, f64>),
+    run: Seed,
+    positions: Range<u64>,
+) -> Vec<usize> {
+    let mut members = BTreeMap::<&str, Vec<usize>>::new();
+    for (index, problem) in problems.iter().enumerate() {
+        let name = problem.text_of(by);
+        if let Some((name, _)) = name.and_then(|name| weights.get_key_value(&name)) {
+            members.entry(name).or_default().push(index);
+        }
+    }
+    let total = members.keys().map(|name| weights[*name]).sum::<f64>();
+    let seed = run.named("mixture");
+    // The data set of a position.
+    let drawn = |position: u64| {
+        let mut point = seed.child(position).unit() * total;
+        let mut names = members.keys();
+        let hit = names.find(|name| {
+            point -= weights[**name];
+            point < 0.0
+        });
+        hit.or(members.keys().next_back()).copied()
+    };
+    let mut before = BTreeMap::<&str, u64>::new();
+    for name in (0..positions.start).filter_map(drawn) {
+        *before.entry(name).or_default() += 1;
+    }
+    let names = positions.filter_map(drawn).collect::<Vec<_>>();
+    let mut streams = BTreeMap::new();
+    for (name, members) in &members {
+        let count = names.iter().filter(|drawn| *drawn == name).count() as u64;
+        let start = before.get(name).copied().unwrap_or(0);
+        let stream = seed.named(name).epochs(members.len(), start..start + count);
+        streams.insert(*name, stream.into_iter().map(|index| members[index]));
+    }
+    names.iter().filter_map(|name| streams.get_mut(name)?.next()).collect()
 }
 
 /// What a selection depends on.
@@ -104,6 +182,38 @@ mod tests {
         // A stream is the same however it is cut, and may be longer than the data.
         assert_eq!(taken[5..12], Seed::new(7).epochs(6, 5..12));
         assert_eq!(Seed::new(0).epochs(2, 0..5).len(), 5);
+    }
+
+    #[test]
+    fn a_mixture_follows_its_weights_and_each_part_goes_through_its_epochs() {
+        let problems = (0..12).map(|id| {
+            let mut problem = Problem::new(id.to_string(), "q", "a");
+            let name = if id < 4 { "small" } else { "large" };
+            problem.columns.insert("dataset".to_owned(), name.into());
+            problem
+        });
+        let problems = problems.collect::<Vec<_>>();
+        let weights = BTreeMap::from([("small".to_owned(), 3.0), ("large".to_owned(), 1.0)]);
+        let draw = |positions| mixture(&problems, ("dataset", &weights), Seed::new(5), positions);
+        let all = draw(0..4000);
+        let small = all.iter().copied().filter(|index| *index < 4).collect::<Vec<_>>();
+        // A share of 3/4, with a deviation of 0.007.
+        assert!((small.len() as f64 / 4000.0 - 0.75).abs() < 0.03, "{}", small.len());
+        for epoch in small.chunks_exact(4) {
+            let mut sorted = epoch.to_vec();
+            sorted.sort_unstable();
+            assert_eq!(sorted, [0, 1, 2, 3]);
+        }
+        // A stream is the same however it is cut.
+        assert_eq!([draw(0..13), draw(13..14), draw(14..4000)].concat(), all);
+        let mut at = Violations::new();
+        let by = "dataset".to_owned();
+        let selection = ProblemSelection::Mixture { by, weights };
+        selection.check_problems(&problems[..4], &mut at);
+        assert_eq!(
+            at.finish().unwrap_err().to_string(),
+            "weights: must be a value of the column `dataset` of some problem, found large"
+        );
     }
 
     #[test]

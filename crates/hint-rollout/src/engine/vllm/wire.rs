@@ -86,10 +86,10 @@ fn completion(choice: Choice, version: PolicyVersion) -> Result<Completion, Stri
         let (tokens, logprobs) = (tokens.len(), logprobs.len());
         return Err(format!("choice {index} has {tokens} tokens and {logprobs} log-probabilities"));
     }
-    let logprobs = logprobs
-        .into_iter()
-        .collect::<Option<Vec<f64>>>()
-        .ok_or_else(|| format!("choice {index} has a token without log-probability"))?;
+    // A server writes null for what is no number in JSON, such as −∞. Such a token is context alone: nothing
+    // is known of the distribution that drew it.
+    let loss_mask = logprobs.iter().map(Option::is_some).collect();
+    let logprobs = logprobs.into_iter().map(Option::unwrap_or_default).collect();
     let stop = match choice.finish_reason.as_deref() {
         Some("stop") => StopReason::Stop,
         Some("length") => StopReason::Length,
@@ -100,5 +100,5 @@ fn completion(choice: Choice, version: PolicyVersion) -> Result<Completion, Stri
             ));
         }
     };
-    Ok(Completion::new(tokens, logprobs, stop, version))
+    Ok(Completion::new(tokens, logprobs, stop, version).with_loss_mask(loss_mask))
 }

@@ -19,6 +19,9 @@ use crate::run::in_parallel;
 
 const PATH: &str = "/chat/completions";
 
+/// Bytes of an answer that are read at most.
+const LONGEST_ANSWER: u64 = 1 << 24;
+
 /// Hints that a teacher writes. Each problem is asked about once for each level; what the teacher
 /// answered is kept in memory, in checkpoints, and on disk if the options name a folder.
 ///
@@ -77,7 +80,7 @@ impl TeacherHints {
         let timeout = Duration::from_secs_f64(options.timeout_s);
         let first = Duration::from_secs_f64(options.backoff_s);
         Ok(Self {
-            server: JsonServer::new(&options.endpoint, timeout, key),
+            server: JsonServer::new(&options.endpoint, timeout, key).with_limit(LONGEST_ANSWER),
             backoff: Backoff { attempts: options.attempts, first },
             cache: options.cache.clone().map(Cache::new),
             state: Mutex::default(),
@@ -242,9 +245,12 @@ fn concerns_everything(error: &HttpError) -> bool {
 /// The hint of an answer: what stands behind the reasoning, if that is shown.
 fn hint(answer: &Value) -> Result<String, String> {
     let choice = &answer["choices"][0];
-    let text = choice["message"]["content"].as_str().unwrap_or_default();
-    let text = text.rsplit_once("</think>").map_or(text, |(_, text)| text).trim();
+    let text = content(&choice["message"]["content"]);
+    let text = text.rsplit_once("</think>").map_or(&*text, |(_, text)| text).trim();
     match choice["finish_reason"].as_str() {
+        _ if text.contains("<think>") => {
+            Err("reasoning without an end; raise `source.max_completion_len`".to_owned())
+        }
         Some("length") => {
             Err("an answer that was cut off; raise `source.max_completion_len`".to_owned())
         }
@@ -255,6 +261,13 @@ fn hint(answer: &Value) -> Result<String, String> {
         }
         _ => Ok(text.to_owned()),
     }
+}
+
+/// The text of a message: a string, or a list of parts, those of type `text` one after the other.
+fn content(content: &Value) -> String {
+    let parts = content.as_array().into_iter().flatten();
+    let texts = parts.filter_map(|part| part["text"].as_str());
+    content.as_str().map_or_else(|| texts.collect(), str::to_owned)
 }
 
 /// What an answer costs, by the server's account, or else a token for every four bytes.

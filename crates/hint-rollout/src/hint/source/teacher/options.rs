@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::error::Violations;
 use crate::hint::source::teacher::prompt::TeacherPrompt;
+use crate::net::{is_address, shown};
 
 /// A model behind a chat endpoint that writes hints, as configuration.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -139,7 +140,8 @@ impl TeacherOptions {
 
     pub(crate) fn check(&self, at: &mut Violations) {
         let given = |text: &str| !text.trim().is_empty();
-        at.require(given(&self.endpoint), "endpoint", "must be an address", "none");
+        let expected = "must be an address such as `http://HOST:PORT/v1`";
+        at.require(is_address(&self.endpoint), "endpoint", expected, shown(&self.endpoint));
         at.require(given(&self.model), "model", "must be a name", "none");
         at.at_least("levels", self.levels, 1);
         at.not_negative("temperature", self.temperature);

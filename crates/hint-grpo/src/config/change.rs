@@ -1,0 +1,150 @@
+//! Comparing the configuration of a checkpoint with that of a resumed run.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::GrpoConfig;
+
+/// Keys that a resumed run may change, where it says so: each with all keys below it.
+pub const CHANGEABLE: [&str; 18] = [
+    "run.steps",
+    "run.schedule_steps",
+    "run.max_tokens_per_micro_batch",
+    "run.max_staleness",
+    "run.stale_groups",
+    "run.full_entropy",
+    "rollout.sampling.max_completion_len",
+    "rollout.max_prompt_len",
+    "rollout.too_long",
+    "rollout.scoring",
+    "rollout.verdicts",
+    "rollout.source",
+    "rollout.allow_no_hints",
+    "optimizer.learning_rate",
+    "optimizer.schedule",
+    "optimizer.max_grad_norm",
+    "optimizer.guard",
+    "evaluation",
+];
+
+/// Whether a resumed run may change the configuration's `key`. How often checkpoints are written may
+/// change at any time.
+pub fn is_changeable(key: &str) -> bool {
+    let key = key.strip_prefix("grpo.").unwrap_or(key);
+    CHANGEABLE.iter().any(|known| is_below(key, known))
+}
+
+/// Something that a resumed run does in another way than before.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Change {
+    /// Steps that were finished.
+    pub step: u64,
+    /// A key of the configuration, or the name of something else that the run depends on.
+    pub key: String,
+    /// What it was; null for nothing.
+    pub before: Value,
+    /// What it is.
+    pub after: Value,
+}
+
+/// Whether `key` is `table` or a key in it.
+pub(crate) fn is_below(key: &str, table: &str) -> bool {
+    key.strip_prefix(table).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+}
+
+/// The keys in which two configurations differ, with both values. How often checkpoints are written changes
+/// no number; more steps change none either, unless schedules depend on their number.
+pub(crate) fn differences(saved: &GrpoConfig, current: &GrpoConfig) -> Vec<(String, Value, Value)> {
+    let mut found = Vec::new();
+    compare("", &comparable(saved), &comparable(current), &mut found);
+    found
+}
+
+fn comparable(config: &GrpoConfig) -> Value {
+    let mut config = config.clone();
+    config.run.checkpoint_every = 0;
+    config.run.keep_checkpoints = 1;
+    let mut value = serde_json::json!(config);
+    if config.run.schedule_steps.is_some() || !depends_on_steps(&value) {
+        value["run"]["steps"] = Value::Null;
+    }
+    // Left out while it is empty, but compared part by part.
+    if let Some(keys) = value.as_object_mut() {
+        keys.entry("custom_parts").or_insert_with(|| Value::Object(serde_json::Map::new()));
+    }
+    value
+}
+
+/// Whether any value is a function of the share of the run that is done.
+fn depends_on_steps(config: &Value) -> bool {
+    fn has_fraction(value: &Value) -> bool {
+        match value {
+            Value::Object(keys) => {
+                keys.get("type").is_some_and(|name| name == "fraction")
+                    || keys.values().any(has_fraction)
+            }
+            Value::Array(items) => items.iter().any(has_fraction),
+            _ => false,
+        }
+    }
+    config["optimizer"]["schedule"]["decay"]["type"] != "constant" || has_fraction(config)
+}
+
+fn compare(path: &str, saved: &Value, current: &Value, found: &mut Vec<(String, Value, Value)>) {
+    if let (Some(left), Some(right)) = (saved.as_object(), current.as_object()) {
+        let keys = left.keys().chain(right.keys().filter(|key| !left.contains_key(*key)));
+        for key in keys {
+            let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+            let of = |side: &serde_json::Map<String, Value>| side.get(key).cloned();
+            let (left, right) = (of(left).unwrap_or_default(), of(right).unwrap_or_default());
+            compare(&path, &left, &right, found);
+        }
+    } else if saved != current {
+        found.push((path.to_owned(), saved.clone(), current.clone()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn keys(saved: &str, current: &str) -> Vec<String> {
+        let config = |text| GrpoConfig::from_toml(text).expect("a valid configuration");
+        let found = differences(&config(saved), &config(current));
+        found.into_iter().map(|(key, ..)| key).collect()
+    }
+
+    #[test]
+    fn steps_matter_where_schedules_are_in_shares_of_the_run() {
+        let steps = |count: u64, more: &str| format!("run.steps = {count}\n{more}");
+        let differ = |more: &str| keys(&steps(5, more), &steps(9, more));
+        assert_eq!(differ(""), [""; 0]);
+        let cosine = "optimizer.schedule.decay = { type = \"cosine\", final_frac = 0.1 }";
+        assert_eq!(differ(cosine), ["run.steps"]);
+        let late = "rollout.trigger = { type = \"not_before\", start = { type = \"fraction\", fraction = 0.5 } }";
+        assert_eq!(differ(late), ["run.steps"]);
+        let by_step =
+            "rollout.trigger = { type = \"not_before\", start = { type = \"step\", step = 5 } }";
+        assert_eq!(differ(by_step), [""; 0]);
+        assert_eq!(differ(&format!("run.schedule_steps = 5\n{late}")), [""; 0]);
+        // To state it afterwards is a change.
+        let stated = format!("run.schedule_steps = 5\nrun.steps = 9\n{cosine}");
+        assert_eq!(keys(&steps(5, cosine), &stated), ["run.schedule_steps", "run.steps"]);
+    }
+
+    #[test]
+    fn learning_rates_limits_and_servers_may_change() {
+        for key in [
+            "optimizer.learning_rate",
+            "grpo.run.steps",
+            "rollout.source.endpoint",
+            "evaluation.every",
+        ] {
+            assert!(is_changeable(key), "{key}");
+        }
+        for key in ["run.seed", "run.stepsize", "optimizer.algorithm.type", "rollout.group_size"] {
+            assert!(!is_changeable(key), "{key}");
+        }
+    }
+}
