@@ -42,10 +42,9 @@ fn main() -> Result<ExitCode> {
 
 /// One run, part by part. Between GRPO and HINT, only `rollout.trigger` of the configuration differs.
 fn hint_grpo(job: &mut Job<'_>) -> Result<Outcome> {
-    let (config, workload) = (job.config.clone(), job.workload);
-
     // The policy, on the first GPU if there is one, and its tokenizer.
     let model = job.model()?;
+    let (config, workload) = (job.config.clone(), job.workload);
     let (policy, tokenizer) = (model.policy.clone(), model.tokenizer.clone());
     // What samples: the same policy, or vLLM servers.
     let engine = job.engine(&model)?;

@@ -6,10 +6,10 @@
 
 use std::collections::BTreeMap;
 
+use hint_rollout::CollectorConfig;
 use hint_rollout::collect::curriculum::Replay;
 use hint_rollout::data::DataConfig;
 use hint_rollout::error::Violations;
-use hint_rollout::{CollectorConfig, Sampling};
 use serde::{Deserialize, Serialize};
 
 use crate::advantage::AdvantageConfig;
@@ -19,6 +19,7 @@ use crate::optim::OptimizerConfig;
 
 mod change;
 mod evaluation;
+mod prompt;
 mod read;
 mod run;
 mod sft;
@@ -26,6 +27,7 @@ mod sft;
 pub use change::{CHANGEABLE, Change, is_changeable};
 pub(crate) use change::{differences, is_below};
 pub use evaluation::EvaluationConfig;
+pub use prompt::{ModelConfig, PromptConfig};
 pub use run::{RunConfig, StaleGroups};
 pub use sft::{LearnedTokens, SftConfig};
 
@@ -38,6 +40,10 @@ pub struct GrpoConfig {
     pub run: RunConfig,
     /// Which files of problems are read, and how.
     pub data: DataConfig,
+    /// What is decided in place of the model's files.
+    pub model: ModelConfig,
+    /// What is said to the policy beside the problem.
+    pub prompt: PromptConfig,
     /// How groups are sampled, judged and hinted.
     pub rollout: CollectorConfig,
     /// How rewards become advantages.
@@ -121,13 +127,13 @@ impl GrpoConfig {
         at.require(!replays || takes_engine, "old_logprobs", expected, &found);
         // The trainer scores the whole distribution, so that a ratio of the two would not be one of
         // policies: on-policy it would be the truncated share, not 1.
-        let Sampling { top_k, top_p, min_p, .. } = self.rollout.sampling;
-        let truncates = top_k.is_some() || top_p < 1.0 || min_p > 0.0;
-        let expected =
-            "must be \"recomputed\" where rollout.sampling truncates (top_k, top_p, min_p)";
+        let truncates = self.rollout.sampling.truncates();
+        let expected = "must be \"recomputed\" where rollout.sampling truncates (top_k, top_p, min_p, \
+                        min_completion_len, banned_tokens)";
         at.require(!(truncates && takes_engine), "old_logprobs", expected, found);
         let corrects = self.loss.importance_correction != ImportanceCorrection::Off;
-        let expected = "must be \"off\" where rollout.sampling truncates (top_k, top_p, min_p)";
+        let expected = "must be \"off\" where rollout.sampling truncates (top_k, top_p, min_p, \
+                        min_completion_len, banned_tokens)";
         let found = serde_json::json!(self.loss.importance_correction)["type"].clone();
         at.require(!(truncates && corrects), "importance_correction.type", expected, found);
     }

@@ -152,15 +152,17 @@ fn a_truncated_distribution_is_no_denominator_of_the_whole_one() {
     assert_eq!(
         violations(engine),
         ["loss.old_logprobs: must be \"recomputed\" where rollout.sampling truncates \
-          (top_k, top_p, min_p), found \"engine\""]
+          (top_k, top_p, min_p, min_completion_len, banned_tokens), found \"engine\""]
     );
     let corrected = "rollout.sampling = { top_k = 50 }\n\
         loss.importance_correction = { type = \"truncate\", max_weight = 2.0 }";
     assert_eq!(
         violations(corrected),
         ["loss.importance_correction.type: must be \"off\" where rollout.sampling truncates \
-          (top_k, top_p, min_p), found \"truncate\""]
+          (top_k, top_p, min_p, min_completion_len, banned_tokens), found \"truncate\""]
     );
+    let banned = "rollout.sampling = { banned_tokens = [3] }\nloss.old_logprobs = \"engine\"";
+    assert_eq!(violations(banned), violations(engine));
     GrpoConfig::from_toml("rollout.sampling = { top_p = 0.9 }").expect("scored anew");
 }
 

@@ -11,7 +11,7 @@ use crate::sampling::mode::Draw;
 use crate::sampling::params::SamplingParams;
 use crate::sampling::probs::host_rows;
 use crate::sampling::random::CompletionRng;
-use crate::sampling::rows::draw_rows;
+use crate::sampling::rows::{draw_rows, exclude};
 
 /// A prompt and how many completions of it are wanted.
 #[derive(Debug, Clone, PartialEq)]
@@ -98,12 +98,28 @@ pub fn sample(
     requests: &[SampleRequest],
     options: &SampleOptions,
 ) -> Result<Vec<Vec<Sample>>, PolicyError> {
+    sample_until(policy, requests, options, &|_, _| false)
+}
+
+/// As [`sample`]; a completion also ends with [`StopReason::Stop`] when `is_over` says so of the index of
+/// its request and its tokens so far.
+///
+/// # Errors
+///
+/// As [`sample`].
+pub fn sample_until(
+    policy: &dyn Policy,
+    requests: &[SampleRequest],
+    options: &SampleOptions,
+    is_over: &dyn Fn(usize, &[u32]) -> bool,
+) -> Result<Vec<Vec<Sample>>, PolicyError> {
     if options.max_batch == 0 {
         return Err(PolicyError::option("max_batch", &0, "at least 1"));
     }
     let (vocab_size, max_positions) = (policy.vocab_size(), policy.max_positions());
     for (row, request) in requests.iter().enumerate() {
         request.params.validate()?;
+        check_excluded(&request.params, vocab_size)?;
         // The first completion token is predicted from the prompt, so a full prompt is one too long.
         let len = request.prompt.len();
         if len >= max_positions {
@@ -131,7 +147,7 @@ pub fn sample(
         batch_invariant: options.batch_invariant,
     };
     catch_out_of_memory("sample completions", || {
-        run(policy, requests, options.max_batch, &decoder_options)
+        run(policy, requests, options.max_batch, &decoder_options, is_over)
     })
 }
 
@@ -141,6 +157,7 @@ fn run(
     requests: &[SampleRequest],
     max_batch: usize,
     decoder_options: &DecoderOptions,
+    is_over: &dyn Fn(usize, &[u32]) -> bool,
 ) -> Result<Vec<Vec<Sample>>, PolicyError> {
     let max_positions = policy.max_positions();
     let decoder = policy.decoder(decoder_options)?;
@@ -150,6 +167,7 @@ fn run(
         requests,
         max_positions,
         max_batch,
+        is_over,
         rows: Vec::new(),
         waiting: requests
             .iter()
@@ -163,6 +181,22 @@ fn run(
     run.finish()?;
     let filled = |samples: Vec<Option<Sample>>| samples.into_iter().flatten().collect();
     Ok(run.samples.into_iter().map(filled).collect())
+}
+
+/// Refuses tokens that the model does not have, and a ban of all that it has.
+fn check_excluded(params: &SamplingParams, vocab_size: usize) -> Result<(), PolicyError> {
+    let mut excluded = params.excluded(0).collect::<Vec<_>>();
+    excluded.sort_unstable();
+    excluded.dedup();
+    match excluded.last() {
+        Some(&last) if last as usize >= vocab_size => {
+            Err(PolicyError::option("banned_tokens", &last, "ids below the size of the vocabulary"))
+        }
+        Some(_) if excluded.len() == vocab_size => {
+            Err(PolicyError::option("banned_tokens", &excluded.len(), "fewer than all tokens"))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Most tokens a completion of `request` can have.
@@ -193,6 +227,7 @@ struct Run<'a> {
     requests: &'a [SampleRequest],
     max_positions: usize,
     max_batch: usize,
+    is_over: &'a dyn Fn(usize, &[u32]) -> bool,
     /// In the decoder's order.
     rows: Vec<Row>,
     waiting: VecDeque<usize>,
@@ -212,6 +247,9 @@ impl Run<'_> {
                 self.rows.iter().filter_map(|row| row.tokens.last().copied()).collect();
             let logits = self.decoder.step(&last)?;
             let requests = self.requests;
+            let drawn =
+                self.rows.iter().map(|row| (&requests[row.request].params, row.tokens.len()));
+            let logits = exclude(&logits, drawn);
             let draws: Vec<Draw<'_>> = self
                 .rows
                 .iter_mut()
@@ -264,6 +302,7 @@ impl Run<'_> {
         let Prefill { prefixes, logits } = self.decoder.prefill(&prompts)?;
         let params: Vec<&SamplingParams> =
             taken.iter().map(|&request| &requests[request].params).collect();
+        let logits = exclude(&logits, params.iter().map(|params| (*params, 0)));
         let scores = host_rows(&logits, &params);
         let vocab = scores.len() / taken.len();
         let started = taken.into_iter().zip(prefixes).zip(scores.chunks_exact(vocab));
@@ -295,7 +334,7 @@ impl Run<'_> {
             };
             let uniform = row.rng.next_uniform();
             row.push(draw_on_host(&started.first, &Draw { params: &request.params, uniform }))?;
-            if let Some(stop) = row.stop(request, self.max_positions) {
+            if let Some(stop) = row.stop(request, self.max_positions, self.is_over) {
                 self.samples[started.request][completion] = Some(row.into_sample(stop));
             } else {
                 self.rows.push(row);
@@ -314,7 +353,7 @@ impl Run<'_> {
         let mut index = 0;
         while index < self.rows.len() {
             let row = &self.rows[index];
-            match row.stop(&self.requests[row.request], self.max_positions) {
+            match row.stop(&self.requests[row.request], self.max_positions, self.is_over) {
                 None => index += 1,
                 Some(stop) => {
                     order.swap_remove(index);
@@ -342,9 +381,14 @@ impl Row {
         Ok(())
     }
 
-    fn stop(&self, request: &SampleRequest, max_positions: usize) -> Option<StopReason> {
+    fn stop(
+        &self,
+        request: &SampleRequest,
+        max_positions: usize,
+        is_over: &dyn Fn(usize, &[u32]) -> bool,
+    ) -> Option<StopReason> {
         let last = self.tokens.last()?;
-        if request.params.stop_tokens.contains(last) {
+        if request.params.stop_tokens.contains(last) || is_over(self.request, &self.tokens) {
             return Some(StopReason::Stop);
         }
         (self.tokens.len() >= limit(request, max_positions)).then_some(StopReason::Length)

@@ -14,5 +14,5 @@ mod probs;
 mod random;
 mod rows;
 
-pub use generate::{Sample, SampleOptions, SampleRequest, StopReason, sample};
+pub use generate::{Sample, SampleOptions, SampleRequest, StopReason, sample, sample_until};
 pub use params::SamplingParams;

@@ -25,6 +25,10 @@ pub struct SamplingParams {
     pub min_p: f64,
     /// A completion has at most this many tokens. At least 1.
     pub max_new_tokens: usize,
+    /// A completion has at least this many tokens: before them, stop tokens cannot be drawn.
+    pub min_new_tokens: usize,
+    /// Tokens that are never drawn; the others are renormalized.
+    pub banned_tokens: Vec<u32>,
     /// A completion ends with the first of these tokens.
     pub stop_tokens: Vec<u32>,
 }
@@ -38,6 +42,8 @@ impl Default for SamplingParams {
             top_p: 1.0,
             min_p: 0.0,
             max_new_tokens: 256,
+            min_new_tokens: 0,
+            banned_tokens: Vec::new(),
             stop_tokens: Vec::new(),
         }
     }
@@ -63,10 +69,20 @@ impl SamplingParams {
         if !(0.0..=1.0).contains(&self.min_p) {
             return Err(PolicyError::option("min_p", &self.min_p, "a number in [0, 1]"));
         }
+        if self.min_new_tokens > self.max_new_tokens {
+            let expected = "at most `max_new_tokens`";
+            return Err(PolicyError::option("min_new_tokens", &self.min_new_tokens, expected));
+        }
         if self.max_new_tokens == 0 {
             return Err(PolicyError::option("max_new_tokens", &0, "at least 1"));
         }
         Ok(())
+    }
+
+    /// Tokens that cannot be drawn after `drawn` tokens of a completion.
+    pub(crate) fn excluded(&self, drawn: usize) -> impl Iterator<Item = u32> + '_ {
+        let stops = (drawn < self.min_new_tokens).then_some(&self.stop_tokens);
+        self.banned_tokens.iter().chain(stops.into_iter().flatten()).copied()
     }
 
     /// Whether any token can be removed before drawing.
@@ -113,5 +129,6 @@ mod tests {
         check("top_p", |params| params.top_p = 1.1);
         check("min_p", |params| params.min_p = f64::NAN);
         check("max_new_tokens", |params| params.max_new_tokens = 0);
+        check("min_new_tokens", |params| params.min_new_tokens = 999);
     }
 }

@@ -7,6 +7,28 @@ use crate::sampling::draw::{SampledToken, draw_on_host};
 use crate::sampling::mode::{Draw, SamplingMode};
 use crate::sampling::params::SamplingParams;
 use crate::sampling::probs::host_rows;
+use crate::tensor::upload;
+
+/// A logit that nothing is drawn by: far below all others, and finite, as every logit must be.
+const EXCLUDED: f64 = -1e30;
+
+/// `logits` `[rows, vocab]` without the tokens that the rows exclude: each row has its parameters and the
+/// number of tokens that it has drawn.
+pub(super) fn exclude<'p>(
+    logits: &Tensor,
+    rows: impl Iterator<Item = (&'p SamplingParams, usize)>,
+) -> Tensor {
+    let vocab = logits.size()[1];
+    let places = (0_i64..).zip(rows).flat_map(|(row, (params, drawn))| {
+        params.excluded(drawn).map(move |token| row * vocab + i64::from(token))
+    });
+    let places = places.collect::<Vec<_>>();
+    if places.is_empty() {
+        return logits.shallow_clone();
+    }
+    let places = upload(&places, logits.device());
+    tch::no_grad(|| logits.flatten(0, 1).index_fill(0, &places, EXCLUDED).view_as(logits))
+}
 
 /// Draws from `logits` `[rows, vocab]`. `None` for a row that is not finite.
 ///

@@ -1,7 +1,7 @@
 //! Sampling: distributions, reproducibility, stopping, and refused requests.
 
 use hint_policy::config::Architecture;
-use hint_policy::sampling::StopReason;
+use hint_policy::sampling::{StopReason, sample_until};
 use hint_policy::{
     CausalLm, ModelConfig, Policy, PolicyError, SampleOptions, SampleRequest, SamplingParams,
     sample,
@@ -18,10 +18,13 @@ fn request(params: SamplingParams, num_completions: usize, seed: u64) -> SampleR
 
 /// The distribution that `params` asks for, by sorting everything.
 fn expected_probs(params: &SamplingParams) -> Vec<f64> {
-    let weight = |logit: f32| (f64::from(logit) / params.temperature).exp();
-    let total: f64 = LOGITS.iter().map(|&logit| weight(logit)).sum();
+    let weight = |(token, &logit): (u32, &f32)| {
+        let is_banned = params.banned_tokens.contains(&token);
+        if is_banned { 0.0 } else { (f64::from(logit) / params.temperature).exp() }
+    };
+    let total: f64 = (0..).zip(&LOGITS).map(weight).sum();
     let mut ranked: Vec<(usize, f64)> =
-        LOGITS.iter().map(|&logit| weight(logit) / total).enumerate().collect();
+        (0..).zip(&LOGITS).map(|entry| weight(entry) / total).enumerate().collect();
     ranked.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
     ranked.truncate(params.top_k.unwrap_or(ranked.len()));
     let kept: f64 = ranked.iter().map(|entry| entry.1).sum();
@@ -71,6 +74,59 @@ fn check_distribution(change: impl FnOnce(&mut SamplingParams)) {
     let freedom: f64 = kinds - 1.0;
     let bound = freedom + 4.0 * (2.0 * freedom).sqrt();
     assert!(statistic <= bound, "chi-square {statistic} above {bound}: {counts:?}");
+}
+
+#[test]
+fn banned_tokens_are_never_drawn_and_the_others_renormalized() {
+    check_distribution(|params| params.banned_tokens = vec![3, 1]);
+    check_distribution(|params| {
+        params.banned_tokens = vec![3];
+        params.top_p = 0.9;
+    });
+    let params = SamplingParams { banned_tokens: vec![3], temperature: 0.0, ..Default::default() };
+    let greedy = SamplingParams { max_new_tokens: 2, ..params };
+    let samples =
+        sample(&FixedLogits::new(&LOGITS), &[request(greedy, 1, 0)], &SampleOptions::default());
+    assert_eq!(samples.unwrap()[0][0].tokens, [1, 1], "the second most probable token");
+    for banned in [vec![8], (0..8).collect()] {
+        let params = SamplingParams { banned_tokens: banned, ..SamplingParams::default() };
+        let refused =
+            sample(&FixedLogits::new(&LOGITS), &[request(params, 1, 0)], &SampleOptions::default());
+        assert!(refused.unwrap_err().to_string().contains("banned_tokens"));
+    }
+}
+
+#[test]
+fn stop_tokens_wait_for_the_least_length() {
+    let params = SamplingParams {
+        stop_tokens: vec![3],
+        min_new_tokens: 5,
+        max_new_tokens: 20,
+        ..SamplingParams::default()
+    };
+    let samples =
+        sample(&FixedLogits::new(&LOGITS), &[request(params, 500, 3)], &SampleOptions::default());
+    let samples = samples.unwrap();
+    assert!(samples[0].iter().all(|sample| !sample.tokens[..5].contains(&3)));
+    let at_once = samples[0].iter().filter(|sample| sample.tokens.len() == 6).count();
+    // Token 3 has 0.37 of the whole.
+    assert!((130..240).contains(&at_once), "{at_once}");
+}
+
+#[test]
+fn a_caller_may_end_completions() {
+    let policy = FixedLogits::new(&LOGITS);
+    let params = SamplingParams { max_new_tokens: 20, ..SamplingParams::default() };
+    let requests = [request(params.clone(), 50, 3), request(params, 50, 4)];
+    let is_over = |index: usize, tokens: &[u32]| index == 1 && tokens.ends_with(&[3, 1]);
+    let ended = sample_until(&policy, &requests, &SampleOptions::default(), &is_over).unwrap();
+    let whole = sample(&policy, &requests, &SampleOptions::default()).unwrap();
+    assert_eq!(ended[0], whole[0]);
+    for (ended, whole) in ended[1].iter().zip(&whole[1]) {
+        let at = whole.tokens.windows(2).position(|pair| pair == [3, 1]).map(|at| at + 2);
+        assert_eq!(ended.tokens, whole.tokens[..at.unwrap_or(20)]);
+        assert_eq!(ended.stop == StopReason::Stop, at.is_some());
+    }
 }
 
 #[test]

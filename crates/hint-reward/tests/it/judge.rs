@@ -121,3 +121,49 @@ fn columns_of_the_problem_are_sent() {
     let body: String = requests[0].chars().filter(|c| !c.is_whitespace()).collect();
     assert!(body.contains(r#""columns":{"tests":[1]}"#), "{body}");
 }
+
+/// Answers each request when `count` of them are there, each on a connection of its own.
+fn server_of_a_group(count: usize) -> (String, JoinHandle<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let url = format!("http://{}/judge", listener.local_addr().expect("an address"));
+    let handle = std::thread::spawn(move || {
+        let mut streams = Vec::new();
+        for _ in 0..count {
+            let (mut stream, _) = listener.accept().expect("a connection");
+            let mut request = Vec::new();
+            let mut chunk = [0; 4096];
+            while !request.ends_with(b"}") {
+                let read = stream.read(&mut chunk).expect("a request");
+                request.extend_from_slice(&chunk[..read]);
+            }
+            let text = String::from_utf8_lossy(&request).into_owned();
+            let score = text.split("text ").nth(1).map_or("0", |rest| &rest[..1]).to_owned();
+            streams.push((stream, score));
+        }
+        for (mut stream, score) in streams {
+            let body = format!("{{\"score\": {score}}}");
+            let length = body.len();
+            let head =
+                format!("HTTP/1.1 200 X\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n");
+            stream.write_all(format!("{head}{body}").as_bytes()).expect("a response");
+        }
+    });
+    (url, handle)
+}
+
+#[test]
+fn the_completions_of_a_problem_are_judged_at_once_and_in_order() {
+    let texts = (0..6).map(|index| format!("text {index}")).collect::<Vec<_>>();
+    let inputs = texts.iter().map(|text| RewardInput::new(text, "4")).collect::<Vec<_>>();
+    // One after the other, the first request would wait for the others until it times out.
+    let (url, server) = server_of_a_group(6);
+    let scores = judge(&url).score_group(&inputs).expect("scores");
+    assert_eq!(scores, [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]);
+    server.join().expect("the server ends");
+    let (url, server) = server_of_a_group(6);
+    let rubric = Rubric::new(judge(&url).with_threshold(2.5));
+    let verdicts = rubric.score_group(&inputs).expect("scores");
+    let correct = verdicts.iter().map(|score| score.verdict.is_correct()).collect::<Vec<_>>();
+    assert_eq!(correct, [false, false, false, true, true, true]);
+    server.join().expect("the server ends");
+}

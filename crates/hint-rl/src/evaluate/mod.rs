@@ -17,7 +17,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
-use hint_grpo::config::EvaluationConfig;
+use hint_grpo::config::{EvaluationConfig, ModelConfig, PromptConfig};
 use hint_policy::SharedPolicy;
 use hint_policy::runtime::DeviceChoice;
 use hint_reward::Level;
@@ -29,7 +29,7 @@ use serde::Serialize;
 
 use self::table::{Counter, table};
 use crate::process::{set_threads, threads};
-use crate::workload::{Compute, PromptOptions, Source, Workload, columns, device};
+use crate::workload::{Compute, PromptOptions, Source, Workload, columns, device, ids};
 
 /// Evaluates a model on problems, without hints.
 #[derive(Debug, Args)]
@@ -81,6 +81,10 @@ pub struct Options {
     /// Longest completion, in tokens.
     #[arg(long, default_value_t = 512)]
     max_completion_len: usize,
+
+    /// A text that ends a completion, which is cut before it; may be given several times.
+    #[arg(long, value_name = "TEXT")]
+    stop: Vec<String>,
 
     /// Columns to report by.
     #[arg(long, value_delimiter = ',', default_value = "level,category")]
@@ -143,6 +147,8 @@ pub fn run(options: &Options) -> Result<()> {
     let share = options.held_out.unwrap_or(0.5);
     ensure!(0.0 < share && share < 1.0, "--held-out must be between 0 and 1, got {share}");
     let device = device(options.device)?;
+    let (mut model_config, mut prompt) = (ModelConfig::default(), PromptConfig::default());
+    options.prompt.set(&mut model_config, &mut prompt);
     let data = DataConfig { columns: columns(&options.column)?, ..DataConfig::default() };
     let workload = Workload::load(&Source {
         model: &options.model,
@@ -152,7 +158,7 @@ pub fn run(options: &Options) -> Result<()> {
         compute: options.compute,
         evaluation: &evaluation,
     })?
-    .with_prompt(&options.prompt);
+    .with_prompt(&model_config, &prompt);
     let problems = if workload.held_out.is_empty() {
         sample_by_hash(workload.train.clone(), options.limit)
     } else {
@@ -167,6 +173,7 @@ pub fn run(options: &Options) -> Result<()> {
         temperature: options.temperature,
         top_p: options.top_p,
         max_completion_len: options.max_completion_len,
+        stop: options.stop.clone(),
         ..Sampling::default()
     };
     let protocol = |protocol: EvaluationOptions| {
@@ -175,16 +182,21 @@ pub fn run(options: &Options) -> Result<()> {
         Violations::check(|at| protocol.check(at))?;
         anyhow::Ok(protocol)
     };
-    let greedy = protocol(EvaluationOptions::greedy(&sampling))?;
+    let mut greedy = protocol(EvaluationOptions::greedy(&sampling))?;
     let sampled = EvaluationOptions::sampled(options.samples.max(1), sampling);
     let k = if options.k.is_empty() { vec![options.samples.max(1)] } else { options.k.clone() };
-    let sampled = protocol(EvaluationOptions { k, ..sampled })?;
+    let mut sampled = protocol(EvaluationOptions { k, ..sampled })?;
 
     let model = workload.load_model()?;
     note!("{}", model.policy.report());
     hint_policy::runtime::keep_freed_memory();
-    let format = workload.format(&model.tokenizer.into(), model.stop_tokens.clone());
-    let mut engine = LocalEngine::new(SharedPolicy::new(model.policy), model.stop_tokens);
+    let banned = ids(&model_config.banned_tokens, &model.tokenizer)?;
+    greedy.sampling.banned_tokens.clone_from(&banned);
+    sampled.sampling.banned_tokens = banned;
+    let tokenizer = model.tokenizer.into();
+    let format = workload.format(&tokenizer, model.stop_tokens.clone());
+    let mut engine = LocalEngine::new(SharedPolicy::new(model.policy), model.stop_tokens)
+        .with_tokenizer(tokenizer);
     let mut run = |name: &str, protocol: &EvaluationOptions| {
         let mut counter = Counter::new(name, problems.len());
         let rubric = workload.rubric(Level::Lenient);

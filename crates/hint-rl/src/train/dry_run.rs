@@ -20,7 +20,7 @@ use super::engine::local;
 use super::lengths::Lengths;
 use super::memory::demand;
 use super::options::{Method, Settings};
-use crate::workload::{Model, Workload};
+use crate::workload::{Model, Workload, ids};
 
 /// Goes through everything that a run does, once and in small: configuration, problems and reference
 /// answers, model, memory, and one step of one group without its update. Of GRPO and HINT, which
@@ -36,7 +36,7 @@ pub(crate) fn dry_run(
 ) -> Result<()> {
     let say = Say(say);
     let method = *settings.methods.last().context("there is no method to run")?;
-    let config = settings.config(method);
+    let mut config = settings.config(method);
     say.line("config", &plan(settings, &config));
     let workload = settings.workload()?;
     let (train, held_out) = (workload.train.len(), workload.held_out.len());
@@ -49,6 +49,11 @@ pub(crate) fn dry_run(
     say.line("model", &format!("loading {} …", settings.model));
     let model = workload.model(config.run.seed)?;
     say.line("model", &model.report.to_string());
+    config
+        .rollout
+        .sampling
+        .banned_tokens
+        .extend(ids(&config.model.banned_tokens, &model.tokenizer)?);
 
     let demonstrations = match method {
         Method::Sft => workload.demonstrations(&model)?,
@@ -154,7 +159,7 @@ fn policy_gradient_step<S: Fn(&str) + Clone + Send + 'static>(
     workload: &Workload,
 ) -> Result<StepReport> {
     let Parts { config, optimizer, say } = parts;
-    let engine = local(&model.policy, model.stop_tokens.clone());
+    let engine = local(&model);
     let run = workload.parts(&model, engine);
     let watch = Watch::new(say.clone(), config.rollout.sampling.max_completion_len);
     let mut builder = Trainer::from_config(config.clone(), run)?

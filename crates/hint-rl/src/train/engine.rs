@@ -1,6 +1,7 @@
 //! What samples: the policy in this process, or vLLM servers.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::Result;
 use hint_policy::{Policy as _, SaveOptions, SharedPolicy};
@@ -9,7 +10,7 @@ use hint_rollout::engine::vllm::{VllmEngine, VllmEvent, VllmOptions};
 use hint_rollout::{LocalEngine, PolicyVersion, RolloutEngine, RolloutError, WeightSource};
 
 use super::options::Settings;
-use crate::workload::Compute;
+use crate::workload::{Compute, Model};
 
 /// Name under which servers are to serve the model.
 pub(crate) const SERVED_NAME: &str = "policy";
@@ -22,13 +23,13 @@ pub(crate) const SERVED_NAME: &str = "policy";
 /// Servers that cannot be used, with the reason of each.
 pub(crate) fn engine(
     settings: &Settings,
-    policy: &SharedPolicy,
-    stop_tokens: Vec<u32>,
+    model: &Model,
     dir: &Path,
 ) -> Result<Box<dyn RolloutEngine>> {
     if settings.vllm.is_empty() {
-        return Ok(local(policy, stop_tokens));
+        return Ok(local(model));
     }
+    let (policy, stop_tokens) = (&model.policy, model.stop_tokens.clone());
     let mut options = VllmOptions::new(&settings.vllm, SERVED_NAME, dir.join("vllm-weights"));
     if settings.compute == Compute::F32 {
         options.dtype = Some("float32".to_owned());
@@ -41,8 +42,9 @@ pub(crate) fn engine(
 }
 
 /// The policy in this process.
-pub(crate) fn local(policy: &SharedPolicy, stop_tokens: Vec<u32>) -> Box<dyn RolloutEngine> {
-    Box::new(LocalEngine::new(policy.clone(), stop_tokens))
+pub(crate) fn local(model: &Model) -> Box<dyn RolloutEngine> {
+    let engine = LocalEngine::new(model.policy.clone(), model.stop_tokens.clone());
+    Box::new(engine.with_tokenizer(Arc::clone(&model.tokenizer)))
 }
 
 /// The weights that a run starts from.

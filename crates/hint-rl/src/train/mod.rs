@@ -39,7 +39,7 @@ pub use self::options::{Method, Options, Settings};
 use self::summary::{RunSummary, Summary};
 use crate::process::{catch_signals, set_threads};
 use crate::progress::Progress;
-use crate::workload::{Model, Workload};
+use crate::workload::{Model, Workload, ids};
 
 /// Runs the command.
 ///
@@ -158,6 +158,8 @@ impl Job<'_> {
                  `rollout.sampling.max_completion_len`; name one with --stop-token"
             );
         }
+        let banned = ids(&self.config.model.banned_tokens, &model.tokenizer)?;
+        self.config.rollout.sampling.banned_tokens.extend(banned);
         self.model_files = self.workload.model_files(&model);
         Ok(model)
     }
@@ -168,7 +170,7 @@ impl Job<'_> {
     ///
     /// Servers that cannot be used, with the reason of each.
     pub fn engine(&self, model: &Model) -> Result<Box<dyn RolloutEngine>> {
-        engine(self.settings, &model.policy, model.stop_tokens.clone(), &self.dir)
+        engine(self.settings, model, &self.dir)
     }
 
     /// Gives the run its folder, whose newest checkpoint it continues from, keeps other processes out of it,
@@ -196,7 +198,8 @@ impl Job<'_> {
             .run_dir(run_dir)
             .depends_on("model", model)
             .depends_on("engine", self.settings.engine_name())
-            .changes(self.settings.changes.clone()))
+            .changes(self.settings.changes.clone())
+            .observer(self.settings.writer()))
     }
 
     /// Checks the problems once more with the model at hand, says what was found, and returns those whose

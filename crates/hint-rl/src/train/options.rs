@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, ValueEnum};
-use hint_grpo::GrpoConfig;
 use hint_grpo::config::{CHANGEABLE, is_changeable};
+use hint_grpo::observer::Phase;
+use hint_grpo::{GrpoConfig, Observer};
 use hint_policy::LoraConfig;
 use hint_policy::runtime::DeviceChoice;
 use hint_rollout::Problem;
@@ -109,7 +110,8 @@ pub struct Options {
         value_name = "DIR",
         conflicts_with_all = [
             "out", "config", "set", "model", "problems", "column", "seed", "compute", "held_out", "lora",
-            "chat_template_kwargs", "template_date", "no_chat_template", "stop_token", "base",
+            "chat_template_kwargs", "template_date", "no_chat_template", "stop_token", "ban_token", "system",
+            "instruction", "base",
         ]
     )]
     pub resume: Option<PathBuf>,
@@ -176,9 +178,6 @@ pub struct Settings {
     pub lora: Option<LoraConfig>,
     /// As given.
     #[serde(default)]
-    pub prompt: PromptOptions,
-    /// As given.
-    #[serde(default)]
     pub gradient_checkpointing: bool,
     /// As given.
     pub threads: Option<i32>,
@@ -241,6 +240,7 @@ impl Options {
         config.run.steps = self.steps.unwrap_or(config.run.steps);
         config.run.seed = self.seed.unwrap_or(config.run.seed);
         config.evaluation.max_problems = self.held_out.or(config.evaluation.max_problems);
+        self.prompt.set(&mut config.model, &mut config.prompt);
         config.validate()?;
         let out = self.out.unwrap_or_default();
         ensure!(
@@ -255,7 +255,6 @@ impl Options {
             device: self.device,
             compute: self.compute,
             gradient_checkpointing: self.gradient_checkpointing,
-            prompt: self.prompt,
             lora: self.lora.as_deref().map(super::lora::parse).transpose()?,
             vllm: self.vllm,
             // The tiny model's operations are too small to share between threads.
@@ -367,21 +366,27 @@ impl Settings {
         Ok(())
     }
 
-    /// Creates the run's folder and writes down what a resumed run remembers, if it is not there or was
-    /// changed.
+    /// Creates the run's folder and writes down what a resumed run remembers, if it is not there.
     ///
     /// # Errors
     ///
     /// A folder that cannot be written.
     pub fn save(&self) -> Result<()> {
+        if self.out.join(SETTINGS).exists() { Ok(()) } else { self.write() }
+    }
+
+    /// Writes down what a resumed run remembers.
+    fn write(&self) -> Result<()> {
         let file = self.out.join(SETTINGS);
-        if file.exists() && self.changes.is_empty() {
-            return Ok(());
-        }
         std::fs::create_dir_all(&self.out)
             .with_context(|| format!("cannot create `{}`", self.out.display()))?;
         let text = serde_json::to_string_pretty(self)? + "\n";
         std::fs::write(&file, text).with_context(|| format!("cannot write `{}`", file.display()))
+    }
+
+    /// Writes down what a resumed run changed, as soon as it begins: a run that is refused changes nothing.
+    pub(super) fn writer(&self) -> impl Observer + 'static {
+        KeepChanges((!self.changes.is_empty()).then(|| self.clone()))
     }
 
     /// The configuration of one method. The only difference between the methods.
@@ -435,7 +440,7 @@ impl Settings {
     pub fn workload(&self) -> Result<Workload> {
         Ok(Workload::load(&self.source()?)?
             .with_lora(self.lora.clone())
-            .with_prompt(&self.prompt)
+            .with_prompt(&self.config.model, &self.config.prompt)
             .with_gradient_checkpointing(self.gradient_checkpointing))
     }
 
@@ -450,6 +455,19 @@ impl Settings {
         let compute = self.compute;
         let (data, evaluation) = (&self.config.data, &self.config.evaluation);
         Ok(Source { model, problems, data, device, compute, evaluation })
+    }
+}
+
+/// Writes the settings when the run begins.
+struct KeepChanges(Option<Settings>);
+
+impl Observer for KeepChanges {
+    fn on_phase(&mut self, _step: u64, _phase: Phase) {
+        if let Some(settings) = self.0.take()
+            && let Err(error) = settings.write()
+        {
+            note!("warning: {error:#}; name the changes again when the run is resumed");
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail, ensure};
-use hint_grpo::config::EvaluationConfig;
+use hint_grpo::config::{EvaluationConfig, ModelConfig as ModelSettings, PromptConfig};
 use hint_grpo::{Demonstration, GrpoConfig, Hints, Parts, RunDir};
 use hint_policy::model::LoadReport;
 use hint_policy::{LoadOptions, LoadedModel, LoraConfig, ModelConfig, SharedPolicy, Tokenizer};
@@ -18,7 +18,7 @@ use hint_rollout::{ChatFormat, Collector, Problem, PromptFormat, RolloutEngine, 
 use tch::{Device, Kind};
 
 pub use self::device::{Compute, device};
-pub use self::prompt::PromptOptions;
+pub use self::prompt::{PromptOptions, ids};
 use crate::fetch::{Fetcher, SMOLLM2};
 use crate::progress::LoadBar;
 use crate::tiny::{swaps, tiny_format, tiny_model};
@@ -56,7 +56,8 @@ pub struct Workload {
     model: PathBuf,
     load: LoadOptions,
     lora: Option<LoraConfig>,
-    prompt: PromptOptions,
+    model_config: ModelSettings,
+    prompt: PromptConfig,
     gradient_checkpointing: bool,
     swaps: bool,
     /// Problems to train on.
@@ -162,7 +163,8 @@ impl Workload {
             model,
             load,
             lora: None,
-            prompt: PromptOptions::default(),
+            model_config: ModelSettings::default(),
+            prompt: PromptConfig::default(),
             gradient_checkpointing: false,
             swaps,
             train,
@@ -186,10 +188,11 @@ impl Workload {
         self
     }
 
-    /// The same workload, with prompts and stop tokens as `prompt` wants them.
+    /// The same workload, with the model's files and prompts as the configuration wants them.
     #[must_use]
-    pub fn with_prompt(mut self, prompt: &PromptOptions) -> Self {
-        self.load.base.clone_from(&prompt.base);
+    pub fn with_prompt(mut self, model: &ModelSettings, prompt: &PromptConfig) -> Self {
+        self.load.base.clone_from(&model.base);
+        self.model_config = model.clone();
         self.prompt = prompt.clone();
         self
     }
@@ -207,7 +210,7 @@ impl Workload {
         for warning in loaded.tokenizer.warnings() {
             note!("warning: {warning}");
         }
-        self.prompt.apply(loaded)
+        prompt::apply(&self.model_config, loaded)
     }
 
     /// What is correct: mathematically equal answers; for `swaps`, whose letters are no factors, the
@@ -231,13 +234,22 @@ impl Workload {
         stop_tokens: Vec<u32>,
     ) -> Arc<dyn PromptFormat> {
         let tokenizer = Arc::clone(tokenizer);
+        let PromptConfig { system, instruction } = &self.prompt;
+        let instruction = instruction.as_deref().unwrap_or(INSTRUCTION);
         if tokenizer.has_chat_template() {
-            Arc::new(ChatFormat::new(tokenizer, stop_tokens).with_instruction(INSTRUCTION))
+            let format = ChatFormat::new(tokenizer, stop_tokens).with_instruction(instruction);
+            Arc::new(match system {
+                Some(system) => format.with_system(system),
+                None => format,
+            })
         } else if self.swaps {
             Arc::new(tiny_format(tokenizer, stop_tokens))
         } else {
+            let system = system.as_ref().map_or_else(String::new, |text| format!("{text}\n\n"));
+            let last = if instruction.is_empty() { "" } else { "\n" };
             let format = TextFormat::new(tokenizer, stop_tokens);
-            Arc::new(format.with_frame("Question: ", format!("\n{INSTRUCTION}\nAnswer:")))
+            let suffix = format!("\n{instruction}{last}Answer:");
+            Arc::new(format.with_frame(format!("{system}Question: "), suffix))
         }
     }
 }

@@ -4,13 +4,13 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
 use clap::Args;
-use hint_policy::LoadedModel;
-use serde::{Deserialize, Serialize};
+use hint_grpo::config::{ModelConfig, PromptConfig};
+use hint_policy::{LoadedModel, Tokenizer};
 use serde_json::{Map, Value};
 
-/// Options about the model's files, of each command that samples.
-#[derive(Debug, Clone, Default, PartialEq, Args, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+/// Options about the model's files, of each command that samples. They set the keys of `[model]` and
+/// `[prompt]` in the configuration.
+#[derive(Debug, Clone, Default, PartialEq, Args)]
 pub struct PromptOptions {
     /// Variables for the chat template, as a JSON object such as `{"enable_thinking": false}`.
     #[arg(long, value_name = "JSON", value_parser = object)]
@@ -28,6 +28,18 @@ pub struct PromptOptions {
     #[arg(long, value_name = "TOKEN")]
     pub stop_token: Vec<String>,
 
+    /// A token that is never drawn, as text; may be given several times.
+    #[arg(long, value_name = "TOKEN")]
+    pub ban_token: Vec<String>,
+
+    /// The message of the system, where a problem has none of its own.
+    #[arg(long, value_name = "TEXT")]
+    pub system: Option<String>,
+
+    /// A line after every problem, in place of the one that asks for a boxed answer; empty for none.
+    #[arg(long, value_name = "TEXT")]
+    pub instruction: Option<String>,
+
     /// The base model of an adapter, in place of the one that the adapter names.
     #[arg(long, value_name = "PATH")]
     pub base: Option<PathBuf>,
@@ -38,33 +50,58 @@ fn object(text: &str) -> serde_json::Result<Map<String, Value>> {
 }
 
 impl PromptOptions {
-    /// The model as these options want it.
-    ///
-    /// # Errors
-    ///
-    /// A token that the tokenizer does not have, a date that is none.
-    pub fn apply(&self, mut model: LoadedModel) -> Result<LoadedModel> {
-        if let Some(variables) = &self.chat_template_kwargs {
-            model.tokenizer = model.tokenizer.with_template_variables(variables.clone());
+    /// Sets the keys that were given.
+    pub fn set(&self, model: &mut ModelConfig, prompt: &mut PromptConfig) {
+        fn set<T: Clone>(key: &mut T, given: Option<&T>) {
+            if let Some(given) = given {
+                key.clone_from(given);
+            }
         }
-        if let Some(date) = &self.template_date {
-            model.tokenizer = model.tokenizer.with_template_date(date)?;
-        }
-        if self.no_chat_template {
-            model.tokenizer = model.tokenizer.without_chat_template();
-        }
-        for token in &self.stop_token {
-            let id = model.tokenizer.token_id(token);
-            model
-                .stop_tokens
-                .push(id.with_context(|| format!("the tokenizer has no token `{token}`"))?);
-        }
-        if !self.stop_token.is_empty() {
-            model.policy = model.policy.with_stop_tokens(&model.stop_tokens);
-            model.stop_tokens = model.policy.stop_tokens().to_vec();
-        }
-        Ok(model)
+        set(&mut model.template_variables, self.chat_template_kwargs.as_ref());
+        model.chat_template &= !self.no_chat_template;
+        model.stop_tokens.extend_from_slice(&self.stop_token);
+        model.banned_tokens.extend_from_slice(&self.ban_token);
+        model.template_date = self.template_date.clone().or(model.template_date.take());
+        model.base = self.base.clone().or(model.base.take());
+        prompt.system = self.system.clone().or(prompt.system.take());
+        prompt.instruction = self.instruction.clone().or(prompt.instruction.take());
     }
+}
+
+/// The model as the configuration wants it.
+///
+/// # Errors
+///
+/// A token that the tokenizer does not have, a date that is none.
+pub(super) fn apply(config: &ModelConfig, mut model: LoadedModel) -> Result<LoadedModel> {
+    if !config.template_variables.is_empty() {
+        let variables = config.template_variables.clone();
+        model.tokenizer = model.tokenizer.with_template_variables(variables);
+    }
+    if let Some(date) = &config.template_date {
+        model.tokenizer = model.tokenizer.with_template_date(date)?;
+    }
+    if !config.chat_template {
+        model.tokenizer = model.tokenizer.without_chat_template();
+    }
+    model.stop_tokens.extend(ids(&config.stop_tokens, &model.tokenizer)?);
+    if !config.stop_tokens.is_empty() {
+        model.policy = model.policy.with_stop_tokens(&model.stop_tokens);
+        model.stop_tokens = model.policy.stop_tokens().to_vec();
+    }
+    Ok(model)
+}
+
+/// The ids of tokens.
+///
+/// # Errors
+///
+/// A token that the tokenizer does not have.
+pub fn ids(tokens: &[String], tokenizer: &Tokenizer) -> Result<Vec<u32>> {
+    let id = |token: &String| {
+        tokenizer.token_id(token).with_context(|| format!("the tokenizer has no token `{token}`"))
+    };
+    tokens.iter().map(id).collect()
 }
 
 #[cfg(test)]
@@ -80,9 +117,11 @@ mod tests {
         }
         let options: Options =
             clap::Parser::try_parse_from(std::iter::once("test").chain(args.iter().copied()))?;
-        options
-            .prompt
-            .apply(LoadedModel::load(tiny::tiny_model(), &hint_policy::LoadOptions::default())?)
+        let (mut model, mut prompt) = (ModelConfig::default(), PromptConfig::default());
+        options.prompt.set(&mut model, &mut prompt);
+        let loaded = LoadedModel::load(tiny::tiny_model(), &hint_policy::LoadOptions::default())?;
+        ids(&model.banned_tokens, &loaded.tokenizer)?;
+        super::apply(&model, loaded)
     }
 
     #[test]
@@ -90,11 +129,13 @@ mod tests {
         let plain = apply(&[]).unwrap();
         let token = (0..9).find(|id| !plain.stop_tokens.contains(id)).unwrap();
         let text = plain.tokenizer.decode(&[token]).unwrap();
-        let more = apply(&["--stop-token", &text]).unwrap();
+        let more = apply(&["--stop-token", &text, "--ban-token", &text]).unwrap();
         assert!(more.stop_tokens.contains(&token));
         assert_eq!(more.policy.stop_tokens(), more.stop_tokens);
-        let error = apply(&["--stop-token", "no such token"]).unwrap_err().to_string();
-        assert!(error.contains("no such token"), "{error}");
+        for option in ["--stop-token", "--ban-token"] {
+            let error = apply(&[option, "no such token"]).unwrap_err().to_string();
+            assert!(error.contains("no such token"), "{error}");
+        }
     }
 
     #[test]
@@ -102,5 +143,25 @@ mod tests {
         assert!(apply(&["--chat-template-kwargs", r#"{"enable_thinking": false}"#]).is_ok());
         assert!(apply(&["--chat-template-kwargs", "[1]"]).is_err());
         assert!(apply(&["--template-date", "yesterday"]).is_err());
+    }
+
+    #[test]
+    fn options_set_keys_and_leave_the_others() {
+        let (mut model, mut prompt) = (ModelConfig::default(), PromptConfig::default());
+        prompt.system = Some("Be brief.".to_owned());
+        model.stop_tokens = vec!["a".to_owned()];
+        let options = PromptOptions {
+            stop_token: vec!["b".to_owned()],
+            instruction: Some("Go.".to_owned()),
+            no_chat_template: true,
+            ..PromptOptions::default()
+        };
+        options.set(&mut model, &mut prompt);
+        assert_eq!(model.stop_tokens, ["a", "b"]);
+        assert_eq!(
+            (prompt.system.as_deref(), prompt.instruction.as_deref()),
+            (Some("Be brief."), Some("Go."))
+        );
+        assert!(!model.chat_template);
     }
 }

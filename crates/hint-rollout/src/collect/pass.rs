@@ -16,7 +16,9 @@ use crate::error::RolloutError;
 use crate::hint::{EngineWriter, HintWriter, WriteRequest};
 use crate::prompt::PromptFormat;
 use crate::run::{StepContext, in_parallel};
-use crate::sample::{Answers, AppliedHint, Failures, Rollout, RolloutGroup, Scored, VerdictAction};
+use crate::sample::{
+    Answers, AppliedHint, Failures, Rollout, RolloutGroup, Scored, VerdictAction, cut_at_stop,
+};
 
 /// What a collection works with.
 pub(crate) struct CollectPass<'c> {
@@ -81,8 +83,11 @@ impl CollectPass<'_> {
         }
         let ids = jobs.iter().map(|job| job.problem.id.as_str()).collect::<Vec<_>>();
         let requests = jobs.iter().map(|job| job.request.clone()).collect::<Vec<_>>();
-        let sampled = self.engine.generate(&requests)?;
+        let mut sampled = self.engine.generate(&requests)?;
         check_contract(&ids, &requests, &sampled)?;
+        for completion in sampled.iter_mut().flatten() {
+            cut_at_stop(self.format, &self.config.sampling.stop, completion)?;
+        }
         for (job, completions) in jobs.iter().zip(&sampled) {
             self.stats.completions += completions.len();
             self.stats.prompt_tokens += job.request.prompt.len() * completions.len();

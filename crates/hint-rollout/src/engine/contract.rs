@@ -27,11 +27,27 @@ pub struct Sampling {
     pub min_p: f64,
     /// Longest completion, in tokens. (HINT reference: 3000)
     pub max_completion_len: usize,
+    /// Shortest completion, in tokens: before them, stop tokens cannot be drawn.
+    pub min_completion_len: usize,
+    /// Texts that end a completion, which is cut before them: it has the tokens that precede the text, and
+    /// their log-probabilities. They may be of several tokens.
+    pub stop: Vec<String>,
+    /// Tokens that are never drawn, by id; the others are renormalized.
+    pub banned_tokens: Vec<u32>,
 }
 
 impl Default for Sampling {
     fn default() -> Self {
-        Self { temperature: 0.9, top_k: None, top_p: 1.0, min_p: 0.0, max_completion_len: 3000 }
+        Self {
+            temperature: 0.9,
+            top_k: None,
+            top_p: 1.0,
+            min_p: 0.0,
+            max_completion_len: 3000,
+            min_completion_len: 0,
+            stop: Vec::new(),
+            banned_tokens: Vec::new(),
+        }
     }
 }
 
@@ -43,6 +59,17 @@ impl Sampling {
         let holds = (0.0..1.0).contains(&self.min_p);
         at.require(holds, "min_p", "must be in [0, 1)", self.min_p);
         at.at_least("max_completion_len", self.max_completion_len, 1);
+        let holds = self.min_completion_len <= self.max_completion_len;
+        let expected = "must not exceed max_completion_len";
+        at.require(holds, "min_completion_len", expected, self.min_completion_len);
+        let holds = self.stop.iter().all(|text| !text.is_empty());
+        at.require(holds, "stop", "must hold no empty text", format_args!("{:?}", self.stop));
+    }
+
+    /// Whether some tokens cannot be drawn, so that the distribution is not the policy's own.
+    pub fn truncates(&self) -> bool {
+        let excludes = self.min_completion_len > 0 || !self.banned_tokens.is_empty();
+        excludes || self.top_k.is_some() || self.top_p < 1.0 || self.min_p > 0.0
     }
 
     /// The same limits, but the likeliest token each time.

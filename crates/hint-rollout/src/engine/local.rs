@@ -1,6 +1,9 @@
 //! The engine that samples from a policy in this process.
 
-use hint_policy::{SampleOptions, SampleRequest, SamplingParams, SharedPolicy, sample};
+use std::sync::Arc;
+
+use hint_policy::sampling::sample_until;
+use hint_policy::{SampleOptions, SampleRequest, SamplingParams, SharedPolicy, Tokenizer};
 
 use crate::engine::contract::{
     Completion, GenerationRequest, PolicyVersion, RolloutEngine, StopReason, WeightSource,
@@ -13,12 +16,37 @@ pub struct LocalEngine {
     policy: SharedPolicy,
     stop_tokens: Vec<u32>,
     version: PolicyVersion,
+    tokenizer: Option<Arc<Tokenizer>>,
 }
 
 impl LocalEngine {
     /// An engine whose completions end with any of `stop_tokens`.
     pub fn new(policy: SharedPolicy, stop_tokens: Vec<u32>) -> Self {
-        Self { policy, stop_tokens, version: PolicyVersion::default() }
+        Self { policy, stop_tokens, version: PolicyVersion::default(), tokenizer: None }
+    }
+
+    /// Ends completions as soon as their text has one of [`Sampling::stop`](crate::Sampling::stop). Without a
+    /// tokenizer they are sampled to their end, and cut afterwards.
+    #[must_use]
+    pub fn with_tokenizer(mut self, tokenizer: Arc<Tokenizer>) -> Self {
+        self.tokenizer = Some(tokenizer);
+        self
+    }
+
+    /// Whether a completion of these tokens has reached one of the texts `stop`.
+    fn has_stopped(&self, stop: &[String], tokens: &[u32]) -> bool {
+        let (Some(tokenizer), Some(longest)) =
+            (&self.tokenizer, stop.iter().map(String::len).max())
+        else {
+            return false;
+        };
+        let contains = |tokens: &[u32]| {
+            let text = tokenizer.decode_skip_special(tokens);
+            text.is_ok_and(|text| stop.iter().any(|stop| text.contains(stop.as_str())))
+        };
+        // The text is new if it is there at all, and a token has a byte or more.
+        let recent = tokens.len().saturating_sub(longest + 4);
+        contains(&tokens[recent..]) && contains(tokens)
     }
 
     fn params(&self, request: &GenerationRequest) -> SamplingParams {
@@ -29,6 +57,8 @@ impl LocalEngine {
             top_p: sampling.top_p,
             min_p: sampling.min_p,
             max_new_tokens: sampling.max_completion_len,
+            min_new_tokens: sampling.min_completion_len,
+            banned_tokens: sampling.banned_tokens.clone(),
             stop_tokens: self.stop_tokens.clone(),
         }
     }
@@ -39,7 +69,10 @@ impl RolloutEngine for LocalEngine {
         &mut self,
         requests: &[GenerationRequest],
     ) -> Result<Vec<Vec<Completion>>, RolloutError> {
-        let requests = requests
+        let is_over = |request: usize, tokens: &[u32]| {
+            self.has_stopped(&requests[request].sampling.stop, tokens)
+        };
+        let sampled = requests
             .iter()
             .map(|request| SampleRequest {
                 prompt: request.prompt.clone(),
@@ -49,7 +82,7 @@ impl RolloutEngine for LocalEngine {
             })
             .collect::<Vec<_>>();
         let policy = self.policy.lock();
-        let sampled = sample(&**policy, &requests, &SampleOptions::default())?;
+        let sampled = sample_until(&**policy, &sampled, &SampleOptions::default(), &is_over)?;
         let version = self.version;
         let completion = |sample: hint_policy::Sample| {
             let stop = match sample.stop {

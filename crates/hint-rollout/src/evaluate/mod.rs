@@ -9,7 +9,7 @@ use crate::engine::{
 use crate::error::{RolloutError, Violations};
 use crate::prompt::PromptFormat;
 use crate::run::Seed;
-use crate::sample::Answers;
+use crate::sample::{Answers, cut_at_stop};
 
 mod estimators;
 mod interval;
@@ -101,9 +101,12 @@ pub fn evaluate(
             GenerationRequest::new(prompt.clone(), count, seed, sampling)
         };
         let requests = chunk.iter().map(request).collect::<Vec<_>>();
-        let sampled = engine.generate(&requests)?;
+        let mut sampled = engine.generate(&requests)?;
         let ids = chunk.iter().map(|(problem, _)| problem.id.as_str()).collect::<Vec<_>>();
         check_contract(&ids, &requests, &sampled)?;
+        for completion in sampled.iter_mut().flatten() {
+            cut_at_stop(format, &options.sampling.stop, completion)?;
+        }
         for ((problem, _), completions) in chunk.iter().zip(sampled) {
             let answers = Answers::new(format, problem, "", &completions)?;
             let scores = answers.score(rubric)?.scores;

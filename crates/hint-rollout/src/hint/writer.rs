@@ -5,6 +5,7 @@ use crate::engine::{GenerationRequest, RolloutEngine, Sampling, check_counts};
 use crate::error::RolloutError;
 use crate::prompt::PromptFormat;
 use crate::run::Seed;
+use crate::sample::cut_at_stop;
 
 /// A text that the policy is asked to write.
 #[derive(Debug, Clone, PartialEq)]
@@ -98,8 +99,11 @@ impl HintWriter for EngineWriter<'_> {
         if asked.is_empty() {
             return Ok(texts);
         }
-        let sampled = self.engine.generate(&asked)?;
+        let mut sampled = self.engine.generate(&asked)?;
         check_counts(&asked, &sampled)?;
+        for (request, completion) in asked.iter().zip(sampled.iter_mut().flatten()) {
+            cut_at_stop(self.format, &request.sampling.stop, completion)?;
+        }
         self.prompt_tokens += asked.iter().map(|request| request.prompt.len()).sum::<usize>();
         for (place, completion) in places.into_iter().zip(sampled.iter().flatten()) {
             self.tokens += completion.tokens.len();

@@ -7,10 +7,12 @@
 mod failures;
 mod group;
 mod judge;
+mod stop;
 mod verdict_policy;
 
 pub(crate) use failures::{FailureWindow, Failures};
 pub(crate) use group::count_correct;
 pub use group::{AppliedHint, Rollout, RolloutGroup, RolloutSource};
 pub(crate) use judge::{Answers, Scored};
+pub(crate) use stop::cut_at_stop;
 pub use verdict_policy::{VerdictAction, VerdictPolicy};

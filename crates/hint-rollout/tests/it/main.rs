@@ -12,6 +12,7 @@ mod loss_mask;
 mod problems;
 mod reward_failures;
 mod scripted;
+mod stop_texts;
 #[cfg(feature = "teacher")]
 mod teacher;
 mod too_long;

@@ -8,7 +8,7 @@ use crate::engine::contract::{Completion, GenerationRequest, PolicyVersion, Stop
 /// The body of a request.
 pub(super) fn body(model: &str, request: &GenerationRequest, stop_tokens: &[u32]) -> Value {
     let sampling = &request.sampling;
-    json!({
+    let mut body = json!({
         "model": model,
         "prompt": request.prompt,
         "n": samples(request),
@@ -25,7 +25,21 @@ pub(super) fn body(model: &str, request: &GenerationRequest, stop_tokens: &[u32]
         "logprobs": 0,
         "return_token_ids": true,
         "return_tokens_as_token_ids": true,
-    })
+    });
+    // Only where they are asked for: older servers know fewer fields.
+    if sampling.min_completion_len > 0 {
+        body["min_tokens"] = sampling.min_completion_len.into();
+    }
+    if !sampling.stop.is_empty() {
+        body["stop"] = json!(sampling.stop);
+        // Tokens and texts agree, and are cut together afterwards.
+        body["include_stop_str_in_output"] = true.into();
+    }
+    if !sampling.banned_tokens.is_empty() {
+        let biases = sampling.banned_tokens.iter().map(|token| (token.to_string(), json!(-100)));
+        body["logit_bias"] = Value::Object(biases.collect());
+    }
+    body
 }
 
 /// How many completions to ask for. A greedy prompt has one, and asking for more is refused.
@@ -101,4 +115,44 @@ fn completion(choice: Choice, version: PolicyVersion) -> Result<Completion, Stri
         }
     };
     Ok(Completion::new(tokens, logprobs, stop, version).with_loss_mask(loss_mask))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::contract::Sampling;
+
+    fn request(sampling: Sampling) -> GenerationRequest {
+        GenerationRequest::new(vec![1, 2], 1, 8, sampling)
+    }
+
+    #[test]
+    fn limits_of_completions_are_asked_for_where_there_are_any() {
+        let plain = body("m", &request(Sampling::default()), &[0]);
+        for field in ["stop", "min_tokens", "logit_bias", "include_stop_str_in_output"] {
+            assert_eq!(plain[field], Value::Null, "{field}");
+        }
+        let sampling = Sampling {
+            min_completion_len: 3,
+            stop: vec!["\nQ:".to_owned()],
+            banned_tokens: vec![7, 9],
+            ..Sampling::default()
+        };
+        let body = body("m", &request(sampling), &[0]);
+        assert_eq!((&body["min_tokens"], &body["stop"]), (&json!(3), &json!(["\nQ:"])));
+        assert_eq!(body["logit_bias"], json!({"7": -100, "9": -100}));
+        assert_eq!(body["include_stop_str_in_output"], true);
+    }
+
+    #[test]
+    fn a_token_without_log_probability_does_not_train() {
+        let answer = json!({"choices": [{
+            "index": 0, "token_ids": [5, 6, 7], "finish_reason": "stop",
+            "logprobs": {"token_logprobs": [-0.5, null, -1.0]},
+        }]});
+        let request = request(Sampling::default());
+        let completions = completions(answer, &request, PolicyVersion(2)).expect("an answer");
+        assert_eq!(completions[0].behavior_logprobs, [-0.5, 0.0, -1.0]);
+        assert_eq!(completions[0].loss_mask, [true, false, true]);
+    }
 }

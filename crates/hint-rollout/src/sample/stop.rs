@@ -1,0 +1,31 @@
+//! Texts that end a completion.
+
+use crate::engine::{Completion, StopReason};
+use crate::error::RolloutError;
+use crate::prompt::PromptFormat;
+
+/// Cuts a completion before the first of the texts `stop` in it, whatever engine it is from: it keeps the
+/// tokens that end before that text, with their log-probabilities.
+pub(crate) fn cut_at_stop(
+    format: &dyn PromptFormat,
+    stop: &[String],
+    completion: &mut Completion,
+) -> Result<(), RolloutError> {
+    if stop.is_empty() {
+        return Ok(());
+    }
+    let text = format.decode(&completion.tokens)?;
+    let Some(end) = stop.iter().filter_map(|stop| text.find(stop)).min() else { return Ok(()) };
+    // Texts grow with their tokens: the tokens whose text ends at `end` or before.
+    let (mut fits, mut exceeds) = (0, completion.tokens.len());
+    while fits + 1 < exceeds {
+        let middle = usize::midpoint(fits, exceeds);
+        let is_within = format.decode(&completion.tokens[..middle])?.len() <= end;
+        if is_within { fits = middle } else { exceeds = middle }
+    }
+    completion.tokens.truncate(fits);
+    completion.behavior_logprobs.truncate(fits);
+    completion.loss_mask.truncate(fits);
+    completion.stop = StopReason::Stop;
+    Ok(())
+}

@@ -1,0 +1,57 @@
+//! Texts that end a completion.
+
+use hint_reward::{ExactMatch, Rubric};
+use hint_rollout::evaluate::{EvaluationOptions, evaluate};
+use hint_rollout::{Collector, CollectorConfig, Problem, Sampling, Seed, StopReason};
+
+use crate::scripted::{Bytes, Scripted};
+
+fn sampling() -> Sampling {
+    Sampling { stop: vec!["\nQ:".to_owned(), "END".to_owned()], ..Sampling::default() }
+}
+
+/// The second completion goes on with a problem of its own.
+fn script(_: &str, index: usize) -> String {
+    let more = ["", "\nQ: 2 + 2? \\boxed{4} END", "..."][index];
+    format!("\\boxed{{2}}{more}")
+}
+
+#[test]
+fn a_completion_is_cut_before_the_first_of_them_with_its_log_probabilities() {
+    let (engine, _) = Scripted::new(script);
+    let rubric = Rubric::new(ExactMatch::new());
+    let config =
+        CollectorConfig { group_size: 3, sampling: sampling(), ..CollectorConfig::default() };
+    let mut collector = Collector::new(engine, Bytes::default(), rubric, config)
+        .expect("the configuration is valid");
+    let problem = Problem::new("p", "1 + 1", "2");
+    let collected = collector.collect(&[&problem], Seed::new(3)).expect("nothing fails");
+    let found = collected.groups[0].rollouts.iter().map(|rollout| {
+        let completion = &rollout.completion;
+        let lengths = [
+            completion.tokens.len(),
+            completion.behavior_logprobs.len(),
+            completion.loss_mask.len(),
+        ];
+        (lengths, completion.stop, rollout.score.verdict.is_correct())
+    });
+    let expected = [
+        ([9; 3], StopReason::Stop, true),
+        ([9; 3], StopReason::Stop, true),
+        ([12; 3], StopReason::Length, true),
+    ];
+    assert_eq!(found.collect::<Vec<_>>(), expected);
+    assert_eq!((collected.stats.tokens, collected.stats.truncated), (30, 1));
+}
+
+#[test]
+fn an_evaluation_cuts_as_well() {
+    let (mut engine, _) = Scripted::new(|_: &str, _| "\\boxed{2} END \\boxed{3}".to_owned());
+    let options =
+        EvaluationOptions { sampling: sampling().greedy(), ..EvaluationOptions::default() };
+    let problems = [Problem::new("p", "1 + 1", "2")];
+    let rubric = Rubric::new(ExactMatch::new());
+    let found = evaluate(&mut engine, &Bytes::default(), &rubric, &problems, &options, &mut |_| {});
+    let found = found.expect("nothing fails");
+    assert_eq!((found.accuracy(), found.overall.lengths.max), (1.0, 10));
+}
