@@ -7,7 +7,7 @@ use std::process::Stdio;
 use anyhow::{Context, Result};
 
 use crate::process::{cargo, check, display};
-use crate::{outside, smoke, tidy};
+use crate::{outside, package, smoke, tidy};
 use hint_libtorch::Host;
 
 /// Sets libtorch up and becomes `cargo run` of the main example.
@@ -49,20 +49,25 @@ pub(crate) fn test(host: &Host, args: &[OsString]) -> Result<()> {
     if !args.is_empty() {
         return Ok(());
     }
-    check(cargo(host).args(["test", "--locked", "--lib", "--tests"]).args(WITHOUT_LIBTORCH))?;
+    check(cargo(host).args(["check", "--quiet", "--locked", "--lib"]).args(WITHOUT_LIBTORCH))?;
+    package::run(host, &libtorch)?;
+    programs(host)
+}
+
+/// Short runs of the programs, and a project outside the workspace.
+pub(crate) fn programs(host: &Host) -> Result<()> {
+    let libtorch = hint_libtorch::setup(host)?;
     smoke::run(host)?;
     outside::run(host, &libtorch)
 }
 
-/// The crates that do without libtorch, with the features that the workspace leaves off.
-const WITHOUT_LIBTORCH: [&str; 7] = [
+/// The crates that do without libtorch. Their tests have run with those of the workspace, with every feature.
+const WITHOUT_LIBTORCH: [&str; 5] = [
     "--package=hint-affinity",
     "--package=hint-reward",
     "--package=hint-rollout",
     "--no-default-features",
-    "--features=hint-reward/http",
-    "--features=hint-rollout/vllm,hint-rollout/teacher",
-    "--quiet",
+    "--features=hint-rollout/vllm,hint-rollout/teacher,hint-rollout/formats",
 ];
 
 /// Format, tidy, clippy, rustdoc: cheapest first.

@@ -1,4 +1,4 @@
-//! The commands of the workspace: `cargo xtask setup | run | init | test | device | package | lint | tidy | bless | e2e-vllm`.
+//! The commands of the workspace: `cargo xtask setup | run | init | test | smoke | device | package | lint | tidy | bless | e2e-vllm`.
 //!
 //! This is the one package that reads the environment and starts other programs; the libraries do neither.
 #![expect(
@@ -34,6 +34,7 @@ usage: cargo xtask COMMAND [-- ARGS]
   init PROJECT    setup, then prepare a cargo project of your own for these crates
   test [-- ARGS]  setup, then all tests, doctests and a short run of the main example;
                   with ARGS (test name filters), only the tests and doctests they select
+  smoke           setup, then short runs of the programs and a project outside the workspace: a part of `test`
   device [short]  setup, then the programs, the golden models and the suites on an emulated GPU,
                   and the table of what a step costs; `short` is the part that the gate runs
   package         make the packages of the crates, and compile them away from the repository
@@ -86,6 +87,7 @@ fn dispatch(mut args: Vec<OsString>) -> Result<()> {
         }
         Some("run") => gate::run(&host, &args),
         Some("test") => gate::test(&host, &args),
+        Some("smoke") => gate::programs(&host),
         Some("device") => device::run(&host, &args),
         Some("lint") => gate::lint(&host),
         Some("package") => package::run(&host, &hint_libtorch::setup(&host)?),

@@ -23,6 +23,10 @@ version = \"*\"
 
 [dependencies.csv]
 version = \"*\"
+
+[dependencies.jsonschema]
+version = \"*\"
+default-features = false
 ";
 
 /// Makes the project, builds the README's program and one with every part of its own, and runs the latter.

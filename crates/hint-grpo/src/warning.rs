@@ -19,7 +19,7 @@ pub enum Warning {
     },
     /// Dynamic sampling used up its rounds before the step had all its groups.
     #[error(
-        "{missing} of {wanted} groups are missing: {drawn} problems were drawn in {rounds} rounds, and the others teach nothing. Raise `rollout.dynamic_sampling.max_rounds`, or look for easier problems or better hints"
+        "{missing} of {wanted} groups are missing: {drawn} problems were drawn in {rounds} rounds, and the others have no signal. Raise `rollout.dynamic_sampling.max_rounds`, or look for easier problems or better hints"
     )]
     MissingGroups {
         /// Groups that the step lacks.

@@ -4,7 +4,7 @@ use hint_affinity::ClipRange;
 use hint_policy::{ScoreOptions, TokenBatch, TokenScores};
 use hint_rollout::Seed;
 use hint_rollout::run::RunProgress;
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use super::Learner;
 use super::affinity::AffinityTracker;
@@ -46,9 +46,31 @@ pub(super) struct PolicyStep<'s> {
     pub(super) totals: StepTotals,
 }
 
+/// The samples of a micro-batch, and their tokens.
+#[derive(Debug)]
+struct MicroBatch<'s> {
+    /// In the minibatch.
+    positions: &'s [usize],
+    rows: Vec<&'s Sample>,
+    tokens: TokenBatch,
+}
+
+impl<'s> MicroBatch<'s> {
+    fn gather(
+        step: PolicyStep<'s>,
+        positions: &'s [usize],
+        device: Device,
+    ) -> Result<Self, GrpoError> {
+        let rows = positions.iter().map(|&position| &step.samples[step.part.policy[position]]);
+        let rows = rows.collect::<Vec<_>>();
+        let tokens = token_batch(&rows, Context::Numerator, device)?;
+        Ok(Self { positions, rows, tokens })
+    }
+}
+
 /// Everything but the log-probabilities that a loss reads of a micro-batch, as tensors.
 #[derive(Debug)]
-struct Gathered {
+struct Columns {
     mask: Tensor,
     advantages: Tensor,
     old: Tensor,
@@ -68,19 +90,19 @@ impl Learner {
         observed: &mut Observed,
     ) -> Result<(), GrpoError> {
         let policy = self.policy.lock();
-        let rows = positions.iter().map(|&position| &step.samples[step.part.policy[position]]);
-        let rows = rows.collect::<Vec<_>>();
-        let batch = token_batch(&rows, Context::Numerator, policy.device())?;
+        let micro_batch = MicroBatch::gather(step, positions, policy.device())?;
+
         let seed = self.dropout_seed(step.progress, positions.first().copied().unwrap_or(0));
         let options = ScoreOptions { entropy: true, dropout_seed: Some(seed), ..self.scoring() };
+        let forward = policy.forward(&micro_batch.tokens, &options)?;
+        let scores = TokenScores {
+            logprobs: forward.scores().logprobs.shallow_clone(),
+            entropy: forward.scores().entropy.as_ref().map(Tensor::shallow_clone),
+        };
 
-        let forward = policy.forward(&batch, &options)?;
-        let TokenScores { logprobs, entropy } = forward.scores();
-        let (logprobs, entropy) =
-            (logprobs.shallow_clone(), entropy.as_ref().map(Tensor::shallow_clone));
-
-        let gathered = gather(step, positions, &rows, &batch, &logprobs);
-        let (loss, loss_metrics) = self.policy_loss(step, &rows, &gathered, &logprobs)?;
+        let columns = Columns::new(step, &micro_batch, &scores.logprobs);
+        let (loss, loss_metrics) =
+            self.policy_loss(step, &micro_batch, &columns, &scores.logprobs)?;
         observed.loss += loss.double_value(&[]);
         if !observed.loss.is_finite() {
             // Nothing can be measured, and the guard skips the step.
@@ -89,18 +111,68 @@ impl Learner {
         forward.backward(&loss)?;
 
         observed.metrics.merge(&loss_metrics);
-        let mask = &gathered.mask;
-        let entropy = entropy.map_or_else(Tensor::new, |entropy| masked_sum(&entropy, mask));
+        self.observe(step, &micro_batch, &columns, &scores, observed)
+    }
+
+    /// The loss of a micro-batch, and what it measures.
+    fn policy_loss(
+        &self,
+        step: PolicyStep<'_>,
+        micro_batch: &MicroBatch<'_>,
+        columns: &Columns,
+        logprobs: &Tensor,
+    ) -> Result<(Tensor, Metrics), GrpoError> {
+        let Columns { mask, advantages, old, behavior, zero_variance, .. } = columns;
+        let mut input = LossInput::new(logprobs, old, advantages, mask)
+            .with_behavior(behavior)
+            .with_zero_variance(zero_variance);
+        if let Some(reference) = &columns.reference {
+            input = input.with_reference(reference);
+        }
+        if let Some(weights) = &columns.token_weights {
+            input = input.with_token_weights(weights);
+        }
+        let shaped = step.weights.gamma.map(ShapedRatio::new);
+        let by_row = shaped.as_ref().map(|hinted| ByRow {
+            plain: &*self.objective,
+            hinted,
+            is_hinted: micro_batch.rows.iter().map(|sample| sample.is_hinted()).collect(),
+        });
+        let objective =
+            by_row.as_ref().map_or(&*self.objective, |by_row| by_row as &dyn PolicyLoss);
+        let composition = LossComposition {
+            objective,
+            ratio_level: self.loss.ratio_level,
+            kl: self.loss.kl,
+            importance: self.loss.importance_correction,
+            aggregation: self.loss.aggregation,
+        };
+        composition.loss(&input, columns.row_weights.as_ref(), step.totals)
+    }
+
+    /// Measures the trained tokens of a micro-batch: entropy, Affinity, and the mismatch with the engine.
+    fn observe(
+        &self,
+        step: PolicyStep<'_>,
+        micro_batch: &MicroBatch<'_>,
+        columns: &Columns,
+        scores: &TokenScores,
+        observed: &mut Observed,
+    ) -> Result<(), GrpoError> {
+        let MicroBatch { positions, rows, tokens } = micro_batch;
+        let (mask, logprobs) = (&columns.mask, &scores.logprobs);
+        let entropy = scores.entropy.as_ref();
+        let entropy = entropy.map_or_else(Tensor::new, |entropy| masked_sum(entropy, mask));
         let [count, entropy, new, old] =
-            read_together([&mask.sum(Kind::Double), &entropy, &logprobs, &gathered.old]);
+            read_together([&mask.sum(Kind::Double), &entropy, logprobs, &columns.old]);
         if let [entropy] = entropy[..] {
             observed.metrics.add(metrics::ENTROPY_TRAINED, entropy, count[0]);
             if step.part.counts_all {
                 observed.metrics.add(metrics::ENTROPY, entropy, count[0]);
             }
         }
-        let [new, old] = [new, old].map(|values| responses_of(values, &batch));
-        for (row, (sample, &position)) in rows.iter().zip(positions).enumerate() {
+        let [new, old] = [new, old].map(|values| responses_of(values, tokens));
+        for (row, (sample, &position)) in rows.iter().zip(*positions).enumerate() {
             let new = new.get(row).unwrap_or_default();
             let old = old.get(row).unwrap_or_default();
             let plain = step.fixed.plain.get(step.part.policy[position]);
@@ -138,42 +210,6 @@ impl Learner {
         Ok((sum, count))
     }
 
-    /// The loss of a micro-batch, and what it measures.
-    fn policy_loss(
-        &self,
-        step: PolicyStep<'_>,
-        rows: &[&Sample],
-        gathered: &Gathered,
-        logprobs: &Tensor,
-    ) -> Result<(Tensor, Metrics), GrpoError> {
-        let Gathered { mask, advantages, old, behavior, zero_variance, .. } = gathered;
-        let mut input = LossInput::new(logprobs, old, advantages, mask)
-            .with_behavior(behavior)
-            .with_zero_variance(zero_variance);
-        if let Some(reference) = &gathered.reference {
-            input = input.with_reference(reference);
-        }
-        if let Some(weights) = &gathered.token_weights {
-            input = input.with_token_weights(weights);
-        }
-        let shaped = step.weights.gamma.map(ShapedRatio::new);
-        let by_row = shaped.as_ref().map(|hinted| ByRow {
-            plain: &*self.objective,
-            hinted,
-            is_hinted: rows.iter().map(|sample| sample.is_hinted()).collect(),
-        });
-        let objective =
-            by_row.as_ref().map_or(&*self.objective, |by_row| by_row as &dyn PolicyLoss);
-        let composition = LossComposition {
-            objective,
-            ratio_level: self.loss.ratio_level,
-            kl: self.loss.kl,
-            importance: self.loss.importance_correction,
-            aggregation: self.loss.aggregation,
-        };
-        composition.loss(&input, gathered.row_weights.as_ref(), step.totals)
-    }
-
     /// What the dropout of a forward pass depends on: the seed of the run, how far it is, and the first
     /// sample of the micro-batch. The supervised loss drops nothing.
     fn dropout_seed(&self, progress: RunProgress, first: usize) -> u64 {
@@ -182,45 +218,47 @@ impl Learner {
     }
 }
 
-/// Gathers what a loss reads, in the kind and on the device of `like`.
-fn gather(
-    step: PolicyStep<'_>,
-    positions: &[usize],
-    rows: &[&Sample],
-    batch: &TokenBatch,
-    like: &Tensor,
-) -> Gathered {
-    let indices = || positions.iter().map(|&position| step.part.policy[position]);
-    let column =
-        |column: &TokenColumn| spread(indices().map(|index| column.get(index)), batch, like);
-    let mask = loss_mask(rows, batch);
-    let advantages = rows.iter().map(|sample| sample.advantage).collect::<Vec<_>>();
-    let advantages = per_row(&advantages, like).view([dim(rows.len()), 1]);
-    let zero_variance = rows.iter().map(|sample| sample.zero_variance).collect::<Vec<_>>();
-    let has_reference = indices().any(|index| step.fixed.reference.get(index).is_some());
-    let weight = |(sample, &position): (&&Sample, &usize)| {
-        sample.policy_weight.unwrap_or(1.0) * step.weights.row(position).unwrap_or(1.0)
-    };
-    let weights = rows.iter().zip(positions).map(weight).collect::<Vec<_>>();
-    let is_weighted = !step.weights.rows.is_empty() || weights.iter().any(|weight| *weight != 1.0);
-    Gathered {
-        advantages: advantages * mask.to_kind(like.kind()),
-        old: old_logprobs(&step.fixed.old, indices(), batch, like),
-        behavior: spread(
-            rows.iter().map(|sample| Some(sample.behavior_logprobs.as_slice())),
-            batch,
-            like,
-        ),
-        reference: has_reference.then(|| column(&step.fixed.reference)),
-        zero_variance: upload(&zero_variance, like.device()),
-        token_weights: step.weights.tokens.as_ref().map(|tokens| {
-            let ones = rows.iter().map(|sample| vec![1.0; sample.response.len()]);
-            let ones = ones.collect::<Vec<_>>();
-            let rows = positions.iter().zip(&ones);
-            spread(rows.map(|(&row, ones)| Some(tokens.get(row).unwrap_or(ones))), batch, like)
-        }),
-        row_weights: is_weighted.then(|| per_row(&weights, like)),
-        mask,
+impl Columns {
+    /// In the kind and on the device of `like`, the log-probabilities.
+    fn new(step: PolicyStep<'_>, micro_batch: &MicroBatch<'_>, like: &Tensor) -> Self {
+        let MicroBatch { positions, rows, tokens } = micro_batch;
+        let indices = || positions.iter().map(|&position| step.part.policy[position]);
+        let column =
+            |column: &TokenColumn| spread(indices().map(|index| column.get(index)), tokens, like);
+        let mask = loss_mask(rows, tokens);
+        let advantages = rows.iter().map(|sample| sample.advantage).collect::<Vec<_>>();
+        let advantages = per_row(&advantages, like).view([dim(rows.len()), 1]);
+        let zero_variance = rows.iter().map(|sample| sample.zero_variance).collect::<Vec<_>>();
+        let has_reference = indices().any(|index| step.fixed.reference.get(index).is_some());
+        let weight = |(sample, &position): (&&Sample, &usize)| {
+            sample.policy_weight.unwrap_or(1.0) * step.weights.row(position).unwrap_or(1.0)
+        };
+        let weights = rows.iter().zip(*positions).map(weight).collect::<Vec<_>>();
+        let is_weighted =
+            !step.weights.rows.is_empty() || weights.iter().any(|weight| *weight != 1.0);
+        Self {
+            advantages: advantages * mask.to_kind(like.kind()),
+            old: old_logprobs(&step.fixed.old, indices(), tokens, like),
+            behavior: spread(
+                rows.iter().map(|sample| Some(sample.behavior_logprobs.as_slice())),
+                tokens,
+                like,
+            ),
+            reference: has_reference.then(|| column(&step.fixed.reference)),
+            zero_variance: upload(&zero_variance, like.device()),
+            token_weights: step.weights.tokens.as_ref().map(|weights| {
+                let ones = rows.iter().map(|sample| vec![1.0; sample.response.len()]);
+                let ones = ones.collect::<Vec<_>>();
+                let rows = positions.iter().zip(&ones);
+                spread(
+                    rows.map(|(&row, ones)| Some(weights.get(row).unwrap_or(ones))),
+                    tokens,
+                    like,
+                )
+            }),
+            row_weights: is_weighted.then(|| per_row(&weights, like)),
+            mask,
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! Muon: orthogonalised momentum for matrices.
+//! Muon: orthogonalized momentum for matrices.
 
 use hint_policy::Parameter;
 use serde::{Deserialize, Serialize};

@@ -178,7 +178,7 @@ impl RunDir {
         Ok(Self { root, metrics, timings, rollouts, resume_from: Some(dir) })
     }
 
-    /// Writes the configuration anew, with what only the built run knows of it.
+    /// Writes the configuration again, with what only the built run knows of it.
     pub(crate) fn write_config(&self, config: &GrpoConfig) -> Result<(), GrpoError> {
         write_config(&self.root, config)
     }

@@ -163,7 +163,7 @@ fn a_truncated_distribution_is_no_denominator_of_the_whole_one() {
     );
     let banned = "rollout.sampling = { banned_tokens = [3] }\nloss.old_logprobs = \"engine\"";
     assert_eq!(violations(banned), violations(engine));
-    GrpoConfig::from_toml("rollout.sampling = { top_p = 0.9 }").expect("scored anew");
+    GrpoConfig::from_toml("rollout.sampling = { top_p = 0.9 }").expect("scored again");
 }
 
 #[test]

@@ -58,7 +58,7 @@ fn the_number_of_threads_changes_no_bit_of_an_update() {
     };
     let alone = run(1);
     assert!(run(2) == alone && run(4) == alone);
-    // Adam's first steps are of the learning rate's size, towards 3.
+    // Adam's first steps are of the learning rate's size, toward 3.
     let moved = |(before, after): (&f32, &f32)| (0.05..0.2).contains(&(after - before));
     assert!(start.iter().zip(&alone).all(moved));
 }
@@ -106,7 +106,7 @@ fn parameters(kind: Kind) -> Vec<Parameter> {
     sizes.map(new).into_iter().collect()
 }
 
-/// One step towards ones.
+/// One step toward ones.
 fn step_all(optimizer: &mut dyn Optimizer, learning_rate: f64) {
     optimizer.zero_grad();
     for parameter in optimizer.parameters() {

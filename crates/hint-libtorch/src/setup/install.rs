@@ -341,12 +341,12 @@ fn is_complete(site: &Path) -> bool {
         })
 }
 
-/// The normalised name of the package that a `NAME-VERSION.dist-info` folder describes.
+/// The normalized name of the package that a `NAME-VERSION.dist-info` folder describes.
 fn package_name(info: &Path) -> Option<String> {
-    Some(normalised(info.file_name()?.to_str()?.split('-').next()?))
+    Some(normalized(info.file_name()?.to_str()?.split('-').next()?))
 }
 
-fn normalised(name: &str) -> String {
+fn normalized(name: &str) -> String {
     name.to_lowercase().replace(['-', '.'], "_")
 }
 
@@ -359,7 +359,7 @@ fn required_packages(metadata: &str) -> Vec<String> {
         .filter(|requirement| !requirement.contains("extra =="))
         .map(|requirement| {
             let end = requirement.find(|c: char| !(c.is_ascii_alphanumeric() || "-_.".contains(c)));
-            normalised(&requirement[..end.unwrap_or(requirement.len())])
+            normalized(&requirement[..end.unwrap_or(requirement.len())])
         })
         .filter(|name| name.starts_with("nvidia"))
         .collect()

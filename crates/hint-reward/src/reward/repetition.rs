@@ -6,7 +6,7 @@ use crate::error::RewardError;
 use crate::input::RewardInput;
 use crate::reward::contract::Reward;
 
-/// Minus the share of word n-grams that occurred before: 0 for no repetition, towards −1 for one phrase over and
+/// Minus the share of word n-grams that occurred before: 0 for no repetition, toward −1 for one phrase over and
 /// over.
 ///
 /// ```text

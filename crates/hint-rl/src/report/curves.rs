@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use comfy_table::{CellAlignment, Table, presets::NOTHING};
 use hint_grpo::{GrpoConfig, metrics};
-use hint_rollout::collect::hinted::HintTrigger;
+use hint_rollout::collect::hinted::{HintTrigger, KeepIf};
 
 use crate::run_log::{RunLog, mean};
 
@@ -52,12 +52,15 @@ fn columns(log: &RunLog, config: &GrpoConfig) -> Vec<(String, Curve)> {
         column("kl", metrics::KL),
     ];
     for family in [metrics::AFFINITY_SOURCE_VALUE, metrics::AFFINITY_BEHAVIOR_SOURCE_VALUE] {
-        let to = if family == metrics::AFFINITY_SOURCE_VALUE { "" } else { " to its own" };
+        let drawn = if family == metrics::AFFINITY_SOURCE_VALUE { "" } else { ", drawn" };
         let sources = log.metrics.iter().filter_map(|line| line.as_object());
         let sources = sources.flat_map(|line| line.keys());
+        let sources = sources.filter(|name| *name != metrics::AFFINITY_BEHAVIOR_VALUE);
         let sources = sources.filter_map(|name| metrics::which(family, name));
+        // Without a hint, the ratio that trains is the one to the distribution that drew the tokens.
+        let sources = sources.filter(|source| drawn.is_empty() || *source != "plain");
         for source in sources.collect::<BTreeSet<_>>() {
-            let title = format!("affinity\n{source}{to}");
+            let title = format!("affinity\n{source}{drawn}");
             columns.push(column(&title, &metrics::member(family, source)));
         }
     }
@@ -67,9 +70,10 @@ fn columns(log: &RunLog, config: &GrpoConfig) -> Vec<(String, Curve)> {
 }
 
 /// Share of groups in which every completion is wrong, with hints where they were given. It follows from
-/// the metrics where hints go to exactly the groups that are all wrong.
+/// the metrics where hints go to exactly the groups that are all wrong, and count if they helped.
 fn wrong_after_hints(log: &RunLog, config: &GrpoConfig) -> Curve {
-    if config.rollout.trigger != HintTrigger::AllWrong {
+    let rollout = &config.rollout;
+    if rollout.trigger != HintTrigger::AllWrong || rollout.keep_if != KeepIf::AnyCorrect {
         return Curve::new();
     }
     let after = |line: &serde_json::Value| {

@@ -83,7 +83,7 @@ fn report(dir: &Path, rows: usize) -> Result<String> {
     let findings = health::findings(&log, &config);
     let findings = findings.into_iter().map(|finding| format!("  {finding}"));
     let tables = [curves::table(&log, &config, rows), phases::table(&log)];
-    let tables = tables.into_iter().flatten().map(|table| format!("\n{table}"));
+    let tables = tables.into_iter().flatten().map(|table| format!("\n{}", table.trim_fmt()));
     let lines = std::iter::once(title).chain(findings).chain(tables);
     Ok(lines.map(|line| line + "\n").collect())
 }

@@ -47,7 +47,7 @@ pub(crate) struct RunSummary {
 }
 
 impl RunSummary {
-    /// Summarises the run in `dir`, all sessions of a resumed run included.
+    /// Summarizes the run in `dir`, all sessions of a resumed run included.
     ///
     /// # Errors
     ///

@@ -62,7 +62,7 @@ fn pick(seed: Seed, len: usize) -> usize {
     usize::try_from(scaled).expect("an index below a length fits")
 }
 
-/// The `q`-quantile of sorted values, with linear interpolation between neighbours (the default of `numpy.quantile`).
+/// The `q`-quantile of sorted values, with linear interpolation between neighbors (the default of `numpy.quantile`).
 /// `None` without values.
 pub(super) fn quantile(sorted: &[f64], q: f64) -> Option<f64> {
     let last = sorted.len().checked_sub(1)?;

@@ -1,4 +1,4 @@
-//! The contract of a source of hints, and closures that fulfil it.
+//! The contract of a source of hints, and closures that fulfill it.
 
 use serde_json::Value;
 

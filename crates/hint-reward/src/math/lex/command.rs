@@ -77,10 +77,10 @@ impl<'a> Lexer<'a, '_> {
             return Ok(());
         }
         if matches!(name, "color" | "textcolor" | "colorbox") {
-            // The colour; what is coloured follows.
+            // The color; what is colored follows.
             let behind = self.rest()[length..].trim_start();
-            let colour = group_content(behind).map_or(0, |colour| colour.len() + 2);
-            self.at += self.rest().len() - behind.len() + colour;
+            let color = group_content(behind).map_or(0, |color| color.len() + 2);
+            self.at += self.rest().len() - behind.len() + color;
             return Ok(());
         }
         if matches!(name, "begin" | "end") {
