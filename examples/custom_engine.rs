@@ -85,7 +85,8 @@ fn main() -> Result<()> {
         .with_frame("Q: ", "\nA:")
         .with_hint_template(HintTemplate { introduction: "\nHint: ".to_owned() });
     let rubric = Rubric::new(ExactMatch::new());
-    let parts = Parts { policy, engine, format, rubric, hints: Hints::configured() };
+    let parts =
+        Parts { policy, engine, format, rewards: Rewards::own(rubric), hints: Hints::configured() };
     let print = observer_from_fn(|report| {
         let difference = report.metrics.get(metrics::SAMPLING_LOGP_DIFFERENCE_MAX);
         println!("step {}: largest difference {:.1e} nats", report.step, difference.unwrap_or(0.0));

@@ -36,7 +36,13 @@ fn main() -> Result<()> {
         .with_frame("Q: ", "\nA:")
         .with_hint_template(HintTemplate { introduction: "\nHint: ".to_owned() });
     let rubric = Rubric::new(ExactMatch::new());
-    let parts = Parts { policy, engine, format, rubric, hints: Hints::own(SlowDown) };
+    let parts = Parts {
+        policy,
+        engine,
+        format,
+        rewards: Rewards::own(rubric),
+        hints: Hints::own(SlowDown),
+    };
     let print = observer_from_fn(|report| {
         let share = |name| report.metrics.get(name).unwrap_or(0.0);
         let [hinted, rescued] = [metrics::HINT_HINTED_FRAC, metrics::HINT_RESCUED_FRAC].map(share);

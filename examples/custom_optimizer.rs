@@ -75,7 +75,8 @@ fn main() -> Result<()> {
         .with_frame("Q: ", "\nA:")
         .with_hint_template(HintTemplate { introduction: "\nHint: ".to_owned() });
     let rubric = Rubric::new(ExactMatch::new());
-    let parts = Parts { policy, engine, format, rubric, hints: Hints::configured() };
+    let parts =
+        Parts { policy, engine, format, rewards: Rewards::own(rubric), hints: Hints::configured() };
     let print = observer_from_fn(|report| {
         let value = |name| report.metrics.get(name).unwrap_or(0.0);
         let [reward, norm] = [metrics::REWARD, metrics::GRAD_NORM].map(value);

@@ -21,7 +21,6 @@ use hint_grpo::Outcome;
 use hint_grpo::prelude::*;
 use hint_policy::runtime::keep_freed_memory;
 use hint_process::{clock, peak_memory};
-use hint_reward::Level;
 use hint_rl::process::bound_threads;
 use hint_rl::train::{Job, Options, run_with};
 use hint_rl::workload::api_key;
@@ -50,12 +49,13 @@ fn hint_grpo(job: &mut Job<'_>) -> Result<Outcome> {
     let engine = job.engine(&model)?;
     // How problems and hints become prompts: the chat template of the model, if it has one.
     let format = workload.format(&tokenizer, model.stop_tokens.clone());
-    // What is correct: the reference answer in a box, up to mathematical equality.
-    let rubric = workload.rubric(Level::Strict);
+    // What is correct: what `verifier` of the configuration says, a boxed or announced answer that is
+    // mathematically equal to the reference unless it says otherwise.
+    let rewards = Rewards::configured();
     // Hints for groups that are all wrong: Meta-Hints of the problems, or another `rollout.source`.
     let hints = Hints::configured_with(api_key);
 
-    let parts = Parts { policy, engine, format, rubric, hints };
+    let parts = Parts { policy, engine, format, rewards, hints };
     // Its folder: a run that is there already continues.
     let builder = job.open(Trainer::from_config(config, parts)?)?;
     let mut builder = builder

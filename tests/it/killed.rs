@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use hint_grpo::{GrpoConfig, Hints, Outcome, Parts, RunDir, SupervisedTrainer, Trainer};
+use hint_grpo::{GrpoConfig, Hints, Outcome, Parts, Rewards, RunDir, SupervisedTrainer, Trainer};
 use hint_policy::SharedPolicy;
 use hint_rollout::{Hint, HintProvider, HintRequest, LocalEngine, RolloutError, Seed};
 use hint_tests::{Digits, STOP, bytes, config, lenient_rubric, problems, tiny_policy, weights};
@@ -58,7 +58,7 @@ fn build(run_dir: RunDir) -> (Trainer, SharedPolicy) {
     let parts = Parts {
         policy: policy.clone(),
         format: Digits,
-        rubric: lenient_rubric(),
+        rewards: Rewards::own(lenient_rubric()),
         engine,
         hints: Hints::own(EverySecondTime::default()),
     };

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use hint_grpo::objective::{
     Aggregation, KlConfig, KlEstimator, LossConfig, OldLogprobs, RatioScheme,
 };
-use hint_grpo::{GrpoConfig, GrpoError, Hints, Optimizer, Parts, Trainer};
+use hint_grpo::{GrpoConfig, GrpoError, Hints, Optimizer, Parts, Rewards, Trainer};
 use hint_policy::{CausalLm, ModelConfig, Parameter, Policy, SharedPolicy};
 use hint_rollout::{
     Completion, DatasetHints, GenerationRequest, PolicyVersion, RolloutEngine, RolloutError, Seed,
@@ -103,7 +103,7 @@ fn gradients(config: &GrpoConfig, kind: Kind) -> Vec<Vec<f64>> {
     let parts = Parts {
         policy: shared,
         format: Digits,
-        rubric: lenient_rubric(),
+        rewards: Rewards::own(lenient_rubric()),
         engine: ByPrompt,
         hints: Hints::own(DatasetHints::new()),
     };

@@ -7,7 +7,7 @@ use hint_grpo::config::StaleGroups;
 use hint_grpo::objective::OldLogprobs;
 use hint_grpo::optim::{AlgorithmConfig, SgdConfig};
 use hint_grpo::{
-    GrpoConfig, GrpoError, Hints, Metrics, Observer, Parts, StepReport, Trainer, Warning,
+    GrpoConfig, GrpoError, Hints, Metrics, Observer, Parts, Rewards, StepReport, Trainer, Warning,
     loss_from_fn, metrics,
 };
 use hint_policy::SharedPolicy;
@@ -69,7 +69,7 @@ fn build(config: &GrpoConfig, shift: f64) -> (Trainer, SharedPolicy, Reports) {
     let parts = Parts {
         policy: policy.clone(),
         format: Digits,
-        rubric: lenient_rubric(),
+        rewards: Rewards::own(lenient_rubric()),
         engine,
         hints: Hints::none(),
     };

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use hint_grpo::advantage::{AdvantageConfig, Baseline};
 use hint_grpo::objective::{HintedWeightConfig, RatioScheme};
-use hint_grpo::{GrpoConfig, Hints, Parts, Trainer};
+use hint_grpo::{GrpoConfig, Hints, Parts, Rewards, Trainer};
 use hint_policy::{
     Parameter, Policy, PolicyError, ScoreOptions, SharedPolicy, TokenBatch, TokenScores,
 };
@@ -115,7 +115,7 @@ fn calls_with(
     let parts = Parts {
         policy: SharedPolicy::new(policy),
         format: Digits,
-        rubric: rubric(),
+        rewards: Rewards::own(rubric()),
         engine: Scripted,
         hints: Hints::own(DatasetHints::new()),
     };

@@ -6,8 +6,11 @@ use hint_grpo::advantage::LeaveOneOut;
 use hint_grpo::objective::ObjectiveConfig;
 use hint_grpo::optim::{AdamW, AdamWConfig, Decay};
 use hint_grpo::stage::PolicyGradient;
-use hint_grpo::{GrpoConfig, GrpoError, Hints, Outcome, Parts, RunBuilder, RunDir, Trainer};
+use hint_grpo::{
+    GrpoConfig, GrpoError, Hints, Outcome, Parts, Rewards, RunBuilder, RunDir, Trainer,
+};
 use hint_policy::SharedPolicy;
+use hint_reward::verifier::{Equality, VerifierConfig};
 use hint_rollout::Problem;
 use hint_tests::{
     StopAfter, bytes, config, lenient_rubric, parts, problems, tiny_policy, trainer, weights,
@@ -395,4 +398,31 @@ fn another_source_of_hints_advantage_or_optimizer_is_refused_by_name() {
     let error = build(Hints::configured(), |builder, _| builder.advantage(LeaveOneOut));
     assert!(error.contains("custom_parts.advantage: nothing there,"), "{error}");
     assert!(error.contains("LeaveOneOut"), "{error}");
+}
+
+#[test]
+fn another_level_or_verifier_is_refused_by_name() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let configured = |config: GrpoConfig| {
+        let policy = SharedPolicy::new(tiny_policy(7));
+        let parts =
+            Parts { rewards: Rewards::configured(), ..parts(&policy, lenient_rubric(), true) };
+        let run_dir = RunDir::resume_or_create(dir.path(), &config).expect("a folder");
+        let builder = Trainer::from_config(config, parts).expect("the configuration is valid");
+        builder.run_dir(run_dir).build()
+    };
+    let mut config = run_config();
+    config.run.steps = 1;
+    configured(config.clone()).expect("it builds").run(&problems()).expect("the run works");
+    let text = String::from_utf8(bytes(&dir.path().join("config.toml"))).expect("text");
+    assert!(text.contains("[verifier]\nlevel = \"strict\""), "{text}");
+    let metrics = String::from_utf8(bytes(&dir.path().join("metrics.jsonl"))).expect("text");
+    assert!(metrics.contains("\"verifier/extracted_by/none\":1.0"), "{metrics}");
+
+    config.verifier.level = hint_reward::Level::Lenient;
+    let error = configured(config.clone()).expect_err("another level").to_string();
+    assert!(error.contains("verifier.level: \"strict\" there, \"lenient\" here"), "{error}");
+    config.verifier = VerifierConfig { equality: Equality::Set {}, ..VerifierConfig::default() };
+    let error = configured(config).expect_err("another verifier").to_string();
+    assert!(error.contains("verifier.equality.type: \"math\" there, \"set\" here"), "{error}");
 }

@@ -16,7 +16,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use hint_grpo::{GrpoConfig, Hints, Observer, Outcome, Parts, RunDir, StepReport, Trainer};
+use hint_grpo::{
+    GrpoConfig, Hints, Observer, Outcome, Parts, Rewards, RunDir, StepReport, Trainer,
+};
 use hint_policy::{LoadOptions, LoadedModel, SharedPolicy};
 use hint_process::StopSignals;
 use hint_reward::judge::HttpJudge;
@@ -68,7 +70,7 @@ fn train(dir: &Path, server: &str) {
     let stop = StopSignals::catch(|_| ()).expect("signals can be caught");
     let judge = HttpJudge::new("judge", format!("http://{server}/judge"));
     let judge = judge.with_attempts(100).with_backoff(Duration::from_millis(2));
-    let rubric = lenient_rubric().with(0.1, judge);
+    let rewards = Rewards::own(lenient_rubric().with(0.1, judge));
     let config = run_config(server);
     let hints = Hints::configured();
     let parts: Parts<Box<dyn RolloutEngine>, Arc<dyn PromptFormat>> =
@@ -76,7 +78,7 @@ fn train(dir: &Path, server: &str) {
             None => {
                 let policy = SharedPolicy::new(tiny_policy(7));
                 let engine = Box::new(LocalEngine::new(policy.clone(), vec![STOP]));
-                Parts { policy, engine, format: Arc::new(Digits), rubric, hints }
+                Parts { policy, engine, format: Arc::new(Digits), rewards, hints }
             }
             Some(path) => {
                 tch::set_num_threads(1);
@@ -85,7 +87,7 @@ fn train(dir: &Path, server: &str) {
                 let policy = SharedPolicy::new(policy);
                 let engine = Box::new(LocalEngine::new(policy.clone(), stop_tokens.clone()));
                 let format = Arc::new(ChatFormat::new(tokenizer.into(), stop_tokens));
-                Parts { policy, engine, format, rubric, hints }
+                Parts { policy, engine, format, rewards, hints }
             }
         };
     let run_dir = RunDir::resume_or_create(dir, &config).expect("every checkpoint is complete");

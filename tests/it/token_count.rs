@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use hint_grpo::{Demonstration, Hints, Parts, RunDir, SupervisedTrainer, Trainer};
+use hint_grpo::{Demonstration, Hints, Parts, Rewards, RunDir, SupervisedTrainer, Trainer};
 use hint_policy::SharedPolicy;
 use hint_rollout::{
     Completion, DatasetHints, GenerationRequest, LocalEngine, RolloutEngine, RolloutError,
@@ -60,7 +60,7 @@ fn prompts_count_once_for_each_completion_plain_and_hinted() {
     let parts = Parts {
         policy,
         format: Digits,
-        rubric: lenient_rubric(),
+        rewards: Rewards::own(lenient_rubric()),
         engine,
         hints: Hints::own(DatasetHints::new()),
     };

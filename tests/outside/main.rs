@@ -127,7 +127,7 @@ fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
     config.optimizer.learning_rate = 1e-4;
     let optimizer = SignDescent(policy.lock().parameters());
     let before = optimizer.0[0].tensor.detach().copy();
-    let parts = Parts { policy: policy.clone(), engine, format, rubric, hints: Hints::own(SlowDown) };
+    let parts = Parts { policy: policy.clone(), engine, format, rewards: Rewards::own(rubric), hints: Hints::own(SlowDown) };
     Trainer::from_config(config, parts)?
         .objective(Reinforced)
         .optimizer(optimizer)

@@ -5,7 +5,7 @@
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use hint_grpo::{GrpoConfig, Hints, Observer, Parts, RunDir, StepReport, Trainer};
+use hint_grpo::{GrpoConfig, Hints, Observer, Parts, Rewards, RunDir, StepReport, Trainer};
 use hint_policy::config::Architecture;
 use hint_policy::{CausalLm, DeviceChoice, ModelConfig, SharedPolicy};
 use hint_reward::{Judgment, Rubric, Verdict, verifier_from_fn};
@@ -137,7 +137,7 @@ pub fn config(steps: u64) -> GrpoConfig {
 pub fn parts(policy: &SharedPolicy, rubric: Rubric, hints: bool) -> Parts<LocalEngine, Digits> {
     let engine = LocalEngine::new(policy.clone(), vec![STOP]);
     let hints = if hints { Hints::configured() } else { Hints::none() };
-    Parts { policy: policy.clone(), engine, format: Digits, rubric, hints }
+    Parts { policy: policy.clone(), engine, format: Digits, rewards: Rewards::own(rubric), hints }
 }
 
 /// A trainer of a fresh tiny policy, and the policy.

@@ -62,7 +62,7 @@ pub use metrics::Metrics;
 pub use objective::{HintedWeight, PolicyLoss, loss_from_fn};
 pub use observer::{Observer, StepReport, observer_from_fn};
 pub use optim::Optimizer;
-pub use run::{Hints, Outcome, Parts, Run, RunBuilder, SupervisedTrainer, Trainer};
+pub use run::{Hints, Outcome, Parts, Rewards, Run, RunBuilder, SupervisedTrainer, Trainer};
 pub use run_dir::RunDir;
 pub use stage::{Demonstration, Stage};
 pub use warning::Warning;

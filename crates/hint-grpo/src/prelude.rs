@@ -21,5 +21,5 @@ pub use crate::metrics::{self, Metrics};
 pub use crate::objective::{LossInput, PolicyLoss, TokenLoss};
 pub use crate::observer::{Observer, StepReport, observer_from_fn};
 pub use crate::optim::Optimizer;
-pub use crate::run::{Hints, Parts, Trainer};
+pub use crate::run::{Hints, Parts, Rewards, Trainer};
 pub use crate::run_dir::RunDir;

@@ -24,6 +24,8 @@ pub struct RewardInput<'a> {
     pub completion: &'a str,
     /// Reference answer.
     pub reference: &'a str,
+    /// Further reference answers, each of which is as good; usually none.
+    pub accepted: &'a [String],
     /// Whether the completion was cut off by the token limit.
     pub truncated: bool,
     /// Length of the completion in tokens, if known.
@@ -41,11 +43,32 @@ impl<'a> RewardInput<'a> {
             prompt: "",
             completion,
             reference,
+            accepted: &[],
             truncated: false,
             completion_tokens: None,
             problem_id: "",
             columns: None,
         }
+    }
+
+    /// Sets further reference answers, each of which is as good.
+    ///
+    /// ```
+    /// use hint_reward::{MathVerifier, RewardInput, Verifier};
+    ///
+    /// let accepted = ["2n - 2".to_owned()];
+    /// let input = RewardInput::new(r"\boxed{2(n-1)}", "n").with_accepted(&accepted);
+    /// assert!(MathVerifier::new().verify(&input).verdict.is_correct());
+    /// ```
+    #[must_use]
+    pub fn with_accepted(mut self, accepted: &'a [String]) -> Self {
+        self.accepted = accepted;
+        self
+    }
+
+    /// The reference and the further ones.
+    pub fn references(&self) -> impl Iterator<Item = &'a str> {
+        std::iter::once(self.reference).chain(self.accepted.iter().map(String::as_str))
     }
 
     /// Sets the text of the question.

@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
-use hint_grpo::{GrpoConfig, Hints, Observer, Parts, StepReport, Trainer, metrics};
+use hint_grpo::{GrpoConfig, Hints, Observer, Parts, Rewards, StepReport, Trainer, metrics};
 use hint_policy::{LoadOptions, LoadedModel, ScoreOptions, SharedPolicy, TokenBatch, TokenRow};
 use hint_reward::{MathVerifier, Rubric, reward::Brevity};
 use hint_rollout::engine::HeadWeights;
@@ -293,7 +293,8 @@ pub fn run(options: &Options) -> Result<()> {
     // Lengths always differ, so that every step has a gradient.
     let rubric = Rubric::new(MathVerifier::new()).with(0.2, Brevity::new(48)?);
     let sampling = config.rollout.sampling.clone();
-    let parts = Parts { policy, engine, format, rubric, hints: Hints::configured() };
+    let parts =
+        Parts { policy, engine, format, rewards: Rewards::own(rubric), hints: Hints::configured() };
     say!("step   tokens     pass   hinted  mean diff   max diff  if not told  grad norm");
     let mut trainer =
         Trainer::from_config(config, parts)?.observer(Lines(Arc::clone(&seen))).build()?;

@@ -21,7 +21,7 @@ use clap::Args;
 use comfy_table::{Table, presets::UTF8_FULL_CONDENSED};
 use hint_grpo::advantage::{AdvantageConfig, Baseline};
 use hint_grpo::objective::RatioScheme;
-use hint_grpo::{GrpoConfig, Hints, Observer, Parts, StepReport, Trainer, metrics};
+use hint_grpo::{GrpoConfig, Hints, Observer, Parts, Rewards, StepReport, Trainer, metrics};
 use hint_policy::{LoadOptions, LoadedModel, SharedPolicy};
 use hint_reward::{ExactMatch, Rubric};
 use hint_rollout::evaluate::EvaluationOptions;
@@ -211,7 +211,13 @@ fn compare(run: Run, train: &[Problem], held_out: &[Problem]) -> Result<Row> {
     let engine = LocalEngine::new(policy.clone(), model.stop_tokens.clone());
     let format = tiny_format(model.tokenizer, model.stop_tokens);
     let rubric = Rubric::new(ExactMatch::new());
-    let parts = Parts { policy, engine, format, rubric, hints: Hints::configured_with(api_key) };
+    let parts = Parts {
+        policy,
+        engine,
+        format,
+        rewards: Rewards::own(rubric),
+        hints: Hints::configured_with(api_key),
+    };
     let sampling = config.rollout.sampling.clone();
     let sums = Arc::<Mutex<Sums>>::default();
     let mut trainer =

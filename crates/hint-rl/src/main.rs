@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use hint_rl::{check_vllm, compare, evaluate, export, hints, process, report, tiny, train};
+use hint_rl::{audit, check_vllm, compare, evaluate, export, hints, process, report, tiny, train};
 
 /// Reinforcement learning on language models, with hints where a problem is too hard.
 #[derive(Debug, Parser)]
@@ -25,8 +25,8 @@ enum Command {
     Compare(compare::Options),
     /// Generate hints ahead of training: from the solutions, a teacher, or the policy itself.
     GenerateHints(hints::generate::Options),
-    /// Check the hints of a problem file for leaked answers.
-    Audit(hints::audit::Options),
+    /// Check the reference answers and the hints of a problem file.
+    Audit(audit::Options),
     /// Write a model as a Hugging Face folder.
     Export(export::Options),
     /// Report runs from their metrics: what to look at, curves as numbers, seconds by phase.
@@ -43,7 +43,7 @@ fn main() -> Result<ExitCode> {
     process::bound_threads();
     match Program::parse().command {
         Command::Train(options) => return train::run(*options),
-        Command::Audit(options) => return hints::audit::run(&options),
+        Command::Audit(options) => return audit::run(&options),
         Command::Evaluate(options) => evaluate::run(&options)?,
         Command::Compare(options) => compare::run(&options)?,
         Command::GenerateHints(options) => return hints::generate::run(&options),

@@ -74,7 +74,7 @@ fn a_step_without_memory_is_an_error_after_which_the_run_goes_on_from_its_checkp
     let parts = hint_grpo::Parts {
         policy,
         format: Digits,
-        rubric: lenient_rubric(),
+        rewards: hint_grpo::Rewards::own(lenient_rubric()),
         engine,
         hints: Hints::own(DatasetHints::new()),
     };

@@ -61,7 +61,7 @@ where
     let parts = hint_grpo::Parts {
         policy: policy.clone(),
         format,
-        rubric,
+        rewards: hint_grpo::Rewards::own(rubric),
         engine,
         hints: Hints::own(DatasetHints::new()),
     };

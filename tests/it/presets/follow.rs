@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use hint_grpo::{GrpoConfig, GrpoError, Hints, Optimizer, Parts, Trainer};
+use hint_grpo::{GrpoConfig, GrpoError, Hints, Optimizer, Parts, Rewards, Trainer};
 use hint_policy::{
     CausalLm, Parameter, Policy, PolicyError, ScoreOptions, SharedPolicy, TokenBatch, TokenRow,
     TokenScores,
@@ -110,7 +110,7 @@ fn run(mut config: GrpoConfig, solves: fn(&[u32]) -> bool, moves: f64) -> Follow
     let parts = Parts {
         policy: SharedPolicy::new(policy),
         format: Digits,
-        rubric,
+        rewards: Rewards::own(rubric),
         engine,
         hints: Hints::configured(),
     };

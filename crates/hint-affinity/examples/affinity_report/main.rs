@@ -11,6 +11,7 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "the output of a program")]
 
 mod dump;
+mod error;
 mod records;
 
 use std::path::Path;

@@ -10,7 +10,7 @@ use parquet::file::reader::SerializedFileReader;
 use parquet::record::{Field, Row};
 use serde_json::{Map, Value};
 
-use crate::dump::{DumpError, Place};
+use crate::error::{DumpError, Place};
 
 /// How every Parquet file begins.
 const PARQUET: [u8; 4] = *b"PAR1";

@@ -3,6 +3,8 @@
 mod definition;
 #[path = "../../examples/affinity_report/dump.rs"]
 mod dump;
+#[path = "../../examples/affinity_report/error.rs"]
+mod error;
 mod golden;
 mod properties;
 #[path = "../../examples/affinity_report/records.rs"]

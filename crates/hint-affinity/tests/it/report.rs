@@ -5,7 +5,8 @@ use std::path::PathBuf;
 
 use hint_affinity::{ClipRange, affinity};
 
-use crate::dump::{DumpError, Report};
+use crate::dump::Report;
+use crate::error::DumpError;
 
 fn report(text: &str) -> Result<Report, DumpError> {
     let mut file = tempfile::NamedTempFile::new().expect("a temporary file");

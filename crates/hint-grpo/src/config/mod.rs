@@ -6,6 +6,8 @@
 
 use std::collections::BTreeMap;
 
+use hint_reward::RewardError;
+use hint_reward::verifier::VerifierConfig;
 use hint_rollout::CollectorConfig;
 use hint_rollout::collect::curriculum::Replay;
 use hint_rollout::data::DataConfig;
@@ -44,7 +46,9 @@ pub struct GrpoConfig {
     pub model: ModelConfig,
     /// What is said to the policy beside the problem.
     pub prompt: PromptConfig,
-    /// How groups are sampled, judged and hinted.
+    /// Which completions are correct.
+    pub verifier: VerifierConfig,
+    /// How groups are sampled and hinted.
     pub rollout: CollectorConfig,
     /// How rewards become advantages.
     pub advantage: AdvantageConfig,
@@ -106,6 +110,7 @@ impl GrpoConfig {
     fn check(&self, at: &mut Violations) {
         at.within("run", |at| self.run.check(at));
         at.within("data", |at| self.data.check(at));
+        at.within("verifier", |at| self.check_verifier(at));
         at.within("rollout", |at| self.rollout.check(at));
         at.within("advantage", |at| self.advantage.check(at));
         at.within("loss", |at| {
@@ -115,6 +120,16 @@ impl GrpoConfig {
         at.within("optimizer", |at| self.optimizer.check(at));
         at.within("sft", |at| at.within("aggregation", |at| self.sft.aggregation.check(at)));
         at.within("evaluation", |at| self.evaluation.check(at));
+    }
+
+    fn check_verifier(&self, at: &mut Violations) {
+        match self.verifier.build() {
+            Err(RewardError::Setting { name, got, expected }) => {
+                at.require(false, format!("equality.{name}"), format!("must be {expected}"), got);
+            }
+            Err(error) => at.require(false, "equality", error.to_string(), "this"),
+            Ok(_) => {}
+        }
     }
 
     /// What reads the engine's log-probabilities must fit what they are of.

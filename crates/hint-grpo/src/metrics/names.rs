@@ -53,6 +53,11 @@ table! {
     ROLLOUT_ALL_RIGHT_FRAC = "rollout/all_right_frac";
     /// Share of sampled completions with that verdict, both stages.
     VERDICT = "verdict/NAME";
+    /// Share of sampled completions whose answer that rule of the verifier found (`boxed`, `answer_tag`, `hashes`,
+    /// `phrase`; with the lenient level also `whole_text`, `short_sentence`, `last_math`, `last_number`), or `none`.
+    VERIFIER_EXTRACTED_BY = "verifier/extracted_by/RULE";
+    /// Share of correct ones among them.
+    VERIFIER_PASS_RATE_BY = "verifier/pass_rate_by/RULE";
     /// Share of sampled completions that could not be judged and were dropped.
     ROLLOUT_DROPPED_FRAC = "rollout/dropped_frac";
     /// Problems left out because their prompts are too long, if there were any.

@@ -57,8 +57,9 @@ impl Run<PolicyGradient> {
         F: PromptFormat + 'static,
     {
         config.validate()?;
-        let (policy, collector) = parts.collector(&config)?;
-        Ok(Self::of_stage(PolicyGradient::new(collector, &config), policy, config))
+        let (policy, collector, own_rubric) = parts.collector(&config)?;
+        let stage = PolicyGradient::new(collector, &config).with_own_rubric(own_rubric);
+        Ok(Self::of_stage(stage, policy, config))
     }
 }
 

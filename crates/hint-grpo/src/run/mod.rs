@@ -28,7 +28,7 @@ mod parts;
 mod restore;
 
 pub use builder::RunBuilder;
-pub use parts::{Hints, Parts};
+pub use parts::{Hints, Parts, Rewards};
 
 /// A run of policy gradient: collects groups, turns them into advantages and losses, takes optimizer
 /// steps. Made by [`Trainer::from_config`].

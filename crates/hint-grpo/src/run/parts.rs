@@ -1,7 +1,7 @@
 //! What a program brings to a run of policy gradient.
 
 use hint_policy::SharedPolicy;
-use hint_reward::Rubric;
+use hint_reward::{Rubric, Verifier};
 use hint_rollout::net::ApiKey;
 use hint_rollout::{Collector, HintProvider};
 use hint_rollout::{PromptFormat, RolloutEngine};
@@ -19,26 +19,84 @@ pub struct Parts<E, F> {
     pub engine: E,
     /// From problems to prompts, and back to text.
     pub format: F,
-    /// What judges completions.
-    pub rubric: Rubric,
+    /// What judges and rewards completions.
+    pub rewards: Rewards,
     /// Where hints come from.
     pub hints: Hints,
 }
 
 impl<E: RolloutEngine + 'static, F: PromptFormat + 'static> Parts<E, F> {
-    /// The policy, and the collector that `config.rollout` describes.
+    /// The policy, the collector that `config.rollout` describes, and the name of a rubric that is not
+    /// the configuration's.
     pub(super) fn collector(
         self,
         config: &GrpoConfig,
-    ) -> Result<(SharedPolicy, Collector), GrpoError> {
-        let Self { policy, engine, format, rubric, hints } = self;
+    ) -> Result<(SharedPolicy, Collector, Option<String>), GrpoError> {
+        let Self { policy, engine, format, rewards, hints } = self;
+        let (rubric, own) = match rewards.0 {
+            Judge::Configured => (Rubric::new(verifier(config)?), None),
+            Judge::Extended(extend) => {
+                let rubric = extend(Rubric::new(verifier(config)?));
+                let name = rubric.part_names().join(" + ");
+                (rubric, Some(name))
+            }
+            Judge::Own(rubric) => {
+                let name = format!("own {}", rubric.part_names().join(" + "));
+                (rubric, Some(name))
+            }
+        };
         let collector = Collector::new(engine, format, rubric, config.rollout.clone())?;
         let collector = match hints.0 {
             Source::Nothing => collector,
             Source::Configured(key) => collector.with_hints(config.rollout.source.build(key)?),
             Source::Own(provider) => collector.with_hints(provider),
         };
-        Ok((policy, collector))
+        Ok((policy, collector, own))
+    }
+}
+
+fn verifier(config: &GrpoConfig) -> Result<Box<dyn Verifier>, GrpoError> {
+    config.verifier.build().map_err(|error| GrpoError::other("verifier", error))
+}
+
+/// What judges and rewards the completions of a run.
+pub struct Rewards(Judge);
+
+/// Adds to the rubric of the configured verifier.
+type Extension = Box<dyn FnOnce(Rubric) -> Rubric>;
+
+enum Judge {
+    Configured,
+    Extended(Extension),
+    Own(Rubric),
+}
+
+impl std::fmt::Debug for Rewards {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self.0 {
+            Judge::Configured => "Rewards::configured",
+            Judge::Extended(_) => "Rewards::configured_with",
+            Judge::Own(_) => "Rewards::own",
+        })
+    }
+}
+
+impl Rewards {
+    /// The verifier of the configuration's `verifier`: 1 for a correct completion, else 0.
+    pub const fn configured() -> Self {
+        Self(Judge::Configured)
+    }
+
+    /// The verifier of the configuration, and what `extend` adds to it: `|rubric| rubric.with(0.1,
+    /// BoxedOnce)`. The run records the names of the parts.
+    pub fn configured_with(extend: impl FnOnce(Rubric) -> Rubric + 'static) -> Self {
+        Self(Judge::Extended(Box::new(extend)))
+    }
+
+    /// A rubric of your own, in place of the configuration's `verifier`. The run records the names of its
+    /// parts.
+    pub const fn own(rubric: Rubric) -> Self {
+        Self(Judge::Own(rubric))
     }
 }
 

@@ -32,7 +32,7 @@ pub(crate) fn problem_fingerprints(problems: &[Problem]) -> BTreeMap<String, Str
     let asked = |problem: &Problem| {
         let turns = problem.context.iter().flat_map(|turn| [&turn.role, &turn.content]);
         let texts = [&problem.id, &problem.question, &problem.answer].into_iter().chain(turns);
-        Some(texts.cloned().collect())
+        Some(texts.chain(&problem.accepted).cloned().collect())
     };
     let of = |problem: &Problem, text: &Option<String>| {
         text.as_ref().map(|text| vec![problem.id.clone(), text.clone()])

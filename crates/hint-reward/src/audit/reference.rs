@@ -5,6 +5,7 @@ use std::fmt::{self, Write as _};
 
 use crate::extract::bare_reference;
 use crate::input::RewardInput;
+use crate::math::lex::typography::has_damaged_command;
 use crate::verifier::MathVerifier;
 use crate::verifier::Verdict;
 use crate::verifier::Verifier;
@@ -69,6 +70,9 @@ pub struct AuditReport {
     pub checked: usize,
     /// Unusable references in the order given: index, reference, and what is wrong with it.
     pub findings: Vec<(usize, String, AuditFinding)>,
+    /// References that a JSON reader damaged and that are read as what they were, `\frac` for a form feed and `rac`:
+    /// index and reference. They are usable unless they are findings as well.
+    pub repaired: Vec<(usize, String)>,
 }
 
 impl AuditReport {
@@ -78,6 +82,7 @@ impl AuditReport {
     }
 
     /// The unusable references by reason, the most frequent first, with up to three examples each, as a Markdown table.
+    /// Repaired ones have a row as well.
     ///
     /// ```
     /// use hint_reward::MathVerifier;
@@ -87,9 +92,14 @@ impl AuditReport {
     /// ```
     pub fn table(&self) -> String {
         const EXAMPLES: usize = 3;
-        let mut reasons: BTreeMap<String, Vec<&(usize, String, AuditFinding)>> = BTreeMap::new();
-        for finding in &self.findings {
-            reasons.entry(finding.2.reason()).or_default().push(finding);
+        let mut reasons: BTreeMap<String, Vec<(usize, &str)>> = BTreeMap::new();
+        for (index, reference, finding) in &self.findings {
+            reasons.entry(finding.reason()).or_default().push((*index, reference));
+        }
+        let repaired = self.repaired.iter().filter(|(index, _)| self.is_usable(*index));
+        for (index, reference) in repaired {
+            let reason = "usable, repaired: a command damaged by a JSON escape";
+            reasons.entry(reason.to_owned()).or_default().push((*index, reference));
         }
         let mut rows: Vec<_> = reasons.into_iter().collect();
         rows.sort_by_key(|(_, found)| std::cmp::Reverse(found.len()));
@@ -97,9 +107,11 @@ impl AuditReport {
             String::from("| reason | references | share | examples |\n|---|---|---|---|\n");
         for (reason, found) in rows {
             let share = 100.0 * found.len() as f64 / self.checked.max(1) as f64;
-            let examples = found.iter().take(EXAMPLES).map(|(index, reference, _)| {
-                let head: String = reference.chars().take(48).collect();
-                format!("{index}: `{}`", head.replace(['\n', '|'], " "))
+            let examples = found.iter().take(EXAMPLES).map(|(index, reference)| {
+                let head = reference.chars().take(48);
+                // A control character would say nothing on a terminal.
+                let head: String = head.map(|c| if c < ' ' { '\u{fffd}' } else { c }).collect();
+                format!("{index}: `{}`", head.replace('|', " "))
             });
             let examples = examples.collect::<Vec<_>>().join(", ");
             let _ = writeln!(table, "| {reason} | {} | {share:.1} % | {examples} |", found.len());
@@ -179,6 +191,9 @@ impl MathVerifier {
         for (index, reference) in references.into_iter().enumerate() {
             let reference = reference.as_ref();
             report.checked += 1;
+            if has_damaged_command(reference) {
+                report.repaired.push((index, reference.to_owned()));
+            }
             if let Some(finding) = self.audit_reference(reference) {
                 report.findings.push((index, reference.to_owned(), finding));
             }

@@ -5,9 +5,10 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 
 use crate::extract::boxed::BoxedAnswer;
-use crate::extract::last_value::{MAX_WORDS, last_math};
+use crate::extract::formula::MAX_WORDS;
+use crate::extract::last_value::{last_math, only_value};
 use crate::extract::sentence::{
-    is_hypothetical, is_remark, leading_answer, only_value, stated_number, without_full_stop,
+    is_hypothetical, is_remark, leading_answer, stated_number, supposes, without_full_stop,
 };
 use crate::extract::separator::{is_separator, name_before};
 use crate::input::RewardInput;
@@ -19,7 +20,7 @@ use crate::math::lex::typography::plain;
 const MAX_TAIL: usize = 16_384;
 
 /// A place where the answer may stand.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum AnswerSource {
@@ -42,6 +43,22 @@ pub enum AnswerSource {
     LastNumber,
 }
 
+impl AnswerSource {
+    /// The `snake_case` name, as in serialized form and in metric keys.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Boxed => "boxed",
+            Self::AnswerTag => "answer_tag",
+            Self::Hashes => "hashes",
+            Self::Phrase => "phrase",
+            Self::WholeText => "whole_text",
+            Self::ShortSentence => "short_sentence",
+            Self::LastMath => "last_math",
+            Self::LastNumber => "last_number",
+        }
+    }
+}
+
 /// How much a verifier makes of a completion that does not say which of its values is the answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -55,7 +72,7 @@ pub enum Level {
 
 /// Where the answer is looked for, in this order.
 ///
-/// Everything inside `<think>…</think>` is ignored when there is text behind it.
+/// Everything inside `<think>…</think>` is ignored. Only the lenient level looks into thinking with nothing behind it.
 ///
 /// # Examples
 ///
@@ -77,24 +94,36 @@ pub struct Extraction {
     pub sources: Vec<AnswerSource>,
 }
 
+impl Level {
+    /// The `snake_case` name, as in serialized form.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Strict => "strict",
+            Self::Lenient => "lenient",
+        }
+    }
+}
+
+/// The places of the strict level.
+const STRICT: [AnswerSource; 4] =
+    [AnswerSource::Boxed, AnswerSource::AnswerTag, AnswerSource::Hashes, AnswerSource::Phrase];
+
+/// The places of the lenient level, the most explicit first.
+const LENIENT: [AnswerSource; 8] = [
+    AnswerSource::Boxed,
+    AnswerSource::AnswerTag,
+    AnswerSource::Hashes,
+    AnswerSource::Phrase,
+    AnswerSource::WholeText,
+    AnswerSource::ShortSentence,
+    AnswerSource::LastMath,
+    AnswerSource::LastNumber,
+];
+
 impl Default for Extraction {
     /// Every source, the most explicit first.
     fn default() -> Self {
-        use AnswerSource::{
-            AnswerTag, Boxed, Hashes, LastMath, LastNumber, Phrase, ShortSentence, WholeText,
-        };
-        Self {
-            sources: vec![
-                Boxed,
-                AnswerTag,
-                Hashes,
-                Phrase,
-                WholeText,
-                ShortSentence,
-                LastMath,
-                LastNumber,
-            ],
-        }
+        Self::lenient()
     }
 }
 
@@ -110,13 +139,12 @@ impl Extraction {
     /// assert_eq!(strict.extract("So there are 12 marbles."), None);
     /// ```
     pub fn strict() -> Self {
-        use AnswerSource::{AnswerTag, Boxed, Hashes, Phrase};
-        Self { sources: vec![Boxed, AnswerTag, Hashes, Phrase] }
+        Self { sources: STRICT.to_vec() }
     }
 
     /// Everything a reader would take for the answer, for completions of other people's models. The default.
     pub fn lenient() -> Self {
-        Self::default()
+        Self { sources: LENIENT.to_vec() }
     }
 
     /// The extraction of a level.
@@ -124,6 +152,15 @@ impl Extraction {
         match level {
             Level::Strict => Self::strict(),
             Level::Lenient => Self::lenient(),
+        }
+    }
+
+    /// The level whose extraction this is, if it is one.
+    pub fn level(&self) -> Option<Level> {
+        if self.sources == STRICT {
+            Some(Level::Strict)
+        } else {
+            (self.sources == LENIENT).then_some(Level::Lenient)
         }
     }
 
@@ -184,8 +221,8 @@ impl Extraction {
     ) -> Result<Option<(String, AnswerSource)>, Stop> {
         fuel.spend(completion.len() as u64 / 4)?;
         let completion = plain(completion);
-        let mut text = Cow::Borrowed(behind_thinking(&completion));
-        if text.contains("\\boxed{}") {
+        let mut text = Cow::Borrowed(behind_thinking(&completion, self.guesses()));
+        if text.contains('\\') && text.contains("\\boxed{}") {
             text = Cow::Owned(text.replace("\\boxed{}", ""));
         }
         let text = &*text;
@@ -211,12 +248,25 @@ impl Extraction {
     }
 }
 
-/// The text behind the last `</think>`, if there is any.
-fn behind_thinking(text: &str) -> &str {
-    match text.rfind("</think>") {
-        Some(at) if !text[at + 8..].trim().is_empty() => &text[at + 8..],
-        _ => text,
+/// The text behind the thinking. Where there is none, a strict extraction has nothing to look at, and a lenient one
+/// takes the thinking itself.
+fn behind_thinking(text: &str, lenient: bool) -> &str {
+    const TAGS: [(&str, &str); 4] = [
+        ("<think>", "</think>"),
+        ("<thinking>", "</thinking>"),
+        ("<thought>", "</thought>"),
+        ("◁think▷", "◁/think▷"),
+    ];
+    if !text.contains(['<', '◁']) {
+        return text;
     }
+    let close = TAGS.iter().filter_map(|(_, close)| Some(text.rfind(close)? + close.len())).max();
+    let behind = &text[close.unwrap_or(0)..];
+    if lenient {
+        return if behind.trim().is_empty() { text } else { behind };
+    }
+    let open = TAGS.iter().filter_map(|(open, _)| behind.find(open)).min();
+    &behind[..open.unwrap_or(behind.len())]
 }
 
 /// The end of a text, cut at a character boundary.
@@ -239,6 +289,8 @@ fn boxed(text: &str) -> Option<String> {
         joined.push(earlier);
     }
     joined.reverse();
+    // The same answer again is one answer.
+    joined.dedup_by(|next, before| next.content.trim() == before.content.trim());
     if let [only] = joined.as_slice() {
         return Some(only.content.trim().to_owned());
     }
@@ -311,6 +363,11 @@ fn phrase(text: &str, guess: bool, fuel: &mut Fuel) -> Result<Option<String>, St
     fuel.spend(text.len() as u64)?;
     // ASCII lower case keeps every byte position.
     let lowered = text.to_ascii_lowercase();
+    // A part of each phrase in ASCII: most texts have none.
+    let parts = ["ans", "is", "antwort", "puesta", "posta"];
+    if lowered.is_ascii() && !parts.iter().any(|part| lowered.contains(part)) {
+        return Ok(None);
+    }
     let Some(start) = PHRASES
         .iter()
         .filter_map(|phrase| {
@@ -358,6 +415,14 @@ fn option_named(text: &str) -> Option<String> {
         .iter()
         .filter_map(|title| lowered.rfind(title).map(|at| at + title.len()))
         .max()?;
+    // "I rule out option B."
+    let sentence = text[..start].rsplit(['.', '\n', '!', '?']).next().unwrap_or_default();
+    let lowered = sentence.to_ascii_lowercase();
+    let denials =
+        ["rule", "eliminat", "exclud", "reject", "incorrect", "discard", "neither", "except"];
+    if is_hypothetical(sentence) || denials.iter().any(|word| lowered.contains(word)) {
+        return None;
+    }
     let rest = text[start..].trim_start_matches(['(', '*', ' ']);
     let letter = rest.chars().next().filter(char::is_ascii_uppercase)?;
     let ends = !rest[1..].starts_with(|c: char| c.is_alphanumeric());
@@ -367,6 +432,9 @@ fn option_named(text: &str) -> Option<String> {
 fn whole_text(text: &str, fuel: &mut Fuel) -> Result<Option<String>, Stop> {
     let text = without_connective(text.trim().trim_start_matches(['\u{9009}', ' ']));
     if text.len() > 2000 {
+        return Ok(None);
+    }
+    if supposes(text) {
         return Ok(None);
     }
     if text.len() < 100

@@ -5,6 +5,7 @@
 
 mod boxed;
 mod extraction;
+mod formula;
 mod last_value;
 mod reference;
 mod sentence;

@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 
 use crate::extract::boxed::BoxedAnswer;
+use crate::extract::sentence::only_number;
 use crate::math::lex::typography::plain;
 
 /// The reference without its markup.
@@ -18,25 +19,43 @@ pub(crate) fn bare_reference(reference: &str) -> String {
     {
         return only.content.trim().to_owned();
     }
-    if let Some((_, behind)) = text.rsplit_once("####") {
+    if text.contains('#')
+        && let Some((_, behind)) = text.rsplit_once("####")
+    {
         return behind.trim().to_owned();
     }
-    if let Some((_, behind)) = text.rsplit_once("<answer>") {
+    if text.contains('<')
+        && let Some((_, behind)) = text.rsplit_once("<answer>")
+    {
         return behind.split("</answer>").next().unwrap_or(behind).trim().to_owned();
     }
     if let Some(rest) = announced(text) {
         text = rest;
-    } else if text.contains('\n')
-        && let Some(at) = text.to_ascii_lowercase().rfind("answer is")
-    {
+    } else if let Some(only) = only_solution(text) {
+        return only.to_owned();
+    } else if text.contains('\n') {
         // A whole solution, which announces its answer at the end.
-        text = text[at + "answer is".len()..]
-            .trim_start_matches([':', ' ', '*'])
-            .lines()
-            .next()
-            .unwrap_or(text);
+        let lowered = text.to_ascii_lowercase();
+        let announced = ["answer is", "answer:"]
+            .into_iter()
+            .filter_map(|phrase| lowered.rfind(phrase).map(|at| at + phrase.len()))
+            .max();
+        if let Some(start) = announced {
+            let line = text[start..].trim_start_matches([':', ' ', '*']).lines().next();
+            let line = line.unwrap_or_default().trim();
+            return only_number(line).unwrap_or_else(|| line.to_owned());
+        }
     }
     text.to_owned()
+}
+
+/// The formula of `$x=2$ is the only solution.`
+fn only_solution(text: &str) -> Option<&str> {
+    let (formula, rest) = text.strip_prefix('$')?.split_once('$')?;
+    let rest = rest.trim().trim_end_matches('.').strip_prefix("is the only ")?;
+    let is_noun =
+        matches!(rest, "solution" | "answer" | "value" | "such number" | "real solution" | "root");
+    (is_noun && !formula.is_empty()).then_some(formula)
 }
 
 /// What follows `Answer:`, `\text{Answer: }` and `The final answer is` at the start.

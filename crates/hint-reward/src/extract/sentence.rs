@@ -1,6 +1,6 @@
 //! The answer of a sentence: what it starts with, and the one number that it states.
 
-use crate::extract::last_value::{MAX_WORDS, last_math, math_segments};
+use crate::extract::formula::{MAX_WORDS, math_segments};
 use crate::math::answer::{Readable, is_readable};
 use crate::math::fuel::{Fuel, Stop};
 use crate::math::lex::units::is_unit;
@@ -115,15 +115,6 @@ pub(crate) fn is_remark(text: &str) -> bool {
         && inside.split(|c: char| !c.is_alphabetic()).all(|word| !is_unit(word))
 }
 
-/// The only formula of a line, or the one number it states.
-pub(crate) fn only_value(line: &str, fuel: &mut Fuel) -> Result<Option<String>, Stop> {
-    let segments = math_segments(line);
-    if !segments.is_empty() {
-        return if segments.len() == 1 { last_math(line, fuel) } else { Ok(None) };
-    }
-    stated_number(line, fuel)
-}
-
 /// The number that the last sentence with a number states, if it states one and does not deny, bound or suppose it.
 pub(crate) fn stated_number(text: &str, fuel: &mut Fuel) -> Result<Option<String>, Stop> {
     fuel.spend(text.len() as u64)?;
@@ -137,6 +128,14 @@ pub(crate) fn stated_number(text: &str, fuel: &mut Fuel) -> Result<Option<String
         return number_of(sentence, fuel);
     }
     Ok(None)
+}
+
+/// The number of a sentence in words that has no other: the 36 of `It takes 36 minutes.`
+pub(crate) fn only_number(sentence: &str) -> Option<String> {
+    let words = sentence.split_whitespace().count();
+    let [mention] = <[_; 1]>::try_from(numbers_in(sentence)).ok()?;
+    let is_sentence = words > 2 && !sentence.contains(['\\', '$', '=', '^']);
+    (is_sentence && !is_hypothetical(sentence)).then(|| with_unit(sentence, &mention))
 }
 
 /// Sentences and lines, without their marks.
@@ -165,7 +164,13 @@ fn sentences(text: &str) -> Vec<&str> {
 
 /// Words that take back or suppose what a sentence says.
 pub(crate) fn is_hypothetical(words: &str) -> bool {
-    const WORDS: [&str; 24] = [
+    const WORDS: [&str; 30] = [
+        "rule",
+        "ruled",
+        "exclude",
+        "excluded",
+        "reject",
+        "eliminate",
         "if",
         "would",
         "could",
@@ -194,6 +199,14 @@ pub(crate) fn is_hypothetical(words: &str) -> bool {
     words
         .split(|c: char| !(c.is_alphanumeric() || c == '\''))
         .any(|word| WORDS.iter().any(|known| known.eq_ignore_ascii_case(word)))
+}
+
+/// Whether a text only supposes what it says.
+pub(crate) fn supposes(text: &str) -> bool {
+    const WORDS: [&str; 8] =
+        ["suppose", "assume", "assuming", "maybe", "perhaps", "might", "guess", "say"];
+    let first = text.split(|c: char| !c.is_alphanumeric()).find(|word| !word.is_empty());
+    first.is_some_and(|word| WORDS.iter().any(|known| known.eq_ignore_ascii_case(word)))
 }
 
 fn is_retraction(sentence: &str) -> bool {
@@ -270,8 +283,15 @@ fn number_of(sentence: &str, fuel: &mut Fuel) -> Result<Option<String>, Stop> {
     if candidates.iter().any(|mention| is_bounded(&clause[..mention.span.start])) {
         return Ok(None);
     }
-    let stated: Vec<&NumberMention> =
-        candidates.iter().filter(|mention| !is_aside(clause, mention)).collect();
+    if candidates.iter().any(|mention| is_opened(&clause[mention.span.end..])) {
+        return Ok(None);
+    }
+    let is_money = |mention: &NumberMention| clause[..mention.span.start].ends_with('$');
+    let is_only = candidates.len() == 1;
+    let stated: Vec<&NumberMention> = candidates
+        .iter()
+        .filter(|mention| !is_aside(clause, mention) || (is_only && is_money(mention)))
+        .collect();
     let found = match stated.as_slice() {
         [only] => Some(*only),
         [] => None,
@@ -340,6 +360,26 @@ fn last_word(text: &str) -> &str {
     text.trim_end().rsplit(|c: char| !c.is_alphanumeric()).next().unwrap_or_default()
 }
 
+/// Whether what stands behind a number makes it a bound: `13 or more`.
+fn is_opened(behind: &str) -> bool {
+    const BOUNDS: [&str; 12] = [
+        "or more",
+        "or less",
+        "or fewer",
+        "or greater",
+        "or higher",
+        "or larger",
+        "or lower",
+        "or smaller",
+        "or above",
+        "or below",
+        "and up",
+        "and above",
+    ];
+    let behind = behind.trim_start_matches([' ', '*', '$']);
+    behind.starts_with('+') || BOUNDS.iter().any(|bound| behind.starts_with(bound))
+}
+
 /// Whether what stands before a number makes it a bound.
 fn is_bounded(before: &str) -> bool {
     const BOUNDS: [&str; 18] = [
@@ -348,10 +388,11 @@ fn is_bounded(before: &str) -> bool {
     ];
     let word = last_word(before.trim_end_matches(|c: char| !c.is_alphanumeric()));
     let is_sum = matches!(word, "to") && before.trim_end().to_lowercase().ends_with("equal to");
-    let amounts = before.trim_end().to_lowercase();
+    let amounts = before.trim_end_matches([' ', '$', '*']).to_lowercase();
     let is_amount = [
         "amounts to",
         "comes to",
+        "come to",
         "adds up to",
         "sums to",
         "simplifies to",

@@ -26,10 +26,18 @@ pub(crate) fn is_separator(between: &str) -> bool {
         "&",
         "~",
     ];
-    if between.len() > 80 || !between.contains(|c: char| !c.is_whitespace()) {
+    if between.len() > 80 {
         return false;
     }
-    let mut rest = between.trim();
+    let mut rest = between.trim_matches([' ', '$']);
+    if rest.is_empty() || offers_another(rest) {
+        // Nothing but a space on the same line, or a word that leaves the choice open.
+        return true;
+    }
+    rest = rest.trim();
+    if rest.is_empty() {
+        return false;
+    }
     while !rest.is_empty() {
         match SEPARATORS.into_iter().find_map(|separator| rest.strip_prefix(separator)) {
             Some(behind) => rest = behind.trim_start(),
@@ -37,6 +45,29 @@ pub(crate) fn is_separator(between: &str) -> bool {
         }
     }
     true
+}
+
+/// Whether a second value is offered beside the first: `or maybe`, `, or possibly it is`.
+fn offers_another(between: &str) -> bool {
+    const OPEN: [&str; 14] = [
+        "or",
+        "maybe",
+        "perhaps",
+        "possibly",
+        "else",
+        "even",
+        "also",
+        "alternatively",
+        "potentially",
+        "could",
+        "might",
+        "be",
+        "it",
+        "is",
+    ];
+    let mut words = between.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty());
+    let plain = between.chars().all(|c| c.is_alphabetic() || matches!(c, ' ' | ',' | '$' | '?'));
+    plain && words.next() == Some("or") && words.all(|word| OPEN.contains(&word))
 }
 
 /// `y_2 =` in front of a box.

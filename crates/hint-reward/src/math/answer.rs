@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use num_traits::ToPrimitive;
 
-use crate::math::compare::comparison::{Comparison, equation};
+use crate::math::compare::comparison::Comparison;
 use crate::math::compare::prepare::{prepare, shared_value};
 use crate::math::compare::quantity::as_quantity;
 use crate::math::compare::text::{bare, same_wording};
@@ -213,7 +213,10 @@ fn restated(text: &str, fuel: &mut Fuel) -> Result<Option<Node>, Stop> {
 
 /// Commands that only spell one character: `1\text{,}234`, `\mu\mathrm{m}`.
 fn respelled(text: Cow<'_, str>) -> Cow<'_, str> {
-    const SPELLINGS: [(&str, &str); 9] = [
+    const SPELLINGS: [(&str, &str); 12] = [
+        ("\\|", "|"),
+        ("US\\$", "\\$"),
+        ("USD\\$", "\\$"),
         ("\\text{,}", "{,}"),
         ("\\mu\\mathrm{m}", "\\text{μm}"),
         ("\\mu\\text{m}", "\\text{μm}"),
@@ -231,16 +234,39 @@ fn respelled(text: Cow<'_, str>) -> Cow<'_, str> {
     if !text.contains('\\') {
         return text;
     }
-    for (from, to) in SPELLINGS {
-        if text.contains(from) {
-            text = Cow::Owned(text.replace(from, to));
+    if ["{,}", "mu", "Omega", "\\|", "\\$"].into_iter().any(|part| text.contains(part)) {
+        for (from, to) in SPELLINGS {
+            if text.contains(from) {
+                text = Cow::Owned(text.replace(from, to));
+            }
         }
     }
+    if text.contains("\\times")
+        && ["\\vec", "\\overrightarrow"].iter().any(|mark| text.contains(mark))
+    {
+        text = Cow::Owned(crossed(&text));
+    }
     // Mathematics inside a text command: `\text{if $n$ is odd}`.
-    if text.contains("\\text") && text.contains('$') {
+    if text.contains('$') && text.contains("\\text") {
         text = Cow::Owned(opened_text(&text));
     }
     text
+}
+
+/// The `\times` of two vectors as a command of its own, which no formula has: a cross product is no product of numbers.
+fn crossed(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, behind)) = rest.split_once("\\times") {
+        out.push_str(before);
+        let next = behind.trim_start();
+        let vectors = before.trim_end().ends_with('}')
+            && (next.starts_with("\\vec") || next.starts_with("\\overrightarrow"));
+        out.push_str(if vectors { "\\cross" } else { "\\times" });
+        rest = behind;
+    }
+    out.push_str(rest);
+    out
 }
 
 /// `^5/_6` as a fraction.
@@ -356,7 +382,7 @@ pub(crate) fn measured(text: &str, fuel: &mut Fuel) -> Option<Measure> {
                 unit = Some(Unit::parse(&spelled));
                 *inner
             }
-            Node::Chain { .. } => equation(&node)?.1.clone(),
+            Node::Chain { .. } => node.equation()?.1.clone(),
             Node::Given { main, .. } => *main,
             Node::Expr(expr) => match as_quantity(&expr).filter(|_| unit.is_none()) {
                 Some((value, spelled)) if has_symbols(&expr) => {

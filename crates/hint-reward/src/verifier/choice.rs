@@ -6,7 +6,7 @@ use crate::extract::Extraction;
 use crate::input::RewardInput;
 use crate::math::parse::choice::named_choice;
 use crate::verifier::contract::Verifier;
-use crate::verifier::extracted::{compared, extracted, no_answer, unusable};
+use crate::verifier::extracted::{compared, judged, no_answer, unusable};
 use crate::verifier::math::equivalent;
 use crate::verifier::verdict::Judgment;
 
@@ -54,29 +54,23 @@ impl ChoiceMatch {
 impl Verifier for ChoiceMatch {
     fn verify(&self, input: &RewardInput<'_>) -> Judgment {
         let choices = choices(input);
-        let Some(expected) = choice(input.reference).or_else(|| by_text(input.reference, &choices))
-        else {
-            return unusable("the reference names no choice");
-        };
-        let extracted = extracted(&self.extraction, input).ok();
-        let answer = extracted.as_deref();
-        // "The answer is (B) 12." does not read as one answer, but its end still names a choice.
-        let found = answer
-            .and_then(choice)
-            .or_else(|| answer.and_then(|text| by_text(text, &choices)))
-            .or_else(|| {
-                let at =
-                    input.completion.to_ascii_lowercase().rfind("answer is")? + "answer is".len();
-                choice(input.completion[at..].trim_start_matches([':', ' ', '*']))
-            });
-        let Some(found) = found else {
-            return no_answer(input, "no choice was named").with_compared(expected);
-        };
-        // A letter with the text of another choice takes itself back.
-        let explained = answer.and_then(explanation).and_then(|text| by_text(text, &choices));
-        let agrees = explained.is_none_or(|explained| explained == found);
-        let (found, expected) = (found.to_string(), expected.to_string());
-        compared(found == expected && agrees, &found, &expected, "another choice was named")
+        judged(&self.extraction, input, |answer, reference| {
+            let Some(expected) = choice(reference).or_else(|| by_text(reference, &choices)) else {
+                return unusable("the reference names no choice");
+            };
+            let found = answer
+                .and_then(choice)
+                .or_else(|| answer.and_then(|text| by_text(text, &choices)))
+                .or_else(|| announced(input.completion));
+            let Some(found) = found else {
+                return no_answer(input, "no choice was named").with_compared(expected);
+            };
+            // A letter with the text of another choice takes itself back.
+            let explained = answer.and_then(explanation).and_then(|text| by_text(text, &choices));
+            let agrees = explained.is_none_or(|explained| explained == found);
+            let (found, expected) = (found.to_string(), expected.to_string());
+            compared(found == expected && agrees, &found, &expected, "another choice was named")
+        })
     }
 }
 
@@ -104,6 +98,12 @@ fn explanation(answer: &str) -> Option<&str> {
     let start = answer.find([')', '.', ':'])? + 1;
     let rest = answer[start..].trim_matches(['}', ' ', '$', '\\', '~']);
     (!rest.is_empty()).then_some(rest)
+}
+
+/// The letter of "The answer is (B) 12.", whose end does not read as one answer.
+fn announced(completion: &str) -> Option<char> {
+    let at = completion.to_ascii_lowercase().rfind("answer is")? + "answer is".len();
+    choice(completion[at..].trim_start_matches([':', ' ', '*']))
 }
 
 /// The letter a text names, in upper case.

@@ -4,7 +4,7 @@ use crate::error::RewardError;
 use crate::extract::Extraction;
 use crate::input::RewardInput;
 use crate::verifier::contract::Verifier;
-use crate::verifier::extracted::{compared, extracted, unusable};
+use crate::verifier::extracted::{compared, judged, no_answer, unusable};
 use crate::verifier::verdict::Judgment;
 
 /// Characters beyond which two texts are not compared: the time is the product of both lengths.
@@ -62,21 +62,22 @@ impl TextDistance {
 
 impl Verifier for TextDistance {
     fn verify(&self, input: &RewardInput<'_>) -> Judgment {
-        let expected = plain(input.reference);
-        if expected.is_empty() || expected.chars().count() > MAX_CHARS {
-            return unusable("the reference is empty or too long");
-        }
-        let answer = match extracted(&self.extraction, input) {
-            Ok(answer) => answer,
-            Err(judgment) => return judgment,
-        };
-        let found = plain(&answer);
-        if found.chars().count() > MAX_CHARS {
-            return compared(false, &answer, input.reference, "the answer is too long");
-        }
-        let similarity = strsim::normalized_levenshtein(&found, &expected);
-        let reason = format!("the similarity is {similarity:.3}");
-        compared(similarity >= self.threshold, &answer, input.reference, &reason)
+        judged(&self.extraction, input, |answer, reference| {
+            let expected = plain(reference);
+            if expected.is_empty() || expected.chars().count() > MAX_CHARS {
+                return unusable("the reference is empty or too long");
+            }
+            let Some(answer) = answer else {
+                return no_answer(input, "no answer was found");
+            };
+            let found = plain(answer);
+            if found.chars().count() > MAX_CHARS {
+                return compared(false, answer, reference, "the answer is too long");
+            }
+            let similarity = strsim::normalized_levenshtein(&found, &expected);
+            let reason = format!("the similarity is {similarity:.3}");
+            compared(similarity >= self.threshold, answer, reference, &reason)
+        })
     }
 }
 

@@ -4,10 +4,11 @@ use num_bigint::BigInt;
 use num_rational::BigRational;
 use num_traits::Zero;
 
-use crate::extract::extract_boxed;
+use crate::extract::{AnswerSource, extract_boxed};
 use crate::input::RewardInput;
 use crate::verifier::contract::Verifier;
-use crate::verifier::verdict::{Judgment, Verdict};
+use crate::verifier::extracted::{compared, no_answer, unusable};
+use crate::verifier::verdict::Judgment;
 
 /// Digits beyond which a number is compared as a string: conversion costs the square of the length.
 const MAX_DIGITS: usize = 2000;
@@ -19,7 +20,7 @@ const MAX_DIGITS: usize = 2000;
 /// else without white space, dollar signs, `\left`, `\right`, `\text` wrappers and a final full stop. For anything
 /// mathematical use [`MathVerifier`](crate::verifier::math::MathVerifier).
 ///
-/// A truncated completion is judged by the answer it gave; [`Verdict::Truncated`] means it gave none.
+/// A truncated completion is judged by the answer it gave; [`Verdict::Truncated`](crate::Verdict::Truncated) means it gave none.
 ///
 /// # Examples
 ///
@@ -59,28 +60,24 @@ impl Default for ExactMatch {
 
 impl Verifier for ExactMatch {
     fn verify(&self, input: &RewardInput<'_>) -> Judgment {
-        let reference = extract_boxed(input.reference).unwrap_or(input.reference);
-        let reference = normalize(reference);
-        if reference.is_empty() {
-            return Judgment::new(Verdict::ReferenceUnparseable)
-                .with_reason("the reference answer is empty");
-        }
-        let answer = if self.whole_text {
-            Some(input.completion.trim())
+        let (answer, source) = if self.whole_text {
+            (Some(input.completion.trim()), AnswerSource::WholeText)
         } else {
-            extract_boxed(input.completion)
+            (extract_boxed(input.completion), AnswerSource::Boxed)
         };
-        let Some(answer) = answer.filter(|answer| !answer.is_empty()) else {
-            let verdict = if input.truncated { Verdict::Truncated } else { Verdict::NoAnswer };
-            return Judgment::new(verdict)
-                .with_compared(reference)
-                .with_reason("no answer was found");
-        };
-        let equal = equal(&normalize(answer), &reference);
-        let judgment = Judgment::new(if equal { Verdict::Correct } else { Verdict::Incorrect })
-            .with_extracted(answer)
-            .with_compared(reference);
-        if equal { judgment } else { judgment.with_reason("the answer differs from the reference") }
+        let answer = answer.filter(|answer| !answer.is_empty());
+        let judgment = Judgment::over(input, |reference| {
+            let reference = normalize(extract_boxed(reference).unwrap_or(reference));
+            if reference.is_empty() {
+                return unusable("the reference answer is empty");
+            }
+            let Some(answer) = answer else {
+                return no_answer(input, "no answer was found").with_compared(reference);
+            };
+            let equal = equal(&normalize(answer), &reference);
+            compared(equal, answer, &reference, "the answer differs from the reference")
+        });
+        if answer.is_some() { judgment.with_source(source) } else { judgment }
     }
 
     fn same_answer(&self, left: &str, right: &str) -> bool {

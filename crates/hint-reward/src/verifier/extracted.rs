@@ -5,15 +5,20 @@ use crate::input::RewardInput;
 use crate::math::fuel::{DEFAULT_FUEL, Fuel};
 use crate::verifier::verdict::{Judgment, Verdict};
 
-/// What an extraction finds in the completion of an input, or the judgment that there is nothing.
-pub(super) fn extracted(
+/// Judges what an extraction finds in the completion of an input, if it finds something, against each reference.
+pub(super) fn judged(
     extraction: &Extraction,
     input: &RewardInput<'_>,
-) -> Result<String, Judgment> {
+    judge: impl Fn(Option<&str>, &str) -> Judgment,
+) -> Judgment {
     let found = extraction.find_in(input, &mut Fuel::new(DEFAULT_FUEL)).ok().flatten();
-    found
-        .map(|(answer, _)| answer.trim().to_owned())
-        .ok_or_else(|| no_answer(input, "no answer was found"))
+    let answer = found.as_ref().map(|(text, _)| text.trim());
+    let judgment = Judgment::over(input, |reference| judge(answer, reference));
+    let judgment = judgment.with_level(extraction.level());
+    match found {
+        Some((_, source)) => judgment.with_source(source),
+        None => judgment,
+    }
 }
 
 /// The judgment on a completion without an answer.

@@ -60,23 +60,26 @@ impl Verifier for JsonMatch {
             None => None,
         };
         let schema = own.as_ref().unwrap_or(&self.schema);
-        let expected = match input.reference.trim() {
-            "" => None,
-            text => match serde_json::from_str::<Value>(text) {
-                Ok(expected) => Some(expected),
-                Err(error) => return unusable(format!("the reference is no JSON: {error}")),
-            },
-        };
-        let Some(found) = json_in(input.completion) else {
-            return no_answer(input, "the completion has no JSON");
-        };
-        let text = found.to_string();
-        if let Err(error) = schema.validate(&found) {
-            let reason = format!("at `{}`: {error}", error.instance_path());
-            return compared(false, &text, input.reference, &reason);
-        }
-        let equal = expected.is_none_or(|expected| expected == found);
-        compared(equal, &text, input.reference, "the JSON differs from the reference")
+        let found = json_in(input.completion);
+        Judgment::over(input, |reference| {
+            let expected = match reference.trim() {
+                "" => None,
+                text => match serde_json::from_str::<Value>(text) {
+                    Ok(expected) => Some(expected),
+                    Err(error) => return unusable(format!("the reference is no JSON: {error}")),
+                },
+            };
+            let Some(found) = &found else {
+                return no_answer(input, "the completion has no JSON");
+            };
+            let text = found.to_string();
+            if let Err(error) = schema.validate(found) {
+                let reason = format!("at `{}`: {error}", error.instance_path());
+                return compared(false, &text, reference, &reason);
+            }
+            let equal = expected.is_none_or(|expected| expected == *found);
+            compared(equal, &text, reference, "the JSON differs from the reference")
+        })
     }
 }
 

@@ -7,6 +7,7 @@ use crate::math::Strictness;
 use crate::math::answer::{Answer, compare};
 use crate::math::fuel::{DEFAULT_FUEL, Fuel, Stop};
 use crate::verifier::contract::Verifier;
+use crate::verifier::extracted::{no_answer, unusable};
 use crate::verifier::verdict::{Judgment, Verdict};
 
 /// A verifier by mathematical equivalence.
@@ -168,20 +169,22 @@ impl MathVerifier {
     }
 
     fn found_and_judged(&self, input: &RewardInput<'_>, fuel: &mut Fuel) -> Result<Judgment, Stop> {
-        let reference = bare_reference(input.reference);
-        let reference = reference.as_str();
-        match self.extraction.find_in(input, fuel)? {
-            Some((answer, source)) => {
-                Ok(self.judged(answer.trim(), reference, fuel)?.with_source(source))
+        let found = self.extraction.find_in(input, fuel)?;
+        let judgment = Judgment::over(input, |reference| {
+            let reference = bare_reference(reference);
+            match &found {
+                // All comparisons share one budget.
+                Some((answer, _)) => {
+                    self.judged(answer.trim(), &reference, fuel).unwrap_or_else(out_of_fuel)
+                }
+                None if reference.is_empty() => unusable("the reference answer is empty"),
+                None => no_answer(input, "no answer was found").with_compared(reference),
             }
-            None if reference.is_empty() => self.judged("", reference, fuel),
-            None => {
-                let verdict = if input.truncated { Verdict::Truncated } else { Verdict::NoAnswer };
-                Ok(Judgment::new(verdict)
-                    .with_compared(reference)
-                    .with_reason("no answer was found"))
-            }
-        }
+        });
+        Ok(match found {
+            Some((_, source)) => judgment.with_source(source),
+            None => judgment,
+        })
     }
 }
 
@@ -194,7 +197,8 @@ impl Default for MathVerifier {
 impl Verifier for MathVerifier {
     fn verify(&self, input: &RewardInput<'_>) -> Judgment {
         let mut fuel = Fuel::new(self.fuel);
-        self.found_and_judged(input, &mut fuel).unwrap_or_else(out_of_fuel)
+        let judgment = self.found_and_judged(input, &mut fuel).unwrap_or_else(out_of_fuel);
+        judgment.with_level(self.extraction.level())
     }
 
     fn same_answer(&self, left: &str, right: &str) -> bool {

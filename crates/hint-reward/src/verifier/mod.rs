@@ -14,9 +14,10 @@
 //! | [`TextDistance`] | the text is similar enough |
 //! | `JsonMatch` (feature `json-schema`) | the JSON is valid under a schema and equal |
 //!
-//! [`RegexMatch`] is a reward: 1 if the completion matches a pattern.
+//! [`VerifierConfig`] names one of them in a configuration. [`RegexMatch`] is a reward: 1 if the completion matches a pattern.
 
 mod choice;
+mod config;
 mod contract;
 mod distance;
 mod exact_match;
@@ -30,6 +31,7 @@ mod set;
 mod verdict;
 
 pub use choice::ChoiceMatch;
+pub use config::{Equality, VerifierConfig};
 pub use contract::{FnVerifier, Verifier, verifier_from_fn};
 pub use distance::TextDistance;
 pub use exact_match::ExactMatch;

@@ -6,7 +6,7 @@ use crate::input::RewardInput;
 use crate::math::answer::measured;
 use crate::math::fuel::{DEFAULT_FUEL, Fuel};
 use crate::verifier::contract::Verifier;
-use crate::verifier::extracted::{compared, extracted, unusable};
+use crate::verifier::extracted::{compared, judged, no_answer, unusable};
 use crate::verifier::verdict::Judgment;
 
 /// A verifier for measured numbers: the extracted number is within a tolerance of the reference.
@@ -65,21 +65,22 @@ impl NumericTolerance {
 impl Verifier for NumericTolerance {
     fn verify(&self, input: &RewardInput<'_>) -> Judgment {
         let measure = |text: &str| measured(text, &mut Fuel::new(DEFAULT_FUEL));
-        let Some(expected) = measure(input.reference) else {
-            return unusable("the reference is no number");
-        };
-        let answer = match extracted(&self.extraction, input) {
-            Ok(answer) => answer,
-            Err(judgment) => return judgment,
-        };
-        let Some(found) = measure(&answer) else {
-            return compared(false, &answer, input.reference, "the answer is no number");
-        };
-        let Some(value) = found.in_unit_of(&expected) else {
-            return compared(false, &answer, input.reference, "the unit is of another kind");
-        };
-        let tolerance = (self.relative * expected.value.abs()).max(self.absolute);
-        let near = (value - expected.value).abs() <= tolerance;
-        compared(near, &answer, input.reference, "the number is outside the tolerance")
+        judged(&self.extraction, input, |answer, reference| {
+            let Some(expected) = measure(reference) else {
+                return unusable("the reference is no number");
+            };
+            let Some(answer) = answer else {
+                return no_answer(input, "no answer was found");
+            };
+            let Some(found) = measure(answer) else {
+                return compared(false, answer, reference, "the answer is no number");
+            };
+            let Some(value) = found.in_unit_of(&expected) else {
+                return compared(false, answer, reference, "the unit is of another kind");
+            };
+            let tolerance = (self.relative * expected.value.abs()).max(self.absolute);
+            let near = (value - expected.value).abs() <= tolerance;
+            compared(near, answer, reference, "the number is outside the tolerance")
+        })
     }
 }

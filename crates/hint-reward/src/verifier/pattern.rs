@@ -7,7 +7,7 @@ use crate::extract::Extraction;
 use crate::input::RewardInput;
 use crate::reward::Reward;
 use crate::verifier::contract::Verifier;
-use crate::verifier::extracted::{compared, extracted, unusable};
+use crate::verifier::extracted::{compared, judged, no_answer, unusable};
 use crate::verifier::verdict::Judgment;
 
 /// 1 if the completion matches a regular expression, else 0.
@@ -82,15 +82,15 @@ impl PatternMatch {
 
 impl Verifier for PatternMatch {
     fn verify(&self, input: &RewardInput<'_>) -> Judgment {
-        let Ok(pattern) = Regex::new(&format!("^(?:{})$", input.reference)) else {
-            return unusable("the reference is no regular expression");
-        };
-        match extracted(&self.extraction, input) {
-            Ok(answer) => {
-                let reason = "the answer does not match the pattern";
-                compared(pattern.is_match(&answer), &answer, input.reference, reason)
-            }
-            Err(judgment) => judgment,
-        }
+        judged(&self.extraction, input, |answer, reference| {
+            let Ok(pattern) = Regex::new(&format!("^(?:{reference})$")) else {
+                return unusable("the reference is no regular expression");
+            };
+            let Some(answer) = answer else {
+                return no_answer(input, "no answer was found");
+            };
+            let reason = "the answer does not match the pattern";
+            compared(pattern.is_match(answer), answer, reference, reason)
+        })
     }
 }

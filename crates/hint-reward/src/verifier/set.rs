@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::extract::Extraction;
 use crate::input::RewardInput;
 use crate::verifier::contract::Verifier;
-use crate::verifier::extracted::{compared, extracted, unusable};
+use crate::verifier::extracted::{compared, judged, no_answer, unusable};
 use crate::verifier::verdict::Judgment;
 
 /// A verifier for sets of names: the answer has every item of the reference and no other.
@@ -41,19 +41,20 @@ impl SetMatch {
 
 impl Verifier for SetMatch {
     fn verify(&self, input: &RewardInput<'_>) -> Judgment {
-        let expected = items(input.reference);
-        if expected.is_empty() {
-            return unusable("the reference has no items");
-        }
-        let answer = match extracted(&self.extraction, input) {
-            Ok(answer) => answer,
-            Err(judgment) => return judgment,
-        };
-        let found = items(&answer);
-        let (missing, extra) =
-            (expected.difference(&found).count(), found.difference(&expected).count());
-        let reason = format!("{missing} items are missing, {extra} are too many");
-        compared(missing + extra == 0, &answer, input.reference, &reason)
+        judged(&self.extraction, input, |answer, reference| {
+            let expected = items(reference);
+            if expected.is_empty() {
+                return unusable("the reference has no items");
+            }
+            let Some(answer) = answer else {
+                return no_answer(input, "no answer was found");
+            };
+            let found = items(answer);
+            let (missing, extra) =
+                (expected.difference(&found).count(), found.difference(&expected).count());
+            let reason = format!("{missing} items are missing, {extra} are too many");
+            compared(missing + extra == 0, answer, reference, &reason)
+        })
     }
 }
 

@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use crate::extract::AnswerSource;
+use crate::extract::{AnswerSource, Level};
+use crate::input::RewardInput;
 use serde::{Deserialize, Serialize};
 
 /// What a verifier says about a completion.
@@ -105,6 +106,8 @@ pub struct Judgment {
     pub extracted: Option<String>,
     /// The rule that found the answer, where one had to look for it.
     pub source: Option<AnswerSource>,
+    /// The level of the extraction that looked for it; `None` for an extraction of one's own.
+    pub level: Option<Level>,
     /// The reference as it was read, in the form the two were compared in.
     pub compared: Option<String>,
     /// Why, for everything but [`Verdict::Correct`].
@@ -112,9 +115,41 @@ pub struct Judgment {
 }
 
 impl Judgment {
+    /// The best judgment over several reference answers: correct if the answer equals one of them, and a failure only
+    /// where every comparison failed.
+    ///
+    /// ```
+    /// use hint_reward::{Judgment, RewardInput, Verdict};
+    ///
+    /// let accepted = ["colour".to_owned()];
+    /// let input = RewardInput::new("colour", "color").with_accepted(&accepted);
+    /// let judgment = Judgment::over(&input, |reference| {
+    ///     Judgment::new(if reference == "colour" { Verdict::Correct } else { Verdict::Incorrect })
+    /// });
+    /// assert!(judgment.verdict.is_correct());
+    /// ```
+    pub fn over(input: &RewardInput<'_>, mut judge: impl FnMut(&str) -> Self) -> Self {
+        let rank = |judgment: &Self| match judgment.verdict {
+            Verdict::Correct => 0,
+            verdict if verdict.is_wrong() => 1,
+            _ => 2,
+        };
+        let mut best = judge(input.reference);
+        for reference in input.accepted {
+            if best.verdict.is_correct() {
+                break;
+            }
+            let next = judge(reference);
+            if rank(&next) < rank(&best) {
+                best = next;
+            }
+        }
+        best
+    }
+
     /// Returns the bare verdict.
     pub fn new(verdict: Verdict) -> Self {
-        Self { verdict, extracted: None, source: None, compared: None, reason: None }
+        Self { verdict, extracted: None, source: None, level: None, compared: None, reason: None }
     }
 
     /// Sets the answer found in the completion.
@@ -128,6 +163,13 @@ impl Judgment {
     #[must_use]
     pub fn with_source(mut self, source: AnswerSource) -> Self {
         self.source = Some(source);
+        self
+    }
+
+    /// Sets the level of the extraction.
+    #[must_use]
+    pub fn with_level(mut self, level: Option<Level>) -> Self {
+        self.level = level;
         self
     }
 

@@ -73,3 +73,13 @@ fn a_report_counts_by_reason_and_knows_the_usable_rows() {
     let usable: Vec<usize> = (0..5).filter(|index| report.is_usable(*index)).collect();
     assert_eq!(usable, [0]);
 }
+
+#[test]
+fn commands_damaged_by_json_are_repaired_and_named() {
+    let report = MathVerifier::new().audit(["\u{c}rac{3}{4}", "5 \times 2", "\u{c}", "7"]);
+    assert_eq!(report.repaired.iter().map(|(index, _)| *index).collect::<Vec<_>>(), [0, 1]);
+    assert_eq!(report.findings.iter().map(|finding| finding.0).collect::<Vec<_>>(), [2]);
+    let table = report.table();
+    let row = "| usable, repaired: a command damaged by a JSON escape | 2 | 50.0 % | 0: `\u{fffd}rac{3}{4}`";
+    assert!(table.contains(row), "{table}");
+}

@@ -3,6 +3,7 @@
 mod attack;
 mod audit;
 mod boxed;
+mod config;
 mod exact_match;
 mod extraction;
 mod golden;

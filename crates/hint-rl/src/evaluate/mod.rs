@@ -17,19 +17,21 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
+use hint_grpo::GrpoConfig;
 use hint_grpo::config::{EvaluationConfig, ModelConfig, PromptConfig};
 use hint_policy::SharedPolicy;
 use hint_policy::runtime::DeviceChoice;
-use hint_reward::Level;
+use hint_reward::Rubric;
+use hint_reward::verifier::{Equality, VerifierConfig};
 use hint_rollout::data::{DataConfig, sample_by_hash};
 use hint_rollout::error::Violations;
 use hint_rollout::evaluate::{Evaluation, EvaluationOptions, evaluate};
 use hint_rollout::{LocalEngine, Sampling};
 use serde::Serialize;
 
-use self::table::{Counter, table};
+use self::table::{Counter, rules, table};
 use crate::process::{set_threads, threads};
-use crate::workload::{Compute, PromptOptions, Source, Workload, columns, device, ids};
+use crate::workload::{Compute, PromptOptions, Source, Workload, columns, device, equality, ids};
 
 /// Evaluates a model on problems, without hints.
 #[derive(Debug, Args)]
@@ -106,6 +108,12 @@ pub struct Options {
     #[arg(long, value_parser = threads)]
     threads: Option<i32>,
 
+    /// Sets one key of the verifier, such as `verifier.level=strict` or
+    /// `verifier.equality={type='numeric',relative=0.01}`; may be given several times [default: the
+    /// level `lenient`, which also takes answers from running text].
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+
     #[command(flatten)]
     prompt: PromptOptions,
 
@@ -119,10 +127,29 @@ pub struct Options {
 struct Report<'a> {
     model: &'a str,
     problems: &'a str,
+    /// What judged.
+    verifier: &'a VerifierConfig,
     /// One greedy completion per problem.
     greedy: Option<&'a Evaluation>,
     /// Sampled completions.
     sampled: Option<&'a Evaluation>,
+}
+
+/// The verifier: lenient, as the outputs are other people's, unless the options say otherwise.
+fn verifier(options: &Options) -> Result<VerifierConfig> {
+    for item in &options.set {
+        ensure!(
+            item.trim_start().starts_with("verifier."),
+            "`--set {item}`: only `verifier.` counts"
+        );
+    }
+    let set = options.set.iter().map(String::as_str);
+    let mut verifier = GrpoConfig::from_toml_with("verifier.level = 'lenient'", set)?.verifier;
+    let is_set = options.set.iter().any(|item| item.contains("verifier.equality"));
+    if verifier.equality == Equality::default() && !is_set {
+        verifier.equality = equality(&options.problems);
+    }
+    Ok(verifier)
 }
 
 /// Runs the command.
@@ -135,6 +162,7 @@ pub fn run(options: &Options) -> Result<()> {
         options.samples > 0 || !options.no_greedy,
         "--no-greedy with --samples 0 leaves nothing"
     );
+    let verifier = verifier(options)?;
     set_threads(options.threads.or((options.model == "tiny").then_some(1)));
     let evaluation = EvaluationConfig {
         max_problems: Some(options.limit),
@@ -154,6 +182,7 @@ pub fn run(options: &Options) -> Result<()> {
         model: &options.model,
         problems: &options.problems,
         data: &data,
+        verifier: &verifier,
         device,
         compute: options.compute,
         evaluation: &evaluation,
@@ -199,7 +228,7 @@ pub fn run(options: &Options) -> Result<()> {
         .with_tokenizer(tokenizer);
     let mut run = |name: &str, protocol: &EvaluationOptions| {
         let mut counter = Counter::new(name, problems.len());
-        let rubric = workload.rubric(Level::Lenient);
+        let rubric = Rubric::new(verifier.build()?);
         let done = &mut |done| counter.set(done);
         evaluate(&mut engine, &format, &rubric, &problems, protocol, done)
             .context("cannot evaluate")
@@ -214,10 +243,11 @@ pub fn run(options: &Options) -> Result<()> {
         );
     }
     say!("{}", table(greedy.as_ref(), sampled.as_ref()));
+    say!("{}", rules(greedy.as_ref(), sampled.as_ref()));
     if let Some(path) = &options.out {
         let (greedy, sampled) = (greedy.as_ref(), sampled.as_ref());
         let (model, problems) = (options.model.as_str(), options.problems.as_str());
-        let report = Report { model, problems, greedy, sampled };
+        let report = Report { model, problems, verifier: &verifier, greedy, sampled };
         let text = serde_json::to_string_pretty(&report)? + "\n";
         std::fs::write(path, text).with_context(|| format!("cannot write `{}`", path.display()))?;
     }

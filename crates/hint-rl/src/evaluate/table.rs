@@ -1,5 +1,6 @@
 //! Evaluations on the terminal: a counter while one goes on, a table of what it found.
 
+use std::collections::BTreeMap;
 use std::io::IsTerminal;
 
 use comfy_table::presets::UTF8_FULL_CONDENSED;
@@ -103,6 +104,28 @@ pub(crate) fn table(greedy: Option<&Evaluation>, sampled: Option<&Evaluation>) -
     // 80 columns are enough without a space on the left.
     for column in table.column_iter_mut() {
         column.set_padding((0, 1));
+    }
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table
+}
+
+/// Completions by the rule that found their answer: how many, and the share of correct ones.
+pub(crate) fn rules(greedy: Option<&Evaluation>, sampled: Option<&Evaluation>) -> Table {
+    let mut table = Table::new();
+    table.load_preset(UTF8_FULL_CONDENSED);
+    table.set_header(["answer found by", "completions", "correct"]);
+    let mut counts = BTreeMap::<&str, (usize, usize)>::new();
+    for (rule, count) in
+        greedy.into_iter().chain(sampled).flat_map(|found| &found.overall.extracted_by)
+    {
+        let entry = counts.entry(rule).or_default();
+        *entry = (entry.0 + count.total, entry.1 + count.correct);
+    }
+    for (rule, (total, correct)) in counts {
+        let share = 100.0 * correct as f64 / total.max(1) as f64;
+        table.add_row([rule.to_owned(), total.to_string(), format!("{share:.1} %")]);
     }
     for column in table.column_iter_mut().skip(1) {
         column.set_cell_alignment(CellAlignment::Right);

@@ -1,5 +1,4 @@
-//! Hints ahead of training: `hint-rl generate-hints` and `hint-rl audit`.
+//! Hints ahead of training: `hint-rl generate-hints`.
 
-pub mod audit;
 pub mod file;
 pub mod generate;

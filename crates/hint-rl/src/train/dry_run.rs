@@ -56,7 +56,7 @@ pub(crate) fn dry_run(
         .extend(ids(&config.model.banned_tokens, &model.tokenizer)?);
 
     let demonstrations = match method {
-        Method::Sft => workload.demonstrations(&model)?,
+        Method::Sft => workload.demonstrations(&model, &config.verifier)?,
         Method::Grpo | Method::Hint => Vec::new(),
     };
     let lengths = Lengths::new(&workload, &model, &config, &demonstrations)?;

@@ -121,6 +121,7 @@ fn train_all(
         summary.runs.push(RunSummary::read(&job.dir, method.name(), seed, steps)?);
     }
     say!("{}", summary.table());
+    say!("{}", summary.rules());
     summary.write(&settings.out.join("summary.json"))?;
     Ok(ExitCode::SUCCESS)
 }
@@ -251,7 +252,7 @@ fn policy_gradient(job: &mut Job<'_>) -> Result<Outcome> {
 
 fn supervised(job: &mut Job<'_>) -> Result<Outcome> {
     let model = job.model()?;
-    let demonstrations = job.workload.demonstrations(&model)?;
+    let demonstrations = job.workload.demonstrations(&model, &job.config.verifier)?;
     let collector = job.workload.collector(&model, job.engine(&model)?, &job.config)?;
     let Model { policy, tokenizer, .. } = model;
     let mut trainer = job

@@ -10,6 +10,7 @@ use hint_grpo::observer::Phase;
 use hint_grpo::{GrpoConfig, Observer};
 use hint_policy::LoraConfig;
 use hint_policy::runtime::DeviceChoice;
+use hint_reward::verifier::Equality;
 use hint_rollout::Problem;
 use hint_rollout::collect::curriculum::ProblemSelection;
 use hint_rollout::collect::hinted::HintTrigger;
@@ -18,7 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::process::threads;
 use crate::workload::{
-    Compute, DATA_FILES, PromptOptions, Source, Workload, columns, device, model_path,
+    Compute, DATA_FILES, PromptOptions, Source, Workload, columns, device, equality, model_path,
 };
 
 /// Trains a policy with plain GRPO and with HINT, and compares them without hints.
@@ -237,6 +238,9 @@ impl Options {
             let by = "dataset".to_owned();
             config.rollout.selection = ProblemSelection::Mixture { by, weights };
         }
+        if config.verifier.equality == Equality::default() && !names_equality(&self)? {
+            config.verifier.equality = equality(&problems);
+        }
         config.run.steps = self.steps.unwrap_or(config.run.steps);
         config.run.seed = self.seed.unwrap_or(config.run.seed);
         config.evaluation.max_problems = self.held_out.or(config.evaluation.max_problems);
@@ -454,7 +458,8 @@ impl Settings {
         let (model, problems) = (self.model.as_str(), self.problems.as_str());
         let compute = self.compute;
         let (data, evaluation) = (&self.config.data, &self.config.evaluation);
-        Ok(Source { model, problems, data, device, compute, evaluation })
+        let verifier = &self.config.verifier;
+        Ok(Source { model, problems, data, verifier, device, compute, evaluation })
     }
 }
 
@@ -496,6 +501,15 @@ fn problems(given: &[String]) -> Result<(Option<String>, Vec<DataFile>)> {
     }
     let name = (!files.is_empty()).then(|| DATA_FILES.to_owned());
     Ok((name, files))
+}
+
+/// Whether the user says what equals a reference.
+fn names_equality(options: &Options) -> Result<bool> {
+    let in_file = match &options.config {
+        Some(path) => std::fs::read_to_string(path)?.contains("equality"),
+        None => false,
+    };
+    Ok(in_file || options.set.iter().any(|item| item.contains("verifier.equality")))
 }
 
 /// The preset of a model. `swaps` brings held-out problems of its own; of others a share is held out.

@@ -1,5 +1,6 @@
 //! What the main example reports in the end, read back from the files of its runs.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -7,6 +8,7 @@ use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{CellAlignment, Table};
 use hint_grpo::{RunDir, metrics};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::run_log::RunLog;
 
@@ -38,6 +40,10 @@ pub(crate) struct RunSummary {
     /// The same against the distribution that drew the hinted completions, for the table alone.
     #[serde(skip)]
     pub affinity_behavior: Option<f64>,
+    /// Share of the sampled completions whose answer each rule of the verifier found, and the share of
+    /// correct ones among them; means over the steps.
+    #[serde(default)]
+    pub extracted_by: BTreeMap<String, (f64, f64)>,
     /// Completion tokens sampled for training, or learned from.
     pub tokens: u64,
     /// `tokens / seconds`: sampling and training together.
@@ -66,6 +72,7 @@ impl RunSummary {
             accuracy_before: accuracy(0)?,
             accuracy_after: accuracy(last_step)?,
             all_wrong_share: log.mean(metrics::ROLLOUT_ALL_WRONG_FRAC),
+            extracted_by: extracted_by(&log),
             affinity: log.mean(metrics::AFFINITY_VALUE),
             affinity_behavior: log.mean(metrics::AFFINITY_BEHAVIOR_VALUE),
             tokens,
@@ -84,6 +91,28 @@ impl Summary {
     pub(crate) fn write(&self, path: &Path) -> Result<()> {
         let text = serde_json::to_string_pretty(self)? + "\n";
         std::fs::write(path, text).with_context(|| format!("cannot write `{}`", path.display()))
+    }
+
+    /// Which rule of the verifier found the answers that trained.
+    pub(crate) fn rules(&self) -> Table {
+        let mut table = Table::new();
+        table.load_preset(UTF8_FULL_CONDENSED);
+        table.set_header(["method", "seed", "answer found by", "completions", "correct"]);
+        for run in &self.runs {
+            for (rule, (share, correct)) in &run.extracted_by {
+                table.add_row([
+                    run.method.clone(),
+                    run.seed.to_string(),
+                    rule.clone(),
+                    format!("{:.1} %", 100.0 * share),
+                    format!("{:.1} %", 100.0 * correct),
+                ]);
+            }
+        }
+        for column in table.column_iter_mut().skip(3) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+        table
     }
 
     /// The comparison as a table of at most 80 columns.
@@ -125,4 +154,25 @@ impl Summary {
         }
         table
     }
+}
+
+/// The rules that found answers, with their shares.
+fn extracted_by(log: &RunLog) -> BTreeMap<String, (f64, f64)> {
+    let mut sums = BTreeMap::<String, (f64, f64)>::new();
+    let mut count = 0;
+    for step in log.metrics.iter().filter_map(Value::as_object) {
+        let mut found = false;
+        for (name, share) in step {
+            let rule = metrics::which(metrics::VERIFIER_EXTRACTED_BY, name);
+            let (Some(rule), Some(share)) = (rule, share.as_f64()) else { continue };
+            let rate = step.get(&metrics::member(metrics::VERIFIER_PASS_RATE_BY, rule));
+            let rate = rate.and_then(Value::as_f64);
+            let sum = sums.entry(rule.to_owned()).or_default();
+            *sum = (sum.0 + share, sum.1 + share * rate.unwrap_or(0.0));
+            found = true;
+        }
+        count += usize::from(found);
+    }
+    let shares = |(share, correct): (f64, f64)| (share / count.max(1) as f64, correct / share);
+    sums.into_iter().map(|(rule, sum)| (rule, shares(sum))).collect()
 }

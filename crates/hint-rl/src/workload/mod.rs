@@ -8,10 +8,11 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, bail, ensure};
 use hint_grpo::config::{EvaluationConfig, ModelConfig as ModelSettings, PromptConfig};
-use hint_grpo::{Demonstration, GrpoConfig, Hints, Parts, RunDir};
+use hint_grpo::{Demonstration, GrpoConfig, Hints, Parts, Rewards, RunDir};
 use hint_policy::model::LoadReport;
 use hint_policy::{LoadOptions, LoadedModel, LoraConfig, ModelConfig, SharedPolicy, Tokenizer};
-use hint_reward::{ExactMatch, Level, MathVerifier, RewardInput, Rubric};
+use hint_reward::verifier::{Equality, VerifierConfig};
+use hint_reward::{MathVerifier, RewardInput, Rubric};
 use hint_rollout::data::{Columns, DataConfig, DataFile, HeldOut, ReadProblems, Split};
 use hint_rollout::net::ApiKey;
 use hint_rollout::{ChatFormat, Collector, Problem, PromptFormat, RolloutEngine, TextFormat};
@@ -36,6 +37,8 @@ pub struct Source<'s> {
     pub problems: &'s str,
     /// How files of problems are read.
     pub data: &'s DataConfig,
+    /// What judges them: problems that mathematics cannot judge are left out if it is mathematics.
+    pub verifier: &'s VerifierConfig,
     /// Where the model computes.
     pub device: Device,
     /// In which number format.
@@ -118,7 +121,9 @@ impl Workload {
             train.len()
         );
         let mut workload = Self { unused, notes, ..Self::new(model, source, train, held_out) };
-        workload.leave_out_unreadable()?;
+        if let Equality::Math { .. } = source.verifier.equality {
+            workload.leave_out_unreadable()?;
+        }
         Ok(workload)
     }
 
@@ -128,7 +133,12 @@ impl Workload {
         let count = self.train.len() + self.held_out.len();
         let (mut unusable, mut first) = (0, None);
         let mut is_usable = |problem: &Problem| {
-            let Some(finding) = verifier.audit_reference(&problem.answer) else { return true };
+            // One answer that can be judged is enough.
+            let mut findings = problem.references().map(|one| verifier.audit_reference(one));
+            let Some(finding) = findings.next().flatten() else { return true };
+            if findings.any(|finding| finding.is_none()) {
+                return true;
+            }
             unusable += 1;
             let answer = problem.answer.chars().take(60).collect::<String>();
             first.get_or_insert_with(|| format!("`{}`, `{answer}`: {finding}", problem.id));
@@ -213,19 +223,6 @@ impl Workload {
         prompt::apply(&self.model_config, loaded)
     }
 
-    /// What is correct: mathematically equal answers; for `swaps`, whose letters are no factors, the
-    /// same text.
-    ///
-    /// Training is strict: only a boxed or announced answer counts, so that a policy gains nothing by
-    /// mentioning many values. Evaluation is lenient.
-    pub fn rubric(&self, level: Level) -> Rubric {
-        if self.swaps {
-            Rubric::new(ExactMatch::new())
-        } else {
-            Rubric::new(MathVerifier::new().with_level(level))
-        }
-    }
-
     /// The prompt format of the model: its chat template, or plain text when it has none, which for
     /// `swaps` is what the tiny model was shown.
     pub fn format(
@@ -252,6 +249,12 @@ impl Workload {
             Arc::new(format.with_frame(format!("{system}Question: "), suffix))
         }
     }
+}
+
+/// What equals a reference unless the configuration says otherwise: for `swaps`, whose letters are no
+/// factors, the same text, else mathematics.
+pub fn equality(problems: &str) -> Equality {
+    if problems == "swaps" { Equality::Exact {} } else { Equality::default() }
 }
 
 /// The newest checkpoint of the run in `path`, if it holds one; else `path` itself.
@@ -363,7 +366,7 @@ impl Workload {
             policy: model.policy.clone(),
             engine,
             format: Arc::clone(&model.format),
-            rubric: self.rubric(Level::Strict),
+            rewards: Rewards::configured(),
             hints: Hints::configured_with(api_key),
         }
     }
@@ -379,7 +382,7 @@ impl Workload {
         engine: Box<dyn RolloutEngine>,
         config: &GrpoConfig,
     ) -> Result<Collector> {
-        let (rubric, rollout) = (self.rubric(Level::Strict), config.rollout.clone());
+        let (rubric, rollout) = (Rubric::new(config.verifier.build()?), config.rollout.clone());
         Ok(Collector::new(engine, Arc::clone(&model.format), rubric, rollout)?)
     }
 
@@ -390,9 +393,13 @@ impl Workload {
     /// # Errors
     ///
     /// When no problem has a solution, or a solution cannot be turned into tokens.
-    pub fn demonstrations(&self, model: &Model) -> Result<Vec<Demonstration>> {
+    pub fn demonstrations(
+        &self,
+        model: &Model,
+        verifier: &VerifierConfig,
+    ) -> Result<Vec<Demonstration>> {
         let format = &model.format;
-        let rubric = self.rubric(Level::Strict);
+        let rubric = Rubric::new(verifier.build()?);
         let (mut demonstrations, mut too_long) = (Vec::new(), Vec::new());
         let limit = model.policy.lock().max_positions();
         for problem in &self.train {
@@ -487,6 +494,7 @@ mod tests {
                 model,
                 problems,
                 data: &config.data,
+                verifier: &config.verifier,
                 device: Device::Cpu,
                 compute: Compute::F32,
                 evaluation: &config.evaluation,

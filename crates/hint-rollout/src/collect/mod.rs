@@ -25,4 +25,4 @@ mod stats;
 pub use check::{ProblemReport, TooLongText};
 pub use collector::Collector;
 pub use config::{CollectorConfig, ScoringConfig, SoftOverlongConfig};
-pub use stats::{CollectStats, Collected, LengthCount, SuccessCount};
+pub use stats::{CollectStats, Collected, LengthCount};

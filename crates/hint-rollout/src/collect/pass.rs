@@ -112,9 +112,7 @@ impl CollectPass<'_> {
         }
         let mut result = Vec::with_capacity(sampled.len());
         for ((job, completions), (_, judged)) in jobs.iter().zip(sampled).zip(scored) {
-            for score in &judged.1.scores {
-                *self.stats.verdicts.entry(score.verdict.name()).or_default() += 1;
-            }
+            self.stats.observe_verdicts(&judged.1.scores);
             result.push(self.admit(job.problem, completions, job.hint.as_ref(), judged)?);
         }
         Ok(result)

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use hint_reward::Score;
+use hint_reward::extract::AnswerSource;
 
 use crate::hint::leak::LeakCounts;
-use crate::sample::{Rollout, RolloutGroup, RolloutSource, count_correct};
+use crate::sample::{Rollout, RolloutGroup, RolloutSource, SuccessCount, count_correct};
 
 /// What a collection gathered.
 #[derive(Debug, Clone)]
@@ -52,6 +53,9 @@ pub struct CollectStats {
     pub plain_of_hinted: SuccessCount,
     /// Completions per verdict, plain and hinted.
     pub verdicts: BTreeMap<&'static str, usize>,
+    /// Completions by the rule that found their answer, and how many of them were correct. Completions
+    /// without an answer are under `none`.
+    pub extracted_by: BTreeMap<&'static str, SuccessCount>,
     /// Completions dropped because they could not be judged, plain and hinted.
     pub dropped: usize,
     /// How often a reward failed, by its name; `panic` for those that panicked, and `rubric` where no one
@@ -140,6 +144,7 @@ impl CollectStats {
             hinted_with_plain,
             plain_of_hinted,
             verdicts,
+            extracted_by,
             dropped,
             reward_failures,
             too_long_prompts,
@@ -177,6 +182,10 @@ impl CollectStats {
         for (verdict, count) in verdicts {
             *self.verdicts.entry(verdict).or_default() += count;
         }
+        for (rule, count) in extracted_by {
+            let entry = self.extracted_by.entry(rule).or_default();
+            *entry = *entry + count;
+        }
         self.dropped += dropped;
         for (name, count) in reward_failures {
             *self.reward_failures.entry(name).or_default() += count;
@@ -196,6 +205,15 @@ impl CollectStats {
         self.missing_groups += missing_groups;
         self.replayed += replayed;
         self.replay_age_sum += replay_age_sum;
+    }
+
+    /// Counts verdicts, by themselves and by the rule that found the answer.
+    pub(crate) fn observe_verdicts(&mut self, scores: &[Score]) {
+        for Score { verdict, judgment, .. } in scores {
+            *self.verdicts.entry(verdict.name()).or_default() += 1;
+            let rule = judgment.source.map_or("none", AnswerSource::name);
+            self.extracted_by.entry(rule).or_default().count(verdict.is_correct());
+        }
     }
 
     pub(crate) fn observe_plain(&mut self, rollouts: &[Rollout]) {
@@ -218,34 +236,5 @@ impl CollectStats {
             self.by_source.entry(first.source()).or_default().observe(rollouts);
             self.share_sum += first.hint.as_ref().map_or(0.0, |applied| applied.share);
         }
-    }
-}
-
-/// Correct completions out of judged ones.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SuccessCount {
-    /// Correct completions.
-    pub correct: usize,
-    /// Judged completions.
-    pub total: usize,
-}
-
-impl SuccessCount {
-    /// Share of correct completions; `None` when there were none at all.
-    pub fn rate(self) -> Option<f64> {
-        (self.total > 0).then(|| self.correct as f64 / self.total as f64)
-    }
-
-    pub(crate) fn observe(&mut self, rollouts: &[Rollout]) {
-        self.correct += count_correct(rollouts);
-        self.total += rollouts.len();
-    }
-}
-
-impl std::ops::Add for SuccessCount {
-    type Output = Self;
-
-    fn add(self, other: Self) -> Self {
-        Self { correct: self.correct + other.correct, total: self.total + other.total }
     }
 }

@@ -16,13 +16,14 @@ use crate::error::RolloutError;
 /// |---|---|
 /// | question | `question`, `problem`, `prompt`, `query`, `instruction` (with `input`), `input` |
 /// | answer | `answer`, `final_answer`, `ground_truth`, `reward_model.ground_truth`, `target`, `expected_answer`; without one, the last `\boxed{}` of the solution |
+/// | accepted | `accepted_answers`, a text or a list: further answers that are as good |
 /// | hint | `abstract_hint`, `hint`, `hints`, `medium_hint` |
 /// | solution | `solution` |
 /// | level | `level`, `difficulty` |
 /// | id | `id`, `problem_id`, `unique_id`, `uuid` |
 ///
 /// A question may be a list of chat messages: the last one of the user is the question, and those
-/// before it are [`Problem::context`]. An answer that ends with `#### 42`, as in GSM8K, is `42`, and the
+/// before it are [`Problem::context`]. An answer may be a list, any item of which is accepted. An answer that ends with `#### 42`, as in GSM8K, is `42`, and the
 /// text a solution.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -31,6 +32,8 @@ pub struct Columns {
     pub question: Option<String>,
     /// Column of the reference answer.
     pub answer: Option<String>,
+    /// Column of further answers that are as good.
+    pub accepted: Option<String>,
     /// Column of the hint.
     pub hint: Option<String>,
     /// Column of the worked solution.
@@ -50,6 +53,7 @@ const ANSWER: [&str; 6] = [
     "target",
     "expected_answer",
 ];
+const ACCEPTED: [&str; 1] = ["accepted_answers"];
 const HINT: [&str; 4] = ["abstract_hint", "hint", "hints", "medium_hint"];
 const SOLUTION: [&str; 1] = ["solution"];
 const LEVEL: [&str; 2] = ["level", "difficulty"];
@@ -82,7 +86,10 @@ impl Columns {
         }
         let question = question.0;
         let mut solution = fields.text("solution", self.solution.as_deref(), &SOLUTION)?;
-        let mut answer = fields.text("answer", self.answer.as_deref(), &ANSWER)?;
+        let mut answers = fields.texts("answer", self.answer.as_deref(), &ANSWER)?.into_iter();
+        let mut answer = answers.next();
+        let mut accepted = answers.collect::<Vec<_>>();
+        accepted.extend(fields.texts("accepted", self.accepted.as_deref(), &ACCEPTED)?);
         if let Some(text) = &answer
             && let Some((steps, last)) = text.rsplit_once("####")
         {
@@ -101,7 +108,7 @@ impl Columns {
         let level = fields.text("level", self.level.as_deref(), &LEVEL)?;
         let id = fields.text("id", self.id.as_deref(), &ID)?.unwrap_or_default();
         let columns = fields.row.into_iter().collect();
-        Ok(Problem { id, question, context, answer, hint, solution, level, columns })
+        Ok(Problem { id, question, context, answer, accepted, hint, solution, level, columns })
     }
 }
 
@@ -158,6 +165,33 @@ impl Fields<'_> {
             Some((Value::Number(number), _)) => Ok(Some(number.to_string())),
             Some((other, name)) => Err(self.error(&name, "a text or a number", describe(&other))),
         }
+    }
+
+    /// A text or a number, or a list of them. Blank ones are left out.
+    fn texts(
+        &mut self,
+        field: &'static str,
+        named: Option<&str>,
+        usual: &[&'static str],
+    ) -> Result<Vec<String>, RolloutError> {
+        let Some((value, name)) = self.first(field, named, usual)? else { return Ok(Vec::new()) };
+        let items = match value {
+            Value::Array(items) => items,
+            single => vec![single],
+        };
+        let mut texts = Vec::with_capacity(items.len());
+        for item in items {
+            match item {
+                Value::String(text) if text.trim().is_empty() => {}
+                Value::String(text) => texts.push(text),
+                Value::Number(number) => texts.push(number.to_string()),
+                other => {
+                    let expected = "a text or a number, or a list of them";
+                    return Err(self.error(&name, expected, describe(&other)));
+                }
+            }
+        }
+        Ok(texts)
     }
 
     /// A text, or a list of texts, one per line.

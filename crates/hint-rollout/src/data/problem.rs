@@ -27,6 +27,8 @@ pub struct Problem {
     pub context: Vec<Turn>,
     /// The reference answer that completions are judged against.
     pub answer: String,
+    /// Further reference answers, each of which is as good. Usually empty.
+    pub accepted: Vec<String>,
     /// The Meta-Hint, if the data set has one.
     pub hint: Option<String>,
     /// A worked solution, if the data set has one.
@@ -49,11 +51,24 @@ impl Problem {
             question: question.into(),
             context: Vec::new(),
             answer: answer.into(),
+            accepted: Vec::new(),
             hint: None,
             solution: None,
             level: None,
             columns: BTreeMap::new(),
         }
+    }
+
+    /// Sets further reference answers, each of which is as good.
+    #[must_use]
+    pub fn with_accepted(mut self, accepted: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.accepted = accepted.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// The reference answer and the further ones.
+    pub fn references(&self) -> impl Iterator<Item = &str> {
+        std::iter::once(&self.answer).chain(&self.accepted).map(String::as_str)
     }
 
     /// Sets the Meta-Hint. A blank text is none.

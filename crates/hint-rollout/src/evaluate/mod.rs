@@ -125,6 +125,7 @@ fn outcome(
     rubric: &Rubric,
 ) -> ProblemOutcome {
     let verdicts = scores.iter().map(|score| score.verdict).collect::<Vec<_>>();
+    let sources = scores.iter().map(|score| score.judgment.source).collect();
     let answers = scores.into_iter().map(|score| score.judgment.extracted).collect::<Vec<_>>();
     let is_truncated = |completion: &&Completion| completion.stop == StopReason::Length;
     ProblemOutcome {
@@ -133,6 +134,7 @@ fn outcome(
         votes: votes(&verdicts, &answers, rubric),
         verdicts,
         answers,
+        sources,
         lengths: completions.iter().map(|completion| completion.tokens.len()).collect(),
         truncated: completions.iter().filter(is_truncated).count(),
     }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use hint_reward::Verdict;
+use hint_reward::extract::AnswerSource;
 use serde::{Deserialize, Serialize};
 
 use crate::data::Problem;
@@ -11,6 +12,7 @@ use crate::evaluate::estimators::{Votes, maj_at_k, pass_at_k};
 use crate::evaluate::interval::{Estimate, quantile};
 use crate::evaluate::options::EvaluationOptions;
 use crate::run::Seed;
+use crate::sample::SuccessCount;
 
 /// What an evaluation found: over all problems, by column, and for each problem.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -58,6 +60,10 @@ pub struct EvaluationScores {
     pub truncated_frac: f64,
     /// Completions per verdict.
     pub verdicts: BTreeMap<Verdict, usize>,
+    /// Completions by the rule that found their answer, and how many of them were correct. Completions
+    /// without an answer are under `none`.
+    #[serde(default)]
+    pub extracted_by: BTreeMap<String, SuccessCount>,
 }
 
 /// Lengths of completions, in tokens. All 0 without completions.
@@ -100,6 +106,9 @@ pub struct ProblemOutcome {
     pub verdicts: Vec<Verdict>,
     /// The extracted answer of each completion, as it stands there.
     pub answers: Vec<Option<String>>,
+    /// The rule that found the answer of each completion.
+    #[serde(default)]
+    pub sources: Vec<Option<AnswerSource>>,
     /// The length of each completion, in tokens.
     pub lengths: Vec<usize>,
     /// Completions cut off at the token limit.
@@ -171,6 +180,13 @@ impl EvaluationScores {
         for verdict in outcomes.iter().flat_map(|outcome| &outcome.verdicts) {
             *verdicts.entry(*verdict).or_default() += 1;
         }
+        let mut extracted_by = BTreeMap::<String, SuccessCount>::new();
+        let judged =
+            outcomes.iter().flat_map(|outcome| outcome.sources.iter().zip(&outcome.verdicts));
+        for (source, verdict) in judged {
+            let rule = source.map_or("none", AnswerSource::name);
+            extracted_by.entry(rule.to_owned()).or_default().count(verdict.is_correct());
+        }
         Self {
             problems: outcomes.len(),
             completions,
@@ -180,6 +196,7 @@ impl EvaluationScores {
             lengths: Lengths::of(outcomes),
             truncated_frac: truncated as f64 / completions.max(1) as f64,
             verdicts,
+            extracted_by,
         }
     }
 }

@@ -118,6 +118,7 @@ impl Answers {
         for (text, (truncated, tokens)) in self.texts.iter().zip(&self.shapes) {
             inputs.push(
                 RewardInput::new(text, &problem.answer)
+                    .with_accepted(&problem.accepted)
                     .with_prompt(&problem.question)
                     .with_problem_id(&problem.id)
                     .with_truncated(*truncated)

@@ -2,12 +2,13 @@
 //!
 //! A [`Rollout`] is a completion, its text and its score, with the hint that it was sampled under
 //! ([`AppliedHint`]). A [`RolloutGroup`] holds the rollouts of one problem. A [`VerdictPolicy`] is what
-//! verdicts other than correct and incorrect mean for the group.
+//! verdicts other than correct and incorrect mean for the group. A [`SuccessCount`] counts verdicts.
 
 mod failures;
 mod group;
 mod judge;
 mod stop;
+mod success;
 mod verdict_policy;
 
 pub(crate) use failures::{FailureWindow, Failures};
@@ -15,4 +16,5 @@ pub(crate) use group::count_correct;
 pub use group::{AppliedHint, Rollout, RolloutGroup, RolloutSource};
 pub(crate) use judge::{Answers, Scored};
 pub(crate) use stop::cut_at_stop;
+pub use success::SuccessCount;
 pub use verdict_policy::{VerdictAction, VerdictPolicy};

@@ -233,3 +233,18 @@ mod formats {
         assert_eq!(problems[1].columns["index"], 8);
     }
 }
+
+#[test]
+fn a_list_of_answers_and_a_column_of_further_ones_are_accepted() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let rows = [
+        r#"{"question":"a","answer":["1/2", 0.5, " "]}"#,
+        r#"{"question":"b","answer":"colour","accepted_answers":["color","hue"]}"#,
+        r#"{"question":"c","answer":"7"}"#,
+    ];
+    std::fs::write(file.path(), rows.join("\n")).unwrap();
+    let problems = hint_rollout::read_problems(file.path()).unwrap();
+    let references: Vec<Vec<&str>> =
+        problems.iter().map(|problem| problem.references().collect()).collect();
+    assert_eq!(references, [vec!["1/2", "0.5"], vec!["colour", "color", "hue"], vec!["7"]]);
+}

@@ -78,6 +78,13 @@ fn pass_and_majority_follow_from_the_votes() {
     assert_eq!(found.overall.maj_at[&8].value, 0.0);
     assert!((found.overall.maj_at[&1].value - 0.25).abs() < 1e-12);
     assert_eq!(found.problems[0].answers[2].as_deref(), Some("1/2"));
+    let by = &found.overall.extracted_by;
+    assert_eq!((by["boxed"].correct, by["boxed"].total), (2, 6));
+    assert_eq!((by["none"].correct, by["none"].total), (0, 2));
+    // Each accepted answer is as good as the first.
+    let problems = [Problem::new("a", "a", "4").with_accepted(["7"])];
+    let found = run(script, &rubric, &problems, &options).unwrap();
+    assert_eq!(found.problems[0].correct, 3);
 }
 
 #[test]

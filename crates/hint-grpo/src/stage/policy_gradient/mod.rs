@@ -32,6 +32,8 @@ pub struct PolicyGradient {
     collector: Collector,
     advantage: Box<dyn AdvantageEstimator>,
     has_own_advantage: bool,
+    /// The name of a rubric that is not the configuration's.
+    own_rubric: Option<String>,
     config: GrpoConfig,
     /// The weights that the engine has.
     version: PolicyVersion,
@@ -52,6 +54,7 @@ impl PolicyGradient {
             collector,
             advantage: config.advantage.build(),
             has_own_advantage: false,
+            own_rubric: None,
             config: config.clone(),
             version: PolicyVersion::default(),
             table: Vec::new(),
@@ -62,6 +65,13 @@ impl PolicyGradient {
     #[must_use]
     pub fn with_advantage(mut self, advantage: Box<dyn AdvantageEstimator>) -> Self {
         (self.advantage, self.has_own_advantage) = (advantage, true);
+        self
+    }
+
+    /// Records that the collector's rubric is not that of the configuration's verifier, by its name.
+    #[must_use]
+    pub fn with_own_rubric(mut self, name: Option<String>) -> Self {
+        self.own_rubric = name;
         self
     }
 
@@ -165,6 +175,7 @@ impl Stage for PolicyGradient {
         if self.has_own_advantage {
             parts.insert("advantage".to_owned(), self.advantage.name());
         }
+        parts.extend(self.own_rubric.clone().map(|name| ("rubric".to_owned(), name)));
         parts
     }
 

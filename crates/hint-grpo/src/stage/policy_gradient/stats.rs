@@ -112,4 +112,10 @@ pub(super) fn observe_collection(metrics: &mut Metrics, stats: &CollectStats) {
         let name = metrics::member(metrics::VERDICT, verdict);
         metrics.set_some(name, share(*count, stats.completions));
     }
+    for (rule, count) in &stats.extracted_by {
+        let name = metrics::member(metrics::VERIFIER_EXTRACTED_BY, rule);
+        metrics.set_some(name, share(count.total, stats.completions));
+        let name = metrics::member(metrics::VERIFIER_PASS_RATE_BY, rule);
+        metrics.set_some(name, count.rate());
+    }
 }

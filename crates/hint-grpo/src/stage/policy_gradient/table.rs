@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 
 use hint_affinity::Affinity;
+use hint_reward::Level;
+use hint_reward::extract::AnswerSource;
 use hint_rollout::{Rollout, RolloutGroup};
 use serde::Serialize;
 
@@ -17,6 +19,8 @@ pub(super) struct TableRow {
     rewards: Vec<f64>,
     replaced_rewards: Vec<f64>,
     verdicts: BTreeMap<&'static str, usize>,
+    level: Option<Level>,
+    extracted_by: Vec<Option<AnswerSource>>,
     advantages: Vec<f64>,
     lengths: Vec<usize>,
     masked: Vec<bool>,
@@ -45,6 +49,8 @@ impl TableRow {
             rewards: group.rewards(),
             replaced_rewards: each(&group.replaced, |rollout| rollout.score.value),
             verdicts,
+            level: rollouts.first().and_then(|rollout| rollout.score.judgment.level),
+            extracted_by: each(rollouts, |rollout| rollout.score.judgment.source),
             advantages: advantages.to_vec(),
             lengths: each(rollouts, |rollout| rollout.completion.tokens.len()),
             masked: each(rollouts, |rollout| rollout.is_masked),

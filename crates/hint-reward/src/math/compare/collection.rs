@@ -1,6 +1,6 @@
 //! Comparison of what has several items: tuples, sets, lists, matrices.
 
-use crate::math::compare::comparison::{Comparison, equation};
+use crate::math::compare::comparison::Comparison;
 use crate::math::compare::quantity::{clock_shows, clock_terms};
 use crate::math::fuel::Stop;
 use crate::math::tree::node::{Expr, Node, Relation};
@@ -239,7 +239,7 @@ fn parameter(items: &[Node]) -> Option<&str> {
 fn labels(items: &[Node]) -> Option<Vec<&Node>> {
     let labels: Vec<&Node> = items
         .iter()
-        .map(|item| equation(item).map(|(label, _)| label).filter(|l| l.is_label()))
+        .map(|item| item.equation().map(|(label, _)| label).filter(|l| l.is_label()))
         .collect::<Option<_>>()?;
     let distinct = labels.iter().enumerate().all(|(index, label)| !labels[..index].contains(label));
     (distinct && labels.len() > 1).then_some(labels)

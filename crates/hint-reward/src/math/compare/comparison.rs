@@ -1,7 +1,7 @@
 //! Whether two answers are the same.
 
-use crate::math::compare::convention::same_words;
 use crate::math::compare::real_set::RealSet;
+use crate::math::compare::text::same_words;
 use crate::math::fuel::Stop;
 use crate::math::strictness::Strictness;
 use crate::math::tree::node::{Expr, Function, Node, Relation};
@@ -82,14 +82,14 @@ impl Comparison<'_, '_> {
     /// `x = 5` against `5`, `(x, y) = (1, 2)` against `x = 1, y = 2`. `None` if neither side is an assignment.
     fn same_assignment(&mut self, a: &Node, b: &Node) -> Result<Option<bool>, Stop> {
         for (chain, other) in [(a, b), (b, a)] {
-            if let Some((label, value)) = equation(chain)
+            if let Some((label, value)) = chain.equation()
                 && label.is_label()
                 && !matches!(other, Node::List(_) | Node::Set(_))
             {
                 return self.same(value, other).map(Some);
             }
             if let Some((Node::Tuple { items: names, .. }, Node::Tuple { items: values, .. })) =
-                equation(chain)
+                chain.equation()
                 && names.len() == values.len()
                 && matches!(other, Node::List(_))
             {
@@ -113,7 +113,8 @@ impl Comparison<'_, '_> {
     }
 
     fn same_chain(&mut self, a: &Node, b: &Node) -> Result<bool, Stop> {
-        if let (Some((left, right)), Some((other_left, other_right))) = (equation(a), equation(b)) {
+        if let (Some((left, right)), Some((other_left, other_right))) = (a.equation(), b.equation())
+        {
             let named_alike = names_graph(left, other_left) || names_graph(other_left, left);
             if (named_alike || self.same(left, other_left)?) && self.same(right, other_right)? {
                 return Ok(true);
@@ -230,17 +231,6 @@ impl Comparison<'_, '_> {
         let letters = word.char_indices().map(|(at, c)| Expr::symbol(&word[at..at + c.len_utf8()]));
         let product = Expr::Mul(letters.collect());
         self.comparer.identical(&product, expr)
-    }
-}
-
-/// The two sides of an equation.
-pub(crate) fn equation(node: &Node) -> Option<(&Node, &Node)> {
-    match node {
-        Node::Chain { terms, relations } => match (terms.as_slice(), relations.as_slice()) {
-            ([left, right], [Relation::Equal]) => Some((left, right)),
-            _ => None,
-        },
-        _ => None,
     }
 }
 

@@ -3,9 +3,8 @@
 use num_bigint::BigInt;
 use num_traits::{One, Signed, Zero};
 
-use crate::math::compare::comparison::{Comparison, equation};
+use crate::math::compare::comparison::Comparison;
 use crate::math::compare::real_set::RealSet;
-use crate::math::compare::text::same_text;
 use crate::math::fuel::Stop;
 use crate::math::tree::node::{Expr, Function, Node, Rational, Relation};
 use crate::math::value::identity::has_symbols;
@@ -126,7 +125,7 @@ impl Comparison<'_, '_> {
 
     /// `f(x) = 2x` against `f(t) = 2t`: the name of an argument is arbitrary.
     pub(super) fn renamed_function(&mut self, a: &Node, b: &Node) -> Result<bool, Stop> {
-        let (Some((left, right)), Some((other_left, other_right))) = (equation(a), equation(b))
+        let (Some((left, right)), Some((other_left, other_right))) = (a.equation(), b.equation())
         else {
             return Ok(false);
         };
@@ -179,7 +178,7 @@ impl Comparison<'_, '_> {
         Ok(true)
     }
 
-    /// `C(8, 3)` and `C_8^3` against a number: how many ways there are to choose.
+    /// `C(8, 3)` and `C_8^3` against a number: how many ways there are to choose; `A_8^3`: to arrange.
     pub(super) fn counted(&mut self, a: &Expr, b: &Expr) -> Result<bool, Stop> {
         let choices = |expr: &Expr| {
             expr.map(&|expr| match expr {
@@ -190,11 +189,26 @@ impl Comparison<'_, '_> {
                 {
                     Some(Expr::Call(Function::Binomial, arguments.clone()))
                 }
+                // `A(5, 2)`: how many ways there are to arrange.
+                Expr::Call(Function::Named(name), arguments) if matches!(&**name, "A" | "P") => {
+                    match arguments.as_slice() {
+                        [Expr::Number(upper), Expr::Number(lower)] => arrangements(upper, lower),
+                        _ => None,
+                    }
+                }
                 Expr::Pow(pair) => match (&pair.0, &pair.1) {
                     (Expr::Symbol(name), Expr::Number(lower)) if lower.is_integer() => {
-                        let upper: i64 = name.strip_prefix("C_")?.parse().ok()?;
-                        let arguments = vec![Expr::integer(upper), Expr::Number(lower.clone())];
-                        Some(Expr::Call(Function::Binomial, arguments))
+                        let (kind, upper) = name.split_once('_')?;
+                        let upper = Rational::from_integer(upper.parse().ok()?);
+                        match kind {
+                            "C" => {
+                                let arguments =
+                                    vec![Expr::Number(upper), Expr::Number(lower.clone())];
+                                Some(Expr::Call(Function::Binomial, arguments))
+                            }
+                            "A" | "P" => arrangements(&upper, lower),
+                            _ => None,
+                        }
                     }
                     _ => None,
                 },
@@ -515,7 +529,7 @@ fn integer(expr: &Expr) -> Option<BigInt> {
 
 /// `x = 7k + 3` for all integers k.
 fn progression<'n>(node: &'n Node, parameter: &str) -> Option<Congruence<'n>> {
-    let (subject, Node::Expr(value)) = equation(node)? else { return None };
+    let (subject, Node::Expr(value)) = node.equation()? else { return None };
     let Node::Expr(Expr::Symbol(_)) = subject else { return None };
     let mut step = Rational::zero();
     let mut offset = Rational::zero();
@@ -540,6 +554,15 @@ fn progression<'n>(node: &'n Node, parameter: &str) -> Option<Congruence<'n>> {
     let modulus = step.abs().to_integer();
     let residue = ((offset.to_integer() % &modulus) + &modulus) % &modulus;
     Some(Congruence { subject: Some(subject), residues: vec![residue], modulus })
+}
+
+/// `n!/(n − k)!`, for natural numbers.
+fn arrangements(upper: &Rational, lower: &Rational) -> Option<Expr> {
+    let rest = upper - lower;
+    let natural = |number: &Rational| number.is_integer() && !number.is_negative();
+    let factorial =
+        |number: &Rational| Expr::Call(Function::Factorial, vec![Expr::Number(number.clone())]);
+    (natural(lower) && natural(&rest)).then(|| factorial(upper).over(factorial(&rest)))
 }
 
 fn has_unit_vector(expr: &Expr) -> bool {
@@ -567,14 +590,4 @@ fn denominators<'e>(expr: &'e Expr, found: &mut Vec<&'e str>) {
         },
         other => other.children().iter().for_each(|child| denominators(child, found)),
     }
-}
-
-/// Whether two answers in words differ only in articles, hyphens and white space.
-pub(super) fn same_words(a: &str, b: &str) -> bool {
-    let joined = |text: &str| {
-        let letters = text.to_lowercase();
-        letters.chars().filter(|c| c.is_alphanumeric()).collect::<String>()
-    };
-    let letters = |text: &str| text.chars().all(|c| c.is_alphabetic() || matches!(c, ' ' | '-'));
-    same_text(a, b) || (letters(a) && letters(b) && joined(a).len() > 5 && joined(a) == joined(b))
 }

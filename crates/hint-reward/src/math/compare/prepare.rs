@@ -188,5 +188,10 @@ fn comes_back(terms: &[Node]) -> bool {
 }
 
 fn is_constant(node: &Node) -> bool {
-    matches!(node, Node::Expr(expr) if !has_symbols(expr))
+    match node {
+        Node::Expr(expr) => !has_symbols(expr),
+        // `160 + 100 = 260 sheep`
+        Node::Quantity(inner, _) => is_constant(inner),
+        _ => false,
+    }
 }

@@ -38,6 +38,10 @@ impl RealSet {
                 let zero = End { value: Expr::integer(0), position: 0.0, closed: false };
                 Ok(Some(Self::of(vec![Piece { low: zero, high: End::infinite(1) }])))
             }
+            Node::NumberSet('ν') => {
+                let zero = End { value: Expr::integer(0), position: 0.0, closed: false };
+                Ok(Some(Self::of(vec![Piece { low: End::infinite(-1), high: zero }])))
+            }
             Node::Tuple { items, left_closed, right_closed } => {
                 let [Node::Expr(low), Node::Expr(high)] = items.as_slice() else { return Ok(None) };
                 let (Some(low), Some(high)) = (

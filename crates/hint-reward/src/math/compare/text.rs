@@ -6,6 +6,16 @@ pub(crate) fn same_text(a: &str, b: &str) -> bool {
     !a.is_empty() && a == b
 }
 
+/// Whether two answers in words differ only in articles, hyphens and white space.
+pub(crate) fn same_words(a: &str, b: &str) -> bool {
+    let joined = |text: &str| {
+        let letters = text.to_lowercase();
+        letters.chars().filter(|c| c.is_alphanumeric()).collect::<String>()
+    };
+    let letters = |text: &str| text.chars().all(|c| c.is_alphabetic() || matches!(c, ' ' | '-'));
+    same_text(a, b) || (letters(a) && letters(b) && joined(a).len() > 5 && joined(a) == joined(b))
+}
+
 fn words(text: &str) -> Vec<String> {
     let words = text.split(|c: char| c.is_whitespace() || matches!(c, '-' | '_' | ','));
     let trimmed = words.map(|word| word.trim_matches(|c: char| !c.is_alphanumeric()));

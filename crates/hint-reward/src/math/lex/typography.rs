@@ -41,6 +41,20 @@ const DAMAGED: [(char, char, &[&str]); 7] = [
     ('\u{7}', 'a', &["lpha", "ngle", "pprox", "rc", "st"]),
 ];
 
+/// Whether a command in the text was damaged by a JSON reader, and is read as what it was: `\frac` as a form feed and
+/// `rac`.
+pub(crate) fn has_damaged_command(text: &str) -> bool {
+    has_split_command(text)
+        || text.char_indices().any(|(at, c)| is_damaged_command(c, &text[at + c.len_utf8()..]))
+}
+
+fn is_damaged_command(control: char, behind: &str) -> bool {
+    DAMAGED
+        .iter()
+        .find(|entry| entry.0 == control)
+        .is_some_and(|(_, _, tails)| tails.iter().any(|tail| is_command_tail(behind, tail)))
+}
+
 /// Whether a line starts with the end of a command: `x \neq 1` as `x `, a line feed and `eq 1`.
 fn has_split_command(text: &str) -> bool {
     let is_end = |rest: &str| DAMAGED[4].2.iter().take(2).any(|tail| is_command_tail(rest, tail));
@@ -143,12 +157,10 @@ impl Plain<'_> {
 
     fn control(&mut self, c: char) {
         let behind = &self.text[self.at + 1..];
-        let entry = DAMAGED.iter().find(|entry| entry.0 == c);
-        if let Some((_, letter, tails)) = entry
-            && tails.iter().any(|tail| is_command_tail(behind, tail))
-        {
+        let letter = DAMAGED.iter().find(|entry| entry.0 == c).map(|entry| entry.1);
+        if let Some(letter) = letter.filter(|_| is_damaged_command(c, behind)) {
             self.out.push('\\');
-            self.out.push(*letter);
+            self.out.push(letter);
         } else {
             // What is left of these is no text; it stays, and makes the text unreadable.
             self.out.push(c);

@@ -104,10 +104,50 @@ pub(crate) fn is_unit_expression(text: &str) -> bool {
         && words.all(|word| row(word).is_some())
 }
 
-/// By its spelling, where capitals matter (`mm` and `Mm`), else in small letters for words of three or more.
-fn row(word: &str) -> Option<&'static Row> {
+/// Kind and size of a unit by its spelling, where capitals matter (`mm` and `Mm`), else in small letters for words of
+/// three or more, else by a prefix: `ns`, `megahertz`.
+fn row(word: &str) -> Option<(&'static str, i64, i64)> {
     let exact = |word: &str| UNITS.iter().find(|row| row.1.contains(&word));
-    exact(word).or_else(|| if word.len() > 2 { exact(&word.to_ascii_lowercase()) } else { None })
+    let lowered = || if word.len() > 2 { exact(&word.to_ascii_lowercase()) } else { None };
+    match exact(word).or_else(lowered) {
+        Some(row) => Some((row.0, row.2, row.3)),
+        None => prefixed(word),
+    }
+}
+
+/// Prefixes by letter and by name, with the size as a fraction. A letter of theirs may start other words, so only
+/// these units take them.
+fn prefixed(word: &str) -> Option<(&'static str, i64, i64)> {
+    const PREFIXES: [(&str, &str, i64, i64); 9] = [
+        ("p", "pico", 1, 1_000_000_000_000),
+        ("n", "nano", 1, 1_000_000_000),
+        ("μ", "micro", 1, 1_000_000),
+        ("m", "milli", 1, 1000),
+        ("c", "centi", 1, 100),
+        ("d", "deci", 1, 10),
+        ("k", "kilo", 1000, 1),
+        ("M", "mega", 1_000_000, 1),
+        ("G", "giga", 1_000_000_000, 1),
+    ];
+    const LETTERS: [&str; 14] =
+        ["m", "g", "s", "L", "l", "N", "J", "W", "V", "A", "Hz", "Pa", "Ω", "mol"];
+    const NAMES: [&str; 15] = [
+        "meter", "metre", "gram", "second", "liter", "litre", "newton", "joule", "watt", "volt",
+        "ampere", "hertz", "pascal", "ohm", "mole",
+    ];
+    // `pm` is half of the day, `Ms` a title.
+    if matches!(word, "pm" | "am" | "Ms" | "pg") {
+        return None;
+    }
+    let lowered = word.to_ascii_lowercase();
+    let (base, up, down) = PREFIXES.into_iter().find_map(|(letter, name, up, down)| {
+        let symbol = word.strip_prefix(letter).filter(|base| LETTERS.contains(base));
+        let spelled = lowered.strip_prefix(name).map(|base| base.strip_suffix('s').unwrap_or(base));
+        let spelled = spelled.and_then(|base| NAMES.into_iter().find(|known| *known == base));
+        Some((symbol.or(spelled)?, up, down))
+    })?;
+    let (kind, _, numerator, denominator) = UNITS.iter().find(|row| row.1.contains(&base))?;
+    Some((kind, numerator.checked_mul(up)?, denominator.checked_mul(down)?))
 }
 
 impl Unit {
@@ -156,9 +196,9 @@ impl Unit {
         let (name, written) = word.split_once('^').unwrap_or((word, "1"));
         let written: i32 = written.trim_matches(['{', '}', '(', ')']).parse().unwrap_or(1);
         let power = sign * power * written.clamp(-9, 9);
-        if let Some((kind, _, numerator, denominator)) = row(name) {
+        if let Some((kind, numerator, denominator)) = row(name) {
             let (up, down) =
-                if power < 0 { (*denominator, *numerator) } else { (*numerator, *denominator) };
+                if power < 0 { (denominator, numerator) } else { (numerator, denominator) };
             for _ in 0..power.unsigned_abs() {
                 match (self.numerator.checked_mul(up), self.denominator.checked_mul(down)) {
                     (Some(numerator), Some(denominator)) => {
@@ -168,7 +208,7 @@ impl Unit {
                     _ => kinds.push((word.to_owned(), 1)),
                 }
             }
-            match *kind {
+            match kind {
                 // A litre is a thousandth of a cubic meter.
                 "volume" => {
                     kinds.push(("length".to_owned(), 3 * power));
@@ -178,13 +218,25 @@ impl Unit {
                         self.denominator = self.denominator.saturating_mul(down);
                     }
                 }
-                // A joule is a watt for a second.
-                "energy" => {
-                    kinds.push(("power".to_owned(), power));
-                    kinds.push(("time".to_owned(), power));
+                // In kilograms, meters and seconds, where the base of mass is the gram.
+                "force" | "energy" | "power" | "pressure" => {
+                    let (length, time) = match kind {
+                        "force" => (1, -2),
+                        "energy" => (2, -2),
+                        "power" => (2, -3),
+                        _ => (-1, -2),
+                    };
+                    for (kind, times) in [("mass", 1), ("length", length), ("time", time)] {
+                        kinds.push((kind.to_owned(), times * power));
+                    }
+                    let (up, down) = if power < 0 { (1, 1000) } else { (1000, 1) };
+                    for _ in 0..power.unsigned_abs() {
+                        self.numerator = self.numerator.saturating_mul(up);
+                        self.denominator = self.denominator.saturating_mul(down);
+                    }
                 }
                 "area" => kinds.push(("length".to_owned(), 2 * power)),
-                _ => kinds.push(((*kind).to_owned(), power)),
+                _ => kinds.push((kind.to_owned(), power)),
             }
         } else {
             let name = match name.to_lowercase().as_str() {

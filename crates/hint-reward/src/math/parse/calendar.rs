@@ -1,21 +1,8 @@
 //! Dates and times of day.
 
-use crate::math::tree::node::Node;
+use chrono::{Month, NaiveDate};
 
-const MONTHS: [&str; 12] = [
-    "January",
-    "February",
-    "March",
-    "April",
-    "May",
-    "June",
-    "July",
-    "August",
-    "September",
-    "October",
-    "November",
-    "December",
-];
+use crate::math::tree::node::Node;
 
 /// `march 14 2015`, `14 march`, `the 3rd of may`, as a text in one form.
 pub(crate) fn date(words: &[&str]) -> Option<Node> {
@@ -32,9 +19,18 @@ pub(crate) fn date(words: &[&str]) -> Option<Node> {
         },
         _ => return None,
     };
-    let Some(year) = year else { return Some(Node::text(&format!("{month} {day}"))) };
-    let is_year = year.len() == 4 && year.bytes().all(|byte| byte.is_ascii_digit());
-    is_year.then(|| Node::text(&format!("{month} {day}, {year}")))
+    let name = month.name();
+    // A leap year stands for a year that is not given.
+    let year_number = match year {
+        Some(year) if year.len() == 4 => year.parse().ok()?,
+        Some(_) => return None,
+        None => 2000,
+    };
+    NaiveDate::from_ymd_opt(year_number, month.number_from_month(), day)?;
+    Some(match year {
+        Some(year) => Node::text(&format!("{name} {day}, {year}")),
+        None => Node::text(&format!("{name} {day}")),
+    })
 }
 
 /// `3:30 pm`, `3 pm`, as minutes since midnight.
@@ -69,16 +65,14 @@ pub(crate) fn minutes_of(clock: &str) -> Option<u32> {
     (hours <= 24 && minutes < 60).then_some(hours * 60 + minutes)
 }
 
-fn month(word: &str) -> Option<&'static str> {
-    MONTHS.into_iter().find(|month| {
-        month.eq_ignore_ascii_case(word)
-            || (word.len() == 3 && month.get(..3).is_some_and(|m| m.eq_ignore_ascii_case(word)))
-    })
+/// A month by its name or its first three letters.
+fn month(word: &str) -> Option<Month> {
+    word.parse().ok()
 }
 
 fn day(word: &str) -> Option<u32> {
     let digits = word.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let suffix = &word[digits.len()..];
     let is_day = matches!(suffix, "" | "st" | "nd" | "rd" | "th") && digits.len() <= 2;
-    digits.parse().ok().filter(|day| is_day && (1..=31).contains(day))
+    digits.parse().ok().filter(|_| is_day)
 }

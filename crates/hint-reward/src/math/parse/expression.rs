@@ -425,6 +425,7 @@ impl Parser<'_, '_, '_> {
                 Node::Expr(Expr::Call(Function::Abs, vec![inner]))
             }
             Kind::Begin(name) => self.matrix(name)?,
+            Kind::Fraction if let Some(derivative) = self.derivative() => derivative,
             Kind::Fraction => {
                 let numerator = self.argument()?;
                 let denominator = self.argument()?;

@@ -285,6 +285,30 @@ impl Parser<'_, '_, '_> {
         Ok(Expr::Call(Function::Integral, vec![Expr::symbol(variable), low, high, body]))
     }
 
+    /// The derivative of a name behind a fraction command: `{dy}{dx}` is `y'`, and `{dy}{dt}` a name of its own.
+    pub(super) fn derivative(&mut self) -> Option<Node> {
+        let group = |at: usize| match self.tokens.get(at..at + 4)? {
+            [open, d, name, close]
+                if open.kind == Kind::Open('{')
+                    && d.kind == Kind::Name("d")
+                    && close.kind == Kind::Close('{') =>
+            {
+                match name.kind {
+                    Kind::Name(name) => Some(name),
+                    _ => None,
+                }
+            }
+            _ => None,
+        };
+        let (function, variable) = (group(self.at)?, group(self.at + 4)?);
+        self.at += 8;
+        let name = match variable {
+            "x" => format!("{function}'"),
+            _ => format!("d{function}/d{variable}"),
+        };
+        Some(Node::Expr(Expr::Symbol(name.into())))
+    }
+
     /// `\lim_{x \to a} body`.
     pub(super) fn limit(&mut self) -> Result<Expr, Stop> {
         self.expect(&Kind::Operator('_'), "a limit without its variable")?;

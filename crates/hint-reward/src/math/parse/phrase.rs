@@ -41,6 +41,11 @@ pub(crate) fn phrase(text: &str) -> Option<Node> {
             Some(Node::text("infinitely many"))
         }
         [.., "diverges" | "tends", "to", "infinity"] => Some(Node::Expr(Expr::Infinity)),
+        [
+            ..,
+            "series" | "sequence" | "sum" | "integral" | "product" | "it",
+            verb @ ("converges" | "diverges"),
+        ] if words.len() <= 4 => Some(Node::text(verb)),
         ["natural", "numbers"] | ["the" | "all", "natural", "numbers"] => {
             Some(Node::NumberSet('N'))
         }
@@ -57,18 +62,24 @@ pub(crate) fn phrase(text: &str) -> Option<Node> {
             let all_words = text.chars().all(|c| c.is_alphabetic() || matches!(c, ' ' | '-' | '.'));
             let article = matches!(words.first(), Some(&("a" | "an"))) && words.len() > 1;
             let hyphen = text.contains('-') && words.iter().all(|word| word.len() > 3);
-            (all_words && words.len() < 4 && (article || hyphen))
+            (all_words && words.len() < 4 + usize::from(article) && (article || hyphen))
                 .then(|| Node::text(&words[usize::from(article)..].join(" ")))
         }),
     }
 }
 
-/// `n is even`, `even n` and `odd n` as congruences; after "if and only if" too.
+/// `n is even`, `even n`, `odd n` and `n is divisible by 3` as congruences; after "if and only if" too.
 fn parity(words: &[&str]) -> Option<Node> {
     let words = match words.windows(4).rposition(|window| window == ["if", "and", "only", "if"]) {
         Some(at) => &words[at + 4..],
         None => words,
     };
+    if let [name, "is", "divisible", "by", divisor] | [name, "is", "a", "multiple", "of", divisor] =
+        words
+    {
+        let divisor: i64 = divisor.parse().ok()?;
+        return (name.len() == 1 && divisor > 0).then(|| residue_class(name, 0, divisor));
+    }
     let ([name, "is" | "are", parity] | [parity, name] | [name, "must", "be", parity]) = words
     else {
         return None;
@@ -81,11 +92,16 @@ fn parity(words: &[&str]) -> Option<Node> {
     if name.len() != 1 || !name.bytes().all(|byte| byte.is_ascii_alphabetic()) {
         return None;
     }
-    let two = || Node::Expr(Expr::integer(2));
-    Some(Node::Chain {
-        terms: vec![Node::Expr(Expr::symbol(name)), Node::Expr(Expr::integer(residue)), two()],
+    Some(residue_class(name, residue, 2))
+}
+
+/// `name ≡ residue (mod modulus)`.
+fn residue_class(name: &str, residue: i64, modulus: i64) -> Node {
+    let number = |value| Node::Expr(Expr::integer(value));
+    Node::Chain {
+        terms: vec![Node::Expr(Expr::symbol(name)), number(residue), number(modulus)],
         relations: vec![Relation::Other('≡'), Relation::Modulo],
-    })
+    }
 }
 
 /// The words of a text in lower case, without text commands, dollar signs and punctuation; `None` if there is any

@@ -5,6 +5,7 @@ use crate::math::lex::token::Kind;
 use crate::math::lex::units::Unit;
 use crate::math::parse::parser::{Parser, into_expr, is_sentence_word};
 use crate::math::tree::node::{Expr, Function, Node, Rational, Relation};
+use crate::number::numbers_in;
 
 impl Parser<'_, '_, '_> {
     /// One item: a chain of relations with an optional unit behind it.
@@ -154,6 +155,10 @@ impl Parser<'_, '_, '_> {
                 _ => break,
             };
             words += 1;
+            // `5 (six)` takes itself back.
+            if word.contains('(') && !numbers_in(word).is_empty() {
+                return Err(Stop::Unreadable("a number in brackets behind the value"));
+            }
             if words > 6 || is_sentence_word(word) {
                 return Err(Stop::Unreadable("a sentence follows the value"));
             }
@@ -168,23 +173,28 @@ impl Parser<'_, '_, '_> {
     }
 }
 
-/// The power of ten that a text starts with, `million` and the like, and what follows it.
-fn split_scale(text: &str) -> Option<(u32, &str)> {
+/// What a number word that a text starts with multiplies by, a count and a power of ten, and what follows it.
+fn split_scale(text: &str) -> Option<((u32, u32), &str)> {
+    let text = text.trim_start();
     let (first, rest) = text.split_once(' ').unwrap_or((text, ""));
-    let power = match first {
-        "hundred" => 2,
-        "thousand" => 3,
-        "million" => 6,
-        "billion" => 9,
-        "trillion" => 12,
+    let scale = match first {
+        "dozen" => (12, 0),
+        "hundred" => (1, 2),
+        "thousand" => (1, 3),
+        "lakh" => (1, 5),
+        "million" => (1, 6),
+        "crore" => (1, 7),
+        "billion" => (1, 9),
+        "trillion" => (1, 12),
         _ => return None,
     };
-    Some((power, rest.trim()))
+    Some((scale, rest.trim()))
 }
 
-/// A value times a power of ten; a decimal stays one, as precise as it was written.
-fn scaled(value: Expr, power: u32) -> Expr {
-    let factor = Rational::from_integer(num_bigint::BigInt::from(10).pow(power));
+/// A value times a count and a power of ten; a decimal stays one, as precise as it was written.
+fn scaled(value: Expr, (count, power): (u32, u32)) -> Expr {
+    let factor = num_bigint::BigInt::from(10).pow(power) * count;
+    let factor = Rational::from_integer(factor);
     match value {
         Expr::Number(value) => Expr::Number(value * factor),
         Expr::Decimal { value, places } => {

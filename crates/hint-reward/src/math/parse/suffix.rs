@@ -31,6 +31,10 @@ impl Parser<'_, '_, '_> {
             |kind: Option<&Kind<'_>>| matches!(kind, Some(Kind::Number(zero)) if zero.raw == "0");
         let (positive, length) = match self.peek_at(1 + grouped) {
             Some(Kind::Operator('+')) => (true, 1),
+            Some(Kind::Operator('-')) if letter == 'R' => {
+                self.at += 2 + 2 * grouped;
+                return 'ν';
+            }
             Some(Kind::Operator('*')) => (letter == 'N', 1),
             Some(Kind::Relation(Relation::Greater)) if zero(self.peek_at(2 + grouped)) => (true, 2),
             _ => return letter,

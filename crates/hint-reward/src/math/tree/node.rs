@@ -151,7 +151,7 @@ pub(crate) enum Node {
         digits: Box<str>,
         base: u32,
     },
-    /// ℝ, ℤ and so on; `+` behind one is its positive part, as a small letter, `*` what is not 0: see the parser.
+    /// ℝ, ℤ and so on; a Greek letter for the positive or negative part, a small one for what is not 0: see the parser.
     NumberSet(char),
     /// An answer under a condition. An essential condition is part of the answer.
     Given {
@@ -368,7 +368,38 @@ impl Expr {
     }
 }
 
+impl Function {
+    /// Whether arguments that are numbers have an exact value.
+    pub(crate) fn is_arithmetic(&self) -> bool {
+        matches!(
+            self,
+            Self::Factorial
+                | Self::DoubleFactorial
+                | Self::Binomial
+                | Self::Gcd
+                | Self::Lcm
+                | Self::Min
+                | Self::Max
+                | Self::Mod
+                | Self::Abs
+                | Self::Floor
+                | Self::Ceil
+        )
+    }
+}
+
 impl Node {
+    /// The two sides of an equation.
+    pub(crate) fn equation(&self) -> Option<(&Self, &Self)> {
+        match self {
+            Self::Chain { terms, relations } => match (terms.as_slice(), relations.as_slice()) {
+                ([left, right], [Relation::Equal]) => Some((left, right)),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
     pub(crate) fn text(text: &str) -> Self {
         Self::Text(text.into())
     }

@@ -106,6 +106,7 @@ fn write_node(node: &Node, out: &mut String) {
                 put(out, format_args!("\\mathbb{{{}}}^*", letter.to_ascii_uppercase()));
             }
             'ρ' => out.push_str("\\mathbb{R}^+"),
+            'ν' => out.push_str("\\mathbb{R}^-"),
             'κ' => out.push_str("\\mathbb{Q}^+"),
             'ζ' => out.push_str("\\mathbb{Z}^+"),
             _ => put(out, format_args!("\\mathbb{{{letter}}}")),

@@ -3,7 +3,7 @@
 use num_traits::{Signed, ToPrimitive};
 
 use crate::math::fuel::{Fuel, Stop};
-use crate::math::tree::node::{Expr, Rational};
+use crate::math::tree::node::{Expr, Function, Rational};
 use crate::math::value::ball::Ball;
 use crate::math::value::exact::exact;
 use crate::math::value::limit::has_infinity;
@@ -23,20 +23,20 @@ const NUMERIC_POINTS: usize = 4;
 
 const SAMPLES: [Sample; 16] = [
     Sample::Positive,
-    Sample::Signed,
-    Sample::Signed,
+    Sample::Signed(0),
+    Sample::Signed(1),
     Sample::Positive,
-    Sample::Signed,
-    Sample::Signed,
-    Sample::Signed,
+    Sample::Signed(2),
+    Sample::Signed(3),
+    Sample::Signed(4),
     Sample::Integer,
-    Sample::Signed,
+    Sample::Signed(5),
     Sample::Integer,
     Sample::Integer,
     Sample::Positive,
     Sample::Integer,
     Sample::Integer,
-    Sample::Signed,
+    Sample::Signed(6),
     Sample::Positive,
 ];
 
@@ -223,7 +223,13 @@ impl Comparer<'_> {
     fn numeric(&mut self, a: &Expr, b: &Expr, has_symbols: bool) -> Result<bool, Stop> {
         for complex in [false, true] {
             let mut agreed = 0;
-            let needed = if has_symbols { NUMERIC_POINTS } else { 1 };
+            // Roots and absolute values need the signs of the symbols in many combinations.
+            let folds = folds(a) || folds(b);
+            let needed = match (has_symbols, folds) {
+                (false, _) => 1,
+                (true, false) => NUMERIC_POINTS,
+                (true, true) => SAMPLES.len(),
+            };
             for (index, sample) in SAMPLES.into_iter().enumerate() {
                 if !has_symbols && index > 0 {
                     break;
@@ -304,4 +310,15 @@ impl Comparer<'_> {
 /// Whether the expression depends on anything but numbers.
 pub(crate) fn has_symbols(expr: &Expr) -> bool {
     expr.is_open()
+}
+
+/// Whether a value loses the sign of a symbol in it: `|x|`, `√(x²)`.
+fn folds(expr: &Expr) -> bool {
+    expr.any(&|inner| match inner {
+        Expr::Call(Function::Abs, _) => true,
+        Expr::Pow(pair) => {
+            matches!(&pair.1, Expr::Number(power) if !power.is_integer()) && has_symbols(&pair.0)
+        }
+        _ => false,
+    })
 }

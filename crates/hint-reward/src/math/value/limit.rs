@@ -17,6 +17,9 @@ const PLACES: [u32; 17] = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 19
 /// Where a limit is approached: powers of two, whose steps are exact.
 const DOUBLINGS: [i32; 14] = [2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15];
 
+/// Where a limit is approached from both sides.
+const HALVINGS: [i32; 10] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10];
+
 /// Relative error beyond which a value is not known.
 const MAX_ERROR: f64 = 1e-21;
 
@@ -62,6 +65,10 @@ impl Numeric<'_> {
             return Ok(extrapolated(&values));
         }
         let Some(target) = self.value(target)? else { return Ok(None) };
+        let both = matches!(side, Expr::Number(side) if num_traits::Zero::is_zero(side));
+        if both && let Some(value) = self.limit_in_the_middle(variable, target.re, body)? {
+            return Ok(Some(value));
+        }
         let mut found: Option<Ball> = None;
         let sides: &[f64] = match side {
             Expr::Number(side) if num_traits::Signed::is_positive(side) => &[1.0],
@@ -83,6 +90,30 @@ impl Numeric<'_> {
             found = Some(value);
         }
         Ok(found)
+    }
+
+    /// The limit as the mean of both sides, which is even in the distance: half the points give twice the digits, and
+    /// `(1 − cos x)/x²` keeps them where the points next to its hole lose them.
+    fn limit_in_the_middle(&mut self, variable: &str, target: Real, body: &Expr) -> Value {
+        let mut means = Vec::with_capacity(HALVINGS.len());
+        let mut gaps = Vec::with_capacity(HALVINGS.len());
+        for power in HALVINGS {
+            let place = f64::from(1 << power);
+            let step = Real::from_f64(1.0 / place);
+            let above = self.at(variable, target + step, body)?;
+            let below = self.at(variable, target - step, body)?;
+            let (Some(above), Some(below)) = (above, below) else { continue };
+            let half = Ball::real(Real::from_f64(0.5));
+            means.push((place * place, above.add(below).times(half)));
+            let gap = above.add(below.negated());
+            gaps.push((gap.size(), gap.error));
+        }
+        // The two sides meet: their distance goes to nothing as the step does.
+        let meets = gaps.windows(2).all(|pair| {
+            let ((before, _), (now, error)) = (pair[0], pair[1]);
+            now <= 0.75 * before || now <= 4.0 * error
+        });
+        Ok(if meets { extrapolated(&means) } else { None })
     }
 
     /// The integral of the body from one end to the other, by double-exponential quadrature.

@@ -56,6 +56,9 @@ const PRIMES: [u64; 36] = [
     3_388_130_934_639_010_559,
 ];
 
+/// Factorials beyond this one stay unknown.
+const MAX_FACTORIAL: u64 = 20_000;
+
 /// An element `re + im·i` of the field with p² elements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Element {
@@ -255,22 +258,13 @@ impl<'f> Point<'f> {
             let factor = Expr::Pi.times(Expr::Number(Rational::new(1.into(), 180.into())));
             return self.value(&arguments[0].clone().times(factor));
         }
-        let is_arithmetic = matches!(
-            function,
-            Function::Factorial
-                | Function::DoubleFactorial
-                | Function::Binomial
-                | Function::Gcd
-                | Function::Lcm
-                | Function::Min
-                | Function::Max
-                | Function::Mod
-                | Function::Abs
-                | Function::Floor
-                | Function::Ceil
-        );
-        if is_arithmetic && let Some(value) = exact(whole, self.fuel)? {
+        if function.is_arithmetic()
+            && let Some(value) = exact(whole, self.fuel)?
+        {
             return self.rational(&value);
+        }
+        if let Some(value) = self.counted(function, arguments)? {
+            return Ok(Some(value));
         }
         let mut values = Vec::with_capacity(arguments.len());
         for argument in arguments {
@@ -289,6 +283,38 @@ impl<'f> Point<'f> {
         let result = self.opaque(22, &values, &[mark]);
         self.decisive = decisive;
         Ok(Some(result))
+    }
+
+    /// Factorials and binomials of numbers whose exact values are too long, in the field.
+    fn counted(&mut self, function: &Function, arguments: &[Expr]) -> Value {
+        if !matches!(function, Function::Factorial | Function::Binomial) {
+            return Ok(None);
+        }
+        let mut numbers = [0; 2];
+        for (number, argument) in numbers.iter_mut().zip(arguments) {
+            let value = exact(argument, self.fuel)?.filter(Rational::is_integer);
+            match value.and_then(|value| value.to_integer().to_u64()) {
+                Some(value) if value <= MAX_FACTORIAL => *number = value,
+                _ => return Ok(None),
+            }
+        }
+        let [upper, lower] = numbers;
+        let whole = self.product(1, upper)?;
+        if *function == Function::Factorial {
+            return Ok(Some(whole));
+        }
+        let Some(rest) = upper.checked_sub(lower) else { return Ok(None) };
+        let parts = self.product(1, lower)?;
+        let rest = self.product(1, rest)?;
+        let parts = self.multiply(parts, rest);
+        Ok(self.raise(parts, -1)?.map(|inverse| self.multiply(whole, inverse)))
+    }
+
+    /// The product of the integers from `first` to `last`.
+    fn product(&mut self, first: u64, last: u64) -> Result<Element, Stop> {
+        self.fuel.spend(10 + 2 * last.saturating_sub(first))?;
+        let re = (first..=last).fold(1, |product, factor| mul_mod(product, factor, self.prime));
+        Ok(Element { re, im: 0 })
     }
 
     fn series(&mut self, function: &Function, arguments: &[Expr]) -> Value {

@@ -14,8 +14,8 @@ use crate::math::value::real::{E, EPSILON, FUNCTION_EPSILON, PI, Real};
 pub(crate) enum Sample {
     /// Real and positive.
     Positive,
-    /// Real, of either sign.
-    Signed,
+    /// Real, of either sign. Of an even and the next odd number, a symbol is negative in one.
+    Signed(u8),
     /// A small positive integer.
     Integer,
 }
@@ -78,9 +78,10 @@ impl<'f> Numeric<'f> {
         let unit = (hash >> 11) as f64 / 9_007_199_254_740_992.0;
         Real::from_f64(match self.sample {
             Sample::Positive => 0.3 + 2.2 * unit,
-            Sample::Signed => {
+            Sample::Signed(number) => {
                 let size = 0.3 + 2.2 * unit;
-                if hash & 1 == 0 { size } else { -size }
+                let bit = hash_text(42, name) >> (number / 2) & 1;
+                if bit == u64::from(number & 1) { size } else { -size }
             }
             Sample::Integer => (2.0 + 12.0 * unit).floor(),
         })
@@ -237,20 +238,7 @@ impl<'f> Numeric<'f> {
 
     fn call(&mut self, whole: &Expr, function: &Function, arguments: &[Expr]) -> Value {
         self.fuel.spend(400)?;
-        let is_arithmetic = matches!(
-            function,
-            Function::Factorial
-                | Function::DoubleFactorial
-                | Function::Binomial
-                | Function::Gcd
-                | Function::Lcm
-                | Function::Min
-                | Function::Max
-                | Function::Mod
-                | Function::Floor
-                | Function::Ceil
-        );
-        if is_arithmetic
+        if function.is_arithmetic()
             && self.bound.is_empty()
             && let Some(value) = exact(whole, self.fuel)?
         {

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::collect::stats::SuccessCount;
 use crate::sample::Rollout;
+use crate::sample::SuccessCount;
 
 /// Success of one problem over a run.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]

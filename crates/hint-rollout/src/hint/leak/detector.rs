@@ -73,6 +73,22 @@ impl LeakDetector {
         if hint.allowed_leak == AllowedLeak::Answer {
             return Vec::new();
         }
+        let mut leaks = self.leaks_of(problem, hint);
+        // Each accepted answer gives as much away as the first.
+        for answer in &problem.accepted {
+            let other = Problem { answer: answer.clone(), ..problem.clone() };
+            for leak in self.leaks_of(&other, hint) {
+                if !leaks.iter().any(|found| found.span == leak.span) {
+                    leaks.push(leak);
+                }
+            }
+        }
+        leaks.sort_by_key(|leak| leak.span.start);
+        leaks
+    }
+
+    /// What `hint` gives away of the first answer and of the steps.
+    fn leaks_of(&self, problem: &Problem, hint: &Hint) -> Vec<Leak> {
         let known = Known::new(&self.verifier, problem);
         let text = &hint.text;
         let mut leaks = Vec::new();

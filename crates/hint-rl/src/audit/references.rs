@@ -1,0 +1,107 @@
+//! Which reference answers of a problem file can be judged.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use hint_reward::MathVerifier;
+use hint_reward::audit::AuditReport;
+use hint_rollout::Problem;
+use serde_json::{Map, Value, json};
+
+/// An audit of the reference answers, several of one problem where it accepts several.
+#[derive(Debug)]
+pub(super) struct References<'p> {
+    problems: &'p [Problem],
+    /// The problem of each reference.
+    owners: Vec<usize>,
+    report: AuditReport,
+}
+
+impl<'p> References<'p> {
+    /// Audits them with the mathematical verifier.
+    pub(super) fn of(problems: &'p [Problem]) -> Self {
+        let references = problems.iter().enumerate().flat_map(|(owner, problem)| {
+            problem.references().map(move |reference| (owner, reference))
+        });
+        let (owners, references): (Vec<_>, Vec<_>) = references.unzip();
+        Self { problems, owners, report: MathVerifier::new().audit(references) }
+    }
+
+    /// Whether every reference is usable.
+    pub(super) fn is_clean(&self) -> bool {
+        self.report.is_clean()
+    }
+
+    /// The problems with a reference that can be judged.
+    fn usable(&self) -> impl Iterator<Item = &'p Problem> {
+        let mut usable = vec![false; self.problems.len()];
+        for (index, owner) in self.owners.iter().enumerate() {
+            usable[*owner] |= self.report.is_usable(index);
+        }
+        self.problems.iter().zip(usable).filter(|(_, usable)| *usable).map(|(problem, _)| problem)
+    }
+
+    /// Prints the unusable and repaired references by reason, and a summary.
+    pub(super) fn print(&self) {
+        if !(self.is_clean() && self.report.repaired.is_empty()) {
+            say!("{}", self.report.table());
+        }
+        say!("{}", self.report.summary());
+    }
+
+    /// What was found, by problem.
+    pub(super) fn json(&self) -> Value {
+        let id = |index: usize| &self.problems[self.owners[index]].id;
+        let unusable = self.report.findings.iter().map(|(index, reference, finding)| {
+            let (problem, reason) = (id(*index), finding.reason());
+            json!({ "problem": problem, "reference": reference, "reason": reason, "message": finding.to_string() })
+        });
+        let repaired = self.report.repaired.iter();
+        let repaired = repaired
+            .map(|(index, reference)| json!({ "problem": id(*index), "reference": reference }));
+        json!({
+            "checked": self.report.checked,
+            "unusable": unusable.collect::<Vec<_>>(),
+            "repaired": repaired.collect::<Vec<_>>(),
+        })
+    }
+
+    /// Writes the problems with a usable reference as JSONL, and returns how many there are.
+    pub(super) fn write_usable(&self, path: &Path) -> Result<usize> {
+        let mut lines = Vec::new();
+        let mut count = 0;
+        for problem in self.usable() {
+            serde_json::to_writer(&mut lines, &row(problem))?;
+            lines.push(b'\n');
+            count += 1;
+        }
+        std::fs::write(path, lines)
+            .with_context(|| format!("cannot write `{}`", path.display()))?;
+        Ok(count)
+    }
+}
+
+/// A problem as the row that reads back as it.
+fn row(problem: &Problem) -> Map<String, Value> {
+    let Problem { id, question, context, answer, accepted, hint, solution, level, columns, .. } =
+        problem;
+    let turns = context.iter().map(|turn| json!({ "role": turn.role, "content": turn.content }));
+    let question = if context.is_empty() {
+        json!(question)
+    } else {
+        turns.chain([json!({ "role": "user", "content": question })]).collect()
+    };
+    let mut row = Map::from_iter([
+        ("id".to_owned(), json!(id)),
+        ("question".to_owned(), question),
+        ("answer".to_owned(), json!(answer)),
+    ]);
+    if !accepted.is_empty() {
+        row.insert("accepted_answers".to_owned(), json!(accepted));
+    }
+    for (name, value) in [("abstract_hint", hint), ("solution", solution), ("level", level)] {
+        row.extend(value.as_ref().map(|value| (name.to_owned(), json!(value))));
+    }
+    row.extend(columns.iter().map(|(name, value)| (name.clone(), value.clone())));
+    row
+}
