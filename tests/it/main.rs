@@ -12,6 +12,5 @@ mod optimizer_steps;
 mod presets;
 mod ratio_scheme;
 mod resume;
-mod soak;
 mod supervised;
 mod token_count;

@@ -26,7 +26,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use hint_grpo::{GrpoConfig, Outcome, RunBuilder, RunDir, Stage, SupervisedTrainer, Trainer};
+use hint_grpo::{
+    GrpoConfig, GrpoError, Outcome, RunBuilder, RunDir, Stage, SupervisedTrainer, Trainer,
+};
 use hint_policy::runtime::keep_freed_memory;
 use hint_process::{StopSignals, clock, peak_memory};
 use hint_rollout::{Collector, Problem, RolloutEngine};
@@ -113,7 +115,7 @@ fn train_all(
             Method::Sft => supervised(&mut job),
             Method::Grpo | Method::Hint => hint_grpo(&mut job),
         };
-        let outcome = outcome.inspect_err(|_| job.explain())?;
+        let outcome = outcome.inspect_err(|error| job.explain(error))?;
         if let Outcome::Stopped { .. } = outcome {
             note!("stopped; continue with: --resume {}", settings.out.display());
             return Ok(stop.exit_code());
@@ -218,9 +220,15 @@ impl Job<'_> {
         Progress::new(self.method.name(), self.config.run.steps, self.stop.clone())
     }
 
-    /// Says where a run that failed can be continued.
-    fn explain(&self) {
-        if let Ok(checkpoints) = RunDir::checkpoints(&self.dir)
+    /// Says where a run that failed can be continued, unless it was refused.
+    fn explain(&self, error: &anyhow::Error) {
+        let is_refused = matches!(
+            error.downcast_ref(),
+            Some(GrpoError::Mismatch { .. } | GrpoError::Config(_) | GrpoError::Checkpoint { .. })
+        );
+        if self.lock.is_some()
+            && !is_refused
+            && let Ok(checkpoints) = RunDir::checkpoints(&self.dir)
             && let Some((step, _)) = checkpoints.last()
         {
             let out = self.settings.out.display();

@@ -2,10 +2,12 @@
 //! teacher that are slow and fail, ends with the bytes of an undisturbed run.
 //!
 //! ```text
-//! HINT_SOAK_MINUTES=30 cargo test -p hint-tests --test it soak -- --ignored --nocapture
+//! HINT_SOAK_MINUTES=30 cargo test -p hint-tests --test soak
 //! ```
 //!
 //! `HINT_SOAK_MODEL` names a model other than the tiny one, such as SmolLM2 as a GGUF file.
+
+#![expect(clippy::print_stdout, reason = "the count is the result")]
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -31,8 +33,6 @@ use serde_json::{Value, json};
 const STEPS: u64 = 12;
 /// Names the folder in which a child trains, and the address of both servers.
 const CHILD: &str = "HINT_SOAK_CHILD";
-/// The test that children run once more.
-const TEST: &str = "soak::a_disturbed_run_ends_with_the_bytes_of_an_undisturbed_one";
 
 #[expect(clippy::disallowed_methods, reason = "the soak is asked for by the environment")]
 fn variable(name: &str) -> Option<String> {
@@ -177,7 +177,6 @@ fn start(dir: &Path, server: &str, trouble: Trouble) -> Child {
         Command::new(this)
     };
     command
-        .args(["--exact", TEST, "--ignored", "--nocapture", "--test-threads=1"])
         .env(CHILD, format!("{server} {}", dir.display()))
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -228,14 +227,14 @@ fn outcome(dir: &Path) -> [Vec<u8>; 3] {
         .map(|path| bytes(&path))
 }
 
-#[test]
-#[ignore = "takes as long as HINT_SOAK_MINUTES says"]
-fn a_disturbed_run_ends_with_the_bytes_of_an_undisturbed_one() {
+fn main() {
     if let Some(child) = variable(CHILD) {
         let (server, dir) = child.split_once(' ').expect("an address and a folder");
         return train(Path::new(dir), server);
     }
-    let minutes = variable("HINT_SOAK_MINUTES").map_or(1.0, |text| text.parse().expect("a number"));
+    // Nothing unless it is asked for.
+    let Some(minutes) = variable("HINT_SOAK_MINUTES") else { return };
+    let minutes: f64 = minutes.parse().expect("HINT_SOAK_MINUTES is a number");
     let (begin, limit) = (now(), Duration::from_secs_f64(60.0 * minutes));
     let folder = tempfile::tempdir().expect("a temporary folder");
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
