@@ -15,7 +15,9 @@ use tch::{Device, Kind, Tensor};
 
 use crate::error::PolicyError;
 
-pub(crate) use cuda::{cuda_driver, has_torch_cuda, leave_cudnn_attention, load_torch_cuda};
+pub(crate) use cuda::{
+    allow_tf32, cuda_driver, device_memory, has_torch_cuda, leave_cudnn_attention, load_torch_cuda,
+};
 
 /// Maps `path` read-only, so that loading a checkpoint does not first copy it into memory.
 ///
@@ -150,24 +152,55 @@ mod cuda {
         Some(Path::new(path.to_str().ok()?).parent()?.to_owned())
     }
 
-    #[expect(unsafe_code, reason = "functions of C++, by their mangled names")]
     pub(crate) fn leave_cudnn_attention() -> bool {
+        set_context(c"_ZN2at7Context14setSDPUseCuDNNEb", false)
+    }
+
+    pub(crate) fn allow_tf32(allowed: bool) -> bool {
+        set_context(c"_ZN2at7Context18setAllowTF32CuBLASEb", allowed)
+    }
+
+    /// Calls a setter of `at::Context` that takes a `bool`, by its mangled name; returns whether there is one.
+    #[expect(unsafe_code, reason = "functions of C++, by their mangled names")]
+    fn set_context(setter: &CStr, value: bool) -> bool {
         let find = |name| symbol(libc::RTLD_DEFAULT, name);
-        let (Some(context), Some(set)) =
-            (find(GLOBAL_CONTEXT), find(c"_ZN2at7Context14setSDPUseCuDNNEb"))
-        else {
+        let (Some(context), Some(set)) = (find(GLOBAL_CONTEXT), find(setter)) else {
             return false;
         };
-        // SAFETY: these are `at::Context& at::globalContext()` and `void at::Context::setSDPUseCuDNN(bool)`
-        // of libtorch, whose version tch checks at build time. On this platform a reference and `this` are
-        // passed as pointers. The context lives as long as the process.
+        // SAFETY: these are `at::Context& at::globalContext()` and `void at::Context::NAME(bool)` of libtorch,
+        // whose version tch checks at build time. On this platform a reference and `this` are passed as
+        // pointers. The context lives as long as the process.
         unsafe {
             let context =
                 std::mem::transmute::<*mut c_void, extern "C" fn() -> *mut c_void>(context);
             let set = std::mem::transmute::<*mut c_void, extern "C" fn(*mut c_void, bool)>(set);
-            set(context(), false);
+            set(context(), value);
         }
         true
+    }
+
+    #[expect(unsafe_code, reason = "the interface of CUDA's runtime")]
+    pub(crate) fn device_memory(index: usize) -> Option<(usize, usize)> {
+        type Info = extern "C" fn(*mut usize, *mut usize) -> c_int;
+        let find = |name| symbol(libc::RTLD_DEFAULT, name);
+        let (get, set, info) =
+            (find(c"cudaGetDevice")?, find(c"cudaSetDevice")?, find(c"cudaMemGetInfo")?);
+        let wanted = c_int::try_from(index).ok()?;
+        let (mut current, mut free, mut total): (c_int, usize, usize) = (0, 0, 0);
+        // SAFETY: CUDA's runtime, which libtorch's CUDA library brings along, has had these functions with these
+        // types since its first version. All pointers are to numbers that live longer than the calls. The
+        // device that was current before is so afterwards.
+        let is_read = unsafe {
+            let get = std::mem::transmute::<*mut c_void, extern "C" fn(*mut c_int) -> c_int>(get);
+            let set = std::mem::transmute::<*mut c_void, extern "C" fn(c_int) -> c_int>(set);
+            let info = std::mem::transmute::<*mut c_void, Info>(info);
+            let is_read = get(&raw mut current) == 0
+                && set(wanted) == 0
+                && info(&raw mut free, &raw mut total) == 0;
+            set(current);
+            is_read
+        };
+        is_read.then_some((free, total))
     }
 
     #[expect(unsafe_code, reason = "the interface of NVIDIA's driver")]
@@ -218,6 +251,14 @@ mod cuda {
 
     pub(crate) fn leave_cudnn_attention() -> bool {
         false
+    }
+
+    pub(crate) fn allow_tf32(_allowed: bool) -> bool {
+        false
+    }
+
+    pub(crate) fn device_memory(_index: usize) -> Option<(usize, usize)> {
+        None
     }
 
     pub(crate) fn cuda_driver() -> Result<CudaDriver, String> {

@@ -21,6 +21,10 @@ import models
 
 ADAPTERS = {
     "qwen3-attention": ("qwen3", dict(r=4, lora_alpha=8, target_modules=["q_proj", "v_proj"])),
+    "olmo2-patterns": ("olmo2", dict(
+        r=2, lora_alpha=6, rank_pattern={"q_proj": 3, "^model.layers.0.mlp.gate_proj": 4}, alpha_pattern={"layers.1.mlp.down_proj": 9},
+        target_modules=["q_proj", "down_proj", "gate_proj"], modules_to_save=["lm_head", "post_attention_layernorm"])),
+    "phi3-all": ("phi3", dict(r=3, lora_alpha=5, target_modules="all-linear")),
     "gemma3-all": ("gemma3", dict(r=3, lora_alpha=5, use_rslora=True, target_modules="all-linear", lora_dropout=0.1)),
 }
 
@@ -33,13 +37,13 @@ def write(golden, name, weights):
     model = peft.get_peft_model(model, peft.LoraConfig(task_type="CAUSAL_LM", **settings), autocast_adapter_dtype=False).eval()
     # Values that f32 holds, so that the files lose nothing.
     for key, value in model.named_parameters():
-        if "lora_" in key:
-            value.data.normal_(0, 0.2)
-            value.data = value.data.to(torch.half).double()
+        if value.requires_grad:
+            noise = torch.randn_like(value) * 0.2
+            value.data = (noise if "lora_" in key else value.data + noise).to(torch.half).double()
     logp = model(ids).logits.log_softmax(-1)[:, :-1].gather(-1, ids[:, 1:, None]).squeeze(-1)
     (-logp.mean()).backward()
     grad_norms = {
-        key.replace(".default", ""): value.grad.norm().item() for key, value in model.named_parameters() if value.requires_grad
+        key.replace(".modules_to_save.default", "").replace(".default", ""): value.grad.norm().item() for key, value in model.named_parameters() if value.requires_grad
     }
     model.save_pretrained(path)
     (path / "README.md").unlink(missing_ok=True)

@@ -88,10 +88,15 @@ MODELS = {
         num_hidden_layers=4, head_dim=8, sliding_window=7, sliding_window_pattern=2, rope_theta=50000.0)),
     "seed-oss": ("seed_oss", dict(attention_bias=True, attention_out_bias=False, head_dim=8)),
 }
+# Models of several kinds of input, whose language model alone is computed: name, and the text model as above.
+WHOLE = {
+    "gemma3-images": GEMMA | dict(num_hidden_layers=2, sliding_window=7, layer_types=["sliding_attention", "full_attention"]),
+}
 # These are committed; the others are for a folder of one's own.
 COMMITTED = [
     "llama-biases", "llama-one-kv-head", "llama-linear-rope", "llama-yarn", "llama3-wide-heads", "mistral", "mistral-sliding",
-    "qwen2-sliding", "qwen2-yarn", "qwen3-sliding", "gemma3",
+    "qwen2-sliding", "qwen2-yarn", "qwen3-sliding", "gemma3", "smollm3", "olmo2", "granite", "phi3", "phi3-longrope", "gemma2",
+    "olmo3", "exaone4", "seed-oss", "gemma3-images",
 ]
 
 
@@ -115,6 +120,27 @@ def create(folder, name, seed):
     return path, torch.randint(3, VOCAB, (ROWS, LENGTH)), PROMPT, NEW, f"seed {seed}"
 
 
+def create_whole(folder, name, seed):
+    """As `create`, of a model that reads images too."""
+    torch.manual_seed(seed)
+    text = SMALL | WHOLE[name]
+    vision = dict(
+        hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=2, image_size=16, patch_size=8)
+    config = transformers.Gemma3Config(
+        text_config=text, vision_config=vision, mm_tokens_per_image=4, boi_token_index=3, eoi_token_index=4, image_token_index=5,
+        tie_word_embeddings=True)
+    config._attn_implementation = "eager"
+    model = transformers.Gemma3ForConditionalGeneration(config).to(torch.float32)
+    with torch.no_grad():
+        for parameter in model.model.language_model.parameters():
+            if parameter.dim() == 1:
+                parameter.add_(torch.randn_like(parameter) * 0.1)
+    path = folder / "models" / name
+    model.save_pretrained(path)
+    (path / "generation_config.json").unlink(missing_ok=True)
+    return path, torch.randint(6, VOCAB, (ROWS, LENGTH)), PROMPT, NEW, f"seed {seed}"
+
+
 def again(folder, name):
     """What `expect` needs for a folder that is already there."""
     path = folder / "models" / name
@@ -132,6 +158,9 @@ def narrow_no_more():
 def exact_model(path, weights):
     """The model of a folder in f64."""
     config = transformers.AutoConfig.from_pretrained(path)
+    if hasattr(config, "text_config"):
+        config, prefix = config.text_config, "language_model."
+        weights = {key.removeprefix(prefix): value for key, value in weights.items() if key.startswith(prefix)}
     config._attn_implementation = "eager"
     model = transformers.AutoModelForCausalLM.from_config(config, dtype=torch.float64)
     missing, unexpected = model.load_state_dict(weights, strict=False)
@@ -168,9 +197,11 @@ def expect(weights, path, ids, prompt, new, about):
 
 if __name__ == "__main__":
     folder = pathlib.Path(sys.argv[1]) if len(sys.argv) > 1 else pathlib.Path(__file__).parent.parent
-    names = sys.argv[2:] or (list(MODELS) if len(sys.argv) > 1 else COMMITTED)
+    names = sys.argv[2:] or ([*MODELS, *WHOLE] if len(sys.argv) > 1 else COMMITTED)
     cases = [
-        create(folder, name, 1 + list(MODELS).index(name)) if name in MODELS else again(folder, name) for name in names
+        create(folder, name, 1 + list(MODELS).index(name)) if name in MODELS
+        else create_whole(folder, name, 101) if name in WHOLE
+        else again(folder, name) for name in names
     ]
     weights = [safetensors.torch.load_file(path / "model.safetensors") for path, *_ in cases]
     weights = [{key: value.double() for key, value in tensors.items()} for tensors in weights]

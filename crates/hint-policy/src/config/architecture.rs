@@ -22,6 +22,23 @@ pub enum Architecture {
     /// `Gemma3ForCausalLM`, text only: scaled embeddings, norms before and after each part, norms of
     /// queries and keys, sliding windows with a rotary base of their own, a gate of GELU.
     Gemma3,
+    /// `SmolLM3ForCausalLM`: Llama with layers that do not rotate queries and keys.
+    SmolLm3,
+    /// `Olmo2ForCausalLM`: norms after each part alone, and over whole projections of queries and keys.
+    Olmo2,
+    /// `GraniteForCausalLM`: Llama with factors on embeddings, residual sums, scores and logits.
+    Granite,
+    /// `Phi3ForCausalLM`: joint projections, and heads of which a part may stay unrotated.
+    Phi3,
+    /// `Gemma2ForCausalLM`: Gemma 3 without norms of queries and keys, with bounds on scores and logits.
+    Gemma2,
+    /// `Olmo3ForCausalLM`: `Olmo2` with sliding windows, whose layers have unscaled rotary frequencies.
+    Olmo3,
+    /// `Exaone4ForCausalLM`: norms after each part alone and of query and key heads; where some layers have a
+    /// sliding window, the others do not rotate.
+    Exaone4,
+    /// `SeedOssForCausalLM`: Llama with biases on queries, keys and values.
+    SeedOss,
 }
 
 /// What the models of a family have in common.
@@ -47,6 +64,7 @@ pub(crate) struct Family {
     pub(crate) biases: Biases,
     pub(crate) windows: Windows,
     pub(crate) local_rotation: LocalRotation,
+    pub(crate) unrotated: Unrotated,
     /// Whether the scores of attention and the logits may have a bound.
     pub(crate) bounded: bool,
     /// Whether embeddings, residual sums, scores and logits have factors.
@@ -61,6 +79,8 @@ pub(crate) struct Family {
 pub(crate) enum BlockNorms {
     /// Before attention and before the feed-forward layer.
     Before,
+    /// After attention and after the feed-forward layer.
+    After,
     /// Before and after each.
     Around,
 }
@@ -70,6 +90,9 @@ impl BlockNorms {
     pub(crate) const fn names(self) -> [Option<&'static str>; 4] {
         match self {
             Self::Before => [Some("input_layernorm"), None, Some("post_attention_layernorm"), None],
+            Self::After => {
+                [None, Some("post_attention_layernorm"), None, Some("post_feedforward_layernorm")]
+            }
             Self::Around => [
                 Some("input_layernorm"),
                 Some("post_attention_layernorm"),
@@ -85,6 +108,8 @@ impl BlockNorms {
 pub(crate) enum NormFactor {
     /// The quotient is rounded, then multiplied by the weight.
     Weight,
+    /// The weight, rounded once.
+    WideWeight,
     /// `1 + weight`, rounded once.
     OnePlusWeight,
 }
@@ -95,6 +120,8 @@ pub(crate) enum HeadNorm {
     None,
     /// Over each head.
     Heads,
+    /// Over all heads of a projection.
+    Projections,
 }
 
 /// The activation of a feed-forward gate.
@@ -141,6 +168,11 @@ pub(crate) enum AttentionBias {
     Inputs,
     /// On all projections, if `attention_bias` says so.
     Key,
+    /// On queries, keys and values if `attention_bias` says so, behind attention if `attention_out_bias` does.
+    Apart {
+        /// The default of `attention_bias`.
+        default: bool,
+    },
 }
 
 /// Which layers have a sliding window.
@@ -157,6 +189,10 @@ pub(crate) enum Windows {
         /// The default of `sliding_window`.
         window: usize,
     },
+    /// Those of `layer_types`, or all but every `period`-th, if `sliding_window` is set.
+    Listed {
+        period: usize,
+    },
 }
 
 /// Rotary frequencies of layers with a sliding window.
@@ -164,13 +200,29 @@ pub(crate) enum Windows {
 pub(crate) enum LocalRotation {
     /// Those of the other layers.
     Shared,
+    /// Unscaled.
+    Unscaled,
     /// Unscaled, by `rope_local_base_freq`.
     Base { default: f64 },
+}
+
+/// Layers whose queries and keys are not rotated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unrotated {
+    Never,
+    /// Those that `no_rope_layers` has a 0 for, or every `period`-th.
+    Listed {
+        /// The default of `no_rope_layer_interval`.
+        period: usize,
+    },
+    /// Those without a window, where `sliding_window` is set.
+    WithoutWindow,
 }
 
 /// What a `config.json` that lacks a key means; `None` where the key is required, or absent values mean none.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Defaults {
+    pub(crate) sizes: Option<Sizes>,
     pub(crate) max_positions: Option<usize>,
     /// Else the width by the heads.
     pub(crate) head_dim: Option<usize>,
@@ -178,6 +230,8 @@ pub(crate) struct Defaults {
     pub(crate) kv_heads: Option<usize>,
     pub(crate) rms_norm_eps: f64,
     pub(crate) rope_theta: f64,
+    /// Dropout of attention weights that files name and nothing applies: only adapters have dropout here.
+    pub(crate) attention_dropout: f64,
     pub(crate) tied: bool,
     pub(crate) query_pre_attn_scalar: Option<f64>,
     /// `attn_logit_softcapping`.
@@ -187,6 +241,16 @@ pub(crate) struct Defaults {
     pub(crate) bos: Option<u32>,
     pub(crate) eos: Option<u32>,
     pub(crate) pad: Option<u32>,
+}
+
+/// Sizes of a family that some of its files leave out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Sizes {
+    pub(crate) vocab: usize,
+    pub(crate) hidden: usize,
+    pub(crate) inner: usize,
+    pub(crate) layers: usize,
+    pub(crate) heads: usize,
 }
 
 /// The GGUF files of a family.
@@ -199,11 +263,13 @@ pub(crate) struct GgufFamily {
 }
 
 const DEFAULTS: Defaults = Defaults {
+    sizes: None,
     max_positions: None,
     head_dim: None,
     kv_heads: None,
     rms_norm_eps: 1e-6,
     rope_theta: 10_000.0,
+    attention_dropout: 0.0,
     tied: false,
     query_pre_attn_scalar: None,
     score_cap: None,
@@ -226,6 +292,7 @@ const LLAMA: Family = Family {
     biases: Biases { attention: AttentionBias::Key, mlp: true },
     windows: Windows::Never,
     local_rotation: LocalRotation::Shared,
+    unrotated: Unrotated::Never,
     bounded: false,
     multiplied: false,
     partly_rotated: false,
@@ -276,6 +343,7 @@ const GEMMA3: Family = Family {
     local_rotation: LocalRotation::Base { default: 10_000.0 },
     bounded: true,
     defaults: Defaults {
+        sizes: Some(Sizes { vocab: 262_208, hidden: 2304, inner: 9216, layers: 26, heads: 8 }),
         max_positions: Some(131_072),
         head_dim: Some(256),
         kv_heads: Some(4),
@@ -290,9 +358,154 @@ const GEMMA3: Family = Family {
     ..LLAMA
 };
 
+const SMOLLM3: Family = Family {
+    model_type: "smollm3",
+    class_name: "SmolLM3ForCausalLM",
+    gguf: Some(GgufFamily { name: "smollm3", paired: true }),
+    windows: Windows::Flagged,
+    unrotated: Unrotated::Listed { period: 4 },
+    defaults: Defaults {
+        max_positions: Some(32_768),
+        kv_heads: Some(4),
+        rope_theta: 2_000_000.0,
+        tied: true,
+        bos: Some(128_000),
+        eos: Some(128_001),
+        pad: Some(128_004),
+        ..DEFAULTS
+    },
+    ..LLAMA
+};
+
+const OLMO2: Family = Family {
+    model_type: "olmo2",
+    class_name: "Olmo2ForCausalLM",
+    gguf: Some(GgufFamily { name: "olmo2", paired: false }),
+    norms: BlockNorms::After,
+    norm_factor: NormFactor::WideWeight,
+    head_norm: HeadNorm::Projections,
+    biases: Biases { attention: AttentionBias::Key, mlp: false },
+    defaults: Defaults {
+        max_positions: Some(2048),
+        rms_norm_eps: 1e-5,
+        eos: Some(50_279),
+        pad: Some(1),
+        ..DEFAULTS
+    },
+    ..LLAMA
+};
+
+const GRANITE: Family = Family {
+    model_type: "granite",
+    class_name: "GraniteForCausalLM",
+    gguf: Some(GgufFamily { name: "granite", paired: true }),
+    multiplied: true,
+    defaults: Defaults { max_positions: Some(2048), bos: Some(1), eos: Some(2), ..DEFAULTS },
+    ..LLAMA
+};
+
+const PHI3: Family = Family {
+    model_type: "phi3",
+    class_name: "Phi3ForCausalLM",
+    gguf: Some(GgufFamily { name: "phi3", paired: false }),
+    joint: true,
+    biases: Biases { attention: AttentionBias::Never, mlp: false },
+    windows: Windows::Everywhere,
+    partly_rotated: true,
+    defaults: Defaults {
+        max_positions: Some(4096),
+        rms_norm_eps: 1e-5,
+        bos: Some(1),
+        eos: Some(32_000),
+        pad: Some(32_000),
+        ..DEFAULTS
+    },
+    ..LLAMA
+};
+
+const GEMMA2: Family = Family {
+    model_type: "gemma2",
+    class_name: "Gemma2ForCausalLM",
+    gguf: Some(GgufFamily { name: "gemma2", paired: false }),
+    head_norm: HeadNorm::None,
+    windows: Windows::Pattern { period: 2, window: 4096 },
+    local_rotation: LocalRotation::Shared,
+    defaults: Defaults {
+        sizes: None,
+        max_positions: Some(8192),
+        rope_theta: 10_000.0,
+        score_cap: Some(50.0),
+        logit_cap: Some(30.0),
+        ..GEMMA3.defaults
+    },
+    ..GEMMA3
+};
+
+const OLMO3: Family = Family {
+    model_type: "olmo3",
+    class_name: "Olmo3ForCausalLM",
+    // Its files call themselves `olmo2`.
+    gguf: None,
+    windows: Windows::Pattern { period: 4, window: 4096 },
+    local_rotation: LocalRotation::Unscaled,
+    defaults: Defaults { rope_theta: 500_000.0, ..OLMO2.defaults },
+    ..OLMO2
+};
+
+const EXAONE4: Family = Family {
+    model_type: "exaone4",
+    class_name: "Exaone4ForCausalLM",
+    gguf: None,
+    norms: BlockNorms::After,
+    head_norm: HeadNorm::Heads,
+    biases: Biases { attention: AttentionBias::Never, mlp: false },
+    windows: Windows::Listed { period: 4 },
+    unrotated: Unrotated::WithoutWindow,
+    defaults: Defaults {
+        max_positions: Some(2048),
+        rms_norm_eps: 1e-5,
+        bos: Some(0),
+        eos: Some(2),
+        ..DEFAULTS
+    },
+    ..LLAMA
+};
+
+const SEED_OSS: Family = Family {
+    model_type: "seed_oss",
+    class_name: "SeedOssForCausalLM",
+    gguf: None,
+    biases: Biases { attention: AttentionBias::Apart { default: true }, mlp: true },
+    defaults: Defaults {
+        max_positions: Some(524_288),
+        attention_dropout: 0.1,
+        head_dim: Some(128),
+        kv_heads: Some(8),
+        bos: Some(0),
+        eos: Some(2),
+        pad: Some(1),
+        ..DEFAULTS
+    },
+    ..LLAMA
+};
+
 impl Architecture {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Llama, Self::Qwen2, Self::Qwen3, Self::Mistral, Self::Gemma3];
+    pub const ALL: [Self; 13] = [
+        Self::Llama,
+        Self::Qwen2,
+        Self::Qwen3,
+        Self::Mistral,
+        Self::Gemma3,
+        Self::SmolLm3,
+        Self::Olmo2,
+        Self::Granite,
+        Self::Phi3,
+        Self::Gemma2,
+        Self::Olmo3,
+        Self::Exaone4,
+        Self::SeedOss,
+    ];
 
     /// What its models have in common.
     pub(crate) const fn family(self) -> &'static Family {
@@ -302,6 +515,14 @@ impl Architecture {
             Self::Qwen3 => &QWEN3,
             Self::Mistral => &MISTRAL,
             Self::Gemma3 => &GEMMA3,
+            Self::SmolLm3 => &SMOLLM3,
+            Self::Olmo2 => &OLMO2,
+            Self::Granite => &GRANITE,
+            Self::Phi3 => &PHI3,
+            Self::Gemma2 => &GEMMA2,
+            Self::Olmo3 => &OLMO3,
+            Self::Exaone4 => &EXAONE4,
+            Self::SeedOss => &SEED_OSS,
         }
     }
 
@@ -313,6 +534,11 @@ impl Architecture {
     /// The class name that `config.json` lists under `architectures`.
     pub const fn class_name(self) -> &'static str {
         self.family().class_name
+    }
+
+    /// The `general.architecture` of its GGUF files, if they have one of their own.
+    pub fn gguf_name(self) -> Option<&'static str> {
+        self.family().gguf.map(|gguf| gguf.name)
     }
 
     /// Finds an architecture by its `model_type`.

@@ -2,9 +2,10 @@
 
 use serde_json::Value;
 
-use crate::config::architecture::{Architecture, AttentionBias, LocalRotation, Windows};
+use crate::config::architecture::{
+    Architecture, AttentionBias, LocalRotation, Sizes, Unrotated, Windows,
+};
 use crate::config::hf_file::HfConfig;
-use crate::config::rope::RopeScaling;
 use crate::config::{ModelConfig, hf_layers};
 use crate::error::PolicyError;
 
@@ -12,6 +13,7 @@ impl TryFrom<HfConfig> for ModelConfig {
     type Error = PolicyError;
 
     fn try_from(raw: HfConfig) -> Result<Self, PolicyError> {
+        let raw = raw.into_text();
         let model_type = raw.model_type.clone().or_else(|| {
             let class = raw.architectures.as_ref()?.first()?;
             let known = Architecture::ALL.into_iter().find(|known| known.class_name() == class);
@@ -29,28 +31,44 @@ impl TryFrom<HfConfig> for ModelConfig {
         }
         raw.refuse_unsupported(architecture)?;
         let size = "a positive size";
-        let hidden_size = required("hidden_size", raw.hidden_size, size)?;
-        let num_attention_heads = required("num_attention_heads", raw.num_attention_heads, size)?;
-        let num_hidden_layers = required("num_hidden_layers", raw.num_hidden_layers, size)?;
+        let sizes = defaults.sizes;
+        let needed = |field: &str, value: Option<usize>, default: fn(&Sizes) -> usize| {
+            required(field, value.or(sizes.as_ref().map(default)), size)
+        };
+        let hidden_size = needed("hidden_size", raw.hidden_size, |sizes| sizes.hidden)?;
+        let num_attention_heads =
+            needed("num_attention_heads", raw.num_attention_heads, |sizes| sizes.heads)?;
+        let num_hidden_layers =
+            needed("num_hidden_layers", raw.num_hidden_layers, |sizes| sizes.layers)?;
         let max_position_embeddings = raw.max_position_embeddings.or(defaults.max_positions);
         let head_dim = raw.head_dim.or(defaults.head_dim);
-        let attention_bias = raw.attention_bias.unwrap_or(false);
+        let attention_bias = raw
+            .attention_bias
+            .unwrap_or(matches!(family.biases.attention, AttentionBias::Apart { default: true }));
         let (qkv_bias, output_bias) = match family.biases.attention {
             AttentionBias::Never => (false, false),
             AttentionBias::Inputs => (true, false),
             AttentionBias::Key => (attention_bias, attention_bias),
+            AttentionBias::Apart { .. } => {
+                (attention_bias, raw.attention_out_bias.unwrap_or(false))
+            }
         };
         let rope = hf_layers::rope(&raw, architecture)?;
+        let sliding_windows = hf_layers::sliding_windows(&raw, architecture, num_hidden_layers)?;
         let token = |field: &str, value: Option<&Value>, default: Option<u32>| match value {
             None => Ok(default.into_iter().collect()),
             Some(_) => token_ids(field, value),
         };
-        let multiplier = |value: Option<f64>| value.filter(|_| family.multiplied);
+        let multiplier = |value: Option<f64>| {
+            value.filter(|value| family.multiplied && (value - 1.0).abs() > 0.0)
+        };
         let config = Self {
             architecture,
-            vocab_size: required("vocab_size", raw.vocab_size, size)?,
+            vocab_size: needed("vocab_size", raw.vocab_size, |sizes| sizes.vocab)?,
             hidden_size,
-            intermediate_size: required("intermediate_size", raw.intermediate_size, size)?,
+            intermediate_size: needed("intermediate_size", raw.intermediate_size, |sizes| {
+                sizes.inner
+            })?,
             num_hidden_layers,
             num_attention_heads,
             num_key_value_heads: raw
@@ -67,12 +85,19 @@ impl TryFrom<HfConfig> for ModelConfig {
             rope_theta: rope.theta,
             rope_scaling: rope.scaling,
             rope_local_theta: rope.local_theta,
-            rotary_layers: Vec::new(),
+            rotary_layers: hf_layers::rotary_layers(
+                &raw,
+                architecture,
+                num_hidden_layers,
+                &sliding_windows,
+            ),
             partial_rotary_factor: rope.share,
             query_pre_attn_scalar: defaults
                 .query_pre_attn_scalar
                 .map(|default| raw.query_pre_attn_scalar.unwrap_or(default)),
-            attention_multiplier: multiplier(raw.attention_multiplier),
+            attention_multiplier: family
+                .multiplied
+                .then(|| raw.attention_multiplier.unwrap_or(1.0)),
             attn_logit_softcapping: softcap(
                 "attn_logit_softcapping",
                 raw.attn_logit_softcapping.as_ref(),
@@ -90,7 +115,7 @@ impl TryFrom<HfConfig> for ModelConfig {
             output_bias,
             mlp_bias: raw.mlp_bias.unwrap_or(false),
             tie_word_embeddings: raw.tie_word_embeddings.unwrap_or(defaults.tied),
-            sliding_windows: hf_layers::sliding_windows(&raw, architecture, num_hidden_layers)?,
+            sliding_windows,
             initializer_range: raw.initializer_range.unwrap_or(0.02),
             bos_token_id: token("bos_token_id", raw.bos_token_id.as_ref(), defaults.bos)?
                 .first()
@@ -146,15 +171,13 @@ impl From<ModelConfig> for HfConfig {
             hidden_activation: activation("hidden_activation"),
             rms_norm_eps: Some(config.rms_norm_eps),
             max_position_embeddings: Some(config.max_position_embeddings),
+            original_max_position_embeddings: hf_layers::original_positions(&config.rope_scaling),
             rope_theta: Some(config.rope_theta),
-            rope_scaling: match config.rope_scaling {
-                RopeScaling::Default {} => None,
-                scaling => serde_json::to_value(scaling).ok(),
-            },
-            rope_parameters: None,
+            rope_scaling: hf_layers::scaling_object(&config.rope_scaling),
+            rope_parameters: hf_layers::rope_parameters(&config),
             rope_local_base_freq: match family.local_rotation {
                 LocalRotation::Base { .. } => config.rope_local_theta,
-                LocalRotation::Shared => None,
+                LocalRotation::Shared | LocalRotation::Unscaled => None,
             },
             partial_rotary_factor: family.partly_rotated.then_some(config.partial_rotary_factor),
             query_pre_attn_scalar: config.query_pre_attn_scalar,
@@ -169,32 +192,43 @@ impl From<ModelConfig> for HfConfig {
             ),
             embedding_multiplier: multiplier(config.embedding_multiplier),
             residual_multiplier: multiplier(config.residual_multiplier),
-            attention_multiplier: multiplier(config.attention_multiplier),
+            attention_multiplier: family.multiplied.then(|| config.layer(0).scale),
             logits_scaling: multiplier(config.logits_scaling),
             use_bidirectional_attention: None,
-            attention_bias: (family.biases.attention == AttentionBias::Key)
-                .then_some(config.qkv_bias),
+            attention_bias: matches!(
+                family.biases.attention,
+                AttentionBias::Key | AttentionBias::Apart { .. }
+            )
+            .then_some(config.qkv_bias),
+            attention_out_bias: matches!(family.biases.attention, AttentionBias::Apart { .. })
+                .then_some(config.output_bias),
             mlp_bias: family.biases.mlp.then_some(config.mlp_bias),
             tie_word_embeddings: Some(config.tie_word_embeddings),
             use_sliding_window: (family.windows == Windows::Flagged).then_some(window.is_some()),
             sliding_window: window,
             max_window_layers: None,
             layer_types: match (family.windows, window) {
-                (Windows::Flagged | Windows::Pattern { .. }, Some(window)) => {
-                    Some(layer_types(window))
-                }
-                (Windows::Pattern { .. }, None) => Some(layer_types(0)),
+                (
+                    Windows::Flagged | Windows::Pattern { .. } | Windows::Listed { .. },
+                    Some(window),
+                ) => Some(layer_types(window)),
+                (Windows::Pattern { .. } | Windows::Listed { .. }, None) => Some(layer_types(0)),
                 _ => None,
             },
             sliding_window_pattern: None,
             class_window_pattern: None,
             initializer_range: Some(config.initializer_range),
+            no_rope_layers: matches!(family.unrotated, Unrotated::Listed { .. }).then(|| {
+                config.layers().iter().map(|plan| u8::from(plan.rotation.is_some())).collect()
+            }),
+            no_rope_layer_interval: None,
             bos_token_id: config.bos_token_id.map(Value::from),
             eos_token_id,
             pad_token_id: config.pad_token_id.map(Value::from),
             dtype: None,
             torch_dtype: None,
             quantization_config: None,
+            text_config: None,
         }
     }
 }
@@ -221,7 +255,12 @@ impl HfConfig {
             return Err(PolicyError::unsupported("mlp_bias", &true, supported));
         }
         let numbers = [
-            ("attention_dropout", self.attention_dropout, 0.0),
+            (
+                "attention_dropout",
+                self.attention_dropout
+                    .filter(|own| (own - family.defaults.attention_dropout).abs() > 0.0),
+                0.0,
+            ),
             (
                 "partial_rotary_factor",
                 self.partial_rotary_factor.filter(|_| !family.partly_rotated),

@@ -30,9 +30,11 @@ pub(crate) struct HfConfig {
     pub(super) rms_norm_eps: Option<f64>,
     #[serde(deserialize_with = "size")]
     pub(super) max_position_embeddings: Option<usize>,
+    #[serde(deserialize_with = "size", skip_serializing_if = "Option::is_none")]
+    pub(super) original_max_position_embeddings: Option<usize>,
     pub(super) rope_theta: Option<f64>,
     pub(super) rope_scaling: Option<Value>,
-    #[serde(skip_serializing)]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) rope_parameters: Option<Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) rope_local_base_freq: Option<f64>,
@@ -59,6 +61,8 @@ pub(crate) struct HfConfig {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) attention_bias: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) attention_out_bias: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) mlp_bias: Option<bool>,
     pub(super) tie_word_embeddings: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -69,12 +73,18 @@ pub(crate) struct HfConfig {
     pub(super) max_window_layers: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) layer_types: Option<Vec<String>>,
+    // A number, or the kinds of layers in letters, one period of them.
     #[serde(skip_serializing)]
-    pub(super) sliding_window_pattern: Option<usize>,
+    pub(super) sliding_window_pattern: Option<Value>,
     // As transformers writes it, next to `layer_types`.
     #[serde(skip_serializing, rename(deserialize = "_sliding_window_pattern"))]
     pub(super) class_window_pattern: Option<usize>,
     pub(super) initializer_range: Option<f64>,
+    /// 0 for each layer that does not rotate, else 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) no_rope_layers: Option<Vec<u8>>,
+    #[serde(skip_serializing)]
+    pub(super) no_rope_layer_interval: Option<usize>,
     #[serde(deserialize_with = "present")]
     pub(super) bos_token_id: Option<Value>,
     #[serde(deserialize_with = "present")]
@@ -88,9 +98,37 @@ pub(crate) struct HfConfig {
     pub(super) torch_dtype: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) quantization_config: Option<Value>,
+    /// The language model of a model of several kinds of input.
+    #[serde(skip_serializing)]
+    pub(super) text_config: Option<Box<Self>>,
 }
 
 impl HfConfig {
+    /// The part of a Gemma 3 model that reads text, where the model reads images too.
+    pub(super) fn into_text(mut self) -> Self {
+        const CLASS: &str = "Gemma3ForConditionalGeneration";
+        let classes = self.architectures.as_deref().unwrap_or_default();
+        let is_whole = classes.is_empty() || classes.iter().any(|class| class == CLASS);
+        let text = match self.text_config.take() {
+            Some(text) if self.model_type.as_deref() == Some("gemma3") && is_whole => text,
+            other => {
+                self.text_config = other;
+                return self;
+            }
+        };
+        // Files say some things beside the part, for all parts.
+        Self {
+            model_type: Some("gemma3_text".to_owned()),
+            architectures: None,
+            bos_token_id: text.bos_token_id.clone().or(self.bos_token_id),
+            eos_token_id: self.eos_token_id.or(text.eos_token_id.clone()),
+            pad_token_id: text.pad_token_id.clone().or(self.pad_token_id),
+            quantization_config: self.quantization_config.or(text.quantization_config.clone()),
+            tie_word_embeddings: text.tie_word_embeddings.or(self.tie_word_embeddings),
+            ..*text
+        }
+    }
+
     /// Names the element type of the weights, under the old and the new key.
     pub(crate) fn with_dtype(mut self, name: &str) -> Self {
         self.dtype = Some(name.to_owned());

@@ -1,11 +1,15 @@
 //! What a `config.json` says of its layers: rotary frequencies and sliding windows.
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
-use crate::config::architecture::{Architecture, LocalRotation, Windows};
+use crate::config::ModelConfig;
+use crate::config::architecture::{Architecture, LocalRotation, Unrotated, Windows};
 use crate::config::hf_file::HfConfig;
 use crate::config::rope::RopeScaling;
 use crate::error::PolicyError;
+
+/// The name of `LongRoPE`, and its first name.
+const LONG: [&str; 2] = ["longrope", "su"];
 
 /// Rotary base and scaling, and the base of the layers with a sliding window if it is another one.
 pub(super) struct Rope {
@@ -22,7 +26,7 @@ pub(super) fn rope(raw: &HfConfig, architecture: Architecture) -> Result<Rope, P
     let family = architecture.family();
     let mut object = object(raw.rope_scaling.as_ref())?.or(object(raw.rope_parameters.as_ref())?);
     let mut local_theta = match family.local_rotation {
-        LocalRotation::Shared => None,
+        LocalRotation::Shared | LocalRotation::Unscaled => None,
         LocalRotation::Base { default } => Some(raw.rope_local_base_freq.unwrap_or(default)),
     };
     let by_type = object.filter(|object| {
@@ -53,7 +57,58 @@ pub(super) fn rope(raw: &HfConfig, architecture: Architecture) -> Result<Rope, P
         _ => number("partial_rotary_factor").unwrap_or(share),
     };
     let theta = number("rope_theta").unwrap_or(default);
-    Ok(Rope { theta, scaling: scaling(object.clone())?, local_theta, share })
+    let mut object = object.clone();
+    if let Some(original) = raw.original_max_position_embeddings.or(raw.max_position_embeddings) {
+        // A key of its own in some families.
+        let kind = object.get("rope_type").or(object.get("type")).and_then(Value::as_str);
+        let is_long = kind.is_some_and(|kind| LONG.contains(&kind));
+        if is_long && object.get("original_max_position_embeddings").is_none_or(Value::is_null) {
+            object.insert("original_max_position_embeddings".into(), original.into());
+        }
+    }
+    let scaling = scaling(object)?;
+    if family.local_rotation == LocalRotation::Unscaled {
+        let local = local_theta.unwrap_or(theta);
+        let differs = scaling != RopeScaling::Default {} || (local - theta).abs() > 0.0;
+        local_theta = differs.then_some(local);
+    }
+    Ok(Rope { theta, scaling, local_theta, share })
+}
+
+/// The `rope_scaling` of a file.
+pub(super) fn scaling_object(scaling: &RopeScaling) -> Option<Value> {
+    match scaling {
+        RopeScaling::Default {} => None,
+        // transformers 4 takes these three keys and no others.
+        RopeScaling::LongRope { short_factor, long_factor, attention_factor: None, .. } => Some(
+            json!({"type": "longrope", "short_factor": short_factor, "long_factor": long_factor}),
+        ),
+        scaling => serde_json::to_value(scaling).ok(),
+    }
+}
+
+/// The `rope_parameters` of a file of a family whose layers with a window are not scaled: transformers 5 reads
+/// them, where the keys beside them would not tell it the base.
+pub(super) fn rope_parameters(config: &ModelConfig) -> Option<Value> {
+    if config.architecture.family().local_rotation != LocalRotation::Unscaled {
+        return None;
+    }
+    let plain = json!({"rope_type": "default"});
+    let mut full = scaling_object(&config.rope_scaling).unwrap_or_else(|| plain.clone());
+    let mut local = plain;
+    full["rope_theta"] = config.rope_theta.into();
+    local["rope_theta"] = config.rope_local_theta.unwrap_or(config.rope_theta).into();
+    Some(json!({"full_attention": full, "sliding_attention": local}))
+}
+
+/// The `original_max_position_embeddings` beside it.
+pub(super) fn original_positions(scaling: &RopeScaling) -> Option<usize> {
+    match scaling {
+        RopeScaling::LongRope { original_max_position_embeddings, .. } => {
+            Some(*original_max_position_embeddings)
+        }
+        _ => None,
+    }
 }
 
 fn object(value: Option<&Value>) -> Result<Option<&Map<String, Value>>, PolicyError> {
@@ -66,6 +121,11 @@ fn object(value: Option<&Value>) -> Result<Option<&Map<String, Value>>, PolicyEr
 }
 
 fn scaling(mut object: Map<String, Value>) -> Result<RopeScaling, PolicyError> {
+    for key in ["type", "rope_type"] {
+        if object.get(key).is_some_and(|kind| kind == LONG[1]) {
+            object.insert(key.into(), LONG[0].into());
+        }
+    }
     // `type` is the key that transformers used before 4.43.
     let kind = object.remove("type");
     let kind = object.get("rope_type").or(kind.as_ref()).cloned().unwrap_or(Value::Null);
@@ -87,6 +147,33 @@ fn scaling(mut object: Map<String, Value>) -> Result<RopeScaling, PolicyError> {
     })
 }
 
+/// Which layers rotate queries and keys; empty if all do.
+pub(super) fn rotary_layers(
+    raw: &HfConfig,
+    architecture: Architecture,
+    layers: usize,
+    windows: &[Option<usize>],
+) -> Vec<bool> {
+    let layers = layers.min(crate::config::MAX_LAYERS);
+    match architecture.family().unrotated {
+        Unrotated::Never => Vec::new(),
+        Unrotated::Listed { period } => match &raw.no_rope_layers {
+            Some(list) => list.iter().take(layers).map(|&rotates| rotates != 0).collect(),
+            None => every_nth_unrotated(raw.no_rope_layer_interval.unwrap_or(period), layers),
+        },
+        Unrotated::WithoutWindow if raw.sliding_window.is_none() => Vec::new(),
+        Unrotated::WithoutWindow => {
+            let windows = windows.iter().map(Option::is_some).chain(std::iter::repeat(false));
+            windows.take(layers).collect()
+        }
+    }
+}
+
+/// All but every `period`-th layer.
+pub(crate) fn every_nth_unrotated(period: usize, layers: usize) -> Vec<bool> {
+    (0..layers).map(|layer| !(layer + 1).is_multiple_of(period.max(1))).collect()
+}
+
 /// Window of each layer, as transformers derives it for each family.
 pub(super) fn sliding_windows(
     raw: &HfConfig,
@@ -96,7 +183,7 @@ pub(super) fn sliding_windows(
     let family = architecture.family();
     let window = match family.windows {
         Windows::Never => None,
-        Windows::Everywhere => raw.sliding_window,
+        Windows::Everywhere | Windows::Listed { .. } => raw.sliding_window,
         Windows::Flagged => raw.sliding_window.filter(|_| raw.use_sliding_window == Some(true)),
         Windows::Pattern { window, .. } => Some(raw.sliding_window.unwrap_or(window)),
     };
@@ -109,9 +196,17 @@ pub(super) fn sliding_windows(
         return Ok(vec![Some(window); layers]);
     }
     let Some(types) = &raw.layer_types else {
-        if let Windows::Pattern { period, .. } = family.windows {
-            let pattern = raw.sliding_window_pattern.or(raw.class_window_pattern);
+        if let Windows::Pattern { period, .. } | Windows::Listed { period } = family.windows {
+            let pattern = match &raw.sliding_window_pattern {
+                Some(Value::String(letters)) => Some(letters.len()),
+                Some(number) => number.as_u64().and_then(|period| usize::try_from(period).ok()),
+                None => raw.class_window_pattern,
+            };
             return Ok(every_nth_full(pattern.unwrap_or(period), window, layers));
+        }
+        if family.unrotated != Unrotated::Never {
+            let rotary = rotary_layers(raw, architecture, layers, &[]);
+            return Ok(rotary.into_iter().map(|rotates| (!rotates).then_some(window)).collect());
         }
         let first = raw.max_window_layers.unwrap_or(28);
         return Ok((0..layers).map(|layer| (layer >= first).then_some(window)).collect());

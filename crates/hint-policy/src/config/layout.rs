@@ -2,7 +2,7 @@
 
 use crate::config::ModelConfig;
 use crate::config::architecture::{Architecture, HeadNorm};
-use crate::tensor::size;
+use crate::tensor::{len, size};
 
 /// The LM head where it is not the embedding.
 pub(crate) const HEAD: &str = "lm_head.weight";
@@ -24,6 +24,13 @@ pub(crate) struct ParameterSpec {
     pub(crate) name: String,
     pub(crate) shape: Vec<i64>,
     pub(crate) init: Init,
+}
+
+impl ParameterSpec {
+    /// How many values it has.
+    pub(crate) fn values(&self) -> usize {
+        self.shape.iter().map(|&size| len(size)).product()
+    }
 }
 
 /// Every parameter of a model in checkpoint order.
@@ -58,9 +65,14 @@ pub(crate) fn layout(config: &ModelConfig) -> Vec<ParameterSpec> {
                 add(format!("{prefix}.{name}.bias"), vec![rows], Init::Zeros);
             }
         }
-        if family.head_norm == HeadNorm::Heads {
-            add(format!("{prefix}.self_attn.q_norm.weight"), vec![head], norm);
-            add(format!("{prefix}.self_attn.k_norm.weight"), vec![head], norm);
+        let head_norms = match family.head_norm {
+            HeadNorm::None => None,
+            HeadNorm::Heads => Some([head, head]),
+            HeadNorm::Projections => Some([query, key]),
+        };
+        for (name, width) in ["q_norm", "k_norm"].into_iter().zip(head_norms.into_iter().flatten())
+        {
+            add(format!("{prefix}.self_attn.{name}.weight"), vec![width], norm);
         }
         for name in family.norms.names().into_iter().flatten() {
             add(format!("{prefix}.{name}.weight"), vec![hidden], norm);

@@ -1,5 +1,7 @@
 //! Shape and place of low-rank adapters.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::config::ModelConfig;
@@ -40,6 +42,13 @@ pub struct LoraConfig {
     pub target_modules: Vec<String>,
     /// Whether the scale is `alpha / √rank` in place of `alpha / rank`.
     pub rank_stabilized: bool,
+    /// Other ranks for some projections, by names as in `target_modules`; a `^` in front makes a name
+    /// the whole path. Of several that fit, the first counts.
+    pub rank_pattern: BTreeMap<String, usize>,
+    /// Other alphas, as `rank_pattern`.
+    pub alpha_pattern: BTreeMap<String, f64>,
+    /// Modules without adapters that are trained and saved in whole, such as `"lm_head"`: all whose paths end so.
+    pub modules_to_save: Vec<String>,
 }
 
 impl Default for LoraConfig {
@@ -51,6 +60,9 @@ impl Default for LoraConfig {
             dropout: 0.0,
             target_modules: vec![ALL_LINEAR.to_owned()],
             rank_stabilized: false,
+            rank_pattern: BTreeMap::new(),
+            alpha_pattern: BTreeMap::new(),
+            modules_to_save: Vec::new(),
         }
     }
 }
@@ -62,11 +74,28 @@ impl LoraConfig {
     ///
     /// [`PolicyError::InvalidOption`] naming the field.
     pub fn validate(&self) -> Result<(), PolicyError> {
-        if self.rank == 0 || self.rank > 1 << 20 {
-            return Err(PolicyError::option("lora.rank", &self.rank, "at least 1"));
+        for rank in self.rank_pattern.values().chain([&self.rank]) {
+            if *rank == 0 || *rank > 1 << 20 {
+                return Err(PolicyError::option("lora.rank", rank, "at least 1"));
+            }
         }
-        if !(self.alpha.is_finite() && self.alpha > 0.0) {
-            return Err(PolicyError::option("lora.alpha", &self.alpha, "a positive number"));
+        for alpha in self.alpha_pattern.values().chain([&self.alpha]) {
+            if !(alpha.is_finite() && *alpha > 0.0) {
+                return Err(PolicyError::option("lora.alpha", alpha, "a positive number"));
+            }
+        }
+        let is_name = |name: &str| {
+            let name = name.strip_prefix('^').unwrap_or(name);
+            name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '.'))
+        };
+        let patterns = self.rank_pattern.keys().chain(self.alpha_pattern.keys());
+        if let Some(pattern) = patterns.into_iter().find(|pattern| !is_name(pattern)) {
+            let expected = "names of modules, maybe with ^ in front; no other regular expressions";
+            return Err(PolicyError::option(
+                "lora.rank_pattern or alpha_pattern",
+                pattern,
+                expected,
+            ));
         }
         if !(0.0..1.0).contains(&self.dropout) {
             return Err(PolicyError::option("lora.dropout", &self.dropout, "at least 0, below 1"));
@@ -77,10 +106,54 @@ impl LoraConfig {
         Ok(())
     }
 
-    /// Factor on the update.
-    pub fn scale(&self) -> f64 {
-        let rank = self.rank as f64;
-        self.alpha / if self.rank_stabilized { rank.sqrt() } else { rank }
+    /// Rank of the update of a projection, and the factor on it.
+    pub(crate) fn shape_of(&self, path: &str) -> (usize, f64) {
+        let rank = *of_path(&self.rank_pattern, path).unwrap_or(&self.rank);
+        let alpha = *of_path(&self.alpha_pattern, path).unwrap_or(&self.alpha);
+        let divisor = if self.rank_stabilized { (rank as f64).sqrt() } else { rank as f64 };
+        (rank, alpha / divisor)
+    }
+
+    /// Which of the parameters `names` belong to modules that are saved in whole.
+    pub(crate) fn saved(
+        &self,
+        config: &ModelConfig,
+        names: &[String],
+    ) -> Result<Vec<usize>, PolicyError> {
+        let module =
+            |name: &str| name.rsplit_once('.').map_or(name, |(module, _)| module).to_owned();
+        let mut saved = Vec::new();
+        for target in &self.modules_to_save {
+            // Any end of a path will do, as in PEFT.
+            let found = (0..names.len()).filter(|&index| module(&names[index]).ends_with(target));
+            let found: Vec<usize> = found.collect();
+            if found.is_empty() {
+                let supported =
+                    "modules with weights of their own, such as lm_head, embed_tokens, norm";
+                return Err(PolicyError::unsupported("modules_to_save", target, supported));
+            }
+            saved.extend(found);
+        }
+        let is_adapted = |&&index: &&usize| {
+            let module = module(&names[index]);
+            let targets = self.targets(config).unwrap_or_default();
+            let paths = projections(config.architecture);
+            targets.iter().any(|&(layer, at)| projection_path(layer, paths[at]) == module)
+        };
+        if let Some(&index) = saved.iter().find(is_adapted) {
+            let supported = "modules that are no targets of adapters";
+            return Err(PolicyError::unsupported("modules_to_save", &names[index], supported));
+        }
+        let tied =
+            |&&index: &&usize| config.tie_word_embeddings && names[index].contains("embed_tokens");
+        if saved.iter().any(|index| tied(&index)) {
+            let supported =
+                "modules other than the embedding that the LM head shares (PEFT would part them)";
+            return Err(PolicyError::unsupported("modules_to_save", "embed_tokens", supported));
+        }
+        saved.sort_unstable();
+        saved.dedup();
+        Ok(saved)
     }
 
     /// The projections of a model that get an adapter: layer and index in [`projections`].
@@ -90,11 +163,7 @@ impl LoraConfig {
         let all = (0..config.num_hidden_layers)
             .flat_map(|layer| (0..count).map(move |projection| (layer, projection)));
         let matches = |target: &str, (layer, projection): (usize, usize)| {
-            let path = projection_path(layer, names[projection]);
-            target == ALL_LINEAR
-                || path
-                    .strip_suffix(target)
-                    .is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+            target == ALL_LINEAR || ends_with(&projection_path(layer, names[projection]), target)
         };
         let unmatched = |target: &&String| !all.clone().any(|place| matches(target, place));
         if let Some(target) = self.target_modules.iter().find(unmatched) {
@@ -111,4 +180,18 @@ impl LoraConfig {
         };
         Ok(all.clone().filter(wanted).collect())
     }
+}
+
+/// Whether `target` is the end of a path, from a point on.
+fn ends_with(path: &str, target: &str) -> bool {
+    path.strip_suffix(target).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+}
+
+/// The value of the first pattern that fits a path.
+fn of_path<'a, T>(patterns: &'a BTreeMap<String, T>, path: &str) -> Option<&'a T> {
+    let fits = |pattern: &str| match pattern.strip_prefix('^') {
+        Some(whole) => path == whole,
+        None => ends_with(path, pattern),
+    };
+    patterns.iter().find(|(pattern, _)| fits(pattern)).map(|(_, value)| value)
 }

@@ -18,11 +18,10 @@ pub(crate) mod rope;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::architecture::{AttentionBias, HeadNorm, LocalRotation};
+use crate::config::architecture::{AttentionBias, HeadNorm, LocalRotation, Unrotated};
 use crate::config::hf_file::HfConfig;
-use crate::config::layout::layout;
+use crate::config::layout::{ParameterSpec, layout};
 use crate::error::PolicyError;
-use crate::tensor::len;
 
 pub use architecture::Architecture;
 pub use lora::LoraConfig;
@@ -137,18 +136,24 @@ impl ModelConfig {
             rope_scaling: RopeScaling::Default {},
             rope_local_theta: match family.local_rotation {
                 LocalRotation::Base { .. } => Some(1_000.0),
-                LocalRotation::Shared => None,
+                LocalRotation::Shared | LocalRotation::Unscaled => None,
             },
-            rotary_layers: Vec::new(),
+            rotary_layers: match family.unrotated {
+                Unrotated::Listed { period } => hf_layers::every_nth_unrotated(period, 4),
+                Unrotated::Never | Unrotated::WithoutWindow => Vec::new(),
+            },
             partial_rotary_factor: 1.0,
             query_pre_attn_scalar: family.defaults.query_pre_attn_scalar.map(|_| 32.0),
-            attention_multiplier: None,
-            attn_logit_softcapping: None,
-            embedding_multiplier: None,
-            residual_multiplier: None,
-            logits_scaling: None,
-            final_logit_softcapping: None,
-            qkv_bias: family.biases.attention == AttentionBias::Inputs,
+            attention_multiplier: family.multiplied.then_some(0.2),
+            attn_logit_softcapping: family.defaults.score_cap,
+            embedding_multiplier: family.multiplied.then_some(12.0),
+            residual_multiplier: family.multiplied.then_some(0.22),
+            logits_scaling: family.multiplied.then_some(8.0),
+            final_logit_softcapping: family.defaults.logit_cap,
+            qkv_bias: matches!(
+                family.biases.attention,
+                AttentionBias::Inputs | AttentionBias::Apart { default: true }
+            ),
             output_bias: false,
             mlp_bias: false,
             tie_word_embeddings: true,
@@ -169,6 +174,17 @@ impl ModelConfig {
     pub(crate) fn local(&self) -> Option<Self> {
         let rope_theta = self.rope_local_theta?;
         Some(Self { rope_theta, rope_scaling: RopeScaling::Default {}, ..self.clone() })
+    }
+
+    /// Longest row that can be computed, in tokens. Shorter than `max_position_embeddings` where longer rows would
+    /// need other rotary frequencies.
+    pub fn max_positions(&self) -> usize {
+        match self.rope_scaling {
+            RopeScaling::LongRope { original_max_position_embeddings, .. } => {
+                self.max_position_embeddings.min(original_max_position_embeddings)
+            }
+            _ => self.max_position_embeddings,
+        }
     }
 
     /// Dimensions of a head that are rotated.
@@ -260,11 +276,11 @@ impl ModelConfig {
         if self.sliding_windows.contains(&Some(0)) {
             return invalid("sliding_window", "0".into(), "a positive size".into());
         }
-        self.rope_scaling.validate()
+        self.rope_scaling.validate(self)
     }
 
     /// Trainable values of the model.
     pub fn num_parameters(&self) -> usize {
-        layout(self).iter().map(|spec| spec.shape.iter().map(|&n| len(n)).product::<usize>()).sum()
+        layout(self).iter().map(ParameterSpec::values).sum()
     }
 }

@@ -50,7 +50,7 @@ impl NormPlan {
     /// What is added to the weight.
     pub(crate) const fn offset(&self) -> f64 {
         match self.factor {
-            NormFactor::Weight => 0.0,
+            NormFactor::Weight | NormFactor::WideWeight => 0.0,
             NormFactor::OnePlusWeight => 1.0,
         }
     }

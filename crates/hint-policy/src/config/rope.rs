@@ -10,7 +10,7 @@ use crate::error::PolicyError;
 /// How rotary frequencies are stretched for rows longer than those of pre-training.
 ///
 /// Serializes as the `rope_scaling` object of `config.json`.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "rope_type", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum RopeScaling {
@@ -26,6 +26,20 @@ pub enum RopeScaling {
     Dynamic {
         /// By how much rows may be longer.
         factor: f64,
+    },
+    /// Frequencies divided one by one (`LongRoPE`), by other divisors for rows longer than those of pre-training,
+    /// which are refused here: one row would change its angles as it grows.
+    #[serde(rename = "longrope")]
+    LongRope {
+        /// Divisors for rows of at most the length of pre-training.
+        short_factor: Vec<f64>,
+        /// Divisors for longer rows, which are kept for the files.
+        long_factor: Vec<f64>,
+        /// Row length of pre-training, in tokens.
+        original_max_position_embeddings: usize,
+        /// Factor on cosines and sines; derived from the two lengths if absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        attention_factor: Option<f64>,
     },
     /// Long wavelengths divided by `factor`, short ones kept, a linear blend in between (Llama 3.1).
     Llama3 {
@@ -68,10 +82,10 @@ pub enum RopeScaling {
 
 impl RopeScaling {
     /// The `rope_type` values that are implemented.
-    pub(crate) const SUPPORTED: &'static str = "default, linear, dynamic, llama3, yarn";
+    pub(crate) const SUPPORTED: &'static str = "default, linear, dynamic, longrope, llama3, yarn";
 
     /// Checks the ranges.
-    pub(crate) fn validate(&self) -> Result<(), PolicyError> {
+    pub(crate) fn validate(&self, config: &ModelConfig) -> Result<(), PolicyError> {
         let positive = |field: &str, value: f64| {
             if value.is_finite() && value > 0.0 {
                 return Ok(());
@@ -81,6 +95,30 @@ impl RopeScaling {
         match *self {
             Self::Default {} => Ok(()),
             Self::Linear { factor } | Self::Dynamic { factor } => positive("factor", factor),
+            Self::LongRope {
+                ref short_factor,
+                ref long_factor,
+                original_max_position_embeddings,
+                attention_factor,
+            } => {
+                let pairs = config.rotary_dim() / 2;
+                for (field, factors) in
+                    [("short_factor", short_factor), ("long_factor", long_factor)]
+                {
+                    factors.iter().try_for_each(|&factor| positive(field, factor))?;
+                    if factors.len() != pairs {
+                        let expected = format!("{pairs} numbers, one for each rotary pair");
+                        let field = format!("rope_scaling.{field}");
+                        return Err(PolicyError::config(field, &factors.len(), expected));
+                    }
+                }
+                positive("attention_factor", attention_factor.unwrap_or(1.0))?;
+                // The derived factor divides by the logarithm of the length.
+                positive(
+                    "original_max_position_embeddings - 1",
+                    original_max_position_embeddings as f64 - 1.0,
+                )
+            }
             Self::Llama3 {
                 factor,
                 low_freq_factor,
@@ -113,6 +151,18 @@ impl RopeScaling {
         match *self {
             Self::Default {} | Self::Dynamic { .. } => (base, 1.0),
             Self::Linear { factor } => (base.iter().map(|f| f / factor).collect(), 1.0),
+            Self::LongRope {
+                ref short_factor,
+                original_max_position_embeddings,
+                attention_factor,
+                ..
+            } => {
+                let original = original_max_position_embeddings as f64;
+                let stretch = (config.max_position_embeddings as f64 / original).max(1.0);
+                let derived = (1.0 + stretch.ln() / original.ln()).sqrt();
+                let divided = base.iter().zip(short_factor).map(|(f, divisor)| f / divisor);
+                (divided.collect(), attention_factor.unwrap_or(derived))
+            }
             Self::Llama3 {
                 factor,
                 low_freq_factor,

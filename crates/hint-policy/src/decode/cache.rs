@@ -6,6 +6,7 @@ use tch::{Device, Kind, Tensor};
 
 use crate::config::ModelConfig;
 use crate::config::plan::LayerPlan;
+use crate::runtime::device_memory;
 use crate::tensor::size;
 
 /// Cached positions are allocated in multiples of this.
@@ -31,6 +32,8 @@ pub(super) struct KeyValueCache {
     head_dim: usize,
     places: usize,
     positions: usize,
+    /// Positions that no row exceeds.
+    max_positions: usize,
 }
 
 /// Keys and values of a prompt.
@@ -62,7 +65,12 @@ impl Slots {
 
 impl KeyValueCache {
     /// An empty cache.
-    pub(super) fn new(config: &ModelConfig, kind: Kind, device: Device) -> Self {
+    pub(super) fn new(
+        config: &ModelConfig,
+        max_positions: usize,
+        kind: Kind,
+        device: Device,
+    ) -> Self {
         Self {
             keys: Tensor::zeros([0], (kind, device)),
             values: Tensor::zeros([0], (kind, device)),
@@ -71,7 +79,16 @@ impl KeyValueCache {
             head_dim: config.head_dim,
             places: 0,
             positions: 0,
+            max_positions,
         }
+    }
+
+    /// Whether all positions of `places` rows fit into half of what a GPU has free. It then has them at once: growing
+    /// would leave what is outgrown reserved there.
+    fn fits_at_once(&self, places: usize) -> bool {
+        let numbers = 2 * self.layers * places * self.kv_heads * self.head_dim * self.max_positions;
+        let bytes = (numbers * self.keys.kind().elt_size_in_bytes()) as u64;
+        device_memory(self.keys.device()).is_some_and(|memory| bytes <= memory.free / 2)
     }
 
     fn positions_last(&self) -> bool {
@@ -100,6 +117,7 @@ impl KeyValueCache {
             if needed > have { needed.max(have * 3 / 2) } else { have }
         };
         let places = grown(rows, self.places).max(max_rows.min(rows * 2));
+        let positions = if self.fits_at_once(places) { self.max_positions } else { positions };
         let positions = grown(positions, self.positions).next_multiple_of(BUCKET);
         let shape =
             |inner: [usize; 2]| [self.layers, places, self.kv_heads, inner[0], inner[1]].map(size);

@@ -5,6 +5,7 @@ use std::ops::Range;
 use tch::{Device, Kind, Tensor};
 
 use crate::config::ModelConfig;
+use crate::config::architecture::HeadNorm;
 use crate::config::plan::LayerPlan;
 use crate::decode::cache::{KeyValueCache, Prefix, Slots};
 use crate::decode::fused::FusedWeights;
@@ -23,6 +24,9 @@ use crate::tensor::{at_least_float, size, statistics_kind, upload};
 
 /// Tokens that are prefilled at a time: bounds the memory of activations.
 const PREFILL_TOKENS: usize = 4096;
+
+/// As [`PREFILL_TOKENS`], on a GPU.
+const PREFILL_TOKENS_GPU: usize = 1 << 15;
 
 /// Rows from which on a product rounds each row alike, however many there are. Fewer rows have kernels of
 /// their own: one row everywhere, and up to 31 in `BFloat16` on processors with AMX.
@@ -92,7 +96,7 @@ impl<'a> CachedDecoder<'a> {
         options: &DecoderOptions,
     ) -> Self {
         let device = weights.embedding.device();
-        let max_positions = options.max_positions.clamp(1, config.max_position_embeddings);
+        let max_positions = options.max_positions.clamp(1, config.max_positions());
         let kind = if weights.compute == Kind::Double { Kind::Double } else { Kind::Float };
         // Rows that attend alone do so in many tiny products, which take three times as long in bf16 as
         // in f32, mostly for their preparation.
@@ -112,7 +116,7 @@ impl<'a> CachedDecoder<'a> {
             batch_invariant: options.batch_invariant,
             plans: config.layers(),
             rotations,
-            cache: KeyValueCache::new(config, cached, device),
+            cache: KeyValueCache::new(config, max_positions, cached, device),
             weights,
             lens: Vec::new(),
             layout: Layout::new(
@@ -133,7 +137,14 @@ impl<'a> CachedDecoder<'a> {
             let eps = (config.rms_norm_eps * width as f64).sqrt();
             Tensor::full([1], eps, (kind, self.device))
         };
-        let (hidden_eps, head_eps) = (eps(config.hidden_size), eps(config.head_dim));
+        let hidden_eps = eps(config.hidden_size);
+        let head_eps = match self.plans.first().map(|plan| plan.head_norm) {
+            Some(HeadNorm::Projections) => {
+                let heads = [config.num_attention_heads, config.num_key_value_heads];
+                HeadEps::Projections(heads.map(|heads| (size(heads), eps(heads * config.head_dim))))
+            }
+            _ => HeadEps::Heads(eps(config.head_dim)),
+        };
         let normed = |x: &Tensor, norms: bool| {
             if norms { unit(x, &hidden_eps) } else { x.shallow_clone() }
         };
@@ -252,6 +263,7 @@ impl Decoder for CachedDecoder<'_> {
         let first = self.prefixes.len();
         let mut logits = Vec::new();
         let mut rest = prompts;
+        let most = if self.device == Device::Cpu { PREFILL_TOKENS } else { PREFILL_TOKENS_GPU };
         while !rest.is_empty() {
             let mut tokens = 0;
             let fitting = rest
@@ -259,7 +271,7 @@ impl Decoder for CachedDecoder<'_> {
                 .enumerate()
                 .take_while(|(row, prompt)| {
                     tokens += prompt.len();
-                    *row == 0 || (!self.batch_invariant && tokens <= PREFILL_TOKENS)
+                    *row == 0 || (!self.batch_invariant && tokens <= most)
                 })
                 .count();
             let (chunk, later) = rest.split_at(fitting);
@@ -424,8 +436,33 @@ fn add(matrix: &Matrix, input: &Tensor, x: &Tensor, norm: Option<&Tensor>, eps: 
     }
 }
 
+/// The constants in the norms of queries and keys.
+enum HeadEps {
+    /// Of each head.
+    Heads(Tensor),
+    /// Of all query heads and all key heads, with their numbers.
+    Projections([(i64, Tensor); 2]),
+}
+
+impl HeadEps {
+    /// Heads `[rows, heads, head_dim]` by their length.
+    fn unit(&self, heads: &Tensor) -> Tensor {
+        match self {
+            Self::Heads(eps) => unit(heads, eps),
+            Self::Projections(parts) => {
+                let counts = parts.each_ref().map(|(count, _)| *count);
+                let split = heads.split_with_sizes(counts, 1);
+                let units = split.iter().zip(parts).map(|(part, (_, eps))| {
+                    unit(&part.flatten(1, 2), eps).view(part.size().as_slice())
+                });
+                Tensor::cat(&units.collect::<Vec<_>>(), 1)
+            }
+        }
+    }
+}
+
 /// Rotates query and key heads `[rows, heads, head_dim]` in place, after their norms if any.
-fn rotate(heads: &Tensor, angles: Option<&Tensor>, norm: Option<(&Tensor, &Tensor)>) {
+fn rotate(heads: &Tensor, angles: Option<&Tensor>, norm: Option<(&Tensor, &HeadEps)>) {
     let pairs = |heads: &Tensor| {
         let shape = heads.size();
         heads.view([shape[0], shape[1], shape[2] / 2, 2]).view_as_complex()
@@ -443,7 +480,7 @@ fn rotate(heads: &Tensor, angles: Option<&Tensor>, norm: Option<(&Tensor, &Tenso
     }
     let mut wide = heads.to_kind(kind);
     if let Some((norm, eps)) = norm {
-        wide = unit(&wide, eps) * norm;
+        wide = eps.unit(&wide) * norm;
     }
     let wide = wide.contiguous();
     turn(&wide);

@@ -36,7 +36,7 @@ pub(crate) struct FusedLayer {
     pub(crate) qkv: Matrix,
     /// Whether the input of `qkv` is normalized.
     pub(crate) norms_input: bool,
-    /// Norm of each query and key head times `√head_dim`, `[heads + kv_heads, head_dim]`.
+    /// Norm of queries and keys times the root of what it goes over, `[heads + kv_heads, head_dim]`.
     pub(crate) head_norm: Option<Tensor>,
     pub(crate) output: Matrix,
     /// Norm of the result of `output`, times `√hidden`.
@@ -107,6 +107,9 @@ impl FusedLayer {
         let head_dim = size(plan.head_dim);
         let rotary = if plan.rotation.is_some() { size(config.rotary_dim()) } else { 0 };
         let pair = |tensor: &Tensor, heads: i64| {
+            if rotary == 0 {
+                return tensor.shallow_clone();
+            }
             let shape = tensor.size();
             let by_head = tensor.view([heads, head_dim, -1]);
             let rotated = by_head.narrow(1, 0, rotary).reshape([heads, 2, rotary / 2, -1]);
@@ -162,6 +165,10 @@ impl FusedLayer {
                     let root = (plan.head_dim as f64).sqrt();
                     ((pair(&wide(norm), 1) + plan.norm.offset()) * root)
                         .expand([heads, head_dim], false)
+                }
+                HeadNorm::Projections => {
+                    let factor = pair(&norm_factor(plan.norm, norm), heads);
+                    factor.view([heads, head_dim])
                 }
             };
             let kind = statistics_kind(compute);

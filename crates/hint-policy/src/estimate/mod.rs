@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use tch::Kind;
+use tch::{Device, Kind};
 
 use crate::config::ModelConfig;
 use crate::model::report::LoadReport;
@@ -94,7 +94,7 @@ fn lasting(demand: &MemoryDemand<'_>) -> Vec<(&'static str, u64)> {
     let copied = report.parameters - adapters + tied_head - shared;
     let decodes = demand.sampled.iter().any(|batch| batch.side_by_side().0 > 0);
     vec![
-        ("program", PROGRAM),
+        ("program", if report.device == Device::Cpu { PROGRAM } else { PROGRAM_GPU }),
         ("weights", report.bytes as u64),
         ("gradients", demand.gradient_bytes),
         ("optimizer", demand.optimizer_bytes),
@@ -109,12 +109,13 @@ fn rollout(demand: &MemoryDemand<'_>) -> Vec<(&'static str, u64)> {
     let MemoryDemand { model, report, .. } = demand;
     let shape = Shape::of(model);
     let length = demand.longest_prompt + demand.longest_completion;
-    let length = length.min(model.max_position_embeddings);
+    let length = length.min(model.max_positions());
     let size = |batch: &SampledBatch| {
         let (rows, prompts) = batch.side_by_side();
         let prompts = prompts * demand.longest_prompt;
         let prefixes = (prompts * model.num_hidden_layers) as u64 * shape.key_values;
-        let read = prompts.min(PREFILL.max(demand.longest_prompt)) as u64;
+        let prefill = if report.device == Device::Cpu { PREFILL } else { PREFILL_GPU };
+        let read = prompts.min(prefill.max(demand.longest_prompt)) as u64;
         let reading = read * (model.num_hidden_layers as u64 * shape.attention() + shape.block());
         let (last, before) = cached_positions(demand.longest_prompt + 1, length);
         let positions = (rows * (last + before) * model.num_hidden_layers) as u64;
@@ -148,7 +149,12 @@ fn update(demand: &MemoryDemand<'_>) -> Vec<(&'static str, u64)> {
         2 * model.vocab_size as u64 * hidden * width
     };
     let logits = tokens * model.vocab_size as u64;
-    let logits = logits.min(LOGITS) * width + (logits * width).min(KEPT_LOGITS) + SOFTMAX;
+    let (most, kept_most, softmax) = match report.device {
+        Device::Cpu => (LOGITS, KEPT_LOGITS, SOFTMAX),
+        // Softmax and its gradient, in `Float`, of as many logits as there are at a time.
+        _ => (LOGITS_GPU, KEPT_LOGITS_GPU, 8 * logits.min(LOGITS_GPU)),
+    };
+    let logits = logits.min(most) * width + (logits * width).min(kept_most) + softmax;
     vec![
         ("activations", tokens * kept * width),
         ("one layer", tokens * shape.block() * width),
@@ -201,11 +207,16 @@ fn width(kind: Kind) -> u64 {
 /// What a run of the tiny model takes: libtorch, the tokenizer and small things.
 const PROGRAM: u64 = 200 << 20;
 
+/// What CUDA and its libraries take of a GPU: an estimate, not measured.
+const PROGRAM_GPU: u64 = 600 << 20;
+
 /// Logits that exist at the same time.
 const LOGITS: u64 = 1 << 24;
+const LOGITS_GPU: u64 = 1 << 28;
 
 /// Bytes of logits that wait for the backward pass.
 const KEPT_LOGITS: u64 = 1 << 27;
+const KEPT_LOGITS_GPU: u64 = 1 << 32;
 
 /// Four times 2²¹ numbers of a softmax, in bytes.
 const SOFTMAX: u64 = 4 << 23;
@@ -215,6 +226,7 @@ const SIDE_BY_SIDE: usize = 256;
 
 /// Tokens of prompts that are read at the same time.
 const PREFILL: usize = 4096;
+const PREFILL_GPU: usize = 1 << 15;
 
 /// Cached positions are allocated in multiples of this.
 const BUCKET: usize = 32;
@@ -247,8 +259,6 @@ pub fn mebibytes(bytes: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use tch::Device;
-
     use super::*;
     use crate::config::architecture::Architecture;
     use crate::config::lora::LoraConfig;

@@ -84,12 +84,16 @@ fn attention(
     let head_dim = size(plan.head_dim);
     let projected = layer.inputs.forward(x, dropout_seed);
     let arranged = |index: usize, norm: Option<&Tensor>| {
-        let mut heads = projected[index].view([batch, seq, -1, head_dim]);
-        if let Some(norm) = norm {
-            heads = match plan.head_norm {
-                HeadNorm::None | HeadNorm::Heads => rms_norm(plan.norm, &heads, norm),
-            };
-        }
+        let by_head = |values: &Tensor| values.view([batch, seq, -1, head_dim]);
+        let heads = match (plan.head_norm, norm) {
+            (_, None) => by_head(&projected[index]),
+            (HeadNorm::None | HeadNorm::Heads, Some(norm)) => {
+                rms_norm(plan.norm, &by_head(&projected[index]), norm)
+            }
+            (HeadNorm::Projections, Some(norm)) => {
+                by_head(&rms_norm(plan.norm, &projected[index], norm))
+            }
+        };
         heads.transpose(1, 2)
     };
     let rotated = |heads: Tensor| match rotation {

@@ -241,6 +241,7 @@ impl Block<'_> {
     fn normed_by(&self, projected: &Tensor) -> Tensor {
         match self.plan.head_norm {
             HeadNorm::None | HeadNorm::Heads => self.by_head(projected),
+            HeadNorm::Projections => projected.shallow_clone(),
         }
     }
 

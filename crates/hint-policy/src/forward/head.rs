@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use crate::config::plan::LogitPlan;
 use crate::forward::grad;
@@ -20,6 +20,30 @@ const CHUNK_ELEMENTS: usize = 1 << 21;
 
 /// Bytes of logits that are kept for the backward pass, so that they need not be computed once more.
 const KEPT_BYTES: usize = 1 << 27;
+
+/// How many logits exist, are worked on and are kept at a time.
+#[derive(Debug, Clone, Copy)]
+struct Sizes {
+    kept_elements: usize,
+    chunk_elements: usize,
+    kept_bytes: usize,
+}
+
+impl Sizes {
+    /// On a GPU, where a chunk costs what it launches, so many that most micro-batches are one: 1 GiB of `Float`, of
+    /// which 4 GiB are kept.
+    fn on(device: Device) -> Self {
+        if device == Device::Cpu {
+            Self {
+                kept_elements: KEPT_ELEMENTS,
+                chunk_elements: CHUNK_ELEMENTS,
+                kept_bytes: KEPT_BYTES,
+            }
+        } else {
+            Self { kept_elements: 1 << 28, chunk_elements: 1 << 28, kept_bytes: 1 << 32 }
+        }
+    }
+}
 
 /// What [`Head::apply`] keeps for [`Head::backward`].
 #[derive(Debug, Default)]
@@ -53,8 +77,9 @@ impl Head<'_> {
         let weight = self.cast(hidden.kind());
         let (mut logprobs, mut entropies, mut normalizers) = (Vec::new(), Vec::new(), Vec::new());
         let mut kept = KeptLogits::default();
-        let mut room = if keep { KEPT_BYTES } else { 0 };
-        for (rows, targets) in self.chunks(hidden, self.targets, KEPT_ELEMENTS) {
+        let sizes = Sizes::on(hidden.device());
+        let mut room = if keep { sizes.kept_bytes } else { 0 };
+        for (rows, targets) in self.chunks(hidden, self.targets, sizes.kept_elements) {
             let logits = self.capped(product(&rows, &weight, None));
             if kernels::work_for(&logits) {
                 let scores = kernels::head::score(&logits, &targets, self.temperature());
@@ -62,7 +87,7 @@ impl Head<'_> {
                 entropies.push(scores.entropies);
                 normalizers.push(scores.normalizers);
             } else {
-                for (logits, targets) in self.chunks(&logits, &targets, CHUNK_ELEMENTS) {
+                for (logits, targets) in self.chunks(&logits, &targets, sizes.chunk_elements) {
                     let all = self.tempered(&logits).log_softmax(-1, None::<Kind>);
                     logprobs.push(all.gather(-1, &targets.unsqueeze(-1), false).squeeze_dim(-1));
                     if options.entropy {
@@ -92,9 +117,10 @@ impl Head<'_> {
     /// the head. Computes logits that were not kept once more.
     pub(super) fn backward(&self, hidden: &Tensor, mut kept: KeptLogits, dy: &Tensor) -> Tensor {
         let weight = self.cast(hidden.kind());
+        let sizes = Sizes::on(hidden.device());
         let mut gradients = Vec::new();
         let mut start = 0;
-        for (rows, targets) in self.chunks(hidden, self.targets, KEPT_ELEMENTS) {
+        for (rows, targets) in self.chunks(hidden, self.targets, sizes.kept_elements) {
             let count = targets.size()[0];
             let part = |whole: &Tensor| whole.narrow(0, start, count);
             // Logits make place for their gradients.
@@ -133,9 +159,9 @@ impl Head<'_> {
     /// Replaces logits by their gradients.
     fn softmax_backward(&self, logits: &Tensor, targets: &Tensor, dy: &Tensor) {
         let dy = (dy / self.temperature()).unsqueeze(-1);
-        let parts = self.chunks(logits, targets, CHUNK_ELEMENTS).into_iter();
-        for ((mut logits, targets), (dy, _)) in parts.zip(self.chunks(&dy, targets, CHUNK_ELEMENTS))
-        {
+        let elements = Sizes::on(logits.device()).chunk_elements;
+        let parts = self.chunks(logits, targets, elements).into_iter();
+        for ((mut logits, targets), (dy, _)) in parts.zip(self.chunks(&dy, targets, elements)) {
             // d log p(y) / d logits = onehot(y) - p.
             let mut part = self.tempered(&logits).softmax(-1, None::<Kind>);
             let mut part = part.g_mul_(&dy.neg());

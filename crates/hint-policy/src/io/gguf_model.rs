@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use tch::{Device, Tensor};
 
-use crate::config::architecture::Architecture;
+use crate::config::architecture::{Architecture, LocalRotation, Unrotated, Windows};
 use crate::config::layout::{ParameterSpec, layout};
 use crate::config::rope::RopeScaling;
 use crate::config::{ModelConfig, hf_layers};
@@ -17,11 +17,9 @@ use crate::tensor::size;
 /// Divisors of the rotary frequencies.
 const FREQUENCIES: &str = "rope_freqs.weight";
 
-/// Rotary base of Gemma 3's layers with a sliding window, where a file does not give it.
-const GEMMA_LOCAL_THETA: f64 = 10_000.0;
-
-/// One of so many layers of Gemma 3 attends to everything, where a file does not say otherwise.
-const GEMMA_PERIOD: usize = 6;
+/// Divisors of the rotary frequencies for short and for long rows.
+const SHORT: &str = "rope_factors_short.weight";
+const LONG: &str = "rope_factors_long.weight";
 
 /// Reads the shape of the model from the metadata.
 pub(crate) fn config(gguf: &Gguf) -> Result<ModelConfig, PolicyError> {
@@ -42,11 +40,18 @@ pub(crate) fn config(gguf: &Gguf) -> Result<ModelConfig, PolicyError> {
         ));
     }
     let num_attention_heads = keys.required("attention.head_count")?;
+    let layers = keys.required("block_count")?;
     let hidden_size = keys.required("embedding_length")?;
     let head_dim =
         keys.size("attention.key_length")?.unwrap_or(hidden_size / num_attention_heads.max(1));
-    for key in ["attention.value_length", "rope.dimension_count"] {
-        if let Some(value) = keys.size(key)?.filter(|&value| value != head_dim) {
+    let rotary_dim = keys.size("rope.dimension_count")?;
+    let partly = architecture.family().partly_rotated;
+    let same = [
+        ("attention.value_length", keys.size("attention.value_length")?),
+        ("rope.dimension_count", rotary_dim.filter(|_| !partly)),
+    ];
+    for (key, value) in same {
+        if let Some(value) = value.filter(|&value| value != head_dim) {
             return Err(PolicyError::unsupported(
                 key,
                 &value,
@@ -56,6 +61,15 @@ pub(crate) fn config(gguf: &Gguf) -> Result<ModelConfig, PolicyError> {
     }
     let max_position_embeddings = keys.required("context_length")?;
     let rope_theta = keys.float("rope.freq_base").unwrap_or(10_000.0);
+    let factor = |key: &str| {
+        keys.float(key).filter(|&factor| architecture.family().multiplied && factor != 0.0)
+    };
+    // OLMo 3 is OLMo 2 with windows.
+    let slides = keys.size("attention.sliding_window")?.is_some_and(|window| window > 0);
+    let architecture = match architecture {
+        Architecture::Olmo2 if slides => Architecture::Olmo3,
+        other => other,
+    };
     let vocab = gguf.shape("token_embd.weight").and_then(|shape| shape.first().copied());
     let vocab_size = vocab.and_then(|vocab| usize::try_from(vocab).ok());
     let token = |key: &str| {
@@ -70,7 +84,7 @@ pub(crate) fn config(gguf: &Gguf) -> Result<ModelConfig, PolicyError> {
         })?,
         hidden_size,
         intermediate_size: keys.required("feed_forward_length")?,
-        num_hidden_layers: keys.required("block_count")?,
+        num_hidden_layers: layers,
         num_attention_heads,
         num_key_value_heads: keys.size("attention.head_count_kv")?.unwrap_or(num_attention_heads),
         head_dim,
@@ -79,14 +93,20 @@ pub(crate) fn config(gguf: &Gguf) -> Result<ModelConfig, PolicyError> {
         rope_theta,
         rope_scaling: RopeScaling::Default {},
         rope_local_theta: None,
-        rotary_layers: Vec::new(),
-        partial_rotary_factor: 1.0,
+        // Files do not say which.
+        rotary_layers: match architecture.family().unrotated {
+            Unrotated::Listed { period } => {
+                hf_layers::every_nth_unrotated(period, layers.min(crate::config::MAX_LAYERS))
+            }
+            Unrotated::Never | Unrotated::WithoutWindow => Vec::new(),
+        },
+        partial_rotary_factor: rotary_dim.unwrap_or(head_dim) as f64 / head_dim as f64,
         query_pre_attn_scalar: None,
-        attention_multiplier: None,
+        attention_multiplier: factor("attention.scale"),
         attn_logit_softcapping: None,
-        embedding_multiplier: None,
-        residual_multiplier: None,
-        logits_scaling: None,
+        embedding_multiplier: factor("embedding_scale"),
+        residual_multiplier: factor("residual_scale"),
+        logits_scaling: factor("logit_scale"),
         final_logit_softcapping: None,
         qkv_bias: gguf.shape("blk.0.attn_q.bias").is_some(),
         output_bias: gguf.shape("blk.0.attn_output.bias").is_some(),
@@ -99,12 +119,29 @@ pub(crate) fn config(gguf: &Gguf) -> Result<ModelConfig, PolicyError> {
         pad_token_id: token("padding"),
     };
     let window = keys.size("attention.sliding_window")?.filter(|&window| window > 0);
-    if architecture == Architecture::Gemma3 {
-        gemma(&keys, &mut config, window)?;
-    } else if let Some(window) = window.filter(|&window| window < max_position_embeddings) {
+    if let Windows::Pattern { period, .. } = architecture.family().windows {
+        config.sliding_windows = pattern(&keys, &config, window, period);
+    }
+    if architecture.family().bounded {
+        gemma(&keys, &mut config);
+    }
+    let windows = architecture.family().windows;
+    if windows == Windows::Everywhere {
+        config.sliding_windows = match window {
+            Some(window) => vec![Some(window); layers.min(crate::config::MAX_LAYERS)],
+            None => Vec::new(),
+        };
+    } else if let Some(window) = window
+        .filter(|&window| window < max_position_embeddings)
+        .filter(|_| !matches!(windows, Windows::Pattern { .. }))
+    {
         return Err(PolicyError::unsupported("attention.sliding_window", &window, "none"));
     }
     config.rope_scaling = scaling(&keys, &config)?;
+    let scaled = config.rope_scaling != RopeScaling::Default {};
+    if scaled && architecture.family().local_rotation == LocalRotation::Unscaled {
+        config.rope_local_theta = Some(config.rope_theta);
+    }
     config.validate()?;
     Ok(config)
 }
@@ -148,38 +185,43 @@ pub(crate) fn stop_tokens(gguf: &Gguf) -> Vec<u32> {
     stops
 }
 
-/// What is particular to Gemma 3.
-fn gemma(
+/// The windows of a family where some layers have one: those that the file lists, or all but every `period`-th.
+fn pattern(
     keys: &Keys<'_>,
-    config: &mut ModelConfig,
+    config: &ModelConfig,
     window: Option<usize>,
-) -> Result<(), PolicyError> {
-    for key in ["attn_logit_softcapping", "final_logit_softcapping"] {
-        if let Some(cap) = keys.float(key).filter(|cap| *cap != 0.0) {
-            return Err(PolicyError::unsupported(key, &cap, "none"));
-        }
-    }
+    period: usize,
+) -> Vec<Option<usize>> {
     let layers = config.num_hidden_layers.min(crate::config::MAX_LAYERS);
     let window = window.unwrap_or(config.max_position_embeddings);
-    config.sliding_windows = match keys.get("attention.sliding_window_pattern") {
+    match keys.get("attention.sliding_window_pattern") {
         Some(GgufValue::Array(slides)) => {
             slides.iter().map(|slides| (slides.as_bool() == Some(true)).then_some(window)).collect()
         }
-        Some(period) => {
-            let period = period.as_u64().and_then(|period| usize::try_from(period).ok());
-            hf_layers::every_nth_full(period.unwrap_or(GEMMA_PERIOD), window, layers)
+        Some(own) => {
+            let own = own.as_u64().and_then(|period| usize::try_from(period).ok());
+            hf_layers::every_nth_full(own.unwrap_or(period), window, layers)
         }
-        None => hf_layers::every_nth_full(GEMMA_PERIOD, window, layers),
-    };
-    config.rope_local_theta = Some(keys.float("rope.freq_base_swa").unwrap_or(GEMMA_LOCAL_THETA));
-    // The largest model alone, with 62 layers, has another factor on its scores; files do not tell.
-    let divisor = if config.num_hidden_layers == 62 {
+        None => hf_layers::every_nth_full(period, window, layers),
+    }
+}
+
+/// What is particular to Gemma 2 and 3.
+fn gemma(keys: &Keys<'_>, config: &mut ModelConfig) {
+    let cap = |key: &str| keys.float(key).filter(|cap| *cap != 0.0);
+    let family = config.architecture.family();
+    config.attn_logit_softcapping = cap("attn_logit_softcapping").or(family.defaults.score_cap);
+    config.final_logit_softcapping = cap("final_logit_softcapping").or(family.defaults.logit_cap);
+    if let LocalRotation::Base { default } = family.local_rotation {
+        config.rope_local_theta = Some(keys.float("rope.freq_base_swa").unwrap_or(default));
+    }
+    // The 27B models alone, which have so many layers, have another factor on their scores; files do not tell.
+    let divisor = if [46, 62].contains(&config.num_hidden_layers) {
         config.hidden_size / config.num_attention_heads.max(1)
     } else {
         config.head_dim
     };
     config.query_pre_attn_scalar = Some(divisor as f64);
-    Ok(())
 }
 
 /// Reads the tensors of the model in the order of [`layout`], as `Float` on `device`.
@@ -196,13 +238,40 @@ pub(crate) fn tensors(
         .map(|spec| tensor(gguf, config, spec, device, &mut recorder))
         .collect();
     let tensors = tensors?;
-    let known: BTreeSet<String> =
-        layout(config).iter().map(|spec| gguf_name(config, &spec.name)).collect();
-    for name in gguf.tensor_names().filter(|name| !known.contains(*name) && *name != FREQUENCIES) {
-        recorder.unused(name);
+    for name in unused(gguf, config) {
+        recorder.unused(&name);
     }
     recorder.file(size);
     Ok((tensors, recorder.into_files()))
+}
+
+/// What the file holds of the model, without its values.
+pub(crate) fn survey(gguf: &Gguf, config: &ModelConfig) -> Result<LoadedFiles, PolicyError> {
+    let bytes = gguf.size() as u64;
+    let mut survey = LoadedFiles { bytes, ..LoadedFiles::default() };
+    let specs = layout(config);
+    for spec in &specs {
+        let name = gguf_name(config, &spec.name);
+        let spec = &ParameterSpec { name: name.clone(), ..spec.clone() };
+        let shape = gguf.shape(&name).ok_or_else(|| PolicyError::MissingTensor {
+            path: gguf.path().to_owned(),
+            tensor: name.clone(),
+        })?;
+        safetensors_file::check_shape(gguf.path(), spec, shape)?;
+        if let Some((kind, _)) = gguf.storage(&name) {
+            *survey.types.entry(kind).or_default() += spec.values();
+        }
+    }
+    survey.unused = unused(gguf, config);
+    Ok(survey)
+}
+
+/// Tensors that the model does not use.
+fn unused(gguf: &Gguf, config: &ModelConfig) -> Vec<String> {
+    let known: BTreeSet<String> =
+        layout(config).iter().map(|spec| gguf_name(config, &spec.name)).collect();
+    let is_used = |name: &str| known.contains(name) || [FREQUENCIES, SHORT, LONG].contains(&name);
+    gguf.tensor_names().filter(|name| !is_used(name)).map(str::to_owned).collect()
 }
 
 fn tensor(
@@ -246,7 +315,9 @@ fn unpair(tensor: &Tensor, config: &ModelConfig) -> Tensor {
 
 /// The name of a parameter in a GGUF file.
 fn gguf_name(config: &ModelConfig, name: &str) -> String {
-    const PARTS: [(&str, &str); 9] = [
+    const PARTS: [(&str, &str); 11] = [
+        ("self_attn.qkv_proj", "attn_qkv"),
+        ("mlp.gate_up_proj", "ffn_up"),
         ("self_attn.q_proj", "attn_q"),
         ("self_attn.k_proj", "attn_k"),
         ("self_attn.v_proj", "attn_v"),
@@ -297,6 +368,16 @@ fn scaling(keys: &Keys<'_>, config: &ModelConfig) -> Result<RopeScaling, PolicyE
             return Err(PolicyError::unsupported("rope.scaling.type", other, "none, linear, yarn"));
         }
     };
+    if keys.gguf.shape(SHORT).is_some() {
+        let factors =
+            |name| Ok::<_, PolicyError>(keys.gguf.read(name)?.into_iter().map(f64::from).collect());
+        return Ok(RopeScaling::LongRope {
+            short_factor: factors(SHORT)?,
+            long_factor: factors(LONG)?,
+            original_max_position_embeddings: original.unwrap_or(config.max_position_embeddings),
+            attention_factor: keys.float("rope.scaling.attn_factor"),
+        });
+    }
     if keys.gguf.shape(FREQUENCIES).is_none() {
         return Ok(scaling);
     }

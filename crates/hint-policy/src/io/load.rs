@@ -65,23 +65,28 @@ pub(crate) fn load(
     if path.join(peft::CONFIG).is_file() && !has_weights {
         return load_adapted(path, options, observer);
     }
-    let config_path = path.join("config.json");
-    if !config_path.is_file() {
-        let expected = "a folder with `config.json` and `model.safetensors`, or a `.gguf` file";
-        return Err(PolicyError::NoModel { path: path.clone(), expected });
-    }
-    if !has_weights && has_pickled_weights(path) {
-        let remedy = "the folder holds weights in PyTorch's own format alone; load the model once with \
-                      transformers and save it by `save_pretrained`, which writes them as safetensors";
-        return Err(PolicyError::MissingFile { path: path.join(safetensors_file::SINGLE), remedy });
-    }
-    let config = read_config(&config_path)?;
+    let config = folder_config(path)?;
     let (tensors, files) =
         safetensors_file::read(path, &config, &layout(&config), options.device, observer)?;
     let generation = generation::read(path)?;
     let stop_tokens = sorted([&generation::stop_tokens(&generation), &config.eos_token_ids]);
     let path = path.clone();
     Ok(ModelFiles { config, tensors, files, generation, stop_tokens, path, adapter: None })
+}
+
+/// The configuration of a folder with weights.
+pub(crate) fn folder_config(path: &Path) -> Result<ModelConfig, PolicyError> {
+    let config_path = path.join("config.json");
+    if !config_path.is_file() {
+        let expected = "a folder with `config.json` and `model.safetensors`, or a `.gguf` file";
+        return Err(PolicyError::NoModel { path: path.to_owned(), expected });
+    }
+    if !safetensors_file::exist(path) && has_pickled_weights(path) {
+        let remedy = "the folder holds weights in PyTorch's own format alone; load the model once with \
+                      transformers and save it by `save_pretrained`, which writes them as safetensors";
+        return Err(PolicyError::MissingFile { path: path.join(safetensors_file::SINGLE), remedy });
+    }
+    read_config(&config_path)
 }
 
 /// The folder that holds the files: of a cache folder `models--OWNER--NAME` the snapshot that its `main`
@@ -98,22 +103,31 @@ fn load_adapted(
     options: &LoadOptions,
     observer: &mut dyn FnMut(LoadProgress),
 ) -> Result<ModelFiles, PolicyError> {
-    let named = peft::read_config(dir)?.base.unwrap_or_default();
-    let candidates = match &options.base {
-        Some(base) => vec![base.clone()],
-        None if named.as_os_str().is_empty() => Vec::new(),
-        None => vec![named.clone(), dir.join(&named)],
-    };
-    let found = candidates.iter().find(|path| path.exists());
-    let found = found.ok_or_else(|| PolicyError::NoModel {
-        path: options.base.clone().unwrap_or(named),
-        expected: "the base model that `base_model_name_or_path` of `adapter_config.json` names, in a local \
-                   folder or file; download it and give its path as `LoadOptions::base`",
-    })?;
-    let mut read = load(found, options, observer)?;
+    let named = peft::read_config(dir)?.base;
+    let mut read = load(&find_base(dir, named, options.base.as_deref())?, options, observer)?;
     let own = generation::stop_tokens(&generation::read(dir)?);
     read.stop_tokens = sorted([&read.stop_tokens, &own]);
     Ok(ModelFiles { adapter: Some(dir.to_owned()), ..read })
+}
+
+/// The base model of the adapter in `dir`: the `given` one, else that which it names.
+pub(crate) fn find_base(
+    dir: &Path,
+    named: Option<PathBuf>,
+    given: Option<&Path>,
+) -> Result<PathBuf, PolicyError> {
+    let named = named.unwrap_or_default();
+    let candidates = match given {
+        Some(base) => vec![base.to_owned()],
+        None if named.as_os_str().is_empty() => Vec::new(),
+        None => vec![named.clone(), dir.join(&named)],
+    };
+    let found = candidates.into_iter().find(|path| path.exists());
+    found.ok_or_else(|| PolicyError::NoModel {
+        path: given.map_or(named, Path::to_owned),
+        expected: "the base model that `base_model_name_or_path` of `adapter_config.json` names, in a local \
+                   folder or file; download it and give its path as `LoadOptions::base`",
+    })
 }
 
 /// Reads the model of an opened GGUF file.

@@ -16,11 +16,13 @@
 
 pub(crate) mod generation;
 pub(crate) mod gguf_model;
+pub(crate) mod inspect;
 pub(crate) mod load;
 pub(crate) mod peft;
 pub(crate) mod progress;
 pub(crate) mod safetensors_file;
 pub(crate) mod save;
 
+pub use inspect::Inspection;
 pub use load::LoadOptions;
 pub use progress::{LoadProgress, LoadedFiles};

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 use tch::Kind;
 
@@ -12,7 +13,6 @@ use crate::config::lora::{ALL_LINEAR, LoraConfig};
 use crate::error::PolicyError;
 use crate::files::{atomic, text};
 use crate::io::{safetensors_file, save};
-use crate::weights::adapter::{adapted, adapter_name};
 use crate::weights::{Weights, adapter};
 
 pub(crate) const CONFIG: &str = "adapter_config.json";
@@ -20,7 +20,8 @@ pub(crate) const WEIGHTS: &str = "adapter_model.safetensors";
 
 /// Keys that are read here, or change nothing of what an adapter computes once it is trained. Any other key
 /// must be off, so that variants of later versions are refused by their names.
-const KNOWN: [&str; 22] = [
+const KNOWN: [&str; 25] = [
+    "alpha_pattern",
     "auto_mapping",
     "base_model_name_or_path",
     "bias",
@@ -35,10 +36,12 @@ const KNOWN: [&str; 22] = [
     "lora_dropout",
     "lora_ga_config",
     "megatron_core",
+    "modules_to_save",
     "peft_type",
     "peft_version",
     "qalora_group_size",
     "r",
+    "rank_pattern",
     "revision",
     "target_modules",
     "task_type",
@@ -115,7 +118,23 @@ fn lora_config(raw: &Map<String, Value>) -> Result<LoraConfig, PolicyError> {
         dropout: number("lora_dropout", 0.0).ok_or_else(|| field("lora_dropout", "a number"))?,
         target_modules,
         rank_stabilized: get("use_rslora").and_then(Value::as_bool).unwrap_or(false),
+        rank_pattern: parsed(raw, "rank_pattern", "an object of positive integers")?,
+        alpha_pattern: parsed(raw, "alpha_pattern", "an object of numbers")?,
+        modules_to_save: parsed(raw, "modules_to_save", "a list of names")?,
     })
+}
+
+/// A value that may be missing or `null`.
+fn parsed<T: DeserializeOwned + Default>(
+    raw: &Map<String, Value>,
+    key: &str,
+    expected: &str,
+) -> Result<T, PolicyError> {
+    match raw.get(key).filter(|value| !value.is_null()) {
+        None => Ok(T::default()),
+        Some(value) => serde_json::from_value(value.clone())
+            .map_err(|_| PolicyError::config(key, value, expected)),
+    }
 }
 
 fn is_off(value: &Value) -> bool {
@@ -149,16 +168,14 @@ pub(crate) fn attach(
         used += 1;
         let spec =
             ParameterSpec { name: name.to_owned(), shape: shape.to_vec(), init: Init::Zeros };
-        file.read(&spec, device)
+        file.read(&spec, device).map(Some)
     })?;
     if used == file.names().len() {
         return Ok(());
     }
-    let known: Vec<String> = adapted(weights)
-        .flat_map(|(path, _)| ["lora_A", "lora_B"].map(|part| adapter_name(path, part)))
-        .collect();
+    let known = adapter::parameters(weights);
     let names = file.names();
-    let other = names.iter().find(|name| known.iter().all(|known| known != *name));
+    let other = names.iter().find(|name| known.iter().all(|known| known.name != ***name));
     Err(PolicyError::Corrupt {
         path,
         reason: format!(
@@ -199,7 +216,9 @@ pub(crate) fn write(
         "fan_in_fan_out": false,
         "inference_mode": true,
         "init_lora_weights": true,
-        "modules_to_save": null,
+        "rank_pattern": lora.rank_pattern,
+        "alpha_pattern": lora.alpha_pattern,
+        "modules_to_save": Some(&lora.modules_to_save).filter(|names| !names.is_empty()),
     });
     let path = dir.join(CONFIG);
     let text = serde_json::to_string_pretty(&json)

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use tch::{Device, Kind, Tensor};
 
 use crate::config::ModelConfig;
-use crate::config::layout::{HEAD, Init, ParameterSpec};
+use crate::config::layout::{HEAD, Init, ParameterSpec, layout};
 use crate::error::PolicyError;
 use crate::ffi;
 use crate::files::text;
@@ -55,6 +55,16 @@ impl ParsedFile<'_> {
         self.tensors.names()
     }
 
+    /// Element type of the tensor of `spec`, whose shape is checked.
+    fn header(&self, spec: &ParameterSpec) -> Result<String, PolicyError> {
+        let missing =
+            || PolicyError::MissingTensor { path: self.path.to_owned(), tensor: spec.name.clone() };
+        let view = self.tensors.tensor(&spec.name).map_err(|_| missing())?;
+        let shape: Vec<i64> = view.shape().iter().map(|&n| size(n)).collect();
+        check_shape(self.path, spec, &shape)?;
+        Ok(format!("{:?}", view.dtype()))
+    }
+
     /// The tensor of `spec` as `Float` on `device`.
     pub(crate) fn read(&self, spec: &ParameterSpec, device: Device) -> Result<Tensor, PolicyError> {
         Ok(read_tensor(&self.tensors, self.path, spec, device)?.0)
@@ -94,6 +104,8 @@ pub(crate) fn read(
     observer: &mut dyn FnMut(LoadProgress),
 ) -> Result<(Vec<Tensor>, LoadedFiles), PolicyError> {
     let mut found: Vec<Option<Tensor>> = specs.iter().map(|_| None).collect();
+    let names = stored_names(dir)?;
+    let specs = &specs.iter().map(|spec| spec.stored_as(&names)).collect::<Vec<_>>();
     let files = files(dir, specs)?;
     let total = files.keys().map(|path| {
         let read = |source| PolicyError::Read { path: path.clone(), source };
@@ -109,7 +121,7 @@ pub(crate) fn read(
             found[index] = Some(file.record(&specs[index], device, &mut recorder)?);
         }
         for name in file.names().into_iter().filter(|name| !known.contains(name)) {
-            if config.tie_word_embeddings && name == HEAD {
+            if config.tie_word_embeddings && name.ends_with(HEAD) {
                 let shape = vec![size(config.vocab_size), size(config.hidden_size)];
                 let spec = ParameterSpec { name: name.to_owned(), shape, init: Init::Normal };
                 head = Some(file.read(&spec, device)?);
@@ -143,6 +155,58 @@ pub(crate) fn read(
     Ok((tensors, recorder.into_files()))
 }
 
+/// What `dir` holds of a model, by headers alone.
+pub(crate) fn survey(dir: &Path, config: &ModelConfig) -> Result<LoadedFiles, PolicyError> {
+    let names = stored_names(dir)?;
+    let specs = layout(config).iter().map(|spec| spec.stored_as(&names)).collect::<Vec<_>>();
+    let mut survey = LoadedFiles::default();
+    let known: BTreeSet<&str> = specs.iter().map(|spec| spec.name.as_str()).collect();
+    for (path, wanted) in files(dir, &specs)? {
+        let mapped = MappedFile::open(&path)?;
+        let file = mapped.parse()?;
+        for index in wanted {
+            let kind = file.header(&specs[index])?;
+            *survey.types.entry(kind).or_default() += specs[index].values();
+        }
+        let tied = |name: &str| config.tie_word_embeddings && name.ends_with(HEAD);
+        let unused = file.names().into_iter().filter(|name| !known.contains(name) && !tied(name));
+        survey.unused.extend(unused.map(str::to_owned));
+        survey.bytes += mapped.len();
+    }
+    Ok(survey)
+}
+
+/// The names of all tensors in `dir`.
+fn stored_names(dir: &Path) -> Result<BTreeSet<String>, PolicyError> {
+    let index = dir.join(INDEX);
+    if dir.join(SINGLE).exists() || !index.exists() {
+        let file = MappedFile::open(&dir.join(SINGLE))?;
+        return Ok(file.parse()?.names().into_iter().map(str::to_owned).collect());
+    }
+    Ok(read_index(&index)?.weight_map.into_keys().collect())
+}
+
+fn read_index(path: &Path) -> Result<Index, PolicyError> {
+    let text = text::read(path)?;
+    serde_json::from_str(&text)
+        .map_err(|source| PolicyError::Json { path: path.to_owned(), source })
+}
+
+impl ParameterSpec {
+    /// The same parameter under the name that it has among `names`: models of several kinds of input keep their
+    /// language model under a prefix.
+    fn stored_as(&self, names: &BTreeSet<String>) -> Self {
+        let inner = self.name.strip_prefix("model.").unwrap_or(&self.name);
+        let prefixed = [
+            self.name.clone(),
+            format!("language_model.{}", self.name),
+            format!("model.language_model.{inner}"),
+        ];
+        let stored = prefixed.into_iter().find(|name| names.contains(name));
+        Self { name: stored.unwrap_or_else(|| self.name.clone()), ..self.clone() }
+    }
+}
+
 /// Which file of `dir` holds which of `specs`, by index. Files without any are listed too.
 fn files(
     dir: &Path,
@@ -153,9 +217,7 @@ fn files(
     if single.exists() || !index_path.exists() {
         return Ok(BTreeMap::from([(single, (0..specs.len()).collect())]));
     }
-    let text = text::read(&index_path)?;
-    let index: Index = serde_json::from_str(&text)
-        .map_err(|source| PolicyError::Json { path: index_path.clone(), source })?;
+    let index = read_index(&index_path)?;
     let mut files: BTreeMap<PathBuf, Vec<usize>> = BTreeMap::new();
     for (tensor, name) in &index.weight_map {
         // A shard lies beside its index; anything else would read files the user did not name.

@@ -316,7 +316,7 @@ impl Policy for CausalLm {
     }
 
     fn max_positions(&self) -> usize {
-        self.config.max_position_embeddings
+        self.config.max_positions()
     }
 
     fn decoder(&self, options: &DecoderOptions) -> Result<Box<dyn Decoder + '_>, PolicyError> {

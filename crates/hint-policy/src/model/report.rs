@@ -75,9 +75,11 @@ impl CausalLm {
         };
         let (own, trained) = (self.weights.parameters(), self.parameters());
         let stored = own.first().map_or(self.compute, |parameter| parameter.tensor.kind());
-        let adapters = if self.lora.is_some() { count(&trained) } else { 0 };
-        let bytes =
-            count(&own) * stored.elt_size_in_bytes() + adapters * Kind::Float.elt_size_in_bytes();
+        let saved = self.weights.saved().map(|parameter| parameter.tensor.numel()).sum::<usize>();
+        let adapters = if self.lora.is_some() { count(&trained) - saved } else { 0 };
+        let width = Kind::Float.elt_size_in_bytes();
+        // What is trained in place of a parameter is kept beside it.
+        let bytes = count(&own) * stored.elt_size_in_bytes() + (adapters + saved) * width;
         LoadReport {
             architecture: self.config.architecture,
             source: self.source.clone(),

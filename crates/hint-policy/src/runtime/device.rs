@@ -148,6 +148,35 @@ fn load() -> Result<(), String> {
     Ok(())
 }
 
+/// The memory of a GPU, in bytes, all processes counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DeviceMemory {
+    /// What nobody uses.
+    pub free: u64,
+    /// What there is.
+    pub total: u64,
+}
+
+impl DeviceMemory {
+    /// What is in use. libtorch keeps what it has once used, so after a step this is the largest use so far.
+    pub const fn used(self) -> u64 {
+        self.total.saturating_sub(self.free)
+    }
+}
+
+/// The memory of a GPU; `None` for a CPU, or where CUDA does not say.
+pub fn device_memory(device: Device) -> Option<DeviceMemory> {
+    let Device::Cuda(index) = device else { return None };
+    let (free, total) = ffi::device_memory(index)?;
+    Some(DeviceMemory { free: free as u64, total: total as u64 })
+}
+
+/// Lets products of `Float` matrices on GPUs round their inputs to 10 bits behind the point (TF32), which makes
+/// them several times as fast. It is a setting of the whole process. Returns whether this libtorch has it.
+pub fn allow_tf32() -> bool {
+    ffi::allow_tf32(true)
+}
+
 /// Number of GPUs that libtorch can use, at least 1; or why there are none.
 fn gpus() -> Result<usize, String> {
     // A stand-in for the library may need no driver.

@@ -1,7 +1,8 @@
 //! Running out of memory inside libtorch, as an error that says what to lower.
 
 use std::any::Any;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind, set_hook, take_hook};
 
 use tch::TchError;
 
@@ -26,7 +27,7 @@ const COMPLAINTS: [&str; 6] = [
 /// libtorch calls of your own whose size depends on data, such as a backward pass; for calls that
 /// return a [`TchError`] there is [`PolicyError::torch`]. What `work` changes in place before it
 /// runs out of memory stays changed. The panic is still reported where the program reports panics,
-/// on standard error by default.
+/// on standard error by default, unless it called [`silence_caught_out_of_memory`].
 ///
 /// # Errors
 ///
@@ -48,7 +49,10 @@ pub fn catch_out_of_memory<T, E: From<PolicyError>>(
     work: impl FnOnce() -> Result<T, E>,
 ) -> Result<T, E> {
     let recording = grad_is_enabled();
-    match catch_unwind(AssertUnwindSafe(work)) {
+    CATCHING.set(CATCHING.get() + 1);
+    let result = catch_unwind(AssertUnwindSafe(work));
+    CATCHING.set(CATCHING.get() - 1);
+    match result {
         Ok(result) => result,
         Err(panic) => {
             // `tch::no_grad` does not end when it unwinds. Guards give back the mode they began in.
@@ -63,6 +67,22 @@ pub fn catch_out_of_memory<T, E: From<PolicyError>>(
             }
         }
     }
+}
+
+/// Lets the process report no panic that [`catch_out_of_memory`] turns into an error. Others are reported as
+/// before. It sets the panic hook, which is the program's to decide: call it once, at the start.
+pub fn silence_caught_out_of_memory() {
+    let report = take_hook();
+    set_hook(Box::new(move |panic| {
+        if CATCHING.get() == 0 || complaint_of(panic.payload()).is_none() {
+            report(panic);
+        }
+    }));
+}
+
+thread_local! {
+    /// How many calls of [`catch_out_of_memory`] this thread is in.
+    static CATCHING: Cell<usize> = const { Cell::new(0) };
 }
 
 /// What an allocator said, if that was the cause of a panic.

@@ -3,8 +3,9 @@
 //! - [`DeviceChoice`] is the device that a user asks for; resolving it says which one was taken and why.
 //! - [`load_cuda`] makes GPUs reachable, which a Rust program does not do by itself.
 //! - [`keep_freed_memory`] keeps freed memory for the next tensor, which makes training on a CPU faster.
+//! - [`device_memory`] is what a GPU has and what is free, [`allow_tf32`] a faster and coarser `f32` there.
 //! - [`catch_out_of_memory`] turns a failed allocation inside libtorch, which panics, into an error
-//!   that names what to lower.
+//!   that names what to lower; [`silence_caught_out_of_memory`] keeps such a panic off standard error.
 //!
 //! A program that may compute on a GPU starts with
 //!
@@ -21,5 +22,5 @@ mod device;
 mod memory;
 
 pub use crate::ffi::keep_freed_memory;
-pub use device::{ChosenDevice, DeviceChoice, load_cuda};
-pub use memory::catch_out_of_memory;
+pub use device::{ChosenDevice, DeviceChoice, DeviceMemory, allow_tf32, device_memory, load_cuda};
+pub use memory::{catch_out_of_memory, silence_caught_out_of_memory};

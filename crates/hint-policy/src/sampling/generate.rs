@@ -2,6 +2,8 @@
 
 use std::collections::VecDeque;
 
+use tch::{Device, Tensor};
+
 use crate::error::PolicyError;
 use crate::policy::Policy;
 use crate::policy::decoder::{Decoder, DecoderOptions, Prefill, PrefixId, check_prompts};
@@ -12,6 +14,7 @@ use crate::sampling::params::SamplingParams;
 use crate::sampling::probs::host_rows;
 use crate::sampling::random::CompletionRng;
 use crate::sampling::rows::{draw_rows, exclude};
+use crate::tensor::size;
 
 /// A prompt and how many completions of it are wanted.
 #[derive(Debug, Clone, PartialEq)]
@@ -217,9 +220,29 @@ struct Row {
 struct Started {
     request: usize,
     prefix: PrefixId,
-    /// Scores of the first token, `[vocab]`: logits or probabilities, see [`host_rows`].
-    first: Vec<f32>,
+    first: First,
     next: usize,
+}
+
+/// What the first token is drawn from, `[vocab]`.
+enum First {
+    /// Logits or probabilities, see [`host_rows`].
+    Host(Vec<f32>),
+    /// Logits on a GPU.
+    Device(Tensor),
+}
+
+impl First {
+    /// A token for each draw.
+    fn draw(&self, draws: &[Draw<'_>]) -> Vec<Option<SampledToken>> {
+        match self {
+            Self::Host(scores) => draws.iter().map(|draw| draw_on_host(scores, draw)).collect(),
+            Self::Device(logits) => {
+                let rows = logits.unsqueeze(0).expand([size(draws.len()), -1], false);
+                draw_rows(&rows, draws)
+            }
+        }
+    }
 }
 
 struct Run<'a> {
@@ -303,17 +326,16 @@ impl Run<'_> {
         let params: Vec<&SamplingParams> =
             taken.iter().map(|&request| &requests[request].params).collect();
         let logits = exclude(&logits, params.iter().map(|params| (*params, 0)));
-        let scores = host_rows(&logits, &params);
-        let vocab = scores.len() / taken.len();
-        let started = taken.into_iter().zip(prefixes).zip(scores.chunks_exact(vocab));
-        Ok(started
-            .map(|((request, prefix), first)| Started {
-                request,
-                prefix,
-                first: first.to_vec(),
-                next: 0,
-            })
-            .collect())
+        let first: Vec<First> = if logits.device() == Device::Cpu {
+            let scores = host_rows(&logits, &params);
+            let rows = scores.chunks_exact(scores.len() / taken.len());
+            rows.map(|row| First::Host(row.to_vec())).collect()
+        } else {
+            (0..size(taken.len())).map(|row| First::Device(logits.get(row))).collect()
+        };
+        let started = taken.into_iter().zip(prefixes).zip(first);
+        let start = |((request, prefix), first)| Started { request, prefix, first, next: 0 };
+        Ok(started.map(start).collect())
     }
 
     /// Draws the first tokens of as many completions of `started` as there is room for, and forks
@@ -323,22 +345,29 @@ impl Run<'_> {
         let room = self.max_batch - self.rows.len();
         let mut forked = 0;
         while started.next < request.num_completions && forked < room {
-            let completion = started.next;
-            started.next += 1;
-            let mut row = Row {
-                request: started.request,
-                completion,
-                rng: CompletionRng::new(request.seed, completion as u64),
-                tokens: Vec::new(),
-                logprobs: Vec::new(),
-            };
-            let uniform = row.rng.next_uniform();
-            row.push(draw_on_host(&started.first, &Draw { params: &request.params, uniform }))?;
-            if let Some(stop) = row.stop(request, self.max_positions, self.is_over) {
-                self.samples[started.request][completion] = Some(row.into_sample(stop));
-            } else {
-                self.rows.push(row);
-                forked += 1;
+            let last = request.num_completions.min(started.next + room - forked);
+            let mut rows: Vec<Row> = (started.next..last)
+                .map(|completion| Row {
+                    request: started.request,
+                    completion,
+                    rng: CompletionRng::new(request.seed, completion as u64),
+                    tokens: Vec::new(),
+                    logprobs: Vec::new(),
+                })
+                .collect();
+            started.next = last;
+            let params = &request.params;
+            let draw = |row: &mut Row| Draw { params, uniform: row.rng.next_uniform() };
+            let draws: Vec<Draw<'_>> = rows.iter_mut().map(draw).collect();
+            for (mut row, drawn) in rows.into_iter().zip(started.first.draw(&draws)) {
+                row.push(drawn)?;
+                if let Some(stop) = row.stop(request, self.max_positions, self.is_over) {
+                    let completion = row.completion;
+                    self.samples[started.request][completion] = Some(row.into_sample(stop));
+                } else {
+                    self.rows.push(row);
+                    forked += 1;
+                }
             }
         }
         if forked > 0 {

@@ -67,24 +67,31 @@ pub(crate) fn adapter_name(path: &str, part: &str) -> String {
     format!("base_model.model.{path}.{part}.weight")
 }
 
-/// Puts an adapter on every target. `create` makes the tensor of a name and shape; the adapters
-/// require grad, the other weights do not any more.
+/// Name in PEFT's files of a parameter that is saved in whole.
+pub(crate) fn saved_name(name: &str) -> String {
+    format!("base_model.model.{name}")
+}
+
+/// Puts an adapter on every target. `create` makes the tensor of a name and shape, or leaves a module that is
+/// saved in whole as it is; these and the adapters require grad, the other weights do not any more.
 pub(crate) fn attach(
     config: &ModelConfig,
     weights: &mut Weights,
     lora: &LoraConfig,
     device: Device,
-    mut create: impl FnMut(&str, &[i64]) -> Result<Tensor, PolicyError>,
+    mut create: impl FnMut(&str, &[i64]) -> Result<Option<Tensor>, PolicyError>,
 ) -> Result<(), PolicyError> {
     lora.validate()?;
-    let rank = size(lora.rank);
     let names = projections(config.architecture);
     let mut adapters = Vec::new();
     for ((layer, projection), stream) in lora.targets(config)?.into_iter().zip(0..) {
         let path = projection_path(layer, names[projection]);
+        let (rank, scale) = lora.shape_of(&path);
+        let rank = size(rank);
         let shape = weights.layers[layer].projections()[projection].weight.size();
         let mut matrix = |part: &str, shape: &[i64]| {
             let tensor = create(&adapter_name(&path, part), shape)?;
+            let tensor = tensor.expect("an adapter's matrix is there");
             Ok::<_, PolicyError>(
                 tensor.to_kind(Kind::Float).to_device(device).set_requires_grad(true),
             )
@@ -92,23 +99,39 @@ pub(crate) fn attach(
         let adapter = Adapter {
             down: matrix("lora_A", &[rank, shape[1]])?,
             up: matrix("lora_B", &[shape[0], rank])?,
-            scale: lora.scale(),
+            scale,
             dropout: lora.dropout,
             stream,
             path,
         };
         adapters.push((layer, projection, adapter));
     }
+    let parameters = weights.parameters();
+    let own: Vec<String> = parameters.iter().map(|parameter| parameter.name.clone()).collect();
+    let mut saved = Vec::new();
+    for index in lora.saved(config, &own)? {
+        let Parameter { name, tensor } = &parameters[index];
+        let values = match create(&saved_name(name), &tensor.size())? {
+            Some(values) => values.to_kind(Kind::Float).to_device(device),
+            None => tensor.detach().copy(),
+        };
+        saved.push((index, values.set_requires_grad(true)));
+    }
     weights.freeze();
+    weights.train(config, saved);
     for (layer, projection, adapter) in adapters {
         weights.layers[layer].projections_mut()[projection].adapter = Some(adapter);
     }
     Ok(())
 }
 
-/// Handles on the matrices of all adapters, layer by layer.
+/// Handles on the matrices of all adapters, layer by layer, and on what is saved in whole, under PEFT's names.
 pub(crate) fn parameters(weights: &Weights) -> Vec<Parameter> {
-    adapted(weights).flat_map(|(_, adapter)| adapter.parameters()).collect()
+    let saved = weights.saved().map(|parameter| Parameter {
+        name: saved_name(&parameter.name),
+        tensor: parameter.tensor.shallow_clone(),
+    });
+    adapted(weights).flat_map(|(_, adapter)| adapter.parameters()).chain(saved).collect()
 }
 
 /// The adapters with the paths of their projections.
@@ -121,11 +144,16 @@ pub(crate) fn adapted(weights: &Weights) -> impl Iterator<Item = (&str, &Adapter
 
 /// Initial values: `A` uniform within `1 / √in`, as PEFT draws it, and `B` zero, so that the model
 /// starts as it is. Each tensor draws from a stream of its own.
-pub(crate) fn initial(seed: u64) -> impl FnMut(&str, &[i64]) -> Result<Tensor, PolicyError> {
+pub(crate) fn initial(
+    seed: u64,
+) -> impl FnMut(&str, &[i64]) -> Result<Option<Tensor>, PolicyError> {
     let mut stream = 0;
     move |name, shape| {
         if name.ends_with("lora_B.weight") {
-            return Ok(Tensor::zeros(shape, (Kind::Float, Device::Cpu)));
+            return Ok(Some(Tensor::zeros(shape, (Kind::Float, Device::Cpu))));
+        }
+        if !name.ends_with("lora_A.weight") {
+            return Ok(None);
         }
         stream += 1;
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
@@ -133,6 +161,6 @@ pub(crate) fn initial(seed: u64) -> impl FnMut(&str, &[i64]) -> Result<Tensor, P
         let bound = 1.0 / (shape[1] as f64).sqrt();
         let count = len(shape[0]) * len(shape[1]);
         let values: Vec<f64> = (0..count).map(|_| rng.random_range(-bound..bound)).collect();
-        Ok(Tensor::from_slice(&values).view(shape))
+        Ok(Some(Tensor::from_slice(&values).view(shape)))
     }
 }

@@ -133,6 +133,8 @@ pub(crate) struct Weights {
     /// `None` when tied to the embedding.
     pub(crate) head: Option<Tensor>,
     parameters: Vec<Parameter>,
+    /// Which parameters are trained beside adapters, and what they were before.
+    originals: BTreeMap<usize, Tensor>,
 }
 
 impl Weights {
@@ -196,12 +198,16 @@ impl Weights {
         let embedding = get("model.embed_tokens.weight");
         let norm = get("model.norm.weight");
         let head = find("lm_head.weight");
-        Self { embedding, layers, norm, head, parameters }
+        Self { embedding, layers, norm, head, parameters, originals: BTreeMap::new() }
     }
 
-    /// The weights without adapters, on the same storage.
+    /// The weights without adapters, on the same storage, and as they were before what was trained beside them.
     pub(crate) fn base(&self, config: &ModelConfig) -> Self {
-        Self::arrange(config, self.parameters())
+        let mut parameters = self.parameters();
+        for (&index, original) in &self.originals {
+            parameters[index].tensor = original.shallow_clone();
+        }
+        Self::arrange(config, parameters)
     }
 
     /// Lets the weights (not those of adapters) require no gradient any more.
@@ -211,19 +217,45 @@ impl Weights {
         }
     }
 
-    /// Converts frozen weights to another kind; adapters keep theirs.
+    /// Puts tensors that are trained beside adapters into the places of parameters.
+    pub(crate) fn train(&mut self, config: &ModelConfig, tensors: Vec<(usize, Tensor)>) {
+        let mut parameters = self.parameters();
+        for (index, tensor) in tensors {
+            let original = std::mem::replace(&mut parameters[index].tensor, tensor);
+            self.originals.insert(index, original);
+        }
+        self.replace(config, parameters);
+    }
+
+    /// What is trained beside adapters.
+    pub(crate) fn saved(&self) -> impl Iterator<Item = &Parameter> {
+        self.originals.keys().map(|&index| &self.parameters[index])
+    }
+
+    /// Converts frozen weights to another kind; what is trained keeps its own.
     pub(crate) fn narrow(&mut self, config: &ModelConfig, kind: Kind) {
-        let parameters = self.parameters.iter().map(|parameter| Parameter {
-            name: parameter.name.clone(),
-            tensor: parameter.tensor.to_kind(kind),
-        });
-        let mut narrowed = Self::arrange(config, parameters.collect());
-        for (new, old) in narrowed.layers.iter_mut().zip(&mut self.layers) {
+        let mut parameters = self.parameters();
+        for (index, parameter) in parameters.iter_mut().enumerate() {
+            if !self.originals.contains_key(&index) {
+                parameter.tensor = parameter.tensor.to_kind(kind);
+            }
+        }
+        for original in self.originals.values_mut() {
+            *original = original.to_kind(kind);
+        }
+        self.replace(config, parameters);
+    }
+
+    /// Puts other tensors into the places of the parameters; adapters stay.
+    fn replace(&mut self, config: &ModelConfig, parameters: Vec<Parameter>) {
+        let mut replaced = Self::arrange(config, parameters);
+        replaced.originals = std::mem::take(&mut self.originals);
+        for (new, old) in replaced.layers.iter_mut().zip(&mut self.layers) {
             for (new, old) in new.projections_mut().into_iter().zip(old.projections_mut()) {
                 new.adapter = old.adapter.take();
             }
         }
-        *self = narrowed;
+        *self = replaced;
     }
 
     /// Handles on what is trained: all parameters, or those of the adapters if there are any.

@@ -77,8 +77,13 @@ fn unsupported_options_are_refused_by_name() {
     let supported = "llama, qwen2, qwen3, mistral, gemma3_text";
     check_refused("gemma3", json!({}), &["model_type", "gemma3", supported]);
     check_refused("llama", json!({"hidden_act": "gelu"}), &["hidden_act", "gelu", "silu"]);
-    let longrope = json!({"rope_scaling": {"rope_type": "longrope", "factor": 2.0}});
-    check_refused("llama", longrope, &["rope_type", "longrope", "linear, dynamic, llama3, yarn"]);
+    let ntk = json!({"rope_scaling": {"rope_type": "ntk", "factor": 2.0}});
+    check_refused("llama", ntk, &["rope_type", "ntk", "linear, dynamic, longrope, llama3, yarn"]);
+    let uneven =
+        json!({"rope_scaling": {"type": "su", "short_factor": [1.0], "long_factor": [1.0]}});
+    check_refused("phi3", uneven, &["short_factor", "2 numbers", "rotary pair"]);
+    let odd = json!({"partial_rotary_factor": 0.25});
+    check_refused("phi3", odd, &["partial_rotary_factor", "0.25", "head of 4"]);
     check_refused("qwen2", json!({"mlp_bias": true}), &["mlp_bias"]);
     check_refused("llama", json!({"quantization_config": {"bits": 4}}), &["quantization_config"]);
     check_refused("mistral", json!({"attention_bias": true}), &["attention_bias", "mistral"]);
@@ -115,6 +120,33 @@ fn gemma_reads_its_own_defaults_and_both_forms_of_rotary_settings() {
     let config = parse("gemma3_text", nested).unwrap();
     assert_eq!((config.rope_theta, config.rope_local_theta), (5.0, Some(3.0)));
     assert_eq!(config.rope_scaling, RopeScaling::Linear { factor: 8.0 });
+}
+
+#[test]
+fn families_read_what_sets_their_layers_apart() {
+    let config = parse("smollm3", json!({"no_rope_layer_interval": 2})).unwrap();
+    assert_eq!(config.rotary_layers, [true, false, true]);
+    let listed =
+        json!({"no_rope_layers": [0, 1, 1, 1], "use_sliding_window": true, "sliding_window": 5});
+    let config = parse("smollm3", listed).unwrap();
+    assert_eq!(config.rotary_layers, [false, true, true]);
+    assert_eq!(config.sliding_windows, [Some(5), None, None]);
+    let granite = parse("granite", json!({"residual_multiplier": 0.5})).unwrap();
+    assert_eq!((granite.residual_multiplier, granite.attention_multiplier), (Some(0.5), Some(1.0)));
+    let gemma = parse("gemma2", json!({"attn_logit_softcapping": null})).unwrap();
+    assert_eq!((gemma.attn_logit_softcapping, gemma.final_logit_softcapping), (None, Some(30.0)));
+    assert_eq!(gemma.sliding_windows, [Some(4096), None, Some(4096)]);
+    let yarn = json!({"rope_scaling": {"rope_type": "yarn", "factor": 2.0}, "rope_theta": 7.0});
+    assert_eq!(parse("olmo3", yarn).unwrap().rope_local_theta, Some(7.0));
+    let letters = json!({"sliding_window": 5, "sliding_window_pattern": "LG"});
+    let exaone = parse("exaone4", letters).unwrap();
+    assert_eq!(exaone.sliding_windows, [Some(5), None, Some(5)]);
+    assert_eq!(exaone.rotary_layers, [true, false, true]);
+    let long = json!({"original_max_position_embeddings": 16,
+        "rope_scaling": {"type": "longrope", "short_factor": [1.0, 1.5], "long_factor": [2.0, 3.0]}});
+    assert_eq!(parse("phi3", long).unwrap().max_positions(), 16);
+    let seed_oss = parse("seed_oss", json!({"num_key_value_heads": 2})).unwrap();
+    assert_eq!((seed_oss.qkv_bias, seed_oss.output_bias, seed_oss.head_dim), (true, false, 128));
 }
 
 #[test]

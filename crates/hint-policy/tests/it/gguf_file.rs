@@ -22,20 +22,32 @@ fn load(path: &Path) -> Result<CausalLm, PolicyError> {
 
 #[test]
 fn each_architecture_loads_with_the_same_weights() {
-    use Architecture::{Gemma3, Llama, Qwen2, Qwen3};
-    for architecture in [Llama, Qwen2, Qwen3, Gemma3] {
-        let gemma = architecture == Gemma3;
+    use Architecture as A;
+    let families = [A::Llama, A::Qwen2, A::Qwen3, A::Gemma3, A::SmolLm3, A::Granite, A::Olmo2];
+    for architecture in families.into_iter().chain([A::Olmo3, A::Phi3, A::Gemma2]) {
+        let gemma = architecture == A::Gemma3 || architecture == A::Gemma2;
+        let period = match architecture {
+            A::Gemma2 => 2,
+            A::Gemma3 => 6,
+            A::Olmo3 => 4,
+            _ => 0,
+        };
+        let layers = if period > 0 { 7 } else { 4 };
         let config = ModelConfig {
             num_key_value_heads: 2,
             head_dim: 12,
             tie_word_embeddings: architecture == Architecture::Qwen2,
             eos_token_ids: vec![257],
-            num_hidden_layers: if gemma { 7 } else { 2 },
-            // Every sixth layer attends to everything.
-            sliding_windows: (0..if gemma { 7 } else { 0 })
-                .map(|layer| (layer != 5).then_some(9))
+            num_hidden_layers: layers,
+            // Every so many layers one attends to everything.
+            sliding_windows: (0..if period > 0 { layers } else { 0 })
+                .map(|layer| ((layer + 1) % period != 0).then_some(9))
                 .collect(),
             query_pre_attn_scalar: gemma.then_some(12.0),
+            partial_rotary_factor: if architecture == A::Phi3 { 0.5 } else { 1.0 },
+            // Numbers that `f32` holds.
+            attention_multiplier: (architecture == A::Granite).then_some(0.25),
+            residual_multiplier: (architecture == A::Granite).then_some(0.5),
             ..ModelConfig::small(architecture, 258)
         };
         let policy = random_model(&config, 5);
@@ -124,6 +136,6 @@ fn unsupported_files_are_refused_by_name() {
         &["tokenizer.ggml.model", "bert", "gpt2", "llama"],
     );
     let mut metadata = tokenizer_metadata("gpt-2");
-    metadata.push(("general.architecture".into(), Meta::Text("gemma2")));
-    check(&metadata, &["general.architecture", "gemma2", "llama, qwen2, qwen3, gemma3"]);
+    metadata.push(("general.architecture".into(), Meta::Text("mamba")));
+    check(&metadata, &["general.architecture", "mamba", "llama, qwen2, qwen3, gemma3"]);
 }

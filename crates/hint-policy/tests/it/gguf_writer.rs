@@ -90,11 +90,11 @@ pub(crate) fn from_policy(policy: &CausalLm) -> Vec<u8> {
 }
 
 fn name(policy: &CausalLm) -> &'static str {
-    match policy.config().architecture {
-        Architecture::Mistral => "llama",
-        Architecture::Gemma3 => "gemma3",
-        other => other.model_type(),
-    }
+    let architecture = policy.config().architecture;
+    architecture.gguf_name().unwrap_or(match architecture {
+        Architecture::Olmo3 => "olmo2",
+        _ => "llama",
+    })
 }
 
 /// The shape of `policy`.
@@ -113,6 +113,23 @@ pub(crate) fn model_metadata(policy: &CausalLm) -> Vec<(String, Meta)> {
         (format!("{name}.rope.freq_base"), Meta::F32(config.rope_theta as f32)),
         (format!("{name}.attention.layer_norm_rms_epsilon"), Meta::F32(config.rms_norm_eps as f32)),
     ];
+    let floats = [
+        ("attention.scale", config.attention_multiplier),
+        ("embedding_scale", config.embedding_multiplier),
+        ("residual_scale", config.residual_multiplier),
+        ("logit_scale", config.logits_scaling),
+        ("attn_logit_softcapping", config.attn_logit_softcapping),
+        ("final_logit_softcapping", config.final_logit_softcapping),
+    ];
+    for (key, value) in floats {
+        if let Some(value) = value {
+            metadata.push((format!("{name}.{key}"), Meta::F32(value as f32)));
+        }
+    }
+    // These tests rotate whole or half heads.
+    let half = config.partial_rotary_factor < 1.0;
+    let rotary = if half { config.head_dim / 2 } else { config.head_dim };
+    metadata.push(size("rope.dimension_count", rotary));
     if let Some(theta) = config.rope_local_theta {
         metadata.push((format!("{name}.rope.freq_base_swa"), Meta::F32(theta as f32)));
     }
@@ -125,13 +142,15 @@ pub(crate) fn model_metadata(policy: &CausalLm) -> Vec<(String, Meta)> {
 /// The weights of `policy`.
 pub(crate) fn tensors(policy: &CausalLm) -> Vec<(String, Tensor)> {
     let (config, name) = (policy.config(), name(policy));
-    let gemma = config.architecture == Architecture::Gemma3;
+    let architecture = config.architecture;
+    let gemma = matches!(architecture, Architecture::Gemma2 | Architecture::Gemma3);
+    let after = matches!(architecture, Architecture::Olmo2 | Architecture::Olmo3);
     policy
         .parameters()
         .into_iter()
         .map(|parameter| {
             let pairs = parameter.name.contains("q_proj") || parameter.name.contains("k_proj");
-            let tensor = if pairs && name == "llama" {
+            let tensor = if pairs && ["llama", "smollm3", "granite"].contains(&name) {
                 let shape = parameter.tensor.size();
                 let half = config.head_dim as i64 / 2;
                 let heads = shape[0] / (2 * half);
@@ -145,7 +164,7 @@ pub(crate) fn tensors(policy: &CausalLm) -> Vec<(String, Tensor)> {
                 tensor
             };
             let mut name = parameter.name.replace("model.layers", "blk");
-            let after_attention = if gemma { "post_attention_norm" } else { "ffn_norm" };
+            let after_attention = if gemma || after { "post_attention_norm" } else { "ffn_norm" };
             for (from, to) in [
                 ("model.embed_tokens", "token_embd"),
                 ("model.norm", "output_norm"),
@@ -156,6 +175,8 @@ pub(crate) fn tensors(policy: &CausalLm) -> Vec<(String, Tensor)> {
                 ("self_attn.o_proj", "attn_output"),
                 ("self_attn.q_norm", "attn_q_norm"),
                 ("self_attn.k_norm", "attn_k_norm"),
+                ("self_attn.qkv_proj", "attn_qkv"),
+                ("mlp.gate_up_proj", "ffn_up"),
                 ("mlp.gate_proj", "ffn_gate"),
                 ("mlp.up_proj", "ffn_up"),
                 ("mlp.down_proj", "ffn_down"),

@@ -28,10 +28,13 @@ struct Expected {
 }
 
 /// Absolute tolerance of log-probabilities, relative tolerance of gradient norms.
-struct Tolerance {
-    logprob: f64,
-    grad_norm: f64,
+pub(crate) struct Tolerance {
+    pub(crate) logprob: f64,
+    pub(crate) grad_norm: f64,
 }
+
+/// That of numbers which are f64 throughout. Gradients have the kind of the masters, `Float`.
+pub(crate) const EXACT: Tolerance = Tolerance { logprob: 1e-9, grad_norm: 1e-7 };
 
 /// The golden folder: `HINT_GOLDEN_DIR`, else the repository's; and whether it is the latter.
 #[expect(clippy::disallowed_methods, reason = "the golden folder can be replaced from outside")]
@@ -75,8 +78,7 @@ fn check(dir: &Path, compute: Kind) {
     let text = std::fs::read_to_string(dir.join("expected.json")).expect("expected.json is there");
     let expected: Expected = serde_json::from_str(&text).expect("expected.json parses");
     let tolerance = match (compute, expected.exact) {
-        // Gradients have the kind of the masters, `Float`.
-        (Kind::Double, true) => Tolerance { logprob: 1e-9, grad_norm: 1e-7 },
+        (Kind::Double, true) => EXACT,
         // transformers computes norms, rotary frequencies and the softmax of attention in f32 even
         // for f64 models: over the shapes of `gen/models.py` this moves its numbers by up to 9e-6.
         (Kind::Double, false) => Tolerance { logprob: 3e-5, grad_norm: 3e-5 },

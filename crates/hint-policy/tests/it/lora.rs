@@ -71,7 +71,7 @@ struct Expected {
 #[test]
 fn adapters_of_peft_give_its_logprobs_and_gradients() {
     tch::set_num_threads(1);
-    for name in ["qwen3-attention", "gemma3-all"] {
+    for name in ["qwen3-attention", "gemma3-all", "olmo2-patterns", "phi3-all"] {
         let dir = golden().join("adapters").join(name);
         let text = std::fs::read_to_string(dir.join("expected.json")).unwrap();
         let expected: Expected = serde_json::from_str(&text).unwrap();
@@ -163,11 +163,17 @@ fn merging_saving_and_loading_keep_the_model() {
         alpha: 5.0,
         rank_stabilized: true,
         target_modules: vec!["q_proj".into(), "model.layers.1.mlp.down_proj".into()],
+        rank_pattern: BTreeMap::from([("mlp.down_proj".into(), 2)]),
+        alpha_pattern: BTreeMap::from([("^model.layers.0.self_attn.q_proj".into(), 2.0)]),
+        modules_to_save: vec!["lm_head".into(), "model.norm".into()],
         ..LoraConfig::default()
     };
-    let config = small(Architecture::Llama);
+    let config = ModelConfig { tie_word_embeddings: false, ..small(Architecture::Llama) };
     let policy = adapted(&config, &lora, Kind::Float);
-    assert_eq!(policy.parameters().len(), 2 * 3);
+    let ranks: Vec<i64> =
+        policy.parameters().iter().step_by(2).map(|a| a.tensor.size()[0]).collect();
+    assert_eq!(ranks, [3, 3, 2, 128]);
+    assert_eq!(policy.parameters().len(), 2 * 3 + 2);
     let expected = logprobs(&policy, None);
     let base = logprobs(&policy.base().unwrap(), None);
     assert!(difference(&expected, &base) > 1e-3);
@@ -240,8 +246,9 @@ fn what_is_not_implemented_is_refused_by_name() {
     check("peft_type", json!("IA3"), &["IA3", "LORA"]);
     check("use_dora", json!(true), &["true", "off"]);
     check("bias", json!("all"), &["all", "none"]);
-    check("modules_to_save", json!(["lm_head"]), &["lm_head"]);
-    check("rank_pattern", json!({"q_proj": 2}), &["q_proj"]);
+    check("modules_to_save", json!(["score"]), &["score", "lm_head"]);
+    check("modules_to_save", json!(["q_proj"]), &["q_proj", "targets"]);
+    check("rank_pattern", json!({"q|v_proj": 2}), &["q|v_proj", "names of modules"]);
     check("init_lora_weights", json!("pissa"), &["pissa", "gaussian"]);
     check("target_modules", json!(["c_attn"]), &["c_attn", "q_proj", "all-linear"]);
     check("target_modules", json!(".*_proj"), &[".*_proj", "list of names"]);
@@ -291,6 +298,9 @@ fn damaged_adapters_are_named() {
         LoraConfig { alpha: 0.0, ..LoraConfig::default() },
         LoraConfig { dropout: 1.0, ..LoraConfig::default() },
         LoraConfig { target_modules: vec![], ..LoraConfig::default() },
+        LoraConfig { rank_pattern: BTreeMap::from([("q|v".into(), 2)]), ..LoraConfig::default() },
+        LoraConfig { rank_pattern: BTreeMap::from([("q".into(), 0)]), ..LoraConfig::default() },
+        LoraConfig { alpha_pattern: BTreeMap::from([("q".into(), 0.0)]), ..LoraConfig::default() },
     ] {
         assert!(matches!(bad.validate(), Err(PolicyError::InvalidOption { .. })));
     }

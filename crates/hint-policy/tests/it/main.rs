@@ -12,6 +12,7 @@ use tch::Device;
 mod checkpoint;
 mod config;
 mod corrupt;
+mod families;
 mod folders;
 mod forward_pass;
 mod fuzz_seeds;
@@ -35,6 +36,12 @@ pub(crate) fn device() -> Device {
         let choice: DeviceChoice = name.parse().expect("HINT_TEST_DEVICE is cpu, cuda or cuda:N");
         choice.resolve().expect("the device is there").device
     })
+}
+
+/// Whether tests write what they would compare with.
+#[expect(clippy::disallowed_methods, reason = "asked for from outside")]
+pub(crate) fn blesses() -> bool {
+    std::env::var_os("HINT_BLESS").is_some()
 }
 
 /// How these tests load a model.

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use hint_policy::config::Architecture;
+use hint_policy::config::Architecture as A;
 use hint_policy::{CausalLm, ModelConfig, Parameter, Policy, PolicyError, TokenBatch};
 use proptest::prelude::*;
 use tch::{Device, Kind, Tensor};
@@ -12,14 +12,27 @@ use crate::device;
 /// Small configurations that vary in everything an architecture may vary in.
 pub(crate) fn configs() -> impl Strategy<Value = ModelConfig> {
     let sizes = (1_usize..4, 1_usize..4, 1_usize..3, 1_usize..5, 5_usize..40);
-    let options = (0..Architecture::ALL.len(), any::<[bool; 4]>(), 1_usize..6);
+    let options = (0..A::ALL.len(), any::<[bool; 4]>(), 1_usize..6);
     (sizes, options).prop_map(|((layers, kv_heads, group, half_head, vocab), options)| {
         let (architecture, [bias, mlp_bias, tied, windowed], window) = options;
-        let architecture = Architecture::ALL[architecture];
-        let llama = architecture == Architecture::Llama;
-        let qwen3 = architecture == Architecture::Qwen3;
-        let gemma = architecture == Architecture::Gemma3;
-        let free_biases = llama || qwen3 || gemma;
+        let architecture = A::ALL[architecture];
+        let free_biases = !matches!(architecture, A::Qwen2 | A::Mistral | A::Phi3 | A::Exaone4);
+        let mlp_biases = matches!(architecture, A::Llama | A::SmolLm3 | A::Granite | A::SeedOss);
+        let pattern = matches!(architecture, A::Gemma2 | A::Gemma3 | A::Olmo3 | A::Exaone4);
+        let any = matches!(architecture, A::Mistral | A::Phi3 | A::Qwen2 | A::Qwen3 | A::SmolLm3);
+        let sliding_windows = if pattern && layers > 1 {
+            (0..layers).map(|layer| (layer != 1).then_some(window)).collect()
+        } else if windowed && (pattern || any) {
+            vec![Some(window); layers]
+        } else {
+            vec![]
+        };
+        let rotary_layers = match architecture {
+            A::SmolLm3 => (0..layers).map(|layer| layer % 2 == 0).collect(),
+            A::Exaone4 => sliding_windows.iter().map(Option::is_some).collect(),
+            _ => vec![],
+        };
+        let partly = architecture == A::Phi3 && half_head % 2 == 0;
         ModelConfig {
             hidden_size: 24,
             intermediate_size: 20,
@@ -28,17 +41,13 @@ pub(crate) fn configs() -> impl Strategy<Value = ModelConfig> {
             num_key_value_heads: kv_heads,
             head_dim: 2 * half_head,
             max_position_embeddings: 64,
-            qkv_bias: architecture == Architecture::Qwen2 || (bias && free_biases),
+            qkv_bias: architecture == A::Qwen2 || (bias && free_biases),
             output_bias: bias && free_biases,
-            mlp_bias: mlp_bias && llama,
+            mlp_bias: mlp_bias && mlp_biases,
+            rotary_layers,
+            partial_rotary_factor: if partly { 0.5 } else { 1.0 },
             tie_word_embeddings: tied,
-            sliding_windows: if gemma && layers > 1 {
-                (0..layers).map(|layer| (layer != 1).then_some(window)).collect()
-            } else if windowed && !llama {
-                vec![Some(window); layers]
-            } else {
-                vec![]
-            },
+            sliding_windows,
             initializer_range: 0.3,
             ..ModelConfig::small(architecture, vocab)
         }

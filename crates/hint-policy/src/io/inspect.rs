@@ -1,0 +1,71 @@
+//! What the files of a model hold, without loading it.
+
+use std::path::{Path, PathBuf};
+
+use crate::config::{LoraConfig, ModelConfig};
+use crate::error::PolicyError;
+use crate::gguf::Gguf;
+use crate::io::progress::LoadedFiles;
+use crate::io::{generation, gguf_model, load, peft, safetensors_file};
+
+/// What the files of a model hold, without loading it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Inspection {
+    /// Where the weights are.
+    pub path: PathBuf,
+    /// Shape and constants.
+    pub config: ModelConfig,
+    /// What is there of its weights.
+    pub files: LoadedFiles,
+    /// Tokens that end a completion, sorted, those of the tokenizer left out.
+    pub stop_tokens: Vec<u32>,
+    /// Shape of the adapter, if the folder holds one.
+    pub lora: Option<LoraConfig>,
+}
+
+impl Inspection {
+    /// Reads configuration and headers of a folder or file that [`CausalLm::load`](crate::CausalLm::load) takes, and
+    /// checks that every tensor of the model is there with the right shape. `base` is the base model of an adapter, in
+    /// place of the one that it names.
+    ///
+    /// # Errors
+    ///
+    /// As [`CausalLm::load`](crate::CausalLm::load), apart from values that are not finite.
+    pub fn new(path: impl AsRef<Path>, base: Option<&Path>) -> Result<Self, PolicyError> {
+        let path = path.as_ref();
+        if path.is_file() {
+            return Self::of_gguf(&Gguf::open(path)?);
+        }
+        let path = load::resolve(path);
+        if path.join(peft::CONFIG).is_file() && !safetensors_file::exist(&path) {
+            let adapter = peft::read_config(&path)?;
+            let found = load::find_base(&path, adapter.base, base)?;
+            let model = Self::new(found, None)?;
+            let own = generation::stop_tokens(&generation::read(&path)?);
+            let stop_tokens = load::sorted([&model.stop_tokens, &own]);
+            return Ok(Self { lora: Some(adapter.lora), stop_tokens, ..model });
+        }
+        let config = load::folder_config(&path)?;
+        let files = safetensors_file::survey(&path, &config)?;
+        let named = generation::stop_tokens(&generation::read(&path)?);
+        Ok(Self {
+            stop_tokens: load::sorted([&named, &config.eos_token_ids]),
+            lora: None,
+            files,
+            config,
+            path,
+        })
+    }
+
+    fn of_gguf(gguf: &Gguf) -> Result<Self, PolicyError> {
+        let config = gguf_model::config(gguf)?;
+        let files = gguf_model::survey(gguf, &config)?;
+        Ok(Self {
+            path: gguf.path().to_owned(),
+            stop_tokens: load::sorted([&gguf_model::stop_tokens(gguf), &config.eos_token_ids]),
+            lora: None,
+            files,
+            config,
+        })
+    }
+}

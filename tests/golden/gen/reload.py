@@ -1,0 +1,28 @@
+"""Loads saved models in transformers and compares their log-probabilities with `expected.json` in their folders.
+
+    python reload.py FOLDER
+
+Every folder in FOLDER holds what hint-policy wrote, and the `expected.json` of the model it was made from. A test of hint-policy
+runs this; see `HINT_TRANSFORMERS_PYTHON` there. Run it with transformers 4.57 and with 5.
+"""
+
+import json
+import pathlib
+import sys
+
+import torch
+import transformers
+
+for path in sorted(pathlib.Path(sys.argv[1]).iterdir()):
+    expected = json.loads((path / "expected.json").read_text())
+    model, report = transformers.AutoModelForCausalLM.from_pretrained(
+        path, dtype=torch.float64, attn_implementation="eager", output_loading_info=True)
+    assert not any(report[key] for key in ("missing_keys", "unexpected_keys", "mismatched_keys")), (path, report)
+    ids = torch.tensor(expected["ids"])
+    with torch.no_grad():
+        logp = model.eval()(ids).logits.double().log_softmax(-1)
+    logp = logp[:, :-1].gather(-1, ids[:, 1:, None]).squeeze(-1)
+    error = (logp - torch.tensor(expected["token_logps"], dtype=torch.float64)).abs().max().item()
+    print(f"{transformers.__version__} {path.name}: {error:.1e}")
+    # transformers computes norms, rotary frequencies and the softmax of attention in f32.
+    assert error < 3e-5, (path, error)
