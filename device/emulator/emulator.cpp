@@ -3,3 +3,20 @@
 // One translation unit: most of the minute that it takes to compile goes into libtorch's headers. Each part includes the
 // one before it.
 #include "attention.h"
+
+// What a program asks of CUDA's runtime by name.
+extern "C" {
+__attribute__((visibility("default"))) int cudaGetDevice(int* index) {
+  *index = emulator::current_device;
+  return 0;
+}
+__attribute__((visibility("default"))) int cudaSetDevice(int index) {
+  if (index < 0 || index >= emulator::device_count()) return 101;
+  emulator::current_device = c10::DeviceIndex(index);
+  return 0;
+}
+__attribute__((visibility("default"))) int cudaMemGetInfo(size_t* free, size_t* total) {
+  emulator::Memory::get().info(free, total);
+  return 0;
+}
+}

@@ -83,6 +83,13 @@ class Memory {
     return bytes_ + (at - addresses_);
   }
 
+  /// What is free, and what there is.
+  void info(size_t* free, size_t* total) {
+    std::lock_guard<std::mutex> lock(mutex_);
+    *free = capacity_ - live_;
+    *total = capacity_;
+  }
+
   /// The most bytes that were allocated at once since the last call.
   size_t take_peak() {
     std::lock_guard<std::mutex> lock(mutex_);

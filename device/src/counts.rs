@@ -14,7 +14,6 @@ const LAYERS: usize = 30;
 
 /// Takes every step, and prints a line `NAME<tab>TIMES` for each section that the device's log has.
 pub(crate) fn take(device: Device) -> Result<()> {
-    let Device::Cuda(index) = device else { anyhow::bail!("counts are of a GPU") };
     let config = ModelConfig {
         num_hidden_layers: LAYERS,
         hidden_size: 72,
@@ -26,17 +25,9 @@ pub(crate) fn take(device: Device) -> Result<()> {
         tie_word_embeddings: true,
         ..ModelConfig::small(Architecture::Llama, 300)
     };
-    let section = |name: &str, times: usize, step: &mut dyn FnMut(usize) -> Result<()>| {
-        Cuda::synchronize(i64::try_from(index)?);
-        println!("-\t0");
-        step(times)?;
-        Cuda::synchronize(i64::try_from(index)?);
-        println!("{name}\t{times}");
-        anyhow::Ok(())
-    };
     let twice = |name: &str, more: usize, step: &mut dyn FnMut(usize) -> Result<()>| {
-        section(name, 1, step)?;
-        section(name, more, step)
+        section(device, name, 1, step)?;
+        section(device, name, more, step)
     };
     for (format, compute) in [("f32", Kind::Float), ("bf16", Kind::BFloat16)] {
         let policy = CausalLm::init(&config, 1, device)?.with_compute(compute)?;
@@ -64,6 +55,55 @@ pub(crate) fn take(device: Device) -> Result<()> {
             Ok(())
         })?;
     }
+    Ok(())
+}
+
+/// Trains on rows of two lengths, whose peaks of memory show how it grows, for attention that no fused kernel computes as
+/// it stands. Prints lines as [`take`] does.
+pub(crate) fn memory(device: Device) -> Result<()> {
+    let forms = [
+        ("grouped queries, f32", Architecture::Llama, Kind::Float, None),
+        ("grouped queries, bf16", Architecture::Llama, Kind::BFloat16, None),
+        ("window, f32", Architecture::Mistral, Kind::Float, Some(200)),
+        ("window, bf16", Architecture::Mistral, Kind::BFloat16, Some(200)),
+        ("bounded scores, f32", Architecture::Gemma2, Kind::Float, None),
+    ];
+    for (name, architecture, compute, window) in forms {
+        let config = ModelConfig {
+            num_hidden_layers: 2,
+            num_key_value_heads: 2,
+            max_position_embeddings: 4096,
+            sliding_windows: vec![window; 2],
+            ..ModelConfig::small(architecture, 300)
+        };
+        let policy = CausalLm::init(&config, 1, device)?.with_compute(compute)?;
+        for length in [1024, 2048] {
+            section(device, name, length, &mut |length| {
+                let row: Vec<u32> = (0..u32::try_from(length)?).map(|at| at * 7 % 290).collect();
+                let row = TokenRow { prompt: &row[..1], completion: &row[1..] };
+                let batch = TokenBatch::new(&[row], device)?;
+                let pass = policy.forward(&batch, &ScoreOptions::default())?;
+                let loss = pass.scores().logprobs.mean(Kind::Float);
+                Ok(pass.backward(&loss)?)
+            })?;
+        }
+    }
+    Ok(())
+}
+
+/// Takes a step in a section of its own of the device's log.
+fn section(
+    device: Device,
+    name: &str,
+    times: usize,
+    step: &mut dyn FnMut(usize) -> Result<()>,
+) -> Result<()> {
+    let Device::Cuda(index) = device else { anyhow::bail!("counts are of a GPU") };
+    Cuda::synchronize(i64::try_from(index)?);
+    println!("-\t0");
+    step(times)?;
+    Cuda::synchronize(i64::try_from(index)?);
+    println!("{name}\t{times}");
     Ok(())
 }
 

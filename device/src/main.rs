@@ -32,6 +32,8 @@ enum Command {
     },
     /// Take each step a few times, and synchronize the device before and after it.
     Counts,
+    /// Train on rows of two lengths, and synchronize the device before and after each.
+    Memory,
 }
 
 fn main() -> Result<()> {
@@ -42,5 +44,6 @@ fn main() -> Result<()> {
     match program.command {
         Command::Models { folder } => models::compare(&folder, device),
         Command::Counts => counts::take(device),
+        Command::Memory => counts::memory(device),
     }
 }

@@ -5,7 +5,9 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use hint_rl::{audit, check_vllm, compare, evaluate, export, hints, process, report, tiny, train};
+use hint_rl::{
+    audit, check_vllm, compare, doctor, evaluate, export, hints, process, report, tiny, train,
+};
 
 /// Reinforcement learning on language models, with hints where a problem is too hard.
 #[derive(Debug, Parser)]
@@ -27,6 +29,8 @@ enum Command {
     GenerateHints(hints::generate::Options),
     /// Check the reference answers and the hints of a problem file.
     Audit(audit::Options),
+    /// Say what a model's files hold, and whether it can be trained.
+    Doctor(doctor::Options),
     /// Write a model as a Hugging Face folder.
     Export(export::Options),
     /// Report runs from their metrics: what to look at, curves as numbers, seconds by phase.
@@ -47,6 +51,7 @@ fn main() -> Result<ExitCode> {
         Command::Evaluate(options) => evaluate::run(&options)?,
         Command::Compare(options) => compare::run(&options)?,
         Command::GenerateHints(options) => return hints::generate::run(&options),
+        Command::Doctor(options) => return doctor::run(&options),
         Command::Export(options) => export::run(&options)?,
         Command::Report(options) => report::run(&options)?,
         Command::PretrainTiny(options) => tiny::pretrain::run(&options)?,

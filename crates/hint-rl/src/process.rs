@@ -1,9 +1,12 @@
 //! The process of the program: stop signals and CPU threads.
 
 use std::ffi::OsString;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use anyhow::Result;
-use hint_process::{StopSignals, bound_spinning, usable_cpus};
+use hint_policy::runtime::{device_memory, silence_caught_out_of_memory};
+use hint_process::{StopSignals, bound_spinning, peak_memory, usable_cpus};
+use tch::Device;
 
 /// Most threads that `--threads` takes.
 const MAX_THREADS: i64 = 1024;
@@ -31,6 +34,15 @@ pub fn catch_signals(doing: &'static str) -> Result<StopSignals> {
     })?)
 }
 
+/// A gauge of the largest memory used so far: that of the GPU with all its processes, or this process's own.
+pub fn peak_memory_on(device: Device) -> impl Fn() -> Option<u64> + Send + 'static {
+    let most = AtomicU64::new(0);
+    move || match device_memory(device) {
+        Some(memory) => Some(most.fetch_max(memory.used(), Relaxed).max(memory.used())),
+        None => peak_memory(),
+    }
+}
+
 /// Sets the number of threads that libtorch computes with: as asked, else its own choice, but no more
 /// than the process may use.
 pub fn set_threads(asked: Option<i32>) {
@@ -41,6 +53,7 @@ pub fn set_threads(asked: Option<i32>) {
 /// Starts the program again with a bound on the spinning of idle threads, unless one thread computes.
 /// A program calls this first; it returns when there is nothing to do.
 pub fn bound_threads() {
+    silence_caught_out_of_memory();
     if !computes_alone(std::env::args_os()) {
         // Without the bound, the program is slower beside others; it still works.
         let _ = bound_spinning();

@@ -30,6 +30,8 @@ pub(super) fn check(device: &Device<'_>, form: Form) -> Result<()> {
             break;
         }
         ensure!(ended.status.code() == Some(1), "{size} MiB: ended with {}\n{error}", ended.status);
+        let quiet = !error.contains("panicked at");
+        ensure!(quiet, "{size} MiB: a panic was reported that became an error\n{error}");
         let told = error.rsplit("Error: ").next().unwrap_or_default();
         let advises = told.contains("max_tokens_per_micro_batch");
         ensure!(

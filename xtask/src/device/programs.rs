@@ -151,7 +151,17 @@ fn evaluate(device: &Device<'_>) -> Result<()> {
     let [host, other] = ["cpu", "cuda"].map(|place| {
         let out = device.scratch(&format!("scores-{place}.json"));
         let mut command = start(device, place, PROGRAM);
-        command.args(["evaluate", "--samples", "2", "--limit", "20", "--device", place]);
+        command.args([
+            "evaluate",
+            "--samples",
+            "2",
+            "--limit",
+            "20",
+            "--compute",
+            "f32",
+            "--device",
+            place,
+        ]);
         quiet(command.arg("--model").arg(&model).arg("--out").arg(&out))?;
         let text = std::fs::read_to_string(&out)
             .with_context(|| format!("cannot read `{}`", out.display()))?;
@@ -188,6 +198,10 @@ fn second_device(device: &Device<'_>) -> Result<()> {
 fn train(device: &Device<'_>, place: &str, options: &str, out: &Path) -> Result<()> {
     let mut command = start(device, place, EXAMPLE);
     command.args(["--device", place, "--held-out", "10"]);
+    // A GPU computes in bf16 by default.
+    if !options.contains("--compute") {
+        command.args(["--compute", "f32"]);
+    }
     if !options.contains("--steps") {
         command.args(["--steps", "2"]);
     }

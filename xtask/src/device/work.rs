@@ -7,37 +7,72 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, ensure};
 
-use super::log::{self, Counts};
+use super::log::{self, Counts, Section};
 use super::{Device, EXAMPLE, PROBE, bounds, read_json_lines};
 use crate::process::quiet;
 
 /// Counts the steps, and compares with the table.
 pub(super) fn check(device: &Device<'_>) -> Result<()> {
+    let grown = memory(device)?;
     let mut measured = probe(device)?;
     measured.extend(training(device)?);
-    bounds::check(device.host, &measured)
+    bounds::check(device.host, &measured)?;
+    ensure!(grown.is_empty(), "memory grows faster than the length of a row: {}", grown.join(", "));
+    Ok(())
+}
+
+/// How much more memory a row of twice the length may take. The weights, which are the same, make up for rounding.
+const GROWTH: f64 = 2.1;
+
+/// Attention whose memory is not linear in the length of a row.
+fn memory(device: &Device<'_>) -> Result<Vec<String>> {
+    let mut peaks: BTreeMap<String, Vec<f64>> = BTreeMap::new();
+    for (name, _, section) in sections(device, "memory")? {
+        peaks.entry(name).or_default().push(section.peak as f64);
+    }
+    let mut grown = Vec::new();
+    for (name, peaks) in peaks {
+        let [short, long] = peaks[..] else { anyhow::bail!("`{name}` has not two lengths") };
+        let mebibytes = |bytes: f64| bytes / f64::from(1 << 20);
+        let line = format!("{name} {:.1} MiB, then {:.1}", mebibytes(short), mebibytes(long));
+        eprintln!("memory: {line}");
+        if long > GROWTH * short {
+            grown.push(line);
+        }
+    }
+    Ok(grown)
+}
+
+/// The named sections of the program in `device/`, and how often each step was taken.
+fn sections(device: &Device<'_>, what: &str) -> Result<Vec<(String, f64, Section)>> {
+    let folder = device.log_folder(&format!("log-{what}"))?;
+    let names = quiet(device.on_device(PROBE).arg(what).env("EMULATOR_LOG", &folder))?;
+    let sections = log::read(&folder)?;
+    // The last section ends with the process.
+    ensure!(names.lines().count() + 1 == sections.len(), "as many names as sections");
+    let mut named = Vec::new();
+    for (line, section) in names.lines().zip(sections) {
+        let (name, times) = line.split_once('\t').context("a name and how often")?;
+        if name != "-" {
+            named.push((name.to_owned(), times.parse()?, section));
+        }
+    }
+    Ok(named)
 }
 
 /// Steps of `hint-policy` alone, which the program in `device/` takes.
 fn probe(device: &Device<'_>) -> Result<Vec<(String, Counts)>> {
-    let folder = device.log_folder("log-probe")?;
-    let names = quiet(device.on_device(PROBE).arg("counts").env("EMULATOR_LOG", &folder))?;
-    let sections = log::read(&folder)?;
-    // The last section ends with the process.
-    ensure!(names.lines().count() + 1 == sections.len(), "as many names as sections");
-    let mut taken: BTreeMap<&str, Vec<(f64, Counts)>> = BTreeMap::new();
-    for (line, section) in names.lines().zip(&sections) {
-        let (name, times) = line.split_once('\t').context("a name and how often")?;
-        taken.entry(name).or_default().push((times.parse()?, section.counts));
+    let mut taken: BTreeMap<String, Vec<(f64, Counts)>> = BTreeMap::new();
+    for (name, times, section) in sections(device, "counts")? {
+        taken.entry(name).or_default().push((times, section.counts));
     }
-    taken.remove("-");
     taken
         .into_iter()
         .map(|(name, sections)| {
             let [(few, before), (many, after)] = sections[..] else {
                 anyhow::bail!("`{name}` has {} sections, not two", sections.len());
             };
-            Ok((name.to_owned(), (after - before).per(many - few)))
+            Ok((name, (after - before).per(many - few)))
         })
         .collect()
 }
@@ -82,7 +117,7 @@ fn train(device: &Device<'_>, name: &str, options: &[&str]) -> Result<Trained> {
     let folder = device.log_folder(&format!("log-{name}"))?;
     let out = device.scratch(name);
     let mut command = device.on_device(EXAMPLE);
-    command.args(["--device", "cuda", "--method", "grpo", "--steps", "1"]);
+    command.args(["--device", "cuda", "--compute", "f32", "--method", "grpo", "--steps", "1"]);
     command.args(["--set", "evaluation.at_start=false", "--held-out", "1"]);
     quiet(command.args(options).arg("--out").arg(&out).env("EMULATOR_LOG", &folder))?;
     let mut counts = Counts::default();

@@ -229,7 +229,7 @@ pub mod timings {
         TOKENS = "tokens";
         /// The same per second of `step_time`.
         TOKENS_PER_SECOND = "tokens_per_second";
-        /// Most memory that the process has used so far, in bytes, without that of a GPU.
+        /// Most memory used so far, in bytes: by the process, or on a GPU by all that run there.
         PEAK_MEMORY = "peak_memory_bytes";
     }
 }

@@ -100,9 +100,9 @@ pub struct Options {
     #[arg(long, default_value = "auto")]
     device: DeviceChoice,
 
-    /// Number format of the forward pass.
-    #[arg(long, value_enum, default_value = "f32")]
-    compute: Compute,
+    /// Number format of the forward pass [default: bf16 on a GPU, f32 on a CPU].
+    #[arg(long, value_enum)]
+    compute: Option<Compute>,
 
     /// CPU threads [default: 1 with the tiny model, else as many cores as the process may use].
     #[arg(long, value_parser = threads)]
@@ -184,7 +184,7 @@ pub fn run(options: &Options) -> Result<()> {
         data: &data,
         verifier: &verifier,
         device,
-        compute: options.compute,
+        compute: Compute::or_default(options.compute, device),
         evaluation: &evaluation,
     })?
     .with_prompt(&model_config, &prompt);

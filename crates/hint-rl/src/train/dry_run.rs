@@ -13,13 +13,14 @@ use hint_grpo::{
 };
 use hint_policy::Parameter;
 use hint_policy::estimate::{MemoryEstimate, mebibytes};
-use hint_policy::runtime::keep_freed_memory;
-use hint_process::{clock, peak_memory};
+use hint_policy::runtime::{DeviceMemory, device_memory, keep_freed_memory};
+use hint_process::clock;
 
 use super::engine::local;
 use super::lengths::Lengths;
 use super::memory::demand;
 use super::options::{Method, Settings};
+use crate::process::peak_memory_on;
 use crate::workload::{Model, Workload, ids};
 
 /// Goes through everything that a run does, once and in small: configuration, problems and reference
@@ -54,6 +55,7 @@ pub(crate) fn dry_run(
         .sampling
         .banned_tokens
         .extend(ids(&config.model.banned_tokens, &model.tokenizer)?);
+    let device = model.report.device;
 
     let demonstrations = match method {
         Method::Sft => workload.demonstrations(&model, &config.verifier)?,
@@ -66,6 +68,11 @@ pub(crate) fn dry_run(
     let estimate = MemoryEstimate::new(&demand);
     for line in estimate.to_string().lines() {
         say.line("memory", line);
+    }
+
+    if let Some(DeviceMemory { free, total }) = device_memory(model.report.device) {
+        let (free, total) = (mebibytes(free), mebibytes(total));
+        say.line("memory", &format!("{:<16} {free:>11}  of {total} on the GPU", "free"));
     }
 
     keep_freed_memory();
@@ -107,7 +114,7 @@ pub(crate) fn dry_run(
     found.push(format!("gradient norm {norm:.3e}"));
     found.push(format!("at most {tokens:.0} tokens at a time, {seconds:.1} s"));
     say.line("update", &found.join(", "));
-    if let Some(peak) = peak_memory() {
+    if let Some(peak) = peak_memory_on(device)() {
         say.line("memory", &format!("{:<16} {:>11}", "peak so far", mebibytes(peak)));
     }
     say.line("done", "nothing was trained, nothing was written");

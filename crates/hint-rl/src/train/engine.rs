@@ -31,7 +31,7 @@ pub(crate) fn engine(
     }
     let (policy, stop_tokens) = (&model.policy, model.stop_tokens.clone());
     let mut options = VllmOptions::new(&settings.vllm, SERVED_NAME, dir.join("vllm-weights"));
-    if settings.compute == Compute::F32 {
+    if settings.compute != Compute::Bf16 {
         options.dtype = Some("float32".to_owned());
     }
     let builder = VllmEngine::builder(options).stop_tokens(stop_tokens);

@@ -33,7 +33,7 @@ impl Lengths {
             prompt = prompt.max(model.format.encode(problem, None)?.len());
         }
         let limit = config.rollout.sampling.max_completion_len;
-        let room = model.config.max_position_embeddings;
+        let room = model.config.max_positions();
         let rows = demonstrations.iter().map(|one| one.prompt.len() + one.completion.len());
         let demonstrated = !demonstrations.is_empty();
         let row = rows.max().unwrap_or_else(|| room.min(prompt + limit));

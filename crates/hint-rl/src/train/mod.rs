@@ -30,7 +30,7 @@ use hint_grpo::{
     GrpoConfig, GrpoError, Outcome, RunBuilder, RunDir, Stage, SupervisedTrainer, Trainer,
 };
 use hint_policy::runtime::keep_freed_memory;
-use hint_process::{StopSignals, clock, peak_memory};
+use hint_process::{StopSignals, clock};
 use hint_rollout::{Collector, Problem, RolloutEngine};
 
 use self::dry_run::dry_run;
@@ -39,7 +39,7 @@ pub use self::engine::report_server;
 use self::lock::RunLock;
 pub use self::options::{Method, Options, Settings};
 use self::summary::{RunSummary, Summary};
-use crate::process::{catch_signals, set_threads};
+use crate::process::{catch_signals, peak_memory_on, set_threads};
 use crate::progress::Progress;
 use crate::workload::{Model, Workload, ids};
 
@@ -239,13 +239,14 @@ impl Job<'_> {
 
 fn policy_gradient(job: &mut Job<'_>) -> Result<Outcome> {
     let model = job.model()?;
+    let gauge = peak_memory_on(model.report.device);
     let parts = job.workload.parts(&model, job.engine(&model)?);
     let Model { base, tokenizer, .. } = model;
     let mut builder = job
         .open(Trainer::from_config(job.config.clone(), parts)?)?
         .held_out(job.workload.held_out.clone())
         .clock(clock())
-        .peak_memory(peak_memory)
+        .peak_memory(gauge)
         .extra_file(move |dir| Ok(tokenizer.save(dir)?))
         .observer(job.progress());
     if job.config.loss.kl.coef != 0.0 {
@@ -262,12 +263,13 @@ fn supervised(job: &mut Job<'_>) -> Result<Outcome> {
     let model = job.model()?;
     let demonstrations = job.workload.demonstrations(&model, &job.config.verifier)?;
     let collector = job.workload.collector(&model, job.engine(&model)?, &job.config)?;
+    let gauge = peak_memory_on(model.report.device);
     let Model { policy, tokenizer, .. } = model;
     let mut trainer = job
         .open(SupervisedTrainer::builder(policy, job.config.clone()))?
         .held_out(collector, job.workload.held_out.clone())
         .clock(clock())
-        .peak_memory(peak_memory)
+        .peak_memory(gauge)
         .extra_file(move |dir| Ok(tokenizer.save(dir)?))
         .observer(job.progress())
         .build()?;

@@ -58,9 +58,10 @@ pub struct Options {
     #[arg(long, default_value = "auto")]
     pub device: DeviceChoice,
 
-    /// Number format of the forward and backward passes. Weights and moments are f32 either way.
-    #[arg(long, value_enum, default_value = "f32")]
-    pub compute: Compute,
+    /// Number format of the forward and backward passes [default: bf16 on a GPU, f32 on a CPU]. Weights and moments
+    /// are f32 either way.
+    #[arg(long, value_enum)]
+    pub compute: Option<Compute>,
 
     /// Train low-rank adapters in place of the weights: `rank=16,alpha=32,dropout=0.05,
     /// targets=q_proj+v_proj`, all of it optional. Checkpoints hold the adapters, in PEFT's format.
@@ -252,12 +253,12 @@ impl Options {
             "`{0}` already holds a run; go on with `--resume {0}`, or choose another `--out`",
             out.display()
         );
-        self.device.resolve()?;
+        let chosen = self.device.resolve()?;
         Ok(Settings {
             methods: self.method.map_or_else(|| vec![Method::Grpo, Method::Hint], |one| vec![one]),
             problems,
             device: self.device,
-            compute: self.compute,
+            compute: Compute::or_default(self.compute, chosen.device),
             gradient_checkpointing: self.gradient_checkpointing,
             lora: self.lora.as_deref().map(super::lora::parse).transpose()?,
             vllm: self.vllm,

@@ -1,10 +1,10 @@
 //! Where and in which number format a model computes.
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use clap::ValueEnum;
-use hint_policy::runtime::DeviceChoice;
+use hint_policy::runtime::{DeviceChoice, allow_tf32};
 use serde::{Deserialize, Serialize};
-use tch::Device;
+use tch::{Device, Kind};
 
 /// Number format of forward and backward passes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
@@ -12,8 +12,29 @@ use tch::Device;
 pub enum Compute {
     /// 32 bit.
     F32,
+    /// 32 bit, but matrices are multiplied with 10 bits behind the point on a GPU.
+    Tf32,
     /// bfloat16, for GPUs and large models.
     Bf16,
+}
+
+impl Compute {
+    /// That which was asked for, else what suits a device.
+    pub fn or_default(asked: Option<Self>, device: Device) -> Self {
+        asked.unwrap_or(if device == Device::Cpu { Self::F32 } else { Self::Bf16 })
+    }
+
+    /// The kind of the passes; sets what it needs in the whole process.
+    ///
+    /// # Errors
+    ///
+    /// TF32 with a libtorch that does not have it.
+    pub fn kind(self) -> Result<Kind> {
+        if self == Self::Tf32 {
+            ensure!(allow_tf32(), "this libtorch has no TF32; use `--compute f32`");
+        }
+        Ok(if self == Self::Bf16 { Kind::BFloat16 } else { Kind::Float })
+    }
 }
 
 /// The device that `choice` stands for on this machine; says which one it is and why.

@@ -16,7 +16,7 @@ use hint_reward::{MathVerifier, RewardInput, Rubric};
 use hint_rollout::data::{Columns, DataConfig, DataFile, HeldOut, ReadProblems, Split};
 use hint_rollout::net::ApiKey;
 use hint_rollout::{ChatFormat, Collector, Problem, PromptFormat, RolloutEngine, TextFormat};
-use tch::{Device, Kind};
+use tch::Device;
 
 pub use self::device::{Compute, device};
 pub use self::prompt::{PromptOptions, ids};
@@ -86,7 +86,7 @@ impl Workload {
             "swaps" => {
                 let count = source.evaluation.max_problems.unwrap_or(HELD_OUT_SWAPS);
                 let (train, held_out) = swaps::problems(count);
-                return Ok(Self::new(model, source, train, held_out));
+                return Self::new(model, source, train, held_out);
             }
             name @ ("gsm-symbolic" | "champ") => {
                 let file = Fetcher::of_user()?.prepared(name);
@@ -120,7 +120,8 @@ impl Workload {
              another file or to none",
             train.len()
         );
-        let mut workload = Self { unused, notes, ..Self::new(model, source, train, held_out) };
+        let workload = Self::new(model, source, train, held_out)?;
+        let mut workload = Self { unused, notes, ..workload };
         if let Equality::Math { .. } = source.verifier.equality {
             workload.leave_out_unreadable()?;
         }
@@ -162,14 +163,11 @@ impl Workload {
         source: &Source<'_>,
         train: Vec<Problem>,
         held_out: Vec<Problem>,
-    ) -> Self {
-        let compute = match source.compute {
-            Compute::F32 => Kind::Float,
-            Compute::Bf16 => Kind::BFloat16,
-        };
-        let load = LoadOptions { device: source.device, compute, base: None };
+    ) -> Result<Self> {
+        let load =
+            LoadOptions { device: source.device, compute: source.compute.kind()?, base: None };
         let swaps = source.problems == "swaps";
-        Self {
+        Ok(Self {
             model,
             load,
             lora: None,
@@ -181,7 +179,7 @@ impl Workload {
             held_out,
             unused: 0,
             notes: Vec::new(),
-        }
+        })
     }
 
     /// The same workload, with gradient checkpointing if `checkpointing`.

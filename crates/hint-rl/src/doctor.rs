@@ -1,0 +1,249 @@
+//! `hint-rl doctor`: says on one screen what a model's files hold, and whether it can be trained.
+//!
+//! ```text
+//! hint-rl doctor models/Qwen3-0.6B
+//! ```
+//!
+//! Reads configuration, headers of the weights, tokenizer and chat template, but no weights. The exit code is 0 if all
+//! is well, 2 if something is unusual, and 1 if the model cannot be used.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Args;
+use hint_policy::estimate::{MemoryDemand, MemoryEstimate, SampledBatch, mebibytes};
+use hint_policy::gguf::Gguf;
+use hint_policy::io::Inspection;
+use hint_policy::model::LoadReport;
+use hint_policy::tokenizer::ChatMessage;
+use hint_policy::{ModelConfig, Tokenizer};
+use tch::{Device, Kind};
+
+use crate::workload::model_path;
+
+/// Says what a model's files hold, and whether it can be trained.
+#[derive(Debug, Args)]
+pub struct Options {
+    /// A folder in Hugging Face format, a GGUF file, an adapter, the folder of a run, `tiny` or `smollm2`.
+    model: String,
+
+    /// The base model of an adapter, in place of the one that it names.
+    #[arg(long, value_name = "PATH")]
+    base: Option<PathBuf>,
+}
+
+/// Exit code of a model that can be used, but has something unusual.
+const UNUSUAL: u8 = 2;
+
+/// Variables and tags of chat templates that change what a prompt is.
+const FEATURES: [&str; 8] = [
+    "tools",
+    "documents",
+    "enable_thinking",
+    "reasoning_effort",
+    "strftime_now",
+    "date_string",
+    "add_generation_prompt",
+    "{% generation %}",
+];
+
+/// What the estimates of memory assume: rows of so many tokens, of which so many are sampled and trained at a time.
+const ROW: usize = 1024;
+const ROWS: usize = 64;
+const MICRO_BATCH: usize = 8192;
+
+/// Runs the command.
+///
+/// # Errors
+///
+/// A model that cannot be used, with the reason.
+pub fn run(options: &Options) -> Result<ExitCode> {
+    let path = model_path(&options.model)?;
+    let found = Inspection::new(&path, options.base.as_deref())?;
+    let tokenizer = tokenizer(&path, &found.path);
+    let (lines, unusual) = report(&path, &found, tokenizer.as_ref().map_err(ToString::to_string));
+    for (what, text) in lines {
+        say!("{what:<12} {text}");
+    }
+    for text in &unusual {
+        say!("{:<12} {text}", "unusual");
+    }
+    Ok(if unusual.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(UNUSUAL) })
+}
+
+/// That of the folder, or of the base of an adapter.
+fn tokenizer(path: &Path, base: &Path) -> Result<Tokenizer, hint_policy::PolicyError> {
+    let path = if path.is_file() || path.join("tokenizer.json").is_file() { path } else { base };
+    if path.is_file() {
+        Tokenizer::from_gguf(&Gguf::open(path)?)
+    } else {
+        Tokenizer::from_dir(path)
+    }
+}
+
+/// What is there, line by line, and what is unusual.
+fn report(
+    path: &Path,
+    found: &Inspection,
+    tokenizer: Result<&Tokenizer, String>,
+) -> (Vec<(&'static str, String)>, Vec<String>) {
+    let (config, mut unusual) = (&found.config, Vec::new());
+    let mut lines =
+        vec![("model", format!("{}, {}", config.architecture.class_name(), path.display()))];
+    lines.push(("sizes", sizes(config)));
+    let types: Vec<&str> = found.files.types.keys().map(String::as_str).collect();
+    let millions = config.num_parameters() as f64 / 1e6;
+    let (types, bytes) = (types.join(" + "), mebibytes(found.files.bytes));
+    lines.push(("weights", format!("{millions:.1} M values in {types}, files of {bytes}")));
+    if let Some(lora) = &found.lora {
+        let (rank, targets) = (lora.rank, lora.target_modules.join(", "));
+        lines.push((
+            "adapter",
+            format!("rank {rank} on {targets}; base `{}`", found.path.display()),
+        ));
+    }
+    match tokenizer {
+        Ok(tokenizer) => {
+            describe(tokenizer, found, &mut lines, &mut unusual);
+        }
+        Err(error) => unusual.push(format!("no tokenizer: {error}")),
+    }
+    if let [first, rest @ ..] = found.files.unused.as_slice() {
+        let others =
+            if rest.is_empty() { String::new() } else { format!(" and {} others", rest.len()) };
+        unusual.push(format!("the model does not use tensor `{first}`{others} of its files"));
+    }
+    if config.max_positions() < config.max_position_embeddings {
+        unusual.push(format!(
+            "rows of more than {} tokens are refused, though the model supports {} (LongRoPE)",
+            config.max_positions(),
+            config.max_position_embeddings
+        ));
+    }
+    for (name, compute, adapts) in [
+        ("f32", Kind::Float, false),
+        ("bf16", Kind::BFloat16, false),
+        ("bf16, LoRA", Kind::BFloat16, true),
+    ] {
+        let total = mebibytes(memory(config, compute, adapts));
+        let text = format!("{total:>11} to train in {name} by AdamW, {ROWS} rows of {ROW} tokens");
+        lines.push(("memory", text));
+    }
+    (lines, unusual)
+}
+
+fn sizes(config: &ModelConfig) -> String {
+    let windows = config.sliding_windows.iter().flatten().count();
+    let windows = match config.sliding_windows.iter().flatten().next() {
+        Some(window) => format!(", windows of {window} in {windows} of them"),
+        None => String::new(),
+    };
+    format!(
+        "{} layers{windows}, width {}, {} heads ({} for keys) of {}, feed-forward {}, vocabulary {}, up to {} tokens",
+        config.num_hidden_layers,
+        config.hidden_size,
+        config.num_attention_heads,
+        config.num_key_value_heads,
+        config.head_dim,
+        config.intermediate_size,
+        config.vocab_size,
+        config.max_positions(),
+    )
+}
+
+fn describe(
+    tokenizer: &Tokenizer,
+    found: &Inspection,
+    lines: &mut Vec<(&'static str, String)>,
+    unusual: &mut Vec<String>,
+) {
+    lines.push(("tokenizer", format!("{} tokens", tokenizer.vocab_size())));
+    if tokenizer.vocab_size() > found.config.vocab_size {
+        unusual.push(format!(
+            "the tokenizer has {} tokens, the model {}",
+            tokenizer.vocab_size(),
+            found.config.vocab_size
+        ));
+    }
+    let mut stops = found.stop_tokens.clone();
+    stops.extend(tokenizer.eos_token_id());
+    stops.sort_unstable();
+    stops.dedup();
+    let named = |id: &u32| format!("{id} {:?}", tokenizer.decode(&[*id]).unwrap_or_default());
+    let names: Vec<String> = stops.iter().map(named).collect();
+    lines.push(("stop tokens", names.join(", ")));
+    if stops.is_empty() {
+        unusual.push("no token ends a completion; give one with `--stop-token`".to_owned());
+    }
+    unusual.extend(tokenizer.warnings().iter().cloned());
+    match tokenizer.chat_template() {
+        None => unusual.push("no chat template: prompts are plain text".to_owned()),
+        Some(template) => {
+            let used: Vec<&str> =
+                FEATURES.into_iter().filter(|feature| template.contains(feature)).collect();
+            lines.push(("template", format!("uses {}", used.join(", "))));
+            let message = [ChatMessage::user("2 + 2?")];
+            match tokenizer.apply_chat_template(&message, true) {
+                Ok(text) => lines.push(("a prompt", format!("{text:?}"))),
+                Err(error) => unusual.push(format!("the chat template fails: {error}")),
+            }
+        }
+    }
+}
+
+/// An estimate for a model that is not loaded.
+fn memory(config: &ModelConfig, compute: Kind, adapts: bool) -> u64 {
+    let parameters = config.num_parameters();
+    // Rank 16 on every projection is about a hundredth of a model.
+    let trainable = if adapts { parameters / 100 } else { parameters };
+    let stored = if adapts { compute } else { Kind::Float };
+    let report = LoadReport {
+        architecture: config.architecture,
+        source: None,
+        files: hint_policy::io::LoadedFiles::default(),
+        parameters: if adapts { parameters + trainable } else { parameters },
+        trainable,
+        bytes: parameters * stored.elt_size_in_bytes() + if adapts { 4 * trainable } else { 0 },
+        stored,
+        compute,
+        device: Device::Cpu,
+    };
+    let gradient_bytes = 4 * trainable as u64;
+    MemoryEstimate::new(&MemoryDemand {
+        model: config,
+        report: &report,
+        gradient_bytes,
+        optimizer_bytes: 2 * gradient_bytes,
+        reference: false,
+        gradient_checkpointing: false,
+        sampled: vec![SampledBatch { prompts: ROWS / 8, each: 8 }],
+        longest_prompt: ROW / 2,
+        longest_completion: ROW / 2,
+        micro_batch_tokens: MICRO_BATCH,
+    })
+    .total()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tiny::tiny_model;
+
+    #[test]
+    fn the_embedded_model_is_described_and_its_tokenizer_missed_without_one() {
+        let path = tiny_model();
+        let found = Inspection::new(&path, None).unwrap();
+        let tokenizer = tokenizer(&path, &found.path).unwrap();
+        let (lines, _) = report(&path, &found, Ok(&tokenizer));
+        let text: Vec<String> = lines.iter().map(|(what, text)| format!("{what} {text}")).collect();
+        let text = text.join("\n");
+        for words in
+            ["model LlamaForCausalLM", "3 layers", "F32", "stop tokens", "to train in bf16"]
+        {
+            assert!(text.contains(words), "{words}: {text}");
+        }
+        let (_, unusual) = report(&path, &found, Err("nothing".into()));
+        assert!(unusual.iter().any(|line| line.contains("no tokenizer: nothing")), "{unusual:?}");
+    }
+}
