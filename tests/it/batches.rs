@@ -4,11 +4,13 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use hint_grpo::objective::OldLogprobs;
+use hint_grpo::rollout_table::{RolloutRecord, RolloutRole, read_rollouts};
 use hint_grpo::{GrpoConfig, Metrics, Observer, Outcome, RunDir, StepReport, Trainer, Warning};
 use hint_policy::SharedPolicy;
 use hint_rollout::collect::curriculum::{
     DynamicSampling, ProblemSelection, Replay, SignalCriterion,
 };
+use hint_rollout::sample::RolloutSource;
 use hint_tests::{
     StopAfter, bytes, config, lenient_rubric, parts, problems, tiny_policy, trainer, weights,
 };
@@ -20,7 +22,6 @@ const STEPS: u64 = 8;
 fn everything() -> GrpoConfig {
     let mut config = config(STEPS);
     config.run.checkpoint_every = 3;
-    config.run.rollout_table = true;
     config.rollout.mask_truncated = true;
     config.rollout.selection = ProblemSelection::Curriculum { floor: 0.2 };
     let criterion = SignalCriterion::UnionVerdicts;
@@ -58,14 +59,16 @@ fn a_run_with_everything_on_resumes_to_the_same_bytes() {
         .build()
         .expect("the configuration is valid");
     assert!(matches!(trainer.run(&problems()), Ok(Outcome::Stopped { step: 4, .. })));
-    // What an interrupted step may have written is cut off again.
-    let table = dir.path().join("rollouts.jsonl");
-    let mut longer = bytes(&table);
-    longer.extend(b"{\"step\": 5");
-    std::fs::write(&table, longer).expect("the folder is writable");
+    // What an interrupted step may have written is removed again.
+    let later = dir.path().join("rollouts/step-00000009.parquet");
+    std::fs::write(&later, "PAR1").expect("the folder is writable");
     assert!(finish(dir.path(), &everything()) == expected);
-    for file in ["metrics.jsonl", "rollouts.jsonl"] {
-        assert!(bytes(&dir.path().join(file)) == bytes(&whole.path().join(file)), "{file}");
+    assert!(!later.exists());
+    let tables = RunDir::rollouts(whole.path()).expect("a readable folder");
+    assert_eq!(tables.len() as u64, STEPS);
+    let names = tables.iter().map(|(step, _)| format!("rollouts/step-{step:08}.parquet"));
+    for file in names.chain(["metrics.jsonl".to_owned()]) {
+        assert!(bytes(&dir.path().join(&file)) == bytes(&whole.path().join(&file)), "{file}");
     }
     let metrics = lines(&whole.path().join("metrics.jsonl"));
     let seen = |name: &str| metrics.iter().any(|line| line[name].as_f64() > Some(0.0));
@@ -153,47 +156,112 @@ fn a_step_that_lacks_groups_goes_on_and_warns() {
     assert!(warned > 0.0 && warned == measured, "{warned} {measured}");
 }
 
+/// The rollout table of a run: the records of each step.
+fn table(root: &Path) -> Vec<Vec<RolloutRecord>> {
+    let files = RunDir::rollouts(root).expect("a readable folder");
+    files.iter().map(|(_, path)| read_rollouts(path).expect("a whole file")).collect()
+}
+
+/// The records of each group that are part of it.
+fn groups(step: &[RolloutRecord]) -> Vec<Vec<&RolloutRecord>> {
+    let members = step.iter().filter(|record| record.advantage.is_some()).collect::<Vec<_>>();
+    members.chunk_by(|a, b| a.group == b.group).map(<[_]>::to_vec).collect()
+}
+
+/// Collects the records that observers get.
+struct KeepRollouts(Arc<Mutex<Vec<Vec<RolloutRecord>>>>);
+
+impl Observer for KeepRollouts {
+    fn on_rollouts(&mut self, step: u64, rollouts: &[RolloutRecord]) {
+        assert!(rollouts.iter().all(|record| record.step == step));
+        self.0.lock().expect("no test panics here").push(rollouts.to_vec());
+    }
+}
+
 #[test]
 fn the_rollout_table_agrees_with_the_metrics() {
     let dir = tempfile::tempdir().expect("a temporary folder");
     let mut config = config(STEPS);
     // With this seed hints rescue some groups.
     config.run.seed = 3;
-    config.run.rollout_table = true;
-    finish(dir.path(), &config);
+    let policy = SharedPolicy::new(tiny_policy(7));
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let mut trainer = Trainer::from_config(config.clone(), parts(&policy, lenient_rubric(), true))
+        .expect("the configuration is valid")
+        .run_dir(RunDir::create(dir.path(), &config).expect("an empty folder"))
+        .observer(KeepRollouts(Arc::clone(&seen)))
+        .build()
+        .expect("the configuration is valid");
+    assert_eq!(trainer.run(&problems()).expect("the run works"), Outcome::Completed);
     let metrics = lines(&dir.path().join("metrics.jsonl"));
-    let table = lines(&dir.path().join("rollouts.jsonl"));
+    let table = table(dir.path());
+    assert!(table == *seen.lock().expect("no test panics here"), "observers see the same");
+    assert_eq!(table.len() as u64, STEPS);
     let number = |value: &Value| value.as_f64().expect("a number");
-    let list = |value: &Value| value.as_array().expect("a list").clone();
     let mut hinted_groups = 0;
-    for (metrics, step) in metrics.iter().zip(1..) {
-        let groups = table.iter().filter(|line| line["step"] == step).collect::<Vec<_>>();
+    for (metrics, step) in metrics.iter().zip(&table) {
+        let groups = groups(step);
         assert_eq!(groups.len(), 4);
-        let rewards = groups.iter().flat_map(|line| list(&line["rewards"])).collect::<Vec<_>>();
-        let mean = rewards.iter().map(number).sum::<f64>() / rewards.len() as f64;
+        let rewards = groups.iter().flatten().map(|record| record.reward).collect::<Vec<_>>();
+        let mean = rewards.iter().sum::<f64>() / rewards.len() as f64;
         assert!((mean - number(&metrics["reward"])).abs() < 1e-12);
-        for line in groups {
-            let advantages = list(&line["advantages"]);
-            assert!(advantages.iter().map(number).sum::<f64>().abs() < 1e-9);
-            let varied = advantages.iter().any(|advantage| number(advantage) != 0.0);
-            assert_eq!(line["affinity"].is_null(), !varied, "only what trains is measured: {line}");
-            if varied {
-                // On-policy: the ratio is 1.
-                assert!((number(&line["affinity"]["value"]) - 1.0).abs() < 1e-9);
+        for group in groups {
+            let first = group[0];
+            let advantages = group.iter().filter_map(|record| record.advantage).collect::<Vec<_>>();
+            assert!(advantages.iter().sum::<f64>().abs() < 1e-9);
+            assert_eq!(group.len(), 4);
+            let varied = advantages.iter().any(|advantage| *advantage != 0.0);
+            assert_eq!(first.affinity.is_some(), varied, "only what trains is measured: {first:?}");
+            for record in &group {
+                assert!(record.question.as_ref().is_some_and(|text| !text.is_empty()));
+                assert_eq!(record.behavior_logprobs.len(), record.tokens.len());
+                // The log-probabilities are those behind the advantage that trained.
+                let trained = record.advantage != Some(0.0);
+                assert_eq!(record.logprobs.is_some(), trained);
+                if let (Some(new), Some(old)) = (&record.logprobs, &record.old_logprobs) {
+                    assert_eq!(new.len(), record.tokens.len());
+                    // On-policy: the ratio is 1.
+                    assert!(new.iter().zip(old).all(|(new, old)| (new - old).abs() < 1e-5));
+                    let drawn = new.iter().zip(&record.behavior_logprobs);
+                    let differs = drawn.into_iter().any(|(new, drawn)| (new - drawn).abs() > 1e-3);
+                    assert_eq!(differs, record.hint.is_some(), "a hint changes the distribution");
+                }
             }
-            let verdicts = line["verdicts"].as_object().expect("counts").values();
-            assert_eq!(verdicts.map(number).sum::<f64>(), 4.0);
-            if line["sources"][0] == "hinted" {
+            if varied {
+                assert!((first.affinity.expect("measured").value() - 1.0).abs() < 1e-9);
+            }
+            let replaced = step.iter().filter(|record| {
+                record.group == first.group && record.role == RolloutRole::Replaced
+            });
+            if first.source == RolloutSource::Hinted {
                 hinted_groups += 1;
-                assert_eq!(list(&line["replaced_rewards"]).len(), 4);
-                assert!(number(&line["hinted_weight"]) > 0.0 && number(&line["hint_share"]) == 1.0);
-                assert!(number(&line["behavior_affinity"]["value"]) < 1.0);
+                assert_eq!(replaced.count(), 4);
+                assert!(first.hinted_weight > Some(0.0) && first.hint_share == Some(1.0));
+                assert!(first.behavior_affinity.expect("measured").value() < 1.0);
+                assert!(
+                    first.sampled_prompt.as_ref().is_some_and(|hinted| *hinted != first.prompt)
+                );
             } else {
-                assert!(line["hinted_weight"].is_null() && line["hint_share"].is_null());
+                assert_eq!(replaced.count(), 0);
+                assert!(first.hinted_weight.is_none() && first.hint_share.is_none());
             }
         }
     }
     assert!(hinted_groups > 0);
+}
+
+#[test]
+fn the_table_can_be_thinner_or_off() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let mut config = config(STEPS);
+    config.rollout_table.every = 3;
+    finish(dir.path(), &config);
+    let kept = RunDir::rollouts(dir.path()).expect("a readable folder");
+    assert_eq!(kept.iter().map(|(step, _)| *step).collect::<Vec<_>>(), [1, 4, 7]);
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    config.rollout_table.every = 0;
+    finish(dir.path(), &config);
+    assert!(!dir.path().join("rollouts").exists());
 }
 
 #[test]
@@ -202,30 +270,29 @@ fn masked_completions_have_no_gradient_and_are_not_counted() {
     let trained = |mask_truncated: bool| {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let mut config = config(STEPS);
-        config.run.rollout_table = true;
         config.rollout.mask_truncated = mask_truncated;
         config.rollout.sampling.max_completion_len = 4;
         let weights = finish(dir.path(), &config);
-        (weights, lines(&dir.path().join("rollouts.jsonl")))
+        (weights, table(dir.path()))
     };
     let (off, on) = (trained(false), trained(true));
-    let masked = |table: &[Value]| {
-        let flags = table.iter().flat_map(|line| line["masked"].as_array().cloned().unwrap());
-        flags.filter(|flag| *flag == true).count()
+    let masked = |table: &[Vec<RolloutRecord>]| {
+        table.iter().flatten().filter(|record| record.role == RolloutRole::Masked).count()
     };
     assert_eq!(masked(&off.1), 0);
     assert!(masked(&on.1) > 0);
-    let all_masked = |line: &&Value| {
-        line["masked"].as_array().is_some_and(|flags| flags.iter().all(|flag| *flag == true))
-    };
-    let varied = |line: &Value| {
-        let advantages = line["advantages"].as_array().expect("a list");
-        advantages.iter().any(|advantage| advantage.as_f64() != Some(0.0))
-    };
-    let silent = on.1.iter().filter(all_masked).filter(|line| varied(line)).collect::<Vec<_>>();
+    let all = on.1.iter().flat_map(|step| groups(step));
+    let silent = all.filter(|group| {
+        group.iter().all(|record| record.role == RolloutRole::Masked)
+            && group.iter().any(|record| record.advantage != Some(0.0))
+    });
+    let silent = silent.collect::<Vec<_>>();
     assert!(!silent.is_empty(), "a group with advantages is cut off as a whole");
-    assert!(silent.iter().all(|line| line["affinity"].is_null()), "none of its tokens trains");
+    assert!(silent.iter().all(|group| group[0].affinity.is_none()), "none of its tokens trains");
     // Sampled from the same weights, so the same rewards and advantages.
-    assert_eq!(off.1[0]["advantages"], on.1[0]["advantages"]);
+    let advantages = |table: &[Vec<RolloutRecord>]| {
+        table[0].iter().map(|record| record.advantage).collect::<Vec<_>>()
+    };
+    assert_eq!(advantages(&off.1), advantages(&on.1));
     assert!(off.0 != on.0, "the loss is another one");
 }

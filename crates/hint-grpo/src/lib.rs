@@ -28,6 +28,7 @@
 //! | [`advantage`] | from rewards to advantages |
 //! | [`objective`] | the loss: objectives, aggregation, KL term, ratio, weights of hinted samples |
 //! | [`optim`] | from gradients to weights |
+//! | [`rollout_table`] | every completion of a step, as a record and as a Parquet file |
 //! | [`config`] | the configuration of a run |
 //! | [`learner`] | from a batch of samples to optimizer steps |
 //! | [`stage`] | where the samples come from: policy gradient, or demonstrations |
@@ -46,6 +47,7 @@ pub mod objective;
 pub mod observer;
 pub mod optim;
 pub mod prelude;
+pub mod rollout_table;
 pub mod run;
 pub mod run_dir;
 pub mod stage;

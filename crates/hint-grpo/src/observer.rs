@@ -10,6 +10,7 @@ use std::time::Duration;
 use hint_rollout::evaluate::Evaluation;
 
 use crate::metrics::Metrics;
+use crate::rollout_table::RolloutRecord;
 use crate::warning::Warning;
 
 /// What a run is doing.
@@ -82,6 +83,12 @@ pub trait Observer: Send {
         let _ = (step, phase);
     }
 
+    /// The completions of step `step`, after its optimizer steps. Not called with `rollout_table.every = 0`,
+    /// nor in a supervised stage.
+    fn on_rollouts(&mut self, step: u64, rollouts: &[RolloutRecord]) {
+        let _ = (step, rollouts);
+    }
+
     /// A step is finished. `Break` ends the run after a checkpoint.
     fn on_step(&mut self, report: &StepReport) -> ControlFlow<()> {
         let _ = report;
@@ -102,6 +109,10 @@ pub trait Observer: Send {
 impl<O: Observer + ?Sized> Observer for Box<O> {
     fn on_phase(&mut self, step: u64, phase: Phase) {
         (**self).on_phase(step, phase);
+    }
+
+    fn on_rollouts(&mut self, step: u64, rollouts: &[RolloutRecord]) {
+        (**self).on_rollouts(step, rollouts);
     }
 
     fn on_step(&mut self, report: &StepReport) -> ControlFlow<()> {

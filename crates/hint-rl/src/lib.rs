@@ -24,6 +24,7 @@ pub mod process;
 pub mod progress;
 pub mod report;
 mod run_log;
+pub mod show;
 pub mod tiny;
 pub mod train;
 pub mod workload;

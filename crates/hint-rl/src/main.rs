@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use hint_rl::{
-    audit, check_vllm, compare, doctor, evaluate, export, hints, process, report, tiny, train,
+    audit, check_vllm, compare, doctor, evaluate, export, hints, process, report, show, tiny, train,
 };
 
 /// Reinforcement learning on language models, with hints where a problem is too hard.
@@ -31,6 +31,8 @@ enum Command {
     Audit(audit::Options),
     /// Say what a model's files hold, and whether it can be trained.
     Doctor(doctor::Options),
+    /// Print completions of a run, with their verdicts and rewards.
+    Show(show::Options),
     /// Write a model as a Hugging Face folder.
     Export(export::Options),
     /// Report runs from their metrics: what to look at, curves as numbers, seconds by phase.
@@ -52,6 +54,7 @@ fn main() -> Result<ExitCode> {
         Command::Compare(options) => compare::run(&options)?,
         Command::GenerateHints(options) => return hints::generate::run(&options),
         Command::Doctor(options) => return doctor::run(&options),
+        Command::Show(options) => show::run(&options)?,
         Command::Export(options) => export::run(&options)?,
         Command::Report(options) => report::run(&options)?,
         Command::PretrainTiny(options) => tiny::pretrain::run(&options)?,

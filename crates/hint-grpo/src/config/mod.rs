@@ -18,6 +18,7 @@ use crate::advantage::AdvantageConfig;
 use crate::error::ConfigError;
 use crate::objective::{ImportanceCorrection, LossConfig, OldLogprobs};
 use crate::optim::OptimizerConfig;
+use crate::rollout_table::RolloutTableConfig;
 
 mod change;
 mod evaluation;
@@ -60,6 +61,8 @@ pub struct GrpoConfig {
     pub sft: SftConfig,
     /// Evaluation on held-out problems.
     pub evaluation: EvaluationConfig,
+    /// The table of completions.
+    pub rollout_table: RolloutTableConfig,
     /// The names of parts that the program brought in place of configured ones, by what they are. The run
     /// writes them; a program that reads them back must bring the same parts.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
@@ -120,6 +123,7 @@ impl GrpoConfig {
         at.within("optimizer", |at| self.optimizer.check(at));
         at.within("sft", |at| at.within("aggregation", |at| self.sft.aggregation.check(at)));
         at.within("evaluation", |at| self.evaluation.check(at));
+        at.within("rollout_table", |at| self.rollout_table.check(at));
     }
 
     fn check_verifier(&self, at: &mut Violations) {

@@ -34,8 +34,6 @@ pub struct RunConfig {
     /// Whether completions without a gradient, such as those of groups with equal rewards, are scored
     /// for the metric `entropy` alone, which then counts as TRL does. Takes a forward pass of them.
     pub full_entropy: bool,
-    /// Whether to write `rollouts.jsonl`, one line per group.
-    pub rollout_table: bool,
     /// Steps between checkpoints. 0 writes one at the end only.
     pub checkpoint_every: u64,
     /// How many checkpoints to keep. At least 1.
@@ -66,7 +64,6 @@ impl Default for RunConfig {
             max_staleness: None,
             stale_groups: StaleGroups::default(),
             full_entropy: false,
-            rollout_table: false,
             checkpoint_every: 10,
             keep_checkpoints: 2,
         }

@@ -6,18 +6,19 @@ use hint_rollout::Seed;
 use hint_rollout::run::RunProgress;
 use tch::{Device, Kind, Tensor};
 
-use super::Learner;
 use super::affinity::AffinityTracker;
 use super::column::{TokenColumn, dim, loss_mask, per_row, responses_of, spread};
 use super::fixed::FixedLogprobs;
 use super::minibatch::Minibatch;
 use super::sample::{Context, Sample, token_batch};
 use super::weights::LossWeights;
+use super::{Learner, RatioLogprobs};
 use crate::error::GrpoError;
 use crate::metrics::{self, Metrics};
 use crate::objective::{
     ByRow, LossComposition, LossInput, PolicyLoss, ShapedRatio, StepTotals, masked_sum,
 };
+use crate::rollout_table::rounded;
 use crate::tensor::{read_together, upload};
 
 /// What an optimizer step keeps for the metrics.
@@ -26,11 +27,14 @@ pub(super) struct Observed {
     pub(super) loss: f64,
     pub(super) metrics: Metrics,
     pub(super) affinity: AffinityTracker,
+    /// By the index of the sample.
+    pub(super) logprobs: Vec<(usize, RatioLogprobs)>,
 }
 
 impl Observed {
     pub(super) fn new(band: ClipRange) -> Self {
-        Self { loss: 0.0, metrics: Metrics::new(), affinity: AffinityTracker::new(band) }
+        let affinity = AffinityTracker::new(band);
+        Self { loss: 0.0, metrics: Metrics::new(), affinity, logprobs: Vec::new() }
     }
 }
 
@@ -175,8 +179,12 @@ impl Learner {
         for (row, (sample, &position)) in rows.iter().zip(*positions).enumerate() {
             let new = new.get(row).unwrap_or_default();
             let old = old.get(row).unwrap_or_default();
-            let plain = step.fixed.plain.get(step.part.policy[position]);
-            observed.affinity.observe(sample, new, old, plain)?;
+            let index = step.part.policy[position];
+            observed.affinity.observe(sample, new, old, step.fixed.plain.get(index))?;
+            if self.keeps_logprobs {
+                let [logprobs, old_logprobs] = [new, old].map(rounded);
+                observed.logprobs.push((index, RatioLogprobs { logprobs, old_logprobs }));
+            }
             // Older weights, such as those behind a replayed group, are no fault of the engine.
             let is_current = sample.version.0 == self.updates;
             if step.part.is_first && is_current && !sample.is_hinted() {

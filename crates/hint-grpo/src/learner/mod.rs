@@ -100,6 +100,7 @@ pub struct Learner {
     max_tokens_per_micro_batch: usize,
     full_entropy: bool,
     temperature: f64,
+    keeps_logprobs: bool,
 }
 
 impl std::fmt::Debug for Learner {
@@ -155,6 +156,19 @@ pub struct UpdateReport {
     pub warnings: Vec<Warning>,
     /// What the last optimizer step of each group measured, by the index of the group.
     pub groups: BTreeMap<usize, GroupStats>,
+    /// The log-probabilities of each sample's response at its first optimizer step, by the index of the
+    /// sample; without those that had no gradient. Empty with `rollout_table.every = 0`.
+    pub logprobs: BTreeMap<usize, RatioLogprobs>,
+}
+
+/// Numerator and denominator of the ratio of one sample. One value per token of the response, in nats.
+#[derive(Debug, Clone, PartialEq, Default)]
+#[non_exhaustive]
+pub struct RatioLogprobs {
+    /// `log π_θ`, on the numerator's prompt.
+    pub logprobs: Vec<f32>,
+    /// The denominator.
+    pub old_logprobs: Vec<f32>,
 }
 
 /// What the last optimizer step of a group measured.
@@ -218,6 +232,7 @@ impl Learner {
             max_tokens_per_micro_batch: run.max_tokens_per_micro_batch,
             full_entropy: run.full_entropy,
             temperature: config.rollout.sampling.temperature,
+            keeps_logprobs: config.rollout_table.is_on(),
         })
     }
 
@@ -343,6 +358,9 @@ impl Learner {
         }
         report.metrics.merge(&observed.metrics);
         observed.affinity.report(&mut report.metrics);
+        for (index, logprobs) in observed.logprobs {
+            report.logprobs.entry(index).or_insert(logprobs);
+        }
         report.observe_groups(samples, part, &observed.affinity, &weights);
         Ok(())
     }

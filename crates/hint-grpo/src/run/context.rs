@@ -9,6 +9,7 @@ use hint_rollout::evaluate::Evaluation;
 
 use crate::error::GrpoError;
 use crate::observer::{Observer, Phase, StepReport, Timings};
+use crate::rollout_table::RolloutRecord;
 use crate::run_dir::{CheckpointContent, RunDir};
 
 /// Fills a checkpoint's folder with one more file, such as a tokenizer.
@@ -83,10 +84,20 @@ impl RunContext {
         Ok(())
     }
 
-    /// Appends lines to the rollout table, if the run has a folder.
-    pub(super) fn rollouts(&mut self, lines: &[String]) -> Result<(), GrpoError> {
+    /// Tells the observers about the completions of a step, and writes them down if the run has a folder.
+    pub(super) fn rollouts(
+        &mut self,
+        step: u64,
+        records: &[RolloutRecord],
+    ) -> Result<(), GrpoError> {
+        if records.is_empty() {
+            return Ok(());
+        }
+        for observer in &mut self.observers {
+            observer.on_rollouts(step, records);
+        }
         match &mut self.run_dir {
-            Some(dir) => dir.record_rollouts(lines),
+            Some(dir) => dir.record_rollouts(step, records),
             None => Ok(()),
         }
     }

@@ -177,7 +177,7 @@ impl<S: Stage> Run<S> {
         let batch = self.stage.next_batch(items, at)?;
         self.context.enter(step, Phase::Update);
         let update = self.learner.update(&batch.samples, at)?;
-        self.context.rollouts(&self.stage.table(&update)?)?;
+        self.context.rollouts(step, &self.stage.rollouts(&update))?;
         self.progress.updates = self.learner.updates();
         self.progress.step = step;
         self.progress.num_tokens += batch.num_tokens;

@@ -12,7 +12,8 @@ use tch::{Device, Tensor};
 use super::files::{
     checksum, discard, file_name, read_error, remove_dir, sync, write_error, write_json,
 };
-use super::{METRICS, ROLLOUTS, RunDir, TIMINGS};
+use super::rollouts::KeptRollouts;
+use super::{METRICS, RunDir, TIMINGS};
 use crate::config::{Change, GrpoConfig};
 use crate::error::GrpoError;
 
@@ -66,8 +67,8 @@ pub(crate) struct TrainerState {
     pub(super) metrics_bytes: u64,
     /// Length of `timings.jsonl` in bytes.
     pub(super) timings_bytes: u64,
-    /// Length of `rollouts.jsonl` in bytes; 0 without the table.
-    pub(super) rollouts_bytes: u64,
+    /// What is kept of the rollout table.
+    pub(super) rollouts: KeptRollouts,
     /// State of the parts that keep one, by name: `advantage`, `collector`, …
     pub(crate) parts: BTreeMap<String, Value>,
     /// Fingerprints of what the run depends on: problems, hints, the base model, …
@@ -120,7 +121,7 @@ impl RunDir {
     }
 
     fn fill_checkpoint(
-        &self,
+        &mut self,
         dir: &Path,
         content: &CheckpointContent<'_>,
         write_model: &dyn Fn(&Path) -> Result<(), GrpoError>,
@@ -145,6 +146,7 @@ impl RunDir {
         }
         sync(&self.root.join(METRICS))?;
         sync(&self.root.join(TIMINGS))?;
+        self.sync_rollouts()?;
         let length = |file: &File, name: &str| {
             let path = self.root.join(name);
             file.metadata().map(|metadata| metadata.len()).map_err(read_error(&path))
@@ -155,13 +157,7 @@ impl RunDir {
             progress: content.progress,
             metrics_bytes: length(&self.metrics, METRICS)?,
             timings_bytes: length(&self.timings, TIMINGS)?,
-            rollouts_bytes: match &self.rollouts {
-                Some(file) => {
-                    sync(&self.root.join(ROLLOUTS))?;
-                    length(file, ROLLOUTS)?
-                }
-                None => 0,
-            },
+            rollouts: self.rollouts.clone(),
             parts: content.parts.clone(),
             fingerprints: content.fingerprints.clone(),
             history: content.history.to_vec(),

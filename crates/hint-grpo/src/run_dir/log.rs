@@ -7,7 +7,7 @@ use std::path::Path;
 use serde_json::{Map, Value};
 
 use super::files::write_error;
-use super::{METRICS, ROLLOUTS, RunDir, TIMINGS};
+use super::{METRICS, RunDir, TIMINGS};
 use crate::error::GrpoError;
 use crate::metrics::timings as names;
 use crate::observer::StepReport;
@@ -46,13 +46,6 @@ impl RunDir {
             line.insert(names::PEAK_MEMORY.to_owned(), bytes.into());
         }
         append(&mut self.timings, &self.root.join(TIMINGS), &line)
-    }
-
-    /// Appends lines to the rollout table.
-    pub(crate) fn record_rollouts(&mut self, lines: &[String]) -> Result<(), GrpoError> {
-        let Some(file) = &mut self.rollouts else { return Ok(()) };
-        let text = lines.iter().flat_map(|line| [line.as_str(), "\n"]).collect::<String>();
-        file.write_all(text.as_bytes()).map_err(write_error(&self.root.join(ROLLOUTS)))
     }
 }
 

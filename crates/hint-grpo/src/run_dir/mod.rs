@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use self::checkpoint::{checkpoint_folders, checkpoints_dir, verify};
 use self::files::{open_truncated, read_error, remove_dir, write_error};
+use self::rollouts::KeptRollouts;
 use crate::config::GrpoConfig;
 use crate::error::GrpoError;
 
@@ -17,6 +18,7 @@ mod checkpoint;
 mod evaluations;
 mod files;
 mod log;
+mod rollouts;
 
 pub(crate) use checkpoint::{
     CheckpointContent, LoadedCheckpoint, Progress, TrainerState, read_checkpoint,
@@ -25,7 +27,6 @@ pub(crate) use checkpoint::{
 const CONFIG: &str = "config.toml";
 const METRICS: &str = "metrics.jsonl";
 const TIMINGS: &str = "timings.jsonl";
-const ROLLOUTS: &str = "rollouts.jsonl";
 
 /// The folder of a run.
 ///
@@ -34,7 +35,7 @@ const ROLLOUTS: &str = "rollouts.jsonl";
 /// metrics.jsonl                  one line per step; the same bytes for the same run
 /// timings.jsonl                  one line per step; what depends on the clock
 /// evaluations/step-00000010.json the results of an evaluation, down to each completion's verdict
-/// rollouts.jsonl                 one line per group, if the configuration asks for it
+/// rollouts/step-00000010.parquet the completions of a step
 /// checkpoints/step-00000010/     model.safetensors, config.json, …, optimizer.safetensors, trainer.json
 /// ```
 ///
@@ -45,8 +46,11 @@ pub struct RunDir {
     root: PathBuf,
     metrics: File,
     timings: File,
-    /// Open if the run writes the rollout table.
-    rollouts: Option<File>,
+    rollouts: KeptRollouts,
+    /// Largest size of the rollout table, in bytes.
+    rollouts_limit: u64,
+    /// Files of the rollout table that are not yet flushed to disk.
+    unsynced: Vec<PathBuf>,
     resume_from: Option<PathBuf>,
 }
 
@@ -68,9 +72,9 @@ impl RunDir {
         write_config(&root, config)?;
         let metrics = open_truncated(&root.join(METRICS), 0)?;
         let timings = open_truncated(&root.join(TIMINGS), 0)?;
-        let has_table = config.run.rollout_table;
-        let rollouts = has_table.then(|| open_truncated(&root.join(ROLLOUTS), 0)).transpose()?;
-        Ok(Self { root, metrics, timings, rollouts, resume_from: None })
+        rollouts::remove_later(&root, 0)?;
+        let rollouts = KeptRollouts::new(config.rollout_table);
+        Ok(Self::opened(root, [metrics, timings], rollouts, config, None))
     }
 
     /// Goes on with the run in `root` at its latest checkpoint, or starts one with `config` where there is
@@ -149,12 +153,7 @@ impl RunDir {
         state: &TrainerState,
         later: &[PathBuf],
     ) -> Result<Self, GrpoError> {
-        let mut files = vec![(METRICS, state.metrics_bytes), (TIMINGS, state.timings_bytes)];
-        let has_table = state.config.run.rollout_table;
-        if has_table {
-            files.push((ROLLOUTS, state.rollouts_bytes));
-        }
-        for (name, expected) in files {
+        for (name, expected) in [(METRICS, state.metrics_bytes), (TIMINGS, state.timings_bytes)] {
             let path = root.join(name);
             let found = fs::metadata(&path).map_err(read_error(&path))?.len();
             if found < expected {
@@ -170,12 +169,21 @@ impl RunDir {
             remove_dir(folder)?;
         }
         evaluations::remove_later(&root, state.progress.step)?;
+        rollouts::remove_later(&root, state.progress.step)?;
         let metrics = open_truncated(&root.join(METRICS), state.metrics_bytes)?;
         let timings = open_truncated(&root.join(TIMINGS), state.timings_bytes)?;
-        let table = root.join(ROLLOUTS);
-        let rollouts =
-            has_table.then(|| open_truncated(&table, state.rollouts_bytes)).transpose()?;
-        Ok(Self { root, metrics, timings, rollouts, resume_from: Some(dir) })
+        Ok(Self::opened(root, [metrics, timings], state.rollouts.clone(), &state.config, Some(dir)))
+    }
+
+    fn opened(
+        root: PathBuf,
+        [metrics, timings]: [File; 2],
+        rollouts: KeptRollouts,
+        config: &GrpoConfig,
+        resume_from: Option<PathBuf>,
+    ) -> Self {
+        let rollouts_limit = config.rollout_table.max_mib.saturating_mul(1 << 20);
+        Self { root, metrics, timings, rollouts, rollouts_limit, unsynced: Vec::new(), resume_from }
     }
 
     /// Writes the configuration again, with what only the built run knows of it.

@@ -14,6 +14,7 @@ use crate::config::GrpoConfig;
 use crate::error::GrpoError;
 use crate::learner::{SampleBatch, SftLoss, UpdateReport};
 use crate::metrics::Metrics;
+use crate::rollout_table::RolloutRecord;
 use crate::warning::Warning;
 
 mod fingerprint;
@@ -91,14 +92,10 @@ pub trait Stage {
         progress: RunProgress,
     ) -> Result<Batch, GrpoError>;
 
-    /// Lines of `rollouts.jsonl` about the last batch, which `update` trained on. None by default.
-    ///
-    /// # Errors
-    ///
-    /// [`GrpoError::Other`] for what is not JSON.
-    fn table(&mut self, update: &UpdateReport) -> Result<Vec<String>, GrpoError> {
+    /// The completions of the last batch, with what `update` measured of them. None by default.
+    fn rollouts(&mut self, update: &UpdateReport) -> Vec<RolloutRecord> {
         let _ = update;
-        Ok(Vec::new())
+        Vec::new()
     }
 
     /// The names of parts that are not those of the configuration, by what they are. A run records them,

@@ -111,6 +111,16 @@ pub enum StopReason {
     Length,
 }
 
+impl StopReason {
+    /// The `snake_case` name, as in serialized form.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Stop => "stop",
+            Self::Length => "length",
+        }
+    }
+}
+
 /// What one call sampled after a prompt.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]

@@ -8,21 +8,23 @@ use hint_rollout::{Rollout, RolloutGroup};
 use crate::learner::{Contexts, Sample, SampleBatch};
 use crate::objective::{LossConfig, RatioScheme, SftTerm};
 
-/// The samples of `groups`, without those that are masked.
+/// The samples of `groups`, without those that are masked, and for each rollout the index of its sample.
 pub(super) fn samples(
     groups: Vec<RolloutGroup>,
     advantages: &[Vec<f64>],
     loss: &LossConfig,
-) -> SampleBatch {
+) -> (SampleBatch, Vec<Vec<Option<usize>>>) {
     let count = groups.len();
-    let mut samples = Vec::new();
+    let (mut samples, mut indices) = (Vec::new(), Vec::with_capacity(count));
     for (index, (group, advantages)) in groups.into_iter().zip(advantages).enumerate() {
         let plain = Arc::<[u32]>::from(group.prompt.as_slice());
         supervised(&group, index, &plain, loss.sft, &mut samples);
         let rewards = group.rewards();
         let zero_variance = rewards.iter().all(|reward| *reward == rewards[0]);
         let mut hinted = Prompts::default();
+        let mut of_group = Vec::with_capacity(group.rollouts.len());
         for (rollout, &advantage) in group.rollouts.into_iter().zip(advantages) {
+            of_group.push((!rollout.is_masked).then_some(samples.len()));
             if rollout.is_masked {
                 continue;
             }
@@ -47,8 +49,9 @@ pub(super) fn samples(
             sample.zero_variance = zero_variance;
             samples.push(sample);
         }
+        indices.push(of_group);
     }
-    SampleBatch::new(count, samples)
+    (SampleBatch::new(count, samples), indices)
 }
 
 /// The prompts that a rollout is scored under.

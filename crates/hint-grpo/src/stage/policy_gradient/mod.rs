@@ -9,13 +9,14 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use self::advantages::advantages;
-use self::table::TableRow;
+use self::table::Table;
 use crate::advantage::AdvantageEstimator;
 use crate::config::GrpoConfig;
 use crate::error::GrpoError;
 use crate::learner::{SftLoss, UpdateReport};
 use crate::metrics::{self, Metrics};
 use crate::objective::Aggregation;
+use crate::rollout_table::RolloutRecord;
 use crate::stage::{Batch, Stage, problem_fingerprints};
 use crate::warning::Warning;
 
@@ -37,8 +38,8 @@ pub struct PolicyGradient {
     config: GrpoConfig,
     /// The weights that the engine has.
     version: PolicyVersion,
-    /// The last batch, as far as the rollout table shows it.
-    table: Vec<TableRow>,
+    /// The completions of the last batch, until they were measured.
+    table: Table,
 }
 
 impl std::fmt::Debug for PolicyGradient {
@@ -57,7 +58,7 @@ impl PolicyGradient {
             own_rubric: None,
             config: config.clone(),
             version: PolicyVersion::default(),
-            table: Vec::new(),
+            table: Table::default(),
         }
     }
 
@@ -144,15 +145,14 @@ impl Stage for PolicyGradient {
         metrics.set_some(metrics::HINT_INTERNALIZATION_GAP_RUN, gap);
         let drawn = self.collector.drawn() as f64;
         metrics.set(metrics::EPOCH, drawn / problems.len() as f64);
-        if run.rollout_table {
-            let rows = groups.iter().zip(&advantages);
-            self.table = rows
-                .map(|(group, advantages)| TableRow::new(progress.step + 1, group, advantages))
-                .collect();
+        if self.config.rollout_table.is_on() {
+            self.table = Table::new(progress.step + 1, &groups, &advantages, problems);
         }
         let tokens = stats.tokens as u64;
+        let (samples, indices) = assemble::samples(groups, &advantages, &self.config.loss);
+        self.table.set_samples(indices);
         Ok(Batch {
-            samples: assemble::samples(groups, &advantages, &self.config.loss),
+            samples,
             metrics,
             warnings,
             tokens,
@@ -160,12 +160,8 @@ impl Stage for PolicyGradient {
         })
     }
 
-    fn table(&mut self, update: &UpdateReport) -> Result<Vec<String>, GrpoError> {
-        let rows = std::mem::take(&mut self.table).into_iter().enumerate();
-        let lines = rows.map(|(index, row)| row.line(update.groups.get(&index)));
-        lines
-            .collect::<Result<_, serde_json::Error>>()
-            .map_err(|error| GrpoError::other("rollout table", error))
+    fn rollouts(&mut self, update: &UpdateReport) -> Vec<RolloutRecord> {
+        std::mem::take(&mut self.table).measured(update)
     }
 
     fn custom_parts(&self) -> BTreeMap<String, String> {

@@ -1,73 +1,123 @@
-//! The rollout table: one line per group.
+//! From the groups of a step to the records of the rollout table.
 
-use std::collections::BTreeMap;
+use std::collections::{HashMap, HashSet};
 
-use hint_affinity::Affinity;
-use hint_reward::Level;
-use hint_reward::extract::AnswerSource;
-use hint_rollout::{Rollout, RolloutGroup};
-use serde::Serialize;
+use hint_rollout::{Problem, Rollout, RolloutGroup};
 
-use crate::learner::GroupStats;
+use crate::learner::UpdateReport;
+use crate::rollout_table::{RolloutRecord, RolloutRole, rounded};
 
-/// One line of `rollouts.jsonl`, described in `docs/checkpoints.md`.
-#[derive(Debug, Serialize)]
-pub(super) struct TableRow {
-    step: u64,
-    problem: String,
-    sources: Vec<&'static str>,
-    rewards: Vec<f64>,
-    replaced_rewards: Vec<f64>,
-    verdicts: BTreeMap<&'static str, usize>,
-    level: Option<Level>,
-    extracted_by: Vec<Option<AnswerSource>>,
-    advantages: Vec<f64>,
-    lengths: Vec<usize>,
-    masked: Vec<bool>,
-    versions: Vec<u64>,
-    hint_share: Option<f64>,
-    affinity: Option<Affinity>,
-    behavior_affinity: Option<Affinity>,
-    hinted_weight: Option<f64>,
+/// The records of a step, and the samples that they became.
+#[derive(Debug, Default)]
+pub(super) struct Table {
+    records: Vec<RolloutRecord>,
+    /// The index of each rollout's sample, by group and rollout.
+    samples: Vec<Vec<Option<usize>>>,
 }
 
-impl TableRow {
-    /// A group of step `step` as it was collected.
-    pub(super) fn new(step: u64, group: &RolloutGroup, advantages: &[f64]) -> Self {
-        fn each<T>(rollouts: &[Rollout], value: impl Fn(&Rollout) -> T) -> Vec<T> {
-            rollouts.iter().map(value).collect()
+impl Table {
+    /// The groups of step `step` as they were collected.
+    pub(super) fn new(
+        step: u64,
+        groups: &[RolloutGroup],
+        advantages: &[Vec<f64>],
+        problems: &[Problem],
+    ) -> Self {
+        let wanted = groups.iter().map(|group| group.problem_id.as_str()).collect::<HashSet<_>>();
+        let problems = problems.iter().filter(|problem| wanted.contains(problem.id.as_str()));
+        let problems =
+            problems.map(|problem| (problem.id.as_str(), problem)).collect::<HashMap<_, _>>();
+        let mut records = Vec::new();
+        for (index, (group, advantages)) in groups.iter().zip(advantages).enumerate() {
+            let problem = problems.get(group.problem_id.as_str()).copied();
+            let trained = group.rollouts.iter().zip(advantages).map(|(rollout, advantage)| {
+                let role =
+                    if rollout.is_masked { RolloutRole::Masked } else { RolloutRole::Trained };
+                (rollout, role, Some(*advantage))
+            });
+            let replaced = group.replaced.iter().map(|one| (one, RolloutRole::Replaced, None));
+            let supervised =
+                group.supervised.iter().map(|one| (one, RolloutRole::Supervised, None));
+            let all = trained.chain(replaced).chain(supervised);
+            records.extend(all.enumerate().map(|(completion, (rollout, role, advantage))| {
+                let place = Place { step, group: index, completion, role, advantage };
+                record(&place, group, problem, rollout)
+            }));
         }
-        let rollouts = group.rollouts.as_slice();
-        let mut verdicts = BTreeMap::new();
-        for rollout in rollouts {
-            *verdicts.entry(rollout.score.verdict.name()).or_default() += 1;
-        }
-        Self {
-            step,
-            problem: group.problem_id.clone(),
-            sources: each(rollouts, |rollout| rollout.source().name()),
-            rewards: group.rewards(),
-            replaced_rewards: each(&group.replaced, |rollout| rollout.score.value),
-            verdicts,
-            level: rollouts.first().and_then(|rollout| rollout.score.judgment.level),
-            extracted_by: each(rollouts, |rollout| rollout.score.judgment.source),
-            advantages: advantages.to_vec(),
-            lengths: each(rollouts, |rollout| rollout.completion.tokens.len()),
-            masked: each(rollouts, |rollout| rollout.is_masked),
-            versions: each(rollouts, |rollout| rollout.completion.version.0),
-            hint_share: group.hint().map(|hint| hint.share),
-            affinity: None,
-            behavior_affinity: None,
-            hinted_weight: None,
-        }
+        Self { records, samples: Vec::new() }
     }
 
-    /// The line, with what the optimizer steps measured of the group.
-    pub(super) fn line(mut self, stats: Option<&GroupStats>) -> Result<String, serde_json::Error> {
-        let stats = stats.copied().unwrap_or_default();
-        self.affinity = stats.affinity;
-        self.behavior_affinity = stats.behavior_affinity;
-        self.hinted_weight = stats.hinted_weight;
-        serde_json::to_string(&self)
+    /// Sets the index of each rollout's sample, by group and rollout.
+    pub(super) fn set_samples(&mut self, samples: Vec<Vec<Option<usize>>>) {
+        self.samples = samples;
+    }
+
+    /// The records, with what the optimizer steps measured.
+    pub(super) fn measured(self, update: &UpdateReport) -> Vec<RolloutRecord> {
+        let Self { mut records, samples } = self;
+        for record in &mut records {
+            let stats = update.groups.get(&record.group).copied().unwrap_or_default();
+            record.affinity = stats.affinity;
+            record.behavior_affinity = stats.behavior_affinity;
+            record.hinted_weight = stats.hinted_weight;
+            let of_group = samples.get(record.group);
+            let sample = of_group.and_then(|of_group| *of_group.get(record.completion)?);
+            if let Some(ratio) = sample.and_then(|sample| update.logprobs.get(&sample)) {
+                record.logprobs = Some(ratio.logprobs.clone());
+                record.old_logprobs = Some(ratio.old_logprobs.clone());
+            }
+        }
+        records
+    }
+}
+
+/// Where a completion stands in the table, and what part it has there.
+struct Place {
+    step: u64,
+    group: usize,
+    completion: usize,
+    role: RolloutRole,
+    advantage: Option<f64>,
+}
+
+fn record(
+    place: &Place,
+    group: &RolloutGroup,
+    problem: Option<&Problem>,
+    rollout: &Rollout,
+) -> RolloutRecord {
+    let Rollout { completion, text, score, hint, .. } = rollout;
+    let sampled = hint.as_ref().map(|hint| &hint.prompt).filter(|prompt| **prompt != group.prompt);
+    RolloutRecord {
+        step: place.step,
+        group: place.group,
+        completion: place.completion,
+        problem: group.problem_id.clone(),
+        question: problem.map(|problem| problem.question.clone()),
+        reference: problem.map(|problem| problem.answer.clone()),
+        role: place.role,
+        source: rollout.source(),
+        hint: hint.as_ref().map(|hint| hint.hint.text.clone()),
+        hint_share: hint.as_ref().map(|hint| hint.share),
+        text: text.clone(),
+        prompt: group.prompt.clone(),
+        sampled_prompt: sampled.cloned(),
+        tokens: completion.tokens.clone(),
+        stop: completion.stop,
+        version: completion.version.0,
+        verdict: score.verdict,
+        extracted: score.judgment.extracted.clone(),
+        extracted_by: score.judgment.source,
+        level: score.judgment.level,
+        reason: score.judgment.reason.clone(),
+        reward: score.value,
+        reward_parts: score.parts.iter().cloned().collect(),
+        advantage: place.advantage,
+        behavior_logprobs: rounded(&completion.behavior_logprobs),
+        logprobs: None,
+        old_logprobs: None,
+        affinity: None,
+        behavior_affinity: None,
+        hinted_weight: None,
     }
 }

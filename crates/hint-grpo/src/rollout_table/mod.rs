@@ -1,0 +1,150 @@
+//! The rollout table: every completion of a step, with everything that was measured of it.
+//!
+//! A run writes one Parquet file per step, `rollouts/step-00000007.parquet`, one row per completion. pandas,
+//! Polars and `DuckDB` read the whole folder as one table; [`read_rollouts`] reads a file back. Observers get
+//! the same [`RolloutRecord`]s in [`Observer::on_rollouts`](crate::Observer::on_rollouts).
+
+use std::collections::BTreeMap;
+
+use hint_affinity::Affinity;
+use hint_reward::extract::AnswerSource;
+use hint_reward::{Level, Verdict};
+use hint_rollout::engine::StopReason;
+use hint_rollout::error::Violations;
+use hint_rollout::sample::RolloutSource;
+use serde::{Deserialize, Serialize};
+
+mod columns;
+mod file;
+
+pub use file::read_rollouts;
+pub(crate) use file::write_rollouts;
+
+/// Log-probabilities in the precision of the table.
+#[expect(clippy::cast_possible_truncation, reason = "seven digits are enough to look at")]
+pub(crate) fn rounded(logprobs: &[f64]) -> Vec<f32> {
+    logprobs.iter().map(|logprob| *logprob as f32).collect()
+}
+
+/// What the rollout table keeps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RolloutTableConfig {
+    /// Steps between two that are written. 1 writes every step, 0 none.
+    pub every: u64,
+    /// Limit of the folder, in MiB. Beyond it every other file is removed, and from then on every other
+    /// step is left out, so that the table covers the whole run.
+    pub max_mib: u64,
+}
+
+impl Default for RolloutTableConfig {
+    fn default() -> Self {
+        Self { every: 1, max_mib: 1024 }
+    }
+}
+
+impl RolloutTableConfig {
+    /// Whether any step is written.
+    pub const fn is_on(&self) -> bool {
+        self.every > 0
+    }
+
+    pub(crate) fn check(&self, at: &mut Violations) {
+        at.at_least("max_mib", self.max_mib, 1);
+    }
+}
+
+/// What part a completion has in its group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RolloutRole {
+    /// It trains.
+    Trained,
+    /// It counts in the baseline, and is left out of the loss.
+    Masked,
+    /// It is a plain completion whose place a hinted one took.
+    Replaced,
+    /// It is in the supervised loss alone.
+    Supervised,
+}
+
+impl RolloutRole {
+    /// The `snake_case` name, as in the table.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Trained => "trained",
+            Self::Masked => "masked",
+            Self::Replaced => "replaced",
+            Self::Supervised => "supervised",
+        }
+    }
+}
+
+/// One completion: a row of the table. Fields have the names of its columns.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct RolloutRecord {
+    /// The step, from 1.
+    pub step: u64,
+    /// Index of the group within the step.
+    pub group: usize,
+    /// Index of the completion within the group: first those that train, then the replaced ones, then the
+    /// supervised ones.
+    pub completion: usize,
+    /// Id of the problem.
+    pub problem: String,
+    /// The problem's question; `None` if a replayed group's problem is no longer among the problems.
+    pub question: Option<String>,
+    /// The problem's reference answer.
+    pub reference: Option<String>,
+    /// The part that it has in its group.
+    pub role: RolloutRole,
+    /// What it was sampled from.
+    pub source: RolloutSource,
+    /// The hint that it was sampled under.
+    pub hint: Option<String>,
+    /// How much of the source's hint that was, in `[0, 1]`.
+    pub hint_share: Option<f64>,
+    /// Its text, with the prefix that it continues.
+    pub text: String,
+    /// The plain prompt. Token ids.
+    pub prompt: Vec<u32>,
+    /// The prompt that it was sampled from, where that is another. Token ids.
+    pub sampled_prompt: Option<Vec<u32>>,
+    /// Its tokens. Token ids.
+    pub tokens: Vec<u32>,
+    /// Why it ended.
+    pub stop: StopReason,
+    /// Optimizer steps behind the weights that sampled it.
+    pub version: u64,
+    /// The verdict.
+    pub verdict: Verdict,
+    /// The answer that the verifier found in it.
+    pub extracted: Option<String>,
+    /// The rule that found the answer.
+    pub extracted_by: Option<AnswerSource>,
+    /// The level of the verifier; `None` for one without levels.
+    pub level: Option<Level>,
+    /// Why it is not correct.
+    pub reason: Option<String>,
+    /// The reward: the weighted sum of the parts.
+    pub reward: f64,
+    /// The unweighted parts of the reward, by name.
+    pub reward_parts: BTreeMap<String, f64>,
+    /// The advantage; `None` for a completion that has none, as it is replaced or supervised.
+    pub advantage: Option<f64>,
+    /// `log μ(y_t | sampling prompt, y_<t)` of each token, in nats: the distribution that drew it.
+    pub behavior_logprobs: Vec<f32>,
+    /// `log π_θ(y_t | numerator's prompt, y_<t)` at the first optimizer step, in nats; `None` if the
+    /// completion had no gradient then.
+    pub logprobs: Option<Vec<f32>>,
+    /// The denominator of the ratio at that optimizer step, in nats.
+    pub old_logprobs: Option<Vec<f32>>,
+    /// Affinity of its group: of the ratio that trains, in the last optimizer step.
+    pub affinity: Option<Affinity>,
+    /// Affinity of its group: of the policy on the plain prompt against the distribution that drew the
+    /// tokens.
+    pub behavior_affinity: Option<Affinity>,
+    /// Factor of the loss of its group's hinted completions.
+    pub hinted_weight: Option<f64>,
+}

@@ -1,0 +1,180 @@
+//! `hint-rl show`: prints completions of a run, with their verdicts and rewards.
+//!
+//! ```text
+//! hint-rl show runs/0001/hint --step 7 --wrong
+//! hint-rl show runs/0001/hint --problem swaps-12 --source hinted --json
+//! ```
+//!
+//! Reads the rollout table (`rollouts/step-*.parquet`). Without `--step` it shows the newest step that is kept.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use hint_grpo::RunDir;
+use hint_grpo::rollout_table::{RolloutRecord, read_rollouts};
+
+/// Prints completions of a run, with their verdicts and rewards.
+#[derive(Debug, Args)]
+pub struct Options {
+    /// The folder of a run, such as runs/0001/hint.
+    #[arg(value_name = "RUN")]
+    run: PathBuf,
+
+    /// The step, from 1; the newest one by default.
+    #[arg(long, value_name = "N", conflicts_with = "all")]
+    step: Option<u64>,
+
+    /// All steps.
+    #[arg(long)]
+    all: bool,
+
+    /// The problem with this id.
+    #[arg(long, value_name = "ID")]
+    problem: Option<String>,
+
+    /// Completions that are not correct.
+    #[arg(long, conflicts_with = "verdict")]
+    wrong: bool,
+
+    /// Completions with this verdict, such as `correct`, `no_answer` or `truncated`.
+    #[arg(long)]
+    verdict: Option<String>,
+
+    /// Completions that were sampled from this: `plain`, `hinted`, `prefix` or `demonstration`.
+    #[arg(long)]
+    source: Option<String>,
+
+    /// Completions whose text, question or hint contains this.
+    #[arg(long, value_name = "TEXT")]
+    search: Option<String>,
+
+    /// Most completions to print.
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    limit: usize,
+
+    /// Print whole records as lines of JSON, with tokens and log-probabilities.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the command.
+///
+/// # Errors
+///
+/// A folder without a rollout table, a step that is not kept, a damaged file.
+pub fn run(options: &Options) -> Result<()> {
+    let files = RunDir::rollouts(&options.run)?;
+    let Some(&(newest, _)) = files.last() else { return Err(no_table(&options.run)) };
+    let step = if options.all { None } else { Some(options.step.unwrap_or(newest)) };
+    let chosen = files.iter().filter(|(kept, _)| step.is_none_or(|step| step == *kept));
+    let chosen = chosen.collect::<Vec<_>>();
+    if chosen.is_empty() {
+        let kept = files.iter().map(|(step, _)| step.to_string()).collect::<Vec<_>>().join(", ");
+        bail!("step {} is not in the rollout table; it has {kept}", step.unwrap_or_default());
+    }
+    let (mut shown, mut matching, mut all) = (0, 0, 0);
+    let mut last = None;
+    for (_, path) in chosen {
+        for record in read_rollouts(path)? {
+            all += 1;
+            if !options.admits(&record) {
+                continue;
+            }
+            matching += 1;
+            if shown == options.limit {
+                continue;
+            }
+            shown += 1;
+            if options.json {
+                let line = serde_json::to_string(&record).context("cannot write JSON")?;
+                // JSON has escapes of its own; a pipe that is closed is no error.
+                let _ = writeln!(std::io::stdout(), "{line}");
+                continue;
+            }
+            let group = (record.step, record.group);
+            if last != Some(group) {
+                print_group(&record);
+            }
+            last = Some(group);
+            print_completion(&record);
+        }
+    }
+    if !options.json {
+        let more = if shown < matching { "; --limit shows more" } else { "" };
+        say!("{shown} of {matching} matching completions, {all} in all{more}");
+    }
+    Ok(())
+}
+
+impl Options {
+    fn admits(&self, record: &RolloutRecord) -> bool {
+        let is_correct = record.verdict.is_correct();
+        let contains = |text: &String| {
+            let texts = [Some(&record.text), record.question.as_ref(), record.hint.as_ref()];
+            texts.into_iter().flatten().any(|found| found.contains(text.as_str()))
+        };
+        (!self.wrong || !is_correct)
+            && self.problem.as_ref().is_none_or(|id| *id == record.problem)
+            && self.verdict.as_ref().is_none_or(|name| name == record.verdict.name())
+            && self.source.as_ref().is_none_or(|name| name == record.source.name())
+            && self.search.as_ref().is_none_or(contains)
+    }
+}
+
+fn print_group(record: &RolloutRecord) {
+    say!("── step {} · problem {} ──", record.step, record.problem);
+    if let Some(question) = &record.question {
+        say!("{question}");
+    }
+    if let Some(reference) = &record.reference {
+        say!("reference: {reference}");
+    }
+    say!("");
+}
+
+fn print_completion(record: &RolloutRecord) {
+    let mut facts = vec![
+        record.source.name().to_owned(),
+        record.role.name().to_owned(),
+        record.verdict.name().to_owned(),
+        format!("reward {}", record.reward),
+    ];
+    facts.extend(record.advantage.map(|advantage| format!("advantage {advantage:.3}")));
+    facts.push(format!("{} tokens", record.tokens.len()));
+    facts.extend((record.stop.name() == "length").then(|| "cut off".to_owned()));
+    say!("completion {}: {}", record.completion, facts.join(" · "));
+    if let Some(hint) = &record.hint {
+        say!("hint: {hint}");
+    }
+    say!("{}", indented(&record.text));
+    if let Some(answer) = &record.extracted {
+        let rule = record.extracted_by.map(|rule| format!(" (by {})", rule.name()));
+        say!("extracted: {answer}{}", rule.unwrap_or_default());
+    }
+    if let Some(reason) = &record.reason {
+        say!("reason: {reason}");
+    }
+    say!("");
+}
+
+fn indented(text: &str) -> String {
+    text.lines().map(|line| format!("    {line}")).collect::<Vec<_>>().join("\n")
+}
+
+/// Names the run folders below one that holds none itself, such as `runs/0001`.
+fn no_table(root: &Path) -> anyhow::Error {
+    let entries = std::fs::read_dir(root).into_iter().flatten().flatten();
+    let runs = entries.map(|entry| entry.path());
+    let mut runs = runs
+        .filter(|dir| RunDir::rollouts(dir).is_ok_and(|files| !files.is_empty()))
+        .map(|dir| dir.display().to_string())
+        .collect::<Vec<_>>();
+    runs.sort();
+    let advice = match runs.as_slice() {
+        [] => "a run writes one unless rollout_table.every is 0".to_owned(),
+        runs => format!("these folders have one: {}", runs.join(", ")),
+    };
+    anyhow::anyhow!("`{}` has no rollout table; {advice}", root.display())
+}
