@@ -81,7 +81,7 @@ proptest! {
 
     #[test]
     fn arbitrary_values_never_panic(question in any::<f64>(), hint in ".{0,20}") {
-        let line = serde_json::json!({"question": question, "answer": [hint], "hint": hint});
+        let line = serde_json::json!({"question": question, "answer": [{"value": hint}], "hint": hint});
         prop_assert!(parse(&line.to_string()).is_err());
     }
 }
