@@ -50,10 +50,8 @@ pub(super) fn check(tree: &Tree) -> Vec<Finding> {
 }
 
 /// Circles of files that are known and to be taken apart.
-const PENDING: [&str; 4] = [
+const PENDING: [&str; 2] = [
     "{config/hf, config/hf_layers} of hint-policy",
-    "{extract/last_value, extract/sentence} of hint-reward",
-    "{math/compare/comparison, math/compare/convention} of hint-reward",
     "{tokenizer/from_gguf, tokenizer/sentence_piece} of hint-policy",
 ];
 

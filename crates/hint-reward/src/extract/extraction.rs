@@ -415,15 +415,22 @@ fn option_named(text: &str) -> Option<String> {
         .iter()
         .filter_map(|title| lowered.rfind(title).map(|at| at + title.len()))
         .max()?;
-    // "I rule out option B."
-    let sentence = text[..start].rsplit(['.', '\n', '!', '?']).next().unwrap_or_default();
-    let lowered = sentence.to_ascii_lowercase();
+    let rest = text[start..].trim_start_matches(['(', '*', ' ']);
+    // "I rule out option B", "option B can be excluded".
+    let before = text[..start].rsplit(['.', '\n', '!', '?']).next().unwrap_or_default();
+    let behind = rest.split(['.', '\n', '!', '?', ',', ';']).next().unwrap_or_default();
+    let behind = [" because ", " since ", " as ", " but ", " and "]
+        .iter()
+        .fold(behind, |behind, word| behind.split(word).next().unwrap_or(behind));
     let denials =
         ["rule", "eliminat", "exclud", "reject", "incorrect", "discard", "neither", "except"];
-    if is_hypothetical(sentence) || denials.iter().any(|word| lowered.contains(word)) {
+    let denies = |part: &str| {
+        let lowered = part.to_ascii_lowercase();
+        is_hypothetical(part) || denials.iter().any(|word| lowered.contains(word))
+    };
+    if denies(before) || denies(behind) || supposes(before) {
         return None;
     }
-    let rest = text[start..].trim_start_matches(['(', '*', ' ']);
     let letter = rest.chars().next().filter(char::is_ascii_uppercase)?;
     let ends = !rest[1..].starts_with(|c: char| c.is_alphanumeric());
     ends.then(|| letter.to_string())
@@ -462,7 +469,7 @@ fn predicate(text: &str) -> Option<&str> {
     let is_subject = ["the", "its", "it", "this", "our", "there", "that"]
         .iter()
         .any(|word| word.eq_ignore_ascii_case(first));
-    let start = [" is ", " are "]
+    let start = [" is ", " are ", " must be "]
         .into_iter()
         .filter_map(|verb| text.rfind(verb).map(|at| at + verb.len()))
         .max()?;
@@ -476,7 +483,7 @@ fn short_sentence(text: &str, fuel: &mut Fuel) -> Result<Option<String>, Stop> {
         [", or equivalently", ", or approximately", ", or an equivalent", " is the only", " (i.e."];
     const VERBS: [&str; 6] = [" is equal to ", " equals ", " are ", " is ", ", so ", " so "];
     let text = without_connective(without_full_stop(text.trim()));
-    if text.len() > 300 || text.contains('\n') {
+    if text.len() > 300 || text.contains('\n') || supposes(text) {
         return Ok(None);
     }
     // `37 because …`, but not `$a = 1$ and so $b = 2$`.

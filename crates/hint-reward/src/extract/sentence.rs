@@ -135,7 +135,8 @@ pub(crate) fn only_number(sentence: &str) -> Option<String> {
     let words = sentence.split_whitespace().count();
     let [mention] = <[_; 1]>::try_from(numbers_in(sentence)).ok()?;
     let is_sentence = words > 2 && !sentence.contains(['\\', '$', '=', '^']);
-    (is_sentence && !is_hypothetical(sentence)).then(|| with_unit(sentence, &mention))
+    (is_sentence && !is_hypothetical(sentence) && !supposes(sentence))
+        .then(|| with_unit(sentence, &mention))
 }
 
 /// Sentences and lines, without their marks.
@@ -164,13 +165,24 @@ fn sentences(text: &str) -> Vec<&str> {
 
 /// Words that take back or suppose what a sentence says.
 pub(crate) fn is_hypothetical(words: &str) -> bool {
-    const WORDS: [&str; 30] = [
+    const WORDS: [&str; 41] = [
         "rule",
         "ruled",
         "exclude",
         "excluded",
         "reject",
+        "rejected",
         "eliminate",
+        "eliminated",
+        "discard",
+        "discarded",
+        "incorrect",
+        "imagine",
+        "imagining",
+        "pretend",
+        "supposing",
+        "hypothetically",
+        "wasn't",
         "if",
         "would",
         "could",
@@ -203,10 +215,28 @@ pub(crate) fn is_hypothetical(words: &str) -> bool {
 
 /// Whether a text only supposes what it says.
 pub(crate) fn supposes(text: &str) -> bool {
-    const WORDS: [&str; 8] =
-        ["suppose", "assume", "assuming", "maybe", "perhaps", "might", "guess", "say"];
-    let first = text.split(|c: char| !c.is_alphanumeric()).find(|word| !word.is_empty());
-    first.is_some_and(|word| WORDS.iter().any(|known| known.eq_ignore_ascii_case(word)))
+    const WORDS: [&str; 14] = [
+        "suppose",
+        "supposing",
+        "assume",
+        "assuming",
+        "maybe",
+        "perhaps",
+        "might",
+        "guess",
+        "say",
+        "imagine",
+        "imagining",
+        "pretend",
+        "if",
+        "hypothetically",
+    ];
+    // "Let's say", "let us assume", "just imagine".
+    const BEFORE: [&str; 7] = ["let", "lets", "s", "us", "me", "just", "now"];
+    let is_of =
+        |words: &[&str], word: &str| words.iter().any(|known| known.eq_ignore_ascii_case(word));
+    let mut words = text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty());
+    words.find(|word| !is_of(&BEFORE, word)).is_some_and(|word| is_of(&WORDS, word))
 }
 
 fn is_retraction(sentence: &str) -> bool {
@@ -241,7 +271,7 @@ fn number_of(sentence: &str, fuel: &mut Fuel) -> Result<Option<String>, Stop> {
             clause = behind;
         }
     }
-    if is_hypothetical(clause) {
+    if is_hypothetical(clause) || supposes(clause) {
         return Ok(None);
     }
     let lowered = clause.to_ascii_lowercase();

@@ -94,7 +94,8 @@ fn choice(text: &str) -> Option<Named<'_>> {
     let separated = behind.starts_with([' ', '~', ':']) || behind.starts_with("\\ ");
     let rest = behind.trim_matches(['$', '*', ' ', '.', '}', '~', '\\', ':']);
     let rest = rest.strip_prefix("quad").unwrap_or(rest).trim_start();
-    let is_name = rest.is_empty() || (marked && (separated || groups > 0) && !goes_on(rest));
+    let is_name = rest.is_empty()
+        || (marked && (separated || groups > 0) && !goes_on(rest) && !is_denied(rest));
     is_name.then(|| Named { what: What::Choice(letter.to_ascii_uppercase()), rest })
 }
 
@@ -124,6 +125,44 @@ fn goes_on(rest: &str) -> bool {
             .as_bytes()
             .windows(3)
             .any(|window| window[0] == b'(' && window[1].is_ascii_uppercase() && window[2] == b')')
+}
+
+/// Whether what follows a letter denies it: `can be excluded`, `is wrong`; not the text `cannot be determined`.
+fn is_denied(rest: &str) -> bool {
+    const VERBS: [&str; 10] = [
+        "is ",
+        "isn't ",
+        "was ",
+        "can ",
+        "can't ",
+        "cannot ",
+        "must ",
+        "should ",
+        "has been ",
+        "does not ",
+    ];
+    const DENIALS: [&str; 13] = [
+        "exclude",
+        "ruled out",
+        "eliminate",
+        "reject",
+        "discard",
+        "wrong",
+        "incorrect",
+        "false",
+        "not correct",
+        "not right",
+        "not true",
+        "not the ",
+        "not work",
+    ];
+    let lowered = rest.to_ascii_lowercase();
+    let negated =
+        ["isn't ", "can't be ", "cannot be "].iter().any(|verb| lowered.starts_with(verb))
+            && ["true", "right", "correct", "the "].iter().any(|word| lowered.contains(word));
+    negated
+        || VERBS.iter().any(|verb| lowered.starts_with(verb))
+            && DENIALS.iter().any(|word| lowered.contains(word))
 }
 
 fn polar(text: &str) -> Option<Named<'_>> {
