@@ -40,20 +40,13 @@ pub(super) fn check(tree: &Tree) -> Vec<Finding> {
         Finding::new(DOCUMENT, 1, message)
     });
     let files = file_arrows(tree);
-    let of_files = self::circles(&files).into_iter().filter(|circle| !PENDING.contains(&&**circle));
-    let of_files = of_files.map(|circle| {
+    let of_files = self::circles(&files).into_iter().map(|circle| {
         let message = format!("the files {circle} use each other; move what they share");
         Finding::new(DOCUMENT, 1, message)
     });
     let of_files = of_files.collect::<Vec<_>>();
     circles.chain(of_files).chain(missing).chain(stale).collect()
 }
-
-/// Circles of files that are known and to be taken apart.
-const PENDING: [&str; 2] = [
-    "{config/hf, config/hf_layers} of hint-policy",
-    "{tokenizer/from_gguf, tokenizer/sentence_piece} of hint-policy",
-];
 
 /// The document with the table of the imports.
 pub(super) fn blessed(tree: &Tree) -> Option<String> {
