@@ -40,7 +40,8 @@ fn seeds() -> Vec<(&'static str, String, Vec<u8>)> {
     model().with_lora(&lora, 1).unwrap().save_adapter(dir.path()).unwrap();
     let adapter = [read("adapter_config.json"), read("adapter_model.safetensors")].join(&0);
     seeds.push(("adapter", "sound".to_owned(), adapter));
-    for architecture in Architecture::ALL {
+    let has_files = |known: &Architecture| known.gguf_name().is_some();
+    for architecture in Architecture::ALL.into_iter().filter(has_files) {
         let config = ModelConfig {
             hidden_size: 4,
             intermediate_size: 4,
