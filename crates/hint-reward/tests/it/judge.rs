@@ -87,7 +87,9 @@ fn as_a_verifier_a_failure_is_a_verdict_of_that_completion_alone() {
     let (url, _server) =
         server(vec![(200, r#"{"score": 0.9}"#), (404, "{}"), (200, r#"{"score": 0.1}"#)]);
     let inputs = [RewardInput::new("a", ""), RewardInput::new("b", ""), RewardInput::new("c", "")];
-    let scores = Rubric::new(judge(&url)).score_group(&inputs).expect("verdicts");
+    // One at a time: the server's answers have an order.
+    let judge = judge(&url).with_parallel(1);
+    let scores = Rubric::new(judge).score_group(&inputs).expect("verdicts");
     let verdicts: Vec<Verdict> = scores.iter().map(|score| score.verdict).collect();
     assert_eq!(verdicts, [Verdict::Correct, Verdict::Error, Verdict::Incorrect]);
 }
