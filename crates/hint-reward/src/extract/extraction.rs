@@ -289,8 +289,11 @@ fn boxed(text: &str) -> Option<String> {
         joined.push(earlier);
     }
     joined.reverse();
-    // The same answer again is one answer.
-    joined.dedup_by(|next, before| next.content.trim() == before.content.trim());
+    // The same answer again is one answer: `x = 1, y = 1` are two.
+    let name = |answer: &BoxedAnswer<'_>| name_before(&text[..answer.span.start]);
+    joined.dedup_by(|next, before| {
+        next.content.trim() == before.content.trim() && name(next) == name(before)
+    });
     if let [only] = joined.as_slice() {
         return Some(only.content.trim().to_owned());
     }
@@ -417,23 +420,37 @@ fn option_named(text: &str) -> Option<String> {
         .max()?;
     let rest = text[start..].trim_start_matches(['(', '*', ' ']);
     // "I rule out option B", "option B can be excluded".
-    let before = text[..start].rsplit(['.', '\n', '!', '?']).next().unwrap_or_default();
+    let before = text[..start].rsplit(['.', '\n', '!', '?', ';', ',']).next().unwrap_or_default();
     let behind = rest.split(['.', '\n', '!', '?', ',', ';']).next().unwrap_or_default();
     let behind = [" because ", " since ", " as ", " but ", " and "]
         .iter()
         .fold(behind, |behind, word| behind.split(word).next().unwrap_or(behind));
-    let denials =
-        ["rule", "eliminat", "exclud", "reject", "incorrect", "discard", "neither", "except"];
-    let denies = |part: &str| {
-        let lowered = part.to_ascii_lowercase();
-        is_hypothetical(part) || denials.iter().any(|word| lowered.contains(word))
-    };
+    let denies = |part: &str| is_hypothetical(part) || excludes(part);
     if denies(before) || denies(behind) || supposes(before) {
         return None;
     }
     let letter = rest.chars().next().filter(char::is_ascii_uppercase)?;
     let ends = !rest[1..].starts_with(|c: char| c.is_alphanumeric());
     ends.then(|| letter.to_string())
+}
+
+/// Whether a part of a sentence takes what it names off the list of answers.
+fn excludes(part: &str) -> bool {
+    const WORDS: [&str; 11] = [
+        "rule out",
+        "ruled out",
+        "ruling out",
+        "eliminate",
+        "eliminating",
+        "exclud",
+        "reject",
+        "incorrect",
+        "discard",
+        "neither",
+        "except",
+    ];
+    let lowered = part.to_ascii_lowercase();
+    WORDS.iter().any(|word| lowered.contains(word))
 }
 
 fn whole_text(text: &str, fuel: &mut Fuel) -> Result<Option<String>, Stop> {

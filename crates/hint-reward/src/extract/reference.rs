@@ -134,6 +134,11 @@ mod tests {
             ("['A', 'C']", "A, C"),
             ("[1, 2]", "[1, 2]"),
             ("The maximum is $8$ when $x=2$.", "The maximum is $8$ when $x=2$."),
+            ("We count.\nThe answer is: It takes 36 minutes.", "36 minutes"),
+            ("We solve.\nThe answer is x + 5", "x + 5"),
+            ("We solve.\nThe answer is n > 12 for all", "n > 12 for all"),
+            ("We solve.\nThe answer is 2 pi r", "2 pi r"),
+            ("We solve.\nThe answer is at least 5 apples", "at least 5 apples"),
         ] {
             assert_eq!(bare_reference(reference), expected);
         }

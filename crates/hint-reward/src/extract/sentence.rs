@@ -2,7 +2,7 @@
 
 use crate::extract::formula::{MAX_WORDS, math_segments};
 use crate::math::answer::{Readable, is_readable};
-use crate::math::fuel::{Fuel, Stop};
+use crate::math::fuel::{DEFAULT_FUEL, Fuel, Stop};
 use crate::math::lex::units::is_unit;
 use crate::number::{NumberMention, NumberRole, numbers_in};
 
@@ -132,11 +132,14 @@ pub(crate) fn stated_number(text: &str, fuel: &mut Fuel) -> Result<Option<String
 
 /// The number of a sentence in words that has no other: the 36 of `It takes 36 minutes.`
 pub(crate) fn only_number(sentence: &str) -> Option<String> {
-    let words = sentence.split_whitespace().count();
-    let [mention] = <[_; 1]>::try_from(numbers_in(sentence)).ok()?;
-    let is_sentence = words > 2 && !sentence.contains(['\\', '$', '=', '^']);
-    (is_sentence && !is_hypothetical(sentence) && !supposes(sentence))
-        .then(|| with_unit(sentence, &mention))
+    let fuel = &mut Fuel::new(DEFAULT_FUEL);
+    let is_sentence = sentence.split_whitespace().count() > 2
+        && !sentence.contains(['\\', '$', '=', '^', '+', '<', '>', '*', '/'])
+        && is_readable(sentence, MAX_WORDS, fuel).ok()? == Readable::No;
+    if !is_sentence || numbers_in(sentence).len() != 1 {
+        return None;
+    }
+    number_of(sentence, fuel).ok().flatten()
 }
 
 /// Sentences and lines, without their marks.
@@ -165,18 +168,7 @@ fn sentences(text: &str) -> Vec<&str> {
 
 /// Words that take back or suppose what a sentence says.
 pub(crate) fn is_hypothetical(words: &str) -> bool {
-    const WORDS: [&str; 41] = [
-        "rule",
-        "ruled",
-        "exclude",
-        "excluded",
-        "reject",
-        "rejected",
-        "eliminate",
-        "eliminated",
-        "discard",
-        "discarded",
-        "incorrect",
+    const WORDS: [&str; 30] = [
         "imagine",
         "imagining",
         "pretend",
@@ -235,8 +227,42 @@ pub(crate) fn supposes(text: &str) -> bool {
     const BEFORE: [&str; 7] = ["let", "lets", "s", "us", "me", "just", "now"];
     let is_of =
         |words: &[&str], word: &str| words.iter().any(|known| known.eq_ignore_ascii_case(word));
+    // A condition is an answer: "if and only if n is even".
+    let opens = text.trim_start().get(..14);
+    if opens.is_some_and(|opens| opens.eq_ignore_ascii_case("if and only if")) {
+        return false;
+    }
     let mut words = text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty());
     words.find(|word| !is_of(&BEFORE, word)).is_some_and(|word| is_of(&WORDS, word))
+}
+
+/// Whether a sentence takes its number off the list of answers: `I rule out 7`, `34 was rejected`. In `5 of the 12 were
+/// rejected` the number is the answer.
+fn rules_out(sentence: &str) -> bool {
+    const VERBS: [&str; 6] = ["rul", "exclud", "eliminat", "reject", "discard", "incorrect"];
+    const FILLERS: [&str; 11] =
+        ["is", "was", "be", "been", "are", "can", "must", "has", "also", "clearly", "then"];
+    let words: Vec<String> = sentence
+        .split(|c: char| !c.is_alphanumeric())
+        .filter(|word| !word.is_empty())
+        .map(str::to_lowercase)
+        .collect();
+    let is_number = |word: Option<&String>| {
+        word.is_some_and(|word| word.starts_with(|c: char| c.is_ascii_digit()))
+    };
+    words.iter().enumerate().any(|(at, word)| {
+        if !VERBS.iter().any(|verb| word.starts_with(verb)) {
+            return false;
+        }
+        // "rule out 7", "ruled out the value 7".
+        let behind = words[at + 1..]
+            .iter()
+            .find(|word| !matches!(word.as_str(), "out" | "the" | "value" | "answer" | "option"));
+        // "7 is ruled out": the number is the only one before it.
+        let numbers = words[..at].iter().filter(|word| is_number(Some(word))).count();
+        let before = words[..at].iter().rfind(|word| !FILLERS.contains(&word.as_str()));
+        is_number(behind) || (numbers == 1 && is_number(before))
+    })
 }
 
 fn is_retraction(sentence: &str) -> bool {
@@ -271,7 +297,7 @@ fn number_of(sentence: &str, fuel: &mut Fuel) -> Result<Option<String>, Stop> {
             clause = behind;
         }
     }
-    if is_hypothetical(clause) || supposes(clause) {
+    if is_hypothetical(clause) || supposes(clause) || rules_out(clause) {
         return Ok(None);
     }
     let lowered = clause.to_ascii_lowercase();

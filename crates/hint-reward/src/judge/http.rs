@@ -18,8 +18,9 @@ const MAX_ANSWER: u64 = 1 << 20;
 
 /// A reward computed by a service: an LLM judge, a sandbox, a proof checker.
 ///
-/// Completions of one problem are asked about several at a time, in stable order. Each is posted as JSON, `{"prompt", "completion", "reference", "problem_id", "columns"}`, and the service
-/// answers `{"score": NUMBER}`. A request that times out, cannot connect or answers with status 408, 425, 429 or 5xx is
+/// Completions of one problem are asked about several at a time, see [`HttpJudge::with_parallel`], and their scores
+/// are in order. Each is posted as JSON, `{"prompt", "completion", "reference", "accepted", "problem_id", "columns"}`
+/// without those that are not known, and the service answers `{"score": NUMBER}`. A request that times out, cannot connect or answers with status 408, 425, 429 or 5xx is
 /// tried again, a bounded number of times. Then the completion has an error, never a score.
 ///
 /// The token goes to this address only: redirects are not followed, and no proxy of the environment is used. Neither
@@ -216,6 +217,9 @@ impl Reward for HttpJudge {
         });
         if let Some(columns) = input.columns {
             body["columns"] = json!(columns);
+        }
+        if !input.accepted.is_empty() {
+            body["accepted"] = json!(input.accepted);
         }
         let mut pause = self.backoff;
         let mut attempts = 1;

@@ -10,7 +10,7 @@ use crate::verifier::verdict::Judgment;
 /// Characters beyond which two texts are not compared: the time is the product of both lengths.
 const MAX_CHARS: usize = 4096;
 
-/// A verifier for short texts: the similarity to the reference is at least a threshold.
+/// A verifier for short texts: a least similarity to the reference.
 ///
 /// ```text
 /// similarity = 1 − d(answer, reference) / max(|answer|, |reference|)
@@ -31,7 +31,7 @@ const MAX_CHARS: usize = 4096;
 /// ```
 #[derive(Debug, Clone)]
 pub struct TextDistance {
-    threshold: f64,
+    min_similarity: f64,
     extraction: Extraction,
 }
 
@@ -40,16 +40,16 @@ impl TextDistance {
     ///
     /// # Errors
     ///
-    /// [`RewardError::Setting`] unless the threshold is in `(0, 1]`.
-    pub fn new(threshold: f64) -> Result<Self, RewardError> {
-        if !(threshold > 0.0 && threshold <= 1.0) {
+    /// [`RewardError::Setting`] unless it is in `(0, 1]`.
+    pub fn new(min_similarity: f64) -> Result<Self, RewardError> {
+        if !(min_similarity > 0.0 && min_similarity <= 1.0) {
             return Err(RewardError::Setting {
-                name: "threshold",
-                got: threshold.to_string(),
+                name: "min_similarity",
+                got: min_similarity.to_string(),
                 expected: "a number in (0, 1]",
             });
         }
-        Ok(Self { threshold, extraction: Extraction::default() })
+        Ok(Self { min_similarity, extraction: Extraction::default() })
     }
 
     /// Sets where the answer is looked for.
@@ -76,7 +76,7 @@ impl Verifier for TextDistance {
             }
             let similarity = strsim::normalized_levenshtein(&found, &expected);
             let reason = format!("the similarity is {similarity:.3}");
-            compared(similarity >= self.threshold, answer, reference, &reason)
+            compared(similarity >= self.min_similarity, answer, reference, &reason)
         })
     }
 }

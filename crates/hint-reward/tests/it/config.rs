@@ -87,5 +87,5 @@ fn values_out_of_range_are_refused_with_their_names() {
         serde_json::from_value(json!({"equality": {"type": "text", "min_similarity": 2.0}}))
             .unwrap();
     let error = config.build().err().expect("2 is no similarity").to_string();
-    assert!(error.contains("`threshold` is 2, expected a number in (0, 1]"), "{error}");
+    assert!(error.contains("`min_similarity` is 2, expected a number in (0, 1]"), "{error}");
 }
