@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Checks a real GPU in one call, in under eight minutes, on a machine with Python and torch 2.11 (CUDA 13), but no Rust.
+# Checks a real GPU in one call, in under ten minutes, on a machine with Python and torch 2.11 (CUDA 13), but no Rust.
 #
 #   here:   device/check_gpu.sh pack            # builds, strips and compresses two programs into .gpu/ (under 20 MB)
 #   there:  bash device/check_gpu.sh            # in a copy of this tree with .gpu/; OUT=FOLDER keeps the logs

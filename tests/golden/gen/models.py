@@ -110,14 +110,19 @@ def create(folder, name, seed):
     config = transformers.AutoConfig.for_model(kind, **settings)
     config._attn_implementation = "eager"
     model = transformers.AutoModelForCausalLM.from_config(config).to(torch.float32)
+    path = folder / "models" / name
+    save(model, model.parameters(), path)
+    return path, torch.randint(3, VOCAB, (ROWS, LENGTH)), PROMPT, NEW, f"seed {seed}"
+
+
+def save(model, parameters, path):
+    """Saves a model after noise on its norms and biases, which begin as ones and zeros."""
     with torch.no_grad():
-        for parameter in model.parameters():
+        for parameter in parameters:
             if parameter.dim() == 1:
                 parameter.add_(torch.randn_like(parameter) * 0.1)
-    path = folder / "models" / name
     model.save_pretrained(path)
     (path / "generation_config.json").unlink(missing_ok=True)
-    return path, torch.randint(3, VOCAB, (ROWS, LENGTH)), PROMPT, NEW, f"seed {seed}"
 
 
 def create_whole(folder, name, seed):
@@ -131,13 +136,8 @@ def create_whole(folder, name, seed):
         tie_word_embeddings=True)
     config._attn_implementation = "eager"
     model = transformers.Gemma3ForConditionalGeneration(config).to(torch.float32)
-    with torch.no_grad():
-        for parameter in model.model.language_model.parameters():
-            if parameter.dim() == 1:
-                parameter.add_(torch.randn_like(parameter) * 0.1)
     path = folder / "models" / name
-    model.save_pretrained(path)
-    (path / "generation_config.json").unlink(missing_ok=True)
+    save(model, model.model.language_model.parameters(), path)
     return path, torch.randint(6, VOCAB, (ROWS, LENGTH)), PROMPT, NEW, f"seed {seed}"
 
 

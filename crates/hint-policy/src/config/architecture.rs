@@ -230,8 +230,6 @@ pub(crate) struct Defaults {
     pub(crate) kv_heads: Option<usize>,
     pub(crate) rms_norm_eps: f64,
     pub(crate) rope_theta: f64,
-    /// Dropout of attention weights that files name and nothing applies: only adapters have dropout here.
-    pub(crate) attention_dropout: f64,
     pub(crate) tied: bool,
     pub(crate) query_pre_attn_scalar: Option<f64>,
     /// `attn_logit_softcapping`.
@@ -269,7 +267,6 @@ const DEFAULTS: Defaults = Defaults {
     kv_heads: None,
     rms_norm_eps: 1e-6,
     rope_theta: 10_000.0,
-    attention_dropout: 0.0,
     tied: false,
     query_pre_attn_scalar: None,
     score_cap: None,
@@ -478,7 +475,6 @@ const SEED_OSS: Family = Family {
     biases: Biases { attention: AttentionBias::Apart { default: true }, mlp: true },
     defaults: Defaults {
         max_positions: Some(524_288),
-        attention_dropout: 0.1,
         head_dim: Some(128),
         kv_heads: Some(8),
         bos: Some(0),

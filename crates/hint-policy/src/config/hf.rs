@@ -181,7 +181,6 @@ impl From<ModelConfig> for HfConfig {
             },
             partial_rotary_factor: family.partly_rotated.then_some(config.partial_rotary_factor),
             query_pre_attn_scalar: config.query_pre_attn_scalar,
-            attention_dropout: None,
             attn_logit_softcapping: softcap(
                 config.attn_logit_softcapping,
                 family.defaults.score_cap,
@@ -254,24 +253,9 @@ impl HfConfig {
             let supported = format!("false (for {name})");
             return Err(PolicyError::unsupported("mlp_bias", &true, supported));
         }
-        let numbers = [
-            (
-                "attention_dropout",
-                self.attention_dropout
-                    .filter(|own| (own - family.defaults.attention_dropout).abs() > 0.0),
-                0.0,
-            ),
-            (
-                "partial_rotary_factor",
-                self.partial_rotary_factor.filter(|_| !family.partly_rotated),
-                1.0,
-            ),
-        ];
-        for (key, value, supported) in numbers {
-            let Some(value) = value else { continue };
-            if (value - supported).abs() > 0.0 {
-                return Err(PolicyError::unsupported(key, &value, supported.to_string()));
-            }
+        let rotated = self.partial_rotary_factor.filter(|_| !family.partly_rotated);
+        if let Some(share) = rotated.filter(|share| (share - 1.0).abs() > 0.0) {
+            return Err(PolicyError::unsupported("partial_rotary_factor", &share, "1"));
         }
         let caps = [
             ("attn_logit_softcapping", &self.attn_logit_softcapping),

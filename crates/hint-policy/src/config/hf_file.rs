@@ -42,8 +42,6 @@ pub(crate) struct HfConfig {
     pub(super) partial_rotary_factor: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "whole")]
     pub(super) query_pre_attn_scalar: Option<f64>,
-    #[serde(skip_serializing)]
-    pub(super) attention_dropout: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "present")]
     pub(super) attn_logit_softcapping: Option<Value>,
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "present")]

@@ -43,7 +43,7 @@ pub struct LoraConfig {
     /// Whether the scale is `alpha / √rank` in place of `alpha / rank`.
     pub rank_stabilized: bool,
     /// Other ranks for some projections, by names as in `target_modules`; a `^` in front makes a name
-    /// the whole path. Of several that fit, the first counts.
+    /// the whole path. Two that fit one module must agree: PEFT takes the first of the file.
     pub rank_pattern: BTreeMap<String, usize>,
     /// Other alphas, as `rank_pattern`.
     pub alpha_pattern: BTreeMap<String, f64>,
@@ -97,6 +97,8 @@ impl LoraConfig {
                 expected,
             ));
         }
+        agree("lora.rank_pattern", &self.rank_pattern)?;
+        agree("lora.alpha_pattern", &self.alpha_pattern)?;
         if !(0.0..1.0).contains(&self.dropout) {
             return Err(PolicyError::option("lora.dropout", &self.dropout, "at least 0, below 1"));
         }
@@ -187,7 +189,26 @@ fn ends_with(path: &str, target: &str) -> bool {
     path.strip_suffix(target).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
 }
 
-/// The value of the first pattern that fits a path.
+/// Refuses patterns that fit one module and have different values.
+fn agree<T: PartialEq>(
+    field: &'static str,
+    patterns: &BTreeMap<String, T>,
+) -> Result<(), PolicyError> {
+    let name = |pattern: &'_ String| pattern.trim_start_matches('^').to_owned();
+    for (pattern, value) in patterns {
+        let other = patterns.iter().find(|(other, found)| {
+            // Only the end of a path can fit several.
+            !other.starts_with('^') && ends_with(&name(pattern), other) && *found != value
+        });
+        if let Some((other, _)) = other {
+            let found = format!("`{pattern}` and `{other}`");
+            return Err(PolicyError::option(field, &found, "one value for each module"));
+        }
+    }
+    Ok(())
+}
+
+/// The value of a pattern that fits a path.
 fn of_path<'a, T>(patterns: &'a BTreeMap<String, T>, path: &str) -> Option<&'a T> {
     let fits = |pattern: &str| match pattern.strip_prefix('^') {
         Some(whole) => path == whole,

@@ -251,14 +251,8 @@ pub(crate) fn survey(gguf: &Gguf, config: &ModelConfig) -> Result<LoadedFiles, P
     let mut survey = LoadedFiles { bytes, ..LoadedFiles::default() };
     let specs = layout(config);
     for spec in &specs {
-        let name = gguf_name(config, &spec.name);
-        let spec = &ParameterSpec { name: name.clone(), ..spec.clone() };
-        let shape = gguf.shape(&name).ok_or_else(|| PolicyError::MissingTensor {
-            path: gguf.path().to_owned(),
-            tensor: name.clone(),
-        })?;
-        safetensors_file::check_shape(gguf.path(), spec, shape)?;
-        if let Some((kind, _)) = gguf.storage(&name) {
+        let spec = located(gguf, config, spec)?;
+        if let Some((kind, _)) = gguf.storage(&spec.name) {
             *survey.types.entry(kind).or_default() += spec.values();
         }
     }
@@ -274,6 +268,21 @@ fn unused(gguf: &Gguf, config: &ModelConfig) -> Vec<String> {
     gguf.tensor_names().filter(|name| !is_used(name)).map(str::to_owned).collect()
 }
 
+/// A parameter with the name that the file has for it, as errors do; it is there and has the right shape.
+fn located(
+    gguf: &Gguf,
+    config: &ModelConfig,
+    spec: &ParameterSpec,
+) -> Result<ParameterSpec, PolicyError> {
+    let spec = ParameterSpec { name: gguf_name(config, &spec.name), ..spec.clone() };
+    let shape = gguf.shape(&spec.name).ok_or_else(|| PolicyError::MissingTensor {
+        path: gguf.path().to_owned(),
+        tensor: spec.name.clone(),
+    })?;
+    safetensors_file::check_shape(gguf.path(), &spec, shape)?;
+    Ok(spec)
+}
+
 fn tensor(
     gguf: &Gguf,
     config: &ModelConfig,
@@ -281,15 +290,9 @@ fn tensor(
     device: Device,
     recorder: &mut ProgressRecorder<'_>,
 ) -> Result<Tensor, PolicyError> {
-    let name = gguf_name(config, &spec.name);
-    // Errors name the tensor as the file does.
-    let spec = &ParameterSpec { name: name.clone(), ..spec.clone() };
-    let shape = gguf.shape(&name).ok_or_else(|| PolicyError::MissingTensor {
-        path: gguf.path().to_owned(),
-        tensor: name.clone(),
-    })?;
-    safetensors_file::check_shape(gguf.path(), spec, shape)?;
-    let mut tensor = Tensor::from_slice(&gguf.read(&name)?).view(spec.shape.as_slice());
+    let spec = &located(gguf, config, spec)?;
+    let name = spec.name.as_str();
+    let mut tensor = Tensor::from_slice(&gguf.read(name)?).view(spec.shape.as_slice());
     let paired = name.contains("attn_q.") || name.contains("attn_k.");
     if paired && config.architecture.family().gguf.is_some_and(|gguf| gguf.paired) {
         tensor = unpair(&tensor, config);
@@ -299,7 +302,7 @@ fn tensor(
         tensor -= config.norm().offset();
     }
     let tensor = safetensors_file::finish(gguf.path(), spec, &tensor, device)?;
-    if let Some((kind, bytes)) = gguf.storage(&name) {
+    if let Some((kind, bytes)) = gguf.storage(name) {
         recorder.tensor(&kind, tensor.numel(), bytes);
     }
     Ok(tensor)

@@ -121,10 +121,15 @@ impl Tokenizer {
         let template = without_generation_tags(template);
         environment(self.template_date)
             .and_then(|environment| {
-                let mut out = Bounded(Vec::new());
+                let mut out = Bounded::default();
                 let template = environment.template_from_str(&template)?;
-                template.render_captured_to(Serde(context), &mut out)?;
-                Ok(String::from_utf8_lossy(&out.0).into_owned())
+                let rendered = template.render_captured_to(Serde(context), &mut out);
+                if out.is_full {
+                    let message = format!("the text has more than {LONGEST} bytes");
+                    return Err(Error::new(ErrorKind::InvalidOperation, message));
+                }
+                rendered?;
+                Ok(String::from_utf8_lossy(&out.text).into_owned())
             })
             .map_err(|source| PolicyError::ChatTemplate { source })
     }
@@ -137,14 +142,20 @@ const FUEL: u64 = 50_000_000;
 const LONGEST: usize = 1 << 26;
 
 /// A text that cannot grow without end: a template may come with a model from anywhere.
-struct Bounded(Vec<u8>);
+#[derive(Default)]
+struct Bounded {
+    text: Vec<u8>,
+    /// Whether it would have grown beyond the bound.
+    is_full: bool,
+}
 
 impl Write for Bounded {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.0.len() + bytes.len() > LONGEST {
-            return Err(io::Error::other(format!("the text has more than {LONGEST} bytes")));
+        if self.text.len() + bytes.len() > LONGEST {
+            self.is_full = true;
+            return Err(io::ErrorKind::FileTooLarge.into());
         }
-        self.0.extend_from_slice(bytes);
+        self.text.extend_from_slice(bytes);
         Ok(bytes.len())
     }
 
@@ -293,7 +304,7 @@ mod tests {
         assert!(source.to_string().contains("fuel"), "{source}");
         let long = "x".repeat(20_000);
         let PolicyError::ChatTemplate { source } = nested(&long) else { panic!("no bound") };
-        assert!(format!("{source:#}").contains("fail"), "{source:#}");
+        assert!(source.to_string().contains("the text has more than 67108864 bytes"), "{source}");
     }
 
     #[test]

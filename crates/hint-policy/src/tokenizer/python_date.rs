@@ -1,5 +1,7 @@
 //! A date as Python's `strftime` writes it, for `strftime_now` of chat templates.
 
+use std::fmt::Write as _;
+
 use chrono::format::{Fixed, Item, StrftimeItems};
 use chrono::{Datelike, NaiveDate, NaiveTime};
 
@@ -32,7 +34,10 @@ impl Date {
         if items.contains(&Item::Error) {
             return None;
         }
-        Some(self.0.and_time(NaiveTime::MIN).format_with_items(items.iter()).to_string())
+        let mut text = String::new();
+        // Directives that need a zone fail, such as `%+` and `%:z`.
+        write!(text, "{}", self.0.and_time(NaiveTime::MIN).format_with_items(items.iter())).ok()?;
+        Some(text)
     }
 }
 
@@ -51,7 +56,9 @@ mod tests {
         check("2025-03-01", "%Y-%m-%d %a %j %H:%M:%S", "2025-03-01 Sat 060 00:00:00");
         check("2000-02-29", "%d/%m/%y 100%%", "29/02/00 100%");
         check("2024-07-26", "%I:%M %p%Z%z, %h %F %T", "12:00 AM, Jul 2024-07-26 00:00:00");
-        assert_eq!(Date::FIXED.format("%Q"), None);
+        for unknown in ["%Q", "%+", "%:z", "%::z", "%#z"] {
+            assert_eq!(Date::FIXED.format(unknown), None, "{unknown}");
+        }
     }
 
     #[test]
