@@ -4,12 +4,12 @@
 //! against a SHA-256 in this file and renamed into place. What is in place is therefore whole, and
 //! a second call neither starts Python nor touches the network.
 
-use std::fmt::Write as _;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use data_encoding::HEXLOWER;
 use sha2::{Digest, Sha256};
 
 pub use self::error::SourceError;
@@ -337,11 +337,7 @@ fn check_digest(
     digest: Sha256,
     expected: &str,
 ) -> Result<(), SourceError> {
-    let mut got = String::new();
-    for byte in digest.finalize() {
-        // Writing into a string cannot fail.
-        let _ = write!(got, "{byte:02x}");
-    }
+    let got = HEXLOWER.encode(&digest.finalize());
     if got == expected {
         return Ok(());
     }

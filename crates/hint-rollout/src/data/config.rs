@@ -91,8 +91,8 @@ impl DataConfig {
                     let (path, id) = (file.path.clone(), problem.id.clone());
                     return Err(RolloutError::ProblemId { path, id });
                 }
-                let dataset = problem.columns.entry(DATASET.to_owned());
-                dataset.or_insert_with(|| Value::from(name.as_str()));
+                // In place of a column of that name, which would be mixed up with the files.
+                problem.columns.insert(DATASET.to_owned(), Value::from(name.as_str()));
             }
             all.problems.append(&mut read.problems);
             all.repeated += read.repeated;

@@ -16,12 +16,18 @@ pub(crate) fn cut_at_stop(
     }
     let text = format.decode(&completion.tokens)?;
     let Some(end) = stop.iter().filter_map(|stop| text.find(stop)).min() else { return Ok(()) };
-    // Texts grow with their tokens: the tokens whose text ends at `end` or before.
+    // The tokens whose text ends at `end` or before. Texts grow with their tokens, except for the mark in place of
+    // a character of which tokens are missing.
     let (mut fits, mut exceeds) = (0, completion.tokens.len());
     while fits + 1 < exceeds {
         let middle = usize::midpoint(fits, exceeds);
-        let is_within = format.decode(&completion.tokens[..middle])?.len() <= end;
+        let text = format.decode(&completion.tokens[..middle])?;
+        let is_within = text.trim_end_matches('\u{fffd}').len() <= end;
         if is_within { fits = middle } else { exceeds = middle }
+    }
+    // A part of the first character of the stop text does not stay.
+    while fits > 0 && format.decode(&completion.tokens[..fits])?.len() > end {
+        fits -= 1;
     }
     completion.tokens.truncate(fits);
     completion.behavior_logprobs.truncate(fits);

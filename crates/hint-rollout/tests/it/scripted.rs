@@ -34,7 +34,8 @@ impl PromptFormat for Bytes {
 }
 
 pub(crate) fn text(tokens: &[u32]) -> String {
-    tokens.iter().map(|&token| char::from_u32(token).expect("a byte is a character")).collect()
+    let bytes: Vec<u8> = tokens.iter().map(|&token| token.try_into().expect("a byte")).collect();
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 /// What the engine was asked: prompt text and seed, in order.

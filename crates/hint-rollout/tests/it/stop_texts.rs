@@ -45,6 +45,18 @@ fn a_completion_is_cut_before_the_first_of_them_with_its_log_probabilities() {
 }
 
 #[test]
+fn characters_of_several_tokens_stay_whole() {
+    // A token is a byte: é has two of them and the mark of a stop text three.
+    let (mut engine, _) = Scripted::new(|_: &str, _| "\\boxed{2} é→ more".to_owned());
+    let sampling = Sampling { stop: vec!["→".to_owned()], ..Sampling::default() };
+    let options = EvaluationOptions { sampling: sampling.greedy(), ..EvaluationOptions::default() };
+    let problems = [Problem::new("p", "1 + 1", "2")];
+    let rubric = Rubric::new(ExactMatch::new());
+    let found = evaluate(&mut engine, &Bytes::default(), &rubric, &problems, &options, &mut |_| {});
+    assert_eq!(found.expect("nothing fails").overall.lengths.max, "\\boxed{2} é".len());
+}
+
+#[test]
 fn an_evaluation_cuts_as_well() {
     let (mut engine, _) = Scripted::new(|_: &str, _| "\\boxed{2} END \\boxed{3}".to_owned());
     let options =

@@ -102,6 +102,9 @@ fn completion(choice: Choice, version: PolicyVersion) -> Result<Completion, Stri
     }
     // A server writes null for what is no number in JSON, such as −∞. Such a token is context alone: nothing
     // is known of the distribution that drew it.
+    if !logprobs.is_empty() && logprobs.iter().all(Option::is_none) {
+        return Err(format!("choice {index} has null for every log-probability"));
+    }
     let loss_mask = logprobs.iter().map(Option::is_some).collect();
     let logprobs = logprobs.into_iter().map(Option::unwrap_or_default).collect();
     let stop = match choice.finish_reason.as_deref() {

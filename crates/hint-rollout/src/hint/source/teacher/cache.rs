@@ -3,6 +3,7 @@
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
+use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -29,12 +30,7 @@ struct Entry {
 
 /// Name of what was asked.
 pub(super) fn digest(asked: &Value) -> String {
-    use std::fmt::Write;
-    let hash = Sha256::digest(asked.to_string().as_bytes());
-    hash.iter().fold(String::new(), |mut name, byte| {
-        let _ = write!(name, "{byte:02x}");
-        name
-    })
+    HEXLOWER.encode(&Sha256::digest(asked.to_string().as_bytes()))
 }
 
 impl Cache {
