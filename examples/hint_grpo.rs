@@ -4,7 +4,7 @@
 //! ```text
 //! cargo run --release --example hint_grpo
 //! cargo run --release --example hint_grpo -- --model path/to/hf-folder --problems problems.jsonl
-//! cargo run --release --example hint_grpo -- --method sft --set supervised.tokens=all
+//! cargo run --release --example hint_grpo -- --method sft --set sft.tokens=all
 //! cargo run --release --example hint_grpo -- --dry-run
 //! ```
 //!

@@ -12,6 +12,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::ops::ControlFlow;
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -209,14 +210,15 @@ fn run(dir: &Path, server: &str, trouble: Trouble, after: Duration) -> bool {
     }
     let output = child.wait_with_output().expect("a child can be awaited");
     let said = String::from_utf8_lossy(&output.stdout);
+    let errors = String::from_utf8_lossy(&output.stderr);
     let (completed, stopped) = (said.contains("completed"), said.contains("stopped"));
     let is_expected = completed
         || match trouble {
             Trouble::Nothing => false,
             Trouble::Interrupt | Trouble::Terminate => stopped,
-            Trouble::Kill | Trouble::FullDisk => !output.status.success(),
+            Trouble::Kill => output.status.signal() == Some(9),
+            Trouble::FullDisk => errors.contains("File too large"),
         };
-    let errors = String::from_utf8_lossy(&output.stderr);
     assert!(is_expected, "{trouble:?} after {after:?}: {said}\n{errors}");
     completed
 }
@@ -247,12 +249,13 @@ fn main() {
     let expected = outcome(&whole);
     // From the clock, so that every soak tries other moments; printed for a repetition.
     let seed = u64::from(start.elapsed().subsec_nanos());
+    println!("seed {seed}");
     let (mut runs, mut troubles) = (0_u64, std::collections::BTreeMap::<String, u64>::new());
     while runs == 0 || begin.elapsed() < limit {
         let dir = folder.path().join(format!("run-{runs}"));
         for number in 0.. {
             let draw = Seed::new(seed).child(runs).child(number);
-            // At least five times, then until it is done.
+            // Up to 25 troubles, then none.
             let kinds = [Trouble::Interrupt, Trouble::Terminate, Trouble::Kill, Trouble::FullDisk];
             let place = usize::try_from(draw.value() % 4).expect("below four");
             let trouble = if number < 25 { kinds[place] } else { Trouble::Nothing };
@@ -275,7 +278,5 @@ fn main() {
         std::fs::remove_dir_all(&dir).expect("the folder is ours");
     }
     let (seconds, asked) = (begin.elapsed().as_secs(), asked.load(Ordering::Relaxed));
-    println!(
-        "{runs} runs of {STEPS} steps in {seconds} s, {asked} requests, seed {seed}: {troubles:?}"
-    );
+    println!("{runs} runs of {STEPS} steps in {seconds} s, {asked} requests: {troubles:?}");
 }

@@ -22,7 +22,8 @@ use tch::{Device, Kind};
 
 use crate::workload::model_path;
 
-/// Says what a model's files hold, and whether it can be trained.
+/// Says what a model's files hold, and whether it can be trained. The exit code is 0 if all is well, 2 if something is
+/// unusual, and 1 if the model cannot be used.
 #[derive(Debug, Args)]
 pub struct Options {
     /// A folder in Hugging Face format, a GGUF file, an adapter, the folder of a run, `tiny` or `smollm2`.
@@ -127,7 +128,8 @@ fn report(
         ("bf16, LoRA", Kind::BFloat16, true),
     ] {
         let total = mebibytes(memory(config, compute, adapts));
-        let text = format!("{total:>11} to train in {name} by AdamW, {ROWS} rows of {ROW} tokens");
+        let row = ROW.min(config.max_positions());
+        let text = format!("{total:>11} in {name}: AdamW on a CPU, {ROWS} rows of {row} tokens");
         lines.push(("memory", text));
     }
     (lines, unusual)
@@ -140,12 +142,13 @@ fn sizes(config: &ModelConfig) -> String {
         None => String::new(),
     };
     format!(
-        "{} layers{windows}, width {}, {} heads ({} for keys) of {}, feed-forward {}, vocabulary {}, up to {} tokens",
+        "{} layers{windows}, width {}, {} heads ({} for keys) of {},\n{:13}feed-forward {}, vocabulary {}, up to {} tokens",
         config.num_hidden_layers,
         config.hidden_size,
         config.num_attention_heads,
         config.num_key_value_heads,
         config.head_dim,
+        "",
         config.intermediate_size,
         config.vocab_size,
         config.max_positions(),
@@ -195,6 +198,7 @@ fn describe(
 /// An estimate for a model that is not loaded.
 fn memory(config: &ModelConfig, compute: Kind, adapts: bool) -> u64 {
     let parameters = config.num_parameters();
+    let row = ROW.min(config.max_positions());
     // Rank 16 on every projection is about a hundredth of a model.
     let trainable = if adapts { parameters / 100 } else { parameters };
     let stored = if adapts { compute } else { Kind::Float };
@@ -218,8 +222,8 @@ fn memory(config: &ModelConfig, compute: Kind, adapts: bool) -> u64 {
         reference: false,
         gradient_checkpointing: false,
         sampled: vec![SampledBatch { prompts: ROWS / 8, each: 8 }],
-        longest_prompt: ROW / 2,
-        longest_completion: ROW / 2,
+        longest_prompt: row / 2,
+        longest_completion: row / 2,
         micro_batch_tokens: MICRO_BATCH,
     })
     .total()
@@ -238,9 +242,14 @@ mod tests {
         let (lines, _) = report(&path, &found, Ok(&tokenizer));
         let text: Vec<String> = lines.iter().map(|(what, text)| format!("{what} {text}")).collect();
         let text = text.join("\n");
-        for words in
-            ["model LlamaForCausalLM", "3 layers", "F32", "stop tokens", "to train in bf16"]
-        {
+        for words in [
+            "model LlamaForCausalLM",
+            "3 layers",
+            "F32",
+            "stop tokens",
+            "in bf16: AdamW",
+            "rows of 256 tokens",
+        ] {
             assert!(text.contains(words), "{words}: {text}");
         }
         let (_, unusual) = report(&path, &found, Err("nothing".into()));

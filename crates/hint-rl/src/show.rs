@@ -14,6 +14,8 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use hint_grpo::RunDir;
 use hint_grpo::rollout_table::{RolloutRecord, read_rollouts};
+use hint_reward::Verdict;
+use hint_rollout::sample::RolloutSource;
 
 /// Prints completions of a run, with their verdicts and rewards.
 #[derive(Debug, Args)]
@@ -38,12 +40,12 @@ pub struct Options {
     #[arg(long, conflicts_with = "verdict")]
     wrong: bool,
 
-    /// Completions with this verdict, such as `correct`, `no_answer` or `truncated`.
-    #[arg(long)]
+    /// Completions with this verdict.
+    #[arg(long, value_parser = Verdict::ALL.map(Verdict::name))]
     verdict: Option<String>,
 
-    /// Completions that were sampled from this: `plain`, `hinted`, `prefix` or `demonstration`.
-    #[arg(long)]
+    /// Completions that were sampled from this.
+    #[arg(long, value_parser = RolloutSource::ALL.map(RolloutSource::name))]
     source: Option<String>,
 
     /// Completions whose text, question or hint contains this.

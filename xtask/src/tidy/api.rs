@@ -225,7 +225,7 @@ mod tests {
     use super::*;
 
     const CODE: &str = "pub struct A<T> { pub x: Vec<T>, y: u8 }\nimpl<T> A<T> { pub fn new(x: &[T]) -> Self \
-                        { todo!() } fn f() {} }\npub(crate) fn hidden() {}\n#[cfg(test)]\nmod tests { pub fn t() {} }\n";
+                        { loop {} } fn f() {} }\npub(crate) fn hidden() {}\n#[cfg(test)]\nmod tests { pub fn t() {} }\n";
 
     #[test]
     fn public_items_are_listed_with_their_signatures() {

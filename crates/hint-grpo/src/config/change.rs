@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::GrpoConfig;
 
 /// Keys that a resumed run may change, where it says so: each with all keys below it.
-pub const CHANGEABLE: [&str; 18] = [
+pub const CHANGEABLE: [&str; 19] = [
     "run.steps",
     "run.schedule_steps",
     "run.max_tokens_per_micro_batch",
@@ -25,6 +25,7 @@ pub const CHANGEABLE: [&str; 18] = [
     "optimizer.max_grad_norm",
     "optimizer.guard",
     "evaluation",
+    "rollout_table",
 ];
 
 /// Whether a resumed run may change the configuration's `key`. How often checkpoints are written may

@@ -31,6 +31,7 @@ pub use change::{CHANGEABLE, Change, is_changeable};
 pub(crate) use change::{differences, is_below};
 pub use evaluation::EvaluationConfig;
 pub use prompt::{ModelConfig, PromptConfig};
+pub use read::is_given;
 pub use run::{RunConfig, StaleGroups};
 pub use sft::{LearnedTokens, SftConfig};
 

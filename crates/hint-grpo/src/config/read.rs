@@ -29,10 +29,7 @@ impl GrpoConfig {
         text: &str,
         overrides: impl IntoIterator<Item = &'o str>,
     ) -> Result<Self, ConfigError> {
-        let mut table = text.parse::<Table>().map_err(|error| syntax(&error))?;
-        for item in overrides {
-            set(&mut table, item)?;
-        }
+        let mut table = table(text, overrides)?;
         // With an entry in the one table that is left out while it is empty.
         let custom_parts = std::iter::once(Default::default()).collect();
         let known = Self { custom_parts, ..Self::default() };
@@ -57,6 +54,42 @@ impl GrpoConfig {
         }
         if violations.is_empty() { Ok(config) } else { Err(ConfigError::Invalid(violations)) }
     }
+}
+
+/// Whether a configuration in TOML, or one of the overrides of [`GrpoConfig::from_toml_with`], gives `key` a
+/// value. An application uses it for defaults that depend on something else.
+///
+/// ```
+/// use hint_grpo::config::is_given;
+///
+/// assert!(is_given("run = { seed = 3 }", [], "run.seed")?);
+/// assert!(is_given("", ["grpo.run.seed=3"], "run")?);
+/// assert!(!is_given("# run.seed is the default", [], "run.seed")?);
+/// # Ok::<(), hint_grpo::ConfigError>(())
+/// ```
+///
+/// # Errors
+///
+/// [`ConfigError::Syntax`].
+pub fn is_given<'o>(
+    text: &str,
+    overrides: impl IntoIterator<Item = &'o str>,
+    key: &str,
+) -> Result<bool, ConfigError> {
+    let whole = Value::Table(table(text, overrides)?);
+    Ok(key.split('.').try_fold(&whole, |inner, part| inner.get(part)).is_some())
+}
+
+/// The keys of a configuration after the overrides.
+fn table<'o>(
+    text: &str,
+    overrides: impl IntoIterator<Item = &'o str>,
+) -> Result<Table, ConfigError> {
+    let mut table = text.parse::<Table>().map_err(|error| syntax(&error))?;
+    for item in overrides {
+        set(&mut table, item)?;
+    }
+    Ok(table)
 }
 
 fn syntax(error: &toml::de::Error) -> ConfigError {

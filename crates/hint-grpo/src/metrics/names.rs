@@ -215,7 +215,7 @@ pub mod timings {
         ALL
         /// Seconds in which completions were sampled, judged and hinted.
         ROLLOUT = "rollout_s";
-        /// Seconds of scoring, forward and backward passes, and optimizer steps.
+        /// Seconds of scoring, forward and backward passes, optimizer steps, and writing the rollout table.
         UPDATE = "update_s";
         /// Seconds in which the engine took up the weights.
         SYNC = "sync_s";

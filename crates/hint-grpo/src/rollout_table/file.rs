@@ -21,7 +21,8 @@ use crate::error::GrpoError;
 /// Writes a file of records, complete or not at all. Returns its size in bytes.
 pub(crate) fn write_rollouts(path: &Path, records: &[RolloutRecord]) -> Result<u64, GrpoError> {
     let failed = |source| GrpoError::Write { path: path.to_path_buf(), source };
-    let partial = path.with_extension("tmp");
+    // Hidden, so that programs which read the folder leave it out; the next step overwrites what a kill left.
+    let partial = path.with_file_name(".partial");
     let file = File::create(&partial).map_err(failed)?;
     write(file, records).map_err(|error| failed(io::Error::other(error)))?;
     let bytes = fs::metadata(&partial).map_err(failed)?.len();

@@ -218,8 +218,16 @@ impl<S: Stage> RunBuilder<S> {
     /// number), and [`GrpoError::Checkpoint`] or [`GrpoError::Read`]
     /// when its checkpoint cannot be used.
     pub fn build(self) -> Result<Run<S>, GrpoError> {
-        let Self { mut stage, policy, mut config, parts, held_out, context, dependencies, changes } =
-            self;
+        let Self {
+            mut stage,
+            policy,
+            mut config,
+            parts,
+            held_out,
+            mut context,
+            dependencies,
+            changes,
+        } = self;
         config.validate()?;
         check_held_out(&config, &held_out)?;
         let mut custom = stage.custom_parts();
@@ -230,6 +238,9 @@ impl<S: Stage> RunBuilder<S> {
         let mut restored = None;
         if let Some(dir) = context.run_dir.as_ref().and_then(RunDir::resume_from) {
             restored = Some(Restored::load(dir, &config, &changes, &mut learner, &mut stage)?);
+        }
+        if let Some(run_dir) = &mut context.run_dir {
+            run_dir.set_rollout_table(config.rollout_table);
         }
         let is_new = !config.custom_parts.is_empty() || restored.is_some();
         if let (Some(run_dir), true) = (&context.run_dir, is_new) {

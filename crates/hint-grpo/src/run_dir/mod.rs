@@ -13,6 +13,7 @@ use self::files::{open_truncated, read_error, remove_dir, write_error};
 use self::rollouts::KeptRollouts;
 use crate::config::GrpoConfig;
 use crate::error::GrpoError;
+use crate::rollout_table::RolloutTableConfig;
 
 mod checkpoint;
 mod evaluations;
@@ -47,8 +48,8 @@ pub struct RunDir {
     metrics: File,
     timings: File,
     rollouts: KeptRollouts,
-    /// Largest size of the rollout table, in bytes.
-    rollouts_limit: u64,
+    /// What is to be kept of the rollout table.
+    table: RolloutTableConfig,
     /// Files of the rollout table that are not yet flushed to disk.
     unsynced: Vec<PathBuf>,
     resume_from: Option<PathBuf>,
@@ -182,8 +183,8 @@ impl RunDir {
         config: &GrpoConfig,
         resume_from: Option<PathBuf>,
     ) -> Self {
-        let rollouts_limit = config.rollout_table.max_mib.saturating_mul(1 << 20);
-        Self { root, metrics, timings, rollouts, rollouts_limit, unsynced: Vec::new(), resume_from }
+        let table = config.rollout_table;
+        Self { root, metrics, timings, rollouts, table, unsynced: Vec::new(), resume_from }
     }
 
     /// Writes the configuration again, with what only the built run knows of it.

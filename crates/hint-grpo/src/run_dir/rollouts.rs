@@ -52,6 +52,14 @@ impl KeptRollouts {
 }
 
 impl RunDir {
+    /// Takes up what a resumed run keeps in another way.
+    pub(crate) fn set_rollout_table(&mut self, table: RolloutTableConfig) {
+        if table.every != self.table.every {
+            self.rollouts.every = table.every;
+        }
+        self.table = table;
+    }
+
     /// Writes the completions of a step, if it is due.
     pub(crate) fn record_rollouts(
         &mut self,
@@ -65,8 +73,9 @@ impl RunDir {
         fs::create_dir_all(&dir).map_err(write_error(&dir))?;
         let path = path_of(&self.root, step);
         let bytes = write_rollouts(&path, records)?;
+        let limit = self.table.max_mib.saturating_mul(1 << 20);
         self.unsynced.push(path);
-        for removed in self.rollouts.add(step, bytes, self.rollouts_limit) {
+        for removed in self.rollouts.add(step, bytes, limit) {
             let path = path_of(&self.root, removed);
             self.unsynced.retain(|unsynced| *unsynced != path);
             match fs::remove_file(&path) {
@@ -109,7 +118,7 @@ impl RunDir {
     }
 }
 
-/// Removes the files of later steps than `step`: they are about to be written again.
+/// Removes the files of later steps than `step`, which are about to be written again.
 pub(super) fn remove_later(root: &Path, step: u64) -> Result<(), GrpoError> {
     for (later, path) in RunDir::rollouts(root)? {
         if later > step {

@@ -18,7 +18,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use hint_grpo::GrpoConfig;
-use hint_grpo::config::{EvaluationConfig, ModelConfig, PromptConfig};
+use hint_grpo::config::{EvaluationConfig, ModelConfig, PromptConfig, is_given};
 use hint_policy::SharedPolicy;
 use hint_policy::runtime::DeviceChoice;
 use hint_reward::Rubric;
@@ -144,8 +144,9 @@ fn verifier(options: &Options) -> Result<VerifierConfig> {
         );
     }
     let set = options.set.iter().map(String::as_str);
-    let mut verifier = GrpoConfig::from_toml_with("verifier.level = 'lenient'", set)?.verifier;
-    let is_set = options.set.iter().any(|item| item.contains("verifier.equality"));
+    let mut verifier =
+        GrpoConfig::from_toml_with("verifier.level = 'lenient'", set.clone())?.verifier;
+    let is_set = is_given("", set, "verifier.equality")?;
     if verifier.equality == Equality::default() && !is_set {
         verifier.equality = equality(&options.problems);
     }

@@ -33,7 +33,7 @@ pub(super) fn table(log: &RunLog, config: &GrpoConfig, rows: usize) -> Option<Ta
     }
     for column in table.column_iter_mut() {
         column.set_cell_alignment(CellAlignment::Right);
-        column.set_padding((0, 2));
+        column.set_padding((0, 1));
     }
     Some(table)
 }
@@ -45,9 +45,9 @@ fn columns(log: &RunLog, config: &GrpoConfig) -> Vec<(String, Curve)> {
         column("reward", metrics::REWARD),
         column("nll", metrics::NLL),
         column("pass", metrics::ROLLOUT_PASS_RATE),
-        column("all wrong", metrics::ROLLOUT_ALL_WRONG_FRAC),
-        ("after hints".to_owned(), wrong_after_hints(log, config)),
-        column("cut off", metrics::COMPLETIONS_CLIPPED_RATIO),
+        column("all\nwrong", metrics::ROLLOUT_ALL_WRONG_FRAC),
+        ("after\nhints".to_owned(), wrong_after_hints(log, config)),
+        column("cut\noff", metrics::COMPLETIONS_CLIPPED_RATIO),
         column("entropy", metrics::ENTROPY_TRAINED),
         column("kl", metrics::KL),
     ];
@@ -64,7 +64,7 @@ fn columns(log: &RunLog, config: &GrpoConfig) -> Vec<(String, Curve)> {
             columns.push(column(&title, &metrics::member(family, source)));
         }
     }
-    columns.push(column("held out", metrics::EVAL_AVG));
+    columns.push(column("held\nout", metrics::EVAL_AVG));
     columns.retain(|(_, curve): &(String, Curve)| !curve.is_empty());
     columns
 }
@@ -87,6 +87,6 @@ fn wrong_after_hints(log: &RunLog, config: &GrpoConfig) -> Curve {
 }
 
 /// Three decimals, or four digits of what they do not show.
-fn number(value: f64) -> String {
+pub(super) fn number(value: f64) -> String {
     if value != 0.0 && value.abs() < 0.001 { format!("{value:.1e}") } else { format!("{value:.3}") }
 }

@@ -2,6 +2,9 @@
 
 use hint_grpo::{GrpoConfig, metrics};
 
+use hint_rollout::hint::leak::LeakAction;
+
+use super::curves::number;
 use crate::run_log::{RunLog, mean};
 
 /// Share of cut-off completions from which on the limit is likely to shape what is learned.
@@ -10,7 +13,8 @@ const CUT_OFF: f64 = 0.1;
 const NO_SIGNAL: f64 = 0.8;
 /// Share of the first entropy below which the policy hardly explores.
 const ENTROPY: f64 = 0.1;
-/// Nats between the log-probabilities of trainer and engine above which they differ by more than rounding.
+/// Mean nats between the log-probabilities of trainer and engine above which a token's probability differs by a
+/// tenth.
 const MISMATCH: f64 = 0.1;
 
 /// The findings, in the order of importance to a run.
@@ -26,9 +30,11 @@ pub(super) fn findings(log: &RunLog, config: &GrpoConfig) -> Vec<String> {
         let steps = if skipped == 1.0 { "step" } else { "steps" };
         findings.push(format!("the guard skipped {skipped} optimizer {steps}"));
     }
+    // Leaks are counted before the guard.
+    let uses_leaks = config.rollout.leak_guard.action == LeakAction::Keep;
     let mut above = |name: &str, value: Option<f64>, bound: f64, remedy: &str| {
         if let Some(value) = value.filter(|value| *value > bound) {
-            findings.push(format!("`{name}` is {value:.3}: {remedy}"));
+            findings.push(format!("`{name}` is {}: {remedy}", number(value)));
         }
     };
     above(
@@ -39,7 +45,7 @@ pub(super) fn findings(log: &RunLog, config: &GrpoConfig) -> Vec<String> {
     );
     above(
         metrics::HINT_LEAKING_ANSWER_FRAC,
-        log.mean(metrics::HINT_LEAKING_ANSWER_FRAC),
+        log.mean(metrics::HINT_LEAKING_ANSWER_FRAC).filter(|_| uses_leaks),
         0.0,
         "hints gave the answer away; see `rollout.leak_guard`",
     );
@@ -56,8 +62,8 @@ pub(super) fn findings(log: &RunLog, config: &GrpoConfig) -> Vec<String> {
         "most groups have no signal; see `rollout.dynamic_sampling`, or take other problems",
     );
     above(
-        metrics::SAMPLING_LOGP_DIFFERENCE_MAX,
-        recent(log, metrics::SAMPLING_LOGP_DIFFERENCE_MAX),
+        metrics::SAMPLING_LOGP_DIFFERENCE,
+        recent(log, metrics::SAMPLING_LOGP_DIFFERENCE),
         MISMATCH,
         "trainer and engine disagree; see `loss.importance_correction`",
     );

@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
+use comfy_table::{ContentArrangement, Table, presets::NOTHING};
 use hint_grpo::GrpoConfig;
 
 use crate::run_log::RunLog;
@@ -52,7 +53,7 @@ fn runs_in(folder: &Path) -> Result<Vec<PathBuf>> {
     if is_run(folder) {
         return Ok(vec![folder.to_owned()]);
     }
-    let cannot = || format!("cannot list `{}`", folder.display());
+    let cannot = || format!("cannot list `{0}`; is `{0}` the `--out` of a run?", folder.display());
     let mut runs = Vec::new();
     for entry in std::fs::read_dir(folder).with_context(cannot)? {
         let path = entry.with_context(cannot)?.path();
@@ -81,11 +82,24 @@ fn report(dir: &Path, rows: usize) -> Result<String> {
     let steps = config.run.steps;
     let title = format!("{}: step {done} of {steps}, seed {}", dir.display(), config.run.seed);
     let findings = health::findings(&log, &config);
-    let findings = findings.into_iter().map(|finding| format!("  {finding}"));
+    let findings = lines_of(findings).map(|finding| format!("  {finding}"));
     let tables = [curves::table(&log, &config, rows), phases::table(&log)];
     let tables = tables.into_iter().flatten().map(|table| format!("\n{}", table.trim_fmt()));
     let lines = std::iter::once(title).chain(findings).chain(tables);
     Ok(lines.map(|line| line + "\n").collect())
+}
+
+/// The findings, one per line and wrapped at 80 columns with the rest set in.
+fn lines_of(findings: Vec<String>) -> impl Iterator<Item = String> {
+    let mut table = Table::new();
+    table.load_preset(NOTHING).set_content_arrangement(ContentArrangement::Dynamic).set_width(78);
+    for finding in findings {
+        table.add_row(["·".to_owned(), finding]);
+    }
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 1));
+    }
+    table.lines().map(|line| line.trim_end().to_owned()).collect::<Vec<_>>().into_iter()
 }
 
 #[cfg(test)]

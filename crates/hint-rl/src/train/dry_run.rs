@@ -19,7 +19,7 @@ use hint_process::clock;
 use super::engine::local;
 use super::lengths::Lengths;
 use super::memory::demand;
-use super::options::{Method, Settings};
+use super::settings::{Method, Settings};
 use crate::process::peak_memory_on;
 use crate::workload::{Model, Workload, ids};
 

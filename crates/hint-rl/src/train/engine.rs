@@ -9,7 +9,7 @@ use hint_rollout::engine::HeadWeights;
 use hint_rollout::engine::vllm::{VllmEngine, VllmEvent, VllmOptions};
 use hint_rollout::{LocalEngine, PolicyVersion, RolloutEngine, RolloutError, WeightSource};
 
-use super::options::Settings;
+use super::settings::Settings;
 use crate::workload::{Compute, Model};
 
 /// Name under which servers are to serve the model.

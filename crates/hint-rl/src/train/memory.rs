@@ -5,7 +5,7 @@ use hint_policy::estimate::{MemoryDemand, SampledBatch};
 use tch::Tensor;
 
 use super::lengths::Lengths;
-use super::options::{Method, Settings};
+use super::settings::{Method, Settings};
 use crate::workload::Model;
 
 /// Problems that are evaluated in one call.

@@ -4,7 +4,7 @@
 //! ```text
 //! cargo run --release --example hint_grpo
 //! cargo run --release --example hint_grpo -- --model path/to/hf-folder --problems problems.jsonl
-//! cargo run --release --example hint_grpo -- --method sft --set supervised.tokens=all
+//! cargo run --release --example hint_grpo -- --method sft --set sft.tokens=all
 //! cargo run --release --example hint_grpo -- --dry-run
 //! ```
 //!
@@ -20,6 +20,7 @@ mod lock;
 mod lora;
 mod memory;
 mod options;
+mod settings;
 mod summary;
 
 use std::path::PathBuf;
@@ -37,7 +38,8 @@ use self::dry_run::dry_run;
 use self::engine::engine;
 pub use self::engine::report_server;
 use self::lock::RunLock;
-pub use self::options::{Method, Options, Settings};
+pub use self::options::Options;
+pub use self::settings::{Method, Settings};
 use self::summary::{RunSummary, Summary};
 use crate::process::{catch_signals, peak_memory_on, set_threads};
 use crate::progress::Progress;

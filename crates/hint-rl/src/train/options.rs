@@ -1,26 +1,19 @@
-//! The command line of the main example, and what a resumed run remembers of it.
+//! The command line of `hint-rl train`.
 
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail, ensure};
-use clap::{Args, ValueEnum};
-use hint_grpo::config::{CHANGEABLE, is_changeable};
-use hint_grpo::observer::Phase;
-use hint_grpo::{GrpoConfig, Observer};
-use hint_policy::LoraConfig;
+use anyhow::{Context, Result, ensure};
+use clap::Args;
+use hint_grpo::GrpoConfig;
+use hint_grpo::config::is_given;
 use hint_policy::runtime::DeviceChoice;
 use hint_reward::verifier::Equality;
-use hint_rollout::Problem;
 use hint_rollout::collect::curriculum::ProblemSelection;
-use hint_rollout::collect::hinted::HintTrigger;
 use hint_rollout::data::{DataFile, HeldOut};
-use serde::{Deserialize, Serialize};
 
+use super::settings::{Method, SETTINGS, Settings, pinned};
 use crate::process::threads;
-use crate::workload::{
-    Compute, DATA_FILES, PromptOptions, Source, Workload, columns, device, equality, model_path,
-};
+use crate::workload::{Compute, DATA_FILES, PromptOptions, columns, equality};
 
 /// Trains a policy with plain GRPO and with HINT, and compares them without hints.
 #[derive(Debug, Clone, Args)]
@@ -137,70 +130,6 @@ pub struct Options {
     pub dry_run: bool,
 }
 
-/// What to run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Method {
-    /// The configuration with its trigger set to `never`.
-    Grpo,
-    /// The configuration as it is.
-    Hint,
-    /// Supervised training on the problems' solutions, for a warm start or a baseline.
-    Sft,
-}
-
-impl Method {
-    /// The name in `summary.json` and of the run's folder.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Grpo => "grpo",
-            Self::Hint => "hint",
-            Self::Sft => "sft",
-        }
-    }
-}
-
-/// Everything that decides what a run does, resolved: written to `options.json` and read back by
-/// `--resume`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Settings {
-    /// The methods, in order.
-    pub methods: Vec<Method>,
-    /// As given.
-    pub model: String,
-    /// As given, or the model's default.
-    pub problems: String,
-    /// As given.
-    pub device: DeviceChoice,
-    /// As given.
-    pub compute: Compute,
-    /// As given, with the defaults in place.
-    #[serde(default)]
-    pub lora: Option<LoraConfig>,
-    /// As given.
-    #[serde(default)]
-    pub gradient_checkpointing: bool,
-    /// As given.
-    pub threads: Option<i32>,
-    /// As given.
-    #[serde(default)]
-    pub vllm: Vec<String>,
-    /// The configuration, with steps and seed in place.
-    pub config: GrpoConfig,
-    /// The folder of the run; empty until [`Settings::claim`] finds a free one.
-    #[serde(skip)]
-    pub out: PathBuf,
-    /// The step to go back to.
-    #[serde(skip)]
-    pub from_step: Option<u64>,
-    /// What a resumed run changes: keys of the configuration, or what else the run depends on.
-    #[serde(skip)]
-    pub changes: Vec<String>,
-}
-
-const SETTINGS: &str = "options.json";
-
 impl Options {
     /// Resolves defaults and presets; or reads back what a resumed run was started with. Writes
     /// nothing.
@@ -212,6 +141,11 @@ impl Options {
         if let Some(out) = self.resume.clone() {
             return self.resolve_resumed(out);
         }
+        // Clap skips `requires` where the option that is required conflicts with one that is there.
+        ensure!(
+            self.change.is_empty() && self.from_step.is_none(),
+            "--change and --from-step are for a run that continues; name it with --resume DIR"
+        );
         let (problems, files) = problems(&self.problems)?;
         let is_default = problems.is_none();
         let problems = problems.unwrap_or_else(|| match self.model.as_str() {
@@ -316,173 +250,6 @@ impl Options {
     }
 }
 
-impl Settings {
-    /// Takes up what a resumed run changes.
-    fn change(&mut self, changes: &[String]) -> Result<()> {
-        let mut overrides = Vec::new();
-        for change in changes {
-            let (key, value) = change
-                .split_once('=')
-                .with_context(|| format!("`{change}` in --change is no KEY=VALUE"))?;
-            let key = key.trim();
-            match key {
-                "problems" => {
-                    value.clone_into(&mut self.problems);
-                    let data = ["problems", "hints", "solutions", "columns", "held_out"];
-                    self.changes.extend(data.map(str::to_owned));
-                }
-                "model" => {
-                    self.model = pinned(value.to_owned())?;
-                    self.changes.push("model".to_owned());
-                }
-                "engine" => {
-                    ensure!(
-                        value == "local",
-                        "--change engine takes `local`; for servers use --vllm"
-                    );
-                    self.vllm.clear();
-                    self.changes.push("engine".to_owned());
-                }
-                key => {
-                    ensure!(
-                        is_changeable(key),
-                        "`{key}` cannot change within a run; what can: problems, model, engine, {}",
-                        CHANGEABLE.join(", ")
-                    );
-                    overrides.push(change.as_str());
-                    let key = key.strip_prefix("grpo.").unwrap_or(key);
-                    self.changes.push(key.to_owned());
-                }
-            }
-        }
-        self.config = GrpoConfig::from_toml_with(&self.config.to_toml()?, overrides)?;
-        Ok(())
-    }
-
-    /// Chooses a folder in `runs`, unless the user named one, and creates it.
-    ///
-    /// # Errors
-    ///
-    /// A folder that cannot be created.
-    pub fn claim(&mut self) -> Result<()> {
-        if self.out.as_os_str().is_empty() {
-            self.out = claim_free_folder(Path::new("runs"))?;
-        }
-        Ok(())
-    }
-
-    /// Creates the run's folder and writes down what a resumed run remembers, if it is not there.
-    ///
-    /// # Errors
-    ///
-    /// A folder that cannot be written.
-    pub fn save(&self) -> Result<()> {
-        if self.out.join(SETTINGS).exists() { Ok(()) } else { self.write() }
-    }
-
-    /// Writes down what a resumed run remembers.
-    fn write(&self) -> Result<()> {
-        let file = self.out.join(SETTINGS);
-        std::fs::create_dir_all(&self.out)
-            .with_context(|| format!("cannot create `{}`", self.out.display()))?;
-        let text = serde_json::to_string_pretty(self)? + "\n";
-        std::fs::write(&file, text).with_context(|| format!("cannot write `{}`", file.display()))
-    }
-
-    /// Writes down what a resumed run changed, as soon as it begins: a run that is refused changes nothing.
-    pub(super) fn writer(&self) -> impl Observer + 'static {
-        KeepChanges((!self.changes.is_empty()).then(|| self.clone()))
-    }
-
-    /// The configuration of one method. The only difference between the methods.
-    pub fn config(&self, method: Method) -> GrpoConfig {
-        let mut config = self.config.clone();
-        if method == Method::Grpo {
-            config.rollout.trigger = HintTrigger::Never;
-        }
-        config
-    }
-
-    /// Refuses hints that are not there, before any method begins.
-    ///
-    /// # Errors
-    ///
-    /// As [`CollectorConfig::check_hints`](hint_rollout::CollectorConfig::check_hints).
-    pub fn check_hints(&self, problems: &[Problem]) -> Result<()> {
-        for method in self.methods.iter().filter(|method| **method != Method::Sft) {
-            self.config(*method).rollout.check_hints(problems)?;
-        }
-        Ok(())
-    }
-
-    /// What samples, as a checkpoint records it.
-    pub fn engine_name(&self) -> String {
-        if self.vllm.is_empty() {
-            "local".to_owned()
-        } else {
-            format!("vLLM: {}", self.vllm.join(", "))
-        }
-    }
-
-    /// The configuration as TOML, that of the only method if there is one.
-    ///
-    /// # Errors
-    ///
-    /// A number that TOML does not have.
-    pub fn config_toml(&self) -> Result<String> {
-        let config = match self.methods.as_slice() {
-            [method] => self.config(*method),
-            _ => self.config.clone(),
-        };
-        Ok(config.to_toml()?)
-    }
-
-    /// Model and problems.
-    ///
-    /// # Errors
-    ///
-    /// As [`Workload::load`].
-    pub fn workload(&self) -> Result<Workload> {
-        Ok(Workload::load(&self.source()?)?
-            .with_lora(self.lora.clone())
-            .with_prompt(&self.config.model, &self.config.prompt)
-            .with_gradient_checkpointing(self.gradient_checkpointing))
-    }
-
-    /// Where model and problems come from.
-    ///
-    /// # Errors
-    ///
-    /// As [`device`].
-    pub fn source(&self) -> Result<Source<'_>> {
-        let device = device(self.device)?;
-        let (model, problems) = (self.model.as_str(), self.problems.as_str());
-        let compute = self.compute;
-        let (data, evaluation) = (&self.config.data, &self.config.evaluation);
-        let verifier = &self.config.verifier;
-        Ok(Source { model, problems, data, verifier, device, compute, evaluation })
-    }
-}
-
-/// Writes the settings when the run begins.
-struct KeepChanges(Option<Settings>);
-
-impl Observer for KeepChanges {
-    fn on_phase(&mut self, _step: u64, _phase: Phase) {
-        if let Some(settings) = self.0.take()
-            && let Err(error) = settings.write()
-        {
-            note!("warning: {error:#}; name the changes again when the run is resumed");
-        }
-    }
-}
-
-/// The place of a model that moves with the steps of another run: its newest checkpoint now.
-fn pinned(model: String) -> Result<String> {
-    let is_name = matches!(model.as_str(), "tiny" | "smollm2") || !Path::new(&model).exists();
-    if is_name { Ok(model) } else { Ok(model_path(&model)?.display().to_string()) }
-}
-
 /// The name of a single set of problems, and the files of a mixture.
 fn problems(given: &[String]) -> Result<(Option<String>, Vec<DataFile>)> {
     if let [one] = given
@@ -506,11 +273,8 @@ fn problems(given: &[String]) -> Result<(Option<String>, Vec<DataFile>)> {
 
 /// Whether the user says what equals a reference.
 fn names_equality(options: &Options) -> Result<bool> {
-    let in_file = match &options.config {
-        Some(path) => std::fs::read_to_string(path)?.contains("equality"),
-        None => false,
-    };
-    Ok(in_file || options.set.iter().any(|item| item.contains("verifier.equality")))
+    let text = options.config.as_deref().map(read).transpose()?.unwrap_or_default();
+    Ok(is_given(&text, options.set.iter().map(String::as_str), "verifier.equality")?)
 }
 
 /// The preset of a model. `swaps` brings held-out problems of its own; of others a share is held out.
@@ -520,9 +284,9 @@ fn preset(model: &str, problems: &str, overrides: &[String]) -> Result<GrpoConfi
     } else {
         include_str!("../../presets/smollm2.toml")
     };
-    let mut config = GrpoConfig::from_toml_with(text, overrides.iter().map(String::as_str))?;
-    let is_set = overrides.iter().any(|item| item.contains("evaluation.held_out"));
-    if !is_set {
+    let set = || overrides.iter().map(String::as_str);
+    let mut config = GrpoConfig::from_toml_with(text, set())?;
+    if !is_given("", set(), "evaluation.held_out")? {
         config.evaluation.held_out = match problems {
             "swaps" => HeldOut::None,
             _ => HeldOut::Share { frac: 0.2 },
@@ -531,31 +295,19 @@ fn preset(model: &str, problems: &str, overrides: &[String]) -> Result<GrpoConfi
     Ok(config)
 }
 
-fn read_config(path: &Path, overrides: &[String]) -> Result<GrpoConfig> {
-    let text = std::fs::read_to_string(path)
-        .with_context(|| format!("cannot read `{}`", path.display()))?;
-    GrpoConfig::from_toml_with(&text, overrides.iter().map(String::as_str))
-        .with_context(|| format!("in `{}`", path.display()))
+fn read(path: &Path) -> Result<String> {
+    std::fs::read_to_string(path).with_context(|| format!("cannot read `{}`", path.display()))
 }
 
-/// Creates the next free folder. Of several processes that ask at once, each gets one of its own.
-fn claim_free_folder(parent: &Path) -> Result<PathBuf> {
-    let failed = |path: &Path| format!("cannot create `{}`", path.display());
-    std::fs::create_dir_all(parent).with_context(|| failed(parent))?;
-    for number in 1..10_000 {
-        let path = parent.join(format!("{number:04}"));
-        match std::fs::create_dir(&path) {
-            Ok(()) => return Ok(path),
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(error).with_context(|| failed(&path)),
-        }
-    }
-    bail!("`{}` is full; choose a folder with `--out`", parent.display())
+fn read_config(path: &Path, overrides: &[String]) -> Result<GrpoConfig> {
+    GrpoConfig::from_toml_with(&read(path)?, overrides.iter().map(String::as_str))
+        .with_context(|| format!("in `{}`", path.display()))
 }
 
 #[cfg(test)]
 mod tests {
     use clap::FromArgMatches as _;
+    use hint_rollout::collect::hinted::HintTrigger;
 
     use super::*;
 
@@ -612,20 +364,6 @@ mod tests {
         assert_eq!(held_out(&file), HeldOut::File { path: "b.jsonl".into() });
     }
 
-    #[test]
-    fn runs_that_start_at_once_have_folders_of_their_own() {
-        let parent = tempfile::tempdir().unwrap();
-        let runs = parent.path().join("runs");
-        let mut claimed = std::thread::scope(|scope| {
-            let claim = || claim_free_folder(&runs).unwrap();
-            let threads = (0..8).map(|_| scope.spawn(claim)).collect::<Vec<_>>();
-            threads.into_iter().map(|thread| thread.join().unwrap()).collect::<Vec<_>>()
-        });
-        claimed.sort();
-        let expected = (1..=8).map(|number| runs.join(format!("{number:04}")));
-        assert_eq!(claimed, expected.collect::<Vec<_>>());
-    }
-
     #[track_caller]
     fn refused(args: &[&str], expected: &str) {
         let error = format!("{:#}", resolve(args).unwrap_err());
@@ -635,6 +373,8 @@ mod tests {
     #[test]
     fn options_that_do_not_fit_together_are_refused() {
         refused(&["--from-step", "3"], "--resume");
+        refused(&["--from-step", "3", "--out", "x"], "name it with --resume DIR");
+        refused(&["--change", "run.steps=3", "--out", "x"], "name it with --resume DIR");
         refused(&["--resume", "x", "--set", "run.seed=3"], "cannot be used with");
         refused(&["--resume", "x", "--from-step", "3", "--dry-run"], "cannot be used with");
         refused(&["--resume", "no/such/run"], "is `no/such/run` the `--out` of a run?");
@@ -655,5 +395,15 @@ mod tests {
         assert_eq!(resumed.config, settings.config);
         assert_eq!((resumed.methods, resumed.from_step), (vec![Method::Hint], Some(5)));
         refused(&["--resume", out, "--method", "sft"], "it was started with: grpo, hint");
+
+        // A change is remembered until checkpoints have it, and after.
+        let change = ["--resume", out, "--change", "evaluation.max_problems=3"];
+        let changed = resolve(&change).unwrap();
+        assert_eq!(changed.config.evaluation.max_problems, Some(3));
+        let data =
+            ["columns", "evaluation.max_problems", "held_out", "hints", "problems", "solutions"];
+        assert_eq!(changed.changes, data, "fewer held-out problems are other data");
+        changed.write().unwrap();
+        assert_eq!(resolve(&["--resume", out]).unwrap().changes, data);
     }
 }

@@ -173,6 +173,9 @@ fn extracted_by(log: &RunLog) -> BTreeMap<String, (f64, f64)> {
         }
         count += usize::from(found);
     }
-    let shares = |(share, correct): (f64, f64)| (share / count.max(1) as f64, correct / share);
+    let shares = |(share, correct): (f64, f64)| {
+        let rate = if share > 0.0 { correct / share } else { 0.0 };
+        (share / count.max(1) as f64, rate)
+    };
     sums.into_iter().map(|(rule, sum)| (rule, shares(sum))).collect()
 }

@@ -1,0 +1,302 @@
+//! What a run does, resolved, and what a resumed run remembers of it.
+
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail, ensure};
+use clap::ValueEnum;
+use hint_grpo::config::{CHANGEABLE, is_changeable};
+use hint_grpo::observer::Phase;
+use hint_grpo::{GrpoConfig, Observer};
+use hint_policy::LoraConfig;
+use hint_policy::runtime::DeviceChoice;
+use hint_rollout::Problem;
+use hint_rollout::collect::hinted::HintTrigger;
+use serde::{Deserialize, Serialize};
+
+use crate::workload::{Compute, Source, Workload, device, model_path};
+
+/// What to run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Method {
+    /// The configuration with its trigger set to `never`.
+    Grpo,
+    /// The configuration as it is.
+    Hint,
+    /// Supervised training on the problems' solutions, for a warm start or a baseline.
+    Sft,
+}
+
+impl Method {
+    /// The name in `summary.json` and of the run's folder.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Grpo => "grpo",
+            Self::Hint => "hint",
+            Self::Sft => "sft",
+        }
+    }
+}
+
+/// Everything that decides what a run does, resolved: written to `options.json` and read back by
+/// `--resume`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// The methods, in order.
+    pub methods: Vec<Method>,
+    /// As given.
+    pub model: String,
+    /// As given, or the model's default.
+    pub problems: String,
+    /// As given.
+    pub device: DeviceChoice,
+    /// As given.
+    pub compute: Compute,
+    /// As given, with the defaults in place.
+    #[serde(default)]
+    pub lora: Option<LoraConfig>,
+    /// As given.
+    #[serde(default)]
+    pub gradient_checkpointing: bool,
+    /// As given.
+    pub threads: Option<i32>,
+    /// As given.
+    #[serde(default)]
+    pub vllm: Vec<String>,
+    /// The configuration, with steps and seed in place.
+    pub config: GrpoConfig,
+    /// The folder of the run; empty until [`Settings::claim`] finds a free one.
+    #[serde(skip)]
+    pub out: PathBuf,
+    /// The step to go back to.
+    #[serde(skip)]
+    pub from_step: Option<u64>,
+    /// What resumed runs changed: keys of the configuration, or what else the run depends on. Remembered, so
+    /// that a run that is killed before its checkpoints have the change goes on with it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub changes: Vec<String>,
+}
+
+/// The file in a run's folder that holds its [`Settings`].
+pub(super) const SETTINGS: &str = "options.json";
+
+/// What a run compares of its data when it is resumed.
+const DATA: [&str; 5] = ["problems", "hints", "solutions", "columns", "held_out"];
+
+/// Whether a key of the configuration decides which problems a run trains or evaluates on.
+fn decides_data(key: &str) -> bool {
+    let keys = [
+        "evaluation.held_out",
+        "evaluation.max_problems",
+        "rollout.max_prompt_len",
+        "rollout.sampling.max_completion_len",
+    ];
+    key == "evaluation" || keys.iter().any(|decides| key.starts_with(decides))
+}
+
+impl Settings {
+    /// Takes up what a resumed run changes.
+    pub(super) fn change(&mut self, changes: &[String]) -> Result<()> {
+        let mut overrides = Vec::new();
+        for change in changes {
+            let (key, value) = change
+                .split_once('=')
+                .with_context(|| format!("`{change}` in --change is no KEY=VALUE"))?;
+            let key = key.trim();
+            match key {
+                "problems" => {
+                    value.clone_into(&mut self.problems);
+                    self.changes.extend(DATA.map(str::to_owned));
+                }
+                "model" => {
+                    self.model = pinned(value.to_owned())?;
+                    self.changes.push("model".to_owned());
+                }
+                "engine" => {
+                    ensure!(
+                        value == "local",
+                        "--change engine takes `local`; for servers use --vllm"
+                    );
+                    self.vllm.clear();
+                    self.changes.push("engine".to_owned());
+                }
+                key => {
+                    ensure!(
+                        is_changeable(key),
+                        "`{key}` cannot change within a run; what can: problems, model, engine, {}",
+                        CHANGEABLE.join(", ")
+                    );
+                    overrides.push(change.as_str());
+                    let key = key.strip_prefix("grpo.").unwrap_or(key);
+                    self.changes.push(key.to_owned());
+                    if decides_data(key) {
+                        self.changes.extend(DATA.map(str::to_owned));
+                    }
+                }
+            }
+        }
+        self.changes.sort();
+        self.changes.dedup();
+        self.config = GrpoConfig::from_toml_with(&self.config.to_toml()?, overrides)?;
+        Ok(())
+    }
+
+    /// Chooses a folder in `runs`, unless the user named one, and creates it.
+    ///
+    /// # Errors
+    ///
+    /// A folder that cannot be created.
+    pub fn claim(&mut self) -> Result<()> {
+        if self.out.as_os_str().is_empty() {
+            self.out = claim_free_folder(Path::new("runs"))?;
+        }
+        Ok(())
+    }
+
+    /// Creates the run's folder and writes down what a resumed run remembers, if it is not there.
+    ///
+    /// # Errors
+    ///
+    /// A folder that cannot be written.
+    pub fn save(&self) -> Result<()> {
+        if self.out.join(SETTINGS).exists() { Ok(()) } else { self.write() }
+    }
+
+    /// Writes down what a resumed run remembers.
+    pub(super) fn write(&self) -> Result<()> {
+        let file = self.out.join(SETTINGS);
+        std::fs::create_dir_all(&self.out)
+            .with_context(|| format!("cannot create `{}`", self.out.display()))?;
+        let text = serde_json::to_string_pretty(self)? + "\n";
+        std::fs::write(&file, text).with_context(|| format!("cannot write `{}`", file.display()))
+    }
+
+    /// Writes down what a resumed run changed, as soon as it begins: a run that is refused changes nothing.
+    pub(super) fn writer(&self) -> impl Observer + 'static {
+        KeepChanges((!self.changes.is_empty()).then(|| self.clone()))
+    }
+
+    /// The configuration of one method. The only difference between the methods.
+    pub fn config(&self, method: Method) -> GrpoConfig {
+        let mut config = self.config.clone();
+        if method == Method::Grpo {
+            config.rollout.trigger = HintTrigger::Never;
+        }
+        config
+    }
+
+    /// Refuses hints that are not there, before any method begins.
+    ///
+    /// # Errors
+    ///
+    /// As [`CollectorConfig::check_hints`](hint_rollout::CollectorConfig::check_hints).
+    pub fn check_hints(&self, problems: &[Problem]) -> Result<()> {
+        for method in self.methods.iter().filter(|method| **method != Method::Sft) {
+            self.config(*method).rollout.check_hints(problems)?;
+        }
+        Ok(())
+    }
+
+    /// What samples, as a checkpoint records it.
+    pub fn engine_name(&self) -> String {
+        if self.vllm.is_empty() {
+            "local".to_owned()
+        } else {
+            format!("vLLM: {}", self.vllm.join(", "))
+        }
+    }
+
+    /// The configuration as TOML, that of the only method if there is one.
+    ///
+    /// # Errors
+    ///
+    /// A number that TOML does not have.
+    pub fn config_toml(&self) -> Result<String> {
+        let config = match self.methods.as_slice() {
+            [method] => self.config(*method),
+            _ => self.config.clone(),
+        };
+        Ok(config.to_toml()?)
+    }
+
+    /// Model and problems.
+    ///
+    /// # Errors
+    ///
+    /// As [`Workload::load`].
+    pub fn workload(&self) -> Result<Workload> {
+        Ok(Workload::load(&self.source()?)?
+            .with_lora(self.lora.clone())
+            .with_prompt(&self.config.model, &self.config.prompt)
+            .with_gradient_checkpointing(self.gradient_checkpointing))
+    }
+
+    /// Where model and problems come from.
+    ///
+    /// # Errors
+    ///
+    /// As [`device`].
+    pub fn source(&self) -> Result<Source<'_>> {
+        let device = device(self.device)?;
+        let (model, problems) = (self.model.as_str(), self.problems.as_str());
+        let compute = self.compute;
+        let (data, evaluation) = (&self.config.data, &self.config.evaluation);
+        let verifier = &self.config.verifier;
+        Ok(Source { model, problems, data, verifier, device, compute, evaluation })
+    }
+}
+
+/// Writes the settings when the run begins.
+struct KeepChanges(Option<Settings>);
+
+impl Observer for KeepChanges {
+    fn on_phase(&mut self, _step: u64, _phase: Phase) {
+        if let Some(settings) = self.0.take()
+            && let Err(error) = settings.write()
+        {
+            note!("warning: {error:#}; name the changes again when the run is resumed");
+        }
+    }
+}
+
+/// The place of a model that moves with the steps of another run: its newest checkpoint now.
+pub(super) fn pinned(model: String) -> Result<String> {
+    let is_name = matches!(model.as_str(), "tiny" | "smollm2") || !Path::new(&model).exists();
+    if is_name { Ok(model) } else { Ok(model_path(&model)?.display().to_string()) }
+}
+
+/// Creates the next free folder. Of several processes that ask at once, each gets one of its own.
+fn claim_free_folder(parent: &Path) -> Result<PathBuf> {
+    let failed = |path: &Path| format!("cannot create `{}`", path.display());
+    std::fs::create_dir_all(parent).with_context(|| failed(parent))?;
+    for number in 1..10_000 {
+        let path = parent.join(format!("{number:04}"));
+        match std::fs::create_dir(&path) {
+            Ok(()) => return Ok(path),
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error).with_context(|| failed(&path)),
+        }
+    }
+    bail!("`{}` is full; choose a folder with `--out`", parent.display())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_that_start_at_once_have_folders_of_their_own() {
+        let parent = tempfile::tempdir().unwrap();
+        let runs = parent.path().join("runs");
+        let mut claimed = std::thread::scope(|scope| {
+            let claim = || claim_free_folder(&runs).unwrap();
+            let threads = (0..8).map(|_| scope.spawn(claim)).collect::<Vec<_>>();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect::<Vec<_>>()
+        });
+        claimed.sort();
+        let expected = (1..=8).map(|number| runs.join(format!("{number:04}")));
+        assert_eq!(claimed, expected.collect::<Vec<_>>());
+    }
+}
