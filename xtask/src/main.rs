@@ -1,4 +1,4 @@
-//! The commands of the workspace: `cargo xtask setup | run | init | test | smoke | device | package | lint | tidy | bless | e2e-vllm`.
+//! The commands of the workspace: `cargo xtask setup | run | init | test | smoke | device | browser | package | lint | tidy | bless | e2e-vllm`.
 //!
 //! This is the one package that reads the environment and starts other programs; the libraries do neither.
 #![expect(
@@ -9,6 +9,7 @@
 )]
 #![forbid(unsafe_code)]
 
+mod browser;
 mod device;
 mod gate;
 mod outside;
@@ -37,6 +38,8 @@ usage: cargo xtask COMMAND [-- ARGS]
   smoke           setup, then short runs of the programs and a project outside the workspace: a part of `test`
   device [short]  setup, then the programs, the golden models and the suites on an emulated GPU,
                   and the table of what a step costs; `short` is the part that the gate runs
+  browser [DIR]   setup, then the report of short runs in a headless Chromium (needs node and chromium;
+                  CHROMIUM names another one); DIR takes pictures of it
   package         make the packages of the crates, and compile them away from the repository
   lint            format, tidy, clippy, rustdoc; stops at the first failure
   tidy            the checks of this repository alone (no compiler, no libtorch)
@@ -64,7 +67,8 @@ fn dispatch(mut args: Vec<OsString>) -> Result<()> {
     if args.first().is_some_and(|first| first == "--") {
         args.remove(0);
     }
-    let takes_args = matches!(command.to_str(), Some("device" | "init" | "run" | "test"));
+    let takes_args =
+        matches!(command.to_str(), Some("browser" | "device" | "init" | "run" | "test"));
     if let (false, Some(extra)) = (takes_args, args.first()) {
         bail!("`{}` takes no arguments, got `{}`", command.display(), extra.display());
     }
@@ -88,6 +92,7 @@ fn dispatch(mut args: Vec<OsString>) -> Result<()> {
         Some("run") => gate::run(&host, &args),
         Some("test") => gate::test(&host, &args),
         Some("smoke") => gate::programs(&host),
+        Some("browser") => browser::run(&host, &args),
         Some("device") => device::run(&host, &args),
         Some("lint") => gate::lint(&host),
         Some("package") => package::run(&host, &hint_libtorch::setup(&host)?),

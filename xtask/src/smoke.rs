@@ -47,6 +47,10 @@ fn run_all(host: &Host, out: &Path) -> Result<()> {
     for part in ["hint: step 2 of 2", "all wrong", "rollout"] {
         ensure!(report.contains(part), "the report of the run lacks `{part}`");
     }
+    let page = out.join("report.html");
+    run(PROGRAM, "report", &[("--html", &page), ("--max-mib=1", &trained)])?;
+    let page = std::fs::read_to_string(&page).context("`report --html` wrote no page")?;
+    ensure!(page.contains("id=\"shard-0\""), "the page of the run holds no completions");
     run(EXAMPLE, "--method sft --steps 2 --held-out 40", &[("--out", &supervised)])?;
     check_summary(&supervised.join("summary.json"), &["sft"])?;
     let model = supervised.join("sft");

@@ -180,10 +180,13 @@ impl Learner {
             let new = new.get(row).unwrap_or_default();
             let old = old.get(row).unwrap_or_default();
             let index = step.part.policy[position];
-            observed.affinity.observe(sample, new, old, step.fixed.plain.get(index))?;
+            let plain = step.fixed.plain.get(index);
+            observed.affinity.observe(sample, new, old, plain)?;
             if self.keeps_logprobs {
                 let [logprobs, old_logprobs] = [new, old].map(rounded);
-                observed.logprobs.push((index, RatioLogprobs { logprobs, old_logprobs }));
+                let plain_logprobs = plain.map(rounded);
+                let ratio = RatioLogprobs { logprobs, old_logprobs, plain_logprobs };
+                observed.logprobs.push((index, ratio));
             }
             // Older weights, such as those behind a replayed group, are no fault of the engine.
             let is_current = sample.version.0 == self.updates;

@@ -169,6 +169,9 @@ pub struct RatioLogprobs {
     pub logprobs: Vec<f32>,
     /// The denominator.
     pub old_logprobs: Vec<f32>,
+    /// `log π_old` on the plain prompt, where it was scored besides these: of hinted samples whose numerator has
+    /// another prompt, or whose weight needs it.
+    pub plain_logprobs: Option<Vec<f32>>,
 }
 
 /// What the last optimizer step of a group measured.

@@ -18,8 +18,12 @@ use super::RolloutRecord;
 use super::columns::{columns, schema};
 use crate::error::GrpoError;
 
-/// Writes a file of records, complete or not at all. Returns its size in bytes.
-pub(crate) fn write_rollouts(path: &Path, records: &[RolloutRecord]) -> Result<u64, GrpoError> {
+/// Writes a file of the rollout table, complete or not at all. Returns its size in bytes.
+///
+/// # Errors
+///
+/// [`GrpoError::Write`].
+pub fn write_rollouts(path: &Path, records: &[RolloutRecord]) -> Result<u64, GrpoError> {
     let failed = |source| GrpoError::Write { path: path.to_path_buf(), source };
     // Hidden, so that programs which read the folder leave it out; the next step overwrites what a kill left.
     let partial = path.with_file_name(".partial");
@@ -98,6 +102,7 @@ mod tests {
             problem: "swaps-1".to_owned(),
             question: None,
             reference: None,
+            problem_level: None,
             role: RolloutRole::Replaced,
             source: RolloutSource::Plain,
             hint: None,
@@ -119,6 +124,7 @@ mod tests {
             behavior_logprobs: Vec::new(),
             logprobs: None,
             old_logprobs: None,
+            plain_logprobs: None,
             affinity: None,
             behavior_affinity: None,
             hinted_weight: None,
@@ -134,6 +140,7 @@ mod tests {
             completion: 7,
             question: Some("What is 6 · 7? 问题\u{0}".to_owned()),
             reference: Some("42".to_owned()),
+            problem_level: Some("5".to_owned()),
             role: RolloutRole::Trained,
             source: RolloutSource::Hinted,
             hint: Some("Think of\nsix sevens.".to_owned()),
@@ -154,6 +161,7 @@ mod tests {
             behavior_logprobs: vec![-0.1, -17.25],
             logprobs: Some(vec![-0.2, -1e-30]),
             old_logprobs: Some(vec![-0.2, 0.0]),
+            plain_logprobs: Some(vec![-3.5, -0.125]),
             affinity: Some(accumulator.affinity()),
             behavior_affinity: Some(accumulator.affinity()),
             hinted_weight: Some(0.25),

@@ -1,7 +1,8 @@
 //! The rollout table: every completion of a step, with everything that was measured of it.
 //!
 //! A run writes one Parquet file per step, `rollouts/step-00000007.parquet`, one row per completion. pandas,
-//! Polars and `DuckDB` read the whole folder as one table; [`read_rollouts`] reads a file back. Observers get
+//! Polars and `DuckDB` read the whole folder as one table; [`read_rollouts`] reads a file back, and
+//! [`write_rollouts`] writes one. Observers get
 //! the same [`RolloutRecord`]s in [`Observer::on_rollouts`](crate::Observer::on_rollouts).
 
 use std::collections::BTreeMap;
@@ -17,8 +18,7 @@ use serde::{Deserialize, Serialize};
 mod columns;
 mod file;
 
-pub use file::read_rollouts;
-pub(crate) use file::write_rollouts;
+pub use file::{read_rollouts, write_rollouts};
 
 /// Log-probabilities in the precision of the table.
 #[expect(clippy::cast_possible_truncation, reason = "seven digits are enough to look at")]
@@ -97,6 +97,8 @@ pub struct RolloutRecord {
     pub question: Option<String>,
     /// The problem's reference answer.
     pub reference: Option<String>,
+    /// The problem's difficulty level, if the data set has one.
+    pub problem_level: Option<String>,
     /// The part that it has in its group.
     pub role: RolloutRole,
     /// What it was sampled from.
@@ -140,6 +142,9 @@ pub struct RolloutRecord {
     pub logprobs: Option<Vec<f32>>,
     /// The denominator of the ratio at that optimizer step, in nats.
     pub old_logprobs: Option<Vec<f32>>,
+    /// `log π_old(y_t | plain prompt, y_<t)` in nats, where the update scored it besides the ratio: of hinted
+    /// completions whose numerator has another prompt, or whose weight needs it.
+    pub plain_logprobs: Option<Vec<f32>>,
     /// Affinity of its group: of the ratio that trains, in the last optimizer step.
     pub affinity: Option<Affinity>,
     /// Affinity of its group: of the policy on the plain prompt against the distribution that drew the

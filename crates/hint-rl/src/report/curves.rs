@@ -9,7 +9,7 @@ use hint_rollout::collect::hinted::{HintTrigger, KeepIf};
 use crate::run_log::{RunLog, mean};
 
 /// The values of a column, with their steps.
-type Curve = Vec<(u64, f64)>;
+pub(super) type Curve = Vec<(u64, f64)>;
 
 /// The table; nothing if the run has no metrics yet.
 pub(super) fn table(log: &RunLog, config: &GrpoConfig, rows: usize) -> Option<Table> {
@@ -71,7 +71,7 @@ fn columns(log: &RunLog, config: &GrpoConfig) -> Vec<(String, Curve)> {
 
 /// Share of groups in which every completion is wrong, with hints where they were given. It follows from
 /// the metrics where hints go to exactly the groups that are all wrong, and count if they helped.
-fn wrong_after_hints(log: &RunLog, config: &GrpoConfig) -> Curve {
+pub(super) fn wrong_after_hints(log: &RunLog, config: &GrpoConfig) -> Curve {
     let rollout = &config.rollout;
     if rollout.trigger != HintTrigger::AllWrong || rollout.keep_if != KeepIf::AnyCorrect {
         return Curve::new();

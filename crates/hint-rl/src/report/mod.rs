@@ -3,16 +3,21 @@
 //! ```text
 //! hint-rl report runs/0001
 //! hint-rl report runs/0001/hint runs/0002/hint --rows 20
+//! hint-rl report runs/0001 --html
 //! ```
 //!
 //! Prints three things for each run: what deserves a look, curves as numbers by step, and where the
-//! time went. It needs no model and no libtorch device, and may read a run that is still training.
+//! time went. `--html` writes one file with charts and completions instead. It needs no model and no libtorch device, and may read a run that is still training.
 
 mod curves;
 mod health;
+mod html;
 mod phases;
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
@@ -31,6 +36,22 @@ pub struct Options {
     /// Most rows of the curves; each row averages as many steps as need be.
     #[arg(long, default_value_t = 12, value_parser = clap::value_parser!(u16).range(1..))]
     rows: u16,
+
+    /// Write the report as one HTML file, with charts and completions [default: `report.html` in the first folder].
+    #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "")]
+    html: Option<OsString>,
+
+    /// Write the HTML file, and open it in the browser.
+    #[arg(long)]
+    open: bool,
+
+    /// Write the HTML file again while the runs go on, as often as so many seconds.
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "30", value_parser = clap::value_parser!(u64).range(1..))]
+    watch: Option<u64>,
+
+    /// Largest size of the HTML file, in MiB. Groups of completions are left out, evenly over the steps.
+    #[arg(long, value_name = "MIB", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..))]
+    max_mib: u16,
 }
 
 /// Runs the command.
@@ -39,11 +60,54 @@ pub struct Options {
 ///
 /// A folder that holds no run, files that cannot be read.
 pub fn run(options: &Options) -> Result<()> {
-    for folder in &options.runs {
-        for dir in runs_in(folder)? {
-            say!("{}", report(&dir, usize::from(options.rows))?);
+    let runs = options.runs.iter().map(|folder| runs_in(folder)).collect::<Result<Vec<_>>>()?;
+    let runs = runs.concat();
+    if options.html.is_some() || options.open || options.watch.is_some() {
+        return write_html(options, &runs);
+    }
+    for dir in runs {
+        say!("{}", report(&dir, usize::from(options.rows))?);
+    }
+    Ok(())
+}
+
+/// Writes the HTML file, and again while the runs go on if the options ask for it.
+fn write_html(options: &Options, runs: &[PathBuf]) -> Result<()> {
+    // Without a name, an empty one.
+    let named = options.html.as_ref().filter(|name| !name.is_empty()).map(PathBuf::from);
+    let file = named.unwrap_or_else(|| options.runs[0].clone());
+    let file = if file.is_dir() { file.join("report.html") } else { file };
+    let limit = usize::from(options.max_mib) << 20;
+    let mut written = html::write(runs, &file, limit)?;
+    say!("{}: {}", file.display(), written.in_words());
+    if options.open {
+        open(&file)?;
+    }
+    let mut seen = sizes(runs);
+    while let Some(seconds) = options.watch.filter(|_| !written.finished) {
+        std::thread::sleep(Duration::from_secs(seconds));
+        let now = sizes(runs);
+        if now != seen {
+            written = html::write(runs, &file, limit)?;
+            note!("{}: {}", file.display(), written.in_words());
+            seen = now;
         }
     }
+    Ok(())
+}
+
+/// The bytes of the runs' metrics, which grow with every step.
+fn sizes(runs: &[PathBuf]) -> Vec<Option<u64>> {
+    let size = |dir: &PathBuf| Some(std::fs::metadata(dir.join("metrics.jsonl")).ok()?.len());
+    runs.iter().map(size).collect()
+}
+
+/// Opens a file with the program of the desktop.
+fn open(file: &Path) -> Result<()> {
+    let program = if cfg!(target_os = "macos") { "open" } else { "xdg-open" };
+    let failed = || format!("cannot start `{program}`; open `{}` in a browser", file.display());
+    let status = Command::new(program).arg(file).status().with_context(failed)?;
+    ensure!(status.success(), "`{program}` failed; open `{}` in a browser", file.display());
     Ok(())
 }
 
@@ -70,14 +134,20 @@ fn runs_in(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(runs)
 }
 
-/// The report of one run.
-fn report(dir: &Path, rows: usize) -> Result<String> {
-    let log = RunLog::read(dir)?;
+/// The configuration of a run, as it stands there and as it is.
+fn read_config(dir: &Path) -> Result<(String, GrpoConfig)> {
     let file = dir.join("config.toml");
     let text = std::fs::read_to_string(&file)
         .with_context(|| format!("cannot read `{}`", file.display()))?;
     let config =
         GrpoConfig::from_toml(&text).with_context(|| format!("in `{}`", file.display()))?;
+    Ok((text, config))
+}
+
+/// The report of one run.
+fn report(dir: &Path, rows: usize) -> Result<String> {
+    let log = RunLog::read(dir)?;
+    let (_, config) = read_config(dir)?;
     let done = log.metrics.last().and_then(|line| line["step"].as_u64()).unwrap_or(0);
     let steps = config.run.steps;
     let title = format!("{}: step {done} of {steps}, seed {}", dir.display(), config.run.seed);

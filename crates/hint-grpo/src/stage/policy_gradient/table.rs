@@ -65,6 +65,7 @@ impl Table {
             if let Some(ratio) = sample.and_then(|sample| update.logprobs.get(&sample)) {
                 record.logprobs = Some(ratio.logprobs.clone());
                 record.old_logprobs = Some(ratio.old_logprobs.clone());
+                record.plain_logprobs.clone_from(&ratio.plain_logprobs);
             }
         }
         records
@@ -95,6 +96,7 @@ fn record(
         problem: group.problem_id.clone(),
         question: problem.map(|problem| problem.question.clone()),
         reference: problem.map(|problem| problem.answer.clone()),
+        problem_level: problem.and_then(|problem| problem.level.clone()),
         role: place.role,
         source: rollout.source(),
         hint: hint.as_ref().map(|hint| hint.hint.text.clone()),
@@ -116,6 +118,7 @@ fn record(
         behavior_logprobs: rounded(&completion.behavior_logprobs),
         logprobs: None,
         old_logprobs: None,
+        plain_logprobs: None,
         affinity: None,
         behavior_affinity: None,
         hinted_weight: None,

@@ -1,0 +1,146 @@
+//! `report.html`: runs as one file that needs no network and no program but a browser.
+//!
+//! ```text
+//! hint-rl report runs/0001 --html
+//! hint-rl report runs/0001 runs/0002 --html seeds.html --open
+//! ```
+//!
+//! The page is a template (`page.html`), a style (`style.css`) and a script (`*.js`). All that runs wrote is in it
+//! as compressed JSON in Base64, which is unpacked in the browser and shown as text: no completion can add to the
+//! page. Its security policy allows this very script and style, and no address.
+
+mod block;
+mod charts;
+mod groups;
+mod intervals;
+mod run;
+mod tokens;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use data_encoding::BASE64;
+use hint_grpo::metrics;
+use minijinja::{Environment, context};
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+
+use self::block::block;
+use self::charts::{Chart, charts};
+use self::groups::pack;
+use self::run::{Run, TIMING, series};
+
+const PAGE: &str = include_str!("page.html");
+const STYLE: &str = include_str!("style.css");
+/// In one scope, so that nothing of it is visible outside.
+const SCRIPT: &str = concat!(
+    "(() => {\n\"use strict\";\n",
+    include_str!("base.js"),
+    include_str!("scale.js"),
+    include_str!("chart.js"),
+    include_str!("overview.js"),
+    include_str!("tokens.js"),
+    include_str!("browser.js"),
+    include_str!("app.js"),
+    "})();\n"
+);
+
+/// What the page shows before a group is opened.
+#[derive(Debug, Serialize)]
+struct Overview<'r> {
+    runs: &'r mut [Run],
+    /// Names of the curves.
+    series: Vec<String>,
+    charts: Vec<Chart>,
+    /// What each metric and timing means, by the name of its column.
+    meanings: BTreeMap<String, &'static str>,
+}
+
+/// What was written.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Written {
+    pub(super) bytes: usize,
+    pub(super) groups: usize,
+    pub(super) total: usize,
+    /// Whether every run has taken its last step.
+    pub(super) finished: bool,
+}
+
+impl Written {
+    pub(super) fn in_words(&self) -> String {
+        let Self { bytes, groups, total, .. } = self;
+        let mib = *bytes as f64 / f64::from(1 << 20);
+        match (groups, total) {
+            (_, 0) => format!("{mib:.1} MiB, without completions: the runs have no rollout table"),
+            (groups, total) if groups == total => format!("{mib:.1} MiB with all {total} groups"),
+            _ => format!("{mib:.1} MiB with {groups} of {total} groups; --max-mib allows more"),
+        }
+    }
+}
+
+/// Writes the page of the runs in `dirs`, complete or not at all. Groups are left out for it to stay below `limit`
+/// bytes.
+///
+/// # Errors
+///
+/// Files that cannot be read or written.
+pub(super) fn write(dirs: &[PathBuf], file: &Path, limit: usize) -> Result<Written> {
+    let mut runs = dirs.iter().map(|dir| Run::read(dir)).collect::<Result<Vec<_>>>()?;
+    let (page, written) = page(&mut runs, limit)?;
+    let partial = file.with_extension("html.tmp");
+    let failed = || format!("cannot write `{}`", file.display());
+    std::fs::write(&partial, page).with_context(failed)?;
+    std::fs::rename(&partial, file).with_context(failed)?;
+    Ok(written)
+}
+
+fn page(runs: &mut [Run], limit: usize) -> Result<(String, Written)> {
+    let labels = series(runs);
+    let known = metrics::ALL.iter().map(|(name, meaning)| ((*name).to_owned(), *meaning));
+    let timed = metrics::timings::ALL.iter();
+    let timed = timed.map(|(name, meaning)| (format!("{TIMING}{name}"), *meaning));
+    let meanings = known.chain(timed).collect::<BTreeMap<_, _>>();
+    let mut overview = Overview { runs, series: labels, charts: Vec::new(), meanings };
+    let fixed = block(&overview)?.len() + PAGE.len() + STYLE.len() + SCRIPT.len();
+    // A twentieth is reserved for what is estimated: intervals, the index, the last shard.
+    let budget = limit as f64 * 0.95 - fixed as f64;
+    let (index, shards) = pack(overview.runs, budget.max(0.0))?;
+    overview.charts = charts(overview.runs);
+    let runs = &*overview.runs;
+    let (groups, total) = (index.rows.len(), index.total);
+    let finished = runs.iter().all(Run::is_finished);
+    let mut environment = Environment::new();
+    // `.html` escapes whatever is not marked as safe.
+    environment.add_template("page.html", PAGE)?;
+    let html = environment.get_template("page.html")?.render(context! {
+        title => title(runs),
+        style => STYLE,
+        style_hash => hash(STYLE),
+        script => SCRIPT,
+        script_hash => hash(SCRIPT),
+        overview => block(&overview)?,
+        index => block(&index)?,
+        shards,
+    })?;
+    let written = Written { bytes: html.len(), groups, total, finished };
+    Ok((html, written))
+}
+
+/// The title of the page: the runs' names, if they are few.
+fn title(runs: &[Run]) -> String {
+    match runs {
+        [one] => one.name.clone(),
+        [one, other] => format!("{} and {}", one.name, other.name),
+        [one, rest @ ..] => format!("{} and {} more runs", one.name, rest.len()),
+        [] => "no run".to_owned(),
+    }
+}
+
+/// The name of a script or style in a content security policy.
+fn hash(text: &str) -> String {
+    format!("sha256-{}", BASE64.encode(&Sha256::digest(text.as_bytes())))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,39 @@
+//! `cargo xtask browser`: the report of real runs, opened and used in a real browser.
+
+use std::ffi::OsString;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result};
+
+use crate::process::{build, check};
+use hint_libtorch::Host;
+
+/// What each run trains: with evaluations on the way, and more than 10,000 completions in all.
+const TRAIN: &str = "train --steps 60 --set evaluation.every=10 --set run.num_iterations=2";
+
+/// Trains the embedded model with two seeds, writes their report, and hands it to `tests/browser/report.mjs`. Needs
+/// Node and Chromium, which CI does not have. `args` may name a folder for pictures.
+pub(crate) fn run(host: &Host, args: &[OsString]) -> Result<()> {
+    hint_libtorch::setup(host)?;
+    let out = std::env::temp_dir().join(format!("hint-rl-browser-{}", std::process::id()));
+    let result = run_in(host, args, &out);
+    // A leftover in the temporary folder is not worth failing for.
+    let _ = std::fs::remove_dir_all(&out);
+    result
+}
+
+fn run_in(host: &Host, args: &[OsString], out: &Path) -> Result<()> {
+    let programs = build(host, &["--bin", "hint-rl"])?;
+    let program = || Command::new(&programs["hint-rl"]);
+    let seeds = ["0", "1"].map(|seed| (seed, out.join(seed)));
+    for (seed, dir) in &seeds {
+        check(program().args(TRAIN.split(' ')).args(["--seed", seed, "--out"]).arg(dir))?;
+    }
+    let file = out.join("report.html");
+    let dirs = seeds.iter().map(|(_, dir)| dir);
+    check(program().arg("report").args(dirs).arg("--html").arg(&file))?;
+    let script = host.repo.join("tests/browser/report.mjs");
+    check(Command::new("node").arg(script).arg(&file).args(args))
+        .context("the report does not work in the browser; it needs Node 20 and Chromium, which CHROMIUM names")
+}
