@@ -19,7 +19,7 @@ use crate::learner::Learner;
 use crate::metrics::{self, Metrics};
 use crate::observer::{Phase, StepReport, Timings};
 use crate::run_dir::{CheckpointContent, Progress, RunDir};
-use crate::stage::{PolicyGradient, Stage, Supervised};
+use crate::stage::{PolicyGradient, Snapshot, Stage, Supervised};
 
 mod builder;
 mod context;
@@ -140,7 +140,7 @@ impl<S: Stage> Run<S> {
             }
         }
         while self.progress.step < self.config.run.steps {
-            let before = self.context.run_dir.is_some().then(|| self.state());
+            let before = self.context.run_dir.is_some().then(|| self.snapshot());
             let mut report = match self.step_once(items) {
                 Ok(report) => report,
                 Err(error) => {
@@ -211,9 +211,17 @@ impl<S: Stage> Run<S> {
 
     /// State of the parts that keep one.
     fn state(&self) -> BTreeMap<String, Value> {
-        let mut parts = self.stage.state();
-        parts.insert("guard".to_owned(), self.learner.state());
-        parts
+        self.snapshot()()
+    }
+
+    /// That state, for later.
+    fn snapshot(&self) -> Snapshot {
+        let (stage, guard) = (self.stage.snapshot(), self.learner.state());
+        Box::new(move || {
+            let mut parts = stage();
+            parts.insert("guard".to_owned(), guard);
+            parts
+        })
     }
 
     fn checkpoint(
@@ -244,16 +252,12 @@ impl<S: Stage> Run<S> {
 
     /// After a step that failed: writes a checkpoint of the state before it, unless the step changed
     /// weights or the newest checkpoint is that one already.
-    fn save_before(
-        &mut self,
-        parts: Option<BTreeMap<String, Value>>,
-        data: &BTreeMap<String, String>,
-    ) {
+    fn save_before(&mut self, before: Option<Snapshot>, data: &BTreeMap<String, String>) {
         let is_untouched = self.learner.updates() == self.progress.updates;
         let is_newer = self.last_checkpoint != Some(self.progress.step);
-        if let Some(parts) = parts.filter(|_| is_untouched && is_newer) {
+        if let Some(before) = before.filter(|_| is_untouched && is_newer) {
             // The error of the step is the one to report; without this checkpoint, an older one serves.
-            let _ = self.checkpoint_with(parts, data);
+            let _ = self.checkpoint_with(before(), data);
         }
     }
 

@@ -42,6 +42,9 @@ pub struct Batch {
     pub num_tokens: u64,
 }
 
+/// The state of a stage at some moment, written out when it is called.
+pub type Snapshot = Box<dyn FnOnce() -> BTreeMap<String, Value>>;
+
 /// Where the samples of a run come from.
 pub trait Stage {
     /// The name of the stage in checkpoints: a checkpoint of one stage cannot resume another.
@@ -122,6 +125,13 @@ pub trait Stage {
     /// Everything that a resumed run needs, by the name of the part.
     fn state(&self) -> BTreeMap<String, Value> {
         BTreeMap::new()
+    }
+
+    /// What [`Stage::state`] would return now, for later. It is taken before every step and used if the step
+    /// fails, so that a stage with a large state shares it in place of writing it out, as the default does.
+    fn snapshot(&self) -> Snapshot {
+        let state = self.state();
+        Box::new(move || state)
     }
 
     /// Restores what [`Stage::state`] returned; `part` looks a state up by its name.

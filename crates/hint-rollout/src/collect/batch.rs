@@ -1,5 +1,7 @@
 //! The batch of a step: which problems, how many rounds, what is replayed.
 
+use std::sync::Arc;
+
 use crate::collect::collector::Collector;
 use crate::collect::curriculum::DrawContext;
 use crate::collect::stats::{CollectStats, Collected};
@@ -31,7 +33,7 @@ impl Collector {
         assert!(!problems.is_empty(), "a step needs problems");
         let (rounds, criterion) = self.config.dynamic_sampling.plan();
         // The curriculum of a step follows from what was known before it.
-        let record = self.record.clone();
+        let record = Arc::clone(&self.record);
         let (mut groups, mut stats) = (Vec::new(), CollectStats::default());
         let mut in_step = 0;
         for round in 0..rounds {
@@ -43,7 +45,8 @@ impl Collector {
                 in_step,
                 record: &record,
             };
-            let selected = self.config.selection.next(problems, missing, &place);
+            let counts = &mut self.draw_counts;
+            let selected = self.config.selection.next(problems, missing, &place, counts);
             let selected = selected.into_iter().map(|index| &problems[index]).collect::<Vec<_>>();
             // The first round has the seed that it has without dynamic sampling.
             let seed = match round {

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::collect::config::CollectorConfig;
-use crate::collect::curriculum::{ReplayBuffer, SuccessRecord};
+use crate::collect::curriculum::{DrawCounts, ReplayBuffer, SuccessRecord};
 use crate::collect::hinted::{Combine, Levels, Trigger, TriggerInput};
 use crate::collect::parts::OwnParts;
 use crate::collect::pass::{CollectPass, Limits};
@@ -33,9 +33,12 @@ pub struct Collector {
     pub(super) hints: Option<Box<dyn HintProvider>>,
     pub(super) own: OwnParts,
     pub(super) config: CollectorConfig,
-    pub(super) record: SuccessRecord,
+    /// Shared with the snapshot of a step.
+    pub(super) record: Arc<SuccessRecord>,
     /// Problems drawn since the start of the run.
     pub(super) drawn: u64,
+    /// Of a mixture; it follows from `drawn`.
+    pub(super) draw_counts: DrawCounts,
     pub(super) replay: ReplayBuffer,
     /// Completions of the latest steps that could not be judged.
     failures: FailureWindow,
@@ -52,7 +55,7 @@ impl std::fmt::Debug for Collector {
 #[serde(deny_unknown_fields)]
 struct CollectorState {
     hints: Value,
-    record: SuccessRecord,
+    record: Arc<SuccessRecord>,
     drawn: u64,
     replay: ReplayBuffer,
     failures: FailureWindow,
@@ -85,8 +88,9 @@ impl Collector {
             hints: None,
             own: OwnParts::default(),
             config,
-            record: SuccessRecord::default(),
+            record: Arc::default(),
             drawn: 0,
+            draw_counts: DrawCounts::default(),
             replay: ReplayBuffer::default(),
             failures: FailureWindow::default(),
         })
@@ -178,7 +182,7 @@ impl Collector {
     }
 
     /// How often each problem was solved so far.
-    pub const fn record(&self) -> &SuccessRecord {
+    pub fn record(&self) -> &SuccessRecord {
         &self.record
     }
 
@@ -186,10 +190,16 @@ impl Collector {
     /// provider, the success of the problems so far, how many were drawn, and the groups that may train
     /// again. It goes into every checkpoint.
     pub fn state(&self) -> Value {
+        self.snapshot()()
+    }
+
+    /// What [`Collector::state`] would return now, for later. It shares what is large with the collector,
+    /// which copies what a step changes.
+    pub fn snapshot(&self) -> impl FnOnce() -> Value + 'static {
         let hints = self.hints.as_ref().map_or(Value::Null, HintProvider::state);
-        let (record, replay) = (self.record.clone(), self.replay.clone());
-        let failures = self.failures.clone();
-        json!(CollectorState { hints, record, drawn: self.drawn, replay, failures })
+        let (record, replay) = (Arc::clone(&self.record), self.replay.clone());
+        let (drawn, failures) = (self.drawn, self.failures.clone());
+        move || json!(CollectorState { hints, record, drawn, replay, failures })
     }
 
     /// Restores what [`Collector::state`] returned.
@@ -288,6 +298,7 @@ impl Collector {
             }
         }
 
+        let record = Arc::make_mut(record);
         for group in &groups {
             pass.stats.observe_plain(&group.rollouts);
             record.observe_plain(&group.problem_id, &group.rollouts);

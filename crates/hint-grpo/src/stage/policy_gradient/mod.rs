@@ -17,7 +17,7 @@ use crate::learner::{SftLoss, UpdateReport};
 use crate::metrics::{self, Metrics};
 use crate::objective::Aggregation;
 use crate::rollout_table::RolloutRecord;
-use crate::stage::{Batch, Stage, problem_fingerprints};
+use crate::stage::{Batch, Snapshot, Stage, problem_fingerprints};
 use crate::warning::Warning;
 
 mod advantages;
@@ -185,10 +185,18 @@ impl Stage for PolicyGradient {
     }
 
     fn state(&self) -> BTreeMap<String, Value> {
-        BTreeMap::from([
-            ("advantage".to_owned(), json!(self.advantage.state())),
-            ("collector".to_owned(), self.collector.state()),
-        ])
+        self.snapshot()()
+    }
+
+    fn snapshot(&self) -> Snapshot {
+        let (advantage, collector) = (json!(self.advantage.state()), self.collector.snapshot());
+        Box::new(move || {
+            let collector = collector();
+            BTreeMap::from([
+                ("advantage".to_owned(), advantage),
+                ("collector".to_owned(), collector),
+            ])
+        })
     }
 
     fn load_state(

@@ -12,5 +12,5 @@ pub use dynamic::{DynamicSampling, SignalCriterion};
 pub use record::{ProblemSuccess, SuccessRecord};
 pub use replay::Replay;
 pub(crate) use replay::ReplayBuffer;
-pub(crate) use selection::DrawContext;
 pub use selection::ProblemSelection;
+pub(crate) use selection::{DrawContext, DrawCounts};

@@ -1,6 +1,7 @@
 //! Replay: groups of earlier steps in place of groups without a signal.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -42,7 +43,8 @@ impl Replay {
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub(crate) struct ReplayBuffer {
-    kept: Vec<Kept>,
+    /// Shared with the snapshot of a step.
+    kept: Vec<Arc<Kept>>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -92,18 +94,18 @@ impl ReplayBuffer {
             groups.remove(last);
             surplus -= 1;
         }
-        groups.extend(replayed.into_iter().map(|kept| kept.group));
+        groups.extend(replayed.into_iter().map(|kept| Arc::unwrap_or_clone(kept).group));
         // The ratio of a hinted rollout may condition on a prompt that it was not sampled from. What the
         // policy of then would have said about it is not known any more.
         let plain = fresh.into_iter().filter(|group| !group.is_hinted());
-        self.kept.extend(plain.map(|group| Kept { step: now, group }));
+        self.kept.extend(plain.map(|group| Arc::new(Kept { step: now, group })));
         let surplus = self.kept.len().saturating_sub(capacity);
         self.kept.drain(..surplus);
         refill
     }
 
     /// Removes up to `count` groups, the latest first, of problems that are not in `asked`.
-    fn take(&mut self, count: usize, asked: &BTreeSet<String>) -> Vec<Kept> {
+    fn take(&mut self, count: usize, asked: &BTreeSet<String>) -> Vec<Arc<Kept>> {
         let mut taken = Vec::new();
         let mut seen = asked.clone();
         for index in (0..self.kept.len()).rev() {

@@ -41,18 +41,21 @@ fn dataset() -> String {
 
 impl ProblemSelection {
     /// Indices of the next `count` problems: the run's problems `drawn..`, of which `in_step` were drawn
-    /// in this step. A function of the arguments alone, so that a resumed run takes the same ones.
+    /// in this step. A function of the arguments before `counts` alone, so that a resumed run takes the
+    /// same ones.
     pub(crate) fn next(
         &self,
         problems: &[Problem],
         count: usize,
         place: &DrawContext<'_>,
+        counts: &mut DrawCounts,
     ) -> Vec<usize> {
         let first = place.drawn;
         match self {
             Self::Epochs => place.run.epochs(problems.len(), first..first + count as u64),
             Self::Mixture { by, weights } => {
-                mixture(problems, (by, weights), place.run, first..first + count as u64)
+                let positions = first..first + count as u64;
+                mixture(problems, (by, weights), place.run, positions, counts)
             }
             Self::Curriculum { floor } => {
                 let order = race(problems, place.record, *floor, place.step.named("curriculum"));
@@ -85,13 +88,46 @@ impl ProblemSelection {
     }
 }
 
-/// The `positions` of an endless stream over data sets. How often each was drawn before follows from the
-/// seed, so that a resumed run needs no cursors.
+/// How often each data set of a mixture was drawn before a position. It follows from the seed, so that a
+/// resumed run needs no cursors; kept from step to step, it is not counted from the start each time.
+#[derive(Debug, Default)]
+pub(crate) struct DrawCounts {
+    /// What the counts are of: the seed, and the weight of each data set.
+    of: Option<(Seed, Vec<(String, f64)>)>,
+    position: u64,
+    by_name: BTreeMap<String, u64>,
+}
+
+impl DrawCounts {
+    /// Counts the draws before `position`, each of which `drawn` names.
+    fn advance<'n>(
+        &mut self,
+        of: (Seed, Vec<(String, f64)>),
+        position: u64,
+        drawn: impl Fn(u64) -> Option<&'n str>,
+    ) {
+        if self.of.as_ref() != Some(&of) || self.position > position {
+            *self = Self { of: Some(of), ..Self::default() };
+        }
+        for name in (self.position..position).filter_map(drawn) {
+            match self.by_name.get_mut(name) {
+                Some(count) => *count += 1,
+                None => {
+                    self.by_name.insert(name.to_owned(), 1);
+                }
+            }
+        }
+        self.position = position;
+    }
+}
+
+/// The `positions` of an endless stream over data sets.
 fn mixture(
     problems: &[Problem],
     (by, weights): (&str, &BTreeMap<String, f64>),
     run: Seed,
     positions: Range<u64>,
+    counts: &mut DrawCounts,
 ) -> Vec<usize> {
     let mut members = BTreeMap::<&str, Vec<usize>>::new();
     for (index, problem) in problems.iter().enumerate() {
@@ -112,15 +148,13 @@ fn mixture(
         });
         hit.or(members.keys().next_back()).copied()
     };
-    let mut before = BTreeMap::<&str, u64>::new();
-    for name in (0..positions.start).filter_map(drawn) {
-        *before.entry(name).or_default() += 1;
-    }
+    let of = members.keys().map(|name| ((*name).to_owned(), weights[*name])).collect();
+    counts.advance((run, of), positions.start, drawn);
     let names = positions.filter_map(drawn).collect::<Vec<_>>();
     let mut streams = BTreeMap::new();
     for (name, members) in &members {
         let count = names.iter().filter(|drawn| *drawn == name).count() as u64;
-        let start = before.get(name).copied().unwrap_or(0);
+        let start = counts.by_name.get(*name).copied().unwrap_or(0);
         let stream = seed.named(name).epochs(members.len(), start..start + count);
         streams.insert(*name, stream.into_iter().map(|index| members[index]));
     }
@@ -194,8 +228,10 @@ mod tests {
         });
         let problems = problems.collect::<Vec<_>>();
         let weights = BTreeMap::from([("small".to_owned(), 3.0), ("large".to_owned(), 1.0)]);
-        let draw = |positions| mixture(&problems, ("dataset", &weights), Seed::new(5), positions);
-        let all = draw(0..4000);
+        let draw = |positions, counts: &mut DrawCounts| {
+            mixture(&problems, ("dataset", &weights), Seed::new(5), positions, counts)
+        };
+        let all = draw(0..4000, &mut DrawCounts::default());
         let small = all.iter().copied().filter(|index| *index < 4).collect::<Vec<_>>();
         // A share of 3/4, with a deviation of 0.007.
         assert!((small.len() as f64 / 4000.0 - 0.75).abs() < 0.03, "{}", small.len());
@@ -205,7 +241,17 @@ mod tests {
             assert_eq!(sorted, [0, 1, 2, 3]);
         }
         // A stream is the same however it is cut.
-        assert_eq!([draw(0..13), draw(13..14), draw(14..4000)].concat(), all);
+        let cuts = [0..13, 13..14, 14..4000];
+        let mut counts = DrawCounts::default();
+        assert_eq!(cuts.clone().map(|cut| draw(cut, &mut counts)).concat(), all);
+        // Nor does it depend on what was counted: from the start, further on, of another run, or going back.
+        assert_eq!(cuts.map(|cut| draw(cut, &mut DrawCounts::default())).concat(), all);
+        let _ = mixture(&problems, ("dataset", &weights), Seed::new(6), 3000..3001, &mut counts);
+        assert_eq!(draw(14..20, &mut counts), all[14..20]);
+        assert_eq!(draw(3..9, &mut counts), all[3..9]);
+        // Each draw is counted once, however the run is cut.
+        assert_eq!(counts.position, 3);
+        assert_eq!(counts.by_name.values().sum::<u64>(), 3);
         let mut at = Violations::new();
         let by = "dataset".to_owned();
         let selection = ProblemSelection::Mixture { by, weights };
