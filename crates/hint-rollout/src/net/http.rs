@@ -7,6 +7,7 @@ use serde_json::Value;
 use crate::error::HttpError;
 use crate::net::address::shown;
 use crate::net::api_key::ApiKey;
+use crate::net::redact::redacted;
 use crate::net::retry::Failure;
 
 /// A server that speaks JSON.
@@ -78,7 +79,7 @@ impl JsonServer {
 
     /// An error about the body of an answer that was valid JSON.
     pub(crate) fn unexpected(&self, path: &str, reason: impl Into<String>) -> HttpError {
-        HttpError::Body { url: self.url(path), reason: self.hide_key(reason.into()) }
+        HttpError::Body { url: self.url(path), reason: self.redacted(&reason.into()) }
     }
 
     fn url(&self, path: &str) -> String {
@@ -98,7 +99,7 @@ impl JsonServer {
         let retry_after = header("retry-after").and_then(|asked| pause(asked, header("date")));
         let text = response.body_mut().with_config().limit(self.limit).read_to_string();
         if !(200..300).contains(&status) {
-            let message = shortened(&self.hide_key(text.unwrap_or_default()));
+            let message = shortened(&self.redacted(&text.unwrap_or_default()));
             let error = HttpError::Status { url: self.url(path), status, message };
             return Err(Failure { error, retry_after });
         }
@@ -107,7 +108,7 @@ impl JsonServer {
             return Ok(Value::Null);
         }
         serde_json::from_str(&text).map_err(|error| {
-            let shown = shortened(&self.hide_key(text));
+            let shown = shortened(&self.redacted(&text));
             let reason = format!("expected JSON ({error}), found `{shown}`");
             fail(HttpError::Body { url: self.url(path), reason })
         })
@@ -130,16 +131,23 @@ impl JsonServer {
                 reason: "the address is not valid; expected `http://HOST:PORT` or a path below it"
                     .to_owned(),
             },
-            error => HttpError::Transport { url, reason: self.hide_key(error.to_string()) },
+            error => HttpError::Transport { url, reason: self.redacted(&error.to_string()) },
         }
     }
 
-    /// Servers quote the key they refuse.
+    /// An answer without the key.
+    #[cfg(feature = "teacher")]
     pub(crate) fn hide_key(&self, text: String) -> String {
         match &self.key {
             Some(key) if !key.secret().is_empty() => text.replace(key.secret(), "…"),
             _ => text,
         }
+    }
+
+    /// The beginning of an error message without the key: servers quote what they refuse, whole, masked in the
+    /// middle or encoded.
+    fn redacted(&self, text: &str) -> String {
+        redacted(self.key.as_ref().map_or("", ApiKey::secret), text)
     }
 }
 
@@ -187,6 +195,6 @@ mod tests {
         let server = JsonServer::new("http://h?k=sk-1", Duration::from_secs(1), Some(key.clone()));
         assert_eq!(format!("{key:?}"), "ApiKey(…)");
         assert!(!format!("{server:?}").contains("sk-1"));
-        assert_eq!(server.hide_key("bad key sk-1".to_owned()), "bad key …");
+        assert_eq!(server.redacted("bad key sk-1"), "bad key …");
     }
 }

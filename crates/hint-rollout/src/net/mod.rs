@@ -10,6 +10,8 @@ mod api_key;
 #[cfg(any(feature = "vllm", feature = "teacher"))]
 mod http;
 #[cfg(any(feature = "vllm", feature = "teacher"))]
+mod redact;
+#[cfg(any(feature = "vllm", feature = "teacher"))]
 mod retry;
 
 pub(crate) use address::{is_address, shown};
