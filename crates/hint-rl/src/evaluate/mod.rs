@@ -18,7 +18,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use hint_grpo::GrpoConfig;
-use hint_grpo::config::{EvaluationConfig, ModelConfig, PromptConfig, is_given};
+use hint_grpo::config::{EvaluationConfig, is_given};
 use hint_policy::SharedPolicy;
 use hint_policy::runtime::DeviceChoice;
 use hint_reward::Rubric;
@@ -37,12 +37,13 @@ use crate::workload::{Compute, PromptOptions, Source, Workload, columns, device,
 #[derive(Debug, Args)]
 pub struct Options {
     /// `tiny` (in the repository), `smollm2` (fetched once), a folder in Hugging Face format, a
-    /// GGUF file, a checkpoint, or the folder of a run, whose newest checkpoint is taken.
+    /// GGUF file, a checkpoint, the folder of a run, whose newest checkpoint is taken, or `owner/name` on the
+    /// Hugging Face Hub.
     #[arg(long, default_value = "tiny")]
     model: String,
 
     /// `swaps` (made up on the spot), `gsm-symbolic` or `champ` (from `hint-prepare`), or a file or folder of
-    /// problems in JSON, CSV or Parquet.
+    /// problems in JSON, CSV or Parquet; `owner/name[@revision][:split]` is on the Hugging Face Hub.
     #[arg(long, default_value = "swaps")]
     problems: String,
 
@@ -83,10 +84,6 @@ pub struct Options {
     /// Longest completion, in tokens.
     #[arg(long, default_value_t = 512)]
     max_completion_len: usize,
-
-    /// A text that ends a completion, which is cut before it; may be given several times.
-    #[arg(long, value_name = "TEXT")]
-    stop: Vec<String>,
 
     /// Columns to report by.
     #[arg(long, value_delimiter = ',', default_value = "level,category")]
@@ -176,8 +173,8 @@ pub fn run(options: &Options) -> Result<()> {
     let share = options.held_out.unwrap_or(0.5);
     ensure!(0.0 < share && share < 1.0, "--held-out must be between 0 and 1, got {share}");
     let device = device(options.device)?;
-    let (mut model_config, mut prompt) = (ModelConfig::default(), PromptConfig::default());
-    options.prompt.set(&mut model_config, &mut prompt);
+    let mut config = GrpoConfig::default();
+    options.prompt.set(&mut config);
     let data = DataConfig { columns: columns(&options.column)?, ..DataConfig::default() };
     let workload = Workload::load(&Source {
         model: &options.model,
@@ -188,7 +185,7 @@ pub fn run(options: &Options) -> Result<()> {
         compute: Compute::or_default(options.compute, device),
         evaluation: &evaluation,
     })?
-    .with_prompt(&model_config, &prompt);
+    .with_prompt(&config.model, &config.prompt);
     let problems = if workload.held_out.is_empty() {
         sample_by_hash(workload.train.clone(), options.limit)
     } else {
@@ -203,7 +200,8 @@ pub fn run(options: &Options) -> Result<()> {
         temperature: options.temperature,
         top_p: options.top_p,
         max_completion_len: options.max_completion_len,
-        stop: options.stop.clone(),
+        min_completion_len: options.prompt.min_completion_len.unwrap_or(0),
+        stop: options.prompt.stop.clone(),
         ..Sampling::default()
     };
     let protocol = |protocol: EvaluationOptions| {
@@ -220,7 +218,7 @@ pub fn run(options: &Options) -> Result<()> {
     let model = workload.load_model()?;
     note!("{}", model.policy.report());
     hint_policy::runtime::keep_freed_memory();
-    let banned = ids(&model_config.banned_tokens, &model.tokenizer)?;
+    let banned = ids(&config.model.banned_tokens, &model.tokenizer)?;
     greedy.sampling.banned_tokens.clone_from(&banned);
     sampled.sampling.banned_tokens = banned;
     let tokenizer = model.tokenizer.into();

@@ -23,13 +23,14 @@ pub struct Options {
     #[arg(long, value_enum)]
     pub method: Option<Method>,
 
-    /// `tiny` (in the repository), `smollm2` (fetched once), a folder in Hugging Face format, or a
-    /// GGUF file.
+    /// `tiny` (in the repository), `smollm2` (fetched once), a folder in Hugging Face format, a GGUF file, or
+    /// `owner/name[@revision]` on the Hugging Face Hub.
     #[arg(long, default_value = "tiny")]
     pub model: String,
 
     /// `swaps` (made up on the spot), `gsm-symbolic` or `champ` (from `hint-prepare`), or a file or folder of
-    /// problems in JSON, CSV or Parquet; several files are mixed, each with a weight if you like
+    /// problems in JSON, CSV or Parquet, or `owner/name[@revision][:split]` on the Hugging Face Hub; several are
+    /// mixed, each with a weight if you like
     /// [default: `swaps` with the tiny model, else `gsm-symbolic`].
     #[arg(long, value_name = "NAME|FILE[=WEIGHT]")]
     pub problems: Vec<String>,
@@ -105,8 +106,8 @@ pub struct Options {
         value_name = "DIR",
         conflicts_with_all = [
             "out", "config", "set", "model", "problems", "column", "seed", "compute", "held_out", "lora",
-            "chat_template_kwargs", "template_date", "no_chat_template", "stop_token", "ban_token", "system",
-            "instruction", "base",
+            "chat_template_kwargs", "template_date", "no_chat_template", "stop_token", "stop", "min_completion_len",
+            "ban_token", "system", "instruction", "base",
         ]
     )]
     pub resume: Option<PathBuf>,
@@ -179,7 +180,7 @@ impl Options {
         config.run.steps = self.steps.unwrap_or(config.run.steps);
         config.run.seed = self.seed.unwrap_or(config.run.seed);
         config.evaluation.max_problems = self.held_out.or(config.evaluation.max_problems);
-        self.prompt.set(&mut config.model, &mut config.prompt);
+        self.prompt.set(&mut config);
         config.validate()?;
         let out = self.out.unwrap_or_default();
         ensure!(
@@ -344,11 +345,20 @@ mod tests {
             "7",
             "--method",
             "grpo",
+            "--stop",
+            "Question:",
+            "--min-completion-len",
+            "2",
         ]);
         let printed = settings.unwrap().config_toml().unwrap();
         let config = GrpoConfig::from_toml(&printed).unwrap();
         assert_eq!((config.optimizer.max_grad_norm, config.run.seed), (0.28, 7));
         assert_eq!(config.rollout.trigger, HintTrigger::Never);
+        let sampling = config.rollout.sampling;
+        assert_eq!(
+            (&*sampling.stop, sampling.min_completion_len),
+            (&["Question:".to_owned()][..], 2)
+        );
     }
 
     #[test]
@@ -380,6 +390,8 @@ mod tests {
         refused(&["--resume", "no/such/run"], "is `no/such/run` the `--out` of a run?");
         refused(&["--device", "tpu"], "auto, cpu, cuda or cuda:N");
         refused(&["--set", "evaluation.evry=3"], "did you mean `every`?");
+        refused(&["--resume", "x", "--stop", "Q:"], "cannot be used with");
+        refused(&["--min-completion-len", "9999"], "min_completion_len: must not exceed");
         refused(&["--set", "evaluation.k=[4]"], "evaluation.k: must be between 1 and");
     }
 

@@ -4,12 +4,13 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
 use clap::Args;
-use hint_grpo::config::{ModelConfig, PromptConfig};
+use hint_grpo::GrpoConfig;
+use hint_grpo::config::ModelConfig;
 use hint_policy::{LoadedModel, Tokenizer};
 use serde_json::{Map, Value};
 
-/// Options about the model's files, of each command that samples. They set the keys of `[model]` and
-/// `[prompt]` in the configuration.
+/// Options about prompts and the end of completions, of each command that samples. They set keys of `[model]`,
+/// `[prompt]` and `[rollout.sampling]` in the configuration.
 #[derive(Debug, Clone, Default, PartialEq, Args)]
 pub struct PromptOptions {
     /// Variables for the chat template, as a JSON object such as `{"enable_thinking": false}`.
@@ -27,6 +28,14 @@ pub struct PromptOptions {
     /// A further token that ends a completion, as text; may be given several times. Checkpoints remember it.
     #[arg(long, value_name = "TOKEN")]
     pub stop_token: Vec<String>,
+
+    /// A text that ends a completion, which is cut before it; may be given several times.
+    #[arg(long, value_name = "TEXT")]
+    pub stop: Vec<String>,
+
+    /// Shortest completion, in tokens: before them, stop tokens cannot be drawn.
+    #[arg(long, value_name = "N")]
+    pub min_completion_len: Option<usize>,
 
     /// A token that is never drawn, as text; may be given several times.
     #[arg(long, value_name = "TOKEN")]
@@ -51,13 +60,16 @@ fn object(text: &str) -> serde_json::Result<Map<String, Value>> {
 
 impl PromptOptions {
     /// Sets the keys that were given.
-    pub fn set(&self, model: &mut ModelConfig, prompt: &mut PromptConfig) {
+    pub fn set(&self, config: &mut GrpoConfig) {
         fn set<T: Clone>(key: &mut T, given: Option<&T>) {
             if let Some(given) = given {
                 key.clone_from(given);
             }
         }
+        let GrpoConfig { model, prompt, rollout, .. } = config;
         set(&mut model.template_variables, self.chat_template_kwargs.as_ref());
+        set(&mut rollout.sampling.min_completion_len, self.min_completion_len.as_ref());
+        rollout.sampling.stop.extend_from_slice(&self.stop);
         model.chat_template &= !self.no_chat_template;
         model.stop_tokens.extend_from_slice(&self.stop_token);
         model.banned_tokens.extend_from_slice(&self.ban_token);
@@ -117,8 +129,9 @@ mod tests {
         }
         let options: Options =
             clap::Parser::try_parse_from(std::iter::once("test").chain(args.iter().copied()))?;
-        let (mut model, mut prompt) = (ModelConfig::default(), PromptConfig::default());
-        options.prompt.set(&mut model, &mut prompt);
+        let mut config = GrpoConfig::default();
+        options.prompt.set(&mut config);
+        let model = config.model;
         let loaded = LoadedModel::load(tiny::tiny_model(), &hint_policy::LoadOptions::default())?;
         ids(&model.banned_tokens, &loaded.tokenizer)?;
         super::apply(&model, loaded)
@@ -147,17 +160,26 @@ mod tests {
 
     #[test]
     fn options_set_keys_and_leave_the_others() {
-        let (mut model, mut prompt) = (ModelConfig::default(), PromptConfig::default());
-        prompt.system = Some("Be brief.".to_owned());
-        model.stop_tokens = vec!["a".to_owned()];
+        let mut config = GrpoConfig::default();
+        config.prompt.system = Some("Be brief.".to_owned());
+        config.model.stop_tokens = vec!["a".to_owned()];
+        config.rollout.sampling.stop = vec!["Q:".to_owned()];
+        config.rollout.sampling.min_completion_len = 3;
+        PromptOptions::default().set(&mut config);
+        assert_eq!(config.rollout.sampling.min_completion_len, 3);
         let options = PromptOptions {
             stop_token: vec!["b".to_owned()],
+            stop: vec!["\n\n".to_owned()],
+            min_completion_len: Some(0),
             instruction: Some("Go.".to_owned()),
             no_chat_template: true,
             ..PromptOptions::default()
         };
-        options.set(&mut model, &mut prompt);
+        options.set(&mut config);
+        let GrpoConfig { model, prompt, rollout, .. } = config;
         assert_eq!(model.stop_tokens, ["a", "b"]);
+        assert_eq!(rollout.sampling.stop, ["Q:", "\n\n"]);
+        assert_eq!(rollout.sampling.min_completion_len, 0);
         assert_eq!(
             (prompt.system.as_deref(), prompt.instruction.as_deref()),
             (Some("Be brief."), Some("Go."))
