@@ -20,7 +20,7 @@ use hint_policy::tokenizer::ChatMessage;
 use hint_policy::{ModelConfig, Tokenizer};
 use tch::{Device, Kind};
 
-use crate::workload::model_path;
+use crate::workload::{base_path, model_path};
 
 /// Says what a model's files hold, and whether it can be trained. The exit code is 0 if all is well, 2 if something is
 /// unusual, and 1 if the model cannot be used.
@@ -61,7 +61,8 @@ const MICRO_BATCH: usize = 8192;
 /// A model that cannot be used, with the reason.
 pub fn run(options: &Options) -> Result<ExitCode> {
     let path = model_path(&options.model)?;
-    let found = Inspection::new(&path, options.base.as_deref())?;
+    let base = base_path(&path, options.base.clone())?;
+    let found = Inspection::new(&path, base.as_deref())?;
     let tokenizer = tokenizer(&path, &found.path);
     let (lines, unusual) = report(&path, &found, tokenizer.as_ref().map_err(ToString::to_string));
     for (what, text) in lines {

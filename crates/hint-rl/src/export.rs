@@ -13,12 +13,13 @@ use anyhow::{Context, Result};
 use clap::Args;
 use hint_policy::{LoadOptions, LoadedModel, SaveOptions};
 
-use crate::workload::model_path;
+use crate::workload::{base_path, model_path};
 
 /// Writes a model as a Hugging Face folder.
 #[derive(Debug, Args)]
 pub struct Options {
-    /// `tiny`, `smollm2` (fetched once), a folder in Hugging Face format, or a GGUF file.
+    /// `tiny`, `smollm2` (fetched once), a folder in Hugging Face format, a GGUF file, or `owner/name` on the
+    /// Hugging Face Hub.
     #[arg(long)]
     model: String,
 
@@ -38,7 +39,8 @@ pub struct Options {
 /// A model that cannot be read, a folder that cannot be written.
 pub fn run(options: &Options) -> Result<()> {
     let path = model_path(&options.model)?;
-    let model = LoadedModel::load(&path, &LoadOptions::default())
+    let load = LoadOptions { base: base_path(&path, None)?, ..LoadOptions::default() };
+    let model = LoadedModel::load(&path, &load)
         .with_context(|| format!("cannot load the model `{}`", path.display()))?;
     std::fs::create_dir_all(&options.out)
         .with_context(|| format!("cannot create `{}`", options.out.display()))?;

@@ -20,6 +20,7 @@ pub mod evaluate;
 pub mod export;
 pub mod fetch;
 pub mod hints;
+pub mod hub;
 pub mod process;
 pub mod progress;
 pub mod report;

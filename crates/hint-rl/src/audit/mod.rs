@@ -24,11 +24,13 @@ use serde_json::json;
 
 use self::hints::{Deny, Leaks};
 use self::references::References;
+use crate::workload::problems_path;
 
 /// Checks the reference answers and the hints of a problem file.
 #[derive(Debug, Args)]
 pub struct Options {
-    /// Problems with `question`, `answer` and `abstract_hint`, and `solution` for the values of steps.
+    /// Problems with `question`, `answer` and `abstract_hint`, and `solution` for the values of steps: a file, or
+    /// `owner/name[@revision][:split]` on the Hugging Face Hub.
     file: PathBuf,
     /// Check only this.
     #[arg(long, value_enum)]
@@ -62,7 +64,7 @@ enum Subject {
 ///
 /// Problems that cannot be read, a file that cannot be written.
 pub fn run(options: &Options) -> Result<ExitCode> {
-    let problems = read_problems(&options.file)?;
+    let problems = read_problems(problems_path(&options.file.to_string_lossy())?)?;
     let wants = |subject| options.only.is_none_or(|only| only == subject);
     let references = wants(Subject::References).then(|| References::of(&problems));
     let leaks = wants(Subject::Hints).then(|| Leaks::of(&problems, &options.column)).transpose()?;

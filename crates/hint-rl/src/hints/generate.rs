@@ -40,7 +40,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::file::{GenerateSettings, GenerateSummary, Generation};
 use crate::process::catch_signals;
-use crate::workload::api_key;
+use crate::workload::{api_key, model_path};
 
 /// Writes hints of any source into a problem file.
 #[derive(Debug, Args)]
@@ -65,9 +65,9 @@ pub struct Options {
     /// Problems asked about at a time.
     #[arg(long, default_value_t = 64)]
     batch: usize,
-    /// The policy, a folder in Hugging Face format or a GGUF file, for sources that need one.
+    /// The policy, as `hint-rl train` takes it, for sources that need one.
     #[arg(long)]
-    model: Option<PathBuf>,
+    model: Option<String>,
 }
 
 /// For sources that need no policy.
@@ -118,7 +118,8 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     let summary = match &options.model {
         None => generation.run(&settings, &*provider, &mut NoPolicy, options.batch, progress)?,
         Some(path) => {
-            let model = LoadedModel::load(path, &LoadOptions::default())
+            let path = model_path(path)?;
+            let model = LoadedModel::load(&path, &LoadOptions::default())
                 .with_context(|| format!("cannot load the model `{}`", path.display()))?;
             let tokenizer: Arc<Tokenizer> = model.tokenizer.into();
             let mut engine =

@@ -72,6 +72,7 @@ pub fn run_with(
         say!("{}", settings.config_toml()?.trim_end());
         return Ok(ExitCode::SUCCESS);
     }
+    settings.pin()?;
     set_threads(settings.threads);
     if only_try {
         dry_run(&settings, |line| say!("{line}"))?;

@@ -12,9 +12,11 @@ use hint_policy::LoraConfig;
 use hint_policy::runtime::DeviceChoice;
 use hint_rollout::Problem;
 use hint_rollout::collect::hinted::HintTrigger;
+use hint_rollout::data::HeldOut;
 use serde::{Deserialize, Serialize};
 
-use crate::workload::{Compute, Source, Workload, device, model_path};
+use crate::hub::Kind;
+use crate::workload::{self, Compute, Source, Workload, device, model_path};
 
 /// What to run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
@@ -140,6 +142,36 @@ impl Settings {
         self.changes.sort();
         self.changes.dedup();
         self.config = GrpoConfig::from_toml_with(&self.config.to_toml()?, overrides)?;
+        Ok(())
+    }
+
+    /// Names the commits of models and problems on the Hugging Face Hub, so that a resumed run takes the same
+    /// files.
+    ///
+    /// # Errors
+    ///
+    /// A repository that is not there.
+    pub fn pin(&mut self) -> Result<()> {
+        self.model = workload::pinned(Kind::Model, &self.model)?;
+        let base = &mut self.config.model.base;
+        *base = workload::pinned_base(&self.model, base.as_deref())?;
+        self.problems = workload::pinned(Kind::Problems, &self.problems)?;
+        let problems = |path: &mut PathBuf| -> Result<()> {
+            *path = workload::pinned(Kind::Problems, &path.to_string_lossy())?.into();
+            Ok(())
+        };
+        for file in &mut self.config.data.files {
+            let name = file.name();
+            let before = file.path.clone();
+            problems(&mut file.path)?;
+            // Weights are by name.
+            if file.path != before {
+                file.name = Some(name);
+            }
+        }
+        if let HeldOut::File { path } = &mut self.config.evaluation.held_out {
+            problems(path)?;
+        }
         Ok(())
     }
 

@@ -1,14 +1,15 @@
 //! Models and problems by name.
 
 mod device;
+mod place;
 mod prompt;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use hint_grpo::config::{EvaluationConfig, ModelConfig as ModelSettings, PromptConfig};
-use hint_grpo::{Demonstration, GrpoConfig, Hints, Parts, Rewards, RunDir};
+use hint_grpo::{Demonstration, GrpoConfig, Hints, Parts, Rewards};
 use hint_policy::model::LoadReport;
 use hint_policy::{LoadOptions, LoadedModel, LoraConfig, ModelConfig, SharedPolicy, Tokenizer};
 use hint_reward::verifier::{Equality, VerifierConfig};
@@ -19,10 +20,12 @@ use hint_rollout::{ChatFormat, Collector, Problem, PromptFormat, RolloutEngine, 
 use tch::Device;
 
 pub use self::device::{Compute, device};
+use self::place::{Place, local_data, local_evaluation, model_place};
+pub use self::place::{base_path, model_path, pinned, pinned_base, problems_path};
 pub use self::prompt::{PromptOptions, ids};
-use crate::fetch::{Fetcher, SMOLLM2};
+use crate::fetch::Fetcher;
 use crate::progress::LoadBar;
-use crate::tiny::{swaps, tiny_format, tiny_model};
+use crate::tiny::{swaps, tiny_format};
 
 /// What is asked of every model with a chat template.
 const INSTRUCTION: &str = "Put your final answer within \\boxed{}.";
@@ -30,10 +33,10 @@ const INSTRUCTION: &str = "Put your final answer within \\boxed{}.";
 /// Where model and problems come from.
 #[derive(Debug, Clone, Copy)]
 pub struct Source<'s> {
-    /// `tiny`, `smollm2`, a folder in Hugging Face format, a GGUF file, or the folder of a run, whose
-    /// newest checkpoint is taken.
+    /// `tiny`, `smollm2`, a folder in Hugging Face format, a GGUF file, the folder of a run, whose
+    /// newest checkpoint is taken, or a [`HubName`](crate::hub::HubName).
     pub model: &'s str,
-    /// `swaps`, `gsm-symbolic`, `champ`, a file or a folder, or `data.files` for those of `data`.
+    /// `swaps`, `gsm-symbolic`, `champ`, a file or a folder, a [`HubName`](crate::hub::HubName), or `data.files` for those of `data`.
     pub problems: &'s str,
     /// How files of problems are read.
     pub data: &'s DataConfig,
@@ -57,6 +60,8 @@ const HELD_OUT_SWAPS: usize = 200;
 #[derive(Debug)]
 pub struct Workload {
     model: PathBuf,
+    /// Its files, where its folder may hold others.
+    model_files: Option<Vec<PathBuf>>,
     load: LoadOptions,
     lora: Option<LoraConfig>,
     model_config: ModelSettings,
@@ -80,9 +85,9 @@ impl Workload {
     ///
     /// What cannot be found, fetched or read, by name.
     pub fn load(source: &Source<'_>) -> Result<Self> {
-        let model = model_path(source.model)?;
+        let model = model_place(source.model)?;
         let problems = match source.problems {
-            DATA_FILES => source.data.read()?,
+            DATA_FILES => local_data(source.data)?.read()?,
             "swaps" => {
                 let count = source.evaluation.max_problems.unwrap_or(HELD_OUT_SWAPS);
                 let (train, held_out) = swaps::problems(count);
@@ -96,16 +101,10 @@ impl Workload {
                 );
                 source.data.read_file(&DataFile::new(file))?
             }
-            file => {
-                ensure!(
-                    Path::new(file).exists(),
-                    "there is no `{file}`; problems are `swaps`, `gsm-symbolic`, `champ`, or a file"
-                );
-                source.data.read_file(&DataFile::new(file))?
-            }
+            file => source.data.read_file(&DataFile::new(problems_path(file)?))?,
         };
         let ReadProblems { problems, repeated, .. } = problems;
-        let split = source.evaluation.split(problems, &source.data.columns)?;
+        let split = local_evaluation(source.evaluation)?.split(problems, &source.data.columns)?;
         let mut notes = Vec::new();
         if repeated > 0 {
             notes.push(format!(
@@ -159,7 +158,7 @@ impl Workload {
     }
 
     fn new(
-        model: PathBuf,
+        model: Place,
         source: &Source<'_>,
         train: Vec<Problem>,
         held_out: Vec<Problem>,
@@ -168,7 +167,8 @@ impl Workload {
             LoadOptions { device: source.device, compute: source.compute.kind()?, base: None };
         let swaps = source.problems == "swaps";
         Ok(Self {
-            model,
+            model: model.path,
+            model_files: model.files,
             load,
             lora: None,
             model_config: ModelSettings::default(),
@@ -212,7 +212,9 @@ impl Workload {
     /// A model that cannot be read, by file and tensor.
     pub fn load_model(&self) -> Result<LoadedModel> {
         let bar = LoadBar::new();
-        let loaded = LoadedModel::load_with(&self.model, &self.load, |progress| bar.set(progress));
+        let mut load = self.load.clone();
+        load.base = base_path(&self.model, load.base)?;
+        let loaded = LoadedModel::load_with(&self.model, &load, |progress| bar.set(progress));
         let loaded =
             loaded.with_context(|| format!("cannot load the model `{}`", self.model.display()))?;
         for warning in loaded.tokenizer.warnings() {
@@ -253,24 +255,6 @@ impl Workload {
 /// factors, the same text, else mathematics.
 pub fn equality(problems: &str) -> Equality {
     if problems == "swaps" { Equality::Exact {} } else { Equality::default() }
-}
-
-/// The newest checkpoint of the run in `path`, if it holds one; else `path` itself.
-fn newest_checkpoint(path: PathBuf) -> Result<PathBuf> {
-    if path.join("options.json").is_file() {
-        let mut methods = Vec::new();
-        for entry in std::fs::read_dir(&path)? {
-            let method = entry?.path();
-            if !RunDir::checkpoints(&method)?.is_empty() {
-                methods.push(format!("`{}`", method.display()));
-            }
-        }
-        methods.sort();
-        let (path, methods) = (path.display(), methods.join(", "));
-        bail!("`{path}` holds the runs of a comparison; name one of them: {methods}");
-    }
-    let mut checkpoints = RunDir::checkpoints(&path)?;
-    Ok(checkpoints.pop().map_or(path, |(_, checkpoint)| checkpoint))
 }
 
 /// The model of a run, ready to be trained and sampled from.
@@ -337,8 +321,9 @@ impl Workload {
 
     /// The files that the model came from: its own, and those of the base of its adapters.
     pub fn model_files(&self, model: &Model) -> Vec<PathBuf> {
-        let base = model.report.source.iter().filter(|base| **base != self.model);
-        std::iter::once(&self.model).chain(base).cloned().collect()
+        let base = model.report.source.iter().filter(|base| **base != self.model).cloned();
+        let own = self.model_files.clone().unwrap_or_else(|| vec![self.model.clone()]);
+        own.into_iter().chain(base).collect()
     }
 
     /// The frozen policy of a KL term: `base` where adapters are trained, else another copy of the
@@ -431,26 +416,6 @@ impl Workload {
     }
 }
 
-/// The place of a model, by the name that `--model` takes; fetches it if need be.
-///
-/// # Errors
-///
-/// A model that cannot be fetched, a folder with several runs.
-pub fn model_path(name: &str) -> Result<PathBuf> {
-    match name {
-        "tiny" => Ok(tiny_model()),
-        "smollm2" => Ok(Fetcher::of_user()?.fetch(&SMOLLM2, &mut notice)?),
-        path => {
-            ensure!(
-                Path::new(path).exists(),
-                "there is no `{path}`; a model is `tiny`, `smollm2`, a folder in Hugging Face format, a GGUF \
-                 file, or the folder of a run"
-            );
-            newest_checkpoint(PathBuf::from(path))
-        }
-    }
-}
-
 /// Columns from `FIELD=COLUMN` entries of `--column`.
 ///
 /// # Errors
@@ -465,10 +430,6 @@ pub fn columns(entries: &[String]) -> Result<Columns> {
         fields.insert(field.trim().to_owned(), column.into());
     }
     serde_json::from_value(fields.into()).context("in --column")
-}
-
-fn notice(line: &str) {
-    note!("{line}");
 }
 
 /// The key in an environment variable: the one place in which the examples read one. It goes to the
@@ -506,6 +467,6 @@ mod tests {
         check("nothing", "swaps", "a folder in Hugging Face format");
         // Before anything is fetched.
         check("nothing", "champ", "a folder in Hugging Face format");
-        check("tiny", "nothing", "`gsm-symbolic`, `champ`, or a file");
+        check("tiny", "nothing", "`gsm-symbolic`, `champ`, a file");
     }
 }
