@@ -1,6 +1,6 @@
 //! Judges the pairs of a JSON-lines file with the mathematical verifier.
 //!
-//! `cargo run --release -p hint-reward --example verify_pairs -- FILE.jsonl`
+//! `cargo run --release -p hint-reward --example verify_pairs -- FILE.jsonl [strict|lenient]`
 //!
 //! Each line of the file has `gold` and `answer`, and optionally `equal` (what the verdict should be) and `kind`.
 //! Prints one line per pair, `{"index":0,"verdict":"correct","extracted":"9","micros":12.3}`, and a last line with
@@ -52,10 +52,14 @@ impl Totals {
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let path = std::env::args().nth(1).ok_or("usage: verify_pairs FILE.jsonl")?;
+    let path = std::env::args().nth(1).ok_or("usage: verify_pairs FILE.jsonl [strict|lenient]")?;
+    let verifier = match std::env::args().nth(2).as_deref() {
+        None | Some("lenient") => MathVerifier::new(),
+        Some("strict") => MathVerifier::strict(),
+        Some(other) => return Err(format!("no level `{other}`: strict or lenient").into()),
+    };
     let bytes = std::fs::read(&path).map_err(|error| format!("cannot read `{path}`: {error}"))?;
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
-    let verifier = MathVerifier::new();
     let mut totals = Totals::default();
     let rows = bytes.split(|byte| *byte == b'\n').filter(|row| !row.trim_ascii().is_empty());
     for (index, row) in rows.enumerate() {

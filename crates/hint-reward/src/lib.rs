@@ -73,6 +73,7 @@ pub mod verifier;
 
 mod error;
 mod input;
+mod parallel;
 
 pub use error::RewardError;
 pub use extract::{Extraction, Level};

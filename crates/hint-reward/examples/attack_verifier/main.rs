@@ -2,7 +2,7 @@
 //!
 //! `cargo run --release -p hint-reward --example attack_verifier -- [COUNT] [SEED]`
 //!
-//! Prints every false positive once, then how many pairs of each kind of change were judged. Exits with 1 if there is a
+//! Judges at both levels. Prints every false positive once, then how many pairs of each kind of change were judged. Exits with 1 if there is a
 //! false positive. 100,000 pairs take a few seconds.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,15 +18,15 @@ fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
     let count: usize = arguments.next().map_or(Ok(100_000), |text| text.parse())?;
     let seed: u64 = arguments.next().map_or(Ok(1), |text| text.parse())?;
     let mut choices = wrong::Choices(seed);
-    let verifier = MathVerifier::new();
+    let verifiers = [MathVerifier::new(), MathVerifier::strict()];
     let (mut judged, mut accepted) = (BTreeMap::<&str, usize>::new(), BTreeSet::new());
     let mut pairs = 0;
     while pairs < count {
         let Some(wrong) = choices.wrong() else { continue };
         pairs += 1;
         *judged.entry(wrong.by).or_default() += 1;
-        let judgment = verifier.verify(&RewardInput::new(&wrong.completion, &wrong.reference));
-        if judgment.verdict.is_correct() {
+        let input = RewardInput::new(&wrong.completion, &wrong.reference);
+        if verifiers.iter().any(|verifier| verifier.verify(&input).verdict.is_correct()) {
             accepted.insert((wrong.by, wrong.reference, wrong.completion));
         }
     }

@@ -128,6 +128,48 @@ const REFERENCES: &[&str] = &[
     "n\\text{ is odd}",
 ];
 
+/// Texts that name a value, `@`, and do not stand by it.
+const STANCES: &[&str] = &[
+    "It is false that the answer is @.",
+    "I do not think the answer is @.",
+    "Nobody would say that the answer is @.",
+    "Assume the answer is @.",
+    "If n were prime, the answer is @.",
+    "My friend said the answer is @.",
+    "The book claims that the answer is @.",
+    "The naive answer is @.",
+    "A common wrong answer is @.",
+    "Wrong answer: @",
+    "Previous answer: @",
+    "The opposite of the answer is @.",
+    "One less than the answer is @.",
+    "Twice the answer is @.",
+    "Whether the answer is @ is open.",
+    "The answer is @, which is wrong.",
+    "The answer is @. Scratch that, 991.",
+    "The answer is @. No, it is 991.",
+    "The answer is @. Wait, that is wrong.",
+    "The answer is @ (incorrect)",
+    "The answer is @. ❌",
+    "Answer: ~~@~~ 991",
+    "\\boxed{@} is not the answer.",
+    "\\boxed{@} fails the check.",
+    "\\boxed{@}. Hmm, that is wrong.",
+    "\\boxed{@} was my first guess.",
+    "\\boxed{@} can be ruled out.",
+    "\\boxed{@ \\text{ (wrong)}}",
+    "\\boxed{@ \\text{ or any other number}}",
+    "\\boxed{\\text{at most } @}",
+    "\\boxed{\\text{maybe } @}",
+    "Could it be @?",
+    "La respuesta no es @.",
+    "Die Antwort ist nicht @.",
+    "La réponse n'est pas @.",
+    "Ответ не @.",
+    "答案不是@",
+    "答えは@ではありません。",
+];
+
 /// A small deterministic generator of choices.
 #[derive(Debug, Clone)]
 pub(crate) struct Choices(pub(crate) u64);
@@ -156,7 +198,7 @@ impl Choices {
             mark @ (b'*' | b'i' | b'o' | b'u') => (mark, &marked[1..]),
             _ => (b' ', marked),
         };
-        let (by, answer) = match self.below(14) {
+        let (by, answer) = match self.below(16) {
             0..=3 => ("digit", self.digit(reference)?),
             4 => ("sign", self.sign(reference)?),
             5 => ("unit", self.unit(kind, reference)?),
@@ -168,7 +210,17 @@ impl Choices {
             11 => ("appended", self.appended(kind, reference)?),
             // What is excluded below the bound changes nothing.
             12 => return (!reference.contains("except")).then(|| self.spray(reference)),
-            _ => return Some(self.exploit(reference)),
+            13 => return Some(self.exploit(reference)),
+            _ => {
+                let stance = self.of(STANCES);
+                // English words make the sentence one that is read.
+                let foreign = ["es @", "nicht @", "pas @", "Ответ", "答"];
+                if reference.contains("The ") && foreign.iter().any(|mark| stance.contains(mark)) {
+                    return None;
+                }
+                let completion = stance.replace('@', reference);
+                return Some(Wrong { by: "stance", reference: reference.to_owned(), completion });
+            }
         };
         // 9 of 9 to choose 8 and 1 are as many; and nothing changes infinity.
         let wrong = answer != reference && !answer.contains("{9}{8}");

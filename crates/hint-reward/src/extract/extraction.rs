@@ -4,13 +4,15 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
+use crate::extract::announcement::{Announced, announced, is_taken_back};
 use crate::extract::boxed::BoxedAnswer;
 use crate::extract::formula::MAX_WORDS;
-use crate::extract::last_value::{last_math, only_value};
+use crate::extract::last_value::last_math;
 use crate::extract::sentence::{
-    is_hypothetical, is_remark, leading_answer, stated_number, supposes, without_full_stop,
+    is_hypothetical, is_remark, leading_answer, supposes, without_full_stop,
 };
 use crate::extract::separator::{is_separator, name_before};
+use crate::extract::stated::stated_number;
 use crate::input::RewardInput;
 use crate::math::answer::{Readable, is_readable};
 use crate::math::fuel::{Fuel, Stop};
@@ -60,6 +62,34 @@ impl AnswerSource {
 }
 
 /// How much a verifier makes of a completion that does not say which of its values is the answer.
+///
+/// # Rules
+///
+/// The first source with an answer decides, in this order:
+///
+/// | source | strict | lenient |
+/// |---|---|---|
+/// | the last box, with the boxes before it that form a list with it | yes | yes |
+/// | the last `<answer>…</answer>` | yes | yes |
+/// | the rest of the line behind the last `####` | yes | yes |
+/// | the last announcement, such as `the answer is` | yes | yes |
+/// | the whole text, if it reads as an answer | no | yes |
+/// | the answer of a short sentence | no | yes |
+/// | the last formula | no | yes |
+/// | the one number that the last sentence with a number states, in English | no | yes |
+/// | thinking with nothing behind it | no | yes |
+///
+/// Both levels:
+///
+/// - ignore `<think>…</think>` with text behind it;
+/// - take an announcement only from a sentence that stands by it: `It is false that the answer is 12`,
+///   `The naive answer is 12` and `If n were even, the answer is 12` announce nothing;
+/// - find no answer where the text behind a box or an announcement takes it back: `\boxed{12}. Wait, no.`,
+///   `The answer is 12 (incorrect)`, `\boxed{12} fails the check`;
+/// - judge a truncated completion by what was complete in it.
+///
+/// The lenient level also takes no number that its sentence denies (`not 12`), bounds (`less than 12`), supposes
+/// (`if it were 12`) or only mentions (`in step 12`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Level {
@@ -225,13 +255,24 @@ impl Extraction {
         if text.contains('\\') && text.contains("\\boxed{}") {
             text = Cow::Owned(text.replace("\\boxed{}", ""));
         }
+        if text.contains("~~") {
+            text = Cow::Owned(without_struck(&text));
+        }
         let text = &*text;
         for source in &self.sources {
             let found = match source {
-                AnswerSource::Boxed => boxed(text),
-                AnswerSource::AnswerTag => answer_tag(text, self.guesses(), fuel)?,
+                AnswerSource::Boxed => match boxed(text) {
+                    Some((_, behind)) if is_taken_back(&text[behind..]) => return Ok(None),
+                    found => found.map(|(answer, _)| answer),
+                },
+                AnswerSource::AnswerTag => answer_tag(text, fuel)?,
                 AnswerSource::Hashes => hashes(text),
-                AnswerSource::Phrase => phrase(tail(text), self.guesses(), fuel)?,
+                AnswerSource::Phrase => match announced(tail(text), fuel)? {
+                    Announced::No => None,
+                    Announced::Answer(answer) => Some(answer),
+                    // Of a text that denies its answer, no other part is one.
+                    Announced::Denied => return Ok(None),
+                },
                 AnswerSource::WholeText => whole_text(text, fuel)?,
                 AnswerSource::ShortSentence => short_sentence(text, fuel)?,
                 AnswerSource::LastMath => last_math(tail(text), fuel)?,
@@ -246,6 +287,19 @@ impl Extraction {
         }
         Ok(None)
     }
+}
+
+/// The text without what it strikes out: `~~60~~ 61`.
+fn without_struck(text: &str) -> String {
+    let mut parts = text.split("~~");
+    let mut kept = parts.next().unwrap_or_default().to_owned();
+    while let Some(struck) = parts.next() {
+        match parts.next() {
+            Some(behind) => kept.push_str(behind),
+            None => kept.extend(["~~", struck]),
+        }
+    }
+    kept
 }
 
 /// The text behind the thinking. Where there is none, a strict extraction has nothing to look at, and a lenient one
@@ -278,7 +332,8 @@ fn tail(text: &str) -> &str {
     &text[start..]
 }
 
-fn boxed(text: &str) -> Option<String> {
+/// The answer in the last boxes, and where they end.
+fn boxed(text: &str) -> Option<(String, usize)> {
     let boxes = BoxedAnswer::all(text);
     let last = boxes.last()?;
     let mut joined = vec![last];
@@ -294,8 +349,9 @@ fn boxed(text: &str) -> Option<String> {
     joined.dedup_by(|next, before| {
         next.content.trim() == before.content.trim() && name(next) == name(before)
     });
+    let end = last.span.end;
     if let [only] = joined.as_slice() {
-        return Some(only.content.trim().to_owned());
+        return Some((only.content.trim().to_owned(), end));
     }
     // Names in front of the boxes of a list tell its items apart, if each box has one.
     let names: Option<Vec<&str>> =
@@ -304,18 +360,18 @@ fn boxed(text: &str) -> Option<String> {
         Some(names) => format!("{} = {}", names[index], answer.content.trim()),
         None => answer.content.trim().to_owned(),
     });
-    Some(items.collect::<Vec<_>>().join(", "))
+    Some((items.collect::<Vec<_>>().join(", "), end))
 }
 
-fn answer_tag(text: &str, guess: bool, fuel: &mut Fuel) -> Result<Option<String>, Stop> {
+fn answer_tag(text: &str, fuel: &mut Fuel) -> Result<Option<String>, Stop> {
     let Some(start) = text.rfind("<answer>").map(|at| at + 8) else { return Ok(None) };
     let end = text[start..].find("</answer>").map_or(text.len(), |at| start + at);
     let content = text[start..end].trim();
-    if let Some(found) = boxed(content) {
+    if let Some((found, _)) = boxed(content) {
         return Ok(Some(found));
     }
     if is_readable(content, MAX_WORDS, fuel)? == Readable::No
-        && let Some(found) = phrase(tail(content), guess, fuel)?
+        && let Announced::Answer(found) = announced(tail(content), fuel)?
     {
         return Ok(Some(found));
     }
@@ -326,89 +382,6 @@ fn hashes(text: &str) -> Option<String> {
     let start = text.rfind("####")? + 4;
     let line = text[start..].lines().next()?.trim();
     Some(line.to_owned())
-}
-
-/// What announces an answer.
-const PHRASES: [&str; 29] = [
-    "answer is",
-    "answer:",
-    "answer are",
-    "answer =",
-    "answers are",
-    "answers:",
-    "answer**:",
-    "option is",
-    "choice is",
-    "ans:",
-    "ans.",
-    "ans =",
-    "\u{7b54}\u{6848}\u{662f}",
-    "\u{7b54}\u{6848}\u{4e3a}",
-    "\u{7b54}\u{6848}:",
-    "\u{7b54}\u{6848} :",
-    "\u{7b54}\u{6848}]",
-    "\u{6545}\u{9009}",
-    "\u{5e94}\u{9009}",
-    "\u{7b54}\u{3048}\u{306f}",
-    "\u{627}\u{644}\u{62c}\u{648}\u{627}\u{628} \u{647}\u{648}",
-    "antwort ist",
-    "antwort:",
-    "respuesta es",
-    "respuesta:",
-    "r\u{e9}ponse est",
-    "risposta \u{e8}",
-    "resposta \u{e9}",
-    "\u{43e}\u{442}\u{432}\u{435}\u{442}:",
-];
-
-/// What stands behind the last phrase that announces an answer.
-fn phrase(text: &str, guess: bool, fuel: &mut Fuel) -> Result<Option<String>, Stop> {
-    fuel.spend(text.len() as u64)?;
-    // ASCII lower case keeps every byte position.
-    let lowered = text.to_ascii_lowercase();
-    // A part of each phrase in ASCII: most texts have none.
-    let parts = ["ans", "is", "antwort", "puesta", "posta"];
-    if lowered.is_ascii() && !parts.iter().any(|part| lowered.contains(part)) {
-        return Ok(None);
-    }
-    let Some(start) = PHRASES
-        .iter()
-        .filter_map(|phrase| {
-            // `ans:` is no end of `means:`.
-            let mut places = lowered.rmatch_indices(phrase);
-            let found = places.find(|(at, _)| {
-                !phrase.starts_with("ans")
-                    || !lowered[..*at].ends_with(|c: char| c.is_ascii_alphabetic())
-            });
-            found.map(|(at, _)| at + phrase.len())
-        })
-        .max()
-    else {
-        return Ok(None);
-    };
-    let behind = text[start..].trim_start_matches([':', ' ', '*', '\n', '\t', '}', '_']);
-    // A formula may run over several lines; anything else ends with its line.
-    let is_formula = ["$$", "\\[", "\\begin"].iter().any(|open| behind.starts_with(open));
-    let line = if is_formula { behind } else { behind.lines().next().unwrap_or_default() };
-    let line = line.trim().trim_end_matches(['*', ' ']);
-    let line = line.split(" <eoa>").next().unwrap_or(line);
-    let line =
-        ["approximately ", "about ", "exactly ", "simply ", "just ", "therefore ", "equal to "]
-            .into_iter()
-            .find_map(|word| line.strip_prefix(word))
-            .unwrap_or(line);
-    // "The answer is not 12" announces no answer, and the 12 in it is none.
-    if line.starts_with("not ") {
-        return Ok(Some(without_full_stop(line).to_owned()));
-    }
-    if let Some(found) = leading_answer(line, fuel)? {
-        return Ok(Some(found));
-    }
-    if guess && let Some(found) = only_value(line, fuel)? {
-        return Ok(Some(found));
-    }
-    // "The answer is less than 12" is an answer that no number elsewhere in the text is better than.
-    Ok(line.contains(|c: char| c.is_alphanumeric()).then(|| line.to_owned()))
 }
 
 /// The letter of the last "option B" or "choice B".

@@ -1,8 +1,9 @@
 //! The last formula of a text, where nothing announces the answer.
 
 use crate::extract::formula::{MAX_WORDS, math_segments};
-use crate::extract::sentence::stated_number;
+use crate::extract::language::is_english;
 use crate::extract::separator::is_separator;
+use crate::extract::stated::stated_number;
 use crate::math::answer::{Readable, is_readable};
 use crate::math::fuel::{Fuel, Stop};
 
@@ -12,8 +13,20 @@ pub(crate) fn last_math(text: &str, fuel: &mut Fuel) -> Result<Option<String>, S
     let segments = math_segments(text);
     for index in (0..segments.len()).rev().take(8) {
         let (content, span) = &segments[index];
-        if is_denied(&text[..span.start]) {
+        let before = &text[..span.start];
+        if is_denied(before) {
             continue;
+        }
+        // Another language may deny it.
+        let sentence = before.rsplit(['\n', '.', ':', '\u{3002}']).next().unwrap_or(before);
+        let behind = text[span.end..].split(['\n', '.', '\u{3002}']).next().unwrap_or_default();
+        let is_foreign = |c: char| c.is_alphabetic() && c > '\u{3ff}';
+        if (sentence.contains(char::is_alphabetic)
+            && !sentence.contains('\\')
+            && !is_english(sentence))
+            || behind.contains(is_foreign)
+        {
+            return Ok(None);
         }
         let readable = is_readable(content, MAX_WORDS, fuel)?;
         if readable == Readable::Symbol {
@@ -38,15 +51,6 @@ pub(crate) fn last_math(text: &str, fuel: &mut Fuel) -> Result<Option<String>, S
         return Ok(Some(parts.join(", ")));
     }
     Ok(None)
-}
-
-/// The only formula of a line, or the one number it states.
-pub(crate) fn only_value(line: &str, fuel: &mut Fuel) -> Result<Option<String>, Stop> {
-    let segments = math_segments(line);
-    if !segments.is_empty() {
-        return if segments.len() == 1 { last_math(line, fuel) } else { Ok(None) };
-    }
-    stated_number(line, fuel)
 }
 
 /// Whether what stands before a number says that it is not the answer: `not 12`, `less than 12`, `between 3 and 5`.

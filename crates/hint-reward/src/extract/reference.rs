@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 
 use crate::extract::boxed::BoxedAnswer;
-use crate::extract::sentence::only_number;
+use crate::extract::stated::only_number;
 use crate::math::lex::typography::plain;
 
 /// The reference without its markup.

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::error::RewardError;
 use crate::input::RewardInput;
+use crate::parallel::map_in_parallel;
 use crate::reward::Reward;
 use crate::verifier::{Judgment, Verdict, Verifier};
 
@@ -141,26 +142,6 @@ impl HttpJudge {
         self
     }
 
-    /// What `ask` returns for each input, in order, several at a time.
-    fn each<T: Send>(
-        &self,
-        inputs: &[RewardInput<'_>],
-        ask: impl Fn(&RewardInput<'_>) -> T + Sync,
-    ) -> Vec<T> {
-        let share = inputs.len().div_ceil(self.parallel).max(1);
-        std::thread::scope(|scope| {
-            let ask = &ask;
-            let shares = inputs.chunks(share);
-            let threads =
-                shares.map(|share| scope.spawn(move || share.iter().map(ask).collect::<Vec<_>>()));
-            let threads = threads.collect::<Vec<_>>();
-            let joined = threads.into_iter().map(|thread| {
-                thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-            });
-            joined.flatten().collect()
-        })
-    }
-
     /// One request: a score, or what went wrong.
     fn request(&self, body: &Value) -> Result<f64, Failure> {
         let mut request = self.agent.post(&self.url);
@@ -239,7 +220,8 @@ impl Reward for HttpJudge {
     }
 
     fn score_group(&self, inputs: &[RewardInput<'_>]) -> Result<Vec<f64>, RewardError> {
-        self.each(inputs, |input| self.score(input)).into_iter().collect()
+        let scores = map_in_parallel(inputs, self.parallel, |input| self.score(input));
+        scores.into_iter().collect()
     }
 }
 
@@ -256,7 +238,7 @@ impl Verifier for HttpJudge {
     }
 
     fn verify_group(&self, inputs: &[RewardInput<'_>]) -> Vec<Judgment> {
-        self.each(inputs, |input| self.verify(input))
+        map_in_parallel(inputs, self.parallel, |input| self.verify(input))
     }
 }
 

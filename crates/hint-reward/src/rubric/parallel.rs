@@ -1,15 +1,11 @@
 //! Scoring on several threads.
 
 use std::num::NonZeroUsize;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::error::RewardError;
 use crate::input::RewardInput;
+use crate::parallel::map_in_parallel;
 use crate::rubric::score::{Rubric, Score};
-
-/// What one worker found, by the index of its group.
-type Found = Vec<(usize, Result<Vec<Score>, RewardError>)>;
 
 impl Rubric {
     /// Scores of many groups on up to `threads` threads, in input order.
@@ -46,30 +42,8 @@ impl Rubric {
     where
         G: AsRef<[RewardInput<'a>]> + Sync,
     {
-        let workers = threads.get().min(groups.len());
-        if workers <= 1 {
-            return groups.iter().map(|group| self.score_group(group.as_ref())).collect();
-        }
-        let next = AtomicUsize::new(0);
-        let found: Mutex<Found> = Mutex::new(Vec::with_capacity(groups.len()));
-        std::thread::scope(|scope| {
-            for _ in 0..workers {
-                scope.spawn(|| {
-                    let mut own: Found = Vec::new();
-                    loop {
-                        let index = next.fetch_add(1, Ordering::Relaxed);
-                        let Some(group) = groups.get(index) else { break };
-                        own.push((index, self.score_group(group.as_ref())));
-                    }
-                    // A poisoned lock means a panic that the scope passes on.
-                    if let Ok(mut found) = found.lock() {
-                        found.extend(own);
-                    }
-                });
-            }
-        });
-        let mut found = found.into_inner().unwrap_or_default();
-        found.sort_unstable_by_key(|(index, _)| *index);
-        found.into_iter().map(|(_, scores)| scores).collect()
+        let scores =
+            map_in_parallel(groups, threads.get(), |group| self.score_group(group.as_ref()));
+        scores.into_iter().collect()
     }
 }

@@ -1,7 +1,7 @@
 //! The mathematical verifier.
 
 use crate::error::RewardError;
-use crate::extract::{Extraction, Level, bare_reference};
+use crate::extract::{AnswerSource, Extraction, Level, bare_reference};
 use crate::input::RewardInput;
 use crate::math::Strictness;
 use crate::math::answer::{Answer, compare};
@@ -168,8 +168,19 @@ impl MathVerifier {
         })
     }
 
+    /// The whole completion, where it is a reference word for word and the whole text may be the answer.
+    fn repeated(&self, input: &RewardInput<'_>) -> Option<String> {
+        let text = input.completion.trim();
+        let may_be = !input.truncated && self.extraction.sources.contains(&AnswerSource::WholeText);
+        let is_one = may_be && input.references().any(|reference| reference.trim() == text);
+        is_one.then(|| bare_reference(text)).filter(|answer| !answer.is_empty())
+    }
+
     fn found_and_judged(&self, input: &RewardInput<'_>, fuel: &mut Fuel) -> Result<Judgment, Stop> {
-        let found = self.extraction.find_in(input, fuel)?;
+        let found = match self.repeated(input) {
+            Some(answer) => Some((answer, AnswerSource::WholeText)),
+            None => self.extraction.find_in(input, fuel)?,
+        };
         let judgment = Judgment::over(input, |reference| {
             let reference = bare_reference(reference);
             match &found {

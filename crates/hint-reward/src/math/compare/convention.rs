@@ -103,7 +103,7 @@ impl Comparison<'_, '_> {
                         self.same(main, first)? && self.same(condition, condition_too)?,
                     ));
                 }
-                (!essential || is_vague(condition)) && self.same(main, other)?
+                !essential && self.same(main, other)?
             }
             (Node::List(items), Node::List(others)) => {
                 let ([first, condition], [other, other_condition]) =
@@ -149,33 +149,6 @@ impl Comparison<'_, '_> {
             return Ok(false);
         }
         self.same(right, &other_right.renamed(other, argument))
-    }
-
-    /// `⌈n/2⌉` against `⌊(n + 1)/2⌋`: floors of n, m and k are about integers.
-    pub(super) fn same_integer_function(&mut self, a: &Expr, b: &Expr) -> Result<bool, Stop> {
-        let rounds = |expr: &Expr| {
-            expr.any(&|expr| matches!(expr, Expr::Call(Function::Floor | Function::Ceil, _)))
-        };
-        let mut names = Vec::new();
-        symbols(a, &mut names);
-        symbols(b, &mut names);
-        let [name] = names.as_slice() else { return Ok(false) };
-        if !(rounds(a) || rounds(b)) || !matches!(*name, "n" | "m" | "k") {
-            return Ok(false);
-        }
-        // Every residue by any short divisor, and both signs of growth.
-        for at in (1..=30).chain([97, 1000, 1001, 4095]) {
-            let at_point = |expr: &Expr| {
-                expr.map(&|expr| match expr {
-                    Expr::Symbol(symbol) if **symbol == **name => Some(Expr::integer(at)),
-                    _ => None,
-                })
-            };
-            if !self.comparer.identical(&at_point(a), &at_point(b))? {
-                return Ok(false);
-            }
-        }
-        Ok(true)
     }
 
     /// `C(8, 3)` and `C_8^3` against a number: how many ways there are to choose; `A_8^3`: to arrange.
@@ -570,7 +543,7 @@ fn has_unit_vector(expr: &Expr) -> bool {
 }
 
 /// The symbols of an expression, each once.
-fn symbols<'e>(expr: &'e Expr, found: &mut Vec<&'e str>) {
+pub(super) fn symbols<'e>(expr: &'e Expr, found: &mut Vec<&'e str>) {
     match expr {
         Expr::Symbol(name) if !found.contains(&&**name) => found.push(name),
         Expr::Pow(pair) => {

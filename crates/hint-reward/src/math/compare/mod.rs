@@ -6,4 +6,5 @@ mod convention;
 pub(crate) mod prepare;
 pub(crate) mod quantity;
 pub(crate) mod real_set;
+mod rounding;
 pub(crate) mod text;

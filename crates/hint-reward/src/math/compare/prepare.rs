@@ -2,7 +2,7 @@
 
 use crate::math::fuel::{Fuel, Stop};
 use crate::math::tree::node::{Expr, Node, Relation};
-use crate::math::value::identity::has_symbols;
+use crate::math::value::identity::{Comparer, has_symbols};
 
 /// Answers that `±` may expand to.
 const MAX_ITEMS: usize = 512;
@@ -147,6 +147,10 @@ fn chain(
         let first = if terms.is_empty() { return expand(last, fuel) } else { terms.swap_remove(0) };
         let is_computation = relations.len() > 1 || (is_constant(&first) && is_constant(&last));
         if is_computation && !first.is_label() {
+            // The removal put the term before the last one first.
+            if is_false(terms.first().unwrap_or(&first), &last, fuel)? {
+                return Err(Stop::Unreadable("an equation of two different numbers"));
+            }
             return expand(last, fuel);
         }
         // The name to the left.
@@ -185,6 +189,20 @@ fn comes_back(terms: &[Node]) -> bool {
     let has_label =
         |term: &Node| matches!(term, Node::Expr(expr) if expr.any(&|inner| inner == label));
     !rest.is_empty() && label.is_label() && terms[1..].iter().any(has_label)
+}
+
+/// Whether two numbers differ by more than a rounding: `8 = 9`.
+fn is_false(left: &Node, right: &Node, fuel: &mut Fuel) -> Result<bool, Stop> {
+    let (Node::Expr(left), Node::Expr(right)) = (left, right) else { return Ok(false) };
+    if has_symbols(left) || has_symbols(right) {
+        return Ok(false);
+    }
+    let mut comparer = Comparer { fuel, relative_tolerance: 0.0 };
+    let (Some(left), Some(right)) = (comparer.constant(left)?, comparer.constant(right)?) else {
+        return Ok(false);
+    };
+    let (left, right) = (left.to_f64(), right.to_f64());
+    Ok((left - right).abs() > 0.02 * left.abs().max(right.abs()))
 }
 
 fn is_constant(node: &Node) -> bool {

@@ -479,5 +479,6 @@ fn is_common_word(run: &str) -> bool {
             | "she"
             | "am"
             | "pm"
+            | "but"
     )
 }

@@ -1,5 +1,7 @@
 //! Answers that name one of several choices, or say yes or no, and then explain.
 
+use crate::math::parse::stance::{opens_anew, takes_back};
+
 /// Bytes beyond which a text is no name with an explanation.
 const MAX_BYTES: usize = 1000;
 
@@ -95,7 +97,13 @@ fn choice(text: &str) -> Option<Named<'_>> {
     let rest = behind.trim_matches(['$', '*', ' ', '.', '}', '~', '\\', ':']);
     let rest = rest.strip_prefix("quad").unwrap_or(rest).trim_start();
     let is_name = rest.is_empty()
-        || (marked && (separated || groups > 0) && !goes_on(rest) && !is_denied(rest));
+        || (marked
+            && (separated || groups > 0)
+            && !goes_on(rest)
+            && !is_denied(rest)
+            && !opens_anew(rest)
+            && !(rest.trim_start_matches("text{").trim_start().starts_with('(')
+                && takes_back(rest)));
     is_name.then(|| Named { what: What::Choice(letter.to_ascii_uppercase()), rest })
 }
 

@@ -3,6 +3,7 @@
 //! `The maximum is 8 when x = 2` is 8 under a condition; `all integers n ≥ 3` is `n ≥ 3`; `every n except 4` excludes.
 
 use crate::math::lex::token::{Kind, Token};
+use crate::math::parse::stance::denies;
 use crate::math::tree::node::Relation;
 
 /// What joins a condition to its answer.
@@ -123,31 +124,36 @@ fn is_subject(tokens: &[Token<'_>]) -> bool {
             Kind::Name(_) => letters += 1,
             Kind::Word(text) | Kind::Text(text) => {
                 let mut words = text.split(|c: char| !c.is_ascii_alphabetic());
-                if words.any(|word| {
-                    matches!(
-                        word.to_ascii_lowercase().as_str(),
-                        "not"
-                            | "cannot"
-                            | "t"
-                            | "no"
-                            | "if"
-                            | "unless"
-                            | "neither"
-                            | "none"
-                            | "never"
-                            | "only"
-                            | "and"
-                            | "than"
-                            | "or"
-                            | "least"
-                            | "most"
-                            | "over"
-                            | "under"
-                            | "above"
-                            | "below"
-                            | "about"
-                    )
-                }) {
+                if denies(text)
+                    || text.contains(is_foreign)
+                    || words.any(|word| {
+                        matches!(
+                            word.to_ascii_lowercase().as_str(),
+                            "not"
+                                | "cannot"
+                                | "t"
+                                | "no"
+                                | "if"
+                                | "unless"
+                                | "neither"
+                                | "none"
+                                | "never"
+                                | "only"
+                                | "and"
+                                | "than"
+                                | "or"
+                                | "least"
+                                | "most"
+                                | "over"
+                                | "under"
+                                | "above"
+                                | "below"
+                                | "about"
+                                | "might"
+                                | "may"
+                        )
+                    })
+                {
                     return false;
                 }
             }
@@ -155,6 +161,11 @@ fn is_subject(tokens: &[Token<'_>]) -> bool {
         }
     }
     letters <= 1 && tokens.len() - letters > usize::from(letters > 0)
+}
+
+/// Whether a letter is of a script whose words are not read.
+fn is_foreign(letter: char) -> bool {
+    letter.is_alphabetic() && letter > '\u{3ff}'
 }
 
 /// Words that only say what kind of thing the answer is.

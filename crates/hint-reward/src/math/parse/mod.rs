@@ -12,4 +12,5 @@ pub(crate) mod phrase;
 mod quantity;
 mod relation;
 pub(crate) mod spelled;
+pub(crate) mod stance;
 mod suffix;

@@ -51,6 +51,9 @@ fn whole(tokens: &[Token<'_>], fuel: &mut Fuel) -> Result<Node, Stop> {
 
 /// An answer with the condition behind it.
 fn conditioned(main: Node, tie: Tie, tokens: &[Token<'_>], fuel: &mut Fuel) -> Result<Node, Stop> {
+    if distinguishes_cases(tie, tokens) {
+        return Err(Stop::Unreadable("an answer for one case and another"));
+    }
     let condition = match whole(tokens, fuel) {
         Ok(Node::List(mut items)) if items.len() == 1 => items.remove(0),
         Ok(node) => node,
@@ -81,6 +84,17 @@ fn conditioned(main: Node, tie: Tie, tokens: &[Token<'_>], fuel: &mut Fuel) -> R
     }
     let excluded = if let Node::Expr(_) = excluded { Node::Set(vec![excluded]) } else { excluded };
     Ok(Node::Difference(Box::new((main, excluded))))
+}
+
+/// Whether a condition goes on with another case: `14 when x = 2 but 9 in general`, `14 when x = 2 and 9 when x = 3`.
+fn distinguishes_cases(tie: Tie, tokens: &[Token<'_>]) -> bool {
+    tokens.iter().any(|token| {
+        let (Kind::Word(text) | Kind::Text(text)) = token.kind else { return false };
+        text.split_whitespace().any(|word| {
+            matches!(word, "but" | "else" | "otherwise" | "however" | "general" | "generally")
+                || (tie != Tie::Except && matches!(word, "when" | "if" | "unless"))
+        })
+    })
 }
 
 /// Tokens as words, for a condition that is no formula.
@@ -196,10 +210,15 @@ impl<'t, 'a> Parser<'t, 'a, '_> {
         let mut items = Vec::new();
         let mut joint = Joint::None;
         loop {
+            let mut last = None;
             while let Some(found) = self.separator() {
                 if !items.is_empty() {
                     joint = joint.merge(found);
                 }
+                last = Some(found);
+            }
+            if self.peek().is_none() && matches!(last, Some(Joint::Or | Joint::And)) {
+                return Err(Stop::Unreadable("a list that breaks off"));
             }
             if matches!(
                 self.peek(),

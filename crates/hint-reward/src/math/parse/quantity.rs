@@ -4,6 +4,7 @@ use crate::math::fuel::Stop;
 use crate::math::lex::token::Kind;
 use crate::math::lex::units::Unit;
 use crate::math::parse::parser::{Parser, into_expr, is_sentence_word};
+use crate::math::parse::stance::is_no_noun;
 use crate::math::tree::node::{Expr, Function, Node, Rational, Relation};
 use crate::number::numbers_in;
 
@@ -159,7 +160,7 @@ impl Parser<'_, '_, '_> {
             if word.contains('(') && !numbers_in(word).is_empty() {
                 return Err(Stop::Unreadable("a number in brackets behind the value"));
             }
-            if words > 6 || is_sentence_word(word) {
+            if words > 6 || is_sentence_word(word) || is_no_noun(word) {
                 return Err(Stop::Unreadable("a sentence follows the value"));
             }
             if !unit.is_empty() {

@@ -40,6 +40,9 @@ const SAMPLES: [Sample; 16] = [
     Sample::Positive,
 ];
 
+/// Points spread over a wide range, which expressions that fold signs must agree in as well.
+const WIDE_POINTS: u8 = 72;
+
 /// What an expression is compared under.
 pub(crate) struct Comparer<'f> {
     pub(crate) fuel: &'f mut Fuel,
@@ -122,7 +125,8 @@ impl Comparer<'_> {
         let mut sign = None;
         let mut agreed = 0;
         let mut factor: Option<Ball> = None;
-        for (index, sample) in SAMPLES.into_iter().enumerate() {
+        let folds = folds(first) || folds(second);
+        for (index, sample) in samples(folds).enumerate() {
             let (Some(a), Some(b)) = (
                 self.sample(first, index, sample, false)?,
                 self.sample(second, index, sample, false)?,
@@ -152,7 +156,7 @@ impl Comparer<'_> {
             }
             sign = Some(positive);
             agreed += 1;
-            if agreed == NUMERIC_POINTS {
+            if agreed == NUMERIC_POINTS && !folds {
                 break;
             }
         }
@@ -228,9 +232,9 @@ impl Comparer<'_> {
             let needed = match (has_symbols, folds) {
                 (false, _) => 1,
                 (true, false) => NUMERIC_POINTS,
-                (true, true) => SAMPLES.len(),
+                (true, true) => usize::MAX,
             };
-            for (index, sample) in SAMPLES.into_iter().enumerate() {
+            for (index, sample) in samples(folds).enumerate() {
                 if !has_symbols && index > 0 {
                     break;
                 }
@@ -312,10 +316,26 @@ pub(crate) fn has_symbols(expr: &Expr) -> bool {
     expr.is_open()
 }
 
-/// Whether a value loses the sign of a symbol in it: `|x|`, `√(x²)`.
+/// The points of a comparison. `|x + 3|` is `x + 3` near 0, so what folds signs is compared far from there too.
+fn samples(folds: bool) -> impl Iterator<Item = Sample> {
+    let wide = if folds { WIDE_POINTS } else { 0 };
+    SAMPLES.into_iter().chain((0..wide).map(Sample::Wide))
+}
+
+/// Whether an expression follows another formula in another range of its symbols: `|x|`, `√(x²)`, `max(x, 3)`, `⌊x⌋`.
 fn folds(expr: &Expr) -> bool {
     expr.any(&|inner| match inner {
-        Expr::Call(Function::Abs, _) => true,
+        Expr::Call(
+            Function::Abs
+            | Function::Max
+            | Function::Min
+            | Function::Floor
+            | Function::Ceil
+            | Function::Mod
+            | Function::Gcd
+            | Function::Lcm,
+            _,
+        ) => true,
         Expr::Pow(pair) => {
             matches!(&pair.1, Expr::Number(power) if !power.is_integer()) && has_symbols(&pair.0)
         }

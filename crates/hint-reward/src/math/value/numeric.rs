@@ -18,6 +18,8 @@ pub(crate) enum Sample {
     Signed(u8),
     /// A small positive integer.
     Integer,
+    /// Real, in a sequence that leaves no gap of 1 between −16 and 16 for a single symbol, and then goes far beyond.
+    Wide(u8),
 }
 
 /// Evaluates expressions at one point.
@@ -84,6 +86,17 @@ impl<'f> Numeric<'f> {
                 if bit == u64::from(number & 1) { size } else { -size }
             }
             Sample::Integer => (2.0 + 12.0 * unit).floor(),
+            Sample::Wide(number) => {
+                const GOLDEN: f64 = 0.618_033_988_749_894_9;
+                let own = hash_text(44, name);
+                let start = (own >> 11) as f64 / 9_007_199_254_740_992.0;
+                let stride = 1.0 + (own & 7) as f64;
+                let place = 2.0 * (start + f64::from(number) * GOLDEN * stride).fract() - 1.0;
+                match number {
+                    0..64 => 16.0 * place,
+                    _ => 16.0 * place * 10f64.powi(i32::from(number - 63)),
+                }
+            }
         })
     }
 

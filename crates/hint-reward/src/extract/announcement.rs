@@ -1,0 +1,317 @@
+//! Announced answers: `The answer is 12`.
+//!
+//! An announcement counts where its sentence states it. What stands in front of `answer` must introduce it (`so the
+//! final`), and what stands behind the value must not take it back. Any other sentence around it, such as `It is false
+//! that the answer is 12` or `The naive answer is 12`, announces nothing.
+
+use crate::extract::sentence::{is_hypothetical, leading_answer, supposes, without_full_stop};
+use crate::math::fuel::{Fuel, Stop};
+use crate::math::parse::stance::{denies, is_hearsay, takes_back};
+
+/// Bytes behind an answer in which it may be taken back.
+const MAX_REMARK: usize = 300;
+
+/// What a text announces.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Announced {
+    /// Nothing.
+    No,
+    Answer(String),
+    /// An answer that its own sentence, or the text behind it, denies, supposes or takes back.
+    Denied,
+}
+
+/// What announces an answer in English.
+const PHRASES: [&str; 15] = [
+    "answer is",
+    "answer turns out to be",
+    "answer must be",
+    "answer:",
+    "answer are",
+    "answer =",
+    "answers are",
+    "answers:",
+    "answer**:",
+    "option is",
+    "choice is",
+    "option:",
+    "ans:",
+    "ans.",
+    "ans =",
+];
+
+/// What announces an answer in other languages. It is followed by the value alone.
+const FOREIGN: [&str; 27] = [
+    "\u{7b54}\u{6848}\u{662f}",
+    "\u{7b54}\u{6848}\u{4e3a}",
+    "\u{7b54}\u{6848}:",
+    "\u{7b54}\u{6848} :",
+    "\u{7b54}\u{6848}]",
+    "\u{7b54}\u{6848}\u{9009}",
+    "\u{6545}\u{9009}",
+    "\u{5e94}\u{9009}",
+    "\u{5171}\u{6709}",
+    "\u{7b54}\u{3048}\u{306f}",
+    "\u{b2f5}\u{c740}",
+    "\u{627}\u{644}\u{62c}\u{648}\u{627}\u{628} \u{647}\u{648}",
+    "antwort ist",
+    "antwort lautet",
+    "antwort:",
+    "l\u{f6}sung ist",
+    "l\u{f6}sung lautet",
+    "ergebnis ist",
+    "respuesta es",
+    "respuesta final es",
+    "respuesta:",
+    "r\u{e9}ponse est",
+    "r\u{e9}ponse finale est",
+    "r\u{e9}ponse:",
+    "risposta \u{e8}",
+    "resposta \u{e9}",
+    "\u{43e}\u{442}\u{432}\u{435}\u{442}:",
+];
+
+/// The last announcement of a text.
+pub(crate) fn announced(text: &str, fuel: &mut Fuel) -> Result<Announced, Stop> {
+    const FILLERS: [&str; 12] = [
+        "indeed ",
+        "clearly ",
+        "obviously ",
+        "approximately ",
+        "about ",
+        "exactly ",
+        "simply ",
+        "just ",
+        "therefore ",
+        "thus ",
+        "then ",
+        "equal to ",
+    ];
+    fuel.spend(text.len() as u64)?;
+    // ASCII lower case keeps every byte position.
+    let lowered = text.to_ascii_lowercase();
+    // A part of each phrase in ASCII: most texts have none.
+    let parts = ["ans", "is", "antwort", "posta", "puesta", "option", "ponse"];
+    if lowered.is_ascii() && !parts.iter().any(|part| lowered.contains(part)) {
+        return Ok(Announced::No);
+    }
+    let english = PHRASES.iter().filter_map(|phrase| {
+        // `ans:` is no end of `means:`.
+        let mut places = lowered.rmatch_indices(phrase).map(|(at, _)| at);
+        let at = places.find(|at| !lowered[..*at].ends_with(|c: char| c.is_ascii_alphabetic()))?;
+        Some((at + phrase.len(), at, true))
+    });
+    let foreign = FOREIGN.iter().filter_map(|phrase| {
+        let at = lowered.rfind(phrase)?;
+        Some((at + phrase.len(), at, false))
+    });
+    let Some((start, at, is_english)) = english.chain(foreign).max() else {
+        return Ok(Announced::No);
+    };
+    let behind = text[start..].trim_start_matches([':', ' ', '*', '\n', '\t', '}', '_']);
+    // A formula may run over several lines; anything else ends with its line.
+    let is_formula = ["$$", "\\[", "\\begin"].iter().any(|open| behind.starts_with(open));
+    let line = if is_formula { behind } else { behind.lines().next().unwrap_or_default() };
+    let line = line.trim().trim_end_matches(['*', ' ']);
+    let line = line.split(" <eoa>").next().unwrap_or(line);
+    let line = line.split("<|").next().unwrap_or(line);
+    let line = FILLERS.into_iter().find_map(|word| line.strip_prefix(word)).unwrap_or(line);
+    // `not 13 but 14`
+    let line = match line.strip_prefix("not ").and_then(|rest| rest.split_once(" but ")) {
+        Some((denied, stated)) if !denied.contains(['.', ',']) => stated,
+        _ => line,
+    };
+    if line.starts_with("not ") || (is_english && !introduces(&text[..at])) {
+        return Ok(Announced::Denied);
+    }
+    if let Some(found) = leading_answer(line, fuel)? {
+        let end = behind.find(&*found).map_or(0, |at| at + found.len());
+        let denied = is_taken_back(&behind[end..]);
+        return Ok(if denied { Announced::Denied } else { Announced::Answer(found) });
+    }
+    // "The answer is less than 12" is an answer that no number elsewhere in the text is better than.
+    Ok(if line.contains(|c: char| c.is_alphanumeric()) {
+        Announced::Answer(without_full_stop(line).to_owned())
+    } else {
+        Announced::No
+    })
+}
+
+/// Marks of layout in front of an announcement.
+const MARKS: &[char] = &[' ', '*', '_', '\t', '-', '–', '—', '>', '#', '|', '"'];
+
+/// Whether what stands in front of `answer` introduces an answer that the text stands by.
+fn introduces(before: &str) -> bool {
+    const ADJECTIVES: [&str; 22] = [
+        "final",
+        "correct",
+        "right",
+        "required",
+        "desired",
+        "exact",
+        "numerical",
+        "numeric",
+        "simplified",
+        "complete",
+        "full",
+        "overall",
+        "short",
+        "best",
+        "only",
+        "actual",
+        "resulting",
+        "accepted",
+        "true",
+        "closed-form",
+        "unique",
+        "own",
+    ];
+    const DETERMINERS: [&str; 7] = ["the", "my", "our", "this", "an", "a", "your"];
+    // What ties the announcement to what stands before it.
+    const TIES: [&str; 40] = [
+        "so",
+        "thus",
+        "therefore",
+        "hence",
+        "then",
+        "finally",
+        "and",
+        "but",
+        "that",
+        "as",
+        "is",
+        "get",
+        "gives",
+        "give",
+        "us",
+        "have",
+        "obtain",
+        "find",
+        "conclude",
+        "means",
+        "implies",
+        "see",
+        "know",
+        "believe",
+        "think",
+        "shows",
+        "follows",
+        "overall",
+        "ultimately",
+        "consequently",
+        "accordingly",
+        "conclusion",
+        "summary",
+        "total",
+        "clearly",
+        "indeed",
+        "now",
+        "here",
+        "result",
+        "yields",
+    ];
+    let line = before.rsplit('\n').next().unwrap_or(before);
+    let ends = |(at, c): (usize, char)| {
+        matches!(c, '.' | '!' | '?') && line[at + c.len_utf8()..].starts_with([' ', '*', '$', '"'])
+    };
+    let start =
+        line.char_indices().filter(|place| ends(*place)).map(|(at, c)| at + c.len_utf8()).max();
+    let mut rest = &line[start.unwrap_or(0)..];
+    let is_of =
+        |words: &[&str], word: &str| words.iter().any(|known| known.eq_ignore_ascii_case(word));
+    let last_word = |text: &str| -> (usize, bool) {
+        let trimmed = text.trim_end_matches(MARKS);
+        let start = trimmed
+            .rfind(|c: char| !(c.is_alphanumeric() || matches!(c, '-' | '\'')))
+            .map_or(0, |at| at + trimmed[at..].chars().next().map_or(1, char::len_utf8));
+        (start, start < trimmed.len())
+    };
+    let word_at = |text: &str, start: usize| text[start..].trim_end_matches(MARKS).to_owned();
+    for words in [&ADJECTIVES[..], &ADJECTIVES[..], &DETERMINERS[..]] {
+        let (start, found) = last_word(rest);
+        if found && is_of(words, &word_at(rest, start)) {
+            rest = &rest[..start];
+        }
+    }
+    let rest = rest.trim_end_matches(MARKS);
+    let (start, ends_with_word) = last_word(rest);
+    let word = word_at(rest, start);
+    let is_number = word.chars().all(|c| c.is_ascii_digit());
+    if ends_with_word && !is_number && !is_of(&TIES, &word) {
+        return false;
+    }
+    let clauses = rest.trim_end_matches([',', ';', ':', ' ']);
+    let clause = clauses.rsplit([',', ';', ':', '—', '–']).next().unwrap_or(clauses);
+    // `It is not B, the answer is D` ends a clause before the announcement.
+    let is_own_clause =
+        ends_with_word && !is_of(&["so", "thus", "therefore", "hence", "and", "but"], &word);
+    let denied = is_own_clause && denies(&clause.replace("no doubt", ""));
+    !(denied || supposes(clauses) || is_hearsay(clause))
+}
+
+/// Whether the text behind an answer takes it back, or goes on to say something of it that is no praise:
+/// `12 is what a careless student writes`.
+pub(crate) fn is_taken_back(behind: &str) -> bool {
+    // `12, but that is the perimeter` has another answer.
+    const VERBS: [&str; 17] = [
+        "but", "is", "was", "isn't", "wasn't", "cannot", "can't", "can", "would", "could", "might",
+        "may", "fails", "has", "must", "should", "does",
+    ];
+    const PRAISE: [&str; 16] = [
+        "answer", "solution", "result", "value", "total", "number", "correct", "right", "required",
+        "only", "final", "minimum", "maximum", "smallest", "largest", "sum",
+    ];
+    let mut end = behind.len().min(MAX_REMARK);
+    while !behind.is_char_boundary(end) {
+        end -= 1;
+    }
+    let behind = &behind[..end];
+    if takes_back(behind) {
+        return true;
+    }
+    let sentence = behind
+        .trim_start_matches([' ', '$', '}', ')', ']', '\\', '*', ','])
+        .trim_start_matches("text{")
+        .trim_start();
+    let sentence = sentence.split(['.', '\n', '!', '?', ';']).next().unwrap_or_default();
+    let mut words = sentence
+        .split(|c: char| !(c.is_alphanumeric() || c == '\''))
+        .filter(|word| !word.is_empty());
+    let is_of =
+        |words: &[&str], word: &str| words.iter().any(|known| known.eq_ignore_ascii_case(word));
+    words.next().is_some_and(|verb| is_of(&VERBS, verb))
+        && (is_hypothetical(sentence)
+            || sentence.starts_with("but ")
+            || !words.any(|word| is_of(&PRAISE, word)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sentence_announces_only_what_it_states() {
+        for text in [
+            "The answer is 12.",
+            "I get 3, so the final answer is 12",
+            "**Final Answer:** 12",
+            "Hence we conclude that the answer is 12, not 13.",
+            "The answer is not 13 but 12.",
+        ] {
+            let found = announced(text, &mut Fuel::new(100_000));
+            assert_eq!(found.ok(), Some(Announced::Answer("12".to_owned())), "{text}");
+        }
+        for text in [
+            "It is false that the answer is 12.",
+            "The naive answer is 12.",
+            "Wrong answer: 12",
+            "The opposite of the answer is 12.",
+            "If it were even, the answer is 12.",
+            "The answer is 12. Scratch that, 13.",
+            "The answer is 12, which is wrong.",
+        ] {
+            let found = announced(text, &mut Fuel::new(100_000));
+            assert_eq!(found.ok(), Some(Announced::Denied), "{text}");
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! Whether words stand by the value beside them, deny it or take it back.
+//!
+//! These are the closed classes of English: conjunctions, prepositions, comparatives, adverbs of doubt. A noun or a unit
+//! contains none of them, so what does is no name of what was counted.
+
+/// Whether words behind a value cannot be the name of its unit or of what was counted.
+pub(crate) fn is_no_noun(words: &str) -> bool {
+    const WORDS: [&str; 64] = [
+        "halves",
+        "half",
+        "thirds",
+        "fifths",
+        "sixths",
+        "sevenths",
+        "eighths",
+        "ninths",
+        "tenths",
+        "hundredths",
+        "thousandths",
+        "hundreds",
+        "thousands",
+        "millions",
+        "billions",
+        "otherwise",
+        "or",
+        "nor",
+        "unless",
+        "whereas",
+        "versus",
+        "than",
+        "times",
+        "plus",
+        "minus",
+        "mod",
+        "modulo",
+        "choose",
+        "factorial",
+        "divided",
+        "multiplied",
+        "over",
+        "never",
+        "maybe",
+        "perhaps",
+        "possibly",
+        "probably",
+        "likely",
+        "presumably",
+        "supposedly",
+        "allegedly",
+        "almost",
+        "nearly",
+        "wrong",
+        "incorrect",
+        "false",
+        "rejected",
+        "invalid",
+        "mistaken",
+        "at",
+        "above",
+        "below",
+        "under",
+        "beyond",
+        "between",
+        "short",
+        "away",
+        "off",
+        "until",
+        "before",
+        "whatever",
+        "either",
+        "except",
+        "instead",
+    ];
+    let mut words =
+        words.split(|c: char| !(c.is_alphanumeric() || c == '^')).filter(|word| !word.is_empty());
+    let first_is_power =
+        words.clone().next().is_some_and(|word| matches!(word, "squared" | "cubed" | "and"));
+    first_is_power
+        || words.any(|word| {
+            WORDS.iter().any(|known| known.eq_ignore_ascii_case(word)) || is_no_counter(word)
+        })
+}
+
+/// Whether a word of another script is more than a counter: `48万`, `48以上`, `48ではありません`.
+fn is_no_counter(word: &str) -> bool {
+    const SIGNS: &[char] = &[
+        '万', '萬', '億', '亿', '兆', '千', '百', '以', '未', '超', '余', '多', '不', '非', '没',
+        '或', '約', '约', '倍', '的', 'の',
+    ];
+    const DENIALS: [&str; 5] = ["아니", "아닙", "않", "ない", "ません"];
+    word.contains(SIGNS)
+        || DENIALS.iter().any(|denial| word.contains(denial))
+        || (!word.is_ascii() && word.chars().count() > 4 && word.chars().any(is_east_asian))
+}
+
+fn is_east_asian(c: char) -> bool {
+    matches!(c, '\u{3040}'..='\u{30ff}' | '\u{3400}'..='\u{9fff}' | '\u{ac00}'..='\u{d7af}')
+}
+
+/// Whether a clause denies, doubts or only supposes what it is about: `I do not think that`, `It is false that`.
+pub(crate) fn denies(clause: &str) -> bool {
+    const WORDS: [&str; 21] = [
+        "maybe", "perhaps", "possibly", "not", "cannot", "if", "would", "could", "unless",
+        "neither", "nor", "nobody", "never", "used", "false", "untrue", "doubt", "unlikely",
+        "wrong", "hardly", "whether",
+    ];
+    words_of(clause).any(|word| has(&WORDS, word) || word.ends_with("n't"))
+}
+
+/// Whether a clause reports what somebody else says.
+pub(crate) fn is_hearsay(clause: &str) -> bool {
+    const WORDS: [&str; 8] =
+        ["claims", "claim", "claimed", "said", "says", "believes", "thought", "answered"];
+    words_of(clause).any(|word| has(&WORDS, word))
+}
+
+fn words_of(text: &str) -> impl Iterator<Item = &str> {
+    text.split(|c: char| !(c.is_alphanumeric() || c == '\'')).filter(|word| !word.is_empty())
+}
+
+fn has(words: &[&str], word: &str) -> bool {
+    words.iter().any(|known| known.eq_ignore_ascii_case(word))
+}
+
+/// Whether a text takes back what stands before it: `No, wait`, `(incorrect)`, `Scratch that, 15`, `❌`.
+pub(crate) fn takes_back(text: &str) -> bool {
+    const JUDGMENTS: [&str; 13] = [
+        "mistaken",
+        "mistook",
+        "wrong",
+        "wrongly",
+        "incorrect",
+        "incorrectly",
+        "rejected",
+        "reject",
+        "retract",
+        "discard",
+        "contradicts",
+        "contradiction",
+        "reality",
+    ];
+    let mut words = text.split(|c: char| !c.is_alphanumeric());
+    opens_anew(text)
+        || words.any(|word| JUDGMENTS.iter().any(|known| known.eq_ignore_ascii_case(word)))
+}
+
+/// Whether a clause of the text opens with a word that starts again, `Actually, D`, `No wait`, or crosses out.
+pub(crate) fn opens_anew(text: &str) -> bool {
+    const OPENINGS: [&str; 9] =
+        ["wait", "scratch", "oops", "correction", "actually", "hmm", "sorry", "nope", "strike"];
+    let is = |known: &str, word: Option<&&str>| {
+        word.is_some_and(|word| known.eq_ignore_ascii_case(word))
+    };
+    let is_opening = |word: Option<&&str>| OPENINGS.iter().any(|known| is(known, word));
+    text.contains(['✗', '✘', '❌', '🚫', '❎'])
+        || text.split_inclusive(['.', '!', '?', '\n', '(', ';', ':', ',', '—', '–']).any(|clause| {
+            let words: Vec<&str> =
+                words_of(clause).skip_while(|word| is("but", Some(word))).take(2).collect();
+            // `No, it is 5` and `No wait`, not `No other value fits`.
+            is_opening(words.first())
+                || (is("no", words.first()) && (is_opening(words.get(1)) || words.len() == 1))
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nouns_and_units_have_no_closed_class_words() {
+        for noun in [
+            "apples",
+            "cm",
+            "square meters",
+            "people per day",
+            "m per second squared",
+            "です",
+            "种方法",
+            "more apples",
+        ] {
+            assert!(!is_no_noun(noun), "{noun}");
+        }
+        for other in [
+            "maybe",
+            "or any other number",
+            "at most",
+            "squared",
+            "plus whatever remains",
+            "(wrong)",
+            "万",
+            "以上",
+        ] {
+            assert!(is_no_noun(other), "{other}");
+        }
+    }
+
+    #[test]
+    fn retractions_are_told_from_remarks() {
+        for text in [
+            ". Scratch that, 15.",
+            " (incorrect)",
+            ", no wait",
+            ". No wait: 5",
+            ". No, it is 5",
+            " ❌",
+            ", which contradicts the parity",
+            ". Hmm",
+        ] {
+            assert!(takes_back(text), "{text}");
+        }
+        for text in [
+            ". I hope it is correct.",
+            ", since no other divides",
+            ". There are no more cases.",
+            " ✅",
+        ] {
+            assert!(!takes_back(text), "{text}");
+        }
+    }
+}
