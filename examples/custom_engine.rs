@@ -4,8 +4,7 @@
 //! cargo run --release --example custom_engine
 //! ```
 //!
-//! Trains the tiny model for three steps and prints how well the engine's log-probabilities agree with
-//! the trainer's. Takes about a minute on two CPU cores: every token computes the whole prompt again.
+//! Trains the tiny model for three steps, about a minute, and prints how well engine and trainer agree.
 #![expect(clippy::print_stdout, reason = "the output of a program")]
 
 use std::ops::ControlFlow;

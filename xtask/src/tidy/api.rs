@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use proc_macro2::TokenTree;
 use quote::ToTokens;
 use syn::visit::{self, Visit};
 
@@ -144,6 +145,25 @@ impl<'ast> Visit<'ast> for Public {
         }
     }
 
+    /// The constants of a table of names, as `hint-grpo/src/metrics/names.rs` has them.
+    fn visit_item_macro(&mut self, item: &'ast syn::ItemMacro) {
+        if !item.mac.path.is_ident("table") {
+            return;
+        }
+        let mut name = None;
+        for token in item.mac.tokens.clone() {
+            match token {
+                TokenTree::Ident(ident) => name = Some(ident.to_string()),
+                TokenTree::Punct(mark) if mark.as_char() == '=' => {
+                    if let Some(name) = name.take() {
+                        self.add("const ", &name, "&str");
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
     fn visit_item_type(&mut self, item: &'ast syn::ItemType) {
         if is_public(&item.vis) {
             self.add("type ", &item.ident.to_string(), &text(&item.ty));
@@ -226,6 +246,16 @@ mod tests {
 
     const CODE: &str = "pub struct A<T> { pub x: Vec<T>, y: u8 }\nimpl<T> A<T> { pub fn new(x: &[T]) -> Self \
                         { loop {} } fn f() {} }\npub(crate) fn hidden() {}\n#[cfg(test)]\nmod tests { pub fn t() {} }\n";
+
+    #[test]
+    fn constants_of_a_table_are_listed() {
+        let code =
+            "table! { /// All.\nALL /// One.\n/// More.\nONE = \"area/one\"; TWO = \"two\"; }";
+        let mut public = Public { place: vec!["names".to_owned()], items: BTreeSet::new() };
+        public.visit_file(&syn::parse_file(code).expect("it is Rust"));
+        let found = public.items.into_iter().collect::<Vec<_>>();
+        assert_eq!(found, ["names::ONE: const &str", "names::TWO: const &str"]);
+    }
 
     #[test]
     fn public_items_are_listed_with_their_signatures() {

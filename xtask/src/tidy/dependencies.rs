@@ -110,7 +110,7 @@ fn check_packages(tree: &Tree) -> Vec<Finding> {
                 find(
                     name,
                     format!(
-                        "`{}` must not use `{name}`; see the table in `ARCHITECTURE.md`",
+                        "`{}` must not use `{name}`; see the invariants in `ARCHITECTURE.md`",
                         rule.name
                     ),
                 );

@@ -133,7 +133,7 @@ impl<'a> LossComposition<'a> {
     fn kl_term(&self, input: &LossInput<'_>, metrics: &mut Metrics) -> Result<Tensor, GrpoError> {
         let reference = input.ref_logprobs.ok_or(GrpoError::MissingInput {
             name: "ref_logprobs",
-            fix: "give the trainer a reference policy, or set `kl.coef` to 0",
+            fix: "give the trainer a reference policy, or set `loss.kl.coef` to 0",
         })?;
         let mut kl = self.kl.estimator.per_token(input.logprobs, reference);
         if self.kl.importance_weighted {

@@ -1,4 +1,4 @@
-//! A key that shows up nowhere.
+//! An API key, hidden in every text.
 
 /// A secret that is sent to a server and never shown: it has no `Display`, and `Debug` hides it.
 ///

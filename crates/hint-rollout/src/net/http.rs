@@ -1,4 +1,4 @@
-//! JSON over HTTP with bounded waits, retries and a key that shows up nowhere.
+//! JSON over HTTP with bounded waits, retries and a hidden key.
 
 use std::time::Duration;
 
