@@ -20,7 +20,6 @@ use clap::Parser;
 use hint_grpo::Outcome;
 use hint_grpo::prelude::*;
 use hint_policy::runtime::keep_freed_memory;
-use hint_process::{clock, peak_memory};
 use hint_rl::process::bound_threads;
 use hint_rl::train::{Job, Options, run_with};
 use hint_rl::workload::api_key;
@@ -44,11 +43,11 @@ fn hint_grpo(job: &mut Job<'_>) -> Result<Outcome> {
     // The policy, on the first GPU if there is one, and its tokenizer.
     let model = job.model()?;
     let (config, workload) = (job.config.clone(), job.workload);
-    let (policy, tokenizer) = (model.policy.clone(), model.tokenizer.clone());
+    let policy = model.policy.clone();
     // What samples: the same policy, or vLLM servers.
     let engine = job.engine(&model)?;
     // How problems and hints become prompts: the chat template of the model, if it has one.
-    let format = workload.format(&tokenizer, model.stop_tokens.clone());
+    let format = workload.format(&model.tokenizer, model.stop_tokens.clone());
     // What is correct: what `verifier` of the configuration says, a boxed or announced answer that is
     // mathematically equal to the reference unless it says otherwise.
     let rewards = Rewards::configured();
@@ -56,15 +55,9 @@ fn hint_grpo(job: &mut Job<'_>) -> Result<Outcome> {
     let hints = Hints::configured_with(api_key);
 
     let parts = Parts { policy, engine, format, rewards, hints };
-    // Its folder: a run that is there already continues.
-    let builder = job.open(Trainer::from_config(config, parts)?)?;
-    let mut builder = builder
-        .held_out(workload.held_out.clone())
-        .extra_file(move |checkpoint| Ok(tokenizer.save(checkpoint)?))
-        .observer(job.progress())
-        .clock(clock())
-        .peak_memory(peak_memory);
-    if job.config.loss.kl.coef != 0.0 {
+    // Its folder (a run that is there already continues), held-out problems, clock and display.
+    let mut builder = job.open(Trainer::from_config(config, parts)?)?;
+    if job.config.loss.needs_reference() {
         builder = builder.reference(workload.reference(model.base)?);
     }
     let mut trainer = builder.build()?;

@@ -185,7 +185,8 @@ fn a_supervised_run_is_evaluated_as_well() {
         .expect("the configuration is valid");
     let (accuracies, received) = std::sync::mpsc::channel();
     let mut trainer = SupervisedTrainer::builder(policy, config)
-        .held_out(collector, held_out)
+        .evaluator(collector)
+        .held_out(held_out)
         .observer(Watch(accuracies))
         .build()
         .expect("the configuration is valid");

@@ -4,10 +4,11 @@
 use std::sync::{Arc, Mutex};
 
 use hint_grpo::objective::{
-    Aggregation, KlConfig, KlEstimator, LossConfig, OldLogprobs, RatioScheme,
+    Aggregation, CreditForm, KlConfig, KlEstimator, LossConfig, OldLogprobs, RatioScheme,
 };
 use hint_grpo::{GrpoConfig, GrpoError, Hints, Optimizer, Parts, Rewards, Trainer};
 use hint_policy::{CausalLm, ModelConfig, Parameter, Policy, SharedPolicy};
+use hint_rollout::collect::hinted::{CombineRule, Contrast, HintTrigger, Taught};
 use hint_rollout::{
     Completion, DatasetHints, GenerationRequest, PolicyVersion, RolloutEngine, RolloutError, Seed,
     StopReason, WeightSource,
@@ -131,27 +132,45 @@ fn distance(left: &[f64], right: &[f64]) -> f64 {
 /// Aggregations that claim it, with a scheme and a KL term to make each step a different one.
 fn scenarios() -> Vec<GrpoConfig> {
     let kl = KlConfig { coef: 0.1, estimator: KlEstimator::K3, ..KlConfig::default() };
-    [
-        (Aggregation::SequenceMean, RatioScheme::Plain, KlConfig::default()),
-        (Aggregation::SequenceMean, RatioScheme::OffContext, kl),
-        (Aggregation::TokenMean, RatioScheme::Hinted, KlConfig::default()),
-        (Aggregation::TokenMean, RatioScheme::Plain, kl),
+    let mut scenarios = Vec::from(
+        [
+            (Aggregation::SequenceMean, RatioScheme::Plain, KlConfig::default()),
+            (Aggregation::SequenceMean, RatioScheme::OffContext, kl),
+            (Aggregation::TokenMean, RatioScheme::Hinted, KlConfig::default()),
+            (Aggregation::TokenMean, RatioScheme::Plain, kl),
+            (
+                Aggregation::Constant { max_completion_len: 8 },
+                RatioScheme::Demonstration,
+                KlConfig::default(),
+            ),
+            (Aggregation::SequenceSum, RatioScheme::Plain, kl),
+        ]
+        .map(|(aggregation, ratio_scheme, kl)| {
+            // The engine's log-probabilities give ratios far from 1, of which some are clipped.
+            let by_engine = kl.coef == 0.0;
+            let old_logprobs =
+                if by_engine { OldLogprobs::Engine } else { OldLogprobs::Recomputed };
+            let loss =
+                LossConfig { aggregation, ratio_scheme, kl, old_logprobs, ..LossConfig::default() };
+            GrpoConfig { loss, ..base() }
+        }),
+    );
+    // Hints that teach: both forms, the additive one for wrong completions alone.
+    for (form, completions, old_logprobs) in [
+        (CreditForm::Advantage { mix: 0.5, max: Some(3.0) }, Taught::Wrong, OldLogprobs::Engine),
         (
-            Aggregation::Constant { max_completion_len: 8 },
-            RatioScheme::Demonstration,
-            KlConfig::default(),
+            CreditForm::Weight { min: 0.2, max: 5.0, inverse: false },
+            Taught::All,
+            OldLogprobs::Recomputed,
         ),
-        (Aggregation::SequenceSum, RatioScheme::Plain, kl),
-    ]
-    .map(|(aggregation, ratio_scheme, kl)| {
-        // The engine's log-probabilities give ratios far from 1, of which some are clipped.
-        let by_engine = kl.coef == 0.0;
-        let old_logprobs = if by_engine { OldLogprobs::Engine } else { OldLogprobs::Recomputed };
-        let loss =
-            LossConfig { aggregation, ratio_scheme, kl, old_logprobs, ..LossConfig::default() };
-        GrpoConfig { loss, ..base() }
-    })
-    .into()
+    ] {
+        let mut config = base();
+        config.rollout.trigger = HintTrigger::Always;
+        config.rollout.combine = CombineRule::Teach { completions, contrast: Contrast::None };
+        (config.loss.credit.form, config.loss.old_logprobs) = (form, old_logprobs);
+        scenarios.push(config);
+    }
+    scenarios
 }
 
 /// A change of how the same rows are trained on.

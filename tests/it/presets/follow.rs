@@ -56,7 +56,14 @@ type Log = Arc<Mutex<Vec<Followed>>>;
 pub(super) fn follow(preset: &str, steps: u64, solves: fn(&[u32]) -> bool) -> Followed {
     let mut config = GrpoConfig::from_toml(preset).expect("the preset is valid");
     config.run.steps = steps;
-    run(config, solves, 1.0)
+    run(config, solves, 1.0, false)
+}
+
+/// Follows a group of which every other plain completion is right.
+pub(super) fn follow_mixed(preset: &str) -> Followed {
+    let mut config = GrpoConfig::from_toml(preset).expect("the preset is valid");
+    config.run.steps = 1;
+    run(config, |_| true, 1.0, true)
 }
 
 /// Follows the group through the second of two updates. Between them the policy becomes
@@ -65,7 +72,7 @@ pub(super) fn follow_second_update(preset: &str) -> Followed {
     let mut config = GrpoConfig::from_toml(preset).expect("the preset is valid");
     config.run.steps = 1;
     config.run.num_iterations = 2;
-    run(config, |_| true, MOVE)
+    run(config, |_| true, MOVE, false)
 }
 
 /// Factor of all weights between the two updates of [`follow_second_update`].
@@ -86,7 +93,13 @@ fn scale(parameters: &[Parameter], factor: f64) {
     });
 }
 
-fn run(mut config: GrpoConfig, solves: fn(&[u32]) -> bool, moves: f64) -> Followed {
+fn run(
+    mut config: GrpoConfig,
+    solves: fn(&[u32]) -> bool,
+    moves: f64,
+    solves_plain: bool,
+) -> Followed {
+    let needs_reference = config.loss.needs_reference();
     config.run.prompts_per_step = 1;
     config.rollout.group_size = 4;
     config.optimizer.max_grad_norm = 1e9;
@@ -94,7 +107,7 @@ fn run(mut config: GrpoConfig, solves: fn(&[u32]) -> bool, moves: f64) -> Follow
     let inner = tiny_policy(7);
     let optimizer = Keeper { parameters: inner.parameters(), log: Arc::clone(&log), moves };
     let policy = Recorder { inner, log: Arc::clone(&log) };
-    let engine = Scripted { log: Arc::clone(&log), solves };
+    let engine = Scripted { log: Arc::clone(&log), solves, solves_plain };
     let rubric = Rubric::new(verifier_from_fn(|input| {
         let solved = input.completion.contains("999");
         let verdict = if solved { Verdict::Correct } else { Verdict::Incorrect };
@@ -114,11 +127,13 @@ fn run(mut config: GrpoConfig, solves: fn(&[u32]) -> bool, moves: f64) -> Follow
         engine,
         hints: Hints::configured(),
     };
-    let mut trainer = Trainer::from_config(config, parts)
+    let mut builder = Trainer::from_config(config, parts)
         .expect("the configuration is valid")
-        .optimizer(optimizer)
-        .build()
-        .expect("the configuration is valid");
+        .optimizer(optimizer);
+    if needs_reference {
+        builder = builder.reference(SharedPolicy::new(tiny_policy(7)));
+    }
+    let mut trainer = builder.build().expect("the configuration is valid");
     trainer.run(&[problem]).expect("the run works");
     let steps = log.lock().expect("no test panics here");
     // The optimizer opens an entry for the step after it; without a group it takes none.
@@ -208,6 +223,7 @@ fn gradient(parameters: &[Parameter]) -> Vec<f64> {
 struct Scripted {
     log: Log,
     solves: fn(&[u32]) -> bool,
+    solves_plain: bool,
 }
 
 impl RolloutEngine for Scripted {
@@ -218,7 +234,8 @@ impl RolloutEngine for Scripted {
         let group = |request: &GenerationRequest| {
             let mut log = self.log.lock().expect("no test panics here");
             log.last_mut().expect("a step").prompts.push(request.prompt.clone());
-            let solves = request.prompt != PLAIN && (self.solves)(&request.prompt);
+            let is_open = self.solves_plain || request.prompt != PLAIN;
+            let solves = is_open && (self.solves)(&request.prompt);
             let complete = |index: usize| {
                 let tokens = if solves && index.is_multiple_of(2) { RIGHT } else { WRONG };
                 let logprobs = vec![-0.7; tokens.len()];

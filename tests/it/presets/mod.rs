@@ -7,6 +7,7 @@ mod never_helped;
 mod off_context;
 mod on_hinted_prompt;
 mod on_plain_prompt;
+mod taught;
 mod with_demonstrations;
 
 /// The text of a preset.

@@ -10,6 +10,7 @@ use hint_reward::RewardError;
 use hint_reward::verifier::VerifierConfig;
 use hint_rollout::CollectorConfig;
 use hint_rollout::collect::curriculum::Replay;
+use hint_rollout::collect::hinted::{Combine, Contrast};
 use hint_rollout::data::DataConfig;
 use hint_rollout::error::Violations;
 use serde::{Deserialize, Serialize};
@@ -115,7 +116,10 @@ impl GrpoConfig {
         at.within("run", |at| self.run.check(at));
         at.within("data", |at| self.data.check(at));
         at.within("verifier", |at| self.check_verifier(at));
-        at.within("rollout", |at| self.rollout.check(at));
+        at.within("rollout", |at| {
+            self.rollout.check(at);
+            self.check_teaching(at);
+        });
         at.within("advantage", |at| self.advantage.check(at));
         at.within("loss", |at| {
             self.loss.check(at);
@@ -125,6 +129,19 @@ impl GrpoConfig {
         at.within("sft", |at| at.within("aggregation", |at| self.sft.aggregation.check(at)));
         at.within("evaluation", |at| self.evaluation.check(at));
         at.within("rollout_table", |at| self.rollout_table.check(at));
+    }
+
+    /// A hint teaches from within the question, and a contrast needs another problem.
+    fn check_teaching(&self, at: &mut Violations) {
+        let Some(teaching) = self.rollout.combine.teaching() else { return };
+        let source = &self.rollout.source;
+        let expected = "must be one whose hints join the question where rollout.combine.type is \"teach\", such as a \
+                        solution prefix with in_prompt = true";
+        at.require(source.is_guidance(), "source.type", expected, source.name());
+        let contrasts = teaching.contrast == Contrast::Placebo;
+        let found = self.run.prompts_per_step;
+        let expected = "must be \"none\" with fewer than 2 problems a step (run.prompts_per_step)";
+        at.require(!contrasts || found >= 2, "combine.contrast", expected, found);
     }
 
     fn check_verifier(&self, at: &mut Violations) {

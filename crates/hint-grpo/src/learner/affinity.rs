@@ -19,6 +19,10 @@ pub(super) struct AffinityTracker {
     behavior: AffinityAccumulator,
     trained_by_source: BTreeMap<RolloutSource, AffinityAccumulator>,
     behavior_by_source: BTreeMap<RolloutSource, AffinityAccumulator>,
+    /// Of the hint that teaches plain samples against the policy without it.
+    teacher: AffinityAccumulator,
+    /// The mean of that log-ratio, as a sum.
+    teacher_delta: f64,
     /// Of the ratio that trains, and against the distribution that drew the tokens.
     by_group: BTreeMap<usize, [AffinityAccumulator; 2]>,
 }
@@ -29,6 +33,8 @@ impl AffinityTracker {
             band,
             trained: AffinityAccumulator::new(band),
             behavior: AffinityAccumulator::new(band),
+            teacher: AffinityAccumulator::new(band),
+            teacher_delta: 0.0,
             trained_by_source: BTreeMap::new(),
             behavior_by_source: BTreeMap::new(),
             by_group: BTreeMap::new(),
@@ -69,6 +75,22 @@ impl AffinityTracker {
         push(self.behavior_by_source.entry(sample.source).or_insert_with(new), &behavior, weight)
     }
 
+    /// Adds a taught sample, with its log-probabilities under the teacher and under what that is compared with. All
+    /// its tokens weigh the same: the hint fits or it does not, whatever the completion was worth.
+    pub(super) fn observe_teacher(
+        &mut self,
+        sample: &Sample,
+        teacher: &[f64],
+        compared: &[f64],
+    ) -> Result<(), GrpoError> {
+        let pairs = sample.trained(teacher).zip(sample.trained(compared));
+        for delta in pairs.map(|(teacher, compared)| teacher - compared) {
+            self.teacher.push(delta, 1.0)?;
+            self.teacher_delta += delta;
+        }
+        Ok(())
+    }
+
     /// Affinity of the ratio that trains, and against the distribution that drew the tokens, by the index
     /// of the group; `None` where no token was measured.
     pub(super) fn by_group(&self) -> impl Iterator<Item = (usize, [Option<Affinity>; 2])> {
@@ -90,6 +112,7 @@ impl AffinityTracker {
         };
         report(TRAINED, "", &self.trained);
         report(BEHAVIOR, "", &self.behavior);
+        report(TEACHER, "", &self.teacher);
         for (names, by_source) in [
             (TRAINED_BY_SOURCE, &self.trained_by_source),
             (BEHAVIOR_BY_SOURCE, &self.behavior_by_source),
@@ -97,6 +120,9 @@ impl AffinityTracker {
             for (source, accumulator) in by_source {
                 report(names, source.name(), accumulator);
             }
+        }
+        if self.teacher.tokens() > 0 {
+            metrics.add(metrics::TEACHER_DELTA, self.teacher_delta, self.teacher.tokens() as f64);
         }
     }
 }
@@ -115,6 +141,9 @@ const BEHAVIOR_BY_SOURCE: [&str; 3] = [
     metrics::AFFINITY_BEHAVIOR_SOURCE_EUR,
     metrics::AFFINITY_BEHAVIOR_SOURCE_UC,
 ];
+
+const TEACHER: [&str; 3] =
+    [metrics::AFFINITY_TEACHER_VALUE, metrics::AFFINITY_TEACHER_EUR, metrics::AFFINITY_TEACHER_UC];
 
 /// Adds the log-ratios of a sample with this advantage.
 fn push(

@@ -21,6 +21,23 @@ pub(super) struct FixedLogprobs {
     pub(super) plain: TokenColumn,
     /// `log π_old(y|x) − log π_old(y|x⊕h)` of hinted samples, if a weight needs it.
     pub(super) off_context: TokenColumn,
+    /// Of taught samples under the hint that teaches them.
+    teacher: TokenColumn,
+    /// What that is compared with, where it is not the ratio's denominator.
+    compared: TokenColumn,
+}
+
+impl FixedLogprobs {
+    /// Log-probabilities of a sample under the hint that teaches it, if one does.
+    pub(super) fn teacher(&self, index: usize) -> Option<&[f64]> {
+        self.teacher.get(index)
+    }
+
+    /// What the teacher of a sample is compared with; `None` where that is the policy before the first optimizer step,
+    /// which is still the current one.
+    pub(super) fn compared(&self, index: usize) -> Option<&[f64]> {
+        self.compared.get(index).or_else(|| self.old.get(index))
+    }
 }
 
 impl Learner {
@@ -144,6 +161,39 @@ impl Learner {
                 }
             }
         }
-        Ok(FixedLogprobs { old, reference, plain, off_context })
+        let (teacher, compared) = self.teacher_logprobs(samples, indices)?;
+        Ok(FixedLogprobs { old, reference, plain, off_context, teacher, compared })
+    }
+
+    /// The log-probabilities of taught samples under the hint that teaches them, and what those are compared with where
+    /// that is not the ratio's denominator: log-probabilities under the contrast, and those of the policy itself where
+    /// the denominator is the engine's.
+    fn teacher_logprobs(
+        &self,
+        samples: &[Sample],
+        indices: &[usize],
+    ) -> Result<(TokenColumn, TokenColumn), GrpoError> {
+        let empty = || TokenColumn::new(samples.len());
+        let taught = |wanted: &dyn Fn(&Sample) -> bool| {
+            let taught = |index: &usize| samples[*index].is_taught() && wanted(&samples[*index]);
+            indices.iter().copied().filter(taught).collect::<Vec<_>>()
+        };
+        let all = taught(&|_| true);
+        if self.credit.is_none() || all.is_empty() {
+            return Ok((empty(), empty()));
+        }
+        let (mut teacher, mut compared) = (empty(), empty());
+        let contrasted = taught(&|sample| sample.contexts.contrast.is_some());
+        {
+            let reference = self.loss.credit.needs_reference().then_some(self.reference.as_ref());
+            let policy = reference.flatten().unwrap_or(&self.policy).lock();
+            self.score_into(&mut teacher, &**policy, samples, &all, Context::Teacher)?;
+            self.score_into(&mut compared, &**policy, samples, &contrasted, Context::Contrast)?;
+        }
+        let engine = taught(&|sample| {
+            sample.contexts.contrast.is_none() && self.takes_engine_logprobs(sample)
+        });
+        self.score_into(&mut compared, &**self.policy.lock(), samples, &engine, Context::Plain)?;
+        Ok((teacher, compared))
     }
 }

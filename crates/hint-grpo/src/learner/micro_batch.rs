@@ -16,7 +16,8 @@ use super::{Learner, RatioLogprobs};
 use crate::error::GrpoError;
 use crate::metrics::{self, Metrics};
 use crate::objective::{
-    ByRow, LossComposition, LossInput, PolicyLoss, ShapedRatio, StepTotals, masked_sum,
+    ByRow, Credit, CreditInput, LossComposition, LossInput, PolicyLoss, ShapedRatio, StepTotals,
+    masked_sum,
 };
 use crate::rollout_table::rounded;
 use crate::tensor::{read_together, upload};
@@ -104,7 +105,7 @@ impl Learner {
             entropy: forward.scores().entropy.as_ref().map(Tensor::shallow_clone),
         };
 
-        let columns = Columns::new(step, &micro_batch, &scores.logprobs);
+        let columns = Columns::new(step, &micro_batch, &scores.logprobs, self.credit.as_deref())?;
         let (loss, loss_metrics) =
             self.policy_loss(step, &micro_batch, &columns, &scores.logprobs)?;
         observed.loss += loss.double_value(&[]);
@@ -182,6 +183,10 @@ impl Learner {
             let index = step.part.policy[position];
             let plain = step.fixed.plain.get(index);
             observed.affinity.observe(sample, new, old, plain)?;
+            if let Some(teacher) = step.fixed.teacher(index) {
+                let compared = step.fixed.compared(index).unwrap_or(old);
+                observed.affinity.observe_teacher(sample, teacher, compared)?;
+            }
             if self.keeps_logprobs {
                 let [logprobs, old_logprobs] = [new, old].map(rounded);
                 let plain_logprobs = plain.map(rounded);
@@ -231,7 +236,12 @@ impl Learner {
 
 impl Columns {
     /// In the kind and on the device of `like`, the log-probabilities.
-    fn new(step: PolicyStep<'_>, micro_batch: &MicroBatch<'_>, like: &Tensor) -> Self {
+    fn new(
+        step: PolicyStep<'_>,
+        micro_batch: &MicroBatch<'_>,
+        like: &Tensor,
+        credit: Option<&dyn Credit>,
+    ) -> Result<Self, GrpoError> {
         let MicroBatch { positions, rows, tokens } = micro_batch;
         let indices = || positions.iter().map(|&position| step.part.policy[position]);
         let column =
@@ -247,9 +257,14 @@ impl Columns {
         let weights = rows.iter().zip(*positions).map(weight).collect::<Vec<_>>();
         let is_weighted =
             !step.weights.rows.is_empty() || weights.iter().any(|weight| *weight != 1.0);
-        Self {
-            advantages: advantages * mask.to_kind(like.kind()),
-            old: old_logprobs(&step.fixed.old, indices(), tokens, like),
+        let advantages = advantages * mask.to_kind(like.kind());
+        let advantages = match credit {
+            Some(credit) => credited(credit, step, micro_batch, &advantages, &mask, like)?,
+            None => advantages,
+        };
+        Ok(Self {
+            advantages,
+            old: or_current(indices().map(|index| step.fixed.old.get(index)), tokens, like),
             behavior: spread(
                 rows.iter().map(|sample| Some(sample.behavior_logprobs.as_slice())),
                 tokens,
@@ -269,24 +284,51 @@ impl Columns {
             }),
             row_weights: is_weighted.then(|| per_row(&weights, like)),
             mask,
-        }
+        })
     }
 }
 
-/// The ratio's denominator, `[batch, seq]`: fixed where a sample has one, else `logprobs` themselves
-/// without gradient.
-fn old_logprobs(
-    fixed: &TokenColumn,
-    indices: impl Iterator<Item = usize> + Clone,
+/// The advantages of tokens, `[batch, seq]`, where those of taught samples are credited by the hint that teaches them.
+fn credited(
+    credit: &dyn Credit,
+    step: PolicyStep<'_>,
+    micro_batch: &MicroBatch<'_>,
+    advantages: &Tensor,
+    mask: &Tensor,
+    like: &Tensor,
+) -> Result<Tensor, GrpoError> {
+    let MicroBatch { positions, rows, tokens } = micro_batch;
+    let is_taught = rows.iter().map(|sample| sample.is_taught()).collect::<Vec<_>>();
+    if is_taught.iter().all(|taught| !taught) {
+        return Ok(advantages.shallow_clone());
+    }
+    let indices = || positions.iter().map(|&position| step.part.policy[position]);
+    let teacher = spread(indices().map(|index| step.fixed.teacher(index)), tokens, like);
+    let compared = or_current(indices().map(|index| step.fixed.compared(index)), tokens, like);
+    let is_taught = upload(&is_taught, like.device()).unsqueeze(-1);
+    let other = is_taught.logical_and(mask).logical_not();
+    let delta = (teacher - compared).masked_fill(&other, 0.0);
+    let credited = credit.advantages(CreditInput::new(advantages, &delta, mask))?;
+    if credited.size() != advantages.size() {
+        let (found, expected) = (credited.size(), advantages.size());
+        let (name, like) = ("credit", "advantages");
+        return Err(GrpoError::Shape { name, like, found, expected });
+    }
+    Ok(credited.where_self(&other.logical_not(), advantages))
+}
+
+/// Log-probabilities, `[batch, seq]`: those of a row where there are any, else `logprobs` themselves without gradient.
+fn or_current<'v>(
+    rows: impl Iterator<Item = Option<&'v [f64]>> + Clone,
     batch: &TokenBatch,
     logprobs: &Tensor,
 ) -> Tensor {
     let current = logprobs.detach();
-    let is_current = indices.clone().map(|index| fixed.get(index).is_none()).collect::<Vec<_>>();
+    let is_current = rows.clone().map(|row| row.is_none()).collect::<Vec<_>>();
     if is_current.iter().all(|current| *current) {
         return current;
     }
-    let values = spread(indices.map(|index| fixed.get(index)), batch, logprobs);
+    let values = spread(rows, batch, logprobs);
     let is_current = upload(&is_current, logprobs.device()).unsqueeze(-1);
     current.where_self(&is_current, &values)
 }

@@ -27,7 +27,7 @@ use self::weights::LossWeights;
 use crate::config::GrpoConfig;
 use crate::error::{ConfigError, GrpoError};
 use crate::metrics::{self, Metrics};
-use crate::objective::{HintedWeight, KlConfig, KlGroups, LossConfig, PolicyLoss};
+use crate::objective::{Credit, HintedWeight, KlConfig, KlGroups, LossConfig, PolicyLoss};
 use crate::optim::{Guard, Optimizer, OptimizerConfig, clip_grad_norm, materialize_gradients};
 use crate::warning::Warning;
 
@@ -87,6 +87,8 @@ pub struct Learner {
     reference: Option<SharedPolicy>,
     objective: Box<dyn PolicyLoss>,
     hinted_weights: Vec<Box<dyn HintedWeight>>,
+    /// How the tokens of taught samples share their advantage; `None` where hints teach nothing.
+    credit: Option<Box<dyn Credit>>,
     optimizer: Box<dyn Optimizer>,
     guard: Guard,
     /// Optimizer steps taken.
@@ -112,12 +114,15 @@ impl std::fmt::Debug for Learner {
 /// Parts of a [`Learner`] other than those that the configuration names.
 #[derive(Default)]
 pub struct LearnerParts {
-    /// The frozen policy of the KL term. Needed when `loss.kl.coef` is not 0.
+    /// The frozen policy of the KL term and of a teacher. Needed when `loss.kl.coef` is not 0, and when
+    /// `loss.credit.teacher` is `reference`.
     pub reference: Option<SharedPolicy>,
     /// Another objective than the configuration's.
     pub objective: Option<Box<dyn PolicyLoss>>,
     /// Further weights of hinted samples, after the configuration's.
     pub hinted_weights: Vec<Box<dyn HintedWeight>>,
+    /// Another credit of taught samples' tokens than the configuration's.
+    pub credit: Option<Box<dyn Credit>>,
     /// Another optimizer than the configuration's.
     pub optimizer: Option<Box<dyn Optimizer>>,
 }
@@ -134,6 +139,9 @@ impl LearnerParts {
         let mut names = Vec::new();
         if let Some(objective) = &self.objective {
             names.push(("objective".to_owned(), objective.name()));
+        }
+        if let Some(credit) = &self.credit {
+            names.push(("credit".to_owned(), credit.name()));
         }
         if let Some(optimizer) = &self.optimizer {
             names.push(("optimizer".to_owned(), optimizer.name()));
@@ -207,6 +215,10 @@ impl Learner {
             );
             return Err(ConfigError::Invalid(vec![message]).into());
         }
+        if loss.credit.needs_reference() && parts.reference.is_none() {
+            let message = "loss.credit.teacher: must be \"live\" without a reference policy";
+            return Err(ConfigError::Invalid(vec![message.to_owned()]).into());
+        }
         let optimizer = match parts.optimizer {
             Some(optimizer) => optimizer,
             None => catch_out_of_memory("build the optimizer", || {
@@ -223,6 +235,7 @@ impl Learner {
             reference: parts.reference,
             objective: parts.objective.unwrap_or_else(|| loss.objective.build()),
             hinted_weights,
+            credit: parts.credit.or_else(|| loss.credit.build()),
             optimizer,
             guard: Guard::new(config.optimizer.guard),
             updates: 0,
@@ -309,6 +322,11 @@ impl Learner {
         // The tokens of samples without gradient are in the denominators of their micro-batch.
         let is_local = !self.loss.aggregation.is_split_invariant();
         if is_local || !self.objective.ignores_zero_advantage() {
+            return true;
+        }
+        let is_credited =
+            |credit: &dyn Credit| sample.is_taught() && !credit.ignores_zero_advantage();
+        if self.credit.as_deref().is_some_and(is_credited) {
             return true;
         }
         let is_skipped = sample.advantage == 0.0

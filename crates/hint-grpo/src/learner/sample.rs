@@ -21,6 +21,10 @@ pub struct Contexts {
     pub plain: Arc<[u32]>,
     /// The prompt that the response was sampled from.
     pub sampled: Arc<[u32]>,
+    /// The hinted prompt that teaches the response; `None` where no hint does.
+    pub teacher: Option<Arc<[u32]>>,
+    /// The hinted prompt that the teacher's is compared with; `None` where that is the plain prompt.
+    pub contrast: Option<Arc<[u32]>>,
 }
 
 impl Contexts {
@@ -32,6 +36,8 @@ impl Contexts {
             denominator: Some(Arc::clone(&plain)),
             sampled: Arc::clone(&plain),
             plain,
+            teacher: None,
+            contrast: None,
         }
     }
 
@@ -39,6 +45,13 @@ impl Contexts {
     #[must_use]
     pub fn with_sampled(mut self, prompt: impl Into<Arc<[u32]>>) -> Self {
         self.sampled = prompt.into();
+        self
+    }
+
+    /// Sets the hinted prompt that teaches the response, and the one that it is compared with.
+    #[must_use]
+    pub fn with_teacher(mut self, teacher: Arc<[u32]>, contrast: Option<Arc<[u32]>>) -> Self {
+        (self.teacher, self.contrast) = (Some(teacher), contrast);
         self
     }
 
@@ -57,6 +70,8 @@ pub(crate) enum Context {
     Denominator,
     Plain,
     Sampled,
+    Teacher,
+    Contrast,
 }
 
 /// One response, ready to train on. It may be part of the policy objective, of the supervised loss,
@@ -171,6 +186,11 @@ impl Sample {
         self.source != RolloutSource::Demonstration && self.contexts.denominator.as_ref() == sampled
     }
 
+    /// Whether a hint teaches it.
+    pub(crate) const fn is_taught(&self) -> bool {
+        self.contexts.teacher.is_some()
+    }
+
     /// Whether numerator and denominator of its ratio condition on the same prompt.
     pub(crate) fn has_same_context(&self) -> bool {
         self.contexts.denominator.as_ref() == Some(&self.contexts.numerator)
@@ -178,12 +198,14 @@ impl Sample {
 
     /// One of its prompts.
     pub(crate) fn context(&self, context: Context) -> &[u32] {
-        let Contexts { numerator, denominator, plain, sampled } = &self.contexts;
+        let Contexts { numerator, denominator, plain, sampled, teacher, contrast } = &self.contexts;
         match context {
             Context::Numerator => numerator,
             Context::Denominator => denominator.as_ref().unwrap_or(numerator),
             Context::Plain => plain,
             Context::Sampled => sampled,
+            Context::Teacher => teacher.as_ref().unwrap_or(plain),
+            Context::Contrast => contrast.as_ref().unwrap_or(plain),
         }
     }
 

@@ -82,6 +82,8 @@ table! {
     ROLLOUT_REPLAY_AGE = "rollout/replay_age";
     /// Share of problems that were sampled again with a hint.
     HINT_HINTED_FRAC = "hint/hinted_frac";
+    /// Share of problems whose plain completions a hint teaches, if there are any.
+    HINT_TAUGHT_FRAC = "hint/taught_frac";
     /// Share of hinted groups with at least one correct completion.
     HINT_RESCUED_FRAC = "hint/rescued_frac";
     /// Share of hinted completions judged correct.
@@ -117,6 +119,14 @@ table! {
     AFFINITY_BEHAVIOR_EUR = "affinity/behavior/eur";
     /// UC against the distribution that drew the tokens, in nats.
     AFFINITY_BEHAVIOR_UC = "affinity/behavior/uc";
+    /// Affinity of the hint that teaches plain completions: of its ratio to the policy without it, over their tokens.
+    AFFINITY_TEACHER_VALUE = "affinity/teacher/value";
+    /// EUR of that ratio, every token with the same weight.
+    AFFINITY_TEACHER_EUR = "affinity/teacher/eur";
+    /// UC of that ratio, in nats.
+    AFFINITY_TEACHER_UC = "affinity/teacher/uc";
+    /// How much more likely the hint that teaches makes a token, averaged, in nats.
+    TEACHER_DELTA = "hint/teacher_delta";
     /// Affinity of the ratio that trains over `plain`, `hinted`, `prefix` or `demonstration` completions.
     AFFINITY_SOURCE_VALUE = "affinity/SOURCE/value";
     /// EUR of the same.

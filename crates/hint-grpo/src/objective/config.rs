@@ -6,9 +6,9 @@ use hint_rollout::run::no_fields;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Aggregation, Cispo, ClippedSurrogate, GeometricMean, HintedWeight, HintedWeightConfig,
-    ImportanceCorrection, KlConfig, OldLogprobs, PolicyLoss, RatioLevel, RatioScheme, RatioShaping,
-    Reinforce, Sapo,
+    Aggregation, Cispo, ClippedSurrogate, CreditConfig, GeometricMean, HintedWeight,
+    HintedWeightConfig, ImportanceCorrection, KlConfig, OldLogprobs, PolicyLoss, RatioLevel,
+    RatioScheme, RatioShaping, Reinforce, Sapo,
 };
 use crate::error::GrpoError;
 
@@ -38,6 +38,8 @@ pub struct LossConfig {
     pub aggregation: Aggregation,
     /// Factors of the loss of hinted samples; their product counts. Empty: all weigh the same.
     pub hinted_weight: Vec<HintedWeightConfig>,
+    /// How the tokens of completions that a hint teaches share their advantage. Off by default.
+    pub credit: CreditConfig,
     /// The band of ratios that Affinity counts as inside the policy; the clip range of the objective if
     /// it is not given, or 0.2 on both sides where the objective has none.
     pub affinity_band: Option<AffinityBand>,
@@ -60,6 +62,7 @@ impl Default for LossConfig {
                 exponent: 1.0,
                 variant: AffinityVariant::Weighted {},
             }],
+            credit: CreditConfig::default(),
             affinity_band: None,
             sft: SftTerm::default(),
         }
@@ -159,6 +162,11 @@ impl LossConfig {
         weights.map(|weight| Box::new(*weight) as Box<dyn HintedWeight>).collect()
     }
 
+    /// Whether a reference policy is needed: for a KL term, or as a teacher.
+    pub fn needs_reference(&self) -> bool {
+        self.kl.coef != 0.0 || self.credit.needs_reference()
+    }
+
     /// The band of ratios that Affinity counts as inside the policy.
     ///
     /// # Errors
@@ -179,6 +187,7 @@ impl LossConfig {
             at.within(format_args!("hinted_weight[{index}]"), |at| weight.check(at));
         }
         at.within("ratio_shaping", |at| self.ratio_shaping.check(at));
+        at.within("credit", |at| self.credit.check(at));
         if let Some(AffinityBand { clip_low, clip_high }) = self.affinity_band {
             at.within("affinity_band", |at| check_clip(clip_low, clip_high, at));
         }

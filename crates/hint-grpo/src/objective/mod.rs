@@ -3,7 +3,8 @@
 //! A [`PolicyLoss`] says what one token loses, as a function of the log-probabilities in its [`LossInput`]; it
 //! neither reduces nor knows which prompt they condition on. A [`LossComposition`] multiplies it by weights,
 //! adds the KL term ([`KlConfig`]) and reduces it ([`Aggregation`]). Hinted samples have further weights
-//! ([`HintedWeight`]) and may have another shape ([`RatioShaping`]). [`LossConfig`] names all of it in a
+//! ([`HintedWeight`]) and may have another shape ([`RatioShaping`]); samples that a hint teaches share their
+//! advantage over tokens in another way ([`Credit`]). [`LossConfig`] names all of it in a
 //! configuration. Each idea is one short file, its equation labeled as in `docs/math.md`.
 
 use tch::Tensor;
@@ -16,6 +17,7 @@ mod cispo;
 mod clipped;
 mod composition;
 mod config;
+mod credit;
 mod flags;
 mod geometric;
 mod hinted_weight;
@@ -33,6 +35,7 @@ pub use cispo::Cispo;
 pub use clipped::ClippedSurrogate;
 pub use composition::LossComposition;
 pub use config::{AffinityBand, LossConfig, ObjectiveConfig, SftTerm};
+pub use credit::{Credit, CreditConfig, CreditForm, CreditInput, CreditTeacher};
 pub(crate) use flags::{add_masked, masked_sum};
 pub use geometric::GeometricMean;
 pub use hinted_weight::{

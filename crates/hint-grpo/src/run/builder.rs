@@ -16,7 +16,7 @@ use crate::advantage::AdvantageEstimator;
 use crate::config::GrpoConfig;
 use crate::error::{ConfigError, GrpoError};
 use crate::learner::{Learner, LearnerParts};
-use crate::objective::{HintedWeight, PolicyLoss};
+use crate::objective::{Credit, CreditForm, HintedWeight, PolicyLoss};
 use crate::observer::Observer;
 use crate::optim::Optimizer;
 use crate::run_dir::{Progress, RunDir};
@@ -87,20 +87,6 @@ impl<S: Stage> Run<S> {
 }
 
 impl RunBuilder<PolicyGradient> {
-    /// The frozen policy of the KL term. Needed when `loss.kl.coef` is not 0.
-    #[must_use]
-    pub fn reference(mut self, reference: SharedPolicy) -> Self {
-        self.parts.reference = Some(reference);
-        self
-    }
-
-    /// Another objective than the configuration's.
-    #[must_use]
-    pub fn objective(mut self, objective: impl PolicyLoss + 'static) -> Self {
-        self.parts.objective = Some(Box::new(objective));
-        self
-    }
-
     /// Another advantage estimator than the configuration's.
     #[must_use]
     pub fn advantage(mut self, advantage: impl AdvantageEstimator + 'static) -> Self {
@@ -114,6 +100,32 @@ impl RunBuilder<PolicyGradient> {
         self.stage = self.stage.with_collector(change);
         self
     }
+}
+
+impl RunBuilder<Supervised> {
+    /// What evaluates the [held-out](Self::held_out) problems: the engine, the format and the rubric of a collector.
+    #[must_use]
+    pub fn evaluator(mut self, collector: Collector) -> Self {
+        self.stage = self.stage.with_evaluator(collector);
+        self
+    }
+}
+
+impl<S: Stage> RunBuilder<S> {
+    /// The frozen policy of the KL term and of a teacher. Needed when `loss.kl.coef` is not 0, and when
+    /// `loss.credit.teacher` is `reference`.
+    #[must_use]
+    pub fn reference(mut self, reference: SharedPolicy) -> Self {
+        self.parts.reference = Some(reference);
+        self
+    }
+
+    /// Another objective than the configuration's.
+    #[must_use]
+    pub fn objective(mut self, objective: impl PolicyLoss + 'static) -> Self {
+        self.parts.objective = Some(Box::new(objective));
+        self
+    }
 
     /// A further weight of hinted samples, beside the configuration's. May be called several times.
     #[must_use]
@@ -122,27 +134,22 @@ impl RunBuilder<PolicyGradient> {
         self
     }
 
+    /// Another credit of the tokens that a hint teaches than the configuration's.
+    #[must_use]
+    pub fn credit(mut self, credit: impl Credit + 'static) -> Self {
+        self.parts.credit = Some(Box::new(credit));
+        self
+    }
+
     /// Problems to evaluate on, without hints, as `evaluation` of the configuration says; see
     /// [`EvaluationConfig::split`](crate::config::EvaluationConfig::split). None of them may be trained on.
+    /// The stage's [collector](Stage::collector) evaluates them.
     #[must_use]
     pub fn held_out(mut self, problems: Vec<Problem>) -> Self {
         self.held_out = problems;
         self
     }
-}
 
-impl RunBuilder<Supervised> {
-    /// Problems to evaluate on, without hints, as `evaluation` of the configuration says, with the
-    /// engine, the format and the rubric of `collector`. None of them may be demonstrated.
-    #[must_use]
-    pub fn held_out(mut self, collector: Collector, problems: Vec<Problem>) -> Self {
-        self.stage = self.stage.with_evaluator(collector);
-        self.held_out = problems;
-        self
-    }
-}
-
-impl<S: Stage> RunBuilder<S> {
     /// Another optimizer than the configuration's.
     #[must_use]
     pub fn optimizer(mut self, optimizer: impl Optimizer + 'static) -> Self {
@@ -234,6 +241,7 @@ impl<S: Stage> RunBuilder<S> {
         custom.extend(parts.names());
         check_custom_parts(&config.custom_parts, &custom)?;
         config.custom_parts = custom;
+        check_credit(&mut stage, &config, &parts)?;
         let mut learner = Learner::new(policy, &config, S::sft_loss(&config), parts)?;
         let mut restored = None;
         if let Some(dir) = context.run_dir.as_ref().and_then(RunDir::resume_from) {
@@ -263,6 +271,29 @@ impl<S: Stage> RunBuilder<S> {
             last_checkpoint,
         })
     }
+}
+
+/// Hints that teach and a credit that reads them come together.
+fn check_credit<S: Stage>(
+    stage: &mut S,
+    config: &GrpoConfig,
+    parts: &LearnerParts,
+) -> Result<(), GrpoError> {
+    if !S::SAMPLES {
+        return Ok(());
+    }
+    let teaches = stage.collector().is_some_and(|collector| collector.teaches());
+    let credits = parts.credit.is_some() || config.loss.credit.form != CreditForm::None;
+    let message = match (teaches, credits) {
+        (true, false) => {
+            "loss.credit.form.type: must be \"advantage\" or \"weight\" where rollout.combine.type is \"teach\""
+        }
+        (false, true) => {
+            "loss.credit.form.type: must be \"none\" unless rollout.combine.type is \"teach\""
+        }
+        _ => return Ok(()),
+    };
+    Err(ConfigError::Invalid(vec![message.to_owned()]).into())
 }
 
 /// Compares the custom parts that a configuration names with those that the program brings.

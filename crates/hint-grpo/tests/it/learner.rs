@@ -6,8 +6,10 @@ use std::sync::{Arc, Mutex};
 use hint_grpo::learner::{
     Contexts, GroupStats, Learner, LearnerParts, Sample, SampleBatch, SftLoss, UpdateReport,
 };
-use hint_grpo::objective::Aggregation;
-use hint_grpo::objective::{HintedWeightConfig, ObjectiveConfig, OldLogprobs, RatioShaping};
+use hint_grpo::objective::{
+    AffinityBand, Aggregation, CreditForm, CreditTeacher, HintedWeightConfig, ObjectiveConfig,
+    OldLogprobs, RatioShaping,
+};
 use hint_grpo::{GrpoConfig, GrpoError, Optimizer, metrics};
 use hint_policy::{Parameter, Policy, PolicyError, SharedPolicy, TokenBatch};
 use hint_rollout::run::{RunProgress, ValueSchedule};
@@ -428,4 +430,84 @@ fn an_optimizer_without_memory_is_an_error() {
     let error = Learner::new(policy, &config(), SftLoss::default(), LearnerParts::default()).err();
     let error = error.expect("no process can address so much");
     assert!(matches!(error, GrpoError::Policy(PolicyError::OutOfMemory { .. })), "{error}");
+}
+
+/// A response `[1]` to the prompt `[0]`, whose teacher sees `[1]` last and whose contrast `[2]`.
+fn taught(advantage: f64, contrast: bool) -> Sample {
+    let sample = Sample::new(0, [0], vec![1], vec![-0.25]).with_advantage(advantage);
+    let contrast = contrast.then(|| Arc::from([2]));
+    sample.with_contexts(Contexts::plain([0]).with_teacher(Arc::from([1]), contrast))
+}
+
+/// Log-probabilities of token 1 after tokens 0, 1 and 2.
+const TAUGHT: [f64; 9] = [0.0, 0.0, 0.0, 0.0, 2.0, 0.0, 0.0, -1.0, 0.0];
+
+fn logprob_of_one(from: usize) -> f64 {
+    let row = &TAUGHT[3 * from..3 * from + 3];
+    row[1] - row.iter().map(|logit| logit.exp()).sum::<f64>().ln()
+}
+
+/// The advantage with which a taught sample trained: its gradient is that of `−A log π(1 | 0)` of an even row.
+fn credited(config: &GrpoConfig, sample: Sample) -> f64 {
+    let (_, gradient) = update(&TAUGHT, config, vec![sample]);
+    check(&gradient[3..], &[0.0; 6]);
+    -gradient[1] * 1.5
+}
+
+#[test]
+fn a_hint_that_teaches_is_compared_with_the_policy_itself() {
+    let mut config = config();
+    config.loss.credit.form = CreditForm::Advantage { mix: 0.25, max: None };
+    let delta = logprob_of_one(1) - logprob_of_one(0);
+    for advantage in [0.0, 2.0] {
+        let expected = 0.25 * advantage + 0.75 * delta;
+        check(&[credited(&config, taught(advantage, false))], &[expected]);
+    }
+    // A sample that no hint teaches keeps its advantage.
+    let plain = Sample::new(0, [0], vec![1], vec![-0.25]).with_advantage(2.0);
+    check(&[credited(&config, plain)], &[2.0]);
+    // The trainer's own log-probabilities count, whatever the engine reported.
+    config.loss.old_logprobs = OldLogprobs::Engine;
+    config.loss.objective = ObjectiveConfig::Reinforce;
+    check(&[credited(&config, taught(0.0, false))], &[0.75 * delta]);
+}
+
+#[test]
+fn a_contrast_takes_the_place_of_the_policy_without_a_hint() {
+    let mut config = config();
+    config.loss.credit.form = CreditForm::Advantage { mix: 0.0, max: None };
+    let delta = logprob_of_one(1) - logprob_of_one(2);
+    check(&[credited(&config, taught(1.0, true))], &[delta]);
+    config.loss.credit.form = CreditForm::Weight { min: 0.0, max: 100.0, inverse: false };
+    check(&[credited(&config, taught(3.0, true))], &[3.0 * delta.exp()]);
+    check(&[credited(&config, taught(-3.0, true))], &[-3.0 * (-delta).exp()]);
+}
+
+#[test]
+fn affinity_of_a_teacher_weighs_all_tokens_the_same() {
+    let mut config = config();
+    config.loss.credit.form = CreditForm::Weight { min: 0.5, max: 2.0, inverse: false };
+    let samples = vec![taught(1.0, false), taught(2.0, false)];
+    let (report, _) =
+        update_with(&TAUGHT, &config, SftLoss::default(), samples).expect("the samples are valid");
+    let delta = logprob_of_one(1) - logprob_of_one(0);
+    let of = |name| report.metrics.get(name).expect("both are taught");
+    check(&[of(metrics::TEACHER_DELTA)], &[delta]);
+    // exp(Δ) is far above the band.
+    assert_eq!(of(metrics::AFFINITY_TEACHER_EUR), 0.0);
+    config.loss.affinity_band = Some(AffinityBand { clip_low: 0.5, clip_high: 9.0 });
+    let samples = vec![taught(1.0, false)];
+    let (report, _) =
+        update_with(&TAUGHT, &config, SftLoss::default(), samples).expect("the samples are valid");
+    assert_eq!(report.metrics.get(metrics::AFFINITY_TEACHER_EUR), Some(1.0));
+}
+
+#[test]
+fn a_teacher_that_is_the_reference_needs_one() {
+    let mut config = config();
+    config.loss.credit.form = CreditForm::Advantage { mix: 0.0, max: None };
+    config.loss.credit.teacher = CreditTeacher::Reference;
+    let error = update_with(&EVEN, &config, SftLoss::default(), vec![taught(1.0, false)]);
+    let error = error.expect_err("there is no reference").to_string();
+    assert!(error.contains("loss.credit.teacher"), "{error}");
 }

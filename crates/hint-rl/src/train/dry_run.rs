@@ -174,7 +174,7 @@ fn policy_gradient_step<S: Fn(&str) + Clone + Send + 'static>(
         .advantage(Alternating)
         .clock(clock())
         .observer(watch.clone());
-    if config.loss.kl.coef != 0.0 {
+    if config.loss.needs_reference() {
         builder = builder.reference(workload.reference(model.base)?);
     }
     let mut trainer = builder.build()?;

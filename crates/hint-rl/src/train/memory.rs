@@ -45,7 +45,7 @@ pub(crate) fn demand<'a>(
             .map(|parameter| bytes(&parameter.tensor))
             .sum(),
         optimizer_bytes: optimizer.state().iter().map(|(_, tensor)| bytes(tensor)).sum(),
-        reference: config.loss.kl.coef != 0.0 && method != Method::Sft,
+        reference: config.loss.needs_reference() && method != Method::Sft,
         gradient_checkpointing: settings.gradient_checkpointing,
         sampled,
         longest_prompt: lengths.prompt,

@@ -25,14 +25,17 @@ mod summary;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::Result;
 use hint_grpo::{
     GrpoConfig, GrpoError, Outcome, RunBuilder, RunDir, Stage, SupervisedTrainer, Trainer,
 };
+use hint_policy::Tokenizer;
 use hint_policy::runtime::keep_freed_memory;
 use hint_process::{StopSignals, clock};
 use hint_rollout::{Collector, Problem, RolloutEngine};
+use tch::Device;
 
 use self::dry_run::dry_run;
 use self::engine::engine;
@@ -112,8 +115,17 @@ fn train_all(
         let dir = settings.out.join(method.name());
         let (seed, steps) = (config.run.seed, config.run.steps);
         let model_files = Vec::new();
-        let mut job =
-            Job { method, config, workload, settings, stop, dir, model_files, lock: None };
+        let mut job = Job {
+            method,
+            config,
+            workload,
+            settings,
+            stop,
+            dir,
+            model_files,
+            loaded: None,
+            lock: None,
+        };
         let outcome = match method {
             Method::Sft => supervised(&mut job),
             Method::Grpo | Method::Hint => hint_grpo(&mut job),
@@ -145,6 +157,8 @@ pub struct Job<'a> {
     dir: PathBuf,
     /// What the model was loaded from.
     model_files: Vec<PathBuf>,
+    /// Its tokenizer and its device, once it is loaded.
+    loaded: Option<(Arc<Tokenizer>, Device)>,
     /// Held until the run has ended.
     lock: Option<RunLock>,
 }
@@ -167,6 +181,7 @@ impl Job<'_> {
         let banned = ids(&self.config.model.banned_tokens, &model.tokenizer)?;
         self.config.rollout.sampling.banned_tokens.extend(banned);
         self.model_files = self.workload.model_files(&model);
+        self.loaded = Some((Arc::clone(&model.tokenizer), model.report.device));
         Ok(model)
     }
 
@@ -180,8 +195,9 @@ impl Job<'_> {
     }
 
     /// Gives the run its folder, whose newest checkpoint it continues from, keeps other processes out of it,
-    /// and names what the run depends on and what a resumed run may change. Ask for it when the model is
-    /// there: a mistyped name leaves no folder behind.
+    /// and names what the run depends on and what a resumed run may change. The run also gets its held-out problems,
+    /// clock, gauge of memory and display, and its checkpoints the tokenizer. Ask for it when the model is there: a
+    /// mistyped name leaves no folder behind.
     ///
     /// # Errors
     ///
@@ -200,8 +216,17 @@ impl Job<'_> {
             note!("{}: nothing to do, step {done} of {steps} is done", self.method.name());
         }
         let model = fingerprint::of_model(&self.model_files, &self.settings.out)?;
+        let mut builder = builder;
+        if let Some((tokenizer, device)) = self.loaded.clone() {
+            builder = builder
+                .peak_memory(peak_memory_on(device))
+                .extra_file(move |checkpoint| Ok(tokenizer.save(checkpoint)?));
+        }
         Ok(builder
             .run_dir(run_dir)
+            .held_out(self.workload.held_out.clone())
+            .clock(clock())
+            .observer(self.progress())
             .depends_on("model", model)
             .depends_on("engine", self.settings.engine_name())
             .changes(self.settings.changes.clone())
@@ -219,7 +244,7 @@ impl Job<'_> {
     }
 
     /// Shows how far the run is, and ends it when Ctrl-C was pressed.
-    pub fn progress(&self) -> Progress {
+    fn progress(&self) -> Progress {
         Progress::new(self.method.name(), self.config.run.steps, self.stop.clone())
     }
 
@@ -242,18 +267,10 @@ impl Job<'_> {
 
 fn policy_gradient(job: &mut Job<'_>) -> Result<Outcome> {
     let model = job.model()?;
-    let gauge = peak_memory_on(model.report.device);
     let parts = job.workload.parts(&model, job.engine(&model)?);
-    let Model { base, tokenizer, .. } = model;
-    let mut builder = job
-        .open(Trainer::from_config(job.config.clone(), parts)?)?
-        .held_out(job.workload.held_out.clone())
-        .clock(clock())
-        .peak_memory(gauge)
-        .extra_file(move |dir| Ok(tokenizer.save(dir)?))
-        .observer(job.progress());
-    if job.config.loss.kl.coef != 0.0 {
-        builder = builder.reference(job.workload.reference(base)?);
+    let mut builder = job.open(Trainer::from_config(job.config.clone(), parts)?)?;
+    if job.config.loss.needs_reference() {
+        builder = builder.reference(job.workload.reference(model.base)?);
     }
     let mut trainer = builder.build()?;
     // Not before: what was loaded moved into the optimizer's buffers, and leaves its memory to others.
@@ -266,16 +283,8 @@ fn supervised(job: &mut Job<'_>) -> Result<Outcome> {
     let model = job.model()?;
     let demonstrations = job.workload.demonstrations(&model, &job.config.verifier)?;
     let collector = job.workload.collector(&model, job.engine(&model)?, &job.config)?;
-    let gauge = peak_memory_on(model.report.device);
-    let Model { policy, tokenizer, .. } = model;
-    let mut trainer = job
-        .open(SupervisedTrainer::builder(policy, job.config.clone()))?
-        .held_out(collector, job.workload.held_out.clone())
-        .clock(clock())
-        .peak_memory(gauge)
-        .extra_file(move |dir| Ok(tokenizer.save(dir)?))
-        .observer(job.progress())
-        .build()?;
+    let builder = SupervisedTrainer::builder(model.policy, job.config.clone());
+    let mut trainer = job.open(builder.evaluator(collector))?.build()?;
     // As above.
     keep_freed_memory();
     Ok(trainer.run(&demonstrations)?)

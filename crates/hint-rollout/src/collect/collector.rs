@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::collect::config::CollectorConfig;
 use crate::collect::curriculum::{DrawCounts, ReplayBuffer, SuccessRecord};
-use crate::collect::hinted::{Combine, Levels, Trigger, TriggerInput};
+use crate::collect::hinted::{Combine, HintTrigger, Levels, Trigger, TriggerInput};
 use crate::collect::parts::OwnParts;
 use crate::collect::pass::{CollectPass, Limits};
 use crate::collect::search::HintSearch;
@@ -148,13 +148,19 @@ impl Collector {
     /// A run records them, so that it is not resumed with others.
     pub fn custom_parts(&self) -> Vec<(&'static str, String)> {
         let mut parts = self.own.names();
-        if let Some(provider) = &self.hints {
-            let name = provider.name();
-            if name != self.config.source.name() {
-                parts.push(("source", name));
-            }
+        // Without hints a trigger that may fire gives none.
+        let never = self.own.trigger.is_none() && self.config.trigger == HintTrigger::Never;
+        match self.hints.as_ref().map(HintProvider::name) {
+            Some(name) if name == self.config.source.name() => {}
+            None if never => {}
+            name => parts.push(("source", name.unwrap_or_else(|| "none".to_owned()))),
         }
         parts
+    }
+
+    /// Whether hints teach plain completions, and nothing is sampled under them.
+    pub fn teaches(&self) -> bool {
+        self.own.or(&self.config).combine.teaching().is_some()
     }
 
     /// Evaluates on plain prompts with the collector's own engine, format and rubric. See
@@ -286,14 +292,16 @@ impl Collector {
             }
             provider => {
                 pass.sample_plain(problems, &mut groups, &everyone, context)?;
-                if let Some(provider) = provider {
-                    hinted = pass.sample_hinted(
-                        provider,
-                        problems,
-                        &groups,
-                        &triggered(&groups),
-                        context,
-                    )?;
+                let indices = triggered(&groups);
+                match (provider, parts.combine.teaching()) {
+                    (None, _) => {}
+                    (Some(provider), Some(teaching)) => {
+                        pass.teach(provider, problems, &mut groups, &indices, teaching, context)?;
+                    }
+                    (Some(provider), None) => {
+                        hinted =
+                            pass.sample_hinted(provider, problems, &groups, &indices, context)?;
+                    }
                 }
             }
         }

@@ -21,6 +21,7 @@ mod parts;
 mod pass;
 mod search;
 mod stats;
+mod teach;
 
 pub use check::{ProblemReport, TooLongText};
 pub use collector::Collector;

@@ -28,6 +28,11 @@ pub(crate) struct HintSearch {
 }
 
 impl HintSearch {
+    /// A search that has tried nothing yet.
+    pub(crate) const fn new(index: usize, levels: Option<usize>, seed: Seed) -> Self {
+        Self { index, levels, seed, tried: Vec::new(), is_over: false, best: None }
+    }
+
     /// Whether any hint was given.
     pub(crate) const fn has_rollouts(&self) -> bool {
         self.best.is_some()
@@ -63,7 +68,7 @@ impl CollectPass<'_> {
         let search = |index: usize| {
             let seed = stage.named("level").child(index as u64);
             let levels = provider.levels(problems[index]);
-            HintSearch { index, levels, seed, tried: Vec::new(), is_over: false, best: None }
+            HintSearch::new(index, levels, seed)
         };
         let mut all = indices.iter().map(|&index| search(index)).collect::<Vec<_>>();
         loop {
@@ -100,7 +105,7 @@ impl CollectPass<'_> {
 
     /// The hints of the next round, each with the position of its group in `all`. A search without a
     /// hint is over.
-    fn ask(
+    pub(crate) fn ask(
         &mut self,
         provider: &dyn HintProvider,
         problems: &[&Problem],
@@ -116,6 +121,7 @@ impl CollectPass<'_> {
             let seed = context.seed.named("hint").child(search.index as u64);
             let request = HintRequest::new(problems[search.index])
                 .with_failed(&groups[search.index].rollouts)
+                .with_others(problems)
                 .with_level(level)
                 .with_round(round)
                 .with_progress(context.progress)

@@ -39,6 +39,8 @@ pub struct CollectStats {
     pub all_right: usize,
     /// Groups that were hinted.
     pub hinted_groups: usize,
+    /// Groups whose plain completions a hint teaches.
+    pub taught_groups: usize,
     /// What the hints gave away.
     pub leaks: LeakCounts,
     /// Attempts at it, over all levels that were tried.
@@ -138,6 +140,7 @@ impl CollectStats {
             all_wrong,
             all_right,
             hinted_groups,
+            taught_groups,
             attempts,
             share_sum,
             rescued_groups,
@@ -174,6 +177,7 @@ impl CollectStats {
         self.all_wrong += all_wrong;
         self.all_right += all_right;
         self.hinted_groups += hinted_groups;
+        self.taught_groups += taught_groups;
         self.attempts += attempts;
         self.share_sum += share_sum;
         self.rescued_groups += rescued_groups;

@@ -221,6 +221,16 @@ pub enum RolloutError {
         hint_source: String,
     },
 
+    /// A hint that is no part of the question was to teach plain completions.
+    #[error(
+        "the hint of problem `{problem}` stands behind the prompt, where a plain completion begins, so it cannot \
+         teach one; take a hint that joins the question, such as a solution prefix with `in_prompt = true`"
+    )]
+    TeachesNothing {
+        /// Problem id.
+        problem: String,
+    },
+
     /// Scoring failed.
     #[error("cannot score the completions of problem `{problem}`")]
     Reward {

@@ -16,6 +16,8 @@ pub struct HintRequest<'a> {
     pub problem: &'a Problem,
     /// The rollouts that failed, for providers that adapt to the mistake.
     pub failed: &'a [Rollout],
+    /// The problems of the step, this one among them.
+    pub others: &'a [&'a Problem],
     /// Which level is asked for.
     pub level: HintLevel,
     /// How often this problem already got a hint in this collection, at other levels.
@@ -35,6 +37,7 @@ impl<'a> HintRequest<'a> {
         Self {
             problem,
             failed: &[],
+            others: &[],
             level: HintLevel::FULL,
             round: 0,
             retry: 0,
@@ -47,6 +50,13 @@ impl<'a> HintRequest<'a> {
     #[must_use]
     pub const fn with_failed(mut self, failed: &'a [Rollout]) -> Self {
         self.failed = failed;
+        self
+    }
+
+    /// Adds the problems of the step.
+    #[must_use]
+    pub const fn with_others(mut self, others: &'a [&'a Problem]) -> Self {
+        self.others = others;
         self
     }
 

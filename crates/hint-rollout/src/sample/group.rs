@@ -129,13 +129,29 @@ pub struct RolloutGroup {
     pub replaced: Vec<Rollout>,
     /// Correct hinted rollouts for the supervised term. They are no members of the group.
     pub supervised: Vec<Rollout>,
+    /// The hinted prompts that its plain rollouts are scored under, if a hint teaches them.
+    #[serde(default)]
+    pub teacher: Option<TeacherPrompts>,
+}
+
+/// The prompts of a hint that teaches a group's plain rollouts: nothing was sampled from them.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct TeacherPrompts {
+    /// The hint that teaches.
+    pub hint: Arc<AppliedHint>,
+    /// The hint that it is compared with; `None` where that is the plain prompt.
+    pub contrast: Option<Arc<AppliedHint>>,
+    /// By rollout, whether it is taught.
+    pub is_taught: Vec<bool>,
 }
 
 impl RolloutGroup {
     /// A group sampled on the plain prompt.
     pub fn plain(problem_id: impl Into<String>, prompt: Vec<u32>, rollouts: Vec<Rollout>) -> Self {
         let (replaced, supervised) = (Vec::new(), Vec::new());
-        Self { problem_id: problem_id.into(), prompt, rollouts, replaced, supervised }
+        let problem_id = problem_id.into();
+        Self { problem_id, prompt, rollouts, replaced, supervised, teacher: None }
     }
 
     /// Number of rollouts judged correct.

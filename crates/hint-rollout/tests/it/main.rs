@@ -15,6 +15,7 @@ mod scripted;
 mod stop_texts;
 #[cfg(feature = "teacher")]
 mod teacher;
+mod teaching;
 mod too_long;
 mod trigger;
 #[cfg(feature = "vllm")]

@@ -21,9 +21,14 @@ pub(super) fn samples(
         supervised(&group, index, &plain, loss.sft, &mut samples);
         let rewards = group.rewards();
         let zero_variance = rewards.iter().all(|reward| *reward == rewards[0]);
+        let teacher = group.teacher.map(|teacher| {
+            let prompt = |hint: &Arc<AppliedHint>| Arc::<[u32]>::from(hint.prompt.as_slice());
+            (prompt(&teacher.hint), teacher.contrast.as_ref().map(prompt), teacher.is_taught)
+        });
         let mut hinted = Prompts::default();
         let mut of_group = Vec::with_capacity(group.rollouts.len());
-        for (rollout, &advantage) in group.rollouts.into_iter().zip(advantages) {
+        for (place, (rollout, &advantage)) in group.rollouts.into_iter().zip(advantages).enumerate()
+        {
             of_group.push((!rollout.is_masked).then_some(samples.len()));
             if rollout.is_masked {
                 continue;
@@ -33,7 +38,12 @@ pub(super) fn samples(
                 Some(hint) => hinted.of(hint),
                 None => Arc::clone(&plain),
             };
-            let contexts = contexts(loss.ratio_scheme, &rollout, &plain, sampled);
+            let mut contexts = contexts(loss.ratio_scheme, &rollout, &plain, sampled);
+            if let Some((prompt, contrast, is_taught)) = &teacher
+                && is_taught.get(place) == Some(&true)
+            {
+                contexts = contexts.with_teacher(Arc::clone(prompt), contrast.clone());
+            }
             let completion = rollout.completion;
             let mut sample = Sample::new(
                 index,

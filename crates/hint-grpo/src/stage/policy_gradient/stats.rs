@@ -70,6 +70,9 @@ pub(super) fn observe_collection(metrics: &mut Metrics, stats: &CollectStats) {
     }
     metrics.set_some(metrics::COMPLETIONS_CLIPPED_RATIO, share(stats.truncated, stats.completions));
     metrics.set_some(metrics::HINT_HINTED_FRAC, share(stats.hinted_groups, stats.problems));
+    if stats.taught_groups > 0 {
+        metrics.set_some(metrics::HINT_TAUGHT_FRAC, share(stats.taught_groups, stats.problems));
+    }
     metrics.set_some(metrics::HINT_RESCUED_FRAC, share(stats.rescued_groups, stats.hinted_groups));
     metrics.set_some(metrics::HINT_PASS_RATE, stats.hinted.rate());
     metrics.set_some(metrics::HINT_ATTEMPTS, share(stats.attempts, stats.hinted_groups));

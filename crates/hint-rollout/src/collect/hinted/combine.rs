@@ -1,4 +1,4 @@
-//! The axis of combination: what happens to a group that got hints.
+//! The axis of combination: what happens to a group that gets hints.
 
 use serde::{Deserialize, Serialize};
 
@@ -53,6 +53,68 @@ pub trait Combine: Send + Sync {
     fn keeps_plain(&self) -> bool {
         true
     }
+
+    /// Whether hints only teach: nothing is sampled under them, and [`Combine::combine`] is not called. The
+    /// plain completions are scored under the hint instead, see [`TeacherPrompts`](crate::sample::TeacherPrompts).
+    fn teaching(&self) -> Option<Teaching> {
+        None
+    }
+}
+
+/// How hints teach plain completions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Teaching {
+    /// Which completions they teach.
+    pub completions: Taught,
+    /// What the hint is compared with.
+    pub contrast: Contrast,
+}
+
+impl Teaching {
+    /// Every completion of the group, without a contrast.
+    pub const fn new() -> Self {
+        Self { completions: Taught::All, contrast: Contrast::None }
+    }
+
+    /// Sets which completions are taught.
+    #[must_use]
+    pub const fn with_completions(mut self, completions: Taught) -> Self {
+        self.completions = completions;
+        self
+    }
+
+    /// Sets what the hint is compared with.
+    #[must_use]
+    pub const fn with_contrast(mut self, contrast: Contrast) -> Self {
+        self.contrast = contrast;
+        self
+    }
+}
+
+/// Which completions of a group a hint teaches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Taught {
+    /// All of them.
+    #[default]
+    All,
+    /// Those that are not correct; the others have the group's advantage. (SRPO)
+    Wrong,
+    /// Those that are correct.
+    Correct,
+}
+
+/// What the log-probabilities under a hint are compared with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Contrast {
+    /// Those under the plain prompt.
+    #[default]
+    None,
+    /// Those under the hint of another problem of the step, see
+    /// [`Placebo`](crate::hint::source::Placebo). A group for which there is none is not taught.
+    Placebo,
 }
 
 from_closure!(Combine: combine(group: &mut RolloutGroup, hinted: Vec<Rollout>));
@@ -76,6 +138,16 @@ pub enum CombineRule {
     /// They do not join: they are kept for the supervised term.
     #[serde(deserialize_with = "no_fields")]
     Supervise,
+    /// Nothing is sampled under the hint: it becomes the teacher's prompt of the plain completions, and the
+    /// loss credits their tokens by it.
+    Teach {
+        /// Which completions it teaches.
+        #[serde(default)]
+        completions: Taught,
+        /// What it is compared with.
+        #[serde(default)]
+        contrast: Contrast,
+    },
 }
 
 impl Combine for CombineRule {
@@ -95,11 +167,20 @@ impl Combine for CombineRule {
                 group.supervised = hinted;
                 group.supervised.retain(|rollout| rollout.score.verdict.is_correct());
             }
+            // Nothing was sampled.
+            Self::Teach { .. } => {}
         }
     }
 
     fn keeps_plain(&self) -> bool {
         !matches!(self, Self::ReplaceAll)
+    }
+
+    fn teaching(&self) -> Option<Teaching> {
+        match *self {
+            Self::Teach { completions, contrast } => Some(Teaching { completions, contrast }),
+            _ => None,
+        }
     }
 }
 

@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | when a group gets hints | [`Trigger`] | [`HintTrigger`] |
 //! | at which levels they are tried | [`Levels`] | [`LevelSearch`] |
-//! | how hinted completions join the group | [`Combine`] | [`CombineRule`] |
+//! | how hinted completions join the group, or teach it | [`Combine`] | [`CombineRule`] |
 //! | which hinted groups count | | [`KeepIf`] |
 //!
 //! A configuration names a built-in; an implementation of your own, or a closure through [`from_fn`],
@@ -15,7 +15,7 @@ mod from_fn;
 mod level;
 mod trigger;
 
-pub use combine::{Combine, CombineRule, KeepIf};
+pub use combine::{Combine, CombineRule, Contrast, KeepIf, Taught, Teaching};
 pub use from_fn::{FromFn, from_fn};
 pub use level::{LevelInput, LevelSearch, Levels};
 pub use trigger::{HintTrigger, Trigger, TriggerInput};

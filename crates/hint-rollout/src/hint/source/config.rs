@@ -7,6 +7,7 @@ use crate::data::Problem;
 use crate::engine::Sampling;
 use crate::error::{RolloutError, Violations};
 use crate::hint::provider::HintProvider;
+use crate::hint::source::control::{Placebo, Unrelated};
 use crate::hint::source::dataset::DatasetHints;
 use crate::hint::source::demonstration::Demonstrations;
 use crate::hint::source::masked_solution::MaskedSolution;
@@ -63,6 +64,18 @@ pub enum HintSourceConfig {
     /// [`WrongAnswers`]: the answers that the plain completions gave.
     #[serde(deserialize_with = "no_fields")]
     WrongAnswers,
+    /// [`Placebo`], a control: the hint of another problem of the step.
+    Placebo {
+        /// The source of those hints; the data set if it is not given.
+        #[serde(default)]
+        of: Box<Self>,
+    },
+    /// [`Unrelated`], a control: unrelated text, as long as the problem's own hint.
+    Unrelated {
+        /// The source of that hint; the data set if it is not given.
+        #[serde(default)]
+        of: Box<Self>,
+    },
 }
 
 fn blank() -> String {
@@ -103,18 +116,33 @@ impl HintSourceConfig {
             | Self::Demonstration { column: None }
             | Self::SelfHint { .. } => vec![problem.solution.is_some()],
             Self::Teacher(_) | Self::WrongAnswers => vec![true],
+            Self::Placebo { of } | Self::Unrelated { of } => of.available(problem),
         }
     }
 
     /// Whether its hints are there before the run, and nothing has to be asked for them.
-    pub(crate) const fn is_known(&self) -> bool {
-        matches!(
-            self,
+    pub(crate) fn is_known(&self) -> bool {
+        match self {
             Self::Dataset { .. }
-                | Self::SolutionPrefix { .. }
-                | Self::MaskedSolution { .. }
-                | Self::Demonstration { .. }
-        )
+            | Self::SolutionPrefix { .. }
+            | Self::MaskedSolution { .. }
+            | Self::Demonstration { .. } => true,
+            Self::Unrelated { of } => of.is_known(),
+            Self::Teacher(_)
+            | Self::SelfHint { .. }
+            | Self::WrongAnswers
+            | Self::Placebo { .. } => false,
+        }
+    }
+
+    /// Whether its hints join the question, so that they can teach plain completions.
+    pub fn is_guidance(&self) -> bool {
+        match self {
+            Self::SolutionPrefix { in_prompt, .. } => *in_prompt,
+            Self::Demonstration { .. } => false,
+            Self::Placebo { of } | Self::Unrelated { of } => of.is_guidance(),
+            _ => true,
+        }
     }
 
     /// The provider. `key` gives what an environment variable holds, for a teacher that needs a key:
@@ -129,6 +157,13 @@ impl HintSourceConfig {
         &self,
         key: impl Fn(&str) -> Option<ApiKey>,
     ) -> Result<Box<dyn HintProvider>, RolloutError> {
+        self.build_with(&key)
+    }
+
+    fn build_with(
+        &self,
+        key: &dyn Fn(&str) -> Option<ApiKey>,
+    ) -> Result<Box<dyn HintProvider>, RolloutError> {
         Ok(match self {
             Self::Dataset { columns } => Box::new(DatasetHints::levels(columns.clone())),
             Self::SolutionPrefix { unit, in_prompt: false } => Box::new(SolutionPrefix::new(*unit)),
@@ -138,7 +173,7 @@ impl HintSourceConfig {
             Self::MaskedSolution { placeholder } => {
                 Box::new(MaskedSolution::new().with_placeholder(placeholder.clone()))
             }
-            Self::Teacher(options) => teacher(options, &key)?,
+            Self::Teacher(options) => teacher(options, key)?,
             Self::Demonstration { column: None } => Box::new(Demonstrations::new()),
             Self::Demonstration { column: Some(column) } => {
                 Box::new(Demonstrations::column(column.clone()))
@@ -147,6 +182,8 @@ impl HintSourceConfig {
                 Box::new(SelfHints::new(*levels, sampling.clone()))
             }
             Self::WrongAnswers => Box::new(WrongAnswers),
+            Self::Placebo { of } => Box::new(Placebo::new(of.build_with(key)?)),
+            Self::Unrelated { of } => Box::new(Unrelated::new(of.build_with(key)?)),
         })
     }
 
@@ -154,6 +191,9 @@ impl HintSourceConfig {
         match self {
             Self::Teacher(options) => options.check(at),
             Self::SelfHint { levels, .. } => at.at_least("levels", *levels, 1),
+            Self::Placebo { of } | Self::Unrelated { of } => {
+                at.within("of", |at| of.check(at));
+            }
             _ => {}
         }
     }

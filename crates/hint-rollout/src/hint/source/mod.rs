@@ -9,11 +9,14 @@
 //! | [`SelfHints`] | what the policy writes, given the reference solution |
 //! | [`WrongAnswers`] | the wrong answers that the policy just gave |
 //! | [`teacher`] | what another model writes |
+//! | [`Placebo`] | a control: the hint of another problem |
+//! | [`Unrelated`] | a control: unrelated text of the same length |
 //!
 //! [`HintSourceConfig`] names them in a configuration. The set is open: implement
 //! [`HintProvider`](crate::hint::HintProvider) for another one.
 
 mod config;
+mod control;
 mod dataset;
 mod demonstration;
 mod masked_solution;
@@ -23,6 +26,7 @@ pub mod teacher;
 mod wrong_answers;
 
 pub use config::HintSourceConfig;
+pub use control::{Placebo, Unrelated};
 pub use dataset::DatasetHints;
 pub use demonstration::Demonstrations;
 pub use masked_solution::MaskedSolution;

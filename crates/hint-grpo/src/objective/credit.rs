@@ -1,0 +1,259 @@
+//! The axis of credit: how the tokens of a plain completion share its advantage, by a hint that teaches.
+
+use hint_rollout::error::Violations;
+use hint_rollout::run::no_fields;
+use serde::{Deserialize, Serialize};
+use tch::Tensor;
+
+use crate::error::GrpoError;
+
+/// What a [`Credit`] reads of a micro-batch. All tensors are `[batch, seq]`, on one device, of one floating kind
+/// unless it says otherwise, without gradient, and 0 where `mask` is false.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub struct CreditInput<'a> {
+    /// `Â`, the advantage of the completion at each of its tokens.
+    pub advantages: &'a Tensor,
+    /// `Δ_t`, how much more likely the hint makes the token, in nats. (CREDIT-1)
+    pub delta: &'a Tensor,
+    /// True on the completion tokens that train. `Bool`.
+    pub mask: &'a Tensor,
+}
+
+impl<'a> CreditInput<'a> {
+    /// An input of these tensors.
+    pub const fn new(advantages: &'a Tensor, delta: &'a Tensor, mask: &'a Tensor) -> Self {
+        Self { advantages, delta, mask }
+    }
+}
+
+/// Gives the tokens of taught completions advantages of their own.
+///
+/// A completion that no hint teaches keeps its advantage, whatever this returns. [`CreditForm`] holds the ones that a
+/// configuration can name.
+///
+/// ```
+/// use hint_grpo::GrpoError;
+/// use hint_grpo::objective::{Credit, CreditInput};
+/// use tch::Tensor;
+///
+/// /// Only tokens that the hint makes more likely count.
+/// struct Supported;
+///
+/// impl Credit for Supported {
+///     fn advantages(&self, input: CreditInput<'_>) -> Result<Tensor, GrpoError> {
+///         Ok(input.advantages * input.delta.gt(0.0).to_kind(input.advantages.kind()))
+///     }
+///
+///     fn ignores_zero_advantage(&self) -> bool {
+///         true
+///     }
+/// }
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` credits no tokens",
+    note = "implement its method `advantages`; `hint_grpo::objective::CreditForm` holds known ones"
+)]
+pub trait Credit: Send + Sync {
+    /// Its name, for the record of a run: a run is not resumed with another one. By default the name of its type.
+    fn name(&self) -> String {
+        std::any::type_name::<Self>().to_owned()
+    }
+
+    /// The advantage of each token, `[batch, seq]`, in the kind of `input.advantages`. Values outside the mask are
+    /// ignored.
+    ///
+    /// # Errors
+    ///
+    /// A user's own error through [`GrpoError::other`].
+    fn advantages(&self, input: CreditInput<'_>) -> Result<Tensor, GrpoError>;
+
+    /// Whether the tokens of a completion with an advantage of 0 get 0 as well. The learner then leaves such rows out
+    /// of the passes.
+    fn ignores_zero_advantage(&self) -> bool {
+        false
+    }
+}
+
+impl<C: Credit + ?Sized> Credit for Box<C> {
+    fn name(&self) -> String {
+        (**self).name()
+    }
+
+    fn advantages(&self, input: CreditInput<'_>) -> Result<Tensor, GrpoError> {
+        (**self).advantages(input)
+    }
+
+    fn ignores_zero_advantage(&self) -> bool {
+        (**self).ignores_zero_advantage()
+    }
+}
+
+/// How the tokens of taught completions are credited: `loss.credit` of a configuration.
+///
+/// ```text
+/// Δ_t = log π_T(y_t | x⊕h, y_<t) − log π_old(y_t | x, y_<t)                             (CREDIT-1)
+/// ```
+///
+/// `π_T` is the teacher. With [`Contrast::Placebo`](hint_rollout::collect::hinted::Contrast) the second term is
+/// `log π_T(y_t | x⊕h', y_<t)`, where `h'` is the hint of another problem. Nothing of it is differentiated. It costs
+/// one pass without gradient over the taught completions, two with a contrast.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct CreditConfig {
+    /// What becomes of the advantage.
+    pub form: CreditForm,
+    /// Whose log-probabilities teach.
+    pub teacher: CreditTeacher,
+}
+
+/// Whose log-probabilities, under the hinted prompt, teach.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CreditTeacher {
+    /// The policy itself, as it is before the first optimizer step of the batch.
+    #[default]
+    Live,
+    /// The frozen reference policy.
+    Reference,
+}
+
+/// The forms of [`Credit`] that a configuration can name.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
+pub enum CreditForm {
+    /// All tokens have the advantage of the completion.
+    #[default]
+    #[serde(deserialize_with = "no_fields")]
+    None,
+    /// An additive token advantage:
+    ///
+    /// ```text
+    /// A_t = λ Â + (1 − λ) clamp(Δ_t, −max, max)                                         (CREDIT-2)
+    /// ```
+    ///
+    /// With `λ = 0` it is the gradient of the reverse KL divergence to the teacher at the sampled tokens (OPSD, SDPO).
+    Advantage {
+        /// `λ`. In `[0, 1]`.
+        mix: f64,
+        /// Bound of `Δ_t`, in nats. Positive; no bound if it is not given.
+        #[serde(default)]
+        max: Option<f64>,
+    },
+    /// A token weight, whose direction comes from the verifier and whose size from the hint:
+    ///
+    /// ```text
+    /// A_t = Â · clamp( exp(sign(Â) Δ_t), min, max )                                     (CREDIT-3)
+    /// ```
+    ///
+    /// (RLSD; its inverse, `exp(−sign(Â) Δ_t)`, is RLRT.)
+    Weight {
+        /// Lower bound. Not negative.
+        min: f64,
+        /// Upper bound. Not below `min`.
+        max: f64,
+        /// Whether tokens that the hint makes likely get less instead of more.
+        #[serde(default)]
+        inverse: bool,
+    },
+}
+
+impl CreditConfig {
+    /// Whether the reference policy is needed.
+    pub(crate) fn needs_reference(self) -> bool {
+        self.form != CreditForm::None && self.teacher == CreditTeacher::Reference
+    }
+
+    /// The form, unless it is none.
+    pub(crate) fn build(self) -> Option<Box<dyn Credit>> {
+        (self.form != CreditForm::None).then(|| Box::new(self.form) as Box<dyn Credit>)
+    }
+
+    pub(crate) fn check(self, at: &mut Violations) {
+        at.within("form", |at| match self.form {
+            CreditForm::None => {}
+            CreditForm::Advantage { mix, max } => {
+                at.share("mix", mix);
+                if let Some(max) = max {
+                    at.positive("max", max);
+                }
+            }
+            CreditForm::Weight { min, max, .. } => {
+                at.not_negative("min", min);
+                let holds = max >= min && max.is_finite();
+                at.require(holds, "max", "must be finite and not below min", max);
+            }
+        });
+    }
+}
+
+impl Credit for CreditForm {
+    fn name(&self) -> String {
+        let name = match self {
+            Self::None => "none",
+            Self::Advantage { .. } => "advantage",
+            Self::Weight { .. } => "weight",
+        };
+        name.to_owned()
+    }
+
+    fn advantages(&self, input: CreditInput<'_>) -> Result<Tensor, GrpoError> {
+        let CreditInput { advantages, delta, .. } = input;
+        Ok(match *self {
+            Self::None => advantages.shallow_clone(),
+            Self::Advantage { mix, max } => {
+                let max = max.unwrap_or(f64::INFINITY);
+                advantages * mix + delta.clamp(-max, max) * (1.0 - mix)
+            }
+            Self::Weight { min, max, inverse } => {
+                let sign = advantages.sign() * if inverse { -1.0 } else { 1.0 };
+                advantages * (sign * delta).exp().clamp(min, max)
+            }
+        })
+    }
+
+    fn ignores_zero_advantage(&self) -> bool {
+        match self {
+            Self::None | Self::Weight { .. } => true,
+            Self::Advantage { mix, .. } => *mix == 1.0,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn credited(form: CreditForm, advantages: &[f64], delta: &[f64]) -> Vec<f64> {
+        let [advantages, delta] =
+            [advantages, delta].map(|values| Tensor::from_slice(values).view([1, -1]));
+        let mask = advantages.ones_like().to_kind(tch::Kind::Bool);
+        let input = CreditInput::new(&advantages, &delta, &mask);
+        let credited = form.advantages(input).expect("no error").view([-1]);
+        Vec::try_from(credited).expect("a dense row")
+    }
+
+    #[test]
+    fn an_additive_advantage_mixes_verifier_and_hint() {
+        let form = CreditForm::Advantage { mix: 0.25, max: Some(2.0) };
+        let found = credited(form, &[1.0, 1.0, -2.0, 0.0], &[0.5, -8.0, 0.0, 3.0]);
+        assert_eq!(found, [0.625, -1.25, -0.5, 1.5]);
+        let form = CreditForm::Advantage { mix: 0.0, max: None };
+        assert_eq!(credited(form, &[5.0, 5.0], &[0.5, -8.0]), [0.5, -8.0]);
+    }
+
+    #[test]
+    fn a_weight_keeps_the_direction_and_takes_its_size_from_the_hint() {
+        let log = 2.0_f64.ln();
+        let form = CreditForm::Weight { min: 0.25, max: 3.0, inverse: false };
+        let found =
+            credited(form, &[1.0, 1.0, -1.0, -1.0, 0.0, 1.0], &[log, -log, log, -log, 9.0, 9.0]);
+        let expected = [2.0, 0.5, -0.5, -2.0, 0.0, 3.0];
+        for (found, expected) in found.iter().zip(expected) {
+            assert!((found - expected).abs() < 1e-12, "{found} instead of {expected}");
+        }
+        let form = CreditForm::Weight { min: 0.25, max: 3.0, inverse: true };
+        let found = credited(form, &[1.0, -1.0], &[log, log]);
+        assert!((found[0] - 0.5).abs() < 1e-12 && (found[1] + 2.0).abs() < 1e-12, "{found:?}");
+    }
+}

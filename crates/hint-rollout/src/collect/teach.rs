@@ -1,0 +1,86 @@
+//! Hints that teach: they become prompts that plain completions are scored under.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::collect::hinted::{Contrast, Taught, Teaching};
+use crate::collect::pass::CollectPass;
+use crate::collect::search::HintSearch;
+use crate::data::{HintKind, Problem};
+use crate::error::RolloutError;
+use crate::hint::HintProvider;
+use crate::hint::source::Placebo;
+use crate::run::StepContext;
+use crate::sample::{AppliedHint, RolloutGroup, TeacherPrompts};
+
+impl CollectPass<'_> {
+    /// Gives the groups at `indices` the prompts that teach them. Each gets the first level of the search:
+    /// nothing is sampled that could say whether another one is better.
+    pub(crate) fn teach(
+        &mut self,
+        provider: &dyn HintProvider,
+        problems: &[&Problem],
+        groups: &mut [RolloutGroup],
+        indices: &[usize],
+        teaching: Teaching,
+        context: StepContext,
+    ) -> Result<(), RolloutError> {
+        let taught = self.prompts(provider, problems, groups, indices, context)?;
+        let mut contrasts = match teaching.contrast {
+            Contrast::None => BTreeMap::new(),
+            Contrast::Placebo => {
+                let indices = taught.keys().copied().collect::<Vec<_>>();
+                let seed = context.seed.named("contrast");
+                let context = StepContext { seed, ..context };
+                // What a placebo gives away of another problem says nothing about the source.
+                let leaks = self.stats.leaks;
+                let found =
+                    self.prompts(&Placebo::new(provider), problems, groups, &indices, context)?;
+                self.stats.leaks = leaks;
+                found
+            }
+        };
+        for (index, hint) in taught {
+            let contrast = contrasts.remove(&index);
+            if contrast.is_none() && teaching.contrast != Contrast::None {
+                continue;
+            }
+            let rollouts = groups[index].rollouts.iter();
+            let is_taught = rollouts.map(|rollout| match teaching.completions {
+                Taught::All => true,
+                Taught::Wrong => !rollout.is_correct(),
+                Taught::Correct => rollout.is_correct(),
+            });
+            let is_taught = is_taught.collect();
+            groups[index].teacher = Some(TeacherPrompts { hint, contrast, is_taught });
+            self.stats.taught_groups += 1;
+        }
+        Ok(())
+    }
+
+    /// The hinted prompts of the groups at `indices` for which `provider` has a hint.
+    fn prompts(
+        &mut self,
+        provider: &dyn HintProvider,
+        problems: &[&Problem],
+        groups: &[RolloutGroup],
+        indices: &[usize],
+        context: StepContext,
+    ) -> Result<BTreeMap<usize, Arc<AppliedHint>>, RolloutError> {
+        let seed = context.seed.named("hinted").named("level");
+        let search = |&index: &usize| {
+            HintSearch::new(index, provider.levels(problems[index]), seed.child(index as u64))
+        };
+        let mut all = indices.iter().map(search).collect::<Vec<_>>();
+        let asking = self.ask(provider, problems, groups, &mut all, context)?;
+        let prompt = |(position, applied): (usize, Arc<AppliedHint>)| {
+            let index = all[position].index;
+            if applied.hint.kind != HintKind::Guidance {
+                let problem = problems[index].id.clone();
+                return Err(RolloutError::TeachesNothing { problem });
+            }
+            Ok((index, applied))
+        };
+        asking.into_iter().map(prompt).collect()
+    }
+}

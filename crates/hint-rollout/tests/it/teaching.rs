@@ -1,0 +1,93 @@
+//! Hints that teach: the plain group stays, and gets the prompts that it is scored under.
+
+use hint_reward::{ExactMatch, Rubric};
+use hint_rollout::collect::Collected;
+use hint_rollout::collect::hinted::{CombineRule, Contrast, HintTrigger, Taught};
+use hint_rollout::hint::source::{PrefixUnit, SolutionPrefix};
+use hint_rollout::sample::TeacherPrompts;
+use hint_rollout::{
+    Collector, CollectorConfig, DatasetHints, HintProvider, Problem, RolloutError, Seed,
+};
+
+use crate::scripted::{Bytes, Scripted, text};
+
+/// Every other completion of the first question is right, and none of the others.
+fn collect(
+    combine: CombineRule,
+    hints: impl HintProvider + 'static,
+    problems: &[Problem],
+) -> Result<(Collected, usize), RolloutError> {
+    let (engine, log) = Scripted::new(|prompt: &str, index| {
+        let right = prompt.contains("6 * 7") && index.is_multiple_of(2);
+        format!("\\boxed{{{}}}", if right { "42" } else { "0" })
+    });
+    let trigger = HintTrigger::Always;
+    let config = CollectorConfig { group_size: 4, trigger, combine, ..CollectorConfig::default() };
+    let mut collector =
+        Collector::new(engine, Bytes::default(), Rubric::new(ExactMatch::new()), config)?
+            .with_hints(hints);
+    assert!(collector.teaches());
+    let problems = problems.iter().collect::<Vec<_>>();
+    let collected = collector.collect(&problems, Seed::new(7))?;
+    let asked = log.lock().expect("no test panics here").len();
+    Ok((collected, asked))
+}
+
+fn problems() -> Vec<Problem> {
+    vec![
+        Problem::new("a", "6 * 7", "42").with_hint("Multiply.").with_solution("It is 42."),
+        Problem::new("b", "1 + 1", "2").with_hint("Add.").with_solution("It is 2."),
+        Problem::new("c", "9 - 1", "8"),
+    ]
+}
+
+fn prompts(teacher: &TeacherPrompts) -> (String, Option<String>) {
+    let contrast = teacher.contrast.as_ref();
+    (text(&teacher.hint.prompt), contrast.map(|contrast| text(&contrast.prompt)))
+}
+
+#[test]
+fn nothing_is_sampled_under_a_hint_that_teaches() {
+    let combine = CombineRule::Teach { completions: Taught::Wrong, contrast: Contrast::None };
+    let (collected, asked) =
+        collect(combine, DatasetHints::new(), &problems()).expect("the script works");
+    assert_eq!(asked, 3, "one plain group for each problem");
+    let [a, b, c] = &collected.groups[..] else { panic!("three groups") };
+    assert!(collected.groups.iter().all(|group| !group.is_hinted()));
+    let of_a = a.teacher.as_ref().expect("it has a hint");
+    let (prompt, contrast) = prompts(of_a);
+    assert!(prompt.contains("6 * 7") && prompt.contains("Multiply."), "{prompt}");
+    assert_eq!((contrast, &of_a.is_taught), (None, &vec![false, true, false, true]));
+    assert_eq!(b.teacher.as_ref().expect("it has a hint").is_taught, [true; 4]);
+    assert!(c.teacher.is_none(), "it has no hint");
+    assert_eq!((collected.stats.taught_groups, collected.stats.hinted_groups), (2, 0));
+}
+
+#[test]
+fn a_contrast_is_the_hint_of_another_problem_with_the_own_question() {
+    let combine = CombineRule::Teach { completions: Taught::All, contrast: Contrast::Placebo };
+    let (collected, _) =
+        collect(combine, DatasetHints::new(), &problems()).expect("the script works");
+    let teacher = collected.groups[0].teacher.as_ref().expect("there is another hint");
+    let (_, contrast) = prompts(teacher);
+    let contrast = contrast.expect("there is another hint");
+    assert!(contrast.contains("6 * 7") && contrast.contains("Add."), "{contrast}");
+    assert!(!contrast.contains("Multiply."), "{contrast}");
+    // Without another hint the group is not taught at all.
+    let (collected, _) =
+        collect(combine, DatasetHints::new(), &problems()[..1]).expect("the script works");
+    assert!(collected.groups[0].teacher.is_none());
+    assert_eq!(collected.stats.taught_groups, 0);
+}
+
+#[test]
+fn a_hint_behind_the_prompt_cannot_teach() {
+    let combine = CombineRule::Teach { completions: Taught::All, contrast: Contrast::None };
+    let prefix = || SolutionPrefix::new(PrefixUnit::Word);
+    let error = collect(combine, prefix(), &problems()).expect_err("it follows the prompt");
+    assert!(error.to_string().contains("problem `a`"), "{error}");
+    let (collected, _) =
+        collect(combine, prefix().in_prompt(), &problems()).expect("it joins the question");
+    let teacher = collected.groups[0].teacher.as_ref().expect("it has a solution");
+    assert!(prompts(teacher).0.contains("It is 42."));
+}

@@ -1,0 +1,87 @@
+//! Presets in which the hint teaches: nothing is sampled under it, and plain completions are scored under it.
+
+use super::follow::{
+    Followed, PLAIN, RIGHT, Term, WRONG, assert_gradient, follow, follow_mixed, hinted, logprobs,
+};
+use super::{advantage, preset};
+
+/// The question with the solution `7 1 9 9 9`.
+fn taught() -> Vec<u32> {
+    hinted(&[7, 1, 9, 9, 9])
+}
+
+/// `Δ` of a completion's tokens.
+fn delta(completion: &[u32]) -> Vec<f64> {
+    let teacher = logprobs(&taught(), completion, 0.9);
+    teacher
+        .iter()
+        .zip(logprobs(&PLAIN, completion, 0.9))
+        .map(|(hint, plain)| hint - plain)
+        .collect()
+}
+
+/// The rows of a group, each token with its advantage. The loss of a token is `−r A_t / (|y| N)` with `r = 1`.
+fn terms<'a>(rows: &[(&'a [u32], Vec<f64>)]) -> Vec<Term<'a>> {
+    let row = |(completion, advantages): &(&'a [u32], Vec<f64>)| Term {
+        prompt: &PLAIN,
+        completion,
+        coefficients: advantages.iter().map(|advantage| -advantage / 16.0).collect(),
+    };
+    rows.iter().map(row).collect()
+}
+
+/// One plain group was sampled, and `count` of its completions were scored under the hint.
+#[track_caller]
+fn assert_scored(followed: &Followed, count: usize) {
+    assert_eq!(followed.prompts, [PLAIN.to_vec()], "nothing is sampled under the hint");
+    assert_eq!(followed.scored, vec![taught(); count]);
+}
+
+#[test]
+fn opsd_reinforces_what_the_solution_makes_likely_whatever_the_verdict() {
+    let followed = follow(preset!("opsd"), 1, |_| true);
+    // The reference is another policy, and is not recorded.
+    assert_scored(&followed, 0);
+    assert_eq!(followed.trained, [PLAIN; 4]);
+    assert_gradient(&followed, &terms(&vec![(&WRONG[..], delta(&WRONG)); 4]), 0.9);
+}
+
+#[test]
+fn rlsd_weighs_tokens_and_keeps_the_direction_of_the_verifier() {
+    let followed = follow_mixed(preset!("rlsd"));
+    assert_scored(&followed, 4);
+    let weighed = |completion: &'static [u32], advantage: f64| {
+        let weight = |delta: &f64| (advantage.signum() * delta).exp().clamp(0.5, 2.0);
+        (completion, delta(completion).iter().map(|delta| advantage * weight(delta)).collect())
+    };
+    let rows = [(&RIGHT, advantage()), (&WRONG, -advantage())];
+    let rows = rows.map(|(completion, advantage)| weighed(completion, advantage));
+    assert_gradient(&followed, &terms(&[rows.clone(), rows].concat()), 0.9);
+}
+
+#[test]
+fn rlsd_learns_nothing_where_all_are_wrong() {
+    let followed = follow(preset!("rlsd"), 1, |_| true);
+    assert_scored(&followed, 0);
+    assert!(followed.trained.is_empty(), "a weight of nothing is nothing");
+}
+
+#[test]
+fn srpo_credits_wrong_completions_by_the_solution_and_right_ones_by_the_verifier() {
+    let followed = follow_mixed(preset!("srpo"));
+    assert_scored(&followed, 2);
+    let rows = [
+        (&RIGHT[..], vec![advantage(); 4]),
+        (&WRONG[..], delta(&WRONG).iter().map(|delta| delta.clamp(-5.0, 5.0)).collect()),
+    ];
+    assert_gradient(&followed, &terms(&[rows.clone(), rows].concat()), 0.9);
+}
+
+#[test]
+fn rlcsd_teaches_nothing_without_another_problem() {
+    let config = hint_grpo::GrpoConfig::from_toml(preset!("rlcsd")).expect("the preset is valid");
+    assert!(config.run.prompts_per_step >= 2);
+    let alone = format!("run.prompts_per_step = 1\n{}", preset!("rlcsd"));
+    let error = hint_grpo::GrpoConfig::from_toml(&alone).expect_err("one problem has no other");
+    assert!(error.to_string().contains("rollout.combine.contrast"), "{error}");
+}
