@@ -14,3 +14,4 @@ mod ratio_scheme;
 mod resume;
 mod supervised;
 mod token_count;
+mod verdicts;

@@ -34,6 +34,7 @@
 //! | [`stage`] | where the samples come from: policy gradient, or demonstrations |
 //! | [`run_dir`] | the files of a run: metrics, timings, checkpoints |
 //! | [`run`] | the loop of steps, evaluations and checkpoints |
+//! | [`verdict`] | the verdict on a run in words: healthy, or what is wrong and what to try |
 //!
 //! Running out of memory is [`PolicyError::OutOfMemory`](hint_policy::PolicyError::OutOfMemory), not a panic.
 
@@ -51,6 +52,7 @@ pub mod rollout_table;
 pub mod run;
 pub mod run_dir;
 pub mod stage;
+pub mod verdict;
 
 mod error;
 mod tensor;

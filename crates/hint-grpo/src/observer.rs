@@ -8,8 +8,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use hint_rollout::evaluate::Evaluation;
+use serde_json::{Map, Value};
 
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, timings as names};
 use crate::rollout_table::RolloutRecord;
 use crate::warning::Warning;
 
@@ -70,6 +71,34 @@ pub struct StepReport {
     pub peak_memory: Option<u64>,
     /// What did not stop the step, but should be known.
     pub warnings: Vec<Warning>,
+}
+
+impl StepReport {
+    /// The step, its timings and its tokens by name, as a line of `timings.jsonl` holds them.
+    pub fn timings_json(&self) -> Map<String, Value> {
+        let seconds = self.timings.step().as_secs_f64();
+        let mut line = Map::new();
+        line.insert("step".to_owned(), self.step.into());
+        for (name, duration) in [
+            (names::ROLLOUT, self.timings.rollout),
+            (names::UPDATE, self.timings.update),
+            (names::SYNC, self.timings.sync),
+            (names::EVALUATION, self.timings.evaluation),
+            (names::CHECKPOINT, self.timings.checkpoint),
+            (names::STEP, self.timings.step()),
+        ] {
+            line.insert(name.to_owned(), duration.as_secs_f64().into());
+        }
+        line.insert(names::TOKENS.to_owned(), self.tokens.into());
+        if seconds > 0.0 {
+            let rate = self.tokens as f64 / seconds;
+            line.insert(names::TOKENS_PER_SECOND.to_owned(), rate.into());
+        }
+        if let Some(bytes) = self.peak_memory {
+            line.insert(names::PEAK_MEMORY.to_owned(), bytes.into());
+        }
+        line
+    }
 }
 
 /// Watches a run. All methods have a default, so that an observer implements what it needs.

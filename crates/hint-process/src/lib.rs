@@ -8,7 +8,7 @@
 //! | [`StopSignals`] | turns Ctrl-C, SIGTERM and SIGHUP into a flag, without a signal handler |
 //! | [`bound_spinning`] | keeps idle OpenMP threads from burning the cores of other processes |
 //! | [`usable_cpus`] | counts the cores that the affinity mask and the cgroup quota leave |
-//! | [`peak_memory`], [`clock`] | what the trainer's reports need |
+//! | [`peak_memory`], [`clock`], [`wall_clock`] | what the trainer's reports need |
 //!
 //! ```no_run
 //! use hint_process::StopSignals;
@@ -40,4 +40,11 @@ pub fn clock() -> impl Fn() -> std::time::Duration + Send {
     #[expect(clippy::disallowed_methods, reason = "this crate reads the clock for programs")]
     let start = std::time::Instant::now();
     move || start.elapsed()
+}
+
+/// The time since 1970, for files that other programs read.
+pub fn wall_clock() -> impl Fn() -> std::time::Duration + Send {
+    #[expect(clippy::disallowed_methods, reason = "this crate reads the clock for programs")]
+    let now = std::time::SystemTime::now;
+    move || now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default()
 }

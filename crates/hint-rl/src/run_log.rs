@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use hint_grpo::verdict::History;
 use serde_json::Value;
 
 /// Metrics and timings of a run, all sessions of a resumed one included.
@@ -24,6 +25,22 @@ impl RunLog {
     pub(crate) fn read(dir: &Path) -> Result<Self> {
         let read = |name: &str| read_lines(&dir.join(name));
         Ok(Self { metrics: read("metrics.jsonl")?, timings: read("timings.jsonl")? })
+    }
+
+    /// The newest step; 0 before the first.
+    pub(crate) fn last_step(&self) -> u64 {
+        self.metrics.last().and_then(|line| line["step"].as_u64()).unwrap_or(0)
+    }
+
+    /// What the rules of a verdict read.
+    pub(crate) fn history(&self) -> History {
+        let mut history = History::new();
+        for line in &self.metrics {
+            if let Some(step) = line["step"].as_u64() {
+                history.record_with(step, |name| line[name].as_f64());
+            }
+        }
+        history
     }
 
     /// The values of a metric, with their steps.

@@ -6,13 +6,14 @@ use serde_json::Value;
 use super::GrpoConfig;
 
 /// Keys that a resumed run may change, where it says so: each with all keys below it.
-pub const CHANGEABLE: [&str; 19] = [
+pub const CHANGEABLE: [&str; 20] = [
     "run.steps",
     "run.schedule_steps",
     "run.max_tokens_per_micro_batch",
     "run.max_staleness",
     "run.stale_groups",
     "run.full_entropy",
+    "run.tensorboard",
     "rollout.sampling.max_completion_len",
     "rollout.max_prompt_len",
     "rollout.too_long",
@@ -54,8 +55,8 @@ pub(crate) fn is_below(key: &str, table: &str) -> bool {
     key.strip_prefix(table).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
 }
 
-/// The keys in which two configurations differ, with both values. How often checkpoints are written changes
-/// no number; more steps change none either, unless schedules depend on their number.
+/// The keys in which two configurations differ, with both values. How often checkpoints are written and
+/// whether TensorBoard gets a file change no number; more steps change none either, unless schedules depend on their number.
 pub(crate) fn differences(saved: &GrpoConfig, current: &GrpoConfig) -> Vec<(String, Value, Value)> {
     let mut found = Vec::new();
     compare("", &comparable(saved), &comparable(current), &mut found);
@@ -66,6 +67,7 @@ fn comparable(config: &GrpoConfig) -> Value {
     let mut config = config.clone();
     config.run.checkpoint_every = 0;
     config.run.keep_checkpoints = 1;
+    config.run.tensorboard = true;
     let mut value = serde_json::json!(config);
     if config.run.schedule_steps.is_some() || !depends_on_steps(&value) {
         value["run"]["steps"] = Value::Null;

@@ -34,6 +34,8 @@ pub struct RunConfig {
     /// Whether completions without a gradient, such as those of groups with equal rewards, are scored
     /// for the metric `entropy` alone, which then counts as TRL does. Takes a forward pass of them.
     pub full_entropy: bool,
+    /// Whether metrics and timings are also written for TensorBoard, in the folder `tensorboard` of the run.
+    pub tensorboard: bool,
     /// Steps between checkpoints. 0 writes one at the end only.
     pub checkpoint_every: u64,
     /// How many checkpoints to keep. At least 1.
@@ -64,6 +66,7 @@ impl Default for RunConfig {
             max_staleness: None,
             stale_groups: StaleGroups::default(),
             full_entropy: false,
+            tensorboard: true,
             checkpoint_every: 10,
             keep_checkpoints: 2,
         }

@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use hint_affinity::Affinity;
 use hint_policy::{SharedPolicy, catch_out_of_memory};
 use hint_rollout::Seed;
-use hint_rollout::run::RunProgress;
+use hint_rollout::run::{Activity, RunProgress, Work};
 use serde_json::Value;
 use tch::Tensor;
 
@@ -22,6 +22,7 @@ use self::affinity::AffinityTracker;
 use self::fixed::FixedLogprobs;
 use self::micro_batch::{Observed, PolicyStep};
 use self::minibatch::Minibatch;
+use self::probe::WeightProbe;
 use self::sample::Context;
 use self::weights::LossWeights;
 use crate::config::GrpoConfig;
@@ -37,6 +38,7 @@ mod fixed;
 mod micro_batch;
 mod minibatch;
 mod packing;
+mod probe;
 mod sample;
 mod sft;
 mod weights;
@@ -103,6 +105,7 @@ pub struct Learner {
     full_entropy: bool,
     temperature: f64,
     keeps_logprobs: bool,
+    activity: Activity,
 }
 
 impl std::fmt::Debug for Learner {
@@ -249,12 +252,18 @@ impl Learner {
             full_entropy: run.full_entropy,
             temperature: config.rollout.sampling.temperature,
             keeps_logprobs: config.rollout_table.is_on(),
+            activity: Activity::default(),
         })
     }
 
     /// The policy.
     pub const fn policy(&self) -> &SharedPolicy {
         &self.policy
+    }
+
+    /// Counts the micro-batches of each optimizer step in `activity`, for a display.
+    pub fn watch(&mut self, activity: Activity) {
+        self.activity = activity;
     }
 
     /// Optimizer steps taken.
@@ -299,6 +308,7 @@ impl Learner {
         let many = self.num_iterations * self.num_minibatches > 1;
         let fixed = self.fixed_logprobs(&batch.samples, &trained.collect::<Vec<_>>(), many)?;
         let seed = Seed::new(self.seed).named("mini_batch").child(progress.step);
+        let weights = WeightProbe::of(self.optimizer.parameters());
         let mut is_first = true;
         for pass in 0..self.num_iterations as u64 {
             for groups in minibatch::split(batch.groups, self.num_minibatches, seed.child(pass)) {
@@ -308,21 +318,27 @@ impl Learner {
                 is_first = false;
             }
         }
+        let after = WeightProbe::of(self.optimizer.parameters());
+        let changed = weights.zip(after).map(|(before, after)| before.changed(&after));
+        report.metrics.set_some(metrics::WEIGHTS_CHANGED_FRAC, changed);
         report.metrics.set(metrics::NUM_UPDATES, self.updates as f64);
         report.metrics.set(metrics::SKIPPED_UPDATES, self.guard.skipped() as f64);
         report.metrics.set(metrics::LEARNING_RATE, self.learning_rate(progress));
         Ok(report)
     }
 
-    /// Whether the policy objective of a sample has a gradient; others are left out of the forward pass.
+    /// Whether the policy objective of a sample has a forward pass. Those without a gradient have none, unless
+    /// their tokens are in the denominators of their micro-batch.
     fn has_gradient(&self, sample: &Sample) -> bool {
+        let is_local = !self.loss.aggregation.is_split_invariant();
+        let is_counted = is_local && sample.policy_weight.is_some() && sample.trained_tokens() > 0;
+        is_counted || self.moves(sample)
+    }
+
+    /// Whether the tokens of a sample have a gradient of the policy objective, unless they are clipped.
+    fn moves(&self, sample: &Sample) -> bool {
         if sample.policy_weight.is_none() || sample.trained_tokens() == 0 {
             return false;
-        }
-        // The tokens of samples without gradient are in the denominators of their micro-batch.
-        let is_local = !self.loss.aggregation.is_split_invariant();
-        if is_local || !self.objective.ignores_zero_advantage() {
-            return true;
         }
         let is_credited =
             |credit: &dyn Credit| sample.is_taught() && !credit.ignores_zero_advantage();
@@ -335,7 +351,14 @@ impl Learner {
                 KlConfig { groups: KlGroups::Varied, .. } => sample.zero_variance,
                 KlConfig { groups: KlGroups::All, .. } => false,
             };
-        !is_skipped
+        !(is_skipped && self.objective.ignores_zero_advantage())
+    }
+
+    /// Tokens of a minibatch that are in the denominators and have no gradient.
+    fn tokens_without_gradient(&self, samples: &[Sample], part: &Minibatch, clipped: f64) -> f64 {
+        let passed = part.policy.iter().map(|&index| &samples[index]);
+        let moved = passed.filter(|sample| self.moves(sample)).map(Sample::trained_tokens);
+        part.totals.tokens as f64 - (1.0 - clipped) * moved.sum::<usize>() as f64
     }
 
     /// Takes one optimizer step, unless the guard skips it.
@@ -357,13 +380,17 @@ impl Learner {
             packing.report(&mut observed.metrics, &mut report.warnings);
             let totals = part.totals.in_micro_batches(packing.batches.len());
             let step = PolicyStep { samples, part, fixed, weights: &weights, progress, totals };
+            self.activity.begin(Work::Training, packing.batches.len());
             for positions in &packing.batches {
                 self.accumulate(step, positions, &mut observed)?;
+                self.activity.advance(1);
             }
         }
         self.accumulate_sft(batch, &part.sft, &mut observed, &mut report.warnings)?;
         let norm = clip_grad_norm(self.optimizer.parameters(), self.settings.max_grad_norm);
+        let tokens = part.totals.tokens as f64;
         if !self.guard.admits(observed.loss, norm, progress.step + 1)? {
+            report.metrics.add(metrics::TOKENS_NO_GRADIENT_FRAC, tokens, tokens);
             let (loss, norm) = (observed.loss.to_string(), norm.to_string());
             report.warnings.push(Warning::SkippedUpdate { loss, norm });
             return Ok(());
@@ -372,6 +399,9 @@ impl Learner {
         self.policy.lock().parameters_changed();
         self.updates += 1;
 
+        let clipped = observed.metrics.get(metrics::CLIP_RATIO_REGION).unwrap_or(0.0);
+        let flat = self.tokens_without_gradient(samples, part, clipped);
+        observed.metrics.add(metrics::TOKENS_NO_GRADIENT_FRAC, flat, tokens);
         observed.metrics.add(metrics::LOSS, observed.loss, 1.0);
         observed.metrics.add(metrics::GRAD_NORM, norm, 1.0);
         for weight in weights.rows.iter().flatten() {

@@ -1,6 +1,7 @@
 //! The supervised loss: the likelihood of given responses.
 
 use hint_policy::{ScoreOptions, TokenScores};
+use hint_rollout::run::Work;
 use hint_rollout::sample::RolloutSource;
 use tch::{Kind, Tensor};
 
@@ -68,10 +69,12 @@ impl Learner {
             let totals = StepTotals::new(members.len(), tokens);
             let totals = totals.in_micro_batches(packing.batches.len());
             let mut loss = 0.0;
+            self.activity.begin(Work::Training, packing.batches.len());
             for positions in &packing.batches {
                 let rows = positions.iter().map(|&position| &samples[learned[position]]);
                 let rows = rows.collect::<Vec<_>>();
                 loss += self.accumulate_sft_rows(&rows, totals, is_alone, &mut observed.metrics)?;
+                self.activity.advance(1);
             }
             all_sources += loss;
         }

@@ -31,6 +31,9 @@ table! {
     REWARDS_STD = "rewards/NAME/std";
     /// Share of groups whose rewards are all equal, which have no signal.
     FRAC_REWARD_ZERO_STD = "frac_reward_zero_std";
+    /// Share of groups whose rewards differ by shaping alone: all completions are correct, or none is, and the
+    /// part of the reward behind the verdict is the same for all.
+    ROLLOUT_SHAPING_ONLY_FRAC = "rollout/shaping_only_frac";
     /// Mean length of the sampled completions, both stages, in tokens.
     COMPLETIONS_MEAN_LENGTH = "completions/mean_length";
     /// Length of the shortest sampled completion, both stages, in tokens.
@@ -51,6 +54,9 @@ table! {
     ROLLOUT_ALL_WRONG_FRAC = "rollout/all_wrong_frac";
     /// Share of plain groups in which every completion is correct.
     ROLLOUT_ALL_RIGHT_FRAC = "rollout/all_right_frac";
+    /// Share of the all-wrong plain groups that collapsed: at least 7 of 8 completions give the same answer, or
+    /// the same text where none has an answer. The others are cliffs: the completions differ, and none is right.
+    ROLLOUT_COLLAPSED_FRAC = "rollout/collapsed_frac";
     /// Share of sampled completions with that verdict, both stages.
     VERDICT = "verdict/NAME";
     /// Share of sampled completions whose answer that rule of the verifier found (`boxed`, `answer_tag`, `hashes`,
@@ -179,6 +185,12 @@ table! {
     IMPORTANCE_WEIGHT_MAX = "sampling/importance_sampling_ratio/max";
     /// Negative log-likelihood of the supervised loss: per learned token, in nats, before its weights.
     NLL = "nll";
+    /// Share of the completion tokens of the step without a gradient: in completions that are masked or have an
+    /// advantage of 0, outside the loss mask, clipped, or of a skipped optimizer step.
+    TOKENS_NO_GRADIENT_FRAC = "tokens/no_gradient_frac";
+    /// Share of the trained weights that differ after the step, in the number format of the policy; from a sample
+    /// of 4,096 of them.
+    WEIGHTS_CHANGED_FRAC = "weights/changed_frac";
     /// Norm of the gradient before clipping.
     GRAD_NORM = "grad_norm";
     /// Optimizer steps taken since the start of the run.

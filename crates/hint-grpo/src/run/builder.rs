@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use hint_policy::SharedPolicy;
+use hint_rollout::run::Activity;
 use hint_rollout::{Collector, Problem, PromptFormat, RolloutEngine};
 
 use super::Run;
@@ -34,6 +35,7 @@ pub struct RunBuilder<S> {
     context: RunContext,
     dependencies: BTreeMap<String, String>,
     changes: Vec<String>,
+    activity: Activity,
 }
 
 impl<S> std::fmt::Debug for RunBuilder<S> {
@@ -82,6 +84,7 @@ impl<S: Stage> Run<S> {
             context: RunContext::default(),
             dependencies: BTreeMap::new(),
             changes: Vec::new(),
+            activity: Activity::default(),
         }
     }
 }
@@ -164,10 +167,24 @@ impl<S: Stage> RunBuilder<S> {
         self
     }
 
+    /// Counts what the run is doing in `activity`, for a display that reads it from another thread.
+    #[must_use]
+    pub fn activity(mut self, activity: Activity) -> Self {
+        self.activity = activity;
+        self
+    }
+
     /// A monotonic clock, for timings. Libraries read none themselves.
     #[must_use]
     pub fn clock(mut self, clock: impl Fn() -> Duration + Send + 'static) -> Self {
         self.context.clock = Some(Box::new(clock));
+        self
+    }
+
+    /// A clock of the time since 1970, for the event file of TensorBoard.
+    #[must_use]
+    pub fn wall_clock(mut self, clock: impl Fn() -> Duration + Send + 'static) -> Self {
+        self.context.wall_clock = Some(Box::new(clock));
         self
     }
 
@@ -234,6 +251,7 @@ impl<S: Stage> RunBuilder<S> {
             mut context,
             dependencies,
             changes,
+            activity,
         } = self;
         config.validate()?;
         check_held_out(&config, &held_out)?;
@@ -243,18 +261,22 @@ impl<S: Stage> RunBuilder<S> {
         config.custom_parts = custom;
         check_credit(&mut stage, &config, &parts)?;
         let mut learner = Learner::new(policy, &config, S::sft_loss(&config), parts)?;
+        learner.watch(activity.clone());
+        if let Some(collector) = stage.collector() {
+            collector.watch(activity);
+        }
         let mut restored = None;
         if let Some(dir) = context.run_dir.as_ref().and_then(RunDir::resume_from) {
             restored = Some(Restored::load(dir, &config, &changes, &mut learner, &mut stage)?);
-        }
-        if let Some(run_dir) = &mut context.run_dir {
-            run_dir.set_rollout_table(config.rollout_table);
         }
         let is_new = !config.custom_parts.is_empty() || restored.is_some();
         if let (Some(run_dir), true) = (&context.run_dir, is_new) {
             run_dir.write_config(&config)?;
         }
         let progress = restored.as_ref().map_or_else(Progress::default, Restored::progress);
+        if let Some(run_dir) = &mut context.run_dir {
+            run_dir.set_config(&config, progress.step)?;
+        }
         let history = restored.as_ref().map_or_else(Vec::new, Restored::history);
         let last_checkpoint = restored.as_ref().map(|_| progress.step);
         Ok(Run {

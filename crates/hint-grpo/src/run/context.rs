@@ -21,6 +21,8 @@ pub(super) type ExtraFile =
 pub(super) struct RunContext {
     pub(super) observers: Vec<Box<dyn Observer>>,
     pub(super) clock: Option<Box<dyn Fn() -> Duration + Send>>,
+    /// The time since 1970.
+    pub(super) wall_clock: Option<Box<dyn Fn() -> Duration + Send>>,
     pub(super) peak_memory: Option<Box<dyn Fn() -> Option<u64> + Send>>,
     pub(super) run_dir: Option<RunDir>,
     pub(super) extra_files: Vec<ExtraFile>,
@@ -58,8 +60,9 @@ impl RunContext {
         self.leave();
         report.timings = std::mem::take(&mut self.spent);
         report.peak_memory = self.peak_memory.as_ref().and_then(|gauge| gauge());
+        let wall = self.wall_clock.as_ref().map_or(Duration::ZERO, |clock| clock());
         if let Some(dir) = &mut self.run_dir {
-            dir.record(&report)?;
+            dir.record(&report, wall)?;
         }
         let mut stop = false;
         for observer in &mut self.observers {

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tch::{Device, Tensor};
 
+use super::events::EventFile;
 use super::files::{
     checksum, discard, file_name, read_error, remove_dir, sync, write_error, write_json,
 };
@@ -146,6 +147,7 @@ impl RunDir {
         }
         sync(&self.root.join(METRICS))?;
         sync(&self.root.join(TIMINGS))?;
+        self.events.as_ref().map_or(Ok(()), EventFile::sync)?;
         self.sync_rollouts()?;
         let length = |file: &File, name: &str| {
             let path = self.root.join(name);

@@ -1,4 +1,4 @@
-//! The files of a run: configuration, metrics, timings, evaluations, the rollout table and checkpoints.
+//! The files of a run: configuration, metrics, timings, events, evaluations, the rollout table and checkpoints.
 //!
 //! A [`RunDir`] is opened by a program and handed to a run, which writes to it. Metrics are the same bytes for
 //! the same run; what depends on the clock is in a file of its own. A checkpoint is complete or absent, and
@@ -9,6 +9,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use self::checkpoint::{checkpoint_folders, checkpoints_dir, verify};
+use self::events::EventFile;
 use self::files::{open_truncated, read_error, remove_dir, write_error};
 use self::rollouts::KeptRollouts;
 use crate::config::GrpoConfig;
@@ -17,6 +18,7 @@ use crate::rollout_table::RolloutTableConfig;
 
 mod checkpoint;
 mod evaluations;
+mod events;
 mod files;
 mod log;
 mod rollouts;
@@ -35,6 +37,7 @@ const TIMINGS: &str = "timings.jsonl";
 /// config.toml                    the resolved configuration
 /// metrics.jsonl                  one line per step; the same bytes for the same run
 /// timings.jsonl                  one line per step; what depends on the clock
+/// tensorboard/                   the same numbers for TensorBoard, unless `run.tensorboard` is off
 /// evaluations/step-00000010.json the results of an evaluation, down to each completion's verdict
 /// rollouts/step-00000010.parquet the completions of a step
 /// checkpoints/step-00000010/     model.safetensors, config.json, …, optimizer.safetensors, trainer.json
@@ -47,6 +50,7 @@ pub struct RunDir {
     root: PathBuf,
     metrics: File,
     timings: File,
+    events: Option<EventFile>,
     rollouts: KeptRollouts,
     /// What is to be kept of the rollout table.
     table: RolloutTableConfig,
@@ -75,7 +79,10 @@ impl RunDir {
         let timings = open_truncated(&root.join(TIMINGS), 0)?;
         rollouts::remove_later(&root, 0)?;
         let rollouts = KeptRollouts::new(config.rollout_table);
-        Ok(Self::opened(root, [metrics, timings], rollouts, config, None))
+        let events = config.run.tensorboard.then(|| EventFile::create(&root)).transpose()?;
+        let table = config.rollout_table;
+        let (unsynced, resume_from) = (Vec::new(), None);
+        Ok(Self { root, metrics, timings, events, rollouts, table, unsynced, resume_from })
     }
 
     /// Goes on with the run in `root` at its latest checkpoint, or starts one with `config` where there is
@@ -173,18 +180,22 @@ impl RunDir {
         rollouts::remove_later(&root, state.progress.step)?;
         let metrics = open_truncated(&root.join(METRICS), state.metrics_bytes)?;
         let timings = open_truncated(&root.join(TIMINGS), state.timings_bytes)?;
-        Ok(Self::opened(root, [metrics, timings], state.rollouts.clone(), &state.config, Some(dir)))
+        let is_on = state.config.run.tensorboard;
+        let events = is_on.then(|| EventFile::open(&root, state.progress.step)).transpose()?;
+        let (rollouts, table) = (state.rollouts.clone(), state.config.rollout_table);
+        let (unsynced, resume_from) = (Vec::new(), Some(dir));
+        Ok(Self { root, metrics, timings, events, rollouts, table, unsynced, resume_from })
     }
 
-    fn opened(
-        root: PathBuf,
-        [metrics, timings]: [File; 2],
-        rollouts: KeptRollouts,
-        config: &GrpoConfig,
-        resume_from: Option<PathBuf>,
-    ) -> Self {
-        let table = config.rollout_table;
-        Self { root, metrics, timings, rollouts, table, unsynced: Vec::new(), resume_from }
+    /// Takes up what a resumed run writes in another way.
+    pub(crate) fn set_config(&mut self, config: &GrpoConfig, step: u64) -> Result<(), GrpoError> {
+        self.set_rollout_table(config.rollout_table);
+        match (config.run.tensorboard, &self.events) {
+            (true, None) => self.events = Some(EventFile::open(&self.root, step)?),
+            (false, _) => self.events = None,
+            (true, Some(_)) => {}
+        }
+        Ok(())
     }
 
     /// Writes the configuration again, with what only the built run knows of it.

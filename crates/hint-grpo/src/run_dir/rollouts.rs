@@ -53,7 +53,7 @@ impl KeptRollouts {
 
 impl RunDir {
     /// Takes up what a resumed run keeps in another way.
-    pub(crate) fn set_rollout_table(&mut self, table: RolloutTableConfig) {
+    pub(super) fn set_rollout_table(&mut self, table: RolloutTableConfig) {
         if table.every != self.table.every {
             self.rollouts.every = table.every;
         }

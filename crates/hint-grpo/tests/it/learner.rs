@@ -262,25 +262,6 @@ fn hinted(group: usize, response: &[u32], mask: &[bool], advantage: f64) -> Samp
 }
 
 #[test]
-fn plain_logprobs_are_kept_where_the_ratio_has_another_prompt() {
-    // After 0 every token has a third, after 1 the last one has a half.
-    let logits = [0.0, 0.0, 0.0, 0.0, 0.0, 2.0_f64.ln(), 0.0, 0.0, 0.0];
-    let mut on_hinted = hinted(0, &[2], &[true], 1.0);
-    let prompt = Arc::<[u32]>::from([0, 1]);
-    let contexts = on_hinted.contexts.with_ratio(Arc::clone(&prompt), Some(prompt));
-    on_hinted.contexts = contexts;
-    let samples = vec![on_hinted, hinted(0, &[2], &[true], -1.0)];
-    let (report, _) = update_with(&logits, &config(), SftLoss::default(), samples).expect("valid");
-    let [hinted, plain] = [&report.logprobs[&0], &report.logprobs[&1]];
-    let near = |found: &[f32], expected: f64| (f64::from(found[0]) - expected).abs() < 1e-6;
-    assert!(near(&hinted.logprobs, -(2.0_f64.ln())), "{hinted:?}");
-    let scored = hinted.plain_logprobs.as_deref().expect("scored for Affinity");
-    assert!(near(scored, -(3.0_f64.ln())), "{hinted:?}");
-    // Here it is the numerator.
-    assert!(near(&plain.logprobs, -(3.0_f64.ln())) && plain.plain_logprobs.is_none(), "{plain:?}");
-}
-
-#[test]
 fn affinity_and_its_metrics_see_only_what_trains() {
     let samples =
         |mask: &[bool]| vec![hinted(0, &[1, 2, 0], mask, 1.0), sampled(0, &[1], &[1], -1.0)];
@@ -317,6 +298,33 @@ fn a_skipped_optimizer_step_is_a_warning() {
         "{warning}"
     );
     assert_eq!(report.metrics.get(metrics::SKIPPED_UPDATES), Some(1.0));
+    assert_eq!(report.metrics.get(metrics::TOKENS_NO_GRADIENT_FRAC), Some(1.0));
+}
+
+#[test]
+fn tokens_without_a_gradient_are_counted() {
+    let share = |config: &GrpoConfig, samples| {
+        let (report, _) =
+            update_with(&EVEN, config, SftLoss::default(), samples).expect("valid samples");
+        // The optimizer of these tests changes nothing.
+        assert_eq!(report.metrics.get(metrics::WEIGHTS_CHANGED_FRAC), Some(0.0));
+        report.metrics.get(metrics::TOKENS_NO_GRADIENT_FRAC).expect("measured")
+    };
+    let samples = |advantage: f64| {
+        vec![sampled(0, &[0], &[1, 2, 0], advantage), sampled(1, &[0], &[2], -1.0)]
+    };
+    assert_eq!(share(&config(), samples(0.0)), 0.75);
+    assert_eq!(share(&config(), samples(1.0)), 0.0);
+    // A ratio of 2 against the engine is clipped where the advantage is positive: three tokens of four.
+    let mut engine = config();
+    engine.loss.old_logprobs = OldLogprobs::Engine;
+    let mut clipped = samples(1.0);
+    clipped[0].behavior_logprobs = vec![-(6.0_f64.ln()); 3];
+    assert!((share(&engine, clipped) - 0.75).abs() < 1e-12);
+    // Where micro-batches have denominators of their own, all have a forward pass, and no more have a gradient.
+    let mut local = config();
+    local.loss.aggregation = Aggregation::LocalTokenMean;
+    assert_eq!(share(&local, samples(0.0)), 0.75);
 }
 
 #[test]

@@ -9,6 +9,7 @@ mod learner;
 mod losses;
 
 mod optimizers;
+mod verdicts;
 
 /// Every open trait can be boxed.
 #[test]

@@ -101,11 +101,27 @@ pub fn sample(
     requests: &[SampleRequest],
     options: &SampleOptions,
 ) -> Result<Vec<Vec<Sample>>, PolicyError> {
-    sample_until(policy, requests, options, &|_, _| false)
+    sample_until(policy, requests, options, &|_: usize, _: &[u32]| false)
 }
 
-/// As [`sample`]; a completion also ends with [`StopReason::Stop`] when `is_over` says so of the index of
-/// its request and its tokens so far.
+/// What a caller of [`sample_until`] sees of the completions as they grow.
+pub trait SampleWatch {
+    /// Whether a completion ends here with [`StopReason::Stop`], by the index of its request and its tokens
+    /// so far.
+    fn is_over(&self, request: usize, tokens: &[u32]) -> bool;
+
+    /// A completion has ended.
+    fn on_end(&self) {}
+}
+
+impl<F: Fn(usize, &[u32]) -> bool> SampleWatch for F {
+    fn is_over(&self, request: usize, tokens: &[u32]) -> bool {
+        self(request, tokens)
+    }
+}
+
+/// As [`sample`], watched by `watch`, which may end a completion. A closure of the index of a request and the
+/// tokens so far is a watch that ends what it returns true for.
 ///
 /// # Errors
 ///
@@ -114,7 +130,7 @@ pub fn sample_until(
     policy: &dyn Policy,
     requests: &[SampleRequest],
     options: &SampleOptions,
-    is_over: &dyn Fn(usize, &[u32]) -> bool,
+    watch: &dyn SampleWatch,
 ) -> Result<Vec<Vec<Sample>>, PolicyError> {
     if options.max_batch == 0 {
         return Err(PolicyError::option("max_batch", &0, "at least 1"));
@@ -150,7 +166,7 @@ pub fn sample_until(
         batch_invariant: options.batch_invariant,
     };
     catch_out_of_memory("sample completions", || {
-        run(policy, requests, options.max_batch, &decoder_options, is_over)
+        run(policy, requests, options.max_batch, &decoder_options, watch)
     })
 }
 
@@ -160,7 +176,7 @@ fn run(
     requests: &[SampleRequest],
     max_batch: usize,
     decoder_options: &DecoderOptions,
-    is_over: &dyn Fn(usize, &[u32]) -> bool,
+    watch: &dyn SampleWatch,
 ) -> Result<Vec<Vec<Sample>>, PolicyError> {
     let max_positions = policy.max_positions();
     let decoder = policy.decoder(decoder_options)?;
@@ -170,7 +186,7 @@ fn run(
         requests,
         max_positions,
         max_batch,
-        is_over,
+        watch,
         rows: Vec::new(),
         waiting: requests
             .iter()
@@ -250,7 +266,7 @@ struct Run<'a> {
     requests: &'a [SampleRequest],
     max_positions: usize,
     max_batch: usize,
-    is_over: &'a dyn Fn(usize, &[u32]) -> bool,
+    watch: &'a dyn SampleWatch,
     /// In the decoder's order.
     rows: Vec<Row>,
     waiting: VecDeque<usize>,
@@ -361,7 +377,8 @@ impl Run<'_> {
             let draws: Vec<Draw<'_>> = rows.iter_mut().map(draw).collect();
             for (mut row, drawn) in rows.into_iter().zip(started.first.draw(&draws)) {
                 row.push(drawn)?;
-                if let Some(stop) = row.stop(request, self.max_positions, self.is_over) {
+                if let Some(stop) = row.stop(request, self.max_positions, self.watch) {
+                    self.watch.on_end();
                     let completion = row.completion;
                     self.samples[started.request][completion] = Some(row.into_sample(stop));
                 } else {
@@ -382,9 +399,10 @@ impl Run<'_> {
         let mut index = 0;
         while index < self.rows.len() {
             let row = &self.rows[index];
-            match row.stop(&self.requests[row.request], self.max_positions, self.is_over) {
+            match row.stop(&self.requests[row.request], self.max_positions, self.watch) {
                 None => index += 1,
                 Some(stop) => {
+                    self.watch.on_end();
                     order.swap_remove(index);
                     let row = self.rows.swap_remove(index);
                     let (request, completion) = (row.request, row.completion);
@@ -414,10 +432,10 @@ impl Row {
         &self,
         request: &SampleRequest,
         max_positions: usize,
-        is_over: &dyn Fn(usize, &[u32]) -> bool,
+        watch: &dyn SampleWatch,
     ) -> Option<StopReason> {
         let last = self.tokens.last()?;
-        if request.params.stop_tokens.contains(last) || is_over(self.request, &self.tokens) {
+        if request.params.stop_tokens.contains(last) || watch.is_over(self.request, &self.tokens) {
             return Some(StopReason::Stop);
         }
         (self.tokens.len() >= limit(request, max_positions)).then_some(StopReason::Length)

@@ -14,5 +14,7 @@ mod probs;
 mod random;
 mod rows;
 
-pub use generate::{Sample, SampleOptions, SampleRequest, StopReason, sample, sample_until};
+pub use generate::{
+    Sample, SampleOptions, SampleRequest, SampleWatch, StopReason, sample, sample_until,
+};
 pub use params::SamplingParams;

@@ -26,7 +26,8 @@ use hint_reward::verifier::{Equality, VerifierConfig};
 use hint_rollout::data::{DataConfig, sample_by_hash};
 use hint_rollout::error::Violations;
 use hint_rollout::evaluate::{Evaluation, EvaluationOptions, evaluate};
-use hint_rollout::{LocalEngine, Sampling};
+use hint_rollout::run::Activity;
+use hint_rollout::{LocalEngine, RolloutEngine, Sampling};
 use serde::Serialize;
 
 use self::table::{Counter, rules, table};
@@ -225,8 +226,11 @@ pub fn run(options: &Options) -> Result<()> {
     let format = workload.format(&tokenizer, model.stop_tokens.clone());
     let mut engine = LocalEngine::new(SharedPolicy::new(model.policy), model.stop_tokens)
         .with_tokenizer(tokenizer);
+    let activity = Activity::default();
+    engine.watch(&activity);
     let mut run = |name: &str, protocol: &EvaluationOptions| {
-        let mut counter = Counter::new(name, problems.len());
+        let each = protocol.completions_per_problem;
+        let mut counter = Counter::new(name, problems.len(), each, &activity);
         let rubric = Rubric::new(verifier.build()?);
         let done = &mut |done| counter.set(done);
         evaluate(&mut engine, &format, &rubric, &problems, protocol, done)

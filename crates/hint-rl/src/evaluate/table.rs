@@ -1,48 +1,38 @@
 //! Evaluations on the terminal: a counter while one goes on, a table of what it found.
 
 use std::collections::BTreeMap;
-use std::io::IsTerminal;
 
 use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{CellAlignment, ContentArrangement, Table};
 use hint_rollout::evaluate::{Estimate, Evaluation, EvaluationScores};
-use indicatif::{ProgressBar, ProgressStyle};
+use hint_rollout::run::{Activity, Work};
 
-/// Counts problems: a bar on a terminal, lines elsewhere.
+use crate::terminal::live::Live;
+
+/// Counts completions on a terminal, problems in lines elsewhere.
 #[derive(Debug)]
 pub(crate) struct Counter {
     name: String,
-    bar: ProgressBar,
-    total: usize,
+    live: Option<Live>,
+    activity: Activity,
+    problems: usize,
+    /// Completions of each problem.
+    each: usize,
 }
 
 impl Counter {
-    /// A counter of `total` problems.
-    ///
-    /// # Panics
-    ///
-    /// Never: the template is valid.
-    pub(crate) fn new(name: &str, total: usize) -> Self {
-        let style = "{prefix:>8} {bar:28} {pos:>4}/{len} problems {elapsed:>4}, {eta} left";
-        let bar = if std::io::stderr().is_terminal() {
-            ProgressBar::new(total as u64)
-        } else {
-            ProgressBar::hidden()
-        };
-        bar.set_style(ProgressStyle::with_template(style).expect("the template is valid"));
-        bar.set_prefix(name.to_owned());
-        bar.enable_steady_tick(std::time::Duration::from_millis(250));
-        Self { name: name.to_owned(), bar, total }
+    /// A counter of `each` completions of `problems` problems, which the engine counts in `activity`.
+    pub(crate) fn new(name: &str, problems: usize, each: usize, activity: &Activity) -> Self {
+        activity.begin(Work::Evaluating, problems * each);
+        let live = Live::counter(name, "completions", activity);
+        Self { name: name.to_owned(), live, activity: activity.clone(), problems, each }
     }
 
     /// `done` problems are done.
     pub(crate) fn set(&mut self, done: usize) {
-        self.bar.set_position(done as u64);
-        if self.bar.is_hidden() {
-            note!("{:>8} {done:>4}/{} problems", self.name, self.total);
-        }
-        if done == self.total {
-            self.bar.finish();
+        self.activity.set(done * self.each);
+        if self.live.is_none() {
+            note!("{:>8} {done:>4}/{} problems", self.name, self.problems);
         }
     }
 }

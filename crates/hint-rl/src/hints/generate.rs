@@ -35,11 +35,12 @@ use hint_grpo::GrpoConfig;
 use hint_policy::{LoadOptions, LoadedModel, SharedPolicy, Tokenizer};
 use hint_rollout::hint::source::HintSourceConfig;
 use hint_rollout::hint::{EngineWriter, HintWriter, WriteRequest};
+use hint_rollout::run::{Activity, Work};
 use hint_rollout::{ChatFormat, LocalEngine, PromptFormat, RolloutError, TextFormat};
-use indicatif::{ProgressBar, ProgressStyle};
 
 use super::file::{GenerateSettings, GenerateSummary, Generation};
 use crate::process::catch_signals;
+use crate::terminal::live::Live;
 use crate::workload::{api_key, model_path};
 
 /// Writes hints of any source into a problem file.
@@ -108,10 +109,11 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         seed: options.seed,
         problems: generation.checksum(),
     };
-    let bar = ProgressBar::new(generation.len() as u64);
-    bar.set_style(ProgressStyle::with_template("{bar:40} {pos}/{len} {elapsed} left {eta}")?);
+    let activity = Activity::default();
+    activity.begin(Work::Other, generation.len());
+    let live = Live::counter("hints", "problems", &activity);
     let progress = |done: usize| {
-        bar.set_position(done as u64);
+        activity.set(done);
         !stop.requested()
     };
 
@@ -133,7 +135,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
             generation.run(&settings, &*provider, &mut writer, options.batch, progress)?
         }
     };
-    bar.finish_and_clear();
+    drop(live);
     print(&summary);
     if stop.requested() {
         note!("stopped; the same command goes on");

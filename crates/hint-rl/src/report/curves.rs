@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use comfy_table::{CellAlignment, Table, presets::NOTHING};
-use hint_grpo::{GrpoConfig, metrics};
-use hint_rollout::collect::hinted::{HintTrigger, KeepIf};
+use hint_grpo::metrics;
+use hint_grpo::verdict::History;
 
 use crate::run_log::{RunLog, mean};
 
@@ -12,8 +12,8 @@ use crate::run_log::{RunLog, mean};
 pub(super) type Curve = Vec<(u64, f64)>;
 
 /// The table; nothing if the run has no metrics yet.
-pub(super) fn table(log: &RunLog, config: &GrpoConfig, rows: usize) -> Option<Table> {
-    let columns = columns(log, config);
+pub(super) fn table(log: &RunLog, rows: usize) -> Option<Table> {
+    let columns = columns(log);
     let steps = columns.iter().flat_map(|(_, curve)| curve.iter().map(|(step, _)| *step));
     let steps = steps.collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>();
     if steps.is_empty() {
@@ -39,14 +39,14 @@ pub(super) fn table(log: &RunLog, config: &GrpoConfig, rows: usize) -> Option<Ta
 }
 
 /// The columns that have a value.
-fn columns(log: &RunLog, config: &GrpoConfig) -> Vec<(String, Curve)> {
+fn columns(log: &RunLog) -> Vec<(String, Curve)> {
     let column = |title: &str, name: &str| (title.to_owned(), log.values(name).collect());
     let mut columns = vec![
         column("reward", metrics::REWARD),
         column("nll", metrics::NLL),
         column("pass", metrics::ROLLOUT_PASS_RATE),
         column("all\nwrong", metrics::ROLLOUT_ALL_WRONG_FRAC),
-        ("after\nhints".to_owned(), wrong_after_hints(log, config)),
+        ("after\nhints".to_owned(), wrong_after_hints(log)),
         column("cut\noff", metrics::COMPLETIONS_CLIPPED_RATIO),
         column("entropy", metrics::ENTROPY_TRAINED),
         column("kl", metrics::KL),
@@ -69,21 +69,15 @@ fn columns(log: &RunLog, config: &GrpoConfig) -> Vec<(String, Curve)> {
     columns
 }
 
-/// Share of groups in which every completion is wrong, with hints where they were given. It follows from
-/// the metrics where hints go to exactly the groups that are all wrong, and count if they helped.
-pub(super) fn wrong_after_hints(log: &RunLog, config: &GrpoConfig) -> Curve {
-    let rollout = &config.rollout;
-    if rollout.trigger != HintTrigger::AllWrong || rollout.keep_if != KeepIf::AnyCorrect {
-        return Curve::new();
-    }
+/// Share of groups in which every completion is wrong, with hints where they were given; nothing for a run
+/// without hints.
+pub(super) fn wrong_after_hints(log: &RunLog) -> Curve {
+    let hints = log.values(metrics::HINT_HINTED_FRAC).any(|(_, hinted)| hinted > 0.0);
     let after = |line: &serde_json::Value| {
-        let value = |name: &str| line[name].as_f64();
-        let rescued =
-            value(metrics::HINT_HINTED_FRAC)? * value(metrics::HINT_RESCUED_FRAC).unwrap_or(0.0);
-        let wrong = value(metrics::ROLLOUT_ALL_WRONG_FRAC)?;
-        Some((line["step"].as_u64()?, (wrong - rescued).max(0.0)))
+        let (_, after) = History::wrong_after_hints(|name| line[name].as_f64())?;
+        Some((line["step"].as_u64()?, after))
     };
-    log.metrics.iter().filter_map(after).collect()
+    log.metrics.iter().filter(|_| hints).filter_map(after).collect()
 }
 
 /// Three decimals, or four digits of what they do not show.

@@ -6,11 +6,13 @@
 //! hint-rl report runs/0001 --html
 //! ```
 //!
-//! Prints three things for each run: what deserves a look, curves as numbers by step, and where the
-//! time went. `--html` writes one file with charts and completions instead. It needs no model and no libtorch device, and may read a run that is still training.
+//! Prints for each run its verdict with evidence, advice and three groups that show it, facts, curves as
+//! numbers by step, and where the time went. `--html` writes one file with charts and completions instead.
+//! It needs no model and no libtorch device, and may read a run that is still training.
 
 mod curves;
-mod health;
+mod facts;
+mod findings;
 mod html;
 mod phases;
 
@@ -148,23 +150,24 @@ fn read_config(dir: &Path) -> Result<(String, GrpoConfig)> {
 fn report(dir: &Path, rows: usize) -> Result<String> {
     let log = RunLog::read(dir)?;
     let (_, config) = read_config(dir)?;
-    let done = log.metrics.last().and_then(|line| line["step"].as_u64()).unwrap_or(0);
+    let done = log.last_step();
     let steps = config.run.steps;
     let title = format!("{}: step {done} of {steps}, seed {}", dir.display(), config.run.seed);
-    let findings = health::findings(&log, &config);
-    let findings = lines_of(findings).map(|finding| format!("  {finding}"));
-    let tables = [curves::table(&log, &config, rows), phases::table(&log)];
+    let verdict = findings::paragraphs(dir, &log, &config)?;
+    let items = verdict.into_iter().chain(facts::facts(&log, &config)).collect();
+    let items = lines_of(items).map(|line| format!("  {line}"));
+    let tables = [curves::table(&log, rows), phases::table(&log)];
     let tables = tables.into_iter().flatten().map(|table| format!("\n{}", table.trim_fmt()));
-    let lines = std::iter::once(title).chain(findings).chain(tables);
+    let lines = std::iter::once(title).chain(items).chain(tables);
     Ok(lines.map(|line| line + "\n").collect())
 }
 
-/// The findings, one per line and wrapped at 80 columns with the rest set in.
-fn lines_of(findings: Vec<String>) -> impl Iterator<Item = String> {
+/// The items, wrapped at 80 columns with the rest set in.
+fn lines_of(items: Vec<String>) -> impl Iterator<Item = String> {
     let mut table = Table::new();
     table.load_preset(NOTHING).set_content_arrangement(ContentArrangement::Dynamic).set_width(78);
-    for finding in findings {
-        table.add_row(["·".to_owned(), finding]);
+    for item in items {
+        table.add_row(["·".to_owned(), item]);
     }
     for column in table.column_iter_mut() {
         column.set_padding((0, 1));
@@ -218,10 +221,14 @@ mod tests {
     }
 
     #[test]
-    fn what_deserves_a_look_is_named() {
+    fn the_verdict_and_facts_come_first() {
         let folder = tempfile::tempdir().unwrap();
         let text = report(&run(folder.path()), 12).unwrap();
-        for part in ["3 steps are left", "cut off", "entropy fell", "1 optimizer step", "0.100"] {
+        let verdict = text.lines().nth(1).unwrap();
+        assert!(verdict.starts_with("  · CUT OFF: 40 % of the completions end at"), "{text}");
+        let parts =
+            ["try: raise `rollout.sampling", "3 steps are left", "1 optimizer step", "0.100"];
+        for part in parts {
             assert!(text.contains(part), "`{part}` is not in\n{text}");
         }
     }

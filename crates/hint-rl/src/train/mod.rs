@@ -8,7 +8,8 @@
 //! cargo run --release --example hint_grpo -- --dry-run
 //! ```
 //!
-//! Prints a progress display and one table; `--out DIR` keeps metrics, evaluations, checkpoints and
+//! Shows live lines on a terminal, one line per step elsewhere, and a table at the end; `--quiet` and `--json`
+//! change that. `--out DIR` keeps metrics, evaluations, checkpoints and
 //! `summary.json`. The default takes under three minutes on two CPU cores: GRPO stays where it
 //! started, HINT learns to work step by step. `--help` lists the options.
 
@@ -28,12 +29,14 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Result;
+use hint_grpo::verdict::History;
 use hint_grpo::{
     GrpoConfig, GrpoError, Outcome, RunBuilder, RunDir, Stage, SupervisedTrainer, Trainer,
 };
 use hint_policy::Tokenizer;
 use hint_policy::runtime::keep_freed_memory;
-use hint_process::{StopSignals, clock};
+use hint_process::{StopSignals, clock, wall_clock};
+use hint_rollout::run::Activity;
 use hint_rollout::{Collector, Problem, RolloutEngine};
 use tch::Device;
 
@@ -46,6 +49,7 @@ pub use self::settings::{Method, Settings};
 use self::summary::{RunSummary, Summary};
 use crate::process::{catch_signals, peak_memory_on, set_threads};
 use crate::progress::Progress;
+use crate::run_log::RunLog;
 use crate::workload::{Model, Workload, ids};
 
 /// Runs the command.
@@ -88,13 +92,16 @@ pub fn run_with(
         0 => String::new(),
         unused => format!(" ({unused} more of those are left out: `evaluation.max_problems`)"),
     };
-    note!("{model} on {problems}: {train} problems to train on, {held_out} held out{unused}");
+    let output = settings.output;
+    output.note(format_args!(
+        "{model} on {problems}: {train} problems to train on, {held_out} held out{unused}"
+    ));
     for line in &workload.notes {
         note!("{line}");
     }
     settings.check_hints(&workload.train)?;
     settings.claim()?;
-    note!("writing to {}", settings.out.display());
+    output.note(format_args!("writing to {}", settings.out.display()));
     let result = train_all(&settings, &workload, &stop, &hint_grpo);
     if result.is_err() {
         // A folder in which nothing was written is of no use; one with files stays.
@@ -114,7 +121,7 @@ fn train_all(
         let config = settings.config(method);
         let dir = settings.out.join(method.name());
         let (seed, steps) = (config.run.seed, config.run.steps);
-        let model_files = Vec::new();
+        let (model_files, activity) = (Vec::new(), Activity::default());
         let mut job = Job {
             method,
             config,
@@ -125,6 +132,7 @@ fn train_all(
             model_files,
             loaded: None,
             lock: None,
+            activity,
         };
         let outcome = match method {
             Method::Sft => supervised(&mut job),
@@ -137,8 +145,8 @@ fn train_all(
         }
         summary.runs.push(RunSummary::read(&job.dir, method.name(), seed, steps)?);
     }
-    say!("{}", summary.table());
-    say!("{}", summary.rules());
+    settings.output.table(summary.table());
+    settings.output.table(summary.rules());
     summary.write(&settings.out.join("summary.json"))?;
     Ok(ExitCode::SUCCESS)
 }
@@ -161,6 +169,8 @@ pub struct Job<'a> {
     loaded: Option<(Arc<Tokenizer>, Device)>,
     /// Held until the run has ended.
     lock: Option<RunLock>,
+    /// What the run counts in for its display.
+    activity: Activity,
 }
 
 impl Job<'_> {
@@ -171,7 +181,7 @@ impl Job<'_> {
     /// As [`Workload::model`].
     pub fn model(&mut self) -> Result<Model> {
         let model = self.workload.model(self.config.run.seed)?;
-        note!("{}", model.report);
+        self.settings.output.note(format_args!("{}", model.report));
         if model.stop_tokens.is_empty() {
             note!(
                 "warning: the model has no stop token, so that every completion is cut off at \
@@ -230,6 +240,8 @@ impl Job<'_> {
             .depends_on("model", model)
             .depends_on("engine", self.settings.engine_name())
             .changes(self.settings.changes.clone())
+            .activity(self.activity.clone())
+            .wall_clock(wall_clock())
             .observer(self.settings.writer()))
     }
 
@@ -243,9 +255,13 @@ impl Job<'_> {
         self.workload.fitting(collector, |line| note!("{line}"))
     }
 
-    /// Shows how far the run is, and ends it when Ctrl-C was pressed.
+    /// Shows how far the run is and what its verdict is, and ends it when Ctrl-C was pressed. Ask for it when the
+    /// run has its folder: the verdict takes up the steps of earlier sessions.
     fn progress(&self) -> Progress {
-        Progress::new(self.method.name(), self.config.run.steps, self.stop.clone())
+        let history = RunLog::read(&self.dir).map_or_else(|_| History::new(), |log| log.history());
+        let (name, config, activity) = (self.method.name(), &self.config, &self.activity);
+        let (output, stop) = (self.settings.output, self.stop.clone());
+        Progress::new(name, config.clone(), history, activity.clone(), output, stop)
     }
 
     /// Says where a run that failed can be continued, unless it was refused.

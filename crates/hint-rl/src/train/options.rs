@@ -13,6 +13,7 @@ use hint_rollout::data::{DataFile, HeldOut};
 
 use super::settings::{Method, SETTINGS, Settings, pinned};
 use crate::process::threads;
+use crate::progress::Output;
 use crate::workload::{Compute, DATA_FILES, PromptOptions, columns, equality};
 
 /// Trains a policy with plain GRPO and with HINT, and compares them without hints.
@@ -129,6 +130,10 @@ pub struct Options {
     /// sample one group and take one forward and backward pass; train and write nothing.
     #[arg(long)]
     pub dry_run: bool,
+
+    /// What is shown.
+    #[command(flatten)]
+    pub output: Output,
 }
 
 impl Options {
@@ -202,6 +207,7 @@ impl Options {
             model: pinned(self.model)?,
             config,
             out,
+            output: self.output,
             from_step: None,
             changes: Vec::new(),
         })
@@ -219,7 +225,7 @@ impl Options {
         let mut settings: Settings = serde_json::from_str(&text)
             .with_context(|| format!("cannot read `{}`", file.display()))?;
         settings.out = out;
-        settings.from_step = self.from_step;
+        (settings.from_step, settings.output) = (self.from_step, self.output);
         settings.change(&self.change)?;
         settings.config.run.steps = self.steps.unwrap_or(settings.config.run.steps);
         if settings.config.run.schedule_steps.is_some() {

@@ -16,6 +16,7 @@ use hint_rollout::data::HeldOut;
 use serde::{Deserialize, Serialize};
 
 use crate::hub::Kind;
+use crate::progress::Output;
 use crate::workload::{self, Compute, Source, Workload, device, model_path};
 
 /// What to run.
@@ -72,6 +73,9 @@ pub struct Settings {
     /// The folder of the run; empty until [`Settings::claim`] finds a free one.
     #[serde(skip)]
     pub out: PathBuf,
+    /// What is shown of the run.
+    #[serde(skip)]
+    pub output: Output,
     /// The step to go back to.
     #[serde(skip)]
     pub from_step: Option<u64>,

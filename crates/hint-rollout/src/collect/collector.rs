@@ -19,7 +19,7 @@ use crate::error::{RolloutError, Violations};
 use crate::evaluate::{Evaluation, EvaluationOptions, evaluate};
 use crate::hint::HintProvider;
 use crate::prompt::PromptFormat;
-use crate::run::StepContext;
+use crate::run::{Activity, StepContext, Work};
 use crate::sample::{FailureWindow, Failures, RolloutGroup, count_correct};
 
 /// Samples groups, judges them, and samples again with hints where the trigger fires.
@@ -42,6 +42,7 @@ pub struct Collector {
     pub(super) replay: ReplayBuffer,
     /// Completions of the latest steps that could not be judged.
     failures: FailureWindow,
+    activity: Activity,
 }
 
 impl std::fmt::Debug for Collector {
@@ -93,6 +94,7 @@ impl Collector {
             draw_counts: DrawCounts::default(),
             replay: ReplayBuffer::default(),
             failures: FailureWindow::default(),
+            activity: Activity::default(),
         })
     }
 
@@ -144,6 +146,12 @@ impl Collector {
         self
     }
 
+    /// Counts completions, problems that are judged, and evaluations in `activity`, for a display.
+    pub fn watch(&mut self, activity: Activity) {
+        self.engine.watch(&activity);
+        self.activity = activity;
+    }
+
     /// The parts that are not those of the configuration, each as the key of its axis and its name.
     /// A run records them, so that it is not resumed with others.
     pub fn custom_parts(&self) -> Vec<(&'static str, String)> {
@@ -174,7 +182,10 @@ impl Collector {
         problems: &[Problem],
         options: &EvaluationOptions,
     ) -> Result<Evaluation, RolloutError> {
-        evaluate(&mut *self.engine, &*self.format, &self.rubric, problems, options, &mut |_| {})
+        let (activity, each) = (&self.activity, options.completions_per_problem);
+        activity.begin(Work::Evaluating, problems.len() * each);
+        let on_progress = &mut |done| activity.set(done * each);
+        evaluate(&mut *self.engine, &*self.format, &self.rubric, problems, options, on_progress)
     }
 
     /// The prompt format.
@@ -251,8 +262,18 @@ impl Collector {
         context: impl Into<StepContext>,
     ) -> Result<Collected, RolloutError> {
         let context = context.into();
-        let Self { engine, format, rubric, hints, own, config, record, failures: window, .. } =
-            self;
+        let Self {
+            engine,
+            format,
+            rubric,
+            hints,
+            own,
+            config,
+            record,
+            failures: window,
+            activity,
+            ..
+        } = self;
         let (engine, format) = (&mut **engine, &**format);
         let stats = CollectStats { problems: problems.len(), ..CollectStats::default() };
         let failures = Failures::default();
@@ -261,8 +282,17 @@ impl Collector {
             prompt: config.longest_prompt(engine).unwrap_or(usize::MAX),
             row: engine.max_positions().unwrap_or(usize::MAX),
         };
-        let mut pass =
-            CollectPass { engine, format, rubric, config, parts, limits, stats, failures };
+        let mut pass = CollectPass {
+            engine,
+            format,
+            rubric,
+            config,
+            parts,
+            limits,
+            stats,
+            failures,
+            activity,
+        };
 
         let encode = |problem: &&Problem| {
             let prompt = format.encode(problem, None)?;

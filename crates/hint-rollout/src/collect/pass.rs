@@ -15,7 +15,7 @@ use crate::engine::{
 use crate::error::RolloutError;
 use crate::hint::{EngineWriter, HintWriter, WriteRequest};
 use crate::prompt::PromptFormat;
-use crate::run::{StepContext, in_parallel};
+use crate::run::{Activity, StepContext, Work, in_parallel};
 use crate::sample::{
     Answers, AppliedHint, Failures, Rollout, RolloutGroup, Scored, VerdictAction, cut_at_stop,
 };
@@ -30,6 +30,7 @@ pub(crate) struct CollectPass<'c> {
     pub(crate) limits: Limits,
     pub(crate) stats: CollectStats,
     pub(crate) failures: Failures,
+    pub(crate) activity: &'c Activity,
 }
 
 /// What the engine holds, in tokens.
@@ -83,7 +84,12 @@ impl CollectPass<'_> {
         }
         let ids = jobs.iter().map(|job| job.problem.id.as_str()).collect::<Vec<_>>();
         let requests = jobs.iter().map(|job| job.request.clone()).collect::<Vec<_>>();
+        let is_hinted = jobs.iter().any(|job| job.hint.is_some());
+        let work = if is_hinted { Work::SamplingHinted } else { Work::Sampling };
+        let wanted = requests.iter().map(|request| request.num_completions).sum();
+        self.activity.begin(work, wanted);
         let mut sampled = self.engine.generate(&requests)?;
+        self.activity.begin(Work::Judging, jobs.len());
         check_contract(&ids, &requests, &sampled)?;
         for completion in sampled.iter_mut().flatten() {
             cut_at_stop(self.format, &self.config.sampling.stop, completion)?;
@@ -102,9 +108,13 @@ impl CollectPass<'_> {
             }
         }
         let (format, rubric, scoring) = (self.format, self.rubric, self.config.scoring);
+        let activity = self.activity;
         let score = |index: usize| {
             let SampleJob { problem, hint, .. } = &jobs[index];
-            judged(format, rubric, problem, hint.as_ref(), &sampled[index], scoring.deadline())
+            let (hint, deadline) = (hint.as_ref(), scoring.deadline());
+            let judged = judged(format, rubric, problem, hint, &sampled[index], deadline);
+            activity.advance(1);
+            judged
         };
         let (scored, failure) = in_parallel(jobs.len(), scoring.threads, score);
         if let Some(error) = failure {

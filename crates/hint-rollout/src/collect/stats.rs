@@ -35,6 +35,9 @@ pub struct CollectStats {
     pub plain_groups: usize,
     /// Plain groups in which every completion was wrong.
     pub all_wrong: usize,
+    /// All-wrong groups that collapsed: at least 7 of 8 completions give the same answer, or the same text where
+    /// none has an answer.
+    pub collapsed: usize,
     /// Plain groups in which every completion was correct.
     pub all_right: usize,
     /// Groups that were hinted.
@@ -138,6 +141,7 @@ impl CollectStats {
             by_source,
             plain_groups,
             all_wrong,
+            collapsed,
             all_right,
             hinted_groups,
             taught_groups,
@@ -175,6 +179,7 @@ impl CollectStats {
         }
         self.plain_groups += plain_groups;
         self.all_wrong += all_wrong;
+        self.collapsed += collapsed;
         self.all_right += all_right;
         self.hinted_groups += hinted_groups;
         self.taught_groups += taught_groups;
@@ -225,7 +230,9 @@ impl CollectStats {
         self.plain.observe(rollouts);
         self.by_source.entry(RolloutSource::Plain).or_default().observe(rollouts);
         self.plain_groups += usize::from(!rollouts.is_empty());
-        self.all_wrong += usize::from(!rollouts.is_empty() && correct == 0);
+        let all_wrong = !rollouts.is_empty() && correct == 0;
+        self.all_wrong += usize::from(all_wrong);
+        self.collapsed += usize::from(all_wrong && has_collapsed(rollouts));
         self.all_right += usize::from(!rollouts.is_empty() && correct == rollouts.len());
     }
 
@@ -240,5 +247,60 @@ impl CollectStats {
             self.by_source.entry(first.source()).or_default().observe(rollouts);
             self.share_sum += first.hint.as_ref().map_or(0.0, |applied| applied.share);
         }
+    }
+}
+
+/// Whether at least 7 of 8 completions say the same.
+fn has_collapsed(rollouts: &[Rollout]) -> bool {
+    let mut counts = BTreeMap::<_, usize>::new();
+    for rollout in rollouts {
+        let answer = rollout.score.judgment.extracted.as_deref().map(str::trim);
+        // The text stands for an answer that is not there, and is not mistaken for one.
+        let text = answer.is_none().then(|| rollout.text.trim());
+        *counts.entry((answer, text)).or_default() += 1;
+    }
+    counts.values().any(|same| 8 * same >= 7 * rollouts.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use hint_reward::{Judgment, Verdict};
+
+    use super::*;
+    use crate::engine::{Completion, PolicyVersion, StopReason};
+
+    /// A group of wrong completions with these answers and texts.
+    fn wrong(completions: &[(Option<&str>, &str)]) -> Vec<Rollout> {
+        let rollout = |(answer, text): &(Option<&str>, &str)| {
+            let mut judgment = Judgment::new(Verdict::Incorrect);
+            judgment.extracted = answer.map(str::to_owned);
+            let score =
+                Score { value: 0.0, verdict: judgment.verdict, judgment, parts: Vec::new() };
+            let completion =
+                Completion::new(vec![1], vec![-1.0], StopReason::Stop, PolicyVersion(0));
+            Rollout::new(completion, (*text).to_owned(), score)
+        };
+        completions.iter().map(rollout).collect()
+    }
+
+    #[test]
+    fn all_wrong_groups_that_agree_have_collapsed() {
+        let collapsed = |rollouts: &[Rollout]| {
+            let mut stats = CollectStats::default();
+            stats.observe_plain(rollouts);
+            assert_eq!(stats.all_wrong, 1);
+            stats.collapsed
+        };
+        let of = |same: usize, others: usize| {
+            let others = (0..others).map(|index| ["1", "2", "3"][index]);
+            let answers = std::iter::repeat_n("7", same).chain(others);
+            let answers = answers.map(|answer| (Some(answer), answer)).collect::<Vec<_>>();
+            wrong(&answers)
+        };
+        assert_eq!((collapsed(&of(7, 1)), collapsed(&of(6, 2)), collapsed(&of(3, 1))), (1, 0, 0));
+        // An answer is compared, not the way to it; without one the text is.
+        assert_eq!(collapsed(&wrong(&[(Some("7"), "a"), (Some(" 7"), "b")])), 1);
+        assert_eq!(collapsed(&wrong(&[(None, "7"), (Some("7"), "7")])), 0);
+        assert_eq!(collapsed(&wrong(&[(None, "so"), (None, "so ")])), 1);
     }
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{RolloutError, Violations};
+use crate::run::Activity;
 
 /// Number of optimizer steps behind a set of weights.
 #[derive(
@@ -211,6 +212,12 @@ pub trait RolloutEngine: Send {
     /// Whatever keeps the engine from loading them.
     fn sync(&mut self, weights: &dyn WeightSource) -> Result<(), RolloutError>;
 
+    /// Gets the counter of a display, which the engine advances by one for each completion that it has sampled.
+    /// By default nothing is counted.
+    fn watch(&mut self, activity: &Activity) {
+        let _ = activity;
+    }
+
     /// Tokens that a prompt and its completion may have together; `None` if it is not known. What is
     /// longer is treated by [`TooLong`] instead of asked.
     fn max_positions(&self) -> Option<usize> {
@@ -250,6 +257,10 @@ macro_rules! forward_to_engine {
 
             fn sync(&mut self, weights: &dyn WeightSource) -> Result<(), RolloutError> {
                 (**self).sync(weights)
+            }
+
+            fn watch(&mut self, activity: &Activity) {
+                (**self).watch(activity);
             }
 
             fn max_positions(&self) -> Option<usize> {

@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use hint_policy::sampling::sample_until;
+use hint_policy::sampling::{SampleWatch, sample_until};
 use hint_policy::{SampleOptions, SampleRequest, SamplingParams, SharedPolicy, Tokenizer};
 
 use crate::engine::contract::{
     Completion, GenerationRequest, PolicyVersion, RolloutEngine, StopReason, WeightSource,
 };
 use crate::error::RolloutError;
+use crate::run::Activity;
 
 /// Samples from a [`SharedPolicy`], the one that is being trained.
 #[derive(Debug, Clone)]
@@ -17,12 +18,14 @@ pub struct LocalEngine {
     stop_tokens: Vec<u32>,
     version: PolicyVersion,
     tokenizer: Option<Arc<Tokenizer>>,
+    activity: Activity,
 }
 
 impl LocalEngine {
     /// An engine whose completions end with any of `stop_tokens`.
     pub fn new(policy: SharedPolicy, stop_tokens: Vec<u32>) -> Self {
-        Self { policy, stop_tokens, version: PolicyVersion::default(), tokenizer: None }
+        let (version, activity) = (PolicyVersion::default(), Activity::default());
+        Self { policy, stop_tokens, version, tokenizer: None, activity }
     }
 
     /// Ends completions as soon as their text has one of [`Sampling::stop`](crate::Sampling::stop). Without a
@@ -64,14 +67,27 @@ impl LocalEngine {
     }
 }
 
+/// Ends completions at stop texts, and counts them.
+struct Watch<'e> {
+    engine: &'e LocalEngine,
+    requests: &'e [GenerationRequest],
+}
+
+impl SampleWatch for Watch<'_> {
+    fn is_over(&self, request: usize, tokens: &[u32]) -> bool {
+        self.engine.has_stopped(&self.requests[request].sampling.stop, tokens)
+    }
+
+    fn on_end(&self) {
+        self.engine.activity.advance(1);
+    }
+}
+
 impl RolloutEngine for LocalEngine {
     fn generate(
         &mut self,
         requests: &[GenerationRequest],
     ) -> Result<Vec<Vec<Completion>>, RolloutError> {
-        let is_over = |request: usize, tokens: &[u32]| {
-            self.has_stopped(&requests[request].sampling.stop, tokens)
-        };
         let sampled = requests
             .iter()
             .map(|request| SampleRequest {
@@ -82,7 +98,8 @@ impl RolloutEngine for LocalEngine {
             })
             .collect::<Vec<_>>();
         let policy = self.policy.lock();
-        let sampled = sample_until(&**policy, &sampled, &SampleOptions::default(), &is_over)?;
+        let watch = Watch { engine: self, requests };
+        let sampled = sample_until(&**policy, &sampled, &SampleOptions::default(), &watch)?;
         let version = self.version;
         let completion = |sample: hint_policy::Sample| {
             let stop = match sample.stop {
@@ -97,6 +114,10 @@ impl RolloutEngine for LocalEngine {
     fn sync(&mut self, weights: &dyn WeightSource) -> Result<(), RolloutError> {
         self.version = weights.version();
         Ok(())
+    }
+
+    fn watch(&mut self, activity: &Activity) {
+        self.activity = activity.clone();
     }
 
     fn max_positions(&self) -> Option<usize> {

@@ -3,14 +3,16 @@
 //! Randomness has no state here. A [`Seed`] is a node of a tree, and every random decision (run,
 //! step, problem, stage) has its place in it, so a resumed run needs no generator state.
 //! [`RunProgress`] is how far a run is, and a [`ValueSchedule`] is a value as a function of it. A
-//! [`StepContext`] is both at once: what a collection depends on.
+//! [`StepContext`] is both at once: what a collection depends on. [`Activity`] is for displays alone.
 
+mod activity;
 mod parallel;
 mod progress;
 mod schedule;
 mod seed;
 pub(crate) mod state;
 
+pub use activity::{Activity, Work};
 pub(crate) use parallel::in_parallel;
 pub use progress::{RunProgress, StepContext};
 pub use schedule::{RunPoint, ValueSchedule};

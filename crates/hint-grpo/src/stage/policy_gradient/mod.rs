@@ -140,6 +140,7 @@ impl Stage for PolicyGradient {
         staleness::admit(&mut groups, self.version, &run, &mut metrics, &mut warnings)?;
         let advantages = advantages(&mut *self.advantage, &groups, progress.step + 1)?;
         stats::observe_groups(&mut metrics, &groups);
+        stats::observe_masked(&mut metrics, &groups, run.num_iterations);
         stats::observe_collection(&mut metrics, &stats);
         let gap = self.collector.record().internalization_gap();
         metrics.set_some(metrics::HINT_INTERNALIZATION_GAP_RUN, gap);

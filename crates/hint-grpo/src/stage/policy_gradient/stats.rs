@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use hint_rollout::RolloutGroup;
 use hint_rollout::collect::CollectStats;
+use hint_rollout::{Rollout, RolloutGroup};
 
 use crate::metrics::{self, Metrics};
 
@@ -21,6 +21,8 @@ pub(super) fn observe_groups(metrics: &mut Metrics, groups: &[RolloutGroup]) {
         let std = if equal { 0.0 } else { (squares / (count - 1.0)).sqrt() };
         metrics.add(metrics::REWARD_STD, std, 1.0);
         metrics.add(metrics::FRAC_REWARD_ZERO_STD, f64::from(equal), 1.0);
+        let shaping_only = !equal && !has_verdict_signal(group);
+        metrics.add(metrics::ROLLOUT_SHAPING_ONLY_FRAC, f64::from(shaping_only), 1.0);
         for rollout in &group.rollouts {
             for (name, value) in &rollout.score.parts {
                 parts.entry(name).or_default().push(*value);
@@ -39,12 +41,33 @@ pub(super) fn observe_groups(metrics: &mut Metrics, groups: &[RolloutGroup]) {
     }
 }
 
+/// Tokens of completions that are left out of the loss, once for each pass over the batch.
+pub(super) fn observe_masked(metrics: &mut Metrics, groups: &[RolloutGroup], passes: usize) {
+    let rollouts = groups.iter().flat_map(|group| &group.rollouts);
+    let trained = |rollout: &Rollout| rollout.completion.loss_mask.iter().filter(|on| **on).count();
+    let masked = rollouts.filter(|rollout| rollout.is_masked).map(trained).sum::<usize>();
+    let tokens = (masked * passes) as f64;
+    metrics.add(metrics::TOKENS_NO_GRADIENT_FRAC, tokens, tokens);
+}
+
+/// Whether the part of the reward that the verdict comes from differs within the group.
+fn has_verdict_signal(group: &RolloutGroup) -> bool {
+    let verdict = |rollout: &Rollout| {
+        let part = rollout.score.parts.first().map(|(_, value)| *value);
+        (rollout.is_correct(), part)
+    };
+    let mut verdicts = group.rollouts.iter().map(verdict);
+    let first = verdicts.next();
+    verdicts.any(|verdict| Some(verdict) != first)
+}
+
 /// What was sampled, judged, hinted and left out.
 pub(super) fn observe_collection(metrics: &mut Metrics, stats: &CollectStats) {
     let share = |part: usize, whole: usize| (whole > 0).then(|| part as f64 / whole as f64);
     metrics.set_some(metrics::ROLLOUT_PASS_RATE, stats.plain.rate());
     metrics.set_some(metrics::ROLLOUT_ALL_WRONG_FRAC, share(stats.all_wrong, stats.plain_groups));
     metrics.set_some(metrics::ROLLOUT_ALL_RIGHT_FRAC, share(stats.all_right, stats.plain_groups));
+    metrics.set_some(metrics::ROLLOUT_COLLAPSED_FRAC, share(stats.collapsed, stats.all_wrong));
     metrics.set_some(metrics::ROLLOUT_DROPPED_FRAC, share(stats.dropped, stats.completions));
     for (counts, [mean, min, max]) in [
         (
@@ -120,5 +143,56 @@ pub(super) fn observe_collection(metrics: &mut Metrics, stats: &CollectStats) {
         metrics.set_some(name, share(count.total, stats.completions));
         let name = metrics::member(metrics::VERIFIER_PASS_RATE_BY, rule);
         metrics.set_some(name, count.rate());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hint_reward::{Judgment, Score, Verdict};
+    use hint_rollout::{Completion, PolicyVersion, StopReason};
+
+    use super::*;
+
+    /// A completion with the parts `correct` and `length` of its reward.
+    fn rollout(correct: f64, length: f64) -> Rollout {
+        let verdict = if correct == 1.0 { Verdict::Correct } else { Verdict::Incorrect };
+        let parts = vec![("correct".to_owned(), correct), ("length".to_owned(), length)];
+        let judgment = Judgment::new(verdict);
+        let score = Score { value: correct + 0.1 * length, verdict, judgment, parts };
+        let (logprobs, stop) = (vec![-1.0; 3], StopReason::Stop);
+        let completion = Completion::new(vec![1; 3], logprobs, stop, PolicyVersion(0));
+        Rollout::new(completion, String::new(), score)
+    }
+
+    #[test]
+    fn a_group_whose_verdicts_agree_and_rewards_differ_has_shaping_alone() {
+        let group = |rollouts: &[(f64, f64)]| {
+            let rollouts = rollouts.iter().map(|(correct, length)| rollout(*correct, *length));
+            RolloutGroup::plain("p", vec![1], rollouts.collect())
+        };
+        let share = |groups: &[RolloutGroup]| {
+            let mut metrics = Metrics::new();
+            observe_groups(&mut metrics, groups);
+            metrics.get(metrics::ROLLOUT_SHAPING_ONLY_FRAC)
+        };
+        let shaped = [group(&[(0.0, 1.0), (0.0, 0.5)]), group(&[(1.0, 1.0), (1.0, 0.5)])];
+        assert_eq!(share(&shaped), Some(1.0));
+        let mixed = group(&[(0.0, 1.0), (1.0, 0.5)]);
+        let equal = group(&[(0.0, 1.0), (0.0, 1.0)]);
+        // A reward that says wrong of both, and how wrong.
+        let graded = group(&[(0.0, 1.0), (0.3, 1.0)]);
+        assert_eq!(share(&[mixed, equal, graded, shaped[0].clone()]), Some(0.25));
+    }
+
+    #[test]
+    fn masked_tokens_have_no_gradient_in_any_pass() {
+        let mut masked = rollout(0.0, 0.0);
+        masked.is_masked = true;
+        let groups = [RolloutGroup::plain("p", vec![1], vec![masked, rollout(0.0, 1.0)])];
+        let mut metrics = Metrics::new();
+        observe_masked(&mut metrics, &groups, 2);
+        // The three tokens of the other completion have a gradient in both passes.
+        metrics.add(metrics::TOKENS_NO_GRADIENT_FRAC, 0.0, 6.0);
+        assert_eq!(metrics.get(metrics::TOKENS_NO_GRADIENT_FRAC), Some(0.5));
     }
 }

@@ -10,7 +10,7 @@ use hint_rollout::collect::hinted::HintTrigger;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::report::{curves, health, read_config};
+use crate::report::{curves, facts, findings, read_config};
 use crate::run_log::RunLog;
 
 /// A share of groups that follows from several metrics: see [`curves::wrong_after_hints`].
@@ -77,7 +77,7 @@ impl Run {
         let log = RunLog::read(dir)?;
         let (config, parsed) = read_config(dir)?;
         let every = log.metrics.len().div_ceil(POINTS).max(1);
-        let (steps, tokens, columns) = columns(&log, &parsed, every);
+        let (steps, tokens, columns) = columns(&log, every);
         let options = options(dir);
         let option = |name: &str| options[name].as_str().map(str::to_owned);
         let phases = [timings::STEP, timings::EVALUATION, timings::CHECKPOINT];
@@ -90,7 +90,8 @@ impl Run {
             step: log.metrics.last().and_then(|line| line["step"].as_u64()).unwrap_or(0),
             total_steps: parsed.run.steps,
             seconds: phases.iter().map(|phase| log.total(phase)).sum(),
-            findings: health::findings(&log, &parsed),
+            findings: [findings::paragraphs(dir, &log, &parsed)?, facts::facts(&log, &parsed)]
+                .concat(),
             config,
             series: 0,
             by: by(dir, &steps)?,
@@ -178,7 +179,7 @@ fn options(dir: &Path) -> Value {
 }
 
 /// Steps, tokens sampled until then, and every metric and timing: every `every`-th line, and the last.
-fn columns(log: &RunLog, config: &GrpoConfig, every: usize) -> (Vec<u64>, Vec<f64>, Columns) {
+fn columns(log: &RunLog, every: usize) -> (Vec<u64>, Vec<f64>, Columns) {
     let by_step = |line: &'_ Value| line["step"].as_u64();
     let mut timed = BTreeMap::new();
     let mut sum = 0.0;
@@ -209,7 +210,7 @@ fn columns(log: &RunLog, config: &GrpoConfig, every: usize) -> (Vec<u64>, Vec<f6
             put(format!("{TIMING}{name}"), point, value);
         }
     }
-    let wrong = curves::wrong_after_hints(log, config).into_iter().collect::<BTreeMap<_, _>>();
+    let wrong = curves::wrong_after_hints(log).into_iter().collect::<BTreeMap<_, _>>();
     if !wrong.is_empty() {
         let column = steps.iter().map(|step| wrong.get(step).copied()).collect();
         columns.insert(WRONG_AFTER_HINTS.to_owned(), column);

@@ -84,12 +84,12 @@ const signed = (value) => (value > 0 ? "+" : "") + number(value);
 
 function scaleBar(coloring, full) {
   const [low, high] = coloring.inks;
-  const both = low !== high;
+  const both = low !== high || coloring.name !== "Surprise";
   const bar = el("i");
   const edge = (name) => `rgb(var(${name}) / .62)`;
   bar.style.background = both ? `linear-gradient(90deg, ${edge(low)}, transparent 50%, ${edge(high)})` : `linear-gradient(90deg, transparent, ${edge(high)})`;
   return el("span", { class: "scale", title: coloring.about },
-    both ? `${coloring.low} ≤ −${number(full)}` : `${coloring.low} 0`, bar, `≥ ${both ? "+" : ""}${number(full)}${coloring.unit} ${coloring.high}`);
+    both ? `${coloring.low} −${number(full)}` : `${coloring.low} 0`, bar, `${both ? "+" : ""}${number(full)}${coloring.unit} ${coloring.high}`);
 }
 
 /** Marks where a text is found in an element, in browsers that can. */

@@ -12,7 +12,7 @@ use crate::engine::vllm::server::{Server, label};
 use crate::error::VllmError;
 use crate::error::{RolloutError, Violations};
 use crate::net::ApiKey;
-use crate::run::in_parallel;
+use crate::run::{Activity, in_parallel};
 
 /// What is told of the servers.
 type Observer = Box<dyn FnMut(&VllmEvent<'_>) + Send>;
@@ -73,6 +73,7 @@ impl VllmBuilder {
             stop_tokens: self.stop_tokens,
             observer: self.observer,
             current: None,
+            activity: Activity::default(),
         };
         for index in 0..engine.slots.len() {
             let slot = &mut engine.slots[index];
@@ -139,6 +140,7 @@ pub struct VllmEngine {
     stop_tokens: Vec<u32>,
     observer: Observer,
     current: Option<Weights>,
+    activity: Activity,
 }
 
 impl std::fmt::Debug for VllmEngine {
@@ -242,11 +244,13 @@ impl VllmEngine {
         let dealt = dealt.collect::<Vec<(usize, Vec<usize>)>>();
         let shares = std::thread::scope(|scope| {
             let (slots, stop, parallel) = (&self.slots, &self.stop_tokens, self.options.parallel);
+            let activity = &self.activity;
             let threads = dealt.iter().map(|(index, own)| {
                 let server = &slots[*index].server;
                 scope.spawn(move || {
                     in_parallel(own.len(), parallel, |place| {
-                        server.complete(&requests[own[place]], stop, version)
+                        let completions = server.complete(&requests[own[place]], stop, version);
+                        completions.inspect(|completions| activity.advance(completions.len()))
                     })
                 })
             });
@@ -362,6 +366,10 @@ impl RolloutEngine for VllmEngine {
         let down = self.slots.len() - up;
         (self.observer)(&VllmEvent::Synced { version, up, down });
         Ok(())
+    }
+
+    fn watch(&mut self, activity: &Activity) {
+        self.activity = activity.clone();
     }
 
     fn max_positions(&self) -> Option<usize> {

@@ -6,6 +6,9 @@
 use std::fmt::Arguments;
 use std::io::{Write, stderr, stdout};
 
+pub(crate) mod bar;
+pub(crate) mod live;
+
 /// Writes a line to the standard error.
 macro_rules! note {
     ($($line:tt)*) => { $crate::terminal::note(format_args!($($line)*)) };
@@ -17,13 +20,14 @@ macro_rules! say {
 }
 
 pub(crate) fn note(line: Arguments<'_>) {
-    let _ = writeln!(stderr(), "{}", visible(&line.to_string()));
+    let line = visible(&line.to_string());
+    live::above(|| drop(writeln!(stderr(), "{line}")));
 }
 
 pub(crate) fn say(line: Arguments<'_>) {
-    let _ = writeln!(stdout(), "{}", visible(&line.to_string()));
+    let line = visible(&line.to_string());
+    live::above(|| drop(writeln!(stdout(), "{line}")));
 }
-
 /// The text with control characters, and marks that change its direction, as escapes.
 pub(crate) fn visible(text: &str) -> String {
     let hidden = |c: char| {

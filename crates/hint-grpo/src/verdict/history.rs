@@ -1,0 +1,154 @@
+//! The metrics of a run that the rules read, step by step.
+
+use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
+
+use crate::metrics::{self, Metrics};
+
+/// The metrics that rules read.
+const READ: [&str; 16] = [
+    metrics::COMPLETIONS_CLIPPED_RATIO,
+    metrics::ENTROPY_TRAINED,
+    metrics::EVAL_FAILED_FRAC,
+    metrics::FRAC_REWARD_ZERO_STD,
+    metrics::GRAD_NORM,
+    metrics::HINT_HINTED_FRAC,
+    metrics::HINT_LEAKING_ANSWER_FRAC,
+    metrics::LEARNING_RATE,
+    metrics::NUM_UPDATES,
+    metrics::ROLLOUT_ALL_RIGHT_FRAC,
+    metrics::ROLLOUT_COLLAPSED_FRAC,
+    metrics::ROLLOUT_DROPPED_FRAC,
+    metrics::ROLLOUT_SHAPING_ONLY_FRAC,
+    metrics::SAMPLING_LOGP_DIFFERENCE,
+    metrics::SKIPPED_UPDATES,
+    metrics::WEIGHTS_CHANGED_FRAC,
+];
+
+/// Derived, see [`History::wrong_after_hints`].
+const WRONG: &str = "all wrong";
+const WRONG_AFTER_HINTS: &str = "all wrong after hints";
+
+/// The metrics of a run that the rules read, step by step. Takes some 300 bytes per step.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct History {
+    steps: Vec<u64>,
+    curves: BTreeMap<&'static str, Vec<(u64, f64)>>,
+}
+
+/// A metric over the latest steps.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Recent {
+    pub(super) mean: f64,
+    pub(super) most: f64,
+    /// Steps that have it.
+    pub(super) count: usize,
+}
+
+impl History {
+    /// No steps.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Takes the metrics of a finished step. Steps from this one on are forgotten first, so that a resumed run
+    /// may take them again. Step 0 is the evaluation before the first step.
+    pub fn record(&mut self, step: u64, metrics: &Metrics) {
+        self.record_with(step, |name| metrics.get(name));
+    }
+
+    /// As [`History::record`], from metrics by name, such as a line of `metrics.jsonl`.
+    pub fn record_with(&mut self, step: u64, value: impl Fn(&str) -> Option<f64>) {
+        self.steps.truncate(self.steps.partition_point(|earlier| *earlier < step));
+        for curve in self.curves.values_mut() {
+            curve.truncate(curve.partition_point(|(earlier, _)| *earlier < step));
+        }
+        if step > 0 {
+            self.steps.push(step);
+        }
+        let after = Self::wrong_after_hints(&value);
+        let wrong = after.map(|(wrong, _)| wrong);
+        let read = READ.iter().map(|name| (*name, value(name)));
+        let derived = [(WRONG, wrong), (WRONG_AFTER_HINTS, after.map(|(_, after)| after))];
+        for (name, value) in read.chain(derived) {
+            if let Some(value) = value {
+                self.curves.entry(name).or_default().push((step, value));
+            }
+        }
+    }
+
+    /// Share of groups in which every completion is wrong, before and after hints. `value` returns the metrics
+    /// of a step. Where plain completions are not sampled, every hinted group counts as wrong before.
+    pub fn wrong_after_hints(value: impl Fn(&str) -> Option<f64>) -> Option<(f64, f64)> {
+        let hinted = value(metrics::HINT_HINTED_FRAC).unwrap_or(0.0);
+        let rescued = value(metrics::HINT_RESCUED_FRAC).unwrap_or(0.0);
+        let wrong = value(metrics::ROLLOUT_ALL_WRONG_FRAC);
+        let wrong = wrong.or_else(|| (hinted > 0.0).then_some(hinted))?;
+        Some((wrong, wrong - hinted.min(wrong) * rescued))
+    }
+
+    /// Steps.
+    pub fn len(&self) -> usize {
+        self.steps.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.steps.is_empty()
+    }
+
+    /// The latest steps: a tenth, at least 5 and at most 50.
+    fn span(&self) -> usize {
+        (self.len() / 10).clamp(5, 50)
+    }
+
+    /// The first and the last of the latest steps.
+    pub(super) fn window(&self) -> RangeInclusive<u64> {
+        let first = self.len().saturating_sub(self.span());
+        let at = |index: usize| self.steps.get(index).copied().unwrap_or(0);
+        at(first)..=self.steps.last().copied().unwrap_or(0)
+    }
+
+    fn curve(&self, name: &str) -> &[(u64, f64)] {
+        self.curves.get(name).map_or(&[], Vec::as_slice)
+    }
+
+    /// A metric over the latest steps.
+    pub(super) fn recent(&self, name: &str) -> Option<Recent> {
+        let (first, curve) = (*self.window().start(), self.curve(name));
+        let curve = &curve[curve.partition_point(|(step, _)| *step < first)..];
+        let sum = curve.iter().map(|(_, value)| value).sum::<f64>();
+        let most = curve.iter().map(|(_, value)| *value).reduce(f64::max)?;
+        Some(Recent { mean: sum / curve.len() as f64, most, count: curve.len() })
+    }
+
+    /// Its mean over the latest steps.
+    pub(super) fn mean(&self, name: &str) -> Option<f64> {
+        self.recent(name).map(|recent| recent.mean)
+    }
+
+    /// Shares of all-wrong groups before and after hints, over the latest steps.
+    pub(super) fn wrong(&self) -> Option<(f64, f64)> {
+        Some((self.mean(WRONG)?, self.mean(WRONG_AFTER_HINTS)?))
+    }
+
+    /// The mean of a metric over the first steps that have it, as many as the latest ones; nothing while both
+    /// overlap.
+    pub(super) fn start(&self, name: &str) -> Option<f64> {
+        let (span, curve) = (self.span(), self.curve(name));
+        let first = curve.get(..span).filter(|_| curve.len() >= 2 * span)?;
+        Some(first.iter().map(|(_, value)| value).sum::<f64>() / span as f64)
+    }
+
+    /// The last value of a metric.
+    pub(super) fn last(&self, name: &str) -> Option<f64> {
+        self.curve(name).last().map(|(_, value)| *value)
+    }
+
+    /// How much a counter grew over the latest steps; without a step before them, since the first of them.
+    pub(super) fn growth(&self, name: &str) -> Option<f64> {
+        let (first, curve) = (*self.window().start(), self.curve(name));
+        let before = curve.partition_point(|(step, _)| *step < first).saturating_sub(1);
+        Some(self.last(name)? - curve.get(before)?.1)
+    }
+}

@@ -1,0 +1,229 @@
+//! The verdict on a run in words: is it healthy, and if not, what is wrong and what to try.
+//!
+//! A [`History`] takes the metrics of each step; [`RunVerdict::of`] reads it with the run's configuration. Each
+//! rule is a small file that returns nothing or a finding with its numbers. [`examples`] picks groups of the
+//! rollout table that show the finding. `docs/verdicts.md` has a page per condition.
+//!
+//! ```
+//! use hint_grpo::verdict::{Condition, History, RunVerdict};
+//! use hint_grpo::{GrpoConfig, Metrics, metrics};
+//!
+//! let mut history = History::new();
+//! for step in 1..=5 {
+//!     let mut of_step = Metrics::new();
+//!     of_step.set(metrics::COMPLETIONS_CLIPPED_RATIO, 0.94);
+//!     history.record(step, &of_step);
+//! }
+//! let verdict = RunVerdict::of(&history, &GrpoConfig::default());
+//! assert_eq!(verdict.condition(), Some(Condition::CutOff));
+//! assert!(verdict.to_string().starts_with("CUT OFF: 94 % of the completions"));
+//! ```
+
+use std::fmt;
+use std::ops::RangeInclusive;
+
+use serde::Serialize;
+
+use crate::config::GrpoConfig;
+
+mod collapsing;
+mod cut_off;
+mod examples;
+mod frozen;
+mod history;
+mod leaking;
+mod mismatch;
+mod pseudo_signal;
+mod saturated;
+mod starved;
+mod unjudged;
+
+pub use examples::{Example, examples};
+pub use history::History;
+
+/// Steps without a finding after which a run is healthy; before, it is too early to say.
+const ENOUGH_STEPS: usize = 3;
+
+/// The state of a run, from the most to the least urgent: a condition may be the cause of a later one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Condition {
+    /// Completions cannot be judged.
+    Unjudged,
+    /// Completions are cut off at the token limit.
+    CutOff,
+    /// The engine and the trainer assign different probabilities to the same tokens.
+    Mismatch,
+    /// Hints give the answer away.
+    Leaking,
+    /// Rewards differ by shaping alone: within a group, all completions are right or all are wrong.
+    PseudoSignal,
+    /// Groups are all wrong, and hints rescue few of them.
+    Starved,
+    /// Groups are all right.
+    Saturated,
+    /// The policy hardly explores.
+    Collapsing,
+    /// The weights do not change.
+    Frozen,
+    /// No rule has a finding.
+    Healthy,
+}
+
+impl Condition {
+    /// Every condition, in declaration order.
+    pub const ALL: [Self; 10] = [
+        Self::Unjudged,
+        Self::CutOff,
+        Self::Mismatch,
+        Self::Leaking,
+        Self::PseudoSignal,
+        Self::Starved,
+        Self::Saturated,
+        Self::Collapsing,
+        Self::Frozen,
+        Self::Healthy,
+    ];
+
+    /// The name in capitals, as displays show it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Unjudged => "UNJUDGED",
+            Self::CutOff => "CUT OFF",
+            Self::Mismatch => "MISMATCH",
+            Self::Leaking => "LEAKING",
+            Self::PseudoSignal => "PSEUDO-SIGNAL",
+            Self::Starved => "STARVED",
+            Self::Saturated => "SATURATED",
+            Self::Collapsing => "COLLAPSING",
+            Self::Frozen => "FROZEN",
+            Self::Healthy => "HEALTHY",
+        }
+    }
+}
+
+impl fmt::Display for Condition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// When a condition holds.
+#[derive(Clone, Copy)]
+#[non_exhaustive]
+pub struct Rule {
+    /// The condition.
+    pub condition: Condition,
+    /// When it holds, as one clause.
+    pub when: &'static str,
+    find: fn(&History, &GrpoConfig) -> Option<Found>,
+}
+
+impl fmt::Debug for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Rule").field("condition", &self.condition).finish_non_exhaustive()
+    }
+}
+
+/// Every rule, in the order of [`Condition`].
+pub const RULES: [Rule; 9] = [
+    unjudged::RULE,
+    cut_off::RULE,
+    mismatch::RULE,
+    leaking::RULE,
+    pseudo_signal::RULE,
+    starved::RULE,
+    saturated::RULE,
+    collapsing::RULE,
+    frozen::RULE,
+];
+
+/// What a rule found.
+struct Found {
+    evidence: String,
+    advice: String,
+    measured: Vec<(&'static str, f64)>,
+}
+
+/// A condition of a run, with its evidence.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct Finding {
+    /// The condition.
+    pub condition: Condition,
+    /// What was measured, as a clause.
+    pub evidence: String,
+    /// What to try, with keys of the configuration in backticks.
+    pub advice: String,
+    /// The metrics behind the evidence, with their means over the steps.
+    pub measured: Vec<(&'static str, f64)>,
+    /// The first and the last step that were looked at.
+    pub steps: RangeInclusive<u64>,
+}
+
+impl fmt::Display for Finding {
+    /// Condition, evidence and steps, without the advice.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { condition, evidence, steps, .. } = self;
+        let (first, last) = (steps.start(), steps.end());
+        let range =
+            if first == last { format!("step {last}") } else { format!("steps {first}–{last}") };
+        write!(f, "{condition}: {evidence} ({range})")
+    }
+}
+
+/// What all rules found.
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
+#[non_exhaustive]
+pub struct RunVerdict {
+    /// The findings, the most urgent first.
+    pub findings: Vec<Finding>,
+    /// Steps in the history.
+    pub steps: usize,
+}
+
+impl RunVerdict {
+    /// Asks every rule about the latest steps: a tenth of the history, at least 5 and at most 50.
+    pub fn of(history: &History, config: &GrpoConfig) -> Self {
+        let steps = history.window();
+        let find = |rule: &Rule| {
+            let Found { evidence, advice, measured } = (rule.find)(history, config)?;
+            let (condition, steps) = (rule.condition, steps.clone());
+            Some(Finding { condition, evidence, advice, measured, steps })
+        };
+        Self { findings: RULES.iter().filter_map(find).collect(), steps: history.len() }
+    }
+
+    /// The most urgent condition; `None` while it is too early to say.
+    pub fn condition(&self) -> Option<Condition> {
+        match self.findings.first() {
+            Some(finding) => Some(finding.condition),
+            None if self.steps < ENOUGH_STEPS => None,
+            None => Some(Condition::Healthy),
+        }
+    }
+}
+
+impl fmt::Display for RunVerdict {
+    /// One line: the most urgent finding, and the names of the others.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some((first, others)) = self.findings.split_first() else {
+            return match self.condition() {
+                Some(condition) => write!(f, "{condition}"),
+                None => write!(f, "too early for a verdict"),
+            };
+        };
+        write!(f, "{first}")?;
+        for (index, finding) in others.iter().enumerate() {
+            write!(f, "{}{}", if index == 0 { "; also " } else { ", " }, finding.condition)?;
+        }
+        Ok(())
+    }
+}
+
+/// A share in percent, to two digits where it is small.
+fn percent(share: f64) -> String {
+    let value = 100.0 * share;
+    if value == 0.0 || value >= 1.0 { format!("{value:.0} %") } else { format!("{value:.2} %") }
+}

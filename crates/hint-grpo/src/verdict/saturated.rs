@@ -1,0 +1,31 @@
+//! Groups are all right.
+
+use super::{Condition, Found, History, Rule, percent, starved::BOUND};
+use crate::config::GrpoConfig;
+use crate::metrics;
+
+pub(super) const RULE: Rule = Rule {
+    condition: Condition::Saturated,
+    when: "more than 80 % of the groups are all right, or more than 80 % have equal rewards and at least as many of \
+           them are all right as all wrong",
+    find,
+};
+
+fn find(history: &History, _config: &GrpoConfig) -> Option<Found> {
+    let right = history.mean(metrics::ROLLOUT_ALL_RIGHT_FRAC)?;
+    let wrong = history.wrong().map_or(0.0, |(_, after)| after);
+    let equal = history.mean(metrics::FRAC_REWARD_ZERO_STD);
+    let mostly_equal = equal.is_some_and(|equal| equal > BOUND) && right > 0.0 && right >= wrong;
+    if right <= BOUND && !mostly_equal {
+        return None;
+    }
+    let advice = "stop here, or take harder problems; `rollout.selection` draws unsolved ones more often, and \
+                  `rollout.dynamic_sampling` draws others in place of groups without a signal";
+    let mut measured = vec![(metrics::ROLLOUT_ALL_RIGHT_FRAC, right)];
+    measured.extend(equal.map(|equal| (metrics::FRAC_REWARD_ZERO_STD, equal)));
+    Some(Found {
+        evidence: format!("{} of the groups are all right", percent(right)),
+        advice: advice.to_owned(),
+        measured,
+    })
+}

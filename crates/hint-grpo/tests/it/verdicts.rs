@@ -1,0 +1,253 @@
+//! The rules behind a run's verdict, on made histories: each fires beyond its bound, and none on a healthy run.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use hint_grpo::verdict::{Condition, History, RULES, RunVerdict};
+use hint_grpo::{GrpoConfig, Metrics, metrics};
+use hint_rollout::hint::leak::LeakAction;
+
+/// A step of a healthy run.
+const HEALTHY: [(&str, f64); 16] = [
+    (metrics::COMPLETIONS_CLIPPED_RATIO, 0.02),
+    (metrics::ENTROPY_TRAINED, 0.5),
+    (metrics::FRAC_REWARD_ZERO_STD, 0.4),
+    (metrics::GRAD_NORM, 0.1),
+    (metrics::HINT_HINTED_FRAC, 0.3),
+    (metrics::HINT_LEAKING_ANSWER_FRAC, 0.0),
+    (metrics::HINT_RESCUED_FRAC, 0.5),
+    (metrics::LEARNING_RATE, 1e-6),
+    (metrics::ROLLOUT_ALL_RIGHT_FRAC, 0.2),
+    (metrics::ROLLOUT_ALL_WRONG_FRAC, 0.3),
+    (metrics::ROLLOUT_COLLAPSED_FRAC, 0.1),
+    (metrics::ROLLOUT_DROPPED_FRAC, 0.0),
+    (metrics::ROLLOUT_SHAPING_ONLY_FRAC, 0.0),
+    (metrics::SAMPLING_LOGP_DIFFERENCE, 0.01),
+    (metrics::SKIPPED_UPDATES, 0.0),
+    (metrics::WEIGHTS_CHANGED_FRAC, 0.7),
+];
+
+/// `steps` steps of a healthy run, with metrics of the last `changed` ones set to other values.
+fn history(steps: u64, changed: u64, values: &[(&str, f64)]) -> History {
+    let mut history = History::new();
+    for step in 1..=steps {
+        let mut of_step = Metrics::new();
+        for (name, value) in HEALTHY {
+            of_step.set(name, value);
+        }
+        of_step.set(metrics::NUM_UPDATES, step as f64);
+        for (name, value) in values.iter().filter(|_| step > steps - changed) {
+            of_step.set(*name, *value);
+        }
+        history.record(step, &of_step);
+    }
+    history
+}
+
+fn conditions(history: &History) -> Vec<Condition> {
+    let verdict = RunVerdict::of(history, &GrpoConfig::default());
+    verdict.findings.iter().map(|finding| finding.condition).collect()
+}
+
+/// The condition holds with the first values, which are just beyond the bound, and not with the second.
+#[track_caller]
+fn check(condition: Condition, beyond: &[(&str, f64)], within: &[(&str, f64)]) {
+    let found = conditions(&history(40, 5, beyond));
+    assert!(found.contains(&condition), "{found:?} lacks {condition}");
+    let found = conditions(&history(40, 5, within));
+    assert!(!found.contains(&condition), "{found:?} has {condition}");
+    // What happened before the latest steps does not count.
+    let mut past = history(20, 20, beyond);
+    let mut healthy = Metrics::new();
+    for (name, value) in HEALTHY {
+        healthy.set(name, value);
+    }
+    for step in 21..=40 {
+        healthy.set(metrics::NUM_UPDATES, step as f64);
+        healthy.set(metrics::EVAL_FAILED_FRAC, 0.0);
+        past.record(step, &healthy);
+    }
+    let found = conditions(&past);
+    assert!(!found.contains(&condition), "{condition} is over: {found:?}");
+}
+
+#[test]
+fn a_healthy_run_has_no_finding_and_a_young_one_no_verdict() {
+    let verdict = |steps| RunVerdict::of(&history(steps, 0, &[]), &GrpoConfig::default());
+    for steps in [3, 10, 200] {
+        assert_eq!(verdict(steps).findings, []);
+        assert_eq!(verdict(steps).condition(), Some(Condition::Healthy));
+        assert_eq!(verdict(steps).to_string(), "HEALTHY");
+    }
+    assert_eq!((verdict(2).condition(), verdict(0).condition()), (None, None));
+    assert_eq!(verdict(2).to_string(), "too early for a verdict");
+}
+
+#[test]
+fn each_rule_fires_beyond_its_bound() {
+    let one =
+        |condition, name, beyond, within| check(condition, &[(name, beyond)], &[(name, within)]);
+    one(Condition::Unjudged, metrics::ROLLOUT_DROPPED_FRAC, 0.021, 0.02);
+    one(Condition::Unjudged, metrics::EVAL_FAILED_FRAC, 0.021, 0.02);
+    one(Condition::CutOff, metrics::COMPLETIONS_CLIPPED_RATIO, 0.11, 0.1);
+    one(Condition::Mismatch, metrics::SAMPLING_LOGP_DIFFERENCE, 0.11, 0.1);
+    one(Condition::Leaking, metrics::HINT_LEAKING_ANSWER_FRAC, 0.021, 0.02);
+    one(Condition::PseudoSignal, metrics::ROLLOUT_SHAPING_ONLY_FRAC, 0.31, 0.3);
+    one(Condition::Saturated, metrics::ROLLOUT_ALL_RIGHT_FRAC, 0.81, 0.8);
+    one(Condition::Collapsing, metrics::ENTROPY_TRAINED, 0.099, 0.101);
+    one(Condition::Frozen, metrics::WEIGHTS_CHANGED_FRAC, 0.0009, 0.001);
+    one(Condition::Frozen, metrics::GRAD_NORM, 0.0, 1e-9);
+    one(Condition::Frozen, metrics::LEARNING_RATE, 0.0, 1e-9);
+}
+
+#[test]
+fn a_run_starves_unless_hints_rescue_its_groups() {
+    use metrics::{HINT_HINTED_FRAC as HINTED, HINT_RESCUED_FRAC as RESCUED};
+    use metrics::{ROLLOUT_ALL_RIGHT_FRAC as RIGHT, ROLLOUT_ALL_WRONG_FRAC as WRONG};
+    let all = |hinted, rescued| [(WRONG, 0.9), (HINTED, hinted), (RESCUED, rescued)];
+    // 0.9 · 0.9 is 0.81, and 0.9 · 0.88 is 0.79.
+    check(Condition::Starved, &all(0.9, 0.1), &all(0.9, 0.12));
+    check(Condition::Starved, &all(0.0, 0.0), &all(0.9, 0.9));
+    // Most groups have no signal, of both kinds.
+    let equal = |wrong, right| {
+        [(metrics::FRAC_REWARD_ZERO_STD, 0.85), (WRONG, wrong), (RIGHT, right), (HINTED, 0.0)]
+    };
+    check(Condition::Starved, &equal(0.45, 0.4), &equal(0.4, 0.45));
+    check(Condition::Saturated, &equal(0.4, 0.45), &equal(0.45, 0.4));
+    let verdict = RunVerdict::of(&history(40, 5, &all(0.9, 0.1)), &GrpoConfig::default());
+    let text = verdict.to_string();
+    assert_eq!(text, "STARVED: 90 % of the groups are all wrong, 81 % after hints (steps 36–40)");
+    let collapsed = [(WRONG, 0.9), (HINTED, 0.0), (metrics::ROLLOUT_COLLAPSED_FRAC, 0.6)];
+    let found = conditions(&history(40, 5, &collapsed));
+    assert_eq!(found, [Condition::Starved, Condition::Collapsing], "0.9 · 0.6 is above one half");
+}
+
+#[test]
+fn shaping_counts_where_it_is_most_of_the_signal() {
+    use metrics::{FRAC_REWARD_ZERO_STD as EQUAL, ROLLOUT_SHAPING_ONLY_FRAC as SHAPING};
+    check(
+        Condition::PseudoSignal,
+        &[(SHAPING, 0.21), (EQUAL, 0.6)],
+        &[(SHAPING, 0.2), (EQUAL, 0.7)],
+    );
+}
+
+#[test]
+fn skipped_optimizer_steps_freeze_a_run() {
+    let skipped = |each: f64| {
+        let mut history = History::new();
+        for step in 1..=20_u64 {
+            let mut of_step = Metrics::new();
+            of_step.set(metrics::SKIPPED_UPDATES, each * step as f64);
+            of_step.set(metrics::NUM_UPDATES, (1.0 - each) * step as f64);
+            history.record(step, &of_step);
+        }
+        history
+    };
+    assert_eq!(conditions(&skipped(0.6)), [Condition::Frozen]);
+    assert_eq!(conditions(&skipped(0.5)), []);
+    let pause = history(2, 2, &[(metrics::LEARNING_RATE, 0.0), (metrics::GRAD_NORM, 0.0)]);
+    assert_eq!(conditions(&pause), [], "two steps of a warm-up are no finding");
+}
+
+#[test]
+fn leaks_that_the_guard_removes_are_no_finding() {
+    let history = history(10, 10, &[(metrics::HINT_LEAKING_ANSWER_FRAC, 1.0)]);
+    let mut config = GrpoConfig::default();
+    assert_eq!(RunVerdict::of(&history, &config).condition(), Some(Condition::Leaking));
+    config.rollout.leak_guard.action = LeakAction::Mask;
+    assert_eq!(RunVerdict::of(&history, &config).condition(), Some(Condition::Healthy));
+}
+
+#[test]
+fn the_most_urgent_finding_is_the_verdict() {
+    let dead = [
+        (metrics::COMPLETIONS_CLIPPED_RATIO, 0.94),
+        (metrics::ROLLOUT_ALL_WRONG_FRAC, 1.0),
+        (metrics::HINT_HINTED_FRAC, 0.0),
+        (metrics::GRAD_NORM, 0.0),
+    ];
+    let verdict = RunVerdict::of(&history(10, 10, &dead), &GrpoConfig::default());
+    assert_eq!(
+        verdict.to_string(),
+        "CUT OFF: 94 % of the completions end at 3000 tokens (steps 6–10); also STARVED, FROZEN"
+    );
+}
+
+#[test]
+fn a_step_that_is_taken_again_counts_once() {
+    let whole = history(30, 5, &[]);
+    let mut resumed = history(35, 35, &[(metrics::COMPLETIONS_CLIPPED_RATIO, 0.9)]);
+    let mut of_step = Metrics::new();
+    for (name, value) in HEALTHY {
+        of_step.set(name, value);
+    }
+    for step in 1..=30 {
+        of_step.set(metrics::NUM_UPDATES, step as f64);
+        resumed.record(step, &of_step);
+    }
+    assert_eq!(resumed, whole);
+}
+
+/// The keys of the configuration that a text names in backticks.
+fn keys(text: &str) -> impl Iterator<Item = &str> {
+    let quoted = text.split('`').skip(1).step_by(2);
+    quoted.filter(|key| key.contains('.') && !key.contains(['/', ' ']))
+}
+
+/// Whether the configuration has the key.
+fn exists(key: &str) -> bool {
+    let config = serde_json::json!(GrpoConfig::default());
+    config.pointer(&format!("/{}", key.replace('.', "/"))).is_some()
+}
+
+#[test]
+fn advice_names_keys_that_exist() {
+    let bad = [
+        vec![(metrics::COMPLETIONS_CLIPPED_RATIO, 0.5), (metrics::ROLLOUT_DROPPED_FRAC, 0.5)],
+        vec![(metrics::SAMPLING_LOGP_DIFFERENCE, 0.5), (metrics::ROLLOUT_SHAPING_ONLY_FRAC, 0.5)],
+        vec![(metrics::ROLLOUT_ALL_WRONG_FRAC, 1.0), (metrics::HINT_LEAKING_ANSWER_FRAC, 0.5)],
+        vec![(metrics::ROLLOUT_ALL_WRONG_FRAC, 1.0), (metrics::HINT_HINTED_FRAC, 0.0)],
+        vec![(metrics::ROLLOUT_ALL_RIGHT_FRAC, 1.0), (metrics::ENTROPY_TRAINED, 0.0)],
+        vec![(metrics::ROLLOUT_ALL_WRONG_FRAC, 1.0), (metrics::ROLLOUT_COLLAPSED_FRAC, 1.0)],
+        vec![(metrics::GRAD_NORM, 0.0)],
+        vec![(metrics::LEARNING_RATE, 0.0)],
+        vec![(metrics::WEIGHTS_CHANGED_FRAC, 0.0)],
+        vec![(metrics::SKIPPED_UPDATES, 99.0)],
+    ];
+    let (mut seen, mut count) = (std::collections::BTreeSet::new(), 0);
+    for values in bad {
+        let verdict = RunVerdict::of(&history(40, 5, &values), &GrpoConfig::default());
+        for finding in verdict.findings {
+            seen.insert(finding.condition);
+            for key in keys(&finding.advice) {
+                assert!(exists(key), "{}: `{key}`", finding.condition);
+                count += 1;
+            }
+        }
+    }
+    assert_eq!(seen.len(), RULES.len(), "{seen:?}");
+    assert!(count > 20, "{count} keys");
+    assert!(!exists("rollout.levle"), "the check above can fail");
+}
+
+/// `docs/verdicts.md` has a table made from the rules, and a page per condition.
+#[test]
+fn the_reference_has_a_page_per_condition() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/verdicts.md");
+    let text = std::fs::read_to_string(path).unwrap();
+    let mut table = "| verdict | holds when |\n|---|---|\n".to_owned();
+    for rule in RULES {
+        let name = rule.condition.name();
+        let link = name.to_lowercase().replace(' ', "-");
+        writeln!(table, "| [{name}](#{link}) | {} |", rule.when).unwrap();
+    }
+    assert!(text.contains(&table), "docs/verdicts.md lacks the present table:\n{table}");
+    let pages = text.lines().filter_map(|line| line.strip_prefix("## ")).collect::<Vec<_>>();
+    assert_eq!(pages, Condition::ALL.map(Condition::name));
+    for page in text.split("\n## ").skip(1) {
+        for key in keys(page) {
+            assert!(exists(key), "`{key}`");
+        }
+    }
+}

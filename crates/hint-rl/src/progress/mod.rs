@@ -1,0 +1,201 @@
+//! What a run shows while it trains: live lines on a terminal, one line per step elsewhere, or JSON.
+
+mod frame;
+mod load;
+
+use std::ops::ControlFlow;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use clap::Args;
+use hint_grpo::observer::Phase;
+use hint_grpo::verdict::{History, RunVerdict};
+use hint_grpo::{GrpoConfig, Observer, StepReport, metrics};
+use hint_process::{StopSignals, clock};
+use hint_rollout::evaluate::Evaluation;
+use hint_rollout::run::Activity;
+use serde_json::{Map, Value, json};
+
+use self::frame::Frame;
+pub use self::load::LoadBar;
+use crate::terminal::live::{self, Live};
+
+/// What is shown of a run.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Args)]
+pub struct Output {
+    /// Show warnings and errors alone while a run trains.
+    #[arg(long)]
+    pub quiet: bool,
+
+    /// Print one JSON object per step to the standard output: metrics, timings, warnings and the verdict.
+    /// The tables at the end go to the standard error.
+    #[arg(long)]
+    pub json: bool,
+}
+
+impl Output {
+    /// What is good to know, and neither a warning nor an error.
+    pub(crate) fn note(self, line: std::fmt::Arguments<'_>) {
+        if !self.quiet {
+            note!("{line}");
+        }
+    }
+
+    /// A table for a person.
+    pub(crate) fn table(self, table: impl std::fmt::Display) {
+        if self.json { note!("{table}") } else { say!("{table}") }
+    }
+}
+
+/// Shows how far a run is and what its verdict is; ends the run when `stop` is set.
+#[derive(Debug)]
+pub struct Progress {
+    frame: Arc<Mutex<Frame>>,
+    is_live: bool,
+    /// From the first phase on.
+    live: Option<Live>,
+    output: Output,
+    config: GrpoConfig,
+    history: History,
+    stop: StopSignals,
+    tokens: u64,
+    seconds: f64,
+}
+
+impl Progress {
+    /// A display of the run `name`. `history` has the steps of earlier sessions, and `activity` is what the
+    /// run counts in.
+    pub fn new(
+        name: &str,
+        config: GrpoConfig,
+        history: History,
+        activity: Activity,
+        output: Output,
+        stop: StopSignals,
+    ) -> Self {
+        let frame = Arc::new(Mutex::new(Frame::new(name, config.run.steps, activity)));
+        let is_live = live::is_possible() && !output.quiet;
+        let (live, tokens, seconds) = (None, 0, 0.0);
+        Self { frame, is_live, live, output, config, history, stop, tokens, seconds }
+    }
+
+    fn is_lines(&self) -> bool {
+        !self.is_live && !self.output.quiet && !self.output.json
+    }
+
+    /// What is measured of a step, as short clauses; what is missing is left out.
+    fn items(&self, report: &StepReport) -> Vec<String> {
+        let value = |name: &str| report.metrics.get(name);
+        let mut items = Vec::new();
+        let mut item = |label: &str, name: &str, text: fn(f64) -> String| {
+            items.extend(value(name).map(|value| format!("{label} {}", text(value))));
+        };
+        let share = |value: f64| format!("{value:.2}");
+        let percent = |value: f64| format!("{:.0} %", 100.0 * value);
+        let number = |value: f64| match value.abs() {
+            size if size == 0.0 || (0.001..1000.0).contains(&size) => format!("{value:.3}"),
+            _ => format!("{value:.1e}"),
+        };
+        item("reward", metrics::REWARD, share);
+        item("pass", metrics::ROLLOUT_PASS_RATE, share);
+        if let Some((wrong, after)) = History::wrong_after_hints(value) {
+            let hinted = value(metrics::HINT_HINTED_FRAC).is_some_and(|hinted| hinted > 0.0);
+            let after = if hinted { format!(" → {after:.2}") } else { String::new() };
+            items.push(format!("all wrong {wrong:.2}{after}"));
+        }
+        let mut item = |label: &str, name: &str, text: fn(f64) -> String| {
+            items.extend(value(name).map(|value| format!("{label} {}", text(value))));
+        };
+        item("cut off", metrics::COMPLETIONS_CLIPPED_RATIO, percent);
+        item("nll", metrics::NLL, number);
+        item("grad", metrics::GRAD_NORM, number);
+        item("affinity", metrics::AFFINITY_VALUE, share);
+        item("KL", metrics::KL, number);
+        item("entropy", metrics::ENTROPY_TRAINED, share);
+        if self.seconds > 0.0 && self.tokens > 0 {
+            items.push(format!("{:.0} tok/s", self.tokens as f64 / self.seconds));
+        }
+        items
+    }
+
+    /// Whether the run continues.
+    fn next(&self) -> ControlFlow<()> {
+        if self.stop.requested() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
+}
+
+impl Observer for Progress {
+    fn on_phase(&mut self, step: u64, phase: Phase) {
+        locked(&self.frame).enter(step, phase);
+        if self.is_live && self.live.is_none() {
+            let (frame, clock) = (Arc::clone(&self.frame), clock());
+            self.live = Some(Live::start(move |width| locked(&frame).lines(clock(), width)));
+        }
+    }
+
+    fn on_step(&mut self, report: &StepReport) -> ControlFlow<()> {
+        self.tokens += report.tokens;
+        self.seconds += (report.timings.rollout + report.timings.update).as_secs_f64();
+        let name = locked(&self.frame).name.clone();
+        for warning in &report.warnings {
+            note!("{name}: step {}: {warning}", report.step);
+        }
+        self.history.record(report.step, &report.metrics);
+        let verdict = RunVerdict::of(&self.history, &self.config);
+        if self.output.json {
+            say!("{}", line_of_json(&name, report, &verdict));
+        }
+        if report.step == 0 {
+            return self.next();
+        }
+        let items = self.items(report);
+        if self.is_lines() {
+            let mut line = items.join(" · ");
+            if let Some(finding) = verdict.findings.first() {
+                line = format!("{line} · {}", finding.condition);
+            }
+            note!("{name:>5} step {:>4}/{} {line}", report.step, report.total_steps);
+        }
+        locked(&self.frame).finish_step(report.step, items, &verdict);
+        self.next()
+    }
+
+    fn on_evaluation(&mut self, step: u64, evaluation: &Evaluation) {
+        let scores = evaluation.overall.avg;
+        let (value, low, high) = (scores.value, scores.low, scores.high);
+        let name = locked(&self.frame).name.clone();
+        if !self.output.quiet && !self.output.json {
+            note!("{name:>5} step {step:>4} accuracy {value:.3} [{low:.3}, {high:.3}]");
+        }
+    }
+}
+
+impl Drop for Progress {
+    /// The last lines of a run stay.
+    fn drop(&mut self) {
+        if let Some(live) = self.live.take() {
+            locked(&self.frame).end();
+            live.finish();
+        }
+    }
+}
+
+/// A display goes on after a panic elsewhere.
+fn locked(frame: &Mutex<Frame>) -> MutexGuard<'_, Frame> {
+    frame.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// One step as an object: what `metrics.jsonl` and `timings.jsonl` hold, warnings, and the verdict so far.
+fn line_of_json(name: &str, report: &StepReport, verdict: &RunVerdict) -> Value {
+    let metrics = report.metrics.iter().map(|(name, value)| (name.to_owned(), json!(value)));
+    let condition = verdict.condition().map(hint_grpo::verdict::Condition::name);
+    json!({
+        "run": name,
+        "step": report.step,
+        "total_steps": report.total_steps,
+        "metrics": metrics.collect::<Map<_, _>>(),
+        "timings": report.timings_json(),
+        "warnings": report.warnings.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "verdict": condition,
+        "findings": verdict.findings,
+    })
+}
