@@ -347,6 +347,21 @@ fn a_budget_that_is_used_up_is_an_error_or_falls_back() {
 }
 
 #[test]
+fn costs_of_any_size_are_counted() {
+    for usage in [
+        json!({"total_tokens": u64::MAX}),
+        json!({"prompt_tokens": u64::MAX, "completion_tokens": u64::MAX}),
+        json!({"total_tokens": -5}),
+    ] {
+        let message = json!({"finish_reason": "stop", "message": {"content": "Think."}});
+        let body = json!({"choices": [message], "usage": usage});
+        let chat = Chat::start(move |_, _| Answer::Status(200, "", body.to_string()));
+        let hints = ask(&teacher(chat.options()), &problems(3)).expect("the hints are fine");
+        assert_eq!(hints[2], Some(Hint::new("Think.")));
+    }
+}
+
+#[test]
 fn an_answer_that_was_cut_off_is_a_failure() {
     let body = json!({"choices": [{"finish_reason": "length", "message": {"content": "Half a"}}]});
     let chat = Chat::start(move |_, _| Answer::Status(200, "", body.to_string()));

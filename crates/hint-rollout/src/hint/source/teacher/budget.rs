@@ -24,4 +24,9 @@ impl Spent {
             }
         }
     }
+
+    /// Counts the tokens of an answer, which may be any number: servers say what they like.
+    pub(super) fn add_tokens(&mut self, count: u64) {
+        self.tokens = self.tokens.saturating_add(count);
+    }
 }

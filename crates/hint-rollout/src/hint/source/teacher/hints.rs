@@ -222,7 +222,7 @@ impl TeacherHints {
                 return Ok(None);
             }
             let answer = self.server.post(PATH, body)?;
-            self.state().spent.tokens += tokens(body, &answer);
+            self.state().spent.add_tokens(tokens(body, &answer));
             let text = hint(&answer).map_err(|reason| self.server.unexpected(PATH, reason))?;
             Ok(Some(text))
         });
@@ -273,9 +273,11 @@ fn content(content: &Value) -> String {
 /// What an answer costs, by the server's account, or else a token for every four bytes.
 fn tokens(body: &Value, answer: &Value) -> u64 {
     let usage = &answer["usage"];
-    let counted = usage["total_tokens"]
-        .as_u64()
-        .or_else(|| Some(usage["prompt_tokens"].as_u64()? + usage["completion_tokens"].as_u64()?));
+    let count = |name: &str| usage[name].as_u64();
+    let counted = count("total_tokens").or_else(|| {
+        // A server may say anything.
+        Some(count("prompt_tokens")?.saturating_add(count("completion_tokens")?))
+    });
     counted.unwrap_or_else(|| {
         let bytes = body["messages"].to_string().len() + answer["choices"].to_string().len();
         (bytes as u64).div_ceil(4)
