@@ -24,6 +24,8 @@ pub(super) const PLAIN: [u32; 3] = [5, 6, 2];
 pub(super) const RIGHT: [u32; 4] = [13, 13, 13, 1];
 /// One that is not: `000`.
 pub(super) const WRONG: [u32; 4] = [4, 4, 4, 1];
+/// Seed of the reference policy.
+pub(super) const REFERENCE: u64 = 8;
 /// The solution `7 1 9 9 9`.
 pub(super) const SOLUTION: [u32; 5] = [11, 5, 13, 13, 13];
 
@@ -131,7 +133,7 @@ fn run(
         .expect("the configuration is valid")
         .optimizer(optimizer);
     if needs_reference {
-        builder = builder.reference(SharedPolicy::new(tiny_policy(7)));
+        builder = builder.reference(SharedPolicy::new(tiny_policy(REFERENCE)));
     }
     let mut trainer = builder.build().expect("the configuration is valid");
     trainer.run(&[problem]).expect("the run works");

@@ -1,18 +1,25 @@
 //! Presets in which the hint teaches: nothing is sampled under it, and plain completions are scored under it.
 
 use super::follow::{
-    Followed, PLAIN, RIGHT, Term, WRONG, assert_gradient, follow, follow_mixed, hinted, logprobs,
+    Followed, PLAIN, REFERENCE, RIGHT, Term, WRONG, assert_gradient, follow, follow_mixed, hinted,
+    logprobs, logprobs_of,
 };
 use super::{advantage, preset};
+use hint_tests::tiny_policy;
 
 /// The question with the solution `7 1 9 9 9`.
 fn taught() -> Vec<u32> {
     hinted(&[7, 1, 9, 9, 9])
 }
 
-/// `Δ` of a completion's tokens.
+/// `Δ` of a completion's tokens, where the policy itself teaches.
 fn delta(completion: &[u32]) -> Vec<f64> {
-    let teacher = logprobs(&taught(), completion, 0.9);
+    delta_by(7, completion)
+}
+
+/// `Δ` of a completion's tokens, where the policy of this seed teaches.
+fn delta_by(teacher: u64, completion: &[u32]) -> Vec<f64> {
+    let teacher = logprobs_of(&tiny_policy(teacher), &taught(), completion, 0.9);
     teacher
         .iter()
         .zip(logprobs(&PLAIN, completion, 0.9))
@@ -43,7 +50,7 @@ fn opsd_reinforces_what_the_solution_makes_likely_whatever_the_verdict() {
     // The reference is another policy, and is not recorded.
     assert_scored(&followed, 0);
     assert_eq!(followed.trained, [PLAIN; 4]);
-    assert_gradient(&followed, &terms(&vec![(&WRONG[..], delta(&WRONG)); 4]), 0.9);
+    assert_gradient(&followed, &terms(&vec![(&WRONG[..], delta_by(REFERENCE, &WRONG)); 4]), 0.9);
 }
 
 #[test]

@@ -13,6 +13,7 @@ use hint_rollout::collect::curriculum::Replay;
 use hint_rollout::collect::hinted::{Combine, Contrast};
 use hint_rollout::data::DataConfig;
 use hint_rollout::error::Violations;
+use hint_rollout::hint::source::HintSourceConfig;
 use serde::{Deserialize, Serialize};
 
 use crate::advantage::AdvantageConfig;
@@ -133,15 +134,23 @@ impl GrpoConfig {
 
     /// A hint teaches from within the question, and a contrast needs another problem.
     fn check_teaching(&self, at: &mut Violations) {
-        let Some(teaching) = self.rollout.combine.teaching() else { return };
         let source = &self.rollout.source;
+        let found = self.run.prompts_per_step;
+        let is_placebo = matches!(source, HintSourceConfig::Placebo { .. });
+        let expected =
+            "must not be \"placebo\" with fewer than 2 problems a step (run.prompts_per_step)";
+        at.require(!is_placebo || found >= 2, "source.type", expected, found);
+        let Some(teaching) = self.rollout.combine.teaching() else { return };
         let expected = "must be one whose hints join the question where rollout.combine.type is \"teach\", such as a \
                         solution prefix with in_prompt = true";
         at.require(source.is_guidance(), "source.type", expected, source.name());
         let contrasts = teaching.contrast == Contrast::Placebo;
-        let found = self.run.prompts_per_step;
         let expected = "must be \"none\" with fewer than 2 problems a step (run.prompts_per_step)";
         at.require(!contrasts || found >= 2, "combine.contrast", expected, found);
+        let is_own =
+            matches!(source, HintSourceConfig::Placebo { .. } | HintSourceConfig::WrongAnswers);
+        let expected = "must be \"none\" with a source that has no hint of another problem to give";
+        at.require(!contrasts || !is_own, "combine.contrast", expected, source.name());
     }
 
     fn check_verifier(&self, at: &mut Violations) {

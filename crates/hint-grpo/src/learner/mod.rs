@@ -202,7 +202,7 @@ impl Learner {
     ///
     /// # Errors
     ///
-    /// [`GrpoError::Config`] for a KL term without a reference policy, and what building the optimizer
+    /// [`GrpoError::Config`] for a KL term or a teacher without a reference policy, and what building the optimizer
     /// returns.
     pub fn new(
         policy: SharedPolicy,

@@ -6,9 +6,9 @@ use hint_rollout::run::no_fields;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Aggregation, Cispo, ClippedSurrogate, CreditConfig, GeometricMean, HintedWeight,
-    HintedWeightConfig, ImportanceCorrection, KlConfig, OldLogprobs, PolicyLoss, RatioLevel,
-    RatioScheme, RatioShaping, Reinforce, Sapo,
+    Aggregation, Cispo, ClippedSurrogate, Credit, CreditConfig, CreditForm, GeometricMean,
+    HintedWeight, HintedWeightConfig, ImportanceCorrection, KlConfig, OldLogprobs, PolicyLoss,
+    RatioLevel, RatioScheme, RatioShaping, Reinforce, Sapo,
 };
 use crate::error::GrpoError;
 
@@ -188,6 +188,17 @@ impl LossConfig {
         }
         at.within("ratio_shaping", |at| self.ratio_shaping.check(at));
         at.within("credit", |at| self.credit.check(at));
+        let is_by_token = self.ratio_level == RatioLevel::Token
+            && !matches!(self.objective, ObjectiveConfig::GeometricMean { .. });
+        let is_credited = self.credit.form != CreditForm::None;
+        let expected = "must be \"none\" with a ratio of sequences (ratio_level, geometric_mean), whose tokens share one \
+                        gradient";
+        at.require(
+            is_by_token || !is_credited,
+            "credit.form.type",
+            expected,
+            self.credit.form.name(),
+        );
         if let Some(AffinityBand { clip_low, clip_high }) = self.affinity_band {
             at.within("affinity_band", |at| check_clip(clip_low, clip_high, at));
         }

@@ -97,7 +97,9 @@ impl<C: Credit + ?Sized> Credit for Box<C> {
 ///
 /// `π_T` is the teacher. With [`Contrast::Placebo`](hint_rollout::collect::hinted::Contrast) the second term is
 /// `log π_T(y_t | x⊕h', y_<t)`, where `h'` is the hint of another problem. Nothing of it is differentiated. It costs
-/// one pass without gradient over the taught completions, two with a contrast.
+/// one pass without gradient over the taught completions, two with a contrast or with the engine's log-probabilities
+/// as denominators. In a single optimizer step without a contrast, `π_old` is taken from the pass with gradient, and
+/// so with the dropout of adapters if there is some.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct CreditConfig {
@@ -161,7 +163,7 @@ pub enum CreditForm {
 impl CreditConfig {
     /// Whether the reference policy is needed.
     pub(crate) fn needs_reference(self) -> bool {
-        self.form != CreditForm::None && self.teacher == CreditTeacher::Reference
+        self.teacher == CreditTeacher::Reference
     }
 
     /// The form, unless it is none.
@@ -180,8 +182,13 @@ impl CreditConfig {
             }
             CreditForm::Weight { min, max, .. } => {
                 at.not_negative("min", min);
-                let holds = max >= min && max.is_finite();
-                at.require(holds, "max", "must be finite and not below min", max);
+                at.positive("max", max);
+                at.require(
+                    max >= min && max.is_finite(),
+                    "max",
+                    "must be finite and not below min",
+                    max,
+                );
             }
         });
     }

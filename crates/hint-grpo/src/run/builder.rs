@@ -310,7 +310,8 @@ fn check_credit<S: Stage>(
         (true, false) => {
             "loss.credit.form.type: must be \"advantage\" or \"weight\" where rollout.combine.type is \"teach\""
         }
-        (false, true) => {
+        // Another stage may have teacher prompts of its own.
+        (false, true) if S::NAME == PolicyGradient::NAME => {
             "loss.credit.form.type: must be \"none\" unless rollout.combine.type is \"teach\""
         }
         _ => return Ok(()),

@@ -250,3 +250,28 @@ fn violations_of_the_evaluation_have_their_paths() {
         ]
     );
 }
+
+#[test]
+fn controls_and_teaching_hints_that_cannot_work_are_refused() {
+    let credit = r#"loss.credit.form = { type = "weight", min = 0.5, max = 2.0 }"#;
+    let teach = r#"rollout.combine = { type = "teach", contrast = "placebo" }"#;
+    let placebo = r#"rollout.source = { type = "placebo" }"#;
+    for (text, refused) in [
+        (format!("loss.ratio_level = \"sequence\"\n{credit}"), "loss.credit.form.type"),
+        (format!("loss.objective.type = \"geometric_mean\"\n{credit}"), "loss.credit.form.type"),
+        (format!("{teach}\n{placebo}"), "rollout.combine.contrast"),
+        (format!("run.prompts_per_step = 1\n{teach}"), "rollout.combine.contrast"),
+        (format!("run.prompts_per_step = 1\n{placebo}"), "rollout.source.type"),
+        (format!("{teach}\nrollout.source.type = \"demonstration\""), "rollout.source.type"),
+        (
+            r#"rollout.source = { type = "unrelated", of = { type = "placebo" } }"#.to_owned(),
+            "rollout.source.of.type",
+        ),
+    ] {
+        let error = GrpoConfig::from_toml(&text).expect_err(&text).to_string();
+        assert!(error.contains(refused), "{text}: {error}");
+    }
+    let held = r#"rollout.source = { type = "placebo", of = { type = "masked_solution" } }"#;
+    let config = GrpoConfig::from_toml(held).expect("a control of a source");
+    assert_eq!(config.rollout.source.name(), "placebo of masked_solution");
+}

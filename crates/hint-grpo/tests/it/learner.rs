@@ -495,14 +495,16 @@ fn a_contrast_takes_the_place_of_the_policy_without_a_hint() {
 fn affinity_of_a_teacher_weighs_all_tokens_the_same() {
     let mut config = config();
     config.loss.credit.form = CreditForm::Weight { min: 0.5, max: 2.0, inverse: false };
-    let samples = vec![taught(1.0, false), taught(2.0, false)];
+    // The second is taught by what it would be without a hint, and worth more.
+    let same = Contexts::plain([0]).with_teacher(Arc::from([0]), None);
+    let samples = vec![taught(1.0, false), taught(3.0, false).with_contexts(same)];
     let (report, _) =
         update_with(&TAUGHT, &config, SftLoss::default(), samples).expect("the samples are valid");
     let delta = logprob_of_one(1) - logprob_of_one(0);
     let of = |name| report.metrics.get(name).expect("both are taught");
-    check(&[of(metrics::TEACHER_DELTA)], &[delta]);
-    // exp(Δ) is far above the band.
-    assert_eq!(of(metrics::AFFINITY_TEACHER_EUR), 0.0);
+    check(&[of(metrics::TEACHER_DELTA)], &[delta / 2.0]);
+    // exp(Δ) of the first is far above the band.
+    assert_eq!(of(metrics::AFFINITY_TEACHER_EUR), 0.5);
     config.loss.affinity_band = Some(AffinityBand { clip_low: 0.5, clip_high: 9.0 });
     let samples = vec![taught(1.0, false)];
     let (report, _) =

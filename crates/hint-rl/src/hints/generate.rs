@@ -100,6 +100,11 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     if matches!(config.rollout.source, HintSourceConfig::WrongAnswers) {
         bail!("wrong answers are those of a run's completions; they cannot be written beforehand");
     }
+    if matches!(config.rollout.source, HintSourceConfig::Placebo { .. }) {
+        bail!(
+            "a placebo is the hint of another problem of a step; it cannot be written beforehand"
+        );
+    }
     let provider = config.rollout.source.build(api_key)?;
     let generation = Generation::open(&options.problems, &options.out)?;
     let settings = GenerateSettings {

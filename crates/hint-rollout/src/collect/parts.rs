@@ -41,6 +41,7 @@ impl Parts<'_> {
     /// Whether hinted groups need no plain completions: the trigger does not look at them, and the
     /// combination would put them aside. They are not sampled then.
     pub(crate) fn skips_plain(self) -> bool {
-        !self.trigger.looks_at_outcome() && !self.combine.keeps_plain()
+        let needs_plain = self.combine.keeps_plain() || self.combine.teaching().is_some();
+        !self.trigger.looks_at_outcome() && !needs_plain
     }
 }

@@ -10,7 +10,7 @@ use crate::data::{HintKind, Problem};
 use crate::error::RolloutError;
 use crate::hint::HintProvider;
 use crate::hint::source::Placebo;
-use crate::run::StepContext;
+use crate::run::{Seed, StepContext};
 use crate::sample::{AppliedHint, RolloutGroup, TeacherPrompts};
 
 impl CollectPass<'_> {
@@ -25,7 +25,8 @@ impl CollectPass<'_> {
         teaching: Teaching,
         context: StepContext,
     ) -> Result<(), RolloutError> {
-        let taught = self.prompts(provider, problems, groups, indices, context)?;
+        let levels = context.seed.named("hinted").named("level");
+        let taught = self.prompts(provider, problems, groups, indices, levels, context)?;
         let mut contrasts = match teaching.contrast {
             Contrast::None => BTreeMap::new(),
             Contrast::Placebo => {
@@ -33,10 +34,10 @@ impl CollectPass<'_> {
                 let seed = context.seed.named("contrast");
                 let context = StepContext { seed, ..context };
                 // What a placebo gives away of another problem says nothing about the source.
-                let leaks = self.stats.leaks;
-                let found =
-                    self.prompts(&Placebo::new(provider), problems, groups, &indices, context)?;
-                self.stats.leaks = leaks;
+                let (leaks, too_long) = (self.stats.leaks, self.stats.too_long_hints);
+                let placebo = Placebo::new(provider);
+                let found = self.prompts(&placebo, problems, groups, &indices, levels, context)?;
+                (self.stats.leaks, self.stats.too_long_hints) = (leaks, too_long);
                 found
             }
         };
@@ -51,9 +52,9 @@ impl CollectPass<'_> {
                 Taught::Wrong => !rollout.is_correct(),
                 Taught::Correct => rollout.is_correct(),
             });
-            let is_taught = is_taught.collect();
+            let is_taught = is_taught.collect::<Vec<_>>();
+            self.stats.taught_groups += usize::from(is_taught.contains(&true));
             groups[index].teacher = Some(TeacherPrompts { hint, contrast, is_taught });
-            self.stats.taught_groups += 1;
         }
         Ok(())
     }
@@ -65,11 +66,11 @@ impl CollectPass<'_> {
         problems: &[&Problem],
         groups: &[RolloutGroup],
         indices: &[usize],
+        levels: Seed,
         context: StepContext,
     ) -> Result<BTreeMap<usize, Arc<AppliedHint>>, RolloutError> {
-        let seed = context.seed.named("hinted").named("level");
         let search = |&index: &usize| {
-            HintSearch::new(index, provider.levels(problems[index]), seed.child(index as u64))
+            HintSearch::new(index, provider.levels(problems[index]), levels.child(index as u64))
         };
         let mut all = indices.iter().map(search).collect::<Vec<_>>();
         let asking = self.ask(provider, problems, groups, &mut all, context)?;

@@ -95,9 +95,15 @@ impl Default for HintSourceConfig {
 }
 
 impl HintSourceConfig {
-    /// The `type` that names it in a configuration, which is the name of its provider as well.
+    /// The `type` that names it in a configuration, with that of the source behind a control. It is the name of its
+    /// provider as well.
     pub fn name(&self) -> String {
-        state::tag(self)
+        match self {
+            Self::Placebo { of } | Self::Unrelated { of } => {
+                format!("{} of {}", state::tag(self), of.name())
+            }
+            _ => state::tag(self),
+        }
     }
 
     /// Which of its levels are there for `problem`, as far as the problem alone tells: one entry per
@@ -191,9 +197,15 @@ impl HintSourceConfig {
         match self {
             Self::Teacher(options) => options.check(at),
             Self::SelfHint { levels, .. } => at.at_least("levels", *levels, 1),
-            Self::Placebo { of } | Self::Unrelated { of } => {
-                at.within("of", |at| of.check(at));
-            }
+            Self::Placebo { of } | Self::Unrelated { of } => at.within("of", |at| {
+                of.check(at);
+                let is_control = matches!(
+                    **of,
+                    Self::Placebo { .. } | Self::Unrelated { .. } | Self::WrongAnswers
+                );
+                let expected = "must be a source that knows the problem, and no control";
+                at.require(!is_control, "type", expected, of.name());
+            }),
             _ => {}
         }
     }

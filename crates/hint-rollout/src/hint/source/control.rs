@@ -8,7 +8,7 @@ use crate::hint::provider::{HintProvider, HintRequest};
 use crate::hint::writer::HintWriter;
 use crate::run::Seed;
 
-/// The hint of another problem of the same step, drawn by the request's seed.
+/// The hint of another problem of the same round of a step, drawn by the request's seed.
 ///
 /// A problem with the same content and a hint with the same text are no placebo. There is no hint where no other
 /// problem of the step has one.
@@ -26,7 +26,7 @@ impl<P: HintProvider> Placebo<P> {
 
 impl<P: HintProvider> HintProvider for Placebo<P> {
     fn name(&self) -> String {
-        "placebo".to_owned()
+        format!("placebo of {}", self.of.name())
     }
 
     /// Always `None`: there is no other problem without the others of the step.
@@ -101,7 +101,7 @@ impl<P: HintProvider> Unrelated<P> {
 
 impl<P: HintProvider> HintProvider for Unrelated<P> {
     fn name(&self) -> String {
-        "unrelated".to_owned()
+        format!("unrelated of {}", self.of.name())
     }
 
     fn hint(&self, request: &HintRequest<'_>) -> Result<Option<Hint>, RolloutError> {
