@@ -55,7 +55,9 @@ fn run_in(host: &Host, libtorch: &Path, folder: &Path) -> Result<()> {
     fs::create_dir_all(folder).with_context(|| format!("cannot create `{}`", folder.display()))?;
     for name in &names {
         let archive = Path::new(target).join(format!("package/{name}.crate"));
-        check(Command::new("tar").arg("-xzf").arg(archive).arg("-C").arg(folder))?;
+        // With the present time: the archive has one of long ago, and cargo would take what it built of an
+        // earlier package for up to date.
+        check(Command::new("tar").arg("-xzmf").arg(archive).arg("-C").arg(folder))?;
         for file in FILES {
             let is_there = folder.join(name).join(file).is_file();
             ensure!(is_there, "the package `{name}` lacks `{file}`");
