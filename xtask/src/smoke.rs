@@ -44,7 +44,7 @@ fn run_all(host: &Host, out: &Path) -> Result<()> {
     run(EXAMPLE, "--steps 2 --held-out 40", &[("--out", &trained)])?;
     check_summary(&trained.join("summary.json"), &["grpo", "hint"])?;
     let report = output(command(PROGRAM, "report --rows 2", &[]).arg(&trained))?;
-    for part in ["hint: step 2 of 2", "all wrong", "rollout"] {
+    for part in ["hint: step 2 of 2", "held-out accuracy", "rollout"] {
         ensure!(report.contains(part), "the report of the run lacks `{part}`");
     }
     let page = out.join("report.html");

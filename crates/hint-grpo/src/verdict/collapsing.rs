@@ -6,21 +6,30 @@ use crate::metrics;
 
 /// Share of the first entropy below which little is explored.
 const ENTROPY: f64 = 0.2;
+/// Growth of the pass rate from which on a policy that grows certain has learned.
+const LEARNED: f64 = 0.05;
 /// Share of all groups that are all wrong with one answer, from which on more sampling finds nothing.
 const AGREE: f64 = 0.5;
 
 pub(super) const RULE: Rule = Rule {
     condition: Condition::Collapsing,
-    when: "entropy fell below 20 % of that of the first steps, or more than half of the groups are all wrong and \
-           agree on one answer",
+    when: "entropy fell below 20 % of that of the first steps while the pass rate did not rise, or more than half of \
+           the groups are all wrong and agree on one answer",
     find,
 };
 
 fn find(history: &History, _config: &GrpoConfig) -> Option<Found> {
     let now = history.mean(metrics::ENTROPY_TRAINED);
     let (mut evidence, mut measured) = (Vec::new(), Vec::new());
+    // Who learns a task explores less, and a supervised run is meant to.
+    let of = metrics::ROLLOUT_PASS_RATE;
+    let has_learned = match (history.start(of), history.mean(of)) {
+        (Some(first), Some(now)) => now >= first + LEARNED,
+        _ => true,
+    };
     if let (Some(first), Some(now)) = (history.start(metrics::ENTROPY_TRAINED), now)
         && now < ENTROPY * first
+        && !has_learned
     {
         evidence.push(format!("entropy fell from {first:.3} to {now:.3} nats per token"));
         measured.push((metrics::ENTROPY_TRAINED, now));

@@ -44,8 +44,7 @@ fn find(history: &History, _config: &GrpoConfig) -> Option<Found> {
     if changed >= CHANGED {
         return None;
     }
-    let advice = "updates are below the resolution of the weights: raise `optimizer.learning_rate`, or keep the \
-                  weights in f32";
+    let advice = "updates are below the resolution of the weights: raise `optimizer.learning_rate`";
     let evidence = format!("{} of the weights change in a step", percent(changed));
     found(evidence, advice, (metrics::WEIGHTS_CHANGED_FRAC, changed))
 }

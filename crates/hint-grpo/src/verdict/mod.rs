@@ -188,6 +188,11 @@ impl RunVerdict {
     pub fn of(history: &History, config: &GrpoConfig) -> Self {
         let steps = history.window();
         let find = |rule: &Rule| {
+            // A few steps say no more than how long completions are, and whether they can be judged.
+            let is_certain = matches!(rule.condition, Condition::Unjudged | Condition::CutOff);
+            if history.len() < ENOUGH_STEPS && !is_certain {
+                return None;
+            }
             let Found { evidence, advice, measured } = (rule.find)(history, config)?;
             let (condition, steps) = (rule.condition, steps.clone());
             Some(Finding { condition, evidence, advice, measured, steps })

@@ -8,7 +8,7 @@ use hint_grpo::{GrpoConfig, Metrics, metrics};
 use hint_rollout::hint::leak::LeakAction;
 
 /// A step of a healthy run.
-const HEALTHY: [(&str, f64); 16] = [
+const HEALTHY: [(&str, f64); 17] = [
     (metrics::COMPLETIONS_CLIPPED_RATIO, 0.02),
     (metrics::ENTROPY_TRAINED, 0.5),
     (metrics::FRAC_REWARD_ZERO_STD, 0.4),
@@ -21,6 +21,7 @@ const HEALTHY: [(&str, f64); 16] = [
     (metrics::ROLLOUT_ALL_WRONG_FRAC, 0.3),
     (metrics::ROLLOUT_COLLAPSED_FRAC, 0.1),
     (metrics::ROLLOUT_DROPPED_FRAC, 0.0),
+    (metrics::ROLLOUT_PASS_RATE, 0.4),
     (metrics::ROLLOUT_SHAPING_ONLY_FRAC, 0.0),
     (metrics::SAMPLING_LOGP_DIFFERENCE, 0.01),
     (metrics::SKIPPED_UPDATES, 0.0),
@@ -172,6 +173,21 @@ fn the_most_urgent_finding_is_the_verdict() {
         verdict.to_string(),
         "CUT OFF: 94 % of the completions end at 3000 tokens (steps 6–10); also STARVED, FROZEN"
     );
+}
+
+#[test]
+fn a_policy_that_learned_its_task_may_be_certain() {
+    let certain = (metrics::ENTROPY_TRAINED, 0.05);
+    let found = |pass| conditions(&history(40, 10, &[certain, (metrics::ROLLOUT_PASS_RATE, pass)]));
+    assert!(found(0.44).contains(&Condition::Collapsing));
+    assert!(!found(0.9).contains(&Condition::Collapsing));
+}
+
+#[test]
+fn a_few_steps_say_little() {
+    let all_wrong = [(metrics::ROLLOUT_ALL_WRONG_FRAC, 1.0), (metrics::HINT_HINTED_FRAC, 0.0)];
+    assert_eq!(conditions(&history(2, 2, &all_wrong)), []);
+    assert!(conditions(&history(3, 3, &all_wrong)).contains(&Condition::Starved));
 }
 
 #[test]

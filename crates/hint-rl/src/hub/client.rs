@@ -225,7 +225,7 @@ impl Hub {
         notice: &mut dyn FnMut(&str),
     ) -> Result<Contents, HubError> {
         if self.settings.offline {
-            return self.cached(kind, name).ok_or_else(|| self.offline(name, "nothing of it"));
+            return self.cached(kind, name).ok_or_else(|| self.offline(name, "the repository"));
         }
         match self.listing(kind, name) {
             Ok(listing) => Ok(listing.into()),

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use super::cache::is_inside;
+
 /// What a model's folder holds besides weights, as far as it is read.
 const SMALL: [&str; 7] = [
     "config.json",
@@ -82,7 +84,10 @@ pub(super) fn indexed(index: &[u8], folder: &str) -> Result<Vec<String>, String>
     let Index { weight_map } =
         serde_json::from_slice(index).map_err(|error| format!("`{INDEX}` is damaged: {error}"))?;
     let files = weight_map.into_values().collect::<BTreeSet<_>>();
-    Ok(files.into_iter().map(|file| format!("{folder}{file}")).collect())
+    match files.iter().find(|file| !is_inside(file)) {
+        Some(outside) => Err(format!("`{INDEX}` names `{outside}`, which is outside of it")),
+        None => Ok(files.into_iter().map(|file| format!("{folder}{file}")).collect()),
+    }
 }
 
 fn gguf_files(all: &[String]) -> Vec<&str> {
@@ -308,6 +313,10 @@ mod tests {
         let index = br#"{"weight_map": {"a": "2.safetensors", "b": "1.safetensors", "c": "2.safetensors"}}"#;
         assert_eq!(indexed(index, "x/").unwrap(), names("x/1.safetensors x/2.safetensors"));
         assert!(indexed(b"[]", "").is_err());
+        for outside in ["../x", "/dev/zero", "a/../../x"] {
+            let index = format!(r#"{{"weight_map": {{"w": "{outside}"}}}}"#);
+            assert!(indexed(index.as_bytes(), "").unwrap_err().contains(outside));
+        }
 
         let all = names("adapter_config.json adapter_model.safetensors README.md");
         let ModelFiles::Folder { files, .. } = model_files(&all, None).unwrap() else { panic!() };

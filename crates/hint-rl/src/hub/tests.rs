@@ -286,7 +286,7 @@ fn a_model_is_fetched_once_and_loads() {
     assert_eq!(std::fs::read_to_string(refs.join("main")).unwrap(), COMMIT);
     assert_eq!(std::fs::read_dir(refs).unwrap().count(), 1);
     let error = fetch(offline, Kind::Model, "org/other").0.unwrap_err().to_string();
-    assert!(error.contains("HF_HUB_OFFLINE") && error.contains("lacks nothing of it"), "{error}");
+    assert!(error.contains("HF_HUB_OFFLINE") && error.contains("lacks the repository"), "{error}");
 }
 
 #[test]

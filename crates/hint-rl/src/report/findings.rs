@@ -34,8 +34,9 @@ fn paragraph(dir: &Path, finding: &Finding, records: &[RolloutRecord]) -> String
         format!("step {step}, problem {problem}: {why}")
     }));
     if let Some(Example { step, problem, .. }) = shown.first() {
-        let dir = dir.display();
-        lines.push(format!("see: hint-rl show {dir} --step {step} --problem '{problem}'"));
+        let quoted = |text: &str| format!("'{}'", text.replace('\'', r"'\''"));
+        let (dir, problem) = (quoted(&dir.display().to_string()), quoted(problem));
+        lines.push(format!("see: hint-rl show {dir} --step {step} --problem {problem}"));
     }
     lines.join("\n")
 }

@@ -26,8 +26,11 @@ pub(super) fn table(log: &RunLog) -> Option<Table> {
         let share = format!("{:.0} %", 100.0 * seconds / total);
         table.add_row([phase.to_owned(), format!("{seconds:.1}"), share]);
     }
+    // The evaluation before the first step is no step.
     let tokens = log.total(timings::TOKENS) / log.total(timings::STEP);
-    table.add_row(["tokens/s".to_owned(), format!("{tokens:.0}"), String::new()]);
+    if tokens.is_finite() {
+        table.add_row(["tokens/s".to_owned(), format!("{tokens:.0}"), String::new()]);
+    }
     let bytes = log.timings.iter().filter_map(|line| line[timings::PEAK_MEMORY].as_f64());
     let mebibytes = bytes.fold(0.0, f64::max) / f64::from(1 << 20);
     if mebibytes > 0.0 {

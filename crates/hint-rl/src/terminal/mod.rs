@@ -3,7 +3,7 @@
 //! A run does not end because nobody reads it: a pipe or terminal that is gone is no error. And what a
 //! data set or a server wrote cannot move the cursor: control characters are shown, not sent.
 
-use std::fmt::Arguments;
+use std::fmt::{Arguments, Write as _};
 use std::io::{Write, stderr, stdout};
 
 pub(crate) mod bar;
@@ -28,6 +28,7 @@ pub(crate) fn say(line: Arguments<'_>) {
     let line = visible(&line.to_string());
     live::above(|| drop(writeln!(stdout(), "{line}")));
 }
+
 /// The text with control characters, and marks that change its direction, as escapes.
 pub(crate) fn visible(text: &str) -> String {
     let hidden = |c: char| {
@@ -36,7 +37,12 @@ pub(crate) fn visible(text: &str) -> String {
     };
     let mut shown = String::with_capacity(text.len());
     for c in text.chars() {
-        if hidden(c) { shown.extend(c.escape_default()) } else { shown.push(c) }
+        match c {
+            '\r' => shown.push_str("\\r"),
+            // As in JSON, which stays JSON.
+            c if hidden(c) => drop(write!(shown, "\\u{:04x}", u32::from(c))),
+            c => shown.push(c),
+        }
     }
     shown
 }
@@ -47,7 +53,7 @@ mod tests {
 
     #[test]
     fn escape_sequences_are_shown() {
-        assert_eq!(visible("a\u{1b}[2J\u{7}b\r\n\tä"), "a\\u{1b}[2J\\u{7}b\\r\n\tä");
-        assert_eq!(visible("\u{202e}x"), "\\u{202e}x");
+        assert_eq!(visible("a\u{1b}[2J\u{7}b\r\n\tä"), "a\\u001b[2J\\u0007b\\r\n\tä");
+        assert_eq!(visible("\u{202e}x"), "\\u202ex");
     }
 }

@@ -73,7 +73,7 @@ pub fn run_with(
     hint_grpo: impl Fn(&mut Job<'_>) -> Result<Outcome>,
 ) -> Result<ExitCode> {
     let (only_print, only_try) = (options.print_config, options.dry_run);
-    let stop = catch_signals("finishing the step")?;
+    let stop = catch_signals("finishing the step or the download")?;
     let mut settings = options.resolve()?;
     if only_print {
         say!("{}", settings.config_toml()?.trim_end());

@@ -178,7 +178,8 @@ fn options(dir: &Path) -> Value {
     texts.find_map(|text| serde_json::from_slice(&text).ok()).unwrap_or_default()
 }
 
-/// Steps, tokens sampled until then, and every metric and timing: every `every`-th line, and the last.
+/// Steps, tokens sampled until then, and every metric and timing: every `every`-th line, those with an
+/// evaluation, and the last.
 fn columns(log: &RunLog, every: usize) -> (Vec<u64>, Vec<f64>, Columns) {
     let by_step = |line: &'_ Value| line["step"].as_u64();
     let mut timed = BTreeMap::new();
@@ -189,7 +190,9 @@ fn columns(log: &RunLog, every: usize) -> (Vec<u64>, Vec<f64>, Columns) {
     }
     let last = log.metrics.len().saturating_sub(1);
     let lines = log.metrics.iter().enumerate();
-    let lines = lines.filter(|(at, _)| at.is_multiple_of(every) || *at == last);
+    let lines = lines.filter(|(at, line)| {
+        at.is_multiple_of(every) || *at == last || line.get(metrics::EVAL_AVG).is_some()
+    });
     let lines =
         lines.filter_map(|(_, line)| Some((by_step(line)?, line.as_object()?))).collect::<Vec<_>>();
     let steps = lines.iter().map(|(step, _)| *step).collect::<Vec<_>>();
