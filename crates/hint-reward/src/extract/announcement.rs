@@ -125,7 +125,9 @@ pub(crate) fn announced(text: &str, fuel: &mut Fuel) -> Result<Announced, Stop> 
         return Ok(Announced::Denied);
     }
     if let Some(found) = leading_answer(line, fuel)? {
-        let end = behind.find(&*found).map_or(0, |at| at + found.len());
+        // Behind the words in front of it, such as the 13 of `not 13 but 1`.
+        let from = behind.find(line).unwrap_or(0);
+        let end = behind[from..].find(&*found).map_or(from, |at| from + at + found.len());
         let denied = is_taken_back(&behind[end..]);
         return Ok(if denied { Announced::Denied } else { Announced::Answer(found) });
     }

@@ -41,7 +41,7 @@ pub enum AnswerSource {
     ShortSentence,
     /// The last formula between dollar signs or their kin.
     LastMath,
-    /// The last number.
+    /// The option that the text names last, or the one number that it states last.
     LastNumber,
 }
 
@@ -76,15 +76,17 @@ impl AnswerSource {
 /// | the whole text, if it reads as an answer | no | yes |
 /// | the answer of a short sentence | no | yes |
 /// | the last formula | no | yes |
-/// | the one number that the last sentence with a number states, in English | no | yes |
+/// | the option that the text names last; else the one number of the last sentence with a number, if that is English or a label with its value | no | yes |
 /// | thinking with nothing behind it | no | yes |
+///
+/// Before all of them, the lenient level takes a completion that repeats a reference word for word.
 ///
 /// Both levels:
 ///
 /// - ignore `<think>…</think>` with text behind it;
 /// - take an announcement only from a sentence that stands by it: `It is false that the answer is 12`,
 ///   `The naive answer is 12` and `If n were even, the answer is 12` announce nothing;
-/// - find no answer where the text behind a box or an announcement takes it back: `\boxed{12}. Wait, no.`,
+/// - find no answer where the text behind a box, a tag, `####` or an announcement takes it back: `\boxed{12}. Wait, no.`,
 ///   `The answer is 12 (incorrect)`, `\boxed{12} fails the check`;
 /// - judge a truncated completion by what was complete in it.
 ///
@@ -265,6 +267,18 @@ impl Extraction {
                     Some((_, behind)) if is_taken_back(&text[behind..]) => return Ok(None),
                     found => found.map(|(answer, _)| answer),
                 },
+                AnswerSource::AnswerTag
+                    if text
+                        .rsplit_once("</answer>")
+                        .is_some_and(|(_, after)| is_taken_back(after)) =>
+                {
+                    return Ok(None);
+                }
+                AnswerSource::Hashes
+                    if text.rsplit_once("####").is_some_and(|(_, after)| is_taken_back(after)) =>
+                {
+                    return Ok(None);
+                }
                 AnswerSource::AnswerTag => answer_tag(text, fuel)?,
                 AnswerSource::Hashes => hashes(text),
                 AnswerSource::Phrase => match announced(tail(text), fuel)? {

@@ -61,6 +61,9 @@ pub(crate) fn is_english(sentence: &str) -> bool {
     // Words of other languages too, unless two of them stand together.
     const SHARED: [&str; 11] =
         ["is", "in", "so", "i", "at", "be", "on", "per", "total", "final", "an"];
+    // `To nie jest 12.` has English words in another language, and denies in it.
+    const DENIALS: [&str; 11] =
+        ["nie", "není", "nicht", "kein", "keine", "niet", "geen", "ikke", "inte", "pas", "não"];
     let count_words = |text: &str| {
         let words = text.split(|c: char| !c.is_alphabetic());
         words.filter(|word| word.chars().count() > 1).count()
@@ -78,6 +81,7 @@ pub(crate) fn is_english(sentence: &str) -> bool {
     let is_quantity = sentence.trim_start_matches(layout).starts_with(|c: char| c.is_ascii_digit())
         && count_words(sentence) < 3;
     sentence.chars().all(is_latin)
+        && count(&DENIALS) == 0
         && (is_quantity
             || sentence
                 .split('=')

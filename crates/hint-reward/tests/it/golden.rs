@@ -53,7 +53,7 @@ fn golden_pairs_are_judged_as_labeled_without_a_false_positive() {
     if files.is_empty() {
         println!("no math_equivalence*.jsonl in `{}`: nothing to check", golden_dir().display());
     }
-    let verifier = MathVerifier::new();
+    let (verifier, strict) = (MathVerifier::new(), MathVerifier::strict());
     let mut tallies = BTreeMap::<String, Tally>::new();
     for path in &files {
         let text = std::fs::read_to_string(path).expect("a readable file");
@@ -66,6 +66,9 @@ fn golden_pairs_are_judged_as_labeled_without_a_false_positive() {
             let tally =
                 tallies.entry(row["kind"].as_str().unwrap_or("unlabeled").to_owned()).or_default();
             tally.pairs += 1;
+            // The level that trains accepts nothing more.
+            let is_rewarded = strict.verify(&RewardInput::new(answer, gold)).verdict.is_correct();
+            assert!(equal || !is_rewarded, "strict: {answer:?} against {gold:?}");
             if judgment.verdict.is_correct() != equal {
                 let error = if equal { "false negative" } else { "false positive" };
                 println!(

@@ -124,24 +124,23 @@ fn has(words: &[&str], word: &str) -> bool {
 
 /// Whether a text takes back what stands before it: `No, wait`, `(incorrect)`, `Scratch that, 15`, `❌`.
 pub(crate) fn takes_back(text: &str) -> bool {
-    const JUDGMENTS: [&str; 13] = [
-        "mistaken",
-        "mistook",
-        "wrong",
-        "wrongly",
-        "incorrect",
-        "incorrectly",
-        "rejected",
-        "reject",
-        "retract",
-        "discard",
-        "contradicts",
-        "contradiction",
-        "reality",
-    ];
-    let mut words = text.split(|c: char| !c.is_alphanumeric());
+    const REGRETS: [&str; 6] =
+        ["mistaken", "mistook", "retract", "contradicts", "contradiction", "reality"];
+    const JUDGMENTS: [&str; 7] =
+        ["wrong", "wrongly", "incorrect", "incorrectly", "rejected", "reject", "discard"];
+    // Words that point back at the answer. `Options A and B are incorrect.` speaks of others.
+    const OPENINGS: [&str; 5] = ["that", "this", "it", "i", "which"];
+    const SUBJECTS: [&str; 5] = ["above", "answer", "result", "my", "box"];
+    let judges = |(at, clause): (usize, &str)| {
+        let mut words = words_of(clause).skip_while(|word| has(&["so", "and", "but"], word));
+        let points_back = at == 0
+            || words.next().is_some_and(|word| has(&OPENINGS, word) || has(&JUDGMENTS, word))
+            || words_of(clause).any(|word| has(&SUBJECTS, word));
+        points_back && words_of(clause).any(|word| has(&JUDGMENTS, word))
+    };
     opens_anew(text)
-        || words.any(|word| JUDGMENTS.iter().any(|known| known.eq_ignore_ascii_case(word)))
+        || words_of(text).any(|word| has(&REGRETS, word))
+        || text.split(['.', '!', '?', '\n', ',', ';']).enumerate().any(judges)
 }
 
 /// Whether a clause of the text opens with a word that starts again, `Actually, D`, `No wait`, or crosses out.
@@ -205,6 +204,8 @@ mod tests {
             " ❌",
             ", which contradicts the parity",
             ". Hmm",
+            ". That is wrong.",
+            ". Checking again, my answer is incorrect.",
         ] {
             assert!(takes_back(text), "{text}");
         }
@@ -212,6 +213,7 @@ mod tests {
             ". I hope it is correct.",
             ", since no other divides",
             ". There are no more cases.",
+            ". Options A and B are incorrect.",
             " ✅",
         ] {
             assert!(!takes_back(text), "{text}");
