@@ -32,7 +32,7 @@ fn run_in(host: &Host, args: &[OsString], out: &Path) -> Result<()> {
     }
     let file = out.join("report.html");
     let dirs = seeds.iter().map(|(_, dir)| dir);
-    check(program().arg("report").args(dirs).arg("--html").arg(&file))?;
+    check(program().arg("report").args(dirs).arg(format!("--html={}", file.display())))?;
     let script = host.repo.join("tests/browser/report.mjs");
     check(Command::new("node").arg(script).arg(&file).args(args))
         .context("the report does not work in the browser; it needs Node 20 and Chromium, which CHROMIUM names")

@@ -48,7 +48,8 @@ fn run_all(host: &Host, out: &Path) -> Result<()> {
         ensure!(report.contains(part), "the report of the run lacks `{part}`");
     }
     let page = out.join("report.html");
-    run(PROGRAM, "report", &[("--html", &page), ("--max-mib=1", &trained)])?;
+    let to_page = format!("report --html={}", page.display());
+    run(PROGRAM, &to_page, &[("--max-mib=1", &trained)])?;
     let page = std::fs::read_to_string(&page).context("`report --html` wrote no page")?;
     ensure!(page.contains("id=\"shard-0\""), "the page of the run holds no completions");
     run(EXAMPLE, "--method sft --steps 2 --held-out 40", &[("--out", &supervised)])?;

@@ -41,7 +41,7 @@ use hint_rollout::{ChatFormat, LocalEngine, PromptFormat, RolloutError, TextForm
 use super::file::{GenerateSettings, GenerateSummary, Generation};
 use crate::process::catch_signals;
 use crate::terminal::live::Live;
-use crate::workload::{api_key, model_path};
+use crate::workload::{api_key, base_path, model_path};
 
 /// Writes hints of any source into a problem file.
 #[derive(Debug, Args)]
@@ -126,7 +126,8 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         None => generation.run(&settings, &*provider, &mut NoPolicy, options.batch, progress)?,
         Some(path) => {
             let path = model_path(path)?;
-            let model = LoadedModel::load(&path, &LoadOptions::default())
+            let load = LoadOptions { base: base_path(&path, None)?, ..LoadOptions::default() };
+            let model = LoadedModel::load(&path, &load)
                 .with_context(|| format!("cannot load the model `{}`", path.display()))?;
             let tokenizer: Arc<Tokenizer> = model.tokenizer.into();
             let mut engine =

@@ -1,5 +1,6 @@
 //! The client of the Hub: lists a repository, and brings the files that are wanted into the cache.
 
+use std::fs::{File, TryLockError};
 use std::io::{ErrorKind, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -316,11 +317,16 @@ impl Hub {
             };
             match error {
                 // After some seconds each time.
-                ApiError::LockAcquisition(_) => {
+                ApiError::LockAcquisition(lock) => {
                     if place.exists() {
                         return Ok(place);
                     }
                     if !std::mem::replace(&mut has_waited, true) {
+                        // A file system without locks refuses every one, whoever has it.
+                        let tried = File::open(&lock).map(|file| file.try_lock());
+                        if let Ok(Err(TryLockError::Error(source))) = tried {
+                            return Err(HubError::Cache { path: lock, source });
+                        }
                         notice(&format!("waiting for another process that fetches {file}"));
                     }
                     continue;
@@ -353,14 +359,17 @@ impl Hub {
                         continue;
                     }
                     let is_transient = matches!(status, None | Some(408 | 429 | 500..=599));
+                    // As long as something comes, it goes on.
+                    if received.load(Ordering::Relaxed) > 0 {
+                        attempt = 1;
+                    }
                     if !is_transient || attempt >= ATTEMPTS {
                         return Err(self.unreachable(name, format!("`{file}`: {error}")));
                     }
                 }
             }
-            // As long as something comes, it goes on.
-            attempt = if received.load(Ordering::Relaxed) > 0 { 1 } else { attempt + 1 };
             self.pause(attempt);
+            attempt += 1;
         }
     }
 

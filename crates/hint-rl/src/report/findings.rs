@@ -48,8 +48,8 @@ fn recent(dir: &Path, first: u64) -> Result<Vec<RolloutRecord>> {
     for (_, path) in files.iter().rev().filter(|(step, _)| *step >= first).take(FILES) {
         match read_rollouts(path) {
             Ok(read) => records.extend(read),
-            // A run that is still training removes files, and is writing its newest one.
-            Err(_) if !path.exists() || Some(path) == files.last().map(|(_, newest)| newest) => {}
+            // A run that is still training removes files.
+            Err(_) if !path.exists() => {}
             Err(error) => return Err(error.into()),
         }
     }

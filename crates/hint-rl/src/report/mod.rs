@@ -40,7 +40,7 @@ pub struct Options {
     rows: u16,
 
     /// Write the report as one HTML file, with charts and completions [default: `report.html` in the first folder].
-    #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "")]
+    #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true, default_missing_value = "")]
     html: Option<OsString>,
 
     /// Write the HTML file, and open it in the browser.
@@ -48,7 +48,7 @@ pub struct Options {
     open: bool,
 
     /// Write the HTML file again while the runs go on, as often as so many seconds.
-    #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "30", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, require_equals = true, default_missing_value = "30", value_parser = clap::value_parser!(u64).range(1..))]
     watch: Option<u64>,
 
     /// Largest size of the HTML file, in MiB. Groups of completions are left out, evenly over the steps.

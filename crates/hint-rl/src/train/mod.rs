@@ -97,7 +97,7 @@ pub fn run_with(
         "{model} on {problems}: {train} problems to train on, {held_out} held out{unused}"
     ));
     for line in &workload.notes {
-        note!("{line}");
+        output.note(format_args!("{line}"));
     }
     settings.check_hints(&workload.train)?;
     settings.claim()?;
@@ -223,7 +223,9 @@ impl Job<'_> {
         if let Some((done, _)) = RunDir::checkpoints(&self.dir)?.pop()
             && done >= steps
         {
-            note!("{}: nothing to do, step {done} of {steps} is done", self.method.name());
+            let name = self.method.name();
+            let line = format_args!("{name}: nothing to do, step {done} of {steps} is done");
+            self.settings.output.note(line);
         }
         let model = fingerprint::of_model(&self.model_files, &self.settings.out)?;
         let mut builder = builder;

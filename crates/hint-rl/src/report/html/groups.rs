@@ -283,8 +283,10 @@ impl Packer {
             sources |= 1 << (record.source as u32);
             levels |= record.level.map_or(0, |level| 1 << (level as u32));
         }
-        let trained =
-            group.iter().filter(|one| one.role == RolloutRole::Trained).collect::<Vec<_>>();
+        // As the metric `reward`.
+        let is_member =
+            |one: &&RolloutRecord| matches!(one.role, RolloutRole::Trained | RolloutRole::Masked);
+        let trained = group.iter().filter(is_member).collect::<Vec<_>>();
         let reward =
             trained.iter().map(|one| one.reward).sum::<f64>() / trained.len().max(1) as f64;
         let reward = (reward * 1e4).round() / 1e4;

@@ -44,7 +44,9 @@ impl Intervals {
         ] {
             let mut ends = [BTreeMap::new(), BTreeMap::new()];
             for (&step, groups) in groups {
-                let Some((mean, half)) = interval(groups.values().copied()) else { continue };
+                // Groups that are all equal say nothing of how far others may lie.
+                let interval = interval(groups.values().copied()).filter(|(_, half)| *half > 0.0);
+                let Some((mean, half)) = interval else { continue };
                 if run.at(metric, step).is_some_and(|metric| (metric - mean).abs() < 1e-6) {
                     ends[0].insert(step, (mean - half).max(bounds.0));
                     ends[1].insert(step, (mean + half).min(bounds.1));

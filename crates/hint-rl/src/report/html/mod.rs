@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! hint-rl report runs/0001 --html
-//! hint-rl report runs/0001 runs/0002 --html seeds.html --open
+//! hint-rl report runs/0001 runs/0002 --html=seeds.html --open
 //! ```
 //!
 //! The page is a template (`page.html`), a style (`style.css`) and a script (`*.js`). All that runs wrote is in it

@@ -74,6 +74,8 @@ impl Run {
     ///
     /// Files that cannot be read, or are not those of a run.
     pub(super) fn read(dir: &Path) -> Result<Self> {
+        // `.` has neither a name nor a folder above it.
+        let dir = &dir.canonicalize().unwrap_or_else(|_| dir.to_owned());
         let log = RunLog::read(dir)?;
         let (config, parsed) = read_config(dir)?;
         let every = log.metrics.len().div_ceil(POINTS).max(1);
@@ -147,8 +149,7 @@ fn flatten(prefix: &str, table: &toml::Table, into: &mut BTreeMap<String, String
 
 /// The last two parts of the folder's path, such as `0001/hint`.
 fn name(dir: &Path) -> String {
-    let path = dir.canonicalize().unwrap_or_else(|_| dir.to_owned());
-    let parts = path.iter().rev().take(2).map(|part| part.to_string_lossy());
+    let parts = dir.iter().rev().take(2).map(|part| part.to_string_lossy());
     let mut parts = parts.filter(|part| part != "/").collect::<Vec<_>>();
     parts.reverse();
     parts.join("/")
