@@ -147,9 +147,14 @@ impl GrpoConfig {
         let contrasts = teaching.contrast == Contrast::Placebo;
         let expected = "must be \"none\" with fewer than 2 problems a step (run.prompts_per_step)";
         at.require(!contrasts || found >= 2, "combine.contrast", expected, found);
-        let is_own =
-            matches!(source, HintSourceConfig::Placebo { .. } | HintSourceConfig::WrongAnswers);
-        let expected = "must be \"none\" with a source that has no hint of another problem to give";
+        let is_own = matches!(
+            source,
+            HintSourceConfig::Placebo { .. }
+                | HintSourceConfig::WrongAnswers
+                | HintSourceConfig::SelfHint { .. }
+        );
+        let expected =
+            "must be \"none\" with a source that has no known hint of another problem to give";
         at.require(!contrasts || !is_own, "combine.contrast", expected, source.name());
     }
 

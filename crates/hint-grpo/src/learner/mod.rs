@@ -356,9 +356,13 @@ impl Learner {
 
     /// Tokens of a minibatch that are in the denominators and have no gradient.
     fn tokens_without_gradient(&self, samples: &[Sample], part: &Minibatch, clipped: f64) -> f64 {
-        let passed = part.policy.iter().map(|&index| &samples[index]);
-        let moved = passed.filter(|sample| self.moves(sample)).map(Sample::trained_tokens);
-        part.totals.tokens as f64 - (1.0 - clipped) * moved.sum::<usize>() as f64
+        let (mut passed, mut moved) = (0, 0);
+        for sample in part.policy.iter().map(|&index| &samples[index]) {
+            passed += sample.trained_tokens();
+            moved += if self.moves(sample) { sample.trained_tokens() } else { 0 };
+        }
+        // The share of clipped ones is of all tokens that passed; none of those without an advantage is clipped.
+        (part.totals.tokens - moved) as f64 + clipped * passed as f64
     }
 
     /// Takes one optimizer step, unless the guard skips it.

@@ -185,8 +185,8 @@ table! {
     IMPORTANCE_WEIGHT_MAX = "sampling/importance_sampling_ratio/max";
     /// Negative log-likelihood of the supervised loss: per learned token, in nats, before its weights.
     NLL = "nll";
-    /// Share of the completion tokens of the step without a gradient: in completions that are masked or have an
-    /// advantage of 0, outside the loss mask, clipped, or of a skipped optimizer step.
+    /// Share of the step's tokens in loss masks without a gradient of the policy objective: of completions with an
+    /// advantage of 0, clipped, or of a skipped optimizer step.
     TOKENS_NO_GRADIENT_FRAC = "tokens/no_gradient_frac";
     /// Share of the trained weights that differ after the step, in the number format of the policy; from a sample
     /// of 4,096 of them.

@@ -180,16 +180,7 @@ impl CreditConfig {
                     at.positive("max", max);
                 }
             }
-            CreditForm::Weight { min, max, .. } => {
-                at.not_negative("min", min);
-                at.positive("max", max);
-                at.require(
-                    max >= min && max.is_finite(),
-                    "max",
-                    "must be finite and not below min",
-                    max,
-                );
-            }
+            CreditForm::Weight { min, max, .. } => at.bounds(min, max),
         });
     }
 }

@@ -176,15 +176,7 @@ impl HintedWeightConfig {
     pub(crate) fn check(&self, at: &mut Violations) {
         match *self {
             Self::Affinity { exponent, .. } => at.not_negative("exponent", exponent),
-            Self::OffContext { min, max } => {
-                at.not_negative("min", min);
-                at.require(
-                    max >= min && max.is_finite(),
-                    "max",
-                    "must be finite and not below min",
-                    max,
-                );
-            }
+            Self::OffContext { min, max } => at.bounds(min, max),
             Self::Schedule { value } => {
                 let holds = value.all(|value| value >= 0.0 && value.is_finite());
                 let found = format!("{value:?}");

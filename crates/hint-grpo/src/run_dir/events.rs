@@ -141,7 +141,7 @@ fn length_to(path: &Path, step: u64) -> io::Result<u64> {
             break;
         }
         let size = size.iter().rev().fold(0, |size, byte| size << 8 | u64::from(*byte));
-        let Some(event) = read(size + FOOTER as u64)? else { break };
+        let Some(event) = read(size.saturating_add(FOOTER as u64))? else { break };
         let (event, check) = event.split_at(event.len() - FOOTER);
         if check != checksum(event) || step_of(event).is_some_and(|later| later > step) {
             break;

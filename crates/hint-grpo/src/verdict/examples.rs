@@ -96,7 +96,9 @@ fn shows(condition: Condition, members: &[&RolloutRecord]) -> Option<(f64, Strin
         }
         Condition::Collapsing => {
             let (answer, same) = most_frequent(members)?;
-            (same > total / 2).then(|| (share(same), format!("{same} of {total} answer {answer}")))
+            // All-wrong groups are what the metric counts; they come first.
+            let weight = share(same) + if correct == 0 { 1.0 } else { 0.0 };
+            (8 * same >= 7 * total).then(|| (weight, format!("{same} of {total} answer {answer}")))
         }
         Condition::Frozen => {
             let is_flat =

@@ -3,6 +3,7 @@
 use super::{Condition, Found, History, Rule, percent, starved::BOUND};
 use crate::config::GrpoConfig;
 use crate::metrics;
+use crate::objective::Credit;
 
 pub(super) const RULE: Rule = Rule {
     condition: Condition::Saturated,
@@ -11,7 +12,11 @@ pub(super) const RULE: Rule = Rule {
     find,
 };
 
-fn find(history: &History, _config: &GrpoConfig) -> Option<Found> {
+fn find(history: &History, config: &GrpoConfig) -> Option<Found> {
+    // A hint that teaches gives groups of equal rewards a gradient.
+    if !config.loss.credit.form.ignores_zero_advantage() {
+        return None;
+    }
     let right = history.mean(metrics::ROLLOUT_ALL_RIGHT_FRAC)?;
     let wrong = history.wrong().map_or(0.0, |(_, after)| after);
     let equal = history.mean(metrics::FRAC_REWARD_ZERO_STD);

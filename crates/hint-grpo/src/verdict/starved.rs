@@ -3,6 +3,7 @@
 use super::{Condition, Found, History, Rule, percent};
 use crate::config::GrpoConfig;
 use crate::metrics;
+use crate::objective::Credit;
 
 /// Share of groups from which on most of the sampling is for nothing.
 pub(super) const BOUND: f64 = 0.8;
@@ -16,7 +17,11 @@ pub(super) const RULE: Rule = Rule {
     find,
 };
 
-fn find(history: &History, _config: &GrpoConfig) -> Option<Found> {
+fn find(history: &History, config: &GrpoConfig) -> Option<Found> {
+    // A hint that teaches gives groups of equal rewards a gradient.
+    if !config.loss.credit.form.ignores_zero_advantage() {
+        return None;
+    }
     let (wrong, after) = history.wrong()?;
     let equal = history.mean(metrics::FRAC_REWARD_ZERO_STD);
     let right = history.mean(metrics::ROLLOUT_ALL_RIGHT_FRAC).unwrap_or(0.0);

@@ -178,7 +178,7 @@ fn a_bound_of_infinity_must_be_finite() {
         violations(text),
         [
             "loss.importance_correction.max_weight: must be finite and more than min_weight, found inf",
-            "loss.hinted_weight[0].max: must be finite and not below min, found inf",
+            "loss.hinted_weight[0].max: must be positive, finite and not below min, found inf",
             "optimizer.learning_rate: must be positive and finite, found inf",
         ]
     );

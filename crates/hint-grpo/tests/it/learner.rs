@@ -325,6 +325,11 @@ fn tokens_without_a_gradient_are_counted() {
     let mut local = config();
     local.loss.aggregation = Aggregation::LocalTokenMean;
     assert_eq!(share(&local, samples(0.0)), 0.75);
+    // The clipped token is one of four that passed.
+    local.loss.old_logprobs = OldLogprobs::Engine;
+    let mut clipped = vec![sampled(0, &[0], &[1, 2, 0], 0.0), sampled(1, &[0], &[2], 1.0)];
+    clipped[1].behavior_logprobs = vec![-(6.0_f64.ln())];
+    assert!((share(&local, clipped) - 1.0).abs() < 1e-12);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
+use hint_grpo::objective::CreditForm;
 use hint_grpo::verdict::{Condition, History, RULES, RunVerdict};
 use hint_grpo::{GrpoConfig, Metrics, metrics};
 use hint_rollout::hint::leak::LeakAction;
@@ -181,6 +182,17 @@ fn a_policy_that_learned_its_task_may_be_certain() {
     let found = |pass| conditions(&history(40, 10, &[certain, (metrics::ROLLOUT_PASS_RATE, pass)]));
     assert!(found(0.44).contains(&Condition::Collapsing));
     assert!(!found(0.9).contains(&Condition::Collapsing));
+}
+
+#[test]
+fn equal_rewards_are_no_lack_where_a_hint_credits_tokens() {
+    let mut config = GrpoConfig::default();
+    config.loss.credit.form = CreditForm::Advantage { mix: 0.0, max: None };
+    for name in [metrics::ROLLOUT_ALL_WRONG_FRAC, metrics::ROLLOUT_ALL_RIGHT_FRAC] {
+        let past = history(40, 40, &[(name, 0.95), (metrics::FRAC_REWARD_ZERO_STD, 0.95)]);
+        assert!(!conditions(&past).is_empty(), "{name}");
+        assert_eq!(RunVerdict::of(&past, &config).findings, [], "{name}");
+    }
 }
 
 #[test]

@@ -121,7 +121,7 @@ impl CollectPass<'_> {
             let seed = context.seed.named("hint").child(search.index as u64);
             let request = HintRequest::new(problems[search.index])
                 .with_failed(&groups[search.index].rollouts)
-                .with_others(problems)
+                .with_problems(problems)
                 .with_level(level)
                 .with_round(round)
                 .with_progress(context.progress)

@@ -112,6 +112,13 @@ impl Violations {
         self.require((0.0..=1.0).contains(&value), field, "must be in [0, 1]", value);
     }
 
+    /// Bounds: `min` at least 0, `max` positive and not below it, both finite.
+    pub fn bounds(&mut self, min: f64, max: f64) {
+        self.not_negative("min", min);
+        let holds = max > 0.0 && max >= min && max.is_finite();
+        self.require(holds, "max", "must be positive, finite and not below min", max);
+    }
+
     /// In `(0, 1]`.
     pub fn positive_share(&mut self, field: impl fmt::Display, value: f64) {
         self.require(value > 0.0 && value <= 1.0, field, "must be in (0, 1]", value);

@@ -17,7 +17,7 @@ pub struct HintRequest<'a> {
     /// The rollouts that failed, for providers that adapt to the mistake.
     pub failed: &'a [Rollout],
     /// The problems of the step, this one among them.
-    pub others: &'a [&'a Problem],
+    pub problems: &'a [&'a Problem],
     /// Which level is asked for.
     pub level: HintLevel,
     /// How often this problem already got a hint in this collection, at other levels.
@@ -37,7 +37,7 @@ impl<'a> HintRequest<'a> {
         Self {
             problem,
             failed: &[],
-            others: &[],
+            problems: &[],
             level: HintLevel::FULL,
             round: 0,
             retry: 0,
@@ -55,8 +55,8 @@ impl<'a> HintRequest<'a> {
 
     /// Adds the problems of the step.
     #[must_use]
-    pub const fn with_others(mut self, others: &'a [&'a Problem]) -> Self {
-        self.others = others;
+    pub const fn with_problems(mut self, problems: &'a [&'a Problem]) -> Self {
+        self.problems = problems;
         self
     }
 

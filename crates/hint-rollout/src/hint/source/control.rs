@@ -8,6 +8,23 @@ use crate::hint::provider::{HintProvider, HintRequest};
 use crate::hint::writer::HintWriter;
 use crate::run::Seed;
 
+/// What a control leaves to the source that it stands for.
+macro_rules! forward_to_source {
+    () => {
+        fn levels(&self, problem: &Problem) -> Option<usize> {
+            self.of.levels(problem)
+        }
+
+        fn state(&self) -> Value {
+            self.of.state()
+        }
+
+        fn load_state(&self, state: &Value) -> Result<(), RolloutError> {
+            self.of.load_state(state)
+        }
+    };
+}
+
 /// The hint of another problem of the same round of a step, drawn by the request's seed.
 ///
 /// A problem with the same content and a hint with the same text are no placebo. There is no hint where no other
@@ -62,24 +79,14 @@ impl<P: HintProvider> HintProvider for Placebo<P> {
         Ok(found)
     }
 
-    fn levels(&self, problem: &Problem) -> Option<usize> {
-        self.of.levels(problem)
-    }
-
-    fn state(&self) -> Value {
-        self.of.state()
-    }
-
-    fn load_state(&self, state: &Value) -> Result<(), RolloutError> {
-        self.of.load_state(state)
-    }
+    forward_to_source!();
 }
 
 /// The other problems of the step, in the order in which they are tried.
 fn others<'a>(request: &HintRequest<'a>) -> Vec<&'a Problem> {
-    let order = request.seed.named("placebo").permutation(request.others.len());
+    let order = request.seed.named("placebo").permutation(request.problems.len());
     let content = request.problem.content();
-    let problems = order.into_iter().map(|at| request.others[at]);
+    let problems = order.into_iter().map(|at| request.problems[at]);
     problems.filter(|problem| problem.content() != content).collect()
 }
 
@@ -117,17 +124,7 @@ impl<P: HintProvider> HintProvider for Unrelated<P> {
         Ok(hints.map(|(hint, request)| hint.map(|hint| unrelated(hint, request.seed))).collect())
     }
 
-    fn levels(&self, problem: &Problem) -> Option<usize> {
-        self.of.levels(problem)
-    }
-
-    fn state(&self) -> Value {
-        self.of.state()
-    }
-
-    fn load_state(&self, state: &Value) -> Result<(), RolloutError> {
-        self.of.load_state(state)
-    }
+    forward_to_source!();
 }
 
 const WORDS: [&str; 32] = [
@@ -186,7 +183,7 @@ mod tests {
         let placebo = Placebo::new(DatasetHints::new());
         let mut seen = std::collections::BTreeSet::new();
         for seed in 0..20 {
-            let request = HintRequest::new(&problems[0]).with_others(&others);
+            let request = HintRequest::new(&problems[0]).with_problems(&others);
             let hints = placebo.hints(&[request.with_seed(Seed::new(seed))], &mut NoWriter);
             let hint = hints.expect("the data set has hints").remove(0).expect("two others differ");
             seen.insert(hint.text);
@@ -194,7 +191,7 @@ mod tests {
         assert_eq!(seen.into_iter().collect::<Vec<_>>(), ["halve it", "use symmetry"]);
         // Alone, or among problems with the same hint, there is none.
         for count in [1, 2] {
-            let request = HintRequest::new(&problems[0]).with_others(&others[..count]);
+            let request = HintRequest::new(&problems[0]).with_problems(&others[..count]);
             assert_eq!(placebo.hints(&[request], &mut NoWriter).expect("no error"), [None]);
         }
     }
