@@ -1,4 +1,4 @@
-//! The commands of the workspace: `cargo xtask setup | run | init | test | smoke | device | browser | package | lint | tidy | bless | e2e-vllm`.
+//! The commands of the workspace: `cargo xtask setup | run | init | test | smoke | device | browser | book | package | lint | tidy | bless | e2e-vllm`.
 //!
 //! This is the one package that reads the environment and starts other programs; the libraries do neither.
 #![expect(
@@ -9,6 +9,7 @@
 )]
 #![forbid(unsafe_code)]
 
+mod book;
 mod browser;
 mod device;
 mod gate;
@@ -40,6 +41,8 @@ usage: cargo xtask COMMAND [-- ARGS]
                   and the table of what a step costs; `short` is the part that the gate runs
   browser [DIR]   setup, then the report of short runs in a headless Chromium (needs node and chromium;
                   CHROMIUM names another one); DIR takes pictures of it
+  book            check the book in docs/ and render it into target/book with mdBook, which is installed
+                  into the cache folder (once, by cargo)
   package         make the packages of the crates, and compile them away from the repository
   lint            format, tidy, clippy, rustdoc; stops at the first failure
   tidy            the checks of this repository alone (no compiler, no libtorch)
@@ -92,6 +95,7 @@ fn dispatch(mut args: Vec<OsString>) -> Result<()> {
         Some("run") => gate::run(&host, &args),
         Some("test") => gate::test(&host, &args),
         Some("smoke") => gate::programs(&host),
+        Some("book") => book::run(&host),
         Some("browser") => browser::run(&host, &args),
         Some("device") => device::run(&host, &args),
         Some("lint") => gate::lint(&host),

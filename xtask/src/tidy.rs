@@ -3,11 +3,13 @@
 //! They run as `cargo xtask tidy`, as part of `cargo xtask lint`, and as a test of this package.
 
 mod api;
+mod book;
 mod code;
 mod dependencies;
 mod equations;
 mod file_size;
 mod header;
+mod markdown;
 mod metrics;
 mod modules;
 mod pins;
@@ -48,7 +50,7 @@ impl fmt::Display for Finding {
 type Check = fn(&Tree) -> Vec<Finding>;
 
 /// Every check, by name.
-const CHECKS: [(&str, Check); 9] = [
+const CHECKS: [(&str, Check); 10] = [
     ("header", header::check),
     ("file size", file_size::check),
     ("dependencies", dependencies::check),
@@ -57,6 +59,7 @@ const CHECKS: [(&str, Check); 9] = [
     ("equations and deviations", equations::check),
     ("metrics", metrics::check),
     ("pins", pins::check),
+    ("book", book::check),
     ("unsafe code", unsafe_code::check),
 ];
 

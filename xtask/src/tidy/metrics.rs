@@ -5,7 +5,7 @@
 use super::{Finding, tree::Tree};
 
 const CODE: &str = "crates/hint-grpo/src/metrics/names.rs";
-const DOCUMENT: &str = "docs/configuration.md";
+const DOCUMENT: &str = "docs/metrics.md";
 
 /// What the tables of the document begin with, in the order of those of the code.
 const HEADS: [&str; 2] = ["| metric | meaning |\n|---|---|\n", "| timing | meaning |\n|---|---|\n"];

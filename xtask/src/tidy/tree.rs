@@ -13,6 +13,8 @@ use super::code;
 pub(crate) struct Tree {
     /// Every text file that git tracks or would add, in order of path.
     pub(crate) files: Vec<SourceFile>,
+    /// Paths of the files that are no text, such as pictures.
+    pub(crate) data: Vec<String>,
     /// Answer of `cargo metadata`.
     pub(crate) metadata: Value,
 }
@@ -64,7 +66,7 @@ impl Tree {
             Some(paths) => paths,
             None => walked(root)?,
         };
-        let mut files = Vec::new();
+        let (mut files, mut data) = (Vec::new(), Vec::new());
         for path in paths {
             let file = root.join(&path);
             // Links, and files deleted but still in the index.
@@ -73,13 +75,13 @@ impl Tree {
             }
             let bytes = std::fs::read(&file)
                 .with_context(|| format!("cannot read `{}`", file.display()))?;
-            // What is not UTF-8 is data, such as a checkpoint.
-            if let Ok(text) = String::from_utf8(bytes) {
-                files.push(SourceFile { path, text });
+            match String::from_utf8(bytes) {
+                Ok(text) => files.push(SourceFile { path, text }),
+                Err(_) => data.push(path),
             }
         }
         files.sort_by(|a, b| a.path.cmp(&b.path));
-        Ok(Self { files, metadata: metadata(root)? })
+        Ok(Self { files, data, metadata: metadata(root)? })
     }
 
     /// A tree made of `files`, for the tests of the checks.
@@ -89,7 +91,7 @@ impl Tree {
             .iter()
             .map(|(path, text)| SourceFile { path: (*path).into(), text: (*text).into() })
             .collect();
-        Self { files, metadata: Value::Null }
+        Self { files, data: Vec::new(), metadata: Value::Null }
     }
 
     /// The file at `path`.

@@ -1,5 +1,5 @@
 //! The names of metrics and timings, each in one table: code uses the constants, and the reference in
-//! `docs/configuration.md` is written from the tables by `cargo xtask bless`.
+//! `docs/metrics.md` is written from the tables by `cargo xtask bless`.
 //!
 //! A name in which a word is in capitals stands for a family, such as one metric per verdict: [`member`]
 //! makes the name of one of them.

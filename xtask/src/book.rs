@@ -1,0 +1,140 @@
+//! `cargo xtask book`: checks the book and renders it with mdBook, which is installed at a fixed version into the cache folder.
+//!
+//! mdBook is under the Mozilla Public License 2.0. It is a program that runs here; nothing links it, and nothing of it is in
+//! the repository.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+use hint_libtorch::Host;
+
+use crate::process::{cargo, check};
+use crate::tidy;
+
+const VERSION: &str = "0.5.4";
+
+/// Checks the pages, renders them into `target/book`, and checks the links of what was rendered.
+pub(crate) fn run(host: &Host) -> Result<()> {
+    tidy::run(&host.repo)?;
+    let mdbook = install(host)?;
+    check(Command::new(mdbook).arg("build").arg(host.repo.join("docs")))?;
+    let book = host.repo.join("target/book");
+    let pages = rendered(&book)?;
+    let broken = broken(&pages);
+    if !broken.is_empty() {
+        bail!("links of the rendered book lead nowhere:\n{}", broken.join("\n"));
+    }
+    eprintln!("the book has {} pages: {}", pages.len(), book.join("index.html").display());
+    Ok(())
+}
+
+/// The program, which is compiled if it is not there: from the registry, with the versions and checksums of its lock file.
+fn install(host: &Host) -> Result<PathBuf> {
+    let cache = host.cache.as_ref().context("neither XDG_CACHE_HOME nor HOME is set; set one")?;
+    let root = cache.join(format!("mdbook-{VERSION}"));
+    let program = root.join("bin/mdbook");
+    if !program.is_file() {
+        let mut install = cargo(host);
+        // Outside of the repository, whose `.cargo/config.toml` is about libtorch.
+        install.current_dir(std::env::temp_dir());
+        install.args(["install", "mdbook", "--locked", "--no-default-features"]);
+        install.args(["--features=search", "--version", &format!("={VERSION}"), "--root"]);
+        check(install.arg(root))?;
+    }
+    Ok(program)
+}
+
+/// Anchors and links of each page.
+type Pages = BTreeMap<PathBuf, (BTreeSet<String>, Vec<String>)>;
+
+fn rendered(book: &Path) -> Result<Pages> {
+    let mut pages = Pages::new();
+    let mut folders = vec![book.to_path_buf()];
+    while let Some(folder) = folders.pop() {
+        let entries = std::fs::read_dir(&folder);
+        for entry in entries.with_context(|| format!("cannot list `{}`", folder.display()))? {
+            let path = entry?.path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if is_page(&path) {
+                let text = std::fs::read_to_string(&path)
+                    .with_context(|| format!("cannot read `{}`", path.display()))?;
+                let values = |name: &str| values(&text, name);
+                pages.insert(path, (values("id").into_iter().collect(), values("href")));
+            }
+        }
+    }
+    Ok(pages)
+}
+
+fn is_page(path: impl AsRef<Path>) -> bool {
+    path.as_ref().extension().is_some_and(|extension| extension == "html")
+}
+
+/// Values of an attribute.
+fn values(html: &str, name: &str) -> Vec<String> {
+    let attribute = format!(" {name}=\"");
+    let values = html.split(&attribute).skip(1);
+    values.filter_map(|rest| Some(rest.split_once('"')?.0.replace("&amp;", "&"))).collect()
+}
+
+/// Links to pages of the book that are not there, or lack the anchor.
+fn broken(pages: &Pages) -> Vec<String> {
+    let mut broken = Vec::new();
+    for (path, (_, links)) in pages {
+        // These stand for pages at other addresses.
+        let special = ["print.html", "404.html", "toc.html"];
+        if special.iter().any(|name| path.ends_with(name)) {
+            continue;
+        }
+        for link in links {
+            let (file, anchor) = link.split_once('#').unwrap_or((link, ""));
+            if link.contains("://") || !(file.is_empty() || is_page(file)) {
+                continue;
+            }
+            let folder = path.parent().unwrap_or(path);
+            let target = if file.is_empty() { path.clone() } else { normal(&folder.join(file)) };
+            let found =
+                pages.get(&target).map(|(ids, _)| anchor.is_empty() || ids.contains(anchor));
+            if found != Some(true) && !special.iter().any(|name| target.ends_with(name)) {
+                broken.push(format!("{}: {link}", path.display()));
+            }
+        }
+    }
+    broken
+}
+
+/// The path without `..`.
+fn normal(path: &Path) -> PathBuf {
+    let mut normal = PathBuf::new();
+    for part in path.components() {
+        match part {
+            std::path::Component::ParentDir => {
+                normal.pop();
+            }
+            part => normal.push(part),
+        }
+    }
+    normal
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dead_links_of_pages_are_found() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("b")).unwrap();
+        let write =
+            |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+        write("a.html", "<h1 id=\"x\"></h1><a class=\"y\" href=\"b/c.html#z\">");
+        write("b/c.html", "<p id=\"z\"><a href=\"../a.html#x\"><a href=\"https://x.y/z.html\">");
+        assert_eq!(broken(&rendered(folder.path()).unwrap()), [""; 0]);
+        write("b/c.html", "<a href=\"../a.html#w\"><a href=\"d.html\">");
+        let broken = broken(&rendered(folder.path()).unwrap());
+        assert_eq!(broken.len(), 3, "{broken:?}");
+    }
+}
