@@ -90,18 +90,18 @@ pub(crate) fn announced(text: &str, fuel: &mut Fuel) -> Result<Announced, Stop> 
     fuel.spend(text.len() as u64)?;
     // ASCII lower case keeps every byte position.
     let lowered = text.to_ascii_lowercase();
-    // A part of each phrase in ASCII: most texts have none.
-    let parts = ["ans", "is", "antwort", "posta", "puesta", "option", "ponse"];
-    if lowered.is_ascii() && !parts.iter().any(|part| lowered.contains(part)) {
-        return Ok(Announced::No);
-    }
-    let english = PHRASES.iter().filter_map(|phrase| {
+    // A part of each phrase: most texts have none.
+    let has_any = |parts: &[&str]| parts.iter().any(|part| lowered.contains(part));
+    let phrases: &[&str] = if has_any(&["ans", "option", "choice"]) { &PHRASES } else { &[] };
+    let may_be_foreign = !lowered.is_ascii() || has_any(&["antwort", "ergebnis", "respuesta"]);
+    let foreign: &[&str] = if may_be_foreign { &FOREIGN } else { &[] };
+    let english = phrases.iter().filter_map(|phrase| {
         // `ans:` is no end of `means:`.
         let mut places = lowered.rmatch_indices(phrase).map(|(at, _)| at);
         let at = places.find(|at| !lowered[..*at].ends_with(|c: char| c.is_ascii_alphabetic()))?;
         Some((at + phrase.len(), at, true))
     });
-    let foreign = FOREIGN.iter().filter_map(|phrase| {
+    let foreign = foreign.iter().filter_map(|phrase| {
         let at = lowered.rfind(phrase)?;
         Some((at + phrase.len(), at, false))
     });
@@ -255,19 +255,17 @@ fn introduces(before: &str) -> bool {
 /// `12 is what a careless student writes`.
 pub(crate) fn is_taken_back(behind: &str) -> bool {
     // `12, but that is the perimeter` has another answer.
-    const VERBS: [&str; 17] = [
-        "but", "is", "was", "isn't", "wasn't", "cannot", "can't", "can", "would", "could", "might",
-        "may", "fails", "has", "must", "should", "does",
+    const VERBS: [&str; 12] = [
+        "but", "is", "was", "can", "would", "could", "might", "may", "has", "must", "should",
+        "does",
     ];
+    const FAILURES: [&str; 7] =
+        ["fails", "cannot", "can't", "isn't", "wasn't", "doesn't", "violates"];
     const PRAISE: [&str; 16] = [
         "answer", "solution", "result", "value", "total", "number", "correct", "right", "required",
         "only", "final", "minimum", "maximum", "smallest", "largest", "sum",
     ];
-    let mut end = behind.len().min(MAX_REMARK);
-    while !behind.is_char_boundary(end) {
-        end -= 1;
-    }
-    let behind = &behind[..end];
+    let behind = &behind[..behind.floor_char_boundary(MAX_REMARK)];
     if takes_back(behind) {
         return true;
     }
@@ -281,6 +279,11 @@ pub(crate) fn is_taken_back(behind: &str) -> bool {
         .filter(|word| !word.is_empty());
     let is_of =
         |words: &[&str], word: &str| words.iter().any(|known| known.eq_ignore_ascii_case(word));
+    // `12, which fails the check`
+    let mut clause = words.clone().skip_while(|word| is_of(&["which"], word));
+    if clause.next().is_some_and(|verb| is_of(&FAILURES, verb)) {
+        return true;
+    }
     words.next().is_some_and(|verb| is_of(&VERBS, verb))
         && (is_hypothetical(sentence)
             || sentence.starts_with("but ")

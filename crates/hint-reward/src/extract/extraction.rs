@@ -1,6 +1,7 @@
 //! Finding the answer in a completion.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
@@ -260,13 +261,20 @@ impl Extraction {
         if text.contains("~~") {
             text = Cow::Owned(without_struck(&text));
         }
-        let text = &*text;
+        let text = without_proof_end(&text);
         for source in &self.sources {
             let found = match source {
                 AnswerSource::Boxed => match boxed(text) {
-                    Some((_, behind)) if is_taken_back(&text[behind..]) => return Ok(None),
+                    Some((_, last))
+                        if is_taken_back(&text[last.end..])
+                            || is_counterfactual(&text[..last.start], &text[last.end..]) =>
+                    {
+                        return Ok(None);
+                    }
                     found => found.map(|(answer, _)| answer),
                 },
+                AnswerSource::AnswerTag if !text.contains('<') => None,
+                AnswerSource::Hashes if !text.contains('#') => None,
                 AnswerSource::AnswerTag
                     if text
                         .rsplit_once("</answer>")
@@ -303,6 +311,36 @@ impl Extraction {
     }
 }
 
+/// The text without the sign that ends a proof.
+fn without_proof_end(text: &str) -> &str {
+    const SIGNS: [&str; 6] = ["\\square", "\\blacksquare", "\\Box", "QED", "Q.E.D", "q.e.d"];
+    let trimmed = text.trim_end().trim_end_matches('.');
+    let (inside, is_formula) = match trimmed.strip_suffix('$') {
+        Some(inside) => (inside.trim_end(), true),
+        None => (trimmed, false),
+    };
+    let Some(rest) = SIGNS.iter().find_map(|sign| inside.strip_suffix(sign)) else { return text };
+    let rest = rest.trim_end();
+    // A formula of its own leaves with its dollar signs.
+    let rest = if is_formula { rest.strip_suffix('$') } else { Some(rest) };
+    rest.map(str::trim_end).filter(|rest| !rest.is_empty()).unwrap_or(text)
+}
+
+/// Whether the sentence around a box supposes something else than the text and then says what is: `If it were even, we
+/// would get \boxed{18}; as it is, there is none.`
+fn is_counterfactual(before: &str, behind: &str) -> bool {
+    let sentence = before.rsplit(['.', '!', '?', '\n']).next().unwrap_or(before);
+    let mut words = sentence.split(|c: char| !c.is_alphabetic()).filter(|word| !word.is_empty());
+    let is_of = |known: &[&str], word: &str| known.iter().any(|k| k.eq_ignore_ascii_case(word));
+    let goes_on = behind
+        .trim_start_matches(['$', '*', '\\', ')', '}', ' '])
+        .strip_prefix([',', ';'])
+        .is_some_and(|rest| rest.split_whitespace().nth(2).is_some());
+    goes_on
+        && words.next().is_some_and(|word| is_of(&["if", "had", "were"], word))
+        && words.any(|word| is_of(&["would", "could", "might"], word))
+}
+
 /// The text without what it strikes out: `~~60~~ 61`.
 fn without_struck(text: &str) -> String {
     let mut parts = text.split("~~");
@@ -318,7 +356,7 @@ fn without_struck(text: &str) -> String {
 
 /// The text behind the thinking. Where there is none, a strict extraction has nothing to look at, and a lenient one
 /// takes the thinking itself.
-fn behind_thinking(text: &str, lenient: bool) -> &str {
+pub(crate) fn behind_thinking(text: &str, lenient: bool) -> &str {
     const TAGS: [(&str, &str); 4] = [
         ("<think>", "</think>"),
         ("<thinking>", "</thinking>"),
@@ -339,15 +377,11 @@ fn behind_thinking(text: &str, lenient: bool) -> &str {
 
 /// The end of a text, cut at a character boundary.
 fn tail(text: &str) -> &str {
-    let mut start = text.len().saturating_sub(MAX_TAIL);
-    while !text.is_char_boundary(start) {
-        start += 1;
-    }
-    &text[start..]
+    &text[text.ceil_char_boundary(text.len().saturating_sub(MAX_TAIL))..]
 }
 
-/// The answer in the last boxes, and where they end.
-fn boxed(text: &str) -> Option<(String, usize)> {
+/// The answer in the last boxes, and where the last one stands.
+fn boxed(text: &str) -> Option<(String, Range<usize>)> {
     let boxes = BoxedAnswer::all(text);
     let last = boxes.last()?;
     let mut joined = vec![last];
@@ -363,9 +397,9 @@ fn boxed(text: &str) -> Option<(String, usize)> {
     joined.dedup_by(|next, before| {
         next.content.trim() == before.content.trim() && name(next) == name(before)
     });
-    let end = last.span.end;
+    let place = last.span.clone();
     if let [only] = joined.as_slice() {
-        return Some((only.content.trim().to_owned(), end));
+        return Some((only.content.trim().to_owned(), place));
     }
     // Names in front of the boxes of a list tell its items apart, if each box has one.
     let names: Option<Vec<&str>> =
@@ -374,7 +408,7 @@ fn boxed(text: &str) -> Option<(String, usize)> {
         Some(names) => format!("{} = {}", names[index], answer.content.trim()),
         None => answer.content.trim().to_owned(),
     });
-    Some((items.collect::<Vec<_>>().join(", "), end))
+    Some((items.collect::<Vec<_>>().join(", "), place))
 }
 
 fn answer_tag(text: &str, fuel: &mut Fuel) -> Result<Option<String>, Stop> {
@@ -478,8 +512,12 @@ fn predicate(text: &str) -> Option<&str> {
         .filter_map(|verb| text.rfind(verb).map(|at| at + verb.len()))
         .max()?;
     let subject = &text[..start];
+    // `It is a **Monday**`
+    let said = text[start..].trim();
+    let bare = said.strip_prefix("a ").or_else(|| said.strip_prefix("an ")).unwrap_or(said);
+    let bold = bare.strip_prefix("**").and_then(|rest| rest.strip_suffix("**"));
     (is_subject && !is_hypothetical(subject) && !subject.contains(['=', '<', '>', '|']))
-        .then(|| text[start..].trim())
+        .then(|| bold.unwrap_or(said))
 }
 
 fn short_sentence(text: &str, fuel: &mut Fuel) -> Result<Option<String>, Stop> {

@@ -10,6 +10,8 @@ pub(crate) fn math_segments(text: &str) -> Vec<(&str, Range<usize>)> {
     let bytes = text.as_bytes();
     let mut segments = Vec::new();
     let mut at = 0;
+    // What is not closed here is not closed further on, so that each sign is looked for in vain once.
+    let mut unclosed: Vec<&str> = Vec::new();
     while at < bytes.len() {
         let rest = &text.as_bytes()[at..];
         let (open, close) = if rest.starts_with(b"$$") {
@@ -26,8 +28,15 @@ pub(crate) fn math_segments(text: &str) -> Vec<(&str, Range<usize>)> {
         };
         let start = at + open.len();
         let behind = &text[start..];
-        let length = if close == "$" { closing_dollar(behind) } else { behind.find(close) };
+        let length = match close {
+            "$" => closing_dollar(behind),
+            _ if unclosed.contains(&close) => None,
+            _ => behind.find(close),
+        };
         let Some(length) = length else {
+            if close != "$" && !unclosed.contains(&close) {
+                unclosed.push(close);
+            }
             at = start;
             continue;
         };
@@ -41,8 +50,10 @@ pub(crate) fn math_segments(text: &str) -> Vec<(&str, Range<usize>)> {
 /// Where the dollar sign is that closes a formula. A sign before a digit, or with a space on its inner side only, is
 /// money: `$5 and $7`.
 fn closing_dollar(behind: &str) -> Option<usize> {
+    // Signs that may be money before the one that closes: with a limit the time is linear in the text.
+    const MAX_MONEY: usize = 32;
     let opens_with_space = behind.starts_with(char::is_whitespace);
-    behind.match_indices('$').map(|(at, _)| at).find(|at| {
+    behind.match_indices('$').take(MAX_MONEY).map(|(at, _)| at).find(|at| {
         let (inside, outside) = (&behind[..*at], &behind[at + 1..]);
         !inside.ends_with('\\')
             && inside.ends_with(char::is_whitespace) == opens_with_space

@@ -74,10 +74,7 @@ fn is_denied(before: &str) -> bool {
         "≠",
         "!=",
     ];
-    let mut start = before.len().saturating_sub(60);
-    while !before.is_char_boundary(start) {
-        start += 1;
-    }
+    let start = before.ceil_char_boundary(before.len().saturating_sub(60));
     let clause = before[start..].to_ascii_lowercase();
     let mut clause = clause.trim_end_matches([' ', '$', '*', '(', '"', '\\']);
     if let Some(head) = clause.strip_suffix(" and")

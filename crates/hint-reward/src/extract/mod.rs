@@ -5,7 +5,7 @@
 
 mod announcement;
 mod boxed;
-mod extraction;
+pub(crate) mod extraction;
 mod formula;
 mod language;
 mod last_value;

@@ -15,7 +15,7 @@ const MAX_CUTS: usize = 12;
 pub(crate) fn leading_answer(line: &str, fuel: &mut Fuel) -> Result<Option<String>, Stop> {
     let line = line.trim().trim_end_matches(['*', ' ']);
     if is_readable(line, MAX_WORDS, fuel)? != Readable::No {
-        return Ok(Some(without_full_stop(line).to_owned()));
+        return Ok(Some(without_full_stop(line).trim_end_matches(['*', ' ']).to_owned()));
     }
     let mut cuts = cuts(line);
     let skipped = cuts.len().saturating_sub(MAX_CUTS);
@@ -75,11 +75,16 @@ fn cuts(line: &str) -> Vec<usize> {
         " \\text{ which",
     ];
     let segments = math_segments(line);
-    let inside = |at: usize| segments.iter().any(|(_, span)| span.start < at && at < span.end);
+    // The first formula that ends behind the current place.
+    let mut next = 0;
     let mut depth = 0_i32;
     let mut cuts = Vec::new();
     for (at, c) in line.char_indices() {
-        if depth == 0 && at > 0 && !inside(at) {
+        while segments.get(next).is_some_and(|(_, span)| span.end <= at) {
+            next += 1;
+        }
+        let inside = segments.get(next).is_some_and(|(_, span)| span.start < at);
+        if depth == 0 && at > 0 && !inside {
             let rest = &line[at..];
             let mark = matches!(c, ',' | '.' | ';' | '\u{3002}')
                 && (rest.len() == c.len_utf8()
@@ -91,12 +96,12 @@ fn cuts(line: &str) -> Vec<usize> {
                 && rest[c.len_utf8()..].trim_start().starts_with(|c: char| {
                     c.is_ascii_digit() || matches!(c, '$' | '\\' | '-' | '(' | '[')
                 });
-            let closes = segments.iter().any(|(_, span)| span.end == at) && c == ' ';
+            let closes = c == ' ' && next > 0 && segments[next - 1].1.end == at;
             let remark = rest.starts_with(" (") && is_remark(rest);
             if (mark && !goes_on)
                 || closes
                 || remark
-                || WORDS.iter().any(|word| rest.starts_with(word))
+                || (matches!(c, ' ' | ',') && WORDS.iter().any(|word| rest.starts_with(word)))
             {
                 cuts.push(at);
             }

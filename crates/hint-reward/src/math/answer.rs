@@ -8,7 +8,7 @@ use crate::math::compare::comparison::Comparison;
 use crate::math::compare::prepare::{prepare, shared_value};
 use crate::math::compare::quantity::as_quantity;
 use crate::math::compare::text::{bare, same_wording};
-use crate::math::fuel::{Fuel, Stop};
+use crate::math::fuel::{Fuel, Reading, Stop};
 use crate::math::lex::literal::Commas;
 use crate::math::lex::typography::plain;
 use crate::math::lex::units::Unit;
@@ -127,6 +127,17 @@ pub(crate) fn compare(
     if let (Some(first), Some(second)) = (choices(&a.text), choices(&b.text)) {
         return Ok(first == second);
     }
+    // `(C) 36` against `C) 36`: the letter and what stands behind it.
+    if let (Some(first), Some(second)) = (named(&a.text), named(&b.text))
+        && matches!(first.what, What::Choice(_))
+        && first.what == second.what
+    {
+        let first = Answer::read(first.rest, strictness, fuel)?;
+        let second = Answer::read(second.rest, strictness, fuel)?;
+        if named(&first.text).is_none() && named(&second.text).is_none() {
+            return compare(&first, &second, strictness, relative_tolerance, fuel);
+        }
+    }
     for (named_side, other) in [(a, b), (b, a)] {
         if let Some(rest) = text_of_choice(&named_side.text, &other.text) {
             let rest = Answer::read(rest, strictness, fuel)?;
@@ -213,7 +224,8 @@ fn restated(text: &str, fuel: &mut Fuel) -> Result<Option<Node>, Stop> {
 
 /// Commands that only spell one character: `1\text{,}234`, `\mu\mathrm{m}`.
 fn respelled(text: Cow<'_, str>) -> Cow<'_, str> {
-    const SPELLINGS: [(&str, &str); 12] = [
+    const SPELLINGS: [(&str, &str); 13] = [
+        ("{:}", ":"),
         ("\\|", "|"),
         ("US\\$", "\\$"),
         ("USD\\$", "\\$"),
@@ -231,10 +243,10 @@ fn respelled(text: Cow<'_, str>) -> Cow<'_, str> {
         Some(fraction) => Cow::Owned(fraction),
         None => text,
     };
-    if !text.contains('\\') {
+    if !text.contains(['\\', '{']) {
         return text;
     }
-    if ["{,}", "mu", "Omega", "\\|", "\\$"].into_iter().any(|part| text.contains(part)) {
+    if ["{,}", "{:}", "mu", "Omega", "\\|", "\\$"].into_iter().any(|part| text.contains(part)) {
         for (from, to) in SPELLINGS {
             if text.contains(from) {
                 text = Cow::Owned(text.replace(from, to));
@@ -314,31 +326,35 @@ pub(crate) fn is_readable(text: &str, max_words: usize, fuel: &mut Fuel) -> Resu
     }
     let respelled = respelled(plain(text));
     let text = &*respelled;
-    if phrase(unwrapped(text)).is_some() {
-        return Ok(Readable::Answer);
-    }
-    let node = reading(text, Commas::Usual, fuel).map(|reading| reading.node);
-    match node {
-        Ok(Node::Text(words)) => {
-            let count = words.split_whitespace().count();
-            let is_answer = count == 1 || (count <= max_words && !is_sentence_word(&words));
-            Ok(if is_answer { Readable::Answer } else { Readable::No })
+    let reading = match reading(text, Commas::Usual, fuel) {
+        Ok(reading) => reading,
+        Err(Stop::Unreadable(_)) if named(text).is_some() || restated(text, fuel)?.is_some() => {
+            return Ok(Readable::Answer);
         }
-        Ok(Node::List(items))
+        Err(Stop::Unreadable(_)) => return Ok(Readable::No),
+        Err(stop) => return Err(stop),
+    };
+    let readable = match &reading.node {
+        _ if reading.is_phrase => Readable::Answer,
+        Node::Text(words) => {
+            let count = words.split_whitespace().count();
+            let is_answer = count == 1 || (count <= max_words && !is_sentence_word(words));
+            if is_answer { Readable::Answer } else { Readable::No }
+        }
+        Node::List(items)
             if items.iter().any(|item| is_remark(item, max_words))
                 || (matches!(items.last(), Some(Node::Text(_)))
                     && !items.iter().all(|item| matches!(item, Node::Text(_)))) =>
         {
-            Ok(if named(text).is_some() { Readable::Answer } else { Readable::No })
+            if named(text).is_some() { Readable::Answer } else { Readable::No }
         }
-        Ok(Node::Expr(Expr::Symbol(_))) => Ok(Readable::Symbol),
-        Ok(_) => Ok(Readable::Answer),
-        Err(Stop::Unreadable(_)) if named(text).is_some() || restated(text, fuel)?.is_some() => {
-            Ok(Readable::Answer)
-        }
-        Err(Stop::Unreadable(_)) => Ok(Readable::No),
-        Err(stop) => Err(stop),
+        Node::Expr(Expr::Symbol(_)) => Readable::Symbol,
+        _ => Readable::Answer,
+    };
+    if readable != Readable::No {
+        fuel.keep(text, reading);
     }
+    Ok(readable)
 }
 
 /// Whether an item of a list is running text: `since it is even`.
@@ -411,8 +427,8 @@ pub(crate) enum Readable {
 }
 
 /// The content of a text command that holds the whole text: `\text{(1) and (3)}` is read as it stands inside.
-fn unwrapped(text: &str) -> &str {
-    const COMMANDS: [&str; 4] = ["\\text{", "\\textbf{", "\\mbox{", "\\textnormal{"];
+pub(crate) fn unwrapped(text: &str) -> &str {
+    const COMMANDS: [&str; 5] = ["\\text{", "\\textbf{", "\\mbox{", "\\textnormal{", "\\mathrm{"];
     let trimmed = text.trim();
     let inner = COMMANDS
         .into_iter()
@@ -424,21 +440,18 @@ fn unwrapped(text: &str) -> &str {
     }
 }
 
-/// One way to read a text.
-struct Reading {
-    node: Node,
-    /// Another way to read the same words.
-    other: Option<Node>,
-    ambiguous_comma: bool,
-}
-
 fn reading(text: &str, commas: Commas, fuel: &mut Fuel) -> Result<Reading, Stop> {
+    if commas == Commas::Usual
+        && let Some(reading) = fuel.kept(text)
+    {
+        return Ok(reading);
+    }
     let text = unwrapped(text);
     if let Some(node) = phrase(text) {
-        return Ok(Reading { node, other: None, ambiguous_comma: false });
+        return Ok(Reading { node, other: None, ambiguous_comma: false, is_phrase: true });
     }
     let parsed = parse(text, commas, fuel)?;
     let other = shared_value(&parsed.node);
     let node = prepare(parsed.node, fuel)?;
-    Ok(Reading { node, other, ambiguous_comma: parsed.ambiguous_comma })
+    Ok(Reading { node, other, ambiguous_comma: parsed.ambiguous_comma, is_phrase: false })
 }

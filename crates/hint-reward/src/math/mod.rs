@@ -7,7 +7,7 @@
 //! [`MathVerifier`](crate::MathVerifier) is the door. [`Strictness`] says what a comparison forgives.
 
 pub(crate) mod answer;
-mod compare;
+pub(crate) mod compare;
 pub(crate) mod fuel;
 pub(crate) mod lex;
 pub(crate) mod parse;

@@ -41,7 +41,7 @@ impl Comparison<'_, '_> {
             },
             (Node::List(items), other) | (other, Node::List(items)) => {
                 // A remark such as `k ∈ ℤ` beside the answer.
-                let rest: Vec<&Node> = items.iter().filter(|item| !is_remark(item)).collect();
+                let rest = without_remarks(items);
                 match rest.as_slice() {
                     [only] if rest.len() < items.len() => self.same(only, other),
                     _ => Ok(false),
@@ -60,6 +60,19 @@ impl Comparison<'_, '_> {
             }
             (Node::Matrix(rows), Node::Tuple { items, left_closed, right_closed })
             | (Node::Tuple { items, left_closed, right_closed }, Node::Matrix(rows)) => {
+                let closed = |item: &Node| match item {
+                    Node::Tuple { items, left_closed: true, right_closed: true } => {
+                        Some(items.clone())
+                    }
+                    _ => None,
+                };
+                // `[[1, 2], [3, 4]]`, row by row.
+                if let Some(others) = items.iter().map(closed).collect::<Option<Vec<_>>>()
+                    && *left_closed
+                    && *right_closed
+                {
+                    return self.same(&Node::Matrix(rows.clone()), &Node::Matrix(others));
+                }
                 let is_vector = rows.len() == 1 || rows[0].len() == 1;
                 let cells: Vec<Node> = rows.iter().flatten().cloned().collect();
                 Ok(is_vector && left_closed == right_closed && self.ordered(&cells, items)?)
@@ -124,12 +137,10 @@ impl Comparison<'_, '_> {
     }
 
     fn same_list(&mut self, items: &[Node], others: &[Node]) -> Result<bool, Stop> {
-        let remarks = |list: &[Node]| list.iter().any(is_remark);
-        if remarks(items) != remarks(others) {
-            let without = |list: &[Node]| -> Vec<Node> {
-                list.iter().filter(|item| !is_remark(item)).cloned().collect()
-            };
-            return self.same_list(&without(items), &without(others));
+        let (plain, other_plain) = (without_remarks(items), without_remarks(others));
+        let remarked = [plain.len() < items.len(), other_plain.len() < others.len()];
+        if remarked[0] != remarked[1] {
+            return self.same_list(&plain, &other_plain);
         }
         if let (Some(parameter), Some(other)) = (parameter(items), parameter(others))
             && parameter != other
@@ -221,6 +232,25 @@ fn is_remark(node: &Node) -> bool {
         }
         _ => false,
     }
+}
+
+/// The items of a list that are no remarks. Beside bounds on the same variable, `x ∈ ℤ` is a condition of its own, unless
+/// its letter stands for integers anyway.
+fn without_remarks(items: &[Node]) -> Vec<Node> {
+    let restricts = |remark: &Node| {
+        let Node::Chain { terms, .. } = remark else { return false };
+        let [Node::Expr(Expr::Symbol(name)), Node::NumberSet(set)] = terms.as_slice() else {
+            return false;
+        };
+        let bounds = |item: &Node| {
+            matches!(item, Node::Chain { terms: bounded, relations }
+            if relations.iter().any(|relation| relation.is_order()) && bounded.contains(&terms[0]))
+        };
+        !matches!(set, 'R' | 'C')
+            && !name.starts_with(['i', 'j', 'k', 'l', 'm', 'n', 'N'])
+            && items.iter().any(bounds)
+    };
+    items.iter().filter(|item| !is_remark(item) || restricts(item)).cloned().collect()
 }
 
 /// The one parameter a list has a remark about.

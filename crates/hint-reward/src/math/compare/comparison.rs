@@ -103,8 +103,10 @@ impl Comparison<'_, '_> {
             }
             // `x ∈ {1, 2}` against `{1, 2}` or `1, 2`.
             if let Node::Chain { terms, relations } = chain
-                && let ([label, set @ (Node::Set(_) | Node::NumberSet(_))], [Relation::In]) =
-                    (terms.as_slice(), relations.as_slice())
+                && let (
+                    [label, set @ (Node::Set(_) | Node::NumberSet(_) | Node::List(_))],
+                    [Relation::In],
+                ) = (terms.as_slice(), relations.as_slice())
                 && label.is_label()
                 && matches!(other, Node::List(_) | Node::Set(_) | Node::NumberSet(_))
             {

@@ -67,6 +67,12 @@ impl Comparison<'_, '_> {
                 (Node::Piecewise(branches), Node::Expr(whole)) => {
                     return self.branches_are(branches, whole).map(Some);
                 }
+                // `x > 1 and y ≤ 2` against the same in two lines: of different variables all must hold.
+                (Node::Intersection(parts), Node::List(items)) if is_system(items) => {
+                    return self
+                        .same_collection(&Node::Set(parts.clone()), &Node::Set(items.clone()))
+                        .map(Some);
+                }
                 // The integers between two bounds, as a set.
                 (Node::List(conditions), Node::Set(_)) => {
                     if let Some(integers) = self.integers_between(conditions)? {
@@ -90,7 +96,7 @@ impl Comparison<'_, '_> {
                 if !self.same(main, other_main)? {
                     return Ok(Some(false));
                 }
-                let vague = is_vague(condition) || is_vague(other_condition);
+                let vague = is_vague(condition) && is_vague(other_condition);
                 vague || self.same(condition, other_condition)?
             }
             (Node::Given { main, condition, essential }, other)
@@ -338,7 +344,7 @@ impl Comparison<'_, '_> {
     /// The elements of `2 ≤ n ≤ 5, n ∈ ℤ`.
     fn integers_between(&mut self, conditions: &[Node]) -> Result<Option<Vec<Node>>, Stop> {
         let [bounds, Node::Chain { terms, relations }] = conditions else { return Ok(None) };
-        let ([subject, Node::NumberSet('Z' | 'N' | 'ζ')], [Relation::In]) =
+        let ([subject, Node::NumberSet(integers @ ('Z' | 'N' | 'ζ'))], [Relation::In]) =
             (terms.as_slice(), relations.as_slice())
         else {
             return Ok(None);
@@ -347,7 +353,19 @@ impl Comparison<'_, '_> {
         if set.subject.as_ref() != Some(subject) {
             return Ok(None);
         }
-        set.integers(&mut self.comparer)
+        let mut found = set.integers(&mut self.comparer)?;
+        if let Some(found) = &mut found {
+            let least = match integers {
+                'ζ' => Some(BigInt::one()),
+                'N' => Some(BigInt::zero()),
+                _ => None,
+            };
+            found.retain(|item| {
+                let Node::Expr(Expr::Number(value)) = item else { return true };
+                least.as_ref().is_none_or(|least| value.to_integer() >= *least)
+            });
+        }
+        Ok(found)
     }
 
     /// `xy = 8` against `y = 8/x`: the same once the denominator is multiplied out, which is 0 nowhere on either.
@@ -410,6 +428,21 @@ fn is_vague(condition: &Node) -> bool {
         Node::Quantity(inner, unit) => is_vague(inner) && is_vague(&Node::Text(unit.clone())),
         _ => false,
     }
+}
+
+/// Whether items bound one variable each, all of them different.
+fn is_system(items: &[Node]) -> bool {
+    let mut subjects = Vec::with_capacity(items.len());
+    for item in items {
+        let Node::Chain { terms, relations } = item else { return false };
+        let mut names = terms.iter().filter(|term| matches!(term, Node::Expr(Expr::Symbol(_))));
+        let (Some(subject), None) = (names.next(), names.next()) else { return false };
+        if !relations.iter().all(|relation| relation.is_order()) || subjects.contains(&subject) {
+            return false;
+        }
+        subjects.push(subject);
+    }
+    true
 }
 
 /// Whether an item bounds a variable.

@@ -201,13 +201,21 @@ impl<'a> Lexer<'a, '_> {
             }
             self.split(tail);
         } else if self.mode == Mode::Math
-            || (self.is_in_script() && run.len() <= 3)
+            || (run.len() <= 3 && (self.is_in_script() || self.is_argument(run)))
             || (run.len() <= 3 && self.has_math_character && !is_common_word(run))
         {
             self.split(run);
         } else {
             self.push(Kind::Word(run), run.len());
         }
+    }
+
+    /// Whether letters are all that stands in the brackets of a function: the `at` of `\exp(at)`.
+    fn is_argument(&self, run: &str) -> bool {
+        let [.., function, open] = self.tokens.as_slice() else { return false };
+        matches!(function.kind, Kind::Function(_))
+            && open.kind == Kind::Open('(')
+            && self.rest()[run.len()..].starts_with(')')
     }
 
     /// Whether the text here stands in a group behind `^` or `_`.

@@ -1,5 +1,8 @@
 //! Units of measurement and of counting.
 
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
 use num_bigint::BigInt;
 
 use crate::math::tree::node::Rational;
@@ -46,6 +49,7 @@ const UNITS: &[Row] = &[
     ("money-usd", &["cent", "cents"], 1, 100),
     ("money-eur", &["eur", "euro", "euros"], 1, 1),
     ("money-gbp", &["gbp"], 1, 1),
+    ("money-gbp", &["pence"], 1, 100),
     ("money-jpy", &["jpy", "yen"], 1, 1),
     ("money-cny", &["cny", "yuan", "rmb"], 1, 1),
     ("money-inr", &["inr", "rupee", "rupees"], 1, 1),
@@ -84,6 +88,12 @@ const UNITS: &[Row] = &[
     ("area", &["ha", "hectare", "hectares"], 10_000, 1),
 ];
 
+/// The row of each spelling; of two with the same one, the first.
+static SPELLINGS: LazyLock<HashMap<&'static str, &'static Row>> = LazyLock::new(|| {
+    let spellings = UNITS.iter().flat_map(|row| row.1.iter().map(move |spelling| (*spelling, row)));
+    spellings.rev().collect()
+});
+
 /// Whether a run of at least two letters behind a number is a unit or the start of one.
 pub(crate) fn is_unit(word: &str) -> bool {
     word.len() > 1 && (matches!(word, "sq" | "cu" | "mph" | "kmh" | "kph") || row(word).is_some())
@@ -107,7 +117,7 @@ pub(crate) fn is_unit_expression(text: &str) -> bool {
 /// Kind and size of a unit by its spelling, where capitals matter (`mm` and `Mm`), else in small letters for words of
 /// three or more, else by a prefix: `ns`, `megahertz`.
 fn row(word: &str) -> Option<(&'static str, i64, i64)> {
-    let exact = |word: &str| UNITS.iter().find(|row| row.1.contains(&word));
+    let exact = |word: &str| SPELLINGS.get(word);
     let lowered = || if word.len() > 2 { exact(&word.to_ascii_lowercase()) } else { None };
     match exact(word).or_else(lowered) {
         Some(row) => Some((row.0, row.2, row.3)),
@@ -146,7 +156,7 @@ fn prefixed(word: &str) -> Option<(&'static str, i64, i64)> {
         let spelled = spelled.and_then(|base| NAMES.into_iter().find(|known| *known == base));
         Some((symbol.or(spelled)?, up, down))
     })?;
-    let (kind, _, numerator, denominator) = UNITS.iter().find(|row| row.1.contains(&base))?;
+    let (kind, _, numerator, denominator) = SPELLINGS.get(base)?;
     Some((kind, numerator.checked_mul(up)?, denominator.checked_mul(down)?))
 }
 

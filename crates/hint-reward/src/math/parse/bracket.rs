@@ -3,7 +3,7 @@
 use crate::math::fuel::Stop;
 use crate::math::lex::token::Kind;
 use crate::math::parse::parser::Parser;
-use crate::math::tree::node::Node;
+use crate::math::tree::node::{Expr, Node, Relation};
 
 impl Parser<'_, '_, '_> {
     /// What stands in round or square brackets, from behind the opening one.
@@ -48,10 +48,42 @@ impl Parser<'_, '_, '_> {
         self.set_braces -= 1;
         self.bars = bars;
         self.expect(&Kind::Close('S'), "a set brace that is not closed")?;
-        match condition {
-            Some(condition) if items.len() == 1 => Ok(condition),
-            Some(_) => Err(Stop::Unreadable("a condition on several elements")),
-            None => Ok(Node::Set(items)),
+        let Some(condition) = condition else { return Ok(Node::Set(items)) };
+        match <[Node; 1]>::try_from(items) {
+            Ok([element]) => Ok(elements_with(element, condition)),
+            Err(_) => Err(Stop::Unreadable("a condition on several elements")),
         }
     }
+}
+
+/// The elements of this form that meet a condition. A bare variable says no more than its condition, and neither do
+/// the coordinates of a point in their usual order: `\{x \mid x > 1\}` is `x > 1`, but `\{2k \mid k ∈ ℤ\}` is `2k, k ∈ ℤ`.
+fn elements_with(element: Node, condition: Node) -> Node {
+    let is_plain = match &element {
+        Node::Expr(Expr::Symbol(_)) => true,
+        Node::Chain { terms, relations } => {
+            matches!(terms.as_slice(), [_, Node::NumberSet('R' | 'C')])
+                && relations == &[Relation::In]
+        }
+        Node::Tuple { items, .. } => {
+            let name = |item: &Node| match item {
+                Node::Expr(Expr::Symbol(name)) => Some(name.clone()),
+                _ => None,
+            };
+            let names: Option<Vec<_>> = items.iter().map(name).collect();
+            names.is_some_and(|names| names.windows(2).all(|pair| pair[0] < pair[1]))
+        }
+        _ => false,
+    };
+    if is_plain {
+        return condition;
+    }
+    let mut items = match condition {
+        Node::List(conditions) => conditions,
+        condition => vec![condition],
+    };
+    // As it is written without braces: `2k, k ∈ ℤ` and `0 < x < 3, x ∈ ℤ`.
+    let place = if matches!(element, Node::Chain { .. }) { items.len() } else { 0 };
+    items.insert(place, element);
+    Node::List(items)
 }

@@ -202,7 +202,6 @@ impl Parser<'_, '_, '_> {
                 | Kind::Function(_)
                 | Kind::Open(_)
                 | Kind::Begin(_)
-                | Kind::Fraction
                 | Kind::Root
                 | Kind::Binomial
                 | Kind::Box
@@ -217,6 +216,8 @@ impl Parser<'_, '_, '_> {
                 | Kind::I
                 | Kind::Infinity,
             ) => true,
+            // `\frac{\text{m}}{\text{s}}` is a unit.
+            Some(Kind::Fraction) => !matches!(self.peek_at(2), Some(Kind::Word(_) | Kind::Text(_))),
             Some(Kind::Operator('|')) => self.bars == 0 && self.set_braces == 0,
             _ => false,
         }
@@ -404,7 +405,10 @@ impl Parser<'_, '_, '_> {
                 self.words()?
             }
             Kind::Function(function) => Node::Expr(self.call(function)?),
-            Kind::Open(open @ ('(' | '[')) => self.bracketed(*open)?,
+            Kind::Open(open @ ('(' | '[')) => {
+                let inner = self.bracketed(*open)?;
+                self.transposed(inner)
+            }
             Kind::Open('{') => {
                 let inner = self.list()?;
                 self.expect(&Kind::Close('{'), "a group that is not closed")?;
@@ -424,7 +428,10 @@ impl Parser<'_, '_, '_> {
                 self.expect(&Kind::Operator('|'), "an absolute value that is not closed")?;
                 Node::Expr(Expr::Call(Function::Abs, vec![inner]))
             }
-            Kind::Begin(name) => self.matrix(name)?,
+            Kind::Begin(name) => {
+                let matrix = self.matrix(name)?;
+                self.transposed(matrix)
+            }
             Kind::Fraction if let Some(derivative) = self.derivative() => derivative,
             Kind::Fraction => {
                 let numerator = self.argument()?;

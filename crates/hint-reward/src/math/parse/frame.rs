@@ -22,36 +22,67 @@ pub(crate) enum Tie {
 pub(crate) struct Frame<'t, 'a> {
     pub(crate) main: &'t [Token<'a>],
     pub(crate) condition: Option<(Tie, &'t [Token<'a>])>,
+    /// Whether the condition gives only some of what the answer is a function of: `f(x) = x² for some x`.
+    pub(crate) is_partial: bool,
 }
 
 impl<'t, 'a> Frame<'t, 'a> {
     /// Takes the frame off.
     pub(crate) fn of(tokens: &'t [Token<'a>]) -> Self {
         let tokens = without_introduction(tokens);
-        let whole = Self { main: tokens, condition: None };
+        let whole = Self { main: tokens, condition: None, is_partial: false };
         let mut depth = 0_usize;
         for (index, token) in tokens.iter().enumerate() {
             match &token.kind {
                 Kind::Open(_) | Kind::Begin(_) => depth += 1,
                 Kind::Close(_) | Kind::End(_) => depth = depth.saturating_sub(1),
-                Kind::Word(word) | Kind::Text(word) if depth == 0 && index > 0 => {
-                    let Some(tie) = tie(word) else { continue };
+                Kind::Word(_) | Kind::Text(_) | Kind::Prefix("forall")
+                    if depth == 0 && index > 0 =>
+                {
+                    let tie = match &token.kind {
+                        Kind::Word(word) | Kind::Text(word) => tie(word),
+                        // `p: ∀x` is a statement, `f(x) = x² ∀x` an answer with its domain.
+                        _ => (tokens[index - 1].kind != Kind::Colon).then_some(Tie::Domain),
+                    };
+                    let Some(tie) = tie else { continue };
                     let condition = without_fillers(&tokens[index + 1..]);
                     let mut main = &tokens[..index];
                     if let [before @ .., Token { kind: Kind::Comma, .. }] = main {
                         main = before;
                     }
-                    return if main.is_empty() {
-                        whole
-                    } else {
-                        Self { main, condition: Some((tie, condition)) }
-                    };
+                    if main.is_empty() {
+                        return whole;
+                    }
+                    let is_partial = quantifies_argument(main, &tokens[index..]);
+                    return Self { main, condition: Some((tie, condition)), is_partial };
                 }
                 _ => {}
             }
         }
         whole
     }
+}
+
+/// Whether a condition starts with `for some x`, and x is the argument of the function in front.
+fn quantifies_argument(main: &[Token<'_>], condition: &[Token<'_>]) -> bool {
+    let [
+        Token { kind: Kind::Name(_), .. },
+        Token { kind: Kind::Open('('), .. },
+        Token { kind: Kind::Name(argument), .. },
+        Token { kind: Kind::Close('('), .. },
+        ..,
+    ] = main
+    else {
+        return false;
+    };
+    let words =
+        condition.iter().take_while(|token| matches!(token.kind, Kind::Word(_) | Kind::Text(_)));
+    let is_some = |token: &Token<'_>| {
+        matches!(token.kind, Kind::Word(text) | Kind::Text(text)
+            if text.split_whitespace().any(|word| word == "some"))
+    };
+    let name = condition.get(words.clone().count()).map(|token| &token.kind);
+    words.clone().any(is_some) && name == Some(&Kind::Name(argument))
 }
 
 /// How a word ties what follows it to what stands before.

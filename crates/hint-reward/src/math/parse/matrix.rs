@@ -62,6 +62,28 @@ impl Parser<'_, '_, '_> {
         Ok(Node::Matrix(rows))
     }
 
+    /// A matrix or vector with `^T` behind it, transposed. A vector in brackets has no direction.
+    pub(super) fn transposed(&mut self, node: Node) -> Node {
+        let is = |ahead: usize, kind: Kind<'_>| self.peek_at(ahead) == Some(&kind);
+        let is_vector = matches!(&node, Node::Tuple { items, .. } if items.len() > 1);
+        if !is(0, Kind::Operator('^')) || !(is_vector || matches!(node, Node::Matrix(_))) {
+            return node;
+        }
+        let grouped = is(1, Kind::Open('{')) && is(3, Kind::Close('{'));
+        let name = if grouped { 2 } else { 1 };
+        if !is(name, Kind::Name("T")) {
+            return node;
+        }
+        self.at += if grouped { 4 } else { 2 };
+        match node {
+            Node::Matrix(rows) => {
+                let column = |at: usize| rows.iter().map(|row| row[at].clone()).collect();
+                Node::Matrix((0..rows[0].len()).map(column).collect())
+            }
+            vector => vector,
+        }
+    }
+
     /// The condition of a branch, as a formula or as words: `if n is even` is `n even`.
     fn case_condition(&mut self) -> Result<Node, Stop> {
         let is_glue = |kind: &Kind<'_>| {

@@ -1,12 +1,13 @@
 //! Names, functions and sums.
 
 use crate::math::fuel::Stop;
-use crate::math::lex::token::Kind;
+use crate::math::lex::literal::{Commas, read_literal};
+use crate::math::lex::token::{Kind, Token};
 use crate::math::parse::parser::{Parser, into_expr, is_sentence_word};
 use crate::math::tree::node::{Expr, Function, INDEX, Node, Rational, Relation};
 use crate::number::word::cardinal;
 
-impl Parser<'_, '_, '_> {
+impl<'a> Parser<'_, 'a, '_> {
     /// A name with its subscript and primes, applied to arguments where it is a function.
     pub(super) fn named(&mut self, name: &str) -> Result<Node, Stop> {
         let mut full = name.to_owned();
@@ -250,13 +251,16 @@ impl Parser<'_, '_, '_> {
         let low = self.signed_argument()?;
         self.expect(&Kind::Operator('^'), "an integral without its upper end")?;
         let high = self.signed_argument()?;
-        let mut depth = 0_usize;
+        let (mut depth, mut inner) = (0_usize, 0_usize);
         let mut end = None;
         for (index, token) in self.tokens.iter().enumerate().skip(self.at) {
             match &token.kind {
                 Kind::Open(_) | Kind::Begin(_) => depth += 1,
                 Kind::Close(_) | Kind::End(_) if depth == 0 => break,
                 Kind::Close(_) | Kind::End(_) => depth -= 1,
+                // The first `d` belongs to the innermost integral.
+                Kind::Integral => inner += 1,
+                Kind::Name("d") if inner > 0 => inner -= 1,
                 Kind::Name("d") if depth == 0 => {
                     end = Some(index);
                     break;
@@ -264,24 +268,75 @@ impl Parser<'_, '_, '_> {
                 _ => {}
             }
         }
-        let end = end.ok_or(Stop::Unreadable("an integral without its variable"))?;
-        let Some(Kind::Name(variable)) = self.tokens.get(end + 1).map(|token| &token.kind) else {
-            return Err(Stop::Unreadable("an integral without its variable"));
+        let Some(end) = end else { return self.integral_of_fraction(low, high) };
+        let variable = self.differential(end)?;
+        let body = if self.at == end {
+            Expr::integer(1)
+        } else {
+            self.within(end, "an integrand that cannot be read")?
         };
+        self.at = end + 2;
+        Ok(Expr::Call(Function::Integral, vec![Expr::symbol(variable), low, high, body]))
+    }
+
+    /// The variable behind the `d` at a place.
+    fn differential(&self, at: usize) -> Result<&'a str, Stop> {
+        match self.tokens.get(at + 1).map(|token| &token.kind) {
+            Some(Kind::Name(variable)) => Ok(variable),
+            _ => Err(Stop::Unreadable("an integral without its variable")),
+        }
+    }
+
+    /// The tokens up to an end as one sum, with nothing left over.
+    fn within(&mut self, end: usize, reason: &'static str) -> Result<Expr, Stop> {
         let all = self.tokens;
         self.tokens = &all[..end];
-        let body = if self.at == end {
-            Ok(Expr::integer(1))
-        } else {
-            self.nested(|parser| into_expr(parser.sum()?))
-        };
+        let body = self.nested(|parser| into_expr(parser.sum()?));
         let complete = self.at == end;
         self.tokens = all;
-        let body = body?;
-        if !complete {
-            return Err(Stop::Unreadable("an integrand that cannot be read"));
+        if complete { body } else { body.and(Err(Stop::Unreadable(reason))) }
+    }
+
+    /// `\frac{dx}{x}` and `2\frac{x\,dx}{1+x}`: the variable ends the numerator of the last factor.
+    fn integral_of_fraction(&mut self, low: Expr, high: Expr) -> Result<Expr, Stop> {
+        const REASON: &str = "an integral without its variable";
+        let is = |at: usize, kind: &Kind<'_>| self.tokens.get(at).is_some_and(|t| t.kind == *kind);
+        let place = (self.at..self.tokens.len())
+            .find(|at| is(*at, &Kind::Name("d")) && is(*at + 2, &Kind::Close('{')))
+            .ok_or(Stop::Unreadable(REASON))?;
+        let variable = self.differential(place)?;
+        let group = |from: usize| {
+            let mut depth = 0_usize;
+            self.tokens[from..].iter().position(|token| {
+                match token.kind {
+                    Kind::Open('{') => depth += 1,
+                    Kind::Close('{') => depth = depth.saturating_sub(1),
+                    _ => {}
+                }
+                depth == 0
+            })
+        };
+        let end = place + 3 + group(place + 3).ok_or(Stop::Unreadable(REASON))? + 1;
+        // In place of `dx` the numerator has a factor of one.
+        let mut tokens = self.tokens[self.at..place].to_vec();
+        if tokens.last().is_some_and(|token| token.kind != Kind::Open('{')) {
+            tokens.push(Token { kind: Kind::Operator('*'), spaced: true });
         }
-        self.at = end + 2;
+        let one = read_literal("1", Commas::Separate, false)?.literal;
+        tokens.push(Token { kind: Kind::Number(one), spaced: true });
+        tokens.extend_from_slice(&self.tokens[place + 2..end]);
+        let count = tokens.len();
+        let mut parser = Parser {
+            tokens: &tokens,
+            at: 0,
+            fuel: &mut *self.fuel,
+            depth: self.depth,
+            bars: 0,
+            matrices: 0,
+            set_braces: 0,
+        };
+        let body = parser.within(count, "an integrand that cannot be read")?;
+        self.at = end;
         Ok(Expr::Call(Function::Integral, vec![Expr::symbol(variable), low, high, body]))
     }
 

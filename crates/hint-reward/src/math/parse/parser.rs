@@ -29,7 +29,7 @@ pub(crate) fn parse(text: &str, commas: Commas, fuel: &mut Fuel) -> Result<Parse
     with_bounds(&mut lexed.tokens);
     let frame = Frame::of(&lexed.tokens);
     let main = whole(frame.main, fuel)?;
-    if frame.condition.is_some() && matches!(main, Node::Text(_)) {
+    if frame.is_partial || (frame.condition.is_some() && matches!(main, Node::Text(_))) {
         return Err(Stop::Unreadable("a sentence"));
     }
     let node = match frame.condition {
@@ -119,7 +119,7 @@ pub(crate) struct Parser<'t, 'a, 'f> {
     pub(crate) tokens: &'t [Token<'a>],
     pub(crate) at: usize,
     pub(crate) fuel: &'f mut Fuel,
-    depth: usize,
+    pub(super) depth: usize,
     /// Open `|`, inside which another one closes.
     pub(crate) bars: usize,
     /// Open matrices, inside which `&` and `\\` belong to the matrix.

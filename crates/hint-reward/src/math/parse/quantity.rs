@@ -113,8 +113,32 @@ impl Parser<'_, '_, '_> {
         names.count() > 1
     }
 
+    /// `\frac{\text{m}}{\text{s}^2}` behind a value as `m/s^2`.
+    fn unit_fraction(&mut self) -> Result<Option<String>, Stop> {
+        let start = self.at;
+        if !self.take(&Kind::Fraction) {
+            return Ok(None);
+        }
+        let mut parts = Vec::with_capacity(2);
+        while parts.len() < 2 && self.take(&Kind::Open('{')) {
+            let Some(part) = self.unit()? else { break };
+            parts.push(part);
+            if !self.take(&Kind::Close('{')) {
+                break;
+            }
+        }
+        if let [above, below] = parts.as_slice() {
+            return Ok(Some(format!("{above}/{below}")));
+        }
+        self.at = start;
+        Ok(None)
+    }
+
     /// Words behind a value.
     fn unit(&mut self) -> Result<Option<String>, Stop> {
+        if let Some(fraction) = self.unit_fraction()? {
+            return Ok(Some(fraction));
+        }
         let mut unit = String::new();
         let mut words = 0;
         loop {

@@ -3,7 +3,7 @@
 use num_traits::One;
 
 use crate::math::tree::node::{Expr, Node, Rational};
-use crate::number::{NumberRole, numbers_in};
+use crate::number::{NumberRole, is_number_word, numbers_in};
 
 /// Bytes beyond which a text is no number in words.
 const MAX_BYTES: usize = 100;
@@ -42,6 +42,11 @@ pub(crate) fn spelled_number(text: &str) -> Option<Node> {
     // "a dozen", "a half"
     let counted =
         ["a ", "an "].into_iter().find_map(|article| words.strip_prefix(article)).unwrap_or(words);
+    // Most words are none, and the first tells.
+    let first = counted.split([' ', '-']).next().unwrap_or_default();
+    if !has_digit && !is_number_word(first) {
+        return None;
+    }
     let [mention] = <[_; 1]>::try_from(numbers_in(counted)).ok()?;
     let whole = mention.span == (0..counted.len());
     let states = match mention.role {

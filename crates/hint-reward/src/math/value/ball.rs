@@ -116,8 +116,11 @@ impl Ball {
         if self.im.is_zero() {
             let (sine, cosine) = self.re.sin_cos()?;
             let error = self.error + FUNCTION_EPSILON * (1.0 + self.size());
+            // Below π/4 nothing is reduced, and the sine is as exact as its argument.
+            let small = self.error + FUNCTION_EPSILON * self.size();
+            let sine_error = if self.size() < 0.75 { small } else { error };
             return Some((
-                Self { re: sine, im: Real::ZERO, error },
+                Self { re: sine, im: Real::ZERO, error: sine_error },
                 Self { re: cosine, im: Real::ZERO, error },
             ));
         }

@@ -12,7 +12,11 @@ use crate::math::value::real::{PI, Real};
 type Value = Result<Option<Ball>, Stop>;
 
 /// Indices at which partial sums and sequences are taken: the sequence of Bulirsch, whose extrapolation is stable.
-const PLACES: [u32; 17] = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384];
+const PLACES: [u32; 19] =
+    [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768];
+
+/// Terms of an alternating sum that are enough: each brings three quarters of a digit.
+const ALTERNATING: usize = 40;
 
 /// Where a limit is approached: powers of two, whose steps are exact.
 const DOUBLINGS: [i32; 14] = [2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15];
@@ -28,6 +32,9 @@ impl Numeric<'_> {
     pub(super) fn infinite_sum(&mut self, variable: &str, low: i64, body: &Expr) -> Value {
         let mut sum = Ball::real(Real::ZERO);
         let mut partial = Vec::with_capacity(PLACES.len());
+        let mut first = Vec::with_capacity(ALTERNATING);
+        // Halfway between the last term and the next, where the rest has the shortest expansion.
+        let shift = (low.clamp(1, 3) - 1) as f64 + 0.5;
         let mut sizes = [f64::INFINITY; 3];
         let mut settled = 0;
         for count in 1..=PLACES[PLACES.len() - 1] {
@@ -44,10 +51,18 @@ impl Numeric<'_> {
                 return Ok(Ball::with_error(sum.re, sum.im, error));
             }
             if PLACES.contains(&count) {
-                partial.push((f64::from(count), sum));
+                partial.push((f64::from(count) + shift, sum));
+            }
+            if first.len() < ALTERNATING {
+                first.push(term);
+                if first.len() == ALTERNATING
+                    && let Some(sum) = alternating(&first)
+                {
+                    return Ok(Some(sum));
+                }
             }
         }
-        // Alternating and oscillating sums have no expansion in the index.
+        // Sums that oscillate in another way have no expansion in the index.
         Ok(extrapolated(&partial))
     }
 
@@ -116,7 +131,8 @@ impl Numeric<'_> {
         Ok(if meets { extrapolated(&means) } else { None })
     }
 
-    /// The integral of the body from one end to the other, by double-exponential quadrature.
+    /// The integral of the body from one end to the other, by double-exponential quadrature. Each level halves the step
+    /// and adds the points between those of the level before.
     pub(super) fn integral(&mut self, arguments: &[Expr]) -> Value {
         let [Expr::Symbol(variable), low, high, body] = arguments else { return Ok(None) };
         let (low, high) = (self.bound(low)?, self.bound(high)?);
@@ -124,14 +140,16 @@ impl Numeric<'_> {
         let range = match (low, high) {
             (Bound::At(low), Bound::At(high)) => Range::Finite(low, high),
             (Bound::At(low), Bound::Infinite(1)) => Range::Above(low),
+            (Bound::Infinite(-1), Bound::At(high)) => Range::Below(high),
             (Bound::Infinite(-1), Bound::Infinite(1)) => Range::Line,
             _ => return Ok(None),
         };
+        let mut sum = Ball::real(Real::ZERO);
         let mut before: Option<Ball> = None;
-        for level in [3, 4, 5] {
-            let Some(value) = self.quadrature(variable, body, range, level)? else {
-                return Ok(None);
-            };
+        for level in 3..=5 {
+            sum = sum.add(self.quadrature(variable, body, range, level)?);
+            let step = 0.5_f64.powi(level);
+            let value = sum.times(Ball { re: Real::from_f64(step), im: Real::ZERO, error: 0.0 });
             if let Some(before) = before {
                 let change = (value.re - before.re).to_f64().abs();
                 // The number of right digits doubles with each level.
@@ -146,55 +164,54 @@ impl Numeric<'_> {
         Ok(None)
     }
 
-    fn quadrature(&mut self, variable: &str, body: &Expr, range: Range, level: i32) -> Value {
+    /// The sum over the points of a level that the level before has not.
+    fn quadrature(
+        &mut self,
+        variable: &str,
+        body: &Expr,
+        range: Range,
+        level: i32,
+    ) -> Result<Ball, Stop> {
         let step = 0.5_f64.powi(level);
         let half_pi = PI / Real::from_f64(2.0);
         let half = Real::from_f64(0.5);
         let mut sum = Ball::real(Real::ZERO);
         let reach = if matches!(range, Range::Finite(..)) { 4 } else { 5 };
         let count = reach << level;
-        for index in -count..=count {
+        for index in (-count..=count).filter(|index| level == 3 || index % 2 != 0) {
             self.fuel.spend(800)?;
             let t = Real::from_f64(f64::from(index) * step);
             let (up, down) = (t.exp(), (-t).exp());
-            let (sinh, cosh) = ((up - down) * half, (up + down) * half);
-            let inner = half_pi * sinh;
-            let (place, weight) = match range {
+            let inner = half_pi * (up - down) * half;
+            let slope = half_pi * (up + down) * half;
+            let (up, down) = (inner.exp(), (-inner).exp());
+            let (weight, places) = match range {
                 Range::Finite(low, high) => {
-                    let (up, down) = (inner.exp(), (-inner).exp());
                     let width = high - low;
                     // From the nearer end, which keeps the digits next to it.
-                    let share =
-                        if inner.is_negative() { up / (up + down) } else { down / (up + down) };
+                    let share = if inner.is_negative() { up } else { down } / (up + down);
                     let place = if inner.is_negative() {
                         low + width * share
                     } else {
                         high - width * share
                     };
                     let spread = Real::from_f64(2.0) / (up + down);
-                    (place, width * half * half_pi * cosh * spread * spread)
+                    (width * half * slope * spread * spread, [Some(place), None])
                 }
-                Range::Above(low) => {
-                    let distance = inner.exp();
-                    (low + distance, half_pi * cosh * distance)
-                }
-                Range::Line => {
-                    let (up, down) = (inner.exp(), (-inner).exp());
-                    ((up - down) * half, half_pi * cosh * (up + down) * half)
-                }
+                Range::Above(low) => (slope * up, [Some(low + up), None]),
+                Range::Below(high) => (slope * up, [Some(high - up), None]),
+                Range::Line => (slope * up, [Some(up), Some(-up)]),
             };
-            if !weight.is_finite() || !place.is_finite() || weight.to_f64() < 1e-40 {
+            if !weight.is_finite() || weight.to_f64() < 1e-40 {
                 continue;
             }
-            // Beyond what the type holds a decaying integrand is nothing.
-            let Some(value) = self.at(variable, place, body)? else { continue };
-            sum = sum.add(value.times(Ball::real(weight)));
+            for place in places.into_iter().flatten().filter(|place| place.is_finite()) {
+                // Beyond what the type holds a decaying integrand is nothing.
+                let Some(value) = self.at(variable, place, body)? else { continue };
+                sum = sum.add(value.times(Ball::real(weight)));
+            }
         }
-        Ok(Ball::with_error(
-            sum.re * Real::from_f64(step),
-            sum.im * Real::from_f64(step),
-            sum.error * step,
-        ))
+        Ok(sum)
     }
 
     fn bound(&mut self, expr: &Expr) -> Result<Option<Bound>, Stop> {
@@ -223,7 +240,43 @@ enum Bound {
 enum Range {
     Finite(Real, Real),
     Above(Real),
+    Below(Real),
+    /// Both ways from 0.
     Line,
+}
+
+/// The sum of an alternating series from its first terms, by the polynomials of Chebyshev (Cohen, Rodriguez Villegas and
+/// Zagier, 2000); `None` for terms that do not alternate and fall. The error is what the last terms changed.
+fn alternating(terms: &[Ball]) -> Option<Ball> {
+    let falls = terms.windows(2).all(|pair| {
+        let signs = pair[0].re.is_negative() != pair[1].re.is_negative();
+        pair.iter().all(Ball::is_real) && signs && pair[1].size() < pair[0].size()
+    });
+    let (middle, last) = (terms.get(terms.len() / 2)?.size(), terms.last()?.size());
+    if !falls || last > 0.85 * middle {
+        return None;
+    }
+    let accelerated = |count: usize| {
+        let (one, n) = (Real::ONE, count as f64);
+        let root = Real::from_f64(3.0) + Real::from_f64(8.0).sqrt();
+        let power = (0..count).fold(one, |power, _| power * root);
+        let scale = (power + one / power) * Real::from_f64(0.5);
+        let (mut weight, mut rest) = (-one, -scale);
+        let mut sum = Ball::real(Real::ZERO);
+        for (index, term) in terms[..count].iter().enumerate() {
+            rest = weight - rest;
+            // The weights are for the sizes of the terms, which alternate themselves.
+            let sign = if index % 2 == 0 { one } else { -one };
+            sum = sum.add(term.times(Ball::real(sign * rest / scale)));
+            let k = index as f64;
+            let step = Real::from_f64((k + n) * (k - n)) / Real::from_f64((k + 0.5) * (k + 1.0));
+            weight = weight * step;
+        }
+        sum
+    };
+    let (sum, before) = (accelerated(terms.len()), accelerated(terms.len() - 6));
+    let error = (sum.re - before.re).to_f64().abs() + sum.error;
+    (error <= MAX_ERROR * sum.size()).then_some(Ball { error, ..sum })
 }
 
 /// The value at infinity of what was measured at these places, as a polynomial in one over the place (Neville).
