@@ -58,10 +58,8 @@ impl Verifier for ChoiceMatch {
             let Some(expected) = choice(reference).or_else(|| by_text(reference, &choices)) else {
                 return unusable("the reference names no choice");
             };
-            let found = answer
-                .and_then(choice)
-                .or_else(|| answer.and_then(|text| by_text(text, &choices)))
-                .or_else(|| announced(input.completion));
+            let found =
+                answer.and_then(choice).or_else(|| answer.and_then(|text| by_text(text, &choices)));
             let Some(found) = found else {
                 return no_answer(input, "no choice was named").with_compared(expected);
             };
@@ -98,12 +96,6 @@ fn explanation(answer: &str) -> Option<&str> {
     let start = answer.find([')', '.', ':'])? + 1;
     let rest = answer[start..].trim_matches(['}', ' ', '$', '\\', '~']);
     (!rest.is_empty()).then_some(rest)
-}
-
-/// The letter of "The answer is (B) 12.", whose end does not read as one answer.
-fn announced(completion: &str) -> Option<char> {
-    let at = completion.to_ascii_lowercase().rfind("answer is")? + "answer is".len();
-    choice(completion[at..].trim_start_matches([':', ' ', '*']))
 }
 
 /// The letter a text names, in upper case.

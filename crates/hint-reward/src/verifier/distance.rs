@@ -3,6 +3,7 @@
 use crate::error::RewardError;
 use crate::extract::Extraction;
 use crate::input::RewardInput;
+use crate::math::answer::unwrapped;
 use crate::verifier::contract::Verifier;
 use crate::verifier::extracted::{compared, judged, no_answer, unusable};
 use crate::verifier::verdict::Judgment;
@@ -82,9 +83,5 @@ impl Verifier for TextDistance {
 }
 
 fn plain(text: &str) -> String {
-    let text = text.trim();
-    let inner =
-        ["\\text{", "\\textbf{", "\\mathrm{"].into_iter().find_map(|open| text.strip_prefix(open));
-    let inner = inner.and_then(|rest| rest.strip_suffix('}')).unwrap_or(text);
-    inner.trim().trim_end_matches('.').to_lowercase()
+    unwrapped(text.trim()).trim().trim_end_matches('.').to_lowercase()
 }

@@ -4,8 +4,10 @@ use num_bigint::BigInt;
 use num_rational::BigRational;
 use num_traits::Zero;
 
+use crate::extract::extraction::behind_thinking;
 use crate::extract::{AnswerSource, extract_boxed};
 use crate::input::RewardInput;
+use crate::math::compare::text::bare;
 use crate::verifier::contract::Verifier;
 use crate::verifier::extracted::{compared, no_answer, unusable};
 use crate::verifier::verdict::Judgment;
@@ -17,7 +19,8 @@ const MAX_DIGITS: usize = 2000;
 ///
 /// It reads the last balanced `\boxed{…}`, or the whole completion with [`ExactMatch::whole_text`]. Integers,
 /// decimals, fractions (`3/4`, `\frac{3}{4}`) and thousands separators are compared as exact rationals; everything
-/// else without white space, dollar signs, `\left`, `\right`, `\text` wrappers and a final full stop. For anything
+/// else without white space (but between digits), dollar signs, `\left`, `\right`, `\text` wrappers and a final full
+/// stop. Thinking is ignored. For anything
 /// mathematical use [`MathVerifier`](crate::verifier::math::MathVerifier).
 ///
 /// A truncated completion is judged by the answer it gave; [`Verdict::Truncated`](crate::Verdict::Truncated) means it gave none.
@@ -60,10 +63,11 @@ impl Default for ExactMatch {
 
 impl Verifier for ExactMatch {
     fn verify(&self, input: &RewardInput<'_>) -> Judgment {
+        let completion = behind_thinking(input.completion, false);
         let (answer, source) = if self.whole_text {
-            (Some(input.completion.trim()), AnswerSource::WholeText)
+            (Some(completion.trim()), AnswerSource::WholeText)
         } else {
-            (extract_boxed(input.completion), AnswerSource::Boxed)
+            (extract_boxed(completion), AnswerSource::Boxed)
         };
         let answer = answer.filter(|answer| !answer.is_empty());
         let judgment = Judgment::over(input, |reference| {
@@ -95,19 +99,7 @@ fn equal(left: &str, right: &str) -> bool {
 
 /// The text without decoration that does not change what it says.
 fn normalize(text: &str) -> String {
-    let mut text: String = text.chars().filter(|c| !c.is_whitespace() && *c != '$').collect();
-    for (from, to) in [
-        ("\\left", ""),
-        ("\\right", ""),
-        ("\\!", ""),
-        ("\\,", ""),
-        ("\\;", ""),
-        ("{,}", ","),
-        ("\\dfrac", "\\frac"),
-        ("\\tfrac", "\\frac"),
-    ] {
-        text = text.replace(from, to);
-    }
+    let mut text = bare(text).replace("{,}", ",");
     for wrapper in ["\\text{", "\\mathrm{", "\\textbf{", "\\mathbf{"] {
         if let Some(inner) = text.strip_prefix(wrapper).and_then(|rest| rest.strip_suffix('}'))
             && !inner.contains(['{', '}'])
@@ -115,7 +107,7 @@ fn normalize(text: &str) -> String {
             text = inner.to_string();
         }
     }
-    text.strip_suffix('.').map(ToOwned::to_owned).unwrap_or(text)
+    text
 }
 
 /// The exact value of an integer, a decimal or a fraction of two integers.

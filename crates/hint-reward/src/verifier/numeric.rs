@@ -78,7 +78,9 @@ impl Verifier for NumericTolerance {
             let Some(value) = found.in_unit_of(&expected) else {
                 return compared(false, answer, reference, "the unit is of another kind");
             };
-            let tolerance = (self.relative * expected.value.abs()).max(self.absolute);
+            // Converting a unit rounds, which counts as nothing even where the tolerance is 0.
+            let rounding = 4.0 * f64::EPSILON * expected.value.abs();
+            let tolerance = (self.relative * expected.value.abs()).max(self.absolute).max(rounding);
             let near = (value - expected.value).abs() <= tolerance;
             compared(near, answer, reference, "the number is outside the tolerance")
         })

@@ -83,7 +83,9 @@ impl PatternMatch {
 impl Verifier for PatternMatch {
     fn verify(&self, input: &RewardInput<'_>) -> Judgment {
         judged(&self.extraction, input, |answer, reference| {
-            let Ok(pattern) = Regex::new(&format!("^(?:{reference})$")) else {
+            // Alone it must be whole too: `a)|(b` would be closed by the group around it.
+            let whole = Regex::new(reference).and(Regex::new(&format!("^(?:{reference})$")));
+            let Ok(pattern) = whole else {
                 return unusable("the reference is no regular expression");
             };
             let Some(answer) = answer else {

@@ -14,3 +14,4 @@ mod math;
 mod properties;
 mod rubric;
 mod shaping;
+mod verifiers;
