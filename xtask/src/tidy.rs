@@ -4,7 +4,6 @@
 
 mod api;
 mod book;
-mod code;
 mod dependencies;
 mod equations;
 mod file_size;

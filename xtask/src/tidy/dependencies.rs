@@ -1,10 +1,9 @@
-//! Who may depend on whom, and where libtorch may be named.
+//! Who may depend on whom, and who must build without libtorch.
 
 use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::code::words;
 use super::{Finding, tree::Tree};
 
 /// What a crate may use.
@@ -49,33 +48,8 @@ const RULES: [Rule; 5] = [
 /// Dependencies that must be behind a feature.
 const OPTIONAL: [(&str, &str); 1] = [("hint-rollout", "hint-policy")];
 
-/// Files, and folders, of which no line of code names `tch`; and the files therein that may.
-const WITHOUT_TCH: [&str; 4] = [
-    "crates/hint-grpo/src/advantage",
-    "crates/hint-grpo/src/config/",
-    "crates/hint-grpo/src/optim/schedule.rs",
-    "crates/hint-rollout/src/",
-];
-const WITH_TCH: &str = "crates/hint-rollout/src/engine/local.rs";
-
 /// Runs the check.
 pub(super) fn check(tree: &Tree) -> Vec<Finding> {
-    let mut findings = check_packages(tree);
-    for file in tree.rust(&WITHOUT_TCH).filter(|file| file.path != WITH_TCH) {
-        for (line, code) in file.code_lines() {
-            if words(&code).any(|word| word == "tch") {
-                findings.push(Finding::new(
-                    &file.path,
-                    line,
-                    "this file must not name `tch`; move the tensor code out",
-                ));
-            }
-        }
-    }
-    findings
-}
-
-fn check_packages(tree: &Tree) -> Vec<Finding> {
     let mut findings = Vec::new();
     let packages = tree.metadata["packages"].as_array().map_or(&[][..], Vec::as_slice);
     for rule in &RULES {
@@ -216,25 +190,5 @@ mod tests {
         assert_eq!(check(&tree).len(), 1);
         tree.metadata = metadata("dev".into());
         assert_eq!(check(&tree), []);
-    }
-
-    #[test]
-    fn tch_is_named_where_it_may() {
-        let tree = Tree::of(&[
-            ("crates/hint-grpo/src/advantage.rs", "// No tch here.\nuse tch::Tensor;\n"),
-            ("crates/hint-grpo/src/batch.rs", "use tch::Tensor;\n"),
-            ("crates/hint-rollout/src/collector.rs", "use tch::Tensor;\n"),
-            (WITH_TCH, "use tch::Tensor;\n"),
-        ]);
-        let places: Vec<_> =
-            check(&tree).into_iter().map(|finding| (finding.path, finding.line)).collect();
-        let place = |path: &str, line| (path.to_owned(), line);
-        assert_eq!(
-            places,
-            [
-                place("crates/hint-grpo/src/advantage.rs", 2),
-                place("crates/hint-rollout/src/collector.rs", 1)
-            ]
-        );
     }
 }

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use super::code::words;
 use super::{Finding, tree::SourceFile, tree::Tree};
 
 const EQUATIONS: &str = "docs/math.md";
@@ -103,6 +102,11 @@ fn deviations_in_document(line: &str) -> Vec<String> {
 fn is_deviation(word: &str) -> bool {
     word.strip_prefix('D')
         .is_some_and(|number| !number.is_empty() && number.chars().all(|c| c.is_ascii_digit()))
+}
+
+/// The words of a line: runs of letters, digits and underscores.
+fn words(line: &str) -> impl Iterator<Item = &str> {
+    line.split(|c: char| !(c.is_alphanumeric() || c == '_')).filter(|word| !word.is_empty())
 }
 
 #[cfg(test)]

@@ -6,8 +6,6 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
-use super::code;
-
 /// The repository.
 #[derive(Debug)]
 pub(crate) struct Tree {
@@ -32,15 +30,6 @@ impl SourceFile {
     /// Lines with their numbers, counted from 1.
     pub(crate) fn lines(&self) -> impl Iterator<Item = (usize, &str)> {
         self.text.lines().enumerate().map(|(index, line)| (index + 1, line))
-    }
-
-    /// Lines of a Rust file with comments and the content of literals blanked out.
-    pub(crate) fn code_lines(&self) -> Vec<(usize, String)> {
-        code::without_comments_and_literals(&self.text)
-            .lines()
-            .enumerate()
-            .map(|(index, line)| (index + 1, line.to_owned()))
-            .collect()
     }
 
     /// The last part of the path.

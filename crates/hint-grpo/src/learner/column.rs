@@ -39,6 +39,16 @@ impl TokenColumn {
         let range = self.rows.get(row)?.clone()?;
         Some(&mut self.values[range])
     }
+
+    /// Multiplies the values of a row, or gives the row its first ones.
+    pub(crate) fn scale(&mut self, row: usize, factors: Vec<f64>) {
+        match self.get_mut(row) {
+            None => self.set(row, factors),
+            Some(values) => {
+                values.iter_mut().zip(factors).for_each(|(value, factor)| *value *= factor);
+            }
+        }
+    }
 }
 
 /// Where the response of each row lies in the flattened `[batch * seq]` order.

@@ -110,50 +110,19 @@ impl Learner {
         indices: &[usize],
         many: bool,
     ) -> Result<FixedLogprobs, GrpoError> {
-        let scores_denominator = |sample: &Sample| {
+        let scored = self.score(samples, indices, Context::Denominator, |sample| {
             !self.takes_engine_logprobs(sample)
                 && sample.contexts.denominator.is_some()
                 && (many || !sample.has_same_context())
-        };
-        let mut old = self.score(samples, indices, Context::Denominator, scores_denominator)?;
-        for &index in indices {
-            let sample = &samples[index];
-            if self.takes_engine_logprobs(sample) {
-                old.set(index, sample.behavior_logprobs.iter().copied());
-            } else if sample.contexts.denominator.is_none() {
-                // The distribution that a demonstration comes from draws nothing else.
-                old.set(index, sample.response.iter().map(|_| 0.0));
-            }
-        }
-        let mut reference = TokenColumn::new(samples.len());
-        if let Some(policy) = self.reference.as_ref().filter(|_| self.loss.kl.coef != 0.0) {
-            let policy = policy.lock();
-            self.score_into(&mut reference, &**policy, samples, indices, Context::Numerator)?;
-        }
-        // What was scored as a denominator is not scored again under the same prompt.
-        let score_hinted = |context, wanted: &dyn Fn(&Sample) -> bool| {
-            let is_known = |sample: &Sample| {
-                scores_denominator(sample)
-                    && sample.contexts.denominator.as_deref() == Some(sample.context(context))
-            };
-            let wanted = |sample: &Sample| sample.is_hinted() && wanted(sample);
-            let missing = |sample: &Sample| wanted(sample) && !is_known(sample);
-            let mut column = self.score(samples, indices, context, missing)?;
-            for &index in indices {
-                let sample = &samples[index];
-                if let (true, Some(known)) = (wanted(sample) && is_known(sample), old.get(index)) {
-                    column.set(index, known.iter().copied());
-                }
-            }
-            Ok::<_, GrpoError>(column)
-        };
+        })?;
         let weighs_off_context = self.hinted_weights.iter().any(|one| one.needs().off_context);
-        let plain = score_hinted(Context::Plain, &|sample| {
+        let plain = self.score_hinted(samples, indices, Context::Plain, &scored, |sample| {
             weighs_off_context || sample.contexts.numerator != sample.contexts.plain
         })?;
         let mut off_context = TokenColumn::new(samples.len());
         if weighs_off_context {
-            let sampled = score_hinted(Context::Sampled, &|_| true)?;
+            let sampled =
+                self.score_hinted(samples, indices, Context::Sampled, &scored, |_| true)?;
             for &index in indices {
                 if let (Some(plain), Some(sampled)) = (plain.get(index), sampled.get(index)) {
                     let ratios = plain.iter().zip(sampled).map(|(plain, sampled)| plain - sampled);
@@ -161,8 +130,71 @@ impl Learner {
                 }
             }
         }
+        let old = self.with_given_denominators(scored, samples, indices);
+        let reference = self.reference_logprobs(samples, indices)?;
         let (teacher, compared) = self.teacher_logprobs(samples, indices)?;
         Ok(FixedLogprobs { old, reference, plain, off_context, teacher, compared })
+    }
+
+    /// The hinted samples that `wanted` picks, scored in `context`. Those whose denominator, in `scored`, conditions
+    /// on the same prompt are not scored again.
+    fn score_hinted(
+        &self,
+        samples: &[Sample],
+        indices: &[usize],
+        context: Context,
+        scored: &TokenColumn,
+        wanted: impl Fn(&Sample) -> bool,
+    ) -> Result<TokenColumn, GrpoError> {
+        let wanted = |index: &usize| samples[*index].is_hinted() && wanted(&samples[*index]);
+        let (mut known, mut missing) = (Vec::new(), Vec::new());
+        for index in indices.iter().copied().filter(wanted) {
+            let sample = &samples[index];
+            let same = sample.contexts.denominator.as_deref() == Some(sample.context(context));
+            match scored.get(index).filter(|_| same) {
+                Some(logprobs) => known.push((index, logprobs)),
+                None => missing.push(index),
+            }
+        }
+        let mut column = self.score(samples, &missing, context, |_| true)?;
+        for (index, logprobs) in known {
+            column.set(index, logprobs.iter().copied());
+        }
+        Ok(column)
+    }
+
+    /// The denominators that were scored, and those that need no score: what the engine reported, and those of
+    /// demonstrations.
+    fn with_given_denominators(
+        &self,
+        mut scored: TokenColumn,
+        samples: &[Sample],
+        indices: &[usize],
+    ) -> TokenColumn {
+        for &index in indices {
+            let sample = &samples[index];
+            if self.takes_engine_logprobs(sample) {
+                scored.set(index, sample.behavior_logprobs.iter().copied());
+            } else if sample.contexts.denominator.is_none() {
+                // The distribution that a demonstration comes from draws nothing else.
+                scored.set(index, sample.response.iter().map(|_| 0.0));
+            }
+        }
+        scored
+    }
+
+    /// The log-probabilities of the reference policy, if there is a KL term.
+    fn reference_logprobs(
+        &self,
+        samples: &[Sample],
+        indices: &[usize],
+    ) -> Result<TokenColumn, GrpoError> {
+        let mut column = TokenColumn::new(samples.len());
+        if let Some(policy) = self.reference.as_ref().filter(|_| self.loss.kl.coef != 0.0) {
+            let policy = policy.lock();
+            self.score_into(&mut column, &**policy, samples, indices, Context::Numerator)?;
+        }
+        Ok(column)
     }
 
     /// The log-probabilities of taught samples under the hint that teaches them, and what those are compared with where

@@ -71,13 +71,18 @@ impl Learner {
         let views = hinted.iter().map(view).collect::<Vec<_>>();
         let context = WeightContext::new(progress, band);
         for weight in &self.hinted_weights {
+            let factors = weight.weigh(&views, context)?;
             let wrong =
                 |found, expected| GrpoError::HintedFactors { name: weight.name(), found, expected };
-            match weight.weigh(&views, context)? {
+            let found = match &factors {
+                HintedFactors::Samples(factors) => factors.len(),
+                HintedFactors::Tokens(factors) => factors.len(),
+            };
+            if found != hinted.len() {
+                return Err(wrong(found, hinted.len()));
+            }
+            match factors {
                 HintedFactors::Samples(factors) => {
-                    if factors.len() != hinted.len() {
-                        return Err(wrong(factors.len(), hinted.len()));
-                    }
                     weights.rows.resize(part.policy.len(), None);
                     for (&position, factor) in hinted.iter().zip(factors) {
                         let row = &mut weights.rows[position];
@@ -85,9 +90,6 @@ impl Learner {
                     }
                 }
                 HintedFactors::Tokens(factors) => {
-                    if factors.len() != hinted.len() {
-                        return Err(wrong(factors.len(), hinted.len()));
-                    }
                     let empty = || TokenColumn::new(part.policy.len());
                     let column = weights.tokens.get_or_insert_with(empty);
                     for (&position, factors) in hinted.iter().zip(factors) {
@@ -95,14 +97,7 @@ impl Learner {
                         if factors.len() != tokens {
                             return Err(wrong(factors.len(), tokens));
                         }
-                        match column.get_mut(position) {
-                            None => column.set(position, factors),
-                            Some(row) => {
-                                row.iter_mut()
-                                    .zip(factors)
-                                    .for_each(|(row, factor)| *row *= factor);
-                            }
-                        }
+                        column.scale(position, factors);
                     }
                 }
             }
