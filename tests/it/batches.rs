@@ -198,7 +198,7 @@ fn the_rollout_table_agrees_with_the_metrics() {
     assert!(table == *seen.lock().expect("no test panics here"), "observers see the same");
     assert_eq!(table.len() as u64, STEPS);
     let number = |value: &Value| value.as_f64().expect("a number");
-    let mut hinted_groups = 0;
+    let (mut hinted_groups, mut failed_attempts) = (0, 0);
     for (metrics, step) in metrics.iter().zip(&table) {
         let groups = groups(step);
         assert_eq!(groups.len(), 4);
@@ -244,10 +244,16 @@ fn the_rollout_table_agrees_with_the_metrics() {
             } else {
                 assert_eq!(replaced.count(), 0);
                 assert!(first.hinted_weight.is_none() && first.hint_share.is_none());
+                let discarded = step.iter().filter(|record| {
+                    record.group == first.group && record.role == RolloutRole::Discarded
+                });
+                failed_attempts += discarded.clone().count();
+                assert!(discarded.clone().all(|record| record.hint.is_some()));
+                assert!(discarded.clone().all(|record| !record.verdict.is_correct()));
             }
         }
     }
-    assert!(hinted_groups > 0);
+    assert!(hinted_groups > 0 && failed_attempts > 0);
 }
 
 #[test]

@@ -268,9 +268,9 @@ pub enum PolicyError {
 
     /// libtorch could not allocate memory, on a GPU or on the host.
     #[error(
-        "{action}: out of memory ({message}). Training takes less with a lower \
-         `run.max_tokens_per_micro_batch`, gradient checkpointing or low-rank adapters; sampling with a \
-         lower `rollout.sampling.max_completion_len` or `SampleOptions::max_batch`; both in bfloat16"
+        "{action}: out of memory ({message}). Training takes less with fewer tokens per micro-batch \
+         (`run.max_tokens_per_micro_batch`), gradient checkpointing or low-rank adapters; sampling with shorter \
+         completions (`rollout.sampling.max_completion_len`) or fewer at a time (`--max-batch`); both in bfloat16"
     )]
     OutOfMemory {
         /// What was tried.

@@ -3,12 +3,14 @@
 //! ```text
 //! hint-rl show runs/0001/hint --step 7 --wrong
 //! hint-rl show runs/0001/hint --problem swaps-12 --source hinted --json
+//! hint-rl show runs/0001/hint --evaluation --wrong
 //! ```
 //!
-//! Reads the rollout table (`rollouts/step-*.parquet`). Without `--step` it shows the newest step that is kept.
+//! Reads the rollout table (`rollouts/step-*.parquet`), or what evaluations kept (`evaluations/step-*.parquet`).
+//! Without `--step` it shows the newest step that is kept.
 
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
@@ -19,10 +21,15 @@ use hint_rollout::sample::RolloutSource;
 
 /// Prints completions of a run, with their verdicts and rewards.
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "flags are independent of each other")]
 pub struct Options {
-    /// The folder of a run, such as runs/0001/hint.
+    /// The folder of a run, such as runs/0001/hint, or a file of completions from `hint-rl evaluate`.
     #[arg(value_name = "RUN")]
     run: PathBuf,
+
+    /// Completions of evaluations, on held-out problems without hints.
+    #[arg(long)]
+    evaluation: bool,
 
     /// The step, from 1; the newest one by default.
     #[arg(long, value_name = "N", conflicts_with = "all")]
@@ -67,14 +74,18 @@ pub struct Options {
 ///
 /// A folder without a rollout table, a step that is not kept, a damaged file.
 pub fn run(options: &Options) -> Result<()> {
-    let files = RunDir::rollouts(&options.run)?;
-    let Some(&(newest, _)) = files.last() else { return Err(no_table(&options.run)) };
+    let files = match options.evaluation {
+        _ if options.run.is_file() => vec![(0, options.run.clone())],
+        true => RunDir::evaluated(&options.run)?,
+        false => RunDir::rollouts(&options.run)?,
+    };
+    let Some(&(newest, _)) = files.last() else { return Err(no_table(options)) };
     let step = if options.all { None } else { Some(options.step.unwrap_or(newest)) };
     let chosen = files.iter().filter(|(kept, _)| step.is_none_or(|step| step == *kept));
     let chosen = chosen.collect::<Vec<_>>();
     if chosen.is_empty() {
         let kept = files.iter().map(|(step, _)| step.to_string()).collect::<Vec<_>>().join(", ");
-        bail!("step {} is not in the rollout table; it has {kept}", step.unwrap_or_default());
+        bail!("step {} is not among those that are kept: {kept}", step.unwrap_or_default());
     }
     let (mut shown, mut matching, mut all) = (0, 0, 0);
     let mut last = None;
@@ -166,7 +177,15 @@ fn indented(text: &str) -> String {
 }
 
 /// Names the run folders below one that holds none itself, such as `runs/0001`.
-fn no_table(root: &Path) -> anyhow::Error {
+fn no_table(options: &Options) -> anyhow::Error {
+    let root = &options.run;
+    if options.evaluation {
+        return anyhow::anyhow!(
+            "`{}` has no completions of evaluations; a run keeps some if it has held-out problems and \
+             evaluation.kept_completions is above 0",
+            root.display()
+        );
+    }
     let entries = std::fs::read_dir(root).into_iter().flatten().flatten();
     let runs = entries.map(|entry| entry.path());
     let mut runs = runs

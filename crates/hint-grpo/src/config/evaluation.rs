@@ -31,6 +31,9 @@ pub struct EvaluationConfig {
     pub temperature: f64,
     /// Columns to report by.
     pub by: Vec<String>,
+    /// Completions of each problem, the first ones, that are written down with their texts after an
+    /// evaluation; 0 for none.
+    pub kept_completions: usize,
     /// Resamples behind each 95 % interval.
     pub resamples: usize,
 }
@@ -47,6 +50,7 @@ impl Default for EvaluationConfig {
             k: options.k,
             temperature: 0.0,
             by: options.by,
+            kept_completions: 4,
             resamples: options.resamples,
         }
     }
@@ -87,6 +91,7 @@ impl EvaluationConfig {
             k: self.k.clone(),
             sampling,
             by: self.by.clone(),
+            kept_completions: self.kept_completions,
             resamples: self.resamples,
             seed: Seed::new(seed).named("evaluation").value(),
             ..EvaluationOptions::default()

@@ -1,12 +1,12 @@
 //! Log-probabilities that do not change during the optimizer steps of a batch.
 
-use hint_policy::{Policy, ScoreOptions};
+use hint_policy::{Policy, ScoreOptions, SharedPolicy};
 
 use super::Learner;
 use super::column::{TokenColumn, read_responses};
 use super::packing::Packing;
 use super::sample::{Context, Sample, token_batch};
-use crate::error::GrpoError;
+use crate::error::{ConfigError, GrpoError};
 use crate::objective::OldLogprobs;
 
 /// Log-probabilities on the host, by the index of the sample in its batch.
@@ -190,11 +190,19 @@ impl Learner {
         indices: &[usize],
     ) -> Result<TokenColumn, GrpoError> {
         let mut column = TokenColumn::new(samples.len());
-        if let Some(policy) = self.reference.as_ref().filter(|_| self.loss.kl.coef != 0.0) {
-            let policy = policy.lock();
+        if self.loss.kl.coef != 0.0 && !indices.is_empty() {
+            let policy = self.reference("loss.kl.coef")?.lock();
             self.score_into(&mut column, &**policy, samples, indices, Context::Numerator)?;
         }
         Ok(column)
+    }
+
+    /// The reference policy, which the key `asks` for.
+    fn reference(&self, asks: &str) -> Result<&SharedPolicy, GrpoError> {
+        self.reference.as_ref().ok_or_else(|| {
+            let message = format!("{asks}: needs a reference policy, and the learner has none");
+            ConfigError::Invalid(vec![message]).into()
+        })
     }
 
     /// The log-probabilities of taught samples under the hint that teaches them, and what those are compared with where
@@ -217,8 +225,12 @@ impl Learner {
         let (mut teacher, mut compared) = (empty(), empty());
         let contrasted = taught(&|sample| sample.contexts.contrast.is_some());
         {
-            let reference = self.loss.credit.needs_reference().then_some(self.reference.as_ref());
-            let policy = reference.flatten().unwrap_or(&self.policy).lock();
+            let policy = if self.loss.credit.needs_reference() {
+                self.reference("loss.credit.teacher")?
+            } else {
+                &self.policy
+            };
+            let policy = policy.lock();
             self.score_into(&mut teacher, &**policy, samples, &all, Context::Teacher)?;
             self.score_into(&mut compared, &**policy, samples, &contrasted, Context::Contrast)?;
         }

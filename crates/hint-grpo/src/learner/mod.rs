@@ -26,7 +26,7 @@ use self::probe::WeightProbe;
 use self::sample::Context;
 use self::weights::LossWeights;
 use crate::config::GrpoConfig;
-use crate::error::{ConfigError, GrpoError};
+use crate::error::GrpoError;
 use crate::metrics::{self, Metrics};
 use crate::objective::{Credit, HintedWeight, KlConfig, KlGroups, LossConfig, PolicyLoss};
 use crate::optim::{Guard, Optimizer, OptimizerConfig, clip_grad_norm, materialize_gradients};
@@ -202,8 +202,7 @@ impl Learner {
     ///
     /// # Errors
     ///
-    /// [`GrpoError::Config`] for a KL term or a teacher without a reference policy, and what building the optimizer
-    /// returns.
+    /// What building the optimizer returns.
     pub fn new(
         policy: SharedPolicy,
         config: &GrpoConfig,
@@ -211,17 +210,6 @@ impl Learner {
         parts: LearnerParts,
     ) -> Result<Self, GrpoError> {
         let (loss, run) = (config.loss.clone(), config.run);
-        if loss.kl.coef != 0.0 && parts.reference.is_none() {
-            let message = format!(
-                "loss.kl.coef: must be 0 without a reference policy, found {}",
-                loss.kl.coef
-            );
-            return Err(ConfigError::Invalid(vec![message]).into());
-        }
-        if loss.credit.needs_reference() && parts.reference.is_none() {
-            let message = "loss.credit.teacher: must be \"live\" without a reference policy";
-            return Err(ConfigError::Invalid(vec![message.to_owned()]).into());
-        }
         let optimizer = match parts.optimizer {
             Some(optimizer) => optimizer,
             None => catch_out_of_memory("build the optimizer", || {

@@ -102,7 +102,8 @@ pub trait PolicyLoss: Send + Sync {
     fn token_loss(&self, input: &LossInput<'_>) -> Result<TokenLoss, GrpoError>;
 
     /// Whether tokens with an advantage of 0 have neither loss nor gradient. The trainer then
-    /// leaves such rows out of the forward pass (they still count in the denominators).
+    /// leaves such rows out of the forward pass (they still count in the denominators). The default is right for
+    /// every loss: one with a penalty of its own trains such rows as well.
     fn ignores_zero_advantage(&self) -> bool {
         false
     }

@@ -4,6 +4,8 @@
 //! Polars and `DuckDB` read the whole folder as one table; [`read_rollouts`] reads a file back, and
 //! [`write_rollouts`] writes one. Observers get
 //! the same [`RolloutRecord`]s in [`Observer::on_rollouts`](crate::Observer::on_rollouts).
+//!
+//! Evaluations write theirs as `evaluations/step-00000007.parquet`, in the same form.
 
 use std::collections::BTreeMap;
 
@@ -17,8 +19,12 @@ use serde::{Deserialize, Serialize};
 
 mod columns;
 mod file;
+mod record;
+
+pub(crate) use record::records;
 
 pub use file::{read_rollouts, write_rollouts};
+pub use record::evaluated;
 
 /// Log-probabilities in the precision of the table.
 #[expect(clippy::cast_possible_truncation, reason = "seven digits are enough to look at")]
@@ -66,6 +72,10 @@ pub enum RolloutRole {
     Replaced,
     /// It is in the supervised loss alone.
     Supervised,
+    /// It was sampled under a hint and takes no part: the attempt did not help, or it found no place.
+    Discarded,
+    /// An evaluation sampled it.
+    Evaluated,
 }
 
 impl RolloutRole {
@@ -76,6 +86,8 @@ impl RolloutRole {
             Self::Masked => "masked",
             Self::Replaced => "replaced",
             Self::Supervised => "supervised",
+            Self::Discarded => "discarded",
+            Self::Evaluated => "evaluated",
         }
     }
 }
@@ -84,12 +96,12 @@ impl RolloutRole {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct RolloutRecord {
-    /// The step, from 1.
+    /// The step, from 1; of an evaluation, the step that it follows.
     pub step: u64,
     /// Index of the group within the step.
     pub group: usize,
-    /// Index of the completion within the group: first those that train, then the replaced ones, then the
-    /// supervised ones.
+    /// Index of the completion within the group: first those that train, then the replaced ones, the
+    /// supervised ones, and the discarded ones.
     pub completion: usize,
     /// Id of the problem.
     pub problem: String,
@@ -133,7 +145,7 @@ pub struct RolloutRecord {
     pub reward: f64,
     /// The unweighted parts of the reward, by name.
     pub reward_parts: BTreeMap<String, f64>,
-    /// The advantage; `None` for a completion that has none, as it is replaced or supervised.
+    /// The advantage; `None` for a completion that has none, as only members of the group do.
     pub advantage: Option<f64>,
     /// `log μ(y_t | sampling prompt, y_<t)` of each token, in nats: the distribution that drew it.
     pub behavior_logprobs: Vec<f32>,

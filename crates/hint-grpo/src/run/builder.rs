@@ -17,7 +17,7 @@ use crate::advantage::AdvantageEstimator;
 use crate::config::GrpoConfig;
 use crate::error::{ConfigError, GrpoError};
 use crate::learner::{Learner, LearnerParts};
-use crate::objective::{Credit, CreditForm, HintedWeight, PolicyLoss};
+use crate::objective::{Credit, HintedWeight, PolicyLoss};
 use crate::observer::Observer;
 use crate::optim::Optimizer;
 use crate::run_dir::{Progress, RunDir};
@@ -259,7 +259,7 @@ impl<S: Stage> RunBuilder<S> {
         custom.extend(parts.names());
         check_custom_parts(&config.custom_parts, &custom)?;
         config.custom_parts = custom;
-        check_credit(&mut stage, &config, &parts)?;
+        stage.check_parts(&config, &parts)?;
         let mut learner = Learner::new(policy, &config, S::sft_loss(&config), parts)?;
         learner.watch(activity.clone());
         if let Some(collector) = stage.collector() {
@@ -293,30 +293,6 @@ impl<S: Stage> RunBuilder<S> {
             last_checkpoint,
         })
     }
-}
-
-/// Hints that teach and a credit that reads them come together.
-fn check_credit<S: Stage>(
-    stage: &mut S,
-    config: &GrpoConfig,
-    parts: &LearnerParts,
-) -> Result<(), GrpoError> {
-    if !S::SAMPLES {
-        return Ok(());
-    }
-    let teaches = stage.collector().is_some_and(|collector| collector.teaches());
-    let credits = parts.credit.is_some() || config.loss.credit.form != CreditForm::None;
-    let message = match (teaches, credits) {
-        (true, false) => {
-            "loss.credit.form.type: must be \"advantage\" or \"weight\" where rollout.combine.type is \"teach\""
-        }
-        // Another stage may have teacher prompts of its own.
-        (false, true) if S::NAME == PolicyGradient::NAME => {
-            "loss.credit.form.type: must be \"none\" unless rollout.combine.type is \"teach\""
-        }
-        _ => return Ok(()),
-    };
-    Err(ConfigError::Invalid(vec![message.to_owned()]).into())
 }
 
 /// Compares the custom parts that a configuration names with those that the program brings.

@@ -76,10 +76,11 @@ impl RunContext {
         &mut self,
         step: u64,
         evaluation: &Evaluation,
+        records: &[RolloutRecord],
     ) -> Result<(), GrpoError> {
         self.leave();
         if let Some(dir) = &self.run_dir {
-            dir.write_evaluation(step, evaluation)?;
+            dir.write_evaluation(step, evaluation, records)?;
         }
         for observer in &mut self.observers {
             observer.on_evaluation(step, evaluation);

@@ -8,6 +8,7 @@ use crate::config::GrpoConfig;
 use crate::error::{ConfigError, GrpoError};
 use crate::metrics::{self, Metrics};
 use crate::observer::Phase;
+use crate::rollout_table::evaluated;
 use crate::stage::Stage;
 
 /// Refuses held-out problems that the configuration asks for and the program does not bring.
@@ -61,10 +62,12 @@ impl<S: Stage> Run<S> {
         }
         self.context.enter(step, Phase::Evaluation);
         let Some(collector) = self.stage.collector() else { return Ok(()) };
-        let options = self.config.evaluation.options(&collector.config().sampling, run.seed);
+        let mut options = self.config.evaluation.options(&collector.config().sampling, run.seed);
+        options.scoring = collector.config().scoring;
         let evaluation = collector.evaluate(&self.held_out, &options)?;
         report(metrics, &evaluation);
-        self.context.finish_evaluation(step, &evaluation)
+        let records = evaluated(step, &evaluation, &self.held_out);
+        self.context.finish_evaluation(step, &evaluation, &records)
     }
 }
 

@@ -1,4 +1,4 @@
-//! The full results of evaluations, one file each.
+//! The full results of evaluations: a file of scores for each, and a table of completions.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -6,21 +6,36 @@ use std::path::{Path, PathBuf};
 use hint_rollout::evaluate::Evaluation;
 
 use super::RunDir;
-use super::files::{file_name, read_error, write_error, write_json};
+use super::files::{numbered, read_error, write_error, write_json};
 use crate::error::GrpoError;
+use crate::rollout_table::{RolloutRecord, write_rollouts};
 
 const EVALUATIONS: &str = "evaluations";
 
 impl RunDir {
-    /// Writes the evaluation after step `step`.
+    /// Writes the evaluation after step `step`, and the completions of it that are kept.
     pub(crate) fn write_evaluation(
         &self,
         step: u64,
         evaluation: &Evaluation,
+        records: &[RolloutRecord],
     ) -> Result<(), GrpoError> {
         let dir = self.root.join(EVALUATIONS);
         fs::create_dir_all(&dir).map_err(write_error(&dir))?;
+        if !records.is_empty() {
+            write_rollouts(&path_of(&self.root, step).with_extension("parquet"), records)?;
+        }
         write_json(&path_of(&self.root, step), evaluation)
+    }
+
+    /// The completions that evaluations of the run in `root` kept: files in the form of the rollout table, each with
+    /// the step that the evaluation followed, in order.
+    ///
+    /// # Errors
+    ///
+    /// [`GrpoError::Read`].
+    pub fn evaluated(root: &Path) -> Result<Vec<(u64, PathBuf)>, GrpoError> {
+        numbered(&root.join(EVALUATIONS), "parquet")
     }
 
     /// Reads back the evaluation after step `step` of the run in `root`, if there was one.
@@ -43,14 +58,8 @@ impl RunDir {
 /// Removes the evaluations after later steps than `step`: they are about to be made again.
 pub(super) fn remove_later(root: &Path, step: u64) -> Result<(), GrpoError> {
     let dir = root.join(EVALUATIONS);
-    if !dir.exists() {
-        return Ok(());
-    }
-    for entry in fs::read_dir(&dir).map_err(read_error(&dir))? {
-        let path = entry.map_err(read_error(&dir))?.path();
-        let name = file_name(&path);
-        let number = name.strip_prefix("step-").and_then(|name| name.strip_suffix(".json"));
-        if number.and_then(|number| number.parse().ok()).is_some_and(|number: u64| number > step) {
+    for (later, path) in [numbered(&dir, "json")?, numbered(&dir, "parquet")?].concat() {
+        if later > step {
             fs::remove_file(&path).map_err(write_error(&path))?;
         }
     }

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
@@ -10,6 +10,23 @@ use crate::error::GrpoError;
 
 pub(super) fn file_name(path: &Path) -> String {
     path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+/// The files `step-N.extension` in `dir`, each with its step, in order; none if there is no such folder.
+pub(super) fn numbered(dir: &Path, extension: &str) -> Result<Vec<(u64, PathBuf)>, GrpoError> {
+    if !dir.exists() {
+        return Ok(Vec::new());
+    }
+    let mut files = Vec::new();
+    for entry in fs::read_dir(dir).map_err(read_error(dir))? {
+        let path = entry.map_err(read_error(dir))?.path();
+        let name = file_name(&path);
+        let step = name.strip_prefix("step-").and_then(|name| name.strip_suffix(extension));
+        let step = step.and_then(|name| name.strip_suffix('.')).and_then(|step| step.parse().ok());
+        files.extend(step.map(|step| (step, path)));
+    }
+    files.sort();
+    Ok(files)
 }
 
 /// CRC-32 of a file's content.

@@ -38,7 +38,8 @@ const TIMINGS: &str = "timings.jsonl";
 /// metrics.jsonl                  one line per step; the same bytes for the same run
 /// timings.jsonl                  one line per step; what depends on the clock
 /// tensorboard/                   the same numbers for TensorBoard, unless `run.tensorboard` is off
-/// evaluations/step-00000010.json the results of an evaluation, down to each completion's verdict
+/// evaluations/step-00000010.json the results of an evaluation, down to each completion's verdict; beside it, as
+///                                step-00000010.parquet, the completions that are kept
 /// rollouts/step-00000010.parquet the completions of a step
 /// checkpoints/step-00000010/     model.safetensors, config.json, …, optimizer.safetensors, trainer.json
 /// ```

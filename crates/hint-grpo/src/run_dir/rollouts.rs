@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::RunDir;
-use super::files::{file_name, read_error, sync, write_error};
+use super::files::{numbered, sync, write_error};
 use crate::error::GrpoError;
 use crate::rollout_table::{RolloutRecord, RolloutTableConfig, write_rollouts};
 
@@ -100,21 +100,7 @@ impl RunDir {
     ///
     /// [`GrpoError::Read`].
     pub fn rollouts(root: &Path) -> Result<Vec<(u64, PathBuf)>, GrpoError> {
-        let dir = root.join(ROLLOUTS);
-        if !dir.exists() {
-            return Ok(Vec::new());
-        }
-        let mut files = Vec::new();
-        for entry in fs::read_dir(&dir).map_err(read_error(&dir))? {
-            let path = entry.map_err(read_error(&dir))?.path();
-            let name = file_name(&path);
-            let step = name.strip_prefix("step-").and_then(|name| name.strip_suffix(".parquet"));
-            if let Some(step) = step.and_then(|step| step.parse().ok()) {
-                files.push((step, path));
-            }
-        }
-        files.sort();
-        Ok(files)
+        numbered(&root.join(ROLLOUTS), "parquet")
     }
 }
 

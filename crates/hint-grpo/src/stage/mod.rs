@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::config::GrpoConfig;
 use crate::error::GrpoError;
-use crate::learner::{SampleBatch, SftLoss, UpdateReport};
+use crate::learner::{LearnerParts, SampleBatch, SftLoss, UpdateReport};
 use crate::metrics::Metrics;
 use crate::rollout_table::RolloutRecord;
 use crate::warning::Warning;
@@ -75,6 +75,16 @@ pub trait Stage {
     /// What is missing.
     fn check(&self, items: &[Self::Item]) -> Result<(), GrpoError> {
         let _ = items;
+        Ok(())
+    }
+
+    /// Checks what the configuration expects of the learner's parts. Nothing by default.
+    ///
+    /// # Errors
+    ///
+    /// [`GrpoError::Config`].
+    fn check_parts(&self, config: &GrpoConfig, parts: &LearnerParts) -> Result<(), GrpoError> {
+        let _ = (config, parts);
         Ok(())
     }
 

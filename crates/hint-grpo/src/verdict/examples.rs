@@ -27,7 +27,17 @@ pub struct Example {
 /// earlier ones.
 pub fn examples(condition: Condition, records: &[RolloutRecord], most: usize) -> Vec<Example> {
     let mut groups = BTreeMap::<(u64, usize), Vec<&RolloutRecord>>::new();
-    for record in records.iter().filter(|record| record.role != RolloutRole::Supervised) {
+    // What hints did in vain shows what is wrong with them; the other conditions are those of the members.
+    let counts_discarded = matches!(
+        condition,
+        Condition::Unjudged | Condition::CutOff | Condition::Leaking | Condition::Starved
+    );
+    let counts = |record: &&RolloutRecord| match record.role {
+        RolloutRole::Trained | RolloutRole::Masked | RolloutRole::Replaced => true,
+        RolloutRole::Discarded => counts_discarded,
+        RolloutRole::Supervised | RolloutRole::Evaluated => false,
+    };
+    for record in records.iter().filter(counts) {
         groups.entry((record.step, record.group)).or_default().push(record);
     }
     let shown = groups.into_iter().filter_map(|((step, group), members)| {

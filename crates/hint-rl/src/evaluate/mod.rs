@@ -13,12 +13,14 @@
 
 mod table;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use hint_grpo::GrpoConfig;
 use hint_grpo::config::{EvaluationConfig, is_given};
+use hint_grpo::rollout_table::{RolloutRecord, evaluated, write_rollouts};
 use hint_policy::SharedPolicy;
 use hint_policy::runtime::DeviceChoice;
 use hint_reward::Rubric;
@@ -27,11 +29,11 @@ use hint_rollout::data::{DataConfig, sample_by_hash};
 use hint_rollout::error::Violations;
 use hint_rollout::evaluate::{Evaluation, EvaluationOptions, evaluate};
 use hint_rollout::run::Activity;
-use hint_rollout::{LocalEngine, RolloutEngine, Sampling};
+use hint_rollout::{LocalEngine, Problem, RolloutEngine};
 use serde::Serialize;
 
 use self::table::{Counter, rules, table};
-use crate::process::{set_threads, threads};
+use crate::process::{max_batch, set_threads, threads};
 use crate::workload::{Compute, PromptOptions, Source, Workload, columns, device, equality, ids};
 
 /// Evaluates a model on problems, without hints.
@@ -74,17 +76,17 @@ pub struct Options {
     #[arg(long)]
     no_greedy: bool,
 
-    /// Temperature of the sampled completions.
-    #[arg(long, default_value_t = 1.0)]
-    temperature: f64,
+    /// Temperature of the sampled completions [default: 1; of a run, its own].
+    #[arg(long)]
+    temperature: Option<f64>,
 
-    /// Nucleus of the sampled completions, in (0, 1].
-    #[arg(long, default_value_t = 1.0)]
-    top_p: f64,
+    /// Nucleus of the sampled completions, in (0, 1] [default: 1; of a run, its own].
+    #[arg(long)]
+    top_p: Option<f64>,
 
-    /// Longest completion, in tokens.
-    #[arg(long, default_value_t = 512)]
-    max_completion_len: usize,
+    /// Longest completion, in tokens [default: 512; of a run, its own].
+    #[arg(long)]
+    max_completion_len: Option<usize>,
 
     /// Columns to report by.
     #[arg(long, value_delimiter = ',', default_value = "level,category")]
@@ -106,9 +108,13 @@ pub struct Options {
     #[arg(long, value_parser = threads)]
     threads: Option<i32>,
 
+    /// Most completions that are decoded at a time [default: 256]. Fewer take less memory and more time.
+    #[arg(long, value_name = "N", value_parser = max_batch)]
+    max_batch: Option<usize>,
+
     /// Sets one key of the verifier, such as `verifier.level=strict` or
     /// `verifier.equality={type='numeric',relative=0.01}`; may be given several times [default: the
-    /// level `lenient`, which also takes answers from running text].
+    /// level `lenient`, which also takes answers from running text; of a run, its own verifier].
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
 
@@ -118,6 +124,11 @@ pub struct Options {
     /// Where to write the results.
     #[arg(long, value_name = "FILE.json")]
     out: Option<PathBuf>,
+
+    /// Where to write the completions with their texts, for `hint-rl show`. Of greedy and sampled ones together, the
+    /// greedy one is the first of each problem.
+    #[arg(long, value_name = "FILE.parquet")]
+    completions: Option<PathBuf>,
 }
 
 /// What `--out` holds.
@@ -133,22 +144,42 @@ struct Report<'a> {
     sampled: Option<&'a Evaluation>,
 }
 
-/// The verifier: lenient, as the outputs are other people's, unless the options say otherwise.
-fn verifier(options: &Options) -> Result<VerifierConfig> {
+/// What a run trained with, if the model is one; else the defaults of this command. The verifier is lenient then, as
+/// the outputs are other people's.
+fn base_config(options: &Options) -> Result<GrpoConfig> {
     for item in &options.set {
         ensure!(
             item.trim_start().starts_with("verifier."),
             "`--set {item}`: only `verifier.` counts"
         );
     }
-    let set = options.set.iter().map(String::as_str);
-    let mut verifier =
-        GrpoConfig::from_toml_with("verifier.level = 'lenient'", set.clone())?.verifier;
-    let is_set = is_given("", set, "verifier.equality")?;
-    if verifier.equality == Equality::default() && !is_set {
-        verifier.equality = equality(&options.problems);
+    let set = || options.set.iter().map(String::as_str);
+    if let Some(file) = run_config(Path::new(&options.model)) {
+        let text = std::fs::read_to_string(&file)
+            .with_context(|| format!("cannot read `{}`", file.display()))?;
+        note!("prompt, verifier and sampling are those of the run: `{}`", file.display());
+        return GrpoConfig::from_toml_with(&text, set())
+            .with_context(|| format!("in `{}`", file.display()));
     }
-    Ok(verifier)
+    let defaults = "verifier.level = 'lenient'\nrollout.sampling.max_completion_len = 512";
+    let mut config = GrpoConfig::from_toml_with(defaults, set())?;
+    let equality_is_set = is_given("", set(), "verifier.equality")?;
+    if config.verifier.equality == Equality::default() && !equality_is_set {
+        config.verifier.equality = equality(&options.problems);
+    }
+    Ok(config)
+}
+
+/// The configuration of the run that `model` is the folder or a checkpoint of.
+fn run_config(model: &Path) -> Option<PathBuf> {
+    let run = match model.parent() {
+        Some(parent) if parent.file_name().is_some_and(|name| name == "checkpoints") => {
+            parent.parent()?
+        }
+        _ if model.join("checkpoints").is_dir() => model,
+        _ => return None,
+    };
+    Some(run.join("config.toml")).filter(|file| file.is_file())
 }
 
 /// Runs the command.
@@ -161,7 +192,7 @@ pub fn run(options: &Options) -> Result<()> {
         options.samples > 0 || !options.no_greedy,
         "--no-greedy with --samples 0 leaves nothing"
     );
-    let verifier = verifier(options)?;
+    let mut config = base_config(options)?;
     set_threads(options.threads.or((options.model == "tiny").then_some(1)));
     let evaluation = EvaluationConfig {
         max_problems: Some(options.limit),
@@ -174,9 +205,11 @@ pub fn run(options: &Options) -> Result<()> {
     let share = options.held_out.unwrap_or(0.5);
     ensure!(0.0 < share && share < 1.0, "--held-out must be between 0 and 1, got {share}");
     let device = device(options.device)?;
-    let mut config = GrpoConfig::default();
     options.prompt.set(&mut config);
-    let data = DataConfig { columns: columns(&options.column)?, ..DataConfig::default() };
+    let verifier = config.verifier.clone();
+    let given = columns(&options.column)?;
+    let columns = if options.column.is_empty() { config.data.columns.clone() } else { given };
+    let data = DataConfig { columns, ..DataConfig::default() };
     let workload = Workload::load(&Source {
         model: &options.model,
         problems: &options.problems,
@@ -197,17 +230,23 @@ pub fn run(options: &Options) -> Result<()> {
         note!("{line}");
     }
 
-    let sampling = Sampling {
-        temperature: options.temperature,
-        top_p: options.top_p,
-        max_completion_len: options.max_completion_len,
-        min_completion_len: options.prompt.min_completion_len.unwrap_or(0),
-        stop: options.prompt.stop.clone(),
-        ..Sampling::default()
-    };
+    let mut sampling = config.rollout.sampling.clone();
+    sampling.temperature = options.temperature.unwrap_or(sampling.temperature);
+    sampling.top_p = options.top_p.unwrap_or(sampling.top_p);
+    sampling.max_completion_len = options.max_completion_len.unwrap_or(sampling.max_completion_len);
     let protocol = |protocol: EvaluationOptions| {
         let (by, seed) = (options.by.clone(), options.seed);
-        let protocol = EvaluationOptions { by, seed, problems_per_call: 16, ..protocol };
+        let each = protocol.completions_per_problem;
+        let kept_completions = options.completions.as_ref().map_or(0, |_| each);
+        let (scoring, problems_per_call) = (config.rollout.scoring, 16);
+        let protocol = EvaluationOptions {
+            by,
+            seed,
+            scoring,
+            problems_per_call,
+            kept_completions,
+            ..protocol
+        };
         Violations::check(|at| protocol.check(at))?;
         anyhow::Ok(protocol)
     };
@@ -226,12 +265,15 @@ pub fn run(options: &Options) -> Result<()> {
     let format = workload.format(&tokenizer, model.stop_tokens.clone());
     let mut engine = LocalEngine::new(SharedPolicy::new(model.policy), model.stop_tokens)
         .with_tokenizer(tokenizer);
+    if let Some(max_batch) = options.max_batch {
+        engine = engine.with_max_batch(max_batch);
+    }
     let activity = Activity::default();
     engine.watch(&activity);
     let mut run = |name: &str, protocol: &EvaluationOptions| {
         let each = protocol.completions_per_problem;
         let mut counter = Counter::new(name, problems.len(), each, &activity);
-        let rubric = Rubric::new(verifier.build()?);
+        let rubric = Arc::new(Rubric::new(verifier.build()?));
         let done = &mut |done| counter.set(done);
         evaluate(&mut engine, &format, &rubric, &problems, protocol, done)
             .context("cannot evaluate")
@@ -254,5 +296,26 @@ pub fn run(options: &Options) -> Result<()> {
         let text = serde_json::to_string_pretty(&report)? + "\n";
         std::fs::write(path, text).with_context(|| format!("cannot write `{}`", path.display()))?;
     }
+    if let Some(path) = &options.completions {
+        write_rollouts(path, &records(greedy.as_ref(), sampled.as_ref(), &problems))?;
+    }
     Ok(())
+}
+
+/// The completions of both evaluations, by problem.
+fn records(
+    greedy: Option<&Evaluation>,
+    sampled: Option<&Evaluation>,
+    problems: &[Problem],
+) -> Vec<RolloutRecord> {
+    let of =
+        |one: Option<&Evaluation>| one.map(|one| evaluated(0, one, problems)).unwrap_or_default();
+    let (mut all, sampled) = (of(greedy), of(sampled));
+    let first = usize::from(greedy.is_some());
+    all.extend(sampled.into_iter().map(|mut record| {
+        record.completion += first;
+        record
+    }));
+    all.sort_by_key(|record| (record.group, record.completion));
+    all
 }

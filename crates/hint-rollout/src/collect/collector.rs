@@ -343,13 +343,16 @@ impl Collector {
         }
         for search in hinted {
             let index = search.index;
-            let Some(rollouts) = search.into_rollouts() else { continue };
-            pass.stats.observe_hinted(&rollouts, &groups[index].rollouts);
-            record.observe_hinted(&groups[index].problem_id, &rollouts);
+            let Some((rollouts, others)) = search.into_rollouts() else { continue };
+            let group = &mut groups[index];
+            pass.stats.observe_hinted(&rollouts, &group.rollouts);
+            record.observe_hinted(&group.problem_id, &rollouts);
+            group.discarded = others;
             if config.keep_if.keeps(count_correct(&rollouts), rollouts.len()) {
                 pass.stats.rescued_groups += 1;
-                parts.combine.combine(&mut groups[index], rollouts);
+                parts.combine.combine(group, rollouts.clone());
             }
+            group.discard_others(rollouts);
         }
 
         let CollectPass { stats, failures, .. } = pass;

@@ -1,7 +1,5 @@
 //! How groups are collected: the axes of this crate, side by side.
 
-use std::time::Duration;
-
 use serde::{Deserialize, Serialize};
 
 use crate::collect::curriculum::{DynamicSampling, ProblemSelection, Replay};
@@ -10,7 +8,7 @@ use crate::engine::{RolloutEngine, Sampling, TooLong};
 use crate::error::Violations;
 use crate::hint::leak::LeakGuard;
 use crate::hint::source::HintSourceConfig;
-use crate::sample::VerdictPolicy;
+use crate::sample::{ScoringConfig, VerdictPolicy};
 
 /// How groups are collected. What happens to the groups that train (baseline, ratio scheme, weight) is
 /// not this crate's business.
@@ -58,30 +56,6 @@ pub struct CollectorConfig {
     pub dynamic_sampling: DynamicSampling,
     /// Whether groups of earlier steps train again.
     pub replay: Replay,
-}
-
-/// How the completions of a step are scored.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct ScoringConfig {
-    /// Problems that are scored at once, each on a thread. For a judge behind a server, the requests
-    /// that it answers at once. At least 1. The scores do not depend on it.
-    pub threads: usize,
-    /// Seconds that the completions of one problem may take. What is not scored by then is judged
-    /// `timeout`. No bound if it is not given.
-    pub deadline_s: Option<f64>,
-}
-
-impl Default for ScoringConfig {
-    fn default() -> Self {
-        Self { threads: 1, deadline_s: None }
-    }
-}
-
-impl ScoringConfig {
-    pub(crate) fn deadline(self) -> Option<Duration> {
-        self.deadline_s.map(Duration::from_secs_f64)
-    }
 }
 
 /// DAPO's soft penalty for overlong completions, see [`hint_reward::reward::SoftOverlong`]. It is full at

@@ -25,5 +25,5 @@ mod teach;
 
 pub use check::{ProblemReport, TooLongText};
 pub use collector::Collector;
-pub use config::{CollectorConfig, ScoringConfig, SoftOverlongConfig};
+pub use config::{CollectorConfig, SoftOverlongConfig};
 pub use stats::{CollectStats, Collected, LengthCount};

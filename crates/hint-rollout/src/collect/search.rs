@@ -25,12 +25,22 @@ pub(crate) struct HintSearch {
     is_over: bool,
     /// The attempt that counts so far: its success rate, and its rollouts.
     best: Option<(f64, Vec<Rollout>)>,
+    /// The rollouts of the other attempts.
+    others: Vec<Rollout>,
 }
 
 impl HintSearch {
     /// A search that has tried nothing yet.
     pub(crate) const fn new(index: usize, levels: Option<usize>, seed: Seed) -> Self {
-        Self { index, levels, seed, tried: Vec::new(), is_over: false, best: None }
+        Self {
+            index,
+            levels,
+            seed,
+            tried: Vec::new(),
+            is_over: false,
+            best: None,
+            others: Vec::new(),
+        }
     }
 
     /// Whether any hint was given.
@@ -47,9 +57,9 @@ impl HintSearch {
         next.filter(|level| level.share() > 0.0)
     }
 
-    /// The rollouts of the attempt that counts; `None` when no hint was given.
-    pub(crate) fn into_rollouts(self) -> Option<Vec<Rollout>> {
-        self.best.map(|(_, rollouts)| rollouts)
+    /// The rollouts of the attempt that counts, and of the others; `None` when no hint was given.
+    pub(crate) fn into_rollouts(self) -> Option<(Vec<Rollout>, Vec<Rollout>)> {
+        self.best.map(|(_, rollouts)| (rollouts, self.others))
     }
 }
 
@@ -198,7 +208,10 @@ impl CollectPass<'_> {
         let rate = count_correct(&rollouts) as f64 / rollouts.len().max(1) as f64;
         let best = search.best.as_ref().map(|(best, _)| *best);
         if best.is_none_or(|best| self.parts.levels.prefers(rate, best)) {
-            search.best = Some((rate, rollouts));
+            let before = search.best.replace((rate, rollouts));
+            search.others.extend(before.into_iter().flat_map(|(_, rollouts)| rollouts));
+        } else {
+            search.others.extend(rollouts);
         }
         search.tried.push((level, rate));
     }

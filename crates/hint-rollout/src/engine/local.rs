@@ -18,6 +18,7 @@ pub struct LocalEngine {
     stop_tokens: Vec<u32>,
     version: PolicyVersion,
     tokenizer: Option<Arc<Tokenizer>>,
+    max_batch: usize,
     activity: Activity,
 }
 
@@ -25,7 +26,16 @@ impl LocalEngine {
     /// An engine whose completions end with any of `stop_tokens`.
     pub fn new(policy: SharedPolicy, stop_tokens: Vec<u32>) -> Self {
         let (version, activity) = (PolicyVersion::default(), Activity::default());
-        Self { policy, stop_tokens, version, tokenizer: None, activity }
+        let SampleOptions { max_batch, .. } = SampleOptions::default();
+        Self { policy, stop_tokens, version, tokenizer: None, max_batch, activity }
+    }
+
+    /// Decodes at most `max_batch` completions at a time, at least 1 and 256 by default. Fewer take less memory and
+    /// more time; what is sampled differs by float noise.
+    #[must_use]
+    pub const fn with_max_batch(mut self, max_batch: usize) -> Self {
+        self.max_batch = max_batch;
+        self
     }
 
     /// Ends completions as soon as their text has one of [`Sampling::stop`](crate::Sampling::stop). Without a
@@ -99,7 +109,8 @@ impl RolloutEngine for LocalEngine {
             .collect::<Vec<_>>();
         let policy = self.policy.lock();
         let watch = Watch { engine: self, requests };
-        let sampled = sample_until(&**policy, &sampled, &SampleOptions::default(), &watch)?;
+        let options = SampleOptions { max_batch: self.max_batch, ..SampleOptions::default() };
+        let sampled = sample_until(&**policy, &sampled, &options, &watch)?;
         let version = self.version;
         let completion = |sample: hint_policy::Sample| {
             let stop = match sample.stop {

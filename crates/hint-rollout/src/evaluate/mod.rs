@@ -1,5 +1,7 @@
 //! Evaluation on plain prompts: what a policy can do without hints.
 
+use std::sync::Arc;
+
 use hint_reward::{Rubric, Score, Verdict};
 
 use crate::data::Problem;
@@ -8,8 +10,8 @@ use crate::engine::{
 };
 use crate::error::{RolloutError, Violations};
 use crate::prompt::PromptFormat;
-use crate::run::Seed;
-use crate::sample::{Answers, cut_at_stop};
+use crate::run::{Seed, in_parallel};
+use crate::sample::{Answers, Rollout, RolloutGroup, cut_at_stop};
 
 mod estimators;
 mod interval;
@@ -46,13 +48,15 @@ pub use result::{Evaluation, EvaluationScores, Lengths, ProblemOutcome};
 /// #     }
 /// #     fn stop_tokens(&self) -> &[u32] { &[] }
 /// # }
+/// use std::sync::Arc;
+///
 /// use hint_reward::{ExactMatch, Rubric};
 /// use hint_rollout::{Problem, Sampling};
 /// use hint_rollout::evaluate::{EvaluationOptions, evaluate};
 ///
 /// let problems = [Problem::new("a", "2 + 2", "4"), Problem::new("b", "2 + 3", "5")];
 /// let options = EvaluationOptions::sampled(8, Sampling::default());
-/// let rubric = Rubric::new(ExactMatch::whole_text());
+/// let rubric = Arc::new(Rubric::new(ExactMatch::whole_text()));
 /// let evaluation = evaluate(&mut Four, &Digits, &rubric, &problems, &options, &mut |_| {})?;
 /// assert_eq!(evaluation.accuracy(), 0.5);
 /// assert_eq!(evaluation.overall.pass_at[&8].value, 0.5);
@@ -66,7 +70,7 @@ pub use result::{Evaluation, EvaluationScores, Lengths, ProblemOutcome};
 pub fn evaluate(
     engine: &mut dyn RolloutEngine,
     format: &dyn PromptFormat,
-    rubric: &Rubric,
+    rubric: &Arc<Rubric>,
     problems: &[Problem],
     options: &EvaluationOptions,
     on_progress: &mut dyn FnMut(usize),
@@ -93,7 +97,7 @@ pub fn evaluate(
     if asked.is_empty() {
         return Err(RolloutError::NothingToEvaluate);
     }
-    let mut outcomes = Vec::with_capacity(asked.len());
+    let (mut outcomes, mut groups) = (Vec::with_capacity(asked.len()), Vec::new());
     for chunk in asked.chunks(options.problems_per_call) {
         let request = |(problem, prompt): &(&Problem, Vec<u32>)| {
             let (count, sampling) = (options.completions_per_problem, options.sampling.clone());
@@ -107,26 +111,42 @@ pub fn evaluate(
         for completion in sampled.iter_mut().flatten() {
             cut_at_stop(format, &options.sampling.stop, completion)?;
         }
-        for ((problem, _), completions) in chunk.iter().zip(sampled) {
-            let answers = Answers::new(format, problem, "", &completions)?;
-            let scores = answers.score(rubric)?.scores;
-            outcomes.push(outcome(problem, &completions, scores, rubric));
+        let score = |index: usize| {
+            let (problem, _) = &chunk[index];
+            let answers = Arc::new(Answers::new(format, problem, "", &sampled[index])?);
+            let scored = answers.score_within(rubric, options.scoring.deadline())?;
+            Ok::<_, RolloutError>((answers, scored.scores))
+        };
+        let (scored, failure) = in_parallel(chunk.len(), options.scoring.threads, score);
+        if let Some(error) = failure {
+            return Err(error);
+        }
+        let sampled = sampled.into_iter().zip(scored);
+        for ((problem, prompt), (completions, (_, (answers, scores)))) in chunk.iter().zip(sampled)
+        {
+            outcomes.push(outcome(problem, &completions, &scores, rubric));
+            if options.kept_completions > 0 {
+                let all = completions.into_iter().zip(answers.texts.clone()).zip(scores);
+                let kept = all.take(options.kept_completions);
+                let kept = kept.map(|((one, text), score)| Rollout::new(one, text, score));
+                groups.push(RolloutGroup::plain(&problem.id, prompt.clone(), kept.collect()));
+            }
         }
         on_progress(outcomes.len());
     }
     let problems = asked.into_iter().map(|(problem, _)| problem).collect::<Vec<_>>();
-    Ok(Evaluation::new(&problems, outcomes, left_out, options))
+    Ok(Evaluation::new(&problems, outcomes, left_out, groups, options))
 }
 
 fn outcome(
     problem: &Problem,
     completions: &[Completion],
-    scores: Vec<Score>,
+    scores: &[Score],
     rubric: &Rubric,
 ) -> ProblemOutcome {
     let verdicts = scores.iter().map(|score| score.verdict).collect::<Vec<_>>();
     let sources = scores.iter().map(|score| score.judgment.source).collect();
-    let answers = scores.into_iter().map(|score| score.judgment.extracted).collect::<Vec<_>>();
+    let answers = scores.iter().map(|score| score.judgment.extracted.clone()).collect::<Vec<_>>();
     let is_truncated = |completion: &&Completion| completion.stop == StopReason::Length;
     ProblemOutcome {
         id: problem.id.clone(),

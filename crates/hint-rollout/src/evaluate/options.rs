@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::engine::{Sampling, TooLong};
 use crate::error::Violations;
+use crate::sample::ScoringConfig;
 
 /// How to evaluate.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -24,6 +25,11 @@ pub struct EvaluationOptions {
     /// scores and named in [`Evaluation::left_out`](crate::evaluate::Evaluation::left_out), unless the
     /// evaluation is to stop for them.
     pub too_long: TooLong,
+    /// Completions of each problem that [`Evaluation::groups`](crate::evaluate::Evaluation::groups) keeps, the
+    /// first ones; 0 for none.
+    pub kept_completions: usize,
+    /// How completions are scored.
+    pub scoring: ScoringConfig,
     /// Resamples behind each interval; 0 for none.
     pub resamples: usize,
     /// Problems handed to the engine at once. Changes no result, but how often progress is reported.
@@ -40,6 +46,8 @@ impl Default for EvaluationOptions {
             sampling: Sampling::default().greedy(),
             by: vec!["level".to_owned(), "category".to_owned()],
             too_long: TooLong::default(),
+            kept_completions: 0,
+            scoring: ScoringConfig::default(),
             resamples: 2000,
             problems_per_call: 64,
             seed: 0,

@@ -12,7 +12,7 @@ use crate::evaluate::estimators::{Votes, maj_at_k, pass_at_k};
 use crate::evaluate::interval::{Estimate, quantile};
 use crate::evaluate::options::EvaluationOptions;
 use crate::run::Seed;
-use crate::sample::SuccessCount;
+use crate::sample::{RolloutGroup, SuccessCount};
 
 /// What an evaluation found: over all problems, by column, and for each problem.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -36,6 +36,9 @@ pub struct Evaluation {
     /// Ids of the problems that are left out because their prompts are longer than the engine holds.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub left_out: Vec<String>,
+    /// The first [completions](EvaluationOptions::kept_completions) of each problem. They are not serialized.
+    #[serde(skip)]
+    pub groups: Vec<RolloutGroup>,
 }
 
 /// Scores over some problems.
@@ -125,6 +128,7 @@ impl Evaluation {
         problems: &[&Problem],
         outcomes: Vec<ProblemOutcome>,
         left_out: Vec<String>,
+        groups: Vec<RolloutGroup>,
         options: &EvaluationOptions,
     ) -> Self {
         let seed = Seed::new(options.seed).named("bootstrap");
@@ -151,6 +155,7 @@ impl Evaluation {
             by,
             problems: outcomes,
             left_out,
+            groups,
         }
     }
 }

@@ -129,6 +129,10 @@ pub struct RolloutGroup {
     pub replaced: Vec<Rollout>,
     /// Correct hinted rollouts for the supervised term. They are no members of the group.
     pub supervised: Vec<Rollout>,
+    /// Hinted rollouts that take no part: of attempts that did not help, and those that found no place. They are
+    /// there to be looked at, and the replay buffer forgets them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub discarded: Vec<Rollout>,
     /// The hinted prompts that its plain rollouts are scored under, if a hint teaches them.
     #[serde(default)]
     pub teacher: Option<TeacherPrompts>,
@@ -149,9 +153,24 @@ pub struct TeacherPrompts {
 impl RolloutGroup {
     /// A group sampled on the plain prompt.
     pub fn plain(problem_id: impl Into<String>, prompt: Vec<u32>, rollouts: Vec<Rollout>) -> Self {
-        let (replaced, supervised) = (Vec::new(), Vec::new());
-        let problem_id = problem_id.into();
-        Self { problem_id, prompt, rollouts, replaced, supervised, teacher: None }
+        Self {
+            problem_id: problem_id.into(),
+            prompt,
+            rollouts,
+            replaced: Vec::new(),
+            supervised: Vec::new(),
+            discarded: Vec::new(),
+            teacher: None,
+        }
+    }
+
+    /// Adds to the discarded rollouts those of `hinted` that take no part in the group.
+    pub(crate) fn discard_others(&mut self, mut hinted: Vec<Rollout>) {
+        for member in self.rollouts.iter().chain(&self.supervised).filter(|one| one.is_hinted()) {
+            let place = hinted.iter().position(|one| one.completion == member.completion);
+            place.map(|place| hinted.remove(place));
+        }
+        self.discarded.extend(hinted);
     }
 
     /// Number of rollouts judged correct.

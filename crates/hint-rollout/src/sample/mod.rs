@@ -2,11 +2,12 @@
 //!
 //! A [`Rollout`] is a completion, its text and its score, with the hint that it was sampled under
 //! ([`AppliedHint`]). A [`RolloutGroup`] holds the rollouts of one problem. A [`VerdictPolicy`] is what
-//! verdicts other than correct and incorrect mean for the group. A [`SuccessCount`] counts verdicts.
+//! verdicts other than correct and incorrect mean for the group, a [`ScoringConfig`] how many are scored at once. A [`SuccessCount`] counts verdicts.
 
 mod failures;
 mod group;
 mod judge;
+mod scoring;
 mod stop;
 mod success;
 mod verdict_policy;
@@ -15,6 +16,7 @@ pub(crate) use failures::{FailureWindow, Failures};
 pub(crate) use group::count_correct;
 pub use group::{AppliedHint, Rollout, RolloutGroup, RolloutSource, TeacherPrompts};
 pub(crate) use judge::{Answers, Scored};
+pub use scoring::ScoringConfig;
 pub(crate) use stop::cut_at_stop;
 pub use success::SuccessCount;
 pub use verdict_policy::{VerdictAction, VerdictPolicy};

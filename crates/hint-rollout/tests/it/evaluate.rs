@@ -1,6 +1,7 @@
 //! Evaluation without hints.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use hint_reward::{ExactMatch, MathVerifier, Rubric, Verdict, from_fn};
 use hint_rollout::evaluate::{Evaluation, EvaluationOptions, evaluate};
@@ -11,12 +12,13 @@ use crate::scripted::{Bytes, Scripted};
 
 fn run(
     script: impl FnMut(&str, usize) -> String + Send,
-    rubric: &Rubric,
+    rubric: impl Into<Arc<Rubric>>,
     problems: &[Problem],
     options: &EvaluationOptions,
 ) -> Result<Evaluation, RolloutError> {
     let (mut engine, _) = Scripted::new(script);
-    evaluate(&mut engine, &Bytes::default(), rubric, problems, options, &mut |_| {})
+    let rubric = rubric.into();
+    evaluate(&mut engine, &Bytes::default(), &rubric, problems, options, &mut |_| {})
 }
 
 fn sampled(completions: usize) -> EvaluationOptions {
@@ -36,9 +38,9 @@ fn scores_are_counted_by_column_on_plain_prompts() {
         Problem::new("c", "c", "3").with_level("2"),
     ];
     problems[1].columns.insert("category".to_owned(), json!("algebra"));
-    let rubric = Rubric::new(ExactMatch::new());
+    let rubric = Arc::new(Rubric::new(ExactMatch::new()));
     let mut heard = Vec::new();
-    let options = EvaluationOptions { problems_per_call: 2, ..sampled(2) };
+    let options = EvaluationOptions { problems_per_call: 2, kept_completions: 1, ..sampled(2) };
     let mut listen = |done| heard.push(done);
     let found = evaluate(&mut engine, &Bytes::default(), &rubric, &problems, &options, &mut listen)
         .unwrap();
@@ -55,6 +57,16 @@ fn scores_are_counted_by_column_on_plain_prompts() {
     assert_eq!((lengths.tokens, lengths.min, lengths.max), (2 * (9 + 9 + 13), 9, 13));
     assert_eq!((lengths.median, lengths.mean_correct), (9.0, Some(9.0)));
     assert_eq!(heard, [2, 3]);
+    let kept = found.groups.iter().map(|group| {
+        let [rollout] = &group.rollouts[..] else { panic!("one completion is kept") };
+        (group.problem_id.as_str(), rollout.text.as_str(), rollout.score.verdict)
+    });
+    let expected = [
+        ("a", "\\boxed{1}", Verdict::Correct),
+        ("b", "\\boxed{9}", Verdict::Incorrect),
+        ("c", "no answer ...", Verdict::Truncated),
+    ];
+    assert_eq!(kept.collect::<Vec<_>>(), expected);
     assert!(log.lock().unwrap().iter().all(|(prompt, _)| prompt.len() == 1));
 }
 
@@ -67,9 +79,9 @@ fn pass_and_majority_follow_from_the_votes() {
         answer => format!("\\boxed{{{answer}}}"),
     };
     let problems = [Problem::new("a", "a", "4")];
-    let rubric = Rubric::new(MathVerifier::new());
+    let rubric = Arc::new(Rubric::new(MathVerifier::new()));
     let options = EvaluationOptions { k: vec![8, 1, 3], ..sampled(8) };
-    let found = run(script, &rubric, &problems, &options).unwrap();
+    let found = run(script, Arc::clone(&rubric), &problems, &options).unwrap();
     let votes = found.problems[0].votes.clone().unwrap();
     assert_eq!((votes.correct, votes.wrong.as_slice(), votes.abstained), (2, &[3, 1][..], 2));
     assert_eq!(found.overall.pass_at.keys().copied().collect::<Vec<_>>(), [1, 3, 8]);
@@ -83,7 +95,7 @@ fn pass_and_majority_follow_from_the_votes() {
     assert_eq!((by["none"].correct, by["none"].total), (0, 2));
     // Each accepted answer is as good as the first.
     let problems = [Problem::new("a", "a", "4").with_accepted(["7"])];
-    let found = run(script, &rubric, &problems, &options).unwrap();
+    let found = run(script, Arc::clone(&rubric), &problems, &options).unwrap();
     assert_eq!(found.problems[0].correct, 3);
 }
 
@@ -92,7 +104,7 @@ fn without_extracted_answers_there_is_no_majority() {
     let reward = from_fn("long", |input| f64::from(u8::from(input.completion.len() > 1)));
     let script = |_: &str, index: usize| "x".repeat(index + 1);
     let problems = [Problem::new("a", "a", "4")];
-    let found = run(script, &Rubric::from(reward), &problems, &sampled(4)).unwrap();
+    let found = run(script, Rubric::from(reward), &problems, &sampled(4)).unwrap();
     assert_eq!(found.accuracy(), 0.75);
     assert!(found.overall.maj_at.is_empty());
 }
@@ -102,7 +114,7 @@ fn the_outcome_of_a_problem_depends_on_its_id_alone() {
     let seeds = |ids: &[&str]| {
         let (mut engine, log) = Scripted::new(|_: &str, _| "x".to_owned());
         let problems = ids.iter().map(|id| Problem::new(*id, *id, "1")).collect::<Vec<_>>();
-        let rubric = Rubric::new(ExactMatch::new());
+        let rubric = Arc::new(Rubric::new(ExactMatch::new()));
         let format = Bytes::default();
         evaluate(&mut engine, &format, &rubric, &problems, &sampled(2), &mut |_| {}).unwrap();
         log.lock().unwrap().iter().cloned().collect::<BTreeMap<_, _>>()
@@ -116,7 +128,7 @@ fn the_outcome_of_a_problem_depends_on_its_id_alone() {
 fn results_survive_json() {
     let problems = [Problem::new("a", "a", "1").with_level("1"), Problem::new("b", "b", "2")];
     let script = |_: &str, index: usize| format!("\\boxed{{{}}}", index % 3);
-    let found = run(script, &Rubric::new(ExactMatch::new()), &problems, &sampled(6)).unwrap();
+    let found = run(script, Rubric::new(ExactMatch::new()), &problems, &sampled(6)).unwrap();
     let text = serde_json::to_string(&found).unwrap();
     assert_eq!(serde_json::from_str::<Evaluation>(&text).unwrap(), found);
     let Evaluation { overall, .. } = found;
@@ -127,7 +139,7 @@ fn results_survive_json() {
 #[track_caller]
 fn refused(options: &EvaluationOptions, problems: &[Problem], expected: &str) {
     let script = |_: &str, _: usize| String::new();
-    let error = run(script, &Rubric::new(ExactMatch::new()), problems, options)
+    let error = run(script, Rubric::new(ExactMatch::new()), problems, options)
         .expect_err("the options are invalid");
     assert!(error.to_string().contains(expected), "{error}");
 }

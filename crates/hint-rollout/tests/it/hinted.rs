@@ -87,6 +87,9 @@ fn a_ladder_of_prefixes_stops_at_the_first_success_and_continues_the_solution() 
     let stats = &collected.stats;
     assert_eq!((stats.attempts, stats.hinted_groups, stats.rescued_groups), (2, 1, 1));
     assert_eq!(stats.completions, 12);
+    // The first rung's completions helped nobody, and stay to be looked at.
+    let shares = group.discarded.iter().map(|one| one.hint.as_ref().expect("hinted").share);
+    assert_eq!(shares.collect::<Vec<_>>(), [0.25; 4]);
 }
 
 #[test]
@@ -114,6 +117,7 @@ fn a_hint_that_does_not_help_changes_nothing() {
     let [group] = &collected.groups[..] else { panic!("one group") };
     assert!(!group.is_hinted() && group.replaced.is_empty());
     assert_eq!((collected.stats.hinted_groups, collected.stats.rescued_groups), (1, 0));
+    assert_eq!(group.discarded.len(), 8, "both attempts");
 }
 
 #[test]
@@ -136,14 +140,17 @@ fn combinations_put_successes_where_they_say() {
         let (collected, _) = collect(CollectorConfig { combine, ..config() }, Letters, 1, START);
         let [group] = &collected.groups[..] else { panic!("one group") };
         let sources = group.rollouts.iter().map(Rollout::is_hinted);
-        (sources.collect::<Vec<_>>(), group.replaced.len(), group.supervised.len())
+        let others = (group.replaced.len(), group.supervised.len(), group.discarded.len());
+        (sources.collect::<Vec<_>>(), others)
     };
-    assert_eq!(combined(CombineRule::ReplaceAll), (vec![true; 4], 4, 0));
-    assert_eq!(combined(CombineRule::ReplaceOneFailure), (vec![true, false, false, false], 1, 0));
-    assert_eq!(combined(CombineRule::ReplaceFailures), (vec![true, true, false, false], 2, 0));
+    assert_eq!(combined(CombineRule::ReplaceAll), (vec![true; 4], (4, 0, 0)));
+    let one = vec![true, false, false, false];
+    assert_eq!(combined(CombineRule::ReplaceOneFailure), (one, (1, 0, 3)));
+    let two = vec![true, true, false, false];
+    assert_eq!(combined(CombineRule::ReplaceFailures), (two, (2, 0, 2)));
     let appended = [vec![false; 4], vec![true; 4]].concat();
-    assert_eq!(combined(CombineRule::Append), (appended, 0, 0));
-    assert_eq!(combined(CombineRule::Supervise), (vec![false; 4], 0, 2));
+    assert_eq!(combined(CombineRule::Append), (appended, (0, 0, 0)));
+    assert_eq!(combined(CombineRule::Supervise), (vec![false; 4], (0, 2, 2)));
 }
 
 #[test]

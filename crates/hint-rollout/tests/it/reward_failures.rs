@@ -5,8 +5,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use hint_reward::{ExactMatch, Reward, RewardError, RewardInput, Rubric, Verdict, from_fn};
-use hint_rollout::collect::{Collected, ScoringConfig};
+use hint_rollout::collect::Collected;
 use hint_rollout::evaluate::{EvaluationOptions, evaluate};
+use hint_rollout::sample::ScoringConfig;
 use hint_rollout::sample::{VerdictAction, VerdictPolicy};
 use hint_rollout::{Collector, CollectorConfig, Problem, RolloutError, Seed};
 
@@ -112,14 +113,16 @@ fn problems_are_scored_side_by_side() {
     assert_eq!(most(3), 3, "there are three problems");
 }
 
+/// Takes a minute for one of the problems.
+fn hangs(input: &RewardInput<'_>) -> f64 {
+    if input.problem_id == "b" {
+        std::thread::sleep(Duration::from_mins(1));
+    }
+    0.0
+}
+
 #[test]
 fn a_reward_that_hangs_is_left_behind() {
-    let hangs = |input: &RewardInput<'_>| {
-        if input.problem_id == "b" {
-            std::thread::sleep(Duration::from_mins(1));
-        }
-        0.0
-    };
     let rubric = Rubric::new(ExactMatch::new()).with(1.0, from_fn("hangs", hangs));
     let scoring = ScoringConfig { threads: 3, deadline_s: Some(0.5) };
     let config = CollectorConfig { scoring, ..CollectorConfig::default() };
@@ -169,8 +172,25 @@ fn an_evaluation_counts_them_as_errors() {
     let (mut engine, _) = Scripted::new(answer);
     let problems = [Problem::new("a", "a", "0")];
     let options = EvaluationOptions::sampled(4, hint_rollout::Sampling::default());
-    let found =
-        evaluate(&mut engine, &Bytes::default(), &rubric(), &problems, &options, &mut |_| {})
-            .expect("the evaluation goes on");
+    let rubric = Arc::new(rubric());
+    let found = evaluate(&mut engine, &Bytes::default(), &rubric, &problems, &options, &mut |_| {})
+        .expect("the evaluation goes on");
     assert_eq!(found.overall.verdicts[&Verdict::Error], 3);
+}
+
+#[test]
+fn an_evaluation_leaves_a_reward_that_hangs_behind() {
+    let (mut engine, _) = Scripted::new(answer);
+    let problems = ["a", "b", "c"].map(|id| Problem::new(id, id, "0"));
+    let scoring = ScoringConfig { threads: 3, deadline_s: Some(0.5) };
+    let options = EvaluationOptions {
+        scoring,
+        ..EvaluationOptions::sampled(2, hint_rollout::Sampling::default())
+    };
+    let rubric = Arc::new(Rubric::new(ExactMatch::new()).with(1.0, from_fn("hangs", hangs)));
+    let found = evaluate(&mut engine, &Bytes::default(), &rubric, &problems, &options, &mut |_| {})
+        .expect("the evaluation goes on");
+    let ids = found.problems.iter().map(|problem| problem.id.as_str());
+    assert_eq!(ids.collect::<Vec<_>>(), ["a", "b", "c"]);
+    assert_eq!(found.overall.verdicts[&Verdict::Timeout], 2);
 }

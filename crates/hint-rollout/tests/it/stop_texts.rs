@@ -1,5 +1,7 @@
 //! Texts that end a completion.
 
+use std::sync::Arc;
+
 use hint_reward::{ExactMatch, Rubric};
 use hint_rollout::evaluate::{EvaluationOptions, evaluate};
 use hint_rollout::{Collector, CollectorConfig, Problem, Sampling, Seed, StopReason};
@@ -51,7 +53,7 @@ fn characters_of_several_tokens_stay_whole() {
     let sampling = Sampling { stop: vec!["→".to_owned()], ..Sampling::default() };
     let options = EvaluationOptions { sampling: sampling.greedy(), ..EvaluationOptions::default() };
     let problems = [Problem::new("p", "1 + 1", "2")];
-    let rubric = Rubric::new(ExactMatch::new());
+    let rubric = Arc::new(Rubric::new(ExactMatch::new()));
     let found = evaluate(&mut engine, &Bytes::default(), &rubric, &problems, &options, &mut |_| {});
     assert_eq!(found.expect("nothing fails").overall.lengths.max, "\\boxed{2} é".len());
 }
@@ -62,7 +64,7 @@ fn an_evaluation_cuts_as_well() {
     let options =
         EvaluationOptions { sampling: sampling().greedy(), ..EvaluationOptions::default() };
     let problems = [Problem::new("p", "1 + 1", "2")];
-    let rubric = Rubric::new(ExactMatch::new());
+    let rubric = Arc::new(Rubric::new(ExactMatch::new()));
     let found = evaluate(&mut engine, &Bytes::default(), &rubric, &problems, &options, &mut |_| {});
     let found = found.expect("nothing fails");
     assert_eq!((found.accuracy(), found.overall.lengths.max), (1.0, 10));

@@ -1,5 +1,7 @@
 //! Prompts, hints and demonstrations that are longer than the engine holds.
 
+use std::sync::Arc;
+
 use hint_reward::{ExactMatch, Rubric};
 use hint_rollout::collect::{Collected, ProblemReport};
 use hint_rollout::engine::TooLong;
@@ -147,7 +149,7 @@ fn too_long_demonstrations_and_requests_for_hints_give_no_hint() {
 fn an_evaluation_leaves_them_out_by_name() {
     let run = |options: &EvaluationOptions, problems: &[Problem]| {
         let mut engine = Small(Scripted::new(script).0);
-        let rubric = Rubric::new(ExactMatch::new());
+        let rubric = Arc::new(Rubric::new(ExactMatch::new()));
         evaluate(&mut engine, &Bytes::default(), &rubric, problems, options, &mut |_| {})
     };
     let options = EvaluationOptions::default();

@@ -12,10 +12,10 @@ use self::advantages::advantages;
 use self::table::Table;
 use crate::advantage::AdvantageEstimator;
 use crate::config::GrpoConfig;
-use crate::error::GrpoError;
-use crate::learner::{SftLoss, UpdateReport};
+use crate::error::{ConfigError, GrpoError};
+use crate::learner::{LearnerParts, SftLoss, UpdateReport};
 use crate::metrics::{self, Metrics};
-use crate::objective::Aggregation;
+use crate::objective::{Aggregation, CreditForm};
 use crate::rollout_table::RolloutRecord;
 use crate::stage::{Batch, Snapshot, Stage, problem_fingerprints};
 use crate::warning::Warning;
@@ -107,6 +107,29 @@ impl Stage for PolicyGradient {
     fn check(&self, problems: &[Problem]) -> Result<(), GrpoError> {
         self.collector.check_data(problems)?;
         Ok(())
+    }
+
+    fn check_parts(&self, config: &GrpoConfig, parts: &LearnerParts) -> Result<(), GrpoError> {
+        let loss = &config.loss;
+        let (kl, has_reference) = (loss.kl.coef, parts.reference.is_some());
+        let credits = parts.credit.is_some() || loss.credit.form != CreditForm::None;
+        let message = match (self.collector.teaches(), credits) {
+            _ if kl != 0.0 && !has_reference => {
+                &format!("loss.kl.coef: must be 0 without a reference policy, found {kl}")
+            }
+            _ if loss.credit.needs_reference() && !has_reference => {
+                "loss.credit.teacher: must be \"live\" without a reference policy"
+            }
+            (true, false) => {
+                "loss.credit.form.type: must be \"advantage\" or \"weight\" where \
+                 rollout.combine.type is \"teach\""
+            }
+            (false, true) => {
+                "loss.credit.form.type: must be \"none\" unless rollout.combine.type is \"teach\""
+            }
+            _ => return Ok(()),
+        };
+        Err(ConfigError::Invalid(vec![message.to_owned()]).into())
     }
 
     fn fingerprints(problems: &[Problem]) -> BTreeMap<String, String> {

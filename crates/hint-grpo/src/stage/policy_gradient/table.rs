@@ -1,11 +1,9 @@
 //! From the groups of a step to the records of the rollout table.
 
-use std::collections::{HashMap, HashSet};
-
-use hint_rollout::{Problem, Rollout, RolloutGroup};
+use hint_rollout::{Problem, RolloutGroup};
 
 use crate::learner::UpdateReport;
-use crate::rollout_table::{RolloutRecord, RolloutRole, rounded};
+use crate::rollout_table::{RolloutRecord, records};
 
 /// The records of a step, and the samples that they became.
 #[derive(Debug, Default)]
@@ -23,27 +21,7 @@ impl Table {
         advantages: &[Vec<f64>],
         problems: &[Problem],
     ) -> Self {
-        let wanted = groups.iter().map(|group| group.problem_id.as_str()).collect::<HashSet<_>>();
-        let problems = problems.iter().filter(|problem| wanted.contains(problem.id.as_str()));
-        let problems =
-            problems.map(|problem| (problem.id.as_str(), problem)).collect::<HashMap<_, _>>();
-        let mut records = Vec::new();
-        for (index, (group, advantages)) in groups.iter().zip(advantages).enumerate() {
-            let problem = problems.get(group.problem_id.as_str()).copied();
-            let trained = group.rollouts.iter().zip(advantages).map(|(rollout, advantage)| {
-                let role =
-                    if rollout.is_masked { RolloutRole::Masked } else { RolloutRole::Trained };
-                (rollout, role, Some(*advantage))
-            });
-            let replaced = group.replaced.iter().map(|one| (one, RolloutRole::Replaced, None));
-            let supervised =
-                group.supervised.iter().map(|one| (one, RolloutRole::Supervised, None));
-            let all = trained.chain(replaced).chain(supervised);
-            records.extend(all.enumerate().map(|(completion, (rollout, role, advantage))| {
-                let place = Place { step, group: index, completion, role, advantage };
-                record(&place, group, problem, rollout)
-            }));
-        }
+        let records = records(step, groups, Some(advantages), problems);
         Self { records, samples: Vec::new() }
     }
 
@@ -69,58 +47,5 @@ impl Table {
             }
         }
         records
-    }
-}
-
-/// Where a completion stands in the table, and what part it has there.
-struct Place {
-    step: u64,
-    group: usize,
-    completion: usize,
-    role: RolloutRole,
-    advantage: Option<f64>,
-}
-
-fn record(
-    place: &Place,
-    group: &RolloutGroup,
-    problem: Option<&Problem>,
-    rollout: &Rollout,
-) -> RolloutRecord {
-    let Rollout { completion, text, score, hint, .. } = rollout;
-    let sampled = hint.as_ref().map(|hint| &hint.prompt).filter(|prompt| **prompt != group.prompt);
-    RolloutRecord {
-        step: place.step,
-        group: place.group,
-        completion: place.completion,
-        problem: group.problem_id.clone(),
-        question: problem.map(|problem| problem.question.clone()),
-        reference: problem.map(|problem| problem.answer.clone()),
-        problem_level: problem.and_then(|problem| problem.level.clone()),
-        role: place.role,
-        source: rollout.source(),
-        hint: hint.as_ref().map(|hint| hint.hint.text.clone()),
-        hint_share: hint.as_ref().map(|hint| hint.share),
-        text: text.clone(),
-        prompt: group.prompt.clone(),
-        sampled_prompt: sampled.cloned(),
-        tokens: completion.tokens.clone(),
-        stop: completion.stop,
-        version: completion.version.0,
-        verdict: score.verdict,
-        extracted: score.judgment.extracted.clone(),
-        extracted_by: score.judgment.source,
-        level: score.judgment.level,
-        reason: score.judgment.reason.clone(),
-        reward: score.value,
-        reward_parts: score.parts.iter().cloned().collect(),
-        advantage: place.advantage,
-        behavior_logprobs: rounded(&completion.behavior_logprobs),
-        logprobs: None,
-        old_logprobs: None,
-        plain_logprobs: None,
-        affinity: None,
-        behavior_affinity: None,
-        hinted_weight: None,
     }
 }

@@ -98,7 +98,10 @@ impl ReplayBuffer {
         // The ratio of a hinted rollout may condition on a prompt that it was not sampled from. What the
         // policy of then would have said about it is not known any more.
         let plain = fresh.into_iter().filter(|group| !group.is_hinted());
-        self.kept.extend(plain.map(|group| Arc::new(Kept { step: now, group })));
+        self.kept.extend(plain.map(|group| {
+            let group = RolloutGroup { discarded: Vec::new(), ..group };
+            Arc::new(Kept { step: now, group })
+        }));
         let surplus = self.kept.len().saturating_sub(capacity);
         self.kept.drain(..surplus);
         refill

@@ -1,0 +1,108 @@
+//! From groups of rollouts to the records of the table.
+
+use std::collections::{HashMap, HashSet};
+
+use hint_rollout::evaluate::Evaluation;
+use hint_rollout::{Problem, Rollout, RolloutGroup};
+
+use super::{RolloutRecord, RolloutRole, rounded};
+
+/// The completions that the evaluation of `problems` after step `step`
+/// [kept](hint_rollout::evaluate::EvaluationOptions::kept_completions).
+pub fn evaluated(step: u64, evaluation: &Evaluation, problems: &[Problem]) -> Vec<RolloutRecord> {
+    records(step, &evaluation.groups, None, problems)
+}
+
+/// The records of the groups that follow step `step`, whose rollouts have these advantages; those of an
+/// evaluation have none.
+pub(crate) fn records(
+    step: u64,
+    groups: &[RolloutGroup],
+    advantages: Option<&[Vec<f64>]>,
+    problems: &[Problem],
+) -> Vec<RolloutRecord> {
+    let wanted = groups.iter().map(|group| group.problem_id.as_str()).collect::<HashSet<_>>();
+    let problems = problems.iter().filter(|problem| wanted.contains(problem.id.as_str()));
+    let problems =
+        problems.map(|problem| (problem.id.as_str(), problem)).collect::<HashMap<_, _>>();
+    let mut records = Vec::new();
+    for (index, group) in groups.iter().enumerate() {
+        let problem = problems.get(group.problem_id.as_str()).copied();
+        let advantages = advantages.map(|all| all[index].as_slice());
+        let members = group.rollouts.iter().enumerate().map(|(place, rollout)| {
+            let role = match (advantages, rollout.is_masked) {
+                (None, _) => RolloutRole::Evaluated,
+                (Some(_), true) => RolloutRole::Masked,
+                (Some(_), false) => RolloutRole::Trained,
+            };
+            (rollout, role, advantages.and_then(|of_group| of_group.get(place).copied()))
+        });
+        let others = [
+            (&group.replaced, RolloutRole::Replaced),
+            (&group.supervised, RolloutRole::Supervised),
+            (&group.discarded, RolloutRole::Discarded),
+        ];
+        let others = others
+            .into_iter()
+            .flat_map(|(rollouts, role)| rollouts.iter().map(move |rollout| (rollout, role, None)));
+        let all = members.chain(others).enumerate();
+        records.extend(all.map(|(completion, (rollout, role, advantage))| {
+            let place = Place { step, group: index, completion, role, advantage };
+            record(&place, group, problem, rollout)
+        }));
+    }
+    records
+}
+
+/// Where a completion stands in the table, and what part it has there.
+struct Place {
+    step: u64,
+    group: usize,
+    completion: usize,
+    role: RolloutRole,
+    advantage: Option<f64>,
+}
+
+fn record(
+    place: &Place,
+    group: &RolloutGroup,
+    problem: Option<&Problem>,
+    rollout: &Rollout,
+) -> RolloutRecord {
+    let Rollout { completion, text, score, hint, .. } = rollout;
+    let sampled = hint.as_ref().map(|hint| &hint.prompt).filter(|prompt| **prompt != group.prompt);
+    RolloutRecord {
+        step: place.step,
+        group: place.group,
+        completion: place.completion,
+        problem: group.problem_id.clone(),
+        question: problem.map(|problem| problem.question.clone()),
+        reference: problem.map(|problem| problem.answer.clone()),
+        problem_level: problem.and_then(|problem| problem.level.clone()),
+        role: place.role,
+        source: rollout.source(),
+        hint: hint.as_ref().map(|hint| hint.hint.text.clone()),
+        hint_share: hint.as_ref().map(|hint| hint.share),
+        text: text.clone(),
+        prompt: group.prompt.clone(),
+        sampled_prompt: sampled.cloned(),
+        tokens: completion.tokens.clone(),
+        stop: completion.stop,
+        version: completion.version.0,
+        verdict: score.verdict,
+        extracted: score.judgment.extracted.clone(),
+        extracted_by: score.judgment.source,
+        level: score.judgment.level,
+        reason: score.judgment.reason.clone(),
+        reward: score.value,
+        reward_parts: score.parts.iter().cloned().collect(),
+        advantage: place.advantage,
+        behavior_logprobs: rounded(&completion.behavior_logprobs),
+        logprobs: None,
+        old_logprobs: None,
+        plain_logprobs: None,
+        affinity: None,
+        behavior_affinity: None,
+        hinted_weight: None,
+    }
+}

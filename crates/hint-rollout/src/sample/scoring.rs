@@ -1,0 +1,29 @@
+//! How completions are scored: side by side, and for how long.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// How the completions of a step, or of an evaluation, are scored.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ScoringConfig {
+    /// Problems that are scored at once, each on a thread. For a judge behind a server, the requests
+    /// that it answers at once. At least 1. The scores do not depend on it.
+    pub threads: usize,
+    /// Seconds that the completions of one problem may take. What is not scored by then is judged
+    /// `timeout`. No bound if it is not given.
+    pub deadline_s: Option<f64>,
+}
+
+impl Default for ScoringConfig {
+    fn default() -> Self {
+        Self { threads: 1, deadline_s: None }
+    }
+}
+
+impl ScoringConfig {
+    pub(crate) fn deadline(self) -> Option<Duration> {
+        self.deadline_s.map(Duration::from_secs_f64)
+    }
+}
