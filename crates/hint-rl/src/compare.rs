@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! hint-rl compare
-//! hint-rl compare --grid --updates 2 --seeds 0,1,2 --csv grid.csv
-//! hint-rl compare examples/configs/hint.toml my_method.toml
+//! hint-rl compare --grid --num-iterations 2 --seeds 0,1,2 --csv grid.csv
+//! hint-rl compare grpo hint luffy my_method.toml
 //! ```
 //!
 //! Prints one table and writes its rows as CSV. Each preset keeps its own axes; steps, optimizer and
@@ -13,7 +13,7 @@
 
 use std::fmt::Write as _;
 use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use anyhow::{Context, Result};
@@ -27,14 +27,16 @@ use hint_reward::{ExactMatch, Rubric};
 use hint_rollout::evaluate::EvaluationOptions;
 use hint_rollout::{LocalEngine, Problem};
 
+use crate::presets;
 use crate::tiny::{swaps, tiny_format, tiny_model};
 use crate::workload::api_key;
 
 /// Compares presets on the embedded task.
 #[derive(Debug, Args)]
 pub struct Options {
-    /// Presets to compare [default: `grpo`, `hint`, `oc_grpo`, `guide_grpo`, `luffy`].
-    presets: Vec<PathBuf>,
+    /// What to compare: names of presets (docs/methods.md), or files
+    /// [default: `grpo`, `hint`, `oc_grpo`, `guide_grpo`, `luffy`].
+    presets: Vec<String>,
     /// Compare HINT with both baselines and three ratio schemes, with and without Affinity weight.
     #[arg(long)]
     grid: bool,
@@ -46,7 +48,7 @@ pub struct Options {
     steps: Option<u64>,
     /// Optimizer steps per rollout batch. With 1, an on-policy ratio is 1 and so is its Affinity.
     #[arg(long, default_value_t = 1)]
-    updates: usize,
+    num_iterations: usize,
     /// Held-out problems.
     #[arg(long, default_value_t = 200)]
     held_out: usize,
@@ -115,36 +117,19 @@ pub fn run(options: &Options) -> Result<()> {
 
 /// Every configuration with every seed.
 fn runs(options: &Options) -> Result<Vec<Run>> {
-    let mut configs = Vec::new();
-    if options.grid {
-        configs = grid()?;
-    } else if options.presets.is_empty() {
-        for (name, text) in [
-            ("grpo", include_str!("../presets/grpo.toml")),
-            ("hint", include_str!("../presets/hint.toml")),
-            ("oc_grpo", include_str!("../presets/oc_grpo.toml")),
-            ("guide_grpo", include_str!("../presets/guide_grpo.toml")),
-            ("luffy", include_str!("../presets/luffy.toml")),
-        ] {
-            configs.push((name.to_owned(), GrpoConfig::from_toml(text)?));
-        }
-    }
-    for path in &options.presets {
-        let text = std::fs::read_to_string(path)
-            .with_context(|| format!("cannot read `{}`", path.display()))?;
-        let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        let config =
-            GrpoConfig::from_toml(&text).with_context(|| format!("in `{}`", path.display()))?;
-        configs.push((name, config));
-    }
+    let default = ["grpo", "hint", "oc_grpo", "guide_grpo", "luffy"].map(str::to_owned);
+    let named = if options.presets.is_empty() { &default[..] } else { &options.presets };
+    let configs = if options.grid {
+        grid()?
+    } else {
+        named.iter().map(|name| preset(name)).collect::<Result<_>>()?
+    };
     let task = GrpoConfig::from_toml(include_str!("../presets/tiny.toml"))?;
     let mut runs = Vec::new();
-    for (method, mut config) in configs {
-        config.run = task.run;
+    for (method, preset) in configs {
+        let mut config = presets::on_task(&preset, &task);
         config.run.steps = options.steps.unwrap_or(task.run.steps);
-        config.run.num_iterations = options.updates;
-        config.optimizer = task.optimizer.clone();
-        config.rollout.sampling = task.rollout.sampling.clone();
+        config.run.num_iterations = options.num_iterations;
         for &seed in &options.seeds {
             config.run.seed = seed;
             config.validate().with_context(|| format!("preset `{method}` on this task"))?;
@@ -152,6 +137,18 @@ fn runs(options: &Options) -> Result<Vec<Run>> {
         }
     }
     Ok(runs)
+}
+
+/// A preset by its name, or a file.
+fn preset(name: &str) -> Result<(String, GrpoConfig)> {
+    let path = Path::new(name);
+    if !path.is_file() {
+        return Ok((name.to_owned(), GrpoConfig::from_toml(presets::text(name)?)?));
+    }
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read `{name}`"))?;
+    let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    let config = GrpoConfig::from_toml(&text).with_context(|| format!("in `{name}`"))?;
+    Ok((stem, config))
 }
 
 /// HINT with both baselines and three ratio schemes, with and without Affinity weight.

@@ -21,6 +21,7 @@ pub mod export;
 pub mod fetch;
 pub mod hints;
 pub mod hub;
+mod presets;
 pub mod process;
 pub mod progress;
 pub mod report;

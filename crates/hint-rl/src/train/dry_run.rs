@@ -15,17 +15,18 @@ use hint_policy::Parameter;
 use hint_policy::estimate::{MemoryEstimate, mebibytes};
 use hint_policy::runtime::{DeviceMemory, device_memory, keep_freed_memory};
 use hint_process::clock;
+use hint_rollout::RolloutEngine;
 
 use super::engine::local;
 use super::lengths::Lengths;
 use super::memory::demand;
-use super::settings::{Method, Settings};
+use super::settings::Settings;
 use crate::process::peak_memory_on;
 use crate::workload::{Model, Workload, ids};
 
 /// Goes through everything that a run does, once and in small: configuration, problems and reference
 /// answers, model, memory, and one step of one group without its update. Of GRPO and HINT, which
-/// share all of it but the hints, HINT takes the step. Passes each thing to `say` when it is known,
+/// share all of it but the hints, HINT takes the step, of several methods the last one. Passes each thing to `say` when it is known,
 /// and what takes long when it begins.
 ///
 /// # Errors
@@ -36,7 +37,8 @@ pub(crate) fn dry_run(
     say: impl Fn(&str) + Clone + Send + 'static,
 ) -> Result<()> {
     let say = Say(say);
-    let method = *settings.methods.last().context("there is no method to run")?;
+    let method = settings.methods.last().context("there is no method to run")?;
+    let is_supervised = method.is_supervised();
     let mut config = settings.config(method);
     say.line("config", &plan(settings, &config));
     let workload = settings.workload()?;
@@ -57,10 +59,8 @@ pub(crate) fn dry_run(
         .extend(ids(&config.model.banned_tokens, &model.tokenizer)?);
     let device = model.report.device;
 
-    let demonstrations = match method {
-        Method::Sft => workload.demonstrations(&model, &config.verifier)?,
-        Method::Grpo | Method::Hint => Vec::new(),
-    };
+    let demonstrations =
+        if is_supervised { workload.demonstrations(&model, &config.verifier)? } else { Vec::new() };
     let lengths = Lengths::new(&workload, &model, &config, &demonstrations)?;
     say.line("lengths", &lengths.to_string());
     let optimizer = config.optimizer.build(model.policy.lock().parameters())?;
@@ -77,9 +77,10 @@ pub(crate) fn dry_run(
 
     keep_freed_memory();
     let parts = Parts { config: in_small(config), optimizer: Still(optimizer), say: say.clone() };
-    let report = match method {
-        Method::Sft => supervised_step(parts, &model, &demonstrations)?,
-        Method::Grpo | Method::Hint => policy_gradient_step(parts, model, &workload)?,
+    let report = if is_supervised {
+        supervised_step(parts, &model, &demonstrations)?
+    } else {
+        policy_gradient_step(parts, local(settings, &model), model, &workload)?
     };
     let value = |name| report.metrics.get(name);
     if let Some(length) = value(metrics::COMPLETIONS_MEAN_LENGTH) {
@@ -100,7 +101,7 @@ pub(crate) fn dry_run(
         say.line("rewards", &format!("verdicts: {verdicts}"));
     }
     let mut found = Vec::new();
-    if method == Method::Sft {
+    if is_supervised {
         let loss = value(metrics::LOSS).context("the step had no loss")?;
         found.push(format!("loss {loss:.4}"));
     }
@@ -123,10 +124,10 @@ pub(crate) fn dry_run(
 
 /// What would run.
 fn plan(settings: &Settings, config: &GrpoConfig) -> String {
-    let methods = settings.methods.iter().map(|method| method.name()).collect::<Vec<_>>();
+    let methods = settings.methods.iter().map(|method| method.name.as_str()).collect::<Vec<_>>();
     let run = &config.run;
     let each = match settings.methods.as_slice() {
-        [Method::Sft] => "demonstrations".to_owned(),
+        [one] if one.is_supervised() => "demonstrations".to_owned(),
         _ => format!("problems with {} completions each", config.rollout.group_size),
     };
     let (methods, steps, count) = (methods.join(" and "), run.steps, run.prompts_per_step);
@@ -162,11 +163,11 @@ fn in_small(mut config: GrpoConfig) -> GrpoConfig {
 
 fn policy_gradient_step<S: Fn(&str) + Clone + Send + 'static>(
     parts: Parts<S>,
+    engine: Box<dyn RolloutEngine>,
     model: Model,
     workload: &Workload,
 ) -> Result<StepReport> {
     let Parts { config, optimizer, say } = parts;
-    let engine = local(&model);
     let run = workload.parts(&model, engine);
     let watch = Watch::new(say.clone(), config.rollout.sampling.max_completion_len);
     let mut builder = Trainer::from_config(config.clone(), run)?

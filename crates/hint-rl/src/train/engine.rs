@@ -27,7 +27,7 @@ pub(crate) fn engine(
     dir: &Path,
 ) -> Result<Box<dyn RolloutEngine>> {
     if settings.vllm.is_empty() {
-        return Ok(local(model));
+        return Ok(local(settings, model));
     }
     let (policy, stop_tokens) = (&model.policy, model.stop_tokens.clone());
     let mut options = VllmOptions::new(&settings.vllm, SERVED_NAME, dir.join("vllm-weights"));
@@ -42,9 +42,13 @@ pub(crate) fn engine(
 }
 
 /// The policy in this process.
-pub(crate) fn local(model: &Model) -> Box<dyn RolloutEngine> {
-    let engine = LocalEngine::new(model.policy.clone(), model.stop_tokens.clone());
-    Box::new(engine.with_tokenizer(Arc::clone(&model.tokenizer)))
+pub(crate) fn local(settings: &Settings, model: &Model) -> Box<dyn RolloutEngine> {
+    let engine = LocalEngine::new(model.policy.clone(), model.stop_tokens.clone())
+        .with_tokenizer(Arc::clone(&model.tokenizer));
+    Box::new(match settings.max_batch {
+        Some(max_batch) => engine.with_max_batch(max_batch),
+        None => engine,
+    })
 }
 
 /// The weights that a run starts from.

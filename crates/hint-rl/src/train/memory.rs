@@ -2,19 +2,17 @@
 
 use hint_grpo::{GrpoConfig, Optimizer};
 use hint_policy::estimate::{MemoryDemand, SampledBatch};
+use hint_rollout::evaluate::EvaluationOptions;
 use tch::Tensor;
 
 use super::lengths::Lengths;
 use super::settings::{Method, Settings};
 use crate::workload::Model;
 
-/// Problems that are evaluated in one call.
-const PER_CALL: usize = 64;
-
 /// The demand of a run.
 pub(crate) fn demand<'a>(
     settings: &Settings,
-    (method, config): (Method, &GrpoConfig),
+    (method, config): (&Method, &GrpoConfig),
     model: &'a Model,
     optimizer: &dyn Optimizer,
     lengths: &Lengths,
@@ -24,13 +22,19 @@ pub(crate) fn demand<'a>(
     let run = &config.run;
     let (prompts, each) = (run.prompts_per_step, config.rollout.group_size);
     let evaluated = config.evaluation.completions_per_problem;
-    let mut sampled = vec![SampledBatch { prompts: held_out.min(PER_CALL), each: evaluated }];
-    let rows = match method {
-        Method::Sft => prompts,
-        Method::Grpo | Method::Hint => {
-            sampled.push(SampledBatch { prompts, each });
-            prompts * each
-        }
+    let most = settings.max_batch.unwrap_or(usize::MAX);
+    // What the engine decodes at a time, and the prompts behind it.
+    let batch = |prompts: usize, each: usize| {
+        let each = each.min(most);
+        SampledBatch { prompts: prompts.min(most.div_ceil(each.max(1))), each }
+    };
+    let per_call = EvaluationOptions::default().problems_per_call;
+    let mut sampled = vec![batch(held_out.min(per_call), evaluated)];
+    let rows = if method.is_supervised() {
+        prompts
+    } else {
+        sampled.push(batch(prompts, each));
+        prompts * each
     };
     sampled.retain(|_| settings.vllm.is_empty());
     // An optimizer step may have fewer tokens than a micro-batch may hold, and a row may have more.
@@ -45,7 +49,7 @@ pub(crate) fn demand<'a>(
             .map(|parameter| bytes(&parameter.tensor))
             .sum(),
         optimizer_bytes: optimizer.state().iter().map(|(_, tensor)| bytes(tensor)).sum(),
-        reference: config.loss.needs_reference() && method != Method::Sft,
+        reference: config.loss.needs_reference() && !method.is_supervised(),
         gradient_checkpointing: settings.gradient_checkpointing,
         sampled,
         longest_prompt: lengths.prompt,

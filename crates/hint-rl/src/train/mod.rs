@@ -45,7 +45,7 @@ use self::engine::engine;
 pub use self::engine::report_server;
 use self::lock::RunLock;
 pub use self::options::Options;
-pub use self::settings::{Method, Settings};
+pub use self::settings::{Method, MethodKind, Settings};
 use self::summary::{RunSummary, Summary};
 use crate::process::{catch_signals, peak_memory_on, set_threads};
 use crate::progress::Progress;
@@ -117,9 +117,9 @@ fn train_all(
     hint_grpo: &impl Fn(&mut Job<'_>) -> Result<Outcome>,
 ) -> Result<ExitCode> {
     let mut summary = Summary::default();
-    for &method in &settings.methods {
+    for method in &settings.methods {
         let config = settings.config(method);
-        let dir = settings.out.join(method.name());
+        let dir = settings.out.join(&method.name);
         let (seed, steps) = (config.run.seed, config.run.steps);
         let (model_files, activity) = (Vec::new(), Activity::default());
         let mut job = Job {
@@ -134,16 +134,14 @@ fn train_all(
             lock: None,
             activity,
         };
-        let outcome = match method {
-            Method::Sft => supervised(&mut job),
-            Method::Grpo | Method::Hint => hint_grpo(&mut job),
-        };
+        let outcome =
+            if method.is_supervised() { supervised(&mut job) } else { hint_grpo(&mut job) };
         let outcome = outcome.inspect_err(|error| job.explain(error))?;
         if let Outcome::Stopped { .. } = outcome {
             note!("stopped; continue with: --resume {}", settings.out.display());
             return Ok(stop.exit_code());
         }
-        summary.runs.push(RunSummary::read(&job.dir, method.name(), seed, steps)?);
+        summary.runs.push(RunSummary::read(&job.dir, &method.name, seed, steps)?);
     }
     settings.output.table(summary.table());
     settings.output.table(summary.rules());
@@ -155,7 +153,7 @@ fn train_all(
 #[derive(Debug)]
 pub struct Job<'a> {
     /// The method.
-    pub method: Method,
+    pub method: &'a Method,
     /// Its configuration. The only difference between GRPO and HINT is in it.
     pub config: GrpoConfig,
     /// Model and problems.
@@ -223,7 +221,7 @@ impl Job<'_> {
         if let Some((done, _)) = RunDir::checkpoints(&self.dir)?.pop()
             && done >= steps
         {
-            let name = self.method.name();
+            let name = &self.method.name;
             let line = format_args!("{name}: nothing to do, step {done} of {steps} is done");
             self.settings.output.note(line);
         }
@@ -261,7 +259,7 @@ impl Job<'_> {
     /// run has its folder: the verdict takes up the steps of earlier sessions.
     fn progress(&self) -> Progress {
         let history = RunLog::read(&self.dir).map_or_else(|_| History::new(), |log| log.history());
-        let (name, config, activity) = (self.method.name(), &self.config, &self.activity);
+        let (name, config, activity) = (&self.method.name, &self.config, &self.activity);
         let (output, stop) = (self.settings.output, self.stop.clone());
         Progress::new(name, config.clone(), history, activity.clone(), output, stop)
     }

@@ -9,20 +9,23 @@ use hint_grpo::config::is_given;
 use hint_policy::runtime::DeviceChoice;
 use hint_reward::verifier::Equality;
 use hint_rollout::collect::curriculum::ProblemSelection;
+use hint_rollout::collect::hinted::HintTrigger;
 use hint_rollout::data::{DataFile, HeldOut};
 
 use super::settings::{Method, SETTINGS, Settings, pinned};
-use crate::process::threads;
+use crate::process::{max_batch, threads};
 use crate::progress::Output;
 use crate::workload::{Compute, DATA_FILES, PromptOptions, columns, equality};
 
 /// Trains a policy with plain GRPO and with HINT, and compares them without hints.
 #[derive(Debug, Clone, Args)]
 pub struct Options {
-    /// The method to run; without it GRPO and HINT, one after the other, from the same weights and
-    /// seed.
-    #[arg(long, value_enum)]
-    pub method: Option<Method>,
+    /// The methods to run, one after the other, from the same weights and seed, such as `grpo,hint,luffy`: `grpo`
+    /// (no hints), `hint` (the configuration as it is), `sft` (supervised, on the problems' solutions), or a preset of
+    /// docs/methods.md, on the model, data, optimizer, steps and sampling of this configuration
+    /// [default: `grpo` and `hint`; with --config, `grpo` and the file's name].
+    #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
+    pub method: Vec<String>,
 
     /// `tiny` (in the repository), `smollm2` (fetched once), a folder in Hugging Face format, a GGUF file, or
     /// `owner/name[@revision]` on the Hugging Face Hub.
@@ -77,6 +80,10 @@ pub struct Options {
     #[arg(long, value_parser = threads)]
     pub threads: Option<i32>,
 
+    /// Most completions that are decoded at a time [default: 256]. Fewer take less memory and more time.
+    #[arg(long, value_name = "N", value_parser = max_batch)]
+    pub max_batch: Option<usize>,
+
     /// Hyper-parameters in TOML, in place of the model's preset in `examples/configs`.
     #[arg(long, value_name = "FILE.toml")]
     pub config: Option<PathBuf>,
@@ -99,8 +106,8 @@ pub struct Options {
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
 
-    /// Go on with the run in this folder. It remembers the other options; only `--steps`,
-    /// `--device`, `--threads`, `--gradient-checkpointing`, `--vllm` and `--method` (one of those that it
+    /// Continue the run in this folder. It remembers the other options; only `--steps`,
+    /// `--device`, `--threads`, `--max-batch`, `--gradient-checkpointing`, `--vllm` and `--method` (one of those that it
     /// was started with) may be given again.
     #[arg(
         long,
@@ -158,10 +165,7 @@ impl Options {
             "tiny" => "swaps".to_owned(),
             _ => "gsm-symbolic".to_owned(),
         });
-        let mut config = match &self.config {
-            Some(path) => read_config(path, &self.set)?,
-            None => preset(&self.model, &problems, &self.set)?,
-        };
+        let mut config = base_config(&self, &problems)?;
         if !self.column.is_empty() {
             config.data.columns = columns(&self.column)?;
         }
@@ -187,15 +191,16 @@ impl Options {
         config.evaluation.max_problems = self.held_out.or(config.evaluation.max_problems);
         self.prompt.set(&mut config);
         config.validate()?;
+        let methods = self.methods(&config)?;
         let out = self.out.unwrap_or_default();
         ensure!(
             out.as_os_str().is_empty() || !out.join(SETTINGS).exists(),
-            "`{0}` already holds a run; go on with `--resume {0}`, or choose another `--out`",
+            "`{0}` already holds a run; continue it with `--resume {0}`, or choose another `--out`",
             out.display()
         );
         let chosen = self.device.resolve()?;
-        Ok(Settings {
-            methods: self.method.map_or_else(|| vec![Method::Grpo, Method::Hint], |one| vec![one]),
+        let settings = Settings {
+            methods,
             problems,
             device: self.device,
             compute: Compute::or_default(self.compute, chosen.device),
@@ -204,13 +209,38 @@ impl Options {
             vllm: self.vllm,
             // The tiny model's operations are too small to share between threads.
             threads: self.threads.or((self.model == "tiny").then_some(1)),
+            max_batch: self.max_batch,
             model: pinned(self.model)?,
             config,
             out,
             output: self.output,
             from_step: None,
             changes: Vec::new(),
-        })
+        };
+        for method in &settings.methods {
+            let valid = settings.config(method).validate();
+            valid.with_context(|| format!("method `{}` on this task", method.name))?;
+        }
+        Ok(settings)
+    }
+
+    /// The methods that are asked for. Without hints, the configuration as it is would be GRPO once more.
+    fn methods(&self, config: &GrpoConfig) -> Result<Vec<Method>> {
+        let file = self.config.as_deref().and_then(Path::file_stem);
+        let configured = file.map_or("hint".into(), |stem| stem.to_string_lossy().to_lowercase());
+        let names = match self.method.as_slice() {
+            [] if config.rollout.trigger == HintTrigger::Never => vec![configured.clone()],
+            [] => vec!["grpo".to_owned(), configured.clone()],
+            names => names.to_vec(),
+        };
+        let repeated = names.iter().enumerate().find(|(at, name)| names[..*at].contains(name));
+        ensure!(
+            repeated.is_none(),
+            "--method names {} twice",
+            repeated.map_or("", |(_, name)| name)
+        );
+        let method = |name: &String| Method::named(name, &configured, &self.set);
+        names.iter().map(method).collect()
     }
 
     fn resolve_resumed(self, out: PathBuf) -> Result<Settings> {
@@ -238,16 +268,19 @@ impl Options {
         settings.gradient_checkpointing |= self.gradient_checkpointing;
         settings.config.validate()?;
         settings.threads = self.threads.or(settings.threads);
-        if let Some(method) = self.method {
-            let started = settings.methods.iter().map(|method| method.name()).collect::<Vec<_>>();
+        settings.max_batch = self.max_batch.or(settings.max_batch);
+        for name in &self.method {
+            let started =
+                settings.methods.iter().map(|method| method.name.as_str()).collect::<Vec<_>>();
             ensure!(
-                settings.methods.contains(&method),
-                "the run in `{}` has no method `{}`; it was started with: {}",
+                started.contains(&name.as_str()),
+                "the run in `{}` has no method `{name}`; it was started with: {}",
                 settings.out.display(),
-                method.name(),
                 started.join(", ")
             );
-            settings.methods = vec![method];
+        }
+        if !self.method.is_empty() {
+            settings.methods.retain(|method| self.method.contains(&method.name));
         }
         if self.device != DeviceChoice::Auto {
             settings.device = self.device;
@@ -280,20 +313,29 @@ fn problems(given: &[String]) -> Result<(Option<String>, Vec<DataFile>)> {
 
 /// Whether the user says what equals a reference.
 fn names_equality(options: &Options) -> Result<bool> {
-    let text = options.config.as_deref().map(read).transpose()?.unwrap_or_default();
-    Ok(is_given(&text, options.set.iter().map(String::as_str), "verifier.equality")?)
+    is_set(options, "verifier.equality")
 }
 
-/// The preset of a model. `swaps` brings held-out problems of its own; of others a share is held out.
-fn preset(model: &str, problems: &str, overrides: &[String]) -> Result<GrpoConfig> {
-    let text = if model == "tiny" {
-        include_str!("../../presets/tiny.toml")
+/// Whether the user's file or overrides name a key.
+fn is_set(options: &Options, key: &str) -> Result<bool> {
+    let text = options.config.as_deref().map(read).transpose()?.unwrap_or_default();
+    Ok(is_given(&text, options.set.iter().map(String::as_str), key)?)
+}
+
+/// The user's file, or the preset of the model. `swaps` brings held-out problems of its own; of others a share is
+/// held out unless the user says which are.
+fn base_config(options: &Options, problems: &str) -> Result<GrpoConfig> {
+    let mut config = if let Some(path) = &options.config {
+        read_config(path, &options.set)?
     } else {
-        include_str!("../../presets/smollm2.toml")
+        let text = if options.model == "tiny" {
+            include_str!("../../presets/tiny.toml")
+        } else {
+            include_str!("../../presets/smollm2.toml")
+        };
+        GrpoConfig::from_toml_with(text, options.set.iter().map(String::as_str))?
     };
-    let set = || overrides.iter().map(String::as_str);
-    let mut config = GrpoConfig::from_toml_with(text, set())?;
-    if !is_given("", set(), "evaluation.held_out")? {
+    if !is_set(options, "evaluation.held_out")? {
         config.evaluation.held_out = match problems {
             "swaps" => HeldOut::None,
             _ => HeldOut::Share { frac: 0.2 },
@@ -314,7 +356,6 @@ fn read_config(path: &Path, overrides: &[String]) -> Result<GrpoConfig> {
 #[cfg(test)]
 mod tests {
     use clap::FromArgMatches as _;
-    use hint_rollout::collect::hinted::HintTrigger;
 
     use super::*;
 
@@ -408,10 +449,11 @@ mod tests {
         let out = out.to_str().unwrap();
         let settings = resolve(&["--out", out, "--set", "optimizer.max_grad_norm=0.28"]).unwrap();
         settings.save().unwrap();
-        refused(&["--out", out], "already holds a run; go on with `--resume");
+        refused(&["--out", out], "already holds a run; continue it with `--resume");
         let resumed = resolve(&["--resume", out, "--method", "hint", "--from-step", "5"]).unwrap();
         assert_eq!(resumed.config, settings.config);
-        assert_eq!((resumed.methods, resumed.from_step), (vec![Method::Hint], Some(5)));
+        let [method] = &resumed.methods[..] else { panic!("one method") };
+        assert_eq!((method.name.as_str(), resumed.from_step), ("hint", Some(5)));
         refused(&["--resume", out, "--method", "sft"], "it was started with: grpo, hint");
 
         // A change is remembered until checkpoints have it, and after.
@@ -423,5 +465,59 @@ mod tests {
         assert_eq!(changed.changes, data, "fewer held-out problems are other data");
         changed.write().unwrap();
         assert_eq!(resolve(&["--resume", out]).unwrap().changes, data);
+    }
+
+    fn methods(args: &[&str]) -> Vec<(String, GrpoConfig)> {
+        let settings = resolve(args).unwrap();
+        let config = |method: &Method| (method.name.clone(), settings.config(method));
+        settings.methods.iter().map(config).collect()
+    }
+
+    #[test]
+    fn methods_are_presets_by_name_on_the_task_of_the_configuration() {
+        let found = methods(&["--method", "grpo,hint,luffy", "--set", "loss.kl.coef=0.25"]);
+        let names = found.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>();
+        assert_eq!(names, ["grpo", "hint", "luffy"]);
+        let [(_, grpo), (_, hint), (_, luffy)] = &found[..] else { panic!("three") };
+        assert_eq!(grpo.rollout.trigger, HintTrigger::Never);
+        assert_eq!((luffy.rollout.group_size, luffy.loss.kl.coef), (7, 0.25));
+        assert_eq!((&luffy.rollout.sampling, luffy.run), (&hint.rollout.sampling, hint.run));
+        refused(&["--method", "grpo,grpo"], "--method names grpo twice");
+        refused(&["--method", "lufy"], "methods are answer_hint, bread,");
+    }
+
+    #[test]
+    fn a_file_gives_its_method_its_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str, text: &str| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            path.to_str().unwrap().to_owned()
+        };
+        let mine = file("Mine.toml", "rollout.group_size = 5");
+        let names =
+            |args: &[&str]| methods(args).into_iter().map(|(name, _)| name).collect::<Vec<_>>();
+        assert_eq!(names(&["--config", &mine]), ["grpo", "mine"]);
+        assert_eq!(names(&["--config", &mine, "--method", "mine,luffy"]), ["mine", "luffy"]);
+        assert_eq!(names(&["--config", &mine, "--method", "hint"]), ["hint"]);
+        // Without hints it is GRPO itself, and runs once.
+        let plain = file("plain.toml", "rollout.trigger = { type = 'never' }");
+        assert_eq!(names(&["--config", &plain]), ["plain"]);
+        let held_out = |args: &[&str]| methods(args)[0].1.evaluation.held_out.clone();
+        let own = ["--config", &mine, "--problems", "some.jsonl"];
+        assert_eq!(held_out(&own), HeldOut::Share { frac: 0.2 });
+    }
+
+    #[test]
+    fn a_resumed_run_takes_no_other_prompts() {
+        let prompts = PromptOptions::augment_args(clap::Command::new("prompts"));
+        let mut train = Options::augment_args(clap::Command::new("train"));
+        train.build();
+        let resume = train.get_arguments().find(|arg| arg.get_id() == "resume").unwrap();
+        let refused = train.get_arg_conflicts_with(resume);
+        let refused = refused.iter().map(|arg| arg.get_id()).collect::<Vec<_>>();
+        for arg in prompts.get_arguments() {
+            assert!(refused.contains(&arg.get_id()), "{}", arg.get_id());
+        }
     }
 }

@@ -4,7 +4,6 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
-use clap::ValueEnum;
 use hint_grpo::config::{CHANGEABLE, is_changeable};
 use hint_grpo::observer::Phase;
 use hint_grpo::{GrpoConfig, Observer};
@@ -16,29 +15,60 @@ use hint_rollout::data::HeldOut;
 use serde::{Deserialize, Serialize};
 
 use crate::hub::Kind;
+use crate::presets;
 use crate::progress::Output;
 use crate::workload::{self, Compute, Source, Workload, device, model_path};
 
-/// What to run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+/// What to run, by its name: that of the run's folder and in `summary.json`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Method {
+    /// The name.
+    pub name: String,
+    /// What it does with the configuration.
+    pub kind: MethodKind,
+}
+
+/// What a method does with the configuration.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Method {
-    /// The configuration with its trigger set to `never`.
-    Grpo,
-    /// The configuration as it is.
-    Hint,
+pub enum MethodKind {
+    /// Policy gradient without hints: the configuration with its trigger set to `never`.
+    Plain,
+    /// Policy gradient with the configuration as it is.
+    Configured,
+    /// Policy gradient with the method of a preset, on the task of the configuration.
+    Preset(Box<GrpoConfig>),
     /// Supervised training on the problems' solutions, for a warm start or a baseline.
-    Sft,
+    Supervised,
 }
 
 impl Method {
-    /// The name in `summary.json` and of the run's folder.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Grpo => "grpo",
-            Self::Hint => "hint",
-            Self::Sft => "sft",
-        }
+    /// The method with this name; `configured` is that of the configuration as it is, `overrides` change presets as
+    /// they do the configuration.
+    ///
+    /// # Errors
+    ///
+    /// A name that is none.
+    pub(super) fn named(name: &str, configured: &str, overrides: &[String]) -> Result<Self> {
+        let kind = match name {
+            name if name == configured => MethodKind::Configured,
+            "hint" => MethodKind::Configured,
+            "grpo" => MethodKind::Plain,
+            "sft" => MethodKind::Supervised,
+            preset => {
+                let overrides = overrides.iter().map(String::as_str);
+                let preset = GrpoConfig::from_toml_with(presets::text(preset)?, overrides)
+                    .with_context(|| format!("method `{preset}`"))?;
+                MethodKind::Preset(Box::new(preset))
+            }
+        };
+        Ok(Self { name: name.to_owned(), kind })
+    }
+
+    /// Whether it trains on demonstrations alone.
+    pub const fn is_supervised(&self) -> bool {
+        matches!(self.kind, MethodKind::Supervised)
     }
 }
 
@@ -65,6 +95,9 @@ pub struct Settings {
     pub gradient_checkpointing: bool,
     /// As given.
     pub threads: Option<i32>,
+    /// As given.
+    #[serde(default)]
+    pub max_batch: Option<usize>,
     /// As given.
     #[serde(default)]
     pub vllm: Vec<String>,
@@ -145,7 +178,15 @@ impl Settings {
         }
         self.changes.sort();
         self.changes.dedup();
-        self.config = GrpoConfig::from_toml_with(&self.config.to_toml()?, overrides)?;
+        let changed = |config: &GrpoConfig| -> Result<GrpoConfig> {
+            Ok(GrpoConfig::from_toml_with(&config.to_toml()?, overrides.iter().copied())?)
+        };
+        self.config = changed(&self.config)?;
+        for method in &mut self.methods {
+            if let MethodKind::Preset(preset) = &mut method.kind {
+                **preset = changed(preset)?;
+            }
+        }
         Ok(())
     }
 
@@ -215,10 +256,12 @@ impl Settings {
     }
 
     /// The configuration of one method. The only difference between the methods.
-    pub fn config(&self, method: Method) -> GrpoConfig {
+    pub fn config(&self, method: &Method) -> GrpoConfig {
         let mut config = self.config.clone();
-        if method == Method::Grpo {
-            config.rollout.trigger = HintTrigger::Never;
+        match &method.kind {
+            MethodKind::Plain => config.rollout.trigger = HintTrigger::Never,
+            MethodKind::Preset(preset) => config = presets::on_task(preset, &config),
+            MethodKind::Configured | MethodKind::Supervised => {}
         }
         config
     }
@@ -229,8 +272,9 @@ impl Settings {
     ///
     /// As [`CollectorConfig::check_hints`](hint_rollout::CollectorConfig::check_hints).
     pub fn check_hints(&self, problems: &[Problem]) -> Result<()> {
-        for method in self.methods.iter().filter(|method| **method != Method::Sft) {
-            self.config(*method).rollout.check_hints(problems)?;
+        for method in self.methods.iter().filter(|method| !method.is_supervised()) {
+            let checked = self.config(method).rollout.check_hints(problems);
+            checked.with_context(|| format!("method `{}`", method.name))?;
         }
         Ok(())
     }
@@ -251,7 +295,7 @@ impl Settings {
     /// A number that TOML does not have.
     pub fn config_toml(&self) -> Result<String> {
         let config = match self.methods.as_slice() {
-            [method] => self.config(*method),
+            [method] => self.config(method),
             _ => self.config.clone(),
         };
         Ok(config.to_toml()?)

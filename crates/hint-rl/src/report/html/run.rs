@@ -13,6 +13,9 @@ use serde_json::Value;
 use crate::report::{curves, facts, findings, read_config};
 use crate::run_log::RunLog;
 
+/// The file of options that `hint-rl train` writes beside the folders of its methods.
+const OPTIONS: &str = "options.json";
+
 /// A share of groups that follows from several metrics: see [`curves::wrong_after_hints`].
 pub(super) const WRONG_AFTER_HINTS: &str = "report/all_wrong_frac_after_hints";
 /// Before the name of a timing.
@@ -158,7 +161,8 @@ fn name(dir: &Path) -> String {
 /// The name of the method: that of the folder, where `hint-rl train` chose it.
 fn method(dir: &Path, log: &RunLog, config: &GrpoConfig) -> String {
     let folder = dir.file_name().unwrap_or_default().to_string_lossy();
-    let method = if matches!(&*folder, "grpo" | "hint" | "sft") {
+    let is_named = dir.parent().is_some_and(|parent| parent.join(OPTIONS).is_file());
+    let method = if is_named || matches!(&*folder, "grpo" | "hint" | "sft") {
         &folder
     } else if log.values(metrics::ROLLOUT_PASS_RATE).next().is_none()
         && log.values(metrics::NLL).next().is_some()
@@ -175,7 +179,7 @@ fn method(dir: &Path, log: &RunLog, config: &GrpoConfig) -> String {
 /// The options of `hint-rl train`, beside or in the run's folder; null for a run of another program.
 fn options(dir: &Path) -> Value {
     let folders = [dir.parent(), Some(dir)].into_iter().flatten();
-    let mut texts = folders.filter_map(|dir| std::fs::read(dir.join("options.json")).ok());
+    let mut texts = folders.filter_map(|dir| std::fs::read(dir.join(OPTIONS)).ok());
     texts.find_map(|text| serde_json::from_slice(&text).ok()).unwrap_or_default()
 }
 
