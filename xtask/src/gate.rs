@@ -31,7 +31,7 @@ pub(crate) fn test(host: &Host, args: &[OsString]) -> Result<()> {
     let libtorch = hint_libtorch::setup(host)?;
     let mut tests = cargo(host);
     if has(host, "nextest") {
-        tests.args(["nextest", "run", "--workspace", "--locked"]);
+        tests.args(["nextest", "run", "--workspace", "--locked", "--lib", "--bins", "--tests"]);
         if !args.is_empty() {
             // The filter may select doctests only.
             tests.arg("--no-tests=warn");

@@ -1,15 +1,18 @@
 //! Short runs of the programs that a user starts with, on the embedded model: do they end well and leave what they promise?
 
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 use crate::process::{build, check, output};
+use crate::tidy::markdown::Markdown;
 use hint_libtorch::Host;
 
-/// Runs the main example (dry, for two steps of each method, and supervised) and an evaluation of what was trained, in the
+/// Runs the main example (dry, for two steps of each method, and supervised), an evaluation, and the tutorial of the book, in the
 /// profile and with the features of the tests, so that nothing is built a second time.
 pub(crate) fn run(host: &Host) -> Result<()> {
     let out = std::env::temp_dir().join(format!("hint-rl-smoke-{}", std::process::id()));
@@ -24,7 +27,8 @@ const EXAMPLE: &str = "hint_grpo";
 const PROGRAM: &str = "hint-rl";
 
 fn run_all(host: &Host, out: &Path) -> Result<()> {
-    let programs = build(host, &["--example", EXAMPLE, "--bin", PROGRAM])?;
+    let targets = ["--example", EXAMPLE, "--example", "custom_hints", "--bin", PROGRAM];
+    let programs = build(host, &targets)?;
     let command = |program: &str, options: &str, paths: &[(&str, &Path)]| {
         let mut command = Command::new(&programs[program]);
         command.current_dir(&host.repo).args(options.split(' '));
@@ -43,21 +47,44 @@ fn run_all(host: &Host, out: &Path) -> Result<()> {
     ensure!(!trained.exists(), "a dry run wrote `{}`", trained.display());
     run(EXAMPLE, "--steps 2 --held-out 40", &[("--out", &trained)])?;
     check_summary(&trained.join("summary.json"), &["grpo", "hint"])?;
-    let report = output(command(PROGRAM, "report --rows 2", &[]).arg(&trained))?;
-    for part in ["hint: step 2 of 2", "held-out accuracy", "rollout"] {
-        ensure!(report.contains(part), "the report of the run lacks `{part}`");
-    }
-    let page = out.join("report.html");
-    let to_page = format!("report --html={}", page.display());
-    run(PROGRAM, &to_page, &[("--max-mib=1", &trained)])?;
-    let page = std::fs::read_to_string(&page).context("`report --html` wrote no page")?;
-    ensure!(page.contains("id=\"shard-0\""), "the page of the run holds no completions");
     run(EXAMPLE, "--method sft --steps 2 --held-out 40", &[("--out", &supervised)])?;
     check_summary(&supervised.join("summary.json"), &["sft"])?;
     let model = supervised.join("sft");
     let paths = [("--model", model.as_path()), ("--out", scores.as_path())];
     run(PROGRAM, "evaluate --samples 2 --limit 20", &paths)?;
-    check_scores(&scores)
+    check_scores(&scores)?;
+    tutorial(host, &programs, &out.join("tutorial"))
+}
+
+/// Runs the commands of the book's tutorial, in a folder that looks like the clone: its blocks of `console`, in order.
+fn tutorial(host: &Host, programs: &BTreeMap<String, PathBuf>, folder: &Path) -> Result<()> {
+    let page = host.repo.join("docs/tutorial.md");
+    let text = std::fs::read_to_string(&page)
+        .with_context(|| format!("cannot read `{}`", page.display()))?;
+    let blocks = Markdown::parse(&text).code.into_iter();
+    let commands: String =
+        blocks.filter(|(_, language, _)| language == "console").map(|(_, _, text)| text).collect();
+    ensure!(commands.contains("hint-rl train"), "`{}` trains nothing", page.display());
+    std::fs::create_dir_all(folder)?;
+    symlink(host.repo.join("examples"), folder.join("examples"))?;
+    let program = |name: &str| format!("'{}'", programs[name].display());
+    let script = format!(
+        "set -eu\nhint-rl() {{ {} \"$@\"; }}\ncargo() {{ {}; }}\nset -x\n{commands}",
+        program(PROGRAM),
+        program("custom_hints")
+    );
+    check(Command::new("bash").arg("-c").arg(script).current_dir(folder))
+        .with_context(|| format!("a command of `{}` failed", page.display()))?;
+    check_summary(&folder.join("runs/hint/summary.json"), &["hint"])?;
+    let mut report = Command::new(&programs[PROGRAM]);
+    let report = output(report.args(["report", "--rows", "2", "runs/hint"]).current_dir(folder))?;
+    for part in ["hint: step 20 of 20", "held-out accuracy", "rollout"] {
+        ensure!(report.contains(part), "the report of the run lacks `{part}`");
+    }
+    let page = std::fs::read_to_string(folder.join("report.html"))
+        .context("the tutorial wrote no report")?;
+    ensure!(page.contains("id=\"shard-0\""), "the page of the run holds no completions");
+    Ok(())
 }
 
 /// Checks that the summary is JSON and lists the runs of `methods`, in order.

@@ -8,10 +8,14 @@ mod dependencies;
 mod equations;
 mod file_size;
 mod header;
-mod markdown;
+mod keys;
+mod language;
+pub(crate) mod markdown;
+mod messages;
 mod metrics;
 mod modules;
 mod pins;
+mod presets;
 mod tree;
 mod unsafe_code;
 
@@ -49,7 +53,7 @@ impl fmt::Display for Finding {
 type Check = fn(&Tree) -> Vec<Finding>;
 
 /// Every check, by name.
-const CHECKS: [(&str, Check); 10] = [
+const CHECKS: [(&str, Check); 14] = [
     ("header", header::check),
     ("file size", file_size::check),
     ("dependencies", dependencies::check),
@@ -59,6 +63,10 @@ const CHECKS: [(&str, Check); 10] = [
     ("metrics", metrics::check),
     ("pins", pins::check),
     ("book", book::check),
+    ("keys and options", keys::check),
+    ("messages", messages::check),
+    ("presets", presets::check),
+    ("language", language::check),
     ("unsafe code", unsafe_code::check),
 ];
 
@@ -79,12 +87,16 @@ pub(crate) fn run(repo: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Writes what follows from the code: the table of modules, the lists of public items, the reference of metrics.
+/// Writes what follows from the code: the table of modules, the lists of public items, the reference of metrics, the counts
+/// of language that fell.
 pub(crate) fn bless(repo: &Path) -> Result<()> {
     let tree = Tree::load(repo)?;
     let table = modules::blessed(&tree).context("ARCHITECTURE.md has no table of modules")?;
     let files = api::blessed(&tree).into_iter().chain([("ARCHITECTURE.md".to_owned(), table)]);
-    let files = files.chain(metrics::blessed(&tree));
+    let files = files
+        .chain(metrics::blessed(&tree))
+        .chain(language::blessed(&tree))
+        .chain(presets::blessed(&tree));
     for (path, text) in files {
         if tree.file(&path).is_none_or(|file| file.text != text) {
             let path = repo.join(path);

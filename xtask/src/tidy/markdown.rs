@@ -23,7 +23,8 @@ impl Markdown {
         let options = Options::ENABLE_TABLES | Options::ENABLE_FOOTNOTES;
         let mut page = Self::default();
         let (mut block, mut heading, mut code) = (String::new(), None::<String>, None);
-        let line = |range: &Range<usize>| 1 + text[..range.start].matches('\n').count();
+        let ends: Vec<usize> = text.match_indices('\n').map(|(at, _)| at).collect();
+        let line = |range: &Range<usize>| 1 + ends.partition_point(|&end| end < range.start);
         for (event, range) in Parser::new_ext(text, options).into_offset_iter() {
             match event {
                 Event::Start(Tag::CodeBlock(kind)) => {

@@ -23,3 +23,14 @@ pub fn tiny_format(tokenizer: impl Into<Arc<Tokenizer>>, stop_tokens: Vec<u32>) 
     let format = TextFormat::new(tokenizer.into(), stop_tokens);
     format.with_frame(prefix, suffix).with_hint_template(template)
 }
+
+/// Whether this is the tokenizer of the tiny model: in its folder, and in every checkpoint that was trained from it.
+pub fn is_tiny(tokenizer: &Tokenizer) -> bool {
+    let (prefix, suffix) = swaps::FRAME;
+    let text = format!("{prefix}Row ABCDE. Swaps 1:AC 2:BD.{suffix} \\boxed{{CDABE}}");
+    let same = |tiny: Tokenizer| {
+        let ids = tiny.encode(&text).ok().zip(tokenizer.encode(&text).ok());
+        tiny.vocab_size() == tokenizer.vocab_size() && ids.is_some_and(|(one, other)| one == other)
+    };
+    swaps::tokenizer().is_ok_and(same)
+}

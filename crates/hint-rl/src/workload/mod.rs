@@ -25,7 +25,7 @@ pub use self::place::{base_path, model_path, pinned, pinned_base, problems_path}
 pub use self::prompt::{PromptOptions, ids};
 use crate::fetch::Fetcher;
 use crate::progress::LoadBar;
-use crate::tiny::{swaps, tiny_format};
+use crate::tiny::{is_tiny, swaps, tiny_format};
 
 /// What is asked of every model with a chat template.
 const INSTRUCTION: &str = "Put your final answer within \\boxed{}.";
@@ -223,8 +223,8 @@ impl Workload {
         prompt::apply(&self.model_config, loaded)
     }
 
-    /// The prompt format of the model: its chat template, or plain text when it has none, which for
-    /// `swaps` is what the tiny model was shown.
+    /// The prompt format of the model: its chat template, or plain text when it has none. The tiny model, and any
+    /// model on `swaps`, is asked as the tiny model was trained to be asked.
     pub fn format(
         &self,
         tokenizer: &Arc<Tokenizer>,
@@ -239,7 +239,7 @@ impl Workload {
                 Some(system) => format.with_system(system),
                 None => format,
             })
-        } else if self.swaps {
+        } else if self.swaps || is_tiny(&tokenizer) {
             Arc::new(tiny_format(tokenizer, stop_tokens))
         } else {
             let system = system.as_ref().map_or_else(String::new, |text| format!("{text}\n\n"));

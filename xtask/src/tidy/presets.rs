@@ -1,0 +1,54 @@
+//! The book's page of presets is made from the files in `examples/configs`. `cargo xtask bless` writes it.
+
+use super::{Finding, tree::Tree};
+
+const FOLDER: &str = "examples/configs/";
+const PAGE: &str = "docs/presets.md";
+
+const HEAD: &str = "# Presets\n\n<!-- Written by `cargo xtask bless` from examples/configs. -->\n\n\
+    Each file in `examples/configs` is a choice on the axes of [methods](methods.md). \
+    `hint-rl train --method NAME` runs it on the model, data and optimizer of the run. \
+    `--config FILE` takes a whole file.\n";
+
+/// Runs the check.
+pub(super) fn check(tree: &Tree) -> Vec<Finding> {
+    let stale = tree.file(PAGE).is_some_and(|page| page.text != written(tree));
+    let message = "the page differs from the presets; run `cargo xtask bless`";
+    stale.then(|| Finding::new(PAGE, 1, message)).into_iter().collect()
+}
+
+/// The page.
+pub(super) fn blessed(tree: &Tree) -> Option<(String, String)> {
+    tree.file(PAGE).map(|_| (PAGE.to_owned(), written(tree)))
+}
+
+fn written(tree: &Tree) -> String {
+    let mut page = vec![HEAD.to_owned()];
+    for file in tree.files.iter().filter(|file| file.path.starts_with(FOLDER)) {
+        let name = file.name().trim_end_matches(".toml");
+        let about = file.lines().map_while(|(_, line)| line.strip_prefix('#'));
+        let about: Vec<&str> = about.map(str::trim_start).collect();
+        let about = about.join("\n");
+        let keys = file.text.lines().skip_while(|line| line.starts_with('#') || line.is_empty());
+        let keys: Vec<&str> = keys.collect();
+        page.push(format!("\n## {name}\n\n{about}\n\n```toml\n{}\n```\n", keys.join("\n")));
+    }
+    page.concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_follows_the_presets() {
+        let preset = ("examples/configs/a.toml", "# About\n# it.\n\n[run]\nsteps = 1 # few\n");
+        let (_, page) = blessed(&Tree::of(&[preset, (PAGE, "")])).unwrap();
+        assert_eq!(
+            page,
+            format!("{HEAD}\n## a\n\nAbout\nit.\n\n```toml\n[run]\nsteps = 1 # few\n```\n")
+        );
+        assert_eq!(check(&Tree::of(&[preset, (PAGE, &page)])), []);
+        assert_eq!(check(&Tree::of(&[preset, (PAGE, "# Old\n")])).len(), 1);
+    }
+}
