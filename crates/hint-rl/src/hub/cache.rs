@@ -1,7 +1,8 @@
 //! The cache of the Hub on this machine: what is there, and whether a file is what it should be.
 
+use std::collections::BTreeSet;
 use std::fs::File;
-use std::io::{ErrorKind, Read};
+use std::io::Read;
 use std::path::{Component, Path, PathBuf};
 
 use data_encoding::HEXLOWER;
@@ -55,6 +56,32 @@ pub(super) fn snapshot(
     (!files.is_empty()).then_some((commit, files))
 }
 
+/// Keeps the names of all files of a commit, beside its snapshots: a broken download leaves some of them.
+pub(super) fn keep_listing(cache: &Cache, repo: &Repo, commit: &str, files: &[String]) {
+    let path = listing_path(cache, repo, commit);
+    // It serves times without a network only; a cache that cannot be written may still be read.
+    let _ = write_listing(&path, files);
+}
+
+fn write_listing(path: &Path, files: &[String]) -> std::io::Result<()> {
+    let Some(folder) = path.parent() else { return Ok(()) };
+    std::fs::create_dir_all(folder)?;
+    let file = tempfile::NamedTempFile::new_in(folder)?;
+    serde_json::to_writer(&file, files)?;
+    file.persist(path)?;
+    Ok(())
+}
+
+/// The names of all files of a commit, if this program has seen them.
+pub(super) fn listing(cache: &Cache, repo: &Repo, commit: &str) -> Option<Vec<String>> {
+    let bytes = std::fs::read(listing_path(cache, repo, commit)).ok()?;
+    serde_json::from_slice(&bytes).ok()
+}
+
+fn listing_path(cache: &Cache, repo: &Repo, commit: &str) -> PathBuf {
+    folder(cache, repo).join("hint-rl").join(format!("{commit}.json"))
+}
+
 /// Whether a name stays inside a folder.
 pub(super) fn is_inside(name: &str) -> bool {
     let mut steps = Path::new(name).components();
@@ -99,7 +126,7 @@ pub(super) fn remove(link: &Path) {
 }
 
 /// A folder of links to `files` of a snapshot, since a file of problems may be one of many in its own folder.
-/// It lies beside the snapshots and goes with them.
+/// It lies beside the snapshots and goes with them. Links to other files, which an earlier version made, are removed.
 ///
 /// # Errors
 ///
@@ -110,21 +137,57 @@ pub(super) fn folder_of(root: &Path, snapshot: &Path, files: &[PathBuf]) -> Resu
         move |source| HubError::Cache { path, source }
     };
     std::fs::create_dir_all(root).map_err(failed(root))?;
+    let mut names = BTreeSet::new();
     for file in files {
         let name = file.strip_prefix(snapshot).unwrap_or(file).to_string_lossy().replace('/', "--");
-        let link = root.join(name);
-        if std::fs::read_link(&link).is_ok_and(|target| target == *file) {
-            continue;
+        let link = root.join(&name);
+        if !std::fs::read_link(&link).is_ok_and(|target| target == *file) {
+            // Takes the place of another link at once, also beside another process.
+            let fresh = root.join(format!(".{name}.{}", std::process::id()));
+            let _ = std::fs::remove_file(&fresh);
+            std::os::unix::fs::symlink(file, &fresh)
+                .and_then(|()| std::fs::rename(&fresh, &link))
+                .map_err(failed(&link))?;
         }
-        match std::fs::remove_file(&link) {
-            Err(error) if error.kind() != ErrorKind::NotFound => return Err(failed(&link)(error)),
-            _ => {}
-        }
-        match std::os::unix::fs::symlink(file, &link) {
-            // Another process made it.
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
-            made => made.map_err(failed(&link))?,
+        names.insert(name);
+    }
+    for entry in std::fs::read_dir(root).map_err(failed(root))?.flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if !name.starts_with('.') && !names.contains(&name) {
+            std::fs::remove_file(entry.path()).map_err(failed(&entry.path()))?;
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_of_links_has_the_files_and_no_others() {
+        let folder = tempfile::tempdir().unwrap();
+        let (snapshot, root) = (folder.path().join("snapshot"), folder.path().join("root"));
+        std::fs::create_dir_all(snapshot.join("data")).unwrap();
+        let file = |name: &str| {
+            let path = snapshot.join(name);
+            std::fs::write(&path, name).unwrap();
+            path
+        };
+        let (one, two) = (file("data/1.jsonl"), file("2.jsonl"));
+        std::fs::create_dir_all(&root).unwrap();
+        // A link of an earlier version, and one to a file that is gone.
+        std::os::unix::fs::symlink(&two, root.join("3.jsonl")).unwrap();
+        std::os::unix::fs::symlink(folder.path().join("gone"), root.join("2.jsonl")).unwrap();
+        for _ in 0..2 {
+            folder_of(&root, &snapshot, &[one.clone(), two.clone()]).unwrap();
+            let mut found = std::fs::read_dir(&root)
+                .unwrap()
+                .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+                .collect::<Vec<_>>();
+            found.sort();
+            assert_eq!(found, ["2.jsonl", "data--1.jsonl"]);
+            assert_eq!(std::fs::read_to_string(root.join("2.jsonl")).unwrap(), "2.jsonl");
+        }
+    }
 }

@@ -44,8 +44,10 @@ impl<T> std::fmt::Debug for NotShown<T> {
 struct Contents {
     commit: String,
     files: Vec<(String, FileInfo)>,
-    /// Whether they are those of the cache, so that nothing else can be had.
+    /// Whether only those in the cache can be had.
     is_cached: bool,
+    /// Whether they are all files of the commit; else those that another program left in the cache.
+    is_whole: bool,
 }
 
 /// What the Hub answers about a repository.
@@ -160,6 +162,10 @@ impl Hub {
             return Ok(fetched);
         }
         let contents = self.contents(kind, name, notice)?;
+        if !contents.is_cached {
+            let repo = repo(kind, name, &contents.commit);
+            cache::keep_listing(&self.cache, &repo, &contents.commit, &contents.names());
+        }
         let fetched = self.fetch_of(kind, name, &contents, notice)?;
         if !contents.is_cached {
             self.remember(kind, name, &contents.commit)?;
@@ -183,24 +189,26 @@ impl Hub {
         };
         let part = name.part();
         let (path, files) = match kind {
-            Kind::Model => match model_files(&contents.names(), part).map_err(unfit)? {
-                ModelFiles::Gguf(file) => {
-                    let files = bring(&[file])?;
-                    (files[0].clone(), files)
+            Kind::Model => {
+                match model_files(&contents.names(), part, contents.is_whole).map_err(unfit)? {
+                    ModelFiles::Gguf(file) => {
+                        let files = bring(&[file])?;
+                        (files[0].clone(), files)
+                    }
+                    ModelFiles::Folder { folder, files } => {
+                        (inside(&snapshot, &folder), bring(&files)?)
+                    }
+                    ModelFiles::Indexed { folder, mut files, index } => {
+                        files.push(index);
+                        let mut brought = bring(&files)?;
+                        let path = brought[brought.len() - 1].clone();
+                        let index = std::fs::read(&path)
+                            .map_err(|source| HubError::Cache { path, source })?;
+                        brought.extend(bring(&indexed(&index, &folder).map_err(unfit)?)?);
+                        (inside(&snapshot, &folder), brought)
+                    }
                 }
-                ModelFiles::Folder { folder, files } => {
-                    (inside(&snapshot, &folder), bring(&files)?)
-                }
-                ModelFiles::Indexed { folder, mut files, index } => {
-                    files.push(index);
-                    let mut brought = bring(&files)?;
-                    let path = brought[brought.len() - 1].clone();
-                    let index =
-                        std::fs::read(&path).map_err(|source| HubError::Cache { path, source })?;
-                    brought.extend(bring(&indexed(&index, &folder).map_err(unfit)?)?);
-                    (inside(&snapshot, &folder), brought)
-                }
-            },
+            }
             Kind::Problems => {
                 let files = bring(&contents.problems(part).map_err(unfit)?.files)?;
                 if let [one] = files.as_slice() {
@@ -241,9 +249,12 @@ impl Hub {
 
     fn cached(&self, kind: Kind, name: &HubName) -> Option<Contents> {
         let repo = repo(kind, name, name.revision());
-        let (commit, files) = cache::snapshot(&self.cache, &repo, name)?;
-        let files = files.into_iter().map(|file| (file, FileInfo::default())).collect();
-        Some(Contents { commit, files, is_cached: true })
+        let (commit, found) = cache::snapshot(&self.cache, &repo, name)?;
+        let listing = cache::listing(&self.cache, &repo, &commit);
+        let is_whole = listing.is_some();
+        let files =
+            listing.unwrap_or(found).into_iter().map(|file| (file, FileInfo::default())).collect();
+        Some(Contents { commit, files, is_cached: true, is_whole })
     }
 
     fn listing(&self, kind: Kind, name: &HubName) -> Result<Listing, HubError> {
@@ -442,7 +453,7 @@ impl Contents {
     }
 
     fn problems(&self, part: Option<&str>) -> Result<ProblemFiles, String> {
-        problem_files(&self.names(), part, !self.is_cached)
+        problem_files(&self.names(), part, self.is_whole)
     }
 }
 
@@ -464,7 +475,7 @@ impl From<Listing> for Contents {
             (sibling.rfilename, FileInfo { bytes: sibling.size, sha256, etag })
         });
         let files = files.filter(|(name, _)| cache::is_inside(name)).collect();
-        Self { commit: listing.sha, files, is_cached: false }
+        Self { commit: listing.sha, files, is_cached: false, is_whole: true }
     }
 }
 

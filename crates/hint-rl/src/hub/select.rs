@@ -30,12 +30,17 @@ pub(super) enum ModelFiles {
     Gguf(String),
 }
 
-/// The files of a model among those of a repository: of its folder `part`, or its GGUF file of that name.
+/// The files of a model among those of a repository: of its folder `part`, or its GGUF file of that name. Only
+/// the whole list (`is_whole`) tells that there is one GGUF file: a cache may lack the others.
 ///
 /// # Errors
 ///
 /// Why they are no model that can be read.
-pub(super) fn model_files(all: &[String], part: Option<&str>) -> Result<ModelFiles, String> {
+pub(super) fn model_files(
+    all: &[String],
+    part: Option<&str>,
+    is_whole: bool,
+) -> Result<ModelFiles, String> {
     if let Some(file) = part.filter(|part| is_gguf(part)) {
         let is_there = all.iter().any(|name| name == file);
         return if is_there {
@@ -60,7 +65,10 @@ pub(super) fn model_files(all: &[String], part: Option<&str>) -> Result<ModelFil
     }
     let gguf = gguf_files(all);
     match (part, gguf.as_slice()) {
-        (None, [one]) => Ok(ModelFiles::Gguf((*one).to_owned())),
+        (None, [one]) if is_whole => Ok(ModelFiles::Gguf((*one).to_owned())),
+        (None, [one]) => Err(format!(
+            "the cache holds only a GGUF file of it; if it is meant, name it as `:{one}`"
+        )),
         (None, [_, ..]) => {
             Err(format!("it has several GGUF files; name one as `:FILE.gguf`: {}", list(&gguf)))
         }
@@ -298,15 +306,16 @@ mod tests {
             "README.md config.json merges.txt model.safetensors onnx/model.onnx pytorch_model.bin \
              tokenizer.json tokenizer_config.json vocab.json sub/config.json sub/model.safetensors",
         );
-        let found = model_files(&all, None).unwrap();
+        let found = model_files(&all, None, true).unwrap();
         let files = names("config.json tokenizer.json tokenizer_config.json model.safetensors");
         assert_eq!(found, ModelFiles::Folder { folder: String::new(), files });
-        let found = model_files(&all, Some("sub")).unwrap();
+        let found = model_files(&all, Some("sub"), true).unwrap();
         let files = names("sub/config.json sub/model.safetensors");
         assert_eq!(found, ModelFiles::Folder { folder: "sub/".to_owned(), files });
 
         let all = names(&format!("config.json model-00001-of-00002.safetensors {INDEX}"));
-        let ModelFiles::Indexed { files, index, .. } = model_files(&all, None).unwrap() else {
+        let ModelFiles::Indexed { files, index, .. } = model_files(&all, None, true).unwrap()
+        else {
             panic!("its weights are in several files")
         };
         assert_eq!((files, index), (names("config.json"), INDEX.to_owned()));
@@ -319,7 +328,9 @@ mod tests {
         }
 
         let all = names("adapter_config.json adapter_model.safetensors README.md");
-        let ModelFiles::Folder { files, .. } = model_files(&all, None).unwrap() else { panic!() };
+        let ModelFiles::Folder { files, .. } = model_files(&all, None, true).unwrap() else {
+            panic!()
+        };
         assert_eq!(files, all[..2]);
     }
 
@@ -327,17 +338,25 @@ mod tests {
     fn a_gguf_file_is_named_where_there_are_several() {
         let two = names("m.Q4.gguf m.Q8.gguf README.md");
         assert_eq!(
-            model_files(&two, Some("m.Q8.gguf")),
+            model_files(&two, Some("m.Q8.gguf"), false),
             Ok(ModelFiles::Gguf("m.Q8.gguf".to_owned()))
         );
-        assert_eq!(model_files(&two[1..], None), Ok(ModelFiles::Gguf("m.Q8.gguf".to_owned())));
-        assert!(model_files(&two, None).unwrap_err().contains("`m.Q4.gguf`, `m.Q8.gguf`"));
-        assert!(model_files(&two, Some("m.Q2.gguf")).unwrap_err().contains("no file `m.Q2.gguf`"));
+        assert!(
+            model_files(&two[1..], None, false).unwrap_err().contains("name it as `:m.Q8.gguf`")
+        );
+        assert_eq!(
+            model_files(&two[1..], None, true),
+            Ok(ModelFiles::Gguf("m.Q8.gguf".to_owned()))
+        );
+        assert!(model_files(&two, None, true).unwrap_err().contains("`m.Q4.gguf`, `m.Q8.gguf`"));
+        assert!(
+            model_files(&two, Some("m.Q2.gguf"), true).unwrap_err().contains("no file `m.Q2.gguf`")
+        );
     }
 
     #[test]
     fn what_is_no_model_is_refused_with_what_there_is() {
-        let error = |text: &str| model_files(&names(text), None).unwrap_err();
+        let error = |text: &str| model_files(&names(text), None, true).unwrap_err();
         assert!(error("README.md train.jsonl").contains("it holds `README.md`, `train.jsonl`"));
         assert!(error("config.json pytorch_model.bin").contains("no `model.safetensors`"));
         assert!(error("").contains("it holds nothing"));

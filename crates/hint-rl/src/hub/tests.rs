@@ -428,7 +428,7 @@ fn problems_are_one_file_or_a_folder_of_shards() {
     assert!(!server.requests().iter().any(|(path, ..)| path.contains("train")));
     let offline = HubSettings { offline: true, ..settings.clone() };
     let error = fetch(offline.clone(), Kind::Problems, "org/name").0.unwrap_err().to_string();
-    assert!(error.contains("name a part of it"), "{error}");
+    assert!(error.contains("lacks `data/train-00000-of-00002.jsonl`"), "{error}");
     let pinned = Hub::new(settings.clone()).unwrap();
     let pinned = pinned.pin(Kind::Problems, &name("org/name"), &mut |_| {}).unwrap();
     assert_eq!(pinned.to_string(), format!("org/name@{COMMIT}:train"));
@@ -436,8 +436,27 @@ fn problems_are_one_file_or_a_folder_of_shards() {
     assert_eq!(ids(&train.path), (0..80).collect::<Vec<_>>());
     let again = fetch(offline.clone(), Kind::Problems, "org/name@main:train").0.unwrap();
     assert_eq!(ids(&again.path), (0..80).collect::<Vec<_>>());
-    // Of numbered files, none may be missing.
+    // No file may be missing, also where another program filled the cache and names have numbers.
     super::cache::remove(&train.files[1]);
+    let error = fetch(offline.clone(), Kind::Problems, "org/name").0.unwrap_err().to_string();
+    assert!(error.contains("lacks `data/train-00001-of-00002.jsonl`"), "{error}");
+    let listing = format!("datasets--org--name/hint-rl/{COMMIT}.json");
+    std::fs::remove_file(cache.path().join(listing)).unwrap();
     let error = fetch(offline, Kind::Problems, "org/name").0.unwrap_err().to_string();
     assert!(error.contains("only 1 of its 2 files"), "{error}");
+}
+
+#[test]
+fn a_broken_download_of_shards_without_numbers_is_not_taken_for_the_whole() {
+    let row = b"{\"id\":\"0\",\"question\":\"?\",\"answer\":\"1\"}\n".to_vec();
+    let file = |name: &str, bytes: &[u8]| (name.to_owned(), bytes.to_vec());
+    let files = vec![file("a.jsonl", &row), file("b.jsonl", &weights())];
+    let server = Server::new(files, Trouble::Breaks(usize::MAX));
+    let cache = tempfile::tempdir().unwrap();
+    let settings = server.hub(cache.path());
+    assert!(fetch(settings.clone(), Kind::Problems, "org/name").0.is_err(), "`b.jsonl` breaks");
+    let offline = HubSettings { offline: true, ..settings };
+    let pinned = format!("org/name@{COMMIT}");
+    let error = fetch(offline, Kind::Problems, &pinned).0.unwrap_err().to_string();
+    assert!(error.contains("lacks `b.jsonl`"), "{error}");
 }
