@@ -34,6 +34,9 @@ table! {
     /// Share of groups whose rewards differ by shaping alone: all completions are correct, or none is, and the
     /// part of the reward behind the verdict is the same for all.
     ROLLOUT_SHAPING_ONLY_FRAC = "rollout/shaping_only_frac";
+    /// Share of groups with graded rewards: all are correct, or none is, and the part of the reward behind the
+    /// verdict differs.
+    ROLLOUT_GRADED_FRAC = "rollout/graded_frac";
     /// Mean length of the sampled completions, both stages, in tokens.
     COMPLETIONS_MEAN_LENGTH = "completions/mean_length";
     /// Length of the shortest sampled completion, both stages, in tokens.

@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 use crate::metrics::{self, Metrics};
 
 /// The metrics that rules read.
-const READ: [&str; 17] = [
+const READ: [&str; 18] = [
     metrics::COMPLETIONS_CLIPPED_RATIO,
     metrics::ENTROPY_TRAINED,
     metrics::EVAL_FAILED_FRAC,
@@ -19,6 +19,7 @@ const READ: [&str; 17] = [
     metrics::ROLLOUT_ALL_RIGHT_FRAC,
     metrics::ROLLOUT_COLLAPSED_FRAC,
     metrics::ROLLOUT_DROPPED_FRAC,
+    metrics::ROLLOUT_GRADED_FRAC,
     metrics::ROLLOUT_PASS_RATE,
     metrics::ROLLOUT_SHAPING_ONLY_FRAC,
     metrics::SAMPLING_LOGP_DIFFERENCE,

@@ -17,9 +17,14 @@ pub(super) const RULE: Rule = Rule {
     find,
 };
 
+/// Whether rewards are graded, so that groups of equal verdicts have a signal: more of them than the bound leaves.
+pub(super) fn is_graded(history: &History) -> bool {
+    history.mean(metrics::ROLLOUT_GRADED_FRAC).is_some_and(|graded| graded > 1.0 - BOUND)
+}
+
 fn find(history: &History, config: &GrpoConfig) -> Option<Found> {
-    // A hint that teaches gives groups of equal rewards a gradient.
-    if !config.loss.credit.form.ignores_zero_advantage() {
+    // A hint that teaches gives groups of equal rewards a gradient; graded rewards differ where verdicts do not.
+    if !config.loss.credit.form.ignores_zero_advantage() || is_graded(history) {
         return None;
     }
     let (wrong, after) = history.wrong()?;

@@ -116,6 +116,11 @@ fn a_run_starves_unless_hints_rescue_its_groups() {
     };
     check(Condition::Starved, &equal(0.45, 0.4), &equal(0.4, 0.45));
     check(Condition::Saturated, &equal(0.4, 0.45), &equal(0.45, 0.4));
+    // Graded rewards differ although verdicts do not.
+    let graded = |frac| [(WRONG, 0.9), (HINTED, 0.0), (metrics::ROLLOUT_GRADED_FRAC, frac)];
+    check(Condition::Starved, &graded(0.19), &graded(0.21));
+    let graded = |frac| [(RIGHT, 0.9), (metrics::ROLLOUT_GRADED_FRAC, frac)];
+    check(Condition::Saturated, &graded(0.19), &graded(0.21));
     let verdict = RunVerdict::of(&history(40, 5, &all(0.9, 0.1)), &GrpoConfig::default());
     let text = verdict.to_string();
     assert_eq!(text, "STARVED: 90 % of the groups are all wrong, 81 % after hints (steps 36–40)");

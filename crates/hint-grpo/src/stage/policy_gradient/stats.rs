@@ -21,8 +21,11 @@ pub(super) fn observe_groups(metrics: &mut Metrics, groups: &[RolloutGroup]) {
         let std = if equal { 0.0 } else { (squares / (count - 1.0)).sqrt() };
         metrics.add(metrics::REWARD_STD, std, 1.0);
         metrics.add(metrics::FRAC_REWARD_ZERO_STD, f64::from(equal), 1.0);
-        let shaping_only = !equal && !has_verdict_signal(group);
+        let (one_verdict, one_part) =
+            (agree(group, Rollout::is_correct), agree(group, verdict_part));
+        let shaping_only = !equal && one_verdict && one_part;
         metrics.add(metrics::ROLLOUT_SHAPING_ONLY_FRAC, f64::from(shaping_only), 1.0);
+        metrics.add(metrics::ROLLOUT_GRADED_FRAC, f64::from(one_verdict && !one_part), 1.0);
         for rollout in &group.rollouts {
             for (name, value) in &rollout.score.parts {
                 parts.entry(name).or_default().push(*value);
@@ -50,15 +53,16 @@ pub(super) fn observe_masked(metrics: &mut Metrics, groups: &[RolloutGroup], pas
     metrics.add(metrics::TOKENS_NO_GRADIENT_FRAC, tokens, tokens);
 }
 
-/// Whether the part of the reward that the verdict comes from differs within the group.
-fn has_verdict_signal(group: &RolloutGroup) -> bool {
-    let verdict = |rollout: &Rollout| {
-        let part = rollout.score.parts.first().map(|(_, value)| *value);
-        (rollout.is_correct(), part)
-    };
-    let mut verdicts = group.rollouts.iter().map(verdict);
-    let first = verdicts.next();
-    verdicts.any(|verdict| Some(verdict) != first)
+/// The part of the reward that the verdict comes from.
+fn verdict_part(rollout: &Rollout) -> Option<f64> {
+    rollout.score.parts.first().map(|(_, value)| *value)
+}
+
+/// Whether all rollouts of a group have the same value.
+fn agree<V: PartialEq>(group: &RolloutGroup, value: impl Fn(&Rollout) -> V) -> bool {
+    let mut values = group.rollouts.iter().map(value);
+    let first = values.next();
+    values.all(|value| Some(value) == first)
 }
 
 /// What was sampled, judged, hinted and left out.
@@ -173,15 +177,17 @@ mod tests {
         let share = |groups: &[RolloutGroup]| {
             let mut metrics = Metrics::new();
             observe_groups(&mut metrics, groups);
-            metrics.get(metrics::ROLLOUT_SHAPING_ONLY_FRAC)
+            let graded = metrics.get(metrics::ROLLOUT_GRADED_FRAC);
+            (metrics.get(metrics::ROLLOUT_SHAPING_ONLY_FRAC), graded)
         };
         let shaped = [group(&[(0.0, 1.0), (0.0, 0.5)]), group(&[(1.0, 1.0), (1.0, 0.5)])];
-        assert_eq!(share(&shaped), Some(1.0));
+        assert_eq!(share(&shaped), (Some(1.0), Some(0.0)));
         let mixed = group(&[(0.0, 1.0), (1.0, 0.5)]);
         let equal = group(&[(0.0, 1.0), (0.0, 1.0)]);
         // A reward that says wrong of both, and how wrong.
         let graded = group(&[(0.0, 1.0), (0.3, 1.0)]);
-        assert_eq!(share(&[mixed, equal, graded, shaped[0].clone()]), Some(0.25));
+        let all = [mixed, equal, graded, shaped[0].clone()];
+        assert_eq!(share(&all), (Some(0.25), Some(0.25)));
     }
 
     #[test]
