@@ -16,6 +16,7 @@ mod metrics;
 mod modules;
 mod pins;
 mod presets;
+mod reports;
 mod tree;
 mod unsafe_code;
 
@@ -53,7 +54,7 @@ impl fmt::Display for Finding {
 type Check = fn(&Tree) -> Vec<Finding>;
 
 /// Every check, by name.
-const CHECKS: [(&str, Check); 14] = [
+const CHECKS: [(&str, Check); 15] = [
     ("header", header::check),
     ("file size", file_size::check),
     ("dependencies", dependencies::check),
@@ -62,6 +63,7 @@ const CHECKS: [(&str, Check); 14] = [
     ("equations and deviations", equations::check),
     ("metrics", metrics::check),
     ("pins", pins::check),
+    ("reports", reports::check),
     ("book", book::check),
     ("keys and options", keys::check),
     ("messages", messages::check),
