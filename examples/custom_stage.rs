@@ -29,17 +29,19 @@ impl Stage for Distill {
     const NAME: &'static str = "distill";
     // The policy that trains is not sampled from, so no engine waits for its weights.
     const SAMPLES: bool = false;
-    type Item = Vec<u32>;
+    type Items = [Vec<u32>];
+
+    fn is_empty(prompts: &[Vec<u32>]) -> bool {
+        prompts.is_empty()
+    }
 
     // A run is not resumed with other prompts.
-    fn fingerprints(prompts: &[Vec<u32>]) -> BTreeMap<String, String> {
+    fn fingerprints(prompts: &[Vec<u32>]) -> Result<BTreeMap<String, String>, GrpoError> {
         let bytes =
             |prompt: &Vec<u32>| prompt.iter().flat_map(|token| token.to_le_bytes()).collect();
         let bytes: Vec<Vec<u8>> = prompts.iter().map(bytes).collect();
-        BTreeMap::from([(
-            "prompts".to_owned(),
-            fingerprint(bytes.iter().map(|one| [one.as_slice()])),
-        )])
+        let prompts = fingerprint(bytes.iter().map(|one| [one.as_slice()]));
+        Ok(BTreeMap::from([("prompts".to_owned(), prompts)]))
     }
 
     fn sft_loss(_config: &GrpoConfig) -> SftLoss {

@@ -36,7 +36,7 @@ fn run(dir: &Path, config: &GrpoConfig, held_out: &[Problem], stop: Option<u64>)
     let run_dir = RunDir::resume_or_create(dir, config);
     let policy = SharedPolicy::new(tiny_policy(7));
     let parts = parts(&policy, lenient_rubric(), true);
-    let Split { train, .. } = split();
+    let (train, _) = split();
     let outcome = Trainer::from_config(config.clone(), parts)
         .expect("the configuration is valid")
         .run_dir(run_dir.expect("a usable folder"))
@@ -51,12 +51,14 @@ fn run(dir: &Path, config: &GrpoConfig, held_out: &[Problem], stop: Option<u64>)
 }
 
 fn held_out() -> Vec<Problem> {
-    split().held_out
+    split().1
 }
 
-fn split() -> Split {
+/// The problems to train on, and the held-out ones.
+fn split() -> (Vec<Problem>, Vec<Problem>) {
     let split = evaluated().evaluation.split(problems(), &Columns::default());
-    split.expect("no file is read")
+    let Split { train, held_out, .. } = split.expect("no file is read");
+    (train.to_vec().expect("in memory"), held_out.to_vec().expect("in memory"))
 }
 
 /// The lines of `metrics.jsonl`, and those of them that are about the evaluation.
@@ -129,7 +131,7 @@ fn other_held_out_problems_are_refused_on_resuming() {
     run(dir.path(), &evaluated(), &held_out(), Some(2));
     let policy = SharedPolicy::new(tiny_policy(7));
     let parts = parts(&policy, lenient_rubric(), true);
-    let Split { train, held_out, .. } = split();
+    let (train, held_out) = split();
     let error = Trainer::from_config(evaluated(), parts)
         .expect("the configuration is valid")
         .run_dir(RunDir::resume(dir.path()).expect("a stopped run"))
@@ -171,7 +173,7 @@ fn a_supervised_run_is_evaluated_as_well() {
     config.run.prompts_per_step = 8;
     config.evaluation.every = 0;
     config.optimizer.learning_rate = 1e-2;
-    let Split { train, held_out, .. } = split();
+    let (train, held_out) = split();
     // 9 is `9` times three: solves either kind of problem.
     let nines = Digits.encode_completion("999").expect("digits are tokens");
     let demonstrations = train.iter().map(|problem| {

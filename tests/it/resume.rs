@@ -12,6 +12,7 @@ use hint_grpo::{
 use hint_policy::SharedPolicy;
 use hint_reward::verifier::{Equality, VerifierConfig};
 use hint_rollout::Problem;
+use hint_rollout::data::ProblemSetBuilder;
 use hint_tests::{
     StopAfter, bytes, config, lenient_rubric, parts, problems, tiny_policy, trainer, weights,
 };
@@ -54,9 +55,14 @@ fn uninterrupted() -> (Vec<Vec<u8>>, Vec<f32>) {
 #[test]
 fn a_stopped_run_resumes_to_the_same_bytes() {
     let expected = uninterrupted();
-    for stop in [1, 4] {
+    // Where problems are kept changes nothing, not even from one session to the next.
+    for (stop, memory) in [(1, u64::MAX), (4, 0)] {
+        let mut on_disk = ProblemSetBuilder::new(memory, None);
+        problems().into_iter().try_for_each(|one| on_disk.push(one)).expect("there is room");
+        let on_disk = on_disk.finish().expect("there is room");
         let dir = tempfile::tempdir().expect("a temporary folder");
-        let config = run_config();
+        let mut config = run_config();
+        config.data.memory_mib = memory >> 20;
         let run_dir = RunDir::create(dir.path(), &config).expect("an empty folder");
         let policy = SharedPolicy::new(tiny_policy(7));
         let parts = parts(&policy, lenient_rubric(), true);
@@ -66,7 +72,7 @@ fn a_stopped_run_resumes_to_the_same_bytes() {
             .observer(StopAfter(stop))
             .build()
             .expect("the configuration is valid");
-        let outcome_of_run = trainer.run(&problems()).expect("the run works");
+        let outcome_of_run = trainer.run(&on_disk).expect("the run works");
         assert!(matches!(outcome_of_run, Outcome::Stopped { step, .. } if step == stop));
         let weights = finish(dir.path(), &run_config());
         assert!((outcome(dir.path()), weights) == expected, "stopped after step {stop}");
@@ -124,7 +130,7 @@ fn resume(
         .depends_on("model", model)
         .changes(changes.iter().copied())
         .build()?
-        .run(problems)
+        .run(&problems.to_vec())
 }
 
 /// What is said to differ.
@@ -292,7 +298,7 @@ fn other_problems_are_refused() {
     finish(dir.path(), &short);
     let run_dir = RunDir::resume(dir.path()).expect("a finished run");
     let (mut trainer, _) = trainer(&run_config(), true, Some(run_dir));
-    let error = trainer.run(&problems()[1..]).expect_err("one problem is missing");
+    let error = trainer.run(&problems()[1..].to_vec()).expect_err("one problem is missing");
     assert!(matches!(error, GrpoError::Mismatch { .. }), "{error}");
 }
 

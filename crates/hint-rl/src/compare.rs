@@ -24,6 +24,7 @@ use hint_grpo::objective::RatioScheme;
 use hint_grpo::{GrpoConfig, Hints, Observer, Parts, Rewards, StepReport, Trainer, metrics};
 use hint_policy::{LoadOptions, LoadedModel, SharedPolicy};
 use hint_reward::{ExactMatch, Rubric};
+use hint_rollout::data::Problems;
 use hint_rollout::evaluate::EvaluationOptions;
 use hint_rollout::{LocalEngine, Problem};
 
@@ -201,7 +202,7 @@ impl Observer for Watch {
     }
 }
 
-fn compare(run: Run, train: &[Problem], held_out: &[Problem]) -> Result<Row> {
+fn compare(run: Run, train: &(dyn Problems + 'static), held_out: &[Problem]) -> Result<Row> {
     let Run { method, seed, config } = run;
     let model = LoadedModel::load(tiny_model(), &LoadOptions::default())?;
     let policy = SharedPolicy::new(model.policy);

@@ -223,7 +223,7 @@ fn a_group_of_one_and_a_run_of_no_steps_are_refused_by_name() {
 fn a_run_without_problems_is_an_error_and_a_finished_run_has_nothing_to_do() {
     let config = run_config();
     let (mut trainer, policy, measured) = trainer(&config, None, sound);
-    assert!(matches!(trainer.run(&[]), Err(GrpoError::NoProblems)));
+    assert!(matches!(trainer.run(&Vec::new()), Err(GrpoError::NoProblems)));
     trainer.run(&problems()).expect("the run works");
     let after = weights(&policy);
     assert_eq!(measured.try_iter().count() as u64, config.run.steps);

@@ -1,12 +1,13 @@
 //! Comparing the configuration of a checkpoint with that of a resumed run.
 
+use hint_rollout::data::DataConfig;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::GrpoConfig;
 
 /// Keys that a resumed run may change, where it says so: each with all keys below it.
-pub const CHANGEABLE: [&str; 20] = [
+pub const CHANGEABLE: [&str; 22] = [
     "run.steps",
     "run.schedule_steps",
     "run.max_tokens_per_micro_batch",
@@ -27,6 +28,8 @@ pub const CHANGEABLE: [&str; 20] = [
     "optimizer.guard",
     "evaluation",
     "rollout_table",
+    "data.memory_mib",
+    "data.spill_dir",
 ];
 
 /// Whether a resumed run may change the configuration's `key`. How often checkpoints are written may
@@ -55,8 +58,9 @@ pub(crate) fn is_below(key: &str, table: &str) -> bool {
     key.strip_prefix(table).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
 }
 
-/// The keys in which two configurations differ, with both values. How often checkpoints are written and
-/// whether TensorBoard gets a file change no number; more steps change none either, unless schedules depend on their number.
+/// The keys in which two configurations differ, with both values. How often checkpoints are written, whether
+/// TensorBoard gets a file, and where problems are kept change no number. More steps change none either, unless
+/// schedules depend on their number.
 pub(crate) fn differences(saved: &GrpoConfig, current: &GrpoConfig) -> Vec<(String, Value, Value)> {
     let mut found = Vec::new();
     compare("", &comparable(saved), &comparable(current), &mut found);
@@ -68,6 +72,8 @@ fn comparable(config: &GrpoConfig) -> Value {
     config.run.checkpoint_every = 0;
     config.run.keep_checkpoints = 1;
     config.run.tensorboard = true;
+    let DataConfig { memory_mib, spill_dir, .. } = DataConfig::default();
+    (config.data.memory_mib, config.data.spill_dir) = (memory_mib, spill_dir);
     let mut value = serde_json::json!(config);
     if config.run.schedule_steps.is_some() || !depends_on_steps(&value) {
         value["run"]["steps"] = Value::Null;

@@ -1,9 +1,9 @@
 //! When and how held-out problems are evaluated.
 
-use hint_rollout::data::{Columns, HeldOut, Split, sample_by_hash};
+use hint_rollout::data::{Columns, HeldOut, ProblemSet, Split};
 use hint_rollout::error::Violations;
 use hint_rollout::evaluate::EvaluationOptions;
-use hint_rollout::{Problem, RolloutError, Sampling, Seed};
+use hint_rollout::{RolloutError, Sampling, Seed};
 use serde::{Deserialize, Serialize};
 
 /// When and how held-out problems are evaluated, without hints.
@@ -61,11 +61,15 @@ impl EvaluationConfig {
     ///
     /// # Errors
     ///
-    /// Those of [`read_problems`](hint_rollout::read_problems) for a file of held-out problems.
-    pub fn split(&self, problems: Vec<Problem>, columns: &Columns) -> Result<Split, RolloutError> {
+    /// As [`HeldOut::split`].
+    pub fn split(
+        &self,
+        problems: impl Into<ProblemSet>,
+        columns: &Columns,
+    ) -> Result<Split, RolloutError> {
         let mut split = self.held_out.split(problems, columns)?;
         let count = split.held_out.len();
-        split.held_out = sample_by_hash(split.held_out, self.max_problems.unwrap_or(usize::MAX));
+        split.held_out = split.held_out.sample_by_hash(self.max_problems.unwrap_or(usize::MAX))?;
         split.unused = count - split.held_out.len();
         Ok(split)
     }

@@ -1,6 +1,6 @@
 //! From groups of rollouts to the records of the table.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use hint_rollout::evaluate::Evaluation;
 use hint_rollout::{Problem, Rollout, RolloutGroup};
@@ -10,19 +10,17 @@ use super::{RolloutRecord, RolloutRole, rounded};
 /// The completions that the evaluation of `problems` after step `step`
 /// [kept](hint_rollout::evaluate::EvaluationOptions::kept_completions).
 pub fn evaluated(step: u64, evaluation: &Evaluation, problems: &[Problem]) -> Vec<RolloutRecord> {
-    records(step, &evaluation.groups, None, problems)
+    records(step, &evaluation.groups, None, problems.iter())
 }
 
 /// The records of the groups that follow step `step`, whose rollouts have these advantages; those of an
 /// evaluation have none.
-pub(crate) fn records(
+pub(crate) fn records<'p>(
     step: u64,
     groups: &[RolloutGroup],
     advantages: Option<&[Vec<f64>]>,
-    problems: &[Problem],
+    problems: impl Iterator<Item = &'p Problem>,
 ) -> Vec<RolloutRecord> {
-    let wanted = groups.iter().map(|group| group.problem_id.as_str()).collect::<HashSet<_>>();
-    let problems = problems.iter().filter(|problem| wanted.contains(problem.id.as_str()));
     let problems =
         problems.map(|problem| (problem.id.as_str(), problem)).collect::<HashMap<_, _>>();
     let mut records = Vec::new();

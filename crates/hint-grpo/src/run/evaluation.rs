@@ -25,7 +25,7 @@ pub(super) fn check_held_out(config: &GrpoConfig, held_out: &[Problem]) -> Resul
 
 impl<S: Stage> Run<S> {
     /// Refuses problems that are both trained on and held out.
-    pub(super) fn check_disjoint(&self, items: &[S::Item]) -> Result<(), GrpoError> {
+    pub(super) fn check_disjoint(&self, items: &S::Items) -> Result<(), GrpoError> {
         match self.stage.find_held_out(items, &self.held_out)? {
             Some(id) => {
                 let message = format!("evaluation: problem `{id}` is both trained on and held out");

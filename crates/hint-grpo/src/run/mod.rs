@@ -116,13 +116,13 @@ impl<S: Stage> Run<S> {
     /// not a number; [`GrpoError::Config`] when a problem is both trained on and held out; and errors
     /// of the parts. The last checkpoint stays usable after any of them; a step that fails before it
     /// changed a weight is preceded by one of its own.
-    pub fn run(&mut self, items: &[S::Item]) -> Result<Outcome, GrpoError> {
-        if items.is_empty() {
+    pub fn run(&mut self, items: &S::Items) -> Result<Outcome, GrpoError> {
+        if S::is_empty(items) {
             return Err(GrpoError::NoProblems);
         }
         self.check_disjoint(items)?;
         self.stage.check(items)?;
-        let data = self.fingerprints(items);
+        let data = self.fingerprints(items)?;
         if let Some(restored) = &self.restored {
             let changes = restored.check_fingerprints(&data, &self.changes)?;
             self.history.extend(changes);
@@ -168,7 +168,7 @@ impl<S: Stage> Run<S> {
     }
 
     /// Takes one step: the stage's samples and the learner's update. The engine has the old weights still.
-    fn step_once(&mut self, items: &[S::Item]) -> Result<StepReport, GrpoError> {
+    fn step_once(&mut self, items: &S::Items) -> Result<StepReport, GrpoError> {
         let step = self.progress.step + 1;
         let at = self.config.run.progress(self.progress.step);
         if S::SAMPLES {
@@ -271,16 +271,16 @@ impl<S: Stage> Run<S> {
     }
 
     /// Fingerprints of what the run trains and evaluates on, and of what else it depends on.
-    fn fingerprints(&self, items: &[S::Item]) -> BTreeMap<String, String> {
-        let mut all = S::fingerprints(items);
+    fn fingerprints(&self, items: &S::Items) -> Result<BTreeMap<String, String>, GrpoError> {
+        let mut all = S::fingerprints(items)?;
         if !self.held_out.is_empty() {
-            let held_out = PolicyGradient::fingerprints(&self.held_out);
+            let held_out = PolicyGradient::fingerprints(&self.held_out)?;
             all.extend(
                 held_out.into_iter().map(|(name, value)| (format!("held_out.{name}"), value)),
             );
         }
         all.extend(self.dependencies.clone());
-        all
+        Ok(all)
     }
 }
 

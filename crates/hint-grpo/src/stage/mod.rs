@@ -51,8 +51,11 @@ pub trait Stage {
     const NAME: &'static str;
     /// Whether it samples in every step, so that the engine needs new weights after each.
     const SAMPLES: bool;
-    /// What the run trains on.
-    type Item;
+    /// The items that the run trains on, such as a slice.
+    type Items: ?Sized;
+
+    /// Whether there is none of them.
+    fn is_empty(items: &Self::Items) -> bool;
 
     /// The id of the first item that asks what a held-out problem asks. None by default.
     ///
@@ -61,7 +64,7 @@ pub trait Stage {
     /// What keeps them from being compared.
     fn find_held_out(
         &self,
-        items: &[Self::Item],
+        items: &Self::Items,
         held_out: &[Problem],
     ) -> Result<Option<String>, GrpoError> {
         let _ = (items, held_out);
@@ -73,7 +76,7 @@ pub trait Stage {
     /// # Errors
     ///
     /// What is missing.
-    fn check(&self, items: &[Self::Item]) -> Result<(), GrpoError> {
+    fn check(&self, items: &Self::Items) -> Result<(), GrpoError> {
         let _ = items;
         Ok(())
     }
@@ -89,7 +92,11 @@ pub trait Stage {
     }
 
     /// Fingerprints of all items, in order, by what they are of: a run is not resumed with others.
-    fn fingerprints(items: &[Self::Item]) -> BTreeMap<String, String>;
+    ///
+    /// # Errors
+    ///
+    /// An item that cannot be read.
+    fn fingerprints(items: &Self::Items) -> Result<BTreeMap<String, String>, GrpoError>;
 
     /// How the supervised loss of this stage's samples is reduced.
     fn sft_loss(config: &GrpoConfig) -> SftLoss;
@@ -101,7 +108,7 @@ pub trait Stage {
     /// Errors of the parts.
     fn next_batch(
         &mut self,
-        items: &[Self::Item],
+        items: &Self::Items,
         progress: RunProgress,
     ) -> Result<Batch, GrpoError>;
 

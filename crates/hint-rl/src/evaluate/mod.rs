@@ -25,7 +25,7 @@ use hint_policy::SharedPolicy;
 use hint_policy::runtime::DeviceChoice;
 use hint_reward::Rubric;
 use hint_reward::verifier::{Equality, VerifierConfig};
-use hint_rollout::data::{DataConfig, sample_by_hash};
+use hint_rollout::data::DataConfig;
 use hint_rollout::error::Violations;
 use hint_rollout::evaluate::{Evaluation, EvaluationOptions, evaluate};
 use hint_rollout::run::Activity;
@@ -221,7 +221,7 @@ pub fn run(options: &Options) -> Result<()> {
     })?
     .with_prompt(&config.model, &config.prompt);
     let problems = if workload.held_out.is_empty() {
-        sample_by_hash(workload.train.clone(), options.limit)
+        workload.train.sample_by_hash(options.limit)?.to_vec()?
     } else {
         workload.held_out.clone()
     };

@@ -1,5 +1,6 @@
 //! The longest sequences of a run.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use anyhow::Result;
@@ -29,8 +30,9 @@ impl Lengths {
         demonstrations: &[Demonstration],
     ) -> Result<Self> {
         let mut prompt = 0;
-        for problem in workload.train.iter().chain(&workload.held_out) {
-            prompt = prompt.max(model.format.encode(problem, None)?.len());
+        let held_out = workload.held_out.iter().map(|problem| Ok(Cow::Borrowed(problem)));
+        for problem in workload.train.iter().chain(held_out) {
+            prompt = prompt.max(model.format.encode(&*problem?, None)?.len());
         }
         let limit = config.rollout.sampling.max_completion_len;
         let room = model.config.max_positions();

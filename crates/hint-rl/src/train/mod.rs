@@ -36,8 +36,9 @@ use hint_grpo::{
 use hint_policy::Tokenizer;
 use hint_policy::runtime::keep_freed_memory;
 use hint_process::{StopSignals, clock, wall_clock};
+use hint_rollout::data::ProblemSet;
 use hint_rollout::run::Activity;
-use hint_rollout::{Collector, Problem, RolloutEngine};
+use hint_rollout::{Collector, RolloutEngine};
 use tch::Device;
 
 use self::dry_run::dry_run;
@@ -251,7 +252,7 @@ impl Job<'_> {
     /// # Errors
     ///
     /// As [`Collector::check_problems`]; none that fit.
-    pub fn problems(&self, collector: &Collector) -> Result<Vec<Problem>> {
+    pub fn problems(&self, collector: &Collector) -> Result<ProblemSet> {
         self.workload.fitting(collector, |line| note!("{line}"))
     }
 

@@ -9,9 +9,8 @@ use hint_grpo::observer::Phase;
 use hint_grpo::{GrpoConfig, Observer};
 use hint_policy::LoraConfig;
 use hint_policy::runtime::DeviceChoice;
-use hint_rollout::Problem;
 use hint_rollout::collect::hinted::HintTrigger;
-use hint_rollout::data::HeldOut;
+use hint_rollout::data::{HeldOut, Problems};
 use serde::{Deserialize, Serialize};
 
 use crate::hub::Kind;
@@ -271,7 +270,7 @@ impl Settings {
     /// # Errors
     ///
     /// As [`CollectorConfig::check_hints`](hint_rollout::CollectorConfig::check_hints).
-    pub fn check_hints(&self, problems: &[Problem]) -> Result<()> {
+    pub fn check_hints(&self, problems: &dyn Problems) -> Result<()> {
         for method in self.methods.iter().filter(|method| !method.is_supervised()) {
             let checked = self.config(method).rollout.check_hints(problems);
             checked.with_context(|| format!("method `{}`", method.name))?;

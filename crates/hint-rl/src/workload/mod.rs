@@ -14,9 +14,11 @@ use hint_policy::model::LoadReport;
 use hint_policy::{LoadOptions, LoadedModel, LoraConfig, ModelConfig, SharedPolicy, Tokenizer};
 use hint_reward::verifier::{Equality, VerifierConfig};
 use hint_reward::{MathVerifier, RewardInput, Rubric};
-use hint_rollout::data::{Columns, DataConfig, DataFile, HeldOut, ReadProblems, Split};
+use hint_rollout::data::{Columns, DataConfig, DataFile, HeldOut, ProblemSet, ReadProblems, Split};
 use hint_rollout::net::ApiKey;
-use hint_rollout::{ChatFormat, Collector, Problem, PromptFormat, RolloutEngine, TextFormat};
+use hint_rollout::{
+    ChatFormat, Collector, Problem, PromptFormat, RolloutEngine, RolloutError, TextFormat,
+};
 use tch::Device;
 
 pub use self::device::{Compute, device};
@@ -69,7 +71,7 @@ pub struct Workload {
     gradient_checkpointing: bool,
     swaps: bool,
     /// Problems to train on.
-    pub train: Vec<Problem>,
+    pub train: ProblemSet,
     /// Problems to evaluate on; none of them is trained on.
     pub held_out: Vec<Problem>,
     /// Problems that are held out, but more than are evaluated.
@@ -91,7 +93,7 @@ impl Workload {
             "swaps" => {
                 let count = source.evaluation.max_problems.unwrap_or(HELD_OUT_SWAPS);
                 let (train, held_out) = swaps::problems(count);
-                return Self::new(model, source, train, held_out);
+                return Self::new(model, source, train.into(), held_out);
             }
             name @ ("gsm-symbolic" | "champ") => {
                 let file = Fetcher::of_user()?.prepared(name);
@@ -104,8 +106,16 @@ impl Workload {
             file => source.data.read_file(&DataFile::new(problems_path(file)?))?,
         };
         let ReadProblems { problems, repeated, .. } = problems;
+        let problems_on_disk = problems.on_disk();
         let split = local_evaluation(source.evaluation)?.split(problems, &source.data.columns)?;
         let mut notes = Vec::new();
+        if problems_on_disk > 0 {
+            notes.push(format!(
+                "{problems_on_disk} problems are kept on disk, because all of them take more than {} MiB of memory \
+                 (`data.memory_mib`)",
+                source.data.memory_mib
+            ));
+        }
         if repeated > 0 {
             notes.push(format!(
                 "{repeated} problems are left out, because an earlier one asks the same"
@@ -119,7 +129,7 @@ impl Workload {
              another file or to none",
             train.len()
         );
-        let workload = Self::new(model, source, train, held_out)?;
+        let workload = Self::new(model, source, train, held_out.to_vec()?)?;
         let mut workload = Self { unused, notes, ..workload };
         if let Equality::Math { .. } = source.verifier.equality {
             workload.leave_out_unreadable()?;
@@ -144,7 +154,7 @@ impl Workload {
             first.get_or_insert_with(|| format!("`{}`, `{answer}`: {finding}", problem.id));
             false
         };
-        self.train.retain(&mut is_usable);
+        self.train = self.train.filter(|problem| Ok::<_, RolloutError>(is_usable(problem)))?;
         self.held_out.retain(&mut is_usable);
         self.notes.push(match first {
             None => format!("audit: {count} references, all usable"),
@@ -160,7 +170,7 @@ impl Workload {
     fn new(
         model: Place,
         source: &Source<'_>,
-        train: Vec<Problem>,
+        train: ProblemSet,
         held_out: Vec<Problem>,
     ) -> Result<Self> {
         let load =
@@ -311,10 +321,10 @@ impl Workload {
     /// # Errors
     ///
     /// As [`Collector::check_problems`]; none that fit.
-    pub fn fitting(&self, collector: &Collector, say: impl Fn(&str)) -> Result<Vec<Problem>> {
+    pub fn fitting(&self, collector: &Collector, say: impl Fn(&str)) -> Result<ProblemSet> {
         let report = collector.check_problems(&self.train, &self.held_out)?;
         report.to_string().lines().for_each(say);
-        let fitting = report.fitting(self.train.clone());
+        let fitting = report.fitting(&self.train)?;
         ensure!(!fitting.is_empty(), "no prompt is short enough");
         Ok(fitting)
     }
@@ -385,7 +395,8 @@ impl Workload {
         let rubric = Rubric::new(verifier.build()?);
         let (mut demonstrations, mut too_long) = (Vec::new(), Vec::new());
         let limit = model.policy.lock().max_positions();
-        for problem in &self.train {
+        for problem in self.train.iter() {
+            let problem = &*problem?;
             let Some(solution) = &problem.solution else { continue };
             let scores = rubric.score_group(&[RewardInput::new(solution, &problem.answer)])?;
             let text = if scores.iter().all(|score| score.verdict.is_correct()) {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::collect::collector::Collector;
 use crate::collect::curriculum::DrawContext;
 use crate::collect::stats::{CollectStats, Collected};
-use crate::data::Problem;
+use crate::data::Problems;
 use crate::error::RolloutError;
 use crate::run::{Seed, StepContext};
 
@@ -25,7 +25,7 @@ impl Collector {
     /// If there are no problems.
     pub fn collect_batch(
         &mut self,
-        problems: &[Problem],
+        problems: &dyn Problems,
         count: usize,
         run_seed: u64,
         context: StepContext,
@@ -45,9 +45,11 @@ impl Collector {
                 in_step,
                 record: &record,
             };
-            let counts = &mut self.draw_counts;
-            let selected = self.config.selection.next(problems, missing, &place, counts);
-            let selected = selected.into_iter().map(|index| &problems[index]).collect::<Vec<_>>();
+            let draws = &mut self.draws;
+            let selected = self.config.selection.next(problems, missing, &place, draws)?;
+            let selected = selected.into_iter().map(|index| problems.at(index));
+            let selected = selected.collect::<Result<Vec<_>, _>>()?;
+            let selected = selected.iter().map(|problem| &**problem).collect::<Vec<_>>();
             // The first round has the seed that it has without dynamic sampling.
             let seed = match round {
                 0 => context.seed,

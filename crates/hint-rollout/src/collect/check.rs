@@ -6,7 +6,7 @@ use std::fmt;
 use crate::collect::collector::Collector;
 use crate::collect::config::CollectorConfig;
 use crate::collect::hinted::HintTrigger;
-use crate::data::{HintKind, Problem};
+use crate::data::{HintKind, Problem, ProblemSet, Problems};
 use crate::engine::TooLong;
 use crate::error::{RolloutError, Violations};
 use crate::hint::{HintProvider, HintRequest};
@@ -44,11 +44,17 @@ pub struct ProblemReport {
 
 impl ProblemReport {
     /// The problems whose prompts fit.
-    pub fn fitting(&self, mut problems: Vec<Problem>) -> Vec<Problem> {
+    ///
+    /// # Errors
+    ///
+    /// A problem that cannot be read.
+    pub fn fitting(&self, problems: &ProblemSet) -> Result<ProblemSet, RolloutError> {
         let prompts = self.too_long.iter().filter(|text| text.what == PROMPT);
         let left_out = prompts.map(|text| text.problem.as_str()).collect::<HashSet<_>>();
-        problems.retain(|problem| !left_out.contains(problem.id.as_str()));
-        problems
+        if left_out.is_empty() {
+            return Ok(problems.clone());
+        }
+        problems.filter(|problem| Ok(!left_out.contains(problem.id.as_str())))
     }
 }
 
@@ -93,17 +99,17 @@ impl CollectorConfig {
     ///
     /// [`RolloutError::NoHints`] when the trigger may fire and no problem has a hint, unless
     /// [`CollectorConfig::allow_no_hints`] is on.
-    pub fn check_hints(&self, problems: &[Problem]) -> Result<Option<Vec<usize>>, RolloutError> {
+    pub fn check_hints(&self, problems: &dyn Problems) -> Result<Option<Vec<usize>>, RolloutError> {
         if self.trigger == HintTrigger::Never {
             return Ok(None);
         }
         self.count_hints(problems).map(Some)
     }
 
-    fn count_hints(&self, problems: &[Problem]) -> Result<Vec<usize>, RolloutError> {
+    fn count_hints(&self, problems: &dyn Problems) -> Result<Vec<usize>, RolloutError> {
         let mut levels: Vec<usize> = Vec::new();
-        for problem in problems {
-            let available = self.source.available(problem);
+        for problem in problems.iter() {
+            let available = self.source.available(&*problem?);
             levels.resize(available.len(), 0);
             for (count, is_there) in levels.iter_mut().zip(available) {
                 *count += usize::from(is_there);
@@ -126,12 +132,14 @@ impl Collector {
     ///
     /// As [`CollectorConfig::check_hints`]; [`RolloutError::Config`] for a mixture of data sets that are
     /// not there.
-    pub fn check_data(&self, problems: &[Problem]) -> Result<Option<Vec<usize>>, RolloutError> {
+    pub fn check_data(&self, problems: &dyn Problems) -> Result<Option<Vec<usize>>, RolloutError> {
+        let mut read = Ok(());
         Violations::check(|at| {
             at.within("rollout.selection", |at| {
-                self.config.selection.check_problems(problems, at);
+                read = self.config.selection.check_problems(problems, at);
             });
         })?;
+        read?;
         match &self.own.trigger {
             _ if self.configured_hints().is_none() => Ok(None),
             Some(_) => self.config.count_hints(problems).map(Some),
@@ -154,8 +162,8 @@ impl Collector {
     /// the configuration says to stop for that; errors of the prompt format.
     pub fn check_problems(
         &self,
-        problems: &[Problem],
-        held_out: &[Problem],
+        problems: &dyn Problems,
+        held_out: &dyn Problems,
     ) -> Result<ProblemReport, RolloutError> {
         let hints = self.check_data(problems)?;
         let gives_hints = hints.is_some() && self.config.source.is_known();
@@ -167,7 +175,8 @@ impl Collector {
                 report.too_long.push(TooLongText { problem, what, len, limit });
             }
         };
-        for problem in problems {
+        for problem in problems.iter() {
+            let problem = &*problem?;
             let plain = self.format.encode(problem, None)?.len();
             note(problem, PROMPT, plain, limit);
             // Sources that write or draw are asked during the run.
@@ -191,7 +200,8 @@ impl Collector {
                 }
             }
         }
-        for problem in held_out {
+        for problem in held_out.iter() {
+            let problem = &*problem?;
             let len = self.format.encode(problem, None)?.len();
             let limit = self.engine.max_prompt_len(&self.config.sampling).unwrap_or(usize::MAX);
             note(problem, "held-out prompt", len, limit);

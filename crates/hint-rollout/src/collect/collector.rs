@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::collect::config::CollectorConfig;
-use crate::collect::curriculum::{DrawCounts, ReplayBuffer, SuccessRecord};
+use crate::collect::curriculum::{Draws, ReplayBuffer, SuccessRecord};
 use crate::collect::hinted::{Combine, HintTrigger, Levels, Trigger, TriggerInput};
 use crate::collect::parts::OwnParts;
 use crate::collect::pass::{CollectPass, Limits};
@@ -37,8 +37,8 @@ pub struct Collector {
     pub(super) record: Arc<SuccessRecord>,
     /// Problems drawn since the start of the run.
     pub(super) drawn: u64,
-    /// Of a mixture; it follows from `drawn`.
-    pub(super) draw_counts: DrawCounts,
+    /// They follow from `drawn`.
+    pub(super) draws: Draws,
     pub(super) replay: ReplayBuffer,
     /// Completions of the latest steps that could not be judged.
     failures: FailureWindow,
@@ -91,7 +91,7 @@ impl Collector {
             config,
             record: Arc::default(),
             drawn: 0,
-            draw_counts: DrawCounts::default(),
+            draws: Draws::default(),
             replay: ReplayBuffer::default(),
             failures: FailureWindow::default(),
             activity: Activity::default(),

@@ -7,15 +7,16 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::data::columns::Columns;
-use crate::data::problem::Problem;
+use crate::data::problem::{Problem, hash};
 use crate::data::read::Reader;
+use crate::data::set::{ProblemSet, ProblemSetBuilder};
 use crate::error::{RolloutError, Violations};
 
 /// The column that names the data set of a problem where several files are read.
 pub(crate) const DATASET: &str = "dataset";
 
 /// Which files of problems are read, and how.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct DataConfig {
     /// Which column holds what.
@@ -25,8 +26,26 @@ pub struct DataConfig {
     pub extra_columns: Option<Vec<String>>,
     /// Whether only the first of several problems of the same [content](Problem::content) is kept.
     pub deduplicate: bool,
+    /// About how much memory problems may take, in MiB. Those beyond it are kept in a temporary file, and read
+    /// from there when a step takes them.
+    pub memory_mib: u64,
+    /// The folder of that file, which has to be on a disk; the system's one for temporary files by default.
+    pub spill_dir: Option<PathBuf>,
     /// Files to mix, in place of a single one that the program names.
     pub files: Vec<DataFile>,
+}
+
+impl Default for DataConfig {
+    fn default() -> Self {
+        Self {
+            columns: Columns::default(),
+            extra_columns: None,
+            deduplicate: false,
+            memory_mib: 1024,
+            spill_dir: None,
+            files: Vec::new(),
+        }
+    }
 }
 
 /// One file of a mixture, or a folder of shards.
@@ -48,11 +67,11 @@ pub struct DataFile {
 }
 
 /// What was read.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct ReadProblems {
     /// The problems.
-    pub problems: Vec<Problem>,
+    pub problems: ProblemSet,
     /// Problems that are left out because an earlier one has the same content.
     pub repeated: usize,
 }
@@ -76,41 +95,55 @@ impl DataConfig {
     ///
     /// # Errors
     ///
-    /// As [`read_problems`](crate::data::read_problems).
+    /// As [`read_problems`](crate::data::read_problems); [`RolloutError::SpillProblems`].
     pub fn read(&self) -> Result<ReadProblems, RolloutError> {
-        let mut all = ReadProblems::default();
+        let mut collection = Collection::new(self);
         let mut ids = HashSet::new();
         for file in &self.files {
             let name = file.name();
-            let mut read = self.read_file(file)?;
-            for problem in &mut read.problems {
-                if ids.contains(&problem.id) {
+            self.each(file, &mut |mut problem| {
+                if collection.repeats(&problem) {
+                    return Ok(());
+                }
+                if ids.contains(&hash(&problem.id)) {
                     problem.id = format!("{name}/{}", problem.id);
                 }
-                if !ids.insert(problem.id.clone()) {
-                    let (path, id) = (file.path.clone(), problem.id.clone());
-                    return Err(RolloutError::ProblemId { path, id });
+                if !ids.insert(hash(&problem.id)) {
+                    return Err(RolloutError::ProblemId {
+                        path: file.path.clone(),
+                        id: problem.id,
+                    });
                 }
                 // In place of a column of that name, which would be mixed up with the files.
                 problem.columns.insert(DATASET.to_owned(), Value::from(name.as_str()));
-            }
-            all.problems.append(&mut read.problems);
-            all.repeated += read.repeated;
+                collection.problems.push(problem)
+            })?;
         }
-        Ok(if self.deduplicate { all.deduplicated() } else { all })
+        collection.finish()
     }
 
     /// Reads the problems of one file.
     ///
     /// # Errors
     ///
-    /// As [`read_problems`](crate::data::read_problems).
+    /// As [`DataConfig::read`].
     pub fn read_file(&self, file: &DataFile) -> Result<ReadProblems, RolloutError> {
+        let mut collection = Collection::new(self);
+        self.each(file, &mut |problem| {
+            if collection.repeats(&problem) { Ok(()) } else { collection.problems.push(problem) }
+        })?;
+        collection.finish()
+    }
+
+    /// Hands the problems of a file to `sink`, one after the other.
+    fn each(
+        &self,
+        file: &DataFile,
+        sink: &mut dyn FnMut(Problem) -> Result<(), RolloutError>,
+    ) -> Result<(), RolloutError> {
         let columns = file.columns.as_ref().unwrap_or(&self.columns);
-        let problems = Reader::new(columns, self.extra_columns.as_deref())
-            .read(std::slice::from_ref(&file.path))?;
-        let read = ReadProblems { problems, repeated: 0 };
-        Ok(if self.deduplicate { read.deduplicated() } else { read })
+        let reader = Reader::new(columns, self.extra_columns.as_deref());
+        reader.read(std::slice::from_ref(&file.path), sink)
     }
 
     /// The weight of each file by its name; `None` without any.
@@ -136,18 +169,30 @@ impl DataConfig {
     }
 }
 
-impl From<Vec<Problem>> for ReadProblems {
-    fn from(problems: Vec<Problem>) -> Self {
-        Self { problems, repeated: 0 }
-    }
+/// The problems that are being read.
+struct Collection<'c> {
+    problems: ProblemSetBuilder<'c>,
+    /// Hashes of what was asked so far, where repetitions are left out.
+    seen: Option<HashSet<u128>>,
+    repeated: usize,
 }
 
-impl ReadProblems {
-    fn deduplicated(mut self) -> Self {
-        let before = self.problems.len();
-        let mut seen = HashSet::new();
-        self.problems.retain(|problem| seen.insert(problem.content()));
-        self.repeated += before - self.problems.len();
-        self
+impl<'c> Collection<'c> {
+    fn new(config: &'c DataConfig) -> Self {
+        let memory = config.memory_mib.saturating_mul(1 << 20);
+        let problems = ProblemSetBuilder::new(memory, config.spill_dir.as_deref());
+        Self { problems, seen: config.deduplicate.then(HashSet::new), repeated: 0 }
+    }
+
+    /// Whether a problem is left out because an earlier one has the same content.
+    fn repeats(&mut self, problem: &Problem) -> bool {
+        let seen = self.seen.as_mut();
+        let is_repeated = seen.is_some_and(|seen| !seen.insert(problem.content_hash()));
+        self.repeated += usize::from(is_repeated);
+        is_repeated
+    }
+
+    fn finish(self) -> Result<ReadProblems, RolloutError> {
+        Ok(ReadProblems { problems: self.problems.finish()?, repeated: self.repeated })
     }
 }

@@ -5,11 +5,11 @@ use std::fmt;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 use crate::data::columns::Columns;
-use crate::data::problem::Problem;
+use crate::data::problem::place;
 use crate::data::read::read_problems_from;
+use crate::data::set::{ProblemSet, Problems};
 use crate::error::RolloutError;
 use crate::run::no_fields;
 
@@ -36,13 +36,13 @@ pub enum HeldOut {
 }
 
 /// Problems to train on, and problems that are held out.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct Split {
     /// Problems to train on.
-    pub train: Vec<Problem>,
+    pub train: ProblemSet,
     /// Problems to evaluate on. None of them has the content of one to train on.
-    pub held_out: Vec<Problem>,
+    pub held_out: ProblemSet,
     /// Training problems that are left out because they are held out under another id.
     pub removed: Vec<Removed>,
     /// Problems that are held out, but more than are evaluated.
@@ -81,27 +81,34 @@ impl fmt::Display for Removed {
 }
 
 impl HeldOut {
-    /// Splits `problems`, keeping their order. `columns` are those of a held-out file.
+    /// Splits `problems`, keeping their order. `columns` are those of a held-out file, which is kept in memory.
     ///
     /// # Errors
     ///
-    /// As [`read_problems_from`], for a held-out file.
-    pub fn split(&self, problems: Vec<Problem>, columns: &Columns) -> Result<Split, RolloutError> {
-        let (mut train, held_out) = match self {
-            Self::None => (problems, Vec::new()),
-            Self::Share { frac } => split_held_out(problems, *frac),
-            Self::File { path } => (problems, read_problems_from(&[path], columns)?),
+    /// As [`read_problems_from`], for a held-out file; what keeps a problem from being read.
+    pub fn split(
+        &self,
+        problems: impl Into<ProblemSet>,
+        columns: &Columns,
+    ) -> Result<Split, RolloutError> {
+        let problems = problems.into();
+        let (train, held_out) = match self {
+            Self::None => return Ok(Split { train: problems, ..Split::default() }),
+            Self::Share { frac } => problems
+                .partition(|problem| Ok::<_, RolloutError>(!is_held_out(&problem.id, *frac)))?,
+            Self::File { path } => (problems, read_problems_from(&[path], columns)?.into()),
         };
-        let contents = held_out.iter().map(|problem| (problem.content(), problem.id.clone()));
-        let contents = contents.collect::<HashMap<_, _>>();
+        let mut contents = HashMap::new();
+        for (index, problem) in held_out.iter().enumerate() {
+            contents.insert(problem?.content_hash(), index);
+        }
         let mut removed = Vec::new();
-        train.retain(|problem| match contents.get(&problem.content()) {
-            Some(held_out) => {
-                removed.push(Removed { id: problem.id.clone(), held_out: held_out.clone() });
-                false
-            }
-            None => true,
-        });
+        let train = train.filter(|problem| {
+            let Some(&index) = contents.get(&problem.content_hash()) else { return Ok(true) };
+            let held_out = held_out.at(index)?.id.clone();
+            removed.push(Removed { id: problem.id.clone(), held_out });
+            Ok::<_, RolloutError>(false)
+        })?;
         Ok(Split { train, held_out, removed, unused: 0 })
     }
 }
@@ -123,46 +130,25 @@ pub fn is_held_out(id: &str, frac: f64) -> bool {
     place(id) < frac
 }
 
-/// Where the hash of an id stands in `[0, 1)`.
-fn place(id: &str) -> f64 {
-    let digest = Sha256::digest(id.as_bytes());
-    let first = digest.iter().take(8).fold(0_u64, |number, byte| number << 8 | u64::from(*byte));
-    // 53 bits are what an f64 holds; rounding up could reach 1.
-    (first >> 11) as f64 / (1_u64 << 53) as f64
-}
-
-/// Splits problems into those to train on and the held-out share `frac`, by [`is_held_out`]. Both
-/// keep their order.
-pub fn split_held_out(problems: Vec<Problem>, frac: f64) -> (Vec<Problem>, Vec<Problem>) {
-    problems.into_iter().partition(|problem| !is_held_out(&problem.id, frac))
-}
-
-/// The `count` problems whose ids hash lowest, in their order: a sample that depends on nothing but
-/// the ids. All of them when there are fewer.
-pub fn sample_by_hash(problems: Vec<Problem>, count: usize) -> Vec<Problem> {
-    if problems.len() <= count {
-        return problems;
-    }
-    let mut places =
-        problems.iter().map(|problem| (place(&problem.id), &problem.id)).collect::<Vec<_>>();
-    places.sort_by(|left, right| left.0.total_cmp(&right.0).then_with(|| left.1.cmp(right.1)));
-    let chosen = places.into_iter().take(count).map(|(_, id)| id.clone());
-    let chosen = chosen.collect::<std::collections::BTreeSet<_>>();
-    problems.into_iter().filter(|problem| chosen.contains(&problem.id)).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::data::Problem;
 
-    fn problems(ids: &[String]) -> Vec<Problem> {
+    fn problems(ids: &[String]) -> ProblemSet {
         ids.iter().map(|id| Problem::new(id, "?", "1")).collect()
     }
 
-    fn ids(problems: &[Problem]) -> std::collections::BTreeSet<String> {
-        problems.iter().map(|problem| problem.id.clone()).collect()
+    fn ids(problems: &ProblemSet) -> std::collections::BTreeSet<String> {
+        problems.iter().map(|problem| problem.unwrap().id.clone()).collect()
+    }
+
+    fn split_held_out(problems: &ProblemSet, frac: f64) -> (ProblemSet, ProblemSet) {
+        problems
+            .partition(|problem| Ok::<_, RolloutError>(!is_held_out(&problem.id, frac)))
+            .expect("they are in memory")
     }
 
     #[test]
@@ -188,11 +174,11 @@ mod tests {
             let all = ids.iter().cloned().collect::<Vec<_>>();
             let mut reversed = all.clone();
             reversed.reverse();
-            let (_, held) = split_held_out(problems(&all), frac);
-            let (_, same) = split_held_out(problems(&reversed), frac);
+            let (_, held) = split_held_out(&problems(&all), frac);
+            let (_, same) = split_held_out(&problems(&reversed), frac);
             prop_assert_eq!(super::tests::ids(&held), super::tests::ids(&same));
             let fewer = &all[..keep.min(all.len())];
-            let (_, part) = split_held_out(problems(fewer), frac);
+            let (_, part) = split_held_out(&problems(fewer), frac);
             let expected = super::tests::ids(&held).into_iter().filter(|id| fewer.contains(id)).collect();
             prop_assert_eq!(super::tests::ids(&part), expected);
         }
@@ -213,7 +199,7 @@ mod tests {
             Problem::new("2", "2 + 2", "4"),
         ];
         let split = HeldOut::File { path }.split(train, &Columns::default()).unwrap();
-        assert_eq!(split.train.iter().map(|problem| &*problem.id).collect::<Vec<_>>(), ["1"]);
+        assert_eq!(ids(&split.train).into_iter().collect::<Vec<_>>(), ["1"]);
         assert_eq!(split.held_out.len(), 2);
         assert_eq!(
             split.removed_line().unwrap(),
@@ -222,9 +208,14 @@ mod tests {
         );
         // The same question on both sides of a share.
         let all = (0..40).map(|id| Problem::new(id.to_string(), (id / 2).to_string(), "1"));
-        let split = HeldOut::Share { frac: 0.5 }.split(all.collect(), &Columns::default()).unwrap();
-        let held_out = split.held_out.iter().map(Problem::content).collect::<Vec<_>>();
-        assert!(split.train.iter().all(|problem| !held_out.contains(&problem.content())));
+        let split = HeldOut::Share { frac: 0.5 }
+            .split(all.collect::<ProblemSet>(), &Columns::default())
+            .unwrap();
+        let contents = |set: &ProblemSet| {
+            set.iter().map(|problem| problem.unwrap().content()).collect::<Vec<_>>()
+        };
+        let held_out = contents(&split.held_out);
+        assert!(contents(&split.train).iter().all(|content| !held_out.contains(content)));
         assert!(!split.removed.is_empty() && !split.train.is_empty());
         assert_eq!(split.train.len() + split.removed.len() + split.held_out.len(), 40);
     }
@@ -232,14 +223,14 @@ mod tests {
     #[test]
     fn shares_are_kept_and_nested() {
         let all = (0..4000).map(|index| format!("problem-{index}")).collect::<Vec<_>>();
-        let (train, held) = split_held_out(problems(&all), 0.1);
+        let (train, held) = split_held_out(&problems(&all), 0.1);
         assert_eq!(train.len() + held.len(), 4000);
         // 400 expected, with a deviation of 19.
         assert!((320..=480).contains(&held.len()), "{}", held.len());
-        let (_, more) = split_held_out(problems(&all), 0.2);
+        let (_, more) = split_held_out(&problems(&all), 0.2);
         assert!(ids(&held).is_subset(&ids(&more)));
-        assert_eq!(sample_by_hash(held.clone(), held.len() + 1).len(), held.len());
-        let some = sample_by_hash(more, 50);
+        assert_eq!(held.sample_by_hash(held.len() + 1).unwrap().len(), held.len());
+        let some = more.sample_by_hash(50).unwrap();
         assert_eq!(some.len(), 50);
         assert!(ids(&some).is_subset(&ids(&held)));
     }

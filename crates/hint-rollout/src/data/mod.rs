@@ -3,7 +3,8 @@
 //! A [`Problem`] is one row of a data set. [`read_problems`] reads a file of them, recognizes its
 //! [`Columns`], and names the line of every fault. A [`Hint`] is a text together with what the text is ([`HintKind`]); its level is a
 //! share of what its provider can give ([`HintLevel`]). [`DataConfig`] is what a configuration says about
-//! the files; [`HeldOut`] names the problems that evaluation uses and training does not.
+//! the files. It reads them into a [`ProblemSet`], which keeps on disk what is too much for memory.
+//! [`HeldOut`] names the problems that evaluation uses and training does not.
 //!
 //! Nothing in this module samples, scores or prompts. Everything else builds on it.
 
@@ -14,12 +15,15 @@ mod hint;
 mod problem;
 mod read;
 mod rows;
+mod set;
+mod spill;
 
 pub use columns::Columns;
 pub(crate) use config::DATASET;
 pub use config::{DataConfig, DataFile, ReadProblems};
-pub use held_out::{HeldOut, Removed, Split, is_held_out, sample_by_hash, split_held_out};
+pub use held_out::{HeldOut, Removed, Split, is_held_out};
 pub use hint::{AllowedLeak, Hint, HintKind, HintLevel};
 pub use problem::{Problem, Turn};
 pub use read::{parse_problems, read_problems, read_problems_from};
 pub use rows::parse_row;
+pub use set::{ByText, ProblemSet, ProblemSetBuilder, Problems};

@@ -2,12 +2,15 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 
 use crate::error::RolloutError;
 
 /// A message of a chat before the question.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Turn {
     /// Who says it: `system`, `user` or `assistant`.
     pub role: String,
@@ -16,7 +19,8 @@ pub struct Turn {
 }
 
 /// One row of a data set.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Problem {
     /// Unique name of the problem within its data set.
@@ -100,6 +104,11 @@ impl Problem {
         texts.flat_map(str::split_whitespace).collect::<Vec<_>>().join(" ")
     }
 
+    /// A hash of [`Problem::content`].
+    pub(crate) fn content_hash(&self) -> u128 {
+        hash(&self.content())
+    }
+
     /// The value of a column as text: `level`, or a text, a number or a truth value of another
     /// column, which may be a path with dots. `None` for others, and where there is none.
     pub fn text_of(&self, column: &str) -> Option<String> {
@@ -126,4 +135,18 @@ impl Problem {
             available: self.columns.keys().cloned().collect::<Vec<_>>().join(", "),
         }
     }
+}
+
+/// The first half of SHA-256: texts of equal hashes are equal.
+pub(crate) fn hash(text: &str) -> u128 {
+    let digest = Sha256::digest(text.as_bytes());
+    digest.iter().take(16).fold(0, |number, byte| number << 8 | u128::from(*byte))
+}
+
+/// Where the hash of an id stands in `[0, 1)`.
+pub(crate) fn place(id: &str) -> f64 {
+    let digest = Sha256::digest(id.as_bytes());
+    let first = digest.iter().take(8).fold(0_u64, |number, byte| number << 8 | u64::from(*byte));
+    // 53 bits are what an f64 holds; rounding up could reach 1.
+    (first >> 11) as f64 / (1_u64 << 53) as f64
 }

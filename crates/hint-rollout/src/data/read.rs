@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value};
 
 use crate::data::columns::Columns;
-use crate::data::problem::Problem;
+use crate::data::problem::{Problem, hash};
 use crate::data::rows::{each_row, text_rows};
 use crate::error::RolloutError;
 use crate::run::fnv1a;
@@ -38,7 +38,12 @@ pub fn read_problems_from(
     paths: &[impl AsRef<Path>],
     columns: &Columns,
 ) -> Result<Vec<Problem>, RolloutError> {
-    Reader::new(columns, None).read(paths)
+    let mut problems = Vec::new();
+    Reader::new(columns, None).read(paths, &mut |problem| {
+        problems.push(problem);
+        Ok(())
+    })?;
+    Ok(problems)
 }
 
 /// Parses the text of a problem file; `origin` is the file that errors name.
@@ -49,8 +54,14 @@ pub fn read_problems_from(
 pub fn parse_problems(text: &str, origin: &Path) -> Result<Vec<Problem>, RolloutError> {
     let columns = Columns::default();
     let mut reader = Reader::new(&columns, None);
-    text_rows(text.as_bytes(), origin, &mut |number, row| reader.add(number, row, origin))?;
-    reader.finish(origin)
+    reader.files.push(origin.to_path_buf());
+    let mut problems = Vec::new();
+    text_rows(text.as_bytes(), origin, &mut |number, row| {
+        problems.push(reader.problem(number, row)?);
+        Ok(())
+    })?;
+    reader.finish(Some(origin))?;
+    Ok(problems)
 }
 
 /// The file itself, or the files of a folder.
@@ -71,40 +82,40 @@ fn files(path: &Path) -> Result<Vec<PathBuf>, RolloutError> {
     Ok(files)
 }
 
-/// Makes problems of rows.
+/// Makes problems of rows, and keeps none of them.
 pub(crate) struct Reader<'c> {
     columns: &'c Columns,
     /// Further columns to keep; all by default.
     extra_columns: Option<&'c [String]>,
-    problems: Vec<Problem>,
-    /// File and line at which each id was used first.
-    first: HashMap<String, (PathBuf, usize)>,
+    /// The files so far; the last one is being read.
+    files: Vec<PathBuf>,
+    /// File and line at which each id was used first, by a hash of the id.
+    first: HashMap<u128, (u32, u32)>,
 }
 
 impl<'c> Reader<'c> {
     pub(crate) fn new(columns: &'c Columns, extra_columns: Option<&'c [String]>) -> Self {
-        Self { columns, extra_columns, problems: Vec::new(), first: HashMap::new() }
+        Self { columns, extra_columns, files: Vec::new(), first: HashMap::new() }
     }
 
-    /// The problems of files and folders.
-    pub(crate) fn read(mut self, paths: &[impl AsRef<Path>]) -> Result<Vec<Problem>, RolloutError> {
+    /// Hands the problems of files and folders to `sink`, one after the other.
+    pub(crate) fn read(
+        mut self,
+        paths: &[impl AsRef<Path>],
+        sink: &mut dyn FnMut(Problem) -> Result<(), RolloutError>,
+    ) -> Result<(), RolloutError> {
         for path in paths {
             for file in files(path.as_ref())? {
-                each_row(&file, &mut |number, row| self.add(number, row, &file))?;
+                self.files.push(file.clone());
+                each_row(&file, &mut |number, row| sink(self.problem(number, row)?))?;
             }
         }
-        match paths.first() {
-            Some(path) => self.finish(path.as_ref()),
-            None => Ok(Vec::new()),
-        }
+        self.finish(paths.first().map(AsRef::as_ref))
     }
 
-    fn add(
-        &mut self,
-        number: usize,
-        row: Map<String, Value>,
-        origin: &Path,
-    ) -> Result<(), RolloutError> {
+    /// The problem of a row of the present file.
+    fn problem(&mut self, number: usize, row: Map<String, Value>) -> Result<Problem, RolloutError> {
+        let origin = self.files.last().map_or(Path::new(""), PathBuf::as_path);
         let mut problem = self.columns.problem(row, origin, number)?;
         if let Some(kept) = self.extra_columns {
             problem.columns.retain(|name, _| kept.contains(name));
@@ -113,29 +124,31 @@ impl<'c> Reader<'c> {
             problem.id = format!("{:016x}", fnv1a(problem.question.as_bytes()));
             // Data sets repeat questions; only an explicit id promises to be unique.
             let mut repeat = number;
-            while self.first.contains_key(&problem.id) {
+            while self.first.contains_key(&hash(&problem.id)) {
                 problem.id = format!("{:016x}-{repeat}", fnv1a(problem.question.as_bytes()));
                 repeat += 1;
             }
         }
-        let place = (origin.to_path_buf(), number);
-        if let Some((first_path, first_line)) = self.first.insert(problem.id.clone(), place) {
+        let place = |number| u32::try_from(number).unwrap_or(u32::MAX);
+        let here = (place(self.files.len().saturating_sub(1)), place(number));
+        if let Some((file, line)) = self.first.insert(hash(&problem.id), here) {
             return Err(RolloutError::DuplicateProblem {
                 path: origin.to_path_buf(),
                 line: number,
-                first_path,
-                first_line,
+                first_path: self.files[file as usize].clone(),
+                first_line: line as usize,
                 id: problem.id,
             });
         }
-        self.problems.push(problem);
-        Ok(())
+        Ok(problem)
     }
 
-    fn finish(self, origin: &Path) -> Result<Vec<Problem>, RolloutError> {
-        if self.problems.is_empty() {
-            return Err(RolloutError::NoProblems { path: origin.to_path_buf() });
+    fn finish(self, origin: Option<&Path>) -> Result<(), RolloutError> {
+        match origin {
+            Some(path) if self.first.is_empty() => {
+                Err(RolloutError::NoProblems { path: path.to_path_buf() })
+            }
+            _ => Ok(()),
         }
-        Ok(self.problems)
     }
 }

@@ -13,8 +13,8 @@ use crate::error::RolloutError;
 /// lines, its position from 1 elsewhere.
 pub(crate) type Sink<'s> = &'s mut dyn FnMut(usize, Map<String, Value>) -> Result<(), RolloutError>;
 
-/// Hands the rows of a file to `sink`. JSON lines, CSV and Parquet are read as they come; a JSON array is
-/// held as a whole.
+/// Hands the rows of a file to `sink`, one at a time. Only Parquet inside another compressed file is held as a
+/// whole.
 pub(crate) fn each_row(path: &Path, sink: Sink<'_>) -> Result<(), RolloutError> {
     let failed = failed(path);
     let mut file = File::open(path).map_err(&failed)?;
@@ -75,13 +75,7 @@ pub(crate) fn text_rows(
     match line.trim_start().as_bytes().first() {
         Some(b'[') => {
             head.append(&mut first);
-            input.read_to_end(&mut head).map_err(&failed)?;
-            let rows = serde_json::from_str::<Vec<Map<_, _>>>(&keep_digits(utf8(&head, &failed)?));
-            let rows = rows.map_err(|source| {
-                let (path, line) = (origin.to_path_buf(), source.line());
-                RolloutError::ProblemSyntax { path, line, source }
-            })?;
-            (1..).zip(rows).try_for_each(|(number, row)| sink(number, row))
+            array_rows(head.as_slice().chain(input), origin, sink)
         }
         // A header of names: letters, and a comma or a tab.
         Some(start) if *start != b'{' && !is_json(origin) && looks_like_csv(line) => {
@@ -105,6 +99,64 @@ pub(crate) fn text_rows(
             }
         },
     }
+}
+
+/// The rows of a JSON array, whose bracket follows blank lines at most.
+fn array_rows(mut input: impl BufRead, origin: &Path, sink: Sink<'_>) -> Result<(), RolloutError> {
+    let failed = failed(origin);
+    let newlines = |bytes: &[u8]| bytes.split(|byte| *byte == b'\n').skip(1).count();
+    let parse = |element: &[u8], lines: usize| {
+        parse_row(utf8(element, &failed)?).map_err(|source| {
+            let (path, line) = (origin.to_path_buf(), lines + source.line());
+            RolloutError::ProblemSyntax { path, line, source }
+        })
+    };
+    let mut element = Vec::new();
+    input.read_until(b'[', &mut element).map_err(&failed)?;
+    // Lines before the element, and what the present byte is in.
+    let (mut lines, mut number) = (newlines(&element), 0);
+    let (mut depth, mut in_string, mut is_escaped) = (0_usize, false, false);
+    element.clear();
+    let mut bytes = input.bytes();
+    let mut is_open = true;
+    while is_open {
+        let Some(byte) = bytes.next().transpose().map_err(&failed)? else {
+            // The parser names what is missing, unless that is the bracket.
+            parse(&element, lines)?;
+            let message = "the bracket of the JSON array is not closed";
+            return Err(failed(Error::new(ErrorKind::UnexpectedEof, message)));
+        };
+        let is_structure = !in_string;
+        if in_string {
+            in_string = is_escaped || byte != b'"';
+            is_escaped = !is_escaped && byte == b'\\';
+        } else {
+            match byte {
+                b'"' => in_string = true,
+                b'[' | b'{' => depth += 1,
+                b']' if depth == 0 => is_open = false,
+                b']' | b'}' => depth = depth.saturating_sub(1),
+                _ => {}
+            }
+        }
+        if is_open && !(is_structure && depth == 0 && byte == b',') {
+            element.push(byte);
+            continue;
+        }
+        // An empty array has no element.
+        if is_open || number > 0 || !element.trim_ascii().is_empty() {
+            number += 1;
+            sink(number, parse(&element, lines)?)?;
+        }
+        lines += newlines(&element);
+        element.clear();
+    }
+    let rest = bytes.find(|byte| byte.as_ref().is_ok_and(|byte| !byte.is_ascii_whitespace()));
+    if rest.is_some() {
+        let message = "something follows the JSON array";
+        return Err(failed(Error::new(ErrorKind::InvalidData, message)));
+    }
+    Ok(())
 }
 
 fn utf8<'b>(

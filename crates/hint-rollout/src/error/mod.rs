@@ -98,6 +98,20 @@ pub enum RolloutError {
         path: PathBuf,
     },
 
+    /// Problems that are too many for memory could not be kept on disk.
+    #[error(
+        "cannot keep problems in a file of {}; free some space, name another folder by `data.spill_dir`, or allow \
+         more memory by `data.memory_mib`",
+        dir.as_ref().map_or("the folder for temporary files".to_owned(), |dir| format!("`{}`", dir.display()))
+    )]
+    SpillProblems {
+        /// The folder; `None` for the system's one.
+        dir: Option<PathBuf>,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+
     /// There is no problem to evaluate on.
     #[error("no problems to evaluate on")]
     NothingToEvaluate,

@@ -17,5 +17,5 @@ pub(crate) use parallel::in_parallel;
 pub use progress::{RunProgress, StepContext};
 pub use schedule::{RunPoint, ValueSchedule};
 pub use seed::Seed;
-pub(crate) use seed::fnv1a;
+pub(crate) use seed::{EpochOrder, fnv1a};
 pub use state::no_fields;

@@ -57,22 +57,37 @@ impl Seed {
     ///
     /// When `len` is 0 and `positions` is not empty.
     pub fn epochs(self, len: usize, positions: Range<u64>) -> Vec<usize> {
-        let (len64, seed) = (len as u64, self.named("epoch"));
-        let mut order: (Option<u64>, Vec<usize>) = (None, Vec::new());
-        positions
-            .map(|position| {
-                let (epoch, index) = (position / len64, position % len64);
-                if order.0 != Some(epoch) {
-                    order = (Some(epoch), seed.child(epoch).permutation(len));
-                }
-                order.1[usize::try_from(index).expect("an index below a length fits")]
-            })
-            .collect()
+        EpochOrder::default().take(self, len, positions)
     }
 
     /// The seed itself.
     pub const fn value(self) -> u64 {
         self.0
+    }
+}
+
+/// The permutation of an epoch, kept for the next call.
+#[derive(Debug, Default)]
+pub(crate) struct EpochOrder {
+    /// Seed, length and epoch of the order.
+    of: Option<(Seed, usize, u64)>,
+    order: Vec<usize>,
+}
+
+impl EpochOrder {
+    /// As [`Seed::epochs`].
+    pub(crate) fn take(&mut self, seed: Seed, len: usize, positions: Range<u64>) -> Vec<usize> {
+        let len64 = len as u64;
+        positions
+            .map(|position| {
+                let (epoch, index) = (position / len64, position % len64);
+                if self.of != Some((seed, len, epoch)) {
+                    self.order = seed.named("epoch").child(epoch).permutation(len);
+                    self.of = Some((seed, len, epoch));
+                }
+                self.order[usize::try_from(index).expect("an index below a length fits")]
+            })
+            .collect()
     }
 }
 

@@ -71,8 +71,29 @@ fn a_json_array_is_read_as_lines_are() {
     let text = "[\n  {\"question\": \"1+1\",\n   \"answer\": 2},\n  {\"question\": \"2+2\", \"answer\": 4}\n]";
     let problems = parse_problems(text, Path::new("rows.json")).expect("an array of objects");
     assert_eq!(problems.iter().map(|problem| &*problem.answer).collect::<Vec<_>>(), ["2", "4"]);
-    let error = parse_problems("[{\"question\": 1},\n 2]", Path::new("rows.json"));
+    let error = parse_problems("[{\"question\": 1, \"answer\": 1},\n 2]", Path::new("rows.json"));
     assert!(error.expect_err("2 is no row").to_string().starts_with("rows.json:2:"));
+    for (text, count) in [
+        (" [ ] ", 0),
+        (r#"[{"question": "a ] , \" [", "answer": [1, 2], "x": {"y": [{}]}}]"#, 1),
+        ("\u{feff}\n[{\"question\": 1, \"answer\": 1},{\"question\": 2, \"answer\": 2}]\n", 2),
+    ] {
+        let found = parse_problems(text, Path::new("rows.json"));
+        match found {
+            Ok(problems) => assert_eq!(problems.len(), count, "{text}"),
+            Err(error) => assert!(count == 0 && error.to_string().contains("no problem"), "{text}"),
+        }
+    }
+    for damaged in [
+        r#"[{"question": 1, "answer": 1}"#,
+        r#"[{"question": 1, "answer": 1},]"#,
+        r#"[{"question": 1"#,
+        r#"[{"question": 1, "answer": 1}] x"#,
+        "[",
+        "[,]",
+    ] {
+        assert!(parse_problems(damaged, Path::new("rows.json")).is_err(), "{damaged}");
+    }
 }
 
 #[test]
@@ -124,7 +145,8 @@ fn several_files_are_mixed_without_repetitions() {
         ..DataConfig::default()
     };
     let read = data.read().expect("both files can be read");
-    let found = read.problems.iter().map(|problem| {
+    let problems = read.problems.to_vec().expect("they are in memory");
+    let found = problems.iter().map(|problem| {
         (
             problem.id.as_str(),
             problem.question.as_str(),
@@ -134,7 +156,7 @@ fn several_files_are_mixed_without_repetitions() {
     let expected = [("1", "p", "easy"), ("2", "q", "easy"), ("hard/1", "r", "hard")];
     assert_eq!(found.collect::<Vec<_>>(), expected.map(|(id, q, set)| (id, q, set.to_owned())));
     assert_eq!(read.repeated, 1, "`q` is in both");
-    assert_eq!(read.problems[0].columns.keys().collect::<Vec<_>>(), ["dataset", "topic"]);
+    assert_eq!(problems[0].columns.keys().collect::<Vec<_>>(), ["dataset", "topic"]);
     let weights = data.weights().expect("one has a weight");
     assert_eq!((weights["easy"], weights["hard"]), (1.0, 3.0));
 }

@@ -13,6 +13,7 @@ mod problems;
 mod reward_failures;
 mod scripted;
 mod stop_texts;
+mod streaming;
 #[cfg(feature = "teacher")]
 mod teacher;
 mod teaching;
@@ -24,9 +25,11 @@ mod vllm;
 /// Every open trait can be boxed.
 #[test]
 fn traits_are_dyn_compatible() {
+    use hint_rollout::data::Problems;
     use hint_rollout::{HintProvider, PromptFormat, RolloutEngine, WeightSource};
     let _: Option<Box<dyn RolloutEngine>> = None;
     let _: Option<Box<dyn HintProvider>> = None;
     let _: Option<Box<dyn PromptFormat>> = None;
     let _: Option<Box<dyn WeightSource>> = None;
+    let _: Option<Box<dyn Problems>> = None;
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use hint_reward::{ExactMatch, Rubric};
 use hint_rollout::collect::{Collected, ProblemReport};
+use hint_rollout::data::{ProblemSet, Problems};
 use hint_rollout::engine::TooLong;
 use hint_rollout::evaluate::{EvaluationOptions, evaluate};
 use hint_rollout::hint::source::{Demonstrations, HintSourceConfig, SelfHints};
@@ -93,8 +94,8 @@ fn a_run_may_stop_for_them_and_the_error_names_the_problem() {
 
 #[test]
 fn lengths_and_hints_are_known_before_the_first_step() {
-    let report =
-        collector(CollectorConfig::default()).check_problems(&problems(), &problems()[1..2]);
+    let report = collector(CollectorConfig::default())
+        .check_problems(&problems(), &problems()[1..2].to_vec());
     let report = report.expect("they are left out");
     assert_eq!(
         report.to_string(),
@@ -104,22 +105,24 @@ fn lengths_and_hints_are_known_before_the_first_step() {
          1 held-out prompt is longer than 159 tokens (up to 200): `long-prompt`"
             .replace("up to 120", &format!("up to {}", report.too_long[1].len))
     );
-    let fitting = report.fitting(problems());
+    let all = ProblemSet::from(problems());
+    let fitting = report.fitting(&all).unwrap().to_vec().unwrap();
     assert_eq!(
         fitting.iter().map(|problem| &*problem.id).collect::<Vec<_>>(),
         ["fits", "long-hint"]
     );
     let config = CollectorConfig { max_prompt_len: Some(4), ..CollectorConfig::default() };
     let report = collector(config).check_problems(&problems(), &problems()).expect("too long");
-    assert!(report.fitting(problems()).is_empty(), "every prompt has five tokens or more");
+    assert!(report.fitting(&all).unwrap().is_empty(), "every prompt has five tokens or more");
     assert!(
         report
             .to_string()
             .ends_with("1 held-out prompt is longer than 159 tokens (up to 200): `long-prompt`")
     );
     let config = CollectorConfig { too_long: TooLong::Abort, ..CollectorConfig::default() };
-    let error =
-        collector(config).check_problems(&problems(), &[]).expect_err("the run may not start");
+    let error = collector(config)
+        .check_problems(&problems(), &Vec::new())
+        .expect_err("the run may not start");
     assert!(matches!(error, RolloutError::TooLong { what: "prompt", .. }), "{error}");
 }
 
@@ -162,13 +165,16 @@ fn an_evaluation_leaves_them_out_by_name() {
     assert!(matches!(error, RolloutError::TooLong { problem, .. } if problem == "long-prompt"));
 }
 
-fn report(problems: &[Problem], source: HintSourceConfig) -> Result<ProblemReport, RolloutError> {
+fn report(
+    problems: &dyn Problems,
+    source: HintSourceConfig,
+) -> Result<ProblemReport, RolloutError> {
     let provider = source.build(|_| None)?;
     let config = CollectorConfig { source, ..CollectorConfig::default() };
     let (engine, _) = Scripted::new(script);
     Collector::new(engine, Bytes::default(), Rubric::new(ExactMatch::new()), config)?
         .with_hints(provider)
-        .check_problems(problems, &[])
+        .check_problems(problems, &Vec::new())
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 
 use hint_rollout::collect::Collected;
+use hint_rollout::data::Problems;
 use hint_rollout::run::{RunProgress, StepContext};
 use hint_rollout::{Collector, PolicyVersion, Problem, Seed, WeightSource};
 use serde::Deserialize;
@@ -92,19 +93,28 @@ impl PolicyGradient {
 impl Stage for PolicyGradient {
     const NAME: &'static str = "policy_gradient";
     const SAMPLES: bool = true;
-    type Item = Problem;
+    type Items = dyn Problems;
+
+    fn is_empty(problems: &dyn Problems) -> bool {
+        problems.is_empty()
+    }
 
     fn find_held_out(
         &self,
-        problems: &[Problem],
+        problems: &dyn Problems,
         held_out: &[Problem],
     ) -> Result<Option<String>, GrpoError> {
         let contents = held_out.iter().map(Problem::content).collect::<HashSet<_>>();
-        let found = problems.iter().find(|problem| contents.contains(&problem.content()));
-        Ok(found.map(|problem| problem.id.clone()))
+        for problem in problems.iter() {
+            let problem = problem?;
+            if contents.contains(&problem.content()) {
+                return Ok(Some(problem.id.clone()));
+            }
+        }
+        Ok(None)
     }
 
-    fn check(&self, problems: &[Problem]) -> Result<(), GrpoError> {
+    fn check(&self, problems: &dyn Problems) -> Result<(), GrpoError> {
         self.collector.check_data(problems)?;
         Ok(())
     }
@@ -132,8 +142,8 @@ impl Stage for PolicyGradient {
         Err(ConfigError::Invalid(vec![message.to_owned()]).into())
     }
 
-    fn fingerprints(problems: &[Problem]) -> BTreeMap<String, String> {
-        problem_fingerprints(problems)
+    fn fingerprints(problems: &dyn Problems) -> Result<BTreeMap<String, String>, GrpoError> {
+        Ok(problem_fingerprints(problems)?)
     }
 
     fn sft_loss(config: &GrpoConfig) -> SftLoss {
@@ -143,7 +153,7 @@ impl Stage for PolicyGradient {
 
     fn next_batch(
         &mut self,
-        problems: &[Problem],
+        problems: &dyn Problems,
         progress: RunProgress,
     ) -> Result<Batch, GrpoError> {
         let run = self.config.run;
@@ -170,7 +180,7 @@ impl Stage for PolicyGradient {
         let drawn = self.collector.drawn() as f64;
         metrics.set(metrics::EPOCH, drawn / problems.len() as f64);
         if self.config.rollout_table.is_on() {
-            self.table = Table::new(progress.step + 1, &groups, &advantages, problems);
+            self.table = Table::new(progress.step + 1, &groups, &advantages, problems)?;
         }
         let tokens = stats.tokens as u64;
         let (samples, indices) = assemble::samples(groups, &advantages, &self.config.loss);

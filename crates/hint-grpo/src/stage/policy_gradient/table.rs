@@ -1,6 +1,7 @@
 //! From the groups of a step to the records of the rollout table.
 
-use hint_rollout::{Problem, RolloutGroup};
+use hint_rollout::data::Problems;
+use hint_rollout::{RolloutError, RolloutGroup};
 
 use crate::learner::UpdateReport;
 use crate::rollout_table::{RolloutRecord, records};
@@ -19,10 +20,14 @@ impl Table {
         step: u64,
         groups: &[RolloutGroup],
         advantages: &[Vec<f64>],
-        problems: &[Problem],
-    ) -> Self {
+        problems: &dyn Problems,
+    ) -> Result<Self, RolloutError> {
+        let wanted = groups.iter().map(|group| group.problem_id.as_str()).collect();
+        let found = problems.find(&wanted)?.into_iter().map(|index| problems.at(index));
+        let found = found.collect::<Result<Vec<_>, _>>()?;
+        let problems = found.iter().map(|problem| &**problem);
         let records = records(step, groups, Some(advantages), problems);
-        Self { records, samples: Vec::new() }
+        Ok(Self { records, samples: Vec::new() })
     }
 
     /// Sets the index of each rollout's sample, by group and rollout.

@@ -87,7 +87,11 @@ impl Supervised {
 impl Stage for Supervised {
     const NAME: &'static str = "supervised";
     const SAMPLES: bool = false;
-    type Item = Demonstration;
+    type Items = [Demonstration];
+
+    fn is_empty(demonstrations: &[Demonstration]) -> bool {
+        demonstrations.is_empty()
+    }
 
     /// By their prompts, which the evaluator's format makes.
     fn find_held_out(
@@ -103,7 +107,9 @@ impl Stage for Supervised {
     }
 
     /// Ids, tokens and weights, in order.
-    fn fingerprints(demonstrations: &[Demonstration]) -> BTreeMap<String, String> {
+    fn fingerprints(
+        demonstrations: &[Demonstration],
+    ) -> Result<BTreeMap<String, String>, GrpoError> {
         let bytes = |demonstration: &Demonstration| {
             let tokens =
                 demonstration.prompt.iter().chain([&u32::MAX]).chain(&demonstration.completion);
@@ -114,7 +120,7 @@ impl Stage for Supervised {
         };
         let items = demonstrations.iter().map(bytes).collect::<Vec<_>>();
         let all = fingerprint(items.iter().map(|item| [item.as_slice()]));
-        BTreeMap::from([("demonstrations".to_owned(), all)])
+        Ok(BTreeMap::from([("demonstrations".to_owned(), all)]))
     }
 
     fn sft_loss(config: &GrpoConfig) -> SftLoss {

@@ -13,4 +13,4 @@ pub use record::{ProblemSuccess, SuccessRecord};
 pub use replay::Replay;
 pub(crate) use replay::ReplayBuffer;
 pub use selection::ProblemSelection;
-pub(crate) use selection::{DrawContext, DrawCounts};
+pub(crate) use selection::{DrawContext, Draws};

@@ -37,6 +37,11 @@ impl SuccessRecord {
         self.problems.get(problem_id)
     }
 
+    /// The ids of the problems asked so far.
+    pub(crate) fn ids(&self) -> impl Iterator<Item = &str> {
+        self.problems.keys().map(String::as_str)
+    }
+
     /// Number of problems asked so far.
     pub fn len(&self) -> usize {
         self.problems.len()

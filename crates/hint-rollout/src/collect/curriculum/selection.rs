@@ -5,10 +5,11 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
-use crate::collect::curriculum::record::SuccessRecord;
-use crate::data::Problem;
-use crate::error::Violations;
-use crate::run::{Seed, no_fields};
+use crate::collect::curriculum::record::{ProblemSuccess, SuccessRecord};
+use crate::data::Problems;
+use crate::error::{RolloutError, Violations};
+use crate::run::{EpochOrder, Seed, no_fields};
+use crate::sample::SuccessCount;
 
 /// Which problems a step takes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -41,25 +42,25 @@ fn dataset() -> String {
 
 impl ProblemSelection {
     /// Indices of the next `count` problems: the run's problems `drawn..`, of which `in_step` were drawn
-    /// in this step. A function of the arguments before `counts` alone, so that a resumed run takes the
+    /// in this step. A function of the arguments before `kept` alone, so that a resumed run takes the
     /// same ones.
     pub(crate) fn next(
         &self,
-        problems: &[Problem],
+        problems: &dyn Problems,
         count: usize,
         place: &DrawContext<'_>,
-        counts: &mut DrawCounts,
-    ) -> Vec<usize> {
-        let first = place.drawn;
+        kept: &mut Draws,
+    ) -> Result<Vec<usize>, RolloutError> {
+        let positions = place.drawn..place.drawn + count as u64;
         match self {
-            Self::Epochs => place.run.epochs(problems.len(), first..first + count as u64),
+            Self::Epochs => Ok(kept.order.take(place.run, problems.len(), positions)),
             Self::Mixture { by, weights } => {
-                let positions = first..first + count as u64;
-                mixture(problems, (by, weights), place.run, positions, counts)
+                mixture(problems, (by, weights), place.run, positions, kept)
             }
             Self::Curriculum { floor } => {
-                let order = race(problems, place.record, *floor, place.step.named("curriculum"));
-                (place.in_step..place.in_step + count).map(|at| order[at % order.len()]).collect()
+                let order = race(problems, place.record, *floor, place.step.named("curriculum"))?;
+                let taken = place.in_step..place.in_step + count;
+                Ok(taken.map(|at| order[at % order.len()]).collect())
             }
         }
     }
@@ -78,20 +79,35 @@ impl ProblemSelection {
     }
 
     /// Reports data sets of a mixture that no problem is from.
-    pub(crate) fn check_problems(&self, problems: &[Problem], at: &mut Violations) {
-        let Self::Mixture { by, weights } = self else { return };
+    pub(crate) fn check_problems(
+        &self,
+        problems: &dyn Problems,
+        at: &mut Violations,
+    ) -> Result<(), RolloutError> {
+        let Self::Mixture { by, weights } = self else { return Ok(()) };
+        let found = problems.by_column(by)?;
         for name in weights.keys() {
-            let is_there = |problem: &Problem| problem.text_of(by).as_deref() == Some(name);
             let expected = format!("must be a value of the column `{by}` of some problem");
-            at.require(problems.iter().any(is_there), "weights", expected, name);
+            at.require(found.contains_key(name), "weights", expected, name);
         }
+        Ok(())
     }
+}
+
+/// Orders and counts that selections keep from step to step.
+#[derive(Debug, Default)]
+pub(crate) struct Draws {
+    /// Of an epoch over all problems.
+    order: EpochOrder,
+    counts: DrawCounts,
+    /// Of an epoch over each data set of a mixture.
+    orders: BTreeMap<String, EpochOrder>,
 }
 
 /// How often each data set of a mixture was drawn before a position. It follows from the seed, so that a
 /// resumed run needs no cursors; kept from step to step, it is not counted from the start each time.
 #[derive(Debug, Default)]
-pub(crate) struct DrawCounts {
+struct DrawCounts {
     /// What the counts are of: the seed, and the weight of each data set.
     of: Option<(Seed, Vec<(String, f64)>)>,
     position: u64,
@@ -123,19 +139,17 @@ impl DrawCounts {
 
 /// The `positions` of an endless stream over data sets.
 fn mixture(
-    problems: &[Problem],
+    problems: &dyn Problems,
     (by, weights): (&str, &BTreeMap<String, f64>),
     run: Seed,
     positions: Range<u64>,
-    counts: &mut DrawCounts,
-) -> Vec<usize> {
-    let mut members = BTreeMap::<&str, Vec<usize>>::new();
-    for (index, problem) in problems.iter().enumerate() {
-        let name = problem.text_of(by);
-        if let Some((name, _)) = name.and_then(|name| weights.get_key_value(&name)) {
-            members.entry(name).or_default().push(index);
-        }
-    }
+    kept: &mut Draws,
+) -> Result<Vec<usize>, RolloutError> {
+    let Draws { counts, orders, .. } = kept;
+    let found = problems.by_column(by)?;
+    let weighted = found.iter().filter(|(name, _)| weights.contains_key(*name));
+    let members =
+        weighted.map(|(name, members)| (name.as_str(), members)).collect::<BTreeMap<_, _>>();
     let total = members.keys().map(|name| weights[*name]).sum::<f64>();
     let seed = run.named("mixture");
     // The data set of a position.
@@ -155,10 +169,11 @@ fn mixture(
     for (name, members) in &members {
         let count = names.iter().filter(|drawn| *drawn == name).count() as u64;
         let start = counts.by_name.get(*name).copied().unwrap_or(0);
-        let stream = seed.named(name).epochs(members.len(), start..start + count);
+        let order = orders.entry((*name).to_owned()).or_default();
+        let stream = order.take(seed.named(name), members.len(), start..start + count);
         streams.insert(*name, stream.into_iter().map(|index| members[index]));
     }
-    names.iter().filter_map(|name| streams.get_mut(name)?.next()).collect()
+    Ok(names.iter().filter_map(|name| streams.get_mut(name)?.next()).collect())
 }
 
 /// What a selection depends on.
@@ -178,23 +193,28 @@ pub(crate) struct DrawContext<'a> {
 
 /// Weighted sampling without replacement: problem `i` arrives after an exponential time of rate `w_i`,
 /// and the earliest come first (Efraimidis and Spirakis 2006).
-fn race(problems: &[Problem], record: &SuccessRecord, floor: f64, seed: Seed) -> Vec<usize> {
-    let arrival = |index: usize, problem: &Problem| {
+fn race(
+    problems: &dyn Problems,
+    record: &SuccessRecord,
+    floor: f64,
+    seed: Seed,
+) -> Result<Vec<usize>, RolloutError> {
+    let mut weights = vec![weight(ProblemSuccess::default().last, floor); problems.len()];
+    for index in problems.find(&record.ids().collect())? {
+        let success = record.get(&problems.at(index)?.id).copied().unwrap_or_default();
+        weights[index] = weight(success.last, floor);
+    }
+    let arrival = |(index, weight): (usize, f64)| {
         let uniform = 1.0 - seed.child(index as u64).unit();
-        -uniform.ln() / weight(record, &problem.id, floor)
+        (-uniform.ln() / weight, index)
     };
-    let mut order = problems
-        .iter()
-        .enumerate()
-        .map(|(index, problem)| (arrival(index, problem), index))
-        .collect::<Vec<_>>();
+    let mut order = weights.into_iter().enumerate().map(arrival).collect::<Vec<_>>();
     order.sort_by(|left, right| left.0.total_cmp(&right.0).then(left.1.cmp(&right.1)));
-    order.into_iter().map(|(_, index)| index).collect()
+    Ok(order.into_iter().map(|(_, index)| index).collect())
 }
 
 /// How much a problem teaches, by its un-hinted success on the last visit. (CUR-1)
-fn weight(record: &SuccessRecord, problem_id: &str, floor: f64) -> f64 {
-    let last = record.get(problem_id).map(|success| success.last).unwrap_or_default();
+fn weight(last: SuccessCount, floor: f64) -> f64 {
     let rate = (last.correct as f64 + 1.0) / (last.total as f64 + 2.0);
     floor + (1.0 - floor) * 4.0 * rate * (1.0 - rate)
 }
@@ -202,6 +222,7 @@ fn weight(record: &SuccessRecord, problem_id: &str, floor: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::Problem;
 
     #[test]
     fn every_epoch_takes_every_item_once() {
@@ -228,10 +249,10 @@ mod tests {
         });
         let problems = problems.collect::<Vec<_>>();
         let weights = BTreeMap::from([("small".to_owned(), 3.0), ("large".to_owned(), 1.0)]);
-        let draw = |positions, counts: &mut DrawCounts| {
-            mixture(&problems, ("dataset", &weights), Seed::new(5), positions, counts)
+        let draw = |positions, kept: &mut Draws| {
+            mixture(&problems, ("dataset", &weights), Seed::new(5), positions, kept).unwrap()
         };
-        let all = draw(0..4000, &mut DrawCounts::default());
+        let all = draw(0..4000, &mut Draws::default());
         let small = all.iter().copied().filter(|index| *index < 4).collect::<Vec<_>>();
         // A share of 3/4, with a deviation of 0.007.
         assert!((small.len() as f64 / 4000.0 - 0.75).abs() < 0.03, "{}", small.len());
@@ -242,20 +263,20 @@ mod tests {
         }
         // A stream is the same however it is cut.
         let cuts = [0..13, 13..14, 14..4000];
-        let mut counts = DrawCounts::default();
-        assert_eq!(cuts.clone().map(|cut| draw(cut, &mut counts)).concat(), all);
+        let mut kept = Draws::default();
+        assert_eq!(cuts.clone().map(|cut| draw(cut, &mut kept)).concat(), all);
         // Nor does it depend on what was counted: from the start, further on, of another run, or going back.
-        assert_eq!(cuts.map(|cut| draw(cut, &mut DrawCounts::default())).concat(), all);
-        let _ = mixture(&problems, ("dataset", &weights), Seed::new(6), 3000..3001, &mut counts);
-        assert_eq!(draw(14..20, &mut counts), all[14..20]);
-        assert_eq!(draw(3..9, &mut counts), all[3..9]);
+        assert_eq!(cuts.map(|cut| draw(cut, &mut Draws::default())).concat(), all);
+        let _ = mixture(&problems, ("dataset", &weights), Seed::new(6), 3000..3001, &mut kept);
+        assert_eq!(draw(14..20, &mut kept), all[14..20]);
+        assert_eq!(draw(3..9, &mut kept), all[3..9]);
         // Each draw is counted once, however the run is cut.
-        assert_eq!(counts.position, 3);
-        assert_eq!(counts.by_name.values().sum::<u64>(), 3);
+        assert_eq!(kept.counts.position, 3);
+        assert_eq!(kept.counts.by_name.values().sum::<u64>(), 3);
         let mut at = Violations::new();
         let by = "dataset".to_owned();
         let selection = ProblemSelection::Mixture { by, weights };
-        selection.check_problems(&problems[..4], &mut at);
+        selection.check_problems(&problems[..4].to_vec(), &mut at).unwrap();
         assert_eq!(
             at.finish().unwrap_err().to_string(),
             "weights: must be a value of the column `dataset` of some problem, found large"
@@ -264,19 +285,10 @@ mod tests {
 
     #[test]
     fn weights_are_largest_for_what_is_solved_half_the_time() {
-        let counts = |correct, total| {
-            let text = format!(
-                r#"{{"p": {{"plain": {{"correct": 0, "total": 0}},
-                    "last": {{"correct": {correct}, "total": {total}}},
-                    "plain_after_hint": {{"correct": 0, "total": 0}},
-                    "hinted": {{"correct": 0, "total": 0}}}}}}"#
-            );
-            serde_json::from_str::<SuccessRecord>(&text).unwrap()
-        };
-        let weight = |correct, total| weight(&counts(correct, total), "p", 0.25);
+        let weight = |correct, total| weight(SuccessCount { correct, total }, 0.25);
         // (4 + 1) / (8 + 2) is a half; a problem that was never asked is one, too.
         assert_eq!(weight(4, 8), 1.0);
-        assert_eq!(super::weight(&SuccessRecord::default(), "p", 0.25), 1.0);
+        assert_eq!(weight(0, 0), 1.0);
         // 1/10 and 9/10: 0.25 + 0.75 · 4 · 0.09.
         assert!((weight(0, 8) - 0.52).abs() < 1e-12);
         assert!((weight(8, 8) - 0.52).abs() < 1e-12);
@@ -284,12 +296,12 @@ mod tests {
 
     #[test]
     fn the_race_follows_the_weights() {
-        let problems = ["half", "never"].map(|id| Problem::new(id, "q", "a"));
+        let problems = ["half", "never"].map(|id| Problem::new(id, "q", "a")).to_vec();
         let text = r#"{"never": {"plain": {"correct": 0, "total": 98}, "last": {"correct": 0, "total": 98},
             "plain_after_hint": {"correct": 0, "total": 0}, "hinted": {"correct": 0, "total": 0}}}"#;
         let record = serde_json::from_str::<SuccessRecord>(text).unwrap();
-        let first =
-            (0..4000_u64).filter(|step| race(&problems, &record, 1e-9, Seed::new(*step))[0] == 1);
+        let first = (0..4000_u64)
+            .filter(|step| race(&problems, &record, 1e-9, Seed::new(*step)).unwrap()[0] == 1);
         // Weight 4 · 0.01 · 0.99 = 0.0396 against 1: a share of 0.0381, give or take 0.003.
         let share = first.count() as f64 / 4000.0;
         assert!((share - 0.0381).abs() < 0.012, "{share}");
