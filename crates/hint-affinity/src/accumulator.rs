@@ -95,7 +95,7 @@ impl AffinityAccumulator {
         if weights.len() != log_ratios.len() {
             return Err(AffinityError::LengthMismatch {
                 name: "weights",
-                got: weights.len(),
+                found: weights.len(),
                 expected: log_ratios.len(),
             });
         }
@@ -173,13 +173,13 @@ impl AffinityAccumulator {
 /// Checks one token at the door.
 pub(crate) fn check_token(index: usize, log_ratio: f64, weight: f64) -> Result<(), AffinityError> {
     if !log_ratio.is_finite() {
-        return Err(AffinityError::NotFinite { name: "log_ratios", index, got: log_ratio });
+        return Err(AffinityError::NotFinite { name: "log_ratios", index, found: log_ratio });
     }
     if !weight.is_finite() {
-        return Err(AffinityError::NotFinite { name: "weights", index, got: weight });
+        return Err(AffinityError::NotFinite { name: "weights", index, found: weight });
     }
     if weight < 0.0 {
-        return Err(AffinityError::NegativeWeight { index, got: weight });
+        return Err(AffinityError::NegativeWeight { index, found: weight });
     }
     Ok(())
 }

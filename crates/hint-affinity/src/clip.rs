@@ -44,14 +44,14 @@ impl ClipRange {
         if !(clip_low > 0.0 && clip_low < 1.0) {
             return Err(AffinityError::ClipRange {
                 name: "clip_low",
-                got: clip_low,
+                found: clip_low,
                 expected: "(0, 1)",
             });
         }
         if !(clip_high > 0.0 && clip_high.is_finite()) {
             return Err(AffinityError::ClipRange {
                 name: "clip_high",
-                got: clip_high,
+                found: clip_high,
                 expected: "(0, inf)",
             });
         }

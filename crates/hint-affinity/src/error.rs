@@ -5,58 +5,58 @@
 #[non_exhaustive]
 pub enum AffinityError {
     /// A clip distance is outside its range.
-    #[error("`{name}` is {got}, expected a finite number in {expected}")]
+    #[error("`{name}` is {found}, expected a finite number in {expected}")]
     ClipRange {
         /// The offending distance, `clip_low` or `clip_high`.
         name: &'static str,
         /// Its value.
-        got: f64,
+        found: f64,
         /// The range it must lie in.
         expected: &'static str,
     },
 
     /// Two inputs that go together token by token differ in length.
-    #[error("`{name}` has {got} elements, expected {expected} (as many as `log_ratios`)")]
+    #[error("`{name}` has {found} elements, expected {expected} (as many as `log_ratios`)")]
     LengthMismatch {
         /// The offending input.
         name: &'static str,
         /// Its length, in tokens.
-        got: usize,
+        found: usize,
         /// The length of `log_ratios`, in tokens.
         expected: usize,
     },
 
     /// Two views that go together element by element differ in shape.
-    #[error("`{name}` has shape {got:?}, expected {expected:?} (shape of `log_ratios`)")]
+    #[error("`{name}` has shape {found:?}, expected {expected:?} (shape of `log_ratios`)")]
     ShapeMismatch {
         /// The offending input.
         name: &'static str,
         /// Its shape.
-        got: Vec<usize>,
+        found: Vec<usize>,
         /// The shape of `log_ratios`.
         expected: Vec<usize>,
     },
 
     /// An element is NaN or infinite.
-    #[error("`{name}[{index}]` is {got}, expected a finite number")]
+    #[error("`{name}[{index}]` is {found}, expected a finite number")]
     NotFinite {
         /// The offending input.
         name: &'static str,
         /// Token index in logical (row-major) order, masked tokens counted.
         index: usize,
         /// Its value.
-        got: f64,
+        found: f64,
     },
 
     /// A weight is below zero.
     #[error(
-        "`weights[{index}]` is {got}, expected at least 0; pass the absolute value of the advantage"
+        "`weights[{index}]` is {found}, expected at least 0; pass the absolute value of the advantage"
     )]
     NegativeWeight {
         /// Token index in logical (row-major) order, masked tokens counted.
         index: usize,
         /// Its value.
-        got: f64,
+        found: f64,
     },
 
     /// Two accumulators that were to be merged measure different things.

@@ -93,7 +93,7 @@ pub fn affinity_masked<D: Dimension>(
         if shape != log_ratios.shape() {
             return Err(AffinityError::ShapeMismatch {
                 name,
-                got: shape.to_vec(),
+                found: shape.to_vec(),
                 expected: log_ratios.shape().to_vec(),
             });
         }

@@ -159,7 +159,7 @@ impl Random {
             }
             2 => {
                 let (a, b) = (self.below(FRAGMENTS.len()), self.below(FRAGMENTS.len()));
-                text = format!("{}{}", FRAGMENTS[a], FRAGMENTS[b]).repeat(1 << self.below(10));
+                text = format!("{}{}", FRAGMENTS[a], FRAGMENTS[b]).repeat(1 << self.below(13));
             }
             3 => {
                 for index in 0..1 << self.below(10) {
@@ -187,6 +187,12 @@ fn timed(verifier: &MathVerifier, input: &RewardInput<'_>) -> (Judgment, f64) {
     let start = Instant::now();
     let judgment = verifier.verify(input);
     (judgment, start.elapsed().as_secs_f64() * 1e3)
+}
+
+/// Milliseconds that this thread has run, where Linux counts them: on a busy machine the clock measures its neighbors.
+fn cpu_millis() -> Option<f64> {
+    let counts = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
+    Some(counts.split_whitespace().next()?.parse::<f64>().ok()? / 1e6)
 }
 
 fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
@@ -217,7 +223,10 @@ fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
         // The work is the same every time; what a repetition saves was the machine's.
         for _ in 0..3 {
             if millis > 10.0 {
-                millis = millis.min(timed(&verifier, &input).1);
+                let before = cpu_millis();
+                let again = timed(&verifier, &input).1;
+                let cpu = before.zip(cpu_millis()).map(|(before, now)| now - before);
+                millis = millis.min(cpu.unwrap_or(again));
             }
         }
         *verdicts.entry(judgment.verdict.name()).or_default() += 1;

@@ -5,23 +5,23 @@
 #[non_exhaustive]
 pub enum RewardError {
     /// A reward returned NaN or infinity.
-    #[error("reward `{name}` returned {got} for problem `{problem}`, expected a finite number")]
+    #[error("reward `{name}` returned {found} for problem `{problem}`, expected a finite number")]
     NotFinite {
         /// Name of the reward.
         name: String,
         /// Problem id, empty if unknown.
         problem: String,
         /// What it returned.
-        got: f64,
+        found: f64,
     },
 
     /// A reward returned too few or too many scores for a group.
-    #[error("reward `{name}` returned {got} scores for a group of {expected} completions")]
+    #[error("reward `{name}` returned {found} scores for a group of {expected} completions")]
     GroupLength {
         /// Name of the reward.
         name: String,
         /// Scores returned.
-        got: usize,
+        found: usize,
         /// Completions given.
         expected: usize,
     },
@@ -34,12 +34,12 @@ pub enum RewardError {
     },
 
     /// A setting is outside its range.
-    #[error("`{name}` is {got}, expected {expected}")]
+    #[error("`{name}` is {found}, expected {expected}")]
     Setting {
         /// Name of the setting.
         name: &'static str,
         /// Its value.
-        got: String,
+        found: String,
         /// What it should be.
         expected: &'static str,
     },

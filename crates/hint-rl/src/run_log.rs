@@ -1,8 +1,10 @@
 //! What a run wrote, step by step: its metrics and timings, read back.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use hint_grpo::metrics;
 use hint_grpo::verdict::History;
 use serde_json::Value;
 
@@ -52,6 +54,31 @@ impl RunLog {
     /// The mean of a metric over the steps that have it.
     pub(crate) fn mean(&self, name: &str) -> Option<f64> {
         mean(self.values(name).map(|(_, value)| value))
+    }
+
+    /// The rules of the verifier that found answers: for each the share of completions over all steps, and the share of
+    /// them that are correct.
+    pub(crate) fn extracted_by(&self) -> BTreeMap<String, (f64, f64)> {
+        let mut sums = BTreeMap::<String, (f64, f64)>::new();
+        let mut count = 0;
+        for step in self.metrics.iter().filter_map(Value::as_object) {
+            let mut found = false;
+            for (name, share) in step {
+                let rule = metrics::which(metrics::VERIFIER_EXTRACTED_BY, name);
+                let (Some(rule), Some(share)) = (rule, share.as_f64()) else { continue };
+                let rate = step.get(&metrics::member(metrics::VERIFIER_PASS_RATE_BY, rule));
+                let rate = rate.and_then(Value::as_f64);
+                let sum = sums.entry(rule.to_owned()).or_default();
+                *sum = (sum.0 + share, sum.1 + share * rate.unwrap_or(0.0));
+                found = true;
+            }
+            count += usize::from(found);
+        }
+        let shares = |(share, correct): (f64, f64)| {
+            let rate = if share > 0.0 { correct / share } else { 0.0 };
+            (share / count.max(1) as f64, rate)
+        };
+        sums.into_iter().map(|(rule, sum)| (rule, shares(sum))).collect()
     }
 
     /// The sum of a timing.

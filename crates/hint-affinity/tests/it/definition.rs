@@ -20,10 +20,10 @@ fn check_close(actual: f64, expected: f64) {
 fn weights_enter_share_mean_and_spread() {
     // Band: d = 0.1 (w 3) and d = -0.1 (w 1); outside: d = 1 (w 4).
     // EUR = 4/8; mean = (0.3 - 0.1)/4 = 0.05; var = (3*0.05² + 0.15²)/4 = 0.0075.
-    let got = affinity(&[0.1, -0.1, 1.0], &[3.0, 1.0, 4.0], clip()).expect("valid");
-    check_close(got.eur(), 0.5);
-    check_close(got.uc(), 0.0075_f64.sqrt());
-    check_close(got.value(), 0.5 * (-0.0075_f64.sqrt() / (1.2_f64.ln() / 2.0)).exp());
+    let found = affinity(&[0.1, -0.1, 1.0], &[3.0, 1.0, 4.0], clip()).expect("valid");
+    check_close(found.eur(), 0.5);
+    check_close(found.uc(), 0.0075_f64.sqrt());
+    check_close(found.value(), 0.5 * (-0.0075_f64.sqrt() / (1.2_f64.ln() / 2.0)).exp());
 }
 
 #[test]
@@ -62,15 +62,15 @@ fn no_weight_and_no_tokens_give_zero() {
 fn a_spread_far_below_the_mean_keeps_its_digits() {
     // Two tokens 2e-10 apart around 0.1; E[d²] - E[d]² in doubles would be rounding noise of 1e-18.
     let (low, high) = (0.1 - 1e-10, 0.1 + 1e-10);
-    let got = affinity(&[low, high], &[1.0, 1.0], clip()).expect("valid").uc();
+    let found = affinity(&[low, high], &[1.0, 1.0], clip()).expect("valid").uc();
     let expected = (high - low) / 2.0;
-    assert!((got / expected - 1.0).abs() < 1e-9, "{got} is not {expected}");
+    assert!((found / expected - 1.0).abs() < 1e-9, "{found} is not {expected}");
 }
 
 #[test]
 fn bad_input_is_rejected_with_its_position() {
     let length = affinity(&[0.0], &[], clip());
-    assert!(matches!(length, Err(AffinityError::LengthMismatch { got: 0, expected: 1, .. })));
+    assert!(matches!(length, Err(AffinityError::LengthMismatch { found: 0, expected: 1, .. })));
     let not_finite = affinity(&[0.0, f64::NAN], &[1.0, 1.0], clip());
     assert!(matches!(
         not_finite,

@@ -160,8 +160,8 @@ impl GrpoConfig {
 
     fn check_verifier(&self, at: &mut Violations) {
         match self.verifier.build() {
-            Err(RewardError::Setting { name, got, expected }) => {
-                at.require(false, format!("equality.{name}"), format!("must be {expected}"), got);
+            Err(RewardError::Setting { name, found, expected }) => {
+                at.require(false, format!("equality.{name}"), format!("must be {expected}"), found);
             }
             Err(error) => at.require(false, "equality", error.to_string(), "this"),
             Ok(_) => {}

@@ -6,7 +6,7 @@
 
 use crate::extract::sentence::{is_hypothetical, leading_answer, supposes, without_full_stop};
 use crate::math::fuel::{Fuel, Stop};
-use crate::math::parse::stance::{denies, is_hearsay, takes_back};
+use crate::math::parse::stance::{denies, has, is_hearsay, takes_back, words_of};
 
 /// Bytes behind an answer in which it may be taken back.
 const MAX_REMARK: usize = 300;
@@ -219,8 +219,6 @@ fn introduces(before: &str) -> bool {
     let start =
         line.char_indices().filter(|place| ends(*place)).map(|(at, c)| at + c.len_utf8()).max();
     let mut rest = &line[start.unwrap_or(0)..];
-    let is_of =
-        |words: &[&str], word: &str| words.iter().any(|known| known.eq_ignore_ascii_case(word));
     let last_word = |text: &str| -> (usize, bool) {
         let trimmed = text.trim_end_matches(MARKS);
         let start = trimmed
@@ -231,7 +229,7 @@ fn introduces(before: &str) -> bool {
     let word_at = |text: &str, start: usize| text[start..].trim_end_matches(MARKS).to_owned();
     for words in [&ADJECTIVES[..], &ADJECTIVES[..], &DETERMINERS[..]] {
         let (start, found) = last_word(rest);
-        if found && is_of(words, &word_at(rest, start)) {
+        if found && has(words, &word_at(rest, start)) {
             rest = &rest[..start];
         }
     }
@@ -239,14 +237,14 @@ fn introduces(before: &str) -> bool {
     let (start, ends_with_word) = last_word(rest);
     let word = word_at(rest, start);
     let is_number = word.chars().all(|c| c.is_ascii_digit());
-    if ends_with_word && !is_number && !is_of(&TIES, &word) {
+    if ends_with_word && !is_number && !has(&TIES, &word) {
         return false;
     }
     let clauses = rest.trim_end_matches([',', ';', ':', ' ']);
     let clause = clauses.rsplit([',', ';', ':', '—', '–']).next().unwrap_or(clauses);
     // `It is not B, the answer is D` ends a clause before the announcement.
     let is_own_clause =
-        ends_with_word && !is_of(&["so", "thus", "therefore", "hence", "and", "but"], &word);
+        ends_with_word && !has(&["so", "thus", "therefore", "hence", "and", "but"], &word);
     let denied = is_own_clause && denies(&clause.replace("no doubt", ""));
     !(denied || supposes(clauses) || is_hearsay(clause))
 }
@@ -274,20 +272,16 @@ pub(crate) fn is_taken_back(behind: &str) -> bool {
         .trim_start_matches("text{")
         .trim_start();
     let sentence = sentence.split(['.', '\n', '!', '?', ';']).next().unwrap_or_default();
-    let mut words = sentence
-        .split(|c: char| !(c.is_alphanumeric() || c == '\''))
-        .filter(|word| !word.is_empty());
-    let is_of =
-        |words: &[&str], word: &str| words.iter().any(|known| known.eq_ignore_ascii_case(word));
+    let mut words = words_of(sentence);
     // `12, which fails the check`
-    let mut clause = words.clone().skip_while(|word| is_of(&["which"], word));
-    if clause.next().is_some_and(|verb| is_of(&FAILURES, verb)) {
+    let mut clause = words.clone().skip_while(|word| has(&["which", "this", "it"], word));
+    if clause.next().is_some_and(|verb| has(&FAILURES, verb)) {
         return true;
     }
-    words.next().is_some_and(|verb| is_of(&VERBS, verb))
+    words.next().is_some_and(|verb| has(&VERBS, verb))
         && (is_hypothetical(sentence)
             || sentence.starts_with("but ")
-            || !words.any(|word| is_of(&PRAISE, word)))
+            || !words.any(|word| has(&PRAISE, word)))
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ use crate::input::RewardInput;
 use crate::math::answer::{Readable, is_readable};
 use crate::math::fuel::{Fuel, Stop};
 use crate::math::lex::typography::plain;
+use crate::math::parse::stance::{excludes, has, takes_off, words_of};
 
 /// Bytes at the end of a text that are searched for anything but boxes.
 const MAX_TAIL: usize = 16_384;
@@ -47,6 +48,18 @@ pub enum AnswerSource {
 }
 
 impl AnswerSource {
+    /// Every place, the most explicit first: those of the lenient level.
+    pub const ALL: [Self; 8] = [
+        Self::Boxed,
+        Self::AnswerTag,
+        Self::Hashes,
+        Self::Phrase,
+        Self::WholeText,
+        Self::ShortSentence,
+        Self::LastMath,
+        Self::LastNumber,
+    ];
+
     /// The `snake_case` name, as in serialized form and in metric keys.
     pub fn name(self) -> &'static str {
         match self {
@@ -141,18 +154,6 @@ impl Level {
 const STRICT: [AnswerSource; 4] =
     [AnswerSource::Boxed, AnswerSource::AnswerTag, AnswerSource::Hashes, AnswerSource::Phrase];
 
-/// The places of the lenient level, the most explicit first.
-const LENIENT: [AnswerSource; 8] = [
-    AnswerSource::Boxed,
-    AnswerSource::AnswerTag,
-    AnswerSource::Hashes,
-    AnswerSource::Phrase,
-    AnswerSource::WholeText,
-    AnswerSource::ShortSentence,
-    AnswerSource::LastMath,
-    AnswerSource::LastNumber,
-];
-
 impl Default for Extraction {
     /// Every source, the most explicit first.
     fn default() -> Self {
@@ -177,7 +178,7 @@ impl Extraction {
 
     /// Everything a reader would take for the answer, for completions of other people's models. The default.
     pub fn lenient() -> Self {
-        Self { sources: LENIENT.to_vec() }
+        Self { sources: AnswerSource::ALL.to_vec() }
     }
 
     /// The extraction of a level.
@@ -193,7 +194,7 @@ impl Extraction {
         if self.sources == STRICT {
             Some(Level::Strict)
         } else {
-            (self.sources == LENIENT).then_some(Level::Lenient)
+            (self.sources == AnswerSource::ALL).then_some(Level::Lenient)
         }
     }
 
@@ -267,6 +268,7 @@ impl Extraction {
                 AnswerSource::Boxed => match boxed(text) {
                     Some((_, last))
                         if is_taken_back(&text[last.end..])
+                            || is_denied(&text[..last.start])
                             || is_counterfactual(&text[..last.start], &text[last.end..]) =>
                     {
                         return Ok(None);
@@ -326,19 +328,32 @@ fn without_proof_end(text: &str) -> &str {
     rest.map(str::trim_end).filter(|rest| !rest.is_empty()).unwrap_or(text)
 }
 
+/// Whether the words directly in front of a box deny it: `The answer is not \boxed{18}`, `Rule out \boxed{18}`.
+fn is_denied(before: &str) -> bool {
+    let sentence = before.rsplit(['.', '!', '?', '\n', ',', ';', ':']).next().unwrap_or(before);
+    let words: Vec<&str> = words_of(sentence).collect();
+    let (rest, last) = match words.as_slice() {
+        [rest @ .., last] => (rest, *last),
+        [] => return false,
+    };
+    has(&["not", "never"], last)
+        || last.ends_with("n't")
+        || excludes(last)
+        || rest.last().is_some_and(|word| takes_off(word, Some(last)) && last == "out")
+}
+
 /// Whether the sentence around a box supposes something else than the text and then says what is: `If it were even, we
 /// would get \boxed{18}; as it is, there is none.`
 fn is_counterfactual(before: &str, behind: &str) -> bool {
     let sentence = before.rsplit(['.', '!', '?', '\n']).next().unwrap_or(before);
-    let mut words = sentence.split(|c: char| !c.is_alphabetic()).filter(|word| !word.is_empty());
-    let is_of = |known: &[&str], word: &str| known.iter().any(|k| k.eq_ignore_ascii_case(word));
+    let mut words = words_of(sentence);
     let goes_on = behind
         .trim_start_matches(['$', '*', '\\', ')', '}', ' '])
         .strip_prefix([',', ';'])
         .is_some_and(|rest| rest.split_whitespace().nth(2).is_some());
     goes_on
-        && words.next().is_some_and(|word| is_of(&["if", "had", "were"], word))
-        && words.any(|word| is_of(&["would", "could", "might"], word))
+        && words.next().is_some_and(|word| has(&["if", "had", "were"], word))
+        && words.any(|word| has(&["would", "could", "might"], word))
 }
 
 /// The text without what it strikes out: `~~60~~ 61`.
@@ -446,32 +461,17 @@ fn option_named(text: &str) -> Option<String> {
     let behind = [" because ", " since ", " as ", " but ", " and "]
         .iter()
         .fold(behind, |behind, word| behind.split(word).next().unwrap_or(behind));
-    let denies = |part: &str| is_hypothetical(part) || excludes(part);
+    let denies = |part: &str| {
+        is_hypothetical(part)
+            || excludes(part)
+            || words_of(part).any(|word| has(&["neither", "except"], word))
+    };
     if denies(before) || denies(behind) || supposes(before) {
         return None;
     }
     let letter = rest.chars().next().filter(char::is_ascii_uppercase)?;
     let ends = !rest[1..].starts_with(|c: char| c.is_alphanumeric());
     ends.then(|| letter.to_string())
-}
-
-/// Whether a part of a sentence takes what it names off the list of answers.
-fn excludes(part: &str) -> bool {
-    const WORDS: [&str; 11] = [
-        "rule out",
-        "ruled out",
-        "ruling out",
-        "eliminate",
-        "eliminating",
-        "exclud",
-        "reject",
-        "incorrect",
-        "discard",
-        "neither",
-        "except",
-    ];
-    let lowered = part.to_ascii_lowercase();
-    WORDS.iter().any(|word| lowered.contains(word))
 }
 
 fn whole_text(text: &str, fuel: &mut Fuel) -> Result<Option<String>, Stop> {
@@ -504,9 +504,7 @@ fn whole_text(text: &str, fuel: &mut Fuel) -> Result<Option<String>, Stop> {
 /// What a sentence says of its subject: the `blue` of `The color is blue`.
 fn predicate(text: &str) -> Option<&str> {
     let (first, _) = text.split_once(' ')?;
-    let is_subject = ["the", "its", "it", "this", "our", "there", "that"]
-        .iter()
-        .any(|word| word.eq_ignore_ascii_case(first));
+    let is_subject = has(&["the", "its", "it", "this", "our", "there", "that"], first);
     let start = [" is ", " are ", " must be "]
         .into_iter()
         .filter_map(|verb| text.rfind(verb).map(|at| at + verb.len()))

@@ -4,7 +4,7 @@ use crate::extract::formula::{MAX_WORDS, math_segments};
 use crate::math::answer::{Readable, is_readable};
 use crate::math::fuel::{Fuel, Stop};
 use crate::math::lex::units::is_unit;
-use crate::math::parse::stance::denies;
+use crate::math::parse::stance::{denies, has, words_of};
 use crate::number::numbers_in;
 
 /// Places at which an answer may end and its sentence go on, the widest reading first.
@@ -130,42 +130,22 @@ pub(crate) fn is_remark(text: &str) -> bool {
 
 /// Words that take back or suppose what a sentence says.
 pub(crate) fn is_hypothetical(words: &str) -> bool {
-    const WORDS: [&str; 30] = [
+    const WORDS: [&str; 13] = [
         "imagine",
         "imagining",
         "pretend",
-        "supposing",
-        "hypothetically",
-        "wasn't",
-        "if",
-        "would",
-        "could",
-        "cannot",
-        "can't",
-        "not",
-        "won't",
-        "isn't",
-        "doesn't",
-        "don't",
-        "didn't",
         "suppose",
+        "supposing",
         "assume",
         "assuming",
-        "unless",
-        "neither",
+        "hypothetically",
         "contradiction",
-        "wrong",
-        "maybe",
-        "perhaps",
         "might",
         "guess",
         "see",
         "unable",
     ];
-    denies(words)
-        || words
-            .split(|c: char| !(c.is_alphanumeric() || c == '\''))
-            .any(|word| WORDS.iter().any(|known| known.eq_ignore_ascii_case(word)))
+    denies(words) || words_of(words).any(|word| has(&WORDS, word))
 }
 
 /// Whether a text only supposes what it says.
@@ -188,15 +168,13 @@ pub(crate) fn supposes(text: &str) -> bool {
     ];
     // "Let's say", "let us assume", "just imagine".
     const BEFORE: [&str; 7] = ["let", "lets", "s", "us", "me", "just", "now"];
-    let is_of =
-        |words: &[&str], word: &str| words.iter().any(|known| known.eq_ignore_ascii_case(word));
     // A condition is an answer: "if and only if n is even".
     let opens = text.trim_start().get(..14);
     if opens.is_some_and(|opens| opens.eq_ignore_ascii_case("if and only if")) {
         return false;
     }
     let mut words = text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty());
-    words.find(|word| !is_of(&BEFORE, word)).is_some_and(|word| is_of(&WORDS, word))
+    words.find(|word| !has(&BEFORE, word)).is_some_and(|word| has(&WORDS, word))
 }
 
 pub(crate) fn without_full_stop(text: &str) -> &str {

@@ -6,6 +6,7 @@ use crate::extract::sentence::{is_hypothetical, leading_answer, supposes, withou
 use crate::math::answer::{Readable, is_readable};
 use crate::math::fuel::{DEFAULT_FUEL, Fuel, Stop};
 use crate::math::lex::units::{is_unit, is_unit_letter};
+use crate::math::parse::stance::{has, takes_off};
 use crate::number::{NumberMention, NumberRole, numbers_in};
 
 /// The number that the last sentence with a number states, if it states one and does not deny, bound or suppose it.
@@ -62,7 +63,6 @@ fn sentences(text: &str) -> Vec<&str> {
 /// Whether a sentence takes its number off the list of answers: `I rule out 7`, `34 was rejected`. In `5 of the 12 were
 /// rejected` the number is the answer.
 fn rules_out(sentence: &str) -> bool {
-    const VERBS: [&str; 6] = ["rul", "exclud", "eliminat", "reject", "discard", "incorrect"];
     const FILLERS: [&str; 11] =
         ["is", "was", "be", "been", "are", "can", "must", "has", "also", "clearly", "then"];
     let words: Vec<String> = sentence
@@ -74,7 +74,7 @@ fn rules_out(sentence: &str) -> bool {
         word.is_some_and(|word| word.starts_with(|c: char| c.is_ascii_digit()))
     };
     words.iter().enumerate().any(|(at, word)| {
-        if !VERBS.iter().any(|verb| word.starts_with(verb)) {
+        if !takes_off(word, words.get(at + 1).map(String::as_str)) {
             return false;
         }
         // "rule out 7", "ruled out the value 7".
@@ -247,7 +247,7 @@ fn candidates(clause: &str) -> Vec<NumberMention> {
             || before.ends_with(['_', '^', '√', '{'])
             || is_clock_end(before)
             || starts_clock;
-        let is_label = LABELS.iter().any(|known| known.eq_ignore_ascii_case(label));
+        let is_label = has(&LABELS, label);
         is_value && !is_label && !is_part
     });
     mentions
@@ -275,10 +275,7 @@ fn instructs(clause: &str) -> bool {
         "choose", "try", "use", "start",
     ];
     let words = clause.split(|c: char| !c.is_alphabetic()).filter(|word| !word.is_empty());
-    words
-        .clone()
-        .next()
-        .is_some_and(|word| VERBS.iter().any(|verb| verb.eq_ignore_ascii_case(word)))
+    words.clone().next().is_some_and(|word| has(&VERBS, word))
         || words.clone().any(|word| matches!(word, "none" | "nothing"))
 }
 
@@ -323,7 +320,7 @@ fn is_bounded(before: &str) -> bool {
     ]
     .iter()
     .any(|verb| amounts.ends_with(verb));
-    !is_sum && !is_amount && BOUNDS.iter().any(|bound| bound.eq_ignore_ascii_case(word))
+    !is_sum && !is_amount && has(&BOUNDS, word)
 }
 
 /// Whether a number stands in brackets or in a phrase that only says when, where or of what.
@@ -345,11 +342,11 @@ fn is_aside(clause: &str, mention: &NumberMention) -> bool {
         .trim_end_matches(['$', ' ', '*'])
         .rsplit(|c: char| !c.is_alphanumeric())
         .filter(|word| !word.is_empty())
-        .skip_while(|word| DETERMINERS.iter().any(|known| known.eq_ignore_ascii_case(word)));
+        .skip_while(|word| has(&DETERMINERS, word));
     let word = words.next().unwrap_or_default();
     // `The first 50 terms` are a part of something.
     let is_ordinal = matches!(last_word(before), "first" | "last" | "next" | "top");
-    is_ordinal || PREPOSITIONS.iter().any(|known| known.eq_ignore_ascii_case(word))
+    is_ordinal || has(&PREPOSITIONS, word)
 }
 
 /// Where the last verb that states a result ends.

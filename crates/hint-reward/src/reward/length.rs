@@ -42,7 +42,7 @@ impl SoftOverlong {
         if buffer == 0 || buffer > max_tokens {
             return Err(RewardError::Setting {
                 name: "buffer",
-                got: buffer.to_string(),
+                found: buffer.to_string(),
                 expected: "at least 1 and at most `max_tokens`",
             });
         }
@@ -94,7 +94,7 @@ impl Brevity {
         if max_tokens == 0 {
             return Err(RewardError::Setting {
                 name: "max_tokens",
-                got: "0".into(),
+                found: "0".into(),
                 expected: "at least 1",
             });
         }

@@ -38,7 +38,7 @@ impl RepetitionPenalty {
         if words == 0 {
             return Err(RewardError::Setting {
                 name: "words",
-                got: "0".into(),
+                found: "0".into(),
                 expected: "at least 1",
             });
         }

@@ -189,7 +189,7 @@ fn group_values(reward: &dyn Reward, inputs: &[RewardInput<'_>]) -> Result<Vec<f
     if values.len() != inputs.len() {
         return Err(RewardError::GroupLength {
             name: reward.name().to_owned(),
-            got: values.len(),
+            found: values.len(),
             expected: inputs.len(),
         });
     }
@@ -198,7 +198,7 @@ fn group_values(reward: &dyn Reward, inputs: &[RewardInput<'_>]) -> Result<Vec<f
             return Err(RewardError::NotFinite {
                 name: reward.name().to_owned(),
                 problem: input.problem_id.to_owned(),
-                got: *value,
+                found: *value,
             });
         }
     }

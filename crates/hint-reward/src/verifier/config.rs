@@ -133,7 +133,7 @@ fn json(schema: &Value) -> Result<Box<dyn Verifier>, RewardError> {
 
 #[cfg(not(feature = "json-schema"))]
 fn json(_schema: &Value) -> Result<Box<dyn Verifier>, RewardError> {
-    let (got, expected) =
+    let (found, expected) =
         ("json".to_owned(), "built with the feature `json-schema` of hint-reward");
-    Err(RewardError::Setting { name: "equality.type", got, expected })
+    Err(RewardError::Setting { name: "equality.type", found, expected })
 }

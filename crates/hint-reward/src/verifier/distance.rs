@@ -46,7 +46,7 @@ impl TextDistance {
         if !(min_similarity > 0.0 && min_similarity <= 1.0) {
             return Err(RewardError::Setting {
                 name: "min_similarity",
-                got: min_similarity.to_string(),
+                found: min_similarity.to_string(),
                 expected: "a number in (0, 1]",
             });
         }

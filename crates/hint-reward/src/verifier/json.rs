@@ -51,7 +51,7 @@ impl JsonMatch {
     pub fn new(schema: &Value) -> Result<Self, RewardError> {
         let schema = jsonschema::validator_for(schema).map_err(|error| RewardError::Setting {
             name: "schema",
-            got: error.to_string(),
+            found: error.to_string(),
             expected: "a JSON schema",
         })?;
         Ok(Self { schema })

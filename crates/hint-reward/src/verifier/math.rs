@@ -105,10 +105,10 @@ impl MathVerifier {
     /// [`RewardError::Setting`] unless the tolerance is in `[0, 0.1]`.
     pub fn with_relative_tolerance(mut self, tolerance: f64) -> Result<Self, RewardError> {
         if !(0.0..=0.1).contains(&tolerance) {
-            let got = tolerance.to_string();
+            let found = tolerance.to_string();
             return Err(RewardError::Setting {
                 name: "relative_tolerance",
-                got,
+                found,
                 expected: "a number in [0, 0.1]",
             });
         }
@@ -147,8 +147,8 @@ impl MathVerifier {
                 .with_extracted(answer)
                 .with_reason("the reference answer is empty"));
         }
-        let got = Answer::read(answer, &self.strictness, fuel)?;
-        let equal = compare(&got, &expected, &self.strictness, self.relative_tolerance, fuel)?;
+        let found = Answer::read(answer, &self.strictness, fuel)?;
+        let equal = compare(&found, &expected, &self.strictness, self.relative_tolerance, fuel)?;
         let verdict = match (equal, expected.unreadable) {
             (true, _) => Verdict::Correct,
             (false, None) => Verdict::Incorrect,
@@ -156,7 +156,7 @@ impl MathVerifier {
         };
         let judgment =
             Judgment::new(verdict).with_extracted(answer).with_compared(expected.rendered());
-        Ok(match (verdict, expected.unreadable, got.unreadable) {
+        Ok(match (verdict, expected.unreadable, found.unreadable) {
             (Verdict::Correct, ..) => judgment,
             (_, Some(reason), _) => {
                 judgment.with_reason(format!("the reference cannot be read: {reason}"))

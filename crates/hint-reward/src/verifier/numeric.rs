@@ -46,7 +46,7 @@ impl NumericTolerance {
             if !(value >= 0.0 && value.is_finite()) {
                 return Err(RewardError::Setting {
                     name,
-                    got: value.to_string(),
+                    found: value.to_string(),
                     expected: "a finite number >= 0",
                 });
             }

@@ -37,7 +37,7 @@ impl RegexMatch {
     pub fn new(name: impl Into<String>, pattern: &str) -> Result<Self, RewardError> {
         let pattern = Regex::new(pattern).map_err(|_| RewardError::Setting {
             name: "pattern",
-            got: pattern.to_owned(),
+            found: pattern.to_owned(),
             expected: "a valid regular expression",
         })?;
         Ok(Self { name: name.into(), pattern })

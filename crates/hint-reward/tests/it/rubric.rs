@@ -112,7 +112,7 @@ fn parts_that_are_not_finite_or_not_one_per_completion_are_errors() {
     let nan = rubric().with(1.0, constant("bad", f64::NAN)).score_group(&group());
     assert!(matches!(nan, Err(RewardError::NotFinite { name, .. }) if name == "bad"));
     let short = rubric().with(1.0, Short).score_group(&group());
-    assert!(matches!(short, Err(RewardError::GroupLength { got: 1, expected: GROUP, .. })));
+    assert!(matches!(short, Err(RewardError::GroupLength { found: 1, expected: GROUP, .. })));
     let twice = rubric().with(1.0, constant("correct", 1.0)).score_group(&group());
     assert!(matches!(twice, Err(RewardError::DuplicatePart { name }) if name == "correct"));
 }

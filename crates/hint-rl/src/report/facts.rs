@@ -13,6 +13,7 @@ pub(super) fn facts(log: &RunLog, config: &GrpoConfig) -> Vec<String> {
         facts.push(format!("{} steps are left", config.run.steps - done));
     }
     facts.extend(held_out(log));
+    facts.extend(rules(log));
     let last = |name: &str| log.values(name).last().map(|(_, value)| value);
     if let Some(skipped) = last(metrics::SKIPPED_UPDATES).filter(|skipped| *skipped > 0.0) {
         let steps = if skipped == 1.0 { "step" } else { "steps" };
@@ -24,6 +25,16 @@ pub(super) fn facts(log: &RunLog, config: &GrpoConfig) -> Vec<String> {
         format!("{rows} rows per optimizer step exceed `run.max_tokens_per_micro_batch`")
     }));
     facts
+}
+
+/// Which rules of the verifier found the answers that trained, and how many of them are correct.
+fn rules(log: &RunLog) -> Option<String> {
+    let rules = log.extracted_by().into_iter().map(|(rule, (share, correct))| {
+        let rule = rule.replace('_', " ");
+        format!("{rule} {:.0} % ({:.0} % correct)", 100.0 * share, 100.0 * correct)
+    });
+    let rules: Vec<String> = rules.collect();
+    (!rules.is_empty()).then(|| format!("answers found by rule: {}", rules.join(", ")))
 }
 
 /// Accuracy on held-out problems, first and last.

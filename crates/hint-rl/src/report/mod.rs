@@ -181,7 +181,7 @@ mod tests {
 
     const METRICS: &str = r#"{"step":0,"eval/avg":0.1,"eval/avg_low":0.05,"eval/avg_high":0.2}
 {"step":1,"reward":0.25,"rollout/pass_rate":0.1,"rollout/all_wrong_frac":0.8,"hint/hinted_frac":0.8,"hint/rescued_frac":0.5,"completions/clipped_ratio":0.5,"affinity/plain/value":0.9,"affinity/hinted/value":0.7,"entropy/trained":1.0,"loss":0.1}
-{"step":2,"reward":0.75,"rollout/pass_rate":0.3,"rollout/all_wrong_frac":0.6,"hint/hinted_frac":0.6,"hint/rescued_frac":1.0,"completions/clipped_ratio":0.3,"affinity/plain/value":0.8,"entropy/trained":0.05,"loss":0.1,"skipped_updates":1}
+{"step":2,"reward":0.75,"rollout/pass_rate":0.3,"rollout/all_wrong_frac":0.6,"hint/hinted_frac":0.6,"hint/rescued_frac":1.0,"completions/clipped_ratio":0.3,"verifier/extracted_by/boxed":0.5,"verifier/pass_rate_by/boxed":0.4,"affinity/plain/value":0.8,"entropy/trained":0.05,"loss":0.1,"skipped_updates":1}
 {"step":3,"reward":1.0"#;
     const TIMINGS: &str = r#"{"step":1,"rollout_s":3.0,"update_s":1.0,"sync_s":0.0,"evaluation_s":0.0,"checkpoint_s":0.0,"step_time":4.0,"tokens":100}
 {"step":2,"rollout_s":3.0,"update_s":1.0,"sync_s":0.0,"evaluation_s":0.0,"checkpoint_s":2.0,"step_time":4.0,"tokens":100}
@@ -226,8 +226,13 @@ mod tests {
         let text = report(&run(folder.path()), 12).unwrap();
         let verdict = text.lines().nth(1).unwrap();
         assert!(verdict.starts_with("  · CUT OFF: 40 % of the completions end at"), "{text}");
-        let parts =
-            ["try: raise `rollout.sampling", "3 steps are left", "1 optimizer step", "0.100"];
+        let parts = [
+            "try: raise `rollout.sampling",
+            "3 steps are left",
+            "1 optimizer step",
+            "0.100",
+            "rule: boxed 50 % (40 % correct)",
+        ];
         for part in parts {
             assert!(text.contains(part), "`{part}` is not in\n{text}");
         }

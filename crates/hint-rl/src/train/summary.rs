@@ -8,7 +8,6 @@ use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{CellAlignment, Table};
 use hint_grpo::{RunDir, metrics};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use crate::run_log::RunLog;
 
@@ -72,7 +71,7 @@ impl RunSummary {
             accuracy_before: accuracy(0)?,
             accuracy_after: accuracy(last_step)?,
             all_wrong_share: log.mean(metrics::ROLLOUT_ALL_WRONG_FRAC),
-            extracted_by: extracted_by(&log),
+            extracted_by: log.extracted_by(),
             affinity: log.mean(metrics::AFFINITY_VALUE),
             affinity_behavior: log.mean(metrics::AFFINITY_BEHAVIOR_VALUE),
             tokens,
@@ -154,28 +153,4 @@ impl Summary {
         }
         table
     }
-}
-
-/// The rules that found answers, with their shares.
-fn extracted_by(log: &RunLog) -> BTreeMap<String, (f64, f64)> {
-    let mut sums = BTreeMap::<String, (f64, f64)>::new();
-    let mut count = 0;
-    for step in log.metrics.iter().filter_map(Value::as_object) {
-        let mut found = false;
-        for (name, share) in step {
-            let rule = metrics::which(metrics::VERIFIER_EXTRACTED_BY, name);
-            let (Some(rule), Some(share)) = (rule, share.as_f64()) else { continue };
-            let rate = step.get(&metrics::member(metrics::VERIFIER_PASS_RATE_BY, rule));
-            let rate = rate.and_then(Value::as_f64);
-            let sum = sums.entry(rule.to_owned()).or_default();
-            *sum = (sum.0 + share, sum.1 + share * rate.unwrap_or(0.0));
-            found = true;
-        }
-        count += usize::from(found);
-    }
-    let shares = |(share, correct): (f64, f64)| {
-        let rate = if share > 0.0 { correct / share } else { 0.0 };
-        (share / count.max(1) as f64, rate)
-    };
-    sums.into_iter().map(|(rule, sum)| (rule, shares(sum))).collect()
 }

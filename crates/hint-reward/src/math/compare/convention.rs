@@ -349,23 +349,21 @@ impl Comparison<'_, '_> {
         else {
             return Ok(None);
         };
-        let Some(set) = RealSet::read(bounds, &mut self.comparer)? else { return Ok(None) };
+        let least = match integers {
+            'N' => Some(0),
+            'ζ' => Some(1),
+            _ => None,
+        };
+        let least = least.map(|least| Node::Chain {
+            terms: vec![subject.clone(), Node::Expr(Expr::integer(least))],
+            relations: vec![Relation::GreaterEqual],
+        });
+        let bounds = Node::Intersection(std::iter::once(bounds.clone()).chain(least).collect());
+        let Some(set) = RealSet::read(&bounds, &mut self.comparer)? else { return Ok(None) };
         if set.subject.as_ref() != Some(subject) {
             return Ok(None);
         }
-        let mut found = set.integers(&mut self.comparer)?;
-        if let Some(found) = &mut found {
-            let least = match integers {
-                'ζ' => Some(BigInt::one()),
-                'N' => Some(BigInt::zero()),
-                _ => None,
-            };
-            found.retain(|item| {
-                let Node::Expr(Expr::Number(value)) = item else { return true };
-                least.as_ref().is_none_or(|least| value.to_integer() >= *least)
-            });
-        }
-        Ok(found)
+        set.integers(&mut self.comparer)
     }
 
     /// `xy = 8` against `y = 8/x`: the same once the denominator is multiplied out, which is 0 nowhere on either.

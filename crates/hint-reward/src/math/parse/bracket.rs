@@ -41,7 +41,11 @@ impl Parser<'_, '_, '_> {
         let condition = match self.peek() {
             Some(Kind::Mid | Kind::Operator('|') | Kind::Colon) => {
                 self.at += 1;
-                Some(self.list()?)
+                // A bar in the condition is no other condition: `\{x \mid |x| < 1\}`.
+                let set_braces = std::mem::take(&mut self.set_braces);
+                let condition = self.list()?;
+                self.set_braces = set_braces;
+                Some(condition)
             }
             _ => None,
         };

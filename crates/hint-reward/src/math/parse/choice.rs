@@ -1,6 +1,6 @@
 //! Answers that name one of several choices, or say yes or no, and then explain.
 
-use crate::math::parse::stance::{opens_anew, takes_back};
+use crate::math::parse::stance::{excludes, opens_anew, takes_back};
 
 /// Bytes beyond which a text is no name with an explanation.
 const MAX_BYTES: usize = 1000;
@@ -149,28 +149,15 @@ fn is_denied(rest: &str) -> bool {
         "has been ",
         "does not ",
     ];
-    const DENIALS: [&str; 13] = [
-        "exclude",
-        "ruled out",
-        "eliminate",
-        "reject",
-        "discard",
-        "wrong",
-        "incorrect",
-        "false",
-        "not correct",
-        "not right",
-        "not true",
-        "not the ",
-        "not work",
-    ];
+    const DENIALS: [&str; 7] =
+        ["wrong", "false", "not correct", "not right", "not true", "not the ", "not work"];
     let lowered = rest.to_ascii_lowercase();
     let negated =
         ["isn't ", "can't be ", "cannot be "].iter().any(|verb| lowered.starts_with(verb))
             && ["true", "right", "correct", "the "].iter().any(|word| lowered.contains(word));
     negated
         || VERBS.iter().any(|verb| lowered.starts_with(verb))
-            && DENIALS.iter().any(|word| lowered.contains(word))
+            && (DENIALS.iter().any(|word| lowered.contains(word)) || excludes(&lowered))
 }
 
 fn polar(text: &str) -> Option<Named<'_>> {

@@ -3,7 +3,7 @@
 //! `The maximum is 8 when x = 2` is 8 under a condition; `all integers n ≥ 3` is `n ≥ 3`; `every n except 4` excludes.
 
 use crate::math::lex::token::{Kind, Token};
-use crate::math::parse::stance::denies;
+use crate::math::parse::stance::{denies, has, words_of};
 use crate::math::tree::node::Relation;
 
 /// What joins a condition to its answer.
@@ -63,7 +63,7 @@ impl<'t, 'a> Frame<'t, 'a> {
     }
 }
 
-/// Whether a condition starts with `for some x`, and x is the argument of the function in front.
+/// Whether a condition starts with `for some x` or `for no x`, and x is the argument of the function in front.
 fn quantifies_argument(main: &[Token<'_>], condition: &[Token<'_>]) -> bool {
     let [
         Token { kind: Kind::Name(_), .. },
@@ -79,7 +79,7 @@ fn quantifies_argument(main: &[Token<'_>], condition: &[Token<'_>]) -> bool {
         condition.iter().take_while(|token| matches!(token.kind, Kind::Word(_) | Kind::Text(_)));
     let is_some = |token: &Token<'_>| {
         matches!(token.kind, Kind::Word(text) | Kind::Text(text)
-            if text.split_whitespace().any(|word| word == "some"))
+            if text.split_whitespace().any(|word| matches!(word, "some" | "no")))
     };
     let name = condition.get(words.clone().count()).map(|token| &token.kind);
     words.clone().any(is_some) && name == Some(&Kind::Name(argument))
@@ -149,41 +149,18 @@ fn ends_with_verb(text: &str) -> bool {
 
 /// Whether words name what the answer is about: at most one letter among them, and nothing that denies or bounds.
 fn is_subject(tokens: &[Token<'_>]) -> bool {
+    const BOUNDS: [&str; 15] = [
+        "no", "none", "only", "and", "than", "or", "least", "most", "over", "under", "above",
+        "below", "about", "may", "might",
+    ];
     let mut letters = 0;
     for token in tokens {
         match &token.kind {
             Kind::Name(_) => letters += 1,
             Kind::Word(text) | Kind::Text(text) => {
-                let mut words = text.split(|c: char| !c.is_ascii_alphabetic());
                 if denies(text)
                     || text.contains(is_foreign)
-                    || words.any(|word| {
-                        matches!(
-                            word.to_ascii_lowercase().as_str(),
-                            "not"
-                                | "cannot"
-                                | "t"
-                                | "no"
-                                | "if"
-                                | "unless"
-                                | "neither"
-                                | "none"
-                                | "never"
-                                | "only"
-                                | "and"
-                                | "than"
-                                | "or"
-                                | "least"
-                                | "most"
-                                | "over"
-                                | "under"
-                                | "above"
-                                | "below"
-                                | "about"
-                                | "might"
-                                | "may"
-                        )
-                    })
+                    || words_of(text).any(|word| has(&BOUNDS, word))
                 {
                     return false;
                 }

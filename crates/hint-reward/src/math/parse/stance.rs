@@ -75,10 +75,7 @@ pub(crate) fn is_no_noun(words: &str) -> bool {
         words.split(|c: char| !(c.is_alphanumeric() || c == '^')).filter(|word| !word.is_empty());
     let first_is_power =
         words.clone().next().is_some_and(|word| matches!(word, "squared" | "cubed" | "and"));
-    first_is_power
-        || words.any(|word| {
-            WORDS.iter().any(|known| known.eq_ignore_ascii_case(word)) || is_no_counter(word)
-        })
+    first_is_power || words.any(|word| has(&WORDS, word) || is_no_counter(word))
 }
 
 /// Whether a word of another script is more than a counter: `48万`, `48以上`, `48ではありません`.
@@ -114,11 +111,27 @@ pub(crate) fn is_hearsay(clause: &str) -> bool {
     words_of(clause).any(|word| has(&WORDS, word))
 }
 
-fn words_of(text: &str) -> impl Iterator<Item = &str> {
+/// Whether a word, with the one behind it, takes what it is about off the list of answers: `rejected`, `ruled out`.
+pub(crate) fn takes_off(word: &str, next: Option<&str>) -> bool {
+    const STEMS: [&str; 5] = ["exclud", "eliminat", "reject", "discard", "incorrect"];
+    let starts = |stem: &&str| word.get(..stem.len()).is_some_and(|w| w.eq_ignore_ascii_case(stem));
+    STEMS.iter().any(starts)
+        || (has(&["rule", "rules", "ruled", "ruling"], word) && next == Some("out"))
+}
+
+/// Whether a clause takes what it names off the list of answers.
+pub(crate) fn excludes(clause: &str) -> bool {
+    let words: Vec<&str> = words_of(clause).collect();
+    words.iter().enumerate().any(|(at, word)| takes_off(word, words.get(at + 1).copied()))
+}
+
+/// Words, with apostrophes in them.
+pub(crate) fn words_of(text: &str) -> impl Iterator<Item = &str> + Clone {
     text.split(|c: char| !(c.is_alphanumeric() || c == '\'')).filter(|word| !word.is_empty())
 }
 
-fn has(words: &[&str], word: &str) -> bool {
+/// Whether a word is one of these, in any case.
+pub(crate) fn has(words: &[&str], word: &str) -> bool {
     words.iter().any(|known| known.eq_ignore_ascii_case(word))
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use hint_grpo::metrics::{self, timings};
 use hint_reward::Verdict;
+use hint_reward::extract::AnswerSource;
 use hint_rollout::sample::RolloutSource;
 use serde::Serialize;
 
@@ -79,6 +80,12 @@ fn by_source(family: &str) -> Vec<Line> {
     sources.map(|source| line(source, metrics::member(family, source))).into()
 }
 
+/// A line per rule of the verifier.
+fn by_rule(family: &str) -> Vec<Line> {
+    let rules = AnswerSource::ALL.map(AnswerSource::name).into_iter().chain(["none"]);
+    rules.map(|rule| line(rule.replace('_', " "), metrics::member(family, rule))).collect()
+}
+
 #[rustfmt::skip] // A table.
 fn all() -> Vec<Chart> {
     let chart = |section, title, unit, about, lines| {
@@ -137,6 +144,10 @@ fn all() -> Vec<Chart> {
             "Mean difference of the log-probabilities of the same tokens.",
             vec![line("", metrics::SAMPLING_LOGP_DIFFERENCE)]),
         stacked(sampled, "Verdicts", Unit::Share, "All sampled completions, both stages.", Vec::from(verdicts)),
+        stacked(sampled, "Answers by rule", Unit::Share, "Sampled completions by the rule that found their answer.",
+            by_rule(metrics::VERIFIER_EXTRACTED_BY)),
+        chart(sampled, "Correct by rule", Unit::Share, "Correct ones of the answers that a rule found.",
+            by_rule(metrics::VERIFIER_PASS_RATE_BY)),
         chart(sampled, "Length", Unit::Tokens, "Mean, from the shortest to the longest completion.",
             vec![line("", metrics::COMPLETIONS_MEAN_LENGTH)
                 .within([metrics::COMPLETIONS_MIN_LENGTH, metrics::COMPLETIONS_MAX_LENGTH])]),
