@@ -56,7 +56,7 @@ impl RunLog {
         mean(self.values(name).map(|(_, value)| value))
     }
 
-    /// The rules of the verifier that found answers: for each the share of completions over all steps, and the share of
+    /// The rules of the verifier that found answers. Each has the share of completions over all steps, and the share of
     /// them that are correct.
     pub(crate) fn extracted_by(&self) -> BTreeMap<String, (f64, f64)> {
         let mut sums = BTreeMap::<String, (f64, f64)>::new();
