@@ -142,8 +142,16 @@ fn sizes(config: &ModelConfig) -> String {
         Some(window) => format!(", windows of {window} in {windows} of them"),
         None => String::new(),
     };
+    let recurrent = match &config.delta_net {
+        Some(sizes) => {
+            let count = (0..config.num_hidden_layers).filter(|&layer| sizes.mixes(layer)).count();
+            let (heads, keys) = (sizes.value_heads, sizes.key_heads);
+            format!(", gated delta-nets of {heads} heads ({keys} for keys) in {count} of them")
+        }
+        None => String::new(),
+    };
     format!(
-        "{} layers{windows}, width {}, {} heads ({} for keys) of {},\n{:13}feed-forward {}, vocabulary {}, up to {} tokens",
+        "{} layers{windows}{recurrent}, width {}, {} heads ({} for keys) of {},\n{:13}feed-forward {}, vocabulary {}, up to {} tokens",
         config.num_hidden_layers,
         config.hidden_size,
         config.num_attention_heads,

@@ -1,6 +1,7 @@
 """Writes ../adapters/NAME: low-rank adapters that PEFT made for models of ../models, and what it computes with them.
 
-Run with torch 2.11.0, transformers 4.57.1 and peft 0.18.1: `python lora.py`. Each folder holds PEFT's `adapter_config.json` and
+Run with torch 2.11.0, transformers 4.57.1 and peft 0.18.1: `python lora.py [NAME ...]`; `qwen3_5-all`, which has to be named,
+with transformers 5.24.0 and peft 0.21.2. Each folder holds PEFT's `adapter_config.json` and
 `adapter_model.safetensors`, and `expected.json`: base model, token ids, log-probabilities and gradient norms of the
 adapters, in f64 throughout (see models.py).
 
@@ -26,6 +27,7 @@ ADAPTERS = {
         target_modules=["q_proj", "down_proj", "gate_proj"], modules_to_save=["lm_head", "post_attention_layernorm"])),
     "phi3-all": ("phi3", dict(r=3, lora_alpha=5, target_modules="all-linear")),
     "gemma3-all": ("gemma3", dict(r=3, lora_alpha=5, use_rslora=True, target_modules="all-linear", lora_dropout=0.1)),
+    "qwen3_5-all": ("qwen3_5", dict(r=2, lora_alpha=3, target_modules="all-linear")),
 }
 
 
@@ -75,9 +77,10 @@ if __name__ == "__main__":
         check(*sys.argv[2:5])
     else:
         SINGLE, golden = torch.float32, pathlib.Path(__file__).parent.parent
-        files = [golden / "models" / base / "model.safetensors" for base, _ in ADAPTERS.values()]
+        names = sys.argv[1:] or [name for name in ADAPTERS if ADAPTERS[name][0] not in models.LATER]
+        files = [golden / "models" / ADAPTERS[name][0] / "model.safetensors" for name in names]
         weights = [safetensors.torch.load_file(file) for file in files]
         weights = [{key: value.double() for key, value in tensors.items()} for tensors in weights]
         models.narrow_no_more()
-        for name, tensors in zip(ADAPTERS, weights):
+        for name, tensors in zip(names, weights):
             write(golden, name, tensors)

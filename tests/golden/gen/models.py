@@ -3,7 +3,7 @@
 Run with torch 2.11.0 and transformers 4.57.1: `python models.py [FOLDER] [NAME ...]`. Each folder holds `config.json`,
 `model.safetensors` and `expected.json`: log-probabilities, entropies, greedy tokens and gradient norms, computed in f64
 from the f32 weights by transformers' eager attention. A NAME that is not listed below is a folder that is already there:
-its weights and token ids stay, what is expected of them is computed anew.
+its weights and token ids stay, what is expected of them is computed anew. With transformers 5.24.0: the names of `LATER`, which are committed too.
 
 transformers computes norms, rotary frequencies and the softmax of attention in f32 even for f64 models, which is wrong by
 up to 9e-6 here. Below, f32 means f64 while the expected numbers are computed, so they are exact to some 1e-12
@@ -44,6 +44,10 @@ GEMMA2 = dict(
     attn_logit_softcapping=5.0, final_logit_softcapping=3.0, tie_word_embeddings=True,
 )
 LONGROPE = dict(type="longrope", short_factor=[1.0, 1.1, 1.3], long_factor=[1.0, 2.0, 4.0])
+# Rows are longer than the chunks of 64 tokens in which gated delta-nets are computed.
+QWEN3_5 = dict(
+    initializer_range=0.15, head_dim=16, linear_num_key_heads=2, linear_num_value_heads=4, linear_key_head_dim=6, linear_value_head_dim=8,
+    rope_parameters=dict(rope_type="default", rope_theta=50000.0, partial_rotary_factor=0.25))
 OLMO = dict(pad_token_id=0, rope_theta=500000.0)
 
 # Name: (model type, changes to SMALL).
@@ -87,11 +91,18 @@ MODELS = {
     "exaone4": ("exaone4", dict(
         num_hidden_layers=4, head_dim=8, sliding_window=7, sliding_window_pattern=2, rope_theta=50000.0)),
     "seed-oss": ("seed_oss", dict(attention_bias=True, attention_out_bias=False, head_dim=8)),
+    "qwen3_5": ("qwen3_5_text", QWEN3_5 | dict(num_hidden_layers=4)),
 }
 # Models of several kinds of input, whose language model alone is computed: name, and the text model as above.
 WHOLE = {
-    "gemma3-images": GEMMA | dict(num_hidden_layers=2, sliding_window=7, layer_types=["sliding_attention", "full_attention"]),
+    "gemma3-images": ("gemma3", GEMMA | dict(
+        num_hidden_layers=2, sliding_window=7, layer_types=["sliding_attention", "full_attention"])),
+    "qwen3_5-images": ("qwen3_5", QWEN3_5 | dict(
+        num_hidden_layers=2, layer_types=["linear_attention", "full_attention"], tie_word_embeddings=True,
+        linear_num_key_heads=1, linear_num_value_heads=3, attention_bias=True, model_type="qwen3_5_text")),
 }
+# Families that transformers 5 alone has; name them to write them.
+LATER = ["qwen3_5", "qwen3_5-images"]
 # These are committed; the others are for a folder of one's own.
 COMMITTED = [
     "llama-biases", "llama-one-kv-head", "llama-linear-rope", "llama-yarn", "llama3-wide-heads", "mistral", "mistral-sliding",
@@ -112,7 +123,11 @@ def create(folder, name, seed):
     model = transformers.AutoModelForCausalLM.from_config(config).to(torch.float32)
     path = folder / "models" / name
     save(model, model.parameters(), path)
-    return path, torch.randint(3, VOCAB, (ROWS, LENGTH)), PROMPT, NEW, f"seed {seed}"
+    return path, torch.randint(3, VOCAB, (ROWS, length(name))), PROMPT, NEW, f"seed {seed}"
+
+
+def length(name):
+    return 70 if name in LATER else LENGTH
 
 
 def save(model, parameters, path):
@@ -128,17 +143,28 @@ def save(model, parameters, path):
 def create_whole(folder, name, seed):
     """As `create`, of a model that reads images too."""
     torch.manual_seed(seed)
-    text = SMALL | WHOLE[name]
-    vision = dict(
-        hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=2, image_size=16, patch_size=8)
-    config = transformers.Gemma3Config(
-        text_config=text, vision_config=vision, mm_tokens_per_image=4, boi_token_index=3, eoi_token_index=4, image_token_index=5,
-        tie_word_embeddings=True)
-    config._attn_implementation = "eager"
-    model = transformers.Gemma3ForConditionalGeneration(config).to(torch.float32)
+    kind, changes = WHOLE[name]
+    text = SMALL | changes
+    if kind == "gemma3":
+        vision = dict(
+            hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=2, image_size=16, patch_size=8)
+        config = transformers.Gemma3Config(
+            text_config=text, vision_config=vision, mm_tokens_per_image=4, boi_token_index=3, eoi_token_index=4,
+            image_token_index=5, tie_word_embeddings=True)
+        config._attn_implementation = "eager"
+        model = transformers.Gemma3ForConditionalGeneration(config).to(torch.float32)
+    else:
+        vision = dict(
+            depth=1, hidden_size=8, intermediate_size=8, num_heads=2, out_hidden_size=text["hidden_size"], patch_size=4,
+            num_position_embeddings=4)
+        config = transformers.Qwen3_5Config(
+            text_config=text, vision_config=vision, image_token_id=3, video_token_id=4, vision_start_token_id=5,
+            vision_end_token_id=6, tie_word_embeddings=True)
+        config._attn_implementation = "eager"
+        model = transformers.Qwen3_5ForConditionalGeneration(config).to(torch.float32)
     path = folder / "models" / name
     save(model, model.model.language_model.parameters(), path)
-    return path, torch.randint(6, VOCAB, (ROWS, LENGTH)), PROMPT, NEW, f"seed {seed}"
+    return path, torch.randint(7 if kind == "qwen3_5" else 6, VOCAB, (ROWS, length(name))), PROMPT, NEW, f"seed {seed}"
 
 
 def again(folder, name):
@@ -159,8 +185,10 @@ def exact_model(path, weights):
     """The model of a folder in f64."""
     config = transformers.AutoConfig.from_pretrained(path)
     if hasattr(config, "text_config"):
-        config, prefix = config.text_config, "language_model."
-        weights = {key.removeprefix(prefix): value for key, value in weights.items() if key.startswith(prefix)}
+        config = config.text_config
+        # `language_model.` in front of all in transformers 4, within in transformers 5.
+        names = {key: key.replace("model.language_model.", "model.").removeprefix("language_model.") for key in weights}
+        weights = {names[key]: value for key, value in weights.items() if "language_model." in key or key == "lm_head.weight"}
     config._attn_implementation = "eager"
     model = transformers.AutoModelForCausalLM.from_config(config, dtype=torch.float64)
     missing, unexpected = model.load_state_dict(weights, strict=False)
@@ -197,7 +225,8 @@ def expect(weights, path, ids, prompt, new, about):
 
 if __name__ == "__main__":
     folder = pathlib.Path(sys.argv[1]) if len(sys.argv) > 1 else pathlib.Path(__file__).parent.parent
-    names = sys.argv[2:] or ([*MODELS, *WHOLE] if len(sys.argv) > 1 else COMMITTED)
+    names = sys.argv[2:] or [
+        name for name in ([*MODELS, *WHOLE] if len(sys.argv) > 1 else COMMITTED) if name not in LATER]
     cases = [
         create(folder, name, 1 + list(MODELS).index(name)) if name in MODELS
         else create_whole(folder, name, 101) if name in WHOLE

@@ -15,6 +15,11 @@ import transformers
 
 for path in sorted(pathlib.Path(sys.argv[1]).iterdir()):
     expected = json.loads((path / "expected.json").read_text())
+    config = json.loads((path / "config.json").read_text())
+    kind = config["model_type"]
+    if kind not in transformers.CONFIG_MAPPING:
+        print(f"{transformers.__version__} {path.name}: no {kind} in this version")
+        continue
     model, report = transformers.AutoModelForCausalLM.from_pretrained(
         path, dtype=torch.float64, attn_implementation="eager", output_loading_info=True)
     assert not any(report[key] for key in ("missing_keys", "unexpected_keys", "mismatched_keys")), (path, report)
@@ -24,5 +29,5 @@ for path in sorted(pathlib.Path(sys.argv[1]).iterdir()):
     logp = logp[:, :-1].gather(-1, ids[:, 1:, None]).squeeze(-1)
     error = (logp - torch.tensor(expected["token_logps"], dtype=torch.float64)).abs().max().item()
     print(f"{transformers.__version__} {path.name}: {error:.1e}")
-    # transformers computes norms, rotary frequencies and the softmax of attention in f32.
-    assert error < 3e-5, (path, error)
+    # transformers computes norms, rotary frequencies, the softmax of attention and the delta rule in f32.
+    assert error < (3e-4 if "linear_num_key_heads" in config else 3e-5), (path, error)

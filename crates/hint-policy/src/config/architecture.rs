@@ -5,6 +5,10 @@
 //! that description layer by layer, as [`LayerPlan`](crate::config::plan::LayerPlan), and never name a
 //! family.
 
+use crate::config::family::{
+    Activation, AttentionBias, Biases, BlockNorms, Defaults, DeltaNets, Family, GgufFamily,
+    HeadNorm, LocalRotation, NormFactor, Sizes, Unrotated, WholeFamily, Windows,
+};
 use crate::error::PolicyError;
 
 /// Model families this crate implements. They share one decoder block and differ in options.
@@ -39,225 +43,9 @@ pub enum Architecture {
     Exaone4,
     /// `SeedOssForCausalLM`: Llama with biases on queries, keys and values.
     SeedOss,
-}
-
-/// What the models of a family have in common.
-#[derive(Debug, Clone, Copy)]
-#[expect(clippy::struct_excessive_bools, reason = "independent options")]
-pub(crate) struct Family {
-    /// The `model_type` of `config.json`.
-    pub(crate) model_type: &'static str,
-    /// The class that `config.json` lists under `architectures`.
-    pub(crate) class_name: &'static str,
-    /// The architecture of its GGUF files.
-    pub(crate) gguf: Option<GgufFamily>,
-    // The block.
-    pub(crate) norms: BlockNorms,
-    pub(crate) norm_factor: NormFactor,
-    pub(crate) head_norm: HeadNorm,
-    /// Whether query, key and value are one projection, and gate and up another.
-    pub(crate) joint: bool,
-    pub(crate) activation: Activation,
-    /// Whether embeddings are multiplied by the root of the width.
-    pub(crate) embedding_root: bool,
-    // What `config.json` may say.
-    pub(crate) biases: Biases,
-    pub(crate) windows: Windows,
-    pub(crate) local_rotation: LocalRotation,
-    pub(crate) unrotated: Unrotated,
-    /// Whether the scores of attention and the logits may have a bound.
-    pub(crate) bounded: bool,
-    /// Whether embeddings, residual sums, scores and logits have factors.
-    pub(crate) multiplied: bool,
-    /// Whether a share of each head may stay as it is where the rest is rotated.
-    pub(crate) partly_rotated: bool,
-    pub(crate) defaults: Defaults,
-}
-
-/// Norms of a block over the width of the model.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum BlockNorms {
-    /// Before attention and before the feed-forward layer.
-    Before,
-    /// After attention and after the feed-forward layer.
-    After,
-    /// Before and after each.
-    Around,
-}
-
-impl BlockNorms {
-    /// Parameters of the norms before and after attention, before and after the feed-forward layer.
-    pub(crate) const fn names(self) -> [Option<&'static str>; 4] {
-        match self {
-            Self::Before => [Some("input_layernorm"), None, Some("post_attention_layernorm"), None],
-            Self::After => {
-                [None, Some("post_attention_layernorm"), None, Some("post_feedforward_layernorm")]
-            }
-            Self::Around => [
-                Some("input_layernorm"),
-                Some("post_attention_layernorm"),
-                Some("pre_feedforward_layernorm"),
-                Some("post_feedforward_layernorm"),
-            ],
-        }
-    }
-}
-
-/// What a norm multiplies `x / rms(x)` by, and in which order it rounds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum NormFactor {
-    /// The quotient is rounded, then multiplied by the weight.
-    Weight,
-    /// The weight, rounded once.
-    WideWeight,
-    /// `1 + weight`, rounded once.
-    OnePlusWeight,
-}
-
-/// Norms of queries and keys.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum HeadNorm {
-    None,
-    /// Over each head.
-    Heads,
-    /// Over all heads of a projection.
-    Projections,
-}
-
-/// The activation of a feed-forward gate.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Activation {
-    /// `x · sigmoid(x)`.
-    Silu,
-    /// `gelu` by its approximation with `tanh`.
-    GeluTanh,
-}
-
-impl Activation {
-    /// As transformers calls it.
-    pub(crate) const fn name(self) -> &'static str {
-        match self {
-            Self::Silu => "silu",
-            Self::GeluTanh => "gelu_pytorch_tanh",
-        }
-    }
-
-    /// The key of `config.json` that holds the name. Gemma's configurations carry the other one too, for the
-    /// sake of older readers.
-    pub(crate) const fn key(self) -> &'static str {
-        match self {
-            Self::Silu => "hidden_act",
-            Self::GeluTanh => "hidden_activation",
-        }
-    }
-}
-
-/// Which projections have biases.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Biases {
-    pub(crate) attention: AttentionBias,
-    /// Whether `mlp_bias` is read.
-    pub(crate) mlp: bool,
-}
-
-/// Biases of attention.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum AttentionBias {
-    Never,
-    /// On queries, keys and values, always.
-    Inputs,
-    /// On all projections, if `attention_bias` says so.
-    Key,
-    /// On queries, keys and values if `attention_bias` says so, behind attention if `attention_out_bias` does.
-    Apart {
-        /// The default of `attention_bias`.
-        default: bool,
-    },
-}
-
-/// Which layers have a sliding window.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Windows {
-    Never,
-    /// All, if `sliding_window` is set.
-    Everywhere,
-    /// Those of `layer_types`, or from `max_window_layers` on, if `use_sliding_window` is true.
-    Flagged,
-    /// Those of `layer_types`, or all but every `period`-th.
-    Pattern {
-        period: usize,
-        /// The default of `sliding_window`.
-        window: usize,
-    },
-    /// Those of `layer_types`, or all but every `period`-th, if `sliding_window` is set.
-    Listed {
-        period: usize,
-    },
-}
-
-/// Rotary frequencies of layers with a sliding window.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) enum LocalRotation {
-    /// Those of the other layers.
-    Shared,
-    /// Unscaled.
-    Unscaled,
-    /// Unscaled, by `rope_local_base_freq`.
-    Base { default: f64 },
-}
-
-/// Layers whose queries and keys are not rotated.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Unrotated {
-    Never,
-    /// Those that `no_rope_layers` has a 0 for, or every `period`-th.
-    Listed {
-        /// The default of `no_rope_layer_interval`.
-        period: usize,
-    },
-    /// Those without a window, where `sliding_window` is set.
-    WithoutWindow,
-}
-
-/// What a `config.json` that lacks a key means; `None` where the key is required, or absent values mean none.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Defaults {
-    pub(crate) sizes: Option<Sizes>,
-    pub(crate) max_positions: Option<usize>,
-    /// Else the width by the heads.
-    pub(crate) head_dim: Option<usize>,
-    /// Else as many as query heads.
-    pub(crate) kv_heads: Option<usize>,
-    pub(crate) rms_norm_eps: f64,
-    pub(crate) rope_theta: f64,
-    pub(crate) tied: bool,
-    pub(crate) query_pre_attn_scalar: Option<f64>,
-    /// `attn_logit_softcapping`.
-    pub(crate) score_cap: Option<f64>,
-    /// `final_logit_softcapping`.
-    pub(crate) logit_cap: Option<f64>,
-    pub(crate) bos: Option<u32>,
-    pub(crate) eos: Option<u32>,
-    pub(crate) pad: Option<u32>,
-}
-
-/// Sizes of a family that some of its files leave out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Sizes {
-    pub(crate) vocab: usize,
-    pub(crate) hidden: usize,
-    pub(crate) inner: usize,
-    pub(crate) layers: usize,
-    pub(crate) heads: usize,
-}
-
-/// The GGUF files of a family.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct GgufFamily {
-    /// `general.architecture`.
-    pub(crate) name: &'static str,
-    /// Whether the two rows of a rotary pair are neighbors there.
-    pub(crate) paired: bool,
+    /// `Qwen3_5ForCausalLM`, dense and text only (Qwen 3.5 and 3.6): gated delta-nets in place of most attention.
+    /// Results of attention have gates, and a quarter of each head is rotated.
+    Qwen35,
 }
 
 const DEFAULTS: Defaults = Defaults {
@@ -267,6 +55,7 @@ const DEFAULTS: Defaults = Defaults {
     kv_heads: None,
     rms_norm_eps: 1e-6,
     rope_theta: 10_000.0,
+    rotary_share: 1.0,
     tied: false,
     query_pre_attn_scalar: None,
     score_cap: None,
@@ -279,15 +68,18 @@ const DEFAULTS: Defaults = Defaults {
 const LLAMA: Family = Family {
     model_type: "llama",
     class_name: "LlamaForCausalLM",
+    whole: None,
     gguf: Some(GgufFamily { name: "llama", paired: true }),
     norms: BlockNorms::Before,
     norm_factor: NormFactor::Weight,
     head_norm: HeadNorm::None,
+    output_gate: false,
     joint: false,
     activation: Activation::Silu,
     embedding_root: false,
     biases: Biases { attention: AttentionBias::Key, mlp: true },
     windows: Windows::Never,
+    delta_nets: DeltaNets::Never,
     local_rotation: LocalRotation::Shared,
     unrotated: Unrotated::Never,
     bounded: false,
@@ -329,6 +121,7 @@ const MISTRAL: Family = Family {
 const GEMMA3: Family = Family {
     model_type: "gemma3_text",
     class_name: "Gemma3ForCausalLM",
+    whole: Some(WholeFamily { model_type: "gemma3", class_name: "Gemma3ForConditionalGeneration" }),
     gguf: Some(GgufFamily { name: "gemma3", paired: false }),
     norms: BlockNorms::Around,
     norm_factor: NormFactor::OnePlusWeight,
@@ -423,6 +216,7 @@ const PHI3: Family = Family {
 const GEMMA2: Family = Family {
     model_type: "gemma2",
     class_name: "Gemma2ForCausalLM",
+    whole: None,
     gguf: Some(GgufFamily { name: "gemma2", paired: false }),
     head_norm: HeadNorm::None,
     windows: Windows::Pattern { period: 2, window: 4096 },
@@ -485,9 +279,33 @@ const SEED_OSS: Family = Family {
     ..LLAMA
 };
 
+const QWEN3_5: Family = Family {
+    model_type: "qwen3_5_text",
+    class_name: "Qwen3_5ForCausalLM",
+    whole: Some(WholeFamily {
+        model_type: "qwen3_5",
+        class_name: "Qwen3_5ForConditionalGeneration",
+    }),
+    gguf: None,
+    norm_factor: NormFactor::OnePlusWeight,
+    head_norm: HeadNorm::Heads,
+    output_gate: true,
+    biases: Biases { attention: AttentionBias::Key, mlp: false },
+    delta_nets: DeltaNets::Pattern { period: 4 },
+    partly_rotated: true,
+    defaults: Defaults {
+        max_positions: Some(32_768),
+        head_dim: Some(256),
+        kv_heads: Some(4),
+        rotary_share: 0.25,
+        ..DEFAULTS
+    },
+    ..LLAMA
+};
+
 impl Architecture {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Llama,
         Self::Qwen2,
         Self::Qwen3,
@@ -501,6 +319,7 @@ impl Architecture {
         Self::Olmo3,
         Self::Exaone4,
         Self::SeedOss,
+        Self::Qwen35,
     ];
 
     /// What its models have in common.
@@ -519,6 +338,7 @@ impl Architecture {
             Self::Olmo3 => &OLMO3,
             Self::Exaone4 => &EXAONE4,
             Self::SeedOss => &SEED_OSS,
+            Self::Qwen35 => &QWEN3_5,
         }
     }
 

@@ -2,11 +2,10 @@
 
 use serde_json::Value;
 
-use crate::config::architecture::{
-    Architecture, AttentionBias, LocalRotation, Sizes, Unrotated, Windows,
-};
+use crate::config::architecture::Architecture;
+use crate::config::family::{AttentionBias, LocalRotation, Sizes, Unrotated, Windows};
 use crate::config::hf_file::HfConfig;
-use crate::config::{ModelConfig, hf_layers};
+use crate::config::{DeltaNet, ModelConfig, hf_layers};
 use crate::error::PolicyError;
 
 impl TryFrom<HfConfig> for ModelConfig {
@@ -111,6 +110,7 @@ impl TryFrom<HfConfig> for ModelConfig {
                 raw.final_logit_softcapping.as_ref(),
                 defaults.logit_cap,
             )?,
+            delta_net: hf_layers::delta_net(&raw, architecture, num_hidden_layers)?,
             qkv_bias,
             output_bias,
             mlp_bias: raw.mlp_bias.unwrap_or(false),
@@ -143,6 +143,13 @@ impl From<ModelConfig> for HfConfig {
                 })
                 .collect()
         };
+        let mixer_types = |delta_net: &DeltaNet| {
+            let name = |layer| {
+                if delta_net.mixes(layer) { "linear_attention" } else { "full_attention" }
+            };
+            (0..config.num_hidden_layers).map(|layer| name(layer).to_owned()).collect()
+        };
+        let delta_net = config.delta_net.as_ref();
         let eos_token_id = match config.eos_token_ids.as_slice() {
             [] => None,
             [one] => Some(Value::from(*one)),
@@ -191,7 +198,7 @@ impl From<ModelConfig> for HfConfig {
             ),
             embedding_multiplier: multiplier(config.embedding_multiplier),
             residual_multiplier: multiplier(config.residual_multiplier),
-            attention_multiplier: family.multiplied.then(|| config.layer(0).scale),
+            attention_multiplier: family.multiplied.then(|| config.attention(0).scale),
             logits_scaling: multiplier(config.logits_scaling),
             use_bidirectional_attention: None,
             attention_bias: matches!(
@@ -212,13 +219,21 @@ impl From<ModelConfig> for HfConfig {
                     Some(window),
                 ) => Some(layer_types(window)),
                 (Windows::Pattern { .. } | Windows::Listed { .. }, None) => Some(layer_types(0)),
-                _ => None,
+                _ => delta_net.map(mixer_types),
             },
+            full_attention_interval: None,
+            linear_num_key_heads: delta_net.map(|delta_net| delta_net.key_heads),
+            linear_num_value_heads: delta_net.map(|delta_net| delta_net.value_heads),
+            linear_key_head_dim: delta_net.map(|delta_net| delta_net.key_head_dim),
+            linear_value_head_dim: delta_net.map(|delta_net| delta_net.value_head_dim),
+            linear_conv_kernel_dim: delta_net.map(|delta_net| delta_net.conv_kernel),
+            attn_output_gate: None,
             sliding_window_pattern: None,
             class_window_pattern: None,
             initializer_range: Some(config.initializer_range),
             no_rope_layers: matches!(family.unrotated, Unrotated::Listed { .. }).then(|| {
-                config.layers().iter().map(|plan| u8::from(plan.rotation.is_some())).collect()
+                let rotates = |layer| u8::from(config.attention(layer).rotation.is_some());
+                (0..config.num_hidden_layers).map(rotates).collect()
             }),
             no_rope_layer_interval: None,
             bos_token_id: config.bos_token_id.map(Value::from),
@@ -266,6 +281,11 @@ impl HfConfig {
             if let Some(value) = value {
                 return Err(PolicyError::unsupported(key, value, format!("null (for {name})")));
             }
+        }
+        if self.attn_output_gate.is_some_and(|gated| gated != family.output_gate) {
+            let (found, supported) = (!family.output_gate, family.output_gate);
+            let supported = format!("{supported} (for {name})");
+            return Err(PolicyError::unsupported("attn_output_gate", &found, supported));
         }
         if self.use_bidirectional_attention == Some(true) {
             return Err(PolicyError::unsupported("use_bidirectional_attention", &true, "false"));

@@ -3,6 +3,8 @@
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
+use crate::config::architecture::Architecture;
+
 /// `config.json` as transformers writes it. Keys that do not change the forward pass are ignored.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default)]
@@ -71,6 +73,20 @@ pub(crate) struct HfConfig {
     pub(super) max_window_layers: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) layer_types: Option<Vec<String>>,
+    #[serde(skip_serializing)]
+    pub(super) full_attention_interval: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) linear_num_key_heads: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) linear_num_value_heads: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) linear_key_head_dim: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) linear_value_head_dim: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) linear_conv_kernel_dim: Option<usize>,
+    #[serde(skip_serializing)]
+    pub(super) attn_output_gate: Option<bool>,
     // A number, or the kinds of layers in letters, one period of them.
     #[serde(skip_serializing)]
     pub(super) sliding_window_pattern: Option<Value>,
@@ -102,21 +118,22 @@ pub(crate) struct HfConfig {
 }
 
 impl HfConfig {
-    /// The part of a Gemma 3 model that reads text, where the model reads images too.
+    /// The part of a model that reads text, where the model reads other things too.
     pub(super) fn into_text(mut self) -> Self {
-        const CLASS: &str = "Gemma3ForConditionalGeneration";
         let classes = self.architectures.as_deref().unwrap_or_default();
-        let is_whole = classes.is_empty() || classes.iter().any(|class| class == CLASS);
-        let text = match self.text_config.take() {
-            Some(text) if self.model_type.as_deref() == Some("gemma3") && is_whole => text,
-            other => {
-                self.text_config = other;
-                return self;
-            }
+        let family = Architecture::ALL.into_iter().map(Architecture::family).find(|family| {
+            family.whole.is_some_and(|whole| {
+                let is_class = classes.is_empty() || classes.iter().any(|c| c == whole.class_name);
+                self.model_type.as_deref() == Some(whole.model_type) && is_class
+            })
+        });
+        let (Some(family), Some(text)) = (family, self.text_config.take_if(|_| family.is_some()))
+        else {
+            return self;
         };
         // Files say some things beside the part, for all parts.
         Self {
-            model_type: Some("gemma3_text".to_owned()),
+            model_type: Some(family.model_type.to_owned()),
             architectures: None,
             bos_token_id: text.bos_token_id.clone().or(self.bos_token_id),
             eos_token_id: self.eos_token_id.or(text.eos_token_id.clone()),

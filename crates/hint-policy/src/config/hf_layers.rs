@@ -2,10 +2,11 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::config::ModelConfig;
-use crate::config::architecture::{Architecture, LocalRotation, Unrotated, Windows};
+use crate::config::architecture::Architecture;
+use crate::config::family::{DeltaNets, LocalRotation, Unrotated, Windows};
 use crate::config::hf_file::HfConfig;
 use crate::config::rope::RopeScaling;
+use crate::config::{DeltaNet, ModelConfig};
 use crate::error::PolicyError;
 
 /// The name of `LongRoPE`, and its first name.
@@ -44,7 +45,7 @@ pub(super) fn rope(raw: &HfConfig, architecture: Architecture) -> Result<Rope, P
         object = by_type.get("full_attention").and_then(Value::as_object);
     }
     let default = raw.rope_theta.unwrap_or(family.defaults.rope_theta);
-    let share = raw.partial_rotary_factor.unwrap_or(1.0);
+    let share = raw.partial_rotary_factor.unwrap_or(family.defaults.rotary_share);
     let Some(object) = object else {
         return Ok(Rope { theta: default, scaling: RopeScaling::Default {}, local_theta, share });
     };
@@ -87,9 +88,16 @@ pub(super) fn scaling_object(scaling: &RopeScaling) -> Option<Value> {
     }
 }
 
-/// The `rope_parameters` of a file of a family whose layers with a window are not scaled: transformers 5 reads
-/// them, where the keys beside them would not tell it the base.
+/// The `rope_parameters` of a file. Families that transformers 4 does not have, or whose layers with a window are not
+/// scaled, need them. There transformers 5 reads the base from nothing else.
 pub(super) fn rope_parameters(config: &ModelConfig) -> Option<Value> {
+    if config.delta_net.is_some() {
+        let plain = || json!({"rope_type": "default"});
+        let mut all = scaling_object(&config.rope_scaling).unwrap_or_else(plain);
+        all["rope_theta"] = config.rope_theta.into();
+        all["partial_rotary_factor"] = config.partial_rotary_factor.into();
+        return Some(all);
+    }
     if config.architecture.family().local_rotation != LocalRotation::Unscaled {
         return None;
     }
@@ -111,6 +119,11 @@ pub(super) fn original_positions(scaling: &RopeScaling) -> Option<usize> {
     }
 }
 
+/// Keys of `rope_parameters` beside a scaling. Positions of images have parts of the pairs (`mrope`); all of a text's
+/// are one.
+const PLAIN: [&str; 4] =
+    ["rope_theta", "partial_rotary_factor", "mrope_section", "mrope_interleaved"];
+
 fn object(value: Option<&Value>) -> Result<Option<&Map<String, Value>>, PolicyError> {
     match value {
         None | Some(Value::Null) => Ok(None),
@@ -130,8 +143,7 @@ fn scaling(mut object: Map<String, Value>) -> Result<RopeScaling, PolicyError> {
     let kind = object.remove("type");
     let kind = object.get("rope_type").or(kind.as_ref()).cloned().unwrap_or(Value::Null);
     // `rope_parameters` may hold the base alone.
-    let is_plain = kind.is_null()
-        && object.keys().all(|key| key == "rope_theta" || key == "partial_rotary_factor");
+    let is_plain = kind.is_null() && object.keys().all(|key| PLAIN.contains(&key.as_str()));
     let kind = if is_plain { Value::from("default") } else { kind };
     let name = kind.as_str().unwrap_or("missing");
     if !RopeScaling::SUPPORTED.split(", ").any(|known| known == name) {
@@ -159,7 +171,7 @@ pub(super) fn rotary_layers(
         Unrotated::Never => Vec::new(),
         Unrotated::Listed { period } => match &raw.no_rope_layers {
             Some(list) => list.iter().take(layers).map(|&rotates| rotates != 0).collect(),
-            None => every_nth_unrotated(raw.no_rope_layer_interval.unwrap_or(period), layers),
+            None => all_but_every_nth(raw.no_rope_layer_interval.unwrap_or(period), layers),
         },
         Unrotated::WithoutWindow if raw.sliding_window.is_none() => Vec::new(),
         Unrotated::WithoutWindow => {
@@ -170,7 +182,7 @@ pub(super) fn rotary_layers(
 }
 
 /// All but every `period`-th layer.
-pub(crate) fn every_nth_unrotated(period: usize, layers: usize) -> Vec<bool> {
+pub(crate) fn all_but_every_nth(period: usize, layers: usize) -> Vec<bool> {
     (0..layers).map(|layer| !(layer + 1).is_multiple_of(period.max(1))).collect()
 }
 
@@ -222,6 +234,39 @@ pub(super) fn sliding_windows(
         }
     });
     windows.collect()
+}
+
+/// Sizes and layers of the gated delta-nets, as transformers derives them.
+pub(super) fn delta_net(
+    raw: &HfConfig,
+    architecture: Architecture,
+    layers: usize,
+) -> Result<Option<DeltaNet>, PolicyError> {
+    let DeltaNets::Pattern { period } = architecture.family().delta_nets else {
+        return Ok(None);
+    };
+    let by_type = |name: &String| match name.as_str() {
+        "full_attention" => Ok(false),
+        "linear_attention" => Ok(true),
+        other => {
+            Err(PolicyError::unsupported("layer_types", other, "full_attention, linear_attention"))
+        }
+    };
+    let layers = match &raw.layer_types {
+        Some(types) => types.iter().map(by_type).collect::<Result<_, _>>()?,
+        None => all_but_every_nth(
+            raw.full_attention_interval.unwrap_or(period),
+            layers.min(crate::config::MAX_LAYERS),
+        ),
+    };
+    Ok(Some(DeltaNet {
+        layers,
+        key_heads: raw.linear_num_key_heads.unwrap_or(16),
+        value_heads: raw.linear_num_value_heads.unwrap_or(32),
+        key_head_dim: raw.linear_key_head_dim.unwrap_or(128),
+        value_head_dim: raw.linear_value_head_dim.unwrap_or(128),
+        conv_kernel: raw.linear_conv_kernel_dim.unwrap_or(4),
+    }))
 }
 
 /// `period - 1` layers with a window, then one without, and so on.

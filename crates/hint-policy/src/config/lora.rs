@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::config::ModelConfig;
-use crate::config::layout::{projection_path, projections};
+use crate::config::layout::{projection_names, projection_path, projections};
 use crate::error::PolicyError;
 
 /// Which target stands for every projection of the transformer blocks.
@@ -139,8 +139,8 @@ impl LoraConfig {
         let is_adapted = |&&index: &&usize| {
             let module = module(&names[index]);
             let targets = self.targets(config).unwrap_or_default();
-            let paths = projections(config.architecture);
-            targets.iter().any(|&(layer, at)| projection_path(layer, paths[at]) == module)
+            let path = |layer, at: usize| projection_path(layer, projections(config, layer)[at]);
+            targets.iter().any(|&(layer, at)| path(layer, at) == module)
         };
         if let Some(&index) = saved.iter().find(is_adapted) {
             let supported = "modules that are no targets of adapters";
@@ -158,29 +158,27 @@ impl LoraConfig {
         Ok(saved)
     }
 
-    /// The projections of a model that get an adapter: layer and index in [`projections`].
+    /// The projections of a model that get an adapter: layer, and index in its [`projections`].
     pub(crate) fn targets(&self, config: &ModelConfig) -> Result<Vec<(usize, usize)>, PolicyError> {
-        let names = projections(config.architecture);
-        let count = names.len();
-        let all = (0..config.num_hidden_layers)
-            .flat_map(|layer| (0..count).map(move |projection| (layer, projection)));
-        let matches = |target: &str, (layer, projection): (usize, usize)| {
-            target == ALL_LINEAR || ends_with(&projection_path(layer, names[projection]), target)
-        };
-        let unmatched = |target: &&String| !all.clone().any(|place| matches(target, place));
+        let paths = (0..config.num_hidden_layers).flat_map(|layer| {
+            let paths = projections(config, layer).into_iter().enumerate();
+            paths.map(move |(index, path)| ((layer, index), projection_path(layer, path)))
+        });
+        let all: Vec<((usize, usize), String)> = paths.collect();
+        let matches = |target: &str, path: &str| target == ALL_LINEAR || ends_with(path, target);
+        let unmatched = |target: &&String| !all.iter().any(|(_, path)| matches(target, path));
         if let Some(target) = self.target_modules.iter().find(unmatched) {
-            let names = names.iter().map(|path| path.rsplit('.').next().unwrap_or(path));
-            let names = names.collect::<Vec<_>>().join(", ");
+            let names = projection_names(config).join(", ");
             return Err(PolicyError::unsupported(
                 "target_modules",
                 target,
                 format!("{ALL_LINEAR}, paths of modules, {names}"),
             ));
         }
-        let wanted = |place: &(usize, usize)| {
-            self.target_modules.iter().any(|target| matches(target, *place))
+        let wanted = |(place, path): &((usize, usize), String)| {
+            self.target_modules.iter().any(|target| matches(target, path)).then_some(*place)
         };
-        Ok(all.clone().filter(wanted).collect())
+        Ok(all.iter().filter_map(wanted).collect())
     }
 }
 

@@ -2,12 +2,14 @@
 //!
 //! [`ModelConfig`] is what the rest of the crate computes by. It serializes as the `config.json` of
 //! Hugging Face transformers, through `hf`, which knows the keys of each family and refuses every option
-//! that would change the result and is not implemented. What the models of an [`Architecture`] share is
-//! described in `architecture`; `plan` makes of both a description of each block, which the forward passes
+//! that would change the result and is not implemented. The common properties of the models of an [`Architecture`] are
+//! described in `architecture`, by the options in `family`. `plan` makes of both a description of each block, which the forward passes
 //! interpret. `layout` lists the parameters in the order of a checkpoint. [`LoraConfig`]
 //! describes adapters on them.
 
 pub(crate) mod architecture;
+mod delta_net;
+pub(crate) mod family;
 pub(crate) mod hf;
 pub(crate) mod hf_file;
 pub(crate) mod hf_layers;
@@ -18,12 +20,13 @@ pub(crate) mod rope;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::architecture::{AttentionBias, HeadNorm, LocalRotation, Unrotated};
+use crate::config::family::{AttentionBias, DeltaNets, HeadNorm, LocalRotation, Unrotated};
 use crate::config::hf_file::HfConfig;
 use crate::config::layout::{ParameterSpec, layout};
 use crate::error::PolicyError;
 
 pub use architecture::Architecture;
+pub use delta_net::DeltaNet;
 pub use lora::LoraConfig;
 pub use rope::RopeScaling;
 
@@ -105,6 +108,8 @@ pub struct ModelConfig {
     /// For each layer, how many latest positions it attends to (itself included); `None` is all.
     /// Length `layers`.
     pub sliding_windows: Vec<Option<usize>>,
+    /// The gated delta-nets that take the place of attention in some layers.
+    pub delta_net: Option<DeltaNet>,
     /// Standard deviation of freshly initialized weights.
     pub initializer_range: f64,
     /// Token that starts a text, if any.
@@ -139,10 +144,10 @@ impl ModelConfig {
                 LocalRotation::Shared | LocalRotation::Unscaled => None,
             },
             rotary_layers: match family.unrotated {
-                Unrotated::Listed { period } => hf_layers::every_nth_unrotated(period, 4),
+                Unrotated::Listed { period } => hf_layers::all_but_every_nth(period, 4),
                 Unrotated::Never | Unrotated::WithoutWindow => Vec::new(),
             },
-            partial_rotary_factor: 1.0,
+            partial_rotary_factor: family.defaults.rotary_share,
             query_pre_attn_scalar: family.defaults.query_pre_attn_scalar.map(|_| 32.0),
             attention_multiplier: family.multiplied.then_some(0.2),
             attn_logit_softcapping: family.defaults.score_cap,
@@ -158,6 +163,17 @@ impl ModelConfig {
             mlp_bias: false,
             tie_word_embeddings: true,
             sliding_windows: Vec::new(),
+            delta_net: match family.delta_nets {
+                DeltaNets::Never => None,
+                DeltaNets::Pattern { period } => Some(DeltaNet {
+                    layers: hf_layers::all_but_every_nth(period, 4),
+                    key_heads: 2,
+                    value_heads: 4,
+                    key_head_dim: 16,
+                    value_head_dim: 24,
+                    conv_kernel: 4,
+                }),
+            },
             initializer_range: 0.02,
             bos_token_id: None,
             eos_token_ids: Vec::new(),
@@ -275,6 +291,9 @@ impl ModelConfig {
         }
         if self.sliding_windows.contains(&Some(0)) {
             return invalid("sliding_window", "0".into(), "a positive size".into());
+        }
+        if let Some(delta_net) = &self.delta_net {
+            delta_net.validate()?;
         }
         self.rope_scaling.validate(self)
     }

@@ -5,7 +5,8 @@ use std::ops::Range;
 use tch::{Device, Kind, Tensor};
 
 use crate::config::ModelConfig;
-use crate::config::plan::LayerPlan;
+use crate::config::plan::{AttentionPlan, MixerPlan};
+use crate::decode::recurrent::RowStates;
 use crate::runtime::device_memory;
 use crate::tensor::size;
 
@@ -15,7 +16,7 @@ const BUCKET: usize = 32;
 /// Elements that the row of a mask is a multiple of, for libtorch's memory-efficient attention.
 const MASK_ROW: usize = 8;
 
-/// Keys and values of every layer. Rows occupy the first places.
+/// Keys and values of every layer with attention. Rows occupy the first places.
 ///
 /// Attention of one token per row is a batch of tiny products, whose time on a CPU goes into
 /// rearranging the keys. There they are stored with positions last, which needs no rearranging;
@@ -43,6 +44,8 @@ pub(super) struct Prefix {
     pub(super) keys: Tensor,
     /// As `keys`.
     pub(super) values: Tensor,
+    /// The states of gated delta-nets, in their place.
+    pub(super) states: Option<RowStates>,
     pub(super) len: usize,
 }
 
@@ -74,7 +77,7 @@ impl KeyValueCache {
         Self {
             keys: Tensor::zeros([0], (kind, device)),
             values: Tensor::zeros([0], (kind, device)),
-            layers: config.num_hidden_layers,
+            layers: config.layers().iter().filter(|layer| is_attention(&layer.mixer)).count(),
             kv_heads: config.num_key_value_heads,
             head_dim: config.head_dim,
             places: 0,
@@ -203,7 +206,7 @@ impl KeyValueCache {
     pub(super) fn attend(
         &self,
         layer: usize,
-        plan: &LayerPlan,
+        plan: &AttentionPlan,
         query: &Tensor,
         place: usize,
         span: &Range<usize>,
@@ -248,7 +251,7 @@ impl KeyValueCache {
     pub(super) fn attend_alone(
         &self,
         layer: usize,
-        plan: &LayerPlan,
+        plan: &AttentionPlan,
         query: &Tensor,
         lens: &[usize],
     ) -> Tensor {
@@ -280,6 +283,10 @@ impl KeyValueCache {
         let attended = Tensor::stack(&attended, 0).to_kind(query.kind());
         attended.view([rows, heads * head_dim])
     }
+}
+
+fn is_attention(mixer: &MixerPlan) -> bool {
+    matches!(mixer, MixerPlan::Attention(_))
 }
 
 /// `cap · tanh(scores / cap)`, in their place.

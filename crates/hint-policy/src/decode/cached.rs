@@ -5,15 +5,16 @@ use std::ops::Range;
 use tch::{Device, Kind, Tensor};
 
 use crate::config::ModelConfig;
-use crate::config::architecture::HeadNorm;
-use crate::config::plan::LayerPlan;
+use crate::config::plan::{DeltaNetPlan, MixerPlan};
+use crate::decode::attention::{HeadEps, attend_prompts, joined, rotate, unit};
 use crate::decode::cache::{KeyValueCache, Prefix, Slots};
-use crate::decode::fused::FusedWeights;
+use crate::decode::fused::{FusedAttention, FusedDeltaNet, FusedMixer, FusedWeights};
 use crate::decode::layout::{GROUP_COST, Layout, Move};
 use crate::decode::matrix::Matrix;
+use crate::decode::recurrent::{PromptEnds, StateCache};
 use crate::error::PolicyError;
-use crate::forward::attention::{Attention, Heads};
-use crate::forward::autograd::{self, sliding_mask};
+use crate::forward::autograd;
+use crate::forward::delta_net::DeltaNet;
 use crate::forward::ragged::RaggedLayout;
 use crate::forward::rope::{self, Rotations};
 use crate::policy::batch::{TokenBatch, TokenRow};
@@ -46,10 +47,11 @@ pub(crate) struct CachedDecoder<'a> {
     max_rows: usize,
     max_positions: usize,
     batch_invariant: bool,
-    plans: Vec<LayerPlan>,
     /// `[max_positions, 1, head_dim / 2]`, complex.
     rotations: Rotations<Tensor>,
     cache: KeyValueCache,
+    /// States of gated delta-nets, if there are any.
+    states: Option<StateCache>,
     /// Tokens in the cache, per row.
     lens: Vec<usize>,
     layout: Layout,
@@ -58,8 +60,8 @@ pub(crate) struct CachedDecoder<'a> {
 
 /// How the rows of one forward pass attend.
 enum Attend<'a> {
-    /// Each row to itself; keys and values are kept, `[tokens, 2 * kv_heads, head_dim]` per layer.
-    Prompt { rows: &'a RaggedLayout, kept: &'a mut Vec<Tensor> },
+    /// Each row to itself; keys and values are kept, `[tokens, 2 * kv_heads, head_dim]` per layer, and states.
+    Prompt { rows: &'a RaggedLayout, kept: &'a mut Vec<Tensor>, ends: &'a mut Option<PromptEnds> },
     /// One token of each row to the cache. Where each row's new keys and values go, and who attends
     /// with whom.
     Cache { slots: &'a Slots, groups: &'a [AttentionGroup] },
@@ -114,9 +116,10 @@ impl<'a> CachedDecoder<'a> {
             max_rows: options.max_rows.max(1),
             max_positions,
             batch_invariant: options.batch_invariant,
-            plans: config.layers(),
             rotations,
             cache: KeyValueCache::new(config, max_positions, cached, device),
+            states: delta_nets(config)
+                .map(|(plan, layers)| StateCache::new(plan, layers, weights.compute, device)),
             weights,
             lens: Vec::new(),
             layout: Layout::new(
@@ -130,21 +133,13 @@ impl<'a> CachedDecoder<'a> {
     /// `[ids, hidden]`. `angles` are complex `[ids, 1, head_dim / 2]`.
     fn forward(&self, ids: &Tensor, angles: &Rotations<Tensor>, mut attend: Attend<'_>) -> Tensor {
         let config = self.config;
-        let tokens = ids.numel();
-        let tokens = size(tokens);
         let kind = statistics_kind(self.weights.compute);
         let eps = |width: usize| {
             let eps = (config.rms_norm_eps * width as f64).sqrt();
             Tensor::full([1], eps, (kind, self.device))
         };
         let hidden_eps = eps(config.hidden_size);
-        let head_eps = match self.plans.first().map(|plan| plan.head_norm) {
-            Some(HeadNorm::Projections) => {
-                let heads = [config.num_attention_heads, config.num_key_value_heads];
-                HeadEps::Projections(heads.map(|heads| (size(heads), eps(heads * config.head_dim))))
-            }
-            _ => HeadEps::Heads(eps(config.head_dim)),
-        };
+        let head_eps = HeadEps::new(config, eps);
         let normed = |x: &Tensor, norms: bool| {
             if norms { unit(x, &hidden_eps) } else { x.shallow_clone() }
         };
@@ -152,44 +147,88 @@ impl<'a> CachedDecoder<'a> {
         if let Some(scale) = self.weights.embedding_scale {
             let _ = x.g_mul_scalar_(scale);
         }
-        for (index, (layer, plan)) in self.weights.layers.iter().zip(&self.plans).enumerate() {
-            let (heads, kv_heads) = (size(plan.heads), size(plan.kv_heads));
-            let qkv = layer.qkv.forward(&normed(&x, layer.norms_input));
-            let all = qkv.view([tokens, heads + 2 * kv_heads, size(plan.head_dim)]);
-            let norm = layer.head_norm.as_ref().map(|norm| (norm, &head_eps));
-            rotate(&all.narrow(1, 0, heads + kv_heads), angles.of(plan), norm);
-            let query = all.narrow(1, 0, heads);
-            let write = |slots: &Slots| {
-                let key = all.narrow(1, heads, kv_heads);
-                let value = all.narrow(1, heads + kv_heads, kv_heads);
-                self.cache.write(index, slots, &key, &value);
+        for layer in &self.weights.layers {
+            let projected = layer.inputs.forward(&normed(&x, layer.norms_input));
+            let mixed = match &layer.mixer {
+                FusedMixer::Attention(attention) => {
+                    self.attend(attention, &projected, angles, &head_eps, &mut attend)
+                }
+                FusedMixer::DeltaNet(net) => self.recur(net, &projected, &mut attend),
             };
-            let attended = match &mut attend {
-                Attend::Prompt { rows, kept } => {
-                    kept.push(all.narrow(1, heads, 2 * kv_heads));
-                    attend_prompts(plan, rows, &all)
-                }
-                Attend::Cache { slots, groups } => {
-                    write(slots);
-                    joined(groups.iter().map(|group| {
-                        let KeySpan { span, mask } = group.key_span(plan.window);
-                        let (place, rows) = (group.places.start, size(group.places.len()));
-                        let query = query.narrow(0, size(place), rows);
-                        self.cache.attend(index, plan, &query, place, span, mask.as_ref())
-                    }))
-                }
-                Attend::Alone { slots, lens } => {
-                    write(slots);
-                    self.cache.attend_alone(index, plan, &query, lens)
-                }
-            };
-            x = add(&layer.output, &attended, &x, layer.after_attention.as_ref(), &hidden_eps);
+            x = add(&layer.output, &mixed, &x, layer.after_attention.as_ref(), &hidden_eps);
             let input = normed(&x, layer.norms_middle);
-            let gate = layer.gate.activated(&input, plan.activation, self.batch_invariant);
+            let gate = layer.gate.activated(&input, layer.activation, self.batch_invariant);
             let gated = layer.up.mul(&input, &gate);
             x = add(&layer.down, &gated, &x, layer.after_mlp.as_ref(), &hidden_eps);
         }
         unit(&x, &hidden_eps) * &self.weights.norm
+    }
+
+    /// The input of the output projection, from queries, keys, values and gates of `projected` `[tokens, ..]`.
+    fn attend(
+        &self,
+        layer: &FusedAttention,
+        projected: &Tensor,
+        angles: &Rotations<Tensor>,
+        head_eps: &HeadEps,
+        attend: &mut Attend<'_>,
+    ) -> Tensor {
+        let (plan, slot) = (&layer.plan, layer.slot);
+        let (heads, kv_heads) = (size(plan.heads), size(plan.kv_heads));
+        let all = projected.view([projected.size()[0], -1, size(plan.head_dim)]);
+        let norm = layer.head_norm.as_ref().map(|norm| (norm, head_eps));
+        rotate(&all.narrow(1, 0, heads + kv_heads), angles.of(plan), norm);
+        let query = all.narrow(1, 0, heads);
+        let write = |slots: &Slots| {
+            let key = all.narrow(1, heads, kv_heads);
+            let value = all.narrow(1, heads + kv_heads, kv_heads);
+            self.cache.write(slot, slots, &key, &value);
+        };
+        let attended = match attend {
+            Attend::Prompt { rows, kept, .. } => {
+                kept.push(all.narrow(1, heads, 2 * kv_heads));
+                attend_prompts(plan, rows, &all.narrow(1, 0, heads + 2 * kv_heads))
+            }
+            Attend::Cache { slots, groups } => {
+                write(slots);
+                joined(groups.iter().map(|group| {
+                    let KeySpan { span, mask } = group.key_span(plan.window);
+                    let (place, rows) = (group.places.start, size(group.places.len()));
+                    let query = query.narrow(0, size(place), rows);
+                    self.cache.attend(slot, plan, &query, place, span, mask.as_ref())
+                }))
+            }
+            Attend::Alone { slots, lens } => {
+                write(slots);
+                self.cache.attend_alone(slot, plan, &query, lens)
+            }
+        };
+        if !plan.gated {
+            return attended;
+        }
+        let gate = all.narrow(1, heads + 2 * kv_heads, heads).reshape(attended.size());
+        // As in the steps of delta-nets, so that the place of a row does not matter.
+        let wide = if self.batch_invariant { gate.to_kind(Kind::Double) } else { gate };
+        (wide.sigmoid() * &attended).to_kind(attended.kind())
+    }
+
+    /// The input of the output projection, from the results `[tokens, ..]` of the input projections of a gated delta-net.
+    fn recur(&self, net: &FusedDeltaNet, projected: &Tensor, attend: &mut Attend<'_>) -> Tensor {
+        match attend {
+            Attend::Prompt { rows, ends, .. } => {
+                let parts = net.split(projected);
+                let (mixed, states) =
+                    DeltaNet { plan: net.plan, weights: &net.weights, rows }.apply(&parts);
+                if let Some(ends) = ends {
+                    ends.keep(&parts[0], &states);
+                }
+                mixed
+            }
+            Attend::Cache { .. } | Attend::Alone { .. } => {
+                let states = self.states.as_ref().expect("there is a gated delta-net");
+                states.step(net, projected, self.batch_invariant)
+            }
+        }
     }
 
     fn logits(&self, hidden: &Tensor) -> Tensor {
@@ -206,18 +245,30 @@ impl<'a> CachedDecoder<'a> {
         let ids = batch.tokens().view([-1]).index_select(0, &rows.order);
         let angles = self.rotations.map(|table| table.index_select(0, &rows.positions));
         let mut kept = Vec::with_capacity(self.config.num_hidden_layers);
-        let attend = Attend::Prompt { rows: &rows, kept: &mut kept };
+        let mut ends = self
+            .states
+            .as_ref()
+            .and(delta_nets(self.config))
+            .map(|(plan, _)| PromptEnds::new(&plan, &rows, prompts, self.device));
+        let attend = Attend::Prompt { rows: &rows, kept: &mut kept, ends: &mut ends };
         let hidden = self.forward(&ids, &angles, attend);
+        let mut states = ends.map(PromptEnds::into_rows).unwrap_or_default().into_iter();
         let kv_heads = size(self.config.num_key_value_heads);
         let mut last = Vec::with_capacity(prompts.len());
         for (&start, prompt) in rows.starts.iter().zip(prompts) {
             last.push(size(start + prompt.len() - 1));
             let own = |layer: &Tensor| layer.narrow(0, size(start), size(prompt.len()));
             let layers: Vec<Tensor> = kept.iter().map(own).collect();
-            let joined = Tensor::stack(&layers, 0).transpose(1, 2);
+            let joined = if layers.is_empty() {
+                let shape = [0, 2 * kv_heads, size(prompt.len()), size(self.config.head_dim)];
+                Tensor::zeros(shape, (self.weights.compute, self.device))
+            } else {
+                Tensor::stack(&layers, 0).transpose(1, 2)
+            };
             let (keys, values) =
                 (joined.narrow(1, 0, kv_heads), joined.narrow(1, kv_heads, kv_heads));
-            self.prefixes.push(Some(Prefix { keys, values, len: prompt.len() }));
+            let states = states.next();
+            self.prefixes.push(Some(Prefix { keys, values, states, len: prompt.len() }));
         }
         let last = upload(&last, self.device);
         Ok(self.logits(&hidden.index_select(0, &last)))
@@ -246,6 +297,14 @@ impl<'a> CachedDecoder<'a> {
         AttentionGroup { places, full: key_span(0, None), windows }
     }
 
+    /// Makes room for `rows` rows of `positions` positions, keeping the first `kept_rows`.
+    fn reserve(&mut self, rows: usize, positions: usize, kept_rows: usize) {
+        self.cache.reserve(rows, positions, self.max_rows, kept_rows);
+        if let Some(states) = &mut self.states {
+            states.reserve(rows, self.max_rows, kept_rows);
+        }
+    }
+
     fn move_rows(&self, moves: &[Move], positions: usize) {
         if moves.is_empty() {
             return;
@@ -254,6 +313,9 @@ impl<'a> CachedDecoder<'a> {
         let from = places(moves.iter().map(|row| size(row.from)).collect());
         let to = places(moves.iter().map(|row| size(row.to)).collect());
         self.cache.move_rows(&from, &to, positions);
+        if let Some(states) = &self.states {
+            states.move_rows(&from, &to);
+        }
     }
 }
 
@@ -290,8 +352,11 @@ impl Decoder for CachedDecoder<'_> {
         };
         let row = self.lens.len();
         tch::no_grad(|| {
-            self.cache.reserve(row + count, taken.len + 1, self.max_rows, row);
+            self.reserve(row + count, taken.len + 1, row);
             self.cache.fill(row, count, &taken);
+            if let Some((states, prompt)) = self.states.as_ref().zip(taken.states.as_ref()) {
+                states.fill(row, count, prompt);
+            }
         });
         self.lens.extend(std::iter::repeat_n(taken.len, count));
         self.layout.push(count);
@@ -320,7 +385,7 @@ impl Decoder for CachedDecoder<'_> {
         }
         let logits = tch::no_grad(|| {
             let rows = if self.batch_invariant { expected.max(INVARIANT_ROWS) } else { expected };
-            self.cache.reserve(rows, longest + 1, self.max_rows, expected);
+            self.reserve(rows, longest + 1, expected);
             let (groups, moves) = self.layout.arrange(&self.lens);
             self.move_rows(&moves, longest);
             let row_at = |place: usize| self.layout.rows()[place.min(expected - 1)];
@@ -365,7 +430,7 @@ impl Decoder for CachedDecoder<'_> {
         let longest = lens.iter().copied().max().unwrap_or(0);
         let moves = self.layout.retain(rows);
         tch::no_grad(|| {
-            self.cache.reserve(rows.len(), longest, self.max_rows, len);
+            self.reserve(rows.len(), longest, len);
             self.move_rows(&moves, longest);
         });
         self.lens = lens;
@@ -377,55 +442,14 @@ impl Decoder for CachedDecoder<'_> {
     }
 }
 
-/// Attention of prompts to themselves. `all` holds the query, key and value heads of their tokens,
-/// `[tokens, heads + 2 * kv_heads, head_dim]`; returns `[tokens, heads * head_dim]`.
-fn attend_prompts(plan: &LayerPlan, rows: &RaggedLayout, all: &Tensor) -> Tensor {
-    let (heads, kv_heads, head_dim) = (size(plan.heads), size(plan.kv_heads), size(plan.head_dim));
-    let flat = all.view([all.size()[0], -1]);
-    joined(rows.groups.iter().map(|group| {
-        let (count, seq) = (size(group.rows), size(group.seq));
-        let padded = group.pad(&flat);
-        if all.device() != Device::Cpu || plan.softcap.is_some() {
-            let parts = [heads, kv_heads, kv_heads].map(|heads| heads * head_dim);
-            let [query, key, value] = <[Tensor; 3]>::try_from(padded.split_with_sizes(parts, -1))
-                .expect("there are three parts");
-            let heads = Heads { query, key, value };
-            return group.unpad(&Attention::new(plan).apply(&heads));
-        }
-        let split = padded.view([count, seq, -1, head_dim]).transpose(1, 2);
-        let window = plan.window.filter(|&window| window < group.seq);
-        let mask = window.map(|window| sliding_mask(seq, window, all));
-        let attended = Tensor::scaled_dot_product_attention(
-            &split.narrow(1, 0, heads),
-            &split.narrow(1, heads, kv_heads),
-            &split.narrow(1, heads + kv_heads, kv_heads),
-            mask.as_ref(),
-            0.0,
-            mask.is_none(),
-            plan.scale,
-            heads != kv_heads,
-        );
-        group.unpad(&attended.transpose(1, 2))
-    }))
-}
-
-/// The parts one below the other.
-fn joined(parts: impl Iterator<Item = Tensor>) -> Tensor {
-    let mut parts: Vec<Tensor> = parts.collect();
-    match parts.pop() {
-        Some(only) if parts.is_empty() => only,
-        last => {
-            parts.extend(last);
-            Tensor::cat(&parts, 0)
-        }
-    }
-}
-
-/// `x / sqrt(|x|² + eps²)` over the last dimension, in the kind of `x`: an RMS norm without its
-/// factor, which the next matrix holds. `eps` is `[1]`, of the kind of the statistics.
-fn unit(x: &Tensor, eps: &Tensor) -> Tensor {
-    let length = x.linalg_norm(2, [-1_i64].as_slice(), true, eps.kind());
-    (x / length.hypot(eps)).to_kind(x.kind())
+/// The gated delta-nets of a model, and how many there are.
+fn delta_nets(config: &ModelConfig) -> Option<(DeltaNetPlan, usize)> {
+    let plans = config.layers().into_iter().filter_map(|layer| match layer.mixer {
+        MixerPlan::DeltaNet(plan) => Some(plan),
+        MixerPlan::Attention(_) => None,
+    });
+    let plans: Vec<DeltaNetPlan> = plans.collect();
+    Some((*plans.first()?, plans.len()))
 }
 
 /// `x` plus the projection of `input`, which is normalized before if there is a `norm`.
@@ -434,57 +458,6 @@ fn add(matrix: &Matrix, input: &Tensor, x: &Tensor, norm: Option<&Tensor>, eps: 
         None => matrix.add(input, x),
         Some(norm) => x.addcmul(&unit(&matrix.forward(input), eps), norm),
     }
-}
-
-/// The constants in the norms of queries and keys.
-enum HeadEps {
-    /// Of each head.
-    Heads(Tensor),
-    /// Of all query heads and all key heads, with their numbers.
-    Projections([(i64, Tensor); 2]),
-}
-
-impl HeadEps {
-    /// Heads `[rows, heads, head_dim]` by their length.
-    fn unit(&self, heads: &Tensor) -> Tensor {
-        match self {
-            Self::Heads(eps) => unit(heads, eps),
-            Self::Projections(parts) => {
-                let counts = parts.each_ref().map(|(count, _)| *count);
-                let split = heads.split_with_sizes(counts, 1);
-                let units = split.iter().zip(parts).map(|(part, (_, eps))| {
-                    unit(&part.flatten(1, 2), eps).view(part.size().as_slice())
-                });
-                Tensor::cat(&units.collect::<Vec<_>>(), 1)
-            }
-        }
-    }
-}
-
-/// Rotates query and key heads `[rows, heads, head_dim]` in place, after their norms if any.
-fn rotate(heads: &Tensor, angles: Option<&Tensor>, norm: Option<(&Tensor, &HeadEps)>) {
-    let pairs = |heads: &Tensor| {
-        let shape = heads.size();
-        heads.view([shape[0], shape[1], shape[2] / 2, 2]).view_as_complex()
-    };
-    let turn = |heads: &Tensor| {
-        if let Some(angles) = angles {
-            let _ = pairs(heads).g_mul_(angles);
-        }
-    };
-    let kind = statistics_kind(heads.kind());
-    let mut heads = heads.shallow_clone();
-    if norm.is_none() && (heads.kind() == kind || angles.is_none()) {
-        turn(&heads);
-        return;
-    }
-    let mut wide = heads.to_kind(kind);
-    if let Some((norm, eps)) = norm {
-        wide = eps.unit(&wide) * norm;
-    }
-    let wide = wide.contiguous();
-    turn(&wide);
-    heads.copy_(&wide);
 }
 
 #[cfg(test)]
@@ -527,12 +500,16 @@ mod tests {
     #[test]
     fn rows_that_attend_in_groups_and_are_moved_decode_as_they_are_recomputed() {
         tch::set_num_threads(1);
-        for sliding_windows in [vec![], vec![Some(6), None, Some(40), None]] {
+        for (architecture, sliding_windows) in [
+            (Architecture::Llama, vec![]),
+            (Architecture::Llama, vec![Some(6), None, Some(40), None]),
+            (Architecture::Qwen35, vec![]),
+        ] {
             let config = ModelConfig {
                 sliding_windows,
                 initializer_range: 0.2,
                 num_key_value_heads: 2,
-                ..ModelConfig::small(Architecture::Llama, 60)
+                ..ModelConfig::small(architecture, 60)
             };
             let policy = CausalLm::init(&config, 3, Device::Cpu).unwrap();
             let policy = policy.with_compute(Kind::Double).unwrap();

@@ -3,15 +3,15 @@
 use tch::{Kind, Tensor};
 
 use crate::config::ModelConfig;
-use crate::config::architecture::HeadNorm;
-use crate::config::plan::{LayerPlan, NormPlan};
+use crate::config::family::{Activation, HeadNorm};
+use crate::config::plan::{AttentionPlan, DeltaNetPlan, LayerPlan, MixerPlan, NormPlan};
 use crate::decode::matrix::Matrix;
 use crate::tensor::{size, statistics_kind};
-use crate::weights::{LayerWeights, Linear, Projections, Weights};
+use crate::weights::{DeltaNetWeights, LayerWeights, Linear, MixerWeights, Projections, Weights};
 
 /// Copies of the weights in the compute kind, made for [`CachedDecoder`](crate::decode).
 ///
-/// - Query, key and value projections are one matrix.
+/// - The projections to what a mixer takes are one matrix; gates of attention come last in it.
 /// - The norm before each of them is folded in: `norm(x) · Wᵀ = (x / |x|) · (W · diag(g) · √hidden)ᵀ`
 ///   with `|x|` the length of `x` (the `eps` goes into the length).
 /// - Rows of queries and keys are reordered so that the two numbers of a rotary pair are
@@ -33,21 +33,99 @@ pub(crate) struct FusedWeights {
 /// One transformer block of [`FusedWeights`].
 #[derive(Debug)]
 pub(crate) struct FusedLayer {
-    pub(crate) qkv: Matrix,
-    /// Whether the input of `qkv` is normalized.
+    /// To what the mixer takes.
+    pub(crate) inputs: Matrix,
+    /// Whether the input of `inputs` is normalized.
     pub(crate) norms_input: bool,
-    /// Norm of queries and keys times the root of what it goes over, `[heads + kv_heads, head_dim]`.
-    pub(crate) head_norm: Option<Tensor>,
+    pub(crate) mixer: FusedMixer,
     pub(crate) output: Matrix,
     /// Norm of the result of `output`, times `√hidden`.
     pub(crate) after_attention: Option<Tensor>,
     /// Whether the input of `gate` and `up` is normalized.
     pub(crate) norms_middle: bool,
+    pub(crate) activation: Activation,
     pub(crate) gate: Matrix,
     pub(crate) up: Matrix,
     pub(crate) down: Matrix,
     /// Norm of the result of `down`, times `√hidden`.
     pub(crate) after_mlp: Option<Tensor>,
+}
+
+/// How the block mixes tokens.
+#[derive(Debug)]
+pub(crate) enum FusedMixer {
+    Attention(FusedAttention),
+    DeltaNet(FusedDeltaNet),
+}
+
+/// Attention, without its projections.
+#[derive(Debug)]
+pub(crate) struct FusedAttention {
+    pub(crate) plan: AttentionPlan,
+    /// Which of the model's blocks with attention it is.
+    pub(crate) slot: usize,
+    /// Norm of queries and keys times the root of what it goes over, `[heads + kv_heads, head_dim]`.
+    pub(crate) head_norm: Option<Tensor>,
+}
+
+/// A gated delta-net, without its projections, in the kind of the statistics.
+#[derive(Debug)]
+pub(crate) struct FusedDeltaNet {
+    pub(crate) plan: DeltaNetPlan,
+    /// Which of the model's gated delta-nets it is.
+    pub(crate) slot: usize,
+    pub(crate) weights: DeltaNetWeights,
+    /// The kernels of the convolution by position, `[kernel, channels]`.
+    pub(crate) taps: Tensor,
+    /// Factors on the log-decays, `[value_heads]`.
+    pub(crate) slope: Tensor,
+    /// Norm of a head's result times `√value_dim`, in the compute kind, and the constant in it.
+    pub(crate) norm: Tensor,
+    pub(crate) eps: Tensor,
+}
+
+impl FusedMixer {
+    fn shallow_clone(&self) -> Self {
+        match self {
+            Self::Attention(attention) => Self::Attention(FusedAttention {
+                head_norm: attention.head_norm.as_ref().map(Tensor::shallow_clone),
+                ..*attention
+            }),
+            Self::DeltaNet(net) => Self::DeltaNet(FusedDeltaNet {
+                weights: net.weights.map(Tensor::shallow_clone),
+                taps: net.taps.shallow_clone(),
+                slope: net.slope.shallow_clone(),
+                norm: net.norm.shallow_clone(),
+                eps: net.eps.shallow_clone(),
+                ..*net
+            }),
+        }
+    }
+}
+
+impl FusedDeltaNet {
+    fn new(plan: DeltaNetPlan, slot: usize, weights: &DeltaNetWeights, compute: Kind) -> Self {
+        let kind = statistics_kind(compute);
+        let weights = weights.map(|tensor| tensor.detach().to_kind(kind));
+        let eps = (plan.norm.eps * plan.value_dim as f64).sqrt();
+        Self {
+            taps: weights.conv.squeeze_dim(1).transpose(0, 1).contiguous(),
+            slope: weights.decay.to_kind(Kind::Double).exp().neg().to_kind(kind),
+            norm: norm_factor(plan.norm, &weights.norm).to_kind(compute),
+            eps: Tensor::full([1], eps, (kind, weights.norm.device())),
+            plan,
+            slot,
+            weights,
+        }
+    }
+
+    /// Inputs of the convolution, gates, rates and decays, of the results of the input projections side by side.
+    pub(crate) fn split(&self, projected: &Tensor) -> [Tensor; 4] {
+        let DeltaNetPlan { value_heads, .. } = self.plan;
+        let widths = [self.plan.channels(), self.plan.values(), value_heads, value_heads];
+        let parts = projected.split_with_sizes(widths.map(size), -1);
+        parts.try_into().expect("there are four projections")
+    }
 }
 
 impl FusedWeights {
@@ -63,12 +141,19 @@ impl FusedWeights {
                 compute,
                 embedding,
                 embedding_scale: config.embedding_scale(compute),
-                layers: weights
-                    .layers
-                    .iter()
-                    .zip(config.layers())
-                    .map(|(layer, plan)| FusedLayer::new(config, &plan, layer, compute))
-                    .collect(),
+                layers: {
+                    let (mut attention, mut delta_nets) = (0, 0);
+                    let blocks = weights.layers.iter().zip(config.layers());
+                    let fused = blocks.map(|(layer, plan)| {
+                        let count = match plan.mixer {
+                            MixerPlan::Attention(_) => &mut attention,
+                            MixerPlan::DeltaNet(_) => &mut delta_nets,
+                        };
+                        *count += 1;
+                        FusedLayer::new(config, &plan, *count - 1, layer, compute)
+                    });
+                    fused.collect()
+                },
                 norm: norm_factor(config.norm(), &weights.norm).to_kind(compute),
                 head: Matrix::new(Linear::plain(head, None)),
             }
@@ -79,12 +164,13 @@ impl FusedWeights {
     pub(crate) fn shallow_clone(&self) -> Self {
         let tensor = |tensor: &Option<Tensor>| tensor.as_ref().map(Tensor::shallow_clone);
         let layer = |layer: &FusedLayer| FusedLayer {
-            qkv: layer.qkv.shallow_clone(),
+            inputs: layer.inputs.shallow_clone(),
             norms_input: layer.norms_input,
-            head_norm: tensor(&layer.head_norm),
+            mixer: layer.mixer.shallow_clone(),
             output: layer.output.shallow_clone(),
             after_attention: tensor(&layer.after_attention),
             norms_middle: layer.norms_middle,
+            activation: layer.activation,
             gate: layer.gate.shallow_clone(),
             up: layer.up.shallow_clone(),
             down: layer.down.shallow_clone(),
@@ -102,23 +188,14 @@ impl FusedWeights {
 }
 
 impl FusedLayer {
-    fn new(config: &ModelConfig, plan: &LayerPlan, layer: &LayerWeights, compute: Kind) -> Self {
-        let (heads, kv_heads) = (size(plan.heads), size(plan.kv_heads));
-        let head_dim = size(plan.head_dim);
-        let rotary = if plan.rotation.is_some() { size(config.rotary_dim()) } else { 0 };
-        let pair = |tensor: &Tensor, heads: i64| {
-            if rotary == 0 {
-                return tensor.shallow_clone();
-            }
-            let shape = tensor.size();
-            let by_head = tensor.view([heads, head_dim, -1]);
-            let rotated = by_head.narrow(1, 0, rotary).reshape([heads, 2, rotary / 2, -1]);
-            let rotated = rotated.transpose(1, 2).reshape([heads, rotary, -1]);
-            let rest = by_head.narrow(1, rotary, head_dim - rotary);
-            Tensor::cat(&[rotated, rest], 1).reshape(shape)
-        };
+    fn new(
+        config: &ModelConfig,
+        plan: &LayerPlan,
+        slot: usize,
+        layer: &LayerWeights,
+        compute: Kind,
+    ) -> Self {
         // `Double` keeps the folded products of `Float` factors exact until the final rounding.
-        let wide = |tensor: &Tensor| tensor.detach().to_kind(Kind::Double);
         let norms = &layer.norms;
         let behind = |parts: &[Tensor], norm: Option<&Tensor>| {
             let joined = Tensor::cat(parts, 0);
@@ -129,12 +206,13 @@ impl FusedLayer {
             biases.map(|biases| Tensor::cat(&biases, 0).to_kind(compute))
         };
         let (weights, biases) = parts(&layer.inputs);
-        let paired = |parts: &[Tensor]| {
-            vec![pair(&parts[0], heads), pair(&parts[1], kv_heads), parts[2].shallow_clone()]
+        let arranged = |parts: Vec<Tensor>| match plan.mixer {
+            MixerPlan::Attention(plan) => HeadOrder::new(config, &plan).arrange(&parts),
+            MixerPlan::DeltaNet(_) => parts,
         };
-        let qkv = Linear::plain(
-            behind(&paired(&weights), norms.before_attention.as_ref()),
-            joined(biases.as_deref().map(paired)),
+        let inputs = Linear::plain(
+            behind(&arranged(weights), norms.before_attention.as_ref()),
+            joined(biases.map(arranged)),
         );
         let (weights, biases) = parts(&layer.gates);
         let gate_or_up = |index: usize| {
@@ -159,33 +237,96 @@ impl FusedLayer {
         };
         let (after_attention, after_mlp) =
             (norms.after_attention.as_ref(), norms.after_mlp.as_ref());
-        let head_norm = layer.head_norms.as_ref().map(|(query, key)| {
-            let spread = |norm: &Tensor, heads| match plan.head_norm {
-                HeadNorm::None | HeadNorm::Heads => {
-                    let root = (plan.head_dim as f64).sqrt();
-                    ((pair(&wide(norm), 1) + plan.norm.offset()) * root)
-                        .expand([heads, head_dim], false)
-                }
-                HeadNorm::Projections => {
-                    let factor = pair(&norm_factor(plan.norm, norm), heads);
-                    factor.view([heads, head_dim])
-                }
-            };
-            let kind = statistics_kind(compute);
-            Tensor::cat(&[spread(query, heads), spread(key, kv_heads)], 0).to_kind(kind)
-        });
+        let mixer = match (plan.mixer, &layer.mixer) {
+            (MixerPlan::Attention(plan), MixerWeights::Attention { head_norms }) => {
+                let order = HeadOrder::new(config, &plan);
+                let norms = head_norms.as_ref();
+                let head_norm = norms.map(|(query, key)| order.norms(query, key, compute));
+                FusedMixer::Attention(FusedAttention { plan, slot, head_norm })
+            }
+            (MixerPlan::DeltaNet(plan), MixerWeights::DeltaNet(weights)) => {
+                FusedMixer::DeltaNet(FusedDeltaNet::new(plan, slot, weights, compute))
+            }
+            _ => unreachable!("weights are arranged by the plan"),
+        };
         Self {
-            qkv: Matrix::new(qkv),
+            inputs: Matrix::new(inputs),
             norms_input: norms.before_attention.is_some(),
-            head_norm,
+            mixer,
             output: ahead(&layer.output, after_attention),
             after_attention: after(after_attention),
             norms_middle: norms.before_mlp.is_some(),
+            activation: plan.activation,
             gate,
             up,
             down: ahead(&layer.down, after_mlp),
             after_mlp: after(after_mlp),
         }
+    }
+}
+
+/// The order of rows in which the two numbers of a rotary pair are neighbors.
+struct HeadOrder {
+    plan: AttentionPlan,
+    /// Dimensions of a head that are rotated.
+    rotary: i64,
+}
+
+impl HeadOrder {
+    fn new(config: &ModelConfig, plan: &AttentionPlan) -> Self {
+        let rotary = if plan.rotation.is_some() { size(config.rotary_dim()) } else { 0 };
+        Self { plan: *plan, rotary }
+    }
+
+    fn pair(&self, tensor: &Tensor, heads: i64) -> Tensor {
+        let (rotary, head_dim) = (self.rotary, size(self.plan.head_dim));
+        if rotary == 0 {
+            return tensor.shallow_clone();
+        }
+        let shape = tensor.size();
+        let by_head = tensor.view([heads, head_dim, -1]);
+        let rotated = by_head.narrow(1, 0, rotary).reshape([heads, 2, rotary / 2, -1]);
+        let rotated = rotated.transpose(1, 2).reshape([heads, rotary, -1]);
+        let rest = by_head.narrow(1, rotary, head_dim - rotary);
+        Tensor::cat(&[rotated, rest], 1).reshape(shape)
+    }
+
+    /// The rows that make queries, keys, values, and gates if there are any, from those of the projections.
+    fn arrange(&self, parts: &[Tensor]) -> Vec<Tensor> {
+        let (heads, kv_heads) = (size(self.plan.heads), size(self.plan.kv_heads));
+        let (query, gate) = if self.plan.gated {
+            // Each head's gate lies behind its query.
+            let pairs = parts[0].view([heads, 2, size(self.plan.head_dim), -1]);
+            let mut shape = parts[0].size();
+            shape[0] /= 2;
+            let part = |index| pairs.select(1, index).reshape(shape.as_slice());
+            (part(0), Some(part(1)))
+        } else {
+            (parts[0].shallow_clone(), None)
+        };
+        let key = self.pair(&parts[1], kv_heads);
+        let arranged = [self.pair(&query, heads), key, parts[2].shallow_clone()];
+        arranged.into_iter().chain(gate).collect()
+    }
+
+    /// [`FusedAttention::head_norm`].
+    fn norms(&self, query: &Tensor, key: &Tensor, compute: Kind) -> Tensor {
+        let plan = &self.plan;
+        let (heads, kv_heads) = (size(plan.heads), size(plan.kv_heads));
+        let head_dim = size(plan.head_dim);
+        let spread = |norm: &Tensor, heads| match plan.head_norm {
+            HeadNorm::None | HeadNorm::Heads => {
+                let root = (plan.head_dim as f64).sqrt();
+                let norm = norm.detach().to_kind(Kind::Double);
+                ((self.pair(&norm, 1) + plan.norm.offset()) * root).expand([heads, head_dim], false)
+            }
+            HeadNorm::Projections => {
+                let factor = self.pair(&norm_factor(plan.norm, norm), heads);
+                factor.view([heads, head_dim])
+            }
+        };
+        let kind = statistics_kind(compute);
+        Tensor::cat(&[spread(query, heads), spread(key, kv_heads)], 0).to_kind(kind)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use tch::Tensor;
 
-use crate::config::architecture::Activation;
+use crate::config::family::Activation;
 use crate::kernels::onednn;
 use crate::weights::Linear;
 

@@ -2,11 +2,14 @@
 //!
 //! [`CachedDecoder`](cached::CachedDecoder) implements [`Decoder`](crate::Decoder) for
 //! [`CausalLm`](crate::CausalLm). It has its own copy of the weights, rearranged for few operations per
-//! step ([`fused`]), its own storage of keys and values ([`cache`]), and a plan of which rows attend
+//! step ([`fused`]). It has its own storage of keys and values ([`cache`]) and of states
+//! ([`recurrent`]), and a plan of which rows attend
 //! together ([`layout`]). Gradients do not exist here; the training pass is in `forward`.
 
+mod attention;
 mod cache;
 pub(crate) mod cached;
 pub(crate) mod fused;
 mod layout;
 mod matrix;
+mod recurrent;

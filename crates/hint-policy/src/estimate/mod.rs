@@ -8,6 +8,8 @@ use std::fmt;
 use tch::{Device, Kind};
 
 use crate::config::ModelConfig;
+use crate::config::plan::{DeltaNetPlan, MixerPlan};
+use crate::forward::delta_rule;
 use crate::model::report::LoadReport;
 
 /// What an estimate depends on.
@@ -103,7 +105,7 @@ fn lasting(demand: &MemoryDemand<'_>) -> Vec<(&'static str, u64)> {
     ]
 }
 
-/// Keys and values of the prompts and of the completions that are sampled side by side; while prompts
+/// Keys and values, or states, of the prompts and of the completions that are sampled side by side; while prompts
 /// are read, queries, keys and values of every layer; and the logits of one token per completion.
 fn rollout(demand: &MemoryDemand<'_>) -> Vec<(&'static str, u64)> {
     let MemoryDemand { model, report, .. } = demand;
@@ -111,18 +113,21 @@ fn rollout(demand: &MemoryDemand<'_>) -> Vec<(&'static str, u64)> {
     let length = demand.longest_prompt + demand.longest_completion;
     let length = length.min(model.max_positions());
     let size = |batch: &SampledBatch| {
-        let (rows, prompts) = batch.side_by_side();
-        let prompts = prompts * demand.longest_prompt;
-        let prefixes = (prompts * model.num_hidden_layers) as u64 * shape.key_values;
+        let (rows, texts) = batch.side_by_side();
+        let prompts = texts * demand.longest_prompt;
+        let states = |rows: usize| rows as u64 * shape.delta_layers * shape.state;
+        let prefixes = prompts as u64 * shape.attention_layers * shape.key_values;
         let prefill = if report.device == Device::Cpu { PREFILL } else { PREFILL_GPU };
         let read = prompts.min(prefill.max(demand.longest_prompt)) as u64;
-        let reading = read * (model.num_hidden_layers as u64 * shape.attention() + shape.block());
+        let reading = read * (shape.attention_layers * shape.attention() + shape.block());
         let (last, before) = cached_positions(demand.longest_prompt + 1, length);
-        let positions = (rows * (last + before) * model.num_hidden_layers) as u64;
+        let positions = (rows * (last + before)) as u64 * shape.attention_layers;
         let width = width(report.compute);
         let logits = (rows * model.vocab_size) as u64 * 3 * width.max(4);
         let cache = positions * shape.key_values * width;
-        [(prefixes * width) + cache.max(reading * width), logits]
+        let cache = cache.max(reading * width);
+        // States are `Float` at least.
+        [prefixes * width + cache + 4 * (states(rows) + states(texts)), logits]
     };
     let largest = demand.sampled.iter().map(size).max_by_key(|parts| parts.iter().sum::<u64>());
     let [cache, logits] = largest.unwrap_or_default();
@@ -130,8 +135,8 @@ fn rollout(demand: &MemoryDemand<'_>) -> Vec<(&'static str, u64)> {
 }
 
 /// What [`Policy::forward`](crate::Policy::forward) keeps of one micro-batch: of each token and
-/// layer the inputs of the two norms, queries and their attention, keys and values, and gate and up
-/// projection; with gradient checkpointing the input of the layer, and the rest of one layer at a
+/// layer the inputs of the two norms, queries and their attention, keys and values, or what a gated delta-net takes and
+/// makes, and gate and up projection; with gradient checkpointing the input of the layer, and the rest of one layer at a
 /// time. On the way back the gradients of one layer. Of the head the logits that are kept for the
 /// way back, and those of some tokens.
 fn update(demand: &MemoryDemand<'_>) -> Vec<(&'static str, u64)> {
@@ -139,8 +144,12 @@ fn update(demand: &MemoryDemand<'_>) -> Vec<(&'static str, u64)> {
     let shape = Shape::of(model);
     let tokens = demand.micro_batch_tokens as u64;
     let (layers, hidden) = (model.num_hidden_layers as u64, model.hidden_size as u64);
-    let kept = 2 * (hidden + shape.queries + shape.inner) + shape.key_values;
-    let kept = if demand.gradient_checkpointing { layers * hidden + kept } else { layers * kept };
+    let (attention, delta_net) = (shape.kept_by_attention(), shape.kept_by_delta_net());
+    let kept = if demand.gradient_checkpointing {
+        layers * hidden + attention.max(delta_net)
+    } else {
+        shape.attention_layers * attention + shape.delta_layers * delta_net
+    };
     let width = width(report.compute);
     let head = if report.compute == report.stored {
         0
@@ -157,7 +166,7 @@ fn update(demand: &MemoryDemand<'_>) -> Vec<(&'static str, u64)> {
     let logits = logits.min(most) * width + (logits * width).min(kept_most) + softmax;
     vec![
         ("activations", tokens * kept * width),
-        ("one layer", tokens * shape.block() * width),
+        ("one layer", tokens * shape.block() * width + shape.delta_rule(tokens, report.device)),
         ("logits", logits + head),
     ]
 }
@@ -167,12 +176,43 @@ struct Shape {
     hidden: u64,
     queries: u64,
     key_values: u64,
+    /// Gates of the results of attention.
+    gates: u64,
     inner: u64,
+    attention_layers: u64,
+    delta_layers: u64,
+    /// Results of the projections of a gated delta-net: inputs of the convolution, and the others.
+    channels: u64,
+    delta_gates: u64,
+    values: u64,
+    /// The state of a row in a gated delta-net, and what its convolution remembers.
+    state: u64,
+    plan: Option<DeltaNetPlan>,
 }
 
 impl Shape {
     fn of(model: &ModelConfig) -> Self {
+        let plans = model.layers();
+        let delta_nets = plans.iter().filter_map(|layer| match layer.mixer {
+            MixerPlan::DeltaNet(plan) => Some(plan),
+            MixerPlan::Attention(_) => None,
+        });
+        let delta_nets: Vec<DeltaNetPlan> = delta_nets.collect();
+        let plan = delta_nets.first().copied();
+        let of_plan = |size: fn(&DeltaNetPlan) -> usize| plan.as_ref().map_or(0, size) as u64;
+        let queries = model.num_attention_heads * model.head_dim;
+        let is_gated = model.architecture.family().output_gate;
         Self {
+            gates: if is_gated { queries as u64 } else { 0 },
+            attention_layers: (plans.len() - delta_nets.len()) as u64,
+            delta_layers: delta_nets.len() as u64,
+            channels: of_plan(DeltaNetPlan::channels),
+            delta_gates: of_plan(|plan| plan.values() + 2 * plan.value_heads),
+            values: of_plan(DeltaNetPlan::values),
+            state: of_plan(|plan| {
+                plan.values() * plan.key_dim + (plan.kernel - 1) * plan.channels()
+            }),
+            plan,
             hidden: model.hidden_size as u64,
             queries: (model.num_attention_heads * model.head_dim) as u64,
             key_values: 2 * (model.num_key_value_heads * model.head_dim) as u64,
@@ -181,7 +221,36 @@ impl Shape {
     }
 
     fn attention(&self) -> u64 {
-        self.queries + self.key_values
+        self.queries + self.key_values + self.gates
+    }
+
+    /// Numbers that a layer with attention keeps of a token.
+    fn kept_by_attention(&self) -> u64 {
+        2 * (self.hidden + self.queries + self.inner) + self.key_values + self.gates
+    }
+
+    /// Numbers that a layer with a gated delta-net keeps of a token.
+    fn kept_by_delta_net(&self) -> u64 {
+        if self.plan.is_none() {
+            return 0;
+        }
+        2 * (self.hidden + self.inner) + self.channels + self.delta_gates + self.values
+    }
+
+    /// Bytes of the delta rule on the way back: inputs and gradients of all heads. Some heads at a time also have matrices
+    /// of pairs in a chunk, some rows, and the states that chunks find.
+    fn delta_rule(&self, tokens: u64, device: Device) -> u64 {
+        let Some(plan) = self.plan else { return 0 };
+        let (key_dim, value_dim) = (plan.key_dim as u64, plan.value_dim as u64);
+        let (most, chunk) = match device {
+            Device::Cpu => (delta_rule::TOKENS, delta_rule::CHUNK),
+            _ => (delta_rule::TOKENS_GPU, delta_rule::CHUNK),
+        };
+        let (most, chunk) = (most.unsigned_abs(), chunk.unsigned_abs());
+        let all = tokens * plan.value_heads as u64;
+        let states = 5 * key_dim * value_dim / chunk;
+        let at_a_time = 11 * chunk + 13 * key_dim + 8 * value_dim + states;
+        4 * (all * (4 * key_dim + 3 * value_dim) + all.min(most.max(tokens)) * at_a_time)
     }
 
     /// What exists at a time while a feed-forward layer is computed or differentiated.

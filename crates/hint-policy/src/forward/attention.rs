@@ -2,7 +2,7 @@
 
 use tch::{Device, Kind, Tensor};
 
-use crate::config::plan::LayerPlan;
+use crate::config::plan::AttentionPlan;
 use crate::kernels;
 use crate::kernels::attention::CausalMask;
 use crate::tensor::{len, size, statistics_kind};
@@ -39,7 +39,7 @@ pub(crate) struct Heads {
 }
 
 impl Attention {
-    pub(crate) fn new(plan: &LayerPlan) -> Self {
+    pub(crate) fn new(plan: &AttentionPlan) -> Self {
         Self {
             share: size(plan.heads / plan.kv_heads),
             key_heads: size(plan.kv_heads),

@@ -162,15 +162,12 @@ impl<'a> Pass<'a> {
     }
 
     fn blocks(&self) -> impl Iterator<Item = Block<'_>> {
-        self.weights.layers.iter().enumerate().map(move |(index, layer)| {
-            let plan = self.config.layer(index);
-            Block {
-                plan,
-                layer,
-                rows: &self.rows,
-                angles: self.angles.of(&plan),
-                dropout_seed: self.options.dropout_seed,
-            }
+        self.weights.layers.iter().enumerate().map(move |(index, layer)| Block {
+            plan: self.config.layer(index),
+            layer,
+            rows: &self.rows,
+            angles: &self.angles,
+            dropout_seed: self.options.dropout_seed,
         })
     }
 

@@ -3,7 +3,7 @@
 use tch::{Device, Kind, Tensor};
 
 use crate::config::ModelConfig;
-use crate::config::plan::{LayerPlan, Rotation};
+use crate::config::plan::{AttentionPlan, Rotation};
 use crate::tensor::{size, upload};
 
 /// One value for each table of rotary frequencies that a model has.
@@ -25,8 +25,8 @@ impl<T> Rotations<T> {
         Rotations { global: f(&self.global), local: self.local.as_ref().map(f) }
     }
 
-    /// That of a block; `None` if it rotates nothing.
-    pub(crate) fn of(&self, plan: &LayerPlan) -> Option<&T> {
+    /// That of the attention of a block; `None` if it rotates nothing.
+    pub(crate) fn of(&self, plan: &AttentionPlan) -> Option<&T> {
         Some(match plan.rotation? {
             Rotation::Global => &self.global,
             Rotation::Local => self.local.as_ref().unwrap_or(&self.global),

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use tch::{Device, Tensor};
 
-use crate::config::architecture::{Architecture, LocalRotation, Unrotated, Windows};
+use crate::config::architecture::Architecture;
+use crate::config::family::{LocalRotation, Unrotated, Windows};
 use crate::config::layout::{ParameterSpec, layout};
 use crate::config::rope::RopeScaling;
 use crate::config::{ModelConfig, hf_layers};
@@ -96,7 +97,7 @@ pub(crate) fn config(gguf: &Gguf) -> Result<ModelConfig, PolicyError> {
         // Files do not say which.
         rotary_layers: match architecture.family().unrotated {
             Unrotated::Listed { period } => {
-                hf_layers::every_nth_unrotated(period, layers.min(crate::config::MAX_LAYERS))
+                hf_layers::all_but_every_nth(period, layers.min(crate::config::MAX_LAYERS))
             }
             Unrotated::Never | Unrotated::WithoutWindow => Vec::new(),
         },
@@ -113,6 +114,7 @@ pub(crate) fn config(gguf: &Gguf) -> Result<ModelConfig, PolicyError> {
         mlp_bias: gguf.shape("blk.0.ffn_gate.bias").is_some(),
         tie_word_embeddings: gguf.shape("output.weight").is_none(),
         sliding_windows: Vec::new(),
+        delta_net: None,
         initializer_range: 0.02,
         bos_token_id: token("bos"),
         eos_token_ids: token("eos").into_iter().collect(),

@@ -7,8 +7,7 @@ use serde_json::{Map, Value, json};
 use tch::Kind;
 
 use crate::config::ModelConfig;
-use crate::config::architecture::Architecture;
-use crate::config::layout::{Init, ParameterSpec, projections};
+use crate::config::layout::{Init, ParameterSpec, projection_names};
 use crate::config::lora::{ALL_LINEAR, LoraConfig};
 use crate::error::PolicyError;
 use crate::files::{atomic, text};
@@ -187,7 +186,7 @@ pub(crate) fn attach(
 
 /// Writes the adapters of a model, `Float`, each file replacing its predecessor atomically.
 pub(crate) fn write(
-    architecture: Architecture,
+    config: &ModelConfig,
     weights: &Weights,
     lora: &LoraConfig,
     base: Option<&Path>,
@@ -198,8 +197,7 @@ pub(crate) fn write(
     save::write_tensors(&dir.join(WEIGHTS), adapter::parameters(weights), Kind::Float)?;
     // PEFT writes out what the shorthand stands for.
     let targets: Vec<String> = if lora.target_modules.iter().any(|name| name == ALL_LINEAR) {
-        let name = |path: &str| path.rsplit('.').next().unwrap_or(path).to_owned();
-        projections(architecture).into_iter().map(name).collect()
+        projection_names(config).into_iter().map(str::to_owned).collect()
     } else {
         lora.target_modules.clone()
     };

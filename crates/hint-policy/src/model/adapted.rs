@@ -78,7 +78,7 @@ impl CausalLm {
             return Err(PolicyError::option("lora", "none", "a model with adapters"));
         };
         let dir = dir.as_ref();
-        peft::write(self.config.architecture, &self.weights, lora, self.source.as_deref(), dir)?;
+        peft::write(&self.config, &self.weights, lora, self.source.as_deref(), dir)?;
         self.write_generation(dir, &self.stop_tokens)
     }
 

@@ -82,10 +82,9 @@ pub(crate) fn attach(
     mut create: impl FnMut(&str, &[i64]) -> Result<Option<Tensor>, PolicyError>,
 ) -> Result<(), PolicyError> {
     lora.validate()?;
-    let names = projections(config.architecture);
     let mut adapters = Vec::new();
     for ((layer, projection), stream) in lora.targets(config)?.into_iter().zip(0..) {
-        let path = projection_path(layer, names[projection]);
+        let path = projection_path(layer, projections(config, layer)[projection]);
         let (rank, scale) = lora.shape_of(&path);
         let rank = size(rank);
         let shape = weights.layers[layer].projections()[projection].weight.size();

@@ -1,6 +1,6 @@
 //! Random initial weights from a seed.
 
-use rand::SeedableRng;
+use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, StandardNormal};
 use tch::{Device, Kind, Tensor};
@@ -20,6 +20,14 @@ pub(crate) fn tensors(config: &ModelConfig, seed: u64, device: Device) -> Vec<Te
             match spec.init {
                 Init::Ones => Tensor::ones(&spec.shape, kind),
                 Init::Zeros => Tensor::zeros(&spec.shape, kind),
+                Init::Decay => {
+                    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+                    rng.set_stream(stream);
+                    let count = spec.shape.iter().map(|&n| len(n)).product::<usize>();
+                    let decay = |_| f64::ln(rng.random_range(0.01..16.0));
+                    let values: Vec<f64> = (0..count).map(decay).collect();
+                    Tensor::from_slice(&values).to_kind(Kind::Float).to_device(device)
+                }
                 Init::Normal => {
                     let mut rng = ChaCha8Rng::seed_from_u64(seed);
                     rng.set_stream(stream);

@@ -13,7 +13,11 @@ use std::collections::BTreeMap;
 use tch::{Kind, Tensor};
 
 use crate::config::ModelConfig;
-use crate::config::layout::{DOWN, OUTPUT, gates, inputs, layout};
+use crate::config::layout::{
+    CONV, DECAY, DECAY_BIAS, DELTA_NORM, DOWN, K_NORM, ProjectionGroup, Q_NORM, gates, inputs,
+    layout, output,
+};
+use crate::config::plan::MixerPlan;
 use crate::policy::Parameter;
 use crate::tensor::size;
 use crate::weights::adapter::Adapter;
@@ -88,15 +92,38 @@ impl Projections {
 /// The parameters of one transformer block.
 #[derive(Debug)]
 pub(crate) struct LayerWeights {
-    /// Query, key and value.
+    /// To the inputs of the mixer.
     pub(crate) inputs: Projections,
+    pub(crate) mixer: MixerWeights,
+    /// Behind the mixer.
     pub(crate) output: Linear,
     /// Gate and up.
     pub(crate) gates: Projections,
     pub(crate) down: Linear,
     pub(crate) norms: LayerNorms,
-    /// Norms of queries and keys.
-    pub(crate) head_norms: Option<(Tensor, Tensor)>,
+}
+
+/// The mixer of a block, without its projections.
+#[derive(Debug)]
+pub(crate) enum MixerWeights {
+    Attention {
+        /// Norms of queries and keys.
+        head_norms: Option<(Tensor, Tensor)>,
+    },
+    DeltaNet(DeltaNetWeights),
+}
+
+/// A gated delta-net, without its projections.
+#[derive(Debug)]
+pub(crate) struct DeltaNetWeights {
+    /// `[channels, 1, kernel]`.
+    pub(crate) conv: Tensor,
+    /// Logarithm of each head's decay, `[value_heads]`.
+    pub(crate) decay: Tensor,
+    /// Bias of the projection to decays, `[value_heads]`.
+    pub(crate) decay_bias: Tensor,
+    /// `[value_dim]`.
+    pub(crate) norm: Tensor,
 }
 
 /// The norms of a transformer block over the width of the model, those that it has.
@@ -106,6 +133,18 @@ pub(crate) struct LayerNorms {
     pub(crate) after_attention: Option<Tensor>,
     pub(crate) before_mlp: Option<Tensor>,
     pub(crate) after_mlp: Option<Tensor>,
+}
+
+impl DeltaNetWeights {
+    /// A tensor made of each.
+    pub(crate) fn map(&self, make: impl Fn(&Tensor) -> Tensor) -> Self {
+        Self {
+            conv: make(&self.conv),
+            decay: make(&self.decay),
+            decay_bias: make(&self.decay_bias),
+            norm: make(&self.norm),
+        }
+    }
 }
 
 impl LayerWeights {
@@ -166,23 +205,31 @@ impl Weights {
             Linear::plain(get(&format!("{name}.weight")), find(&format!("{name}.bias")))
         };
         let family = config.architecture.family();
-        let key = size(config.num_key_value_heads * config.head_dim);
-        let query = size(config.num_attention_heads * config.head_dim);
-        let inner = size(config.intermediate_size);
         let [before_attention, after_attention, before_mlp, after_mlp] = family.norms.names();
         let layers = (0..config.num_hidden_layers)
             .map(|layer| {
                 let name = |part: &str| format!("model.layers.{layer}.{part}");
                 let norm =
                     |part: Option<&str>| part.map(|part| get(&name(&format!("{part}.weight"))));
-                let group = |paths: &[&str], widths: &[i64]| Projections {
-                    matrices: paths.iter().map(|path| linear(&name(path))).collect(),
-                    widths: widths.to_vec(),
+                let group = |group: ProjectionGroup| Projections {
+                    matrices: group.names.iter().map(|path| linear(&name(path))).collect(),
+                    widths: group.widths.into_iter().map(size).collect(),
                 };
                 LayerWeights {
-                    inputs: group(inputs(config.architecture), &[query, key, key]),
-                    output: linear(&name(OUTPUT)),
-                    gates: group(gates(config.architecture), &[inner, inner]),
+                    inputs: group(inputs(config, layer)),
+                    mixer: match config.layer(layer).mixer {
+                        MixerPlan::Attention(_) => MixerWeights::Attention {
+                            head_norms: find(&name(Q_NORM)).zip(find(&name(K_NORM))),
+                        },
+                        MixerPlan::DeltaNet(_) => MixerWeights::DeltaNet(DeltaNetWeights {
+                            conv: get(&name(CONV)),
+                            decay: get(&name(DECAY)),
+                            decay_bias: get(&name(DECAY_BIAS)),
+                            norm: get(&name(DELTA_NORM)),
+                        }),
+                    },
+                    output: linear(&name(output(config, layer).0)),
+                    gates: group(gates(config)),
                     down: linear(&name(DOWN)),
                     norms: LayerNorms {
                         before_attention: norm(before_attention),
@@ -190,8 +237,6 @@ impl Weights {
                         before_mlp: norm(before_mlp),
                         after_mlp: norm(after_mlp),
                     },
-                    head_norms: find(&name("self_attn.q_norm.weight"))
-                        .zip(find(&name("self_attn.k_norm.weight"))),
                 }
             })
             .collect();

@@ -149,6 +149,30 @@ fn families_read_what_sets_their_layers_apart() {
 }
 
 #[test]
+fn delta_nets_are_read_with_their_layers() {
+    let config = parse("qwen3_5_text", json!({"head_dim": 16})).unwrap();
+    let delta_net = config.delta_net.as_ref().unwrap();
+    assert_eq!(delta_net.layers, [true, true, true]);
+    assert_eq!((delta_net.key_heads, delta_net.value_heads), (16, 32));
+    assert_eq!(config.partial_rotary_factor, 0.25);
+    let listed = json!({"layer_types": ["full_attention", "linear_attention", "full_attention"],
+        "linear_conv_kernel_dim": 3, "attn_output_gate": true,
+        "rope_parameters": {"rope_theta": 7.0, "mrope_section": [1, 1, 0], "partial_rotary_factor": 0.5}});
+    let config = parse("qwen3_5_text", listed).unwrap();
+    let delta_net = config.delta_net.as_ref().unwrap();
+    assert_eq!(delta_net.layers, [false, true, false]);
+    assert_eq!((delta_net.conv_kernel, config.partial_rotary_factor), (3, 0.5));
+    assert_eq!(config.rope_theta, 7.0);
+    check_refused("qwen3_5_text", json!({"attn_output_gate": false}), &["attn_output_gate"]);
+    let heads = json!({"linear_num_key_heads": 3, "linear_num_value_heads": 4});
+    check_refused("qwen3_5_text", heads, &["linear_num_key_heads", "3", "divisor"]);
+    check_refused("qwen3_5_text", json!({"linear_key_head_dim": 0}), &["linear_key_head_dim"]);
+    let types = json!({"layer_types": ["sliding_attention"]});
+    check_refused("qwen3_5_text", types, &["layer_types", "sliding_attention", "linear_attention"]);
+    check_refused("qwen3_5_moe_text", json!({}), &["qwen3_5_moe_text", "qwen3_5_text"]);
+}
+
+#[test]
 fn contradictions_are_refused_by_name() {
     check_refused("llama", json!({"hidden_size": null}), &["hidden_size", "missing"]);
     check_refused("llama", json!({"num_key_value_heads": 3}), &["num_key_value_heads", "divisor"]);

@@ -354,6 +354,7 @@ fn files_of_all_families_are_written_as_transformers_reads_them() {
             Architecture::Llama
             | Architecture::Olmo2
             | Architecture::Granite
+            | Architecture::Qwen35
             | Architecture::SeedOss => vec![],
             Architecture::Mistral | Architecture::Phi3 => vec![Some(6); 4],
             _ => vec![Some(6), None, Some(6), Some(6)],

@@ -156,6 +156,27 @@ fn rows_longer_than_a_block_of_queries_are_attended_to_in_whole() {
     }
 }
 
+/// Chunks of 64 tokens, whole and cut, in rows that are padded to each other.
+#[test]
+fn rows_longer_than_a_chunk_go_through_delta_nets_in_whole() {
+    let small = hint_policy::ModelConfig::small(hint_policy::config::Architecture::Qwen35, 30);
+    let config = hint_policy::ModelConfig {
+        hidden_size: 24,
+        intermediate_size: 20,
+        num_hidden_layers: 2,
+        initializer_range: 0.3,
+        ..small
+    };
+    for (kind, tolerance) in [(Kind::Double, 1e-6), (Kind::Float, 1e-4)] {
+        let policy = random_model(&config, 1).with_compute(kind).unwrap();
+        let options = ScoreOptions { entropy: true, ..ScoreOptions::default() };
+        let deviation = with_batch(30, &[(20, 130), (3, 125), (1, 0), (64, 64)], |batch| {
+            deviation(&policy, batch, &options)
+        });
+        assert!(deviation < tolerance, "{kind:?}: {deviation}");
+    }
+}
+
 #[test]
 fn gradients_add_up() {
     let config = hint_policy::ModelConfig::small(hint_policy::config::Architecture::Llama, 30);
@@ -173,22 +194,25 @@ fn gradients_add_up() {
 
 #[test]
 fn gradient_checkpointing_changes_no_bit() {
-    let config = hint_policy::ModelConfig::small(hint_policy::config::Architecture::Gemma3, 30);
+    use hint_policy::config::Architecture;
     let lora = LoraConfig { rank: 3, dropout: 0.3, ..LoraConfig::default() };
     let options = ScoreOptions { entropy: true, dropout_seed: Some(5), ..ScoreOptions::default() };
-    with_batch(30, &[(2, 3), (4, 9), (5, 8)], |batch| {
-        for adapted in [false, true] {
-            let policy = || {
-                let plain = random_model(&config, 1);
-                if adapted { plain.with_lora(&lora, 2).unwrap() } else { plain }
-            };
-            let run = |policy: CausalLm| {
-                let scores = run(policy.forward(batch, &options).unwrap());
-                (scores.logprobs, gradients(&policy))
-            };
-            let kept = run(policy());
-            assert!(largest(&kept.1) > 0.0);
-            assert_eq!(run(policy().with_gradient_checkpointing(true)), kept);
-        }
-    });
+    for architecture in [Architecture::Gemma3, Architecture::Qwen35] {
+        let config = hint_policy::ModelConfig::small(architecture, 30);
+        with_batch(30, &[(2, 3), (4, 9), (5, 8)], |batch| {
+            for adapted in [false, true] {
+                let policy = || {
+                    let plain = random_model(&config, 1);
+                    if adapted { plain.with_lora(&lora, 2).unwrap() } else { plain }
+                };
+                let run = |policy: CausalLm| {
+                    let scores = run(policy.forward(batch, &options).unwrap());
+                    (scores.logprobs, gradients(&policy))
+                };
+                let kept = run(policy());
+                assert!(largest(&kept.1) > 0.0);
+                assert_eq!(run(policy().with_gradient_checkpointing(true)), kept);
+            }
+        });
+    }
 }

@@ -96,15 +96,19 @@ fn check(dir: &Path, compute: Kind) {
     let options = ScoreOptions { entropy: true, ..ScoreOptions::default() };
     let scores = policy.score(&batch, &options).expect("ids are in range");
     let entropy = scores.entropy.as_ref().expect("entropy was asked for");
+    // Without gradients another pass computes them.
+    let plain = tch::no_grad(|| policy.score(&batch, &options)).expect("ids are in range");
     for row in 0..expected.ids.len() {
         let completion = expected.ids[row].len() as i64 - 1;
         let of_row = |tensor: &Tensor| values(&tensor.get(row as i64).narrow(0, 1, completion));
-        close(
-            &format!("{name}: logprobs of row {row}"),
-            &of_row(&scores.logprobs),
-            &expected.token_logps[row],
-            tolerance.logprob,
-        );
+        for scores in [&scores, &plain] {
+            close(
+                &format!("{name}: logprobs of row {row}"),
+                &of_row(&scores.logprobs),
+                &expected.token_logps[row],
+                tolerance.logprob,
+            );
+        }
         close(
             &format!("{name}: entropy of row {row}"),
             &of_row(entropy),

@@ -71,7 +71,7 @@ struct Expected {
 #[test]
 fn adapters_of_peft_give_its_logprobs_and_gradients() {
     tch::set_num_threads(1);
-    for name in ["qwen3-attention", "gemma3-all", "olmo2-patterns", "phi3-all"] {
+    for name in ["qwen3-attention", "gemma3-all", "olmo2-patterns", "phi3-all", "qwen3_5-all"] {
         let dir = golden().join("adapters").join(name);
         let text = std::fs::read_to_string(dir.join("expected.json")).unwrap();
         let expected: Expected = serde_json::from_str(&text).unwrap();
@@ -306,7 +306,7 @@ fn damaged_adapters_are_named() {
     }
 }
 
-/// The other direction: PEFT loads what this crate writes. `HINT_PEFT_PYTHON` is a Python with peft.
+/// The other direction: PEFT loads what this crate writes. `HINT_PEFT_PYTHON` is a Python with peft and transformers 5.
 #[test]
 fn peft_loads_our_adapters() {
     #[expect(clippy::disallowed_methods, reason = "the Python is given from outside")]
@@ -314,29 +314,33 @@ fn peft_loads_our_adapters() {
         println!("skipped: HINT_PEFT_PYTHON names no Python with peft");
         return;
     };
-    let dir = tempfile::tempdir().unwrap();
-    let (base, adapter, out) =
-        (golden().join("models/qwen3"), dir.path().join("adapter"), dir.path().join("out.json"));
-    let policy = CausalLm::load(&base, &options()).unwrap();
-    let policy = policy.with_lora(&LoraConfig { rank: 5, ..LoraConfig::default() }, 4).unwrap();
-    disturb(&policy, 0.1);
-    policy.save(&adapter).unwrap();
-    let status = std::process::Command::new(python)
-        .arg(golden().join("gen/lora.py"))
-        .arg("check")
-        .args([&base, &adapter, &out])
-        .status()
-        .unwrap();
-    assert!(status.success());
-    let theirs: Vec<f64> = serde_json::from_str(&std::fs::read_to_string(&out).unwrap()).unwrap();
-    let ids: Vec<u32> = (3..43).collect();
-    let rows = [TokenRow { prompt: &ids[..1], completion: &ids[1..] }];
-    let batch = TokenBatch::new(&rows, device()).unwrap();
-    let ours = policy.score(&batch, &ScoreOptions::default()).unwrap().logprobs;
-    let ours =
-        Vec::<f64>::try_from(ours.get(0).slice(0, 1, None, 1).to_kind(Kind::Double)).unwrap();
-    assert_eq!(ours.len(), theirs.len());
-    for (a, b) in ours.iter().zip(&theirs) {
-        assert!((a - b).abs() < 1e-4, "{a} {b}");
+    for name in ["qwen3", "qwen3_5"] {
+        let dir = tempfile::tempdir().unwrap();
+        let base = golden().join("models").join(name);
+        let (adapter, out) = (dir.path().join("adapter"), dir.path().join("out.json"));
+        let policy = CausalLm::load(&base, &options()).unwrap();
+        let lora = LoraConfig { rank: 5, ..LoraConfig::default() };
+        let policy = policy.with_lora(&lora, 4).unwrap();
+        disturb(&policy, 0.1);
+        policy.save(&adapter).unwrap();
+        let status = std::process::Command::new(&python)
+            .arg(golden().join("gen/lora.py"))
+            .arg("check")
+            .args([&base, &adapter, &out])
+            .status()
+            .unwrap();
+        assert!(status.success());
+        let theirs = std::fs::read_to_string(&out).unwrap();
+        let theirs: Vec<f64> = serde_json::from_str(&theirs).unwrap();
+        let ids: Vec<u32> = (3..43).collect();
+        let rows = [TokenRow { prompt: &ids[..1], completion: &ids[1..] }];
+        let batch = TokenBatch::new(&rows, device()).unwrap();
+        let ours = policy.score(&batch, &ScoreOptions::default()).unwrap().logprobs;
+        let ours = ours.get(0).slice(0, 1, None, 1).to_kind(Kind::Double);
+        let ours = Vec::<f64>::try_from(ours).unwrap();
+        assert_eq!(ours.len(), theirs.len());
+        for (a, b) in ours.iter().zip(&theirs) {
+            assert!((a - b).abs() < 1e-4, "{name}: {a} {b}");
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use hint_policy::config::Architecture as A;
+use hint_policy::config::{Architecture as A, DeltaNet};
 use hint_policy::{CausalLm, ModelConfig, Parameter, Policy, PolicyError, TokenBatch};
 use proptest::prelude::*;
 use tch::{Device, Kind, Tensor};
@@ -32,7 +32,17 @@ pub(crate) fn configs() -> impl Strategy<Value = ModelConfig> {
             A::Exaone4 => sliding_windows.iter().map(Option::is_some).collect(),
             _ => vec![],
         };
-        let partly = architecture == A::Phi3 && half_head % 2 == 0;
+        let partly = matches!(architecture, A::Phi3 | A::Qwen35) && half_head % 2 == 0;
+        let small = ModelConfig::small(architecture, vocab);
+        // Some models have no attention at all.
+        let delta_net = small.delta_net.is_some().then(|| DeltaNet {
+            layers: (0..layers).map(|layer| (layer + window) % 3 != 1).collect(),
+            key_heads: kv_heads,
+            value_heads: kv_heads * group,
+            key_head_dim: 2 * half_head,
+            value_head_dim: 2 * half_head + 1,
+            conv_kernel: window,
+        });
         ModelConfig {
             hidden_size: 24,
             intermediate_size: 20,
@@ -49,7 +59,8 @@ pub(crate) fn configs() -> impl Strategy<Value = ModelConfig> {
             tie_word_embeddings: tied,
             sliding_windows,
             initializer_range: 0.3,
-            ..ModelConfig::small(architecture, vocab)
+            delta_net,
+            ..small
         }
     })
 }

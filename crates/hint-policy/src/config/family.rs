@@ -1,0 +1,247 @@
+//! The options that describe a model family.
+
+/// What the models of a family have in common.
+#[derive(Debug, Clone, Copy)]
+#[expect(clippy::struct_excessive_bools, reason = "independent options")]
+pub(crate) struct Family {
+    /// The `model_type` of `config.json`.
+    pub(crate) model_type: &'static str,
+    /// The class that `config.json` lists under `architectures`.
+    pub(crate) class_name: &'static str,
+    /// Models of several kinds of input whose language model is one of the family.
+    pub(crate) whole: Option<WholeFamily>,
+    /// The architecture of its GGUF files.
+    pub(crate) gguf: Option<GgufFamily>,
+    // The block.
+    pub(crate) norms: BlockNorms,
+    pub(crate) norm_factor: NormFactor,
+    pub(crate) head_norm: HeadNorm,
+    /// Whether the query projection also makes a gate of the result of attention, beside each head.
+    pub(crate) output_gate: bool,
+    /// Whether query, key and value are one projection, and gate and up another.
+    pub(crate) joint: bool,
+    pub(crate) activation: Activation,
+    /// Whether embeddings are multiplied by the root of the width.
+    pub(crate) embedding_root: bool,
+    // What `config.json` may say.
+    pub(crate) biases: Biases,
+    pub(crate) windows: Windows,
+    pub(crate) delta_nets: DeltaNets,
+    pub(crate) local_rotation: LocalRotation,
+    pub(crate) unrotated: Unrotated,
+    /// Whether the scores of attention and the logits may have a bound.
+    pub(crate) bounded: bool,
+    /// Whether embeddings, residual sums, scores and logits have factors.
+    pub(crate) multiplied: bool,
+    /// Whether a share of each head may stay as it is where the rest is rotated.
+    pub(crate) partly_rotated: bool,
+    pub(crate) defaults: Defaults,
+}
+
+/// Norms of a block over the width of the model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum BlockNorms {
+    /// Before attention and before the feed-forward layer.
+    Before,
+    /// After attention and after the feed-forward layer.
+    After,
+    /// Before and after each.
+    Around,
+}
+
+impl BlockNorms {
+    /// Parameters of the norms before and after attention, before and after the feed-forward layer.
+    pub(crate) const fn names(self) -> [Option<&'static str>; 4] {
+        match self {
+            Self::Before => [Some("input_layernorm"), None, Some("post_attention_layernorm"), None],
+            Self::After => {
+                [None, Some("post_attention_layernorm"), None, Some("post_feedforward_layernorm")]
+            }
+            Self::Around => [
+                Some("input_layernorm"),
+                Some("post_attention_layernorm"),
+                Some("pre_feedforward_layernorm"),
+                Some("post_feedforward_layernorm"),
+            ],
+        }
+    }
+}
+
+/// What a norm multiplies `x / rms(x)` by, and in which order it rounds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NormFactor {
+    /// The quotient is rounded, then multiplied by the weight.
+    Weight,
+    /// The weight, rounded once.
+    WideWeight,
+    /// `1 + weight`, rounded once.
+    OnePlusWeight,
+}
+
+/// Norms of queries and keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum HeadNorm {
+    None,
+    /// Over each head.
+    Heads,
+    /// Over all heads of a projection.
+    Projections,
+}
+
+/// The activation of a feed-forward gate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Activation {
+    /// `x · sigmoid(x)`.
+    Silu,
+    /// `gelu` by its approximation with `tanh`.
+    GeluTanh,
+}
+
+impl Activation {
+    /// As transformers calls it.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Silu => "silu",
+            Self::GeluTanh => "gelu_pytorch_tanh",
+        }
+    }
+
+    /// The key of `config.json` that holds the name. Gemma's configurations carry the other one too, for the
+    /// sake of older readers.
+    pub(crate) const fn key(self) -> &'static str {
+        match self {
+            Self::Silu => "hidden_act",
+            Self::GeluTanh => "hidden_activation",
+        }
+    }
+}
+
+/// Which projections have biases.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Biases {
+    pub(crate) attention: AttentionBias,
+    /// Whether `mlp_bias` is read.
+    pub(crate) mlp: bool,
+}
+
+/// Biases of attention.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum AttentionBias {
+    Never,
+    /// On queries, keys and values, always.
+    Inputs,
+    /// On all projections, if `attention_bias` says so.
+    Key,
+    /// On queries, keys and values if `attention_bias` says so, behind attention if `attention_out_bias` does.
+    Apart {
+        /// The default of `attention_bias`.
+        default: bool,
+    },
+}
+
+/// Which layers have a sliding window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Windows {
+    Never,
+    /// All, if `sliding_window` is set.
+    Everywhere,
+    /// Those of `layer_types`, or from `max_window_layers` on, if `use_sliding_window` is true.
+    Flagged,
+    /// Those of `layer_types`, or all but every `period`-th.
+    Pattern {
+        period: usize,
+        /// The default of `sliding_window`.
+        window: usize,
+    },
+    /// Those of `layer_types`, or all but every `period`-th, if `sliding_window` is set.
+    Listed {
+        period: usize,
+    },
+}
+
+/// Which layers have a gated delta-net in place of attention.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum DeltaNets {
+    Never,
+    /// Those of `layer_types`, or all but every `period`-th.
+    Pattern {
+        /// The default of `full_attention_interval`.
+        period: usize,
+    },
+}
+
+/// Rotary frequencies of layers with a sliding window.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum LocalRotation {
+    /// Those of the other layers.
+    Shared,
+    /// Unscaled.
+    Unscaled,
+    /// Unscaled, by `rope_local_base_freq`.
+    Base { default: f64 },
+}
+
+/// Layers whose queries and keys are not rotated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unrotated {
+    Never,
+    /// Those that `no_rope_layers` has a 0 for, or every `period`-th.
+    Listed {
+        /// The default of `no_rope_layer_interval`.
+        period: usize,
+    },
+    /// Those without a window, where `sliding_window` is set.
+    WithoutWindow,
+}
+
+/// What a `config.json` that lacks a key means; `None` where the key is required, or absent values mean none.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Defaults {
+    pub(crate) sizes: Option<Sizes>,
+    pub(crate) max_positions: Option<usize>,
+    /// Else the width by the heads.
+    pub(crate) head_dim: Option<usize>,
+    /// Else as many as query heads.
+    pub(crate) kv_heads: Option<usize>,
+    pub(crate) rms_norm_eps: f64,
+    pub(crate) rope_theta: f64,
+    /// `partial_rotary_factor`.
+    pub(crate) rotary_share: f64,
+    pub(crate) tied: bool,
+    pub(crate) query_pre_attn_scalar: Option<f64>,
+    /// `attn_logit_softcapping`.
+    pub(crate) score_cap: Option<f64>,
+    /// `final_logit_softcapping`.
+    pub(crate) logit_cap: Option<f64>,
+    pub(crate) bos: Option<u32>,
+    pub(crate) eos: Option<u32>,
+    pub(crate) pad: Option<u32>,
+}
+
+/// Sizes of a family that some of its files leave out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Sizes {
+    pub(crate) vocab: usize,
+    pub(crate) hidden: usize,
+    pub(crate) inner: usize,
+    pub(crate) layers: usize,
+    pub(crate) heads: usize,
+}
+
+/// Files of a model of several kinds of input, which hold one of a family.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct WholeFamily {
+    /// The `model_type` of `config.json`.
+    pub(crate) model_type: &'static str,
+    /// The class that `config.json` lists under `architectures`.
+    pub(crate) class_name: &'static str,
+}
+
+/// The GGUF files of a family.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct GgufFamily {
+    /// `general.architecture`.
+    pub(crate) name: &'static str,
+    /// Whether the two rows of a rotary pair are neighbors there.
+    pub(crate) paired: bool,
+}

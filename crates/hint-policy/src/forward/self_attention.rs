@@ -1,0 +1,169 @@
+//! Attention between the projections of a block, forward and backward.
+
+use tch::Tensor;
+
+use crate::config::family::HeadNorm;
+use crate::config::plan::AttentionPlan;
+use crate::forward::attention::{Attention, Heads};
+use crate::forward::norm::Norm;
+use crate::forward::ragged::RaggedLayout;
+use crate::forward::rope;
+use crate::kernels;
+use crate::tensor::size;
+
+/// Attention with what it needs to be applied to rows.
+#[derive(Debug)]
+pub(super) struct SelfAttention<'a> {
+    pub(super) plan: AttentionPlan,
+    /// Norms of queries and keys.
+    pub(super) head_norms: Option<&'a (Tensor, Tensor)>,
+    pub(super) rows: &'a RaggedLayout,
+    /// Cosines and sines of the tokens' angles, `[tokens, 1, rotary / 2]`.
+    pub(super) angles: Option<&'a (Tensor, Tensor)>,
+}
+
+impl SelfAttention<'_> {
+    /// The input of the output projection, `[tokens, heads · head_dim]`, from queries, keys and values `[tokens, ..]`.
+    pub(super) fn apply(&self, projected: &[Tensor]) -> Tensor {
+        let (query, gate) = self.split(&projected[0]);
+        let mut attended = self.attend(&query, &projected[1], &projected[2]);
+        match gate {
+            Some(gate) => attended.g_mul_(&gate.sigmoid()),
+            None => attended,
+        }
+    }
+
+    /// The gradients of the projections from that of [`Self::apply`]'s result `mixed`.
+    pub(super) fn backward(
+        &self,
+        projected: &[Tensor],
+        mixed: &Tensor,
+        dy: &Tensor,
+    ) -> Vec<Tensor> {
+        let (query, gate) = self.split(&projected[0]);
+        let Some(gate) = gate else {
+            let Heads { query, key, value } = self.attend_backward(&query, projected, dy);
+            return vec![query, key, value];
+        };
+        let mut open = gate.sigmoid();
+        let Heads { query, key, value } = self.attend_backward(&query, projected, &(dy * &open));
+        // sigmoid' = sigmoid · (1 − sigmoid), and `mixed` has been multiplied by sigmoid.
+        let of_gate = open.neg_().g_add_scalar_(1.0).g_mul_(mixed).g_mul_(dy);
+        let parts = [self.by_head(&query), self.by_head(&of_gate)];
+        vec![Tensor::cat(&parts, -1).view(projected[0].size().as_slice()), key, value]
+    }
+
+    /// Queries, and the gates of the heads that lie behind each.
+    fn split(&self, projected: &Tensor) -> (Tensor, Option<Tensor>) {
+        if !self.plan.gated {
+            return (projected.shallow_clone(), None);
+        }
+        let tokens = projected.size()[0];
+        let pairs = projected.view([tokens, -1, 2, size(self.plan.head_dim)]);
+        let part = |index| pairs.select(2, index).reshape([tokens, -1]);
+        (part(0), Some(part(1)))
+    }
+
+    /// Attention of projections `[tokens, ..]`.
+    fn attend(&self, query: &Tensor, key: &Tensor, value: &Tensor) -> Tensor {
+        let (query_norm, key_norm) = self.head_norms();
+        let query = self.rotated(query, query_norm);
+        let key = self.rotated(key, key_norm);
+        let attention = Attention::new(&self.plan);
+        let parts = self.rows.groups.iter().map(|group| {
+            let heads =
+                Heads { query: group.pad(&query), key: group.pad(&key), value: group.pad(value) };
+            group.unpad(&attention.apply(&heads))
+        });
+        joined(parts.collect())
+    }
+
+    /// The gradients of the projections from that of their attention.
+    fn attend_backward(
+        &self,
+        projected_query: &Tensor,
+        projected: &[Tensor],
+        dy: &Tensor,
+    ) -> Heads {
+        let (query_norm, key_norm) = self.head_norms();
+        let query = self.rotated(projected_query, query_norm);
+        let key = self.rotated(&projected[1], key_norm);
+        let attention = Attention::new(&self.plan);
+        let (mut queries, mut keys, mut values) = (Vec::new(), Vec::new(), Vec::new());
+        for group in &self.rows.groups {
+            let heads = Heads {
+                query: group.pad(&query),
+                key: group.pad(&key),
+                value: group.pad(&projected[2]),
+            };
+            let of_heads = attention.backward(&heads, &group.pad_zero(dy));
+            queries.push(group.unpad(&of_heads.query));
+            keys.push(group.unpad(&of_heads.key));
+            values.push(group.unpad(&of_heads.value));
+        }
+        Heads {
+            query: self.rotated_backward(projected_query, query_norm, &joined(queries)),
+            key: self.rotated_backward(&projected[1], key_norm, &joined(keys)),
+            value: joined(values),
+        }
+    }
+
+    fn head_norms(&self) -> (Option<Norm<'_>>, Option<Norm<'_>>) {
+        let norm = |weight| Norm { plan: self.plan.norm, weight };
+        self.head_norms.map(|(query, key)| (norm(query), norm(key))).unzip()
+    }
+
+    /// `[tokens, heads, head_dim]`.
+    fn by_head(&self, projected: &Tensor) -> Tensor {
+        projected.view([projected.size()[0], -1, size(self.plan.head_dim)])
+    }
+
+    /// What a norm of queries or keys goes over: its last dimension.
+    fn normed_by(&self, projected: &Tensor) -> Tensor {
+        match self.plan.head_norm {
+            HeadNorm::None | HeadNorm::Heads => self.by_head(projected),
+            HeadNorm::Projections => projected.shallow_clone(),
+        }
+    }
+
+    /// The heads of a projection, normalized and rotated to their positions, side by side.
+    fn rotated(&self, projected: &Tensor, norm: Option<Norm<'_>>) -> Tensor {
+        let normed = norm.map(|norm| {
+            let values = self.normed_by(projected);
+            norm.apply(&values, &norm.scale(&values)).view(projected.size().as_slice())
+        });
+        let normed = normed.as_ref().unwrap_or(projected);
+        let Some((cos, sin)) = self.angles else { return normed.shallow_clone() };
+        rotate(&self.by_head(normed), cos, sin).view(projected.size().as_slice())
+    }
+
+    /// The gradient of a projection from that of its rotated heads.
+    fn rotated_backward(&self, projected: &Tensor, norm: Option<Norm<'_>>, dy: &Tensor) -> Tensor {
+        // A rotation is undone by that of the opposite angle, which is also its transpose.
+        let back = self.angles.map(|(cos, sin)| rotate(&self.by_head(dy), cos, &sin.neg()));
+        let back = back.map(|back| back.view(projected.size().as_slice()));
+        let back = back.unwrap_or_else(|| dy.shallow_clone());
+        let Some(norm) = norm else { return back };
+        let values = self.normed_by(projected);
+        let of_values = norm.backward(&values, &norm.scale(&values), &self.normed_by(&back));
+        of_values.view(projected.size().as_slice())
+    }
+}
+
+/// Rotates `heads` `[tokens, heads, head_dim]` by the angles of the tokens.
+fn rotate(heads: &Tensor, cos: &Tensor, sin: &Tensor) -> Tensor {
+    if kernels::work_for(heads) {
+        return kernels::block::rotate(heads, cos, sin);
+    }
+    rope::rotate(heads, cos, sin)
+}
+
+fn joined(mut parts: Vec<Tensor>) -> Tensor {
+    match (parts.pop(), parts.is_empty()) {
+        (Some(only), true) => only,
+        (last, _) => {
+            parts.extend(last);
+            Tensor::cat(&parts, 0)
+        }
+    }
+}
