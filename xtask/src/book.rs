@@ -12,13 +12,31 @@ use hint_libtorch::Host;
 
 use crate::process::{cargo, check};
 use crate::tidy;
+use crate::tidy::markdown::Markdown;
 
 const VERSION: &str = "0.5.4";
 
 /// Checks the pages, renders them into `target/book`, and checks the links of what was rendered.
 pub(crate) fn run(host: &Host) -> Result<()> {
     tidy::run(&host.repo)?;
-    let mdbook = install(host)?;
+    install(host)?;
+    lint(host)
+}
+
+/// The part of `lint`: links of rustdoc into the book, and the book itself where mdBook is installed. Its compilation takes
+/// four minutes of one core, so the gate does not install it; tidy has checked the pages.
+pub(crate) fn lint(host: &Host) -> Result<()> {
+    let broken = broken_in_rustdoc(host)?;
+    if !broken.is_empty() {
+        bail!("links of rustdoc into the book lead nowhere:\n{}", broken.join("\n"));
+    }
+    match program(host) {
+        Some((mdbook, _)) if mdbook.is_file() => render(host, &mdbook),
+        _ => Ok(()),
+    }
+}
+
+fn render(host: &Host, mdbook: &Path) -> Result<()> {
     check(Command::new(mdbook).arg("build").arg(host.repo.join("docs")))?;
     let book = host.repo.join("target/book");
     let pages = rendered(&book)?;
@@ -30,11 +48,16 @@ pub(crate) fn run(host: &Host) -> Result<()> {
     Ok(())
 }
 
-/// The program, which is compiled if it is not there: from the registry, with the versions and checksums of its lock file.
-fn install(host: &Host) -> Result<PathBuf> {
-    let cache = host.cache.as_ref().context("neither XDG_CACHE_HOME nor HOME is set; set one")?;
-    let root = cache.join(format!("mdbook-{VERSION}"));
-    let program = root.join("bin/mdbook");
+/// Where the program is, and the root of its installation.
+fn program(host: &Host) -> Option<(PathBuf, PathBuf)> {
+    let root = host.cache.as_ref()?.join(format!("mdbook-{VERSION}"));
+    Some((root.join("bin/mdbook"), root))
+}
+
+/// Compiles the program if it is not there: from the registry, with the versions and checksums of its lock file.
+fn install(host: &Host) -> Result<()> {
+    let found = program(host);
+    let (program, root) = found.context("neither XDG_CACHE_HOME nor HOME is set; set one")?;
     if !program.is_file() {
         let mut install = cargo(host);
         // Outside of the repository, whose `.cargo/config.toml` is about libtorch.
@@ -43,7 +66,7 @@ fn install(host: &Host) -> Result<PathBuf> {
         install.args(["--features=search", "--version", &format!("={VERSION}"), "--root"]);
         check(install.arg(root))?;
     }
-    Ok(program)
+    Ok(())
 }
 
 /// Anchors and links of each page.
@@ -71,6 +94,33 @@ fn rendered(book: &Path) -> Result<Pages> {
 
 fn is_page(path: impl AsRef<Path>) -> bool {
     path.as_ref().extension().is_some_and(|extension| extension == "html")
+}
+
+/// Links of the rendered documentation of our crates, whose folder is beside that of the book, that the book's pages lack.
+fn broken_in_rustdoc(host: &Host) -> Result<Vec<String>> {
+    let target = host.repo.join("target");
+    let mut broken = Vec::new();
+    for entry in std::fs::read_dir(host.repo.join("crates"))? {
+        let name = entry?.file_name().to_string_lossy().replace('-', "_");
+        let folder = target.join("doc").join(name);
+        let pages = if folder.is_dir() { rendered(&folder)? } else { Pages::new() };
+        for (path, (_, links)) in pages {
+            for link in links.iter().filter(|link| link.contains("/book/")) {
+                let (file, anchor) = link.split_once('#').unwrap_or((link, ""));
+                let linked = normal(&path.parent().unwrap_or(&path).join(file));
+                let page = linked.strip_prefix(target.join("book")).ok();
+                let page = page.map(|page| host.repo.join("docs").join(page).with_extension("md"));
+                let text = page.and_then(|page| std::fs::read_to_string(page).ok());
+                let anchors = text.map(|text| Markdown::parse(&text).anchors);
+                let has =
+                    |anchors: Vec<String>| anchor.is_empty() || anchors.iter().any(|a| a == anchor);
+                if !anchors.is_some_and(has) {
+                    broken.push(format!("{}: {link}", path.display()));
+                }
+            }
+        }
+    }
+    Ok(broken)
 }
 
 /// Values of an attribute.

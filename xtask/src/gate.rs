@@ -7,7 +7,7 @@ use std::process::Stdio;
 use anyhow::{Context, Result};
 
 use crate::process::{cargo, check, display};
-use crate::{outside, package, smoke, tidy};
+use crate::{book, outside, package, smoke, tidy};
 use hint_libtorch::Host;
 
 /// Sets libtorch up and becomes `cargo run` of the main example.
@@ -93,7 +93,8 @@ pub(crate) fn lint(host: &Host) -> Result<()> {
         cargo(host)
             .args(["doc", "--workspace", "--no-deps", "--locked"])
             .env("RUSTDOCFLAGS", "-Dwarnings"),
-    )
+    )?;
+    book::lint(host)
 }
 
 /// Whether cargo has this command.

@@ -13,7 +13,7 @@ use crate::variant::AffinityVariant;
 /// The result does not depend on how the tokens were split into calls, nor (to a relative 1e-12 of EUR and Affinity)
 /// on their order. Only five sums are kept, in double-double arithmetic.
 ///
-/// Source: (AFF-1) and (AFF-2) in `docs/math.md`.
+/// Source: (AFF-1) and (AFF-2) in [the book](../../book/math.html#affinity).
 ///
 /// # Examples
 ///

@@ -43,7 +43,7 @@ impl Affinity {
     ///
     /// An exponent of 0 switches the weighting off: the weight is 1 even if Affinity is 0.
     ///
-    /// Source: (AFF-3) in `docs/math.md`.
+    /// Source: (AFF-3) in [the book](../../book/math.html#affinity).
     ///
     /// # Examples
     ///

@@ -19,7 +19,7 @@ use crate::error::AffinityError;
 /// with `d_t` the log-ratio of token `t`, `w_t` its weight (the absolute advantage of its completion), and `B` the
 /// tokens whose ratio lies in `[1 − clip_low, 1 + clip_high]`, both ends included.
 ///
-/// Source: (AFF-1) in `docs/math.md`. Zero total weight, or no weight in the band, gives [`Affinity::ZERO`].
+/// Source: (AFF-1) in [the book](../../book/math.html#affinity). Zero total weight, or no weight in the band, gives [`Affinity::ZERO`].
 /// The guards of 1e-8 in the denominators of the reference code are left out (Deviation D1).
 ///
 /// # Units
@@ -50,7 +50,7 @@ pub fn affinity(
     Ok(accumulator.affinity())
 }
 
-/// Affinity over the elements of array views where `mask` is true. Source: (AFF-1) in `docs/math.md`.
+/// Affinity over the elements of array views where `mask` is true. Source: (AFF-1) in [the book](../../book/math.html#affinity).
 ///
 /// Elements under a false mask are never looked at: they may be NaN.
 ///

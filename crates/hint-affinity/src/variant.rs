@@ -29,7 +29,7 @@ pub enum AffinityVariant {
     /// Affinity = EUR · exp(−UC / τ),    τ = ln(1 + clip_high) / 2
     /// ```
     ///
-    /// Source: (AFF-1) in `docs/math.md`.
+    /// Source: (AFF-1) in [the book](../../book/math.html#affinity).
     Weighted {},
 
     /// The formula of an earlier commit of the reference code. UC is dimensionless and higher is steadier.
@@ -45,7 +45,7 @@ pub enum AffinityVariant {
     /// population one: it divides by `|B|`, so a single token has variance 0. With no token in the band all three
     /// are 0.
     ///
-    /// Source: (AFF-2) in `docs/math.md`.
+    /// Source: (AFF-2) in [the book](../../book/math.html#affinity).
     V1 {},
 }
 

@@ -102,6 +102,25 @@ impl StepReport {
 }
 
 /// Watches a run. All methods have a default, so that an observer implements what it needs.
+///
+/// ```
+/// use std::ops::ControlFlow;
+///
+/// use hint_grpo::metrics;
+/// use hint_grpo::{Observer, observer::StepReport};
+///
+/// /// Ends the run when most plain completions are right.
+/// struct UntilSolved;
+///
+/// impl Observer for UntilSolved {
+///     fn on_step(&mut self, report: &StepReport) -> ControlFlow<()> {
+///         match report.metrics.get(metrics::ROLLOUT_PASS_RATE) {
+///             Some(rate) if rate > 0.8 => ControlFlow::Break(()),
+///             _ => ControlFlow::Continue(()),
+///         }
+///     }
+/// }
+/// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is no observer",
     note = "a closure of step reports becomes one through `hint_grpo::observer_from_fn(closure)`"

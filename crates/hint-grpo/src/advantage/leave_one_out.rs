@@ -10,7 +10,7 @@ use crate::error::GrpoError;
 /// Â_i = R_i − Σ_{j≠i} R_j / (n − 1)                                                    (ADV-3)
 /// ```
 ///
-/// Source: (ADV-3) in `docs/math.md` (RLOO).
+/// Source: (ADV-3) in [the book](../../../book/math.html#advantages) (RLOO).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct LeaveOneOut;
 

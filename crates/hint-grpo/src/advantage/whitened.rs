@@ -12,7 +12,7 @@ use crate::error::GrpoError;
 ///
 /// The first is REINFORCE++, the second its variant with a group baseline. Without a baseline a group
 /// whose rewards are all equal still trains: up if it is better than the batch, down if it is worse. Mean and sample standard deviation (`n − 1`) are over
-/// completions (Deviation D10). Source: (ADV-5) in `docs/math.md`. `ε = 1e-4`.
+/// completions (Deviation D10). Source: (ADV-5) in [the book](../../../book/math.html#advantages). `ε = 1e-4`.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Whitened {
     baseline: Option<Baseline>,

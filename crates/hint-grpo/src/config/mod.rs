@@ -38,7 +38,7 @@ pub use run::{RunConfig, StaleGroups};
 pub use sft::{LearnedTokens, SftConfig};
 
 /// Hyper-parameters of one run. The defaults are HINT's published setting; see
-/// `docs/configuration.md`.
+/// [the book](../../../book/configuration.html).
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct GrpoConfig {

@@ -18,7 +18,7 @@ use tch::{Kind, Tensor};
 /// `N` is the number of completions and `Σ m` the number of completion tokens *of the whole
 /// optimizer step*, so that the gradient does not depend on how the step is split into
 /// micro-batches. The local token mean is the exception: it averages over the `M` micro-batches `b`.
-/// Source: (AGG-1) to (AGG-5) in `docs/math.md`.
+/// Source: (AGG-1) to (AGG-5) in [the book](../../../book/math.html#aggregation).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Aggregation {

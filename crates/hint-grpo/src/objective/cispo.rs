@@ -11,7 +11,7 @@ use crate::objective::{LossInput, PolicyLoss, TokenLoss};
 /// ℓ_t = −sg( min(r_t, ε_max) ) Â_t log π_θ(y_t)                                       (CISPO-1)
 /// ```
 ///
-/// No token loses its gradient. Source: (CISPO-1) in `docs/math.md`.
+/// No token loses its gradient. Source: (CISPO-1) in [the book](../../../book/math.html#objectives).
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Cispo {
     max_ratio: f64,

@@ -20,7 +20,7 @@ use crate::objective::{LossInput, PolicyLoss, TokenLoss};
 /// ```
 ///
 /// Where `δ = c > 1 + ε_high` the two are the same function. On sequence ratios this is GSPO. Source:
-/// (GRPO-1), (GRPO-2) in `docs/math.md`.
+/// (GRPO-1), (GRPO-2) in [the book](../../../book/math.html#objectives).
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct ClippedSurrogate {
     clip_low: f64,

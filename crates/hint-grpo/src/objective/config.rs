@@ -87,7 +87,7 @@ pub struct AffinityBand {
 ///
 /// once over the demonstrations that [`CombineRule::Supervise`](hint_rollout::collect::hinted::CombineRule) kept aside and once
 /// over the prefixes of prefixed rollouts, one per group. The denominators count the whole optimizer
-/// step. Source: (HELP-3) in `docs/math.md`.
+/// step. Source: (HELP-3) in [the book](../../../book/math.html#help).
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SftTerm {

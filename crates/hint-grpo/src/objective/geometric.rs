@@ -16,7 +16,7 @@ use crate::objective::{LossInput, PolicyLoss, TokenLoss};
 /// ```
 ///
 /// An outlier among the ratios weighs less than in an arithmetic mean, so wider clip ranges are
-/// stable. Source: (GMPO-1) in `docs/math.md`. Published: a range of `(e^−0.4, e^0.4)`, that is
+/// stable. Source: (GMPO-1) in [the book](../../../book/math.html#objectives). Published: a range of `(e^−0.4, e^0.4)`, that is
 /// `clip_low` 0.3297 and `clip_high` 0.4918.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct GeometricMean {

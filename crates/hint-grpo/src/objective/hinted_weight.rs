@@ -153,7 +153,7 @@ pub enum HintedWeightConfig {
     /// w_t = clamp( π_old(y_t | x) / π_old(y_t | x⊕h), min, max )                        (HELP-1)
     /// ```
     ///
-    /// It multiplies the objective, not the KL term. Source: (HELP-1) in `docs/math.md`.
+    /// It multiplies the objective, not the KL term. Source: (HELP-1) in [the book](../../../book/math.html#help).
     OffContext {
         /// Lower bound. Not negative.
         min: f64,
@@ -254,7 +254,7 @@ fn group_affinity(
 /// ```
 ///
 /// The slope is largest where the ratio is small, so tokens that the policy finds unlikely learn most.
-/// Source: (HELP-2) in `docs/math.md`.
+/// Source: (HELP-2) in [the book](../../../book/math.html#help).
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
 pub enum RatioShaping {

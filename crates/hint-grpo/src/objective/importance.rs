@@ -28,7 +28,7 @@ pub enum ImportanceLevel {
 /// mask       w_t = ρ_t where C_low ≤ ρ_t ≤ C, else 0                                    (TIS-2)
 /// ```
 ///
-/// Source: (TIS-1), (TIS-2) in `docs/math.md`.
+/// Source: (TIS-1), (TIS-2) in [the book](../../../book/math.html#kl-and-importance-weights).
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
 pub enum ImportanceCorrection {

@@ -18,7 +18,7 @@ pub enum RatioLevel {
     /// s_i = exp( Σ_t m_it log r_it / |y_i| )                                           (GSPO-1)
     /// ```
     ///
-    /// Source: (GSPO-1) in `docs/math.md`. GSPO clips it at 3e-4 and 4e-4.
+    /// Source: (GSPO-1) in [the book](../../../book/math.html#objectives). GSPO clips it at 3e-4 and 4e-4.
     Sequence,
 }
 

@@ -10,7 +10,7 @@ use tch::Tensor;
 /// k1 = −d              k2 = d²/2              k3 = exp(d) − d − 1                        (KL-1)
 /// ```
 ///
-/// Source: (KL-1) in `docs/math.md` (Schulman 2020). GRPO and HINT use k3.
+/// Source: (KL-1) in [the book](../../../book/math.html#kl-and-importance-weights) (Schulman 2020). GRPO and HINT use k3.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum KlEstimator {

@@ -5,7 +5,7 @@
 //! adds the KL term ([`KlConfig`]) and reduces it ([`Aggregation`]). Hinted samples have further weights
 //! ([`HintedWeight`]) and may have another shape ([`RatioShaping`]); samples that a hint teaches share their
 //! advantage over tokens in another way ([`Credit`]). [`LossConfig`] names all of it in a
-//! configuration. Each idea is one short file, its equation labeled as in `docs/math.md`.
+//! configuration. Each idea is one short file, its equation labeled as in [the book](../../../book/math.html).
 
 use tch::Tensor;
 

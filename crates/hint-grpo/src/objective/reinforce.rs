@@ -10,7 +10,7 @@ use crate::objective::{LossInput, PolicyLoss, TokenLoss};
 /// ℓ_t = −Â_t log π_θ(y_t)                                                              (PG-1)
 /// ```
 ///
-/// Source: (PG-1) in `docs/math.md`.
+/// Source: (PG-1) in [the book](../../../book/math.html#objectives).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Reinforce;
 

@@ -10,7 +10,7 @@ use crate::objective::{LossInput, PolicyLoss, TokenLoss};
 /// ℓ_t = −σ( τ (r_t − 1) ) · 4/τ · Â_t,   τ = τ₊ where Â_t > 0, else τ₋                 (SAPO-1)
 /// ```
 ///
-/// Source: (SAPO-1) in `docs/math.md`.
+/// Source: (SAPO-1) in [the book](../../../book/math.html#objectives).
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Sapo {
     temperature_positive: f64,

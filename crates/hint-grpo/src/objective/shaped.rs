@@ -11,7 +11,7 @@ use crate::tensor::upload;
 /// ℓ_t = −Â_t r_t / (r_t + γ)                                                            (HELP-2)
 /// ```
 ///
-/// Source: (HELP-2) in `docs/math.md`; LUFFY (γ = 0.1) and Guide-GRPO (γ a quantile).
+/// Source: (HELP-2) in [the book](../../../book/math.html#help); LUFFY (γ = 0.1) and Guide-GRPO (γ a quantile).
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct ShapedRatio {
     log_gamma: f64,

@@ -39,7 +39,7 @@ impl Default for AdafactorConfig {
 /// ```
 ///
 /// `ε₁` is the machine precision of the weights; the second moment of a vector is not factored. Source:
-/// (ADAFACTOR-1) in `docs/math.md`, as `torch.optim.Adafactor`.
+/// (ADAFACTOR-1) in [the book](../../../book/math.html#optimizer), as `torch.optim.Adafactor`.
 #[derive(Debug)]
 pub struct Adafactor {
     parameters: Vec<Parameter>,

@@ -42,7 +42,7 @@ impl Default for AdamWConfig {
 /// θ ← θ − η / (1 − β₁ᵗ) · m / ( √v / √(1 − β₂ᵗ) + ε )                                (ADAMW-1)
 /// ```
 ///
-/// Source: (ADAMW-1) in `docs/math.md`, in the order of operations of `torch.optim.AdamW`.
+/// Source: (ADAMW-1) in [the book](../../../book/math.html#optimizer), in the order of operations of `torch.optim.AdamW`.
 ///
 /// The parameters become views of the buffers, so build the optimizer before other code keeps views
 /// of their storage, and drop an optimizer before building another one of the same parameters.

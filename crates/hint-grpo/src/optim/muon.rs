@@ -78,7 +78,7 @@ impl Default for MuonConfig {
 /// θ ← θ (1 − η λ) − η · scale · X                                                     (MUON-1)
 /// ```
 ///
-/// Source: (MUON-1) in `docs/math.md`, as `torch.optim.Muon`.
+/// Source: (MUON-1) in [the book](../../../book/math.html#optimizer), as `torch.optim.Muon`.
 #[derive(Debug)]
 pub struct Muon {
     parameters: Vec<Parameter>,

@@ -28,7 +28,7 @@ pub struct SgdConfig {
 /// θ ← θ − η b,    or with Nesterov's momentum  θ ← θ − η (g + μ b)                     (SGD-1)
 /// ```
 ///
-/// Source: (SGD-1) in `docs/math.md`, as `torch.optim.SGD` without dampening.
+/// Source: (SGD-1) in [the book](../../../book/math.html#optimizer), as `torch.optim.SGD` without dampening.
 #[derive(Debug)]
 pub struct Sgd {
     parameters: Vec<Parameter>,

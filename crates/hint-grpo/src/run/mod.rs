@@ -32,6 +32,25 @@ pub use parts::{Hints, Parts, Rewards};
 
 /// A run of policy gradient: collects groups, turns them into advantages and losses, takes optimizer
 /// steps. Made by [`Trainer::from_config`].
+///
+/// ```no_run
+/// use hint_grpo::prelude::*;
+///
+/// let model = LoadedModel::load("Qwen2.5-0.5B-Instruct", &LoadOptions::default())?;
+/// let policy = SharedPolicy::new(model.policy);
+/// let engine = LocalEngine::new(policy.clone(), model.stop_tokens.clone());
+/// let format = ChatFormat::new(model.tokenizer.into(), model.stop_tokens);
+/// let rewards = Rewards::own(Rubric::new(MathVerifier::new()));
+/// let parts = Parts { policy, engine, format, rewards, hints: Hints::configured() };
+///
+/// let config = GrpoConfig::from_toml("run = { steps = 200 }")?;
+/// let run_dir = RunDir::resume_or_create("runs/first", &config)?;
+/// Trainer::from_config(config, parts)?
+///     .run_dir(run_dir)
+///     .build()?
+///     .run(&read_problems("problems.jsonl")?)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub type Trainer = Run<PolicyGradient>;
 
 /// A run on demonstrations. Made by [`SupervisedTrainer::builder`].

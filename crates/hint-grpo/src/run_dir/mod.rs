@@ -45,7 +45,17 @@ const TIMINGS: &str = "timings.jsonl";
 /// ```
 ///
 /// A checkpoint is written into a hidden folder, flushed to disk and then renamed, so at any moment
-/// every `step-*` folder is complete. `trainer.json` is described in `docs/checkpoints.md`.
+/// every `step-*` folder is complete. `trainer.json` is described in [the book](../../../book/checkpoints.html).
+///
+/// ```no_run
+/// use hint_grpo::prelude::*;
+///
+/// let config = GrpoConfig::default();
+/// // A new folder, or the run that is there: the newest checkpoint, or one of your choice.
+/// let run_dir = RunDir::resume_or_create("runs/first", &config)?;
+/// let earlier = RunDir::resume_at("runs/second", 100)?;
+/// # Ok::<(), GrpoError>(())
+/// ```
 #[derive(Debug)]
 pub struct RunDir {
     root: PathBuf,

@@ -2,7 +2,7 @@
 //!
 //! A [`History`] takes the metrics of each step; [`RunVerdict::of`] reads it with the run's configuration. Each
 //! rule is a small file that returns nothing or a finding with its numbers. [`examples`] picks groups of the
-//! rollout table that show the finding. `docs/verdicts.md` has a page per condition.
+//! rollout table that show the finding. [The book](../../../book/verdicts.html) has a section per condition.
 //!
 //! ```
 //! use hint_grpo::verdict::{Condition, History, RunVerdict};

@@ -275,3 +275,20 @@ fn controls_and_teaching_hints_that_cannot_work_are_refused() {
     let config = GrpoConfig::from_toml(held).expect("a control of a source");
     assert_eq!(config.rollout.source.name(), "placebo of masked_solution");
 }
+
+#[test]
+fn the_reference_in_the_book_holds_every_key_with_its_default() {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/configuration.md");
+    // A package away from the repository has no book.
+    let Ok(page) = std::fs::read_to_string(path) else { return };
+    let text = page.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next());
+    let text = text.expect("the page begins with all keys");
+    let config = GrpoConfig::default();
+    assert_eq!(GrpoConfig::from_toml(text).expect("the reference is valid"), config);
+    let is_word = |c: char| c.is_alphanumeric() || c == '_';
+    let words: std::collections::BTreeSet<&str> = text.split(|c| !is_word(c)).collect();
+    let written = toml::to_string(&config).expect("a configuration is plain data");
+    for key in written.lines().filter_map(|line| line.split_once(" = ")).map(|(key, _)| key) {
+        assert!(words.contains(key), "docs/configuration.md lacks `{key}`");
+    }
+}

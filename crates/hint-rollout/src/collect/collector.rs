@@ -26,6 +26,28 @@ use crate::sample::{FailureWindow, Failures, RolloutGroup, count_correct};
 ///
 /// Every method of the family is a choice on each of the axes that [`CollectorConfig`] lists, and
 /// [`Collector::collect`] is where they meet. Nothing in it knows a method by name.
+///
+#[cfg_attr(feature = "local-engine", doc = "```no_run")]
+#[cfg_attr(not(feature = "local-engine"), doc = "```ignore")]
+/// use hint_policy::{LoadOptions, LoadedModel, SharedPolicy};
+/// use hint_reward::{MathVerifier, Rubric};
+/// use hint_rollout::collect::CollectorConfig;
+/// use hint_rollout::{ChatFormat, Collector, DatasetHints, LocalEngine, Seed, read_problems};
+///
+/// let model = LoadedModel::load("Qwen2.5-0.5B-Instruct", &LoadOptions::default())?;
+/// let engine = LocalEngine::new(SharedPolicy::new(model.policy), model.stop_tokens.clone());
+/// let format = ChatFormat::new(model.tokenizer.into(), model.stop_tokens);
+/// let rubric = Rubric::new(MathVerifier::new());
+/// let mut collector = Collector::new(engine, format, rubric, CollectorConfig::default())?
+///     .with_hints(DatasetHints::new());
+///
+/// let problems = read_problems("problems.jsonl")?;
+/// let collected = collector.collect(&[&problems[0]], Seed::new(42))?;
+/// for group in &collected.groups {
+///     println!("{}: {} of {} right", group.problem_id, group.num_correct(), group.rollouts.len());
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Collector {
     pub(super) engine: Box<dyn RolloutEngine>,
     pub(super) format: Box<dyn PromptFormat>,

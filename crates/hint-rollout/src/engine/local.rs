@@ -12,6 +12,20 @@ use crate::error::RolloutError;
 use crate::run::Activity;
 
 /// Samples from a [`SharedPolicy`], the one that is being trained.
+///
+/// ```no_run
+/// use hint_policy::{LoadOptions, LoadedModel, SharedPolicy};
+/// use hint_rollout::{GenerationRequest, LocalEngine, RolloutEngine, Sampling};
+///
+/// let model = LoadedModel::load("Qwen2.5-0.5B-Instruct", &LoadOptions::default())?;
+/// let prompt = model.tokenizer.encode("2 + 2 =")?;
+/// let mut engine = LocalEngine::new(SharedPolicy::new(model.policy), model.stop_tokens);
+/// let request = GenerationRequest::new(prompt, 8, 42, Sampling::default());
+/// for completion in &engine.generate(&[request])?[0] {
+///     println!("{}", model.tokenizer.decode_skip_special(&completion.tokens)?);
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct LocalEngine {
     policy: SharedPolicy,

@@ -9,6 +9,30 @@ use crate::error::RolloutError;
 ///
 /// The same format makes the plain prompt `x` and the hinted prompt `x⊕h`, so that they differ by
 /// the hint and nothing else.
+///
+/// ```
+/// use hint_rollout::{Hint, Problem, PromptFormat, RolloutError};
+///
+/// /// One token per byte; a zero ends a completion.
+/// struct Bytes;
+///
+/// impl PromptFormat for Bytes {
+///     fn encode(&self, problem: &Problem, hint: Option<&Hint>) -> Result<Vec<u32>, RolloutError> {
+///         let hint = hint.map_or("", |hint| &hint.text);
+///         let text = format!("{}\n{hint}\n", problem.question);
+///         Ok(text.bytes().map(u32::from).collect())
+///     }
+///
+///     fn decode(&self, completion: &[u32]) -> Result<String, RolloutError> {
+///         let bytes = completion.iter().filter_map(|&token| u8::try_from(token).ok());
+///         Ok(String::from_utf8_lossy(&bytes.filter(|&byte| byte > 0).collect::<Vec<_>>()).into_owned())
+///     }
+///
+///     fn stop_tokens(&self) -> &[u32] {
+///         &[0]
+///     }
+/// }
+/// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is no prompt format",
     note = "`ChatFormat` uses the chat template of a tokenizer, `TextFormat` plain text"
