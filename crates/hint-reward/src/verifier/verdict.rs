@@ -115,8 +115,8 @@ pub struct Judgment {
 }
 
 impl Judgment {
-    /// The best judgment over several reference answers: correct if the answer equals one of them, and a failure only
-    /// where every comparison failed.
+    /// The best judgment over several reference answers: correct if the answer equals one of them.
+    /// It is a failure only where every comparison failed.
     ///
     /// ```
     /// use hint_reward::{Judgment, RewardInput, Verdict};

@@ -234,8 +234,8 @@ fn is_remark(node: &Node) -> bool {
     }
 }
 
-/// The items of a list that are no remarks. Beside bounds on the same variable, `x ∈ ℤ` is a condition of its own, unless
-/// its letter stands for integers anyway.
+/// The items of a list that are no remarks. Beside bounds on `x`, `x ∈ ℤ` is a condition of its own. A letter that
+/// stands for integers anyway needs none.
 fn without_remarks(items: &[Node]) -> Vec<Node> {
     let restricts = |remark: &Node| {
         let Node::Chain { terms, .. } = remark else { return false };

@@ -60,8 +60,8 @@ impl Parser<'_, '_, '_> {
     }
 }
 
-/// The elements of this form that meet a condition. A bare variable says no more than its condition, and neither do
-/// the coordinates of a point in their usual order: `\{x \mid x > 1\}` is `x > 1`, but `\{2k \mid k ∈ ℤ\}` is `2k, k ∈ ℤ`.
+/// The elements of this form that meet a condition. A bare variable says no more than its condition. Neither do the
+/// coordinates of a point in their usual order. `\{x \mid x > 1\}` is `x > 1`; `\{2k \mid k ∈ ℤ\}` is `2k, k ∈ ℤ`.
 fn elements_with(element: Node, condition: Node) -> Node {
     let is_plain = match &element {
         Node::Expr(Expr::Symbol(_)) => true,

@@ -21,8 +21,8 @@ impl Parser<'_, '_, '_> {
             let titled = name.ends_with(':');
             let is_name = name.trim_end_matches(':').chars().all(|c| c.is_alphabetic() || c == ' ')
                 && name.len() > 1;
-            if is_name && self.names_several() && (titled || self.peek_at(1) == Some(&Kind::Colon))
-            {
+            let is_titled = titled || self.peek_at(1) == Some(&Kind::Colon);
+            if is_name && is_titled && self.names_several() {
                 self.at += if titled { 1 } else { 2 };
                 let label = Node::text(name.trim_end_matches(':'));
                 let value = self.nested(Self::item)?;
@@ -110,7 +110,7 @@ impl Parser<'_, '_, '_> {
             Kind::Word(_) | Kind::Text(_) => pair[1].kind == Kind::Colon,
             _ => false,
         });
-        names.count() > 1
+        names.take(2).count() > 1
     }
 
     /// `\frac{\text{m}}{\text{s}^2}` behind a value as `m/s^2`.
