@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use hint_grpo::config::EvaluationConfig;
+use hint_grpo::rollout_table::{RolloutRole, read_rollouts};
 use hint_grpo::{
     Demonstration, GrpoConfig, GrpoError, Observer, Outcome, RunDir, SupervisedTrainer, Trainer,
     metrics,
@@ -104,6 +105,13 @@ fn the_results_of_an_evaluation_are_kept() {
     let (_, eval) = metrics_of(dir.path());
     assert_eq!(eval[4]["eval/avg"], found.accuracy());
     assert_eq!(RunDir::evaluation(dir.path(), 3).expect("no file is no error"), None);
+    let kept = RunDir::evaluated(dir.path()).expect("a readable folder");
+    assert_eq!(kept.iter().map(|(step, _)| *step).collect::<Vec<_>>(), [0, 2, 4, 5]);
+    let records = read_rollouts(&kept[2].1).expect("a whole file");
+    assert_eq!(records.len(), 4 * ids.len(), "all four completions of each problem are kept");
+    assert!(records.iter().all(|record| record.role == RolloutRole::Evaluated));
+    let correct = records.iter().filter(|record| record.verdict.is_correct()).count();
+    assert_eq!(correct, found.problems.iter().map(|problem| problem.correct).sum::<usize>());
 }
 
 #[test]
@@ -118,10 +126,10 @@ fn a_stopped_run_resumes_to_the_same_evaluations() {
     let later = split.join("evaluations/step-00000004.json");
     std::fs::write(&later, "half a fi").expect("the folder is writable");
     assert_eq!(run(&split, &evaluated(), &held_out(), None), expected);
-    for name in
-        ["metrics.jsonl", "evaluations/step-00000004.json", "evaluations/step-00000005.json"]
-    {
-        assert!(bytes(&split.join(name)) == bytes(&whole.join(name)), "{name}");
+    let files = ["step-00000004.json", "step-00000004.parquet", "step-00000005.parquet"];
+    let files = files.map(|name| format!("evaluations/{name}"));
+    for name in std::iter::once("metrics.jsonl".to_owned()).chain(files) {
+        assert!(bytes(&split.join(&name)) == bytes(&whole.join(&name)), "{name}");
     }
 }
 

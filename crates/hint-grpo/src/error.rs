@@ -55,16 +55,27 @@ pub enum GrpoError {
     },
 
     /// A sample has a column that does not fit it.
-    #[error("sample {index} has {found} as `{column}`, expected {expected}")]
+    #[error("sample {index} has {found} values of `{column}`, expected {expected}")]
     SampleColumn {
         /// Index of the sample in its batch.
         index: usize,
         /// The column.
         column: &'static str,
-        /// Its length (or index).
+        /// Its length.
         found: usize,
-        /// The length (or bound) that fits.
+        /// The length that fits.
         expected: usize,
+    },
+
+    /// A sample names a group that its batch does not have.
+    #[error("sample {index} is of group {found}, which must be below {groups}")]
+    SampleGroup {
+        /// Index of the sample in its batch.
+        index: usize,
+        /// The group that it names.
+        found: usize,
+        /// Groups of the batch.
+        groups: usize,
     },
 
     /// A weight of hinted samples returned another number of factors than there are.

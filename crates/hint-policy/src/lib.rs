@@ -1,9 +1,9 @@
 //! Causal language models on libtorch, to be trained by policy gradients: load, score, sample, save.
 //!
 //! A [`Policy`] turns tokens into log-probabilities that can be differentiated, and owns parameters
-//! that an optimizer changes in place. [`CausalLm`] implements it for the Llama, Qwen2, Qwen3,
-//! Mistral and Gemma 3 architectures, from Hugging Face folders or GGUF files. [`sample`] draws completions with
-//! a key-value cache, and [`LoadedModel`] adds the [`Tokenizer`] with its chat template. The crate
+//! that an optimizer changes in place. [`CausalLm`] implements it for the
+//! families of [`config::Architecture`], from Hugging Face folders or GGUF files. [`sample`] draws completions
+//! with a cache, and [`LoadedModel`] adds the [`Tokenizer`] with its chat template. The crate
 //! knows nothing of rewards, groups or hints.
 //!
 //! # Design
@@ -42,11 +42,11 @@
 //! # Ok::<(), hint_policy::PolicyError>(())
 //! ```
 //!
-//! # Rooms
+//! # Modules
 //!
-//! The items of the common path are at the root: load, score, train, sample, save. The rest is in its room.
+//! The items of the common path are at the root: load, score, train, sample, save. The rest is in modules.
 //!
-//! | room | what is there |
+//! | module | what is there |
 //! |---|---|
 //! | [`policy`] | the trait of trainable models, batches in, scores and gradients out, decoding |
 //! | [`model`] | [`CausalLm`], and [`LoadedModel`] with tokenizer and stop tokens |

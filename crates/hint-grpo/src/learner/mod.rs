@@ -264,7 +264,7 @@ impl Learner {
     ///
     /// # Errors
     ///
-    /// [`GrpoError::SampleColumn`] for a column that has not one value per token;
+    /// [`GrpoError::SampleColumn`] for a column that has not one value per token, [`GrpoError::SampleGroup`];
     /// [`GrpoError::NotFinite`] and [`GrpoError::GradientOutlier`] after too many skipped optimizer
     /// steps in a row; [`PolicyError::OutOfMemory`](hint_policy::PolicyError::OutOfMemory); and errors
     /// of the parts.

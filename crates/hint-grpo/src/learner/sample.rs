@@ -253,8 +253,8 @@ impl SampleBatch {
                 return Err(GrpoError::SampleColumn { index, column, found, expected });
             }
             if sample.group >= self.groups {
-                let (found, expected) = (sample.group, self.groups);
-                return Err(GrpoError::SampleColumn { index, column: "group", found, expected });
+                let (found, groups) = (sample.group, self.groups);
+                return Err(GrpoError::SampleGroup { index, found, groups });
             }
         }
         Ok(())

@@ -443,8 +443,8 @@ pub fn columns(entries: &[String]) -> Result<Columns> {
     serde_json::from_value(fields.into()).context("in --column")
 }
 
-/// The key in an environment variable: the one place in which the application reads one. It goes to the
-/// server that the configuration names, and nowhere else.
+/// The key in an environment variable that the configuration names. It goes to the server that the configuration
+/// names, and nowhere else.
 pub fn api_key(variable: &str) -> Option<ApiKey> {
     #[expect(clippy::disallowed_methods, reason = "the configuration names the variable")]
     let key = std::env::var(variable).ok()?;
