@@ -26,7 +26,7 @@ pub fn usable_cpus() -> usize {
 ///
 /// # Errors
 ///
-/// [`ProcessError::System`] if the program cannot be started again. It is fine to go on.
+/// [`ProcessError::System`] if the program cannot be started again. The program may continue.
 #[expect(clippy::disallowed_methods, reason = "this crate reads the environment for programs")]
 pub fn bound_spinning() -> Result<(), ProcessError> {
     if CHOSEN.iter().any(|name| std::env::var_os(name).is_some()) {

@@ -39,7 +39,7 @@ pub struct Options {
     /// [default: `grpo`, `hint`, `oc_grpo`, `guide_grpo`, `luffy`].
     presets: Vec<String>,
     /// Compare HINT with both baselines and three ratio schemes, with and without Affinity weight.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "presets")]
     grid: bool,
     /// Seeds.
     #[arg(long, value_delimiter = ',', default_value = "0,1,2")]
@@ -143,7 +143,8 @@ fn runs(options: &Options) -> Result<Vec<Run>> {
 /// A preset by its name, or a file.
 fn preset(name: &str) -> Result<(String, GrpoConfig)> {
     let path = Path::new(name);
-    if !path.is_file() {
+    let is_file_name = path.extension().is_some() || path.components().count() > 1;
+    if !path.is_file() && !is_file_name {
         return Ok((name.to_owned(), GrpoConfig::from_toml(presets::text(name)?)?));
     }
     let text = std::fs::read_to_string(path).with_context(|| format!("cannot read `{name}`"))?;

@@ -230,7 +230,7 @@ fn memory(config: &ModelConfig, compute: Kind, adapts: bool) -> u64 {
         optimizer_bytes: 2 * gradient_bytes,
         reference: false,
         gradient_checkpointing: false,
-        sampled: vec![SampledBatch { prompts: ROWS / 8, each: 8 }],
+        sampled: vec![SampledBatch { prompts: ROWS / 8, each: 8, max_batch: ROWS }],
         longest_prompt: row / 2,
         longest_completion: row / 2,
         micro_batch_tokens: MICRO_BATCH,

@@ -1,7 +1,8 @@
-//! The presets of methods, by name: the files of `examples/configs` but for those of tasks.
+//! The presets of methods, by name: the files of `examples/configs`, except those of tasks.
 
 use anyhow::{Result, bail};
 use hint_grpo::GrpoConfig;
+use hint_grpo::objective::Aggregation;
 use hint_rollout::CollectorConfig;
 use hint_rollout::collect::curriculum::ProblemSelection;
 
@@ -42,7 +43,7 @@ pub(crate) const PRESETS: &[(&str, &str)] = presets![
 pub(crate) fn text(name: &str) -> Result<&'static str> {
     match PRESETS.iter().find(|(known, _)| *known == name) {
         Some((_, text)) => Ok(text),
-        None => bail!("there is no method `{name}`; methods are {}", names().join(", ")),
+        None => bail!("there is no method `{name}`; methods are {} and sft", names().join(", ")),
     }
 }
 
@@ -61,9 +62,16 @@ pub(crate) fn on_task(preset: &GrpoConfig, task: &GrpoConfig) -> GrpoConfig {
         ProblemSelection::Epochs => preset.rollout.selection.clone(),
         chosen => chosen,
     };
+    let mut loss = preset.loss.clone();
+    // A fixed length is the limit of completions.
+    if let Aggregation::Constant { max_completion_len } = &mut loss.aggregation
+        && *max_completion_len == preset.rollout.sampling.max_completion_len
+    {
+        *max_completion_len = sampling.max_completion_len;
+    }
     GrpoConfig {
         advantage: preset.advantage,
-        loss: preset.loss.clone(),
+        loss,
         rollout: CollectorConfig {
             sampling,
             selection,
@@ -96,14 +104,22 @@ mod tests {
     }
 
     #[test]
+    fn a_fixed_length_is_that_of_the_task() {
+        let task = GrpoConfig::from_toml(include_str!("../presets/tiny.toml")).unwrap();
+        let luffy = GrpoConfig::from_toml(text("luffy").unwrap()).unwrap();
+        let config = on_task(&luffy, &task);
+        assert_eq!(config.loss.aggregation, Aggregation::Constant { max_completion_len: 64 });
+    }
+
+    #[test]
     fn a_method_keeps_its_axes_and_takes_the_rest_from_the_task() {
         let task = GrpoConfig::from_toml(include_str!("../presets/tiny.toml")).unwrap();
         for (name, text) in PRESETS {
             let preset = GrpoConfig::from_toml(text).unwrap();
             let config = on_task(&preset, &task);
             assert_eq!(
-                (&config.loss, &config.advantage),
-                (&preset.loss, &preset.advantage),
+                (&config.loss.ratio_scheme, &config.loss.hinted_weight, config.advantage),
+                (&preset.loss.ratio_scheme, &preset.loss.hinted_weight, preset.advantage),
                 "{name}"
             );
             assert_eq!(config.rollout.combine, preset.rollout.combine, "{name}");

@@ -12,7 +12,7 @@
 use std::io::Write as _;
 use std::path::PathBuf;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use hint_grpo::RunDir;
 use hint_grpo::rollout_table::{RolloutRecord, read_rollouts};
@@ -74,6 +74,9 @@ pub struct Options {
 ///
 /// A folder without a rollout table, a step that is not kept, a damaged file.
 pub fn run(options: &Options) -> Result<()> {
+    if options.run.is_file() {
+        ensure!(options.step.is_none(), "--step is for the folder of a run, not for a file");
+    }
     let files = match options.evaluation {
         _ if options.run.is_file() => vec![(0, options.run.clone())],
         true => RunDir::evaluated(&options.run)?,
@@ -179,23 +182,23 @@ fn indented(text: &str) -> String {
 /// Names the run folders below one that holds none itself, such as `runs/0001`.
 fn no_table(options: &Options) -> anyhow::Error {
     let root = &options.run;
-    if options.evaluation {
-        return anyhow::anyhow!(
-            "`{}` has no completions of evaluations; a run keeps some if it has held-out problems and \
-             evaluation.kept_completions is above 0",
-            root.display()
-        );
-    }
-    let entries = std::fs::read_dir(root).into_iter().flatten().flatten();
-    let runs = entries.map(|entry| entry.path());
-    let mut runs = runs
-        .filter(|dir| RunDir::rollouts(dir).is_ok_and(|files| !files.is_empty()))
-        .map(|dir| dir.display().to_string())
-        .collect::<Vec<_>>();
-    runs.sort();
-    let advice = match runs.as_slice() {
-        [] => "a run writes one unless rollout_table.every is 0".to_owned(),
-        runs => format!("these folders have one: {}", runs.join(", ")),
+    let (what, remedy) = if options.evaluation {
+        let remedy = "a run keeps some if it has held-out problems and `evaluation.kept_completions` is above 0";
+        ("completions of evaluations", remedy)
+    } else {
+        ("rollout table", "a run writes one unless `rollout_table.every` is 0")
     };
-    anyhow::anyhow!("`{}` has no rollout table; {advice}", root.display())
+    let has_some = |dir: &PathBuf| {
+        let files = if options.evaluation { RunDir::evaluated(dir) } else { RunDir::rollouts(dir) };
+        files.is_ok_and(|files| !files.is_empty())
+    };
+    let entries = std::fs::read_dir(root).into_iter().flatten().flatten();
+    let mut runs = entries.map(|entry| entry.path()).filter(has_some).collect::<Vec<_>>();
+    runs.sort();
+    let runs = runs.iter().map(|dir| dir.display().to_string()).collect::<Vec<_>>();
+    let advice = match runs.as_slice() {
+        [] => remedy.to_owned(),
+        runs => format!("these folders have it: {}", runs.join(", ")),
+    };
+    anyhow::anyhow!("`{}` has no {what}; {advice}", root.display())
 }

@@ -11,7 +11,7 @@ use hint_rollout::{Collector, Problem, WeightSource};
 use serde_json::Value;
 
 use crate::config::GrpoConfig;
-use crate::error::GrpoError;
+use crate::error::{ConfigError, GrpoError};
 use crate::learner::{LearnerParts, SampleBatch, SftLoss, UpdateReport};
 use crate::metrics::Metrics;
 use crate::rollout_table::RolloutRecord;
@@ -44,6 +44,21 @@ pub struct Batch {
 
 /// The state of a stage at some moment, written out when it is called.
 pub type Snapshot = Box<dyn FnOnce() -> BTreeMap<String, Value>>;
+
+/// Refuses a loss that needs a reference policy where there is none.
+fn check_reference(config: &GrpoConfig, parts: &LearnerParts) -> Result<(), GrpoError> {
+    let (loss, kl) = (&config.loss, config.loss.kl.coef);
+    let message = if parts.reference.is_some() {
+        return Ok(());
+    } else if kl != 0.0 {
+        format!("loss.kl.coef: must be 0 without a reference policy, found {kl}")
+    } else if loss.credit.needs_reference() {
+        "loss.credit.teacher: must be \"live\" without a reference policy".to_owned()
+    } else {
+        return Ok(());
+    };
+    Err(ConfigError::Invalid(vec![message]).into())
+}
 
 /// Where the samples of a run come from.
 pub trait Stage {
@@ -81,14 +96,14 @@ pub trait Stage {
         Ok(())
     }
 
-    /// Checks what the configuration expects of the learner's parts. Nothing by default.
+    /// Checks what the configuration expects of the learner's parts. By default a stage that samples needs a
+    /// reference policy where the loss does.
     ///
     /// # Errors
     ///
     /// [`GrpoError::Config`].
     fn check_parts(&self, config: &GrpoConfig, parts: &LearnerParts) -> Result<(), GrpoError> {
-        let _ = (config, parts);
-        Ok(())
+        if Self::SAMPLES { check_reference(config, parts) } else { Ok(()) }
     }
 
     /// Fingerprints of all items, in order, by what they are of: a run is not resumed with others.

@@ -44,12 +44,14 @@ pub struct SampledBatch {
     pub prompts: usize,
     /// Completions of each prompt.
     pub each: usize,
+    /// Most completions that the engine decodes at the same time.
+    pub max_batch: usize,
 }
 
 impl SampledBatch {
     /// Completions that the engine decodes at the same time, and the prompts that they share.
     fn side_by_side(self) -> (usize, usize) {
-        let rows = (self.prompts * self.each).min(SIDE_BY_SIDE);
+        let rows = (self.prompts * self.each).min(self.max_batch);
         (rows, self.prompts.min(rows.div_ceil(self.each.max(1))))
     }
 }
@@ -290,9 +292,6 @@ const KEPT_LOGITS_GPU: u64 = 1 << 32;
 /// Four times 2²¹ numbers of a softmax, in bytes.
 const SOFTMAX: u64 = 4 << 23;
 
-/// Completions that the engine decodes at the same time.
-const SIDE_BY_SIDE: usize = 256;
-
 /// Tokens of prompts that are read at the same time.
 const PREFILL: usize = 4096;
 const PREFILL_GPU: usize = 1 << 15;
@@ -359,7 +358,7 @@ mod tests {
             optimizer_bytes: 2 * trained,
             reference: true,
             gradient_checkpointing: false,
-            sampled: vec![SampledBatch { prompts: 16, each: 8 }],
+            sampled: vec![SampledBatch { prompts: 16, each: 8, max_batch: 256 }],
             longest_prompt: 100,
             longest_completion: 200,
             micro_batch_tokens: TOKENS,

@@ -144,6 +144,10 @@ struct Report<'a> {
     sampled: Option<&'a Evaluation>,
 }
 
+/// The configuration without a run.
+const DEFAULTS: &str = "verifier.level = 'lenient'
+rollout.sampling = { temperature = 1.0, max_completion_len = 512 }";
+
 /// What a run trained with, if the model is one; else the defaults of this command. The verifier is lenient then, as
 /// the outputs are other people's.
 fn base_config(options: &Options) -> Result<GrpoConfig> {
@@ -157,12 +161,15 @@ fn base_config(options: &Options) -> Result<GrpoConfig> {
     if let Some(file) = run_config(Path::new(&options.model)) {
         let text = std::fs::read_to_string(&file)
             .with_context(|| format!("cannot read `{}`", file.display()))?;
+        let mut config = GrpoConfig::from_toml_with(&text, set())
+            .with_context(|| format!("in `{}`", file.display()))?;
         note!("prompt, verifier and sampling are those of the run: `{}`", file.display());
-        return GrpoConfig::from_toml_with(&text, set())
-            .with_context(|| format!("in `{}`", file.display()));
+        if !trained_on(&file, &options.problems) {
+            config.data = DataConfig::default();
+        }
+        return Ok(config);
     }
-    let defaults = "verifier.level = 'lenient'\nrollout.sampling.max_completion_len = 512";
-    let mut config = GrpoConfig::from_toml_with(defaults, set())?;
+    let mut config = GrpoConfig::from_toml_with(DEFAULTS, set())?;
     let equality_is_set = is_given("", set(), "verifier.equality")?;
     if config.verifier.equality == Equality::default() && !equality_is_set {
         config.verifier.equality = equality(&options.problems);
@@ -172,14 +179,23 @@ fn base_config(options: &Options) -> Result<GrpoConfig> {
 
 /// The configuration of the run that `model` is the folder or a checkpoint of.
 fn run_config(model: &Path) -> Option<PathBuf> {
+    let model = model.canonicalize().ok()?;
     let run = match model.parent() {
         Some(parent) if parent.file_name().is_some_and(|name| name == "checkpoints") => {
             parent.parent()?
         }
-        _ if model.join("checkpoints").is_dir() => model,
+        _ if model.join("checkpoints").is_dir() => &model,
         _ => return None,
     };
     Some(run.join("config.toml")).filter(|file| file.is_file())
+}
+
+/// Whether a run of `hint-rl train`, by its configuration file, trained on these problems: its columns are theirs.
+fn trained_on(config: &Path, problems: &str) -> bool {
+    let options = config.parent().and_then(Path::parent).map(|runs| runs.join("options.json"));
+    let text = options.and_then(|file| std::fs::read(file).ok());
+    let options = text.and_then(|text| serde_json::from_slice::<serde_json::Value>(&text).ok());
+    options.is_some_and(|options| options["problems"] == problems)
 }
 
 /// Runs the command.
@@ -259,8 +275,8 @@ pub fn run(options: &Options) -> Result<()> {
     note!("{}", model.policy.report());
     hint_policy::runtime::keep_freed_memory();
     let banned = ids(&config.model.banned_tokens, &model.tokenizer)?;
-    greedy.sampling.banned_tokens.clone_from(&banned);
-    sampled.sampling.banned_tokens = banned;
+    greedy.sampling.banned_tokens.extend_from_slice(&banned);
+    sampled.sampling.banned_tokens.extend(banned);
     let tokenizer = model.tokenizer.into();
     let format = workload.format(&tokenizer, model.stop_tokens.clone());
     let mut engine = LocalEngine::new(SharedPolicy::new(model.policy), model.stop_tokens)
@@ -318,4 +334,52 @@ fn records(
     }));
     all.sort_by_key(|record| (record.group, record.completion));
     all
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::FromArgMatches as _;
+    use hint_reward::Level;
+
+    use super::*;
+
+    fn config(args: &[&str]) -> Result<GrpoConfig> {
+        let command = Options::augment_args(clap::Command::new("evaluate"));
+        let args = std::iter::once("evaluate").chain(args.iter().copied());
+        base_config(&Options::from_arg_matches(&command.try_get_matches_from(args)?)?)
+    }
+
+    #[test]
+    fn the_defaults_are_those_of_the_help() {
+        let config = config(&[]).unwrap();
+        let sampling = &config.rollout.sampling;
+        assert_eq!((sampling.temperature, sampling.top_p), (1.0, 1.0));
+        assert_eq!(sampling.max_completion_len, 512);
+        assert_eq!(config.verifier.level, Level::Lenient);
+        assert_eq!(config.verifier.equality, Equality::Exact {}, "swaps has letters as answers");
+    }
+
+    #[test]
+    fn a_run_is_evaluated_as_it_trained() {
+        let runs = tempfile::tempdir().unwrap();
+        let run = runs.path().join("hint");
+        let checkpoint = run.join("checkpoints/step-00000002");
+        std::fs::create_dir_all(&checkpoint).unwrap();
+        let text = "verifier.level = 'strict'\nrollout.sampling.temperature = 0.7\n\
+                    data.columns.question = 'q'";
+        std::fs::write(run.join("config.toml"), text).unwrap();
+        std::fs::write(runs.path().join("options.json"), "{\"problems\": \"a.jsonl\"}").unwrap();
+        for model in [&run, &checkpoint] {
+            let model = model.to_str().unwrap();
+            let own = config(&["--model", model, "--problems", "a.jsonl"]).unwrap();
+            assert_eq!(
+                (own.verifier.level, own.rollout.sampling.temperature),
+                (Level::Strict, 0.7)
+            );
+            assert_ne!(own.data, DataConfig::default());
+            // Columns are those of the problems that the run trained on.
+            let other = config(&["--model", model, "--problems", "b.jsonl"]).unwrap();
+            assert_eq!((other.verifier.level, other.data), (Level::Strict, DataConfig::default()));
+        }
+    }
 }

@@ -37,7 +37,7 @@ pub(crate) fn dry_run(
     say: impl Fn(&str) + Clone + Send + 'static,
 ) -> Result<()> {
     let say = Say(say);
-    let method = settings.methods.last().context("there is no method to run")?;
+    let method = settings.chosen().last().context("there is no method to run")?;
     let is_supervised = method.is_supervised();
     let mut config = settings.config(method);
     say.line("config", &plan(settings, &config));
@@ -124,9 +124,10 @@ pub(crate) fn dry_run(
 
 /// What would run.
 fn plan(settings: &Settings, config: &GrpoConfig) -> String {
-    let methods = settings.methods.iter().map(|method| method.name.as_str()).collect::<Vec<_>>();
+    let chosen = settings.chosen().collect::<Vec<_>>();
+    let methods = chosen.iter().map(|method| method.name.as_str()).collect::<Vec<_>>();
     let run = &config.run;
-    let each = match settings.methods.as_slice() {
+    let each = match chosen.as_slice() {
         [one] if one.is_supervised() => "demonstrations".to_owned(),
         _ => format!("problems with {} completions each", config.rollout.group_size),
     };

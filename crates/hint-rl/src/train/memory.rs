@@ -1,6 +1,7 @@
 //! What a run will ask of the memory.
 
 use hint_grpo::{GrpoConfig, Optimizer};
+use hint_policy::SampleOptions;
 use hint_policy::estimate::{MemoryDemand, SampledBatch};
 use hint_rollout::evaluate::EvaluationOptions;
 use tch::Tensor;
@@ -22,12 +23,8 @@ pub(crate) fn demand<'a>(
     let run = &config.run;
     let (prompts, each) = (run.prompts_per_step, config.rollout.group_size);
     let evaluated = config.evaluation.completions_per_problem;
-    let most = settings.max_batch.unwrap_or(usize::MAX);
-    // What the engine decodes at a time, and the prompts behind it.
-    let batch = |prompts: usize, each: usize| {
-        let each = each.min(most);
-        SampledBatch { prompts: prompts.min(most.div_ceil(each.max(1))), each }
-    };
+    let max_batch = settings.max_batch.unwrap_or(SampleOptions::default().max_batch);
+    let batch = |prompts, each| SampledBatch { prompts, each, max_batch };
     let per_call = EvaluationOptions::default().problems_per_call;
     let mut sampled = vec![batch(held_out.min(per_call), evaluated)];
     let rows = if method.is_supervised() {

@@ -118,7 +118,7 @@ fn train_all(
     hint_grpo: &impl Fn(&mut Job<'_>) -> Result<Outcome>,
 ) -> Result<ExitCode> {
     let mut summary = Summary::default();
-    for method in &settings.methods {
+    for method in settings.chosen() {
         let config = settings.config(method);
         let dir = settings.out.join(&method.name);
         let (seed, steps) = (config.run.seed, config.run.steps);

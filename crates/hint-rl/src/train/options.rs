@@ -165,7 +165,7 @@ impl Options {
             "tiny" => "swaps".to_owned(),
             _ => "gsm-symbolic".to_owned(),
         });
-        let mut config = base_config(&self, &problems)?;
+        let mut config = base_config(&self)?;
         if !self.column.is_empty() {
             config.data.columns = columns(&self.column)?;
         }
@@ -174,6 +174,13 @@ impl Options {
         }
         let from_config = is_default && !config.data.files.is_empty();
         let problems = if from_config { DATA_FILES.to_owned() } else { problems };
+        // `swaps` brings held-out problems of its own; of others a share is held out.
+        if !is_set(&self, "evaluation.held_out")? {
+            config.evaluation.held_out = match problems.as_str() {
+                "swaps" => HeldOut::None,
+                _ => HeldOut::Share { frac: 0.2 },
+            };
+        }
         if let Some(weights) = config.data.weights() {
             ensure!(
                 config.rollout.selection == ProblemSelection::Epochs,
@@ -183,7 +190,7 @@ impl Options {
             let by = "dataset".to_owned();
             config.rollout.selection = ProblemSelection::Mixture { by, weights };
         }
-        if config.verifier.equality == Equality::default() && !names_equality(&self)? {
+        if config.verifier.equality == Equality::default() && !is_set(&self, "verifier.equality")? {
             config.verifier.equality = equality(&problems);
         }
         config.run.steps = self.steps.unwrap_or(config.run.steps);
@@ -214,24 +221,29 @@ impl Options {
             config,
             out,
             output: self.output,
+            only: Vec::new(),
             from_step: None,
             changes: Vec::new(),
         };
-        for method in &settings.methods {
-            let valid = settings.config(method).validate();
-            valid.with_context(|| format!("method `{}` on this task", method.name))?;
-        }
+        ensure!(
+            settings.vllm.is_empty() || settings.max_batch.is_none(),
+            "--max-batch is for the engine in this process; a server has a limit of its own"
+        );
+        settings.check_methods()?;
         Ok(settings)
     }
 
     /// The methods that are asked for. Without hints, the configuration as it is would be GRPO once more.
     fn methods(&self, config: &GrpoConfig) -> Result<Vec<Method>> {
         let file = self.config.as_deref().and_then(Path::file_stem);
-        let configured = file.map_or("hint".into(), |stem| stem.to_string_lossy().to_lowercase());
+        let stem = file.map_or("hint".into(), |stem| stem.to_string_lossy().to_lowercase());
+        // These names mean something else.
+        let configured = if ["grpo", "sft"].contains(&&*stem) { "hint" } else { &stem }.to_owned();
         let names = match self.method.as_slice() {
+            [] if config.rollout.trigger == HintTrigger::Never && stem == "grpo" => vec![stem],
             [] if config.rollout.trigger == HintTrigger::Never => vec![configured.clone()],
             [] => vec!["grpo".to_owned(), configured.clone()],
-            names => names.to_vec(),
+            names => names.iter().map(|name| name.to_lowercase()).collect(),
         };
         let repeated = names.iter().enumerate().find(|(at, name)| names[..*at].contains(name));
         ensure!(
@@ -267,6 +279,7 @@ impl Options {
         }
         settings.gradient_checkpointing |= self.gradient_checkpointing;
         settings.config.validate()?;
+        settings.check_methods()?;
         settings.threads = self.threads.or(settings.threads);
         settings.max_batch = self.max_batch.or(settings.max_batch);
         for name in &self.method {
@@ -279,9 +292,7 @@ impl Options {
                 started.join(", ")
             );
         }
-        if !self.method.is_empty() {
-            settings.methods.retain(|method| self.method.contains(&method.name));
-        }
+        settings.only = self.method;
         if self.device != DeviceChoice::Auto {
             settings.device = self.device;
         }
@@ -311,37 +322,24 @@ fn problems(given: &[String]) -> Result<(Option<String>, Vec<DataFile>)> {
     Ok((name, files))
 }
 
-/// Whether the user says what equals a reference.
-fn names_equality(options: &Options) -> Result<bool> {
-    is_set(options, "verifier.equality")
-}
-
 /// Whether the user's file or overrides name a key.
 fn is_set(options: &Options, key: &str) -> Result<bool> {
     let text = options.config.as_deref().map(read).transpose()?.unwrap_or_default();
     Ok(is_given(&text, options.set.iter().map(String::as_str), key)?)
 }
 
-/// The user's file, or the preset of the model. `swaps` brings held-out problems of its own; of others a share is
-/// held out unless the user says which are.
-fn base_config(options: &Options, problems: &str) -> Result<GrpoConfig> {
-    let mut config = if let Some(path) = &options.config {
-        read_config(path, &options.set)?
+/// The user's file, or the preset of the model.
+fn base_config(options: &Options) -> Result<GrpoConfig> {
+    if let Some(path) = &options.config {
+        read_config(path, &options.set)
     } else {
         let text = if options.model == "tiny" {
             include_str!("../../presets/tiny.toml")
         } else {
             include_str!("../../presets/smollm2.toml")
         };
-        GrpoConfig::from_toml_with(text, options.set.iter().map(String::as_str))?
-    };
-    if !is_set(options, "evaluation.held_out")? {
-        config.evaluation.held_out = match problems {
-            "swaps" => HeldOut::None,
-            _ => HeldOut::Share { frac: 0.2 },
-        };
+        Ok(GrpoConfig::from_toml_with(text, options.set.iter().map(String::as_str))?)
     }
-    Ok(config)
 }
 
 fn read(path: &Path) -> Result<String> {
@@ -452,8 +450,10 @@ mod tests {
         refused(&["--out", out], "already holds a run; continue it with `--resume");
         let resumed = resolve(&["--resume", out, "--method", "hint", "--from-step", "5"]).unwrap();
         assert_eq!(resumed.config, settings.config);
-        let [method] = &resumed.methods[..] else { panic!("one method") };
-        assert_eq!((method.name.as_str(), resumed.from_step), ("hint", Some(5)));
+        let chosen = resumed.chosen().map(|method| method.name.as_str()).collect::<Vec<_>>();
+        assert_eq!((chosen, resumed.from_step), (vec!["hint"], Some(5)));
+        // The others stay what the run was started with.
+        assert_eq!(resumed.methods, settings.methods);
         refused(&["--resume", out, "--method", "sft"], "it was started with: grpo, hint");
 
         // A change is remembered until checkpoints have it, and after.
@@ -484,6 +484,12 @@ mod tests {
         assert_eq!((&luffy.rollout.sampling, luffy.run), (&hint.rollout.sampling, hint.run));
         refused(&["--method", "grpo,grpo"], "--method names grpo twice");
         refused(&["--method", "lufy"], "methods are answer_hint, bread,");
+        let never = ["--method", "grpo,hint", "--set", "rollout.trigger={type='never'}"];
+        refused(&never, "the methods `grpo` and `hint` have the same configuration");
+        refused(
+            &["--max-batch", "8", "--vllm", "http://localhost:1"],
+            "--max-batch is for the engine",
+        );
     }
 
     #[test]
@@ -503,6 +509,17 @@ mod tests {
         // Without hints it is GRPO itself, and runs once.
         let plain = file("plain.toml", "rollout.trigger = { type = 'never' }");
         assert_eq!(names(&["--config", &plain]), ["plain"]);
+        let grpo = file("grpo.toml", "rollout.trigger = { type = 'never' }");
+        assert_eq!(names(&["--config", &grpo]), ["grpo"]);
+        let sft = file("sft.toml", "rollout.group_size = 5");
+        assert!(
+            resolve(&["--config", &sft, "--method", "sft"]).unwrap().methods[0].is_supervised()
+        );
+        let files = file("files.toml", "data.files = [{ path = 'a.jsonl' }]");
+        for model in ["tiny", "smollm2"] {
+            let found = methods(&["--config", &files, "--model", model]);
+            assert_eq!(found[0].1.evaluation.held_out, HeldOut::Share { frac: 0.2 });
+        }
         let held_out = |args: &[&str]| methods(args)[0].1.evaluation.held_out.clone();
         let own = ["--config", &mine, "--problems", "some.jsonl"];
         assert_eq!(held_out(&own), HeldOut::Share { frac: 0.2 });

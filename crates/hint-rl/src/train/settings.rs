@@ -51,10 +51,9 @@ impl Method {
     /// A name that is none.
     pub(super) fn named(name: &str, configured: &str, overrides: &[String]) -> Result<Self> {
         let kind = match name {
-            name if name == configured => MethodKind::Configured,
-            "hint" => MethodKind::Configured,
             "grpo" => MethodKind::Plain,
             "sft" => MethodKind::Supervised,
+            name if name == "hint" || name == configured => MethodKind::Configured,
             preset => {
                 let overrides = overrides.iter().map(String::as_str);
                 let preset = GrpoConfig::from_toml_with(presets::text(preset)?, overrides)
@@ -108,6 +107,9 @@ pub struct Settings {
     /// What is shown of the run.
     #[serde(skip)]
     pub output: Output,
+    /// The names of the methods that a resumed run continues; all of them if it is empty.
+    #[serde(skip)]
+    pub only: Vec<String>,
     /// The step to go back to.
     #[serde(skip)]
     pub from_step: Option<u64>,
@@ -254,6 +256,31 @@ impl Settings {
         KeepChanges((!self.changes.is_empty()).then(|| self.clone()))
     }
 
+    /// The methods to run now.
+    pub fn chosen(&self) -> impl Iterator<Item = &Method> {
+        let is_chosen = |name| self.only.is_empty() || self.only.contains(name);
+        self.methods.iter().filter(move |method| is_chosen(&method.name))
+    }
+
+    /// Refuses methods that this task cannot have, and two that are the same.
+    pub(super) fn check_methods(&self) -> Result<()> {
+        for (at, method) in self.methods.iter().enumerate() {
+            let config = self.config(method);
+            config.validate().with_context(|| format!("method `{}` on this task", method.name))?;
+            let twin = self.methods[..at].iter().find(|other| {
+                other.is_supervised() == method.is_supervised() && self.config(other) == config
+            });
+            if let Some(twin) = twin {
+                bail!(
+                    "the methods `{}` and `{}` have the same configuration",
+                    twin.name,
+                    method.name
+                );
+            }
+        }
+        Ok(())
+    }
+
     /// The configuration of one method. The only difference between the methods.
     pub fn config(&self, method: &Method) -> GrpoConfig {
         let mut config = self.config.clone();
@@ -271,7 +298,7 @@ impl Settings {
     ///
     /// As [`CollectorConfig::check_hints`](hint_rollout::CollectorConfig::check_hints).
     pub fn check_hints(&self, problems: &dyn Problems) -> Result<()> {
-        for method in self.methods.iter().filter(|method| !method.is_supervised()) {
+        for method in self.chosen().filter(|method| !method.is_supervised()) {
             let checked = self.config(method).rollout.check_hints(problems);
             checked.with_context(|| format!("method `{}`", method.name))?;
         }
@@ -293,7 +320,7 @@ impl Settings {
     ///
     /// A number that TOML does not have.
     pub fn config_toml(&self) -> Result<String> {
-        let config = match self.methods.as_slice() {
+        let config = match self.chosen().collect::<Vec<_>>().as_slice() {
             [method] => self.config(method),
             _ => self.config.clone(),
         };

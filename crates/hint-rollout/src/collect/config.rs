@@ -142,12 +142,7 @@ impl CollectorConfig {
                 at.not_negative("weight", weight);
             });
         }
-        at.within("scoring", |at| {
-            at.at_least("threads", self.scoring.threads, 1);
-            if let Some(seconds) = self.scoring.deadline_s {
-                at.seconds("deadline_s", seconds);
-            }
-        });
+        at.within("scoring", |at| self.scoring.check(at));
         at.within("verdicts", |at| {
             at.share("max_dropped_frac", self.verdicts.max_dropped_frac);
             at.at_least("window", self.verdicts.window, 1);

@@ -91,6 +91,7 @@ impl EvaluationOptions {
         let expected = "must be between 1 and completions_per_problem";
         at.require(holds, "k", expected, format_args!("{:?}", self.k));
         at.at_least("problems_per_call", self.problems_per_call, 1);
+        at.within("scoring", |at| self.scoring.check(at));
         at.within("sampling", |at| self.sampling.check(at));
     }
 }

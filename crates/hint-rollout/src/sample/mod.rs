@@ -2,7 +2,8 @@
 //!
 //! A [`Rollout`] is a completion, its text and its score, with the hint that it was sampled under
 //! ([`AppliedHint`]). A [`RolloutGroup`] holds the rollouts of one problem. A [`VerdictPolicy`] is what
-//! verdicts other than correct and incorrect mean for the group, a [`ScoringConfig`] how many are scored at once. A [`SuccessCount`] counts verdicts.
+//! verdicts other than correct and incorrect mean for the group, and a [`ScoringConfig`]
+//! is how they are scored. A [`SuccessCount`] counts verdicts.
 
 mod failures;
 mod group;

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::error::Violations;
+
 /// How the completions of a step, or of an evaluation, are scored.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -23,6 +25,14 @@ impl Default for ScoringConfig {
 }
 
 impl ScoringConfig {
+    /// Reports every value that is out of range.
+    pub(crate) fn check(&self, at: &mut Violations) {
+        at.at_least("threads", self.threads, 1);
+        if let Some(seconds) = self.deadline_s {
+            at.seconds("deadline_s", seconds);
+        }
+    }
+
     pub(crate) fn deadline(self) -> Option<Duration> {
         self.deadline_s.map(Duration::from_secs_f64)
     }

@@ -18,7 +18,7 @@ use crate::learner::{LearnerParts, SftLoss, UpdateReport};
 use crate::metrics::{self, Metrics};
 use crate::objective::{Aggregation, CreditForm};
 use crate::rollout_table::RolloutRecord;
-use crate::stage::{Batch, Snapshot, Stage, problem_fingerprints};
+use crate::stage::{Batch, Snapshot, Stage, check_reference, problem_fingerprints};
 use crate::warning::Warning;
 
 mod advantages;
@@ -121,15 +121,9 @@ impl Stage for PolicyGradient {
 
     fn check_parts(&self, config: &GrpoConfig, parts: &LearnerParts) -> Result<(), GrpoError> {
         let loss = &config.loss;
-        let (kl, has_reference) = (loss.kl.coef, parts.reference.is_some());
+        check_reference(config, parts)?;
         let credits = parts.credit.is_some() || loss.credit.form != CreditForm::None;
         let message = match (self.collector.teaches(), credits) {
-            _ if kl != 0.0 && !has_reference => {
-                &format!("loss.kl.coef: must be 0 without a reference policy, found {kl}")
-            }
-            _ if loss.credit.needs_reference() && !has_reference => {
-                "loss.credit.teacher: must be \"live\" without a reference policy"
-            }
             (true, false) => {
                 "loss.credit.form.type: must be \"advantage\" or \"weight\" where \
                  rollout.combine.type is \"teach\""

@@ -82,11 +82,14 @@ impl Kind {
     ];
 
     fn of(group: &[RolloutRecord]) -> Self {
+        // Hinted completions that took no part only tell whether hints were tried.
+        let has_hint = group.iter().any(|one| one.source != RolloutSource::Plain);
+        let members = group.iter().filter(|one| one.role != RolloutRole::Discarded);
+        let group = members.collect::<Vec<_>>();
         let is = |of: fn(&RolloutRecord) -> bool| group.iter().filter(move |one| of(one)).count();
         let plain = |one: &RolloutRecord| one.source == RolloutSource::Plain;
         let correct = is(|one| one.verdict.is_correct());
         let plain_correct = group.iter().any(|one| plain(one) && one.verdict.is_correct());
-        let has_hint = group.iter().any(|one| !plain(one));
         if group.iter().any(|one| !one.verdict.is_correct() && !one.verdict.is_wrong()) {
             Self::Unjudged
         } else if 2 * is(|one| one.stop.name() == "length") > group.len() {
@@ -276,7 +279,7 @@ impl Packer {
         });
         let mut verdicts = [0; Verdict::ALL.len()];
         let (mut sources, mut levels) = (0, 0);
-        for record in group {
+        for record in group.iter().filter(|one| one.role != RolloutRole::Discarded) {
             for (count, verdict) in verdicts.iter_mut().zip(Verdict::ALL) {
                 *count += usize::from(verdict == record.verdict);
             }

@@ -112,6 +112,23 @@ fn seeds_are_one_curve_and_other_settings_another() {
 }
 
 #[test]
+fn hints_that_took_no_part_do_not_rescue_a_group() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = run(folder.path(), "hint", "run = { steps = 5 }");
+    let in_vain = json!({
+        "role": "discarded", "source": "hinted", "hint": "Six sevens.", "verdict": "correct",
+        "advantage": null, "logprobs": null,
+    });
+    table(&dir, 1, &[record(1, 0, 0, &json!({})), record(1, 0, 1, &in_vain)]);
+    let (page, _) = page_of(&[dir], LIMIT);
+    let index = data(&page, "index");
+    let kind = usize::try_from(index["rows"][0][4].as_u64().unwrap()).unwrap();
+    assert_eq!(index["kinds"][kind], json!("all wrong with hint"));
+    let counted = index["rows"][0][5].as_array().unwrap().iter().filter_map(Value::as_u64);
+    assert_eq!(counted.sum::<u64>(), 1, "only what took part is counted");
+}
+
+#[test]
 fn a_group_has_everything_that_was_measured() {
     let folder = tempfile::tempdir().unwrap();
     let dir = run(folder.path(), "hint", "run = { steps = 5 }");
