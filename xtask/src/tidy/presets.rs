@@ -8,7 +8,8 @@ const PAGE: &str = "docs/presets.md";
 const HEAD: &str = "# Presets\n\n<!-- Written by `cargo xtask bless` from examples/configs. -->\n\n\
     Each file in `examples/configs` is a choice on the axes of [methods](methods.md). \
     `hint-rl train --method NAME` runs it on the model, data and optimizer of the run. \
-    `--config FILE` takes a whole file.\n";
+    `--config FILE` takes a whole file, such as the tasks `tiny` and `smollm2`. With `--method`, `hint` is the \
+    run's own configuration, and `grpo` the same without hints.\n";
 
 /// Runs the check.
 pub(super) fn check(tree: &Tree) -> Vec<Finding> {
