@@ -432,7 +432,7 @@ fn a_column_that_does_not_fit_is_refused() {
     let error = update_with(&EVEN, &config(), SftLoss::default(), vec![sample])
         .map(|_| ())
         .expect_err("one value is missing");
-    assert_eq!(error.to_string(), "sample 0 has 1 as `loss_mask`, expected 2");
+    assert_eq!(error.to_string(), "sample 0 has 1 values of `loss_mask`, expected 2");
 }
 
 #[test]

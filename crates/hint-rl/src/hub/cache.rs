@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::io::Read;
+use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Component, Path, PathBuf};
 
 use data_encoding::HEXLOWER;
@@ -66,8 +67,10 @@ pub(super) fn keep_listing(cache: &Cache, repo: &Repo, commit: &str, files: &[St
 fn write_listing(path: &Path, files: &[String]) -> std::io::Result<()> {
     let Some(folder) = path.parent() else { return Ok(()) };
     std::fs::create_dir_all(folder)?;
-    let file = tempfile::NamedTempFile::new_in(folder)?;
-    serde_json::to_writer(&file, files)?;
+    // For other users of the cache as well, as far as the umask lets them.
+    let readable = std::fs::Permissions::from_mode(0o666);
+    let mut file = tempfile::Builder::new().permissions(readable).tempfile_in(folder)?;
+    file.write_all(&serde_json::to_vec(files)?)?;
     file.persist(path)?;
     Ok(())
 }

@@ -151,10 +151,12 @@ fn array_rows(mut input: impl BufRead, origin: &Path, sink: Sink<'_>) -> Result<
         lines += newlines(&element);
         element.clear();
     }
-    let rest = bytes.find(|byte| byte.as_ref().is_ok_and(|byte| !byte.is_ascii_whitespace()));
-    if rest.is_some() {
-        let message = "something follows the JSON array";
-        return Err(failed(Error::new(ErrorKind::InvalidData, message)));
+    // To the end: only there a compressed file says that it is damaged.
+    for byte in bytes {
+        if !byte.map_err(&failed)?.is_ascii_whitespace() {
+            let message = "something follows the JSON array";
+            return Err(failed(Error::new(ErrorKind::InvalidData, message)));
+        }
     }
     Ok(())
 }

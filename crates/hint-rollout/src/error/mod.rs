@@ -100,8 +100,8 @@ pub enum RolloutError {
 
     /// Problems that are too many for memory could not be kept on disk.
     #[error(
-        "cannot keep problems in a file of {}; free some space, name another folder by `data.spill_dir`, or allow \
-         more memory by `data.memory_mib`",
+        "cannot keep problems in a file of {}, or read them back; if it is full, free some space, name another folder \
+         by `data.spill_dir`, or allow more memory by `data.memory_mib`",
         dir.as_ref().map_or("the folder for temporary files".to_owned(), |dir| format!("`{}`", dir.display()))
     )]
     SpillProblems {

@@ -166,7 +166,7 @@ impl RolloutGroup {
 
     /// Adds to the discarded rollouts those of `hinted` that take no part in the group.
     pub(crate) fn discard_others(&mut self, mut hinted: Vec<Rollout>) {
-        for member in self.rollouts.iter().chain(&self.supervised) {
+        for member in self.rollouts.iter().chain(&self.supervised).filter(|one| one.is_hinted()) {
             let place = hinted.iter().position(|one| one.completion == member.completion);
             place.map(|place| hinted.remove(place));
         }

@@ -207,6 +207,23 @@ mod formats {
     }
 
     #[test]
+    fn a_damaged_end_of_a_compressed_array_is_an_error() {
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        let text = r#"[{"question": "1+1", "answer": 2}]"#;
+        gzip.write_all(text.as_bytes()).expect("memory does not fail");
+        let whole = gzip.finish().expect("memory does not fail");
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let file = folder.path().join("rows.json.gz");
+        let mut flipped = whole.clone();
+        let checksum = flipped.len() - 8;
+        flipped[checksum] ^= 1;
+        for bytes in [&whole[..whole.len() - 4], &flipped] {
+            std::fs::write(&file, bytes).expect("the file is written");
+            assert!(read_problems(&file).is_err(), "{} bytes", bytes.len());
+        }
+    }
+
+    #[test]
     fn compressed_files_are_read_whatever_their_name() {
         let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
         gzip.write_all(CSV.as_bytes()).expect("memory does not fail");
