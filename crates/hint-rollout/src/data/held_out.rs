@@ -27,7 +27,7 @@ pub enum HeldOut {
         /// In `(0, 1)`.
         frac: f64,
     },
-    /// The problems of another file. Training problems of the same [content](Problem::content) are not
+    /// The problems of another file. Training problems of the same [content](crate::Problem::content) are not
     /// trained on; ids are unique in each file, and may coincide between the two.
     File {
         /// A file, as [`read_problems`](crate::data::read_problems) reads.
