@@ -129,7 +129,13 @@ impl LoraConfig {
             // Any end of a path will do, as in PEFT.
             let found = (0..names.len()).filter(|&index| module(&names[index]).ends_with(target));
             let found: Vec<usize> = found.collect();
-            if found.is_empty() {
+            // Such as a mixer, of which the parameters that stand in it directly are only a part.
+            let has_modules = |index: &usize| {
+                let inner = format!("{}.", module(&names[*index]));
+                let rest = |name: &String| name.strip_prefix(&inner).map(str::to_owned);
+                names.iter().filter_map(rest).any(|rest| rest.contains('.'))
+            };
+            if found.is_empty() || found.iter().any(has_modules) {
                 let supported =
                     "modules with weights of their own, such as lm_head, embed_tokens, norm";
                 return Err(PolicyError::unsupported("modules_to_save", target, supported));

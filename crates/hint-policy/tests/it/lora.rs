@@ -255,6 +255,15 @@ fn what_is_not_implemented_is_refused_by_name() {
 }
 
 #[test]
+fn a_module_that_holds_others_is_not_saved_in_part() {
+    let model = CausalLm::load(golden().join("models/qwen3_5"), &options()).unwrap();
+    let modules_to_save = vec!["linear_attn".to_owned()];
+    let lora = LoraConfig { modules_to_save, ..LoraConfig::default() };
+    let error = model.with_lora(&lora, 0).unwrap_err().to_string();
+    assert!(error.contains("modules_to_save") && error.contains("linear_attn"), "{error}");
+}
+
+#[test]
 fn damaged_adapters_are_named() {
     let dir = tempfile::tempdir().unwrap();
     let config = small(Architecture::Llama);

@@ -63,6 +63,12 @@ pub(crate) fn text_rows(
     let (mut head, mut first, mut number) = (Vec::new(), Vec::new(), 0);
     while first.trim_ascii().is_empty() {
         head.append(&mut first);
+        // A bracket begins an array, and all of that may be one line.
+        let next = input.fill_buf().map_err(&failed)?;
+        let next = next.strip_prefix(b"\xef\xbb\xbf").unwrap_or(next);
+        if next.trim_ascii_start().starts_with(b"[") {
+            return array_rows(head.as_slice().chain(input), origin, sink);
+        }
         number += 1;
         if input.read_until(b'\n', &mut first).map_err(&failed)? == 0 {
             return Ok(());
