@@ -36,11 +36,13 @@ impl Credit for Agreement {
 fn main() -> Result<()> {
     // Operations of so small a model are faster on one thread.
     tch::set_num_threads(1);
-    let toml = include_str!("configs/tiny.toml").replace(
-        "[rollout]\n",
-        "[rollout]\ntrigger = { type = \"always\" }\ncombine = { type = \"teach\" }\n",
-    ) + "[rollout.source]\ntype = \"solution_prefix\"\nin_prompt = true\n[loss]\nhinted_weight = []\n";
-    let mut config = GrpoConfig::from_toml(&toml)?;
+    let settings = [
+        "rollout.trigger.type=always",
+        "rollout.combine.type=teach",
+        "rollout.source={ type = 'solution_prefix', in_prompt = true }",
+        "loss.hinted_weight=[]",
+    ];
+    let mut config = GrpoConfig::from_toml_with(include_str!("configs/tiny.toml"), settings)?;
     config.run.steps = 10;
     let model = LoadedModel::load("examples/tiny", &LoadOptions::default())?;
     let policy = SharedPolicy::new(model.policy);

@@ -53,9 +53,8 @@ impl Levels for Doubling {
 fn main() -> Result<()> {
     // Operations of so small a model are faster on one thread.
     tch::set_num_threads(1);
-    let toml = include_str!("configs/tiny.toml").to_owned()
-        + "[rollout.source]\ntype = \"solution_prefix\"\n[loss]\nratio_scheme = { type = \"hinted\" }\n";
-    let mut config = GrpoConfig::from_toml(&toml)?;
+    let settings = ["rollout.source.type=solution_prefix", "loss.ratio_scheme.type=hinted"];
+    let mut config = GrpoConfig::from_toml_with(include_str!("configs/tiny.toml"), settings)?;
     config.run.steps = 10;
     let model = LoadedModel::load("examples/tiny", &LoadOptions::default())?;
     let policy = SharedPolicy::new(model.policy);

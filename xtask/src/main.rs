@@ -46,7 +46,7 @@ usage: cargo xtask COMMAND [-- ARGS]
   package         make the packages of the crates, and compile them away from the repository
   lint            format, tidy, clippy, rustdoc; stops at the first failure
   tidy            the checks of this repository alone (no compiler, no libtorch)
-  bless           write what follows from the code: tables of modules and metrics, lists of public items
+  bless           write what follows from the code: tables of modules and metrics, public items, presets, counts of sentences
   e2e-vllm        setup, then a training run of SmolLM2 through a vLLM server on the CPU, which is
                   installed (5 GB) and started; compares every log-probability with the trainer's";
 

@@ -145,7 +145,7 @@ fn seconds(options: &Options, (_, variables, flags): &Way) -> Result<f64> {
     ensure!(times.len() == options.steps, "{} of {} steps were timed", times.len(), options.steps);
     times.remove(0);
     times.sort_by(f64::total_cmp);
-    Ok(times[times.len() / 2])
+    Ok(f64::midpoint(times[(times.len() - 1) / 2], times[times.len() / 2]))
 }
 
 /// The seconds of each step.

@@ -19,7 +19,7 @@ struct Program {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Train a policy with plain GRPO, HINT or supervised, and compare the methods without hints.
+    /// Train a policy with one or several methods, by default GRPO and HINT, and compare them without hints.
     Train(Box<train::Options>),
     /// Evaluate a model, or the newest checkpoint of a run, without hints.
     Evaluate(Box<evaluate::Options>),

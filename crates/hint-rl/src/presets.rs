@@ -43,7 +43,7 @@ pub(crate) const PRESETS: &[(&str, &str)] = presets![
 pub(crate) fn text(name: &str) -> Result<&'static str> {
     match PRESETS.iter().find(|(known, _)| *known == name) {
         Some((_, text)) => Ok(text),
-        None => bail!("there is no method `{name}`; methods are {} and sft", names().join(", ")),
+        None => bail!("there is no preset `{name}`; presets are {}", names().join(", ")),
     }
 }
 

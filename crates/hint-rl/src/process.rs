@@ -23,18 +23,6 @@ pub fn threads(text: &str) -> Result<i32, String> {
     if (1..=MAX_THREADS).contains(&i64::from(value)) { Ok(value) } else { Err(range) }
 }
 
-/// The value of `--max-batch`.
-///
-/// # Errors
-///
-/// What is no number above 0.
-pub fn max_batch(text: &str) -> Result<usize, String> {
-    match text.parse() {
-        Ok(count @ 1..) => Ok(count),
-        _ => Err("must be a number of at least 1".to_owned()),
-    }
-}
-
 /// Catches stop signals; `doing` says what is finished first.
 ///
 /// # Errors

@@ -1,4 +1,4 @@
-//! What the checks read from Markdown: headings, links, includes and prose.
+//! What the checks read from Markdown: headings, links, code and prose.
 
 use std::ops::Range;
 

@@ -284,8 +284,12 @@ impl Extraction {
                 {
                     return Ok(None);
                 }
+                // The first word is the answer, whatever it says: `May 5`, or `incorrect`.
                 AnswerSource::Hashes
-                    if text.rsplit_once("####").is_some_and(|(_, after)| is_taken_back(after)) =>
+                    if text
+                        .rsplit_once("####")
+                        .and_then(|(_, after)| after.trim_start().split_once(char::is_whitespace))
+                        .is_some_and(|(_, behind)| is_taken_back(behind)) =>
                 {
                     return Ok(None);
                 }

@@ -56,6 +56,15 @@ fn remarks_around_an_answer_are_left_out() {
 }
 
 #[test]
+fn hashes_are_taken_back_behind_the_answer_and_not_by_it() {
+    let found = |text: &str| Extraction { sources: vec![AnswerSource::Hashes] }.extract(text);
+    assert_eq!(found("#### May 5").as_deref(), Some("May 5"));
+    assert_eq!(found("#### incorrect").as_deref(), Some("incorrect"));
+    assert_eq!(found("#### 12\nWait, no, that is wrong."), None);
+    assert_eq!(found("#### 12 is wrong."), None);
+}
+
+#[test]
 fn sources_are_tried_in_their_order() {
     let text = "#### 1\nThe answer is 2. \\boxed{3}";
     let first = |source| Extraction { sources: vec![source, AnswerSource::Boxed] }.extract(text);

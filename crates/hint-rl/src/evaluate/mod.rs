@@ -18,6 +18,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
+use clap::builder::RangedU64ValueParser;
 use hint_grpo::GrpoConfig;
 use hint_grpo::config::{EvaluationConfig, is_given};
 use hint_grpo::rollout_table::{RolloutRecord, evaluated, write_rollouts};
@@ -25,7 +26,7 @@ use hint_policy::SharedPolicy;
 use hint_policy::runtime::DeviceChoice;
 use hint_reward::Rubric;
 use hint_reward::verifier::{Equality, VerifierConfig};
-use hint_rollout::data::DataConfig;
+use hint_rollout::data::{DataConfig, HeldOut};
 use hint_rollout::error::Violations;
 use hint_rollout::evaluate::{Evaluation, EvaluationOptions, evaluate};
 use hint_rollout::run::Activity;
@@ -33,7 +34,8 @@ use hint_rollout::{LocalEngine, Problem, RolloutEngine};
 use serde::Serialize;
 
 use self::table::{Counter, rules, table};
-use crate::process::{max_batch, set_threads, threads};
+use crate::process::{set_threads, threads};
+use crate::train::SETTINGS;
 use crate::workload::{Compute, PromptOptions, Source, Workload, columns, device, equality, ids};
 
 /// Evaluates a model on problems, without hints.
@@ -55,8 +57,8 @@ pub struct Options {
     #[arg(long, value_name = "FIELD=COLUMN")]
     column: Vec<String>,
 
-    /// Only the problems that a run with this held-out share holds out, such as 0.2. `swaps` has
-    /// held-out problems of its own.
+    /// Only the problems that a run with this held-out share holds out, such as 0.2. `swaps` has held-out problems of
+    /// its own [default: all; of a run, those that it held out].
     #[arg(long, value_name = "SHARE")]
     held_out: Option<f64>,
 
@@ -109,7 +111,7 @@ pub struct Options {
     threads: Option<i32>,
 
     /// Most completions that are decoded at a time [default: 256]. Fewer take less memory and more time.
-    #[arg(long, value_name = "N", value_parser = max_batch)]
+    #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
     max_batch: Option<usize>,
 
     /// Sets one key of the verifier, such as `verifier.level=strict` or
@@ -166,6 +168,7 @@ fn base_config(options: &Options) -> Result<GrpoConfig> {
         note!("prompt, verifier and sampling are those of the run: `{}`", file.display());
         if !trained_on(&file, &options.problems) {
             config.data = DataConfig::default();
+            config.evaluation.held_out = HeldOut::None;
         }
         return Ok(config);
     }
@@ -190,12 +193,18 @@ fn run_config(model: &Path) -> Option<PathBuf> {
     Some(run.join("config.toml")).filter(|file| file.is_file())
 }
 
-/// Whether a run of `hint-rl train`, by its configuration file, trained on these problems: its columns are theirs.
+/// Whether the run with this configuration file trained on these problems. Its columns are theirs then, and so is
+/// what it held out.
 fn trained_on(config: &Path, problems: &str) -> bool {
-    let options = config.parent().and_then(Path::parent).map(|runs| runs.join("options.json"));
+    let options = config.parent().and_then(Path::parent).map(|runs| runs.join(SETTINGS));
     let text = options.and_then(|file| std::fs::read(file).ok());
     let options = text.and_then(|text| serde_json::from_slice::<serde_json::Value>(&text).ok());
-    options.is_some_and(|options| options["problems"] == problems)
+    let trained = options.and_then(|options| Some(options["problems"].as_str()?.to_owned()));
+    let is_same_file = |trained: &str| {
+        let files = [trained, problems].map(|name| Path::new(name).canonicalize().ok());
+        files[0].is_some() && files[0] == files[1]
+    };
+    trained.is_some_and(|trained| trained == problems || is_same_file(&trained))
 }
 
 /// Runs the command.
@@ -213,8 +222,8 @@ pub fn run(options: &Options) -> Result<()> {
     let evaluation = EvaluationConfig {
         max_problems: Some(options.limit),
         held_out: match options.held_out {
-            Some(frac) => hint_rollout::data::HeldOut::Share { frac },
-            None => hint_rollout::data::HeldOut::None,
+            Some(frac) => HeldOut::Share { frac },
+            None => config.evaluation.held_out.clone(),
         },
         ..EvaluationConfig::default()
     };
@@ -366,9 +375,10 @@ mod tests {
         let checkpoint = run.join("checkpoints/step-00000002");
         std::fs::create_dir_all(&checkpoint).unwrap();
         let text = "verifier.level = 'strict'\nrollout.sampling.temperature = 0.7\n\
-                    data.columns.question = 'q'";
+                    data.columns.question = 'q'\n\
+                    evaluation.held_out = { type = 'share', frac = 0.2 }";
         std::fs::write(run.join("config.toml"), text).unwrap();
-        std::fs::write(runs.path().join("options.json"), "{\"problems\": \"a.jsonl\"}").unwrap();
+        std::fs::write(runs.path().join(SETTINGS), "{\"problems\": \"a.jsonl\"}").unwrap();
         for model in [&run, &checkpoint] {
             let model = model.to_str().unwrap();
             let own = config(&["--model", model, "--problems", "a.jsonl"]).unwrap();
@@ -377,9 +387,11 @@ mod tests {
                 (Level::Strict, 0.7)
             );
             assert_ne!(own.data, DataConfig::default());
+            assert_eq!(own.evaluation.held_out, HeldOut::Share { frac: 0.2 });
             // Columns are those of the problems that the run trained on.
             let other = config(&["--model", model, "--problems", "b.jsonl"]).unwrap();
             assert_eq!((other.verifier.level, other.data), (Level::Strict, DataConfig::default()));
+            assert_eq!(other.evaluation.held_out, HeldOut::None);
         }
     }
 }

@@ -25,9 +25,8 @@ use crate::process::peak_memory_on;
 use crate::workload::{Model, Workload, ids};
 
 /// Goes through everything that a run does, once and in small: configuration, problems and reference
-/// answers, model, memory, and one step of one group without its update. Of GRPO and HINT, which
-/// share all of it but the hints, HINT takes the step, of several methods the last one. Passes each thing to `say` when it is known,
-/// and what takes long when it begins.
+/// answers, model, memory, and one step of one group without its update. Of several methods, the
+/// last one takes the step. Passes each thing to `say` when it is known, and what takes long when it begins.
 ///
 /// # Errors
 ///

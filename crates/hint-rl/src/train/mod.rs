@@ -46,6 +46,7 @@ use self::engine::engine;
 pub use self::engine::report_server;
 use self::lock::RunLock;
 pub use self::options::Options;
+pub(crate) use self::settings::SETTINGS;
 pub use self::settings::{Method, MethodKind, Settings};
 use self::summary::{RunSummary, Summary};
 use crate::process::{catch_signals, peak_memory_on, set_threads};

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
+use clap::builder::RangedU64ValueParser;
 use hint_grpo::GrpoConfig;
 use hint_grpo::config::is_given;
 use hint_policy::runtime::DeviceChoice;
@@ -13,11 +14,11 @@ use hint_rollout::collect::hinted::HintTrigger;
 use hint_rollout::data::{DataFile, HeldOut};
 
 use super::settings::{Method, SETTINGS, Settings, pinned};
-use crate::process::{max_batch, threads};
+use crate::process::threads;
 use crate::progress::Output;
 use crate::workload::{Compute, DATA_FILES, PromptOptions, columns, equality};
 
-/// Trains a policy with plain GRPO and with HINT, and compares them without hints.
+/// Trains a policy with one or several methods, by default GRPO and HINT, and compares them without hints.
 #[derive(Debug, Clone, Args)]
 pub struct Options {
     /// The methods to run, one after the other, from the same weights and seed, such as `grpo,hint,luffy`: `grpo`
@@ -81,7 +82,7 @@ pub struct Options {
     pub threads: Option<i32>,
 
     /// Most completions that are decoded at a time [default: 256]. Fewer take less memory and more time.
-    #[arg(long, value_name = "N", value_parser = max_batch)]
+    #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
     pub max_batch: Option<usize>,
 
     /// Hyper-parameters in TOML, in place of the model's preset in `examples/configs`.
@@ -225,10 +226,6 @@ impl Options {
             from_step: None,
             changes: Vec::new(),
         };
-        ensure!(
-            settings.vllm.is_empty() || settings.max_batch.is_none(),
-            "--max-batch is for the engine in this process; a server has a limit of its own"
-        );
         settings.check_methods()?;
         Ok(settings)
     }
@@ -279,10 +276,11 @@ impl Options {
         }
         settings.gradient_checkpointing |= self.gradient_checkpointing;
         settings.config.validate()?;
-        settings.check_methods()?;
         settings.threads = self.threads.or(settings.threads);
         settings.max_batch = self.max_batch.or(settings.max_batch);
-        for name in &self.method {
+        settings.check_methods()?;
+        let names = self.method.iter().map(|name| name.to_lowercase()).collect::<Vec<_>>();
+        for name in &names {
             let started =
                 settings.methods.iter().map(|method| method.name.as_str()).collect::<Vec<_>>();
             ensure!(
@@ -292,7 +290,7 @@ impl Options {
                 started.join(", ")
             );
         }
-        settings.only = self.method;
+        settings.only = names;
         if self.device != DeviceChoice::Auto {
             settings.device = self.device;
         }
@@ -448,7 +446,7 @@ mod tests {
         let settings = resolve(&["--out", out, "--set", "optimizer.max_grad_norm=0.28"]).unwrap();
         settings.save().unwrap();
         refused(&["--out", out], "already holds a run; continue it with `--resume");
-        let resumed = resolve(&["--resume", out, "--method", "hint", "--from-step", "5"]).unwrap();
+        let resumed = resolve(&["--resume", out, "--method", "HINT", "--from-step", "5"]).unwrap();
         assert_eq!(resumed.config, settings.config);
         let chosen = resumed.chosen().map(|method| method.name.as_str()).collect::<Vec<_>>();
         assert_eq!((chosen, resumed.from_step), (vec!["hint"], Some(5)));
@@ -483,7 +481,7 @@ mod tests {
         assert_eq!((luffy.rollout.group_size, luffy.loss.kl.coef), (7, 0.25));
         assert_eq!((&luffy.rollout.sampling, luffy.run), (&hint.rollout.sampling, hint.run));
         refused(&["--method", "grpo,grpo"], "--method names grpo twice");
-        refused(&["--method", "lufy"], "methods are answer_hint, bread,");
+        refused(&["--method", "lufy"], "presets are answer_hint, bread,");
         let never = ["--method", "grpo,hint", "--set", "rollout.trigger={type='never'}"];
         refused(&never, "the methods `grpo` and `hint` have the same configuration");
         refused(

@@ -56,7 +56,10 @@ impl Method {
             name if name == "hint" || name == configured => MethodKind::Configured,
             preset => {
                 let overrides = overrides.iter().map(String::as_str);
-                let preset = GrpoConfig::from_toml_with(presets::text(preset)?, overrides)
+                let text = presets::text(preset).with_context(|| {
+                    format!("`{preset}` in --method is neither sft nor a preset")
+                })?;
+                let preset = GrpoConfig::from_toml_with(text, overrides)
                     .with_context(|| format!("method `{preset}`"))?;
                 MethodKind::Preset(Box::new(preset))
             }
@@ -120,7 +123,7 @@ pub struct Settings {
 }
 
 /// The file in a run's folder that holds its [`Settings`].
-pub(super) const SETTINGS: &str = "options.json";
+pub(crate) const SETTINGS: &str = "options.json";
 
 /// What a run compares of its data when it is resumed.
 const DATA: [&str; 5] = ["problems", "hints", "solutions", "columns", "held_out"];
@@ -262,8 +265,12 @@ impl Settings {
         self.methods.iter().filter(move |method| is_chosen(&method.name))
     }
 
-    /// Refuses methods that this task cannot have, and two that are the same.
+    /// Refuses methods that this task cannot have, two that are the same, and an option of another engine.
     pub(super) fn check_methods(&self) -> Result<()> {
+        ensure!(
+            self.vllm.is_empty() || self.max_batch.is_none(),
+            "--max-batch is for the engine in this process; a server has a limit of its own"
+        );
         for (at, method) in self.methods.iter().enumerate() {
             let config = self.config(method);
             config.validate().with_context(|| format!("method `{}` on this task", method.name))?;

@@ -145,8 +145,6 @@ pub(crate) fn hash(text: &str) -> u128 {
 
 /// Where the hash of an id stands in `[0, 1)`.
 pub(crate) fn place(id: &str) -> f64 {
-    let digest = Sha256::digest(id.as_bytes());
-    let first = digest.iter().take(8).fold(0_u64, |number, byte| number << 8 | u64::from(*byte));
     // 53 bits are what an f64 holds; rounding up could reach 1.
-    (first >> 11) as f64 / (1_u64 << 53) as f64
+    (hash(id) >> 75) as f64 / (1_u64 << 53) as f64
 }
