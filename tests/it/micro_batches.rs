@@ -4,7 +4,8 @@
 use std::sync::{Arc, Mutex};
 
 use hint_grpo::objective::{
-    Aggregation, CreditForm, KlConfig, KlEstimator, LossConfig, OldLogprobs, RatioScheme,
+    Aggregation, CreditForm, DivergenceKind, KlConfig, KlEstimator, LossConfig, OldLogprobs,
+    RatioScheme, Support, Tail,
 };
 use hint_grpo::{GrpoConfig, GrpoError, Hints, Optimizer, Parts, Rewards, Trainer};
 use hint_policy::{CausalLm, ModelConfig, Parameter, Policy, SharedPolicy};
@@ -155,7 +156,16 @@ fn scenarios() -> Vec<GrpoConfig> {
             GrpoConfig { loss, ..base() }
         }),
     );
-    // Hints that teach: both forms, the additive one for wrong completions alone.
+    let divergence = |kind, support| CreditForm::Divergence {
+        mix: 0.5,
+        coef: 2.0,
+        kind,
+        top_k: 4,
+        support,
+        tail: Tail::Bucket,
+    };
+    let jsd = DivergenceKind::Jsd { teacher_share: 0.5 };
+    // Hints that teach: every form, one for wrong completions alone.
     for (form, completions, old_logprobs) in [
         (CreditForm::Advantage { mix: 0.5, max: Some(3.0) }, Taught::Wrong, OldLogprobs::Engine),
         (
@@ -163,6 +173,12 @@ fn scenarios() -> Vec<GrpoConfig> {
             Taught::All,
             OldLogprobs::Recomputed,
         ),
+        (
+            divergence(DivergenceKind::ReverseKl, Support::Student),
+            Taught::Wrong,
+            OldLogprobs::Recomputed,
+        ),
+        (divergence(jsd, Support::Teacher), Taught::All, OldLogprobs::Engine),
     ] {
         let mut config = base();
         config.rollout.trigger = HintTrigger::Always;

@@ -3,7 +3,9 @@
 use std::path::Path;
 
 use hint_grpo::advantage::LeaveOneOut;
-use hint_grpo::objective::ObjectiveConfig;
+use hint_grpo::objective::{
+    CreditConfig, CreditForm, CreditTeacher, DivergenceKind, ObjectiveConfig, Support, Tail,
+};
 use hint_grpo::optim::{AdamW, AdamWConfig, Decay};
 use hint_grpo::stage::PolicyGradient;
 use hint_grpo::{
@@ -12,6 +14,7 @@ use hint_grpo::{
 use hint_policy::SharedPolicy;
 use hint_reward::verifier::{Equality, VerifierConfig};
 use hint_rollout::Problem;
+use hint_rollout::collect::hinted::{CombineRule, Contrast, HintTrigger, Taught};
 use hint_rollout::data::ProblemSetBuilder;
 use hint_tests::{
     StopAfter, bytes, config, lenient_rubric, parts, problems, tiny_policy, trainer, weights,
@@ -76,6 +79,59 @@ fn a_stopped_run_resumes_to_the_same_bytes() {
         assert!(matches!(outcome_of_run, Outcome::Stopped { step, .. } if step == stop));
         let weights = finish(dir.path(), &run_config());
         assert!((outcome(dir.path()), weights) == expected, "stopped after step {stop}");
+    }
+}
+
+/// Runs in `dir` to step `STEPS`, or to `stop`, with hints that teach by an average of the weights.
+fn with_average(dir: &Path, stop: Option<u64>) -> Vec<Vec<u8>> {
+    let mut config = run_config();
+    config.rollout.trigger = HintTrigger::Always;
+    config.rollout.combine =
+        CombineRule::Teach { completions: Taught::All, contrast: Contrast::None };
+    config.loss.credit = CreditConfig {
+        form: CreditForm::Divergence {
+            mix: 0.5,
+            coef: 1.0,
+            kind: DivergenceKind::ReverseKl,
+            top_k: 5,
+            support: Support::Student,
+            tail: Tail::Bucket,
+        },
+        teacher: CreditTeacher::Average { decay: 0.8 },
+    };
+    let run_dir = RunDir::resume_or_create(dir, &config).expect("a usable folder");
+    let policy = SharedPolicy::new(tiny_policy(7));
+    let parts = parts(&policy, lenient_rubric(), true);
+    let mut builder = Trainer::from_config(config, parts)
+        .expect("the configuration is valid")
+        .teacher(SharedPolicy::new(tiny_policy(7)))
+        .run_dir(run_dir);
+    if let Some(step) = stop {
+        builder = builder.observer(StopAfter(step));
+    }
+    let mut trainer = builder.build().expect("the configuration is valid");
+    trainer.run(&problems()).expect("the run works");
+    if stop.is_some() { Vec::new() } else { outcome(dir) }
+}
+
+#[test]
+fn an_average_that_teaches_resumes_to_the_same_bytes() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let expected = with_average(dir.path(), None);
+    let last = dir.path().join(format!("checkpoints/step-{STEPS:08}"));
+    let read =
+        |name: &str| tch::Tensor::read_safetensors(last.join(name)).expect("a file of tensors");
+    let model = read("model.safetensors");
+    let average = read("optimizer.safetensors");
+    for (name, weights) in &model {
+        let of_teacher = average.iter().find(|(other, _)| *other == format!("teacher/{name}"));
+        let (_, of_teacher) = of_teacher.expect("the average is in the checkpoint");
+        assert_ne!(of_teacher, weights, "{name} follows, and is not the same");
+    }
+    for stop in [1, 4] {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        with_average(dir.path(), Some(stop));
+        assert!(with_average(dir.path(), None) == expected, "stopped after step {stop}");
     }
 }
 

@@ -98,7 +98,7 @@ pub use policy::batch::{TokenBatch, TokenRow};
 pub use policy::decoder::Decoder;
 pub use policy::forward_pass::ForwardPass;
 pub use policy::save_options::SaveOptions;
-pub use policy::scores::{ScoreOptions, TokenScores};
+pub use policy::scores::{Alternatives, ScoreGradients, ScoreOptions, TokenScores};
 pub use policy::shared::SharedPolicy;
 pub use policy::{Parameter, Policy};
 pub use runtime::{DeviceChoice, catch_out_of_memory, load_cuda};

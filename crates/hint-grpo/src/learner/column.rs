@@ -52,7 +52,7 @@ impl TokenColumn {
 }
 
 /// Where the response of each row lies in the flattened `[batch * seq]` order.
-fn responses(batch: &TokenBatch) -> impl Iterator<Item = Range<usize>> + '_ {
+pub(super) fn responses(batch: &TokenBatch) -> impl Iterator<Item = Range<usize>> + '_ {
     let lens = batch.prompt_lens().iter().zip(batch.completion_lens());
     lens.enumerate().map(|(row, (prompt, response))| {
         let start = row * batch.seq() + prompt;

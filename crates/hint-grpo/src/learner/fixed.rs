@@ -198,7 +198,7 @@ impl Learner {
     }
 
     /// The reference policy, which the key `asks` for.
-    fn reference(&self, asks: &str) -> Result<&SharedPolicy, GrpoError> {
+    pub(super) fn reference(&self, asks: &str) -> Result<&SharedPolicy, GrpoError> {
         self.reference.as_ref().ok_or_else(|| {
             let message = format!("{asks}: needs a reference policy, and the learner has none");
             ConfigError::Invalid(vec![message]).into()
@@ -219,25 +219,22 @@ impl Learner {
             indices.iter().copied().filter(taught).collect::<Vec<_>>()
         };
         let all = taught(&|_| true);
-        if self.credit.is_none() || all.is_empty() {
+        let credit = self.credit.as_deref();
+        let is_fixed = credit.is_some_and(|credit| credit.divergence().is_none());
+        if !is_fixed || all.is_empty() {
             return Ok((empty(), empty()));
         }
         let (mut teacher, mut compared) = (empty(), empty());
         let contrasted = taught(&|sample| sample.contexts.contrast.is_some());
-        {
-            let policy = if self.loss.credit.needs_reference() {
-                self.reference("loss.credit.teacher")?
-            } else {
-                &self.policy
-            };
-            let policy = policy.lock();
-            self.score_into(&mut teacher, &**policy, samples, &all, Context::Teacher)?;
-            self.score_into(&mut compared, &**policy, samples, &contrasted, Context::Contrast)?;
-        }
+        let live = self.policy.lock();
+        self.with_teacher(&**live, |policy| {
+            self.score_into(&mut teacher, policy, samples, &all, Context::Teacher)?;
+            self.score_into(&mut compared, policy, samples, &contrasted, Context::Contrast)
+        })?;
         let engine = taught(&|sample| {
             sample.contexts.contrast.is_none() && self.takes_engine_logprobs(sample)
         });
-        self.score_into(&mut compared, &**self.policy.lock(), samples, &engine, Context::Plain)?;
+        self.score_into(&mut compared, &**live, samples, &engine, Context::Plain)?;
         Ok((teacher, compared))
     }
 }

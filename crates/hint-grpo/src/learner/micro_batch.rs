@@ -9,6 +9,7 @@ use tch::{Device, Kind, Tensor};
 use super::affinity::AffinityTracker;
 use super::column::{TokenColumn, dim, loss_mask, per_row, responses_of, spread};
 use super::fixed::FixedLogprobs;
+use super::lesson::Lesson;
 use super::minibatch::Minibatch;
 use super::sample::{Context, Sample, token_batch};
 use super::weights::LossWeights;
@@ -17,7 +18,7 @@ use crate::error::GrpoError;
 use crate::metrics::{self, Metrics};
 use crate::objective::{
     ByRow, Credit, CreditInput, LossComposition, LossInput, PolicyLoss, ShapedRatio, StepTotals,
-    masked_sum,
+    add_masked, masked_sum,
 };
 use crate::rollout_table::rounded;
 use crate::tensor::{read_together, upload};
@@ -58,18 +59,32 @@ struct MicroBatch<'s> {
     positions: &'s [usize],
     rows: Vec<&'s Sample>,
     tokens: TokenBatch,
+    /// The teacher's part, where the loss has a divergence.
+    lesson: Option<Lesson>,
 }
 
 impl<'s> MicroBatch<'s> {
     fn gather(
         step: PolicyStep<'s>,
         positions: &'s [usize],
+        credit: Option<&dyn Credit>,
         device: Device,
     ) -> Result<Self, GrpoError> {
         let rows = positions.iter().map(|&position| &step.samples[step.part.policy[position]]);
         let rows = rows.collect::<Vec<_>>();
         let tokens = token_batch(&rows, Context::Numerator, device)?;
-        Ok(Self { positions, rows, tokens })
+        let lesson = Lesson::new(credit, &rows, &tokens, device);
+        Ok(Self { positions, rows, tokens, lesson })
+    }
+
+    /// Log-probabilities of the response of a taught row under its teacher, and under the distribution to compare with.
+    /// The latter is `None` where it is the current policy.
+    fn taught(&self, step: PolicyStep<'s>, row: usize) -> Option<(&[f64], Option<&'s [f64]>)> {
+        if let Some(lesson) = &self.lesson {
+            return Some((lesson.logprobs(row)?, None));
+        }
+        let index = step.part.policy[self.positions[row]];
+        Some((step.fixed.teacher(index)?, step.fixed.compared(index)))
     }
 }
 
@@ -95,19 +110,43 @@ impl Learner {
         observed: &mut Observed,
     ) -> Result<(), GrpoError> {
         let policy = self.policy.lock();
-        let micro_batch = MicroBatch::gather(step, positions, policy.device())?;
+        let credit = self.credit.as_deref();
+        let mut micro_batch = MicroBatch::gather(step, positions, credit, policy.device())?;
 
         let seed = self.dropout_seed(step.progress, positions.first().copied().unwrap_or(0));
-        let options = ScoreOptions { entropy: true, dropout_seed: Some(seed), ..self.scoring() };
+        let mut options =
+            ScoreOptions { entropy: true, dropout_seed: Some(seed), ..self.scoring() };
+        if let Some(lesson) = &mut micro_batch.lesson {
+            if lesson.is_first() {
+                let rows = &micro_batch.rows;
+                self.with_teacher(&**policy, |teacher| {
+                    lesson.ask(teacher, rows, None, self.scoring())
+                })?;
+                if let Some(chosen) = lesson.chosen(&micro_batch.tokens) {
+                    micro_batch.tokens = micro_batch.tokens.with_alternatives(&chosen)?;
+                }
+            } else {
+                options.top_k = lesson.divergence.top_k;
+            }
+        }
         let forward = policy.forward(&micro_batch.tokens, &options)?;
+        let scores = forward.scores();
+        if let Some(lesson) = &mut micro_batch.lesson
+            && !lesson.is_first()
+        {
+            let (rows, chosen) = (&micro_batch.rows, scores.alternatives.as_ref());
+            let chosen = chosen.map(|scored| &scored.tokens);
+            self.with_teacher(&**policy, |teacher| {
+                lesson.ask(teacher, rows, chosen, self.scoring())
+            })?;
+        }
+        let columns = Columns::new(step, &micro_batch, &scores.logprobs, credit)?;
+        let (loss, loss_metrics) = self.policy_loss(step, &micro_batch, &columns, scores)?;
         let scores = TokenScores {
-            logprobs: forward.scores().logprobs.shallow_clone(),
-            entropy: forward.scores().entropy.as_ref().map(Tensor::shallow_clone),
+            logprobs: scores.logprobs.shallow_clone(),
+            entropy: scores.entropy.as_ref().map(Tensor::shallow_clone),
+            alternatives: None,
         };
-
-        let columns = Columns::new(step, &micro_batch, &scores.logprobs, self.credit.as_deref())?;
-        let (loss, loss_metrics) =
-            self.policy_loss(step, &micro_batch, &columns, &scores.logprobs)?;
         observed.loss += loss.double_value(&[]);
         if !observed.loss.is_finite() {
             // Nothing can be measured, and the guard skips the step.
@@ -125,7 +164,7 @@ impl Learner {
         step: PolicyStep<'_>,
         micro_batch: &MicroBatch<'_>,
         columns: &Columns,
-        logprobs: &Tensor,
+        TokenScores { logprobs, alternatives, .. }: &TokenScores,
     ) -> Result<(Tensor, Metrics), GrpoError> {
         let Columns { mask, advantages, old, behavior, zero_variance, .. } = columns;
         let mut input = LossInput::new(logprobs, old, advantages, mask)
@@ -152,7 +191,22 @@ impl Learner {
             importance: self.loss.importance_correction,
             aggregation: self.loss.aggregation,
         };
-        composition.loss(&input, columns.row_weights.as_ref(), step.totals)
+        let row_weights = columns.row_weights.as_ref();
+        let (loss, mut metrics) = composition.loss(&input, row_weights, step.totals)?;
+        let Some(lesson) = &micro_batch.lesson else { return Ok((loss, metrics)) };
+        let values = lesson.values(alternatives.as_ref(), logprobs)?;
+        add_masked(
+            &mut metrics,
+            metrics::TEACHER_DIVERGENCE,
+            &values,
+            &columns.taught(micro_batch),
+        );
+        let values = match row_weights {
+            Some(weights) => values * weights.unsqueeze(-1),
+            None => values,
+        };
+        let term = self.loss.aggregation.reduce(&values, mask, step.totals);
+        Ok((loss + term * lesson.divergence.coef, metrics))
     }
 
     /// Measures the trained tokens of a micro-batch: entropy, Affinity, and the mismatch with the engine.
@@ -164,7 +218,7 @@ impl Learner {
         scores: &TokenScores,
         observed: &mut Observed,
     ) -> Result<(), GrpoError> {
-        let MicroBatch { positions, rows, tokens } = micro_batch;
+        let MicroBatch { positions, rows, tokens, .. } = micro_batch;
         let (mask, logprobs) = (&columns.mask, &scores.logprobs);
         let entropy = scores.entropy.as_ref();
         let entropy = entropy.map_or_else(Tensor::new, |entropy| masked_sum(entropy, mask));
@@ -183,9 +237,9 @@ impl Learner {
             let index = step.part.policy[position];
             let plain = step.fixed.plain.get(index);
             observed.affinity.observe(sample, new, old, plain)?;
-            if let Some(teacher) = step.fixed.teacher(index) {
-                let compared = step.fixed.compared(index).unwrap_or(old);
-                observed.affinity.observe_teacher(sample, teacher, compared)?;
+            if let Some((teacher, compared)) = micro_batch.taught(step, row) {
+                let current = if micro_batch.lesson.is_some() { new } else { old };
+                observed.affinity.observe_teacher(sample, teacher, compared.unwrap_or(current))?;
             }
             if self.keeps_logprobs {
                 let [logprobs, old_logprobs] = [new, old].map(rounded);
@@ -242,7 +296,7 @@ impl Columns {
         like: &Tensor,
         credit: Option<&dyn Credit>,
     ) -> Result<Self, GrpoError> {
-        let MicroBatch { positions, rows, tokens } = micro_batch;
+        let MicroBatch { positions, rows, tokens, .. } = micro_batch;
         let indices = || positions.iter().map(|&position| step.part.policy[position]);
         let column =
             |column: &TokenColumn| spread(indices().map(|index| column.get(index)), tokens, like);
@@ -286,6 +340,12 @@ impl Columns {
             mask,
         })
     }
+
+    /// True on the tokens that train and that a hint teaches. `[batch, seq]`, `Bool`.
+    fn taught(&self, micro_batch: &MicroBatch<'_>) -> Tensor {
+        let rows = micro_batch.rows.iter().map(|sample| sample.is_taught()).collect::<Vec<_>>();
+        self.mask.logical_and(&upload(&rows, self.mask.device()).unsqueeze(-1))
+    }
 }
 
 /// The advantages of tokens, `[batch, seq]`, where those of taught samples are credited by the hint that teaches them.
@@ -297,14 +357,14 @@ fn credited(
     mask: &Tensor,
     like: &Tensor,
 ) -> Result<Tensor, GrpoError> {
-    let MicroBatch { positions, rows, tokens } = micro_batch;
+    let MicroBatch { rows, tokens, .. } = micro_batch;
     let is_taught = rows.iter().map(|sample| sample.is_taught()).collect::<Vec<_>>();
     if is_taught.iter().all(|taught| !taught) {
         return Ok(advantages.shallow_clone());
     }
-    let indices = || positions.iter().map(|&position| step.part.policy[position]);
-    let teacher = spread(indices().map(|index| step.fixed.teacher(index)), tokens, like);
-    let compared = or_current(indices().map(|index| step.fixed.compared(index)), tokens, like);
+    let both = || (0..rows.len()).map(|row| micro_batch.taught(step, row));
+    let teacher = spread(both().map(|both| Some(both?.0)), tokens, like);
+    let compared = or_current(both().map(|both| both?.1), tokens, like);
     let is_taught = upload(&is_taught, like.device()).unsqueeze(-1);
     let other = is_taught.logical_and(mask).logical_not();
     let delta = (teacher - compared).masked_fill(&other, 0.0);

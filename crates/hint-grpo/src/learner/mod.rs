@@ -35,12 +35,14 @@ use crate::warning::Warning;
 mod affinity;
 mod column;
 mod fixed;
+mod lesson;
 mod micro_batch;
 mod minibatch;
 mod packing;
 mod probe;
 mod sample;
 mod sft;
+mod teacher;
 mod weights;
 
 pub use sample::{Contexts, Sample, SampleBatch};
@@ -87,6 +89,8 @@ pub use sft::SftLoss;
 pub struct Learner {
     policy: SharedPolicy,
     reference: Option<SharedPolicy>,
+    /// The average or the other model that teaches.
+    teacher: Option<SharedPolicy>,
     objective: Box<dyn PolicyLoss>,
     hinted_weights: Vec<Box<dyn HintedWeight>>,
     /// How the tokens of taught samples share their advantage; `None` where hints teach nothing.
@@ -120,6 +124,9 @@ pub struct LearnerParts {
     /// The frozen policy of the KL term and of a teacher. Needed when `loss.kl.coef` is not 0, and when
     /// `loss.credit.teacher` is `reference`.
     pub reference: Option<SharedPolicy>,
+    /// A further policy that teaches. Needed when `loss.credit.teacher` is `average`, a copy of the policy whose weights
+    /// the learner then moves, and when it is `model`.
+    pub teacher: Option<SharedPolicy>,
     /// Another objective than the configuration's.
     pub objective: Option<Box<dyn PolicyLoss>>,
     /// Further weights of hinted samples, after the configuration's.
@@ -210,6 +217,7 @@ impl Learner {
         parts: LearnerParts,
     ) -> Result<Self, GrpoError> {
         let (loss, run) = (config.loss.clone(), config.run);
+        teacher::prepare(&loss.credit.teacher, parts.teacher.as_ref(), &policy)?;
         let optimizer = match parts.optimizer {
             Some(optimizer) => optimizer,
             None => catch_out_of_memory("build the optimizer", || {
@@ -224,6 +232,7 @@ impl Learner {
         Ok(Self {
             policy,
             reference: parts.reference,
+            teacher: parts.teacher,
             objective: parts.objective.unwrap_or_else(|| loss.objective.build()),
             hinted_weights,
             credit: parts.credit.or_else(|| loss.credit.build()),
@@ -389,6 +398,7 @@ impl Learner {
         }
         self.optimizer.step(self.learning_rate(progress))?;
         self.policy.lock().parameters_changed();
+        self.follow_with_average();
         self.updates += 1;
 
         let clipped = observed.metrics.get(metrics::CLIP_RATIO_REGION).unwrap_or(0.0);
@@ -413,9 +423,11 @@ impl Learner {
         self.settings.learning_rate * schedule.factor(progress.step, progress.total_steps)
     }
 
-    /// The tensors that a resumed run needs: the state of the optimizer.
+    /// The tensors that a resumed run needs: the state of the optimizer, and the average that teaches.
     pub(crate) fn moments(&self) -> Vec<(String, Tensor)> {
-        self.optimizer.state()
+        let mut tensors = self.optimizer.state();
+        tensors.extend(self.average());
+        tensors
     }
 
     /// What else a resumed run needs: the state of the guard.
@@ -431,7 +443,8 @@ impl Learner {
         moments: &[(String, Tensor)],
         state: &Value,
     ) -> Result<(), GrpoError> {
-        self.optimizer.load_state(moments)?;
+        let moments = self.load_average(moments)?;
+        self.optimizer.load_state(&moments)?;
         self.guard.load_state(state).map_err(|error| GrpoError::other("guard", error))?;
         self.updates = updates;
         Ok(())

@@ -97,7 +97,7 @@ impl Learner {
             ..ScoreOptions::default()
         };
         let forward = policy.forward(&batch, &options)?;
-        let TokenScores { logprobs, entropy } = forward.scores();
+        let TokenScores { logprobs, entropy, .. } = forward.scores();
         let mask = loss_mask(rows, &batch);
         let weights = rows.iter().map(|sample| sample.sft_weight.unwrap_or(0.0));
         let weights = per_row(&weights.collect::<Vec<_>>(), logprobs).view([dim(rows.len()), 1]);

@@ -136,6 +136,8 @@ table! {
     AFFINITY_TEACHER_UC = "affinity/teacher/uc";
     /// How much more likely the hint that teaches makes a token, averaged, in nats.
     TEACHER_DELTA = "hint/teacher_delta";
+    /// The divergence of the policy from the teacher at a token, averaged, in nats, where the loss has one.
+    TEACHER_DIVERGENCE = "hint/teacher_divergence";
     /// Affinity of the ratio that trains over `plain`, `hinted`, `prefix` or `demonstration` completions.
     AFFINITY_SOURCE_VALUE = "affinity/SOURCE/value";
     /// EUR of the same.

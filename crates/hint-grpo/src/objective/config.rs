@@ -6,9 +6,9 @@ use hint_rollout::run::no_fields;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Aggregation, Cispo, ClippedSurrogate, Credit, CreditConfig, CreditForm, GeometricMean,
-    HintedWeight, HintedWeightConfig, ImportanceCorrection, KlConfig, OldLogprobs, PolicyLoss,
-    RatioLevel, RatioScheme, RatioShaping, Reinforce, Sapo,
+    Aggregation, Cispo, ClippedSurrogate, Credit, CreditConfig, CreditForm, CreditTeacher,
+    GeometricMean, HintedWeight, HintedWeightConfig, ImportanceCorrection, KlConfig, OldLogprobs,
+    PolicyLoss, RatioLevel, RatioScheme, RatioShaping, Reinforce, Sapo,
 };
 use crate::error::GrpoError;
 
@@ -167,6 +167,11 @@ impl LossConfig {
         self.kl.coef != 0.0 || self.credit.needs_reference()
     }
 
+    /// The policy that teaches, if it is one besides the trained one and the reference: a program loads it.
+    pub fn further_teacher(&self) -> Option<&CreditTeacher> {
+        Some(&self.credit.teacher).filter(|teacher| teacher.is_further())
+    }
+
     /// The band of ratios that Affinity counts as inside the policy.
     ///
     /// # Errors
@@ -190,8 +195,9 @@ impl LossConfig {
         at.within("credit", |at| self.credit.check(at));
         let is_by_token = self.ratio_level == RatioLevel::Token
             && !matches!(self.objective, ObjectiveConfig::GeometricMean { .. });
-        let is_credited = self.credit.form != CreditForm::None;
-        let expected = "must be \"none\" with a ratio of sequences (ratio_level, geometric_mean), whose tokens share one \
+        let is_credited =
+            matches!(self.credit.form, CreditForm::Advantage { .. } | CreditForm::Weight { .. });
+        let expected = "must be \"none\" or \"divergence\" with a ratio of sequences (ratio_level, geometric_mean), whose tokens share one \
                         gradient";
         at.require(
             is_by_token || !is_credited,

@@ -1,10 +1,13 @@
 //! The axis of credit: how the tokens of a plain completion share its advantage, by a hint that teaches.
 
+use std::path::PathBuf;
+
 use hint_rollout::error::Violations;
 use hint_rollout::run::no_fields;
 use serde::{Deserialize, Serialize};
 use tch::Tensor;
 
+use super::divergence::{Divergence, DivergenceKind, Support, Tail};
 use crate::error::GrpoError;
 
 /// What a [`Credit`] reads of a micro-batch. All tensors are `[batch, seq]`, on one device, of one floating kind
@@ -68,8 +71,14 @@ pub trait Credit: Send + Sync {
     /// A user's own error through [`GrpoError::other`].
     fn advantages(&self, input: CreditInput<'_>) -> Result<Tensor, GrpoError>;
 
-    /// Whether the tokens of a completion with an advantage of 0 get 0 as well. The learner then leaves such rows out
-    /// of the passes.
+    /// A term of the loss of taught completions beside their advantages: how far the policy is from the teacher. None
+    /// by default.
+    fn divergence(&self) -> Option<Divergence> {
+        None
+    }
+
+    /// Whether the tokens of a completion with an advantage of 0 have no loss at all. The learner then leaves such rows
+    /// out of the passes.
     fn ignores_zero_advantage(&self) -> bool {
         false
     }
@@ -82,6 +91,10 @@ impl<C: Credit + ?Sized> Credit for Box<C> {
 
     fn advantages(&self, input: CreditInput<'_>) -> Result<Tensor, GrpoError> {
         (**self).advantages(input)
+    }
+
+    fn divergence(&self) -> Option<Divergence> {
+        (**self).divergence()
     }
 
     fn ignores_zero_advantage(&self) -> bool {
@@ -100,7 +113,7 @@ impl<C: Credit + ?Sized> Credit for Box<C> {
 /// one pass without gradient over the taught completions, two with a contrast or with the engine's log-probabilities
 /// as denominators. In a single optimizer step without a contrast, `π_old` is taken from the pass with gradient, and
 /// so with the dropout of adapters if there is some.
-#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct CreditConfig {
     /// What becomes of the advantage.
@@ -110,14 +123,35 @@ pub struct CreditConfig {
 }
 
 /// Whose log-probabilities, under the hinted prompt, teach.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
 pub enum CreditTeacher {
-    /// The policy itself, as it is before the first optimizer step of the batch.
+    /// The policy itself, as it is before the first optimizer step of the batch. For a divergence, as it is at each
+    /// step.
     #[default]
+    #[serde(deserialize_with = "no_fields")]
     Live,
     /// The frozen reference policy.
+    #[serde(deserialize_with = "no_fields")]
     Reference,
+    /// An exponential moving average of the policy's weights, which starts with those of the run and moves after every
+    /// optimizer step. It is in the checkpoint. (CREDIT-6)
+    Average {
+        /// The share of the average that a step keeps. In `[0, 1)`. (SDPO: 0.95)
+        decay: f64,
+    },
+    /// Another model with the same tokenizer.
+    Model {
+        /// Its folder or file; a program may take a name.
+        path: PathBuf,
+    },
+}
+
+impl CreditTeacher {
+    /// Whether it is a policy of its own, besides the one that is trained and the reference.
+    pub const fn is_further(&self) -> bool {
+        matches!(self, Self::Average { .. } | Self::Model { .. })
+    }
 }
 
 /// The forms of [`Credit`] that a configuration can name.
@@ -158,20 +192,59 @@ pub enum CreditForm {
         #[serde(default)]
         inverse: bool,
     },
+    /// A divergence from the teacher over the likeliest tokens, (CREDIT-4), as a term of the loss beside the advantage:
+    ///
+    /// ```text
+    /// A_t = λ Â,   L_t = … + coef · D_t                                                  (CREDIT-5)
+    /// ```
+    ///
+    /// The teacher is scored in every optimizer step, with the weights that it then has. See [`Divergence`].
+    Divergence {
+        /// `λ`, what remains of the advantage. In `[0, 1]`.
+        #[serde(default)]
+        mix: f64,
+        /// Factor of the divergence. Not negative.
+        #[serde(default = "one")]
+        coef: f64,
+        /// Which divergence.
+        kind: DivergenceKind,
+        /// Tokens of the support. At least 1.
+        top_k: usize,
+        /// Whose likeliest tokens are the support.
+        #[serde(default)]
+        support: Support,
+        /// The treatment of all other tokens.
+        #[serde(default)]
+        tail: Tail,
+    },
+}
+
+const fn one() -> f64 {
+    1.0
 }
 
 impl CreditConfig {
     /// Whether the reference policy is needed.
-    pub(crate) fn needs_reference(self) -> bool {
+    pub(crate) fn needs_reference(&self) -> bool {
         self.teacher == CreditTeacher::Reference
     }
 
     /// The form, unless it is none.
-    pub(crate) fn build(self) -> Option<Box<dyn Credit>> {
+    pub(crate) fn build(&self) -> Option<Box<dyn Credit>> {
         (self.form != CreditForm::None).then(|| Box::new(self.form) as Box<dyn Credit>)
     }
 
-    pub(crate) fn check(self, at: &mut Violations) {
+    pub(crate) fn check(&self, at: &mut Violations) {
+        at.within("teacher", |at| match &self.teacher {
+            CreditTeacher::Average { decay } => {
+                at.require((0.0..1.0).contains(decay), "decay", "must be in [0, 1)", decay);
+            }
+            CreditTeacher::Model { path } => {
+                let found = format_args!("`{}`", path.display());
+                at.require(!path.as_os_str().is_empty(), "path", "must name a model", found);
+            }
+            CreditTeacher::Live | CreditTeacher::Reference => {}
+        });
         at.within("form", |at| match self.form {
             CreditForm::None => {}
             CreditForm::Advantage { mix, max } => {
@@ -181,6 +254,12 @@ impl CreditConfig {
                 }
             }
             CreditForm::Weight { min, max, .. } => at.bounds(min, max),
+            CreditForm::Divergence { mix, .. } => {
+                at.share("mix", mix);
+                if let Some(divergence) = self.form.divergence() {
+                    divergence.check(at);
+                }
+            }
         });
     }
 }
@@ -191,6 +270,7 @@ impl Credit for CreditForm {
             Self::None => "none",
             Self::Advantage { .. } => "advantage",
             Self::Weight { .. } => "weight",
+            Self::Divergence { .. } => "divergence",
         };
         name.to_owned()
     }
@@ -207,13 +287,24 @@ impl Credit for CreditForm {
                 let sign = advantages.sign() * if inverse { -1.0 } else { 1.0 };
                 advantages * (sign * delta).exp().clamp(min, max)
             }
+            Self::Divergence { mix, .. } => advantages * mix,
         })
+    }
+
+    fn divergence(&self) -> Option<Divergence> {
+        match *self {
+            Self::Divergence { coef, kind, top_k, support, tail, .. } => {
+                Some(Divergence { coef, kind, top_k, support, tail })
+            }
+            _ => None,
+        }
     }
 
     fn ignores_zero_advantage(&self) -> bool {
         match self {
             Self::None | Self::Weight { .. } => true,
             Self::Advantage { mix, .. } => *mix == 1.0,
+            Self::Divergence { coef, .. } => *coef == 0.0,
         }
     }
 }

@@ -18,6 +18,7 @@ mod clipped;
 mod composition;
 mod config;
 mod credit;
+mod divergence;
 mod flags;
 mod geometric;
 mod hinted_weight;
@@ -36,6 +37,7 @@ pub use clipped::ClippedSurrogate;
 pub use composition::LossComposition;
 pub use config::{AffinityBand, LossConfig, ObjectiveConfig, SftTerm};
 pub use credit::{Credit, CreditConfig, CreditForm, CreditInput, CreditTeacher};
+pub use divergence::{Divergence, DivergenceKind, Support, Tail};
 pub(crate) use flags::{add_masked, masked_sum};
 pub use geometric::GeometricMean;
 pub use hinted_weight::{

@@ -123,6 +123,15 @@ impl<S: Stage> RunBuilder<S> {
         self
     }
 
+    /// A further policy that teaches. For the teacher `average` it is a copy of the policy, whose weights the run moves.
+    /// For `model` it is another model: name it by [`RunBuilder::depends_on`], so that the run is not resumed with
+    /// another.
+    #[must_use]
+    pub fn teacher(mut self, teacher: SharedPolicy) -> Self {
+        self.parts.teacher = Some(teacher);
+        self
+    }
+
     /// Another objective than the configuration's.
     #[must_use]
     pub fn objective(mut self, objective: impl PolicyLoss + 'static) -> Self {

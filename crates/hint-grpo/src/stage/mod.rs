@@ -45,15 +45,19 @@ pub struct Batch {
 /// The state of a stage at some moment, written out when it is called.
 pub type Snapshot = Box<dyn FnOnce() -> BTreeMap<String, Value>>;
 
-/// Refuses a loss that needs a reference policy where there is none.
+/// Refuses a loss that needs a reference policy, or one that teaches, where there is none.
 fn check_reference(config: &GrpoConfig, parts: &LearnerParts) -> Result<(), GrpoError> {
     let (loss, kl) = (&config.loss, config.loss.kl.coef);
+    if loss.further_teacher().is_some() && parts.teacher.is_none() {
+        let message = "loss.credit.teacher.type: must be \"live\" or \"reference\" without a policy that teaches";
+        return Err(ConfigError::Invalid(vec![message.to_owned()]).into());
+    }
     let message = if parts.reference.is_some() {
         return Ok(());
     } else if kl != 0.0 {
         format!("loss.kl.coef: must be 0 without a reference policy, found {kl}")
     } else if loss.credit.needs_reference() {
-        "loss.credit.teacher: must be \"live\" without a reference policy".to_owned()
+        "loss.credit.teacher.type: must not be \"reference\" without a reference policy".to_owned()
     } else {
         return Ok(());
     };

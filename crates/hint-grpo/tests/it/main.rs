@@ -3,6 +3,7 @@
 mod advantages;
 mod aggregation;
 mod config;
+mod divergence;
 mod golden;
 mod gradients;
 mod learner;

@@ -25,6 +25,8 @@ pub struct MemoryDemand<'a> {
     pub optimizer_bytes: u64,
     /// Whether a KL term has a frozen reference. Adapters are their own.
     pub reference: bool,
+    /// Weights of a further policy that teaches, in bytes.
+    pub teacher_bytes: u64,
     /// Whether only the inputs of blocks are kept for the backward pass.
     pub gradient_checkpointing: bool,
     /// Batches that this process samples and that take turns; none if a server samples.
@@ -103,6 +105,7 @@ fn lasting(demand: &MemoryDemand<'_>) -> Vec<(&'static str, u64)> {
         ("gradients", demand.gradient_bytes),
         ("optimizer", demand.optimizer_bytes),
         ("reference", if is_copied { report.bytes as u64 } else { 0 }),
+        ("teacher", demand.teacher_bytes),
         ("decoder", if decodes { copied as u64 * width(report.compute) } else { 0 }),
     ]
 }
@@ -357,6 +360,7 @@ mod tests {
             gradient_bytes: trained,
             optimizer_bytes: 2 * trained,
             reference: true,
+            teacher_bytes: 0,
             gradient_checkpointing: false,
             sampled: vec![SampledBatch { prompts: 16, each: 8, max_batch: 256 }],
             longest_prompt: 100,

@@ -8,7 +8,8 @@ use crate::config::plan::LogitPlan;
 use crate::forward::grad;
 use crate::kernels;
 use crate::kernels::onednn::product;
-use crate::policy::scores::ScoreOptions;
+use crate::policy::logprobs::alternatives;
+use crate::policy::scores::{Alternatives, ScoreOptions};
 use crate::tensor::{at_least_float, size};
 
 /// Logits that exist at a time, in elements: 64 MiB of `Float`. The more there are, the faster the
@@ -54,6 +55,18 @@ pub(super) struct KeptLogits {
     normalizers: Option<Tensor>,
 }
 
+/// The results of [`Head::apply`].
+#[derive(Debug)]
+pub(super) struct HeadScores {
+    /// Of the targets, `[rows]`.
+    pub(super) logprobs: Tensor,
+    /// `[rows]`, if wanted.
+    pub(super) entropies: Option<Tensor>,
+    /// `[rows, k]`, if there are any.
+    pub(super) alternatives: Option<Alternatives>,
+    pub(super) kept: KeptLogits,
+}
+
 /// The LM head with the tokens that it is to predict.
 #[derive(Debug)]
 pub(super) struct Head<'a> {
@@ -61,21 +74,26 @@ pub(super) struct Head<'a> {
     pub(super) weight: &'a Tensor,
     /// `[rows]`, `Int64`.
     pub(super) targets: &'a Tensor,
+    /// Tokens to score as well, `[rows, k]`, `Int64`, in place of the likeliest ones.
+    pub(super) alternatives: Option<&'a Tensor>,
     pub(super) plan: LogitPlan,
     pub(super) temperature: f64,
 }
 
 impl Head<'_> {
-    /// Log-probabilities `[rows]` of the targets for hidden rows `[rows, hidden]`, and the entropies
-    /// if wanted; logits that fit are kept if `keep`.
-    pub(super) fn apply(
-        &self,
-        hidden: &Tensor,
-        options: &ScoreOptions,
-        keep: bool,
-    ) -> (Tensor, Option<Tensor>, KeptLogits) {
+    /// Scores of the targets for hidden rows `[rows, hidden]`; logits that fit are kept if `keep`.
+    pub(super) fn apply(&self, hidden: &Tensor, options: &ScoreOptions, keep: bool) -> HeadScores {
         let weight = self.cast(hidden.kind());
         let (mut logprobs, mut entropies, mut normalizers) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut tokens, mut of_tokens) = (Vec::new(), Vec::new());
+        // The alternatives of the next `count` rows, whose logits are `logits`.
+        let mut start = 0;
+        let mut next = |logits: &Tensor| {
+            let count = logits.size()[0];
+            let given = self.alternatives.map(|all| all.narrow(0, start, count));
+            start += count;
+            alternatives(logits, given.as_ref(), options.top_k)
+        };
         let mut kept = KeptLogits::default();
         let sizes = Sizes::on(hidden.device());
         let mut room = if keep { sizes.kept_bytes } else { 0 };
@@ -83,6 +101,12 @@ impl Head<'_> {
             let logits = self.capped(product(&rows, &weight, None));
             if kernels::work_for(&logits) {
                 let scores = kernels::head::score(&logits, &targets, self.temperature());
+                if let Some(ids) = next(&logits) {
+                    let scaled =
+                        logits.gather(-1, &ids, false).to_kind(Kind::Float) / self.temperature();
+                    of_tokens.push(scaled - scores.normalizers.unsqueeze(-1));
+                    tokens.push(ids);
+                }
                 logprobs.push(scores.logprobs);
                 entropies.push(scores.entropies);
                 normalizers.push(scores.normalizers);
@@ -90,6 +114,10 @@ impl Head<'_> {
                 for (logits, targets) in self.chunks(&logits, &targets, sizes.chunk_elements) {
                     let all = self.tempered(&logits).log_softmax(-1, None::<Kind>);
                     logprobs.push(all.gather(-1, &targets.unsqueeze(-1), false).squeeze_dim(-1));
+                    if let Some(ids) = next(&logits) {
+                        of_tokens.push(all.gather(-1, &ids, false));
+                        tokens.push(ids);
+                    }
                     if options.entropy {
                         entropies.push(entropy(&all));
                     }
@@ -110,12 +138,33 @@ impl Head<'_> {
             parts => Tensor::cat(parts, 0),
         };
         kept.normalizers = (!normalizers.is_empty()).then(|| join(&normalizers));
-        (join(&logprobs), options.entropy.then(|| join(&entropies)), kept)
+        if tokens.is_empty() {
+            let none = Tensor::zeros([0, self.weight.size()[0]], (kind, hidden.device()));
+            tokens.extend(next(&none));
+            of_tokens.extend(tokens.iter().map(|tokens| tokens.to_kind(kind)));
+        }
+        let alternatives = (!tokens.is_empty()).then(|| Alternatives {
+            tokens: Tensor::cat(&tokens, 0),
+            logprobs: Tensor::cat(&of_tokens, 0),
+        });
+        HeadScores {
+            logprobs: join(&logprobs),
+            entropies: options.entropy.then(|| join(&entropies)),
+            alternatives,
+            kept,
+        }
     }
 
-    /// The gradient of the hidden rows from that of the log-probabilities `[rows]`; adds to that of
-    /// the head. Computes logits that were not kept once more.
-    pub(super) fn backward(&self, hidden: &Tensor, mut kept: KeptLogits, dy: &Tensor) -> Tensor {
+    /// The gradient of the hidden rows from that of the log-probabilities `[rows]`. `alternatives` are their tokens and
+    /// gradients, both `[rows, k]`. Adds to the gradient of the head. Computes logits that were
+    /// not kept once more.
+    pub(super) fn backward(
+        &self,
+        hidden: &Tensor,
+        mut kept: KeptLogits,
+        dy: &Tensor,
+        alternatives: Option<(&Tensor, &Tensor)>,
+    ) -> Tensor {
         let weight = self.cast(hidden.kind());
         let sizes = Sizes::on(hidden.device());
         let mut gradients = Vec::new();
@@ -128,6 +177,8 @@ impl Head<'_> {
                 .chunks
                 .pop_front()
                 .unwrap_or_else(|| self.capped(product(&rows, &weight, None)));
+            let alternatives = alternatives.map(|(tokens, dy)| (part(tokens), part(dy)));
+            let alternatives = alternatives.as_ref().map(|(tokens, dy)| (tokens, dy));
             let slope = self.plan.softcap.map(|cap| (&logits / cap).square_().neg_() + 1.0);
             match &kept.normalizers {
                 Some(all) => {
@@ -137,10 +188,11 @@ impl Head<'_> {
                         &targets,
                         &normalizers,
                         &dy,
+                        alternatives,
                         self.temperature(),
                     );
                 }
-                None => self.softmax_backward(&logits, &targets, &part(dy)),
+                None => self.softmax_backward(&logits, &targets, &part(dy), alternatives),
             }
             if let Some(slope) = slope {
                 // tanh' = 1 - tanh².
@@ -157,15 +209,33 @@ impl Head<'_> {
     }
 
     /// Replaces logits by their gradients.
-    fn softmax_backward(&self, logits: &Tensor, targets: &Tensor, dy: &Tensor) {
-        let dy = (dy / self.temperature()).unsqueeze(-1);
+    fn softmax_backward(
+        &self,
+        logits: &Tensor,
+        targets: &Tensor,
+        dy: &Tensor,
+        alternatives: Option<(&Tensor, &Tensor)>,
+    ) {
+        // Every row of scored tokens, and the gradients of their log-probabilities.
+        let (tokens, dy) = (targets.unsqueeze(-1), (dy / self.temperature()).unsqueeze(-1));
+        let (tokens, dy) = match alternatives {
+            None => (tokens, dy),
+            Some((others, of_others)) => {
+                let of_others = of_others / self.temperature();
+                (
+                    Tensor::cat(&[tokens, others.shallow_clone()], -1),
+                    Tensor::cat(&[dy, of_others], -1),
+                )
+            }
+        };
         let elements = Sizes::on(logits.device()).chunk_elements;
-        let parts = self.chunks(logits, targets, elements).into_iter();
-        for ((mut logits, targets), (dy, _)) in parts.zip(self.chunks(&dy, targets, elements)) {
+        let parts = self.chunks(logits, &tokens, elements).into_iter();
+        for ((mut logits, tokens), (dy, _)) in parts.zip(self.chunks(&dy, targets, elements)) {
             // d log p(y) / d logits = onehot(y) - p.
+            let sum = dy.sum_dim_intlist([-1_i64].as_slice(), true, None::<Kind>);
             let mut part = self.tempered(&logits).softmax(-1, None::<Kind>);
-            let mut part = part.g_mul_(&dy.neg());
-            logits.copy_(&part.scatter_add_(-1, &targets.unsqueeze(-1), &dy));
+            let mut part = part.g_mul_(&sum.neg());
+            logits.copy_(&part.scatter_add_(-1, &tokens, &dy));
         }
     }
 

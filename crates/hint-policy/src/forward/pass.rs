@@ -10,12 +10,12 @@ use tch::{Kind, Tensor};
 use crate::config::ModelConfig;
 use crate::forward::block::{Block, SavedBlock};
 use crate::forward::grad;
-use crate::forward::head::{Head, KeptLogits};
+use crate::forward::head::{Head, HeadScores, KeptLogits};
 use crate::forward::norm::Norm;
 use crate::forward::ragged::RaggedLayout;
 use crate::forward::rope::{self, Rotations};
 use crate::policy::batch::TokenBatch;
-use crate::policy::scores::{ScoreOptions, TokenScores};
+use crate::policy::scores::{Alternatives, ScoreGradients, ScoreOptions, TokenScores};
 use crate::tensor::{size, statistics_kind, upload};
 use crate::weights::Weights;
 
@@ -29,6 +29,8 @@ pub(crate) struct Pass<'a> {
     ids: Tensor,
     /// Tokens to be predicted. `[completion tokens]`, `Int64`.
     targets: Tensor,
+    /// Tokens to be scored in their place, where the batch names some. `[completion tokens, k]`, `Int64`.
+    alternatives: Option<Tensor>,
     /// Cosines and sines of the tokens' angles.
     angles: Rotations<(Tensor, Tensor)>,
     compute: Kind,
@@ -46,6 +48,8 @@ pub(crate) struct Tape {
     last: Tensor,
     last_scale: Tensor,
     logits: KeptLogits,
+    /// The tokens of the alternatives.
+    alternatives: Option<Tensor>,
 }
 
 /// What is kept of a block.
@@ -79,6 +83,7 @@ impl<'a> Pass<'a> {
             angles,
             ids: flat.index_select(0, &rows.order),
             targets: flat.index_select(0, &completion),
+            alternatives: batch.alternatives().map(|tokens| tokens.to_device(device)),
             rows,
             compute,
             checkpoints: false,
@@ -103,7 +108,11 @@ impl<'a> Pass<'a> {
     pub(crate) fn forward(&self) -> (TokenScores, Tape) {
         let (scores, kept) = tch::no_grad(|| self.run(true));
         let kept = kept.expect("it was asked for");
-        (TokenScores { logprobs: scores.logprobs.set_requires_grad(true), ..scores }, kept)
+        let leaf = |tensor: Tensor| tensor.set_requires_grad(true);
+        let alternatives = scores
+            .alternatives
+            .map(|scored| Alternatives { logprobs: leaf(scored.logprobs), ..scored });
+        (TokenScores { logprobs: leaf(scores.logprobs), alternatives, ..scores }, kept)
     }
 
     fn run(&self, keep: bool) -> (TokenScores, Option<Tape>) {
@@ -124,21 +133,25 @@ impl<'a> Pass<'a> {
         let last_scale = norm.scale(&last);
         let hidden = norm.apply(&last, &last_scale);
         let keep_logits = keep && !self.checkpoints;
-        let (logprobs, entropy, logits) = self.head().apply(&hidden, &self.options, keep_logits);
+        let HeadScores { logprobs, entropies, alternatives, kept: logits } =
+            self.head().apply(&hidden, &self.options, keep_logits);
+        let tokens = alternatives.as_ref().map(|scored| scored.tokens.shallow_clone());
         let scores = TokenScores {
             logprobs: self.spread(&logprobs),
-            entropy: entropy.map(|e| self.spread(&e)),
+            entropy: entropies.map(|e| self.spread(&e)),
+            alternatives,
         };
-        (scores, keep.then_some(Tape { blocks, last, last_scale, logits }))
+        (scores, keep.then_some(Tape { blocks, last, last_scale, logits, alternatives: tokens }))
     }
 
-    /// Adds to the gradients of the parameters, given that of the log-probabilities `[batch, seq]`.
-    pub(crate) fn backward(&self, mut kept: Tape, dy: &Tensor) {
+    /// Adds to the gradients of the parameters, given those of the scores.
+    pub(crate) fn backward(&self, mut kept: Tape, gradients: &ScoreGradients) {
         tch::no_grad(|| {
-            let dy = dy.reshape([-1]).index_select(0, &self.completion);
+            let dy = gradients.logprobs.reshape([-1]).index_select(0, &self.completion);
+            let alternatives = kept.alternatives.as_ref().zip(gradients.alternatives.as_ref());
             let norm = self.norm();
             let hidden = norm.apply(&kept.last, &kept.last_scale);
-            let of_hidden = self.head().backward(&hidden, kept.logits, &dy);
+            let of_hidden = self.head().backward(&hidden, kept.logits, &dy, alternatives);
             let of_last = norm.backward(&kept.last, &kept.last_scale, &of_hidden);
             // Every token predicts at most one other.
             let shape = [self.ids.size()[0], of_last.size()[1]];
@@ -179,6 +192,7 @@ impl<'a> Pass<'a> {
         Head {
             weight: self.weights.head(),
             targets: &self.targets,
+            alternatives: self.alternatives.as_ref(),
             plan: self.config.logits(),
             temperature: self.options.temperature,
         }

@@ -1,6 +1,6 @@
 //! Log-probabilities of tokens from logits.
 
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use crate::ffi::{Job, Memory};
 use crate::kernels::number::{LANES, Number, exp, max, of_lanes, single};
@@ -90,15 +90,17 @@ impl<T: Number> Job for Score<'_, T> {
     }
 }
 
-/// Replaces logits by their gradient, given that of the log-probabilities of `targets` `[rows]`.
+/// Replaces logits by their gradient, given that of the log-probabilities of `targets` `[rows]`. `alternatives` are
+/// their tokens and gradients, both `[rows, k]`.
 pub(crate) fn backward(
     logits: &mut Tensor,
     targets: &Tensor,
     normalizers: &Tensor,
     dy: &Tensor,
+    alternatives: Option<(&Tensor, &Tensor)>,
     temperature: f64,
 ) {
-    by_kind!(logits, backward_of(logits, targets, normalizers, dy, temperature));
+    by_kind!(logits, backward_of(logits, targets, normalizers, dy, alternatives, temperature));
 }
 
 fn backward_of<T: Number>(
@@ -106,8 +108,19 @@ fn backward_of<T: Number>(
     targets: &Tensor,
     normalizers: &Tensor,
     dy: &Tensor,
+    alternatives: Option<(&Tensor, &Tensor)>,
     temperature: f64,
 ) {
+    let (others, of_others) = alternatives.map_or_else(
+        || {
+            (
+                Tensor::zeros([0], (Kind::Int64, Device::Cpu)),
+                Tensor::zeros([0], (Kind::Float, Device::Cpu)),
+            )
+        },
+        |(tokens, dy)| (tokens.contiguous(), dy.to_kind(Kind::Float).contiguous()),
+    );
+    let each = alternatives.map_or(0, |(tokens, _)| self::width(tokens));
     let (width, count) = (width(logits), rows_of_a_job(width(logits)));
     let (targets, normalizers) = (targets.contiguous(), normalizers.contiguous());
     let dy = dy.to_kind(Kind::Float).contiguous();
@@ -116,14 +129,22 @@ fn backward_of<T: Number>(
     let targets = memory.read::<i64>(&targets).chunks(count);
     let normalizers = memory.read::<f32>(&normalizers).chunks(count);
     let dy = memory.read::<f32>(&dy).chunks(count);
-    let jobs = rows.zip(targets).zip(normalizers.zip(dy));
-    run_all(jobs.map(|((logits, targets), (normalizers, dy))| Backward {
-        logits,
-        targets,
-        width,
-        factor: single(1.0 / temperature),
-        normalizers,
-        dy,
+    let (others, of_others) = (memory.read::<i64>(&others), memory.read::<f32>(&of_others));
+    let jobs = rows.zip(targets).zip(normalizers.zip(dy)).enumerate();
+    run_all(jobs.map(|(job, ((logits, targets), (normalizers, dy)))| {
+        let first = job * count * each;
+        let range = first..first + targets.len() * each;
+        Backward {
+            logits,
+            targets,
+            width,
+            factor: single(1.0 / temperature),
+            normalizers,
+            dy,
+            each,
+            others: &others[range.clone()],
+            of_others: &of_others[range],
+        }
     }));
 }
 
@@ -135,30 +156,45 @@ struct Backward<'a, T> {
     factor: f32,
     normalizers: &'a [f32],
     dy: &'a [f32],
+    /// Alternatives of each row.
+    each: usize,
+    others: &'a [i64],
+    of_others: &'a [f32],
 }
 
 impl<T: Number> Job for Backward<'_, T> {
     #[inline(always)]
     fn run(self) {
         let rows = self.logits.chunks_exact_mut(self.width).zip(self.targets);
-        for ((logits, &target), (normalizer, dy)) in rows.zip(self.normalizers.iter().zip(self.dy))
-        {
+        let rows = rows.zip(self.normalizers.iter().zip(self.dy)).enumerate();
+        let mut gradients = Vec::with_capacity(self.each);
+        for (row, ((logits, &target), (normalizer, dy))) in rows {
+            let range = row * self.each..(row + 1) * self.each;
+            let (others, of_others) = (&self.others[range.clone()], &self.of_others[range]);
             // d log p(y) / d logits = (onehot(y) - p) / temperature.
             let dy = dy * self.factor;
+            let rest = of_others.iter().sum::<f32>() * self.factor;
             let probability = |logit: T| exp(logit.wide() * self.factor - normalizer);
-            let of_target = dy * (1.0 - probability(logits[len(target)]));
+            let p = probability(logits[len(target)]);
+            let of_target = dy * (1.0 - p) - rest * p;
+            gradients.clear();
+            gradients.extend(others.iter().zip(of_others).map(|(&token, own)| {
+                let also = if token == target { dy } else { 0.0 };
+                own * self.factor + also - (dy + rest) * probability(logits[len(token)])
+            }));
             for logit in &mut *logits {
-                *logit = T::narrow(-dy * probability(*logit));
+                *logit = T::narrow(-(dy + rest) * probability(*logit));
             }
             logits[len(target)] = T::narrow(of_target);
+            for (&token, gradient) in others.iter().zip(&gradients) {
+                logits[len(token)] = T::narrow(*gradient);
+            }
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use tch::Device;
-
     use super::*;
 
     #[test]
@@ -174,7 +210,13 @@ mod tests {
             let leaf = logits.to_kind(Kind::Double).set_requires_grad(true);
             let all = (&leaf / temperature).log_softmax(-1, None::<Kind>);
             let exact = all.gather(-1, &targets.unsqueeze(-1), false).squeeze_dim(-1);
-            (&exact * &dy).sum(Kind::Double).backward();
+            // Alternatives, one of them the target itself.
+            let step = Tensor::arange(3, (Kind::Int64, Device::Cpu)) * 11;
+            let others = targets.unsqueeze(-1) + step;
+            let of_others = all.gather(-1, &others.remainder(1000), false);
+            let others = others.remainder(1000);
+            let dz = (of_others.detach().to_kind(Kind::Float) * 3.0).sin();
+            ((&exact * &dy).sum(Kind::Double) + (&of_others * &dz).sum(Kind::Double)).backward();
             let probable = all.exp() * all;
             let entropies = probable.nansum([-1_i64].as_slice(), false, None::<Kind>).neg();
             let close = |ours: &Tensor, exact: &Tensor, tolerance: f64| {
@@ -184,8 +226,9 @@ mod tests {
             let scores = score(&logits, &targets, temperature);
             close(&scores.logprobs, &exact.detach(), 2e-6);
             close(&scores.entropies, &entropies.detach(), 2e-6);
-            backward(&mut logits, &targets, &scores.normalizers, &dy, temperature);
-            close(&logits, &leaf.grad(), if kind == Kind::Float { 2e-6 } else { 3e-3 });
+            let alternatives = Some((&others, &dz));
+            backward(&mut logits, &targets, &scores.normalizers, &dy, alternatives, temperature);
+            close(&logits, &leaf.grad(), if kind == Kind::Float { 4e-6 } else { 8e-3 });
         }
     }
 }

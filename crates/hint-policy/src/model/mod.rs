@@ -300,7 +300,7 @@ impl Policy for CausalLm {
             let recorded = pass.forward();
             Ok::<_, PolicyError>((pass, recorded))
         })?;
-        Ok(ForwardPass::new(scores, move |gradient| pass.backward(kept, gradient)))
+        Ok(ForwardPass::new(scores, move |gradients| pass.backward(kept, gradients)))
     }
 
     fn parameters(&self) -> Vec<Parameter> {

@@ -41,6 +41,7 @@ pub struct TokenBatch {
     completion_lens: Vec<usize>,
     seq: usize,
     max_token: (usize, usize, u32),
+    alternatives: Option<Tensor>,
 }
 
 impl TokenBatch {
@@ -76,7 +77,29 @@ impl TokenBatch {
             completion_lens: rows.iter().map(|row| row.completion.len()).collect(),
             seq,
             max_token,
+            alternatives: None,
         })
+    }
+
+    /// Names tokens to score at the place of each completion token, besides that token itself. Shape
+    /// `[completion tokens, k]`, kind `Int64`, row after row. The ids must lie in the vocabulary.
+    ///
+    /// # Errors
+    ///
+    /// [`PolicyError::Shape`] unless there is a row for each completion token.
+    pub fn with_alternatives(mut self, tokens: &Tensor) -> Result<Self, PolicyError> {
+        let (found, rows) = (tokens.size(), size(self.completion_tokens()));
+        let expected = vec![rows, found.get(1).copied().unwrap_or(1)];
+        if found != expected {
+            return Err(PolicyError::Shape { name: "alternatives", found, expected });
+        }
+        self.alternatives = Some(tokens.to_device(self.tokens.device()));
+        Ok(self)
+    }
+
+    /// The tokens of [`TokenBatch::with_alternatives`].
+    pub fn alternatives(&self) -> Option<&Tensor> {
+        self.alternatives.as_ref()
     }
 
     /// The token ids, right padded with 0. Shape `[batch, seq]`, kind `Int64`.

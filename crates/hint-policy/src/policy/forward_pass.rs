@@ -3,11 +3,11 @@
 use tch::Tensor;
 
 use crate::error::PolicyError;
-use crate::policy::scores::TokenScores;
+use crate::policy::scores::{ScoreGradients, TokenScores};
 use crate::runtime::catch_out_of_memory;
 
-/// Adds to the gradients of parameters, given that of log-probabilities.
-type Backward<'a> = Box<dyn FnOnce(&Tensor) + 'a>;
+/// Adds to the gradients of parameters, given those of scores.
+type Backward<'a> = Box<dyn FnOnce(&ScoreGradients) + 'a>;
 
 /// Scores on their way to a loss, and the way back to the parameters.
 ///
@@ -33,9 +33,9 @@ pub struct ForwardPass<'a> {
 }
 
 impl<'a> ForwardPass<'a> {
-    /// Of scores whose log-probabilities are a leaf that requires grad. `backward` gets the gradient of
-    /// a loss with respect to them, shape `[batch, seq]`, and adds to those of the parameters.
-    pub fn new(scores: TokenScores, backward: impl FnOnce(&Tensor) + 'a) -> Self {
+    /// Of scores whose log-probabilities, and those of their alternatives, are leaves that require grad. `backward`
+    /// gets the gradients of a loss with respect to them, and adds to those of the parameters.
+    pub fn new(scores: TokenScores, backward: impl FnOnce(&ScoreGradients) + 'a) -> Self {
         Self { scores, backward: Some(Box::new(backward)) }
     }
 
@@ -60,9 +60,13 @@ impl<'a> ForwardPass<'a> {
         catch_out_of_memory(ACTION, || {
             loss.f_backward().map_err(|source| PolicyError::torch(ACTION, source))?;
             if let Some(backward) = self.backward {
-                let gradient = self.scores.logprobs.grad();
-                if gradient.defined() {
-                    backward(&gradient);
+                let of = |leaf: &Tensor| Some(leaf.grad()).filter(Tensor::defined);
+                let logprobs = of(&self.scores.logprobs);
+                let alternatives = self.scores.alternatives.as_ref();
+                let alternatives = alternatives.and_then(|scored| of(&scored.logprobs));
+                if logprobs.is_some() || alternatives.is_some() {
+                    let logprobs = logprobs.unwrap_or_else(|| self.scores.logprobs.zeros_like());
+                    backward(&ScoreGradients { logprobs, alternatives });
                 }
             }
             Ok(())

@@ -4,7 +4,7 @@ use tch::{Kind, Tensor};
 
 use crate::error::PolicyError;
 use crate::policy::batch::TokenBatch;
-use crate::policy::scores::{ScoreOptions, TokenScores};
+use crate::policy::scores::{Alternatives, ScoreOptions, TokenScores};
 use crate::tensor::{at_least_float, size, upload};
 
 /// Logits computed at a time by [`score_hidden`], in elements: 64 MiB of `Float`.
@@ -24,9 +24,9 @@ pub(crate) fn score_logits(
     let vocab = expected[2];
     let flat = logits.reshape([-1, vocab]);
     let parts = Positions::new(tokens);
-    let (logprobs, entropy) =
-        score_chunk(&flat.index_select(0, &parts.predicting), &parts.targets, options);
-    Ok(parts.spread(&logprobs, entropy.as_ref()))
+    let logits = flat.index_select(0, &parts.predicting);
+    let scored = score_chunk(&logits, &parts.targets, tokens.alternatives(), options);
+    Ok(parts.spread(&[scored]))
 }
 
 /// Scores from the hidden states `[batch, seq, hidden]`, applying `head` (hidden rows to logits)
@@ -44,29 +44,44 @@ pub(crate) fn score_hidden(
     let parts = Positions::new(tokens);
     let selected = hidden.reshape([-1, width]).index_select(0, &parts.predicting);
     let rows = size((CHUNK_ELEMENTS / vocab_size.max(1)).max(16));
-    let mut logprobs = Vec::new();
-    let mut entropies = Vec::new();
+    let mut scored = Vec::new();
+    let mut start = 0;
     for (chunk, targets) in selected.split(rows, 0).iter().zip(parts.targets.split(rows, 0)) {
-        let (logprob, entropy) = score_chunk(&head(chunk), &targets, options);
-        logprobs.push(logprob);
-        entropies.extend(entropy);
+        let count = targets.size()[0];
+        let given = tokens.alternatives().map(|all| all.narrow(0, start, count));
+        scored.push(score_chunk(&head(chunk), &targets, given.as_ref(), options));
+        start += count;
     }
-    let entropy = (!entropies.is_empty()).then(|| Tensor::cat(&entropies, 0));
-    parts.spread(&Tensor::cat(&logprobs, 0), entropy.as_ref())
+    parts.spread(&scored)
 }
 
-/// Log-probabilities `[rows]` of `targets` under `logits` `[rows, vocab]`, and the entropies.
+/// Scores of some completion tokens.
+struct Scored {
+    /// `[rows]`.
+    logprobs: Tensor,
+    /// `[rows]`.
+    entropies: Option<Tensor>,
+    alternatives: Option<Alternatives>,
+}
+
+/// The scores of `targets` `[rows]` under `logits` `[rows, vocab]`, and of the alternatives: those `given`, or the
+/// likeliest tokens.
 fn score_chunk(
     logits: &Tensor,
     targets: &Tensor,
+    given: Option<&Tensor>,
     options: &ScoreOptions,
-) -> (Tensor, Option<Tensor>) {
+) -> Scored {
     let logits = at_least_float(logits);
     #[expect(clippy::float_cmp, reason = "exactly 1 skips an operation that would change nothing")]
     let tempered = if options.temperature == 1.0 { logits } else { logits / options.temperature };
     let all = tempered.log_softmax(-1, None::<Kind>);
     let logprobs = all.gather(-1, &targets.unsqueeze(-1), false).squeeze_dim(-1);
-    let entropy = options.entropy.then(|| {
+    let alternatives = alternatives(&all, given, options.top_k).map(|tokens| {
+        let logprobs = all.gather(-1, &tokens, false);
+        Alternatives { tokens, logprobs }
+    });
+    let entropies = options.entropy.then(|| {
         tch::no_grad(|| {
             // A token of probability 0 has log-probability -inf; 0 · -inf is NaN, its limit is 0.
             let all = all.detach();
@@ -74,7 +89,17 @@ fn score_chunk(
             -weighted.sum_dim_intlist(-1, false, None::<Kind>)
         })
     });
-    (logprobs, entropy)
+    Scored { logprobs, entropies, alternatives }
+}
+
+/// The alternatives of rows `[rows, vocab]`: those `given`, or the `top_k` largest entries, largest first; `None` where
+/// none are asked for.
+pub(crate) fn alternatives(rows: &Tensor, given: Option<&Tensor>, top_k: usize) -> Option<Tensor> {
+    if let Some(given) = given {
+        return Some(given.shallow_clone());
+    }
+    let vocab = *rows.size().last().unwrap_or(&0);
+    (top_k > 0).then(|| rows.detach().topk(size(top_k).min(vocab), -1, true, true).1)
 }
 
 /// Where completion tokens lie in the flattened batch, and what predicts them.
@@ -96,12 +121,27 @@ impl Positions {
     }
 
     /// Puts per-token values back to their positions, 0 elsewhere.
-    fn spread(&self, logprobs: &Tensor, entropy: Option<&Tensor>) -> TokenScores {
+    fn spread(&self, scored: &[Scored]) -> TokenScores {
+        let join = |parts: Vec<&Tensor>| Tensor::cat(&parts, 0);
         let place = |values: &Tensor| {
             Tensor::zeros([self.shape[0] * self.shape[1]], (values.kind(), values.device()))
                 .index_copy(0, &self.completion, values)
                 .view(self.shape)
         };
-        TokenScores { logprobs: place(logprobs), entropy: entropy.map(place) }
+        let all = |part: fn(&Scored) -> Option<&Tensor>| {
+            scored.iter().map(part).collect::<Option<Vec<_>>>().map(join)
+        };
+        let alternatives = || {
+            Some(Alternatives {
+                tokens: all(|part| part.alternatives.as_ref().map(|scored| &scored.tokens))?,
+                logprobs: all(|part| part.alternatives.as_ref().map(|scored| &scored.logprobs))?,
+            })
+        };
+        let logprobs = join(scored.iter().map(|part| &part.logprobs).collect());
+        TokenScores {
+            logprobs: place(&logprobs),
+            entropy: all(|part| part.entropies.as_ref()).map(|entropies| place(&entropies)),
+            alternatives: alternatives(),
+        }
     }
 }

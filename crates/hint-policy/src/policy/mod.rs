@@ -26,7 +26,7 @@ pub use decoder::{Decoder, DecoderOptions, Prefill, PrefixId};
 pub use forward_pass::ForwardPass;
 pub use recompute::RecomputeDecoder;
 pub use save_options::SaveOptions;
-pub use scores::{ScoreOptions, TokenScores};
+pub use scores::{Alternatives, ScoreGradients, ScoreOptions, TokenScores};
 pub use shared::SharedPolicy;
 
 /// One trainable tensor of a policy.
@@ -89,7 +89,7 @@ pub trait Policy: Send {
     /// A token id or row length outside the model's range.
     fn logits(&self, tokens: &TokenBatch) -> Result<Tensor, PolicyError>;
 
-    /// Log-probabilities of the completion tokens, and their entropies if asked for.
+    /// Log-probabilities of the completion tokens, and their entropies and alternatives if asked for.
     ///
     /// The default goes through [`Policy::logits`]; override it to avoid `[batch, seq, vocab]`.
     ///

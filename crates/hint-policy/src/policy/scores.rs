@@ -12,6 +12,9 @@ pub struct ScoreOptions {
     pub temperature: f64,
     /// Whether to return the entropy of the distribution that predicts each completion token.
     pub entropy: bool,
+    /// How many of the likeliest tokens are scored at each place of a completion besides its own token; 0 for none. A
+    /// batch that names its [alternatives](crate::TokenBatch::with_alternatives) has those scored instead.
+    pub top_k: usize,
     /// Lets adapters drop inputs, by masks that are a function of this seed: for training. `None`
     /// drops nothing: for evaluation. Policies without dropout ignore it.
     pub dropout_seed: Option<u64>,
@@ -19,7 +22,7 @@ pub struct ScoreOptions {
 
 impl Default for ScoreOptions {
     fn default() -> Self {
-        Self { temperature: 1.0, entropy: false, dropout_seed: None }
+        Self { temperature: 1.0, entropy: false, top_k: 0, dropout_seed: None }
     }
 }
 
@@ -47,4 +50,34 @@ pub struct TokenScores {
     /// At position `t`, the entropy in nats of the tempered distribution that predicted position
     /// `t`; 0 where the completion mask is false. Shape and kind as `logprobs`, no grad.
     pub entropy: Option<Tensor>,
+    /// Tokens that could stand in place of those of the completions, if any were asked for.
+    pub alternatives: Option<Alternatives>,
+}
+
+/// Tokens that could stand in place of a completion's own, with their scores. Row `i` belongs to the `i`-th completion
+/// token of the batch, row after row and without padding.
+#[derive(Debug)]
+pub struct Alternatives {
+    /// Token ids. Shape `[completion tokens, k]`, kind `Int64`.
+    pub tokens: Tensor,
+    /// Their log-probabilities under the tempered distribution, in nats. Shape as `tokens`, kind as
+    /// [`TokenScores::logprobs`], differentiable.
+    pub logprobs: Tensor,
+}
+
+impl Alternatives {
+    /// The same without gradient.
+    #[must_use]
+    pub fn detach(&self) -> Self {
+        Self { tokens: self.tokens.shallow_clone(), logprobs: self.logprobs.detach() }
+    }
+}
+
+/// The gradients of a loss with respect to [`TokenScores`].
+#[derive(Debug)]
+pub struct ScoreGradients {
+    /// Of the log-probabilities. Shape `[batch, seq]`.
+    pub logprobs: Tensor,
+    /// Of those of the alternatives, if the loss depends on them. Shape `[completion tokens, k]`.
+    pub alternatives: Option<Tensor>,
 }

@@ -11,6 +11,7 @@ mod python_methods;
 mod save;
 mod sentence_piece;
 
+use std::collections::HashMap;
 use std::path::Path;
 
 use serde_json::{Map, Value};
@@ -213,6 +214,17 @@ impl Tokenizer {
     /// Number of tokens, added ones included. A model may have more (unused) ids.
     pub fn vocab_size(&self) -> usize {
         self.inner.get_vocab_size(true)
+    }
+
+    /// The first token, by its id, that only one of the two has at that id. `None` if both have the same tokens.
+    pub fn first_difference(&self, other: &Self) -> Option<String> {
+        let (own, others) = (self.inner.get_vocab(true), other.inner.get_vocab(true));
+        let missing = |(one, other): (&HashMap<String, u32>, &HashMap<String, u32>)| {
+            let different = one.iter().filter(|(token, id)| other.get(*token) != Some(*id));
+            different.map(|(token, id)| (*id, token.clone())).collect::<Vec<_>>()
+        };
+        let different = [(&own, &others), (&others, &own)].into_iter().flat_map(missing);
+        different.min().map(|(_, token)| token)
     }
 
     /// The special token with a role such as `"eos_token"`, as text.

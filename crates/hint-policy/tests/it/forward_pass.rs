@@ -1,7 +1,8 @@
 //! The backward pass of passs against that of autograd.
 
 use hint_policy::{
-    CausalLm, ForwardPass, LoraConfig, Policy, ScoreOptions, TokenBatch, TokenRow, TokenScores,
+    Alternatives, CausalLm, ForwardPass, LoraConfig, Policy, ScoreOptions, TokenBatch, TokenRow,
+    TokenScores,
 };
 use proptest::prelude::*;
 use tch::{Kind, Tensor};
@@ -14,7 +15,9 @@ fn loss(scores: &TokenScores) -> Tensor {
     let shape = scores.logprobs.size();
     let count = shape.iter().product::<i64>();
     let weights = Tensor::arange(count, (Kind::Double, device())).sin().view(shape.as_slice());
-    (scores.logprobs.exp() * weights).sum(Kind::Double)
+    let loss = (scores.logprobs.exp() * weights).sum(Kind::Double);
+    let Some(Alternatives { tokens, logprobs }) = &scores.alternatives else { return loss };
+    loss + (logprobs.exp() * (tokens + 1).cos()).sum(Kind::Double)
 }
 
 /// The gradient of every parameter, which is taken away from it.
@@ -32,7 +35,8 @@ fn gradients(policy: &CausalLm) -> Vec<Tensor> {
 }
 
 fn difference(a: &[Tensor], b: &[Tensor]) -> f64 {
-    a.iter().zip(b).map(|(a, b)| (a - b).abs().max().double_value(&[])).fold(0.0, f64::max)
+    let pairs = a.iter().zip(b).filter(|(a, _)| a.numel() > 0);
+    pairs.map(|(a, b)| (a - b).abs().max().double_value(&[])).fold(0.0, f64::max)
 }
 
 fn largest(tensors: &[Tensor]) -> f64 {
@@ -44,6 +48,7 @@ fn run(pass: ForwardPass<'_>) -> TokenScores {
     let scores = TokenScores {
         logprobs: pass.scores().logprobs.detach(),
         entropy: pass.scores().entropy.as_ref().map(Tensor::detach),
+        alternatives: pass.scores().alternatives.as_ref().map(Alternatives::detach),
     };
     pass.backward(&loss).unwrap();
     scores
@@ -75,11 +80,22 @@ fn deviation(policy: &CausalLm, batch: &TokenBatch, options: &ScoreOptions) -> f
     let plain = tch::no_grad(|| policy.score(batch, options)).unwrap();
     assert_eq!(plain.logprobs, recorded.logprobs, "the same pass with and without gradient");
     let entropies = |scores: &TokenScores| scores.entropy.as_ref().unwrap().shallow_clone();
+    let of = |scores: &TokenScores| scores.alternatives.as_ref().map(Alternatives::detach);
+    let [one, two, three] = [&plain, &recorded, &by_autograd].map(of);
+    let others = match (one, two, three) {
+        (None, None, None) => 0.0,
+        (Some(one), Some(two), Some(three)) => {
+            assert_eq!((one.tokens, one.logprobs), (two.tokens.copy(), two.logprobs.copy()));
+            assert_eq!(two.tokens, three.tokens, "the likeliest tokens are the same");
+            difference(&[two.logprobs], &[three.logprobs])
+        }
+        different => panic!("alternatives in one way and not in another: {different:?}"),
+    };
     let scores = difference(
         &[recorded.logprobs.shallow_clone(), entropies(&recorded)],
         &[by_autograd.logprobs.shallow_clone(), entropies(&by_autograd)],
     );
-    gradient.max(scores)
+    gradient.max(scores).max(others)
 }
 
 proptest! {
@@ -90,12 +106,15 @@ proptest! {
         config in configs(),
         seed in 0_u64..1000,
         temperature in 0.5_f64..1.5,
+        top_k in 0_usize..4,
         kind in prop::sample::select(vec![(Kind::Double, 1e-6), (Kind::Float, 1e-4)]),
         lens in prop::collection::vec((1_usize..20, 0_usize..20), 1..7),
     ) {
         let (kind, tolerance) = kind;
+        // In `Float` two tokens may be as likely.
+        let top_k = if kind == Kind::Double { top_k } else { 0 };
         let policy = random_model(&config, seed).with_compute(kind).unwrap();
-        let options = ScoreOptions { temperature, entropy: true, ..ScoreOptions::default() };
+        let options = ScoreOptions { temperature, entropy: true, top_k, ..ScoreOptions::default() };
         let deviation = with_batch(config.vocab_size, &lens, |batch| deviation(&policy, batch, &options));
         // Parameters and their gradients are kept in `Float`.
         prop_assert!(deviation < tolerance, "{kind:?} {deviation}");
@@ -153,6 +172,34 @@ fn rows_longer_than_a_block_of_queries_are_attended_to_in_whole() {
             });
             assert!(deviation < tolerance, "{window:?} {kind:?}: {deviation}");
         }
+    }
+}
+
+#[test]
+fn named_alternatives_are_scored_in_place_of_the_likeliest_tokens() {
+    let config = hint_policy::ModelConfig::small(hint_policy::config::Architecture::Gemma2, 30);
+    for (kind, tolerance) in [(Kind::Double, 1e-6), (Kind::Float, 1e-4)] {
+        let policy = random_model(&config, 3).with_compute(kind).unwrap();
+        // Seven completion tokens with two alternatives each: 28 and 29, 0 and 1, and so on.
+        let tokens = (Tensor::arange(14, (Kind::Int64, device())) + 28).remainder(30).view([7, 2]);
+        let rows = [
+            TokenRow { prompt: &[1, 2, 3], completion: &[4, 5] },
+            TokenRow { prompt: &[7], completion: &[] },
+            TokenRow { prompt: &[9], completion: &[8, 4, 4, 2, 11] },
+        ];
+        let batch = || TokenBatch::new(&rows, device()).unwrap();
+        let named = batch().with_alternatives(&tokens).unwrap();
+        let options = ScoreOptions { entropy: true, top_k: 5, ..ScoreOptions::default() };
+        let found = deviation(&policy, &named, &options);
+        assert!(found < tolerance, "{kind:?}: {found}");
+        let scores = tch::no_grad(|| policy.score(&named, &options)).unwrap();
+        let alternatives = scores.alternatives.unwrap();
+        assert_eq!(alternatives.tokens, tokens);
+        // An alternative of the fourth completion token is that token itself.
+        let own = scores.logprobs.double_value(&[2, 2]);
+        let found = alternatives.logprobs.double_value(&[3, 0]);
+        assert!((found - own).abs() < 1e-5, "{kind:?}: {found} {own}");
+        assert!(batch().with_alternatives(&tokens.narrow(0, 0, 6)).is_err());
     }
 }
 

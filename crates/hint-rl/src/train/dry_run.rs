@@ -79,7 +79,7 @@ pub(crate) fn dry_run(
     let report = if is_supervised {
         supervised_step(parts, &model, &demonstrations)?
     } else {
-        policy_gradient_step(parts, local(settings, &model), model, &workload)?
+        policy_gradient_step(parts, local(settings, &model), &model, &workload)?
     };
     let value = |name| report.metrics.get(name);
     if let Some(length) = value(metrics::COMPLETIONS_MEAN_LENGTH) {
@@ -164,11 +164,11 @@ fn in_small(mut config: GrpoConfig) -> GrpoConfig {
 fn policy_gradient_step<S: Fn(&str) + Clone + Send + 'static>(
     parts: Parts<S>,
     engine: Box<dyn RolloutEngine>,
-    model: Model,
+    model: &Model,
     workload: &Workload,
 ) -> Result<StepReport> {
     let Parts { config, optimizer, say } = parts;
-    let run = workload.parts(&model, engine);
+    let run = workload.parts(model, engine);
     let watch = Watch::new(say.clone(), config.rollout.sampling.max_completion_len);
     let mut builder = Trainer::from_config(config.clone(), run)?
         .optimizer(optimizer)
@@ -176,7 +176,10 @@ fn policy_gradient_step<S: Fn(&str) + Clone + Send + 'static>(
         .clock(clock())
         .observer(watch.clone());
     if config.loss.needs_reference() {
-        builder = builder.reference(workload.reference(model.base)?);
+        builder = builder.reference(workload.reference(model.base.clone())?);
+    }
+    if let Some((teacher, _)) = workload.teacher(&config, model)? {
+        builder = builder.teacher(teacher);
     }
     let mut trainer = builder.build()?;
     let train = workload.fitting(trainer.collector_mut(), |line| say.line("problems", line))?;

@@ -29,7 +29,7 @@ pub(crate) fn of_model(places: &[PathBuf], out: &Path) -> Result<String> {
     // A cache that cannot be read is no cache.
     let known = std::fs::read(&cache).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
     let known: BTreeMap<PathBuf, Hashed> = known.unwrap_or_default();
-    let mut hashed = BTreeMap::new();
+    let mut hashed = known.clone();
     let mut whole = Sha256::new();
     for place in places {
         for file in files(place)? {

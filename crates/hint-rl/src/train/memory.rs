@@ -1,5 +1,8 @@
 //! What a run will ask of the memory.
 
+use std::path::Path;
+
+use hint_grpo::objective::CreditTeacher;
 use hint_grpo::{GrpoConfig, Optimizer};
 use hint_policy::SampleOptions;
 use hint_policy::estimate::{MemoryDemand, SampledBatch};
@@ -8,7 +11,7 @@ use tch::Tensor;
 
 use super::lengths::Lengths;
 use super::settings::{Method, Settings};
-use crate::workload::Model;
+use crate::workload::{Model, model_path};
 
 /// The demand of a run.
 pub(crate) fn demand<'a>(
@@ -47,10 +50,31 @@ pub(crate) fn demand<'a>(
             .sum(),
         optimizer_bytes: optimizer.state().iter().map(|(_, tensor)| bytes(tensor)).sum(),
         reference: config.loss.needs_reference() && !method.is_supervised(),
+        teacher_bytes: if method.is_supervised() { 0 } else { teacher(config, model) },
         gradient_checkpointing: settings.gradient_checkpointing,
         sampled,
         longest_prompt: lengths.prompt,
         longest_completion: config.rollout.sampling.max_completion_len,
         micro_batch_tokens: tokens,
+    }
+}
+
+/// Weights of a further policy that teaches. Another model takes four bytes for each parameter, which its files may
+/// hold in two.
+fn teacher(config: &GrpoConfig, model: &Model) -> u64 {
+    match config.loss.further_teacher() {
+        Some(CreditTeacher::Model { path }) => {
+            let place = model_path(&path.to_string_lossy()).unwrap_or_else(|_| path.clone());
+            let size = |path: &Path| path.metadata().map_or(0, |metadata| metadata.len());
+            let entries = std::fs::read_dir(&place).into_iter().flatten().flatten();
+            let weights = entries
+                .map(|entry| entry.path())
+                .filter(|path| path.extension().is_some_and(|ending| ending == "safetensors"));
+            let files =
+                if place.is_dir() { weights.map(|path| size(&path)).sum() } else { size(&place) };
+            2 * files
+        }
+        Some(_) => model.report.bytes as u64,
+        None => 0,
     }
 }

@@ -288,7 +288,14 @@ fn policy_gradient(job: &mut Job<'_>) -> Result<Outcome> {
     let parts = job.workload.parts(&model, job.engine(&model)?);
     let mut builder = job.open(Trainer::from_config(job.config.clone(), parts)?)?;
     if job.config.loss.needs_reference() {
-        builder = builder.reference(job.workload.reference(model.base)?);
+        builder = builder.reference(job.workload.reference(model.base.clone())?);
+    }
+    if let Some((teacher, place)) = job.workload.teacher(&job.config, &model)? {
+        builder = builder.teacher(teacher);
+        if let Some(place) = place {
+            let hash = fingerprint::of_model(&[place], &job.settings.out)?;
+            builder = builder.depends_on("teacher", hash);
+        }
     }
     let mut trainer = builder.build()?;
     // Not before: what was loaded moved into the optimizer's buffers, and leaves its memory to others.

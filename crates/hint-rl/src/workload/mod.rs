@@ -7,8 +7,9 @@ mod prompt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use hint_grpo::config::{EvaluationConfig, ModelConfig as ModelSettings, PromptConfig};
+use hint_grpo::objective::CreditTeacher;
 use hint_grpo::{Demonstration, GrpoConfig, Hints, Parts, Rewards};
 use hint_policy::model::LoadReport;
 use hint_policy::{LoadOptions, LoadedModel, LoraConfig, ModelConfig, SharedPolicy, Tokenizer};
@@ -347,6 +348,35 @@ impl Workload {
             Some(base) => Ok(base),
             None => Ok(SharedPolicy::new(self.load_model()?.policy)),
         }
+    }
+
+    /// The further policy that teaches, if the loss asks for one. With it the place of its files, if it is another model
+    /// than the trained `model`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Workload::load_model`]; a model with other tokens.
+    pub fn teacher(
+        &self,
+        config: &GrpoConfig,
+        model: &Model,
+    ) -> Result<Option<(SharedPolicy, Option<PathBuf>)>> {
+        let path = match config.loss.further_teacher() {
+            None => return Ok(None),
+            Some(CreditTeacher::Model { path }) => model_path(&path.to_string_lossy())?,
+            Some(_) => return Ok(Some((self.model(config.run.seed)?.policy, None))),
+        };
+        let options = LoadOptions { base: base_path(&path, None)?, ..self.load.clone() };
+        let teacher = LoadedModel::load(&path, &options)
+            .with_context(|| format!("cannot load the teacher `{}`", path.display()))?;
+        if let Some(token) = model.tokenizer.first_difference(&teacher.tokenizer) {
+            bail!(
+                "the teacher `{}` has other tokens than the model, such as {token:?}; set `loss.credit.teacher.path` to \
+                 a model with the same tokenizer",
+                path.display()
+            );
+        }
+        Ok(Some((SharedPolicy::new(teacher.policy), Some(path))))
     }
 
     /// The parts of a run that samples from the model through `engine`.

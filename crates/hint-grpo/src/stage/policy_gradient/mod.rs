@@ -125,7 +125,7 @@ impl Stage for PolicyGradient {
         let credits = parts.credit.is_some() || loss.credit.form != CreditForm::None;
         let message = match (self.collector.teaches(), credits) {
             (true, false) => {
-                "loss.credit.form.type: must be \"advantage\" or \"weight\" where \
+                "loss.credit.form.type: must be \"advantage\", \"weight\" or \"divergence\" where \
                  rollout.combine.type is \"teach\""
             }
             (false, true) => {

@@ -8,6 +8,7 @@ use hint_grpo::objective::{LossInput, StepTotals};
 use serde_json::Value;
 use tch::{Kind, Tensor};
 
+mod distillation;
 mod hint_step;
 mod optimizers;
 mod policy_losses;

@@ -1,0 +1,116 @@
+//! The taught rows of a micro-batch under their teacher, where the loss has a divergence from it.
+
+use hint_policy::{Alternatives, Policy, ScoreOptions, TokenBatch};
+use tch::{Device, Kind, Tensor};
+
+use super::column::{TokenColumn, dim, read_responses, responses};
+use super::sample::{Context, Sample, token_batch};
+use crate::error::GrpoError;
+use crate::objective::{Credit, Divergence, Support};
+use crate::tensor::upload;
+
+/// The taught rows of a micro-batch, and what their teacher finds of them once it was asked.
+#[derive(Debug)]
+pub(super) struct Lesson {
+    pub(super) divergence: Divergence,
+    /// The positions of the rows in the micro-batch.
+    rows: Vec<usize>,
+    /// The tokens of these rows among all completion tokens of the micro-batch. `[taught tokens]`, `Int64`.
+    ranks: Tensor,
+    /// The same tokens in the flattened `[batch * seq]` order.
+    places: Tensor,
+    teacher: Option<Alternatives>,
+    /// Log-probabilities of the responses under the teacher, by taught row.
+    logprobs: TokenColumn,
+}
+
+impl Lesson {
+    /// The lesson of the taught ones among `rows`, whose tokens are `tokens`. None without such rows, and where the
+    /// credit has no divergence.
+    pub(super) fn new(
+        credit: Option<&dyn Credit>,
+        rows: &[&Sample],
+        tokens: &TokenBatch,
+        device: Device,
+    ) -> Option<Self> {
+        let divergence = credit?.divergence().filter(|one| one.coef != 0.0)?;
+        let (mut taught, mut ranks, mut places, mut rank) = (Vec::new(), Vec::new(), Vec::new(), 0);
+        for (row, (sample, place)) in rows.iter().zip(responses(tokens)).enumerate() {
+            let next = rank + place.len();
+            if sample.is_taught() && !place.is_empty() {
+                taught.push(row);
+                ranks.extend((rank..next).map(dim));
+                places.extend(place.map(dim));
+            }
+            rank = next;
+        }
+        (!taught.is_empty()).then(|| Self {
+            divergence,
+            ranks: upload(&ranks, device),
+            places: upload(&places, device),
+            teacher: None,
+            logprobs: TokenColumn::new(taught.len()),
+            rows: taught,
+        })
+    }
+
+    /// Whether the teacher is asked before the policy, since its tokens are the support.
+    pub(super) fn is_first(&self) -> bool {
+        self.divergence.support == Support::Teacher
+    }
+
+    /// Asks the teacher about the responses of `rows`. It scores the alternatives of all completion tokens,
+    /// `[tokens, k]`, or its own likeliest ones.
+    pub(super) fn ask(
+        &mut self,
+        teacher: &dyn Policy,
+        rows: &[&Sample],
+        alternatives: Option<&Tensor>,
+        options: ScoreOptions,
+    ) -> Result<(), GrpoError> {
+        let taught = self.rows.iter().map(|&row| rows[row]).collect::<Vec<_>>();
+        let mut batch = token_batch(&taught, Context::Teacher, teacher.device())?;
+        if let Some(tokens) = alternatives {
+            batch = batch.with_alternatives(&tokens.index_select(0, &self.ranks))?;
+        }
+        let options = ScoreOptions { top_k: self.divergence.top_k, ..options };
+        let scores = tch::no_grad(|| teacher.score(&batch, &options))?;
+        self.logprobs = read_responses(&scores.logprobs, &batch);
+        let device = self.ranks.device();
+        self.teacher = scores.alternatives.map(|Alternatives { tokens, logprobs }| Alternatives {
+            tokens: tokens.to_device(device),
+            logprobs: logprobs.to_device(device),
+        });
+        Ok(())
+    }
+
+    /// The alternatives that the teacher chose, spread to all completion tokens of the micro-batch; 0 elsewhere.
+    pub(super) fn chosen(&self, tokens: &TokenBatch) -> Option<Tensor> {
+        let chosen = &self.teacher.as_ref()?.tokens;
+        let shape = [dim(tokens.completion_tokens()), chosen.size()[1]];
+        let all = Tensor::zeros(shape, (Kind::Int64, chosen.device()));
+        Some(all.index_copy(0, &self.ranks, chosen))
+    }
+
+    /// Log-probabilities of the response of the row at `position` under the teacher, if it is taught.
+    pub(super) fn logprobs(&self, position: usize) -> Option<&[f64]> {
+        self.logprobs.get(self.rows.binary_search(&position).ok()?)
+    }
+
+    /// The divergence of each token, in the shape `[batch, seq]` and kind of `like`; 0 where nothing is taught.
+    pub(super) fn values(
+        &self,
+        student: Option<&Alternatives>,
+        like: &Tensor,
+    ) -> Result<Tensor, GrpoError> {
+        let missing = || GrpoError::MissingInput {
+            name: "alternatives",
+            fix: "let `Policy::score` return `TokenScores::alternatives`, as its documentation says",
+        };
+        let student = student.ok_or_else(missing)?.logprobs.index_select(0, &self.ranks);
+        let teacher = &self.teacher.as_ref().ok_or_else(missing)?.logprobs;
+        let values = self.divergence.per_token(&student, teacher).to_kind(like.kind());
+        let all = Tensor::zeros([dim(like.numel())], (like.kind(), like.device()));
+        Ok(all.index_copy(0, &self.places, &values).view(like.size().as_slice()))
+    }
+}
