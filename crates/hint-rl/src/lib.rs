@@ -4,7 +4,8 @@
 //! (`generate-hints`), [`audit`], [`doctor`], [`export`], [`report`] and [`show`]. Each has an `Options` type that
 //! clap parses and a `run` function, so that another program can offer the same command.
 //!
-//! [`workload`] finds models and problems by name; [`tiny`] is the embedded default. What an
+//! [`workload`] finds models and problems by name; [`tiny`] is the embedded default, and [`tasks`] has families of
+//! problems ([`contrast`] measures them). What an
 //! application decides and a library must not is here: it reads the clock and the environment,
 //! prints, catches signals and fetches files ([`fetch`]).
 #![forbid(unsafe_code)]
@@ -15,6 +16,7 @@ mod terminal;
 pub mod audit;
 pub mod check_vllm;
 pub mod compare;
+pub mod contrast;
 pub mod doctor;
 pub mod evaluate;
 pub mod export;
@@ -22,11 +24,13 @@ pub mod fetch;
 pub mod hints;
 pub mod hub;
 mod presets;
+mod problem_row;
 pub mod process;
 pub mod progress;
 pub mod report;
 mod run_log;
 pub mod show;
+pub mod tasks;
 pub mod tiny;
 pub mod train;
 pub mod workload;

@@ -50,6 +50,11 @@ pub fn set_threads(asked: Option<i32>) {
     tch::set_num_threads(asked.unwrap_or_else(|| tch::get_num_threads().min(usable)));
 }
 
+/// Whether the model of this name is one of the repository's, whose operations are too small to share between threads.
+pub fn is_small(model: &str) -> bool {
+    matches!(model, "tiny" | "tiny-tasks")
+}
+
 /// Starts the program again with a bound on the spinning of idle threads, unless one thread computes.
 /// A program calls this first; it returns when there is nothing to do.
 pub fn bound_threads() {
@@ -71,7 +76,7 @@ fn computes_alone(args: impl Iterator<Item = OsString>) -> bool {
     };
     match (value("--threads"), value("--model")) {
         (Some(threads), _) => threads == "1",
-        (None, model) => value("--resume").is_none() && model.is_none_or(|model| model == "tiny"),
+        (None, model) => value("--resume").is_none() && model.is_none_or(is_small),
     }
 }
 

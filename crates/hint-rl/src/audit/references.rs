@@ -6,7 +6,9 @@ use anyhow::{Context, Result};
 use hint_reward::MathVerifier;
 use hint_reward::audit::AuditReport;
 use hint_rollout::Problem;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
+
+use crate::problem_row::row;
 
 /// An audit of the reference answers, several of one problem where it accepts several.
 #[derive(Debug)]
@@ -79,29 +81,4 @@ impl<'p> References<'p> {
             .with_context(|| format!("cannot write `{}`", path.display()))?;
         Ok(count)
     }
-}
-
-/// A problem as the row that reads back as it.
-fn row(problem: &Problem) -> Map<String, Value> {
-    let Problem { id, question, context, answer, accepted, hint, solution, level, columns, .. } =
-        problem;
-    let turns = context.iter().map(|turn| json!({ "role": turn.role, "content": turn.content }));
-    let question = if context.is_empty() {
-        json!(question)
-    } else {
-        turns.chain([json!({ "role": "user", "content": question })]).collect()
-    };
-    let mut row = Map::from_iter([
-        ("id".to_owned(), json!(id)),
-        ("question".to_owned(), question),
-        ("answer".to_owned(), json!(answer)),
-    ]);
-    if !accepted.is_empty() {
-        row.insert("accepted_answers".to_owned(), json!(accepted));
-    }
-    for (name, value) in [("abstract_hint", hint), ("solution", solution), ("level", level)] {
-        row.extend(value.as_ref().map(|value| (name.to_owned(), json!(value))));
-    }
-    row.extend(columns.iter().map(|(name, value)| (name.clone(), value.clone())));
-    row
 }

@@ -34,20 +34,20 @@ use hint_rollout::{LocalEngine, Problem, RolloutEngine};
 use serde::Serialize;
 
 use self::table::{Counter, rules, table};
-use crate::process::{set_threads, threads};
+use crate::process::{is_small, set_threads, threads};
 use crate::train::SETTINGS;
 use crate::workload::{Compute, PromptOptions, Source, Workload, columns, device, equality, ids};
 
 /// Evaluates a model on problems, without hints.
 #[derive(Debug, Args)]
 pub struct Options {
-    /// `tiny` (in the repository), `smollm2` (fetched once), a folder in Hugging Face format, a
+    /// `tiny` or `tiny-tasks` (in the repository), `smollm2` (fetched once), a folder in Hugging Face format, a
     /// GGUF file, a checkpoint, the folder of a run, whose newest checkpoint is taken, or `owner/name` on the
     /// Hugging Face Hub.
     #[arg(long, default_value = "tiny")]
     model: String,
 
-    /// `swaps` (made up on the spot), `gsm-symbolic` or `champ` (from `hint-prepare`), or a file or folder of
+    /// `swaps`, `chains` or `walks` (made up on the spot), `gsm-symbolic` or `champ` (from `hint-prepare`), or a file or folder of
     /// problems in JSON, CSV or Parquet; `owner/name[@revision][:split]` is on the Hugging Face Hub.
     #[arg(long, default_value = "swaps")]
     problems: String,
@@ -218,7 +218,7 @@ pub fn run(options: &Options) -> Result<()> {
         "--no-greedy with --samples 0 leaves nothing"
     );
     let mut config = base_config(options)?;
-    set_threads(options.threads.or((options.model == "tiny").then_some(1)));
+    set_threads(options.threads.or(is_small(&options.model).then_some(1)));
     let evaluation = EvaluationConfig {
         max_problems: Some(options.limit),
         held_out: match options.held_out {

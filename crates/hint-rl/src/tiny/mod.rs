@@ -1,7 +1,9 @@
 //! The embedded default: a small model that comes with the repository, and its task.
 
+pub mod fit;
 pub mod pretrain;
 pub mod swaps;
+pub mod vocabulary;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

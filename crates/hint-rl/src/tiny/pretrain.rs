@@ -13,11 +13,11 @@
 
 use std::path::PathBuf;
 
-use super::swaps::{EOS, FRAME, HINT_INTRODUCTION, HINTS, Swaps, tokenizer};
+use super::fit::{Row, fit};
+use super::swaps::{FRAME, HINT_INTRODUCTION, HINTS, Swaps, tokenizer};
+use super::vocabulary::EOS;
 use anyhow::Result;
 use clap::Args;
-use hint_grpo::Optimizer;
-use hint_grpo::optim::{AdamW, AdamWConfig, Decay, ScheduleConfig, clip_grad_norm};
 use hint_policy::config::Architecture;
 use hint_policy::{
     CausalLm, LoadedModel, ModelConfig, Policy, SampleOptions, SampleRequest, SamplingParams,
@@ -72,33 +72,10 @@ pub fn run(options: &Options) -> Result<()> {
     };
     let seed = Seed::new(options.seed);
     let policy = CausalLm::init(&config, seed.named("weights").value(), Device::Cpu)?;
-    let adamw = AdamWConfig { beta2: 0.98, weight_decay: 0.01, ..AdamWConfig::default() };
-    let mut optimizer = AdamW::new(policy.parameters(), adamw);
-    let schedule = ScheduleConfig { warmup_steps: 100, decay: Decay::Cosine { final_frac: 0.01 } };
-    let mut mean = 0.0;
-    for step in 0..options.steps {
+    fit(&policy, options.steps, options.learning_rate, |step| {
         let seed = seed.named("data").child(step);
-        let rows = (0..options.rows)
-            .map(|row| Example::draw(seed.child(row)).tokens(&tokenizer))
-            .collect::<Result<Vec<_>>>()?;
-        let rows = rows
-            .iter()
-            .map(|(prompt, completion)| TokenRow { prompt, completion })
-            .collect::<Vec<_>>();
-        let batch = TokenBatch::new(&rows, Device::Cpu)?;
-        optimizer.zero_grad();
-        let scores = policy.score(&batch, &ScoreOptions::default())?;
-        let loss = -scores.logprobs.sum(Kind::Float) / batch.completion_mask().sum(Kind::Float);
-        loss.backward();
-        clip_grad_norm(optimizer.parameters(), 1.0);
-        optimizer.step(options.learning_rate * schedule.factor(step, options.steps))?;
-        policy.parameters_changed();
-        mean += loss.double_value(&[]) / 100.0;
-        if (step + 1) % 100 == 0 {
-            note!("step {:>5}/{} loss {mean:.4}", step + 1, options.steps);
-            mean = 0.0;
-        }
-    }
+        (0..options.rows).map(|row| Example::draw(seed.child(row)).tokens(&tokenizer)).collect()
+    })?;
     report(&policy, &tokenizer)?;
     LoadedModel { policy, tokenizer, stop_tokens: vec![EOS] }.save(&options.out)?;
     note!("wrote {}", options.out.display());
@@ -131,7 +108,7 @@ impl Example {
         Self { swaps: Swaps::draw_from(level, false, seed.named("swaps")), hint, worked, begun }
     }
 
-    fn tokens(&self, tokenizer: &Tokenizer) -> Result<(Vec<u32>, Vec<u32>)> {
+    fn tokens(&self, tokenizer: &Tokenizer) -> Result<Row> {
         let mut prompt = tokenizer.encode(&prompt(&self.swaps, self.hint))?;
         let text = if self.worked { self.swaps.worked() } else { self.swaps.direct() };
         let mut completion = tokenizer.encode(&text)?;

@@ -14,9 +14,9 @@ use hint_rollout::collect::hinted::HintTrigger;
 use hint_rollout::data::{DataFile, HeldOut};
 
 use super::settings::{Method, SETTINGS, Settings, pinned};
-use crate::process::threads;
+use crate::process::{is_small, threads};
 use crate::progress::Output;
-use crate::workload::{Compute, DATA_FILES, PromptOptions, columns, equality};
+use crate::workload::{Compute, DATA_FILES, PromptOptions, columns, equality, is_made_up};
 
 /// Trains a policy with one or several methods, by default GRPO and HINT, and compares them without hints.
 #[derive(Debug, Clone, Args)]
@@ -28,15 +28,15 @@ pub struct Options {
     #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
     pub method: Vec<String>,
 
-    /// `tiny` (in the repository), `smollm2` (fetched once), a folder in Hugging Face format, a GGUF file, or
-    /// `owner/name[@revision]` on the Hugging Face Hub.
+    /// `tiny` or `tiny-tasks` (in the repository), `smollm2` (fetched once), a folder in Hugging Face format, or a GGUF file;
+    /// `owner/name[@revision]` is on the Hugging Face Hub.
     #[arg(long, default_value = "tiny")]
     pub model: String,
 
-    /// `swaps` (made up on the spot), `gsm-symbolic` or `champ` (from `hint-prepare`), or a file or folder of
+    /// `swaps`, `chains` or `walks` (made up on the spot), `gsm-symbolic` or `champ` (from `hint-prepare`), or a file or folder of
     /// problems in JSON, CSV or Parquet, or `owner/name[@revision][:split]` on the Hugging Face Hub; several are
     /// mixed, each with a weight if you like
-    /// [default: `swaps` with the tiny model, else `gsm-symbolic`].
+    /// [default: `swaps` with the tiny model, `chains` with `tiny-tasks`, else `gsm-symbolic`].
     #[arg(long, value_name = "NAME|FILE[=WEIGHT]")]
     pub problems: Vec<String>,
 
@@ -164,6 +164,7 @@ impl Options {
         let is_default = problems.is_none();
         let problems = problems.unwrap_or_else(|| match self.model.as_str() {
             "tiny" => "swaps".to_owned(),
+            "tiny-tasks" => "chains".to_owned(),
             _ => "gsm-symbolic".to_owned(),
         });
         let mut config = base_config(&self)?;
@@ -175,12 +176,10 @@ impl Options {
         }
         let from_config = is_default && !config.data.files.is_empty();
         let problems = if from_config { DATA_FILES.to_owned() } else { problems };
-        // `swaps` brings held-out problems of its own; of others a share is held out.
+        // Problems that are made up bring held-out ones of their own; of others a share is held out.
         if !is_set(&self, "evaluation.held_out")? {
-            config.evaluation.held_out = match problems.as_str() {
-                "swaps" => HeldOut::None,
-                _ => HeldOut::Share { frac: 0.2 },
-            };
+            config.evaluation.held_out =
+                if is_made_up(&problems) { HeldOut::None } else { HeldOut::Share { frac: 0.2 } };
         }
         if let Some(weights) = config.data.weights() {
             ensure!(
@@ -216,7 +215,7 @@ impl Options {
             lora: self.lora.as_deref().map(super::lora::parse).transpose()?,
             vllm: self.vllm,
             // The tiny model's operations are too small to share between threads.
-            threads: self.threads.or((self.model == "tiny").then_some(1)),
+            threads: self.threads.or(is_small(&self.model).then_some(1)),
             max_batch: self.max_batch,
             model: pinned(self.model)?,
             config,
@@ -331,7 +330,7 @@ fn base_config(options: &Options) -> Result<GrpoConfig> {
     if let Some(path) = &options.config {
         read_config(path, &options.set)
     } else {
-        let text = if options.model == "tiny" {
+        let text = if is_small(&options.model) {
             include_str!("../../presets/tiny.toml")
         } else {
             include_str!("../../presets/smollm2.toml")

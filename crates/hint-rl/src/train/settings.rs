@@ -376,7 +376,8 @@ impl Observer for KeepChanges {
 
 /// The place of a model that moves with the steps of another run: its newest checkpoint now.
 pub(super) fn pinned(model: String) -> Result<String> {
-    let is_name = matches!(model.as_str(), "tiny" | "smollm2") || !Path::new(&model).exists();
+    let is_name =
+        matches!(model.as_str(), "tiny" | "tiny-tasks" | "smollm2") || !Path::new(&model).exists();
     if is_name { Ok(model) } else { Ok(model_path(&model)?.display().to_string()) }
 }
 

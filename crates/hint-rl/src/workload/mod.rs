@@ -28,6 +28,8 @@ pub use self::place::{base_path, model_path, pinned, pinned_base, problems_path}
 pub use self::prompt::{PromptOptions, ids};
 use crate::fetch::Fetcher;
 use crate::progress::LoadBar;
+use crate::tasks;
+use crate::tasks::model::is_own;
 use crate::tiny::{is_tiny, swaps, tiny_format};
 
 /// What is asked of every model with a chat template.
@@ -36,10 +38,10 @@ const INSTRUCTION: &str = "Put your final answer within \\boxed{}.";
 /// Where model and problems come from.
 #[derive(Debug, Clone, Copy)]
 pub struct Source<'s> {
-    /// `tiny`, `smollm2`, a folder in Hugging Face format, a GGUF file, the folder of a run, whose
-    /// newest checkpoint is taken, or a [`HubName`](crate::hub::HubName).
+    /// `tiny`, `tiny-tasks`, `smollm2`, a folder in Hugging Face format, a GGUF file, the folder of a run, or a
+    /// [`HubName`](crate::hub::HubName). Of a run, the newest checkpoint is taken.
     pub model: &'s str,
-    /// `swaps`, `gsm-symbolic`, `champ`, a file or a folder, a [`HubName`](crate::hub::HubName), or `data.files` for those of `data`.
+    /// `swaps`, `chains`, `walks`, `gsm-symbolic`, `champ`, a file or a folder, a [`HubName`](crate::hub::HubName), or `data.files` for those of `data`.
     pub problems: &'s str,
     /// How files of problems are read.
     pub data: &'s DataConfig,
@@ -56,8 +58,14 @@ pub struct Source<'s> {
 /// The problems that `data.files` of the configuration lists.
 pub const DATA_FILES: &str = "data.files";
 
-/// The held-out problems of `swaps`, unless another number is asked for.
-const HELD_OUT_SWAPS: usize = 200;
+/// The held-out problems of those that are made up, unless another number is asked for.
+const HELD_OUT: usize = 200;
+
+/// Whether problems of this name are made up on the spot, by [`swaps`] or by one of the [families](tasks::FAMILIES).
+/// They bring held-out problems of their own, and their answers are compared as text.
+pub fn is_made_up(problems: &str) -> bool {
+    problems == "swaps" || tasks::family(problems).is_some()
+}
 
 /// The model's place, the training problems and the held-out ones.
 #[derive(Debug)]
@@ -70,7 +78,7 @@ pub struct Workload {
     model_config: ModelSettings,
     prompt: PromptConfig,
     gradient_checkpointing: bool,
-    swaps: bool,
+    made_up: bool,
     /// Problems to train on.
     pub train: ProblemSet,
     /// Problems to evaluate on; none of them is trained on.
@@ -91,9 +99,12 @@ impl Workload {
         let model = model_place(source.model)?;
         let problems = match source.problems {
             DATA_FILES => local_data(source.data)?.read()?,
-            "swaps" => {
-                let count = source.evaluation.max_problems.unwrap_or(HELD_OUT_SWAPS);
-                let (train, held_out) = swaps::problems(count);
+            made if is_made_up(made) => {
+                let count = source.evaluation.max_problems.unwrap_or(HELD_OUT);
+                let (train, held_out) = match tasks::family(made) {
+                    Some(family) => tasks::split(family, count),
+                    None => swaps::problems(count),
+                };
                 return Self::new(model, source, train.into(), held_out);
             }
             name @ ("gsm-symbolic" | "champ") => {
@@ -176,7 +187,6 @@ impl Workload {
     ) -> Result<Self> {
         let load =
             LoadOptions { device: source.device, compute: source.compute.kind()?, base: None };
-        let swaps = source.problems == "swaps";
         Ok(Self {
             model: model.path,
             model_files: model.files,
@@ -185,7 +195,7 @@ impl Workload {
             model_config: ModelSettings::default(),
             prompt: PromptConfig::default(),
             gradient_checkpointing: false,
-            swaps,
+            made_up: is_made_up(source.problems),
             train,
             held_out,
             unused: 0,
@@ -234,8 +244,8 @@ impl Workload {
         prompt::apply(&self.model_config, loaded)
     }
 
-    /// The prompt format of the model: its chat template, or plain text when it has none. The tiny model, and any
-    /// model on `swaps`, is asked as the tiny model was trained to be asked.
+    /// The prompt format of the model: its chat template, or plain text when it has none. The models of this
+    /// repository are asked as the tiny model was trained to be asked, and so is any model on problems that are made up.
     pub fn format(
         &self,
         tokenizer: &Arc<Tokenizer>,
@@ -250,7 +260,7 @@ impl Workload {
                 Some(system) => format.with_system(system),
                 None => format,
             })
-        } else if self.swaps || is_tiny(&tokenizer) {
+        } else if self.made_up || is_tiny(&tokenizer) || is_own(&tokenizer) {
             Arc::new(tiny_format(tokenizer, stop_tokens))
         } else {
             let system = system.as_ref().map_or_else(String::new, |text| format!("{text}\n\n"));
@@ -262,10 +272,10 @@ impl Workload {
     }
 }
 
-/// What equals a reference unless the configuration says otherwise: for `swaps`, whose letters are no
-/// factors, the same text, else mathematics.
+/// The equality of answers, unless the configuration names another. Problems that are made up compare text, because
+/// their letters are no factors; others compare mathematics.
 pub fn equality(problems: &str) -> Equality {
-    if problems == "swaps" { Equality::Exact {} } else { Equality::default() }
+    if is_made_up(problems) { Equality::Exact {} } else { Equality::default() }
 }
 
 /// The model of a run, ready to be trained and sampled from.

@@ -7,9 +7,10 @@ use hint_grpo::RunDir;
 use hint_grpo::config::EvaluationConfig;
 use hint_rollout::data::{DataConfig, HeldOut};
 
-use super::DATA_FILES;
+use super::{DATA_FILES, is_made_up};
 use crate::fetch::{Fetcher, SMOLLM2};
 use crate::hub::{self, HubName, Kind};
+use crate::tasks;
 use crate::tiny::tiny_model;
 
 /// The newest checkpoint of the run in `path`, if it holds one; else `path` itself.
@@ -55,12 +56,13 @@ pub fn model_path(name: &str) -> Result<PathBuf> {
 pub(super) fn model_place(name: &str) -> Result<Place> {
     match name {
         "tiny" => Ok(tiny_model().into()),
+        "tiny-tasks" => Ok(tasks::model::model().into()),
         "smollm2" => Ok(Fetcher::of_user()?.fetch(&SMOLLM2, &mut notice)?.into()),
         path if Path::new(path).exists() => Ok(newest_checkpoint(PathBuf::from(path))?.into()),
         name => {
             let on_hub = HubName::parse(name).with_context(|| {
                 format!(
-                    "there is no `{name}`; a model is `tiny`, `smollm2`, a folder in Hugging Face format, a \
+                    "there is no `{name}`; a model is `tiny`, `tiny-tasks`, `smollm2`, a folder in Hugging Face format, a \
                      GGUF file, the folder of a run, or `owner/name` on the Hugging Face Hub"
                 )
             })?;
@@ -81,8 +83,8 @@ pub fn problems_path(name: &str) -> Result<PathBuf> {
     }
     let on_hub = HubName::parse(name).with_context(|| {
         format!(
-            "there is no `{name}`; problems are `swaps`, `gsm-symbolic`, `champ`, a file, or `owner/name` on the \
-             Hugging Face Hub"
+            "there is no `{name}`; problems are `swaps`, `chains`, `walks`, `gsm-symbolic`, `champ`, a file, or \
+             `owner/name` on the Hugging Face Hub"
         )
     })?;
     Ok(hub::fetch(Kind::Problems, &on_hub, &mut notice)?.path)
@@ -147,8 +149,9 @@ pub fn pinned_base(model: &str, given: Option<&Path>) -> Result<Option<PathBuf>>
 ///
 /// A repository that is not there.
 pub fn pinned(kind: Kind, name: &str) -> Result<String> {
-    let known = ["tiny", "smollm2", "swaps", "gsm-symbolic", "champ", DATA_FILES];
-    match HubName::parse(name).filter(|_| !known.contains(&name) && !Path::new(name).exists()) {
+    let known = ["tiny", "tiny-tasks", "smollm2", "gsm-symbolic", "champ", DATA_FILES];
+    let is_known = known.contains(&name) || is_made_up(name);
+    match HubName::parse(name).filter(|_| !is_known && !Path::new(name).exists()) {
         Some(on_hub) => Ok(hub::pin(kind, &on_hub, &mut notice)?.to_string()),
         None => Ok(name.to_owned()),
     }

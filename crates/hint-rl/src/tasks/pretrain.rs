@@ -1,0 +1,186 @@
+//! `hint-rl pretrain-tasks`: trains the checkpoint that comes with the families, `examples/tiny-tasks`.
+//!
+//! ```text
+//! cargo run --release -p hint-rl -- pretrain-tasks --out examples/tiny-tasks
+//! ```
+//!
+//! Prints the loss every hundred steps; `hint-rl contrast` measures the result. The same build, options and thread
+//! count write the same bytes. Verbs and strategies are drawn independently of each other, so that the data says
+//! nothing of what a verb asks for. Without a hint every strategy is as likely. With one, each step follows it with a
+//! probability that grows with the degree of the hint. Hints may also be the beginning of a solution.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::Args;
+use hint_policy::config::Architecture;
+use hint_policy::{CausalLm, LoadedModel, ModelConfig, SaveOptions, Tokenizer};
+use hint_rollout::Seed;
+use tch::{Device, Kind};
+
+use super::task::below;
+use super::{Degree, EASY, FAMILIES, HARD, LEVELS, Strategy, Style, Task, model};
+use crate::tiny::fit::{Row, fit};
+use crate::tiny::swaps::{FRAME, HINT_INTRODUCTION};
+use crate::tiny::vocabulary::EOS;
+
+/// Trains the model of the task families.
+#[derive(Debug, Args)]
+pub struct Options {
+    /// Where to write the model.
+    #[arg(long, default_value = "runs/tiny-tasks")]
+    out: PathBuf,
+    /// Optimizer steps.
+    #[arg(long, default_value_t = 2200)]
+    steps: u64,
+    /// Rows per step.
+    #[arg(long, default_value_t = 48)]
+    rows: u64,
+    /// Peak learning rate.
+    #[arg(long, default_value_t = 3e-3)]
+    learning_rate: f64,
+    /// Seed of weights and data.
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// CPU threads.
+    #[arg(long, default_value_t = 1)]
+    threads: i32,
+}
+
+/// Runs the command.
+///
+/// # Errors
+///
+/// A folder that cannot be written.
+pub fn run(options: &Options) -> Result<()> {
+    hint_policy::runtime::keep_freed_memory();
+    tch::set_num_threads(options.threads);
+    let tokenizer = model::tokenizer()?;
+    let config = ModelConfig {
+        hidden_size: 96,
+        intermediate_size: 256,
+        num_hidden_layers: 3,
+        num_attention_heads: 4,
+        num_key_value_heads: 4,
+        head_dim: 24,
+        max_position_embeddings: 256,
+        initializer_range: 0.06,
+        eos_token_ids: vec![EOS],
+        ..ModelConfig::small(Architecture::Llama, tokenizer.vocab_size())
+    };
+    let seed = Seed::new(options.seed);
+    let policy = CausalLm::init(&config, seed.named("weights").value(), Device::Cpu)?;
+    fit(&policy, options.steps, options.learning_rate, |step| {
+        let seed = seed.named("data").child(step);
+        // One level a batch: rows of about the same length need little padding.
+        let level = LEVELS.start() + usize::from(below(seed.named("level"), 5));
+        let row = |row| Example::draw(level, seed.child(row)).tokens(&tokenizer);
+        (0..options.rows).map(row).collect()
+    })?;
+    let model = LoadedModel { policy, tokenizer, stop_tokens: vec![EOS] };
+    model
+        .save_with(&options.out, &SaveOptions { kind: Kind::BFloat16, ..SaveOptions::default() })?;
+    note!("wrote {}", options.out.display());
+    Ok(())
+}
+
+/// Share of rows without a hint, and of those with a hint of each degree. The others have a beginning of a solution.
+const SHARES: [(Option<Degree>, f64); 4] = [
+    (None, 0.4),
+    (Some(Degree::Abstract), 0.16),
+    (Some(Degree::Medium), 0.16),
+    (Some(Degree::Direct), 0.14),
+];
+/// Share of rows in equations: without a hint, and after the beginning of a solution. Those after the other hints name
+/// their strategies.
+const EQUATIONS: [f64; 2] = [0.15, 0.4];
+
+/// How likely a step follows a hint of this degree. Otherwise it takes one of the other two strategies.
+const fn follows(degree: Degree) -> f64 {
+    match degree {
+        Degree::Abstract => 0.8,
+        Degree::Medium => 0.88,
+        Degree::Direct => 0.96,
+    }
+}
+
+/// One row of training data.
+struct Example {
+    task: Task,
+    hint: Option<String>,
+    style: Style,
+    /// Those that the completion carries out.
+    strategies: Vec<Strategy>,
+}
+
+impl Example {
+    fn draw(level: usize, seed: Seed) -> Self {
+        let task = Self::task(level, seed.named("task"));
+        let drawn = |name: &str| -> Vec<Strategy> {
+            let seed = seed.named(name);
+            let steps = 0..task.level() as u64;
+            steps.map(|step| Strategy::ALL[usize::from(below(seed.child(step), 3))]).collect()
+        };
+        let hinted = drawn("hinted");
+        // Step `at` of the completion, which follows the hint with this probability.
+        let step = |at: usize, probability: f64| {
+            let seed = seed.named("followed").child(at as u64);
+            let others = Strategy::ALL.into_iter().filter(|other| *other != hinted[at]);
+            let others = others.collect::<Vec<_>>();
+            let other = usize::from(below(seed.named("other"), 2));
+            if seed.unit() < probability { hinted[at] } else { others[other] }
+        };
+        let share = seed.named("context").unit();
+        let mut below_share = 0.0;
+        let context = SHARES.iter().find(|(_, size)| {
+            below_share += size;
+            share < below_share
+        });
+        let equations = |share: f64| {
+            if seed.named("style").unit() < share { Style::Equations } else { Style::Named }
+        };
+        let all = 0..task.level();
+        let (hint, style, strategies) = match context {
+            Some((None, _)) => (None, equations(EQUATIONS[0]), drawn("plain")),
+            Some((Some(degree), _)) => {
+                let strategies = all.map(|at| step(at, follows(*degree))).collect();
+                (Some(task.hint(*degree, &hinted)), Style::Named, strategies)
+            }
+            None => {
+                let solution = task.worked(Style::Equations, &hinted);
+                let words = solution.split_inclusive(' ').skip(1);
+                let count =
+                    1 + below(seed.named("words"), u8::try_from(task.level()).unwrap_or(1) + 1);
+                let count = usize::from(count);
+                let prefix = words.take(count).collect::<String>();
+                let strategies = all.map(|at| step(at, if at < count { 0.97 } else { 1.0 / 3.0 }));
+                let hint = format!(" {}", prefix.trim_end());
+                (Some(hint), equations(EQUATIONS[1]), strategies.collect())
+            }
+        };
+        Self { task, hint, style, strategies }
+    }
+
+    /// A problem that is not held out, with verbs of all levels.
+    fn task(level: usize, seed: Seed) -> Task {
+        let verbs = [EASY, HARD].concat();
+        let family = FAMILIES[usize::from(below(seed.named("family"), 2))];
+        let mut attempts = 0_u64..;
+        loop {
+            let attempt = attempts.next().unwrap_or_default();
+            let task = Task::draw(family, level, &verbs, seed.child(attempt));
+            if !task.is_held_out() {
+                return task;
+            }
+        }
+    }
+
+    fn tokens(&self, tokenizer: &Tokenizer) -> Result<Row> {
+        let hint = self.hint.as_deref();
+        let hint = hint.map_or_else(String::new, |hint| format!("{HINT_INTRODUCTION}{hint}"));
+        let prompt = format!("{}{}{hint}{}", FRAME.0, self.task.question(), FRAME.1);
+        let mut completion = tokenizer.encode(&self.task.worked(self.style, &self.strategies))?;
+        completion.push(EOS);
+        Ok((tokenizer.encode(&prompt)?, completion))
+    }
+}

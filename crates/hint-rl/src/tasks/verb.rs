@@ -1,0 +1,68 @@
+//! Verbs, and the strategy that each asks for.
+
+/// How a step is carried out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Strategy {
+    /// Forward by the amount.
+    Up,
+    /// Back by the amount.
+    Down,
+    /// Forward by ten times the amount, or sideways.
+    Jump,
+}
+
+impl Strategy {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Up, Self::Down, Self::Jump];
+
+    /// Its name, in completions and in hints of the medium and direct degree.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Up => "up",
+            Self::Down => "down",
+            Self::Jump => "jump",
+        }
+    }
+
+    /// Its effect, in abstract hints.
+    pub const fn effect(self) -> &'static str {
+        match self {
+            Self::Up => "rises",
+            Self::Down => "falls",
+            Self::Jump => "leaps",
+        }
+    }
+}
+
+/// The word of a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Verb {
+    /// The word.
+    pub word: &'static str,
+    /// The strategy that it asks for.
+    pub strategy: Strategy,
+}
+
+const fn verb(word: &'static str, strategy: Strategy) -> Verb {
+    Verb { word, strategy }
+}
+
+/// The verbs of levels 1 and 2.
+pub const EASY: [Verb; 6] = [
+    verb("gain", Strategy::Up),
+    verb("find", Strategy::Up),
+    verb("drop", Strategy::Down),
+    verb("lose", Strategy::Down),
+    verb("fold", Strategy::Jump),
+    verb("flip", Strategy::Jump),
+];
+
+/// The verbs of levels 3 to 5.
+pub const HARD: [Verb; 6] = [
+    verb("earn", Strategy::Up),
+    verb("lift", Strategy::Up),
+    verb("spend", Strategy::Down),
+    verb("sink", Strategy::Down),
+    verb("spin", Strategy::Jump),
+    verb("warp", Strategy::Jump),
+];

@@ -1,0 +1,63 @@
+//! `hint-rl problems`: writes the problems of a bundled family as JSONL.
+//!
+//! ```text
+//! hint-rl problems chains --out chains.jsonl
+//! hint-rl problems walks --held-out --count 200 --out walks.jsonl
+//! ```
+//!
+//! Columns are those of HINT's data: `question`, `answer`, `abstract_hint`, `medium_hint`, `direct_hint`; beside them
+//! `id`, `level`, `solution` and `family`. The same command writes the same bytes.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use hint_rollout::Problem;
+
+use super::{FAMILIES, Family, family, problems};
+use crate::problem_row::row;
+
+/// Writes the problems of a bundled family as JSONL.
+#[derive(Debug, Args)]
+pub struct Options {
+    /// `chains` or `walks`.
+    family: String,
+    /// Where to write.
+    #[arg(long, value_name = "FILE.jsonl")]
+    out: PathBuf,
+    /// How many.
+    #[arg(long, default_value_t = 1000)]
+    count: usize,
+    /// Write held-out problems, which no model of this repository was trained on.
+    #[arg(long)]
+    held_out: bool,
+}
+
+/// Runs the command.
+///
+/// # Errors
+///
+/// A family that is none, a file that cannot be written.
+pub fn run(options: &Options) -> Result<()> {
+    let Some(family) = family(&options.family) else {
+        let names = FAMILIES.map(Family::name).join("`, `");
+        bail!("`{}` is no family; families are `{names}`", options.family);
+    };
+    write(&options.out, &problems(family, options.held_out, options.count))?;
+    note!("{} problems written to {}", options.count, options.out.display());
+    Ok(())
+}
+
+/// Writes problems, one a line.
+///
+/// # Errors
+///
+/// A file that cannot be written.
+pub(crate) fn write(path: &Path, problems: &[Problem]) -> Result<()> {
+    let mut lines = Vec::new();
+    for problem in problems {
+        serde_json::to_writer(&mut lines, &row(problem))?;
+        lines.push(b'\n');
+    }
+    std::fs::write(path, lines).with_context(|| format!("cannot write `{}`", path.display()))
+}
