@@ -1,34 +1,51 @@
 #!/usr/bin/env bash
-# Checks a real GPU in one call, in under ten minutes, on a machine with Python and torch 2.11 (CUDA 13), but no Rust.
+# Checks and measures a real GPU in one call of under eight minutes, on a machine with Python, torch 2.11 (CUDA 13) and, for
+# the comparison, transformers, but no Rust.
 #
-#   here:   device/check_gpu.sh pack            # builds, strips and compresses two programs into .gpu/ (under 20 MB)
+#   here:   device/check_gpu.sh pack            # builds, strips and compresses three programs into .gpu/ (under 60 MB)
 #   there:  bash device/check_gpu.sh            # in a copy of this tree with .gpu/; OUT=FOLDER keeps the logs
 #
-# Every part has a limit of its own, and none stops the next. The last lines name what failed.
+# Every part has a limit of its own, and none stops the next. `summary.md` in the logs is what docs/performance.md wants to
+# have; the last lines name what failed. CHECK_GPU_EMULATED=1 leaves out what an emulated device says nothing about.
 set -uo pipefail
 cd "$(dirname "$0")/.."
+programs="hint-device hint-rl vs_transformers"
 
 if [ "${1:-}" = pack ]; then
   set -e
   cargo build --release --locked --package hint-device --package hint-rl
+  built=$(cargo build --release --locked --package hint-policy --bench vs_transformers --message-format=json |
+    python3 -c 'import json, sys; print([m["executable"] for m in map(json.loads, sys.stdin) if m.get("executable")][-1])')
   mkdir -p .gpu
-  for name in hint-device hint-rl; do
-    strip -o ".gpu/$name" "target/release/$name"
+  for name in $programs; do
+    from=target/release/$name
+    if [ "$name" = vs_transformers ]; then from=$built; fi
+    strip -o ".gpu/$name" "$from"
     xz -9 --force ".gpu/$name"
   done
-  du -sh .gpu
+  size=$(du -sm .gpu | cut -f1)
+  echo "$size MB in .gpu"
+  [ "$size" -lt 60 ]
   exit
 fi
 
 work=$(mktemp -d)
 logs=${OUT:-$work/logs}
 mkdir -p "$logs"
-for name in hint-device hint-rl; do
+for name in $programs; do
   xz -dc ".gpu/$name.xz" > "$work/$name" && chmod +x "$work/$name"
 done
 # The programs look where they were built; here libtorch is that of Python.
-LD_LIBRARY_PATH=$(python3 -c 'import os, torch; print(os.path.join(os.path.dirname(torch.__file__), "lib"))')
+python=${PYTHON:-python3}
+LD_LIBRARY_PATH=$("$python" -c 'import os, torch; print(os.path.join(os.path.dirname(torch.__file__), "lib"))')
+version=$("$python" -c 'import torch; print(torch.__version__)')
 export LD_LIBRARY_PATH RUST_BACKTRACE=0
+case $version in
+  2.11.*) ;;
+  *) echo "torch is $version; the programs need 2.11"; exit 1 ;;
+esac
+real=1
+if [ -n "${CHECK_GPU_EMULATED:-}" ]; then real=; fi
 failed=()
 
 # part NAME SECONDS COMMAND...: runs, shows the last lines, remembers a failure.
@@ -42,29 +59,65 @@ part() {
   if [ $code -ne 0 ]; then failed+=("$name: $code"); fi
 }
 
-nvidia-smi --query-gpu=name,memory.total,driver_version --format=csv,noheader | tee "$logs/card.log"
+if [ -n "$real" ]; then
+  nvidia-smi --query-gpu=name,memory.total,driver_version --format=csv,noheader | tee "$logs/card.log"
+fi
 # 1. Every golden model: scores, gradients and samples on the GPU against the CPU, in f32, f64 and bf16.
-part models 120 "$work/hint-device" models tests/golden/models
-# 2. Memory of training on rows of two lengths, for attention without a fused kernel.
-part memory 60 "$work/hint-device" memory
-# 3. Runs: the default (bf16), f32, TF32, adapters with dropout, checkpointing, evaluation, and a resumed run.
-run() { local name=$1; shift; part "$name" 60 "$work/hint-rl" train --device cuda --steps 4 --held-out 20 "$@" --out "$work/$name"; }
+part models 80 "$work/hint-device" models tests/golden/models
+# 2. What libtorch chooses, and what a new length costs.
+if [ -n "$real" ]; then part probe 90 "$python" device/gpu_probe.py "$logs/probe.json"; fi
+# 3. Runs: the default (bf16), f32, adapters with dropout and checkpointing, and a resumed run.
+run() { local name=$1; shift; part "$name" 30 "$work/hint-rl" train --device cuda --steps 4 --held-out 20 "$@" --out "$work/$name"; }
 run bf16
 run f32 --compute f32
-run tf32 --compute tf32 --method hint
-run lora --method hint --lora rank=4,dropout=0.1 --gradient-checkpointing
-part resume 60 "$work/hint-rl" train --resume "$work/f32" --method hint --steps 6 --device cuda
-part cpu 90 "$work/hint-rl" train --device cpu --compute f32 --steps 4 --held-out 20 --out "$work/cpu"
-# 4. The same curve on both devices.
-part curves 20 python3 - "$work" <<'P'
+run lora --compute tf32 --method hint --lora rank=4,dropout=0.1 --gradient-checkpointing
+part resume 20 "$work/hint-rl" train --resume "$work/f32" --method hint --steps 6 --device cuda
+part cpu 40 "$work/hint-rl" train --device cpu --compute f32 --steps 4 --held-out 20 --out "$work/cpu"
+# 4. The same curve on both devices. One token that is drawn otherwise parts them, so a difference is a finding.
+part curves 10 "$python" - "$work" <<'P'
 import json, sys
 read = lambda name: [json.loads(line) for line in open(f"{sys.argv[1]}/{name}/hint/metrics.jsonl")]
 rows = [(a, b) for a, b in zip(read("f32"), read("cpu")) if "loss" in a and "loss" in b]
-worst = {key: max(abs(a[key] - b[key]) for a, b in rows) for key in ("loss", "grad_norm")}
-print("steps", len(rows), "largest differences of GPU and CPU in f32:", worst)
-assert rows and worst["loss"] < 1e-3, worst
+assert rows, "no step in common"
+for a, b in rows:
+    print("step", a["step"], {key: abs(a[key] - b[key]) for key in ("loss", "grad_norm")})
 P
-grep -h peak_memory_bytes "$work"/bf16/*/timings.jsonl | tail -n 1
+# 5. Tokens/s next to transformers, and the shares of the card's bandwidth and of its products as the probe measured them.
+if [ -n "$real" ] && "$python" -c 'import transformers' 2> /dev/null; then
+  model() { "$python" - "$1" "$2" <<'P'
+import sys, torch
+from transformers import AutoModelForCausalLM, Qwen2Config
+folder, name = sys.argv[1:]
+sizes = {
+    "small": dict(vocab_size=49152, hidden_size=576, intermediate_size=1536, num_hidden_layers=30, num_attention_heads=9, num_key_value_heads=3),
+    "large": dict(vocab_size=151936, hidden_size=1536, intermediate_size=8960, num_hidden_layers=28, num_attention_heads=12, num_key_value_heads=2),
+}
+config = Qwen2Config(**sizes[name], rms_norm_eps=1e-6, rope_theta=1e6, max_position_embeddings=32768, tie_word_embeddings=True)
+torch.manual_seed(1)
+with torch.device("cuda"):
+    AutoModelForCausalLM.from_config(config).to(torch.bfloat16).save_pretrained(folder)
+P
+  }
+  rates=$("$python" -c '
+import json, sys
+rates = json.load(open(sys.argv[1]))["rates"]
+print("--bandwidth", rates["copy_tbps"] * 1e3, "--peak", rates["bf16_tflops"])' "$logs/probe.json")
+  for name in small large; do
+    part "model-$name" 40 model "$work/$name" "$name"
+    rows=$([ $name = small ] && echo 256 || echo 64)
+    # shellcheck disable=SC2086
+    part "speed-$name" 70 "$work/vs_transformers" run --model "$work/$name" --device cuda --batch "$rows" --runs 3 \
+      --tasks generate,train --precisions bfloat16 --transformers "$("$python" -c 'import sys; print(sys.executable)')" $rates
+  done
+fi
+
+{
+  echo "torch $version, $(cat "$logs/card.log" 2> /dev/null)"
+  grep -h '^| ' "$logs"/speed-*.log 2> /dev/null
+  grep -h 'reaches' "$logs"/speed-*.log 2> /dev/null
+  grep -h peak_memory_bytes "$work"/bf16/*/timings.jsonl | tail -n 1
+  tail -n 100 "$logs/probe.log" 2> /dev/null
+} > "$logs/summary.md"
 echo "done at $SECONDS s, logs in $logs"
 for line in "${failed[@]:-}"; do [ -z "$line" ] || echo "FAILED $line"; done
 [ ${#failed[@]} -eq 0 ]

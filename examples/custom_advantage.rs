@@ -9,9 +9,9 @@
 
 use std::ops::ControlFlow;
 
-use anyhow::Result;
 use hint_grpo::advantage::ScoredGroup;
 use hint_grpo::prelude::*;
+use hint_policy::tch;
 
 /// Rewards minus a running mean over the run. An all-wrong group then has a negative advantage, not zero.
 struct RunningMean {
@@ -42,12 +42,18 @@ impl AdvantageEstimator for RunningMean {
     }
 }
 
-fn main() -> Result<()> {
+const CONFIG: &str = "
+run = { steps = 10, prompts_per_step = 12 }
+rollout.sampling = { temperature = 1.0, max_completion_len = 64 }
+optimizer.learning_rate = 3e-4
+";
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
     // Operations of so small a model are faster on one thread.
     tch::set_num_threads(1);
-    let mut config = GrpoConfig::from_toml(include_str!("configs/tiny.toml"))?;
-    config.run.steps = 10;
-    let model = LoadedModel::load("examples/tiny", &LoadOptions::default())?;
+    let config = GrpoConfig::from_toml(CONFIG)?;
+    let tiny = std::env::args().nth(1).unwrap_or_else(|| "examples/tiny".to_owned());
+    let model = LoadedModel::load(&tiny, &LoadOptions::default())?;
     let policy = SharedPolicy::new(model.policy);
     let engine = LocalEngine::new(policy.clone(), model.stop_tokens.clone());
     // How this model was shown problems and hints. Most models have a chat template: see `ChatFormat`.
@@ -67,6 +73,6 @@ fn main() -> Result<()> {
         .advantage(RunningMean { mean: 0.0, decay: 0.9 })
         .observer(print)
         .build()?
-        .run(&read_problems("examples/tiny/problems.jsonl")?)?;
+        .run(&read_problems(format!("{tiny}/problems.jsonl"))?)?;
     Ok(())
 }

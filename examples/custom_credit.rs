@@ -9,10 +9,9 @@
 
 use std::ops::ControlFlow;
 
-use anyhow::Result;
 use hint_grpo::objective::{Credit, CreditInput};
 use hint_grpo::prelude::*;
-use tch::Tensor;
+use hint_policy::tch::{self, Tensor};
 
 /// Success goes to the tokens that the hint supports, failure to those that it opposes.
 struct Agreement {
@@ -33,7 +32,13 @@ impl Credit for Agreement {
     }
 }
 
-fn main() -> Result<()> {
+const CONFIG: &str = "
+run = { steps = 10, prompts_per_step = 12 }
+rollout.sampling = { temperature = 1.0, max_completion_len = 64 }
+optimizer.learning_rate = 3e-4
+";
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
     // Operations of so small a model are faster on one thread.
     tch::set_num_threads(1);
     let settings = [
@@ -42,9 +47,9 @@ fn main() -> Result<()> {
         "rollout.source={ type = 'solution_prefix', in_prompt = true }",
         "loss.hinted_weight=[]",
     ];
-    let mut config = GrpoConfig::from_toml_with(include_str!("configs/tiny.toml"), settings)?;
-    config.run.steps = 10;
-    let model = LoadedModel::load("examples/tiny", &LoadOptions::default())?;
+    let config = GrpoConfig::from_toml_with(CONFIG, settings)?;
+    let tiny = std::env::args().nth(1).unwrap_or_else(|| "examples/tiny".to_owned());
+    let model = LoadedModel::load(&tiny, &LoadOptions::default())?;
     let policy = SharedPolicy::new(model.policy);
     let engine = LocalEngine::new(policy.clone(), model.stop_tokens.clone());
     // How this model was shown problems and hints. Most models have a chat template: see `ChatFormat`.
@@ -64,6 +69,6 @@ fn main() -> Result<()> {
         .credit(Agreement { threshold: 0.05 })
         .observer(print)
         .build()?
-        .run(&read_problems("examples/tiny/problems.jsonl")?)?;
+        .run(&read_problems(format!("{tiny}/problems.jsonl"))?)?;
     Ok(())
 }

@@ -9,11 +9,12 @@
 
 use std::ops::ControlFlow;
 
-use anyhow::Result;
 use hint_grpo::prelude::*;
-use tch::Kind;
+use hint_policy::tch::{self, Kind};
 
-/// Samples one completion at a time, token by token; knows no top-k, top-p or min-p.
+type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
+
+/// Samples one completion at a time; its random numbers depend on seed and position alone. No top-k, top-p or min-p.
 struct PlainLoop {
     policy: SharedPolicy,
     stop_tokens: Vec<u32>,
@@ -21,7 +22,6 @@ struct PlainLoop {
 }
 
 impl PlainLoop {
-    /// One completion; the random numbers depend on its seed and on the position alone.
     fn complete(&self, prompt: &[u32], sampling: &Sampling, seed: Seed) -> Result<Completion> {
         let policy = self.policy.lock();
         let (mut tokens, mut logprobs, mut stop) = (Vec::new(), Vec::new(), StopReason::Length);
@@ -51,18 +51,18 @@ impl RolloutEngine for PlainLoop {
     fn generate(
         &mut self,
         requests: &[GenerationRequest],
-    ) -> Result<Vec<Vec<Completion>>, RolloutError> {
+    ) -> std::result::Result<Vec<Vec<Completion>>, RolloutError> {
         let group = |request: &GenerationRequest| {
             let seed = Seed::new(request.seed);
             (0..request.num_completions as u64)
                 .map(|index| self.complete(&request.prompt, &request.sampling, seed.child(index)))
                 .collect::<Result<Vec<_>>>()
         };
-        let groups = requests.iter().map(group).collect::<Result<Vec<_>>>();
+        let groups: Result<_> = requests.iter().map(group).collect();
         groups.map_err(|error| RolloutError::other("engine", error))
     }
 
-    fn sync(&mut self, weights: &dyn WeightSource) -> Result<(), RolloutError> {
+    fn sync(&mut self, weights: &dyn WeightSource) -> std::result::Result<(), RolloutError> {
         // The policy is shared; an engine elsewhere calls `weights.write_checkpoint`.
         self.version = weights.version();
         Ok(())
@@ -72,10 +72,11 @@ impl RolloutEngine for PlainLoop {
 fn main() -> Result<()> {
     // Operations of so small a model are faster on one thread.
     tch::set_num_threads(1);
-    let mut config = GrpoConfig::from_toml(include_str!("configs/tiny.toml"))?;
-    config.run.steps = 3;
-    config.run.prompts_per_step = 4;
-    let model = LoadedModel::load("examples/tiny", &LoadOptions::default())?;
+    let config =
+        "run = { steps = 3, prompts_per_step = 4 }\nrollout.sampling.max_completion_len = 64";
+    let config = GrpoConfig::from_toml(config)?;
+    let tiny = std::env::args().nth(1).unwrap_or_else(|| "examples/tiny".to_owned());
+    let model = LoadedModel::load(&tiny, &LoadOptions::default())?;
     let policy = SharedPolicy::new(model.policy);
     let (stop_tokens, version) = (model.stop_tokens.clone(), PolicyVersion::default());
     let engine = PlainLoop { policy: policy.clone(), stop_tokens, version };
@@ -83,9 +84,8 @@ fn main() -> Result<()> {
     let format = TextFormat::new(model.tokenizer.into(), model.stop_tokens)
         .with_frame("Q: ", "\nA:")
         .with_hint_template(HintTemplate { introduction: "\nHint: ".to_owned() });
-    let rubric = Rubric::new(ExactMatch::new());
-    let parts =
-        Parts { policy, engine, format, rewards: Rewards::own(rubric), hints: Hints::configured() };
+    let rewards = Rewards::own(Rubric::new(ExactMatch::new()));
+    let parts = Parts { policy, engine, format, rewards, hints: Hints::configured() };
     let print = observer_from_fn(|report| {
         let difference = report.metrics.get(metrics::SAMPLING_LOGP_DIFFERENCE_MAX);
         println!("step {}: largest difference {:.1e} nats", report.step, difference.unwrap_or(0.0));
@@ -94,6 +94,6 @@ fn main() -> Result<()> {
     Trainer::from_config(config, parts)?
         .observer(print)
         .build()?
-        .run(&read_problems("examples/tiny/problems.jsonl")?)?;
+        .run(&read_problems(format!("{tiny}/problems.jsonl"))?)?;
     Ok(())
 }

@@ -9,9 +9,9 @@
 
 use std::ops::ControlFlow;
 
-use anyhow::Result;
 use hint_grpo::objective::{HintedFactors, HintedSample, HintedWeight, WeightContext, WeightNeeds};
 use hint_grpo::prelude::*;
+use hint_policy::tch;
 
 /// The factor of a completion falls with the distance between the hinted and the plain prompt, per token.
 struct Nearby {
@@ -39,14 +39,20 @@ impl HintedWeight for Nearby {
     }
 }
 
-fn main() -> Result<()> {
+const CONFIG: &str = "
+run = { steps = 10, prompts_per_step = 12 }
+rollout.sampling = { temperature = 1.0, max_completion_len = 64 }
+optimizer.learning_rate = 3e-4
+";
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
     // Operations of so small a model are faster on one thread.
     tch::set_num_threads(1);
-    let mut config = GrpoConfig::from_toml(include_str!("configs/tiny.toml"))?;
-    config.run.steps = 10;
+    let mut config = GrpoConfig::from_toml(CONFIG)?;
     // The factor takes the place of the configured ones; the product of all of them counts.
     config.loss.hinted_weight.clear();
-    let model = LoadedModel::load("examples/tiny", &LoadOptions::default())?;
+    let tiny = std::env::args().nth(1).unwrap_or_else(|| "examples/tiny".to_owned());
+    let model = LoadedModel::load(&tiny, &LoadOptions::default())?;
     let policy = SharedPolicy::new(model.policy);
     let engine = LocalEngine::new(policy.clone(), model.stop_tokens.clone());
     // How this model was shown problems and hints. Most models have a chat template: see `ChatFormat`.
@@ -66,6 +72,6 @@ fn main() -> Result<()> {
         .hinted_weight(Nearby { scale: 0.5 })
         .observer(print)
         .build()?
-        .run(&read_problems("examples/tiny/problems.jsonl")?)?;
+        .run(&read_problems(format!("{tiny}/problems.jsonl"))?)?;
     Ok(())
 }

@@ -10,9 +10,8 @@
 
 use std::ops::ControlFlow;
 
-use anyhow::Result;
 use hint_grpo::prelude::*;
-use tch::Kind;
+use hint_policy::tch::{self, Kind};
 
 /// Tapered off-policy REINFORCE (arXiv 2503.14286): what succeeded is learned as it is; what failed is pushed
 /// down with `min(r, 1)`, so that the push fades where the policy has already turned away.
@@ -37,14 +36,18 @@ impl PolicyLoss for Tapered {
     }
 }
 
-fn main() -> Result<()> {
+const CONFIG: &str = "
+run = { steps = 10, prompts_per_step = 12, num_iterations = 3, num_minibatches = 2 }
+rollout.sampling = { temperature = 1.0, max_completion_len = 64 }
+optimizer.learning_rate = 3e-4
+";
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
     // Operations of so small a model are faster on one thread.
     tch::set_num_threads(1);
-    let mut config = GrpoConfig::from_toml(include_str!("configs/tiny.toml"))?;
-    config.run.steps = 10;
-    config.run.num_iterations = 3;
-    config.run.num_minibatches = 2;
-    let model = LoadedModel::load("examples/tiny", &LoadOptions::default())?;
+    let config = GrpoConfig::from_toml(CONFIG)?;
+    let tiny = std::env::args().nth(1).unwrap_or_else(|| "examples/tiny".to_owned());
+    let model = LoadedModel::load(&tiny, &LoadOptions::default())?;
     let policy = SharedPolicy::new(model.policy);
     let engine = LocalEngine::new(policy.clone(), model.stop_tokens.clone());
     // How this model was shown problems and hints. Most models have a chat template: see `ChatFormat`.
@@ -64,6 +67,6 @@ fn main() -> Result<()> {
         .objective(Tapered)
         .observer(print)
         .build()?
-        .run(&read_problems("examples/tiny/problems.jsonl")?)?;
+        .run(&read_problems(format!("{tiny}/problems.jsonl"))?)?;
     Ok(())
 }

@@ -9,9 +9,9 @@
 
 use std::ops::ControlFlow;
 
-use anyhow::Result;
 use hint_grpo::prelude::*;
 use hint_grpo::rollout_table::RolloutRecord;
+use hint_policy::tch;
 
 /// Watches for success.
 struct UntilSolved {
@@ -43,11 +43,18 @@ impl Observer for UntilSolved {
     }
 }
 
-fn main() -> Result<()> {
+const CONFIG: &str = "
+run = { steps = 30, prompts_per_step = 12 }
+rollout.sampling = { temperature = 1.0, max_completion_len = 64 }
+optimizer.learning_rate = 3e-4
+";
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
     // Operations of so small a model are faster on one thread.
     tch::set_num_threads(1);
-    let config = GrpoConfig::from_toml(include_str!("configs/tiny.toml"))?;
-    let model = LoadedModel::load("examples/tiny", &LoadOptions::default())?;
+    let config = GrpoConfig::from_toml(CONFIG)?;
+    let tiny = std::env::args().nth(1).unwrap_or_else(|| "examples/tiny".to_owned());
+    let model = LoadedModel::load(&tiny, &LoadOptions::default())?;
     let policy = SharedPolicy::new(model.policy);
     let engine = LocalEngine::new(policy.clone(), model.stop_tokens.clone());
     // How this model was shown problems and hints. Most models have a chat template: see `ChatFormat`.
@@ -60,6 +67,6 @@ fn main() -> Result<()> {
     Trainer::from_config(config, parts)?
         .observer(UntilSolved { target: 0.8 })
         .build()?
-        .run(&read_problems("examples/tiny/problems.jsonl")?)?;
+        .run(&read_problems(format!("{tiny}/problems.jsonl"))?)?;
     Ok(())
 }

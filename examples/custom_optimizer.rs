@@ -10,9 +10,8 @@
 
 use std::ops::ControlFlow;
 
-use anyhow::Result;
 use hint_grpo::prelude::*;
-use tch::Tensor;
+use hint_policy::tch::{self, Tensor};
 
 /// Lion (Chen et al. 2023): `θ ← θ − η sign(0.9 m + 0.1 g)`, then `m ← 0.99 m + 0.01 g`.
 struct Lion {
@@ -59,14 +58,18 @@ impl Optimizer for Lion {
     }
 }
 
-fn main() -> Result<()> {
+const CONFIG: &str = "
+run = { steps = 10, prompts_per_step = 12 }
+rollout.sampling = { temperature = 1.0, max_completion_len = 64 }
+optimizer.learning_rate = 2e-4 # every step moves every weight by this much
+";
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
     // Operations of so small a model are faster on one thread.
     tch::set_num_threads(1);
-    let mut config = GrpoConfig::from_toml(include_str!("configs/tiny.toml"))?;
-    config.run.steps = 10;
-    // Every step moves every weight by this much.
-    config.optimizer.learning_rate = 2e-4;
-    let model = LoadedModel::load("examples/tiny", &LoadOptions::default())?;
+    let config = GrpoConfig::from_toml(CONFIG)?;
+    let tiny = std::env::args().nth(1).unwrap_or_else(|| "examples/tiny".to_owned());
+    let model = LoadedModel::load(&tiny, &LoadOptions::default())?;
     let policy = SharedPolicy::new(model.policy);
     let optimizer = Lion::new(policy.lock().parameters());
     let engine = LocalEngine::new(policy.clone(), model.stop_tokens.clone());
@@ -87,6 +90,6 @@ fn main() -> Result<()> {
         .optimizer(optimizer)
         .observer(print)
         .build()?
-        .run(&read_problems("examples/tiny/problems.jsonl")?)?;
+        .run(&read_problems(format!("{tiny}/problems.jsonl"))?)?;
     Ok(())
 }

@@ -10,10 +10,9 @@
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use anyhow::Result;
 use hint_grpo::prelude::*;
+use hint_policy::tch::{Device, Kind, Tensor};
 use hint_reward::verifier_from_fn;
-use tch::{Device, Kind, Tensor};
 
 /// Predicts each token from the previous one. Token 10 ends a completion.
 struct Bigram(Tensor);
@@ -67,14 +66,14 @@ impl PromptFormat for Digits {
     }
 }
 
-fn main() -> Result<()> {
+fn main() -> Result<(), Box<dyn std::error::Error>> {
     let table = Tensor::zeros([11, 11], (Kind::Float, Device::Cpu)).set_requires_grad(true);
     let policy = SharedPolicy::new(Bigram(table));
     let engine = LocalEngine::new(policy.clone(), vec![STOP]);
     let mut config = GrpoConfig::from_toml("run = { steps = 60, prompts_per_step = 8 }")?;
     config.rollout.sampling.max_completion_len = 4;
     config.optimizer.learning_rate = 0.1;
-    let counts = verifier_from_fn(|input: &RewardInput<'_>| {
+    let counts = verifier_from_fn("counts", |input: &RewardInput<'_>| {
         let first = input.reference.parse().unwrap_or(0);
         let digits = input.completion.chars().filter_map(|digit| digit.to_digit(10));
         let counts = digits.zip(first..).all(|(digit, next)| digit == next % 10);
@@ -87,11 +86,8 @@ fn main() -> Result<()> {
         |digit: u32| Problem::new(digit.to_string(), digit.to_string(), (digit + 1).to_string());
     let print = observer_from_fn(|report| {
         if report.step % 10 == 0 {
-            println!(
-                "step {}: {:.2} right",
-                report.step,
-                report.metrics.get(metrics::REWARD).unwrap_or(0.0)
-            );
+            let reward = report.metrics.get(metrics::REWARD).unwrap_or(0.0);
+            println!("step {}: {reward:.2} right", report.step);
         }
         ControlFlow::Continue(())
     });

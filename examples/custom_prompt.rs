@@ -9,9 +9,9 @@
 
 use std::sync::Arc;
 
-use anyhow::{Context, Result};
 use hint_grpo::prelude::*;
 use hint_policy::Tokenizer;
+use hint_policy::tch;
 
 /// Asks as the tiny model was asked when it was trained.
 struct Framed {
@@ -41,12 +41,13 @@ impl PromptFormat for Framed {
     }
 }
 
-fn main() -> Result<()> {
+fn main() -> Result<(), Box<dyn std::error::Error>> {
     // Operations of so small a model are faster on one thread.
     tch::set_num_threads(1);
-    let model = LoadedModel::load("examples/tiny", &LoadOptions::default())?;
-    let problems = read_problems("examples/tiny/problems.jsonl")?;
-    let asked = problems.first().context("the file is empty")?;
+    let tiny = std::env::args().nth(1).unwrap_or_else(|| "examples/tiny".to_owned());
+    let model = LoadedModel::load(&tiny, &LoadOptions::default())?;
+    let problems = read_problems(format!("{tiny}/problems.jsonl"))?;
+    let asked = problems.first().ok_or("the file is empty")?;
     let policy = SharedPolicy::new(model.policy);
     let mut engine = LocalEngine::new(policy, model.stop_tokens.clone());
     let format = Framed { tokenizer: model.tokenizer.into(), stop_tokens: model.stop_tokens };

@@ -5,7 +5,6 @@
 //! Prints the verdict, the score and the parts of four completions of one problem: a right one in one sentence, a right
 //! one that rambles, a wrong one, and one that the verifier cannot judge and that therefore has no score. Takes less than a second.
 
-use anyhow::Result;
 use hint_reward::{
     Judgment, MathVerifier, Reward, RewardError, RewardInput, Rubric, Verdict, Verifier,
     reward::BoxedOnce,
@@ -41,7 +40,7 @@ impl Verifier for NoClaims {
 }
 
 #[expect(clippy::print_stdout, reason = "the output of a program")]
-fn main() -> Result<()> {
+fn main() -> Result<(), Box<dyn std::error::Error>> {
     let rubric = Rubric::new(NoClaims(MathVerifier::new()))
         .with(0.1, BoxedOnce)
         .with(0.2, FewSentences { step: 0.5 });

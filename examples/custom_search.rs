@@ -9,8 +9,8 @@
 
 use std::ops::ControlFlow;
 
-use anyhow::Result;
 use hint_grpo::prelude::*;
+use hint_policy::tch;
 use hint_rollout::collect::hinted::{LevelInput, Levels, Trigger, TriggerInput, from_fn};
 use hint_rollout::data::HintLevel;
 use hint_rollout::sample::{Rollout, RolloutGroup};
@@ -50,13 +50,19 @@ impl Levels for Doubling {
     }
 }
 
-fn main() -> Result<()> {
+const CONFIG: &str = "
+run = { steps = 10, prompts_per_step = 12 }
+rollout.sampling = { temperature = 1.0, max_completion_len = 64 }
+optimizer.learning_rate = 3e-4
+";
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
     // Operations of so small a model are faster on one thread.
     tch::set_num_threads(1);
     let settings = ["rollout.source.type=solution_prefix", "loss.ratio_scheme.type=hinted"];
-    let mut config = GrpoConfig::from_toml_with(include_str!("configs/tiny.toml"), settings)?;
-    config.run.steps = 10;
-    let model = LoadedModel::load("examples/tiny", &LoadOptions::default())?;
+    let config = GrpoConfig::from_toml_with(CONFIG, settings)?;
+    let tiny = std::env::args().nth(1).unwrap_or_else(|| "examples/tiny".to_owned());
+    let model = LoadedModel::load(&tiny, &LoadOptions::default())?;
     let policy = SharedPolicy::new(model.policy);
     let engine = LocalEngine::new(policy.clone(), model.stop_tokens.clone());
     let format =
@@ -84,6 +90,6 @@ fn main() -> Result<()> {
         })
         .observer(print)
         .build()?
-        .run(&read_problems("examples/tiny/problems.jsonl")?)?;
+        .run(&read_problems(format!("{tiny}/problems.jsonl"))?)?;
     Ok(())
 }

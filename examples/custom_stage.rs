@@ -10,13 +10,13 @@
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
-use anyhow::Result;
 use hint_grpo::learner::{Sample, SampleBatch, SftLoss};
 use hint_grpo::objective::Aggregation;
 use hint_grpo::prelude::*;
 use hint_grpo::run::Run;
 use hint_grpo::stage::{Batch, Stage, fingerprint};
 use hint_policy::CausalLm;
+use hint_policy::tch;
 use hint_rollout::run::RunProgress;
 
 /// The teacher answers prompts; its answers are learned as demonstrations.
@@ -37,10 +37,8 @@ impl Stage for Distill {
 
     // A run is not resumed with other prompts.
     fn fingerprints(prompts: &[Vec<u32>]) -> Result<BTreeMap<String, String>, GrpoError> {
-        let bytes =
-            |prompt: &Vec<u32>| prompt.iter().flat_map(|token| token.to_le_bytes()).collect();
-        let bytes: Vec<Vec<u8>> = prompts.iter().map(bytes).collect();
-        let prompts = fingerprint(bytes.iter().map(|one| [one.as_slice()]));
+        let texts = prompts.iter().map(|prompt| format!("{prompt:?}")).collect::<Vec<_>>();
+        let prompts = fingerprint(texts.iter().map(|text| [text.as_bytes()]));
         Ok(BTreeMap::from([("prompts".to_owned(), prompts)]))
     }
 
@@ -48,17 +46,13 @@ impl Stage for Distill {
         SftLoss { aggregation: Aggregation::TokenMean, temperature: 1.0 }
     }
 
-    fn next_batch(
-        &mut self,
-        prompts: &[Vec<u32>],
-        progress: RunProgress,
-    ) -> Result<Batch, GrpoError> {
+    fn next_batch(&mut self, prompts: &[Vec<u32>], at: RunProgress) -> Result<Batch, GrpoError> {
         let count = self.prompts_per_step as u64;
-        let drawn =
-            Seed::new(0).epochs(prompts.len(), progress.step * count..(progress.step + 1) * count);
+        let steps = at.step * count..(at.step + 1) * count;
+        let drawn = Seed::new(0).epochs(prompts.len(), steps);
         let sampling = Sampling { max_completion_len: 64, ..Sampling::default() };
         let request = |&index: &usize| {
-            let seed = progress.step * count + index as u64;
+            let seed = at.step * count + index as u64;
             GenerationRequest::new(prompts[index].clone(), 1, seed, sampling.clone())
         };
         let requests: Vec<_> = drawn.iter().map(request).collect();
@@ -69,8 +63,7 @@ impl Stage for Distill {
         };
         let mut batch = Batch::default();
         batch.samples = SampleBatch::new(requests.len(), samples.map(sample).collect());
-        batch.tokens =
-            batch.samples.samples.iter().map(Sample::trained_tokens).sum::<usize>() as u64;
+        batch.tokens = batch.samples.samples.iter().map(|one| one.trained_tokens() as u64).sum();
         Ok(batch)
     }
 
@@ -79,14 +72,15 @@ impl Stage for Distill {
     }
 }
 
-fn main() -> Result<()> {
+fn main() -> Result<(), Box<dyn std::error::Error>> {
     // Operations of so small a model are faster on one thread.
     tch::set_num_threads(1);
-    let model = LoadedModel::load("examples/tiny", &LoadOptions::default())?;
+    let tiny = std::env::args().nth(1).unwrap_or_else(|| "examples/tiny".to_owned());
+    let model = LoadedModel::load(&tiny, &LoadOptions::default())?;
     let student = CausalLm::init(model.policy.config(), 1, tch::Device::Cpu)?;
     let teacher = LocalEngine::new(SharedPolicy::new(model.policy), model.stop_tokens);
     let mut prompts = Vec::new();
-    for problem in read_problems("examples/tiny/problems.jsonl")? {
+    for problem in read_problems(format!("{tiny}/problems.jsonl"))? {
         prompts.push(model.tokenizer.encode(&format!("Q: {}\nA:", problem.question))?);
     }
     let config =

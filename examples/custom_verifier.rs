@@ -50,7 +50,7 @@ fn main() {
     }
 
     // A closure does, too.
-    let polite = verifier_from_fn(|input: &RewardInput<'_>| {
+    let polite = verifier_from_fn("polite", |input: &RewardInput<'_>| {
         let polite = input.completion.contains("please");
         Judgment::new(if polite { Verdict::Correct } else { Verdict::Incorrect })
     });

@@ -19,8 +19,7 @@ use anyhow::Result;
 use clap::Parser;
 use hint_grpo::Outcome;
 use hint_grpo::prelude::*;
-use hint_policy::runtime::keep_freed_memory;
-use hint_rl::process::bound_threads;
+use hint_rl::process::{bound_threads, keep_freed_memory};
 use hint_rl::train::{Job, Options, run_with};
 use hint_rl::workload::api_key;
 
@@ -61,7 +60,7 @@ fn hint_grpo(job: &mut Job<'_>) -> Result<Outcome> {
         builder = builder.reference(workload.reference(model.base)?);
     }
     let mut trainer = builder.build()?;
-    keep_freed_memory();
+    keep_freed_memory(model.report.device);
     // Those whose prompts fit; says how many have hints.
     let problems = job.problems(trainer.collector_mut())?;
     Ok(trainer.run(&problems)?)

@@ -2,6 +2,7 @@
 // the flash and memory-efficient kernels, with their gradients.
 #pragma once
 
+#include <ATen/Context.h>
 #include <ATen/ExpandUtils.h>
 #include <ATen/TensorOperators.h>
 #include <ATen/native/DispatchStub.h>
@@ -29,6 +30,8 @@ inline int64_t choose_attention(const Tensor& query, const Tensor& key, const Te
   if (!dense || empty) return decompose;
 
   const bool half = query.scalar_type() == at::kHalf || query.scalar_type() == at::kBFloat16;
+  // cuDNN would come first for these, and plans a kernel for every new shape.
+  TORCH_CHECK(!half || !at::globalContext().userEnabledCuDNNSDP(), "cuDNN's attention is in the order of kernels");
   const int64_t width = query.size(3);
   const bool same_width = width == key.size(3) && width == value.size(3);
   const bool heads_divide = query.size(1) % key.size(1) == 0;
@@ -59,8 +62,8 @@ class Attention {
       const Tensor past = at::ones({query.size(2), key.size(2)}, at::kBool).tril();
       scores_ = scores_.masked_fill(past.logical_not(), -std::numeric_limits<double>::infinity());
     }
-    // A row that sees nothing gives 0, as from the kernels.
-    weights_ = scores_.softmax(-1).nan_to_num(0.0);
+    // A row that sees nothing gives 0, as from the kernels; what is NaN stays so.
+    weights_ = scores_.softmax(-1).masked_fill(scores_.isneginf().all(-1, true), 0.0);
   }
 
   Tensor output() const { return at::matmul(weights_, value_); }

@@ -162,9 +162,9 @@ fn problems_that_are_trained_on_cannot_be_held_out() {
             .build()
     };
     let error = build(held_out()).expect("a valid trainer").run(&problems()).expect_err("overlap");
-    assert!(error.to_string().contains("is both trained on and held out"), "{error}");
+    assert!(error.to_string().contains("must hold out no problem that is trained on"), "{error}");
     let error = build(Vec::new()).expect_err("nothing is held out").to_string();
-    assert!(error.contains("evaluation.held_out: no problem is held out"), "{error}");
+    assert!(error.contains("must come with problems"), "{error}");
 }
 
 #[test]

@@ -145,7 +145,9 @@ fn squared_advantage(config: &GrpoConfig) -> Metrics {
     let (sender, reports) = channel();
     let mut trainer = Trainer::from_config(config.clone(), parts)
         .expect("the configuration is valid")
-        .objective(loss_from_fn(|log_ratio, advantages| log_ratio * 0.0 + advantages.square()))
+        .objective(loss_from_fn("square", |log_ratio, advantages| {
+            log_ratio * 0.0 + advantages.square()
+        }))
         .observer(Keep(sender))
         .build()
         .expect("the configuration is valid");

@@ -13,6 +13,7 @@ use hint_grpo::{
 };
 use hint_policy::SharedPolicy;
 use hint_reward::verifier::{Equality, VerifierConfig};
+use hint_reward::{Judgment, Rubric, Verdict, verifier_from_fn};
 use hint_rollout::Problem;
 use hint_rollout::collect::hinted::{CombineRule, Contrast, HintTrigger, Taught};
 use hint_rollout::data::ProblemSetBuilder;
@@ -407,7 +408,7 @@ fn parts_of_ones_own_are_recorded_and_others_are_refused_by_name() {
     let dir = tempfile::tempdir().expect("a temporary folder");
     with_objective(dir.path(), 2, Named("first")).expect("the run works");
     let text = String::from_utf8(bytes(&dir.path().join("config.toml"))).expect("text");
-    assert!(text.contains("[custom_parts]\nobjective = \"first\""), "{text}");
+    assert!(text.contains("\nobjective = \"first\"\n"), "{text}");
 
     let error = with_objective(dir.path(), 4, Named("second")).expect_err("another objective");
     let GrpoError::Mismatch { differences, .. } = &error else { panic!("unexpected {error}") };
@@ -420,16 +421,47 @@ fn parts_of_ones_own_are_recorded_and_others_are_refused_by_name() {
         .run_dir(run_dir)
         .build()
         .expect_err("no objective of its own");
-    assert!(error.to_string().contains("custom_parts.objective: \"first\" there, nothing here"));
+    let expected = "custom_parts.objective: \"first\" there, the configured clipped_surrogate here";
+    assert!(error.to_string().contains(expected), "{error}");
     // A program that reads the configuration back must bring what it names.
     let config = GrpoConfig::from_toml(&text).expect("the run's own configuration");
     let error = Trainer::from_config(config, parts(&policy, lenient_rubric(), true))
         .expect("the configuration is valid")
         .build()
         .expect_err("no objective of its own");
-    assert!(error.to_string().contains("must be `first`, found `nothing`"), "{error}");
+    assert!(error.to_string().contains("must be `first`, found `clipped_surrogate`"), "{error}");
 
     with_objective(dir.path(), 4, Named("first")).expect("the same objective");
+}
+
+#[test]
+fn closures_and_verifiers_of_one_type_are_told_apart_by_name() {
+    let loss = |name: &str| {
+        hint_grpo::loss_from_fn(name, |log_ratio, advantages| -(log_ratio.exp() * advantages))
+    };
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    with_objective(dir.path(), 2, loss("first")).expect("the run works");
+    let error = with_objective(dir.path(), 4, loss("second")).expect_err("another closure");
+    assert!(error.to_string().contains("objective: \"first\" there, \"second\" here"), "{error}");
+
+    let verifier = |name: &str| verifier_from_fn(name, |_| Judgment::new(Verdict::Correct));
+    let judged = |name: &str, weight, steps| -> Result<(), GrpoError> {
+        let rubric = Rubric::new(verifier(name)).with_verifier_weight(weight);
+        let mut config = run_config();
+        config.run.steps = steps;
+        let run_dir = RunDir::resume_or_create(dir.path().join("judged"), &config)?;
+        let policy = SharedPolicy::new(tiny_policy(7));
+        Trainer::from_config(config, parts(&policy, rubric, true))?
+            .run_dir(run_dir)
+            .build()?
+            .run(&problems())?;
+        Ok(())
+    };
+    judged("lenient", 1.0, 2).expect("the run works");
+    let error = judged("strict", 1.0, 4).expect_err("another verifier").to_string();
+    assert!(error.contains("rubric: \"1 lenient\" there, \"1 strict\" here"), "{error}");
+    let error = judged("lenient", 0.5, 4).expect_err("another weight").to_string();
+    assert!(error.contains("rubric: \"1 lenient\" there, \"0.5 lenient\" here"), "{error}");
 }
 
 type Builder = RunBuilder<PolicyGradient>;
@@ -448,17 +480,23 @@ fn another_source_of_hints_advantage_or_optimizer_is_refused_by_name() {
             .run_dir(RunDir::resume(dir.path()).expect("a finished run"));
         change(builder, &policy).build().map(|_| ()).expect_err("another part").to_string()
     };
-    let hints = hint_rollout::hints_from_fn(|_| Some(hint_rollout::Hint::new("9")));
+    let hints = hint_rollout::hints_from_fn("nine", |_| Some(hint_rollout::Hint::new("9")));
     let error = build(Hints::own(hints), |builder, _| builder);
-    assert!(error.contains("custom_parts.source: nothing there,"), "{error}");
+    assert!(
+        error.contains("custom_parts.source: the configured dataset there, \"nine\" here"),
+        "{error}"
+    );
     let error = build(Hints::configured(), |builder, policy| {
         let parameters = policy.lock().parameters();
         builder.optimizer(AdamW::new(parameters, AdamWConfig::default()))
     });
-    assert!(error.contains("custom_parts.optimizer: nothing there,"), "{error}");
+    assert!(error.contains("custom_parts.optimizer: the configured adamw there,"), "{error}");
     assert!(error.contains("AdamW"), "{error}");
     let error = build(Hints::configured(), |builder, _| builder.advantage(LeaveOneOut));
-    assert!(error.contains("custom_parts.advantage: nothing there,"), "{error}");
+    assert!(
+        error.contains("custom_parts.advantage: the configured group_normalized there,"),
+        "{error}"
+    );
     assert!(error.contains("LeaveOneOut"), "{error}");
 }
 
@@ -484,7 +522,7 @@ fn another_level_or_verifier_is_refused_by_name() {
     config.verifier.level = hint_reward::Level::Lenient;
     let error = configured(config.clone()).expect_err("another level").to_string();
     assert!(error.contains("verifier.level: \"strict\" there, \"lenient\" here"), "{error}");
-    config.verifier = VerifierConfig { equality: Equality::Set {}, ..VerifierConfig::default() };
+    config.verifier = VerifierConfig { equality: Equality::Set, ..VerifierConfig::default() };
     let error = configured(config).expect_err("another verifier").to_string();
     assert!(error.contains("verifier.equality.type: \"math\" there, \"set\" here"), "{error}");
 }

@@ -98,7 +98,7 @@ pub fn problems() -> Vec<Problem> {
 
 /// Judges completions of [`problems`].
 pub fn rubric() -> Rubric {
-    Rubric::new(verifier_from_fn(|input| {
+    Rubric::new(verifier_from_fn("test", |input| {
         let solved = match input.reference {
             "large" => input.completion.contains(['5', '6', '7', '8', '9']),
             _ => input.completion.contains("999"),
@@ -110,7 +110,7 @@ pub fn rubric() -> Rubric {
 /// A rubric under which every hinted and plain completion is judged by a coin that depends on its
 /// tokens, so that hinted groups have successes and failures from the first step on.
 pub fn lenient_rubric() -> Rubric {
-    Rubric::new(verifier_from_fn(|input| {
+    Rubric::new(verifier_from_fn("lenient", |input| {
         let solved = match input.reference {
             "large" => input.completion.contains(['5', '6', '7', '8', '9']),
             // Never solved in a short completion, often in a long one.

@@ -73,7 +73,7 @@ fn dispatch(mut args: Vec<OsString>) -> Result<()> {
     let takes_args =
         matches!(command.to_str(), Some("browser" | "device" | "init" | "run" | "test"));
     if let (false, Some(extra)) = (takes_args, args.first()) {
-        bail!("`{}` takes no arguments, got `{}`", command.display(), extra.display());
+        bail!("`{}` takes no arguments, found `{}`", command.display(), extra.display());
     }
     let manifest = std::env::var_os("CARGO_MANIFEST_DIR")
         .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);

@@ -59,6 +59,9 @@ fn run_in(host: &Host, libtorch: &Path, project: &Path) -> Result<()> {
     let model = host.repo.join("examples/tiny");
     check(in_project(&["run", "--quiet", "--offline", "--bin", "mine", "--"]).arg(model))?;
 
+    copy_examples(&host.repo.join("examples"), &project.join("src/bin"))?;
+    check(&mut in_project(&["check", "--quiet", "--offline", "--bins"]))?;
+
     let closures = read(&host.repo.join("tests/outside/closures.rs"))?;
     write(&project.join("src/bin/closures.rs"), &closures)?;
     let errors = in_project(&["build", "--quiet", "--offline", "--bin", "closures"]).output()?;
@@ -75,13 +78,25 @@ fn run_in(host: &Host, libtorch: &Path, project: &Path) -> Result<()> {
 /// What the compiler recommends for closures.
 const FROM_CLOSURES: [&str; 7] = [
     "hint_rollout::hints_from_fn",
-    "hint_reward::verifier::verifier_from_fn",
+    "hint_reward::verifier_from_fn",
     "hint_reward::reward::from_fn",
     "hint_rollout::collect::hinted::from_fn",
     "hint_grpo::loss_from_fn",
     "hint_grpo::advantage::from_fn",
     "hint_grpo::observer_from_fn",
 ];
+
+/// Every self-contained example, as a user would copy it.
+fn copy_examples(examples: &Path, bins: &Path) -> Result<()> {
+    for entry in fs::read_dir(examples).context("cannot list the examples")? {
+        let path = entry?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if name.starts_with("custom_") {
+            write(&bins.join(&name), &read(&path)?)?;
+        }
+    }
+    Ok(())
+}
 
 /// The program in the README.
 fn program(readme: &str) -> Result<&str> {

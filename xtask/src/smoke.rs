@@ -51,7 +51,7 @@ fn run_all(host: &Host, out: &Path) -> Result<()> {
     check_summary(&supervised.join("summary.json"), &["sft"])?;
     let model = supervised.join("sft");
     let paths = [("--model", model.as_path()), ("--out", scores.as_path())];
-    run(PROGRAM, "evaluate --samples 2 --limit 20", &paths)?;
+    run(PROGRAM, "evaluate --samples 2 --held-out 20", &paths)?;
     check_scores(&scores)?;
     tutorial(host, &programs, &out.join("tutorial"))
 }

@@ -11,9 +11,7 @@ fn affinity_64k(criterion: &mut Criterion) {
     let weights: Vec<f64> = (0..65_536).map(|token| 1.0 + f64::from(token % 7)).collect();
     let mut group = criterion.benchmark_group("affinity_64k");
     group.throughput(Throughput::Elements(log_ratios.len() as u64));
-    for (name, variant) in
-        [("weighted", AffinityVariant::Weighted {}), ("v1", AffinityVariant::V1 {})]
-    {
+    for (name, variant) in [("weighted", AffinityVariant::Weighted), ("v1", AffinityVariant::V1)] {
         group.bench_function(name, |bencher| {
             bencher.iter(|| {
                 let mut accumulator = AffinityAccumulator::with_variant(clip, variant);

@@ -139,11 +139,11 @@ impl AffinityAccumulator {
         // Rounding can leave a variance of about -1e-34 when all deviations are equal.
         let variance = (self.second / self.in_band - mean * mean).to_f64().max(0.0);
         match self.variant {
-            AffinityVariant::Weighted {} => {
+            AffinityVariant::Weighted => {
                 let uc = variance.sqrt();
                 Affinity::new(eur, uc, eur * (-uc / self.clip.tau()).exp())
             }
-            AffinityVariant::V1 {} => {
+            AffinityVariant::V1 => {
                 let uc = (-variance).exp();
                 Affinity::new(eur, uc, eur * uc)
             }
@@ -154,10 +154,10 @@ impl AffinityAccumulator {
     pub(crate) fn add(&mut self, log_ratio: f64, weight: f64) {
         let in_band = self.band.contains(&log_ratio);
         let (deviation, weight) = match self.variant {
-            AffinityVariant::Weighted {} => (log_ratio, weight),
+            AffinityVariant::Weighted => (log_ratio, weight),
             // The variance of r is that of r − 1, which keeps its digits near ratio 1. Outside the band the
             // deviation is not used, and exp could overflow there.
-            AffinityVariant::V1 {} => (if in_band { log_ratio.exp_m1() } else { 0.0 }, 1.0),
+            AffinityVariant::V1 => (if in_band { log_ratio.exp_m1() } else { 0.0 }, 1.0),
         };
         self.tokens += 1;
         self.total = self.total + weight.into();

@@ -1,6 +1,6 @@
 //! Which formula of Affinity is computed.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// Which formula of Affinity is computed.
 ///
@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 /// use hint_affinity::{AffinityAccumulator, AffinityVariant, ClipRange};
 ///
 /// let clip = ClipRange::symmetric(0.2)?;
-/// let mut v1 = AffinityAccumulator::with_variant(clip, AffinityVariant::V1 {});
+/// let mut v1 = AffinityAccumulator::with_variant(clip, AffinityVariant::V1);
 /// v1.extend(&[0.0, 0.0, 0.0, 1.0], &[1.0, 1.0, 1.0, 100.0])?;
 /// assert_eq!(v1.affinity().eur(), 0.75); // tokens are counted, not weighted
 /// assert_eq!(v1.affinity().uc(), 1.0); // exp(-0): here higher is steadier
@@ -30,7 +30,8 @@ pub enum AffinityVariant {
     /// ```
     ///
     /// Source: (AFF-1) in [the book](../../book/math.html#affinity).
-    Weighted {},
+    #[serde(deserialize_with = "no_fields")]
+    Weighted,
 
     /// The formula of an earlier commit of the reference code. UC is dimensionless and higher is steadier.
     ///
@@ -46,12 +47,21 @@ pub enum AffinityVariant {
     /// are 0.
     ///
     /// Source: (AFF-2) in [the book](../../book/math.html#affinity).
-    V1 {},
+    #[serde(deserialize_with = "no_fields")]
+    V1,
 }
 
 impl Default for AffinityVariant {
     /// The published formula.
     fn default() -> Self {
-        Self::Weighted {}
+        Self::Weighted
     }
+}
+
+/// Reads a variant without fields, which serde by itself would let have any.
+fn no_fields<'de, D: Deserializer<'de>>(deserializer: D) -> Result<(), D::Error> {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct NoFields {}
+    NoFields::deserialize(deserializer).map(|NoFields {}| ())
 }

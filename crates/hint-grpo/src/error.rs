@@ -1,6 +1,9 @@
 //! Errors of this crate.
 
+use std::fmt::Display;
 use std::path::PathBuf;
+
+use hint_rollout::error::Violations;
 
 /// A configuration is invalid; the message names every violated field.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -15,6 +18,19 @@ pub enum ConfigError {
         /// What the parser said, with line and column.
         message: String,
     },
+}
+
+impl ConfigError {
+    /// One value that is out of range.
+    pub(crate) fn one(field: &str, expected: impl Display, found: impl Display) -> Self {
+        Self::Invalid(vec![format!("{field}: {expected}, found {found}")])
+    }
+}
+
+impl From<Violations> for ConfigError {
+    fn from(found: Violations) -> Self {
+        Self::Invalid(found.iter().map(ToString::to_string).collect())
+    }
 }
 
 /// What can go wrong while training.

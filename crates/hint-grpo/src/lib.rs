@@ -1,8 +1,8 @@
 //! Group-relative policy optimization with hints.
 //!
 //! A [`Trainer`] samples groups (with a second, hinted stage where the first one failed), turns rewards into
-//! advantages and takes optimizer steps on a loss that is put together from small parts. Each part is a trait
-//! of one method or a closed enum, and none depends on the others: an objective does not reduce, an
+//! advantages and takes optimizer steps on a loss that is put together from small parts. Each part is a small
+//! trait or a choice in the configuration, and none depends on the others: an objective does not reduce, an
 //! aggregation does not clip, and which prompt the importance ratio conditions on is decided in one place,
 //! [`RatioScheme`](objective::RatioScheme), that no loss can see. So every combination works, and a new idea is a few lines.
 //!
@@ -35,6 +35,7 @@
 //! | [`run_dir`] | the files of a run: metrics, timings, checkpoints |
 //! | [`run`] | the loop of steps, evaluations and checkpoints |
 //! | [`verdict`] | the verdict on a run in words: healthy, or what is wrong and what to try |
+//! | [`prelude`] | what most programs import |
 //!
 //! Running out of memory is [`PolicyError::OutOfMemory`](hint_policy::PolicyError::OutOfMemory), not a panic.
 
@@ -63,7 +64,7 @@ pub use config::GrpoConfig;
 pub use error::{ConfigError, GrpoError};
 pub use learner::Learner;
 pub use metrics::Metrics;
-pub use objective::{HintedWeight, PolicyLoss, loss_from_fn};
+pub use objective::{Credit, HintedWeight, PolicyLoss, loss_from_fn};
 pub use observer::{Observer, StepReport, observer_from_fn};
 pub use optim::Optimizer;
 pub use run::{Hints, Outcome, Parts, Rewards, Run, RunBuilder, SupervisedTrainer, Trainer};

@@ -37,8 +37,8 @@ pub(crate) fn map_file(path: &Path) -> Result<Mmap, PolicyError> {
 /// Gives memory that is free to the kernel, and tells the C library to keep what is freed from now
 /// on for this process to use again. Returns whether it does.
 ///
-/// By default glibc gives large blocks back to the kernel, which clears them anew for the next
-/// tensor: in training on a CPU that is a tenth to a fifth of the time. It is a setting of the whole
+/// By default glibc gives large blocks back to the kernel, which clears them again for the next
+/// tensor. In training on a CPU that is a tenth to a fifth of the time. It is a setting of the whole
 /// process, so it is for programs to decide; libraries leave it alone. Memory in use does not grow,
 /// but what the process had after the call it keeps. So call it behind what is done once, such as
 /// loading a model and building an optimizer, which moves the weights into buffers of its own: places

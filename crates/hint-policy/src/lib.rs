@@ -102,7 +102,7 @@ pub use policy::scores::{Alternatives, ScoreGradients, ScoreOptions, TokenScores
 pub use policy::shared::SharedPolicy;
 pub use policy::{Parameter, Policy};
 pub use runtime::{DeviceChoice, catch_out_of_memory, load_cuda};
-pub use sampling::generate::{Sample, SampleOptions, SampleRequest, sample};
+pub use sampling::generate::{Generation, SampleOptions, SampleRequest, sample};
 pub use sampling::params::SamplingParams;
 /// The tensors of this crate's interface, in the version that it uses.
 pub use tch;

@@ -4,7 +4,7 @@ use hint_rollout::Problem;
 use serde_json::{Map, Value, json};
 
 /// A problem as the row that reads back as it.
-pub(crate) fn row(problem: &Problem) -> Map<String, Value> {
+pub(crate) fn problem_row(problem: &Problem) -> Map<String, Value> {
     let Problem { id, question, context, answer, accepted, hint, solution, level, columns, .. } =
         problem;
     let turns = context.iter().map(|turn| json!({ "role": turn.role, "content": turn.content }));

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use anyhow::Result;
-use hint_policy::runtime::{device_memory, silence_caught_out_of_memory};
+use hint_policy::runtime::{self, device_memory, silence_caught_out_of_memory};
 use hint_process::{StopSignals, bound_spinning, peak_memory, usable_cpus};
 use tch::Device;
 
@@ -40,6 +40,14 @@ pub fn peak_memory_on(device: Device) -> impl Fn() -> Option<u64> + Send + 'stat
     move || match device_memory(device) {
         Some(memory) => Some(most.fetch_max(memory.used(), Relaxed).max(memory.used())),
         None => peak_memory(),
+    }
+}
+
+/// Keeps the memory that is freed, where tensors are in this process's memory and not on a GPU: see
+/// [`runtime::keep_freed_memory`].
+pub fn keep_freed_memory(device: Device) {
+    if device == Device::Cpu {
+        runtime::keep_freed_memory();
     }
 }
 

@@ -14,7 +14,7 @@
 //! ```
 //! use hint_rollout::{Hint, HintProvider, HintRequest, Problem, hints_from_fn};
 //!
-//! let hints = hints_from_fn(|request: &HintRequest<'_>| {
+//! let hints = hints_from_fn("length", |request: &HintRequest<'_>| {
 //!     Some(Hint::new(format!("Break `{}` into small steps.", request.problem.question)))
 //! });
 //! let problem = Problem::new("1", "7 + 5", "12");

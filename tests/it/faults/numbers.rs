@@ -45,7 +45,7 @@ fn a_reward_that_is_not_finite_can_stop_the_run_and_names_the_problem() {
 #[test]
 fn a_verifier_that_fails_for_some_completions_is_counted_and_for_many_stops_the_run() {
     let failing = || {
-        Rubric::new(verifier_from_fn(|input| {
+        Rubric::new(verifier_from_fn("test", |input| {
             let verdict = match input.completion.len() {
                 0..=3 => Verdict::Error,
                 len if len % 2 == 0 => Verdict::Correct,
@@ -77,7 +77,7 @@ fn a_step_whose_completions_are_all_dropped_takes_no_optimizer_step() {
     let mut config = run_config();
     config.rollout.verdicts.max_dropped_frac = 1.0;
     let (mut trainer, policy, measured) = trainer(&config, None, |engine| {
-        let rubric = Rubric::new(verifier_from_fn(|_| Judgment::new(Verdict::Error)));
+        let rubric = Rubric::new(verifier_from_fn("failing", |_| Judgment::new(Verdict::Error)));
         Faulty { engine, format: Digits, rubric }
     });
     let before = weights(&policy);

@@ -110,7 +110,7 @@ fn run(
     let optimizer = Keeper { parameters: inner.parameters(), log: Arc::clone(&log), moves };
     let policy = Recorder { inner, log: Arc::clone(&log) };
     let engine = Scripted { log: Arc::clone(&log), solves, solves_plain };
-    let rubric = Rubric::new(verifier_from_fn(|input| {
+    let rubric = Rubric::new(verifier_from_fn("test", |input| {
         let solved = input.completion.contains("999");
         let verdict = if solved { Verdict::Correct } else { Verdict::Incorrect };
         Judgment::new(verdict).with_extracted(input.completion.trim_matches('?'))

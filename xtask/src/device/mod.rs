@@ -94,11 +94,11 @@ impl Device<'_> {
         check(self.on_device(PROBE).arg("models").arg(self.host.repo.join("tests/golden/models")))
     }
 
-    /// The suites, whose models and tensors are then on the device.
+    /// The suites that put their models and tensors on the device they are told.
     fn suites(&self) -> Result<()> {
         let mut tests = cargo(self.host);
-        tests.args(["test", "--locked", "--workspace", "--lib", "--tests"]);
-        tests.args(["--exclude=xtask", "--exclude=hint-libtorch"]);
+        tests.args(["test", "--locked", "--test", "it"]);
+        tests.args(["--package=hint-policy", "--package=hint-tests"]);
         // Cargo loads the emulator into the tests, but not into itself.
         let preload = format!("LD_PRELOAD={}", self.library.display());
         let runner = toml::Value::from(vec!["env".to_owned(), preload]);

@@ -155,7 +155,7 @@ fn evaluate(device: &Device<'_>) -> Result<()> {
             "evaluate",
             "--samples",
             "2",
-            "--limit",
+            "--held-out",
             "20",
             "--compute",
             "f32",

@@ -17,7 +17,7 @@ struct Rule {
     torch_free: bool,
 }
 
-const RULES: [Rule; 5] = [
+const RULES: [Rule; 8] = [
     Rule {
         name: "hint-affinity",
         crates: &[],
@@ -41,6 +41,21 @@ const RULES: [Rule; 5] = [
         name: "hint-grpo",
         crates: &["hint-affinity", "hint-reward", "hint-policy", "hint-rollout"],
         never: &["anyhow", "clap"],
+        torch_free: false,
+    },
+    Rule { name: "hint-process", crates: &[], never: &["tch", "torch-sys"], torch_free: true },
+    Rule { name: "hint-libtorch", crates: &[], never: &["tch", "torch-sys"], torch_free: true },
+    Rule {
+        name: "hint-rl",
+        crates: &[
+            "hint-affinity",
+            "hint-reward",
+            "hint-policy",
+            "hint-rollout",
+            "hint-grpo",
+            "hint-process",
+        ],
+        never: &[],
         torch_free: false,
     },
 ];

@@ -1,8 +1,9 @@
-//! No file is longer than 600 lines; tests do not count.
+//! No file is longer than 600 lines, and no example than 99; tests do not count.
 
 use super::{Finding, tree::SourceFile, tree::Tree};
 
 const LIMIT: usize = 600;
+const EXAMPLE_LIMIT: usize = 99;
 
 /// Files that may be longer, each with the reason.
 const LONGER: [(&str, &str); 0] = [];
@@ -13,14 +14,11 @@ pub(super) fn check(tree: &Tree) -> Vec<Finding> {
         .filter(|file| !is_test(&file.path) && !LONGER.iter().any(|(path, _)| *path == file.path))
         .filter_map(|file| {
             let lines = lines_without_tests(file);
-            (lines > LIMIT).then(|| {
-                Finding::new(
-                    &file.path,
-                    LIMIT + 1,
-                    format!(
-                        "{lines} lines, at most {LIMIT} are allowed; split the file by concept"
-                    ),
-                )
+            let limit = if file.path.starts_with("examples/") { EXAMPLE_LIMIT } else { LIMIT };
+            (lines > limit).then(|| {
+                let advice = "split the file by concept, or shorten the example";
+                let message = format!("{lines} lines, at most {limit} are allowed; {advice}");
+                Finding::new(&file.path, limit + 1, message)
             })
         })
         .collect()
@@ -51,8 +49,10 @@ mod tests {
             ("src/a.rs", &long),
             ("src/b.rs", &tested),
             ("crates/x/tests/it/c.rs", &long),
+            ("examples/d.rs", &"x\n".repeat(100)),
+            ("examples/e.rs", &"x\n".repeat(99)),
         ]);
         let paths: Vec<_> = check(&tree).into_iter().map(|finding| finding.path).collect();
-        assert_eq!(paths, ["src/a.rs"]);
+        assert_eq!(paths, ["src/a.rs", "examples/d.rs"]);
     }
 }

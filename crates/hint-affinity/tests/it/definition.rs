@@ -29,7 +29,7 @@ fn weights_enter_share_mean_and_spread() {
 #[test]
 fn first_variant_counts_tokens_and_uses_the_variance_of_the_ratio() {
     // Ratios 0.9 and 1.1 in the band, 2 outside: EUR = 2/3, population variance 0.01.
-    let mut v1 = AffinityAccumulator::with_variant(clip(), AffinityVariant::V1 {});
+    let mut v1 = AffinityAccumulator::with_variant(clip(), AffinityVariant::V1);
     v1.extend(&[0.9_f64.ln(), 1.1_f64.ln(), 2.0_f64.ln()], &[7.0, 0.0, 1.0]).expect("valid");
     check_close(v1.affinity().eur(), 2.0 / 3.0);
     check_close(v1.affinity().uc(), (-0.01_f64).exp());
@@ -102,7 +102,7 @@ fn a_failed_call_leaves_the_accumulator_unchanged() {
     let before = accumulator.clone();
     assert!(accumulator.extend(&[0.0, f64::NAN], &[1.0, 1.0]).is_err());
     assert_eq!(accumulator, before);
-    let other = AffinityAccumulator::with_variant(clip(), AffinityVariant::V1 {});
+    let other = AffinityAccumulator::with_variant(clip(), AffinityVariant::V1);
     assert!(matches!(
         accumulator.merge(&other),
         Err(AffinityError::MergeMismatch { what: "variants" })
@@ -117,5 +117,5 @@ fn settings_round_trip_and_reject_what_is_wrong() {
     assert!(serde_json::from_str::<ClipRange>(r#"{"clip_low":2.0,"clip_high":0.2}"#).is_err());
     assert!(serde_json::from_str::<AffinityVariant>(r#"{"type":"v1","x":1}"#).is_err());
     let v1: AffinityVariant = serde_json::from_str(r#"{"type":"v1"}"#).expect("parses");
-    assert_eq!(v1, AffinityVariant::V1 {});
+    assert_eq!(v1, AffinityVariant::V1);
 }

@@ -83,7 +83,7 @@ proptest! {
         cut in any::<prop::sample::Index>(),
         v1 in any::<bool>(),
     ) {
-        let variant = if v1 { AffinityVariant::V1 {} } else { AffinityVariant::Weighted {} };
+        let variant = if v1 { AffinityVariant::V1 } else { AffinityVariant::Weighted };
         let mut whole = AffinityAccumulator::with_variant(clip(), variant);
         for &(d, w) in &tokens {
             whole.push(d, w).expect("valid");

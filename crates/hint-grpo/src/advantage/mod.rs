@@ -69,7 +69,7 @@ impl<'a> ScoredGroup<'a> {
 /// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is no advantage estimator",
-    note = "a closure from a group to its advantages becomes one through `hint_grpo::advantage::from_fn(closure)`"
+    note = "a closure from a group to its advantages becomes one through `hint_grpo::advantage::from_fn(\"name\", closure)`"
 )]
 pub trait AdvantageEstimator: Send {
     /// Its name, for the record of a run: a run is not resumed with another one. By default the name of

@@ -72,6 +72,7 @@ fn comparable(config: &GrpoConfig) -> Value {
     config.run.checkpoint_every = 0;
     config.run.keep_checkpoints = 1;
     config.run.tensorboard = true;
+    config.evaluation.problems_per_call = 1;
     let DataConfig { memory_mib, spill_dir, .. } = DataConfig::default();
     (config.data.memory_mib, config.data.spill_dir) = (memory_mib, spill_dir);
     let mut value = serde_json::json!(config);
@@ -83,6 +84,31 @@ fn comparable(config: &GrpoConfig) -> Value {
         keys.entry("custom_parts").or_insert_with(|| Value::Object(serde_json::Map::new()));
     }
     value
+}
+
+/// The name that the configuration has for an axis, where a user's own part may stand.
+pub(crate) fn configured_part(config: &GrpoConfig, axis: &str) -> String {
+    let place = match axis {
+        "advantage" => "/advantage",
+        "optimizer" => "/optimizer/algorithm",
+        "objective" => "/loss/objective",
+        "hinted_weight" => "/loss/hinted_weight",
+        "credit" => "/loss/credit/form",
+        "rubric" => "/verifier/equality",
+        "source" => "/rollout/source",
+        "trigger" => "/rollout/trigger",
+        "level" => "/rollout/level",
+        "combine" => "/rollout/combine",
+        _ => return "a built-in one".to_owned(),
+    };
+    let name = |part: &Value| part.get("type").and_then(Value::as_str).unwrap_or("none").to_owned();
+    match serde_json::json!(config).pointer(place) {
+        Some(Value::Array(parts)) if !parts.is_empty() => {
+            parts.iter().map(name).collect::<Vec<_>>().join(", ")
+        }
+        Some(part) => name(part),
+        None => "none".to_owned(),
+    }
 }
 
 /// Whether any value is a function of the share of the run that is done.

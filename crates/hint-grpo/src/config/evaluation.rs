@@ -36,6 +36,8 @@ pub struct EvaluationConfig {
     pub kept_completions: usize,
     /// Resamples behind each 95 % interval.
     pub resamples: usize,
+    /// Problems handed to the engine at once; changes no result, but memory and how often progress is reported.
+    pub problems_per_call: usize,
 }
 
 impl Default for EvaluationConfig {
@@ -52,6 +54,7 @@ impl Default for EvaluationConfig {
             by: options.by,
             kept_completions: 4,
             resamples: options.resamples,
+            problems_per_call: options.problems_per_call,
         }
     }
 }
@@ -97,6 +100,7 @@ impl EvaluationConfig {
             by: self.by.clone(),
             kept_completions: self.kept_completions,
             resamples: self.resamples,
+            problems_per_call: self.problems_per_call,
             seed: Seed::new(seed).named("evaluation").value(),
             ..EvaluationOptions::default()
         }

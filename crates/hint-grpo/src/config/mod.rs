@@ -30,9 +30,9 @@ mod run;
 mod sft;
 
 pub use change::{CHANGEABLE, Change, is_changeable};
-pub(crate) use change::{differences, is_below};
+pub(crate) use change::{configured_part, differences, is_below};
 pub use evaluation::EvaluationConfig;
-pub use prompt::{ModelConfig, PromptConfig};
+pub use prompt::{ModelSettings, PromptConfig};
 pub use read::is_given;
 pub use run::{RunConfig, StaleGroups};
 pub use sft::{LearnedTokens, SftConfig};
@@ -47,7 +47,7 @@ pub struct GrpoConfig {
     /// Which files of problems are read, and how.
     pub data: DataConfig,
     /// What is decided in place of the model's files.
-    pub model: ModelConfig,
+    pub model: ModelSettings,
     /// What is said to the policy beside the problem.
     pub prompt: PromptConfig,
     /// Which completions are correct.
@@ -109,8 +109,7 @@ impl GrpoConfig {
     ///
     /// [`ConfigError::Invalid`], naming every violated field.
     pub fn validate(&self) -> Result<(), ConfigError> {
-        let found = Violations::check(|at| self.check(at));
-        found.map_err(|found| ConfigError::Invalid(found.iter().map(ToString::to_string).collect()))
+        Ok(Violations::check(|at| self.check(at))?)
     }
 
     fn check(&self, at: &mut Violations) {
@@ -163,7 +162,10 @@ impl GrpoConfig {
             Err(RewardError::Setting { name, found, expected }) => {
                 at.require(false, format!("equality.{name}"), format!("must be {expected}"), found);
             }
-            Err(error) => at.require(false, "equality", error.to_string(), "this"),
+            Err(error) => {
+                let found = serde_json::json!(self.verifier.equality);
+                at.require(false, "equality", format!("must be usable ({error})"), found);
+            }
             Ok(_) => {}
         }
     }

@@ -1,14 +1,24 @@
 //! Prompts and the end of completions, where the model's files are not to decide.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
+use hint_policy::{LoadedModel, Tokenizer};
+use hint_rollout::{ChatFormat, PromptFormat, TextFormat};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-/// What is decided in place of the model's files. The program that loads the model applies it.
+use crate::error::{ConfigError, GrpoError};
+
+/// A line after every problem, unless the configuration says otherwise.
+const INSTRUCTION: &str = "Put your final answer within \\boxed{}.";
+
+/// Decisions in place of the model's files. [`ModelSettings::apply`] makes them, with two exceptions for the program:
+/// `base` is [`LoadOptions::base`](hint_policy::LoadOptions), and [`ModelSettings::banned_ids`] go into
+/// `rollout.sampling.banned_tokens`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct ModelConfig {
+pub struct ModelSettings {
     /// The base model of an adapter, in place of the one that the adapter names.
     pub base: Option<PathBuf>,
     /// Whether prompts are made by the model's chat template, if it has one; else in plain text.
@@ -23,7 +33,7 @@ pub struct ModelConfig {
     pub banned_tokens: Vec<String>,
 }
 
-impl Default for ModelConfig {
+impl Default for ModelSettings {
     fn default() -> Self {
         Self {
             base: None,
@@ -36,12 +46,80 @@ impl Default for ModelConfig {
     }
 }
 
+impl ModelSettings {
+    /// The model as the configuration wants it.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::Invalid`] for a stop token that the tokenizer does not have; a date that is none.
+    pub fn apply(&self, mut model: LoadedModel) -> Result<LoadedModel, GrpoError> {
+        if !self.template_variables.is_empty() {
+            let variables = self.template_variables.clone();
+            model.tokenizer = model.tokenizer.with_template_variables(variables);
+        }
+        if let Some(date) = &self.template_date {
+            model.tokenizer = model.tokenizer.with_template_date(date)?;
+        }
+        if !self.chat_template {
+            model.tokenizer = model.tokenizer.without_chat_template();
+        }
+        if !self.stop_tokens.is_empty() {
+            let ids = ids("model.stop_tokens", &self.stop_tokens, &model.tokenizer)?;
+            model.stop_tokens.extend(ids);
+            model.policy = model.policy.with_stop_tokens(&model.stop_tokens);
+            model.stop_tokens = model.policy.stop_tokens().to_vec();
+        }
+        Ok(model)
+    }
+
+    /// The ids of `banned_tokens`.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::Invalid`] for a token that the tokenizer does not have.
+    pub fn banned_ids(&self, tokenizer: &Tokenizer) -> Result<Vec<u32>, ConfigError> {
+        ids("model.banned_tokens", &self.banned_tokens, tokenizer)
+    }
+}
+
+fn ids(key: &str, tokens: &[String], tokenizer: &Tokenizer) -> Result<Vec<u32>, ConfigError> {
+    let id = |token: &String| {
+        let missing = || ConfigError::one(key, "must be tokens of the model", format!("`{token}`"));
+        tokenizer.token_id(token).ok_or_else(missing)
+    };
+    tokens.iter().map(id).collect()
+}
+
 /// What is said to the policy beside the problem.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct PromptConfig {
     /// The message of the system, where the problem has none of its own; in plain text, what precedes it.
     pub system: Option<String>,
-    /// A line after every problem, in place of the program's own. An empty one is none.
+    /// A line after every problem, in place of the usual one (`Put your final answer within \boxed{}.`). An empty one
+    /// is none.
     pub instruction: Option<String>,
+}
+
+impl PromptConfig {
+    /// The prompts of a model: its chat template, or plain text when it has none.
+    pub fn format(
+        &self,
+        tokenizer: Arc<Tokenizer>,
+        stop_tokens: Vec<u32>,
+    ) -> Arc<dyn PromptFormat> {
+        let instruction = self.instruction.as_deref().unwrap_or(INSTRUCTION);
+        if tokenizer.has_chat_template() {
+            let format = ChatFormat::new(tokenizer, stop_tokens).with_instruction(instruction);
+            return Arc::new(match &self.system {
+                Some(system) => format.with_system(system),
+                None => format,
+            });
+        }
+        let system = self.system.as_ref().map_or_else(String::new, |text| format!("{text}\n\n"));
+        let last = if instruction.is_empty() { "" } else { "\n" };
+        let format = TextFormat::new(tokenizer, stop_tokens);
+        let suffix = format!("\n{instruction}{last}Answer:");
+        Arc::new(format.with_frame(format!("{system}Question: "), suffix))
+    }
 }

@@ -200,8 +200,8 @@ impl Learner {
     /// The reference policy, which the key `asks` for.
     pub(super) fn reference(&self, asks: &str) -> Result<&SharedPolicy, GrpoError> {
         self.reference.as_ref().ok_or_else(|| {
-            let message = format!("{asks}: needs a reference policy, and the learner has none");
-            ConfigError::Invalid(vec![message]).into()
+            let expected = "must have a reference policy in the learner's parts";
+            ConfigError::one(asks, expected, "none").into()
         })
     }
 

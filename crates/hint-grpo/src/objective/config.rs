@@ -60,7 +60,7 @@ impl Default for LossConfig {
             aggregation: Aggregation::SequenceMean,
             hinted_weight: vec![HintedWeightConfig::Affinity {
                 exponent: 1.0,
-                variant: AffinityVariant::Weighted {},
+                variant: AffinityVariant::Weighted,
             }],
             credit: CreditConfig::default(),
             affinity_band: None,

@@ -86,7 +86,7 @@ pub struct TokenLoss {
 /// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is no objective",
-    note = "a closure of log-ratios and advantages becomes one through `hint_grpo::loss_from_fn(closure)`"
+    note = "a closure of log-ratios and advantages becomes one through `hint_grpo::loss_from_fn(\"name\", closure)`"
 )]
 pub trait PolicyLoss: Send + Sync {
     /// Its name, for the record of a run: a run is not resumed with another one. By default the name of
@@ -126,22 +126,23 @@ impl<L: PolicyLoss + ?Sized> PolicyLoss for Box<L> {
 }
 
 /// Turns a closure from log-ratios and advantages (both `[batch, seq]`) to token losses into a
-/// [`PolicyLoss`].
-pub fn loss_from_fn<F>(loss: F) -> FnLoss<F>
+/// [`PolicyLoss`]. The name goes into the record of a run.
+pub fn loss_from_fn<F>(name: impl Into<String>, loss: F) -> FnLoss<F>
 where
     F: Fn(&Tensor, &Tensor) -> Tensor + Send + Sync,
 {
-    FnLoss { loss }
+    FnLoss { name: name.into(), loss }
 }
 
 /// A closure as a [`PolicyLoss`]; made by [`loss_from_fn`].
 pub struct FnLoss<F> {
+    name: String,
     loss: F,
 }
 
 impl<F> std::fmt::Debug for FnLoss<F> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("FnLoss").finish_non_exhaustive()
+        f.debug_struct("FnLoss").field("name", &self.name).finish_non_exhaustive()
     }
 }
 
@@ -149,6 +150,10 @@ impl<F> PolicyLoss for FnLoss<F>
 where
     F: Fn(&Tensor, &Tensor) -> Tensor + Send + Sync,
 {
+    fn name(&self) -> String {
+        self.name.clone()
+    }
+
     fn token_loss(&self, input: &LossInput<'_>) -> Result<TokenLoss, GrpoError> {
         let values = (self.loss)(&input.log_ratio(), input.advantages);
         Ok(TokenLoss { values, metrics: Metrics::new() })

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use hint_policy::SharedPolicy;
+use hint_rollout::error::Violations;
 use hint_rollout::run::Activity;
 use hint_rollout::{Collector, Problem, PromptFormat, RolloutEngine};
 
@@ -14,7 +15,7 @@ use super::evaluation::check_held_out;
 use super::parts::Parts;
 use super::restore::Restored;
 use crate::advantage::AdvantageEstimator;
-use crate::config::GrpoConfig;
+use crate::config::{GrpoConfig, configured_part};
 use crate::error::{ConfigError, GrpoError};
 use crate::learner::{Learner, LearnerParts};
 use crate::objective::{Credit, HintedWeight, PolicyLoss};
@@ -266,7 +267,7 @@ impl<S: Stage> RunBuilder<S> {
         check_held_out(&config, &held_out)?;
         let mut custom = stage.custom_parts();
         custom.extend(parts.names());
-        check_custom_parts(&config.custom_parts, &custom)?;
+        check_custom_parts(&config, &custom)?;
         config.custom_parts = custom;
         stage.check_parts(&config, &parts)?;
         let mut learner = Learner::new(policy, &config, S::sft_loss(&config), parts)?;
@@ -306,14 +307,16 @@ impl<S: Stage> RunBuilder<S> {
 
 /// Compares the custom parts that a configuration names with those that the program brings.
 fn check_custom_parts(
-    named: &BTreeMap<String, String>,
+    config: &GrpoConfig,
     brought: &BTreeMap<String, String>,
-) -> Result<(), GrpoError> {
-    let nothing = "nothing".to_owned();
-    let differs = |(axis, name): (&String, &String)| {
-        let found = brought.get(axis).unwrap_or(&nothing);
-        (found != name).then(|| format!("custom_parts.{axis}: must be `{name}`, found `{found}`"))
-    };
-    let messages = named.iter().filter_map(differs).collect::<Vec<_>>();
-    if messages.is_empty() { Ok(()) } else { Err(ConfigError::Invalid(messages).into()) }
+) -> Result<(), ConfigError> {
+    Ok(Violations::check(|at| {
+        at.within("custom_parts", |at| {
+            for (axis, name) in &config.custom_parts {
+                let found =
+                    brought.get(axis).map_or_else(|| configured_part(config, axis), Clone::clone);
+                at.require(found == *name, axis, format!("must be `{name}`"), format!("`{found}`"));
+            }
+        });
+    })?)
 }

@@ -15,10 +15,9 @@ use crate::stage::Stage;
 pub(super) fn check_held_out(config: &GrpoConfig, held_out: &[Problem]) -> Result<(), GrpoError> {
     let expects = config.evaluation.held_out != hint_rollout::data::HeldOut::None;
     if expects && held_out.is_empty() {
-        let message = "evaluation.held_out: no problem is held out; split the problems with \
-                       `EvaluationConfig::split`, hand the second part over with `held_out`, and \
-                       raise the share if that part is empty";
-        return Err(ConfigError::Invalid(vec![message.to_owned()]).into());
+        let expected = "must come with problems (split them with `EvaluationConfig::split`, hand the second part \
+                        over with `held_out`, and raise the share if that part is empty)";
+        return Err(ConfigError::one("evaluation.held_out", expected, "none held out").into());
     }
     Ok(())
 }
@@ -28,8 +27,9 @@ impl<S: Stage> Run<S> {
     pub(super) fn check_disjoint(&self, items: &S::Items) -> Result<(), GrpoError> {
         match self.stage.find_held_out(items, &self.held_out)? {
             Some(id) => {
-                let message = format!("evaluation: problem `{id}` is both trained on and held out");
-                Err(ConfigError::Invalid(vec![message]).into())
+                let found = format!("problem `{id}` in both");
+                let expected = "must hold out no problem that is trained on";
+                Err(ConfigError::one("evaluation.held_out", expected, found).into())
             }
             None => Ok(()),
         }

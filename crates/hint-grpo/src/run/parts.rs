@@ -26,8 +26,8 @@ pub struct Parts<E, F> {
 }
 
 impl<E: RolloutEngine + 'static, F: PromptFormat + 'static> Parts<E, F> {
-    /// The policy, the collector that `config.rollout` describes, and the name of a rubric that is not
-    /// the configuration's.
+    /// The policy, the collector that `config.rollout` describes, and the description of a rubric that is
+    /// not the configuration's.
     pub(super) fn collector(
         self,
         config: &GrpoConfig,
@@ -37,12 +37,12 @@ impl<E: RolloutEngine + 'static, F: PromptFormat + 'static> Parts<E, F> {
             Judge::Configured => (Rubric::new(verifier(config)?), None),
             Judge::Extended(extend) => {
                 let rubric = extend(Rubric::new(verifier(config)?));
-                let name = rubric.part_names().join(" + ");
-                (rubric, Some(name))
+                let description = rubric.description();
+                (rubric, Some(description))
             }
             Judge::Own(rubric) => {
-                let name = format!("own {}", rubric.part_names().join(" + "));
-                (rubric, Some(name))
+                let description = rubric.description();
+                (rubric, Some(description))
             }
         };
         let collector = Collector::new(engine, format, rubric, config.rollout.clone())?;
@@ -88,13 +88,13 @@ impl Rewards {
     }
 
     /// The verifier of the configuration, and what `extend` adds to it: `|rubric| rubric.with(0.1,
-    /// BoxedOnce)`. The run records the names of the parts.
+    /// BoxedOnce)`. The run records the parts with their weights.
     pub fn configured_with(extend: impl FnOnce(Rubric) -> Rubric + 'static) -> Self {
         Self(Judge::Extended(Box::new(extend)))
     }
 
-    /// A rubric of your own, in place of the configuration's `verifier`. The run records the names of its
-    /// parts.
+    /// A rubric of your own, in place of the configuration's `verifier`. The run records its parts with
+    /// their weights.
     pub const fn own(rubric: Rubric) -> Self {
         Self(Judge::Own(rubric))
     }

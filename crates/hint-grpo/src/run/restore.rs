@@ -7,7 +7,7 @@ use hint_policy::{Parameter, SharedPolicy};
 use serde_json::Value;
 use tch::Tensor;
 
-use crate::config::{Change, GrpoConfig, differences, is_below};
+use crate::config::{Change, GrpoConfig, configured_part, differences, is_below};
 use crate::error::GrpoError;
 use crate::learner::Learner;
 use crate::run_dir::{LoadedCheckpoint, Progress, TrainerState, read_checkpoint};
@@ -109,9 +109,12 @@ impl Restored {
         };
         let refused = differences.iter().filter(|difference| !is_meant(difference));
         let refused = refused.map(|(key, before, after)| {
-            let text = |value: &Value| match value {
-                Value::Null => "nothing".to_owned(),
-                value => value.to_string(),
+            let text = |value: &Value| match (value, key.strip_prefix("custom_parts.")) {
+                (Value::Null, Some(axis)) => {
+                    format!("the configured {}", configured_part(&self.state.config, axis))
+                }
+                (Value::Null, None) => "nothing".to_owned(),
+                (value, _) => value.to_string(),
             };
             let advice = if key == "run.steps" {
                 "; schedules are in shares of the run, so set `run.schedule_steps` as well: to the former \

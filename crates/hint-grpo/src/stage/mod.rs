@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use hint_rollout::error::Violations;
 use hint_rollout::run::RunProgress;
 use hint_rollout::{Collector, Problem, WeightSource};
 use serde_json::Value;
@@ -46,22 +47,22 @@ pub struct Batch {
 pub type Snapshot = Box<dyn FnOnce() -> BTreeMap<String, Value>>;
 
 /// Refuses a loss that needs a reference policy, or one that teaches, where there is none.
-fn check_reference(config: &GrpoConfig, parts: &LearnerParts) -> Result<(), GrpoError> {
-    let (loss, kl) = (&config.loss, config.loss.kl.coef);
-    if loss.further_teacher().is_some() && parts.teacher.is_none() {
-        let message = "loss.credit.teacher.type: must be \"live\" or \"reference\" without a policy that teaches";
-        return Err(ConfigError::Invalid(vec![message.to_owned()]).into());
-    }
-    let message = if parts.reference.is_some() {
-        return Ok(());
-    } else if kl != 0.0 {
-        format!("loss.kl.coef: must be 0 without a reference policy, found {kl}")
-    } else if loss.credit.needs_reference() {
-        "loss.credit.teacher.type: must not be \"reference\" without a reference policy".to_owned()
-    } else {
-        return Ok(());
-    };
-    Err(ConfigError::Invalid(vec![message]).into())
+fn check_reference(config: &GrpoConfig, parts: &LearnerParts) -> Result<(), ConfigError> {
+    let (has_reference, kl) = (parts.reference.is_some(), config.loss.kl.coef);
+    let (loss, credit) = (&config.loss, &config.loss.credit);
+    let teacher = serde_json::json!(credit.teacher);
+    Ok(Violations::check(|at| {
+        at.within("loss", |at| {
+            let holds = loss.further_teacher().is_none() || parts.teacher.is_some();
+            let expected = "must be \"live\" or \"reference\" without a policy that teaches";
+            at.require(holds, "credit.teacher.type", expected, &teacher);
+            let expected = "must be 0 without a reference policy";
+            at.require(has_reference || kl == 0.0, "kl.coef", expected, kl);
+            let holds = has_reference || !credit.needs_reference();
+            let expected = "must not be \"reference\" without a reference policy";
+            at.require(holds, "credit.teacher.type", expected, &teacher);
+        });
+    })?)
 }
 
 /// Where the samples of a run come from.
@@ -107,7 +108,10 @@ pub trait Stage {
     ///
     /// [`GrpoError::Config`].
     fn check_parts(&self, config: &GrpoConfig, parts: &LearnerParts) -> Result<(), GrpoError> {
-        if Self::SAMPLES { check_reference(config, parts) } else { Ok(()) }
+        if Self::SAMPLES {
+            check_reference(config, parts)?;
+        }
+        Ok(())
     }
 
     /// Fingerprints of all items, in order, by what they are of: a run is not resumed with others.

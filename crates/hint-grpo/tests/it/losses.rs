@@ -58,7 +58,8 @@ fn on_policy_the_gradient_is_that_of_reinforce() {
 
 #[test]
 fn closures_are_losses() {
-    let (loss, gradient) = token(&loss_from_fn(|log_ratio, _| log_ratio.square()), 0.5, 1.0);
+    let (loss, gradient) =
+        token(&loss_from_fn("square", |log_ratio, _| log_ratio.square()), 0.5, 1.0);
     assert!((loss - 0.25).abs() < 1e-12 && (gradient - 1.0).abs() < 1e-12);
 }
 

@@ -21,7 +21,7 @@ impl fmt::Display for Mismatch {
         match self {
             Self::Missing(file) => write!(f, "is not a libtorch {VERSION}: it has no `{file}`"),
             Self::Unknown => write!(f, "does not say which libtorch it is, expected {VERSION}"),
-            Self::Wrong(got) => write!(f, "holds libtorch {got}, expected {VERSION}"),
+            Self::Wrong(found) => write!(f, "holds libtorch {found}, expected {VERSION}"),
         }
     }
 }

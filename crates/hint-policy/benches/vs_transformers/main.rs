@@ -10,7 +10,8 @@
 //! first use from the torch of `cargo xtask setup`; `--transformers` names the Python of another one, and `--vllm` that of
 //! an environment with vLLM. `qwen2.5-1.5b` has random weights in the shape of that model, kept in the cache folder.
 //! Prints a Markdown table of medians; takes hours with the defaults on two cores, most of them in transformers. On a
-//! GPU: `--device cuda --batch 256`; the column of memory is that of the host. `--bandwidth` and `--peak` are the limits
+//! GPU: `--device cuda --batch 256`; one side after the other is then started and measured alone, the column of memory is what
+//! the device has in use, cuDNN's attention is off and AdamW fused on the side of transformers. `--bandwidth` and `--peak` are the limits
 //! of the device, of which our share in decoding (weights and cache are read once a step) and in training is then printed.
 #![expect(clippy::print_stdout, reason = "the table is the output")]
 #![expect(clippy::disallowed_methods, reason = "a benchmark reads the clock and its environment")]
@@ -99,18 +100,32 @@ fn compare(args: &[String]) -> Result<()> {
             let start = |name, command: &mut Command| {
                 Peer::start(name, command, &folder, precision, &settings)
             };
-            let mut peers = vec![
-                start("hint-policy", Command::new(std::env::current_exe()?).arg("ours"))?,
-                start("transformers", Command::new(&transformers).arg(&peer))?,
+            let program = |path: &Path, argument: &Path| {
+                let mut command = Command::new(path);
+                command.arg(argument);
+                command
+            };
+            let mut sides = vec![
+                ("hint-policy", program(&std::env::current_exe()?, Path::new("ours"))),
+                ("transformers", program(&transformers, &peer)),
             ];
             if !vllm.is_empty() && task != "train" {
-                peers.push(start("vLLM", Command::new(&vllm).arg(&vllm_peer))?);
+                sides.push(("vLLM", program(Path::new(&vllm), &vllm_peer)));
             }
-            // The first round warms every side up.
-            for _ in 0..=runs {
-                for peer in &mut peers {
-                    peer.run(task)?;
+            // A GPU holds one side at a time, so that its memory is that side's; a CPU all, in turn.
+            let at_once = if settings["device"] == "cpu" { sides.len() } else { 1 };
+            let mut peers = Vec::new();
+            for sides in sides.chunks_mut(at_once) {
+                let started = sides.iter_mut().map(|(name, command)| start(name, command));
+                let mut started = started.collect::<Result<Vec<_>>>()?;
+                // The first round warms every side up.
+                for _ in 0..=runs {
+                    for peer in &mut started {
+                        peer.run(task)?;
+                    }
                 }
+                started.iter_mut().for_each(Peer::stop);
+                peers.extend(started);
             }
             let own = peers[0].median();
             for peer in &peers {
@@ -269,7 +284,11 @@ impl Peer {
         writeln!(self.input, "{task}")?;
         self.input.flush()?;
         let mut line = String::new();
-        self.output.read_line(&mut line)?;
+        if self.output.read_line(&mut line)? == 0 {
+            return Err(
+                format!("{} ended before it answered; see what it printed", self.name).into()
+            );
+        }
         let answer: Value = serde_json::from_str(&line)?;
         let field = |name: &str| answer[name].as_f64().ok_or_else(|| format!("no {name}"));
         self.rates.push(field("tokens")? / field("seconds")?);
@@ -296,9 +315,15 @@ impl Peer {
     }
 }
 
-impl Drop for Peer {
-    fn drop(&mut self) {
+impl Peer {
+    fn stop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        self.stop();
     }
 }

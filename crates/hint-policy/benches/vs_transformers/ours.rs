@@ -3,9 +3,10 @@
 use std::io::BufRead;
 use std::time::Instant;
 
+use hint_policy::runtime::device_memory;
 use hint_policy::{
-    CausalLm, LoadOptions, Policy, SampleOptions, SampleRequest, SamplingParams, ScoreOptions,
-    TokenBatch, TokenRow, sample,
+    CausalLm, DeviceChoice, LoadOptions, Policy, SampleOptions, SampleRequest, SamplingParams,
+    ScoreOptions, TokenBatch, TokenRow, sample,
 };
 use serde_json::{Value, json};
 use tch::{Device, Kind, Tensor};
@@ -16,10 +17,14 @@ use super::Result;
 pub(crate) fn serve(args: &[String]) -> Result<()> {
     let [folder, precision, settings] = args else { return Err("three arguments".into()) };
     let settings: Value = serde_json::from_str(&std::fs::read_to_string(settings)?)?;
-    hint_policy::runtime::keep_freed_memory();
+    let choice: DeviceChoice = settings["device"].as_str().ok_or("no device")?.parse()?;
+    // Before the first tensor: it loads libtorch's CUDA library.
+    let device = choice.resolve()?.device;
+    if device == Device::Cpu {
+        hint_policy::runtime::keep_freed_memory();
+    }
     tch::set_num_threads(i32::try_from(number(&settings, "threads")?)?);
     let compute = if precision == "bfloat16" { Kind::BFloat16 } else { Kind::Float };
-    let device = if settings["device"] == "cuda" { Device::Cuda(0) } else { Device::Cpu };
     let policy = CausalLm::load(folder, &LoadOptions { compute, device, base: None })?;
     let mut moments = None;
     for line in std::io::stdin().lock().lines() {
@@ -38,7 +43,7 @@ pub(crate) fn serve(args: &[String]) -> Result<()> {
         println!(
             "{}",
             json!({
-                "tokens": tokens, "seconds": seconds, "peak_gib": peak()?,
+                "tokens": tokens, "seconds": seconds, "peak_gib": peak(device)?,
                 "bytes_per_token": bytes, "flop_per_token": flop,
             })
         );
@@ -131,11 +136,12 @@ fn train(policy: &CausalLm, settings: &Value, moments: &mut Option<Moments>) -> 
     let (rate, decay, first_beta, second_beta) = (1e-6, 0.01, 0.9_f64, 0.999_f64);
     let first_correction = 1.0 - first_beta.powi(moments.steps);
     let second_correction = (1.0 - second_beta.powi(moments.steps)).sqrt();
-    // Some elements at a time, which stay in the cache from the first operation to the last.
+    // Some elements at a time, which stay in a CPU's cache from the first operation to the last.
+    let at_a_time = if policy.device() == Device::Cpu { 3 << 13 } else { 1 << 25 };
     let mut chunks = Vec::new();
     for (parameter, (first, second)) in parameters.iter().zip(&moments.pairs) {
         let (weights, grad) = (parameter.tensor.detach(), parameter.tensor.grad());
-        let split = |tensor: &Tensor| tensor.view([-1]).split(3 << 13, 0);
+        let split = |tensor: &Tensor| tensor.view([-1]).split(at_a_time, 0);
         let states = split(first).into_iter().zip(split(second));
         chunks.extend(split(&weights).into_iter().zip(split(&grad)).zip(states));
     }
@@ -159,8 +165,11 @@ fn train(policy: &CausalLm, settings: &Value, moments: &mut Option<Moments>) -> 
     Ok(rows.iter().map(Vec::len).sum())
 }
 
-/// The most memory this process has had, in GiB.
-fn peak() -> Result<f64> {
+/// The most memory this process has had, in GiB; on a GPU what all processes use there, of which libtorch keeps the most.
+fn peak(device: Device) -> Result<f64> {
+    if let Some(memory) = device_memory(device) {
+        return Ok(memory.used() as f64 / f64::from(1 << 30));
+    }
     let status = std::fs::read_to_string("/proc/self/status")?;
     let line = status.lines().find(|line| line.starts_with("VmHWM:")).ok_or("no VmHWM")?;
     let kib: f64 = line.split_whitespace().nth(1).ok_or("no number")?.parse()?;

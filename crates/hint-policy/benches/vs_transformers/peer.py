@@ -16,6 +16,9 @@ torch.set_num_threads(settings["threads"])
 transformers.logging.set_verbosity_error()
 dtype = getattr(torch, precision)
 device = settings["device"]
+if device != "cpu":
+    # It plans a kernel for every new shape; our side leaves it out as well.
+    torch.backends.cuda.enable_cudnn_sdp(False)
 load = lambda dtype: transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=dtype).to(device)
 models = {}
 
@@ -55,7 +58,7 @@ def run_train():
     model, optimizer = models["train"]
     ids = torch.tensor(settings["rows"], device=device)
     for part in ids.split(settings["micro_batch"]):
-        with torch.autocast(device, torch.bfloat16, enabled=dtype == torch.bfloat16):
+        with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=dtype == torch.bfloat16):
             logits = model(part).logits[:, :-1].float()
         logp = logits.log_softmax(-1)
         with torch.no_grad():
@@ -70,13 +73,17 @@ for line in sys.stdin:
     task = line.strip()
     if task == "train" and task not in models:
         model = load(torch.float32).train()
-        models[task] = (model, torch.optim.AdamW(model.parameters(), lr=1e-6))
+        models[task] = (model, torch.optim.AdamW(model.parameters(), lr=1e-6, fused=device != "cpu" or None))
     elif task != "train" and "generate" not in models:
         models["generate"] = load(dtype).eval()
     start = time.perf_counter()
     tokens = globals()[f"run_{task}"]()
-    if device == "cuda":
+    if device != "cpu":
         torch.cuda.synchronize()
     seconds = time.perf_counter() - start
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    if device == "cpu":
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    else:
+        free, total = torch.cuda.mem_get_info(device)
+        peak = (total - free) / 2**30
     print(json.dumps({"tokens": tokens, "seconds": seconds, "peak_gib": peak}), flush=True)

@@ -47,7 +47,7 @@ pub(super) fn rope(raw: &HfConfig, architecture: Architecture) -> Result<Rope, P
     let default = raw.rope_theta.unwrap_or(family.defaults.rope_theta);
     let share = raw.partial_rotary_factor.unwrap_or(family.defaults.rotary_share);
     let Some(object) = object else {
-        return Ok(Rope { theta: default, scaling: RopeScaling::Default {}, local_theta, share });
+        return Ok(Rope { theta: default, scaling: RopeScaling::Default, local_theta, share });
     };
     let number = |key: &str| object.get(key).and_then(Value::as_f64);
     let share = match object.get("partial_rotary_factor") {
@@ -70,7 +70,7 @@ pub(super) fn rope(raw: &HfConfig, architecture: Architecture) -> Result<Rope, P
     let scaling = scaling(object)?;
     if family.local_rotation == LocalRotation::Unscaled {
         let local = local_theta.unwrap_or(theta);
-        let differs = scaling != RopeScaling::Default {} || (local - theta).abs() > 0.0;
+        let differs = scaling != RopeScaling::Default || (local - theta).abs() > 0.0;
         local_theta = differs.then_some(local);
     }
     Ok(Rope { theta, scaling, local_theta, share })
@@ -79,7 +79,7 @@ pub(super) fn rope(raw: &HfConfig, architecture: Architecture) -> Result<Rope, P
 /// The `rope_scaling` of a file.
 pub(super) fn scaling_object(scaling: &RopeScaling) -> Option<Value> {
     match scaling {
-        RopeScaling::Default {} => None,
+        RopeScaling::Default => None,
         // transformers 4 takes these three keys and no others.
         RopeScaling::LongRope { short_factor, long_factor, attention_factor: None, .. } => Some(
             json!({"type": "longrope", "short_factor": short_factor, "long_factor": long_factor}),

@@ -138,7 +138,7 @@ impl ModelConfig {
             rms_norm_eps: 1e-5,
             max_position_embeddings: 512,
             rope_theta: 10_000.0,
-            rope_scaling: RopeScaling::Default {},
+            rope_scaling: RopeScaling::Default,
             rope_local_theta: match family.local_rotation {
                 LocalRotation::Base { .. } => Some(1_000.0),
                 LocalRotation::Shared | LocalRotation::Unscaled => None,
@@ -189,7 +189,7 @@ impl ModelConfig {
     /// The configuration whose rotary frequencies are those of the local layers.
     pub(crate) fn local(&self) -> Option<Self> {
         let rope_theta = self.rope_local_theta?;
-        Some(Self { rope_theta, rope_scaling: RopeScaling::Default {}, ..self.clone() })
+        Some(Self { rope_theta, rope_scaling: RopeScaling::Default, ..self.clone() })
     }
 
     /// Longest row that can be computed, in tokens. Shorter than `max_position_embeddings` where longer rows would

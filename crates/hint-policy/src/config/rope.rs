@@ -15,7 +15,7 @@ use crate::error::PolicyError;
 #[non_exhaustive]
 pub enum RopeScaling {
     /// Frequencies as they are.
-    Default {},
+    Default,
     /// All frequencies divided by `factor`.
     Linear {
         /// The divisor.
@@ -93,7 +93,7 @@ impl RopeScaling {
             Err(PolicyError::config(format!("rope_scaling.{field}"), &value, "a positive number"))
         };
         match *self {
-            Self::Default {} => Ok(()),
+            Self::Default => Ok(()),
             Self::Linear { factor } | Self::Dynamic { factor } => positive("factor", factor),
             Self::LongRope {
                 ref short_factor,
@@ -149,7 +149,7 @@ impl RopeScaling {
             .map(|pair| config.rope_theta.powf(-2.0 * pair as f64 / dim))
             .collect();
         match *self {
-            Self::Default {} | Self::Dynamic { .. } => (base, 1.0),
+            Self::Default | Self::Dynamic { .. } => (base, 1.0),
             Self::Linear { factor } => (base.iter().map(|f| f / factor).collect(), 1.0),
             Self::LongRope {
                 ref short_factor,

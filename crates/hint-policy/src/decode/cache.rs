@@ -86,12 +86,21 @@ impl KeyValueCache {
         }
     }
 
-    /// Whether all positions of `places` rows fit into half of what a GPU has free. It then has them at once: growing
-    /// would leave what is outgrown reserved there.
+    /// Whether all positions of `places` rows fit into a quarter of a GPU's memory. It then has them at once: growing
+    /// would leave the outgrown cache reserved there. Free memory says nothing: libtorch keeps all that it once used.
     fn fits_at_once(&self, places: usize) -> bool {
         let numbers = 2 * self.layers * places * self.kv_heads * self.head_dim * self.max_positions;
         let bytes = (numbers * self.keys.kind().elt_size_in_bytes()) as u64;
-        device_memory(self.keys.device()).is_some_and(|memory| bytes <= memory.free / 2)
+        device_memory(self.keys.device()).is_some_and(|memory| bytes <= memory.total / 4)
+    }
+
+    /// The shapes of keys and values for `places` rows of `positions` positions.
+    fn shapes(&self, places: usize, positions: usize) -> [[i64; 5]; 2] {
+        let shape =
+            |inner: [usize; 2]| [self.layers, places, self.kv_heads, inner[0], inner[1]].map(size);
+        let by_position = shape([positions, self.head_dim]);
+        let by_dimension = shape([self.head_dim, positions]);
+        [if self.positions_last() { by_dimension } else { by_position }, by_position]
     }
 
     fn positions_last(&self) -> bool {
@@ -120,16 +129,18 @@ impl KeyValueCache {
             if needed > have { needed.max(have * 3 / 2) } else { have }
         };
         let places = grown(rows, self.places).max(max_rows.min(rows * 2));
-        let positions = if self.fits_at_once(places) { self.max_positions } else { positions };
-        let positions = grown(positions, self.positions).next_multiple_of(BUCKET);
-        let shape =
-            |inner: [usize; 2]| [self.layers, places, self.kv_heads, inner[0], inner[1]].map(size);
-        let by_position = [positions, self.head_dim];
-        let by_dimension = [self.head_dim, positions];
-        let key_shape = shape(if self.positions_last() { by_dimension } else { by_position });
+        let bucket = |positions: usize| grown(positions, self.positions).next_multiple_of(BUCKET);
         let options = (self.keys.kind(), self.keys.device());
-        let keys = Tensor::zeros(key_shape, options);
-        let values = Tensor::zeros(shape(by_position), options);
+        let at_once = self.fits_at_once(places).then(|| bucket(self.max_positions));
+        let at_once = at_once.and_then(|all| {
+            let [keys, values] =
+                self.shapes(places, all).map(|shape| Tensor::f_zeros(shape, options));
+            Some((all, [keys.ok()?, values.ok()?]))
+        });
+        let (positions, [keys, values]) = at_once.unwrap_or_else(|| {
+            let positions = bucket(positions);
+            (positions, self.shapes(places, positions).map(|shape| Tensor::zeros(shape, options)))
+        });
         if kept_rows > 0 {
             let used = |cache: &Tensor| {
                 cache.narrow(1, 0, size(kept_rows)).narrow(3, 0, size(self.positions))

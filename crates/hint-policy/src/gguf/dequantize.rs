@@ -279,7 +279,7 @@ mod tests {
                 let tolerance = 1e-6 * expected.abs().max(1.0);
                 assert!(
                     (value - expected).abs() <= tolerance,
-                    "{}[{index}]: got {value}, expected {expected}",
+                    "{}[{index}]: found {value}, expected {expected}",
                     case.name
                 );
             }

@@ -92,7 +92,7 @@ pub(crate) fn config(gguf: &Gguf) -> Result<ModelConfig, PolicyError> {
         rms_norm_eps: keys.float("attention.layer_norm_rms_epsilon").unwrap_or(1e-5),
         max_position_embeddings,
         rope_theta,
-        rope_scaling: RopeScaling::Default {},
+        rope_scaling: RopeScaling::Default,
         rope_local_theta: None,
         // Files do not say which.
         rotary_layers: match architecture.family().unrotated {
@@ -140,7 +140,7 @@ pub(crate) fn config(gguf: &Gguf) -> Result<ModelConfig, PolicyError> {
         return Err(PolicyError::unsupported("attention.sliding_window", &window, "none"));
     }
     config.rope_scaling = scaling(&keys, &config)?;
-    let scaled = config.rope_scaling != RopeScaling::Default {};
+    let scaled = config.rope_scaling != RopeScaling::Default;
     if scaled && architecture.family().local_rotation == LocalRotation::Unscaled {
         config.rope_local_theta = Some(config.rope_theta);
     }
@@ -357,7 +357,7 @@ fn scaling(keys: &Keys<'_>, config: &ModelConfig) -> Result<RopeScaling, PolicyE
     let factor = keys.float("rope.scaling.factor").unwrap_or(1.0);
     let original = keys.size("rope.scaling.original_context_length")?;
     let scaling = match kind {
-        "none" => RopeScaling::Default {},
+        "none" => RopeScaling::Default,
         "linear" => RopeScaling::Linear { factor },
         "yarn" => RopeScaling::Yarn {
             factor,
@@ -387,7 +387,7 @@ fn scaling(keys: &Keys<'_>, config: &ModelConfig) -> Result<RopeScaling, PolicyE
         return Ok(scaling);
     }
     let divisors = keys.gguf.read(FREQUENCIES)?;
-    let (base, _) = RopeScaling::Default {}.frequencies(config);
+    let (base, _) = RopeScaling::Default.frequencies(config);
     // The published Llama 3.1 and 3.2 models use these factors.
     for factor in [8.0, 32.0] {
         let candidate = RopeScaling::Llama3 {

@@ -37,10 +37,10 @@ pub struct SampleOptions {
     /// Whether what a request yields must not depend, to the last bit, on what is sampled at the
     /// same time.
     ///
-    /// Random numbers never do, but kernels sum in an order that the shape of the batch decides, so
-    /// log-probabilities differ by float noise, and now and then a drawn token does too. With this
+    /// Random numbers never do, but kernels sum in an order that the shape of the batch decides.
+    /// Log-probabilities then differ by float noise, and now and then a drawn token does too. With this
     /// option each prompt is processed alone and each row attends alone, which takes longer. It holds
-    /// on a CPU with oneDNN, computing in `Float` or `BFloat16`; elsewhere it has less noise only.
+    /// on a CPU with oneDNN, computing in `Float` or `BFloat16`. A GPU refuses it.
     pub batch_invariant: bool,
 }
 
@@ -52,7 +52,7 @@ impl Default for SampleOptions {
 
 /// Why a completion ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum StopReason {
+pub enum FinishReason {
     /// A stop token was drawn; it is the last of the completion's tokens.
     Stop,
     /// The limit of new tokens, or of the model's positions, was reached.
@@ -61,14 +61,14 @@ pub enum StopReason {
 
 /// One completion.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Sample {
+pub struct Generation {
     /// Its token ids, a stop token included.
     pub tokens: Vec<u32>,
     /// Log-probability of each token in nats, of the distribution that drew it: tempered,
     /// truncated and renormalized. 0 for greedy decoding. Length as `tokens`.
     pub behavior_logprobs: Vec<f64>,
     /// Why it ended.
-    pub stop: StopReason,
+    pub stop: FinishReason,
 }
 
 /// Draws `num_completions` completions for each request; results are in request order.
@@ -100,13 +100,13 @@ pub fn sample(
     policy: &dyn Policy,
     requests: &[SampleRequest],
     options: &SampleOptions,
-) -> Result<Vec<Vec<Sample>>, PolicyError> {
+) -> Result<Vec<Vec<Generation>>, PolicyError> {
     sample_until(policy, requests, options, &|_: usize, _: &[u32]| false)
 }
 
 /// What a caller of [`sample_until`] sees of the completions as they grow.
 pub trait SampleWatch {
-    /// Whether a completion ends here with [`StopReason::Stop`], by the index of its request and its tokens
+    /// Whether a completion ends here with [`FinishReason::Stop`], by the index of its request and its tokens
     /// so far.
     fn is_over(&self, request: usize, tokens: &[u32]) -> bool;
 
@@ -131,7 +131,7 @@ pub fn sample_until(
     requests: &[SampleRequest],
     options: &SampleOptions,
     watch: &dyn SampleWatch,
-) -> Result<Vec<Vec<Sample>>, PolicyError> {
+) -> Result<Vec<Vec<Generation>>, PolicyError> {
     if options.max_batch == 0 {
         return Err(PolicyError::option("max_batch", &0, "at least 1"));
     }
@@ -177,8 +177,15 @@ fn run(
     max_batch: usize,
     decoder_options: &DecoderOptions,
     watch: &dyn SampleWatch,
-) -> Result<Vec<Vec<Sample>>, PolicyError> {
+) -> Result<Vec<Vec<Generation>>, PolicyError> {
     let max_positions = policy.max_positions();
+    if decoder_options.batch_invariant && policy.device() != Device::Cpu {
+        return Err(PolicyError::option(
+            "batch_invariant",
+            &true,
+            "false on a GPU, whose kernels depend on the batch",
+        ));
+    }
     let decoder = policy.decoder(decoder_options)?;
     let samples = requests.iter().map(|request| vec![None; request.num_completions]).collect();
     let mut run = Run {
@@ -198,7 +205,7 @@ fn run(
         samples,
     };
     run.finish()?;
-    let filled = |samples: Vec<Option<Sample>>| samples.into_iter().flatten().collect();
+    let filled = |samples: Vec<Option<Generation>>| samples.into_iter().flatten().collect();
     Ok(run.samples.into_iter().map(filled).collect())
 }
 
@@ -272,7 +279,7 @@ struct Run<'a> {
     waiting: VecDeque<usize>,
     started: VecDeque<Started>,
     /// `[request][completion]`.
-    samples: Vec<Vec<Option<Sample>>>,
+    samples: Vec<Vec<Option<Generation>>>,
 }
 
 impl Run<'_> {
@@ -433,15 +440,15 @@ impl Row {
         request: &SampleRequest,
         max_positions: usize,
         watch: &dyn SampleWatch,
-    ) -> Option<StopReason> {
+    ) -> Option<FinishReason> {
         let last = self.tokens.last()?;
         if request.params.stop_tokens.contains(last) || watch.is_over(self.request, &self.tokens) {
-            return Some(StopReason::Stop);
+            return Some(FinishReason::Stop);
         }
-        (self.tokens.len() >= limit(request, max_positions)).then_some(StopReason::Length)
+        (self.tokens.len() >= limit(request, max_positions)).then_some(FinishReason::Length)
     }
 
-    fn into_sample(self, stop: StopReason) -> Sample {
-        Sample { tokens: self.tokens, behavior_logprobs: self.logprobs, stop }
+    fn into_sample(self, stop: FinishReason) -> Generation {
+        Generation { tokens: self.tokens, behavior_logprobs: self.logprobs, stop }
     }
 }

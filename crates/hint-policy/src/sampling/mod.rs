@@ -15,6 +15,6 @@ mod random;
 mod rows;
 
 pub use generate::{
-    Sample, SampleOptions, SampleRequest, SampleWatch, StopReason, sample, sample_until,
+    FinishReason, Generation, SampleOptions, SampleRequest, SampleWatch, sample, sample_until,
 };
 pub use params::SamplingParams;

@@ -41,21 +41,34 @@ fn keep(count: usize, rate: f64, seed: u64) -> Vec<bool> {
     kept
 }
 
+/// Pairs whose mask is computed at a time on a device, in a dozen tensors of 64 MiB.
+const PAIRS: i64 = 1 << 23;
+
 /// As [`keep`], computed on `device`, so that no mask is sent there. `[count]`, `Bool`.
 fn keep_in_tensors(count: usize, rate: f64, seed: u64, device: Device) -> Tensor {
+    keep_in_parts(count, rate, seed, device, PAIRS)
+}
+
+fn keep_in_parts(count: usize, rate: f64, seed: u64, device: Device, at_a_time: i64) -> Tensor {
     // Products and sums of `Int64` wrap as those of `u64` do; shifts copy the sign, which is masked away.
     let shifted = |z: &Tensor, by: i64| {
         z.bitwise_right_shift_tensor_scalar(by).bitwise_and((1 << (64 - by)) - 1)
     };
     let mixed = |z: &Tensor, by: i64| z.bitwise_xor_tensor(&shifted(z, by));
     let pairs = size(count.div_ceil(2));
-    let index = Tensor::arange_start(1, pairs + 1, (Kind::Int64, device));
-    let z = index * STEP.cast_signed() + seed.cast_signed();
-    let z = mixed(&z, 30) * FACTORS[0].cast_signed();
-    let z = mixed(&z, 27) * FACTORS[1].cast_signed();
-    let z = mixed(&z, 31);
-    let halves = [shifted(&z, 32), z.bitwise_and(i64::from(u32::MAX))];
-    Tensor::stack(&halves, 1).view([-1]).narrow(0, 0, size(count)).ge(i64::from(dropped(rate)))
+    let part = |start: i64| {
+        let end = (start + at_a_time).min(pairs);
+        let index = Tensor::arange_start(start + 1, end + 1, (Kind::Int64, device));
+        let z = index * STEP.cast_signed() + seed.cast_signed();
+        let z = mixed(&z, 30) * FACTORS[0].cast_signed();
+        let z = mixed(&z, 27) * FACTORS[1].cast_signed();
+        let z = mixed(&z, 31);
+        let halves = [shifted(&z, 32), z.bitwise_and(i64::from(u32::MAX))];
+        Tensor::stack(&halves, 1).view([-1]).ge(i64::from(dropped(rate)))
+    };
+    let starts = (0..pairs.max(1)).step_by(usize::try_from(at_a_time).unwrap_or(1));
+    let parts = starts.map(part).collect::<Vec<_>>();
+    Tensor::cat(&parts, 0).narrow(0, 0, size(count))
 }
 
 /// Constants of `SplitMix64`.
@@ -100,6 +113,8 @@ mod tests {
         {
             let mask = keep_in_tensors(count, rate, seed, Device::Cpu);
             assert_eq!(Vec::<bool>::try_from(mask).unwrap(), keep(count, rate, seed));
+            let in_parts = keep_in_parts(count, rate, seed, Device::Cpu, 100);
+            assert_eq!(Vec::<bool>::try_from(in_parts).unwrap(), keep(count, rate, seed));
         }
     }
 

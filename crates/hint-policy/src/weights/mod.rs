@@ -272,7 +272,7 @@ impl Weights {
         self.replace(config, parameters);
     }
 
-    /// What is trained beside adapters.
+    /// Parameters that train beside adapters.
     pub(crate) fn saved(&self) -> impl Iterator<Item = &Parameter> {
         self.originals.keys().map(|&index| &self.parameters[index])
     }

@@ -49,7 +49,7 @@ fn options_are_read() {
     assert_eq!(parse("llama", linear).unwrap().rope_scaling, RopeScaling::Linear { factor: 2.0 });
     let nested = json!({"rope_parameters": {"rope_type": "default", "rope_theta": 5.0}});
     let config = parse("llama", nested).unwrap();
-    assert_eq!((config.rope_theta, config.rope_scaling), (5.0, RopeScaling::Default {}));
+    assert_eq!((config.rope_theta, config.rope_scaling), (5.0, RopeScaling::Default));
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::process::Command;
 
 use hint_policy::config::Architecture;
 use hint_policy::{
-    CausalLm, ModelConfig, Policy, PolicyError, Sample, SampleOptions, SampleRequest,
+    CausalLm, Generation, ModelConfig, Policy, PolicyError, SampleOptions, SampleRequest,
     SamplingParams, ScoreOptions, TokenBatch, TokenRow, sample,
 };
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -19,7 +19,7 @@ fn model() -> CausalLm {
     random_model(&ModelConfig::small(Architecture::Llama, 60), 1)
 }
 
-fn draw(policy: &CausalLm, rows: usize) -> Result<Vec<Vec<Sample>>, PolicyError> {
+fn draw(policy: &CausalLm, rows: usize) -> Result<Vec<Vec<Generation>>, PolicyError> {
     let params = SamplingParams { max_new_tokens: 4, ..SamplingParams::default() };
     let request = SampleRequest { prompt: vec![1; 200], num_completions: rows, seed: 1, params };
     sample(policy, &[request], &SampleOptions { max_batch: rows, ..SampleOptions::default() })

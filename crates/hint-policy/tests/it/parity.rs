@@ -2,7 +2,7 @@
 
 use hint_policy::policy::{DecoderOptions, RecomputeDecoder};
 use hint_policy::{
-    CausalLm, Decoder, LoadOptions, ModelConfig, Policy, Sample, SampleOptions, SampleRequest,
+    CausalLm, Decoder, Generation, LoadOptions, ModelConfig, Policy, SampleOptions, SampleRequest,
     SamplingParams, ScoreOptions, TokenBatch, TokenRow, sample,
 };
 use proptest::prelude::*;
@@ -41,7 +41,7 @@ fn requests(config: &ModelConfig, count: usize, params: &SamplingParams) -> Vec<
 fn rescored(
     policy: &CausalLm,
     requests: &[SampleRequest],
-    samples: &[Vec<Sample>],
+    samples: &[Vec<Generation>],
     temperature: f64,
 ) -> Vec<Vec<f64>> {
     let rows: Vec<TokenRow<'_>> = requests
@@ -161,8 +161,14 @@ proptest! {
         let policy = random_model(&config, seed).with_compute(compute).unwrap();
         let params = SamplingParams { max_new_tokens: 9, stop_tokens: vec![0, 1], ..SamplingParams::default() };
         let requests = requests(&config, 8, &params);
+        let options = |max_batch| SampleOptions { max_batch, batch_invariant: true };
+        if policy.device() != Device::Cpu {
+            let refused = sample(&policy, &requests, &options(5)).unwrap_err().to_string();
+            prop_assert!(refused.contains("batch_invariant"), "{refused}");
+            return Ok(());
+        }
         let draw = |requests: &[SampleRequest], max_batch| {
-            sample(&policy, requests, &SampleOptions { max_batch, batch_invariant: true }).unwrap()
+            sample(&policy, requests, &options(max_batch)).unwrap()
         };
         let all = draw(&requests, 256);
         prop_assert_eq!(&draw(&requests, 5), &all);

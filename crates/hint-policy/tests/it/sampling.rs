@@ -1,7 +1,7 @@
 //! Sampling: distributions, reproducibility, stopping, and refused requests.
 
 use hint_policy::config::Architecture;
-use hint_policy::sampling::{StopReason, sample_until};
+use hint_policy::sampling::{FinishReason, sample_until};
 use hint_policy::{
     CausalLm, ModelConfig, Policy, PolicyError, SampleOptions, SampleRequest, SamplingParams,
     sample,
@@ -125,7 +125,7 @@ fn a_caller_may_end_completions() {
     for (ended, whole) in ended[1].iter().zip(&whole[1]) {
         let at = whole.tokens.windows(2).position(|pair| pair == [3, 1]).map(|at| at + 2);
         assert_eq!(ended.tokens, whole.tokens[..at.unwrap_or(20)]);
-        assert_eq!(ended.stop == StopReason::Stop, at.is_some());
+        assert_eq!(ended.stop == FinishReason::Stop, at.is_some());
     }
 }
 
@@ -209,12 +209,12 @@ fn completions_end_with_a_stop_token_or_at_the_limit() {
     for sample in &samples[0] {
         let stops = sample.tokens.iter().filter(|token| [3, 6].contains(*token)).count();
         match sample.stop {
-            StopReason::Stop => {
+            FinishReason::Stop => {
                 reasons[0] += 1;
                 assert_eq!(stops, 1);
                 assert!([3, 6].contains(sample.tokens.last().unwrap()));
             }
-            StopReason::Length => {
+            FinishReason::Length => {
                 reasons[1] += 1;
                 assert_eq!((stops, sample.tokens.len()), (0, 4));
             }
@@ -234,7 +234,7 @@ fn completions_end_at_the_model_s_last_position() {
     let request = SampleRequest { prompt: vec![1; 7], num_completions: 2, seed: 1, params };
     let samples = sample(&policy, &[request], &SampleOptions::default()).unwrap();
     assert_eq!(samples[0][0].tokens.len(), 3);
-    assert_eq!(samples[0][0].stop, StopReason::Length);
+    assert_eq!(samples[0][0].stop, FinishReason::Length);
 }
 
 #[test]

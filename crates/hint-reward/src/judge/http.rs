@@ -226,6 +226,10 @@ impl Reward for HttpJudge {
 }
 
 impl Verifier for HttpJudge {
+    fn name(&self) -> String {
+        "http_judge".to_owned()
+    }
+
     fn verify(&self, input: &RewardInput<'_>) -> Judgment {
         match self.score(input) {
             Ok(score) => {

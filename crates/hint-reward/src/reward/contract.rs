@@ -36,7 +36,7 @@ use crate::input::RewardInput;
 /// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a `Reward`",
-    note = "wrap a closure `|input: &RewardInput<'_>| -> f64` with `hint_reward::reward::from_fn(\"name\", closure)`"
+    note = "wrap a closure `|input: &RewardInput<'_>| -> f64` with `hint_reward::from_fn(\"name\", closure)`"
 )]
 pub trait Reward: Send + Sync {
     /// Stable `snake_case` name, the NAME in the metrics `rewards/NAME/mean` and `rewards/NAME/std`.

@@ -3,7 +3,6 @@
 //! A [`Rubric`] scores all completions of a problem at once and returns a [`Score`] for each: the sum, its parts by
 //! name, and the verdict that decides whether the problem counts as solved.
 
-mod parallel;
 mod score;
 
 pub use score::{Rubric, Score};

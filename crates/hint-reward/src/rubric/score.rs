@@ -97,6 +97,19 @@ impl Rubric {
         std::iter::once(first).chain(self.parts.iter().map(|(_, reward)| reward.name())).collect()
     }
 
+    /// The parts with their weights, for the record of a run, such as `1 math + 0.1 short`.
+    pub fn description(&self) -> String {
+        let first = match &self.source {
+            VerdictSource::Verifier(verifier) => verifier.name(),
+            VerdictSource::Reward { reward, threshold } => {
+                format!("{} > {threshold}", reward.name())
+            }
+        };
+        let others =
+            self.parts.iter().map(|(weight, reward)| format!(" + {weight} {}", reward.name()));
+        std::iter::once(format!("{} {first}", self.source_weight)).chain(others).collect()
+    }
+
     /// Whether two extracted answers say the same, as the verifier reads them. A rubric whose verdict comes from a
     /// reward extracts none.
     pub fn same_answer(&self, left: &str, right: &str) -> bool {

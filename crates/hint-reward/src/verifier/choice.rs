@@ -52,6 +52,10 @@ impl ChoiceMatch {
 }
 
 impl Verifier for ChoiceMatch {
+    fn name(&self) -> String {
+        "choice".to_owned()
+    }
+
     fn verify(&self, input: &RewardInput<'_>) -> Judgment {
         let choices = choices(input);
         judged(&self.extraction, input, |answer, reference| {

@@ -1,6 +1,6 @@
 //! The verifier of a configuration.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
 use crate::error::RewardError;
@@ -53,9 +53,11 @@ pub enum Equality {
         relative_tolerance: f64,
     },
     /// Equal numbers or normalized texts, in a box at either level ([`ExactMatch`]).
-    Exact {},
+    #[serde(deserialize_with = "no_fields")]
+    Exact,
     /// The same choice, by its letter or its text ([`ChoiceMatch`]).
-    Choice {},
+    #[serde(deserialize_with = "no_fields")]
+    Choice,
     /// A number within a tolerance, units converted ([`NumericTolerance`]).
     Numeric {
         /// Tolerance relative to the reference.
@@ -66,9 +68,11 @@ pub enum Equality {
         absolute: f64,
     },
     /// The same items in any order ([`SetMatch`]).
-    Set {},
+    #[serde(deserialize_with = "no_fields")]
+    Set,
     /// The reference is a regular expression ([`PatternMatch`]).
-    Pattern {},
+    #[serde(deserialize_with = "no_fields")]
+    Pattern,
     /// A similar text ([`TextDistance`]).
     Text {
         /// Least similarity, in `(0, 1]`.
@@ -93,6 +97,14 @@ const fn exactly() -> f64 {
     1e-12
 }
 
+/// Reads a variant without fields, which serde by itself would let have any.
+fn no_fields<'de, D: Deserializer<'de>>(deserializer: D) -> Result<(), D::Error> {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct NoFields {}
+    NoFields::deserialize(deserializer).map(|NoFields {}| ())
+}
+
 const fn anything() -> Value {
     Value::Bool(true)
 }
@@ -110,14 +122,14 @@ impl VerifierConfig {
                 let verifier = MathVerifier::new().with_relative_tolerance(*relative_tolerance)?;
                 Box::new(verifier.with_extraction(extraction).with_strictness(strictness.clone()))
             }
-            Equality::Exact {} => Box::new(ExactMatch::new()),
-            Equality::Choice {} => Box::new(ChoiceMatch::default().with_extraction(extraction)),
+            Equality::Exact => Box::new(ExactMatch::new()),
+            Equality::Choice => Box::new(ChoiceMatch::default().with_extraction(extraction)),
             Equality::Numeric { relative, absolute } => {
                 let verifier = NumericTolerance::new(*relative, *absolute)?;
                 Box::new(verifier.with_extraction(extraction))
             }
-            Equality::Set {} => Box::new(SetMatch::default().with_extraction(extraction)),
-            Equality::Pattern {} => Box::new(PatternMatch::default().with_extraction(extraction)),
+            Equality::Set => Box::new(SetMatch::default().with_extraction(extraction)),
+            Equality::Pattern => Box::new(PatternMatch::default().with_extraction(extraction)),
             Equality::Text { min_similarity } => {
                 Box::new(TextDistance::new(*min_similarity)?.with_extraction(extraction))
             }

@@ -32,9 +32,14 @@ use crate::verifier::verdict::Judgment;
 /// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a `Verifier`",
-    note = "wrap a closure `|input: &RewardInput<'_>| -> Judgment` with `hint_reward::verifier::verifier_from_fn(closure)`"
+    note = "wrap a closure `|input: &RewardInput<'_>| -> Judgment` with `hint_reward::verifier_from_fn(\"name\", closure)`"
 )]
 pub trait Verifier: Send + Sync {
+    /// Its name, for the record of a run: a run is not resumed with another verifier. By default the name of its type.
+    fn name(&self) -> String {
+        std::any::type_name::<Self>().to_owned()
+    }
+
     /// The verdict on one completion, with what was extracted and compared.
     fn verify(&self, input: &RewardInput<'_>) -> Judgment;
 
@@ -54,12 +59,13 @@ pub trait Verifier: Send + Sync {
 /// A closure as a [`Verifier`]; see [`verifier_from_fn`].
 #[derive(Clone)]
 pub struct FnVerifier<F> {
+    name: String,
     verify: F,
 }
 
 impl<F> fmt::Debug for FnVerifier<F> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("FnVerifier").finish_non_exhaustive()
+        formatter.debug_struct("FnVerifier").field("name", &self.name).finish_non_exhaustive()
     }
 }
 
@@ -67,34 +73,42 @@ impl<F> Verifier for FnVerifier<F>
 where
     F: Fn(&RewardInput<'_>) -> Judgment + Send + Sync,
 {
+    fn name(&self) -> String {
+        self.name.clone()
+    }
+
     fn verify(&self, input: &RewardInput<'_>) -> Judgment {
         (self.verify)(input)
     }
 }
 
-/// Turns a closure into a [`Verifier`].
+/// Turns a closure into a [`Verifier`]. The name goes into the record of a run.
 ///
 /// # Examples
 ///
 /// ```
 /// use hint_reward::{Judgment, RewardInput, Verdict, Verifier, verifier_from_fn};
 ///
-/// let verifier = verifier_from_fn(|input| {
+/// let verifier = verifier_from_fn("same_text", |input| {
 ///     let right = input.completion == input.reference;
 ///     Judgment::new(if right { Verdict::Correct } else { Verdict::Incorrect })
 /// });
 /// assert!(verifier.verify(&RewardInput::new("5", "4")).verdict.is_wrong());
 /// ```
-pub fn verifier_from_fn<F>(verify: F) -> FnVerifier<F>
+pub fn verifier_from_fn<F>(name: impl Into<String>, verify: F) -> FnVerifier<F>
 where
     F: Fn(&RewardInput<'_>) -> Judgment + Send + Sync,
 {
-    FnVerifier { verify }
+    FnVerifier { name: name.into(), verify }
 }
 
 macro_rules! forward_verifier {
     ($pointer:ty) => {
         impl<V: Verifier + ?Sized> Verifier for $pointer {
+            fn name(&self) -> String {
+                (**self).name()
+            }
+
             fn verify(&self, input: &RewardInput<'_>) -> Judgment {
                 (**self).verify(input)
             }

@@ -62,6 +62,10 @@ impl TextDistance {
 }
 
 impl Verifier for TextDistance {
+    fn name(&self) -> String {
+        "distance".to_owned()
+    }
+
     fn verify(&self, input: &RewardInput<'_>) -> Judgment {
         judged(&self.extraction, input, |answer, reference| {
             let expected = plain(reference);

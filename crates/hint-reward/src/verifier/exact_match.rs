@@ -62,6 +62,10 @@ impl Default for ExactMatch {
 }
 
 impl Verifier for ExactMatch {
+    fn name(&self) -> String {
+        "exact_match".to_owned()
+    }
+
     fn verify(&self, input: &RewardInput<'_>) -> Judgment {
         let completion = behind_thinking(input.completion, false);
         let (answer, source) = if self.whole_text {

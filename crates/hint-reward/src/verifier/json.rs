@@ -59,6 +59,10 @@ impl JsonMatch {
 }
 
 impl Verifier for JsonMatch {
+    fn name(&self) -> String {
+        "json".to_owned()
+    }
+
     fn verify(&self, input: &RewardInput<'_>) -> Judgment {
         let own = match input.column("schema").map(jsonschema::validator_for) {
             Some(Err(error)) => {

@@ -206,6 +206,10 @@ impl Default for MathVerifier {
 }
 
 impl Verifier for MathVerifier {
+    fn name(&self) -> String {
+        "math".to_owned()
+    }
+
     fn verify(&self, input: &RewardInput<'_>) -> Judgment {
         let mut fuel = Fuel::new(self.fuel);
         let judgment = self.found_and_judged(input, &mut fuel).unwrap_or_else(out_of_fuel);

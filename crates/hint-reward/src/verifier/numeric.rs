@@ -63,6 +63,10 @@ impl NumericTolerance {
 }
 
 impl Verifier for NumericTolerance {
+    fn name(&self) -> String {
+        "numeric".to_owned()
+    }
+
     fn verify(&self, input: &RewardInput<'_>) -> Judgment {
         let measure = |text: &str| measured(text, &mut Fuel::new(DEFAULT_FUEL));
         judged(&self.extraction, input, |answer, reference| {

@@ -81,6 +81,10 @@ impl PatternMatch {
 }
 
 impl Verifier for PatternMatch {
+    fn name(&self) -> String {
+        "pattern".to_owned()
+    }
+
     fn verify(&self, input: &RewardInput<'_>) -> Judgment {
         judged(&self.extraction, input, |answer, reference| {
             // Alone it must be whole too: `a)|(b` would be closed by the group around it.

@@ -41,6 +41,10 @@ impl SetMatch {
 }
 
 impl Verifier for SetMatch {
+    fn name(&self) -> String {
+        "set".to_owned()
+    }
+
     fn verify(&self, input: &RewardInput<'_>) -> Judgment {
         judged(&self.extraction, input, |answer, reference| {
             let expected = items(reference);

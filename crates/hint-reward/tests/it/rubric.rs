@@ -75,7 +75,7 @@ fn shaping_never_moves_the_verdict() -> Result<(), RewardError> {
 
 #[test]
 fn a_failure_verdict_scores_zero_and_stays_a_failure() -> Result<(), RewardError> {
-    let failing = verifier_from_fn(|_| Judgment::new(Verdict::Timeout));
+    let failing = verifier_from_fn("late", |_| Judgment::new(Verdict::Timeout));
     let scores = Rubric::new(failing).with(1.0, constant("bonus", 1.0)).score_group(&group())?;
     assert!(
         scores

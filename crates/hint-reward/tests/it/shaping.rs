@@ -1,9 +1,7 @@
-//! Rewards for form and length, matching verifiers and parallel scoring.
-
-use std::num::NonZeroUsize;
+//! Rewards for form and length, matching verifiers.
 
 use hint_reward::{
-    ExactMatch, Reward, RewardError, RewardInput, Rubric, Verdict, Verifier, from_fn,
+    Reward, RewardError, RewardInput, Verdict, Verifier,
     reward::{Brevity, RepetitionPenalty, SoftOverlong, ThinkAnswerFormat},
     verifier::{ChoiceMatch, NumericTolerance, RegexMatch},
 };
@@ -82,36 +80,4 @@ fn numeric_tolerance_reads_mathematics() {
     assert_eq!(verdict(r"\boxed{\frac{141}{100}}"), Verdict::Incorrect);
     assert_eq!(verdict(r"\boxed{y}"), Verdict::Incorrect);
     assert_eq!(verdict("none"), Verdict::Incorrect);
-}
-
-#[test]
-fn parallel_scores_come_in_input_order_whatever_the_threads() -> Result<(), RewardError> {
-    let texts: Vec<String> = (0..50).map(|index| format!("\\boxed{{{index}}}")).collect();
-    let groups: Vec<Vec<RewardInput<'_>>> =
-        texts.iter().map(|text| vec![RewardInput::new(text, "7"); 3]).collect();
-    let rubric = Rubric::new(ExactMatch::new())
-        .with(0.5, from_fn("length", |input| input.completion.len() as f64));
-    let one = rubric.score_groups(&groups, NonZeroUsize::MIN)?;
-    let four = rubric.score_groups(&groups, NonZeroUsize::new(4).expect("4 is not 0"))?;
-    assert_eq!(one, four);
-    assert!(
-        one[7][0].verdict.is_correct()
-            && one.iter().flatten().filter(|s| s.verdict.is_correct()).count() == 3
-    );
-    Ok(())
-}
-
-#[test]
-fn the_first_error_of_a_parallel_run_is_returned() {
-    let rubric =
-        Rubric::from(from_fn(
-            "bad",
-            |input| if input.problem_id.is_empty() { 1.0 } else { f64::NAN },
-        ));
-    let groups: Vec<Vec<RewardInput<'_>>> = ["", "first", "", "second"]
-        .into_iter()
-        .map(|problem| vec![RewardInput::new("", "").with_problem_id(problem)])
-        .collect();
-    let result = rubric.score_groups(&groups, NonZeroUsize::new(2).expect("2 is not 0"));
-    assert!(matches!(result, Err(RewardError::NotFinite { problem, .. }) if problem == "first"));
 }

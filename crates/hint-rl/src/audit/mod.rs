@@ -19,12 +19,12 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Args, ValueEnum};
-use hint_rollout::read_problems;
+use hint_rollout::data::read_problems_from;
 use serde_json::json;
 
 use self::hints::{Deny, Leaks};
 use self::references::References;
-use crate::workload::problems_path;
+use crate::workload::{columns, problems_path};
 
 /// Checks the reference answers and the hints of a problem file.
 #[derive(Debug, Args)]
@@ -38,9 +38,12 @@ pub struct Options {
     /// Write the problems with a usable reference answer to this file.
     #[arg(long, value_name = "FILE.jsonl")]
     write_usable: Option<PathBuf>,
-    /// Columns to look at in place of the hint; may be given several times.
-    #[arg(long)]
+    /// The column of the problems that holds a field, where its name is unusual; as `hint-rl train` takes it.
+    #[arg(long, value_name = "FIELD=COLUMN")]
     column: Vec<String>,
+    /// Columns to look at in place of the hint; may be given several times.
+    #[arg(long, value_name = "COLUMN")]
+    hint_column: Vec<String>,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -64,10 +67,12 @@ enum Subject {
 ///
 /// Problems that cannot be read, a file that cannot be written.
 pub fn run(options: &Options) -> Result<ExitCode> {
-    let problems = read_problems(problems_path(&options.file.to_string_lossy())?)?;
+    let file = problems_path(&options.file.to_string_lossy())?;
+    let problems = read_problems_from(&[file], &columns(&options.column)?)?;
     let wants = |subject| options.only.is_none_or(|only| only == subject);
     let references = wants(Subject::References).then(|| References::of(&problems));
-    let leaks = wants(Subject::Hints).then(|| Leaks::of(&problems, &options.column)).transpose()?;
+    let leaks =
+        wants(Subject::Hints).then(|| Leaks::of(&problems, &options.hint_column)).transpose()?;
     if options.json {
         let found =
             json!({ "references": references.as_ref().map(References::json), "hints": leaks });
@@ -91,6 +96,8 @@ pub fn run(options: &Options) -> Result<ExitCode> {
 
 #[cfg(test)]
 mod tests {
+    use hint_rollout::read_problems;
+
     use super::*;
 
     #[test]
@@ -109,6 +116,7 @@ mod tests {
             only: None,
             write_usable: Some(usable.clone()),
             column: Vec::new(),
+            hint_column: Vec::new(),
             json: false,
             deny: Deny::None,
         };

@@ -8,7 +8,7 @@ use hint_reward::audit::AuditReport;
 use hint_rollout::Problem;
 use serde_json::{Value, json};
 
-use crate::problem_row::row;
+use crate::problem_row::problem_row;
 
 /// An audit of the reference answers, several of one problem where it accepts several.
 #[derive(Debug)]
@@ -73,7 +73,7 @@ impl<'p> References<'p> {
         let mut lines = Vec::new();
         let mut count = 0;
         for problem in self.usable() {
-            serde_json::to_writer(&mut lines, &row(problem))?;
+            serde_json::to_writer(&mut lines, &problem_row(problem))?;
             lines.push(b'\n');
             count += 1;
         }

@@ -34,9 +34,9 @@ use hint_rollout::{LocalEngine, Problem, RolloutEngine};
 use serde::Serialize;
 
 use self::table::{Counter, rules, table};
-use crate::process::{is_small, set_threads, threads};
+use crate::process::{is_small, keep_freed_memory, set_threads, threads};
 use crate::train::SETTINGS;
-use crate::workload::{Compute, PromptOptions, Source, Workload, columns, device, equality, ids};
+use crate::workload::{Compute, PromptOptions, Source, Workload, columns, device, equality};
 
 /// Evaluates a model on problems, without hints.
 #[derive(Debug, Args)]
@@ -60,11 +60,11 @@ pub struct Options {
     /// Only the problems that a run with this held-out share holds out, such as 0.2. `swaps` has held-out problems of
     /// its own [default: all; of a run, those that it held out].
     #[arg(long, value_name = "SHARE")]
-    held_out: Option<f64>,
+    share: Option<f64>,
 
     /// At most this many problems: those whose ids hash lowest.
-    #[arg(long, value_name = "N", default_value_t = 200)]
-    limit: usize,
+    #[arg(long, value_name = "N", default_value_t = 200, alias = "limit")]
+    held_out: usize,
 
     /// Sampled completions per problem; 0 for none.
     #[arg(long, default_value_t = 8)]
@@ -73,6 +73,10 @@ pub struct Options {
     /// The k of pass@k and maj@k, such as `1,4,8` [default: --samples].
     #[arg(long, value_delimiter = ',')]
     k: Vec<usize>,
+
+    /// Problems handed to the engine at once; changes no result. More keep a GPU busy.
+    #[arg(long, value_name = "N", default_value_t = 16)]
+    problems_per_call: usize,
 
     /// Leave the greedy completions out.
     #[arg(long)]
@@ -220,15 +224,15 @@ pub fn run(options: &Options) -> Result<()> {
     let mut config = base_config(options)?;
     set_threads(options.threads.or(is_small(&options.model).then_some(1)));
     let evaluation = EvaluationConfig {
-        max_problems: Some(options.limit),
-        held_out: match options.held_out {
+        max_problems: Some(options.held_out),
+        held_out: match options.share {
             Some(frac) => HeldOut::Share { frac },
             None => config.evaluation.held_out.clone(),
         },
         ..EvaluationConfig::default()
     };
-    let share = options.held_out.unwrap_or(0.5);
-    ensure!(0.0 < share && share < 1.0, "--held-out must be between 0 and 1, got {share}");
+    let share = options.share.unwrap_or(0.5);
+    ensure!(0.0 < share && share < 1.0, "--share must be between 0 and 1, found {share}");
     let device = device(options.device)?;
     options.prompt.set(&mut config);
     let verifier = config.verifier.clone();
@@ -246,7 +250,7 @@ pub fn run(options: &Options) -> Result<()> {
     })?
     .with_prompt(&config.model, &config.prompt);
     let problems = if workload.held_out.is_empty() {
-        workload.train.sample_by_hash(options.limit)?.to_vec()?
+        workload.train.sample_by_hash(options.held_out)?.to_vec()?
     } else {
         workload.held_out.clone()
     };
@@ -263,7 +267,7 @@ pub fn run(options: &Options) -> Result<()> {
         let (by, seed) = (options.by.clone(), options.seed);
         let each = protocol.completions_per_problem;
         let kept_completions = options.completions.as_ref().map_or(0, |_| each);
-        let (scoring, problems_per_call) = (config.rollout.scoring, 16);
+        let (scoring, problems_per_call) = (config.rollout.scoring, options.problems_per_call);
         let protocol = EvaluationOptions {
             by,
             seed,
@@ -282,8 +286,8 @@ pub fn run(options: &Options) -> Result<()> {
 
     let model = workload.load_model()?;
     note!("{}", model.policy.report());
-    hint_policy::runtime::keep_freed_memory();
-    let banned = ids(&config.model.banned_tokens, &model.tokenizer)?;
+    keep_freed_memory(device);
+    let banned = config.model.banned_ids(&model.tokenizer)?;
     greedy.sampling.banned_tokens.extend_from_slice(&banned);
     sampled.sampling.banned_tokens.extend(banned);
     let tokenizer = model.tokenizer.into();
@@ -365,7 +369,7 @@ mod tests {
         assert_eq!((sampling.temperature, sampling.top_p), (1.0, 1.0));
         assert_eq!(sampling.max_completion_len, 512);
         assert_eq!(config.verifier.level, Level::Lenient);
-        assert_eq!(config.verifier.equality, Equality::Exact {}, "swaps has letters as answers");
+        assert_eq!(config.verifier.equality, Equality::Exact, "swaps has letters as answers");
     }
 
     #[test]

@@ -60,7 +60,7 @@ pub enum SourceError {
 
     /// What arrived is not what was published.
     #[error(
-        "the download of `{package}` is corrupt: {what} is `{got}`, expected `{expected}`; run again, and check that the package index is the one you trust"
+        "the download of `{package}` is corrupt: {what} is `{found}`, expected `{expected}`; run again, and check that the package index is the one you trust"
     )]
     Corrupt {
         /// The package wanted, as `name==version`.
@@ -68,7 +68,7 @@ pub enum SourceError {
         /// What was compared.
         what: String,
         /// What it is.
-        got: String,
+        found: String,
         /// What it should be.
         expected: String,
     },
@@ -114,5 +114,5 @@ pub enum SourceError {
 
     /// No folder for the cache is known.
     #[error("no cache folder: neither XDG_CACHE_HOME nor HOME is set; set one of them")]
-    NoCacheFolder {},
+    NoCacheFolder,
 }

@@ -86,7 +86,7 @@ pub fn cache_root(
     // The XDG specification says to ignore a relative path.
     let xdg = xdg_cache_home.filter(|path| path.is_absolute());
     let home = home.filter(|path| !path.as_os_str().is_empty()).map(|path| path.join(".cache"));
-    xdg.or(home).map(|path| path.join("hint-rl")).ok_or(SourceError::NoCacheFolder {})
+    xdg.or(home).map(|path| path.join("hint-rl")).ok_or(SourceError::NoCacheFolder)
 }
 
 /// Fetches packages into one cache.
@@ -337,14 +337,14 @@ fn check_digest(
     digest: Sha256,
     expected: &str,
 ) -> Result<(), SourceError> {
-    let got = HEXLOWER.encode(&digest.finalize());
-    if got == expected {
+    let found = HEXLOWER.encode(&digest.finalize());
+    if found == expected {
         return Ok(());
     }
     Err(SourceError::Corrupt {
         package: requirement(package),
         what: format!("SHA-256 of {what}"),
-        got,
+        found,
         expected: expected.to_owned(),
     })
 }
@@ -532,6 +532,6 @@ mod tests {
         let path = |text: &str| Some(PathBuf::from(text));
         assert_eq!(cache_root(path("/x"), path("/h")).unwrap(), Path::new("/x/hint-rl"));
         assert_eq!(cache_root(path("x"), path("/h")).unwrap(), Path::new("/h/.cache/hint-rl"));
-        assert!(matches!(cache_root(None, path("")), Err(SourceError::NoCacheFolder {})));
+        assert!(matches!(cache_root(None, path("")), Err(SourceError::NoCacheFolder)));
     }
 }

@@ -5,13 +5,15 @@ use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
-use hint_rollout::data::{HintLevel, parse_problems, parse_row};
+use hint_rollout::data::{Columns, HintLevel, parse_row, read_problems_from};
 use hint_rollout::hint::HintWriter;
 use hint_rollout::hint::leak::{LeakCounts, LeakGuard};
 use hint_rollout::hint::source::HintSourceConfig;
 use hint_rollout::{HintProvider, HintRequest, Problem, Seed};
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
+
+use crate::problem_row::problem_row;
 
 /// What decides the hints.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -25,7 +27,7 @@ pub struct GenerateSettings {
     pub level: f64,
     /// Seed of hints that are drawn.
     pub seed: u64,
-    /// Checksum of the problem file.
+    /// Checksum of the rows of problems.
     pub problems: u32,
 }
 
@@ -46,6 +48,12 @@ pub struct GenerateSummary {
     pub state: Value,
 }
 
+/// The rows of a text in JSONL.
+fn json_lines(text: &str) -> Option<Vec<Map<String, Value>>> {
+    let lines = text.lines().map(|line| line.trim_start_matches('\u{feff}'));
+    lines.filter(|line| !line.trim().is_empty()).map(|line| parse_row(line).ok()).collect()
+}
+
 /// What stands beside the output: what it was made with, and the state of the source.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -64,23 +72,26 @@ pub struct Generation {
 }
 
 impl Generation {
-    /// Reads the problems.
+    /// Reads the problems. The rows of a JSONL file are kept as they are; problems of another format become rows
+    /// under the usual names.
     ///
     /// # Errors
     ///
-    /// Those of [`hint_rollout::read_problems`].
-    pub fn open(problems: &Path, out: &Path) -> Result<Self> {
-        let text = std::fs::read_to_string(problems)
-            .with_context(|| format!("cannot read `{}`", problems.display()))?;
-        let checksum = crc32fast::hash(text.as_bytes());
-        let parsed = parse_problems(&text, problems)?;
-        let lines = text.lines().map(|line| line.trim_start_matches('\u{feff}'));
-        let lines = lines.filter(|line| !line.trim().is_empty());
-        let lines = lines.map(parse_row).collect::<Result<Vec<_>, _>>()?;
-        Ok(Self { lines, problems: parsed, checksum, out: out.to_path_buf() })
+    /// Those of [`read_problems_from`].
+    pub fn open(file: &Path, columns: &Columns, out: &Path) -> Result<Self> {
+        let problems = read_problems_from(&[file], columns)?;
+        let lines = std::fs::read_to_string(file).ok().and_then(|text| json_lines(&text));
+        let lines = lines.filter(|lines| lines.len() == problems.len());
+        let lines = lines.unwrap_or_else(|| problems.iter().map(problem_row).collect());
+        let mut checksum = crc32fast::Hasher::new();
+        for line in &lines {
+            checksum.update(json!(line).to_string().as_bytes());
+        }
+        let checksum = checksum.finalize();
+        Ok(Self { lines, problems, checksum, out: out.to_path_buf() })
     }
 
-    /// Checksum of the problem file.
+    /// Checksum of the rows.
     pub const fn checksum(&self) -> u32 {
         self.checksum
     }
@@ -272,8 +283,12 @@ mod tests {
         path
     }
 
+    fn open(input: &Path, out: &Path) -> Result<Generation> {
+        Generation::open(input, &Columns::default(), out)
+    }
+
     fn run(generation: &Generation, stop_at: usize) -> Result<GenerateSummary> {
-        let provider = hints_from_fn(|request| {
+        let provider = hints_from_fn("letters", |request| {
             let question = &request.problem.question;
             let leaks = question == "q3";
             Some(Hint::new(if leaks { "317".to_owned() } else { format!("think of {question}") }))
@@ -287,12 +302,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let input = problems(folder.path());
         let whole = folder.path().join("whole.jsonl");
-        let summary = run(&Generation::open(&input, &whole).unwrap(), 99).unwrap();
+        let summary = run(&open(&input, &whole).unwrap(), 99).unwrap();
         assert_eq!((summary.hints, summary.without, summary.resumed), (9, 1, 0));
         assert_eq!((summary.leaks.leaking, summary.leaks.dropped), (1, 1));
 
         let parts = folder.path().join("parts.jsonl");
-        let generation = Generation::open(&input, &parts).unwrap();
+        let generation = open(&input, &parts).unwrap();
         run(&generation, 4).unwrap();
         let mut file = File::options().append(true).open(&parts).unwrap();
         file.write_all(b"{\"question\": \"q5\", \"ab").unwrap();
@@ -308,16 +323,32 @@ mod tests {
     }
 
     #[test]
+    fn a_table_with_columns_of_other_names_becomes_rows() {
+        let folder = tempfile::tempdir().unwrap();
+        let (input, out) = (folder.path().join("in.csv"), folder.path().join("out.jsonl"));
+        std::fs::write(&input, "id,task,answer,topic\na,q1,17,x\nb,q2,27,y\n").unwrap();
+        let columns = serde_json::from_value(json!({ "question": "task" })).unwrap();
+        run(&Generation::open(&input, &columns, &out).unwrap(), 99).unwrap();
+        let read = hint_rollout::read_problems(&out).unwrap();
+        let hints = read.iter().map(|problem| problem.hint.as_deref()).collect::<Vec<_>>();
+        assert_eq!(hints, [Some("think of q1"), Some("think of q2")]);
+        assert_eq!(
+            (&*read[1].id, &*read[1].answer, &read[1].columns["topic"]),
+            ("b", "27", &json!("y"))
+        );
+    }
+
+    #[test]
     fn an_output_of_other_settings_is_not_continued() {
         let folder = tempfile::tempdir().unwrap();
         let input = problems(folder.path());
         let out = folder.path().join("out.jsonl");
-        run(&Generation::open(&input, &out).unwrap(), 4).unwrap();
+        run(&open(&input, &out).unwrap(), 4).unwrap();
         std::fs::write(&input, "{\"question\": \"other\", \"answer\": 1}\n").unwrap();
-        let error = run(&Generation::open(&input, &out).unwrap(), 99).unwrap_err();
+        let error = run(&open(&input, &out).unwrap(), 99).unwrap_err();
         assert!(error.to_string().contains("other settings or problems"), "{error}");
         std::fs::remove_file(folder.path().join("out.jsonl.made-with.json")).unwrap();
-        let error = run(&Generation::open(&input, &out).unwrap(), 99).unwrap_err();
+        let error = run(&open(&input, &out).unwrap(), 99).unwrap_err();
         assert!(error.to_string().contains("choose another `--out`"), "{error}");
     }
 }

@@ -41,13 +41,16 @@ use hint_rollout::{ChatFormat, LocalEngine, PromptFormat, RolloutError, TextForm
 use super::file::{GenerateSettings, GenerateSummary, Generation};
 use crate::process::catch_signals;
 use crate::terminal::live::Live;
-use crate::workload::{api_key, base_path, model_path};
+use crate::workload::{api_key, base_path, columns, model_path, problems_path};
 
 /// Writes hints of any source into a problem file.
 #[derive(Debug, Args)]
 pub struct Options {
-    /// Problems in JSONL.
+    /// A file of problems in JSON, CSV or Parquet; `owner/name[@revision][:split]` is on the Hugging Face Hub.
     problems: PathBuf,
+    /// The column of the problems that holds a field, where its name is unusual; as `hint-rl train` takes it.
+    #[arg(long, value_name = "FIELD=COLUMN")]
+    column: Vec<String>,
     /// Where to write. A file that this program did not finish is continued.
     #[arg(long)]
     out: PathBuf,
@@ -96,7 +99,6 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         None => String::new(),
     };
     let config = GrpoConfig::from_toml_with(&text, options.set.iter().map(String::as_str))?;
-    config.validate()?;
     if matches!(config.rollout.source, HintSourceConfig::WrongAnswers) {
         bail!("wrong answers are those of a run's completions; they cannot be written beforehand");
     }
@@ -106,7 +108,8 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         );
     }
     let provider = config.rollout.source.build(api_key)?;
-    let generation = Generation::open(&options.problems, &options.out)?;
+    let file = problems_path(&options.problems.to_string_lossy())?;
+    let generation = Generation::open(&file, &columns(&options.column)?, &options.out)?;
     let settings = GenerateSettings {
         source: config.rollout.source.clone(),
         leak_guard: config.rollout.leak_guard,

@@ -15,7 +15,7 @@ use clap::Args;
 use hint_rollout::Problem;
 
 use super::{FAMILIES, Family, family, problems};
-use crate::problem_row::row;
+use crate::problem_row::problem_row;
 
 /// Writes the problems of a bundled family as JSONL.
 #[derive(Debug, Args)]
@@ -56,7 +56,7 @@ pub fn run(options: &Options) -> Result<()> {
 pub(crate) fn write(path: &Path, problems: &[Problem]) -> Result<()> {
     let mut lines = Vec::new();
     for problem in problems {
-        serde_json::to_writer(&mut lines, &row(problem))?;
+        serde_json::to_writer(&mut lines, &problem_row(problem))?;
         lines.push(b'\n');
     }
     std::fs::write(path, lines).with_context(|| format!("cannot write `{}`", path.display()))

@@ -13,7 +13,7 @@ use hint_grpo::{
 };
 use hint_policy::Parameter;
 use hint_policy::estimate::{MemoryEstimate, mebibytes};
-use hint_policy::runtime::{DeviceMemory, device_memory, keep_freed_memory};
+use hint_policy::runtime::{DeviceMemory, device_memory};
 use hint_process::clock;
 use hint_rollout::RolloutEngine;
 
@@ -21,8 +21,8 @@ use super::engine::local;
 use super::lengths::Lengths;
 use super::memory::demand;
 use super::settings::Settings;
-use crate::process::peak_memory_on;
-use crate::workload::{Model, Workload, ids};
+use crate::process::{keep_freed_memory, peak_memory_on};
+use crate::workload::{Model, Workload};
 
 /// Goes through everything that a run does, once and in small: configuration, problems and reference
 /// answers, model, memory, and one step of one group without its update. Of several methods, the
@@ -51,11 +51,7 @@ pub(crate) fn dry_run(
     say.line("model", &format!("loading {} …", settings.model));
     let model = workload.model(config.run.seed)?;
     say.line("model", &model.report.to_string());
-    config
-        .rollout
-        .sampling
-        .banned_tokens
-        .extend(ids(&config.model.banned_tokens, &model.tokenizer)?);
+    config.rollout.sampling.banned_tokens.extend(config.model.banned_ids(&model.tokenizer)?);
     let device = model.report.device;
 
     let demonstrations =
@@ -74,7 +70,7 @@ pub(crate) fn dry_run(
         say.line("memory", &format!("{:<16} {free:>11}  of {total} on the GPU", "free"));
     }
 
-    keep_freed_memory();
+    keep_freed_memory(model.report.device);
     let parts = Parts { config: in_small(config), optimizer: Still(optimizer), say: say.clone() };
     let report = if is_supervised {
         supervised_step(parts, &model, &demonstrations)?

@@ -6,7 +6,6 @@ use hint_grpo::objective::CreditTeacher;
 use hint_grpo::{GrpoConfig, Optimizer};
 use hint_policy::SampleOptions;
 use hint_policy::estimate::{MemoryDemand, SampledBatch};
-use hint_rollout::evaluate::EvaluationOptions;
 use tch::Tensor;
 
 use super::lengths::Lengths;
@@ -28,7 +27,7 @@ pub(crate) fn demand<'a>(
     let evaluated = config.evaluation.completions_per_problem;
     let max_batch = settings.max_batch.unwrap_or(SampleOptions::default().max_batch);
     let batch = |prompts, each| SampledBatch { prompts, each, max_batch };
-    let per_call = EvaluationOptions::default().problems_per_call;
+    let per_call = config.evaluation.problems_per_call;
     let mut sampled = vec![batch(held_out.min(per_call), evaluated)];
     let rows = if method.is_supervised() {
         prompts

@@ -34,7 +34,6 @@ use hint_grpo::{
     GrpoConfig, GrpoError, Outcome, RunBuilder, RunDir, Stage, SupervisedTrainer, Trainer,
 };
 use hint_policy::Tokenizer;
-use hint_policy::runtime::keep_freed_memory;
 use hint_process::{StopSignals, clock, wall_clock};
 use hint_rollout::data::ProblemSet;
 use hint_rollout::run::Activity;
@@ -49,10 +48,10 @@ pub use self::options::Options;
 pub(crate) use self::settings::SETTINGS;
 pub use self::settings::{Method, MethodKind, Settings};
 use self::summary::{RunSummary, Summary};
-use crate::process::{catch_signals, peak_memory_on, set_threads};
+use crate::process::{catch_signals, keep_freed_memory, peak_memory_on, set_threads};
 use crate::progress::Progress;
 use crate::run_log::RunLog;
-use crate::workload::{Model, Workload, ids};
+use crate::workload::{Model, Workload};
 
 /// Runs the command.
 ///
@@ -188,7 +187,7 @@ impl Job<'_> {
                  `rollout.sampling.max_completion_len`; name one with --stop-token"
             );
         }
-        let banned = ids(&self.config.model.banned_tokens, &model.tokenizer)?;
+        let banned = self.config.model.banned_ids(&model.tokenizer)?;
         self.config.rollout.sampling.banned_tokens.extend(banned);
         self.model_files = self.workload.model_files(&model);
         self.loaded = Some((Arc::clone(&model.tokenizer), model.report.device));
@@ -299,7 +298,7 @@ fn policy_gradient(job: &mut Job<'_>) -> Result<Outcome> {
     }
     let mut trainer = builder.build()?;
     // Not before: what was loaded moved into the optimizer's buffers, and leaves its memory to others.
-    keep_freed_memory();
+    keep_freed_memory(model.report.device);
     let problems = job.problems(trainer.collector_mut())?;
     Ok(trainer.run(&problems)?)
 }
@@ -311,6 +310,6 @@ fn supervised(job: &mut Job<'_>) -> Result<Outcome> {
     let builder = SupervisedTrainer::builder(model.policy, job.config.clone());
     let mut trainer = job.open(builder.evaluator(collector))?.build()?;
     // As above.
-    keep_freed_memory();
+    keep_freed_memory(model.report.device);
     Ok(trainer.run(&demonstrations)?)
 }

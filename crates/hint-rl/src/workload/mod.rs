@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail, ensure};
-use hint_grpo::config::{EvaluationConfig, ModelConfig as ModelSettings, PromptConfig};
+use hint_grpo::config::{EvaluationConfig, ModelSettings, PromptConfig};
 use hint_grpo::objective::CreditTeacher;
 use hint_grpo::{Demonstration, GrpoConfig, Hints, Parts, Rewards};
 use hint_policy::model::LoadReport;
@@ -17,23 +17,18 @@ use hint_reward::verifier::{Equality, VerifierConfig};
 use hint_reward::{MathVerifier, RewardInput, Rubric};
 use hint_rollout::data::{Columns, DataConfig, DataFile, HeldOut, ProblemSet, ReadProblems, Split};
 use hint_rollout::net::ApiKey;
-use hint_rollout::{
-    ChatFormat, Collector, Problem, PromptFormat, RolloutEngine, RolloutError, TextFormat,
-};
+use hint_rollout::{Collector, Problem, PromptFormat, RolloutEngine, RolloutError};
 use tch::Device;
 
 pub use self::device::{Compute, device};
 use self::place::{Place, local_data, local_evaluation, model_place};
 pub use self::place::{base_path, model_path, pinned, pinned_base, problems_path};
-pub use self::prompt::{PromptOptions, ids};
+pub use self::prompt::PromptOptions;
 use crate::fetch::Fetcher;
 use crate::progress::LoadBar;
 use crate::tasks;
 use crate::tasks::model::is_own;
 use crate::tiny::{is_tiny, swaps, tiny_format};
-
-/// What is asked of every model with a chat template.
-const INSTRUCTION: &str = "Put your final answer within \\boxed{}.";
 
 /// Where model and problems come from.
 #[derive(Debug, Clone, Copy)]
@@ -241,7 +236,7 @@ impl Workload {
         for warning in loaded.tokenizer.warnings() {
             note!("warning: {warning}");
         }
-        prompt::apply(&self.model_config, loaded)
+        Ok(self.model_config.apply(loaded)?)
     }
 
     /// The prompt format of the model: its chat template, or plain text when it has none. The models of this
@@ -252,30 +247,18 @@ impl Workload {
         stop_tokens: Vec<u32>,
     ) -> Arc<dyn PromptFormat> {
         let tokenizer = Arc::clone(tokenizer);
-        let PromptConfig { system, instruction } = &self.prompt;
-        let instruction = instruction.as_deref().unwrap_or(INSTRUCTION);
-        if tokenizer.has_chat_template() {
-            let format = ChatFormat::new(tokenizer, stop_tokens).with_instruction(instruction);
-            Arc::new(match system {
-                Some(system) => format.with_system(system),
-                None => format,
-            })
-        } else if self.made_up || is_tiny(&tokenizer) || is_own(&tokenizer) {
-            Arc::new(tiny_format(tokenizer, stop_tokens))
-        } else {
-            let system = system.as_ref().map_or_else(String::new, |text| format!("{text}\n\n"));
-            let last = if instruction.is_empty() { "" } else { "\n" };
-            let format = TextFormat::new(tokenizer, stop_tokens);
-            let suffix = format!("\n{instruction}{last}Answer:");
-            Arc::new(format.with_frame(format!("{system}Question: "), suffix))
+        let is_plain = !tokenizer.has_chat_template();
+        if is_plain && (self.made_up || is_tiny(&tokenizer) || is_own(&tokenizer)) {
+            return Arc::new(tiny_format(tokenizer, stop_tokens));
         }
+        self.prompt.format(tokenizer, stop_tokens)
     }
 }
 
 /// The equality of answers, unless the configuration names another. Problems that are made up compare text, because
 /// their letters are no factors; others compare mathematics.
 pub fn equality(problems: &str) -> Equality {
-    if is_made_up(problems) { Equality::Exact {} } else { Equality::default() }
+    if is_made_up(problems) { Equality::Exact } else { Equality::default() }
 }
 
 /// The model of a run, ready to be trained and sampled from.

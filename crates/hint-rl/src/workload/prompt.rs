@@ -2,11 +2,8 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context as _, Result};
 use clap::Args;
 use hint_grpo::GrpoConfig;
-use hint_grpo::config::ModelConfig;
-use hint_policy::{LoadedModel, Tokenizer};
 use serde_json::{Map, Value};
 
 /// Options about prompts and the end of completions, of each command that samples. They set keys of `[model]`,
@@ -80,44 +77,11 @@ impl PromptOptions {
     }
 }
 
-/// The model as the configuration wants it.
-///
-/// # Errors
-///
-/// A token that the tokenizer does not have, a date that is none.
-pub(super) fn apply(config: &ModelConfig, mut model: LoadedModel) -> Result<LoadedModel> {
-    if !config.template_variables.is_empty() {
-        let variables = config.template_variables.clone();
-        model.tokenizer = model.tokenizer.with_template_variables(variables);
-    }
-    if let Some(date) = &config.template_date {
-        model.tokenizer = model.tokenizer.with_template_date(date)?;
-    }
-    if !config.chat_template {
-        model.tokenizer = model.tokenizer.without_chat_template();
-    }
-    model.stop_tokens.extend(ids(&config.stop_tokens, &model.tokenizer)?);
-    if !config.stop_tokens.is_empty() {
-        model.policy = model.policy.with_stop_tokens(&model.stop_tokens);
-        model.stop_tokens = model.policy.stop_tokens().to_vec();
-    }
-    Ok(model)
-}
-
-/// The ids of tokens.
-///
-/// # Errors
-///
-/// A token that the tokenizer does not have.
-pub fn ids(tokens: &[String], tokenizer: &Tokenizer) -> Result<Vec<u32>> {
-    let id = |token: &String| {
-        tokenizer.token_id(token).with_context(|| format!("the tokenizer has no token `{token}`"))
-    };
-    tokens.iter().map(id).collect()
-}
-
 #[cfg(test)]
 mod tests {
+    use anyhow::Result;
+    use hint_policy::LoadedModel;
+
     use super::*;
     use crate::tiny;
 
@@ -133,8 +97,8 @@ mod tests {
         options.prompt.set(&mut config);
         let model = config.model;
         let loaded = LoadedModel::load(tiny::tiny_model(), &hint_policy::LoadOptions::default())?;
-        ids(&model.banned_tokens, &loaded.tokenizer)?;
-        super::apply(&model, loaded)
+        model.banned_ids(&loaded.tokenizer)?;
+        Ok(model.apply(loaded)?)
     }
 
     #[test]

@@ -185,6 +185,10 @@ impl Collector {
             None if never => {}
             name => parts.push(("source", name.unwrap_or_else(|| "none".to_owned()))),
         }
+        let format = self.format.name();
+        if !["chat", "text"].contains(&format.as_str()) {
+            parts.push(("format", format));
+        }
         parts
     }
 

@@ -126,10 +126,10 @@ impl RolloutEngine for LocalEngine {
         let options = SampleOptions { max_batch: self.max_batch, ..SampleOptions::default() };
         let sampled = sample_until(&**policy, &sampled, &options, &watch)?;
         let version = self.version;
-        let completion = |sample: hint_policy::Sample| {
+        let completion = |sample: hint_policy::Generation| {
             let stop = match sample.stop {
-                hint_policy::sampling::StopReason::Stop => StopReason::Stop,
-                hint_policy::sampling::StopReason::Length => StopReason::Length,
+                hint_policy::sampling::FinishReason::Stop => StopReason::Stop,
+                hint_policy::sampling::FinishReason::Length => StopReason::Length,
             };
             Completion::new(sample.tokens, sample.behavior_logprobs, stop, version)
         };

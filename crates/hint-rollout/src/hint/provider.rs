@@ -117,7 +117,7 @@ impl<'a> HintRequest<'a> {
 /// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is no source of hints",
-    note = "a closure becomes one through `hint_rollout::hints_from_fn(closure)`"
+    note = "a closure becomes one through `hint_rollout::hints_from_fn(\"name\", closure)`"
 )]
 pub trait HintProvider: Send + Sync {
     /// Its name, for the record of a run: a run is not resumed with another source. By default the
@@ -210,12 +210,12 @@ macro_rules! forward_to_provider {
 
 forward_to_provider!(Box<P>, &P, std::sync::Arc<P>);
 
-/// Turns a closure into a [`HintProvider`].
-pub fn hints_from_fn<F>(hint: F) -> FnHints<F>
+/// Turns a closure into a [`HintProvider`]. The name goes into the record of a run.
+pub fn hints_from_fn<F>(name: impl Into<String>, hint: F) -> FnHints<F>
 where
     F: Fn(&HintRequest<'_>) -> Option<Hint> + Send + Sync,
 {
-    FnHints { name: "closure".to_owned(), hint }
+    FnHints { name: name.into(), hint }
 }
 
 /// A closure as a [`HintProvider`]; made by [`hints_from_fn`].
@@ -224,18 +224,9 @@ pub struct FnHints<F> {
     hint: F,
 }
 
-impl<F> FnHints<F> {
-    /// Sets its name, for the record of a run. Without one it is called `closure`.
-    #[must_use]
-    pub fn with_name(mut self, name: impl Into<String>) -> Self {
-        self.name = name.into();
-        self
-    }
-}
-
 impl<F> std::fmt::Debug for FnHints<F> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("FnHints").finish_non_exhaustive()
+        f.debug_struct("FnHints").field("name", &self.name).finish_non_exhaustive()
     }
 }
 

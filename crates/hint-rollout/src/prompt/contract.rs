@@ -38,6 +38,12 @@ use crate::error::RolloutError;
     note = "`ChatFormat` uses the chat template of a tokenizer, `TextFormat` plain text"
 )]
 pub trait PromptFormat: Send + Sync {
+    /// Its name, for the record of a run: a run is not resumed with another format of a user's own. By default the
+    /// name of its type.
+    fn name(&self) -> String {
+        std::any::type_name::<Self>().to_owned()
+    }
+
     /// Prompt tokens of `problem`, with `hint` if one is given. Not empty. The hint is
     /// [guidance](crate::data::HintKind::Guidance); prefixes and demonstrations stand after the plain
     /// prompt and go through [`PromptFormat::encode_completion`].
@@ -96,6 +102,10 @@ pub trait PromptFormat: Send + Sync {
 macro_rules! forward_to_format {
     ($($pointer:ty),*) => {$(
         impl<F: PromptFormat + ?Sized> PromptFormat for $pointer {
+            fn name(&self) -> String {
+                (**self).name()
+            }
+
             fn encode(&self, problem: &Problem, hint: Option<&Hint>) -> Result<Vec<u32>, RolloutError> {
                 (**self).encode(problem, hint)
             }

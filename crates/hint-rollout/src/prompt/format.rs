@@ -69,6 +69,10 @@ impl ChatFormat {
 }
 
 impl PromptFormat for ChatFormat {
+    fn name(&self) -> String {
+        "chat".to_owned()
+    }
+
     fn encode(&self, problem: &Problem, hint: Option<&Hint>) -> Result<Vec<u32>, RolloutError> {
         let mut content = self.template.render(&problem.question, hint);
         if !self.instruction.is_empty() {
@@ -130,6 +134,10 @@ impl TextFormat {
 }
 
 impl PromptFormat for TextFormat {
+    fn name(&self) -> String {
+        "text".to_owned()
+    }
+
     fn encode(&self, problem: &Problem, hint: Option<&Hint>) -> Result<Vec<u32>, RolloutError> {
         let context = problem.context.iter().map(|turn| format!("{}\n\n", turn.content));
         let context = context.collect::<String>();

@@ -125,7 +125,7 @@ fn collect_with_failures(
 ) -> Result<Collected, RolloutError> {
     let (engine, _) =
         Scripted::new(move |_: &str, index| if index < failures { "?".into() } else { "2".into() });
-    let verifier = verifier_from_fn(move |input| match input.completion {
+    let verifier = verifier_from_fn("letters", move |input| match input.completion {
         "?" => Judgment::new(verdict).with_reason("the script says so"),
         _ => Judgment::new(Verdict::Correct),
     });

@@ -26,7 +26,7 @@ fn a_problem_without_a_hint_gets_none() {
 
 #[test]
 fn closures_see_the_problem() {
-    let provider = hints_from_fn(|request| Some(Hint::new(request.problem.id.clone())));
+    let provider = hints_from_fn("id", |request| Some(Hint::new(request.problem.id.clone())));
     let problem = Problem::new("p", "q", "a");
     let hint = provider.hint(&HintRequest::new(&problem)).expect("no error");
     assert_eq!(hint, Some(Hint::new("p")));

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use self::advantages::advantages;
 use self::table::Table;
 use crate::advantage::AdvantageEstimator;
-use crate::config::GrpoConfig;
+use crate::config::{GrpoConfig, configured_part};
 use crate::error::{ConfigError, GrpoError};
 use crate::learner::{LearnerParts, SftLoss, UpdateReport};
 use crate::metrics::{self, Metrics};
@@ -51,7 +51,7 @@ impl std::fmt::Debug for PolicyGradient {
 
 impl PolicyGradient {
     /// A stage with the advantage estimator of the configuration.
-    pub fn new(collector: Collector, config: &GrpoConfig) -> Self {
+    pub(crate) fn new(collector: Collector, config: &GrpoConfig) -> Self {
         Self {
             collector,
             advantage: config.advantage.build(),
@@ -65,21 +65,21 @@ impl PolicyGradient {
 
     /// Another advantage estimator than the configuration's.
     #[must_use]
-    pub fn with_advantage(mut self, advantage: Box<dyn AdvantageEstimator>) -> Self {
+    pub(crate) fn with_advantage(mut self, advantage: Box<dyn AdvantageEstimator>) -> Self {
         (self.advantage, self.has_own_advantage) = (advantage, true);
         self
     }
 
     /// Records that the collector's rubric is not that of the configuration's verifier, by its name.
     #[must_use]
-    pub fn with_own_rubric(mut self, name: Option<String>) -> Self {
+    pub(crate) fn with_own_rubric(mut self, name: Option<String>) -> Self {
         self.own_rubric = name;
         self
     }
 
     /// Changes the collector.
     #[must_use]
-    pub fn with_collector(mut self, change: impl FnOnce(Collector) -> Collector) -> Self {
+    pub(crate) fn with_collector(mut self, change: impl FnOnce(Collector) -> Collector) -> Self {
         self.collector = change(self.collector);
         self
     }
@@ -123,17 +123,15 @@ impl Stage for PolicyGradient {
         let loss = &config.loss;
         check_reference(config, parts)?;
         let credits = parts.credit.is_some() || loss.credit.form != CreditForm::None;
-        let message = match (self.collector.teaches(), credits) {
+        let expected = match (self.collector.teaches(), credits) {
             (true, false) => {
-                "loss.credit.form.type: must be \"advantage\", \"weight\" or \"divergence\" where \
-                 rollout.combine.type is \"teach\""
+                "must be \"advantage\", \"weight\" or \"divergence\" where rollout.combine.type is \"teach\""
             }
-            (false, true) => {
-                "loss.credit.form.type: must be \"none\" unless rollout.combine.type is \"teach\""
-            }
+            (false, true) => "must be \"none\" unless rollout.combine.type is \"teach\"",
             _ => return Ok(()),
         };
-        Err(ConfigError::Invalid(vec![message.to_owned()]).into())
+        let found = configured_part(config, "credit");
+        Err(ConfigError::one("loss.credit.form.type", expected, found).into())
     }
 
     fn fingerprints(problems: &dyn Problems) -> Result<BTreeMap<String, String>, GrpoError> {
