@@ -152,6 +152,30 @@ const STANCES: &[&str] = &[
     "The answer is @ (incorrect)",
     "The answer is @. ❌",
     "Answer: ~~@~~ 991",
+    "It is not the case that the answer is \\boxed{@}.",
+    "It is untrue that the answer is \\boxed{@}.",
+    "The answer is anything but \\boxed{@}.",
+    "The answer is one less than \\boxed{@}.",
+    "The wrong answer is \\boxed{@}.",
+    "\\boxed{@} is greater than the answer.",
+    "\\boxed{@}, which is impossible.",
+    "\\boxed{@}. The real answer is 991.",
+    "Instead of \\boxed{@} we get 991.",
+    "$-\\boxed{@}$",
+    "$2\\cdot\\boxed{@}$",
+    "$\\frac{1}{\\boxed{@}}$",
+    "$\\sqrt{\\boxed{@}}$",
+    "$\\boxed{@}^2$",
+    "$\\boxed{@}+1$",
+    "$\\boxed{@}0$",
+    "$x \\ne \\boxed{@}$",
+    "\\boxed{@} squared",
+    "The answer is @ with the digits swapped.",
+    "The answer is @, give or take.",
+    "The answer is @ doubled.",
+    "The answer is @ as a percentage of 7.",
+    "\\boxed{@\\text{ doubled}}",
+    "\\boxed{@\\text{ in hexadecimal}}",
     "\\boxed{@} is not the answer.",
     "\\boxed{@} fails the check.",
     "\\boxed{@}. Hmm, that is wrong.",
@@ -216,6 +240,16 @@ impl Choices {
                 // English words make the sentence one that is read.
                 let foreign = ["es @", "nicht @", "pas @", "Ответ", "答"];
                 if reference.contains("The ") && foreign.iter().any(|mark| stance.contains(mark)) {
+                    return None;
+                }
+                // A sentence of its own ends in front of what would change it, and a letter has no digits.
+                let changes = ["swapped", "percentage", "doubled"];
+                let is_changed = changes.iter().any(|change| stance.contains(change));
+                if is_changed
+                    && (reference.contains("The ")
+                        || reference.contains("(C)")
+                        || reference.contains("(D)"))
+                {
                     return None;
                 }
                 let completion = stance.replace('@', reference);

@@ -1,8 +1,8 @@
 //! Announced answers: `The answer is 12`.
 //!
-//! An announcement counts where its sentence states it. What stands in front of `answer` must introduce it (`so the
-//! final`), and what stands behind the value must not take it back. Any other sentence around it, such as `It is false
-//! that the answer is 12` or `The naive answer is 12`, announces nothing.
+//! An announcement counts where its sentence states it. The words in front of `answer` must introduce it: `so the final`.
+//! The text behind the value must not take it back. `It is false that the answer is 12` announces nothing. Neither
+//! does `The naive answer is 12`.
 
 use crate::extract::sentence::{is_hypothetical, leading_answer, supposes, without_full_stop};
 use crate::math::fuel::{Fuel, Stop};
@@ -144,7 +144,8 @@ const MARKS: &[char] = &[' ', '*', '_', '\t', '-', '–', '—', '>', '#', '|', 
 
 /// Whether what stands in front of `answer` introduces an answer that the text stands by.
 fn introduces(before: &str) -> bool {
-    const ADJECTIVES: [&str; 22] = [
+    const ADJECTIVES: [&str; 23] = [
+        "real",
         "final",
         "correct",
         "right",
@@ -263,6 +264,11 @@ pub(crate) fn is_taken_back(behind: &str) -> bool {
         "answer", "solution", "result", "value", "total", "number", "correct", "right", "required",
         "only", "final", "minimum", "maximum", "smallest", "largest", "sum",
     ];
+    // `12 is twice the answer`, `12 is greater than the answer`
+    const RELATIONS: [&str; 14] = [
+        "than", "of", "from", "to", "by", "like", "twice", "half", "double", "near", "without",
+        "against", "under", "times",
+    ];
     let behind = &behind[..behind.floor_char_boundary(MAX_REMARK)];
     if takes_back(behind) {
         return true;
@@ -278,10 +284,95 @@ pub(crate) fn is_taken_back(behind: &str) -> bool {
     if clause.next().is_some_and(|verb| has(&FAILURES, verb)) {
         return true;
     }
+    // `12. It is absurd.`
+    let next = behind.trim_start_matches(|c: char| !c.is_alphanumeric());
+    let next: Vec<&str> =
+        words_of(next.split(['.', '\n', '!', ';', ',']).next().unwrap_or(next)).collect();
+    if let [pronoun, verb, .., said] = next.as_slice()
+        && next.len() < 5
+        && has(&["it", "this", "that"], pronoun)
+        && has(&["is", "was"], verb)
+        && !describes(said)
+        && !has(&PRAISE, said)
+    {
+        return true;
+    }
+    // `12, which is impossible`
+    if has(&["which", "this", "it", "that"], words.clone().next().unwrap_or_default()) {
+        let mut said =
+            words.clone().skip(1).skip_while(|word| has(&["also", "indeed", "then"], word));
+        let links = said.next().is_some_and(|verb| has(&["is", "was"], verb));
+        return links && said.next().is_some_and(|word| !describes(word));
+    }
+    let praises = |words: &mut dyn Iterator<Item = &str>| {
+        words.take_while(|word| !has(&RELATIONS, word)).any(|word| has(&PRAISE, word))
+    };
     words.next().is_some_and(|verb| has(&VERBS, verb))
-        && (is_hypothetical(sentence)
-            || sentence.starts_with("but ")
-            || !words.any(|word| has(&PRAISE, word)))
+        && (is_hypothetical(sentence) || sentence.starts_with("but ") || !praises(&mut words))
+}
+
+/// Whether a clause that says this of an answer leaves it as it is: `which is the smallest`.
+fn describes(word: &str) -> bool {
+    const WORDS: [&str; 57] = [
+        "it",
+        "done",
+        "complete",
+        "finished",
+        "proved",
+        "clear",
+        "optimal",
+        "sharp",
+        "best",
+        "enough",
+        "sufficient",
+        "unique",
+        "the",
+        "a",
+        "an",
+        "our",
+        "option",
+        "choice",
+        "equal",
+        "equivalent",
+        "approximately",
+        "about",
+        "roughly",
+        "odd",
+        "even",
+        "prime",
+        "positive",
+        "negative",
+        "integer",
+        "rational",
+        "real",
+        "valid",
+        "possible",
+        "correct",
+        "right",
+        "consistent",
+        "attained",
+        "reached",
+        "achieved",
+        "obtained",
+        "true",
+        "minimal",
+        "maximal",
+        "indeed",
+        "exactly",
+        "required",
+        "desired",
+        "what",
+        "also",
+        "in",
+        "at",
+        "divisible",
+        "answer",
+        "simply",
+        "just",
+        "as",
+        "between",
+    ];
+    has(&WORDS, word) || word.starts_with(|c: char| c.is_ascii_digit())
 }
 
 #[cfg(test)]

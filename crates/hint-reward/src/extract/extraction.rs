@@ -8,17 +8,19 @@ use serde::{Deserialize, Serialize};
 use crate::extract::announcement::{Announced, announced, is_taken_back};
 use crate::extract::boxed::BoxedAnswer;
 use crate::extract::formula::MAX_WORDS;
+use crate::extract::introduction::withholds;
 use crate::extract::last_value::last_math;
+use crate::extract::placement::attached;
 use crate::extract::sentence::{
     is_hypothetical, is_remark, leading_answer, supposes, without_full_stop,
 };
 use crate::extract::separator::{is_separator, name_before};
 use crate::extract::stated::stated_number;
 use crate::input::RewardInput;
-use crate::math::answer::{Readable, is_readable};
+use crate::math::answer::{Readable, is_readable, is_same_answer};
 use crate::math::fuel::{Fuel, Stop};
 use crate::math::lex::typography::plain;
-use crate::math::parse::stance::{excludes, has, takes_off, words_of};
+use crate::math::parse::stance::{excludes, has, words_of};
 
 /// Bytes at the end of a text that are searched for anything but boxes.
 const MAX_TAIL: usize = 16_384;
@@ -266,14 +268,11 @@ impl Extraction {
         for source in &self.sources {
             let found = match source {
                 AnswerSource::Boxed => match boxed(text) {
-                    Some((_, last))
-                        if is_taken_back(&text[last.end..])
-                            || is_denied(&text[..last.start])
-                            || is_counterfactual(&text[..last.start], &text[last.end..]) =>
-                    {
-                        return Ok(None);
-                    }
-                    found => found.map(|(answer, _)| answer),
+                    None => None,
+                    Some(found) => match stated_box(text, found, fuel)? {
+                        None => return Ok(None),
+                        stated => stated,
+                    },
                 },
                 AnswerSource::AnswerTag if !text.contains('<') => None,
                 AnswerSource::Hashes if !text.contains('#') => None,
@@ -332,18 +331,25 @@ fn without_proof_end(text: &str) -> &str {
     rest.map(str::trim_end).filter(|rest| !rest.is_empty()).unwrap_or(text)
 }
 
-/// Whether the words directly in front of a box deny it: `The answer is not \boxed{18}`, `Rule out \boxed{18}`.
-fn is_denied(before: &str) -> bool {
-    let sentence = before.rsplit(['.', '!', '?', '\n', ',', ';', ':']).next().unwrap_or(before);
-    let words: Vec<&str> = words_of(sentence).collect();
-    let (rest, last) = match words.as_slice() {
-        [rest @ .., last] => (rest, *last),
-        [] => return false,
+/// The answer in the last boxes with its unit, if the text stands by it. A box that is a part of a formula is none. Neither
+/// is one that words around it deny, or with another answer announced behind it.
+fn stated_box(text: &str, found: Boxes, fuel: &mut Fuel) -> Result<Option<String>, Stop> {
+    let (before, behind) = (&text[..found.first.start], &text[found.last.end..]);
+    let Some(unit) = attached(text, &(found.first.start..found.last.end)) else {
+        return Ok(None);
     };
-    has(&["not", "never"], last)
-        || last.ends_with("n't")
-        || excludes(last)
-        || rest.last().is_some_and(|word| takes_off(word, Some(last)) && last == "out")
+    if is_taken_back(behind) || withholds(before) || is_counterfactual(before, behind) {
+        return Ok(None);
+    }
+    let is_confirmed = match announced(tail(behind), fuel)? {
+        Announced::No => true,
+        Announced::Answer(other) => is_same_answer(&found.answer, &other, fuel)?,
+        Announced::Denied => false,
+    };
+    if !is_confirmed {
+        return Ok(None);
+    }
+    Ok(Some(if found.first == found.last { found.answer + &unit } else { found.answer }))
 }
 
 /// Whether the sentence around a box supposes something else than the text and then says what is: `If it were even, we
@@ -399,8 +405,14 @@ fn tail(text: &str) -> &str {
     &text[text.ceil_char_boundary(text.len().saturating_sub(MAX_TAIL))..]
 }
 
-/// The answer in the last boxes, and where the last one stands.
-fn boxed(text: &str) -> Option<(String, Range<usize>)> {
+/// The answer in the last boxes, and where the first and the last of them stand.
+struct Boxes {
+    answer: String,
+    first: Range<usize>,
+    last: Range<usize>,
+}
+
+fn boxed(text: &str) -> Option<Boxes> {
     let boxes = BoxedAnswer::all(text);
     let last = boxes.last()?;
     let mut joined = vec![last];
@@ -416,9 +428,9 @@ fn boxed(text: &str) -> Option<(String, Range<usize>)> {
     joined.dedup_by(|next, before| {
         next.content.trim() == before.content.trim() && name(next) == name(before)
     });
-    let place = last.span.clone();
+    let (first, last) = (joined[0].span.clone(), last.span.clone());
     if let [only] = joined.as_slice() {
-        return Some((only.content.trim().to_owned(), place));
+        return Some(Boxes { answer: only.content.trim().to_owned(), first, last });
     }
     // Names in front of the boxes of a list tell its items apart, if each box has one.
     let names: Option<Vec<&str>> =
@@ -427,15 +439,15 @@ fn boxed(text: &str) -> Option<(String, Range<usize>)> {
         Some(names) => format!("{} = {}", names[index], answer.content.trim()),
         None => answer.content.trim().to_owned(),
     });
-    Some((items.collect::<Vec<_>>().join(", "), place))
+    Some(Boxes { answer: items.collect::<Vec<_>>().join(", "), first, last })
 }
 
 fn answer_tag(text: &str, fuel: &mut Fuel) -> Result<Option<String>, Stop> {
     let Some(start) = text.rfind("<answer>").map(|at| at + 8) else { return Ok(None) };
     let end = text[start..].find("</answer>").map_or(text.len(), |at| start + at);
     let content = text[start..end].trim();
-    if let Some((found, _)) = boxed(content) {
-        return Ok(Some(found));
+    if let Some(found) = boxed(content) {
+        return stated_box(content, found, fuel);
     }
     if is_readable(content, MAX_WORDS, fuel)? == Readable::No
         && let Announced::Answer(found) = announced(tail(content), fuel)?
@@ -462,7 +474,7 @@ fn option_named(text: &str) -> Option<String> {
     // "I rule out option B", "option B can be excluded".
     let before = text[..start].rsplit(['.', '\n', '!', '?', ';', ',']).next().unwrap_or_default();
     let behind = rest.split(['.', '\n', '!', '?', ',', ';']).next().unwrap_or_default();
-    let behind = [" because ", " since ", " as ", " but ", " and "]
+    let behind = [" because ", " since ", " as "]
         .iter()
         .fold(behind, |behind, word| behind.split(word).next().unwrap_or(behind));
     let denies = |part: &str| {

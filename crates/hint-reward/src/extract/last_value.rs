@@ -1,6 +1,7 @@
 //! The last formula of a text, where nothing announces the answer.
 
 use crate::extract::formula::{MAX_WORDS, math_segments};
+use crate::extract::introduction::withholds;
 use crate::extract::language::is_english;
 use crate::extract::separator::is_separator;
 use crate::extract::stated::stated_number;
@@ -14,7 +15,7 @@ pub(crate) fn last_math(text: &str, fuel: &mut Fuel) -> Result<Option<String>, S
     for index in (0..segments.len()).rev().take(8) {
         let (content, span) = &segments[index];
         let before = &text[..span.start];
-        if is_denied(before) {
+        if withholds(before) {
             continue;
         }
         // Another language may deny it.
@@ -51,40 +52,4 @@ pub(crate) fn last_math(text: &str, fuel: &mut Fuel) -> Result<Option<String>, S
         return Ok(Some(parts.join(", ")));
     }
     Ok(None)
-}
-
-/// Whether what stands before a number says that it is not the answer: `not 12`, `less than 12`, `between 3 and 5`.
-fn is_denied(before: &str) -> bool {
-    const DENIALS: [&str; 17] = [
-        " not",
-        "n't",
-        "(not",
-        "cannot",
-        "less than",
-        "greater than",
-        "more than",
-        "fewer than",
-        "larger than",
-        "smaller than",
-        "instead of",
-        "rather than",
-        "other than",
-        "except",
-        "between",
-        "≠",
-        "!=",
-    ];
-    let start = before.ceil_char_boundary(before.len().saturating_sub(60));
-    let clause = before[start..].to_ascii_lowercase();
-    let mut clause = clause.trim_end_matches([' ', '$', '*', '(', '"', '\\']);
-    if let Some(head) = clause.strip_suffix(" and")
-        && let Some((_, between)) = head.rsplit_once("between ")
-        && !between.contains(['.', ';', '\n'])
-    {
-        return true;
-    }
-    for filler in [" equal to", " be", " is", " exactly", " the"] {
-        clause = clause.strip_suffix(filler).unwrap_or(clause);
-    }
-    DENIALS.into_iter().any(|denial| clause.ends_with(denial))
 }

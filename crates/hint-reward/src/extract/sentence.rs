@@ -10,8 +10,8 @@ use crate::number::numbers_in;
 /// Places at which an answer may end and its sentence go on, the widest reading first.
 const MAX_CUTS: usize = 12;
 
-/// The answer a line starts with: all of it if it reads as one, else the longest head that does, up to a mark or a
-/// word that goes on.
+/// The answer a line starts with: all of it, if it reads as one. Otherwise it is the longest head that does, up to a mark
+/// or a word that continues.
 pub(crate) fn leading_answer(line: &str, fuel: &mut Fuel) -> Result<Option<String>, Stop> {
     let line = line.trim().trim_end_matches(['*', ' ']);
     if is_readable(line, MAX_WORDS, fuel)? != Readable::No {
@@ -22,6 +22,9 @@ pub(crate) fn leading_answer(line: &str, fuel: &mut Fuel) -> Result<Option<Strin
     for at in cuts.drain(..).skip(skipped).rev() {
         let head = line[..at].trim_end_matches([' ', ',', ';', ':', '.', '*']);
         if head.is_empty() || head.len() > 400 {
+            continue;
+        }
+        if !goes_on_saying(&line[at..]) {
             continue;
         }
         // "7. Or 8."
@@ -41,6 +44,82 @@ pub(crate) fn leading_answer(line: &str, fuel: &mut Fuel) -> Result<Option<Strin
         }
     }
     Ok(None)
+}
+
+/// Whether a line may continue with this behind its answer. A word of these classes gives a reason or an origin. Any
+/// other may change the answer: `12, doubled`, `12, give or take`, `12 by 15`.
+fn goes_on_saying(rest: &str) -> bool {
+    const REASONS: [&str; 14] = [
+        "since",
+        "because",
+        "which",
+        "i.e",
+        "hence",
+        "therefore",
+        "thus",
+        "so",
+        "instead",
+        "rather",
+        "not",
+        "meaning",
+        "namely",
+        "none",
+    ];
+    const CONTINUATIONS: [&str; 34] = [
+        "as",
+        "of",
+        "where",
+        "that",
+        "and",
+        "by",
+        "from",
+        "after",
+        "given",
+        "using",
+        "obtained",
+        "attained",
+        "achieved",
+        "in",
+        "or",
+        "respectively",
+        "it",
+        "we",
+        "the",
+        "this",
+        "there",
+        "these",
+        "i",
+        "such",
+        "is",
+        "are",
+        "our",
+        "ways",
+        "but",
+        "at",
+        "text",
+        "to",
+        "you",
+        "was",
+    ];
+    if rest.starts_with(['.', '\u{3002}', ';', '!', '—', '–']) {
+        return true;
+    }
+    let behind = rest.trim_start_matches([',', ' ', '*', '$', '\\']);
+    if behind.is_empty()
+        || behind.starts_with(['(', '.', '∎'])
+        || !behind.starts_with(char::is_alphabetic)
+    {
+        return true;
+    }
+    let end = behind.find(|c: char| !c.is_alphanumeric()).unwrap_or(behind.len());
+    let word = &behind[..end];
+    let clause = behind.split(['.', ';', ',']).next().unwrap_or(behind);
+    if !word.is_ascii() || has(&REASONS, word) || behind.starts_with("i.e") {
+        return true;
+    }
+    // `12 as a percentage of 20`, `12 by 15`, `12 after adding 3`
+    let may_compute = has(&["as", "by", "after", "to", "from", "of"], word);
+    has(&CONTINUATIONS, word) && (!may_compute || numbers_in(clause).is_empty())
 }
 
 /// Where a line may be cut: marks and words that go on, outside formulas and brackets.

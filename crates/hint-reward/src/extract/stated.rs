@@ -6,7 +6,8 @@ use crate::extract::sentence::{is_hypothetical, leading_answer, supposes, withou
 use crate::math::answer::{Readable, is_readable};
 use crate::math::fuel::{DEFAULT_FUEL, Fuel, Stop};
 use crate::math::lex::units::{is_unit, is_unit_letter};
-use crate::math::parse::stance::{has, takes_off};
+use crate::math::parse::counted::computes;
+use crate::math::parse::stance::{has, is_no_noun, takes_off, words_of};
 use crate::number::{NumberMention, NumberRole, numbers_in};
 
 /// The number that the last sentence with a number states, if it states one and does not deny, bound or suppose it.
@@ -163,6 +164,21 @@ fn number_of(sentence: &str, fuel: &mut Fuel) -> Result<Option<String>, Stop> {
         return Ok(None);
     }
     if candidates.iter().any(|mention| is_bounded(&clause[..mention.span.start])) {
+        return Ok(None);
+    }
+    // `12 squared`, `12 short of 20`, `12-fold`
+    let computes = |mention: &NumberMention| {
+        let behind = &clause[mention.span.end..];
+        let first = words_of(behind).next().unwrap_or_default();
+        let is_joint = matches!(first, "or" | "and" | "at" | "before" | "until");
+        let is_part =
+            behind.strip_prefix('-').is_some_and(|rest| rest.starts_with(char::is_alphabetic));
+        computes(behind)
+            || behind.starts_with('°')
+            || (!is_joint && is_no_noun(first))
+            || (is_part && !is_unit(first))
+    };
+    if candidates.iter().any(computes) {
         return Ok(None);
     }
     if candidates.iter().any(|mention| is_input(&lowered[mention.span.end..])) {

@@ -157,6 +157,14 @@ pub(crate) fn compare(
     Ok(false)
 }
 
+/// Whether two texts are the same answer under the strict rules.
+pub(crate) fn is_same_answer(a: &str, b: &str, fuel: &mut Fuel) -> Result<bool, Stop> {
+    let strictness = Strictness::default();
+    let first = Answer::read(a, &strictness, fuel)?;
+    let second = Answer::read(b, &strictness, fuel)?;
+    compare(&first, &second, &strictness, 0.01, fuel)
+}
+
 /// Whether both texts name the same choice or say the same of yes, no, true and false, one of them without a word
 /// more.
 fn names_alike(a: &str, b: &str) -> bool {

@@ -6,7 +6,7 @@ use crate::extract::{AnswerSource, Level};
 use crate::input::RewardInput;
 use serde::{Deserialize, Serialize};
 
-/// What a verifier says about a completion.
+/// The verdict of a verifier on a completion.
 ///
 /// The first four are about the completion, the last three are failures of the judging itself. A failure is never
 /// turned into "wrong": a group whose completions are all wrong is what asks for a hint.

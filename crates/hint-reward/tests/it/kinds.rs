@@ -92,6 +92,7 @@ fn a_modulus_is_part_of_a_congruence() {
         ("7 (mod 11)", "18 (mod 11)"),
         (r"17 \bmod 5", "!17"),
         (r"17 \bmod 5", "2"),
+        ("-6", r"!-6 \bmod 7"),
         (r"x \equiv 1 \pmod{3}", r"x \equiv 1 \ (\text{mod } 3)"),
     ]);
 }
@@ -367,6 +368,15 @@ fn sums_limits_and_integrals_have_values() {
         (r"\lim_{x\to0}\frac{1-\cos x}{x^2}", "!1"),
         (r"\sum_{k=0}^{\infty} \frac{(-1)^k x^{2k}}{(2k)!}", r"\cos x"),
         (r"\lim_{n\to\infty}\left(1+\frac{2}{n}\right)^n", "e^2"),
+        (r"\int_0^1\int_0^x (x-y)\,dy\,dx", r"\frac16"),
+        (r"\int_0^1\int_0^1 e^{x+y}\,dx\,dy", "(e-1)^2"),
+        (r"\int_0^1\int_0^1 e^{x+y}\,dx\,dy", "!e^2-1"),
+        (r"\int_0^1\int_0^1\int_0^1 xyz\,dx\,dy\,dz", r"\frac18"),
+        (r"\zeta(2)", r"\frac{\pi^2}{6}"),
+        (r"\zeta(3)", r"\sum_{n=1}^{\infty}n^{-3}"),
+        (r"\zeta(2)", r"!2\zeta"),
+        // An answer that repeats the question is none.
+        (r"\frac{x^3}{3}+C", r"!\int x^2\,dx"),
     ]);
 }
 
@@ -408,5 +418,75 @@ fn notations_of_one_value_agree() {
         (r"(1,1), \pm(2,3)", r"\boxed{(1,1),(2,3),(-2,-3)}"),
         (r"x \pm 2y = 0", r"\boxed{x+2y=0 \text{ and } x-2y=0}"),
         (r"e^{\pi\sqrt{67}}", "!147197952744"),
+    ]);
+}
+
+#[test]
+fn a_box_in_a_larger_formula_is_no_answer() {
+    check(&[
+        ("18", r"!The answer is $-\boxed{18}$."),
+        ("18", r"!The answer is $2\cdot\boxed{18}$."),
+        ("18", r"!The answer is $\frac{1}{\boxed{18}}$."),
+        ("18", r"!$\boxed{18}^2$"),
+        ("18", r"!$\boxed{18}0$"),
+        ("18", r"!$x\ne\boxed{18}$"),
+        ("18", r"!\boxed{18} dozen"),
+        (r"18\%", r"$\boxed{18}\%$"),
+        ("18", r"!$\boxed{18}\%$"),
+        (r"18\text{ km}", r"$\boxed{18}$ km"),
+        (r"18\text{ km}", r"!$\boxed{18}$ m"),
+        ("18", r"$\begin{aligned} S &= 2\cdot 9 \\ &= \boxed{18}. \end{aligned}$"),
+    ]);
+}
+
+#[test]
+fn a_sentence_must_stand_by_its_box() {
+    check(&[
+        ("18", r"!It is not the case that the answer is \boxed{18}."),
+        ("18", r"!It is untrue that the answer is \boxed{18}."),
+        ("18", r"!The answer is anything but \boxed{18}."),
+        ("18", r"!The answer is one less than \boxed{18}."),
+        ("18", r"!\boxed{18} is greater than the answer."),
+        ("18", r"!\boxed{18}, which is impossible."),
+        ("18", r"!\boxed{18}. The real answer is 20."),
+        ("18", r"The smallest number that cannot be written so is \boxed{18}."),
+        ("18", r"Since 5 is not prime, the answer is \boxed{18}."),
+        ("18", r"\boxed{18}, which is the smallest such number. The answer is 18."),
+    ]);
+}
+
+#[test]
+fn words_behind_a_value_name_what_was_counted() {
+    check(&[
+        ("12", r"\boxed{12\text{ red marbles}}"),
+        ("12", r"\boxed{12\text{ years old}}"),
+        ("12", r"!\boxed{12\text{ doubled}}"),
+        ("12", r"!\boxed{12\text{ rounded down}}"),
+        ("12", "!The answer is 12 in hexadecimal."),
+        ("12", "!The answer is 12 with the digits swapped."),
+        ("12", "!The answer is 12 when rounded to the nearest 6."),
+        ("12", "!The answer is 12, give or take."),
+        ("12", "!12-fold"),
+        ("12", "The answer is 12, since 3 of 4 are even."),
+        ("There are exactly 6 such triples.", "6"),
+    ]);
+}
+
+#[test]
+fn letters_that_are_looked_for_are_no_labels() {
+    check(&[
+        ("5", "!|x|=5"),
+        ("5", r"!\ln x=5"),
+        ("5", "x+y=5"),
+        ("5", "|AB|=5"),
+        (r"\frac35", r"\sin A=\frac35"),
+        ("x=1, y=2", r"!x=1\text{ or }y=2"),
+        (r"\frac{\pi}{3}", r"!\frac{\pi}{3}^\circ"),
+        (r"\{1,2\}", r"!\{\{1\},2\}"),
+        (r"\{(x,y):y=x^2\}", r"!\{x:y=x^2\}"),
+        ("Ann wins if and only if n is odd.", r"!\boxed{\text{Bob wins if and only if n is odd.}}"),
+        ("Ann wins if and only if n is odd.", r"\boxed{n\text{ is odd}}"),
+        ("The minimum is $3$, attained at $x=5$.", r"\boxed{3}"),
+        ("The minimum is $3$, attained at $x=5$.", r"!\boxed{x=3}"),
     ]);
 }

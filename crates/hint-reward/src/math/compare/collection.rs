@@ -188,7 +188,7 @@ impl Comparison<'_, '_> {
                 std::iter::once(index).chain((0..others.len()).filter(|place| *place != index));
             let mut found = None;
             for place in places {
-                if !taken[place] && self.same(item, &others[place])? {
+                if !taken[place] && self.same_element(item, &others[place])? {
                     found = Some(place);
                     break;
                 }
@@ -201,6 +201,12 @@ impl Comparison<'_, '_> {
         Ok(true)
     }
 
+    /// A set with one element is no element: `{{1}, 2}` is not `{1, 2}`.
+    fn same_element(&mut self, item: &Node, other: &Node) -> Result<bool, Stop> {
+        let is_set = |node: &Node| matches!(node, Node::Set(_));
+        Ok(is_set(item) == is_set(other) && self.same(item, other)?)
+    }
+
     /// As sets: each element of one is in the other.
     fn as_sets(&mut self, items: &[Node], others: &[Node]) -> Result<bool, Stop> {
         for (from, to) in [(items, others), (others, items)] {
@@ -208,7 +214,7 @@ impl Comparison<'_, '_> {
                 let places = (index..to.len()).chain(0..index.min(to.len()));
                 let mut found = false;
                 for place in places {
-                    if self.same(item, &to[place])? {
+                    if self.same_element(item, &to[place])? {
                         found = true;
                         break;
                     }

@@ -6,6 +6,7 @@ use num_traits::{One, Signed, Zero};
 use crate::math::compare::comparison::Comparison;
 use crate::math::compare::real_set::RealSet;
 use crate::math::fuel::Stop;
+use crate::math::parse::frame::restricts_nothing;
 use crate::math::tree::node::{Expr, Function, Node, Rational, Relation};
 use crate::math::value::identity::has_symbols;
 
@@ -99,6 +100,13 @@ impl Comparison<'_, '_> {
                 let vague = is_vague(condition) && is_vague(other_condition);
                 vague || self.same(condition, other_condition)?
             }
+            // `The gears turn if and only if n is even` against `n is even`.
+            (Node::Given { main, condition, .. }, other @ Node::Chain { .. })
+            | (other @ Node::Chain { .. }, Node::Given { main, condition, .. })
+                if matches!(**main, Node::Text(_)) =>
+            {
+                self.same(condition, other)?
+            }
             (Node::Given { main, condition, essential }, other)
             | (other, Node::Given { main, condition, essential }) => {
                 if let Node::List(items) = other
@@ -109,7 +117,12 @@ impl Comparison<'_, '_> {
                         self.same(main, first)? && self.same(condition, condition_too)?,
                     ));
                 }
-                !essential && self.same(main, other)?
+                // `The minimum is 3, attained at x = 5` says nothing of `x = 3`.
+                let names_argument = other.equation().is_some_and(|(label, _)| {
+                    matches!(label, Node::Expr(Expr::Symbol(name)) if condition.has_symbol(name)
+                        && !main.has_symbol(name))
+                });
+                !essential && !names_argument && self.same(main, other)?
             }
             (Node::List(items), Node::List(others)) => {
                 let ([first, condition], [other, other_condition]) =
@@ -397,33 +410,8 @@ fn is_vague(condition: &Node) -> bool {
                 ([_, Node::NumberSet('R' | 'C')], [Relation::In])
             )
         }
-        Node::Text(text) => {
-            let filler = |word: &str| {
-                word.len() == 1
-                    || matches!(
-                        word.to_ascii_lowercase().as_str(),
-                        "all"
-                            | "any"
-                            | "every"
-                            | "some"
-                            | "real"
-                            | "number"
-                            | "numbers"
-                            | "constant"
-                            | "constants"
-                            | "is"
-                            | "are"
-                            | "a"
-                            | "the"
-                            | "an"
-                            | "arbitrary"
-                            | "integer"
-                            | "integers"
-                    )
-            };
-            text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()).all(filler)
-        }
-        Node::Quantity(inner, unit) => is_vague(inner) && is_vague(&Node::Text(unit.clone())),
+        Node::Text(words) => restricts_nothing(words),
+        Node::Quantity(inner, unit) => is_vague(inner) && restricts_nothing(unit),
         _ => false,
     }
 }

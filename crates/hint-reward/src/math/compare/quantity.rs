@@ -53,14 +53,18 @@ impl Comparison<'_, '_> {
         unit: &str,
         other: &Node,
     ) -> Result<bool, Stop> {
+        // `3:45 hours` is a duration.
+        if matches!(other, Node::TimeOfDay { .. }) {
+            return Ok(false);
+        }
+        let in_radians = matches!(other, Node::Expr(expr) if expr.any(&|expr| *expr == Expr::Pi));
+        if in_radians && Unit::parse(unit).is_angle() == Some(true) {
+            return self.angle_is(inner, other);
+        }
         if self.same(inner, other)? {
             return Ok(true);
         }
         let Node::Expr(expr) = other else { return Ok(false) };
-        let in_radians = expr.any(&|expr| *expr == Expr::Pi);
-        if in_radians && Unit::parse(unit).is_angle() == Some(true) {
-            return self.angle_is(inner, other);
-        }
         match as_quantity(expr) {
             Some((value, other_unit)) => {
                 self.same_quantity(inner, unit, &Node::Expr(value), &other_unit)

@@ -60,11 +60,31 @@ impl Parser<'_, '_, '_> {
     }
 }
 
+/// Whether a condition is an equation between a name and others: `y = x²` for x alone. An equation that is solved for
+/// the name, such as `x = 2k + 1`, tells where it lives.
+fn ties_others(condition: &Node, name: &str) -> bool {
+    let items = match condition {
+        Node::List(items) | Node::Intersection(items) | Node::Union(items) => items.as_slice(),
+        one => std::slice::from_ref(one),
+    };
+    items.iter().filter_map(Node::equation).any(|(left, right)| {
+        let is_name =
+            |side: &Node| matches!(side, Node::Expr(Expr::Symbol(symbol)) if **symbol == *name);
+        let has_other = |side: &Node| match side {
+            Node::Expr(expr) => {
+                expr.any(&|inner| matches!(inner, Expr::Symbol(symbol) if **symbol != *name))
+            }
+            _ => true,
+        };
+        !is_name(left) && !is_name(right) && (has_other(left) || has_other(right))
+    })
+}
+
 /// The elements of this form that meet a condition. A bare variable says no more than its condition. Neither do the
 /// coordinates of a point in their usual order. `\{x \mid x > 1\}` is `x > 1`; `\{2k \mid k ∈ ℤ\}` is `2k, k ∈ ℤ`.
 fn elements_with(element: Node, condition: Node) -> Node {
     let is_plain = match &element {
-        Node::Expr(Expr::Symbol(_)) => true,
+        Node::Expr(Expr::Symbol(name)) => !ties_others(&condition, name),
         Node::Chain { terms, relations } => {
             matches!(terms.as_slice(), [_, Node::NumberSet('R' | 'C')])
                 && relations == &[Relation::In]

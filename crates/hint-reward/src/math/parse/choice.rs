@@ -161,6 +161,7 @@ fn is_denied(rest: &str) -> bool {
 }
 
 fn polar(text: &str) -> Option<Named<'_>> {
+    const LIMITS: [&str; 7] = ["wait", "but", "only", "if", "unless", "except", "when"];
     const WORDS: [(&str, What, &str); 4] = [
         ("yes", What::Yes, "no"),
         ("no", What::No, "yes"),
@@ -176,8 +177,9 @@ fn polar(text: &str) -> Option<Named<'_>> {
     let rest = behind.trim_matches(['}', '*', '"', '.', ' ']);
     // "No real solutions" says something else than no.
     let is_explained = rest.is_empty() || behind.starts_with([',', ';', '.', ':']);
-    let contradicts = rest
-        .split(|c: char| !c.is_ascii_alphabetic())
-        .any(|word| word.eq_ignore_ascii_case(opposite) || word.eq_ignore_ascii_case("wait"));
+    let contradicts = rest.split(|c: char| !c.is_ascii_alphabetic()).any(|word| {
+        word.eq_ignore_ascii_case(opposite)
+            || LIMITS.iter().any(|limit| word.eq_ignore_ascii_case(limit))
+    });
     (is_explained && !contradicts).then_some(Named { what, rest })
 }

@@ -4,9 +4,10 @@ use num_traits::Signed;
 
 use crate::math::fuel::Stop;
 use crate::math::lex::token::Kind;
+use crate::math::parse::ellipsis::{abbreviated, is_ellipsis};
 use crate::math::parse::name::based_in;
 use crate::math::parse::parser::{Parser, into_expr};
-use crate::math::parse::suffix::part_of_degree;
+use crate::math::parse::suffix::{part_of_degree, percent};
 use crate::math::tree::node::{Expr, Function, Node, Rational};
 
 /// Powers, factorials and percent signs on one value beyond which it is not read.
@@ -15,12 +16,14 @@ const MAX_SUFFIXES: usize = 4;
 impl Parser<'_, '_, '_> {
     pub(crate) fn sum(&mut self) -> Result<Node, Stop> {
         let mut left = self.signed()?;
+        // The terms in front of an ellipsis, and the one behind it.
+        let mut ellipsis: Option<(Expr, Option<Expr>)> = None;
         loop {
             let sign = match self.peek() {
                 Some(Kind::Operator(sign @ ('+' | '-'))) => *sign,
                 Some(Kind::PlusMinus) => '±',
                 Some(Kind::MinusPlus) => '∓',
-                _ => return Ok(left),
+                _ => break,
             };
             self.at += 1;
             let right = self.signed()?;
@@ -39,9 +42,23 @@ impl Parser<'_, '_, '_> {
                     left @ (Node::Chain { .. } | Node::Tuple { .. } | Node::Set(_)),
                     right @ Node::Set(_),
                 ) if sign == '-' => Node::Difference(Box::new((left, right))),
-                (left, right) => Node::Expr(into_expr(left)?.plus(signed(into_expr(right)?, sign))),
+                (left, right) => {
+                    let (left, right) = (into_expr(left)?, into_expr(right)?);
+                    ellipsis = match ellipsis {
+                        None if is_ellipsis(&right) && sign == '+' => Some((left.clone(), None)),
+                        Some((first, None)) if sign == '+' => Some((first, Some(right.clone()))),
+                        _ => None,
+                    };
+                    Node::Expr(left.plus(signed(right, sign)))
+                }
             };
         }
+        if let Some((Expr::Add(first), Some(last))) = &ellipsis
+            && let Some(sum) = abbreviated(first, last, self.fuel)?
+        {
+            return Ok(Node::Expr(sum));
+        }
+        Ok(left)
     }
 
     fn signed(&mut self) -> Result<Node, Stop> {
@@ -52,8 +69,13 @@ impl Parser<'_, '_, '_> {
             _ => return self.product(),
         };
         self.at += 1;
+        let is_group = matches!(self.peek(), Some(Kind::Open(_)));
         let operand = self.nested(Self::signed)?;
         match operand {
+            // `-6 mod 7` may be 1 or -6.
+            Node::Expr(Expr::Call(Function::Mod, _)) if sign == '-' && !is_group => {
+                Err(Stop::Unreadable("a remainder with a sign in front"))
+            }
             Node::Matrix(rows) if sign == '-' => self.scaled(&Expr::integer(-1), rows),
             // `±(1, 2)` is two points.
             Node::Tuple { items, left_closed: false, right_closed: false } if sign != '+' => {
@@ -565,17 +587,5 @@ fn quotient(numerator: Expr, denominator: Expr) -> Expr {
             Expr::Number(numerator / denominator)
         }
         (numerator, denominator) => numerator.over(denominator),
-    }
-}
-
-/// A hundredth, keeping a decimal a decimal.
-fn percent(expr: Expr) -> Expr {
-    let hundred = Rational::from_integer(100.into());
-    match expr {
-        Expr::Number(value) => Expr::Number(value / hundred),
-        Expr::Decimal { value, places } => {
-            Expr::Decimal { value: value / hundred, places: places.saturating_add(2) }
-        }
-        other => other.times(Expr::Number(hundred.recip())),
     }
 }

@@ -9,8 +9,10 @@ use crate::math::tree::node::Relation;
 /// What joins a condition to its answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Tie {
-    /// Where, for, with: it says where the answer lives.
+    /// For, with, when: it says where the answer lives.
     Domain,
+    /// Where: it says what the letters of the answer mean.
+    Definition,
     /// If, unless: without it the answer says more.
     Essential,
     /// It takes elements away.
@@ -40,11 +42,21 @@ impl<'t, 'a> Frame<'t, 'a> {
                     if depth == 0 && index > 0 =>
                 {
                     let tie = match &token.kind {
+                        Kind::Word("which") if is_attained(&tokens[index + 1..]) => {
+                            Some(Tie::Domain)
+                        }
                         Kind::Word(word) | Kind::Text(word) => tie(word),
                         // `p: ∀x` is a statement, `f(x) = x² ∀x` an answer with its domain.
                         _ => (tokens[index - 1].kind != Kind::Colon).then_some(Tie::Domain),
                     };
                     let Some(tie) = tie else { continue };
+                    // `6 such triples`
+                    let next = tokens.get(index + 1).map(|token| &token.kind);
+                    if matches!(token.kind, Kind::Word("such"))
+                        && next.is_some_and(|next| *next != Kind::Word("that"))
+                    {
+                        continue;
+                    }
                     let condition = without_fillers(&tokens[index + 1..]);
                     let mut main = &tokens[..index];
                     if let [before @ .., Token { kind: Kind::Comma, .. }] = main {
@@ -85,11 +97,19 @@ fn quantifies_argument(main: &[Token<'_>], condition: &[Token<'_>]) -> bool {
     words.clone().any(is_some) && name == Some(&Kind::Name(argument))
 }
 
+/// `is reached for`, behind `which`.
+fn is_attained(tokens: &[Token<'_>]) -> bool {
+    matches!(tokens, [Token { kind: Kind::Word("is"), .. }, Token { kind: Kind::Word(verb), .. }, ..]
+        if matches!(*verb, "attained" | "achieved" | "reached" | "obtained"))
+}
+
 /// How a word ties what follows it to what stands before.
 fn tie(text: &str) -> Option<Tie> {
     let mut words = text.split(|c: char| !c.is_ascii_alphabetic()).filter(|word| !word.is_empty());
     Some(match words.next()?.to_ascii_lowercase().as_str() {
-        "for" | "where" | "when" | "with" | "such" | "whenever" => Tie::Domain,
+        "for" | "when" | "with" | "whenever" | "attained" | "achieved" | "reached" => Tie::Domain,
+        "such" if words.next().is_none_or(|next| next == "that") => Tie::Domain,
+        "where" => Tie::Definition,
         "if" | "unless" | "provided" | "assuming" => Tie::Essential,
         "except" | "excluding" => Tie::Except,
         _ => return None,
@@ -132,6 +152,11 @@ fn without_introduction<'t, 'a>(tokens: &'t [Token<'a>]) -> &'t [Token<'a>] {
             || tokens[..verb].iter().all(|token| !matches!(token.kind, Kind::Name(_))))
     {
         return without_introduction(&tokens[verb + 1..]);
+    }
+    if let [Token { kind: Kind::Word("exactly" | "precisely"), .. }, rest @ ..] = tokens
+        && matches!(rest.first(), Some(Token { kind: Kind::Number(_), .. }))
+    {
+        return rest;
     }
     let fillers = tokens.iter().take_while(|token| is_filler(&token.kind)).count();
     let rest = &tokens[fillers..];
@@ -215,10 +240,37 @@ fn without_fillers<'t, 'a>(tokens: &'t [Token<'a>]) -> &'t [Token<'a>] {
         .iter()
         .take_while(|token| {
             is_filler(&token.kind)
-                || matches!(&token.kind, Kind::Word(word) | Kind::Text(word) if matches!(*word, "some" | "that" | "constant" | "positive" | "arbitrary" | "when" | "if" | "for"))
+                || matches!(&token.kind, Kind::Word(word) | Kind::Text(word) if matches!(*word, "some" | "that" | "constant" | "positive" | "arbitrary" | "when" | "if" | "for" | "at" | "only" | "by" | "is" | "attained" | "achieved" | "reached" | "obtained"))
         })
         .count();
     &tokens[skipped..]
+}
+
+/// Whether words of a condition restrict nothing: `all real x`, `some constant`.
+pub(crate) fn restricts_nothing(words: &str) -> bool {
+    const WORDS: [&str; 20] = [
+        "all",
+        "any",
+        "every",
+        "some",
+        "real",
+        "number",
+        "numbers",
+        "constant",
+        "constants",
+        "is",
+        "are",
+        "a",
+        "the",
+        "an",
+        "arbitrary",
+        "integer",
+        "integers",
+        "each",
+        "values",
+        "of",
+    ];
+    words_of(words).all(|word| word.len() == 1 || has(&WORDS, word))
 }
 
 /// Bounds in words as relations: `n is at least 5`.

@@ -3,8 +3,10 @@
 mod bracket;
 pub(crate) mod calendar;
 pub(crate) mod choice;
+pub(crate) mod counted;
+mod ellipsis;
 mod expression;
-mod frame;
+pub(crate) mod frame;
 mod matrix;
 mod name;
 pub(crate) mod parser;

@@ -1,5 +1,7 @@
 //! Names, functions and sums.
 
+use num_traits::One;
+
 use crate::math::fuel::Stop;
 use crate::math::lex::literal::{Commas, read_literal};
 use crate::math::lex::token::{Kind, Token};
@@ -29,8 +31,9 @@ impl<'a> Parser<'_, 'a, '_> {
         {
             return Ok(Node::Expr(Expr::Symbol(format!("P({event})").into())));
         }
-        let is_function = matches!(name, "f" | "g" | "h" | "F" | "G" | "H" | "phi" | "psi")
-            || full.ends_with('\'');
+        let is_function =
+            matches!(name, "f" | "g" | "h" | "F" | "G" | "H" | "phi" | "psi" | "zeta")
+                || full.ends_with('\'');
         // `T(10) = 2` gives a value of T.
         let gives_value = matches!(
             (self.peek_at(1), self.peek_at(2), self.peek_at(3)),
@@ -51,6 +54,13 @@ impl<'a> Parser<'_, 'a, '_> {
                 }
                 _ => return Err(Stop::Unreadable("an argument that is no number")),
             };
+            if full == "zeta"
+                && let [Expr::Number(power)] = arguments.as_slice()
+                && power.is_integer()
+                && *power > Rational::one()
+            {
+                return Ok(Node::Expr(zeta(power)));
+            }
             return Ok(Node::Expr(Expr::Call(Function::Named(full.into()), arguments)));
         }
         Ok(Node::Expr(Expr::Symbol(full.into())))
@@ -503,4 +513,10 @@ fn write_token(kind: &Kind<'_>, text: &mut String) -> Result<(), Stop> {
         _ => return Err(Stop::Unreadable("a subscript with something unexpected")),
     }
     Ok(())
+}
+
+/// Riemann's function at an integer above 1, as the sum that defines it.
+fn zeta(power: &Rational) -> Expr {
+    let body = Expr::symbol("n").power(Expr::Number(-power));
+    Expr::Call(Function::Sum, vec![Expr::symbol("n"), Expr::integer(1), Expr::Infinity, body])
 }

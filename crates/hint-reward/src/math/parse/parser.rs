@@ -7,7 +7,7 @@ use crate::math::lex::facing::face_inwards;
 use crate::math::lex::lexer::lex;
 use crate::math::lex::literal::Commas;
 use crate::math::lex::token::{Kind, Token};
-use crate::math::parse::frame::{Frame, Tie, with_bounds};
+use crate::math::parse::frame::{Frame, Tie, restricts_nothing, with_bounds};
 use crate::math::tree::node::{Expr, Function, Node, Relation};
 use crate::math::value::identity::Comparer;
 
@@ -65,7 +65,10 @@ fn conditioned(main: Node, tie: Tie, tokens: &[Token<'_>], fuel: &mut Fuel) -> R
         if matches!(main, Node::Expr(Expr::Symbol(_))) && matches!(condition, Node::Chain { .. }) {
             return Ok(condition);
         }
-        let essential = tie == Tie::Essential;
+        // Words may change the answer: `18 with the digits swapped`.
+        let is_open = matches!(&condition, Node::Text(words)
+            if tie != Tie::Definition && !restricts_nothing(words));
+        let essential = tie == Tie::Essential || is_open;
         return Ok(Node::Given { main: Box::new(main), condition: Box::new(condition), essential });
     }
     // Without a set to take it from, it is all there is to say: `every n except n = 4`.
@@ -184,7 +187,7 @@ impl<'t, 'a> Parser<'t, 'a, '_> {
         Ok(match joint {
             Joint::Vee if conditions || !named => Node::Union(items),
             Joint::Wedge if !named || items.iter().all(is_order_chain) => Node::Intersection(items),
-            Joint::Or if conditions => Node::Union(items),
+            Joint::Or if conditions || names_differ(&items) => Node::Union(items),
             Joint::And if conditions && items.iter().all(is_order_chain) => {
                 Node::Intersection(items)
             }
@@ -367,6 +370,20 @@ fn is_condition(node: &Node) -> bool {
 fn is_assignment(node: &Node) -> bool {
     matches!(node, Node::Chain { terms, relations } if *relations == [Relation::Equal]
         && matches!(terms.first(), Some(Node::Expr(Expr::Symbol(_)))))
+}
+
+/// Whether all items are assignments, and not all to the same name: `x = 1 or y = 2`.
+fn names_differ(items: &[Node]) -> bool {
+    let name = |item: &Node| match item {
+        item if is_assignment(item) => item.equation().map(|(name, _)| name.clone()),
+        _ => None,
+    };
+    let names: Option<Vec<Node>> = items.iter().map(name).collect();
+    let base = |node: &Node| match node {
+        Node::Expr(Expr::Symbol(name)) => name.split('_').next().map(ToOwned::to_owned),
+        _ => None,
+    };
+    names.is_some_and(|names| names.iter().any(|name| base(name) != base(&names[0])))
 }
 
 fn is_order_chain(node: &Node) -> bool {

@@ -70,9 +70,20 @@ pub(crate) fn phrase(text: &str) -> Option<Node> {
 
 /// `n is even`, `even n`, `odd n` and `n is divisible by 3` as congruences; after "if and only if" too.
 fn parity(words: &[&str]) -> Option<Node> {
-    let words = match words.windows(4).rposition(|window| window == ["if", "and", "only", "if"]) {
-        Some(at) => &words[at + 4..],
-        None => words,
+    // `The gears turn if and only if n is even` says it of the gears too.
+    if let Some(at) = words.windows(4).rposition(|window| window == ["if", "and", "only", "if"])
+        && at > 0
+    {
+        let condition = parity(&words[at + 4..])?;
+        return Some(Node::Given {
+            main: Box::new(Node::text(&words[..at].join(" "))),
+            condition: Box::new(condition),
+            essential: true,
+        });
+    }
+    let words = match words {
+        ["if", "and", "only", "if", rest @ ..] => rest,
+        other => other,
     };
     if let [name, "is", "divisible", "by", divisor] | [name, "is", "a", "multiple", "of", divisor] =
         words

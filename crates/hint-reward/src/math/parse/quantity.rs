@@ -1,8 +1,11 @@
 //! Values with what stands around them: currency signs, number words such as million, units.
 
+use num_traits::Signed;
+
 use crate::math::fuel::Stop;
 use crate::math::lex::token::Kind;
 use crate::math::lex::units::Unit;
+use crate::math::parse::counted::is_counted;
 use crate::math::parse::parser::{Parser, into_expr, is_sentence_word};
 use crate::math::parse::stance::is_no_noun;
 use crate::math::tree::node::{Expr, Function, Node, Rational, Relation};
@@ -53,14 +56,19 @@ impl Parser<'_, '_, '_> {
             node = Node::Expr(scaled(value, scale));
             self.at += 1;
             if !rest.is_empty() {
+                if !is_counted(rest, false) {
+                    return Err(Stop::Unreadable(
+                        "words behind the value that name nothing counted",
+                    ));
+                }
                 return with_unit(node, rest);
             }
         }
-        let unit = match (currency, self.unit()?) {
-            (Some(name), _) => Some(name.to_owned()),
-            (None, unit) => unit,
-        };
-        let Some(unit) = unit else { return Ok(node) };
+        let words = self.unit()?;
+        if words.as_ref().is_some_and(|words| !is_counted(words, is_one(&node))) {
+            return Err(Stop::Unreadable("words behind the value that name nothing counted"));
+        }
+        let Some(unit) = currency.map(ToOwned::to_owned).or(words) else { return Ok(node) };
         let node = with_unit(node, &unit)?;
         self.compound(node, &unit)
     }
@@ -196,6 +204,19 @@ impl Parser<'_, '_, '_> {
         let unit = unit.replace(" / ", "/").replace("/ ", "/");
         Ok((!unit.is_empty()).then_some(unit))
     }
+}
+
+/// Whether a value is one thing or a part of it, which is named in the singular.
+fn is_one(node: &Node) -> bool {
+    let value = match node {
+        Node::Expr(expr) => expr,
+        Node::Chain { terms, .. } => match terms.last() {
+            Some(Node::Expr(expr)) => expr,
+            _ => return false,
+        },
+        _ => return false,
+    };
+    value.as_number().is_some_and(|value| value.abs() <= Rational::from_integer(1.into()))
 }
 
 /// What a number word that a text starts with multiplies by, a count and a power of ten, and what follows it.

@@ -137,8 +137,16 @@ pub(crate) fn has(words: &[&str], word: &str) -> bool {
 
 /// Whether a text takes back what stands before it: `No, wait`, `(incorrect)`, `Scratch that, 15`, `❌`.
 pub(crate) fn takes_back(text: &str) -> bool {
-    const REGRETS: [&str; 6] =
-        ["mistaken", "mistook", "retract", "contradicts", "contradiction", "reality"];
+    const REGRETS: [&str; 8] = [
+        "kidding",
+        "joking",
+        "mistaken",
+        "mistook",
+        "retract",
+        "contradicts",
+        "contradiction",
+        "reality",
+    ];
     const JUDGMENTS: [&str; 7] =
         ["wrong", "wrongly", "incorrect", "incorrectly", "rejected", "reject", "discard"];
     // Words that point back at the answer. `Options A and B are incorrect.` speaks of others.
@@ -149,7 +157,13 @@ pub(crate) fn takes_back(text: &str) -> bool {
         let points_back = at == 0
             || words.next().is_some_and(|word| has(&OPENINGS, word) || has(&JUDGMENTS, word))
             || words_of(clause).any(|word| has(&SUBJECTS, word));
-        points_back && words_of(clause).any(|word| has(&JUDGMENTS, word))
+        // `we discard the negative root` judges another value.
+        let others = ["the", "other", "any", "all", "a", "those", "negative"];
+        let mut pairs = words_of(clause).zip(words_of(clause).skip(1).chain([""]));
+        points_back
+            && pairs.any(|(word, next)| {
+                has(&JUDGMENTS, word) && !(has(&["reject", "discard"], word) && has(&others, next))
+            })
     };
     opens_anew(text)
         || words_of(text).any(|word| has(&REGRETS, word))

@@ -120,3 +120,15 @@ pub(super) fn part_of_degree(value: Expr, primes: usize) -> Expr {
         other => other.times(Expr::Number(part.recip())),
     }
 }
+
+/// A hundredth, keeping a decimal a decimal.
+pub(super) fn percent(expr: Expr) -> Expr {
+    let hundred = Rational::from_integer(100.into());
+    match expr {
+        Expr::Number(value) => Expr::Number(value / hundred),
+        Expr::Decimal { value, places } => {
+            Expr::Decimal { value: value / hundred, places: places.saturating_add(2) }
+        }
+        other => other.times(Expr::Number(hundred.recip())),
+    }
+}

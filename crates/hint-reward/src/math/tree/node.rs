@@ -242,6 +242,11 @@ impl Expr {
         }
     }
 
+    /// Whether it is a letter that mostly stands for what is looked for.
+    fn is_unknown(&self) -> bool {
+        matches!(self, Self::Symbol(name) if matches!(&**name, "x" | "y" | "t" | "n" | "k" | "m"))
+    }
+
     /// Number of nodes.
     pub(crate) fn size(&self) -> u64 {
         let below: u64 = match self {
@@ -350,6 +355,10 @@ impl Expr {
             Self::Call(Function::Named(_), arguments) => arguments
                 .iter()
                 .all(|argument| argument.is_label() || argument.as_number().is_some()),
+            // `|x| = 5` is an equation for x. `|AB| = 5` names a value.
+            Self::Call(Function::Abs | Function::Ln | Function::Log, arguments) => {
+                arguments.iter().all(|argument| argument.is_label() && !argument.is_unknown())
+            }
             Self::Call(_, arguments) => arguments.iter().all(Self::is_label),
             Self::Mul(factors) => factors.iter().all(|factor| match factor {
                 Self::Pow(pair) => pair.0.is_label() && pair.1 == Self::integer(-1),

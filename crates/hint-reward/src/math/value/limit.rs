@@ -25,7 +25,7 @@ const DOUBLINGS: [i32; 14] = [2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15];
 const HALVINGS: [i32; 10] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10];
 
 /// Relative error beyond which a value is not known.
-const MAX_ERROR: f64 = 1e-21;
+pub(super) const MAX_ERROR: f64 = 1e-21;
 
 impl Numeric<'_> {
     /// The sum over all integers from `low` on.
@@ -144,6 +144,14 @@ impl Numeric<'_> {
             (Bound::Infinite(-1), Bound::Infinite(1)) => Range::Line,
             _ => return Ok(None),
         };
+        let is_nested =
+            self.is_bound() || body.any(&|expr| matches!(expr, Expr::Call(Function::Integral, _)));
+        if is_nested
+            && let Range::Finite(low, high) = range
+            && let Some(value) = self.smooth_integral(variable, (low, high), body)?
+        {
+            return Ok(Some(value));
+        }
         let mut sum = Ball::real(Real::ZERO);
         let mut before: Option<Ball> = None;
         for level in 3..=5 {
@@ -222,7 +230,7 @@ impl Numeric<'_> {
     }
 
     /// The body with the variable at a value.
-    fn at(&mut self, variable: &str, value: Real, body: &Expr) -> Value {
+    pub(super) fn at(&mut self, variable: &str, value: Real, body: &Expr) -> Value {
         self.bind(variable, value);
         let result = self.value(body);
         self.unbind();

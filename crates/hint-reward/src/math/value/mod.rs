@@ -2,6 +2,7 @@
 
 pub(crate) mod ball;
 pub(crate) mod exact;
+mod gauss;
 pub(crate) mod identity;
 mod limit;
 pub(crate) mod modular;

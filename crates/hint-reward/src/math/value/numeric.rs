@@ -67,6 +67,11 @@ impl<'f> Numeric<'f> {
         self.bound.push((variable.into(), value));
     }
 
+    /// Whether a variable of a sum, a limit or an integral has a value.
+    pub(super) fn is_bound(&self) -> bool {
+        !self.bound.is_empty()
+    }
+
     pub(super) fn unbind(&mut self) {
         self.bound.pop();
     }

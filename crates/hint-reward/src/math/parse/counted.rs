@@ -1,0 +1,232 @@
+//! Words behind a number that name what was counted: `12 red marbles`, not `12 doubled` or `12 in hexadecimal`.
+//!
+//! A counted thing stands in the plural, unless there is one of it. Other words behind a number may change it, and a text
+//! with them is not read.
+
+use crate::math::lex::units::{is_unit, is_unit_letter};
+use crate::math::parse::stance::{has, words_of};
+
+/// Whether the words behind a value are a unit or name what was counted. `is_one` says that it is one thing or less.
+pub(crate) fn is_counted(words: &str, is_one: bool) -> bool {
+    /// Behind the thing counted they say how, when or of what.
+    const LINKS: [&str; 22] = [
+        "per",
+        "of",
+        "in",
+        "on",
+        "each",
+        "left",
+        "remaining",
+        "total",
+        "altogether",
+        "a",
+        "an",
+        "long",
+        "wide",
+        "tall",
+        "high",
+        "deep",
+        "old",
+        "thick",
+        "apart",
+        "away",
+        "to",
+        "from",
+    ];
+    /// Without a thing counted in front of them.
+    const ALONE: [&str; 7] =
+        ["in total", "in all", "total", "altogether", "each", "left", "o'clock"];
+    if !words.is_ascii() {
+        // Counters and nouns of other languages.
+        return true;
+    }
+    let words = words.trim_matches([' ', '.', ',', ';', ':', '!', '*']);
+    // `12 (per week)`
+    if let Some(inside) = words.strip_prefix('(') {
+        let inside = inside.trim_matches([')', ' ']);
+        return has(&["minimum", "maximum", "total", "answer"], inside)
+            || inside.starts_with("per ")
+            || is_counted(inside, is_one);
+    }
+    if ALONE.contains(&words) {
+        return true;
+    }
+    let is_known = |word: &str| {
+        word.split(['/', '^', '-', '.', '{', '}'])
+            .filter(|part| part.chars().any(char::is_alphabetic))
+            .all(|part| is_unit(part) || is_unit_letter(part) || is_word_of_units(part))
+    };
+    if words.split_whitespace().all(is_known) {
+        return true;
+    }
+    if is_one && words.starts_with("of the ") {
+        return true;
+    }
+    let words = words.replace("\\cdot", " ");
+    let head: Vec<&str> = words
+        .split(|c: char| !(c.is_alphanumeric() || matches!(c, '\'' | '^' | '/' | '-' | '.')))
+        .filter(|word| !word.is_empty())
+        .take_while(|word| !LINKS.contains(word))
+        .collect();
+    let Some(last) = head.last() else { return false };
+    // `1 solution`, not `1 doubled`
+    let is_singular =
+        is_one && head.len() < 4 && !["ed", "ly", "ble"].iter().any(|end| last.ends_with(end));
+    is_plural(last) || head.iter().all(|word| is_known(word)) || is_singular
+}
+
+/// Whether words behind a value compute with it: `squared`, `times 3`, `more than that`, not `more dollars`.
+pub(crate) fn computes(words: &str) -> bool {
+    const OPERATIONS: [&str; 19] = [
+        "squared",
+        "cubed",
+        "times",
+        "plus",
+        "minus",
+        "halves",
+        "thirds",
+        "fourths",
+        "quarters",
+        "fifths",
+        "sixths",
+        "tenths",
+        "divided",
+        "multiplied",
+        "over",
+        "choose",
+        "factorial",
+        "mod",
+        "modulo",
+    ];
+    let mut words = words_of(words);
+    let Some(first) = words.next() else { return false };
+    has(&OPERATIONS, first)
+        || first == "o'clock"
+        || (has(&["less", "more", "fewer"], first) && !words.next().is_some_and(is_plural))
+}
+
+/// Words that units are made of, beside their names.
+fn is_word_of_units(word: &str) -> bool {
+    const WORDS: [&str; 26] = [
+        "square",
+        "cup",
+        "pint",
+        "quart",
+        "tablespoon",
+        "teaspoon",
+        "units",
+        "cubic",
+        "sq",
+        "cu",
+        "unit",
+        "percent",
+        "percentage",
+        "pct",
+        "point",
+        "degree",
+        "celsius",
+        "fahrenheit",
+        "C",
+        "F",
+        "rpm",
+        "mph",
+        "bit",
+        "light",
+        "second",
+        "case",
+    ];
+    has(&WORDS, word)
+}
+
+/// Whether a word is a noun in the plural, by its ending or as one of the irregular ones.
+fn is_plural(word: &str) -> bool {
+    const IRREGULAR: [&str; 20] = [
+        "people", "men", "women", "children", "fish", "sheep", "mice", "feet", "teeth", "geese",
+        "deer", "oxen", "dice", "vertices", "data", "yuan", "yen", "won", "baht", "rand",
+    ];
+    const OTHERS: [&str; 30] = [
+        "less",
+        "plus",
+        "minus",
+        "perhaps",
+        "always",
+        "times",
+        "thus",
+        "fails",
+        "works",
+        "is",
+        "was",
+        "has",
+        "does",
+        "versus",
+        "dozens",
+        "scores",
+        "hundreds",
+        "thousands",
+        "millions",
+        "billions",
+        "afterwards",
+        "backwards",
+        "besides",
+        "contradicts",
+        "remains",
+        "violates",
+        "divides",
+        "needs",
+        "exceeds",
+        "likewise",
+    ];
+    let ending = word.ends_with('s')
+        && word.len() > 2
+        && !["ss", "us", "is"].iter().any(|end| word.ends_with(end));
+    has(&IRREGULAR, word) || (ending && !has(&OTHERS, word))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_counted_stands_in_the_plural() {
+        for words in [
+            "apples",
+            "red marbles",
+            "people",
+            "square units",
+            "cm",
+            "m/s^2",
+            "years old",
+            "students per class",
+            "pieces of candy",
+            "meters long",
+            "in total",
+            "ways",
+            "kg m/s",
+            "percentage points",
+            "個",
+            "unit^2",
+        ] {
+            assert!(is_counted(words, false), "{words}");
+        }
+        for words in [
+            "doubled",
+            "pairs fewer",
+            "gross",
+            "less one",
+            "rounded down",
+            "per mille",
+            "mil",
+            "impossible",
+            "fails",
+            "approximately",
+            "in hexadecimal",
+            "reversed",
+            "dozens",
+            "of them",
+        ] {
+            assert!(!is_counted(words, false), "{words}");
+        }
+        assert!(is_counted("solution", true) && !is_counted("solution", false));
+        assert!(!is_counted("doubled", true));
+    }
+}
