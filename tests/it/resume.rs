@@ -459,9 +459,9 @@ fn closures_and_verifiers_of_one_type_are_told_apart_by_name() {
     };
     judged("lenient", 1.0, 2).expect("the run works");
     let error = judged("strict", 1.0, 4).expect_err("another verifier").to_string();
-    assert!(error.contains("rubric: \"1 lenient\" there, \"1 strict\" here"), "{error}");
+    assert!(error.contains("rubric: \"own 1 lenient\" there, \"own 1 strict\" here"), "{error}");
     let error = judged("lenient", 0.5, 4).expect_err("another weight").to_string();
-    assert!(error.contains("rubric: \"1 lenient\" there, \"0.5 lenient\" here"), "{error}");
+    assert!(error.contains("rubric: \"own 1 lenient\" there, \"own 0.5 lenient\" here"), "{error}");
 }
 
 type Builder = RunBuilder<PolicyGradient>;

@@ -41,7 +41,7 @@ impl<E: RolloutEngine + 'static, F: PromptFormat + 'static> Parts<E, F> {
                 (rubric, Some(description))
             }
             Judge::Own(rubric) => {
-                let description = rubric.description();
+                let description = format!("own {}", rubric.description());
                 (rubric, Some(description))
             }
         };

@@ -38,7 +38,7 @@ impl Restored {
         }
         let mut restored = Self { dir: dir.to_path_buf(), state };
         let differences = differences(&restored.state.config, config);
-        let changed = restored.admit(differences, changes)?;
+        let changed = restored.admit(differences, changes, config)?;
         restored.state.history.extend(changed);
         load_weights(dir, learner.policy(), &model)?;
         let part = |name: &str| restored.part(name).cloned();
@@ -92,14 +92,15 @@ impl Restored {
         };
         let both = names.map(|name| (name.clone(), value(saved, name), value(found, name)));
         let different = both.filter(|(_, before, after)| before != after);
-        self.admit(different.collect(), changes)
+        self.admit(different.collect(), changes, &self.state.config)
     }
 
-    /// The differences as changes, if all of them are among `changes`.
+    /// The differences from `config` as changes, if all of them are among `changes`.
     fn admit(
         &self,
         differences: Vec<(String, Value, Value)>,
         changes: &[String],
+        config: &GrpoConfig,
     ) -> Result<Vec<Change>, GrpoError> {
         let step = self.state.progress.step;
         let names = |key: &str| changes.iter().any(|change| is_below(key, change));
@@ -109,9 +110,9 @@ impl Restored {
         };
         let refused = differences.iter().filter(|difference| !is_meant(difference));
         let refused = refused.map(|(key, before, after)| {
-            let text = |value: &Value| match (value, key.strip_prefix("custom_parts.")) {
+            let text = |value: &Value, side| match (value, key.strip_prefix("custom_parts.")) {
                 (Value::Null, Some(axis)) => {
-                    format!("the configured {}", configured_part(&self.state.config, axis))
+                    format!("the configured {}", configured_part(side, axis))
                 }
                 (Value::Null, None) => "nothing".to_owned(),
                 (value, _) => value.to_string(),
@@ -122,7 +123,7 @@ impl Restored {
             } else {
                 ""
             };
-            format!("{key}: {} there, {} here{advice}", text(before), text(after))
+            format!("{key}: {} there, {} here{advice}", text(before, &self.state.config), text(after, config))
         });
         let refused = refused.collect::<Vec<_>>();
         if !refused.is_empty() {

@@ -277,11 +277,13 @@ impl Weights {
         self.originals.keys().map(|&index| &self.parameters[index])
     }
 
-    /// Converts frozen weights to another kind; what is trained keeps its own.
+    /// Converts frozen weights to another kind. Trained ones keep theirs, and so do the constants of a delta-net's decay,
+    /// which is computed in `Float`.
     pub(crate) fn narrow(&mut self, config: &ModelConfig, kind: Kind) {
+        let is_decay = |name: &str| name.ends_with(DECAY) || name.ends_with(DECAY_BIAS);
         let mut parameters = self.parameters();
         for (index, parameter) in parameters.iter_mut().enumerate() {
-            if !self.originals.contains_key(&index) {
+            if !self.originals.contains_key(&index) && !is_decay(&parameter.name) {
                 parameter.tensor = parameter.tensor.to_kind(kind);
             }
         }

@@ -222,6 +222,26 @@ fn frozen_weights_take_the_compute_kind() {
     );
 }
 
+/// The decay of a delta-net is computed in `Float`, so its constants stay as they are.
+#[test]
+fn frozen_weights_become_narrow_but_not_the_decay_of_a_delta_net() {
+    let options = LoadOptions { compute: Kind::BFloat16, ..options() };
+    let model = CausalLm::load(golden().join("models/qwen3_5"), &options).unwrap();
+    let exact = model.parameters().into_iter().map(|one| (one.name, one.tensor));
+    let exact = exact.collect::<BTreeMap<_, _>>();
+    let base = model.with_lora(&LoraConfig::default(), 1).unwrap().base().unwrap();
+    let is_decay = |name: &str| name.ends_with("A_log") || name.ends_with("dt_bias");
+    let (decay, others): (Vec<_>, Vec<_>) =
+        base.parameters().into_iter().partition(|one| is_decay(&one.name));
+    assert!(!decay.is_empty() && !others.is_empty());
+    for Parameter { name, tensor } in decay {
+        assert!(tensor.equal(&exact[&name]), "{name}");
+    }
+    for Parameter { name, tensor } in others {
+        assert_eq!(tensor.kind(), Kind::BFloat16, "{name}");
+    }
+}
+
 #[test]
 fn what_is_not_implemented_is_refused_by_name() {
     #[track_caller]

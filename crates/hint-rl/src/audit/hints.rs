@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::Result;
 use clap::ValueEnum;
+use hint_reward::{MathVerifier, RewardInput, Verifier};
 use hint_rollout::hint::leak::{Leak, LeakDetector, LeakKind};
 use hint_rollout::{DatasetHints, HintProvider, HintRequest, Problem};
 use serde::Serialize;
@@ -23,12 +24,32 @@ pub(super) enum Deny {
 #[derive(Debug, Default, Serialize)]
 pub(super) struct Leaks {
     problems: usize,
+    /// Problems, and those with a hint, by difficulty.
+    levels: BTreeMap<String, Coverage>,
+    /// Hints that state an answer other than the reference's.
+    wrong: Vec<Wrong>,
     /// Hints looked at.
     hints: usize,
     /// Hints with a leak, and by its kind.
     leaking: usize,
     by_kind: BTreeMap<LeakKind, usize>,
     found: Vec<Finding>,
+}
+
+#[derive(Debug, Clone, Copy, Default, Serialize)]
+struct Coverage {
+    problems: usize,
+    /// Over all columns that were looked at.
+    hints: usize,
+}
+
+#[derive(Debug, Serialize)]
+struct Wrong {
+    problem: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    column: Option<String>,
+    hint: String,
+    states: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -49,6 +70,9 @@ impl Leaks {
             for problem in problems {
                 report.add(problem, &source, column)?;
             }
+        }
+        for problem in problems {
+            report.levels.entry(level(problem)).or_default().problems += 1;
         }
         Ok(report)
     }
@@ -74,6 +98,13 @@ impl Leaks {
     ) -> Result<()> {
         let Some(hint) = source.hint(&HintRequest::new(problem))? else { return Ok(()) };
         self.hints += 1;
+        self.levels.entry(level(problem)).or_default().hints += 1;
+        let judgment =
+            MathVerifier::strict().verify(&RewardInput::new(&hint.text, &problem.answer));
+        if let (true, Some(states)) = (judgment.verdict.is_wrong(), judgment.extracted) {
+            let (problem, column) = (problem.id.clone(), column.cloned());
+            self.wrong.push(Wrong { problem, column, hint: hint.text.clone(), states });
+        }
         let leaks = LeakDetector::new().leaks(problem, &hint);
         if leaks.is_empty() {
             return Ok(());
@@ -105,6 +136,14 @@ impl Leaks {
                 say!("    bytes {}..{}: `{text}` is {what}, {value}", span.start, span.end);
             }
         }
+        for Wrong { problem, column, hint, states } in &self.wrong {
+            match column {
+                Some(column) => say!("{problem}, column {column}"),
+                None => say!("{problem}"),
+            }
+            say!("  {}", hint.replace('\n', "\n  "));
+            say!("    states `{states}`, which is not the reference's answer");
+        }
         let percent = |count: usize| 100.0 * count as f64 / self.hints.max(1) as f64;
         say!("problems              {:>7}", self.problems);
         say!("hints                 {:>7}", self.hints);
@@ -112,8 +151,18 @@ impl Leaks {
             ("leaking             ", self.leaking),
             ("  the answer        ", self.count(LeakKind::Answer)),
             ("  a step's value    ", self.count(LeakKind::Step)),
+            ("another answer      ", self.wrong.len()),
         ] {
             say!("{name}  {count:>7}  {:.1} %", percent(count));
         }
+        if self.levels.len() > 1 {
+            for (level, Coverage { problems, hints }) in &self.levels {
+                say!("  level {level:<12}  {hints:>7} hints of {problems} problems");
+            }
+        }
     }
+}
+
+fn level(problem: &Problem) -> String {
+    problem.level.clone().unwrap_or_else(|| "none".to_owned())
 }

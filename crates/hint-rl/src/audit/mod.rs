@@ -3,16 +3,18 @@
 //! ```text
 //! hint-rl audit problems.jsonl
 //! hint-rl audit problems.jsonl --only references --write-usable usable.jsonl
-//! hint-rl audit problems.jsonl --only hints --column planning_1 --json --deny answer
+//! hint-rl audit problems.jsonl --only hints --hint-column planning_1 --json --deny answer
+//! hint-rl audit problems.jsonl --model Qwen2.5-0.5B-Instruct --hint-column abstract_hint --hint-column direct_hint
 //! ```
 //!
 //! Prints the reference answers that no completion could match, by reason and with examples, and each
-//! hint that gives the answer or the value of a step away, with the place. With `--json`, the same as one
-//! JSON object. Ends with exit code 1 if a reference is unusable, or a hint leaks what `--deny` names.
+//! hint that gives the answer or the value of a step away, with the place, or states another answer. With `--model`, a
+//! sample of the problems is answered with and without hints. With `--json`, the same as one JSON object. Ends with exit code 1 if a reference is unusable, or a hint leaks what `--deny` names.
 //! Takes about a second for ten thousand problems.
 
 mod hints;
 mod references;
+mod trial;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -24,6 +26,7 @@ use serde_json::json;
 
 use self::hints::{Deny, Leaks};
 use self::references::References;
+use self::trial::TrialOptions;
 use crate::workload::{columns, problems_path};
 
 /// Checks the reference answers and the hints of a problem file.
@@ -50,6 +53,8 @@ pub struct Options {
     /// Which leaks make the exit code 1.
     #[arg(long, value_enum, default_value = "none")]
     deny: Deny,
+    #[command(flatten)]
+    trial: TrialOptions,
 }
 
 /// What is checked.
@@ -67,15 +72,15 @@ enum Subject {
 ///
 /// Problems that cannot be read, a file that cannot be written.
 pub fn run(options: &Options) -> Result<ExitCode> {
-    let file = problems_path(&options.file.to_string_lossy())?;
-    let problems = read_problems_from(&[file], &columns(&options.column)?)?;
+    let (name, columns) = (&*options.file.to_string_lossy(), columns(&options.column)?);
+    let problems = read_problems_from(&[problems_path(name)?], &columns)?;
     let wants = |subject| options.only.is_none_or(|only| only == subject);
     let references = wants(Subject::References).then(|| References::of(&problems));
     let leaks =
         wants(Subject::Hints).then(|| Leaks::of(&problems, &options.hint_column)).transpose()?;
+    let trial = options.trial.run(name, &columns, &options.hint_column)?;
     if options.json {
-        let found =
-            json!({ "references": references.as_ref().map(References::json), "hints": leaks });
+        let found = json!({ "references": references.as_ref().map(References::json), "hints": leaks, "trial": trial });
         say!("{}", serde_json::to_string_pretty(&found)?);
     } else {
         if let Some(references) = &references {
@@ -83,6 +88,9 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         }
         if let Some(leaks) = &leaks {
             leaks.print();
+        }
+        if let Some(rows) = &trial {
+            say!("{}", trial::table(rows));
         }
     }
     if let (Some(path), Some(references)) = (&options.write_usable, &references) {
@@ -96,9 +104,29 @@ pub fn run(options: &Options) -> Result<ExitCode> {
 
 #[cfg(test)]
 mod tests {
-    use hint_rollout::read_problems;
+    use hint_rollout::{Problem, read_problems};
 
     use super::*;
+
+    fn trial(args: &[&str]) -> TrialOptions {
+        #[derive(clap::Parser)]
+        struct Options {
+            #[command(flatten)]
+            trial: TrialOptions,
+        }
+        let args = std::iter::once("audit").chain(args.iter().copied());
+        <Options as clap::Parser>::parse_from(args).trial
+    }
+
+    #[test]
+    fn a_hint_that_states_another_answer_is_found() {
+        let hint = |hint: &str| Problem::new("a", "?", "34").with_hint(hint);
+        let problems = [hint(r"It is \boxed{14}."), hint(r"\boxed{34}"), hint("add 7 and 7")];
+        let found = json!(Leaks::of(&problems, &[]).unwrap());
+        assert_eq!(found["wrong"].as_array().map(Vec::len), Some(1));
+        assert_eq!(found["wrong"][0]["states"], "14");
+        assert_eq!(found["levels"]["none"], json!({ "problems": 3, "hints": 3 }));
+    }
 
     #[test]
     fn unusable_references_end_with_1_and_the_usable_problems_are_written() {
@@ -119,6 +147,7 @@ mod tests {
             hint_column: Vec::new(),
             json: false,
             deny: Deny::None,
+            trial: trial(&[]),
         };
         assert_eq!(run(&options).unwrap(), ExitCode::from(1));
         let kept = read_problems(&usable).unwrap();

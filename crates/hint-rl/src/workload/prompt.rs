@@ -1,4 +1,4 @@
-//! What a user may decide about prompts and the end of completions in place of the model's files.
+//! Options about prompts and the end of completions in place of the model's files.
 
 use std::path::PathBuf;
 

@@ -1,0 +1,307 @@
+//! Hints tried on a policy before training: do they rescue what is all wrong, and do they fit the policy?
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::{Context, Result, ensure};
+use clap::Args;
+use comfy_table::{CellAlignment, Table, presets::UTF8_FULL_CONDENSED};
+use hint_affinity::{AffinityAccumulator, ClipRange};
+use hint_grpo::GrpoConfig;
+use hint_grpo::config::EvaluationConfig;
+use hint_policy::{DeviceChoice, Policy, ScoreOptions, TokenBatch, TokenRow};
+use hint_reward::Rubric;
+use hint_rollout::collect::hinted::{CombineRule, HintTrigger, KeepIf};
+use hint_rollout::data::{Columns, DataConfig, HeldOut};
+use hint_rollout::{
+    Collector, CollectorConfig, DatasetHints, HintProvider, HintRequest, LocalEngine, Problem,
+    Rollout, RolloutGroup, Seed,
+};
+use serde::Serialize;
+
+use crate::process::set_threads;
+use crate::workload::{Compute, Model, Source, Workload, device};
+
+/// How far a ratio may be from 1, as in the clipped objective.
+const CLIP: f64 = 0.2;
+
+/// How hints are tried on a policy.
+#[derive(Debug, Args)]
+pub(super) struct TrialOptions {
+    /// Try the hints on this policy, as `hint-rl train` takes it: a sample of the problems is answered with and without
+    /// them.
+    #[arg(long)]
+    model: Option<String>,
+    /// Problems of the sample: those whose ids hash lowest.
+    #[arg(long, default_value_t = 20, requires = "model")]
+    sample: usize,
+    /// A configuration; `rollout.sampling`, `rollout.group_size`, `[verifier]`, `[model]` and `[prompt]` of it count.
+    #[arg(long, value_name = "FILE.toml", requires = "model")]
+    config: Option<PathBuf>,
+    /// Sets one key of the configuration; may be given several times.
+    #[arg(long, value_name = "KEY=VALUE", requires = "model")]
+    set: Vec<String>,
+    /// Where to compute: auto, cpu, cuda or cuda:N.
+    #[arg(long, default_value = "auto", requires = "model")]
+    device: DeviceChoice,
+}
+
+/// The effect of one column of hints on the problems of one difficulty; the last row is of all.
+#[derive(Debug, Serialize)]
+pub(super) struct Row {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    column: Option<String>,
+    /// `all` for every problem.
+    level: String,
+    problems: usize,
+    /// Shares of correct completions.
+    plain: f64,
+    hinted: f64,
+    /// Problems with no correct plain completion, and those of them that have a hinted one.
+    all_wrong: usize,
+    rescued: usize,
+    /// Of hinted completions: their ratio is the plain policy's to the hinted one's.
+    affinity: f64,
+    /// Of plain completions: their ratio is the hinted policy's to the plain one's.
+    teacher_affinity: f64,
+}
+
+impl TrialOptions {
+    /// Tries the hint of each problem, or those of the columns in its place. `None` without a model.
+    pub(super) fn run(
+        &self,
+        file: &str,
+        columns: &Columns,
+        hint_columns: &[String],
+    ) -> Result<Option<Vec<Row>>> {
+        let Some(name) = &self.model else { return Ok(None) };
+        let text = self.config.as_ref().map_or_else(
+            || Ok(String::new()),
+            |path| {
+                std::fs::read_to_string(path)
+                    .with_context(|| format!("cannot read `{}`", path.display()))
+            },
+        )?;
+        let config = GrpoConfig::from_toml_with(&text, self.set.iter().map(String::as_str))?;
+        set_threads((name == "tiny").then_some(1));
+        let device = device(self.device)?;
+        let data = DataConfig { columns: columns.clone(), ..DataConfig::default() };
+        let evaluation =
+            EvaluationConfig { held_out: HeldOut::None, ..EvaluationConfig::default() };
+        let workload = Workload::load(&Source {
+            model: name,
+            problems: file,
+            data: &data,
+            verifier: &config.verifier,
+            device,
+            compute: Compute::or_default(None, device),
+            evaluation: &evaluation,
+        })?
+        .with_prompt(&config.model, &config.prompt);
+        let model = workload.model(0)?;
+        let mut rows = Vec::new();
+        for column in hint_columns.iter().map(Some).chain(hint_columns.is_empty().then_some(None)) {
+            let source = column.map_or_else(DatasetHints::new, DatasetHints::column);
+            let has_hint =
+                |problem: &Problem| anyhow::Ok(source.hint(&HintRequest::new(problem))?.is_some());
+            let hinted = workload.train.filter(has_hint)?;
+            let sample = hinted.sample_by_hash(self.sample)?.to_vec()?;
+            ensure!(!sample.is_empty(), "no problem has a hint to try");
+            let groups = collect(&model, &config, source, &sample)?;
+            let temperature = config.rollout.sampling.temperature;
+            let mut outcomes = Vec::new();
+            for (problem, group) in sample.iter().zip(&groups) {
+                let outcome = Outcome::of(group, &**model.policy.lock(), temperature)?;
+                outcomes.push((problem.level.clone().unwrap_or_else(|| "–".to_owned()), outcome));
+            }
+            rows.extend(by_level(column, &outcomes));
+        }
+        Ok(Some(rows))
+    }
+}
+
+/// A group for each problem, half of it plain and half of it hinted.
+fn collect(
+    model: &Model,
+    config: &GrpoConfig,
+    source: DatasetHints,
+    sample: &[Problem],
+) -> Result<Vec<RolloutGroup>> {
+    let rollout = CollectorConfig {
+        sampling: config.rollout.sampling.clone(),
+        group_size: config.rollout.group_size,
+        trigger: HintTrigger::Always,
+        keep_if: KeepIf::Always,
+        combine: CombineRule::Append,
+        ..CollectorConfig::default()
+    };
+    let engine = LocalEngine::new(model.policy.clone(), model.stop_tokens.clone())
+        .with_tokenizer(Arc::clone(&model.tokenizer));
+    let rubric = Rubric::new(config.verifier.build()?);
+    let collector = Collector::new(engine, Arc::clone(&model.format), rubric, rollout)?;
+    let problems = sample.iter().collect::<Vec<_>>();
+    let groups = collector.with_hints(source).collect(&problems, Seed::new(0))?.groups;
+    ensure!(
+        groups.len() == sample.len(),
+        "{} of {} problems could not be tried: their prompts are too long, or their completions could not be judged",
+        sample.len() - groups.len(),
+        sample.len()
+    );
+    Ok(groups)
+}
+
+/// The effect of a hint on one problem.
+struct Outcome {
+    plain: Vec<bool>,
+    hinted: Vec<bool>,
+    /// Log-ratios of hinted and of plain completions, see [`Row`].
+    behavior: Vec<f64>,
+    teacher: Vec<f64>,
+}
+
+impl Outcome {
+    fn of(group: &RolloutGroup, policy: &dyn Policy, temperature: f64) -> Result<Self> {
+        let verdicts = |hinted: bool| {
+            let side = group.rollouts.iter().filter(move |one| one.is_hinted() == hinted);
+            side.map(Rollout::is_correct).collect()
+        };
+        let mut outcome = Self {
+            plain: verdicts(false),
+            hinted: verdicts(true),
+            behavior: Vec::new(),
+            teacher: Vec::new(),
+        };
+        let hint = group.rollouts.iter().find_map(|one| one.hint.as_ref());
+        for rollout in &group.rollouts {
+            let (prompt, ratios) = match (&rollout.hint, hint) {
+                (Some(_), _) => (&group.prompt, &mut outcome.behavior),
+                (None, Some(hint)) => (&hint.prompt, &mut outcome.teacher),
+                (None, None) => continue,
+            };
+            let completion = &rollout.completion;
+            let row = TokenRow { prompt, completion: &completion.tokens };
+            let batch = TokenBatch::new(&[row], policy.device())?;
+            let options = ScoreOptions { temperature, ..ScoreOptions::default() };
+            let logprobs = tch::no_grad(|| policy.score(&batch, &options))?.logprobs.get(0);
+            let count = i64::try_from(completion.tokens.len())?;
+            let logprobs = logprobs.narrow(0, i64::try_from(prompt.len())?, count);
+            let logprobs = Vec::<f64>::try_from(logprobs.to_kind(tch::Kind::Double))?;
+            let drawn = &completion.behavior_logprobs;
+            ratios.extend(logprobs.iter().zip(drawn).map(|(other, drawn)| other - drawn));
+        }
+        Ok(outcome)
+    }
+}
+
+/// A row per level, and one of all.
+fn by_level(column: Option<&String>, outcomes: &[(String, Outcome)]) -> Vec<Row> {
+    let mut levels = BTreeMap::<&str, Vec<&Outcome>>::new();
+    for (level, outcome) in outcomes {
+        levels.entry(level).or_default().push(outcome);
+    }
+    let all = outcomes.iter().map(|(_, outcome)| outcome).collect::<Vec<_>>();
+    let levels = if levels.len() > 1 { levels } else { BTreeMap::new() };
+    levels.into_iter().chain([("all", all)]).map(|(level, of)| row(column, level, &of)).collect()
+}
+
+fn row(column: Option<&String>, level: &str, outcomes: &[&Outcome]) -> Row {
+    let share = |side: &dyn Fn(&Outcome) -> &Vec<bool>| {
+        let verdicts = outcomes.iter().flat_map(|one| side(one)).collect::<Vec<_>>();
+        let correct = verdicts.iter().filter(|verdict| ***verdict).count();
+        correct as f64 / verdicts.len().max(1) as f64
+    };
+    let affinity = |side: &dyn Fn(&Outcome) -> &Vec<f64>| {
+        let clip = ClipRange::symmetric(CLIP).expect("a constant in range");
+        let mut accumulator = AffinityAccumulator::new(clip);
+        for &ratio in outcomes.iter().flat_map(|one| side(one)) {
+            accumulator.push(ratio, 1.0).expect("scores are finite");
+        }
+        accumulator.affinity().value()
+    };
+    let is_all_wrong = |one: &&&Outcome| !one.plain.contains(&true);
+    let all_wrong = outcomes.iter().filter(is_all_wrong).collect::<Vec<_>>();
+    Row {
+        column: column.cloned(),
+        level: level.to_owned(),
+        problems: outcomes.len(),
+        plain: share(&|one| &one.plain),
+        hinted: share(&|one| &one.hinted),
+        all_wrong: all_wrong.len(),
+        rescued: all_wrong.iter().filter(|one| one.hinted.contains(&true)).count(),
+        affinity: affinity(&|one| &one.behavior),
+        teacher_affinity: affinity(&|one| &one.teacher),
+    }
+}
+
+/// The rows as a table.
+pub(super) fn table(rows: &[Row]) -> Table {
+    let mut table = Table::new();
+    table.load_preset(UTF8_FULL_CONDENSED);
+    table.set_header([
+        "hint",
+        "level",
+        "problems",
+        "plain",
+        "hinted",
+        "all wrong",
+        "rescued",
+        "affinity",
+        "of teacher",
+    ]);
+    for row in rows {
+        table.add_row([
+            row.column.clone().unwrap_or_else(|| "hint".to_owned()),
+            row.level.clone(),
+            row.problems.to_string(),
+            format!("{:.3}", row.plain),
+            format!("{:.3}", row.hinted),
+            row.all_wrong.to_string(),
+            row.rescued.to_string(),
+            format!("{:.3}", row.affinity),
+            format!("{:.3}", row.teacher_affinity),
+        ]);
+    }
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::problem_row::problem_row;
+    use crate::tiny::swaps;
+
+    #[test]
+    fn hints_are_tried_on_a_policy() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("swaps.jsonl");
+        let (problems, _) = swaps::problems(1);
+        let rows = problems.iter().take(12).map(|one| format!("{}\n", json!(problem_row(one))));
+        std::fs::write(&file, rows.collect::<String>()).unwrap();
+        let set = ["verifier.equality.type=exact", "rollout.sampling.max_completion_len=64"];
+        let mut options = TrialOptions {
+            model: Some("tiny".to_owned()),
+            sample: 6,
+            config: None,
+            set: set.map(str::to_owned).to_vec(),
+            device: DeviceChoice::Cpu,
+        };
+        let run = |options: &TrialOptions| {
+            options.run(&file.to_string_lossy(), &Columns::default(), &[]).unwrap()
+        };
+        let rows = run(&options).unwrap();
+        let all = rows.last().unwrap();
+        assert_eq!((all.level.as_str(), all.problems), ("all", 6));
+        assert!(all.hinted > all.plain + 0.2, "{all:?}");
+        assert!(all.rescued > 0 && all.rescued <= all.all_wrong, "{all:?}");
+        assert!(0.0 < all.affinity && all.affinity < 1.0, "{all:?}");
+        assert!(0.0 < all.teacher_affinity && all.teacher_affinity < 1.0, "{all:?}");
+        options.model = None;
+        assert!(run(&options).is_none());
+    }
+}
