@@ -5,6 +5,7 @@ mod emulator;
 mod log;
 mod memory;
 mod programs;
+mod reach;
 mod work;
 
 use std::collections::BTreeMap;
@@ -79,6 +80,7 @@ const PROBE: &str = "hint-device";
 
 impl Device<'_> {
     fn checks(&self, form: Form) -> Result<()> {
+        reach::check(self)?;
         self.models()?;
         work::check(self)?;
         programs::check(self, form)?;
