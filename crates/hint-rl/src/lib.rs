@@ -1,7 +1,7 @@
 //! The application of hint-rl: GRPO and HINT from the command line.
 //!
 //! The program `hint-rl` has a command per module: [`train`], [`evaluate`], [`compare`], [`hints`]
-//! (`generate-hints`), [`audit`], [`doctor`], [`export`], [`report`] and [`show`]. Each has an `Options` type that
+//! (`generate-hints`), [`audit`], [`doctor`], [`export`], [`report`], [`reproduce`] and [`show`]. Each has an `Options` type that
 //! clap parses and a `run` function, so that another program can offer the same command.
 //!
 //! [`workload`] finds models and problems by name; [`tiny`] is the embedded default, and [`tasks`] has families of
@@ -28,6 +28,7 @@ mod problem_row;
 pub mod process;
 pub mod progress;
 pub mod report;
+pub mod reproduce;
 mod run_log;
 pub mod show;
 pub mod tasks;

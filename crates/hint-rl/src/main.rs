@@ -6,8 +6,8 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use hint_rl::{
-    audit, check_vllm, compare, contrast, doctor, evaluate, export, hints, process, report, show,
-    tasks, tiny, train,
+    audit, check_vllm, compare, contrast, doctor, evaluate, export, hints, process, report,
+    reproduce, show, tasks, tiny, train,
 };
 
 /// Reinforcement learning on language models, with hints where a problem is too hard.
@@ -24,6 +24,8 @@ enum Command {
     Train(Box<train::Options>),
     /// Evaluate a model, or the newest checkpoint of a run, without hints.
     Evaluate(Box<evaluate::Options>),
+    /// Run the experiments of HINT's paper with controls, and write a report.
+    Reproduce(Box<reproduce::Options>),
     /// Compare presets on the embedded task over several seeds.
     Compare(compare::Options),
     /// Generate hints ahead of training: from the solutions, a teacher, or the policy itself.
@@ -57,6 +59,7 @@ fn main() -> Result<ExitCode> {
     process::bound_threads();
     match Program::parse().command {
         Command::Train(options) => return train::run(*options),
+        Command::Reproduce(options) => return reproduce::run(&options),
         Command::Audit(options) => return audit::run(&options),
         Command::Evaluate(options) => evaluate::run(&options)?,
         Command::Compare(options) => compare::run(&options)?,

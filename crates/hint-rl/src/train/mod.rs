@@ -117,6 +117,38 @@ fn train_all(
     stop: &StopSignals,
     hint_grpo: &impl Fn(&mut Job<'_>) -> Result<Outcome>,
 ) -> Result<ExitCode> {
+    let Some(summary) = train_methods(settings, workload, stop, hint_grpo)? else {
+        note!("stopped; continue with: --resume {}", settings.out.display());
+        return Ok(stop.exit_code());
+    };
+    settings.output.table(summary.table());
+    settings.output.table(summary.rules());
+    summary.write(&settings.out.join("summary.json"))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Trains the methods of `settings`, each from the newest checkpoint of its folder. Whether they are done; not if a
+/// signal stopped them.
+///
+/// # Errors
+///
+/// Hints that are not there, a run that fails.
+pub(crate) fn train_quietly(
+    settings: &Settings,
+    workload: &Workload,
+    stop: &StopSignals,
+) -> Result<bool> {
+    settings.check_hints(&workload.train)?;
+    Ok(train_methods(settings, workload, stop, &policy_gradient)?.is_some())
+}
+
+/// The summary; nothing if a signal stopped a run.
+fn train_methods(
+    settings: &Settings,
+    workload: &Workload,
+    stop: &StopSignals,
+    hint_grpo: &impl Fn(&mut Job<'_>) -> Result<Outcome>,
+) -> Result<Option<Summary>> {
     let mut summary = Summary::default();
     for method in settings.chosen() {
         let config = settings.config(method);
@@ -139,15 +171,11 @@ fn train_all(
             if method.is_supervised() { supervised(&mut job) } else { hint_grpo(&mut job) };
         let outcome = outcome.inspect_err(|error| job.explain(error))?;
         if let Outcome::Stopped { .. } = outcome {
-            note!("stopped; continue with: --resume {}", settings.out.display());
-            return Ok(stop.exit_code());
+            return Ok(None);
         }
         summary.runs.push(RunSummary::read(&job.dir, &method.name, seed, steps)?);
     }
-    settings.output.table(summary.table());
-    settings.output.table(summary.rules());
-    summary.write(&settings.out.join("summary.json"))?;
-    Ok(ExitCode::SUCCESS)
+    Ok(Some(summary))
 }
 
 /// One run of one method, as the options ask for it.
@@ -253,7 +281,7 @@ impl Job<'_> {
     ///
     /// As [`Collector::check_problems`]; none that fit.
     pub fn problems(&self, collector: &Collector) -> Result<ProblemSet> {
-        self.workload.fitting(collector, |line| note!("{line}"))
+        self.workload.fitting(collector, |line| self.settings.output.note(format_args!("{line}")))
     }
 
     /// Shows how far the run is and what its verdict is, and ends it when Ctrl-C was pressed. Ask for it when the

@@ -1,0 +1,262 @@
+//! `hint-rl reproduce`: the experiments of HINT's paper with controls, as one command that can be stopped at any moment.
+//!
+//! ```text
+//! hint-rl reproduce
+//! hint-rl reproduce --arms grpo,hint,hint_placebo --seeds 0,1,2
+//! hint-rl reproduce --scale paper --problems dapo.jsonl --held-out math500.jsonl --dry-run
+//! ```
+//!
+//! Each arm is a preset, and has a run below `--out` with each seed. Two runs go side by side, with one thread each. The
+//! same command continues where it was stopped; Ctrl-C ends it after a step, with exit code 130. At the end, and whenever it is
+//! stopped, it writes `report.html`, `results.json` and `results.csv` about the runs that are done.
+
+mod arms;
+mod hints;
+mod html;
+mod report;
+mod results;
+mod scale;
+mod schedule;
+mod stats;
+mod svg;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, ensure};
+use clap::Args;
+use hint_grpo::GrpoConfig;
+use hint_policy::runtime::DeviceChoice;
+use hint_rollout::read_problems;
+
+use self::arms::{Arm, chosen};
+use self::html::page;
+use self::report::Report;
+use self::results::{RunResult, Slices};
+use self::scale::{Data, Scale};
+use self::schedule::{Task, run_all};
+use crate::process::{catch_signals, is_small};
+use crate::progress::Output;
+use crate::train::Settings;
+use crate::workload::{Compute, device};
+
+/// Runs the experiments of HINT's paper with controls, and writes a report.
+#[derive(Debug, Args)]
+pub struct Options {
+    /// `tiny` runs on a CPU with what is in the repository; `small` and `paper` take problems from files.
+    #[arg(long, value_enum, default_value = "tiny")]
+    scale: Scale,
+    /// The arms to run [default: all].
+    #[arg(long, value_delimiter = ',')]
+    arms: Vec<String>,
+    /// Seeds.
+    #[arg(long, value_delimiter = ',', default_value = "0,1,2,3,4")]
+    seeds: Vec<u64>,
+    /// Sets one key of the settings that all arms have, such as `run.steps=20`; may be given several times.
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// Where to write runs and report [default: `runs/reproduce-SCALE`].
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Runs side by side, with one thread each on a CPU.
+    #[arg(long, default_value_t = 2)]
+    jobs: usize,
+    /// The model, as `train` takes it [default: that of the scale].
+    #[arg(long)]
+    model: Option<String>,
+    /// Problems to train on.
+    #[arg(long, value_name = "FILE")]
+    problems: Option<PathBuf>,
+    /// Problems to evaluate on, in distribution.
+    #[arg(long, value_name = "FILE")]
+    held_out: Option<PathBuf>,
+    /// Problems to evaluate on, out of distribution.
+    #[arg(long, value_name = "FILE")]
+    out_of_distribution: Option<PathBuf>,
+    /// `cpu`, `cuda`, `cuda:N`, or `auto` for the first GPU if there is one [default: `cpu` for the scale `tiny`, else `auto`].
+    #[arg(long)]
+    device: Option<DeviceChoice>,
+    /// Sample with the vLLM server at this address; may be given several times. Runs share it, so give `--jobs 1`.
+    #[arg(long, value_name = "URL")]
+    vllm: Vec<String>,
+    /// Sampled tokens at which arms are compared [default: what the run with the fewest sampled].
+    #[arg(long)]
+    budget: Option<u64>,
+    /// Check arms, settings and problems, print the plan, and train nothing.
+    #[arg(long)]
+    dry_run: bool,
+    /// Write the report about the runs that are done, and train nothing.
+    #[arg(long, conflicts_with = "dry_run")]
+    report_only: bool,
+}
+
+/// Runs the command.
+///
+/// # Errors
+///
+/// Options that do not fit together, problems that cannot be read, runs that fail.
+pub fn run(options: &Options) -> Result<ExitCode> {
+    let stop = catch_signals("finishing the steps")?;
+    let arms = chosen(&options.arms)?;
+    let out = options.out.clone();
+    let out =
+        out.unwrap_or_else(|| PathBuf::from(format!("runs/reproduce-{}", options.scale.name())));
+    ensure!(!options.seeds.is_empty(), "--seeds names none");
+    let given = [&options.problems, &options.held_out, &options.out_of_distribution];
+    let given = given.map(|path| path.as_deref());
+    // A dry run leaves nothing behind.
+    let scratch = tempfile::tempdir()?;
+    let data_out = if options.dry_run { scratch.path() } else { &out };
+    let data = Data::prepare(options.scale, data_out, given)?;
+    let choice = options.device.unwrap_or(match options.scale {
+        Scale::Tiny => DeviceChoice::Cpu,
+        Scale::Small | Scale::Paper => DeviceChoice::Auto,
+    });
+    let compute = Compute::or_default(None, device(choice)?);
+    let mut tasks = Vec::new();
+    for &seed in &options.seeds {
+        for arm in &arms {
+            let task = task(options, (choice, compute), &out, &data, arm, seed);
+            tasks.push(task.with_context(|| format!("arm `{}`", arm.name))?);
+        }
+    }
+    if options.dry_run {
+        plan(options, &tasks, &data)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    hint_policy::runtime::keep_freed_memory();
+    let result = if options.report_only { Ok(true) } else { run_all(tasks, options.jobs, &stop) };
+    write_report(options, &out, &data, &arms)?;
+    if result? { Ok(ExitCode::SUCCESS) } else { Ok(stop.exit_code()) }
+}
+
+/// The folder of the runs of an arm with a seed, in which its run has the arm's name.
+fn folder(out: &Path, arm: &Arm, seed: u64) -> PathBuf {
+    out.join("runs").join(arm.name).join(format!("seed-{seed}"))
+}
+
+fn task(
+    options: &Options,
+    (device, compute): (DeviceChoice, Compute),
+    out: &Path,
+    data: &Data,
+    arm: &Arm,
+    seed: u64,
+) -> Result<Task> {
+    let config = data.config(options.scale, &options.set, seed)?;
+    let method = arm.method()?;
+    let model = options.model.clone().unwrap_or_else(|| options.scale.model().to_owned());
+    let settings = Settings {
+        problems: data.train.display().to_string(),
+        device,
+        compute,
+        lora: None,
+        gradient_checkpointing: false,
+        vllm: options.vllm.clone(),
+        threads: (is_small(&model) || options.jobs > 1).then_some(1),
+        max_batch: None,
+        model,
+        out: folder(out, arm, seed),
+        output: Output { quiet: true, json: false },
+        only: Vec::new(),
+        from_step: None,
+        changes: Vec::new(),
+        methods: vec![method],
+        config,
+    };
+    settings.config(&settings.methods[0]).validate()?;
+    let (name, steps) = (format!("{}, seed {seed}", arm.name), settings.config.run.steps);
+    Ok(Task { name, dir: settings.out.join(arm.name), steps, settings })
+}
+
+/// Says what would run.
+fn plan(options: &Options, tasks: &[Task], data: &Data) -> Result<()> {
+    let held_out = read_problems(&data.held_out)?;
+    let first = tasks.first().context("there is no run")?;
+    let GrpoConfig { run, rollout, optimizer, .. } = &first.settings.config;
+    say!("model      {}", first.settings.model);
+    say!("problems   {}; {} held out", first.settings.problems, held_out.len());
+    say!(
+        "settings   {} steps of {} problems, groups of {}, learning rate {:e}, at most {} tokens",
+        run.steps,
+        run.prompts_per_step,
+        rollout.group_size,
+        optimizer.learning_rate,
+        rollout.sampling.max_completion_len
+    );
+    let arms = tasks.len() / options.seeds.len();
+    say!(
+        "runs       {} arms with {} seeds, {} side by side",
+        arms,
+        options.seeds.len(),
+        options.jobs
+    );
+    for Task { name, settings, .. } in &tasks[..arms] {
+        let config = settings.config(&settings.methods[0]);
+        let trigger = serde_json::to_value(&config.rollout.trigger)?;
+        let combine = serde_json::to_value(config.rollout.combine)?;
+        let what = if settings.methods[0].is_supervised() {
+            "supervised".to_owned()
+        } else {
+            format!(
+                "trigger {}, source {}, combine {}",
+                trigger["type"],
+                config.rollout.source.name(),
+                combine["type"]
+            )
+        };
+        say!("  {name}: {what}");
+    }
+    say!("nothing was trained, nothing was written");
+    Ok(())
+}
+
+/// Reads what is done, and writes the report and its data.
+fn write_report(options: &Options, out: &Path, data: &Data, arms: &[&'static Arm]) -> Result<()> {
+    let config = data.config(options.scale, &options.set, 0)?;
+    let mut runs = Vec::new();
+    for arm in arms {
+        for &seed in &options.seeds {
+            let dir = folder(out, arm, seed).join(arm.name);
+            runs.extend(RunResult::read(&dir, arm, seed, config.run.steps)?);
+        }
+    }
+    let held_out = read_problems(&data.held_out)?;
+    let slices = Slices::of(&held_out);
+    let sampled = runs.iter().filter(|run| run.arm.name != "sft").map(|run| run.last().tokens);
+    let budget = options.budget.or_else(|| sampled.min()).unwrap_or(0);
+    let prompts_per_step = config.run.prompts_per_step as u64;
+    let report = Report { runs: &runs, slices: &slices, budget, prompts_per_step };
+    let mut tables = report.tables()?;
+    tables.insert(4, hints::audit(&held_out));
+    let (json, csv) = report.data()?;
+    let title = format!("HINT, reproduced at the scale {}", options.scale.name());
+    let about = format!(
+        "<p>{} runs of {} are done. Source: <i>paper</i> is an arm of HINT's paper, <i>code</i> of its reference code, \
+         <i>ours</i> one that this repository adds. Numbers are ours, except those of the last table.</p>",
+        runs.len(),
+        arms.len() * options.seeds.len()
+    );
+    let html = tables.iter().map(html::Table::html).collect::<String>();
+    let body = about + &html + &report.figures()? + &hints::published().html();
+    write(
+        &out.join("report.html"),
+        &page(&title, include_str!("../report/html/style.css"), &body),
+    )?;
+    write(&out.join("results.json"), &(serde_json::to_string_pretty(&json)? + "\n"))?;
+    write(&out.join("results.csv"), &csv)?;
+    say!(
+        "{} of {} runs; {}",
+        runs.len(),
+        arms.len() * options.seeds.len(),
+        out.join("report.html").display()
+    );
+    Ok(())
+}
+
+fn write(path: &Path, text: &str) -> Result<()> {
+    std::fs::write(path, text).with_context(|| format!("cannot write `{}`", path.display()))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,139 @@
+//! The scales of the reproduction: model, problems and settings.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use clap::ValueEnum;
+use hint_grpo::GrpoConfig;
+use hint_rollout::data::HeldOut;
+use hint_rollout::{Problem, read_problems};
+use serde_json::json;
+
+use crate::tasks::{FAMILIES, LEVELS, problems, write::write};
+
+/// How large the reproduction is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Scale {
+    /// The model and the families of this repository, on a CPU.
+    Tiny,
+    /// SmolLM2-135M-Instruct on problems from files.
+    Small,
+    /// The published setting: Qwen2.5 on DAPO's data, sampled by vLLM.
+    Paper,
+}
+
+impl Scale {
+    /// Its name.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Tiny => "tiny",
+            Self::Small => "small",
+            Self::Paper => "paper",
+        }
+    }
+
+    /// The model, unless the user names another.
+    pub(super) const fn model(self) -> &'static str {
+        match self {
+            Self::Tiny => "tiny-tasks",
+            Self::Small => "smollm2",
+            Self::Paper => "Qwen/Qwen2.5-1.5B-Instruct",
+        }
+    }
+
+    const fn config(self) -> &'static str {
+        match self {
+            Self::Tiny => include_str!("../../presets/reproduce_tiny.toml"),
+            Self::Small => include_str!("../../presets/reproduce_small.toml"),
+            Self::Paper => include_str!("../../presets/reproduce_paper.toml"),
+        }
+    }
+}
+
+/// Column of a held-out problem: whether it is `in` or `out` of the distribution that is trained on.
+pub(super) const DISTRIBUTION: &str = "distribution";
+
+/// Training problems of the scale `tiny`.
+const TRAIN: usize = 4000;
+/// Held-out problems of each level of the scale `tiny`, in and out of distribution.
+const HELD_OUT: [usize; 2] = [30, 20];
+
+/// The problems of a reproduction, as files.
+#[derive(Debug, Clone)]
+pub(super) struct Data {
+    /// Problems to train on.
+    pub(super) train: PathBuf,
+    /// Problems to evaluate on, each with its [`DISTRIBUTION`].
+    pub(super) held_out: PathBuf,
+}
+
+impl Data {
+    /// The files below `out`; those of the user for the larger scales.
+    ///
+    /// # Errors
+    ///
+    /// Files that cannot be read or written; held-out problems other than those that runs in `out` were evaluated on.
+    pub(super) fn prepare(scale: Scale, out: &Path, given: [Option<&Path>; 3]) -> Result<Self> {
+        let [train, inside, outside] = given;
+        let held_out = out.join("held_out.jsonl");
+        if scale == Scale::Tiny {
+            ensure!(given == [None; 3], "the scale `tiny` makes its own problems");
+            let train = out.join("train.jsonl");
+            keep(&train, &problems(FAMILIES[0], false, TRAIN))?;
+            let parts = FAMILIES.iter().zip(HELD_OUT).zip(["in", "out"]);
+            let parts = parts.flat_map(|((family, count), name)| {
+                marked(problems(*family, true, count * LEVELS.count()), name)
+            });
+            keep(&held_out, &parts.collect::<Vec<_>>())?;
+            return Ok(Self { train, held_out });
+        }
+        let train = train.context("name the problems to train on with --problems FILE")?;
+        let inside = inside.context("name held-out problems with --held-out FILE")?;
+        let mut all = marked(read_problems(inside)?, "in");
+        if let Some(outside) = outside {
+            all.extend(marked(read_problems(outside)?, "out"));
+        }
+        keep(&held_out, &all)?;
+        Ok(Self { train: train.to_owned(), held_out })
+    }
+
+    /// The settings that every arm has, with this seed.
+    ///
+    /// # Errors
+    ///
+    /// A key that is none.
+    pub(super) fn config(&self, scale: Scale, set: &[String], seed: u64) -> Result<GrpoConfig> {
+        let set = set.iter().map(String::as_str);
+        let mut config = GrpoConfig::from_toml_with(scale.config(), set)?;
+        config.run.seed = seed;
+        config.evaluation.held_out = HeldOut::File { path: self.held_out.clone() };
+        Ok(config)
+    }
+}
+
+/// The problems with their distribution, and with ids that no problem of another file has.
+fn marked(problems: Vec<Problem>, distribution: &str) -> Vec<Problem> {
+    let mark = |mut problem: Problem| {
+        problem.id = format!("{distribution}/{}", problem.id);
+        problem.columns.insert(DISTRIBUTION.to_owned(), json!(distribution));
+        problem
+    };
+    problems.into_iter().map(mark).collect()
+}
+
+/// Writes problems, or checks that those in the file are the same.
+fn keep(path: &Path, problems: &[Problem]) -> Result<()> {
+    if path.exists() {
+        let same = read_problems(path)? == problems;
+        let path = path.display();
+        ensure!(
+            same,
+            "`{path}` has other problems, which runs beside it may have used; choose another --out"
+        );
+        return Ok(());
+    }
+    let parent = path.parent().unwrap_or(Path::new("."));
+    std::fs::create_dir_all(parent)
+        .with_context(|| format!("cannot create `{}`", parent.display()))?;
+    write(path, problems)
+}

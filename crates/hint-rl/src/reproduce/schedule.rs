@@ -1,0 +1,73 @@
+//! Runs several arms with several seeds, some side by side, from wherever their folders are.
+
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::sync::Mutex;
+
+use anyhow::{Result, ensure};
+use hint_process::{StopSignals, clock};
+
+use super::results::is_done;
+use crate::train::{Settings, train_quietly};
+
+/// One run that is to be done.
+#[derive(Debug)]
+pub(super) struct Task {
+    /// The name of arm and seed.
+    pub(super) name: String,
+    pub(super) settings: Settings,
+    /// The folder of the run.
+    pub(super) dir: PathBuf,
+    pub(super) steps: u64,
+}
+
+/// Runs what is not done, `jobs` side by side with one thread each, until all is done or a signal stops them. Whether
+/// all is done.
+///
+/// # Errors
+///
+/// When runs failed, after the others are done.
+pub(super) fn run_all(tasks: Vec<Task>, jobs: usize, stop: &StopSignals) -> Result<bool> {
+    let total = tasks.len();
+    let mut open = VecDeque::new();
+    for task in tasks {
+        if !is_done(&task.dir, task.steps)? {
+            open.push_back(task);
+        }
+    }
+    note!("{} of {total} runs are done already", total - open.len());
+    let left = Mutex::new((open.len(), clock()));
+    let (open, failed) = (Mutex::new(open), Mutex::new(Vec::new()));
+    let work = || {
+        tch::set_num_threads(1);
+        while !stop.requested() {
+            let Some(task) = open.lock().expect("no run panics here").pop_front() else { return };
+            let result = task.settings.workload();
+            match result.and_then(|workload| train_quietly(&task.settings, &workload, stop)) {
+                Ok(false) => return,
+                Ok(true) => {
+                    let mut left = left.lock().expect("no run panics here");
+                    left.0 -= 1;
+                    let (runs, minutes) = (left.0, left.1().as_secs_f64() / 60.0);
+                    note!("{}: done; {runs} runs are left, {minutes:.1} min so far", task.name);
+                }
+                Err(error) => {
+                    note!("{}: failed: {error:#}", task.name);
+                    failed.lock().expect("no run panics here").push(task.name);
+                }
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..jobs.max(1) {
+            scope.spawn(work);
+        }
+    });
+    let failed = failed.into_inner().expect("no run panics here");
+    ensure!(
+        failed.is_empty(),
+        "these runs failed; the same command tries again: {}",
+        failed.join(", ")
+    );
+    Ok(!stop.requested())
+}
