@@ -73,6 +73,7 @@ pub mod verifier;
 
 mod error;
 mod input;
+#[cfg(feature = "http")]
 mod parallel;
 
 pub use error::RewardError;

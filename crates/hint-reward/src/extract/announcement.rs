@@ -5,8 +5,10 @@
 //! does `The naive answer is 12`.
 
 use crate::extract::sentence::{is_hypothetical, leading_answer, supposes, without_full_stop};
-use crate::math::fuel::{Fuel, Stop};
+use crate::math::fuel::Stop;
 use crate::math::parse::stance::{denies, has, is_hearsay, takes_back, words_of};
+use crate::math::reader::Reader;
+use crate::number::numbers_in;
 
 /// Bytes behind an answer in which it may be taken back.
 const MAX_REMARK: usize = 300;
@@ -72,7 +74,7 @@ const FOREIGN: [&str; 27] = [
 ];
 
 /// The last announcement of a text.
-pub(crate) fn announced(text: &str, fuel: &mut Fuel) -> Result<Announced, Stop> {
+pub(crate) fn announced(text: &str, reader: &mut Reader) -> Result<Announced, Stop> {
     const FILLERS: [&str; 12] = [
         "indeed ",
         "clearly ",
@@ -87,7 +89,7 @@ pub(crate) fn announced(text: &str, fuel: &mut Fuel) -> Result<Announced, Stop> 
         "then ",
         "equal to ",
     ];
-    fuel.spend(text.len() as u64)?;
+    reader.fuel.spend(text.len() as u64)?;
     // ASCII lower case keeps every byte position.
     let lowered = text.to_ascii_lowercase();
     // A part of each phrase: most texts have none.
@@ -124,7 +126,7 @@ pub(crate) fn announced(text: &str, fuel: &mut Fuel) -> Result<Announced, Stop> 
     if line.starts_with("not ") || (is_english && !introduces(&text[..at])) {
         return Ok(Announced::Denied);
     }
-    if let Some(found) = leading_answer(line, fuel)? {
+    if let Some(found) = leading_answer(line, reader)? {
         // Behind the words in front of it, such as the 13 of `not 13 but 1`.
         let from = behind.find(line).unwrap_or(0);
         let end = behind[from..].find(&*found).map_or(from, |at| from + at + found.len());
@@ -279,6 +281,14 @@ pub(crate) fn is_taken_back(behind: &str) -> bool {
         .trim_start();
     let sentence = sentence.split(['.', '\n', '!', '?', ';']).next().unwrap_or_default();
     let mut words = words_of(sentence);
+    // `12, I got 13`
+    let mut own = words.clone();
+    if own.next().is_some_and(|word| has(&["i", "we", "mine", "ours"], word))
+        && own.next().is_some_and(|verb| has(&["got", "get", "find", "found", "is", "say"], verb))
+        && !numbers_in(sentence).is_empty()
+    {
+        return true;
+    }
     // `12, which fails the check`
     let mut clause = words.clone().skip_while(|word| has(&["which", "this", "it"], word));
     if clause.next().is_some_and(|verb| has(&FAILURES, verb)) {
@@ -388,7 +398,7 @@ mod tests {
             "Hence we conclude that the answer is 12, not 13.",
             "The answer is not 13 but 12.",
         ] {
-            let found = announced(text, &mut Fuel::new(100_000));
+            let found = announced(text, &mut Reader::new(100_000));
             assert_eq!(found.ok(), Some(Announced::Answer("12".to_owned())), "{text}");
         }
         for text in [
@@ -400,7 +410,7 @@ mod tests {
             "The answer is 12. Scratch that, 13.",
             "The answer is 12, which is wrong.",
         ] {
-            let found = announced(text, &mut Fuel::new(100_000));
+            let found = announced(text, &mut Reader::new(100_000));
             assert_eq!(found.ok(), Some(Announced::Denied), "{text}");
         }
     }

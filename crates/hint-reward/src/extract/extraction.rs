@@ -18,9 +18,10 @@ use crate::extract::separator::{is_separator, name_before};
 use crate::extract::stated::stated_number;
 use crate::input::RewardInput;
 use crate::math::answer::{Readable, is_readable, is_same_answer};
-use crate::math::fuel::{Fuel, Stop};
+use crate::math::fuel::Stop;
 use crate::math::lex::typography::plain;
 use crate::math::parse::stance::{excludes, has, words_of};
+use crate::math::reader::Reader;
 
 /// Bytes at the end of a text that are searched for anything but boxes.
 const MAX_TAIL: usize = 16_384;
@@ -212,7 +213,7 @@ impl Extraction {
 
     /// The answer of a completion, if one of the sources has one.
     pub fn extract(&self, completion: &str) -> Option<String> {
-        self.find(completion, &mut Fuel::new(crate::math::fuel::DEFAULT_FUEL)).ok().flatten()
+        self.find(completion, &mut Reader::of_one_judgment()).ok().flatten()
     }
 
     /// The answer of the completion of an input. What a truncated completion says last is no answer, as it may be a
@@ -221,10 +222,10 @@ impl Extraction {
     pub(crate) fn find_in(
         &self,
         input: &RewardInput<'_>,
-        fuel: &mut Fuel,
+        reader: &mut Reader,
     ) -> Result<Option<(String, AnswerSource)>, Stop> {
         if !input.truncated {
-            return self.find_source(input.completion, fuel);
+            return self.find_source(input.completion, reader);
         }
         let text = input.completion;
         let sentences =
@@ -236,7 +237,7 @@ impl Extraction {
                 AnswerSource::Hashes | AnswerSource::Phrase => sentences,
                 _ => continue,
             };
-            let found = Self { sources: vec![*source] }.find_source(explicit, fuel)?;
+            let found = Self { sources: vec![*source] }.find_source(explicit, reader)?;
             if found.is_some() {
                 return Ok(found);
             }
@@ -245,17 +246,21 @@ impl Extraction {
     }
 
     /// As [`Extraction::extract`], on a budget.
-    pub(crate) fn find(&self, completion: &str, fuel: &mut Fuel) -> Result<Option<String>, Stop> {
-        Ok(self.find_source(completion, fuel)?.map(|(found, _)| found))
+    pub(crate) fn find(
+        &self,
+        completion: &str,
+        reader: &mut Reader,
+    ) -> Result<Option<String>, Stop> {
+        Ok(self.find_source(completion, reader)?.map(|(found, _)| found))
     }
 
     /// The answer with the source that has it.
     pub(crate) fn find_source(
         &self,
         completion: &str,
-        fuel: &mut Fuel,
+        reader: &mut Reader,
     ) -> Result<Option<(String, AnswerSource)>, Stop> {
-        fuel.spend(completion.len() as u64 / 4)?;
+        reader.fuel.spend(completion.len() as u64 / 4)?;
         let completion = plain(completion);
         let mut text = Cow::Borrowed(behind_thinking(&completion, self.guesses()));
         if text.contains('\\') && text.contains("\\boxed{}") {
@@ -269,7 +274,7 @@ impl Extraction {
             let found = match source {
                 AnswerSource::Boxed => match boxed(text) {
                     None => None,
-                    Some(found) => match stated_box(text, found, fuel)? {
+                    Some(found) => match stated_box(text, found, reader)? {
                         None => return Ok(None),
                         stated => stated,
                     },
@@ -292,20 +297,20 @@ impl Extraction {
                 {
                     return Ok(None);
                 }
-                AnswerSource::AnswerTag => answer_tag(text, fuel)?,
+                AnswerSource::AnswerTag => answer_tag(text, reader)?,
                 AnswerSource::Hashes => hashes(text),
-                AnswerSource::Phrase => match announced(tail(text), fuel)? {
+                AnswerSource::Phrase => match announced(tail(text), reader)? {
                     Announced::No => None,
                     Announced::Answer(answer) => Some(answer),
                     // Of a text that denies its answer, no other part is one.
                     Announced::Denied => return Ok(None),
                 },
-                AnswerSource::WholeText => whole_text(text, fuel)?,
-                AnswerSource::ShortSentence => short_sentence(text, fuel)?,
-                AnswerSource::LastMath => last_math(tail(text), fuel)?,
+                AnswerSource::WholeText => whole_text(text, reader)?,
+                AnswerSource::ShortSentence => short_sentence(text, reader)?,
+                AnswerSource::LastMath => last_math(tail(text), reader)?,
                 AnswerSource::LastNumber => match option_named(tail(text)) {
                     Some(letter) => Some(letter),
-                    None => stated_number(tail(text), fuel)?,
+                    None => stated_number(tail(text), reader)?,
                 },
             };
             if let Some(found) = found.filter(|found| !found.trim().is_empty()) {
@@ -333,7 +338,7 @@ fn without_proof_end(text: &str) -> &str {
 
 /// The answer in the last boxes with its unit, if the text stands by it. A box that is a part of a formula is none. Neither
 /// is one that words around it deny, or with another answer announced behind it.
-fn stated_box(text: &str, found: Boxes, fuel: &mut Fuel) -> Result<Option<String>, Stop> {
+fn stated_box(text: &str, found: Boxes, reader: &mut Reader) -> Result<Option<String>, Stop> {
     let (before, behind) = (&text[..found.first.start], &text[found.last.end..]);
     let Some(unit) = attached(text, &(found.first.start..found.last.end)) else {
         return Ok(None);
@@ -341,9 +346,9 @@ fn stated_box(text: &str, found: Boxes, fuel: &mut Fuel) -> Result<Option<String
     if is_taken_back(behind) || withholds(before) || is_counterfactual(before, behind) {
         return Ok(None);
     }
-    let is_confirmed = match announced(tail(behind), fuel)? {
+    let is_confirmed = match announced(tail(behind), reader)? {
         Announced::No => true,
-        Announced::Answer(other) => is_same_answer(&found.answer, &other, fuel)?,
+        Announced::Answer(other) => is_same_answer(&found.answer, &other, reader)?,
         Announced::Denied => false,
     };
     if !is_confirmed {
@@ -442,15 +447,15 @@ fn boxed(text: &str) -> Option<Boxes> {
     Some(Boxes { answer: items.collect::<Vec<_>>().join(", "), first, last })
 }
 
-fn answer_tag(text: &str, fuel: &mut Fuel) -> Result<Option<String>, Stop> {
+fn answer_tag(text: &str, reader: &mut Reader) -> Result<Option<String>, Stop> {
     let Some(start) = text.rfind("<answer>").map(|at| at + 8) else { return Ok(None) };
     let end = text[start..].find("</answer>").map_or(text.len(), |at| start + at);
     let content = text[start..end].trim();
     if let Some(found) = boxed(content) {
-        return stated_box(content, found, fuel);
+        return stated_box(content, found, reader);
     }
-    if is_readable(content, MAX_WORDS, fuel)? == Readable::No
-        && let Announced::Answer(found) = announced(tail(content), fuel)?
+    if is_readable(content, MAX_WORDS, reader)? == Readable::No
+        && let Announced::Answer(found) = announced(tail(content), reader)?
     {
         return Ok(Some(found));
     }
@@ -490,7 +495,7 @@ fn option_named(text: &str) -> Option<String> {
     ends.then(|| letter.to_string())
 }
 
-fn whole_text(text: &str, fuel: &mut Fuel) -> Result<Option<String>, Stop> {
+fn whole_text(text: &str, reader: &mut Reader) -> Result<Option<String>, Stop> {
     let text = without_connective(text.trim().trim_start_matches(['\u{9009}', ' ']));
     if text.len() > 2000 {
         return Ok(None);
@@ -504,13 +509,13 @@ fn whole_text(text: &str, fuel: &mut Fuel) -> Result<Option<String>, Stop> {
     {
         return Ok(Some(letter));
     }
-    if is_readable(text, MAX_WORDS, fuel)? == Readable::No {
+    if is_readable(text, MAX_WORDS, reader)? == Readable::No {
         return Ok(None);
     }
     let text = without_full_stop(text);
     let predicate = predicate(text);
     Ok(Some(match predicate {
-        Some(predicate) if is_readable(predicate, MAX_WORDS, fuel)? != Readable::No => {
+        Some(predicate) if is_readable(predicate, MAX_WORDS, reader)? != Readable::No => {
             predicate.to_owned()
         }
         _ => text.to_owned(),
@@ -534,7 +539,7 @@ fn predicate(text: &str) -> Option<&str> {
         .then(|| bold.unwrap_or(said))
 }
 
-fn short_sentence(text: &str, fuel: &mut Fuel) -> Result<Option<String>, Stop> {
+fn short_sentence(text: &str, reader: &mut Reader) -> Result<Option<String>, Stop> {
     const REMARKS: [&str; 5] =
         [", or equivalently", ", or approximately", ", or an equivalent", " is the only", " (i.e."];
     const VERBS: [&str; 6] = [" is equal to ", " equals ", " are ", " is ", ", so ", " so "];
@@ -544,7 +549,7 @@ fn short_sentence(text: &str, fuel: &mut Fuel) -> Result<Option<String>, Stop> {
     }
     // `37 because …`, but not `$a = 1$ and so $b = 2$`.
     if text.starts_with(|c: char| c.is_ascii_digit() || matches!(c, '$' | '\\' | '-'))
-        && let Some(found) = leading_answer(text, fuel)?
+        && let Some(found) = leading_answer(text, reader)?
     {
         let rest = text.get(found.len()..).unwrap_or_default();
         let reasons =
@@ -560,14 +565,15 @@ fn short_sentence(text: &str, fuel: &mut Fuel) -> Result<Option<String>, Stop> {
     // `0 (none of the values)`
     let aside = text.ends_with(')').then(|| text.find(" (")).flatten();
     for end in remark.into_iter().chain(aside.filter(|_| !text.contains("(or"))) {
-        if is_remark(&text[end..]) && is_readable(&text[..end], MAX_WORDS, fuel)? != Readable::No {
+        if is_remark(&text[end..]) && is_readable(&text[..end], MAX_WORDS, reader)? != Readable::No
+        {
             return Ok(Some(text[..end].trim().to_owned()));
         }
     }
     let behind = VERBS.iter().filter_map(|verb| text.rfind(verb).map(|at| at + verb.len())).max();
     if let Some(start) = behind
         && !is_hypothetical(&text[..start])
-        && is_readable(&text[start..], MAX_WORDS, fuel)? != Readable::No
+        && is_readable(&text[start..], MAX_WORDS, reader)? != Readable::No
     {
         return Ok(Some(text[start..].trim().to_owned()));
     }

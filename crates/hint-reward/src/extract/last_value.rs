@@ -6,11 +6,12 @@ use crate::extract::language::is_english;
 use crate::extract::separator::is_separator;
 use crate::extract::stated::stated_number;
 use crate::math::answer::{Readable, is_readable};
-use crate::math::fuel::{Fuel, Stop};
+use crate::math::fuel::Stop;
+use crate::math::reader::Reader;
 
 /// The last formula that is more than a name, with those that form a list with it.
-pub(crate) fn last_math(text: &str, fuel: &mut Fuel) -> Result<Option<String>, Stop> {
-    fuel.spend(text.len() as u64)?;
+pub(crate) fn last_math(text: &str, reader: &mut Reader) -> Result<Option<String>, Stop> {
+    reader.fuel.spend(text.len() as u64)?;
     let segments = math_segments(text);
     for index in (0..segments.len()).rev().take(8) {
         let (content, span) = &segments[index];
@@ -29,10 +30,10 @@ pub(crate) fn last_math(text: &str, fuel: &mut Fuel) -> Result<Option<String>, S
         {
             return Ok(None);
         }
-        let readable = is_readable(content, MAX_WORDS, fuel)?;
+        let readable = is_readable(content, MAX_WORDS, reader)?;
         if readable == Readable::Symbol {
             // "the largest $n$ is 34"
-            if let Some(number) = stated_number(&text[span.end..], fuel)? {
+            if let Some(number) = stated_number(&text[span.end..], reader)? {
                 return Ok(Some(number));
             }
             if index > 0 {

@@ -6,6 +6,7 @@ use crate::extract::formula::math_segments;
 use crate::math::lex::units::{is_unit, is_unit_letter};
 use crate::math::parse::counted::computes;
 use crate::math::parse::stance::has;
+use crate::number::numbers_in;
 
 /// Commands that set what follows them in another way, and change nothing.
 const STYLES: [&str; 22] = [
@@ -376,6 +377,10 @@ fn with_words(mut suffix: String, words: &str) -> Option<String> {
         return None;
     }
     let behind = words[end..].trim_start();
+    // `\boxed{64} and a half`
+    if word == "and" && numbers_in(behind).first().is_some_and(|number| number.span.start < 3) {
+        return None;
+    }
     if word == "or" {
         let same = ["equivalently", "approximately", "about", "roughly", "simply"];
         return same.iter().any(|same| behind.starts_with(same)).then_some(suffix);
@@ -489,6 +494,7 @@ mod tests {
             r"$f(\boxed{9})=2$",
             r"\boxed{9} squared",
             r"\boxed{9} or 10",
+            r"\boxed{9} and a half",
             r"$\boxed{9}x$",
             r"$1,\boxed{9}$",
         ] {

@@ -2,9 +2,10 @@
 
 use crate::extract::formula::{MAX_WORDS, math_segments};
 use crate::math::answer::{Readable, is_readable};
-use crate::math::fuel::{Fuel, Stop};
+use crate::math::fuel::Stop;
 use crate::math::lex::units::is_unit;
 use crate::math::parse::stance::{denies, has, words_of};
+use crate::math::reader::Reader;
 use crate::number::numbers_in;
 
 /// Places at which an answer may end and its sentence go on, the widest reading first.
@@ -12,9 +13,9 @@ const MAX_CUTS: usize = 12;
 
 /// The answer a line starts with: all of it, if it reads as one. Otherwise it is the longest head that does, up to a mark
 /// or a word that continues.
-pub(crate) fn leading_answer(line: &str, fuel: &mut Fuel) -> Result<Option<String>, Stop> {
+pub(crate) fn leading_answer(line: &str, reader: &mut Reader) -> Result<Option<String>, Stop> {
     let line = line.trim().trim_end_matches(['*', ' ']);
-    if is_readable(line, MAX_WORDS, fuel)? != Readable::No {
+    if is_readable(line, MAX_WORDS, reader)? != Readable::No {
         return Ok(Some(without_full_stop(line).trim_end_matches(['*', ' ']).to_owned()));
     }
     let mut cuts = cuts(line);
@@ -35,7 +36,7 @@ pub(crate) fn leading_answer(line: &str, fuel: &mut Fuel) -> Result<Option<Strin
         }) {
             return Ok(None);
         }
-        let readable = is_readable(head, MAX_WORDS, fuel)?;
+        let readable = is_readable(head, MAX_WORDS, reader)?;
         // A name with a sentence behind it is the subject of that sentence.
         if readable == Readable::Answer
             || (readable == Readable::Symbol && line[at..].starts_with(['.', ',']))

@@ -4,15 +4,16 @@ use crate::extract::formula::MAX_WORDS;
 use crate::extract::language::is_english;
 use crate::extract::sentence::{is_hypothetical, leading_answer, supposes, without_full_stop};
 use crate::math::answer::{Readable, is_readable};
-use crate::math::fuel::{DEFAULT_FUEL, Fuel, Stop};
+use crate::math::fuel::Stop;
 use crate::math::lex::units::{is_unit, is_unit_letter};
 use crate::math::parse::counted::computes;
 use crate::math::parse::stance::{has, is_no_noun, takes_off, words_of};
+use crate::math::reader::Reader;
 use crate::number::{NumberMention, NumberRole, numbers_in};
 
 /// The number that the last sentence with a number states, if it states one and does not deny, bound or suppose it.
-pub(crate) fn stated_number(text: &str, fuel: &mut Fuel) -> Result<Option<String>, Stop> {
-    fuel.spend(text.len() as u64)?;
+pub(crate) fn stated_number(text: &str, reader: &mut Reader) -> Result<Option<String>, Stop> {
+    reader.fuel.spend(text.len() as u64)?;
     for sentence in sentences(text).into_iter().rev().take(4) {
         if sentence.bytes().all(|byte| !byte.is_ascii_digit()) && numbers_in(sentence).is_empty() {
             if is_retraction(sentence) {
@@ -20,21 +21,21 @@ pub(crate) fn stated_number(text: &str, fuel: &mut Fuel) -> Result<Option<String
             }
             continue;
         }
-        return number_of(sentence, fuel);
+        return number_of(sentence, reader);
     }
     Ok(None)
 }
 
 /// The number of a sentence in words that has no other: the 36 of `It takes 36 minutes.`
 pub(crate) fn only_number(sentence: &str) -> Option<String> {
-    let fuel = &mut Fuel::new(DEFAULT_FUEL);
+    let reader = &mut Reader::of_one_judgment();
     let is_sentence = sentence.split_whitespace().count() > 2
         && !sentence.contains(['\\', '$', '=', '^', '+', '<', '>', '*', '/'])
-        && is_readable(sentence, MAX_WORDS, fuel).ok()? == Readable::No;
+        && is_readable(sentence, MAX_WORDS, reader).ok()? == Readable::No;
     if !is_sentence || numbers_in(sentence).len() != 1 {
         return None;
     }
-    number_of(sentence, fuel).ok().flatten()
+    number_of(sentence, reader).ok().flatten()
 }
 
 /// Sentences and lines, without their marks.
@@ -96,12 +97,12 @@ fn is_retraction(sentence: &str) -> bool {
         .any(|word| lowered.contains(word))
 }
 
-fn number_of(sentence: &str, fuel: &mut Fuel) -> Result<Option<String>, Stop> {
+fn number_of(sentence: &str, reader: &mut Reader) -> Result<Option<String>, Stop> {
     if sentence.contains(['\\', '?']) || sentence.len() > 1000 {
         return Ok(None);
     }
     if !is_english(sentence) {
-        return labeled(sentence, fuel);
+        return labeled(sentence, reader);
     }
     // What the sentence adds to its statement.
     let mut clause = sentence;
@@ -146,7 +147,7 @@ fn number_of(sentence: &str, fuel: &mut Fuel) -> Result<Option<String>, Stop> {
     // "2 + 2 = 4 apples": what follows the last sign that is not a restatement.
     if let Some((_, result)) = clause.rsplit_once('=') {
         let result = result.trim();
-        if let Some(found) = leading_answer(result, fuel)? {
+        if let Some(found) = leading_answer(result, reader)? {
             return Ok(Some(found));
         }
         let first = candidates(result).into_iter().next().filter(|mention| mention.span.start <= 2);
@@ -188,7 +189,7 @@ fn number_of(sentence: &str, fuel: &mut Fuel) -> Result<Option<String>, Stop> {
         && candidates.iter().any(|mention| mention.span.start > at)
     {
         // An announcement would have been found before.
-        return labeled(sentence, fuel);
+        return labeled(sentence, reader);
     }
     if candidates.iter().any(|mention| is_opened(&clause[mention.span.end..])) {
         return Ok(None);
@@ -224,14 +225,14 @@ fn number_of(sentence: &str, fuel: &mut Fuel) -> Result<Option<String>, Stop> {
 }
 
 /// The value of `Label: value`, `| label | value |` and `{"label": value}`, in any language.
-fn labeled(sentence: &str, fuel: &mut Fuel) -> Result<Option<String>, Stop> {
+fn labeled(sentence: &str, reader: &mut Reader) -> Result<Option<String>, Stop> {
     const FRAME: &[char] = &[' ', '*', '\n', '|', '{', '}', '"'];
     let Some((label, value)) = sentence.trim_matches(FRAME).split_once([':', '|']) else {
         return Ok(None);
     };
     let value = without_full_stop(value.trim_matches(FRAME));
     let is_label = (1..=3).contains(&label.split_whitespace().count());
-    Ok((is_label && is_readable(value, 0, fuel)? == Readable::Answer).then(|| value.to_owned()))
+    Ok((is_label && is_readable(value, 0, reader)? == Readable::Answer).then(|| value.to_owned()))
 }
 
 /// Numbers that may be answers.

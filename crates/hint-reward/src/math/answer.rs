@@ -8,13 +8,14 @@ use crate::math::compare::comparison::Comparison;
 use crate::math::compare::prepare::{prepare, shared_value};
 use crate::math::compare::quantity::as_quantity;
 use crate::math::compare::text::{bare, same_wording};
-use crate::math::fuel::{Fuel, Reading, Stop};
+use crate::math::fuel::Stop;
 use crate::math::lex::literal::Commas;
 use crate::math::lex::typography::plain;
 use crate::math::lex::units::Unit;
 use crate::math::parse::choice::{What, named};
 use crate::math::parse::parser::{is_sentence_word, parse};
 use crate::math::parse::phrase::phrase;
+use crate::math::reader::{Reader, Reading};
 use crate::math::strictness::{Rule, Strictness};
 use crate::math::tree::node::{Expr, Node};
 use crate::math::tree::render::render;
@@ -43,9 +44,9 @@ impl<'t> Answer<'t> {
     pub(crate) fn read(
         text: &'t str,
         strictness: &Strictness,
-        fuel: &mut Fuel,
+        reader: &mut Reader,
     ) -> Result<Self, Stop> {
-        fuel.spend(10 + text.len() as u64)?;
+        reader.fuel.spend(10 + text.len() as u64)?;
         let text = respelled(plain(text));
         let mut answer = Self { bare: bare(&text), text, readings: Vec::new(), unreadable: None };
         if answer.text.len() > MAX_BYTES {
@@ -58,25 +59,25 @@ impl<'t> Answer<'t> {
             return Ok(answer);
         }
         let mut ambiguous = false;
-        match reading(&text, Commas::Usual, fuel) {
+        match reading(&text, Commas::Usual, reader) {
             Ok(reading) => {
                 answer.readings.push(reading.node);
                 answer.readings.extend(reading.other);
                 ambiguous = reading.ambiguous_comma;
             }
-            Err(Stop::Unreadable(reason)) => match restated(&text, fuel)? {
+            Err(Stop::Unreadable(reason)) => match restated(&text, reader)? {
                 Some(node) => answer.readings.push(node),
                 None => answer.unreadable = Some(reason),
             },
             Err(stop) => return Err(stop),
         }
         if ambiguous {
-            answer.try_reading(&text, Commas::Unusual, fuel)?;
+            answer.try_reading(&text, Commas::Unusual, reader)?;
         }
         if strictness.percent == Rule::Lenient && answer.unreadable.is_none() {
             let without = text.replace("\\%", "").replace('%', "").replace("percent", "");
             if without.len() < text.len() {
-                answer.try_reading(&without, Commas::Usual, fuel)?;
+                answer.try_reading(&without, Commas::Usual, reader)?;
             }
         }
         Ok(answer)
@@ -92,8 +93,8 @@ impl<'t> Answer<'t> {
         self.readings.first().map_or_else(|| self.bare.clone(), render)
     }
 
-    fn try_reading(&mut self, text: &str, commas: Commas, fuel: &mut Fuel) -> Result<(), Stop> {
-        match reading(text, commas, fuel) {
+    fn try_reading(&mut self, text: &str, commas: Commas, reader: &mut Reader) -> Result<(), Stop> {
+        match reading(text, commas, reader) {
             Ok(reading) => {
                 if !self.readings.contains(&reading.node) {
                     self.readings.push(reading.node);
@@ -112,7 +113,7 @@ pub(crate) fn compare(
     b: &Answer<'_>,
     strictness: &Strictness,
     relative_tolerance: f64,
-    fuel: &mut Fuel,
+    reader: &mut Reader,
 ) -> Result<bool, Stop> {
     if a.bare == b.bare {
         return Ok(!a.bare.is_empty());
@@ -132,21 +133,21 @@ pub(crate) fn compare(
         && matches!(first.what, What::Choice(_))
         && first.what == second.what
     {
-        let first = Answer::read(first.rest, strictness, fuel)?;
-        let second = Answer::read(second.rest, strictness, fuel)?;
+        let first = Answer::read(first.rest, strictness, reader)?;
+        let second = Answer::read(second.rest, strictness, reader)?;
         if named(&first.text).is_none() && named(&second.text).is_none() {
-            return compare(&first, &second, strictness, relative_tolerance, fuel);
+            return compare(&first, &second, strictness, relative_tolerance, reader);
         }
     }
     for (named_side, other) in [(a, b), (b, a)] {
         if let Some(rest) = text_of_choice(&named_side.text, &other.text) {
-            let rest = Answer::read(rest, strictness, fuel)?;
-            return compare(&rest, other, strictness, relative_tolerance, fuel);
+            let rest = Answer::read(rest, strictness, reader)?;
+            return compare(&rest, other, strictness, relative_tolerance, reader);
         }
     }
     for first in &a.readings {
         for second in &b.readings {
-            let comparer = Comparer { fuel, relative_tolerance };
+            let comparer = Comparer { fuel: &mut reader.fuel, relative_tolerance };
             match (Comparison { comparer, strictness }).same(first, second) {
                 Ok(true) => return Ok(true),
                 Ok(false) | Err(Stop::Unreadable(_)) => {}
@@ -158,11 +159,11 @@ pub(crate) fn compare(
 }
 
 /// Whether two texts are the same answer under the strict rules.
-pub(crate) fn is_same_answer(a: &str, b: &str, fuel: &mut Fuel) -> Result<bool, Stop> {
+pub(crate) fn is_same_answer(a: &str, b: &str, reader: &mut Reader) -> Result<bool, Stop> {
     let strictness = Strictness::default();
-    let first = Answer::read(a, &strictness, fuel)?;
-    let second = Answer::read(b, &strictness, fuel)?;
-    compare(&first, &second, &strictness, 0.01, fuel)
+    let first = Answer::read(a, &strictness, reader)?;
+    let second = Answer::read(b, &strictness, reader)?;
+    compare(&first, &second, &strictness, 0.01, reader)
 }
 
 /// Whether both texts name the same choice or say the same of yes, no, true and false, one of them without a word
@@ -204,7 +205,7 @@ fn choices(text: &str) -> Option<Vec<char>> {
 
 /// An answer that is said twice, the second time in brackets: `8 (eight)`, `8/3 (or 2.667)`. The two must agree, where
 /// a decimal may be rounded to its last place.
-fn restated(text: &str, fuel: &mut Fuel) -> Result<Option<Node>, Stop> {
+fn restated(text: &str, reader: &mut Reader) -> Result<Option<Node>, Stop> {
     const GLUE: [&str; 8] =
         ["or ", "i.e. ", "i.e., ", "that is ", "approximately ", "about ", "≈", "\\approx "];
     let trimmed = text.trim().trim_end_matches(['.', '$', '}']);
@@ -219,14 +220,15 @@ fn restated(text: &str, fuel: &mut Fuel) -> Result<Option<Node>, Stop> {
     for glue in GLUE {
         inner = inner.strip_prefix(glue).unwrap_or(inner).trim_start();
     }
-    let mut read = |text: &str| match reading(text, Commas::Usual, fuel) {
+    let mut read = |text: &str| match reading(text, Commas::Usual, reader) {
         Ok(reading) => Ok(Some(reading.node)),
         Err(Stop::Unreadable(_)) => Ok(None),
         Err(stop) => Err(stop),
     };
     let (Some(head), Some(inner)) = (read(head)?, read(inner)?) else { return Ok(None) };
     let (Node::Expr(first), Node::Expr(second)) = (&head, &inner) else { return Ok(None) };
-    let same = Comparer { fuel, relative_tolerance: 0.01 }.identical(first, second)?;
+    let same =
+        Comparer { fuel: &mut reader.fuel, relative_tolerance: 0.01 }.identical(first, second)?;
     Ok(same.then_some(head))
 }
 
@@ -328,15 +330,19 @@ fn opened_text(text: &str) -> String {
 }
 
 /// Whether a text as a whole reads as an answer: mathematics, or at most `max_words` words.
-pub(crate) fn is_readable(text: &str, max_words: usize, fuel: &mut Fuel) -> Result<Readable, Stop> {
+pub(crate) fn is_readable(
+    text: &str,
+    max_words: usize,
+    reader: &mut Reader,
+) -> Result<Readable, Stop> {
     if text.len() > MAX_BYTES {
         return Ok(Readable::No);
     }
     let respelled = respelled(plain(text));
     let text = &*respelled;
-    let reading = match reading(text, Commas::Usual, fuel) {
+    let reading = match reading(text, Commas::Usual, reader) {
         Ok(reading) => reading,
-        Err(Stop::Unreadable(_)) if named(text).is_some() || restated(text, fuel)?.is_some() => {
+        Err(Stop::Unreadable(_)) if named(text).is_some() || restated(text, reader)?.is_some() => {
             return Ok(Readable::Answer);
         }
         Err(Stop::Unreadable(_)) => return Ok(Readable::No),
@@ -360,7 +366,7 @@ pub(crate) fn is_readable(text: &str, max_words: usize, fuel: &mut Fuel) -> Resu
         _ => Readable::Answer,
     };
     if readable != Readable::No {
-        fuel.keep(text, reading);
+        reader.keep(text, reading);
     }
     Ok(readable)
 }
@@ -396,9 +402,9 @@ impl Measure {
 }
 
 /// The value of a text that is one real number, with its unit and whatever its name.
-pub(crate) fn measured(text: &str, fuel: &mut Fuel) -> Option<Measure> {
+pub(crate) fn measured(text: &str, reader: &mut Reader) -> Option<Measure> {
     let text = respelled(plain(text));
-    let mut node = reading(&text, Commas::Usual, fuel).ok()?.node;
+    let mut node = reading(&text, Commas::Usual, reader).ok()?.node;
     let mut unit = None;
     loop {
         node = match node {
@@ -415,7 +421,7 @@ pub(crate) fn measured(text: &str, fuel: &mut Fuel) -> Option<Measure> {
                 }
                 _ if has_symbols(&expr) => return None,
                 _ => {
-                    let mut comparer = Comparer { fuel, relative_tolerance: 0.0 };
+                    let mut comparer = Comparer { fuel: &mut reader.fuel, relative_tolerance: 0.0 };
                     let value = comparer.constant(&expr).ok()?.map(Real::to_f64)?;
                     return Some(Measure { value, unit });
                 }
@@ -448,9 +454,9 @@ pub(crate) fn unwrapped(text: &str) -> &str {
     }
 }
 
-fn reading(text: &str, commas: Commas, fuel: &mut Fuel) -> Result<Reading, Stop> {
+fn reading(text: &str, commas: Commas, reader: &mut Reader) -> Result<Reading, Stop> {
     if commas == Commas::Usual
-        && let Some(reading) = fuel.kept(text)
+        && let Some(reading) = reader.kept(text)
     {
         return Ok(reading);
     }
@@ -458,8 +464,8 @@ fn reading(text: &str, commas: Commas, fuel: &mut Fuel) -> Result<Reading, Stop>
     if let Some(node) = phrase(text) {
         return Ok(Reading { node, other: None, ambiguous_comma: false, is_phrase: true });
     }
-    let parsed = parse(text, commas, fuel)?;
+    let parsed = parse(text, commas, &mut reader.fuel)?;
     let other = shared_value(&parsed.node);
-    let node = prepare(parsed.node, fuel)?;
+    let node = prepare(parsed.node, &mut reader.fuel)?;
     Ok(Reading { node, other, ambiguous_comma: parsed.ambiguous_comma, is_phrase: false })
 }

@@ -1,6 +1,4 @@
-//! What one judgment works with: its budget, which ends it without a clock, and the text it read last.
-
-use crate::math::tree::node::Node;
+//! The budget of one judgment, which ends it without a clock.
 
 /// Why reading or comparing stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,34 +16,11 @@ pub(crate) const DEFAULT_FUEL: u64 = 1_000_000;
 #[derive(Debug, Clone)]
 pub(crate) struct Fuel {
     left: u64,
-    /// The text that read as an answer last. Extraction finds it, and the comparison reads it again.
-    recent: Option<(String, Reading)>,
-}
-
-/// One way to read a text.
-#[derive(Debug, Clone)]
-pub(crate) struct Reading {
-    pub(crate) node: Node,
-    /// Another way to read the same words.
-    pub(crate) other: Option<Node>,
-    pub(crate) ambiguous_comma: bool,
-    /// Whether the words as a whole say it, and not their parts.
-    pub(crate) is_phrase: bool,
 }
 
 impl Fuel {
     pub(crate) fn new(units: u64) -> Self {
-        Self { left: units, recent: None }
-    }
-
-    /// Keeps the reading of a text for the next one who reads it.
-    pub(crate) fn keep(&mut self, text: &str, reading: Reading) {
-        self.recent = Some((text.to_owned(), reading));
-    }
-
-    /// The reading of a text, if it was the last one kept.
-    pub(crate) fn kept(&mut self, text: &str) -> Option<Reading> {
-        self.recent.take_if(|(kept, _)| kept == text).map(|(_, reading)| reading)
+        Self { left: units }
     }
 
     /// Takes `units` from the budget before the work they stand for is done.

@@ -11,6 +11,7 @@ pub(crate) mod compare;
 pub(crate) mod fuel;
 pub(crate) mod lex;
 pub(crate) mod parse;
+pub(crate) mod reader;
 pub(crate) mod strictness;
 mod tree;
 mod value;

@@ -2,7 +2,7 @@
 
 use crate::extract::Extraction;
 use crate::input::RewardInput;
-use crate::math::fuel::{DEFAULT_FUEL, Fuel};
+use crate::math::reader::Reader;
 use crate::verifier::verdict::{Judgment, Verdict};
 
 /// Judges what an extraction finds in the completion of an input, if it finds something, against each reference.
@@ -11,7 +11,7 @@ pub(super) fn judged(
     input: &RewardInput<'_>,
     judge: impl Fn(Option<&str>, &str) -> Judgment,
 ) -> Judgment {
-    let found = extraction.find_in(input, &mut Fuel::new(DEFAULT_FUEL)).ok().flatten();
+    let found = extraction.find_in(input, &mut Reader::of_one_judgment()).ok().flatten();
     let answer = found.as_ref().map(|(text, _)| text.trim());
     let judgment = Judgment::over(input, |reference| judge(answer, reference));
     let judgment = judgment.with_level(extraction.level());

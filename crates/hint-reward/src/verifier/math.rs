@@ -5,7 +5,8 @@ use crate::extract::{AnswerSource, Extraction, Level, bare_reference};
 use crate::input::RewardInput;
 use crate::math::Strictness;
 use crate::math::answer::{Answer, compare};
-use crate::math::fuel::{DEFAULT_FUEL, Fuel, Stop};
+use crate::math::fuel::{DEFAULT_FUEL, Stop};
+use crate::math::reader::Reader;
 use crate::verifier::contract::Verifier;
 use crate::verifier::extracted::{no_answer, unusable};
 use crate::verifier::verdict::{Judgment, Verdict};
@@ -135,20 +136,20 @@ impl MathVerifier {
     /// assert!(judgment.verdict.is_correct());
     /// ```
     pub fn compare(&self, answer: &str, reference: &str) -> Judgment {
-        let mut fuel = Fuel::new(self.fuel);
-        self.judged(answer, reference, &mut fuel).unwrap_or_else(out_of_fuel)
+        let mut reader = Reader::new(self.fuel);
+        self.judged(answer, reference, &mut reader).unwrap_or_else(out_of_fuel)
     }
 
-    fn judged(&self, answer: &str, reference: &str, fuel: &mut Fuel) -> Result<Judgment, Stop> {
-        let expected = Answer::read(reference, &self.strictness, fuel)?;
+    fn judged(&self, answer: &str, reference: &str, reader: &mut Reader) -> Result<Judgment, Stop> {
+        let expected = Answer::read(reference, &self.strictness, reader)?;
         if expected.is_empty() {
             let judgment = Judgment::new(Verdict::ReferenceUnparseable);
             return Ok(judgment
                 .with_extracted(answer)
                 .with_reason("the reference answer is empty"));
         }
-        let found = Answer::read(answer, &self.strictness, fuel)?;
-        let equal = compare(&found, &expected, &self.strictness, self.relative_tolerance, fuel)?;
+        let found = Answer::read(answer, &self.strictness, reader)?;
+        let equal = compare(&found, &expected, &self.strictness, self.relative_tolerance, reader)?;
         let verdict = match (equal, expected.unreadable) {
             (true, _) => Verdict::Correct,
             (false, None) => Verdict::Incorrect,
@@ -176,17 +177,21 @@ impl MathVerifier {
         is_one.then(|| bare_reference(text)).filter(|answer| !answer.is_empty())
     }
 
-    fn found_and_judged(&self, input: &RewardInput<'_>, fuel: &mut Fuel) -> Result<Judgment, Stop> {
+    fn found_and_judged(
+        &self,
+        input: &RewardInput<'_>,
+        reader: &mut Reader,
+    ) -> Result<Judgment, Stop> {
         let found = match self.repeated(input) {
             Some(answer) => Some((answer, AnswerSource::WholeText)),
-            None => self.extraction.find_in(input, fuel)?,
+            None => self.extraction.find_in(input, reader)?,
         };
         let judgment = Judgment::over(input, |reference| {
             let reference = bare_reference(reference);
             match &found {
                 // All comparisons share one budget.
                 Some((answer, _)) => {
-                    self.judged(answer.trim(), &reference, fuel).unwrap_or_else(out_of_fuel)
+                    self.judged(answer.trim(), &reference, reader).unwrap_or_else(out_of_fuel)
                 }
                 None if reference.is_empty() => unusable("the reference answer is empty"),
                 None => no_answer(input, "no answer was found").with_compared(reference),
@@ -211,8 +216,8 @@ impl Verifier for MathVerifier {
     }
 
     fn verify(&self, input: &RewardInput<'_>) -> Judgment {
-        let mut fuel = Fuel::new(self.fuel);
-        let judgment = self.found_and_judged(input, &mut fuel).unwrap_or_else(out_of_fuel);
+        let mut reader = Reader::new(self.fuel);
+        let judgment = self.found_and_judged(input, &mut reader).unwrap_or_else(out_of_fuel);
         judgment.with_level(self.extraction.level())
     }
 

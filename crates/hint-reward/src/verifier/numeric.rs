@@ -4,7 +4,7 @@ use crate::error::RewardError;
 use crate::extract::Extraction;
 use crate::input::RewardInput;
 use crate::math::answer::measured;
-use crate::math::fuel::{DEFAULT_FUEL, Fuel};
+use crate::math::reader::Reader;
 use crate::verifier::contract::Verifier;
 use crate::verifier::extracted::{compared, judged, no_answer, unusable};
 use crate::verifier::verdict::Judgment;
@@ -68,7 +68,7 @@ impl Verifier for NumericTolerance {
     }
 
     fn verify(&self, input: &RewardInput<'_>) -> Judgment {
-        let measure = |text: &str| measured(text, &mut Fuel::new(DEFAULT_FUEL));
+        let measure = |text: &str| measured(text, &mut Reader::of_one_judgment());
         judged(&self.extraction, input, |answer, reference| {
             let Some(expected) = measure(reference) else {
                 return unusable("the reference is no number");

@@ -1,6 +1,6 @@
 //! Answers that name one of several choices, or say yes or no, and then explain.
 
-use crate::math::parse::stance::{excludes, opens_anew, takes_back};
+use crate::math::parse::stance::{denies_subject, opens_anew, takes_back};
 
 /// Bytes beyond which a text is no name with an explanation.
 const MAX_BYTES: usize = 1000;
@@ -100,7 +100,7 @@ fn choice(text: &str) -> Option<Named<'_>> {
         || (marked
             && (separated || groups > 0)
             && !goes_on(rest)
-            && !is_denied(rest)
+            && !denies_subject(rest)
             && !opens_anew(rest)
             && !(rest.trim_start_matches("text{").trim_start().starts_with('(')
                 && takes_back(rest)));
@@ -133,31 +133,6 @@ fn goes_on(rest: &str) -> bool {
             .as_bytes()
             .windows(3)
             .any(|window| window[0] == b'(' && window[1].is_ascii_uppercase() && window[2] == b')')
-}
-
-/// Whether what follows a letter denies it: `can be excluded`, `is wrong`; not the text `cannot be determined`.
-fn is_denied(rest: &str) -> bool {
-    const VERBS: [&str; 10] = [
-        "is ",
-        "isn't ",
-        "was ",
-        "can ",
-        "can't ",
-        "cannot ",
-        "must ",
-        "should ",
-        "has been ",
-        "does not ",
-    ];
-    const DENIALS: [&str; 7] =
-        ["wrong", "false", "not correct", "not right", "not true", "not the ", "not work"];
-    let lowered = rest.to_ascii_lowercase();
-    let negated =
-        ["isn't ", "can't be ", "cannot be "].iter().any(|verb| lowered.starts_with(verb))
-            && ["true", "right", "correct", "the "].iter().any(|word| lowered.contains(word));
-    negated
-        || VERBS.iter().any(|verb| lowered.starts_with(verb))
-            && (DENIALS.iter().any(|word| lowered.contains(word)) || excludes(&lowered))
 }
 
 fn polar(text: &str) -> Option<Named<'_>> {

@@ -125,6 +125,31 @@ pub(crate) fn excludes(clause: &str) -> bool {
     words.iter().enumerate().any(|(at, word)| takes_off(word, words.get(at + 1).copied()))
 }
 
+/// Whether words behind a name deny it: `can be excluded`, `is wrong`. The text `cannot be determined` does not.
+pub(crate) fn denies_subject(rest: &str) -> bool {
+    const VERBS: [&str; 10] = [
+        "is ",
+        "isn't ",
+        "was ",
+        "can ",
+        "can't ",
+        "cannot ",
+        "must ",
+        "should ",
+        "has been ",
+        "does not ",
+    ];
+    const DENIALS: [&str; 7] =
+        ["wrong", "false", "not correct", "not right", "not true", "not the ", "not work"];
+    let lowered = rest.to_ascii_lowercase();
+    let negated =
+        ["isn't ", "can't be ", "cannot be "].iter().any(|verb| lowered.starts_with(verb))
+            && ["true", "right", "correct", "the "].iter().any(|word| lowered.contains(word));
+    negated
+        || VERBS.iter().any(|verb| lowered.starts_with(verb))
+            && (DENIALS.iter().any(|word| lowered.contains(word)) || excludes(&lowered))
+}
+
 /// Words, with apostrophes in them.
 pub(crate) fn words_of(text: &str) -> impl Iterator<Item = &str> + Clone {
     text.split(|c: char| !(c.is_alphanumeric() || c == '\'')).filter(|word| !word.is_empty())
@@ -172,8 +197,18 @@ pub(crate) fn takes_back(text: &str) -> bool {
 
 /// Whether a clause of the text opens with a word that starts again, `Actually, D`, `No wait`, or crosses out.
 pub(crate) fn opens_anew(text: &str) -> bool {
-    const OPENINGS: [&str; 9] =
-        ["wait", "scratch", "oops", "correction", "actually", "hmm", "sorry", "nope", "strike"];
+    const OPENINGS: [&str; 10] = [
+        "however",
+        "wait",
+        "scratch",
+        "oops",
+        "correction",
+        "actually",
+        "hmm",
+        "sorry",
+        "nope",
+        "strike",
+    ];
     let is = |known: &str, word: Option<&&str>| {
         word.is_some_and(|word| known.eq_ignore_ascii_case(word))
     };
