@@ -16,13 +16,13 @@ pub enum AffinityError {
     },
 
     /// Two inputs that go together token by token differ in length.
-    #[error("`{name}` has {found} elements, expected {expected} (as many as `log_ratios`)")]
+    #[error("`{name}` has {found} elements, expected {expected} (one per token)")]
     LengthMismatch {
         /// The offending input.
         name: &'static str,
         /// Its length, in tokens.
         found: usize,
-        /// The length of `log_ratios`, in tokens.
+        /// The length of the input before it, in tokens.
         expected: usize,
     },
 
@@ -59,10 +59,28 @@ pub enum AffinityError {
         found: f64,
     },
 
+    /// The bounds of a weight are no range.
+    #[error("the weight is bounded by {min} and {max}, expected 0 <= min <= max, both finite")]
+    WeightRange {
+        /// The lower bound.
+        min: f64,
+        /// The upper bound.
+        max: f64,
+    },
+
+    /// More tokens are shared with a teacher than were given.
+    #[error("{found} tokens are shared, expected at most {expected} (as many as `policy` has)")]
+    SharedTokens {
+        /// Tokens that are said to be shared.
+        found: usize,
+        /// Tokens at the position.
+        expected: usize,
+    },
+
     /// Two accumulators that were to be merged measure different things.
     #[error("cannot merge accumulators of different {what}; build both with the same settings")]
     MergeMismatch {
-        /// What differs: `clip ranges` or `variants`.
+        /// What differs, such as `clip ranges`.
         what: &'static str,
     },
 }

@@ -34,6 +34,8 @@
 //! | [`affinity`], [`affinity_masked`] | one call on slices, or on `ndarray` views with a mask |
 //! | [`AffinityAccumulator`] | the same, streaming and mergeable |
 //! | [`ClipRange`] | validated clip distances and the band they span |
+//! | [`HintTransfer`] | hint reliance, gap and off-context weight of completions on two prompts |
+//! | [`TeacherFit`] | overlap and teachability over the tokens that a policy considers |
 //! | [`AffinityVariant`] | the published formula, or the one of an earlier commit of the reference code |
 //!
 //! It does not compute log-probabilities, advantages or losses, and it does not decide which groups are weighted.
@@ -45,6 +47,8 @@ mod variant;
 mod accumulator;
 mod affinity;
 mod measure;
+mod support;
+mod transfer;
 
 mod error;
 mod sum;
@@ -54,4 +58,6 @@ pub use affinity::Affinity;
 pub use clip::ClipRange;
 pub use error::AffinityError;
 pub use measure::{affinity, affinity_masked};
+pub use support::TeacherFit;
+pub use transfer::HintTransfer;
 pub use variant::AffinityVariant;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use hint_affinity::{AffinityAccumulator, ClipRange};
+use hint_affinity::{AffinityAccumulator, AffinityError, ClipRange, HintTransfer, TeacherFit};
 use serde_json::{Map, Value};
 
 use crate::error::{DumpError, Place};
@@ -16,17 +16,51 @@ pub(crate) struct Table {
     pub(crate) rows: usize,
     /// Their trained tokens.
     pub(crate) tokens: AffinityAccumulator,
+    /// The same, against the distribution that sampled them.
+    pub(crate) behavior: AffinityAccumulator,
+    /// The hinted prompt against the plain one.
+    pub(crate) teacher: AffinityAccumulator,
+    /// How the correct completions depend on their hint.
+    pub(crate) transfer: HintTransfer,
+    /// How the teacher fits the tokens that the policy considers.
+    pub(crate) fit: TeacherFit,
 }
 
 impl Table {
     fn new(clip: ClipRange) -> Self {
-        Self { rows: 0, tokens: AffinityAccumulator::new(clip) }
+        let [tokens, behavior, teacher] = [(); 3].map(|()| AffinityAccumulator::new(clip));
+        Self {
+            rows: 0,
+            tokens,
+            behavior,
+            teacher,
+            transfer: HintTransfer::new(),
+            fit: TeacherFit::new(),
+        }
     }
 
     fn push(&mut self, row: &Row, place: Place) -> Result<(), DumpError> {
         self.rows += 1;
         let failed = |source| DumpError::Token { place, source };
-        self.tokens.extend(&row.log_ratios, &row.weights).map_err(failed)
+        self.add(row).map_err(failed)
+    }
+
+    fn add(&mut self, row: &Row) -> Result<(), AffinityError> {
+        self.tokens.extend(&row.log_ratios, &row.weights)?;
+        if let Some(log_ratios) = &row.behavior {
+            self.behavior.extend(log_ratios, &row.weights)?;
+        }
+        if let Some((plain, hinted)) = &row.prompts {
+            let deltas: Vec<f64> = plain.iter().zip(hinted).map(|(p, q)| q - p).collect();
+            self.teacher.extend(&deltas, &row.weights)?;
+            if row.is_correct {
+                self.transfer.push(plain, hinted)?;
+            }
+        }
+        for top in &row.top {
+            self.fit.push(&top.policy, &top.teacher, top.shared)?;
+        }
+        Ok(())
     }
 }
 
@@ -70,6 +104,12 @@ impl Report {
 struct Row {
     log_ratios: Vec<f64>,
     weights: Vec<f64>,
+    /// Log-ratios against the distribution that sampled.
+    behavior: Option<Vec<f64>>,
+    /// Log-probabilities on the plain and on the hinted prompt.
+    prompts: Option<(Vec<f64>, Vec<f64>)>,
+    is_correct: bool,
+    top: Vec<TopTokens>,
     group: Option<String>,
     source: Option<String>,
 }
@@ -90,13 +130,37 @@ impl Row {
             Some(_) => fields.of_length("mask", count, fields.flags("mask")?)?,
         };
         let kept = (0..count).filter(|&index| mask[index]).collect::<Vec<_>>();
+        let trained = |field: &'static str| -> Result<Option<Vec<f64>>, DumpError> {
+            if fields.get(field).is_null() {
+                return Ok(None);
+            }
+            let values = fields.of_length(field, count, fields.numbers(field)?)?;
+            Ok(Some(kept.iter().map(|&index| values[index]).collect()))
+        };
+        let behavior = trained("behavior_logprobs")?;
+        let behavior = behavior.map(|sampled| {
+            kept.iter().zip(sampled).map(|(&index, sampled)| logprobs[index] - sampled).collect()
+        });
+        let prompts = trained("plain_logprobs")?.zip(trained("hinted_logprobs")?);
         Ok(Self {
             log_ratios: kept.iter().map(|&index| logprobs[index] - old_logprobs[index]).collect(),
             weights: kept.iter().map(|&index| advantages[index].abs()).collect(),
+            behavior,
+            prompts,
+            is_correct: !matches!(fields.get("correct"), Value::Bool(false)),
+            top: fields.top(count, &kept)?,
             group: fields.name("group")?,
             source: fields.name("source")?,
         })
     }
+}
+
+/// The policy's most likely tokens at one position, in log-probabilities.
+struct TopTokens {
+    policy: Vec<f64>,
+    teacher: Vec<f64>,
+    /// How many of them are among the teacher's own.
+    shared: usize,
 }
 
 /// The fields of one completion.
@@ -130,6 +194,39 @@ impl Fields {
         const EXPECTED: &str = "a list of numbers";
         let items = self.list(field, EXPECTED)?.iter();
         items.map(|item| item.as_f64().ok_or_else(|| self.error(field, EXPECTED, item))).collect()
+    }
+
+    /// The most likely tokens at each position that trains, if the row has them.
+    fn top(&self, count: usize, kept: &[usize]) -> Result<Vec<TopTokens>, DumpError> {
+        const FIELDS: [&str; 2] = ["top_logprobs", "top_teacher_logprobs"];
+        const EXPECTED: &str = "a list of lists of numbers";
+        if FIELDS.iter().all(|field| self.get(field).is_null()) {
+            return Ok(Vec::new());
+        }
+        let lists = |field: &'static str| -> Result<Vec<Vec<f64>>, DumpError> {
+            let numbers = |item: &Value| -> Option<Vec<f64>> {
+                item.as_array()?.iter().map(Value::as_f64).collect()
+            };
+            let items = self.list(field, EXPECTED)?.iter();
+            let lists: Result<Vec<_>, _> = items
+                .map(|item| numbers(item).ok_or_else(|| self.error(field, EXPECTED, item)))
+                .collect();
+            self.of_length(field, count, lists?)
+        };
+        let (policy, teacher) = (lists(FIELDS[0])?, lists(FIELDS[1])?);
+        let whole = |item: &Value| {
+            let whole = item.as_u64().and_then(|count| usize::try_from(count).ok());
+            whole.ok_or_else(|| self.error("top_shared", "a list of whole numbers", item))
+        };
+        let shared = self.list("top_shared", "a list of whole numbers")?.iter();
+        let shared = shared.map(whole).collect::<Result<Vec<_>, _>>()?;
+        let shared = self.of_length("top_shared", count, shared)?;
+        let at = |&index: &usize| TopTokens {
+            policy: policy[index].clone(),
+            teacher: teacher[index].clone(),
+            shared: shared[index],
+        };
+        Ok(kept.iter().map(at).collect())
     }
 
     fn flags(&self, field: &'static str) -> Result<Vec<bool>, DumpError> {

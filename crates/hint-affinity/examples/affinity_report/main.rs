@@ -7,7 +7,8 @@
 //! The dump is JSON Lines or Parquet. Each line or row is a completion: `logprobs` and `old_logprobs` (lists, nats),
 //! `advantages` (a number, or one per token), and optionally `mask` (false or 0 where a token does not train), `group`
 //! and `source`. Prints EUR, UC and Affinity of all tokens, of each source and of each group.
-//! `docs/affinity.md` shows how to write one from TRL. Needs no libtorch.
+//! With further columns it prints the rivals of Affinity too (`docs/compatibility.md`). `docs/affinity.md` shows how to write a
+//! dump from TRL. Needs no libtorch.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "the output of a program")]
 
 mod dump;
@@ -17,7 +18,7 @@ mod records;
 use std::path::Path;
 use std::process::ExitCode;
 
-use hint_affinity::ClipRange;
+use hint_affinity::{AffinityAccumulator, ClipRange};
 
 use crate::dump::{Report, Table};
 
@@ -46,13 +47,45 @@ fn run(arguments: &[String]) -> Result<(), Box<dyn std::error::Error>> {
     };
     let report = Report::read(Path::new(file), clip)?;
     println!("{:<24} {:>8} {:>9} {:>9} {:>9} {:>9}", "", "rows", "tokens", "EUR", "UC", "Affinity");
-    print("all", &report.all);
-    for (title, tables) in [("source", &report.sources), ("group", &report.groups)] {
-        for (name, table) in tables {
-            print(&format!("{title} {name}"), table);
-        }
+    let mut tables = vec![("all".to_owned(), &report.all)];
+    for (title, parts) in [("source", &report.sources), ("group", &report.groups)] {
+        tables.extend(parts.iter().map(|(name, table)| (format!("{title} {name}"), table)));
     }
+    for (name, table) in &tables {
+        print(name, table);
+    }
+    print_compatibility(&tables);
     Ok(())
+}
+
+/// The rivals of Affinity, where rows have the columns for them.
+fn print_compatibility(tables: &[(String, &Table)]) {
+    let all = tables[0].1;
+    if all.behavior.tokens() + all.teacher.tokens() + all.fit.positions() == 0 {
+        return;
+    }
+    println!(
+        "\n{:<24} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9}",
+        "", "behavior", "teacher", "reliance", "gap", "off-ctx", "overlap", "teachab."
+    );
+    let affinity =
+        |tokens: &AffinityAccumulator| (tokens.tokens() > 0).then(|| tokens.affinity().value());
+    for (name, table) in tables {
+        let measures = [
+            affinity(&table.behavior),
+            affinity(&table.teacher),
+            table.transfer.hint_reliance(),
+            table.transfer.gap(),
+            table.transfer.off_context_weight(),
+            table.fit.overlap(),
+            table.fit.teachability(),
+        ];
+        let cells = measures.map(|measure| match measure {
+            Some(value) => format!("{value:>9.4}"),
+            None => format!("{:>9}", "-"),
+        });
+        println!("{name:<24} {}", cells.join(" "));
+    }
 }
 
 fn print(name: &str, table: &Table) {

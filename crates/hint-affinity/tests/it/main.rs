@@ -10,3 +10,5 @@ mod properties;
 #[path = "../../examples/affinity_report/records.rs"]
 mod records;
 mod report;
+mod support;
+mod transfer;

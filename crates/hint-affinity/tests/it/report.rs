@@ -37,6 +37,27 @@ fn rows_are_measured_together_by_source_and_by_group() {
     assert!((dump.all.tokens.affinity().eur() - 4.5 / 6.0).abs() < 1e-12);
 }
 
+#[test]
+fn rows_with_both_prompts_have_the_rivals_of_affinity_too() {
+    let dump = report(
+        r#"{"logprobs": [-1.0, -2.0], "old_logprobs": [-1.0, -2.0], "behavior_logprobs": [-1.0, -3.0], "advantages": 1, "plain_logprobs": [-3.0, -1.0], "hinted_logprobs": [-1.0, -1.0], "top_logprobs": [[-0.7, -0.7], [-0.7, -0.7]], "top_teacher_logprobs": [[-0.7, -0.7], [-0.7, -0.7]], "top_shared": [2, 1]}
+{"logprobs": [-1.0], "old_logprobs": [-1.0], "advantages": 1, "plain_logprobs": [-9.0], "hinted_logprobs": [-1.0], "correct": false}
+{"logprobs": [-1.0], "old_logprobs": [-1.0], "advantages": 1}
+"#,
+    )
+    .expect("the dump is valid");
+    assert_eq!(dump.all.behavior.affinity().eur(), 0.5);
+    // The wrong completion has a teacher, and no reliance.
+    assert_eq!((dump.all.teacher.tokens(), dump.all.transfer.completions()), (3, 1));
+    assert_eq!(dump.all.transfer.hint_reliance(), Some(-1.0));
+    assert_eq!(dump.all.transfer.gap(), Some(1.0));
+    assert_eq!((dump.all.fit.overlap(), dump.all.fit.teachability()), (Some(0.75), Some(0.0)));
+    let short = report(
+        r#"{"logprobs": [-1.0], "old_logprobs": [-1.0], "advantages": 1, "plain_logprobs": [], "hinted_logprobs": [-1.0]}"#,
+    );
+    assert!(matches!(short, Err(DumpError::Length { field: "plain_logprobs", .. })));
+}
+
 fn parquet(compression: &str) -> PathBuf {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/data");
     folder.join(format!("dump-{compression}.parquet"))
