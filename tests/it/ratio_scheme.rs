@@ -170,7 +170,8 @@ fn demonstration_has_no_denominator() {
 #[test]
 fn off_context_weights_cost_one_pass_for_each_prompt_and_no_gradient() {
     let off_context = |config: &mut GrpoConfig| {
-        config.loss.hinted_weight = vec![HintedWeightConfig::OffContext { min: 0.01, max: 1.0 }];
+        config.loss.hinted_weight =
+            vec![HintedWeightConfig::OffContext { exponent: 1.0, min: 0.01, max: 1.0 }];
     };
     assert_eq!(
         calls_with(RatioScheme::Plain, 1, off_context),

@@ -15,8 +15,9 @@ use hint_policy::SharedPolicy;
 use hint_reward::verifier::{Equality, VerifierConfig};
 use hint_reward::{Judgment, Rubric, Verdict, verifier_from_fn};
 use hint_rollout::Problem;
-use hint_rollout::collect::hinted::{CombineRule, Contrast, HintTrigger, Taught};
+use hint_rollout::collect::hinted::{CombineRule, Contrast, HintTrigger, LevelSearch, Taught};
 use hint_rollout::data::ProblemSetBuilder;
+use hint_rollout::run::ValueSchedule;
 use hint_tests::{
     StopAfter, bytes, config, lenient_rubric, parts, problems, tiny_policy, trainer, weights,
 };
@@ -134,6 +135,39 @@ fn an_average_that_teaches_resumes_to_the_same_bytes() {
         with_average(dir.path(), Some(stop));
         assert!(with_average(dir.path(), None) == expected, "stopped after step {stop}");
     }
+}
+
+#[test]
+fn a_steered_level_resumes_to_the_same_bytes() {
+    let annealing = ValueSchedule::constant(1.0);
+    let mut config = run_config();
+    config.rollout.trigger = HintTrigger::Always;
+    config.rollout.level =
+        LevelSearch::Steered { start: 0.3, target_rate: 0.5, gain: 0.5, annealing };
+    let run = |dir: &Path, stop: Option<u64>| {
+        let run_dir = RunDir::resume_or_create(dir, &config).expect("a usable folder");
+        let policy = SharedPolicy::new(tiny_policy(7));
+        let parts = parts(&policy, lenient_rubric(), true);
+        let mut builder = Trainer::from_config(config.clone(), parts)
+            .expect("the configuration is valid")
+            .run_dir(run_dir);
+        if let Some(step) = stop {
+            builder = builder.observer(StopAfter(step));
+        }
+        let mut trainer = builder.build().expect("the configuration is valid");
+        trainer.run(&problems()).expect("the run works");
+        let record = trainer.collector_mut().record();
+        problems().iter().map(|one| record.get(&one.id).and_then(|one| one.level)).collect()
+    };
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let levels: Vec<Option<f64>> = run(dir.path(), None);
+    let moved = levels.iter().filter(|level| level.is_some_and(|level| level != 0.3)).count();
+    assert!(moved > 2, "{levels:?}");
+    let expected = outcome(dir.path());
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    run(dir.path(), Some(5));
+    assert_eq!(run(dir.path(), None), levels);
+    assert!(outcome(dir.path()) == expected);
 }
 
 #[test]

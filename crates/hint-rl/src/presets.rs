@@ -14,11 +14,16 @@ macro_rules! presets {
 
 /// Each preset of a method: its name and its text.
 pub(crate) const PRESETS: &[(&str, &str)] = presets![
+    "adaprefix",
+    "agent_g2",
     "answer_hint",
+    "beacon",
     "bread",
+    "cataopd",
     "dapo",
     "grpo",
     "guide_grpo",
+    "hdpo",
     "hint",
     "hint_v1_affinity",
     "lte",
@@ -30,6 +35,8 @@ pub(crate) const PRESETS: &[(&str, &str)] = presets![
     "rlsd",
     "sage",
     "scaf_grpo",
+    "sdft",
+    "sdpo",
     "sft_then_grpo",
     "srpo",
     "uft",

@@ -102,6 +102,7 @@ fn run(
     solves_plain: bool,
 ) -> Followed {
     let needs_reference = config.loss.needs_reference();
+    let needs_teacher = config.loss.further_teacher().is_some();
     config.run.prompts_per_step = 1;
     config.rollout.group_size = 4;
     config.optimizer.max_grad_norm = 1e9;
@@ -134,6 +135,9 @@ fn run(
         .optimizer(optimizer);
     if needs_reference {
         builder = builder.reference(SharedPolicy::new(tiny_policy(REFERENCE)));
+    }
+    if needs_teacher {
+        builder = builder.teacher(SharedPolicy::new(tiny_policy(7)));
     }
     let mut trainer = builder.build().expect("the configuration is valid");
     trainer.run(&[problem]).expect("the run works");
@@ -201,9 +205,34 @@ pub(super) fn assert_gradient_of(
     if !terms.is_empty() {
         loss.backward();
     }
+    assert_followed(followed, policy, terms.is_empty());
+}
+
+/// The whole distributions before the tokens of a completion, as log-probabilities `[tokens, vocabulary]`.
+pub(super) fn distributions(policy: &CausalLm, prompt: &[u32], completion: &[u32]) -> Tensor {
+    let batch = TokenBatch::new(&[TokenRow { prompt, completion }], device()).expect("one row");
+    let at = |len: usize| i64::try_from(len).expect("short");
+    let logits = policy.logits(&batch).expect("the row fits") / 0.9;
+    logits.log_softmax(-1, None::<Kind>).get(0).narrow(
+        0,
+        at(prompt.len() - 1),
+        at(completion.len()),
+    )
+}
+
+/// Compares a followed gradient with that of `loss`, which is a function of the parameters of `policy`.
+#[track_caller]
+pub(super) fn assert_gradient_of_loss(followed: &Followed, policy: &CausalLm, loss: &Tensor) {
+    loss.backward();
+    assert_followed(followed, policy, false);
+}
+
+/// Compares a followed gradient with the one that the parameters of `policy` have.
+#[track_caller]
+fn assert_followed(followed: &Followed, policy: &CausalLm, is_zero: bool) {
     let expected = gradient(&policy.parameters());
     let largest = expected.iter().fold(0.0_f64, |largest, value| largest.max(value.abs()));
-    assert_eq!(terms.is_empty(), largest == 0.0, "the hand-derived gradient is no trivial one");
+    assert_eq!(is_zero, largest == 0.0, "the hand-derived gradient is no trivial one");
     for (got, expected) in followed.gradient.iter().zip(&expected) {
         let close = (got - expected).abs() <= 1e-5 * largest + 1e-9;
         assert!(close, "got {got:e}, expected {expected:e} (largest {largest:e})");

@@ -1,5 +1,11 @@
 //! Presets with the ratio to the hinted prompt, shaped.
 
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpListener;
+use std::sync::{Arc, Mutex};
+
+use serde_json::json;
+
 use super::follow::{PLAIN, RIGHT, Term, WRONG, assert_gradient, follow, hinted, logprobs, term};
 use super::{advantage, preset};
 
@@ -63,4 +69,70 @@ fn lte_shapes_the_ratio_of_the_successes_that_take_the_place_of_failures() {
         log_ratios.iter().map(|log_ratio| -coefficient * slope(*log_ratio, 0.1)).collect();
     let right = Term { prompt: &PLAIN, completion: &RIGHT, coefficients };
     assert_gradient(&followed, &[right, term(&PLAIN, &WRONG, coefficient)], 0.9);
+}
+
+/// A chat endpoint that says `solution` when it is asked to solve, and a hint when it is shown a solution. With it the
+/// questions.
+fn teacher(solution: &'static str) -> (String, Arc<Mutex<Vec<String>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = format!("http://{}/v1", listener.local_addr().expect("a bound socket"));
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let log = Arc::clone(&asked);
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let mut reader = BufReader::new(stream.try_clone().expect("a socket"));
+            let (mut line, mut len) = (String::new(), 0);
+            while reader.read_line(&mut line).is_ok_and(|read| read > 2) {
+                let lower = line.to_ascii_lowercase();
+                if let Some(value) = lower.strip_prefix("content-length:") {
+                    len = value.trim().parse().expect("a length");
+                }
+                line.clear();
+            }
+            let mut body = vec![0; len];
+            reader.read_exact(&mut body).expect("the whole body");
+            let body = String::from_utf8(body).expect("JSON");
+            let text = if body.contains("A correct solution") { "think of 4" } else { solution };
+            log.lock().expect("no test panics here").push(body);
+            let answer = json!({"choices": [{"message": {"content": text}}]}).to_string();
+            let head =
+                format!("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {}", answer.len());
+            let _ = write!(stream, "{head}\r\n\r\n{answer}");
+        }
+    });
+    (address, asked)
+}
+
+#[test]
+fn beacon_draws_a_hint_from_a_solution_that_the_verifier_approves() {
+    let (address, asked) = teacher("it is 999");
+    let preset = preset!("beacon").replace("http://127.0.0.1:8000/v1", &address);
+    let followed = follow(&preset, 1, |_| true);
+    let helped = hinted(&[4]);
+    assert_eq!(followed.prompts, [PLAIN.to_vec(), helped.clone()]);
+    assert_eq!(followed.trained, [PLAIN; 4]);
+    let asked = asked.lock().expect("no test panics here");
+    assert_eq!(asked.len(), 2);
+    assert!(!asked[0].contains("7 1 9 9 9"), "the teacher solves by itself: {}", asked[0]);
+    assert!(asked[1].contains("it is 999"), "{}", asked[1]);
+    // The ratio is clipped at 0.8 and 1.2: a clipped token has no gradient.
+    let row = |completion: &'static [u32], advantage: f64| {
+        let coefficient = |log_ratio: &f64| {
+            let ratio = log_ratio.exp();
+            let is_clipped = if advantage > 0.0 { ratio > 1.2 } else { ratio < 0.8 };
+            if is_clipped { 0.0 } else { -2.0 * advantage * ratio / 16.0 }
+        };
+        let coefficients = log_ratios(&helped, completion).iter().map(coefficient).collect();
+        Term { prompt: &PLAIN, completion, coefficients }
+    };
+    assert_gradient(&followed, &[row(&RIGHT, advantage()), row(&WRONG, -advantage())], 0.9);
+}
+
+#[test]
+fn beacon_gives_no_hint_where_the_teacher_is_wrong() {
+    let (address, asked) = teacher("it is 7");
+    let preset = preset!("beacon").replace("http://127.0.0.1:8000/v1", &address);
+    let followed = follow(&preset, 1, |_| true);
+    assert_eq!(followed.prompts, [PLAIN.to_vec()]);
+    assert_eq!(asked.lock().expect("no test panics here").len(), 1, "nothing to draw a hint from");
 }

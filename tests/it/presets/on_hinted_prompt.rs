@@ -1,7 +1,7 @@
 //! Presets that train under the prompt that was sampled.
 
 use super::follow::{
-    PLAIN, RIGHT, SOLUTION, WRONG, assert_gradient, follow, hinted, prefixed, term,
+    PLAIN, RIGHT, SOLUTION, WRONG, assert_gradient, follow, follow_mixed, hinted, prefixed, term,
 };
 use super::{advantage, preset};
 
@@ -80,4 +80,35 @@ fn uft_starts_from_a_prefix_and_learns_it_a_little() {
         term(&PLAIN, &SOLUTION[..count], coefficient),
     ];
     assert_gradient(&followed, &terms, 0.9);
+}
+
+#[test]
+fn adaprefix_continues_a_share_of_the_solution_that_follows_the_success_of_the_problem() {
+    let followed = follow(preset!("adaprefix"), 1, |_| true);
+    // Nothing is sampled without the prefix. Half of five words is three of them, and two of four completions are right.
+    let helped = prefixed(3);
+    assert_eq!(followed.prompts, std::slice::from_ref(&helped));
+    assert_eq!(followed.trained, vec![helped.clone(); 4]);
+    let coefficient = advantage() / 8.0;
+    let rows = [term(&helped, &RIGHT, -coefficient), term(&helped, &WRONG, coefficient)];
+    assert_gradient(&followed, &rows, 0.9);
+    // The share was right at the first visit: it stays. Half of the run is five eighths of its way to 0.
+    let second = follow(preset!("adaprefix"), 2, |_| true);
+    assert_eq!(second.prompts, [prefixed(1)], "three eighths of a half");
+    // Nobody was right: more help, and as much annealing.
+    let harder = follow(preset!("adaprefix"), 2, |_| false);
+    assert_eq!(harder.prompts, [prefixed(2)], "three eighths of three quarters");
+}
+
+#[test]
+fn agent_g2_guides_a_group_that_is_stuck_at_one_wrong_answer() {
+    let followed = follow(preset!("agent_g2"), 1, |_| true);
+    let helped = hinted(&[7, 1, 9]);
+    assert_eq!(followed.prompts, [PLAIN.to_vec(), helped.clone()]);
+    assert_eq!(followed.trained, vec![helped.clone(); 4]);
+    let coefficient = advantage() / 8.0;
+    let rows = [term(&helped, &RIGHT, -coefficient), term(&helped, &WRONG, coefficient)];
+    assert_gradient(&followed, &rows, 0.9);
+    // Half right: not stuck.
+    assert_eq!(follow_mixed(preset!("agent_g2")).prompts, [PLAIN.to_vec()]);
 }

@@ -132,3 +132,21 @@ fn oc_grpo_weights_each_token_by_what_the_hint_did_to_it() {
     let (right, wrong) = (weighted(&RIGHT, -2.0), weighted(&WRONG, 2.0));
     assert_gradient(&followed, &[right, wrong], 0.9);
 }
+
+#[test]
+fn cataopd_samples_the_plain_prompt_twice_and_raises_what_the_solution_made_likely() {
+    let followed = follow(preset!("cataopd"), 1, |prompt| prompt != PLAIN);
+    // Half of the solution's five words is three of them.
+    let helped = hinted(&[7, 1, 9]);
+    assert_eq!(followed.prompts, [PLAIN.to_vec(), PLAIN.to_vec(), helped.clone()]);
+    assert_eq!(followed.trained, [PLAIN; 4]);
+    let weighed = |completion: &'static [u32], advantage: f64| {
+        let (plain, with) = (logprobs(&PLAIN, completion, 0.9), logprobs(&helped, completion, 0.9));
+        let weight = |(plain, with): (&f64, &f64)| (with - plain).exp().clamp(0.5, 2.0);
+        let coefficients =
+            plain.iter().zip(&with).map(|both| -advantage * weight(both) / 16.0).collect();
+        Term { prompt: &PLAIN, completion, coefficients }
+    };
+    let rows = || [weighed(&RIGHT, advantage()), weighed(&WRONG, -advantage())];
+    assert_gradient(&followed, &[rows(), rows()].into_iter().flatten().collect::<Vec<_>>(), 0.9);
+}

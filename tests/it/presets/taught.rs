@@ -1,11 +1,12 @@
 //! Presets in which the hint teaches: nothing is sampled under it, and plain completions are scored under it.
 
 use super::follow::{
-    Followed, PLAIN, REFERENCE, RIGHT, Term, WRONG, assert_gradient, follow, follow_mixed, hinted,
-    logprobs, logprobs_of,
+    Followed, PLAIN, REFERENCE, RIGHT, Term, WRONG, assert_gradient, assert_gradient_of_loss,
+    distributions, follow, follow_mixed, hinted, logprobs, logprobs_of,
 };
 use super::{advantage, preset};
 use hint_tests::tiny_policy;
+use tch::{Kind, Tensor};
 
 /// The question with the solution `7 1 9 9 9`.
 fn taught() -> Vec<u32> {
@@ -81,6 +82,65 @@ fn srpo_credits_wrong_completions_by_the_solution_and_right_ones_by_the_verifier
         (&RIGHT[..], vec![advantage(); 4]),
         (&WRONG[..], delta(&WRONG).iter().map(|delta| delta.clamp(-5.0, 5.0)).collect()),
     ];
+    assert_gradient(&followed, &terms(&[rows.clone(), rows].concat()), 0.9);
+}
+
+/// `Σ p log(p / q)` at each token, of log-probabilities `[tokens, vocabulary]`.
+fn kl(p: &Tensor, q: &Tensor) -> Tensor {
+    (p.exp() * (p - q)).sum_dim_intlist([-1_i64].as_slice(), false, None::<Kind>)
+}
+
+/// Compares a followed gradient with that of a divergence over the whole vocabulary, every token of which is in the
+/// supports here. It is a mean over the tokens of a completion, then over the four of them.
+#[track_caller]
+fn assert_divergence(
+    followed: &Followed,
+    completions: [&[u32]; 4],
+    teacher: &[u32],
+    divergence: fn(&Tensor, &Tensor) -> Tensor,
+    coef: f64,
+) {
+    let policy = tiny_policy(7);
+    let of = |completion: &[u32]| {
+        let p = distributions(&policy, &PLAIN, completion);
+        let q = distributions(&policy, teacher, completion).detach();
+        divergence(&p, &q).mean(Kind::Float) * (coef / 4.0)
+    };
+    let loss = completions.into_iter().map(of).sum::<Tensor>();
+    assert_gradient_of_loss(followed, &policy, &loss);
+}
+
+#[test]
+fn sdft_follows_the_reverse_divergence_from_an_average_that_sees_the_solution() {
+    let followed = follow(preset!("sdft"), 1, |_| true);
+    // The average is another policy, and is not recorded.
+    assert_scored(&followed, 0);
+    assert_eq!(followed.trained, [PLAIN; 4]);
+    assert_divergence(&followed, [&WRONG; 4], &taught(), kl, 1.0);
+}
+
+#[test]
+fn sdpo_shows_the_average_a_success_of_the_group_and_trains_nothing_without_one() {
+    let followed = follow_mixed(preset!("sdpo"));
+    assert_scored(&followed, 0);
+    let jsd = |p: &Tensor, q: &Tensor| {
+        let m = ((p.exp() + q.exp()) / 2.0).log();
+        (kl(p, &m) + kl(q, &m)) / 2.0
+    };
+    let group: [&[u32]; 4] = [&RIGHT, &WRONG, &RIGHT, &WRONG];
+    assert_divergence(&followed, group, &hinted(&[9, 9, 9]), jsd, 1.0);
+    let followed = follow(preset!("sdpo"), 1, |_| true);
+    assert!(followed.trained.is_empty(), "nothing to learn from");
+}
+
+#[test]
+fn hdpo_follows_the_forward_divergence_where_all_are_wrong_and_grpo_elsewhere() {
+    let followed = follow(preset!("hdpo"), 1, |_| true);
+    assert_scored(&followed, 4);
+    assert_divergence(&followed, [&WRONG; 4], &taught(), |p, q| kl(q, p), 0.1);
+    let followed = follow_mixed(preset!("hdpo"));
+    assert_scored(&followed, 0);
+    let rows = [(&RIGHT[..], vec![advantage(); 4]), (&WRONG[..], vec![-advantage(); 4])];
     assert_gradient(&followed, &terms(&[rows.clone(), rows].concat()), 0.9);
 }
 

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::advantage::AdvantageConfig;
 use crate::error::ConfigError;
-use crate::objective::{ImportanceCorrection, LossConfig, OldLogprobs};
+use crate::objective::{CreditForm, ImportanceCorrection, LossConfig, OldLogprobs};
 use crate::optim::OptimizerConfig;
 use crate::rollout_table::RolloutTableConfig;
 
@@ -144,12 +144,16 @@ impl GrpoConfig {
                         solution prefix with in_prompt = true";
         at.require(source.is_guidance(), "source.type", expected, source.name());
         let contrasts = teaching.contrast == Contrast::Placebo;
+        let compares = matches!(self.loss.credit.form, CreditForm::Divergence { .. });
+        let expected = "must be \"none\" where loss.credit.form.type is \"divergence\", which compares with the policy";
+        at.require(!(contrasts && compares), "combine.contrast", expected, "\"placebo\"");
         let expected = "must be \"none\" with fewer than 2 problems a step (run.prompts_per_step)";
         at.require(!contrasts || found >= 2, "combine.contrast", expected, found);
         let is_own = matches!(
             source,
             HintSourceConfig::Placebo { .. }
                 | HintSourceConfig::WrongAnswers
+                | HintSourceConfig::PeerSuccess
                 | HintSourceConfig::SelfHint { .. }
         );
         let expected =

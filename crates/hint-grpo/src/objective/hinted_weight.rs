@@ -150,11 +150,16 @@ pub enum HintedWeightConfig {
     /// Per token, how much less likely it was without the hint:
     ///
     /// ```text
-    /// w_t = clamp( π_old(y_t | x) / π_old(y_t | x⊕h), min, max )                        (HELP-1)
+    /// w_t = clamp( ( π_old(y_t | x) / π_old(y_t | x⊕h) )^exponent, min, max )           (HELP-1)
     /// ```
+    ///
+    /// With an exponent of −1 a token counts for more the more likely the hint made it.
     ///
     /// It multiplies the objective, not the KL term. Source: (HELP-1) in [the book](../../../book/math.html#help).
     OffContext {
+        /// In `[−8, 8]`. (OC-GRPO: 1)
+        #[serde(default = "one")]
+        exponent: f64,
         /// Lower bound. Not negative.
         min: f64,
         /// Upper bound. Not below `min`.
@@ -167,6 +172,10 @@ pub enum HintedWeightConfig {
     },
 }
 
+const fn one() -> f64 {
+    1.0
+}
+
 impl HintedWeightConfig {
     /// Whether it is 1 everywhere, so that nothing has to be computed.
     pub(crate) fn is_one(&self) -> bool {
@@ -176,7 +185,11 @@ impl HintedWeightConfig {
     pub(crate) fn check(&self, at: &mut Violations) {
         match *self {
             Self::Affinity { exponent, .. } => at.not_negative("exponent", exponent),
-            Self::OffContext { min, max } => at.bounds(min, max),
+            Self::OffContext { exponent, min, max } => {
+                let in_range = (-8.0..=8.0).contains(&exponent);
+                at.require(in_range, "exponent", "must be in [-8, 8]", exponent);
+                at.bounds(min, max);
+            }
             Self::Schedule { value } => {
                 let holds = value.all(|value| value >= 0.0 && value.is_finite());
                 let found = format!("{value:?}");
@@ -213,10 +226,10 @@ impl HintedWeight for HintedWeightConfig {
                 let groups = group_affinity(samples, context.band, exponent, variant)?;
                 HintedFactors::Samples(samples.iter().map(|one| groups[&one.group]).collect())
             }
-            Self::OffContext { min, max } => {
-                let clamp = |sample: &HintedSample<'_>| {
-                    sample.off_context.iter().map(|ratio| ratio.exp().clamp(min, max)).collect()
-                };
+            Self::OffContext { exponent, min, max } => {
+                let weight = |ratio: &f64| (exponent * ratio).exp().clamp(min, max);
+                let clamp =
+                    |sample: &HintedSample<'_>| sample.off_context.iter().map(weight).collect();
                 HintedFactors::Tokens(samples.iter().map(clamp).collect())
             }
             Self::Schedule { value } => {

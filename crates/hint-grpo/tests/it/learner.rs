@@ -383,7 +383,8 @@ fn all_weights_of_hinted_samples_are_multiplied() {
     let constant =
         |value| HintedWeightConfig::Schedule { value: ValueSchedule::Constant { value } };
     // On an even table both prompts give the same probabilities: the ratio of 1 is clamped.
-    let off_context = |bound| HintedWeightConfig::OffContext { min: 0.0, max: bound };
+    let off_context =
+        |bound| HintedWeightConfig::OffContext { exponent: 1.0, min: 0.0, max: bound };
     let samples = || vec![hinted(0, &[1], &[true], 1.0), sampled(0, &[1], &[1], -1.0)];
     let mut config = config();
     config.loss.hinted_weight =

@@ -138,7 +138,7 @@ impl Head<'_> {
             parts => Tensor::cat(parts, 0),
         };
         kept.normalizers = (!normalizers.is_empty()).then(|| join(&normalizers));
-        if tokens.is_empty() {
+        if tokens.is_empty() && (self.alternatives.is_some() || options.top_k > 0) {
             let none = Tensor::zeros([0, self.weight.size()[0]], (kind, hidden.device()));
             tokens.extend(next(&none));
             of_tokens.extend(tokens.iter().map(|tokens| tokens.to_kind(kind)));
@@ -216,7 +216,7 @@ impl Head<'_> {
         dy: &Tensor,
         alternatives: Option<(&Tensor, &Tensor)>,
     ) {
-        // Every row of scored tokens, and the gradients of their log-probabilities.
+        // All scored tokens of each row, and the gradients of their log-probabilities.
         let (tokens, dy) = (targets.unsqueeze(-1), (dy / self.temperature()).unsqueeze(-1));
         let (tokens, dy) = match alternatives {
             None => (tokens, dy),
@@ -232,7 +232,10 @@ impl Head<'_> {
         let parts = self.chunks(logits, &tokens, elements).into_iter();
         for ((mut logits, tokens), (dy, _)) in parts.zip(self.chunks(&dy, targets, elements)) {
             // d log p(y) / d logits = onehot(y) - p.
-            let sum = dy.sum_dim_intlist([-1_i64].as_slice(), true, None::<Kind>);
+            let sum = match alternatives {
+                None => dy.shallow_clone(),
+                Some(_) => dy.sum_dim_intlist([-1_i64].as_slice(), true, None::<Kind>),
+            };
             let mut part = self.tempered(&logits).softmax(-1, None::<Kind>);
             let mut part = part.g_mul_(&sum.neg());
             logits.copy_(&part.scatter_add_(-1, &tokens, &dy));

@@ -66,3 +66,21 @@ fn the_date_is_fixed_until_another_one_is_set() {
     assert_eq!(tokenizer.apply_chat_template(&[], false).unwrap(), "28 November 2026");
     assert!(tokenizer.with_template_date("today").is_err());
 }
+
+#[test]
+fn two_tokenizers_are_compared_token_by_token() {
+    let of = |vocab: &str| {
+        let json = format!(
+            r#"{{"version": "1.0", "added_tokens": [], "normalizer": null, "pre_tokenizer": null,
+            "post_processor": null, "decoder": null, "truncation": null, "padding": null,
+            "model": {{"type": "WordLevel", "vocab": {vocab}, "unk_token": "a"}}}}"#
+        );
+        Tokenizer::from_json_str(&json).expect("the tokenizer parses")
+    };
+    let own = of(r#"{"a": 0, "b": 1, "c": 2}"#);
+    let difference = |other: &str| own.first_difference(&of(other));
+    assert_eq!(difference(r#"{"c": 2, "b": 1, "a": 0}"#), None);
+    assert_eq!(difference(r#"{"a": 0, "b": 2, "c": 1}"#).as_deref(), Some("b"));
+    assert_eq!(difference(r#"{"a": 0, "b": 1, "c": 2, "d": 3}"#).as_deref(), Some("d"));
+    assert_eq!(difference(r#"{"a": 0}"#).as_deref(), Some("b"));
+}

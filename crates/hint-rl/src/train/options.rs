@@ -480,7 +480,7 @@ mod tests {
         assert_eq!((luffy.rollout.group_size, luffy.loss.kl.coef), (7, 0.25));
         assert_eq!((&luffy.rollout.sampling, luffy.run), (&hint.rollout.sampling, hint.run));
         refused(&["--method", "grpo,grpo"], "--method names grpo twice");
-        refused(&["--method", "lufy"], "presets are answer_hint, bread,");
+        refused(&["--method", "lufy"], "presets are adaprefix, agent_g2,");
         let never = ["--method", "grpo,hint", "--set", "rollout.trigger={type='never'}"];
         refused(&never, "the methods `grpo` and `hint` have the same configuration");
         refused(

@@ -503,4 +503,40 @@ mod tests {
         check("nothing", "champ", "a folder in Hugging Face format");
         check("tiny", "nothing", "`gsm-symbolic`, `champ`, a file");
     }
+
+    #[test]
+    fn another_model_teaches_if_it_has_the_same_tokens() {
+        let mut config = GrpoConfig::default();
+        let source = Source {
+            model: "tiny",
+            problems: "swaps",
+            data: &config.data,
+            verifier: &config.verifier,
+            device: Device::Cpu,
+            compute: Compute::F32,
+            evaluation: &config.evaluation,
+        };
+        let workload = Workload::load(&source).expect("it is there");
+        let model = workload.model(1).expect("it loads");
+        assert!(workload.teacher(&config, &model).expect("none is asked for").is_none());
+        let place = model_path("tiny").expect("it is there");
+        config.loss.credit.teacher = CreditTeacher::Model { path: place.clone() };
+        let (_, found) = workload.teacher(&config, &model).expect("it loads").expect("a teacher");
+        assert_eq!(found.as_ref(), Some(&place));
+        // The same weights, where two tokens have changed places.
+        let other = tempfile::tempdir().expect("a temporary folder");
+        for file in std::fs::read_dir(&place).expect("a folder").flatten() {
+            std::fs::copy(file.path(), other.path().join(file.file_name())).expect("a file");
+        }
+        let path = other.path().join("tokenizer.json");
+        let text = std::fs::read_to_string(&path).expect("a tokenizer");
+        let mut json: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+        let vocab = json["model"]["vocab"].as_object_mut().expect("tokens");
+        let (a, b) = (vocab["a"].clone(), vocab["b"].clone());
+        vocab.extend([("a".to_owned(), b), ("b".to_owned(), a)]);
+        std::fs::write(&path, json.to_string()).expect("the folder is writable");
+        config.loss.credit.teacher = CreditTeacher::Model { path: other.path().to_owned() };
+        let error = workload.teacher(&config, &model).expect_err("other tokens").to_string();
+        assert!(error.contains("loss.credit.teacher.path"), "{error}");
+    }
 }

@@ -1,5 +1,6 @@
 //! The two-stage rollout: plain first, with hints where the trigger fires.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use hint_reward::{Rubric, reward::SoftOverlong};
@@ -20,7 +21,7 @@ use crate::evaluate::{Evaluation, EvaluationOptions, evaluate};
 use crate::hint::HintProvider;
 use crate::prompt::PromptFormat;
 use crate::run::{Activity, StepContext, Work};
-use crate::sample::{FailureWindow, Failures, RolloutGroup, count_correct};
+use crate::sample::{FailureWindow, Failures, Rollout, RolloutGroup, count_correct};
 
 /// Samples groups, judges them, and samples again with hints where the trigger fires.
 ///
@@ -339,8 +340,14 @@ impl Collector {
         match hints.as_deref() {
             // Plain completions that nobody would look at are not sampled.
             Some(provider) if parts.skips_plain() => {
-                hinted =
-                    pass.sample_hinted(provider, problems, &groups, &triggered(&groups), context)?;
+                hinted = pass.sample_hinted(
+                    provider,
+                    problems,
+                    &groups,
+                    &triggered(&groups),
+                    record,
+                    context,
+                )?;
                 hinted.retain(HintSearch::has_rollouts);
                 let mut rest = everyone.clone();
                 rest.retain(|index| hinted.iter().all(|search| search.index != *index));
@@ -351,12 +358,13 @@ impl Collector {
                 let indices = triggered(&groups);
                 match (provider, parts.combine.teaching()) {
                     (None, _) => {}
-                    (Some(provider), Some(teaching)) => {
-                        pass.teach(provider, problems, &mut groups, &indices, teaching, context)?;
+                    (Some(provider), Some(_)) => {
+                        pass.teach(provider, problems, &mut groups, &indices, record, context)?;
                     }
                     (Some(provider), None) => {
-                        hinted =
-                            pass.sample_hinted(provider, problems, &groups, &indices, context)?;
+                        hinted = pass.sample_hinted(
+                            provider, problems, &groups, &indices, record, context,
+                        )?;
                     }
                 }
             }
@@ -367,18 +375,37 @@ impl Collector {
             pass.stats.observe_plain(&group.rollouts);
             record.observe_plain(&group.problem_id, &group.rollouts);
         }
+        let mut rates = BTreeMap::new();
         for search in hinted {
             let index = search.index;
             let Some((rollouts, others)) = search.into_rollouts() else { continue };
             let group = &mut groups[index];
-            pass.stats.observe_hinted(&rollouts, &group.rollouts);
-            record.observe_hinted(&group.problem_id, &rollouts);
             group.discarded = others;
-            if config.keep_if.keeps(count_correct(&rollouts), rollouts.len()) {
-                pass.stats.rescued_groups += 1;
+            let correct = count_correct(&rollouts);
+            rates.insert(index, correct as f64 / rollouts.len().max(1) as f64);
+            let is_kept = config.keep_if.keeps(correct, rollouts.len());
+            if rollouts.iter().any(Rollout::is_hinted) {
+                pass.stats.observe_hinted(&rollouts, &group.rollouts);
+                record.observe_hinted(&group.problem_id, &rollouts);
+                pass.stats.rescued_groups += usize::from(is_kept);
+            } else {
+                // The plain prompt, sampled once more.
+                record.observe_plain(&group.problem_id, &rollouts);
+            }
+            if is_kept {
                 parts.combine.combine(group, rollouts.clone());
             }
             group.discard_others(rollouts);
+        }
+        for (index, group) in groups.iter().enumerate() {
+            let plain = group.rollouts.len();
+            let plain = (plain > 0).then(|| group.num_correct() as f64 / plain as f64);
+            let memory = record.level(&group.problem_id);
+            let rate = rates.get(&index).copied().or(plain);
+            let remembered = rate.and_then(|rate| parts.levels.remember(memory, rate));
+            if let Some(level) = remembered {
+                record.set_level(&group.problem_id, level);
+            }
         }
 
         let CollectPass { stats, failures, .. } = pass;
@@ -392,7 +419,10 @@ impl Collector {
 /// Whether the group at `index` gets a hint.
 fn fires(trigger: &dyn Trigger, group: &RolloutGroup, index: usize, context: StepContext) -> bool {
     let seed = context.seed.named("trigger").child(index as u64);
+    let answer = |rollout: &Rollout| rollout.score.judgment.extracted.clone();
+    let answers = group.rollouts.iter().map(answer).collect::<BTreeSet<_>>().len();
     let input = TriggerInput::new(group.num_correct(), group.rollouts.len())
+        .with_answers(answers)
         .with_progress(context.progress)
         .with_seed(seed);
     trigger.fires(&input)

@@ -10,7 +10,8 @@ use crate::collect::parts::Parts;
 use crate::collect::stats::CollectStats;
 use crate::data::{HintLevel, Problem};
 use crate::engine::{
-    Completion, GenerationRequest, RolloutEngine, StopReason, TooLong, check_contract,
+    Completion, GenerationRequest, PolicyVersion, RolloutEngine, StopReason, TooLong,
+    check_contract,
 };
 use crate::error::RolloutError;
 use crate::hint::{EngineWriter, HintWriter, WriteRequest};
@@ -217,6 +218,17 @@ fn judged(
     Ok((answers.texts.clone(), scored))
 }
 
+/// A demonstration as a completion: its tokens and a stop token, each with probability 1 under the
+/// distribution that drew it.
+pub(crate) fn demonstration(
+    format: &dyn PromptFormat,
+    text: &str,
+) -> Result<Completion, RolloutError> {
+    let tokens = format.encode_demonstration(text)?;
+    let logprobs = vec![0.0; tokens.len()];
+    Ok(Completion::new(tokens, logprobs, StopReason::Stop, PolicyVersion::default()))
+}
+
 impl HintWriter for CollectPass<'_> {
     fn write(&mut self, requests: &[WriteRequest]) -> Result<Vec<String>, RolloutError> {
         let mut writer = EngineWriter::new(&mut *self.engine, self.format);
@@ -224,6 +236,13 @@ impl HintWriter for CollectPass<'_> {
         self.stats.tokens += writer.tokens();
         self.stats.prompt_tokens += writer.prompt_tokens();
         Ok(texts)
+    }
+
+    fn is_correct(&mut self, problem: &Problem, solution: &str) -> Result<bool, RolloutError> {
+        let completion = demonstration(self.format, solution)?;
+        let deadline = self.config.scoring.deadline();
+        let (_, scored) = judged(self.format, self.rubric, problem, None, &[completion], deadline)?;
+        Ok(scored.scores.iter().all(|score| score.verdict.is_correct()))
     }
 
     fn first_tokens(&mut self, text: &str, level: HintLevel) -> Result<String, RolloutError> {

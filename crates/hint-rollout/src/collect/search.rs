@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use crate::collect::curriculum::SuccessRecord;
 use crate::collect::hinted::{LevelInput, Levels};
-use crate::collect::pass::{CollectPass, SampleJob};
+use crate::collect::pass::{CollectPass, SampleJob, demonstration};
 use crate::data::{Hint, HintKind, HintLevel, Problem};
-use crate::engine::{Completion, PolicyVersion, StopReason, TooLong};
+use crate::engine::TooLong;
 use crate::error::RolloutError;
 use crate::hint::{HintProvider, HintRequest};
 use crate::prompt::PromptFormat;
@@ -19,6 +20,8 @@ pub(crate) struct HintSearch {
     /// Number of distinct levels of the source.
     levels: Option<usize>,
     seed: Seed,
+    /// The memory of the problem.
+    memory: Option<f64>,
     /// The levels that were tried, each with its success rate.
     tried: Vec<(HintLevel, f64)>,
     /// There is no hint at the last level.
@@ -31,11 +34,17 @@ pub(crate) struct HintSearch {
 
 impl HintSearch {
     /// A search that has tried nothing yet.
-    pub(crate) const fn new(index: usize, levels: Option<usize>, seed: Seed) -> Self {
+    pub(crate) const fn new(
+        index: usize,
+        levels: Option<usize>,
+        seed: Seed,
+        memory: Option<f64>,
+    ) -> Self {
         Self {
             index,
             levels,
             seed,
+            memory,
             tried: Vec::new(),
             is_over: false,
             best: None,
@@ -51,6 +60,7 @@ impl HintSearch {
     /// The next level to try, or `None` when the search is over.
     fn next(&self, levels: &dyn Levels, context: StepContext) -> Option<HintLevel> {
         let input = LevelInput::new(self.levels, &self.tried)
+            .with_memory(self.memory)
             .with_progress(context.progress)
             .with_seed(self.seed);
         let next = (!self.is_over).then(|| levels.next(&input)).flatten();
@@ -72,15 +82,19 @@ impl CollectPass<'_> {
         problems: &[&Problem],
         groups: &[RolloutGroup],
         indices: &[usize],
+        record: &SuccessRecord,
         context: StepContext,
     ) -> Result<Vec<HintSearch>, RolloutError> {
         let stage = context.seed.named("hinted");
         let search = |index: usize| {
             let seed = stage.named("level").child(index as u64);
             let levels = provider.levels(problems[index]);
-            HintSearch::new(index, levels, seed)
+            HintSearch::new(index, levels, seed, record.level(&problems[index].id))
         };
         let mut all = indices.iter().map(|&index| search(index)).collect::<Vec<_>>();
+        if self.parts.levels.samples_plain_first() {
+            self.sample_plain_again(problems, groups, &mut all, context)?;
+        }
         loop {
             let asking = self.ask(provider, problems, groups, &mut all, context)?;
             if asking.is_empty() {
@@ -93,7 +107,7 @@ impl CollectPass<'_> {
                 let (problem, round) = (problems[*index], tried.len() as u64);
                 let level = HintLevel::new(applied.share);
                 if applied.hint.kind == HintKind::Demonstration {
-                    let completion = demonstration(self.format, &applied.hint)?;
+                    let completion = demonstration(self.format, &applied.hint.text)?;
                     let rollouts = self.judge(problem, completion, &applied)?;
                     self.observe(&mut all[position], level, rollouts);
                     continue;
@@ -111,6 +125,34 @@ impl CollectPass<'_> {
                 self.observe(&mut all[position], level, rollouts);
             }
         }
+    }
+
+    /// Samples the plain prompts once more. A search with a success there is over.
+    fn sample_plain_again(
+        &mut self,
+        problems: &[&Problem],
+        groups: &[RolloutGroup],
+        all: &mut [HintSearch],
+        context: StepContext,
+    ) -> Result<(), RolloutError> {
+        let stage = context.seed.named("plain_again");
+        let job = |search: &HintSearch| {
+            let seed = stage.child(search.index as u64).value();
+            let prompt = groups[search.index].prompt.clone();
+            let request = self.request(prompt, self.config.group_size, seed);
+            SampleJob { problem: problems[search.index], request, hint: None }
+        };
+        let jobs = all.iter().map(job).collect::<Vec<_>>();
+        let sampled = self.sample(&jobs)?;
+        for (search, rollouts) in all.iter_mut().zip(sampled) {
+            let rate = count_correct(&rollouts) as f64 / rollouts.len().max(1) as f64;
+            if rate > 0.0 {
+                (search.best, search.is_over) = (Some((rate, rollouts)), true);
+            } else {
+                search.others.extend(rollouts);
+            }
+        }
+        Ok(())
     }
 
     /// The hints of the next round, each with the position of its group in `all`. A search without a
@@ -234,12 +276,4 @@ fn apply(
         HintKind::Demonstration => (plain.to_vec(), 0),
     };
     Ok(AppliedHint::new(hint, level, prompt, prefix_len))
-}
-
-/// A demonstration as a completion: its tokens and a stop token, each with probability 1 under the
-/// distribution that drew it.
-fn demonstration(format: &dyn PromptFormat, hint: &Hint) -> Result<Completion, RolloutError> {
-    let tokens = format.encode_demonstration(&hint.text)?;
-    let logprobs = vec![0.0; tokens.len()];
-    Ok(Completion::new(tokens, logprobs, StopReason::Stop, PolicyVersion::default()))
 }

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::collect::hinted::{Contrast, Taught, Teaching};
+use crate::collect::curriculum::SuccessRecord;
+use crate::collect::hinted::{Contrast, Taught};
 use crate::collect::pass::CollectPass;
 use crate::collect::search::HintSearch;
 use crate::data::{HintKind, Problem};
@@ -22,11 +23,13 @@ impl CollectPass<'_> {
         problems: &[&Problem],
         groups: &mut [RolloutGroup],
         indices: &[usize],
-        teaching: Teaching,
+        record: &SuccessRecord,
         context: StepContext,
     ) -> Result<(), RolloutError> {
+        let Some(teaching) = self.parts.combine.teaching() else { return Ok(()) };
         let levels = context.seed.named("hinted").named("level");
-        let taught = self.prompts(provider, problems, groups, indices, levels, context)?;
+        let taught =
+            self.prompts(provider, problems, groups, indices, (levels, record), context)?;
         let mut contrasts = match teaching.contrast {
             Contrast::None => BTreeMap::new(),
             Contrast::Placebo => {
@@ -36,6 +39,7 @@ impl CollectPass<'_> {
                 // What a placebo gives away of another problem says nothing about the source.
                 let (leaks, too_long) = (self.stats.leaks, self.stats.too_long_hints);
                 let placebo = Placebo::new(provider);
+                let levels = (levels, record);
                 let found = self.prompts(&placebo, problems, groups, &indices, levels, context)?;
                 (self.stats.leaks, self.stats.too_long_hints) = (leaks, too_long);
                 found
@@ -66,11 +70,12 @@ impl CollectPass<'_> {
         problems: &[&Problem],
         groups: &[RolloutGroup],
         indices: &[usize],
-        levels: Seed,
+        (levels, record): (Seed, &SuccessRecord),
         context: StepContext,
     ) -> Result<BTreeMap<usize, Arc<AppliedHint>>, RolloutError> {
         let search = |&index: &usize| {
-            HintSearch::new(index, provider.levels(problems[index]), levels.child(index as u64))
+            let (problem, seed) = (problems[index], levels.child(index as u64));
+            HintSearch::new(index, provider.levels(problem), seed, record.level(&problem.id))
         };
         let mut all = indices.iter().map(search).collect::<Vec<_>>();
         let asking = self.ask(provider, problems, groups, &mut all, context)?;

@@ -1,6 +1,6 @@
 //! The policy as a writer of hints.
 
-use crate::data::HintLevel;
+use crate::data::{HintLevel, Problem};
 use crate::engine::{GenerationRequest, RolloutEngine, Sampling, check_counts};
 use crate::error::RolloutError;
 use crate::prompt::PromptFormat;
@@ -35,6 +35,17 @@ pub trait HintWriter {
     ///
     /// Errors of the engine and of the prompt format.
     fn write(&mut self, requests: &[WriteRequest]) -> Result<Vec<String>, RolloutError>;
+
+    /// Whether `solution` solves `problem`, by the verdict that completions get.
+    ///
+    /// # Errors
+    ///
+    /// A solution that cannot be judged; the default refuses.
+    fn is_correct(&mut self, problem: &Problem, solution: &str) -> Result<bool, RolloutError> {
+        let _ = (problem, solution);
+        let message = "it has no verifier; a teacher that solves needs a collector";
+        Err(RolloutError::other("hint writer", message))
+    }
 
     /// The beginning of `text`: that share of the tokens which the policy reads it as, cut back to a
     /// whole character.

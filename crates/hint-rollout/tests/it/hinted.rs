@@ -2,9 +2,11 @@
 
 use hint_reward::{ExactMatch, Rubric};
 use hint_rollout::collect::Collected;
-use hint_rollout::collect::hinted::{CombineRule, HintTrigger, KeepIf, LevelSearch};
+use hint_rollout::collect::hinted::{
+    CombineRule, Contrast, HintTrigger, KeepIf, LevelSearch, Taught, Trigger, TriggerInput,
+};
 use hint_rollout::data::HintLevel;
-use hint_rollout::hint::source::{PrefixUnit, SolutionPrefix};
+use hint_rollout::hint::source::{PeerSuccess, PrefixUnit, SolutionPrefix};
 use hint_rollout::hint::{EngineWriter, HintWriter};
 use hint_rollout::run::{RunProgress, StepContext, ValueSchedule};
 use hint_rollout::sample::RolloutSource;
@@ -13,7 +15,7 @@ use hint_rollout::{
     Seed,
 };
 
-use crate::scripted::{Bytes, Scripted};
+use crate::scripted::{Bytes, Log, Scripted};
 
 /// The first letters of the problem's solution, as many as the level says.
 struct Letters;
@@ -73,7 +75,7 @@ const START: RunProgress = RunProgress::new(0, 100);
 
 #[test]
 fn a_ladder_of_prefixes_stops_at_the_first_success_and_continues_the_solution() {
-    let level = LevelSearch::Ladder { shares: Some(vec![0.25, 0.5, 0.75]) };
+    let level = LevelSearch::Ladder { shares: Some(vec![0.25, 0.5, 0.75]), plain_first: false };
     let config = CollectorConfig { level, ..config() };
     let (collected, prompts) = collect(config, Letters, 8, START);
     // 17 letters: a quarter is 5, half is 9.
@@ -93,8 +95,96 @@ fn a_ladder_of_prefixes_stops_at_the_first_success_and_continues_the_solution() 
 }
 
 #[test]
+fn a_ladder_may_begin_with_the_plain_prompt_once_more() {
+    // Solved at the second sampling of the plain prompt; or never there.
+    for (solved_at, prompts, is_hinted) in [(2, 2, false), (99, 3, true)] {
+        let mut seen = 0;
+        let (engine, log) = Scripted::new(move |prompt: &str, index| {
+            seen += usize::from(index == 0 && prompt == "6 * 7 =");
+            let right = seen == solved_at || prompt != "6 * 7 =";
+            let text = if right && index.is_multiple_of(2) { r"\boxed{42}" } else { r"\boxed{0}" };
+            text.to_owned()
+        });
+        let level = LevelSearch::Ladder { shares: Some(vec![0.5, 1.0]), plain_first: true };
+        let config = CollectorConfig { level, ..config() };
+        let rubric = Rubric::new(ExactMatch::new());
+        let mut collector = Collector::new(engine, Bytes::default(), rubric, config)
+            .expect("the configuration is valid")
+            .with_hints(Letters);
+        let collected = collector.collect(&[&problem()], Seed::new(1)).expect("the script works");
+        assert_eq!(log.lock().expect("no test panics here").len(), prompts);
+        let [group] = &collected.groups[..] else { panic!("one group") };
+        assert_eq!((group.is_hinted(), group.num_correct()), (is_hinted, 2));
+        let stats = &collected.stats;
+        assert_eq!(stats.hinted_groups, usize::from(is_hinted), "the plain prompt is no hint");
+        let record = collector.record().get("p").expect("it was asked");
+        let plain = if is_hinted { 4 } else { 8 };
+        assert_eq!((record.plain.total, record.level), (plain, None));
+    }
+}
+
+#[test]
+fn a_steered_share_is_remembered_from_visit_to_visit_and_in_the_state() {
+    let annealing = ValueSchedule::constant(1.0);
+    let level = LevelSearch::Steered { start: 0.5, target_rate: 0.5, gain: 0.5, annealing };
+    let config = CollectorConfig { level, trigger: HintTrigger::Always, ..config() };
+    let collector = |config: &CollectorConfig| {
+        // Half of the completions are right from 13 letters on.
+        let (engine, log) = Scripted::new(|prompt: &str, index| {
+            let right = prompt.len() >= "6 * 7 =".len() + 13 && index.is_multiple_of(2);
+            if right { "\\boxed{42}".to_owned() } else { "\\boxed{0}".to_owned() }
+        });
+        let rubric = Rubric::new(ExactMatch::new());
+        let collector = Collector::new(engine, Bytes::default(), rubric, config.clone());
+        (collector.expect("the configuration is valid").with_hints(Letters), log)
+    };
+    let config = CollectorConfig { keep_if: KeepIf::Always, ..config };
+    let (mut first, log) = collector(&config);
+    let mut levels = Vec::new();
+    for visit in 0..3 {
+        first.collect(&[&problem()], Seed::new(visit)).expect("the script works");
+        levels.push(first.record().get("p").expect("it was asked").level.expect("steered"));
+    }
+    // Nothing right at a half; half right at three quarters, which stay.
+    assert_eq!(levels, [0.75, 0.75, 0.75]);
+    let lens = |log: &Log| {
+        let log = log.lock().expect("no test panics here");
+        log.iter().map(|(prompt, _)| prompt.len() - "6 * 7 =".len()).collect::<Vec<_>>()
+    };
+    assert_eq!(lens(&log), [9, 13, 13], "17 letters");
+    let (mut second, log) = collector(&config);
+    second.load_state(&first.state()).expect("its own state");
+    second.collect(&[&problem()], Seed::new(9)).expect("the script works");
+    assert_eq!(lens(&log), [13], "the share of the first");
+}
+
+#[test]
+fn a_trigger_may_look_for_few_answers() {
+    let trigger = HintTrigger::AnswerDiversityBelow { share: 0.5 };
+    let fires = |answers| trigger.fires(&TriggerInput::new(0, 4).with_answers(answers));
+    assert_eq!([fires(1), fires(2), fires(4)], [true, false, false]);
+    assert!(!trigger.fires(&TriggerInput::new(0, 0)), "no completion, no answer");
+}
+
+#[test]
+fn a_success_of_the_group_is_a_hint_for_the_others() {
+    let (engine, _) =
+        Scripted::new(|_, index| format!("\\boxed{{{}}}", if index == 2 { 42 } else { 0 }));
+    let combine = CombineRule::Teach { completions: Taught::Wrong, contrast: Contrast::None };
+    let config = CollectorConfig { combine, trigger: HintTrigger::Always, ..config() };
+    let rubric = Rubric::new(ExactMatch::new());
+    let mut collector = Collector::new(engine, Bytes::default(), rubric, config)
+        .expect("the configuration is valid")
+        .with_hints(PeerSuccess);
+    let collected = collector.collect(&[&problem()], Seed::new(1)).expect("the script works");
+    let teacher = collected.groups[0].teacher.as_ref().expect("one was right");
+    assert!(teacher.hint.hint.text.contains(r"Correct solution: \boxed{42}"), "{:?}", teacher.hint);
+    assert_eq!(teacher.is_taught, [true, true, false, true]);
+}
+
+#[test]
 fn a_prefix_in_tokens_is_cut_by_the_policys_own_tokens() {
-    let level = LevelSearch::Ladder { shares: Some(vec![0.25]) };
+    let level = LevelSearch::Ladder { shares: Some(vec![0.25]), plain_first: false };
     let config = CollectorConfig { level, ..config() };
     let (_, prompts) = collect(config, SolutionPrefix::new(PrefixUnit::Token), 99, START);
     assert_eq!(prompts, ["6 * 7 =", "6 * 7 = thin"]);
@@ -111,7 +201,7 @@ fn a_prefix_in_tokens_is_cut_by_the_policys_own_tokens() {
 
 #[test]
 fn a_hint_that_does_not_help_changes_nothing() {
-    let level = LevelSearch::Ladder { shares: Some(vec![0.25, 0.5]) };
+    let level = LevelSearch::Ladder { shares: Some(vec![0.25, 0.5]), plain_first: false };
     let (collected, prompts) = collect(CollectorConfig { level, ..config() }, Letters, 99, START);
     assert_eq!(prompts.len(), 3);
     let [group] = &collected.groups[..] else { panic!("one group") };

@@ -10,7 +10,9 @@ use hint_rollout::data::HintLevel;
 use hint_rollout::error::TeacherError;
 use hint_rollout::hint::leak::{LeakAction, LeakGuard};
 use hint_rollout::hint::source::HintSourceConfig;
-use hint_rollout::hint::source::teacher::{TeacherFallback, TeacherHints, TeacherOptions};
+use hint_rollout::hint::source::teacher::{
+    TeacherFallback, TeacherHints, TeacherOptions, TeacherPrompt,
+};
 use hint_rollout::hint::{HintWriter, WriteRequest};
 use hint_rollout::net::ApiKey;
 use hint_rollout::{Hint, HintProvider, HintRequest, Problem, RolloutError};
@@ -186,6 +188,58 @@ fn hints_come_in_order_several_at_a_time_and_no_question_is_asked_twice() {
     assert_eq!(tokens, 800);
     ask(&teacher, &problems).expect("everything is known");
     assert_eq!(chat.asked(), 8);
+}
+
+/// Judges solutions by whether they say the answer.
+struct Judge;
+
+impl HintWriter for Judge {
+    fn write(&mut self, _requests: &[WriteRequest]) -> Result<Vec<String>, RolloutError> {
+        Err(RolloutError::other("hint writer", "a teacher needs none"))
+    }
+
+    fn is_correct(&mut self, problem: &Problem, solution: &str) -> Result<bool, RolloutError> {
+        Ok(solution.contains(&problem.answer))
+    }
+}
+
+#[test]
+fn a_teacher_that_solves_gives_hints_from_its_correct_solutions_alone() {
+    let chat = Chat::start(|_, body| {
+        let text = body["messages"][0]["content"].as_str().expect("a text");
+        Answer::Says(match text {
+            "Solve: What is 0?" => "It is 4.".to_owned(),
+            "Solve: What is 1?" => "It is 5.".to_owned(),
+            _ => format!("From <{text}>."),
+        })
+    });
+    let ask_for = |user: &str| TeacherPrompt { system: String::new(), user: user.to_owned() };
+    let mut options = chat.options();
+    options.solve = Some(ask_for("Solve: {question}"));
+    options.prompt = ask_for("{question} {solution}");
+    let teacher = teacher(options.clone());
+    // What the data set knows is not what the teacher found.
+    let problems = problems(2).into_iter().map(|one| one.with_solution("4, by the book"));
+    let problems = problems.collect::<Vec<_>>();
+    let requests = problems.iter().map(HintRequest::new).collect::<Vec<_>>();
+    let hints = teacher.hints(&requests, &mut Judge).expect("the server answers");
+    let texts = hints.iter().map(|hint| hint.as_ref().map(|hint| hint.text.as_str()));
+    assert_eq!(texts.collect::<Vec<_>>(), [Some("From <What is 0? It is 4.>."), None]);
+    assert_eq!(chat.asked(), 3, "two solutions, one hint");
+    // A hint that is asked for again is one of the same solution.
+    teacher.hints(&[requests[0].with_retry(1)], &mut Judge).expect("the server answers");
+    assert_eq!(chat.asked(), 4);
+    // A state goes on without asking, and a collector must judge.
+    let resumed = self::teacher(options.clone());
+    resumed.load_state(&teacher.state()).expect("its own state");
+    assert_eq!(resumed.hints(&requests, &mut Judge).expect("all is known"), hints);
+    assert_eq!(chat.asked(), 4);
+    let error = resumed.hints(&requests, &mut NoWriter).expect_err("nobody judges");
+    let cause = std::error::Error::source(&error).expect("the cause").to_string();
+    assert!(cause.contains("needs a collector"), "{cause}");
+    options.solve = Some(ask_for("{question} {answer}"));
+    let error = TeacherHints::new(options, None).expect_err("it is told").to_string();
+    assert!(error.contains("source.solve") && error.contains("{answer}"), "{error}");
 }
 
 #[test]

@@ -8,7 +8,7 @@ use crate::sample::Rollout;
 use crate::sample::SuccessCount;
 
 /// Success of one problem over a run.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ProblemSuccess {
     /// Plain completions, over all visits.
@@ -19,13 +19,16 @@ pub struct ProblemSuccess {
     pub plain_after_hint: SuccessCount,
     /// Hinted completions.
     pub hinted: SuccessCount,
+    /// The memory of the level search, see [`Levels::remember`](crate::collect::hinted::Levels::remember).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub level: Option<f64>,
 }
 
 /// Success of every problem that was asked, by problem id.
 ///
 /// That a group was all wrong is why it was hinted, so comparing the two halves of one visit says
 /// little about what was internalized. The plain success on *later* visits does.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct SuccessRecord {
     problems: BTreeMap<String, ProblemSuccess>,
@@ -35,6 +38,16 @@ impl SuccessRecord {
     /// What is known about a problem; `None` if it was never asked.
     pub fn get(&self, problem_id: &str) -> Option<&ProblemSuccess> {
         self.problems.get(problem_id)
+    }
+
+    /// The level search's memory of a problem.
+    pub(crate) fn level(&self, problem_id: &str) -> Option<f64> {
+        self.get(problem_id)?.level
+    }
+
+    /// Sets what the level search remembers of a problem.
+    pub(crate) fn set_level(&mut self, problem_id: &str, level: f64) {
+        self.problems.entry(problem_id.to_owned()).or_default().level = Some(level);
     }
 
     /// The ids of the problems asked so far.

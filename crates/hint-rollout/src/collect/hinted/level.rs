@@ -29,6 +29,18 @@ pub trait Levels: Send + Sync {
         let _ = (new, best);
         true
     }
+
+    /// Whether the plain prompt is sampled a second time before the first hint, and a success there ends the search.
+    fn samples_plain_first(&self) -> bool {
+        false
+    }
+
+    /// The memory of a problem until its next visit, from the former one and a success rate. The rate is that of its hinted
+    /// completions, or of the plain ones without a hint. The memory is in the checkpoint. None by default.
+    fn remember(&self, memory: Option<f64>, rate: f64) -> Option<f64> {
+        let _ = (memory, rate);
+        None
+    }
 }
 
 from_closure!(Levels: next(input: &LevelInput<'_>) -> Option<HintLevel>);
@@ -41,6 +53,8 @@ pub struct LevelInput<'a> {
     pub levels: Option<usize>,
     /// The levels that were tried for this group, in order, each with its success rate.
     pub tried: &'a [(HintLevel, f64)],
+    /// The result of [`Levels::remember`] at the last visit of the problem.
+    pub memory: Option<f64>,
     /// How far the run is.
     pub progress: RunProgress,
     /// Seed of the group; the same in every round.
@@ -50,7 +64,14 @@ pub struct LevelInput<'a> {
 impl<'a> LevelInput<'a> {
     /// A group of a source with `levels` levels, for which `tried` was tried, outside a run.
     pub const fn new(levels: Option<usize>, tried: &'a [(HintLevel, f64)]) -> Self {
-        Self { levels, tried, progress: RunProgress::new(0, 0), seed: Seed::new(0) }
+        Self { levels, tried, memory: None, progress: RunProgress::new(0, 0), seed: Seed::new(0) }
+    }
+
+    /// Sets what is remembered of the problem.
+    #[must_use]
+    pub const fn with_memory(mut self, memory: Option<f64>) -> Self {
+        self.memory = memory;
+        self
     }
 
     /// Sets how far the run is.
@@ -85,6 +106,9 @@ pub enum LevelSearch {
         /// Shares in ascending order, each in `(0, 1]`; without them every level of the source.
         #[serde(default)]
         shares: Option<Vec<f64>>,
+        /// Whether the first rung is the plain prompt once more.
+        #[serde(default)]
+        plain_first: bool,
     },
     /// Bisection for the smallest share whose success rate is at least `target_rate`. If no attempt
     /// reaches it, the one with the highest success rate counts.
@@ -93,6 +117,25 @@ pub enum LevelSearch {
         rounds: usize,
         /// Success rate to reach, in `(0, 1]`.
         target_rate: f64,
+    },
+    /// A share for each problem, which follows its success from visit to visit:
+    ///
+    /// ```text
+    /// s ← clamp( s + gain · (target_rate − rate), 0, 1 )                                 (LEVEL-1)
+    /// ```
+    ///
+    /// `rate` is the success rate of the hinted completions, or of the plain ones without a hint. The share that is given
+    /// is `s` times `annealing`. Source: (LEVEL-1) in [the book](../../../../book/math.html#help).
+    Steered {
+        /// `s` at the first visit. In `[0, 1]`.
+        start: f64,
+        /// Success rate to hold, in `(0, 1]`.
+        target_rate: f64,
+        /// How fast `s` follows. Positive.
+        gain: f64,
+        /// Factor over the run, in `[0, 1]`.
+        #[serde(default = "full")]
+        annealing: ValueSchedule,
     },
     /// A share of `k / count` with `k` drawn from a binomial distribution for each group.
     Binomial {
@@ -123,7 +166,7 @@ impl Levels for LevelSearch {
     }
 
     fn next(&self, input: &LevelInput<'_>) -> Option<HintLevel> {
-        let LevelInput { levels, tried, progress, seed } = *input;
+        let LevelInput { levels, tried, memory, progress, seed } = *input;
         let round = tried.len();
         if let Self::BinarySearch { rounds, target_rate } = self {
             // The share between `low`, which is too little, and `high`, which is enough.
@@ -138,10 +181,12 @@ impl Levels for LevelSearch {
         }
         match self {
             Self::One { level } => (round == 0).then(|| HintLevel::new(level.at(progress))),
-            Self::Ladder { shares: Some(shares) } => {
+            Self::Steered { start, annealing, .. } => (round == 0)
+                .then(|| HintLevel::new(memory.unwrap_or(*start) * annealing.at(progress))),
+            Self::Ladder { shares: Some(shares), .. } => {
                 shares.get(round).map(|share| HintLevel::new(*share))
             }
-            Self::Ladder { shares: None } => {
+            Self::Ladder { shares: None, .. } => {
                 // A source of any share has no rungs of its own.
                 let count = levels.unwrap_or(DEFAULT_RUNGS);
                 (round < count).then(|| HintLevel::number(round + 1, count))
@@ -165,19 +210,34 @@ impl Levels for LevelSearch {
             _ => true,
         }
     }
+
+    fn samples_plain_first(&self) -> bool {
+        matches!(self, Self::Ladder { plain_first: true, .. })
+    }
+
+    fn remember(&self, memory: Option<f64>, rate: f64) -> Option<f64> {
+        let Self::Steered { start, target_rate, gain, .. } = self else { return None };
+        Some((memory.unwrap_or(*start) + gain * (target_rate - rate)).clamp(0.0, 1.0))
+    }
 }
 
 impl LevelSearch {
     pub(crate) fn check(&self, at: &mut Violations) {
         match self {
             Self::One { level } => level.check(at, "level"),
-            Self::Ladder { shares: Some(shares) } => {
+            Self::Steered { start, target_rate, gain, annealing } => {
+                at.share("start", *start);
+                at.positive_share("target_rate", *target_rate);
+                at.positive("gain", *gain);
+                annealing.check(at, "annealing");
+            }
+            Self::Ladder { shares: Some(shares), .. } => {
                 let in_range = shares.iter().all(|share| *share > 0.0 && *share <= 1.0);
                 let holds = !shares.is_empty() && in_range && shares.is_sorted();
                 let expected = "must hold ascending shares in (0, 1]";
                 at.require(holds, "shares", expected, format_args!("{shares:?}"));
             }
-            Self::Ladder { shares: None } => {}
+            Self::Ladder { shares: None, .. } => {}
             Self::BinarySearch { rounds, target_rate } => {
                 at.at_least("rounds", *rounds, 1);
                 at.positive_share("target_rate", *target_rate);
@@ -213,11 +273,35 @@ mod tests {
 
     #[test]
     fn a_ladder_stops_at_the_first_success() {
-        let ladder = LevelSearch::Ladder { shares: Some(vec![0.25, 0.5, 0.75]) };
+        let shares = Some(vec![0.25, 0.5, 0.75]);
+        let ladder = LevelSearch::Ladder { shares, plain_first: false };
         assert_eq!(tried(&ladder, None, at_least(0.4)), [0.25, 0.5]);
         assert_eq!(tried(&ladder, None, at_least(2.0)), [0.25, 0.5, 0.75]);
-        let every = LevelSearch::Ladder { shares: None };
+        let every = LevelSearch::Ladder { shares: None, plain_first: false };
         assert_eq!(tried(&every, Some(2), at_least(2.0)), [0.5, 1.0]);
+    }
+
+    #[test]
+    fn a_steered_share_follows_the_success_of_its_problem_and_is_annealed() {
+        let over = crate::run::RunPoint::Fraction { fraction: 0.8 };
+        let annealing = ValueSchedule::Linear { from: 1.0, to: 0.0, over, afterwards: None };
+        let search = LevelSearch::Steered { start: 0.5, target_rate: 0.5, gain: 0.4, annealing };
+        let share = |memory, step| {
+            let input = LevelInput::new(None, &[]).with_memory(memory);
+            search
+                .next(&input.with_progress(RunProgress::new(step, 10)))
+                .expect("one level")
+                .share()
+        };
+        assert_eq!(share(None, 0), 0.5);
+        // Nothing was solved: more help. Everything was: less, but never below none.
+        let more = search.remember(None, 0.0);
+        assert_eq!((more, share(more, 0)), (Some(0.7), 0.7));
+        assert_eq!(search.remember(Some(0.1), 1.0), Some(0.0));
+        assert_eq!(search.remember(Some(0.9), 0.5), Some(0.9));
+        assert!((share(Some(1.0), 4) - 0.5).abs() < 1e-12);
+        assert_eq!(share(Some(1.0), 8), 0.0);
+        assert_eq!(LevelSearch::default().remember(Some(0.5), 0.0), None);
     }
 
     #[test]

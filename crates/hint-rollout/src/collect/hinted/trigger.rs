@@ -50,6 +50,12 @@ pub enum HintTrigger {
         /// In `(0, 1]`.
         rate: f64,
     },
+    /// When the plain completions gave few different answers: fewer than `share` of their number. Completions without an
+    /// answer count as one answer.
+    AnswerDiversityBelow {
+        /// In `(0, 1]`.
+        share: f64,
+    },
     /// With a probability that may change over the run.
     WithProbability {
         /// In `[0, 1]`.
@@ -75,6 +81,8 @@ pub struct TriggerInput {
     pub correct: usize,
     /// Plain completions judged.
     pub total: usize,
+    /// Different answers that they gave.
+    pub answers: usize,
     /// Where the run is.
     pub progress: RunProgress,
     /// Seed of the group, for triggers that throw a coin.
@@ -82,9 +90,22 @@ pub struct TriggerInput {
 }
 
 impl TriggerInput {
-    /// A group with `correct` correct completions out of `total`, outside a run.
+    /// A group with `correct` correct completions out of `total`, all of them different, outside a run.
     pub const fn new(correct: usize, total: usize) -> Self {
-        Self { correct, total, progress: RunProgress::new(0, 0), seed: Seed::new(0) }
+        Self {
+            correct,
+            total,
+            answers: total,
+            progress: RunProgress::new(0, 0),
+            seed: Seed::new(0),
+        }
+    }
+
+    /// Sets how many different answers they gave.
+    #[must_use]
+    pub const fn with_answers(mut self, answers: usize) -> Self {
+        self.answers = answers;
+        self
     }
 
     /// Sets where the run is.
@@ -109,12 +130,13 @@ impl Trigger for HintTrigger {
 
     /// A group without a judged completion never gets hints where the outcome matters.
     fn fires(&self, input: &TriggerInput) -> bool {
-        let TriggerInput { correct, total, progress, seed } = *input;
+        let TriggerInput { correct, total, answers, progress, seed } = *input;
         match self {
             Self::Never => false,
             Self::Always => true,
             Self::AllWrong => total > 0 && correct == 0,
             Self::SuccessRateBelow { rate } => total > 0 && (correct as f64) < rate * total as f64,
+            Self::AnswerDiversityBelow { share } => (answers as f64) < share * total as f64,
             Self::WithProbability { probability } => seed.unit() < probability.at(progress),
             Self::NotBefore { start } => start.is_reached(progress),
             Self::AllOf { triggers } => triggers.iter().zip(0..).all(|(trigger, index)| {
@@ -125,7 +147,9 @@ impl Trigger for HintTrigger {
 
     fn looks_at_outcome(&self) -> bool {
         match self {
-            Self::AllWrong | Self::SuccessRateBelow { .. } => true,
+            Self::AllWrong | Self::SuccessRateBelow { .. } | Self::AnswerDiversityBelow { .. } => {
+                true
+            }
             Self::Never | Self::Always | Self::WithProbability { .. } | Self::NotBefore { .. } => {
                 false
             }
@@ -138,6 +162,7 @@ impl HintTrigger {
     pub(crate) fn check(&self, at: &mut Violations) {
         match self {
             Self::SuccessRateBelow { rate } => at.positive_share("rate", *rate),
+            Self::AnswerDiversityBelow { share } => at.positive_share("share", *share),
             Self::WithProbability { probability } => probability.check(at, "probability"),
             Self::NotBefore { start } => {
                 let found = format_args!("{start:?}");

@@ -11,6 +11,7 @@ use crate::hint::source::control::{Placebo, Unrelated};
 use crate::hint::source::dataset::DatasetHints;
 use crate::hint::source::demonstration::Demonstrations;
 use crate::hint::source::masked_solution::MaskedSolution;
+use crate::hint::source::peer_success::PeerSuccess;
 use crate::hint::source::self_hint::SelfHints;
 use crate::hint::source::solution_prefix::{PrefixUnit, SolutionPrefix};
 use crate::hint::source::teacher::TeacherOptions;
@@ -64,6 +65,9 @@ pub enum HintSourceConfig {
     /// [`WrongAnswers`]: the answers that the plain completions gave.
     #[serde(deserialize_with = "no_fields")]
     WrongAnswers,
+    /// [`PeerSuccess`]: a correct completion of the group.
+    #[serde(deserialize_with = "no_fields")]
+    PeerSuccess,
     /// [`Placebo`], a control: the hint of another problem of the step.
     Placebo {
         /// The source of those hints; the data set if it is not given.
@@ -121,7 +125,7 @@ impl HintSourceConfig {
             | Self::MaskedSolution { .. }
             | Self::Demonstration { column: None }
             | Self::SelfHint { .. } => vec![problem.solution.is_some()],
-            Self::Teacher(_) | Self::WrongAnswers => vec![true],
+            Self::Teacher(_) | Self::WrongAnswers | Self::PeerSuccess => vec![true],
             Self::Placebo { of } | Self::Unrelated { of } => of.available(problem),
         }
     }
@@ -137,6 +141,7 @@ impl HintSourceConfig {
             Self::Teacher(_)
             | Self::SelfHint { .. }
             | Self::WrongAnswers
+            | Self::PeerSuccess
             | Self::Placebo { .. } => false,
         }
     }
@@ -188,6 +193,7 @@ impl HintSourceConfig {
                 Box::new(SelfHints::new(*levels, sampling.clone()))
             }
             Self::WrongAnswers => Box::new(WrongAnswers),
+            Self::PeerSuccess => Box::new(PeerSuccess),
             Self::Placebo { of } => Box::new(Placebo::new(of.build_with(key)?)),
             Self::Unrelated { of } => Box::new(Unrelated::new(of.build_with(key)?)),
         })
@@ -201,7 +207,10 @@ impl HintSourceConfig {
                 of.check(at);
                 let is_control = matches!(
                     **of,
-                    Self::Placebo { .. } | Self::Unrelated { .. } | Self::WrongAnswers
+                    Self::Placebo { .. }
+                        | Self::Unrelated { .. }
+                        | Self::WrongAnswers
+                        | Self::PeerSuccess
                 );
                 let expected = "must be a source that knows the problem, and no control";
                 at.require(!is_control, "type", expected, of.name());

@@ -7,6 +7,7 @@
 //! | [`MaskedSolution`] | the reference solution with its numbers left out |
 //! | [`Demonstrations`] | the whole reference solution as a completion |
 //! | [`SelfHints`] | what the policy writes, given the reference solution |
+//! | [`PeerSuccess`] | a correct completion of the same group |
 //! | [`WrongAnswers`] | the wrong answers that the policy just gave |
 //! | [`teacher`] | what another model writes |
 //! | [`Placebo`] | a control: the hint of another problem |
@@ -20,6 +21,7 @@ mod control;
 mod dataset;
 mod demonstration;
 mod masked_solution;
+mod peer_success;
 mod self_hint;
 mod solution_prefix;
 pub mod teacher;
@@ -30,6 +32,7 @@ pub use control::{Placebo, Unrelated};
 pub use dataset::DatasetHints;
 pub use demonstration::Demonstrations;
 pub use masked_solution::MaskedSolution;
+pub use peer_success::PeerSuccess;
 pub use self_hint::SelfHints;
 pub use solution_prefix::{PrefixUnit, SolutionPrefix};
 pub use wrong_answers::WrongAnswers;

@@ -13,6 +13,7 @@ use crate::hint::provider::{HintProvider, HintRequest};
 use crate::hint::source::teacher::budget::Spent;
 use crate::hint::source::teacher::cache::{Cache, digest};
 use crate::hint::source::teacher::options::{TeacherFallback, TeacherOptions};
+use crate::hint::source::teacher::prompt::TeacherPrompt;
 use crate::hint::writer::HintWriter;
 use crate::net::{ApiKey, Backoff, JsonServer};
 use crate::run::in_parallel;
@@ -98,10 +99,14 @@ impl TeacherHints {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn question<'p>(&self, request: &HintRequest<'p>) -> Option<Question<'p>> {
+    fn question<'p>(
+        &self,
+        prompt: &TeacherPrompt,
+        request: &HintRequest<'p>,
+    ) -> Option<Question<'p>> {
         let options = &self.options;
         let level = request.level.of(options.levels);
-        let (system, user) = options.prompt.render(request, level, options.levels)?;
+        let (system, user) = prompt.render(request, level, options.levels)?;
         let mut messages = Vec::new();
         if !system.is_empty() {
             messages.push(json!({"role": "system", "content": system}));
@@ -120,9 +125,13 @@ impl TeacherHints {
         Some(Question { problem, digest: digest(&asked), asked })
     }
 
-    /// One answer for each request; `None` where there is nothing to ask.
-    fn answers(&self, requests: &[HintRequest<'_>]) -> Result<Vec<Option<Hint>>, RolloutError> {
-        let questions = requests.iter().map(|r| self.question(r)).collect::<Vec<_>>();
+    /// One answer to `prompt` for each request; `None` where there is nothing to ask.
+    fn answers(
+        &self,
+        prompt: &TeacherPrompt,
+        requests: &[HintRequest<'_>],
+    ) -> Result<Vec<Option<Hint>>, RolloutError> {
+        let questions = requests.iter().map(|r| self.question(prompt, r)).collect::<Vec<_>>();
         let mut missing: Vec<&Question<'_>> = Vec::new();
         for question in questions.iter().flatten() {
             let known = self.state().hints.contains_key(&question.digest)
@@ -151,6 +160,34 @@ impl TeacherHints {
                 Some(text) => Some(Hint::new(text)),
                 None => self.fallback(question.problem, misses.get(&question.digest))?,
             });
+        }
+        Ok(hints)
+    }
+
+    /// As [`Self::answers`] to the prompt of hints, from the teacher's own solutions of which the verifier approves.
+    fn verified(
+        &self,
+        solve: &TeacherPrompt,
+        requests: &[HintRequest<'_>],
+        writer: &mut dyn HintWriter,
+    ) -> Result<Vec<Option<Hint>>, RolloutError> {
+        // A hint that is asked for once more is one of the same solution.
+        let first = requests.iter().map(|request| HintRequest { retry: 0, ..*request });
+        let solutions = self.answers(solve, &first.collect::<Vec<_>>())?;
+        let mut solved = Vec::with_capacity(requests.len());
+        for (place, (request, solution)) in requests.iter().zip(solutions).enumerate() {
+            if let Some(Hint { text, .. }) = solution
+                && writer.is_correct(request.problem, &text)?
+            {
+                solved.push((place, request.problem.clone().with_solution(text)));
+            }
+        }
+        let asked =
+            solved.iter().map(|(place, problem)| HintRequest { problem, ..requests[*place] });
+        let answers = self.answers(&self.options.prompt, &asked.collect::<Vec<_>>())?;
+        let mut hints = vec![None; requests.len()];
+        for ((place, _), hint) in solved.iter().zip(answers) {
+            hints[*place] = hint;
         }
         Ok(hints)
     }
@@ -290,15 +327,23 @@ impl HintProvider for TeacherHints {
     }
 
     fn hint(&self, request: &HintRequest<'_>) -> Result<Option<Hint>, RolloutError> {
-        Ok(self.answers(std::slice::from_ref(request))?.pop().flatten())
+        if self.options.solve.is_some() {
+            let message = "a teacher that solves is judged; ask through `HintProvider::hints`";
+            return Err(RolloutError::other("hint provider", message));
+        }
+        let requests = std::slice::from_ref(request);
+        Ok(self.answers(&self.options.prompt, requests)?.pop().flatten())
     }
 
     fn hints(
         &self,
         requests: &[HintRequest<'_>],
-        _writer: &mut dyn HintWriter,
+        writer: &mut dyn HintWriter,
     ) -> Result<Vec<Option<Hint>>, RolloutError> {
-        self.answers(requests)
+        match &self.options.solve {
+            Some(solve) => self.verified(solve, requests, writer),
+            None => self.answers(&self.options.prompt, requests),
+        }
     }
 
     fn levels(&self, _problem: &Problem) -> Option<usize> {

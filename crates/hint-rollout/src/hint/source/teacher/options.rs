@@ -25,6 +25,11 @@ pub struct TeacherOptions {
     /// What the teacher is asked.
     #[serde(default)]
     pub prompt: TeacherPrompt,
+    /// A first question, so that the teacher solves the problem by itself. The verifier judges its solution. A correct one
+    /// stands for `{solution}` and `{reference}` of `prompt`, and there is no hint from a wrong one. May name
+    /// `{question}` only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub solve: Option<TeacherPrompt>,
     /// Hint levels. At least 1; each has a request of its own.
     #[serde(default = "default_levels")]
     pub levels: usize,
@@ -123,6 +128,7 @@ impl TeacherOptions {
             model: model.into(),
             api_key_env: None,
             prompt: TeacherPrompt::default(),
+            solve: None,
             levels: default_levels(),
             temperature: default_temperature(),
             max_completion_len: default_max_completion_len(),
@@ -154,6 +160,12 @@ impl TeacherOptions {
             let known = "may name {question}, {answer}, {solution}, {reference}, {amount}, {level} \
                          and {levels} only";
             at.require(false, "prompt", known, format_args!("{{{name}}}"));
+        }
+        let told = self.solve.as_ref().and_then(|solve| solve.placeholder_but("question"));
+        if let Some(name) = told {
+            let expected =
+                "may name {question} only, so that the teacher solves the problem by itself";
+            at.require(false, "solve", expected, format_args!("{{{name}}}"));
         }
     }
 }

@@ -46,10 +46,20 @@ const NAMES: [&str; 7] =
 impl TeacherPrompt {
     /// The first name in braces that is none of ours.
     pub(crate) fn unknown_placeholder(&self) -> Option<&str> {
-        [&self.system, &self.user].into_iter().find_map(|text| {
-            pieces(text).find_map(|piece| match piece {
-                Piece::Name(name) if !NAMES.contains(&name) => Some(name),
-                _ => None,
+        self.names().find(|name| !NAMES.contains(name))
+    }
+
+    /// The first name in braces other than `allowed`.
+    pub(crate) fn placeholder_but(&self, allowed: &str) -> Option<&str> {
+        self.names().find(|name| *name != allowed)
+    }
+
+    /// The names in braces.
+    fn names(&self) -> impl Iterator<Item = &str> {
+        [&self.system, &self.user].into_iter().flat_map(|text| {
+            pieces(text).filter_map(|piece| match piece {
+                Piece::Name(name) => Some(name),
+                Piece::Text(_) => None,
             })
         })
     }
