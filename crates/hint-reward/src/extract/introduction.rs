@@ -4,6 +4,9 @@
 
 use crate::math::parse::stance::{excludes, has, is_hearsay, takes_off, words_of};
 
+/// Bytes in front of a value that are read.
+const MAX_SENTENCE: usize = 500;
+
 /// Verbs that link a subject with its value.
 const LINKS: [&str; 14] = [
     "is", "are", "was", "were", "be", "equals", "equal", "gives", "get", "yields", "have", "has",
@@ -153,6 +156,7 @@ const FILLERS: [&str; 9] = ["the", "equal", "to", "be", "is", "exactly", "value"
 
 /// Whether the sentence that leads to a value denies, doubts, bounds or changes it.
 pub(crate) fn withholds(before: &str) -> bool {
+    let before = &before[before.ceil_char_boundary(before.len().saturating_sub(MAX_SENTENCE))..];
     let sentence = &before[sentence_start(before)..];
     let is_break = |(at, c): (usize, char)| {
         matches!(c, ',' | ';' | ':' | '—' | '–').then(|| (at + c.len_utf8(), c))

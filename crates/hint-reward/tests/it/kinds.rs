@@ -375,6 +375,7 @@ fn sums_limits_and_integrals_have_values() {
         (r"\zeta(2)", r"\frac{\pi^2}{6}"),
         (r"\zeta(3)", r"\sum_{n=1}^{\infty}n^{-3}"),
         (r"\zeta(2)", r"!2\zeta"),
+        ("1", r"!\zeta(99)"),
         // An answer that repeats the question is none.
         (r"\frac{x^3}{3}+C", r"!\int x^2\,dx"),
     ]);

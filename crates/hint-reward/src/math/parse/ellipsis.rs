@@ -20,6 +20,11 @@ pub(super) fn is_ellipsis(term: &Expr) -> bool {
     matches!(term, Expr::Symbol(name) if **name == *"dots")
 }
 
+/// Whether terms are few enough to stand in front of an ellipsis.
+pub(super) fn is_short(terms: &Expr) -> bool {
+    matches!(terms, Expr::Add(terms) if (2..=16).contains(&terms.len()))
+}
+
 /// The sum of the first terms, an ellipsis and the last term; `None` where they leave it open.
 pub(super) fn abbreviated(
     first: &[Expr],

@@ -4,7 +4,7 @@ use num_traits::Signed;
 
 use crate::math::fuel::Stop;
 use crate::math::lex::token::Kind;
-use crate::math::parse::ellipsis::{abbreviated, is_ellipsis};
+use crate::math::parse::ellipsis::{abbreviated, is_ellipsis, is_short};
 use crate::math::parse::name::based_in;
 use crate::math::parse::parser::{Parser, into_expr};
 use crate::math::parse::suffix::{part_of_degree, percent};
@@ -45,7 +45,9 @@ impl Parser<'_, '_, '_> {
                 (left, right) => {
                     let (left, right) = (into_expr(left)?, into_expr(right)?);
                     ellipsis = match ellipsis {
-                        None if is_ellipsis(&right) && sign == '+' => Some((left.clone(), None)),
+                        None if is_ellipsis(&right) && sign == '+' && is_short(&left) => {
+                            Some((left.clone(), None))
+                        }
                         Some((first, None)) if sign == '+' => Some((first, Some(right.clone()))),
                         _ => None,
                     };

@@ -58,6 +58,7 @@ impl<'a> Parser<'_, 'a, '_> {
                 && let [Expr::Number(power)] = arguments.as_slice()
                 && power.is_integer()
                 && *power > Rational::one()
+                && *power <= Rational::from_integer(MAX_ZETA.into())
             {
                 return Ok(Node::Expr(zeta(power)));
             }
@@ -514,6 +515,9 @@ fn write_token(kind: &Kind<'_>, text: &mut String) -> Result<(), Stop> {
     }
     Ok(())
 }
+
+/// The largest argument of Riemann's function that has a value here. From 70 on it is 1 to 20 digits.
+const MAX_ZETA: u32 = 40;
 
 /// Riemann's function at an integer above 1, as the sum that defines it.
 fn zeta(power: &Rational) -> Expr {
