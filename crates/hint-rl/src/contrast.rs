@@ -54,7 +54,7 @@ pub fn run(options: &Options) -> Result<()> {
     let format = tiny_format(model.tokenizer, model.stop_tokens.clone());
     let mut engine = LocalEngine::new(SharedPolicy::new(model.policy), model.stop_tokens);
     let rubric = Rubric::new(ExactMatch::new()).into();
-    let problems = problems(family, true, options.count * LEVELS.count());
+    let problems = problems(family, true, options.count * LEVELS.count())?;
     let sampling = Sampling { temperature: 1.0, max_completion_len: 64, ..Sampling::default() };
     let protocol = EvaluationOptions::sampled(options.group_size, sampling);
     let mut measure = |degree: Option<Degree>| {

@@ -159,6 +159,9 @@ impl GrpoConfig {
         let expected =
             "must be \"none\" with a source that has no known hint of another problem to give";
         at.require(!contrasts || !is_own, "combine.contrast", expected, source.name());
+        let compares = matches!(self.loss.credit.form, CreditForm::Divergence { .. });
+        let expected = "must be \"none\" where loss.credit.form.type is \"divergence\", which compares with the teacher alone";
+        at.require(!(contrasts && compares), "combine.contrast", expected, "\"placebo\"");
     }
 
     fn check_verifier(&self, at: &mut Violations) {

@@ -125,7 +125,12 @@ fn rollout(demand: &MemoryDemand<'_>) -> Vec<(&'static str, u64)> {
         let prefill = if report.device == Device::Cpu { PREFILL } else { PREFILL_GPU };
         let read = prompts.min(prefill.max(demand.longest_prompt)) as u64;
         let reading = read * (shape.attention_layers * shape.attention() + shape.block());
-        let (last, before) = cached_positions(demand.longest_prompt + 1, length);
+        let (last, before) = if demand.report.device == Device::Cpu {
+            cached_positions(demand.longest_prompt + 1, length)
+        } else {
+            // All of them at once.
+            (length.next_multiple_of(BUCKET), 0)
+        };
         let positions = (rows * (last + before)) as u64 * shape.attention_layers;
         let width = width(report.compute);
         let logits = (rows * model.vocab_size) as u64 * 3 * width.max(4);

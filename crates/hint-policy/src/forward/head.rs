@@ -216,29 +216,27 @@ impl Head<'_> {
         dy: &Tensor,
         alternatives: Option<(&Tensor, &Tensor)>,
     ) {
-        // All scored tokens of each row, and the gradients of their log-probabilities.
-        let (tokens, dy) = (targets.unsqueeze(-1), (dy / self.temperature()).unsqueeze(-1));
-        let (tokens, dy) = match alternatives {
-            None => (tokens, dy),
-            Some((others, of_others)) => {
-                let of_others = of_others / self.temperature();
-                (
-                    Tensor::cat(&[tokens, others.shallow_clone()], -1),
-                    Tensor::cat(&[dy, of_others], -1),
-                )
+        let dy = (dy / self.temperature()).unsqueeze(-1);
+        let others = alternatives.map(|(tokens, dy)| (tokens, dy / self.temperature()));
+        let sum = match &others {
+            None => dy.shallow_clone(),
+            Some((_, others)) => {
+                &dy + others.sum_dim_intlist([-1_i64].as_slice(), true, None::<Kind>)
             }
         };
         let elements = Sizes::on(logits.device()).chunk_elements;
-        let parts = self.chunks(logits, &tokens, elements).into_iter();
-        for ((mut logits, tokens), (dy, _)) in parts.zip(self.chunks(&dy, targets, elements)) {
+        let others = others.map(|(tokens, dy)| self.chunks(tokens, &dy, elements));
+        let parts = self.chunks(logits, targets, elements).into_iter();
+        let parts = parts.zip(self.chunks(&dy, &sum, elements)).enumerate();
+        for (at, ((mut logits, targets), (dy, sum))) in parts {
             // d log p(y) / d logits = onehot(y) - p.
-            let sum = match alternatives {
-                None => dy.shallow_clone(),
-                Some(_) => dy.sum_dim_intlist([-1_i64].as_slice(), true, None::<Kind>),
-            };
             let mut part = self.tempered(&logits).softmax(-1, None::<Kind>);
-            let mut part = part.g_mul_(&sum.neg());
-            logits.copy_(&part.scatter_add_(-1, &tokens, &dy));
+            let mut part = part.g_mul_(&sum.neg()).scatter_add_(-1, &targets.unsqueeze(-1), &dy);
+            // By itself: a GPU adds in no fixed order, and a target is often an alternative as well.
+            if let Some((tokens, dy)) = others.as_ref().map(|others| &others[at]) {
+                part = part.scatter_add_(-1, tokens, dy);
+            }
+            logits.copy_(&part);
         }
     }
 

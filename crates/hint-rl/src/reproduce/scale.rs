@@ -79,12 +79,13 @@ impl Data {
         if scale == Scale::Tiny {
             ensure!(given == [None; 3], "the scale `tiny` makes its own problems");
             let train = out.join("train.jsonl");
-            keep(&train, &problems(FAMILIES[0], false, TRAIN))?;
+            keep(&train, &problems(FAMILIES[0], false, TRAIN)?)?;
             let parts = FAMILIES.iter().zip(HELD_OUT).zip(["in", "out"]);
-            let parts = parts.flat_map(|((family, count), name)| {
-                marked(problems(*family, true, count * LEVELS.count()), name)
-            });
-            keep(&held_out, &parts.collect::<Vec<_>>())?;
+            let mut all = Vec::new();
+            for ((family, count), name) in parts {
+                all.extend(marked(problems(*family, true, count * LEVELS.count())?, name));
+            }
+            keep(&held_out, &all)?;
             return Ok(Self { train, held_out });
         }
         let train = train.context("name the problems to train on with --problems FILE")?;

@@ -3,8 +3,8 @@
 //! A problem is a start and some steps, such as `Dial 37: gain 4 fold 3`. Each step has a [`Verb`], and the verb decides
 //! the [`Strategy`] of the step. Pre-training showed the small model how to carry out every strategy, and how to follow
 //! a hint that names it. It did not show which verb asks for which. Without a hint, the model picks one of three. A
-//! problem of level `n` has `n` steps, so that chance is right in 3⁻ⁿ of the completions. Verbs of levels 1 and 2 are others than
-//! those of levels 3 to 5; easy problems teach nothing about hard verbs.
+//! problem of level `n` has `n` steps. No other choice of strategies ends in its answer: chance is right in 3⁻ⁿ of the
+//! completions. Verbs of levels 1 and 2 are others than those of levels 3 to 5; easy problems teach nothing about hard verbs.
 //!
 //! | family | is | state |
 //! |---|---|---|
@@ -29,6 +29,7 @@ pub mod write;
 use std::collections::HashSet;
 use std::ops::RangeInclusive;
 
+use anyhow::{Result, ensure};
 use hint_rollout::{Problem, Seed};
 use serde_json::json;
 
@@ -70,12 +71,19 @@ pub fn family(name: &str) -> Option<&'static dyn Family> {
     FAMILIES.into_iter().find(|family| family.name() == name)
 }
 
+/// Draws in a row that find no further problem of a level before it is taken for exhausted.
+const MOST_MISSES: usize = 100_000;
+
 /// `count` different problems of all levels in turn, training ones or held-out ones. The same at every call, and the
-/// first ones of a larger `count`.
-pub fn problems(family: &'static dyn Family, held_out: bool, count: usize) -> Vec<Problem> {
+/// first ones of a larger `count`. In each, only the strategies that the verbs ask for end in the answer.
+///
+/// # Errors
+///
+/// A level that has fewer problems: the first one has about 4,700 to train on, and 670 held-out ones.
+pub fn problems(family: &'static dyn Family, held_out: bool, count: usize) -> Result<Vec<Problem>> {
     let split = if held_out { "held-out" } else { "train" };
     let seed = Seed::new(0).named(family.name()).named(split);
-    let (mut problems, mut seen) = (Vec::with_capacity(count), HashSet::new());
+    let (mut problems, mut seen, mut misses) = (Vec::new(), HashSet::new(), 0);
     for index in 0_u64.. {
         let number = problems.len();
         if number == count {
@@ -85,17 +93,33 @@ pub fn problems(family: &'static dyn Family, held_out: bool, count: usize) -> Ve
         let pool = if level <= 2 { &EASY } else { &HARD };
         let task = Task::draw(family, level, pool, seed.child(index));
         let question = task.question();
-        if task.is_held_out() == held_out && seen.insert(question.clone()) {
+        if task.is_held_out() == held_out
+            && !seen.contains(&question)
+            && task.needs_all_strategies()
+        {
             let id = format!("{}-{split}-{level}-{number}", family.name());
-            problems.push(problem(&task, id, question));
+            problems.push(problem(&task, id, question.clone()));
+            seen.insert(question);
+            misses = 0;
         }
+        misses += 1;
+        ensure!(
+            misses <= MOST_MISSES,
+            "`{}` has only {} {split} problems of level {level}, so that {count} of all levels cannot be drawn",
+            family.name(),
+            number / LEVELS.count()
+        );
     }
-    problems
+    Ok(problems)
 }
 
 /// Problems to train on, and `held_out` others.
-pub fn split(family: &'static dyn Family, held_out: usize) -> (Vec<Problem>, Vec<Problem>) {
-    (problems(family, false, TRAIN_PROBLEMS), problems(family, true, held_out))
+///
+/// # Errors
+///
+/// As [`problems`].
+pub fn split(family: &'static dyn Family, held_out: usize) -> Result<(Vec<Problem>, Vec<Problem>)> {
+    Ok((problems(family, false, TRAIN_PROBLEMS)?, problems(family, true, held_out)?))
 }
 
 fn problem(task: &Task, id: String, question: String) -> Problem {

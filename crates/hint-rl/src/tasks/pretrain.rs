@@ -31,7 +31,7 @@ pub struct Options {
     #[arg(long, default_value = "runs/tiny-tasks")]
     out: PathBuf,
     /// Optimizer steps.
-    #[arg(long, default_value_t = 2200)]
+    #[arg(long, default_value_t = 6000)]
     steps: u64,
     /// Rows per step.
     #[arg(long, default_value_t = 48)]

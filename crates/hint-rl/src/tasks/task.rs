@@ -114,6 +114,22 @@ impl Task {
         states
     }
 
+    /// Whether no other strategies end in the answer, so that a right answer shows the right ones.
+    pub(super) fn needs_all_strategies(&self) -> bool {
+        let mut ends = vec![(self.start, true)];
+        for step in &self.steps {
+            let next = ends.iter().flat_map(|&(state, is_right)| {
+                Strategy::ALL.map(|strategy| {
+                    let state = self.family.apply(state, strategy, step.amount);
+                    (state, is_right && strategy == step.verb.strategy)
+                })
+            });
+            ends = next.collect();
+        }
+        let right = ends.iter().find(|(_, is_right)| *is_right).map(|(state, _)| *state);
+        ends.iter().filter(|(state, _)| Some(*state) == right).count() == 1
+    }
+
     /// The state in the end.
     pub fn answer(&self) -> String {
         let states = self.states(&self.strategies());

@@ -43,7 +43,7 @@ pub fn run(options: &Options) -> Result<()> {
         let names = FAMILIES.map(Family::name).join("`, `");
         bail!("`{}` is no family; families are `{names}`", options.family);
     };
-    write(&options.out, &problems(family, options.held_out, options.count))?;
+    write(&options.out, &problems(family, options.held_out, options.count)?)?;
     note!("{} problems written to {}", options.count, options.out.display());
     Ok(())
 }

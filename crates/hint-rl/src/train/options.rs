@@ -72,12 +72,12 @@ pub struct Options {
     pub prompt: PromptOptions,
 
     /// Keep only the inputs of transformer blocks for the backward pass: less memory, a second
-    /// forward pass, the same results to the last bit.
+    /// forward pass, on a CPU the same results to the last bit.
     #[arg(long)]
     pub gradient_checkpointing: bool,
 
     /// CPU threads [default: 1 with the tiny model, else as many cores as the process may use]. Results
-    /// are the same bytes for the same number.
+    /// on a CPU are the same bytes for the same number.
     #[arg(long, value_parser = threads)]
     pub threads: Option<i32>,
 

@@ -97,7 +97,7 @@ impl Workload {
             made if is_made_up(made) => {
                 let count = source.evaluation.max_problems.unwrap_or(HELD_OUT);
                 let (train, held_out) = match tasks::family(made) {
-                    Some(family) => tasks::split(family, count),
+                    Some(family) => tasks::split(family, count)?,
                     None => swaps::problems(count),
                 };
                 return Self::new(model, source, train.into(), held_out);
