@@ -41,7 +41,7 @@ pub(super) enum Section {
     Ratio,
     /// C2: hints that should not help.
     Placebo,
-    /// C3: sampling under the hint, scoring under it, or both.
+    /// C3: sampling under the hint, or scoring under it.
     Teaching,
 }
 
@@ -61,6 +61,11 @@ impl Arm {
     /// Whether a table has it. The controls are in every table.
     pub(super) fn is_in(&self, section: Section) -> bool {
         self.sections.contains(&section) || self.sections.contains(&Section::Placebo)
+    }
+
+    /// Whether it learns from demonstrations and samples nothing.
+    pub(super) fn is_supervised(&self) -> bool {
+        self.preset == SFT
     }
 
     /// Whether the presets that it needs exist.

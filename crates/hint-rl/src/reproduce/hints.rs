@@ -9,7 +9,7 @@ use super::html::Table;
 
 const COLUMNS: [&str; 3] = ["abstract_hint", "medium_hint", "direct_hint"];
 
-/// Leaks of the hints of the held-out problems, by degree and level.
+/// Leaks of the hints of the training problems, by degree and level.
 pub(super) fn audit(problems: &[Problem]) -> Table {
     let mut counts = BTreeMap::<(&str, String), [usize; 3]>::new();
     for problem in problems {
@@ -31,7 +31,7 @@ pub(super) fn audit(problems: &[Problem]) -> Table {
     Table {
         id: "T4",
         title: "audit of the hints".to_owned(),
-        about: "Hints of held-out problems in which the leak detector finds the answer or the value of a step. (ours)"
+        about: "Hints of training problems in which the leak detector finds the answer or the value of a step; wrong hints are not looked for. (ours)"
             .to_owned(),
         header: ["hints", "level", "number", "answer", "step"].map(str::to_owned).to_vec(),
         rows: counts.into_iter().map(row).collect(),
@@ -49,7 +49,7 @@ pub(super) fn published() -> Table {
     Table {
         id: "P1",
         title: "what the paper reports".to_owned(),
-        about: "Accuracy in percent by level of MATH, Qwen2.5-7B. (paper)".to_owned(),
+        about: "Accuracy in percent by level of MATH. (paper)".to_owned(),
         header: header.map(str::to_owned).to_vec(),
         rows: rows.iter().map(|row| row.map(str::to_owned).to_vec()).collect(),
     }

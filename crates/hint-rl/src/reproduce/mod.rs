@@ -13,6 +13,7 @@
 mod arms;
 mod hints;
 mod html;
+mod manifest;
 mod report;
 mod results;
 mod scale;
@@ -79,7 +80,7 @@ pub struct Options {
     /// Sample with the vLLM server at this address; may be given several times. Runs share it, so give `--jobs 1`.
     #[arg(long, value_name = "URL")]
     vllm: Vec<String>,
-    /// Sampled tokens at which arms are compared [default: what the run with the fewest sampled].
+    /// Sampled tokens at which arms are compared [default: the fewest of a run of the first arm].
     #[arg(long)]
     budget: Option<u64>,
     /// Check arms, settings and problems, print the plan, and train nothing.
@@ -108,6 +109,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     let scratch = tempfile::tempdir()?;
     let data_out = if options.dry_run { scratch.path() } else { &out };
     let data = Data::prepare(options.scale, data_out, given)?;
+    options.set.iter().try_for_each(|entry| scale::is_of_all_arms(entry))?;
     let choice = options.device.unwrap_or(match options.scale {
         Scale::Tiny => DeviceChoice::Cpu,
         Scale::Small | Scale::Paper => DeviceChoice::Auto,
@@ -120,6 +122,8 @@ pub fn run(options: &Options) -> Result<ExitCode> {
             tasks.push(task.with_context(|| format!("arm `{}`", arm.name))?);
         }
     }
+    let model = options.model.as_deref().unwrap_or(options.scale.model());
+    manifest::keep(&data_out.join("manifest.json"), &data.train, model, &tasks)?;
     if options.dry_run {
         plan(options, &tasks, &data)?;
         return Ok(ExitCode::SUCCESS);
@@ -222,20 +226,25 @@ fn write_report(options: &Options, out: &Path, data: &Data, arms: &[&'static Arm
         }
     }
     let held_out = read_problems(&data.held_out)?;
-    let slices = Slices::of(&held_out);
-    let sampled = runs.iter().filter(|run| run.arm.name != "sft").map(|run| run.last().tokens);
+    let slices = Slices::of(&held_out, &runs);
+    let sampled = runs.iter().filter(|run| !run.arm.is_supervised());
+    let first = sampled.clone().next().map_or("", |run| run.arm.name);
+    let sampled = sampled.filter(|run| run.arm.name == first).map(|run| run.last().tokens);
     let budget = options.budget.or_else(|| sampled.min()).unwrap_or(0);
     let prompts_per_step = config.run.prompts_per_step as u64;
     let report = Report { runs: &runs, slices: &slices, budget, prompts_per_step };
     let mut tables = report.tables()?;
-    tables.insert(4, hints::audit(&held_out));
+    tables.insert(4, hints::audit(&read_problems(&data.train)?));
     let (json, csv) = report.data()?;
     let title = format!("HINT, reproduced at the scale {}", options.scale.name());
     let about = format!(
         "<p>{} runs of {} are done. Source: <i>paper</i> is an arm of HINT's paper, <i>code</i> of its reference code, \
-         <i>ours</i> one that this repository adds. Numbers are ours, except those of the last table.</p>",
+         <i>ours</i> one that this repository adds. Numbers are ours, except those of the last table. {} of {} held-out \
+         problems are not in every evaluation, and left out.</p>",
         runs.len(),
-        arms.len() * options.seeds.len()
+        arms.len() * options.seeds.len(),
+        slices.missing,
+        held_out.len()
     );
     let html = tables.iter().map(html::Table::html).collect::<String>();
     let body = about + &html + &report.figures()? + &hints::published().html();

@@ -1,5 +1,6 @@
 //! The report of a reproduction: tables T1 to T4 and C1 to C3, figures F1 to F5, and the same as data.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
@@ -31,16 +32,16 @@ enum At {
     Start,
     /// After the last step.
     End,
-    /// The last one within the budget.
+    /// At the budget, between two evaluations.
     Budget,
 }
 
 impl At {
-    fn of(self, run: &RunResult, budget: u64) -> &Point {
+    fn of(self, run: &RunResult, budget: u64) -> Option<Cow<'_, Point>> {
         match self {
-            Self::Start => &run.points[0],
-            Self::End => run.last(),
-            Self::Budget => run.within(budget),
+            Self::Start => run.points.first().map(Cow::Borrowed),
+            Self::End => Some(Cow::Borrowed(run.last())),
+            Self::Budget => run.at_tokens(budget).map(Cow::Owned),
         }
     }
 }
@@ -54,11 +55,13 @@ impl Report<'_> {
     }
 
     fn accuracy(&self, runs: &[RunResult], slice: &Slice, at: At) -> Result<Option<Interval>> {
-        let of_run = |run: &RunResult| {
-            let values = self.slices.select(slice, &at.of(run, self.budget).outcomes)?;
-            Ok(values.iter().sum::<f64>() / values.len().max(1) as f64)
-        };
-        Ok(Interval::over(&runs.iter().map(of_run).collect::<Result<Vec<_>>>()?))
+        let mut means = Vec::new();
+        for run in runs {
+            let Some(point) = at.of(run, self.budget) else { return Ok(None) };
+            let values = self.slices.select(slice, &point.outcomes)?;
+            means.push(values.iter().sum::<f64>() / values.len().max(1) as f64);
+        }
+        Ok(Interval::over(&means))
     }
 
     /// How an arm differs from the first one, on the seeds that both have.
@@ -70,8 +73,10 @@ impl Report<'_> {
         let mut pairs = Vec::new();
         for run in runs {
             if let Some(other) = baseline.iter().find(|other| other.seed == run.seed) {
-                let select = |run| self.slices.select(slice, &at.of(run, self.budget).outcomes);
-                pairs.push((select(run)?, select(other)?));
+                let (one, other) = (at.of(run, self.budget), at.of(other, self.budget));
+                let (Some(one), Some(other)) = (one, other) else { return Ok(None) };
+                let select = |point: &Point| self.slices.select(slice, &point.outcomes);
+                pairs.push((select(&one)?, select(&other)?));
             }
         }
         let pairs = pairs.iter().map(|(one, other)| (one.as_slice(), other.as_slice()));
@@ -124,7 +129,9 @@ impl Report<'_> {
             if is_base {
                 row.extend(["", "", "", "0", ""].map(str::to_owned));
             } else {
-                row.push(interval(self.accuracy(runs, all, At::Budget)?));
+                let at_budget = self.accuracy(runs, all, At::Budget)?;
+                let unread = if runs[0].arm.is_supervised() { "" } else { "not reached" };
+                row.push(at_budget.map_or_else(|| unread.to_owned(), |one| interval(Some(one))));
                 row.extend(difference(self.against(runs, all, At::Budget)?));
                 let tokens = runs.iter().map(|run| run.last().tokens as f64).collect::<Vec<_>>();
                 row.push(
@@ -139,8 +146,9 @@ impl Report<'_> {
         }
         let about = format!(
             "Accuracy without hints, {} distribution. Intervals are 95 % over seeds (Student's t); p is a sign-flip \
-             test over problems, on the seeds that both arms have. Equal tokens: the last evaluation within {} sampled \
-             tokens.",
+             test over problems, on the seeds that both arms have. It ignores how training seeds vary, which the \
+             interval shows, and is not corrected for the number of comparisons. Equal tokens: at {} sampled tokens, on \
+             the line between two evaluations; demonstrations and passes of a teacher do not count.",
             if distribution == "in" { "in" } else { "out of" },
             self.budget
         );

@@ -22,9 +22,9 @@ pub(super) struct Point {
     pub(super) step: u64,
     /// Completion tokens sampled up to it, or learned from in a supervised run.
     pub(super) tokens: u64,
-    /// Share of correct completions of each held-out problem, in the order of the file.
+    /// Share of correct completions of each held-out problem, by its id.
     #[serde(skip)]
-    pub(super) outcomes: Vec<f64>,
+    pub(super) outcomes: BTreeMap<String, f64>,
 }
 
 /// One run: an arm with a seed.
@@ -86,10 +86,22 @@ impl RunResult {
         &self.points[self.points.len() - 1]
     }
 
-    /// The last evaluation within `budget` tokens.
-    pub(super) fn within(&self, budget: u64) -> &Point {
-        let within = self.points.iter().rev().find(|point| point.tokens <= budget);
-        within.unwrap_or(&self.points[0])
+    /// The run at `budget` sampled tokens, on the line between the evaluations before and after. `None` where it was not
+    /// reached, and for supervised runs, which sample nothing.
+    pub(super) fn at_tokens(&self, budget: u64) -> Option<Point> {
+        let after = self.points.iter().position(|point| point.tokens >= budget)?;
+        if self.arm.is_supervised() {
+            return None;
+        }
+        let (before, after) = (&self.points[after.saturating_sub(1)], &self.points[after]);
+        let span = (after.tokens - before.tokens).max(1) as f64;
+        let share = budget.saturating_sub(before.tokens) as f64 / span;
+        let between = |(id, value): (&String, &f64)| {
+            let start = before.outcomes.get(id).unwrap_or(value);
+            (id.clone(), start + (value - start) * share)
+        };
+        let outcomes = after.outcomes.iter().map(between).collect();
+        Some(Point { step: after.step, tokens: budget, outcomes })
     }
 
     /// The mean of a metric over its steps.
@@ -109,50 +121,63 @@ pub(super) fn is_done(dir: &Path, steps: u64) -> Result<bool> {
     Ok(done && RunDir::evaluation(dir, steps)?.is_some())
 }
 
-fn outcomes(evaluation: &Evaluation) -> Vec<f64> {
+fn outcomes(evaluation: &Evaluation) -> BTreeMap<String, f64> {
     let share = |correct: usize, count: usize| correct as f64 / count.max(1) as f64;
-    evaluation.problems.iter().map(|one| share(one.correct, one.verdicts.len())).collect()
+    let outcomes = evaluation.problems.iter();
+    outcomes.map(|one| (one.id.clone(), share(one.correct, one.verdicts.len()))).collect()
 }
 
 /// The held-out problems, by slice.
 #[derive(Debug)]
 pub(super) struct Slices {
-    /// Which problems each slice has, by their places in the file.
-    places: BTreeMap<Slice, Vec<usize>>,
+    /// Ids of the problems of each slice.
+    ids: BTreeMap<Slice, Vec<String>>,
+    /// Problems of the file that not every evaluation has.
+    pub(super) missing: usize,
 }
 
 impl Slices {
-    /// The slices of the held-out problems.
-    pub(super) fn of(problems: &[Problem]) -> Self {
-        let mut places = BTreeMap::<Slice, Vec<usize>>::new();
-        for (place, problem) in problems.iter().enumerate() {
+    /// The slices of the held-out problems that every evaluation of the runs has. A run leaves out problems that are too
+    /// long or cannot be judged, and those beyond `evaluation.max_problems`.
+    pub(super) fn of(problems: &[Problem], runs: &[RunResult]) -> Self {
+        let mut ids = BTreeMap::<Slice, Vec<String>>::new();
+        let mut missing = 0;
+        for problem in problems {
+            let mut points = runs.iter().flat_map(|run| &run.points);
+            if points.any(|point| !point.outcomes.contains_key(&problem.id)) {
+                missing += 1;
+                continue;
+            }
             let distribution = problem.text_of(DISTRIBUTION).unwrap_or_default();
             let levels = [None, problem.level.clone()]
                 .into_iter()
                 .take(1 + usize::from(problem.level.is_some()));
             for level in levels {
-                places.entry((distribution.clone(), level)).or_default().push(place);
+                ids.entry((distribution.clone(), level)).or_default().push(problem.id.clone());
             }
         }
-        Self { places }
+        Self { ids, missing }
     }
 
     /// The slices of one distribution: all of it, then its levels.
     pub(super) fn of_distribution<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a Slice> {
-        self.places.keys().filter(move |(distribution, _)| distribution == name)
+        self.ids.keys().filter(move |(distribution, _)| distribution == name)
     }
 
     /// The problems of a slice at one evaluation.
     ///
     /// # Errors
     ///
-    /// An evaluation of fewer problems.
-    pub(super) fn select(&self, slice: &Slice, outcomes: &[f64]) -> Result<Vec<f64>> {
-        let places = self.places.get(slice).map_or(&[][..], Vec::as_slice);
-        let one = |place: &usize| {
-            let outcome = outcomes.get(*place).copied();
-            outcome.context("an evaluation has fewer problems than the held-out file")
+    /// An evaluation without one of them.
+    pub(super) fn select(
+        &self,
+        slice: &Slice,
+        outcomes: &BTreeMap<String, f64>,
+    ) -> Result<Vec<f64>> {
+        let ids = self.ids.get(slice).map_or(&[][..], Vec::as_slice);
+        let one = |id: &String| {
+            outcomes.get(id).copied().with_context(|| format!("an evaluation lacks `{id}`"))
         };
-        places.iter().map(one).collect()
+        ids.iter().map(one).collect()
     }
 }

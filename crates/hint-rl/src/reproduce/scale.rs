@@ -112,6 +112,26 @@ impl Data {
     }
 }
 
+/// Refuses a `--set` that every arm's preset would replace.
+///
+/// # Errors
+///
+/// Such an entry.
+pub(super) fn is_of_all_arms(entry: &str) -> Result<()> {
+    let key = entry.split('=').next().unwrap_or_default().trim();
+    let kept = ["sampling", "selection", "verdicts", "scoring", "too_long", "max_prompt_len"];
+    let is_of_the_method = match key.strip_prefix("rollout.") {
+        Some(rest) => {
+            !kept.iter().any(|name| rest == *name || rest.starts_with(&format!("{name}.")))
+        }
+        None => {
+            ["rollout", "advantage", "loss"].contains(&key.split('.').next().unwrap_or_default())
+        }
+    };
+    ensure!(!is_of_the_method, "--set {entry}: each arm's preset decides `{key}`");
+    Ok(())
+}
+
 /// The problems with their distribution, and with ids that no problem of another file has.
 fn marked(problems: Vec<Problem>, distribution: &str) -> Vec<Problem> {
     let mark = |mut problem: Problem| {

@@ -30,7 +30,7 @@ impl Interval {
             1 => 0.0,
             _ => {
                 let squares = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>();
-                let quantile = T.get(seeds - 2).copied().unwrap_or(1.96);
+                let quantile = T.get(seeds - 2).copied().unwrap_or(T[T.len() - 1]);
                 quantile * (squares / (count - 1.0) / count).sqrt()
             }
         };

@@ -72,9 +72,14 @@ fn the_published_setting_is_that_of_the_paper_and_takes_files() {
         held_out.iter().map(|problem| problem.id.as_str()).collect::<Vec<_>>(),
         ["in/a", "out/a"]
     );
-    let slices = Slices::of(&held_out);
+    let slices = Slices::of(&held_out, &[]);
     assert_eq!(
-        slices.select(&("out".to_owned(), Some("1".to_owned())), &[0.25, 0.5]).unwrap(),
+        slices
+            .select(
+                &("out".to_owned(), Some("1".to_owned())),
+                &[("in/a".to_owned(), 0.25), ("out/a".to_owned(), 0.5)].into()
+            )
+            .unwrap(),
         [0.5]
     );
 }
@@ -89,4 +94,54 @@ fn other_problems_than_those_of_earlier_runs_are_refused() {
     std::fs::write(&held_out, text.lines().next().unwrap()).unwrap();
     let error = Data::prepare(Scale::Tiny, folder.path(), [None; 3]).unwrap_err().to_string();
     assert!(error.contains("choose another --out"), "{error}");
+}
+
+#[test]
+fn settings_of_the_method_and_other_settings_than_before_are_refused() {
+    for (entry, holds) in [
+        ("run.steps=3", true),
+        ("rollout.sampling.temperature=1", true),
+        ("rollout.group_size=4", false),
+        ("loss.kl.coef=1", false),
+        ("advantage.type='reinforce'", false),
+    ] {
+        assert_eq!(scale::is_of_all_arms(entry).is_ok(), holds, "{entry}");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let data = Data::prepare(Scale::Tiny, folder.path(), [None; 3]).unwrap();
+    let keep = |args: &[&str], model: &str, arm: &str| {
+        let arms = chosen(&[arm.to_owned()]).unwrap();
+        let place = (DeviceChoice::Cpu, Compute::F32);
+        let task = task(&options(args), place, folder.path(), &data, arms[0], 0).unwrap();
+        manifest::keep(&folder.path().join("manifest.json"), &data.train, model, &[task])
+    };
+    keep(&[], "tiny-tasks", "grpo").unwrap();
+    keep(&[], "tiny-tasks", "hint").unwrap();
+    keep(&[], "tiny-tasks", "grpo").unwrap();
+    let error = keep(&["--set", "run.steps=3"], "tiny-tasks", "grpo").unwrap_err().to_string();
+    assert!(error.contains("other settings of grpo"), "{error}");
+    assert!(keep(&[], "smollm2", "hint").unwrap_err().to_string().contains("tiny-tasks"));
+}
+
+/// Between 10 and 30 tokens, accuracy goes from 0 to 1.
+#[test]
+fn equal_tokens_are_read_between_two_evaluations() {
+    let point = |step, tokens, value| results::Point {
+        step,
+        tokens,
+        outcomes: [("a".to_owned(), value)].into(),
+    };
+    let run = |name: &str| RunResult {
+        arm: chosen(&[name.to_owned()]).unwrap()[0],
+        seed: 0,
+        points: vec![point(0, 0, 0.0), point(1, 10, 0.0), point(2, 30, 1.0)],
+        curves: std::collections::BTreeMap::new(),
+        seconds: 0.0,
+    };
+    let at = |budget| run("grpo").at_tokens(budget).map(|point| point.outcomes["a"]);
+    assert_eq!(
+        [at(5), at(10), at(15), at(30), at(31)],
+        [Some(0.0), Some(0.0), Some(0.25), Some(1.0), None]
+    );
+    assert!(run("sft").at_tokens(15).is_none());
 }

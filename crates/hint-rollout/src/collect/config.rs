@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::collect::curriculum::{DynamicSampling, ProblemSelection, Replay};
-use crate::collect::hinted::{CombineRule, HintTrigger, KeepIf, LevelSearch};
+use crate::collect::hinted::{Combine, CombineRule, HintTrigger, KeepIf, LevelSearch};
 use crate::engine::{RolloutEngine, Sampling, TooLong};
 use crate::error::Violations;
 use crate::hint::leak::LeakGuard;
@@ -133,6 +133,15 @@ impl CollectorConfig {
         at.within("trigger", |at| self.trigger.check(at));
         at.within("source", |at| self.source.check(at));
         at.within("level", |at| self.level.check(at));
+        let teaches = self.combine.teaching().is_some();
+        // Elsewhere a completion would be sampled under an answer that it is then trained to give by itself.
+        let shows_answers = matches!(self.source, HintSourceConfig::PeerSuccess);
+        let expected = "must not be \"peer_success\" unless rollout.combine.type is \"teach\"";
+        at.require(!shows_answers || teaches, "source.type", expected, "\"peer_success\"");
+        let samples_twice = matches!(self.level, LevelSearch::Ladder { plain_first: true, .. });
+        let expected =
+            "must be false where rollout.combine.type is \"teach\", which samples nothing more";
+        at.require(!(samples_twice && teaches), "level.plain_first", expected, true);
         at.within("selection", |at| self.selection.check(at));
         at.within("dynamic_sampling", |at| self.dynamic_sampling.check(at));
         at.within("replay", |at| self.replay.check(at));

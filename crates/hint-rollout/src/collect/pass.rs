@@ -242,7 +242,8 @@ impl HintWriter for CollectPass<'_> {
         let completion = demonstration(self.format, solution)?;
         let deadline = self.config.scoring.deadline();
         let (_, scored) = judged(self.format, self.rubric, problem, None, &[completion], deadline)?;
-        Ok(scored.scores.iter().all(|score| score.verdict.is_correct()))
+        // A completion that could not be scored leaves none.
+        Ok(matches!(scored.scores.as_slice(), [score] if score.verdict.is_correct()))
     }
 
     fn first_tokens(&mut self, text: &str, level: HintLevel) -> Result<String, RolloutError> {
