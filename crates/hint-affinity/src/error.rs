@@ -48,6 +48,17 @@ pub enum AffinityError {
         found: f64,
     },
 
+    /// A log-probability is above zero by more than rounding explains.
+    #[error("`{name}[{index}]` is {found}, expected the logarithm of a probability, at most 0")]
+    PositiveLogProbability {
+        /// The offending input.
+        name: &'static str,
+        /// Index in it.
+        index: usize,
+        /// Its value.
+        found: f64,
+    },
+
     /// A weight is below zero.
     #[error(
         "`weights[{index}]` is {found}, expected at least 0; pass the absolute value of the advantage"

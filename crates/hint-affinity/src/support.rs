@@ -3,18 +3,25 @@
 use crate::error::AffinityError;
 use crate::sum::DoubleDouble;
 
+/// Log-probabilities up to here are rounding of 0.
+const MAX_LOG_PROBABILITY: f64 = 1e-4;
+
+/// The least probability of the teacher outside the listed tokens that the divergence tells from 0.
+const MIN_TAIL: f64 = 1e-7;
+
 /// How a teacher fits a policy, over the `k` tokens that the policy finds most likely at each position. The teacher is mostly
 /// the policy itself on the hinted prompt.
 ///
 /// ```text
 /// overlap       = mean_t( n_t / k )
 /// compatibility = mean_t( Σ_{v∈K_t} q_t(v) )
-/// divergence    = mean_t( Σ_{v∈K_t} p_t(v) (log p_t(v) − log q_t(v)) )
+/// divergence    = mean_t( Σ_{v∈K_t} p_t(v) (log p_t(v) − log q_t(v)) + r_t (log r_t − log s_t) )
 /// teachability  = mean_t( compatibility_t · divergence_t )
 /// ```
 ///
 /// with `K_t` the policy's `k` most likely tokens at position `t`. The policy gives them the probabilities `p`, the teacher
-/// `q`, and `n_t` of them are among the teacher's own `k`. Source: (AFF-5) in
+/// `q`, and `n_t` of them are among the teacher's own `k`. All other tokens are one bucket, to which the policy gives
+/// `r = 1 − Σ p` and the teacher `s = 1 − Σ q`, at least 1e-7. So the divergence is never negative. Source: (AFF-5) in
 /// [the book](../../book/math.html#affinity).
 ///
 /// # Examples
@@ -49,7 +56,7 @@ impl TeacherFit {
     ///
     /// # Errors
     ///
-    /// [`AffinityError::LengthMismatch`], [`AffinityError::NotFinite`], or [`AffinityError::SharedTokens`] if more
+    /// [`AffinityError::LengthMismatch`], [`AffinityError::NotFinite`], [`AffinityError::PositiveLogProbability`], or [`AffinityError::SharedTokens`] if more
     /// tokens are shared than there are. The measure is unchanged then.
     pub fn push(
         &mut self,
@@ -58,17 +65,29 @@ impl TeacherFit {
         shared: usize,
     ) -> Result<(), AffinityError> {
         check_rows(("policy", policy), ("teacher", teacher))?;
+        for (name, row) in [("policy", policy), ("teacher", teacher)] {
+            if let Some(index) = row.iter().position(|value| *value > MAX_LOG_PROBABILITY) {
+                let found = row[index];
+                return Err(AffinityError::PositiveLogProbability { name, index, found });
+            }
+        }
         if shared > policy.len() {
             return Err(AffinityError::SharedTokens { found: shared, expected: policy.len() });
         }
         if policy.is_empty() {
             return Ok(());
         }
-        let (mut compatibility, mut divergence) = (0.0, 0.0);
+        let (mut listed, mut compatibility, mut divergence) = (0.0, 0.0, 0.0);
         for (policy, teacher) in policy.iter().zip(teacher) {
             compatibility += teacher.exp();
+            listed += policy.exp();
             divergence += policy.exp() * (policy - teacher);
         }
+        let tail = 1.0 - listed;
+        if tail > 0.0 {
+            divergence += tail * (tail / (1.0 - compatibility).max(MIN_TAIL)).ln();
+        }
+        let divergence = f64::max(divergence, 0.0);
         self.positions += 1;
         self.overlap = self.overlap + (shared as f64 / policy.len() as f64).into();
         self.compatibility = self.compatibility + compatibility.into();
@@ -101,7 +120,7 @@ impl TeacherFit {
         self.mean(self.compatibility)
     }
 
-    /// Divergence of the teacher over these tokens, in nats; `None` without a position.
+    /// Divergence of the teacher over these tokens and the bucket of all others, in nats, at least 0; `None` without a position.
     pub fn divergence(&self) -> Option<f64> {
         self.mean(self.divergence)
     }

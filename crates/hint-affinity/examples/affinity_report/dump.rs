@@ -20,6 +20,8 @@ pub(crate) struct Table {
     pub(crate) behavior: AffinityAccumulator,
     /// The hinted prompt against the plain one.
     pub(crate) teacher: AffinityAccumulator,
+    /// Completions on both prompts that do not say whether they are correct.
+    pub(crate) unjudged: usize,
     /// How the correct completions depend on their hint.
     pub(crate) transfer: HintTransfer,
     /// How the teacher fits the tokens that the policy considers.
@@ -34,6 +36,7 @@ impl Table {
             tokens,
             behavior,
             teacher,
+            unjudged: 0,
             transfer: HintTransfer::new(),
             fit: TeacherFit::new(),
         }
@@ -53,8 +56,10 @@ impl Table {
         if let Some((plain, hinted)) = &row.prompts {
             let deltas: Vec<f64> = plain.iter().zip(hinted).map(|(p, q)| q - p).collect();
             self.teacher.extend(&deltas, &row.weights)?;
-            if row.is_correct {
-                self.transfer.push(plain, hinted)?;
+            match row.is_correct {
+                Some(true) => self.transfer.push(plain, hinted)?,
+                Some(false) => {}
+                None => self.unjudged += 1,
             }
         }
         for top in &row.top {
@@ -108,7 +113,7 @@ struct Row {
     behavior: Option<Vec<f64>>,
     /// Log-probabilities on the plain and on the hinted prompt.
     prompts: Option<(Vec<f64>, Vec<f64>)>,
-    is_correct: bool,
+    is_correct: Option<bool>,
     top: Vec<TopTokens>,
     group: Option<String>,
     source: Option<String>,
@@ -147,7 +152,10 @@ impl Row {
             weights: kept.iter().map(|&index| advantages[index].abs()).collect(),
             behavior,
             prompts,
-            is_correct: !matches!(fields.get("correct"), Value::Bool(false)),
+            is_correct: match fields.get("correct") {
+                Value::Null => None,
+                value => Some(fields.flag("correct", "true or false, or 1 or 0", value)?),
+            },
             top: fields.top(count, &kept)?,
             group: fields.name("group")?,
             source: fields.name("source")?,
@@ -231,12 +239,21 @@ impl Fields {
 
     fn flags(&self, field: &'static str) -> Result<Vec<bool>, DumpError> {
         const EXPECTED: &str = "a list of true and false, or of 1 and 0";
-        let flag = |item: &Value| match (item.as_bool(), item.as_f64()) {
+        let items = self.list(field, EXPECTED)?.iter();
+        items.map(|item| self.flag(field, EXPECTED, item)).collect()
+    }
+
+    fn flag(
+        &self,
+        field: &'static str,
+        expected: &'static str,
+        value: &Value,
+    ) -> Result<bool, DumpError> {
+        match (value.as_bool(), value.as_f64()) {
             (Some(flag), _) => Ok(flag),
             (_, Some(number)) if number == 0.0 || number == 1.0 => Ok(number == 1.0),
-            _ => Err(self.error(field, EXPECTED, item)),
-        };
-        self.list(field, EXPECTED)?.iter().map(flag).collect()
+            _ => Err(self.error(field, expected, value)),
+        }
     }
 
     fn of_length<T>(

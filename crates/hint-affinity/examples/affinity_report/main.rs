@@ -86,6 +86,12 @@ fn print_compatibility(tables: &[(String, &Table)]) {
         });
         println!("{name:<24} {}", cells.join(" "));
     }
+    if all.unjudged > 0 {
+        println!(
+            "\n{} rows have no `correct`: reliance, gap and off-ctx leave them out.",
+            all.unjudged
+        );
+    }
 }
 
 fn print(name: &str, table: &Table) {

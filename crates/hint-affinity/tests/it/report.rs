@@ -40,15 +40,17 @@ fn rows_are_measured_together_by_source_and_by_group() {
 #[test]
 fn rows_with_both_prompts_have_the_rivals_of_affinity_too() {
     let dump = report(
-        r#"{"logprobs": [-1.0, -2.0], "old_logprobs": [-1.0, -2.0], "behavior_logprobs": [-1.0, -3.0], "advantages": 1, "plain_logprobs": [-3.0, -1.0], "hinted_logprobs": [-1.0, -1.0], "top_logprobs": [[-0.7, -0.7], [-0.7, -0.7]], "top_teacher_logprobs": [[-0.7, -0.7], [-0.7, -0.7]], "top_shared": [2, 1]}
+        r#"{"logprobs": [-1.0, -2.0], "old_logprobs": [-1.0, -2.0], "behavior_logprobs": [-1.0, -3.0], "advantages": 1, "plain_logprobs": [-3.0, -1.0], "hinted_logprobs": [-1.0, -1.0], "correct": true, "top_logprobs": [[-0.7, -0.7], [-0.7, -0.7]], "top_teacher_logprobs": [[-0.7, -0.7], [-0.7, -0.7]], "top_shared": [2, 1]}
 {"logprobs": [-1.0], "old_logprobs": [-1.0], "advantages": 1, "plain_logprobs": [-9.0], "hinted_logprobs": [-1.0], "correct": false}
+{"logprobs": [-1.0], "old_logprobs": [-1.0], "advantages": 1, "plain_logprobs": [-9.0], "hinted_logprobs": [-1.0]}
 {"logprobs": [-1.0], "old_logprobs": [-1.0], "advantages": 1}
 "#,
     )
     .expect("the dump is valid");
     assert_eq!(dump.all.behavior.affinity().eur(), 0.5);
-    // The wrong completion has a teacher, and no reliance.
-    assert_eq!((dump.all.teacher.tokens(), dump.all.transfer.completions()), (3, 1));
+    // The wrong completion, and the one that nobody judged, have a teacher and no reliance.
+    assert_eq!((dump.all.teacher.tokens(), dump.all.transfer.completions()), (4, 1));
+    assert_eq!(dump.all.unjudged, 1);
     assert_eq!(dump.all.transfer.hint_reliance(), Some(-1.0));
     assert_eq!(dump.all.transfer.gap(), Some(1.0));
     assert_eq!((dump.all.fit.overlap(), dump.all.fit.teachability()), (Some(0.75), Some(0.0)));
@@ -144,6 +146,7 @@ fn errors_name_the_line_and_the_field() {
     };
     check(&row(r#""mask": [2]"#), "of 1 and 0, found `2`");
     check(&row(r#""mask": []"#), "`mask` has 0 entries");
+    check(&row(r#""correct": "yes""#), "`correct`: expected true or false");
     check(&row(r#""group": [1]"#), "`group`: expected a text or a number");
     let huge = r#"{"logprobs": [1e308], "old_logprobs": [-1e308], "advantages": 1}"#;
     check(huge, "log_ratios");

@@ -47,8 +47,9 @@ const JUDGMENTS: [&str; 17] = [
 ];
 
 /// Words that bound, change or exclude the value that follows them.
-const CHANGES: [&str; 27] = [
+const CHANGES: [&str; 28] = [
     "not",
+    "negative",
     "never",
     "than",
     "over",
@@ -180,7 +181,38 @@ pub(crate) fn withholds(before: &str) -> bool {
         return words.len() < 6
             && (words.iter().any(|word| is_set_aside(word)) || words.windows(2).any(is_old));
     }
-    is_withheld(&words) || is_taken_by_another(clause)
+    is_withheld(&words) || is_left_open(sentence, start) || is_taken_by_another(clause)
+}
+
+/// Whether a clause in front of a comma waits for the value behind an aside: `The answer is not, I repeat,`.
+fn is_left_open(sentence: &str, start: usize) -> bool {
+    // Words that end a clause as well as they lead to a value: `as shown above`.
+    const COMPLETE: [&str; 9] =
+        ["above", "below", "over", "under", "beyond", "negative", "half", "double", "triple"];
+    const CONNECTIVES: [&str; 8] =
+        ["so", "thus", "hence", "therefore", "then", "but", "and", "because"];
+    const MAX_ASIDES: usize = 3;
+    const MAX_WORDS: usize = 4;
+    let mut aside = &sentence[start..];
+    let mut head = &sentence[..start];
+    for _ in 0..MAX_ASIDES {
+        let words = prose(aside);
+        let is_aside = words.len() <= MAX_WORDS
+            && !words.iter().any(|word| has(&LINKS, word) || has(&CONNECTIVES, word));
+        let Some(before) = head.strip_suffix(',').filter(|_| is_aside) else { return false };
+        let words = prose(before);
+        let is_condition =
+            words.iter().any(|word| has(&["if", "whether", "or", "why", "when"], word));
+        if leads_elsewhere(&words)
+            && !is_condition
+            && !words.last().is_some_and(|last| has(&COMPLETE, last))
+        {
+            return true;
+        }
+        let comma = before.rfind(',').map_or(0, |at| at + 1);
+        (head, aside) = before.split_at(comma);
+    }
+    false
 }
 
 /// Where the last sentence of a text starts.
@@ -246,22 +278,28 @@ fn is_negation(word: &str) -> bool {
         || word.ends_with("n’t")
 }
 
-fn is_withheld(words: &[&str]) -> bool {
-    let stated = words.iter().rposition(|word| !has(&FILLERS, word)).map_or(0, |at| at + 1);
-    let head = &words[..stated];
-    let Some((last, rest)) = head.split_last() else { return false };
+/// Whether words deny, bound or change what follows them: `not 18`, `more than 18`, `anything but 18`.
+fn leads_elsewhere(words: &[&str]) -> bool {
+    let Some((last, rest)) = words.split_last() else { return false };
     let previous = rest.last().copied().unwrap_or_default();
-    // `not 18`, `more than 18`, `rule out 18`, `anything but 18`
-    let changes = has(&CHANGES, last)
+    has(&CHANGES, last)
         || is_negation(last) && !has(&["no"], last)
-        || excludes(last)
-        || (*last == "out" && takes_off(previous, Some(last)))
         || (*last == "but" && has(&["anything", "everything", "all", "nothing"], previous))
         || (*last == "and" && rest.iter().any(|word| has(&["between"], word)))
         || (has(&["least", "most"], last)
             && rest.iter().rev().nth(1).is_some_and(|word| has(&LINKS, word)))
         || (has(&["of"], last)
-            && (has(&FUNCTIONS, previous) || has(&["instead", "short"], previous)));
+            && (has(&FUNCTIONS, previous) || has(&["instead", "short"], previous)))
+}
+
+fn is_withheld(words: &[&str]) -> bool {
+    let stated = words.iter().rposition(|word| !has(&FILLERS, word)).map_or(0, |at| at + 1);
+    let head = &words[..stated];
+    let Some((last, rest)) = head.split_last() else { return false };
+    // `rule out 18`
+    let changes = leads_elsewhere(head)
+        || excludes(last)
+        || (*last == "out" && rest.last().is_some_and(|previous| takes_off(previous, Some(last))));
     if changes || head.iter().any(|word| has(&JUDGMENTS, word)) || head.windows(2).any(is_old) {
         return true;
     }
@@ -328,6 +366,12 @@ mod tests {
             "The value is equal to ",
             "For $x \\ne 2$ the value is $y = ",
             "If n is not even, there are ",
+            "As shown above, ",
+            "Since the slope is negative, ",
+            "Two is prime and four is not, so ",
+            "Four is not, the answer is ",
+            "Believe it or not, ",
+            "If it is not, ",
         ] {
             assert!(!withholds(text), "{text}");
         }
@@ -353,6 +397,12 @@ mod tests {
             "The book claims that the answer is ",
             "Rule out ",
             "The value is at least ",
+            "The answer is not, ",
+            "It isn't, ",
+            "The answer is not, however, ",
+            "It is anything but, I repeat, ",
+            "The answer is more than, say, ",
+            "The answer is negative ",
         ] {
             assert!(withholds(text), "{text}");
         }

@@ -72,6 +72,15 @@ const SEPARATORS: [&str; 34] = [
     "vspace",
 ];
 
+/// Commands that take what stands in front of them or behind them into a larger formula.
+const OPERATORS: [&str; 18] = [
+    "cdot", "times", "div", "pm", "mp", "ast", "star", "le", "leq", "ge", "geq", "lt", "gt", "ne",
+    "neq", "ll", "gg", "sqrt",
+];
+
+/// Signs that do the same.
+const SIGNS: &str = "+-*/^<×÷±√·−≠≤≥∛∜";
+
 /// Units in words that a number in front of them takes, beside those of the table.
 const SCALES: [&str; 10] = [
     "percent",
@@ -117,9 +126,10 @@ fn opened(before: &str, in_formula: bool) -> Option<usize> {
         if rest[trimmed.len()..].contains('\n')
             && !in_formula
             && !trimmed.ends_with(joins)
+            && !trimmed.strip_suffix('*').is_some_and(multiplies)
             && command_at_end(trimmed).is_none()
         {
-            return Some(groups);
+            return (!awaits(trimmed)).then_some(groups);
         }
         let new_line = trimmed.is_empty();
         rest = trimmed;
@@ -161,7 +171,7 @@ fn opened(before: &str, in_formula: bool) -> Option<usize> {
             }
             rest = head;
             if head.is_empty() || head.ends_with(char::is_whitespace) {
-                return Some(groups);
+                return (!awaits(head.trim_end())).then_some(groups);
             }
             continue;
         }
@@ -202,7 +212,7 @@ fn opened(before: &str, in_formula: bool) -> Option<usize> {
             '*' if !in_formula && starts_line(head) => return Some(groups),
             '.' | ',' | ':' if !spaced && digit_before() => return None,
             '.' | ',' | ':' | ';' | '?' | '"' | '\'' | ')' | ']' | '|' | '#' | '$' => {
-                return Some(groups);
+                return (!awaits(rest)).then_some(groups);
             }
             '!' | '–' | '—' if !in_formula => return Some(groups),
             '>' if !in_formula
@@ -250,7 +260,7 @@ fn closed(behind: &str, groups: usize, in_formula: bool) -> Option<String> {
         let trimmed = rest.trim_start_matches([' ', '\t', '\n', '~']);
         let spaced = trimmed.len() < rest.len();
         if rest[..rest.len() - trimmed.len()].contains('\n') && !in_formula {
-            return Some(suffix);
+            return (!goes_on(trimmed)).then_some(suffix);
         }
         rest = trimmed;
         let mut chars = rest.chars();
@@ -340,8 +350,7 @@ fn closed(behind: &str, groups: usize, in_formula: bool) -> Option<String> {
             '(' => {
                 let inside =
                     next.trim_start().trim_start_matches("\\text{").trim_start_matches('\\');
-                let is_words = inside.starts_with(|c: char| c.is_alphabetic())
-                    && inside[1..].starts_with(|c: char| c.is_alphabetic());
+                let is_words = inside.chars().take_while(|c| c.is_alphabetic()).nth(1).is_some();
                 let apart = spaced && !in_formula;
                 return (apart || is_words).then_some(suffix);
             }
@@ -352,6 +361,62 @@ fn closed(behind: &str, groups: usize, in_formula: bool) -> Option<String> {
             _ => return Some(suffix),
         }
     }
+}
+
+/// Whether a text in front of a formula ends with an operator that takes it: `2 +`, `$2\cdot$`.
+fn awaits(text: &str) -> bool {
+    let closed = ["$$", "$", "\\)", "\\]"].into_iter().find_map(|close| text.strip_suffix(close));
+    let inside = closed.unwrap_or(text).trim_end_matches([' ', '\t', '\n', '~', '&']);
+    if let Some((_, command)) = command_at_end(inside) {
+        return OPERATORS.contains(&command);
+    }
+    let Some(sign) = inside.chars().next_back().filter(|sign| SIGNS.contains(*sign)) else {
+        return false;
+    };
+    let head = &inside[..inside.len() - sign.len_utf8()];
+    match sign {
+        _ if closed.is_some() => true,
+        '*' => multiplies(head),
+        // A dash, or an item of a list.
+        '-' => {
+            let word = head.split_whitespace().next_back().unwrap_or_default();
+            head.ends_with(' ') && has(&["is", "are", "be", "equals"], word)
+        }
+        _ => true,
+    }
+}
+
+/// Whether the `*` behind a text multiplies: it neither starts an item of a list nor ends an emphasis.
+fn multiplies(head: &str) -> bool {
+    let line = head.rsplit('\n').next().unwrap_or(head);
+    let opened = line.trim_start_matches(['*', ' ']).matches('*').count();
+    let emphasis = line.starts_with('*') && !line.starts_with("* ");
+    !starts_line(head)
+        && !head.ends_with('*')
+        && (head.ends_with(char::is_whitespace) || (opened.is_multiple_of(2) && !emphasis))
+}
+
+/// Whether a line computes with what stands in front of it: `+ 1`, `\cdot 2`. An item of a list does not.
+fn goes_on(text: &str) -> bool {
+    let line = text.lines().next().unwrap_or_default();
+    let inside = ["$$", "$", "\\(", "\\["].into_iter().find_map(|open| line.strip_prefix(open));
+    let body = inside.unwrap_or(line).trim_start();
+    if let Some(command) = body.strip_prefix('\\') {
+        let name = command.split(|c: char| !c.is_ascii_alphabetic()).next().unwrap_or_default();
+        return name != "sqrt" && OPERATORS.contains(&name);
+    }
+    let mut chars = body.chars();
+    let Some(sign) = chars.next().filter(|sign| SIGNS.contains(*sign)) else { return false };
+    let behind = chars.as_str();
+    // `---`, `**Check**`, `</p>`
+    let is_mark = behind.starts_with(sign)
+        || "√∛∜".contains(sign)
+        || (sign == '<' && behind.starts_with(|c: char| c.is_alphabetic() || "/|!".contains(c)));
+    let is_item = (inside.is_some() || !behind.trim_start().starts_with(|c: char| c.is_numeric()))
+        && behind
+            .split(|c: char| !c.is_alphabetic() && c != '\\')
+            .any(|word| !word.contains('\\') && word.chars().nth(1).is_some());
+    !is_mark && !is_item
 }
 
 /// Whether a text goes on with what it follows: `\boxed{1}` and a digit directly behind its dollar sign.
@@ -471,6 +536,22 @@ mod tests {
             r"In 2 steps we get $\boxed{9}$.",
             r"the $\boxed{9}$th term",
             r"| total | \boxed{9} |",
+            r"\boxed{9} (да)",
+            r"\boxed{9}(是的)",
+            r"\boxed{9} (μ = 3)",
+            "**The answer**\n\\boxed{9}",
+            "*The answer is*\n\\boxed{9}",
+            "So *the answer is*\n\\boxed{9}",
+            "* $\\boxed{9}$",
+            "- $\\boxed{9}$",
+            "For $x = 2$ $\\boxed{9}$",
+            "We are done:\n$x = 2\\pi$\n$\\boxed{9}$",
+            "\\boxed{9}\n- Check: it holds",
+            "\\boxed{9}\n* $x = 3$ is a root",
+            "\\boxed{9}\n---\nDone",
+            "\\boxed{9}\n**Check** it",
+            "$\\boxed{9}$\n$-3$ is no solution",
+            "\\boxed{9}\n</answer>",
         ] {
             assert_eq!(suffix(text).as_deref(), Some(""), "{text}");
         }
@@ -497,6 +578,23 @@ mod tests {
             r"\boxed{9} and a half",
             r"$\boxed{9}x$",
             r"$1,\boxed{9}$",
+            r"\boxed{9}(是)",
+            "2 *\n\\boxed{9}",
+            "2*\n\\boxed{9}",
+            "2 * 3 *\n\\boxed{9}",
+            r"$-$ $\boxed{9}$",
+            r"$-$ \boxed{9}",
+            r"$2\cdot$ $\boxed{9}$",
+            r"\(2\cdot\) \(\boxed{9}\)",
+            "$2 +$\n$\\boxed{9}$",
+            r"2 + $\boxed{9}$",
+            r"2 * $\boxed{9}$",
+            r"It is - $\boxed{9}$",
+            "\\boxed{9}\n+ 1",
+            "\\boxed{9}\n- 1",
+            "\\boxed{9}\n\\cdot 2",
+            "\\boxed{9}\n× 2",
+            "$\\boxed{9}$\n$+ 1$",
         ] {
             assert_eq!(suffix(text), None, "{text}");
         }

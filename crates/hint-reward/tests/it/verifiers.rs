@@ -2,11 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use hint_reward::verifier::{
-    ChoiceMatch, NumericTolerance, PatternMatch, SetMatch, TextDistance, VerifierConfig,
-};
+use hint_reward::verifier::{ChoiceMatch, NumericTolerance, PatternMatch, SetMatch, TextDistance};
 use hint_reward::{ExactMatch, RewardInput, Verdict, Verifier};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use Verdict::{Correct, Incorrect, NoAnswer, ReferenceUnparseable};
 
@@ -185,7 +183,7 @@ fn exact_equality_looks_behind_thinking_and_keeps_gaps_between_digits() {
 fn json_is_one_value_with_each_member_once() {
     let schema = json!({"type": "object", "required": ["x"]});
     let config = json!({ "equality": {"type": "json", "schema": schema} });
-    let config: VerifierConfig = serde_json::from_value(config).unwrap();
+    let config: hint_reward::verifier::VerifierConfig = serde_json::from_value(config).unwrap();
     let verifier = config.build().unwrap();
     let deep = "[".repeat(20_000);
     check(
@@ -206,7 +204,8 @@ fn json_is_one_value_with_each_member_once() {
     );
     // An integer that a float cannot hold is not that float.
     check(&verifier, r#"{"x": 9007199254740993}"#, &[(r#"{"x": 9007199254740992.0}"#, Incorrect)]);
-    let columns: BTreeMap<String, Value> = BTreeMap::from([("schema".to_owned(), json!(7))]);
+    let columns: BTreeMap<String, serde_json::Value> =
+        BTreeMap::from([("schema".to_owned(), json!(7))]);
     let input = RewardInput::new("{}", "").with_columns(&columns);
     assert_eq!(verifier.verify(&input).verdict, ReferenceUnparseable);
 }
