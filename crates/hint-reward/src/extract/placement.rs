@@ -114,16 +114,35 @@ fn paragraph(text: &str, span: &Range<usize>) -> Range<usize> {
     start..end
 }
 
+/// The text without the sign that closes an emphasis at its end, as in `**Answer:**`. Signs that multiply stand between
+/// values or spaces.
+fn before_emphasis(text: &str) -> Option<&str> {
+    let line = text.rfind('\n').map_or(0, |at| at + 1);
+    ["**", "__", "*", "_"].into_iter().find_map(|mark| {
+        let head = text.strip_suffix(mark)?;
+        let open = line + head.get(line..)?.rfind(mark)?;
+        let (before, inside) = (&head[..open], &head[open + mark.len()..]);
+        let opens = !before.ends_with(|c: char| c.is_alphanumeric() || ")]}*_".contains(c));
+        let is_tight =
+            !inside.starts_with(char::is_whitespace) && !inside.ends_with(char::is_whitespace);
+        (opens && is_tight && inside.contains(char::is_alphabetic)).then_some(head)
+    })
+}
+
 /// The groups that are open in front of a box, if nothing else there makes it a part of something.
 fn opened(before: &str, in_formula: bool) -> Option<usize> {
     let mut rest = before;
     let mut groups = 0;
     let mut in_formula = in_formula;
     loop {
-        let trimmed = rest.trim_end_matches([' ', '\t', '\n', '~']);
-        let spaced = trimmed.len() < rest.len();
+        let mut trimmed = rest.trim_end_matches([' ', '\t', '\n', '~']);
+        let gap = &rest[trimmed.len()..];
+        if let (false, Some(head)) = (in_formula, before_emphasis(trimmed)) {
+            trimmed = head;
+        }
+        let spaced = !gap.is_empty();
         let joins = |c: char| "+-/^=<>".contains(c) || !c.is_ascii() && !c.is_alphanumeric();
-        if rest[trimmed.len()..].contains('\n')
+        if gap.contains('\n')
             && !in_formula
             && !trimmed.ends_with(joins)
             && !trimmed.strip_suffix('*').is_some_and(multiplies)

@@ -1,6 +1,8 @@
 //! Finding the answer in running text.
 
-use hint_reward::{Extraction, extract::AnswerSource};
+use hint_reward::{
+    Extraction, MathVerifier, RewardInput, Verdict, Verifier, extract::AnswerSource,
+};
 
 #[track_caller]
 fn check(text: &str, expected: Option<&str>) {
@@ -71,4 +73,27 @@ fn sources_are_tried_in_their_order() {
     assert_eq!(first(AnswerSource::Hashes).as_deref(), Some("1"));
     assert_eq!(first(AnswerSource::Boxed).as_deref(), Some("3"));
     assert_eq!(first(AnswerSource::AnswerTag).as_deref(), Some("3"));
+}
+
+#[test]
+fn emphasis_around_a_label_multiplies_nothing() {
+    let verdict = |text: &str| MathVerifier::strict().verify(&RewardInput::new(text, "9")).verdict;
+    for text in [
+        r"**Answer:** \boxed{9}",
+        r"**Final Answer:** $\boxed{9}$",
+        "**Answer:**\n\\boxed{9}",
+        r"*Answer:* \boxed{9}",
+        r"**Answer:** **\boxed{9}**",
+    ] {
+        assert_eq!(verdict(text), Verdict::Correct, "{text}");
+    }
+    for text in [
+        r"**x** * \boxed{9}",
+        r"2 * 3 * \boxed{9}",
+        r"2*a*\boxed{9}",
+        r"**The answer is not** \boxed{9}",
+        r"**two times** \boxed{9}",
+    ] {
+        assert_ne!(verdict(text), Verdict::Correct, "{text}");
+    }
 }
