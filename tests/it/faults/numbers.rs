@@ -44,8 +44,9 @@ fn a_reward_that_is_not_finite_can_stop_the_run_and_names_the_problem() {
 
 #[test]
 fn a_verifier_that_fails_for_some_completions_is_counted_and_for_many_stops_the_run() {
+    // Named as the verifier that the run continues with.
     let failing = || {
-        Rubric::new(verifier_from_fn("test", |input| {
+        Rubric::new(verifier_from_fn("lenient", |input| {
             let verdict = match input.completion.len() {
                 0..=3 => Verdict::Error,
                 len if len % 2 == 0 => Verdict::Correct,
