@@ -79,7 +79,7 @@ fn run_in(host: &Host, libtorch: &Path, project: &Path) -> Result<()> {
 const FROM_CLOSURES: [&str; 7] = [
     "hint_rollout::hints_from_fn",
     "hint_reward::verifier_from_fn",
-    "hint_reward::reward::from_fn",
+    "hint_reward::from_fn",
     "hint_rollout::collect::hinted::from_fn",
     "hint_grpo::loss_from_fn",
     "hint_grpo::advantage::from_fn",
