@@ -5,8 +5,7 @@
 //! clap parses and a `run` function, so that another program can offer the same command.
 //!
 //! [`workload`] finds models and problems by name; [`tiny`] is the embedded default, and [`tasks`] has families of
-//! problems ([`contrast`] measures them). What an
-//! application decides and a library must not is here: it reads the clock and the environment,
+//! problems. What an application decides and a library must not is here: it reads the clock and the environment,
 //! prints, catches signals and fetches files ([`fetch`]).
 #![forbid(unsafe_code)]
 
@@ -16,7 +15,6 @@ mod terminal;
 pub mod audit;
 pub mod check_vllm;
 pub mod compare;
-pub mod contrast;
 pub mod doctor;
 pub mod evaluate;
 pub mod export;

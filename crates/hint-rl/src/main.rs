@@ -6,8 +6,8 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use hint_rl::{
-    audit, check_vllm, compare, contrast, doctor, evaluate, export, hints, process, report,
-    reproduce, show, tasks, tiny, train,
+    audit, check_vllm, compare, doctor, evaluate, export, hints, process, report, reproduce, show,
+    tasks, tiny, train,
 };
 
 /// Reinforcement learning on language models, with hints where a problem is too hard.
@@ -42,8 +42,6 @@ enum Command {
     Report(report::Options),
     /// Write the problems of a bundled family as JSONL.
     Problems(tasks::write::Options),
-    /// Measure what a model does on a bundled family with and without hints, by level.
-    Contrast(contrast::Options),
     /// Train the embedded model of the bundled families.
     #[command(hide = true)]
     PretrainTasks(tasks::pretrain::Options),
@@ -69,7 +67,6 @@ fn main() -> Result<ExitCode> {
         Command::Export(options) => export::run(&options)?,
         Command::Report(options) => report::run(&options)?,
         Command::Problems(options) => tasks::write::run(&options)?,
-        Command::Contrast(options) => contrast::run(&options)?,
         Command::PretrainTasks(options) => tasks::pretrain::run(&options)?,
         Command::PretrainTiny(options) => tiny::pretrain::run(&options)?,
         Command::CheckVllm(options) => check_vllm::run(&options)?,

@@ -1,61 +1,20 @@
 //! Divergences from a teacher: gradients against central differences, and what they must not depend on.
 
-use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use hint_grpo::learner::{Contexts, Learner, LearnerParts, Sample, SampleBatch, SftLoss};
 use hint_grpo::objective::{
     CreditForm, CreditTeacher, DivergenceKind, ObjectiveConfig, OldLogprobs, Support, Tail,
 };
-use hint_grpo::{GrpoConfig, GrpoError, Optimizer, metrics};
-use hint_policy::{Parameter, Policy, PolicyError, SharedPolicy, TokenBatch};
+use hint_grpo::{GrpoConfig, metrics};
+use hint_policy::{Policy, SharedPolicy};
 use hint_rollout::run::RunProgress;
 use tch::{Device, Tensor};
 
+use crate::bigram::{Bigram, Keep};
+
 const VOCAB: usize = 6;
 const CELLS: usize = VOCAB * VOCAB;
-
-/// Predicts every token from the one before: row `i` of the table holds the logits after token `i`.
-struct Bigram(Tensor);
-
-impl Policy for Bigram {
-    fn logits(&self, tokens: &TokenBatch) -> Result<Tensor, PolicyError> {
-        Ok(Tensor::embedding(&self.0, tokens.tokens(), -1, false, false))
-    }
-    fn parameters(&self) -> Vec<Parameter> {
-        vec![Parameter { name: "table".into(), tensor: self.0.shallow_clone() }]
-    }
-    fn device(&self) -> Device {
-        Device::Cpu
-    }
-    fn vocab_size(&self) -> usize {
-        VOCAB
-    }
-    fn max_positions(&self) -> usize {
-        64
-    }
-    fn save(&self, _dir: &Path) -> Result<(), PolicyError> {
-        Ok(())
-    }
-}
-
-/// Keeps the gradient instead of following it.
-struct Keep {
-    parameters: Vec<Parameter>,
-    gradient: Arc<Mutex<Vec<f64>>>,
-}
-
-impl Optimizer for Keep {
-    fn step(&mut self, _learning_rate: f64) -> Result<(), GrpoError> {
-        let gradient = self.parameters[0].tensor.grad().contiguous().view([-1]);
-        *self.gradient.lock().expect("no test panics here") = Vec::try_from(gradient).expect("f64");
-        Ok(())
-    }
-
-    fn parameters(&self) -> &[Parameter] {
-        &self.parameters
-    }
-}
 
 /// Logits that are all different, other ones for each seed.
 fn table(seed: f64) -> [f64; CELLS] {

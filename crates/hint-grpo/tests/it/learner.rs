@@ -1,6 +1,5 @@
 //! The learner without a collector: batches of samples against losses and gradients worked out by hand.
 
-use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use hint_grpo::learner::{
@@ -10,54 +9,13 @@ use hint_grpo::objective::{
     AffinityBand, Aggregation, CreditForm, CreditTeacher, HintedWeightConfig, ObjectiveConfig,
     OldLogprobs, RatioShaping,
 };
-use hint_grpo::{GrpoConfig, GrpoError, Optimizer, metrics};
-use hint_policy::{Parameter, Policy, PolicyError, SharedPolicy, TokenBatch};
+use hint_grpo::{GrpoConfig, GrpoError, metrics};
+use hint_policy::{Policy, PolicyError, SharedPolicy};
 use hint_rollout::run::{RunProgress, ValueSchedule};
 use hint_rollout::sample::RolloutSource;
 use tch::{Device, Tensor};
 
-/// Predicts every token from the one before: row `i` of the table holds the logits after token `i`.
-struct Bigram(Tensor);
-
-impl Policy for Bigram {
-    fn logits(&self, tokens: &TokenBatch) -> Result<Tensor, PolicyError> {
-        Ok(Tensor::embedding(&self.0, tokens.tokens(), -1, false, false))
-    }
-    fn parameters(&self) -> Vec<Parameter> {
-        vec![Parameter { name: "table".into(), tensor: self.0.shallow_clone() }]
-    }
-    fn device(&self) -> Device {
-        Device::Cpu
-    }
-    fn vocab_size(&self) -> usize {
-        3
-    }
-    fn max_positions(&self) -> usize {
-        64
-    }
-    fn save(&self, _dir: &Path) -> Result<(), PolicyError> {
-        Ok(())
-    }
-}
-
-/// Keeps the gradient instead of following it.
-struct Keep {
-    parameters: Vec<Parameter>,
-    gradient: Arc<Mutex<Vec<f64>>>,
-}
-
-impl Optimizer for Keep {
-    fn step(&mut self, _learning_rate: f64) -> Result<(), GrpoError> {
-        let gradient = self.parameters[0].tensor.grad().contiguous().view([-1]);
-        let gradient = Vec::try_from(gradient).expect("f64");
-        *self.gradient.lock().expect("no test panics here") = gradient;
-        Ok(())
-    }
-
-    fn parameters(&self) -> &[Parameter] {
-        &self.parameters
-    }
-}
+use crate::bigram::{Bigram, Keep};
 
 const EVEN: [f64; 9] = [0.0; 9];
 

@@ -2,6 +2,7 @@
 
 mod advantages;
 mod aggregation;
+mod bigram;
 mod config;
 mod divergence;
 mod golden;

@@ -1,4 +1,4 @@
-//! Bundled families of problems that separate methods finely, with problem-specific hints of three degrees.
+//! Bundled families of problems of chosen difficulty, with problem-specific hints of three degrees.
 //!
 //! A problem is a start and some steps, such as `Dial 37: gain 4 fold 3`. Each step has a [`Verb`], and the verb decides
 //! the [`Strategy`] of the step. Pre-training showed the small model how to carry out every strategy, and how to follow

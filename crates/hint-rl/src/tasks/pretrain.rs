@@ -4,48 +4,22 @@
 //! cargo run --release -p hint-rl -- pretrain-tasks --out examples/tiny-tasks
 //! ```
 //!
-//! Prints the loss every hundred steps; `hint-rl contrast` measures the result. The same build, options and thread
+//! Prints the loss every hundred steps; `hint-rl audit --model` measures the result (docs/tasks.md). The same build, options and thread
 //! count write the same bytes. Verbs and strategies are drawn independently of each other, so that the data says
 //! nothing of what a verb asks for. Without a hint every strategy is as likely. With one, each step follows it with a
 //! probability that grows with the degree of the hint. Hints may also be the beginning of a solution.
 
-use std::path::PathBuf;
-
 use anyhow::Result;
-use clap::Args;
-use hint_policy::config::Architecture;
-use hint_policy::{CausalLm, LoadedModel, ModelConfig, SaveOptions, Tokenizer};
+use hint_policy::Tokenizer;
 use hint_rollout::Seed;
-use tch::{Device, Kind};
+use tch::Kind;
 
 use super::task::below;
 use super::{Degree, EASY, FAMILIES, HARD, LEVELS, Strategy, Style, Task, model};
-use crate::tiny::fit::{Row, fit};
+pub use crate::tiny::fit::Options;
+use crate::tiny::fit::{Plan, Row};
 use crate::tiny::swaps::{FRAME, HINT_INTRODUCTION};
 use crate::tiny::vocabulary::EOS;
-
-/// Trains the model of the task families.
-#[derive(Debug, Args)]
-pub struct Options {
-    /// Where to write the model.
-    #[arg(long, default_value = "runs/tiny-tasks")]
-    out: PathBuf,
-    /// Optimizer steps.
-    #[arg(long, default_value_t = 6000)]
-    steps: u64,
-    /// Rows per step.
-    #[arg(long, default_value_t = 48)]
-    rows: u64,
-    /// Peak learning rate.
-    #[arg(long, default_value_t = 3e-3)]
-    learning_rate: f64,
-    /// Seed of weights and data.
-    #[arg(long, default_value_t = 0)]
-    seed: u64,
-    /// CPU threads.
-    #[arg(long, default_value_t = 1)]
-    threads: i32,
-}
 
 /// Runs the command.
 ///
@@ -53,35 +27,14 @@ pub struct Options {
 ///
 /// A folder that cannot be written.
 pub fn run(options: &Options) -> Result<()> {
-    hint_policy::runtime::keep_freed_memory();
-    tch::set_num_threads(options.threads);
     let tokenizer = model::tokenizer()?;
-    let config = ModelConfig {
-        hidden_size: 96,
-        intermediate_size: 256,
-        num_hidden_layers: 3,
-        num_attention_heads: 4,
-        num_key_value_heads: 4,
-        head_dim: 24,
-        max_position_embeddings: 256,
-        initializer_range: 0.06,
-        eos_token_ids: vec![EOS],
-        ..ModelConfig::small(Architecture::Llama, tokenizer.vocab_size())
-    };
-    let seed = Seed::new(options.seed);
-    let policy = CausalLm::init(&config, seed.named("weights").value(), Device::Cpu)?;
-    fit(&policy, options.steps, options.learning_rate, |step| {
-        let seed = seed.named("data").child(step);
+    let plan = Plan { name: "tiny-tasks", tokenizer, steps: 6000, rows: 48, saved: Kind::BFloat16 };
+    let batch = |seed: Seed, rows: u64, tokenizer: &Tokenizer| {
         // One level a batch: rows of about the same length need little padding.
         let level = LEVELS.start() + usize::from(below(seed.named("level"), 5));
-        let row = |row| Example::draw(level, seed.child(row)).tokens(&tokenizer);
-        (0..options.rows).map(row).collect()
-    })?;
-    let model = LoadedModel { policy, tokenizer, stop_tokens: vec![EOS] };
-    model
-        .save_with(&options.out, &SaveOptions { kind: Kind::BFloat16, ..SaveOptions::default() })?;
-    note!("wrote {}", options.out.display());
-    Ok(())
+        (0..rows).map(|row| Example::draw(level, seed.child(row)).tokens(tokenizer)).collect()
+    };
+    options.run(plan, batch, |_, _| Ok(()))
 }
 
 /// Share of rows without a hint, and of those with a hint of each degree. The others have a beginning of a solution.

@@ -1,13 +1,109 @@
 //! Supervised training of a small model from random weights.
 
+use std::path::{Path, PathBuf};
+
 use anyhow::Result;
+use clap::Args;
 use hint_grpo::Optimizer;
 use hint_grpo::optim::{AdamW, AdamWConfig, Decay, ScheduleConfig, clip_grad_norm};
-use hint_policy::{CausalLm, Policy, ScoreOptions, TokenBatch, TokenRow};
+use hint_policy::config::Architecture;
+use hint_policy::{
+    CausalLm, LoadedModel, ModelConfig, Policy, SaveOptions, ScoreOptions, TokenBatch, TokenRow,
+    Tokenizer,
+};
+use hint_rollout::Seed;
 use tch::{Device, Kind};
+
+use super::vocabulary::EOS;
 
 /// The tokens of a prompt and of its completion.
 pub type Row = (Vec<u32>, Vec<u32>);
+
+/// How a small model is trained from random weights.
+#[derive(Debug, Args)]
+pub struct Options {
+    /// Where to write the model [default: `runs/NAME`].
+    #[arg(long)]
+    out: Option<PathBuf>,
+    /// Optimizer steps [default: those of the checkpoint in the repository].
+    #[arg(long)]
+    steps: Option<u64>,
+    /// Rows per step [default: those of the checkpoint in the repository].
+    #[arg(long)]
+    rows: Option<u64>,
+    /// Peak learning rate.
+    #[arg(long, default_value_t = 3e-3)]
+    learning_rate: f64,
+    /// Seed of weights and data.
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// CPU threads.
+    #[arg(long, default_value_t = 1)]
+    threads: i32,
+}
+
+/// The model that a command trains.
+pub struct Plan {
+    /// Its name, for the folder.
+    pub name: &'static str,
+    /// Its tokenizer.
+    pub tokenizer: Tokenizer,
+    /// Optimizer steps of the checkpoint in the repository.
+    pub steps: u64,
+    /// Rows of each step.
+    pub rows: u64,
+    /// The number format of the file.
+    pub saved: Kind,
+}
+
+impl std::fmt::Debug for Plan {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Plan").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl Options {
+    /// Trains a Llama of 0.3 million parameters. `batch` draws the given number of rows by a seed of the step. `report`
+    /// says what came of it, before the model is written.
+    ///
+    /// # Errors
+    ///
+    /// Those of `batch` and `report`; a folder that cannot be written.
+    pub fn run(
+        &self,
+        plan: Plan,
+        batch: impl Fn(Seed, u64, &Tokenizer) -> Result<Vec<Row>>,
+        report: impl Fn(&CausalLm, &Tokenizer) -> Result<()>,
+    ) -> Result<()> {
+        let Plan { name, tokenizer, steps, rows, saved } = plan;
+        hint_policy::runtime::keep_freed_memory();
+        tch::set_num_threads(self.threads);
+        let config = ModelConfig {
+            hidden_size: 96,
+            intermediate_size: 256,
+            num_hidden_layers: 3,
+            num_attention_heads: 4,
+            num_key_value_heads: 4,
+            head_dim: 24,
+            max_position_embeddings: 256,
+            initializer_range: 0.06,
+            eos_token_ids: vec![EOS],
+            ..ModelConfig::small(Architecture::Llama, tokenizer.vocab_size())
+        };
+        let seed = Seed::new(self.seed);
+        let policy = CausalLm::init(&config, seed.named("weights").value(), Device::Cpu)?;
+        let rows = self.rows.unwrap_or(rows);
+        fit(&policy, self.steps.unwrap_or(steps), self.learning_rate, |step| {
+            batch(seed.named("data").child(step), rows, &tokenizer)
+        })?;
+        report(&policy, &tokenizer)?;
+        let out = self.out.clone().unwrap_or_else(|| Path::new("runs").join(name));
+        LoadedModel { policy, tokenizer, stop_tokens: vec![EOS] }
+            .save_with(&out, &SaveOptions { kind: saved, ..SaveOptions::default() })?;
+        note!("wrote {}", out.display());
+        Ok(())
+    }
+}
 
 /// Minimizes the mean negative log-likelihood of completion tokens over `steps` batches, which `rows` draws by
 /// step. Prints the loss every hundred steps.
@@ -15,7 +111,7 @@ pub type Row = (Vec<u32>, Vec<u32>);
 /// # Errors
 ///
 /// Those of `rows`; a row longer than the model's positions.
-pub fn fit(
+fn fit(
     policy: &CausalLm,
     steps: u64,
     learning_rate: f64,

@@ -11,43 +11,18 @@
 //! the first step's label is already printed, the work goes on, hint or no hint. So the model can
 //! work step by step without a hint, but does not begin to.
 
-use std::path::PathBuf;
-
-use super::fit::{Row, fit};
-use super::swaps::{FRAME, HINT_INTRODUCTION, HINTS, Swaps, tokenizer};
-use super::vocabulary::EOS;
 use anyhow::Result;
-use clap::Args;
-use hint_policy::config::Architecture;
 use hint_policy::{
-    CausalLm, LoadedModel, ModelConfig, Policy, SampleOptions, SampleRequest, SamplingParams,
-    ScoreOptions, TokenBatch, TokenRow, Tokenizer, sample,
+    CausalLm, Policy, SampleOptions, SampleRequest, SamplingParams, ScoreOptions, TokenBatch,
+    TokenRow, Tokenizer, sample,
 };
 use hint_rollout::Seed;
 use tch::{Device, Kind};
 
-/// Trains the tiny model.
-#[derive(Debug, Args)]
-pub struct Options {
-    /// Where to write the model.
-    #[arg(long, default_value = "runs/tiny")]
-    out: PathBuf,
-    /// Optimizer steps.
-    #[arg(long, default_value_t = 4000)]
-    steps: u64,
-    /// Rows per step.
-    #[arg(long, default_value_t = 64)]
-    rows: u64,
-    /// Peak learning rate.
-    #[arg(long, default_value_t = 3e-3)]
-    learning_rate: f64,
-    /// Seed of weights and data.
-    #[arg(long, default_value_t = 0)]
-    seed: u64,
-    /// CPU threads.
-    #[arg(long, default_value_t = 1)]
-    threads: i32,
-}
+pub use super::fit::Options;
+use super::fit::{Plan, Row};
+use super::swaps::{FRAME, HINT_INTRODUCTION, HINTS, Swaps, tokenizer};
+use super::vocabulary::EOS;
 
 /// Runs the command.
 ///
@@ -55,31 +30,12 @@ pub struct Options {
 ///
 /// A folder that cannot be written.
 pub fn run(options: &Options) -> Result<()> {
-    hint_policy::runtime::keep_freed_memory();
-    tch::set_num_threads(options.threads);
-    let tokenizer = tokenizer()?;
-    let config = ModelConfig {
-        hidden_size: 96,
-        intermediate_size: 256,
-        num_hidden_layers: 3,
-        num_attention_heads: 4,
-        num_key_value_heads: 4,
-        head_dim: 24,
-        max_position_embeddings: 256,
-        initializer_range: 0.06,
-        eos_token_ids: vec![EOS],
-        ..ModelConfig::small(Architecture::Llama, tokenizer.vocab_size())
+    let plan =
+        Plan { name: "tiny", tokenizer: tokenizer()?, steps: 4000, rows: 64, saved: Kind::Float };
+    let batch = |seed: Seed, rows: u64, tokenizer: &Tokenizer| {
+        (0..rows).map(|row| Example::draw(seed.child(row)).tokens(tokenizer)).collect()
     };
-    let seed = Seed::new(options.seed);
-    let policy = CausalLm::init(&config, seed.named("weights").value(), Device::Cpu)?;
-    fit(&policy, options.steps, options.learning_rate, |step| {
-        let seed = seed.named("data").child(step);
-        (0..options.rows).map(|row| Example::draw(seed.child(row)).tokens(&tokenizer)).collect()
-    })?;
-    report(&policy, &tokenizer)?;
-    LoadedModel { policy, tokenizer, stop_tokens: vec![EOS] }.save(&options.out)?;
-    note!("wrote {}", options.out.display());
-    Ok(())
+    options.run(plan, batch, report)
 }
 
 /// One row of training data.

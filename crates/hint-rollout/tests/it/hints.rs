@@ -14,6 +14,12 @@ fn dataset_hints_come_from_the_hint_field_or_a_named_column() {
     let hint = |provider: DatasetHints| provider.hint(&request);
     assert_eq!(hint(DatasetHints::new()).expect("no error"), Some(Hint::new("field")));
     assert_eq!(hint(DatasetHints::column("tips")).expect("no error"), Some(Hint::new("column")));
+    // The reader takes this column for the field.
+    assert_eq!(
+        hint(DatasetHints::levels(vec!["abstract_hint".to_owned(), "tips".to_owned()]))
+            .expect("no error"),
+        Some(Hint::new("field\ncolumn"))
+    );
     let error = hint(DatasetHints::column("tip")).expect_err("there is no such column");
     assert!(matches!(&error, RolloutError::HintColumn { available, .. } if available == "tips"));
 }

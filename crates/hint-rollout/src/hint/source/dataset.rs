@@ -6,6 +6,9 @@ use crate::data::{Hint, Problem};
 use crate::error::RolloutError;
 use crate::hint::provider::{HintProvider, HintRequest};
 
+/// Names under which [`Problem::hint`] is asked for, where no other column has them.
+const NAMES: [&str; 2] = ["abstract_hint", "hint"];
+
 /// Hints from the data set.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct DatasetHints {
@@ -19,8 +22,8 @@ impl DatasetHints {
         Self { columns: Vec::new() }
     }
 
-    /// Hints from another column. A problem without that column is an error, since a misspelt
-    /// column would otherwise switch hints off without a word.
+    /// Hints from another column; `abstract_hint` and `hint` are the problem's own. A problem without that column is an
+    /// error, since a misspelt column would otherwise switch hints off without a word.
     pub fn column(name: impl Into<String>) -> Self {
         Self::levels(vec![name.into()])
     }
@@ -47,6 +50,8 @@ impl HintProvider for DatasetHints {
             match problem.columns.get(column) {
                 Some(Value::String(text)) if !text.trim().is_empty() => texts.push(text.as_str()),
                 Some(Value::String(_) | Value::Null) => {}
+                // The reader made it the problem's hint.
+                None if NAMES.contains(&column.as_str()) => texts.extend(problem.hint.as_deref()),
                 _ => return Err(problem.missing_column(column)),
             }
         }

@@ -1,0 +1,50 @@
+//! A policy of one table, and an optimizer that keeps its gradient.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use hint_grpo::{GrpoError, Optimizer};
+use hint_policy::{Parameter, Policy, PolicyError, TokenBatch};
+use tch::{Device, Tensor};
+
+/// Predicts every token from the one before: row `i` of the table holds the logits after token `i`.
+pub(crate) struct Bigram(pub(crate) Tensor);
+
+impl Policy for Bigram {
+    fn logits(&self, tokens: &TokenBatch) -> Result<Tensor, PolicyError> {
+        Ok(Tensor::embedding(&self.0, tokens.tokens(), -1, false, false))
+    }
+    fn parameters(&self) -> Vec<Parameter> {
+        vec![Parameter { name: "table".into(), tensor: self.0.shallow_clone() }]
+    }
+    fn device(&self) -> Device {
+        Device::Cpu
+    }
+    fn vocab_size(&self) -> usize {
+        usize::try_from(self.0.size()[0]).expect("a size")
+    }
+    fn max_positions(&self) -> usize {
+        64
+    }
+    fn save(&self, _dir: &Path) -> Result<(), PolicyError> {
+        Ok(())
+    }
+}
+
+/// Keeps the gradient instead of following it.
+pub(crate) struct Keep {
+    pub(crate) parameters: Vec<Parameter>,
+    pub(crate) gradient: Arc<Mutex<Vec<f64>>>,
+}
+
+impl Optimizer for Keep {
+    fn step(&mut self, _learning_rate: f64) -> Result<(), GrpoError> {
+        let gradient = self.parameters[0].tensor.grad().contiguous().view([-1]);
+        *self.gradient.lock().expect("no test panics here") = Vec::try_from(gradient).expect("f64");
+        Ok(())
+    }
+
+    fn parameters(&self) -> &[Parameter] {
+        &self.parameters
+    }
+}
