@@ -1,5 +1,5 @@
-//! An opt-in soak: a run that is stopped, killed and starved of disk again and again, beside a judge and a
-//! teacher that are slow and fail, ends with the bytes of an undisturbed run.
+//! An opt-in soak. A run is stopped, killed and starved of disk again and again, beside a slow judge and
+//! teacher that fail. It ends with the bytes of an undisturbed run.
 //!
 //! ```text
 //! HINT_SOAK_MINUTES=30 cargo test -p hint-tests --test soak
@@ -106,8 +106,8 @@ fn train(dir: &Path, server: &str) {
     out.write_all(end.as_bytes()).and_then(|()| out.flush()).expect("the parent reads");
 }
 
-/// A judge and a teacher at one address: a fifth of the answers is an error, a fifth comes late. What they
-/// answer in the end depends on the question alone.
+/// A judge and a teacher at one address: a fifth of the answers is an error, a fifth comes late. Their
+/// final answers depend on the question alone.
 fn serve(listener: TcpListener) -> Arc<AtomicU64> {
     let count = Arc::new(AtomicU64::new(0));
     let asked = Arc::clone(&count);
@@ -156,7 +156,7 @@ fn answer(stream: TcpStream, luck: f64) -> std::io::Result<()> {
     stream.write_all(format!("{head}\r\n\r\n{body}").as_bytes())
 }
 
-/// How a child is disturbed.
+/// Disturbance of a child.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Trouble {
     Nothing,
@@ -166,7 +166,7 @@ enum Trouble {
     FullDisk,
 }
 
-/// Starts a child that trains in `dir`. On a full disk no file of it grows beyond some KiB, so that every
+/// Starts a child that trains in `dir`. On a full disk no file of it grows beyond some KiB. So every
 /// checkpoint fails while its metrics can be written.
 fn start(dir: &Path, server: &str, trouble: Trouble) -> Child {
     let this = std::env::current_exe().expect("tests are files");

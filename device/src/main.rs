@@ -1,4 +1,4 @@
-//! What `cargo xtask device` runs on the emulated device; it runs on a GPU as well.
+//! Work of `cargo xtask device` on the emulated device; it runs on a GPU as well.
 #![expect(clippy::print_stdout, reason = "a command-line program talks to its user")]
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,4 @@
-//! What the collector does about groups that teach little, through a real model and trainer.
+//! Groups with little to teach: the collector's response, through a real model and trainer.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -121,7 +121,7 @@ fn replayed_groups_do_not_count_as_a_difference_of_the_engine() {
     assert!(differences.iter().all(|difference| *difference < 1e-3), "{differences:?}");
 }
 
-/// Counts what the warnings and the metrics say is missing.
+/// Counts the missing groups of the warnings and the metrics.
 struct Missing(Arc<Mutex<[f64; 2]>>);
 
 impl Observer for Missing {

@@ -1,4 +1,4 @@
-//! Which switches change no number.
+//! Switches that change no number.
 
 use hint_grpo::{GrpoConfig, RunDir};
 use hint_rollout::collect::hinted::HintTrigger;

@@ -101,7 +101,7 @@ fn train(run_dir: RunDir) -> Vec<f32> {
     weights(&policy)
 }
 
-/// Tells a parent that waits that training is about to start.
+/// Signals to a waiting parent that training is about to start.
 fn announce() {
     let mut out = std::io::stdout();
     out.write_all(b"\nready\n").and_then(|()| out.flush()).expect("the test reads");
@@ -187,7 +187,7 @@ fn newest_step(dir: &Path) -> u64 {
     checkpoints.last().map_or(0, |(step, _)| *step)
 }
 
-/// Reads until the child says that it is about to train, or has ended.
+/// Reads until the child is about to train, or has ended.
 fn wait_until_ready(child: &mut std::process::Child) {
     let out = child.stdout.as_mut().expect("the output is piped");
     let mut seen = Vec::new();

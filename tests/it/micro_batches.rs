@@ -1,5 +1,5 @@
-//! The gradient of a step depends on nothing but its rows: neither on their split into micro-batches, nor
-//! on their order or padding. Through a real model, in f32 and in f64.
+//! The gradient of a step depends only on its rows, not on their split into micro-batches, their order or
+//! padding. Through a real model, in f32 and in f64.
 
 use std::sync::{Arc, Mutex};
 
@@ -17,7 +17,7 @@ use hint_rollout::{
 use hint_tests::{Digits, STOP, config, device, lenient_rubric, problems, tiny_policy};
 use tch::Kind;
 
-/// Answers each prompt with the same completions of one to twelve tokens, whatever the seed.
+/// Answers each prompt with the same completions of one to twelve tokens, for every seed.
 struct ByPrompt;
 
 impl RolloutEngine for ByPrompt {
@@ -70,9 +70,9 @@ impl Optimizer for Record {
     }
 }
 
-/// A policy with weights of `kind`, computing in it. The weights are as small as those of real models: what
-/// rounding remains in f32 is that of the matrix products, whose order of summation depends on their shape, and
-/// large weights would blow it up.
+/// A policy with weights of `kind`, computing in it. The weights are as small as those of real models. The
+/// rounding that remains in f32 comes from the matrix products, whose order of summation depends on their
+/// shape. Large weights would blow it up.
 fn policy(seed: u64, kind: Kind) -> CausalLm {
     let config = ModelConfig { initializer_range: 0.1, ..tiny_policy(seed).config().clone() };
     let policy = CausalLm::init(&config, seed, device()).expect("the configuration is valid");

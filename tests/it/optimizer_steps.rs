@@ -1,4 +1,4 @@
-//! How a rollout batch becomes optimizer steps: mini-batches, the old policy, the age of weights.
+//! From a rollout batch to optimizer steps: mini-batches, the old policy, the age of weights.
 
 use std::ops::ControlFlow;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -27,8 +27,8 @@ impl Observer for Keep {
     }
 }
 
-/// An engine whose completions carry the version before the last synchronization where their seed is
-/// odd, and log-probabilities that are `shift` too small.
+/// An engine whose completions of odd seeds carry the version before the last synchronization, and
+/// log-probabilities that are `shift` too small.
 struct Odd {
     inner: LocalEngine,
     last: u64,
@@ -138,7 +138,7 @@ fn the_engines_log_probabilities_are_the_denominator_if_configured() {
     assert!(0.2 < share && share < 0.9, "{share}: the tokens of positive advantage");
 }
 
-/// A loss whose value is the squared advantage, whatever the policy.
+/// A loss whose value is the squared advantage, for every policy.
 fn squared_advantage(config: &GrpoConfig) -> Metrics {
     let policy = SharedPolicy::new(tiny_policy(7));
     let parts = parts(&policy, lenient_rubric(), false);

@@ -1,4 +1,4 @@
-//! What each of the three log-probabilities conditions on.
+//! Contexts of the three log-probabilities under each scheme.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};

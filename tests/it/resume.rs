@@ -224,7 +224,7 @@ fn resume(
         .run(&problems.to_vec())
 }
 
-/// What is said to differ.
+/// The expected difference.
 #[track_caller]
 fn differences(found: Result<Outcome, GrpoError>) -> Vec<String> {
     let error = found.expect_err("the run differs");

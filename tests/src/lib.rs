@@ -23,8 +23,8 @@ const DIGIT: u32 = 4;
 
 /// A Llama of 2 layers and 16 dimensions over 16 tokens, with seeded weights.
 ///
-/// Sets the process to one thread: the operations are too small for more, and idle threads of one
-/// test would spin on the cores that another one needs.
+/// Sets the process to one thread. The operations are too small for more, and idle threads of one
+/// test would spin on cores that another one needs.
 pub fn tiny_policy(seed: u64) -> CausalLm {
     tch::set_num_threads(1);
     let config = ModelConfig {
@@ -41,7 +41,8 @@ pub fn tiny_policy(seed: u64) -> CausalLm {
     CausalLm::init(&config, seed, device()).expect("the configuration is valid")
 }
 
-/// Where the models and tensors of these tests are: `HINT_TEST_DEVICE`, such as `cuda:0`, else the CPU.
+/// Device for the models and tensors of these tests: `HINT_TEST_DEVICE`, such as `cuda:0`, else the
+/// CPU.
 #[expect(clippy::disallowed_methods, reason = "`cargo xtask device` runs the tests elsewhere")]
 pub fn device() -> Device {
     std::env::var("HINT_TEST_DEVICE").map_or(Device::Cpu, |name| {
@@ -85,7 +86,7 @@ fn digits_of(text: &str) -> Vec<u32> {
     digits.map(|digit| DIGIT + u32::from(digit - b'0')).collect()
 }
 
-/// Sixteen problems. Those whose number is even ask for a digit of 5 or more in the completion; the
+/// Sixteen problems. Those of even number ask for a digit of 5 or more in the completion. The
 /// others ask for three 9s, which an untrained policy does not write.
 pub fn problems() -> Vec<Problem> {
     (0..16)
@@ -107,8 +108,8 @@ pub fn rubric() -> Rubric {
     }))
 }
 
-/// A rubric under which every hinted and plain completion is judged by a coin that depends on its
-/// tokens, so that hinted groups have successes and failures from the first step on.
+/// A rubric that judges every hinted and plain completion by a coin that depends on its tokens. So
+/// hinted groups have successes and failures from the first step on.
 pub fn lenient_rubric() -> Rubric {
     Rubric::new(verifier_from_fn("lenient", |input| {
         let solved = match input.reference {

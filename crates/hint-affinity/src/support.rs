@@ -1,4 +1,4 @@
-//! How a hint, as a teacher, fits the tokens that a policy considers: from its most likely tokens at each position.
+//! Fit of a hint, as a teacher, to the policy's most likely tokens at each position.
 
 use crate::error::AffinityError;
 use crate::sum::DoubleDouble;

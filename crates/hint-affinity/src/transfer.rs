@@ -1,4 +1,4 @@
-//! How completions depend on their hint: rivals of Affinity from the same two rows of log-probabilities.
+//! Dependence of completions on their hint: rivals of Affinity from the same two rows of log-probabilities.
 
 use crate::error::AffinityError;
 use crate::sum::DoubleDouble;

@@ -1,4 +1,4 @@
-//! Which formula of Affinity is computed.
+//! Formulas of Affinity.
 
 use serde::{Deserialize, Deserializer, Serialize};
 

@@ -1,4 +1,4 @@
-//! What a run reports to those who watch it.
+//! Reports of a run to its observers.
 //!
 //! An [`Observer`] sees the phases of a step, its report and its checkpoints, and may stop the run. The clock and
 //! the memory gauge behind [`Timings`] belong to the program.

@@ -1,4 +1,4 @@
-//! What most programs need, from all crates: `use hint_grpo::prelude::*;`.
+//! The items that most programs need, from all crates: `use hint_grpo::prelude::*;`.
 
 pub use hint_policy::{
     LoadOptions, LoadedModel, Parameter, Policy, PolicyError, SharedPolicy, TokenBatch, TokenRow,

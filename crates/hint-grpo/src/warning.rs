@@ -1,4 +1,4 @@
-//! What does not stop a run, but should be known.
+//! Warnings: findings that do not stop a run.
 
 /// What does not stop a run, but should be known. It is counted in the metrics, and named here for
 /// observers.

@@ -1,4 +1,4 @@
-//! What a training program asks of its process: stop signals, CPU threads, peak memory and a clock.
+//! Process services of a training program: stop signals, CPU threads, peak memory and a clock.
 //!
 //! The libraries of this workspace read neither the environment nor the clock and install no signal
 //! handlers. A program does these things, and this crate does them correctly next to libtorch:

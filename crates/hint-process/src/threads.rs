@@ -1,4 +1,4 @@
-//! How many CPU threads to use, and how long idle ones spin.
+//! Number of CPU threads, and the time that idle ones spin.
 
 use std::os::unix::process::CommandExt;
 use std::process::Command;

@@ -1,4 +1,4 @@
-//! What a reward may look at.
+//! Inputs of a reward.
 
 use std::collections::BTreeMap;
 

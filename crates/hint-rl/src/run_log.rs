@@ -1,4 +1,4 @@
-//! What a run wrote, step by step: its metrics and timings, read back.
+//! Metrics and timings of a run, read back step by step.
 
 use std::collections::BTreeMap;
 use std::path::Path;

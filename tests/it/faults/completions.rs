@@ -9,7 +9,7 @@ use hint_tests::{Digits, lenient_rubric, problems, weights};
 
 use super::{Faulty, run_config, sound, trainer};
 
-/// Which completions come back empty.
+/// Choice of the completions that come back empty.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Empty {
     Some,
@@ -90,7 +90,7 @@ fn completions_that_are_all_cut_off_train_like_others_and_are_counted() {
     assert!(weights(&policy) != before);
 }
 
-/// Says of every completion that it was cut off.
+/// Marks every completion as cut off.
 struct CutOff {
     inner: LocalEngine,
 }
@@ -189,7 +189,7 @@ fn a_stop_token_that_also_pads_is_trained_and_padding_is_not() {
     assert!(padded.get(metrics::SAMPLING_LOGP_DIFFERENCE_MAX) > Some(0.1));
 }
 
-/// What a configuration is refused with.
+/// The error that a configuration is refused with.
 fn refusal(change: impl FnOnce(&mut GrpoConfig)) -> String {
     let mut config = run_config();
     change(&mut config);

@@ -1,5 +1,5 @@
 //! Disks that are full, and folders that cannot be written. The faults are real: limits and mounts that
-//! only a process of its own can have, so each test starts itself under them.
+//! only a process of its own can have. So each test starts itself under them.
 #![expect(clippy::print_stdout, reason = "a test that the machine cannot run says so")]
 
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use hint_tests::{StopAfter, lenient_rubric, parts, problems, tiny_policy};
 
 use super::{finish, outcome, run_config};
 
-/// Tells a process that a test started what it is to do, and where.
+/// Names the work of a process that a test started, and its folder.
 const TASK: &str = "HINT_TESTS_DISK_TASK";
 const FOLDER: &str = "HINT_TESTS_DISK_FOLDER";
 
@@ -29,7 +29,8 @@ fn run(dir: &Path, stop: u64) -> Result<Outcome, GrpoError> {
         .run(&problems())
 }
 
-/// Whether an error says which file could not be written, and its cause is the system's.
+/// Whether an error names the file that could not be written, and has the system's error as its
+/// cause.
 fn names_a_file(error: &GrpoError) -> bool {
     let mut source = std::error::Error::source(error);
     let mut causes = Vec::new();
@@ -41,7 +42,7 @@ fn names_a_file(error: &GrpoError) -> bool {
     typed && error.to_string().contains("run") && !causes.is_empty()
 }
 
-/// What a started process does. `true` if this process is one.
+/// Work of a started process. `true` if this process is one.
 fn is_child() -> bool {
     #[expect(clippy::disallowed_methods, reason = "tells the child process from the test")]
     let (Some(task), Some(folder)) = (std::env::var_os(TASK), std::env::var_os(FOLDER)) else {

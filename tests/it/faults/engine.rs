@@ -10,7 +10,7 @@ use hint_tests::{Digits, lenient_rubric, problems};
 
 use super::{Faulty, fail_and_resume, outcome, run_config, sound, trainer};
 
-/// What goes wrong.
+/// The fault.
 #[derive(Debug, Clone, Copy)]
 enum Fault {
     /// The call returns an error.

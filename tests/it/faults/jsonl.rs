@@ -14,7 +14,7 @@ const LINES: [&str; 7] = [
     r#"{"id": "c", "question": "Last one", "answer": "42", "topic": "numbers"}"#,
 ];
 
-/// What a mutation may put in.
+/// Pieces that a mutation may put in.
 const PIECES: [&[u8]; 16] = [
     b"\"",
     b"{",

@@ -46,7 +46,7 @@ struct Faulty<E, F> {
     rubric: Rubric,
 }
 
-/// A run of a fresh tiny policy with whatever is broken.
+/// A run of a fresh tiny policy with the broken parts.
 fn trainer<E, F>(
     config: &GrpoConfig,
     run_dir: Option<RunDir>,
@@ -96,7 +96,7 @@ fn outcome(dir: &Path) -> Vec<Vec<u8>> {
     files.chain([bytes(&dir.join("metrics.jsonl"))]).collect()
 }
 
-/// Runs into the fault of `parts`, then on with sound ones; the end must be that of a run without fault.
+/// Runs into the fault of `parts`, then on with sound ones. The end must equal a run without fault.
 /// Returns the error.
 fn fail_and_resume<E, F>(parts: impl FnOnce(LocalEngine) -> Faulty<E, F>) -> GrpoError
 where

@@ -1,5 +1,5 @@
-//! One all-wrong group through a preset: a scripted engine, a real policy that notes what it scores,
-//! and an optimizer that keeps the gradient instead of following it.
+//! One all-wrong group through a preset. The engine is scripted, a real policy notes what it scores,
+//! and an optimizer keeps the gradient instead of following it.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -39,7 +39,7 @@ pub(super) fn prefixed(count: usize) -> Vec<u32> {
     [&PLAIN[..], &SOLUTION[..count]].concat()
 }
 
-/// What happened in the last step.
+/// Record of the last step.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Followed {
     /// The prompts that were sampled, in order.
@@ -220,7 +220,7 @@ pub(super) fn distributions(policy: &CausalLm, prompt: &[u32], completion: &[u32
     )
 }
 
-/// Compares a followed gradient with that of `loss`, which is a function of the parameters of `policy`.
+/// Compares a followed gradient with the gradient of `loss`, a function of the parameters of `policy`.
 #[track_caller]
 pub(super) fn assert_gradient_of_loss(followed: &Followed, policy: &CausalLm, loss: &Tensor) {
     loss.backward();

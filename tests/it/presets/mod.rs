@@ -18,7 +18,7 @@ macro_rules! preset {
 }
 pub(crate) use preset;
 
-/// Advantage of a success in a group with as many successes as failures, by (ADV-1): the sample
+/// Advantage of a success in a group with as many successes as failures, by (ADV-1). The sample
 /// deviation of 1, 0, 1, 0 is `sqrt(1/3)`.
 pub(crate) fn advantage() -> f64 {
     0.5 / ((1.0_f64 / 3.0).sqrt() + 1e-4)

@@ -71,8 +71,8 @@ fn lte_shapes_the_ratio_of_the_successes_that_take_the_place_of_failures() {
     assert_gradient(&followed, &[right, term(&PLAIN, &WRONG, coefficient)], 0.9);
 }
 
-/// A chat endpoint that says `solution` when it is asked to solve, and a hint when it is shown a solution. With it the
-/// questions.
+/// A chat endpoint that returns `solution` when it is asked to solve, and a hint when it is shown a solution. With it
+/// the questions.
 fn teacher(solution: &'static str) -> (String, Arc<Mutex<Vec<String>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = format!("http://{}/v1", listener.local_addr().expect("a bound socket"));

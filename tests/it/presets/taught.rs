@@ -90,7 +90,7 @@ fn kl(p: &Tensor, q: &Tensor) -> Tensor {
     (p.exp() * (p - q)).sum_dim_intlist([-1_i64].as_slice(), false, None::<Kind>)
 }
 
-/// Compares a followed gradient with that of a divergence over the whole vocabulary, every token of which is in the
+/// Compares a followed gradient with the gradient of a divergence over the whole vocabulary. Every token is in the
 /// supports here. It is a mean over the tokens of a completion, then over the four of them.
 #[track_caller]
 fn assert_divergence(

@@ -1,9 +1,9 @@
 //! Competition problems with human-written hints and concepts.
 //!
-//! The hint of a problem is the list that its authors attached to it: hints for this problem and
-//! general concepts, in their order, one a line. Answers are reduced to what a verifier can judge
-//! (`3 is the only possible value` to `3`); problems whose answer is not a number or a short
-//! expression are left out and counted.
+//! The hint of a problem is the list that its authors attached to it. It holds hints for this
+//! problem and general concepts, in their order, one per line. Answers are reduced to a form that a
+//! verifier can judge (`3 is the only possible value` to `3`). Problems whose answer is neither a
+//! number nor a short expression are left out and counted.
 
 use std::collections::BTreeMap;
 use std::fs::File;

@@ -1,4 +1,4 @@
-//! What a step costs a GPU: kernels launched, waits of the host, bytes over the bus.
+//! Cost of a step on a GPU: kernels launched, waits of the host, bytes over the bus.
 //!
 //! Each number is a difference between two runs that differ in the count of one kind of step alone, so that what is done
 //! once cancels out.

@@ -1,4 +1,4 @@
-//! Who may depend on whom, and who must build without libtorch.
+//! Allowed dependencies between packages, and the packages that must build without libtorch.
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,4 @@
-//! What the checks read from Markdown: headings, links, code and prose.
+//! Headings, links, code and prose of a Markdown page, for the checks.
 
 use std::ops::Range;
 

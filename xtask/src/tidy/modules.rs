@@ -1,4 +1,4 @@
-//! Which module of a crate may use which: the table in ARCHITECTURE.md is that of the imports.
+//! Imports between the modules of a crate must match the table in ARCHITECTURE.md.
 //!
 //! A module is a file or folder directly below `src`. Its arrows are the paths through `crate` and
 //! `super` in its code, unit tests left out. An arrow that the table lacks is a finding, and so are a row

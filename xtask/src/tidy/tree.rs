@@ -1,4 +1,4 @@
-//! What the checks look at: the files of the repository and what cargo says of its packages.
+//! The files of the repository, and cargo's metadata of its packages, for the checks.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -1,4 +1,4 @@
-//! Whose rewards center a hinted group.
+//! Choice of the rewards that center a hinted group.
 
 use hint_rollout::run::no_fields;
 use serde::{Deserialize, Serialize};

@@ -1,4 +1,4 @@
-//! When and how held-out problems are evaluated.
+//! Configuration of the evaluation on held-out problems.
 
 use hint_rollout::data::{Columns, HeldOut, ProblemSet, Split};
 use hint_rollout::error::Violations;

@@ -1,4 +1,4 @@
-//! How long a run is and how its steps are cut.
+//! Length of a run and the division of its steps.
 
 use hint_rollout::error::Violations;
 use hint_rollout::run::RunProgress;

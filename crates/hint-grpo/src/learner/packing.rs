@@ -1,4 +1,4 @@
-//! Which rows share a forward pass.
+//! Assignment of rows to forward passes.
 
 use crate::metrics::{self, Metrics};
 use crate::warning::Warning;

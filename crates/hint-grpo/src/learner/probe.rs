@@ -1,4 +1,4 @@
-//! How many weights a step changes, from a sample of them.
+//! Share of the weights that a step changes, from a sample of them.
 
 use hint_policy::Parameter;
 use tch::{Kind, Tensor};

@@ -1,4 +1,4 @@
-//! How token losses become one number.
+//! Aggregation of token losses into one number.
 
 use hint_rollout::error::Violations;
 use hint_rollout::run::no_fields;

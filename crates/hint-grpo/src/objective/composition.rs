@@ -1,4 +1,4 @@
-//! How the parts of a loss are put together.
+//! Composition of a loss from its parts.
 
 use tch::Tensor;
 

@@ -1,4 +1,4 @@
-//! What a loss may read.
+//! Inputs of a loss.
 
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};

@@ -1,4 +1,4 @@
-//! Whose log-probabilities the ratio's denominator has.
+//! Log-probabilities for the denominator of the ratio.
 
 use serde::{Deserialize, Serialize};
 

@@ -1,4 +1,4 @@
-//! What a program brings to a run of policy gradient.
+//! Parts that a program brings to a run of policy gradient.
 
 use hint_policy::SharedPolicy;
 use hint_reward::{Rubric, Verifier};

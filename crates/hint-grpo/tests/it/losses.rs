@@ -1,4 +1,4 @@
-//! What the objectives promise, on single tokens.
+//! Guarantees of the objectives, on single tokens.
 
 use hint_grpo::objective::{
     Aggregation, ClippedSurrogate, GeometricMean, ImportanceCorrection, ImportanceLevel, KlConfig,

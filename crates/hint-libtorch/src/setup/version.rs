@@ -1,4 +1,4 @@
-//! Which libtorch a folder holds, read from its files, without starting Python.
+//! Version of the libtorch in a folder, read from its files, without starting Python.
 
 use std::fmt;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! What a `config.json` says of its layers: rotary frequencies and sliding windows.
+//! Layers in a `config.json`: rotary frequencies and sliding windows.
 
 use serde_json::{Map, Value, json};
 

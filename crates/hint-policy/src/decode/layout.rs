@@ -1,4 +1,4 @@
-//! Which row is at which place of the cache, and which rows attend together.
+//! Place of each row in the cache, and the rows that attend together.
 
 use std::cmp::Reverse;
 use std::ops::Range;

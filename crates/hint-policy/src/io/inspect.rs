@@ -1,4 +1,4 @@
-//! What the files of a model hold, without loading it.
+//! Content of a model's files, without loading it.
 
 use std::path::{Path, PathBuf};
 

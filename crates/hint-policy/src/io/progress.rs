@@ -1,4 +1,4 @@
-//! How far loading has come, and what was read.
+//! Progress of loading, and the bytes read.
 
 use std::collections::BTreeMap;
 

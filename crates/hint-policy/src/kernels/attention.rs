@@ -1,4 +1,4 @@
-//! What each query puts on each of the keys that it sees.
+//! Attention of each query to the keys that it sees.
 
 use tch::Tensor;
 

@@ -1,4 +1,4 @@
-//! What a transformer block does between its products: norms, rotations, gates.
+//! Kernels of a transformer block between its products: norms, rotations, gates.
 
 use tch::{Kind, Tensor};
 

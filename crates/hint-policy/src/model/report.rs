@@ -1,4 +1,4 @@
-//! What a model is and takes up.
+//! Properties of a model, and its memory.
 
 use std::fmt;
 use std::path::PathBuf;

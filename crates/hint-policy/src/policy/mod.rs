@@ -1,4 +1,4 @@
-//! What a trainer and a sampler ask of a model.
+//! Interface of a model to trainer and sampler.
 //!
 //! [`Policy`] is the trait: logits, scores of a [`TokenBatch`], parameters, and a [`Decoder`]. Only `logits`
 //! computes anything that a new policy must write; the rest has defaults, slow and right. A trainer calls

@@ -1,4 +1,4 @@
-//! How weights are written.
+//! Options for writing weights.
 
 use tch::Kind;
 

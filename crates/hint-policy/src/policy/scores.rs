@@ -1,4 +1,4 @@
-//! What is computed of a batch of tokens.
+//! Scores of a batch of tokens.
 
 use tch::Tensor;
 

@@ -1,4 +1,4 @@
-//! Which device a program computes on, and why.
+//! Choice of the device that a program computes on, with its reason.
 
 use std::fmt;
 use std::str::FromStr;

@@ -1,4 +1,4 @@
-//! What a program sets up once for libtorch: the device, and memory and its end.
+//! Setup of libtorch, once per program: the device, memory, and the end of memory.
 //!
 //! - [`DeviceChoice`] is the device that a user asks for; resolving it says which one was taken and why.
 //! - [`load_cuda`] makes GPUs reachable, which a Rust program does not do by itself.

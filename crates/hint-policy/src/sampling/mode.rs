@@ -1,4 +1,4 @@
-//! How one row is drawn from.
+//! Sampling mode of one row.
 
 use crate::sampling::params::SamplingParams;
 

@@ -1,4 +1,4 @@
-//! How tokens are chosen.
+//! Parameters of sampling.
 
 use serde::{Deserialize, Serialize};
 

@@ -1,4 +1,4 @@
-//! What the metadata of a GGUF file says about its tokens.
+//! Metadata of a GGUF file about its tokens.
 
 use crate::error::PolicyError;
 use crate::gguf::{Gguf, GgufValue};

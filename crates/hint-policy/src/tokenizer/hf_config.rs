@@ -1,4 +1,4 @@
-//! What `tokenizer_config.json` adds to `tokenizer.json`, as transformers applies it.
+//! Additions of `tokenizer_config.json` to `tokenizer.json`, as transformers applies them.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! How byte-level BPE tokenizers cut a text into words, by the names that GGUF files give them.
+//! Rules by which byte-level BPE tokenizers cut a text into words, under their names in GGUF files.
 
 use crate::error::PolicyError;
 

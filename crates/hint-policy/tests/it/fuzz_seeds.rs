@@ -1,4 +1,4 @@
-//! What the fuzz targets start from: sound files of every kind that they damage.
+//! Seeds of the fuzz targets: sound files of every kind that they damage.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! What loading says of itself.
+//! Reports of loading.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! What a reference answer says, apart from the markup around it.
+//! Content of a reference answer, without the markup around it.
 //!
 //! A reference is read whole. Nothing of it is left out but a box, a tag, the word that announces it, and the brackets
 //! of a list with one string. What cannot be read whole stays as it is, for a comparison of words.

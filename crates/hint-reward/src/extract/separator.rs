@@ -1,4 +1,4 @@
-//! What stands between the items of a list that a text spreads over several places.
+//! Separators between the items of a list that a text spreads over several places.
 
 /// Whether only separators stand between two parts of a list: `, `, `$ and $`, `\quad \text{or} \quad y =`.
 pub(crate) fn is_separator(between: &str) -> bool {

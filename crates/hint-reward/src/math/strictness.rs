@@ -1,4 +1,4 @@
-//! What a comparison forgives.
+//! Differences that a comparison forgives.
 
 use serde::{Deserialize, Serialize};
 

@@ -1,4 +1,4 @@
-//! Where a text states numbers.
+//! Numbers that a text states, with their places.
 
 use std::ops::Range;
 

@@ -1,4 +1,4 @@
-//! What a number is there for, by what stands around it.
+//! Role of a number, by the text around it.
 
 use std::ops::Range;
 

@@ -1,4 +1,4 @@
-//! What the verifiers here have in common: the answer of a completion, and the verdict where there is none.
+//! Shared steps of the verifiers here: the answer of a completion, and the verdict where there is none.
 
 use crate::extract::Extraction;
 use crate::input::RewardInput;

@@ -1,4 +1,4 @@
-//! What a verifier says about a completion.
+//! Verdict of a verifier about a completion.
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! What the hints of a problem file give away.
+//! Leaks in the hints of a problem file.
 
 use std::collections::BTreeMap;
 

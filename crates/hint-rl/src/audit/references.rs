@@ -1,4 +1,4 @@
-//! Which reference answers of a problem file can be judged.
+//! Audit of the reference answers of a problem file.
 
 use std::path::Path;
 

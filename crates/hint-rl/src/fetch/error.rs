@@ -1,4 +1,4 @@
-//! What can go wrong between a package index and the cache.
+//! Errors between a package index and the cache.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,4 @@
-//! What can go wrong with a repository of the Hub, and what to do about it.
+//! Errors of repositories on the Hub, each with its remedy.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,4 @@
-//! Which files of a repository are wanted.
+//! Selection of the files of a repository.
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,4 @@
-//! Where the Hub is, and where its cache, as the variables of the environment have it.
+//! Address of the Hub and folder of its cache, from the environment variables.
 
 use std::ffi::OsString;
 use std::path::PathBuf;

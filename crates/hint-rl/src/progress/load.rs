@@ -1,4 +1,4 @@
-//! How far the loading of a large model has come.
+//! Progress of loading a large model.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};

@@ -1,4 +1,4 @@
-//! What a run shows while it trains: live lines on a terminal, one line per step elsewhere, or JSON.
+//! Display of a run in training: live lines on a terminal, one line per step elsewhere, or JSON.
 
 mod frame;
 mod load;

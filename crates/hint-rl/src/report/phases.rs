@@ -1,4 +1,4 @@
-//! Where the time of a run went.
+//! Time of a run by phase.
 
 use comfy_table::{CellAlignment, Table, presets::NOTHING};
 use hint_grpo::metrics::timings;

@@ -1,4 +1,4 @@
-//! What samples: the policy in this process, or vLLM servers.
+//! The sampler of a run: the policy in this process, or vLLM servers.
 
 use std::path::Path;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! What a run will ask of the memory.
+//! Estimate of the memory of a run.
 
 use std::path::Path;
 

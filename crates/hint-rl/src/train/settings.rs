@@ -1,4 +1,4 @@
-//! What a run does, resolved, and what a resumed run remembers of it.
+//! Resolved settings of a run, and those that a resumed run keeps.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};

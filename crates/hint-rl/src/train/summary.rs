@@ -1,4 +1,4 @@
-//! What the main example reports in the end, read back from the files of its runs.
+//! Final summary of the main example, read back from the files of its runs.
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! Where and in which number format a model computes.
+//! Device and number format of a model.
 
 use anyhow::{Result, ensure};
 use clap::ValueEnum;

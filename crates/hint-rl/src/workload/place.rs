@@ -1,4 +1,4 @@
-//! Where models and problems are, by the names that users give.
+//! Locations of models and problems, by the names that users give.
 
 use std::path::{Path, PathBuf};
 

@@ -1,4 +1,4 @@
-//! What is known about the problems of a run before its first step.
+//! Checks of a run's problems before its first step.
 
 use std::collections::HashSet;
 use std::fmt;

@@ -1,4 +1,4 @@
-//! How groups are collected: the axes of this crate, side by side.
+//! Configuration of collecting groups: the axes of this crate, side by side.
 
 use serde::{Deserialize, Serialize};
 

@@ -1,4 +1,4 @@
-//! What a collection counted.
+//! Counts of a collection.
 
 use std::collections::BTreeMap;
 

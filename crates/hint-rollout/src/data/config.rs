@@ -1,4 +1,4 @@
-//! What a configuration says about the files of problems.
+//! Configuration of the problem files.
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;

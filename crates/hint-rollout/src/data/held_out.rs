@@ -1,4 +1,4 @@
-//! Which problems are held out from training.
+//! Choice of the problems that are held out from training.
 
 use std::collections::HashMap;
 use std::fmt;

@@ -1,4 +1,4 @@
-//! What can go wrong between here and a server.
+//! Errors of HTTP requests.
 
 use std::time::Duration;
 

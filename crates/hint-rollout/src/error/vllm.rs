@@ -1,4 +1,4 @@
-//! What can go wrong with vLLM servers.
+//! Errors of vLLM servers.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,4 @@
-//! How to evaluate.
+//! Options of an evaluation.
 
 use serde::{Deserialize, Serialize};
 

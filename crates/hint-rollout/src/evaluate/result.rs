@@ -1,4 +1,4 @@
-//! What an evaluation found.
+//! Result of an evaluation.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! How often, and after which pauses, a request is made again.
+//! Number of retries of a request, and the pauses between them.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! What a run is doing at the moment, for displays.
+//! Current activity of a run, for displays.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};

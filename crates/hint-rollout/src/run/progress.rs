@@ -1,4 +1,4 @@
-//! Where a run is.
+//! Position of a run between its first and last step.
 
 use crate::run::seed::Seed;
 

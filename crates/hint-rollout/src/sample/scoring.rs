@@ -1,4 +1,4 @@
-//! How completions are scored: side by side, and for how long.
+//! Scoring of completions: how many at once, and the time limit.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! What verdicts other than correct and incorrect mean.
+//! Meaning of verdicts other than correct and incorrect.
 
 use hint_reward::Verdict;
 use serde::{Deserialize, Serialize};

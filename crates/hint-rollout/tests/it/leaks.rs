@@ -1,4 +1,4 @@
-//! What the leak detector finds, what it lets pass, and what the guard does about it.
+//! Hits and misses of the leak detector, and the guard's response to them.
 
 use std::sync::Mutex;
 

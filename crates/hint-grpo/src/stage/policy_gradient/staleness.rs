@@ -1,4 +1,4 @@
-//! How old the weights are that a group was sampled with.
+//! Age of the weights that sampled a group.
 
 use hint_rollout::sample::RolloutSource;
 use hint_rollout::{PolicyVersion, RolloutGroup};

@@ -1,4 +1,4 @@
-//! What stands in brackets: groups, tuples, sets.
+//! Content of brackets: groups, tuples, sets.
 
 use crate::math::fuel::Stop;
 use crate::math::lex::token::Kind;

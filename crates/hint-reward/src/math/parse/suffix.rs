@@ -1,4 +1,4 @@
-//! What is attached to a value: bases in words, minutes and seconds of arc, the parts of sets of numbers.
+//! Suffixes of a value: bases in words, minutes and seconds of arc, the parts of sets of numbers.
 
 use crate::math::lex::token::Kind;
 use crate::math::parse::parser::Parser;

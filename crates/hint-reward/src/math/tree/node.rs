@@ -1,4 +1,4 @@
-//! What an answer looks like once it is read.
+//! The syntax tree of an answer.
 
 use num_rational::BigRational;
 use num_traits::{One, Signed, Zero};

@@ -1,4 +1,4 @@
-//! What an expression is worth: exactly, in finite fields, and in double-double arithmetic with error bounds.
+//! Value of an expression: exact, in finite fields, and in double-double arithmetic with error bounds.
 
 pub(crate) mod ball;
 pub(crate) mod exact;

@@ -1,4 +1,4 @@
-//! Which charts the page has, and of which metrics.
+//! Charts of the page, and their metrics.
 
 use std::collections::BTreeSet;
 

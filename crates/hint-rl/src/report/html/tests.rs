@@ -1,4 +1,4 @@
-//! What is in a page, read back as a browser reads it.
+//! Content of a page, read back as a browser reads it.
 
 use std::fs;
 use std::path::{Path, PathBuf};

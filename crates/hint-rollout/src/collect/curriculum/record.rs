@@ -1,4 +1,4 @@
-//! How often each problem was solved, over the whole run.
+//! Record of how often each problem was solved, over the whole run.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! Which problems a step takes.
+//! Selection of the problems of a step.
 
 use std::collections::BTreeMap;
 use std::ops::Range;

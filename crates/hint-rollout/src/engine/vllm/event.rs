@@ -1,4 +1,4 @@
-//! What an engine of several servers tells its observer.
+//! Events of an engine of several servers, for its observer.
 
 use crate::engine::contract::PolicyVersion;
 use crate::error::VllmError;

@@ -1,4 +1,4 @@
-//! How an engine of vLLM servers is configured.
+//! Options of an engine of vLLM servers.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,4 @@
-//! What becomes of hints that give something away.
+//! Treatment of hints that leak.
 
 use serde::{Deserialize, Serialize};
 

@@ -1,4 +1,4 @@
-//! What a problem states, and what its solution adds to that.
+//! The facts that a problem states, and those that its solution adds.
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,4 @@
-//! What a teacher was asked so far.
+//! Requests to a teacher so far, and their limits.
 
 use serde::{Deserialize, Serialize};
 

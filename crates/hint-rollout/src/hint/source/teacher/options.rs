@@ -1,4 +1,4 @@
-//! How a teacher is asked.
+//! Options of a teacher.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

@@ -1,4 +1,4 @@
-//! What a teacher is asked.
+//! Prompts for a teacher.
 
 #[cfg(feature = "teacher")]
 use std::borrow::Cow;
