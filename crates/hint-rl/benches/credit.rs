@@ -18,7 +18,7 @@ use clap::Parser;
 /// A form of credit, and its settings.
 const FORMS: [(&str, &[&str]); 5] = [
     ("GRPO", &["rollout.trigger={ type = \"never\" }"]),
-    ("advantage", &["loss.credit.form={ type = \"advantage\", mix = 0.5 }"]),
+    ("advantage", &[]),
     ("weight", &["loss.credit.form={ type = \"weight\", min = 0.5, max = 2.0 }"]),
     (
         "divergence, policy's top 100",

@@ -123,6 +123,9 @@ impl GrpoConfig {
         at.within("advantage", |at| self.advantage.check(at));
         at.within("loss", |at| {
             self.loss.check(at);
+            if self.rollout.combine.teaching().is_some() {
+                self.loss.check_teaching(at);
+            }
             self.check_engine_logprobs(at);
         });
         at.within("optimizer", |at| self.optimizer.check(at));
@@ -144,9 +147,6 @@ impl GrpoConfig {
                         solution prefix with in_prompt = true";
         at.require(source.is_guidance(), "source.type", expected, source.name());
         let contrasts = teaching.contrast == Contrast::Placebo;
-        let compares = matches!(self.loss.credit.form, CreditForm::Divergence { .. });
-        let expected = "must be \"none\" where loss.credit.form.type is \"divergence\", which compares with the policy";
-        at.require(!(contrasts && compares), "combine.contrast", expected, "\"placebo\"");
         let expected = "must be \"none\" with fewer than 2 problems a step (run.prompts_per_step)";
         at.require(!contrasts || found >= 2, "combine.contrast", expected, found);
         let is_own = matches!(

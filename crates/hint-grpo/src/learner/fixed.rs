@@ -219,9 +219,7 @@ impl Learner {
             indices.iter().copied().filter(taught).collect::<Vec<_>>()
         };
         let all = taught(&|_| true);
-        let credit = self.credit.as_deref();
-        let is_fixed = credit.is_some_and(|credit| credit.divergence().is_none());
-        if !is_fixed || all.is_empty() {
+        if all.is_empty() || self.credit.divergence().is_some() {
             return Ok((empty(), empty()));
         }
         let (mut teacher, mut compared) = (empty(), empty());

@@ -28,12 +28,12 @@ impl Lesson {
     /// The lesson of the taught ones among `rows`, whose tokens are `tokens`. None without such rows, and where the
     /// credit has no divergence.
     pub(super) fn new(
-        credit: Option<&dyn Credit>,
+        credit: &dyn Credit,
         rows: &[&Sample],
         tokens: &TokenBatch,
         device: Device,
     ) -> Option<Self> {
-        let divergence = credit?.divergence().filter(|one| one.coef != 0.0)?;
+        let divergence = credit.divergence().filter(|one| one.coef != 0.0)?;
         let (mut taught, mut ranks, mut places, mut rank) = (Vec::new(), Vec::new(), Vec::new(), 0);
         for (row, (sample, place)) in rows.iter().zip(responses(tokens)).enumerate() {
             let next = rank + place.len();

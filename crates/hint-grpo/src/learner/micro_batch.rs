@@ -67,7 +67,7 @@ impl<'s> MicroBatch<'s> {
     fn gather(
         step: PolicyStep<'s>,
         positions: &'s [usize],
-        credit: Option<&dyn Credit>,
+        credit: &dyn Credit,
         device: Device,
     ) -> Result<Self, GrpoError> {
         let rows = positions.iter().map(|&position| &step.samples[step.part.policy[position]]);
@@ -110,7 +110,7 @@ impl Learner {
         observed: &mut Observed,
     ) -> Result<(), GrpoError> {
         let policy = self.policy.lock();
-        let credit = self.credit.as_deref();
+        let credit = &*self.credit;
         let mut micro_batch = MicroBatch::gather(step, positions, credit, policy.device())?;
 
         let seed = self.dropout_seed(step.progress, positions.first().copied().unwrap_or(0));
@@ -294,7 +294,7 @@ impl Columns {
         step: PolicyStep<'_>,
         micro_batch: &MicroBatch<'_>,
         like: &Tensor,
-        credit: Option<&dyn Credit>,
+        credit: &dyn Credit,
     ) -> Result<Self, GrpoError> {
         let MicroBatch { positions, rows, tokens, .. } = micro_batch;
         let indices = || positions.iter().map(|&position| step.part.policy[position]);
@@ -312,10 +312,7 @@ impl Columns {
         let is_weighted =
             !step.weights.rows.is_empty() || weights.iter().any(|weight| *weight != 1.0);
         let advantages = advantages * mask.to_kind(like.kind());
-        let advantages = match credit {
-            Some(credit) => credited(credit, step, micro_batch, &advantages, &mask, like)?,
-            None => advantages,
-        };
+        let advantages = credited(credit, step, micro_batch, &advantages, &mask, like)?;
         Ok(Self {
             advantages,
             old: or_current(indices().map(|index| step.fixed.old.get(index)), tokens, like),

@@ -94,7 +94,7 @@ pub struct Learner {
     objective: Box<dyn PolicyLoss>,
     hinted_weights: Vec<Box<dyn HintedWeight>>,
     /// How the tokens of taught samples share their advantage; `None` where hints teach nothing.
-    credit: Option<Box<dyn Credit>>,
+    credit: Box<dyn Credit>,
     optimizer: Box<dyn Optimizer>,
     guard: Guard,
     /// Optimizer steps taken.
@@ -235,7 +235,7 @@ impl Learner {
             teacher: parts.teacher,
             objective: parts.objective.unwrap_or_else(|| loss.objective.build()),
             hinted_weights,
-            credit: parts.credit.or_else(|| loss.credit.build()),
+            credit: parts.credit.unwrap_or_else(|| Box::new(loss.credit.form)),
             optimizer,
             guard: Guard::new(config.optimizer.guard),
             updates: 0,
@@ -337,9 +337,7 @@ impl Learner {
         if sample.policy_weight.is_none() || sample.trained_tokens() == 0 {
             return false;
         }
-        let is_credited =
-            |credit: &dyn Credit| sample.is_taught() && !credit.ignores_zero_advantage();
-        if self.credit.as_deref().is_some_and(is_credited) {
+        if sample.is_taught() && !self.credit.ignores_zero_advantage() {
             return true;
         }
         let is_skipped = sample.advantage == 0.0

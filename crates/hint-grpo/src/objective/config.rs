@@ -38,7 +38,8 @@ pub struct LossConfig {
     pub aggregation: Aggregation,
     /// Factors of the loss of hinted samples; their product counts. Empty: all weigh the same.
     pub hinted_weight: Vec<HintedWeightConfig>,
-    /// How the tokens of completions that a hint teaches share their advantage. Off by default.
+    /// How the tokens of completions that a hint teaches share their advantage. It counts where
+    /// [`CombineRule::Teach`](hint_rollout::collect::hinted::CombineRule) is what the rollout does with hints.
     pub credit: CreditConfig,
     /// The band of ratios that Affinity counts as inside the policy; the clip range of the objective if
     /// it is not given, or 0.2 on both sides where the objective has none.
@@ -183,6 +184,17 @@ impl LossConfig {
         Ok(ClipRange::new(low, high)?)
     }
 
+    /// Reports a credit that cannot work where hints teach.
+    pub(crate) fn check_teaching(&self, at: &mut Violations) {
+        let is_by_token = self.ratio_level == RatioLevel::Token
+            && !matches!(self.objective, ObjectiveConfig::GeometricMean { .. });
+        let form = &self.credit.form;
+        let is_divergence = matches!(form, CreditForm::Divergence { .. });
+        let expected = "must be \"divergence\" with a ratio of sequences (ratio_level, geometric_mean), whose tokens \
+                        share one gradient";
+        at.require(is_by_token || is_divergence, "credit.form.type", expected, form.name());
+    }
+
     pub(crate) fn check(&self, at: &mut Violations) {
         at.within("objective", |at| self.objective.check(at));
         at.within("importance_correction", |at| self.importance_correction.check(at));
@@ -193,18 +205,6 @@ impl LossConfig {
         }
         at.within("ratio_shaping", |at| self.ratio_shaping.check(at));
         at.within("credit", |at| self.credit.check(at));
-        let is_by_token = self.ratio_level == RatioLevel::Token
-            && !matches!(self.objective, ObjectiveConfig::GeometricMean { .. });
-        let is_credited =
-            matches!(self.credit.form, CreditForm::Advantage { .. } | CreditForm::Weight { .. });
-        let expected = "must be \"none\" or \"divergence\" with a ratio of sequences (ratio_level, geometric_mean), whose tokens share one \
-                        gradient";
-        at.require(
-            is_by_token || !is_credited,
-            "credit.form.type",
-            expected,
-            self.credit.form.name(),
-        );
         if let Some(AffinityBand { clip_low, clip_high }) = self.affinity_band {
             at.within("affinity_band", |at| check_clip(clip_low, clip_high, at));
         }

@@ -102,7 +102,8 @@ impl<C: Credit + ?Sized> Credit for Box<C> {
     }
 }
 
-/// How the tokens of taught completions are credited: `loss.credit` of a configuration.
+/// How the tokens of taught completions are credited: `loss.credit` of a configuration. Completions that no hint teaches
+/// keep their advantages.
 ///
 /// ```text
 /// Δ_t = log π_T(y_t | x⊕h, y_<t) − log π_old(y_t | x, y_<t)                             (CREDIT-1)
@@ -155,13 +156,9 @@ impl CreditTeacher {
 }
 
 /// The forms of [`Credit`] that a configuration can name.
-#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
 pub enum CreditForm {
-    /// All tokens have the advantage of the completion.
-    #[default]
-    #[serde(deserialize_with = "no_fields")]
-    None,
     /// An additive token advantage:
     ///
     /// ```text
@@ -171,6 +168,7 @@ pub enum CreditForm {
     /// With `λ = 0` it is the gradient of the reverse KL divergence to the teacher at the sampled tokens (OPSD, SDPO).
     Advantage {
         /// `λ`. In `[0, 1]`.
+        #[serde(default = "half")]
         mix: f64,
         /// Bound of `Δ_t`, in nats. Positive; no bound if it is not given.
         #[serde(default)]
@@ -223,15 +221,21 @@ const fn one() -> f64 {
     1.0
 }
 
+const fn half() -> f64 {
+    0.5
+}
+
+impl Default for CreditForm {
+    /// Half of the advantage by the verifier, half by the hint.
+    fn default() -> Self {
+        Self::Advantage { mix: half(), max: None }
+    }
+}
+
 impl CreditConfig {
     /// Whether the reference policy is needed.
     pub(crate) fn needs_reference(&self) -> bool {
         self.teacher == CreditTeacher::Reference
-    }
-
-    /// The form, unless it is none.
-    pub(crate) fn build(&self) -> Option<Box<dyn Credit>> {
-        (self.form != CreditForm::None).then(|| Box::new(self.form) as Box<dyn Credit>)
     }
 
     pub(crate) fn check(&self, at: &mut Violations) {
@@ -246,7 +250,6 @@ impl CreditConfig {
             CreditTeacher::Live | CreditTeacher::Reference => {}
         });
         at.within("form", |at| match self.form {
-            CreditForm::None => {}
             CreditForm::Advantage { mix, max } => {
                 at.share("mix", mix);
                 if let Some(max) = max {
@@ -267,7 +270,6 @@ impl CreditConfig {
 impl Credit for CreditForm {
     fn name(&self) -> String {
         let name = match self {
-            Self::None => "none",
             Self::Advantage { .. } => "advantage",
             Self::Weight { .. } => "weight",
             Self::Divergence { .. } => "divergence",
@@ -278,7 +280,6 @@ impl Credit for CreditForm {
     fn advantages(&self, input: CreditInput<'_>) -> Result<Tensor, GrpoError> {
         let CreditInput { advantages, delta, .. } = input;
         Ok(match *self {
-            Self::None => advantages.shallow_clone(),
             Self::Advantage { mix, max } => {
                 let max = max.unwrap_or(f64::INFINITY);
                 advantages * mix + delta.clamp(-max, max) * (1.0 - mix)
@@ -302,7 +303,7 @@ impl Credit for CreditForm {
 
     fn ignores_zero_advantage(&self) -> bool {
         match self {
-            Self::None | Self::Weight { .. } => true,
+            Self::Weight { .. } => true,
             Self::Advantage { mix, .. } => *mix == 1.0,
             Self::Divergence { coef, .. } => *coef == 0.0,
         }

@@ -1,10 +1,9 @@
 //! Groups are all right.
 
-use super::starved::{BOUND, is_graded};
+use super::starved::{BOUND, credits_equal_rewards, is_graded};
 use super::{Condition, Found, History, Rule, percent};
 use crate::config::GrpoConfig;
 use crate::metrics;
-use crate::objective::Credit;
 
 pub(super) const RULE: Rule = Rule {
     condition: Condition::Saturated,
@@ -14,8 +13,8 @@ pub(super) const RULE: Rule = Rule {
 };
 
 fn find(history: &History, config: &GrpoConfig) -> Option<Found> {
-    // A hint that teaches gives groups of equal rewards a gradient; graded rewards differ where verdicts do not.
-    if !config.loss.credit.form.ignores_zero_advantage() || is_graded(history) {
+    // Graded rewards differ where verdicts do not.
+    if credits_equal_rewards(config) || is_graded(history) {
         return None;
     }
     let right = history.mean(metrics::ROLLOUT_ALL_RIGHT_FRAC)?;

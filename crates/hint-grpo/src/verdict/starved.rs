@@ -1,5 +1,7 @@
 //! Groups are all wrong, and hints rescue few of them.
 
+use hint_rollout::collect::hinted::Combine as _;
+
 use super::{Condition, Found, History, Rule, percent};
 use crate::config::GrpoConfig;
 use crate::metrics;
@@ -17,14 +19,19 @@ pub(super) const RULE: Rule = Rule {
     find,
 };
 
+/// Whether a hint that teaches gives groups of equal rewards a gradient.
+pub(super) fn credits_equal_rewards(config: &GrpoConfig) -> bool {
+    config.rollout.combine.teaching().is_some() && !config.loss.credit.form.ignores_zero_advantage()
+}
+
 /// Whether rewards are graded, so that groups of equal verdicts have a signal: more of them than the bound leaves.
 pub(super) fn is_graded(history: &History) -> bool {
     history.mean(metrics::ROLLOUT_GRADED_FRAC).is_some_and(|graded| graded > 1.0 - BOUND)
 }
 
 fn find(history: &History, config: &GrpoConfig) -> Option<Found> {
-    // A hint that teaches gives groups of equal rewards a gradient; graded rewards differ where verdicts do not.
-    if !config.loss.credit.form.ignores_zero_advantage() || is_graded(history) {
+    // Graded rewards differ where verdicts do not.
+    if credits_equal_rewards(config) || is_graded(history) {
         return None;
     }
     let (wrong, after) = history.wrong()?;

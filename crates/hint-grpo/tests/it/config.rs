@@ -254,14 +254,15 @@ fn violations_of_the_evaluation_have_their_paths() {
 #[test]
 fn controls_and_teaching_hints_that_cannot_work_are_refused() {
     let credit = r#"loss.credit.form = { type = "weight", min = 0.5, max = 2.0 }"#;
+    let geometric = r#"loss.objective.type = "geometric_mean""#;
     let twice = r#"rollout.level = { type = "ladder", plain_first = true }"#;
     let divergence =
         r#"loss.credit.form = { type = "divergence", kind = { type = "forward_kl" }, top_k = 4 }"#;
     let teach = r#"rollout.combine = { type = "teach", contrast = "placebo" }"#;
     let placebo = r#"rollout.source = { type = "placebo" }"#;
     for (text, refused) in [
-        (format!("loss.ratio_level = \"sequence\"\n{credit}"), "loss.credit.form.type"),
-        (format!("loss.objective.type = \"geometric_mean\"\n{credit}"), "loss.credit.form.type"),
+        (format!("{teach}\nloss.ratio_level = \"sequence\""), "loss.credit.form.type"),
+        (format!("{teach}\n{geometric}\n{credit}"), "loss.credit.form.type"),
         (format!("{teach}\n{placebo}"), "rollout.combine.contrast"),
         (format!("{teach}\n{divergence}"), "which compares with the teacher alone"),
         (r#"rollout.source = { type = "peer_success" }"#.to_owned(), "rollout.source.type"),

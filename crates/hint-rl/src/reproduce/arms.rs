@@ -137,18 +137,18 @@ pub(super) const ARMS: &[Arm] = &[
     arm("hint_union", "hint", &[UNION], Ours, &[Ratio]),
     arm("hint_placebo", "hint", &["rollout.source={ type = 'placebo' }"], Ours, &[Placebo]),
     arm("hint_unrelated", "hint", &["rollout.source={ type = 'unrelated' }"], Ours, &[Placebo]),
-    arm("teach", "hint", &[TEACH, MIX], Ours, &[Teaching]),
+    arm("teach", "hint", &[TEACH], Ours, &[Teaching]),
     arm(
         "teach_always",
         "hint",
-        &[TEACH, MIX, "rollout.trigger={ type = 'always' }"],
+        &[TEACH, "rollout.trigger={ type = 'always' }"],
         Ours,
         &[Teaching],
     ),
     arm(
         "teach_placebo",
         "hint",
-        &[TEACH, MIX, "rollout.source={ type = 'placebo' }"],
+        &[TEACH, "rollout.source={ type = 'placebo' }"],
         Ours,
         &[Teaching],
     ),
@@ -161,7 +161,6 @@ const HALF: &str =
 const TWO: &str =
     "loss.hinted_weight=[{ type = 'affinity', exponent = 2.0, variant = { type = 'weighted' } }]";
 const UNION: &str = "advantage={ type = 'group_normalized', baseline = { type = 'union' } }";
-const MIX: &str = "loss.credit.form={ type = 'advantage', mix = 0.5 }";
 
 /// The arms with these names, in the order of the tables; all that can run without names.
 ///

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use hint_rollout::collect::Collected;
 use hint_rollout::data::Problems;
+use hint_rollout::error::Violations;
 use hint_rollout::run::{RunProgress, StepContext};
 use hint_rollout::{Collector, PolicyVersion, Problem, Seed, WeightSource};
 use serde::Deserialize;
@@ -16,7 +17,7 @@ use crate::config::{GrpoConfig, configured_part};
 use crate::error::{ConfigError, GrpoError};
 use crate::learner::{LearnerParts, SftLoss, UpdateReport};
 use crate::metrics::{self, Metrics};
-use crate::objective::{Aggregation, CreditForm};
+use crate::objective::{Aggregation, CreditConfig};
 use crate::rollout_table::RolloutRecord;
 use crate::stage::{Batch, Snapshot, Stage, check_reference, problem_fingerprints};
 use crate::warning::Warning;
@@ -122,16 +123,17 @@ impl Stage for PolicyGradient {
     fn check_parts(&self, config: &GrpoConfig, parts: &LearnerParts) -> Result<(), GrpoError> {
         let loss = &config.loss;
         check_reference(config, parts)?;
-        let credits = parts.credit.is_some() || loss.credit.form != CreditForm::None;
-        let expected = match (self.collector.teaches(), credits) {
-            (true, false) => {
-                "must be \"advantage\", \"weight\" or \"divergence\" where rollout.combine.type is \"teach\""
-            }
-            (false, true) => "must be \"none\" unless rollout.combine.type is \"teach\"",
-            _ => return Ok(()),
+        if self.collector.teaches() {
+            let checked = Violations::check(|at| at.within("loss", |at| loss.check_teaching(at)));
+            return Ok(checked.map_err(ConfigError::from)?);
+        }
+        let found = match &parts.credit {
+            Some(credit) => credit.name(),
+            None if loss.credit != CreditConfig::default() => configured_part(config, "credit"),
+            None => return Ok(()),
         };
-        let found = configured_part(config, "credit");
-        Err(ConfigError::one("loss.credit.form.type", expected, found).into())
+        let expected = "must not be given unless rollout.combine.type is \"teach\"";
+        Err(ConfigError::one("loss.credit", expected, found).into())
     }
 
     fn fingerprints(problems: &dyn Problems) -> Result<BTreeMap<String, String>, GrpoError> {
