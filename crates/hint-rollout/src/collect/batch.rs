@@ -59,12 +59,12 @@ impl Collector {
             self.drawn += missing as u64;
             in_step += missing;
             stats.merge(collected.stats);
-            stats.rounds += 1;
+            stats.batch.rounds += 1;
             let mut fresh = collected.groups;
             if let Some(criterion) = criterion {
                 let before = fresh.len();
                 fresh.retain(|group| criterion.has_signal(group));
-                stats.without_signal += before - fresh.len();
+                stats.batch.without_signal += before - fresh.len();
             }
             groups.extend(fresh);
             if criterion.is_none() || groups.len() >= count {
@@ -73,10 +73,10 @@ impl Collector {
         }
         let refill =
             self.replay.refill(&mut groups, count, self.config.replay, context.progress.step);
-        stats.replayed = refill.groups;
-        stats.replay_age_sum = refill.age_sum;
+        stats.batch.replayed = refill.groups;
+        stats.batch.replay_age_sum = refill.age_sum;
         if criterion.is_some() {
-            stats.missing_groups = count.saturating_sub(groups.len());
+            stats.batch.missing_groups = count.saturating_sub(groups.len());
         }
         Ok(Collected { groups, stats })
     }

@@ -149,7 +149,7 @@ impl Collector {
 
     /// The source of hints, if it is the configuration's.
     fn configured_hints(&self) -> Option<&dyn HintProvider> {
-        let name = self.config.source.name();
+        let name = self.config.source.provider_name();
         self.hints.as_deref().filter(|provider| provider.name() == name)
     }
 

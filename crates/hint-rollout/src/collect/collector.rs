@@ -1,6 +1,5 @@
 //! The two-stage rollout: plain first, with hints where the trigger fires.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use hint_reward::{Rubric, reward::SoftOverlong};
@@ -9,10 +8,10 @@ use serde_json::{Value, json};
 
 use crate::collect::config::CollectorConfig;
 use crate::collect::curriculum::{Draws, ReplayBuffer, SuccessRecord};
-use crate::collect::hinted::{Combine, HintTrigger, Levels, Trigger, TriggerInput};
+use crate::collect::hinted::{Combine, HintTrigger, Levels, Trigger};
 use crate::collect::parts::OwnParts;
 use crate::collect::pass::{CollectPass, Limits};
-use crate::collect::search::HintSearch;
+use crate::collect::settle::settle;
 use crate::collect::stats::{CollectStats, Collected};
 use crate::data::Problem;
 use crate::engine::{RolloutEngine, WeightSource};
@@ -21,7 +20,7 @@ use crate::evaluate::{Evaluation, EvaluationOptions, evaluate};
 use crate::hint::HintProvider;
 use crate::prompt::PromptFormat;
 use crate::run::{Activity, StepContext, Work};
-use crate::sample::{FailureWindow, Failures, Rollout, RolloutGroup, count_correct};
+use crate::sample::{FailureWindow, Failures};
 
 /// Samples groups, judges them, and samples again with hints where the trigger fires.
 ///
@@ -182,14 +181,11 @@ impl Collector {
         // Without hints a trigger that may fire gives none.
         let never = self.own.trigger.is_none() && self.config.trigger == HintTrigger::Never;
         match self.hints.as_ref().map(HintProvider::name) {
-            Some(name) if name == self.config.source.name() => {}
+            Some(name) if name == self.config.source.provider_name() => {}
             None if never => {}
             name => parts.push(("source", name.unwrap_or_else(|| "none".to_owned()))),
         }
-        let format = self.format.name();
-        if !["chat", "text"].contains(&format.as_str()) {
-            parts.push(("format", format));
-        }
+        parts.extend(self.format.name().map(|name| ("format", name)));
         parts
     }
 
@@ -288,142 +284,34 @@ impl Collector {
         problems: &[&Problem],
         context: impl Into<StepContext>,
     ) -> Result<Collected, RolloutError> {
-        let context = context.into();
-        let Self {
-            engine,
-            format,
-            rubric,
-            hints,
-            own,
-            config,
-            record,
-            failures: window,
-            activity,
-            ..
-        } = self;
-        let (engine, format) = (&mut **engine, &**format);
-        let stats = CollectStats { problems: problems.len(), ..CollectStats::default() };
-        let failures = Failures::default();
-        let parts = own.or(config);
+        let (engine, config) = (&mut *self.engine, &self.config);
+        let parts = self.own.or(config);
         let limits = Limits {
             prompt: config.longest_prompt(engine).unwrap_or(usize::MAX),
             row: engine.max_positions().unwrap_or(usize::MAX),
         };
+        let stats = CollectStats { problems: problems.len(), ..CollectStats::default() };
         let mut pass = CollectPass {
+            problems,
+            context: context.into(),
             engine,
-            format,
-            rubric,
+            format: &*self.format,
+            rubric: &self.rubric,
             config,
             parts,
+            record: &self.record,
             limits,
             stats,
-            failures,
-            activity,
+            failures: Failures::default(),
+            activity: &self.activity,
         };
-
-        let encode = |problem: &&Problem| {
-            let prompt = format.encode(problem, None)?;
-            Ok(RolloutGroup::plain(&problem.id, prompt, Vec::new()))
-        };
-        let mut groups = problems.iter().map(encode).collect::<Result<Vec<_>, RolloutError>>()?;
-        let mut everyone = Vec::with_capacity(groups.len());
-        for (index, group) in groups.iter().enumerate() {
-            if pass.prompt_fits(&group.problem_id, group.prompt.len())? {
-                everyone.push(index);
-            }
-        }
-        let triggered = |groups: &[RolloutGroup]| {
-            let fires = |index: &usize| fires(parts.trigger, &groups[*index], *index, context);
-            everyone.iter().copied().filter(fires).collect::<Vec<_>>()
-        };
-        let mut hinted = Vec::new();
-        match hints.as_deref() {
-            // Plain completions that nobody would look at are not sampled.
-            Some(provider) if parts.skips_plain() => {
-                hinted = pass.sample_hinted(
-                    provider,
-                    problems,
-                    &groups,
-                    &triggered(&groups),
-                    record,
-                    context,
-                )?;
-                hinted.retain(HintSearch::has_rollouts);
-                let mut rest = everyone.clone();
-                rest.retain(|index| hinted.iter().all(|search| search.index != *index));
-                pass.sample_plain(problems, &mut groups, &rest, context)?;
-            }
-            provider => {
-                pass.sample_plain(problems, &mut groups, &everyone, context)?;
-                let indices = triggered(&groups);
-                match (provider, parts.combine.teaching()) {
-                    (None, _) => {}
-                    (Some(provider), Some(_)) => {
-                        pass.teach(provider, problems, &mut groups, &indices, record, context)?;
-                    }
-                    (Some(provider), None) => {
-                        hinted = pass.sample_hinted(
-                            provider, problems, &groups, &indices, record, context,
-                        )?;
-                    }
-                }
-            }
-        }
-
-        let record = Arc::make_mut(record);
-        for group in &groups {
-            pass.stats.observe_plain(&group.rollouts);
-            record.observe_plain(&group.problem_id, &group.rollouts);
-        }
-        let mut rates = BTreeMap::new();
-        for search in hinted {
-            let index = search.index;
-            let Some((rollouts, others)) = search.into_rollouts() else { continue };
-            let group = &mut groups[index];
-            group.discarded = others;
-            let correct = count_correct(&rollouts);
-            rates.insert(index, correct as f64 / rollouts.len().max(1) as f64);
-            let is_kept = config.keep_if.keeps(correct, rollouts.len());
-            if rollouts.iter().any(Rollout::is_hinted) {
-                pass.stats.observe_hinted(&rollouts, &group.rollouts);
-                record.observe_hinted(&group.problem_id, &rollouts);
-                pass.stats.rescued_groups += usize::from(is_kept);
-            } else {
-                // The plain prompt, sampled once more.
-                record.observe_plain(&group.problem_id, &rollouts);
-            }
-            if is_kept {
-                parts.combine.combine(group, rollouts.clone());
-            }
-            group.discard_others(rollouts);
-        }
-        for (index, group) in groups.iter().enumerate() {
-            let plain = group.rollouts.len();
-            let plain = (plain > 0).then(|| group.num_correct() as f64 / plain as f64);
-            let memory = record.level(&group.problem_id);
-            let rate = rates.get(&index).copied().or(plain);
-            let remembered = rate.and_then(|rate| parts.levels.remember(memory, rate));
-            if let Some(level) = remembered {
-                record.set_level(&group.problem_id, level);
-            }
-        }
-
-        let CollectPass { stats, failures, .. } = pass;
-        window.check(failures, stats.completions, &config.verdicts)?;
+        let (mut groups, hinted) = pass.sample_stages(self.hints.as_deref())?;
+        let CollectPass { mut stats, failures, .. } = pass;
+        let record = Arc::make_mut(&mut self.record);
+        settle(&mut groups, hinted, (parts, config.keep_if), record, &mut stats);
+        self.failures.check(failures, stats.sampled.completions, &config.verdicts)?;
         // A baseline needs a sibling.
         groups.retain(|group| group.rollouts.len() >= 2);
         Ok(Collected { groups, stats })
     }
-}
-
-/// Whether the group at `index` gets a hint.
-fn fires(trigger: &dyn Trigger, group: &RolloutGroup, index: usize, context: StepContext) -> bool {
-    let seed = context.seed.named("trigger").child(index as u64);
-    let answer = |rollout: &Rollout| rollout.score.judgment.extracted.clone();
-    let answers = group.rollouts.iter().map(answer).collect::<BTreeSet<_>>().len();
-    let input = TriggerInput::new(group.num_correct(), group.rollouts.len())
-        .with_answers(answers)
-        .with_progress(context.progress)
-        .with_seed(seed);
-    trigger.fires(&input)
 }

@@ -20,10 +20,15 @@ pub mod hinted;
 mod parts;
 mod pass;
 mod search;
+mod settle;
+mod stages;
 mod stats;
 mod teach;
 
 pub use check::{ProblemReport, TooLongText};
 pub use collector::Collector;
 pub use config::{CollectorConfig, SoftOverlongConfig};
-pub use stats::{CollectStats, Collected, LengthCount};
+pub use stats::{
+    BatchStats, CollectStats, Collected, HintedStats, JudgedStats, LengthCount, PlainStats,
+    SampledStats,
+};

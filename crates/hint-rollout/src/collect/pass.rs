@@ -6,6 +6,7 @@ use std::time::Duration;
 use hint_reward::Rubric;
 
 use crate::collect::config::CollectorConfig;
+use crate::collect::curriculum::SuccessRecord;
 use crate::collect::parts::Parts;
 use crate::collect::stats::CollectStats;
 use crate::data::{HintLevel, Problem};
@@ -23,11 +24,14 @@ use crate::sample::{
 
 /// What a collection works with.
 pub(crate) struct CollectPass<'c> {
+    pub(crate) problems: &'c [&'c Problem],
+    pub(crate) context: StepContext,
     pub(crate) engine: &'c mut dyn RolloutEngine,
     pub(crate) format: &'c dyn PromptFormat,
     pub(crate) rubric: &'c Arc<Rubric>,
     pub(crate) config: &'c CollectorConfig,
     pub(crate) parts: Parts<'c>,
+    pub(crate) record: &'c SuccessRecord,
     pub(crate) limits: Limits,
     pub(crate) stats: CollectStats,
     pub(crate) failures: Failures,
@@ -55,17 +59,15 @@ impl CollectPass<'_> {
     /// Samples the groups at `indices` on their plain prompts.
     pub(crate) fn sample_plain(
         &mut self,
-        problems: &[&Problem],
         groups: &mut [RolloutGroup],
         indices: &[usize],
-        context: StepContext,
     ) -> Result<(), RolloutError> {
-        let stage = context.seed.named("plain");
+        let stage = self.context.seed.named("plain");
         let job = |&index: &usize| {
             let seed = stage.child(index as u64).value();
             let prompt = groups[index].prompt.clone();
             let request = self.request(prompt, self.config.group_size, seed);
-            SampleJob { problem: problems[index], request, hint: None }
+            SampleJob { problem: self.problems[index], request, hint: None }
         };
         let jobs = indices.iter().map(job).collect::<Vec<_>>();
         let sampled = self.sample(&jobs)?;
@@ -96,17 +98,7 @@ impl CollectPass<'_> {
             cut_at_stop(self.format, &self.config.sampling.stop, completion)?;
         }
         for (job, completions) in jobs.iter().zip(&sampled) {
-            self.stats.completions += completions.len();
-            self.stats.prompt_tokens += job.request.prompt.len() * completions.len();
-            for completion in completions {
-                let length = completion.tokens.len();
-                self.stats.tokens += length;
-                self.stats.lengths.observe(length);
-                match completion.stop {
-                    StopReason::Stop => self.stats.terminated.observe(length),
-                    StopReason::Length => self.stats.truncated += 1,
-                }
-            }
+            self.stats.sampled.observe(job.request.prompt.len(), completions);
         }
         let (format, rubric, scoring) = (self.format, self.rubric, self.config.scoring);
         let activity = self.activity;
@@ -123,7 +115,7 @@ impl CollectPass<'_> {
         }
         let mut result = Vec::with_capacity(sampled.len());
         for ((job, completions), (_, judged)) in jobs.iter().zip(sampled).zip(scored) {
-            self.stats.observe_verdicts(&judged.1.scores);
+            self.stats.judged.observe(&judged.1.scores);
             result.push(self.admit(job.problem, completions, job.hint.as_ref(), judged)?);
         }
         Ok(result)
@@ -152,7 +144,7 @@ impl CollectPass<'_> {
         (texts, scored): (Vec<String>, Scored),
     ) -> Result<Vec<Rollout>, RolloutError> {
         for (name, count) in scored.failures {
-            *self.stats.reward_failures.entry(name).or_default() += count;
+            *self.stats.judged.reward_failures.entry(name).or_default() += count;
         }
         let mut rollouts = Vec::with_capacity(completions.len());
         for ((completion, text), score) in completions.into_iter().zip(texts).zip(scored.scores) {
@@ -161,14 +153,14 @@ impl CollectPass<'_> {
                     let is_cut_off = completion.stop == StopReason::Length;
                     let mut rollout = Rollout::new(completion, text, score);
                     rollout.is_masked = self.config.mask_truncated && is_cut_off;
-                    self.stats.masked += usize::from(rollout.is_masked);
+                    self.stats.judged.masked += usize::from(rollout.is_masked);
                     rollouts.push(match applied {
                         Some(applied) => rollout.with_hint(Arc::clone(applied)),
                         None => rollout,
                     });
                 }
                 Some(VerdictAction::Drop) => {
-                    self.stats.dropped += 1;
+                    self.stats.judged.dropped += 1;
                     self.failures.record(problem, &score);
                 }
                 Some(VerdictAction::Abort) => {
@@ -193,7 +185,7 @@ impl CollectPass<'_> {
             let problem = problem.to_owned();
             return Err(RolloutError::TooLong { problem, what: "prompt", len, limit });
         }
-        self.stats.too_long_prompts += 1;
+        self.stats.sampled.too_long_prompts += 1;
         Ok(false)
     }
 
@@ -233,8 +225,8 @@ impl HintWriter for CollectPass<'_> {
     fn write(&mut self, requests: &[WriteRequest]) -> Result<Vec<String>, RolloutError> {
         let mut writer = EngineWriter::new(&mut *self.engine, self.format);
         let texts = writer.write(requests)?;
-        self.stats.tokens += writer.tokens();
-        self.stats.prompt_tokens += writer.prompt_tokens();
+        self.stats.sampled.tokens += writer.tokens();
+        self.stats.sampled.prompt_tokens += writer.prompt_tokens();
         Ok(texts)
     }
 

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use crate::collect::curriculum::SuccessRecord;
 use crate::collect::hinted::{LevelInput, Levels};
 use crate::collect::pass::{CollectPass, SampleJob, demonstration};
 use crate::data::{Hint, HintKind, HintLevel, Problem};
@@ -10,7 +9,7 @@ use crate::engine::TooLong;
 use crate::error::RolloutError;
 use crate::hint::{HintProvider, HintRequest};
 use crate::prompt::PromptFormat;
-use crate::run::{Seed, StepContext};
+use crate::run::{RunProgress, Seed};
 use crate::sample::{AppliedHint, Rollout, RolloutGroup, count_correct};
 
 /// The search for a hint that helps one group.
@@ -58,10 +57,10 @@ impl HintSearch {
     }
 
     /// The next level to try, or `None` when the search is over.
-    fn next(&self, levels: &dyn Levels, context: StepContext) -> Option<HintLevel> {
+    fn next(&self, levels: &dyn Levels, progress: RunProgress) -> Option<HintLevel> {
         let input = LevelInput::new(self.levels, &self.tried)
             .with_memory(self.memory)
-            .with_progress(context.progress)
+            .with_progress(progress)
             .with_seed(self.seed);
         let next = (!self.is_over).then(|| levels.next(&input)).flatten();
         next.filter(|level| level.share() > 0.0)
@@ -79,24 +78,17 @@ impl CollectPass<'_> {
     pub(crate) fn sample_hinted(
         &mut self,
         provider: &dyn HintProvider,
-        problems: &[&Problem],
         groups: &[RolloutGroup],
         indices: &[usize],
-        record: &SuccessRecord,
-        context: StepContext,
     ) -> Result<Vec<HintSearch>, RolloutError> {
-        let stage = context.seed.named("hinted");
-        let search = |index: usize| {
-            let seed = stage.named("level").child(index as u64);
-            let levels = provider.levels(problems[index]);
-            HintSearch::new(index, levels, seed, record.level(&problems[index].id))
-        };
-        let mut all = indices.iter().map(|&index| search(index)).collect::<Vec<_>>();
+        let seed = self.context.seed;
+        let stage = seed.named("hinted");
+        let mut all = self.searches(provider, indices);
         if self.parts.levels.samples_plain_first() {
-            self.sample_plain_again(problems, groups, &mut all, context)?;
+            self.sample_plain_again(groups, &mut all)?;
         }
         loop {
-            let asking = self.ask(provider, problems, groups, &mut all, context)?;
+            let asking = self.ask(provider, groups, &mut all, seed)?;
             if asking.is_empty() {
                 return Ok(all);
             }
@@ -104,7 +96,7 @@ impl CollectPass<'_> {
             let mut sampled_for = Vec::new();
             for (position, applied) in asking {
                 let HintSearch { index, tried, .. } = &all[position];
-                let (problem, round) = (problems[*index], tried.len() as u64);
+                let (problem, round) = (self.problems[*index], tried.len() as u64);
                 let level = HintLevel::new(applied.share);
                 if applied.hint.kind == HintKind::Demonstration {
                     let completion = demonstration(self.format, &applied.hint.text)?;
@@ -130,17 +122,15 @@ impl CollectPass<'_> {
     /// Samples the plain prompts once more. A search with a success there is over.
     fn sample_plain_again(
         &mut self,
-        problems: &[&Problem],
         groups: &[RolloutGroup],
         all: &mut [HintSearch],
-        context: StepContext,
     ) -> Result<(), RolloutError> {
-        let stage = context.seed.named("plain_again");
+        let stage = self.context.seed.named("plain_again");
         let job = |search: &HintSearch| {
             let seed = stage.child(search.index as u64).value();
             let prompt = groups[search.index].prompt.clone();
             let request = self.request(prompt, self.config.group_size, seed);
-            SampleJob { problem: problems[search.index], request, hint: None }
+            SampleJob { problem: self.problems[search.index], request, hint: None }
         };
         let jobs = all.iter().map(job).collect::<Vec<_>>();
         let sampled = self.sample(&jobs)?;
@@ -155,28 +145,43 @@ impl CollectPass<'_> {
         Ok(())
     }
 
+    /// A search for each of the groups at `indices`.
+    pub(crate) fn searches(
+        &self,
+        provider: &dyn HintProvider,
+        indices: &[usize],
+    ) -> Vec<HintSearch> {
+        let seeds = self.context.seed.named("hinted").named("level");
+        let search = |&index: &usize| {
+            let problem = self.problems[index];
+            let (levels, memory) = (provider.levels(problem), self.record.level(&problem.id));
+            HintSearch::new(index, levels, seeds.child(index as u64), memory)
+        };
+        indices.iter().map(search).collect()
+    }
+
     /// The hints of the next round, each with the position of its group in `all`. A search without a
     /// hint is over.
     pub(crate) fn ask(
         &mut self,
         provider: &dyn HintProvider,
-        problems: &[&Problem],
         groups: &[RolloutGroup],
         all: &mut [HintSearch],
-        context: StepContext,
+        seed: Seed,
     ) -> Result<Vec<(usize, Arc<AppliedHint>)>, RolloutError> {
         let mut requests = Vec::new();
         let mut positions = Vec::new();
         for (position, search) in all.iter_mut().enumerate() {
-            let Some(level) = search.next(self.parts.levels, context) else { continue };
+            let progress = self.context.progress;
+            let Some(level) = search.next(self.parts.levels, progress) else { continue };
             let round = search.tried.len();
-            let seed = context.seed.named("hint").child(search.index as u64);
-            let request = HintRequest::new(problems[search.index])
+            let seed = seed.named("hint").child(search.index as u64);
+            let request = HintRequest::new(self.problems[search.index])
                 .with_failed(&groups[search.index].rollouts)
-                .with_problems(problems)
+                .with_problems(self.problems)
                 .with_level(level)
                 .with_round(round)
-                .with_progress(context.progress)
+                .with_progress(progress)
                 .with_seed(seed.child(round as u64));
             requests.push(request);
             positions.push(position);
@@ -187,7 +192,7 @@ impl CollectPass<'_> {
         let hints = self.config.leak_guard.hints(provider, &requests, self)?;
         let mut asking = Vec::new();
         for ((position, request), hint) in positions.into_iter().zip(&requests).zip(hints) {
-            self.stats.leaks.observe(&hint);
+            self.stats.hinted.leaks.observe(&hint);
             match hint.hint {
                 None => all[position].is_over = true,
                 Some(hint) => {
@@ -224,7 +229,7 @@ impl CollectPass<'_> {
             if len <= limit {
                 return Ok(Some(applied));
             }
-            self.stats.too_long_hints += usize::from(!is_counted);
+            self.stats.hinted.too_long += usize::from(!is_counted);
             is_counted = true;
             hint = applied.hint;
             match self.config.too_long {
@@ -246,7 +251,7 @@ impl CollectPass<'_> {
     }
 
     fn observe(&mut self, search: &mut HintSearch, level: HintLevel, rollouts: Vec<Rollout>) {
-        self.stats.attempts += 1;
+        self.stats.hinted.attempts += 1;
         let rate = count_correct(&rollouts) as f64 / rollouts.len().max(1) as f64;
         let best = search.best.as_ref().map(|(best, _)| *best);
         if best.is_none_or(|best| self.parts.levels.prefers(rate, best)) {

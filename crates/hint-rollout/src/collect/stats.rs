@@ -1,10 +1,12 @@
 //! Counts of a collection.
 
 use std::collections::BTreeMap;
+use std::ops::Add;
 
 use hint_reward::Score;
 use hint_reward::extract::AnswerSource;
 
+use crate::engine::{Completion, StopReason};
 use crate::hint::leak::LeakCounts;
 use crate::sample::{Rollout, RolloutGroup, RolloutSource, SuccessCount, count_correct};
 
@@ -25,65 +27,105 @@ pub struct Collected {
 pub struct CollectStats {
     /// Problems asked.
     pub problems: usize,
-    /// Plain completions with a verdict, and how many of them were correct.
-    pub plain: SuccessCount,
-    /// Hinted completions with a verdict, of the attempt that counts, and how many were correct.
-    pub hinted: SuccessCount,
-    /// The same by what they were sampled from.
-    pub by_source: BTreeMap<RolloutSource, SuccessCount>,
-    /// Groups with plain completions.
-    pub plain_groups: usize,
-    /// Plain groups in which every completion was wrong.
+    /// The plain stage.
+    pub plain: PlainStats,
+    /// The hinted stage.
+    pub hinted: HintedStats,
+    /// Completions of both stages.
+    pub sampled: SampledStats,
+    /// Verdicts of both stages.
+    pub judged: JudgedStats,
+    /// Rounds and replayed groups of a step.
+    pub batch: BatchStats,
+}
+
+/// Counts over plain groups.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PlainStats {
+    /// Completions with a verdict, and how many of them were correct.
+    pub success: SuccessCount,
+    /// Groups with such completions.
+    pub groups: usize,
+    /// Groups in which every completion was wrong.
     pub all_wrong: usize,
     /// All-wrong groups that collapsed: at least 7 of 8 completions give the same answer, or the same text where
     /// none has an answer.
     pub collapsed: usize,
-    /// Plain groups in which every completion was correct.
+    /// Groups in which every completion was correct.
     pub all_right: usize,
+}
+
+/// Counts over hints and what was sampled with them.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+#[non_exhaustive]
+pub struct HintedStats {
+    /// Completions with a verdict, of the attempt that counts, and how many were correct.
+    pub success: SuccessCount,
     /// Groups that were hinted.
-    pub hinted_groups: usize,
+    pub groups: usize,
+    /// Hinted groups that counted, by [`KeepIf`](crate::collect::hinted::KeepIf).
+    pub rescued: usize,
     /// Groups whose plain completions a hint teaches.
-    pub taught_groups: usize,
-    /// What the hints gave away.
-    pub leaks: LeakCounts,
-    /// Attempts at it, over all levels that were tried.
+    pub taught: usize,
+    /// Attempts, over all levels that were tried.
     pub attempts: usize,
     /// Hint levels of the attempts that count, summed over the hinted groups.
     pub share_sum: f64,
-    /// Hinted groups that counted, by [`KeepIf`](crate::collect::hinted::KeepIf).
-    pub rescued_groups: usize,
-    /// Hinted success of the problems that also have plain completions, for the internalization gap.
-    pub hinted_with_plain: SuccessCount,
+    /// Success of the problems that also have plain completions, for the internalization gap.
+    pub paired: SuccessCount,
     /// Plain success of the problems that were hinted, for the internalization gap.
-    pub plain_of_hinted: SuccessCount,
-    /// Completions per verdict, plain and hinted.
+    pub paired_plain: SuccessCount,
+    /// Leaks of the hints.
+    pub leaks: LeakCounts,
+    /// Hints and demonstrations that are longer than the engine holds: left out or cut.
+    pub too_long: usize,
+}
+
+/// Counts over all completions, plain and hinted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SampledStats {
+    /// Completions.
+    pub completions: usize,
+    /// Completions cut off at the token limit.
+    pub truncated: usize,
+    /// Lengths of the completions.
+    pub lengths: LengthCount,
+    /// Lengths of those that a stop token ended.
+    pub terminated: LengthCount,
+    /// Tokens of the completions, and of hints that the policy wrote.
+    pub tokens: usize,
+    /// Tokens of the prompts that they were sampled from, once for each completion.
+    pub prompt_tokens: usize,
+    /// Problems left out because their prompts are longer than the engine holds.
+    pub too_long_prompts: usize,
+}
+
+/// Verdicts and rewards, plain and hinted.
+#[derive(Debug, Clone, Default, PartialEq)]
+#[non_exhaustive]
+pub struct JudgedStats {
+    /// Completions with a verdict by their source, and how many of them were correct.
+    pub by_source: BTreeMap<RolloutSource, SuccessCount>,
+    /// Completions per verdict.
     pub verdicts: BTreeMap<&'static str, usize>,
     /// Completions by the rule that found their answer, and how many of them were correct. Completions
     /// without an answer are under `none`.
     pub extracted_by: BTreeMap<&'static str, SuccessCount>,
-    /// Completions dropped because they could not be judged, plain and hinted.
+    /// Completions dropped because they could not be judged.
     pub dropped: usize,
+    /// Judged completions that are left out of the loss because they were cut off.
+    pub masked: usize,
     /// How often a reward failed, by its name; `panic` for those that panicked, and `rubric` where no one
     /// reward is to blame.
     pub reward_failures: BTreeMap<String, usize>,
-    /// Problems left out because their prompts are longer than the engine holds.
-    pub too_long_prompts: usize,
-    /// Hints and demonstrations that are longer than the engine holds: left out or cut.
-    pub too_long_hints: usize,
-    /// Completions sampled, plain and hinted.
-    pub completions: usize,
-    /// Completions cut off at the token limit, plain and hinted.
-    pub truncated: usize,
-    /// Lengths of the completions, plain and hinted.
-    pub lengths: LengthCount,
-    /// Lengths of those that a stop token ended.
-    pub terminated: LengthCount,
-    /// Completion tokens sampled, plain and hinted, and those of hints that the policy wrote.
-    pub tokens: usize,
-    /// Tokens of the prompts that they were sampled from, once for each completion.
-    pub prompt_tokens: usize,
-    /// Judged completions that are left out of the loss because they were cut off.
-    pub masked: usize,
+}
+
+/// Rounds and replayed groups of a step.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct BatchStats {
     /// Rounds of [dynamic sampling](crate::collect::curriculum::DynamicSampling); 1 without it.
     pub rounds: usize,
     /// Groups that dynamic sampling left out.
@@ -134,90 +176,103 @@ impl LengthCount {
 impl CollectStats {
     /// Adds what another collection of the same step counted.
     pub(crate) fn merge(&mut self, other: Self) {
-        let Self {
-            problems,
-            plain,
-            hinted,
-            by_source,
-            plain_groups,
-            all_wrong,
-            collapsed,
-            all_right,
-            hinted_groups,
-            taught_groups,
-            attempts,
-            share_sum,
-            rescued_groups,
-            hinted_with_plain,
-            plain_of_hinted,
-            verdicts,
-            extracted_by,
-            dropped,
-            reward_failures,
-            too_long_prompts,
-            too_long_hints,
-            completions,
-            truncated,
-            leaks,
-            lengths,
-            terminated,
-            tokens,
-            prompt_tokens,
-            masked,
-            rounds,
-            without_signal,
-            missing_groups,
-            replayed,
-            replay_age_sum,
-        } = other;
+        let Self { problems, plain, hinted, sampled, judged, batch } = other;
         self.problems += problems;
-        self.plain = self.plain + plain;
-        self.hinted = self.hinted + hinted;
-        for (source, count) in by_source {
-            let entry = self.by_source.entry(source).or_default();
-            *entry = *entry + count;
+        self.plain.merge(plain);
+        self.hinted.merge(hinted);
+        self.sampled.merge(sampled);
+        self.judged.merge(judged);
+        self.batch.merge(batch);
+    }
+
+    pub(crate) fn observe_plain(&mut self, rollouts: &[Rollout]) {
+        if rollouts.is_empty() {
+            return;
         }
-        self.plain_groups += plain_groups;
+        self.judged.observe_source(RolloutSource::Plain, rollouts);
+        let (plain, correct) = (&mut self.plain, count_correct(rollouts));
+        plain.success.observe(rollouts);
+        plain.groups += 1;
+        plain.all_wrong += usize::from(correct == 0);
+        plain.collapsed += usize::from(correct == 0 && has_collapsed(rollouts));
+        plain.all_right += usize::from(correct == rollouts.len());
+    }
+
+    pub(crate) fn observe_hinted(&mut self, rollouts: &[Rollout], plain: &[Rollout]) {
+        let hinted = &mut self.hinted;
+        hinted.groups += 1;
+        hinted.success.observe(rollouts);
+        if !plain.is_empty() {
+            hinted.paired.observe(rollouts);
+            hinted.paired_plain.observe(plain);
+        }
+        if let Some(first) = rollouts.first() {
+            hinted.share_sum += first.hint.as_ref().map_or(0.0, |applied| applied.share);
+            self.judged.observe_source(first.source(), rollouts);
+        }
+    }
+}
+
+impl PlainStats {
+    fn merge(&mut self, other: Self) {
+        let Self { success, groups, all_wrong, collapsed, all_right } = other;
+        self.success = self.success + success;
+        self.groups += groups;
         self.all_wrong += all_wrong;
         self.collapsed += collapsed;
         self.all_right += all_right;
-        self.hinted_groups += hinted_groups;
-        self.taught_groups += taught_groups;
+    }
+}
+
+impl HintedStats {
+    fn merge(&mut self, other: Self) {
+        let Self { success, groups, rescued, taught, attempts, .. } = other;
+        let Self { share_sum, paired, paired_plain, leaks, too_long, .. } = other;
+        self.success = self.success + success;
+        self.groups += groups;
+        self.rescued += rescued;
+        self.taught += taught;
         self.attempts += attempts;
         self.share_sum += share_sum;
-        self.rescued_groups += rescued_groups;
-        self.hinted_with_plain = self.hinted_with_plain + hinted_with_plain;
-        self.plain_of_hinted = self.plain_of_hinted + plain_of_hinted;
-        for (verdict, count) in verdicts {
-            *self.verdicts.entry(verdict).or_default() += count;
+        self.paired = self.paired + paired;
+        self.paired_plain = self.paired_plain + paired_plain;
+        self.leaks.merge(leaks);
+        self.too_long += too_long;
+    }
+}
+
+impl SampledStats {
+    /// Counts the completions of one prompt.
+    pub(crate) fn observe(&mut self, prompt_len: usize, completions: &[Completion]) {
+        self.completions += completions.len();
+        self.prompt_tokens += prompt_len * completions.len();
+        for completion in completions {
+            let length = completion.tokens.len();
+            self.tokens += length;
+            self.lengths.observe(length);
+            match completion.stop {
+                StopReason::Stop => self.terminated.observe(length),
+                StopReason::Length => self.truncated += 1,
+            }
         }
-        for (rule, count) in extracted_by {
-            let entry = self.extracted_by.entry(rule).or_default();
-            *entry = *entry + count;
-        }
-        self.dropped += dropped;
-        for (name, count) in reward_failures {
-            *self.reward_failures.entry(name).or_default() += count;
-        }
-        self.too_long_prompts += too_long_prompts;
-        self.too_long_hints += too_long_hints;
+    }
+
+    fn merge(&mut self, other: Self) {
+        let Self { completions, truncated, lengths, terminated, .. } = other;
+        let Self { tokens, prompt_tokens, too_long_prompts, .. } = other;
         self.completions += completions;
         self.truncated += truncated;
-        self.leaks.merge(leaks);
         self.lengths.merge(lengths);
         self.terminated.merge(terminated);
         self.tokens += tokens;
         self.prompt_tokens += prompt_tokens;
-        self.masked += masked;
-        self.rounds += rounds;
-        self.without_signal += without_signal;
-        self.missing_groups += missing_groups;
-        self.replayed += replayed;
-        self.replay_age_sum += replay_age_sum;
+        self.too_long_prompts += too_long_prompts;
     }
+}
 
+impl JudgedStats {
     /// Counts verdicts, by themselves and by the rule that found the answer.
-    pub(crate) fn observe_verdicts(&mut self, scores: &[Score]) {
+    pub(crate) fn observe(&mut self, scores: &[Score]) {
         for Score { verdict, judgment, .. } in scores {
             *self.verdicts.entry(verdict.name()).or_default() += 1;
             let rule = judgment.source.map_or("none", AnswerSource::name);
@@ -225,28 +280,40 @@ impl CollectStats {
         }
     }
 
-    pub(crate) fn observe_plain(&mut self, rollouts: &[Rollout]) {
-        let correct = count_correct(rollouts);
-        self.plain.observe(rollouts);
-        self.by_source.entry(RolloutSource::Plain).or_default().observe(rollouts);
-        self.plain_groups += usize::from(!rollouts.is_empty());
-        let all_wrong = !rollouts.is_empty() && correct == 0;
-        self.all_wrong += usize::from(all_wrong);
-        self.collapsed += usize::from(all_wrong && has_collapsed(rollouts));
-        self.all_right += usize::from(!rollouts.is_empty() && correct == rollouts.len());
+    fn observe_source(&mut self, source: RolloutSource, rollouts: &[Rollout]) {
+        self.by_source.entry(source).or_default().observe(rollouts);
     }
 
-    pub(crate) fn observe_hinted(&mut self, rollouts: &[Rollout], plain: &[Rollout]) {
-        self.hinted_groups += 1;
-        self.hinted.observe(rollouts);
-        if !plain.is_empty() {
-            self.hinted_with_plain.observe(rollouts);
-            self.plain_of_hinted.observe(plain);
-        }
-        if let Some(first) = rollouts.first() {
-            self.by_source.entry(first.source()).or_default().observe(rollouts);
-            self.share_sum += first.hint.as_ref().map_or(0.0, |applied| applied.share);
-        }
+    fn merge(&mut self, other: Self) {
+        let Self { by_source, verdicts, extracted_by, dropped, masked, reward_failures } = other;
+        add(&mut self.by_source, by_source);
+        add(&mut self.verdicts, verdicts);
+        add(&mut self.extracted_by, extracted_by);
+        self.dropped += dropped;
+        self.masked += masked;
+        add(&mut self.reward_failures, reward_failures);
+    }
+}
+
+impl BatchStats {
+    fn merge(&mut self, other: Self) {
+        let Self { rounds, without_signal, missing_groups, replayed, replay_age_sum } = other;
+        self.rounds += rounds;
+        self.without_signal += without_signal;
+        self.missing_groups += missing_groups;
+        self.replayed += replayed;
+        self.replay_age_sum += replay_age_sum;
+    }
+}
+
+/// Adds counts by name.
+fn add<K: Ord, V: Default + Copy + Add<Output = V>>(
+    counts: &mut BTreeMap<K, V>,
+    more: BTreeMap<K, V>,
+) {
+    for (name, count) in more {
+        let entry = counts.entry(name).or_default();
+        *entry = *entry + count;
     }
 }
 
@@ -267,7 +334,7 @@ mod tests {
     use hint_reward::{Judgment, Verdict};
 
     use super::*;
-    use crate::engine::{Completion, PolicyVersion, StopReason};
+    use crate::engine::PolicyVersion;
 
     /// A group of wrong completions with these answers and texts.
     fn wrong(completions: &[(Option<&str>, &str)]) -> Vec<Rollout> {
@@ -288,8 +355,8 @@ mod tests {
         let collapsed = |rollouts: &[Rollout]| {
             let mut stats = CollectStats::default();
             stats.observe_plain(rollouts);
-            assert_eq!(stats.all_wrong, 1);
-            stats.collapsed
+            assert_eq!(stats.plain.all_wrong, 1);
+            stats.plain.collapsed
         };
         let of = |same: usize, others: usize| {
             let others = (0..others).map(|index| ["1", "2", "3"][index]);

@@ -3,15 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::collect::curriculum::SuccessRecord;
-use crate::collect::hinted::{Contrast, Taught};
+use crate::collect::hinted::{Contrast, Taught, Teaching};
 use crate::collect::pass::CollectPass;
-use crate::collect::search::HintSearch;
-use crate::data::{HintKind, Problem};
+use crate::data::HintKind;
 use crate::error::RolloutError;
 use crate::hint::HintProvider;
 use crate::hint::source::Placebo;
-use crate::run::{Seed, StepContext};
+use crate::run::Seed;
 use crate::sample::{AppliedHint, RolloutGroup, TeacherPrompts};
 
 impl CollectPass<'_> {
@@ -20,28 +18,21 @@ impl CollectPass<'_> {
     pub(crate) fn teach(
         &mut self,
         provider: &dyn HintProvider,
-        problems: &[&Problem],
+        teaching: Teaching,
         groups: &mut [RolloutGroup],
         indices: &[usize],
-        record: &SuccessRecord,
-        context: StepContext,
     ) -> Result<(), RolloutError> {
-        let Some(teaching) = self.parts.combine.teaching() else { return Ok(()) };
-        let levels = context.seed.named("hinted").named("level");
-        let taught =
-            self.prompts(provider, problems, groups, indices, (levels, record), context)?;
+        let seed = self.context.seed;
+        let taught = self.prompts(provider, groups, indices, seed)?;
         let mut contrasts = match teaching.contrast {
             Contrast::None => BTreeMap::new(),
             Contrast::Placebo => {
                 let indices = taught.keys().copied().collect::<Vec<_>>();
-                let seed = context.seed.named("contrast");
-                let context = StepContext { seed, ..context };
                 // What a placebo gives away of another problem says nothing about the source.
-                let (leaks, too_long) = (self.stats.leaks, self.stats.too_long_hints);
-                let placebo = Placebo::new(provider);
-                let levels = (levels, record);
-                let found = self.prompts(&placebo, problems, groups, &indices, levels, context)?;
-                (self.stats.leaks, self.stats.too_long_hints) = (leaks, too_long);
+                let (leaks, too_long) = (self.stats.hinted.leaks, self.stats.hinted.too_long);
+                let (placebo, seed) = (Placebo::new(provider), seed.named("contrast"));
+                let found = self.prompts(&placebo, groups, &indices, seed)?;
+                (self.stats.hinted.leaks, self.stats.hinted.too_long) = (leaks, too_long);
                 found
             }
         };
@@ -57,7 +48,7 @@ impl CollectPass<'_> {
                 Taught::Correct => rollout.is_correct(),
             });
             let is_taught = is_taught.collect::<Vec<_>>();
-            self.stats.taught_groups += usize::from(is_taught.contains(&true));
+            self.stats.hinted.taught += usize::from(is_taught.contains(&true));
             groups[index].teacher = Some(TeacherPrompts { hint, contrast, is_taught });
         }
         Ok(())
@@ -67,22 +58,16 @@ impl CollectPass<'_> {
     fn prompts(
         &mut self,
         provider: &dyn HintProvider,
-        problems: &[&Problem],
         groups: &[RolloutGroup],
         indices: &[usize],
-        (levels, record): (Seed, &SuccessRecord),
-        context: StepContext,
+        seed: Seed,
     ) -> Result<BTreeMap<usize, Arc<AppliedHint>>, RolloutError> {
-        let search = |&index: &usize| {
-            let (problem, seed) = (problems[index], levels.child(index as u64));
-            HintSearch::new(index, provider.levels(problem), seed, record.level(&problem.id))
-        };
-        let mut all = indices.iter().map(search).collect::<Vec<_>>();
-        let asking = self.ask(provider, problems, groups, &mut all, context)?;
+        let mut all = self.searches(provider, indices);
+        let asking = self.ask(provider, groups, &mut all, seed)?;
         let prompt = |(position, applied): (usize, Arc<AppliedHint>)| {
             let index = all[position].index;
             if applied.hint.kind != HintKind::Guidance {
-                let problem = problems[index].id.clone();
+                let problem = self.problems[index].id.clone();
                 return Err(RolloutError::TeachesNothing { problem });
             }
             Ok((index, applied))

@@ -77,10 +77,10 @@ fn dynamic_sampling_draws_until_every_group_teaches_something() {
     assert!(collected.groups.iter().all(|group| group.num_correct() == 2));
     let stats = &collected.stats;
     let drawn = usize::try_from(collector.drawn()).unwrap();
-    assert!(drawn > 3 && stats.rounds > 1, "two thirds of the problems teach nothing");
-    assert_eq!((stats.problems, stats.without_signal), (drawn, drawn - 3));
-    assert_eq!(stats.completions, 4 * drawn, "what was left out was sampled all the same");
-    assert_eq!(stats.missing_groups, 0);
+    assert!(drawn > 3 && stats.batch.rounds > 1, "two thirds of the problems teach nothing");
+    assert_eq!((stats.problems, stats.batch.without_signal), (drawn, drawn - 3));
+    assert_eq!(stats.sampled.completions, 4 * drawn, "what was left out was sampled all the same");
+    assert_eq!(stats.batch.missing_groups, 0);
     let log = log.lock().expect("no test panics here");
     let prompts = log.iter().map(|(prompt, _)| prompt).collect::<std::collections::BTreeSet<_>>();
     let seeds = log.iter().map(|(_, seed)| seed).collect::<std::collections::BTreeSet<_>>();
@@ -93,9 +93,9 @@ fn dynamic_sampling_gives_up_after_its_rounds_and_says_so() {
     let collected = step(&mut collector, 12, 0);
     // One epoch has four such problems; what is missing is drawn once more.
     let stats = &collected.stats;
-    assert_eq!((stats.rounds, collector.drawn()), (2, 20));
-    assert_eq!(collected.groups.len() + stats.missing_groups, 12);
-    assert!(stats.missing_groups >= 4, "{}", stats.missing_groups);
+    assert_eq!((stats.batch.rounds, collector.drawn()), (2, 20));
+    assert_eq!(collected.groups.len() + stats.batch.missing_groups, 12);
+    assert!(stats.batch.missing_groups >= 4, "{}", stats.batch.missing_groups);
     // The next step goes on where this one stopped.
     step(&mut collector, 1, 1);
     assert!(collector.drawn() > 20);
@@ -150,8 +150,8 @@ fn truncated_completions_are_masked_and_keep_their_reward() {
         collected.groups[0].rollouts.iter().map(|rollout| rollout.is_masked).collect::<Vec<_>>()
     };
     let (off, on) = (collect(false), collect(true));
-    assert_eq!((masked(&off), off.stats.masked), (vec![false; 4], 0));
-    assert_eq!((masked(&on), on.stats.masked), (vec![false, true, true, true], 3));
+    assert_eq!((masked(&off), off.stats.judged.masked), (vec![false; 4], 0));
+    assert_eq!((masked(&on), on.stats.judged.masked), (vec![false, true, true, true], 3));
     assert_eq!(off.groups[0].rewards(), on.groups[0].rewards());
 }
 
@@ -168,8 +168,8 @@ fn replay_fills_a_step_up_with_groups_of_earlier_steps_once() {
     let mut replayed = 0;
     for collected in &steps {
         let teaching = collected.groups.iter().filter(|group| group.has_signal()).count();
-        fresh += teaching - collected.stats.replayed;
-        replayed += collected.stats.replayed;
+        fresh += teaching - collected.stats.batch.replayed;
+        replayed += collected.stats.batch.replayed;
         assert_eq!(collected.groups.len(), 4, "a replayed group takes the place of another");
         let mut distinct = ids(collected);
         distinct.sort_unstable();
@@ -178,8 +178,8 @@ fn replay_fills_a_step_up_with_groups_of_earlier_steps_once() {
     }
     assert_eq!(fresh, 4, "an epoch has four problems that teach something");
     assert!(replayed > 0 && replayed <= fresh, "{replayed}: each of them comes back once at most");
-    assert_eq!(steps[0].stats.replayed, 0, "there is nothing to replay yet");
-    assert!(steps.iter().all(|c| c.stats.replay_age_sum >= c.stats.replayed as u64));
+    assert_eq!(steps[0].stats.batch.replayed, 0, "there is nothing to replay yet");
+    assert!(steps.iter().all(|c| c.stats.batch.replay_age_sum >= c.stats.batch.replayed as u64));
 }
 
 #[test]
@@ -195,7 +195,7 @@ fn replay_forgets_what_is_too_old_or_too_much() {
             Collector::new(engine, Bytes::default(), Rubric::new(ExactMatch::new()), config)
                 .unwrap();
         step(&mut collector, count, 0);
-        step(&mut collector, count, later).stats.replayed
+        step(&mut collector, count, later).stats.batch.replayed
     };
     assert_eq!(first(4, replaying(8, 2), 2), 4);
     assert_eq!(first(4, replaying(8, 2), 3), 0, "three steps are more than two");
@@ -216,7 +216,10 @@ fn hinted_groups_are_not_replayed() {
     let collected = collector.collect_batch(&hinted, 1, RUN, context(0)).unwrap();
     assert!(collected.groups[0].is_hinted() && collected.groups[0].has_signal());
     let other = [Problem::new("q", "?", "1")];
-    assert_eq!(collector.collect_batch(&other, 1, RUN, context(1)).unwrap().stats.replayed, 0);
+    assert_eq!(
+        collector.collect_batch(&other, 1, RUN, context(1)).unwrap().stats.batch.replayed,
+        0
+    );
 }
 
 #[test]
@@ -246,7 +249,7 @@ fn a_collector_resumes_with_selection_dynamic_sampling_and_replay() {
     };
     let (mut whole, _) = collector(config.clone());
     let expected = (0..8).map(|at| step(&mut whole, 3, at)).collect::<Vec<_>>();
-    assert!(expected.iter().any(|collected| collected.stats.replayed > 0));
+    assert!(expected.iter().any(|collected| collected.stats.batch.replayed > 0));
     let (mut first, _) = collector(config.clone());
     for at in 0..4 {
         step(&mut first, 3, at);

@@ -58,11 +58,11 @@ fn only_groups_that_are_all_wrong_get_a_hint() {
     assert!(hopeless.replaced.is_empty());
 
     let stats = &collected.stats;
-    assert_eq!((stats.all_wrong, stats.hinted_groups, stats.rescued_groups), (2, 2, 1));
-    assert_eq!((stats.plain.correct, stats.plain.total), (2, 12));
-    assert_eq!((stats.hinted.correct, stats.hinted.total), (2, 8));
-    assert_eq!((stats.plain_of_hinted.correct, stats.plain_of_hinted.total), (0, 8));
-    assert_eq!(stats.completions, 20);
+    assert_eq!((stats.plain.all_wrong, stats.hinted.groups, stats.hinted.rescued), (2, 2, 1));
+    assert_eq!((stats.plain.success.correct, stats.plain.success.total), (2, 12));
+    assert_eq!((stats.hinted.success.correct, stats.hinted.success.total), (2, 8));
+    assert_eq!((stats.hinted.paired_plain.correct, stats.hinted.paired_plain.total), (0, 8));
+    assert_eq!(stats.sampled.completions, 20);
 }
 
 #[test]
@@ -71,7 +71,7 @@ fn without_hints_every_group_is_plain() {
     for collected in [collect(config(), false), collect(never, true)] {
         let collected = collected.expect("the script works");
         assert!(collected.groups.iter().all(|group| !group.is_hinted()));
-        assert_eq!(collected.stats.completions, 12);
+        assert_eq!(collected.stats.sampled.completions, 12);
     }
 }
 
@@ -142,8 +142,8 @@ fn failures_are_dropped_and_counted_up_to_the_limit() {
     let lenient = VerdictPolicy { max_dropped_frac: 0.25, ..VerdictPolicy::default() };
     let collected = collect_with_failures(1, Verdict::Timeout, lenient).expect("within the limit");
     assert_eq!(collected.groups[0].rollouts.len(), 3);
-    assert_eq!(collected.stats.dropped, 1);
-    assert_eq!(collected.stats.verdicts["timeout"], 1);
+    assert_eq!(collected.stats.judged.dropped, 1);
+    assert_eq!(collected.stats.judged.verdicts["timeout"], 1);
 
     let error = collect_with_failures(2, Verdict::Timeout, lenient).expect_err("above the limit");
     let RolloutError::TooManyFailures { failed: 2, judged: 4, .. } = error else {
@@ -157,7 +157,7 @@ fn a_failed_verifier_never_triggers_a_hint() {
     let lenient = VerdictPolicy { max_dropped_frac: 1.0, ..VerdictPolicy::default() };
     let collected = collect_with_failures(4, Verdict::Error, lenient).expect("within the limit");
     assert!(collected.groups.is_empty());
-    assert_eq!((collected.stats.all_wrong, collected.stats.hinted_groups), (0, 0));
+    assert_eq!((collected.stats.plain.all_wrong, collected.stats.hinted.groups), (0, 0));
 }
 
 #[test]

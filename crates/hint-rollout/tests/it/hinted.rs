@@ -87,8 +87,8 @@ fn a_ladder_of_prefixes_stops_at_the_first_success_and_continues_the_solution() 
     assert_eq!(group.rollouts[0].text, " think \\b\\boxed{42}", "prefix and continuation");
     assert_eq!(group.rollouts[0].source(), RolloutSource::Prefix);
     let stats = &collected.stats;
-    assert_eq!((stats.attempts, stats.hinted_groups, stats.rescued_groups), (2, 1, 1));
-    assert_eq!(stats.completions, 12);
+    assert_eq!((stats.hinted.attempts, stats.hinted.groups, stats.hinted.rescued), (2, 1, 1));
+    assert_eq!(stats.sampled.completions, 12);
     // The first rung's completions helped nobody, and stay to be looked at.
     let shares = group.discarded.iter().map(|one| one.hint.as_ref().expect("hinted").share);
     assert_eq!(shares.collect::<Vec<_>>(), [0.25; 4]);
@@ -116,7 +116,7 @@ fn a_ladder_may_begin_with_the_plain_prompt_once_more() {
         let [group] = &collected.groups[..] else { panic!("one group") };
         assert_eq!((group.is_hinted(), group.num_correct()), (is_hinted, 2));
         let stats = &collected.stats;
-        assert_eq!(stats.hinted_groups, usize::from(is_hinted), "the plain prompt is no hint");
+        assert_eq!(stats.hinted.groups, usize::from(is_hinted), "the plain prompt is no hint");
         let record = collector.record().get("p").expect("it was asked");
         let plain = if is_hinted { 4 } else { 8 };
         assert_eq!((record.plain.total, record.level), (plain, None));
@@ -206,7 +206,7 @@ fn a_hint_that_does_not_help_changes_nothing() {
     assert_eq!(prompts.len(), 3);
     let [group] = &collected.groups[..] else { panic!("one group") };
     assert!(!group.is_hinted() && group.replaced.is_empty());
-    assert_eq!((collected.stats.hinted_groups, collected.stats.rescued_groups), (1, 0));
+    assert_eq!((collected.stats.hinted.groups, collected.stats.hinted.rescued), (1, 0));
     assert_eq!(group.discarded.len(), 8, "both attempts");
 }
 
@@ -255,7 +255,7 @@ fn demonstrations_join_without_being_sampled() {
     assert!(demonstration.is_correct());
     assert_eq!(demonstration.completion.tokens.len(), " think \\boxed{42}".len());
     assert!(demonstration.completion.behavior_logprobs.iter().all(|logprob| *logprob == 0.0));
-    assert_eq!(collected.stats.completions, 4, "only what was sampled counts");
+    assert_eq!(collected.stats.sampled.completions, 4, "only what was sampled counts");
     assert_eq!(group.rewards(), [0.0, 0.0, 0.0, 0.0, 1.0]);
 }
 

@@ -182,7 +182,7 @@ fn collect(guard: LeakGuard, texts: &[&'static str]) -> (Vec<String>, [usize; 4]
     let log = log.lock().expect("no test panics here");
     let hints = log.iter().filter_map(|(prompt, _)| prompt.split_once("directly:\n"));
     let hints = hints.map(|(_, hint)| hint.to_owned()).collect();
-    let leaks = collected.stats.leaks;
+    let leaks = collected.stats.hinted.leaks;
     let asked = provider.asked.lock().expect("no test panics here");
     let mut seeds = asked.iter().map(|(_, seed)| seed.value()).collect::<Vec<_>>();
     seeds.dedup();

@@ -64,8 +64,8 @@ fn an_error_a_nan_and_a_panic_cost_one_completion_each_and_are_counted_by_name()
         assert_eq!(texts, ["\\boxed{0}", "\\boxed{4}", "\\boxed{5}"]);
         assert_eq!(group.rewards(), [1.5, 0.5, 0.5], "the others have all their parts");
     }
-    assert_eq!((collected.stats.dropped, collected.stats.verdicts["error"]), (9, 9));
-    let failures = &collected.stats.reward_failures;
+    assert_eq!((collected.stats.judged.dropped, collected.stats.judged.verdicts["error"]), (9, 9));
+    let failures = &collected.stats.judged.reward_failures;
     let failures = failures.iter().map(|(name, count)| (name.as_str(), *count));
     assert_eq!(failures.collect::<Vec<_>>(), [("fallible", 3), ("nan", 3), ("panic", 3)]);
 }
@@ -129,7 +129,7 @@ fn a_reward_that_hangs_is_left_behind() {
     let collected = collect(rubric, config).expect("the run goes on");
     let ids = collected.groups.iter().map(|group| group.problem_id.as_str());
     assert_eq!(ids.collect::<Vec<_>>(), ["a", "c"]);
-    assert_eq!(collected.stats.verdicts["timeout"], 6);
+    assert_eq!(collected.stats.judged.verdicts["timeout"], 6);
 }
 
 #[test]

@@ -43,7 +43,7 @@ fn a_completion_is_cut_before_the_first_of_them_with_its_log_probabilities() {
         ([12; 3], StopReason::Length, true),
     ];
     assert_eq!(found.collect::<Vec<_>>(), expected);
-    assert_eq!((collected.stats.tokens, collected.stats.truncated), (30, 1));
+    assert_eq!((collected.stats.sampled.tokens, collected.stats.sampled.truncated), (30, 1));
 }
 
 #[test]

@@ -60,7 +60,7 @@ fn nothing_is_sampled_under_a_hint_that_teaches() {
     assert_eq!((contrast, &of_a.is_taught), (None, &vec![false, true, false, true]));
     assert_eq!(b.teacher.as_ref().expect("it has a hint").is_taught, [true; 4]);
     assert!(c.teacher.is_none(), "it has no hint");
-    assert_eq!((collected.stats.taught_groups, collected.stats.hinted_groups), (2, 0));
+    assert_eq!((collected.stats.hinted.taught, collected.stats.hinted.groups), (2, 0));
 }
 
 #[test]
@@ -77,7 +77,7 @@ fn a_contrast_is_the_hint_of_another_problem_with_the_own_question() {
     let (collected, _) =
         collect(combine, DatasetHints::new(), &problems()[..1]).expect("the script works");
     assert!(collected.groups[0].teacher.is_none());
-    assert_eq!(collected.stats.taught_groups, 0);
+    assert_eq!(collected.stats.hinted.taught, 0);
 }
 
 #[test]

@@ -69,7 +69,7 @@ fn too_long_prompts_and_hints_are_left_out_and_counted() {
     let collected = collect(TooLong::Drop).expect("nothing stops the step");
     let found = collected.groups.iter().map(|group| (&*group.problem_id, group.is_hinted()));
     assert_eq!(found.collect::<Vec<_>>(), [("fits", true), ("long-hint", false)]);
-    assert_eq!((collected.stats.too_long_prompts, collected.stats.too_long_hints), (1, 1));
+    assert_eq!((collected.stats.sampled.too_long_prompts, collected.stats.hinted.too_long), (1, 1));
 }
 
 #[test]
@@ -79,7 +79,7 @@ fn a_hint_can_be_cut_until_it_fits() {
     let hint = group.and_then(|group| group.hint()).expect("its hint is cut");
     assert!(hint.hint.text.starts_with("Add. ") && hint.prompt.len() <= 159, "{hint:?}");
     assert!(hint.prompt.len() > 155, "no more than needed: {}", hint.prompt.len());
-    assert_eq!((collected.stats.too_long_prompts, collected.stats.too_long_hints), (1, 1));
+    assert_eq!((collected.stats.sampled.too_long_prompts, collected.stats.hinted.too_long), (1, 1));
 }
 
 #[test]
@@ -138,7 +138,7 @@ fn too_long_demonstrations_and_requests_for_hints_give_no_hint() {
         .with_hints(Demonstrations::new());
     let collected = collector.collect(&[&problem], Seed::new(3)).expect("nothing stops the step");
     assert!(!collected.groups[0].is_hinted());
-    assert_eq!(collected.stats.too_long_hints, 1);
+    assert_eq!(collected.stats.hinted.too_long, 1);
     let engine = Small(Scripted::new(script).0);
     let config = CollectorConfig { group_size: 2, ..CollectorConfig::default() };
     let mut collector = Collector::new(engine, Bytes::default(), rubric(), config)

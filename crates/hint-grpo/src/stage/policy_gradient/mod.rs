@@ -156,12 +156,12 @@ impl Stage for PolicyGradient {
         let collected = self.collector.collect_batch(problems, count, run.seed, context)?;
         let Collected { mut groups, stats, .. } = collected;
         let (mut metrics, mut warnings) = (Metrics::new(), Vec::new());
-        if stats.missing_groups > 0 {
+        if stats.batch.missing_groups > 0 {
             warnings.push(Warning::MissingGroups {
-                missing: stats.missing_groups,
+                missing: stats.batch.missing_groups,
                 wanted: run.prompts_per_step,
                 drawn: stats.problems,
-                rounds: stats.rounds,
+                rounds: stats.batch.rounds,
             });
         }
         staleness::admit(&mut groups, self.version, &run, &mut metrics, &mut warnings)?;
@@ -176,7 +176,7 @@ impl Stage for PolicyGradient {
         if self.config.rollout_table.is_on() {
             self.table = Table::new(progress.step + 1, &groups, &advantages, problems)?;
         }
-        let tokens = stats.tokens as u64;
+        let tokens = stats.sampled.tokens as u64;
         let (samples, indices) = assemble::samples(groups, &advantages, &self.config.loss);
         self.table.set_samples(indices);
         Ok(Batch {
@@ -184,7 +184,7 @@ impl Stage for PolicyGradient {
             metrics,
             warnings,
             tokens,
-            num_tokens: tokens + stats.prompt_tokens as u64,
+            num_tokens: tokens + stats.sampled.prompt_tokens as u64,
         })
     }
 

@@ -68,14 +68,26 @@ fn agree<V: PartialEq>(group: &RolloutGroup, value: impl Fn(&Rollout) -> V) -> b
 /// What was sampled, judged, hinted and left out.
 pub(super) fn observe_collection(metrics: &mut Metrics, stats: &CollectStats) {
     let share = |part: usize, whole: usize| (whole > 0).then(|| part as f64 / whole as f64);
-    metrics.set_some(metrics::ROLLOUT_PASS_RATE, stats.plain.rate());
-    metrics.set_some(metrics::ROLLOUT_ALL_WRONG_FRAC, share(stats.all_wrong, stats.plain_groups));
-    metrics.set_some(metrics::ROLLOUT_ALL_RIGHT_FRAC, share(stats.all_right, stats.plain_groups));
-    metrics.set_some(metrics::ROLLOUT_COLLAPSED_FRAC, share(stats.collapsed, stats.all_wrong));
-    metrics.set_some(metrics::ROLLOUT_DROPPED_FRAC, share(stats.dropped, stats.completions));
+    metrics.set_some(metrics::ROLLOUT_PASS_RATE, stats.plain.success.rate());
+    metrics.set_some(
+        metrics::ROLLOUT_ALL_WRONG_FRAC,
+        share(stats.plain.all_wrong, stats.plain.groups),
+    );
+    metrics.set_some(
+        metrics::ROLLOUT_ALL_RIGHT_FRAC,
+        share(stats.plain.all_right, stats.plain.groups),
+    );
+    metrics.set_some(
+        metrics::ROLLOUT_COLLAPSED_FRAC,
+        share(stats.plain.collapsed, stats.plain.all_wrong),
+    );
+    metrics.set_some(
+        metrics::ROLLOUT_DROPPED_FRAC,
+        share(stats.judged.dropped, stats.sampled.completions),
+    );
     for (counts, [mean, min, max]) in [
         (
-            stats.lengths,
+            stats.sampled.lengths,
             [
                 metrics::COMPLETIONS_MEAN_LENGTH,
                 metrics::COMPLETIONS_MIN_LENGTH,
@@ -83,7 +95,7 @@ pub(super) fn observe_collection(metrics: &mut Metrics, stats: &CollectStats) {
             ],
         ),
         (
-            stats.terminated,
+            stats.sampled.terminated,
             [
                 metrics::COMPLETIONS_MEAN_TERMINATED_LENGTH,
                 metrics::COMPLETIONS_MIN_TERMINATED_LENGTH,
@@ -95,56 +107,62 @@ pub(super) fn observe_collection(metrics: &mut Metrics, stats: &CollectStats) {
         metrics.set_some(min, counts.least.map(|least| least as f64));
         metrics.set_some(max, counts.least.map(|_| counts.most as f64));
     }
-    metrics.set_some(metrics::COMPLETIONS_CLIPPED_RATIO, share(stats.truncated, stats.completions));
-    metrics.set_some(metrics::HINT_HINTED_FRAC, share(stats.hinted_groups, stats.problems));
-    if stats.taught_groups > 0 {
-        metrics.set_some(metrics::HINT_TAUGHT_FRAC, share(stats.taught_groups, stats.problems));
+    metrics.set_some(
+        metrics::COMPLETIONS_CLIPPED_RATIO,
+        share(stats.sampled.truncated, stats.sampled.completions),
+    );
+    metrics.set_some(metrics::HINT_HINTED_FRAC, share(stats.hinted.groups, stats.problems));
+    if stats.hinted.taught > 0 {
+        metrics.set_some(metrics::HINT_TAUGHT_FRAC, share(stats.hinted.taught, stats.problems));
     }
-    metrics.set_some(metrics::HINT_RESCUED_FRAC, share(stats.rescued_groups, stats.hinted_groups));
-    metrics.set_some(metrics::HINT_PASS_RATE, stats.hinted.rate());
-    metrics.set_some(metrics::HINT_ATTEMPTS, share(stats.attempts, stats.hinted_groups));
-    if stats.hinted_groups > 0 {
-        metrics.set(metrics::HINT_SHARE, stats.share_sum / stats.hinted_groups as f64);
+    metrics.set_some(metrics::HINT_RESCUED_FRAC, share(stats.hinted.rescued, stats.hinted.groups));
+    metrics.set_some(metrics::HINT_PASS_RATE, stats.hinted.success.rate());
+    metrics.set_some(metrics::HINT_ATTEMPTS, share(stats.hinted.attempts, stats.hinted.groups));
+    if stats.hinted.groups > 0 {
+        metrics.set(metrics::HINT_SHARE, stats.hinted.share_sum / stats.hinted.groups as f64);
     }
-    let leaks = stats.leaks;
+    let leaks = stats.hinted.leaks;
     metrics.set_some(metrics::HINT_LEAKING_FRAC, share(leaks.leaking, leaks.judged));
     metrics.set_some(metrics::HINT_LEAKING_ANSWER_FRAC, share(leaks.answer, leaks.judged));
     metrics.set_some(metrics::HINT_LEAKING_STEP_FRAC, share(leaks.step, leaks.judged));
     metrics.set_some(metrics::HINT_DROPPED_FRAC, share(leaks.dropped, leaks.judged));
     for (name, count) in [
-        (metrics::ROLLOUT_TOO_LONG_PROMPTS, stats.too_long_prompts),
-        (metrics::ROLLOUT_TOO_LONG_HINTS, stats.too_long_hints),
+        (metrics::ROLLOUT_TOO_LONG_PROMPTS, stats.sampled.too_long_prompts),
+        (metrics::ROLLOUT_TOO_LONG_HINTS, stats.hinted.too_long),
     ] {
         metrics.set_some(name, (count > 0).then_some(count as f64));
     }
-    for (name, count) in &stats.reward_failures {
+    for (name, count) in &stats.judged.reward_failures {
         metrics.set(metrics::member(metrics::REWARD_FAILURES, name), *count as f64);
     }
-    if stats.masked > 0 {
-        metrics.set_some(metrics::ROLLOUT_MASKED_FRAC, share(stats.masked, stats.completions));
+    if stats.judged.masked > 0 {
+        metrics.set_some(
+            metrics::ROLLOUT_MASKED_FRAC,
+            share(stats.judged.masked, stats.sampled.completions),
+        );
     }
-    if stats.rounds > 1 || stats.without_signal > 0 || stats.missing_groups > 0 {
-        metrics.set(metrics::ROLLOUT_ROUNDS, stats.rounds as f64);
-        let left_out = share(stats.without_signal, stats.problems);
+    if stats.batch.rounds > 1 || stats.batch.without_signal > 0 || stats.batch.missing_groups > 0 {
+        metrics.set(metrics::ROLLOUT_ROUNDS, stats.batch.rounds as f64);
+        let left_out = share(stats.batch.without_signal, stats.problems);
         metrics.set_some(metrics::ROLLOUT_NO_SIGNAL_FRAC, left_out);
-        metrics.set(metrics::ROLLOUT_MISSING_GROUPS, stats.missing_groups as f64);
+        metrics.set(metrics::ROLLOUT_MISSING_GROUPS, stats.batch.missing_groups as f64);
     }
-    if stats.replayed > 0 {
-        metrics.set(metrics::ROLLOUT_REPLAYED_GROUPS, stats.replayed as f64);
-        let age = stats.replay_age_sum as f64 / stats.replayed as f64;
+    if stats.batch.replayed > 0 {
+        metrics.set(metrics::ROLLOUT_REPLAYED_GROUPS, stats.batch.replayed as f64);
+        let age = stats.batch.replay_age_sum as f64 / stats.batch.replayed as f64;
         metrics.set(metrics::ROLLOUT_REPLAY_AGE, age);
     }
-    let (hinted, plain) = (stats.hinted_with_plain.rate(), stats.plain_of_hinted.rate());
+    let (hinted, plain) = (stats.hinted.paired.rate(), stats.hinted.paired_plain.rate());
     if let (Some(hinted), Some(plain)) = (hinted, plain) {
         metrics.set(metrics::HINT_INTERNALIZATION_GAP, hinted - plain);
     }
-    for (verdict, count) in &stats.verdicts {
+    for (verdict, count) in &stats.judged.verdicts {
         let name = metrics::member(metrics::VERDICT, verdict);
-        metrics.set_some(name, share(*count, stats.completions));
+        metrics.set_some(name, share(*count, stats.sampled.completions));
     }
-    for (rule, count) in &stats.extracted_by {
+    for (rule, count) in &stats.judged.extracted_by {
         let name = metrics::member(metrics::VERIFIER_EXTRACTED_BY, rule);
-        metrics.set_some(name, share(count.total, stats.completions));
+        metrics.set_some(name, share(count.total, stats.sampled.completions));
         let name = metrics::member(metrics::VERIFIER_PASS_RATE_BY, rule);
         metrics.set_some(name, count.rate());
     }

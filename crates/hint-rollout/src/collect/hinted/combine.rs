@@ -152,7 +152,7 @@ pub enum CombineRule {
 
 impl Combine for CombineRule {
     fn name(&self) -> String {
-        state::tag(self)
+        state::described(self)
     }
 
     fn combine(&self, group: &mut RolloutGroup, hinted: Vec<Rollout>) {

@@ -162,7 +162,7 @@ const DEFAULT_RUNGS: usize = 4;
 
 impl Levels for LevelSearch {
     fn name(&self) -> String {
-        state::tag(self)
+        state::described(self)
     }
 
     fn next(&self, input: &LevelInput<'_>) -> Option<HintLevel> {

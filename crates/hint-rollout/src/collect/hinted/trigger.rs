@@ -125,7 +125,7 @@ impl TriggerInput {
 
 impl Trigger for HintTrigger {
     fn name(&self) -> String {
-        state::tag(self)
+        state::described(self)
     }
 
     /// A group without a judged completion never gets hints where the outcome matters.
