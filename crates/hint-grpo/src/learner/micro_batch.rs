@@ -1,7 +1,7 @@
 //! One micro-batch of the policy objective: gather, forward, loss, backward, observe.
 
 use hint_affinity::ClipRange;
-use hint_policy::{ScoreOptions, TokenBatch, TokenScores};
+use hint_policy::{ForwardPass, Policy, ScoreOptions, TokenBatch, TokenScores};
 use hint_rollout::Seed;
 use hint_rollout::run::RunProgress;
 use tch::{Device, Kind, Tensor};
@@ -9,9 +9,9 @@ use tch::{Device, Kind, Tensor};
 use super::affinity::AffinityTracker;
 use super::column::{TokenColumn, dim, loss_mask, per_row, responses_of, spread};
 use super::fixed::FixedLogprobs;
-use super::lesson::Lesson;
 use super::minibatch::Minibatch;
 use super::sample::{Context, Sample, token_batch};
+use super::teacher_scores::TeacherScores;
 use super::weights::LossWeights;
 use super::{Learner, RatioLogprobs};
 use crate::error::GrpoError;
@@ -44,7 +44,7 @@ impl Observed {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct PolicyStep<'s> {
     pub(super) samples: &'s [Sample],
-    pub(super) part: &'s Minibatch,
+    pub(super) minibatch: &'s Minibatch,
     pub(super) fixed: &'s FixedLogprobs,
     pub(super) weights: &'s LossWeights,
     pub(super) progress: RunProgress,
@@ -59,8 +59,8 @@ struct MicroBatch<'s> {
     positions: &'s [usize],
     rows: Vec<&'s Sample>,
     tokens: TokenBatch,
-    /// The teacher's part, where the loss has a divergence.
-    lesson: Option<Lesson>,
+    /// The taught rows under their teacher, where the loss has a divergence from it.
+    teacher: Option<TeacherScores>,
 }
 
 impl<'s> MicroBatch<'s> {
@@ -70,20 +70,20 @@ impl<'s> MicroBatch<'s> {
         credit: &dyn Credit,
         device: Device,
     ) -> Result<Self, GrpoError> {
-        let rows = positions.iter().map(|&position| &step.samples[step.part.policy[position]]);
+        let rows = positions.iter().map(|&position| &step.samples[step.minibatch.policy[position]]);
         let rows = rows.collect::<Vec<_>>();
         let tokens = token_batch(&rows, Context::Numerator, device)?;
-        let lesson = Lesson::new(credit, &rows, &tokens, device);
-        Ok(Self { positions, rows, tokens, lesson })
+        let teacher = TeacherScores::new(credit, &rows, &tokens, device);
+        Ok(Self { positions, rows, tokens, teacher })
     }
 
     /// Log-probabilities of the response of a taught row under its teacher, and under the distribution to compare with.
     /// The latter is `None` where it is the current policy.
     fn taught(&self, step: PolicyStep<'s>, row: usize) -> Option<(&[f64], Option<&'s [f64]>)> {
-        if let Some(lesson) = &self.lesson {
-            return Some((lesson.logprobs(row)?, None));
+        if let Some(teacher) = &self.teacher {
+            return Some((teacher.logprobs(row)?, None));
         }
-        let index = step.part.policy[self.positions[row]];
+        let index = step.minibatch.policy[self.positions[row]];
         Some((step.fixed.teacher(index)?, step.fixed.compared(index)))
     }
 }
@@ -109,44 +109,13 @@ impl Learner {
         positions: &[usize],
         observed: &mut Observed,
     ) -> Result<(), GrpoError> {
-        let policy = self.policy.lock();
-        let credit = &*self.credit;
-        let mut micro_batch = MicroBatch::gather(step, positions, credit, policy.device())?;
-
-        let seed = self.dropout_seed(step.progress, positions.first().copied().unwrap_or(0));
-        let mut options =
-            ScoreOptions { entropy: true, dropout_seed: Some(seed), ..self.scoring() };
-        if let Some(lesson) = &mut micro_batch.lesson {
-            if lesson.is_first() {
-                let rows = &micro_batch.rows;
-                self.with_teacher(&**policy, |teacher| {
-                    lesson.ask(teacher, rows, None, self.scoring())
-                })?;
-                if let Some(chosen) = lesson.chosen(&micro_batch.tokens) {
-                    micro_batch.tokens = micro_batch.tokens.with_alternatives(&chosen)?;
-                }
-            } else {
-                options.top_k = lesson.divergence.top_k;
-            }
-        }
-        let forward = policy.forward(&micro_batch.tokens, &options)?;
-        let scores = forward.scores();
-        if let Some(lesson) = &mut micro_batch.lesson
-            && !lesson.is_first()
-        {
-            let (rows, chosen) = (&micro_batch.rows, scores.alternatives.as_ref());
-            let chosen = chosen.map(|scored| &scored.tokens);
-            self.with_teacher(&**policy, |teacher| {
-                lesson.ask(teacher, rows, chosen, self.scoring())
-            })?;
-        }
-        let columns = Columns::new(step, &micro_batch, &scores.logprobs, credit)?;
-        let (loss, loss_metrics) = self.policy_loss(step, &micro_batch, &columns, scores)?;
-        let scores = TokenScores {
-            logprobs: scores.logprobs.shallow_clone(),
-            entropy: scores.entropy.as_ref().map(Tensor::shallow_clone),
-            alternatives: None,
-        };
+        let (policy, credit) = (self.policy.lock(), &*self.credit);
+        let micro_batch = MicroBatch::gather(step, positions, credit, policy.device())?;
+        let (forward, micro_batch) = self.forward(&**policy, step, micro_batch)?;
+        let columns = Columns::new(step, &micro_batch, &forward.scores().logprobs, credit)?;
+        let (loss, loss_metrics) =
+            self.policy_loss(step, &micro_batch, &columns, forward.scores())?;
+        let scores = without_alternatives(forward.scores());
         observed.loss += loss.double_value(&[]);
         if !observed.loss.is_finite() {
             // Nothing can be measured, and the guard skips the step.
@@ -158,7 +127,49 @@ impl Learner {
         self.observe(step, &micro_batch, &columns, &scores, observed)
     }
 
-    /// The loss of a micro-batch, and what it measures.
+    /// The forward pass of a micro-batch. The teacher of a divergence is asked before it if the support is the
+    /// teacher's, else after it.
+    fn forward<'p, 's>(
+        &self,
+        policy: &'p dyn Policy,
+        step: PolicyStep<'_>,
+        micro_batch: MicroBatch<'s>,
+    ) -> Result<(ForwardPass<'p>, MicroBatch<'s>), GrpoError> {
+        let MicroBatch { positions, rows, mut tokens, mut teacher } = micro_batch;
+        let seed = self.dropout_seed(step.progress, positions.first().copied().unwrap_or(0));
+        let mut options =
+            ScoreOptions { entropy: true, dropout_seed: Some(seed), ..self.scoring() };
+        let forward = match &mut teacher {
+            None => policy.forward(&tokens, &options)?,
+            Some(teacher) if teacher.has_support() => {
+                self.score_teacher(policy, teacher, &rows, None)?;
+                if let Some(alternatives) = teacher.alternatives(&tokens) {
+                    tokens = tokens.with_alternatives(&alternatives)?;
+                }
+                policy.forward(&tokens, &options)?
+            }
+            Some(teacher) => {
+                options.top_k = teacher.divergence.top_k;
+                let forward = policy.forward(&tokens, &options)?;
+                let support = forward.scores().alternatives.as_ref().map(|scored| &scored.tokens);
+                self.score_teacher(policy, teacher, &rows, support)?;
+                forward
+            }
+        };
+        Ok((forward, MicroBatch { positions, rows, tokens, teacher }))
+    }
+
+    fn score_teacher(
+        &self,
+        live: &dyn Policy,
+        scores: &mut TeacherScores,
+        rows: &[&Sample],
+        support: Option<&Tensor>,
+    ) -> Result<(), GrpoError> {
+        self.with_teacher(live, |teacher| scores.score(teacher, rows, support, self.scoring()))
+    }
+
+    /// The loss of a micro-batch, and its metrics.
     fn policy_loss(
         &self,
         step: PolicyStep<'_>,
@@ -193,8 +204,8 @@ impl Learner {
         };
         let row_weights = columns.row_weights.as_ref();
         let (loss, mut metrics) = composition.loss(&input, row_weights, step.totals)?;
-        let Some(lesson) = &micro_batch.lesson else { return Ok((loss, metrics)) };
-        let values = lesson.values(alternatives.as_ref(), logprobs)?;
+        let Some(teacher) = &micro_batch.teacher else { return Ok((loss, metrics)) };
+        let values = teacher.values(alternatives.as_ref(), logprobs)?;
         add_masked(
             &mut metrics,
             metrics::TEACHER_DIVERGENCE,
@@ -206,7 +217,7 @@ impl Learner {
             None => values,
         };
         let term = self.loss.aggregation.reduce(&values, mask, step.totals);
-        Ok((loss + term * lesson.divergence.coef, metrics))
+        Ok((loss + term * teacher.divergence.coef, metrics))
     }
 
     /// Measures the trained tokens of a micro-batch: entropy, Affinity, and the mismatch with the engine.
@@ -226,7 +237,7 @@ impl Learner {
             read_together([&mask.sum(Kind::Double), &entropy, logprobs, &columns.old]);
         if let [entropy] = entropy[..] {
             observed.metrics.add(metrics::ENTROPY_TRAINED, entropy, count[0]);
-            if step.part.counts_all {
+            if step.minibatch.counts_all {
                 observed.metrics.add(metrics::ENTROPY, entropy, count[0]);
             }
         }
@@ -234,11 +245,11 @@ impl Learner {
         for (row, (sample, &position)) in rows.iter().zip(*positions).enumerate() {
             let new = new.get(row).unwrap_or_default();
             let old = old.get(row).unwrap_or_default();
-            let index = step.part.policy[position];
+            let index = step.minibatch.policy[position];
             let plain = step.fixed.plain.get(index);
             observed.affinity.observe(sample, new, old, plain)?;
             if let Some((teacher, compared)) = micro_batch.taught(step, row) {
-                let current = if micro_batch.lesson.is_some() { new } else { old };
+                let current = if micro_batch.teacher.is_some() { new } else { old };
                 observed.affinity.observe_teacher(sample, teacher, compared.unwrap_or(current))?;
             }
             if self.keeps_logprobs {
@@ -249,7 +260,7 @@ impl Learner {
             }
             // Older weights, such as those behind a replayed group, are no fault of the engine.
             let is_current = sample.version.0 == self.updates;
-            if step.part.is_first && is_current && !sample.is_hinted() {
+            if step.minibatch.is_first && is_current && !sample.is_hinted() {
                 observe_mismatch(&mut observed.metrics, sample, new);
             }
         }
@@ -297,7 +308,7 @@ impl Columns {
         credit: &dyn Credit,
     ) -> Result<Self, GrpoError> {
         let MicroBatch { positions, rows, tokens, .. } = micro_batch;
-        let indices = || positions.iter().map(|&position| step.part.policy[position]);
+        let indices = || positions.iter().map(|&position| step.minibatch.policy[position]);
         let column =
             |column: &TokenColumn| spread(indices().map(|index| column.get(index)), tokens, like);
         let mask = loss_mask(rows, tokens);
@@ -342,6 +353,15 @@ impl Columns {
     fn taught(&self, micro_batch: &MicroBatch<'_>) -> Tensor {
         let rows = micro_batch.rows.iter().map(|sample| sample.is_taught()).collect::<Vec<_>>();
         self.mask.logical_and(&upload(&rows, self.mask.device()).unsqueeze(-1))
+    }
+}
+
+/// The scores that are observed after the backward pass. The alternatives, `[tokens, k]`, are freed by it.
+fn without_alternatives(scores: &TokenScores) -> TokenScores {
+    TokenScores {
+        logprobs: scores.logprobs.shallow_clone(),
+        entropy: scores.entropy.as_ref().map(Tensor::shallow_clone),
+        alternatives: None,
     }
 }
 

@@ -35,7 +35,6 @@ use crate::warning::Warning;
 mod affinity;
 mod column;
 mod fixed;
-mod lesson;
 mod micro_batch;
 mod minibatch;
 mod packing;
@@ -43,6 +42,7 @@ mod probe;
 mod sample;
 mod sft;
 mod teacher;
+mod teacher_scores;
 mod weights;
 
 pub use sample::{Contexts, Sample, SampleBatch};
@@ -309,9 +309,9 @@ impl Learner {
         let mut is_first = true;
         for pass in 0..self.num_iterations as u64 {
             for groups in minibatch::split(batch.groups, self.num_minibatches, seed.child(pass)) {
-                let part = Minibatch::new(batch, &groups, &has_gradient, is_first);
-                let part = Minibatch { counts_all, ..part };
-                self.optimizer_step(batch, &part, &fixed, progress, &mut report)?;
+                let minibatch = Minibatch::new(batch, &groups, &has_gradient, is_first);
+                let minibatch = Minibatch { counts_all, ..minibatch };
+                self.optimizer_step(batch, &minibatch, &fixed, progress, &mut report)?;
                 is_first = false;
             }
         }
@@ -350,44 +350,50 @@ impl Learner {
     }
 
     /// Tokens of a minibatch that are in the denominators and have no gradient.
-    fn tokens_without_gradient(&self, samples: &[Sample], part: &Minibatch, clipped: f64) -> f64 {
+    fn tokens_without_gradient(
+        &self,
+        samples: &[Sample],
+        minibatch: &Minibatch,
+        clipped: f64,
+    ) -> f64 {
         let (mut passed, mut moved) = (0, 0);
-        for sample in part.policy.iter().map(|&index| &samples[index]) {
+        for sample in minibatch.policy.iter().map(|&index| &samples[index]) {
             passed += sample.trained_tokens();
             moved += if self.moves(sample) { sample.trained_tokens() } else { 0 };
         }
         // The share of clipped ones is of all tokens that passed; none of those without an advantage is clipped.
-        (part.totals.tokens - moved) as f64 + clipped * passed as f64
+        (minibatch.totals.tokens - moved) as f64 + clipped * passed as f64
     }
 
     /// Takes one optimizer step, unless the guard skips it.
     fn optimizer_step(
         &mut self,
         batch: &SampleBatch,
-        part: &Minibatch,
+        minibatch: &Minibatch,
         fixed: &FixedLogprobs,
         progress: RunProgress,
         report: &mut UpdateReport,
     ) -> Result<(), GrpoError> {
         let samples = batch.samples.as_slice();
         let band = self.loss.affinity_band()?;
-        let weights = self.loss_weights(samples, part, fixed, band, progress)?;
+        let weights = self.loss_weights(samples, minibatch, fixed, band, progress)?;
         self.optimizer.zero_grad();
         let mut observed = Observed::new(band);
         if batch.has_policy_samples() {
-            let packing = self.packing(samples, &part.policy, Context::Numerator);
+            let packing = self.packing(samples, &minibatch.policy, Context::Numerator);
             packing.report(&mut observed.metrics, &mut report.warnings);
-            let totals = part.totals.in_micro_batches(packing.batches.len());
-            let step = PolicyStep { samples, part, fixed, weights: &weights, progress, totals };
+            let totals = minibatch.totals.in_micro_batches(packing.batches.len());
+            let step =
+                PolicyStep { samples, minibatch, fixed, weights: &weights, progress, totals };
             self.activity.begin(Work::Training, packing.batches.len());
             for positions in &packing.batches {
                 self.accumulate(step, positions, &mut observed)?;
                 self.activity.advance(1);
             }
         }
-        self.accumulate_sft(batch, &part.sft, &mut observed, &mut report.warnings)?;
+        self.accumulate_sft(batch, &minibatch.sft, &mut observed, &mut report.warnings)?;
         let norm = clip_grad_norm(self.optimizer.parameters(), self.settings.max_grad_norm);
-        let tokens = part.totals.tokens as f64;
+        let tokens = minibatch.totals.tokens as f64;
         if !self.guard.admits(observed.loss, norm, progress.step + 1)? {
             report.metrics.add(metrics::TOKENS_NO_GRADIENT_FRAC, tokens, tokens);
             let (loss, norm) = (observed.loss.to_string(), norm.to_string());
@@ -400,7 +406,7 @@ impl Learner {
         self.updates += 1;
 
         let clipped = observed.metrics.get(metrics::CLIP_RATIO_REGION).unwrap_or(0.0);
-        let flat = self.tokens_without_gradient(samples, part, clipped);
+        let flat = self.tokens_without_gradient(samples, minibatch, clipped);
         observed.metrics.add(metrics::TOKENS_NO_GRADIENT_FRAC, flat, tokens);
         observed.metrics.add(metrics::LOSS, observed.loss, 1.0);
         observed.metrics.add(metrics::GRAD_NORM, norm, 1.0);
@@ -412,7 +418,7 @@ impl Learner {
         for (index, logprobs) in observed.logprobs {
             report.logprobs.entry(index).or_insert(logprobs);
         }
-        report.observe_groups(samples, part, &observed.affinity, &weights);
+        report.observe_groups(samples, minibatch, &observed.affinity, &weights);
         Ok(())
     }
 
@@ -422,7 +428,7 @@ impl Learner {
     }
 
     /// The tensors that a resumed run needs: the state of the optimizer, and the average that teaches.
-    pub(crate) fn moments(&self) -> Vec<(String, Tensor)> {
+    pub(crate) fn state_tensors(&self) -> Vec<(String, Tensor)> {
         let mut tensors = self.optimizer.state();
         tensors.extend(self.average());
         tensors
@@ -433,15 +439,15 @@ impl Learner {
         self.guard.state()
     }
 
-    /// Restores what [`Learner::moments`] and [`Learner::state`] returned after `updates` optimizer
+    /// Restores what [`Learner::state_tensors`] and [`Learner::state`] returned after `updates` optimizer
     /// steps.
     pub(crate) fn load_state(
         &mut self,
         updates: u64,
-        moments: &[(String, Tensor)],
+        tensors: &[(String, Tensor)],
         state: &Value,
     ) -> Result<(), GrpoError> {
-        let moments = self.load_average(moments)?;
+        let moments = self.load_average(tensors)?;
         self.optimizer.load_state(&moments)?;
         self.guard.load_state(state).map_err(|error| GrpoError::other("guard", error))?;
         self.updates = updates;
@@ -463,7 +469,7 @@ impl UpdateReport {
     fn observe_groups(
         &mut self,
         samples: &[Sample],
-        part: &Minibatch,
+        minibatch: &Minibatch,
         affinity: &AffinityTracker,
         weights: &LossWeights,
     ) {
@@ -471,7 +477,7 @@ impl UpdateReport {
             let stats = self.groups.entry(group).or_default();
             (stats.affinity, stats.behavior_affinity) = (trained, behavior);
         }
-        for (position, &index) in part.policy.iter().enumerate() {
+        for (position, &index) in minibatch.policy.iter().enumerate() {
             if let Some(weight) = weights.row(position) {
                 let stats = self.groups.entry(samples[index].group).or_default();
                 stats.hinted_weight = Some(weight);

@@ -27,6 +27,49 @@ impl LossWeights {
     pub(super) fn row(&self, position: usize) -> Option<f64> {
         self.rows.get(position).copied().flatten()
     }
+
+    /// Multiplies the weights of the samples at the positions `hinted` by `factors`.
+    fn multiply(
+        &mut self,
+        factors: HintedFactors,
+        samples: &[Sample],
+        minibatch: &Minibatch,
+        hinted: &[usize],
+    ) -> Result<(), Lengths> {
+        match factors {
+            HintedFactors::Samples(factors) => {
+                Lengths::of(&factors, hinted.len())?;
+                self.rows.resize(minibatch.policy.len(), None);
+                for (&position, factor) in hinted.iter().zip(factors) {
+                    let row = &mut self.rows[position];
+                    *row = Some(row.map_or(factor, |row| row * factor));
+                }
+            }
+            HintedFactors::Tokens(factors) => {
+                Lengths::of(&factors, hinted.len())?;
+                let empty = || TokenColumn::new(minibatch.policy.len());
+                let column = self.tokens.get_or_insert_with(empty);
+                for (&position, factors) in hinted.iter().zip(factors) {
+                    Lengths::of(&factors, samples[minibatch.policy[position]].response.len())?;
+                    column.scale(position, factors);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A number of factors other than expected.
+struct Lengths {
+    found: usize,
+    expected: usize,
+}
+
+impl Lengths {
+    const fn of<T>(factors: &[T], expected: usize) -> Result<(), Self> {
+        let found = factors.len();
+        if found == expected { Ok(()) } else { Err(Self { found, expected }) }
+    }
 }
 
 impl Learner {
@@ -35,14 +78,14 @@ impl Learner {
     pub(super) fn loss_weights(
         &self,
         samples: &[Sample],
-        part: &Minibatch,
+        minibatch: &Minibatch,
         fixed: &FixedLogprobs,
         band: ClipRange,
         progress: RunProgress,
     ) -> Result<LossWeights, GrpoError> {
         let mut weights = LossWeights::default();
-        let hinted = (0..part.policy.len())
-            .filter(|&position| samples[part.policy[position]].is_hinted())
+        let hinted = (0..minibatch.policy.len())
+            .filter(|&position| samples[minibatch.policy[position]].is_hinted())
             .collect::<Vec<_>>();
         if hinted.is_empty() {
             return Ok(weights);
@@ -51,12 +94,12 @@ impl Learner {
         let needs_ratios =
             by_quantile || self.hinted_weights.iter().any(|one| one.needs().log_ratios);
         let log_ratios = if needs_ratios {
-            self.hinted_log_ratios(samples, part, fixed)?
+            self.hinted_log_ratios(samples, minibatch, fixed)?
         } else {
             TokenColumn::default()
         };
         let view = |&position: &usize| {
-            let index = part.policy[position];
+            let index = minibatch.policy[position];
             let sample = &samples[index];
             let log_ratios = log_ratios.get(index).unwrap_or_default();
             let off_context = fixed.off_context.get(index).unwrap_or_default();
@@ -72,42 +115,18 @@ impl Learner {
         let context = WeightContext::new(progress, band);
         for weight in &self.hinted_weights {
             let factors = weight.weigh(&views, context)?;
-            let wrong =
-                |found, expected| GrpoError::HintedFactors { name: weight.name(), found, expected };
-            let found = match &factors {
-                HintedFactors::Samples(factors) => factors.len(),
-                HintedFactors::Tokens(factors) => factors.len(),
-            };
-            if found != hinted.len() {
-                return Err(wrong(found, hinted.len()));
-            }
-            match factors {
-                HintedFactors::Samples(factors) => {
-                    weights.rows.resize(part.policy.len(), None);
-                    for (&position, factor) in hinted.iter().zip(factors) {
-                        let row = &mut weights.rows[position];
-                        *row = Some(row.map_or(factor, |row| row * factor));
-                    }
-                }
-                HintedFactors::Tokens(factors) => {
-                    let empty = || TokenColumn::new(part.policy.len());
-                    let column = weights.tokens.get_or_insert_with(empty);
-                    for (&position, factors) in hinted.iter().zip(factors) {
-                        let tokens = samples[part.policy[position]].response.len();
-                        if factors.len() != tokens {
-                            return Err(wrong(factors.len(), tokens));
-                        }
-                        column.scale(position, factors);
-                    }
-                }
-            }
+            let multiplied = weights.multiply(factors, samples, minibatch, &hinted);
+            multiplied.map_err(|Lengths { found, expected }| {
+                let name = weight.name();
+                GrpoError::HintedFactors { name, found, expected }
+            })?;
         }
         weights.gamma = match self.loss.ratio_shaping {
             RatioShaping::Off => None,
             RatioShaping::Fixed { gamma } => Some(gamma),
             RatioShaping::Quantile { quantile: share } => {
                 let trained = |position: &usize| {
-                    let index = part.policy[*position];
+                    let index = minibatch.policy[*position];
                     samples[index].trained(log_ratios.get(index).unwrap_or_default())
                 };
                 Some(quantile(hinted.iter().flat_map(trained).collect(), share).exp())
@@ -120,17 +139,17 @@ impl Learner {
     fn hinted_log_ratios(
         &self,
         samples: &[Sample],
-        part: &Minibatch,
+        minibatch: &Minibatch,
         fixed: &FixedLogprobs,
     ) -> Result<TokenColumn, GrpoError> {
         // In the first optimizer step on the same context the policy is the old policy, unless the
         // engine has its own opinion.
         let is_old = |sample: &Sample| {
-            part.is_first && sample.has_same_context() && !self.takes_engine_logprobs(sample)
+            minibatch.is_first && sample.has_same_context() && !self.takes_engine_logprobs(sample)
         };
         let scored = |sample: &Sample| sample.is_hinted() && !is_old(sample);
-        let mut column = self.score(samples, &part.policy, Context::Numerator, scored)?;
-        for &index in &part.policy {
+        let mut column = self.score(samples, &minibatch.policy, Context::Numerator, scored)?;
+        for &index in &minibatch.policy {
             let sample = &samples[index];
             if !sample.is_hinted() {
                 continue;

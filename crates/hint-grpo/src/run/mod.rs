@@ -258,7 +258,7 @@ impl<S: Stage> Run<S> {
         let content = CheckpointContent {
             stage: S::NAME,
             progress: self.progress,
-            optimizer: self.learner.moments(),
+            optimizer: self.learner.state_tensors(),
             parts,
             fingerprints: data.clone(),
             history: &self.history,

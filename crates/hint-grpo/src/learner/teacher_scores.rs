@@ -11,7 +11,7 @@ use crate::tensor::upload;
 
 /// The taught rows of a micro-batch, and what their teacher finds of them once it was asked.
 #[derive(Debug)]
-pub(super) struct Lesson {
+pub(super) struct TeacherScores {
     pub(super) divergence: Divergence,
     /// The positions of the rows in the micro-batch.
     rows: Vec<usize>,
@@ -24,8 +24,8 @@ pub(super) struct Lesson {
     logprobs: TokenColumn,
 }
 
-impl Lesson {
-    /// The lesson of the taught ones among `rows`, whose tokens are `tokens`. None without such rows, and where the
+impl TeacherScores {
+    /// Room for the taught ones among `rows`, whose tokens are `tokens`. None without such rows, and where the
     /// credit has no divergence.
     pub(super) fn new(
         credit: &dyn Credit,
@@ -54,14 +54,14 @@ impl Lesson {
         })
     }
 
-    /// Whether the teacher is asked before the policy, since its tokens are the support.
-    pub(super) fn is_first(&self) -> bool {
+    /// Whether the support is the teacher's, so that it is scored before the policy.
+    pub(super) fn has_support(&self) -> bool {
         self.divergence.support == Support::Teacher
     }
 
-    /// Asks the teacher about the responses of `rows`. It scores the alternatives of all completion tokens,
-    /// `[tokens, k]`, or its own likeliest ones.
-    pub(super) fn ask(
+    /// Scores the responses of `rows` under the teacher, with `alternatives` for all completion tokens, `[tokens, k]`,
+    /// or the teacher's own likeliest ones.
+    pub(super) fn score(
         &mut self,
         teacher: &dyn Policy,
         rows: &[&Sample],
@@ -84,8 +84,8 @@ impl Lesson {
         Ok(())
     }
 
-    /// The alternatives that the teacher chose, spread to all completion tokens of the micro-batch; 0 elsewhere.
-    pub(super) fn chosen(&self, tokens: &TokenBatch) -> Option<Tensor> {
+    /// The teacher's likeliest tokens, spread to all completion tokens of the micro-batch; 0 elsewhere.
+    pub(super) fn alternatives(&self, tokens: &TokenBatch) -> Option<Tensor> {
         let chosen = &self.teacher.as_ref()?.tokens;
         let shape = [dim(tokens.completion_tokens()), chosen.size()[1]];
         let all = Tensor::zeros(shape, (Kind::Int64, chosen.device()));
