@@ -9,6 +9,7 @@ mod kl;
 mod lora;
 mod micro_batches;
 mod optimizer_steps;
+mod own_parts;
 mod presets;
 mod ratio_scheme;
 mod resume;

@@ -27,6 +27,10 @@ impl BatchNormalized {
 }
 
 impl AdvantageEstimator for BatchNormalized {
+    fn name(&self) -> String {
+        format!("{self:?}")
+    }
+
     /// A batch of one group.
     fn estimate(&mut self, group: &ScoredGroup<'_>) -> Result<Vec<f64>, GrpoError> {
         Ok(self.estimate_batch(std::slice::from_ref(group))?.concat())

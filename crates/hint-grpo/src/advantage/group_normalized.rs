@@ -32,6 +32,10 @@ impl GroupNormalized {
 }
 
 impl AdvantageEstimator for GroupNormalized {
+    fn name(&self) -> String {
+        format!("{self:?}")
+    }
+
     fn estimate(&mut self, group: &ScoredGroup<'_>) -> Result<Vec<f64>, GrpoError> {
         at_least_two(group)?;
         let baseline = self.baseline.rewards(group);

@@ -15,6 +15,10 @@ use crate::error::GrpoError;
 pub struct LeaveOneOut;
 
 impl AdvantageEstimator for LeaveOneOut {
+    fn name(&self) -> String {
+        format!("{self:?}")
+    }
+
     fn estimate(&mut self, group: &ScoredGroup<'_>) -> Result<Vec<f64>, GrpoError> {
         at_least_two(group)?;
         let total: f64 = group.rewards.iter().sum();

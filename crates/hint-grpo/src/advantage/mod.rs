@@ -72,8 +72,8 @@ impl<'a> ScoredGroup<'a> {
     note = "a closure from a group to its advantages becomes one through `hint_grpo::advantage::from_fn(\"name\", closure)`"
 )]
 pub trait AdvantageEstimator: Send {
-    /// Its name, for the record of a run: a run is not resumed with another one. By default the name of
-    /// its type.
+    /// Its name and its settings, for the record of a run: a run is not resumed with others. By default the name of
+    /// its type: a part with settings writes them too.
     fn name(&self) -> String {
         std::any::type_name::<Self>().to_owned()
     }

@@ -42,6 +42,10 @@ impl QuantileBaseline {
 }
 
 impl AdvantageEstimator for QuantileBaseline {
+    fn name(&self) -> String {
+        format!("{self:?}")
+    }
+
     fn estimate(&mut self, group: &ScoredGroup<'_>) -> Result<Vec<f64>, GrpoError> {
         at_least_two(group)?;
         let mut baseline = self.baseline.rewards(group);

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use hint_policy::{LoadedModel, Tokenizer};
-use hint_rollout::{ChatFormat, PromptFormat, TextFormat};
+use hint_rollout::{ChatFormat, Hint, Problem, PromptFormat, RolloutError, TextFormat};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -111,15 +111,48 @@ impl PromptConfig {
         let instruction = self.instruction.as_deref().unwrap_or(INSTRUCTION);
         if tokenizer.has_chat_template() {
             let format = ChatFormat::new(tokenizer, stop_tokens).with_instruction(instruction);
-            return Arc::new(match &self.system {
+            return Arc::new(Configured(match &self.system {
                 Some(system) => format.with_system(system),
                 None => format,
-            });
+            }));
         }
         let system = self.system.as_ref().map_or_else(String::new, |text| format!("{text}\n\n"));
         let last = if instruction.is_empty() { "" } else { "\n" };
         let format = TextFormat::new(tokenizer, stop_tokens);
         let suffix = format!("\n{instruction}{last}Answer:");
-        Arc::new(format.with_frame(format!("{system}Question: "), suffix))
+        Arc::new(Configured(format.with_frame(format!("{system}Question: "), suffix)))
+    }
+}
+
+/// A format that the configuration describes, so that a run need not record it.
+struct Configured<F>(F);
+
+impl<F: PromptFormat> PromptFormat for Configured<F> {
+    fn name(&self) -> Option<String> {
+        None
+    }
+
+    fn encode(&self, problem: &Problem, hint: Option<&Hint>) -> Result<Vec<u32>, RolloutError> {
+        self.0.encode(problem, hint)
+    }
+
+    fn encode_message(&self, message: &str) -> Result<Vec<u32>, RolloutError> {
+        self.0.encode_message(message)
+    }
+
+    fn encode_completion(&self, text: &str) -> Result<Vec<u32>, RolloutError> {
+        self.0.encode_completion(text)
+    }
+
+    fn encode_demonstration(&self, text: &str) -> Result<Vec<u32>, RolloutError> {
+        self.0.encode_demonstration(text)
+    }
+
+    fn decode(&self, completion: &[u32]) -> Result<String, RolloutError> {
+        self.0.decode(completion)
+    }
+
+    fn stop_tokens(&self) -> &[u32] {
+        self.0.stop_tokens()
     }
 }

@@ -25,6 +25,10 @@ impl Cispo {
 }
 
 impl PolicyLoss for Cispo {
+    fn name(&self) -> String {
+        format!("{self:?}")
+    }
+
     fn token_loss(&self, input: &LossInput<'_>) -> Result<TokenLoss, GrpoError> {
         let ratio = input.log_ratio().exp().detach();
         let values = -(ratio.clamp_max(self.max_ratio) * input.advantages * input.logprobs);

@@ -51,6 +51,10 @@ impl ClippedSurrogate {
 }
 
 impl PolicyLoss for ClippedSurrogate {
+    fn name(&self) -> String {
+        format!("{self:?}")
+    }
+
     fn token_loss(&self, input: &LossInput<'_>) -> Result<TokenLoss, GrpoError> {
         let advantages = input.advantages;
         let ratio = input.log_ratio().exp();

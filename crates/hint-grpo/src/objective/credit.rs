@@ -58,7 +58,8 @@ impl<'a> CreditInput<'a> {
     note = "implement its method `advantages`; `hint_grpo::objective::CreditForm` holds known ones"
 )]
 pub trait Credit: Send + Sync {
-    /// Its name, for the record of a run: a run is not resumed with another one. By default the name of its type.
+    /// Its name and its settings, for the record of a run: a run is not resumed with others. By default the name of its
+    /// type: a part with settings writes them too.
     fn name(&self) -> String {
         std::any::type_name::<Self>().to_owned()
     }
@@ -269,12 +270,7 @@ impl CreditConfig {
 
 impl Credit for CreditForm {
     fn name(&self) -> String {
-        let name = match self {
-            Self::Advantage { .. } => "advantage",
-            Self::Weight { .. } => "weight",
-            Self::Divergence { .. } => "divergence",
-        };
-        name.to_owned()
+        format!("{self:?}")
     }
 
     fn advantages(&self, input: CreditInput<'_>) -> Result<Tensor, GrpoError> {

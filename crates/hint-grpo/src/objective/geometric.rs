@@ -32,6 +32,10 @@ impl GeometricMean {
 }
 
 impl PolicyLoss for GeometricMean {
+    fn name(&self) -> String {
+        format!("{self:?}")
+    }
+
     fn token_loss(&self, input: &LossInput<'_>) -> Result<TokenLoss, GrpoError> {
         let advantages = input.advantages;
         let log_ratio = input.log_ratio();

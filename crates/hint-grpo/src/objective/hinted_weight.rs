@@ -95,7 +95,8 @@ pub enum HintedFactors {
     note = "implement its method `weigh`; `hint_grpo::objective::HintedWeightConfig` holds known ones"
 )]
 pub trait HintedWeight: Send {
-    /// The name by which a resumed run recognizes it.
+    /// Its name and its settings, for the record of a run: a run is not resumed with others. By default the name of its
+    /// type: a part with settings writes them too.
     fn name(&self) -> String {
         std::any::type_name::<Self>().to_owned()
     }
@@ -201,12 +202,7 @@ impl HintedWeightConfig {
 
 impl HintedWeight for HintedWeightConfig {
     fn name(&self) -> String {
-        let name = match self {
-            Self::Affinity { .. } => "affinity",
-            Self::OffContext { .. } => "off_context",
-            Self::Schedule { .. } => "schedule",
-        };
-        name.to_owned()
+        format!("{self:?}")
     }
 
     fn needs(&self) -> WeightNeeds {

@@ -77,6 +77,10 @@ pub struct TokenLoss {
 /// }
 ///
 /// impl PolicyLoss for Squared {
+///     fn name(&self) -> String {
+///         format!("squared with tau {}", self.tau)
+///     }
+///
 ///     fn token_loss(&self, input: &LossInput<'_>) -> Result<TokenLoss, GrpoError> {
 ///         let log_ratio = input.log_ratio();
 ///         let values = -(log_ratio.exp() * input.advantages) + log_ratio.square() * self.tau;
@@ -89,8 +93,8 @@ pub struct TokenLoss {
     note = "a closure of log-ratios and advantages becomes one through `hint_grpo::loss_from_fn(\"name\", closure)`"
 )]
 pub trait PolicyLoss: Send + Sync {
-    /// Its name, for the record of a run: a run is not resumed with another one. By default the name of
-    /// its type.
+    /// Its name and its settings, for the record of a run: a run is not resumed with others. By default the name of
+    /// its type: a part with settings writes them too.
     fn name(&self) -> String {
         std::any::type_name::<Self>().to_owned()
     }

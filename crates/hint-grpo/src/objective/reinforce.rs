@@ -15,6 +15,10 @@ use crate::objective::{LossInput, PolicyLoss, TokenLoss};
 pub struct Reinforce;
 
 impl PolicyLoss for Reinforce {
+    fn name(&self) -> String {
+        format!("{self:?}")
+    }
+
     fn token_loss(&self, input: &LossInput<'_>) -> Result<TokenLoss, GrpoError> {
         Ok(TokenLoss { values: -(input.advantages * input.logprobs), metrics: Metrics::new() })
     }

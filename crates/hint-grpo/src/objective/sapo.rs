@@ -25,6 +25,10 @@ impl Sapo {
 }
 
 impl PolicyLoss for Sapo {
+    fn name(&self) -> String {
+        format!("{self:?}")
+    }
+
     fn token_loss(&self, input: &LossInput<'_>) -> Result<TokenLoss, GrpoError> {
         let ratio = input.log_ratio().exp();
         let gate = |tau: f64| ((&ratio - 1.0) * tau).sigmoid() * (4.0 / tau);

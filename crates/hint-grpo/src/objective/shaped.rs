@@ -25,6 +25,10 @@ impl ShapedRatio {
 }
 
 impl PolicyLoss for ShapedRatio {
+    fn name(&self) -> String {
+        format!("{self:?}")
+    }
+
     fn token_loss(&self, input: &LossInput<'_>) -> Result<TokenLoss, GrpoError> {
         // r / (r + γ) = σ(log r − log γ), which cannot overflow.
         let shaped = (input.log_ratio() - self.log_gamma).sigmoid();

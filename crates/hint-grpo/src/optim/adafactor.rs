@@ -135,6 +135,10 @@ fn root_mean_square(tensor: &Tensor) -> Result<Tensor, TchError> {
 }
 
 impl Optimizer for Adafactor {
+    fn name(&self) -> String {
+        format!("Adafactor with {:?}", self.config)
+    }
+
     fn step(&mut self, learning_rate: f64) -> Result<(), GrpoError> {
         self.steps += 1;
         tch::no_grad(|| self.update(learning_rate))

@@ -124,6 +124,10 @@ fn update_chunk(
 }
 
 impl Optimizer for AdamW {
+    fn name(&self) -> String {
+        format!("AdamW with {:?}", self.config)
+    }
+
     fn step(&mut self, learning_rate: f64) -> Result<(), GrpoError> {
         self.steps += 1;
         tch::no_grad(|| self.update(learning_rate))

@@ -71,8 +71,8 @@ pub use sgd::{Sgd, SgdConfig};
     note = "implement its methods `step` and `parameters`; `hint_grpo::optim` holds known ones"
 )]
 pub trait Optimizer: Send {
-    /// Its name, for the record of a run: a run is not resumed with another one. By default the name of
-    /// its type.
+    /// Its name and its settings, for the record of a run: a run is not resumed with others. By default the name of
+    /// its type: a part with settings writes them too.
     fn name(&self) -> String {
         std::any::type_name::<Self>().to_owned()
     }

@@ -150,6 +150,10 @@ fn orthogonalize(matrix: &Tensor, iterations: usize) -> Result<Tensor, TchError>
 }
 
 impl Optimizer for Muon {
+    fn name(&self) -> String {
+        format!("Muon with {:?}", self.config)
+    }
+
     fn step(&mut self, learning_rate: f64) -> Result<(), GrpoError> {
         if let Some(rest) = &mut self.rest {
             rest.step(learning_rate)?;

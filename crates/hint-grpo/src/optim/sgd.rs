@@ -75,6 +75,10 @@ impl Sgd {
 }
 
 impl Optimizer for Sgd {
+    fn name(&self) -> String {
+        format!("Sgd with {:?}", self.config)
+    }
+
     fn step(&mut self, learning_rate: f64) -> Result<(), GrpoError> {
         tch::no_grad(|| self.update(learning_rate))
             .map_err(|source| GrpoError::torch("the SGD update", source))

@@ -227,7 +227,7 @@ impl Reward for HttpJudge {
 
 impl Verifier for HttpJudge {
     fn name(&self) -> String {
-        "http_judge".to_owned()
+        format!("{self:?}")
     }
 
     fn verify(&self, input: &RewardInput<'_>) -> Judgment {

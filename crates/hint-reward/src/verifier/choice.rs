@@ -53,7 +53,7 @@ impl ChoiceMatch {
 
 impl Verifier for ChoiceMatch {
     fn name(&self) -> String {
-        "choice".to_owned()
+        format!("{self:?}")
     }
 
     fn verify(&self, input: &RewardInput<'_>) -> Judgment {

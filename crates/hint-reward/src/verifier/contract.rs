@@ -35,7 +35,8 @@ use crate::verifier::verdict::Judgment;
     note = "wrap a closure `|input: &RewardInput<'_>| -> Judgment` with `hint_reward::verifier_from_fn(\"name\", closure)`"
 )]
 pub trait Verifier: Send + Sync {
-    /// Its name, for the record of a run: a run is not resumed with another verifier. By default the name of its type.
+    /// Its name and its settings, for the record of a run: a run is not resumed with others. By default the name of its
+    /// type: a verifier with settings writes them too.
     fn name(&self) -> String {
         std::any::type_name::<Self>().to_owned()
     }

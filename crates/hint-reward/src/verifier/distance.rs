@@ -63,7 +63,7 @@ impl TextDistance {
 
 impl Verifier for TextDistance {
     fn name(&self) -> String {
-        "distance".to_owned()
+        format!("{self:?}")
     }
 
     fn verify(&self, input: &RewardInput<'_>) -> Judgment {

@@ -63,7 +63,7 @@ impl Default for ExactMatch {
 
 impl Verifier for ExactMatch {
     fn name(&self) -> String {
-        "exact_match".to_owned()
+        format!("{self:?}")
     }
 
     fn verify(&self, input: &RewardInput<'_>) -> Judgment {

@@ -40,6 +40,7 @@ const MAX_TRIES: usize = 1000;
 #[derive(Debug, Clone)]
 pub struct JsonMatch {
     schema: jsonschema::Validator,
+    text: String,
 }
 
 impl JsonMatch {
@@ -49,18 +50,19 @@ impl JsonMatch {
     ///
     /// [`RewardError::Setting`] if it is no schema.
     pub fn new(schema: &Value) -> Result<Self, RewardError> {
+        let text = schema.to_string();
         let schema = jsonschema::validator_for(schema).map_err(|error| RewardError::Setting {
             name: "schema",
             found: error.to_string(),
             expected: "a JSON schema",
         })?;
-        Ok(Self { schema })
+        Ok(Self { schema, text })
     }
 }
 
 impl Verifier for JsonMatch {
     fn name(&self) -> String {
-        "json".to_owned()
+        format!("JsonMatch with {}", self.text)
     }
 
     fn verify(&self, input: &RewardInput<'_>) -> Judgment {

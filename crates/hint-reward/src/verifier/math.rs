@@ -212,7 +212,7 @@ impl Default for MathVerifier {
 
 impl Verifier for MathVerifier {
     fn name(&self) -> String {
-        "math".to_owned()
+        format!("{self:?}")
     }
 
     fn verify(&self, input: &RewardInput<'_>) -> Judgment {

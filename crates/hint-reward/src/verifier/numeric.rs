@@ -64,7 +64,7 @@ impl NumericTolerance {
 
 impl Verifier for NumericTolerance {
     fn name(&self) -> String {
-        "numeric".to_owned()
+        format!("{self:?}")
     }
 
     fn verify(&self, input: &RewardInput<'_>) -> Judgment {

@@ -82,7 +82,7 @@ impl PatternMatch {
 
 impl Verifier for PatternMatch {
     fn name(&self) -> String {
-        "pattern".to_owned()
+        format!("{self:?}")
     }
 
     fn verify(&self, input: &RewardInput<'_>) -> Judgment {

@@ -42,7 +42,7 @@ impl SetMatch {
 
 impl Verifier for SetMatch {
     fn name(&self) -> String {
-        "set".to_owned()
+        format!("{self:?}")
     }
 
     fn verify(&self, input: &RewardInput<'_>) -> Judgment {

@@ -138,13 +138,7 @@ pub(super) const ARMS: &[Arm] = &[
     arm("hint_placebo", "hint", &["rollout.source={ type = 'placebo' }"], Ours, &[Placebo]),
     arm("hint_unrelated", "hint", &["rollout.source={ type = 'unrelated' }"], Ours, &[Placebo]),
     arm("teach", "hint", &[TEACH], Ours, &[Teaching]),
-    arm(
-        "teach_always",
-        "hint",
-        &[TEACH, "rollout.trigger={ type = 'always' }"],
-        Ours,
-        &[Teaching],
-    ),
+    arm("teach_always", "hint", &[TEACH, "rollout.trigger={ type = 'always' }"], Ours, &[Teaching]),
     arm(
         "teach_placebo",
         "hint",

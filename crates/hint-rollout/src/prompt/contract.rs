@@ -38,10 +38,10 @@ use crate::error::RolloutError;
     note = "`ChatFormat` uses the chat template of a tokenizer, `TextFormat` plain text"
 )]
 pub trait PromptFormat: Send + Sync {
-    /// Its name, for the record of a run: a run is not resumed with another format of a user's own. By default the
-    /// name of its type.
-    fn name(&self) -> String {
-        std::any::type_name::<Self>().to_owned()
+    /// Its name and its settings, for the record of a run: a run is not resumed with others. By default the name of
+    /// its type: a format with settings writes them too. `None` where the configuration of the run describes it.
+    fn name(&self) -> Option<String> {
+        Some(std::any::type_name::<Self>().to_owned())
     }
 
     /// Prompt tokens of `problem`, with `hint` if one is given. Not empty. The hint is
@@ -102,7 +102,7 @@ pub trait PromptFormat: Send + Sync {
 macro_rules! forward_to_format {
     ($($pointer:ty),*) => {$(
         impl<F: PromptFormat + ?Sized> PromptFormat for $pointer {
-            fn name(&self) -> String {
+            fn name(&self) -> Option<String> {
                 (**self).name()
             }
 

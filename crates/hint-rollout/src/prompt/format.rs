@@ -69,8 +69,9 @@ impl ChatFormat {
 }
 
 impl PromptFormat for ChatFormat {
-    fn name(&self) -> String {
-        "chat".to_owned()
+    fn name(&self) -> Option<String> {
+        let Self { system, instruction, template, .. } = self;
+        Some(format!("ChatFormat with {system:?}, {instruction:?}, {template:?}"))
     }
 
     fn encode(&self, problem: &Problem, hint: Option<&Hint>) -> Result<Vec<u32>, RolloutError> {
@@ -134,8 +135,9 @@ impl TextFormat {
 }
 
 impl PromptFormat for TextFormat {
-    fn name(&self) -> String {
-        "text".to_owned()
+    fn name(&self) -> Option<String> {
+        let Self { prefix, suffix, template, .. } = self;
+        Some(format!("TextFormat with {prefix:?}, {suffix:?}, {template:?}"))
     }
 
     fn encode(&self, problem: &Problem, hint: Option<&Hint>) -> Result<Vec<u32>, RolloutError> {

@@ -29,6 +29,17 @@ pub(crate) fn tag(value: &impl Serialize) -> String {
     value["type"].as_str().unwrap_or_default().to_owned()
 }
 
+/// A part that a tagged enum describes: its `type`, and its settings if it has some.
+pub(crate) fn described(value: &impl Serialize) -> String {
+    let mut settings = serde_json::to_value(value).unwrap_or_default();
+    let kind = settings.as_object_mut().and_then(|settings| settings.remove("type"));
+    let kind = kind.as_ref().and_then(Value::as_str).unwrap_or_default();
+    match settings {
+        Value::Object(settings) if settings.is_empty() => kind.to_owned(),
+        settings => format!("{kind} {settings}"),
+    }
+}
+
 /// Reads a variant without fields of a tagged enum, which serde by itself would let have any:
 /// `#[serde(deserialize_with = "no_fields")]` on the variant.
 ///

@@ -85,12 +85,15 @@ fn a_level_search_of_ones_own_sees_what_was_tried_and_picks_what_counts() {
             .with_levels(Descent);
     assert_eq!(
         custom_parts(&collector),
-        [("level", "descent".to_owned()), ("source", "solution_prefix".to_owned())]
+        [
+            ("level", "descent".to_owned()),
+            ("source", "SolutionPrefix { unit: Character, in_prompt: false }".to_owned())
+        ]
     );
     let mut collector = collector;
     let problem = Problem::new("p", "6 * 7", "42").with_solution("abcd");
     let collected = collector.collect(&[&problem], Seed::new(7)).expect("the script works");
-    assert_eq!(collected.stats.attempts, 4, "abcd, abc, ab succeed, a does not");
+    assert_eq!(collected.stats.hinted.attempts, 4, "abcd, abc, ab succeed, a does not");
     let hint = collected.groups[0].hint().expect("the group is hinted");
     assert_eq!((hint.hint.text.as_str(), hint.share), ("ab", 0.5));
     assert_eq!(log.lock().expect("no test panics here").len(), 5);

@@ -99,14 +99,29 @@ impl Default for HintSourceConfig {
 }
 
 impl HintSourceConfig {
-    /// The `type` that names it in a configuration, with that of the source behind a control. It is the name of its
-    /// provider as well.
+    /// The `type` that names it in a configuration, with that of the source behind a control.
     pub fn name(&self) -> String {
         match self {
             Self::Placebo { of } | Self::Unrelated { of } => {
                 format!("{} of {}", state::tag(self), of.name())
             }
             _ => state::tag(self),
+        }
+    }
+
+    /// The name of its provider.
+    pub(crate) fn provider_name(&self) -> String {
+        match self {
+            Self::Dataset { columns } => DatasetHints::levels(columns.clone()).name(),
+            Self::SolutionPrefix { unit, in_prompt } => prefix(*unit, *in_prompt).name(),
+            Self::MaskedSolution { placeholder } => masked(placeholder).name(),
+            Self::Teacher(options) => format!("{options:?}"),
+            Self::Demonstration { column } => demonstrations(column.as_deref()).name(),
+            Self::SelfHint { levels, sampling } => SelfHints::new(*levels, sampling.clone()).name(),
+            Self::WrongAnswers => WrongAnswers.name(),
+            Self::PeerSuccess => PeerSuccess.name(),
+            Self::Placebo { of } => format!("placebo of {}", of.provider_name()),
+            Self::Unrelated { of } => format!("unrelated of {}", of.provider_name()),
         }
     }
 
@@ -177,18 +192,10 @@ impl HintSourceConfig {
     ) -> Result<Box<dyn HintProvider>, RolloutError> {
         Ok(match self {
             Self::Dataset { columns } => Box::new(DatasetHints::levels(columns.clone())),
-            Self::SolutionPrefix { unit, in_prompt: false } => Box::new(SolutionPrefix::new(*unit)),
-            Self::SolutionPrefix { unit, in_prompt: true } => {
-                Box::new(SolutionPrefix::new(*unit).in_prompt())
-            }
-            Self::MaskedSolution { placeholder } => {
-                Box::new(MaskedSolution::new().with_placeholder(placeholder.clone()))
-            }
+            Self::SolutionPrefix { unit, in_prompt } => Box::new(prefix(*unit, *in_prompt)),
+            Self::MaskedSolution { placeholder } => Box::new(masked(placeholder)),
             Self::Teacher(options) => teacher(options, key)?,
-            Self::Demonstration { column: None } => Box::new(Demonstrations::new()),
-            Self::Demonstration { column: Some(column) } => {
-                Box::new(Demonstrations::column(column.clone()))
-            }
+            Self::Demonstration { column } => Box::new(demonstrations(column.as_deref())),
             Self::SelfHint { levels, sampling } => {
                 Box::new(SelfHints::new(*levels, sampling.clone()))
             }
@@ -218,6 +225,19 @@ impl HintSourceConfig {
             _ => {}
         }
     }
+}
+
+fn prefix(unit: PrefixUnit, in_prompt: bool) -> SolutionPrefix {
+    let prefix = SolutionPrefix::new(unit);
+    if in_prompt { prefix.in_prompt() } else { prefix }
+}
+
+fn masked(placeholder: &str) -> MaskedSolution {
+    MaskedSolution::new().with_placeholder(placeholder)
+}
+
+fn demonstrations(column: Option<&str>) -> Demonstrations {
+    column.map_or_else(Demonstrations::new, Demonstrations::column)
 }
 
 #[cfg(feature = "teacher")]

@@ -37,7 +37,7 @@ impl DatasetHints {
 
 impl HintProvider for DatasetHints {
     fn name(&self) -> String {
-        "dataset".to_owned()
+        format!("{self:?}")
     }
 
     fn hint(&self, request: &HintRequest<'_>) -> Result<Option<Hint>, RolloutError> {

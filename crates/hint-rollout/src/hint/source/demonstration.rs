@@ -27,7 +27,7 @@ impl Demonstrations {
 
 impl HintProvider for Demonstrations {
     fn name(&self) -> String {
-        "demonstration".to_owned()
+        format!("{self:?}")
     }
 
     fn hint(&self, request: &HintRequest<'_>) -> Result<Option<Hint>, RolloutError> {

@@ -112,7 +112,7 @@ fn answers(solution: &str) -> Vec<Range<usize>> {
 
 impl HintProvider for MaskedSolution {
     fn name(&self) -> String {
-        "masked_solution".to_owned()
+        format!("{self:?}")
     }
 
     fn hint(&self, request: &HintRequest<'_>) -> Result<Option<Hint>, RolloutError> {

@@ -11,7 +11,7 @@ pub struct PeerSuccess;
 
 impl HintProvider for PeerSuccess {
     fn name(&self) -> String {
-        "peer_success".to_owned()
+        format!("{self:?}")
     }
 
     fn hint(&self, request: &HintRequest<'_>) -> Result<Option<Hint>, RolloutError> {

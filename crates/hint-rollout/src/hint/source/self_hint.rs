@@ -35,7 +35,7 @@ impl SelfHints {
 
 impl HintProvider for SelfHints {
     fn name(&self) -> String {
-        "self_hint".to_owned()
+        format!("{self:?}")
     }
 
     /// The policy is asked through [`HintProvider::hints`]; on its own this is an error.

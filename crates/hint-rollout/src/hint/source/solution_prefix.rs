@@ -90,7 +90,7 @@ impl SolutionPrefix {
 
 impl HintProvider for SolutionPrefix {
     fn name(&self) -> String {
-        "solution_prefix".to_owned()
+        format!("{self:?}")
     }
 
     /// A solution is cut at tokens through [`HintProvider::hints`] alone; on its own that is an error.

@@ -11,7 +11,7 @@ pub struct WrongAnswers;
 
 impl HintProvider for WrongAnswers {
     fn name(&self) -> String {
-        "wrong_answers".to_owned()
+        format!("{self:?}")
     }
 
     fn hint(&self, request: &HintRequest<'_>) -> Result<Option<Hint>, RolloutError> {
