@@ -4,7 +4,7 @@
 //! cargo run --release --example custom_loss
 //! ```
 //!
-//! Trains the tiny model for ten steps, each with three passes over its rollouts in mini-batches, and prints the reward and
+//! Trains the tiny model for ten steps, each with three passes over its rollouts in minibatches, and prints the reward and
 //! a metric of the objective's own. Takes about half a minute on two CPU cores.
 #![expect(clippy::print_stdout, reason = "the output of a program")]
 

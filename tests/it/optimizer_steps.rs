@@ -1,4 +1,4 @@
-//! From a rollout batch to optimizer steps: mini-batches, the old policy, the age of weights.
+//! From a rollout batch to optimizer steps: minibatches, the old policy, the age of weights.
 
 use std::ops::ControlFlow;
 use std::sync::mpsc::{Receiver, Sender, channel};

@@ -77,6 +77,8 @@ pub(crate) fn lint(host: &Host) -> Result<()> {
     tidy::run(&host.repo)?;
     if has(host, "deny") {
         check(cargo(host).args(["deny", "--offline", "check", "licenses", "bans", "sources"]))?;
+    } else {
+        eprintln!("licenses are not checked here: cargo-deny is not installed");
     }
     // The build script of torch-sys compiles C++ against libtorch, for clippy and rustdoc too.
     hint_libtorch::setup(host)?;

@@ -143,7 +143,7 @@ impl HintTransfer {
         self.mean_of_tokens(DoubleDouble::default() - self.shift)
     }
 
-    /// Mean off-context weight of a token, see (HELP-1); `None` without a token.
+    /// Mean off-context weight of a token, see (HINTED-1); `None` without a token.
     pub fn off_context_weight(&self) -> Option<f64> {
         self.mean_of_tokens(self.ratio)
     }

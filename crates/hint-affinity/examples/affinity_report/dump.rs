@@ -262,11 +262,11 @@ impl Fields {
         expected: usize,
         values: Vec<T>,
     ) -> Result<Vec<T>, DumpError> {
-        let got = values.len();
-        if got == expected {
+        let found = values.len();
+        if found == expected {
             return Ok(values);
         }
-        Err(DumpError::Length { place: self.place, field, got, expected })
+        Err(DumpError::Length { place: self.place, field, found, expected })
     }
 
     fn name(&self, field: &'static str) -> Result<Option<String>, DumpError> {

@@ -52,8 +52,8 @@ pub(crate) enum DumpError {
     #[error("{place}: `{field}`: expected {expected}, found {found}")]
     Field { place: Place, field: &'static str, expected: &'static str, found: String },
     /// A list has another length than the log-probabilities.
-    #[error("{place}: `{field}` has {got} entries, `logprobs` has {expected}")]
-    Length { place: Place, field: &'static str, got: usize, expected: usize },
+    #[error("{place}: `{field}` has {found} entries, `logprobs` has {expected}")]
+    Length { place: Place, field: &'static str, found: usize, expected: usize },
     /// A token cannot be counted.
     #[error("{place}: {source}")]
     Token { place: Place, source: AffinityError },

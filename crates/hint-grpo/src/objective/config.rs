@@ -83,12 +83,12 @@ pub struct AffinityBand {
 /// Negative log-likelihood of given tokens, added to the loss of every optimizer step.
 ///
 /// ```text
-/// L = c · Σ_it −log π_θ(y_it | x_i, y_i<t) / Σ_i |y_i|                                  (HELP-3)
+/// L = c · Σ_it −log π_θ(y_it | x_i, y_i<t) / Σ_i |y_i|                                (HINTED-3)
 /// ```
 ///
 /// once over the demonstrations that [`CombineRule::Supervise`](hint_rollout::collect::hinted::CombineRule) kept aside and once
 /// over the prefixes of prefixed rollouts, one per group. The denominators count the whole optimizer
-/// step. Source: (HELP-3) in [the book](../../../book/math.html#help).
+/// step. Source: (HINTED-3) in [the book](../../../book/math.html#hinted-completions).
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SftTerm {

@@ -151,12 +151,12 @@ pub enum HintedWeightConfig {
     /// Per token, how much less likely it was without the hint:
     ///
     /// ```text
-    /// w_t = clamp( ( π_old(y_t | x) / π_old(y_t | x⊕h) )^exponent, min, max )           (HELP-1)
+    /// w_t = clamp( ( π_old(y_t | x) / π_old(y_t | x⊕h) )^exponent, min, max )         (HINTED-1)
     /// ```
     ///
     /// With an exponent of −1 a token counts for more the more likely the hint made it.
     ///
-    /// It multiplies the objective, not the KL term. Source: (HELP-1) in [the book](../../../book/math.html#help).
+    /// It multiplies the objective, not the KL term. Source: (HINTED-1) in [the book](../../../book/math.html#hinted-completions).
     OffContext {
         /// In `[−8, 8]`. (OC-GRPO: 1)
         #[serde(default = "one")]
@@ -259,11 +259,11 @@ fn group_affinity(
 /// configured one.
 ///
 /// ```text
-/// ℓ_t = −Â_t r_t / (r_t + γ)                                                            (HELP-2)
+/// ℓ_t = −Â_t r_t / (r_t + γ)                                                          (HINTED-2)
 /// ```
 ///
 /// The slope is largest where the ratio is small, so tokens that the policy finds unlikely learn most.
-/// Source: (HELP-2) in [the book](../../../book/math.html#help).
+/// Source: (HINTED-2) in [the book](../../../book/math.html#hinted-completions).
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
 pub enum RatioShaping {

@@ -8,10 +8,10 @@ use crate::tensor::upload;
 /// The shaped ratio without a clip.
 ///
 /// ```text
-/// ℓ_t = −Â_t r_t / (r_t + γ)                                                            (HELP-2)
+/// ℓ_t = −Â_t r_t / (r_t + γ)                                                          (HINTED-2)
 /// ```
 ///
-/// Source: (HELP-2) in [the book](../../../book/math.html#help); LUFFY (γ = 0.1) and Guide-GRPO (γ a quantile).
+/// Source: (HINTED-2) in [the book](../../../book/math.html#hinted-completions); LUFFY (γ = 0.1) and Guide-GRPO (γ a quantile).
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct ShapedRatio {
     log_gamma: f64,

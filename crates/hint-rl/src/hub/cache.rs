@@ -129,7 +129,7 @@ pub(super) fn remove(link: &Path) {
 }
 
 /// A folder of links to `files` of a snapshot, since a file of problems may be one of many in its own folder.
-/// It lies beside the snapshots and goes with them. Links to other files, which an earlier version made, are removed.
+/// It lies beside the snapshots and goes with them. Links to other files, such as those of a larger request, are removed.
 ///
 /// # Errors
 ///
@@ -179,7 +179,7 @@ mod tests {
         };
         let (one, two) = (file("data/1.jsonl"), file("2.jsonl"));
         std::fs::create_dir_all(&root).unwrap();
-        // A link of an earlier version, and one to a file that is gone.
+        // A link that nobody asks for, and one to a file that is gone.
         std::os::unix::fs::symlink(&two, root.join("3.jsonl")).unwrap();
         std::os::unix::fs::symlink(folder.path().join("gone"), root.join("2.jsonl")).unwrap();
         for _ in 0..2 {

@@ -125,7 +125,7 @@ pub enum LevelSearch {
     /// ```
     ///
     /// `rate` is the success rate of the hinted completions, or of the plain ones without a hint. The share that is given
-    /// is `s` times `annealing`. Source: (LEVEL-1) in [the book](../../../../book/math.html#help).
+    /// is `s` times `annealing`. Source: (LEVEL-1) in [the book](../../../../book/math.html#hinted-completions).
     Steered {
         /// `s` at the first visit. In `[0, 1]`.
         start: f64,
