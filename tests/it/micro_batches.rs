@@ -182,7 +182,8 @@ fn scenarios() -> Vec<GrpoConfig> {
     ] {
         let mut config = base();
         config.rollout.trigger = HintTrigger::Always;
-        config.rollout.combine = CombineRule::Teach { completions, contrast: Contrast::None };
+        config.rollout.combine =
+            CombineRule::Teach { completions, contrast: Contrast::None, samples: false };
         (config.loss.credit.form, config.loss.old_logprobs) = (form, old_logprobs);
         scenarios.push(config);
     }

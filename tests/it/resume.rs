@@ -83,7 +83,7 @@ fn with_average(dir: &Path, stop: Option<u64>) -> Vec<Vec<u8>> {
     let mut config = run_config();
     config.rollout.trigger = HintTrigger::Always;
     config.rollout.combine =
-        CombineRule::Teach { completions: Taught::All, contrast: Contrast::None };
+        CombineRule::Teach { completions: Taught::All, contrast: Contrast::None, samples: false };
     config.loss.credit = CreditConfig {
         form: CreditForm::Divergence {
             mix: 0.5,

@@ -193,7 +193,7 @@ fn a_policy_that_learned_its_task_may_be_certain() {
 fn equal_rewards_are_no_lack_where_a_hint_credits_tokens() {
     let mut config = GrpoConfig::default();
     config.rollout.combine =
-        CombineRule::Teach { completions: Taught::All, contrast: Contrast::None };
+        CombineRule::Teach { completions: Taught::All, contrast: Contrast::None, samples: false };
     for name in [metrics::ROLLOUT_ALL_WRONG_FRAC, metrics::ROLLOUT_ALL_RIGHT_FRAC] {
         let past = history(40, 40, &[(name, 0.95), (metrics::FRAC_REWARD_ZERO_STD, 0.95)]);
         assert!(!conditions(&past).is_empty(), "{name}");

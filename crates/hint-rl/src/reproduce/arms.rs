@@ -103,6 +103,7 @@ use Origin::{Code, Ours, Paper};
 use Section::{Ablation, Methods, Placebo, Ratio, Teaching};
 
 const TEACH: &str = "rollout.combine={ type = 'teach' }";
+const BOTH: &str = "rollout.combine={ type = 'teach', samples = true }";
 
 /// Every arm, in the order of the tables. The first is what the others are compared with.
 pub(super) const ARMS: &[Arm] = &[
@@ -139,6 +140,7 @@ pub(super) const ARMS: &[Arm] = &[
     arm("hint_unrelated", "hint", &["rollout.source={ type = 'unrelated' }"], Ours, &[Placebo]),
     arm("teach", "hint", &[TEACH], Ours, &[Teaching]),
     arm("teach_always", "hint", &[TEACH, "rollout.trigger={ type = 'always' }"], Ours, &[Teaching]),
+    arm("hint_and_teach", "hint", &[BOTH], Ours, &[Teaching]),
     arm(
         "teach_placebo",
         "hint",

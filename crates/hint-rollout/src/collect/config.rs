@@ -133,15 +133,16 @@ impl CollectorConfig {
         at.within("trigger", |at| self.trigger.check(at));
         at.within("source", |at| self.source.check(at));
         at.within("level", |at| self.level.check(at));
-        let teaches = self.combine.teaching().is_some();
+        let teaching = self.combine.teaching();
+        let only_teaches = teaching.is_some_and(|teaching| !teaching.samples);
         // Elsewhere a completion would be sampled under an answer that it is then trained to give by itself.
         let shows_answers = matches!(self.source, HintSourceConfig::PeerSuccess);
-        let expected = "must not be \"peer_success\" unless rollout.combine.type is \"teach\"";
-        at.require(!shows_answers || teaches, "source.type", expected, "\"peer_success\"");
-        let samples_twice = matches!(self.level, LevelSearch::Ladder { plain_first: true, .. });
         let expected =
-            "must be false where rollout.combine.type is \"teach\", which samples nothing more";
-        at.require(!(samples_twice && teaches), "level.plain_first", expected, true);
+            "must not be \"peer_success\" unless rollout.combine.type is \"teach\" without samples";
+        at.require(!shows_answers || only_teaches, "source.type", expected, "\"peer_success\"");
+        let samples_twice = matches!(self.level, LevelSearch::Ladder { plain_first: true, .. });
+        let expected = "must be false where rollout.combine.type is \"teach\" without samples";
+        at.require(!(samples_twice && only_teaches), "level.plain_first", expected, true);
         at.within("selection", |at| self.selection.check(at));
         at.within("dynamic_sampling", |at| self.dynamic_sampling.check(at));
         at.within("replay", |at| self.replay.check(at));

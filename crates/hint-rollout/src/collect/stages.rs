@@ -31,13 +31,16 @@ impl CollectPass<'_> {
         self.sample_plain(&mut groups, &asked)?;
         let Some(provider) = hints else { return Ok((groups, Vec::new())) };
         let indices = self.triggered(&groups, &asked);
-        let hinted = match self.parts.combine.teaching() {
-            Some(teaching) => {
-                self.teach(provider, teaching, &mut groups, &indices)?;
-                Vec::new()
+        if let Some(teaching) = self.parts.combine.teaching() {
+            let (leaks, too_long) = (self.stats.hinted.leaks, self.stats.hinted.too_long);
+            self.teach(provider, teaching, &mut groups, &indices)?;
+            if !teaching.samples {
+                return Ok((groups, Vec::new()));
             }
-            None => self.sample_hinted(provider, &groups, &indices)?,
-        };
+            // The search asks for the same hints again.
+            (self.stats.hinted.leaks, self.stats.hinted.too_long) = (leaks, too_long);
+        }
+        let hinted = self.sample_hinted(provider, &groups, &indices)?;
         Ok((groups, hinted))
     }
 

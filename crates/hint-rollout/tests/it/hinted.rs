@@ -170,7 +170,8 @@ fn a_trigger_may_look_for_few_answers() {
 fn a_success_of_the_group_is_a_hint_for_the_others() {
     let (engine, _) =
         Scripted::new(|_, index| format!("\\boxed{{{}}}", if index == 2 { 42 } else { 0 }));
-    let combine = CombineRule::Teach { completions: Taught::Wrong, contrast: Contrast::None };
+    let combine =
+        CombineRule::Teach { completions: Taught::Wrong, contrast: Contrast::None, samples: false };
     let config = CollectorConfig { combine, trigger: HintTrigger::Always, ..config() };
     let rubric = Rubric::new(ExactMatch::new());
     let mut collector = Collector::new(engine, Bytes::default(), rubric, config)

@@ -6,7 +6,7 @@ use hint_rollout::collect::hinted::{CombineRule, Contrast, HintTrigger, Taught};
 use hint_rollout::hint::source::{PrefixUnit, SolutionPrefix};
 use hint_rollout::sample::TeacherPrompts;
 use hint_rollout::{
-    Collector, CollectorConfig, DatasetHints, HintProvider, Problem, RolloutError, Seed,
+    Collector, CollectorConfig, DatasetHints, HintProvider, Problem, Rollout, RolloutError, Seed,
 };
 
 use crate::scripted::{Bytes, Scripted, text};
@@ -33,6 +33,10 @@ fn collect(
     Ok((collected, asked))
 }
 
+const fn teach(completions: Taught, contrast: Contrast, samples: bool) -> CombineRule {
+    CombineRule::Teach { completions, contrast, samples }
+}
+
 fn problems() -> Vec<Problem> {
     vec![
         Problem::new("a", "6 * 7", "42").with_hint("Multiply.").with_solution("It is 42."),
@@ -48,7 +52,7 @@ fn prompts(teacher: &TeacherPrompts) -> (String, Option<String>) {
 
 #[test]
 fn nothing_is_sampled_under_a_hint_that_teaches() {
-    let combine = CombineRule::Teach { completions: Taught::Wrong, contrast: Contrast::None };
+    let combine = teach(Taught::Wrong, Contrast::None, false);
     let (collected, asked) =
         collect(combine, DatasetHints::new(), &problems()).expect("the script works");
     assert_eq!(asked, 3, "one plain group for each problem");
@@ -64,8 +68,24 @@ fn nothing_is_sampled_under_a_hint_that_teaches() {
 }
 
 #[test]
+fn a_hint_may_teach_plain_completions_and_be_sampled_under() {
+    let combine = teach(Taught::All, Contrast::None, true);
+    let (collected, asked) =
+        collect(combine, DatasetHints::new(), &problems()).expect("the script works");
+    assert_eq!(asked, 5, "a plain group for each problem, a hinted one for two");
+    let group = &collected.groups[0];
+    assert_eq!(group.teacher.as_ref().expect("it has a hint").is_taught, [true; 4]);
+    let hinted = group.rollouts.iter().map(Rollout::is_hinted).collect::<Vec<_>>();
+    assert_eq!(hinted, [[false; 4], [true; 4]].concat());
+    assert_eq!(collected.groups[1].rollouts.len(), 4, "no hinted completion is right");
+    let stats = &collected.stats.hinted;
+    assert_eq!((stats.taught, stats.groups, stats.rescued), (2, 2, 1));
+    assert_eq!(stats.leaks.judged, 2, "each hint is judged once");
+}
+
+#[test]
 fn a_contrast_is_the_hint_of_another_problem_with_the_own_question() {
-    let combine = CombineRule::Teach { completions: Taught::All, contrast: Contrast::Placebo };
+    let combine = teach(Taught::All, Contrast::Placebo, false);
     let (collected, _) =
         collect(combine, DatasetHints::new(), &problems()).expect("the script works");
     let teacher = collected.groups[0].teacher.as_ref().expect("there is another hint");
@@ -82,7 +102,7 @@ fn a_contrast_is_the_hint_of_another_problem_with_the_own_question() {
 
 #[test]
 fn a_hint_behind_the_prompt_cannot_teach() {
-    let combine = CombineRule::Teach { completions: Taught::All, contrast: Contrast::None };
+    let combine = teach(Taught::All, Contrast::None, false);
     let prefix = || SolutionPrefix::new(PrefixUnit::Word);
     let error = collect(combine, prefix(), &problems()).expect_err("it follows the prompt");
     assert!(error.to_string().contains("problem `a`"), "{error}");

@@ -54,8 +54,9 @@ pub trait Combine: Send + Sync {
         true
     }
 
-    /// Whether hints only teach: nothing is sampled under them, and [`Combine::combine`] is not called. The
-    /// plain completions are scored under the hint instead, see [`TeacherPrompts`](crate::sample::TeacherPrompts).
+    /// Whether hints teach: the plain completions are scored under them, see
+    /// [`TeacherPrompts`](crate::sample::TeacherPrompts). Unless the teaching samples as well,
+    /// [`Combine::combine`] is not called.
     fn teaching(&self) -> Option<Teaching> {
         None
     }
@@ -69,12 +70,14 @@ pub struct Teaching {
     pub completions: Taught,
     /// What the hint is compared with.
     pub contrast: Contrast,
+    /// Whether completions are sampled under the hint as well, and combined with the taught ones.
+    pub samples: bool,
 }
 
 impl Teaching {
-    /// Every completion of the group, without a contrast.
+    /// Every completion of the group, without a contrast. Nothing is sampled under the hint.
     pub const fn new() -> Self {
-        Self { completions: Taught::All, contrast: Contrast::None }
+        Self { completions: Taught::All, contrast: Contrast::None, samples: false }
     }
 
     /// Sets which completions are taught.
@@ -88,6 +91,13 @@ impl Teaching {
     #[must_use]
     pub const fn with_contrast(mut self, contrast: Contrast) -> Self {
         self.contrast = contrast;
+        self
+    }
+
+    /// Samples under the hint as well.
+    #[must_use]
+    pub const fn with_samples(mut self) -> Self {
+        self.samples = true;
         self
     }
 }
@@ -138,8 +148,7 @@ pub enum CombineRule {
     /// They do not join: they are kept for the supervised term.
     #[serde(deserialize_with = "no_fields")]
     Supervise,
-    /// Nothing is sampled under the hint: it becomes the teacher's prompt of the plain completions, and the
-    /// loss credits their tokens by it.
+    /// The hint becomes the teacher's prompt of the plain completions, and the loss credits their tokens by it.
     Teach {
         /// Which completions it teaches.
         #[serde(default)]
@@ -147,6 +156,9 @@ pub enum CombineRule {
         /// What it is compared with.
         #[serde(default)]
         contrast: Contrast,
+        /// Whether completions are sampled under the hint as well, which join the plain ones.
+        #[serde(default)]
+        samples: bool,
     },
 }
 
@@ -162,13 +174,11 @@ impl Combine for CombineRule {
             }
             Self::ReplaceOneFailure => replace_failures(group, hinted, 1),
             Self::ReplaceFailures => replace_failures(group, hinted, usize::MAX),
-            Self::Append => group.rollouts.extend(hinted),
+            Self::Append | Self::Teach { .. } => group.rollouts.extend(hinted),
             Self::Supervise => {
                 group.supervised = hinted;
                 group.supervised.retain(|rollout| rollout.score.verdict.is_correct());
             }
-            // Nothing was sampled.
-            Self::Teach { .. } => {}
         }
     }
 
@@ -178,7 +188,9 @@ impl Combine for CombineRule {
 
     fn teaching(&self) -> Option<Teaching> {
         match *self {
-            Self::Teach { completions, contrast } => Some(Teaching { completions, contrast }),
+            Self::Teach { completions, contrast, samples } => {
+                Some(Teaching { completions, contrast, samples })
+            }
             _ => None,
         }
     }
