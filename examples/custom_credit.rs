@@ -1,4 +1,5 @@
-//! Credit of your own: a hint is never sampled under; it only says which tokens of a plain completion deserve the advantage.
+//! Credit of your own: nothing is sampled under a hint. It only marks the tokens of a plain completion that deserve the
+//! advantage.
 //!
 //! ```text
 //! cargo run --release --example custom_credit

@@ -13,7 +13,7 @@ use std::ops::ControlFlow;
 use hint_grpo::prelude::*;
 use hint_policy::tch;
 
-/// Tells a policy that answers in a hurry to slow down, and leaves one that works in peace.
+/// Asks a policy that answers in a hurry to slow down, and does not disturb one that works.
 struct SlowDown;
 
 impl HintProvider for SlowDown {

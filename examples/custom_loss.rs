@@ -4,7 +4,7 @@
 //! cargo run --release --example custom_loss
 //! ```
 //!
-//! Trains the tiny model for ten steps, each with three passes over its rollouts in minibatches, and prints the reward and
+//! Trains the tiny model for ten steps, each with three passes over its rollouts in minibatches. Prints the reward and
 //! a metric of the objective's own. Takes about half a minute on two CPU cores.
 #![expect(clippy::print_stdout, reason = "the output of a program")]
 
@@ -13,8 +13,8 @@ use std::ops::ControlFlow;
 use hint_grpo::prelude::*;
 use hint_policy::tch::{self, Kind};
 
-/// Tapered off-policy REINFORCE (arXiv 2503.14286): what succeeded is learned as it is; what failed is pushed
-/// down with `min(r, 1)`, so that the push fades where the policy has already turned away.
+/// Tapered off-policy REINFORCE (arXiv 2503.14286). Successes are learned unchanged. Failures are pushed down
+/// with `min(r, 1)`, so that the push fades where the policy has already turned away.
 struct Tapered;
 
 impl PolicyLoss for Tapered {

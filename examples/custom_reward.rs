@@ -2,8 +2,9 @@
 //!
 //! `cargo run --release --example custom_reward`
 //!
-//! Prints the verdict, the score and the parts of four completions of one problem: a right one in one sentence, a right
-//! one that rambles, a wrong one, and one that the verifier cannot judge and that therefore has no score. Takes less than a second.
+//! Prints the verdict, the score and the parts of four completions of one problem. One is right in one sentence, one is
+//! right but rambles, and one is wrong. The verifier cannot judge the fourth, which therefore has no score. Takes less
+//! than a second.
 
 use hint_reward::{
     Judgment, MathVerifier, Reward, RewardError, RewardInput, Rubric, Verdict, Verifier,
@@ -26,7 +27,7 @@ impl Reward for FewSentences {
     }
 }
 
-/// The library's verifier, but a completion that only claims to have an answer is for a person to look at.
+/// The library's verifier, except that a person looks at a completion that only claims to have an answer.
 struct NoClaims(MathVerifier);
 
 impl Verifier for NoClaims {

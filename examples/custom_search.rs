@@ -15,7 +15,8 @@ use hint_rollout::collect::hinted::{LevelInput, Levels, Trigger, TriggerInput, f
 use hint_rollout::data::HintLevel;
 use hint_rollout::sample::{Rollout, RolloutGroup};
 
-/// Hints for failures, but for fewer of them as the run goes on: the last quarter is trained without.
+/// Hints for failures, and for fewer of them as the run continues: the last quarter is trained
+/// without.
 struct WeanOff;
 
 impl Trigger for WeanOff {

@@ -1,5 +1,5 @@
-//! Trains a policy with plain GRPO and with HINT from the same weights and seed, and compares them
-//! on held-out problems without hints.
+//! Trains a policy with plain GRPO and with HINT from the same weights and seed. Compares them on
+//! held-out problems without hints.
 //!
 //! ```text
 //! cargo run --release --example hint_grpo

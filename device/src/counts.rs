@@ -1,5 +1,5 @@
-//! The steps whose work is counted: each is taken once and then several times, and the device is synchronized before and
-//! after, so that the difference of the two counts is what further steps cost.
+//! The steps whose work is counted. Each is taken once and then several times, and the device is synchronized before
+//! and after. So the difference of the two counts is the cost of further steps.
 
 use anyhow::Result;
 use hint_policy::config::Architecture;
@@ -58,8 +58,8 @@ pub(crate) fn take(device: Device) -> Result<()> {
     Ok(())
 }
 
-/// Trains on rows of two lengths, whose peaks of memory show how it grows, for attention that no fused kernel computes as
-/// it stands. Prints lines as [`take`] does.
+/// Trains on rows of two lengths, whose peaks of memory show its growth, for attention without a fused kernel. Prints
+/// lines as [`take`] does.
 pub(crate) fn memory(device: Device) -> Result<()> {
     let forms = [
         ("grouped queries, f32", Architecture::Llama, Kind::Float, None),

@@ -12,8 +12,7 @@ use hint_policy::{
 /// The device may be so many times farther from f64 than the CPU is in the same format.
 const FACTOR: f64 = 3.0;
 
-/// Number formats, and what the device may be off in any case, in values and in gradients: gradients are f32, since the
-/// weights are.
+/// Number formats with their tolerance, in values and in gradients. Gradients are f32, since the weights are.
 const FORMATS: [(Kind, [f64; 2]); 3] =
     [(Kind::Double, [1e-9, 1e-6]), (Kind::Float, [1e-6, 1e-6]), (Kind::BFloat16, [1e-2, 1e-2])];
 
@@ -58,7 +57,7 @@ pub(crate) fn compare(folder: &Path, device: Device) -> Result<()> {
     }
 }
 
-/// What a model computes.
+/// Results of a model.
 struct Results {
     logits: Vec<f64>,
     logprobs: Vec<f64>,

@@ -48,7 +48,7 @@ fn render(host: &Host, mdbook: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Where the program is, and the root of its installation.
+/// Path of the program, and the root of its installation.
 fn program(host: &Host) -> Option<(PathBuf, PathBuf)> {
     let root = host.cache.as_ref()?.join(format!("mdbook-{VERSION}"));
     Some((root.join("bin/mdbook"), root))
@@ -96,7 +96,7 @@ fn is_page(path: impl AsRef<Path>) -> bool {
     path.as_ref().extension().is_some_and(|extension| extension == "html")
 }
 
-/// Links of the rendered documentation of our crates, whose folder is beside that of the book, that the book's pages lack.
+/// Links to the rendered documentation of our crates that the book's pages lack. Its folder is beside that of the book.
 fn broken_in_rustdoc(host: &Host) -> Result<Vec<String>> {
     let target = host.repo.join("target");
     let mut broken = Vec::new();

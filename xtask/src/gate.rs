@@ -12,7 +12,7 @@ use hint_libtorch::Host;
 
 /// Sets libtorch up and becomes `cargo run` of the main example.
 ///
-/// Replacing this process, instead of waiting for a child, passes signals and the exit status on unchanged: Ctrl-C
+/// Replacing this process, instead of waiting for a child, passes signals and the exit status on unchanged. Ctrl-C
 /// reaches the example, and the shell waits until the example has written its checkpoint.
 pub(crate) fn run(host: &Host, args: &[OsString]) -> Result<()> {
     hint_libtorch::setup(host)?;

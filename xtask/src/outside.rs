@@ -1,4 +1,4 @@
-//! A project outside the workspace, made as the README says: does it build, and does it train?
+//! A project outside the workspace, made by the README's steps: does it build, and does it train?
 
 use std::fs;
 use std::path::Path;
@@ -8,7 +8,8 @@ use hint_libtorch::Host;
 
 use crate::process::{cargo, check, profiles};
 
-/// Packages that switch on what they do in the workspace, so that the packages of the registry are not built a second time.
+/// Packages that switch on their features of the workspace. So the packages of the registry are not built a second
+/// time.
 const AS_IN_THE_WORKSPACE: &str = "
 [dependencies.clap]
 version = \"*\"
@@ -75,7 +76,7 @@ fn run_in(host: &Host, libtorch: &Path, project: &Path) -> Result<()> {
     Ok(())
 }
 
-/// What the compiler recommends for closures.
+/// Advice of the compiler for closures.
 const FROM_CLOSURES: [&str; 7] = [
     "hint_rollout::hints_from_fn",
     "hint_reward::verifier_from_fn",

@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use crate::process::{cargo, check, profiles, quiet};
 
-/// What each package holds beside its code.
+/// Content of each package beside its code.
 const FILES: [&str; 2] = ["LICENSE-MIT", "LICENSE-APACHE"];
 
 /// Makes the packages, unpacks them side by side, and checks that all their targets compile there, tests, examples and

@@ -10,8 +10,8 @@ use serde_json::Value;
 
 use hint_libtorch::Host;
 
-/// A `cargo` command in the repository, free of the variables that the outer `cargo run` set for `xtask` itself: build
-/// scripts that watch them would run again, and its `LIBTORCH` may be older than what the set-up wrote just now.
+/// A `cargo` command in the repository, free of the variables that the outer `cargo run` set for `xtask` itself. Build
+/// scripts that watch them would run again. Its `LIBTORCH` may also be older than the setup's.
 pub(crate) fn cargo(host: &Host) -> Command {
     let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(program);
@@ -98,8 +98,8 @@ pub(crate) fn quiet(command: &mut Command) -> Result<String> {
     Ok(text)
 }
 
-/// The profiles of the workspace, as a part of a manifest: what another workspace builds with the same ones, and the same
-/// target folder, is not built a second time.
+/// The profiles of the workspace, as a part of a manifest. If another workspace uses the same ones, and the same target
+/// folder, nothing is built a second time.
 pub(crate) fn profiles(host: &Host) -> Result<String> {
     let manifest = host.repo.join("Cargo.toml");
     let text = std::fs::read_to_string(&manifest)

@@ -1,4 +1,4 @@
-//! Short runs of the programs that a user starts with, on the embedded model: do they end well and leave what they promise?
+//! Short runs of the first programs of a user, on the embedded model: do they end well and leave the promised files?
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::symlink;
@@ -12,8 +12,8 @@ use crate::process::{build, check, output};
 use crate::tidy::markdown::Markdown;
 use hint_libtorch::Host;
 
-/// Runs the main example (dry, for two steps of each method, and supervised), an evaluation, and the tutorial of the book, in the
-/// profile and with the features of the tests, so that nothing is built a second time.
+/// Runs the main example (dry, for two steps of each method, and supervised), an evaluation, and the tutorial of the
+/// book. Profile and features are those of the tests, so that nothing is built a second time.
 pub(crate) fn run(host: &Host) -> Result<()> {
     let out = std::env::temp_dir().join(format!("hint-rl-smoke-{}", std::process::id()));
     let result = run_all(host, &out);
@@ -56,7 +56,7 @@ fn run_all(host: &Host, out: &Path) -> Result<()> {
     tutorial(host, &programs, &out.join("tutorial"))
 }
 
-/// Runs the commands of the book's tutorial, in a folder that looks like the clone: its blocks of `console`, in order.
+/// Runs the commands of the book's tutorial, in a folder like the clone: its blocks of `console`, in order.
 fn tutorial(host: &Host, programs: &BTreeMap<String, PathBuf>, folder: &Path) -> Result<()> {
     let page = host.repo.join("docs/tutorial.md");
     let text = std::fs::read_to_string(&page)

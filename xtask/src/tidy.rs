@@ -34,7 +34,7 @@ struct Finding {
     path: String,
     /// Line, counted from 1.
     line: usize,
-    /// What is wrong; then, after a semicolon, the fix.
+    /// The fault; then, after a semicolon, the fix.
     message: String,
 }
 
@@ -89,16 +89,24 @@ pub(crate) fn run(repo: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Writes what follows from the code: the table of modules, the lists of public items, the reference of metrics, the counts
-/// of language that fell.
+/// Writes what follows from the code: module table, public items, the references of metrics and presets, and the fallen
+/// counts of language.
 pub(crate) fn bless(repo: &Path) -> Result<()> {
     let tree = Tree::load(repo)?;
     let table = modules::blessed(&tree).context("ARCHITECTURE.md has no table of modules")?;
     let files = api::blessed(&tree).into_iter().chain([("ARCHITECTURE.md".to_owned(), table)]);
-    let files = files
-        .chain(metrics::blessed(&tree))
-        .chain(language::blessed(&tree))
-        .chain(presets::blessed(&tree));
+    let files = files.chain(metrics::blessed(&tree)).chain(presets::blessed(&tree));
+    write(repo, &tree, files)?;
+    // The counts are those of the pages that were just written.
+    let tree = Tree::load(repo)?;
+    write(repo, &tree, language::blessed(&tree))
+}
+
+fn write(
+    repo: &Path,
+    tree: &Tree,
+    files: impl IntoIterator<Item = (String, String)>,
+) -> Result<()> {
     for (path, text) in files {
         if tree.file(&path).is_none_or(|file| file.text != text) {
             let path = repo.join(path);

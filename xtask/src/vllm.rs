@@ -14,7 +14,7 @@ use hint_libtorch::Host;
 /// Name under which the server serves the model.
 const SERVED_NAME: &str = "policy";
 
-/// Installs vLLM, starts it on SmolLM2 and trains through it, comparing log-probabilities; then lets it write
+/// Installs vLLM, starts it on SmolLM2, trains through it and compares log-probabilities. Then lets it write
 /// hints as a teacher, and runs the main example on them. The server is stopped however this ends.
 pub(crate) fn e2e(host: &Host) -> Result<()> {
     hint_libtorch::setup(host)?;

@@ -12,10 +12,10 @@ pub enum ConfigError {
     /// Values are out of range, or names are unknown.
     #[error("invalid configuration: {}", .0.join("; "))]
     Invalid(Vec<String>),
-    /// The text is not valid TOML, or has a key or a type that the configuration does not know.
+    /// The text is not valid TOML, or has an unknown key or type.
     #[error("cannot read the configuration: {message}")]
     Syntax {
-        /// What the parser said, with line and column.
+        /// Message of the parser, with line and column.
         message: String,
     },
 }
@@ -33,7 +33,7 @@ impl From<Violations> for ConfigError {
     }
 }
 
-/// What can go wrong while training.
+/// Errors of training.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum GrpoError {
@@ -55,7 +55,7 @@ pub enum GrpoError {
     MissingInput {
         /// The tensor.
         name: &'static str,
-        /// What to do about it.
+        /// The remedy.
         fix: &'static str,
     },
 
@@ -105,7 +105,7 @@ pub enum GrpoError {
         expected: usize,
     },
 
-    /// An estimator returned a number of advantages other than that of the completions.
+    /// An estimator returned another number of advantages than there are completions.
     #[error(
         "the advantage estimator returned {found} advantages for the {expected} completions of problem `{problem}`"
     )]
@@ -162,11 +162,11 @@ pub enum GrpoError {
     ParameterGroup {
         /// Its pattern.
         pattern: String,
-        /// What is wrong with it.
+        /// The fault.
         problem: String,
     },
 
-    /// A group was sampled with weights that are too old, and the run does not go on without it.
+    /// A group was sampled with weights that are too old, and the run does not continue without it.
     #[error(
         "the group of problem `{problem}` was sampled {staleness} weight versions ago, at most {max_staleness} are allowed; sample with newer weights, or set `run.stale_groups` to \"drop\""
     )]
@@ -190,7 +190,7 @@ pub enum GrpoError {
     /// A file of the run could not be written.
     #[error("cannot write `{}`", path.display())]
     Write {
-        /// Where.
+        /// The place.
         path: PathBuf,
         /// Why.
         #[source]
@@ -200,7 +200,7 @@ pub enum GrpoError {
     /// A file of the run could not be read.
     #[error("cannot read `{}`", path.display())]
     Read {
-        /// Where.
+        /// The place.
         path: PathBuf,
         /// Why.
         #[source]
@@ -212,7 +212,7 @@ pub enum GrpoError {
     Checkpoint {
         /// The checkpoint's folder.
         path: PathBuf,
-        /// What is wrong with it, and what to do.
+        /// The fault, and the remedy.
         problem: String,
     },
 
@@ -246,7 +246,7 @@ pub enum GrpoError {
     /// libtorch refused an operation.
     #[error("{operation} failed in libtorch")]
     Torch {
-        /// What was being done.
+        /// The operation that failed.
         operation: &'static str,
         /// Why.
         #[source]
@@ -268,7 +268,7 @@ pub enum GrpoError {
     /// An error of a user's own part.
     #[error("{part} failed")]
     Other {
-        /// Which part, e.g. `"loss"`.
+        /// The part, e.g. `"loss"`.
         part: &'static str,
         /// The user's error.
         #[source]

@@ -1,14 +1,14 @@
 //! Group-relative policy optimization with hints.
 //!
-//! A [`Trainer`] samples groups (with a second, hinted stage where the first one failed), turns rewards into
-//! advantages and takes optimizer steps on a loss that is put together from small parts. Each part is a small
-//! trait or a choice in the configuration, and none depends on the others: an objective does not reduce, an
-//! aggregation does not clip, and which prompt the importance ratio conditions on is decided in one place,
-//! [`RatioScheme`](objective::RatioScheme), that no loss can see. So every combination works, and a new idea is a few lines.
+//! A [`Trainer`] samples groups, with a second, hinted stage where the first one failed. It turns rewards into
+//! advantages and takes optimizer steps on a loss of small parts. Each part is a small trait or a choice in the
+//! configuration, and none depends on the others. An objective does not reduce, and an aggregation does not clip. Only
+//! [`RatioScheme`](objective::RatioScheme), which no loss can see, chooses the prompt of the importance ratio. So every
+//! combination works, and a new idea is a few lines.
 //!
-//! The denominators of a step count the whole step, so the gradient does not depend on how its rows
-//! are split into micro-batches; and all randomness is derived from the seed and the step, so a run
-//! that was killed and resumed ends with the same bytes as one that was not.
+//! The denominators of a step count the whole step. So the gradient does not depend on the split of
+//! its rows into micro-batches. All randomness is derived from the seed and the step. So a run that
+//! was killed and resumed ends with the same bytes as one that was not.
 //!
 //! ```
 //! use hint_grpo::advantage::{Baseline, GroupNormalized, ScoredGroup};

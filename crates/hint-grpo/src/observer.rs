@@ -14,7 +14,7 @@ use crate::metrics::{Metrics, timings as names};
 use crate::rollout_table::RolloutRecord;
 use crate::warning::Warning;
 
-/// What a run is doing.
+/// Current phase of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Phase {
@@ -30,7 +30,7 @@ pub enum Phase {
     Checkpoint,
 }
 
-/// Where the time of a step went. All zero when the trainer has no clock.
+/// Time of a step by phase. All zero when the trainer has no clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Timings {
@@ -63,13 +63,13 @@ pub struct StepReport {
     pub total_steps: u64,
     /// Its metrics.
     pub metrics: Metrics,
-    /// Where its time went.
+    /// Its time by phase.
     pub timings: Timings,
     /// Completion tokens sampled in this step; in a supervised stage, tokens learned from.
     pub tokens: u64,
     /// Largest memory of the process so far, in bytes, when the trainer has a gauge.
     pub peak_memory: Option<u64>,
-    /// What did not stop the step, but should be known.
+    /// Findings that did not stop the step.
     pub warnings: Vec<Warning>,
 }
 

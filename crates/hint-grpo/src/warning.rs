@@ -1,7 +1,6 @@
 //! Warnings: findings that do not stop a run.
 
-/// What does not stop a run, but should be known. It is counted in the metrics, and named here for
-/// observers.
+/// Findings that do not stop a run. They are counted in the metrics, and named here for observers.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Warning {
@@ -10,7 +9,7 @@ pub enum Warning {
         "{rows} rows exceed the {budget} tokens of a micro-batch, the longest with {tokens}; each is in one of its own. Raise `run.max_tokens_per_micro_batch`, or lower `rollout.sampling.max_completion_len`"
     )]
     OversizedRows {
-        /// How many.
+        /// Count.
         rows: usize,
         /// Tokens of the longest.
         tokens: usize,
@@ -47,7 +46,7 @@ pub enum Warning {
         "{groups} groups were dropped: the oldest was sampled {staleness} weight versions ago, at most {max_staleness} are allowed (`run.max_staleness`)"
     )]
     StaleGroups {
-        /// How many.
+        /// Count.
         groups: usize,
         /// Weight versions between the oldest and now.
         staleness: u64,

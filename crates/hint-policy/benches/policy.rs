@@ -1,6 +1,6 @@
-//! Time of scoring, training, decoding, drawing and loading: on the model of the main demonstration, and on two
-//! blocks with the widths and the vocabulary of SmolLM2-135M, where a kernel of `src/kernels` is most of what differs
-//! from libtorch's products.
+//! Time of scoring, training, decoding, drawing and loading. One model is that of the main demonstration. The other
+//! is two blocks with the widths and the vocabulary of SmolLM2-135M, where the kernels of `src/kernels` make most of
+//! the difference to libtorch's products.
 //!
 //! `cargo bench -p hint-policy`
 

@@ -48,11 +48,11 @@ pub enum PolicyError {
     /// The number of entries differs from the number of rows they belong to.
     #[error("{found} {name} were given for {expected} rows")]
     RowCount {
-        /// What was given.
+        /// Name of the entries.
         name: &'static str,
-        /// How many.
+        /// Number given.
         found: usize,
-        /// How many are needed.
+        /// Number needed.
         expected: usize,
     },
 
@@ -63,7 +63,7 @@ pub enum PolicyError {
         name: &'static str,
         /// The index asked for.
         index: usize,
-        /// How many exist.
+        /// Number that exists.
         len: usize,
     },
 
@@ -94,7 +94,7 @@ pub enum PolicyError {
         field: &'static str,
         /// Its value.
         found: String,
-        /// What is allowed.
+        /// The allowed values.
         expected: &'static str,
     },
 
@@ -105,7 +105,7 @@ pub enum PolicyError {
         option: String,
         /// Its value.
         found: String,
-        /// What is supported.
+        /// The supported values.
         supported: String,
     },
 
@@ -116,7 +116,7 @@ pub enum PolicyError {
         field: String,
         /// Its value, `missing` if it is absent.
         found: String,
-        /// What is expected.
+        /// The expected value.
         expected: String,
     },
 
@@ -145,7 +145,7 @@ pub enum PolicyError {
     MissingFile {
         /// The file.
         path: PathBuf,
-        /// How to get it.
+        /// The way to get it.
         remedy: &'static str,
     },
 
@@ -154,7 +154,7 @@ pub enum PolicyError {
     NoModel {
         /// The path.
         path: PathBuf,
-        /// What was looked for.
+        /// The thing that was searched.
         expected: &'static str,
     },
 
@@ -173,7 +173,7 @@ pub enum PolicyError {
     Corrupt {
         /// The file.
         path: PathBuf,
-        /// What does not fit.
+        /// The mismatch.
         reason: String,
     },
 
@@ -208,7 +208,7 @@ pub enum PolicyError {
         tensor: String,
         /// Its type.
         found: String,
-        /// What is supported.
+        /// The supported values.
         supported: &'static str,
     },
 
@@ -219,14 +219,14 @@ pub enum PolicyError {
         path: PathBuf,
         /// The tensor.
         tensor: String,
-        /// How many values.
+        /// Number of values.
         count: i64,
     },
 
     /// The tokenizer failed or could not be built.
     #[error("cannot {action}")]
     Tokenizer {
-        /// What was tried.
+        /// The operation.
         action: String,
         /// Why.
         #[source]
@@ -250,7 +250,7 @@ pub enum PolicyError {
     /// libtorch refused an operation whose failure depends on data or device.
     #[error("libtorch cannot {action}")]
     Torch {
-        /// What was tried.
+        /// The operation.
         action: &'static str,
         /// Why.
         #[source]
@@ -260,9 +260,9 @@ pub enum PolicyError {
     /// A GPU was asked for and cannot be used.
     #[error("cannot compute on `{device}`: {reason}")]
     NoDevice {
-        /// What was asked for.
+        /// The request.
         device: String,
-        /// What is missing.
+        /// The missing part.
         reason: String,
     },
 
@@ -273,16 +273,16 @@ pub enum PolicyError {
          completions (`rollout.sampling.max_completion_len`) or fewer at a time (`--max-batch`); both in bfloat16"
     )]
     OutOfMemory {
-        /// What was tried.
+        /// The operation.
         action: &'static str,
-        /// What the allocator said.
+        /// Message of the allocator.
         message: String,
     },
 
     /// An error of a user's own [`Policy`](crate::Policy) or [`Decoder`](crate::Decoder).
     #[error("{part} failed")]
     Other {
-        /// Which part, for example `"policy"`.
+        /// The part, for example `"policy"`.
         part: &'static str,
         /// The user's error.
         #[source]

@@ -1,5 +1,5 @@
-//! The only `unsafe` of this workspace: memory-mapped files, a setting of the C library, the memory of
-//! tensors, libtorch's threads, wide instructions, and the libraries of CUDA.
+//! The only `unsafe` of this workspace. It is for memory-mapped files, a setting of the C library, the
+//! memory of tensors, libtorch's threads, wide instructions, and the libraries of CUDA.
 
 use std::any::Any;
 use std::ffi::{c_uint, c_void};
@@ -34,15 +34,15 @@ pub(crate) fn map_file(path: &Path) -> Result<Mmap, PolicyError> {
     unsafe { Mmap::map(&file) }.map_err(read)
 }
 
-/// Gives memory that is free to the kernel, and tells the C library to keep what is freed from now
-/// on for this process to use again. Returns whether it does.
+/// Gives free memory to the kernel. From then on, the C library keeps freed memory for this process
+/// to use again. Returns whether it does.
 ///
 /// By default glibc gives large blocks back to the kernel, which clears them again for the next
 /// tensor. In training on a CPU that is a tenth to a fifth of the time. It is a setting of the whole
-/// process, so it is for programs to decide; libraries leave it alone. Memory in use does not grow,
-/// but what the process had after the call it keeps. So call it behind what is done once, such as
-/// loading a model and building an optimizer, which moves the weights into buffers of its own: places
-/// between small blocks, where they were, are hard to use again.
+/// process, so programs decide about it; libraries leave it alone. Memory in use does not grow, but
+/// the process keeps all memory that it had after the call. So call it after one-time work, such as
+/// loading a model and building an optimizer. The optimizer moves the weights into buffers of its
+/// own, and the small gaps that they leave are hard to use again.
 ///
 /// `false` where the C library is another one.
 pub fn keep_freed_memory() -> bool {
@@ -136,7 +136,7 @@ mod cuda {
         }
     }
 
-    /// Where libtorch's CPU library lies.
+    /// Path of libtorch's CPU library.
     #[expect(unsafe_code, reason = "the C library has no safe interface")]
     fn torch_folder() -> Option<PathBuf> {
         let address = symbol(libc::RTLD_DEFAULT, GLOBAL_CONTEXT)?;
@@ -286,7 +286,7 @@ impl Element for bf16 {
 /// The tensors that one operation reads and writes.
 ///
 /// Tensors are handles, several of which may lead to the same memory. An operation asks one of these for all
-/// of its tensors, which sees to it that what is written overlaps with nothing else.
+/// of its tensors, which ensures that written memory does not overlap with any other.
 #[derive(Debug, Default)]
 pub(crate) struct Memory {
     /// Addresses, and whether they are written.
@@ -339,9 +339,9 @@ impl Memory {
 /// Runs `run` on a number of threads at once, and returns when all have returned. It must not matter how many
 /// they are.
 ///
-/// These are the threads that libtorch's own operations use, where its `OpenMP` library has the interface
-/// of GCC's: they wait for work by spinning, so that other threads would have to share the processor with them.
-/// Elsewhere it is one thread.
+/// These are the threads of libtorch's own operations, where its `OpenMP` library has the interface of GCC's.
+/// They wait for work by spinning, so that other threads would have to share the processor with them. Elsewhere
+/// it is one thread.
 ///
 /// # Panics
 ///
@@ -359,7 +359,7 @@ pub(crate) fn on_threads(threads: usize, run: &(dyn Fn() + Sync)) {
     }
 }
 
-/// What the threads of [`on_threads`] are handed.
+/// Argument of the threads of [`on_threads`].
 struct Work<'a> {
     run: &'a (dyn Fn() + Sync),
     panic: Mutex<Option<Box<dyn Any + Send>>>,

@@ -1,19 +1,18 @@
 //! Causal language models on libtorch, to be trained by policy gradients: load, score, sample, save.
 //!
-//! A [`Policy`] turns tokens into log-probabilities that can be differentiated, and owns parameters
-//! that an optimizer changes in place. [`CausalLm`] implements it for the
-//! families of [`config::Architecture`], from Hugging Face folders or GGUF files. [`sample`] draws completions
-//! with a cache, and [`LoadedModel`] adds the [`Tokenizer`] with its chat template. The crate
-//! knows nothing of rewards, groups or hints.
+//! A [`Policy`] turns tokens into log-probabilities that can be differentiated, and owns parameters that an
+//! optimizer changes in place. [`CausalLm`] implements it for the families of [`config::Architecture`], from
+//! Hugging Face folders or GGUF files. [`sample`] draws completions with a cache, and [`LoadedModel`] adds the
+//! [`Tokenizer`] with its chat template. The crate does not handle rewards, groups or hints.
 //!
 //! # Design
 //!
 //! Sampling and training share the weights, but not the code path. Training needs gradients and the
-//! exact formulas; decoding needs few operations per step, so it runs on rearranged copies of the
-//! weights, made once per update. Tests hold the two together: the log-probability that the sampler
+//! exact formulas. Decoding needs few operations per step, so it runs on rearranged copies of the
+//! weights, made once per update. Tests compare the two. The log-probability that the sampler
 //! reports for a token is the one that [`Policy::score`] gives it, up to float noise. Random numbers
-//! are drawn on the host, and each is a function of the request's seed, the completion's index and
-//! the position: what a request yields does not depend on what else is sampled at the same time.
+//! are drawn on the host. Each is a function of the request's seed, the completion's index and the
+//! position. So the result of a request does not depend on other requests at the same time.
 //!
 //! Master weights are `Float` and require grad; the forward pass may run in `BFloat16` or `Double`.
 //!
@@ -60,12 +59,12 @@
 //!
 //! # Panics
 //!
-//! libtorch's failures that do not depend on the arguments surface as panics of the `tch` crate, but
-//! for those of its allocators, which [`sample`] and [`CausalLm`] return as
-//! [`PolicyError::OutOfMemory`]; [`catch_out_of_memory`] does so for calls of your own. Memory that
+//! libtorch's failures that do not depend on the arguments surface as panics of the `tch` crate.
+//! Failures of its allocators are an exception: [`sample`] and [`CausalLm`] return them as
+//! [`PolicyError::OutOfMemory`]. [`catch_out_of_memory`] does so for calls of your own. Memory that
 //! the Rust side cannot allocate ends the process.
 //!
-//! # What it does not do
+//! # Limits
 //!
 //! Quantized computing (GGUF weights are expanded to `Float`), mixtures of experts, models over
 //! several devices.

@@ -12,8 +12,8 @@ pub(crate) fn len(size: i64) -> usize {
     usize::try_from(size).expect("libtorch sizes are not negative")
 }
 
-/// Puts numbers on `device`, without waiting for what runs there: CUDA has read them when the call returns,
-/// since they do not lie in pinned memory.
+/// Puts numbers on `device`, without waiting for its queue. CUDA has read them when the call returns, since
+/// they do not lie in pinned memory.
 pub(crate) fn upload<T: tch::kind::Element>(values: &[T], device: Device) -> Tensor {
     Tensor::from_slice(values).to_device_(device, T::KIND, true, false)
 }

@@ -19,7 +19,7 @@ use clap::Parser;
 /// A name, and the environment and options with which the program is started.
 type Way = (&'static str, &'static [(&'static str, &'static str)], &'static [&'static str]);
 
-/// How threads wait: the program's own way, and what it has to keep up with.
+/// Waiting of threads: the program's own way, and the ways that it has to match.
 const WAYS: [Way; 4] = [
     ("hint-rl as it is", &[], &[]),
     ("threads spin, as libgomp has it", &[("GOMP_SPINCOUNT", "300000")], &[]),

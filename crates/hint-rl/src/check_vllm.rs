@@ -5,11 +5,11 @@
 //! hint-rl check-vllm --server http://127.0.0.1:8000 --model DIR
 //! ```
 //!
-//! The first command installs vLLM, starts a server on SmolLM2 and calls this command; the second one
-//! uses servers that run already, on the folder that `hint-rl export --untied-head` wrote (docs/vllm.md).
-//! It first hands over a damaged checkpoint, which must leave the servers usable, and then makes five
-//! steps of HINT in f32. Prints a line a step and writes weights into `--weights`; fails if log-probabilities
-//! differ by more than the tolerance after any change of weights. Takes about three minutes on two CPU cores.
+//! The first command installs vLLM, starts a server on SmolLM2 and calls this command. The second one uses
+//! servers that run already, on the folder of `hint-rl export --untied-head` (docs/vllm.md). It first sends a
+//! damaged checkpoint, which must leave the servers usable, and then makes five steps of HINT in f32. Prints
+//! a line per step and writes weights into `--weights`. Fails if log-probabilities differ by more than the
+//! tolerance after any change of weights. Takes about three minutes on two CPU cores.
 
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -92,13 +92,13 @@ fn larger(left: f64, right: f64) -> f64 {
     if right > left || right.is_nan() { right } else { left }
 }
 
-/// What was seen under one version of the weights.
+/// Observations under one version of the weights.
 #[derive(Debug, Clone, Copy, Default)]
 struct Comparison {
     /// Engine against trainer, under the same weights.
     same_weights: Difference,
-    /// Engine under these weights against the trainer under the next ones: what an engine that kept
-    /// its old weights would be off by.
+    /// Engine under these weights against the trainer under the next ones: the error of an engine
+    /// that kept its old weights.
     next_weights: Difference,
 }
 

@@ -35,8 +35,8 @@ use crate::workload::api_key;
 /// Compares presets on the embedded task.
 #[derive(Debug, Args)]
 pub struct Options {
-    /// What to compare: names of presets (docs/methods.md), or files
-    /// [default: `grpo`, `hint`, `oc_grpo`, `guide_grpo`, `luffy`].
+    /// Methods to compare: names of presets (docs/methods.md), or files [default: `grpo`, `hint`,
+    /// `oc_grpo`, `guide_grpo`, `luffy`].
     presets: Vec<String>,
     /// Compare HINT with both baselines and three ratio schemes, with and without Affinity weight.
     #[arg(long, conflicts_with = "presets")]
@@ -56,7 +56,7 @@ pub struct Options {
     /// Runs side by side, one thread each.
     #[arg(long, default_value_t = 2)]
     jobs: usize,
-    /// Where to write the rows.
+    /// File for the rows.
     #[arg(long, default_value = "compare_methods.csv")]
     csv: PathBuf,
 }
@@ -68,7 +68,7 @@ struct Run {
     config: GrpoConfig,
 }
 
-/// What a run came to.
+/// Result of a run.
 #[derive(Debug, Clone)]
 struct Row {
     method: String,

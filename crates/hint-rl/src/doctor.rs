@@ -1,4 +1,5 @@
-//! `hint-rl doctor`: says on one screen what a model's files hold, and whether it can be trained.
+//! `hint-rl doctor`: shows on one screen the content of a model's files, and whether it can be
+//! trained.
 //!
 //! ```text
 //! hint-rl doctor models/Qwen3-0.6B
@@ -22,8 +23,8 @@ use tch::{Device, Kind};
 
 use crate::workload::{base_path, model_path};
 
-/// Says what a model's files hold, and whether it can be trained. The exit code is 0 if all is well, 2 if something is
-/// unusual, and 1 if the model cannot be used.
+/// Shows the content of a model's files, and whether it can be trained. The exit code is 0 if all is well, 2 if
+/// something is unusual, and 1 if the model cannot be used.
 #[derive(Debug, Args)]
 pub struct Options {
     /// A folder in Hugging Face format, a GGUF file, an adapter, the folder of a run, `tiny` or `smollm2`.
@@ -49,7 +50,7 @@ const FEATURES: [&str; 8] = [
     "{% generation %}",
 ];
 
-/// What the estimates of memory assume: rows of so many tokens, of which so many are sampled and trained at a time.
+/// Assumptions of the estimates of memory: the length of rows, and how many are sampled and trained at a time.
 const ROW: usize = 1024;
 const ROWS: usize = 64;
 const MICRO_BATCH: usize = 8192;
@@ -74,7 +75,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     Ok(if unusual.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(UNUSUAL) })
 }
 
-/// That of the folder, or of the base of an adapter.
+/// Configuration of the folder, or of the base of an adapter.
 fn tokenizer(path: &Path, base: &Path) -> Result<Tokenizer, hint_policy::PolicyError> {
     let path = if path.is_file() || path.join("tokenizer.json").is_file() { path } else { base };
     if path.is_file() {
@@ -84,7 +85,7 @@ fn tokenizer(path: &Path, base: &Path) -> Result<Tokenizer, hint_policy::PolicyE
     }
 }
 
-/// What is there, line by line, and what is unusual.
+/// The findings, line by line, and the unusual ones.
 fn report(
     path: &Path,
     found: &Inspection,

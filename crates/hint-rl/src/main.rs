@@ -32,7 +32,7 @@ enum Command {
     GenerateHints(hints::generate::Options),
     /// Check the reference answers and the hints of a problem file.
     Audit(audit::Options),
-    /// Say what a model's files hold, and whether it can be trained.
+    /// Show the content of a model's files, and whether it can be trained.
     Doctor(doctor::Options),
     /// Print completions of a run, with their verdicts and rewards.
     Show(show::Options),

@@ -23,7 +23,7 @@ pub fn threads(text: &str) -> Result<i32, String> {
     if (1..=MAX_THREADS).contains(&i64::from(value)) { Ok(value) } else { Err(range) }
 }
 
-/// Catches stop signals; `doing` says what is finished first.
+/// Catches stop signals; `doing` names the work that is finished first.
 ///
 /// # Errors
 ///
@@ -34,7 +34,7 @@ pub fn catch_signals(doing: &'static str) -> Result<StopSignals> {
     })?)
 }
 
-/// A gauge of the largest memory used so far: that of the GPU with all its processes, or this process's own.
+/// A gauge of the largest memory used so far, of the GPU with all its processes, or of this process.
 pub fn peak_memory_on(device: Device) -> impl Fn() -> Option<u64> + Send + 'static {
     let most = AtomicU64::new(0);
     move || match device_memory(device) {
@@ -51,8 +51,8 @@ pub fn keep_freed_memory(device: Device) {
     }
 }
 
-/// Sets the number of threads that libtorch computes with: as asked, else its own choice, but no more
-/// than the process may use.
+/// Sets the number of threads that libtorch computes with. Without a request it is libtorch's own
+/// choice, within the limit of the process.
 pub fn set_threads(asked: Option<i32>) {
     let usable = i32::try_from(usable_cpus()).unwrap_or(i32::MAX);
     tch::set_num_threads(asked.unwrap_or_else(|| tch::get_num_threads().min(usable)));

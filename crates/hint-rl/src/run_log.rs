@@ -34,7 +34,7 @@ impl RunLog {
         self.metrics.last().and_then(|line| line["step"].as_u64()).unwrap_or(0)
     }
 
-    /// What the rules of a verdict read.
+    /// Input of the rules of a verdict.
     pub(crate) fn history(&self) -> History {
         let mut history = History::new();
         for line in &self.metrics {

@@ -1,11 +1,11 @@
 //! Sampling for hint-guided reinforcement learning: problems, groups, hints, and the two-stage
 //! collector that decides which problems get one.
 //!
-//! In HINT (arXiv 2510.09388) whether a problem is hinted depends on how its first completions
-//! were *judged*. So this crate scores completions as soon as they are sampled, and its
-//! [`Collector`] works on verdicts. It samples a group on the plain prompt; if the
+//! In HINT (arXiv 2510.09388) whether a problem is hinted depends on how its first completions were
+//! *judged*. So this crate scores completions as soon as they are sampled, and its [`Collector`]
+//! works on verdicts. It samples a group on the plain prompt. If the
 //! [trigger](collect::hinted::HintTrigger) fires, it samples the group again on the prompt with a
-//! hint, and combines both. Advantages, ratios and losses are not this crate's business.
+//! hint, and combines both. Advantages, ratios and losses are not part of this crate.
 //!
 //! Engines are behind one small trait, [`RolloutEngine`], free of torch types: tokens in, tokens
 //! out. [`LocalEngine`] samples from a policy in this process; an engine in another process

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 
-/// What a GPU would have to do, or at most may have to: of a section, or of one step. Differences may be negative.
+/// Work of a GPU, or its upper bound, for a section or for one step. Differences may be negative.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub(super) struct Counts {
     /// Kernels.
@@ -72,7 +72,7 @@ impl fmt::Display for Counts {
     }
 }
 
-/// What a program did between two synchronizations of the device.
+/// Work of a program between two synchronizations of the device.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub(super) struct Section {
     /// Largest number of bytes allocated at once.

@@ -37,10 +37,10 @@ pub(crate) fn run(host: &Host, args: &[OsString]) -> Result<()> {
     }
 }
 
-/// How much is run.
+/// Extent of the run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Form {
-    /// What the gate runs.
+    /// The part that the gate runs.
     Short,
     /// Everything.
     Full,
@@ -96,7 +96,7 @@ impl Device<'_> {
         check(self.on_device(PROBE).arg("models").arg(self.host.repo.join("tests/golden/models")))
     }
 
-    /// The suites that put their models and tensors on the device they are told.
+    /// The suites that put their models and tensors on a chosen device.
     fn suites(&self) -> Result<()> {
         let mut tests = cargo(self.host);
         tests.args(["test", "--locked", "--test", "it"]);

@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::{Device, EXAMPLE, Form, PROGRAM, read_json_lines};
 use crate::process::{display, quiet};
 
-/// How far a metric on the device may be from the CPU's: absolute, and relative above 1.
+/// Tolerance of a metric on the device against the CPU's: absolute, and relative above 1.
 const TOLERANCE: f64 = 1e-4;
 
 /// A run of the main example.
@@ -20,7 +20,7 @@ struct Run {
     name: &'static str,
     /// Its methods, as `summary.json` and folders name them.
     methods: &'static [&'static str],
-    /// What is special about it.
+    /// Its special setting.
     options: &'static str,
     /// Whether the CPU must give the same metrics. In bf16 two tokens may change places.
     agrees: bool,
@@ -129,7 +129,7 @@ pub(super) fn check(device: &Device<'_>, form: Form) -> Result<()> {
     second_device(device)
 }
 
-/// A run goes on elsewhere as if it had stayed.
+/// A run continues elsewhere as if it had stayed.
 fn resume(device: &Device<'_>) -> Result<()> {
     let stayed = device.scratch("stayed");
     let options = "--method hint --steps 4";
@@ -230,7 +230,7 @@ fn agree(host: &Path, other: &Path) -> Result<()> {
     agree_in(host, other, Some)
 }
 
-/// What a step measured, apart from evaluations; nothing if it is one.
+/// Measurements of a step, apart from evaluations; nothing if it is one.
 fn without_evaluations(mut step: Value) -> Option<Value> {
     step.as_object_mut()?.retain(|name, _| !name.starts_with("eval/"));
     step["loss"].is_number().then_some(step)

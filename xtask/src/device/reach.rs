@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 use super::Device;
 use crate::process::check as run;
 
-/// Runs the programs with a stand-in for NVIDIA's driver, and reads what they say about the device.
+/// Runs the programs with a stand-in for NVIDIA's driver, and reads their reports about the device.
 pub(super) fn check(device: &Device<'_>) -> Result<()> {
     let driver = device.log_folder("driver")?;
     let compiler = device.host.cxx.clone().unwrap_or_else(|| "g++".into());

@@ -1,6 +1,6 @@
 //! Cost of a step on a GPU: kernels launched, waits of the host, bytes over the bus.
 //!
-//! Each number is a difference between two runs that differ in the count of one kind of step alone, so that what is done
+//! Each number is a difference between two runs that differ only in the count of one kind of step. So work that is done
 //! once cancels out.
 
 use std::collections::BTreeMap;
@@ -21,7 +21,8 @@ pub(super) fn check(device: &Device<'_>) -> Result<()> {
     Ok(())
 }
 
-/// How much more memory a row of twice the length may take. The weights, which are the same, make up for rounding.
+/// Largest growth of the memory for a row of twice the length. The weights, which are the same, make up for
+/// rounding.
 const GROWTH: f64 = 2.1;
 
 /// Attention whose memory is not linear in the length of a row.
@@ -110,7 +111,7 @@ fn training(device: &Device<'_>) -> Result<Vec<(String, Counts)>> {
     Ok(measured)
 }
 
-/// The key of the configuration that says how often a batch is trained on.
+/// The key of the configuration for the number of updates per batch.
 const ITERATIONS: &str = "num_iterations";
 
 fn train(device: &Device<'_>, name: &str, options: &[&str]) -> Result<Trained> {

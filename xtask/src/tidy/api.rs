@@ -1,7 +1,7 @@
 //! The public items of each crate are those in `docs/api`, so that a change of them shows in a review.
 //!
-//! An item is listed by the path where it is defined; what the compiler calls unreachable is no public
-//! item (`unreachable_pub` is an error in the gate). `cargo xtask bless` writes the files.
+//! An item is listed by the path where it is defined. Items that the compiler calls unreachable are
+//! not public (`unreachable_pub` is an error in the gate). `cargo xtask bless` writes the files.
 
 use std::collections::{BTreeMap, BTreeSet};
 

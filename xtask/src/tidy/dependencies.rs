@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::{Finding, tree::Tree};
 
-/// What a crate may use.
+/// Allowed dependencies of a crate.
 struct Rule {
     name: &'static str,
     /// Crates of this workspace it may use.

@@ -7,10 +7,11 @@ use super::{Finding, tree::SourceFile, tree::Tree};
 const EQUATIONS: &str = "docs/math.md";
 const DEVIATIONS: &str = "docs/deviations.md";
 
-/// Names of standards, which look like labels.
+/// Names of standards, which resemble labels.
 const NOT_LABELS: [&str; 5] = ["UTF", "SHA", "ISO", "RFC", "CC"];
 
-/// Where the code and the tests of this project are. This package, whose tests make labels up, is not there.
+/// Folders with the code and the tests of this project. This package, whose tests make labels up, is not
+/// among them.
 const CODE: [&str; 3] = ["crates/", "examples/", "tests/"];
 
 /// Path and line where something was seen first.

@@ -1,4 +1,4 @@
-//! Every Rust file starts with `//!`: one sentence that says what it is.
+//! Every Rust file starts with `//!` and one sentence about its content.
 
 use super::{Finding, tree::Tree};
 

@@ -50,7 +50,7 @@ pub(super) fn check(tree: &Tree) -> Vec<Finding> {
     findings
 }
 
-/// What stands between backticks in a line.
+/// Text between backticks in a line.
 fn spans(line: &str) -> impl Iterator<Item = &str> {
     let closed = line.matches('`').count() / 2;
     line.split('`').skip(1).step_by(2).take(closed)

@@ -42,7 +42,7 @@ const AVOIDED: [(&str, &str); 26] = [
     ("whilst", "while"),
 ];
 
-/// What was counted at a place: sentences that are too long, and words to avoid.
+/// Counts of a place: sentences that are too long, and words to avoid.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 struct Count {
     long: i64,
@@ -163,7 +163,7 @@ fn sentences(text: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// How many words to avoid a sentence has. One that begins with `What` counts as well, unless it asks.
+/// Number of words to avoid in a sentence. One that begins with `What` counts as well, unless it asks.
 fn avoided(sentence: &str) -> i64 {
     let is_word = |c: char| c.is_alphanumeric() || c == '\'' || c == '-';
     let words: Vec<&str> =

@@ -5,7 +5,7 @@ use super::{Finding, tree::Tree};
 
 const PAGE: &str = "docs/troubleshooting.md";
 
-/// What stands for names and numbers.
+/// Placeholder for names and numbers.
 const BLANK: char = '…';
 
 /// Runs the check.

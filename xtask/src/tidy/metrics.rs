@@ -1,4 +1,4 @@
-//! The reference of metrics and timings is that of the tables in the code, and no other code invents a name.
+//! The reference of metrics and timings equals the tables in the code, and no other code invents a name.
 //!
 //! `cargo xtask bless` writes the reference.
 
@@ -7,7 +7,7 @@ use super::{Finding, tree::Tree};
 const CODE: &str = "crates/hint-grpo/src/metrics/names.rs";
 const DOCUMENT: &str = "docs/metrics.md";
 
-/// What the tables of the document begin with, in the order of those of the code.
+/// Heads of the tables of the document, in the order of the tables in the code.
 const HEADS: [&str; 2] = ["| metric | meaning |\n|---|---|\n", "| timing | meaning |\n|---|---|\n"];
 
 /// Calls whose first argument is the name of a metric.

@@ -111,8 +111,8 @@ fn file_of(tree: &Tree, krate: &str, path: &[String]) -> Option<String> {
     file_of(tree, krate, &[place, exported.get(rest.first()?)?].concat())
 }
 
-/// The files below the `src` of the crates, apart from roots and unit tests: crate, place, and the paths that
-/// they name, from the root.
+/// The files below the `src` of the crates, apart from roots and unit tests. Each has its crate, its place,
+/// and the paths that it names, from the root.
 fn sources(tree: &Tree) -> Vec<(String, Vec<String>, BTreeSet<Vec<String>>)> {
     let mut sources = Vec::new();
     for file in tree.rust(&["crates/"]) {
@@ -142,7 +142,7 @@ fn module(tree: &Tree, krate: &str, name: &str) -> Option<bool> {
     if is(".rs") { Some(true) } else { is("/mod.rs").then_some(false) }
 }
 
-/// What the root of a crate, or a folder's `mod.rs`, re-exports, and from where below it.
+/// Re-exports of a crate's root or a folder's `mod.rs`, each with its path below it.
 fn exported(tree: &Tree, krate: &str, file: &str) -> BTreeMap<String, Vec<String>> {
     let root = tree.file(&format!("crates/{krate}/src/{file}"));
     let parsed = root.and_then(|file| syn::parse_file(&file.text).ok());

@@ -42,7 +42,7 @@ impl SourceFile {
         self.extension() == Some("rs")
     }
 
-    /// What follows the last full stop of the name.
+    /// The part of the name after its last full stop.
     pub(crate) fn extension(&self) -> Option<&str> {
         self.name().rsplit_once('.').map(|(_, extension)| extension)
     }

@@ -10,7 +10,7 @@ const AUDITED: &str = "crates/hint-policy/src/ffi.rs";
 /// The root of the crate that file is in.
 const EXCEPTION: &str = "crates/hint-policy/src/lib.rs";
 
-/// What a crate root says.
+/// Attribute of a crate root.
 const FORBID: &str = "#![forbid(unsafe_code)]";
 
 /// This file, whose tests name the lint.

@@ -38,7 +38,7 @@ except ProcessLookupError:
     pass
 ";
 
-/// How long it may take to load the model.
+/// Time limit for loading the model.
 const START: Duration = Duration::from_mins(10);
 
 /// A running server.
@@ -82,12 +82,12 @@ impl Server {
         Ok(server)
     }
 
-    /// Where it listens.
+    /// Its address.
     pub(super) fn address(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
     }
 
-    /// Where its output goes.
+    /// File for its output.
     pub(super) fn log(&self) -> &Path {
         &self.log
     }

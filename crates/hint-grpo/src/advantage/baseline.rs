@@ -5,17 +5,17 @@ use serde::{Deserialize, Serialize};
 
 use crate::advantage::ScoredGroup;
 
-/// Whose rewards center (and scale) the advantages of a hinted group. A plain group is its own
-/// baseline either way.
+/// Choice of the rewards that center (and scale) the advantages of a hinted group. A plain group is
+/// its own baseline either way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Baseline {
-    /// The hinted group's own rewards, as published. What all its completions share, such as
-    /// choosing the strategy at all, then gets no gradient, since the advantages sum to zero.
+    /// The hinted group's own rewards, as published. Properties that all its completions share,
+    /// such as the choice of the strategy, then get no gradient: the advantages sum to zero.
     #[serde(deserialize_with = "no_fields")]
     Group,
-    /// The union of the hinted group and the plain group it replaced. What the hinted completions
-    /// share and the plain ones lack gets a positive weight.
+    /// The union of the hinted group and the plain group it replaced. Properties that only the
+    /// hinted completions share get a positive weight.
     #[serde(deserialize_with = "no_fields")]
     Union,
 }

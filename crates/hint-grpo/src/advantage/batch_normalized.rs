@@ -12,8 +12,8 @@ use crate::error::GrpoError;
 /// ```
 ///
 /// A nearly solved and a nearly hopeless group are not blown up to the scale of a mixed one. The mean
-/// is that of the [`Baseline`]'s rewards, the sample standard deviation (`n − 1`) that of all
-/// completions that train. Source: (ADV-4) in [the book](../../../book/math.html#advantages). `ε = 1e-4`.
+/// covers the [`Baseline`]'s rewards, the sample standard deviation (`n − 1`) all completions that train.
+/// Source: (ADV-4) in [the book](../../../book/math.html#advantages). `ε = 1e-4`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct BatchNormalized {
     baseline: Baseline,

@@ -9,19 +9,19 @@ use crate::advantage::{
     Whitened,
 };
 
-/// Which [`AdvantageEstimator`] to use.
+/// Choice of the [`AdvantageEstimator`].
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
 pub enum AdvantageConfig {
     /// [`GroupNormalized::new`], (ADV-1).
     GroupNormalized {
-        /// Whose rewards center a hinted group.
+        /// Rewards that center a hinted group.
         #[serde(default = "own_group")]
         baseline: Baseline,
     },
     /// [`GroupNormalized::mean_only`], (ADV-2).
     MeanOnly {
-        /// Whose rewards center a hinted group.
+        /// Rewards that center a hinted group.
         #[serde(default = "own_group")]
         baseline: Baseline,
     },
@@ -30,13 +30,13 @@ pub enum AdvantageConfig {
     LeaveOneOut,
     /// [`BatchNormalized`], (ADV-4).
     BatchNormalized {
-        /// Whose rewards center a hinted group.
+        /// Rewards that center a hinted group.
         #[serde(default = "own_group")]
         baseline: Baseline,
     },
     /// [`Whitened`], (ADV-5): REINFORCE++.
     Whitened {
-        /// Whose mean is subtracted from the rewards of a group first. None by default.
+        /// Rewards whose mean is subtracted from the rewards of a group first. None by default.
         #[serde(default)]
         baseline: Option<Baseline>,
     },
@@ -44,7 +44,7 @@ pub enum AdvantageConfig {
     QuantileBaseline {
         /// The quantile `K`. In `(0, 1]`.
         quantile: f64,
-        /// Whose rewards center a hinted group.
+        /// Rewards that center a hinted group.
         #[serde(default = "own_group")]
         baseline: Baseline,
         /// Whether to divide by the standard deviation.
@@ -53,7 +53,7 @@ pub enum AdvantageConfig {
     },
     /// [`QuantileBaseline::max`], (ADV-6).
     MaxBaseline {
-        /// Whose rewards center a hinted group.
+        /// Rewards that center a hinted group.
         #[serde(default = "own_group")]
         baseline: Baseline,
     },

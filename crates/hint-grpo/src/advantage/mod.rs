@@ -2,8 +2,8 @@
 //!
 //! An [`AdvantageEstimator`] gets the rewards of each group as a [`ScoredGroup`] and returns one number per
 //! completion. Most of them look at one group at a time ([`GroupNormalized`], [`LeaveOneOut`],
-//! [`QuantileBaseline`]), some at the whole batch ([`BatchNormalized`], [`Whitened`]). A [`Baseline`] says
-//! whose rewards center a hinted group. [`AdvantageConfig`] names them in a configuration.
+//! [`QuantileBaseline`]), some at the whole batch ([`BatchNormalized`], [`Whitened`]). A [`Baseline`]
+//! chooses the rewards that center a hinted group. [`AdvantageConfig`] names them in a configuration.
 
 use crate::error::GrpoError;
 
@@ -164,7 +164,7 @@ fn sample_std(values: &[f64]) -> f64 {
     (squares / (values.len() as f64 - 1.0)).sqrt()
 }
 
-/// Equal rewards must give exactly 0, whatever the mean of n copies of them rounds to.
+/// Equal rewards must give exactly 0, for any rounding of the mean of n copies of them.
 fn all_equal(values: &[f64]) -> bool {
     values.iter().all(|value| *value == values[0])
 }

@@ -12,8 +12,8 @@ use crate::error::GrpoError;
 ///
 /// `Q_K` is the smallest reward that at least a share `K` of the rewards do not exceed; nothing is
 /// interpolated. With rewards of 0 and 1 the baseline is 0 in a group with at most `1 − K` of
-/// successes, whose successes are then pushed up and whose failures are left alone, and 1 in an easier
-/// one, whose failures are then pushed down. `K = 1` is the maximum baseline: nothing is pushed up.
+/// successes. Its successes are pushed up, and its failures are left alone. In an easier group the
+/// baseline is 1, and failures are pushed down. `K = 1` is the maximum baseline: nothing is pushed up.
 /// Source: (ADV-6) in [the book](../../../book/math.html#advantages). `ε = 1e-4`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct QuantileBaseline {

@@ -10,8 +10,8 @@ use crate::error::GrpoError;
 /// Â_i = (B_i − mean_batch B) / (std_batch B + ε),   B_i = R_i or R_i − mean_group      (ADV-5)
 /// ```
 ///
-/// The first is REINFORCE++, the second its variant with a group baseline. Without a baseline a group
-/// whose rewards are all equal still trains: up if it is better than the batch, down if it is worse. Mean and sample standard deviation (`n − 1`) are over
+/// The first is REINFORCE++, the second its variant with a group baseline. Without a baseline a group of equal rewards
+/// still trains: up if better than the batch, down if worse. Mean and sample standard deviation (`n − 1`) are over
 /// completions (Deviation D10). Source: (ADV-5) in [the book](../../../book/math.html#advantages). `ε = 1e-4`.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Whitened {
@@ -29,7 +29,7 @@ impl Whitened {
         Self { baseline: Some(baseline) }
     }
 
-    /// What is whitened.
+    /// The rewards that are whitened.
     fn centered(self, group: &ScoredGroup<'_>) -> Vec<f64> {
         let Some(baseline) = self.baseline else { return group.rewards.to_vec() };
         let baseline = baseline.rewards(group);

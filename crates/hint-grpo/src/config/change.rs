@@ -1,4 +1,4 @@
-//! Comparing the configuration of a checkpoint with that of a resumed run.
+//! Comparison of a checkpoint's configuration with that of a resumed run.
 
 use hint_rollout::data::DataConfig;
 use serde::{Deserialize, Serialize};
@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::GrpoConfig;
 
-/// Keys that a resumed run may change, where it says so: each with all keys below it.
+/// Keys that a resumed run may change if it declares them: each with all keys below it.
 pub const CHANGEABLE: [&str; 22] = [
     "run.steps",
     "run.schedule_steps",
@@ -32,7 +32,7 @@ pub const CHANGEABLE: [&str; 22] = [
     "data.spill_dir",
 ];
 
-/// Whether a resumed run may change the configuration's `key`. How often checkpoints are written may
+/// Whether a resumed run may change the configuration's `key`. The frequency of checkpoints may
 /// change at any time.
 pub fn is_changeable(key: &str) -> bool {
     let key = key.strip_prefix("grpo.").unwrap_or(key);
@@ -47,9 +47,9 @@ pub struct Change {
     pub step: u64,
     /// A key of the configuration, or the name of something else that the run depends on.
     pub key: String,
-    /// What it was; null for nothing.
+    /// The old value; null for nothing.
     pub before: Value,
-    /// What it is.
+    /// The new value.
     pub after: Value,
 }
 
@@ -58,9 +58,9 @@ pub(crate) fn is_below(key: &str, table: &str) -> bool {
     key.strip_prefix(table).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
 }
 
-/// The keys in which two configurations differ, with both values. How often checkpoints are written, whether
-/// TensorBoard gets a file, and where problems are kept change no number. More steps change none either, unless
-/// schedules depend on their number.
+/// The keys in which two configurations differ, with both values. Three kinds of keys change no number: how
+/// often checkpoints are written, whether TensorBoard gets a file, and where problems are kept. More steps
+/// change none either, unless schedules depend on their number.
 pub(crate) fn differences(saved: &GrpoConfig, current: &GrpoConfig) -> Vec<(String, Value, Value)> {
     let mut found = Vec::new();
     compare("", &comparable(saved), &comparable(current), &mut found);

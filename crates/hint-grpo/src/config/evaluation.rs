@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct EvaluationConfig {
-    /// Which problems are held out.
+    /// Choice of the problems that are held out.
     pub held_out: HeldOut,
     /// Evaluate on at most this many of them: those whose ids hash lowest. All by default.
     pub max_problems: Option<usize>,
@@ -26,8 +26,8 @@ pub struct EvaluationConfig {
     pub completions_per_problem: usize,
     /// The `k` of pass@k and maj@k. Empty: `completions_per_problem`, and the powers of two below it.
     pub k: Vec<usize>,
-    /// Temperature; 0 is greedy. With another, truncation is that of `rollout.sampling`; the length
-    /// limit always is.
+    /// Temperature; 0 is greedy. At other temperatures `rollout.sampling` sets the truncation; it
+    /// always sets the length limit.
     pub temperature: f64,
     /// Columns to report by.
     pub by: Vec<String>,
@@ -85,8 +85,8 @@ impl EvaluationConfig {
         }
     }
 
-    /// How to evaluate in a run that samples as `rollout` says and has this seed. The seeds of an
-    /// evaluation are the same in every step, so that scores differ by the weights alone.
+    /// Options of an evaluation in a run with this sampling (`rollout`) and this seed. The seeds of
+    /// an evaluation are the same in every step, so that scores differ by the weights alone.
     pub fn options(&self, rollout: &Sampling, seed: u64) -> EvaluationOptions {
         let sampling = if self.temperature == 0.0 {
             rollout.greedy()

@@ -1,8 +1,8 @@
 //! The configuration of a run: hyper-parameters, their validation, reading and writing.
 //!
-//! [`GrpoConfig`] is one table per theme. The types of a table live beside what they configure (an objective
-//! in [`objective`](crate::objective), an optimizer in [`optim`](crate::optim)), each with its ranges in a
-//! function `check`; here is what belongs to the run as a whole. Defaults are HINT's published setting.
+//! [`GrpoConfig`] is one table per theme. The types of a table live in the module that they configure, such
+//! as [`objective`](crate::objective) or [`optim`](crate::optim). Each checks its ranges in a function
+//! `check`. The tables of the run as a whole are here. Defaults are HINT's published setting.
 
 use std::collections::BTreeMap;
 
@@ -42,21 +42,21 @@ pub use sft::{LearnedTokens, SftConfig};
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct GrpoConfig {
-    /// How long the run is and how its steps are cut.
+    /// Length of the run and division of its steps.
     pub run: RunConfig,
-    /// Which files of problems are read, and how.
+    /// Files of problems, and how they are read.
     pub data: DataConfig,
-    /// What is decided in place of the model's files.
+    /// Choices that override the model's files.
     pub model: ModelSettings,
-    /// What is said to the policy beside the problem.
+    /// Text for the policy beside the problem.
     pub prompt: PromptConfig,
-    /// Which completions are correct.
+    /// Decision which completions are correct.
     pub verifier: VerifierConfig,
-    /// How groups are sampled and hinted.
+    /// Sampling of groups, and hints.
     pub rollout: CollectorConfig,
-    /// How rewards become advantages.
+    /// Advantages from rewards.
     pub advantage: AdvantageConfig,
-    /// What is minimized.
+    /// The loss.
     pub loss: LossConfig,
     /// The optimizer.
     pub optimizer: OptimizerConfig,
@@ -177,7 +177,7 @@ impl GrpoConfig {
         }
     }
 
-    /// What reads the engine's log-probabilities must fit what they are of.
+    /// Parts that read the engine's log-probabilities must fit the distribution of these.
     fn check_engine_logprobs(&self, at: &mut Violations) {
         // The policy that drew a replayed group is known only by what the engine reported of it.
         let replays = self.rollout.replay != Replay::Off;

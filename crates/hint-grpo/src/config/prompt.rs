@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 
 use crate::error::{ConfigError, GrpoError};
 
-/// A line after every problem, unless the configuration says otherwise.
+/// A line after every problem, unless the configuration sets another.
 const INSTRUCTION: &str = "Put your final answer within \\boxed{}.";
 
 /// Decisions in place of the model's files. [`ModelSettings::apply`] makes them, with two exceptions for the program:
@@ -90,7 +90,7 @@ fn ids(key: &str, tokens: &[String], tokenizer: &Tokenizer) -> Result<Vec<u32>, 
     tokens.iter().map(id).collect()
 }
 
-/// What is said to the policy beside the problem.
+/// Text for the policy beside the problem.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct PromptConfig {

@@ -127,7 +127,7 @@ fn set(table: &mut Table, item: &str) -> Result<(), ConfigError> {
 }
 
 /// Takes out every key that `known`, the default written out, does not have. A choice with another `type`
-/// than the default's has other keys, which only its own reader knows.
+/// than the default's has other keys, which only its own reader checks.
 fn drop_unknown(table: &mut Table, known: &Json, path: &str, violations: &mut Vec<String>) {
     let Json::Object(known) = known else { return };
     let names_other = table

@@ -4,14 +4,14 @@ use hint_rollout::error::Violations;
 use hint_rollout::run::RunProgress;
 use serde::{Deserialize, Serialize};
 
-/// How long a run is and how its steps are cut.
+/// Length of a run and division of its steps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RunConfig {
     /// Seed of everything random in the run. (HINT reference: 42)
     pub seed: u64,
-    /// Steps that schedules in shares of the run refer to, and the decay of the learning rate; `steps` if it
-    /// is not given. With it, a run can be prolonged and its schedules stay as they are.
+    /// Number of steps for schedules in shares of the run, and for the decay of the learning rate. `steps`
+    /// if it is not given. With it, a run can be prolonged without a change of its schedules.
     pub schedule_steps: Option<u64>,
     /// Steps: batches, each followed by `num_iterations` times `num_minibatches` optimizer steps.
     pub steps: u64,
@@ -26,23 +26,24 @@ pub struct RunConfig {
     /// Largest number of tokens, padding included, in one forward pass. A row that is longer has one
     /// of its own, which a metric counts and a warning names.
     pub max_tokens_per_micro_batch: usize,
-    /// Largest staleness of a group that trains: optimizer steps between the weights that sampled it
-    /// and those at the start of the step. No bound by default.
+    /// Largest staleness of a group that trains. It counts optimizer steps between the weights that
+    /// sampled it and those at the start of the step. No bound by default.
     pub max_staleness: Option<u64>,
-    /// What happens to a group that is older.
+    /// Treatment of an older group.
     pub stale_groups: StaleGroups,
     /// Whether completions without a gradient, such as those of groups with equal rewards, are scored
-    /// for the metric `entropy` alone, which then counts as TRL does. Takes a forward pass of them.
+    /// for the metric `entropy` alone. The metric then counts as in TRL. Takes a forward pass of
+    /// them.
     pub full_entropy: bool,
     /// Whether metrics and timings are also written for TensorBoard, in the folder `tensorboard` of the run.
     pub tensorboard: bool,
     /// Steps between checkpoints. 0 writes one at the end only.
     pub checkpoint_every: u64,
-    /// How many checkpoints to keep. At least 1.
+    /// Number of checkpoints to keep. At least 1.
     pub keep_checkpoints: usize,
 }
 
-/// What happens to a group whose weights are older than `run.max_staleness`.
+/// Treatment of a group whose weights are older than `run.max_staleness`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StaleGroups {

@@ -9,9 +9,9 @@ use crate::objective::Aggregation;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SftConfig {
-    /// Which tokens of a demonstration are learned.
+    /// Tokens of a demonstration that are learned.
     pub tokens: LearnedTokens,
-    /// How token losses are reduced.
+    /// Reduction of token losses.
     pub aggregation: Aggregation,
 }
 
@@ -21,12 +21,12 @@ impl Default for SftConfig {
     }
 }
 
-/// Which tokens of a demonstration are learned.
+/// Tokens of a demonstration that are learned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LearnedTokens {
     /// Those of the completion.
     Completion,
-    /// All but the first, which nothing predicts.
+    /// All except the first, which nothing predicts.
     All,
 }

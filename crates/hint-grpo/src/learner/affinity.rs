@@ -9,8 +9,8 @@ use super::sample::Sample;
 use crate::error::GrpoError;
 use crate::metrics::{self, Metrics};
 
-/// Measures Affinity over the samples of one optimizer step: of the ratio that trains, and of
-/// `π_θ(y|x)` against the distribution that drew the tokens. Each also by source and by group.
+/// Measures Affinity over the samples of one optimizer step. One is of the ratio that trains, one
+/// of `π_θ(y|x)` against the distribution that drew the tokens. Each also by source and by group.
 #[derive(Debug)]
 pub(super) struct AffinityTracker {
     band: ClipRange,
@@ -41,8 +41,8 @@ impl AffinityTracker {
         }
     }
 
-    /// Adds a sample with its log-probabilities under the training and the old distribution, and on
-    /// the plain prompt where the training distribution conditions on another.
+    /// Adds a sample with its log-probabilities under the training and the old distribution. Also
+    /// on the plain prompt, where the training distribution conditions on another.
     pub(super) fn observe(
         &mut self,
         sample: &Sample,
@@ -75,8 +75,9 @@ impl AffinityTracker {
         push(self.behavior_by_source.entry(sample.source).or_insert_with(new), &behavior, weight)
     }
 
-    /// Adds a taught sample, with its log-probabilities under the teacher and under what that is compared with. All
-    /// its tokens weigh the same: the hint fits or it does not, whatever the completion was worth.
+    /// Adds a taught sample, with its log-probabilities under the teacher and under the distribution that it is
+    /// compared with. All its tokens have the same weight: the hint fits or it does not, for any reward of the
+    /// completion.
     pub(super) fn observe_teacher(
         &mut self,
         sample: &Sample,
@@ -92,7 +93,7 @@ impl AffinityTracker {
     }
 
     /// Affinity of the ratio that trains, and against the distribution that drew the tokens, by the index
-    /// of the group; `None` where no token was measured.
+    /// of the group. `None` where no token was measured.
     pub(super) fn by_group(&self) -> impl Iterator<Item = (usize, [Option<Affinity>; 2])> {
         self.by_group.iter().map(|(&group, both)| {
             let measured = |one: &AffinityAccumulator| (one.tokens() > 0).then(|| one.affinity());

@@ -51,7 +51,7 @@ impl TokenColumn {
     }
 }
 
-/// Where the response of each row lies in the flattened `[batch * seq]` order.
+/// Place of each row's response in the flattened `[batch * seq]` order.
 pub(super) fn responses(batch: &TokenBatch) -> impl Iterator<Item = Range<usize>> + '_ {
     let lens = batch.prompt_lens().iter().zip(batch.completion_lens());
     lens.enumerate().map(|(row, (prompt, response))| {

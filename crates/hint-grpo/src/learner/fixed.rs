@@ -23,7 +23,7 @@ pub(super) struct FixedLogprobs {
     pub(super) off_context: TokenColumn,
     /// Of taught samples under the hint that teaches them.
     teacher: TokenColumn,
-    /// What that is compared with, where it is not the ratio's denominator.
+    /// Counterpart of the teacher, where it is not the ratio's denominator.
     compared: TokenColumn,
 }
 
@@ -33,8 +33,8 @@ impl FixedLogprobs {
         self.teacher.get(index)
     }
 
-    /// What the teacher of a sample is compared with; `None` where that is the policy before the first optimizer step,
-    /// which is still the current one.
+    /// Counterpart of a sample's teacher. `None` where it is the policy before the first optimizer step, which is
+    /// still the current one.
     pub(super) fn compared(&self, index: usize) -> Option<&[f64]> {
         self.compared.get(index).or_else(|| self.old.get(index))
     }
@@ -205,9 +205,9 @@ impl Learner {
         })
     }
 
-    /// The log-probabilities of taught samples under the hint that teaches them, and what those are compared with where
-    /// that is not the ratio's denominator: log-probabilities under the contrast, and those of the policy itself where
-    /// the denominator is the engine's.
+    /// The log-probabilities of taught samples under the hint that teaches them, and their counterpart where it is not
+    /// the ratio's denominator. The counterpart is the contrast, or the policy itself where the denominator is the
+    /// engine's.
     fn teacher_logprobs(
         &self,
         samples: &[Sample],

@@ -23,7 +23,7 @@ use crate::objective::{
 use crate::rollout_table::rounded;
 use crate::tensor::{read_together, upload};
 
-/// What an optimizer step keeps for the metrics.
+/// Values of an optimizer step for the metrics.
 #[derive(Debug)]
 pub(super) struct Observed {
     pub(super) loss: f64,
@@ -40,7 +40,7 @@ impl Observed {
     }
 }
 
-/// What an optimizer step on policy samples works with.
+/// Inputs of an optimizer step on policy samples.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct PolicyStep<'s> {
     pub(super) samples: &'s [Sample],
@@ -88,7 +88,7 @@ impl<'s> MicroBatch<'s> {
     }
 }
 
-/// Everything but the log-probabilities that a loss reads of a micro-batch, as tensors.
+/// Everything that a loss reads of a micro-batch, except the log-probabilities, as tensors.
 #[derive(Debug)]
 struct Columns {
     mask: Tensor,
@@ -291,7 +291,7 @@ impl Learner {
         Ok((sum, count))
     }
 
-    /// What the dropout of a forward pass depends on: the seed of the run, how far it is, and the first
+    /// Seed of the dropout of a forward pass: from the run's seed and progress, and the first
     /// sample of the micro-batch. The supervised loss drops nothing.
     fn dropout_seed(&self, progress: RunProgress, first: usize) -> u64 {
         let seed = Seed::new(self.seed).named("dropout").child(progress.step).child(self.updates);

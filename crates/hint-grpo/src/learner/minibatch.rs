@@ -15,12 +15,12 @@ pub(super) fn split(len: usize, count: usize, seed: Seed) -> Vec<Vec<usize>> {
     parts.filter(|part| !part.is_empty()).collect()
 }
 
-/// What one optimizer step trains on: indices of samples.
+/// Indices of the samples that one optimizer step trains on.
 #[derive(Debug)]
 pub(super) struct Minibatch {
     /// Samples of the policy objective that have a gradient.
     pub(super) policy: Vec<usize>,
-    /// What its denominators count: also samples without a gradient.
+    /// Counts for its denominators: also of samples without a gradient.
     pub(super) totals: StepTotals,
     /// Samples of the supervised loss, in the order of the groups.
     pub(super) sft: Vec<usize>,
@@ -31,7 +31,7 @@ pub(super) struct Minibatch {
 }
 
 impl Minibatch {
-    /// The samples of `groups`, of which `has_gradient` says whether the policy objective has one.
+    /// The samples of `groups`. `has_gradient` marks those with a gradient of the policy objective.
     pub(super) fn new(
         batch: &SampleBatch,
         groups: &[usize],

@@ -1,7 +1,7 @@
 //! The learner: turns a batch of samples into optimizer steps.
 //!
-//! It knows neither problems nor hints, files nor clocks: a [`SampleBatch`] comes in, an [`UpdateReport`]
-//! goes out, and the weights of the policy have changed. A step of [`Learner::update`] is
+//! It handles no problems, hints, files or clocks. A [`SampleBatch`] comes in, an [`UpdateReport`] goes
+//! out, and the weights of the policy have changed. A step of [`Learner::update`] is
 //!
 //! 1. the log-probabilities that do not change during the optimizer steps (`fixed`),
 //! 2. the minibatches, each one optimizer step (`minibatch`),
@@ -93,7 +93,8 @@ pub struct Learner {
     teacher: Option<SharedPolicy>,
     objective: Box<dyn PolicyLoss>,
     hinted_weights: Vec<Box<dyn HintedWeight>>,
-    /// How the tokens of taught samples share their advantage; `None` where hints teach nothing.
+    /// Division of the advantage of taught samples over their tokens; `None` where hints teach
+    /// nothing.
     credit: Box<dyn Credit>,
     optimizer: Box<dyn Optimizer>,
     guard: Guard,
@@ -164,18 +165,18 @@ impl LearnerParts {
     }
 }
 
-/// What [`Learner::update`] measured.
+/// Measurements of [`Learner::update`].
 #[derive(Debug, Default)]
 #[non_exhaustive]
 pub struct UpdateReport {
     /// Metrics of the optimizer steps.
     pub metrics: Metrics,
-    /// What did not stop the update, but should be known.
+    /// Findings that did not stop the update.
     pub warnings: Vec<Warning>,
-    /// What the last optimizer step of each group measured, by the index of the group.
+    /// Measurements of each group's last optimizer step, by the index of the group.
     pub groups: BTreeMap<usize, GroupStats>,
     /// The log-probabilities of each sample's response at its first optimizer step, by the index of the
-    /// sample; without those that had no gradient. Empty with `rollout_table.every = 0`.
+    /// sample. Samples without a gradient are left out. Empty with `rollout_table.every = 0`.
     pub logprobs: BTreeMap<usize, RatioLogprobs>,
 }
 
@@ -187,12 +188,12 @@ pub struct RatioLogprobs {
     pub logprobs: Vec<f32>,
     /// The denominator.
     pub old_logprobs: Vec<f32>,
-    /// `log π_old` on the plain prompt, where it was scored besides these: of hinted samples whose numerator has
-    /// another prompt, or whose weight needs it.
+    /// `log π_old` on the plain prompt, where it was scored besides these. That is so for hinted samples whose
+    /// numerator has another prompt, or whose weight needs it.
     pub plain_logprobs: Option<Vec<f32>>,
 }
 
-/// What the last optimizer step of a group measured.
+/// Measurements of a group's last optimizer step.
 #[derive(Debug, Default, Clone, Copy, PartialEq)]
 #[non_exhaustive]
 pub struct GroupStats {
@@ -209,7 +210,7 @@ impl Learner {
     ///
     /// # Errors
     ///
-    /// What building the optimizer returns.
+    /// Errors of building the optimizer.
     pub fn new(
         policy: SharedPolicy,
         config: &GrpoConfig,
@@ -273,10 +274,9 @@ impl Learner {
     ///
     /// # Errors
     ///
-    /// [`GrpoError::SampleColumn`] for a column that has not one value per token, [`GrpoError::SampleGroup`];
-    /// [`GrpoError::NotFinite`] and [`GrpoError::GradientOutlier`] after too many skipped optimizer
-    /// steps in a row; [`PolicyError::OutOfMemory`](hint_policy::PolicyError::OutOfMemory); and errors
-    /// of the parts.
+    /// [`GrpoError::SampleColumn`] for a column that has not one value per token, [`GrpoError::SampleGroup`].
+    /// [`GrpoError::NotFinite`] and [`GrpoError::GradientOutlier`] after too many skipped optimizer steps in
+    /// a row. [`PolicyError::OutOfMemory`](hint_policy::PolicyError::OutOfMemory), and errors of the parts.
     pub fn update(
         &mut self,
         batch: &SampleBatch,
@@ -434,7 +434,7 @@ impl Learner {
         tensors
     }
 
-    /// What else a resumed run needs: the state of the guard.
+    /// State of the guard, for a resumed run.
     pub(crate) fn state(&self) -> Value {
         self.guard.state()
     }

@@ -23,10 +23,10 @@ impl Packing {
     /// minimize   Σ_b ( |b| · max_{i∈b} len_i + F ),   |b| · max_{i∈b} len_i ≤ max_tokens        (PACK-1)
     /// ```
     ///
-    /// `F` is what a forward and backward pass costs however little is in it, in tokens: a sixteenth of
-    /// `max_tokens`. No other partition costs less: for given sizes of the micro-batches, rows in order
-    /// of their length make the longest row of each as short as it can be, so the best partition cuts
-    /// the sorted rows. Depends on its arguments alone. Source: (PACK-1) in [the book](../../../book/math.html#micro-batches).
+    /// `F` is the fixed cost of a forward and backward pass, in tokens: a sixteenth of `max_tokens`. No other partition
+    /// costs less. For given sizes of the micro-batches, rows in order of their length make the longest row of each as
+    /// short as possible. So the best partition cuts the sorted rows. Depends on its arguments alone. Source: (PACK-1)
+    /// in [the book](../../../book/math.html#micro-batches).
     pub(crate) fn new(lens: &[usize], max_tokens: usize) -> Self {
         let mut order = (0..lens.len()).collect::<Vec<_>>();
         order.sort_by_key(|&row| lens[row]);

@@ -63,7 +63,7 @@ impl Contexts {
     }
 }
 
-/// Which of a sample's prompts to use.
+/// Choice among a sample's prompts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Context {
     Numerator,
@@ -81,7 +81,7 @@ pub(crate) enum Context {
 pub struct Sample {
     /// Index of its group within the batch.
     pub group: usize,
-    /// What it was sampled from. The supervised loss takes one mean for each source.
+    /// Source of the sample. The supervised loss takes one mean for each source.
     pub source: RolloutSource,
     /// The weights that sampled it.
     pub version: PolicyVersion,
@@ -89,7 +89,7 @@ pub struct Sample {
     pub contexts: Contexts,
     /// The response. Token ids; may be empty, which counts in denominators and trains nothing.
     pub response: Vec<u32>,
-    /// Which tokens of the response the policy is responsible for. The others, such as the answers of
+    /// Tokens of the response that the policy is responsible for. The others, such as the answers of
     /// a tool, are conditioned on but neither train nor count. One per token.
     pub loss_mask: Vec<bool>,
     /// Log-probabilities under the distribution that drew the tokens, in nats. One per token.

@@ -15,7 +15,7 @@ use crate::objective::{Aggregation, StepTotals, masked_sum};
 use crate::tensor::read_together;
 use crate::warning::Warning;
 
-/// How the samples of the supervised loss are scored and reduced.
+/// Scoring and reduction of the samples of the supervised loss.
 ///
 /// ```text
 /// L = Σ_k aggregate_{i∈k}( − w_i log π_θ(y_it | x_i, y_i<t) )                           (SFT-1)
@@ -23,10 +23,10 @@ use crate::warning::Warning;
 ///
 /// `w_i` is [`Sample::sft_weight`], and `k` the sources of the samples: demonstrations have a mean of
 /// their own, and prefixes another. The denominators count all samples and all trained tokens of the
-/// optimizer step, so the gradient does not depend on how they are split into micro-batches.
+/// optimizer step. So the gradient does not depend on the split into micro-batches.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct SftLoss {
-    /// How token losses are reduced.
+    /// Reduction of token losses.
     pub aggregation: Aggregation,
     /// The logits are divided by this. Positive; 1 is the model's own distribution.
     pub temperature: f64,

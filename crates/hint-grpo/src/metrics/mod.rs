@@ -44,7 +44,7 @@ impl Metrics {
         Self::default()
     }
 
-    /// Sets `name` to `value`, whatever was added before.
+    /// Sets `name` to `value`, and replaces earlier values.
     pub fn set(&mut self, name: impl Into<String>, value: f64) {
         self.summaries.insert(name.into(), Summary::Mean { sum: value, weight: 1.0 });
     }

@@ -1,8 +1,8 @@
-//! The names of metrics and timings, each in one table: code uses the constants, and the reference in
-//! `docs/metrics.md` is written from the tables by `cargo xtask bless`.
+//! The names of metrics and timings, each in one table. Code uses the constants, and
+//! `cargo xtask bless` writes the reference in `docs/metrics.md` from the tables.
 //!
-//! A name in which a word is in capitals stands for a family, such as one metric per verdict: [`member`]
-//! makes the name of one of them.
+//! A name with a word in capitals stands for a family, such as one metric per verdict. [`member`] makes
+//! the name of one of them.
 
 /// A constant for each row, and the rows as a slice.
 macro_rules! table {
@@ -31,8 +31,8 @@ table! {
     REWARDS_STD = "rewards/NAME/std";
     /// Share of groups whose rewards are all equal, which have no signal.
     FRAC_REWARD_ZERO_STD = "frac_reward_zero_std";
-    /// Share of groups whose rewards differ by shaping alone: all completions are correct, or none is, and the
-    /// part of the reward behind the verdict is the same for all.
+    /// Share of groups whose rewards differ by shaping alone. All completions are correct, or none is, and the
+    /// part of the reward behind the verdict is equal.
     ROLLOUT_SHAPING_ONLY_FRAC = "rollout/shaping_only_frac";
     /// Share of groups with graded rewards: all are correct, or none is, and the part of the reward behind the
     /// verdict differs.
@@ -57,13 +57,14 @@ table! {
     ROLLOUT_ALL_WRONG_FRAC = "rollout/all_wrong_frac";
     /// Share of plain groups in which every completion is correct.
     ROLLOUT_ALL_RIGHT_FRAC = "rollout/all_right_frac";
-    /// Share of the all-wrong plain groups that collapsed: at least 7 of 8 completions give the same answer, or
-    /// the same text where none has an answer. The others are cliffs: the completions differ, and none is right.
+    /// Share of the all-wrong plain groups that collapsed: at least 7 of 8 completions give the same answer.
+    /// Without answers, the texts count. The others are cliffs: the completions differ, and none is right.
     ROLLOUT_COLLAPSED_FRAC = "rollout/collapsed_frac";
     /// Share of sampled completions with that verdict, both stages.
     VERDICT = "verdict/NAME";
-    /// Share of sampled completions whose answer that rule of the verifier found (`boxed`, `answer_tag`, `hashes`,
-    /// `phrase`; with the lenient level also `whole_text`, `short_sentence`, `last_math`, `last_number`), or `none`.
+    /// Share of sampled completions whose answer that rule of the verifier found, or `none`. Rules are `boxed`,
+    /// `answer_tag`, `hashes` and `phrase`; the lenient level adds `whole_text`, `short_sentence`, `last_math` and
+    /// `last_number`.
     VERIFIER_EXTRACTED_BY = "verifier/extracted_by/RULE";
     /// Share of correct ones among them.
     VERIFIER_PASS_RATE_BY = "verifier/pass_rate_by/RULE";
@@ -73,7 +74,7 @@ table! {
     ROLLOUT_TOO_LONG_PROMPTS = "rollout/too_long_prompts";
     /// Hints and demonstrations that were too long, if there were any: left out or cut.
     ROLLOUT_TOO_LONG_HINTS = "rollout/too_long_hints";
-    /// How often that reward failed: an error, no number, or a panic (`panic`).
+    /// Number of failures of that reward: an error, no number, or a panic (`panic`).
     REWARD_FAILURES = "reward_failures/NAME";
     /// Share of groups that were dropped because their weights were too old.
     ROLLOUT_STALE_FRAC = "rollout/stale_frac";
@@ -100,8 +101,8 @@ table! {
     /// Hinted minus plain success rate of the problems that were hinted: what is still to be
     /// internalized.
     HINT_INTERNALIZATION_GAP = "hint/internalization_gap";
-    /// The same over the run: hinted minus plain success rate, where the plain one is that of later
-    /// visits to problems that had been hinted before, averaged over those problems.
+    /// The same over the run: hinted minus plain success rate, averaged over problems. The plain
+    /// rate comes from later visits to problems that had been hinted before.
     HINT_INTERNALIZATION_GAP_RUN = "hint/internalization_gap_run";
     /// Hint levels tried, per hinted group.
     HINT_ATTEMPTS = "hint/attempts";
@@ -134,7 +135,7 @@ table! {
     AFFINITY_TEACHER_EUR = "affinity/teacher/eur";
     /// UC of that ratio, in nats.
     AFFINITY_TEACHER_UC = "affinity/teacher/uc";
-    /// How much more likely the hint that teaches makes a token, averaged, in nats.
+    /// Mean rise of a token's log-probability by the hint that teaches, in nats.
     TEACHER_DELTA = "hint/teacher_delta";
     /// The divergence of the policy from the teacher at a token, averaged, in nats, where the loss has one.
     TEACHER_DIVERGENCE = "hint/teacher_divergence";
@@ -190,11 +191,11 @@ table! {
     IMPORTANCE_WEIGHT_MAX = "sampling/importance_sampling_ratio/max";
     /// Negative log-likelihood of the supervised loss: per learned token, in nats, before its weights.
     NLL = "nll";
-    /// Share of the step's tokens in loss masks without a gradient of the policy objective: of completions with an
-    /// advantage of 0, clipped, or of a skipped optimizer step.
+    /// Share of the step's tokens in loss masks without a gradient of the policy objective. Their completion has
+    /// an advantage of 0, they are clipped, or the optimizer step was skipped.
     TOKENS_NO_GRADIENT_FRAC = "tokens/no_gradient_frac";
-    /// Share of the trained weights that differ after the step, in the number format of the policy; from a sample
-    /// of 4,096 of them.
+    /// Share of the trained weights that differ after the step, in the number format of the policy. It is taken
+    /// from a sample of 4,096 weights.
     WEIGHTS_CHANGED_FRAC = "weights/changed_frac";
     /// Norm of the gradient before clipping.
     GRAD_NORM = "grad_norm";
@@ -212,8 +213,8 @@ table! {
     SKIPPED_UPDATES = "skipped_updates";
     /// Learning rate of the step.
     LEARNING_RATE = "learning_rate";
-    /// Tokens of prompts and completions since the start of the run, the prompt once for each completion;
-    /// in a supervised stage those of every pass.
+    /// Tokens of prompts and completions since the start of the run, the prompt once for each completion.
+    /// A supervised stage counts those of every pass.
     NUM_TOKENS = "num_tokens";
     /// Problems drawn since the start of the run, as a multiple of all problems.
     EPOCH = "epoch";
@@ -280,7 +281,7 @@ pub fn member(family: &str, which: impl std::fmt::Display) -> String {
     format!("{before}{which}{after}")
 }
 
-/// Which member of a family `name` is, if it is one.
+/// The member of a family that `name` is, if it is one.
 ///
 /// ```
 /// use hint_grpo::metrics;

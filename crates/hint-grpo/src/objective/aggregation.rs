@@ -5,7 +5,7 @@ use hint_rollout::run::no_fields;
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 
-/// How token losses become one number. The closed set of the literature, hence an enum.
+/// Aggregation of token losses into one number. The set of the literature is closed, hence an enum.
 ///
 /// ```text
 /// sequence mean        Σ_i ( Σ_t m_it ℓ_it / |y_i| ) / N                               (AGG-1)
@@ -16,9 +16,9 @@ use tch::{Kind, Tensor};
 /// ```
 ///
 /// `N` is the number of completions and `Σ m` the number of completion tokens *of the whole
-/// optimizer step*, so that the gradient does not depend on how the step is split into
-/// micro-batches. The local token mean is the exception: it averages over the `M` micro-batches `b`.
-/// Source: (AGG-1) to (AGG-5) in [the book](../../../book/math.html#aggregation).
+/// optimizer step*. So the gradient does not depend on the split of the step into micro-batches. The
+/// local token mean is the exception: it averages over the `M` micro-batches `b`. Source: (AGG-1) to
+/// (AGG-5) in [the book](../../../book/math.html#aggregation).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Aggregation {
@@ -42,7 +42,7 @@ pub enum Aggregation {
     LocalTokenMean,
 }
 
-/// What the denominators count: totals over the whole optimizer step, rows without any gradient
+/// Counts for the denominators: totals over the whole optimizer step, rows without any gradient
 /// included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StepTotals {

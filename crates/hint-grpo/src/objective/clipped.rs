@@ -19,7 +19,7 @@ use crate::objective::{LossInput, PolicyLoss, TokenLoss};
 /// ℓ_t = min( ℓ_t, −c Â_t ) where Â_t < 0                                               (GRPO-2)
 /// ```
 ///
-/// Where `δ = c > 1 + ε_high` the two are the same function. On sequence ratios this is GSPO. Source:
+/// If `δ = c > 1 + ε_high`, the two are the same function. On sequence ratios this is GSPO. Source:
 /// (GRPO-1), (GRPO-2) in [the book](../../../book/math.html#objectives).
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct ClippedSurrogate {

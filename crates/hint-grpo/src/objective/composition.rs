@@ -10,7 +10,7 @@ use crate::objective::{
 };
 use crate::tensor::read_together;
 
-/// How the parts of a loss are put together.
+/// Composition of a loss from its parts.
 ///
 /// ```text
 /// token loss  = objective · token_weight_t · w_t + β · KL_t
@@ -49,14 +49,15 @@ impl<'a> LossComposition<'a> {
     }
 
     /// The share of the step's loss that these rows contribute (a scalar, differentiable in
-    /// `input.logprobs`), and numbers to log. The ratio level of `input` is that of the composition.
+    /// `input.logprobs`), and numbers to log. The ratio level of `input` must equal that of the
+    /// composition.
     ///
     /// `row_weights` are factors of whole samples, such as Affinity weights (`[batch]`, no grad).
     ///
     /// # Errors
     ///
-    /// [`GrpoError::Shape`] for tensors that do not fit together, [`GrpoError::MissingInput`] when a
-    /// part needs a tensor that the input lacks, and what the objective returns.
+    /// [`GrpoError::Shape`] for tensors that do not fit together. [`GrpoError::MissingInput`] when a
+    /// part needs a tensor that the input lacks. Errors of the objective.
     pub fn loss(
         &self,
         input: &LossInput<'_>,

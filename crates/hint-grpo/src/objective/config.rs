@@ -12,8 +12,8 @@ use super::{
 };
 use crate::error::GrpoError;
 
-/// Lower and upper clip distance of the ratio where nothing else is said. (HINT reference:
-/// `clip_param` and `clip_param_high`)
+/// Default of the lower and upper clip distance of the ratio. (HINT reference: `clip_param` and
+/// `clip_param_high`)
 const CLIP: f64 = 0.2;
 
 /// The loss of a policy-gradient run, part by part.
@@ -24,25 +24,25 @@ pub struct LossConfig {
     pub objective: ObjectiveConfig,
     /// Whether the importance ratio is one of tokens or of sequences.
     pub ratio_level: RatioLevel,
-    /// What the ratio of a hinted sample conditions on.
+    /// Prompts that the ratio of a hinted sample conditions on.
     pub ratio_scheme: RatioScheme,
     /// Whether the objective of hinted samples is a shaped ratio.
     pub ratio_shaping: RatioShaping,
-    /// Whose log-probabilities the ratio's denominator has.
+    /// Log-probabilities in the ratio's denominator.
     pub old_logprobs: OldLogprobs,
     /// Correction for the mismatch between trainer and engine. Off by default.
     pub importance_correction: ImportanceCorrection,
     /// The KL term to the reference policy.
     pub kl: KlConfig,
-    /// How token losses are reduced.
+    /// Reduction of token losses.
     pub aggregation: Aggregation,
     /// Factors of the loss of hinted samples; their product counts. Empty: all weigh the same.
     pub hinted_weight: Vec<HintedWeightConfig>,
-    /// How the tokens of completions that a hint teaches share their advantage. It counts where
-    /// [`CombineRule::Teach`](hint_rollout::collect::hinted::CombineRule) is what the rollout does with hints.
+    /// Division of the advantage over the tokens of completions that a hint teaches. It counts where the
+    /// rollout uses hints to teach, by [`CombineRule::Teach`](hint_rollout::collect::hinted::CombineRule).
     pub credit: CreditConfig,
-    /// The band of ratios that Affinity counts as inside the policy; the clip range of the objective if
-    /// it is not given, or 0.2 on both sides where the objective has none.
+    /// The band of ratios that Affinity counts as inside the policy. It defaults to the clip range of
+    /// the objective, or to 0.2 on both sides where the objective has none.
     pub affinity_band: Option<AffinityBand>,
     /// The likelihood of demonstrations and prefixes next to the objective. Off by default.
     pub sft: SftTerm,
@@ -98,7 +98,7 @@ pub struct SftTerm {
     pub prefix_coef: f64,
 }
 
-/// Which [`PolicyLoss`] to use.
+/// Choice of the [`PolicyLoss`].
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
 pub enum ObjectiveConfig {

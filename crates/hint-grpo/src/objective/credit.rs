@@ -10,8 +10,8 @@ use tch::Tensor;
 use super::divergence::{Divergence, DivergenceKind, Support, Tail};
 use crate::error::GrpoError;
 
-/// What a [`Credit`] reads of a micro-batch. All tensors are `[batch, seq]`, on one device, of one floating kind
-/// unless it says otherwise, without gradient, and 0 where `mask` is false.
+/// Inputs of a [`Credit`] from a micro-batch. All tensors are `[batch, seq]`, on one device and without
+/// gradient, and 0 where `mask` is false. They have one floating kind unless documented otherwise.
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct CreditInput<'a> {
@@ -32,8 +32,8 @@ impl<'a> CreditInput<'a> {
 
 /// Gives the tokens of taught completions advantages of their own.
 ///
-/// A completion that no hint teaches keeps its advantage, whatever this returns. [`CreditForm`] holds the ones that a
-/// configuration can name.
+/// A completion that no hint teaches keeps its advantage, for any result of this. [`CreditForm`] holds the ones that
+/// a configuration can name.
 ///
 /// ```
 /// use hint_grpo::GrpoError;
@@ -103,8 +103,8 @@ impl<C: Credit + ?Sized> Credit for Box<C> {
     }
 }
 
-/// How the tokens of taught completions are credited: `loss.credit` of a configuration. Completions that no hint teaches
-/// keep their advantages.
+/// Credit of the tokens of taught completions: `loss.credit` of a configuration. Completions that no hint teaches keep
+/// their advantages.
 ///
 /// ```text
 /// Δ_t = log π_T(y_t | x⊕h, y_<t) − log π_old(y_t | x, y_<t)                             (CREDIT-1)
@@ -113,18 +113,18 @@ impl<C: Credit + ?Sized> Credit for Box<C> {
 /// `π_T` is the teacher. With [`Contrast::Placebo`](hint_rollout::collect::hinted::Contrast) the second term is
 /// `log π_T(y_t | x⊕h', y_<t)`, where `h'` is the hint of another problem. Nothing of it is differentiated. It costs
 /// one pass without gradient over the taught completions, two with a contrast or with the engine's log-probabilities
-/// as denominators. In a single optimizer step without a contrast, `π_old` is taken from the pass with gradient, and
-/// so with the dropout of adapters if there is some.
+/// as denominators. In a single optimizer step without a contrast, `π_old` is taken from the pass with gradient. It
+/// then includes the dropout of adapters.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct CreditConfig {
-    /// What becomes of the advantage.
+    /// The form of the credit.
     pub form: CreditForm,
-    /// Whose log-probabilities teach.
+    /// Log-probabilities that teach.
     pub teacher: CreditTeacher,
 }
 
-/// Whose log-probabilities, under the hinted prompt, teach.
+/// Log-probabilities, under the hinted prompt, that teach.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
 pub enum CreditTeacher {
@@ -205,11 +205,11 @@ pub enum CreditForm {
         /// Factor of the divergence. Not negative.
         #[serde(default = "one")]
         coef: f64,
-        /// Which divergence.
+        /// The divergence.
         kind: DivergenceKind,
         /// Tokens of the support. At least 1.
         top_k: usize,
-        /// Whose likeliest tokens are the support.
+        /// Distribution whose likeliest tokens are the support.
         #[serde(default)]
         support: Support,
         /// The treatment of all other tokens.

@@ -5,7 +5,7 @@ use hint_rollout::run::no_fields;
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 
-/// How far the policy is from a teacher at a token, as a term of the loss.
+/// Distance of the policy from a teacher at a token, as a term of the loss.
 ///
 /// ```text
 /// D_t = Σ_v f( p(v | x, y_<t), q(v | x⊕h, y_<t) ) over the support and its tail          (CREDIT-4)
@@ -17,17 +17,17 @@ use tch::{Kind, Tensor};
 pub struct Divergence {
     /// Factor of the term. Not negative.
     pub coef: f64,
-    /// Which divergence.
+    /// The divergence.
     pub kind: DivergenceKind,
     /// Tokens of the support. At least 1; all tokens where the vocabulary has no more.
     pub top_k: usize,
-    /// Whose likeliest tokens are the support.
+    /// Distribution whose likeliest tokens are the support.
     pub support: Support,
     /// The treatment of all other tokens.
     pub tail: Tail,
 }
 
-/// Which divergence of the policy `p` from the teacher `q`.
+/// A divergence of the policy `p` from the teacher `q`.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
 pub enum DivergenceKind {
@@ -50,7 +50,7 @@ const fn half() -> f64 {
     0.5
 }
 
-/// Whose likeliest tokens a [`Divergence`] looks at.
+/// Choice of the tokens that a [`Divergence`] looks at: the likeliest of one distribution.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Support {
@@ -61,7 +61,7 @@ pub enum Support {
     Teacher,
 }
 
-/// How a [`Divergence`] counts the probability of the tokens outside of its support.
+/// Treatment of the probability of the tokens outside of the support of a [`Divergence`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Tail {

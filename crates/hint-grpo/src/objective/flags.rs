@@ -19,7 +19,7 @@ pub(crate) fn add_masked(metrics: &mut Metrics, name: &str, values: &Tensor, mas
     metrics.add(name, sum[0], count[0]);
 }
 
-/// What a clip flag counts as: a token with a token ratio, a whole completion with a sequence ratio.
+/// Count of clip flags: tokens with a token ratio, whole completions with a sequence ratio.
 /// `[batch, seq]`.
 fn flag_weights(input: &LossInput<'_>) -> Tensor {
     let mask = input.mask.to_kind(Kind::Double);

@@ -8,7 +8,7 @@ use crate::error::GrpoError;
 use crate::metrics::Metrics;
 use crate::objective::{LossInput, PolicyLoss, TokenLoss};
 
-/// The geometric mean of token ratios that are clipped one by one.
+/// The geometric mean of token ratios, each clipped first.
 ///
 /// ```text
 /// c_t = min(log r_t, ln(1 + ε_high)) where Â > 0, else max(log r_t, ln(1 − ε_low))

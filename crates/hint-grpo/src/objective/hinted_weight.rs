@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::GrpoError;
 
-/// What a [`HintedWeight`] may read of one hinted sample.
+/// Inputs of a [`HintedWeight`] from one hinted sample.
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct HintedSample<'a> {
@@ -18,7 +18,7 @@ pub struct HintedSample<'a> {
     pub group: usize,
     /// Advantage of the response.
     pub advantage: f64,
-    /// Which tokens of the response train. One per token.
+    /// Tokens of the response that train. One per token.
     pub loss_mask: &'a [bool],
     /// `log π_θ − log π_old` of each token, in nats; empty unless [`WeightNeeds::log_ratios`].
     pub log_ratios: &'a [f64],
@@ -34,11 +34,11 @@ impl<'a> HintedSample<'a> {
     }
 }
 
-/// Where a run is when weights are computed, and its band of Affinity.
+/// Progress of a run when weights are computed, and its band of Affinity.
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct WeightContext {
-    /// Where the run is.
+    /// Progress of the run.
     pub progress: RunProgress,
     /// The band of ratios that counts as inside the policy.
     pub band: ClipRange,
@@ -51,7 +51,7 @@ impl WeightContext {
     }
 }
 
-/// Which log-probabilities a [`HintedWeight`] reads. Each may cost a forward pass.
+/// Log-probabilities that a [`HintedWeight`] reads. Each may cost a forward pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct WeightNeeds {
     /// [`HintedSample::log_ratios`].
@@ -101,7 +101,7 @@ pub trait HintedWeight: Send {
         std::any::type_name::<Self>().to_owned()
     }
 
-    /// Which log-probabilities it reads. None by default.
+    /// Log-probabilities that it reads. None by default.
     fn needs(&self) -> WeightNeeds {
         WeightNeeds::default()
     }
@@ -144,7 +144,7 @@ pub enum HintedWeightConfig {
     Affinity {
         /// `λ`. Not negative. (HINT reference: 1)
         exponent: f64,
-        /// Which formula of Affinity.
+        /// Formula of Affinity.
         #[serde(default)]
         variant: AffinityVariant,
     },

@@ -39,7 +39,7 @@ pub enum ImportanceCorrection {
     Truncate {
         /// The cap `C`. Positive. Commonly 2.
         max_weight: f64,
-        /// What has a weight.
+        /// Unit of a weight.
         #[serde(default)]
         level: ImportanceLevel,
     },
@@ -50,7 +50,7 @@ pub enum ImportanceCorrection {
         min_weight: f64,
         /// The largest weight that trains, `C`. More than `min_weight`. (`IcePop`: 5)
         max_weight: f64,
-        /// What has a weight.
+        /// Unit of a weight.
         #[serde(default)]
         level: ImportanceLevel,
     },

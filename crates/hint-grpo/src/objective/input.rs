@@ -23,7 +23,7 @@ pub enum RatioLevel {
 }
 
 /// Everything a loss may read. All tensors are `[batch, seq]` on one device and of one floating
-/// kind, unless it says otherwise.
+/// kind, unless documented otherwise.
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct LossInput<'a> {
@@ -45,7 +45,7 @@ pub struct LossInput<'a> {
     pub zero_variance: Option<&'a Tensor>,
     /// True on the completion tokens that train. `Bool`.
     pub mask: &'a Tensor,
-    /// What [`LossInput::log_ratio`] returns.
+    /// Result of [`LossInput::log_ratio`].
     pub ratio_level: RatioLevel,
 }
 
@@ -91,7 +91,7 @@ impl<'a> LossInput<'a> {
         self
     }
 
-    /// Says which rows belong to a group whose rewards are all equal. `[batch]`, `Bool`.
+    /// Marks the rows that belong to a group whose rewards are all equal. `[batch]`, `Bool`.
     #[must_use]
     pub const fn with_zero_variance(mut self, zero_variance: &'a Tensor) -> Self {
         self.zero_variance = Some(zero_variance);

@@ -35,7 +35,7 @@ impl KlEstimator {
     }
 }
 
-/// Which groups have a KL term.
+/// Groups that have a KL term.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum KlGroups {
@@ -58,6 +58,6 @@ pub struct KlConfig {
     /// Multiplies the estimate by the importance ratio at the run's ratio level, which corrects its
     /// gradient off-policy.
     pub importance_weighted: bool,
-    /// Which groups have the term.
+    /// Groups that have the term.
     pub groups: KlGroups,
 }

@@ -1,10 +1,10 @@
 //! The loss: what is minimized, and everything that it is put together from.
 //!
-//! A [`PolicyLoss`] says what one token loses, as a function of the log-probabilities in its [`LossInput`]; it
-//! neither reduces nor knows which prompt they condition on. A [`LossComposition`] multiplies it by weights,
-//! adds the KL term ([`KlConfig`]) and reduces it ([`Aggregation`]). Hinted samples have further weights
-//! ([`HintedWeight`]) and may have another shape ([`RatioShaping`]); samples that a hint teaches share their
-//! advantage over tokens in another way ([`Credit`]). [`LossConfig`] names all of it in a
+//! A [`PolicyLoss`] defines the loss of one token, as a function of the log-probabilities in its
+//! [`LossInput`]. It neither reduces nor sees the prompt that they condition on. A [`LossComposition`]
+//! multiplies it by weights, adds the KL term ([`KlConfig`]) and reduces it ([`Aggregation`]). Hinted samples
+//! have further weights ([`HintedWeight`]) and may have another shape ([`RatioShaping`]). Samples that a hint
+//! teaches share their advantage over tokens in another way ([`Credit`]). [`LossConfig`] names all of it in a
 //! configuration. Each idea is one short file, its equation labeled as in [the book](../../../book/math.html).
 
 use tch::Tensor;
@@ -54,7 +54,7 @@ pub use sapo::Sapo;
 pub(crate) use shaped::ByRow;
 pub use shaped::ShapedRatio;
 
-/// What a loss returns.
+/// Result of a loss.
 #[derive(Debug)]
 pub struct TokenLoss {
     /// Unreduced loss, `[batch, seq]`.
@@ -63,9 +63,9 @@ pub struct TokenLoss {
     pub metrics: Metrics,
 }
 
-/// A token-level policy objective, to be minimized. It does **not** reduce: summation and the
-/// denominator belong to [`Aggregation`], so that every objective works with every denominator
-/// and with gradient accumulation.
+/// A token-level policy objective, to be minimized. It does **not** reduce. Summation and the
+/// denominator belong to [`Aggregation`], so that every objective works with every denominator and
+/// with gradient accumulation.
 ///
 /// ```
 /// use hint_grpo::objective::{LossInput, TokenLoss};

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Where the log-probabilities `log π_old` of the ratio's denominator come from.
+/// Source of the log-probabilities `log π_old` in the ratio's denominator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OldLogprobs {
@@ -11,8 +11,8 @@ pub enum OldLogprobs {
     /// [`ImportanceCorrection`](crate::objective::ImportanceCorrection).
     #[default]
     Recomputed,
-    /// Those that the engine reported when it drew the tokens, `π_old = μ`: no forward pass, and the
-    /// ratio covers both the mismatch between engine and trainer and the age of the weights. A rollout
-    /// whose denominator conditions on another prompt than it was sampled from is recomputed.
+    /// Those that the engine reported when it drew the tokens, `π_old = μ`, without a forward pass.
+    /// The ratio covers both the mismatch between engine and trainer and the age of the weights. A
+    /// rollout whose denominator conditions on another prompt than it was sampled from is recomputed.
     Engine,
 }

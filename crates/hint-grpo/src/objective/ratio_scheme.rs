@@ -3,9 +3,9 @@
 use hint_rollout::run::no_fields;
 use serde::{Deserialize, Serialize};
 
-/// What the importance ratio of a *hinted* sample conditions on. `x` is the plain prompt; `x,h` is
-/// the prompt that the sample was drawn from, with the hint or the prefix. Plain samples are the
-/// same under all four. A demonstration was sampled from no prompt, so `x,h` is `x` for it.
+/// Prompts that the importance ratio of a *hinted* sample conditions on. `x` is the plain prompt;
+/// `x,h` is the prompt that the sample was drawn from, with the hint or the prefix. Plain samples
+/// are the same under all four. A demonstration was sampled from no prompt, so `x,h` is `x` for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
 pub enum RatioScheme {

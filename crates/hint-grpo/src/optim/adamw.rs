@@ -34,7 +34,7 @@ impl Default for AdamWConfig {
 /// Adam with decoupled weight decay, over flat buffers.
 ///
 /// Weights and moments are updated in `f32` (or `f64`). A policy that holds `f32` weights shares the
-/// buffer; one that holds coarser weights gets rounded copies of `f32` master weights (Deviation D7).
+/// buffer. One that holds coarser weights gets rounded copies of `f32` master weights (Deviation D7).
 ///
 /// ```text
 /// θ ← θ (1 − η λ)
@@ -44,8 +44,8 @@ impl Default for AdamWConfig {
 ///
 /// Source: (ADAMW-1) in [the book](../../../book/math.html#optimizer), in the order of operations of `torch.optim.AdamW`.
 ///
-/// The parameters become views of the buffers, so build the optimizer before other code keeps views
-/// of their storage, and drop an optimizer before building another one of the same parameters.
+/// The parameters become views of the buffers. So build the optimizer before other code keeps views
+/// of their storage. Drop an optimizer before building another one of the same parameters.
 #[derive(Debug)]
 pub struct AdamW {
     parameters: Vec<Parameter>,
@@ -85,7 +85,7 @@ impl AdamW {
     }
 }
 
-/// What the numbers of a step come to.
+/// Constants of one step.
 struct Factors {
     decay: f64,
     step_size: f64,

@@ -42,7 +42,7 @@ impl Default for OptimizerConfig {
     }
 }
 
-/// Which [`Optimizer`] to use.
+/// Choice of the [`Optimizer`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum AlgorithmConfig {

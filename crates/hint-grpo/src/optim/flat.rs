@@ -7,9 +7,9 @@ use crate::optim::GroupedParameter;
 use crate::optim::slot::needs_master;
 use crate::optim::state::find;
 
-/// Elements of a chunk on a CPU: weights, gradient, moments and scratch of a chunk stay in the cache
-/// from the first operation to the last, and libtorch splits no operation on so few elements among its
-/// threads, which would wait for each other after every one of them.
+/// Elements of a chunk on a CPU. Weights, gradient, moments and scratch of a chunk stay in the cache
+/// from the first operation to the last. Also, libtorch does not split an operation on so few elements
+/// among its threads. They would wait for each other after every one.
 const CPU_CHUNK: i64 = 3 << 13;
 /// Elements of a chunk on an accelerator, where launches cost more than memory traffic.
 const DEVICE_CHUNK: i64 = 1 << 25;
@@ -33,7 +33,7 @@ pub(super) struct Bucket {
 struct Member {
     name: String,
     tensor: Tensor,
-    /// Where its gradient belongs: a view of the flat gradient.
+    /// Place of its gradient: a view of the flat gradient.
     gradient: Tensor,
     start: i64,
     len: i64,

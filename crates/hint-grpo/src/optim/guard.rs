@@ -13,8 +13,8 @@ pub struct GuardConfig {
     /// Skip a gradient whose norm is more than this many times the median of the last ones. More
     /// than 1; off by default.
     pub outlier_factor: Option<f64>,
-    /// How many norms of taken steps the median is over. At least 1. Nothing is an outlier before a
-    /// quarter of them is there.
+    /// Number of norms of taken steps that the median is over. At least 1. Nothing is an outlier
+    /// before a quarter of them is there.
     pub window: usize,
     /// The run stops when this many optimizer steps in a row are skipped. At least 1.
     pub max_consecutive: u64,
@@ -88,7 +88,7 @@ impl Guard {
         (norm > factor * median).then_some(median)
     }
 
-    /// What a resumed run needs.
+    /// State for a resumed run.
     pub(crate) fn state(&self) -> serde_json::Value {
         serde_json::json!(State {
             // Bits, because a decimal number need not come back as the same one.

@@ -1,8 +1,8 @@
 //! From gradients to weights: optimizers, parameter groups, schedules, clipping and the guard.
 //!
-//! An [`Optimizer`] updates parameters from their gradients; the learning rate is an argument, so that a
+//! An [`Optimizer`] updates parameters from their gradients. The learning rate is an argument, so that a
 //! schedule ([`ScheduleConfig`]) is a pure function of the step. [`group_parameters`] gives parameters other
-//! settings by their names, [`clip_grad_norm`] bounds the gradient once per optimizer step, and the guard
+//! settings by their names. [`clip_grad_norm`] bounds the gradient once per optimizer step. The guard
 //! ([`GuardConfig`]) skips steps that would ruin a run. [`OptimizerConfig`] names all of it in a configuration.
 
 use hint_policy::Parameter;
@@ -34,9 +34,9 @@ pub use sgd::{Sgd, SgdConfig};
 
 /// Updates parameters from their gradients.
 ///
-/// An optimizer is built from the parameters before the policy is handed to the trainer: tensors
-/// are shallow handles, so it shares their storage. The learning rate is an argument, so a schedule
-/// is a pure function of the step and nothing has to be kept in sync.
+/// An optimizer is built from the parameters before the policy is handed to the trainer. Tensors
+/// are shallow handles, so it shares their storage. The learning rate is an argument. So a schedule
+/// is a pure function of the step, and nothing must be kept in sync.
 ///
 /// ```
 /// use hint_grpo::{GrpoError, Optimizer};
@@ -95,8 +95,8 @@ pub trait Optimizer: Send {
         }
     }
 
-    /// Everything a resumed run needs to go on bit for bit, by name. A stateless optimizer keeps
-    /// the default.
+    /// The complete state that a resumed run needs to continue bit for bit, by name. A stateless
+    /// optimizer keeps the default.
     fn state(&self) -> Vec<(String, Tensor)> {
         Vec::new()
     }
@@ -172,9 +172,9 @@ fn read_back(scalars: &[Tensor]) -> Vec<f64> {
     Vec::try_from(Tensor::stack(scalars, 0)).expect("a vector of f64")
 }
 
-/// Gives every parameter a gradient of zeros. Without one, a step in which nothing trains would leave
-/// out the momentum of a fresh process and not that of a process that has trained before, so a
-/// resumed run would part from an uninterrupted one.
+/// Gives every parameter a gradient of zeros. Without one, a step in which nothing trains leaves out
+/// the momentum of a fresh process. It would not leave out the momentum of a process that has trained
+/// before. So a resumed run would diverge from an uninterrupted one.
 pub(crate) fn materialize_gradients(parameters: &[Parameter]) -> Result<(), GrpoError> {
     for parameter in parameters {
         (parameter.tensor.sum(parameter.tensor.kind()) * 0.0)

@@ -10,7 +10,7 @@ use crate::optim::slot::Slot;
 use crate::optim::state::find;
 use crate::optim::{AdamW, AdamWConfig, GroupedParameter, Optimizer};
 
-/// How the step size depends on the shape of a matrix.
+/// Dependence of the step size on the shape of a matrix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum MuonScale {
@@ -44,9 +44,9 @@ pub struct MuonConfig {
     pub weight_decay: f64,
     /// Newton-Schulz iterations. At least 1.
     pub iterations: usize,
-    /// Kind of the Newton-Schulz iterations: bf16 as torch, else that of the weights.
+    /// Kind of the Newton-Schulz iterations: bf16 as in torch, else the kind of the weights.
     pub half_precision: bool,
-    /// How the step size depends on the shape.
+    /// Dependence of the step size on the shape.
     pub scale: MuonScale,
     /// Names of matrices that AdamW updates, with `*` for any characters.
     pub exclude: Vec<String>,

@@ -9,11 +9,11 @@ use serde::{Deserialize, Serialize};
 pub struct ScheduleConfig {
     /// Steps over which the learning rate rises linearly to its peak. 0 starts at the peak.
     pub warmup_steps: u64,
-    /// What follows.
+    /// The schedule after it.
     pub decay: Decay,
 }
 
-/// What follows the warm-up.
+/// The schedule after the warm-up.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Decay {

@@ -6,7 +6,7 @@ use crate::error::GrpoError;
 use crate::optim::GroupedParameter;
 use crate::optim::state::find;
 
-/// A parameter that is updated on its own, in `f32` (or `f64`) whatever kind the policy holds.
+/// A parameter that is updated on its own, in `f32` (or `f64`) for any kind of the policy.
 #[derive(Debug)]
 pub(super) struct Slot {
     pub(super) name: String,
@@ -71,7 +71,7 @@ impl Slot {
     }
 }
 
-/// Whether weights of `kind` are too coarse to be updated: at a learning rate of 1e-6 most updates of
+/// Whether weights of `kind` are too coarse to be updated. At a learning rate of 1e-6 most updates of
 /// a bf16 weight round to nothing (Deviation D7).
 pub(super) fn needs_master(kind: Kind) -> bool {
     !matches!(kind, Kind::Float | Kind::Double)

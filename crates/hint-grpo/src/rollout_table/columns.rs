@@ -163,7 +163,7 @@ fn flat<T: DataType, C>(
     leaf::<T>(group, &values, &Levels { definition, repetition: None })
 }
 
-/// Where the values of a column belong, in Parquet's encoding of nested data.
+/// Positions of a column's values, in Parquet's encoding of nested data.
 struct Levels {
     definition: Vec<i16>,
     repetition: Option<Vec<i16>>,

@@ -32,14 +32,14 @@ pub(crate) fn rounded(logprobs: &[f64]) -> Vec<f32> {
     logprobs.iter().map(|logprob| *logprob as f32).collect()
 }
 
-/// What the rollout table keeps.
+/// Limits of the rollout table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RolloutTableConfig {
     /// Steps between two that are written. 1 writes every step, 0 none.
     pub every: u64,
     /// Limit of the folder, in MiB. Beyond it every other file is removed, and from then on every other
-    /// step is left out, so that the table covers the whole run.
+    /// step is left out. So the table covers the whole run.
     pub max_mib: u64,
 }
 
@@ -60,7 +60,7 @@ impl RolloutTableConfig {
     }
 }
 
-/// What part a completion has in its group.
+/// Role of a completion in its group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RolloutRole {
@@ -113,11 +113,11 @@ pub struct RolloutRecord {
     pub problem_level: Option<String>,
     /// The part that it has in its group.
     pub role: RolloutRole,
-    /// What it was sampled from.
+    /// Source of the completion.
     pub source: RolloutSource,
     /// The hint that it was sampled under.
     pub hint: Option<String>,
-    /// How much of the source's hint that was, in `[0, 1]`.
+    /// Share of the source's hint that it got, in `[0, 1]`.
     pub hint_share: Option<f64>,
     /// Its text, with the prefix that it continues.
     pub text: String,
@@ -154,8 +154,8 @@ pub struct RolloutRecord {
     pub logprobs: Option<Vec<f32>>,
     /// The denominator of the ratio at that optimizer step, in nats.
     pub old_logprobs: Option<Vec<f32>>,
-    /// `log π_old(y_t | plain prompt, y_<t)` in nats, where the update scored it besides the ratio: of hinted
-    /// completions whose numerator has another prompt, or whose weight needs it.
+    /// `log π_old(y_t | plain prompt, y_<t)` in nats, where the update scored it besides the ratio. That is
+    /// so for hinted completions whose numerator has another prompt, or whose weight needs it.
     pub plain_logprobs: Option<Vec<f32>>,
     /// Affinity of its group: of the ratio that trains, in the last optimizer step.
     pub affinity: Option<Affinity>,

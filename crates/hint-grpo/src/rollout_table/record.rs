@@ -52,7 +52,7 @@ pub(crate) fn records<'p>(
     records
 }
 
-/// Where a completion stands in the table, and what part it has there.
+/// Place of a completion in the table, and its role there.
 struct Place {
     step: u64,
     group: usize,

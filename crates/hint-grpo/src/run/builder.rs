@@ -107,7 +107,7 @@ impl RunBuilder<PolicyGradient> {
 }
 
 impl RunBuilder<Supervised> {
-    /// What evaluates the [held-out](Self::held_out) problems: the engine, the format and the rubric of a collector.
+    /// Evaluates the [held-out](Self::held_out) problems: the engine, the format and the rubric of a collector.
     #[must_use]
     pub fn evaluator(mut self, collector: Collector) -> Self {
         self.stage = self.stage.with_evaluator(collector);
@@ -154,7 +154,7 @@ impl<S: Stage> RunBuilder<S> {
         self
     }
 
-    /// Problems to evaluate on, without hints, as `evaluation` of the configuration says; see
+    /// Problems to evaluate on, without hints, as configured in `evaluation`; see
     /// [`EvaluationConfig::split`](crate::config::EvaluationConfig::split). None of them may be trained on.
     /// The stage's [collector](Stage::collector) evaluates them.
     #[must_use]
@@ -206,7 +206,7 @@ impl<S: Stage> RunBuilder<S> {
         self
     }
 
-    /// Where to write metrics and checkpoints, or where to resume from.
+    /// Folder for metrics and checkpoints, or the folder to resume from.
     #[must_use]
     pub fn run_dir(mut self, run_dir: RunDir) -> Self {
         self.context.run_dir = Some(run_dir);
@@ -221,8 +221,9 @@ impl<S: Stage> RunBuilder<S> {
         self
     }
 
-    /// Lets a resumed run differ in these keys of the configuration, each with all keys below it, or in
-    /// what it [depends on](Self::depends_on). What differs is recorded in the history of its checkpoints.
+    /// Lets a resumed run differ in these keys of the configuration, each with all keys below it. It may
+    /// also name entries of [`depends_on`](Self::depends_on). Each difference is recorded in the history
+    /// of its checkpoints.
     ///
     /// The training data are `problems`, `hints`, `solutions` and `columns`; the held-out ones are below
     /// `held_out`. Whether a change of the configuration makes sense is up to
@@ -247,10 +248,10 @@ impl<S: Stage> RunBuilder<S> {
     ///
     /// # Errors
     ///
-    /// [`GrpoError::Config`]; for a resumed run [`GrpoError::Mismatch`] when its configuration was
-    /// another one (see [`RunBuilder::changes`]; more steps are allowed where no schedule depends on their
-    /// number), and [`GrpoError::Checkpoint`] or [`GrpoError::Read`]
-    /// when its checkpoint cannot be used.
+    /// [`GrpoError::Config`]. For a resumed run, [`GrpoError::Mismatch`] when its configuration was
+    /// another one. [`RunBuilder::changes`] lists exceptions, and more steps are allowed where no schedule
+    /// depends on their number. [`GrpoError::Checkpoint`] or [`GrpoError::Read`] when its checkpoint
+    /// cannot be used.
     pub fn build(self) -> Result<Run<S>, GrpoError> {
         let Self {
             mut stage,

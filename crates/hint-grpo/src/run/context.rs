@@ -54,8 +54,8 @@ impl RunContext {
         *spent += now.saturating_sub(start);
     }
 
-    /// Completes the report of a step, writes it down and tells the observers. Returns whether one
-    /// of them stops the run.
+    /// Completes the report of a step, writes it and passes it to the observers. Returns whether
+    /// one of them stops the run.
     pub(super) fn finish_step(&mut self, mut report: StepReport) -> Result<bool, GrpoError> {
         self.leave();
         report.timings = std::mem::take(&mut self.spent);
@@ -71,7 +71,7 @@ impl RunContext {
         Ok(stop)
     }
 
-    /// Ends an evaluation: writes its results down and tells the observers.
+    /// Ends an evaluation: writes its results and passes them to the observers.
     pub(super) fn finish_evaluation(
         &mut self,
         step: u64,
@@ -88,7 +88,7 @@ impl RunContext {
         Ok(())
     }
 
-    /// Tells the observers about the completions of a step, and writes them down if the run has a folder.
+    /// Passes the completions of a step to the observers, and writes them if the run has a folder.
     pub(super) fn rollouts(
         &mut self,
         step: u64,

@@ -1,7 +1,7 @@
 //! The run: one loop of steps, evaluations and checkpoints for every stage of training.
 //!
-//! [`Run::run`] is the loop. What a step's samples are is up to its [`Stage`]; what they do to the weights is
-//! the [`Learner`]'s business; observers, clock and files are behind the `RunContext`.
+//! [`Run::run`] is the loop. Its [`Stage`] makes the samples of a step, and the [`Learner`] updates the
+//! weights on them. Observers, clock and files are behind the `RunContext`.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -69,11 +69,11 @@ pub struct Run<S> {
     progress: Progress,
     /// The checkpoint of the run that was resumed.
     restored: Option<Restored>,
-    /// What else the run depends on.
+    /// Further dependencies of the run.
     dependencies: BTreeMap<String, String>,
-    /// What a resumed run may do in another way: keys, or names of what it depends on.
+    /// Differences that a resumed run may have: keys, or names of its dependencies.
     changes: Vec<String>,
-    /// What was changed so far.
+    /// Changes so far.
     history: Vec<Change>,
     /// The step of the newest checkpoint.
     last_checkpoint: Option<u64>,
@@ -88,7 +88,7 @@ impl<S> std::fmt::Debug for Run<S> {
     }
 }
 
-/// How a call of [`Run::run`] ended.
+/// The way in which a call of [`Run::run`] ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
     /// All steps are done.
@@ -130,10 +130,10 @@ impl<S: Stage> Run<S> {
     ///
     /// # Errors
     ///
-    /// [`GrpoError::NoProblems`]; [`GrpoError::Mismatch`] when the run was resumed and `items`
-    /// are not those it was started with; [`GrpoError::NotFinite`] for a loss or a gradient that is
-    /// not a number; [`GrpoError::Config`] when a problem is both trained on and held out; and errors
-    /// of the parts. The last checkpoint stays usable after any of them; a step that fails before it
+    /// [`GrpoError::NoProblems`]. [`GrpoError::Mismatch`] when the run was resumed and `items` are
+    /// not those it was started with. [`GrpoError::NotFinite`] for a loss or a gradient that is not a
+    /// number. [`GrpoError::Config`] when a problem is both trained on and held out. Also errors of
+    /// the parts. The last checkpoint stays usable after any of them. A step that fails before it
     /// changed a weight is preceded by one of its own.
     pub fn run(&mut self, items: &S::Items) -> Result<Outcome, GrpoError> {
         if S::is_empty(items) {
@@ -269,8 +269,8 @@ impl<S: Stage> Run<S> {
         Ok(path)
     }
 
-    /// After a step that failed: writes a checkpoint of the state before it, unless the step changed
-    /// weights or the newest checkpoint is that one already.
+    /// After a step that failed: writes a checkpoint of the state before it. It does nothing if the
+    /// step changed weights or the newest checkpoint is that one already.
     fn save_before(&mut self, before: Option<Snapshot>, data: &BTreeMap<String, String>) {
         let is_untouched = self.learner.updates() == self.progress.updates;
         let is_newer = self.last_checkpoint != Some(self.progress.step);

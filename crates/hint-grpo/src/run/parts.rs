@@ -9,19 +9,19 @@ use hint_rollout::{PromptFormat, RolloutEngine};
 use crate::config::GrpoConfig;
 use crate::error::GrpoError;
 
-/// What a program brings to a run of policy gradient, beside its configuration:
+/// Parts that a program brings to a run of policy gradient, beside its configuration.
 /// [`Trainer::from_config`](super::Trainer) makes the collector of both.
 #[derive(Debug)]
 pub struct Parts<E, F> {
     /// The policy that is trained.
     pub policy: SharedPolicy,
-    /// What samples completions.
+    /// Samples completions.
     pub engine: E,
     /// From problems to prompts, and back to text.
     pub format: F,
-    /// What judges and rewards completions.
+    /// Judges and rewards completions.
     pub rewards: Rewards,
-    /// Where hints come from.
+    /// Source of hints.
     pub hints: Hints,
 }
 
@@ -59,7 +59,7 @@ fn verifier(config: &GrpoConfig) -> Result<Box<dyn Verifier>, GrpoError> {
     config.verifier.build().map_err(|error| GrpoError::other("verifier", error))
 }
 
-/// What judges and rewards the completions of a run.
+/// The judge and the rewards of a run's completions.
 pub struct Rewards(Judge);
 
 /// Adds to the rubric of the configured verifier.
@@ -100,7 +100,7 @@ impl Rewards {
     }
 }
 
-/// Where the hints of a run come from.
+/// Source of a run's hints.
 pub struct Hints(Source);
 
 /// Looks up what an environment variable holds.
@@ -123,7 +123,7 @@ impl std::fmt::Debug for Hints {
 }
 
 impl Hints {
-    /// From nowhere, whatever the trigger: plain GRPO.
+    /// No hints, for any trigger: plain GRPO.
     pub const fn none() -> Self {
         Self(Source::Nothing)
     }

@@ -73,7 +73,7 @@ impl Restored {
         GrpoError::Checkpoint { path: self.dir.clone(), problem }
     }
 
-    /// What was changed before.
+    /// Earlier changes.
     pub(super) fn history(&self) -> Vec<Change> {
         self.state.history.clone()
     }

@@ -20,13 +20,13 @@ use crate::error::GrpoError;
 
 const CHECKPOINTS: &str = "checkpoints";
 const MODEL: &str = "model.safetensors";
-/// What is trained of a policy with low-rank adapters.
+/// Trained parameters of a policy with low-rank adapters.
 const ADAPTER: &str = "adapter_model.safetensors";
 const OPTIMIZER: &str = "optimizer.safetensors";
 const STATE: &str = "trainer.json";
 const FORMAT: u32 = 5;
 
-/// How far a run is. All randomness derives from the seed and these numbers.
+/// Progress of a run. All randomness derives from the seed and these numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Progress {
@@ -38,10 +38,10 @@ pub(crate) struct Progress {
     pub(crate) num_tokens: u64,
 }
 
-/// What goes into a checkpoint besides the model.
+/// Content of a checkpoint besides the model.
 #[derive(Debug)]
 pub(crate) struct CheckpointContent<'a> {
-    /// What kind of training the run is, see [`TrainerState::stage`].
+    /// Kind of training of the run, see [`TrainerState::stage`].
     pub(crate) stage: &'static str,
     pub(crate) progress: Progress,
     pub(crate) optimizer: Vec<(String, Tensor)>,
@@ -49,12 +49,12 @@ pub(crate) struct CheckpointContent<'a> {
     pub(crate) parts: BTreeMap<String, Value>,
     /// Fingerprints of what the run depends on.
     pub(crate) fingerprints: BTreeMap<String, String>,
-    /// What was changed on resuming.
+    /// Changes on resuming.
     pub(crate) history: &'a [Change],
     pub(crate) config: &'a GrpoConfig,
 }
 
-/// What a checkpoint holds besides tensors.
+/// Content of a checkpoint besides tensors.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct TrainerState {
@@ -68,13 +68,13 @@ pub(crate) struct TrainerState {
     pub(super) metrics_bytes: u64,
     /// Length of `timings.jsonl` in bytes.
     pub(super) timings_bytes: u64,
-    /// What is kept of the rollout table.
+    /// Files of the rollout table that are kept.
     pub(super) rollouts: KeptRollouts,
     /// State of the parts that keep one, by name: `advantage`, `collector`, …
     pub(crate) parts: BTreeMap<String, Value>,
     /// Fingerprints of what the run depends on: problems, hints, the base model, …
     pub(crate) fingerprints: BTreeMap<String, String>,
-    /// What was changed on resuming, oldest first.
+    /// Changes on resuming, oldest first.
     pub(crate) history: Vec<Change>,
     /// The configuration of the run.
     pub(crate) config: GrpoConfig,
@@ -218,7 +218,7 @@ fn read_state(dir: &Path) -> Result<TrainerState, GrpoError> {
         .map_err(|error| damaged(format!("`{STATE}` cannot be read ({error})")))
 }
 
-/// Where the checkpoints of the run in `root` are.
+/// Folder of the checkpoints of the run in `root`.
 pub(super) fn checkpoints_dir(root: &Path) -> PathBuf {
     root.join(CHECKPOINTS)
 }

@@ -28,8 +28,8 @@ impl RunDir {
         write_json(&path_of(&self.root, step), evaluation)
     }
 
-    /// The completions that evaluations of the run in `root` kept: files in the form of the rollout table, each with
-    /// the step that the evaluation followed, in order.
+    /// The completions that evaluations of the run in `root` kept. They are files in the form of the rollout table,
+    /// in order, each with the step that the evaluation followed.
     ///
     /// # Errors
     ///

@@ -106,7 +106,7 @@ fn bytes(message: &mut Vec<u8>, field: u8, value: &[u8]) {
     message.extend(value);
 }
 
-/// Appends a number, seven bits a byte, the lowest first; the top bit says that more follow.
+/// Appends a number, seven bits per byte, the lowest first; the top bit means that more follow.
 fn varint(message: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {
         message.push(value.to_le_bytes()[0] | 0x80);
@@ -164,7 +164,7 @@ mod tests {
     use crate::metrics::{self, Metrics};
     use crate::observer::Timings;
 
-    /// What `tests/golden/gen/read_events.py` reads back with TensorBoard.
+    /// The values that `tests/golden/gen/read_events.py` reads back with TensorBoard.
     fn report(step: u64) -> StepReport {
         let mut metrics = Metrics::new();
         metrics.set(metrics::REWARD, 0.25 * step as f64);

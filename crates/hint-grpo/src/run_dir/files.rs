@@ -57,8 +57,8 @@ pub(super) fn write_json(path: &Path, value: &impl Serialize) -> Result<(), Grpo
     fs::write(path, text + "\n").map_err(write_error(path))
 }
 
-/// Removes a folder, if it is there, so that no moment of it is visible under its own name: a
-/// half-removed checkpoint would look like a complete one.
+/// Removes a folder, if it exists, so that no moment of it is visible under its own name. A
+/// half-removed checkpoint would resemble a complete one.
 pub(super) fn remove_dir(path: &Path) -> Result<(), GrpoError> {
     let hidden = path.with_file_name(format!(".{}.removed", file_name(path)));
     discard(&hidden)?;

@@ -44,8 +44,8 @@ const TIMINGS: &str = "timings.jsonl";
 /// checkpoints/step-00000010/     model.safetensors, config.json, …, optimizer.safetensors, trainer.json
 /// ```
 ///
-/// A checkpoint is written into a hidden folder, flushed to disk and then renamed, so at any moment
-/// every `step-*` folder is complete. `trainer.json` is described in [the book](../../../book/checkpoints.html).
+/// A checkpoint is written into a hidden folder, flushed to disk and then renamed. So every `step-*` folder is
+/// complete at any moment. `trainer.json` is described in [the book](../../../book/checkpoints.html).
 ///
 /// ```no_run
 /// use hint_grpo::prelude::*;
@@ -63,7 +63,7 @@ pub struct RunDir {
     timings: File,
     events: Option<EventFile>,
     rollouts: KeptRollouts,
-    /// What is to be kept of the rollout table.
+    /// Files of the rollout table to keep.
     table: RolloutTableConfig,
     /// Files of the rollout table that are not yet flushed to disk.
     unsynced: Vec<PathBuf>,
@@ -96,8 +96,8 @@ impl RunDir {
         Ok(Self { root, metrics, timings, events, rollouts, table, unsynced, resume_from })
     }
 
-    /// Goes on with the run in `root` at its latest checkpoint, or starts one with `config` where there is
-    /// no checkpoint yet.
+    /// Continues the run in `root` at its latest checkpoint, or starts one with `config` where there is no
+    /// checkpoint yet.
     ///
     /// # Errors
     ///
@@ -115,12 +115,12 @@ impl RunDir {
     /// Opens the run in `root` at its latest checkpoint, whose checksums are compared. The trainer
     /// restores it when it is built.
     ///
-    /// What metrics and timings say about later steps is dropped.
+    /// Metrics and timings of later steps are dropped.
     ///
     /// # Errors
     ///
     /// [`GrpoError::NoCheckpoint`] when there is none. [`GrpoError::Checkpoint`] when the latest one
-    /// is damaged; the message names the file, and the newest checkpoint that is not damaged, which
+    /// is damaged. The message names the file, and the newest intact checkpoint, which
     /// [`RunDir::resume_at`] takes. [`GrpoError::Read`] and [`GrpoError::Write`] for the files of
     /// the run.
     pub fn resume(root: impl Into<PathBuf>) -> Result<Self, GrpoError> {
@@ -142,7 +142,7 @@ impl RunDir {
         }
     }
 
-    /// Opens the run in `root` at the checkpoint of `step`, and removes later checkpoints: they
+    /// Opens the run in `root` at the checkpoint of `step`, and removes later checkpoints. They
     /// belong to steps that are about to be taken again.
     ///
     /// # Errors
@@ -209,7 +209,7 @@ impl RunDir {
         Ok(())
     }
 
-    /// Writes the configuration again, with what only the built run knows of it.
+    /// Writes the configuration again, with the values that only the built run has.
     pub(crate) fn write_config(&self, config: &GrpoConfig) -> Result<(), GrpoError> {
         write_config(&self.root, config)
     }

@@ -12,7 +12,8 @@ use crate::rollout_table::{RolloutRecord, RolloutTableConfig, write_rollouts};
 
 const ROLLOUTS: &str = "rollouts";
 
-/// What is kept of the table. A checkpoint has it, so that a resumed run keeps the same files.
+/// Files of the table that are kept. A checkpoint has it, so that a resumed run keeps the same
+/// files.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct KeptRollouts {

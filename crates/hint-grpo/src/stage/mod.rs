@@ -27,15 +27,15 @@ pub(crate) use fingerprint::problem_fingerprints;
 pub use policy_gradient::PolicyGradient;
 pub use supervised::{Demonstration, Supervised};
 
-/// What a stage brings for one step.
+/// Input of one step, from its stage.
 #[derive(Debug, Default)]
 #[non_exhaustive]
 pub struct Batch {
-    /// What the learner trains on.
+    /// Samples for the learner.
     pub samples: SampleBatch,
     /// Numbers about the samples.
     pub metrics: Metrics,
-    /// What did not stop the step, but should be known.
+    /// Findings that did not stop the step.
     pub warnings: Vec<Warning>,
     /// Tokens that were sampled for this step, or in a supervised stage learned from.
     pub tokens: u64,
@@ -65,7 +65,7 @@ fn check_reference(config: &GrpoConfig, parts: &LearnerParts) -> Result<(), Conf
     })?)
 }
 
-/// Where the samples of a run come from.
+/// Source of a run's samples.
 pub trait Stage {
     /// The name of the stage in checkpoints: a checkpoint of one stage cannot resume another.
     const NAME: &'static str;
@@ -81,7 +81,7 @@ pub trait Stage {
     ///
     /// # Errors
     ///
-    /// What keeps them from being compared.
+    /// The reason why they cannot be compared.
     fn find_held_out(
         &self,
         items: &Self::Items,
@@ -95,7 +95,7 @@ pub trait Stage {
     ///
     /// # Errors
     ///
-    /// What is missing.
+    /// The missing part.
     fn check(&self, items: &Self::Items) -> Result<(), GrpoError> {
         let _ = items;
         Ok(())
@@ -121,7 +121,7 @@ pub trait Stage {
     /// An item that cannot be read.
     fn fingerprints(items: &Self::Items) -> Result<BTreeMap<String, String>, GrpoError>;
 
-    /// How the supervised loss of this stage's samples is reduced.
+    /// Reduction of the supervised loss of this stage's samples.
     fn sft_loss(config: &GrpoConfig) -> SftLoss;
 
     /// The samples of the step after `progress`. There is at least one item.
@@ -147,14 +147,14 @@ pub trait Stage {
         BTreeMap::new()
     }
 
-    /// What evaluates held-out problems, if there is anything.
+    /// Evaluates held-out problems, if there are any.
     fn collector(&mut self) -> Option<&mut Collector>;
 
     /// Hands new weights to what samples.
     ///
     /// # Errors
     ///
-    /// What the engine returns.
+    /// Errors of the engine.
     fn sync(&mut self, weights: &dyn WeightSource) -> Result<(), GrpoError> {
         match self.collector() {
             Some(collector) => Ok(collector.sync(weights)?),
@@ -167,8 +167,8 @@ pub trait Stage {
         BTreeMap::new()
     }
 
-    /// What [`Stage::state`] would return now, for later. It is taken before every step and used if the step
-    /// fails, so that a stage with a large state shares it in place of writing it out, as the default does.
+    /// The value that [`Stage::state`] would return now, for later. It is taken before every step and used
+    /// if the step fails. The default writes the state out; a stage with a large state shares it instead.
     fn snapshot(&self) -> Snapshot {
         let state = self.state();
         Box::new(move || state)
@@ -178,7 +178,7 @@ pub trait Stage {
     ///
     /// # Errors
     ///
-    /// What `part` returns, and an error for a state that does not fit.
+    /// Errors of `part`, and an error for a state that does not fit.
     fn load_state(
         &mut self,
         part: &dyn Fn(&str) -> Result<Value, GrpoError>,

@@ -13,7 +13,7 @@ const AGREE: f64 = 0.5;
 
 pub(super) const RULE: Rule = Rule {
     condition: Condition::Collapsing,
-    when: "entropy fell below 20 % of that of the first steps while the pass rate did not rise, or more than half of \
+    when: "entropy fell below 20 % of that of the first steps while the pass rate did not rise. Or more than half of \
            the groups are all wrong and agree on one answer",
     find,
 };

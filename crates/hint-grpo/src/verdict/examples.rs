@@ -19,7 +19,7 @@ pub struct Example {
     pub group: usize,
     /// Id of the problem.
     pub problem: String,
-    /// What the group shows, as a clause.
+    /// Finding of the group, as a clause.
     pub why: String,
 }
 
@@ -50,7 +50,7 @@ pub fn examples(condition: Condition, records: &[RolloutRecord], most: usize) ->
     shown.into_iter().take(most).map(|(_, example)| example).collect()
 }
 
-/// How clearly a group shows the condition, and what it shows; nothing if it does not.
+/// Clarity with which a group shows the condition, and the finding; `None` if it does not show it.
 fn shows(condition: Condition, members: &[&RolloutRecord]) -> Option<(f64, String)> {
     let total = members.len();
     let count = |is: &dyn Fn(&RolloutRecord) -> bool| {

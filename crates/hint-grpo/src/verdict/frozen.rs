@@ -11,8 +11,8 @@ const STEPS: usize = 3;
 
 pub(super) const RULE: Rule = Rule {
     condition: Condition::Frozen,
-    when: "over at least three steps, the learning rate or the gradient was 0, most optimizer steps were skipped, \
-           or fewer than 0.1 % of the weights changed",
+    when: "over at least three steps: learning rate or gradient 0, most optimizer steps skipped, or fewer than 0.1 % of \
+           the weights changed",
     find,
 };
 

@@ -80,7 +80,7 @@ impl History {
     }
 
     /// Share of groups in which every completion is wrong, before and after hints. `value` returns the metrics
-    /// of a step. Where plain completions are not sampled, every hinted group counts as wrong before.
+    /// of a step. If plain completions are not sampled, every hinted group counts as wrong before.
     pub fn wrong_after_hints(value: impl Fn(&str) -> Option<f64>) -> Option<(f64, f64)> {
         let hinted = value(metrics::HINT_HINTED_FRAC).unwrap_or(0.0);
         let rescued = value(metrics::HINT_RESCUED_FRAC).unwrap_or(0.0);
@@ -147,7 +147,7 @@ impl History {
         self.curve(name).last().map(|(_, value)| *value)
     }
 
-    /// How much a counter grew over the latest steps; without a step before them, since the first of them.
+    /// Growth of a counter over the latest steps; without a step before them, since the first of them.
     pub(super) fn growth(&self, name: &str) -> Option<f64> {
         let (first, curve) = (*self.window().start(), self.curve(name));
         let before = curve.partition_point(|(step, _)| *step < first).saturating_sub(1);

@@ -41,7 +41,7 @@ mod unjudged;
 pub use examples::{Example, examples};
 pub use history::History;
 
-/// Steps without a finding after which a run is healthy; before, it is too early to say.
+/// Steps without a finding after which a run is healthy; before, it has no verdict.
 const ENOUGH_STEPS: usize = 3;
 
 /// The state of a run, from the most to the least urgent: a condition may be the cause of a later one.
@@ -139,7 +139,7 @@ pub const RULES: [Rule; 9] = [
     frozen::RULE,
 ];
 
-/// What a rule found.
+/// Finding of a rule.
 struct Found {
     evidence: String,
     advice: String,
@@ -152,9 +152,9 @@ struct Found {
 pub struct Finding {
     /// The condition.
     pub condition: Condition,
-    /// What was measured, as a clause.
+    /// The measurement, as a clause.
     pub evidence: String,
-    /// What to try, with keys of the configuration in backticks.
+    /// Advice, with keys of the configuration in backticks.
     pub advice: String,
     /// The metrics behind the evidence, with their means over the steps.
     pub measured: Vec<(&'static str, f64)>,
@@ -173,7 +173,7 @@ impl fmt::Display for Finding {
     }
 }
 
-/// What all rules found.
+/// Findings of all rules.
 #[derive(Debug, Clone, PartialEq, Default, Serialize)]
 #[non_exhaustive]
 pub struct RunVerdict {
@@ -200,7 +200,7 @@ impl RunVerdict {
         Self { findings: RULES.iter().filter_map(find).collect(), steps: history.len() }
     }
 
-    /// The most urgent condition; `None` while it is too early to say.
+    /// The most urgent condition; `None` before there are enough steps.
     pub fn condition(&self) -> Option<Condition> {
         match self.findings.first() {
             Some(finding) => Some(finding.condition),

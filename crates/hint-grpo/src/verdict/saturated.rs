@@ -7,7 +7,7 @@ use crate::metrics;
 
 pub(super) const RULE: Rule = Rule {
     condition: Condition::Saturated,
-    when: "more than 80 % of the groups are all right, or more than 80 % have equal rewards and at least as many of \
+    when: "more than 80 % of the groups are all right. Or more than 80 % have equal rewards and at least as many of \
            them are all right as all wrong",
     find,
 };

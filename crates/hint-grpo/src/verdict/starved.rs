@@ -14,7 +14,7 @@ const AGREE: f64 = 0.5;
 
 pub(super) const RULE: Rule = Rule {
     condition: Condition::Starved,
-    when: "more than 80 % of the groups are all wrong after hints, or more than 80 % have equal rewards and more of \
+    when: "more than 80 % of the groups are all wrong after hints. Or more than 80 % have equal rewards and more of \
            them are all wrong than all right",
     find,
 };

@@ -5,14 +5,15 @@
 //! [--micro-batch 4] [--own-micro-batch 2] [--threads 2] [--device cpu] [--transformers PYTHON] [--vllm PYTHON]
 //! [--bandwidth GB/S] [--peak TFLOP/S]`
 //!
-//! Each side is a process of its own that loads once and then runs in turn with the others, so that other load on the
+//! Each side is a process of its own that loads once and then runs in turn with the others. So other load on the
 //! machine meets all. The first round is not counted. transformers lives in an environment in the cache folder, made on
-//! first use from the torch of `cargo xtask setup`; `--transformers` names the Python of another one, and `--vllm` that of
-//! an environment with vLLM. `qwen2.5-1.5b` has random weights in the shape of that model, kept in the cache folder.
-//! Prints a Markdown table of medians; takes hours with the defaults on two cores, most of them in transformers. On a
-//! GPU: `--device cuda --batch 256`; one side after the other is then started and measured alone, the column of memory is what
-//! the device has in use, cuDNN's attention is off and AdamW fused on the side of transformers. `--bandwidth` and `--peak` are the limits
-//! of the device, of which our share in decoding (weights and cache are read once a step) and in training is then printed.
+//! first use from the torch of `cargo xtask setup`. `--transformers` names the Python of another one, `--vllm` the
+//! Python of an environment with vLLM. `qwen2.5-1.5b` has random weights in the shape of that model, kept in the cache
+//! folder. Prints a Markdown table of medians; takes hours with the defaults on two cores, most of them in
+//! transformers. On a GPU: `--device cuda --batch 256`. One side after the other is then started and measured alone,
+//! and the column of memory is the device memory in use. On the side of transformers, cuDNN's attention is off and
+//! AdamW fused. `--bandwidth` and `--peak` are the limits of the device. The share that decoding (weights and cache are
+//! read once per step) and training reach is then printed.
 #![expect(clippy::print_stdout, reason = "the table is the output")]
 #![expect(clippy::disallowed_methods, reason = "a benchmark reads the clock and its environment")]
 
@@ -297,7 +298,7 @@ impl Peer {
         Ok(())
     }
 
-    /// Tokens per second of the runs but the first, in ascending order.
+    /// Tokens per second of the runs except the first, in ascending order.
     fn sorted(&self) -> Vec<f64> {
         let mut rates = self.rates[1..].to_vec();
         rates.sort_by(f64::total_cmp);

@@ -52,7 +52,7 @@ pub(crate) fn serve(args: &[String]) -> Result<()> {
 }
 
 /// Bytes of weights and cache that decoding reads for a token, and the floating-point operations that training takes
-/// for one: 6 for each weight of a product, and those of attention to half of the row.
+/// for one. These are 6 for each weight of a product, and those of attention to half of the row.
 fn work_of_a_token(policy: &CausalLm, settings: &Value) -> Result<(f64, f64)> {
     let config = policy.config();
     let element = policy.compute().elt_size_in_bytes() as f64;
@@ -165,7 +165,8 @@ fn train(policy: &CausalLm, settings: &Value, moments: &mut Option<Moments>) -> 
     Ok(rows.iter().map(Vec::len).sum())
 }
 
-/// The most memory this process has had, in GiB; on a GPU what all processes use there, of which libtorch keeps the most.
+/// The most memory this process has had, in GiB. On a GPU, the memory that all processes use there, most of which
+/// libtorch keeps.
 fn peak(device: Device) -> Result<f64> {
     if let Some(memory) = device_memory(device) {
         return Ok(memory.used() as f64 / f64::from(1 << 30));

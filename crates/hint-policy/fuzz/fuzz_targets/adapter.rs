@@ -1,5 +1,5 @@
 //! Any text as `adapter_config.json` and any bytes as `adapter_model.safetensors`, with a zero byte between them, on a
-//! fixed model: the adapter is loaded, or refused with an error that has a text.
+//! fixed model. The adapter is loaded, or refused with an error that has a text.
 #![no_main]
 
 use std::sync::LazyLock;

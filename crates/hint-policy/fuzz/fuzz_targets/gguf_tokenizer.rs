@@ -1,5 +1,5 @@
-//! Any bytes as a GGUF file with a tokenizer: it is built or refused, and one that was built encodes, decodes and renders
-//! a conversation, or says why not.
+//! Any bytes as a GGUF file with a tokenizer: it is built or refused. A built one encodes, decodes and renders a
+//! conversation, or returns an error.
 #![no_main]
 
 use std::io::Write;

@@ -1,9 +1,9 @@
 //! The model families, as data.
 //!
-//! A [`Family`] describes what the models of one family share: the transformer block, the names of its
-//! parameters, and how their `config.json` and GGUF files are to be read. The forward passes interpret
-//! that description layer by layer, as [`LayerPlan`](crate::config::plan::LayerPlan), and never name a
-//! family.
+//! A [`Family`] describes the common properties of the models of one family. They are the transformer
+//! block, the names of its parameters, and the reading of their `config.json` and GGUF files. The
+//! forward passes interpret that description layer by layer, as
+//! [`LayerPlan`](crate::config::plan::LayerPlan), and never name a family.
 
 use crate::config::family::{
     Activation, AttentionBias, Biases, BlockNorms, Defaults, DeltaNets, Family, GgufFamily,
@@ -24,7 +24,7 @@ pub enum Architecture {
     /// `MistralForCausalLM`: Llama with an optional sliding window.
     Mistral,
     /// `Gemma3ForCausalLM`, text only: scaled embeddings, norms before and after each part, norms of
-    /// queries and keys, sliding windows with a rotary base of their own, a gate of GELU.
+    /// queries and keys. Sliding windows have a rotary base of their own, and the gate is GELU.
     Gemma3,
     /// `SmolLM3ForCausalLM`: Llama with layers that do not rotate queries and keys.
     SmolLm3,
@@ -38,7 +38,7 @@ pub enum Architecture {
     Gemma2,
     /// `Olmo3ForCausalLM`: `Olmo2` with sliding windows, whose layers have unscaled rotary frequencies.
     Olmo3,
-    /// `Exaone4ForCausalLM`: norms after each part alone and of query and key heads; where some layers have a
+    /// `Exaone4ForCausalLM`: norms only after each part and of query and key heads. If some layers have a
     /// sliding window, the others do not rotate.
     Exaone4,
     /// `SeedOssForCausalLM`: Llama with biases on queries, keys and values.
@@ -322,7 +322,7 @@ impl Architecture {
         Self::Qwen35,
     ];
 
-    /// What its models have in common.
+    /// Common properties of its models.
     pub(crate) const fn family(self) -> &'static Family {
         match self {
             Self::Llama => &LLAMA,

@@ -1,6 +1,6 @@
 //! The options that describe a model family.
 
-/// What the models of a family have in common.
+/// Common properties of the models of a family.
 #[derive(Debug, Clone, Copy)]
 #[expect(clippy::struct_excessive_bools, reason = "independent options")]
 pub(crate) struct Family {
@@ -67,7 +67,7 @@ impl BlockNorms {
     }
 }
 
-/// What a norm multiplies `x / rms(x)` by, and in which order it rounds.
+/// Factor of `x / rms(x)` in a norm, and the order of its roundings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum NormFactor {
     /// The quotient is rounded, then multiplied by the weight.
@@ -116,7 +116,7 @@ impl Activation {
     }
 }
 
-/// Which projections have biases.
+/// Projections with biases.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Biases {
     pub(crate) attention: AttentionBias,
@@ -130,16 +130,16 @@ pub(crate) enum AttentionBias {
     Never,
     /// On queries, keys and values, always.
     Inputs,
-    /// On all projections, if `attention_bias` says so.
+    /// On all projections, with `attention_bias`.
     Key,
-    /// On queries, keys and values if `attention_bias` says so, behind attention if `attention_out_bias` does.
+    /// On queries, keys and values with `attention_bias`, behind attention with `attention_out_bias`.
     Apart {
         /// The default of `attention_bias`.
         default: bool,
     },
 }
 
-/// Which layers have a sliding window.
+/// Layers with a sliding window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Windows {
     Never,
@@ -159,7 +159,7 @@ pub(crate) enum Windows {
     },
 }
 
-/// Which layers have a gated delta-net in place of attention.
+/// Layers with a gated delta-net in place of attention.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum DeltaNets {
     Never,
@@ -194,7 +194,7 @@ pub(crate) enum Unrotated {
     WithoutWindow,
 }
 
-/// What a `config.json` that lacks a key means; `None` where the key is required, or absent values mean none.
+/// Default of a key that a `config.json` lacks; `None` where the key is required, or absent values mean none.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Defaults {
     pub(crate) sizes: Option<Sizes>,

@@ -184,7 +184,7 @@ fn whole<S: Serializer>(number: &Option<f64>, serializer: S) -> Result<S::Ok, S:
     }
 }
 
-/// Tells a `null` from a key that is not there, which stands for the default of the family.
+/// Separates a `null` from a missing key, which stands for the default of the family.
 fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
     Value::deserialize(deserializer).map(Some)
 }

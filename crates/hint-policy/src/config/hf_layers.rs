@@ -159,7 +159,7 @@ fn scaling(mut object: Map<String, Value>) -> Result<RopeScaling, PolicyError> {
     })
 }
 
-/// Which layers rotate queries and keys; empty if all do.
+/// Layers that rotate queries and keys; empty if all do.
 pub(super) fn rotary_layers(
     raw: &HfConfig,
     architecture: Architecture,

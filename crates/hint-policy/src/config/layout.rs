@@ -8,7 +8,7 @@ use crate::tensor::{len, size};
 /// The LM head where it is not the embedding.
 pub(crate) const HEAD: &str = "lm_head.weight";
 
-/// What a freshly initialized parameter holds.
+/// Content of a freshly initialized parameter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Init {
     /// Normal numbers with the configured deviation.
@@ -30,7 +30,7 @@ pub(crate) struct ParameterSpec {
 }
 
 impl ParameterSpec {
-    /// How many values it has.
+    /// Number of its values.
     pub(crate) fn values(&self) -> usize {
         self.shape.iter().map(|&size| len(size)).product()
     }

@@ -8,7 +8,7 @@ use crate::config::ModelConfig;
 use crate::config::layout::{projection_names, projection_path, projections};
 use crate::error::PolicyError;
 
-/// Which target stands for every projection of the transformer blocks.
+/// The target that stands for every projection of the transformer blocks.
 pub(crate) const ALL_LINEAR: &str = "all-linear";
 
 /// Shape and place of low-rank adapters.
@@ -37,8 +37,8 @@ pub struct LoraConfig {
     pub alpha: f64,
     /// Share of the inputs that an adapter does not see while training. In `[0, 1)`.
     pub dropout: f64,
-    /// The projections that get an adapter: `"all-linear"`, or names as in PEFT, each a path such
-    /// as `"model.layers.0.self_attn.q_proj"` or the end of one, such as `"q_proj"`.
+    /// The projections that get an adapter: `"all-linear"`, or names as in PEFT. A name is a path
+    /// such as `"model.layers.0.self_attn.q_proj"` or the end of one, such as `"q_proj"`.
     pub target_modules: Vec<String>,
     /// Whether the scale is `alpha / √rank` in place of `alpha / rank`.
     pub rank_stabilized: bool,
@@ -116,7 +116,7 @@ impl LoraConfig {
         (rank, alpha / divisor)
     }
 
-    /// Which of the parameters `names` belong to modules that are saved in whole.
+    /// The parameters among `names` that belong to modules that are saved in whole.
     pub(crate) fn saved(
         &self,
         config: &ModelConfig,

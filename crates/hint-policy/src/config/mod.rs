@@ -1,11 +1,10 @@
 //! The shape of a model, its constants, and the names and shapes of its parameters.
 //!
-//! [`ModelConfig`] is what the rest of the crate computes by. It serializes as the `config.json` of
-//! Hugging Face transformers, through `hf`, which knows the keys of each family and refuses every option
-//! that would change the result and is not implemented. The common properties of the models of an [`Architecture`] are
-//! described in `architecture`, by the options in `family`. `plan` makes of both a description of each block, which the forward passes
-//! interpret. `layout` lists the parameters in the order of a checkpoint. [`LoraConfig`]
-//! describes adapters on them.
+//! [`ModelConfig`] is the input of all computations of the crate. It serializes as the `config.json` of Hugging Face
+//! transformers, through `hf`, which has the keys of each family. It refuses every option that would change the result
+//! and is not implemented. The common properties of the models of an [`Architecture`] are described in `architecture`,
+//! by the options in `family`. `plan` makes of both a description of each block, which the forward passes interpret.
+//! `layout` lists the parameters in the order of a checkpoint. [`LoraConfig`] describes adapters on them.
 
 pub(crate) mod architecture;
 mod delta_net;
@@ -74,9 +73,9 @@ pub struct ModelConfig {
     pub max_position_embeddings: usize,
     /// Base of the rotary frequencies.
     pub rope_theta: f64,
-    /// How rotary frequencies are stretched for long rows.
+    /// Stretching of rotary frequencies for long rows.
     pub rope_scaling: RopeScaling,
-    /// Base of the rotary frequencies of layers with a sliding window, which are not stretched;
+    /// Base of the rotary frequencies of layers with a sliding window, which are not stretched.
     /// `None` where all layers share the frequencies above. Gemma 3 only.
     pub rope_local_theta: Option<f64>,
     /// For each layer, whether queries and keys are rotated; entries that are missing are true.
@@ -93,7 +92,7 @@ pub struct ModelConfig {
     pub embedding_multiplier: Option<f64>,
     /// Factor on the results of attention and of the feed-forward layer.
     pub residual_multiplier: Option<f64>,
-    /// What logits are divided by.
+    /// Divisor of logits.
     pub logits_scaling: Option<f64>,
     /// Logits `l` become `cap · tanh(l / cap)`.
     pub final_logit_softcapping: Option<f64>,

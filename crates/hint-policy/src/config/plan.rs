@@ -1,6 +1,6 @@
 //! The forward pass of a model, as data.
 //!
-//! A [`LayerPlan`] says everything about one transformer block that its weights do not. The training pass, the
+//! A [`LayerPlan`] describes one transformer block completely, without its weights. The training pass, the
 //! decoder and the differentiable definition each interpret it; none of them asks for a family.
 
 use half::bf16;
@@ -26,7 +26,7 @@ pub(crate) struct LayerPlan {
     pub(crate) residual: Option<f64>,
 }
 
-/// How the tokens of a row are mixed: what happens between the input projections and the output projection.
+/// Mixing of the tokens of a row: the part between the input projections and the output projection.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum MixerPlan {
     Attention(AttentionPlan),
@@ -41,11 +41,11 @@ pub(crate) struct AttentionPlan {
     pub(crate) head_dim: usize,
     /// Norms of queries and keys.
     pub(crate) norm: NormPlan,
-    /// What the norms of queries and keys, if there are any, go over.
+    /// Dimension of the norms of queries and keys, if there are any.
     pub(crate) head_norm: HeadNorm,
-    /// Which frequencies queries and keys are rotated by.
+    /// Rotary frequencies of queries and keys.
     pub(crate) rotation: Option<Rotation>,
-    /// How many latest positions a query sees, its own included.
+    /// Number of latest positions that a query sees, its own included.
     pub(crate) window: Option<usize>,
     /// Factor on the scores.
     pub(crate) scale: f64,
@@ -107,7 +107,7 @@ impl DeltaNetPlan {
     }
 }
 
-/// A norm, but for its weight.
+/// A norm, without its weight.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct NormPlan {
     /// Constant inside the root.
@@ -116,7 +116,7 @@ pub(crate) struct NormPlan {
 }
 
 impl NormPlan {
-    /// What is added to the weight.
+    /// Addend of the weight.
     pub(crate) const fn offset(&self) -> f64 {
         match self.factor {
             NormFactor::Weight | NormFactor::WideWeight => 0.0,
@@ -138,10 +138,10 @@ pub(crate) enum Rotation {
     Local,
 }
 
-/// What happens to logits before their softmax.
+/// Transformation of logits before their softmax.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct LogitPlan {
-    /// What they are divided by, at first.
+    /// Their first divisor.
     pub(crate) divisor: Option<f64>,
     /// Then logits `l` become `cap · tanh(l / cap)`.
     pub(crate) softcap: Option<f64>,

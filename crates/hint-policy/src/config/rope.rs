@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::ModelConfig;
 use crate::error::PolicyError;
 
-/// How rotary frequencies are stretched for rows longer than those of pre-training.
+/// Stretching of rotary frequencies for rows longer than those of pre-training.
 ///
 /// Serializes as the `rope_scaling` object of `config.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -27,8 +27,8 @@ pub enum RopeScaling {
         /// By how much rows may be longer.
         factor: f64,
     },
-    /// Frequencies divided one by one (`LongRoPE`), by other divisors for rows longer than those of pre-training,
-    /// which are refused here: one row would change its angles as it grows.
+    /// Frequencies with a divisor each (`LongRoPE`). Rows longer than those of pre-training, which have other
+    /// divisors, are refused here: one row would change its angles as it grows.
     #[serde(rename = "longrope")]
     LongRope {
         /// Divisors for rows of at most the length of pre-training.

@@ -49,7 +49,7 @@ pub(super) struct Prefix {
     pub(super) len: usize,
 }
 
-/// Where the next token of each row goes.
+/// Position of the next token of each row.
 #[derive(Debug)]
 pub(super) struct Slots {
     /// `0..rows`.
@@ -87,7 +87,8 @@ impl KeyValueCache {
     }
 
     /// Whether all positions of `places` rows fit into a quarter of a GPU's memory. It then has them at once: growing
-    /// would leave the outgrown cache reserved there. Free memory says nothing: libtorch keeps all that it once used.
+    /// would leave the outgrown cache reserved there. Free memory is no measure: libtorch keeps all that it once
+    /// used.
     fn fits_at_once(&self, places: usize) -> bool {
         let numbers = 2 * self.layers * places * self.kv_heads * self.head_dim * self.max_positions;
         let bytes = (numbers * self.keys.kind().elt_size_in_bytes()) as u64;
@@ -190,9 +191,9 @@ impl KeyValueCache {
         put(&self.values.select(0, layer), values);
     }
 
-    /// What may be looked at in the positions `span`: 0 where a row may look and −∞ elsewhere, in the
-    /// shape that [`KeyValueCache::attend`] wants. Each row sees its own tokens, the one at `lens`
-    /// `[rows]` included, and of these the last `window` if given.
+    /// Mask of the positions `span`: 0 where a row may look and −∞ elsewhere, in the shape of
+    /// [`KeyValueCache::attend`]. Each row sees its own tokens, the one at `lens` `[rows]` included,
+    /// and of these the last `window` if given.
     pub(super) fn mask(&self, lens: &Tensor, span: &Range<usize>, window: Option<usize>) -> Tensor {
         let lens = lens.view([-1, 1, 1, 1]);
         let options = (self.values.kind(), lens.device());
@@ -257,8 +258,8 @@ impl KeyValueCache {
         attended.reshape([rows, heads * head_dim])
     }
 
-    /// As [`KeyValueCache::attend`], each row by itself to its own `lens` positions, and of these to
-    /// the last of a window if there is one.
+    /// As [`KeyValueCache::attend`], with each row alone. A row attends to its own `lens` positions,
+    /// or to the last of them if there is a window.
     pub(super) fn attend_alone(
         &self,
         layer: usize,

@@ -35,10 +35,10 @@ const INVARIANT_ROWS: usize = 32;
 
 /// Decoder of [`CausalLm`](crate::CausalLm).
 ///
-/// Rows occupy the first places of one preallocated cache; a row that leaves is replaced by moving
-/// another one, so that a step never computes for rows that have finished. Everything but attention
-/// works on real tokens alone; rows attend together that have similar lengths, see [`Layout`]. On a GPU,
-/// where a step costs what it launches, they attend all together.
+/// Rows occupy the first places of one preallocated cache. Another row moves to the place of a row that
+/// leaves, so that a step never computes for finished rows. Everything except attention works on real
+/// tokens alone; rows of similar lengths attend together, see [`Layout`]. On a GPU, where a step costs
+/// its launches, they attend all together.
 #[derive(Debug)]
 pub(crate) struct CachedDecoder<'a> {
     config: &'a ModelConfig,
@@ -58,12 +58,12 @@ pub(crate) struct CachedDecoder<'a> {
     prefixes: Vec<Option<Prefix>>,
 }
 
-/// How the rows of one forward pass attend.
+/// Attention of the rows of one forward pass.
 enum Attend<'a> {
     /// Each row to itself; keys and values are kept, `[tokens, 2 * kv_heads, head_dim]` per layer, and states.
     Prompt { rows: &'a RaggedLayout, kept: &'a mut Vec<Tensor>, ends: &'a mut Option<PromptEnds> },
-    /// One token of each row to the cache. Where each row's new keys and values go, and who attends
-    /// with whom.
+    /// One token of each row to the cache. Places of each row's new keys and values, and the rows
+    /// that attend together.
     Cache { slots: &'a Slots, groups: &'a [AttentionGroup] },
     /// As `Cache`, each row by itself to its own positions, of which these are the numbers.
     Alone { slots: &'a Slots, lens: &'a [usize] },
@@ -72,9 +72,9 @@ enum Attend<'a> {
 /// Places of the cache whose rows attend together.
 struct AttentionGroup {
     places: Range<usize>,
-    /// What is looked at in layers without a window.
+    /// Mask of layers without a window.
     full: KeySpan,
-    /// What is looked at in layers with a window that hides something.
+    /// Mask of layers with a window that hides something.
     windows: Vec<(usize, KeySpan)>,
 }
 
@@ -274,8 +274,8 @@ impl<'a> CachedDecoder<'a> {
         Ok(self.logits(&hidden.index_select(0, &last)))
     }
 
-    /// How the rows at `places` attend that have `lens` positions, the new one left out. Both by place;
-    /// `at` holds the same lengths on the device.
+    /// Layout of the rows at `places` with `lens` positions, the new one left out. Both by place; `at`
+    /// holds the same lengths on the device.
     fn attention_group(&self, places: Range<usize>, lens: &[usize], at: &Tensor) -> AttentionGroup {
         let own = &lens[places.clone()];
         let shortest = own.iter().copied().min().unwrap_or(0);
@@ -467,8 +467,8 @@ mod tests {
     use crate::model::CausalLm;
     use crate::policy::recompute::RecomputeDecoder;
 
-    /// Runs of rows of 3 to 90 tokens that come and go: the logits of every step, and whether
-    /// `is_moved` held before the first one left.
+    /// Runs of rows of 3 to 90 tokens that come and go. It returns the logits of every step, and
+    /// whether `is_moved` held before the first row left.
     fn logits<D: Decoder>(decoder: &mut D, is_moved: impl Fn(&D) -> bool) -> (Vec<Tensor>, bool) {
         let prompts = [90_u32, 4, 50, 3, 88, 5].map(|len| (0..len).map(|i| i * 7 % 60).collect());
         let prompts: Vec<Vec<u32>> = prompts.to_vec();

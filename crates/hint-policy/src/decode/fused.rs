@@ -14,9 +14,9 @@ use crate::weights::{DeltaNetWeights, LayerWeights, Linear, MixerWeights, Projec
 /// - The projections to what a mixer takes are one matrix; gates of attention come last in it.
 /// - The norm before each of them is folded in: `norm(x) · Wᵀ = (x / |x|) · (W · diag(g) · √hidden)ᵀ`
 ///   with `|x|` the length of `x` (the `eps` goes into the length).
-/// - Rows of queries and keys are reordered so that the two numbers of a rotary pair are
-///   neighbors; a rotation is then one complex product. Scores do not change, because both sides
-///   of each dot product are reordered alike.
+/// - Rows of queries and keys are reordered so that the two numbers of a rotary pair are neighbors.
+///   A rotation is then one complex product. Scores do not change, because both sides of each dot
+///   product are reordered alike.
 #[derive(Debug)]
 pub(crate) struct FusedWeights {
     pub(crate) compute: Kind,
@@ -51,7 +51,7 @@ pub(crate) struct FusedLayer {
     pub(crate) after_mlp: Option<Tensor>,
 }
 
-/// How the block mixes tokens.
+/// Mixing of tokens in the block.
 #[derive(Debug)]
 pub(crate) enum FusedMixer {
     Attention(FusedAttention),
@@ -62,7 +62,7 @@ pub(crate) enum FusedMixer {
 #[derive(Debug)]
 pub(crate) struct FusedAttention {
     pub(crate) plan: AttentionPlan,
-    /// Which of the model's blocks with attention it is.
+    /// Index among the model's blocks with attention.
     pub(crate) slot: usize,
     /// Norm of queries and keys times the root of what it goes over, `[heads + kv_heads, head_dim]`.
     pub(crate) head_norm: Option<Tensor>,
@@ -72,7 +72,7 @@ pub(crate) struct FusedAttention {
 #[derive(Debug)]
 pub(crate) struct FusedDeltaNet {
     pub(crate) plan: DeltaNetPlan,
-    /// Which of the model's gated delta-nets it is.
+    /// Index among the model's gated delta-nets.
     pub(crate) slot: usize,
     pub(crate) weights: DeltaNetWeights,
     /// The kernels of the convolution by position, `[kernel, channels]`.
@@ -345,7 +345,7 @@ fn parts(projections: &Projections) -> (Vec<Tensor>, Option<Vec<Tensor>>) {
     (rows(weights), biases.collect::<Option<_>>().map(rows))
 }
 
-/// What a norm over the width multiplies `x / |x|` by, `[hidden]`, `Double`.
+/// Factor of `x / |x|` in a norm over the width, `[hidden]`, `Double`.
 fn norm_factor(plan: NormPlan, norm: &Tensor) -> Tensor {
     let root = (norm.numel() as f64).sqrt();
     (norm.detach().to_kind(Kind::Double) + plan.offset()) * root

@@ -3,12 +3,12 @@
 use std::cmp::Reverse;
 use std::ops::Range;
 
-/// What one more group costs in a step, in positions of one row that attention reads instead. Measured on
-/// two cores with SmolLM2-135M: between 3000 and 100000 it made no difference where lengths spread evenly, and
-/// what is smaller slowed such work down.
+/// Cost of one more group in a step, in positions of one row that attention reads instead. Measured on two
+/// cores with SmolLM2-135M. Between 3000 and 100000 it made no difference for evenly spread lengths, and
+/// smaller values slowed such work down.
 pub(super) const GROUP_COST: usize = 5000;
 
-/// What it costs to move one position of a row to another place, in positions that attention reads.
+/// Cost of moving one position of a row to another place, in positions that attention reads.
 const MOVE_COST: usize = 2;
 
 /// Rows of similar length attend together, so that a long one costs the others nothing.
@@ -18,7 +18,7 @@ const MOVE_COST: usize = 2;
 /// padding has cost as much as moving them does.
 #[derive(Debug)]
 pub(super) struct Layout {
-    /// [`GROUP_COST`]; `None` if all rows are one group whatever their lengths.
+    /// [`GROUP_COST`]; `None` if all rows are one group for any lengths.
     group_cost: Option<usize>,
     /// The row at each place.
     rows: Vec<usize>,
@@ -27,7 +27,7 @@ pub(super) struct Layout {
     regret: usize,
 }
 
-/// How the rows attend as they lie.
+/// Attention of the rows in their present places.
 #[derive(Debug)]
 struct Plan {
     groups: Vec<Range<usize>>,
@@ -35,7 +35,7 @@ struct Plan {
     excess: usize,
     /// The places by the length of their rows, the longest first.
     better: Vec<usize>,
-    /// What it costs to get there.
+    /// Cost of the moves.
     moving: usize,
 }
 
@@ -104,8 +104,7 @@ impl Layout {
         moves
     }
 
-    /// Which places attend together in a step of rows with `lens` positions, and what is to be moved
-    /// before.
+    /// Places that attend together in a step of rows with `lens` positions, and the moves before it.
     pub(super) fn arrange(&mut self, lens: &[usize]) -> (Vec<Range<usize>>, Vec<Move>) {
         let Some(group_cost) = self.group_cost else {
             return (std::iter::once(0..self.len()).collect(), Vec::new());
@@ -142,8 +141,8 @@ impl Plan {
     }
 }
 
-/// The cheapest way to cut `lens` into ranges, and its cost: each range costs `group_cost`, and for
-/// each of its members the largest length in it.
+/// The cheapest division of `lens` into ranges, and its cost. Each range costs `group_cost`, and
+/// for each of its members the largest length in it.
 fn partition(lens: &[usize], group_cost: usize) -> (Vec<Range<usize>>, usize) {
     // For each end, the least cost up to it and where its last range starts.
     let mut best = vec![(0, 0)];

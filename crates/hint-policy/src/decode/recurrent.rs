@@ -134,13 +134,13 @@ impl StateCache {
     }
 }
 
-/// Where the prompts of a layout end.
+/// Ends of the prompts of a layout.
 #[derive(Debug)]
 pub(super) struct PromptEnds {
     /// The last tokens of each prompt, as many as a convolution remembers. `missing` marks those that do not exist.
     tails: Tensor,
     missing: Tensor,
-    /// Where each prompt is among the rows of the layout.
+    /// Index of each prompt among the rows of the layout.
     ranks: Tensor,
     /// Of each gated delta-net.
     inputs: Vec<Tensor>,

@@ -1,7 +1,7 @@
 //! An estimate of the memory that a run takes, before it starts.
 //!
-//! [`MemoryDemand`] says what a run will do; [`MemoryEstimate`] is what that takes, by part. It knows this
-//! crate's own forward pass, decoder and head, and is checked against measured peaks of real runs.
+//! [`MemoryDemand`] describes a run; [`MemoryEstimate`] is its memory, by part. It models this crate's own
+//! forward pass, decoder and head, and is checked against measured peaks of real runs.
 
 use std::fmt;
 
@@ -12,12 +12,12 @@ use crate::config::plan::{DeltaNetPlan, MixerPlan};
 use crate::forward::delta_rule;
 use crate::model::report::LoadReport;
 
-/// What an estimate depends on.
+/// Inputs of an estimate.
 #[derive(Debug, Clone)]
 pub struct MemoryDemand<'a> {
     /// Shape of the model.
     pub model: &'a ModelConfig,
-    /// What was loaded.
+    /// The loaded model.
     pub report: &'a LoadReport,
     /// Gradients of the parameters that are trained, in bytes.
     pub gradient_bytes: u64,
@@ -64,11 +64,11 @@ impl SampledBatch {
 /// prompts that are sampled from, are not counted in.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct MemoryEstimate {
-    /// What is there all the time.
+    /// Permanent parts.
     pub lasting: Vec<(&'static str, u64)>,
-    /// What is there while completions are sampled.
+    /// Parts during sampling.
     pub rollout: Vec<(&'static str, u64)>,
-    /// What is there during forward and backward passes.
+    /// Parts during forward and backward passes.
     pub update: Vec<(&'static str, u64)>,
 }
 
@@ -78,15 +78,15 @@ impl MemoryEstimate {
         Self { lasting: lasting(demand), rollout: rollout(demand), update: update(demand) }
     }
 
-    /// What is there at the same time, at most.
+    /// Largest sum of simultaneous parts.
     pub fn total(&self) -> u64 {
         let sum = |parts: &[(_, u64)]| parts.iter().map(|(_, bytes)| bytes).sum::<u64>();
         sum(&self.lasting) + sum(&self.rollout).max(sum(&self.update))
     }
 }
 
-/// Weights, their gradients and moments, and copies of the weights: the decoder's, which is there from
-/// the first completion to the next optimizer step, and the frozen reference of a KL term. Adapters
+/// Weights, their gradients and moments, and copies of the weights. The decoder's copy exists from the
+/// first completion to the next optimizer step. The frozen reference of a KL term is another. Adapters
 /// have gradients and moments in place of the weights, which are their own reference.
 fn lasting(demand: &MemoryDemand<'_>) -> Vec<(&'static str, u64)> {
     let MemoryDemand { model, report, .. } = demand;
@@ -110,8 +110,8 @@ fn lasting(demand: &MemoryDemand<'_>) -> Vec<(&'static str, u64)> {
     ]
 }
 
-/// Keys and values, or states, of the prompts and of the completions that are sampled side by side; while prompts
-/// are read, queries, keys and values of every layer; and the logits of one token per completion.
+/// Keys and values, or states, of the prompts and of the completions that are sampled side by side. While prompts
+/// are read, also queries, keys and values of every layer. Also the logits of one token per completion.
 fn rollout(demand: &MemoryDemand<'_>) -> Vec<(&'static str, u64)> {
     let MemoryDemand { model, report, .. } = demand;
     let shape = Shape::of(model);
@@ -144,11 +144,11 @@ fn rollout(demand: &MemoryDemand<'_>) -> Vec<(&'static str, u64)> {
     vec![("keys and values", cache), ("next tokens", logits)]
 }
 
-/// What [`Policy::forward`](crate::Policy::forward) keeps of one micro-batch: of each token and
-/// layer the inputs of the two norms, queries and their attention, keys and values, or what a gated delta-net takes and
-/// makes, and gate and up projection; with gradient checkpointing the input of the layer, and the rest of one layer at a
-/// time. On the way back the gradients of one layer. Of the head the logits that are kept for the
-/// way back, and those of some tokens.
+/// Memory that [`Policy::forward`](crate::Policy::forward) keeps of one micro-batch. Of each token and layer, these
+/// are the inputs of the two norms, queries and their attention, keys and values, gate and up projection. A gated
+/// delta-net keeps its inputs and results instead. With gradient checkpointing, it keeps the input of the layer, and
+/// the rest of one layer at a time. The backward pass adds the gradients of one layer. The head adds the logits that
+/// are kept for the backward pass, and the logits of some tokens.
 fn update(demand: &MemoryDemand<'_>) -> Vec<(&'static str, u64)> {
     let MemoryDemand { model, report, .. } = demand;
     let shape = Shape::of(model);
@@ -263,14 +263,14 @@ impl Shape {
         4 * (all * (4 * key_dim + 3 * value_dim) + all.min(most.max(tokens)) * at_a_time)
     }
 
-    /// What exists at a time while a feed-forward layer is computed or differentiated.
+    /// Memory at one time while a feed-forward layer is computed or differentiated.
     fn block(&self) -> u64 {
         5 * self.inner + 6 * self.hidden
     }
 }
 
-/// Positions of a cache that grows from `first` to `length` positions, by half and in steps of 32: in
-/// the end, and of the cache from which it was copied at the last growth.
+/// Positions of a cache that grows from `first` to `length` positions, by half and in steps of 32.
+/// They count the final cache, and the one from which it was copied at the last growth.
 fn cached_positions(first: usize, length: usize) -> (usize, usize) {
     let (mut last, mut before) = (first.next_multiple_of(BUCKET), 0);
     while last < length {
@@ -283,10 +283,10 @@ fn width(kind: Kind) -> u64 {
     kind.elt_size_in_bytes() as u64
 }
 
-/// What a run of the tiny model takes: libtorch, the tokenizer and small things.
+/// Memory of a run of the tiny model: libtorch, the tokenizer and small things.
 const PROGRAM: u64 = 200 << 20;
 
-/// What CUDA and its libraries take of a GPU: an estimate, not measured.
+/// Memory of CUDA and its libraries on a GPU: an estimate, not measured.
 const PROGRAM_GPU: u64 = 600 << 20;
 
 /// Logits that exist at the same time.

@@ -1,4 +1,4 @@
-//! Text files, and files that are not what their name says.
+//! Text files, and files whose content differs from their name.
 
 use std::path::Path;
 

@@ -22,7 +22,7 @@ impl Activation {
         self.apply(gate).g_mul_(up)
     }
 
-    /// The gradients of `gate` and `up` from that of [`Self::gate`].
+    /// The gradients of `gate` and `up`, given the gradient of [`Self::gate`].
     pub(super) fn gate_backward(
         self,
         gate: &Tensor,
@@ -37,7 +37,7 @@ impl Activation {
         (self.backward(gate, &of_active), of_up)
     }
 
-    /// The gradient of `gate` from that of its activation.
+    /// The gradient of `gate`, given the gradient of its activation.
     fn backward(self, gate: &Tensor, dy: &Tensor) -> Tensor {
         match self {
             Self::Silu => gate.silu_backward(dy),

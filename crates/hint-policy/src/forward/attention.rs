@@ -7,8 +7,8 @@ use crate::kernels;
 use crate::kernels::attention::CausalMask;
 use crate::tensor::{len, size, statistics_kind};
 
-/// Queries that are processed together: small enough to leave out most of the keys that they do not see, large
-/// enough for products to be fast.
+/// Queries that are processed together. They are few enough to leave out most of the keys that they do not
+/// see, and many enough for fast products.
 const BLOCK: usize = 128;
 
 /// As [`BLOCK`], on a GPU, where a block costs what it launches.
@@ -25,7 +25,7 @@ pub(crate) struct Attention {
     scale: f64,
     /// Scores `s` become `cap · tanh(s / cap)`.
     softcap: Option<f64>,
-    /// How many latest positions a query sees.
+    /// Number of latest positions that a query sees.
     window: Option<usize>,
 }
 
@@ -66,7 +66,7 @@ impl Attention {
         self.restore(&Tensor::cat(&attended, 1), heads.query.size()[0])
     }
 
-    /// The gradients of the heads from that of the result.
+    /// The gradients of the heads, given the gradient of the result.
     pub(super) fn backward(&self, heads: &Heads, dy: &Tensor) -> Heads {
         if self.is_fused(heads) {
             return self.fused_backward(heads, dy);
@@ -110,7 +110,7 @@ impl Attention {
         }
     }
 
-    /// What each query of a part puts on each of its keys, from scores `[.., queries · share, keys]`.
+    /// Weights of each query of a part on its keys, from scores `[.., queries · share, keys]`.
     fn weights(&self, part: &Part, mut scores: Tensor) -> Tensor {
         if kernels::work_for(&scores) {
             kernels::attention::softmax(&mut scores, &self.causal_mask(part));
@@ -123,7 +123,7 @@ impl Attention {
         scores.softmax(-1, None::<Kind>)
     }
 
-    /// The weights, and the gradient of the scores from that of the weights.
+    /// The weights, and the gradient of the scores, given the gradient of the weights.
     fn weights_backward(
         &self,
         part: &Part,
@@ -191,7 +191,7 @@ impl Attention {
         split.transpose(1, 2).reshape([rows, seq, -1])
     }
 
-    /// Whether libtorch's fused kernels compute it, in memory that is linear in the length of the rows. They know
+    /// Whether libtorch's fused kernels compute it, in memory that is linear in the length of the rows. They have
     /// no bound, and a window would be a mask of all pairs of positions.
     fn is_fused(&self, heads: &Heads) -> bool {
         let seq = heads.query.size()[1];
@@ -230,7 +230,7 @@ impl Attention {
     }
 }
 
-/// The gradients of heads from that of what autograd sees made of them.
+/// The gradients of heads, given the gradient of the result that autograd computes from them.
 fn gradients(heads: &Heads, dy: &Tensor, attend: impl FnOnce(&Heads) -> Tensor) -> Heads {
     let leaf = |tensor: &Tensor| tensor.detach().set_requires_grad(true);
     let leaves =
@@ -248,7 +248,7 @@ struct Part {
 }
 
 impl Part {
-    /// Which keys a query does not see: `[queries, 1, keys]`, `Bool`.
+    /// Keys that a query does not see: `[queries, 1, keys]`, `Bool`.
     fn hidden(&self, window: Option<usize>, device: Device) -> Tensor {
         let range = |from| Tensor::arange_start(from, self.end, (Kind::Int64, device));
         let distance = range(self.start).unsqueeze(1) - range(self.first_key).unsqueeze(0);

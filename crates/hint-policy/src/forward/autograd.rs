@@ -187,7 +187,7 @@ fn delta_net(plan: &DeltaNetPlan, weights: &DeltaNetWeights, projected: &[Tensor
     normed.reshape([batch, seq, -1]) * projected[1].silu()
 }
 
-/// Which keys each query sees: itself and the `window - 1` before it. `[seq, seq]`, `Bool`.
+/// Keys that each query sees: itself and the `window - 1` before it. `[seq, seq]`, `Bool`.
 pub(crate) fn sliding_mask(seq: i64, window: usize, like: &Tensor) -> Tensor {
     let positions = Tensor::arange(seq, (Kind::Int64, like.device()));
     let distance = positions.unsqueeze(1) - positions.unsqueeze(0);

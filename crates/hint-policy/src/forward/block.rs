@@ -21,13 +21,13 @@ pub(super) struct Block<'a> {
     pub(super) dropout_seed: Option<u64>,
 }
 
-/// How a block mixes the tokens of a row.
+/// Mixing of the tokens of a row in a block.
 enum Mixer<'a> {
     Attention(SelfAttention<'a>),
     DeltaNet(DeltaNet<'a>),
 }
 
-/// What a block keeps for the backward pass; everything is `[tokens, ..]`.
+/// Tensors that a block keeps for the backward pass, all `[tokens, ..]`.
 #[derive(Debug)]
 pub(super) struct SavedBlock {
     input: Tensor,
@@ -77,7 +77,8 @@ impl Block<'_> {
         (y, saved)
     }
 
-    /// The gradient of the block's input from that of its result; adds to those of its parameters.
+    /// The gradient of the block's input, given the gradient of its result. Adds to those of its
+    /// parameters.
     pub(super) fn backward(&self, saved: &SavedBlock, dy: &Tensor) -> Tensor {
         let (layer, seed) = (self.layer, self.dropout_seed);
         let norms = &layer.norms;
@@ -179,7 +180,7 @@ impl Block<'_> {
         }
     }
 
-    /// The gradient of what [`Self::after`] was given, from that of the residual sum.
+    /// The gradient of the inputs of [`Self::after`], given the gradient of the residual sum.
     fn after_backward(&self, norm: Option<&Tensor>, x: Option<&Tensor>, dy: &Tensor) -> Tensor {
         let scaled = match self.plan.residual {
             Some(factor) => dy * factor,
@@ -191,7 +192,7 @@ impl Block<'_> {
         }
     }
 
-    /// What a part adds to the residual stream, which may take its place.
+    /// Addend of the residual stream, which may take its place.
     fn residual(&self, mut change: Tensor) -> Tensor {
         match self.plan.residual {
             Some(factor) => change.g_mul_scalar_(factor),

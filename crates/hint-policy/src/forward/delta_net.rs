@@ -53,8 +53,8 @@ impl DeltaNet<'_> {
         (Activation::Silu.gate(&gate, &self.normed(&read)), Tensor::cat(&states, 0))
     }
 
-    /// The gradients of the results of the input projections from that of [`Self::apply`]'s; adds to those of the
-    /// parameters.
+    /// The gradients of the results of the input projections, given the gradient of [`Self::apply`]'s result.
+    /// Adds to those of the parameters.
     pub(super) fn backward(&self, projected: &[Tensor], dy: Tensor) -> Vec<Tensor> {
         let kind = projected[0].kind();
         let (decay, rate) = self.gates(projected);
@@ -216,7 +216,8 @@ impl DeltaNet<'_> {
         sum
     }
 
-    /// The gradient of the kernels from that of the result of [`Self::convolve`], `[channels, 1, kernel]`.
+    /// The gradient of the kernels, given the gradient of the result of [`Self::convolve`],
+    /// `[channels, 1, kernel]`.
     fn taps_backward(&self, input: &Tensor, dy: &Tensor) -> Tensor {
         let (seq, before) = (input.size()[1], size(self.plan.kernel) - 1);
         let padded = input.constant_pad_nd([0, 0, before, 0]);
@@ -227,7 +228,7 @@ impl DeltaNet<'_> {
         Tensor::stack(&of_tap.collect::<Vec<_>>(), -1).unsqueeze(1)
     }
 
-    /// The gradient of the input of [`Self::convolve`] from that of its result.
+    /// The gradient of the input of [`Self::convolve`], given the gradient of its result.
     fn convolve_backward(&self, dy: &Tensor) -> Tensor {
         let (seq, before) = (dy.size()[1], size(self.plan.kernel) - 1);
         let (padded, taps) = (dy.constant_pad_nd([0, 0, 0, before]), self.taps(dy.kind()));
@@ -277,7 +278,7 @@ fn inverse_length(x: &Tensor) -> Tensor {
     (x.square().sum_dim_intlist([-1_i64].as_slice(), true, None::<Kind>) + UNIT_EPS).rsqrt()
 }
 
-/// The gradient of `x` from that of [`unit`].
+/// The gradient of `x`, given the gradient of [`unit`].
 fn unit_backward(x: &Tensor, dy: &Tensor) -> Tensor {
     let scale = inverse_length(x);
     let unit = x * &scale;

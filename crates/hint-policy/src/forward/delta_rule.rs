@@ -10,8 +10,8 @@
 //! S ← exp(γ[last]) S + (L K)ᵀ F
 //! ```
 //!
-//! Everything but the state is computed for all chunks at once; the backward pass goes through them from the last one.
-//! Memory is linear in the length of the rows.
+//! Everything except the state is computed for all chunks at once; the backward pass goes through them from the last
+//! one. Memory is linear in the length of the rows.
 
 use tch::{Device, Kind, Tensor};
 
@@ -35,7 +35,7 @@ pub(super) struct DeltaInputs {
     pub(super) value: Tensor,
     /// Logarithm of what a token leaves of the state, at most 0: `[heads, tokens]`.
     pub(super) decay: Tensor,
-    /// How far a token changes what the state says of its key: `[heads, tokens]`.
+    /// Rate at which a token changes the state's value of its key: `[heads, tokens]`.
     pub(super) rate: Tensor,
 }
 
@@ -56,7 +56,7 @@ fn apply_part(inputs: &DeltaInputs) -> (Tensor, Tensor) {
     (chunks.rows(&Tensor::stack(&read, 1)), state)
 }
 
-/// The gradients of what the rule takes from that of what the heads read.
+/// The gradients of the rule's inputs, given the gradient of the values that the heads read.
 pub(super) fn backward(inputs: &DeltaInputs, dy: &Tensor) -> DeltaInputs {
     let mut start = 0;
     let parts = inputs.parts().into_iter().map(|part| {
@@ -220,7 +220,8 @@ impl Chunks {
         state
     }
 
-    /// The gradients of the inputs. `dy` is that of the results, the others those of states and of additions to them.
+    /// The gradients of the inputs. `dy` is the gradient of the results; the others are gradients of states and of
+    /// additions to them.
     fn gradients(
         &self,
         dy: &Tensor,

@@ -20,7 +20,7 @@ fn accumulator(parameter: &Tensor) -> Option<Tensor> {
     Some(grad)
 }
 
-/// Adds `gradient()` to that of `parameter`, if it needs one.
+/// Adds `gradient()` to the gradient of `parameter`, if it needs one.
 pub(super) fn add_with(parameter: &Tensor, gradient: impl FnOnce() -> Tensor) {
     if let Some(mut grad) = accumulator(parameter) {
         let _ = grad.g_add_(&gradient());

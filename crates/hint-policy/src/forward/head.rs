@@ -22,7 +22,7 @@ const CHUNK_ELEMENTS: usize = 1 << 21;
 /// Bytes of logits that are kept for the backward pass, so that they need not be computed once more.
 const KEPT_BYTES: usize = 1 << 27;
 
-/// How many logits exist, are worked on and are kept at a time.
+/// Numbers of logits that exist, are worked on and are kept at a time.
 #[derive(Debug, Clone, Copy)]
 struct Sizes {
     kept_elements: usize,
@@ -31,7 +31,7 @@ struct Sizes {
 }
 
 impl Sizes {
-    /// On a GPU, where a chunk costs what it launches, so many that most micro-batches are one: 1 GiB of `Float`, of
+    /// On a GPU, where a chunk costs its launches, most micro-batches are one chunk. It is 1 GiB of `Float`, of
     /// which 4 GiB are kept.
     fn on(device: Device) -> Self {
         if device == Device::Cpu {
@@ -46,7 +46,7 @@ impl Sizes {
     }
 }
 
-/// What [`Head::apply`] keeps for [`Head::backward`].
+/// Tensors that [`Head::apply`] keeps for [`Head::backward`].
 #[derive(Debug, Default)]
 pub(super) struct KeptLogits {
     /// The first chunks of logits.
@@ -155,9 +155,9 @@ impl Head<'_> {
         }
     }
 
-    /// The gradient of the hidden rows from that of the log-probabilities `[rows]`. `alternatives` are their tokens and
-    /// gradients, both `[rows, k]`. Adds to the gradient of the head. Computes logits that were
-    /// not kept once more.
+    /// The gradient of the hidden rows, given the gradient of the log-probabilities `[rows]`. `alternatives` are their
+    /// tokens and gradients, both `[rows, k]`. Adds to the gradient of the head. Computes logits that were not kept
+    /// once more.
     pub(super) fn backward(
         &self,
         hidden: &Tensor,
@@ -247,7 +247,7 @@ impl Head<'_> {
         logits.g_div_scalar_(cap * self.plan.divisor.unwrap_or(1.0)).tanh_().g_mul_scalar_(cap)
     }
 
-    /// What kept logits are divided by.
+    /// Divisor of kept logits.
     fn temperature(&self) -> f64 {
         match (self.plan.softcap, self.plan.divisor) {
             (None, Some(divisor)) => self.temperature * divisor,

@@ -1,9 +1,9 @@
 //! Scoring with a backward pass of its own.
 //!
-//! libtorch's autograd keeps the result of every operation, works on padding, and holds a
-//! log-softmax for every scored token. This pass computes the same functions (its gradients are compared
-//! with those of autograd for every architecture) on the real tokens alone, keeps a few tensors per
-//! block, and recomputes the rest: norms, activations, attention weights and logits.
+//! libtorch's autograd keeps the result of every operation, works on padding, and holds a log-softmax
+//! for every scored token. This pass computes the same functions on the real tokens alone. It keeps a
+//! few tensors per block, and recomputes norms, activations, attention weights and logits. Its gradients
+//! are compared with those of autograd for every architecture.
 
 use tch::{Kind, Tensor};
 
@@ -41,7 +41,7 @@ pub(crate) struct Pass<'a> {
     completion: Tensor,
 }
 
-/// What a pass keeps for the way back.
+/// Tensors that a pass keeps for the backward pass.
 #[derive(Debug)]
 pub(crate) struct Tape {
     blocks: Vec<BlockTape>,
@@ -52,7 +52,7 @@ pub(crate) struct Tape {
     alternatives: Option<Tensor>,
 }
 
-/// What is kept of a block.
+/// Tensors that are kept of a block.
 #[derive(Debug)]
 enum BlockTape {
     All(SavedBlock),

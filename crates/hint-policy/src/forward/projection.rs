@@ -18,7 +18,7 @@ impl Linear {
         }
     }
 
-    /// The gradient of `x` from that of the projection; adds to those of the parameters.
+    /// The gradient of `x`, given the gradient of the projection. Adds to those of the parameters.
     pub(super) fn backward(&self, x: &Tensor, dy: &Tensor, dropout_seed: Option<u64>) -> Tensor {
         let kind = x.kind();
         grad::add_product(&self.weight, dy, x);

@@ -10,7 +10,7 @@ use crate::tensor::{size, upload};
 /// Rows whose lengths differ by less than a quarter attend together, padded to the longest of them.
 const SPREAD: usize = 4;
 
-/// Where the real tokens of a batch lie, ordered by the length of their rows.
+/// Places of the real tokens of a batch, ordered by the length of their rows.
 ///
 /// Everything but attention works on `[tokens, ..]` in this order: there is no padding.
 #[derive(Debug)]
@@ -19,12 +19,12 @@ pub(crate) struct RaggedLayout {
     pub(crate) order: Tensor,
     /// Position of each token in its row. `[tokens]`, `Int64`.
     pub(crate) positions: Tensor,
-    /// Which tokens attend together; every token is in one group.
+    /// Groups of tokens that attend together; every token is in one group.
     pub(crate) groups: Vec<Group>,
-    /// Where, among the tokens, the predecessors of completion tokens are, in the order of
+    /// Indices among the tokens of the predecessors of completion tokens, in the order of
     /// [`TokenBatch::completion_positions`]. `[completion tokens]`, `Int64`.
     pub(crate) predicting: Tensor,
-    /// Where, among the tokens, the first one of each row of the batch is.
+    /// Indices among the tokens of the first one of each row of the batch.
     pub(crate) starts: Vec<usize>,
     pub(crate) longest: usize,
 }
@@ -37,8 +37,8 @@ pub(crate) struct Group {
     pub(crate) rows: usize,
     /// Length of the longest row.
     pub(crate) seq: usize,
-    /// Unless all have one length: for each place of `[rows, seq]` a token of the group (where
-    /// there is none, the row's last one), and for each token its place. `Int64`.
+    /// Unless all have one length. For each place of `[rows, seq]`, a token of the group, or the
+    /// row's last one where there is none. For each token, its place. `Int64`.
     padding: Option<(Tensor, Tensor)>,
 }
 

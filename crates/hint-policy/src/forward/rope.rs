@@ -25,7 +25,7 @@ impl<T> Rotations<T> {
         Rotations { global: f(&self.global), local: self.local.as_ref().map(f) }
     }
 
-    /// That of the attention of a block; `None` if it rotates nothing.
+    /// The rotation for the attention of a block; `None` if it rotates nothing.
     pub(crate) fn of(&self, plan: &AttentionPlan) -> Option<&T> {
         Some(match plan.rotation? {
             Rotation::Global => &self.global,

@@ -33,7 +33,7 @@ impl SelfAttention<'_> {
         }
     }
 
-    /// The gradients of the projections from that of [`Self::apply`]'s result `mixed`.
+    /// The gradients of the projections, given the gradient of [`Self::apply`]'s result `mixed`.
     pub(super) fn backward(
         &self,
         projected: &[Tensor],
@@ -78,7 +78,7 @@ impl SelfAttention<'_> {
         joined(parts.collect())
     }
 
-    /// The gradients of the projections from that of their attention.
+    /// The gradients of the projections, given the gradient of their attention.
     fn attend_backward(
         &self,
         projected_query: &Tensor,
@@ -118,7 +118,7 @@ impl SelfAttention<'_> {
         projected.view([projected.size()[0], -1, size(self.plan.head_dim)])
     }
 
-    /// What a norm of queries or keys goes over: its last dimension.
+    /// Dimension of a norm of queries or keys: its last one.
     fn normed_by(&self, projected: &Tensor) -> Tensor {
         match self.plan.head_norm {
             HeadNorm::None | HeadNorm::Heads => self.by_head(projected),
@@ -137,7 +137,7 @@ impl SelfAttention<'_> {
         rotate(&self.by_head(normed), cos, sin).view(projected.size().as_slice())
     }
 
-    /// The gradient of a projection from that of its rotated heads.
+    /// The gradient of a projection, given the gradient of its rotated heads.
     fn rotated_backward(&self, projected: &Tensor, norm: Option<Norm<'_>>, dy: &Tensor) -> Tensor {
         // A rotation is undone by that of the opposite angle, which is also its transpose.
         let back = self.angles.map(|(cos, sin)| rotate(&self.by_head(dy), cos, &sin.neg()));

@@ -170,8 +170,8 @@ fn fifth_bits(high: &[u8], low: &[u8], values: &mut Vec<f32>, value: impl Fn(f32
     }
 }
 
-/// One block of `Q4_K`, or of `Q5_K` if there are `high` bits: eight parts of 32 values, each with a
-/// six-bit scale and a six-bit offset, which are themselves scaled.
+/// One block of `Q4_K`, or of `Q5_K` if there are `high` bits. It has eight parts of 32 values, each
+/// with a six-bit scale and a six-bit offset, which are themselves scaled.
 fn k_block(block: &[u8], high: Option<&[u8]>, low: &[u8], values: &mut Vec<f32>) {
     let scale = f16::from_le_bytes([block[0], block[1]]).to_f32();
     let offset = f16::from_le_bytes([block[2], block[3]]).to_f32();

@@ -53,7 +53,7 @@ impl Gguf {
         Ok(Self { path, map, metadata, tensors })
     }
 
-    /// Where the file lies.
+    /// Path of the file.
     pub fn path(&self) -> &Path {
         &self.path
     }

@@ -11,7 +11,7 @@ type Contents = (BTreeMap<String, GgufValue>, BTreeMap<String, TensorEntry>);
 /// More dimensions than this do not occur.
 const MAX_DIMENSIONS: u32 = 4;
 
-/// A cursor over the bytes of a file. Errors say what does not fit.
+/// A cursor over the bytes of a file. Errors name the mismatch.
 pub(super) struct Reader<'a> {
     bytes: &'a [u8],
     at: usize,
@@ -84,7 +84,7 @@ impl<'a> Reader<'a> {
         Ok((shape, kind, self.u64()?))
     }
 
-    /// Where the data of a tensor lie in the file.
+    /// Range of a tensor's data in the file.
     fn range(
         &self,
         data: usize,

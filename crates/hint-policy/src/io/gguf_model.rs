@@ -208,7 +208,7 @@ fn pattern(
     }
 }
 
-/// What is particular to Gemma 2 and 3.
+/// Special properties of Gemma 2 and 3.
 fn gemma(keys: &Keys<'_>, config: &mut ModelConfig) {
     let cap = |key: &str| keys.float(key).filter(|cap| *cap != 0.0);
     let family = config.architecture.family();
@@ -247,7 +247,7 @@ pub(crate) fn tensors(
     Ok((tensors, recorder.into_files()))
 }
 
-/// What the file holds of the model, without its values.
+/// Content of the file for the model, without its values.
 pub(crate) fn survey(gguf: &Gguf, config: &ModelConfig) -> Result<LoadedFiles, PolicyError> {
     let bytes = gguf.size() as u64;
     let mut survey = LoadedFiles { bytes, ..LoadedFiles::default() };
@@ -311,7 +311,7 @@ fn tensor(
 }
 
 /// Undoes the row order of llama-architecture files, where the two rows of a rotary pair are
-/// neighbors; in the Hugging Face layout they are half a head apart.
+/// neighbors. In the Hugging Face layout they are half a head apart.
 fn unpair(tensor: &Tensor, config: &ModelConfig) -> Tensor {
     let shape = tensor.size();
     let half = size(config.head_dim / 2);

@@ -8,14 +8,14 @@ use crate::gguf::Gguf;
 use crate::io::progress::LoadedFiles;
 use crate::io::{generation, gguf_model, load, peft, safetensors_file};
 
-/// What the files of a model hold, without loading it.
+/// Content of a model's files, without loading it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Inspection {
-    /// Where the weights are.
+    /// Path of the weights.
     pub path: PathBuf,
     /// Shape and constants.
     pub config: ModelConfig,
-    /// What is there of its weights.
+    /// Content of its weights.
     pub files: LoadedFiles,
     /// Tokens that end a completion, sorted, those of the tokenizer left out.
     pub stop_tokens: Vec<u32>,
@@ -24,8 +24,8 @@ pub struct Inspection {
 }
 
 impl Inspection {
-    /// Reads configuration and headers of a folder or file that [`CausalLm::load`](crate::CausalLm::load) takes, and
-    /// checks that every tensor of the model is there with the right shape. `base` is the base model of an adapter, in
+    /// Reads configuration and headers of a folder or file that [`CausalLm::load`](crate::CausalLm::load) takes.
+    /// Checks that every tensor of the model is there with the right shape. `base` is the base model of an adapter, in
     /// place of the one that it names.
     ///
     /// # Errors

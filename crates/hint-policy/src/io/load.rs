@@ -14,7 +14,7 @@ use crate::gguf::Gguf;
 use crate::io::progress::{LoadProgress, LoadedFiles};
 use crate::io::{generation, gguf_model, peft, safetensors_file};
 
-/// Where a model is loaded to, and in which kind it computes.
+/// Target device of a model, and the kind that it computes in.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LoadOptions {
     /// Device of the parameters.
@@ -44,7 +44,7 @@ pub(crate) struct ModelFiles {
     pub(crate) generation: Map<String, Value>,
     /// Tokens that end a completion, sorted: all that these files name.
     pub(crate) stop_tokens: Vec<u32>,
-    /// Where the tensors lie.
+    /// Place of the tensors.
     pub(crate) path: PathBuf,
     /// The folder of an adapter on them.
     pub(crate) adapter: Option<PathBuf>,

@@ -1,7 +1,8 @@
 //! Models in files: Hugging Face folders, GGUF, adapters of PEFT.
 //!
-//! Reading and writing meet the rest of the crate in two things: a [`ModelConfig`](crate::ModelConfig)
-//! with its list of parameters, and one `Float` tensor for each of them. Nothing here computes.
+//! Reading and writing share two things with the rest of the crate. They are a
+//! [`ModelConfig`](crate::ModelConfig) with its list of parameters, and one `Float` tensor for each of
+//! them. Nothing here computes.
 //!
 //! | file | read by | written by |
 //! |---|---|---|

@@ -2,16 +2,16 @@
 
 use std::collections::BTreeMap;
 
-/// How much of a model's weights was read so far, in bytes of its files.
+/// Amount of a model's weights that was read so far, in bytes of its files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LoadProgress {
-    /// What was read.
+    /// Bytes that were read.
     pub done: u64,
     /// Size of the files.
     pub total: u64,
 }
 
-/// What the files of weights hold.
+/// Content of the files of weights.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LoadedFiles {
     /// Their size in bytes.
@@ -22,11 +22,11 @@ pub struct LoadedFiles {
     pub unused: Vec<String>,
 }
 
-/// Counts what is read and tells an observer.
+/// Counts the bytes that are read and reports them to an observer.
 pub(crate) struct ProgressRecorder<'a> {
     files: LoadedFiles,
     done: u64,
-    /// What was read when the last whole file was.
+    /// Bytes that were read at the end of the last whole file.
     whole: u64,
     observer: &'a mut dyn FnMut(LoadProgress),
 }

@@ -70,7 +70,7 @@ impl ParsedFile<'_> {
         Ok(read_tensor(&self.tensors, self.path, spec, device)?.0)
     }
 
-    /// As [`Self::read`], and tells the `recorder`.
+    /// As [`Self::read`], with reports to the `recorder`.
     fn record(
         &self,
         spec: &ParameterSpec,
@@ -155,7 +155,7 @@ pub(crate) fn read(
     Ok((tensors, recorder.into_files()))
 }
 
-/// What `dir` holds of a model, by headers alone.
+/// Content of `dir` for a model, by headers alone.
 pub(crate) fn survey(dir: &Path, config: &ModelConfig) -> Result<LoadedFiles, PolicyError> {
     let names = stored_names(dir)?;
     let specs = layout(config).iter().map(|spec| spec.stored_as(&names)).collect::<Vec<_>>();
@@ -193,8 +193,8 @@ fn read_index(path: &Path) -> Result<Index, PolicyError> {
 }
 
 impl ParameterSpec {
-    /// The same parameter under the name that it has among `names`: models of several kinds of input keep their
-    /// language model under a prefix.
+    /// The same parameter under its name among `names`. Models of several kinds of input keep their language
+    /// model under a prefix.
     fn stored_as(&self, names: &BTreeSet<String>) -> Self {
         let inner = self.name.strip_prefix("model.").unwrap_or(&self.name);
         let prefixed = [
@@ -207,7 +207,7 @@ impl ParameterSpec {
     }
 }
 
-/// Which file of `dir` holds which of `specs`, by index. Files without any are listed too.
+/// The file of `dir` that holds each of `specs`, by index. Files without any are listed too.
 fn files(
     dir: &Path,
     specs: &[ParameterSpec],

@@ -6,15 +6,15 @@ use crate::ffi::{Job, Memory};
 use crate::kernels::number::{Number, dot, exp, max, sum};
 use crate::kernels::{by_kind, rows_of_a_job, run_all, width};
 
-/// Which keys rows of scores `[.., queries · share, keys]` see.
+/// Keys that rows of scores `[.., queries · share, keys]` see.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct CausalMask {
     pub(crate) queries: usize,
     /// Rows of a query, which follow each other.
     pub(crate) share: usize,
-    /// Which key has the position of the first query.
+    /// Key at the position of the first query.
     pub(crate) first: usize,
-    /// How many latest keys a query sees.
+    /// Number of latest keys that a query sees.
     pub(crate) window: Option<usize>,
 }
 

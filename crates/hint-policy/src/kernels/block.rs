@@ -95,7 +95,8 @@ impl<T: Number> Job for NormRows<'_, T> {
     }
 }
 
-/// The gradients of `x` and of `factor` (`[width]`, `Float`) from that of the result of [`norm`].
+/// The gradients of `x` and of `factor` (`[width]`, `Float`), given the gradient of the result of
+/// [`norm`].
 pub(crate) fn norm_backward(
     x: &Tensor,
     scale: &Tensor,
@@ -204,7 +205,7 @@ impl<T: Number> Job for Gated<'_, T> {
     }
 }
 
-/// The gradients of `gate` and `up` from `dy`, that of the result of [`gated`].
+/// The gradients of `gate` and `up`, given `dy`, the gradient of the result of [`gated`].
 pub(crate) fn gated_backward(gate: &Tensor, up: &Tensor, dy: Tensor) -> (Tensor, Tensor) {
     by_kind!(gate, gated_pull_of(gate, up, dy))
 }
@@ -226,7 +227,7 @@ struct GatedBackward<'a, T> {
     gate: &'a [T],
     up: &'a [T],
     of_gate: &'a mut [T],
-    /// The gradient of the result, which is replaced by that of `up`.
+    /// The gradient of the result; the gradient of `up` replaces it.
     dy: &'a mut [T],
 }
 

@@ -7,7 +7,7 @@ use crate::kernels::number::{LANES, Number, exp, max, of_lanes, single};
 use crate::kernels::{by_kind, rows_of_a_job, run_all, width};
 use crate::tensor::len;
 
-/// What [`score`] finds for each row of logits, `[rows]`, `Float`.
+/// Results of [`score`] for each row of logits, `[rows]`, `Float`.
 #[derive(Debug)]
 pub(crate) struct Scores {
     pub(crate) logprobs: Tensor,
@@ -90,8 +90,8 @@ impl<T: Number> Job for Score<'_, T> {
     }
 }
 
-/// Replaces logits by their gradient, given that of the log-probabilities of `targets` `[rows]`. `alternatives` are
-/// their tokens and gradients, both `[rows, k]`.
+/// Replaces logits by their gradient, given the gradient of the log-probabilities of `targets` `[rows]`.
+/// `alternatives` are their tokens and gradients, both `[rows, k]`.
 pub(crate) fn backward(
     logits: &mut Tensor,
     targets: &Tensor,

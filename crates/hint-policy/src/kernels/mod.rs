@@ -1,9 +1,9 @@
 //! Operations on a CPU that libtorch has only in many passes over memory.
 //!
-//! Each works on rows, in `f32` whatever the tensor holds, rounds once, and splits rows among libtorch's
-//! threads. Every row is computed by itself, so neither the number of threads nor the instructions
-//! of the processor change a number. For other kinds and devices the callers have the same in
-//! libtorch's operations.
+//! Each works on rows, in `f32` for any kind of the tensor, rounds once, and splits rows among
+//! libtorch's threads. Every row is computed by itself, so neither the number of threads nor the
+//! instructions of the processor change a number. For other kinds and devices the callers have the same
+//! in libtorch's operations.
 #![expect(clippy::inline_always, reason = "what `vectorized` runs must be compiled within it")]
 
 pub(crate) mod attention;

@@ -4,7 +4,7 @@ use half::bf16;
 
 use crate::ffi::Element;
 
-/// How many numbers sums and maxima are taken of side by side.
+/// Number of values that sums and maxima take side by side.
 pub(super) const LANES: usize = 16;
 
 /// A number that is computed with as `f32`.

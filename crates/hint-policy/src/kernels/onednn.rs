@@ -58,8 +58,8 @@ fn pays(x: &Tensor, weight: &Tensor, least: usize) -> bool {
 }
 
 /// `x · weightᵀ + bias` without gradient, for `x` `[rows, in]` and a `weight` `[out, in]` that is used once or
-/// twice. In `Float` on a CPU libtorch's own products do not use every instruction of every processor, so
-/// that oneDNN's take half the time on some; in other kinds both are the same.
+/// twice. In `Float` on a CPU libtorch's own products do not use every instruction of every processor. So
+/// oneDNN's take half the time on some. In other kinds both are the same.
 pub(crate) fn product(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Tensor {
     if !pays(x, weight, MIN_PRODUCT) {
         return x.linear(weight, bias);
@@ -146,8 +146,8 @@ fn works(kind: Kind) -> bool {
     })
 }
 
-/// [`SOURCE`] in the form in which libtorch saves modules: a ZIP file with the code, the module (an
-/// object without attributes) and no constants, the latter two in Python's pickle format.
+/// [`SOURCE`] in libtorch's format of modules: a ZIP file with the code, the module (an object
+/// without attributes) and no constants. The latter two are in Python's pickle format.
 fn archive() -> Option<Vec<u8>> {
     let mut zip = ZipWriter::new(Cursor::new(Vec::new()));
     let stored = SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);

@@ -9,13 +9,13 @@ use crate::model::CausalLm;
 use crate::weights::adapter;
 
 impl CausalLm {
-    /// The same model with fresh low-rank adapters, which alone are trained from now on: the other
+    /// The same model with fresh low-rank adapters, which alone are trained from now on. The other
     /// weights require no gradient, and are kept in the compute kind (so choose that before). The
-    /// new model computes what the old one did until the adapters are trained.
+    /// new model computes the same as the old one until the adapters are trained.
     ///
     /// # Errors
     ///
-    /// [`PolicyError::InvalidOption`] for a value out of range, [`PolicyError::Unsupported`] for a
+    /// [`PolicyError::InvalidOption`] for a value out of range. [`PolicyError::Unsupported`] for a
     /// target that the model does not have or for a model with adapters.
     pub fn with_lora(mut self, lora: &LoraConfig, seed: u64) -> Result<Self, PolicyError> {
         self.check_plain()?;
@@ -33,8 +33,8 @@ impl CausalLm {
     ///
     /// # Errors
     ///
-    /// A file that cannot be read, an option that is not supported, a tensor that is missing, of
-    /// the wrong shape or not finite, each naming file and tensor.
+    /// A file that cannot be read, an option that is not supported, or a tensor that is missing,
+    /// misshapen or not finite. Each error names file and tensor.
     pub fn with_adapter(mut self, dir: impl AsRef<Path>) -> Result<Self, PolicyError> {
         self.check_plain()?;
         let dir = dir.as_ref();

@@ -28,7 +28,7 @@ impl LoadedModel {
     /// # Errors
     ///
     /// As [`CausalLm::load`], [`Tokenizer::from_dir`] and [`Tokenizer::from_gguf`]. A tokenizer may have ids
-    /// that the model lacks, as the published Gemma 3 has; a text with one of them is refused when it is
+    /// that the model lacks, as the published Gemma 3 has. A text with one of them is refused when it is
     /// scored or continued.
     pub fn load(path: impl AsRef<Path>, options: &LoadOptions) -> Result<Self, PolicyError> {
         Self::load_with(path, options, |_| {})

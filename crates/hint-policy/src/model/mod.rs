@@ -1,9 +1,8 @@
 //! The models of this crate.
 //!
-//! [`CausalLm`] puts the rooms of this crate together: a [configuration](crate::config), weights, the two
-//! forward passes and the decoder, read and written by [`io`](crate::io). It implements
-//! [`Policy`]. [`LoadedModel`] adds the tokenizer and the stop tokens of a folder; [`LoadReport`] says what
-//! was loaded.
+//! [`CausalLm`] joins the modules of this crate: a [configuration](crate::config), weights, the two forward
+//! passes and the decoder. [`io`](crate::io) reads and writes it. It implements [`Policy`]. [`LoadedModel`]
+//! adds the tokenizer and the stop tokens of a folder; [`LoadReport`] describes the result.
 
 mod adapted;
 pub(crate) mod loaded;
@@ -38,8 +37,8 @@ pub use report::LoadReport;
 
 /// A model of one of the families of [`Architecture`](crate::config::Architecture), with `Float` master weights.
 ///
-/// The forward pass runs in the compute kind chosen at creation (`Float`, `BFloat16` or `Double`):
-/// weights are cast at use, and norms, rotations and softmax statistics stay in `Float` at least.
+/// The forward pass runs in the compute kind chosen at creation (`Float`, `BFloat16` or `Double`).
+/// Weights are cast at use, and norms, rotations and softmax statistics stay in `Float` at least.
 /// Decoding uses a key-value cache and fused copies of the weights, which are made once and dropped
 /// when the parameters change.
 ///
@@ -70,9 +69,9 @@ pub struct CausalLm {
     gradient_checkpointing: bool,
     /// Shape of the adapters.
     lora: Option<LoraConfig>,
-    /// Where the model was loaded from.
+    /// Path that the model was loaded from.
     source: Option<PathBuf>,
-    /// What was read there.
+    /// Files that were read there.
     files: LoadedFiles,
     /// Its `generation_config.json`.
     generation: Map<String, Value>,
@@ -94,12 +93,12 @@ impl CausalLm {
     }
 
     /// Loads a Hugging Face folder (`config.json` and safetensors), a `.gguf` file, or a folder with
-    /// an adapter in PEFT's format, whose base model lies where its configuration says.
+    /// an adapter in PEFT's format. The adapter's configuration names the path of its base model.
     ///
     /// # Errors
     ///
     /// An unreadable, truncated or corrupt file, an unsupported configuration, or a tensor that is
-    /// missing, of the wrong shape or not finite, each naming file and tensor.
+    /// missing, of the wrong shape or not finite. Each error names file and tensor.
     pub fn load(path: impl AsRef<Path>, options: &LoadOptions) -> Result<Self, PolicyError> {
         Self::load_with(path, options, |_| {})
     }
@@ -171,9 +170,9 @@ impl CausalLm {
         Ok(self)
     }
 
-    /// The same model keeping, between [`Policy::forward`] and the backward pass, only the inputs of
-    /// its transformer blocks if `checkpointing`: what a token takes shrinks by an order of
-    /// magnitude, and the forward pass is computed twice. The gradient is the same, on a CPU to
+    /// The same model; if `checkpointing`, it keeps only the inputs of its transformer blocks
+    /// between [`Policy::forward`] and the backward pass. The memory of a token shrinks by an order
+    /// of magnitude, and the forward pass is computed twice. The gradient is the same, on a CPU to
     /// the last bit.
     #[must_use]
     pub fn with_gradient_checkpointing(mut self, checkpointing: bool) -> Self {
@@ -181,7 +180,7 @@ impl CausalLm {
         self
     }
 
-    /// Where the model was loaded from; of one with adapters, where its base was.
+    /// Path that the model was loaded from; with adapters, the path of its base.
     pub fn source(&self) -> Option<&Path> {
         self.source.as_deref()
     }

@@ -10,14 +10,14 @@ use crate::io::progress::LoadedFiles;
 use crate::model::CausalLm;
 use crate::policy::{Parameter, Policy};
 
-/// What a model is and takes up, for a person to read.
+/// Properties of a model and its memory, for a person to read.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LoadReport {
     /// Family of the model.
     pub architecture: Architecture,
-    /// Where it was loaded from; `None` for one with random weights.
+    /// Path that it was loaded from; `None` with random weights.
     pub source: Option<PathBuf>,
-    /// What was read there, adapters not counted; empty for one with random weights.
+    /// Files that were read there, adapters not counted; empty with random weights.
     pub files: LoadedFiles,
     /// Values of the model, those of adapters included.
     pub parameters: usize,
@@ -29,7 +29,7 @@ pub struct LoadReport {
     pub stored: Kind,
     /// Kind of the forward pass.
     pub compute: Kind,
-    /// Where the parameters are.
+    /// Device of the parameters.
     pub device: Device,
 }
 
@@ -68,7 +68,7 @@ impl fmt::Display for LoadReport {
 }
 
 impl CausalLm {
-    /// What the model is and takes up.
+    /// Properties of the model and its memory.
     pub fn report(&self) -> LoadReport {
         let count = |parameters: &[Parameter]| -> usize {
             parameters.iter().map(|parameter| parameter.tensor.numel()).sum()

@@ -16,8 +16,8 @@ pub struct TokenRow<'a> {
 
 /// Prompts with their completions, padded on the right to the longest row.
 ///
-/// Padding needs no attention mask: attention is causal, so what follows a token cannot reach it,
-/// and the completion mask comes from lengths, never from a comparison with a pad id (Deviation D5).
+/// Padding needs no attention mask. Attention is causal, so later tokens cannot reach a token. The
+/// completion mask comes from lengths, never from a comparison with a pad id (Deviation D5).
 ///
 /// # Examples
 ///

@@ -4,7 +4,7 @@ use tch::Tensor;
 
 use crate::error::PolicyError;
 
-/// How much a decoder should be prepared to hold.
+/// Capacity that a decoder should be prepared for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DecoderOptions {
     /// Rows decoded at the same time, at most. At least 1.
@@ -16,7 +16,7 @@ pub struct DecoderOptions {
     pub batch_invariant: bool,
 }
 
-/// What [`Decoder::prefill`] returns.
+/// Result of [`Decoder::prefill`].
 #[derive(Debug)]
 pub struct Prefill {
     /// One handle per prompt, in order.
@@ -53,7 +53,7 @@ pub trait Decoder {
     /// [`PolicyError::NoSuchIndex`] for an unknown or released prefix.
     fn fork(&mut self, prefix: PrefixId, count: usize) -> Result<(), PolicyError>;
 
-    /// Forgets `prefix`; rows forked from it go on.
+    /// Forgets `prefix`; rows forked from it continue.
     fn release(&mut self, prefix: PrefixId);
 
     /// Feeds one token to each row and returns the logits of the next ones.

@@ -29,8 +29,8 @@ pub(crate) fn score_logits(
     Ok(parts.spread(&[scored]))
 }
 
-/// Scores from the hidden states `[batch, seq, hidden]`, applying `head` (hidden rows to logits)
-/// only where a completion token is predicted, and to a bounded number of rows at a time.
+/// Scores from the hidden states `[batch, seq, hidden]`. Applies `head` (hidden rows to logits)
+/// only where a completion token is predicted, to a bounded number of rows at a time.
 ///
 /// Autograd keeps each chunk's log-softmax until the backward pass.
 pub(crate) fn score_hidden(
@@ -102,7 +102,7 @@ pub(crate) fn alternatives(rows: &Tensor, given: Option<&Tensor>, top_k: usize) 
     (top_k > 0).then(|| rows.detach().topk(size(top_k).min(vocab), -1, true, true).1)
 }
 
-/// Where completion tokens lie in the flattened batch, and what predicts them.
+/// Places of completion tokens in the flattened batch, and of their predictors.
 struct Positions {
     shape: [i64; 2],
     completion: Tensor,

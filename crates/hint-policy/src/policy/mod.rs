@@ -2,8 +2,8 @@
 //!
 //! [`Policy`] is the trait: logits, scores of a [`TokenBatch`], parameters, and a [`Decoder`]. Only `logits`
 //! computes anything that a new policy must write; the rest has defaults, slow and right. A trainer calls
-//! [`Policy::forward`], takes a loss of the scores of the [`ForwardPass`] and hands it back to
-//! [`ForwardPass::backward`], so that a policy may replace autograd by a backward pass of its own. A sampler
+//! [`Policy::forward`], takes a loss of the scores of the [`ForwardPass`] and passes it back to
+//! [`ForwardPass::backward`]. So a policy may replace autograd by a backward pass of its own. A sampler
 //! calls [`Policy::decoder`]. [`SharedPolicy`] lets both have the same policy.
 
 pub(crate) mod batch;
@@ -140,12 +140,12 @@ pub trait Policy: Send {
     ///
     /// # Errors
     ///
-    /// What preparing the weights for decoding may meet.
+    /// Errors of preparing the weights for decoding.
     fn decoder(&self, options: &DecoderOptions) -> Result<Box<dyn Decoder + '_>, PolicyError> {
         Ok(Box::new(RecomputeDecoder::new(self, options)))
     }
 
-    /// Tells the policy that its parameters were changed in place, so that it drops whatever it
+    /// Announces that the parameters were changed in place, so that the policy drops all values
     /// derived from them. Trainers call it after each optimizer step.
     fn parameters_changed(&self) {}
 
@@ -156,7 +156,7 @@ pub trait Policy: Send {
     /// [`PolicyError::Write`] naming the file.
     fn save(&self, dir: &Path) -> Result<(), PolicyError>;
 
-    /// As [`Policy::save`], in another layout. The default knows the default layout alone, in which
+    /// As [`Policy::save`], in another layout. The default has only the default layout, in which
     /// there are no adapters to merge.
     ///
     /// # Errors

@@ -2,7 +2,7 @@
 
 use tch::Kind;
 
-/// How weights are written.
+/// Layout and number format of written weights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SaveOptions {
     /// Element type: `Float`, `Half` or `BFloat16`.

@@ -4,7 +4,7 @@ use tch::Tensor;
 
 use crate::error::PolicyError;
 
-/// What [`Policy::score`](crate::Policy::score) computes besides log-probabilities, and at which temperature.
+/// Results of [`Policy::score`](crate::Policy::score) besides log-probabilities, and its temperature.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct ScoreOptions {
     /// The logits are divided by this before the softmax. Positive; 1 is the model's own
@@ -12,8 +12,8 @@ pub struct ScoreOptions {
     pub temperature: f64,
     /// Whether to return the entropy of the distribution that predicts each completion token.
     pub entropy: bool,
-    /// How many of the likeliest tokens are scored at each place of a completion besides its own token; 0 for none. A
-    /// batch that names its [alternatives](crate::TokenBatch::with_alternatives) has those scored instead.
+    /// Number of the likeliest tokens that are scored at each place of a completion besides its own token; 0 for
+    /// none. A batch that names its [alternatives](crate::TokenBatch::with_alternatives) has those scored instead.
     pub top_k: usize,
     /// Lets adapters drop inputs, by masks that are a function of this seed: for training. `None`
     /// drops nothing: for evaluation. Policies without dropout ignore it.
@@ -40,7 +40,7 @@ impl ScoreOptions {
     }
 }
 
-/// What [`Policy::score`](crate::Policy::score) returns.
+/// Result of [`Policy::score`](crate::Policy::score).
 #[derive(Debug)]
 pub struct TokenScores {
     /// At position `t`, `log π(y_t | y_<t)` of the tempered distribution, in nats; 0 where the

@@ -44,7 +44,7 @@ pub struct ChosenDevice {
 }
 
 impl DeviceChoice {
-    /// Finds the device. Where it is a GPU, or may be one, [`load_cuda`] loads libtorch's CUDA library, so
+    /// Finds the device. If it is a GPU, or may be one, [`load_cuda`] loads libtorch's CUDA library. So
     /// call this before the first tensor is made. With [`DeviceChoice::Cpu`] nothing is loaded.
     ///
     /// # Errors
@@ -121,9 +121,9 @@ impl From<DeviceChoice> for String {
     }
 }
 
-/// Loads libtorch's CUDA library into this process, which a Rust program does not do by itself: nothing in
-/// it refers to the library, so that the linker leaves it out. Takes cuDNN out of the order of attention
-/// kernels, since it plans a kernel for every new shape, and lengths are always new here.
+/// Loads libtorch's CUDA library into this process. A Rust program does not do so by itself: nothing in it
+/// refers to the library, so the linker leaves it out. Takes cuDNN out of the order of attention kernels.
+/// It plans a kernel for every new shape, and lengths are always new here.
 ///
 /// Call it before the first tensor is made: libtorch looks for CUDA once. [`DeviceChoice::resolve`] calls it
 /// where a GPU may be used. It takes 0.3 s and 230 MB on a machine without GPU, so programs that compute on
@@ -151,28 +151,29 @@ fn load() -> Result<(), String> {
 /// The memory of a GPU, in bytes, all processes counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DeviceMemory {
-    /// What nobody uses.
+    /// Free memory, in bytes.
     pub free: u64,
-    /// What there is.
+    /// Total memory, in bytes.
     pub total: u64,
 }
 
 impl DeviceMemory {
-    /// What is in use. libtorch keeps what it has once used, so after a step this is the largest use so far.
+    /// Used memory, in bytes. libtorch keeps what it has once used, so after a step this is the largest use
+    /// so far.
     pub const fn used(self) -> u64 {
         self.total.saturating_sub(self.free)
     }
 }
 
-/// The memory of a GPU; `None` for a CPU, or where CUDA does not say.
+/// The memory of a GPU; `None` for a CPU, or where CUDA does not report it.
 pub fn device_memory(device: Device) -> Option<DeviceMemory> {
     let Device::Cuda(index) = device else { return None };
     let (free, total) = ffi::device_memory(index)?;
     Some(DeviceMemory { free: free as u64, total: total as u64 })
 }
 
-/// Lets products of `Float` matrices on GPUs round their inputs to 10 bits behind the point (TF32), which makes
-/// them several times as fast. It is a setting of the whole process. Returns whether this libtorch has it.
+/// Lets products of `Float` matrices on GPUs round their inputs to a mantissa of 10 bits (TF32). They are then
+/// several times as fast. It is a setting of the whole process. Returns whether this libtorch has it.
 pub fn allow_tf32() -> bool {
     ffi::allow_tf32(true)
 }

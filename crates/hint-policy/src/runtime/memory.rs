@@ -1,4 +1,4 @@
-//! Running out of memory inside libtorch, as an error that says what to lower.
+//! Running out of memory inside libtorch, as an error that names the settings to lower.
 
 use std::any::Any;
 use std::cell::Cell;
@@ -9,7 +9,7 @@ use tch::TchError;
 use crate::error::PolicyError;
 use crate::tensor::grad_is_enabled;
 
-/// How libtorch's allocators, for GPUs and for the host, and that of C++ begin their complaints.
+/// Beginnings of the messages of libtorch's allocators, for GPUs and for the host, and of C++'s.
 const COMPLAINTS: [&str; 6] = [
     "CUDA out of memory",
     "CUDA error: out of memory",
@@ -20,14 +20,14 @@ const COMPLAINTS: [&str; 6] = [
 ];
 
 /// Runs `work`, whose libtorch calls panic where memory runs out, and turns such a panic into
-/// [`PolicyError::OutOfMemory`]. Other panics go on. Whether operations are recorded for gradients
-/// is as before afterwards.
+/// [`PolicyError::OutOfMemory`]. Other panics continue. Whether operations are recorded for
+/// gradients is as before afterwards.
 ///
 /// [`sample`](crate::sample) and [`CausalLm`](crate::CausalLm) use it themselves. Use it around
-/// libtorch calls of your own whose size depends on data, such as a backward pass; for calls that
-/// return a [`TchError`] there is [`PolicyError::torch`]. What `work` changes in place before it
-/// runs out of memory stays changed. The panic is still reported where the program reports panics,
-/// on standard error by default, unless it called [`silence_caught_out_of_memory`].
+/// libtorch calls of your own whose size depends on data, such as a backward pass. For calls that
+/// return a [`TchError`] there is [`PolicyError::torch`]. Changes that `work` made in place before
+/// it ran out of memory remain. The panic is still reported where the program reports panics, on
+/// standard error by default, unless it called [`silence_caught_out_of_memory`].
 ///
 /// # Errors
 ///
@@ -81,11 +81,11 @@ pub fn silence_caught_out_of_memory() {
 }
 
 thread_local! {
-    /// How many calls of [`catch_out_of_memory`] this thread is in.
+    /// Depth of nested calls of [`catch_out_of_memory`] in this thread.
     static CATCHING: Cell<usize> = const { Cell::new(0) };
 }
 
-/// What an allocator said, if that was the cause of a panic.
+/// Message of an allocator, if that was the cause of a panic.
 fn complaint_of(panic: &(dyn Any + Send)) -> Option<String> {
     let text = panic.downcast_ref::<String>().map(String::as_str);
     complaint(text.or_else(|| panic.downcast_ref::<&str>().copied())?)

@@ -13,7 +13,7 @@ const CHUNK_ELEMENTS: usize = 1 << 26;
 /// As [`CHUNK_ELEMENTS`], on a CPU: 16 MiB, which the allocator reuses instead of asking for fresh pages.
 const CHUNK_ELEMENTS_CPU: usize = 1 << 22;
 
-/// Probabilities that are summed together before they are looked at one by one.
+/// Probabilities that are summed together before each one is looked at.
 const BLOCK: i64 = 256;
 
 /// Draws from `logits` `[rows, vocab]` as [`draw_on_host`](super::draw::draw_on_host) does, up to rounding.
@@ -68,7 +68,7 @@ pub(super) fn select(logits: &Tensor, rows: &[usize]) -> Tensor {
     logits.index_select(0, &upload(&rows, logits.device()))
 }
 
-/// The most probable token, the lowest id among equals: `[rows, 3]`, with the probability 1 of 1, or NaN
+/// The most probable token, the lowest id among equals: `[rows, 3]`. The probability is 1 of 1, or NaN
 /// if a value is not finite.
 fn greedy(logits: &Tensor) -> Tensor {
     let token = logits.argmax(-1, true);

@@ -62,8 +62,8 @@ fn block_sum(values: &[f32]) -> f64 {
     lanes.iter().map(|&lane| f64::from(lane)).sum::<f64>() + f64::from(rest)
 }
 
-/// Draws from `(token, prob)` pairs whose probabilities sum to `total`, up to rounding, which may leave the
-/// target behind the last of them: its last possible token is then drawn.
+/// Draws from `(token, prob)` pairs whose probabilities sum to `total`, up to rounding. If rounding leaves
+/// the target behind the last of them, its last possible token is drawn.
 fn invert(
     candidates: impl Iterator<Item = (u32, f64)>,
     total: f64,
@@ -107,7 +107,7 @@ impl PartialOrd for Candidate {
     }
 }
 
-/// What top-k, top-p and min-p leave, in order of token id. Empty if a probability is NaN.
+/// Tokens that top-k, top-p and min-p keep, in order of token id. Empty if a probability is NaN.
 fn kept_tokens(probs: &[f32], params: &SamplingParams) -> Vec<Candidate> {
     if probs.iter().any(|prob| prob.is_nan()) {
         return Vec::new();
@@ -158,8 +158,8 @@ fn top_k(probs: &[f32], k: usize) -> Vec<Candidate> {
 
 /// All tokens but those that top-p or min-p remove for certain.
 ///
-/// The tokens below `(1 − top_p) · total / vocab` have together less than `1 − top_p` of the
-/// total, so top-p keeps none of them; what remains to be sorted is short.
+/// The tokens below `(1 − top_p) · total / vocab` have together less than `1 − top_p` of the total.
+/// So top-p keeps none of them, and few remain to be sorted.
 fn above_floor(probs: &[f32], params: &SamplingParams) -> Vec<Candidate> {
     let top_p_floor = (1.0 - params.top_p) * block_total(probs) / probs.len() as f64;
     let best = probs.iter().copied().fold(0.0, f32::max);

@@ -21,11 +21,11 @@ use crate::tensor::size;
 pub struct SampleRequest {
     /// Token ids of the prompt. At least one.
     pub prompt: Vec<u32>,
-    /// How many completions to draw.
+    /// Number of completions to draw.
     pub num_completions: usize,
     /// The random number of completion `i` at position `t` is a function of `(seed, i, t)` alone.
     pub seed: u64,
-    /// How tokens are chosen.
+    /// Choice of tokens.
     pub params: SamplingParams,
 }
 
@@ -73,14 +73,13 @@ pub struct Generation {
 
 /// Draws `num_completions` completions for each request; results are in request order.
 ///
-/// A prompt is processed once, whatever the number of its completions. At most
-/// `options.max_batch` rows are decoded at a time; a row that finishes leaves, and a waiting one
-/// takes its place.
+/// A prompt is processed once for all its completions. At most `options.max_batch` rows are decoded
+/// at a time; a row that finishes leaves, and a waiting one takes its place.
 ///
 /// # Errors
 ///
 /// An empty or too long prompt, a token id outside the vocabulary, sampling parameters out of
-/// range, or logits that are not finite.
+/// range, or non-finite logits.
 ///
 /// # Examples
 ///
@@ -104,7 +103,7 @@ pub fn sample(
     sample_until(policy, requests, options, &|_: usize, _: &[u32]| false)
 }
 
-/// What a caller of [`sample_until`] sees of the completions as they grow.
+/// View of a caller of [`sample_until`] on the completions as they grow.
 pub trait SampleWatch {
     /// Whether a completion ends here with [`FinishReason::Stop`], by the index of its request and its tokens
     /// so far.
@@ -121,7 +120,7 @@ impl<F: Fn(usize, &[u32]) -> bool> SampleWatch for F {
 }
 
 /// As [`sample`], watched by `watch`, which may end a completion. A closure of the index of a request and the
-/// tokens so far is a watch that ends what it returns true for.
+/// tokens so far is a watch. It ends the completions for which it returns true.
 ///
 /// # Errors
 ///
@@ -247,7 +246,7 @@ struct Started {
     next: usize,
 }
 
-/// What the first token is drawn from, `[vocab]`.
+/// Distribution of the first token, `[vocab]`.
 enum First {
     /// Logits or probabilities, see [`host_rows`].
     Host(Vec<f32>),
@@ -362,7 +361,7 @@ impl Run<'_> {
     }
 
     /// Draws the first tokens of as many completions of `started` as there is room for, and forks
-    /// rows for those that go on.
+    /// rows for those that continue.
     fn start(&mut self, started: &mut Started) -> Result<(), PolicyError> {
         let request = &self.requests[started.request];
         let room = self.max_batch - self.rows.len();

@@ -1,9 +1,9 @@
 //! Drawing completions from a policy.
 //!
-//! [`sample`] schedules: which prompts are processed, which rows are decoded, who leaves and who takes the
-//! place (`generate`). Each step it hands the logits of all rows to `rows`, which draws where that is
-//! fastest: whole distributions on the device of the logits (`device`), truncated ones on a CPU in loops
-//! (`draw`). Both take the number that `random` gives a position, so they draw the same token.
+//! [`sample`] schedules: it chooses the prompts to process and the rows to decode, and replaces rows that
+//! leave (`generate`). Each step it passes the logits of all rows to `rows`, which draws where that is
+//! fastest. Whole distributions are drawn on the device of the logits (`device`), truncated ones on a CPU
+//! in loops (`draw`). Both take the number that `random` gives a position, so they draw the same token.
 
 mod device;
 mod draw;

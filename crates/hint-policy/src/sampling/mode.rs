@@ -2,7 +2,7 @@
 
 use crate::sampling::params::SamplingParams;
 
-/// How one row is drawn from.
+/// Sampling mode of one row.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Draw<'a> {
     pub(super) params: &'a SamplingParams,
@@ -10,7 +10,7 @@ pub(super) struct Draw<'a> {
     pub(super) uniform: f64,
 }
 
-/// What of a row a draw takes into account.
+/// Parts of a row that a draw takes into account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum SamplingMode {
     /// The most probable token.

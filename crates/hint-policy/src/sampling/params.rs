@@ -4,12 +4,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::PolicyError;
 
-/// How tokens are chosen, and when a completion ends.
+/// Choice of tokens, and the end of a completion.
 ///
-/// The logits are divided by `temperature`; then `top_k`, `top_p` and `min_p` each remove tokens,
-/// in this order; what is left is renormalized and drawn from. With the defaults nothing is
-/// removed, and the distribution is the one that [`Policy::score`](crate::Policy::score) reports at
-/// the same temperature.
+/// The logits are divided by `temperature`. Then `top_k`, `top_p` and `min_p` each remove tokens,
+/// in this order. The rest is renormalized and drawn from. With the defaults nothing is removed,
+/// and the distribution is the one that [`Policy::score`](crate::Policy::score) reports at the same
+/// temperature.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SamplingParams {

@@ -17,8 +17,8 @@ pub(super) fn softmax(logits: &Tensor, temperatures: impl Iterator<Item = f64>) 
     (logits / column.unsqueeze(1)).softmax(-1, None::<Kind>)
 }
 
-/// Copies `logits` `[rows, vocab]` to the host in one go: as tempered probabilities where the
-/// temperature is positive, as logits where it is 0. The softmax runs in libtorch, which has
+/// Copies `logits` `[rows, vocab]` to the host at once: as tempered probabilities if the
+/// temperature is positive, as logits if it is 0. The softmax runs in libtorch, which has
 /// vectorized exponentials.
 pub(super) fn host_rows(logits: &Tensor, params: &[&SamplingParams]) -> Vec<f32> {
     tch::no_grad(|| {

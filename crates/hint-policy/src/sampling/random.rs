@@ -1,4 +1,4 @@
-//! Random numbers that depend on nothing but their coordinates.
+//! Random numbers that depend only on their coordinates.
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -8,8 +8,8 @@ const DOMAIN: &[u8; 24] = b"hint-policy sampling v1\0";
 
 /// The random numbers of one completion: number `t` belongs to completion position `t`.
 ///
-/// `ChaCha` counts blocks within a stream, so each number is a function of the request's seed, the
-/// completion's index and the position, whatever else is sampled at the same time.
+/// `ChaCha` counts blocks within a stream. So each number depends only on the request's seed, the
+/// completion's index and the position, not on other requests.
 #[derive(Debug, Clone)]
 pub(crate) struct CompletionRng(ChaCha8Rng);
 

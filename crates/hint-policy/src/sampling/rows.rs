@@ -12,7 +12,7 @@ use crate::tensor::upload;
 /// A logit that nothing is drawn by: far below all others, and finite, as every logit must be.
 const EXCLUDED: f64 = -1e30;
 
-/// `logits` `[rows, vocab]` without the tokens that the rows exclude: each row has its parameters and the
+/// `logits` `[rows, vocab]` without the tokens that the rows exclude. Each row has its parameters and the
 /// number of tokens that it has drawn.
 pub(super) fn exclude<'p>(
     logits: &Tensor,
@@ -32,8 +32,8 @@ pub(super) fn exclude<'p>(
 
 /// Draws from `logits` `[rows, vocab]`. `None` for a row that is not finite.
 ///
-/// All is drawn on the device of the logits, but on a CPU for greedy rows and rows that remove tokens:
-/// these take less time in loops than in tensors.
+/// All is drawn on the device of the logits, with an exception on a CPU. There, greedy rows and rows
+/// that remove tokens take less time in loops than in tensors.
 pub(super) fn draw_rows(logits: &Tensor, draws: &[Draw<'_>]) -> Vec<Option<SampledToken>> {
     let in_loops = |draw: &Draw<'_>| draw.mode() != SamplingMode::Whole;
     if logits.device() != Device::Cpu || !draws.iter().any(in_loops) {

@@ -17,9 +17,9 @@ use crate::tokenizer::{Tokenizer, python_methods};
 /// One message of a conversation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChatMessage {
-    /// Who speaks: `"system"`, `"user"` or `"assistant"`.
+    /// Role of the speaker: `"system"`, `"user"` or `"assistant"`.
     pub role: String,
-    /// What is said.
+    /// The text.
     pub content: String,
 }
 
@@ -164,7 +164,7 @@ impl Write for Bounded {
     }
 }
 
-/// The settings of transformers: block tags leave no blank lines, strings have Python's methods, and
+/// The settings of transformers. Block tags leave no blank lines and strings have Python's methods.
 /// `strftime_now` writes a fixed date, because libraries do not read the clock.
 fn environment(date: Date) -> Result<Environment<'static>, Error> {
     let mut environment = Environment::new();
@@ -222,8 +222,8 @@ fn to_json(value: minijinja::Value, arguments: Kwargs) -> Result<minijinja::Valu
     Ok(minijinja::Value::from_safe_string(options.dumps(&json)))
 }
 
-/// The template with `{% generation %}`, by which transformers marks what the model has written, as a block
-/// that only has a scope of its own.
+/// The template with `{% generation %}` as a block that only has a scope of its own. transformers marks the
+/// model's text with it.
 fn without_generation_tags(template: &str) -> Cow<'_, str> {
     if !template.contains("generation") {
         return Cow::Borrowed(template);

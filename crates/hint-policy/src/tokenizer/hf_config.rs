@@ -8,8 +8,8 @@ use tokenizers::{AddedToken, PostProcessorWrapper};
 use crate::error::PolicyError;
 use crate::tokenizer::Tokenizer;
 
-/// Classes that put the bos token, and the eos token if asked for, around plain texts by themselves, whatever
-/// `tokenizer.json` says, and whether they add a bos token by default.
+/// Classes that put the bos token, and the eos token if asked for, around plain texts by themselves, for any
+/// `tokenizer.json`. Each has its default for the bos token.
 const CLASSES: [(&str, bool); 5] = [
     ("LlamaTokenizer", true),
     ("CodeLlamaTokenizer", true),
@@ -66,7 +66,7 @@ impl Tokenizer {
         Ok(())
     }
 
-    /// Lets [`Tokenizer::encode_with_special_tokens`] add what `add_bos_token` and `add_eos_token` say.
+    /// Lets [`Tokenizer::encode_with_special_tokens`] follow `add_bos_token` and `add_eos_token`.
     pub(super) fn add_ends(&mut self) {
         let class = self.config.get("tokenizer_class").and_then(Value::as_str).unwrap_or_default();
         let class = class.strip_suffix("Fast").unwrap_or(class);

@@ -26,8 +26,8 @@ pub use chat::ChatMessage;
 
 /// A tokenizer with its special tokens and chat template.
 ///
-/// Special tokens written out in a text, such as `<|im_start|>`, become their ids; nothing is added
-/// at either end, because chat templates already write what the model expects there.
+/// Special tokens written out in a text, such as `<|im_start|>`, become their ids. Nothing is added
+/// at either end, because chat templates already write the model's special tokens there.
 ///
 /// # Examples
 ///
@@ -52,7 +52,7 @@ pub struct Tokenizer {
     /// Further variables of the template.
     template_variables: Map<String, Value>,
     template_date: Date,
-    /// What a person should know about how it was built.
+    /// Remarks for a person about its construction.
     warnings: Vec<String>,
 }
 
@@ -143,7 +143,7 @@ impl Tokenizer {
         self
     }
 
-    /// The same tokenizer with a special token that a chat template knows under `role`, such as
+    /// The same tokenizer with a special token that a chat template reads under `role`, such as
     /// `"eos_token"`, `"bos_token"` or `"pad_token"`.
     #[must_use]
     pub fn with_special_token(mut self, role: &str, token: &str) -> Self {
@@ -206,7 +206,7 @@ impl Tokenizer {
         self.inner.token_to_id(token)
     }
 
-    /// What a person should know about how the tokenizer was built, such as what a file leaves open.
+    /// Remarks for a person about the tokenizer's construction, such as gaps in its file.
     pub fn warnings(&self) -> &[String] {
         &self.warnings
     }

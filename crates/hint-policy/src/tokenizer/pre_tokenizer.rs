@@ -2,19 +2,19 @@
 
 use crate::error::PolicyError;
 
-/// What comes before byte-pair encoding.
+/// Steps before byte-pair encoding.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "independent options of the tokenizers")]
 pub(super) struct PreTokenizer {
-    /// What is cut out, one pattern after the other.
+    /// Patterns that are cut out, one after the other.
     pub(super) patterns: Vec<String>,
     /// Whether the rest is cut as GPT-2 cuts, in place of being left whole.
     pub(super) words: bool,
     /// Whether texts are composed (NFC) first.
     pub(super) composes: bool,
-    /// Whether a word that is a token stays whole whatever the merges say.
+    /// Whether a word that is a token stays whole for any merges.
     pub(super) ignore_merges: bool,
-    /// Whether a file that does not say so adds a bos token.
+    /// Whether a bos token is added by default.
     pub(super) adds_bos: bool,
 }
 
@@ -89,7 +89,7 @@ fn modern(digits: &str) -> String {
     format!(r"{words}|\p{{N}}{digits}|{rest}")
 }
 
-/// As [`modern`], with words that begin anew at a capital after small letters.
+/// As [`modern`], with a new word at a capital after small letters.
 fn tekken() -> String {
     let (upper, lower) = (r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]", r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]");
     let before = r"[^\r\n\p{L}\p{N}]?";

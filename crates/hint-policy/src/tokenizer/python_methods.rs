@@ -6,7 +6,7 @@ use minijinja::value::{Tuple, ValueKind, from_args};
 use minijinja::{Error, ErrorKind, State, Value};
 use minijinja_contrib::pycompat;
 
-/// A method that minijinja does not know: one of these, or of `pycompat`.
+/// A method that minijinja lacks: one of these, or of `pycompat`.
 pub(super) fn call(
     state: &mut State<'_, '_>,
     value: &Value,
@@ -109,7 +109,7 @@ fn rsplit(text: &str, separator: Option<&str>, most: Option<usize>) -> Value {
     Value::from_iter(parts)
 }
 
-/// Where a part lies, in characters.
+/// Place of a part, in characters.
 fn position(
     text: &str,
     args: &[Value],

@@ -16,7 +16,7 @@ use crate::tokenizer::gguf_keys::{special, token_kinds};
 /// Ordinary pieces in `tokenizer.ggml.token_type`: those that pieces are joined from and into.
 const NORMAL: u64 = 1;
 
-/// What `SentencePiece` writes for a space.
+/// Character that `SentencePiece` writes for a space.
 const SPACE: &str = "\u{2581}";
 
 /// `model`, `normalizer`, `pre_tokenizer` and `decoder` of the `tokenizer.json`.
@@ -54,8 +54,8 @@ pub(super) fn parts(gguf: &Gguf, tokens: &[&str]) -> Result<[Value; 4], PolicyEr
     ])
 }
 
-/// Every split of an ordinary piece into two, the piece with the highest score first; of one piece,
-/// the split with the longest left part first.
+/// Every split of an ordinary piece into two, the piece with the highest score first. Of one piece,
+/// the split with the longest left part comes first.
 fn merges<'a>(
     gguf: &Gguf,
     tokens: &[&'a str],

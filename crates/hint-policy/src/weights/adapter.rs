@@ -26,12 +26,12 @@ pub(crate) struct Adapter {
     pub(crate) up: Tensor,
     scale: f64,
     dropout: f64,
-    /// Tells the dropout masks of the model's adapters apart.
+    /// Separates the dropout masks of the model's adapters.
     stream: u64,
 }
 
 impl Adapter {
-    /// What the adapter adds to the projection of `x` `[.., in]`. Drops inputs only when given a
+    /// Addend of the adapter to the projection of `x` `[.., in]`. Drops inputs only when given a
     /// seed.
     pub(crate) fn forward(&self, x: &Tensor, dropout_seed: Option<u64>) -> Tensor {
         let kind = x.kind();
@@ -47,7 +47,7 @@ impl Adapter {
         }
     }
 
-    /// What the adapter adds to the weight, `[out, in]`, `Double`, no grad.
+    /// Addend of the adapter to the weight, `[out, in]`, `Double`, no grad.
     pub(crate) fn delta(&self) -> Tensor {
         let wide = |tensor: &Tensor| tensor.detach().to_kind(Kind::Double);
         wide(&self.up).matmul(&wide(&self.down)) * self.scale
@@ -73,7 +73,7 @@ pub(crate) fn saved_name(name: &str) -> String {
 }
 
 /// Puts an adapter on every target. `create` makes the tensor of a name and shape, or leaves a module that is
-/// saved in whole as it is; these and the adapters require grad, the other weights do not any more.
+/// saved in whole unchanged. These and the adapters require grad; the other weights do not any more.
 pub(crate) fn attach(
     config: &ModelConfig,
     weights: &mut Weights,

@@ -18,7 +18,7 @@ pub(crate) fn apply(x: &Tensor, rate: f64, seed: u64) -> Tensor {
     x * (mask * (1.0 / (1.0 - rate)))
 }
 
-/// How many of the 2^32 numbers of 32 bits mean that an element goes.
+/// Number of the 2^32 values of 32 bits for which an element is dropped.
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
@@ -28,7 +28,7 @@ fn dropped(rate: f64) -> u32 {
     (rate * f64::from(u32::MAX)) as u32
 }
 
-/// Which of `count` elements stay.
+/// Elements of `count` that stay.
 fn keep(count: usize, rate: f64, seed: u64) -> Vec<bool> {
     let dropped = dropped(rate);
     let mut kept = Vec::with_capacity(count + 1);

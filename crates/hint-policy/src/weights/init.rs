@@ -10,7 +10,7 @@ use crate::config::layout::{Init, layout};
 use crate::tensor::len;
 
 /// Creates the tensors of [`layout`] in order. Parameter `i` draws from stream `i` of the seed's
-/// generator on the host, so its values do not depend on the other parameters or the device.
+/// generator on the host. So its values do not depend on the other parameters or the device.
 pub(crate) fn tensors(config: &ModelConfig, seed: u64, device: Device) -> Vec<Tensor> {
     layout(config)
         .iter()

@@ -1,8 +1,8 @@
 //! The tensors of a model by their role in the forward pass, and the adapters on them.
 //!
-//! [`Weights`] holds one `Float` master per parameter of [`layout`], the same storage under two views: in a
-//! list for optimizers and files, and by role for the forward pass. [`adapter`] adds low-rank updates to
-//! projections, which are then trained in place of the masters; [`init`] draws fresh values.
+//! [`Weights`] holds one `Float` master per parameter of [`layout`], the same storage under two views. One
+//! is a list for optimizers and files, one is by role for the forward pass. [`adapter`] adds low-rank
+//! updates to projections, which are then trained in place of the masters; [`init`] draws fresh values.
 
 pub(crate) mod adapter;
 mod dropout;
@@ -172,7 +172,7 @@ pub(crate) struct Weights {
     /// `None` when tied to the embedding.
     pub(crate) head: Option<Tensor>,
     parameters: Vec<Parameter>,
-    /// Which parameters are trained beside adapters, and what they were before.
+    /// Parameters that are trained beside adapters, and their former state.
     originals: BTreeMap<usize, Tensor>,
 }
 
@@ -341,7 +341,7 @@ impl Weights {
         self.head.as_ref().unwrap_or(&self.embedding)
     }
 
-    /// A number that changes with every in-place update that autograd knows of.
+    /// A number that changes with every in-place update that autograd sees.
     pub(crate) fn version(&self) -> i64 {
         let adapters = adapter::adapted(self).flat_map(|(_, adapter)| [&adapter.down, &adapter.up]);
         let weights = self.parameters.iter().map(|parameter| &parameter.tensor);

@@ -7,10 +7,11 @@
 //! hint-rl audit problems.jsonl --model Qwen2.5-0.5B-Instruct --hint-column abstract_hint --hint-column direct_hint
 //! ```
 //!
-//! Prints the reference answers that no completion could match, by reason and with examples, and each
-//! hint that gives the answer or the value of a step away, with the place, or states another answer. With `--model`, a
-//! sample of the problems is answered with and without hints. With `--json`, the same as one JSON object. Ends with exit code 1 if a reference is unusable, or a hint leaks what `--deny` names.
-//! Takes about a second for ten thousand problems.
+//! Prints the reference answers that no completion could match, by reason and with examples. Prints each hint that
+//! gives the answer or the value of a step away, with the place, or states another answer. With `--model`, a sample of
+//! the problems is answered with and without hints. With `--json`, the same as one JSON object. Ends with exit code 1
+//! if a reference is unusable, or a hint leaks a kind that `--deny` names. Takes about a second for ten thousand
+//! problems.
 
 mod hints;
 mod references;
@@ -50,14 +51,14 @@ pub struct Options {
     /// Print JSON.
     #[arg(long)]
     json: bool,
-    /// Which leaks make the exit code 1.
+    /// Leaks that make the exit code 1.
     #[arg(long, value_enum, default_value = "none")]
     deny: Deny,
     #[command(flatten)]
     trial: TrialOptions,
 }
 
-/// What is checked.
+/// Checks to run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Subject {
     /// The reference answers.

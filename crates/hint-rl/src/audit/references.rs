@@ -51,7 +51,7 @@ impl<'p> References<'p> {
         say!("{}", self.report.summary());
     }
 
-    /// What was found, by problem.
+    /// Findings, by problem.
     pub(super) fn json(&self) -> Value {
         let id = |index: usize| &self.problems[self.owners[index]].id;
         let unusable = self.report.findings.iter().map(|(index, reference, finding)| {

@@ -23,10 +23,10 @@ use serde::Serialize;
 use crate::process::set_threads;
 use crate::workload::{Compute, Model, Source, Workload, device};
 
-/// How far a ratio may be from 1, as in the clipped objective.
+/// Largest distance of a ratio from 1, as in the clipped objective.
 const CLIP: f64 = 0.2;
 
-/// How hints are tried on a policy.
+/// Options of the trial of hints on a policy.
 #[derive(Debug, Args)]
 pub(super) struct TrialOptions {
     /// Try the hints on this policy, as `hint-rl train` takes it: a sample of the problems is answered with and without
@@ -42,7 +42,7 @@ pub(super) struct TrialOptions {
     /// Sets one key of the configuration; may be given several times.
     #[arg(long, value_name = "KEY=VALUE", requires = "model")]
     set: Vec<String>,
-    /// Where to compute: auto, cpu, cuda or cuda:N.
+    /// Device: auto, cpu, cuda or cuda:N.
     #[arg(long, default_value = "auto", requires = "model")]
     device: DeviceChoice,
 }

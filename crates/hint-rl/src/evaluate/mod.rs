@@ -6,10 +6,10 @@
 //! hint-rl evaluate --model model.gguf --problems problems.jsonl --out result.json
 //! ```
 //!
-//! Prints one table: accuracy of one greedy completion per problem, and avg@k, pass@k and maj@k of
-//! sampled ones, with 95 % intervals over problems, for all problems and by level and category.
-//! `--out FILE.json` keeps everything, down to each completion's verdict. The default takes half a
-//! minute on two CPU cores. `--help` lists the options.
+//! Prints one table, for all problems and by level and category. It has the accuracy of one greedy
+//! completion per problem, and avg@k, pass@k and maj@k of sampled ones, with 95 % intervals over
+//! problems. `--out FILE.json` keeps everything, down to each completion's verdict. The default
+//! takes half a minute on two CPU cores. `--help` lists the options.
 
 mod table;
 
@@ -42,18 +42,18 @@ use crate::workload::{Compute, PromptOptions, Source, Workload, columns, device,
 #[derive(Debug, Args)]
 pub struct Options {
     /// `tiny` or `tiny-tasks` (in the repository), `smollm2` (fetched once), a folder in Hugging Face format, a
-    /// GGUF file, a checkpoint, the folder of a run, whose newest checkpoint is taken, or `owner/name` on the
+    /// GGUF file, or a checkpoint. The folder of a run stands for its newest checkpoint. `owner/name` is on the
     /// Hugging Face Hub.
     #[arg(long, default_value = "tiny")]
     model: String,
 
-    /// `swaps`, `chains` or `walks` (made up on the spot), `gsm-symbolic` or `champ` (from `hint-prepare`), or a file or folder of
-    /// problems in JSON, CSV or Parquet; `owner/name[@revision][:split]` is on the Hugging Face Hub.
+    /// `swaps`, `chains` or `walks` (made up on the spot), `gsm-symbolic` or `champ` (from `hint-prepare`), or a file
+    /// or folder of problems in JSON, CSV or Parquet. `owner/name[@revision][:split]` is on the Hugging Face Hub.
     #[arg(long, default_value = "swaps")]
     problems: String,
 
     /// The column of the problems that holds the `question`, `answer`, `level` or `id`, where its name is
-    /// unusual; may be a path with dots, and given several times.
+    /// unusual. It may be a path with dots, and given several times.
     #[arg(long, value_name = "FIELD=COLUMN")]
     column: Vec<String>,
 
@@ -119,30 +119,31 @@ pub struct Options {
     max_batch: Option<usize>,
 
     /// Sets one key of the verifier, such as `verifier.level=strict` or
-    /// `verifier.equality={type='numeric',relative=0.01}`; may be given several times [default: the
-    /// level `lenient`, which also takes answers from running text; of a run, its own verifier].
+    /// `verifier.equality={type='numeric',relative=0.01}`. It may be given several times. The
+    /// default is the level `lenient`, which also takes answers from running text; a run has its
+    /// own verifier.
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
 
     #[command(flatten)]
     prompt: PromptOptions,
 
-    /// Where to write the results.
+    /// File for the results.
     #[arg(long, value_name = "FILE.json")]
     out: Option<PathBuf>,
 
-    /// Where to write the completions with their texts, for `hint-rl show`. Of greedy and sampled ones together, the
+    /// File for the completions with their texts, for `hint-rl show`. With greedy and sampled ones together, the
     /// greedy one is the first of each problem.
     #[arg(long, value_name = "FILE.parquet")]
     completions: Option<PathBuf>,
 }
 
-/// What `--out` holds.
+/// Content of the `--out` file.
 #[derive(Debug, Serialize)]
 struct Report<'a> {
     model: &'a str,
     problems: &'a str,
-    /// What judged.
+    /// The verifier.
     verifier: &'a VerifierConfig,
     /// One greedy completion per problem.
     greedy: Option<&'a Evaluation>,
@@ -154,8 +155,8 @@ struct Report<'a> {
 const DEFAULTS: &str = "verifier.level = 'lenient'
 rollout.sampling = { temperature = 1.0, max_completion_len = 512 }";
 
-/// What a run trained with, if the model is one; else the defaults of this command. The verifier is lenient then, as
-/// the outputs are other people's.
+/// Configuration that a run trained with, if the model is one; else the defaults of this command. The verifier is
+/// lenient then, as the outputs are other people's.
 fn base_config(options: &Options) -> Result<GrpoConfig> {
     for item in &options.set {
         ensure!(

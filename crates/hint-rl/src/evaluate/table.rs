@@ -1,4 +1,4 @@
-//! Evaluations on the terminal: a counter while one goes on, a table of what it found.
+//! Evaluations on the terminal: a counter during one, and a table of its result.
 
 use std::collections::BTreeMap;
 

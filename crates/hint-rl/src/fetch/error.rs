@@ -58,18 +58,18 @@ pub enum SourceError {
         command: String,
     },
 
-    /// What arrived is not what was published.
+    /// The content differs from the published one.
     #[error(
         "the download of `{package}` is corrupt: {what} is `{found}`, expected `{expected}`; run again, and check that the package index is the one you trust"
     )]
     Corrupt {
         /// The package wanted, as `name==version`.
         package: String,
-        /// What was compared.
+        /// The property that was compared.
         what: String,
-        /// What it is.
+        /// Its value.
         found: String,
-        /// What it should be.
+        /// The expected value.
         expected: String,
     },
 
@@ -86,7 +86,7 @@ pub enum SourceError {
     /// No room left.
     #[error("no space left for `{}`, about {needed_mib} MiB are needed; free some, or set XDG_CACHE_HOME to a folder on a larger disk", path.display())]
     DiskFull {
-        /// What was being written.
+        /// The content that was being written.
         path: PathBuf,
         /// Room that fetching takes, in MiB.
         needed_mib: u64,
@@ -95,7 +95,7 @@ pub enum SourceError {
     /// A file could not be read.
     #[error("cannot read `{}`", path.display())]
     Read {
-        /// Which.
+        /// Name.
         path: PathBuf,
         /// Why.
         #[source]
@@ -105,7 +105,7 @@ pub enum SourceError {
     /// A file could not be written.
     #[error("cannot write `{}`; check that the folder exists and is yours to write", path.display())]
     Write {
-        /// Which.
+        /// Name.
         path: PathBuf,
         /// Why.
         #[source]

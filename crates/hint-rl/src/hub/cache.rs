@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 
 use super::{HubError, HubName};
 
-/// What the Hub says about a file.
+/// The Hub's metadata of a file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct FileInfo {
     pub(super) bytes: Option<u64>,
@@ -91,11 +91,11 @@ pub(super) fn is_inside(name: &str) -> bool {
     !name.is_empty() && steps.all(|step| matches!(step, Component::Normal(_)))
 }
 
-/// Compares a downloaded file with what the Hub said.
+/// Compares a downloaded file with the Hub's metadata.
 ///
 /// # Errors
 ///
-/// What differs.
+/// The difference.
 pub(super) fn check(path: &Path, info: &FileInfo) -> Result<(), String> {
     let failed = |error: std::io::Error| error.to_string();
     let mut file = File::open(path).map_err(failed)?;
@@ -128,8 +128,8 @@ pub(super) fn remove(link: &Path) {
     let _ = std::fs::remove_file(link);
 }
 
-/// A folder of links to `files` of a snapshot, since a file of problems may be one of many in its own folder.
-/// It lies beside the snapshots and goes with them. Links to other files, such as those of a larger request, are removed.
+/// A folder of links to `files` of a snapshot. A file of problems may be one of many in its own folder. It lies beside
+/// the snapshots and goes with them. Links to other files, such as those of a larger request, are removed.
 ///
 /// # Errors
 ///

@@ -50,7 +50,7 @@ struct Contents {
     is_whole: bool,
 }
 
-/// What the Hub answers about a repository.
+/// The Hub's answer about a repository.
 #[derive(Debug, Deserialize)]
 struct Listing {
     sha: String,
@@ -89,7 +89,7 @@ impl Kind {
 }
 
 impl Hub {
-    /// The Hub as `settings` say.
+    /// A client of the Hub with these `settings`.
     ///
     /// # Errors
     ///
@@ -112,8 +112,8 @@ impl Hub {
         Ok(Self { api: NotShown(api), cache, settings })
     }
 
-    /// `name` at the commit that its revision stands for now, or in the cache when the Hub is not asked; of problems
-    /// with the part that is taken by default.
+    /// `name` at the commit that its revision stands for now, or in the cache when the Hub is not asked. Problems
+    /// get the part that is taken by default.
     ///
     /// # Errors
     ///
@@ -144,8 +144,8 @@ impl Hub {
     ///
     /// # Errors
     ///
-    /// A repository that is not there or not shown, that holds nothing of this kind, a network or a disk that
-    /// fails: each [`HubError`] with its remedy.
+    /// A repository that is not there or not shown, or that holds nothing of this kind. A network or a disk
+    /// that fails. Each is a [`HubError`] with its remedy.
     pub fn fetch(
         &self,
         kind: Kind,
@@ -225,8 +225,8 @@ impl Hub {
         Ok(Fetched { commit: contents.commit.clone(), path, files })
     }
 
-    /// The files of a repository: as the Hub lists them, or those in the cache if it is not asked or not
-    /// there.
+    /// The files of a repository: as the Hub lists them, or those in the cache if it is not asked or
+    /// unreachable.
     fn contents(
         &self,
         kind: Kind,

@@ -69,7 +69,7 @@ pub enum HubError {
     Offline {
         /// As given.
         name: String,
-        /// What is missing.
+        /// The missing part.
         missing: String,
         /// The folder of the cache.
         cache: PathBuf,
@@ -107,7 +107,7 @@ pub enum HubError {
         repo: String,
         /// The file.
         file: String,
-        /// What differs.
+        /// The difference.
         reason: String,
     },
 

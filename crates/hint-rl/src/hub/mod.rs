@@ -6,7 +6,7 @@
 //! ```
 //!
 //! A [`HubName`] is `owner/name`, with `@revision` and `:part` if need be. [`fetch`] brings only the files
-//! that are read into the cache that `huggingface_hub` and `transformers` use as well, and takes what is there
+//! that are read. It uses the cache of `huggingface_hub` and `transformers`, and takes files that are there
 //! already. A download that breaks continues where it broke. [`pin`] names the commit that a revision stands
 //! for, so that a resumed run takes the same files.
 //!
@@ -35,7 +35,7 @@ pub use name::HubName;
 #[cfg(feature = "hub")]
 pub use settings::HubSettings;
 
-/// What a repository holds.
+/// Kind of a repository's content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// A model.

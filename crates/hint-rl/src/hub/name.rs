@@ -3,8 +3,8 @@
 use std::fmt;
 use std::path::Path;
 
-/// The name of a model or data set on the Hugging Face Hub: `owner/name`, with `@revision` for a branch, tag or
-/// commit, and `:part` for a part of it.
+/// The name of a model or data set on the Hugging Face Hub. It is `owner/name`, with `@revision` for a branch,
+/// tag or commit, and `:part` for a part of it.
 ///
 /// ```
 /// use hint_rl::hub::HubName;
@@ -20,7 +20,7 @@ pub struct HubName {
     part: Option<String>,
 }
 
-/// What a mistyped path ends with, in small letters.
+/// Ends of a mistyped path, in small letters.
 const ENDINGS: [&str; 11] = [
     ".csv",
     ".gguf",
@@ -36,8 +36,8 @@ const ENDINGS: [&str; 11] = [
 ];
 
 impl HubName {
-    /// Reads a name. `None` for what cannot be one, and for what looks like a mistyped path: it ends like a
-    /// file, or its first part is a local folder. `owner/name@main` is a name in any case.
+    /// Reads a name. `None` for a text that cannot be one, and for a mistyped path: it ends like a file, or
+    /// its first part is a local folder. `owner/name@main` is a name in any case.
     pub fn parse(text: &str) -> Option<Self> {
         let (name, part) = match text.split_once(':') {
             Some((name, part)) => (name, Some(part)),
@@ -74,7 +74,8 @@ impl HubName {
         self.revision.as_deref().unwrap_or("main")
     }
 
-    /// The part: of a model a folder or a GGUF file, of a data set a split, a subset, `subset/split`, or a file.
+    /// The part. Of a model it is a folder or a GGUF file, of a data set a split, a subset, `subset/split`, or a
+    /// file.
     pub fn part(&self) -> Option<&str> {
         self.part.as_deref()
     }

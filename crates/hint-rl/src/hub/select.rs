@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::cache::is_inside;
 
-/// What a model's folder holds besides weights, as far as it is read.
+/// Files of a model's folder besides weights that are read.
 const SMALL: [&str; 7] = [
     "config.json",
     "generation_config.json",
@@ -24,14 +24,14 @@ const ADAPTER: &str = "adapter_model.safetensors";
 pub(super) enum ModelFiles {
     /// All of them, in a folder of the repository, which is empty for the repository itself.
     Folder { folder: String, files: Vec<String> },
-    /// Those but the weights, which this file names.
+    /// Those files without the weights, which this file names.
     Indexed { folder: String, files: Vec<String>, index: String },
     /// One GGUF file.
     Gguf(String),
 }
 
 /// The files of a model among those of a repository: of its folder `part`, or its GGUF file of that name. Only
-/// the whole list (`is_whole`) tells that there is one GGUF file: a cache may lack the others.
+/// the whole list (`is_whole`) shows that there is one GGUF file: a cache may lack the others.
 ///
 /// # Errors
 ///
@@ -161,13 +161,13 @@ pub(super) struct ProblemFiles {
     pub(super) files: Vec<String>,
 }
 
-/// The files of problems among those of a repository. `part` is a file, a split, a subset, or
-/// `subset/split`; by default the split `train`, or the only one, of the repository itself, or of its only subset.
-/// What is the only one is not known where not all files are (`is_whole`): a cache may hold the test split alone.
+/// The files of problems among those of a repository. `part` is a file, a split, a subset, or `subset/split`. The
+/// default is the split `train`, or the only one, of the repository itself, or of its only subset. A partial list
+/// (not `is_whole`) does not show which one is the only one: a cache may hold the test split alone.
 ///
 /// # Errors
 ///
-/// What there is to choose from.
+/// The choices.
 pub(super) fn problem_files(
     all: &[String],
     part: Option<&str>,
@@ -216,7 +216,7 @@ pub(super) fn problem_files(
     Ok(ProblemFiles { part, files })
 }
 
-/// What a file of a data set holds, by its path.
+/// Content of a data set's file, by its path.
 fn data_part(path: &str) -> Option<DataPart<'_>> {
     let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
     if name.starts_with('.') || DESCRIPTIONS.contains(&name) || SMALL.contains(&name) {

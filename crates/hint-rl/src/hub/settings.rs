@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::HubError;
 
-/// Where the Hub is, and where its cache.
+/// Address of the Hub, and its cache.
 #[derive(Clone)]
 pub struct HubSettings {
     /// Its address.
@@ -35,12 +35,12 @@ impl std::fmt::Debug for HubSettings {
 }
 
 impl HubSettings {
-    /// What `huggingface_hub` and `transformers` would take: `HF_ENDPOINT`, `HF_HUB_CACHE`, `HF_HOME`,
+    /// The settings of `huggingface_hub` and `transformers`: `HF_ENDPOINT`, `HF_HUB_CACHE`, `HF_HOME`,
     /// `XDG_CACHE_HOME`, `HF_TOKEN`, `HF_TOKEN_PATH`, `HF_HUB_OFFLINE`, and the token that `hf auth login` keeps.
     ///
     /// # Errors
     ///
-    /// [`HubError::NoCacheFolder`] if none of them says where, and there is no `HOME`.
+    /// [`HubError::NoCacheFolder`] if none of them names a folder, and there is no `HOME`.
     pub fn of_user() -> Result<Self, HubError> {
         #[expect(clippy::disallowed_methods, reason = "a program reads the user's environment")]
         let read = |name: &str| std::env::var_os(name);

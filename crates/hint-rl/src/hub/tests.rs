@@ -17,7 +17,7 @@ use crate::tiny::tiny_model;
 const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 const TOKEN: &str = "hf_test";
 
-/// What a server does wrong.
+/// Faults of a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Trouble {
     None,
@@ -205,7 +205,7 @@ fn name(text: &str) -> HubName {
     HubName::parse(text).unwrap()
 }
 
-/// Fetches, and returns what was said as well.
+/// Fetches, and returns the notes as well.
 fn fetch(
     settings: HubSettings,
     kind: Kind,

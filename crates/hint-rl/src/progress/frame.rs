@@ -12,7 +12,7 @@ use crate::terminal::bar::{remaining, time, with_bar};
 /// Columns that names of runs take, and that the other lines are set in by.
 const INDENT: usize = 6;
 
-/// What a display knows of a run.
+/// State of a run for a display.
 #[derive(Debug)]
 pub(super) struct Frame {
     pub(super) name: String,

@@ -19,7 +19,7 @@ use self::frame::Frame;
 pub use self::load::LoadBar;
 use crate::terminal::live::{self, Live};
 
-/// What is shown of a run.
+/// Display of a run.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Args)]
 pub struct Output {
     /// Show warnings and errors alone while a run trains.
@@ -33,7 +33,7 @@ pub struct Output {
 }
 
 impl Output {
-    /// What is good to know, and neither a warning nor an error.
+    /// A remark that is neither a warning nor an error.
     pub(crate) fn note(self, line: std::fmt::Arguments<'_>) {
         if !self.quiet {
             note!("{line}");
@@ -82,7 +82,7 @@ impl Progress {
         !self.is_live && !self.output.quiet && !self.output.json
     }
 
-    /// What is measured of a step, as short clauses; what is missing is left out.
+    /// Measurements of a step, as short clauses; missing ones are left out.
     fn items(&self, report: &StepReport) -> Vec<String> {
         let value = |name: &str| report.metrics.get(name);
         let mut items = Vec::new();
@@ -179,7 +179,7 @@ impl Drop for Progress {
     }
 }
 
-/// A display goes on after a panic elsewhere.
+/// A display continues after a panic elsewhere.
 fn locked(frame: &Mutex<Frame>) -> MutexGuard<'_, Frame> {
     frame.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -27,7 +27,7 @@ pub(super) fn facts(log: &RunLog, config: &GrpoConfig) -> Vec<String> {
     facts
 }
 
-/// Which rules of the verifier found the answers that trained, and how many of them are correct.
+/// Rules of the verifier that found the answers that trained, and their share of correct ones.
 fn rules(log: &RunLog) -> Option<String> {
     let rules = log.extracted_by().into_iter().map(|(rule, (share, correct))| {
         let rule = rule.replace('_', " ");

@@ -6,9 +6,9 @@
 //! hint-rl report runs/0001 --html
 //! ```
 //!
-//! Prints for each run its verdict with evidence, advice and three groups that show it, facts, curves as
-//! numbers by step, and where the time went. `--html` writes one file with charts and completions instead.
-//! It needs no model and no libtorch device, and may read a run that is still training.
+//! Prints for each run its verdict with evidence, advice and three groups that show it. Facts, curves as
+//! numbers by step, and the time by phase follow. `--html` writes one file with charts and completions
+//! instead. It needs no model and no libtorch device, and may read a run that is still training.
 
 mod curves;
 mod facts;
@@ -47,7 +47,7 @@ pub struct Options {
     #[arg(long)]
     open: bool,
 
-    /// Write the HTML file again while the runs go on, as often as so many seconds.
+    /// Write the HTML file again during the runs, every so many seconds.
     #[arg(long, value_name = "SECONDS", num_args = 0..=1, require_equals = true, default_missing_value = "30", value_parser = clap::value_parser!(u64).range(1..))]
     watch: Option<u64>,
 
@@ -73,7 +73,7 @@ pub fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// Writes the HTML file, and again while the runs go on if the options ask for it.
+/// Writes the HTML file, and again during the runs if the options ask for it.
 fn write_html(options: &Options, runs: &[PathBuf]) -> Result<()> {
     // Without a name, an empty one.
     let named = options.html.as_ref().filter(|name| !name.is_empty()).map(PathBuf::from);

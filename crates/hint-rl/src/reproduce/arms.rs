@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::presets;
 use crate::train::{Method, MethodKind};
 
-/// Where the definition of an arm, or a number, comes from.
+/// Source of an arm's definition, or of a number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Origin {
@@ -162,7 +162,7 @@ const UNION: &str = "advantage={ type = 'group_normalized', baseline = { type = 
 ///
 /// # Errors
 ///
-/// A name that is none, or that of a preset that is not there.
+/// A name that is none, or the name of a missing preset.
 pub(super) fn chosen(names: &[String]) -> Result<Vec<&'static Arm>> {
     if names.is_empty() {
         return Ok(ARMS.iter().filter(|arm| arm.is_available()).collect());

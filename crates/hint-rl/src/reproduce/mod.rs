@@ -44,7 +44,7 @@ use crate::workload::{Compute, device};
 /// Runs the experiments of HINT's paper with controls, and writes a report.
 #[derive(Debug, Args)]
 pub struct Options {
-    /// `tiny` runs on a CPU with what is in the repository; `small` and `paper` take problems from files.
+    /// Folder for runs and report [default: `runs/reproduce-SCALE`].
     #[arg(long, value_enum, default_value = "tiny")]
     scale: Scale,
     /// The arms to run [default: all].
@@ -56,13 +56,13 @@ pub struct Options {
     /// Sets one key of the settings that all arms have, such as `run.steps=20`; may be given several times.
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
-    /// Where to write runs and report [default: `runs/reproduce-SCALE`].
+    /// Folder for runs and report [default: `runs/reproduce-SCALE`].
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// Runs side by side, with one thread each on a CPU.
     #[arg(long, default_value_t = 2)]
     jobs: usize,
-    /// The model, as `train` takes it [default: that of the scale].
+    /// The model, as `train` takes it [default: the model of the scale].
     #[arg(long)]
     model: Option<String>,
     /// Problems to train on.
@@ -173,7 +173,7 @@ fn task(
     Ok(Task { name, dir: settings.out.join(arm.name), steps, settings })
 }
 
-/// Says what would run.
+/// Prints the planned runs.
 fn plan(options: &Options, tasks: &[Task], data: &Data) -> Result<()> {
     let held_out = read_problems(&data.held_out)?;
     let first = tasks.first().context("there is no run")?;

@@ -64,7 +64,7 @@ impl Report<'_> {
         Ok(Interval::over(&means))
     }
 
-    /// How an arm differs from the first one, on the seeds that both have.
+    /// Difference of an arm from the first one, on the seeds that both have.
     fn against(&self, runs: &[RunResult], slice: &Slice, at: At) -> Result<Option<Paired>> {
         let Some((first, baseline)) = self.arms().next() else { return Ok(None) };
         if first.name == runs[0].arm.name {

@@ -11,7 +11,7 @@ use serde_json::json;
 
 use crate::tasks::{FAMILIES, LEVELS, problems, write::write};
 
-/// How large the reproduction is.
+/// Scale of the reproduction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum Scale {
     /// The model and the families of this repository, on a CPU.

@@ -1,4 +1,4 @@
-//! Runs several arms with several seeds, some side by side, from wherever their folders are.
+//! Runs several arms with several seeds, some side by side, and continues those with a folder.
 
 use std::collections::VecDeque;
 use std::path::PathBuf;

@@ -38,7 +38,7 @@ impl Interval {
     }
 }
 
-/// How one arm differs from another on the same problems and seeds.
+/// Difference of one arm from another on the same problems and seeds.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub(super) struct Paired {
     /// Mean difference, with its interval over seeds.

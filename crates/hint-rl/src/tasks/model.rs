@@ -7,7 +7,7 @@ use hint_policy::{PolicyError, Tokenizer};
 use super::{EASY, FAMILIES, HARD, STATES, Strategy};
 use crate::tiny::vocabulary;
 
-/// The checkpoint in the repository, wherever the program was built.
+/// The checkpoint in the repository that the program was built from.
 pub fn model() -> PathBuf {
     let built = Path::new(env!("CARGO_MANIFEST_DIR")).join("tiny-tasks");
     if built.exists() { built } else { PathBuf::from("examples/tiny-tasks") }

@@ -4,10 +4,10 @@
 //! cargo run --release -p hint-rl -- pretrain-tasks --out examples/tiny-tasks
 //! ```
 //!
-//! Prints the loss every hundred steps; `hint-rl audit --model` measures the result (docs/tasks.md). The same build, options and thread
-//! count write the same bytes. Verbs and strategies are drawn independently of each other, so that the data says
-//! nothing of what a verb asks for. Without a hint every strategy is as likely. With one, each step follows it with a
-//! probability that grows with the degree of the hint. Hints may also be the beginning of a solution.
+//! Prints the loss every hundred steps; `hint-rl audit --model` measures the result (docs/tasks.md). The same build,
+//! options and thread count write the same bytes. Verbs and strategies are drawn independently of each other, so that
+//! the data does not show the meaning of a verb. Without a hint every strategy is as likely. With one, each step
+//! follows it with a probability that grows with the degree of the hint. Hints may also be the beginning of a solution.
 
 use anyhow::Result;
 use hint_policy::Tokenizer;
@@ -48,7 +48,8 @@ const SHARES: [(Option<Degree>, f64); 4] = [
 /// their strategies.
 const EQUATIONS: [f64; 2] = [0.15, 0.4];
 
-/// How likely a step follows a hint of this degree. Otherwise it takes one of the other two strategies.
+/// Probability that a step follows a hint of this degree. Otherwise it takes one of the other two
+/// strategies.
 const fn follows(degree: Degree) -> f64 {
     match degree {
         Degree::Abstract => 0.8,

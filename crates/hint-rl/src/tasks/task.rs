@@ -13,7 +13,7 @@ pub struct Step {
     pub amount: u8,
 }
 
-/// How much a hint says.
+/// Degree of a hint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Degree {
     /// The effect of each step.
@@ -38,7 +38,7 @@ impl Degree {
     }
 }
 
-/// How a completion is written.
+/// Form of a completion.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Style {
     /// ` gain up 4 41 \boxed{41}`: how the small model works by itself.

@@ -1,4 +1,5 @@
-//! Tests of the families: answers by a solver that knows nothing of the generators, leaks, levels and seeds.
+//! Tests of the families: answers by a solver that is independent of the generators, leaks, levels and
+//! seeds.
 
 use std::collections::HashSet;
 

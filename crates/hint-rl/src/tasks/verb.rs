@@ -1,6 +1,6 @@
 //! Verbs, and the strategy that each asks for.
 
-/// How a step is carried out.
+/// Execution of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Strategy {
     /// Forward by the amount.

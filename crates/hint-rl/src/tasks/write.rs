@@ -22,10 +22,10 @@ use crate::problem_row::problem_row;
 pub struct Options {
     /// `chains` or `walks`.
     family: String,
-    /// Where to write.
+    /// File to write.
     #[arg(long, value_name = "FILE.jsonl")]
     out: PathBuf,
-    /// How many.
+    /// Number of problems.
     #[arg(long, default_value_t = 1000)]
     count: usize,
     /// Write held-out problems, which no model of this repository was trained on.

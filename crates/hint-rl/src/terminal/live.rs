@@ -1,6 +1,6 @@
 //! Lines at the bottom of the terminal that are redrawn in place.
 //!
-//! The cursor rests below the lines and is never hidden, so that a process that ends at any moment leaves a
+//! The cursor rests below the lines and is never hidden. So a process that ends at any moment leaves a
 //! clean terminal. Other lines, such as warnings, are written above: [`note`](super::note) and
 //! [`say`](super::say) go through [`above`].
 
@@ -20,7 +20,7 @@ use super::bar::{remaining, time, with_bar};
 /// Time between two drawings.
 const TICK: Duration = Duration::from_millis(200);
 
-/// What is drawn at the moment.
+/// Lines on the screen at the moment.
 static DRAWN: Mutex<Block> = Mutex::new(Block { lines: Vec::new() });
 
 fn drawn() -> MutexGuard<'static, Block> {

@@ -19,10 +19,10 @@ use super::vocabulary::EOS;
 /// The tokens of a prompt and of its completion.
 pub type Row = (Vec<u32>, Vec<u32>);
 
-/// How a small model is trained from random weights.
+/// Options of training a small model from random weights.
 #[derive(Debug, Args)]
 pub struct Options {
-    /// Where to write the model [default: `runs/NAME`].
+    /// Folder for the model [default: `runs/NAME`].
     #[arg(long)]
     out: Option<PathBuf>,
     /// Optimizer steps [default: those of the checkpoint in the repository].
@@ -64,7 +64,7 @@ impl std::fmt::Debug for Plan {
 
 impl Options {
     /// Trains a Llama of 0.3 million parameters. `batch` draws the given number of rows by a seed of the step. `report`
-    /// says what came of it, before the model is written.
+    /// shows the result, before the model is written.
     ///
     /// # Errors
     ///

@@ -12,13 +12,13 @@ use hint_policy::Tokenizer;
 use hint_rollout::TextFormat;
 use hint_rollout::prompt::HintTemplate;
 
-/// The checkpoint in the repository, wherever the program was built.
+/// The checkpoint in the repository that the program was built from.
 pub fn tiny_model() -> PathBuf {
     let built = Path::new(env!("CARGO_MANIFEST_DIR")).join("tiny");
     if built.exists() { built } else { PathBuf::from("examples/tiny") }
 }
 
-/// How the tiny model was shown problems and hints.
+/// Form in which the tiny model saw problems and hints.
 pub fn tiny_format(tokenizer: impl Into<Arc<Tokenizer>>, stop_tokens: Vec<u32>) -> TextFormat {
     let template = HintTemplate { introduction: swaps::HINT_INTRODUCTION.to_owned() };
     let (prefix, suffix) = swaps::FRAME;

@@ -4,12 +4,12 @@
 //! cargo run --release -p hint-rl -- pretrain-tiny --out examples/tiny
 //! ```
 //!
-//! Prints the loss every hundred steps and what the model does with and without hints at the end.
+//! Prints the loss every hundred steps, and at the end the model's behavior with and without hints.
 //! Takes half an hour on one core of a busy machine; the same build, options and thread count write the
-//! same bytes. The data shows the model three things: with a hint, problems are worked step by step half
-//! of the time and answered at once the other half; without one they are answered at once; and where
-//! the first step's label is already printed, the work goes on, hint or no hint. So the model can
-//! work step by step without a hint, but does not begin to.
+//! same bytes. The data shows the model three things. With a hint, problems are worked step by step half
+//! of the time and answered at once the other half. Without one they are answered at once. If the first
+//! step's label is already printed, the work continues, with or without a hint. So the model can work
+//! step by step without a hint, but does not begin to.
 
 use anyhow::Result;
 use hint_policy::{
@@ -76,7 +76,7 @@ impl Example {
     }
 }
 
-/// How a completion that works step by step starts.
+/// Beginning of a completion that works step by step.
 const FIRST_LABEL: &str = " 1:";
 /// Share of rows with a hint.
 const HINTED: f64 = 0.35;
@@ -88,7 +88,7 @@ fn prompt(swaps: &Swaps, hint: Option<&str>) -> String {
     format!("{}{}{hint}{}", FRAME.0, swaps.question(), FRAME.1)
 }
 
-/// Says how often held-out problems are worked step by step, and how often they are right.
+/// Prints how often held-out problems are worked step by step, and how often they are right.
 fn report(policy: &CausalLm, tokenizer: &Tokenizer) -> Result<()> {
     let params = SamplingParams {
         temperature: 1.0,

@@ -1,10 +1,10 @@
 //! The task of the tiny model: following five letters through swaps.
 //!
-//! A problem gives a row of five different letters and a number of swaps, its level; the answer is
-//! the row in the end. Composing permutations of five things is what a shallow transformer cannot do
-//! in one pass and can do without effort once it writes the row after each swap. The tiny model was
-//! trained so that it *can* do the latter, but without a hint answers at once; see
-//! [`pretrain`](super::pretrain). The Meta-Hints are sentences that name the strategy and nothing of the row.
+//! A problem gives a row of five different letters and a number of swaps, its level. The answer is the row in
+//! the end. A shallow transformer cannot compose permutations of five things in one pass. It can do so easily
+//! once it writes the row after each swap. The tiny model was trained so that it *can* do the latter, but
+//! without a hint answers at once; see [`pretrain`](super::pretrain). The Meta-Hints are sentences that name
+//! the strategy and nothing of the row.
 
 use hint_policy::{PolicyError, Tokenizer};
 use hint_rollout::{Problem, Seed};

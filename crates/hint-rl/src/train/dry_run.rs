@@ -24,13 +24,13 @@ use super::settings::Settings;
 use crate::process::{keep_freed_memory, peak_memory_on};
 use crate::workload::{Model, Workload};
 
-/// Goes through everything that a run does, once and in small: configuration, problems and reference
-/// answers, model, memory, and one step of one group without its update. Of several methods, the
-/// last one takes the step. Passes each thing to `say` when it is known, and what takes long when it begins.
+/// Goes through all parts of a run, once and in small. They are configuration, problems and reference
+/// answers, model, memory, and one step of one group without its update. Of several methods, the last one
+/// takes the step. Passes each finding to `say` when it is made, and long work when it begins.
 ///
 /// # Errors
 ///
-/// Whatever would end the run in its first step.
+/// Any error that would end the run in its first step.
 pub(crate) fn dry_run(
     settings: &Settings,
     say: impl Fn(&str) + Clone + Send + 'static,
@@ -117,7 +117,7 @@ pub(crate) fn dry_run(
     Ok(())
 }
 
-/// What would run.
+/// The planned runs.
 fn plan(settings: &Settings, config: &GrpoConfig) -> String {
     let chosen = settings.chosen().collect::<Vec<_>>();
     let methods = chosen.iter().map(|method| method.name.as_str()).collect::<Vec<_>>();
@@ -130,7 +130,7 @@ fn plan(settings: &Settings, config: &GrpoConfig) -> String {
     format!("valid; {methods}: {steps} steps of {count} {each}")
 }
 
-/// Where lines go, each behind what it is about.
+/// Receiver of lines, each behind its topic.
 #[derive(Clone)]
 struct Say<S>(S);
 
@@ -140,7 +140,7 @@ impl<S: Fn(&str)> Say<S> {
     }
 }
 
-/// What a step in small is made of.
+/// Parts of a step in small.
 struct Parts<S> {
     config: GrpoConfig,
     optimizer: Still,
@@ -226,7 +226,7 @@ impl AdvantageEstimator for Alternating {
     }
 }
 
-/// Tells what begins, and keeps the report.
+/// Announces new work, and keeps the report.
 #[derive(Clone)]
 struct Watch<S> {
     say: Say<S>,
@@ -278,7 +278,7 @@ mod tests {
         std::mem::take(&mut *said.lock().unwrap())
     }
 
-    /// What the lines are about, repetitions in a row left out.
+    /// Topics of the lines, repetitions in a row left out.
     fn topics(lines: &[String]) -> Vec<&str> {
         let mut topics = lines.iter().filter_map(|line| line.split(' ').next()).collect::<Vec<_>>();
         topics.dedup();

@@ -66,7 +66,7 @@ impl WeightSource for Initial<'_> {
     }
 }
 
-/// Tells a person which servers fail and come back.
+/// Reports servers that fail and come back to a person.
 pub fn report_server(event: &VllmEvent<'_>) {
     match event {
         VllmEvent::ServerDown { server, error, requests } => {

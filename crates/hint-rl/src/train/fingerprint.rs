@@ -10,7 +10,7 @@ use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-/// What was hashed, so that a resumed run reads a large model once.
+/// Hashes, kept so that a resumed run reads a large model once.
 const CACHE: &str = "model-hashes.json";
 
 /// A file as it was when it was hashed.
@@ -22,8 +22,8 @@ struct Hashed {
     sha256: String,
 }
 
-/// SHA-256 over the names and hashes of the files of a model: the files themselves, and of a folder those
-/// that decide what the model is. `out` is the folder of the run.
+/// SHA-256 over the names and hashes of the files of a model. These are the files themselves, and of a
+/// folder those that decide the model. `out` is the folder of the run.
 pub(crate) fn of_model(places: &[PathBuf], out: &Path) -> Result<String> {
     let cache = out.join(CACHE);
     // A cache that cannot be read is no cache.

@@ -16,7 +16,7 @@ pub(super) struct Lengths {
     pub(super) row: usize,
     /// Longest completion.
     limit: usize,
-    /// What the model has positions for.
+    /// Number of positions of the model.
     room: usize,
     /// Whether rows are demonstrations.
     demonstrated: bool,

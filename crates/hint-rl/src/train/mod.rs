@@ -1,5 +1,5 @@
-//! `hint-rl train`: trains a policy with plain GRPO and with HINT from the same weights and seed, and
-//! compares them on held-out problems without hints.
+//! `hint-rl train`: trains a policy with plain GRPO and with HINT from the same weights and seed.
+//! Compares them on held-out problems without hints.
 //!
 //! ```text
 //! cargo run --release --example hint_grpo
@@ -190,13 +190,13 @@ pub struct Job<'a> {
     settings: &'a Settings,
     stop: &'a StopSignals,
     dir: PathBuf,
-    /// What the model was loaded from.
+    /// Files that the model was loaded from.
     model_files: Vec<PathBuf>,
     /// Its tokenizer and its device, once it is loaded.
     loaded: Option<(Arc<Tokenizer>, Device)>,
     /// Held until the run has ended.
     lock: Option<RunLock>,
-    /// What the run counts in for its display.
+    /// Counters of the run for its display.
     activity: Activity,
 }
 
@@ -222,7 +222,7 @@ impl Job<'_> {
         Ok(model)
     }
 
-    /// What samples: the policy in this process, or vLLM servers.
+    /// The sampler: the policy in this process, or vLLM servers.
     ///
     /// # Errors
     ///
@@ -231,10 +231,10 @@ impl Job<'_> {
         engine(self.settings, model, &self.dir)
     }
 
-    /// Gives the run its folder, whose newest checkpoint it continues from, keeps other processes out of it,
-    /// and names what the run depends on and what a resumed run may change. The run also gets its held-out problems,
-    /// clock, gauge of memory and display, and its checkpoints the tokenizer. Ask for it when the model is there: a
-    /// mistyped name leaves no folder behind.
+    /// Gives the run its folder, whose newest checkpoint it continues from, and keeps other processes out of it.
+    /// Names the dependencies of the run, and the changes that a resumed run may make. The run also gets its
+    /// held-out problems, clock, gauge of memory and display, and its checkpoints the tokenizer. Ask for it when the
+    /// model is there: a mistyped name leaves no folder behind.
     ///
     /// # Errors
     ///
@@ -274,8 +274,8 @@ impl Job<'_> {
             .observer(self.settings.writer()))
     }
 
-    /// Checks the problems once more with the model at hand, says what was found, and returns those whose
-    /// prompts fit.
+    /// Checks the problems once more with the model at hand, reports the findings, and returns the
+    /// problems whose prompts fit.
     ///
     /// # Errors
     ///
@@ -293,7 +293,7 @@ impl Job<'_> {
         Progress::new(name, config.clone(), history, activity.clone(), output, stop)
     }
 
-    /// Says where a run that failed can be continued, unless it was refused.
+    /// Reports where a failed run can be continued, unless it was refused.
     fn explain(&self, error: &anyhow::Error) {
         let is_refused = matches!(
             error.downcast_ref(),

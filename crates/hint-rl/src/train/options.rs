@@ -21,27 +21,27 @@ use crate::workload::{Compute, DATA_FILES, PromptOptions, columns, equality, is_
 /// Trains a policy with one or several methods, by default GRPO and HINT, and compares them without hints.
 #[derive(Debug, Clone, Args)]
 pub struct Options {
-    /// The methods to run, one after the other, from the same weights and seed, such as `grpo,hint,luffy`: `grpo`
-    /// (no hints), `hint` (the configuration as it is), `sft` (supervised, on the problems' solutions), or a preset of
-    /// docs/methods.md, on the model, data, optimizer, steps and sampling of this configuration
-    /// [default: `grpo` and `hint`; with --config, `grpo` and the file's name].
+    /// The methods to run, one after the other, from the same weights and seed, such as `grpo,hint,luffy`. `grpo` has
+    /// no hints, `hint` is this configuration, and `sft` is supervised, on the problems' solutions. Presets
+    /// (docs/methods.md) run on the model, data, optimizer, steps and sampling of this configuration [default: `grpo`
+    /// and `hint`; with --config, `grpo` and the file's name].
     #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
     pub method: Vec<String>,
 
-    /// `tiny` or `tiny-tasks` (in the repository), `smollm2` (fetched once), a folder in Hugging Face format, or a GGUF file;
-    /// `owner/name[@revision]` is on the Hugging Face Hub.
+    /// `tiny` or `tiny-tasks` (in the repository), `smollm2` (fetched once), a folder in Hugging Face format, or a GGUF
+    /// file. `owner/name[@revision]` is on the Hugging Face Hub.
     #[arg(long, default_value = "tiny")]
     pub model: String,
 
-    /// `swaps`, `chains` or `walks` (made up on the spot), `gsm-symbolic` or `champ` (from `hint-prepare`), or a file or folder of
-    /// problems in JSON, CSV or Parquet, or `owner/name[@revision][:split]` on the Hugging Face Hub; several are
-    /// mixed, each with a weight if you like
-    /// [default: `swaps` with the tiny model, `chains` with `tiny-tasks`, else `gsm-symbolic`].
+    /// `swaps`, `chains` or `walks` (made up on the spot), `gsm-symbolic` or `champ` (from `hint-prepare`), or a file
+    /// or folder of problems in JSON, CSV or Parquet. `owner/name[@revision][:split]` is on the Hugging Face Hub.
+    /// Several are mixed, each with an optional weight [default: `swaps` with the tiny model, `chains` with
+    /// `tiny-tasks`, else `gsm-symbolic`].
     #[arg(long, value_name = "NAME|FILE[=WEIGHT]")]
     pub problems: Vec<String>,
 
     /// The column of the problems that holds the `question`, `answer`, `hint`, `solution`, `level` or
-    /// `id`, where its name is unusual; may be a path with dots, and given several times.
+    /// `id`, where its name is unusual. It may be a path with dots, and given several times.
     #[arg(long, value_name = "FIELD=COLUMN")]
     pub column: Vec<String>,
 
@@ -67,12 +67,12 @@ pub struct Options {
     #[arg(long, value_name = "KEY=VALUE,...", num_args = 0..=1, default_missing_value = "")]
     pub lora: Option<String>,
 
-    /// What is decided in place of the model's files.
+    /// Choices that override the model's files.
     #[command(flatten)]
     pub prompt: PromptOptions,
 
-    /// Keep only the inputs of transformer blocks for the backward pass: less memory, a second
-    /// forward pass, on a CPU the same results to the last bit.
+    /// Keep only the inputs of transformer blocks for the backward pass. It takes less memory and a
+    /// second forward pass, with the same bits on a CPU.
     #[arg(long)]
     pub gradient_checkpointing: bool,
 
@@ -102,14 +102,14 @@ pub struct Options {
     #[arg(long)]
     pub held_out: Option<usize>,
 
-    /// Where to write metrics, checkpoints and `summary.json` [default: the next free folder in
+    /// Folder for metrics, checkpoints and `summary.json` [default: the next free folder in
     /// `runs`].
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
 
-    /// Continue the run in this folder. It remembers the other options; only `--steps`,
-    /// `--device`, `--threads`, `--max-batch`, `--gradient-checkpointing`, `--vllm` and `--method` (one of those that it
-    /// was started with) may be given again.
+    /// Continue the run in this folder. It remembers the other options. These may be given again: `--steps`,
+    /// `--device`, `--threads`, `--max-batch`, `--gradient-checkpointing`, `--vllm` and `--method` (one of those that
+    /// it was started with).
     #[arg(
         long,
         value_name = "DIR",
@@ -135,11 +135,11 @@ pub struct Options {
     pub print_config: bool,
 
     /// Check configuration, model, problems and reference answers, print an estimate of the memory,
-    /// sample one group and take one forward and backward pass; train and write nothing.
+    /// sample one group, take one forward and backward pass. Train and write nothing.
     #[arg(long)]
     pub dry_run: bool,
 
-    /// What is shown.
+    /// Display.
     #[command(flatten)]
     pub output: Output,
 }

@@ -18,17 +18,17 @@ use crate::presets;
 use crate::progress::Output;
 use crate::workload::{self, Compute, Source, Workload, device, model_path};
 
-/// What to run, by its name: that of the run's folder and in `summary.json`.
+/// Name of the run, in its folder and in `summary.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Method {
     /// The name.
     pub name: String,
-    /// What it does with the configuration.
+    /// Its use of the configuration.
     pub kind: MethodKind,
 }
 
-/// What a method does with the configuration.
+/// Use of the configuration by a method.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum MethodKind {
@@ -43,7 +43,7 @@ pub enum MethodKind {
 }
 
 impl Method {
-    /// The method with this name; `configured` is that of the configuration as it is, `overrides` change presets as
+    /// The method with this name. `configured` is the configuration's own method; `overrides` change presets as
     /// they do the configuration.
     ///
     /// # Errors
@@ -107,7 +107,7 @@ pub struct Settings {
     /// The folder of the run; empty until [`Settings::claim`] finds a free one.
     #[serde(skip)]
     pub out: PathBuf,
-    /// What is shown of the run.
+    /// Display of the run.
     #[serde(skip)]
     pub output: Output,
     /// The names of the methods that a resumed run continues; all of them if it is empty.
@@ -116,8 +116,8 @@ pub struct Settings {
     /// The step to go back to.
     #[serde(skip)]
     pub from_step: Option<u64>,
-    /// What resumed runs changed: keys of the configuration, or what else the run depends on. Remembered, so
-    /// that a run that is killed before its checkpoints have the change goes on with it.
+    /// Changes by resumed runs: keys of the configuration, or other dependencies of the run. Remembered, so
+    /// that a run that is killed before its checkpoints have the change continues with it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub changes: Vec<String>,
 }
@@ -125,7 +125,7 @@ pub struct Settings {
 /// The file in a run's folder that holds its [`Settings`].
 pub(crate) const SETTINGS: &str = "options.json";
 
-/// What a run compares of its data when it is resumed.
+/// Data of a run that are compared when it is resumed.
 const DATA: [&str; 5] = ["problems", "hints", "solutions", "columns", "held_out"];
 
 /// Whether a key of the configuration decides which problems a run trains or evaluates on.
@@ -312,7 +312,7 @@ impl Settings {
         Ok(())
     }
 
-    /// What samples, as a checkpoint records it.
+    /// The sampler, as a checkpoint records it.
     pub fn engine_name(&self) -> String {
         if self.vllm.is_empty() {
             "local".to_owned()
@@ -321,7 +321,7 @@ impl Settings {
         }
     }
 
-    /// The configuration as TOML, that of the only method if there is one.
+    /// The configuration as TOML, or the only method's if there is one.
     ///
     /// # Errors
     ///
@@ -346,7 +346,7 @@ impl Settings {
             .with_gradient_checkpointing(self.gradient_checkpointing))
     }
 
-    /// Where model and problems come from.
+    /// Source of model and problems.
     ///
     /// # Errors
     ///

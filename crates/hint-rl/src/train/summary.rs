@@ -40,7 +40,7 @@ pub(crate) struct RunSummary {
     #[serde(skip)]
     pub affinity_behavior: Option<f64>,
     /// Share of the sampled completions whose answer each rule of the verifier found, and the share of
-    /// correct ones among them; means over the steps.
+    /// correct ones among them. Both are means over the steps.
     #[serde(default)]
     pub extracted_by: BTreeMap<String, (f64, f64)>,
     /// Completion tokens sampled for training, or learned from.
@@ -92,7 +92,7 @@ impl Summary {
         std::fs::write(path, text).with_context(|| format!("cannot write `{}`", path.display()))
     }
 
-    /// Which rule of the verifier found the answers that trained.
+    /// Rule of the verifier that found the answers that trained.
     pub(crate) fn rules(&self) -> Table {
         let mut table = Table::new();
         table.load_preset(UTF8_FULL_CONDENSED);

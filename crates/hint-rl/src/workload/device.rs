@@ -37,7 +37,7 @@ impl Compute {
     }
 }
 
-/// The device that `choice` stands for on this machine; says which one it is and why.
+/// The device that `choice` stands for on this machine; reports it with the reason.
 ///
 /// # Errors
 ///

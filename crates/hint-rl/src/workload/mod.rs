@@ -30,7 +30,7 @@ use crate::tasks;
 use crate::tasks::model::is_own;
 use crate::tiny::{is_tiny, swaps, tiny_format};
 
-/// Where model and problems come from.
+/// Source of model and problems.
 #[derive(Debug, Clone, Copy)]
 pub struct Source<'s> {
     /// `tiny`, `tiny-tasks`, `smollm2`, a folder in Hugging Face format, a GGUF file, the folder of a run, or a
@@ -38,15 +38,15 @@ pub struct Source<'s> {
     pub model: &'s str,
     /// `swaps`, `chains`, `walks`, `gsm-symbolic`, `champ`, a file or a folder, a [`HubName`](crate::hub::HubName), or `data.files` for those of `data`.
     pub problems: &'s str,
-    /// How files of problems are read.
+    /// Reading of the problem files.
     pub data: &'s DataConfig,
-    /// What judges them: problems that mathematics cannot judge are left out if it is mathematics.
+    /// The verifier. If it is mathematics, problems that it cannot judge are left out.
     pub verifier: &'s VerifierConfig,
-    /// Where the model computes.
+    /// Device of the model.
     pub device: Device,
     /// In which number format.
     pub compute: Compute,
-    /// Which problems are held out.
+    /// Choice of the held-out problems.
     pub evaluation: &'s EvaluationConfig,
 }
 
@@ -80,7 +80,7 @@ pub struct Workload {
     pub held_out: Vec<Problem>,
     /// Problems that are held out, but more than are evaluated.
     pub unused: usize,
-    /// What a person should know about the problems, such as which were left out.
+    /// Remarks about the problems for a person, such as which were left out.
     pub notes: Vec<String>,
 }
 
@@ -89,7 +89,7 @@ impl Workload {
     ///
     /// # Errors
     ///
-    /// What cannot be found, fetched or read, by name.
+    /// Anything that cannot be found, fetched or read, by name.
     pub fn load(source: &Source<'_>) -> Result<Self> {
         let model = model_place(source.model)?;
         let problems = match source.problems {
@@ -239,8 +239,8 @@ impl Workload {
         Ok(self.model_config.apply(loaded)?)
     }
 
-    /// The prompt format of the model: its chat template, or plain text when it has none. The models of this
-    /// repository are asked as the tiny model was trained to be asked, and so is any model on problems that are made up.
+    /// The prompt format of the model: its chat template, or plain text when it has none. The models of this repository
+    /// are asked as in the training of the tiny model. So is any model on made-up problems.
     pub fn format(
         &self,
         tokenizer: &Arc<Tokenizer>,
@@ -269,7 +269,7 @@ pub struct Model {
     pub base: Option<SharedPolicy>,
     /// Shape and constants.
     pub config: ModelConfig,
-    /// What was loaded.
+    /// The loaded workload.
     pub report: LoadReport,
     /// Its tokenizer.
     pub tokenizer: Arc<Tokenizer>,
@@ -387,7 +387,7 @@ impl Workload {
         }
     }
 
-    /// What evaluates the model through `engine`, as `config` says.
+    /// Evaluates the model through `engine`, as configured by `config`.
     ///
     /// # Errors
     ///
@@ -402,9 +402,9 @@ impl Workload {
         Ok(Collector::new(engine, Arc::clone(&model.format), rubric, rollout)?)
     }
 
-    /// The training problems' solutions as demonstrations. One that the verifier does not take for
-    /// correct, because it does not end in a box, is followed by the answer in one. Problems without
-    /// a solution have none.
+    /// The training problems' solutions as demonstrations. If the verifier does not take one for
+    /// correct, because it does not end in a box, the answer follows in one. Problems without a
+    /// solution have none.
     ///
     /// # Errors
     ///
@@ -466,8 +466,8 @@ pub fn columns(entries: &[String]) -> Result<Columns> {
     serde_json::from_value(fields.into()).context("in --column")
 }
 
-/// The key in an environment variable that the configuration names. It goes to the server that the configuration
-/// names, and nowhere else.
+/// The key in an environment variable that the configuration names. It goes only to the server that the
+/// configuration names.
 pub fn api_key(variable: &str) -> Option<ApiKey> {
     #[expect(clippy::disallowed_methods, reason = "the configuration names the variable")]
     let key = std::env::var(variable).ok()?;

@@ -109,7 +109,7 @@ pub(super) fn local_evaluation(config: &EvaluationConfig) -> Result<EvaluationCo
     Ok(config)
 }
 
-/// The base of an adapter in `model`: the `given` one, or the one that it names, if that is a name on the Hub.
+/// The base of an adapter in `model`: the `given` one, or the adapter's own, if that is a name on the Hub.
 ///
 /// # Errors
 ///

@@ -11,10 +11,10 @@ use crate::run::{Seed, StepContext};
 
 impl Collector {
     /// Collects the batch of a step: selects problems, [collects](Collector::collect) their groups, and
-    /// does what the configuration says about groups without a signal. With everything off, that is
-    /// one group for each of the next `count` problems of the epoch.
+    /// treats groups without a signal as configured. With everything off, that is one group for each of
+    /// the next `count` problems of the epoch.
     ///
-    /// `run_seed` is the seed of the run; `context` that of the step.
+    /// `run_seed` is the seed of the run, `context` the place and seed of the step.
     ///
     /// # Errors
     ///

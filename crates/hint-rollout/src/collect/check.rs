@@ -17,11 +17,11 @@ use crate::hint::{HintProvider, HintRequest};
 pub struct TooLongText {
     /// Id of the problem.
     pub problem: String,
-    /// What it is.
+    /// The text that is too long.
     pub what: &'static str,
     /// Its tokens, with those of the prompt.
     pub len: usize,
-    /// How many fit.
+    /// Number of tokens that fit.
     pub limit: usize,
 }
 
@@ -38,7 +38,8 @@ pub struct ProblemReport {
     pub problems: usize,
     /// Those that have a hint, by level; `None` where no hints are given, or by a source of a user's own.
     pub hints: Option<Vec<usize>>,
-    /// What is longer than the engine holds. Hints that are written during the run are not among it.
+    /// Texts that are longer than the engine holds. Hints that are written during the run are not
+    /// among them.
     pub too_long: Vec<TooLongText>,
 }
 
@@ -92,8 +93,8 @@ impl fmt::Display for ProblemReport {
 }
 
 impl CollectorConfig {
-    /// How many problems have hints of the configured source, by level; `None` where the trigger never
-    /// fires.
+    /// Number of problems with hints of the configured source, by level; `None` where the trigger
+    /// never fires.
     ///
     /// # Errors
     ///
@@ -124,9 +125,9 @@ impl CollectorConfig {
 }
 
 impl Collector {
-    /// Checks what the configuration expects of the problems of a run, without looking at their lengths:
-    /// hints, and the data sets of a mixture. Returns how many problems have hints, by level. A run does
-    /// this before its first step.
+    /// Checks a run's problems against the configuration, without their lengths: hints, and the data
+    /// sets of a mixture. Returns the number of problems with hints, by level. A run does this before
+    /// its first step.
     ///
     /// # Errors
     ///
@@ -153,13 +154,13 @@ impl Collector {
         self.hints.as_deref().filter(|provider| provider.name() == name)
     }
 
-    /// Checks the problems of a run before its first step, as [`Collector::check_data`] does, and the
-    /// lengths of prompts and of the hints that are there already.
+    /// Checks the problems of a run before its first step, as [`Collector::check_data`] does. Also
+    /// checks the lengths of prompts and of existing hints.
     ///
     /// # Errors
     ///
-    /// As [`Collector::check_data`]; [`RolloutError::TooLong`] when something to train on is too long and
-    /// the configuration says to stop for that; errors of the prompt format.
+    /// As [`Collector::check_data`]. [`RolloutError::TooLong`] when a text to train on is too long and
+    /// the configuration stops for that. Errors of the prompt format.
     pub fn check_problems(
         &self,
         problems: &dyn Problems,

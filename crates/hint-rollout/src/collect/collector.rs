@@ -25,7 +25,7 @@ use crate::sample::{FailureWindow, Failures};
 /// Samples groups, judges them, and samples again with hints where the trigger fires.
 ///
 /// Every method of the family is a choice on each of the axes that [`CollectorConfig`] lists, and
-/// [`Collector::collect`] is where they meet. Nothing in it knows a method by name.
+/// [`Collector::collect`] is where they meet. No method has a name in it.
 ///
 #[cfg_attr(feature = "local-engine", doc = "```no_run")]
 #[cfg_attr(not(feature = "local-engine"), doc = "```ignore")]
@@ -73,7 +73,7 @@ impl std::fmt::Debug for Collector {
     }
 }
 
-/// What a collector keeps from step to step.
+/// State of a collector from step to step.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct CollectorState {
@@ -221,20 +221,20 @@ impl Collector {
         &self.config
     }
 
-    /// How often each problem was solved so far.
+    /// Record of how often each problem was solved so far.
     pub fn record(&self) -> &SuccessRecord {
         &self.record
     }
 
-    /// Everything that a resumed run needs to go on with the same rollouts: the state of the hint
-    /// provider, the success of the problems so far, how many were drawn, and the groups that may train
-    /// again. It goes into every checkpoint.
+    /// The complete state that a resumed run needs to continue with the same rollouts. It holds the
+    /// state of the hint provider, the success of the problems, the number drawn, and the groups that
+    /// may train again. It goes into every checkpoint.
     pub fn state(&self) -> Value {
         self.snapshot()()
     }
 
-    /// What [`Collector::state`] would return now, for later. It shares what is large with the collector,
-    /// which copies what a step changes.
+    /// The value that [`Collector::state`] would return now, for later. It shares large parts with the
+    /// collector, which copies a part when a step changes it.
     pub fn snapshot(&self) -> impl FnOnce() -> Value + 'static {
         let hints = self.hints.as_ref().map_or(Value::Null, HintProvider::state);
         let (record, replay) = (Arc::clone(&self.record), self.replay.clone());
@@ -262,14 +262,15 @@ impl Collector {
     ///
     /// # Errors
     ///
-    /// What [`RolloutEngine::sync`] returns.
+    /// Errors of [`RolloutEngine::sync`].
     pub fn sync(&mut self, weights: &dyn WeightSource) -> Result<(), RolloutError> {
         self.engine.sync(weights)
     }
 
-    /// Collects one group for each of `problems`: samples it on the plain prompt, asks the
-    /// [trigger](crate::collect::hinted::HintTrigger) whether it gets a hint, [searches](crate::collect::hinted::LevelSearch) for the
-    /// hint level, and [combines](crate::collect::hinted::CombineRule) both if the hinted group is
+    /// Collects one group for each of `problems`. It samples the group on the plain prompt and asks the
+    /// [trigger](crate::collect::hinted::HintTrigger) whether it gets a hint. Then it
+    /// [searches](crate::collect::hinted::LevelSearch) for the hint level, and
+    /// [combines](crate::collect::hinted::CombineRule) both if the hinted group is
     /// [kept](crate::collect::hinted::KeepIf).
     ///
     /// Every random number depends on the context's seed, on the problem's index and on the stage
@@ -277,8 +278,8 @@ impl Collector {
     ///
     /// # Errors
     ///
-    /// Errors of the engine, the rubric and the hint provider, broken engine contracts, and what the
-    /// [`VerdictPolicy`](crate::sample::VerdictPolicy) says to stop for.
+    /// Errors of the engine, the rubric and the hint provider, broken engine contracts, and verdicts
+    /// that stop the run by its [`VerdictPolicy`](crate::sample::VerdictPolicy).
     pub fn collect(
         &mut self,
         problems: &[&Problem],

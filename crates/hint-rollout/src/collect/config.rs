@@ -10,8 +10,8 @@ use crate::hint::leak::LeakGuard;
 use crate::hint::source::HintSourceConfig;
 use crate::sample::{ScoringConfig, VerdictPolicy};
 
-/// How groups are collected. What happens to the groups that train (baseline, ratio scheme, weight) is
-/// not this crate's business.
+/// Configuration of collecting groups. The use of the groups in training (baseline, ratio scheme,
+/// weight) is not part of this crate.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct CollectorConfig {
@@ -19,38 +19,38 @@ pub struct CollectorConfig {
     pub group_size: usize,
     /// Hinted completions per attempt; `group_size` if it is not given.
     pub hinted_size: Option<usize>,
-    /// How completions are sampled, plain and hinted.
+    /// Sampling of completions, plain and hinted.
     pub sampling: Sampling,
     /// When a group is hinted.
     pub trigger: HintTrigger,
-    /// Where hints come from. The collector itself takes a provider
-    /// ([`Collector::with_hints`](crate::collect::collector::Collector::with_hints)); the program makes it by
+    /// Source of hints. The collector itself takes a provider
+    /// ([`Collector::with_hints`](crate::collect::collector::Collector::with_hints)). The program makes it by
     /// [`HintSourceConfig::build`], or takes another.
     pub source: HintSourceConfig,
-    /// What becomes of hints that give the answer or values of steps away.
+    /// Treatment of hints that give the answer or values of steps away.
     pub leak_guard: LeakGuard,
     /// At which hint levels it is tried.
     pub level: LevelSearch,
-    /// Which hinted groups count.
+    /// Condition for keeping a hinted group.
     pub keep_if: KeepIf,
-    /// How hinted completions join the group.
+    /// Way in which hinted completions join the group.
     pub combine: CombineRule,
     /// Whether a run starts although none of its problems has a hint and its trigger may fire.
     pub allow_no_hints: bool,
     /// Longest prompt in tokens, hint included, where that is less than the engine holds.
     pub max_prompt_len: Option<usize>,
-    /// What happens to a prompt, a hint or a demonstration that is longer than that.
+    /// Treatment of a prompt, a hint or a demonstration that is longer than that.
     pub too_long: TooLong,
-    /// How completions are scored.
+    /// Scoring of completions.
     pub scoring: ScoringConfig,
-    /// What verdicts other than correct and incorrect mean.
+    /// Meaning of verdicts other than correct and incorrect.
     pub verdicts: VerdictPolicy,
     /// Whether completions that were cut off at the token limit are left out of the loss and of its
     /// denominators. Their rewards still count in the baseline. (DAPO: overlong filtering)
     pub mask_truncated: bool,
     /// The penalty for completions near the token limit, as a part of the reward. Off by default.
     pub soft_overlong: Option<SoftOverlongConfig>,
-    /// Which problems a step takes.
+    /// Selection of the problems of a step.
     pub selection: ProblemSelection,
     /// Whether further problems are drawn in place of groups without a signal.
     pub dynamic_sampling: DynamicSampling,

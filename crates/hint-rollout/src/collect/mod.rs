@@ -1,8 +1,8 @@
 //! Collecting: the two-stage rollout that decides which problems get a hint.
 //!
-//! A [`Collector`] samples a group on the plain prompt and judges it. Where the trigger fires, it
+//! A [`Collector`] samples a group on the plain prompt and judges it. If the trigger fires, it
 //! samples again with hints and combines both. Every method of the family is a choice on each of the
-//! axes that [`CollectorConfig`] lists; no method is known by name.
+//! axes that [`CollectorConfig`] lists; no method has a name here.
 //!
 //! | module | decides |
 //! |---|---|

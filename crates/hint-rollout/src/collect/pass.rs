@@ -22,7 +22,7 @@ use crate::sample::{
     Answers, AppliedHint, Failures, Rollout, RolloutGroup, Scored, VerdictAction, cut_at_stop,
 };
 
-/// What a collection works with.
+/// Inputs of a collection.
 pub(crate) struct CollectPass<'c> {
     pub(crate) problems: &'c [&'c Problem],
     pub(crate) context: StepContext,
@@ -38,7 +38,7 @@ pub(crate) struct CollectPass<'c> {
     pub(crate) activity: &'c Activity,
 }
 
-/// What the engine holds, in tokens.
+/// Tokens that the engine holds.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Limits {
     /// The longest prompt.

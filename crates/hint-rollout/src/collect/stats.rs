@@ -10,7 +10,7 @@ use crate::engine::{Completion, StopReason};
 use crate::hint::leak::LeakCounts;
 use crate::sample::{Rollout, RolloutGroup, RolloutSource, SuccessCount, count_correct};
 
-/// What a collection gathered.
+/// Counts of a collection.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Collected {
@@ -49,8 +49,8 @@ pub struct PlainStats {
     pub groups: usize,
     /// Groups in which every completion was wrong.
     pub all_wrong: usize,
-    /// All-wrong groups that collapsed: at least 7 of 8 completions give the same answer, or the same text where
-    /// none has an answer.
+    /// All-wrong groups that collapsed: at least 7 of 8 completions give the same answer. Without answers, the
+    /// texts count.
     pub collapsed: usize,
     /// Groups in which every completion was correct.
     pub all_right: usize,
@@ -117,8 +117,8 @@ pub struct JudgedStats {
     pub dropped: usize,
     /// Judged completions that are left out of the loss because they were cut off.
     pub masked: usize,
-    /// How often a reward failed, by its name; `panic` for those that panicked, and `rubric` where no one
-    /// reward is to blame.
+    /// Number of failures of each reward, by its name. `panic` counts those that panicked, and `rubric`
+    /// those that no single reward caused.
     pub reward_failures: BTreeMap<String, usize>,
 }
 
@@ -142,7 +142,7 @@ pub struct BatchStats {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LengthCount {
-    /// How many.
+    /// Count.
     pub count: usize,
     /// Their sum.
     pub sum: usize,
@@ -317,7 +317,7 @@ fn add<K: Ord, V: Default + Copy + Add<Output = V>>(
     }
 }
 
-/// Whether at least 7 of 8 completions say the same.
+/// Whether at least 7 of 8 completions agree.
 fn has_collapsed(rollouts: &[Rollout]) -> bool {
     let mut counts = BTreeMap::<_, usize>::new();
     for rollout in rollouts {

@@ -14,7 +14,7 @@ use crate::sample::{AppliedHint, RolloutGroup, TeacherPrompts};
 
 impl CollectPass<'_> {
     /// Gives the groups at `indices` the prompts that teach them. Each gets the first level of the search:
-    /// nothing is sampled that could say whether another one is better.
+    /// nothing is sampled that could show whether another one is better.
     pub(crate) fn teach(
         &mut self,
         provider: &dyn HintProvider,

@@ -9,8 +9,8 @@ use serde_json::{Map, Value};
 use crate::data::problem::{Problem, Turn};
 use crate::error::RolloutError;
 
-/// Which column holds what. A name may be a path with dots, such as `reward_model.ground_truth`; what is
-/// not given is looked for under the usual names.
+/// Names of the columns. A name may be a path with dots, such as `reward_model.ground_truth`. Missing
+/// names are searched under the usual names.
 ///
 /// | | usual names |
 /// |---|---|
@@ -22,9 +22,9 @@ use crate::error::RolloutError;
 /// | level | `level`, `difficulty` |
 /// | id | `id`, `problem_id`, `unique_id`, `uuid` |
 ///
-/// A question may be a list of chat messages: the last one of the user is the question, and those
-/// before it are [`Problem::context`]. An answer may be a list, any item of which is accepted. An answer that ends with `#### 42`, as in GSM8K, is `42`, and the
-/// text a solution.
+/// A question may be a list of chat messages. The last one of the user is the question, and those before it are
+/// [`Problem::context`]. An answer may be a list, any item of which is accepted. An answer that ends with `#### 42`, as
+/// in GSM8K, is `42`, and the text a solution.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Columns {
@@ -209,7 +209,7 @@ impl Fields<'_> {
         Ok((!texts.is_empty()).then(|| texts.join("\n")))
     }
 
-    /// What precedes the question, and the question with the name of its column.
+    /// The context of the question, and the question with the name of its column.
     fn question(
         &mut self,
         named: Option<&str>,

@@ -15,11 +15,11 @@ use crate::error::{RolloutError, Violations};
 /// The column that names the data set of a problem where several files are read.
 pub(crate) const DATASET: &str = "dataset";
 
-/// Which files of problems are read, and how.
+/// Files of problems, and how they are read.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct DataConfig {
-    /// Which column holds what.
+    /// Names of the columns.
     pub columns: Columns,
     /// Further columns to keep, for rewards, hints and evaluation by group. All by default; `[]` keeps none,
     /// which saves memory where rows are large.
@@ -57,16 +57,16 @@ pub struct DataFile {
     /// Its name in the column `dataset` of its problems; the file's name without its ending by default.
     #[serde(default)]
     pub name: Option<String>,
-    /// How often problems are drawn from it, relative to the other files. Without any weight, all problems
+    /// Weight of drawing problems from it, relative to the other files. Without any weight, all problems
     /// are drawn equally often.
     #[serde(default)]
     pub weight: Option<f64>,
-    /// Which of its columns holds what, where that differs from [`DataConfig::columns`].
+    /// Names of its columns, where they differ from [`DataConfig::columns`].
     #[serde(default)]
     pub columns: Option<Columns>,
 }
 
-/// What was read.
+/// Result of reading.
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct ReadProblems {
@@ -90,8 +90,8 @@ impl DataFile {
 }
 
 impl DataConfig {
-    /// Reads the problems of [`DataConfig::files`]. Ids are unique in each file; one that an earlier file has
-    /// as well gets the name of its data set in front.
+    /// Reads the problems of [`DataConfig::files`]. Ids are unique in each file. An id that an earlier file
+    /// has as well gets the name of its data set in front.
     ///
     /// # Errors
     ///

@@ -13,7 +13,7 @@ use crate::data::set::{ProblemSet, Problems};
 use crate::error::RolloutError;
 use crate::run::no_fields;
 
-/// Which problems are held out from training, for evaluation.
+/// Choice of the problems that are held out from training, for evaluation.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Default)]
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
 pub enum HeldOut {
@@ -60,7 +60,8 @@ pub struct Removed {
 }
 
 impl Split {
-    /// Says which problems are not trained on and why, in one line; `None` when there are none.
+    /// Names the problems that are not trained on, with the reason, in one line; `None` when there
+    /// are none.
     pub fn removed_line(&self) -> Option<String> {
         let first = self.removed.first()?;
         let total = self.train.len() + self.removed.len();
@@ -115,10 +116,9 @@ impl HeldOut {
 
 /// Whether the problem named `id` belongs to the held-out share `frac` of its data set.
 ///
-/// The id is hashed: the first eight bytes of SHA-256 over its UTF-8 bytes, read as a big-endian
+/// The id is hashed. The first eight bytes of SHA-256 over its UTF-8 bytes, read as a big-endian
 /// number and divided by 2⁶⁴, are below `frac`. So the answer is the same in every version, on every
-/// machine, in any order and whatever other problems there are; and a smaller share is a part of a
-/// larger one.
+/// machine, in any order and beside any other problems. A smaller share is a part of a larger one.
 ///
 /// ```
 /// use hint_rollout::data::is_held_out;

@@ -6,11 +6,12 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Hint {
-    /// The text. Where it goes is up to the kind.
+    /// The text. The kind decides its place.
     pub text: String,
-    /// What the text is.
+    /// Kind of the text.
     pub kind: HintKind,
-    /// What it is meant to reveal, which the [leak guard](crate::hint::leak::LeakGuard) lets pass.
+    /// Content that it may reveal by design, which the [leak guard](crate::hint::leak::LeakGuard)
+    /// lets pass.
     #[serde(default)]
     pub allowed_leak: AllowedLeak,
 }
@@ -39,7 +40,7 @@ impl Hint {
     }
 }
 
-/// What a hint is meant to reveal.
+/// Content that a hint reveals by design.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AllowedLeak {
@@ -52,7 +53,7 @@ pub enum AllowedLeak {
     Answer,
 }
 
-/// What the text of a [`Hint`] is, and so where it goes.
+/// Kind of a [`Hint`]'s text, and so its place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum HintKind {
@@ -65,7 +66,7 @@ pub enum HintKind {
     Demonstration,
 }
 
-/// How much of its hint a provider is asked for: a share in `[0, 1]`, 1 for all of it.
+/// Share of its hint that a provider is asked for, in `[0, 1]`; 1 for all of it.
 ///
 /// A provider of `n` distinct levels gives number [`HintLevel::of`]`(n)`; one that can give any share
 /// (such as a solution prefix) gives [`HintLevel::share`].

@@ -1,10 +1,10 @@
 //! Data: problems, hints, and which problems are held out from training.
 //!
-//! A [`Problem`] is one row of a data set. [`read_problems`] reads a file of them, recognizes its
-//! [`Columns`], and names the line of every fault. A [`Hint`] is a text together with what the text is ([`HintKind`]); its level is a
-//! share of what its provider can give ([`HintLevel`]). [`DataConfig`] is what a configuration says about
-//! the files. It reads them into a [`ProblemSet`], which keeps on disk what is too much for memory.
-//! [`HeldOut`] names the problems that evaluation uses and training does not.
+//! A [`Problem`] is one row of a data set. [`read_problems`] reads a file of them, recognizes its [`Columns`], and
+//! names the line of every fault. A [`Hint`] is a text together with its kind ([`HintKind`]). Its level is a share of
+//! what its provider can give ([`HintLevel`]). [`DataConfig`] configures the files. It reads them into a
+//! [`ProblemSet`], which keeps on disk the part that is too much for memory. [`HeldOut`] names the problems that
+//! evaluation uses and training does not.
 //!
 //! Nothing in this module samples, scores or prompts. Everything else builds on it.
 

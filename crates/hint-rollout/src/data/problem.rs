@@ -12,9 +12,9 @@ use crate::error::RolloutError;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Turn {
-    /// Who says it: `system`, `user` or `assistant`.
+    /// Role of the speaker: `system`, `user` or `assistant`.
     pub role: String,
-    /// What.
+    /// The text.
     pub content: String,
 }
 
@@ -27,7 +27,7 @@ pub struct Problem {
     pub id: String,
     /// The question, as the policy sees it without a hint.
     pub question: String,
-    /// What precedes the question in a chat, such as a message of the system. Usually empty.
+    /// Messages before the question in a chat, such as a message of the system. Usually empty.
     pub context: Vec<Turn>,
     /// The reference answer that completions are judged against.
     pub answer: String,
@@ -96,8 +96,8 @@ impl Problem {
         self
     }
 
-    /// What is asked, with white space collapsed: the question, and the messages of a chat before it other
-    /// than those of the system. Problems of equal content are the same problem, whatever their ids.
+    /// The question and the messages of a chat before it other than those of the system, with white space
+    /// collapsed. Problems of equal content are the same problem, under any id.
     pub fn content(&self) -> String {
         let turns = self.context.iter().filter(|turn| turn.role != "system");
         let texts = turns.map(|turn| turn.content.as_str()).chain([self.question.as_str()]);
@@ -109,8 +109,8 @@ impl Problem {
         hash(&self.content())
     }
 
-    /// The value of a column as text: `level`, or a text, a number or a truth value of another
-    /// column, which may be a path with dots. `None` for others, and where there is none.
+    /// The value of a column as text: `level`, or another column with a text, a number or a truth
+    /// value. Its name may be a path with dots. `None` for others, and where there is none.
     pub fn text_of(&self, column: &str) -> Option<String> {
         if column == "level" {
             return self.level.clone();
@@ -143,7 +143,7 @@ pub(crate) fn hash(text: &str) -> u128 {
     digest.iter().take(16).fold(0, |number, byte| number << 8 | u128::from(*byte))
 }
 
-/// Where the hash of an id stands in `[0, 1)`.
+/// Place of an id's hash in `[0, 1)`.
 pub(crate) fn place(id: &str) -> f64 {
     // 53 bits are what an f64 holds; rounding up could reach 1.
     (hash(id) >> 75) as f64 / (1_u64 << 53) as f64

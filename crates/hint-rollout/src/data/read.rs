@@ -11,9 +11,9 @@ use crate::data::rows::{each_row, text_rows};
 use crate::error::RolloutError;
 use crate::run::fnv1a;
 
-/// Reads problems from a file, or from all files of a folder in the order of their names: JSON lines or
-/// a JSON array; with the feature `formats` CSV, Parquet, and files compressed by gzip or zstd as
-/// well. The content decides, not the name.
+/// Reads problems from a file, or from all files of a folder in the order of their names. Formats are
+/// JSON lines or a JSON array, and with the feature `formats` CSV, Parquet, and files compressed by
+/// gzip or zstd. The content decides, not the name.
 ///
 /// [`Columns`] lists the names under which columns are recognized. Numbers are accepted as answers,
 /// ids and levels, and keep their digits. Blank texts are absent. A problem without an id gets one that

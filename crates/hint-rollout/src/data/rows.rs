@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 
 use crate::error::RolloutError;
 
-/// Takes the rows of a file, one after the other, each with the number that errors name: its line in JSON
+/// Takes the rows of a file, one after the other. Each has the number that errors name: its line in JSON
 /// lines, its position from 1 elsewhere.
 pub(crate) type Sink<'s> = &'s mut dyn FnMut(usize, Map<String, Value>) -> Result<(), RolloutError>;
 
@@ -179,12 +179,12 @@ fn utf8<'b>(
 ///
 /// # Errors
 ///
-/// What the JSON parser says.
+/// Message of the JSON parser.
 pub fn parse_row(line: &str) -> serde_json::Result<Map<String, Value>> {
     serde_json::from_str(&keep_digits(line))
 }
 
-/// Whether the name says JSON: a damaged first line must not turn such a file into a table.
+/// Whether the name ends as JSON: a damaged first line must not turn such a file into a table.
 fn is_json(origin: &Path) -> bool {
     origin.file_name().is_some_and(|name| name.to_string_lossy().contains(".json"))
 }

@@ -1,4 +1,4 @@
-//! Problems, wherever they are kept.
+//! Problems in memory or on disk.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,12 +11,12 @@ use crate::data::problem::{Problem, place};
 use crate::data::spill::{Spill, SpillWriter};
 use crate::error::RolloutError;
 
-/// Problems in a fixed order, wherever they are kept.
+/// Problems in a fixed order, in memory or on disk.
 ///
 /// A `Vec` or an array keeps them in memory, a [`ProblemSet`] on disk where they are many. Numbers of a run depend on the
 /// problems and their order, not on where they are kept.
 pub trait Problems {
-    /// How many there are.
+    /// Number of problems.
     fn len(&self) -> usize;
 
     /// The problem at `index`, which is below [`Problems::len`].
@@ -99,7 +99,7 @@ impl<const COUNT: usize> Problems for [Problem; COUNT] {
 #[derive(Debug, Clone, Default)]
 pub struct ProblemSet {
     store: Arc<Store>,
-    /// Which problems of the store, ascending.
+    /// Problems of the store, ascending.
     members: Vec<u32>,
     /// The answer to [`Problems::by_column`], by the column that was asked for first.
     groups: OnceLock<(String, Arc<ByText>)>,
@@ -117,7 +117,7 @@ impl ProblemSet {
         Self { store: Arc::clone(&self.store), members, groups: OnceLock::new() }
     }
 
-    /// How many there are.
+    /// Number of problems.
     pub const fn len(&self) -> usize {
         self.members.len()
     }
@@ -127,7 +127,7 @@ impl ProblemSet {
         self.members.is_empty()
     }
 
-    /// How many of them are on disk.
+    /// Number of them on disk.
     pub fn on_disk(&self) -> usize {
         let kept = self.store.kept.len();
         self.members.len() - self.members.partition_point(|&member| (member as usize) < kept)
@@ -167,8 +167,8 @@ impl ProblemSet {
         Ok((self.part(first), self.part(second)))
     }
 
-    /// The `count` problems whose ids hash lowest, in their order: a sample that depends on nothing but
-    /// the ids. All of them when there are fewer.
+    /// The `count` problems whose ids hash lowest, in their order: a sample that depends only on the
+    /// ids. All of them when there are fewer.
     ///
     /// # Errors
     ///

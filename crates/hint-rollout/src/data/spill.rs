@@ -13,7 +13,7 @@ use crate::error::RolloutError;
 pub(super) struct Spill {
     file: Mutex<File>,
     dir: Option<PathBuf>,
-    /// Where each problem ends in the file.
+    /// End of each problem in the file.
     ends: Vec<u64>,
     /// A hash of the id of each.
     keys: Vec<u64>,

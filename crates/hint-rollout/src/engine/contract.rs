@@ -14,7 +14,7 @@ use crate::run::Activity;
 #[serde(transparent)]
 pub struct PolicyVersion(pub u64);
 
-/// How completions are sampled.
+/// Sampling of completions.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Sampling {
@@ -73,7 +73,7 @@ impl Sampling {
         excludes || self.top_k.is_some() || self.top_p < 1.0 || self.min_p > 0.0
     }
 
-    /// The same limits, but the likeliest token each time.
+    /// The same limits, with the likeliest token each time.
     #[must_use]
     pub fn greedy(&self) -> Self {
         Self { temperature: 0.0, top_k: None, top_p: 1.0, min_p: 0.0, ..self.clone() }
@@ -86,12 +86,12 @@ impl Sampling {
 pub struct GenerationRequest {
     /// The sampling prompt, which may contain a hint. Token ids.
     pub prompt: Vec<u32>,
-    /// How many completions to sample.
+    /// Number of completions to sample.
     pub num_completions: usize,
     /// Seed. The random numbers of a completion depend on it, on the completion's index and on the
-    /// token's position, never on what else is being sampled.
+    /// token's position, never on other requests.
     pub seed: u64,
-    /// How to sample.
+    /// Sampling of the completions.
     pub sampling: Sampling,
 }
 
@@ -122,7 +122,7 @@ impl StopReason {
     }
 }
 
-/// What one call sampled after a prompt.
+/// Result of one call after a prompt.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Completion {
@@ -131,8 +131,8 @@ pub struct Completion {
     /// `log μ(y_t | sampling prompt, y_<t)` of each token, in nats: the distribution that drew it,
     /// with temperature, truncation and hint. One per token.
     pub behavior_logprobs: Vec<f64>,
-    /// Which tokens train: true for those that the policy wrote. A token that somebody else wrote in
-    /// the middle of a completion, such as the output of a tool, is context alone: it is a hole.
+    /// Tokens that train: true for those that the policy wrote. A token that somebody else wrote in
+    /// the middle of a completion, such as the output of a tool, is context alone.
     pub loss_mask: Vec<bool>,
     /// Why it ended.
     pub stop: StopReason,
@@ -160,7 +160,7 @@ impl Completion {
     }
 }
 
-/// Samples completions. Knows nothing of rewards, groups or hints.
+/// Samples completions. Handles no rewards, groups or hints.
 ///
 /// ```
 /// use hint_rollout::{Completion, GenerationRequest, PolicyVersion, RolloutEngine, RolloutError, StopReason, WeightSource};
@@ -192,13 +192,13 @@ impl Completion {
             this process"
 )]
 pub trait RolloutEngine: Send {
-    /// Returns, for each request and in request order, `request.num_completions` completions, each
-    /// with one finite log-probability and one entry of the loss mask per token. The log-probability
-    /// of a token that the policy did not write is ignored; 0 will do.
+    /// Returns `request.num_completions` completions for each request, in request order. Each has
+    /// one finite log-probability and one entry of the loss mask per token. The log-probability of a
+    /// token that the policy did not write is ignored; 0 will do.
     ///
     /// # Errors
     ///
-    /// Whatever keeps the engine from sampling; a user's own engine wraps its error with
+    /// Any error that keeps the engine from sampling. A user's own engine wraps its error with
     /// [`RolloutError::other`].
     fn generate(
         &mut self,
@@ -209,7 +209,7 @@ pub trait RolloutEngine: Send {
     ///
     /// # Errors
     ///
-    /// Whatever keeps the engine from loading them.
+    /// Any error that keeps the engine from loading them.
     fn sync(&mut self, weights: &dyn WeightSource) -> Result<(), RolloutError>;
 
     /// Gets the counter of a display, which the engine advances by one for each completion that it has sampled.
@@ -218,8 +218,8 @@ pub trait RolloutEngine: Send {
         let _ = activity;
     }
 
-    /// Tokens that a prompt and its completion may have together; `None` if it is not known. What is
-    /// longer is treated by [`TooLong`] instead of asked.
+    /// Tokens that a prompt and its completion may have together; `None` if it is not known.
+    /// [`TooLong`] decides the treatment of longer ones; they are not asked.
     fn max_positions(&self) -> Option<usize> {
         None
     }
@@ -231,7 +231,7 @@ pub trait RolloutEngine: Send {
     }
 }
 
-/// What happens to a prompt, a hint or a demonstration that is longer than the engine holds.
+/// Treatment of a prompt, a hint or a demonstration that is longer than the engine holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TooLong {
@@ -276,7 +276,7 @@ macro_rules! forward_to_engine {
 
 forward_to_engine!(Box<E>, &mut E);
 
-/// How a checkpoint for an engine holds the LM head of a model that shares it with the embedding.
+/// Form of the LM head in an engine's checkpoint, for a model that shares it with the embedding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HeadWeights {
     /// Left out, as in training.
@@ -294,7 +294,7 @@ pub trait WeightSource {
     ///
     /// # Errors
     ///
-    /// Whatever keeps the folder from being written.
+    /// Any error that keeps the folder from being written.
     fn write_checkpoint(&self, dir: &Path, head: HeadWeights) -> Result<(), RolloutError>;
 }
 

@@ -9,27 +9,27 @@ pub enum HttpError {
     /// It answered with an error status.
     #[error("`{url}` answered with status {status}: {message}")]
     Status {
-        /// Where, without query and user.
+        /// Address, without query and user.
         url: String,
         /// The status.
         status: u16,
-        /// What it said, shortened.
+        /// Text of the answer, shortened.
         message: String,
     },
 
     /// It did not answer in time.
     #[error("`{url}` did not answer within {}", describe(*timeout))]
     Timeout {
-        /// Where, without query and user.
+        /// Address, without query and user.
         url: String,
-        /// How long we waited.
+        /// Length of the wait.
         timeout: Duration,
     },
 
     /// It could not be reached, or the connection broke.
     #[error("cannot reach `{url}`: {reason}")]
     Transport {
-        /// Where, without query and user.
+        /// Address, without query and user.
         url: String,
         /// Why.
         reason: String,
@@ -38,15 +38,15 @@ pub enum HttpError {
     /// It answered with something that is not what its interface promises.
     #[error("`{url}` answered with an unexpected body: {reason}")]
     Body {
-        /// Where, without query and user.
+        /// Address, without query and user.
         url: String,
-        /// What was expected, and what came.
+        /// The expected content, and the content that came.
         reason: String,
     },
 }
 
 impl HttpError {
-    /// Whether asking once more may help: the server is busy, failing or out of reach, or the answer
+    /// Whether one more request may help: the server is busy, failing or unreachable, or the answer
     /// was cut off on its way.
     pub const fn is_transient(&self) -> bool {
         match self {

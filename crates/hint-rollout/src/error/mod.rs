@@ -22,7 +22,7 @@ pub use violations::{Violation, Violations};
 #[cfg(feature = "vllm")]
 pub use vllm::VllmError;
 
-/// What can go wrong between a data set and a scored group.
+/// Errors between a data set and a scored group.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RolloutError {
@@ -43,7 +43,7 @@ pub enum RolloutError {
         path: PathBuf,
         /// Line number, from 1.
         line: usize,
-        /// What the JSON parser said.
+        /// Message of the JSON parser.
         #[source]
         source: serde_json::Error,
     },
@@ -57,13 +57,13 @@ pub enum RolloutError {
         line: usize,
         /// The field, or its column.
         field: String,
-        /// What it should hold.
+        /// Expected content.
         expected: String,
-        /// What it holds.
+        /// Actual content.
         found: String,
     },
 
-    /// Two problems share an id, so nothing that is kept per problem could tell them apart.
+    /// Two problems share an id, which must tell them apart.
     #[error(
         "{}:{line}: problem id `{id}` was already used in {}; ids must be unique",
         path.display(),
@@ -134,11 +134,11 @@ pub enum RolloutError {
     /// An engine returned something else than was asked for.
     #[error("the engine returned {found} {what}, expected {expected}")]
     EngineContract {
-        /// What was counted.
+        /// The things that were counted.
         what: &'static str,
-        /// How many there should be.
+        /// Expected number.
         expected: usize,
-        /// How many there are.
+        /// Actual number.
         found: usize,
     },
 
@@ -184,7 +184,7 @@ pub enum RolloutError {
         reason: Option<String>,
     },
 
-    /// A verdict that the configuration says to abort on.
+    /// A verdict that the configuration aborts on.
     #[error(
         "a completion of problem `{problem}` was judged `{verdict}`, which the verdict policy answers with abort{}",
         reason.as_ref().map(|reason| format!(" ({reason})")).unwrap_or_default()
@@ -201,13 +201,13 @@ pub enum RolloutError {
     /// The saved state of a part cannot be restored.
     #[error("the saved state of the {part} cannot be restored: {problem}")]
     State {
-        /// Which part, e.g. `"hint provider"`.
+        /// The part, e.g. `"hint provider"`.
         part: &'static str,
-        /// What is wrong with it.
+        /// The fault.
         problem: String,
     },
 
-    /// A text is longer than the engine holds, and the configuration says to stop for that.
+    /// A text is longer than the engine holds, and the configuration stops for that.
     #[error(
         "the {what} of problem `{problem}` takes {len} tokens, and at most {limit} fit; shorten it, or set \
          `too_long` to \"drop\" or \"truncate_hint\""
@@ -219,7 +219,7 @@ pub enum RolloutError {
         what: &'static str,
         /// Tokens, of all that precedes the completion or of all there is.
         len: usize,
-        /// How many fit.
+        /// Number of tokens that fit.
         limit: usize,
     },
 
@@ -229,9 +229,9 @@ pub enum RolloutError {
          set `rollout.trigger` to \"never\", or set `rollout.allow_no_hints`"
     )]
     NoHints {
-        /// How many problems there are.
+        /// Number of problems.
         problems: usize,
-        /// Where hints were to come from.
+        /// Source of hints.
         hint_source: String,
     },
 
@@ -274,7 +274,7 @@ pub enum RolloutError {
     /// [`HintProvider`](crate::hint::HintProvider) or [`PromptFormat`](crate::prompt::PromptFormat).
     #[error("{part} failed")]
     Other {
-        /// Which part, e.g. `"engine"`.
+        /// The part, e.g. `"engine"`.
         part: &'static str,
         /// The user's error.
         #[source]

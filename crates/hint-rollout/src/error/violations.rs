@@ -8,7 +8,7 @@ use std::fmt;
 pub struct Violation {
     /// Dotted path of the field.
     pub field: String,
-    /// What it must satisfy.
+    /// The condition.
     pub expected: String,
     /// Its value.
     pub found: String,
@@ -55,7 +55,7 @@ impl Violations {
     ///
     /// # Errors
     ///
-    /// What is out of range.
+    /// The value that is out of range.
     pub fn check(check: impl FnOnce(&mut Self)) -> Result<(), Self> {
         let mut at = Self::new();
         check(&mut at);

@@ -19,7 +19,7 @@ pub enum VllmError {
     DevMode {
         /// The server.
         server: String,
-        /// What it lacks.
+        /// The missing part.
         path: &'static str,
     },
 
@@ -30,7 +30,7 @@ pub enum VllmError {
     ServerInfo {
         /// The server.
         server: String,
-        /// What it answered.
+        /// Text of the answer.
         #[source]
         source: HttpError,
     },
@@ -55,9 +55,9 @@ pub enum VllmError {
         server: String,
         /// The option.
         setting: &'static str,
-        /// What it must be.
+        /// Expected value.
         expected: String,
-        /// What it is.
+        /// Actual value.
         found: String,
         /// The argument that sets it right.
         fix: String,
@@ -73,7 +73,7 @@ pub enum VllmError {
         prompt: usize,
         /// Longest completion.
         completion: usize,
-        /// What the servers hold.
+        /// Label of the servers' weights.
         limit: usize,
     },
 
@@ -85,19 +85,19 @@ pub enum VllmError {
         server: String,
         /// Version of the weights.
         version: u64,
-        /// What it answered.
+        /// Text of the answer.
         #[source]
         source: HttpError,
     },
 
-    /// The server was told to go on after a change of weights, and did not.
+    /// The server did not resume after a change of weights.
     #[error("`{server}` is still paused after new weights were loaded; start it anew")]
     Paused {
         /// The server.
         server: String,
     },
 
-    /// The server has other weights than it was given, for example because it was started anew.
+    /// The server has other weights than it was given, for example because it was restarted.
     #[error("`{server}` reports weights `{found}`, expected `{expected}`")]
     Version {
         /// The server.
@@ -118,7 +118,7 @@ pub enum VllmError {
     /// The folder for weights could not be written.
     #[error("cannot write weights for vLLM to `{}`", path.display())]
     Folder {
-        /// Where.
+        /// Address.
         path: PathBuf,
         /// Why.
         #[source]
@@ -127,7 +127,7 @@ pub enum VllmError {
 }
 
 impl VllmError {
-    /// Whether it concerns one server only and for now, so that the others can go on.
+    /// Whether it concerns one server only and for now, so that the others can continue.
     pub(crate) const fn is_outage(&self) -> bool {
         match self {
             Self::Http(error) => error.is_transient(),

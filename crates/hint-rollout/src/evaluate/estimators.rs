@@ -56,9 +56,9 @@ pub fn pass_at_k(total: usize, correct: usize, k: usize) -> f64 {
 /// maj@k = Σ_S  [ correct is among the winners of S ] / |winners of S|  /  C(n, k)         (EVAL-2)
 /// ```
 ///
-/// over the subsets `S` of `k` completions, where the winners are the answers with most votes: a tie
-/// counts in expectation, as if it were broken by a fair draw. Subsets in which everybody abstains
-/// have no winner. `k` above the number of completions counts as that number.
+/// over the subsets `S` of `k` completions, where the winners are the answers with most votes. A tie
+/// counts in expectation, as if a fair draw broke it. Subsets in which everybody abstains have no
+/// winner. `k` above the number of completions counts as that number.
 ///
 /// ```
 /// use hint_rollout::evaluate::{Votes, maj_at_k};

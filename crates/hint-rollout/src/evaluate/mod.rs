@@ -26,8 +26,8 @@ pub use result::{Evaluation, EvaluationScores, Lengths, ProblemOutcome};
 /// Samples completions of each plain prompt and judges them. `on_progress` hears how many problems
 /// are done, after each call of the engine.
 ///
-/// A problem's completions depend on the seed and on its id alone, so neither the order of the
-/// problems nor the other ones change its outcome.
+/// A problem's completions depend only on the seed and its id. So neither the order of the problems
+/// nor the other ones change its outcome.
 ///
 /// ```
 /// # use hint_rollout::{Completion, GenerationRequest, Hint, PolicyVersion, PromptFormat, RolloutEngine};
@@ -161,7 +161,8 @@ fn outcome(
 }
 
 /// Counts votes. Correct completions agree with the reference, so with each other; wrong answers are
-/// one where the verifier says so. `None` when an incorrect completion has no answer to vote for.
+/// one where the verifier finds them equal. `None` when an incorrect completion has no answer to
+/// vote for.
 fn votes(verdicts: &[Verdict], answers: &[Option<String>], rubric: &Rubric) -> Option<Votes> {
     let mut votes = Votes::default();
     let mut classes = Vec::<(&str, usize)>::new();

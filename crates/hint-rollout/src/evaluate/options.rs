@@ -6,7 +6,7 @@ use crate::engine::{Sampling, TooLong};
 use crate::error::Violations;
 use crate::sample::ScoringConfig;
 
-/// How to evaluate.
+/// Options of an evaluation.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct EvaluationOptions {
@@ -15,20 +15,20 @@ pub struct EvaluationOptions {
     /// The `k` of pass@k and maj@k, each at most `completions_per_problem`. Empty: that number, and
     /// the powers of two below it.
     pub k: Vec<usize>,
-    /// How completions are sampled. Greedy by default.
+    /// Sampling of completions. Greedy by default.
     pub sampling: Sampling,
     /// Columns to report by. `level` is [`Problem::level`](crate::data::Problem::level); others are text,
     /// numbers or truth values in [`Problem::columns`](crate::data::Problem::columns). Columns that no
     /// problem has are left out.
     pub by: Vec<String>,
-    /// What happens to problems whose prompts are longer than the engine holds. They are left out of the
+    /// Treatment of problems whose prompts are longer than the engine holds. They are left out of the
     /// scores and named in [`Evaluation::left_out`](crate::evaluate::Evaluation::left_out), unless the
     /// evaluation is to stop for them.
     pub too_long: TooLong,
     /// Completions of each problem that [`Evaluation::groups`](crate::evaluate::Evaluation::groups) keeps, the
     /// first ones; 0 for none.
     pub kept_completions: usize,
-    /// How completions are scored.
+    /// Scoring of completions.
     pub scoring: ScoringConfig,
     /// Resamples behind each interval; 0 for none.
     pub resamples: usize,
@@ -61,7 +61,7 @@ impl EvaluationOptions {
         Self { sampling: sampling.greedy(), ..Self::default() }
     }
 
-    /// `completions_per_problem` completions per problem, drawn as `sampling` says.
+    /// `completions_per_problem` completions per problem, with this sampling.
     pub fn sampled(completions_per_problem: usize, sampling: Sampling) -> Self {
         Self { completions_per_problem, sampling, ..Self::default() }
     }

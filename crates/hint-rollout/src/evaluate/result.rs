@@ -14,14 +14,14 @@ use crate::evaluate::options::EvaluationOptions;
 use crate::run::Seed;
 use crate::sample::{RolloutGroup, SuccessCount};
 
-/// What an evaluation found: over all problems, by column, and for each problem.
+/// Result of an evaluation: over all problems, by column, and for each problem.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Evaluation {
     /// Completions sampled per problem.
     pub completions_per_problem: usize,
-    /// How they were sampled.
+    /// Sampling of the completions.
     pub sampling: Sampling,
     /// The seed of completions and intervals.
     pub seed: u64,
@@ -94,7 +94,7 @@ pub struct Lengths {
     pub mean_not_correct: Option<f64>,
 }
 
-/// What became of one problem.
+/// Result of one problem.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]

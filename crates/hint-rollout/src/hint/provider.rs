@@ -8,7 +8,7 @@ use crate::hint::writer::HintWriter;
 use crate::run::{RunProgress, Seed};
 use crate::sample::Rollout;
 
-/// What a provider may look at.
+/// Inputs of a provider.
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct HintRequest<'a> {
@@ -18,16 +18,16 @@ pub struct HintRequest<'a> {
     pub failed: &'a [Rollout],
     /// The problems of the step, this one among them.
     pub problems: &'a [&'a Problem],
-    /// Which level is asked for.
+    /// Level that is asked for.
     pub level: HintLevel,
-    /// How often this problem already got a hint in this collection, at other levels.
+    /// Number of hints that this problem already got in this collection, at other levels.
     pub round: usize,
-    /// How often this hint was already asked for and rejected, because it gave something away.
+    /// Number of requests for this hint that were rejected because it gave something away.
     pub retry: usize,
-    /// Where the run is.
+    /// Progress of the run.
     pub progress: RunProgress,
-    /// Seed of everything random about the hint: a function of the run, the step, the problem's
-    /// place in the batch and the round.
+    /// Seed of everything random about the hint. It is a function of the run, the step, the
+    /// problem's place in the batch and the round.
     pub seed: Seed,
 }
 
@@ -74,8 +74,8 @@ impl<'a> HintRequest<'a> {
         self
     }
 
-    /// Sets how often this hint was rejected; each time has a seed of its own, derived from that of
-    /// the first.
+    /// Sets how often this hint was rejected; each time has a seed of its own, derived from the
+    /// first one.
     #[must_use]
     pub const fn with_retry(mut self, retry: usize) -> Self {
         if retry > 0 {
@@ -130,8 +130,8 @@ pub trait HintProvider: Send + Sync {
     ///
     /// # Errors
     ///
-    /// Whatever keeps a hint from being found although there should be one; a user's own provider
-    /// wraps its error with [`RolloutError::other`].
+    /// Any error that keeps a hint from being found although there should be one. A user's own
+    /// provider wraps its error with [`RolloutError::other`].
     fn hint(&self, request: &HintRequest<'_>) -> Result<Option<Hint>, RolloutError>;
 
     /// The hints of several problems, one for each request and in order. This is what the collector
@@ -156,9 +156,9 @@ pub trait HintProvider: Send + Sync {
         Some(1)
     }
 
-    /// Everything a resumed run needs to go on with the same hints: caches, counts. It goes into
-    /// every checkpoint as JSON. A provider whose hints depend on the request alone keeps the
-    /// default.
+    /// The complete state that a resumed run needs to continue with the same hints: caches, counts.
+    /// It goes into every checkpoint as JSON. A provider whose hints depend on the request alone
+    /// keeps the default.
     fn state(&self) -> Value {
         Value::Null
     }

@@ -11,9 +11,9 @@ use crate::sample::cut_at_stop;
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct WriteRequest {
-    /// What it is asked, as the message of a user.
+    /// The request, as the message of a user.
     pub prompt: String,
-    /// How to sample.
+    /// Sampling of the text.
     pub sampling: Sampling,
     /// Seed.
     pub seed: Seed,
@@ -60,8 +60,8 @@ pub trait HintWriter {
     }
 }
 
-/// Writes with an engine and a prompt format: what a [`Collector`](crate::collect::Collector) hands to its
-/// provider, and what a program uses that makes hints outside of a collector.
+/// Writes with an engine and a prompt format. A [`Collector`](crate::collect::Collector) hands it to its
+/// provider, and a program uses it to make hints outside of a collector.
 pub struct EngineWriter<'e> {
     engine: &'e mut dyn RolloutEngine,
     format: &'e dyn PromptFormat,

@@ -13,8 +13,8 @@ pub(crate) fn shown(url: &str) -> String {
     }
 }
 
-/// Whether a text is `http://HOST`, `https://HOST:PORT/PATH` and the like. What is not one would be tried
-/// again and again as if it could not be reached.
+/// Whether a text is `http://HOST`, `https://HOST:PORT/PATH` and the like. Any other text would be tried
+/// again and again as an unreachable address.
 pub(crate) fn is_address(url: &str) -> bool {
     let Some((scheme, rest)) = url.split_once("://") else { return false };
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();

@@ -151,8 +151,8 @@ impl JsonServer {
     }
 }
 
-/// The pause that `Retry-After` asks for: seconds, or a date, which is measured from the answer's own so that
-/// no clock is read.
+/// The pause that `Retry-After` asks for: seconds, or a date. A date is measured from the answer's own so
+/// that no clock is read.
 fn pause(asked: &str, date: Option<&str>) -> Option<Duration> {
     if let Ok(seconds) = asked.trim().parse() {
         return Some(Duration::from_secs(seconds));

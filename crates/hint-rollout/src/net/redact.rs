@@ -1,4 +1,4 @@
-//! Hides a key in what a server says: whole, in part, and encoded.
+//! Hides a key in the text of a server: whole, in part, and encoded.
 
 use data_encoding::{BASE64_NOPAD, BASE64URL_NOPAD, HEXLOWER};
 

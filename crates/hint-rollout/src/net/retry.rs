@@ -17,7 +17,7 @@ impl From<HttpError> for Failure {
     }
 }
 
-/// How often, and after which pauses, a request is made again.
+/// Number of retries of a request, and the pauses between them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Backoff {
     /// Requests made at most, the first included. At least 1.

@@ -7,8 +7,8 @@ use crate::error::RolloutError;
 
 /// Turns a problem into the tokens that the policy sees, and completions back into text.
 ///
-/// The same format makes the plain prompt `x` and the hinted prompt `x⊕h`, so that they differ by
-/// the hint and nothing else.
+/// The same format makes the plain prompt `x` and the hinted prompt `x⊕h`, so that they differ only
+/// by the hint.
 ///
 /// ```
 /// use hint_rollout::{Hint, Problem, PromptFormat, RolloutError};
@@ -50,7 +50,7 @@ pub trait PromptFormat: Send + Sync {
     ///
     /// # Errors
     ///
-    /// Whatever keeps the prompt from being rendered or tokenized.
+    /// Any error that keeps the prompt from being rendered or tokenized.
     fn encode(&self, problem: &Problem, hint: Option<&Hint>) -> Result<Vec<u32>, RolloutError>;
 
     /// Prompt tokens of any other `message` to the policy, such as a request to write a hint. The
@@ -67,7 +67,7 @@ pub trait PromptFormat: Send + Sync {
     ///
     /// # Errors
     ///
-    /// Whatever keeps the text from being tokenized; the default refuses.
+    /// Any error that keeps the text from being tokenized; the default refuses.
     fn encode_completion(&self, text: &str) -> Result<Vec<u32>, RolloutError> {
         let _ = text;
         let message = "it cannot turn a solution into tokens; implement \
@@ -91,7 +91,7 @@ pub trait PromptFormat: Send + Sync {
     ///
     /// # Errors
     ///
-    /// Whatever keeps the tokens from being decoded.
+    /// Any error that keeps the tokens from being decoded.
     fn decode(&self, completion: &[u32]) -> Result<String, RolloutError>;
 
     /// Tokens that end a completion. The first one ends demonstrations.
@@ -135,11 +135,11 @@ macro_rules! forward_to_format {
 
 forward_to_format!(Box<F>, std::sync::Arc<F>);
 
-/// How a hint joins a question.
+/// Way in which a hint joins a question.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct HintTemplate {
-    /// What stands between the question and the hint.
+    /// Text between the question and the hint.
     pub introduction: String,
 }
 

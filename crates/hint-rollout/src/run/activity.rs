@@ -33,8 +33,8 @@ impl Work {
     ];
 }
 
-/// What a run is doing at the moment, and how far it is. Clones share one state, which another thread may read
-/// at any time; keeping it takes an atomic operation per completion or micro-batch.
+/// Current activity of a run, and its progress. Clones share one state, which another thread may read at any
+/// time. Updating it takes an atomic operation per completion or micro-batch.
 ///
 /// ```
 /// use hint_rollout::run::{Activity, Work};

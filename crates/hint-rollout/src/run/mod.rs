@@ -1,9 +1,9 @@
 //! A run: seeds, progress, schedules, and the state of parts in checkpoints.
 //!
 //! Randomness has no state here. A [`Seed`] is a node of a tree, and every random decision (run,
-//! step, problem, stage) has its place in it, so a resumed run needs no generator state.
-//! [`RunProgress`] is how far a run is, and a [`ValueSchedule`] is a value as a function of it. A
-//! [`StepContext`] is both at once: what a collection depends on. [`Activity`] is for displays alone.
+//! step, problem, stage) has its place in it. So a resumed run needs no generator state.
+//! [`RunProgress`] is the progress of a run, and a [`ValueSchedule`] is a value as a function of it.
+//! A [`StepContext`] is both at once: the input of a collection. [`Activity`] is for displays alone.
 
 mod activity;
 mod parallel;

@@ -2,7 +2,7 @@
 
 use crate::run::seed::Seed;
 
-/// How far a run is when something is decided: what schedules are functions of.
+/// Progress of a run at the time of a decision: the argument of schedules.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct RunProgress {
     /// Steps finished.
@@ -32,7 +32,7 @@ impl RunProgress {
 pub struct StepContext {
     /// The seed.
     pub seed: Seed,
-    /// Where the run is.
+    /// Progress of the run.
     pub progress: RunProgress,
 }
 

@@ -27,8 +27,8 @@ impl RunPoint {
         self.share(progress) >= 1.0
     }
 
-    /// How much of the way from the start of the run to this point is done. At least 0, and above 1
-    /// after the point.
+    /// Share of the way from the start of the run to this point that is done. At least 0, and above
+    /// 1 after the point.
     fn share(self, progress: RunProgress) -> f64 {
         let (done, whole) = match self {
             Self::Step { step } => (progress.step as f64, step as f64),
@@ -60,7 +60,7 @@ pub enum ValueSchedule {
         from: f64,
         /// At `over`.
         to: f64,
-        /// Where the line ends.
+        /// End of the line.
         over: RunPoint,
         /// The value from `over` on; `to` if it is not given.
         #[serde(default)]
@@ -72,7 +72,7 @@ pub enum ValueSchedule {
         from: f64,
         /// At `over`.
         to: f64,
-        /// Where the curve ends.
+        /// End of the curve.
         over: RunPoint,
         /// The value from `over` on; `to` if it is not given.
         #[serde(default)]

@@ -4,8 +4,8 @@ use std::ops::Range;
 
 /// A node of a tree of seeds.
 ///
-/// Every random decision of a run has a place in this tree (run, step, problem, stage), and its
-/// seed depends on that place alone. A resumed run therefore needs no generator state, and adding a
+/// Every random decision of a run has a place in this tree (run, step, problem, stage). Its seed
+/// depends on that place alone. A resumed run therefore needs no generator state, and adding a
 /// stage does not shift the randomness of another.
 ///
 /// ```

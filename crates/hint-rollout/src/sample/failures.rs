@@ -33,7 +33,7 @@ pub(crate) struct FailureWindow {
 
 impl FailureWindow {
     /// Adds a step, and fails when more than the policy's share of the window could not be judged.
-    /// Until the window is full, the share is one of a full window, so that a small first step does
+    /// Until the window is full, the share is taken of a full window. So a small first step does
     /// not end a run for one bad row.
     pub(crate) fn check(
         &mut self,

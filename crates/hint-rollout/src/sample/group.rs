@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::data::{Hint, HintKind, HintLevel};
 use crate::engine::Completion;
 
-/// What a rollout was sampled from.
+/// Source of a rollout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RolloutSource {
@@ -53,12 +53,12 @@ impl From<HintKind> for RolloutSource {
 pub struct AppliedHint {
     /// The hint.
     pub hint: Hint,
-    /// How much of the source’s hint it was, as a share in `[0, 1]`.
+    /// Share of the source’s hint that it got, in `[0, 1]`.
     pub share: f64,
-    /// The hinted prompt, as sampled: `x⊕h` for guidance; the plain prompt followed by the prefix for
-    /// a prefix; the plain prompt for a demonstration. Token ids.
+    /// The hinted prompt, as sampled. It is `x⊕h` for guidance, the plain prompt followed by the
+    /// prefix for a prefix, and the plain prompt for a demonstration. Token ids.
     pub prompt: Vec<u32>,
-    /// How many tokens at the end of `prompt` are a solution's prefix; 0 for other kinds.
+    /// Number of tokens at the end of `prompt` that are a solution's prefix; 0 for other kinds.
     pub prefix_len: usize,
 }
 
@@ -73,12 +73,12 @@ impl AppliedHint {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Rollout {
-    /// What was sampled. A demonstration's tokens have a log-probability of 0: the distribution that
+    /// The completion. A demonstration's tokens have a log-probability of 0: the distribution that
     /// drew them draws nothing else.
     pub completion: Completion,
     /// Its text, with the prefix that it continues.
     pub text: String,
-    /// How it was scored.
+    /// Its score.
     pub score: Score,
     /// The hint that it was sampled under; `None` for a plain rollout.
     pub hint: Option<Arc<AppliedHint>>,
@@ -99,7 +99,7 @@ impl Rollout {
         self
     }
 
-    /// What it was sampled from.
+    /// Its source.
     pub fn source(&self) -> RolloutSource {
         self.hint.as_ref().map_or(RolloutSource::Plain, |applied| applied.hint.kind.into())
     }

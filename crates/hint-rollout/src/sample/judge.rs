@@ -1,4 +1,4 @@
-//! Judging completions. What a reward fails at is a verdict of one completion, not the end of a run.
+//! Judging completions. A reward that fails is a verdict of one completion, not the end of a run.
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -53,8 +53,8 @@ impl Answers {
         Ok(Self { problem: problem.clone(), texts, shapes })
     }
 
-    /// Scores them. A reward that fails or panics fails alone: the completions are scored one by one
-    /// then, and those that have no score either are judged [`Verdict::Error`].
+    /// Scores them. A reward that fails or panics fails alone. The completions are scored one at a
+    /// time then, and those without a score even so are judged [`Verdict::Error`].
     ///
     /// # Errors
     ///
@@ -81,8 +81,8 @@ impl Answers {
         Ok(scored)
     }
 
-    /// Scores them within `deadline`. What is not done by then is judged [`Verdict::Timeout`]; the
-    /// thread that scores it is left behind.
+    /// Scores them within `deadline`. Completions that are not scored by then are judged
+    /// [`Verdict::Timeout`]; the thread that scores them is left behind.
     pub(crate) fn score_within(
         self: &Arc<Self>,
         rubric: &Arc<Rubric>,
@@ -130,7 +130,7 @@ impl Answers {
     }
 }
 
-/// Scores, or what a panic says.
+/// Scores, or the message of a panic.
 fn attempt(
     rubric: &Rubric,
     inputs: &[RewardInput<'_>],

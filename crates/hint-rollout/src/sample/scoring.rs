@@ -6,15 +6,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Violations;
 
-/// How the completions of a step, or of an evaluation, are scored.
+/// Scoring of the completions of a step, or of an evaluation.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ScoringConfig {
     /// Problems that are scored at once, each on a thread. For a judge behind a server, the requests
     /// that it answers at once. At least 1. The scores do not depend on it.
     pub threads: usize,
-    /// Seconds that the completions of one problem may take. What is not scored by then is judged
-    /// `timeout`. No bound if it is not given.
+    /// Seconds that the completions of one problem may take. Completions that are not scored by
+    /// then are judged `timeout`. No bound if it is not given.
     pub deadline_s: Option<f64>,
 }
 

@@ -4,8 +4,8 @@ use crate::engine::{Completion, StopReason};
 use crate::error::RolloutError;
 use crate::prompt::PromptFormat;
 
-/// Cuts a completion before the first of the texts `stop` in it, whatever engine it is from: it keeps the
-/// tokens that end before that text, with their log-probabilities.
+/// Cuts a completion of any engine before the first of the texts `stop` in it. It keeps the tokens that
+/// end before that text, with their log-probabilities.
 pub(crate) fn cut_at_stop(
     format: &dyn PromptFormat,
     stop: &[String],

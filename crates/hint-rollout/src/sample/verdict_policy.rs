@@ -3,7 +3,7 @@
 use hint_reward::Verdict;
 use serde::{Deserialize, Serialize};
 
-/// What to do with a completion.
+/// Treatment of a completion.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum VerdictAction {
@@ -15,10 +15,10 @@ pub enum VerdictAction {
     Abort,
 }
 
-/// What each verdict other than correct and incorrect means for the group.
+/// Meaning of each verdict other than correct and incorrect for the group.
 ///
-/// The policy's own shortcomings (no answer, cut off) count as wrong by default. What the verifier
-/// could not do must not: a verifier that fails silently would turn every group into a hinted one
+/// The policy's own shortcomings (no answer, cut off) count as wrong by default. Failures of the
+/// verifier must not: a verifier that fails silently would turn every group into a hinted one
 /// (Deviation D6).
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -55,8 +55,8 @@ impl Default for VerdictPolicy {
 }
 
 impl VerdictPolicy {
-    /// What to do with a completion that was judged `verdict`, or `None` when it is an ordinary
-    /// member of its group.
+    /// Treatment of a completion that was judged `verdict`, or `None` when it is an ordinary member
+    /// of its group.
     pub fn action(&self, verdict: Verdict) -> Option<VerdictAction> {
         match verdict {
             Verdict::Correct | Verdict::Incorrect => None,

@@ -71,7 +71,8 @@ impl PolicyGradient {
         self
     }
 
-    /// Records that the collector's rubric is not that of the configuration's verifier, by its name.
+    /// Records by its name that the collector's rubric is not the one of the configuration's
+    /// verifier.
     #[must_use]
     pub(crate) fn with_own_rubric(mut self, name: Option<String>) -> Self {
         self.own_rubric = name;

@@ -65,7 +65,7 @@ fn agree<V: PartialEq>(group: &RolloutGroup, value: impl Fn(&Rollout) -> V) -> b
     values.all(|value| Some(value) == first)
 }
 
-/// What was sampled, judged, hinted and left out.
+/// Counts of sampled, judged, hinted and dropped completions.
 pub(super) fn observe_collection(metrics: &mut Metrics, stats: &CollectStats) {
     let share = |part: usize, whole: usize| (whole > 0).then(|| part as f64 / whole as f64);
     metrics.set_some(metrics::ROLLOUT_PASS_RATE, stats.plain.success.rate());

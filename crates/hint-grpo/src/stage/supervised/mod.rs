@@ -60,7 +60,7 @@ impl Demonstration {
 pub struct Supervised {
     run: RunConfig,
     sft: SftConfig,
-    /// What evaluates held-out problems.
+    /// Evaluates held-out problems.
     evaluator: Option<Collector>,
 }
 

@@ -79,7 +79,7 @@ impl Shards {
     }
 }
 
-/// What a browser makes of a block.
+/// A browser's reading of a block.
 #[cfg(test)]
 pub(super) fn unpacked(block: &str) -> serde_json::Value {
     let bytes = BASE64.decode(block.as_bytes()).unwrap();

@@ -20,14 +20,14 @@ pub(super) struct Chart {
     section: &'static str,
     title: &'static str,
     unit: Unit,
-    /// What it shows, in a sentence.
+    /// Its content, in a sentence.
     about: &'static str,
     /// Lines on top of each other, as areas.
     stacked: bool,
     pub(super) lines: Vec<Line>,
 }
 
-/// What the numbers of a chart are.
+/// Unit of a chart's numbers.
 #[derive(Debug, Clone, Copy, Serialize)]
 #[serde(rename_all = "snake_case")]
 enum Unit {
@@ -44,7 +44,7 @@ enum Unit {
 /// A line of a chart.
 #[derive(Debug, Clone, Serialize)]
 pub(super) struct Line {
-    /// What distinguishes it from the others; empty for a single line.
+    /// Name that distinguishes it from the others; empty for a single line.
     label: String,
     pub(super) column: String,
     /// The columns of its interval.

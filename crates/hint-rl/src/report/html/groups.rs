@@ -22,7 +22,7 @@ const ENTRY: f64 = 60.0;
 /// Characters of a question in the list of groups.
 const TITLE: usize = 120;
 
-/// What the list of groups shows, searches and filters by.
+/// Data of a group for showing, searching and filtering in the list.
 #[derive(Debug, Serialize)]
 pub(super) struct Index {
     verdicts: Vec<&'static str>,
@@ -53,12 +53,12 @@ pub(super) struct Row(
     u32,
     /// Mean reward.
     f64,
-    /// Where the group is.
+    /// Place of the group.
     pub(super) usize,
     pub(super) usize,
 );
 
-/// What is the matter with a group, the most telling first.
+/// Findings of a group, the most telling first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Kind {
     Unjudged,
@@ -131,7 +131,7 @@ struct Completion<'r> {
     hint: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
     hint_share: Option<f64>,
-    /// What precedes the tokens; the whole text if it is not split.
+    /// The text before the tokens; the whole text if it is not split.
     text: &'r str,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     tokens: Vec<String>,
@@ -163,7 +163,7 @@ struct Completion<'r> {
     deltas: Option<Vec<Option<i32>>>,
 }
 
-/// Reads the rollout tables of the runs, whose intervals are set, and packs the groups that fit into `budget`
+/// Reads the rollout tables of the runs, whose intervals are set. Packs the groups that fit into `budget`
 /// bytes, evenly over the steps.
 ///
 /// # Errors
@@ -299,8 +299,8 @@ impl Packer {
     }
 }
 
-/// The groups of a step in the order in which they are kept: groups that were not judged, were cut off, or had
-/// hints in vain first; then one of each other kind, and again.
+/// The groups of a step in the order in which they are kept. First come groups that were not judged, were cut
+/// off, or had hints without success. Then comes one of each other kind, and again.
 fn in_order(groups: Vec<&[RolloutRecord]>) -> Vec<(Kind, &[RolloutRecord])> {
     let mut seen = BTreeMap::<Kind, usize>::new();
     let mut ordered = Vec::with_capacity(groups.len());
@@ -385,8 +385,8 @@ fn completion<'r>(
     }
 }
 
-/// Δ of a completion with a hint: the sampler's log-probability on the hinted prompt, minus the policy's on the
-/// plain one, if the update scored that.
+/// Δ of a completion with a hint. It is the sampler's log-probability on the hinted prompt, minus the policy's
+/// on the plain one, if the update scored that.
 fn deltas(record: &RolloutRecord, scheme: RatioScheme) -> Option<Vec<Option<i32>>> {
     let is_hinted = record.source == RolloutSource::Hinted && record.sampled_prompt.is_some();
     let numerator = record.logprobs.as_ref().filter(|_| scheme != RatioScheme::Hinted);

@@ -1,13 +1,13 @@
-//! `report.html`: runs as one file that needs no network and no program but a browser.
+//! `report.html`: runs as one file that needs no network and no program except a browser.
 //!
 //! ```text
 //! hint-rl report runs/0001 --html
 //! hint-rl report runs/0001 runs/0002 --html=seeds.html --open
 //! ```
 //!
-//! The page is a template (`page.html`), a style (`style.css`) and a script (`*.js`). All that runs wrote is in it
-//! as compressed JSON in Base64, which is unpacked in the browser and shown as text: no completion can add to the
-//! page. Its security policy allows this very script and style, and no address.
+//! The page is a template (`page.html`), a style (`style.css`) and a script (`*.js`). All content of the runs is
+//! in it as compressed JSON in Base64, which is unpacked in the browser and shown as text. So no completion can
+//! add to the page. Its security policy allows this very script and style, and no address.
 
 mod block;
 mod charts;
@@ -46,18 +46,18 @@ const SCRIPT: &str = concat!(
     "})();\n"
 );
 
-/// What the page shows before a group is opened.
+/// Content of the page before a group is opened.
 #[derive(Debug, Serialize)]
 struct Overview<'r> {
     runs: &'r mut [Run],
     /// Names of the curves.
     series: Vec<String>,
     charts: Vec<Chart>,
-    /// What each metric and timing means, by the name of its column.
+    /// Meaning of each metric and timing, by the name of its column.
     meanings: BTreeMap<String, &'static str>,
 }
 
-/// What was written.
+/// Result of writing.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Written {
     pub(super) bytes: usize,

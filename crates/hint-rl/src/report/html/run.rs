@@ -110,7 +110,7 @@ impl Run {
         })
     }
 
-    /// What decides which runs are seeds of one: everything but the seed.
+    /// Key of the runs that differ only in their seed: everything except the seed.
     pub(super) fn settings(&self) -> BTreeMap<String, String> {
         let mut settings = BTreeMap::from([("method".to_owned(), self.method.clone())]);
         for (key, value) in [("model", &self.model), ("problems", &self.problems)] {
@@ -158,7 +158,7 @@ fn name(dir: &Path) -> String {
     parts.join("/")
 }
 
-/// The name of the method: that of the folder, where `hint-rl train` chose it.
+/// The name of the method: the name of the folder, where `hint-rl train` chose it.
 fn method(dir: &Path, log: &RunLog, config: &GrpoConfig) -> String {
     let folder = dir.file_name().unwrap_or_default().to_string_lossy();
     let is_named = dir.parent().is_some_and(|parent| parent.join(OPTIONS).is_file());

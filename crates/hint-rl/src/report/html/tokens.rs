@@ -9,7 +9,7 @@ use hint_policy::Tokenizer;
 /// The texts of the tokens of one completion.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Pieces {
-    /// What precedes the first token: the prefix that the completion continues.
+    /// Text before the first token: the prefix that the completion continues.
     pub(super) before: String,
     /// One per token; together they are the text. A character of several tokens is in the last of them.
     pub(super) texts: Vec<String>,

@@ -13,18 +13,18 @@ pub enum DynamicSampling {
     /// A step takes the groups as they come.
     #[serde(deserialize_with = "no_fields")]
     Off,
-    /// Groups without a signal are left out, and as many further problems are drawn, until the step has
-    /// all its groups or the rounds are used up. Then it continues with what it has.
+    /// Groups without a signal are left out, and as many further problems are drawn. This ends when the
+    /// step has all its groups or the rounds are used up. Then the step takes the groups it has.
     UntilSignal {
         /// Rounds at most, the first one included. At least 1.
         max_rounds: usize,
-        /// Which groups have a signal.
+        /// Criterion for a signal.
         #[serde(default)]
         criterion: SignalCriterion,
     },
 }
 
-/// Which groups have a signal.
+/// Criterion for a signal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SignalCriterion {
@@ -32,7 +32,7 @@ pub enum SignalCriterion {
     #[default]
     Verdicts,
     /// Those with a correct and a wrong completion, where the plain completions that hinted ones
-    /// replaced count as well: what a baseline over the union can learn from.
+    /// replaced count as well. A baseline over the union can learn from them.
     UnionVerdicts,
     /// Those with two different rewards. Shaped rewards nearly always differ.
     Rewards,

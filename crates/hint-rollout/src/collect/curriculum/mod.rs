@@ -1,7 +1,8 @@
 //! The problems and groups of a step.
 //!
-//! [`ProblemSelection`] takes problems, by [`SuccessRecord`] if it likes; [`DynamicSampling`] draws
-//! more in place of groups without a signal; [`Replay`] lets groups of earlier steps train again.
+//! [`ProblemSelection`] takes problems, with or without [`SuccessRecord`]. [`DynamicSampling`]
+//! draws more in place of groups without a signal. [`Replay`] lets groups of earlier steps train
+//! again.
 
 mod dynamic;
 mod record;

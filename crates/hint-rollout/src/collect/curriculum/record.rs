@@ -26,8 +26,8 @@ pub struct ProblemSuccess {
 
 /// Success of every problem that was asked, by problem id.
 ///
-/// That a group was all wrong is why it was hinted, so comparing the two halves of one visit says
-/// little about what was internalized. The plain success on *later* visits does.
+/// A group was hinted because it was all wrong. So a comparison of the two halves of one visit is
+/// no measure of internalization. The plain success on *later* visits is one.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct SuccessRecord {
@@ -35,7 +35,7 @@ pub struct SuccessRecord {
 }
 
 impl SuccessRecord {
-    /// What is known about a problem; `None` if it was never asked.
+    /// Success of a problem; `None` if it was never asked.
     pub fn get(&self, problem_id: &str) -> Option<&ProblemSuccess> {
         self.problems.get(problem_id)
     }
@@ -65,8 +65,9 @@ impl SuccessRecord {
         self.problems.is_empty()
     }
 
-    /// Hinted minus plain success rate, averaged over the problems that were asked again without
-    /// a hint after they had been hinted: what is still to be internalized. `None` if there is none.
+    /// Hinted minus plain success rate: the part that is still to be internalized. It is averaged
+    /// over the problems that were asked again without a hint after they had been hinted. `None` if
+    /// there is none.
     pub fn internalization_gap(&self) -> Option<f64> {
         let gaps = self
             .problems

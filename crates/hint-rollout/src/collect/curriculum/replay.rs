@@ -17,14 +17,14 @@ pub enum Replay {
     /// Never.
     #[serde(deserialize_with = "no_fields")]
     Off,
-    /// Where a step lacks groups with a signal, the latest such groups of earlier steps take
-    /// the place of those that do not; each of them once.
+    /// In a step that lacks groups with a signal, the latest such groups of earlier steps replace
+    /// those without one, each once.
     Recent {
         /// Groups kept at most. At least 1. They are in every checkpoint.
         capacity: usize,
         /// Steps after which a group is forgotten. At least 1.
         max_age: u64,
-        /// Which groups have a signal.
+        /// Criterion for a signal.
         #[serde(default)]
         criterion: SignalCriterion,
     },
@@ -55,7 +55,7 @@ struct Kept {
     group: RolloutGroup,
 }
 
-/// How a batch was filled up.
+/// Composition of a batch that was filled up.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Refill {
     /// Groups replayed.

@@ -11,22 +11,22 @@ use crate::error::{RolloutError, Violations};
 use crate::run::{EpochOrder, Seed, no_fields};
 use crate::sample::SuccessCount;
 
-/// Which problems a step takes.
+/// Selection of the problems of a step.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
 pub enum ProblemSelection {
     /// Each problem once per epoch; every epoch has another order.
     #[serde(deserialize_with = "no_fields")]
     Epochs,
-    /// At random, in favor of problems that the policy solves now and then without a hint (CUR-1). No
-    /// problem is taken twice in a step while others are left.
+    /// At random, weighted to problems that the policy solves only sometimes without a hint (CUR-1).
+    /// No problem is taken twice in a step while others are left.
     Curriculum {
-        /// Weight of a problem that is always or never solved; one that is solved half the time, and
-        /// one that was never asked, weigh 1. In `(0, 1]`.
+        /// Weight of a problem that is always or never solved. A problem that is solved half the
+        /// time, or was never asked, has weight 1. In `(0, 1]`.
         floor: f64,
     },
-    /// A mixture of data sets: each draw is from one of them at random, as often as its weight says, and
-    /// takes its next problem; each problem comes once per epoch of its data set.
+    /// A mixture of data sets. Each draw picks one of them at random, by its weight, and takes its next
+    /// problem. Each problem comes once per epoch of its data set.
     Mixture {
         /// Column that names the data set of a problem; `dataset` where several files are read.
         #[serde(default = "dataset")]
@@ -104,11 +104,11 @@ pub(crate) struct Draws {
     orders: BTreeMap<String, EpochOrder>,
 }
 
-/// How often each data set of a mixture was drawn before a position. It follows from the seed, so that a
-/// resumed run needs no cursors; kept from step to step, it is not counted from the start each time.
+/// Number of draws from each data set of a mixture before a position. It follows from the seed, so that
+/// a resumed run needs no cursors. It is kept from step to step to avoid counting from the start.
 #[derive(Debug, Default)]
 struct DrawCounts {
-    /// What the counts are of: the seed, and the weight of each data set.
+    /// Key of the counts: the seed, and the weight of each data set.
     of: Option<(Seed, Vec<(String, f64)>)>,
     position: u64,
     by_name: BTreeMap<String, u64>,
@@ -176,7 +176,7 @@ fn mixture(
     Ok(names.iter().filter_map(|name| streams.get_mut(name)?.next()).collect())
 }
 
-/// What a selection depends on.
+/// Inputs of a selection.
 #[derive(Debug)]
 pub(crate) struct DrawContext<'a> {
     /// Seed of the run.
@@ -191,7 +191,7 @@ pub(crate) struct DrawContext<'a> {
     pub(crate) record: &'a SuccessRecord,
 }
 
-/// Weighted sampling without replacement: problem `i` arrives after an exponential time of rate `w_i`,
+/// Weighted sampling without replacement. Problem `i` arrives after an exponential time of rate `w_i`,
 /// and the earliest come first (Efraimidis and Spirakis 2006).
 fn race(
     problems: &dyn Problems,
@@ -213,7 +213,7 @@ fn race(
     Ok(order.into_iter().map(|(_, index)| index).collect())
 }
 
-/// How much a problem teaches, by its un-hinted success on the last visit. (CUR-1)
+/// Weight of a problem by its un-hinted success on the last visit. (CUR-1)
 fn weight(last: SuccessCount, floor: f64) -> f64 {
     let rate = (last.correct as f64 + 1.0) / (last.total as f64 + 2.0);
     floor + (1.0 - floor) * 4.0 * rate * (1.0 - rate)

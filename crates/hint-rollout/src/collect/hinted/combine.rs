@@ -6,8 +6,8 @@ use crate::collect::hinted::from_fn::from_closure;
 use crate::run::{no_fields, state};
 use crate::sample::{Rollout, RolloutGroup};
 
-/// Which hinted groups count at all. A hinted group that does not is forgotten: the plain group stays
-/// as it is, so that no training slot is spent on it (Deviation D2).
+/// Condition for keeping a hinted group. Other hinted groups are dropped and the plain group stays,
+/// so that no training slot is spent on them (Deviation D2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
 pub enum KeepIf {
@@ -33,7 +33,7 @@ impl KeepIf {
     }
 }
 
-/// How hinted completions join the group.
+/// Way in which hinted completions join the group.
 ///
 /// [`CombineRule`] holds the ones that a configuration can name. An implementation of your own goes to
 /// [`Collector::with_combine`](crate::collect::Collector::with_combine); it may be a closure, see
@@ -62,13 +62,13 @@ pub trait Combine: Send + Sync {
     }
 }
 
-/// How hints teach plain completions.
+/// Configuration of hints that teach plain completions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Teaching {
-    /// Which completions they teach.
+    /// Completions that they teach.
     pub completions: Taught,
-    /// What the hint is compared with.
+    /// Counterpart of the hint in the comparison.
     pub contrast: Contrast,
     /// Whether completions are sampled under the hint as well, and combined with the taught ones.
     pub samples: bool,
@@ -102,7 +102,7 @@ impl Teaching {
     }
 }
 
-/// Which completions of a group a hint teaches.
+/// Choice of the completions of a group that a hint teaches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Taught {
@@ -115,7 +115,7 @@ pub enum Taught {
     Correct,
 }
 
-/// What the log-probabilities under a hint are compared with.
+/// Counterpart of the log-probabilities under a hint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Contrast {
@@ -150,10 +150,10 @@ pub enum CombineRule {
     Supervise,
     /// The hint becomes the teacher's prompt of the plain completions, and the loss credits their tokens by it.
     Teach {
-        /// Which completions it teaches.
+        /// Completions that it teaches.
         #[serde(default)]
         completions: Taught,
-        /// What it is compared with.
+        /// Counterpart in the comparison.
         #[serde(default)]
         contrast: Contrast,
         /// Whether completions are sampled under the hint as well, which join the plain ones.

@@ -7,7 +7,7 @@ use crate::data::HintLevel;
 use crate::error::Violations;
 use crate::run::{RunProgress, Seed, ValueSchedule, state};
 
-/// Which hint levels a group is tried at, and which attempt counts.
+/// Hint levels that a group is tried at, and the attempt that counts.
 ///
 /// [`LevelSearch`] holds the ones that a configuration can name. An implementation of your own goes to
 /// [`Collector::with_levels`](crate::collect::Collector::with_levels); it may be a closure, see
@@ -35,8 +35,8 @@ pub trait Levels: Send + Sync {
         false
     }
 
-    /// The memory of a problem until its next visit, from the former one and a success rate. The rate is that of its hinted
-    /// completions, or of the plain ones without a hint. The memory is in the checkpoint. None by default.
+    /// The memory of a problem until its next visit, from the former one and a success rate. The rate is the one of its
+    /// hinted completions, or of the plain ones without a hint. The memory is in the checkpoint. None by default.
     fn remember(&self, memory: Option<f64>, rate: f64) -> Option<f64> {
         let _ = (memory, rate);
         None
@@ -45,7 +45,7 @@ pub trait Levels: Send + Sync {
 
 from_closure!(Levels: next(input: &LevelInput<'_>) -> Option<HintLevel>);
 
-/// What a level search looks at.
+/// Inputs of a level search.
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct LevelInput<'a> {
@@ -55,7 +55,7 @@ pub struct LevelInput<'a> {
     pub tried: &'a [(HintLevel, f64)],
     /// The result of [`Levels::remember`] at the last visit of the problem.
     pub memory: Option<f64>,
-    /// How far the run is.
+    /// Progress of the run.
     pub progress: RunProgress,
     /// Seed of the group; the same in every round.
     pub seed: Seed,
@@ -131,7 +131,7 @@ pub enum LevelSearch {
         start: f64,
         /// Success rate to hold, in `(0, 1]`.
         target_rate: f64,
-        /// How fast `s` follows. Positive.
+        /// Gain with which `s` follows. Positive.
         gain: f64,
         /// Factor over the run, in `[0, 1]`.
         #[serde(default = "full")]

@@ -7,7 +7,7 @@
 //! | how hinted completions join the group, or teach it | [`Combine`] | [`CombineRule`] |
 //! | which hinted groups count | | [`KeepIf`] |
 //!
-//! A configuration names a built-in; an implementation of your own, or a closure through [`from_fn`],
+//! A configuration names a built-in. An implementation of your own, or a closure through [`from_fn`],
 //! goes to the [`Collector`](crate::collect::Collector), which reports the names of such parts.
 
 mod combine;

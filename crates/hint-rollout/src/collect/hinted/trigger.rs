@@ -23,8 +23,8 @@ pub trait Trigger: Send + Sync {
     /// Whether a group gets hints.
     fn fires(&self, input: &TriggerInput) -> bool;
 
-    /// Whether the plain completions have a say. If not, it is known before they are sampled which
-    /// groups get hints.
+    /// Whether the decision depends on the plain completions. If not, it is made before they are
+    /// sampled.
     fn looks_at_outcome(&self) -> bool {
         true
     }
@@ -73,7 +73,7 @@ pub enum HintTrigger {
     },
 }
 
-/// What a trigger looks at.
+/// Inputs of a trigger.
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct TriggerInput {
@@ -83,7 +83,7 @@ pub struct TriggerInput {
     pub total: usize,
     /// Different answers that they gave.
     pub answers: usize,
-    /// Where the run is.
+    /// Progress of the run.
     pub progress: RunProgress,
     /// Seed of the group, for triggers that throw a coin.
     pub seed: Seed,

@@ -14,7 +14,7 @@ use crate::error::{RolloutError, Violations};
 use crate::net::ApiKey;
 use crate::run::{Activity, in_parallel};
 
-/// What is told of the servers.
+/// Observer of the servers.
 type Observer = Box<dyn FnMut(&VllmEvent<'_>) + Send>;
 
 /// Builds a [`VllmEngine`]; made by [`VllmEngine::builder`].
@@ -46,7 +46,7 @@ impl VllmBuilder {
         self
     }
 
-    /// Watches the servers: the engine goes on when one of them is down, and tells this closure.
+    /// Watches the servers: the engine continues when one of them is down, and calls this closure.
     #[must_use]
     pub fn observer(mut self, observer: impl FnMut(&VllmEvent<'_>) + Send + 'static) -> Self {
         self.observer = Box::new(observer);
@@ -131,9 +131,9 @@ struct Weights {
 /// # Ok::<(), hint_rollout::RolloutError>(())
 /// ```
 ///
-/// Requests are dealt to the servers in turn. A server that fails is left out, and its requests go
-/// to the others; it is tried again before each batch, and gets the current weights before it is
-/// used. Every wait is bounded by the options.
+/// Requests are dealt to the servers in turn. The requests of a server that fails go to the others.
+/// It is tried again before each batch, and gets the current weights before it is used. Every wait
+/// is bounded by the options.
 pub struct VllmEngine {
     slots: Vec<Slot>,
     options: VllmOptions,
@@ -169,7 +169,7 @@ impl VllmEngine {
         Ok(up)
     }
 
-    /// Leaves a server out. Whoever watches is told once.
+    /// Leaves a server out. The observer gets one event.
     fn set_down(&mut self, index: usize, error: &VllmError, requests: usize) {
         let slot = &mut self.slots[index];
         let was_up = slot.down.replace(error.chain()).is_none();
@@ -185,8 +185,8 @@ impl VllmEngine {
         (self.observer)(&VllmEvent::ServerBack { server: &slot.server.name });
     }
 
-    /// Looks whether servers that were down are back, and whether the others still have the weights
-    /// that they were given; both get the current ones.
+    /// Looks whether servers that were down are back, and whether the others still have their
+    /// weights. Both get the current ones.
     fn refresh(&mut self) -> Result<(), VllmError> {
         for index in 0..self.slots.len() {
             let slot = &mut self.slots[index];

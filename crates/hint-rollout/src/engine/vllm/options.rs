@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Violations;
 
-/// Which vLLM servers to use, and how.
+/// Addresses and settings of vLLM servers.
 ///
 /// ```
 /// use hint_rollout::engine::vllm::VllmOptions;
@@ -67,8 +67,8 @@ fn default_sync_timeout() -> f64 {
 }
 
 impl VllmOptions {
-    /// Options with defaults: 32 requests in flight per server, 3 attempts, 10 minutes a request, 5
-    /// minutes a step of a change of weights.
+    /// Options with defaults: 32 requests in flight per server, 3 attempts, 10 minutes per request.
+    /// A step of a change of weights has 5 minutes.
     pub fn new<S: Into<String>>(
         servers: impl IntoIterator<Item = S>,
         model: impl Into<String>,

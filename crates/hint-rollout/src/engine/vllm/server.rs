@@ -211,7 +211,7 @@ impl Server {
     }
 }
 
-/// How a server labels the weights of `version`.
+/// Label of a server for the weights of `version`.
 pub(super) fn label(version: PolicyVersion) -> String {
     format!("step-{}", version.0)
 }

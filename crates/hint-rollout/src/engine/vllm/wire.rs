@@ -42,7 +42,7 @@ pub(super) fn body(model: &str, request: &GenerationRequest, stop_tokens: &[u32]
     body
 }
 
-/// How many completions to ask for. A greedy prompt has one, and asking for more is refused.
+/// Number of completions to ask for. A greedy prompt has one, and asking for more is refused.
 fn samples(request: &GenerationRequest) -> usize {
     if request.sampling.temperature == 0.0 { 1 } else { request.num_completions }
 }

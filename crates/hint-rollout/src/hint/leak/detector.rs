@@ -21,21 +21,22 @@ const FUEL: u64 = 100_000;
 ///
 /// The answer leaks where the hint
 /// - announces it (in a box or a tag, behind `####`, as "the answer is …");
-/// - writes a formula that the verifier finds equal to it, unless the problem writes that formula, or
-///   asks to rewrite one that is equal to it;
+/// - writes a formula that the verifier finds equal to it, unless the problem writes it or asks to
+///   rewrite an equal one;
 /// - states it as a number or in words, unless the problem states it too.
 ///
 /// A step leaks where the hint states its value, or writes a formula of numbers that has it. The values
-/// of steps are the numbers that the solution arrives at and that the problem does not state; what it
-/// only puts in (`3 * 60`, `4ac`) is none.
+/// of steps are the numbers that the solution reaches and that the problem does not state. A number
+/// that it only puts in (`3 * 60`, `4ac`) is none.
 ///
-/// Numbers that state no value never count: places in an order (`the third term`), numbers of list
-/// items and steps, counts of steps and cases, numbers of things known (`the two ends`), coefficients
-/// and exponents, moduli, `one`, and words of operations (`twice`, `halve`). 0 and 1 count only where
-/// they are announced as the answer. Fractions in words (`half`) and years count as the answer alone.
+/// Numbers that state no value never count. They are places in an order (`the third term`), numbers
+/// of list items and steps, counts of steps and cases. They are numbers of known things
+/// (`the two ends`), coefficients and exponents. They are also moduli, `one`, and words of
+/// operations (`twice`, `halve`). 0 and 1 count only where they are announced as the answer.
+/// Fractions in words (`half`) and years count as the answer alone.
 ///
-/// What a hint [reveals by design](AllowedLeak) is not looked for: of a solution's prefix only the answer
-/// counts, of a demonstration nothing.
+/// Content that a hint [reveals by design](AllowedLeak) does not count. Of a solution's prefix only the
+/// answer counts, of a demonstration nothing.
 ///
 /// ```
 /// use hint_rollout::{Hint, Problem};
@@ -68,7 +69,7 @@ impl LeakDetector {
         Self { verifier: MathVerifier::new().with_strictness(strictness).with_fuel(FUEL) }
     }
 
-    /// What `hint` gives away of `problem` without being meant to, from left to right.
+    /// Values of `problem` that `hint` gives away against its design, from left to right.
     pub fn leaks(&self, problem: &Problem, hint: &Hint) -> Vec<Leak> {
         if hint.allowed_leak == AllowedLeak::Answer {
             return Vec::new();
@@ -87,7 +88,7 @@ impl LeakDetector {
         leaks
     }
 
-    /// What `hint` gives away of the first answer and of the steps.
+    /// Leaks of the first answer and of the steps.
     fn leaks_of(&self, problem: &Problem, hint: &Hint) -> Vec<Leak> {
         let known = Known::new(&self.verifier, problem);
         let text = &hint.text;
@@ -142,7 +143,7 @@ impl LeakDetector {
     }
 }
 
-/// Where the hint announces the answer.
+/// Places where the hint announces the answer.
 fn announced(text: &str, known: &Known<'_>) -> Option<Range<usize>> {
     let sources =
         [AnswerSource::Boxed, AnswerSource::AnswerTag, AnswerSource::Hashes, AnswerSource::Phrase];

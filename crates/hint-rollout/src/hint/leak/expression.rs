@@ -5,7 +5,7 @@ use std::ops::Range;
 /// Names that occur in formulas.
 const NAMES: [&str; 9] = ["sqrt", "frac", "sin", "cos", "tan", "log", "ln", "pi", "cdot"];
 
-/// Letters that products are written with, as in `2xy`, and what looks like one but is a unit.
+/// Letters that products are written with, as in `2xy`, and their lookalikes that are units.
 const VARIABLES: &str = "abcdkmnpqrstuvwxyz";
 const UNITS: [&str; 12] =
     ["cm", "km", "mm", "dm", "kg", "mg", "am", "pm", "ms", "sqm", "rad", "pts"];
@@ -29,8 +29,8 @@ impl Expression<'_> {
     }
 }
 
-/// Every formula of at least two operands, or of one and a function; each side of a relation is one of
-/// its own.
+/// Every formula of at least two operands, or of one and a function. Each side of a relation is a
+/// formula of its own.
 pub(super) fn expressions_in(text: &str) -> Vec<Expression<'_>> {
     let mut found = Vec::new();
     let mut run: Option<Range<usize>> = None;
@@ -89,7 +89,7 @@ fn tokens(text: &str) -> impl Iterator<Item = Range<usize>> {
     })
 }
 
-/// The sides of the relations of a run, and the run itself if it is an inequality: its sides are no
+/// The sides of the relations of a run. An inequality is also one as a whole: its sides are no
 /// values on their own.
 fn sides<'t>(text: &'t str, span: Range<usize>, found: &mut Vec<Expression<'t>>) {
     let run = &text[span.clone()];

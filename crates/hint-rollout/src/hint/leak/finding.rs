@@ -4,23 +4,23 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
-/// What is left in the place of a value.
+/// Text in the place of a value.
 pub(crate) const PLACEHOLDER: &str = "___";
 
 /// A place at which a hint gives something away.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Leak {
-    /// What.
+    /// The value.
     pub kind: LeakKind,
     /// As the hint writes it.
     pub text: String,
-    /// Where it stands in the hint, in bytes.
+    /// Place in the hint, in bytes.
     pub span: Range<usize>,
     /// The answer or the value that it is equal to.
     pub value: String,
 }
 
-/// What a hint may give away.
+/// A value that a hint may give away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LeakKind {

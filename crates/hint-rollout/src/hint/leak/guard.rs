@@ -9,14 +9,14 @@ use crate::hint::leak::finding::{Leak, LeakKind, masked};
 use crate::hint::provider::{HintProvider, HintRequest};
 use crate::hint::writer::HintWriter;
 
-/// What is done with a hint that gives something away.
+/// Treatment of a hint that gives something away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LeakAction {
     /// It is counted and used.
     #[default]
     Keep,
-    /// It is not used: there is no hint then, and the search for a level is over, since a higher level
+    /// It is not used. There is no hint then, and the search for a level ends, since a higher level
     /// would give away more.
     Drop,
     /// Each leak becomes a blank; a solution's prefix ends before the first. A hint that still leaks
@@ -36,10 +36,10 @@ pub enum LeakAction {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct LeakGuard {
-    /// What is done with a hint that gives something away.
+    /// Treatment of a hint that gives something away.
     pub action: LeakAction,
-    /// How often such a hint is asked for again first, unless it is kept. Sources that draw or write
-    /// their hints give another one; the others give the same, and are not asked more than once more.
+    /// Number of further requests for such a hint first, unless it is kept. Sources that draw or
+    /// write their hints give another one. The others give the same, and are asked at most once more.
     pub retries: usize,
 }
 
@@ -47,15 +47,15 @@ pub struct LeakGuard {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct GuardedHint {
-    /// What is used; `None` if there was none, or if it was dropped.
+    /// The hint that is used; `None` if there was none, or if it was dropped.
     pub hint: Option<Hint>,
-    /// What the last hint of the source gave away, before anything was done about it.
+    /// Leaks of the source's last hint, before the guard acted on them.
     pub leaks: Vec<Leak>,
     /// Whether there was a hint to look at; demonstrations are not looked at.
     pub judged: bool,
     /// Whether the hint is used with blanks.
     pub masked: bool,
-    /// How often the source was asked again.
+    /// Number of further requests to the source.
     pub retries: usize,
 }
 

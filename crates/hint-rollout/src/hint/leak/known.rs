@@ -19,7 +19,7 @@ const MAX_STEPS: usize = 200;
 const COMMON: [&str; 10] =
     ["yes", "no", "true", "false", "none", "all", "both", "even", "odd", "or"];
 
-/// What a hint is compared with.
+/// Counterpart of a hint in the comparison.
 #[derive(Debug)]
 pub(super) struct Known<'v> {
     verifier: &'v MathVerifier,
@@ -27,8 +27,8 @@ pub(super) struct Known<'v> {
     pub(super) answer: String,
     /// The answer as a number, if it states one.
     answer_readings: Vec<ExactNumber>,
-    /// Whether the answer counts only where it is announced: the problem states it, or it is 0 or 1,
-    /// which any text has.
+    /// Whether the answer counts only where it is announced. That is so if the problem states it, or
+    /// if it is 0 or 1, which any text has.
     pub(super) answer_is_given: bool,
     /// Whether the problem asks to write a formula in another way, so that all forms of it are equal.
     rewrites: bool,
@@ -92,16 +92,16 @@ impl<'v> Known<'v> {
         self.steps.iter().find(equal)
     }
 
-    /// Whether an expression that is equal to the answer gives it away: not if the problem writes it
-    /// itself, nor if it is one more way to write what the problem asks to rewrite.
+    /// Whether an expression that is equal to the answer gives it away. It does not if the problem
+    /// writes it itself, or if the problem asks to rewrite an expression that equals it.
     pub(super) fn is_given_away_by(&self, expression: &str) -> bool {
         let expression = compact(expression);
         !compact(&self.question).contains(&expression)
             && (!self.rewrites || expression == compact(&self.answer))
     }
 
-    /// Where `text` has the answer as words. Answers of one letter, and those that any text has, occur
-    /// by chance and are not looked for.
+    /// Places where `text` has the answer as words. Answers of one letter, and those that any text
+    /// has, occur by chance and are not searched.
     pub(super) fn answer_words_in(&self, text: &str) -> Vec<std::ops::Range<usize>> {
         let letters = self.answer.chars().filter(|c| c.is_alphabetic()).count();
         let common = COMMON.iter().any(|word| self.answer.eq_ignore_ascii_case(word));
@@ -112,7 +112,7 @@ impl<'v> Known<'v> {
     }
 }
 
-/// Where `words` stand in `text` as whole words, whatever their case. ASCII case only, so that offsets
+/// Places where `words` stand in `text` as whole words, in any case. ASCII case only, so that offsets
 /// stay those of `text`.
 fn words_of(text: &str, words: &str) -> Vec<std::ops::Range<usize>> {
     if words.chars().filter(|c| c.is_alphabetic()).count() < 2 {
@@ -142,9 +142,9 @@ fn sole_number(text: &str) -> Vec<ExactNumber> {
 
 /// The values that a solution arrives at and that the problem does not state.
 ///
-/// What occurs in it only as an operand or within a formula is a constant, such as the 60 of `3 * 60`
-/// and the 4 of `b^2-4ac`; what a word says about an operation (`twice`, `half`) is none of its values.
-/// 0 and 1 are too common to say anything.
+/// A number that occurs in it only as an operand or within a formula is a constant. Examples are the
+/// 60 of `3 * 60` and the 4 of `b^2-4ac`. Words of an operation (`twice`, `half`) are none of its
+/// values. 0 and 1 are too common to count.
 fn steps(solution: &str, stated: &[NumberMention]) -> BTreeSet<ExactNumber> {
     let mut given = BTreeSet::new();
     for mention in stated {

@@ -1,8 +1,8 @@
 //! Leaks: what a hint gives away, and what happens to such a hint.
 //!
-//! A [`LeakDetector`] finds the answer, and values of solution steps, in the text of a hint: as
-//! numbers, in words, and as formulas that are equal to them. A [`LeakGuard`] asks a provider for
-//! hints, looks at each one before it is used, and keeps, drops, masks or asks again.
+//! A [`LeakDetector`] finds the answer, and values of solution steps, in the text of a hint. It
+//! finds them as numbers, in words, and as equal formulas. A [`LeakGuard`] asks a provider for
+//! hints and checks each one before it is used. It keeps, drops or masks the hint, or asks again.
 
 mod detector;
 mod expression;

@@ -19,7 +19,7 @@ use crate::hint::source::wrong_answers::WrongAnswers;
 use crate::net::ApiKey;
 use crate::run::{no_fields, state};
 
-/// Which [`HintProvider`] to use. The set of providers is open; these can be named in a
+/// Choice of the [`HintProvider`]. The set of providers is open; these can be named in a
 /// configuration.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
@@ -33,7 +33,7 @@ pub enum HintSourceConfig {
     },
     /// [`SolutionPrefix`]: the beginning of the reference solution.
     SolutionPrefix {
-        /// What the solution is cut into.
+        /// Unit that the solution is cut into.
         #[serde(default)]
         unit: PrefixUnit,
         /// Whether it joins the question instead of standing where the completion begins.
@@ -42,7 +42,7 @@ pub enum HintSourceConfig {
     },
     /// [`MaskedSolution`]: the reference solution with its numbers left out.
     MaskedSolution {
-        /// What stands for a number.
+        /// Placeholder for a number.
         #[serde(default = "blank")]
         placeholder: String,
     },
@@ -58,7 +58,7 @@ pub enum HintSourceConfig {
     SelfHint {
         /// Number of hint levels.
         levels: usize,
-        /// How hints are sampled.
+        /// Sampling of hints.
         #[serde(default = "short")]
         sampling: Sampling,
     },
@@ -99,7 +99,7 @@ impl Default for HintSourceConfig {
 }
 
 impl HintSourceConfig {
-    /// The `type` that names it in a configuration, with that of the source behind a control.
+    /// The `type` that names it in a configuration; a control also names the source behind it.
     pub fn name(&self) -> String {
         match self {
             Self::Placebo { of } | Self::Unrelated { of } => {
@@ -125,7 +125,7 @@ impl HintSourceConfig {
         }
     }
 
-    /// Which of its levels are there for `problem`, as far as the problem alone tells: one entry per
+    /// Levels that exist for `problem`, as far as the problem alone shows. There is one entry per
     /// column of a data set, and one in all for other sources.
     pub fn available(&self, problem: &Problem) -> Vec<bool> {
         let is_text = |column: &String| {
@@ -171,9 +171,9 @@ impl HintSourceConfig {
         }
     }
 
-    /// The provider. `key` gives what an environment variable holds, for a teacher that needs a key:
-    /// libraries read no environment, so this is the one place where a program hands it over. Programs
-    /// without a teacher pass `|_| None`.
+    /// The provider. `key` gives the value of an environment variable, for a teacher that needs a key.
+    /// Libraries read no environment, so a program hands it over here. Programs without a teacher pass
+    /// `|_| None`.
     ///
     /// # Errors
     ///

@@ -1,4 +1,5 @@
-//! Controls: hints that should not help. What a method gains from them it does not owe to its hints.
+//! Controls: hints that should not help. A gain that a method has with them does not come from its
+//! hints.
 
 use serde_json::Value;
 
@@ -8,7 +9,7 @@ use crate::hint::provider::{HintProvider, HintRequest};
 use crate::hint::writer::HintWriter;
 use crate::run::Seed;
 
-/// What a control leaves to the source that it stands for.
+/// The part of a hint that a control takes from its source.
 macro_rules! forward_to_source {
     () => {
         fn levels(&self, problem: &Problem) -> Option<usize> {

@@ -10,9 +10,9 @@ use crate::hint::leak::{PLACEHOLDER, without_calculations};
 use crate::hint::provider::{HintProvider, HintRequest};
 
 /// The reference solution, with a blank in the place of every number: in digits, in words, as a
-/// fraction. What stands in a box or behind `####` is the answer, and becomes a blank whatever it is.
-/// Numbers of steps and list items, places in an order and words of operations (`twice`) stay; they
-/// say how, not what. A problem without a solution gets no hint.
+/// fraction. A box, and the text behind `####`, hold the answer, and always become a blank. Numbers
+/// of steps and list items, places in an order and words of operations (`twice`) stay: they describe
+/// only the way. A problem without a solution gets no hint.
 ///
 /// ```
 /// use hint_rollout::{HintProvider, HintRequest, Problem};
@@ -79,7 +79,7 @@ impl MaskedSolution {
     }
 }
 
-/// Where a solution gives its answer.
+/// Places where a solution gives its answer.
 fn answers(solution: &str) -> Vec<Range<usize>> {
     let mut spans = Vec::new();
     for command in ["\\boxed{", "\\fbox{"] {

@@ -7,7 +7,7 @@ use crate::error::RolloutError;
 use crate::hint::provider::{HintProvider, HintRequest};
 use crate::hint::writer::HintWriter;
 
-/// What a solution is cut into.
+/// Unit that a solution is cut into.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PrefixUnit {
@@ -46,8 +46,8 @@ impl PrefixUnit {
     }
 }
 
-/// The first part of [`Problem::solution`], as much of it as the level says. A problem without a
-/// solution gets no hint.
+/// The first part of [`Problem::solution`]; the level is its share. A problem without a solution
+/// gets no hint.
 ///
 /// ```
 /// use hint_rollout::{HintProvider, HintRequest, Problem};

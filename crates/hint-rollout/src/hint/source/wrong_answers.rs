@@ -4,8 +4,8 @@ use crate::data::{AllowedLeak, Hint};
 use crate::error::RolloutError;
 use crate::hint::provider::{HintProvider, HintRequest};
 
-/// Lists the different answers that the plain completions gave and that are wrong, in the order they
-/// were given. Completions without an answer say nothing; if there is none with one, there is no hint.
+/// Lists the different wrong answers of the plain completions, in their order. Completions without an
+/// answer are left out; if there is none with one, there is no hint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct WrongAnswers;
 

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::hint::source::teacher::options::TeacherBudget;
 
-/// What was spent.
+/// Spending so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Spent {
@@ -13,7 +13,7 @@ pub(super) struct Spent {
 }
 
 impl Spent {
-    /// Counts one more request, or says which bound is reached.
+    /// Counts one more request, or returns the bound that is reached.
     pub(super) fn request(&mut self, budget: &TeacherBudget) -> Result<(), (&'static str, u64)> {
         match (budget.requests, budget.tokens) {
             (Some(limit), _) if self.requests >= limit => Err(("requests", limit)),
@@ -25,7 +25,7 @@ impl Spent {
         }
     }
 
-    /// Counts the tokens of an answer, which may be any number: servers say what they like.
+    /// Counts the tokens of an answer, which may be any number: servers report them as they like.
     pub(super) fn add_tokens(&mut self, count: u64) {
         self.tokens = self.tokens.saturating_add(count);
     }

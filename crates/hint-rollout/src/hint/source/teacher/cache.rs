@@ -19,7 +19,7 @@ pub(super) struct Cache {
     folder: PathBuf,
 }
 
-/// What a file holds.
+/// Content of a file.
 #[derive(Debug, Serialize, Deserialize)]
 struct Entry {
     /// Everything that the answer depends on.
@@ -43,7 +43,7 @@ impl Cache {
     }
 
     /// The answer to what was `asked`. A file that cannot be understood counts as none, and is written
-    /// anew.
+    /// again.
     pub(super) fn read(&self, digest: &str, asked: &Value) -> Result<Option<String>, TeacherError> {
         let path = self.path(digest);
         match std::fs::read(&path) {

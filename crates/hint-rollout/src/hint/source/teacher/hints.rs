@@ -23,8 +23,8 @@ const PATH: &str = "/chat/completions";
 /// Bytes of an answer that are read at most.
 const LONGEST_ANSWER: u64 = 1 << 24;
 
-/// Hints that a teacher writes. Each problem is asked about once for each level; what the teacher
-/// answered is kept in memory, in checkpoints, and on disk if the options name a folder.
+/// Hints that a teacher writes. Each problem is asked about once for each level. The teacher's
+/// answer is kept in memory, in checkpoints, and on disk if the options name a folder.
 ///
 /// Answers are asked for in the order of the requests, several at a time. Failures that may pass are
 /// tried again with growing pauses. A hint that the [leak guard](crate::hint::leak::LeakGuard) rejects is asked for
@@ -47,7 +47,7 @@ pub struct TeacherHints {
     state: Mutex<State>,
 }
 
-/// What goes into checkpoints.
+/// The part that goes into checkpoints.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct State {
@@ -307,7 +307,7 @@ fn content(content: &Value) -> String {
     content.as_str().map_or_else(|| texts.collect(), str::to_owned)
 }
 
-/// What an answer costs, by the server's account, or else a token for every four bytes.
+/// Cost of an answer, by the server's account, or else a token for every four bytes.
 fn tokens(body: &Value, answer: &Value) -> u64 {
     let usage = &answer["usage"];
     let count = |name: &str| usage[name].as_u64();

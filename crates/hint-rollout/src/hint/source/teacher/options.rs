@@ -22,7 +22,7 @@ pub struct TeacherOptions {
     /// no file.
     #[serde(default)]
     pub api_key_env: Option<String>,
-    /// What the teacher is asked.
+    /// Prompt for the teacher.
     #[serde(default)]
     pub prompt: TeacherPrompt,
     /// A first question, so that the teacher solves the problem by itself. The verifier judges its solution. A correct one
@@ -49,31 +49,31 @@ pub struct TeacherOptions {
     /// Times that a request is made at most. At least 1.
     #[serde(default = "default_attempts")]
     pub attempts: usize,
-    /// Pause before the second attempt, in seconds; it doubles each time, and is longer where the
+    /// Pause before the second attempt, in seconds. It doubles each time, and is longer where the
     /// server asks for that (`Retry-After`), up to a minute.
     #[serde(default = "default_backoff")]
     pub backoff_s: f64,
     /// Longest wait for an answer, in seconds.
     #[serde(default = "default_timeout")]
     pub timeout_s: f64,
-    /// What may be spent.
+    /// Limits of the spending.
     #[serde(default)]
     pub budget: TeacherBudget,
     /// Folder that keeps every answer, so that nothing is asked twice, in this run or another. Several
     /// processes may share it.
     #[serde(default)]
     pub cache: Option<PathBuf>,
-    /// What happens when the budget is used up.
+    /// Behavior when the budget is used up.
     #[serde(default)]
     pub on_exhausted: TeacherFallback,
-    /// What happens when the teacher gives no usable answer. A refusal that concerns every request
-    /// (a wrong key, an unknown model or address) is always an error.
+    /// Behavior when the teacher gives no usable answer. A refusal that concerns every request (a
+    /// wrong key, an unknown model or address) is always an error.
     #[serde(default)]
     pub on_failure: TeacherFallback,
 }
 
-/// What may be spent on a teacher. The counts go into checkpoints, so a resumed run goes on with what
-/// is left; answers from the cache cost nothing.
+/// Budget of a teacher. The counts go into checkpoints, so a resumed run continues with the rest;
+/// answers from the cache cost nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TeacherBudget {
@@ -85,7 +85,7 @@ pub struct TeacherBudget {
     pub tokens: Option<u64>,
 }
 
-/// What takes the place of a hint that the teacher does not give.
+/// Substitute for a hint that the teacher does not give.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TeacherFallback {

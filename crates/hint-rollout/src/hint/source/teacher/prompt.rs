@@ -13,8 +13,8 @@ use crate::hint::provider::HintRequest;
 /// The messages that ask a teacher for a hint.
 ///
 /// They may name `{question}`, `{answer}`, `{solution}` (a problem without one gets no hint then),
-/// `{reference}` (the solution, or else the answer), `{level}` and `{levels}`, and `{amount}`: a
-/// sentence about the level where there are several, and nothing where there is one.
+/// and `{reference}` (the solution, or else the answer). They may also name `{level}`, `{levels}`
+/// and `{amount}`, a sentence about the level (nothing where there is only one).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TeacherPrompt {
