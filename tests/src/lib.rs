@@ -1,6 +1,6 @@
 //! Fixtures of the cross-crate tests: a policy small enough to train in a test, and a task for it.
 
-#![expect(clippy::missing_panics_doc, reason = "fixtures panic when a test cannot go on")]
+#![expect(clippy::missing_panics_doc, reason = "fixtures panic when a test cannot continue")]
 
 use std::ops::ControlFlow;
 use std::path::Path;

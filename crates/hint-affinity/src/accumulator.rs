@@ -10,8 +10,8 @@ use crate::variant::AffinityVariant;
 
 /// Affinity of tokens that arrive in pieces: micro-batches of a step, or shards that are merged later.
 ///
-/// The result does not depend on how the tokens were split into calls, nor (to a relative 1e-12 of EUR and Affinity)
-/// on their order. Only five sums are kept, in double-double arithmetic.
+/// The result does not depend on the split of the tokens into calls. To a relative 1e-12 of EUR and Affinity, it
+/// does not depend on their order either. Only five sums are kept, in double-double arithmetic.
 ///
 /// Source: (AFF-1) and (AFF-2) in [the book](../../book/math.html#affinity).
 ///

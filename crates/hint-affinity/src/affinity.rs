@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// What one update measured: EUR, UC and their combination.
+/// Measurements of one update: EUR, UC and their combination.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Affinity {
     eur: f64,

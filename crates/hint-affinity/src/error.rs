@@ -82,7 +82,7 @@ pub enum AffinityError {
     /// More tokens are shared with a teacher than were given.
     #[error("{found} tokens are shared, expected at most {expected} (as many as `policy` has)")]
     SharedTokens {
-        /// Tokens that are said to be shared.
+        /// Tokens that were declared shared.
         found: usize,
         /// Tokens at the position.
         expected: usize,
@@ -91,7 +91,7 @@ pub enum AffinityError {
     /// Two accumulators that were to be merged measure different things.
     #[error("cannot merge accumulators of different {what}; build both with the same settings")]
     MergeMismatch {
-        /// What differs, such as `clip ranges`.
+        /// The difference, such as `clip ranges`.
         what: &'static str,
     },
 }

@@ -1,15 +1,14 @@
 //! Affinity: how well outside guidance fits a policy, measured from log-ratios and weights alone.
 //!
 //! HINT rescues a group of completions that all failed by sampling again with a hint in the prompt. The rescued
-//! group then trains the policy, and Affinity says how much of that update the policy can take: the share of the
-//! update weight that falls inside the clip band ([`Affinity::eur`]), discounted by how much the log-ratios in the
-//! band disagree with each other ([`Affinity::uc`]). The trainer multiplies the loss of a hinted group by
-//! [`Affinity::weight`].
+//! group then trains the policy, and Affinity measures how much of that update the policy can take. It is the
+//! share of the update weight inside the clip band ([`Affinity::eur`]), discounted by the spread of the log-ratios
+//! there ([`Affinity::uc`]). The trainer multiplies the loss of a hinted group by [`Affinity::weight`].
 //!
 //! The crate works on plain `f64` slices and `ndarray` views. A trainer copies the log-ratios of the trained tokens
-//! to the host once per micro-batch, so nothing here needs a tensor library and everything can be tested without
-//! one. Sums are kept in double-double arithmetic: an [`AffinityAccumulator`] gives the same answer however the
-//! tokens were split into batches and in whatever order they arrived.
+//! to the host once per micro-batch. So nothing here needs a tensor library, and everything can be tested without
+//! one. Sums are kept in double-double arithmetic. So an [`AffinityAccumulator`] gives the same answer for every
+//! split of the tokens into batches and every order.
 //!
 //! ```
 //! use hint_affinity::{AffinityAccumulator, ClipRange, affinity};

@@ -16,8 +16,8 @@ use crate::error::AffinityError;
 /// Affinity = EUR · exp(−UC / τ),    τ = ln(1 + clip_high) / 2
 /// ```
 ///
-/// with `d_t` the log-ratio of token `t`, `w_t` its weight (the absolute advantage of its completion), and `B` the
-/// tokens whose ratio lies in `[1 − clip_low, 1 + clip_high]`, both ends included.
+/// with `d_t` the log-ratio of token `t` and `w_t` its weight (the absolute advantage of its completion). `B` are
+/// the tokens whose ratio lies in `[1 − clip_low, 1 + clip_high]`, both ends included.
 ///
 /// Source: (AFF-1) in [the book](../../book/math.html#affinity). Zero total weight, or no weight in the band, gives [`Affinity::ZERO`].
 /// The guards of 1e-8 in the denominators of the reference code are left out (Deviation D1).

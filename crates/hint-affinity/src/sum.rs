@@ -6,7 +6,7 @@ use std::ops::{Add, Div, Mul, Sub};
 ///
 /// The variance of the log-ratios comes from raw moments, `E[d²] − E[d]²`, because only raw moments can be added
 /// across batches in any order. In plain doubles that difference loses everything once the spread is below 1e-8 of
-/// the mean; in double-double it keeps 12 digits until the spread is below 1e-10 of the mean, and the order of
+/// the mean. In double-double it keeps 12 digits until the spread is below 1e-10 of the mean. The order of
 /// summation moves the result by less than one unit in the last place of a double.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub(crate) struct DoubleDouble {

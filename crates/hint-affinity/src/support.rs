@@ -6,11 +6,12 @@ use crate::sum::DoubleDouble;
 /// Log-probabilities up to here are rounding of 0.
 const MAX_LOG_PROBABILITY: f64 = 1e-4;
 
-/// The least probability of the teacher outside the listed tokens that the divergence tells from 0.
+/// The least probability of the teacher outside the listed tokens that the divergence separates
+/// from 0.
 const MIN_TAIL: f64 = 1e-7;
 
-/// How a teacher fits a policy, over the `k` tokens that the policy finds most likely at each position. The teacher is mostly
-/// the policy itself on the hinted prompt.
+/// Fit of a teacher to a policy, over the `k` tokens that the policy finds most likely at each position. The teacher is
+/// mostly the policy itself on the hinted prompt.
 ///
 /// ```text
 /// overlap       = mean_t( n_t / k )

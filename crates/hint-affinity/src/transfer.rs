@@ -4,7 +4,7 @@ use crate::error::AffinityError;
 use crate::sum::DoubleDouble;
 use crate::support::check_rows;
 
-/// How much hinted completions depend on their hint.
+/// Dependence of hinted completions on their hint.
 ///
 /// It takes the log-probabilities of the same tokens on the plain prompt and on the hinted one.
 ///
@@ -75,8 +75,7 @@ impl HintTransfer {
         Ok(self)
     }
 
-    /// Adds one completion with the log-probabilities of its tokens, in nats. One without tokens says nothing and is
-    /// left out.
+    /// Adds one completion with the log-probabilities of its tokens, in nats. One without tokens is left out.
     ///
     /// # Errors
     ///
@@ -138,7 +137,7 @@ impl HintTransfer {
         Some((reliance.min(0.0) / temperature).exp())
     }
 
-    /// How much more likely the hint makes a token, in nats; `None` without a token.
+    /// Mean rise of a token's log-probability by the hint, in nats; `None` without a token.
     pub fn gap(&self) -> Option<f64> {
         self.mean_of_tokens(DoubleDouble::default() - self.shift)
     }

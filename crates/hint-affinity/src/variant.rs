@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-/// Which formula of Affinity is computed.
+/// Choice of the formula of Affinity.
 ///
 /// # Examples
 ///

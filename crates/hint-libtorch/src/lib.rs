@@ -1,15 +1,15 @@
 //! Finds or installs the libtorch that hint-rl needs, and links programs against it.
 //!
-//! A project that uses hint-rl needs three things: a libtorch of the right version, a line that tells
-//! cargo where it is, and a run path in its programs, so that they start without `LD_LIBRARY_PATH`.
+//! A project that uses hint-rl needs a libtorch of the right version and a line with its place for
+//! cargo. Its programs also need a run path, so that they start without `LD_LIBRARY_PATH`.
 //!
 //! ```console
 //! hint-libtorch init my-project
 //! ```
 //!
-//! does all of it: it finds libtorch or installs the wheel into the user's cache folder, writes
-//! `.cargo/libtorch.toml` (this machine's, ignored by git) and includes it in `.cargo/config.toml`, adds
-//! the dependencies, and writes a `build.rs` whose `main` is one line:
+//! does all of it. It finds libtorch or installs the wheel into the user's cache folder. It writes
+//! `.cargo/libtorch.toml` (this machine's, ignored by git), includes it in `.cargo/config.toml`, and
+//! adds the dependencies. It writes a `build.rs` whose `main` is one line:
 //!
 //! ```no_run
 //! hint_libtorch::link();

@@ -1,6 +1,6 @@
-//! Time of scoring, training, decoding, drawing and loading. One model is that of the main demonstration. The other
-//! is two blocks with the widths and the vocabulary of SmolLM2-135M, where the kernels of `src/kernels` make most of
-//! the difference to libtorch's products.
+//! Time of scoring, training, decoding, drawing and loading. One model is the main demonstration's. The other is two
+//! blocks with the widths and the vocabulary of SmolLM2-135M. There, the kernels of `src/kernels` make most of the
+//! difference to libtorch's products.
 //!
 //! `cargo bench -p hint-policy`
 

@@ -1,5 +1,5 @@
-//! The only `unsafe` of this workspace. It is for memory-mapped files, a setting of the C library, the
-//! memory of tensors, libtorch's threads, wide instructions, and the libraries of CUDA.
+//! The only `unsafe` of this workspace. It is for memory-mapped files, a setting of the C library,
+//! tensor memory, libtorch's threads, wide instructions, and CUDA's libraries.
 
 use std::any::Any;
 use std::ffi::{c_uint, c_void};

@@ -14,7 +14,7 @@ pub enum ProcessError {
     /// The operating system refused.
     #[error("cannot {action}")]
     System {
-        /// What was tried.
+        /// The operation.
         action: &'static str,
         /// Why it failed.
         #[source]

@@ -13,10 +13,10 @@ use crate::ProcessError;
 
 /// Turns SIGINT (Ctrl-C), SIGTERM and SIGHUP into a flag.
 ///
-/// The first signal sets the flag; the program finishes what it is doing and returns
-/// [`StopSignals::exit_code`], 128 plus the number of the signal as shells expect, so that `a && b`
-/// does not go on. A second Ctrl-C or SIGTERM ends the process at once, without running destructors.
-/// A second SIGHUP does not: a closed terminal may send two.
+/// The first signal sets the flag. The program finishes its work and returns
+/// [`StopSignals::exit_code`], 128 plus the number of the signal as shells expect. So `a && b` stops
+/// there. A second Ctrl-C or SIGTERM ends the process at once, without running destructors. A second
+/// SIGHUP does not: a closed terminal may send two.
 ///
 /// # Why not a signal handler
 ///
@@ -28,10 +28,10 @@ use crate::ProcessError;
 ///
 /// # With a handler of your own
 ///
-/// If your program needs another crate's handler, block the signals you handle in all threads but
-/// one that never calls libtorch, before libtorch starts threads: block them first in `main`, and
-/// unblock them in that one thread. This holds for every signal with a handler, such as `SIGUSR1`
-/// or the `SIGPROF` of a profiler.
+/// Your program may need another crate's handler. Then block the signals you handle in all threads
+/// except one that never calls libtorch, before libtorch starts threads. To do so, block them first
+/// in `main`, and unblock them in that one thread. This holds for every signal with a handler, such
+/// as `SIGUSR1` or the `SIGPROF` of a profiler.
 #[derive(Debug, Clone)]
 pub struct StopSignals(Arc<AtomicI32>);
 

@@ -7,7 +7,8 @@ use crate::ProcessError;
 
 /// Iterations for which an idle OpenMP thread spins before it sleeps: some microseconds, between
 /// libgomp's default (300,000) and none. A step of SmolLM2 on two cores took 11.1 s with the default
-/// and 14.2 s without spinning on a quiet machine, but 74.9 s and 26.9 s beside two busy processes.
+/// and 14.2 s without spinning on a quiet machine. Beside two busy processes it took 74.9 s and 26.9
+/// s.
 const SPIN_COUNT: &str = "2000";
 
 /// Variables with which a user decides this.
@@ -20,9 +21,9 @@ pub fn usable_cpus() -> usize {
 
 /// Bounds the time for which idle OpenMP threads spin, unless the user's environment does.
 ///
-/// libgomp reads its settings when libtorch is loaded, before `main`. So this replaces the process
-/// by the same program with the same arguments and `GOMP_SPINCOUNT` set; it returns when the variable
-/// is there. Call it first in `main`, and only when several threads will compute.
+/// libgomp reads its settings when libtorch is loaded, before `main`. So this replaces the process by
+/// the same program with the same arguments and `GOMP_SPINCOUNT` set. It returns when the variable is
+/// there. Call it first in `main`, and only when several threads will compute.
 ///
 /// # Errors
 ///

@@ -3,8 +3,9 @@
 //! `cargo run --release -p hint-reward --example stress_verifier -- [COUNT] [SEED]`
 //!
 //! Prints the number of pairs, verdicts, the slowest pairs with their time, and the peak memory of the process on
-//! Linux. A pair that takes over 10 ms is judged up to three times more, and its shortest time counts, so that a busy
-//! machine does not blame the verifier. Exits with 1 if a pair took 50 ms or more, or if the peak is above 64 MB. 1e6 pairs take a minute or two.
+//! Linux. A pair that takes over 10 ms is judged up to three times more, and its shortest time counts. So the verifier
+//! is not blamed for a busy machine. Exits with 1 if a pair took 50 ms or more, or if the peak is above 64 MB. 1e6
+//! pairs take a minute or two.
 
 use std::collections::BTreeMap;
 use std::io::Write;

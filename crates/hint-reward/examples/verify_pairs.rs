@@ -2,10 +2,10 @@
 //!
 //! `cargo run --release -p hint-reward --example verify_pairs -- FILE.jsonl [strict|lenient]`
 //!
-//! Each line of the file has `gold` and `answer`, and optionally `equal` (what the verdict should be) and `kind`.
-//! Prints one line per pair, `{"index":0,"verdict":"correct","extracted":"9","micros":12.3}`, and a last line with
-//! totals: how many of each verdict, time, and, where `equal` is given, accuracy and errors of both kinds. A line that
-//! is no such pair gets the verdict `error` and a `reason`, and counts in no total but `unreadable`. Takes a few
+//! Each line of the file has `gold` and `answer`, and optionally `equal` (the expected verdict) and `kind`. Prints one
+//! line per pair, `{"index":0,"verdict":"correct","extracted":"9","micros":12.3}`, and a last line with totals. These
+//! are the number of each verdict and the time. With `equal`, they include accuracy and errors of both kinds. A line
+//! that is no such pair gets the verdict `error` and a `reason`, and counts in no total but `unreadable`. Takes a few
 //! milliseconds for a few hundred pairs.
 
 use std::collections::BTreeMap;
@@ -16,7 +16,7 @@ use std::time::Instant;
 use hint_reward::{MathVerifier, RewardInput, Verifier};
 use serde_json::{Value, json};
 
-/// What the pairs of a file came to.
+/// Totals of a file of pairs.
 #[derive(Default)]
 struct Totals {
     verdicts: BTreeMap<&'static str, usize>,

@@ -11,7 +11,7 @@ pub enum RewardError {
         name: String,
         /// Problem id, empty if unknown.
         problem: String,
-        /// What it returned.
+        /// Value that it returned.
         found: f64,
     },
 
@@ -40,7 +40,7 @@ pub enum RewardError {
         name: &'static str,
         /// Its value.
         found: String,
-        /// What it should be.
+        /// Expected value.
         expected: &'static str,
     },
 
@@ -60,14 +60,14 @@ pub enum RewardError {
         name: String,
         /// Requests made.
         attempts: u32,
-        /// What went wrong last.
+        /// The last error.
         reason: String,
     },
 
     /// An error of a user's own [`Reward`](crate::reward::Reward).
     #[error("{part} failed")]
     Other {
-        /// Which part, by the name of the reward.
+        /// The part, by the name of the reward.
         part: String,
         /// The user's error.
         #[source]

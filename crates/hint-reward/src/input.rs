@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-/// What a reward may look at: one completion and the reference answer of its problem.
+/// Input of a reward: one completion and the reference answer of its problem.
 ///
 /// # Examples
 ///

@@ -1,12 +1,12 @@
 //! Verifiable rewards for reinforcement learning on language models.
 //!
-//! A reward says how good a completion is; a verifier says whether it is *right*. The two are kept apart because
-//! they are used for different things: scores become advantages, while verdicts decide whether a problem failed and
+//! A reward measures how good a completion is; a verifier decides whether it is *right*. The two are separate
+//! because they have different uses. Scores become advantages, while verdicts decide whether a problem failed and
 //! is tried again with a hint. A [`Verdict`] is typed. A verifier that fails, runs out of budget or meets a
-//! reference it cannot read says so with a verdict of its own and never with a zero, which would look like a wrong
-//! answer and change what the training loop does.
+//! reference it cannot read returns a verdict of its own. It never returns a zero, which would resemble a wrong
+//! answer and change the behavior of the training loop.
 //!
-//! Every part can be replaced by a closure ([`from_fn`], [`verifier_from_fn`]), and everything is `Send + Sync`,
+//! Every part can be replaced by a closure ([`from_fn`], [`verifier_from_fn`]). Everything is `Send + Sync`,
 //! reads no clock and starts no process: a verdict is a function of the text.
 //!
 //! ```
@@ -58,7 +58,7 @@
 //!
 //! Features: `http` adds `HttpJudge`, `https` adds TLS to it, `json-schema` adds `JsonMatch`.
 //!
-//! It knows nothing of policies, tokens or log-probabilities.
+//! It is independent of policies, tokens and log-probabilities.
 #![forbid(unsafe_code)]
 
 pub mod audit;

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// What `work` returns for each item, in order, on up to `threads` threads. A thread that is done takes the next item.
+/// Results of `work` for each item, in order, on up to `threads` threads. A thread that is done takes the next item.
 ///
 /// # Panics
 ///

@@ -295,7 +295,7 @@ pub fn run(options: &Options) -> Result<()> {
     let sampling = config.rollout.sampling.clone();
     let parts =
         Parts { policy, engine, format, rewards: Rewards::own(rubric), hints: Hints::configured() };
-    say!("step   tokens     pass   hinted  mean diff   max diff  if not told  grad norm");
+    say!("step   tokens     pass   hinted  mean diff   max diff    if missed  grad norm");
     let mut trainer =
         Trainer::from_config(config, parts)?.observer(Lines(Arc::clone(&seen))).build()?;
     let problems = problems();

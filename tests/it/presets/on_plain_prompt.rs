@@ -70,8 +70,8 @@ fn second_affinity_v1() -> f64 {
 }
 
 /// Follows the second update of a preset, whose group has the weight `weight`. The loss of a token is
-/// `−min(r Â, clip(r) Â) w / 16`. Where the clipped branch is the smaller one it is constant;
-/// elsewhere its slope in log π is `−r Â w / 16`.
+/// `−min(r Â, clip(r) Â) w / 16`. If the clipped branch is the smaller one it is constant; elsewhere
+/// its slope in log π is `−r Â w / 16`.
 #[track_caller]
 fn check_second_update(preset: &str, weight: f64) {
     let followed = follow_second_update(preset);

@@ -1,10 +1,12 @@
-//! The English of pages and doc comments: how many sentences are too long, and how many words are to be avoided.
+//! English of pages, doc comments and messages: the number of long sentences, and of words to avoid.
 //!
-//! The counts of each place stand in `xtask/language.toml`. None may rise; `cargo xtask bless` writes those that fell.
+//! Lists of words judge no text, but they keep a mended fault from coming back: the counts in `xtask/language.toml` may only
+//! fall. `cargo xtask bless` writes those that fell.
 
 use std::collections::BTreeMap;
 
 use super::markdown::Markdown;
+use super::messages::joined;
 use super::{Finding, tree::SourceFile, tree::Tree};
 
 const CEILINGS: &str = "xtask/language.toml";
@@ -13,8 +15,9 @@ const CEILINGS: &str = "xtask/language.toml";
 const LONGEST: usize = 22;
 
 /// Words and phrases that have a plainer one, or an American spelling, beside them.
-const AVOIDED: [(&str, &str); 26] = [
+const AVOIDED: [(&str, &str); 31] = [
     ("anew", "again"),
+    ("are told", "get, learn"),
     ("artefact", "artifact"),
     ("behaviour", "behavior"),
     ("but for", "except"),
@@ -28,11 +31,15 @@ const AVOIDED: [(&str, &str); 26] = [
     ("grey", "gray"),
     ("in vain", "without success"),
     ("initialise", "initialize"),
+    ("is told", "gets, learns"),
     ("internalisation", "internalization"),
     ("judgement", "judgment"),
+    ("knows nothing", "is independent of"),
+    ("know nothing", "are independent of"),
     ("labelled", "labeled"),
     ("modelling", "modeling"),
     ("normalised", "normalized"),
+    ("nothing but", "only"),
     ("optimiser", "optimizer"),
     ("recognise", "recognize"),
     ("there are those", "some"),
@@ -104,7 +111,7 @@ fn counts(tree: &Tree) -> (BTreeMap<String, Count>, BTreeMap<String, String>) {
     for file in &tree.files {
         let (Some(place), Some(text)) = (place(&file.path), prose(file)) else { continue };
         let count = counts.entry(place.clone()).or_default();
-        for (line, block) in Markdown::parse(&text).prose {
+        for (line, block) in Markdown::parse(&text).prose.into_iter().chain(messages(file)) {
             for sentence in sentences(&block) {
                 let words = sentence.split_whitespace();
                 let is_long = words.filter(|word| word.contains(char::is_alphanumeric)).count();
@@ -126,8 +133,6 @@ fn place(path: &str) -> Option<String> {
     let mut parts = path.split('/');
     let first = parts.next()?;
     match (first, parts.next()) {
-        // What was said when a version was current is not rewritten.
-        ("CHANGELOG.md", None) => None,
         (_, None) => Some("*.md".to_owned()),
         ("crates", Some(krate)) => Some(format!("crates/{krate}")),
         _ => Some(first.to_owned()),
@@ -144,8 +149,35 @@ fn prose(file: &SourceFile) -> Option<String> {
         let text = line.strip_prefix("//!").or_else(|| line.strip_prefix("///"));
         text.map_or_else(String::new, |text| text.strip_prefix(' ').unwrap_or(text).to_owned())
     };
-    let is_code = file.is_rust() && !file.path.contains("/tests/");
-    is_code.then(|| file.text.lines().map(|line| comment(line) + "\n").collect())
+    is_code(file).then(|| file.text.lines().map(|line| comment(line) + "\n").collect())
+}
+
+/// The fewest words of a string that is taken for a message.
+const MESSAGE: usize = 4;
+
+/// The clauses of messages in a Rust file: its strings of several words, apart from unit tests. A remedy follows the fault
+/// behind a semicolon, as a clause of its own.
+fn messages(file: &SourceFile) -> Vec<(usize, String)> {
+    let code = file
+        .text
+        .split("#[cfg(test)]")
+        .next()
+        .filter(|_| is_code(file) && !file.path.starts_with("tests/"));
+    let mut messages = Vec::new();
+    for line in joined(code.unwrap_or_default()).lines() {
+        let is_comment = line.trim_start().starts_with("//");
+        let strings = line.split('"').skip(1).step_by(2).filter(|_| !is_comment);
+        for string in strings.filter(|string| string.split_whitespace().count() >= MESSAGE) {
+            let start = line.trim_start().get(..20).unwrap_or(line);
+            let at = file.lines().find(|(_, line)| line.contains(start)).map_or(1, |(at, _)| at);
+            messages.extend(string.split("; ").map(|clause| (at, clause.to_owned())));
+        }
+    }
+    messages
+}
+
+fn is_code(file: &SourceFile) -> bool {
+    file.is_rust() && !file.path.contains("/tests/")
 }
 
 /// Splits where a full stop, a question or an exclamation mark ends a word.
@@ -184,6 +216,15 @@ mod tests {
         let text = "Short one. What it does is odd. What is it? It goes on, but for the colour.";
         assert_eq!(sentences(text).count(), 4);
         assert_eq!(sentences(text).map(avoided).collect::<Vec<_>>(), [0, 1, 0, 3]);
+    }
+
+    #[test]
+    fn messages_are_read_by_clause() {
+        let code = "// \"A comment with four words.\"\n#[error(\"the fault of `{name}` is \\\n    \\\"odd\\\"; mend it \
+                    now\")]\nlet a = \"three short words\";\n#[cfg(test)]\nlet b = \"one two three four\";\n";
+        let tree = Tree::of(&[("crates/x/src/lib.rs", code)]);
+        let expected = [(2, "the fault of `{name}` is ''odd''"), (2, "mend it now")];
+        assert_eq!(messages(&tree.files[0]), expected.map(|(at, text)| (at, text.to_owned())));
     }
 
     #[test]

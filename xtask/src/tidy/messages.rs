@@ -43,7 +43,7 @@ fn holds(source: &str, parts: &[&str]) -> bool {
 }
 
 /// The text with literals of several lines on one, and escaped quotes as they are read.
-fn joined(text: &str) -> String {
+pub(super) fn joined(text: &str) -> String {
     let mut lines = text.split("\\\n");
     let first = lines.next().unwrap_or_default().to_owned();
     lines.fold(first, |text, line| text + line.trim_start()).replace("\\\"", "''")

@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use crate::error::{DumpError, Place};
 use crate::records;
 
-/// What some of the completions measure.
+/// Measurements of some of the completions.
 #[derive(Debug)]
 pub(crate) struct Table {
     /// Completions.
@@ -20,11 +20,11 @@ pub(crate) struct Table {
     pub(crate) behavior: AffinityAccumulator,
     /// The hinted prompt against the plain one.
     pub(crate) teacher: AffinityAccumulator,
-    /// Completions on both prompts that do not say whether they are correct.
+    /// Completions on both prompts without a mark whether they are correct.
     pub(crate) unjudged: usize,
-    /// How the correct completions depend on their hint.
+    /// Dependence of the correct completions on their hint.
     pub(crate) transfer: HintTransfer,
-    /// How the teacher fits the tokens that the policy considers.
+    /// Fit of the teacher to the tokens that the policy considers.
     pub(crate) fit: TeacherFit,
 }
 
@@ -69,7 +69,7 @@ impl Table {
     }
 }
 
-/// What a whole dump measures.
+/// Measurements of a whole dump.
 #[derive(Debug)]
 pub(crate) struct Report {
     /// Every completion.
@@ -167,7 +167,7 @@ impl Row {
 struct TopTokens {
     policy: Vec<f64>,
     teacher: Vec<f64>,
-    /// How many of them are among the teacher's own.
+    /// Number of them among the teacher's own.
     shared: usize,
 }
 

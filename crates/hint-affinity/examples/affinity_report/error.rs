@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use hint_affinity::AffinityError;
 use parquet::errors::ParquetError;
 
-/// Where in a file a completion stands, counted from one.
+/// Place of a completion in a file, counted from one.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Place {
     /// A line of a JSON Lines file.

@@ -4,11 +4,11 @@
 //! cargo run --release -p hint-affinity --example affinity_report -- DUMP [CLIP_LOW CLIP_HIGH]
 //! ```
 //!
-//! The dump is JSON Lines or Parquet. Each line or row is a completion: `logprobs` and `old_logprobs` (lists, nats),
-//! `advantages` (a number, or one per token), and optionally `mask` (false or 0 where a token does not train), `group`
-//! and `source`. Prints EUR, UC and Affinity of all tokens, of each source and of each group.
-//! With further columns it prints the rivals of Affinity too (`docs/compatibility.md`). `docs/affinity.md` shows how to write a
-//! dump from TRL. Needs no libtorch.
+//! The dump is JSON Lines or Parquet. Each line or row is a completion. It has `logprobs` and `old_logprobs` (lists,
+//! nats) and `advantages` (a number, or one per token). Optional are `mask` (false or 0 where a token does not train),
+//! `group` and `source`. Prints EUR, UC and Affinity of all tokens, of each source and of each group. With further
+//! columns it prints the rivals of Affinity too (`docs/compatibility.md`). `docs/affinity.md` shows how to write a dump
+//! from TRL. Needs no libtorch.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "the output of a program")]
 
 mod dump;

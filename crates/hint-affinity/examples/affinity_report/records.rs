@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 
 use crate::error::{DumpError, Place};
 
-/// How every Parquet file begins.
+/// First bytes of every Parquet file.
 const PARQUET: [u8; 4] = *b"PAR1";
 
 /// Calls `visit` with every record of `path`, in order, until one fails.

@@ -1,9 +1,9 @@
 //! Time of an AdamW step over the matrices and norms of twelve layers of SmolLM2-135M, in f32.
 //!
-//! `cargo bench -p hint-grpo --bench adamw` measures our step over flat buffers and a plain loop over tensors, by criterion.
-//! `cargo bench -p hint-grpo --bench adamw -- torch [--rounds 15] [--threads 2]` runs both in turn with `torch.optim.AdamW`
-//! (foreach, fused, and its own loop) of the installed libtorch's Python side, and prints a Markdown table of medians. Takes
-//! a minute; needs a `python3` that the wheel fits.
+//! `cargo bench -p hint-grpo --bench adamw` measures our step over flat buffers and a plain loop over tensors, by
+//! criterion. `cargo bench -p hint-grpo --bench adamw -- torch [--rounds 15] [--threads 2]` runs both in turn with
+//! `torch.optim.AdamW` of the installed libtorch's Python side (foreach, fused, and its own loop). It prints a Markdown
+//! table of medians. Takes a minute; needs a `python3` that the wheel fits.
 #![expect(clippy::print_stdout, reason = "the table is the output")]
 #![expect(clippy::disallowed_methods, reason = "a benchmark reads the clock and its environment")]
 
@@ -158,7 +158,7 @@ fn compare(args: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// A Python process that takes steps when it is told to.
+/// A Python process that takes steps on request.
 struct Torch {
     child: Child,
     input: ChildStdin,

@@ -15,8 +15,8 @@ use crate::stage::Stage;
 pub(super) fn check_held_out(config: &GrpoConfig, held_out: &[Problem]) -> Result<(), GrpoError> {
     let expects = config.evaluation.held_out != hint_rollout::data::HeldOut::None;
     if expects && held_out.is_empty() {
-        let expected = "must come with problems (split them with `EvaluationConfig::split`, hand the second part \
-                        over with `held_out`, and raise the share if that part is empty)";
+        let expected = "must come with problems; split them with `EvaluationConfig::split` and hand the second part over \
+                        with `held_out`; raise the share if that part is empty";
         return Err(ConfigError::one("evaluation.held_out", expected, "none held out").into());
     }
     Ok(())

@@ -118,8 +118,8 @@ impl Restored {
                 (value, _) => value.to_string(),
             };
             let advice = if key == "run.steps" {
-                "; schedules are in shares of the run, so set `run.schedule_steps` as well: to the former \
-                 value to keep them, to the new one to stretch them"
+                "; schedules are in shares of the run, so set `run.schedule_steps` as well; the \
+                 former value keeps them, the new one stretches them"
             } else {
                 ""
             };

@@ -20,8 +20,8 @@ fn find(history: &History, _config: &GrpoConfig) -> Option<Found> {
     if shaping <= BOUND || shaping <= differ / 2.0 {
         return None;
     }
-    let advice = "lower the weights of the rewards beside the verifier's, `rollout.soft_overlong` included: where \
-                  all completions are right or all wrong, the normalized advantage is the shaping term; with \
+    let advice = "lower the weights of the rewards beside the verifier's, `rollout.soft_overlong` \
+                  included; where all completions are right or all wrong, the normalized advantage is the shaping term; with \
                   `advantage.type` \"mean_only\" such a group keeps its small scale";
     Some(Found {
         evidence: format!(

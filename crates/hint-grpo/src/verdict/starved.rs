@@ -48,7 +48,7 @@ fn find(history: &History, config: &GrpoConfig) -> Option<Found> {
         "hints are too weak or wrong: check them with `hint-rl audit`, give more of them (`rollout.level`), or take \
          another `rollout.source`"
     } else {
-        "the problems are too hard: give hints (`rollout.source`, `rollout.trigger`), mix easier problems in, or \
+        "the problems are too hard; give hints (`rollout.source`, `rollout.trigger`), mix easier problems in, or \
          draw others in place of groups without a signal (`rollout.dynamic_sampling`)"
     }
     .to_owned();

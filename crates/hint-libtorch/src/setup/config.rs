@@ -1,7 +1,7 @@
-//! `.cargo/libtorch.toml`: tells plain cargo commands where libtorch is.
+//! `.cargo/libtorch.toml`: the place of libtorch for plain cargo commands.
 //!
-//! The folder is written as an absolute path. So torch-sys is built again when another libtorch is chosen, and is not
-//! built again in a second clone that shares the target folder.
+//! The folder is written as an absolute path. So torch-sys is built again for another libtorch, and is not built
+//! again in a second clone that shares the target folder.
 
 use std::path::{Path, PathBuf};
 

@@ -1,8 +1,8 @@
 //! Installs the torch wheel into the cache folder that all clones share.
 //!
-//! One set-up at a time, by an exclusive lock that the kernel releases when its holder ends, however it ends. pip works in
-//! a folder of its own; the marker is written there last, and the finished folder is renamed into place. So what bears
-//! the final name and the marker is complete, and what a killed set-up left is removed by the next one.
+//! One set-up at a time, by an exclusive lock that the kernel releases when its holder ends, however it ends. pip works
+//! in a folder of its own; the marker is written there last, and the finished folder is renamed into place. So a folder
+//! with the final name and the marker is complete. The next setup removes the rest of a killed one.
 
 use std::fs::{File, TryLockError};
 use std::io::{BufRead, BufReader, Write};
@@ -305,7 +305,8 @@ fn mark(site: &Path) -> Result<()> {
     write().with_context(|| format!("cannot write `{}`", marker.display()))
 }
 
-/// Renames the finished folder to its final name. What has that name now is incomplete, or it would have been used.
+/// Renames the finished folder to its final name. A folder with that name is incomplete, or it would have been
+/// used.
 fn put_in_place(packages: &Path, cache: &Cache) -> Result<()> {
     let site = cache.site();
     let failed = || format!("cannot move the installation to `{}`", site.display());
@@ -316,8 +317,8 @@ fn put_in_place(packages: &Path, cache: &Cache) -> Result<()> {
     std::fs::rename(packages, &site).with_context(failed)
 }
 
-/// Whether a folder without marker holds everything: the right torch, the packages it depends on, and every library that
-/// pip recorded, in its recorded size.
+/// Whether a folder without marker is complete. It has the right torch, the packages it depends on, and every library
+/// that pip recorded, in its recorded size.
 fn is_complete(site: &Path) -> bool {
     if version::check(&site.join("torch")).is_err() {
         return false;

@@ -1,5 +1,5 @@
-//! Sets libtorch up: uses what the user has, else installs the matching wheel into the cache, and writes
-//! its place into `.cargo/libtorch.toml`, which `.cargo/config.toml` includes, so that plain cargo commands find it.
+//! Sets libtorch up. It uses the user's libtorch, or else installs the matching wheel into the cache. It writes the
+//! place into `.cargo/libtorch.toml`, which `.cargo/config.toml` includes, so that plain cargo commands find it.
 //!
 //! Looked at in this order; the first that fits is taken:
 //!

@@ -16,12 +16,12 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 const BUILD: &str = "fn main() {\n    hint_libtorch::link();\n}\n";
 
 /// Prepares the cargo project in `project` for hint-rl with the libtorch in `folder`: dependencies,
-/// `build.rs`, and `.cargo/config.toml`. What is there already stays as it is.
+/// `build.rs`, and `.cargo/config.toml`. Existing entries stay unchanged.
 ///
 /// # Errors
 ///
-/// A folder that is no cargo project, a file that cannot be written, a `build.rs` or configuration that
-/// needs a line by hand.
+/// A folder that is no cargo project, a file that cannot be written, or a `build.rs` or configuration
+/// that needs manual work.
 pub fn init(project: &Path, folder: &Path) -> Result<()> {
     let manifest = project.join("Cargo.toml");
     ensure!(

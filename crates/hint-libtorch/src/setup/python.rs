@@ -8,7 +8,7 @@ use anyhow::{Result, bail};
 use super::Host;
 use super::{VERSION, version};
 
-/// What a Python says of itself.
+/// A Python's report about itself.
 #[derive(Debug)]
 pub(super) struct Python {
     /// The program.

@@ -22,7 +22,7 @@ pub(super) fn write_torch(folder: &Path, version: &str) {
 struct Machine {
     host: Host,
     root: tempfile::TempDir,
-    /// Scripts are written and run by one test at a time: a process forked meanwhile would hold the script open for
+    /// Scripts are written and run by one test at a time. A process forked meanwhile would hold the script open for
     /// writing, and starting it would fail.
     _one_at_a_time: MutexGuard<'static, ()>,
 }
@@ -60,7 +60,7 @@ impl Machine {
         self.path("cache/hint-rl/torch-2.11.0")
     }
 
-    /// Puts a Python on `PATH` that answers the probe and runs `pip` (a shell command) for `-m pip`, where `$target` is
+    /// Puts a Python on `PATH` that answers the probe. It runs `pip` (a shell command) for `-m pip`, where `$target` is
     /// the folder to install into. Each start is logged.
     fn python(&self, name: &str, release: &str, has_pip: bool, torch: &str, pip: &str) {
         let has_pip = if has_pip { "True" } else { "False" };

@@ -10,7 +10,7 @@ use super::VERSION;
 pub(super) enum Mismatch {
     /// A file or folder that every libtorch has is missing.
     Missing(&'static str),
-    /// None of the files that tell the version is there.
+    /// None of the files with the version is there.
     Unknown,
     /// Another version.
     Wrong(String),
@@ -20,7 +20,7 @@ impl fmt::Display for Mismatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Missing(file) => write!(f, "is not a libtorch {VERSION}: it has no `{file}`"),
-            Self::Unknown => write!(f, "does not say which libtorch it is, expected {VERSION}"),
+            Self::Unknown => write!(f, "does not name its libtorch, expected {VERSION}"),
             Self::Wrong(found) => write!(f, "holds libtorch {found}, expected {VERSION}"),
         }
     }

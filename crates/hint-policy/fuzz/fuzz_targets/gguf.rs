@@ -1,4 +1,4 @@
-//! Any bytes as a GGUF file. It is refused with an error that has a text, or every tensor of it is read or refused, and
+//! Any bytes as a GGUF file. It is refused with an error that has a text. Or every tensor of it is read or refused, and
 //! the model is loaded or refused.
 #![no_main]
 

@@ -148,8 +148,7 @@ pub(crate) fn read(
             "tie_word_embeddings",
             "true",
             "`lm_head.weight` to equal `model.embed_tokens.weight`, from which it differs; set it to false to \
-             use that head, or remove the tensor to use the embedding (programs and their versions disagree \
-             on which one counts)",
+             use that head, or remove the tensor to use the embedding (programs disagree on which one counts)",
         ));
     }
     Ok((tensors, recorder.into_files()))

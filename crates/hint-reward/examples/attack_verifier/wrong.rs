@@ -13,7 +13,7 @@ pub(crate) struct Wrong {
     pub(crate) completion: String,
 }
 
-/// References; each operation below changes what they say. Those with `*` in front are expressions in which a letter
+/// References; each operation below changes their meaning. Those with `*` in front are expressions in which a letter
 /// may be renamed, those with `i` intervals, `o` ordered, `u` quantities.
 const REFERENCES: &[&str] = &[
     "17",
@@ -557,7 +557,7 @@ impl Choices {
     }
 }
 
-/// One word replaced by one that says something else.
+/// One word replaced by one of another meaning.
 fn word(text: &str) -> Option<String> {
     const WORDS: &[(&str, &str)] = &[
         ("Alice", "Bob"),

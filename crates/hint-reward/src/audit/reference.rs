@@ -10,7 +10,7 @@ use crate::verifier::MathVerifier;
 use crate::verifier::Verdict;
 use crate::verifier::Verifier;
 
-/// What is wrong with a reference answer.
+/// Fault of a reference answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum AuditFinding {
@@ -34,7 +34,7 @@ pub enum AuditFinding {
 }
 
 impl AuditFinding {
-    /// What a table counts it under: the kind, and for an unreadable reference why.
+    /// Key of a table's count: the kind, and for an unreadable reference the reason.
     pub fn reason(&self) -> String {
         match self {
             Self::Empty => "empty".to_owned(),
@@ -63,15 +63,15 @@ impl fmt::Display for AuditFinding {
     }
 }
 
-/// What an audit found.
+/// Findings of an audit.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct AuditReport {
     /// References checked.
     pub checked: usize,
     /// Unusable references in the order given: index, reference, and what is wrong with it.
     pub findings: Vec<(usize, String, AuditFinding)>,
-    /// References that a JSON reader damaged and that are read as what they were, `\frac` for a form feed and `rac`:
-    /// index and reference. They are usable unless they are findings as well.
+    /// References that a JSON reader damaged and that are read in their original form: index and reference. An
+    /// example is `\frac` as a form feed and `rac`. They are usable unless they are findings as well.
     pub repaired: Vec<(usize, String)>,
 }
 

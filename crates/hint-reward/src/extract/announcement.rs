@@ -13,7 +13,7 @@ use crate::number::numbers_in;
 /// Bytes behind an answer in which it may be taken back.
 const MAX_REMARK: usize = 300;
 
-/// What a text announces.
+/// Kinds of announcements in a text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Announced {
     /// Nothing.
@@ -23,7 +23,7 @@ pub(crate) enum Announced {
     Denied,
 }
 
-/// What announces an answer in English.
+/// Announcements of an answer in English.
 const PHRASES: [&str; 15] = [
     "answer is",
     "answer turns out to be",
@@ -42,7 +42,7 @@ const PHRASES: [&str; 15] = [
     "ans =",
 ];
 
-/// What announces an answer in other languages. It is followed by the value alone.
+/// Announcements of an answer in other languages. The value alone follows them.
 const FOREIGN: [&str; 27] = [
     "\u{7b54}\u{6848}\u{662f}",
     "\u{7b54}\u{6848}\u{4e3a}",
@@ -252,7 +252,7 @@ fn introduces(before: &str) -> bool {
     !(denied || supposes(clauses) || is_hearsay(clause))
 }
 
-/// Whether the text behind an answer takes it back, or goes on to say something of it that is no praise:
+/// Whether the text behind an answer takes it back, or continues with a remark that is no praise:
 /// `12 is what a careless student writes`.
 pub(crate) fn is_taken_back(behind: &str) -> bool {
     // `12, but that is the perimeter` has another answer.

@@ -5,7 +5,7 @@ use std::ops::Range;
 /// One `\boxed{…}` or `\fbox{…}` in a text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BoxedAnswer<'a> {
-    /// What stands between the braces, as written.
+    /// Text between the braces, as written.
     pub content: &'a str,
     /// Bytes of the whole command in the text, braces included.
     pub span: Range<usize>,

@@ -35,9 +35,9 @@ pub enum AnswerSource {
     Boxed,
     /// The last `<answer>…</answer>`.
     AnswerTag,
-    /// What follows the last `####` on its line.
+    /// Text behind the last `####` on its line.
     Hashes,
-    /// What follows the last "answer is" or "answer:".
+    /// Text behind the last "answer is" or "answer:".
     Phrase,
     /// The whole text, if it reads as an answer.
     WholeText,
@@ -78,7 +78,7 @@ impl AnswerSource {
     }
 }
 
-/// How much a verifier makes of a completion that does not say which of its values is the answer.
+/// Leniency of a verifier toward a completion that does not mark one of its values as the answer.
 ///
 /// # Rules
 ///
@@ -93,7 +93,7 @@ impl AnswerSource {
 /// | the whole text, if it reads as an answer | no | yes |
 /// | the answer of a short sentence | no | yes |
 /// | the last formula | no | yes |
-/// | the option that the text names last; else the one number of the last sentence with a number, if that is English or a label with its value | no | yes |
+/// | the option that the text names last. Else the one number of the last sentence with a number, if that is English or a label with its value | no | yes |
 /// | thinking with nothing behind it | no | yes |
 ///
 /// Before all of them, the lenient level takes a completion that repeats a reference word for word.
@@ -119,7 +119,7 @@ pub enum Level {
     Lenient,
 }
 
-/// Where the answer is looked for, in this order.
+/// Places of the answer, in the order of the search.
 ///
 /// Everything inside `<think>…</think>` is ignored. Only the lenient level looks into thinking with nothing behind it.
 ///
@@ -165,8 +165,8 @@ impl Default for Extraction {
 }
 
 impl Extraction {
-    /// What counts in training: a box, a tag, `####` or an announced answer. No number is guessed from running text,
-    /// so that a completion that only mentions the right value is not rewarded.
+    /// Places that count in training: a box, a tag, `####` or an announced answer. No number is guessed from running
+    /// text, so that a completion that only mentions the right value is not rewarded.
     ///
     /// ```
     /// use hint_reward::Extraction;
@@ -216,9 +216,9 @@ impl Extraction {
         self.find(completion, &mut Reader::of_one_judgment()).ok().flatten()
     }
 
-    /// The answer of the completion of an input. What a truncated completion says last is no answer, as it may be a
-    /// part of one: only what is complete in itself counts, a closed box or tag, or an announced answer with text
-    /// behind its sentence.
+    /// The answer of the completion of an input. The last words of a truncated completion are no answer, as they
+    /// may be a part of one. Only complete ones count: a closed box or tag, or an announced answer with text behind
+    /// its sentence.
     pub(crate) fn find_in(
         &self,
         input: &RewardInput<'_>,
@@ -384,8 +384,8 @@ fn without_struck(text: &str) -> String {
     kept
 }
 
-/// The text behind the thinking. Where there is none, a strict extraction has nothing to look at, and a lenient one
-/// takes the thinking itself.
+/// The text behind the thinking. Without thinking, a strict extraction finds nothing, and a lenient one takes the
+/// thinking itself.
 pub(crate) fn behind_thinking(text: &str, lenient: bool) -> &str {
     const TAGS: [(&str, &str); 4] = [
         ("<think>", "</think>"),
@@ -522,7 +522,7 @@ fn whole_text(text: &str, reader: &mut Reader) -> Result<Option<String>, Stop> {
     }))
 }
 
-/// What a sentence says of its subject: the `blue` of `The color is blue`.
+/// Predicate of a sentence: the `blue` of `The color is blue`.
 fn predicate(text: &str) -> Option<&str> {
     let (first, _) = text.split_once(' ')?;
     let is_subject = has(&["the", "its", "it", "this", "our", "there", "that"], first);

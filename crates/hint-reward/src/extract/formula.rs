@@ -47,7 +47,7 @@ pub(crate) fn math_segments(text: &str) -> Vec<(&str, Range<usize>)> {
     segments
 }
 
-/// Where the dollar sign is that closes a formula. A sign before a digit, or with a space on its inner side only, is
+/// Place of the dollar sign that closes a formula. A sign before a digit, or with a space on its inner side only, is
 /// money: `$5 and $7`.
 fn closing_dollar(behind: &str) -> Option<usize> {
     // Signs that may be money before the one that closes: with a limit the time is linear in the text.

@@ -215,7 +215,7 @@ fn is_left_open(sentence: &str, start: usize) -> bool {
     false
 }
 
-/// Where the last sentence of a text starts.
+/// Start of the last sentence of a text.
 fn sentence_start(text: &str) -> usize {
     let ends = |(at, c): (usize, char)| {
         let behind = &text[at + c.len_utf8()..];
@@ -334,7 +334,7 @@ fn is_withheld(words: &[&str]) -> bool {
     })
 }
 
-/// Whether a clause says what somebody else claims.
+/// Whether a clause reports another person's claim.
 fn is_taken_by_another(clause: &str) -> bool {
     let words: Vec<&str> = words_of(clause).collect();
     words.iter().enumerate().any(|(at, word)| {

@@ -1,7 +1,7 @@
 //! The language of a sentence.
 
-/// Whether a sentence speaks English, by the words that no sentence does without. What another language states, denies
-/// or bounds is not read.
+/// Whether a sentence speaks English, by the words that no sentence does without. Statements, denials and bounds in
+/// another language are not read.
 pub(crate) fn is_english(sentence: &str) -> bool {
     const WORDS: [&str; 53] = [
         "the",

@@ -1,7 +1,7 @@
 //! Content of a reference answer, without the markup around it.
 //!
-//! A reference is read whole. Nothing of it is left out but a box, a tag, the word that announces it, and the brackets
-//! of a list with one string. What cannot be read whole stays as it is, for a comparison of words.
+//! A reference is read whole. Only these are left out: a box, a tag, its announcing word, and the brackets of a list
+//! with one string. A text that cannot be read whole stays unchanged, for a comparison of words.
 
 use std::borrow::Cow;
 
@@ -58,7 +58,7 @@ fn only_solution(text: &str) -> Option<&str> {
     (is_noun && !formula.is_empty()).then_some(formula)
 }
 
-/// What follows `Answer:`, `\text{Answer: }` and `The final answer is` at the start.
+/// Text behind `Answer:`, `\text{Answer: }` and `The final answer is` at the start.
 fn announced(text: &str) -> Option<&str> {
     let open = text.trim_start_matches(['*', '$', ' ']);
     let grouped = open.strip_prefix("\\text{").or_else(|| open.strip_prefix("\\textbf{"));

@@ -8,7 +8,7 @@ use crate::math::parse::stance::{denies, has, words_of};
 use crate::math::reader::Reader;
 use crate::number::numbers_in;
 
-/// Places at which an answer may end and its sentence go on, the widest reading first.
+/// Places at which an answer may end and its sentence continue, the widest reading first.
 const MAX_CUTS: usize = 12;
 
 /// The answer a line starts with: all of it, if it reads as one. Otherwise it is the longest head that does, up to a mark
@@ -123,7 +123,7 @@ fn goes_on_saying(rest: &str) -> bool {
     has(&CONTINUATIONS, word) && (!may_compute || numbers_in(clause).is_empty())
 }
 
-/// Where a line may be cut: marks and words that go on, outside formulas and brackets.
+/// Places where a line may be cut: marks and words that continue it, outside formulas and brackets.
 fn cuts(line: &str) -> Vec<usize> {
     const WORDS: [&str; 27] = [
         " instead of ",
@@ -195,7 +195,7 @@ fn cuts(line: &str) -> Vec<usize> {
     cuts
 }
 
-/// Whether what stands in brackets behind an answer says nothing that changes it: no number, unit, base or modulus.
+/// Whether the text in brackets behind an answer leaves it unchanged: no number, unit, base or modulus.
 pub(crate) fn is_remark(text: &str) -> bool {
     let inside = text.trim_start_matches([' ', '(']);
     let inside = inside.split(')').next().unwrap_or(inside);

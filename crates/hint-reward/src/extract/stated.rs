@@ -285,7 +285,7 @@ fn is_input(behind: &str) -> bool {
         && numbers_in(behind).is_empty()
 }
 
-/// Whether a sentence tells what to do or what there is nothing of: `Take 7 from it`, `The 7 birds flew, leaving none`.
+/// Whether a sentence gives an instruction or states an absence: `Take 7 from it`, `The 7 birds flew, leaving none`.
 fn instructs(clause: &str) -> bool {
     const VERBS: [&str; 13] = [
         "take", "add", "subtract", "remove", "multiply", "divide", "consider", "let", "note",
@@ -340,7 +340,7 @@ fn is_bounded(before: &str) -> bool {
     !is_sum && !is_amount && has(&BOUNDS, word)
 }
 
-/// Whether a number stands in brackets or in a phrase that only says when, where or of what.
+/// Whether a number stands in brackets or in a phrase of time, place or topic.
 fn is_aside(clause: &str, mention: &NumberMention) -> bool {
     const DETERMINERS: [&str; 14] = [
         "the", "those", "these", "all", "his", "her", "their", "its", "a", "each", "every",
@@ -366,7 +366,7 @@ fn is_aside(clause: &str, mention: &NumberMention) -> bool {
     is_ordinal || has(&PREPOSITIONS, word)
 }
 
-/// Where the last verb that states a result ends.
+/// End of the last verb that states a result.
 fn last_verb(clause: &str) -> usize {
     const VERBS: [&str; 22] = [
         " is ",

@@ -19,16 +19,17 @@ const MAX_ANSWER: u64 = 1 << 20;
 
 /// A reward computed by a service: an LLM judge, a sandbox, a proof checker.
 ///
-/// Completions of one problem are asked about several at a time, see [`HttpJudge::with_parallel`], and their scores
-/// are in order. Each is posted as JSON, `{"prompt", "completion", "reference", "accepted", "problem_id", "columns"}`
-/// without those that are not known, and the service answers `{"score": NUMBER}`. A request that times out, cannot connect or answers with status 408, 425, 429 or 5xx is
-/// tried again, a bounded number of times. Then the completion has an error, never a score.
+/// Completions of one problem are asked about several at a time, see [`HttpJudge::with_parallel`], and their scores are
+/// in order. Each is posted as JSON, `{"prompt", "completion", "reference", "accepted", "problem_id", "columns"}`
+/// without those that are not known, and the service answers `{"score": NUMBER}`. A request is tried again, up to a
+/// bound, if it times out, cannot connect or has status 408, 425, 429 or 5xx. Then the completion has an error, never a
+/// score.
 ///
 /// The token goes to this address only: redirects are not followed, and no proxy of the environment is used. Neither
 /// `Debug` nor an error shows the token, or the user and query of the address.
 ///
-/// As a [`Verifier`] it returns [`Verdict::Correct`] above its threshold. What cannot be judged has the verdict
-/// [`Verdict::Error`], for that completion alone, so that a training loop can drop it.
+/// As a [`Verifier`] it returns [`Verdict::Correct`] above its threshold. A completion that cannot be judged
+/// has the verdict [`Verdict::Error`], for itself alone, so that a training loop can drop it.
 ///
 /// # Examples
 ///
@@ -85,8 +86,8 @@ impl Failure {
 }
 
 impl HttpJudge {
-    /// Returns the judge of this name at this address: 30 seconds per request, 3 attempts, half a second before the
-    /// second and twice as long before each further one.
+    /// Returns the judge of this name at this address. It has 30 seconds per request and 3 attempts, with a pause
+    /// of half a second before the second one. The pause doubles each time.
     pub fn new(name: impl Into<String>, url: impl Into<String>) -> Self {
         Self {
             name: name.into(),
@@ -246,8 +247,8 @@ impl Verifier for HttpJudge {
     }
 }
 
-/// The pause that `Retry-After` asks for: seconds, or a date, which is measured from the answer's own so that no clock
-/// is read.
+/// The pause that `Retry-After` asks for: seconds, or a date. A date is measured from the answer's own so that no
+/// clock is read.
 fn pause(asked: &str, date: Option<&str>) -> Option<Duration> {
     if let Ok(seconds) = asked.trim().parse() {
         return Some(Duration::from_secs(seconds));

@@ -36,7 +36,7 @@ pub(crate) struct Answer<'t> {
 }
 
 impl<'t> Answer<'t> {
-    /// Reads a text. What cannot be read is kept as text.
+    /// Reads a text. A text that cannot be read is kept as text.
     ///
     /// # Errors
     ///
@@ -166,8 +166,8 @@ pub(crate) fn is_same_answer(a: &str, b: &str, reader: &mut Reader) -> Result<bo
     compare(&first, &second, &strictness, 0.01, reader)
 }
 
-/// Whether both texts name the same choice or say the same of yes, no, true and false, one of them without a word
-/// more.
+/// Whether both texts name the same choice or the same of yes, no, true and false. One of them must have no
+/// further word.
 fn names_alike(a: &str, b: &str) -> bool {
     match (named(a), named(b)) {
         (Some(a), Some(b)) => a.what == b.what && (a.rest.is_empty() || b.rest.is_empty()),
@@ -275,7 +275,7 @@ fn respelled(text: Cow<'_, str>) -> Cow<'_, str> {
     text
 }
 
-/// The `\times` of two vectors as a command of its own, which no formula has: a cross product is no product of numbers.
+/// The `\times` of two vectors as a command of its own, which no formula has. A cross product is no product of numbers.
 fn crossed(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
@@ -401,7 +401,7 @@ impl Measure {
     }
 }
 
-/// The value of a text that is one real number, with its unit and whatever its name.
+/// The value of a text that is one real number, with its unit and with any name.
 pub(crate) fn measured(text: &str, reader: &mut Reader) -> Option<Measure> {
     let text = respelled(plain(text));
     let mut node = reading(&text, Commas::Usual, reader).ok()?.node;
@@ -431,7 +431,7 @@ pub(crate) fn measured(text: &str, reader: &mut Reader) -> Option<Measure> {
     }
 }
 
-/// How a text reads as a whole.
+/// Reading of a text as a whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Readable {
     Answer,

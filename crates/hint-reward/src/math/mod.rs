@@ -1,10 +1,11 @@
 //! Reading and comparing mathematical answers.
 //!
-//! Text becomes tokens (`lex`), tokens become a tree (`parse`, `tree`), the tree is brought into the form that is
-//! compared, and two trees are compared (`compare`) down to expressions, which are equal when they are the same number
-//! or the same function (`value`). Every step spends from one work budget, so a comparison ends without a clock.
+//! Text becomes tokens (`lex`), tokens become a tree (`parse`, `tree`), and the tree is brought into the form that is
+//! compared. Two trees are compared (`compare`) down to expressions. These are equal when they are the same number or
+//! the same function (`value`). Every step spends from one work budget, so a comparison ends without a clock.
 //!
-//! [`MathVerifier`](crate::MathVerifier) is the door. [`Strictness`] says what a comparison forgives.
+//! [`MathVerifier`](crate::MathVerifier) is the entry point. [`Strictness`] lists the differences
+//! that a comparison forgives.
 
 pub(crate) mod answer;
 pub(crate) mod compare;

@@ -3,7 +3,7 @@
 use crate::math::fuel::{DEFAULT_FUEL, Fuel};
 use crate::math::tree::node::Node;
 
-/// What one judgment reads with: its budget, and the answer it read last.
+/// State of one judgment: its budget, and the answer it read last.
 #[derive(Debug)]
 pub(crate) struct Reader {
     pub(crate) fuel: Fuel,

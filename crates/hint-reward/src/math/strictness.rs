@@ -20,7 +20,7 @@ impl Rule {
     }
 }
 
-/// What a comparison forgives; everything is strict by default.
+/// Differences that a comparison forgives; everything is strict by default.
 ///
 /// # Examples
 ///

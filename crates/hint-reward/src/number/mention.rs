@@ -8,14 +8,14 @@ use crate::number::value::ExactNumber;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct NumberMention {
-    /// Where it stands, in bytes.
+    /// Place, in bytes.
     pub span: Range<usize>,
-    /// What it may mean, the plain reading first: `50%` is 50 and 1/2.
+    /// Possible values, the plain reading first: `50%` is 50 and 1/2.
     pub readings: Vec<ExactNumber>,
     /// The numbers that it is made of: 3 and 4 for `3/4`, 2 and 100 for `two hundred`. Empty for a
     /// number of one piece.
     pub parts: Vec<ExactNumber>,
-    /// What it is there for.
+    /// Its role.
     pub role: NumberRole,
 }
 
@@ -26,7 +26,7 @@ impl NumberMention {
     }
 }
 
-/// What a number is there for.
+/// Role of a number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum NumberRole {
@@ -34,14 +34,14 @@ pub enum NumberRole {
     Quantity,
     /// A fraction in words: `half`, `two thirds`, `a quarter`.
     Fraction,
-    /// A word that operates or stands for a thing and states no value: `twice`, `double`, `halve`,
-    /// `one` where it stands alone, since it is mostly a pronoun, and small numbers of things that are
-    /// known already (`the two ends`, `no two of them`).
+    /// A word that operates or stands for a thing and states no value: `twice`, `double`, `halve`.
+    /// Also `one` where it stands alone, since it is mostly a pronoun, and small numbers of known
+    /// things (`the two ends`, `no two of them`).
     Loose,
     /// A place in an order: `3rd`, `the fifth term`.
     Ordinal,
-    /// A name: the number of a list item or of a step (`2.`, `(3)`, `Step 2`, `case 1`), or a count
-    /// of such things (`two cases`).
+    /// A name: the number of a list item or a step (`2.`, `(3)`, `Step 2`, `case 1`), or a count of
+    /// these (`two cases`).
     Label,
     /// A year: `in 2019`, `March 2015`.
     Year,

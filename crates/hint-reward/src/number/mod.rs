@@ -1,8 +1,8 @@
 //! Numbers that a text states, in digits and in words.
 //!
-//! [`numbers_in`] finds every number of a text with its place, its exact value and its role: a quantity, a fraction, a
-//! place in an order, a label, a year. Leak checks use it to see whether a hint states the answer; the verifier uses
-//! its number words and its vulgar fractions.
+//! [`numbers_in`] finds every number of a text with its place, its exact value and its role. Roles are a quantity, a
+//! fraction, a place in an order, a label, a year. Leak checks use it to see whether a hint states the answer; the
+//! verifier uses its number words and its vulgar fractions.
 //!
 //! | item | what it is |
 //! |---|---|

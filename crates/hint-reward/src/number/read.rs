@@ -6,10 +6,10 @@ use crate::number::word;
 
 /// Every number that `text` mentions, from left to right; none overlaps another.
 ///
-/// Digits count in every notation (`1,250.75`, `.5`, `3/4`, `\frac{3}{4}`, `½`, `50%`), words as
-/// cardinals (`seven`, `two hundred and fifty`, `3 million`), fractions (`half`, `two thirds`) and
-/// multiples (`twice`). Digits inside a name (`x_1`, `H2`) do not count, and neither do `first`,
-/// `second`, `pair`, `couple`, `both` and articles.
+/// Digits count in every notation (`1,250.75`, `.5`, `3/4`, `\frac{3}{4}`, `½`, `50%`). Words count
+/// as cardinals (`seven`, `two hundred and fifty`, `3 million`), fractions (`half`, `two thirds`)
+/// and multiples (`twice`). Digits inside a name (`x_1`, `H2`) do not count, and neither do
+/// `first`, `second`, `pair`, `couple`, `both` and articles.
 ///
 /// ```
 /// use hint_reward::number::{NumberRole, numbers_in};

@@ -5,7 +5,7 @@ use std::ops::Range;
 use crate::number::mention::{NumberMention, NumberRole};
 use crate::number::value::ExactNumber;
 
-/// What stands around a number.
+/// Context of a number.
 pub(super) struct Neighbors<'t> {
     pub(super) text: &'t str,
     pub(super) span: Range<usize>,
@@ -14,14 +14,14 @@ pub(super) struct Neighbors<'t> {
     pub(super) next: Option<&'t str>,
 }
 
-/// What a number behind them names.
+/// Words that a number behind them names.
 const NAMED: [&str; 27] = [
     "step", "steps", "part", "parts", "case", "cases", "hint", "question", "problem", "exercise",
     "theorem", "lemma", "figure", "equation", "eq", "line", "method", "option", "stage", "phase",
     "section", "chapter", "example", "rule", "level", "item", "idea",
 ];
 
-/// What a text is structured by, and counts.
+/// Words for the structure of a text, which it also counts.
 const COUNTED: [&str; 17] = [
     "steps",
     "parts",
@@ -42,7 +42,7 @@ const COUNTED: [&str; 17] = [
     "sides",
 ];
 
-/// What stands before a small number of things that are known already: `the two ends`, `no two of them`.
+/// Words before a small number of known things: `the two ends`, `no two of them`.
 const DETERMINERS: [&str; 17] = [
     "the",
     "these",
@@ -63,10 +63,10 @@ const DETERMINERS: [&str; 17] = [
     "following",
 ];
 
-/// What stands before a modulus.
+/// Words before a modulus.
 const BEFORE_MODULUS: [&str; 3] = ["mod", "modulo", "pmod"];
 
-/// What stands before a year.
+/// Words before a year.
 const BEFORE_YEAR: [&str; 20] = [
     "in",
     "since",

@@ -215,7 +215,7 @@ impl<'t> Scan<'t> {
         }
     }
 
-    /// Whether nothing but white space or one hyphen stands between each of these pieces and its
+    /// Whether only white space or one hyphen stands between each of these pieces and its
     /// successor.
     fn only_spaces(&self, pieces: Range<usize>) -> bool {
         pieces.into_iter().all(|at| match self.pieces.get(at + 1) {
@@ -239,7 +239,7 @@ impl<'t> Scan<'t> {
         self.is_word(at, "and")
     }
 
-    /// What stands around these pieces.
+    /// Context of these pieces.
     fn neighbors(&self, pieces: Range<usize>) -> Neighbors<'t> {
         let text = |at: usize| self.pieces.get(at).map(|piece| &self.text[piece.span.clone()]);
         let span = self.pieces[pieces.start].span.start..self.pieces[pieces.end - 1].span.end;

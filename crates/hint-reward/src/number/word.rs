@@ -1,6 +1,6 @@
 //! Number words of English.
 
-/// What a number word says.
+/// Meaning of a number word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Word {
     /// Zero to nineteen.
@@ -9,7 +9,7 @@ pub(super) enum Word {
     Ten(i64),
     /// Dozen, hundred, thousand, million, billion.
     Scale(i64),
-    /// Half, quarter: nothing but a part of something.
+    /// Half, quarter: only a part of something.
     Part(i64),
     /// Third, fifth, …: a part of something, or a place in an order.
     OrdinalPart(i64),
@@ -96,7 +96,7 @@ pub(crate) fn cardinal(word: &str) -> Option<i64> {
     place(&UNITS).or_else(|| place(&TENS).map(|tens| 10 * tens + 20))
 }
 
-/// What `word` says, in lower case; `None` if it is no number word. `first` and `second` are none:
+/// Meaning of `word`, in lower case; `None` if it is no number word. `first` and `second` are none:
 /// they order steps, and a `second` is a unit.
 pub(super) fn word(word: &str) -> Option<Word> {
     if let Some(value) = cardinal(word) {

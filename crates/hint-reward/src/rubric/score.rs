@@ -10,7 +10,7 @@ use crate::reward::Reward;
 use crate::verifier::Verifier;
 use crate::verifier::{Judgment, Verdict};
 
-/// What a [`Rubric`] says about one completion.
+/// Result of a [`Rubric`] for one completion.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Score {
     /// Weighted sum of the parts; 0 when the verdict is a failure, which callers look at first.
@@ -48,7 +48,7 @@ pub struct Rubric {
     parts: Vec<(f64, Box<dyn Reward>)>,
 }
 
-/// Where the verdict comes from.
+/// Source of the verdict.
 enum VerdictSource {
     Verifier(Box<dyn Verifier>),
     Reward { reward: Box<dyn Reward>, threshold: f64 },
@@ -110,8 +110,8 @@ impl Rubric {
         std::iter::once(format!("{} {first}", self.source_weight)).chain(others).collect()
     }
 
-    /// Whether two extracted answers say the same, as the verifier reads them. A rubric whose verdict comes from a
-    /// reward extracts none.
+    /// Whether two extracted answers are equal to the verifier. A rubric whose verdict comes from a reward
+    /// extracts none.
     pub fn same_answer(&self, left: &str, right: &str) -> bool {
         match &self.source {
             VerdictSource::Verifier(verifier) => verifier.same_answer(left, right),
@@ -123,8 +123,8 @@ impl Rubric {
     ///
     /// # Errors
     ///
-    /// An error of a part; [`RewardError::NotFinite`] if a part is NaN or infinite, [`RewardError::GroupLength`] if
-    /// a part returns too few or too many scores, [`RewardError::DuplicatePart`] if two parts share a name.
+    /// An error of a part. [`RewardError::NotFinite`] if a part is NaN or infinite. [`RewardError::GroupLength`] if
+    /// a part returns too few or too many scores. [`RewardError::DuplicatePart`] if two parts share a name.
     pub fn score_group(&self, inputs: &[RewardInput<'_>]) -> Result<Vec<Score>, RewardError> {
         self.check_names()?;
         let mut scores = self.source_scores(inputs)?;

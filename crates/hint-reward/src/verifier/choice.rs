@@ -12,9 +12,9 @@ use crate::verifier::verdict::Judgment;
 
 /// A verifier for multiple choice: the extracted answer names one letter, or gives the text of one choice.
 ///
-/// `B`, `(b)`, `\text{B}`, `B.`, `B) 12` and `Option B` all name B. Where the problem's row has a column `choices`, a
-/// list or an object of letters to texts, the text of a choice names it too, if no other choice has an equal text. A
-/// letter and a text that disagree are incorrect.
+/// `B`, `(b)`, `\text{B}`, `B.`, `B) 12` and `Option B` all name B. The problem's row may have a column `choices`, a
+/// list or an object of letters to texts. Then the text of a choice names it too, if no other choice has an equal
+/// text. A letter and a text that disagree are incorrect.
 ///
 /// # Examples
 ///
@@ -95,7 +95,7 @@ fn by_text(text: &str, choices: &[(char, String)]) -> Option<char> {
     found.next().is_none().then_some(only)
 }
 
-/// What stands behind the letter of an answer: the `12` of `(B) 12`.
+/// Text behind the letter of an answer: the `12` of `(B) 12`.
 fn explanation(answer: &str) -> Option<&str> {
     let start = answer.find([')', '.', ':'])? + 1;
     let rest = answer[start..].trim_matches(['}', ' ', '$', '\\', '~']);

@@ -15,7 +15,7 @@ use crate::verifier::numeric::NumericTolerance;
 use crate::verifier::pattern::PatternMatch;
 use crate::verifier::set::SetMatch;
 
-/// Which verifier judges: where the answer is looked for, and what equals the reference.
+/// Choice of the verifier: the place of the answer, and the equality with the reference.
 ///
 /// # Examples
 ///
@@ -32,23 +32,23 @@ use crate::verifier::set::SetMatch;
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct VerifierConfig {
-    /// Where the answer is looked for.
+    /// Place of the answer.
     pub level: Level,
-    /// What equals the reference.
+    /// Equality with the reference.
     pub equality: Equality,
 }
 
-/// What equals the reference: one of the verifiers of this crate.
+/// Equality with the reference: one of the verifiers of this crate.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
 #[non_exhaustive]
 pub enum Equality {
     /// Mathematics ([`MathVerifier`]).
     Math {
-        /// What the comparison forgives.
+        /// Differences that the comparison forgives.
         #[serde(default)]
         strictness: Strictness,
-        /// How far a value may be from a decimal that stands for it, relative to its size.
+        /// Largest distance of a value from a decimal that stands for it, relative to its size.
         #[serde(default = "exactly")]
         relative_tolerance: f64,
     },

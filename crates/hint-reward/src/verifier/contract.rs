@@ -8,8 +8,9 @@ use crate::verifier::verdict::Judgment;
 
 /// Judges whether a completion gives the reference answer.
 ///
-/// A judgment is never an error: what goes wrong while judging is one of the failure verdicts
-/// ([`Verdict::is_failure`](crate::verifier::verdict::Verdict::is_failure)), so that it cannot be mistaken for a wrong answer.
+/// A judgment is never an error. Faults while judging are failure verdicts
+/// ([`Verdict::is_failure`](crate::verifier::verdict::Verdict::is_failure)), which cannot be mistaken for a wrong
+/// answer.
 ///
 /// # Examples
 ///
@@ -50,7 +51,7 @@ pub trait Verifier: Send + Sync {
         inputs.iter().map(|input| self.verify(input)).collect()
     }
 
-    /// Whether two extracted answers say the same, for votes over answers. By default the same text; a verifier that
+    /// Whether two extracted answers are equal, for votes over answers. By default the same text; a verifier that
     /// reads answers compares them as it compares with a reference.
     fn same_answer(&self, left: &str, right: &str) -> bool {
         left.trim() == right.trim()

@@ -18,10 +18,10 @@ const MAX_DIGITS: usize = 2000;
 /// A verifier by exact numeric equality, else by equality of normalized strings.
 ///
 /// It reads the last balanced `\boxed{…}`, or the whole completion with [`ExactMatch::whole_text`]. Integers,
-/// decimals, fractions (`3/4`, `\frac{3}{4}`) and thousands separators are compared as exact rationals; everything
-/// else without white space (but between digits), dollar signs, `\left`, `\right`, `\text` wrappers and a final full
-/// stop. Thinking is ignored. For anything
-/// mathematical use [`MathVerifier`](crate::verifier::math::MathVerifier).
+/// decimals, fractions (`3/4`, `\frac{3}{4}`) and thousands separators are compared as exact rationals. Everything
+/// else is compared without white space (except between digits), dollar signs, `\left`, `\right`, `\text` wrappers
+/// and a final full stop. Thinking is ignored. For anything mathematical use
+/// [`MathVerifier`](crate::verifier::math::MathVerifier).
 ///
 /// A truncated completion is judged by the answer it gave; [`Verdict::Truncated`](crate::Verdict::Truncated) means it gave none.
 ///
@@ -101,7 +101,7 @@ fn equal(left: &str, right: &str) -> bool {
     }
 }
 
-/// The text without decoration that does not change what it says.
+/// The text without decoration that leaves its meaning unchanged.
 fn normalize(text: &str) -> String {
     let mut text = bare(text).replace("{,}", ",");
     for wrapper in ["\\text{", "\\mathrm{", "\\textbf{", "\\mathbf{"] {

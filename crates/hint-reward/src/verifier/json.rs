@@ -15,7 +15,7 @@ const MAX_SEARCHED: usize = 65_536;
 /// Brackets at which JSON may start that are tried.
 const MAX_TRIES: usize = 1000;
 
-/// A verifier for structured output: the JSON of the completion is valid under a schema, and equals the reference where
+/// A verifier for structured output. The JSON of the completion is valid under a schema, and equals the reference where
 /// that is JSON.
 ///
 /// The JSON is the last fenced block, else the whole completion, else its last object or list; thinking is ignored. `1`

@@ -13,25 +13,25 @@ use crate::verifier::verdict::{Judgment, Verdict};
 
 /// A verifier by mathematical equivalence.
 ///
-/// The answer is found by an [`Extraction`], read as LaTeX, plain text or both, and compared with the reference:
-/// numbers exactly, expressions as formulas, and lists, tuples, sets, intervals, equations, inequalities, matrices,
-/// choices and words by their own rules. [`Strictness`] says what is forgiven; nothing is by default. A comparison
-/// is symmetric and gives the same verdict every time: its budget is a work counter, not a clock, and holds in any
-/// thread.
+/// The answer is found by an [`Extraction`], read as LaTeX, plain text or both, and compared with the reference.
+/// Numbers are compared exactly, and expressions as formulas. Lists, tuples, sets, intervals, equations,
+/// inequalities, matrices, choices and words have their own rules. [`Strictness`] lists the differences that are
+/// forgiven, none by default. A comparison is symmetric and gives the same verdict every time. Its budget is a work
+/// counter, not a clock, and holds in any thread.
 ///
-/// A truncated completion is judged by the answer it gave, in a closed box or tag or in a sentence with text behind it;
+/// A truncated completion is judged by its answer, in a closed box or tag or in a sentence with text behind it.
 /// [`Verdict::Truncated`] means it gave none.
 ///
-/// # How equality of expressions is decided
+/// # Equality of expressions
 ///
 /// 1. Values that are rational are computed and compared exactly.
-/// 2. Other expressions are evaluated at random points of two finite fields above 2⁶¹, with π and e as unknowns and
-///    roots of positive numbers exact. Equal values there mean equal expressions, with an error below 1e-12
-///    (Schwartz and Zippel); different values mean different expressions unless a function or a symbolic power
-///    occurs, which has laws a field does not know.
+/// 2. Other expressions are evaluated at random points of two finite fields above 2⁶¹. π and e are unknowns there,
+///    and roots of positive numbers are exact. Equal values there mean equal expressions, with an error below 1e-12
+///    (Schwartz and Zippel). Different values mean different expressions, unless a function or a symbolic power
+///    occurs: a field lacks its laws.
 /// 3. Then both are evaluated in double-double arithmetic with error bounds, at several real points where there are
-///    variables. They are different if they differ beyond the bounds anywhere, and equal if they agree to 20 digits
-///    everywhere both have a value. Variables are real; complex numbers are tried where no real value exists.
+///    variables. They are different if they differ beyond the bounds anywhere. They are equal if they agree to 20
+///    digits everywhere both have a value. Variables are real; complex numbers are tried if no real value exists.
 ///
 /// # Examples
 ///
@@ -98,7 +98,7 @@ impl MathVerifier {
 
     /// Sets how far, relative to its size, a value may be from a decimal that stands for it. Default 1e-12.
     ///
-    /// The tolerance is never looser than one unit in the last digit written, and two decimals are only equal when
+    /// The tolerance is never looser than one unit in the last digit written. Two decimals are only equal when
     /// they are the same number.
     ///
     /// # Errors
@@ -228,8 +228,8 @@ impl Verifier for MathVerifier {
 
 /// Whether two answers are mathematically the same, under the strict rules.
 ///
-/// A pair that cannot be compared within the default budget is not equivalent; use [`MathVerifier::compare`] to tell
-/// the two apart.
+/// A pair that cannot be compared within the default budget is not equivalent; [`MathVerifier::compare`]
+/// distinguishes the two.
 ///
 /// # Examples
 ///

@@ -28,8 +28,8 @@ pub struct RegexMatch {
 }
 
 impl RegexMatch {
-    /// Returns the reward of this name for this pattern, in the syntax of the `regex` crate: it takes time linear in
-    /// the text whatever the pattern.
+    /// Returns the reward of this name for this pattern, in the syntax of the `regex` crate. It takes time linear in
+    /// the text for every pattern.
     ///
     /// # Errors
     ///

@@ -66,7 +66,7 @@ impl Verifier for SetMatch {
     }
 }
 
-/// Whether a text says that there are no items, and not only says nothing.
+/// Whether a text states that there are no items, and is not just empty.
 fn is_empty_set(text: &str) -> bool {
     let text: String = text.chars().filter(|c| !c.is_whitespace() && *c != '$').collect();
     matches!(&*text, "[]" | "{}" | "\\{\\}" | "\\emptyset" | "\\varnothing" | "∅")

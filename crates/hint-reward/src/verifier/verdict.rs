@@ -36,7 +36,7 @@ pub enum Verdict {
     ReferenceUnparseable,
     /// The comparison used up its budget.
     Timeout,
-    /// The verifier failed in another way; [`Judgment::reason`] says how.
+    /// The verifier failed in another way; [`Judgment::reason`] has the cause.
     Error,
 }
 

@@ -7,7 +7,7 @@
 //! ```
 //!
 //! Prints one table, for all problems and by level and category. It has the accuracy of one greedy
-//! completion per problem, and avg@k, pass@k and maj@k of sampled ones, with 95 % intervals over
+//! completion per problem. It has avg@k, pass@k and maj@k of sampled ones, with 95 % intervals over
 //! problems. `--out FILE.json` keeps everything, down to each completion's verdict. The default
 //! takes half a minute on two CPU cores. `--help` lists the options.
 
@@ -47,8 +47,9 @@ pub struct Options {
     #[arg(long, default_value = "tiny")]
     model: String,
 
-    /// `swaps`, `chains` or `walks` (made up on the spot), `gsm-symbolic` or `champ` (from `hint-prepare`), or a file
-    /// or folder of problems in JSON, CSV or Parquet. `owner/name[@revision][:split]` is on the Hugging Face Hub.
+    /// `swaps`, `chains` or `walks` (made up on the spot), or `gsm-symbolic` or `champ` (from `hint-prepare`). Or a
+    /// file or folder of problems in JSON, CSV or Parquet. `owner/name[@revision][:split]` is on the Hugging Face
+    /// Hub.
     #[arg(long, default_value = "swaps")]
     problems: String,
 

@@ -147,7 +147,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     drop(live);
     print(&summary);
     if stop.requested() {
-        note!("stopped; the same command goes on");
+        note!("stopped; the same command continues");
     }
     Ok(stop.exit_code())
 }

@@ -18,8 +18,8 @@ pub enum HubError {
 
     /// There is no such repository, or it is not shown.
     #[error(
-        "there is no file or folder `{name}`, and {endpoint} shows no {kind} `{repo}`; check the name, and if it \
-         is private or gated, ask for access at {page} and set HF_TOKEN, or run `hf auth login`"
+        "there is no file or folder `{name}`, and {endpoint} shows no {kind} `{repo}`; check the \
+         name; if it is private or gated, ask for access at {page} and set HF_TOKEN, or run `hf auth login`"
     )]
     NotFound {
         /// As given.
@@ -37,7 +37,7 @@ pub enum HubError {
     /// The token does not give access.
     #[error(
         "{endpoint} refuses access to the {kind} `{repo}` (status {status}); accept its conditions at {page}, and \
-         check that the token (HF_TOKEN, or that of `hf auth login`) may read it"
+         check that the token (HF_TOKEN, or the one of `hf auth login`) may read it"
     )]
     Denied {
         /// `model` or `data set`.

@@ -36,8 +36,8 @@ const ENDINGS: [&str; 11] = [
 ];
 
 impl HubName {
-    /// Reads a name. `None` for a text that cannot be one, and for a mistyped path: it ends like a file, or
-    /// its first part is a local folder. `owner/name@main` is a name in any case.
+    /// Reads a name. `None` for a text that cannot be one, and for a mistyped path. Such a path ends like a
+    /// file, or its first part is a local folder. `owner/name@main` is a name in any case.
     pub fn parse(text: &str) -> Option<Self> {
         let (name, part) = match text.split_once(':') {
             Some((name, part)) => (name, Some(part)),
@@ -74,8 +74,8 @@ impl HubName {
         self.revision.as_deref().unwrap_or("main")
     }
 
-    /// The part. Of a model it is a folder or a GGUF file, of a data set a split, a subset, `subset/split`, or a
-    /// file.
+    /// The part. Of a model it is a folder or a GGUF file. Of a data set it is a split, a subset,
+    /// `subset/split`, or a file.
     pub fn part(&self) -> Option<&str> {
         self.part.as_deref()
     }

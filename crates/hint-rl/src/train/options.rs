@@ -24,7 +24,7 @@ pub struct Options {
     /// The methods to run, one after the other, from the same weights and seed, such as `grpo,hint,luffy`. `grpo` has
     /// no hints, `hint` is this configuration, and `sft` is supervised, on the problems' solutions. Presets
     /// (docs/methods.md) run on the model, data, optimizer, steps and sampling of this configuration [default: `grpo`
-    /// and `hint`; with --config, `grpo` and the file's name].
+    /// and `hint`, or `grpo` and the file of --config].
     #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
     pub method: Vec<String>,
 
@@ -33,9 +33,9 @@ pub struct Options {
     #[arg(long, default_value = "tiny")]
     pub model: String,
 
-    /// `swaps`, `chains` or `walks` (made up on the spot), `gsm-symbolic` or `champ` (from `hint-prepare`), or a file
-    /// or folder of problems in JSON, CSV or Parquet. `owner/name[@revision][:split]` is on the Hugging Face Hub.
-    /// Several are mixed, each with an optional weight [default: `swaps` with the tiny model, `chains` with
+    /// `swaps`, `chains` or `walks` (made up on the spot), or `gsm-symbolic` or `champ` (from `hint-prepare`). Or a
+    /// file or folder of problems in JSON, CSV or Parquet. `owner/name[@revision][:split]` is on the Hugging Face
+    /// Hub. Several are mixed, each with an optional weight [default: `swaps` with the tiny model, `chains` with
     /// `tiny-tasks`, else `gsm-symbolic`].
     #[arg(long, value_name = "NAME|FILE[=WEIGHT]")]
     pub problems: Vec<String>,

@@ -62,8 +62,8 @@ pub(super) fn model_place(name: &str) -> Result<Place> {
         name => {
             let on_hub = HubName::parse(name).with_context(|| {
                 format!(
-                    "there is no `{name}`; a model is `tiny`, `tiny-tasks`, `smollm2`, a folder in Hugging Face format, a \
-                     GGUF file, the folder of a run, or `owner/name` on the Hugging Face Hub"
+                    "there is no `{name}`; a model is `tiny`, `tiny-tasks`, `smollm2`, a GGUF \
+                     file, a folder (Hugging Face format or a run), or `owner/name` on the Hub"
                 )
             })?;
             let fetched = hub::fetch(Kind::Model, &on_hub, &mut notice)?;

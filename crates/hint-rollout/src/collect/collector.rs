@@ -227,8 +227,8 @@ impl Collector {
     }
 
     /// The complete state that a resumed run needs to continue with the same rollouts. It holds the
-    /// state of the hint provider, the success of the problems, the number drawn, and the groups that
-    /// may train again. It goes into every checkpoint.
+    /// state of the hint provider, the success of the problems, the number drawn, and the groups for
+    /// replay. It goes into every checkpoint.
     pub fn state(&self) -> Value {
         self.snapshot()()
     }

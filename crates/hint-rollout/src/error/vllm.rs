@@ -91,7 +91,7 @@ pub enum VllmError {
     },
 
     /// The server did not resume after a change of weights.
-    #[error("`{server}` is still paused after new weights were loaded; start it anew")]
+    #[error("`{server}` is still paused after new weights were loaded; start it again")]
     Paused {
         /// The server.
         server: String,

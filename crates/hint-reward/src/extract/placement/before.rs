@@ -197,7 +197,7 @@ fn command_at_end(text: &str) -> Option<(&str, &str)> {
     (!name.is_empty() && !head.ends_with('\\')).then_some((head, name))
 }
 
-/// Where the group opens that a text ends with.
+/// Start of the group that a text ends with.
 fn matching(text: &str) -> Option<usize> {
     let mut depth = 0_usize;
     for (at, byte) in text.bytes().enumerate().rev() {
@@ -211,7 +211,7 @@ fn matching(text: &str) -> Option<usize> {
     None
 }
 
-/// Whether nothing but marks stands in the line in front.
+/// Whether the line in front holds only marks.
 fn starts_line(head: &str) -> bool {
     let line = head.rsplit('\n').next().unwrap_or(head);
     line.chars().all(|c| c.is_whitespace() || "*_>#-".contains(c))

@@ -157,7 +157,7 @@ fn goes_on(text: &str) -> bool {
     !is_mark && !is_item
 }
 
-/// Whether a text goes on with what it follows: `\boxed{1}` and a digit directly behind its dollar sign.
+/// Whether a text continues the text before it: `\boxed{1}` and a digit directly behind its dollar sign.
 fn touches(text: &str) -> bool {
     text.starts_with(|c: char| c.is_ascii_alphanumeric() || "^/+".contains(c))
 }

@@ -13,7 +13,7 @@ use crate::math::value::identity::has_symbols;
 /// Residues a congruence may have at most.
 const MAX_RESIDUES: usize = 64;
 
-/// What a congruence says: its subject is one of the residues by the modulus.
+/// Content of a congruence: its subject is one of the residues by the modulus.
 struct Congruence<'n> {
     subject: Option<&'n Node>,
     residues: Vec<BigInt>,
@@ -86,8 +86,7 @@ impl Comparison<'_, '_> {
         Ok(None)
     }
 
-    /// An answer under a condition. Where both have one they must agree; where one has none, the other may only say
-    /// where the answer lives.
+    /// An answer under a condition. Two conditions must agree. A single one may only give the domain of the answer.
     fn given(&mut self, a: &Node, b: &Node) -> Result<Option<bool>, Stop> {
         Ok(Some(match (a, b) {
             (

@@ -45,8 +45,8 @@ impl Comparison<'_, '_> {
         }
     }
 
-    /// A quantity against something without a unit. A bare value is taken to be in the unit asked for; `9.8 m/s^2` in
-    /// plain text reads as a product; and degrees may come as a multiple of π.
+    /// A quantity against something without a unit. A bare value is taken to be in the unit asked for. `9.8 m/s^2` in
+    /// plain text reads as a product. Degrees may come as a multiple of π.
     pub(super) fn quantity_is(
         &mut self,
         inner: &Node,

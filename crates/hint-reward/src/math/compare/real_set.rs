@@ -8,7 +8,7 @@ use crate::math::value::identity::{Comparer, has_symbols};
 #[derive(Debug, Clone)]
 struct End {
     value: Expr,
-    /// For ordering; ends that are equal are told by [`Comparer::identical`].
+    /// For ordering; [`Comparer::identical`] recognizes equal ends.
     position: f64,
     closed: bool,
 }
@@ -24,7 +24,7 @@ struct Piece {
 #[derive(Debug, Clone)]
 pub(crate) struct RealSet {
     pieces: Vec<Piece>,
-    /// What the set is a condition on, if it was written as one.
+    /// Variable of the condition, if the set was written as one.
     pub(crate) subject: Option<Node>,
 }
 

@@ -31,8 +31,8 @@ fn words(text: &str) -> Vec<String> {
         .collect()
 }
 
-/// Whether two texts have the same words and formulas, whatever sets them: without text commands, dollar signs, sizing
-/// commands, articles and a final full stop. Single letters and formulas keep their case.
+/// Whether two texts have the same words and formulas, set in any way. Text commands, dollar signs, sizing commands,
+/// articles and a final full stop do not count. Single letters and formulas keep their case.
 pub(crate) fn same_wording(a: &str, b: &str) -> bool {
     let (a, b) = (wording(a), wording(b));
     !a.is_empty() && a == b

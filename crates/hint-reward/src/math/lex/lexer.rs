@@ -11,7 +11,7 @@ use crate::number::glyph::vulgar_fraction;
 /// Tokens beyond which a text is not read as an answer.
 const MAX_TOKENS: usize = 4096;
 
-/// What lexing found.
+/// Result of lexing.
 #[derive(Debug)]
 pub(crate) struct Lexed<'a> {
     pub(crate) tokens: Vec<Token<'a>>,
@@ -59,7 +59,8 @@ pub(super) struct Lexer<'a, 'f> {
     pub(super) has_math_character: bool,
     /// Depth of brackets that hold lists.
     pub(super) depth: usize,
-    /// How many arguments of a fraction command are still to come: those take one digit each when unbraced.
+    /// Number of arguments of a fraction command that are still to come: those take one digit each when
+    /// unbraced.
     pub(super) single_digits: u8,
     /// `single_digits` as it will be behind each open group.
     pub(super) groups: Vec<u8>,

@@ -13,7 +13,7 @@ const MAX_DIGITS: usize = 3000;
 /// Largest decimal exponent of scientific notation that is read.
 const MAX_EXPONENT: i32 = 4000;
 
-/// How a comma between digits is read.
+/// Reading of a comma between digits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Commas {
     /// Between groups of three at the top level it separates thousands, elsewhere items.
@@ -33,7 +33,7 @@ pub(crate) struct Read<'a> {
     pub(crate) ambiguous: bool,
 }
 
-/// Reads the literal a text starts with: a digit, or a point and a digit. `nested` says whether it stands in
+/// Reads the literal a text starts with: a digit, or a point and a digit. `nested` marks a literal in
 /// brackets, where commas separate items.
 pub(crate) fn read_literal(text: &str, commas: Commas, nested: bool) -> Result<Read<'_>, Stop> {
     let bytes = text.as_bytes();
@@ -118,8 +118,8 @@ fn digits(bytes: &[u8], at: usize) -> usize {
     at + bytes[at.min(bytes.len())..].iter().take_while(|byte| byte.is_ascii_digit()).count()
 }
 
-/// Groups of exactly three digits behind the first, their end, and whether a separator was one that only stands
-/// inside numbers (`{,}`, a thin space, a space).
+/// Groups of exactly three digits behind the first, their end, and a flag. The flag marks a separator that only
+/// stands inside numbers (`{,}`, a thin space, a space).
 fn thousands(text: &str, mut at: usize) -> (Vec<&str>, usize, bool) {
     const SOFT: [&str; 9] =
         ["{,}", ",\\!", "\\,", "\\ ", "\u{202f}", "\u{a0}", "\u{2009}", "~", " "];

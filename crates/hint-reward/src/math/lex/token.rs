@@ -9,7 +9,7 @@ pub(crate) struct Token<'a> {
     pub(crate) spaced: bool,
 }
 
-/// What a token is.
+/// Kind of a token.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Kind<'a> {
     Number(Literal<'a>),

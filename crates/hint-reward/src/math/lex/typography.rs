@@ -1,7 +1,7 @@
 //! One spelling for characters that differ only in how they look.
 //!
 //! Digits of other scripts, full-width and mathematical letters, runs of superscripts and subscripts, circled numbers,
-//! HTML tags, invisible characters, and LaTeX commands whose backslash a JSON reader took for an escape.
+//! HTML tags and invisible characters. Also LaTeX commands whose backslash a JSON reader took for an escape.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -41,8 +41,8 @@ const DAMAGED: [(char, char, &[&str]); 7] = [
     ('\u{7}', 'a', &["lpha", "ngle", "pprox", "rc", "st"]),
 ];
 
-/// Whether a command in the text was damaged by a JSON reader, and is read as what it was: `\frac` as a form feed and
-/// `rac`.
+/// Whether a JSON reader damaged a command in the text, which is read in its original form. `\frac` may be a form
+/// feed and `rac`.
 pub(crate) fn has_damaged_command(text: &str) -> bool {
     has_split_command(text)
         || text.char_indices().any(|(at, c)| is_damaged_command(c, &text[at + c.len_utf8()..]))
@@ -61,7 +61,7 @@ fn has_split_command(text: &str) -> bool {
     text.match_indices('\n').any(|(at, _)| is_end(&text[at + 1..]))
 }
 
-/// Whether the text starts with this end of a command and goes on as a formula does.
+/// Whether the text starts with this end of a command and continues as a formula does.
 fn is_command_tail(rest: &str, tail: &str) -> bool {
     let Some(behind) = rest.strip_prefix(tail) else { return false };
     if tail == "ext" {
@@ -340,7 +340,7 @@ fn letter(c: char) -> Option<&'static str> {
     }
 }
 
-/// What another character is written as.
+/// Spelling of another character.
 fn replacement(c: char) -> Option<&'static str> {
     Some(match c {
         '\u{200b}'..='\u{200f}'

@@ -7,7 +7,7 @@ use num_bigint::BigInt;
 
 use crate::math::tree::node::Rational;
 
-/// What a unit measures and how large it is, as a fraction of the base unit of its kind.
+/// Kind of a unit, and its size as a fraction of the base unit of its kind.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Unit {
     kind: String,
@@ -114,7 +114,7 @@ pub(crate) fn is_unit_expression(text: &str) -> bool {
         && words.all(|word| row(word).is_some())
 }
 
-/// Kind and size of a unit by its spelling, where capitals matter (`mm` and `Mm`), else in small letters for words of
+/// Kind and size of a unit by its spelling, where capitals matter (`mm` and `Mm`). Then in small letters for words of
 /// three or more, else by a prefix: `ns`, `megahertz`.
 fn row(word: &str) -> Option<(&'static str, i64, i64)> {
     let exact = |word: &str| SPELLINGS.get(word);

@@ -1,4 +1,4 @@
-//! The words and commands the lexer knows.
+//! The words and commands of the lexer.
 
 use crate::math::lex::token::Kind;
 use crate::math::tree::node::{Function, Relation};

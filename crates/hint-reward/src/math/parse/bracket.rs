@@ -6,7 +6,7 @@ use crate::math::parse::parser::Parser;
 use crate::math::tree::node::{Expr, Node, Relation};
 
 impl Parser<'_, '_, '_> {
-    /// What stands in round or square brackets, from behind the opening one.
+    /// Content of round or square brackets, from behind the opening one.
     pub(crate) fn bracketed(&mut self, open: char) -> Result<Node, Stop> {
         let (bars, set_braces) =
             (std::mem::take(&mut self.bars), std::mem::take(&mut self.set_braces));
@@ -29,7 +29,7 @@ impl Parser<'_, '_, '_> {
         }
     }
 
-    /// What stands in set braces, from behind the opening one.
+    /// Content of set braces, from behind the opening one.
     pub(crate) fn set(&mut self) -> Result<Node, Stop> {
         let bars = std::mem::take(&mut self.bars);
         self.set_braces += 1;

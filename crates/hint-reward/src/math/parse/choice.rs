@@ -5,11 +5,11 @@ use crate::math::parse::stance::{denies_subject, opens_anew, takes_back};
 /// Bytes beyond which a text is no name with an explanation.
 const MAX_BYTES: usize = 1000;
 
-/// What an answer names.
+/// Name in an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Named<'a> {
     pub(crate) what: What,
-    /// What stands behind the name; empty if nothing does.
+    /// Text behind the name; empty if there is none.
     pub(crate) rest: &'a str,
 }
 
@@ -24,8 +24,8 @@ pub(crate) enum What {
     False,
 }
 
-/// What a text names, if it starts with a name that is marked as one: `B`, `(B) 12`, `\textbf{(B)}\ 12`, `B. 12`,
-/// `Option B`, `Yes, because …`.
+/// Name in a text that starts with a marked name: `B`, `(B) 12`, `\textbf{(B)}\ 12`, `B. 12`, `Option B`,
+/// `Yes, because …`.
 pub(crate) fn named(text: &str) -> Option<Named<'_>> {
     if text.len() > MAX_BYTES {
         return None;

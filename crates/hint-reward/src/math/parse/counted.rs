@@ -8,7 +8,7 @@ use crate::math::parse::stance::{has, words_of};
 
 /// Whether the words behind a value are a unit or name what was counted. `is_one` says that it is one thing or less.
 pub(crate) fn is_counted(words: &str, is_one: bool) -> bool {
-    /// Behind the thing counted they say how, when or of what.
+    /// Behind the counted thing they give manner, time or topic.
     const LINKS: [&str; 22] = [
         "per",
         "of",

@@ -6,12 +6,12 @@ use crate::math::lex::token::{Kind, Token};
 use crate::math::parse::stance::{denies, has, words_of};
 use crate::math::tree::node::Relation;
 
-/// What joins a condition to its answer.
+/// Link between a condition and its answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Tie {
-    /// For, with, when: it says where the answer lives.
+    /// For, with, when: the domain of the answer.
     Domain,
-    /// Where: it says what the letters of the answer mean.
+    /// Where: the meaning of the letters of the answer.
     Definition,
     /// If, unless: without it the answer says more.
     Essential,
@@ -103,7 +103,7 @@ fn is_attained(tokens: &[Token<'_>]) -> bool {
         if matches!(*verb, "attained" | "achieved" | "reached" | "obtained"))
 }
 
-/// How a word ties what follows it to what stands before.
+/// Link that a word makes between the text before and behind it.
 fn tie(text: &str) -> Option<Tie> {
     let mut words = text.split(|c: char| !c.is_ascii_alphabetic()).filter(|word| !word.is_empty());
     Some(match words.next()?.to_ascii_lowercase().as_str() {

@@ -67,7 +67,7 @@ impl<'a> Parser<'_, 'a, '_> {
         Ok(Node::Expr(Expr::Symbol(full.into())))
     }
 
-    /// What stands in the brackets of `P(X = 2)` or `P(A | B)`, which no expression is.
+    /// Content of the brackets of `P(X = 2)` or `P(A | B)`, which no expression is.
     fn event(&mut self) -> Result<Option<String>, Stop> {
         if self.peek() != Some(&Kind::Open('(')) {
             return Ok(None);
@@ -476,8 +476,8 @@ pub(super) fn based_in(digits: &str, base: u32) -> Result<Node, Stop> {
     Ok(Node::Based { value: Rational::from_integer(value), digits, base })
 }
 
-/// A symbol whose subscript has the bound variable, with [`INDEX`] in its place: `a_k` is the same sequence whatever
-/// the variable is called.
+/// A symbol whose subscript has the bound variable, with [`INDEX`] in its place. `a_k` is the same sequence for
+/// every name of the variable.
 fn indexed_by(expr: &Expr, variable: &str) -> Option<Expr> {
     let Expr::Symbol(name) = expr else { return None };
     let (base, subscript) = name.split_once('_')?;

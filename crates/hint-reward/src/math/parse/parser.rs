@@ -89,7 +89,8 @@ fn conditioned(main: Node, tie: Tie, tokens: &[Token<'_>], fuel: &mut Fuel) -> R
     Ok(Node::Difference(Box::new((main, excluded))))
 }
 
-/// Whether a condition goes on with another case: `14 when x = 2 but 9 in general`, `14 when x = 2 and 9 when x = 3`.
+/// Whether a condition continues with another case: `14 when x = 2 but 9 in general`,
+/// `14 when x = 2 and 9 when x = 3`.
 fn distinguishes_cases(tie: Tie, tokens: &[Token<'_>]) -> bool {
     tokens.iter().any(|token| {
         let (Kind::Word(text) | Kind::Text(text)) = token.kind else { return false };
@@ -321,7 +322,7 @@ fn shared_modulus(items: &[Node]) -> Option<Vec<Node>> {
     items.iter().map(class).collect()
 }
 
-/// What joins the items of a list.
+/// Separator of the items of a list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Joint {
     None,

@@ -7,7 +7,7 @@ use crate::math::tree::node::{Expr, Node, Relation};
 /// Bytes beyond which a text is no such phrase.
 const MAX_BYTES: usize = 80;
 
-/// What a whole text says if it is a phrase: `no solution`, `twelve`, `March 14, 2015`, `3:30 p.m.`
+/// Meaning of a whole text that is a phrase: `no solution`, `twelve`, `March 14, 2015`, `3:30 p.m.`
 pub(crate) fn phrase(text: &str) -> Option<Node> {
     if text.len() > MAX_BYTES || !text.chars().any(char::is_alphabetic) {
         return None;
@@ -115,7 +115,7 @@ fn residue_class(name: &str, residue: i64, modulus: i64) -> Node {
     }
 }
 
-/// The words of a text in lower case, without text commands, dollar signs and punctuation; `None` if there is any
+/// The words of a text in lower case, without text commands, dollar signs and punctuation. `None` if there is any
 /// other mathematics in it.
 fn plain_words(text: &str) -> Option<Vec<String>> {
     let mut plain = String::with_capacity(text.len());

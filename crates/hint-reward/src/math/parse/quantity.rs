@@ -219,7 +219,8 @@ fn is_one(node: &Node) -> bool {
     value.as_number().is_some_and(|value| value.abs() <= Rational::from_integer(1.into()))
 }
 
-/// What a number word that a text starts with multiplies by, a count and a power of ten, and what follows it.
+/// Factor of a number word that a text starts with (a count and a power of ten), and the rest of the
+/// text.
 fn split_scale(text: &str) -> Option<((u32, u32), &str)> {
     let text = text.trim_start();
     let (first, rest) = text.split_once(' ').unwrap_or((text, ""));

@@ -77,7 +77,7 @@ impl Parser<'_, '_, '_> {
         Node::Expr(Expr::Call(Function::Degrees, vec![total]))
     }
 
-    /// How many primes stand here.
+    /// Number of primes here.
     pub(super) fn primes(&mut self) -> usize {
         let mut primes = 0;
         while primes < 2 && self.take(&Kind::Operator('\'')) {

@@ -78,7 +78,7 @@ pub(crate) enum Function {
     Named(Box<str>),
 }
 
-/// How two terms of a chain are related.
+/// Relation of two terms of a chain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Relation {
     Equal,
@@ -121,7 +121,8 @@ pub(crate) enum Node {
         terms: Vec<Self>,
         relations: Vec<Relation>,
     },
-    /// Items in brackets; a pair is an interval where the context says so. `true` is a closed (square) end.
+    /// Items in brackets; a pair is an interval where the context allows it. `true` is a closed (square)
+    /// end.
     Tuple {
         items: Vec<Self>,
         left_closed: bool,
@@ -151,7 +152,8 @@ pub(crate) enum Node {
         digits: Box<str>,
         base: u32,
     },
-    /// ℝ, ℤ and so on; a Greek letter for the positive or negative part, a small one for what is not 0: see the parser.
+    /// ℝ, ℤ and so on. A Greek letter stands for the positive or negative part, a small one for the nonzero part: see
+    /// the parser.
     NumberSet(char),
     /// An answer under a condition. An essential condition is part of the answer.
     Given {
@@ -280,7 +282,7 @@ impl Expr {
         self.children().iter().any(|child| child.any(predicate))
     }
 
-    /// The expression with every symbol `name` or every `±` replaced, as `replace` says.
+    /// The expression with every symbol `name` or every `±` replaced, by the rule `replace`.
     pub(crate) fn map(&self, replace: &dyn Fn(&Self) -> Option<Self>) -> Self {
         if let Some(replacement) = replace(self) {
             return replacement;
@@ -347,8 +349,8 @@ impl Expr {
         }
     }
 
-    /// Whether the expression names a quantity rather than computes one: what may stand on the left of `=` when
-    /// only the right side is the answer.
+    /// Whether the expression names a quantity rather than computes one. Such a name may stand on the left of
+    /// `=` when only the right side is the answer.
     pub(crate) fn is_label(&self) -> bool {
         match self {
             Self::Symbol(_) => true,

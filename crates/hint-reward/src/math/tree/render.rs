@@ -153,7 +153,7 @@ fn relation(relation: Relation) -> &'static str {
     }
 }
 
-/// Where an expression stands, which decides whether it needs brackets.
+/// Context of an expression, which decides whether it needs brackets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Place {
     Sum,

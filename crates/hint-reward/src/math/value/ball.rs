@@ -24,7 +24,7 @@ impl Ball {
         self.im.is_zero() || self.im.to_f64().abs() <= self.error
     }
 
-    /// Whether two values are the same as far as their errors let tell; `None` if the errors are too large to tell.
+    /// Whether two values are equal within their errors; `None` if the errors are too large to decide.
     pub(crate) fn equals(&self, other: &Self) -> Option<bool> {
         let difference = (self.re - other.re).to_f64().hypot((self.im - other.im).to_f64());
         let error = 4.0 * (self.error + other.error);

@@ -83,7 +83,7 @@ impl Exact<'_> {
         Ok(Some(result))
     }
 
-    /// Pays for a value and says whether it is small enough.
+    /// Pays for a value and returns whether it is small enough.
     fn fits(&mut self, value: &Rational) -> Result<bool, Stop> {
         let bits = value.numer().bits() + value.denom().bits();
         let words = bits / 64 + 1;

@@ -1,7 +1,7 @@
 //! Integrals in integrals, by the rules of Gauss and Legendre.
 //!
-//! A polynomial takes a dozen points and a smooth integrand some forty, so an integral of integrals stays within the work
-//! budget. Where two rules do not agree, the value is left to the slower quadrature.
+//! A polynomial takes a dozen points and a smooth integrand some forty, so an integral of integrals stays within the
+//! work budget. If two rules do not agree, the value is left to the slower quadrature.
 
 use std::sync::LazyLock;
 
@@ -12,7 +12,7 @@ use crate::math::value::limit::MAX_ERROR;
 use crate::math::value::numeric::Numeric;
 use crate::math::value::real::{PI, Real};
 
-/// How many points the rules have, one after the other.
+/// Numbers of points of the rules, one after the other.
 const ORDERS: [u32; 4] = [4, 8, 14, 20];
 
 /// Points in [−1, 1] with their weights, for each order.

@@ -12,7 +12,7 @@ use crate::math::value::numeric::{Numeric, Sample};
 use crate::math::value::real::Real;
 
 /// Points in finite fields that must agree. Two fields above 2⁶¹ put the error below 1e-12 for every degree up to
-/// 2⁴⁰, far beyond what a text of bounded length expands to.
+/// 2⁴⁰. That is far beyond the expansion of a text of bounded length.
 const FIELD_POINTS: usize = 2;
 
 /// Fields tried to find as many in which both sides have a value.
@@ -43,13 +43,13 @@ const SAMPLES: [Sample; 16] = [
 /// Points spread over a wide range, which expressions that fold signs must agree in as well.
 const WIDE_POINTS: u8 = 72;
 
-/// What an expression is compared under.
+/// Inputs of the comparison of expressions.
 pub(crate) struct Comparer<'f> {
     pub(crate) fuel: &'f mut Fuel,
     pub(crate) relative_tolerance: f64,
 }
 
-/// What evaluation in finite fields says.
+/// Result of evaluation in finite fields.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Formal {
     Equal,

@@ -1,6 +1,6 @@
 //! Values that are limits: infinite sums, limits and definite integrals.
 //!
-//! Each is approached along a sequence and extrapolated; the error of the result is the last correction. Where that is
+//! Each is approached along a sequence and extrapolated; the error of the result is the last correction. If that is
 //! not small, the value stays unknown and the two sides are not equal.
 
 use crate::math::fuel::Stop;
@@ -18,10 +18,10 @@ const PLACES: [u32; 19] =
 /// Terms of an alternating sum that are enough: each brings three quarters of a digit.
 const ALTERNATING: usize = 40;
 
-/// Where a limit is approached: powers of two, whose steps are exact.
+/// Points near a limit: powers of two, whose steps are exact.
 const DOUBLINGS: [i32; 14] = [2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15];
 
-/// Where a limit is approached from both sides.
+/// Points near a limit on both sides.
 const HALVINGS: [i32; 10] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10];
 
 /// Relative error beyond which a value is not known.
@@ -107,7 +107,7 @@ impl Numeric<'_> {
         Ok(found)
     }
 
-    /// The limit as the mean of both sides, which is even in the distance: half the points give twice the digits, and
+    /// The limit as the mean of both sides, which is even in the distance. Half the points give twice the digits, and
     /// `(1 − cos x)/x²` keeps them where the points next to its hole lose them.
     fn limit_in_the_middle(&mut self, variable: &str, target: Real, body: &Expr) -> Value {
         let mut means = Vec::with_capacity(HALVINGS.len());
@@ -253,8 +253,8 @@ enum Range {
     Line,
 }
 
-/// The sum of an alternating series from its first terms, by the polynomials of Chebyshev (Cohen, Rodriguez Villegas and
-/// Zagier, 2000); `None` for terms that do not alternate and fall. The error is what the last terms changed.
+/// The sum of an alternating series from its first terms, by the polynomials of Chebyshev (Cohen, Rodriguez Villegas
+/// and Zagier, 2000). `None` for terms that do not alternate and fall. The error is the change by the last terms.
 fn alternating(terms: &[Ball]) -> Option<Ball> {
     let falls = terms.windows(2).all(|pair| {
         let signs = pair[0].re.is_negative() != pair[1].re.is_negative();

@@ -1,14 +1,14 @@
 //! Values of expressions in finite fields, where equality is exact.
 //!
 //! A symbol takes a random value, and so do π and e. Two expressions that are equal as formulas then have equal
-//! values in every field; two that are not differ, except with the probability that a random point is a root of
-//! their difference: at most degree/p per point (Schwartz and Zippel), with p above 2⁶¹ and two points in two
-//! fields.
+//! values in every field. Two that are not differ, except when a random point is a root of their difference.
+//! That has a probability of at most degree/p per point (Schwartz and Zippel). p is above 2⁶¹, and there are
+//! two points in two fields.
 //!
 //! Every prime here is 3 modulo 4 and (p − 1)/2 has no small prime factor. So −1 is no square and `i` is a formal
-//! root of it; and in the subgroup of squares each element has exactly one n-th root for every small n, so that
-//! roots of positive numbers and symbols obey the laws of positive roots: √2·√3 = √6, ∛(x²)·∛x = x. The small
-//! primes are squares modulo each of these primes.
+//! root of it. In the subgroup of squares each element has exactly one n-th root for every small n. So roots of
+//! positive numbers and symbols obey the laws of positive roots: √2·√3 = √6, ∛(x²)·∛x = x. The small primes are
+//! squares modulo each of these primes.
 
 use num_bigint::BigInt;
 use num_traits::{One, Signed, ToPrimitive, Zero};
@@ -428,7 +428,7 @@ impl<'f> Point<'f> {
         Element { re: mul_mod(root, root, self.prime), im: 0 }
     }
 
-    /// The value of something whose laws are not known: random, but the same for the same arguments.
+    /// The value of a function whose laws are unknown: random, but the same for the same arguments.
     fn opaque(&mut self, mark: u64, values: &[Element], marks: &[u64]) -> Element {
         self.decisive = false;
         let mut hash = mix(mark);

@@ -9,7 +9,7 @@ use crate::math::value::exact::{MAX_TERMS, exact};
 use crate::math::value::modular::{hash_text, mix};
 use crate::math::value::real::{E, EPSILON, FUNCTION_EPSILON, PI, Real};
 
-/// How the symbols of a comparison are given values.
+/// Values for the symbols of a comparison.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Sample {
     /// Real and positive.
@@ -18,7 +18,8 @@ pub(crate) enum Sample {
     Signed(u8),
     /// A small positive integer.
     Integer,
-    /// Real, in a sequence that leaves no gap of 1 between −16 and 16 for a single symbol, and then goes far beyond.
+    /// Real, in a sequence without a gap of 1 between −16 and 16 for a single symbol, which then extends far
+    /// beyond.
     Wide(u8),
 }
 
@@ -32,7 +33,7 @@ pub(crate) struct Numeric<'f> {
     bound: Vec<(Box<str>, Real)>,
 }
 
-/// `None` where the expression has no value, or none that can be told from its error.
+/// `None` where the expression has no value, or none that stands out from its error.
 type Value = Result<Option<Ball>, Stop>;
 
 impl<'f> Numeric<'f> {
@@ -292,8 +293,8 @@ impl<'f> Numeric<'f> {
         })
     }
 
-    /// A function known by its name alone: a random value for each name and arguments. Arguments are told apart by
-    /// their leading digits.
+    /// A function known by its name alone: a random value for each name and arguments. Arguments are distinguished
+    /// by their leading digits.
     fn unknown_function(&mut self, name: &str, arguments: &[Expr]) -> Value {
         let mut hash = hash_text(41, name);
         for argument in arguments {

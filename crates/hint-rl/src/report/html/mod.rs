@@ -6,8 +6,8 @@
 //! ```
 //!
 //! The page is a template (`page.html`), a style (`style.css`) and a script (`*.js`). All content of the runs is
-//! in it as compressed JSON in Base64, which is unpacked in the browser and shown as text. So no completion can
-//! add to the page. Its security policy allows this very script and style, and no address.
+//! in it as compressed JSON in Base64, which the browser unpacks and shows as text. So no completion can add to
+//! the page. Its security policy allows this very script and style, and no address.
 
 mod block;
 mod charts;
