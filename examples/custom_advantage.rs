@@ -1,4 +1,4 @@
-//! Advantages of your own: each problem's rewards are compared with what earlier steps got, not only with each other.
+//! Advantages of your own: each problem's rewards are compared with those of earlier steps, not only with each other.
 //!
 //! ```text
 //! cargo run --release --example custom_advantage

@@ -1,4 +1,5 @@
-//! A weight of hinted completions of your own: what the plain policy finds least likely counts least.
+//! A weight of hinted completions of your own: completions that the plain policy finds least likely
+//! count least.
 //!
 //! ```text
 //! cargo run --release --example custom_hinted_weight

@@ -1,4 +1,4 @@
-//! A hint strategy of one's own: look at what went wrong, and nudge accordingly.
+//! A hint strategy of one's own: look at the wrong completions, and nudge accordingly.
 //!
 //! ```text
 //! cargo run --release --example custom_hints

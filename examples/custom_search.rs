@@ -1,4 +1,4 @@
-//! The hinted stage in your own hands: when a group gets hints, how much of them, and what happens to the completions.
+//! The hinted stage in your own hands: when a group gets hints, how much of them, and how they combine.
 //!
 //! ```text
 //! cargo run --release --example custom_search

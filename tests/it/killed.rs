@@ -27,7 +27,7 @@ fn run_config() -> GrpoConfig {
     config
 }
 
-/// Gives a hint every second time it is asked about a problem: its state decides what is sampled.
+/// Gives a hint every second time it is asked about a problem: its state decides the samples.
 #[derive(Default)]
 struct EverySecondTime(Mutex<BTreeMap<String, u64>>);
 

@@ -48,7 +48,7 @@ impl RolloutEngine for ByPrompt {
     }
 }
 
-/// Keeps the gradients of every step, and the weights as they are.
+/// Keeps the gradients of every step, and does not change the weights.
 struct Record {
     parameters: Vec<Parameter>,
     gradients: Arc<Mutex<Vec<Vec<f64>>>>,

@@ -17,7 +17,7 @@ use hint_rollout::{
 };
 use hint_tests::{Digits, STOP, config, lenient_rubric, parts, problems, tiny_policy, weights};
 
-/// Keeps what each step reports.
+/// Keeps the report of each step.
 struct Keep(Sender<(Metrics, Vec<Warning>)>);
 
 impl Observer for Keep {

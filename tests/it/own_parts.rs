@@ -23,7 +23,7 @@ fn run_config() -> GrpoConfig {
 
 type Builder = RunBuilder<PolicyGradient>;
 
-/// Starts or resumes a run with what `bring` makes of its parts, to step `steps`.
+/// Starts or resumes a run with the parts of `bring`, to step `steps`.
 fn run_with(
     dir: &Path,
     steps: u64,

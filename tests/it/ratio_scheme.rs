@@ -51,7 +51,7 @@ struct Call {
     hinted: bool,
 }
 
-/// Notes what it is asked.
+/// Notes its requests.
 struct Recorder {
     inner: hint_policy::CausalLm,
     calls: Arc<Mutex<Vec<Call>>>,

@@ -13,7 +13,7 @@ use hint_rollout::{
 use hint_tests::{Digits, STOP, bytes, config, lenient_rubric, problems, tiny_policy};
 use serde_json::Value;
 
-/// Counts what goes through an engine: the prompt once for each of its completions, as TRL does.
+/// Counts the tokens through an engine: the prompt once for each of its completions, as TRL does.
 struct Counting {
     inner: LocalEngine,
     seen: Arc<AtomicU64>,

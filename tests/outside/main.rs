@@ -76,7 +76,7 @@ impl Optimizer for SignDescent {
     }
 }
 
-/// Counts what the engine inside samples.
+/// Counts the samples of the engine inside.
 struct Counting<E> {
     engine: E,
     sampled: Cell<usize>,

@@ -16,7 +16,7 @@ use crate::tidy::markdown::Markdown;
 
 const VERSION: &str = "0.5.4";
 
-/// Checks the pages, renders them into `target/book`, and checks the links of what was rendered.
+/// Checks the pages, renders them into `target/book`, and checks the rendered links.
 pub(crate) fn run(host: &Host) -> Result<()> {
     tidy::run(&host.repo)?;
     install(host)?;

@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use crate::process::{build, check};
 use hint_libtorch::Host;
 
-/// Training of each run: with evaluations on the way, and more than 10,000 completions in all.
+/// Training of each run: with evaluations in between, and more than 10,000 completions in all.
 const TRAIN: &str = "train --steps 60 --set evaluation.every=10 --set run.num_iterations=2";
 
 /// Trains the embedded model with two seeds, writes their report, and hands it to `tests/browser/report.mjs`. Needs

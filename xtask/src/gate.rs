@@ -1,4 +1,4 @@
-//! `run`, `test` and `lint`: what users and CI call.
+//! `run`, `test` and `lint`, for users and CI.
 
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt;

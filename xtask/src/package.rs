@@ -1,4 +1,4 @@
-//! `package`: what `cargo package` makes of the crates, compiled away from the repository.
+//! `package`: the packages of `cargo package`, compiled away from the repository.
 //!
 //! The crates are not on a registry yet, so each package gets the others from beside it.
 

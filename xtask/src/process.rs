@@ -69,7 +69,7 @@ pub(crate) fn build(host: &Host, targets: &[&str]) -> Result<BTreeMap<String, Pa
     Ok(programs)
 }
 
-/// As [`check`], and returns what the command writes to its output, which is printed, too.
+/// As [`check`], and returns the command's output, which is printed, too.
 pub(crate) fn output(command: &mut Command) -> Result<String> {
     let line = display(command);
     eprintln!("+ {line}");
@@ -85,7 +85,7 @@ pub(crate) fn output(command: &mut Command) -> Result<String> {
     Ok(text)
 }
 
-/// As [`output`], but shows what the command writes, to its output and its error output, only if it fails.
+/// As [`output`], but shows the output and the error output of the command only if it fails.
 pub(crate) fn quiet(command: &mut Command) -> Result<String> {
     let line = display(command);
     eprintln!("+ {line}");

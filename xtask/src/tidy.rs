@@ -50,7 +50,7 @@ impl fmt::Display for Finding {
     }
 }
 
-/// Looks at the tree and returns what it finds.
+/// Looks at the tree and returns its findings.
 type Check = fn(&Tree) -> Vec<Finding>;
 
 /// Every check, by name.
@@ -72,7 +72,7 @@ const CHECKS: [(&str, Check); 15] = [
     ("unsafe code", unsafe_code::check),
 ];
 
-/// Runs every check, prints what they find, and fails if that is anything.
+/// Runs every check, prints the findings, and fails if there are any.
 pub(crate) fn run(repo: &Path) -> Result<()> {
     let tree = Tree::load(repo)?;
     let mut count = 0;

@@ -15,7 +15,7 @@ use hint_libtorch::Host;
 const SERVED_NAME: &str = "policy";
 
 /// Installs vLLM, starts it on SmolLM2, trains through it and compares log-probabilities. Then lets it write
-/// hints as a teacher, and runs the main example on them. The server is stopped however this ends.
+/// hints as a teacher, and runs the main example on them. The server is stopped in any case.
 pub(crate) fn e2e(host: &Host) -> Result<()> {
     hint_libtorch::setup(host)?;
     let python = install::install(host)?;

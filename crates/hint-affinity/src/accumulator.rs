@@ -108,7 +108,7 @@ impl AffinityAccumulator {
         Ok(())
     }
 
-    /// Adds what another accumulator has seen.
+    /// Adds the tokens of another accumulator.
     ///
     /// # Errors
     ///

@@ -28,7 +28,7 @@
 //! # Ok::<(), hint_affinity::AffinityError>(())
 //! ```
 //!
-//! | item | what it is |
+//! | item | content |
 //! |---|---|
 //! | [`affinity`], [`affinity_masked`] | one call on slices, or on `ndarray` views with a mask |
 //! | [`AffinityAccumulator`] | the same, streaming and mergeable |

@@ -97,7 +97,7 @@ impl TeacherFit {
         Ok(())
     }
 
-    /// Adds what another measure has seen.
+    /// Adds the tokens of another measure.
     pub fn merge(&mut self, other: &Self) {
         self.positions += other.positions;
         self.overlap = self.overlap + other.overlap;

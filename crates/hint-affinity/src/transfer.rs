@@ -98,7 +98,7 @@ impl HintTransfer {
         Ok(())
     }
 
-    /// Adds what another measure has seen.
+    /// Adds the completions of another measure.
     ///
     /// # Errors
     ///

@@ -179,7 +179,7 @@ pub enum GrpoError {
         max_staleness: u64,
     },
 
-    /// There is nothing to train on.
+    /// No problem is left to train on.
     #[error("no problems to train on")]
     NoProblems,
 

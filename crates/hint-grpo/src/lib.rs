@@ -22,9 +22,9 @@
 //!
 //! The themes are modules, in the order in which they build on each other:
 //!
-//! | module | what is there |
+//! | module | content |
 //! |---|---|
-//! | [`metrics`], [`observer`] | what a run reports, and who watches it |
+//! | [`metrics`], [`observer`] | reports of a run, and its observers |
 //! | [`advantage`] | from rewards to advantages |
 //! | [`objective`] | the loss: objectives, aggregation, KL term, ratio, weights of hinted samples |
 //! | [`optim`] | from gradients to weights |
@@ -34,8 +34,8 @@
 //! | [`stage`] | where the samples come from: policy gradient, or demonstrations |
 //! | [`run_dir`] | the files of a run: metrics, timings, checkpoints |
 //! | [`run`] | the loop of steps, evaluations and checkpoints |
-//! | [`verdict`] | the verdict on a run in words: healthy, or what is wrong and what to try |
-//! | [`prelude`] | what most programs import |
+//! | [`verdict`] | the verdict on a run in words: its health, the fault, and the advice |
+//! | [`prelude`] | the items that most programs import |
 //!
 //! Running out of memory is [`PolicyError::OutOfMemory`](hint_policy::PolicyError::OutOfMemory), not a panic.
 

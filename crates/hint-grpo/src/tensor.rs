@@ -3,7 +3,7 @@
 use tch::kind::Element;
 use tch::{Device, Kind, Tensor};
 
-/// Puts numbers on `device`, without waiting for what runs there.
+/// Puts numbers on `device`, without waiting for its queue.
 pub(crate) fn upload<T: Element>(values: &[T], device: Device) -> Tensor {
     Tensor::from_slice(values).to_device_(device, T::KIND, true, false)
 }
@@ -14,7 +14,7 @@ pub(crate) fn upload_like(values: &[f64], like: &Tensor) -> Tensor {
 }
 
 /// Reads tensors back, flattened and in `f64`; an undefined one has no values. The host waits for the device once,
-/// however many they are.
+/// for any number of tensors.
 pub(crate) fn read_together<const N: usize>(tensors: [&Tensor; N]) -> [Vec<f64>; N] {
     let flat = tensors.map(|tensor| {
         tensor.defined().then(|| tensor.detach().to_kind(Kind::Double).reshape([-1]))

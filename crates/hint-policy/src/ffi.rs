@@ -298,7 +298,7 @@ impl Memory {
     ///
     /// # Panics
     ///
-    /// If it is another kind of tensor, or what is written overlaps with it.
+    /// If it is another kind of tensor, or written memory overlaps with it.
     #[expect(unsafe_code, reason = "tch gives out no slices")]
     pub(crate) fn read<'a, T: Element>(&mut self, tensor: &'a Tensor) -> &'a [T] {
         let (start, len) = self.take::<T>(tensor, false);

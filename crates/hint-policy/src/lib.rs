@@ -45,17 +45,17 @@
 //!
 //! The items of the common path are at the root: load, score, train, sample, save. The rest is in modules.
 //!
-//! | module | what is there |
+//! | module | content |
 //! |---|---|
 //! | [`policy`] | the trait of trainable models, batches in, scores and gradients out, decoding |
 //! | [`model`] | [`CausalLm`], and [`LoadedModel`] with tokenizer and stop tokens |
 //! | [`config`] | shape and constants of a model, its family, adapters |
-//! | [`io`] | what is read from and written to files |
+//! | [`io`] | reading and writing of files |
 //! | [`gguf`] | a reader of GGUF files |
 //! | [`tokenizer`] | texts to tokens and back, chat templates |
 //! | [`sampling`] | completions of many prompts |
 //! | [`runtime`] | the device, and memory and its end |
-//! | [`estimate`] | what a run takes in memory |
+//! | [`estimate`] | memory of a run |
 //!
 //! # Panics
 //!

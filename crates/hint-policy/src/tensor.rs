@@ -31,7 +31,7 @@ pub(crate) fn statistics_kind(compute: Kind) -> Kind {
     if compute == Kind::Double { Kind::Double } else { Kind::Float }
 }
 
-/// Whether autograd records what is done to a tensor that requires grad.
+/// Whether autograd records operations on a tensor that requires grad.
 pub(crate) fn grad_is_enabled() -> bool {
     let leaf = Tensor::zeros([1], (Kind::Float, Device::Cpu)).set_requires_grad(true);
     leaf.neg().requires_grad()

@@ -3,12 +3,12 @@
 //! The libraries of this workspace read neither the environment nor the clock and install no signal
 //! handlers. A program does these things, and this crate does them correctly next to libtorch:
 //!
-//! | item | what it does |
+//! | item | purpose |
 //! |---|---|
 //! | [`StopSignals`] | turns Ctrl-C, SIGTERM and SIGHUP into a flag, without a signal handler |
 //! | [`bound_spinning`] | keeps idle OpenMP threads from burning the cores of other processes |
 //! | [`usable_cpus`] | counts the cores that the affinity mask and the cgroup quota leave |
-//! | [`peak_memory`], [`clock`], [`wall_clock`] | what the trainer's reports need |
+//! | [`peak_memory`], [`clock`], [`wall_clock`] | measurements for the trainer's reports |
 //!
 //! ```no_run
 //! use hint_process::StopSignals;

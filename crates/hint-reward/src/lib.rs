@@ -37,21 +37,21 @@
 //! assert!(!equivalent("5 cm", "5 km"));
 //! ```
 //!
-//! | item | what it is |
+//! | item | content |
 //! |---|---|
-//! | [`Reward`], [`from_fn`], [`RewardInput`] | a function from a completion to a score, and what it may look at |
+//! | [`Reward`], [`from_fn`], [`RewardInput`] | a function from a completion to a score, and its input |
 //! | [`Verifier`], [`verifier_from_fn`] | a function from a completion to a [`Judgment`] with a [`Verdict`] |
 //! | [`Rubric`] | one verdict and a weighted sum of named rewards |
 //! | [`MathVerifier`], [`equivalent`], [`ExactMatch`] | mathematical and literal equality |
 //! | [`Extraction`], [`Level`] | where the answer of a completion stands |
 //!
-//! | module | what is in it |
+//! | module | content |
 //! |---|---|
 //! | [`reward`] | the trait; rewards for form, length and repetition |
 //! | [`verifier`] | the trait; verifiers of mathematics, choices, measures, sets, patterns, texts, JSON |
 //! | [`rubric`] | sums of rewards, on several threads |
 //! | [`extract`] | boxes, announced answers, the sentences around them |
-//! | [`math`] | reading and comparing answers, and what a comparison forgives |
+//! | [`math`] | reading and comparing answers, and the differences that a comparison forgives |
 //! | [`number`] | the numbers of a text, in digits and in words |
 //! | [`audit`] | checks of the reference answers of a data set |
 //! | `judge` | an external scorer (feature `http`) |

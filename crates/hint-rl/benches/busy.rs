@@ -5,8 +5,8 @@
 //! cargo bench -p hint-rl --bench busy -- --steps 6 --problems problems.jsonl
 //! ```
 //!
-//! Compares what the program does by itself with libgomp's default, with sleeping threads and with one thread.
-//! Other work on the machine falsifies it. Times are medians of the steps after the first one.
+//! Compares the program's own setting with libgomp's default, with sleeping threads and with one thread. Other
+//! work on the machine falsifies it. Times are medians of the steps after the first one.
 
 #![expect(clippy::print_stdout, reason = "the table is the result")]
 

@@ -5,8 +5,8 @@
 //! cargo bench -p hint-rl --bench credit -- --model tiny --rounds 5
 //! ```
 //!
-//! The same completions are sampled and trained on, so that what differs is the credit. The runs take turns, and the
-//! ratio is one of medians over their steps, the first one of each run left out. Other work on the machine falsifies it.
+//! The same completions are sampled and trained on, so that only the credit differs. The runs take turns, and the ratio
+//! is one of medians over their steps, the first one of each run left out. Other work on the machine falsifies it.
 
 #![expect(clippy::print_stdout, reason = "the table is the result")]
 

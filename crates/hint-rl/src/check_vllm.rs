@@ -104,17 +104,17 @@ struct Comparison {
 
 type Comparisons = Arc<Mutex<Vec<Comparison>>>;
 
-/// Passes everything on to an engine, and scores what it samples with the trainer's policy.
+/// Passes everything on to an engine, and scores its samples with the trainer's policy.
 struct Compared {
     engine: VllmEngine,
     policy: SharedPolicy,
     version: PolicyVersion,
-    /// Some of what was sampled under the present weights.
+    /// Some samples under the present weights.
     kept: Vec<Sampled>,
     seen: Comparisons,
 }
 
-/// A completion with what it was sampled from.
+/// A completion with its source.
 struct Sampled {
     prompt: Vec<u32>,
     temperature: f64,

@@ -38,7 +38,7 @@ pub struct Options {
 /// Exit code of a model that can be used, but has something unusual.
 const UNUSUAL: u8 = 2;
 
-/// Variables and tags of chat templates that change what a prompt is.
+/// Variables and tags of chat templates that change a prompt.
 const FEATURES: [&str; 8] = [
     "tools",
     "documents",

@@ -4,8 +4,9 @@
 //! hint-rl export --model smollm2 --untied-head --out smollm2
 //! ```
 //!
-//! `--model` takes what `hint-rl train` takes. `--untied-head` writes the LM head out, which vLLM needs
-//! in order to take up new weights. Prints the folder; takes a few seconds for a small model.
+//! `--model` takes the same names as in `hint-rl train`. `--untied-head` writes the LM head out, which
+//! vLLM needs in order to take up new weights. Prints the folder; takes a few seconds for a small
+//! model.
 
 use std::path::PathBuf;
 

@@ -38,7 +38,7 @@ enum Command {
     Show(show::Options),
     /// Write a model as a Hugging Face folder.
     Export(export::Options),
-    /// Report runs from their metrics: what to look at, curves as numbers, seconds by phase.
+    /// Report runs from their metrics: the verdict, curves as numbers, seconds by phase.
     Report(report::Options),
     /// Write the problems of a bundled family as JSONL.
     Problems(tasks::write::Options),

@@ -46,7 +46,7 @@ pub(crate) const PRESETS: &[(&str, &str)] = presets![
 ///
 /// # Errors
 ///
-/// A name that is none.
+/// An unknown name.
 pub(crate) fn text(name: &str) -> Result<&'static str> {
     match PRESETS.iter().find(|(known, _)| *known == name) {
         Some((_, text)) => Ok(text),

@@ -64,7 +64,7 @@ pub fn is_small(model: &str) -> bool {
 }
 
 /// Starts the program again with a bound on the spinning of idle threads, unless one thread computes.
-/// A program calls this first; it returns when there is nothing to do.
+/// A program calls this first; it returns at once if nothing needs to be done.
 pub fn bound_threads() {
     silence_caught_out_of_memory();
     if !computes_alone(std::env::args_os()) {

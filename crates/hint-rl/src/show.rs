@@ -6,8 +6,8 @@
 //! hint-rl show runs/0001/hint --evaluation --wrong
 //! ```
 //!
-//! Reads the rollout table (`rollouts/step-*.parquet`), or what evaluations kept (`evaluations/step-*.parquet`).
-//! Without `--step` it shows the newest step that is kept.
+//! Reads the rollout table (`rollouts/step-*.parquet`), or the completions of evaluations
+//! (`evaluations/step-*.parquet`). Without `--step` it shows the newest step that is kept.
 
 use std::io::Write as _;
 use std::path::PathBuf;

@@ -26,18 +26,18 @@
 //! The root holds the traits and the few types that every program meets; the rest is in one module per
 //! theme.
 //!
-//! | module | what is there |
+//! | module | content |
 //! |---|---|
 //! | [`data`] | [`Problem`]s and their files, [`Hint`]s, held-out problems |
 //! | [`prompt`] | from a problem to prompt tokens, and back to text |
-//! | [`engine`] | what samples completions: [`LocalEngine`], vLLM servers |
+//! | [`engine`] | samplers of completions: [`LocalEngine`], vLLM servers |
 //! | [`sample`] | scored [`Rollout`]s, in [`RolloutGroup`]s of one problem |
-//! | [`hint`] | where hints come from, and what they give away |
+//! | [`hint`] | sources of hints, and leaks |
 //! | [`collect`] | the [`Collector`]: when a group gets hints, at which levels, and how both combine |
 //! | [`mod@evaluate`] | avg@k, pass@k and maj@k without hints, with intervals |
 //! | [`run`] | seeds, progress and schedules |
 //! | [`net`] | keys of servers |
-//! | [`error`] | errors, and what is out of range in a configuration |
+//! | [`error`] | errors, and values out of range in a configuration |
 //!
 //! Feature `local-engine` (default) adds [`LocalEngine`] and the prompt formats of a local
 //! tokenizer; without it the crate builds without libtorch. `vllm` adds `VllmEngine`, `teacher`

@@ -29,7 +29,7 @@ fn run_config() -> GrpoConfig {
     config
 }
 
-/// Keeps what each step measures.
+/// Keeps the measurements of each step.
 struct Keep(Sender<Metrics>);
 
 impl Observer for Keep {

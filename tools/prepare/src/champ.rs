@@ -75,7 +75,8 @@ impl Champ {
     }
 }
 
-/// The file as it is used here; everything else in it, such as transcripts of models, is skipped.
+/// The part of the file that is used here; everything else in it, such as transcripts of models, is
+/// skipped.
 #[derive(Debug, Deserialize)]
 struct Data {
     problems: BTreeMap<String, Problem>,
@@ -105,7 +106,7 @@ struct Text {
     text: String,
 }
 
-/// The texts, one a line; nothing if there is none.
+/// The texts, one per line; nothing if the list is empty.
 fn lines<'t>(texts: impl IntoIterator<Item = &'t Text>) -> Option<String> {
     let lines = texts.into_iter().map(|text| text.text.trim()).collect::<Vec<_>>();
     (!lines.is_empty()).then(|| lines.join("\n"))

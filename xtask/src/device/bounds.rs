@@ -1,4 +1,4 @@
-//! The table of bounds: what a step may cost.
+//! The bounds on the cost of a step.
 
 use anyhow::{Context, Result, bail, ensure};
 use toml::Table;
@@ -8,7 +8,7 @@ use hint_libtorch::Host;
 
 const TABLE: &str = "device/bounds.toml";
 
-/// Compares what steps cost with the table, and prints both.
+/// Compares the cost of steps with the table, and prints both.
 pub(super) fn check(host: &Host, measured: &[(String, Counts)]) -> Result<()> {
     let path = host.repo.join(TABLE);
     let text = std::fs::read_to_string(&path)

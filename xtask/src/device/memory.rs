@@ -12,7 +12,7 @@ const SIZES: [u32; 11] = [1, 2, 3, 4, 5, 6, 8, 12, 20, 32, 48];
 /// Those of the short form.
 const FEW_SIZES: [u32; 4] = [1, 3, 5, 20];
 
-/// Runs on devices of all sizes up to what the run needs.
+/// Runs on devices of all sizes up to the need of the run.
 pub(super) fn check(device: &Device<'_>, form: Form) -> Result<()> {
     let sizes = if form == Form::Full { &SIZES[..] } else { &FEW_SIZES };
     let mut phases = Vec::new();

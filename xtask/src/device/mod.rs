@@ -64,7 +64,7 @@ fn checks(host: &Host, library: PathBuf, form: Form) -> Result<()> {
     result
 }
 
-/// The emulated device, the programs, and a folder for what they leave behind.
+/// The emulated device, the programs, and a folder for their files.
 #[derive(Debug)]
 struct Device<'a> {
     host: &'a Host,

@@ -145,7 +145,7 @@ fn resume(device: &Device<'_>) -> Result<()> {
     Ok(())
 }
 
-/// An evaluation scores what the CPU's does.
+/// An evaluation has the scores of the CPU's.
 fn evaluate(device: &Device<'_>) -> Result<()> {
     let model = device.host.repo.join("examples/tiny");
     let [host, other] = ["cpu", "cuda"].map(|place| {
@@ -236,7 +236,7 @@ fn without_evaluations(mut step: Value) -> Option<Value> {
     step["loss"].is_number().then_some(step)
 }
 
-/// As [`agree`], in what `select` leaves of each line.
+/// As [`agree`], on the part of each line that `select` keeps.
 fn agree_in(host: &Path, other: &Path, select: fn(Value) -> Option<Value>) -> Result<()> {
     let [expected, found] = [host, other].map(|folder| {
         let lines = read_json_lines(&folder.join("metrics.jsonl"))?;

@@ -53,7 +53,7 @@ fn broken(tree: &Tree, pages: &BTreeMap<&str, Markdown>, path: &str, link: &str)
     })
 }
 
-/// Path from the root of what a page links to.
+/// Path from the root of a page's link.
 fn join(page: &str, link: &str) -> String {
     let mut parts: Vec<&str> = page.split('/').collect();
     parts.pop();

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::markdown::Markdown;
 use super::{Finding, tree::SourceFile, tree::Tree};
 
-/// The reference of keys: a TOML file in which comments name what is not set.
+/// The reference of keys: a TOML file in which comments name keys without a default.
 const REFERENCE: &str = "docs/configuration.md";
 
 /// The pages whose options are those of the program; other pages name those of other programs, too.

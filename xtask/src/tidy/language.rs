@@ -81,7 +81,7 @@ pub(super) fn check(tree: &Tree) -> Vec<Finding> {
     findings
 }
 
-/// The file with the counts that fell. Counts that rose stay as they were.
+/// The file with the counts that fell. Counts that rose stay unchanged.
 pub(super) fn blessed(tree: &Tree) -> Option<(String, String)> {
     let file = tree.file(CEILINGS)?;
     let ceilings = ceilings(&file.text);

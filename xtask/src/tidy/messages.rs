@@ -42,7 +42,7 @@ fn holds(source: &str, parts: &[&str]) -> bool {
     })
 }
 
-/// The text with literals of several lines on one, and escaped quotes as they are read.
+/// The text with literals of several lines on one, and with escaped quotes in plain form.
 pub(super) fn joined(text: &str) -> String {
     let mut lines = text.split("\\\n");
     let first = lines.next().unwrap_or_default().to_owned();

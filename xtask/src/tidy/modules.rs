@@ -1,9 +1,9 @@
 //! Imports between the modules of a crate must match the table in ARCHITECTURE.md.
 //!
-//! A module is a file or folder directly below `src`. Its arrows are the paths through `crate` and
-//! `super` in its code, unit tests left out. An arrow that the table lacks is a finding, and so are a row
-//! that the code lacks and a circle. `cargo xtask bless` writes the table. Files inside a module must form no
-//! circle either; a `mod.rs` with its files is none, since it only gathers them.
+//! A module is a file or folder directly below `src`. Its arrows are the paths through `crate` and `super` in
+//! its code, unit tests left out. An arrow that the table lacks is a finding, and so are a row that the code
+//! lacks and a circle. `cargo xtask bless` writes the table. Files inside a module must form no circle
+//! either. A `mod.rs` with its files is no circle, since it only gathers them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -99,7 +99,7 @@ fn file_arrows(tree: &Tree) -> Arrows {
     arrows
 }
 
-/// The file that holds what `path` names; nothing for a `mod.rs`, and for what is not of this crate.
+/// The file that holds `path`; nothing for a `mod.rs`, and for paths outside this crate.
 fn file_of(tree: &Tree, krate: &str, path: &[String]) -> Option<String> {
     let found = |end: usize| Some((end, module(tree, krate, &path[..end].join("/"))?));
     let (end, is_file) = (1..=path.len()).rev().find_map(found)?;

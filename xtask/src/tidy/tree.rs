@@ -136,7 +136,8 @@ fn walked(root: &Path) -> Result<Vec<String>> {
     Ok(paths)
 }
 
-/// Asks cargo, for this machine's platform only: what other platforms need is never downloaded here.
+/// Asks cargo, for this machine's platform only: the needs of other platforms are never downloaded
+/// here.
 fn metadata(root: &Path) -> Result<Value> {
     let rustc = Command::new("rustc")
         .arg("-vV")

@@ -1,7 +1,7 @@
 //! Installs vLLM for CPUs into a virtual environment in the cache folder that all clones share.
 //!
 //! A virtual environment cannot be moved, so it is made in its final place. The marker is written last:
-//! what lacks it was interrupted, and is made again.
+//! a folder without it was interrupted, and is made again.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};

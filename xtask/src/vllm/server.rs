@@ -1,4 +1,4 @@
-//! A vLLM server that does not outlive this process, however this process ends.
+//! A vLLM server that ends with this process in any case.
 
 use std::fs::File;
 use std::io::{Read, Write};

@@ -37,7 +37,7 @@ pub(crate) enum DumpError {
         path.display()
     )]
     Parquet { path: PathBuf, source: ParquetError },
-    /// The Parquet reader gave up on what it found.
+    /// The Parquet reader gave up on the file.
     #[error("`{}` is a damaged Parquet file; write it again", path.display())]
     Damaged { path: PathBuf },
     /// There is not a single completion in it.

@@ -62,7 +62,7 @@ fn ours() -> impl FnMut() -> Result<()> {
     move || Ok(optimizer.step(RATE)?)
 }
 
-/// The update as it is written down, one tensor after another.
+/// The update formula, one tensor after another.
 fn plain() -> impl FnMut() -> Result<()> {
     let mut parameters = parameters();
     give_gradients(&parameters);

@@ -101,7 +101,7 @@ pub trait AdvantageEstimator: Send {
         Vec::new()
     }
 
-    /// Restores what [`AdvantageEstimator::state`] returned.
+    /// Restores a value of [`AdvantageEstimator::state`].
     ///
     /// # Errors
     ///

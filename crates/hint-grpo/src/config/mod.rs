@@ -66,7 +66,7 @@ pub struct GrpoConfig {
     pub evaluation: EvaluationConfig,
     /// The table of completions.
     pub rollout_table: RolloutTableConfig,
-    /// The names of parts that the program brought in place of configured ones, by what they are. The run
+    /// The names of parts that the program brought in place of configured ones, by their kind. The run
     /// writes them; a program that reads them back must bring the same parts.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub custom_parts: BTreeMap<String, String>,

@@ -51,7 +51,8 @@ impl ModelSettings {
     ///
     /// # Errors
     ///
-    /// [`ConfigError::Invalid`] for a stop token that the tokenizer does not have; a date that is none.
+    /// [`ConfigError::Invalid`] for a stop token that the tokenizer does not have, or for an invalid
+    /// date.
     pub fn apply(&self, mut model: LoadedModel) -> Result<LoadedModel, GrpoError> {
         if !self.template_variables.is_empty() {
             let variables = self.template_variables.clone();
@@ -94,10 +95,11 @@ fn ids(key: &str, tokens: &[String], tokenizer: &Tokenizer) -> Result<Vec<u32>, 
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct PromptConfig {
-    /// The message of the system, where the problem has none of its own; in plain text, what precedes it.
+    /// The message of the system, where the problem has none of its own. In plain text, it precedes the
+    /// problem.
     pub system: Option<String>,
     /// A line after every problem, in place of the usual one (`Put your final answer within \boxed{}.`). An empty one
-    /// is none.
+    /// counts as absent.
     pub instruction: Option<String>,
 }
 

@@ -66,7 +66,7 @@ pub(crate) fn read_responses(values: &Tensor, batch: &TokenBatch) -> TokenColumn
     responses_of(values, batch)
 }
 
-/// The responses of what was read of a `[batch, seq]`.
+/// The responses in a tensor that was read from `[batch, seq]`.
 pub(crate) fn responses_of(values: Vec<f64>, batch: &TokenBatch) -> TokenColumn {
     TokenColumn { values, rows: responses(batch).map(Some).collect() }
 }

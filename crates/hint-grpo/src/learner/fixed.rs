@@ -52,7 +52,7 @@ impl Learner {
         Packing::new(&lens.collect::<Vec<_>>(), self.max_tokens_per_micro_batch)
     }
 
-    /// Whether the ratio's denominator of a sample is what the engine reported.
+    /// Whether the engine reported the denominator of a sample's ratio.
     pub(super) fn takes_engine_logprobs(&self, sample: &Sample) -> bool {
         self.loss.old_logprobs == OldLogprobs::Engine && sample.has_engine_denominator()
     }
@@ -163,7 +163,7 @@ impl Learner {
         Ok(column)
     }
 
-    /// The denominators that were scored, and those that need no score: what the engine reported, and those of
+    /// The denominators that were scored, and those that need no score: reported by the engine, or of
     /// demonstrations.
     fn with_given_denominators(
         &self,

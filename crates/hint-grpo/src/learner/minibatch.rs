@@ -1,4 +1,4 @@
-//! The minibatches of a batch, and what one optimizer step trains on.
+//! The minibatches of a batch, each for one optimizer step.
 
 use hint_rollout::Seed;
 
@@ -6,7 +6,7 @@ use super::sample::SampleBatch;
 use crate::objective::StepTotals;
 
 /// `0..len` in `count` parts of nearly equal size, in an order that depends on `seed` alone. One part is
-/// `0..len` as it is, and parts that would be empty are left out.
+/// all of `0..len`, and empty parts are left out.
 pub(super) fn split(len: usize, count: usize, seed: Seed) -> Vec<Vec<usize>> {
     let order = if count <= 1 { (0..len).collect() } else { seed.permutation(len) };
     let count = count.max(1);

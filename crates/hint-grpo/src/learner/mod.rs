@@ -145,7 +145,7 @@ impl std::fmt::Debug for LearnerParts {
 }
 
 impl LearnerParts {
-    /// The names of the parts, by what they are.
+    /// The names of the parts, by their kind.
     pub(crate) fn names(&self) -> Vec<(String, String)> {
         let mut names = Vec::new();
         if let Some(objective) = &self.objective {
@@ -439,7 +439,7 @@ impl Learner {
         self.guard.state()
     }
 
-    /// Restores what [`Learner::state_tensors`] and [`Learner::state`] returned after `updates` optimizer
+    /// Restores the values of [`Learner::state_tensors`] and [`Learner::state`] after `updates` optimizer
     /// steps.
     pub(crate) fn load_state(
         &mut self,
@@ -465,7 +465,7 @@ fn left_out(samples: &[Sample], has_gradient: &[bool]) -> Vec<usize> {
 }
 
 impl UpdateReport {
-    /// Takes up what one optimizer step measured of its groups.
+    /// Takes the measurements of one optimizer step on its groups.
     fn observe_groups(
         &mut self,
         samples: &[Sample],

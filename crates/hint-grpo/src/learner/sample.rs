@@ -13,7 +13,7 @@ use crate::error::GrpoError;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Contexts {
-    /// The prompt of the ratio's numerator: what `π_θ` conditions on.
+    /// The prompt of the ratio's numerator, which `π_θ` conditions on.
     pub numerator: Arc<[u32]>,
     /// The prompt of the ratio's denominator; `None` where the denominator is 1.
     pub denominator: Option<Arc<[u32]>>,
@@ -148,7 +148,7 @@ impl Sample {
         self
     }
 
-    /// Sets what it was sampled from.
+    /// Sets its source.
     #[must_use]
     pub fn with_source(mut self, source: RolloutSource) -> Self {
         self.source = source;

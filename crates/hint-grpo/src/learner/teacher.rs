@@ -58,7 +58,7 @@ impl Learner {
         }
     }
 
-    /// Restores what [`Learner::average`] returned from among `tensors`, and returns the others.
+    /// Restores the value of [`Learner::average`] from among `tensors`, and returns the others.
     pub(super) fn load_average(
         &self,
         tensors: &[(String, Tensor)],

@@ -9,7 +9,7 @@ use crate::error::GrpoError;
 use crate::objective::{Credit, Divergence, Support};
 use crate::tensor::upload;
 
-/// The taught rows of a micro-batch, and what their teacher finds of them once it was asked.
+/// The taught rows of a micro-batch, and their scores under the teacher once it was asked.
 #[derive(Debug)]
 pub(super) struct TeacherScores {
     pub(super) divergence: Divergence,

@@ -98,8 +98,8 @@ table! {
     HINT_RESCUED_FRAC = "hint/rescued_frac";
     /// Share of hinted completions judged correct.
     HINT_PASS_RATE = "hint/pass_rate";
-    /// Hinted minus plain success rate of the problems that were hinted: what is still to be
-    /// internalized.
+    /// Hinted minus plain success rate of the problems that were hinted: the part that is still to
+    /// be internalized.
     HINT_INTERNALIZATION_GAP = "hint/internalization_gap";
     /// The same over the run: hinted minus plain success rate, averaged over problems. The plain
     /// rate comes from later visits to problems that had been hinted before.
@@ -203,7 +203,7 @@ table! {
     NUM_UPDATES = "num_updates";
     /// Forward passes with gradient per optimizer step.
     MICRO_BATCHES = "micro_batch/count";
-    /// Tokens of the largest micro-batch of the step, padding included: what its memory depends on.
+    /// Tokens of the largest micro-batch of the step, padding included: its memory depends on them.
     MICRO_BATCH_TOKENS = "micro_batch/max_tokens";
     /// Share of the tokens of micro-batches that are padding.
     MICRO_BATCH_PADDING = "micro_batch/padding_frac";
@@ -236,7 +236,7 @@ table! {
     EVAL_FAILED_FRAC = "eval/failed_frac";
 }
 
-/// Seconds and counts of a step that depend on the machine: what `timings.jsonl` holds.
+/// Seconds and counts of a step that depend on the machine, for `timings.jsonl`.
 pub mod timings {
     table! {
         /// Every timing with its meaning, in the order of the reference.
@@ -262,7 +262,7 @@ pub mod timings {
     }
 }
 
-/// The word in capitals of a family's name, with what stands before and after it.
+/// The word in capitals of a family's name, with the text before and after it.
 fn parts(family: &str) -> Option<(&str, &str)> {
     let (before, rest) = family.split_at(family.find(|c: char| c.is_ascii_uppercase())?);
     Some((before, rest.trim_start_matches(|c: char| c.is_ascii_uppercase())))

@@ -128,8 +128,7 @@ pub struct CreditConfig {
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
 pub enum CreditTeacher {
-    /// The policy itself, as it is before the first optimizer step of the batch. For a divergence, as it is at each
-    /// step.
+    /// The policy itself, before the first optimizer step of the batch. For a divergence, its state at each step.
     #[default]
     #[serde(deserialize_with = "no_fields")]
     Live,
@@ -199,7 +198,7 @@ pub enum CreditForm {
     ///
     /// The teacher is scored in every optimizer step, with the weights that it then has. See [`Divergence`].
     Divergence {
-        /// `λ`, what remains of the advantage. In `[0, 1]`.
+        /// `λ`, the part of the advantage that remains. In `[0, 1]`.
         #[serde(default)]
         mix: f64,
         /// Factor of the divergence. Not negative.

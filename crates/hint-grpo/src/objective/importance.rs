@@ -43,7 +43,7 @@ pub enum ImportanceCorrection {
         #[serde(default)]
         level: ImportanceLevel,
     },
-    /// Masked importance sampling, (TIS-2): what lies outside does not train.
+    /// Masked importance sampling, (TIS-2): tokens outside the bounds do not train.
     Mask {
         /// The least weight that trains, `C_low`. Not negative. (`IcePop`: 0.5)
         #[serde(default)]

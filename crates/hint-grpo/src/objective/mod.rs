@@ -1,4 +1,4 @@
-//! The loss: what is minimized, and everything that it is put together from.
+//! The loss and all its parts.
 //!
 //! A [`PolicyLoss`] defines the loss of one token, as a function of the log-probabilities in its
 //! [`LossInput`]. It neither reduces nor sees the prompt that they condition on. A [`LossComposition`]

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 #[serde(rename_all = "snake_case")]
 pub enum OldLogprobs {
     /// The trainer scores the tokens before the first optimizer step of the batch. The ratio of that
-    /// step is 1, and what the engine does differently is left to
-    /// [`ImportanceCorrection`](crate::objective::ImportanceCorrection).
+    /// step is 1. [`ImportanceCorrection`](crate::objective::ImportanceCorrection) corrects the
+    /// engine's mismatch.
     #[default]
     Recomputed,
     /// Those that the engine reported when it drew the tokens, `π_old = μ`, without a forward pass.

@@ -1,4 +1,4 @@
-//! The ratio axis: what numerator and denominator of the importance ratio condition on.
+//! The ratio axis: prompts that numerator and denominator of the importance ratio condition on.
 
 use hint_rollout::run::no_fields;
 use serde::{Deserialize, Serialize};
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
 pub enum RatioScheme {
-    /// `π_θ(y|x) / π_old(y|x)`: what the HINT reference code does. The default.
+    /// `π_θ(y|x) / π_old(y|x)`, as in the HINT reference code. The default.
     #[serde(deserialize_with = "no_fields")]
     Plain,
     /// `π_θ(y|x,h) / π_old(y|x,h)`: on-policy for the hinted prompt.

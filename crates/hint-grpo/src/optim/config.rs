@@ -53,7 +53,7 @@ pub enum AlgorithmConfig {
     Adafactor(AdafactorConfig),
     /// [`Sgd`], (SGD-1).
     Sgd(SgdConfig),
-    /// [`Muon`], (MUON-1), with AdamW for what is not a matrix.
+    /// [`Muon`], (MUON-1), with AdamW for parameters that are no matrix.
     Muon(MuonConfig),
 }
 

@@ -58,7 +58,7 @@ pub(super) struct Chunk {
     pub(super) second: Tensor,
 }
 
-/// Room for what is between a chunk and its update.
+/// Scratch between a chunk and its update.
 pub(super) type Scratch = [Tensor; 3];
 
 impl Bucket {

@@ -98,7 +98,7 @@ impl Guard {
         })
     }
 
-    /// Restores what [`Guard::state`] returned.
+    /// Restores a value of [`Guard::state`].
     pub(crate) fn load_state(
         &mut self,
         state: &serde_json::Value,

@@ -101,7 +101,7 @@ pub trait Optimizer: Send {
         Vec::new()
     }
 
-    /// Restores what [`Optimizer::state`] returned.
+    /// Restores a value of [`Optimizer::state`].
     ///
     /// # Errors
     ///
@@ -139,7 +139,7 @@ impl<O: Optimizer + ?Sized> Optimizer for Box<O> {
 }
 
 /// Scales all gradients so that their global L2 norm is at most `max_norm`, and returns the norm
-/// before. A gradient whose norm is not finite is left as it is.
+/// before. A gradient whose norm is not finite is left unchanged.
 ///
 /// Called once per optimizer step, on the sum of all micro-batches (Deviation D3).
 pub fn clip_grad_norm(parameters: &[Parameter], max_norm: f64) -> f64 {

@@ -16,8 +16,8 @@ use crate::optim::{AdamW, AdamWConfig, GroupedParameter, Optimizer};
 pub enum MuonScale {
     /// `√max(1, rows / columns)`, as in the first publication.
     Original,
-    /// `0.2 √max(rows, columns)`, which gives updates of AdamW's size, so that one learning rate fits
-    /// the matrices and what AdamW updates.
+    /// `0.2 √max(rows, columns)`, which gives updates of AdamW's size. So one learning rate fits the
+    /// matrices and the parameters that AdamW updates.
     #[default]
     MatchRmsAdamw,
 }

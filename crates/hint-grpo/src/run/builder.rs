@@ -50,7 +50,7 @@ impl Run<PolicyGradient> {
     ///
     /// # Errors
     ///
-    /// [`GrpoError::Config`] for values out of range, and what making the source of hints returns.
+    /// [`GrpoError::Config`] for values out of range, and errors of making the source of hints.
     pub fn from_config<E, F>(
         config: GrpoConfig,
         parts: Parts<E, F>,
@@ -177,7 +177,7 @@ impl<S: Stage> RunBuilder<S> {
         self
     }
 
-    /// Counts what the run is doing in `activity`, for a display that reads it from another thread.
+    /// Counts the run's activity in `activity`, for a display that reads it from another thread.
     #[must_use]
     pub fn activity(mut self, activity: Activity) -> Self {
         self.activity = activity;
@@ -226,8 +226,8 @@ impl<S: Stage> RunBuilder<S> {
     /// of its checkpoints.
     ///
     /// The training data are `problems`, `hints`, `solutions` and `columns`; the held-out ones are below
-    /// `held_out`. Whether a change of the configuration makes sense is up to
-    /// [`is_changeable`](crate::config::is_changeable).
+    /// `held_out`. [`is_changeable`](crate::config::is_changeable) decides whether a change of the
+    /// configuration makes sense.
     #[must_use]
     pub fn changes(mut self, keys: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.changes.extend(keys.into_iter().map(Into::into));

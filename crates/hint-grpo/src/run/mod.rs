@@ -125,8 +125,8 @@ impl<S: Stage> Run<S> {
         self.context.run_dir.as_ref().map(RunDir::root)
     }
 
-    /// Trains until all steps are done or an observer stops the run, and writes checkpoints on the
-    /// way. A resumed run continues where its checkpoint was written.
+    /// Trains until all steps are done or an observer stops the run, and writes checkpoints along
+    /// the way. A resumed run continues where its checkpoint was written.
     ///
     /// # Errors
     ///
@@ -289,7 +289,8 @@ impl<S: Stage> Run<S> {
         }
     }
 
-    /// Fingerprints of what the run trains and evaluates on, and of what else it depends on.
+    /// Fingerprints of the data that the run trains and evaluates on, and of its other
+    /// dependencies.
     fn fingerprints(&self, items: &S::Items) -> Result<BTreeMap<String, String>, GrpoError> {
         let mut all = S::fingerprints(items)?;
         if !self.held_out.is_empty() {

@@ -87,8 +87,8 @@ impl Rewards {
         Self(Judge::Configured)
     }
 
-    /// The verifier of the configuration, and what `extend` adds to it: `|rubric| rubric.with(0.1,
-    /// BoxedOnce)`. The run records the parts with their weights.
+    /// The verifier of the configuration with the additions of `extend`:
+    /// `|rubric| rubric.with(0.1, BoxedOnce)`. The run records the parts with their weights.
     pub fn configured_with(extend: impl FnOnce(Rubric) -> Rubric + 'static) -> Self {
         Self(Judge::Extended(Box::new(extend)))
     }
@@ -103,7 +103,7 @@ impl Rewards {
 /// Source of a run's hints.
 pub struct Hints(Source);
 
-/// Looks up what an environment variable holds.
+/// Looks up the value of an environment variable.
 type KeyLookup = Box<dyn Fn(&str) -> Option<ApiKey>>;
 
 enum Source {
@@ -133,8 +133,8 @@ impl Hints {
         Self::configured_with(|_| None)
     }
 
-    /// From `rollout.source` of the configuration. `key` returns what an environment variable holds, for a
-    /// teacher that needs a key: libraries read no environment.
+    /// From `rollout.source` of the configuration. `key` returns the value of an environment variable, for
+    /// a teacher that needs a key: libraries read no environment.
     pub fn configured_with(key: impl Fn(&str) -> Option<ApiKey> + 'static) -> Self {
         Self(Source::Configured(Box::new(key)))
     }

@@ -21,8 +21,8 @@ pub(super) struct Restored {
 }
 
 impl Restored {
-    /// Reads the checkpoint in `dir` into learner and stage, after comparing what the run was started
-    /// with.
+    /// Reads the checkpoint in `dir` into learner and stage, after comparing the run's configuration
+    /// and dependencies.
     pub(super) fn load<S: Stage>(
         dir: &Path,
         config: &GrpoConfig,
@@ -78,7 +78,7 @@ impl Restored {
         self.state.history.clone()
     }
 
-    /// Compares what the run of the checkpoint depended on with what this one depends on. Returns the
+    /// Compares the dependencies of the checkpoint's run with those of this one. Returns the
     /// differences that are among `changes`.
     pub(super) fn check_fingerprints(
         &self,

@@ -1,4 +1,4 @@
-//! Checkpoints: what is in one, writing it so that it is complete or absent, and reading it back.
+//! Checkpoints: their content, writing one so that it is complete or absent, and reading it back.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -47,7 +47,7 @@ pub(crate) struct CheckpointContent<'a> {
     pub(crate) optimizer: Vec<(String, Tensor)>,
     /// State of the parts that keep one, by name.
     pub(crate) parts: BTreeMap<String, Value>,
-    /// Fingerprints of what the run depends on.
+    /// Fingerprints of the run's dependencies.
     pub(crate) fingerprints: BTreeMap<String, String>,
     /// Changes on resuming.
     pub(crate) history: &'a [Change],
@@ -72,7 +72,7 @@ pub(crate) struct TrainerState {
     pub(super) rollouts: KeptRollouts,
     /// State of the parts that keep one, by name: `advantage`, `collector`, …
     pub(crate) parts: BTreeMap<String, Value>,
-    /// Fingerprints of what the run depends on: problems, hints, the base model, …
+    /// Fingerprints of the run's dependencies: problems, hints, the base model, …
     pub(crate) fingerprints: BTreeMap<String, String>,
     /// Changes on resuming, oldest first.
     pub(crate) history: Vec<Change>,

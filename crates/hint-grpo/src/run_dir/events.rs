@@ -39,8 +39,7 @@ impl EventFile {
         }
     }
 
-    /// Opens the event file of the run in `root` with the events up to `step`, and starts one where there is
-    /// none.
+    /// Opens the event file of the run in `root` with the events up to `step`, or starts a new one.
     pub(super) fn open(root: &Path, step: u64) -> Result<Self, GrpoError> {
         let dir = root.join(FOLDER);
         fs::create_dir_all(&dir).map_err(write_error(&dir))?;

@@ -1,8 +1,8 @@
 //! The files of a run: configuration, metrics, timings, events, evaluations, the rollout table and checkpoints.
 //!
 //! A [`RunDir`] is opened by a program and handed to a run, which writes to it. Metrics are the same bytes for
-//! the same run; what depends on the clock is in a file of its own. A checkpoint is complete or absent, and
-//! resuming cuts every file back to the length that it had there.
+//! the same run; values that depend on the clock are in a file of their own. A checkpoint is complete or
+//! absent, and resuming cuts every file back to the length that it had there.
 
 use std::fs::{self, File};
 use std::io;
@@ -119,10 +119,10 @@ impl RunDir {
     ///
     /// # Errors
     ///
-    /// [`GrpoError::NoCheckpoint`] when there is none. [`GrpoError::Checkpoint`] when the latest one
-    /// is damaged. The message names the file, and the newest intact checkpoint, which
-    /// [`RunDir::resume_at`] takes. [`GrpoError::Read`] and [`GrpoError::Write`] for the files of
-    /// the run.
+    /// [`GrpoError::NoCheckpoint`] when the run has no checkpoint. [`GrpoError::Checkpoint`] when
+    /// the latest one is damaged. The message names the file, and the newest intact checkpoint,
+    /// which [`RunDir::resume_at`] takes. [`GrpoError::Read`] and [`GrpoError::Write`] for the files
+    /// of the run.
     pub fn resume(root: impl Into<PathBuf>) -> Result<Self, GrpoError> {
         let root = root.into();
         let mut folders = checkpoint_folders(&root)?;
@@ -147,7 +147,7 @@ impl RunDir {
     ///
     /// # Errors
     ///
-    /// As [`RunDir::resume`]; [`GrpoError::NoCheckpointAt`] when there is none of that step.
+    /// As [`RunDir::resume`]; [`GrpoError::NoCheckpointAt`] when that step has no checkpoint.
     pub fn resume_at(root: impl Into<PathBuf>, step: u64) -> Result<Self, GrpoError> {
         let root = root.into();
         let folders = checkpoint_folders(&root)?;
@@ -164,8 +164,8 @@ impl RunDir {
         Self::open_at(root, chosen.clone(), &state, &later)
     }
 
-    /// Opens the files of the run as they were at a checkpoint. `later` checkpoints, newest first,
-    /// are removed.
+    /// Opens the files of the run in their state at a checkpoint. `later` checkpoints, newest
+    /// first, are removed.
     fn open_at(
         root: PathBuf,
         dir: PathBuf,
@@ -198,7 +198,7 @@ impl RunDir {
         Ok(Self { root, metrics, timings, events, rollouts, table, unsynced, resume_from })
     }
 
-    /// Takes up what a resumed run writes in another way.
+    /// Adopts the changes of a resumed run to its files.
     pub(crate) fn set_config(&mut self, config: &GrpoConfig, step: u64) -> Result<(), GrpoError> {
         self.set_rollout_table(config.rollout_table);
         match (config.run.tensorboard, &self.events) {

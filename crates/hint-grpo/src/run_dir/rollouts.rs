@@ -53,7 +53,7 @@ impl KeptRollouts {
 }
 
 impl RunDir {
-    /// Takes up what a resumed run keeps in another way.
+    /// Adopts the changes of a resumed run to its table.
     pub(super) fn set_rollout_table(&mut self, table: RolloutTableConfig) {
         if table.every != self.table.every {
             self.rollouts.every = table.every;
@@ -90,7 +90,7 @@ impl RunDir {
         Ok(())
     }
 
-    /// Flushes what was written since the last call to disk.
+    /// Flushes everything since the last call to disk.
     pub(super) fn sync_rollouts(&mut self) -> Result<(), GrpoError> {
         self.unsynced.drain(..).try_for_each(|path| sync(&path))
     }

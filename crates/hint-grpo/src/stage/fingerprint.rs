@@ -36,7 +36,7 @@ impl Fingerprint {
     }
 }
 
-/// Fingerprints of problems, in order: of what is asked and expected, of hints, of solutions, and of all
+/// Fingerprints of problems, in order: of questions and answers, of hints, of solutions, and of all
 /// other columns.
 pub(crate) fn problem_fingerprints(
     problems: &dyn Problems,

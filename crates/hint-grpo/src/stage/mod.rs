@@ -1,4 +1,4 @@
-//! The stages of training: what a step's samples are, and where they come from.
+//! The stages of training: the samples of a step, and their source.
 //!
 //! A [`Run`](crate::run::Run) is the same loop for every [`Stage`]: the stage brings the samples of a step,
 //! the [`Learner`](crate::learner::Learner) trains on them. [`PolicyGradient`] samples groups and turns
@@ -46,7 +46,7 @@ pub struct Batch {
 /// The state of a stage at some moment, written out when it is called.
 pub type Snapshot = Box<dyn FnOnce() -> BTreeMap<String, Value>>;
 
-/// Refuses a loss that needs a reference policy, or one that teaches, where there is none.
+/// Refuses a loss that lacks its reference policy, or its teacher.
 fn check_reference(config: &GrpoConfig, parts: &LearnerParts) -> Result<(), ConfigError> {
     let (has_reference, kl) = (parts.reference.is_some(), config.loss.kl.coef);
     let (loss, credit) = (&config.loss, &config.loss.credit);
@@ -74,10 +74,10 @@ pub trait Stage {
     /// The items that the run trains on, such as a slice.
     type Items: ?Sized;
 
-    /// Whether there is none of them.
+    /// Whether the list is empty.
     fn is_empty(items: &Self::Items) -> bool;
 
-    /// The id of the first item that asks what a held-out problem asks. None by default.
+    /// The id of the first item with the question of a held-out problem. None by default.
     ///
     /// # Errors
     ///
@@ -91,7 +91,7 @@ pub trait Stage {
         Ok(None)
     }
 
-    /// Checks what the configuration expects of the items, before the first step. Nothing by default.
+    /// Checks the items against the configuration, before the first step. Nothing by default.
     ///
     /// # Errors
     ///
@@ -101,7 +101,7 @@ pub trait Stage {
         Ok(())
     }
 
-    /// Checks what the configuration expects of the learner's parts. By default a stage that samples needs a
+    /// Checks the learner's parts against the configuration. By default a stage that samples needs a
     /// reference policy where the loss does.
     ///
     /// # Errors
@@ -114,7 +114,7 @@ pub trait Stage {
         Ok(())
     }
 
-    /// Fingerprints of all items, in order, by what they are of: a run is not resumed with others.
+    /// Fingerprints of all items, in order, by kind: a run is not resumed with others.
     ///
     /// # Errors
     ///
@@ -135,14 +135,14 @@ pub trait Stage {
         progress: RunProgress,
     ) -> Result<Batch, GrpoError>;
 
-    /// The completions of the last batch, with what `update` measured of them. None by default.
+    /// The completions of the last batch, with the measurements of `update`. None by default.
     fn rollouts(&mut self, update: &UpdateReport) -> Vec<RolloutRecord> {
         let _ = update;
         Vec::new()
     }
 
-    /// The names of parts that are not those of the configuration, by what they are. A run records them,
-    /// and is not resumed with others. None by default.
+    /// The names of parts that differ from the configuration's, by their kind. A run records them, and
+    /// is not resumed with others. None by default.
     fn custom_parts(&self) -> BTreeMap<String, String> {
         BTreeMap::new()
     }
@@ -150,7 +150,7 @@ pub trait Stage {
     /// Evaluates held-out problems, if there are any.
     fn collector(&mut self) -> Option<&mut Collector>;
 
-    /// Hands new weights to what samples.
+    /// Passes new weights to the sampler.
     ///
     /// # Errors
     ///
@@ -174,7 +174,7 @@ pub trait Stage {
         Box::new(move || state)
     }
 
-    /// Restores what [`Stage::state`] returned; `part` looks a state up by its name.
+    /// Restores a value of [`Stage::state`]; `part` looks a state up by its name.
     ///
     /// # Errors
     ///

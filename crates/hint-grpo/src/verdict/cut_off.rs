@@ -4,7 +4,7 @@ use super::{Condition, Found, History, Rule, percent};
 use crate::config::GrpoConfig;
 use crate::metrics;
 
-/// Share of completions from which on the limit is likely to shape what is learned.
+/// Share of completions above which the limit is likely to shape the policy.
 const BOUND: f64 = 0.1;
 
 pub(super) const RULE: Rule = Rule {

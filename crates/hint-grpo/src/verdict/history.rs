@@ -94,7 +94,7 @@ impl History {
         self.steps.len()
     }
 
-    /// Whether there are none.
+    /// Whether the history is empty.
     pub fn is_empty(&self) -> bool {
         self.steps.is_empty()
     }

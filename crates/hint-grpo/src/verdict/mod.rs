@@ -1,4 +1,4 @@
-//! The verdict on a run in words: is it healthy, and if not, what is wrong and what to try.
+//! The verdict on a run in words: its health, the fault, and the advice.
 //!
 //! A [`History`] takes the metrics of each step; [`RunVerdict::of`] reads it with the run's configuration. Each
 //! rule is a small file that returns nothing or a finding with its numbers. [`examples`] picks groups of the

@@ -4,7 +4,7 @@ use super::{Condition, Found, History, Rule, percent};
 use crate::config::GrpoConfig;
 use crate::metrics;
 
-/// Share of completions above which the missing ones may bias what is learned.
+/// Share of completions above which the missing ones may bias the policy.
 const BOUND: f64 = 0.02;
 
 pub(super) const RULE: Rule = Rule {

@@ -31,7 +31,7 @@ pub struct Host {
     pub needed_bytes: u64,
 }
 
-/// The wheels (2.5 GB) and what is unpacked from them (5 GB) exist side by side for a while.
+/// The wheels (2.5 GB) and their unpacked files (5 GB) exist side by side for a while.
 const NEEDED_BYTES: u64 = 8_000_000_000;
 
 impl Host {

@@ -1,8 +1,8 @@
 //! Installs the torch wheel into the cache folder that all clones share.
 //!
-//! One set-up at a time, by an exclusive lock that the kernel releases when its holder ends, however it ends. pip works
-//! in a folder of its own; the marker is written there last, and the finished folder is renamed into place. So a folder
-//! with the final name and the marker is complete. The next setup removes the rest of a killed one.
+//! One setup runs at a time, by an exclusive lock that the kernel releases whenever its holder ends. pip works in a
+//! folder of its own; the marker is written there last, and the finished folder is renamed into place. So a folder with
+//! the final name and the marker is complete. The next setup removes the rest of a killed one.
 
 use std::fs::{File, TryLockError};
 use std::io::{BufRead, BufReader, Write};
@@ -169,7 +169,7 @@ fn create_folder(folder: &Path) -> Result<()> {
     })
 }
 
-/// Removes what killed set-ups left. Only the holder of the lock may.
+/// Removes the remains of killed setups. Only the holder of the lock may.
 fn remove_leftovers(cache: &Cache) -> Result<()> {
     let prefix = format!("{}.partial-", Cache::name());
     let entries = std::fs::read_dir(&cache.root)
@@ -189,7 +189,7 @@ fn remove_leftovers(cache: &Cache) -> Result<()> {
 ///
 /// # Errors
 ///
-/// The free and the needed space, and what to do.
+/// The free and the needed space, and the advice.
 pub fn check_space(folder: &Path, needed: u64, what: &str) -> Result<()> {
     // Without `df`, or with one that answers in another form, pip finds out.
     let Some(free) = free_bytes(folder) else { return Ok(()) };
@@ -245,7 +245,7 @@ fn pip(python: &Path, target: &Path, scratch: &Path, lock: &File) -> Result<()> 
     if status.success() { Ok(()) } else { Err(explain(&complaints, &status.to_string())) }
 }
 
-/// One line for what pip complained about.
+/// One line for pip's complaint.
 fn explain(complaints: &str, status: &str) -> anyhow::Error {
     let has = |parts: &[&str]| parts.iter().any(|part| complaints.contains(part));
     let again = "then run the set-up again";

@@ -5,12 +5,13 @@
 //!
 //! 1. the Python of `LIBTORCH_USE_PYTORCH` (torch-sys prefers it to `LIBTORCH`, so this does too);
 //! 2. the user's `LIBTORCH`;
-//! 3. what `.cargo/libtorch.toml` names already;
+//! 3. the libtorch that `.cargo/libtorch.toml` names already;
 //! 4. the installation in the cache;
 //! 5. a `python3` on `PATH` that has the matching torch;
 //! 6. a new installation in the cache.
 //!
-//! The first two were asked for, so a mismatch there is an error. From the third on, what does not fit is passed over.
+//! The first two were asked for, so a mismatch there is an error. From the third on, libtorches that do not fit are
+//! skipped.
 
 mod config;
 mod host;

@@ -76,7 +76,7 @@ impl Machine {
         std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o755)).unwrap();
     }
 
-    /// A pip that installs what a template folder holds.
+    /// A pip that installs the content of a template folder.
     fn pip_that_works(&self) -> String {
         let template = self.path("wheel");
         write_torch(&template.join("torch"), VERSION);

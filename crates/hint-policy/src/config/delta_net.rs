@@ -2,8 +2,8 @@
 
 use crate::error::PolicyError;
 
-/// Sizes of gated delta-nets (arXiv 2412.06464), which take the place of attention in some layers. A value head
-/// keeps a state of fixed size in place of keys and values of every position.
+/// Sizes of gated delta-nets (arXiv 2412.06464), which replace attention in some layers. A value head keeps a
+/// state of fixed size in place of keys and values of every position.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeltaNet {
     /// For each layer, whether it has one; entries that are missing are false.

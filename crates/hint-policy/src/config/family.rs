@@ -33,7 +33,7 @@ pub(crate) struct Family {
     pub(crate) bounded: bool,
     /// Whether embeddings, residual sums, scores and logits have factors.
     pub(crate) multiplied: bool,
-    /// Whether a share of each head may stay as it is where the rest is rotated.
+    /// Whether a share of each head may stay unchanged where the rest is rotated.
     pub(crate) partly_rotated: bool,
     pub(crate) defaults: Defaults,
 }

@@ -112,7 +112,7 @@ impl ProjectionGroup {
         Self { names, widths: widths.into() }
     }
 
-    /// Width of what each path makes.
+    /// Output width of each path.
     fn rows(&self) -> Vec<usize> {
         if self.names.len() == self.widths.len() {
             self.widths.clone()
@@ -147,7 +147,7 @@ pub(crate) fn inputs(config: &ModelConfig, layer: usize) -> ProjectionGroup {
     }
 }
 
-/// The projection behind the mixer of a block, and the width of what it takes.
+/// The projection behind the mixer of a block, and its input width.
 pub(crate) fn output(config: &ModelConfig, layer: usize) -> (&'static str, usize) {
     match config.layer(layer).mixer {
         MixerPlan::Attention(plan) => ("self_attn.o_proj", plan.queries()),

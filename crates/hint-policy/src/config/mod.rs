@@ -107,7 +107,7 @@ pub struct ModelConfig {
     /// For each layer, how many latest positions it attends to (itself included); `None` is all.
     /// Length `layers`.
     pub sliding_windows: Vec<Option<usize>>,
-    /// The gated delta-nets that take the place of attention in some layers.
+    /// The gated delta-nets that replace attention in some layers.
     pub delta_net: Option<DeltaNet>,
     /// Standard deviation of freshly initialized weights.
     pub initializer_range: f64,
@@ -120,9 +120,9 @@ pub struct ModelConfig {
 }
 
 impl ModelConfig {
-    /// A model of 4 layers, 128 wide, for tests and demonstrations; change what you need with
-    /// struct update syntax. (With another number of layers, `sliding_windows` may stay shorter
-    /// than `num_hidden_layers`: missing entries are `None`.)
+    /// A model of 4 layers, 128 wide, for tests and demonstrations; change fields with struct
+    /// update syntax. (With another number of layers, `sliding_windows` may stay shorter than
+    /// `num_hidden_layers`: missing entries are `None`.)
     pub fn small(architecture: Architecture, vocab_size: usize) -> Self {
         let family = architecture.family();
         Self {

@@ -22,7 +22,7 @@ pub(crate) struct LayerPlan {
     pub(crate) mixer: MixerPlan,
     pub(crate) norm: NormPlan,
     pub(crate) activation: Activation,
-    /// Factor on what is added to the residual stream.
+    /// Factor on additions to the residual stream.
     pub(crate) residual: Option<f64>,
 }
 
@@ -51,7 +51,7 @@ pub(crate) struct AttentionPlan {
     pub(crate) scale: f64,
     /// Scores `s` become `cap · tanh(s / cap)`.
     pub(crate) softcap: Option<f64>,
-    /// Whether the query projection holds, behind each head, what the head's result is gated by: `sigmoid` of it.
+    /// Whether the query projection holds, behind each head, the gate of the head's result: `sigmoid` of it.
     pub(crate) gated: bool,
 }
 

@@ -14,15 +14,15 @@ use crate::error::PolicyError;
 #[serde(tag = "rope_type", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum RopeScaling {
-    /// Frequencies as they are.
+    /// Unchanged frequencies.
     Default,
     /// All frequencies divided by `factor`.
     Linear {
         /// The divisor.
         factor: f64,
     },
-    /// Frequencies that shrink with rows longer than the model supports, which are refused; others have them as
-    /// they are.
+    /// Frequencies that shrink with rows longer than the model supports, which are refused; other rows have
+    /// them unchanged.
     Dynamic {
         /// By how much rows may be longer.
         factor: f64,

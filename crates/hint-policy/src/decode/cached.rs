@@ -29,7 +29,7 @@ const PREFILL_TOKENS: usize = 4096;
 /// As [`PREFILL_TOKENS`], on a GPU.
 const PREFILL_TOKENS_GPU: usize = 1 << 15;
 
-/// Rows from which on a product rounds each row alike, however many there are. Fewer rows have kernels of
+/// Rows from which on a product rounds each row alike, for any number of rows. Fewer rows have kernels of
 /// their own: one row everywhere, and up to 31 in `BFloat16` on processors with AMX.
 const INVARIANT_ROWS: usize = 32;
 
@@ -78,7 +78,7 @@ struct AttentionGroup {
     windows: Vec<(usize, KeySpan)>,
 }
 
-/// Positions, and what is hidden of them.
+/// Positions, and their mask.
 struct KeySpan {
     span: Range<usize>,
     mask: Option<Tensor>,

@@ -11,7 +11,7 @@ use crate::weights::{DeltaNetWeights, LayerWeights, Linear, MixerWeights, Projec
 
 /// Copies of the weights in the compute kind, made for [`CachedDecoder`](crate::decode).
 ///
-/// - The projections to what a mixer takes are one matrix; gates of attention come last in it.
+/// - The projections to the inputs of a mixer are one matrix; gates of attention come last in it.
 /// - The norm before each of them is folded in: `norm(x) · Wᵀ = (x / |x|) · (W · diag(g) · √hidden)ᵀ`
 ///   with `|x|` the length of `x` (the `eps` goes into the length).
 /// - Rows of queries and keys are reordered so that the two numbers of a rotary pair are neighbors.
@@ -33,7 +33,7 @@ pub(crate) struct FusedWeights {
 /// One transformer block of [`FusedWeights`].
 #[derive(Debug)]
 pub(crate) struct FusedLayer {
-    /// To what the mixer takes.
+    /// To the inputs of the mixer.
     pub(crate) inputs: Matrix,
     /// Whether the input of `inputs` is normalized.
     pub(crate) norms_input: bool,
@@ -64,7 +64,7 @@ pub(crate) struct FusedAttention {
     pub(crate) plan: AttentionPlan,
     /// Index among the model's blocks with attention.
     pub(crate) slot: usize,
-    /// Norm of queries and keys times the root of what it goes over, `[heads + kv_heads, head_dim]`.
+    /// Norm of queries and keys times the root of its width, `[heads + kv_heads, head_dim]`.
     pub(crate) head_norm: Option<Tensor>,
 }
 

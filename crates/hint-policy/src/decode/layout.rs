@@ -14,8 +14,8 @@ const MOVE_COST: usize = 2;
 /// Rows of similar length attend together, so that a long one costs the others nothing.
 ///
 /// A group is a range of places, padded to the longest row in it. All rows grow by one position in a
-/// step, so what is best stays best until rows come or go. Then rows may lie badly, and are moved once
-/// padding has cost as much as moving them does.
+/// step, so the best layout stays best until rows come or go. Then rows may lie badly, and are moved
+/// once padding has cost as much as moving them does.
 #[derive(Debug)]
 pub(super) struct Layout {
     /// [`GROUP_COST`]; `None` if all rows are one group for any lengths.

@@ -177,7 +177,8 @@ impl PromptEnds {
         }
     }
 
-    /// Keeps what a gated delta-net needs later: of its input `[tokens, channels]`, and the `states` of the layout's rows.
+    /// Keeps the parts of a gated delta-net that are needed later: of its input `[tokens, channels]`, and the `states`
+    /// of the layout's rows.
     pub(super) fn keep(&mut self, input: &Tensor, states: &Tensor) {
         let tails = input.index_select(0, &self.tails).masked_fill_(&self.missing, 0.0);
         self.inputs.push(tails.view([self.ranks.size()[0], -1, input.size()[1]]));

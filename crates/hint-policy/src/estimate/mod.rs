@@ -195,7 +195,7 @@ struct Shape {
     channels: u64,
     delta_gates: u64,
     values: u64,
-    /// The state of a row in a gated delta-net, and what its convolution remembers.
+    /// The state of a row in a gated delta-net, and the memory of its convolution.
     state: u64,
     plan: Option<DeltaNetPlan>,
 }
@@ -247,8 +247,8 @@ impl Shape {
         2 * (self.hidden + self.inner) + self.channels + self.delta_gates + self.values
     }
 
-    /// Bytes of the delta rule on the way back: inputs and gradients of all heads. Some heads at a time also have matrices
-    /// of pairs in a chunk, some rows, and the states that chunks find.
+    /// Bytes of the delta rule in the backward pass: inputs and gradients of all heads. Some heads at a time also have
+    /// matrices of pairs in a chunk, some rows, and the states that chunks find.
     fn delta_rule(&self, tokens: u64, device: Device) -> u64 {
         let Some(plan) = self.plan else { return 0 };
         let (key_dim, value_dim) = (plan.key_dim as u64, plan.value_dim as u64);

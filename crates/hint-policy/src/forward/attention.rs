@@ -11,7 +11,7 @@ use crate::tensor::{len, size, statistics_kind};
 /// see, and many enough for fast products.
 const BLOCK: usize = 128;
 
-/// As [`BLOCK`], on a GPU, where a block costs what it launches.
+/// As [`BLOCK`], on a GPU, where a block costs its launches.
 const DEVICE_BLOCK: usize = 512;
 
 /// Shape of the attention of a layer.
@@ -287,7 +287,7 @@ mod tests {
         (Tensor::arange(count, (Kind::Double, Device::Cpu)) * 1.7 + offset).sin().view(shape)
     }
 
-    /// On other devices libtorch's kernels take the place of blocks.
+    /// On other devices libtorch's kernels replace blocks.
     #[test]
     fn blocks_equal_the_fused_kernels() {
         tch::set_num_threads(1);

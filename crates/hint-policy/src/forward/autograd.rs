@@ -83,8 +83,8 @@ fn rms_norm(plan: NormPlan, x: &Tensor, weight: &Tensor) -> Tensor {
     (unit * weight).to_kind(kind)
 }
 
-/// Causal grouped-query attention: from queries, keys and values `[batch, seq, ..]` to what the output projection
-/// takes.
+/// Causal grouped-query attention: from queries, keys and values `[batch, seq, ..]` to the input of the output
+/// projection.
 fn attention(
     plan: &AttentionPlan,
     head_norms: Option<&(Tensor, Tensor)>,

@@ -10,7 +10,7 @@ use crate::forward::rope::Rotations;
 use crate::forward::self_attention::SelfAttention;
 use crate::weights::{LayerWeights, MixerWeights};
 
-/// A block with what it needs to be applied.
+/// A block with its inputs.
 #[derive(Debug)]
 pub(super) struct Block<'a> {
     pub(super) plan: LayerPlan,
@@ -47,7 +47,7 @@ pub(super) struct SavedBlock {
 }
 
 impl Block<'_> {
-    /// The block's result for `x` `[tokens, hidden]`, and what the backward pass needs.
+    /// The block's result for `x` `[tokens, hidden]`, and the tensors for the backward pass.
     pub(super) fn apply(&self, x: Tensor) -> (Tensor, SavedBlock) {
         let (layer, seed) = (self.layer, self.dropout_seed);
         let norms = &layer.norms;
@@ -158,7 +158,8 @@ impl Block<'_> {
         (norm.apply(x, &scale), Some(scale))
     }
 
-    /// The gradient of what [`Self::before`] was given, from that which `of_normed` makes of its result.
+    /// The gradient of the inputs of [`Self::before`], given the gradient that `of_normed` makes of its
+    /// result.
     fn before_backward(
         &self,
         norm: Option<&Tensor>,

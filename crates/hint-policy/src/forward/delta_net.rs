@@ -14,7 +14,7 @@ use crate::weights::DeltaNetWeights;
 /// Queries and keys are divided by the root of their squares' sum and this.
 pub(crate) const UNIT_EPS: f64 = 1e-6;
 
-/// A gated delta-net with what it needs to be applied to rows.
+/// A gated delta-net with its inputs for rows.
 #[derive(Debug)]
 pub(crate) struct DeltaNet<'a> {
     pub(crate) plan: DeltaNetPlan,
@@ -22,7 +22,7 @@ pub(crate) struct DeltaNet<'a> {
     pub(crate) rows: &'a RaggedLayout,
 }
 
-/// Of the rows of a group, on the way to the delta rule, in the kind of the statistics.
+/// Of the rows of a group, before the delta rule, in the kind of the statistics.
 struct Convolved {
     /// The input of the convolution, `[rows, seq, channels]`.
     input: Tensor,
@@ -181,7 +181,8 @@ impl DeltaNet<'_> {
         (Convolved { input, result, query, key }, inputs)
     }
 
-    /// The gradient of the result of the convolution, `[rows, seq, channels]`, from those of what [`Self::prepare`] makes.
+    /// The gradient of the result of the convolution, `[rows, seq, channels]`, given the gradients of the results of
+    /// [`Self::prepare`].
     fn prepare_backward(
         &self,
         group: &Group,
@@ -261,7 +262,7 @@ impl DeltaNet<'_> {
         shared.permute([0, 2, 3, 1, 4]).reshape([rows * heads * share, seq, width])
     }
 
-    /// The gradient of what [`Self::spread`] was given.
+    /// The gradient of the input of [`Self::spread`].
     fn gathered(&self, group: &Group, heads: &Tensor) -> Tensor {
         let (rows, seq, key_heads) = (size(group.rows), size(group.seq), size(self.plan.key_heads));
         let shared = heads.reshape([rows, key_heads, -1, seq, size(self.plan.key_dim)]);

@@ -20,8 +20,8 @@ use crate::tensor::len;
 /// Tokens of a chunk.
 pub(crate) const CHUNK: i64 = 64;
 
-/// Tokens, counted once for each head, that are computed at a time: a few hundred numbers exist for each. On a GPU more,
-/// where a part costs what it launches.
+/// Tokens, counted once for each head, that are computed at a time: a few hundred numbers exist for each. On a GPU
+/// more, where a part costs its launches.
 pub(crate) const TOKENS: i64 = 1 << 14;
 pub(crate) const TOKENS_GPU: i64 = 1 << 17;
 
@@ -33,7 +33,7 @@ pub(super) struct DeltaInputs {
     pub(super) key: Tensor,
     /// `[heads, tokens, value_dim]`.
     pub(super) value: Tensor,
-    /// Logarithm of what a token leaves of the state, at most 0: `[heads, tokens]`.
+    /// Logarithm of the share of the state that a token keeps, at most 0: `[heads, tokens]`.
     pub(super) decay: Tensor,
     /// Rate at which a token changes the state's value of its key: `[heads, tokens]`.
     pub(super) rate: Tensor,
@@ -134,10 +134,11 @@ impl DeltaInputs {
     }
 }
 
-/// The inputs, cut into chunks `[heads, chunks, tokens of a chunk, ..]`, and what follows from each by itself.
+/// The inputs, cut into chunks `[heads, chunks, tokens of a chunk, ..]`, and the values that follow from each
+/// chunk alone.
 struct Chunks {
     count: i64,
-    /// Tokens without what fills the last chunk.
+    /// Tokens without the padding of the last chunk.
     tokens: i64,
     query: Tensor,
     key: Tensor,
@@ -205,7 +206,8 @@ impl Chunks {
         }
     }
 
-    /// Goes through the chunks; `visit` is given each, the state it finds, and what its tokens add. Returns the last state.
+    /// Goes through the chunks; `visit` gets each, the state before it, and the additions of its tokens. Returns the
+    /// last state.
     fn scan(&self, mut visit: impl FnMut(i64, &Tensor, &Tensor)) -> Tensor {
         let (keys, values) = (self.key.size(), self.value.size());
         let options = (self.key.kind(), self.key.device());

@@ -44,8 +44,8 @@ impl Norm<'_> {
         narrow(unit.g_mul_(&self.factor(scale.kind())), kind)
     }
 
-    /// The gradient of `x`, given the gradient of the result, in the kind of `x`. Adds to that of
-    /// the parameter.
+    /// The gradient of `x`, given the gradient of the result, in the kind of `x`. Adds to the
+    /// gradient of the parameter.
     ///
     /// With `u = x · scale` and `g = dy · factor`: `dx = scale · (g − u · mean(g · u))`.
     pub(super) fn backward(&self, x: &Tensor, scale: &Tensor, dy: &Tensor) -> Tensor {

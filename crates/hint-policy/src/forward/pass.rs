@@ -93,7 +93,7 @@ impl<'a> Pass<'a> {
         }
     }
 
-    /// Keeps the inputs of blocks alone, and computes the rest once more on the way back.
+    /// Keeps only the inputs of blocks, and computes the rest again in the backward pass.
     pub(crate) fn with_checkpoints(mut self, checkpoints: bool) -> Self {
         self.checkpoints = checkpoints;
         self
@@ -104,7 +104,8 @@ impl<'a> Pass<'a> {
         tch::no_grad(|| self.run(false)).0
     }
 
-    /// Scores whose log-probabilities are a leaf that requires grad, and what [`Pass::backward`] needs.
+    /// Scores whose log-probabilities are a leaf that requires grad, and the tensors for
+    /// [`Pass::backward`].
     pub(crate) fn forward(&self) -> (TokenScores, Tape) {
         let (scores, kept) = tch::no_grad(|| self.run(true));
         let kept = kept.expect("it was asked for");

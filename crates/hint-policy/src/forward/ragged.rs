@@ -38,7 +38,7 @@ pub(crate) struct Group {
     /// Length of the longest row.
     pub(crate) seq: usize,
     /// Unless all have one length. For each place of `[rows, seq]`, a token of the group, or the
-    /// row's last one where there is none. For each token, its place. `Int64`.
+    /// row's last one if the place is padding. For each token, its place. `Int64`.
     padding: Option<(Tensor, Tensor)>,
 }
 

@@ -11,7 +11,7 @@ use crate::forward::rope;
 use crate::kernels;
 use crate::tensor::size;
 
-/// Attention with what it needs to be applied to rows.
+/// Attention with its inputs for rows.
 #[derive(Debug)]
 pub(super) struct SelfAttention<'a> {
     pub(super) plan: AttentionPlan,

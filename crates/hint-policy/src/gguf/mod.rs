@@ -42,7 +42,7 @@ impl Gguf {
     ///
     /// # Errors
     ///
-    /// [`PolicyError::Read`], or [`PolicyError::Corrupt`] saying what does not fit.
+    /// [`PolicyError::Read`], or [`PolicyError::Corrupt`] with the mismatch.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, PolicyError> {
         let path = path.as_ref().to_owned();
         let map = map_file(&path)?;

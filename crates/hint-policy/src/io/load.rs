@@ -40,7 +40,7 @@ pub(crate) struct ModelFiles {
     /// One for each parameter of the configuration, in order.
     pub(crate) tensors: Vec<Tensor>,
     pub(crate) files: LoadedFiles,
-    /// `generation_config.json`, empty if there is none.
+    /// `generation_config.json`, or an empty one.
     pub(crate) generation: Map<String, Value>,
     /// Tokens that end a completion, sorted: all that these files name.
     pub(crate) stop_tokens: Vec<u32>,

@@ -17,8 +17,8 @@ use crate::weights::{Weights, adapter};
 pub(crate) const CONFIG: &str = "adapter_config.json";
 pub(crate) const WEIGHTS: &str = "adapter_model.safetensors";
 
-/// Keys that are read here, or change nothing of what an adapter computes once it is trained. Any other key
-/// must be off, so that variants of later versions are refused by their names.
+/// Keys that are read here, or that do not change the result of a trained adapter. Any other key must be
+/// off, so that variants of later versions are refused by their names.
 const KNOWN: [&str; 25] = [
     "alpha_pattern",
     "auto_mapping",

@@ -78,7 +78,7 @@ fn normalize<T: Number>(scores: &[T], weights: &mut [f32]) {
     }
 }
 
-/// Replaces scores by what [`softmax`] makes of them, and the gradient of that by the gradient of the scores.
+/// Replaces scores by their [`softmax`], and the gradient of that by the gradient of the scores.
 pub(crate) fn softmax_backward(
     scores: &mut Tensor,
     gradient: &mut Tensor,

@@ -30,7 +30,7 @@ pub struct Prefill {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct PrefixId(pub usize);
 
-/// Decodes many rows in step, each row a prompt and what was fed after it.
+/// Decodes many rows in step, each row a prompt and the tokens after it.
 ///
 /// # Contract
 ///

@@ -133,7 +133,7 @@ pub trait Policy: Send {
     /// The longest row, in tokens.
     fn max_positions(&self) -> usize;
 
-    /// Starts incremental decoding with the parameters as they are now.
+    /// Starts incremental decoding with the present parameters.
     ///
     /// The default re-runs [`Policy::logits`] at each step: correct and slow; override it with a
     /// key-value cache.

@@ -49,7 +49,7 @@ impl DeviceChoice {
     ///
     /// # Errors
     ///
-    /// [`PolicyError::NoDevice`] for a GPU that cannot be used, saying what is missing.
+    /// [`PolicyError::NoDevice`] for a GPU that cannot be used, with the missing part.
     pub fn resolve(self) -> Result<ChosenDevice, PolicyError> {
         let chosen = |device, reason| Ok(ChosenDevice { device, reason });
         match self {
@@ -158,8 +158,8 @@ pub struct DeviceMemory {
 }
 
 impl DeviceMemory {
-    /// Used memory, in bytes. libtorch keeps what it has once used, so after a step this is the largest use
-    /// so far.
+    /// Used memory, in bytes. libtorch keeps memory that it has once used, so after a step this is the
+    /// largest use so far.
     pub const fn used(self) -> u64 {
         self.total.saturating_sub(self.free)
     }
@@ -178,7 +178,7 @@ pub fn allow_tf32() -> bool {
     ffi::allow_tf32(true)
 }
 
-/// Number of GPUs that libtorch can use, at least 1; or why there are none.
+/// Number of GPUs that libtorch can use, at least 1; or the reason why there are none.
 fn gpus() -> Result<usize, String> {
     // A stand-in for the library may need no driver.
     let driver = if ffi::has_torch_cuda() { None } else { Some(working_driver()?) };

@@ -4,7 +4,8 @@
 //!   taken, with the reason.
 //! - [`load_cuda`] makes GPUs reachable, which a Rust program does not do by itself.
 //! - [`keep_freed_memory`] keeps freed memory for the next tensor, which makes training on a CPU faster.
-//! - [`device_memory`] is what a GPU has and what is free, [`allow_tf32`] a faster and coarser `f32` there.
+//! - [`device_memory`] is the total and free memory of a GPU, [`allow_tf32`] a faster and coarser `f32`
+//!   there.
 //! - [`catch_out_of_memory`] turns a failed allocation inside libtorch, which panics, into an error
 //!   that names the settings to lower. [`silence_caught_out_of_memory`] keeps such a panic off
 //!   standard error.

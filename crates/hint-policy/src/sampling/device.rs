@@ -1,4 +1,4 @@
-//! One token for each row of logits, on their device: nothing comes back but what was drawn.
+//! One token for each row of logits, on their device: only the drawn tokens come back.
 
 use tch::{Kind, Tensor};
 

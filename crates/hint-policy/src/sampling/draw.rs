@@ -21,8 +21,8 @@ pub(super) fn draw_on_host(scores: &[f32], how: &Draw<'_>) -> Option<SampledToke
     draw(scores, how.params, how.uniform)
 }
 
-/// Draws from `probs`, which sum to 1 up to rounding, after removing what `params` removes.
-/// `uniform` is in `[0, 1)`. `None` if the probabilities are not finite.
+/// Draws from `probs`, which sum to 1 up to rounding, after the removals of `params`. `uniform` is
+/// in `[0, 1)`. `None` if the probabilities are not finite.
 fn draw(probs: &[f32], params: &SamplingParams, uniform: f64) -> Option<SampledToken> {
     if params.truncates() {
         let kept = kept_tokens(probs, params);

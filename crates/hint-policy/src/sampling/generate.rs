@@ -34,7 +34,7 @@ pub struct SampleRequest {
 pub struct SampleOptions {
     /// Rows decoded at the same time, at most. At least 1.
     pub max_batch: usize,
-    /// Whether what a request yields must not depend, to the last bit, on what is sampled at the
+    /// Whether the result of a request must not depend, to the last bit, on other requests at the
     /// same time.
     ///
     /// Random numbers never do, but kernels sum in an order that the shape of the batch decides.

@@ -72,7 +72,7 @@ impl Tokenizer {
     }
 
     /// The same tokenizer with variables for its chat template, such as `enable_thinking`,
-    /// `reasoning_effort` or `date_string`: what other programs call `chat_template_kwargs`.
+    /// `reasoning_effort` or `date_string`. Other programs call them `chat_template_kwargs`.
     #[must_use]
     pub fn with_template_variables(mut self, variables: Map<String, Value>) -> Self {
         self.template_variables = variables;
@@ -84,7 +84,7 @@ impl Tokenizer {
     ///
     /// # Errors
     ///
-    /// [`PolicyError::InvalidOption`] for what is no date.
+    /// [`PolicyError::InvalidOption`] for an invalid date.
     pub fn with_template_date(mut self, date: &str) -> Result<Self, PolicyError> {
         self.template_date = Date::parse(date)?;
         Ok(self)

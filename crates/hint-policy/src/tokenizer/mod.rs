@@ -97,7 +97,7 @@ impl Tokenizer {
     ///
     /// # Errors
     ///
-    /// [`PolicyError::Tokenizer`] saying what does not parse.
+    /// [`PolicyError::Tokenizer`] with the part that does not parse.
     pub fn from_json_str(json: &str) -> Result<Self, PolicyError> {
         Self::parse(json, "parse the tokenizer")
     }
@@ -161,7 +161,7 @@ impl Tokenizer {
         self.encode_text(text, false)
     }
 
-    /// Token ids of `text` with what the tokenizer adds to a plain text, such as a bos token.
+    /// Token ids of `text` with the tokenizer's additions to a plain text, such as a bos token.
     ///
     /// # Errors
     ///

@@ -124,7 +124,8 @@ pub(crate) fn attach(
     Ok(())
 }
 
-/// Handles on the matrices of all adapters, layer by layer, and on what is saved in whole, under PEFT's names.
+/// Handles on the matrices of all adapters, layer by layer, and on modules that are saved in whole, under
+/// PEFT's names.
 pub(crate) fn parameters(weights: &Weights) -> Vec<Parameter> {
     let saved = weights.saved().map(|parameter| Parameter {
         name: saved_name(&parameter.name),
@@ -142,7 +143,7 @@ pub(crate) fn adapted(weights: &Weights) -> impl Iterator<Item = (&str, &Adapter
 }
 
 /// Initial values: `A` uniform within `1 / √in`, as PEFT draws it, and `B` zero, so that the model
-/// starts as it is. Each tensor draws from a stream of its own.
+/// starts unchanged. Each tensor draws from a stream of its own.
 pub(crate) fn initial(
     seed: u64,
 ) -> impl FnMut(&str, &[i64]) -> Result<Option<Tensor>, PolicyError> {

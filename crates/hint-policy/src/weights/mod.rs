@@ -22,7 +22,7 @@ use crate::policy::Parameter;
 use crate::tensor::size;
 use crate::weights::adapter::Adapter;
 
-/// A projection `x · weightᵀ + bias`, and what its adapter adds.
+/// A projection `x · weightᵀ + bias`, and its adapter.
 #[derive(Debug)]
 pub(crate) struct Linear {
     /// `[out, in]`.
@@ -44,7 +44,7 @@ impl Linear {
         Self::plain(self.weight.shallow_clone(), bias)
     }
 
-    /// The weight with what the adapter adds to it: `Double` if there is one, else as it is. No grad.
+    /// The weight plus its adapter: `Double` if there is one, else the plain weight. No grad.
     pub(crate) fn merged(&self) -> Tensor {
         let weight = self.weight.detach();
         match &self.adapter {
@@ -246,7 +246,8 @@ impl Weights {
         Self { embedding, layers, norm, head, parameters, originals: BTreeMap::new() }
     }
 
-    /// The weights without adapters, on the same storage, and as they were before what was trained beside them.
+    /// The weights without adapters, on the same storage, and in their state before the training of parameters
+    /// beside them.
     pub(crate) fn base(&self, config: &ModelConfig) -> Self {
         let mut parameters = self.parameters();
         for (&index, original) in &self.originals {
@@ -305,13 +306,13 @@ impl Weights {
         *self = replaced;
     }
 
-    /// Handles on what is trained: all parameters, or those of the adapters if there are any.
+    /// Handles on the trained parameters: all, or those of the adapters if there are any.
     pub(crate) fn trainable(&self) -> Vec<Parameter> {
         let adapters = adapter::parameters(self);
         if adapters.is_empty() { self.parameters() } else { adapters }
     }
 
-    /// As [`Self::parameters`], with what adapters add.
+    /// As [`Self::parameters`], with adapters added.
     pub(crate) fn merged_parameters(&self) -> Vec<Parameter> {
         let mut merged: BTreeMap<String, Tensor> = adapter::adapted(self)
             .map(|(path, adapter)| (format!("{path}.weight"), adapter.delta()))

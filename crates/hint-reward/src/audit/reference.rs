@@ -68,7 +68,7 @@ impl fmt::Display for AuditFinding {
 pub struct AuditReport {
     /// References checked.
     pub checked: usize,
-    /// Unusable references in the order given: index, reference, and what is wrong with it.
+    /// Unusable references in the order given: index, reference, and its fault.
     pub findings: Vec<(usize, String, AuditFinding)>,
     /// References that a JSON reader damaged and that are read in their original form: index and reference. An
     /// example is `\frac` as a form feed and `rac`. They are usable unless they are findings as well.

@@ -144,7 +144,7 @@ pub(crate) fn announced(text: &str, reader: &mut Reader) -> Result<Announced, St
 /// Marks of layout in front of an announcement.
 const MARKS: &[char] = &[' ', '*', '_', '\t', '-', '–', '—', '>', '#', '|', '"'];
 
-/// Whether what stands in front of `answer` introduces an answer that the text stands by.
+/// Whether the text in front of `answer` introduces an answer that it stands by.
 fn introduces(before: &str) -> bool {
     const ADJECTIVES: [&str; 23] = [
         "real",
@@ -321,7 +321,7 @@ pub(crate) fn is_taken_back(behind: &str) -> bool {
         && (is_hypothetical(sentence) || sentence.starts_with("but ") || !praises(&mut words))
 }
 
-/// Whether a clause that says this of an answer leaves it as it is: `which is the smallest`.
+/// Whether a clause about an answer leaves it unchanged: `which is the smallest`.
 fn describes(word: &str) -> bool {
     const WORDS: [&str; 57] = [
         "it",

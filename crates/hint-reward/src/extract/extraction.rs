@@ -105,7 +105,7 @@ impl AnswerSource {
 ///   `The naive answer is 12` and `If n were even, the answer is 12` announce nothing;
 /// - find no answer where the text behind a box, a tag, `####` or an announcement takes it back: `\boxed{12}. Wait, no.`,
 ///   `The answer is 12 (incorrect)`, `\boxed{12} fails the check`;
-/// - judge a truncated completion by what was complete in it.
+/// - judge a truncated completion by its complete part.
 ///
 /// The lenient level also takes no number that its sentence denies (`not 12`), bounds (`less than 12`), supposes
 /// (`if it were 12`) or only mentions (`in step 12`).
@@ -336,8 +336,8 @@ fn without_proof_end(text: &str) -> &str {
     rest.map(str::trim_end).filter(|rest| !rest.is_empty()).unwrap_or(text)
 }
 
-/// The answer in the last boxes with its unit, if the text stands by it. A box that is a part of a formula is none. Neither
-/// is one that words around it deny, or with another answer announced behind it.
+/// The answer in the last boxes with its unit, if the text stands by it. A box that is a part of a formula does not
+/// count. Neither is one that words around it deny, or with another answer announced behind it.
 fn stated_box(text: &str, found: Boxes, reader: &mut Reader) -> Result<Option<String>, Stop> {
     let (before, behind) = (&text[..found.first.start], &text[found.last.end..]);
     let Some(unit) = attached(text, &(found.first.start..found.last.end)) else {
@@ -357,8 +357,8 @@ fn stated_box(text: &str, found: Boxes, reader: &mut Reader) -> Result<Option<St
     Ok(Some(if found.first == found.last { found.answer + &unit } else { found.answer }))
 }
 
-/// Whether the sentence around a box supposes something else than the text and then says what is: `If it were even, we
-/// would get \boxed{18}; as it is, there is none.`
+/// Whether the sentence around a box supposes another case and then states the real one:
+/// `If it were even, we would get \boxed{18}; as it is, there is none.`
 fn is_counterfactual(before: &str, behind: &str) -> bool {
     let sentence = before.rsplit(['.', '!', '?', '\n']).next().unwrap_or(before);
     let mut words = words_of(sentence);
@@ -371,7 +371,7 @@ fn is_counterfactual(before: &str, behind: &str) -> bool {
         && words.any(|word| has(&["would", "could", "might"], word))
 }
 
-/// The text without what it strikes out: `~~60~~ 61`.
+/// The text without its struck-out parts: `~~60~~ 61`.
 fn without_struck(text: &str) -> String {
     let mut parts = text.split("~~");
     let mut kept = parts.next().unwrap_or_default().to_owned();

@@ -102,7 +102,7 @@ const FUNCTIONS: [&str; 20] = [
     "logarithm",
 ];
 
-/// Words before `that` which assert what follows.
+/// Words before `that` which assert the text behind it.
 const ASSERTIONS: [&str; 46] = [
     "clear",
     "true",
@@ -246,7 +246,7 @@ fn prose(clause: &str) -> Vec<&str> {
     words
 }
 
-/// Whether a word in front of a colon sets aside what follows: `Wrong: 18`, `Discarded: 18`.
+/// Whether a word in front of a colon sets aside the text behind it: `Wrong: 18`, `Discarded: 18`.
 fn is_set_aside(word: &str) -> bool {
     const RESULTS: [&str; 7] =
         ["required", "desired", "needed", "simplified", "combined", "boxed", "proved"];
@@ -278,7 +278,8 @@ fn is_negation(word: &str) -> bool {
         || word.ends_with("n’t")
 }
 
-/// Whether words deny, bound or change what follows them: `not 18`, `more than 18`, `anything but 18`.
+/// Whether words deny, bound or change the value behind them: `not 18`, `more than 18`,
+/// `anything but 18`.
 fn leads_elsewhere(words: &[&str]) -> bool {
     let Some((last, rest)) = words.split_last() else { return false };
     let previous = rest.last().copied().unwrap_or_default();

@@ -279,7 +279,7 @@ fn last_word(text: &str) -> &str {
     text.trim_end().rsplit(|c: char| !c.is_alphanumeric()).next().unwrap_or_default()
 }
 
-/// Whether a number in front of this is what a result is made from: the 7 of `Doubling 7 gives 14`.
+/// Whether a number in front of this is the input of a result: the 7 of `Doubling 7 gives 14`.
 fn is_input(behind: &str) -> bool {
     [" gives ", " yields ", " produces ", " leads to "].iter().any(|verb| behind.contains(verb))
         && numbers_in(behind).is_empty()
@@ -296,7 +296,7 @@ fn instructs(clause: &str) -> bool {
         || words.clone().any(|word| matches!(word, "none" | "nothing"))
 }
 
-/// Whether what stands behind a number makes it a bound: `13 or more`.
+/// Whether the text behind a number makes it a bound: `13 or more`.
 fn is_opened(behind: &str) -> bool {
     const BOUNDS: [&str; 12] = [
         "or more",
@@ -316,7 +316,7 @@ fn is_opened(behind: &str) -> bool {
     behind.starts_with('+') || BOUNDS.iter().any(|bound| behind.starts_with(bound))
 }
 
-/// Whether what stands before a number makes it a bound.
+/// Whether the text before a number makes it a bound.
 fn is_bounded(before: &str) -> bool {
     const BOUNDS: [&str; 18] = [
         "over", "under", "above", "below", "than", "least", "most", "to", "nearly", "almost",

@@ -143,7 +143,7 @@ impl HttpJudge {
         self
     }
 
-    /// One request: a score, or what went wrong.
+    /// One request: a score, or the error.
     fn request(&self, body: &Value) -> Result<f64, Failure> {
         let mut request = self.agent.post(&self.url);
         if let Some(token) = &self.token {

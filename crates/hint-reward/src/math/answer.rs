@@ -1,4 +1,4 @@
-//! Answers as they are read and compared.
+//! Answers in the form that is compared.
 
 use std::borrow::Cow;
 
@@ -83,7 +83,7 @@ impl<'t> Answer<'t> {
         Ok(answer)
     }
 
-    /// Whether there is nothing in it.
+    /// Whether it is empty.
     pub(crate) fn is_empty(&self) -> bool {
         self.bare.is_empty()
     }
@@ -435,7 +435,7 @@ pub(crate) fn measured(text: &str, reader: &mut Reader) -> Option<Measure> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Readable {
     Answer,
-    /// A bare name, which is rarely what a sentence has as its answer.
+    /// A bare name, which is rarely the answer of a sentence.
     Symbol,
     No,
 }

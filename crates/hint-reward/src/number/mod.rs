@@ -4,11 +4,11 @@
 //! fraction, a place in an order, a label, a year. Leak checks use it to see whether a hint states the answer; the
 //! verifier uses its number words and its vulgar fractions.
 //!
-//! | item | what it is |
+//! | item | content |
 //! |---|---|
 //! | [`numbers_in`], [`is_number_word`] | reading a text |
 //! | [`NumberMention`], [`NumberRole`] | one number of a text and why it is there |
-//! | [`ExactNumber`] | a rational number, equal however it is written |
+//! | [`ExactNumber`] | a rational number, equal in every notation |
 
 pub(crate) mod glyph;
 mod mention;

@@ -41,7 +41,7 @@ mod tests {
     use crate::number::mention::NumberRole;
     use crate::number::value::ExactNumber;
 
-    /// `expected`: what is found, as `text=value` for quantities, `text=value:role` for others.
+    /// `expected`: the findings, as `text=value` for quantities, `text=value:role` for others.
     #[track_caller]
     fn check(text: &str, expected: &[&str]) {
         let found = numbers_in(text).into_iter().map(|mention| {

@@ -9,7 +9,7 @@ use num_traits::{Signed, Zero};
 /// Digits beyond which a numeral is no quantity that anybody would compare.
 const MAX_DIGITS: usize = 64;
 
-/// A rational number. Equal values are equal, however they were written.
+/// A rational number. Equal values are equal, in every notation.
 ///
 /// ```
 /// use hint_reward::number::ExactNumber;

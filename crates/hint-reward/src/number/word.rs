@@ -96,8 +96,8 @@ pub(crate) fn cardinal(word: &str) -> Option<i64> {
     place(&UNITS).or_else(|| place(&TENS).map(|tens| 10 * tens + 20))
 }
 
-/// Meaning of `word`, in lower case; `None` if it is no number word. `first` and `second` are none:
-/// they order steps, and a `second` is a unit.
+/// Meaning of `word`, in lower case; `None` if it is no number word. `first` and `second` do not
+/// count: they order steps, and a `second` is a unit.
 pub(super) fn word(word: &str) -> Option<Word> {
     if let Some(value) = cardinal(word) {
         return Some(if value < 20 { Word::Unit(value) } else { Word::Ten(value) });

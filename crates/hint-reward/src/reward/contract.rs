@@ -46,8 +46,8 @@ pub trait Reward: Send + Sync {
     ///
     /// # Errors
     ///
-    /// Return an error when the completion could not be judged. Never return `0.0` for that: an all-zero group is
-    /// what triggers a hint.
+    /// Return an error when the completion could not be judged. Never return `0.0` for that: an all-zero group
+    /// triggers a hint.
     fn score(&self, input: &RewardInput<'_>) -> Result<f64, RewardError>;
 
     /// Scores of all completions of one problem, in input order.

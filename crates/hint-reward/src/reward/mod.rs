@@ -1,7 +1,7 @@
 //! Functions from a completion to a score.
 //!
-//! [`Reward`] is the trait, [`from_fn`] turns a closure into one, and [`RewardInput`](crate::RewardInput) is what it
-//! may look at. The rewards here are about form and length; whether an answer is right is the business of
+//! [`Reward`] is the trait, [`from_fn`] turns a closure into one, and [`RewardInput`](crate::RewardInput) is its
+//! input. The rewards here are about form and length; whether an answer is right is the business of
 //! [`verifier`](crate::verifier).
 //!
 //! | item | score |

@@ -17,7 +17,7 @@ pub struct Score {
     pub value: f64,
     /// The verdict. Hints are triggered by it, not by `value`.
     pub verdict: Verdict,
-    /// The verdict with what was extracted and compared.
+    /// The verdict with the extracted and compared answers.
     pub judgment: Judgment,
     /// The unweighted parts by name, in the order they were added.
     pub parts: Vec<(String, f64)>,

@@ -42,7 +42,7 @@ pub trait Verifier: Send + Sync {
         std::any::type_name::<Self>().to_owned()
     }
 
-    /// The verdict on one completion, with what was extracted and compared.
+    /// The verdict on one completion, with the extracted and compared answers.
     fn verify(&self, input: &RewardInput<'_>) -> Judgment;
 
     /// The verdicts on the completions of one problem, in order. By default one after the other; a verifier that waits

@@ -1,11 +1,11 @@
-//! Shared steps of the verifiers here: the answer of a completion, and the verdict where there is none.
+//! Shared steps of the verifiers here: the answer of a completion, and the verdict if it has none.
 
 use crate::extract::Extraction;
 use crate::input::RewardInput;
 use crate::math::reader::Reader;
 use crate::verifier::verdict::{Judgment, Verdict};
 
-/// Judges what an extraction finds in the completion of an input, if it finds something, against each reference.
+/// Judges the result of an extraction from the completion of an input, if there is one, against each reference.
 pub(super) fn judged(
     extraction: &Extraction,
     input: &RewardInput<'_>,

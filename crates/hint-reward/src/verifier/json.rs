@@ -112,7 +112,7 @@ fn count_members(value: &Value) -> usize {
     }
 }
 
-/// Members as they are written: the colons of a valid JSON text that stand outside its strings.
+/// Members in written form: the colons of a valid JSON text that stand outside its strings.
 fn count_colons(source: &str) -> usize {
     let (mut count, mut in_string, mut escaped) = (0, false, false);
     for byte in source.bytes() {

@@ -89,7 +89,7 @@ impl MathVerifier {
         self
     }
 
-    /// Sets what is forgiven.
+    /// Sets the differences that are forgiven.
     #[must_use]
     pub fn with_strictness(mut self, strictness: Strictness) -> Self {
         self.strictness = strictness;
@@ -125,7 +125,7 @@ impl MathVerifier {
         self
     }
 
-    /// Compares two answers as they are, without looking for them in a text.
+    /// Compares two answers directly, without looking for them in a text.
     ///
     /// # Examples
     ///

@@ -1,7 +1,7 @@
 //! Functions from a completion to a verdict.
 //!
-//! [`Verifier`] is the trait, [`verifier_from_fn`] turns a closure into one. A [`Judgment`] is a [`Verdict`] with what
-//! was extracted and compared. A verifier that fails returns a verdict of its own, never "wrong".
+//! [`Verifier`] is the trait, [`verifier_from_fn`] turns a closure into one. A [`Judgment`] is a [`Verdict`] with the
+//! extracted and compared answers. A verifier that fails returns a verdict of its own, never "wrong".
 //!
 //! | item | correct when |
 //! |---|---|

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 /// The verdict of a verifier on a completion.
 ///
 /// The first four are about the completion, the last three are failures of the judging itself. A failure is never
-/// turned into "wrong": a group whose completions are all wrong is what asks for a hint.
+/// turned into "wrong": an all-wrong group asks for a hint.
 ///
 /// # Examples
 ///
@@ -88,7 +88,7 @@ impl fmt::Display for Verdict {
     }
 }
 
-/// A verdict with what it is based on.
+/// A verdict with its basis.
 ///
 /// # Examples
 ///

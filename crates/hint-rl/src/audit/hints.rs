@@ -77,7 +77,7 @@ impl Leaks {
         Ok(report)
     }
 
-    /// Whether it found what `deny` names.
+    /// Whether it found a leak that `deny` names.
     pub(super) fn has(&self, deny: Deny) -> bool {
         match deny {
             Deny::None => false,

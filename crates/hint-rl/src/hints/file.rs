@@ -44,7 +44,7 @@ pub struct GenerateSummary {
     pub without: usize,
     /// Leaks of this run's hints.
     pub leaks: LeakCounts,
-    /// State of the source, such as what a teacher was asked.
+    /// State of the source, such as the requests to a teacher.
     pub state: Value,
 }
 
@@ -72,8 +72,8 @@ pub struct Generation {
 }
 
 impl Generation {
-    /// Reads the problems. The rows of a JSONL file are kept as they are; problems of another format become rows
-    /// under the usual names.
+    /// Reads the problems. The rows of a JSONL file stay unchanged; problems of another format become rows under
+    /// the usual names.
     ///
     /// # Errors
     ///
@@ -101,7 +101,7 @@ impl Generation {
         self.problems.len()
     }
 
-    /// Whether there is none.
+    /// Whether the list is empty.
     pub const fn is_empty(&self) -> bool {
         self.problems.is_empty()
     }

@@ -1,4 +1,4 @@
-//! The cache of the Hub on this machine: what is there, and whether a file is what it should be.
+//! The cache of the Hub on this machine: its content, and the check of its files.
 
 use std::collections::BTreeSet;
 use std::fs::File;

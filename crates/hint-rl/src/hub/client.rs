@@ -384,7 +384,7 @@ impl Hub {
         }
     }
 
-    /// Keeps what a branch or tag stands for, as other programs do, for times without a network.
+    /// Keeps the commit of a branch or tag, as other programs do, for times without a network.
     fn remember(&self, kind: Kind, name: &HubName, commit: &str) -> Result<(), HubError> {
         let refs = cache::folder(&self.cache, &repo(kind, name, commit)).join("refs");
         if name.is_pinned() {

@@ -89,7 +89,7 @@ pub enum HubError {
         reason: String,
     },
 
-    /// The repository does not hold what is wanted.
+    /// The repository lacks the requested content.
     #[error("`{name}` is no {kind} that can be read: {reason}")]
     Content {
         /// As given.

@@ -56,7 +56,7 @@ pub struct Fetched {
     pub files: Vec<PathBuf>,
 }
 
-/// Brings the files of `name` into the cache of the user. `notice` gets a line for what takes long.
+/// Brings the files of `name` into the cache of the user. `notice` gets a line for long work.
 ///
 /// # Errors
 ///

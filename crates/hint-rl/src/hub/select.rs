@@ -83,7 +83,7 @@ pub(super) fn model_files(
 ///
 /// # Errors
 ///
-/// An index that is none.
+/// An index out of range.
 pub(super) fn indexed(index: &[u8], folder: &str) -> Result<Vec<String>, String> {
     #[derive(serde::Deserialize)]
     struct Index {
@@ -120,7 +120,7 @@ const DESCRIPTIONS: [&str; 8] = [
     "state.json",
     "vocab.json",
 ];
-/// Words for splits, and what they are called.
+/// Words for splits, and their names.
 const SPLITS: [(&str, &str); 9] = [
     ("train", "train"),
     ("training", "train"),

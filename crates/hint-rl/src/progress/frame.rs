@@ -67,7 +67,7 @@ impl Frame {
         self.verdict = Some((verdict.condition(), verdict.to_string()));
     }
 
-    /// The run has ended: only what it reached is shown.
+    /// The run has ended: only its result is shown.
     pub(super) fn end(&mut self) {
         self.has_ended = true;
     }
@@ -151,7 +151,7 @@ fn flow(items: &[String], width: usize) -> impl Iterator<Item = String> {
     lines.into_iter()
 }
 
-/// Green, red, or yellow for what may pass.
+/// Green, red, or yellow for passing states.
 fn color(condition: Option<Condition>) -> Style {
     let style = Style::new().for_stderr().bold();
     match condition {

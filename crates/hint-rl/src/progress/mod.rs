@@ -46,7 +46,7 @@ impl Output {
     }
 }
 
-/// Shows how far a run is and what its verdict is; ends the run when `stop` is set.
+/// Shows the progress of a run and its verdict; ends the run when `stop` is set.
 #[derive(Debug)]
 pub struct Progress {
     frame: Arc<Mutex<Frame>>,
@@ -62,8 +62,8 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// A display of the run `name`. `history` has the steps of earlier sessions, and `activity` is what the
-    /// run counts in.
+    /// A display of the run `name`. `history` has the steps of earlier sessions, and `activity` counts the
+    /// run's work.
     pub fn new(
         name: &str,
         config: GrpoConfig,
@@ -184,7 +184,8 @@ fn locked(frame: &Mutex<Frame>) -> MutexGuard<'_, Frame> {
     frame.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// One step as an object: what `metrics.jsonl` and `timings.jsonl` hold, warnings, and the verdict so far.
+/// One step as an object: its lines in `metrics.jsonl` and `timings.jsonl`, warnings, and the verdict so
+/// far.
 fn line_of_json(name: &str, report: &StepReport, verdict: &RunVerdict) -> Value {
     let metrics = report.metrics.iter().map(|(name, value)| (name.to_owned(), json!(value)));
     let condition = verdict.condition().map(hint_grpo::verdict::Condition::name);

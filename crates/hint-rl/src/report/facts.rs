@@ -1,4 +1,4 @@
-//! Facts about a run beside its verdict: how far it is, held-out accuracy, what was skipped.
+//! Facts about a run beside its verdict: its progress, held-out accuracy, skipped steps.
 
 use hint_grpo::{GrpoConfig, metrics};
 

@@ -1,4 +1,4 @@
-//! The verdict on a run: each finding with its evidence, what to try, and groups that show it.
+//! The verdict on a run: each finding with its evidence, advice, and groups that show it.
 
 use std::path::Path;
 

@@ -136,7 +136,7 @@ fn runs_in(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(runs)
 }
 
-/// The configuration of a run, as it stands there and as it is.
+/// The configuration of a run, as written there and as resolved.
 fn read_config(dir: &Path) -> Result<(String, GrpoConfig)> {
     let file = dir.join("config.toml");
     let text = std::fs::read_to_string(&file)

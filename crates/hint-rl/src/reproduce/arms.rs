@@ -1,4 +1,4 @@
-//! The arms of the reproduction: a preset, and what is changed of it.
+//! The arms of the reproduction: a preset, and its changes.
 
 use anyhow::{Context, Result, bail};
 use hint_grpo::GrpoConfig;
@@ -35,9 +35,9 @@ impl Origin {
 pub(super) enum Section {
     /// T1 and T2: methods.
     Methods,
-    /// T3: what HINT is made of.
+    /// T3: the parts of HINT.
     Ablation,
-    /// C1: what the ratio conditions on, and whose rewards are the baseline.
+    /// C1: the prompts of the ratio, and the rewards of the baseline.
     Ratio,
     /// C2: hints that should not help.
     Placebo,
@@ -105,7 +105,7 @@ use Section::{Ablation, Methods, Placebo, Ratio, Teaching};
 const TEACH: &str = "rollout.combine={ type = 'teach' }";
 const BOTH: &str = "rollout.combine={ type = 'teach', samples = true }";
 
-/// Every arm, in the order of the tables. The first is what the others are compared with.
+/// Every arm, in the order of the tables. The others are compared with the first one.
 pub(super) const ARMS: &[Arm] = &[
     arm("grpo", "grpo", &[], Paper, &[Methods, Ablation, Ratio, Teaching]),
     arm("dapo", "dapo", &[], Ours, &[Methods]),
@@ -162,7 +162,7 @@ const UNION: &str = "advantage={ type = 'group_normalized', baseline = { type = 
 ///
 /// # Errors
 ///
-/// A name that is none, or the name of a missing preset.
+/// An unknown name, or the name of a missing preset.
 pub(super) fn chosen(names: &[String]) -> Result<Vec<&'static Arm>> {
     if names.is_empty() {
         return Ok(ARMS.iter().filter(|arm| arm.is_available()).collect());

@@ -1,6 +1,6 @@
-//! The page of a reproduction: text, tables, and what makes them safe to show.
+//! The page of a reproduction: text, tables, and the escapes that make them safe to show.
 
-/// Text that HTML shows as it is.
+/// Text that HTML shows unchanged.
 pub(super) fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }

@@ -215,7 +215,7 @@ fn plan(options: &Options, tasks: &[Task], data: &Data) -> Result<()> {
     Ok(())
 }
 
-/// Reads what is done, and writes the report and its data.
+/// Reads the finished runs, and writes the report and its data.
 fn write_report(options: &Options, out: &Path, data: &Data, arms: &[&'static Arm]) -> Result<()> {
     let config = data.config(options.scale, &options.set, 0)?;
     let mut runs = Vec::new();

@@ -102,7 +102,7 @@ impl Data {
     ///
     /// # Errors
     ///
-    /// A key that is none.
+    /// An unknown key.
     pub(super) fn config(&self, scale: Scale, set: &[String], seed: u64) -> Result<GrpoConfig> {
         let set = set.iter().map(String::as_str);
         let mut config = GrpoConfig::from_toml_with(scale.config(), set)?;

@@ -21,8 +21,8 @@ pub(super) struct Task {
     pub(super) steps: u64,
 }
 
-/// Runs what is not done, `jobs` side by side with one thread each, until all is done or a signal stops them. Whether
-/// all is done.
+/// Runs the unfinished tasks, `jobs` side by side with one thread each, until all are done or a signal stops them.
+/// Whether all is done.
 ///
 /// # Errors
 ///

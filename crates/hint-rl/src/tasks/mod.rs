@@ -11,8 +11,8 @@
 //! | [`chains`] | arithmetic on a dial of 100 numbers | `37` |
 //! | [`walks`] | walks on a board of 10 × 10 fields whose edges wrap around | `d4` |
 //!
-//! Both have the same verbs: what a policy learns on one shows on the other. One is to train on, the other to test out
-//! of distribution. A family is an implementation of [`Family`], and `--problems NAME` takes it.
+//! Both have the same verbs: a skill that a policy learns on one shows on the other. One is to train on, the other to
+//! test out of distribution. A family is an implementation of [`Family`], and `--problems NAME` takes it.
 //!
 //! The hints of a problem have three [degrees](Degree). The abstract one names the effect of each step, the medium one its
 //! strategy. The direct one adds verbs and the state after the first step. The first two reveal no state. The

@@ -37,7 +37,7 @@ pub struct Options {
 ///
 /// # Errors
 ///
-/// A family that is none, a file that cannot be written.
+/// An unknown family, a file that cannot be written.
 pub fn run(options: &Options) -> Result<()> {
     let Some(family) = family(&options.family) else {
         let names = FAMILIES.map(Family::name).join("`, `");

@@ -65,7 +65,7 @@ pub(crate) struct Live {
 }
 
 impl Live {
-    /// Draws what `lines` returns for a number of columns, several times a second.
+    /// Draws the result of `lines` for a number of columns, several times a second.
     pub(crate) fn start(lines: impl Fn(usize) -> Vec<String> + Send + 'static) -> Self {
         let (end, ended) = channel();
         let draw = move || {

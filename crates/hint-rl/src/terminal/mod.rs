@@ -1,7 +1,7 @@
 //! Lines for a person.
 //!
-//! A run does not end because nobody reads it: a pipe or terminal that is gone is no error. And what a
-//! data set or a server wrote cannot move the cursor: control characters are shown, not sent.
+//! A run does not end because nobody reads it: a pipe or terminal that is gone is no error. Text of a
+//! data set or a server cannot move the cursor: control characters are shown, not sent.
 
 use std::fmt::{Arguments, Write as _};
 use std::io::{Write, stderr, stdout};

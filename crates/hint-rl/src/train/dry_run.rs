@@ -199,7 +199,7 @@ fn supervised_step<S: Fn(&str) + Clone + Send + 'static>(
     watch.last()
 }
 
-/// An optimizer that leaves the weights as they are, with all the memory of the one that it stands for.
+/// An optimizer that does not change the weights, with all the memory of the one that it stands for.
 struct Still(Box<dyn Optimizer>);
 
 impl Optimizer for Still {

@@ -1,4 +1,4 @@
-//! A hash of what a run starts from.
+//! A hash of a run's inputs.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -48,7 +48,7 @@ pub(crate) fn of_model(places: &[PathBuf], out: &Path) -> Result<String> {
     Ok(HEXLOWER.encode(&whole.finalize()))
 }
 
-/// A file, or the files of a folder that decide what a model is.
+/// A file, or the files of a folder that decide the model.
 fn files(place: &Path) -> Result<Vec<PathBuf>> {
     if !place.is_dir() {
         return Ok(vec![place.to_path_buf()]);

@@ -12,7 +12,7 @@ use crate::workload::{Model, Workload};
 pub(super) struct Lengths {
     /// Of a plain prompt.
     pub(super) prompt: usize,
-    /// Of what is trained on.
+    /// Of a row in training.
     pub(super) row: usize,
     /// Longest completion.
     limit: usize,

@@ -6,8 +6,8 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 
-/// Keeps other processes out of a run's folder as long as it lives. The kernel releases it when the
-/// process ends, however it ends, so it is never stale.
+/// Keeps other processes out of a run's folder as long as it lives. The kernel releases it whenever
+/// the process ends, so it is never stale.
 #[derive(Debug)]
 pub(crate) struct RunLock {
     _file: File,

@@ -3,8 +3,8 @@
 use anyhow::{Context, Result, bail};
 use hint_policy::LoraConfig;
 
-/// Parses `rank=16,alpha=32,dropout=0.05,targets=q_proj+v_proj,rank_stabilized=true`; what is left
-/// out has the default. Alpha is twice the rank unless it is given.
+/// Parses `rank=16,alpha=32,dropout=0.05,targets=q_proj+v_proj,rank_stabilized=true`; missing keys
+/// have the default. Alpha is twice the rank unless it is given.
 ///
 /// # Errors
 ///

@@ -284,8 +284,8 @@ impl Job<'_> {
         self.workload.fitting(collector, |line| self.settings.output.note(format_args!("{line}")))
     }
 
-    /// Shows how far the run is and what its verdict is, and ends it when Ctrl-C was pressed. Ask for it when the
-    /// run has its folder: the verdict takes up the steps of earlier sessions.
+    /// Shows the run's progress and its verdict, and ends it when Ctrl-C was pressed. Ask for it when the run has
+    /// its folder: the verdict takes up the steps of earlier sessions.
     fn progress(&self) -> Progress {
         let history = RunLog::read(&self.dir).map_or_else(|_| History::new(), |log| log.history());
         let (name, config, activity) = (&self.method.name, &self.config, &self.activity);

@@ -145,8 +145,7 @@ pub struct Options {
 }
 
 impl Options {
-    /// Resolves defaults and presets; or reads back what a resumed run was started with. Writes
-    /// nothing.
+    /// Resolves defaults and presets; or reads back the options of a resumed run. Writes nothing.
     ///
     /// # Errors
     ///
@@ -229,7 +228,7 @@ impl Options {
         Ok(settings)
     }
 
-    /// The methods that are asked for. Without hints, the configuration as it is would be GRPO once more.
+    /// The methods that are asked for. Without hints, the plain configuration would be GRPO once more.
     fn methods(&self, config: &GrpoConfig) -> Result<Vec<Method>> {
         let file = self.config.as_deref().and_then(Path::file_stem);
         let stem = file.map_or("hint".into(), |stem| stem.to_string_lossy().to_lowercase());

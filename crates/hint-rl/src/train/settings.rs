@@ -34,7 +34,7 @@ pub struct Method {
 pub enum MethodKind {
     /// Policy gradient without hints: the configuration with its trigger set to `never`.
     Plain,
-    /// Policy gradient with the configuration as it is.
+    /// Policy gradient with the plain configuration.
     Configured,
     /// Policy gradient with the method of a preset, on the task of the configuration.
     Preset(Box<GrpoConfig>),
@@ -48,7 +48,7 @@ impl Method {
     ///
     /// # Errors
     ///
-    /// A name that is none.
+    /// An unknown name.
     pub(super) fn named(name: &str, configured: &str, overrides: &[String]) -> Result<Self> {
         let kind = match name {
             "grpo" => MethodKind::Plain,
@@ -73,8 +73,7 @@ impl Method {
     }
 }
 
-/// Everything that decides what a run does, resolved: written to `options.json` and read back by
-/// `--resume`.
+/// Everything that decides a run, resolved: written to `options.json` and read back by `--resume`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
@@ -140,7 +139,7 @@ fn decides_data(key: &str) -> bool {
 }
 
 impl Settings {
-    /// Takes up what a resumed run changes.
+    /// Adopts the changes of a resumed run.
     pub(super) fn change(&mut self, changes: &[String]) -> Result<()> {
         let mut overrides = Vec::new();
         for change in changes {
@@ -236,7 +235,7 @@ impl Settings {
         Ok(())
     }
 
-    /// Creates the run's folder and writes down what a resumed run remembers, if it is not there.
+    /// Creates the run's folder and writes the memory of a resumed run, if it is not there.
     ///
     /// # Errors
     ///
@@ -245,7 +244,7 @@ impl Settings {
         if self.out.join(SETTINGS).exists() { Ok(()) } else { self.write() }
     }
 
-    /// Writes down what a resumed run remembers.
+    /// Writes the memory of a resumed run.
     pub(super) fn write(&self) -> Result<()> {
         let file = self.out.join(SETTINGS);
         std::fs::create_dir_all(&self.out)
@@ -254,7 +253,7 @@ impl Settings {
         std::fs::write(&file, text).with_context(|| format!("cannot write `{}`", file.display()))
     }
 
-    /// Writes down what a resumed run changed, as soon as it begins: a run that is refused changes nothing.
+    /// Writes the changes of a resumed run, as soon as it begins: a run that is refused changes nothing.
     pub(super) fn writer(&self) -> impl Observer + 'static {
         KeepChanges((!self.changes.is_empty()).then(|| self.clone()))
     }

@@ -19,12 +19,12 @@ pub enum Compute {
 }
 
 impl Compute {
-    /// That which was asked for, else what suits a device.
+    /// The requested kind, else the one that suits a device.
     pub fn or_default(asked: Option<Self>, device: Device) -> Self {
         asked.unwrap_or(if device == Device::Cpu { Self::F32 } else { Self::Bf16 })
     }
 
-    /// The kind of the passes; sets what it needs in the whole process.
+    /// The kind of the passes; makes its settings in the whole process.
     ///
     /// # Errors
     ///
@@ -41,7 +41,7 @@ impl Compute {
 ///
 /// # Errors
 ///
-/// A GPU that cannot be used, with what is missing.
+/// A GPU that cannot be used, with the missing part.
 pub fn device(choice: DeviceChoice) -> Result<Device> {
     let chosen = choice.resolve()?;
     note!("computing on {chosen}");

@@ -85,7 +85,7 @@ pub struct Workload {
 }
 
 impl Workload {
-    /// Finds model and problems, fetching what is not there.
+    /// Finds model and problems, and fetches missing files.
     ///
     /// # Errors
     ///
@@ -310,7 +310,7 @@ impl Workload {
         Ok(Model { policy, base, config, report, tokenizer, stop_tokens, format })
     }
 
-    /// The training problems whose prompts fit; `say` gets what is known about lengths and hints.
+    /// The training problems whose prompts fit; `say` gets the findings about lengths and hints.
     ///
     /// # Errors
     ///

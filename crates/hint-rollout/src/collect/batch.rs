@@ -1,4 +1,4 @@
-//! The batch of a step: which problems, how many rounds, what is replayed.
+//! The batch of a step: its problems, rounds and replay.
 
 use std::sync::Arc;
 

@@ -242,7 +242,7 @@ impl Collector {
         move || json!(CollectorState { hints, record, drawn, replay, failures })
     }
 
-    /// Restores what [`Collector::state`] returned.
+    /// Restores a value of [`Collector::state`].
     ///
     /// # Errors
     ///

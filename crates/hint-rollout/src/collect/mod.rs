@@ -7,7 +7,7 @@
 //! | module | decides |
 //! |---|---|
 //! | [`hinted`] | when a group gets hints, at which levels, and how hinted completions join it |
-//! | [`curriculum`] | which problems a step takes, whether more are drawn, what trains again |
+//! | [`curriculum`] | selection of problems, dynamic sampling, replay |
 //!
 //! [`Collected`] is the result: groups in problem order, and [`CollectStats`].
 

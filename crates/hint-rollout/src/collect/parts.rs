@@ -3,7 +3,7 @@
 use crate::collect::config::CollectorConfig;
 use crate::collect::hinted::{Combine, Levels, Trigger};
 
-/// A user's own parts; where there is none, the one of the configuration counts.
+/// A user's own parts; a missing one is taken from the configuration.
 #[derive(Default)]
 pub(crate) struct OwnParts {
     pub(crate) trigger: Option<Box<dyn Trigger>>,

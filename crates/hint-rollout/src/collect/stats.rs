@@ -56,7 +56,7 @@ pub struct PlainStats {
     pub all_right: usize,
 }
 
-/// Counts over hints and what was sampled with them.
+/// Counts over hints and the completions sampled with them.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 #[non_exhaustive]
 pub struct HintedStats {
@@ -153,7 +153,7 @@ pub struct LengthCount {
 }
 
 impl LengthCount {
-    /// The mean; `None` when there are none.
+    /// The mean; `None` without values.
     pub fn mean(self) -> Option<f64> {
         (self.count > 0).then(|| self.sum as f64 / self.count as f64)
     }
@@ -174,7 +174,7 @@ impl LengthCount {
 }
 
 impl CollectStats {
-    /// Adds what another collection of the same step counted.
+    /// Adds the counts of another collection of the same step.
     pub(crate) fn merge(&mut self, other: Self) {
         let Self { problems, plain, hinted, sampled, judged, batch } = other;
         self.problems += problems;

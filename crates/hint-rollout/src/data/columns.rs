@@ -59,7 +59,7 @@ const SOLUTION: [&str; 1] = ["solution"];
 const LEVEL: [&str; 2] = ["level", "difficulty"];
 const ID: [&str; 4] = ["id", "problem_id", "unique_id", "uuid"];
 
-/// A row whose columns are taken out as they are recognized.
+/// A row whose recognized columns are taken out.
 struct Fields<'a> {
     row: Map<String, Value>,
     origin: &'a Path,
@@ -113,7 +113,7 @@ impl Columns {
 }
 
 impl Fields<'_> {
-    /// Takes a column out, by its name or its path. Null and blank texts are none.
+    /// Takes a column out, by its name or its path. Null and blank texts count as missing.
     fn take(&mut self, path: &str) -> Option<Value> {
         let is_there = |value: &Value| match value {
             Value::Null => false,

@@ -172,7 +172,7 @@ impl DataConfig {
 /// The problems that are being read.
 struct Collection<'c> {
     problems: ProblemSetBuilder<'c>,
-    /// Hashes of what was asked so far, where repetitions are left out.
+    /// Hashes of the questions so far, where repetitions are left out.
     seen: Option<HashSet<u128>>,
     repeated: usize,
 }

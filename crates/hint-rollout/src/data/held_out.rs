@@ -86,7 +86,7 @@ impl HeldOut {
     ///
     /// # Errors
     ///
-    /// As [`read_problems_from`], for a held-out file; what keeps a problem from being read.
+    /// As [`read_problems_from`], for a held-out file; errors of reading a problem.
     pub fn split(
         &self,
         problems: impl Into<ProblemSet>,

@@ -1,4 +1,4 @@
-//! A hint: its text, what the text is, and its level.
+//! A hint: its text, its kind, and its level.
 
 use serde::{Deserialize, Serialize};
 
@@ -27,12 +27,12 @@ impl Hint {
         Self { text: text.into(), kind: HintKind::Prefix, allowed_leak: AllowedLeak::Steps }
     }
 
-    /// A whole completion, which takes part in the group as it is. It reveals the answer.
+    /// A whole completion, which takes part in the group unchanged. It reveals the answer.
     pub fn demonstration(text: impl Into<String>) -> Self {
         Self { text: text.into(), kind: HintKind::Demonstration, allowed_leak: AllowedLeak::Answer }
     }
 
-    /// Sets what it is meant to reveal.
+    /// Sets the content that it reveals by design.
     #[must_use]
     pub const fn allowing(mut self, allowed_leak: AllowedLeak) -> Self {
         self.allowed_leak = allowed_leak;
@@ -77,8 +77,8 @@ impl HintLevel {
     /// The whole hint.
     pub const FULL: Self = Self(1.0);
 
-    /// A share of the hint; what is outside `[0, 1]` (or not a number) becomes the nearest bound
-    /// (or 0).
+    /// A share of the hint; values outside `[0, 1]` (or not a number) become the nearest bound (or
+    /// 0).
     pub const fn new(share: f64) -> Self {
         if share.is_nan() { Self(0.0) } else { Self(share.clamp(0.0, 1.0)) }
     }

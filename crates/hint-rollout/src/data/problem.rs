@@ -75,14 +75,14 @@ impl Problem {
         std::iter::once(&self.answer).chain(&self.accepted).map(String::as_str)
     }
 
-    /// Sets the Meta-Hint. A blank text is none.
+    /// Sets the Meta-Hint. A blank text counts as missing.
     #[must_use]
     pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into()).filter(|text| !text.trim().is_empty());
         self
     }
 
-    /// Sets the worked solution. A blank text is none.
+    /// Sets the worked solution. A blank text counts as missing.
     #[must_use]
     pub fn with_solution(mut self, solution: impl Into<String>) -> Self {
         self.solution = Some(solution.into()).filter(|text| !text.trim().is_empty());
@@ -110,7 +110,7 @@ impl Problem {
     }
 
     /// The value of a column as text: `level`, or another column with a text, a number or a truth
-    /// value. Its name may be a path with dots. `None` for others, and where there is none.
+    /// value. Its name may be a path with dots. `None` for other values, and for a missing column.
     pub fn text_of(&self, column: &str) -> Option<String> {
         if column == "level" {
             return self.level.clone();

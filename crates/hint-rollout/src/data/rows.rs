@@ -42,7 +42,7 @@ fn failed(origin: &Path) -> impl Fn(Error) -> RolloutError {
     move |source| RolloutError::ReadProblems { path: origin.to_path_buf(), source }
 }
 
-/// The rows of what a compressed file holds.
+/// The rows of a compressed file.
 fn plain_rows(mut input: impl BufRead, origin: &Path, sink: Sink<'_>) -> Result<(), RolloutError> {
     if input.fill_buf().map_err(failed(origin))?.starts_with(b"PAR1") {
         let mut bytes = Vec::new();
@@ -175,7 +175,7 @@ fn utf8<'b>(
 }
 
 /// Parses a line of a problem file. A number that would lose digits is a text: a data set's
-/// `12345678901234567890123` stays what it is.
+/// `12345678901234567890123` stays unchanged.
 ///
 /// # Errors
 ///
@@ -194,7 +194,7 @@ fn looks_like_csv(header: &str) -> bool {
 }
 
 /// JSON in which every number that would lose digits is a text. A data set's `12345678901234567890123`
-/// stays what it is.
+/// stays unchanged.
 fn keep_digits(json: &str) -> Cow<'_, str> {
     let bytes = json.as_bytes();
     let mut kept: Option<String> = None;
@@ -258,7 +258,7 @@ mod binary {
         zstd::Decoder::new(file)
     }
 
-    /// Every cell is a text; an empty one is none.
+    /// Every cell is a text; an empty one counts as missing.
     pub(super) fn csv(
         input: impl Read,
         delimiter: u8,

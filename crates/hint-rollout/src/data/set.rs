@@ -26,7 +26,7 @@ pub trait Problems {
     /// A problem that cannot be read.
     fn at(&self, index: usize) -> Result<Cow<'_, Problem>, RolloutError>;
 
-    /// Whether there is none.
+    /// Whether the set is empty.
     fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -122,7 +122,7 @@ impl ProblemSet {
         self.members.len()
     }
 
-    /// Whether there is none.
+    /// Whether the set is empty.
     pub const fn is_empty(&self) -> bool {
         self.members.is_empty()
     }
@@ -270,7 +270,7 @@ impl Store {
     }
 }
 
-/// By what a problem on disk is found.
+/// Place of a problem on disk.
 fn key(id: &str) -> u64 {
     crate::run::fnv1a(id.as_bytes())
 }

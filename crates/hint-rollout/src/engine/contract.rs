@@ -1,4 +1,4 @@
-//! The engine: what samples completions.
+//! The engine: the sampler of completions.
 
 use std::path::Path;
 
@@ -298,7 +298,7 @@ pub trait WeightSource {
     fn write_checkpoint(&self, dir: &Path, head: HeadWeights) -> Result<(), RolloutError>;
 }
 
-/// Checks what an engine promises: counts, one log-probability per token, all of them finite.
+/// Checks the contract of an engine: counts, one log-probability per token, all of them finite.
 pub(crate) fn check_contract(
     ids: &[&str],
     requests: &[GenerationRequest],

@@ -45,7 +45,7 @@ impl LocalEngine {
     }
 
     /// Decodes at most `max_batch` completions at a time, at least 1 and 256 by default. Fewer take less memory and
-    /// more time; what is sampled differs by float noise.
+    /// more time; the samples differ by float noise.
     #[must_use]
     pub const fn with_max_batch(mut self, max_batch: usize) -> Self {
         self.max_batch = max_batch;

@@ -35,7 +35,7 @@ pub enum HttpError {
         reason: String,
     },
 
-    /// It answered with something that is not what its interface promises.
+    /// Its answer breaks the contract of its interface.
     #[error("`{url}` answered with an unexpected body: {reason}")]
     Body {
         /// Address, without query and user.

@@ -62,7 +62,7 @@ impl Violations {
         at.finish()
     }
 
-    /// Checks what `field` holds.
+    /// Checks the value of `field`.
     pub fn within(&mut self, field: impl fmt::Display, check: impl FnOnce(&mut Self)) {
         let len = self.path.len();
         self.path = format!("{}{field}.", self.path);
@@ -135,12 +135,12 @@ impl Violations {
         self.found.iter()
     }
 
-    /// Whether there are none.
+    /// Whether the list is empty.
     pub const fn is_empty(&self) -> bool {
         self.found.is_empty()
     }
 
-    /// `Ok` if there are none.
+    /// `Ok` if the list is empty.
     ///
     /// # Errors
     ///

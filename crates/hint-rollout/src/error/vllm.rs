@@ -77,8 +77,8 @@ pub enum VllmError {
         limit: usize,
     },
 
-    /// New weights could not be loaded. The server stays paused, since it must not sample from what
-    /// is half loaded.
+    /// New weights could not be loaded. The server stays paused, since it must not sample from
+    /// half-loaded weights.
     #[error("`{server}` could not load the weights of version {version}; it stays paused")]
     Reload {
         /// The server.

@@ -1,4 +1,4 @@
-//! Unbiased estimators of what `k` completions of a problem achieve, from `n` of them.
+//! Unbiased estimators of the success of `k` completions of a problem, from `n` of them.
 
 use serde::{Deserialize, Serialize};
 

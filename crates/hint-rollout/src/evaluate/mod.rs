@@ -1,4 +1,4 @@
-//! Evaluation on plain prompts: what a policy can do without hints.
+//! Evaluation on plain prompts: the success of a policy without hints.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! Hints: where they come from, and what they give away.
+//! Hints: their sources and their leaks.
 //!
 //! A [`HintProvider`] answers a [`HintRequest`] with a [`Hint`](crate::data::Hint) or with none.
 //! [`hints_from_fn`] makes a provider of a closure. The built-in providers are in [`source`], where

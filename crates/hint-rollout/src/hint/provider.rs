@@ -126,7 +126,7 @@ pub trait HintProvider: Send + Sync {
         std::any::type_name::<Self>().to_owned()
     }
 
-    /// The hint, or `None` when there is none to give; the plain group is then kept as it is.
+    /// The hint, or `None` without one; the plain group then stays unchanged.
     ///
     /// # Errors
     ///
@@ -134,8 +134,8 @@ pub trait HintProvider: Send + Sync {
     /// provider wraps its error with [`RolloutError::other`].
     fn hint(&self, request: &HintRequest<'_>) -> Result<Option<Hint>, RolloutError>;
 
-    /// The hints of several problems, one for each request and in order. This is what the collector
-    /// calls. Override it to ask for many at once, or to let the policy write.
+    /// The hints of several problems, one for each request and in order. The collector calls this.
+    /// Override it to ask for many at once, or to let the policy write.
     ///
     /// # Errors
     ///
@@ -163,7 +163,7 @@ pub trait HintProvider: Send + Sync {
         Value::Null
     }
 
-    /// Restores what [`HintProvider::state`] returned.
+    /// Restores a value of [`HintProvider::state`].
     ///
     /// # Errors
     ///

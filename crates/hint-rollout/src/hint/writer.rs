@@ -26,8 +26,8 @@ impl WriteRequest {
     }
 }
 
-/// The policy as a writer: what self-hints are made with. The [`Collector`](crate::collect::Collector) hands
-/// providers its own engine.
+/// The policy as a writer of self-hints. The [`Collector`](crate::collect::Collector) hands providers its
+/// own engine.
 pub trait HintWriter {
     /// One text for each request, in order.
     ///

@@ -144,7 +144,7 @@ impl JsonServer {
         }
     }
 
-    /// The beginning of an error message without the key: servers quote what they refuse, whole, masked in the
+    /// The beginning of an error message without the key: servers quote refused keys, whole, masked in the
     /// middle or encoded.
     fn redacted(&self, text: &str) -> String {
         redacted(self.key.as_ref().map_or("", ApiKey::secret), text)

@@ -51,8 +51,8 @@ impl Backoff {
         }
     }
 
-    /// The pause after failed attempt `attempt` (from 1): what the server asked for if that is
-    /// longer, bounded in any case.
+    /// The pause after failed attempt `attempt` (from 1): the server's request if that is longer,
+    /// bounded in any case.
     pub(crate) fn pause(self, attempt: usize, asked: Option<Duration>) -> Duration {
         let doublings = u32::try_from(attempt.saturating_sub(1)).unwrap_or(u32::MAX).min(16);
         let pause = self.first.saturating_mul(1 << doublings);

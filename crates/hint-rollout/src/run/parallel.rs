@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 /// Does pieces `0..count` of work on up to `threads` threads, in order, until one of them fails.
-/// Returns what is finished, by index and ascending, and the first failure.
+/// Returns the finished results, by index and ascending, and the first failure.
 pub(crate) fn in_parallel<T: Send, E: Send>(
     count: usize,
     threads: usize,

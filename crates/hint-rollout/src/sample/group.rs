@@ -69,7 +69,7 @@ impl AppliedHint {
     }
 }
 
-/// A completion with its score, and what it was sampled from.
+/// A completion with its score and its source.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Rollout {

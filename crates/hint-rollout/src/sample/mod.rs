@@ -1,9 +1,9 @@
 //! Samples: completions with their scores, in groups of one problem.
 //!
 //! A [`Rollout`] is a completion, its text and its score, with the hint that it was sampled under
-//! ([`AppliedHint`]). A [`RolloutGroup`] holds the rollouts of one problem. A [`VerdictPolicy`] is what
-//! verdicts other than correct and incorrect mean for the group, and a [`ScoringConfig`]
-//! is how they are scored. A [`SuccessCount`] counts verdicts.
+//! ([`AppliedHint`]). A [`RolloutGroup`] holds the rollouts of one problem. A [`VerdictPolicy`] gives
+//! verdicts other than correct and incorrect a meaning for the group. A [`ScoringConfig`] sets how they
+//! are scored. A [`SuccessCount`] counts verdicts.
 
 mod failures;
 mod group;

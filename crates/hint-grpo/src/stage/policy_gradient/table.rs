@@ -15,7 +15,7 @@ pub(super) struct Table {
 }
 
 impl Table {
-    /// The groups of step `step` as they were collected.
+    /// The groups of step `step`, in collected form.
     pub(super) fn new(
         step: u64,
         groups: &[RolloutGroup],
@@ -35,7 +35,7 @@ impl Table {
         self.samples = samples;
     }
 
-    /// The records, with what the optimizer steps measured.
+    /// The records, with the measurements of the optimizer steps.
     pub(super) fn measured(self, update: &UpdateReport) -> Vec<RolloutRecord> {
         let Self { mut records, samples } = self;
         for record in &mut records {

@@ -189,7 +189,7 @@ fn multiplies(head: &str) -> bool {
         && (head.ends_with(char::is_whitespace) || (opened.is_multiple_of(2) && !emphasis))
 }
 
-/// The name of the command that a text ends with, and what stands in front of it.
+/// The name of the command that a text ends with, and the text in front of it.
 fn command_at_end(text: &str) -> Option<(&str, &str)> {
     let head = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let name = &text[head.len()..];

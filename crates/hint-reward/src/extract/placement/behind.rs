@@ -134,7 +134,7 @@ pub(super) fn closed(behind: &str, groups: usize, in_formula: bool) -> Option<St
     }
 }
 
-/// Whether a line computes with what stands in front of it: `+ 1`, `\cdot 2`. An item of a list does not.
+/// Whether a line computes with the value in front of it: `+ 1`, `\cdot 2`. An item of a list does not.
 fn goes_on(text: &str) -> bool {
     let line = text.lines().next().unwrap_or_default();
     let inside = ["$$", "$", "\\(", "\\["].into_iter().find_map(|open| line.strip_prefix(open));

@@ -1,6 +1,6 @@
 //! Commands and signs around a box.
 
-/// Commands that set what follows them in another way, and change nothing.
+/// Commands that set the text behind them in another way, and change nothing.
 pub(super) const STYLES: [&str; 22] = [
     "mathbf",
     "boldsymbol",
@@ -26,7 +26,7 @@ pub(super) const STYLES: [&str; 22] = [
     "mbox",
 ];
 
-/// Commands that separate what stands in front of them from what stands behind.
+/// Commands that separate the text in front of them from the text behind.
 pub(super) const SEPARATORS: [&str; 34] = [
     "quad",
     "qquad",
@@ -64,7 +64,7 @@ pub(super) const SEPARATORS: [&str; 34] = [
     "vspace",
 ];
 
-/// Commands that take what stands in front of them or behind them into a larger formula.
+/// Commands that take the text in front of them or behind them into a larger formula.
 pub(super) const OPERATORS: [&str; 18] = [
     "cdot", "times", "div", "pm", "mp", "ast", "star", "le", "leq", "ge", "geq", "lt", "gt", "ne",
     "neq", "ll", "gg", "sqrt",

@@ -1,4 +1,4 @@
-//! Whether a box holds the whole of what its formula states, or a part: `x = \boxed{18}`, not `2\cdot\boxed{18}`.
+//! Whether a box holds the whole statement of its formula, or a part: `x = \boxed{18}`, not `2\cdot\boxed{18}`.
 
 mod before;
 mod behind;

@@ -1,4 +1,4 @@
-//! Comparison of what has several items: tuples, sets, lists, matrices.
+//! Comparison of answers with several items: tuples, sets, lists, matrices.
 
 use crate::math::compare::comparison::Comparison;
 use crate::math::compare::quantity::{clock_shows, clock_terms};
@@ -241,7 +241,7 @@ fn is_remark(node: &Node) -> bool {
 }
 
 /// The items of a list that are no remarks. Beside bounds on `x`, `x ∈ ℤ` is a condition of its own. A letter that
-/// stands for integers anyway needs none.
+/// stands for integers by convention needs none.
 fn without_remarks(items: &[Node]) -> Vec<Node> {
     let restricts = |remark: &Node| {
         let Node::Chain { terms, .. } = remark else { return false };

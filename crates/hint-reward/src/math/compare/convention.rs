@@ -399,7 +399,7 @@ impl Comparison<'_, '_> {
     }
 }
 
-/// A condition that only repeats what kind of thing the variable is.
+/// A condition that only repeats the kind of the variable.
 fn is_vague(condition: &Node) -> bool {
     match condition {
         Node::Expr(Expr::Symbol(_)) => true,

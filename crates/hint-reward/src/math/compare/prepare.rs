@@ -1,4 +1,4 @@
-//! From what was written to what was meant: chains to their results, `±` to two answers.
+//! From the written form to the meant one: chains to their results, `±` to two answers.
 
 use crate::math::fuel::{Fuel, Stop};
 use crate::math::tree::node::{Expr, Node, Relation};
@@ -183,7 +183,8 @@ fn chain(
     Ok(vec![Node::Chain { terms: expanded, relations }])
 }
 
-/// Whether what a chain of equations defines comes back in it: `f(x) = 3x − 1f(x) = 3x − 1` is garbled.
+/// Whether the defined name of a chain of equations comes back in it: `f(x) = 3x − 1f(x) = 3x − 1` is
+/// garbled.
 fn comes_back(terms: &[Node]) -> bool {
     let [Node::Expr(label), _, rest @ ..] = terms else { return false };
     let has_label =

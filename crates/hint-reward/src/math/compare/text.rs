@@ -90,8 +90,8 @@ fn wording(text: &str) -> Vec<String> {
     joined
 }
 
-/// A text as it is compared when it cannot be read: without white space, math delimiters and sizing commands. White
-/// space between two digits stays: `1 2` is not `12`.
+/// A text in the form that is compared when it cannot be read: without white space, math delimiters and sizing
+/// commands. White space between two digits stays: `1 2` is not `12`.
 pub(crate) fn bare(text: &str) -> String {
     const DROPPED: [&str; 12] = [
         "\\left",

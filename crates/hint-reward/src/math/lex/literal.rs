@@ -24,7 +24,7 @@ pub(crate) enum Commas {
     Separate,
 }
 
-/// A literal with what was found on the way.
+/// A literal with the findings of its reading.
 pub(crate) struct Read<'a> {
     pub(crate) literal: Literal<'a>,
     /// Bytes read.

@@ -1,4 +1,4 @@
-//! Tokens of LaTeX, plain-text mathematics and what people write between them.
+//! Tokens of LaTeX, plain-text mathematics and common writing between them.
 
 use crate::math::tree::node::{Function, Rational, Relation};
 

@@ -6,7 +6,8 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
-/// The text in one spelling. Text of plain ASCII without control characters and tags is returned as it is.
+/// The text in one spelling. Text of plain ASCII without control characters and tags is returned
+/// unchanged.
 pub(crate) fn plain(text: &str) -> Cow<'_, str> {
     let damaged = |byte: u8| byte < b' ' && byte != b'\n';
     let bytes = text.as_bytes();

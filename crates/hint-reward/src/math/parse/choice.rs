@@ -107,7 +107,7 @@ fn choice(text: &str) -> Option<Named<'_>> {
     is_name.then(|| Named { what: What::Choice(letter.to_ascii_uppercase()), rest })
 }
 
-/// Whether what follows a letter makes it a part of something: `+ (B)`, `and (C)`, `(D)`.
+/// Whether the text behind a letter makes it a part of something: `+ (B)`, `and (C)`, `(D)`.
 fn goes_on(rest: &str) -> bool {
     let joined = [
         "and",

@@ -1,4 +1,5 @@
-//! Words behind a number that name what was counted: `12 red marbles`, not `12 doubled` or `12 in hexadecimal`.
+//! Words behind a number that name the counted thing: `12 red marbles`, not `12 doubled` or
+//! `12 in hexadecimal`.
 //!
 //! A counted thing stands in the plural, unless there is one of it. Other words behind a number may change it, and a text
 //! with them is not read.
@@ -6,7 +7,8 @@
 use crate::math::lex::units::{is_unit, is_unit_letter};
 use crate::math::parse::stance::{has, words_of};
 
-/// Whether the words behind a value are a unit or name what was counted. `is_one` says that it is one thing or less.
+/// Whether the words behind a value are a unit or name the counted thing. `is_one` says that it is one thing or
+/// less.
 pub(crate) fn is_counted(words: &str, is_one: bool) -> bool {
     /// Behind the counted thing they give manner, time or topic.
     const LINKS: [&str; 22] = [

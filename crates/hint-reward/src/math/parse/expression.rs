@@ -247,7 +247,7 @@ impl Parser<'_, '_, '_> {
         }
     }
 
-    /// An atom with what is attached to it: powers, factorials, percent, degrees.
+    /// An atom with its attachments: powers, factorials, percent, degrees.
     pub(super) fn power(&mut self) -> Result<Node, Stop> {
         let mut base = self.nested(Self::atom)?;
         let mut suffixes = 0;

@@ -1,4 +1,4 @@
-//! The words around an answer: what introduces it, and the condition it stands under.
+//! The words around an answer: its introduction, and its condition.
 //!
 //! `The maximum is 8 when x = 2` is 8 under a condition; `all integers n ≥ 3` is `n ≥ 3`; `every n except 4` excludes.
 
@@ -24,7 +24,7 @@ pub(crate) enum Tie {
 pub(crate) struct Frame<'t, 'a> {
     pub(crate) main: &'t [Token<'a>],
     pub(crate) condition: Option<(Tie, &'t [Token<'a>])>,
-    /// Whether the condition gives only some of what the answer is a function of: `f(x) = x² for some x`.
+    /// Whether the condition gives only some of the arguments of the answer: `f(x) = x² for some x`.
     pub(crate) is_partial: bool,
 }
 
@@ -172,7 +172,7 @@ fn ends_with_verb(text: &str) -> bool {
     matches!(last, Some("is" | "are" | "equals" | "be"))
 }
 
-/// Whether words name what the answer is about: at most one letter among them, and nothing that denies or bounds.
+/// Whether words name the topic of the answer: at most one letter among them, and no word that denies or bounds.
 fn is_subject(tokens: &[Token<'_>]) -> bool {
     const BOUNDS: [&str; 15] = [
         "no", "none", "only", "and", "than", "or", "least", "most", "over", "under", "above",
@@ -201,7 +201,7 @@ fn is_foreign(letter: char) -> bool {
     letter.is_alphabetic() && letter > '\u{3ff}'
 }
 
-/// Words that only say what kind of thing the answer is.
+/// Words that only name the kind of the answer.
 fn is_filler(kind: &Kind<'_>) -> bool {
     let (Kind::Word(text) | Kind::Text(text)) = kind else { return false };
     let mut words = text.split_whitespace();

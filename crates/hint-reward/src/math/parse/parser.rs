@@ -1,4 +1,4 @@
-//! From tokens to answers: lists, relations, sets and what stands around expressions.
+//! From tokens to answers: lists, relations, sets and the text around expressions.
 
 use std::fmt::Write as _;
 
@@ -209,7 +209,7 @@ impl<'t, 'a> Parser<'t, 'a, '_> {
         Ok(true)
     }
 
-    /// Items up to the end or a closing bracket, and what joins them.
+    /// Items up to the end or a closing bracket, and their separator.
     pub(crate) fn items(&mut self) -> Result<(Vec<Node>, Joint), Stop> {
         let mut items = Vec::new();
         let mut joint = Joint::None;

@@ -1,4 +1,4 @@
-//! Values with what stands around them: currency signs, number words such as million, units.
+//! Values with their context: currency signs, number words such as million, units.
 
 use num_traits::Signed;
 

@@ -1,9 +1,9 @@
 //! Whether words stand by the value beside them, deny it or take it back.
 //!
-//! These are the closed classes of English: conjunctions, prepositions, comparatives, adverbs of doubt. A noun or a unit
-//! contains none of them, so what does is no name of what was counted.
+//! These are the closed classes of English: conjunctions, prepositions, comparatives, adverbs of doubt. A noun or a
+//! unit contains none of them, so a text with one is no name of the counted thing.
 
-/// Whether words behind a value cannot be the name of its unit or of what was counted.
+/// Whether words behind a value cannot be the name of its unit or of the counted thing.
 pub(crate) fn is_no_noun(words: &str) -> bool {
     const WORDS: [&str; 64] = [
         "halves",
@@ -94,7 +94,7 @@ fn is_east_asian(c: char) -> bool {
     matches!(c, '\u{3040}'..='\u{30ff}' | '\u{3400}'..='\u{9fff}' | '\u{ac00}'..='\u{d7af}')
 }
 
-/// Whether a clause denies, doubts or only supposes what it is about: `I do not think that`, `It is false that`.
+/// Whether a clause denies, doubts or only supposes its topic: `I do not think that`, `It is false that`.
 pub(crate) fn denies(clause: &str) -> bool {
     const WORDS: [&str; 21] = [
         "maybe", "perhaps", "possibly", "not", "cannot", "if", "would", "could", "unless",
@@ -104,14 +104,14 @@ pub(crate) fn denies(clause: &str) -> bool {
     words_of(clause).any(|word| has(&WORDS, word) || word.ends_with("n't"))
 }
 
-/// Whether a clause reports what somebody else says.
+/// Whether a clause reports another person's words.
 pub(crate) fn is_hearsay(clause: &str) -> bool {
     const WORDS: [&str; 8] =
         ["claims", "claim", "claimed", "said", "says", "believes", "thought", "answered"];
     words_of(clause).any(|word| has(&WORDS, word))
 }
 
-/// Whether a word, with the one behind it, takes what it is about off the list of answers: `rejected`, `ruled out`.
+/// Whether a word, with the one behind it, takes its topic off the list of answers: `rejected`, `ruled out`.
 pub(crate) fn takes_off(word: &str, next: Option<&str>) -> bool {
     const STEMS: [&str; 5] = ["exclud", "eliminat", "reject", "discard", "incorrect"];
     let starts = |stem: &&str| word.get(..stem.len()).is_some_and(|w| w.eq_ignore_ascii_case(stem));
@@ -119,7 +119,7 @@ pub(crate) fn takes_off(word: &str, next: Option<&str>) -> bool {
         || (has(&["rule", "rules", "ruled", "ruling"], word) && next == Some("out"))
 }
 
-/// Whether a clause takes what it names off the list of answers.
+/// Whether a clause takes the thing it names off the list of answers.
 pub(crate) fn excludes(clause: &str) -> bool {
     let words: Vec<&str> = words_of(clause).collect();
     words.iter().enumerate().any(|(at, word)| takes_off(word, words.get(at + 1).copied()))
@@ -160,7 +160,7 @@ pub(crate) fn has(words: &[&str], word: &str) -> bool {
     words.iter().any(|known| known.eq_ignore_ascii_case(word))
 }
 
-/// Whether a text takes back what stands before it: `No, wait`, `(incorrect)`, `Scratch that, 15`, `❌`.
+/// Whether a text takes back the text before it: `No, wait`, `(incorrect)`, `Scratch that, 15`, `❌`.
 pub(crate) fn takes_back(text: &str) -> bool {
     const REGRETS: [&str; 8] = [
         "kidding",

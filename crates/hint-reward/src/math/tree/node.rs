@@ -244,7 +244,7 @@ impl Expr {
         }
     }
 
-    /// Whether it is a letter that mostly stands for what is looked for.
+    /// Whether it is a letter that mostly stands for the unknown.
     fn is_unknown(&self) -> bool {
         matches!(self, Self::Symbol(name) if matches!(&**name, "x" | "y" | "t" | "n" | "k" | "m"))
     }

@@ -316,7 +316,8 @@ pub(crate) fn has_symbols(expr: &Expr) -> bool {
     expr.is_open()
 }
 
-/// The points of a comparison. `|x + 3|` is `x + 3` near 0, so what folds signs is compared far from there too.
+/// The points of a comparison. `|x + 3|` is `x + 3` near 0, so formulas that fold signs are compared far from
+/// there too.
 fn samples(folds: bool) -> impl Iterator<Item = Sample> {
     let wide = if folds { WIDE_POINTS } else { 0 };
     SAMPLES.into_iter().chain((0..wide).map(Sample::Wide))

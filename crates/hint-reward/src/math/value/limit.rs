@@ -287,7 +287,7 @@ fn alternating(terms: &[Ball]) -> Option<Ball> {
     (error <= MAX_ERROR * sum.size()).then_some(Ball { error, ..sum })
 }
 
-/// The value at infinity of what was measured at these places, as a polynomial in one over the place (Neville).
+/// The value at infinity of measurements at these places, as a polynomial in one over the place (Neville).
 fn extrapolated(values: &[(f64, Ball)]) -> Option<Ball> {
     if values.len() < 8 {
         return None;

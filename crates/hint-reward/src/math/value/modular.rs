@@ -66,7 +66,7 @@ pub(crate) struct Element {
     pub(crate) im: u64,
 }
 
-/// One field, one assignment of values to symbols, and what was assumed on the way.
+/// One field, one assignment of values to symbols, and the assumptions so far.
 pub(crate) struct Point<'f> {
     prime: u64,
     seed: u64,

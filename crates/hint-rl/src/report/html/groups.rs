@@ -228,7 +228,7 @@ impl Packer {
         Self { index, shards: None, problems: BTreeMap::new(), allowed: 0.0, share }
     }
 
-    /// Adds the groups of a step that its share of the budget, and what earlier steps left, has room for.
+    /// Adds the groups of a step that fit into its share of the budget and the rest of earlier steps.
     fn add_step(
         &mut self,
         at: usize,

@@ -26,7 +26,7 @@ pub(super) struct Splitter {
 }
 
 impl Splitter {
-    /// With the tokenizer of the newest checkpoint; the reason if there is none.
+    /// With the tokenizer of the newest checkpoint, or the reason why it is missing.
     pub(super) fn of_run(dir: &Path) -> Result<Self, String> {
         let checkpoints = RunDir::checkpoints(dir).map_err(|error| error.to_string())?;
         let (_, newest) = checkpoints.last().ok_or("the run has no checkpoint yet")?;

@@ -45,7 +45,7 @@ impl SuccessRecord {
         self.get(problem_id)?.level
     }
 
-    /// Sets what the level search remembers of a problem.
+    /// Sets the level search's memory of a problem.
     pub(crate) fn set_level(&mut self, problem_id: &str, level: f64) {
         self.problems.entry(problem_id.to_owned()).or_default().level = Some(level);
     }

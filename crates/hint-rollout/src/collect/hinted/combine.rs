@@ -1,4 +1,4 @@
-//! The axis of combination: what happens to a group that gets hints.
+//! The axis of combination: the use of hinted completions.
 
 use serde::{Deserialize, Serialize};
 
@@ -87,7 +87,7 @@ impl Teaching {
         self
     }
 
-    /// Sets what the hint is compared with.
+    /// Sets the counterpart in the comparison.
     #[must_use]
     pub const fn with_contrast(mut self, contrast: Contrast) -> Self {
         self.contrast = contrast;
@@ -123,7 +123,7 @@ pub enum Contrast {
     #[default]
     None,
     /// Those under the hint of another problem of the step, see
-    /// [`Placebo`](crate::hint::source::Placebo). A group for which there is none is not taught.
+    /// [`Placebo`](crate::hint::source::Placebo). A group without one is not taught.
     Placebo,
 }
 
@@ -136,10 +136,10 @@ pub enum CombineRule {
     /// They are the group; the plain ones are put aside (HINT).
     #[serde(deserialize_with = "no_fields")]
     ReplaceAll,
-    /// The first success takes the place of the first failure.
+    /// The first success replaces the first failure.
     #[serde(deserialize_with = "no_fields")]
     ReplaceOneFailure,
-    /// Each success takes the place of one failure.
+    /// Each success replaces one failure.
     #[serde(deserialize_with = "no_fields")]
     ReplaceFailures,
     /// They join the plain ones.

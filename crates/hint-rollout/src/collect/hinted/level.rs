@@ -23,8 +23,8 @@ pub trait Levels: Send + Sync {
     /// The next level to try, or `None` when the search is over. A level of 0 ends it as well.
     fn next(&self, input: &LevelInput<'_>) -> Option<HintLevel>;
 
-    /// Whether a new attempt with success rate `new` takes the place of the one that counts so far,
-    /// with `best`. By default the last attempt counts.
+    /// Whether a new attempt with success rate `new` replaces the one that counts so far, with
+    /// `best`. By default the last attempt counts.
     fn prefers(&self, new: f64, best: f64) -> bool {
         let _ = (new, best);
         true
@@ -67,7 +67,7 @@ impl<'a> LevelInput<'a> {
         Self { levels, tried, memory: None, progress: RunProgress::new(0, 0), seed: Seed::new(0) }
     }
 
-    /// Sets what is remembered of the problem.
+    /// Sets the memory of the problem.
     #[must_use]
     pub const fn with_memory(mut self, memory: Option<f64>) -> Self {
         self.memory = memory;

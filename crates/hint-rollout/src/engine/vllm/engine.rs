@@ -89,7 +89,7 @@ impl VllmBuilder {
     }
 }
 
-/// One server and what is known of it.
+/// One server and its state.
 #[derive(Debug)]
 struct Slot {
     server: Server,
@@ -227,8 +227,8 @@ impl VllmEngine {
         }
     }
 
-    /// Deals `pending` to the servers that are up and takes what they finish into `done`. A server
-    /// that fails is down afterwards; what it leaves stays without completions.
+    /// Deals `pending` to the servers that are up and moves their results into `done`. A server
+    /// that fails is down afterwards; its other requests stay without completions.
     fn round(
         &mut self,
         requests: &[GenerationRequest],

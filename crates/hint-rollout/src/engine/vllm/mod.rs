@@ -5,8 +5,8 @@
 //! before and after every batch. So a server that was restarted in between is noticed, and its
 //! completions from the original weights are dropped.
 //!
-//! Its tests answer with what a vLLM 0.32.0 server was seen to answer; `cargo xtask e2e-vllm` trains
-//! through a real one.
+//! Its tests use recorded answers of a vLLM 0.32.0 server; `cargo xtask e2e-vllm` trains through a
+//! real one.
 
 mod engine;
 mod event;

@@ -25,8 +25,8 @@ pub struct VllmOptions {
     /// Folder for weights, which the servers see under the same path. It holds one checkpoint at a
     /// time.
     pub weights_dir: PathBuf,
-    /// Positions that every server must hold: the longest prompt and its completion. 0 accepts what
-    /// they have.
+    /// Positions that every server must hold: the longest prompt and its completion. 0 accepts any
+    /// length.
     #[serde(default)]
     pub min_model_len: usize,
     /// Kind in which the servers must compute. `float32` agrees with the trainer to about 5e-5;

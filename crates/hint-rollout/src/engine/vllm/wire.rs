@@ -65,7 +65,7 @@ struct Logprobs {
     token_logprobs: Vec<Option<f64>>,
 }
 
-/// The completions of an answer, by index, or what is wrong with it.
+/// The completions of an answer, by index, or its fault.
 pub(super) fn completions(
     answer: Value,
     request: &GenerationRequest,

@@ -1,4 +1,4 @@
-//! Finds what a hint gives away.
+//! Finds the leaks of a hint.
 
 use std::ops::Range;
 

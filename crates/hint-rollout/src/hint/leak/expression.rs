@@ -54,7 +54,7 @@ pub(super) fn expressions_in(text: &str) -> Vec<Expression<'_>> {
     found
 }
 
-/// A text without white space, dollar signs and what TeX only spaces with, in lower case.
+/// A text without white space, dollar signs and TeX's spacing commands, in lower case.
 pub(super) fn compact(text: &str) -> String {
     text.chars().filter(|c| !c.is_whitespace() && *c != '$').flat_map(char::to_lowercase).collect()
 }

@@ -43,7 +43,7 @@ pub struct LeakGuard {
     pub retries: usize,
 }
 
-/// A hint and what the guard found in it.
+/// A hint and the guard's findings in it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct GuardedHint {
@@ -93,7 +93,7 @@ impl LeakCounts {
         self.retries += guarded.retries;
     }
 
-    /// Adds what others counted.
+    /// Adds the counts of others.
     pub(crate) fn merge(&mut self, other: Self) {
         let Self { judged, leaking, answer, step, dropped, masked, retries } = other;
         self.judged += judged;

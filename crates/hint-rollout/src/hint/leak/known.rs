@@ -23,7 +23,7 @@ const COMMON: [&str; 10] =
 #[derive(Debug)]
 pub(super) struct Known<'v> {
     verifier: &'v MathVerifier,
-    /// The reference answer without what surrounds it.
+    /// The reference answer without the text around it.
     pub(super) answer: String,
     /// The answer as a number, if it states one.
     answer_readings: Vec<ExactNumber>,
@@ -143,8 +143,8 @@ fn sole_number(text: &str) -> Vec<ExactNumber> {
 /// The values that a solution arrives at and that the problem does not state.
 ///
 /// A number that occurs in it only as an operand or within a formula is a constant. Examples are the
-/// 60 of `3 * 60` and the 4 of `b^2-4ac`. Words of an operation (`twice`, `half`) are none of its
-/// values. 0 and 1 are too common to count.
+/// 60 of `3 * 60` and the 4 of `b^2-4ac`. Words of an operation (`twice`, `half`) do not count as
+/// its values. 0 and 1 are too common to count.
 fn steps(solution: &str, stated: &[NumberMention]) -> BTreeSet<ExactNumber> {
     let mut given = BTreeSet::new();
     for mention in stated {

@@ -1,4 +1,4 @@
-//! Leaks: what a hint gives away, and what happens to such a hint.
+//! Leaks of a hint, and the treatment of such a hint.
 //!
 //! A [`LeakDetector`] finds the answer, and values of solution steps, in the text of a hint. It
 //! finds them as numbers, in words, and as equal formulas. A [`LeakGuard`] asks a provider for

@@ -42,7 +42,7 @@ impl MaskedSolution {
         Self { placeholder: PLACEHOLDER.to_owned() }
     }
 
-    /// Sets what stands for a number. It should hold none.
+    /// Sets the placeholder of a number. It should hold none.
     #[must_use]
     pub fn with_placeholder(mut self, placeholder: impl Into<String>) -> Self {
         self.placeholder = placeholder.into();

@@ -6,10 +6,10 @@
 //! | [`SolutionPrefix`] | the beginning of the reference solution |
 //! | [`MaskedSolution`] | the reference solution with its numbers left out |
 //! | [`Demonstrations`] | the whole reference solution as a completion |
-//! | [`SelfHints`] | what the policy writes, given the reference solution |
+//! | [`SelfHints`] | a hint of the policy itself, given the reference solution |
 //! | [`PeerSuccess`] | a correct completion of the same group |
 //! | [`WrongAnswers`] | the wrong answers that the policy just gave |
-//! | [`teacher`] | what another model writes |
+//! | [`teacher`] | a hint of another model |
 //! | [`Placebo`] | a control: the hint of another problem |
 //! | [`Unrelated`] | a control: unrelated text of the same length |
 //!

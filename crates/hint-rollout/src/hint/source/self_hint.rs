@@ -7,7 +7,7 @@ use crate::hint::provider::{HintProvider, HintRequest};
 use crate::hint::writer::{HintWriter, WriteRequest};
 
 /// Asks the policy for a hint, showing it problem and reference solution. Level 1 of `levels` asks for
-/// the least. A problem without a solution gets none, and an empty answer is none.
+/// the least. A problem without a solution gets none, and an empty answer counts as none.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SelfHints {
     levels: usize,

@@ -1,4 +1,4 @@
-//! Answers on disk: one file each, named by what was asked.
+//! Answers on disk: one file each, named by its request.
 
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
@@ -28,7 +28,7 @@ struct Entry {
     hint: String,
 }
 
-/// Name of what was asked.
+/// Name of a request.
 pub(super) fn digest(asked: &Value) -> String {
     HEXLOWER.encode(&Sha256::digest(asked.to_string().as_bytes()))
 }
@@ -42,8 +42,8 @@ impl Cache {
         self.folder.join(&digest[..2]).join(format!("{digest}.json"))
     }
 
-    /// The answer to what was `asked`. A file that cannot be understood counts as none, and is written
-    /// again.
+    /// The answer to the request `asked`. A file that cannot be understood counts as none, and is
+    /// written again.
     pub(super) fn read(&self, digest: &str, asked: &Value) -> Result<Option<String>, TeacherError> {
         let path = self.path(digest);
         match std::fs::read(&path) {

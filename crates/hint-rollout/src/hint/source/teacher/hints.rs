@@ -52,7 +52,7 @@ pub struct TeacherHints {
 #[serde(deny_unknown_fields)]
 struct State {
     spent: Spent,
-    /// Answers by what was asked.
+    /// Answers by request.
     hints: BTreeMap<String, String>,
 }
 
@@ -71,7 +71,7 @@ enum Miss {
 }
 
 impl TeacherHints {
-    /// A teacher; `key` is what the environment variable of the options holds.
+    /// A teacher; `key` is the value of the environment variable of the options.
     ///
     /// # Errors
     ///
@@ -125,7 +125,7 @@ impl TeacherHints {
         Some(Question { problem, digest: digest(&asked), asked })
     }
 
-    /// One answer to `prompt` for each request; `None` where there is nothing to ask.
+    /// One answer to `prompt` for each request; `None` for a request without a question.
     fn answers(
         &self,
         prompt: &TeacherPrompt,
@@ -279,7 +279,7 @@ fn concerns_everything(error: &HttpError) -> bool {
     matches!(error, HttpError::Status { status: 401 | 403 | 404 | 405, .. })
 }
 
-/// The hint of an answer: what stands behind the reasoning, if that is shown.
+/// The hint of an answer: the text behind the reasoning, if that is shown.
 fn hint(answer: &Value) -> Result<String, String> {
     let choice = &answer["choices"][0];
     let text = content(&choice["message"]["content"]);

@@ -92,7 +92,7 @@ pub enum TeacherFallback {
     /// The run stops with an error.
     #[default]
     Error,
-    /// There is no hint; the plain group stays as it is.
+    /// There is no hint; the plain group stays unchanged.
     NoHint,
     /// The problem's own hint, if it has one.
     Dataset,

@@ -44,7 +44,7 @@ const NAMES: [&str; 7] =
     ["question", "answer", "solution", "reference", "amount", "level", "levels"];
 
 impl TeacherPrompt {
-    /// The first name in braces that is none of ours.
+    /// The first unknown name in braces.
     pub(crate) fn unknown_placeholder(&self) -> Option<&str> {
         self.names().find(|name| !NAMES.contains(name))
     }
@@ -64,7 +64,7 @@ impl TeacherPrompt {
         })
     }
 
-    /// The two messages; `None` if the problem lacks what they show.
+    /// The two messages; `None` if the problem lacks a part that they show.
     #[cfg(feature = "teacher")]
     pub(super) fn render(
         &self,
