@@ -4,14 +4,12 @@
 //! The text behind the value must not take it back. `It is false that the answer is 12` announces nothing. Neither
 //! does `The naive answer is 12`.
 
-use crate::extract::sentence::{is_hypothetical, leading_answer, supposes, without_full_stop};
+use crate::extract::introduction::withholds;
+use crate::extract::retraction::is_taken_back;
+use crate::extract::sentence::{leading_answer, supposes, without_full_stop};
 use crate::math::fuel::Stop;
-use crate::math::parse::stance::{denies, has, is_hearsay, takes_back, words_of};
+use crate::math::parse::stance::{denies, has, is_hearsay};
 use crate::math::reader::Reader;
-use crate::number::numbers_in;
-
-/// Bytes behind an answer in which it may be taken back.
-const MAX_REMARK: usize = 300;
 
 /// Kinds of announcements in a text.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -123,7 +121,9 @@ pub(crate) fn announced(text: &str, reader: &mut Reader) -> Result<Announced, St
         Some((denied, stated)) if !denied.contains(['.', ',']) => stated,
         _ => line,
     };
-    if line.starts_with("not ") || (is_english && !introduces(&text[..at])) {
+    if line.starts_with("not ")
+        || (is_english && (!introduces(&text[..at]) || withholds(&text[..start])))
+    {
         return Ok(Announced::Denied);
     }
     if let Some(found) = leading_answer(line, reader)? {
@@ -250,139 +250,6 @@ fn introduces(before: &str) -> bool {
         ends_with_word && !has(&["so", "thus", "therefore", "hence", "and", "but"], &word);
     let denied = is_own_clause && denies(&clause.replace("no doubt", ""));
     !(denied || supposes(clauses) || is_hearsay(clause))
-}
-
-/// Whether the text behind an answer takes it back, or continues with a remark that is no praise:
-/// `12 is what a careless student writes`.
-pub(crate) fn is_taken_back(behind: &str) -> bool {
-    // `12, but that is the perimeter` has another answer.
-    const VERBS: [&str; 12] = [
-        "but", "is", "was", "can", "would", "could", "might", "may", "has", "must", "should",
-        "does",
-    ];
-    const FAILURES: [&str; 7] =
-        ["fails", "cannot", "can't", "isn't", "wasn't", "doesn't", "violates"];
-    const PRAISE: [&str; 16] = [
-        "answer", "solution", "result", "value", "total", "number", "correct", "right", "required",
-        "only", "final", "minimum", "maximum", "smallest", "largest", "sum",
-    ];
-    // `12 is twice the answer`, `12 is greater than the answer`
-    const RELATIONS: [&str; 14] = [
-        "than", "of", "from", "to", "by", "like", "twice", "half", "double", "near", "without",
-        "against", "under", "times",
-    ];
-    let behind = &behind[..behind.floor_char_boundary(MAX_REMARK)];
-    if takes_back(behind) {
-        return true;
-    }
-    let sentence = behind
-        .trim_start_matches([' ', '$', '}', ')', ']', '\\', '*', ','])
-        .trim_start_matches("text{")
-        .trim_start();
-    let sentence = sentence.split(['.', '\n', '!', '?', ';']).next().unwrap_or_default();
-    let mut words = words_of(sentence);
-    // `12, I got 13`
-    let mut own = words.clone();
-    if own.next().is_some_and(|word| has(&["i", "we", "mine", "ours"], word))
-        && own.next().is_some_and(|verb| has(&["got", "get", "find", "found", "is", "say"], verb))
-        && !numbers_in(sentence).is_empty()
-    {
-        return true;
-    }
-    // `12, which fails the check`
-    let mut clause = words.clone().skip_while(|word| has(&["which", "this", "it"], word));
-    if clause.next().is_some_and(|verb| has(&FAILURES, verb)) {
-        return true;
-    }
-    // `12. It is absurd.`
-    let next = behind.trim_start_matches(|c: char| !c.is_alphanumeric());
-    let next: Vec<&str> =
-        words_of(next.split(['.', '\n', '!', ';', ',']).next().unwrap_or(next)).collect();
-    if let [pronoun, verb, .., said] = next.as_slice()
-        && next.len() < 5
-        && has(&["it", "this", "that"], pronoun)
-        && has(&["is", "was"], verb)
-        && !describes(said)
-        && !has(&PRAISE, said)
-    {
-        return true;
-    }
-    // `12, which is impossible`
-    if has(&["which", "this", "it", "that"], words.clone().next().unwrap_or_default()) {
-        let mut said =
-            words.clone().skip(1).skip_while(|word| has(&["also", "indeed", "then"], word));
-        let links = said.next().is_some_and(|verb| has(&["is", "was"], verb));
-        return links && said.next().is_some_and(|word| !describes(word));
-    }
-    let praises = |words: &mut dyn Iterator<Item = &str>| {
-        words.take_while(|word| !has(&RELATIONS, word)).any(|word| has(&PRAISE, word))
-    };
-    words.next().is_some_and(|verb| has(&VERBS, verb))
-        && (is_hypothetical(sentence) || sentence.starts_with("but ") || !praises(&mut words))
-}
-
-/// Whether a clause about an answer leaves it unchanged: `which is the smallest`.
-fn describes(word: &str) -> bool {
-    const WORDS: [&str; 57] = [
-        "it",
-        "done",
-        "complete",
-        "finished",
-        "proved",
-        "clear",
-        "optimal",
-        "sharp",
-        "best",
-        "enough",
-        "sufficient",
-        "unique",
-        "the",
-        "a",
-        "an",
-        "our",
-        "option",
-        "choice",
-        "equal",
-        "equivalent",
-        "approximately",
-        "about",
-        "roughly",
-        "odd",
-        "even",
-        "prime",
-        "positive",
-        "negative",
-        "integer",
-        "rational",
-        "real",
-        "valid",
-        "possible",
-        "correct",
-        "right",
-        "consistent",
-        "attained",
-        "reached",
-        "achieved",
-        "obtained",
-        "true",
-        "minimal",
-        "maximal",
-        "indeed",
-        "exactly",
-        "required",
-        "desired",
-        "what",
-        "also",
-        "in",
-        "at",
-        "divisible",
-        "answer",
-        "simply",
-        "just",
-        "as",
-        "between",
-    ];
-    has(&WORDS, word) || word.starts_with(|c: char| c.is_ascii_digit())
 }
 
 #[cfg(test)]

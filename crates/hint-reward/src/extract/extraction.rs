@@ -5,17 +5,19 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
-use crate::extract::announcement::{Announced, announced, is_taken_back};
+use crate::extract::announcement::{Announced, announced};
 use crate::extract::boxed::BoxedAnswer;
 use crate::extract::formula::MAX_WORDS;
 use crate::extract::introduction::withholds;
 use crate::extract::last_value::last_math;
 use crate::extract::placement::attached;
+use crate::extract::retraction::{is_taken_back, leaves_value};
 use crate::extract::sentence::{
     is_hypothetical, is_remark, leading_answer, supposes, without_full_stop,
 };
 use crate::extract::separator::{is_separator, name_before};
 use crate::extract::stated::stated_number;
+use crate::extract::subject::{is_in_subject, is_supposed};
 use crate::input::RewardInput;
 use crate::math::answer::{Readable, is_readable, is_same_answer};
 use crate::math::fuel::Stop;
@@ -343,7 +345,13 @@ fn stated_box(text: &str, found: Boxes, reader: &mut Reader) -> Result<Option<St
     let Some(unit) = attached(text, &(found.first.start..found.last.end)) else {
         return Ok(None);
     };
-    if is_taken_back(behind) || withholds(before) || is_counterfactual(before, behind) {
+    let is_one = matches!(found.answer.as_str(), "1" | "0" | "-1");
+    if is_taken_back(behind)
+        || !leaves_value(behind, is_one)
+        || withholds(before)
+        || is_supposed(before, behind)
+        || is_in_subject(before, behind)
+    {
         return Ok(None);
     }
     let is_confirmed = match announced(tail(behind), reader)? {
@@ -355,20 +363,6 @@ fn stated_box(text: &str, found: Boxes, reader: &mut Reader) -> Result<Option<St
         return Ok(None);
     }
     Ok(Some(if found.first == found.last { found.answer + &unit } else { found.answer }))
-}
-
-/// Whether the sentence around a box supposes another case and then states the real one:
-/// `If it were even, we would get \boxed{18}; as it is, there is none.`
-fn is_counterfactual(before: &str, behind: &str) -> bool {
-    let sentence = before.rsplit(['.', '!', '?', '\n']).next().unwrap_or(before);
-    let mut words = words_of(sentence);
-    let goes_on = behind
-        .trim_start_matches(['$', '*', '\\', ')', '}', ' '])
-        .strip_prefix([',', ';'])
-        .is_some_and(|rest| rest.split_whitespace().nth(2).is_some());
-    goes_on
-        && words.next().is_some_and(|word| has(&["if", "had", "were"], word))
-        && words.any(|word| has(&["would", "could", "might"], word))
 }
 
 /// The text without its struck-out parts: `~~60~~ 61`.
@@ -471,7 +465,7 @@ fn hashes(text: &str) -> Option<String> {
 /// The letter of the last "option B" or "choice B".
 fn option_named(text: &str) -> Option<String> {
     let lowered = text.to_ascii_lowercase();
-    let start = ["option ", "choice ", "\u{9009} "]
+    let start = ["option ", "choice ", "i choose ", "i pick ", "\u{9009} "]
         .iter()
         .filter_map(|title| lowered.rfind(title).map(|at| at + title.len()))
         .max()?;

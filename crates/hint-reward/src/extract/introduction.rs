@@ -2,16 +2,14 @@
 //!
 //! `So the total is 18` does. `It is false that the total is 18` and `the total is more than 18` do not.
 
+use crate::extract::subject::{
+    LINKS, acts_on_value, is_counterfactual, is_in_base, is_of_answer, is_of_attempt,
+    is_within_condition, leads_by_preposition,
+};
 use crate::math::parse::stance::{excludes, has, is_hearsay, takes_off, words_of};
 
 /// Bytes in front of a value that are read.
 const MAX_SENTENCE: usize = 500;
-
-/// Verbs that link a subject with its value.
-const LINKS: [&str; 14] = [
-    "is", "are", "was", "were", "be", "equals", "equal", "gives", "get", "yields", "have", "has",
-    "obtain", "find",
-];
 
 /// Verbs whose negation a sentence denies with: `is not`, `do not think`.
 const AUXILIARIES: [&str; 19] = [
@@ -26,7 +24,41 @@ const SUBORDINATORS: [&str; 13] = [
 ];
 
 /// Words that only a sentence has that does not stand by its value.
-const JUDGMENTS: [&str; 17] = [
+const JUDGMENTS: [&str; 51] = [
+    "misreading",
+    "miscounting",
+    "overcounting",
+    "misinterpreting",
+    "careless",
+    "sloppy",
+    "hasty",
+    "flawed",
+    "faulty",
+    "refuse",
+    "refused",
+    "refuses",
+    "deny",
+    "denies",
+    "denied",
+    "disagree",
+    "dispute",
+    "disputed",
+    "wonder",
+    "pretend",
+    "pretending",
+    "tempting",
+    "tempted",
+    "supposedly",
+    "allegedly",
+    "hypothetically",
+    "fake",
+    "bogus",
+    "misprint",
+    "typo",
+    "misread",
+    "rumored",
+    "rumor",
+    "myth",
     "wrong",
     "wrongly",
     "incorrect",
@@ -103,7 +135,9 @@ const FUNCTIONS: [&str; 20] = [
 ];
 
 /// Words before `that` which assert the text behind it.
-const ASSERTIONS: [&str; 46] = [
+const ASSERTIONS: [&str; 48] = [
+    "out",
+    "appears",
     "clear",
     "true",
     "evident",
@@ -159,6 +193,9 @@ const FILLERS: [&str; 9] = ["the", "equal", "to", "be", "is", "exactly", "value"
 pub(crate) fn withholds(before: &str) -> bool {
     let before = &before[before.ceil_char_boundary(before.len().saturating_sub(MAX_SENTENCE))..];
     let sentence = &before[sentence_start(before)..];
+    if is_counterfactual(&prose(sentence)) || is_in_base(sentence.trim_start()) {
+        return true;
+    }
     let is_break = |(at, c): (usize, char)| {
         matches!(c, ',' | ';' | ':' | '—' | '–').then(|| (at + c.len_utf8(), c))
     };
@@ -181,7 +218,14 @@ pub(crate) fn withholds(before: &str) -> bool {
         return words.len() < 6
             && (words.iter().any(|word| is_set_aside(word)) || words.windows(2).any(is_old));
     }
-    is_withheld(&words) || is_left_open(sentence, start) || is_taken_by_another(clause)
+    is_withheld(&words)
+        || is_of_answer(&words)
+        || leads_by_preposition(&words)
+        || acts_on_value(&words)
+        || is_of_attempt(&words)
+        || is_within_condition(&words)
+        || is_left_open(sentence, start)
+        || is_taken_by_another(clause)
 }
 
 /// Whether a clause in front of a comma waits for the value behind an aside: `The answer is not, I repeat,`.
@@ -255,8 +299,11 @@ fn is_set_aside(word: &str) -> bool {
 
 /// Whether two words name another answer or problem: `previous answer`.
 fn is_old(pair: &[&str]) -> bool {
-    has(&["previous", "other", "last", "old"], pair[0])
-        && has(&["answer", "problem", "question", "attempt"], pair[1])
+    has(&["previous", "other", "last", "old", "first", "initial", "rough"], pair[0])
+        && has(
+            &["answer", "problem", "question", "attempt", "estimate", "guess", "thought"],
+            pair[1],
+        )
 }
 
 fn is_negation(word: &str) -> bool {
@@ -312,7 +359,18 @@ fn is_withheld(words: &[&str]) -> bool {
             || (judges && has(&["they", "we", "0"], triple[2]));
         !opens || asserts(triple)
     };
-    if !words.windows(3).all(claims) {
+    // `It follows from the inequality that the maximum is 18`
+    let follows =
+        words.iter().any(|word| has(&["follows", "know", "shows", "conclude", "deduce"], word));
+    if !follows && !words.windows(3).all(claims) {
+        return true;
+    }
+    // `I am not convinced that 18`
+    if let [.., said, that] = words
+        && has(&["that"], that)
+        && !has(&ASSERTIONS, said)
+        && *said != "0"
+    {
         return true;
     }
     let is_link = |word: &&str| has(&LINKS, word);

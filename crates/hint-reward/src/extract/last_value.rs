@@ -7,6 +7,7 @@ use crate::extract::separator::is_separator;
 use crate::extract::stated::stated_number;
 use crate::math::answer::{Readable, is_readable};
 use crate::math::fuel::Stop;
+use crate::math::parse::stance::{has, words_of};
 use crate::math::reader::Reader;
 
 /// The last formula that is more than a name, with those that form a list with it.
@@ -16,7 +17,7 @@ pub(crate) fn last_math(text: &str, reader: &mut Reader) -> Result<Option<String
     for index in (0..segments.len()).rev().take(8) {
         let (content, span) = &segments[index];
         let before = &text[..span.start];
-        if withholds(before) {
+        if withholds(before) || is_part_of(&text[span.end..]) {
             continue;
         }
         // Another language may deny it.
@@ -53,4 +54,12 @@ pub(crate) fn last_math(text: &str, reader: &mut Reader) -> Result<Option<String
         return Ok(Some(parts.join(", ")));
     }
     Ok(None)
+}
+
+/// Whether words behind a formula take a part of something else: `of the original value`.
+fn is_part_of(behind: &str) -> bool {
+    const OTHERS: [&str; 6] = ["original", "answer", "value", "previous", "result", "other"];
+    let clause = behind.split(['.', ',', ';', '\n']).next().unwrap_or(behind);
+    let mut words = words_of(clause);
+    words.next().is_some_and(|word| has(&["of"], word)) && words.any(|word| has(&OTHERS, word))
 }

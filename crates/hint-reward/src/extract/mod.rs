@@ -12,9 +12,11 @@ mod language;
 mod last_value;
 mod placement;
 mod reference;
+mod retraction;
 mod sentence;
 mod separator;
 mod stated;
+mod subject;
 
 pub use boxed::{BoxedAnswer, extract_boxed};
 pub use extraction::{AnswerSource, Extraction, Level};

@@ -49,8 +49,15 @@ pub(crate) fn bare_reference(reference: &str) -> String {
     text.to_owned()
 }
 
-/// The formula of `$x=2$ is the only solution.`
+/// The formula of `$x=2$ is the only solution.`, or those of `$x=2$ and $x=3$ are the only solutions.`
 fn only_solution(text: &str) -> Option<&str> {
+    if let Some((formulas, noun)) = text.trim_end_matches('.').split_once(" are the only ") {
+        let is_noun =
+            matches!(noun, "solutions" | "answers" | "values" | "real solutions" | "roots");
+        let words = formulas.split('$').step_by(2).flat_map(|part| part.split([' ', ',']));
+        let joins = words.filter(|word| !word.is_empty()).all(|word| word == "and");
+        return (is_noun && joins && formulas.starts_with('$')).then_some(formulas);
+    }
     let (formula, rest) = text.strip_prefix('$')?.split_once('$')?;
     let rest = rest.trim().trim_end_matches('.').strip_prefix("is the only ")?;
     let is_noun =

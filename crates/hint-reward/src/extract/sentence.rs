@@ -4,7 +4,8 @@ use crate::extract::formula::{MAX_WORDS, math_segments};
 use crate::math::answer::{Readable, is_readable};
 use crate::math::fuel::Stop;
 use crate::math::lex::units::is_unit;
-use crate::math::parse::stance::{denies, has, words_of};
+use crate::math::parse::counted::computes;
+use crate::math::parse::stance::{denies, has, takes_back, words_of};
 use crate::math::reader::Reader;
 use crate::number::numbers_in;
 
@@ -49,7 +50,7 @@ pub(crate) fn leading_answer(line: &str, reader: &mut Reader) -> Result<Option<S
 
 /// Whether a line may continue with this behind its answer. A word of these classes gives a reason or an origin. Any
 /// other may change the answer: `12, doubled`, `12, give or take`, `12 by 15`.
-fn goes_on_saying(rest: &str) -> bool {
+pub(super) fn goes_on_saying(rest: &str) -> bool {
     const REASONS: [&str; 14] = [
         "since",
         "because",
@@ -199,6 +200,15 @@ fn cuts(line: &str) -> Vec<usize> {
 pub(crate) fn is_remark(text: &str) -> bool {
     let inside = text.trim_start_matches([' ', '(']);
     let inside = inside.split(')').next().unwrap_or(inside);
+    if computes(inside)
+        || takes_back(inside)
+        || inside.starts_with("not the")
+        || inside.starts_with("not correct")
+        || !inside.contains(char::is_alphanumeric)
+        || words_of(inside).any(|word| has(&["minus", "plus", "times", "doubled", "halved"], word))
+    {
+        return false;
+    }
     if ["not ", "since ", "because "].iter().any(|word| inside.starts_with(word)) {
         return true;
     }

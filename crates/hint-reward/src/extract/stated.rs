@@ -2,12 +2,13 @@
 
 use crate::extract::formula::MAX_WORDS;
 use crate::extract::language::is_english;
+use crate::extract::retraction::is_taken_back;
 use crate::extract::sentence::{is_hypothetical, leading_answer, supposes, without_full_stop};
 use crate::math::answer::{Readable, is_readable};
 use crate::math::fuel::Stop;
 use crate::math::lex::units::{is_unit, is_unit_letter};
 use crate::math::parse::counted::computes;
-use crate::math::parse::stance::{has, is_no_noun, takes_off, words_of};
+use crate::math::parse::stance::{has, is_no_noun, takes_back, takes_off, words_of};
 use crate::math::reader::Reader;
 use crate::number::{NumberMention, NumberRole, numbers_in};
 
@@ -175,11 +176,47 @@ fn number_of(sentence: &str, reader: &mut Reader) -> Result<Option<String>, Stop
         let is_part =
             behind.strip_prefix('-').is_some_and(|rest| rest.starts_with(char::is_alphabetic));
         computes(behind)
+            || is_altered(behind)
             || behind.starts_with('°')
             || (!is_joint && is_no_noun(first))
             || (is_part && !is_unit(first))
     };
     if candidates.iter().any(computes) {
+        return Ok(None);
+    }
+    // `My neighbor wrote 23.`, not `She wrote 12 letters.`
+    let is_cited = |mention: &NumberMention| {
+        const VERBS: [&str; 10] = [
+            "wrote",
+            "writes",
+            "says",
+            "said",
+            "guessed",
+            "guesses",
+            "suggested",
+            "suggests",
+            "picked",
+            "answered",
+        ];
+        let verb = last_word(&clause[..mention.span.start]);
+        has(&VERBS, verb) && words_of(&clause[mention.span.end..]).next().is_none()
+    };
+    if words_of(clause)
+        .any(|word| has(&["previously", "formerly", "initially", "originally"], word))
+        || clause.contains(", but ")
+    {
+        return Ok(None);
+    }
+    let is_past = |mention: &NumberMention| {
+        let mut words = words_of(&clause[mention.span.end..]);
+        let next = words.next().unwrap_or_default();
+        has(&["yesterday", "ago", "earlier", "already"], next)
+            || (has(&["was", "is"], next) && is_taken_back(&clause[mention.span.end..]))
+    };
+    if candidates.iter().any(is_past) {
+        return Ok(None);
+    }
+    if candidates.iter().any(is_cited) {
         return Ok(None);
     }
     if candidates.iter().any(|mention| is_input(&lowered[mention.span.end..])) {
@@ -222,6 +259,26 @@ fn number_of(sentence: &str, reader: &mut Reader) -> Result<Option<String>, Stop
         }
     };
     Ok(found.map(|mention| with_unit(clause, mention)))
+}
+
+/// Whether a sign or a bracket behind a number changes it: `7‰`, `7′`, `6.5 (in thousands)`, `6.5 (×10³)`.
+fn is_altered(behind: &str) -> bool {
+    const OPENINGS: [&str; 7] = ["per ", "mod", "base", "in ", "times", "x ", "x1"];
+    let trimmed = behind.trim_start();
+    if let Some(inside) = trimmed.strip_prefix('(') {
+        let inside = inside.trim_start();
+        return OPENINGS.iter().any(|opening| inside.starts_with(opening))
+            || inside.starts_with(['×', '·', '*', '/', '+', '-', '−', '^', '÷', '%'])
+            || computes(inside)
+            || takes_back(inside.split(')').next().unwrap_or(inside))
+            || words_of(inside.split(')').next().unwrap_or(inside))
+                .any(|word| has(&["minus", "plus", "times", "doubled", "halved"], word))
+            || inside.split(')').next().is_some_and(|inside| inside.contains(" or "))
+            || inside.starts_with("not the")
+            || inside.starts_with("not correct");
+    }
+    let is_sign = |c: char| matches!(c, '‰' | '‱' | '‼' | '⁉' | '¹' | '²' | '³' | '\u{2032}'..='\u{2037}' | '\u{2070}'..='\u{209f}');
+    trimmed.starts_with(['‰', '‱']) || behind.starts_with(is_sign)
 }
 
 /// The value of `Label: value`, `| label | value |` and `{"label": value}`, in any language.
@@ -298,7 +355,9 @@ fn instructs(clause: &str) -> bool {
 
 /// Whether the text behind a number makes it a bound: `13 or more`.
 fn is_opened(behind: &str) -> bool {
-    const BOUNDS: [&str; 12] = [
+    const BOUNDS: [&str; 14] = [
+        "or so",
+        "or thereabouts",
         "or more",
         "or less",
         "or fewer",
@@ -362,8 +421,12 @@ fn is_aside(clause: &str, mention: &NumberMention) -> bool {
         .skip_while(|word| has(&DETERMINERS, word));
     let word = words.next().unwrap_or_default();
     // `The first 50 terms` are a part of something.
-    let is_ordinal = matches!(last_word(before), "first" | "last" | "next" | "top");
-    is_ordinal || has(&PREPOSITIONS, word)
+    let is_ordinal = matches!(
+        last_word(before),
+        "first" | "last" | "next" | "top" | "all" | "All" | "both" | "those" | "these"
+    );
+    let is_total = has(&["of"], word) && words.next().is_some_and(|word| has(&["total"], word));
+    is_ordinal || (has(&PREPOSITIONS, word) && !is_total)
 }
 
 /// End of the last verb that states a result.

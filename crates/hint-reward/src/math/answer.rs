@@ -206,8 +206,8 @@ fn choices(text: &str) -> Option<Vec<char>> {
 /// An answer that is said twice, the second time in brackets: `8 (eight)`, `8/3 (or 2.667)`. The two must agree, where
 /// a decimal may be rounded to its last place.
 fn restated(text: &str, reader: &mut Reader) -> Result<Option<Node>, Stop> {
-    const GLUE: [&str; 8] =
-        ["or ", "i.e. ", "i.e., ", "that is ", "approximately ", "about ", "≈", "\\approx "];
+    const GLUE: [&str; 9] =
+        ["=", "or ", "i.e. ", "i.e., ", "that is ", "approximately ", "about ", "≈", "\\approx "];
     let trimmed = text.trim().trim_end_matches(['.', '$', '}']);
     let Some(inner) = trimmed.strip_suffix(')') else { return Ok(None) };
     let Some((head, inner)) = inner.rsplit_once('(') else { return Ok(None) };

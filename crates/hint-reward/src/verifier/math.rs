@@ -5,6 +5,7 @@ use crate::extract::{AnswerSource, Extraction, Level, bare_reference};
 use crate::input::RewardInput;
 use crate::math::Strictness;
 use crate::math::answer::{Answer, compare};
+use crate::math::compare::text::same_wording;
 use crate::math::fuel::{DEFAULT_FUEL, Stop};
 use crate::math::reader::Reader;
 use crate::verifier::contract::Verifier;
@@ -173,7 +174,10 @@ impl MathVerifier {
     fn repeated(&self, input: &RewardInput<'_>) -> Option<String> {
         let text = input.completion.trim();
         let may_be = !input.truncated && self.extraction.sources.contains(&AnswerSource::WholeText);
-        let is_one = may_be && input.references().any(|reference| reference.trim() == text);
+        let is_one = may_be
+            && input.references().any(|reference| {
+                reference.trim() == text || (text.len() < 200 && same_wording(reference, text))
+            });
         is_one.then(|| bare_reference(text)).filter(|answer| !answer.is_empty())
     }
 

@@ -3,6 +3,7 @@
 use crate::math::compare::comparison::Comparison;
 use crate::math::compare::quantity::{clock_shows, clock_terms};
 use crate::math::fuel::Stop;
+use crate::math::parse::calendar::minutes_of;
 use crate::math::tree::node::{Expr, Node, Relation};
 
 impl Comparison<'_, '_> {
@@ -83,7 +84,9 @@ impl Comparison<'_, '_> {
             },
             (Node::Ratio(terms), Node::Ratio(others)) => self.same_ratio(terms, others),
             (Node::Ratio(terms), Node::Clock(clock)) | (Node::Clock(clock), Node::Ratio(terms)) => {
-                self.same_ratio(terms, &clock_terms(clock))
+                // `6:30` may be a time, which is no other ratio than it says.
+                let written = clock_terms(clock);
+                Ok(*terms == written || (!tells_time(clock) && self.same_ratio(terms, &written)?))
             }
             (Node::Ratio(terms), Node::Expr(value)) | (Node::Expr(value), Node::Ratio(terms)) => {
                 self.ratio_is_value(terms, value)
@@ -226,6 +229,12 @@ impl Comparison<'_, '_> {
         }
         Ok(true)
     }
+}
+
+/// Whether two numbers with a colon are a time of day rather than a ratio: `6:05` and `6:30`, not `6:10`.
+fn tells_time(clock: &str) -> bool {
+    let is_time = minutes_of(clock).is_some_and(|minutes| minutes % 15 == 0);
+    is_time || clock.split_once(':').is_some_and(|(_, minutes)| minutes.starts_with('0'))
 }
 
 /// Whether an item only says where a parameter lives.

@@ -23,6 +23,9 @@ struct Congruence<'n> {
 impl Comparison<'_, '_> {
     /// Compares by a convention, where one applies.
     pub(super) fn by_convention(&mut self, a: &Node, b: &Node) -> Result<Option<bool>, Stop> {
+        if let Some(equal) = self.same_progression(a, b)? {
+            return Ok(Some(equal));
+        }
         if let Some(equal) = self.given(a, b)? {
             return Ok(Some(equal));
         }
@@ -117,9 +120,11 @@ impl Comparison<'_, '_> {
                     ));
                 }
                 // `The minimum is 3, attained at x = 5` says nothing of `x = 3`.
-                let names_argument = other.equation().is_some_and(|(label, _)| {
-                    matches!(label, Node::Expr(Expr::Symbol(name)) if condition.has_symbol(name)
-                        && !main.has_symbol(name))
+                let is_argument = |name: &str| condition.has_symbol(name) && !main.has_symbol(name);
+                let names_argument = other.equation().is_some_and(|(label, _)| match label {
+                    Node::Expr(Expr::Symbol(name)) => is_argument(name),
+                    Node::Text(words) => words.rsplit(' ').next().is_some_and(is_argument),
+                    _ => false,
                 });
                 !essential && !names_argument && self.same(main, other)?
             }

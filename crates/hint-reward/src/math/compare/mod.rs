@@ -4,6 +4,7 @@ mod collection;
 pub(crate) mod comparison;
 mod convention;
 pub(crate) mod prepare;
+mod progression;
 pub(crate) mod quantity;
 pub(crate) mod real_set;
 mod rounding;

@@ -62,6 +62,7 @@ fn wording(text: &str) -> Vec<String> {
         }
         rest = &rest[c.len_utf8()..];
     }
+    let plain = without_single_groups(&plain);
     let mut words = Vec::new();
     for word in plain.split_whitespace() {
         let word = word.trim_end_matches('.');
@@ -90,6 +91,26 @@ fn wording(text: &str) -> Vec<String> {
     joined
 }
 
+/// A formula without the braces around one character: `\sqrt{2}` as `\sqrt2`.
+fn without_single_groups(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find('{') {
+        let mut inside = rest[at + 1..].chars();
+        let single = inside.next().filter(|c| c.is_alphanumeric() && inside.next() == Some('}'));
+        out.push_str(&rest[..at]);
+        if let Some(c) = single {
+            out.push(c);
+            rest = &rest[at + 2 + c.len_utf8()..];
+        } else {
+            out.push('{');
+            rest = &rest[at + 1..];
+        }
+    }
+    out.push_str(rest);
+    out
+}
+
 /// A text in the form that is compared when it cannot be read: without white space, math delimiters and sizing
 /// commands. White space between two digits stays: `1 2` is not `12`.
 pub(crate) fn bare(text: &str) -> String {
@@ -107,6 +128,16 @@ pub(crate) fn bare(text: &str) -> String {
         "\\[",
         "\\]",
     ];
+    const NAMES: [(&str, &str); 8] = [
+        ("\\vee", "\\lor"),
+        ("\\wedge", "\\land"),
+        ("\\lnot", "\\neg"),
+        ("\\rightarrow", "\\to"),
+        ("\\geq", "\\ge"),
+        ("\\leq", "\\le"),
+        ("\\neq", "\\ne"),
+        ("\\varnothing", "\\emptyset"),
+    ];
     let mut result = String::with_capacity(text.len());
     let mut rest = text.trim();
     if !rest.ends_with("..") {
@@ -118,6 +149,12 @@ pub(crate) fn bare(text: &str) -> String {
             if let Some(dropped) = DROPPED.into_iter().find(|dropped| is_command(rest, dropped)) {
                 gap = true;
                 rest = &rest[dropped.len()..];
+                continue;
+            }
+            if let Some((long, short)) = NAMES.into_iter().find(|(long, _)| is_command(rest, long))
+            {
+                result.push_str(short);
+                rest = &rest[long.len()..];
                 continue;
             }
             if ["\\dfrac", "\\tfrac"].into_iter().any(|command| rest.starts_with(command)) {

@@ -266,10 +266,17 @@ impl<'a> Lexer<'a, '_> {
     /// The `m` of `45 m.`: a letter that names a unit, set off from the number in front of it, at the end.
     fn is_unit_here(&self, letter: &str) -> bool {
         let behind = self.rest()[1..].trim_start_matches([' ', '}', '$', '*']);
-        matches!(
-            letter,
-            "m" | "g" | "s" | "h" | "L" | "N" | "J" | "V" | "W" | "K" | "A" | "C" | "F"
-        ) && self.mode == Mode::Text
+        // The h of `r^2 h` is a factor.
+        let is_script = matches!(
+            self.tokens.iter().rev().nth(1),
+            Some(Token { kind: Kind::Operator('^' | '_'), .. })
+        );
+        !is_script
+            && matches!(
+                letter,
+                "m" | "g" | "s" | "h" | "L" | "N" | "J" | "V" | "W" | "K" | "A" | "C" | "F"
+            )
+            && self.mode == Mode::Text
             && self.spaced
             && matches!(self.tokens.last(), Some(Token { kind: Kind::Number(_), .. }))
             && (behind.is_empty() || behind == "." || behind.starts_with("\\)"))

@@ -74,7 +74,7 @@ fn is_command_tail(rest: &str, tail: &str) -> bool {
     }
     if tail == "an" {
         // `\tan`, not the article behind a tab.
-        return behind.starts_with(['(', '{', '^', '\\'])
+        return behind.starts_with(|c: char| "({^\\".contains(c) || c < ' ' && c != '\n')
             || behind.strip_prefix(' ').is_some_and(|argument| {
                 let mut chars = argument.chars();
                 let first = chars.next().is_some_and(|c| !c.is_ascii_alphabetic());

@@ -29,6 +29,16 @@ impl Parser<'_, '_, '_> {
         }
     }
 
+    /// Whether a number stands in brackets of its own behind a number: `25 (3)` says two things, `25(3)` multiplies.
+    pub(super) fn number_in_brackets(&self) -> bool {
+        let before = self.at.checked_sub(1).and_then(|at| self.tokens.get(at));
+        let signed = usize::from(matches!(self.peek_at(1), Some(Kind::Operator('+' | '-'))));
+        self.tokens.get(self.at).is_some_and(|bracket| bracket.spaced)
+            && before.is_some_and(|token| matches!(token.kind, Kind::Number(_)))
+            && matches!(self.peek_at(1 + signed), Some(Kind::Number(_)))
+            && self.peek_at(2 + signed) == Some(&Kind::Close('('))
+    }
+
     /// Content of set braces, from behind the opening one.
     pub(crate) fn set(&mut self) -> Result<Node, Stop> {
         let bars = std::mem::take(&mut self.bars);
@@ -80,6 +90,20 @@ fn ties_others(condition: &Node, name: &str) -> bool {
     })
 }
 
+/// An equation for points, which gives no letter a value: `a + b = 10` as `a + b − 10 = 0`.
+fn as_equation(condition: Node) -> Node {
+    match condition.equation() {
+        Some((Node::Expr(left), Node::Expr(right))) => Node::Chain {
+            terms: vec![
+                Node::Expr(left.clone().minus(right.clone())),
+                Node::Expr(Expr::integer(0)),
+            ],
+            relations: vec![Relation::Equal],
+        },
+        _ => condition,
+    }
+}
+
 /// The elements of this form that meet a condition. A bare variable says no more than its condition. Neither do the
 /// coordinates of a point in their usual order. `\{x \mid x > 1\}` is `x > 1`; `\{2k \mid k ∈ ℤ\}` is `2k, k ∈ ℤ`.
 fn elements_with(element: Node, condition: Node) -> Node {
@@ -100,7 +124,10 @@ fn elements_with(element: Node, condition: Node) -> Node {
         _ => false,
     };
     if is_plain {
-        return condition;
+        return match (&element, condition) {
+            (Node::Tuple { .. }, condition) => as_equation(condition),
+            (_, condition) => condition,
+        };
     }
     let mut items = match condition {
         Node::List(conditions) => conditions,

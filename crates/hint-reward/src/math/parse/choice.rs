@@ -94,8 +94,7 @@ fn choice(text: &str) -> Option<Named<'_>> {
         behind = explained;
     }
     let separated = behind.starts_with([' ', '~', ':']) || behind.starts_with("\\ ");
-    let rest = behind.trim_matches(['$', '*', ' ', '.', '}', '~', '\\', ':']);
-    let rest = rest.strip_prefix("quad").unwrap_or(rest).trim_start();
+    let rest = explanation(behind);
     let is_name = rest.is_empty()
         || (marked
             && (separated || groups > 0)
@@ -105,6 +104,24 @@ fn choice(text: &str) -> Option<Named<'_>> {
             && !(rest.trim_start_matches("text{").trim_start().starts_with('(')
                 && takes_back(rest)));
     is_name.then(|| Named { what: What::Choice(letter.to_ascii_uppercase()), rest })
+}
+
+/// Text behind a letter, without spaces, marks and the brace of a group that holds both.
+fn explanation(behind: &str) -> &str {
+    const SPACES: [&str; 6] = ["\\ ", "\\,", "\\;", "\\:", "\\quad", "\\qquad"];
+    let mut rest = behind;
+    loop {
+        rest = rest.trim_start_matches(['$', '*', ' ', '.', '}', '~', ':']);
+        match SPACES.into_iter().find_map(|space| rest.strip_prefix(space)) {
+            Some(behind) => rest = behind,
+            None => break,
+        }
+    }
+    rest = rest.trim_end_matches(['$', '*', ' ', '.', '~', ':']);
+    while rest.ends_with('}') && rest.matches('}').count() > rest.matches('{').count() {
+        rest = rest[..rest.len() - 1].trim_end_matches(['$', '*', ' ', '.', '~', ':']);
+    }
+    if rest == "\\" { "" } else { rest }
 }
 
 /// Whether the text behind a letter makes it a part of something: `+ (B)`, `and (C)`, `(D)`.
@@ -127,6 +144,7 @@ fn goes_on(rest: &str) -> bool {
         "ge",
         "ne",
     ];
+    let rest = rest.trim_start_matches('\\');
     rest.starts_with(['+', '=', '*', '/', '^', '_', '<', '>', '&', ',', ';', '|', '!', '\''])
         || joined.into_iter().any(|word| rest.starts_with(word))
         || rest

@@ -11,7 +11,10 @@ use crate::math::parse::stance::{has, words_of};
 /// less.
 pub(crate) fn is_counted(words: &str, is_one: bool) -> bool {
     /// Behind the counted thing they give manner, time or topic.
-    const LINKS: [&str; 22] = [
+    const LINKS: [&str; 25] = [
+        "that",
+        "this",
+        "for",
         "per",
         "of",
         "in",
@@ -146,7 +149,13 @@ fn is_plural(word: &str) -> bool {
         "people", "men", "women", "children", "fish", "sheep", "mice", "feet", "teeth", "geese",
         "deer", "oxen", "dice", "vertices", "data", "yuan", "yen", "won", "baht", "rand",
     ];
-    const OTHERS: [&str; 30] = [
+    const OTHERS: [&str; 36] = [
+        "tens",
+        "ones",
+        "twos",
+        "threes",
+        "fives",
+        "gross",
         "less",
         "plus",
         "minus",

@@ -215,6 +215,7 @@ impl Parser<'_, '_, '_> {
             // `8 (eight)` says it twice.
             Some(Kind::Open('(')) => {
                 !self.remark_follows()
+                    && !self.number_in_brackets()
                     && !matches!(
                         self.peek_at(1),
                         Some(Kind::Word(_) | Kind::Text(_) | Kind::Mod | Kind::Or)

@@ -231,6 +231,12 @@ fn is_filler(kind: &Kind<'_>) -> bool {
                 | "set"
                 | "interval"
                 | "answer"
+                | "pair"
+                | "pairs"
+                | "triple"
+                | "triples"
+                | "solution"
+                | "solutions"
         )
     })
 }

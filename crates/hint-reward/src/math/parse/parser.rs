@@ -68,7 +68,8 @@ fn conditioned(main: Node, tie: Tie, tokens: &[Token<'_>], fuel: &mut Fuel) -> R
         // Words may change the answer: `18 with the digits swapped`.
         let is_open = matches!(&condition, Node::Text(words)
             if tie != Tie::Definition && !restricts_nothing(words));
-        let essential = tie == Tie::Essential || is_open;
+        let essential =
+            tie == Tie::Essential || is_open || (tie == Tie::Domain && ties(&condition, &main));
         return Ok(Node::Given { main: Box::new(main), condition: Box::new(condition), essential });
     }
     // Without a set to take it from, it is all there is to say: `every n except n = 4`.
@@ -87,6 +88,17 @@ fn conditioned(main: Node, tie: Tie, tokens: &[Token<'_>], fuel: &mut Fuel) -> R
     }
     let excluded = if let Node::Expr(_) = excluded { Node::Set(vec![excluded]) } else { excluded };
     Ok(Node::Difference(Box::new((main, excluded))))
+}
+
+/// Whether a condition is an equation or a congruence for a letter of the answer: `(p, q)` with `p = q`.
+fn ties(condition: &Node, main: &Node) -> bool {
+    let Node::Chain { terms, relations } = condition else { return false };
+    let names_letter =
+        matches!(terms.first(), Some(Node::Expr(Expr::Symbol(name))) if main.has_symbol(name));
+    names_letter
+        && relations.iter().all(|relation| {
+            matches!(relation, Relation::Equal | Relation::Other('≡') | Relation::Modulo)
+        })
 }
 
 /// Whether a condition continues with another case: `14 when x = 2 but 9 in general`,
@@ -188,7 +200,9 @@ impl<'t, 'a> Parser<'t, 'a, '_> {
         Ok(match joint {
             Joint::Vee if conditions || !named => Node::Union(items),
             Joint::Wedge if !named || items.iter().all(is_order_chain) => Node::Intersection(items),
-            Joint::Or if conditions || names_differ(&items) => Node::Union(items),
+            Joint::Or if conditions || names_differ(&items) || items.iter().any(relates) => {
+                Node::Union(items)
+            }
             Joint::And if conditions && items.iter().all(is_order_chain) => {
                 Node::Intersection(items)
             }
@@ -365,6 +379,13 @@ fn is_condition(node: &Node) -> bool {
         Node::Union(_) | Node::Intersection(_) => true,
         _ => false,
     }
+}
+
+/// Whether an item says how two things are related, other than by an equation or a congruence: `x ∉ B`.
+fn relates(node: &Node) -> bool {
+    matches!(node, Node::Chain { relations, .. } if relations.iter().any(|relation| {
+        *relation == Relation::In || matches!(relation, Relation::Other(sign) if *sign != '≡')
+    }) && !relations.contains(&Relation::Modulo))
 }
 
 /// `a = 2`, a point beside the intervals of `a < 0 or a = 2`.

@@ -217,8 +217,24 @@ pub(crate) fn opens_anew(text: &str) -> bool {
         || text.split_inclusive(['.', '!', '?', '\n', '(', ';', ':', ',', '—', '–']).any(|clause| {
             let words: Vec<&str> =
                 words_of(clause).skip_while(|word| is("but", Some(word))).take(2).collect();
+            // `Hold on`, `I forgot a case`, `On second thought`
+            let pairs = [
+                ("hold", "on"),
+                ("oh", "no"),
+                ("on", "second"),
+                ("i", "forgot"),
+                ("i", "missed"),
+                ("i", "overlooked"),
+                ("i", "miscounted"),
+                ("my", "mistake"),
+                ("my", "bad"),
+            ];
+            let begins = |(first, second): &(&str, &str)| {
+                is(first, words.first()) && is(second, words.get(1))
+            };
             // `No, it is 5` and `No wait`, not `No other value fits`.
             is_opening(words.first())
+                || pairs.iter().any(begins)
                 || (is("no", words.first()) && (is_opening(words.get(1)) || words.len() == 1))
         })
 }

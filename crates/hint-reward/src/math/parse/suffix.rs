@@ -10,8 +10,14 @@ impl Parser<'_, '_, '_> {
         let bracket = usize::from(self.peek() == Some(&Kind::Open('(')));
         let (base, length) = match (self.peek_at(bracket)?, self.peek_at(bracket + 1)) {
             (Kind::Word("base") | Kind::Text("base"), Some(Kind::Number(base))) => (base.raw, 2),
-            (Kind::Text(text), _) => {
-                (text.trim_matches(['(', ')']).strip_prefix("base ")?.trim(), 1)
+            (Kind::Text(text) | Kind::Word(text), _) => {
+                let text = text.trim_matches(['(', ')']);
+                match text {
+                    "binary" => ("2", 1),
+                    "octal" => ("8", 1),
+                    "hexadecimal" => ("16", 1),
+                    other => (other.strip_prefix("base ")?.trim(), 1),
+                }
             }
             _ => return None,
         };
