@@ -33,7 +33,7 @@ pub(crate) fn e2e(host: &Host) -> Result<()> {
             .arg(&model),
     )?;
     let server = Server::start(&python, &model, SERVED_NAME, &work.join("server.log"))?;
-    // A second address, at which nobody listens: the engine must go on with the first one.
+    // A second address, at which nobody listens: the engine must continue with the first one.
     check(
         cargo(host)
             .args(["run", "--locked", "--bin", "hint-rl", "--", "check-vllm"])

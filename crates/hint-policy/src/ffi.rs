@@ -352,7 +352,7 @@ pub(crate) fn on_threads(threads: usize, run: &(dyn Fn() + Sync)) {
     let work = Work { run, panic: Mutex::new(None) };
     let data = std::ptr::from_ref(&work).cast_mut().cast();
     // SAFETY: the library calls `work_here` on each of its threads with `data`, and returns when all are done,
-    // so that `work` outlives them. It is only read, but for the mutex.
+    // so that `work` outlives them. It is only read, except for the mutex.
     unsafe { start(work_here, data, c_uint::try_from(threads).unwrap_or(1), 0) };
     if let Some(panic) = work.panic.into_inner().unwrap_or_else(PoisonError::into_inner) {
         resume_unwind(panic);

@@ -122,7 +122,7 @@ fn seconds(options: &Options, (_, variables, flags): &Way) -> Result<f64> {
         "rollout.group_size=4",
         "rollout_table.every=0",
         "evaluation.at_start=false",
-        // With it every completion has a gradient, whatever its reward.
+        // With it every completion has a gradient, for any reward.
         "loss.kl.coef=0.01",
     ];
     let status = command

@@ -87,7 +87,7 @@ fn run(options: &Options, settings: &[&str]) -> Result<Vec<f64>> {
     let folder = tempfile::tempdir()?;
     let out = folder.path().join("run");
     let tokens = format!("rollout.sampling.max_completion_len={}", options.tokens);
-    // Every completion is as long, whatever was learned before.
+    // Every completion is as long, after any training.
     let length = format!("rollout.sampling.min_completion_len={}", options.tokens);
     let shared = [
         "run.prompts_per_step=2",
@@ -96,7 +96,7 @@ fn run(options: &Options, settings: &[&str]) -> Result<Vec<f64>> {
         "rollout_table.every=0",
         "evaluation.at_start=false",
         "loss.hinted_weight=[]",
-        // With it every completion has a gradient pass, whatever its reward.
+        // With it every completion has a gradient pass, for any reward.
         "loss.aggregation={ type = \"local_token_mean\" }",
         &tokens,
         &length,

@@ -14,7 +14,7 @@ fn grpo_learns_nothing_from_an_all_wrong_group() {
 #[test]
 fn dapo_learns_nothing_from_an_all_wrong_group() {
     let followed = follow(preset!("dapo"), 1, |_| true);
-    // Dynamic sampling draws again, ten times in all, and then goes on without a group.
+    // Dynamic sampling draws again, ten times in all, and then continues without a group.
     assert_eq!(followed.prompts, [PLAIN; 10]);
     assert!(followed.scored.is_empty() && followed.trained.is_empty());
     assert!(followed.gradient.is_empty(), "no optimizer step is taken");

@@ -94,7 +94,7 @@ fn training(device: &Device<'_>) -> Result<Vec<(String, Counts)>> {
     let more = split.micro_batches - base.micro_batches;
     ensure!(more >= 2.0, "the smaller micro-batches are {more} more");
     let further = (split.counts - base.counts).per(more);
-    // The tokens are the same, however they are split, and so are the bytes but for padding.
+    // The tokens are the same, however they are split, and so are the bytes except for padding.
     let further = Counts { sent: 0.0, read: 0.0, ..further };
     measured.push(("further micro-batch".to_owned(), further));
     for algorithm in ["adamw", "adafactor", "muon", "sgd"] {

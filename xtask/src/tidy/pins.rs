@@ -6,7 +6,7 @@ use hint_libtorch::VERSION;
 /// The toolchain that CI has.
 const TOOLCHAIN: &str = "1.95.0";
 
-/// The release of tch that accepts the libtorch of the set-up.
+/// The release of tch that accepts the libtorch of the setup.
 const TCH: &str = "=0.24.0";
 
 /// Runs the check.

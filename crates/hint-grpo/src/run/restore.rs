@@ -123,7 +123,11 @@ impl Restored {
             } else {
                 ""
             };
-            format!("{key}: {} there, {} here{advice}", text(before, &self.state.config), text(after, config))
+            format!(
+                "{key}: {} there, {} here{advice}",
+                text(before, &self.state.config),
+                text(after, config)
+            )
         });
         let refused = refused.collect::<Vec<_>>();
         if !refused.is_empty() {

@@ -27,7 +27,7 @@ pub struct Example {
 /// earlier ones.
 pub fn examples(condition: Condition, records: &[RolloutRecord], most: usize) -> Vec<Example> {
     let mut groups = BTreeMap::<(u64, usize), Vec<&RolloutRecord>>::new();
-    // What hints did in vain shows what is wrong with them; the other conditions are those of the members.
+    // Hints without success show their fault; the other conditions are those of the members.
     let counts_discarded = matches!(
         condition,
         Condition::Unjudged | Condition::CutOff | Condition::Leaking | Condition::Starved

@@ -151,7 +151,7 @@ fn a_hole_in_the_loss_mask_neither_trains_nor_counts() {
         config.loss.aggregation = aggregation;
         check(&update(&EVEN, &config, samples()).1, &expected(own, other));
     }
-    // Each sample in a micro-batch of its own: the same, but for the mean of each micro-batch.
+    // Each sample in a micro-batch of its own: the same, except for the mean of each micro-batch.
     for aggregation in [Aggregation::SequenceMean, Aggregation::TokenMean] {
         let mut config = config();
         config.loss.aggregation = aggregation;
@@ -438,7 +438,7 @@ fn a_hint_that_teaches_is_compared_with_the_policy_itself() {
     // A sample that no hint teaches keeps its advantage.
     let plain = Sample::new(0, [0], vec![1], vec![-0.25]).with_advantage(2.0);
     check(&[credited(&config, plain)], &[2.0]);
-    // The trainer's own log-probabilities count, whatever the engine reported.
+    // The trainer's own log-probabilities count, not the engine's.
     config.loss.old_logprobs = OldLogprobs::Engine;
     config.loss.objective = ObjectiveConfig::Reinforce;
     check(&[credited(&config, taught(0.0, false))], &[0.75 * delta]);

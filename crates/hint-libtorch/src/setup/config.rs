@@ -14,7 +14,7 @@ fn file(repo: &Path) -> PathBuf {
     repo.join(".cargo/libtorch.toml")
 }
 
-/// The folder an earlier set-up wrote.
+/// The folder an earlier setup wrote.
 pub(super) fn recorded(repo: &Path) -> Option<PathBuf> {
     let text = std::fs::read_to_string(file(repo)).ok()?;
     let config: toml::Table = text.parse().ok()?;

@@ -134,7 +134,7 @@ fn check_platform(host: &Host) -> Result<()> {
     }
 }
 
-/// Waits until no other set-up runs. The lock lasts as long as the file is open anywhere: here, or in the pip started
+/// Waits until no other setup runs. The lock lasts as long as the file is open anywhere: here, or in the pip started
 /// below.
 fn acquire(cache: &Cache) -> Result<File> {
     create_folder(&cache.root)?;
@@ -228,7 +228,7 @@ fn pip(python: &Path, target: &Path, scratch: &Path, lock: &File) -> Result<()> 
     // On the same disk as the target, so that the space was checked and files are moved, not copied.
     command.env("TMPDIR", scratch).stderr(Stdio::piped());
     // The lock file is empty, so there is nothing to read. If this process is killed, pip still holds the lock, and the
-    // next set-up waits until pip has ended too.
+    // next setup waits until pip has ended too.
     command.stdin(lock.try_clone().context("cannot pass the lock on to pip")?);
     let mut child =
         command.spawn().with_context(|| format!("cannot start `{}`", python.display()))?;

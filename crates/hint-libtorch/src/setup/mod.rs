@@ -72,7 +72,7 @@ pub fn find(host: &Host) -> Result<PathBuf> {
     install::install(host)
 }
 
-/// The folder an earlier set-up chose, if it still serves.
+/// The folder an earlier setup chose, if it still serves.
 fn recorded(host: &Host) -> Option<PathBuf> {
     let folder = config::recorded(&host.repo)?;
     let complete = !install::is_in_cache(host, &folder) || install::is_marked(host);

@@ -1,4 +1,4 @@
-//! The set-up as a whole, on folders made by hand and Pythons that are shell scripts. Nothing is downloaded.
+//! The setup as a whole, on folders made by hand and Pythons that are shell scripts. Nothing is downloaded.
 
 use std::os::unix::fs::PermissionsExt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -93,7 +93,7 @@ impl Machine {
         assert_eq!(config::recorded(&self.host.repo).as_deref(), Some(folder));
     }
 
-    /// The set-up must fail with one line that contains `parts`.
+    /// The setup must fail with one line that contains `parts`.
     #[track_caller]
     fn fails(&self, parts: &[&str]) {
         let line = format!("{:#}", setup(&self.host).unwrap_err());
@@ -138,7 +138,7 @@ fn interrupted_setup_is_cleaned_up_by_the_next() {
     let machine = Machine::new();
     let leftover = machine.path("cache/hint-rl/torch-2.11.0.partial-999999999/packages/torch");
     write_torch(&leftover, VERSION);
-    // A set-up that was killed leaves its lock file, unlocked.
+    // A setup that was killed leaves its lock file, unlocked.
     std::fs::write(machine.path("cache/hint-rl/torch-2.11.0.lock"), "").unwrap();
     machine.python("python3", "3.11", true, "", &machine.pip_that_works());
     machine.finds(&machine.site().join("torch"));
@@ -219,7 +219,7 @@ fn two_setups_at_once_install_once() {
 #[test]
 fn pip_that_outlives_its_setup_keeps_the_lock() {
     let machine = Machine::new();
-    // As if the set-up had been killed: a child of this pip goes on, with its standard input.
+    // As if the setup had been killed: a child of this pip continues, with its standard input.
     let late = machine.path("late");
     let pip = format!("( sleep 0.5; touch {} ) > /dev/null 2>&1 0<&3 & exit 1", late.display());
     machine.python("python3", "3.11", true, "", &format!("exec 3<&0\n{pip}"));

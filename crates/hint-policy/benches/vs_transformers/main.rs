@@ -208,7 +208,7 @@ fn settings(batch: usize, requests: usize, rows: usize) -> Value {
     })
 }
 
-/// The Python of an environment with transformers and the torch of the set-up.
+/// The Python of an environment with transformers and the torch of the setup.
 fn environment(cache: &Path) -> Result<PathBuf> {
     let dir = cache.join("vs-transformers/env");
     let (python, done) = (dir.join("bin/python"), dir.join("complete"));

@@ -92,7 +92,7 @@ fn lasting(demand: &MemoryDemand<'_>) -> Vec<(&'static str, u64)> {
     let MemoryDemand { model, report, .. } = demand;
     let adapts = report.trainable < report.parameters;
     let is_copied = demand.reference && !adapts;
-    // Projections and head are laid out anew; the embedding is copied if it is stored in another kind.
+    // Projections and head are laid out again; the embedding is copied if it is stored in another kind.
     let table = model.vocab_size * model.hidden_size;
     let tied_head = if model.tie_word_embeddings { table } else { 0 };
     let shared = if report.stored == report.compute { table } else { 0 };

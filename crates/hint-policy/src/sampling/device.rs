@@ -89,7 +89,7 @@ fn truncated(probs: &Tensor, draws: &[Draw<'_>]) -> Tensor {
     let top_k = column(|draw| draw.params.top_k.map_or(f64::INFINITY, |k| k as f64));
     let in_top_k = Tensor::arange(vocab, (kind, device)).unsqueeze(0).lt_tensor(&top_k);
     let sorted = sorted * in_top_k;
-    // A token stays if those before it have not enough. 1 removes nothing, whatever rounding does.
+    // A token stays if those before it have not enough. 1 removes nothing, for any rounding.
     let cumulative = sorted.cumsum(-1, kind);
     let enough =
         column(|draw| if draw.params.top_p < 1.0 { draw.params.top_p } else { f64::INFINITY })

@@ -39,7 +39,7 @@ struct Logprobs {
     token_logps: Vec<f64>,
 }
 
-/// `HINT_SMOLLM2_GGUF`, else the place where the example's set-up puts the file.
+/// `HINT_SMOLLM2_GGUF`, else the place where the example's setup puts the file.
 #[expect(clippy::disallowed_methods, reason = "the model's place can be given from outside")]
 fn gguf_path() -> Option<PathBuf> {
     let path = std::env::var_os("HINT_SMOLLM2_GGUF").map(PathBuf::from).or_else(|| {

@@ -290,7 +290,7 @@ impl Extraction {
                 {
                     return Ok(None);
                 }
-                // The first word is the answer, whatever it says: `May 5`, or `incorrect`.
+                // The first word is the answer in any case: `May 5`, or `incorrect`.
                 AnswerSource::Hashes
                     if text
                         .rsplit_once("####")

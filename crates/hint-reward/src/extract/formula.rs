@@ -10,7 +10,7 @@ pub(crate) fn math_segments(text: &str) -> Vec<(&str, Range<usize>)> {
     let bytes = text.as_bytes();
     let mut segments = Vec::new();
     let mut at = 0;
-    // What is not closed here is not closed further on, so that each sign is looked for in vain once.
+    // What is not closed here is not closed further on, so each sign is searched without success only once.
     let mut unclosed: Vec<&str> = Vec::new();
     while at < bytes.len() {
         let rest = &text.as_bytes()[at..];

@@ -171,7 +171,7 @@ fn cuts(line: &str) -> Vec<usize> {
                 && (rest.len() == c.len_utf8()
                     || rest[c.len_utf8()..].starts_with([' ', '*', '\n'])
                     || c == '\u{3002}');
-            // A list goes on: `1, 2`.
+            // A list continues: `1, 2`.
             let goes_on = mark
                 && c != '.'
                 && rest[c.len_utf8()..].trim_start().starts_with(|c: char| {
@@ -268,7 +268,7 @@ pub(crate) fn supposes(text: &str) -> bool {
 }
 
 pub(crate) fn without_full_stop(text: &str) -> &str {
-    // The point of `\right.` is a delimiter, and three of them say that a list goes on.
+    // The point of `\right.` is a delimiter, and three of them show that a list continues.
     if text.ends_with("\\right.") || text.ends_with("..") {
         text
     } else {

@@ -147,7 +147,7 @@ fn a_truncated_completion_has_only_the_answers_that_are_complete() {
     assert_eq!(verdict("The answer is 12. To check, we"), Verdict::Correct);
     assert_eq!(verdict("<answer>12</answer> as"), Verdict::Correct);
     assert_eq!(verdict("#### 12\nThis"), Verdict::Correct);
-    // Each of these could go on with another digit, or with something else altogether.
+    // Each of these could continue with another digit, or with something else altogether.
     for cut in
         ["The answer is 12", "#### 12", "<answer>12", "we have $x = 12$ and", "12", "\\boxed{12"]
     {

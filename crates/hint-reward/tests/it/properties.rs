@@ -135,7 +135,7 @@ proptest! {
         let shifted = format!("({a}) + {shift}");
         let scaled = format!("({a}) + \\frac{{{shift}}}{{10^{{30}}}}");
         prop_assert!(!equivalent(&a, &shifted), "{} {}", a, shifted);
-        // Functions are told apart by 20 digits, and a decimal by those it is written with.
+        // Functions are distinguished by 20 digits, and a decimal by those it is written with.
         if !a.contains("sin") && !a.contains("sqrt") && !a.contains('.') {
             prop_assert!(!equivalent(&a, &scaled), "{} {}", a, scaled);
         }

@@ -138,8 +138,7 @@ impl Fetcher {
     ///
     /// # Errors
     ///
-    /// Cache folder of this project, below the user's cache folder: `$XDG_CACHE_HOME/hint-rl`, or
-    /// `~/.cache/hint-rl`.
+    /// Everything in [`SourceError`] up to [`SourceError::Write`], each with its fix.
     pub fn fetch(
         &self,
         package: &Package,

@@ -370,7 +370,7 @@ impl Hub {
                         continue;
                     }
                     let is_transient = matches!(status, None | Some(408 | 429 | 500..=599));
-                    // As long as something comes, it goes on.
+                    // As long as data arrive, it continues.
                     if received.load(Ordering::Relaxed) > 0 {
                         attempt = 1;
                     }

@@ -80,7 +80,7 @@ pub(super) fn wrong_after_hints(log: &RunLog) -> Curve {
     log.metrics.iter().filter(|_| hints).filter_map(after).collect()
 }
 
-/// Three decimals, or four significant digits for smaller numbers.
+/// Three decimals, or an exponent for smaller numbers.
 pub(super) fn number(value: f64) -> String {
     if value != 0.0 && value.abs() < 0.001 { format!("{value:.1e}") } else { format!("{value:.3}") }
 }

@@ -44,7 +44,7 @@ use crate::workload::{Compute, device};
 /// Runs the experiments of HINT's paper with controls, and writes a report.
 #[derive(Debug, Args)]
 pub struct Options {
-    /// Folder for runs and report [default: `runs/reproduce-SCALE`].
+    /// `tiny` runs on a CPU with the repository alone; `small` and `paper` take problems from files.
     #[arg(long, value_enum, default_value = "tiny")]
     scale: Scale,
     /// The arms to run [default: all].

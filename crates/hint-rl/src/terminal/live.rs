@@ -76,7 +76,7 @@ impl Live {
             // What is true in the end.
             redraw(&lines);
         };
-        // Without a thread nothing is shown, and the run goes on.
+        // Without a thread nothing is shown, and the run continues.
         let thread = std::thread::Builder::new().name("display".to_owned()).spawn(draw).ok();
         Self { end: Some(end), thread }
     }

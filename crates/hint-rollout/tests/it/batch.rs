@@ -96,7 +96,7 @@ fn dynamic_sampling_gives_up_after_its_rounds_and_says_so() {
     assert_eq!((stats.batch.rounds, collector.drawn()), (2, 20));
     assert_eq!(collected.groups.len() + stats.batch.missing_groups, 12);
     assert!(stats.batch.missing_groups >= 4, "{}", stats.batch.missing_groups);
-    // The next step goes on where this one stopped.
+    // The next step continues where this one stopped.
     step(&mut collector, 1, 1);
     assert!(collector.drawn() > 20);
 }

@@ -58,7 +58,7 @@ fn collect(rubric: Rubric, config: CollectorConfig) -> Result<Collected, Rollout
 
 #[test]
 fn an_error_a_nan_and_a_panic_cost_one_completion_each_and_are_counted_by_name() {
-    let collected = collect(rubric(), CollectorConfig::default()).expect("the run goes on");
+    let collected = collect(rubric(), CollectorConfig::default()).expect("the run continues");
     for group in &collected.groups {
         let texts = group.rollouts.iter().map(|rollout| rollout.text.as_str()).collect::<Vec<_>>();
         assert_eq!(texts, ["\\boxed{0}", "\\boxed{4}", "\\boxed{5}"]);
@@ -84,7 +84,7 @@ fn scores_do_not_depend_on_the_number_of_threads() {
     let run = |threads| {
         let scoring = ScoringConfig { threads, ..ScoringConfig::default() };
         let config = CollectorConfig { scoring, ..CollectorConfig::default() };
-        let collected = collect(rubric(), config).expect("the run goes on");
+        let collected = collect(rubric(), config).expect("the run continues");
         (collected.groups, collected.stats)
     };
     let one = run(1);
@@ -126,7 +126,7 @@ fn a_reward_that_hangs_is_left_behind() {
     let rubric = Rubric::new(ExactMatch::new()).with(1.0, from_fn("hangs", hangs));
     let scoring = ScoringConfig { threads: 3, deadline_s: Some(0.5) };
     let config = CollectorConfig { scoring, ..CollectorConfig::default() };
-    let collected = collect(rubric, config).expect("the run goes on");
+    let collected = collect(rubric, config).expect("the run continues");
     let ids = collected.groups.iter().map(|group| group.problem_id.as_str());
     assert_eq!(ids.collect::<Vec<_>>(), ["a", "c"]);
     assert_eq!(collected.stats.judged.verdicts["timeout"], 6);
@@ -153,7 +153,7 @@ fn one_bad_row_does_not_end_a_run_and_a_broken_verifier_does() {
             let problems = [Problem::new(bad, "1", "0"), Problem::new("good", "2", "0")];
             let problems = problems.iter().collect::<Vec<_>>();
             collector.collect(&problems, Seed::new(step))?;
-            // What a resumed run goes on with.
+            // State of a resumed run.
             let state = collector.state();
             collector.load_state(&state)?;
         }
@@ -174,7 +174,7 @@ fn an_evaluation_counts_them_as_errors() {
     let options = EvaluationOptions::sampled(4, hint_rollout::Sampling::default());
     let rubric = Arc::new(rubric());
     let found = evaluate(&mut engine, &Bytes::default(), &rubric, &problems, &options, &mut |_| {})
-        .expect("the evaluation goes on");
+        .expect("the evaluation continues");
     assert_eq!(found.overall.verdicts[&Verdict::Error], 3);
 }
 
@@ -189,7 +189,7 @@ fn an_evaluation_leaves_a_reward_that_hangs_behind() {
     };
     let rubric = Arc::new(Rubric::new(ExactMatch::new()).with(1.0, from_fn("hangs", hangs)));
     let found = evaluate(&mut engine, &Bytes::default(), &rubric, &problems, &options, &mut |_| {})
-        .expect("the evaluation goes on");
+        .expect("the evaluation continues");
     let ids = found.problems.iter().map(|problem| problem.id.as_str());
     assert_eq!(ids.collect::<Vec<_>>(), ["a", "b", "c"]);
     assert_eq!(found.overall.verdicts[&Verdict::Timeout], 2);

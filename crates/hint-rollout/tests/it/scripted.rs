@@ -1,4 +1,4 @@
-//! An engine that says what it is told to, over a byte-level format.
+//! A scripted engine over a byte-level format.
 
 use std::sync::{Arc, Mutex};
 

@@ -12,7 +12,7 @@ fn sampling() -> Sampling {
     Sampling { stop: vec!["\nQ:".to_owned(), "END".to_owned()], ..Sampling::default() }
 }
 
-/// The second completion goes on with a problem of its own.
+/// The second completion continues with a problem of its own.
 fn script(_: &str, index: usize) -> String {
     let more = ["", "\nQ: 2 + 2? \\boxed{4} END", "..."][index];
     format!("\\boxed{{2}}{more}")

@@ -229,7 +229,7 @@ fn a_teacher_that_solves_gives_hints_from_its_correct_solutions_alone() {
     // A hint that is asked for again is one of the same solution.
     teacher.hints(&[requests[0].with_retry(1)], &mut Judge).expect("the server answers");
     assert_eq!(chat.asked(), 4);
-    // A state goes on without asking, and a collector must judge.
+    // A state continues without asking, and a collector must judge.
     let resumed = self::teacher(options.clone());
     resumed.load_state(&teacher.state()).expect("its own state");
     assert_eq!(resumed.hints(&requests, &mut Judge).expect("all is known"), hints);

@@ -163,7 +163,7 @@ fn golden_average_of_weights_agrees_with_trl() {
         config.loss.credit.teacher = CreditTeacher::Average { decay };
         let policy = Given(matrix(&case["input"]["start"]).set_requires_grad(true));
         let optimizer = Prescribed(policy.parameters(), weights);
-        // It starts with the weights of the policy, whatever its own are.
+        // It starts with the weights of the policy, not with its own.
         let teacher = SharedPolicy::new(Given(matrix(&case["input"]["start"]) * 0.0));
         let parts = LearnerParts {
             teacher: Some(teacher.clone()),

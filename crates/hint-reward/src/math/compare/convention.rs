@@ -342,7 +342,7 @@ impl Comparison<'_, '_> {
         if !self.same(&Node::Expr(at([0, 0, 0])), &zero)? {
             return Ok(false);
         }
-        // At multiples of the axes and at their sum, so that nothing but a sum of them fits.
+        // At multiples of the axes and at their sum, so that only a sum of them fits.
         let mut sum = Expr::integer(0);
         for axis in 0..3 {
             let item = items.get(axis).copied().unwrap_or(&zero);

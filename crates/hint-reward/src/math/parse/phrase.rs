@@ -58,7 +58,7 @@ pub(crate) fn phrase(text: &str) -> Option<Node> {
         ["midnight"] => Some(Node::TimeOfDay { minutes: 0 }),
         ["noon"] => Some(Node::TimeOfDay { minutes: 720 }),
         _ => time_of_day(&words).or_else(|| date(&words)).or_else(|| {
-            // `a circle`, `north-east`: nothing but words.
+            // `a circle`, `north-east`: only words.
             let all_words = text.chars().all(|c| c.is_alphabetic() || matches!(c, ' ' | '-' | '.'));
             let article = matches!(words.first(), Some(&("a" | "an"))) && words.len() > 1;
             let hyphen = text.contains('-') && words.iter().all(|word| word.len() > 3);

@@ -10,7 +10,7 @@ impl Parser<'_, '_, '_> {
         let mut terms = vec![self.set_expression()?];
         let mut relations = Vec::new();
         loop {
-            // `x &= 2 + 3 \\\\ &= 5`: the chain goes on in the next row.
+            // `x &= 2 + 3 \\\\ &= 5`: the chain continues in the next row.
             let row_goes_on = self.matrices == 0
                 && self.peek() == Some(&Kind::RowBreak)
                 && matches!(self.peek_at(1), Some(Kind::Relation(_)));
@@ -19,7 +19,7 @@ impl Parser<'_, '_, '_> {
             let relation = *relation;
             self.at += 1;
             relations.push(relation);
-            // `k ∈ Z`, whatever the typeface.
+            // `k ∈ Z`, in any typeface.
             if relation == Relation::In
                 && let Some(Kind::Name(set @ ("R" | "Z" | "N" | "Q" | "C"))) = self.peek()
                 && self.peek_at(1) != Some(&Kind::Open('('))

@@ -117,7 +117,7 @@ fn whole(text: &str) -> Option<i64> {
             }
             _ => return None,
         };
-        // Two digits in a row are no numeral of this kind, but for the filler 零.
+        // Two digits in a row are no numeral of this kind, except for the filler 零.
         if digit.is_some_and(|digit| digit != 0) {
             return None;
         }

@@ -32,7 +32,7 @@ impl Ball {
             return Some(false);
         }
         let size = self.size().max(other.size());
-        // Near zero nothing but the absolute error can be asked for.
+        // Near zero only the absolute error can be asked for.
         (error <= 1e-20 * size || error <= 1e-24).then_some(true)
     }
 

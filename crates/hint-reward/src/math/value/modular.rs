@@ -338,7 +338,7 @@ impl<'f> Point<'f> {
             }
             return Ok(Some(result));
         }
-        // The bound variable takes a value of its own, the same for whatever it is called.
+        // The bound variable takes a value of its own, the same for any name.
         let (Some(low), Some(high)) = (self.value(low)?, self.value(high)?) else {
             return Ok(None);
         };

@@ -111,7 +111,7 @@ fn page(runs: &mut [Run], limit: usize) -> Result<(String, Written)> {
     let (groups, total) = (index.rows.len(), index.total);
     let finished = runs.iter().all(Run::is_finished);
     let mut environment = Environment::new();
-    // `.html` escapes whatever is not marked as safe.
+    // `.html` escapes everything that is not marked as safe.
     environment.add_template("page.html", PAGE)?;
     let html = environment.get_template("page.html")?.render(context! {
         title => title(runs),
