@@ -165,7 +165,7 @@ fn scenarios() -> Vec<GrpoConfig> {
         tail: Tail::Bucket,
     };
     let jsd = DivergenceKind::Jsd { teacher_share: 0.5 };
-    // Hints that teach: every form, one for wrong completions alone.
+    // Hints that teach: every form, one for wrong completions alone; the weight beside hinted completions.
     for (form, completions, old_logprobs) in [
         (CreditForm::Advantage { mix: 0.5, max: Some(3.0) }, Taught::Wrong, OldLogprobs::Engine),
         (
@@ -182,8 +182,9 @@ fn scenarios() -> Vec<GrpoConfig> {
     ] {
         let mut config = base();
         config.rollout.trigger = HintTrigger::Always;
+        let samples = matches!(form, CreditForm::Weight { .. });
         config.rollout.combine =
-            CombineRule::Teach { completions, contrast: Contrast::None, samples: false };
+            CombineRule::Teach { completions, contrast: Contrast::None, samples };
         (config.loss.credit.form, config.loss.old_logprobs) = (form, old_logprobs);
         scenarios.push(config);
     }

@@ -38,7 +38,7 @@ struct Program {
     #[arg(value_enum)]
     source: Source,
 
-    /// Folder to write to [default: where `hint-rl` finds it by its name].
+    /// File to write [default: where `hint-rl` finds it by its name].
     #[arg(long, value_name = "FILE.jsonl")]
     out: Option<PathBuf>,
 }

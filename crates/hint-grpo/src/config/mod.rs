@@ -50,7 +50,7 @@ pub struct GrpoConfig {
     pub model: ModelSettings,
     /// Text for the policy beside the problem.
     pub prompt: PromptConfig,
-    /// Decision which completions are correct.
+    /// Judge of which completions are correct.
     pub verifier: VerifierConfig,
     /// Sampling of groups, and hints.
     pub rollout: CollectorConfig,

@@ -93,8 +93,7 @@ pub struct Learner {
     teacher: Option<SharedPolicy>,
     objective: Box<dyn PolicyLoss>,
     hinted_weights: Vec<Box<dyn HintedWeight>>,
-    /// Division of the advantage of taught samples over their tokens; `None` where hints teach
-    /// nothing.
+    /// Division of the advantage of taught samples over their tokens.
     credit: Box<dyn Credit>,
     optimizer: Box<dyn Optimizer>,
     guard: Guard,

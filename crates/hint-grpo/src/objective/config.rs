@@ -6,9 +6,9 @@ use hint_rollout::run::no_fields;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Aggregation, Cispo, ClippedSurrogate, Credit, CreditConfig, CreditForm, CreditTeacher,
-    GeometricMean, HintedWeight, HintedWeightConfig, ImportanceCorrection, KlConfig, OldLogprobs,
-    PolicyLoss, RatioLevel, RatioScheme, RatioShaping, Reinforce, Sapo,
+    Aggregation, Cispo, ClippedSurrogate, CreditConfig, CreditForm, CreditTeacher, GeometricMean,
+    HintedWeight, HintedWeightConfig, ImportanceCorrection, KlConfig, OldLogprobs, PolicyLoss,
+    RatioLevel, RatioScheme, RatioShaping, Reinforce, Sapo,
 };
 use crate::error::GrpoError;
 
@@ -188,11 +188,14 @@ impl LossConfig {
     pub(crate) fn check_teaching(&self, at: &mut Violations) {
         let is_by_token = self.ratio_level == RatioLevel::Token
             && !matches!(self.objective, ObjectiveConfig::GeometricMean { .. });
-        let form = &self.credit.form;
-        let is_divergence = matches!(form, CreditForm::Divergence { .. });
+        let found = match self.credit.form {
+            CreditForm::Advantage { .. } => "\"advantage\"",
+            CreditForm::Weight { .. } => "\"weight\"",
+            CreditForm::Divergence { .. } => return,
+        };
         let expected = "must be \"divergence\" with a ratio of sequences (ratio_level, geometric_mean), whose tokens \
                         share one gradient";
-        at.require(is_by_token || is_divergence, "credit.form.type", expected, form.name());
+        at.require(is_by_token, "credit.form.type", expected, found);
     }
 
     pub(crate) fn check(&self, at: &mut Violations) {

@@ -259,14 +259,17 @@ fn controls_and_teaching_hints_that_cannot_work_are_refused() {
     let divergence =
         r#"loss.credit.form = { type = "divergence", kind = { type = "forward_kl" }, top_k = 4 }"#;
     let teach = r#"rollout.combine = { type = "teach", contrast = "placebo" }"#;
+    let both = r#"rollout.combine = { type = "teach", samples = true }"#;
     let placebo = r#"rollout.source = { type = "placebo" }"#;
     for (text, refused) in [
-        (format!("{teach}\nloss.ratio_level = \"sequence\""), "loss.credit.form.type"),
+        (format!("{teach}\nloss.ratio_level = \"sequence\""), "found \"advantage\""),
         (format!("{teach}\n{geometric}\n{credit}"), "loss.credit.form.type"),
         (format!("{teach}\n{placebo}"), "rollout.combine.contrast"),
         (format!("{teach}\n{divergence}"), "which compares with the teacher alone"),
         (r#"rollout.source = { type = "peer_success" }"#.to_owned(), "rollout.source.type"),
         (format!("{teach}\n{twice}"), "rollout.level.plain_first"),
+        (format!("{both}\n{twice}"), "rollout.level.plain_first"),
+        (format!("{both}\nrollout.source.type = \"peer_success\""), "rollout.source.type"),
         (format!("run.prompts_per_step = 1\n{teach}"), "rollout.combine.contrast"),
         (format!("run.prompts_per_step = 1\n{placebo}"), "rollout.source.type"),
         (format!("{teach}\nrollout.source.type = \"demonstration\""), "rollout.source.type"),

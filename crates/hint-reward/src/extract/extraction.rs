@@ -378,7 +378,7 @@ fn without_struck(text: &str) -> String {
     kept
 }
 
-/// The text behind the thinking. Without thinking, a strict extraction finds nothing, and a lenient one takes the
+/// The text behind the thinking. If none follows it, a strict extraction finds nothing, and a lenient one takes the
 /// thinking itself.
 pub(crate) fn behind_thinking(text: &str, lenient: bool) -> &str {
     const TAGS: [(&str, &str); 4] = [

@@ -97,7 +97,7 @@ impl Rubric {
         std::iter::once(first).chain(self.parts.iter().map(|(_, reward)| reward.name())).collect()
     }
 
-    /// The parts with their weights, for the record of a run, such as `1 math + 0.1 short`.
+    /// The parts with their weights, for the record of a run, such as `1 ExactMatch { whole_text: false } + 0.1 short`.
     pub fn description(&self) -> String {
         let first = match &self.source {
             VerdictSource::Verifier(verifier) => verifier.name(),

@@ -126,7 +126,7 @@ impl Fetcher {
         self.root.join(package.content.target())
     }
 
-    /// Folder of a data set that `hint-prepare` writes.
+    /// File of a data set that `hint-prepare` writes.
     pub fn prepared(&self, name: &str) -> PathBuf {
         self.root.join(format!("data/{name}.jsonl"))
     }

@@ -41,7 +41,7 @@ pub(super) enum Section {
     Ratio,
     /// C2: hints that should not help.
     Placebo,
-    /// C3: sampling under the hint, or scoring under it.
+    /// C3: sampling under the hint, scoring under it, or both.
     Teaching,
 }
 

@@ -107,7 +107,7 @@ pub struct Options {
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
 
-    /// Continue the run in this folder. It remembers the other options. These may be given again: `--steps`,
+    /// Continue the run in this folder. It remembers the other options. Only these may be given again: `--steps`,
     /// `--device`, `--threads`, `--max-batch`, `--gradient-checkpointing`, `--vllm` and `--method` (one of those that
     /// it was started with).
     #[arg(

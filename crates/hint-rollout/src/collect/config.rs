@@ -134,15 +134,15 @@ impl CollectorConfig {
         at.within("source", |at| self.source.check(at));
         at.within("level", |at| self.level.check(at));
         let teaching = self.combine.teaching();
-        let only_teaches = teaching.is_some_and(|teaching| !teaching.samples);
         // Elsewhere a completion would be sampled under an answer that it is then trained to give by itself.
         let shows_answers = matches!(self.source, HintSourceConfig::PeerSuccess);
         let expected =
             "must not be \"peer_success\" unless rollout.combine.type is \"teach\" without samples";
+        let only_teaches = teaching.is_some_and(|teaching| !teaching.samples);
         at.require(!shows_answers || only_teaches, "source.type", expected, "\"peer_success\"");
         let samples_twice = matches!(self.level, LevelSearch::Ladder { plain_first: true, .. });
-        let expected = "must be false where rollout.combine.type is \"teach\" without samples";
-        at.require(!(samples_twice && only_teaches), "level.plain_first", expected, true);
+        let expected = "must be false where rollout.combine.type is \"teach\", whose plain completions are sampled once";
+        at.require(!(samples_twice && teaching.is_some()), "level.plain_first", expected, true);
         at.within("selection", |at| self.selection.check(at));
         at.within("dynamic_sampling", |at| self.dynamic_sampling.check(at));
         at.within("replay", |at| self.replay.check(at));

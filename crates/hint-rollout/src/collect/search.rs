@@ -1,5 +1,6 @@
 //! The hinted stage: one hint level after another, until the search is over.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::collect::hinted::{LevelInput, Levels};
@@ -11,6 +12,9 @@ use crate::hint::{HintProvider, HintRequest};
 use crate::prompt::PromptFormat;
 use crate::run::{RunProgress, Seed};
 use crate::sample::{AppliedHint, Rollout, RolloutGroup, count_correct};
+
+/// Hints that teach, by the index of the problem in the batch.
+pub(crate) type TaughtHints = BTreeMap<usize, Arc<AppliedHint>>;
 
 /// The search for a hint that helps one group.
 pub(crate) struct HintSearch {
@@ -74,12 +78,13 @@ impl HintSearch {
 
 impl CollectPass<'_> {
     /// Gives hints to the groups at `indices`. Each round asks for the hints of all groups whose
-    /// search continues, and samples them together.
+    /// search continues, and samples them together. The hints of the first round are `first`, if they were asked for.
     pub(crate) fn sample_hinted(
         &mut self,
         provider: &dyn HintProvider,
         groups: &[RolloutGroup],
         indices: &[usize],
+        mut first: Option<TaughtHints>,
     ) -> Result<Vec<HintSearch>, RolloutError> {
         let seed = self.context.seed;
         let stage = seed.named("hinted");
@@ -88,7 +93,10 @@ impl CollectPass<'_> {
             self.sample_plain_again(groups, &mut all)?;
         }
         loop {
-            let asking = self.ask(provider, groups, &mut all, seed)?;
+            let asking = match first.take() {
+                Some(hints) => given(&hints, &mut all),
+                None => self.ask(provider, groups, &mut all, seed)?,
+            };
             if asking.is_empty() {
                 return Ok(all);
             }
@@ -262,6 +270,18 @@ impl CollectPass<'_> {
         }
         search.tried.push((level, rate));
     }
+}
+
+/// The hints of a round, each with the position of its group in `all`. A search without one is over.
+fn given(hints: &TaughtHints, all: &mut [HintSearch]) -> Vec<(usize, Arc<AppliedHint>)> {
+    let mut asking = Vec::new();
+    for (position, search) in all.iter_mut().enumerate() {
+        match hints.get(&search.index) {
+            Some(hint) => asking.push((position, Arc::clone(hint))),
+            None => search.is_over = true,
+        }
+    }
+    asking
 }
 
 /// The prompt that a hint makes.

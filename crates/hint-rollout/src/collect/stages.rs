@@ -21,7 +21,7 @@ impl CollectPass<'_> {
         if let Some(provider) = hints.filter(|_| self.parts.skips_plain()) {
             // Plain completions that nobody would look at are not sampled.
             let indices = self.triggered(&groups, &asked);
-            let mut hinted = self.sample_hinted(provider, &groups, &indices)?;
+            let mut hinted = self.sample_hinted(provider, &groups, &indices, None)?;
             hinted.retain(HintSearch::has_rollouts);
             let is_hinted = |index: &usize| hinted.iter().any(|search| search.index == *index);
             let rest = asked.into_iter().filter(|index| !is_hinted(index)).collect::<Vec<_>>();
@@ -31,16 +31,16 @@ impl CollectPass<'_> {
         self.sample_plain(&mut groups, &asked)?;
         let Some(provider) = hints else { return Ok((groups, Vec::new())) };
         let indices = self.triggered(&groups, &asked);
-        if let Some(teaching) = self.parts.combine.teaching() {
-            let (leaks, too_long) = (self.stats.hinted.leaks, self.stats.hinted.too_long);
-            self.teach(provider, teaching, &mut groups, &indices)?;
-            if !teaching.samples {
-                return Ok((groups, Vec::new()));
+        let hinted = match self.parts.combine.teaching() {
+            None => self.sample_hinted(provider, &groups, &indices, None)?,
+            Some(teaching) => {
+                let taught = self.teach(provider, teaching, &mut groups, &indices)?;
+                if !teaching.samples {
+                    return Ok((groups, Vec::new()));
+                }
+                self.sample_hinted(provider, &groups, &indices, Some(taught))?
             }
-            // The search asks for the same hints again.
-            (self.stats.hinted.leaks, self.stats.hinted.too_long) = (leaks, too_long);
-        }
-        let hinted = self.sample_hinted(provider, &groups, &indices)?;
+        };
         Ok((groups, hinted))
     }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::collect::hinted::{Contrast, Taught, Teaching};
 use crate::collect::pass::CollectPass;
+use crate::collect::search::TaughtHints;
 use crate::data::HintKind;
 use crate::error::RolloutError;
 use crate::hint::HintProvider;
@@ -13,15 +14,14 @@ use crate::run::Seed;
 use crate::sample::{AppliedHint, RolloutGroup, TeacherPrompts};
 
 impl CollectPass<'_> {
-    /// Gives the groups at `indices` the prompts that teach them. Each gets the first level of the search:
-    /// nothing is sampled that could show whether another one is better.
+    /// Gives the groups at `indices` the prompts that teach them. Each gets the first level of the search.
     pub(crate) fn teach(
         &mut self,
         provider: &dyn HintProvider,
         teaching: Teaching,
         groups: &mut [RolloutGroup],
         indices: &[usize],
-    ) -> Result<(), RolloutError> {
+    ) -> Result<TaughtHints, RolloutError> {
         let seed = self.context.seed;
         let taught = self.prompts(provider, groups, indices, seed)?;
         let mut contrasts = match teaching.contrast {
@@ -36,7 +36,7 @@ impl CollectPass<'_> {
                 found
             }
         };
-        for (index, hint) in taught {
+        for (&index, hint) in &taught {
             let contrast = contrasts.remove(&index);
             if contrast.is_none() && teaching.contrast != Contrast::None {
                 continue;
@@ -49,9 +49,10 @@ impl CollectPass<'_> {
             });
             let is_taught = is_taught.collect::<Vec<_>>();
             self.stats.hinted.taught += usize::from(is_taught.contains(&true));
-            groups[index].teacher = Some(TeacherPrompts { hint, contrast, is_taught });
+            groups[index].teacher =
+                Some(TeacherPrompts { hint: Arc::clone(hint), contrast, is_taught });
         }
-        Ok(())
+        Ok(taught)
     }
 
     /// The hinted prompts of the groups at `indices` for which `provider` has a hint.
@@ -61,7 +62,7 @@ impl CollectPass<'_> {
         groups: &[RolloutGroup],
         indices: &[usize],
         seed: Seed,
-    ) -> Result<BTreeMap<usize, Arc<AppliedHint>>, RolloutError> {
+    ) -> Result<TaughtHints, RolloutError> {
         let mut all = self.searches(provider, indices);
         let asking = self.ask(provider, groups, &mut all, seed)?;
         let prompt = |(position, applied): (usize, Arc<AppliedHint>)| {

@@ -9,8 +9,8 @@ use serde_json::{Map, Value};
 use crate::data::problem::{Problem, Turn};
 use crate::error::RolloutError;
 
-/// Names of the columns. A name may be a path with dots, such as `reward_model.ground_truth`. Missing
-/// names are searched under the usual names.
+/// Names of the columns. A name may be a path with dots, such as `reward_model.ground_truth`. A
+/// column that is not given is looked for under its usual names.
 ///
 /// | | usual names |
 /// |---|---|

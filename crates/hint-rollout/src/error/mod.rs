@@ -63,7 +63,7 @@ pub enum RolloutError {
         found: String,
     },
 
-    /// Two problems share an id, which must tell them apart.
+    /// Two problems have the same id.
     #[error(
         "{}:{line}: problem id `{id}` was already used in {}; ids must be unique",
         path.display(),

@@ -1,4 +1,4 @@
-//! Number of retries of a request, and the pauses between them.
+//! Number of attempts of a request, and the pauses between them.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ impl From<HttpError> for Failure {
     }
 }
 
-/// Number of retries of a request, and the pauses between them.
+/// Number of attempts of a request, and the pauses between them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Backoff {
     /// Requests made at most, the first included. At least 1.

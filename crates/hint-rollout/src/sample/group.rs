@@ -138,7 +138,7 @@ pub struct RolloutGroup {
     pub teacher: Option<TeacherPrompts>,
 }
 
-/// The prompts of a hint that teaches a group's plain rollouts: nothing was sampled from them.
+/// The prompts of a hint that teaches a group's plain rollouts.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct TeacherPrompts {
@@ -146,7 +146,7 @@ pub struct TeacherPrompts {
     pub hint: Arc<AppliedHint>,
     /// The hint that it is compared with; `None` where that is the plain prompt.
     pub contrast: Option<Arc<AppliedHint>>,
-    /// By rollout, whether it is taught.
+    /// By plain rollout, whether it is taught. A hinted rollout never is.
     pub is_taught: Vec<bool>,
 }
 

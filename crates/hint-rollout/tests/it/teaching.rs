@@ -1,12 +1,16 @@
 //! Hints that teach: the plain group stays, and gets the prompts that it is scored under.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use hint_reward::{ExactMatch, Rubric};
 use hint_rollout::collect::Collected;
 use hint_rollout::collect::hinted::{CombineRule, Contrast, HintTrigger, Taught};
 use hint_rollout::hint::source::{PrefixUnit, SolutionPrefix};
 use hint_rollout::sample::TeacherPrompts;
 use hint_rollout::{
-    Collector, CollectorConfig, DatasetHints, HintProvider, Problem, Rollout, RolloutError, Seed,
+    Collector, CollectorConfig, DatasetHints, Hint, HintProvider, Problem, Rollout, RolloutError,
+    Seed, hints_from_fn,
 };
 
 use crate::scripted::{Bytes, Scripted, text};
@@ -81,6 +85,23 @@ fn a_hint_may_teach_plain_completions_and_be_sampled_under() {
     let stats = &collected.stats.hinted;
     assert_eq!((stats.taught, stats.groups, stats.rescued), (2, 2, 1));
     assert_eq!(stats.leaks.judged, 2, "each hint is judged once");
+}
+
+#[test]
+fn the_hint_that_teaches_is_the_one_that_is_sampled_under() {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&asked);
+    let hints = hints_from_fn("counted", move |_| {
+        Some(Hint::new(format!("Hint {}.", count.fetch_add(1, Ordering::SeqCst))))
+    });
+    let combine = teach(Taught::Wrong, Contrast::None, true);
+    let (collected, _) = collect(combine, hints, &problems()[..1]).expect("the script works");
+    assert_eq!(asked.load(Ordering::SeqCst), 1);
+    let group = &collected.groups[0];
+    let teacher = group.teacher.as_ref().expect("it has a hint");
+    assert_eq!(teacher.is_taught, [false, true, false, true]);
+    assert_eq!(group.rollouts.len(), 8);
+    assert!(group.rollouts[4..].iter().all(|one| one.hint.as_ref() == Some(&teacher.hint)));
 }
 
 #[test]

@@ -41,6 +41,7 @@ pub(super) fn samples(
             let mut contexts = contexts(loss.ratio_scheme, &rollout, &plain, sampled);
             if let Some((prompt, contrast, is_taught)) = &teacher
                 && is_taught.get(place) == Some(&true)
+                && !rollout.is_hinted()
             {
                 contexts = contexts.with_teacher(Arc::clone(prompt), contrast.clone());
             }

@@ -56,7 +56,7 @@ pub trait Combine: Send + Sync {
 
     /// Whether hints teach: the plain completions are scored under them, see
     /// [`TeacherPrompts`](crate::sample::TeacherPrompts). Unless the teaching samples as well,
-    /// [`Combine::combine`] is not called.
+    /// [`Combine::combine`] is not called. It keeps the plain rollouts at their places.
     fn teaching(&self) -> Option<Teaching> {
         None
     }

@@ -115,7 +115,7 @@ impl HintSourceConfig {
             Self::Dataset { columns } => DatasetHints::levels(columns.clone()).name(),
             Self::SolutionPrefix { unit, in_prompt } => prefix(*unit, *in_prompt).name(),
             Self::MaskedSolution { placeholder } => masked(placeholder).name(),
-            Self::Teacher(options) => format!("{options:?}"),
+            Self::Teacher(options) => options.name(),
             Self::Demonstration { column } => demonstrations(column.as_deref()).name(),
             Self::SelfHint { levels, sampling } => SelfHints::new(*levels, sampling.clone()).name(),
             Self::WrongAnswers => WrongAnswers.name(),

@@ -323,7 +323,7 @@ fn tokens(body: &Value, answer: &Value) -> u64 {
 
 impl HintProvider for TeacherHints {
     fn name(&self) -> String {
-        format!("{:?}", self.options)
+        self.options.name()
     }
 
     fn hint(&self, request: &HintRequest<'_>) -> Result<Option<Hint>, RolloutError> {

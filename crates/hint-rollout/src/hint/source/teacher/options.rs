@@ -121,6 +121,14 @@ fn default_timeout() -> f64 {
 }
 
 impl TeacherOptions {
+    /// The name of the provider: everything that its hints depend on. Passwords in an address are left out.
+    pub(crate) fn name(&self) -> String {
+        let Self { endpoint, model, prompt, solve, levels, temperature, .. } = self;
+        let Self { max_completion_len, extra, .. } = self;
+        let settings = (levels, temperature, max_completion_len, extra, prompt, solve);
+        format!("teacher `{model}` at {} with {settings:?}", shown(endpoint))
+    }
+
     /// A teacher with defaults, without key, cache and bounds.
     pub fn new(endpoint: impl Into<String>, model: impl Into<String>) -> Self {
         Self {
