@@ -68,7 +68,7 @@ impl AffinityAccumulator {
         }
     }
 
-    /// Tokens added so far, also those of weight 0.
+    /// Tokens added so far, including those of weight 0.
     pub fn tokens(&self) -> usize {
         self.tokens
     }

@@ -42,7 +42,7 @@ pub enum AffinityVariant {
     /// Affinity = EUR · UC
     /// ```
     ///
-    /// `n` counts every token given, also those of weight 0, and weights play no part. The variance is the
+    /// `n` counts every token given, including those of weight 0, and weights play no part. The variance is the
     /// population one: it divides by `|B|`, so a single token has variance 0. With no token in the band all three
     /// are 0.
     ///

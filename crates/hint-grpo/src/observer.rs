@@ -101,7 +101,7 @@ impl StepReport {
     }
 }
 
-/// Watches a run. All methods have a default, so an observer implements only those that it needs.
+/// Watches a run. All methods have a default, so an observer implements only the ones it needs.
 ///
 /// ```
 /// use std::ops::ControlFlow;

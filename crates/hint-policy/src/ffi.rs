@@ -44,7 +44,7 @@ pub(crate) fn map_file(path: &Path) -> Result<Mmap, PolicyError> {
 /// loading a model and building an optimizer. The optimizer moves the weights into buffers of its
 /// own, and the small gaps that they leave are hard to use again.
 ///
-/// `false` where the C library is another one.
+/// `false` with another C library.
 pub fn keep_freed_memory() -> bool {
     keep()
 }

@@ -14,7 +14,7 @@ const SPIN_COUNT: &str = "2000";
 /// Variables with which a user decides this.
 const CHOSEN: [&str; 2] = ["OMP_WAIT_POLICY", "GOMP_SPINCOUNT"];
 
-/// The cores that this process may use: those of its affinity mask, at most its cgroup's quota.
+/// The cores that this process may use: its affinity mask, at most its cgroup's quota.
 pub fn usable_cpus() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }

@@ -1,4 +1,4 @@
-//! Seconds per training step with hints that teach, over those of GRPO.
+//! Seconds per training step with hints that teach, relative to GRPO.
 //!
 //! ```text
 //! cargo bench -p hint-rl --bench credit

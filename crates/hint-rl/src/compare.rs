@@ -6,10 +6,10 @@
 //! hint-rl compare grpo hint luffy my_method.toml
 //! ```
 //!
-//! Prints one table and writes its rows as CSV. Each preset keeps its own axes; steps, optimizer and
-//! sampling are those of `examples/configs/tiny.toml`. The default, five presets over three seeds, takes some
-//! minutes on two CPU cores. `--grid` runs HINT with both baselines and three ratio schemes, each
-//! with and without Affinity weighting.
+//! Prints one table and writes its rows as CSV. Each preset keeps its own axes; steps, optimizer and sampling
+//! come from `examples/configs/tiny.toml`. The default, five presets over three seeds, takes some minutes on
+//! two CPU cores. `--grid` runs HINT with both baselines and three ratio schemes, each with and without
+//! Affinity weighting.
 
 use std::fmt::Write as _;
 use std::ops::ControlFlow;
@@ -44,7 +44,7 @@ pub struct Options {
     /// Seeds.
     #[arg(long, value_delimiter = ',', default_value = "0,1,2")]
     seeds: Vec<u64>,
-    /// Steps of each run, in place of those of `examples/configs/tiny.toml`.
+    /// Steps of each run, in place of the number in `examples/configs/tiny.toml`.
     #[arg(long)]
     steps: Option<u64>,
     /// Optimizer steps per rollout batch. With 1, an on-policy ratio is 1 and so is its Affinity.

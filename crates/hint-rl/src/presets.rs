@@ -1,4 +1,4 @@
-//! The presets of methods, by name: the files of `examples/configs`, except those of tasks.
+//! The presets of methods, by name: the files of `examples/configs`, except the tasks.
 
 use anyhow::{Result, bail};
 use hint_grpo::GrpoConfig;
@@ -60,7 +60,7 @@ pub(crate) fn names() -> Vec<&'static str> {
 }
 
 /// The method of a preset on another task: its advantage, its loss, and which groups get which hints. Model, data,
-/// optimizer, steps and sampling are those of the task.
+/// optimizer, steps and sampling come from the task.
 pub(crate) fn on_task(preset: &GrpoConfig, task: &GrpoConfig) -> GrpoConfig {
     let CollectorConfig {
         sampling, selection, verdicts, scoring, too_long, max_prompt_len, ..

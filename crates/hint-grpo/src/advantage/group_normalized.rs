@@ -11,8 +11,8 @@ use crate::error::GrpoError;
 /// Â_i =  R_i − mean                                                                    (ADV-2)
 /// ```
 ///
-/// Mean and sample standard deviation (`n − 1`) are those of the [`Baseline`]'s rewards. Source:
-/// (ADV-1), (ADV-2) in [the book](../../../book/math.html#advantages); HINT and GRPO scale, Dr. GRPO does not. `ε = 1e-4`.
+/// Mean and sample standard deviation (`n − 1`) are taken over the [`Baseline`]'s rewards. Source: (ADV-1), (ADV-2) in
+/// [the book](../../../book/math.html#advantages); HINT and GRPO scale, Dr. GRPO does not. `ε = 1e-4`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct GroupNormalized {
     baseline: Baseline,

@@ -24,7 +24,7 @@ impl Whitened {
         Self { baseline: None }
     }
 
-    /// Subtracts the mean of `baseline`'s rewards from those of each group first.
+    /// First subtracts the mean of `baseline`'s rewards from the rewards of each group.
     pub const fn with_group_baseline(baseline: Baseline) -> Self {
         Self { baseline: Some(baseline) }
     }

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 pub struct EvaluationConfig {
     /// Choice of the problems that are held out.
     pub held_out: HeldOut,
-    /// Evaluate on at most this many of them: those whose ids hash lowest. All by default.
+    /// Evaluate on at most this many of them, with the lowest hashes of ids. All by default.
     pub max_problems: Option<usize>,
     /// Whether to evaluate before the first step.
     pub at_start: bool,
@@ -60,7 +60,8 @@ impl Default for EvaluationConfig {
 }
 
 impl EvaluationConfig {
-    /// The problems to train on, and those to evaluate on. `columns` are those of a held-out file.
+    /// The problems to train on, and the problems to evaluate on. `columns` apply to a held-out
+    /// file.
     ///
     /// # Errors
     ///

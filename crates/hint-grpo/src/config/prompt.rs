@@ -29,7 +29,7 @@ pub struct ModelSettings {
     pub template_date: Option<String>,
     /// Further tokens that end a completion, as texts.
     pub stop_tokens: Vec<String>,
-    /// Tokens that are never drawn, as texts; `rollout.sampling.banned_tokens` has those by id.
+    /// Tokens that are never drawn, as texts; `rollout.sampling.banned_tokens` takes ids.
     pub banned_tokens: Vec<String>,
 }
 

@@ -23,8 +23,8 @@ pub struct RunConfig {
     /// the order of the groups depends on seed, step and pass. (HINT reference: 2 of 64 groups, between
     /// which the engine keeps its weights)
     pub num_minibatches: usize,
-    /// Largest number of tokens, padding included, in one forward pass. A row that is longer has one
-    /// of its own, which a metric counts and a warning names.
+    /// Largest number of tokens, padding included, in one forward pass. A longer row has one of its
+    /// own, which a metric counts and a warning names.
     pub max_tokens_per_micro_batch: usize,
     /// Largest staleness of a group that trains. It counts optimizer steps between the weights that
     /// sampled it and those at the start of the step. No bound by default.

@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::objective::Aggregation;
 
-/// Choices of the supervised stage. Steps, batch size, optimizer and checkpoints are those of the
-/// run: `run.prompts_per_step` demonstrations make a step.
+/// Choices of the supervised stage. Steps, batch size, optimizer and checkpoints come from the run:
+/// `run.prompts_per_step` demonstrations make a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SftConfig {
@@ -25,7 +25,7 @@ impl Default for SftConfig {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LearnedTokens {
-    /// Those of the completion.
+    /// Tokens of the completion.
     Completion,
     /// All except the first, which nothing predicts.
     All,

@@ -136,8 +136,8 @@ impl Learner {
         Ok(FixedLogprobs { old, reference, plain, off_context, teacher, compared })
     }
 
-    /// The hinted samples that `wanted` picks, scored in `context`. Those whose denominator, in `scored`, conditions
-    /// on the same prompt are not scored again.
+    /// The hinted samples that `wanted` picks, scored in `context`. Samples whose denominator, in `scored`,
+    /// conditions on the same prompt are not scored again.
     fn score_hinted(
         &self,
         samples: &[Sample],

@@ -365,7 +365,7 @@ fn without_alternatives(scores: &TokenScores) -> TokenScores {
     }
 }
 
-/// The advantages of tokens, `[batch, seq]`, where those of taught samples are credited by the hint that teaches them.
+/// The advantages of tokens, `[batch, seq]`; the hint that teaches credits the tokens of taught samples.
 fn credited(
     credit: &dyn Credit,
     step: PolicyStep<'_>,
@@ -394,7 +394,7 @@ fn credited(
     Ok(credited.where_self(&other.logical_not(), advantages))
 }
 
-/// Log-probabilities, `[batch, seq]`: those of a row where there are any, else `logprobs` themselves without gradient.
+/// Log-probabilities, `[batch, seq]`: the given ones of a row, else `logprobs` themselves without gradient.
 fn or_current<'v>(
     rows: impl Iterator<Item = Option<&'v [f64]>> + Clone,
     batch: &TokenBatch,

@@ -24,7 +24,7 @@ pub(super) struct Minibatch {
     pub(super) totals: StepTotals,
     /// Samples of the supervised loss, in the order of the groups.
     pub(super) sft: Vec<usize>,
-    /// Whether the weights are still those before the first optimizer step of the batch.
+    /// Whether the weights have not changed since the first optimizer step of the batch began.
     pub(super) is_first: bool,
     /// Whether the metric `entropy` counts these samples, since it counts all.
     pub(super) counts_all: bool,

@@ -118,7 +118,7 @@ impl std::fmt::Debug for Learner {
     }
 }
 
-/// Parts of a [`Learner`] other than those that the configuration names.
+/// Parts of a [`Learner`] that replace the configured ones.
 #[derive(Default)]
 pub struct LearnerParts {
     /// The frozen policy of the KL term and of a teacher. Needed when `loss.kl.coef` is not 0, and when
@@ -323,8 +323,8 @@ impl Learner {
         Ok(report)
     }
 
-    /// Whether the policy objective of a sample has a forward pass. Those without a gradient have none, unless
-    /// their tokens are in the denominators of their micro-batch.
+    /// Whether the policy objective of a sample has a forward pass. Samples without a gradient have none,
+    /// unless their tokens are in the denominators of their micro-batch.
     fn has_gradient(&self, sample: &Sample) -> bool {
         let is_local = !self.loss.aggregation.is_split_invariant();
         let is_counted = is_local && sample.policy_weight.is_some() && sample.trained_tokens() > 0;

@@ -179,8 +179,8 @@ impl Sample {
         self.source != RolloutSource::Plain
     }
 
-    /// Whether the engine's log-probabilities are those of the ratio's denominator under the weights
-    /// that sampled it.
+    /// Whether the engine's log-probabilities equal the ratio's denominator under the weights that
+    /// sampled it.
     pub(crate) fn has_engine_denominator(&self) -> bool {
         let sampled = Some(&self.contexts.sampled);
         self.source != RolloutSource::Demonstration && self.contexts.denominator.as_ref() == sampled

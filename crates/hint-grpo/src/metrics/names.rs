@@ -45,9 +45,9 @@ table! {
     COMPLETIONS_MAX_LENGTH = "completions/max_length";
     /// Mean length of the sampled completions that a stop token ended, in tokens.
     COMPLETIONS_MEAN_TERMINATED_LENGTH = "completions/mean_terminated_length";
-    /// Length of the shortest of those.
+    /// Length of the shortest of these, in tokens.
     COMPLETIONS_MIN_TERMINATED_LENGTH = "completions/min_terminated_length";
-    /// Length of the longest of those.
+    /// Length of the longest of these, in tokens.
     COMPLETIONS_MAX_TERMINATED_LENGTH = "completions/max_terminated_length";
     /// Share of sampled completions cut off at the token limit, both stages.
     COMPLETIONS_CLIPPED_RATIO = "completions/clipped_ratio";
@@ -214,7 +214,7 @@ table! {
     /// Learning rate of the step.
     LEARNING_RATE = "learning_rate";
     /// Tokens of prompts and completions since the start of the run, the prompt once for each completion.
-    /// A supervised stage counts those of every pass.
+    /// A supervised stage counts the tokens of every pass.
     NUM_TOKENS = "num_tokens";
     /// Problems drawn since the start of the run, as a multiple of all problems.
     EPOCH = "epoch";

@@ -135,8 +135,8 @@ pub enum CreditTeacher {
     /// The frozen reference policy.
     #[serde(deserialize_with = "no_fields")]
     Reference,
-    /// An exponential moving average of the policy's weights, which starts with those of the run and moves after every
-    /// optimizer step. It is in the checkpoint. (CREDIT-6)
+    /// An exponential moving average of the policy's weights, which starts with the run's weights and moves after
+    /// every optimizer step. It is in the checkpoint. (CREDIT-6)
     Average {
         /// The share of the average that a step keeps. In `[0, 1)`. (SDPO: 0.95)
         decay: f64,

@@ -54,10 +54,11 @@ const fn half() -> f64 {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Support {
-    /// Those of the policy at the time of the optimizer step. (TRL's `sdpo` and `sdft` with a local teacher)
+    /// The policy's likeliest tokens at the time of the optimizer step. (TRL's `sdpo` and `sdft` with a
+    /// local teacher)
     #[default]
     Student,
-    /// Those of the teacher. (TRL with a teacher behind a server)
+    /// The teacher's likeliest tokens. (TRL with a teacher behind a server)
     Teacher,
 }
 
@@ -77,8 +78,8 @@ pub enum Tail {
 const FULL: f64 = -1e-7;
 
 impl Divergence {
-    /// The divergence at each token, `[tokens]`, in `Double`. The arguments are log-probabilities `[tokens, k]` of the same
-    /// tokens. Differentiable in those of the policy.
+    /// The divergence at each token, `[tokens]`, in `Double`. The arguments are log-probabilities `[tokens, k]` of the
+    /// same tokens. Differentiable in the policy's log-probabilities.
     pub fn per_token(&self, student: &Tensor, teacher: &Tensor) -> Tensor {
         let whole = |logprobs: &Tensor| {
             let wide = logprobs.to_kind(Kind::Double);

@@ -28,7 +28,7 @@ pub struct HintedSample<'a> {
 }
 
 impl<'a> HintedSample<'a> {
-    /// Those of `values`, one per token, whose tokens train.
+    /// The entries of `values`, one per token, whose tokens train.
     pub fn trained(&self, values: &'a [f64]) -> impl Iterator<Item = f64> + 'a {
         self.loss_mask.iter().zip(values).filter(|(trains, _)| **trains).map(|(_, value)| *value)
     }

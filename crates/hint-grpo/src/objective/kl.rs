@@ -42,8 +42,8 @@ pub enum KlGroups {
     /// All of them.
     #[default]
     All,
-    /// Those whose rewards are not all equal. A group without a reward signal is then not pulled to
-    /// the reference either. It still counts in the denominators.
+    /// Groups whose rewards are not all equal. A group without a reward signal is then not pulled
+    /// to the reference either. It still counts in the denominators.
     Varied,
 }
 

@@ -11,8 +11,9 @@ pub enum OldLogprobs {
     /// engine's mismatch.
     #[default]
     Recomputed,
-    /// Those that the engine reported when it drew the tokens, `π_old = μ`, without a forward pass.
-    /// The ratio covers both the mismatch between engine and trainer and the age of the weights. A
-    /// rollout whose denominator conditions on another prompt than it was sampled from is recomputed.
+    /// The log-probabilities that the engine reported when it drew the tokens, `π_old = μ`, without a
+    /// forward pass. The ratio covers both the mismatch between engine and trainer and the age of the
+    /// weights. A rollout whose denominator conditions on another prompt than it was sampled from is
+    /// recomputed.
     Engine,
 }

@@ -138,8 +138,8 @@ impl Bucket {
         }
     }
 
-    /// Brings gradients that are not views of the flat one, such as those of a parameter whose gradient
-    /// was dropped, into place.
+    /// Puts gradients that are not views of the flat one into place, such as the new gradient after
+    /// one was dropped.
     pub(super) fn gather_gradients(&mut self) {
         for member in &mut self.members {
             let gradient = member.tensor.grad();

@@ -100,8 +100,8 @@ pub struct RolloutRecord {
     pub step: u64,
     /// Index of the group within the step.
     pub group: usize,
-    /// Index of the completion within the group: first those that train, then the replaced ones, the
-    /// supervised ones, and the discarded ones.
+    /// Index of the completion within the group: first the trained ones, then the replaced, the
+    /// supervised, and the discarded ones.
     pub completion: usize,
     /// Id of the problem.
     pub problem: String,
@@ -123,7 +123,7 @@ pub struct RolloutRecord {
     pub text: String,
     /// The plain prompt. Token ids.
     pub prompt: Vec<u32>,
-    /// The prompt that it was sampled from, where that is another. Token ids.
+    /// The prompt that it was sampled from, if that differs. Token ids.
     pub sampled_prompt: Option<Vec<u32>>,
     /// Its tokens. Token ids.
     pub tokens: Vec<u32>,

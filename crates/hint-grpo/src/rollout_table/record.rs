@@ -13,8 +13,8 @@ pub fn evaluated(step: u64, evaluation: &Evaluation, problems: &[Problem]) -> Ve
     records(step, &evaluation.groups, None, problems.iter())
 }
 
-/// The records of the groups that follow step `step`, whose rollouts have these advantages; those of an
-/// evaluation have none.
+/// The records of the groups that follow step `step`, whose rollouts have these advantages; an
+/// evaluation has no advantages.
 pub(crate) fn records<'p>(
     step: u64,
     groups: &[RolloutGroup],

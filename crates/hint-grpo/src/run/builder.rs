@@ -124,9 +124,9 @@ impl<S: Stage> RunBuilder<S> {
         self
     }
 
-    /// A further policy that teaches. For the teacher `average` it is a copy of the policy, whose weights the run moves.
-    /// For `model` it is another model: name it by [`RunBuilder::depends_on`], so that the run is not resumed with
-    /// another.
+    /// A further policy that teaches. For the teacher `average` it is a copy of the policy, whose weights the run
+    /// moves. With `model` it is another model: name it by [`RunBuilder::depends_on`], so that the run is not resumed
+    /// with a different one.
     #[must_use]
     pub fn teacher(mut self, teacher: SharedPolicy) -> Self {
         self.parts.teacher = Some(teacher);
@@ -306,7 +306,7 @@ impl<S: Stage> RunBuilder<S> {
     }
 }
 
-/// Compares the custom parts that a configuration names with those that the program brings.
+/// Compares the custom parts in the configuration with the program's parts.
 fn check_custom_parts(
     config: &GrpoConfig,
     brought: &BTreeMap<String, String>,

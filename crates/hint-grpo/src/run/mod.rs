@@ -110,12 +110,12 @@ impl Run<PolicyGradient> {
 }
 
 impl<S: Stage> Run<S> {
-    /// Steps finished, those before a resume included.
+    /// Steps finished, including steps before a resume.
     pub const fn step(&self) -> u64 {
         self.progress.step
     }
 
-    /// Tokens of prompts and completions, those before a resume included: [`metrics::NUM_TOKENS`].
+    /// Tokens of prompts and completions, including those before a resume: [`metrics::NUM_TOKENS`].
     pub const fn num_tokens(&self) -> u64 {
         self.progress.num_tokens
     }
@@ -134,7 +134,7 @@ impl<S: Stage> Run<S> {
     /// not those it was started with. [`GrpoError::NotFinite`] for a loss or a gradient that is not a
     /// number. [`GrpoError::Config`] when a problem is both trained on and held out. Also errors of
     /// the parts. The last checkpoint stays usable after any of them. A step that fails before it
-    /// changed a weight is preceded by one of its own.
+    /// changed a weight is preceded by a checkpoint of its own.
     pub fn run(&mut self, items: &S::Items) -> Result<Outcome, GrpoError> {
         if S::is_empty(items) {
             return Err(GrpoError::NoProblems);

@@ -78,8 +78,8 @@ impl Restored {
         self.state.history.clone()
     }
 
-    /// Compares the dependencies of the checkpoint's run with those of this one. Returns the
-    /// differences that are among `changes`.
+    /// Compares the dependencies of the checkpoint's run with the dependencies of this one. Returns
+    /// the differences that are among `changes`.
     pub(super) fn check_fingerprints(
         &self,
         found: &BTreeMap<String, String>,

@@ -91,7 +91,7 @@ pub(crate) struct LoadedCheckpoint {
 }
 
 impl RunDir {
-    /// Writes a checkpoint and removes those beyond the newest `keep`. `write_model` fills a folder
+    /// Writes a checkpoint and removes all beyond the newest `keep`. `write_model` fills a folder
     /// with the model's own files.
     pub(crate) fn write_checkpoint(
         &mut self,

@@ -1,8 +1,8 @@
 //! Metrics and timings as a TensorBoard event file.
 //!
 //! The file is a sequence of records: a length, its checksum, an event and its checksum. An event is a
-//! protocol buffer with a time, a step, and scalars by name. Names are those that TRL logs: `train/reward`,
-//! `train/completions/mean_length`, `eval/avg`.
+//! protocol buffer with a time, a step, and scalars by name. Names are the ones that TRL logs:
+//! `train/reward`, `train/completions/mean_length`, `eval/avg`.
 
 use std::fs::{self, File};
 use std::io::{self, BufReader, Read, Write};

@@ -52,7 +52,7 @@ pub(crate) fn serve(args: &[String]) -> Result<()> {
 }
 
 /// Bytes of weights and cache that decoding reads for a token, and the floating-point operations that training takes
-/// for one. These are 6 for each weight of a product, and those of attention to half of the row.
+/// for one. These are 6 for each weight of a product, and the operations of attention to half of the row.
 fn work_of_a_token(policy: &CausalLm, settings: &Value) -> Result<(f64, f64)> {
     let config = policy.config();
     let element = policy.compute().elt_size_in_bytes() as f64;

@@ -145,15 +145,16 @@ pub(crate) enum Windows {
     Never,
     /// All, if `sliding_window` is set.
     Everywhere,
-    /// Those of `layer_types`, or from `max_window_layers` on, if `use_sliding_window` is true.
+    /// The layers of `layer_types`, or from `max_window_layers` on, if `use_sliding_window` is
+    /// true.
     Flagged,
-    /// Those of `layer_types`, or all but every `period`-th.
+    /// The layers of `layer_types`, or all but every `period`-th.
     Pattern {
         period: usize,
         /// The default of `sliding_window`.
         window: usize,
     },
-    /// Those of `layer_types`, or all but every `period`-th, if `sliding_window` is set.
+    /// The layers of `layer_types`, or all but every `period`-th, if `sliding_window` is set.
     Listed {
         period: usize,
     },
@@ -163,7 +164,7 @@ pub(crate) enum Windows {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum DeltaNets {
     Never,
-    /// Those of `layer_types`, or all but every `period`-th.
+    /// The layers of `layer_types`, or all but every `period`-th.
     Pattern {
         /// The default of `full_attention_interval`.
         period: usize,
@@ -185,12 +186,12 @@ pub(crate) enum LocalRotation {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Unrotated {
     Never,
-    /// Those that `no_rope_layers` has a 0 for, or every `period`-th.
+    /// Layers with a 0 in `no_rope_layers`, or every `period`-th.
     Listed {
         /// The default of `no_rope_layer_interval`.
         period: usize,
     },
-    /// Those without a window, where `sliding_window` is set.
+    /// Layers without a window, where `sliding_window` is set.
     WithoutWindow,
 }
 

@@ -12,7 +12,7 @@ use crate::error::PolicyError;
 /// The name of `LongRoPE`, and its first name.
 const LONG: [&str; 2] = ["longrope", "su"];
 
-/// Rotary base and scaling, and the base of the layers with a sliding window if it is another one.
+/// Rotary base and scaling, and the base of the layers with a sliding window if it differs.
 pub(super) struct Rope {
     pub(super) theta: f64,
     pub(super) scaling: RopeScaling,

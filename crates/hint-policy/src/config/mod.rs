@@ -185,7 +185,7 @@ impl ModelConfig {
         self.architecture.family().head_norm != HeadNorm::None
     }
 
-    /// The configuration whose rotary frequencies are those of the local layers.
+    /// The configuration with the rotary frequencies of the local layers.
     pub(crate) fn local(&self) -> Option<Self> {
         let rope_theta = self.rope_local_theta?;
         Some(Self { rope_theta, rope_scaling: RopeScaling::Default, ..self.clone() })

@@ -1,7 +1,7 @@
 //! The forward pass of a model, as data.
 //!
 //! A [`LayerPlan`] describes one transformer block completely, without its weights. The training pass, the
-//! decoder and the differentiable definition each interpret it; none of them asks for a family.
+//! decoder and the differentiable definition each interpret it; none of them names a family.
 
 use half::bf16;
 use tch::Kind;
@@ -134,7 +134,7 @@ impl NormPlan {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Rotation {
     Global,
-    /// Those of layers with a sliding window, where they are others.
+    /// The frequencies of layers with a sliding window, where they differ.
     Local,
 }
 

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::ModelConfig;
 use crate::error::PolicyError;
 
-/// Stretching of rotary frequencies for rows longer than those of pre-training.
+/// Stretching of rotary frequencies for rows longer than in pre-training.
 ///
 /// Serializes as the `rope_scaling` object of `config.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -27,7 +27,7 @@ pub enum RopeScaling {
         /// By how much rows may be longer.
         factor: f64,
     },
-    /// Frequencies with a divisor each (`LongRoPE`). Rows longer than those of pre-training, which have other
+    /// Frequencies with a divisor each (`LongRoPE`). Rows longer than in pre-training, which have other
     /// divisors, are refused here: one row would change its angles as it grows.
     #[serde(rename = "longrope")]
     LongRope {

@@ -65,7 +65,7 @@ enum Attend<'a> {
     /// One token of each row to the cache. Places of each row's new keys and values, and the rows
     /// that attend together.
     Cache { slots: &'a Slots, groups: &'a [AttentionGroup] },
-    /// As `Cache`, each row by itself to its own positions, of which these are the numbers.
+    /// As `Cache`, each row alone to its own positions, of which these are the numbers.
     Alone { slots: &'a Slots, lens: &'a [usize] },
 }
 

@@ -291,7 +291,7 @@ impl HeadOrder {
         Tensor::cat(&[rotated, rest], 1).reshape(shape)
     }
 
-    /// The rows that make queries, keys, values, and gates if there are any, from those of the projections.
+    /// The rows of the projections that make queries, keys, values, and gates if there are any.
     fn arrange(&self, parts: &[Tensor]) -> Vec<Tensor> {
         let (heads, kv_heads) = (size(self.plan.heads), size(self.plan.kv_heads));
         let (query, gate) = if self.plan.gated {

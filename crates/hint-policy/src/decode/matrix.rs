@@ -77,7 +77,7 @@ impl Matrix {
 }
 
 /// `gelu` with `tanh`, in operations that round each element alike. libtorch's own kernel computes
-/// the last elements of a `Float` tensor, those that fill no vector, by another formula.
+/// the last elements of a `Float` tensor, which fill no vector, by another formula.
 fn gelu(x: &Tensor) -> Tensor {
     let cubic = (x * x * x) * 0.044_715 + x;
     let slope = (2.0 / std::f64::consts::PI).sqrt();

@@ -137,7 +137,7 @@ impl StateCache {
 /// Ends of the prompts of a layout.
 #[derive(Debug)]
 pub(super) struct PromptEnds {
-    /// The last tokens of each prompt, as many as a convolution remembers. `missing` marks those that do not exist.
+    /// The last tokens of each prompt, as many as a convolution remembers. `missing` marks the missing ones.
     tails: Tensor,
     missing: Tensor,
     /// Index of each prompt among the rows of the layout.

@@ -304,7 +304,7 @@ mod tests {
         }
     }
 
-    /// Blocks, and their gradients, against those of `exact`.
+    /// Blocks, and their gradients, against `exact`.
     fn check(
         key_heads: i64,
         share: i64,

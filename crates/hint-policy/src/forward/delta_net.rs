@@ -206,7 +206,8 @@ impl DeltaNet<'_> {
         1.0 / (self.plan.key_dim as f64).sqrt()
     }
 
-    /// Each token's numbers and those of the tokens before it in its row, `[rows, seq, channels]`, by the kernels.
+    /// Each token's numbers and the numbers of the tokens before it in its row, `[rows, seq, channels]`, by the
+    /// kernels.
     fn convolve(&self, input: &Tensor) -> Tensor {
         let (seq, before) = (input.size()[1], size(self.plan.kernel) - 1);
         let (padded, taps) = (input.constant_pad_nd([0, 0, before, 0]), self.taps(input.kind()));

@@ -3,7 +3,7 @@
 //! libtorch's autograd keeps the result of every operation, works on padding, and holds a log-softmax
 //! for every scored token. This pass computes the same functions on the real tokens alone. It keeps a
 //! few tensors per block, and recomputes norms, activations, attention weights and logits. Its gradients
-//! are compared with those of autograd for every architecture.
+//! are compared with autograd's for every architecture.
 
 use tch::{Kind, Tensor};
 
@@ -145,7 +145,7 @@ impl<'a> Pass<'a> {
         (scores, keep.then_some(Tape { blocks, last, last_scale, logits, alternatives: tokens }))
     }
 
-    /// Adds to the gradients of the parameters, given those of the scores.
+    /// Adds to the gradients of the parameters, given the gradients of the scores.
     pub(crate) fn backward(&self, mut kept: Tape, gradients: &ScoreGradients) {
         tch::no_grad(|| {
             let dy = gradients.logprobs.reshape([-1]).index_select(0, &self.completion);

@@ -18,7 +18,8 @@ impl Linear {
         }
     }
 
-    /// The gradient of `x`, given the gradient of the projection. Adds to those of the parameters.
+    /// The gradient of `x`, given the gradient of the projection. Adds to the gradients of the
+    /// parameters.
     pub(super) fn backward(&self, x: &Tensor, dy: &Tensor, dropout_seed: Option<u64>) -> Tensor {
         let kind = x.kind();
         grad::add_product(&self.weight, dy, x);
@@ -49,7 +50,8 @@ impl Projections {
         self.split(results).iter().map(Tensor::contiguous).collect()
     }
 
-    /// The gradient of `x` from those of the results; adds to those of the parameters.
+    /// The gradient of `x`, given the gradients of the results. Adds to the gradients of the
+    /// parameters.
     pub(super) fn backward(
         &self,
         x: &Tensor,

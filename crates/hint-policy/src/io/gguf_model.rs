@@ -165,7 +165,7 @@ const END_TOKENS: [&str; 13] = [
     "<end_of_utterance>",
 ];
 
-/// Tokens that end a completion: those that have a key, and control tokens that are known by their names.
+/// Tokens that end a completion: the ones with a key, and control tokens with known names.
 pub(crate) fn stop_tokens(gguf: &Gguf) -> Vec<u32> {
     const CONTROL: u64 = 3;
     let id = |key: &str| {
@@ -187,7 +187,8 @@ pub(crate) fn stop_tokens(gguf: &Gguf) -> Vec<u32> {
     stops
 }
 
-/// The windows of a family where some layers have one: those that the file lists, or all but every `period`-th.
+/// The windows of a family where some layers have one: the listed layers of the file, or all but every
+/// `period`-th.
 fn pattern(
     keys: &Keys<'_>,
     config: &ModelConfig,

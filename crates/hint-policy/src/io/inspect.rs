@@ -17,7 +17,7 @@ pub struct Inspection {
     pub config: ModelConfig,
     /// Content of its weights.
     pub files: LoadedFiles,
-    /// Tokens that end a completion, sorted, those of the tokenizer left out.
+    /// Tokens that end a completion, sorted, without those of the tokenizer.
     pub stop_tokens: Vec<u32>,
     /// Shape of the adapter, if the folder holds one.
     pub lora: Option<LoraConfig>,

@@ -110,7 +110,7 @@ fn load_adapted(
     Ok(ModelFiles { adapter: Some(dir.to_owned()), ..read })
 }
 
-/// The base model of the adapter in `dir`: the `given` one, else that which it names.
+/// The base model of the adapter in `dir`: the `given` one, else the adapter's own.
 pub(crate) fn find_base(
     dir: &Path,
     named: Option<PathBuf>,

@@ -190,8 +190,8 @@ impl CausalLm {
         &self.config
     }
 
-    /// Tokens that end a completion, sorted: those that the model's files name, adapter and base alike. The
-    /// tokenizer may name more, see [`LoadedModel::stop_tokens`].
+    /// Tokens that end a completion, sorted, from the model's files, adapter and base alike. The tokenizer
+    /// may name more, see [`LoadedModel::stop_tokens`].
     pub fn stop_tokens(&self) -> &[u32] {
         &self.stop_tokens
     }

@@ -19,9 +19,9 @@ pub struct LoadReport {
     pub source: Option<PathBuf>,
     /// Files that were read there, adapters not counted; empty with random weights.
     pub files: LoadedFiles,
-    /// Values of the model, those of adapters included.
+    /// Values of the model, adapters included.
     pub parameters: usize,
-    /// Values that a trainer gets to train: those of the adapters, if there are any, else all.
+    /// Values that a trainer gets to train: the adapters', if there are any, else all.
     pub trainable: usize,
     /// Memory of the parameters on their device, in bytes.
     pub bytes: usize,

@@ -6,7 +6,7 @@ use crate::error::PolicyError;
 use crate::policy::scores::{ScoreGradients, TokenScores};
 use crate::runtime::catch_out_of_memory;
 
-/// Adds to the gradients of parameters, given those of scores.
+/// Adds to the gradients of parameters, given the gradients of scores.
 type Backward<'a> = Box<dyn FnOnce(&ScoreGradients) + 'a>;
 
 /// Scores on their way to a loss, and the way back to the parameters.
@@ -33,8 +33,8 @@ pub struct ForwardPass<'a> {
 }
 
 impl<'a> ForwardPass<'a> {
-    /// Of scores whose log-probabilities, and those of their alternatives, are leaves that require grad. `backward`
-    /// gets the gradients of a loss with respect to them, and adds to those of the parameters.
+    /// Made of scores whose log-probabilities, and the alternatives' ones, are leaves that require grad. `backward`
+    /// gets the gradients of a loss with respect to them, and adds to the parameters' gradients.
     pub fn new(scores: TokenScores, backward: impl FnOnce(&ScoreGradients) + 'a) -> Self {
         Self { scores, backward: Some(Box::new(backward)) }
     }
@@ -49,7 +49,7 @@ impl<'a> ForwardPass<'a> {
         &self.scores
     }
 
-    /// Adds the gradient of `loss`, a scalar, to those of the parameters.
+    /// Adds the gradient of `loss`, a scalar, to the parameters' gradients.
     ///
     /// # Errors
     ///

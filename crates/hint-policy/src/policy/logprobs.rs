@@ -64,8 +64,8 @@ struct Scored {
     alternatives: Option<Alternatives>,
 }
 
-/// The scores of `targets` `[rows]` under `logits` `[rows, vocab]`, and of the alternatives: those `given`, or the
-/// likeliest tokens.
+/// The scores of `targets` `[rows]` under `logits` `[rows, vocab]`, and of the alternatives: the `given` ones, or
+/// the likeliest tokens.
 fn score_chunk(
     logits: &Tensor,
     targets: &Tensor,

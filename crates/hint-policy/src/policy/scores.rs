@@ -13,7 +13,8 @@ pub struct ScoreOptions {
     /// Whether to return the entropy of the distribution that predicts each completion token.
     pub entropy: bool,
     /// Number of the likeliest tokens that are scored at each place of a completion besides its own token; 0 for
-    /// none. A batch that names its [alternatives](crate::TokenBatch::with_alternatives) has those scored instead.
+    /// none. For a batch that names its [alternatives](crate::TokenBatch::with_alternatives), these are scored
+    /// instead.
     pub top_k: usize,
     /// Lets adapters drop inputs, by masks that are a function of this seed: for training. `None`
     /// drops nothing: for evaluation. Policies without dropout ignore it.
@@ -50,7 +51,7 @@ pub struct TokenScores {
     /// At position `t`, the entropy in nats of the tempered distribution that predicted position
     /// `t`; 0 where the completion mask is false. Shape and kind as `logprobs`, no grad.
     pub entropy: Option<Tensor>,
-    /// Tokens that could stand in place of those of the completions, if any were asked for.
+    /// Tokens that could stand in place of the completions' tokens, if any were asked for.
     pub alternatives: Option<Alternatives>,
 }
 

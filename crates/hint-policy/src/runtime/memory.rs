@@ -31,7 +31,7 @@ const COMPLAINTS: [&str; 6] = [
 ///
 /// # Errors
 ///
-/// [`PolicyError::OutOfMemory`], and those of `work`.
+/// [`PolicyError::OutOfMemory`], and errors of `work`.
 ///
 /// # Examples
 ///

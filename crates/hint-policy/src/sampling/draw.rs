@@ -156,7 +156,7 @@ fn top_k(probs: &[f32], k: usize) -> Vec<Candidate> {
     heap.into_iter().map(|Reverse(candidate)| candidate).collect()
 }
 
-/// All tokens but those that top-p or min-p remove for certain.
+/// All tokens except those that top-p or min-p remove for certain.
 ///
 /// The tokens below `(1 − top_p) · total / vocab` have together less than `1 − top_p` of the total.
 /// So top-p keeps none of them, and few remain to be sorted.

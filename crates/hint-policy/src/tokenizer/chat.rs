@@ -90,8 +90,8 @@ impl Tokenizer {
         Ok(self)
     }
 
-    /// As [`Tokenizer::apply_chat_template`], with further variables for this rendering, which come before
-    /// those of [`Tokenizer::with_template_variables`].
+    /// As [`Tokenizer::apply_chat_template`], with further variables for this rendering, which override
+    /// [`Tokenizer::with_template_variables`].
     ///
     /// # Errors
     ///

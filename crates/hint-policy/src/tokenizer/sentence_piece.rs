@@ -13,7 +13,7 @@ use crate::error::PolicyError;
 use crate::gguf::{Gguf, GgufValue};
 use crate::tokenizer::gguf_keys::{special, token_kinds};
 
-/// Ordinary pieces in `tokenizer.ggml.token_type`: those that pieces are joined from and into.
+/// Ordinary pieces in `tokenizer.ggml.token_type`: pieces are joined from and into these.
 const NORMAL: u64 = 1;
 
 /// Character that `SentencePiece` writes for a space.

@@ -1,7 +1,7 @@
 //! Low-rank adapters (`LoRA`, arXiv 2106.09685) on the projections of a model whose own weights stay.
 //!
 //! `y = x Wᵀ + s · drop(x) Aᵀ Bᵀ` with `A` `[rank, in]`, `B` `[out, rank]` and `s = alpha / rank`, or
-//! `alpha / √rank` (rank-stabilized, arXiv 2312.03732). Names, files and defaults are those of PEFT.
+//! `alpha / √rank` (rank-stabilized, arXiv 2312.03732). Names, files and defaults follow PEFT.
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;

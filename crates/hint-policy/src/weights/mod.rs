@@ -126,7 +126,7 @@ pub(crate) struct DeltaNetWeights {
     pub(crate) norm: Tensor,
 }
 
-/// The norms of a transformer block over the width of the model, those that it has.
+/// The norms of a transformer block over the width of the model, as far as it has them.
 #[derive(Debug)]
 pub(crate) struct LayerNorms {
     pub(crate) before_attention: Option<Tensor>,
@@ -306,7 +306,7 @@ impl Weights {
         *self = replaced;
     }
 
-    /// Handles on the trained parameters: all, or those of the adapters if there are any.
+    /// Handles on the trained parameters: all, or the adapters' if there are any.
     pub(crate) fn trainable(&self) -> Vec<Parameter> {
         let adapters = adapter::parameters(self);
         if adapters.is_empty() { self.parameters() } else { adapters }
@@ -326,7 +326,7 @@ impl Weights {
         parameters
     }
 
-    /// Handles on all parameters except those of adapters, in checkpoint order.
+    /// Handles on all parameters except the adapters', in checkpoint order.
     pub(crate) fn parameters(&self) -> Vec<Parameter> {
         self.parameters
             .iter()

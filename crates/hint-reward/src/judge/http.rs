@@ -21,9 +21,8 @@ const MAX_ANSWER: u64 = 1 << 20;
 ///
 /// Completions of one problem are asked about several at a time, see [`HttpJudge::with_parallel`], and their scores are
 /// in order. Each is posted as JSON, `{"prompt", "completion", "reference", "accepted", "problem_id", "columns"}`
-/// without those that are not known, and the service answers `{"score": NUMBER}`. A request is tried again, up to a
-/// bound, if it times out, cannot connect or has status 408, 425, 429 or 5xx. Then the completion has an error, never a
-/// score.
+/// without unknown entries. The service answers `{"score": NUMBER}`. A request is tried again, up to a bound, if it
+/// times out, cannot connect or has status 408, 425, 429, 5xx. Then the completion has an error, never a score.
 ///
 /// The token goes to this address only: redirects are not followed, and no proxy of the environment is used. Neither
 /// `Debug` nor an error shows the token, or the user and query of the address.

@@ -24,7 +24,7 @@ pub(super) enum Deny {
 #[derive(Debug, Default, Serialize)]
 pub(super) struct Leaks {
     problems: usize,
-    /// Problems, and those with a hint, by difficulty.
+    /// Problems, and problems with a hint, by difficulty.
     levels: BTreeMap<String, Coverage>,
     /// Hints that state an answer other than the reference's.
     wrong: Vec<Wrong>,

@@ -33,7 +33,7 @@ pub(super) struct TrialOptions {
     /// them.
     #[arg(long)]
     model: Option<String>,
-    /// Problems of the sample: those whose ids hash lowest.
+    /// Problems of the sample, with the lowest hashes of ids.
     #[arg(long, default_value_t = 20, requires = "model")]
     sample: usize,
     /// A configuration; `rollout.sampling`, `rollout.group_size`, `[verifier]`, `[model]` and `[prompt]` of it count.
@@ -58,7 +58,7 @@ pub(super) struct Row {
     /// Shares of correct completions.
     plain: f64,
     hinted: f64,
-    /// Problems with no correct plain completion, and those of them that have a hinted one.
+    /// Problems with no correct plain completion, and how many of them have a hinted one.
     all_wrong: usize,
     rescued: usize,
     /// Of hinted completions: their ratio is the plain policy's to the hinted one's.
@@ -68,7 +68,8 @@ pub(super) struct Row {
 }
 
 impl TrialOptions {
-    /// Tries the hint of each problem, or those of the columns in its place. `None` without a model.
+    /// Tries the hint of each problem, or the hints of the columns in its place. `None` without a
+    /// model.
     pub(super) fn run(
         &self,
         file: &str,

@@ -59,11 +59,11 @@ pub struct Options {
     column: Vec<String>,
 
     /// Only the problems that a run with this held-out share holds out, such as 0.2. `swaps` has held-out problems of
-    /// its own [default: all; of a run, those that it held out].
+    /// its own [default: all; of a run, its held-out problems].
     #[arg(long, value_name = "SHARE")]
     share: Option<f64>,
 
-    /// At most this many problems: those whose ids hash lowest.
+    /// At most this many problems, with the lowest hashes of ids.
     #[arg(long, value_name = "N", default_value_t = 200, alias = "limit")]
     held_out: usize,
 

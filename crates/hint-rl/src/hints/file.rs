@@ -36,7 +36,7 @@ pub struct GenerateSettings {
 pub struct GenerateSummary {
     /// Problems in the file.
     pub problems: usize,
-    /// Those that were done before.
+    /// Problems that were done before.
     pub resumed: usize,
     /// Problems of this run that got a hint.
     pub hints: usize,
@@ -77,7 +77,7 @@ impl Generation {
     ///
     /// # Errors
     ///
-    /// Those of [`read_problems_from`].
+    /// Errors of [`read_problems_from`].
     pub fn open(file: &Path, columns: &Columns, out: &Path) -> Result<Self> {
         let problems = read_problems_from(&[file], columns)?;
         let lines = std::fs::read_to_string(file).ok().and_then(|text| json_lines(&text));

@@ -44,9 +44,9 @@ impl<T> std::fmt::Debug for NotShown<T> {
 struct Contents {
     commit: String,
     files: Vec<(String, FileInfo)>,
-    /// Whether only those in the cache can be had.
+    /// Whether only the files in the cache are available.
     is_cached: bool,
-    /// Whether they are all files of the commit; else those that another program left in the cache.
+    /// Whether they are all files of the commit; else another program left them in the cache.
     is_whole: bool,
 }
 
@@ -504,7 +504,7 @@ fn status(error: &ApiError) -> Option<u16> {
 struct Bar {
     shown: ProgressBar,
     has_begun: bool,
-    /// Bytes that came, without those that were there.
+    /// Bytes that came, without the bytes that were there.
     received: Arc<AtomicU64>,
 }
 

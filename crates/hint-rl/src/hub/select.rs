@@ -30,8 +30,8 @@ pub(super) enum ModelFiles {
     Gguf(String),
 }
 
-/// The files of a model among those of a repository: of its folder `part`, or its GGUF file of that name. Only
-/// the whole list (`is_whole`) shows that there is one GGUF file: a cache may lack the others.
+/// The files of a model in a repository: of its folder `part`, or its GGUF file of that name. Only the whole
+/// list (`is_whole`) shows that there is one GGUF file: a cache may lack the others.
 ///
 /// # Errors
 ///
@@ -161,9 +161,9 @@ pub(super) struct ProblemFiles {
     pub(super) files: Vec<String>,
 }
 
-/// The files of problems among those of a repository. `part` is a file, a split, a subset, or `subset/split`. The
-/// default is the split `train`, or the only one, of the repository itself, or of its only subset. A partial list
-/// (not `is_whole`) does not show which one is the only one: a cache may hold the test split alone.
+/// The files of problems in a repository. `part` is a file, a split, a subset, or `subset/split`. The default is
+/// the split `train`, or the only one, of the repository itself, or of its only subset. A partial list (not
+/// `is_whole`) does not show which one is the only one: a cache may hold the test split alone.
 ///
 /// # Errors
 ///

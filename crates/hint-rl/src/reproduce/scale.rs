@@ -68,7 +68,7 @@ pub(super) struct Data {
 }
 
 impl Data {
-    /// The files below `out`; those of the user for the larger scales.
+    /// The files below `out`; the user's files for the larger scales.
     ///
     /// # Errors
     ///
@@ -142,7 +142,7 @@ fn marked(problems: Vec<Problem>, distribution: &str) -> Vec<Problem> {
     problems.into_iter().map(mark).collect()
 }
 
-/// Writes problems, or checks that those in the file are the same.
+/// Writes problems, or checks that the file has the same ones.
 fn keep(path: &Path, problems: &[Problem]) -> Result<()> {
     if path.exists() {
         let same = read_problems(path)? == problems;

@@ -1,10 +1,11 @@
 //! Bundled families of problems of chosen difficulty, with problem-specific hints of three degrees.
 //!
-//! A problem is a start and some steps, such as `Dial 37: gain 4 fold 3`. Each step has a [`Verb`], and the verb decides
-//! the [`Strategy`] of the step. Pre-training showed the small model how to carry out every strategy, and how to follow
-//! a hint that names it. It did not show which verb asks for which. Without a hint, the model picks one of three. A
-//! problem of level `n` has `n` steps. No other choice of strategies ends in its answer: chance is right in 3⁻ⁿ of the
-//! completions. Verbs of levels 1 and 2 are others than those of levels 3 to 5; easy problems teach nothing about hard verbs.
+//! A problem is a start and some steps, such as `Dial 37: gain 4 fold 3`. Each step has a [`Verb`], and the verb
+//! decides the [`Strategy`] of the step. Pre-training showed the small model how to carry out every strategy, and how
+//! to follow a hint that names it. It did not show which verb asks for which. Without a hint, the model picks one of
+//! three. A problem of level `n` has `n` steps. No other choice of strategies ends in its answer: chance is right in
+//! 3⁻ⁿ of the completions. Verbs of levels 1 and 2 differ from those of levels 3 to 5; easy problems teach nothing
+//! about hard verbs.
 //!
 //! | family | is | state |
 //! |---|---|---|
@@ -14,9 +15,9 @@
 //! Both have the same verbs: a skill that a policy learns on one shows on the other. One is to train on, the other to
 //! test out of distribution. A family is an implementation of [`Family`], and `--problems NAME` takes it.
 //!
-//! The hints of a problem have three [degrees](Degree). The abstract one names the effect of each step, the medium one its
-//! strategy. The direct one adds verbs and the state after the first step. The first two reveal no state. The
-//! reference solution is written as equations, which is not how the small model works by itself.
+//! The hints of a problem have three [degrees](Degree). The abstract one names the effect of each step, the medium one
+//! its strategy. The direct one adds verbs and the state after the first step. The first two reveal no state. The
+//! reference solution is written as equations, which the small model seldom writes without help.
 
 pub mod chains;
 pub mod model;

@@ -37,14 +37,14 @@ pub fn run(options: &Options) -> Result<()> {
     options.run(plan, batch, |_, _| Ok(()))
 }
 
-/// Share of rows without a hint, and of those with a hint of each degree. The others have a beginning of a solution.
+/// Share of rows without a hint, and of rows with a hint of each degree. The others have a beginning of a solution.
 const SHARES: [(Option<Degree>, f64); 4] = [
     (None, 0.4),
     (Some(Degree::Abstract), 0.16),
     (Some(Degree::Medium), 0.16),
     (Some(Degree::Direct), 0.14),
 ];
-/// Share of rows in equations: without a hint, and after the beginning of a solution. Those after the other hints name
+/// Share of rows in equations: without a hint, and after the beginning of a solution. Rows after the other hints name
 /// their strategies.
 const EQUATIONS: [f64; 2] = [0.15, 0.4];
 
@@ -63,7 +63,7 @@ struct Example {
     task: Task,
     hint: Option<String>,
     style: Style,
-    /// Those that the completion carries out.
+    /// Strategies that the completion carries out.
     strategies: Vec<Strategy>,
 }
 

@@ -41,7 +41,7 @@ impl Degree {
 /// Form of a completion.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Style {
-    /// ` gain up 4 41 \boxed{41}`: how the small model works by itself.
+    /// ` gain up 4 41 \boxed{41}`: the small model's own form.
     Named,
     /// ` 37+4=41. \boxed{41}`: how reference solutions are written.
     Equations,

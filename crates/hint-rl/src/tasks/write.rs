@@ -5,7 +5,7 @@
 //! hint-rl problems walks --held-out --count 200 --out walks.jsonl
 //! ```
 //!
-//! Columns are those of HINT's data: `question`, `answer`, `abstract_hint`, `medium_hint`, `direct_hint`; beside them
+//! Columns follow HINT's data: `question`, `answer`, `abstract_hint`, `medium_hint`, `direct_hint`. Further ones are
 //! `id`, `level`, `solution` and `family`. The same command writes the same bytes.
 
 use std::path::{Path, PathBuf};

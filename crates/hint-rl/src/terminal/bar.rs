@@ -35,7 +35,7 @@ pub(crate) fn time(time: Duration) -> String {
     }
 }
 
-/// The time that `to_do` pieces take if they are as fast as those that are `done`.
+/// The time that `to_do` pieces take at the speed of the `done` ones.
 pub(crate) fn remaining(elapsed: Duration, done: u64, to_do: u64) -> Option<Duration> {
     let each = elapsed.as_secs_f64() / done as f64;
     Duration::try_from_secs_f64(each * to_do as f64).ok()

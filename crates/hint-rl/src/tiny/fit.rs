@@ -25,10 +25,10 @@ pub struct Options {
     /// Folder for the model [default: `runs/NAME`].
     #[arg(long)]
     out: Option<PathBuf>,
-    /// Optimizer steps [default: those of the checkpoint in the repository].
+    /// Optimizer steps [default: as for the checkpoint in the repository].
     #[arg(long)]
     steps: Option<u64>,
-    /// Rows per step [default: those of the checkpoint in the repository].
+    /// Rows per step [default: as for the checkpoint in the repository].
     #[arg(long)]
     rows: Option<u64>,
     /// Peak learning rate.
@@ -68,7 +68,7 @@ impl Options {
     ///
     /// # Errors
     ///
-    /// Those of `batch` and `report`; a folder that cannot be written.
+    /// Errors of `batch` and `report`; a folder that cannot be written.
     pub fn run(
         &self,
         plan: Plan,
@@ -110,7 +110,7 @@ impl Options {
 ///
 /// # Errors
 ///
-/// Those of `rows`; a row longer than the model's positions.
+/// Errors of `rows`; a row longer than the model's positions.
 fn fit(
     policy: &CausalLm,
     steps: u64,

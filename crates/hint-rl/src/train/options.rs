@@ -23,8 +23,8 @@ use crate::workload::{Compute, DATA_FILES, PromptOptions, columns, equality, is_
 pub struct Options {
     /// The methods to run, one after the other, from the same weights and seed, such as `grpo,hint,luffy`. `grpo` has
     /// no hints, `hint` is this configuration, and `sft` is supervised, on the problems' solutions. Presets
-    /// (docs/methods.md) run on the model, data, optimizer, steps and sampling of this configuration [default: `grpo`
-    /// and `hint`, or `grpo` and the file of --config].
+    /// (docs/methods.md) run on the model, data, optimizer, steps and sampling of this configuration. The default is
+    /// `grpo` and `hint`, or `grpo` and the file of --config.
     #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
     pub method: Vec<String>,
 

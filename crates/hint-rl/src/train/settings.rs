@@ -380,7 +380,7 @@ pub(super) fn pinned(model: String) -> Result<String> {
     if is_name { Ok(model) } else { Ok(model_path(&model)?.display().to_string()) }
 }
 
-/// Creates the next free folder. Of several processes that ask at once, each gets one of its own.
+/// Creates the next free folder. Of several processes that ask at once, each gets its own folder.
 fn claim_free_folder(parent: &Path) -> Result<PathBuf> {
     let failed = |path: &Path| format!("cannot create `{}`", path.display());
     std::fs::create_dir_all(parent).with_context(|| failed(parent))?;

@@ -53,7 +53,7 @@ pub struct Source<'s> {
 /// The problems that `data.files` of the configuration lists.
 pub const DATA_FILES: &str = "data.files";
 
-/// The held-out problems of those that are made up, unless another number is asked for.
+/// The held-out problems of made-up families, unless another number is asked for.
 const HELD_OUT: usize = 200;
 
 /// Whether problems of this name are made up on the spot, by [`swaps`] or by one of the [families](tasks::FAMILIES).
@@ -323,7 +323,7 @@ impl Workload {
         Ok(fitting)
     }
 
-    /// The files that the model came from: its own, and those of the base of its adapters.
+    /// The files that the model came from: its own, and the base of its adapters.
     pub fn model_files(&self, model: &Model) -> Vec<PathBuf> {
         let base = model.report.source.iter().filter(|base| **base != self.model).cloned();
         let own = self.model_files.clone().unwrap_or_else(|| vec![self.model.clone()]);

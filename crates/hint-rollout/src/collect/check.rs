@@ -19,7 +19,7 @@ pub struct TooLongText {
     pub problem: String,
     /// The text that is too long.
     pub what: &'static str,
-    /// Its tokens, with those of the prompt.
+    /// Its tokens, with the tokens of the prompt.
     pub len: usize,
     /// Number of tokens that fit.
     pub limit: usize,
@@ -36,7 +36,7 @@ const WHAT: [&str; 4] = [PROMPT, "hint", "demonstration", "held-out prompt"];
 pub struct ProblemReport {
     /// Problems to train on.
     pub problems: usize,
-    /// Those that have a hint, by level; `None` where no hints are given, or by a source of a user's own.
+    /// Problems with a hint, by level; `None` where no hints are given, or by a source of a user's own.
     pub hints: Option<Vec<usize>>,
     /// Texts that are longer than the engine holds. Hints that are written during the run are not
     /// among them.

@@ -174,8 +174,8 @@ impl Collector {
         self.activity = activity;
     }
 
-    /// The parts that are not those of the configuration, each as the key of its axis and its name.
-    /// A run records them, so that it is not resumed with others.
+    /// The parts that differ from the configuration's, each as the key of its axis and its name. A
+    /// run records them, so that it is not resumed with others.
     pub fn custom_parts(&self) -> Vec<(&'static str, String)> {
         let mut parts = self.own.names();
         // Without hints a trigger that may fire gives none.

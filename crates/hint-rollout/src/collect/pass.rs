@@ -175,7 +175,7 @@ impl CollectPass<'_> {
         Ok(rollouts)
     }
 
-    /// Whether a plain prompt of `len` tokens can be asked; counts those that cannot.
+    /// Whether a plain prompt of `len` tokens can be asked; counts the ones that cannot.
     pub(crate) fn prompt_fits(&mut self, problem: &str, len: usize) -> Result<bool, RolloutError> {
         let limit = self.limits.prompt;
         if len <= limit {

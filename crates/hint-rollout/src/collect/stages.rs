@@ -11,8 +11,8 @@ use crate::hint::HintProvider;
 use crate::sample::{Rollout, RolloutGroup};
 
 impl CollectPass<'_> {
-    /// One group for each problem, and the searches of those that were sampled with hints. A problem whose prompt is
-    /// too long has an empty group.
+    /// One group for each problem, and the searches of groups that were sampled with hints. A problem whose prompt
+    /// is too long has an empty group.
     pub(crate) fn sample_stages(
         &mut self,
         hints: Option<&dyn HintProvider>,
@@ -44,7 +44,8 @@ impl CollectPass<'_> {
         Ok((groups, hinted))
     }
 
-    /// A group without completions for each problem, and the indices of those whose prompts the engine holds.
+    /// A group without completions for each problem, and the indices of groups whose prompts the engine
+    /// holds.
     fn ask_plain(&mut self) -> Result<(Vec<RolloutGroup>, Vec<usize>), RolloutError> {
         let encode = |problem: &&Problem| {
             let prompt = self.format.encode(problem, None)?;
@@ -60,7 +61,7 @@ impl CollectPass<'_> {
         Ok((groups, asked))
     }
 
-    /// Those of `indices` whose groups get a hint.
+    /// The entries of `indices` whose groups get a hint.
     fn triggered(&self, groups: &[RolloutGroup], indices: &[usize]) -> Vec<usize> {
         let fires = |index: &usize| {
             let group = &groups[*index];

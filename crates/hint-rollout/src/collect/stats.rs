@@ -92,7 +92,7 @@ pub struct SampledStats {
     pub truncated: usize,
     /// Lengths of the completions.
     pub lengths: LengthCount,
-    /// Lengths of those that a stop token ended.
+    /// Lengths of completions that a stop token ended.
     pub terminated: LengthCount,
     /// Tokens of the completions, and of hints that the policy wrote.
     pub tokens: usize,

@@ -26,8 +26,8 @@ pub struct DataConfig {
     pub extra_columns: Option<Vec<String>>,
     /// Whether only the first of several problems of the same [content](Problem::content) is kept.
     pub deduplicate: bool,
-    /// About how much memory problems may take, in MiB. Those beyond it are kept in a temporary file, and read
-    /// from there when a step takes them.
+    /// About how much memory problems may take, in MiB. Problems beyond it are kept in a temporary file, and
+    /// read from there when a step takes them.
     pub memory_mib: u64,
     /// The folder of that file, which has to be on a disk; the system's one for temporary files by default.
     pub spill_dir: Option<PathBuf>,

@@ -17,8 +17,8 @@ use crate::run::no_fields;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Default)]
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
 pub enum HeldOut {
-    /// None of the training problems. There is no evaluation, unless the program brings problems of
-    /// its own.
+    /// No training problem is held out. There is no evaluation, unless the program brings problems
+    /// of its own.
     #[default]
     #[serde(deserialize_with = "no_fields")]
     None,
@@ -82,7 +82,7 @@ impl fmt::Display for Removed {
 }
 
 impl HeldOut {
-    /// Splits `problems`, keeping their order. `columns` are those of a held-out file, which is kept in memory.
+    /// Splits `problems`, keeping their order. `columns` apply to a held-out file, which is kept in memory.
     ///
     /// # Errors
     ///

@@ -96,7 +96,7 @@ impl Problem {
         self
     }
 
-    /// The question and the messages of a chat before it other than those of the system, with white space
+    /// The question and the messages of a chat before it, without the system's, with white space
     /// collapsed. Problems of equal content are the same problem, under any id.
     pub fn content(&self) -> String {
         let turns = self.context.iter().filter(|turn| turn.role != "system");

@@ -93,7 +93,7 @@ impl<const COUNT: usize> Problems for [Problem; COUNT] {
     }
 }
 
-/// Problems of which those beyond a limit of memory are in a file, and read again when they are asked for.
+/// Problems, kept in a file beyond a limit of memory, and read again when they are asked for.
 ///
 /// It takes some tens of bytes of memory for each problem on disk. Copies and parts share the problems.
 #[derive(Debug, Clone, Default)]
@@ -108,7 +108,7 @@ pub struct ProblemSet {
 #[derive(Debug, Default)]
 struct Store {
     kept: Vec<Problem>,
-    /// Those behind the kept ones.
+    /// Problems behind the kept ones.
     spill: Option<Spill>,
 }
 
@@ -258,7 +258,7 @@ impl Store {
         }
     }
 
-    /// Whether the id of a member may be one of those with these keys.
+    /// Whether the id of a member may have one of these keys.
     fn may_be(&self, member: u32, keys: &BTreeSet<u64>) -> bool {
         let index = member as usize;
         match &self.spill {

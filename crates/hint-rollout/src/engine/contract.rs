@@ -131,8 +131,8 @@ pub struct Completion {
     /// `log μ(y_t | sampling prompt, y_<t)` of each token, in nats: the distribution that drew it,
     /// with temperature, truncation and hint. One per token.
     pub behavior_logprobs: Vec<f64>,
-    /// Tokens that train: true for those that the policy wrote. A token that somebody else wrote in
-    /// the middle of a completion, such as the output of a tool, is context alone.
+    /// Tokens that train: true for tokens that the policy wrote. A token that somebody else wrote
+    /// in the middle of a completion, such as the output of a tool, is context alone.
     pub loss_mask: Vec<bool>,
     /// Why it ended.
     pub stop: StopReason,
@@ -152,7 +152,8 @@ impl Completion {
         Self { tokens, behavior_logprobs, loss_mask, stop, version }
     }
 
-    /// Sets which tokens train: one entry per token, false for those that the policy did not write.
+    /// Sets which tokens train: one entry per token, false for tokens that the policy did not
+    /// write.
     #[must_use]
     pub fn with_loss_mask(mut self, loss_mask: Vec<bool>) -> Self {
         self.loss_mask = loss_mask;

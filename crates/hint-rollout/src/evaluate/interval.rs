@@ -10,7 +10,7 @@ const TAIL: f64 = 0.025;
 /// A mean over problems, with its 95 % interval.
 ///
 /// The interval is the percentile bootstrap over problems (Efron 1979, (EVAL-3)). Problems are drawn with replacement,
-/// and the mean is taken again. The interval runs from the 2.5th to the 97.5th percentile of those means. It estimates
+/// and the mean is taken again. The interval runs from the 2.5th to the 97.5th percentile of the means. It estimates
 /// the change of the mean with other problems of the same kind. If no problem is solved, or every one, all resamples
 /// are equal. Then the interval is the exact one for that many trials (Clopper and Pearson 1934, (EVAL-4)).
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]

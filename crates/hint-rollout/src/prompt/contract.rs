@@ -75,8 +75,8 @@ pub trait PromptFormat: Send + Sync {
         Err(RolloutError::other("prompt format", message))
     }
 
-    /// Tokens of a whole written completion: those of the text, and the first of the
-    /// [stop tokens](PromptFormat::stop_tokens) to end it.
+    /// Tokens of a whole written completion: the text, and the first of the [stop
+    /// tokens](PromptFormat::stop_tokens) to end it.
     ///
     /// # Errors
     ///

@@ -129,8 +129,8 @@ pub struct RolloutGroup {
     pub replaced: Vec<Rollout>,
     /// Correct hinted rollouts for the supervised term. They are no members of the group.
     pub supervised: Vec<Rollout>,
-    /// Hinted rollouts that take no part: of attempts that did not help, and those that found no place. They are
-    /// there to be looked at, and the replay buffer forgets them.
+    /// Hinted rollouts that take no part: their attempts did not help, or they found no place. They are there to
+    /// be looked at, and the replay buffer forgets them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub discarded: Vec<Rollout>,
     /// The hinted prompts that its plain rollouts are scored under, if a hint teaches them.
@@ -164,7 +164,7 @@ impl RolloutGroup {
         }
     }
 
-    /// Adds to the discarded rollouts those of `hinted` that take no part in the group.
+    /// Adds to the discarded rollouts the rollouts of `hinted` that take no part in the group.
     pub(crate) fn discard_others(&mut self, mut hinted: Vec<Rollout>) {
         for member in self.rollouts.iter().chain(&self.supervised).filter(|one| one.is_hinted()) {
             let place = hinted.iter().position(|one| one.completion == member.completion);

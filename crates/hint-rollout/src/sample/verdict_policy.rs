@@ -36,7 +36,7 @@ pub struct VerdictPolicy {
     /// Largest share of the completions of a [window](Self::window) that may be dropped before the run
     /// stops. In `[0, 1]`.
     pub max_dropped_frac: f64,
-    /// Completions that the share is taken over: those of the latest steps. At least 1.
+    /// Completions that the share is taken over, from the latest steps. At least 1.
     pub window: usize,
 }
 

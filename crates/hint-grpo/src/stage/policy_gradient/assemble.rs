@@ -8,7 +8,7 @@ use hint_rollout::{Rollout, RolloutGroup};
 use crate::learner::{Contexts, Sample, SampleBatch};
 use crate::objective::{LossConfig, RatioScheme, SftTerm};
 
-/// The samples of `groups`, without those that are masked, and for each rollout the index of its sample.
+/// The samples of `groups`, without the masked ones, and for each rollout the index of its sample.
 pub(super) fn samples(
     groups: Vec<RolloutGroup>,
     advantages: &[Vec<f64>],

@@ -219,7 +219,7 @@ fn is_one(node: &Node) -> bool {
     value.as_number().is_some_and(|value| value.abs() <= Rational::from_integer(1.into()))
 }
 
-/// Factor of a number word that a text starts with (a count and a power of ten), and the rest of the
+/// Factor of a number word that a text starts with (a count and a power of ten), and the remaining
 /// text.
 fn split_scale(text: &str) -> Option<((u32, u32), &str)> {
     let text = text.trim_start();

@@ -208,7 +208,7 @@ struct Packer {
     /// From the first step on, whose groups show how they compress.
     shards: Option<Shards>,
     problems: BTreeMap<String, usize>,
-    /// Bytes that the steps so far may use, and those of each step.
+    /// Bytes that the steps so far may use, and the bytes of each step.
     allowed: f64,
     share: f64,
 }

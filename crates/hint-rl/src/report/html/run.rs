@@ -75,7 +75,7 @@ impl Run {
     ///
     /// # Errors
     ///
-    /// Files that cannot be read, or are not those of a run.
+    /// Files that cannot be read, or do not belong to a run.
     pub(super) fn read(dir: &Path) -> Result<Self> {
         // `.` has neither a name nor a folder above it.
         let dir = &dir.canonicalize().unwrap_or_else(|_| dir.to_owned());
@@ -183,8 +183,8 @@ fn options(dir: &Path) -> Value {
     texts.find_map(|text| serde_json::from_slice(&text).ok()).unwrap_or_default()
 }
 
-/// Steps, tokens sampled until then, and every metric and timing: every `every`-th line, those with an
-/// evaluation, and the last.
+/// Steps, tokens sampled until then, and every metric and timing. Lines are every `every`-th one,
+/// those with an evaluation, and the last.
 fn columns(log: &RunLog, every: usize) -> (Vec<u64>, Vec<f64>, Columns) {
     let by_step = |line: &'_ Value| line["step"].as_u64();
     let mut timed = BTreeMap::new();

@@ -66,7 +66,7 @@ impl Splitter {
         Some(text)
     }
 
-    /// The texts of tokens that are decoded with those before them.
+    /// The texts of tokens, each decoded with the tokens before it.
     fn together(&self, tokens: &[u32]) -> Option<Vec<String>> {
         let decode = |tokens: &[u32]| self.tokenizer.decode_skip_special(tokens).ok();
         // `known..read` are the tokens of the last complete text, which is context for the next one.

@@ -28,13 +28,13 @@ pub enum DynamicSampling {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SignalCriterion {
-    /// Those with a correct and a wrong completion.
+    /// Groups with a correct and a wrong completion.
     #[default]
     Verdicts,
-    /// Those with a correct and a wrong completion, where the plain completions that hinted ones
+    /// Groups with a correct and a wrong completion, where the plain completions that hinted ones
     /// replaced count as well. A baseline over the union can learn from them.
     UnionVerdicts,
-    /// Those with two different rewards. Shaped rewards nearly always differ.
+    /// Groups with two different rewards. Shaped rewards nearly always differ.
     Rewards,
 }
 

@@ -14,10 +14,10 @@ pub enum KeepIf {
     /// All of them.
     #[serde(deserialize_with = "no_fields")]
     Always,
-    /// Those with a correct completion: the plain group is kept if the hint does not help.
+    /// Groups with a correct completion: the plain group is kept if the hint does not help.
     #[serde(deserialize_with = "no_fields")]
     AnyCorrect,
-    /// Those with a correct and a wrong completion.
+    /// Groups with a correct and a wrong completion.
     #[serde(deserialize_with = "no_fields")]
     Mixed,
 }
@@ -109,9 +109,9 @@ pub enum Taught {
     /// All of them.
     #[default]
     All,
-    /// Those that are not correct; the others have the group's advantage. (SRPO)
+    /// Completions that are not correct; the others have the group's advantage. (SRPO)
     Wrong,
-    /// Those that are correct.
+    /// Correct completions.
     Correct,
 }
 
@@ -119,10 +119,10 @@ pub enum Taught {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Contrast {
-    /// Those under the plain prompt.
+    /// Log-probabilities under the plain prompt.
     #[default]
     None,
-    /// Those under the hint of another problem of the step, see
+    /// Log-probabilities under the hint of another problem of the step, see
     /// [`Placebo`](crate::hint::source::Placebo). A group without one is not taught.
     Placebo,
 }

@@ -32,7 +32,7 @@ impl std::fmt::Debug for VllmBuilder {
 }
 
 impl VllmBuilder {
-    /// Sets the tokens that end a completion: those of the prompt format.
+    /// Sets the tokens that end a completion: the stop tokens of the prompt format.
     #[must_use]
     pub fn stop_tokens(mut self, stop_tokens: Vec<u32>) -> Self {
         self.stop_tokens = stop_tokens;

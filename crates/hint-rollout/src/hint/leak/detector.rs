@@ -14,7 +14,7 @@ use crate::hint::leak::expression::expressions_in;
 use crate::hint::leak::finding::{Leak, LeakKind};
 use crate::hint::leak::known::Known;
 
-/// Work units of one comparison; those of a hint are short.
+/// Work units of one comparison; comparisons in a hint are short.
 const FUEL: u64 = 100_000;
 
 /// Finds the answer and the values of solution steps in a hint.

@@ -65,15 +65,15 @@ pub struct GuardedHint {
 pub struct LeakCounts {
     /// Hints that were looked at.
     pub judged: usize,
-    /// Those that gave something away.
+    /// Hints that gave something away.
     pub leaking: usize,
-    /// Those that gave the answer away.
+    /// Hints that gave the answer away.
     pub answer: usize,
-    /// Those that gave the value of a step away.
+    /// Hints that gave the value of a step away.
     pub step: usize,
-    /// Those that were dropped.
+    /// Hints that were dropped.
     pub dropped: usize,
-    /// Those that were used with blanks.
+    /// Hints that were used with blanks.
     pub masked: usize,
     /// Times that a source was asked again.
     pub retries: usize,

@@ -113,7 +113,7 @@ impl<'v> Known<'v> {
 }
 
 /// Places where `words` stand in `text` as whole words, in any case. ASCII case only, so that offsets
-/// stay those of `text`.
+/// into `text` stay the same.
 fn words_of(text: &str, words: &str) -> Vec<std::ops::Range<usize>> {
     if words.chars().filter(|c| c.is_alphabetic()).count() < 2 {
         return Vec::new();

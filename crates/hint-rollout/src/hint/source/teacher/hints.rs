@@ -89,7 +89,7 @@ impl TeacherHints {
         })
     }
 
-    /// Requests made and tokens spent so far, those of the run that this one resumes included.
+    /// Requests made and tokens spent so far, including the run that this one resumes.
     pub fn spent(&self) -> (u64, u64) {
         let spent = self.state().spent;
         (spent.requests, spent.tokens)
@@ -300,7 +300,7 @@ fn hint(answer: &Value) -> Result<String, String> {
     }
 }
 
-/// The text of a message: a string, or a list of parts, those of type `text` one after the other.
+/// The text of a message: a string, or a list of parts. Parts of type `text` follow one another.
 fn content(content: &Value) -> String {
     let parts = content.as_array().into_iter().flatten();
     let texts = parts.filter_map(|part| part["text"].as_str());

@@ -79,7 +79,7 @@ pub struct TeacherOptions {
 pub struct TeacherBudget {
     /// Requests that are made at most, repeated ones included. No bound if it is not given.
     pub requests: Option<u64>,
-    /// Tokens, of prompts and answers, after which no further request is made. Those in flight are
+    /// Tokens, of prompts and answers, after which no further request is made. Requests in flight are
     /// finished, so up to `parallel` answers more may be spent. A server that does not report its usage
     /// is charged a token for every four bytes. No bound if it is not given.
     pub tokens: Option<u64>,
