@@ -74,7 +74,7 @@ pub trait Stage {
     /// The items that the run trains on, such as a slice.
     type Items: ?Sized;
 
-    /// Whether the list is empty.
+    /// Whether there are no items.
     fn is_empty(items: &Self::Items) -> bool;
 
     /// The id of the first item with the question of a held-out problem. None by default.

@@ -146,9 +146,9 @@ fn rollout(demand: &MemoryDemand<'_>) -> Vec<(&'static str, u64)> {
 
 /// Memory that [`Policy::forward`](crate::Policy::forward) keeps of one micro-batch. Of each token and layer, these
 /// are norm inputs, queries and their attention, keys and values, gate and up projection. A gated delta-net keeps
-/// its inputs and results instead. With gradient checkpointing, it keeps the input of the layer, and the rest of one
-/// layer at a time. The backward pass adds the gradients of one layer. The head adds the logits that are kept for
-/// the backward pass, and the logits of some tokens.
+/// its inputs and results in place of queries, keys and values. With gradient checkpointing, it keeps the input of
+/// the layer, and the rest of one layer at a time. The backward pass adds the gradients of one layer. The head adds
+/// the logits that are kept for the backward pass, and the logits of some tokens.
 fn update(demand: &MemoryDemand<'_>) -> Vec<(&'static str, u64)> {
     let MemoryDemand { model, report, .. } = demand;
     let shape = Shape::of(model);

@@ -83,7 +83,7 @@ pub(super) fn model_files(
 ///
 /// # Errors
 ///
-/// An index out of range.
+/// An index that is damaged, or that names files outside of the folder.
 pub(super) fn indexed(index: &[u8], folder: &str) -> Result<Vec<String>, String> {
     #[derive(serde::Deserialize)]
     struct Index {

@@ -88,7 +88,7 @@ impl LeakDetector {
         leaks
     }
 
-    /// Leaks of the first answer and of the steps.
+    /// Leaks of the first answer and of the steps in `hint`.
     fn leaks_of(&self, problem: &Problem, hint: &Hint) -> Vec<Leak> {
         let known = Known::new(&self.verifier, problem);
         let text = &hint.text;

@@ -300,7 +300,7 @@ fn hint(answer: &Value) -> Result<String, String> {
     }
 }
 
-/// The text of a message: a string, or a list of parts. Parts of type `text` follow one another.
+/// The text of a message: a string, or the joined parts of type `text`.
 fn content(content: &Value) -> String {
     let parts = content.as_array().into_iter().flatten();
     let texts = parts.filter_map(|part| part["text"].as_str());
