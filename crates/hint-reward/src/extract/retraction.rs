@@ -308,9 +308,10 @@ pub(super) fn leaves_value(behind: &str, is_one: bool) -> bool {
         || has(&["or"], first)
             && has(&["equivalently", "approximately", "about", "roughly", "simply"], next);
     // `marbles are left`
-    let counted = [" are ", " is ", " were ", " remain", " can ", " must ", " will ", " have "]
-        .iter()
-        .fold(clause, |clause, verb| clause.split(verb).next().unwrap_or(clause));
+    let counted =
+        [" are ", " is ", " were ", " remain", " can ", " must ", " will ", " have ", " at the "]
+            .iter()
+            .fold(clause, |clause, verb| clause.split(verb).next().unwrap_or(clause));
     first == "with"
         || !first.is_ascii()
         || first.chars().count() == 1

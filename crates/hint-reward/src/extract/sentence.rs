@@ -205,7 +205,8 @@ pub(crate) fn is_remark(text: &str) -> bool {
         || inside.starts_with("not the")
         || inside.starts_with("not correct")
         || !inside.contains(char::is_alphanumeric)
-        || words_of(inside).any(|word| has(&["minus", "plus", "times", "doubled", "halved"], word))
+        || words_of(inside)
+            .any(|word| has(&["minus", "plus", "times", "doubled", "halved", "percent"], word))
     {
         return false;
     }

@@ -271,8 +271,9 @@ fn is_altered(behind: &str) -> bool {
             || inside.starts_with(['×', '·', '*', '/', '+', '-', '−', '^', '÷', '%'])
             || computes(inside)
             || takes_back(inside.split(')').next().unwrap_or(inside))
-            || words_of(inside.split(')').next().unwrap_or(inside))
-                .any(|word| has(&["minus", "plus", "times", "doubled", "halved"], word))
+            || words_of(inside.split(')').next().unwrap_or(inside)).any(|word| {
+                has(&["minus", "plus", "times", "doubled", "halved", "percent"], word)
+            })
             || inside.split(')').next().is_some_and(|inside| inside.contains(" or "))
             || inside.starts_with("not the")
             || inside.starts_with("not correct");

@@ -42,7 +42,9 @@ pub(super) fn is_counterfactual(words: &[&str]) -> bool {
             has(&["had", "were"], pair[0]) && has(&["we", "i", "you", "it", "they"], pair[1])
         });
     let supposes = opens.is_some_and(|word| has(&["if"], word))
-        && words.iter().any(|word| has(&["were", "had", "weren't", "hadn't"], word));
+        && words
+            .iter()
+            .any(|word| has(&["were", "had", "weren't", "hadn't"], word) || word.ends_with("ed"));
     let past = |triple: &[&str]| {
         is_modal(&triple[0])
             && has(&["have"], triple[1])

@@ -197,12 +197,13 @@ impl<'t, 'a> Parser<'t, 'a, '_> {
         let conditions =
             items.iter().all(|item| is_condition(item) || (bounds && is_assignment(item)));
         let named = items.iter().any(|item| matches!(item, Node::Chain { .. }));
+        let related = items.iter().any(relates);
         Ok(match joint {
-            Joint::Vee if conditions || !named => Node::Union(items),
-            Joint::Wedge if !named || items.iter().all(is_order_chain) => Node::Intersection(items),
-            Joint::Or if conditions || names_differ(&items) || items.iter().any(relates) => {
-                Node::Union(items)
+            Joint::Vee if conditions || !named || related => Node::Union(items),
+            Joint::Wedge if !named || related || items.iter().all(is_order_chain) => {
+                Node::Intersection(items)
             }
+            Joint::Or if conditions || names_differ(&items) || related => Node::Union(items),
             Joint::And if conditions && items.iter().all(is_order_chain) => {
                 Node::Intersection(items)
             }
