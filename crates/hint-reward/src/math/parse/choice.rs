@@ -101,7 +101,7 @@ fn choice(text: &str) -> Option<Named<'_>> {
             && !goes_on(rest)
             && !denies_subject(rest)
             && !opens_anew(rest)
-            && !(rest.trim_start_matches("text{").trim_start().starts_with('(')
+            && !(rest.trim_start_matches("\\text{").trim_start().starts_with('(')
                 && takes_back(rest)));
     is_name.then(|| Named { what: What::Choice(letter.to_ascii_uppercase()), rest })
 }
