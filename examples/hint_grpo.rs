@@ -19,7 +19,7 @@ use anyhow::Result;
 use clap::Parser;
 use hint_grpo::Outcome;
 use hint_grpo::prelude::*;
-use hint_rl::process::{bound_threads, keep_freed_memory};
+use hint_rl::process::{bound_threads, exit_code, keep_freed_memory};
 use hint_rl::train::{Job, Options, run_with};
 use hint_rl::workload::api_key;
 
@@ -31,10 +31,10 @@ struct Program {
     options: Options,
 }
 
-fn main() -> Result<ExitCode> {
+fn main() -> ExitCode {
     bound_threads();
     // Reads the options and the problems, calls `hint_grpo` for each method, and prints the table.
-    run_with(Program::parse().options, hint_grpo)
+    exit_code(run_with(Program::parse().options, hint_grpo))
 }
 
 /// One run, part by part. Between GRPO and HINT, only `rollout.trigger` of the configuration differs.

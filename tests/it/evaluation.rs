@@ -9,7 +9,7 @@ use hint_grpo::{
     metrics,
 };
 use hint_policy::SharedPolicy;
-use hint_rollout::data::{Columns, HeldOut, Split, is_held_out};
+use hint_rollout::data::{DataConfig, HeldOut, Split, is_held_out};
 use hint_rollout::evaluate::Evaluation;
 use hint_rollout::{Collector, LocalEngine, Problem, PromptFormat as _};
 use hint_tests::{
@@ -57,7 +57,7 @@ fn held_out() -> Vec<Problem> {
 
 /// The problems to train on, and the held-out ones.
 fn split() -> (Vec<Problem>, Vec<Problem>) {
-    let split = evaluated().evaluation.split(problems(), &Columns::default());
+    let split = evaluated().evaluation.split(problems(), &DataConfig::default());
     let Split { train, held_out, .. } = split.expect("no file is read");
     (train.to_vec().expect("in memory"), held_out.to_vec().expect("in memory"))
 }

@@ -9,6 +9,7 @@
 //! | [`bound_spinning`] | keeps idle OpenMP threads from burning the cores of other processes |
 //! | [`usable_cpus`] | counts the cores that the affinity mask and the cgroup quota leave |
 //! | [`peak_memory`], [`clock`], [`wall_clock`] | measurements for the trainer's reports |
+//! | [`is_in_memory`] | finds out whether a folder for large files is on a disk |
 //!
 //! ```no_run
 //! use hint_process::StopSignals;
@@ -31,7 +32,7 @@ mod stop;
 mod threads;
 
 pub use error::ProcessError;
-pub use memory::peak_memory;
+pub use memory::{is_in_memory, peak_memory};
 pub use stop::StopSignals;
 pub use threads::{bound_spinning, usable_cpus};
 

@@ -302,7 +302,7 @@ pub fn run(options: &Options) -> Result<()> {
     trainer.run(&problems)?;
     // The weights of the last step are compared, too.
     let last = EvaluationOptions::sampled(2, sampling);
-    trainer.collector_mut().evaluate(&problems[..4], &last)?;
+    trainer.collector_mut().evaluate(&&problems[..4], &last)?;
     drop(trainer);
 
     let seen = seen.lock().unwrap_or_else(PoisonError::into_inner);

@@ -24,9 +24,9 @@ use hint_grpo::objective::RatioScheme;
 use hint_grpo::{GrpoConfig, Hints, Observer, Parts, Rewards, StepReport, Trainer, metrics};
 use hint_policy::{LoadOptions, LoadedModel, SharedPolicy};
 use hint_reward::{ExactMatch, Rubric};
+use hint_rollout::LocalEngine;
 use hint_rollout::data::Problems;
 use hint_rollout::evaluate::EvaluationOptions;
-use hint_rollout::{LocalEngine, Problem};
 
 use crate::presets;
 use crate::tiny::{swaps, tiny_format, tiny_model};
@@ -203,7 +203,7 @@ impl Observer for Watch {
     }
 }
 
-fn compare(run: Run, train: &(dyn Problems + 'static), held_out: &[Problem]) -> Result<Row> {
+fn compare(run: Run, train: &(dyn Problems + 'static), held_out: &dyn Problems) -> Result<Row> {
     let Run { method, seed, config } = run;
     let model = LoadedModel::load(tiny_model(), &LoadOptions::default())?;
     let policy = SharedPolicy::new(model.policy);

@@ -53,9 +53,13 @@ enum Command {
     CheckVllm(check_vllm::Options),
 }
 
-fn main() -> Result<ExitCode> {
+fn main() -> ExitCode {
     process::bound_threads();
-    match Program::parse().command {
+    process::exit_code(run(Program::parse().command))
+}
+
+fn run(command: Command) -> Result<ExitCode> {
+    match command {
         Command::Train(options) => return train::run(*options),
         Command::Reproduce(options) => return reproduce::run(&options),
         Command::Audit(options) => return audit::run(&options),

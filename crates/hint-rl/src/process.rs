@@ -1,6 +1,10 @@
 //! The process of the program: stop signals and CPU threads.
 
 use std::ffi::OsString;
+use std::fs::File;
+use std::io::Write as _;
+use std::path::Path;
+use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use anyhow::Result;
@@ -21,6 +25,36 @@ pub fn threads(text: &str) -> Result<i32, String> {
     let value = text.parse::<i64>().map_err(|_| range.clone())?;
     let value = i32::try_from(value).map_err(|_| range.clone())?;
     if (1..=MAX_THREADS).contains(&i64::from(value)) { Ok(value) } else { Err(range) }
+}
+
+/// The exit code of a program. An error is printed with its causes. Control characters of ids and servers are shown, not
+/// sent.
+pub fn exit_code(result: Result<ExitCode>) -> ExitCode {
+    result.unwrap_or_else(|error| {
+        note!("Error: {error:?}");
+        ExitCode::FAILURE
+    })
+}
+
+/// Writes a file as a whole or not at all: a disk that is full leaves the former one as it was.
+///
+/// # Errors
+///
+/// A file that cannot be written, by name.
+pub fn replace_file(path: &Path, text: &str) -> Result<()> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let partial = path.with_file_name(format!(".{name}.tmp"));
+    let write = || {
+        let mut file = File::create(&partial)?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        std::fs::rename(&partial, path)
+    };
+    write().map_err(|error| {
+        // It is of no use to anyone, and takes the room that is missing.
+        let _ = std::fs::remove_file(&partial);
+        anyhow::Error::new(error).context(format!("cannot write `{}`", path.display()))
+    })
 }
 
 /// Catches stop signals; `doing` names the work that is finished first.
@@ -98,6 +132,19 @@ mod tests {
         for text in ["0", "-1", "5000", "99999999999", "x"] {
             assert_eq!(threads(text).unwrap_err(), "must be between 1 and 1024", "{text}");
         }
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_written_stays_as_it_was() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("options.json");
+        replace_file(&path, "first").unwrap();
+        replace_file(&path, "second").unwrap();
+        // Where the new text would go, a folder stands in the way.
+        std::fs::create_dir(folder.path().join(".options.json.tmp")).unwrap();
+        let error = replace_file(&path, "third").unwrap_err().to_string();
+        assert!(error.contains("cannot write") && error.contains("options.json"), "{error}");
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "second");
     }
 
     #[test]

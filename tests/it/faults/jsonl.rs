@@ -77,6 +77,7 @@ impl Draw {
 fn line_of(error: &RolloutError) -> usize {
     match error {
         RolloutError::ProblemSyntax { line, .. }
+        | RolloutError::ProblemBytes { line, .. }
         | RolloutError::ProblemField { line, .. }
         | RolloutError::DuplicateProblem { line, .. } => *line,
         RolloutError::NoProblems { .. } => 0,

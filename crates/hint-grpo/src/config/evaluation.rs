@@ -1,6 +1,6 @@
 //! Configuration of the evaluation on held-out problems.
 
-use hint_rollout::data::{Columns, HeldOut, ProblemSet, Split};
+use hint_rollout::data::{DataConfig, HeldOut, ProblemSet, Split};
 use hint_rollout::error::Violations;
 use hint_rollout::evaluate::EvaluationOptions;
 use hint_rollout::{RolloutError, Sampling, Seed};
@@ -60,8 +60,7 @@ impl Default for EvaluationConfig {
 }
 
 impl EvaluationConfig {
-    /// The problems to train on, and the problems to evaluate on. `columns` apply to a held-out
-    /// file.
+    /// The problems to train on, and the problems to evaluate on. `data` applies to a held-out file.
     ///
     /// # Errors
     ///
@@ -69,9 +68,9 @@ impl EvaluationConfig {
     pub fn split(
         &self,
         problems: impl Into<ProblemSet>,
-        columns: &Columns,
+        data: &DataConfig,
     ) -> Result<Split, RolloutError> {
-        let mut split = self.held_out.split(problems, columns)?;
+        let mut split = self.held_out.split(problems, data)?;
         let count = split.held_out.len();
         split.held_out = split.held_out.sample_by_hash(self.max_problems.unwrap_or(usize::MAX))?;
         split.unused = count - split.held_out.len();

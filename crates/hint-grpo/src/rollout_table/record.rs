@@ -2,30 +2,41 @@
 
 use std::collections::HashMap;
 
+use hint_rollout::data::Problems;
 use hint_rollout::evaluate::Evaluation;
-use hint_rollout::{Problem, Rollout, RolloutGroup};
+use hint_rollout::{Problem, Rollout, RolloutError, RolloutGroup};
 
 use super::{RolloutRecord, RolloutRole, rounded};
 
 /// The completions that the evaluation of `problems` after step `step`
 /// [kept](hint_rollout::evaluate::EvaluationOptions::kept_completions).
-pub fn evaluated(step: u64, evaluation: &Evaluation, problems: &[Problem]) -> Vec<RolloutRecord> {
-    records(step, &evaluation.groups, None, problems.iter())
+///
+/// # Errors
+///
+/// A problem that cannot be read.
+pub fn evaluated(
+    step: u64,
+    evaluation: &Evaluation,
+    problems: &dyn Problems,
+) -> Result<Vec<RolloutRecord>, RolloutError> {
+    records(step, &evaluation.groups, None, problems)
 }
 
 /// The records of the groups that follow step `step`, whose rollouts have these advantages; an
 /// evaluation has no advantages.
-pub(crate) fn records<'p>(
+pub(crate) fn records(
     step: u64,
     groups: &[RolloutGroup],
     advantages: Option<&[Vec<f64>]>,
-    problems: impl Iterator<Item = &'p Problem>,
-) -> Vec<RolloutRecord> {
-    let problems =
-        problems.map(|problem| (problem.id.as_str(), problem)).collect::<HashMap<_, _>>();
+    problems: &dyn Problems,
+) -> Result<Vec<RolloutRecord>, RolloutError> {
+    let asked = groups.iter().map(|group| group.problem_id.as_str()).collect();
+    let asked = problems.find(&asked)?.into_iter();
+    let asked = asked.map(|(index, id)| Ok((id, problems.at(index)?)));
+    let problems = asked.collect::<Result<HashMap<_, _>, RolloutError>>()?;
     let mut records = Vec::new();
     for (index, group) in groups.iter().enumerate() {
-        let problem = problems.get(group.problem_id.as_str()).copied();
+        let problem = problems.get(group.problem_id.as_str()).map(|problem| &**problem);
         let advantages = advantages.map(|all| all[index].as_slice());
         let members = group.rollouts.iter().enumerate().map(|(place, rollout)| {
             let role = match (advantages, rollout.is_masked) {
@@ -49,7 +60,7 @@ pub(crate) fn records<'p>(
             record(&place, group, problem, rollout)
         }));
     }
-    records
+    Ok(records)
 }
 
 /// Place of a completion in the table, and its role there.

@@ -5,9 +5,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use hint_policy::SharedPolicy;
+use hint_rollout::data::ProblemSet;
 use hint_rollout::error::Violations;
 use hint_rollout::run::Activity;
-use hint_rollout::{Collector, Problem, PromptFormat, RolloutEngine};
+use hint_rollout::{Collector, PromptFormat, RolloutEngine};
 
 use super::Run;
 use super::context::RunContext;
@@ -32,7 +33,7 @@ pub struct RunBuilder<S> {
     policy: SharedPolicy,
     config: GrpoConfig,
     parts: LearnerParts,
-    held_out: Vec<Problem>,
+    held_out: ProblemSet,
     context: RunContext,
     dependencies: BTreeMap<String, String>,
     changes: Vec<String>,
@@ -81,7 +82,7 @@ impl<S: Stage> Run<S> {
             policy,
             config,
             parts: LearnerParts::default(),
-            held_out: Vec::new(),
+            held_out: ProblemSet::default(),
             context: RunContext::default(),
             dependencies: BTreeMap::new(),
             changes: Vec::new(),
@@ -158,8 +159,8 @@ impl<S: Stage> RunBuilder<S> {
     /// [`EvaluationConfig::split`](crate::config::EvaluationConfig::split). None of them may be trained on.
     /// The stage's [collector](Stage::collector) evaluates them.
     #[must_use]
-    pub fn held_out(mut self, problems: Vec<Problem>) -> Self {
-        self.held_out = problems;
+    pub fn held_out(mut self, problems: impl Into<ProblemSet>) -> Self {
+        self.held_out = problems.into();
         self
     }
 

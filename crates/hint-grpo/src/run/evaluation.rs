@@ -1,6 +1,6 @@
 //! Evaluation on held-out problems during a run.
 
-use hint_rollout::Problem;
+use hint_rollout::data::ProblemSet;
 use hint_rollout::evaluate::Evaluation;
 
 use super::Run;
@@ -12,7 +12,7 @@ use crate::rollout_table::evaluated;
 use crate::stage::Stage;
 
 /// Refuses held-out problems that the configuration asks for and the program does not bring.
-pub(super) fn check_held_out(config: &GrpoConfig, held_out: &[Problem]) -> Result<(), GrpoError> {
+pub(super) fn check_held_out(config: &GrpoConfig, held_out: &ProblemSet) -> Result<(), GrpoError> {
     let expects = config.evaluation.held_out != hint_rollout::data::HeldOut::None;
     if expects && held_out.is_empty() {
         let expected = "must come with problems; split them with `EvaluationConfig::split` and hand the second part over \
@@ -66,7 +66,7 @@ impl<S: Stage> Run<S> {
         options.scoring = collector.config().scoring;
         let evaluation = collector.evaluate(&self.held_out, &options)?;
         report(metrics, &evaluation);
-        let records = evaluated(step, &evaluation, &self.held_out);
+        let records = evaluated(step, &evaluation, &self.held_out)?;
         self.context.finish_evaluation(step, &evaluation, &records)
     }
 }

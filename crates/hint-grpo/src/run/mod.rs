@@ -7,8 +7,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use hint_policy::{Policy, SaveOptions, SharedPolicy};
+use hint_rollout::data::ProblemSet;
 use hint_rollout::engine::HeadWeights;
-use hint_rollout::{Collector, PolicyVersion, Problem, RolloutError, WeightSource};
+use hint_rollout::{Collector, PolicyVersion, RolloutError, WeightSource};
 use serde_json::Value;
 
 use self::context::RunContext;
@@ -65,7 +66,7 @@ pub struct Run<S> {
     config: GrpoConfig,
     context: RunContext,
     /// Problems to evaluate on.
-    held_out: Vec<Problem>,
+    held_out: ProblemSet,
     progress: Progress,
     /// The checkpoint of the run that was resumed.
     restored: Option<Restored>,

@@ -6,9 +6,10 @@
 
 use std::collections::BTreeMap;
 
+use hint_rollout::data::Problems;
 use hint_rollout::error::Violations;
 use hint_rollout::run::RunProgress;
-use hint_rollout::{Collector, Problem, WeightSource};
+use hint_rollout::{Collector, WeightSource};
 use serde_json::Value;
 
 use crate::config::GrpoConfig;
@@ -85,7 +86,7 @@ pub trait Stage {
     fn find_held_out(
         &self,
         items: &Self::Items,
-        held_out: &[Problem],
+        held_out: &dyn Problems,
     ) -> Result<Option<String>, GrpoError> {
         let _ = (items, held_out);
         Ok(None)

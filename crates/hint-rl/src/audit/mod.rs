@@ -22,13 +22,12 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Args, ValueEnum};
-use hint_rollout::data::read_problems_from;
 use serde_json::json;
 
 use self::hints::{Deny, Leaks};
 use self::references::References;
 use self::trial::TrialOptions;
-use crate::workload::{columns, problems_path};
+use crate::workload::{columns, problems_path, read_all};
 
 /// Checks the reference answers and the hints of a problem file.
 #[derive(Debug, Args)]
@@ -74,7 +73,7 @@ enum Subject {
 /// Problems that cannot be read, a file that cannot be written.
 pub fn run(options: &Options) -> Result<ExitCode> {
     let (name, columns) = (&*options.file.to_string_lossy(), columns(&options.column)?);
-    let problems = read_problems_from(&[problems_path(name)?], &columns)?;
+    let problems = read_all(&problems_path(name)?, &columns)?;
     let wants = |subject| options.only.is_none_or(|only| only == subject);
     let references = wants(Subject::References).then(|| References::of(&problems));
     let leaks =

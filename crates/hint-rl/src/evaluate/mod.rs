@@ -26,11 +26,11 @@ use hint_policy::SharedPolicy;
 use hint_policy::runtime::DeviceChoice;
 use hint_reward::Rubric;
 use hint_reward::verifier::{Equality, VerifierConfig};
-use hint_rollout::data::{DataConfig, HeldOut};
+use hint_rollout::data::{DataConfig, HeldOut, ProblemSet};
 use hint_rollout::error::Violations;
 use hint_rollout::evaluate::{Evaluation, EvaluationOptions, evaluate};
 use hint_rollout::run::Activity;
-use hint_rollout::{LocalEngine, Problem, RolloutEngine};
+use hint_rollout::{LocalEngine, RolloutEngine};
 use serde::Serialize;
 
 use self::table::{Counter, rules, table};
@@ -252,7 +252,7 @@ pub fn run(options: &Options) -> Result<()> {
     })?
     .with_prompt(&config.model, &config.prompt);
     let problems = if workload.held_out.is_empty() {
-        workload.train.sample_by_hash(options.held_out)?.to_vec()?
+        workload.train.sample_by_hash(options.held_out)?
     } else {
         workload.held_out.clone()
     };
@@ -328,7 +328,7 @@ pub fn run(options: &Options) -> Result<()> {
         std::fs::write(path, text).with_context(|| format!("cannot write `{}`", path.display()))?;
     }
     if let Some(path) = &options.completions {
-        write_rollouts(path, &records(greedy.as_ref(), sampled.as_ref(), &problems))?;
+        write_rollouts(path, &records(greedy.as_ref(), sampled.as_ref(), &problems)?)?;
     }
     Ok(())
 }
@@ -337,18 +337,18 @@ pub fn run(options: &Options) -> Result<()> {
 fn records(
     greedy: Option<&Evaluation>,
     sampled: Option<&Evaluation>,
-    problems: &[Problem],
-) -> Vec<RolloutRecord> {
+    problems: &ProblemSet,
+) -> Result<Vec<RolloutRecord>> {
     let of =
-        |one: Option<&Evaluation>| one.map(|one| evaluated(0, one, problems)).unwrap_or_default();
-    let (mut all, sampled) = (of(greedy), of(sampled));
+        |one: Option<&Evaluation>| one.map_or(Ok(Vec::new()), |one| evaluated(0, one, problems));
+    let (mut all, sampled) = (of(greedy)?, of(sampled)?);
     let first = usize::from(greedy.is_some());
     all.extend(sampled.into_iter().map(|mut record| {
         record.completion += first;
         record
     }));
     all.sort_by_key(|record| (record.group, record.completion));
-    all
+    Ok(all)
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
-use hint_rollout::data::{Columns, HintLevel, parse_row, read_problems_from};
+use hint_rollout::data::{Columns, HintLevel, parse_row};
 use hint_rollout::hint::HintWriter;
 use hint_rollout::hint::leak::{LeakCounts, LeakGuard};
 use hint_rollout::hint::source::HintSourceConfig;
@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::problem_row::problem_row;
+use crate::workload::read_all;
 
 /// Settings that decide the hints.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -77,9 +78,9 @@ impl Generation {
     ///
     /// # Errors
     ///
-    /// Errors of [`read_problems_from`].
+    /// Errors of [`DataConfig::read_file`](hint_rollout::data::DataConfig::read_file).
     pub fn open(file: &Path, columns: &Columns, out: &Path) -> Result<Self> {
-        let problems = read_problems_from(&[file], columns)?;
+        let problems = read_all(file, columns)?;
         let lines = std::fs::read_to_string(file).ok().and_then(|text| json_lines(&text));
         let lines = lines.filter(|lines| lines.len() == problems.len());
         let lines = lines.unwrap_or_else(|| problems.iter().map(problem_row).collect());

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use hint_rollout::data::named_split;
+
 use super::cache::is_inside;
 
 /// Files of a model's folder besides weights that are read.
@@ -120,19 +122,6 @@ const DESCRIPTIONS: [&str; 8] = [
     "state.json",
     "vocab.json",
 ];
-/// Words for splits, and their names.
-const SPLITS: [(&str, &str); 9] = [
-    ("train", "train"),
-    ("training", "train"),
-    ("validation", "validation"),
-    ("valid", "validation"),
-    ("val", "validation"),
-    ("dev", "validation"),
-    ("test", "test"),
-    ("testing", "test"),
-    ("eval", "test"),
-];
-
 /// A file of a data set.
 #[derive(Debug)]
 struct DataPart<'f> {
@@ -197,9 +186,11 @@ pub(super) fn problem_files(
     let of_subset = parts.iter().filter(|part| part.subset == subset).collect::<Vec<_>>();
     let splits = of_subset.iter().map(|part| part.split.as_str()).collect::<BTreeSet<_>>();
     let split = match split {
-        Some(split) => {
-            SPLITS.iter().find(|(word, _)| *word == split).map_or(split, |(_, name)| *name)
+        // A longer name is one of its own.
+        Some(split) if split.bytes().all(|byte| byte.is_ascii_lowercase()) => {
+            named_split(split).unwrap_or(split)
         }
+        Some(split) => split,
         None if splits.contains("train") || splits.len() > 1 || !is_whole => "train",
         None => splits.first().copied().unwrap_or("train"),
     };
@@ -222,7 +213,8 @@ fn data_part(path: &str) -> Option<DataPart<'_>> {
     if name.starts_with('.') || DESCRIPTIONS.contains(&name) || SMALL.contains(&name) {
         return None;
     }
-    let plain = name.strip_suffix(".gz").or_else(|| name.strip_suffix(".zst")).unwrap_or(name);
+    let compressed = [".gz", ".zst", ".bz2", ".xz"];
+    let plain = compressed.iter().find_map(|ending| name.strip_suffix(ending)).unwrap_or(name);
     let stem = |endings: &[&str]| endings.iter().find_map(|ending| plain.strip_suffix(ending));
     let (format, stem) =
         FORMATS.iter().enumerate().find_map(|(format, endings)| Some((format, stem(endings)?)))?;
@@ -238,15 +230,6 @@ fn data_part(path: &str) -> Option<DataPart<'_>> {
     let is_subset = |folder: &&&str| **folder != "data" && named_split(folder).is_none();
     let subset = folders.iter().filter(is_subset).copied().collect::<Vec<_>>().join("/");
     Some(DataPart { path, format, subset, split: split.to_owned() })
-}
-
-/// The split that a name has a word for.
-fn named_split(name: &str) -> Option<&'static str> {
-    let mut words = name.split(|letter: char| !letter.is_ascii_alphanumeric());
-    words.find_map(|word| {
-        let found = SPLITS.iter().find(|(split, _)| word.eq_ignore_ascii_case(split));
-        found.map(|(_, name)| *name)
-    })
 }
 
 /// `NAME-00001-of-00005`, possibly with a hash: the name, the number, and how many there are.

@@ -165,6 +165,7 @@ fn task(
         only: Vec::new(),
         from_step: None,
         changes: Vec::new(),
+        is_new: false,
         methods: vec![method],
         config,
     };

@@ -5,6 +5,7 @@
 
 use std::fmt::{Arguments, Write as _};
 use std::io::{Write, stderr, stdout};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 pub(crate) mod bar;
 pub(crate) mod live;
@@ -14,9 +15,29 @@ macro_rules! note {
     ($($line:tt)*) => { $crate::terminal::note(format_args!($($line)*)) };
 }
 
+/// Writes a line to the standard error, except under `--quiet`: neither a warning nor an error.
+macro_rules! inform {
+    ($($line:tt)*) => {
+        if !$crate::terminal::is_hushed() {
+            note!($($line)*);
+        }
+    };
+}
+
 /// Writes a line to the standard output.
 macro_rules! say {
     ($($line:tt)*) => { $crate::terminal::say(format_args!($($line)*)) };
+}
+
+static HUSHED: AtomicBool = AtomicBool::new(false);
+
+/// Leaves out the lines of `inform!` from now on.
+pub(crate) fn hush() {
+    HUSHED.store(true, Ordering::Relaxed);
+}
+
+pub(crate) fn is_hushed() -> bool {
+    HUSHED.load(Ordering::Relaxed)
 }
 
 pub(crate) fn note(line: Arguments<'_>) {

@@ -10,6 +10,8 @@ use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::process::replace_file;
+
 /// Hashes, kept so that a resumed run reads a large model once.
 const CACHE: &str = "model-hashes.json";
 
@@ -42,8 +44,7 @@ pub(crate) fn of_model(places: &[PathBuf], out: &Path) -> Result<String> {
     }
     if hashed != known {
         let text = serde_json::to_string_pretty(&hashed)? + "\n";
-        std::fs::write(&cache, text)
-            .with_context(|| format!("cannot write `{}`", cache.display()))?;
+        replace_file(&cache, &text)?;
     }
     Ok(HEXLOWER.encode(&whole.finalize()))
 }

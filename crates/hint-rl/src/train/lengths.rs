@@ -1,6 +1,5 @@
 //! The longest sequences of a run.
 
-use std::borrow::Cow;
 use std::fmt;
 
 use anyhow::Result;
@@ -30,8 +29,7 @@ impl Lengths {
         demonstrations: &[Demonstration],
     ) -> Result<Self> {
         let mut prompt = 0;
-        let held_out = workload.held_out.iter().map(|problem| Ok(Cow::Borrowed(problem)));
-        for problem in workload.train.iter().chain(held_out) {
+        for problem in workload.train.iter().chain(workload.held_out.iter()) {
             prompt = prompt.max(model.format.encode(&*problem?, None)?.len());
         }
         let limit = config.rollout.sampling.max_completion_len;

@@ -1,13 +1,13 @@
 //! One process per run.
 
 use std::fs::{File, TryLockError};
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 
-/// Keeps other processes out of a run's folder as long as it lives. The kernel releases it whenever
-/// the process ends, so it is never stale.
+/// Keeps other processes out of the folder of a run, with all its methods, as long as it lives. The kernel releases it
+/// whenever the process ends, so it is never stale.
 #[derive(Debug)]
 pub(crate) struct RunLock {
     _file: File,
@@ -37,6 +37,13 @@ impl RunLock {
                     "`{}` is in use by {}; wait for it, or choose another folder",
                     dir.display(),
                     owner.trim()
+                );
+            }
+            // Some network file systems have no locks.
+            Err(TryLockError::Error(error)) if error.kind() == ErrorKind::Unsupported => {
+                note!(
+                    "warning: `{}` cannot be locked; start no other process there",
+                    dir.display()
                 );
             }
             Err(TryLockError::Error(error)) => return Err(error).with_context(failed),

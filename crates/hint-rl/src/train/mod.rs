@@ -51,6 +51,7 @@ use self::summary::{RunSummary, Summary};
 use crate::process::{catch_signals, keep_freed_memory, peak_memory_on, set_threads};
 use crate::progress::Progress;
 use crate::run_log::RunLog;
+use crate::terminal::hush;
 use crate::workload::{Model, Workload};
 
 /// Runs the command.
@@ -75,6 +76,9 @@ pub fn run_with(
 ) -> Result<ExitCode> {
     let (only_print, only_try) = (options.print_config, options.dry_run);
     let stop = catch_signals("finishing the step or the download")?;
+    if options.output.quiet {
+        hush();
+    }
     let mut settings = options.resolve()?;
     if only_print {
         say!("{}", settings.config_toml()?.trim_end());
@@ -149,7 +153,7 @@ fn train_methods(
     stop: &StopSignals,
     hint_grpo: &impl Fn(&mut Job<'_>) -> Result<Outcome>,
 ) -> Result<Option<Summary>> {
-    let mut summary = Summary::default();
+    let (mut summary, mut lock) = (Summary::default(), None);
     for method in settings.chosen() {
         let config = settings.config(method);
         let dir = settings.out.join(&method.name);
@@ -164,7 +168,7 @@ fn train_methods(
             dir,
             model_files,
             loaded: None,
-            lock: None,
+            lock: &mut lock,
             activity,
         };
         let outcome =
@@ -194,8 +198,8 @@ pub struct Job<'a> {
     model_files: Vec<PathBuf>,
     /// Its tokenizer and its device, once it is loaded.
     loaded: Option<(Arc<Tokenizer>, Device)>,
-    /// Held until the run has ended.
-    lock: Option<RunLock>,
+    /// Of the folder of all methods, from the first of them on until the last has ended.
+    lock: &'a mut Option<RunLock>,
     /// Counters of the run for its display.
     activity: Activity,
 }
@@ -209,12 +213,6 @@ impl Job<'_> {
     pub fn model(&mut self) -> Result<Model> {
         let model = self.workload.model(self.config.run.seed)?;
         self.settings.output.note(format_args!("{}", model.report));
-        if model.stop_tokens.is_empty() {
-            note!(
-                "warning: the model has no stop token, so that every completion is cut off at \
-                 `rollout.sampling.max_completion_len`; name one with --stop-token"
-            );
-        }
         let banned = self.config.model.banned_ids(&model.tokenizer)?;
         self.config.rollout.sampling.banned_tokens.extend(banned);
         self.model_files = self.workload.model_files(&model);
@@ -240,8 +238,12 @@ impl Job<'_> {
     ///
     /// A folder that is in use or cannot be written, a damaged checkpoint.
     pub fn open<S: Stage>(&mut self, builder: RunBuilder<S>) -> Result<RunBuilder<S>> {
+        if self.lock.is_none() {
+            let lock = RunLock::take(&self.settings.out)?;
+            self.settings.check_new()?;
+            *self.lock = Some(lock);
+        }
         self.settings.save()?;
-        self.lock = Some(RunLock::take(&self.dir)?);
         let run_dir = match self.settings.from_step {
             Some(step) => RunDir::resume_at(&self.dir, step)?,
             None => RunDir::resume_or_create(&self.dir, &self.config)?,

@@ -199,11 +199,6 @@ impl Options {
         config.validate()?;
         let methods = self.methods(&config)?;
         let out = self.out.unwrap_or_default();
-        ensure!(
-            out.as_os_str().is_empty() || !out.join(SETTINGS).exists(),
-            "`{0}` already holds a run; continue it with `--resume {0}`, or choose another `--out`",
-            out.display()
-        );
         let chosen = self.device.resolve()?;
         let settings = Settings {
             methods,
@@ -223,7 +218,9 @@ impl Options {
             only: Vec::new(),
             from_step: None,
             changes: Vec::new(),
+            is_new: true,
         };
+        settings.check_new()?;
         settings.check_methods()?;
         Ok(settings)
     }

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::hub::Kind;
 use crate::presets;
+use crate::process::replace_file;
 use crate::progress::Output;
 use crate::workload::{self, Compute, Source, Workload, device, model_path};
 
@@ -119,6 +120,9 @@ pub struct Settings {
     /// that a run that is killed before its checkpoints have the change continues with it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub changes: Vec<String>,
+    /// Whether a folder that holds a run is refused.
+    #[serde(skip)]
+    pub is_new: bool,
 }
 
 /// The file in a run's folder that holds its [`Settings`].
@@ -235,6 +239,20 @@ impl Settings {
         Ok(())
     }
 
+    /// Refuses a folder that another process began a run in.
+    ///
+    /// # Errors
+    ///
+    /// Such a folder.
+    pub(super) fn check_new(&self) -> Result<()> {
+        ensure!(
+            !self.is_new || !self.out.join(SETTINGS).exists(),
+            "`{0}` already holds a run; continue it with `--resume {0}`, or choose another `--out`",
+            self.out.display()
+        );
+        Ok(())
+    }
+
     /// Creates the run's folder and writes the memory of a resumed run, if it is not there.
     ///
     /// # Errors
@@ -249,8 +267,7 @@ impl Settings {
         let file = self.out.join(SETTINGS);
         std::fs::create_dir_all(&self.out)
             .with_context(|| format!("cannot create `{}`", self.out.display()))?;
-        let text = serde_json::to_string_pretty(self)? + "\n";
-        std::fs::write(&file, text).with_context(|| format!("cannot write `{}`", file.display()))
+        replace_file(&file, &(serde_json::to_string_pretty(self)? + "\n"))
     }
 
     /// Writes the changes of a resumed run, as soon as it begins: a run that is refused changes nothing.
@@ -270,6 +287,17 @@ impl Settings {
             self.vllm.is_empty() || self.max_batch.is_none(),
             "--max-batch is for the engine in this process; a server has a limit of its own"
         );
+        for server in &self.vllm {
+            let rest = server.strip_prefix("http://").or_else(|| server.strip_prefix("https://"));
+            let is_address = rest.is_some_and(|rest| {
+                rest.starts_with(|first: char| first.is_alphanumeric() || first == '[')
+                    && !rest.contains(char::is_whitespace)
+            });
+            ensure!(
+                is_address,
+                "--vllm is `{server}`, expected an address such as `http://127.0.0.1:8000`"
+            );
+        }
         for (at, method) in self.methods.iter().enumerate() {
             let config = self.config(method);
             config.validate().with_context(|| format!("method `{}` on this task", method.name))?;

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{CellAlignment, Table};
 use hint_grpo::{RunDir, metrics};
 use serde::{Deserialize, Serialize};
 
+use crate::process::replace_file;
 use crate::run_log::RunLog;
 
 /// `summary.json`.
@@ -89,7 +90,7 @@ impl Summary {
     /// A file that cannot be written.
     pub(crate) fn write(&self, path: &Path) -> Result<()> {
         let text = serde_json::to_string_pretty(self)? + "\n";
-        std::fs::write(path, text).with_context(|| format!("cannot write `{}`", path.display()))
+        replace_file(path, &text)
     }
 
     /// Rule of the verifier that found the answers that trained.

@@ -44,6 +44,6 @@ impl Compute {
 /// A GPU that cannot be used, with the missing part.
 pub fn device(choice: DeviceChoice) -> Result<Device> {
     let chosen = choice.resolve()?;
-    note!("computing on {chosen}");
+    inform!("computing on {chosen}");
     Ok(chosen.device)
 }

@@ -4,7 +4,7 @@ mod device;
 mod place;
 mod prompt;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -13,6 +13,7 @@ use hint_grpo::objective::CreditTeacher;
 use hint_grpo::{Demonstration, GrpoConfig, Hints, Parts, Rewards};
 use hint_policy::model::LoadReport;
 use hint_policy::{LoadOptions, LoadedModel, LoraConfig, ModelConfig, SharedPolicy, Tokenizer};
+use hint_process::is_in_memory;
 use hint_reward::verifier::{Equality, VerifierConfig};
 use hint_reward::{MathVerifier, RewardInput, Rubric};
 use hint_rollout::data::{Columns, DataConfig, DataFile, HeldOut, ProblemSet, ReadProblems, Split};
@@ -77,7 +78,7 @@ pub struct Workload {
     /// Problems to train on.
     pub train: ProblemSet,
     /// Problems to evaluate on; none of them is trained on.
-    pub held_out: Vec<Problem>,
+    pub held_out: ProblemSet,
     /// Problems that are held out, but more than are evaluated.
     pub unused: usize,
     /// Remarks about the problems for a person, such as which were left out.
@@ -92,15 +93,18 @@ impl Workload {
     /// Anything that cannot be found, fetched or read, by name.
     pub fn load(source: &Source<'_>) -> Result<Self> {
         let model = model_place(source.model)?;
+        // For problems beyond the memory, so not in memory again.
+        let spill_dir = source.data.spill_dir.clone().or_else(disk_for_temporary_files);
+        let data = &DataConfig { spill_dir, ..source.data.clone() };
         let problems = match source.problems {
-            DATA_FILES => local_data(source.data)?.read()?,
+            DATA_FILES => local_data(data)?.read()?,
             made if is_made_up(made) => {
                 let count = source.evaluation.max_problems.unwrap_or(HELD_OUT);
                 let (train, held_out) = match tasks::family(made) {
                     Some(family) => tasks::split(family, count)?,
                     None => swaps::problems(count),
                 };
-                return Self::new(model, source, train.into(), held_out);
+                return Self::new(model, source, train.into(), held_out.into());
             }
             name @ ("gsm-symbolic" | "champ") => {
                 let file = Fetcher::of_user()?.prepared(name);
@@ -108,20 +112,32 @@ impl Workload {
                     file.exists(),
                     "`{name}` was not fetched yet; run `cargo run --release --bin hint-prepare -- {name}`"
                 );
-                source.data.read_file(&DataFile::new(file))?
+                data.read_file(&DataFile::new(file))?
             }
-            file => source.data.read_file(&DataFile::new(problems_path(file)?))?,
+            file => data.read_file(&DataFile::new(problems_path(file)?))?,
         };
-        let ReadProblems { problems, repeated, .. } = problems;
-        let problems_on_disk = problems.on_disk();
-        let split = local_evaluation(source.evaluation)?.split(problems, &source.data.columns)?;
-        let mut notes = Vec::new();
-        if problems_on_disk > 0 {
+        let ReadProblems { problems, repeated, dropped, .. } = problems;
+        let mut on_disk = problems.on_disk();
+        let split = local_evaluation(source.evaluation)?.split(problems, data)?;
+        if let HeldOut::File { .. } = source.evaluation.held_out {
+            on_disk += split.held_out.on_disk();
+        }
+        let warned = dropped.iter().chain(&split.dropped).map(|rows| format!("warning: {rows}"));
+        let mut notes = warned.collect::<Vec<_>>();
+        if on_disk > 0 {
+            let dir = data.spill_dir.clone().unwrap_or_else(std::env::temp_dir);
             notes.push(format!(
-                "{problems_on_disk} problems are kept on disk, because all of them take more than {} MiB of memory \
+                "{on_disk} problems are kept on disk in `{}`, because all of them take more than {} MiB of memory \
                  (`data.memory_mib`)",
-                source.data.memory_mib
+                dir.display(),
+                data.memory_mib
             ));
+            if is_in_memory(&dir) {
+                notes.push(format!(
+                    "warning: `{}` is in memory itself; name a folder on a disk by `data.spill_dir`",
+                    dir.display()
+                ));
+            }
         }
         if repeated > 0 {
             notes.push(format!(
@@ -136,7 +152,7 @@ impl Workload {
              another file or to none",
             train.len()
         );
-        let workload = Self::new(model, source, train, held_out.to_vec()?)?;
+        let workload = Self::new(model, source, train, held_out)?;
         let mut workload = Self { unused, notes, ..workload };
         if let Equality::Math { .. } = source.verifier.equality {
             workload.leave_out_unreadable()?;
@@ -162,7 +178,8 @@ impl Workload {
             false
         };
         self.train = self.train.filter(|problem| Ok::<_, RolloutError>(is_usable(problem)))?;
-        self.held_out.retain(&mut is_usable);
+        self.held_out =
+            self.held_out.filter(|problem| Ok::<_, RolloutError>(is_usable(problem)))?;
         self.notes.push(match first {
             None => format!("audit: {count} references, all usable"),
             Some(first) => format!(
@@ -178,7 +195,7 @@ impl Workload {
         model: Place,
         source: &Source<'_>,
         train: ProblemSet,
-        held_out: Vec<Problem>,
+        held_out: ProblemSet,
     ) -> Result<Self> {
         let load =
             LoadOptions { device: source.device, compute: source.compute.kind()?, base: None };
@@ -236,7 +253,14 @@ impl Workload {
         for warning in loaded.tokenizer.warnings() {
             note!("warning: {warning}");
         }
-        Ok(self.model_config.apply(loaded)?)
+        let loaded = self.model_config.apply(loaded)?;
+        if loaded.stop_tokens.is_empty() {
+            note!(
+                "warning: the model has no stop token, so that every completion is cut off at \
+                 `rollout.sampling.max_completion_len`; name one with --stop-token"
+            );
+        }
+        Ok(loaded)
     }
 
     /// The prompt format of the model: its chat template, or plain text when it has none. The models of this repository
@@ -253,6 +277,28 @@ impl Workload {
         }
         self.prompt.format(tokenizer, stop_tokens)
     }
+}
+
+/// Reads all problems of a file or folder, and warns of rows that are left out.
+///
+/// # Errors
+///
+/// As [`DataConfig::read_file`].
+pub(crate) fn read_all(path: &Path, columns: &Columns) -> Result<Vec<Problem>> {
+    let data =
+        DataConfig { columns: columns.clone(), memory_mib: u64::MAX, ..DataConfig::default() };
+    let read = data.read_file(&DataFile::new(path))?;
+    for rows in &read.dropped {
+        note!("warning: {rows}");
+    }
+    Ok(read.problems.to_vec()?)
+}
+
+/// A folder for temporary files on a disk, where the usual one is in memory.
+fn disk_for_temporary_files() -> Option<PathBuf> {
+    let lasting = PathBuf::from("/var/tmp");
+    let is_better = is_in_memory(&std::env::temp_dir()) && lasting.is_dir();
+    (is_better && !is_in_memory(&lasting)).then_some(lasting)
 }
 
 /// The equality of answers, unless the configuration names another. Problems that are made up compare text, because

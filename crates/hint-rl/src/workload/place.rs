@@ -158,5 +158,5 @@ pub fn pinned(kind: Kind, name: &str) -> Result<String> {
 }
 
 fn notice(line: &str) {
-    note!("{line}");
+    inform!("{line}");
 }

@@ -13,7 +13,7 @@ use crate::collect::parts::OwnParts;
 use crate::collect::pass::{CollectPass, Limits};
 use crate::collect::settle::settle;
 use crate::collect::stats::{CollectStats, Collected};
-use crate::data::Problem;
+use crate::data::{Problem, Problems};
 use crate::engine::{RolloutEngine, WeightSource};
 use crate::error::{RolloutError, Violations};
 use crate::evaluate::{Evaluation, EvaluationOptions, evaluate};
@@ -202,7 +202,7 @@ impl Collector {
     /// As [`evaluate`].
     pub fn evaluate(
         &mut self,
-        problems: &[Problem],
+        problems: &dyn Problems,
         options: &EvaluationOptions,
     ) -> Result<Evaluation, RolloutError> {
         let (activity, each) = (&self.activity, options.completions_per_problem);

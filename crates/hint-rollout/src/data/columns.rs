@@ -59,6 +59,18 @@ const SOLUTION: [&str; 1] = ["solution"];
 const LEVEL: [&str; 2] = ["level", "difficulty"];
 const ID: [&str; 4] = ["id", "problem_id", "unique_id", "uuid"];
 
+/// Words for no text, which programs write in place of it.
+const NOTHING: [&str; 7] = ["none", "null", "nan", "n/a", "na", "nil", "<na>"];
+
+/// Most bytes of a text. Prompts of it are encoded, which takes a thousand times its memory.
+const LONGEST_TEXT: usize = 1 << 22;
+
+/// Whether a column of this name is recognized.
+pub(super) fn is_usual(name: &str) -> bool {
+    let names = [&QUESTION[..], &ANSWER, &ACCEPTED, &HINT, &SOLUTION, &LEVEL, &ID];
+    names.iter().any(|names| names.contains(&name))
+}
+
 /// A row whose recognized columns are taken out.
 struct Fields<'a> {
     row: Map<String, Value>,
@@ -85,7 +97,7 @@ impl Columns {
             question.0 = format!("{}\n{input}", question.0);
         }
         let question = question.0;
-        let mut solution = fields.text("solution", self.solution.as_deref(), &SOLUTION)?;
+        let mut solution = fields.lines("solution", self.solution.as_deref(), &SOLUTION)?;
         let mut answers = fields.texts("answer", self.answer.as_deref(), &ANSWER)?.into_iter();
         let mut answer = answers.next();
         let mut accepted = answers.collect::<Vec<_>>();
@@ -104,8 +116,19 @@ impl Columns {
         }
         let answer = answer.filter(|answer| !answer.is_empty());
         let answer = answer.ok_or_else(|| fields.missing("answer", "a text or a number"))?;
-        let hint = fields.hint(self.hint.as_deref())?;
+        let hint = fields.lines("hint", self.hint.as_deref(), &HINT)?;
         let level = fields.text("level", self.level.as_deref(), &LEVEL)?;
+        let before = context.iter().map(|turn| &turn.content);
+        let questions = before.chain([&question]).map(|text| ("question", text));
+        let others =
+            [("answer", Some(&answer)), ("solution", solution.as_ref()), ("hint", hint.as_ref())];
+        let others = others.into_iter().filter_map(|(name, text)| Some((name, text?)));
+        if let Some((name, text)) =
+            questions.chain(others).find(|(_, text)| text.len() > LONGEST_TEXT)
+        {
+            let found = format!("{} bytes", text.len());
+            return Err(fields.error(name, "at most 4 MiB of text", found));
+        }
         let id = fields.text("id", self.id.as_deref(), &ID)?.unwrap_or_default();
         let columns = fields.row.into_iter().collect();
         Ok(Problem { id, question, context, answer, accepted, hint, solution, level, columns })
@@ -163,6 +186,7 @@ impl Fields<'_> {
             None => Ok(None),
             Some((Value::String(text), _)) => Ok(Some(text)),
             Some((Value::Number(number), _)) => Ok(Some(number.to_string())),
+            Some((Value::Bool(value), _)) => Ok(Some(value.to_string())),
             Some((other, name)) => Err(self.error(&name, "a text or a number", describe(&other))),
         }
     }
@@ -182,9 +206,11 @@ impl Fields<'_> {
         let mut texts = Vec::with_capacity(items.len());
         for item in items {
             match item {
+                Value::Null => {}
                 Value::String(text) if text.trim().is_empty() => {}
                 Value::String(text) => texts.push(text),
                 Value::Number(number) => texts.push(number.to_string()),
+                Value::Bool(value) => texts.push(value.to_string()),
                 other => {
                     let expected = "a text or a number, or a list of them";
                     return Err(self.error(&name, expected, describe(&other)));
@@ -194,18 +220,15 @@ impl Fields<'_> {
         Ok(texts)
     }
 
-    /// A text, or a list of texts, one per line.
-    fn hint(&mut self, named: Option<&str>) -> Result<Option<String>, RolloutError> {
-        let Some((value, name)) = self.first("hint", named, &HINT)? else { return Ok(None) };
-        let texts = match value {
-            Value::String(text) => vec![text],
-            Value::Number(number) => vec![number.to_string()],
-            Value::Array(items) if items.iter().all(Value::is_string) => {
-                let texts = items.iter().filter_map(Value::as_str);
-                texts.filter(|text| !text.trim().is_empty()).map(str::to_owned).collect()
-            }
-            other => return Err(self.error(&name, "a text", describe(&other))),
-        };
+    /// A text, or a list of texts, one per line. A word for no text is none.
+    fn lines(
+        &mut self,
+        field: &'static str,
+        named: Option<&str>,
+        usual: &[&'static str],
+    ) -> Result<Option<String>, RolloutError> {
+        let mut texts = self.texts(field, named, usual)?;
+        texts.retain(|text| !NOTHING.contains(&text.trim().to_lowercase().as_str()));
         Ok((!texts.is_empty()).then(|| texts.join("\n")))
     }
 

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::data::columns::Columns;
 use crate::data::problem::{Problem, hash};
-use crate::data::read::Reader;
+use crate::data::read::{DroppedRows, Reader};
 use crate::data::set::{ProblemSet, ProblemSetBuilder};
 use crate::error::{RolloutError, Violations};
 
@@ -26,6 +26,9 @@ pub struct DataConfig {
     pub extra_columns: Option<Vec<String>>,
     /// Whether only the first of several problems of the same [content](Problem::content) is kept.
     pub deduplicate: bool,
+    /// Largest share of rows that are left out, because they cannot be read or lack a question or an answer. With more,
+    /// and with 0 at the first one, reading is an error.
+    pub max_dropped_frac: f64,
     /// About how much memory problems may take, in MiB. Problems beyond it are kept in a temporary file, and
     /// read from there when a step takes them.
     pub memory_mib: u64,
@@ -41,6 +44,7 @@ impl Default for DataConfig {
             columns: Columns::default(),
             extra_columns: None,
             deduplicate: false,
+            max_dropped_frac: 0.5,
             memory_mib: 1024,
             spill_dir: None,
             files: Vec::new(),
@@ -74,6 +78,8 @@ pub struct ReadProblems {
     pub problems: ProblemSet,
     /// Problems that are left out because an earlier one has the same content.
     pub repeated: usize,
+    /// Rows that are left out because they cannot be read, of each file.
+    pub dropped: Vec<DroppedRows>,
 }
 
 impl DataFile {
@@ -101,7 +107,7 @@ impl DataConfig {
         let mut ids = HashSet::new();
         for file in &self.files {
             let name = file.name();
-            self.each(file, &mut |mut problem| {
+            let dropped = self.each(file, &mut |mut problem| {
                 if collection.repeats(&problem) {
                     return Ok(());
                 }
@@ -118,6 +124,7 @@ impl DataConfig {
                 problem.columns.insert(DATASET.to_owned(), Value::from(name.as_str()));
                 collection.problems.push(problem)
             })?;
+            collection.dropped.extend(dropped);
         }
         collection.finish()
     }
@@ -129,9 +136,10 @@ impl DataConfig {
     /// As [`DataConfig::read`].
     pub fn read_file(&self, file: &DataFile) -> Result<ReadProblems, RolloutError> {
         let mut collection = Collection::new(self);
-        self.each(file, &mut |problem| {
+        let dropped = self.each(file, &mut |problem| {
             if collection.repeats(&problem) { Ok(()) } else { collection.problems.push(problem) }
         })?;
+        collection.dropped.extend(dropped);
         collection.finish()
     }
 
@@ -140,9 +148,10 @@ impl DataConfig {
         &self,
         file: &DataFile,
         sink: &mut dyn FnMut(Problem) -> Result<(), RolloutError>,
-    ) -> Result<(), RolloutError> {
+    ) -> Result<Option<DroppedRows>, RolloutError> {
         let columns = file.columns.as_ref().unwrap_or(&self.columns);
-        let reader = Reader::new(columns, self.extra_columns.as_deref());
+        let extra_columns = self.extra_columns.as_deref();
+        let reader = Reader::new(columns, extra_columns, self.max_dropped_frac);
         reader.read(std::slice::from_ref(&file.path), sink)
     }
 
@@ -155,6 +164,7 @@ impl DataConfig {
 
     /// Reports every value that is out of range.
     pub fn check(&self, at: &mut Violations) {
+        at.share("max_dropped_frac", self.max_dropped_frac);
         let mut names = HashSet::new();
         for (index, file) in self.files.iter().enumerate() {
             at.within(format_args!("files[{index}]"), |at| {
@@ -175,13 +185,15 @@ struct Collection<'c> {
     /// Hashes of the questions so far, where repetitions are left out.
     seen: Option<HashSet<u128>>,
     repeated: usize,
+    dropped: Vec<DroppedRows>,
 }
 
 impl<'c> Collection<'c> {
     fn new(config: &'c DataConfig) -> Self {
         let memory = config.memory_mib.saturating_mul(1 << 20);
         let problems = ProblemSetBuilder::new(memory, config.spill_dir.as_deref());
-        Self { problems, seen: config.deduplicate.then(HashSet::new), repeated: 0 }
+        let (repeated, dropped) = (0, Vec::new());
+        Self { problems, seen: config.deduplicate.then(HashSet::new), repeated, dropped }
     }
 
     /// Whether a problem is left out because an earlier one has the same content.
@@ -193,6 +205,7 @@ impl<'c> Collection<'c> {
     }
 
     fn finish(self) -> Result<ReadProblems, RolloutError> {
-        Ok(ReadProblems { problems: self.problems.finish()?, repeated: self.repeated })
+        let Self { problems, repeated, dropped, .. } = self;
+        Ok(ReadProblems { problems: problems.finish()?, repeated, dropped })
     }
 }

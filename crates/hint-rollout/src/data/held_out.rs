@@ -6,9 +6,9 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::data::columns::Columns;
+use crate::data::config::{DataConfig, DataFile};
 use crate::data::problem::place;
-use crate::data::read::read_problems_from;
+use crate::data::read::DroppedRows;
 use crate::data::set::{ProblemSet, Problems};
 use crate::error::RolloutError;
 use crate::run::no_fields;
@@ -30,7 +30,8 @@ pub enum HeldOut {
     /// The problems of another file. Training problems of the same [content](crate::Problem::content) are not
     /// trained on; ids are unique in each file, and may coincide between the two.
     File {
-        /// A file, as [`read_problems`](crate::data::read_problems) reads.
+        /// A file, as [`read_problems`](crate::data::read_problems) reads. Rows that cannot be read are left out, and
+        /// problems are kept on disk, as those of the training file are.
         path: PathBuf,
     },
 }
@@ -45,6 +46,8 @@ pub struct Split {
     pub held_out: ProblemSet,
     /// Training problems that are left out because they are held out under another id.
     pub removed: Vec<Removed>,
+    /// Rows of a held-out file that are left out, because they cannot be read.
+    pub dropped: Vec<DroppedRows>,
     /// Problems that are held out, but more than are evaluated.
     pub unused: usize,
 }
@@ -82,22 +85,27 @@ impl fmt::Display for Removed {
 }
 
 impl HeldOut {
-    /// Splits `problems`, keeping their order. `columns` apply to a held-out file, which is kept in memory.
+    /// Splits `problems`, keeping their order. `data` applies to a held-out file.
     ///
     /// # Errors
     ///
-    /// As [`read_problems_from`], for a held-out file; errors of reading a problem.
+    /// As [`DataConfig::read_file`], for a held-out file; errors of reading a problem.
     pub fn split(
         &self,
         problems: impl Into<ProblemSet>,
-        columns: &Columns,
+        data: &DataConfig,
     ) -> Result<Split, RolloutError> {
         let problems = problems.into();
+        let mut dropped = Vec::new();
         let (train, held_out) = match self {
             Self::None => return Ok(Split { train: problems, ..Split::default() }),
             Self::Share { frac } => problems
                 .partition(|problem| Ok::<_, RolloutError>(!is_held_out(&problem.id, *frac)))?,
-            Self::File { path } => (problems, read_problems_from(&[path], columns)?.into()),
+            Self::File { path } => {
+                let read = data.read_file(&DataFile::new(path))?;
+                dropped = read.dropped;
+                (problems, read.problems)
+            }
         };
         let mut contents = HashMap::new();
         for (index, problem) in held_out.iter().enumerate() {
@@ -110,7 +118,7 @@ impl HeldOut {
             removed.push(Removed { id: problem.id.clone(), held_out });
             Ok::<_, RolloutError>(false)
         })?;
-        Ok(Split { train, held_out, removed, unused: 0 })
+        Ok(Split { train, held_out, removed, dropped, unused: 0 })
     }
 }
 
@@ -198,7 +206,7 @@ mod tests {
             Problem::new("x", " What is 1 + 1?", "2"),
             Problem::new("2", "2 + 2", "4"),
         ];
-        let split = HeldOut::File { path }.split(train, &Columns::default()).unwrap();
+        let split = HeldOut::File { path }.split(train, &DataConfig::default()).unwrap();
         assert_eq!(ids(&split.train).into_iter().collect::<Vec<_>>(), ["1"]);
         assert_eq!(split.held_out.len(), 2);
         assert_eq!(
@@ -209,7 +217,7 @@ mod tests {
         // The same question on both sides of a share.
         let all = (0..40).map(|id| Problem::new(id.to_string(), (id / 2).to_string(), "1"));
         let split = HeldOut::Share { frac: 0.5 }
-            .split(all.collect::<ProblemSet>(), &Columns::default())
+            .split(all.collect::<ProblemSet>(), &DataConfig::default())
             .unwrap();
         let contents = |set: &ProblemSet| {
             set.iter().map(|problem| problem.unwrap().content()).collect::<Vec<_>>()

@@ -10,6 +10,7 @@
 
 mod columns;
 mod config;
+mod files;
 mod held_out;
 mod hint;
 mod problem;
@@ -21,9 +22,10 @@ mod spill;
 pub use columns::Columns;
 pub(crate) use config::DATASET;
 pub use config::{DataConfig, DataFile, ReadProblems};
+pub use files::named_split;
 pub use held_out::{HeldOut, Removed, Split, is_held_out};
 pub use hint::{AllowedLeak, Hint, HintKind, HintLevel};
 pub use problem::{Problem, Turn};
-pub use read::{parse_problems, read_problems, read_problems_from};
+pub use read::{DroppedRows, parse_problems, read_problems, read_problems_from};
 pub use rows::parse_row;
 pub use set::{ByText, ProblemSet, ProblemSetBuilder, Problems};

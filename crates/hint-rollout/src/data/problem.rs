@@ -104,8 +104,8 @@ impl Problem {
         texts.flat_map(str::split_whitespace).collect::<Vec<_>>().join(" ")
     }
 
-    /// A hash of [`Problem::content`].
-    pub(crate) fn content_hash(&self) -> u128 {
+    /// A hash of [`Problem::content`]. Problems of equal hashes have the same content.
+    pub fn content_hash(&self) -> u128 {
         hash(&self.content())
     }
 

@@ -1,19 +1,25 @@
 //! Reading problems from files.
 
 use std::collections::HashMap;
+use std::error::Error;
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
 use crate::data::columns::Columns;
+use crate::data::files::files;
 use crate::data::problem::{Problem, hash};
-use crate::data::rows::{each_row, text_rows};
+use crate::data::rows::{Row, each_row, text_rows};
 use crate::error::RolloutError;
 use crate::run::fnv1a;
 
-/// Reads problems from a file, or from all files of a folder in the order of their names. Formats are
-/// JSON lines or a JSON array, and with the feature `formats` CSV, Parquet, and files compressed by
-/// gzip or zstd. The content decides, not the name.
+/// Reads problems from a file, or from the files of a folder in the order of their names. Formats are JSON lines, a JSON
+/// array, and objects over several lines. With the feature `formats` also CSV, Parquet, UTF-16, and files compressed by
+/// gzip, zstd, bzip2 or xz. The content decides, not the name.
+///
+/// A folder counts with the folders below it. Files that are not named as data, such as a `README.md`, count only where
+/// there are no others. A folder with several splits, such as `train` and `test`, is an error.
 ///
 /// [`Columns`] lists the names under which columns are recognized. Numbers are accepted as answers,
 /// ids and levels, and keep their digits. Blank texts are absent. A problem without an id gets one that
@@ -39,7 +45,7 @@ pub fn read_problems_from(
     columns: &Columns,
 ) -> Result<Vec<Problem>, RolloutError> {
     let mut problems = Vec::new();
-    Reader::new(columns, None).read(paths, &mut |problem| {
+    Reader::new(columns, None, 0.0).read(paths, &mut |problem| {
         problems.push(problem);
         Ok(())
     })?;
@@ -53,34 +59,42 @@ pub fn read_problems_from(
 /// As [`read_problems`].
 pub fn parse_problems(text: &str, origin: &Path) -> Result<Vec<Problem>, RolloutError> {
     let columns = Columns::default();
-    let mut reader = Reader::new(&columns, None);
+    let mut reader = Reader::new(&columns, None, 0.0);
     reader.files.push(origin.to_path_buf());
     let mut problems = Vec::new();
     text_rows(text.as_bytes(), origin, &mut |number, row| {
-        problems.push(reader.problem(number, row)?);
+        problems.extend(reader.take(number, row)?);
         Ok(())
     })?;
     reader.finish(Some(origin))?;
     Ok(problems)
 }
 
-/// The file itself, or the files of a folder.
-fn files(path: &Path) -> Result<Vec<PathBuf>, RolloutError> {
-    if !path.is_dir() {
-        return Ok(vec![path.to_path_buf()]);
-    }
-    let failed = |source| RolloutError::ReadProblems { path: path.to_path_buf(), source };
-    let mut files = Vec::new();
-    for entry in std::fs::read_dir(path).map_err(failed)? {
-        let entry = entry.map_err(failed)?;
-        let is_hidden = entry.file_name().to_string_lossy().starts_with('.');
-        if entry.path().is_file() && !is_hidden {
-            files.push(entry.path());
-        }
-    }
-    files.sort();
-    Ok(files)
+/// Rows that are left out, because they cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DroppedRows {
+    /// How many.
+    pub count: usize,
+    /// Among how many.
+    pub rows: usize,
+    /// Where the first one is, and what is wrong with it.
+    pub first: String,
 }
+
+impl fmt::Display for DroppedRows {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { count, rows, first } = self;
+        write!(
+            f,
+            "{count} of {rows} rows are left out, because they cannot be read (`data.max_dropped_frac`); the \
+             first: {first}"
+        )
+    }
+}
+
+/// After so many rows, of which none can be read, no other is tried.
+const HOPELESS: usize = 1000;
 
 /// Makes problems of rows, and keeps none of them.
 pub(crate) struct Reader<'c> {
@@ -91,26 +105,59 @@ pub(crate) struct Reader<'c> {
     files: Vec<PathBuf>,
     /// File and line at which each id was used first, by a hash of the id.
     first: HashMap<u128, (u32, u32)>,
+    /// Largest share of rows that are left out.
+    max_dropped_frac: f64,
+    rows: usize,
+    dropped: usize,
+    /// Of the first row that is left out.
+    error: Option<RolloutError>,
 }
 
 impl<'c> Reader<'c> {
-    pub(crate) fn new(columns: &'c Columns, extra_columns: Option<&'c [String]>) -> Self {
-        Self { columns, extra_columns, files: Vec::new(), first: HashMap::new() }
+    pub(crate) fn new(
+        columns: &'c Columns,
+        extra_columns: Option<&'c [String]>,
+        max_dropped_frac: f64,
+    ) -> Self {
+        let (files, first) = (Vec::new(), HashMap::new());
+        let (rows, dropped, error) = (0, 0, None);
+        Self { columns, extra_columns, files, first, max_dropped_frac, rows, dropped, error }
     }
 
-    /// Hands the problems of files and folders to `sink`, one after the other.
+    /// Hands the problems of files and folders to `sink`, one after the other. The rows that are left out.
     pub(crate) fn read(
         mut self,
         paths: &[impl AsRef<Path>],
         sink: &mut dyn FnMut(Problem) -> Result<(), RolloutError>,
-    ) -> Result<(), RolloutError> {
+    ) -> Result<Option<DroppedRows>, RolloutError> {
         for path in paths {
             for file in files(path.as_ref())? {
                 self.files.push(file.clone());
-                each_row(&file, &mut |number, row| sink(self.problem(number, row)?))?;
+                each_row(&file, &mut |number, row| {
+                    self.take(number, row)?.map_or(Ok(()), &mut *sink)
+                })?;
             }
         }
         self.finish(paths.first().map(AsRef::as_ref))
+    }
+
+    /// The problem of a row, unless the row is left out.
+    fn take(&mut self, number: usize, row: Row) -> Result<Option<Problem>, RolloutError> {
+        self.rows += 1;
+        match row.and_then(|row| self.problem(number, row)) {
+            Ok(problem) => Ok(Some(problem)),
+            Err(error @ RolloutError::DuplicateProblem { .. }) => Err(error),
+            Err(error) if self.max_dropped_frac == 0.0 => Err(error),
+            Err(error) => {
+                self.dropped += 1;
+                let first = self.error.take().unwrap_or(error);
+                if self.first.is_empty() && self.dropped >= HOPELESS {
+                    return Err(first);
+                }
+                self.error = Some(first);
+                Ok(None)
+            }
+        }
     }
 
     /// The problem of a row of the present file.
@@ -143,12 +190,26 @@ impl<'c> Reader<'c> {
         Ok(problem)
     }
 
-    fn finish(self, origin: Option<&Path>) -> Result<(), RolloutError> {
-        match origin {
-            Some(path) if self.first.is_empty() => {
+    fn finish(self, origin: Option<&Path>) -> Result<Option<DroppedRows>, RolloutError> {
+        let Self { rows, dropped: count, max_dropped_frac: limit, .. } = self;
+        match (self.error, origin) {
+            // What is wrong with all of them is wrong with the first one.
+            (Some(first), _) if self.first.is_empty() => Err(first),
+            (Some(first), _) if count as f64 > limit * rows as f64 => {
+                Err(RolloutError::DroppedRows { count, rows, limit, first: Box::new(first) })
+            }
+            (Some(first), _) => Ok(Some(DroppedRows { count, rows, first: with_causes(&first) })),
+            (None, Some(path)) if self.first.is_empty() => {
                 Err(RolloutError::NoProblems { path: path.to_path_buf() })
             }
-            _ => Ok(()),
+            (None, _) => Ok(None),
         }
     }
+}
+
+/// An error with what caused it.
+fn with_causes(error: &RolloutError) -> String {
+    let causes = std::iter::successors(error.source(), |error| (*error).source());
+    let causes = causes.map(ToString::to_string);
+    std::iter::once(error.to_string()).chain(causes).collect::<Vec<_>>().join(": ")
 }

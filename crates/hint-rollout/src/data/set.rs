@@ -1,13 +1,13 @@
 //! Problems in memory or on disk.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use serde_json::Value;
 
-use crate::data::problem::{Problem, place};
+use crate::data::problem::{Problem, hash, place};
 use crate::data::spill::{Spill, SpillWriter};
 use crate::error::RolloutError;
 
@@ -31,17 +31,15 @@ pub trait Problems {
         self.len() == 0
     }
 
-    /// The indices of the problems with these ids, in order. Looks at every problem by default.
+    /// The indices of the problems with these ids, in order, each with its id. Looks at every problem by default.
     ///
     /// # Errors
     ///
     /// As [`Problems::at`].
-    fn find(&self, ids: &BTreeSet<&str>) -> Result<Vec<usize>, RolloutError> {
+    fn find<'i>(&self, ids: &BTreeSet<&'i str>) -> Result<Vec<(usize, &'i str)>, RolloutError> {
         let mut found = Vec::new();
         for index in 0..self.len() {
-            if ids.contains(&*self.at(index)?.id) {
-                found.push(index);
-            }
+            found.extend(ids.get(&*self.at(index)?.id).map(|id| (index, *id)));
         }
         Ok(found)
     }
@@ -76,6 +74,16 @@ impl dyn Problems + '_ {
 impl Problems for Vec<Problem> {
     fn len(&self) -> usize {
         self.len()
+    }
+
+    fn at(&self, index: usize) -> Result<Cow<'_, Problem>, RolloutError> {
+        Ok(Cow::Borrowed(&self[index]))
+    }
+}
+
+impl Problems for &[Problem] {
+    fn len(&self) -> usize {
+        <[Problem]>::len(self)
     }
 
     fn at(&self, index: usize) -> Result<Cow<'_, Problem>, RolloutError> {
@@ -208,15 +216,18 @@ impl Problems for ProblemSet {
         self.store.at(self.members[index])
     }
 
-    fn find(&self, ids: &BTreeSet<&str>) -> Result<Vec<usize>, RolloutError> {
-        let keys = ids.iter().map(|id| key(id)).collect();
-        let mut found = Vec::new();
-        for (index, &member) in self.members.iter().enumerate() {
-            if self.store.may_be(member, &keys) && ids.contains(&*self.at(index)?.id) {
-                found.push(index);
+    /// Reads no problem.
+    fn find<'i>(&self, ids: &BTreeSet<&'i str>) -> Result<Vec<(usize, &'i str)>, RolloutError> {
+        let keys = ids.iter().map(|id| (hash(id), *id)).collect::<HashMap<_, _>>();
+        let id = |member: u32| {
+            let index = member as usize;
+            match (self.store.kept.get(index), &self.store.spill) {
+                (None, Some(spill)) => keys.get(&spill.key(index - self.store.kept.len())).copied(),
+                _ => ids.get(&*self.store.kept[index].id).copied(),
             }
-        }
-        Ok(found)
+        };
+        let members = self.members.iter().enumerate();
+        Ok(members.filter_map(|(index, member)| Some((index, id(*member)?))).collect())
     }
 
     fn by_column(&self, column: &str) -> Result<Arc<ByText>, RolloutError> {
@@ -257,22 +268,6 @@ impl Store {
             _ => Ok(Cow::Borrowed(&self.kept[index])),
         }
     }
-
-    /// Whether the id of a member may have one of these keys.
-    fn may_be(&self, member: u32, keys: &BTreeSet<u64>) -> bool {
-        let index = member as usize;
-        match &self.spill {
-            Some(spill) if index >= self.kept.len() => {
-                keys.contains(&spill.key(index - self.kept.len()))
-            }
-            _ => true,
-        }
-    }
-}
-
-/// Place of a problem on disk.
-fn key(id: &str) -> u64 {
-    crate::run::fnv1a(id.as_bytes())
 }
 
 /// Makes a [`ProblemSet`] of problems one after the other.
@@ -326,7 +321,7 @@ impl<'d> ProblemSetBuilder<'d> {
             }
         }
         match &mut self.spill {
-            Some(spill) => spill.push(&problem, key(&problem.id)),
+            Some(spill) => spill.push(&problem, hash(&problem.id)),
             None => Ok(()),
         }
     }

@@ -16,7 +16,7 @@ pub(super) struct Spill {
     /// End of each problem in the file.
     ends: Vec<u64>,
     /// A hash of the id of each.
-    keys: Vec<u64>,
+    keys: Vec<u128>,
 }
 
 impl Spill {
@@ -24,7 +24,7 @@ impl Spill {
         self.ends.len()
     }
 
-    pub(super) fn key(&self, row: usize) -> u64 {
+    pub(super) fn key(&self, row: usize) -> u128 {
         self.keys[row]
     }
 
@@ -49,7 +49,7 @@ pub(super) struct SpillWriter {
     /// Bytes written.
     at: u64,
     ends: Vec<u64>,
-    keys: Vec<u64>,
+    keys: Vec<u128>,
 }
 
 impl SpillWriter {
@@ -63,7 +63,7 @@ impl SpillWriter {
         Ok(Self { file, dir, at: 0, ends: Vec::new(), keys: Vec::new() })
     }
 
-    pub(super) fn push(&mut self, problem: &Problem, key: u64) -> Result<(), RolloutError> {
+    pub(super) fn push(&mut self, problem: &Problem, key: u128) -> Result<(), RolloutError> {
         let failed = |source| failed(self.dir.as_deref(), source);
         let bytes = serde_json::to_vec(problem).map_err(|error| failed(error.into()))?;
         self.file.write_all(&bytes).map_err(failed)?;

@@ -48,6 +48,34 @@ pub enum RolloutError {
         source: serde_json::Error,
     },
 
+    /// A row of a problem file cannot be read, while others can.
+    #[error("{}:{line}: the row cannot be read", path.display())]
+    ProblemBytes {
+        /// The file.
+        path: PathBuf,
+        /// Line number, or the number of the row in a table, from 1.
+        line: usize,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+
+    /// More rows cannot be read than may be left out.
+    #[error(
+        "{count} of {rows} rows cannot be read, where `data.max_dropped_frac` allows a share of {limit}; the first"
+    )]
+    DroppedRows {
+        /// Rows that cannot be read.
+        count: usize,
+        /// Rows there are.
+        rows: usize,
+        /// Largest share that may be left out.
+        limit: f64,
+        /// The fault of the first one.
+        #[source]
+        first: Box<Self>,
+    },
+
     /// A field of a problem is missing or has the wrong type.
     #[error("{}:{line}: field `{field}`: expected {expected}, found {found}", path.display())]
     ProblemField {

@@ -1,10 +1,11 @@
 //! Evaluation on plain prompts: the success of a policy without hints.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use hint_reward::{Rubric, Score, Verdict};
 
-use crate::data::Problem;
+use crate::data::{Problem, Problems};
 use crate::engine::{
     Completion, GenerationRequest, RolloutEngine, StopReason, TooLong, check_contract,
 };
@@ -71,7 +72,7 @@ pub fn evaluate(
     engine: &mut dyn RolloutEngine,
     format: &dyn PromptFormat,
     rubric: &Arc<Rubric>,
-    problems: &[Problem],
+    problems: &dyn Problems,
     options: &EvaluationOptions,
     on_progress: &mut dyn FnMut(usize),
 ) -> Result<Evaluation, RolloutError> {
@@ -81,25 +82,31 @@ pub fn evaluate(
     }
     let seed = Seed::new(options.seed).named("evaluate");
     let limit = engine.max_prompt_len(&options.sampling).unwrap_or(usize::MAX);
-    let mut left_out = Vec::new();
-    let mut asked = Vec::with_capacity(problems.len());
-    for problem in problems {
-        let prompt = format.encode(problem, None)?;
-        if prompt.len() <= limit {
-            asked.push((problem, prompt));
-        } else if options.too_long == TooLong::Abort {
-            let (problem, len) = (problem.id.clone(), prompt.len());
-            return Err(RolloutError::TooLong { problem, what: "prompt", len, limit });
-        } else {
-            left_out.push(problem.id.clone());
+    let (mut left_out, mut columns) = (Vec::new(), Vec::new());
+    let (mut outcomes, mut groups) = (Vec::new(), Vec::new());
+    let mut rest = problems.iter();
+    loop {
+        // Of problems on disk, those of a call are in memory.
+        let mut chunk = Vec::new();
+        for problem in &mut rest {
+            let problem = problem?;
+            let prompt = format.encode(&problem, None)?;
+            if prompt.len() <= limit {
+                chunk.push((problem, prompt));
+            } else if options.too_long == TooLong::Abort {
+                let (problem, len) = (problem.id.clone(), prompt.len());
+                return Err(RolloutError::TooLong { problem, what: "prompt", len, limit });
+            } else {
+                left_out.push(problem.id.clone());
+            }
+            if chunk.len() == options.problems_per_call {
+                break;
+            }
         }
-    }
-    if asked.is_empty() {
-        return Err(RolloutError::NothingToEvaluate);
-    }
-    let (mut outcomes, mut groups) = (Vec::with_capacity(asked.len()), Vec::new());
-    for chunk in asked.chunks(options.problems_per_call) {
-        let request = |(problem, prompt): &(&Problem, Vec<u32>)| {
+        if chunk.is_empty() {
+            break;
+        }
+        let request = |(problem, prompt): &(Cow<'_, Problem>, Vec<u32>)| {
             let (count, sampling) = (options.completions_per_problem, options.sampling.clone());
             let seed = seed.named(&problem.id).value();
             GenerationRequest::new(prompt.clone(), count, seed, sampling)
@@ -124,6 +131,7 @@ pub fn evaluate(
         let sampled = sampled.into_iter().zip(scored);
         for ((problem, prompt), (completions, (_, (answers, scores)))) in chunk.iter().zip(sampled)
         {
+            columns.push(options.by.iter().map(|column| problem.text_of(column)).collect());
             outcomes.push(outcome(problem, &completions, &scores, rubric));
             if options.kept_completions > 0 {
                 let all = completions.into_iter().zip(answers.texts.clone()).zip(scores);
@@ -134,8 +142,10 @@ pub fn evaluate(
         }
         on_progress(outcomes.len());
     }
-    let problems = asked.into_iter().map(|(problem, _)| problem).collect::<Vec<_>>();
-    Ok(Evaluation::new(&problems, outcomes, left_out, groups, options))
+    if outcomes.is_empty() {
+        return Err(RolloutError::NothingToEvaluate);
+    }
+    Ok(Evaluation::new(&columns, outcomes, left_out, groups, options))
 }
 
 fn outcome(

@@ -6,7 +6,6 @@ use hint_reward::Verdict;
 use hint_reward::extract::AnswerSource;
 use serde::{Deserialize, Serialize};
 
-use crate::data::Problem;
 use crate::engine::Sampling;
 use crate::evaluate::estimators::{Votes, maj_at_k, pass_at_k};
 use crate::evaluate::interval::{Estimate, quantile};
@@ -124,8 +123,9 @@ impl Evaluation {
         self.overall.avg.value
     }
 
+    /// `columns` has the text of each of [`EvaluationOptions::by`], by problem.
     pub(super) fn new(
-        problems: &[&Problem],
+        columns: &[Vec<Option<String>>],
         outcomes: Vec<ProblemOutcome>,
         left_out: Vec<String>,
         groups: Vec<RolloutGroup>,
@@ -134,10 +134,10 @@ impl Evaluation {
         let seed = Seed::new(options.seed).named("bootstrap");
         let scores = |outcomes: &[&ProblemOutcome]| EvaluationScores::new(outcomes, options, seed);
         let mut by = BTreeMap::new();
-        for column in &options.by {
+        for (at, column) in options.by.iter().enumerate() {
             let mut slices = BTreeMap::<String, Vec<&ProblemOutcome>>::new();
-            for (problem, outcome) in problems.iter().zip(&outcomes) {
-                if let Some(value) = problem.text_of(column) {
+            for (texts, outcome) in columns.iter().zip(&outcomes) {
+                if let Some(value) = texts[at].clone() {
                     slices.entry(value).or_default().push(outcome);
                 }
             }

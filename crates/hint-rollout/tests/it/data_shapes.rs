@@ -75,6 +75,7 @@ fn a_json_array_is_read_as_lines_are() {
     assert!(error.expect_err("2 is no row").to_string().starts_with("rows.json:2:"));
     for (text, count) in [
         (" [ ] ", 0),
+        (r#"[{"question": 1, "answer": 1},]"#, 1),
         (r#"[{"question": "a ] , \" [", "answer": [1, 2], "x": {"y": [{}]}}]"#, 1),
         ("\u{feff}\n[{\"question\": 1, \"answer\": 1},{\"question\": 2, \"answer\": 2}]\n", 2),
     ] {
@@ -86,7 +87,6 @@ fn a_json_array_is_read_as_lines_are() {
     }
     for damaged in [
         r#"[{"question": 1, "answer": 1}"#,
-        r#"[{"question": 1, "answer": 1},]"#,
         r#"[{"question": 1"#,
         r#"[{"question": 1, "answer": 1}] x"#,
         "[",
@@ -171,12 +171,69 @@ fn a_folder_of_shards_is_one_data_set_with_unique_ids() {
     write("b.jsonl", &row("2"));
     write("a.jsonl", &(row("0") + &row("1")));
     write(".hidden", "?");
+    // What comes with data, and holds none.
+    write("README.md", "# Sums");
+    write("dataset_info.json", "{}");
     let problems = read_problems(folder.path()).expect("two shards");
     assert_eq!(problems.iter().map(|problem| &*problem.id).collect::<Vec<_>>(), ["0", "1", "2"]);
     write("c.jsonl", &row("1"));
     let error = read_problems(folder.path()).expect_err("an id is used twice");
     assert!(matches!(&error, RolloutError::DuplicateProblem { first_line: 2, .. }), "{error}");
     assert!(error.to_string().contains("a.jsonl:2"), "{error}");
+}
+
+#[test]
+fn a_folder_with_several_splits_is_not_one_data_set() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    std::fs::create_dir(folder.path().join("data")).expect("a folder");
+    let write = |name: &str| {
+        let row = format!("{{\"question\": \"{name}\", \"answer\": \"1\"}}\n");
+        std::fs::write(folder.path().join(name), row).expect("the file is written");
+    };
+    write("data/train-00000-of-00002.jsonl");
+    write("data/train-00001-of-00002.jsonl");
+    write("README.md");
+    assert_eq!(read_problems(folder.path()).expect("a split in two files").len(), 2);
+    write("data/test-00000-of-00001.jsonl");
+    let error = read_problems(folder.path()).expect_err("the test split is not trained on");
+    let source = std::error::Error::source(&error).expect("a cause").to_string();
+    let expected = ["several splits", "test, such as `", "data/train-00000-of-00002.jsonl"];
+    assert!(expected.iter().all(|expected| source.contains(expected)), "{source}");
+    // Without a file that is named as data, all files count.
+    let other = tempfile::tempdir().expect("a temporary folder");
+    let row = r#"{"question": "q", "answer": "1"}"#;
+    std::fs::write(other.path().join("rows"), row).expect("the file is written");
+    assert_eq!(read_problems(other.path()).expect("rows").len(), 1);
+}
+
+#[test]
+fn objects_over_several_lines_and_a_list_inside_of_one_are_rows() {
+    let objects = "\n{\n \"question\": \"a }\",\n \"answer\": 1\n}\n{\n \"question\": \"b\", \"answer\": 2 }\n";
+    let problems = parse_problems(objects, Path::new("rows.json")).expect("as `jq` prints them");
+    assert_eq!((&*problems[0].question, &*problems[1].answer), ("a }", "2"));
+    for around in ["{\"data\": LIST}", "{\n\"version\": \"1\",\n\"examples\": LIST\n}\n"] {
+        let list = r#"[{"question": "a", "answer": 1}, {"question": "b", "answer": 2}]"#;
+        let text = around.replace("LIST", list);
+        let problems = parse_problems(&text, Path::new("rows.json")).expect("a list inside");
+        assert_eq!(problems.len(), 2, "{around}");
+    }
+    // A chat is no list of rows.
+    let chat = r#"{"prompt": [{"role": "user", "content": "q"}], "answer": "1"}"#;
+    assert_eq!(parse_problems(chat, Path::new("rows.json")).expect("one row").len(), 1);
+    let open = parse_problems("{\n\"question\": \"a\",\n", Path::new("rows.json"));
+    assert!(open.expect_err("it is cut off").to_string().starts_with("rows.json:"));
+}
+
+#[test]
+fn numbers_that_python_writes_and_words_for_nothing_are_absent() {
+    let text = r#"{"question": "q", "answer": true, "hint": NaN, "solution": "None", "x": [Infinity, -Infinity, 1]}"#;
+    let problem = one(text);
+    assert_eq!((&*problem.answer, &problem.hint, &problem.solution), ("true", &None, &None));
+    assert_eq!(problem.columns["x"], serde_json::json!([null, null, 1]));
+    let text = r#"{"question": "q", "answer": [null, "None"], "hints": [null, "a", "n/a"], "level": 2, "solution": ["a", "b"]}"#;
+    let problem = one(text);
+    assert_eq!((&*problem.answer, problem.hint.as_deref()), ("None", Some("a")));
+    assert_eq!(problem.solution.as_deref(), Some("a\nb"));
 }
 
 #[cfg(feature = "formats")]
@@ -204,6 +261,10 @@ mod formats {
         assert_eq!(problems[1].hint, None);
         let tabs = "question\tanswer\n1+1\t2\n";
         assert_eq!(read("rows.tsv", tabs.as_bytes())[0].answer, "2");
+        // As a spreadsheet writes it where a comma is for decimals, with a name that has other signs.
+        let semicolons = "question;answer;choices (a,b,c,d|e)\n1,5+1?;2,5;\n";
+        assert_eq!(read("rows.csv", semicolons.as_bytes())[0].answer, "2,5");
+        assert_eq!(read("rows", b"question|answer\n1+1|2\n")[0].answer, "2");
     }
 
     #[test]
@@ -231,6 +292,15 @@ mod formats {
         let text = r#"{"question": "1+1", "answer": 2}"#;
         let zstd = zstd::encode_all(text.as_bytes(), 1).expect("memory does not fail");
         assert_eq!(read("b", &zstd)[0].answer, "2");
+        let mut bzip2 = bzip2::write::BzEncoder::new(Vec::new(), bzip2::Compression::fast());
+        bzip2.write_all(text.as_bytes()).expect("memory does not fail");
+        assert_eq!(read("c", &bzip2.finish().expect("memory does not fail"))[0].answer, "2");
+        // By `xz --check=crc32`.
+        let xz = b"\xfd\x37\x7a\x58\x5a\x00\x00\x01\x69\x22\xde\x36\x02\x00\x21\x01\x16\x00\x00\x00\x74\x2f\
+              \xe5\xa3\x01\x00\x1f\x7b\x22\x71\x75\x65\x73\x74\x69\x6f\x6e\x22\x3a\x20\x22\x31\x2b\x31\
+              \x22\x2c\x20\x22\x61\x6e\x73\x77\x65\x72\x22\x3a\x20\x32\x7d\x00\xf1\xba\x4c\xb1\x00\x01\
+              \x34\x20\x14\x66\xc2\xa0\x90\x42\x99\x0d\x01\x00\x00\x00\x00\x01\x59\x5a";
+        assert_eq!(read("d", xz)[0].answer, "2");
     }
 
     #[test]
@@ -244,22 +314,39 @@ mod formats {
             required binary question (UTF8);
             required group reward_model { required binary ground_truth (UTF8); }
             required int64 index;
+            required float share;
+            required binary note;
+            required group tags (MAP) {
+                repeated group key_value { required binary key (UTF8); required int64 value; }
+            }
         }";
         let schema = Arc::new(parse_message_type(schema).expect("a schema"));
         let mut bytes = Vec::new();
         let mut file =
             SerializedFileWriter::new(&mut bytes, schema, Arc::default()).expect("a file");
         let mut group = file.next_row_group().expect("a group of rows");
-        let texts = [["1+1", "2+2"], ["2", "4"]].map(|column| column.map(ByteArray::from));
-        let mut texts = texts.iter();
+        let texts = [["1+1", "2+2"], ["2", "4"], ["n", "ä"], ["k", "l"]];
+        let texts = texts.map(|column| column.map(ByteArray::from));
+        let (mut texts, mut is_in_map) = (texts.iter(), false);
         while let Some(mut column) = group.next_column().expect("a column") {
             match column.untyped() {
                 ColumnWriter::ByteArrayColumnWriter(writer) => {
-                    let texts = texts.next().expect("two columns of texts");
-                    writer.write_batch(texts, None, None).expect("memory does not fail");
+                    let texts = texts.next().expect("four columns of texts");
+                    let levels = (texts[0] == ByteArray::from("k")).then_some(([1, 1], [0, 0]));
+                    let (definition, repetition) =
+                        levels.as_ref().map(|(one, other)| (&one[..], &other[..])).unzip();
+                    writer.write_batch(texts, definition, repetition).expect("memory");
+                }
+                ColumnWriter::Int64ColumnWriter(writer) if is_in_map => {
+                    let levels = (Some(&[1, 1][..]), Some(&[0, 0][..]));
+                    writer.write_batch(&[7, 8], levels.0, levels.1).expect("memory");
                 }
                 ColumnWriter::Int64ColumnWriter(writer) => {
+                    is_in_map = true;
                     writer.write_batch(&[7, 8], None, None).expect("memory does not fail");
+                }
+                ColumnWriter::FloatColumnWriter(writer) => {
+                    writer.write_batch(&[0.1, 2.0], None, None).expect("memory does not fail");
                 }
                 _ => unreachable!("the schema has no other types"),
             }
@@ -270,6 +357,10 @@ mod formats {
         let problems = read("train-00000-of-00001", &bytes);
         assert_eq!((&*problems[1].question, &*problems[1].answer), ("2+2", "4"));
         assert_eq!(problems[1].columns["index"], 8);
+        // The digits that were written, a text that is not marked as one, and a table.
+        assert_eq!(problems[0].columns["share"], 0.1);
+        assert_eq!(problems[1].columns["note"], "ä");
+        assert_eq!(problems[1].columns["tags"], serde_json::json!({ "l": 8 }));
     }
 }
 

@@ -18,7 +18,7 @@ fn run(
 ) -> Result<Evaluation, RolloutError> {
     let (mut engine, _) = Scripted::new(script);
     let rubric = rubric.into();
-    evaluate(&mut engine, &Bytes::default(), &rubric, problems, options, &mut |_| {})
+    evaluate(&mut engine, &Bytes::default(), &rubric, &problems, options, &mut |_| {})
 }
 
 fn sampled(completions: usize) -> EvaluationOptions {

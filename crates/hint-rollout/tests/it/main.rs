@@ -3,6 +3,7 @@
 mod batch;
 mod collector;
 mod custom_parts;
+mod damaged_data;
 mod data_shapes;
 mod evaluate;
 mod hinted;

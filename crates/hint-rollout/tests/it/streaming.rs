@@ -2,9 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use hint_rollout::data::{
-    Columns, DataConfig, DataFile, HeldOut, ProblemSet, ProblemSetBuilder, Problems,
-};
+use hint_rollout::data::{DataConfig, DataFile, HeldOut, ProblemSet, ProblemSetBuilder, Problems};
 use hint_rollout::{Problem, RolloutError};
 use serde_json::json;
 
@@ -56,8 +54,8 @@ fn problems_on_disk_equal_those_in_memory() {
         assert_eq!(*spilled.at(index).unwrap(), all[index]);
     }
     let ids = BTreeSet::from(["3", "88", "nothing"]);
-    assert_eq!(Problems::find(&kept, &ids).unwrap(), [3, 88]);
-    assert_eq!(Problems::find(&spilled, &ids).unwrap(), [3, 88]);
+    assert_eq!(Problems::find(&kept, &ids).unwrap(), [(3, "3"), (88, "88")]);
+    assert_eq!(Problems::find(&spilled, &ids).unwrap(), [(3, "3"), (88, "88")]);
     for column in ["level", "dataset", "none"] {
         assert_eq!(kept.by_column(column).unwrap(), spilled.by_column(column).unwrap(), "{column}");
     }
@@ -66,7 +64,7 @@ fn problems_on_disk_equal_those_in_memory() {
         spilled.sample_by_hash(20).unwrap().to_vec().unwrap()
     );
     let split = |set: ProblemSet| {
-        let split = HeldOut::Share { frac: 0.3 }.split(set, &Columns::default()).unwrap();
+        let split = HeldOut::Share { frac: 0.3 }.split(set, &DataConfig::default()).unwrap();
         (split.train.to_vec().unwrap(), split.held_out.to_vec().unwrap(), split.removed)
     };
     assert_eq!(split(kept.clone()), split(spilled.clone()));
@@ -87,7 +85,10 @@ fn the_first_problems_stay_in_memory() {
     assert_eq!(set.to_vec().unwrap(), all);
     let part = set.filter(|problem| Ok::<_, RolloutError>(problem.id.len() == 2)).unwrap();
     assert_eq!(part.to_vec().unwrap(), all[10..]);
-    assert_eq!(Problems::find(&part, &BTreeSet::from(["9", "10", "49"])).unwrap(), [0, 39]);
+    assert_eq!(
+        Problems::find(&part, &BTreeSet::from(["9", "10", "49"])).unwrap(),
+        [(0, "10"), (39, "49")]
+    );
 }
 
 #[test]

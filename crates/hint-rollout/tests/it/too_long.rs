@@ -153,7 +153,7 @@ fn an_evaluation_leaves_them_out_by_name() {
     let run = |options: &EvaluationOptions, problems: &[Problem]| {
         let mut engine = Small(Scripted::new(script).0);
         let rubric = Arc::new(Rubric::new(ExactMatch::new()));
-        evaluate(&mut engine, &Bytes::default(), &rubric, problems, options, &mut |_| {})
+        evaluate(&mut engine, &Bytes::default(), &rubric, &problems, options, &mut |_| {})
     };
     let options = EvaluationOptions::default();
     let found = run(&options, &problems()).expect("two problems fit");

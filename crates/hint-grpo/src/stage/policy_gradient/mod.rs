@@ -6,7 +6,7 @@ use hint_rollout::collect::Collected;
 use hint_rollout::data::Problems;
 use hint_rollout::error::Violations;
 use hint_rollout::run::{RunProgress, StepContext};
-use hint_rollout::{Collector, PolicyVersion, Problem, Seed, WeightSource};
+use hint_rollout::{Collector, PolicyVersion, RolloutError, Seed, WeightSource};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -104,12 +104,13 @@ impl Stage for PolicyGradient {
     fn find_held_out(
         &self,
         problems: &dyn Problems,
-        held_out: &[Problem],
+        held_out: &dyn Problems,
     ) -> Result<Option<String>, GrpoError> {
-        let contents = held_out.iter().map(Problem::content).collect::<HashSet<_>>();
+        let contents = held_out.iter().map(|problem| Ok(problem?.content_hash()));
+        let contents = contents.collect::<Result<HashSet<_>, RolloutError>>()?;
         for problem in problems.iter() {
             let problem = problem?;
-            if contents.contains(&problem.content()) {
+            if contents.contains(&problem.content_hash()) {
                 return Ok(Some(problem.id.clone()));
             }
         }

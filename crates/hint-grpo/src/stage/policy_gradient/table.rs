@@ -22,11 +22,7 @@ impl Table {
         advantages: &[Vec<f64>],
         problems: &dyn Problems,
     ) -> Result<Self, RolloutError> {
-        let wanted = groups.iter().map(|group| group.problem_id.as_str()).collect();
-        let found = problems.find(&wanted)?.into_iter().map(|index| problems.at(index));
-        let found = found.collect::<Result<Vec<_>, _>>()?;
-        let problems = found.iter().map(|problem| &**problem);
-        let records = records(step, groups, Some(advantages), problems);
+        let records = records(step, groups, Some(advantages), problems)?;
         Ok(Self { records, samples: Vec::new() })
     }
 

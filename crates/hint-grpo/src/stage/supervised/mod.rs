@@ -1,9 +1,11 @@
 //! Learning from demonstrations, for warm starts and baselines.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
 
+use hint_rollout::data::Problems;
 use hint_rollout::run::RunProgress;
-use hint_rollout::{Collector, Problem, Seed};
+use hint_rollout::{Collector, Problem, RolloutError, Seed};
 
 use crate::config::{GrpoConfig, LearnedTokens, RunConfig, SftConfig};
 use crate::error::GrpoError;
@@ -97,10 +99,12 @@ impl Stage for Supervised {
     fn find_held_out(
         &self,
         demonstrations: &[Demonstration],
-        held_out: &[Problem],
+        held_out: &dyn Problems,
     ) -> Result<Option<String>, GrpoError> {
         let Some(evaluator) = &self.evaluator else { return Ok(None) };
-        let encode = |problem: &Problem| evaluator.format().encode(problem, None);
+        let encode = |problem: Result<Cow<'_, Problem>, RolloutError>| {
+            evaluator.format().encode(&*problem?, None)
+        };
         let prompts = held_out.iter().map(encode).collect::<Result<HashSet<_>, _>>()?;
         let found = demonstrations.iter().find(|one| prompts.contains(&one.prompt));
         Ok(found.map(|one| one.id.clone()))

@@ -200,8 +200,8 @@ fn race(
     seed: Seed,
 ) -> Result<Vec<usize>, RolloutError> {
     let mut weights = vec![weight(ProblemSuccess::default().last, floor); problems.len()];
-    for index in problems.find(&record.ids().collect())? {
-        let success = record.get(&problems.at(index)?.id).copied().unwrap_or_default();
+    for (index, id) in problems.find(&record.ids().collect())? {
+        let success = record.get(id).copied().unwrap_or_default();
         weights[index] = weight(success.last, floor);
     }
     let arrival = |(index, weight): (usize, f64)| {

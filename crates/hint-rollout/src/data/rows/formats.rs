@@ -1,0 +1,148 @@
+//! Parts that need the feature `formats`: compressed files, UTF-16, CSV and Parquet.
+
+use std::fs::File;
+use std::io::{BufRead, Error, Read};
+use std::path::Path;
+
+use encoding_rs_io::DecodeReaderBytesBuilder;
+use parquet::file::reader::{ChunkReader, FileReader, SerializedFileReader};
+use parquet::record::Field;
+use serde_json::{Map, Value};
+
+use super::{Sink, failed, invalid};
+use crate::error::RolloutError;
+
+/// A file, decompressed if it has to be.
+pub(super) enum Input {
+    Plain(File),
+    Compressed(Box<dyn Read>),
+}
+
+/// The content of a file that begins like this.
+pub(super) fn decompressed(start: &[u8], file: File) -> Result<Input, Error> {
+    Ok(Input::Compressed(if start.starts_with(b"\x1f\x8b") {
+        Box::new(flate2::read::MultiGzDecoder::new(file))
+    } else if start.starts_with(b"\x28\xb5\x2f\xfd") {
+        Box::new(zstd::Decoder::new(file)?)
+    } else if start.starts_with(b"BZh") && start.get(4..10) == Some(b"1AY&SY") {
+        Box::new(bzip2::read::MultiBzDecoder::new(file))
+    } else if start.starts_with(b"\xfd7zXZ\0") {
+        Box::new(lzma_rust2::XzReader::new(std::io::BufReader::new(file), true))
+    } else {
+        return Ok(Input::Plain(file));
+    }))
+}
+
+/// Text in UTF-16 with a byte order mark, as UTF-8.
+#[expect(clippy::unnecessary_wraps, reason = "fails without the feature")]
+pub(super) fn utf16(input: impl BufRead) -> Result<impl Read, Error> {
+    Ok(DecodeReaderBytesBuilder::new().strip_bom(true).build(input))
+}
+
+/// Every cell is a text; an empty one counts as missing.
+pub(super) fn csv(
+    input: impl Read,
+    delimiter: u8,
+    origin: &Path,
+    sink: Sink<'_>,
+) -> Result<(), RolloutError> {
+    let failed = |error| failed(origin)(error);
+    let mut reader = csv::ReaderBuilder::new().delimiter(delimiter).from_reader(input);
+    let names = reader.headers().map_err(|error| failed(Error::other(error)))?.clone();
+    let names = names.iter().map(|name| name.trim().to_owned()).collect::<Vec<_>>();
+    let mut repeated = names.iter().enumerate().filter(|(at, name)| names[..*at].contains(name));
+    if let Some((_, name)) = repeated.find(|(_, name)| !name.is_empty()) {
+        return Err(failed(invalid(format!("the header names the column `{name}` twice"))));
+    }
+    let mut record = csv::StringRecord::new();
+    let mut open_quote = None;
+    for number in 1.. {
+        let line = reader.position().line();
+        let row = match reader.read_record(&mut record) {
+            Ok(false) => break,
+            Ok(true) => {
+                open_quote = None;
+                let cells = names.iter().zip(&record).filter(|(_, cell)| !cell.is_empty());
+                Ok(cells.map(|(name, cell)| (name.clone(), Value::from(cell))).collect())
+            }
+            Err(error) if error.is_io_error() => return Err(failed(Error::other(error))),
+            Err(error) => {
+                // A quote that is not closed swallows all that follows.
+                let spans_lines = reader.position().line() > line + 1;
+                open_quote = spans_lines.then(|| format!("in or after line {line} ({error})"));
+                let path = origin.to_path_buf();
+                Err(RolloutError::ProblemBytes { path, line: number, source: Error::other(error) })
+            }
+        };
+        sink(number, row)?;
+    }
+    match open_quote {
+        Some(place) => Err(failed(invalid(format!("a quote is not closed {place}")))),
+        None => Ok(()),
+    }
+}
+
+pub(super) fn parquet_file(file: File, origin: &Path, sink: Sink<'_>) -> Result<(), RolloutError> {
+    parquet(file, origin, sink)
+}
+
+pub(super) fn parquet_bytes(
+    bytes: Vec<u8>,
+    origin: &Path,
+    sink: Sink<'_>,
+) -> Result<(), RolloutError> {
+    parquet(bytes::Bytes::from(bytes), origin, sink)
+}
+
+fn parquet<R: ChunkReader + 'static>(
+    input: R,
+    origin: &Path,
+    sink: Sink<'_>,
+) -> Result<(), RolloutError> {
+    let failed = |error| failed(origin)(Error::other::<parquet::errors::ParquetError>(error));
+    let reader = SerializedFileReader::new(input).map_err(failed)?;
+    for (number, row) in (1..).zip(reader.get_row_iter(None).map_err(failed)?) {
+        let row = row.map_err(failed)?;
+        sink(number, Ok(object(row.get_column_iter())))?;
+    }
+    Ok(())
+}
+
+fn object<'f>(fields: impl Iterator<Item = (&'f String, &'f Field)>) -> Map<String, Value> {
+    fields.map(|(name, field)| (name.clone(), value(field))).collect()
+}
+
+fn value(field: &Field) -> Value {
+    match field {
+        Field::Null => Value::Null,
+        Field::Bool(value) => Value::from(*value),
+        Field::Byte(value) => Value::from(*value),
+        Field::Short(value) => Value::from(*value),
+        Field::Int(value) => Value::from(*value),
+        Field::Long(value) => Value::from(*value),
+        Field::UByte(value) => Value::from(*value),
+        Field::UShort(value) => Value::from(*value),
+        Field::UInt(value) => Value::from(*value),
+        Field::ULong(value) => Value::from(*value),
+        // The digits that name the number among those of its width.
+        Field::Float16(value) => value.to_string().parse::<f64>().map_or(Value::Null, Value::from),
+        Field::Float(value) => value.to_string().parse::<f64>().map_or(Value::Null, Value::from),
+        Field::Double(value) => Value::from(*value),
+        Field::Str(text) => Value::from(text.as_str()),
+        // Some programs write texts without saying so.
+        Field::Bytes(bytes) => {
+            bytes.as_utf8().map_or_else(|_| Value::from(field.to_string()), Value::from)
+        }
+        Field::Group(row) => Value::Object(object(row.get_column_iter())),
+        Field::ListInternal(list) => list.elements().iter().map(value).collect(),
+        Field::MapInternal(map) => {
+            let name = |key: &Field| match key {
+                Field::Str(text) => text.clone(),
+                other => other.to_string(),
+            };
+            let entries = map.entries().iter().map(|(key, found)| (name(key), value(found)));
+            Value::Object(entries.collect())
+        }
+        other => Value::from(other.to_string()),
+    }
+}
