@@ -544,9 +544,9 @@ mod tests {
                 "{error}"
             );
         }
-        check("nothing", "swaps", "a folder in Hugging Face format");
+        check("nothing", "swaps", "a folder (Hugging Face format or a run)");
         // Before anything is fetched.
-        check("nothing", "champ", "a folder in Hugging Face format");
+        check("nothing", "champ", "a folder (Hugging Face format or a run)");
         check("tiny", "nothing", "`gsm-symbolic`, `champ`, a file");
     }
 
