@@ -146,7 +146,7 @@ pub enum PolicyError {
         /// The file.
         path: PathBuf,
         /// The way to get it.
-        remedy: &'static str,
+        remedy: String,
     },
 
     /// A path holds no model.
@@ -155,7 +155,7 @@ pub enum PolicyError {
         /// The path.
         path: PathBuf,
         /// The thing that was searched.
-        expected: &'static str,
+        expected: String,
     },
 
     /// A JSON file does not parse or lacks a field.

@@ -28,6 +28,10 @@ pub(crate) use cuda::{
 pub(crate) fn map_file(path: &Path) -> Result<Mmap, PolicyError> {
     let read = |source| PolicyError::Read { path: path.to_owned(), source };
     let file = File::open(path).map_err(read)?;
+    if file.metadata().map_err(read)?.len() == 0 {
+        let reason = "it is empty; get it once more".to_owned();
+        return Err(PolicyError::Corrupt { path: path.to_owned(), reason });
+    }
     // SAFETY: the map is private to this process, read-only, and dropped before loading returns.
     // Changing a checkpoint in place while it is being loaded is undefined behavior, as for every
     // reader that maps; our own writer never does so: it renames a complete file into place.

@@ -5,8 +5,8 @@
 //! hint-rl doctor models/Qwen3-0.6B
 //! ```
 //!
-//! Reads configuration, headers of the weights, tokenizer and chat template, but no weights. The exit code is 0 if all
-//! is well, 2 if something is unusual, and 1 if the model cannot be used.
+//! Reads configuration, tokenizer, chat template and every weight, one tensor at a time. The exit code is 0 if all is
+//! well, 2 if something is unusual, and 1 if the model cannot be used.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -33,6 +33,10 @@ pub struct Options {
     /// The base model of an adapter, in place of the one that it names.
     #[arg(long, value_name = "PATH")]
     base: Option<PathBuf>,
+
+    /// Read the headers of the weights alone, which takes no time, and overlooks values that are not finite.
+    #[arg(long)]
+    headers_only: bool,
 }
 
 /// Exit code of a model that can be used, but has something unusual.
@@ -65,14 +69,41 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     let base = base_path(&path, options.base.clone())?;
     let found = Inspection::new(&path, base.as_deref())?;
     let tokenizer = tokenizer(&path, &found.path);
-    let (lines, unusual) = report(&path, &found, tokenizer.as_ref().map_err(ToString::to_string));
-    for (what, text) in lines {
+    let mut report = report(&path, &found, tokenizer.as_ref().map_err(|error| chain(error)));
+    if !options.headers_only
+        && let Err(error) = found.check_values()
+    {
+        report.unusable.push(chain(&error));
+    }
+    for (what, text) in report.lines {
         say!("{what:<12} {text}");
     }
-    for text in &unusual {
+    for text in &report.unusual {
         say!("{:<12} {text}", "unusual");
     }
-    Ok(if unusual.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(UNUSUAL) })
+    for text in &report.unusable {
+        say!("{:<12} {text}", "unusable");
+    }
+    Ok(match (report.unusable.is_empty(), report.unusual.is_empty()) {
+        (false, _) => ExitCode::FAILURE,
+        (true, false) => ExitCode::from(UNUSUAL),
+        (true, true) => ExitCode::SUCCESS,
+    })
+}
+
+/// The findings.
+struct Report {
+    /// The content, line by line.
+    lines: Vec<(&'static str, String)>,
+    unusual: Vec<String>,
+    /// Why it cannot be used.
+    unusable: Vec<String>,
+}
+
+/// An error with its causes.
+fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 /// Configuration of the folder, or of the base of an adapter.
@@ -85,13 +116,8 @@ fn tokenizer(path: &Path, base: &Path) -> Result<Tokenizer, hint_policy::PolicyE
     }
 }
 
-/// The findings, line by line, and the unusual ones.
-fn report(
-    path: &Path,
-    found: &Inspection,
-    tokenizer: Result<&Tokenizer, String>,
-) -> (Vec<(&'static str, String)>, Vec<String>) {
-    let (config, mut unusual) = (&found.config, Vec::new());
+fn report(path: &Path, found: &Inspection, tokenizer: Result<&Tokenizer, String>) -> Report {
+    let (config, mut unusual, mut unusable) = (&found.config, Vec::new(), Vec::new());
     let mut lines =
         vec![("model", format!("{}, {}", config.architecture.class_name(), path.display()))];
     lines.push(("sizes", sizes(config)));
@@ -110,8 +136,9 @@ fn report(
         Ok(tokenizer) => {
             describe(tokenizer, found, &mut lines, &mut unusual);
         }
-        Err(error) => unusual.push(format!("no tokenizer: {error}")),
+        Err(error) => unusable.push(format!("no tokenizer: {error}")),
     }
+    unusual.extend(ignored_settings(found));
     if let [first, rest @ ..] = found.files.unused.as_slice() {
         let others =
             if rest.is_empty() { String::new() } else { format!(" and {} others", rest.len()) };
@@ -134,7 +161,27 @@ fn report(
         let text = format!("{total:>11} in {name}: AdamW on a CPU, {ROWS} rows of {row} tokens");
         lines.push(("memory", text));
     }
-    (lines, unusual)
+    Report { lines, unusual, unusable }
+}
+
+/// Settings of `generation_config.json` that nothing here follows: a run has its own.
+fn ignored_settings(found: &Inspection) -> Option<String> {
+    let is_set = |key: &&str| {
+        let value = found.generation.get(*key);
+        value.is_some_and(|value| !value.is_null() && value.as_f64() != Some(1.0))
+    };
+    let keys = ["stop_strings", "repetition_penalty", "no_repeat_ngram_size", "bad_words_ids"]
+        .into_iter()
+        .chain([
+            "suppress_tokens",
+            "begin_suppress_tokens",
+            "forced_bos_token_id",
+            "min_new_tokens",
+        ]);
+    let keys: Vec<String> = keys.filter(is_set).map(|key| format!("`{key}`")).collect();
+    (!keys.is_empty()).then(|| {
+        format!("`generation_config.json` sets {}, which sampling does not follow", keys.join(", "))
+    })
 }
 
 fn sizes(config: &ModelConfig) -> String {
@@ -198,8 +245,16 @@ fn describe(
             lines.push(("template", format!("uses {}", used.join(", "))));
             let message = [ChatMessage::user("2 + 2?")];
             match tokenizer.apply_chat_template(&message, true) {
-                Ok(text) => lines.push(("a prompt", format!("{text:?}"))),
-                Err(error) => unusual.push(format!("the chat template fails: {error}")),
+                Ok(text) => {
+                    let tokens = tokenizer.encode(&text).map_or(0, |tokens| tokens.len());
+                    lines.push(("a prompt", format!("{text:?}, {tokens} tokens")));
+                }
+                Err(error) => unusual.push(format!("the chat template fails: {}", chain(&error))),
+            }
+            if let Some(token) = tokenizer.unstopped_turn(&stops) {
+                unusual.push(format!(
+                    "the chat template ends an answer by {token:?}, which ends no completion; add it with `--stop-token`"
+                ));
             }
         }
     }
@@ -250,7 +305,7 @@ mod tests {
         let path = tiny_model();
         let found = Inspection::new(&path, None).unwrap();
         let tokenizer = tokenizer(&path, &found.path).unwrap();
-        let (lines, _) = report(&path, &found, Ok(&tokenizer));
+        let lines = report(&path, &found, Ok(&tokenizer)).lines;
         let text: Vec<String> = lines.iter().map(|(what, text)| format!("{what} {text}")).collect();
         let text = text.join("\n");
         for words in [
@@ -263,7 +318,8 @@ mod tests {
         ] {
             assert!(text.contains(words), "{words}: {text}");
         }
-        let (_, unusual) = report(&path, &found, Err("nothing".into()));
-        assert!(unusual.iter().any(|line| line.contains("no tokenizer: nothing")), "{unusual:?}");
+        let unusable = report(&path, &found, Err("nothing".into())).unusable;
+        assert_eq!(unusable, ["no tokenizer: nothing"]);
+        found.check_values().unwrap();
     }
 }

@@ -91,6 +91,12 @@ MODELS = {
     "exaone4": ("exaone4", dict(
         num_hidden_layers=4, head_dim=8, sliding_window=7, sliding_window_pattern=2, rope_theta=50000.0)),
     "seed-oss": ("seed_oss", dict(attention_bias=True, attention_out_bias=False, head_dim=8)),
+    "hunyuan": ("hunyuan_v1_dense", dict(
+        head_dim=8, tie_word_embeddings=True, rope_scaling=dict(type="dynamic", factor=1.0, alpha=50.0))),
+    "hunyuan-biases": ("hunyuan_v1_dense", dict(head_dim=8, attention_bias=True)),
+    "internlm3": ("internlm3", dict(
+        rope_parameters=dict(rope_type="dynamic", factor=6.0, rope_theta=50000.0), attention_bias=False, mlp_bias=False)),
+    "mimo": ("mimo", dict(head_dim=8, rope_theta=640000.0)),
     "qwen3_5": ("qwen3_5_text", QWEN3_5 | dict(num_hidden_layers=4)),
 }
 # Models of several kinds of input, whose language model alone is computed: name, and the text model as above.
@@ -102,12 +108,15 @@ WHOLE = {
         linear_num_key_heads=1, linear_num_value_heads=3, attention_bias=True, model_type="qwen3_5_text")),
 }
 # Families that transformers 5 alone has; name them to write them.
-LATER = ["qwen3_5", "qwen3_5-images"]
+LATER = ["qwen3_5", "qwen3_5-images", "internlm3"]
+# Families that transformers does not have, with those whose classes their own code inherits from unchanged. Their files hold further
+# tensors, which nothing uses.
+HEIRS = {"mimo": ("qwen2", "MiMoForCausalLM", "model.mtp_layers.0.token_layernorm.weight")}
 # These are committed; the others are for a folder of one's own.
 COMMITTED = [
     "llama-biases", "llama-one-kv-head", "llama-linear-rope", "llama-yarn", "llama3-wide-heads", "mistral", "mistral-sliding",
     "qwen2-sliding", "qwen2-yarn", "qwen3-sliding", "gemma3", "smollm3", "olmo2", "granite", "phi3", "phi3-longrope", "gemma2",
-    "olmo3", "exaone4", "seed-oss", "gemma3-images",
+    "olmo3", "exaone4", "seed-oss", "gemma3-images", "hunyuan", "mimo",
 ]
 
 
@@ -118,16 +127,37 @@ def create(folder, name, seed):
     if kind == "qwen2" and "head_dim" not in changes:
         settings.pop("head_dim")
     torch.manual_seed(seed)
-    config = transformers.AutoConfig.for_model(kind, **settings)
+    config = transformers.AutoConfig.for_model(HEIRS[kind][0] if kind in HEIRS else kind, **settings)
     config._attn_implementation = "eager"
     model = transformers.AutoModelForCausalLM.from_config(config).to(torch.float32)
     path = folder / "models" / name
     save(model, model.parameters(), path)
+    if kind in HEIRS:
+        rename(path, kind)
     return path, torch.randint(3, VOCAB, (ROWS, length(name))), PROMPT, NEW, f"seed {seed}"
 
 
 def length(name):
-    return 70 if name in LATER else LENGTH
+    return 70 if name.startswith("qwen3_5") else LENGTH
+
+
+def rename(path, kind):
+    """Gives a folder the name of a family that transformers does not have."""
+    _, class_name, further = HEIRS[kind]
+    config = json.loads((path / "config.json").read_text()) | {"model_type": kind, "architectures": [class_name]}
+    (path / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+    tensors = safetensors.torch.load_file(path / "model.safetensors")
+    tensors[further] = torch.ones(config["hidden_size"])
+    safetensors.torch.save_file(tensors, path / "model.safetensors", metadata={"format": "pt"})
+
+
+def read_config(path):
+    """The configuration of a folder, of heirs that of the family they inherit from."""
+    settings = json.loads((path / "config.json").read_text())
+    kind = settings.pop("model_type")
+    if kind in HEIRS:
+        return transformers.AutoConfig.for_model(HEIRS[kind][0], **settings)
+    return transformers.AutoConfig.from_pretrained(path)
 
 
 def save(model, parameters, path):
@@ -183,7 +213,9 @@ def narrow_no_more():
 
 def exact_model(path, weights):
     """The model of a folder in f64."""
-    config = transformers.AutoConfig.from_pretrained(path)
+    config = read_config(path)
+    further = {further for *_, further in HEIRS.values()}
+    weights = {key: value for key, value in weights.items() if key not in further}
     if hasattr(config, "text_config"):
         config = config.text_config
         # `language_model.` in front of all in transformers 4, within in transformers 5.

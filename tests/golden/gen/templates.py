@@ -53,6 +53,7 @@ CASES = {
     "tools, options": "{% for t in tools %}{{ t | tojson(ensure_ascii=True) }}{{ t | tojson(sort_keys=True) }}{{ t | tojson(separators=(',', ':')) }}{% endfor %}",
     "tools, typed": "{%- macro render(spec, depth=0) -%}{%- if spec.type == 'object' -%}{ {%- for key, value in spec.properties.items() -%}{{ '\n' + '  ' * (depth + 1) + key }}{% if key not in spec.required %}?{% endif %}: {{ render(value, depth + 1) }}{%- if value.default is defined %} // {{ value.default }}{% endif %}{%- if not loop.last %},{% endif %}{%- endfor -%}{{ '\n' }}}{%- else -%}{{ spec.type }}{%- endif -%}{%- endmacro -%}{% for t in tools %}{{ t.function.name }}: {{ render(t.function.parameters) }}{% endfor %}",
     "date": "{%- if not date_string is defined %}{%- if strftime_now is defined %}{%- set date_string = strftime_now(\"%d %b %Y\") %}{%- else %}{%- set date_string = \"26 Jul 2024\" %}{%- endif %}{%- endif %}{{- \"Today Date: \" + date_string + \"\\n\\n\" }}",
+    "date, microseconds": "{{ strftime_now('%H:%M:%S.%f %e %j') }}",
     "date, written out": "{{ strftime_now('%B %d, %Y') }} {{ strftime_now('%Y-%m-%d') }} {{ strftime_now('%A') }}",
     # What trainers mark.
     "generation": LOOP + "{% if m.role == 'assistant' %}{% generation %}{{ m.content + eos_token }}{% endgeneration %}{% else %}{{ m.content }}{% endif %}{% endfor %}",
@@ -95,6 +96,15 @@ CASES = {
     "searching": "{{ 'abcabc'.find('c') }} {{ 'abc'.find('x') }} {{ 'abcabc'.rfind('c') }} {{ 'abcabc'.count('b') }} {{ 'übc'.index('c') }} {{ 'abc'.replace('b', '') }} {{ [5, 6].index(6) }}",
     "cases": "{{ 'aB'.upper() }}{{ 'aB'.lower() }}{{ 'ab cd'.title() }}{{ 'ab'.capitalize() }}{{ 'aB'.swapcase() }}{{ '12'.isdigit() }}{{ 'ab'.isalpha() }}{{ 'a1'.isalnum() }}{{ ' '.isspace() }}{{ 'A'.isupper() }}",
     "widths": "{{ '7'.zfill(3) }} {{ '-7'.zfill(4) }} {{ 'a'.ljust(3) }}| {{ 'a'.rjust(3, '.') }} {{ ', '.join(['a', 'b']) }} {{ 'a'.center(5, '*') }}",
+    "split, by name": "{{ 'a,b,c'.split(sep=',', maxsplit=1) }} {{ ' a b '.rsplit(none, 1) }} {{ 'a b c '.split(none, 1) }} {{ 'x\\x0by\\x0cz'.splitlines() }} {{ 'a\\nb'.splitlines(true) }}",
+    "parts of a text": "{{ 'abc'.startswith('b', 1) }} {{ 'abc'.endswith('b', 0, 2) }} {{ 'abcabc'.find('a', 1) }} {{ 'abc'.find('c', 0, -1) }} {{ 'abcabc'.count('b', 2) }} {{ [1, 2].copy() }} {{ '12'.isdecimal() }}",
+    "title by letters": "{{ \"they're bill's 3rd o'neil\".title() }} {{ \"they're bill's\" | title }}",
+    "arguments by name": "{{ none | default('x', boolean=true) }} {{ x | d(default_value='q') }} {{ 'z' | default(1) }} {{ 'ff' | int(base=16) }} {{ 'z' | int }} {{ '1_000' | int }} {{ ' 42 ' | int }} {{ '2.9' | int }} {{ 'z' | float }} {{ none | int(default=3) }} {{ true | int }}",
+    "json, by place": "{{ {'é': [1]} | tojson(true, 2) }} {{ [1, [2]] | tojson(indent='\t') }} {{ [3] | tojson(indent=0) }} {{ {1: 2, none: 3, 2.5: true} | tojson }}",
+    "sequences": "{{ x is sequence }} {{ x is iterable }} {{ debug is defined }}",
+    "escapes": "{{ '\\U0001F600\\u00e9\\x41\\v\\a' | tojson }} {{ '\\d' }}",
+    "generation is text": "{% raw %}{% generation %}{% endraw %}{{ '{% generation %}' }}{# {% generation %} #}",
+    "line ends": "a\r\n{% if true %}\r\nb\r\n{% endif %}\r\nc\rd",
     # White space and comments.
     "blocks leave no lines": "{% if true %}\na\n{% endif %}\n  {% if true %}\nb\n  {% endif %}\nc",
     "comments": "a{# comment #}b\n{#- trimmed -#}\nc",

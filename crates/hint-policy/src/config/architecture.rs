@@ -43,6 +43,12 @@ pub enum Architecture {
     Exaone4,
     /// `SeedOssForCausalLM`: Llama with biases on queries, keys and values.
     SeedOss,
+    /// `HunYuanDenseV1ForCausalLM`: Llama with norms of query and key heads behind their rotation.
+    HunYuan,
+    /// `InternLM3ForCausalLM`: Llama.
+    InternLm3,
+    /// `MiMoForCausalLM`: `Qwen2`, with further layers that predict several tokens and are not used.
+    MiMo,
     /// `Qwen3_5ForCausalLM`, dense and text only (Qwen 3.5 and 3.6): gated delta-nets in place of most attention.
     /// Results of attention have gates, and a quarter of each head is rotated.
     Qwen35,
@@ -65,11 +71,13 @@ const DEFAULTS: Defaults = Defaults {
     pad: None,
 };
 
+const GGUF: GgufFamily = GgufFamily { name: "", paired: false, middle_norm: "ffn_norm" };
+
 const LLAMA: Family = Family {
     model_type: "llama",
-    class_name: "LlamaForCausalLM",
+    class_names: &["LlamaForCausalLM"],
     whole: None,
-    gguf: Some(GgufFamily { name: "llama", paired: true }),
+    gguf: Some(GgufFamily { name: "llama", paired: true, ..GGUF }),
     norms: BlockNorms::Before,
     norm_factor: NormFactor::Weight,
     head_norm: HeadNorm::None,
@@ -85,13 +93,14 @@ const LLAMA: Family = Family {
     bounded: false,
     multiplied: false,
     partly_rotated: false,
+    stretched_base: false,
     defaults: DEFAULTS,
 };
 
 const QWEN2: Family = Family {
     model_type: "qwen2",
-    class_name: "Qwen2ForCausalLM",
-    gguf: Some(GgufFamily { name: "qwen2", paired: false }),
+    class_names: &["Qwen2ForCausalLM"],
+    gguf: Some(GgufFamily { name: "qwen2", ..GGUF }),
     biases: Biases { attention: AttentionBias::Inputs, mlp: false },
     windows: Windows::Flagged,
     ..LLAMA
@@ -99,8 +108,8 @@ const QWEN2: Family = Family {
 
 const QWEN3: Family = Family {
     model_type: "qwen3",
-    class_name: "Qwen3ForCausalLM",
-    gguf: Some(GgufFamily { name: "qwen3", paired: false }),
+    class_names: &["Qwen3ForCausalLM"],
+    gguf: Some(GgufFamily { name: "qwen3", ..GGUF }),
     head_norm: HeadNorm::Heads,
     biases: Biases { attention: AttentionBias::Key, mlp: false },
     windows: Windows::Flagged,
@@ -110,7 +119,7 @@ const QWEN3: Family = Family {
 
 const MISTRAL: Family = Family {
     model_type: "mistral",
-    class_name: "MistralForCausalLM",
+    class_names: &["MistralForCausalLM"],
     // Its files call themselves `llama`.
     gguf: None,
     biases: Biases { attention: AttentionBias::Never, mlp: false },
@@ -120,9 +129,9 @@ const MISTRAL: Family = Family {
 
 const GEMMA3: Family = Family {
     model_type: "gemma3_text",
-    class_name: "Gemma3ForCausalLM",
+    class_names: &["Gemma3ForCausalLM"],
     whole: Some(WholeFamily { model_type: "gemma3", class_name: "Gemma3ForConditionalGeneration" }),
-    gguf: Some(GgufFamily { name: "gemma3", paired: false }),
+    gguf: Some(GgufFamily { name: "gemma3", ..GGUF }),
     norms: BlockNorms::Around,
     norm_factor: NormFactor::OnePlusWeight,
     head_norm: HeadNorm::Heads,
@@ -150,8 +159,8 @@ const GEMMA3: Family = Family {
 
 const SMOLLM3: Family = Family {
     model_type: "smollm3",
-    class_name: "SmolLM3ForCausalLM",
-    gguf: Some(GgufFamily { name: "smollm3", paired: true }),
+    class_names: &["SmolLM3ForCausalLM"],
+    gguf: Some(GgufFamily { name: "smollm3", paired: true, ..GGUF }),
     windows: Windows::Flagged,
     unrotated: Unrotated::Listed { period: 4 },
     defaults: Defaults {
@@ -169,8 +178,8 @@ const SMOLLM3: Family = Family {
 
 const OLMO2: Family = Family {
     model_type: "olmo2",
-    class_name: "Olmo2ForCausalLM",
-    gguf: Some(GgufFamily { name: "olmo2", paired: false }),
+    class_names: &["Olmo2ForCausalLM"],
+    gguf: Some(GgufFamily { name: "olmo2", ..GGUF }),
     norms: BlockNorms::After,
     norm_factor: NormFactor::WideWeight,
     head_norm: HeadNorm::Projections,
@@ -187,8 +196,8 @@ const OLMO2: Family = Family {
 
 const GRANITE: Family = Family {
     model_type: "granite",
-    class_name: "GraniteForCausalLM",
-    gguf: Some(GgufFamily { name: "granite", paired: true }),
+    class_names: &["GraniteForCausalLM"],
+    gguf: Some(GgufFamily { name: "granite", paired: true, ..GGUF }),
     multiplied: true,
     defaults: Defaults { max_positions: Some(2048), bos: Some(1), eos: Some(2), ..DEFAULTS },
     ..LLAMA
@@ -196,8 +205,8 @@ const GRANITE: Family = Family {
 
 const PHI3: Family = Family {
     model_type: "phi3",
-    class_name: "Phi3ForCausalLM",
-    gguf: Some(GgufFamily { name: "phi3", paired: false }),
+    class_names: &["Phi3ForCausalLM"],
+    gguf: Some(GgufFamily { name: "phi3", ..GGUF }),
     joint: true,
     biases: Biases { attention: AttentionBias::Never, mlp: false },
     windows: Windows::Everywhere,
@@ -215,9 +224,9 @@ const PHI3: Family = Family {
 
 const GEMMA2: Family = Family {
     model_type: "gemma2",
-    class_name: "Gemma2ForCausalLM",
+    class_names: &["Gemma2ForCausalLM"],
     whole: None,
-    gguf: Some(GgufFamily { name: "gemma2", paired: false }),
+    gguf: Some(GgufFamily { name: "gemma2", ..GGUF }),
     head_norm: HeadNorm::None,
     windows: Windows::Pattern { period: 2, window: 4096 },
     local_rotation: LocalRotation::Shared,
@@ -234,7 +243,7 @@ const GEMMA2: Family = Family {
 
 const OLMO3: Family = Family {
     model_type: "olmo3",
-    class_name: "Olmo3ForCausalLM",
+    class_names: &["Olmo3ForCausalLM"],
     // Its files call themselves `olmo2`.
     gguf: None,
     windows: Windows::Pattern { period: 4, window: 4096 },
@@ -245,8 +254,8 @@ const OLMO3: Family = Family {
 
 const EXAONE4: Family = Family {
     model_type: "exaone4",
-    class_name: "Exaone4ForCausalLM",
-    gguf: None,
+    class_names: &["Exaone4ForCausalLM"],
+    gguf: Some(GgufFamily { name: "exaone4", ..GGUF }),
     norms: BlockNorms::After,
     head_norm: HeadNorm::Heads,
     biases: Biases { attention: AttentionBias::Never, mlp: false },
@@ -264,8 +273,8 @@ const EXAONE4: Family = Family {
 
 const SEED_OSS: Family = Family {
     model_type: "seed_oss",
-    class_name: "SeedOssForCausalLM",
-    gguf: None,
+    class_names: &["SeedOssForCausalLM"],
+    gguf: Some(GgufFamily { name: "seed_oss", middle_norm: "post_attention_norm", ..GGUF }),
     biases: Biases { attention: AttentionBias::Apart { default: true }, mlp: true },
     defaults: Defaults {
         max_positions: Some(524_288),
@@ -279,9 +288,54 @@ const SEED_OSS: Family = Family {
     ..LLAMA
 };
 
+const HUNYUAN: Family = Family {
+    model_type: "hunyuan_v1_dense",
+    class_names: &["HunYuanDenseV1ForCausalLM"],
+    gguf: Some(GgufFamily { name: "hunyuan-dense", ..GGUF }),
+    head_norm: HeadNorm::RotatedHeads,
+    biases: Biases { attention: AttentionBias::Key, mlp: false },
+    stretched_base: true,
+    defaults: Defaults {
+        max_positions: Some(2048),
+        rms_norm_eps: 1e-5,
+        bos: Some(1),
+        eos: Some(2),
+        pad: Some(0),
+        ..DEFAULTS
+    },
+    ..LLAMA
+};
+
+const INTERNLM3: Family = Family {
+    model_type: "internlm3",
+    // transformers 5 computes it by Llama's class, and writes that.
+    class_names: &["InternLM3ForCausalLM", "LlamaForCausalLM"],
+    // Its files call themselves `llama`.
+    gguf: None,
+    defaults: Defaults {
+        max_positions: Some(32_768),
+        head_dim: Some(128),
+        kv_heads: Some(2),
+        rms_norm_eps: 1e-5,
+        bos: Some(1),
+        eos: Some(2),
+        pad: Some(2),
+        ..DEFAULTS
+    },
+    ..LLAMA
+};
+
+const MIMO: Family = Family {
+    model_type: "mimo",
+    class_names: &["MiMoForCausalLM"],
+    // Its files call themselves `qwen2`.
+    gguf: None,
+    ..QWEN2
+};
+
 const QWEN3_5: Family = Family {
     model_type: "qwen3_5_text",
-    class_name: "Qwen3_5ForCausalLM",
+    class_names: &["Qwen3_5ForCausalLM"],
     whole: Some(WholeFamily {
         model_type: "qwen3_5",
         class_name: "Qwen3_5ForConditionalGeneration",
@@ -305,7 +359,7 @@ const QWEN3_5: Family = Family {
 
 impl Architecture {
     /// All of them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 17] = [
         Self::Llama,
         Self::Qwen2,
         Self::Qwen3,
@@ -319,6 +373,9 @@ impl Architecture {
         Self::Olmo3,
         Self::Exaone4,
         Self::SeedOss,
+        Self::HunYuan,
+        Self::InternLm3,
+        Self::MiMo,
         Self::Qwen35,
     ];
 
@@ -338,6 +395,9 @@ impl Architecture {
             Self::Olmo3 => &OLMO3,
             Self::Exaone4 => &EXAONE4,
             Self::SeedOss => &SEED_OSS,
+            Self::HunYuan => &HUNYUAN,
+            Self::InternLm3 => &INTERNLM3,
+            Self::MiMo => &MIMO,
             Self::Qwen35 => &QWEN3_5,
         }
     }
@@ -349,7 +409,7 @@ impl Architecture {
 
     /// The class name that `config.json` lists under `architectures`.
     pub const fn class_name(self) -> &'static str {
-        self.family().class_name
+        self.family().class_names[0]
     }
 
     /// The `general.architecture` of its GGUF files, if they have one of their own.

@@ -6,8 +6,8 @@
 pub(crate) struct Family {
     /// The `model_type` of `config.json`.
     pub(crate) model_type: &'static str,
-    /// The class that `config.json` lists under `architectures`.
-    pub(crate) class_name: &'static str,
+    /// The classes that `config.json` may list under `architectures`. The first is written.
+    pub(crate) class_names: &'static [&'static str],
     /// Models of several kinds of input whose language model is one of the family.
     pub(crate) whole: Option<WholeFamily>,
     /// The architecture of its GGUF files.
@@ -35,6 +35,8 @@ pub(crate) struct Family {
     pub(crate) multiplied: bool,
     /// Whether a share of each head may stay unchanged where the rest is rotated.
     pub(crate) partly_rotated: bool,
+    /// Whether `alpha` of dynamic rotary frequencies stretches their base, for rows of every length.
+    pub(crate) stretched_base: bool,
     pub(crate) defaults: Defaults,
 }
 
@@ -84,8 +86,25 @@ pub(crate) enum HeadNorm {
     None,
     /// Over each head.
     Heads,
+    /// Over each head, once it is rotated.
+    RotatedHeads,
     /// Over all heads of a projection.
     Projections,
+}
+
+impl HeadNorm {
+    /// The parameters of the norms of queries and keys.
+    pub(crate) const fn names(self) -> Option<[&'static str; 2]> {
+        match self {
+            Self::None => None,
+            Self::Heads | Self::Projections => {
+                Some(["self_attn.q_norm.weight", "self_attn.k_norm.weight"])
+            }
+            Self::RotatedHeads => {
+                Some(["self_attn.query_layernorm.weight", "self_attn.key_layernorm.weight"])
+            }
+        }
+    }
 }
 
 /// The activation of a feed-forward gate.
@@ -245,4 +264,6 @@ pub(crate) struct GgufFamily {
     pub(crate) name: &'static str,
     /// Whether the two rows of a rotary pair are neighbors there.
     pub(crate) paired: bool,
+    /// The norm before the feed-forward layer.
+    pub(crate) middle_norm: &'static str,
 }

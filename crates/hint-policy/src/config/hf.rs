@@ -24,7 +24,8 @@ impl TryFrom<HfConfig> for ModelConfig {
         let defaults = family.defaults;
         // Other classes have heads that score or embed texts, or none.
         let classes = raw.architectures.as_deref().unwrap_or_default();
-        if !classes.is_empty() && classes.iter().all(|class| class != architecture.class_name()) {
+        let is_known = |class: &String| family.class_names.contains(&class.as_str());
+        if !classes.is_empty() && !classes.iter().any(is_known) {
             let supported = format!("{} (for {model_type})", architecture.class_name());
             return Err(PolicyError::unsupported("architectures", &classes.join(", "), supported));
         }
@@ -227,6 +228,7 @@ impl From<ModelConfig> for HfConfig {
             linear_key_head_dim: delta_net.map(|delta_net| delta_net.key_head_dim),
             linear_value_head_dim: delta_net.map(|delta_net| delta_net.value_head_dim),
             linear_conv_kernel_dim: delta_net.map(|delta_net| delta_net.conv_kernel),
+            mamba_ssm_dtype: delta_net.map(|_| "float32".to_owned()),
             attn_output_gate: None,
             sliding_window_pattern: None,
             class_window_pattern: None,
@@ -258,7 +260,18 @@ impl HfConfig {
             return Err(PolicyError::unsupported(key, value, format!("{supported} (for {name})")));
         }
         if let Some(quantization) = &self.quantization_config {
-            return Err(PolicyError::unsupported("quantization_config", quantization, "none"));
+            let named = |key: &str| quantization.get(key).filter(|value| !value.is_null());
+            let found: Vec<String> =
+                ["quant_method", "bits", "load_in_4bit", "load_in_8bit", "fmt", "format"]
+                    .into_iter()
+                    .filter_map(|key| Some(format!("{key} {}", named(key)?)))
+                    .collect();
+            let supported = "none: load the model that was quantized, in bf16, f16 or f32";
+            return Err(PolicyError::unsupported(
+                "quantization_config",
+                &found.join(", "),
+                supported,
+            ));
         }
         if self.attention_bias == Some(true) && family.biases.attention == AttentionBias::Never {
             let supported = format!("false (for {name})");

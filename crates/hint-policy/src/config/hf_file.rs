@@ -58,11 +58,12 @@ pub(crate) struct HfConfig {
     pub(super) logits_scaling: Option<f64>,
     #[serde(skip_serializing)]
     pub(super) use_bidirectional_attention: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    // Two names of InternLM 3.
+    #[serde(skip_serializing_if = "Option::is_none", alias = "qkv_bias")]
     pub(super) attention_bias: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) attention_out_bias: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", alias = "bias")]
     pub(super) mlp_bias: Option<bool>,
     pub(super) tie_word_embeddings: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -85,6 +86,9 @@ pub(crate) struct HfConfig {
     pub(super) linear_value_head_dim: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) linear_conv_kernel_dim: Option<usize>,
+    /// Kind of the states; other programs read it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) mamba_ssm_dtype: Option<String>,
     #[serde(skip_serializing)]
     pub(super) attn_output_gate: Option<bool>,
     // A number, or the kinds of layers in letters, one period of them.

@@ -67,6 +67,9 @@ pub(super) fn rope(raw: &HfConfig, architecture: Architecture) -> Result<Rope, P
             object.insert("original_max_position_embeddings".into(), original.into());
         }
     }
+    if !family.stretched_base {
+        object.remove("alpha");
+    }
     let scaling = scaling(object)?;
     if family.local_rotation == LocalRotation::Unscaled {
         let local = local_theta.unwrap_or(theta);

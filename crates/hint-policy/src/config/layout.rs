@@ -56,12 +56,11 @@ pub(crate) fn layout(config: &ModelConfig) -> Vec<ParameterSpec> {
         match config.layer(layer).mixer {
             MixerPlan::Attention(plan) => {
                 let widths = match plan.head_norm {
-                    HeadNorm::None => None,
-                    HeadNorm::Heads => Some([plan.head_dim; 2]),
-                    HeadNorm::Projections => Some([plan.queries(), plan.keys()]),
+                    HeadNorm::Projections => [plan.queries(), plan.keys()],
+                    HeadNorm::None | HeadNorm::Heads | HeadNorm::RotatedHeads => [plan.head_dim; 2],
                 };
-                for (name, width) in [Q_NORM, K_NORM].into_iter().zip(widths.into_iter().flatten())
-                {
+                let names = plan.head_norm.names().into_iter().flatten();
+                for (name, width) in names.zip(widths) {
                     add(format!("{prefix}.{name}"), vec![size(width)], norm);
                 }
             }
@@ -84,10 +83,6 @@ pub(crate) fn layout(config: &ModelConfig) -> Vec<ParameterSpec> {
     }
     specs
 }
-
-/// Norms of queries and keys.
-pub(crate) const Q_NORM: &str = "self_attn.q_norm.weight";
-pub(crate) const K_NORM: &str = "self_attn.k_norm.weight";
 
 /// Parameters of a gated delta-net: kernels of its convolution, logarithms and biases of its decays, and the norm of each
 /// head's result.

@@ -26,6 +26,10 @@ pub enum RopeScaling {
     Dynamic {
         /// By how much rows may be longer.
         factor: f64,
+        /// The base is multiplied by `alpha^(d / (d − 2))` for rows of every length, with `d` rotated dimensions
+        /// (`HunYuan`).
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        alpha: Option<f64>,
     },
     /// Frequencies with a divisor each (`LongRoPE`). Rows longer than in pre-training, which have other
     /// divisors, are refused here: one row would change its angles as it grows.
@@ -94,7 +98,14 @@ impl RopeScaling {
         };
         match *self {
             Self::Default => Ok(()),
-            Self::Linear { factor } | Self::Dynamic { factor } => positive("factor", factor),
+            Self::Linear { factor } | Self::Dynamic { factor, alpha: None } => {
+                positive("factor", factor)
+            }
+            Self::Dynamic { factor, alpha: Some(alpha) } => {
+                positive("factor", factor)?;
+                positive("alpha", alpha)?;
+                positive("rotary dimensions - 2", config.rotary_dim() as f64 - 2.0)
+            }
             Self::LongRope {
                 ref short_factor,
                 ref long_factor,
@@ -149,7 +160,14 @@ impl RopeScaling {
             .map(|pair| config.rope_theta.powf(-2.0 * pair as f64 / dim))
             .collect();
         match *self {
-            Self::Default | Self::Dynamic { .. } => (base, 1.0),
+            Self::Default | Self::Dynamic { alpha: None, .. } => (base, 1.0),
+            Self::Dynamic { alpha: Some(alpha), .. } => {
+                let stretch = alpha.powf(dim / (dim - 2.0));
+                let slower = |(pair, frequency): (usize, &f64)| {
+                    frequency * stretch.powf(-2.0 * pair as f64 / dim)
+                };
+                (base.iter().enumerate().map(slower).collect(), 1.0)
+            }
             Self::Linear { factor } => (base.iter().map(|f| f / factor).collect(), 1.0),
             Self::LongRope {
                 ref short_factor,

@@ -77,7 +77,9 @@ impl HeadEps {
                 let heads = [config.num_attention_heads, config.num_key_value_heads];
                 Self::Projections(heads.map(|heads| (size(heads), eps(heads * config.head_dim))))
             }
-            HeadNorm::None | HeadNorm::Heads => Self::Heads(eps(config.head_dim)),
+            HeadNorm::None | HeadNorm::Heads | HeadNorm::RotatedHeads => {
+                Self::Heads(eps(config.head_dim))
+            }
         }
     }
 
@@ -97,8 +99,13 @@ impl HeadEps {
     }
 }
 
-/// Rotates query and key heads `[rows, heads, head_dim]` in place, after their norms if any.
-pub(super) fn rotate(heads: &Tensor, angles: Option<&Tensor>, norm: Option<(&Tensor, &HeadEps)>) {
+/// Rotates query and key heads `[rows, heads, head_dim]` in place, and applies their norms if there are any.
+pub(super) fn rotate(
+    plan: &AttentionPlan,
+    heads: &Tensor,
+    angles: Option<&Tensor>,
+    norm: Option<(&Tensor, &HeadEps)>,
+) {
     let pairs = |heads: &Tensor| {
         let shape = heads.size();
         heads.view([shape[0], shape[1], shape[2] / 2, 2]).view_as_complex()
@@ -115,10 +122,16 @@ pub(super) fn rotate(heads: &Tensor, angles: Option<&Tensor>, norm: Option<(&Ten
         return;
     }
     let mut wide = heads.to_kind(kind);
-    if let Some((norm, eps)) = norm {
-        wide = eps.unit(&wide) * norm;
+    // A rotation keeps the length of a head, so that the factor alone comes before or after it.
+    let comes_last = plan.head_norm == HeadNorm::RotatedHeads;
+    if let Some((factor, eps)) = norm {
+        let unit = eps.unit(&wide);
+        wide = if comes_last { unit } else { unit * factor };
     }
-    let wide = wide.contiguous();
+    let mut wide = wide.contiguous();
     turn(&wide);
+    if let Some((factor, _)) = norm.filter(|_| comes_last) {
+        wide *= factor;
+    }
     heads.copy_(&wide);
 }

@@ -177,7 +177,7 @@ impl<'a> CachedDecoder<'a> {
         let (heads, kv_heads) = (size(plan.heads), size(plan.kv_heads));
         let all = projected.view([projected.size()[0], -1, size(plan.head_dim)]);
         let norm = layer.head_norm.as_ref().map(|norm| (norm, head_eps));
-        rotate(&all.narrow(1, 0, heads + kv_heads), angles.of(plan), norm);
+        rotate(plan, &all.narrow(1, 0, heads + kv_heads), angles.of(plan), norm);
         let query = all.narrow(1, 0, heads);
         let write = |slots: &Slots| {
             let key = all.narrow(1, heads, kv_heads);
@@ -316,6 +316,14 @@ impl<'a> CachedDecoder<'a> {
         if let Some(states) = &self.states {
             states.move_rows(&from, &to);
         }
+    }
+}
+
+#[cfg(test)]
+impl CachedDecoder<'_> {
+    /// Numbers of each row in the states of gated delta-nets.
+    pub(crate) fn state_numbers(&self) -> usize {
+        self.states.as_ref().map_or(0, StateCache::numbers)
     }
 }
 

@@ -315,7 +315,7 @@ impl HeadOrder {
         let (heads, kv_heads) = (size(plan.heads), size(plan.kv_heads));
         let head_dim = size(plan.head_dim);
         let spread = |norm: &Tensor, heads| match plan.head_norm {
-            HeadNorm::None | HeadNorm::Heads => {
+            HeadNorm::None | HeadNorm::Heads | HeadNorm::RotatedHeads => {
                 let root = (plan.head_dim as f64).sqrt();
                 let norm = norm.detach().to_kind(Kind::Double);
                 ((self.pair(&norm, 1) + plan.norm.offset()) * root).expand([heads, head_dim], false)

@@ -28,6 +28,14 @@ pub(super) struct RowStates {
     states: Tensor,
 }
 
+#[cfg(test)]
+impl StateCache {
+    /// Numbers of each row.
+    pub(super) fn numbers(&self) -> usize {
+        (self.inputs.numel() + self.states.numel()) / self.places
+    }
+}
+
 impl StateCache {
     /// An empty cache for `layers` gated delta-nets.
     pub(super) fn new(plan: DeltaNetPlan, layers: usize, kind: Kind, device: Device) -> Self {

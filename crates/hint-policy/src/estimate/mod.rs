@@ -338,7 +338,8 @@ mod tests {
     use super::*;
     use crate::config::architecture::Architecture;
     use crate::config::lora::LoraConfig;
-    use crate::{CausalLm, Policy as _};
+    use crate::policy::decoder::DecoderOptions;
+    use crate::{CausalLm, Decoder as _, Policy as _, TokenBatch, TokenRow};
 
     #[test]
     fn rollout_and_update_share_their_memory() {
@@ -405,6 +406,35 @@ mod tests {
         let input = 4 * TOKENS as u64 * small.hidden_size as u64;
         assert_eq!(part(&inputs.update, "activations"), layers * input + kept / layers);
         assert_eq!(inputs.lasting, all.lasting);
+    }
+
+    #[test]
+    fn blocks_keep_and_rows_remember_what_is_estimated() {
+        for architecture in [Architecture::Llama, Architecture::Qwen35] {
+            let small = ModelConfig::small(architecture, 60);
+            let model = CausalLm::init(&small, 1, Device::Cpu).unwrap();
+            let shape = Shape::of(&small);
+            let rows: Vec<Vec<u32>> = vec![(0..40).collect(), (0..3).collect()];
+            let rows: Vec<TokenRow<'_>> = rows
+                .iter()
+                .map(|row| TokenRow { prompt: &row[..1], completion: &row[1..] })
+                .collect();
+            let batch = TokenBatch::new(&rows, Device::Cpu).unwrap();
+            let kept = model.kept_numbers(&batch);
+            let of_token = shape.attention_layers * shape.kept_by_attention()
+                + shape.delta_layers * shape.kept_by_delta_net();
+            assert_eq!(kept as u64, 43 * of_token, "{architecture:?}");
+
+            let mut decoder = model.cached_decoder(&DecoderOptions {
+                max_rows: 3,
+                max_positions: 60,
+                batch_invariant: false,
+            });
+            let prefix = decoder.prefill(&[&[1, 2, 3]]).unwrap().prefixes[0];
+            decoder.fork(prefix, 3).unwrap();
+            let expected = shape.delta_layers * shape.state;
+            assert_eq!(decoder.state_numbers() as u64, expected, "{architecture:?}");
+        }
     }
 
     #[test]

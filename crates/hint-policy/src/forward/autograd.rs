@@ -104,7 +104,7 @@ fn attention(
     let arranged = |values: &Tensor, norm: Option<&Tensor>| {
         let by_head = |values: &Tensor| values.view([batch, seq, -1, head_dim]);
         let heads = match (plan.head_norm, norm) {
-            (_, None) => by_head(values),
+            (_, None) | (HeadNorm::RotatedHeads, _) => by_head(values),
             (HeadNorm::None | HeadNorm::Heads, Some(norm)) => {
                 rms_norm(plan.norm, &by_head(values), norm)
             }
@@ -112,13 +112,19 @@ fn attention(
         };
         heads.transpose(1, 2)
     };
-    let rotated = |heads: Tensor| match rotation {
-        Some((cos, sin)) => rope::rotate(&heads, cos, sin),
-        None => heads,
+    let rotated = |heads: Tensor, norm: Option<&Tensor>| {
+        let heads = match rotation {
+            Some((cos, sin)) => rope::rotate(&heads, cos, sin),
+            None => heads,
+        };
+        match norm.filter(|_| plan.head_norm == HeadNorm::RotatedHeads) {
+            Some(norm) => rms_norm(plan.norm, &heads, norm),
+            None => heads,
+        }
     };
     let (query_norm, key_norm) = head_norms.map(|(q, k)| (q, k)).unzip();
-    let query = rotated(arranged(&query, query_norm));
-    let key = rotated(arranged(&projected[1], key_norm));
+    let query = rotated(arranged(&query, query_norm), query_norm);
+    let key = rotated(arranged(&projected[1], key_norm), key_norm);
     let value = arranged(&projected[2], None);
     let window = plan.window.filter(|&window| size(window) < seq);
     let attended = if let Some(cap) = plan.softcap {

@@ -10,6 +10,16 @@ use crate::forward::rope::Rotations;
 use crate::forward::self_attention::SelfAttention;
 use crate::weights::{LayerWeights, MixerWeights};
 
+#[cfg(test)]
+impl SavedBlock {
+    /// Numbers that are kept, except those of norms, of which a token has one.
+    pub(super) fn numbers(&self) -> usize {
+        let Self { input, projected, mixed, attention, middle, gate, up, mlp, .. } = self;
+        let own = [input, mixed, middle, gate, up].into_iter();
+        own.chain(projected).chain(attention).chain(mlp).map(Tensor::numel).sum()
+    }
+}
+
 /// A block with its inputs.
 #[derive(Debug)]
 pub(super) struct Block<'a> {

@@ -60,6 +60,18 @@ enum BlockTape {
     Input(Tensor),
 }
 
+#[cfg(test)]
+impl Tape {
+    /// Numbers that are kept of the blocks.
+    pub(crate) fn numbers(&self) -> usize {
+        let of = |block: &BlockTape| match block {
+            BlockTape::All(saved) => saved.numbers(),
+            BlockTape::Input(input) => input.numel(),
+        };
+        self.blocks.iter().map(of).sum()
+    }
+}
+
 impl<'a> Pass<'a> {
     pub(crate) fn new(
         config: &'a ModelConfig,

@@ -121,32 +121,53 @@ impl SelfAttention<'_> {
     /// Dimension of a norm of queries or keys: its last one.
     fn normed_by(&self, projected: &Tensor) -> Tensor {
         match self.plan.head_norm {
-            HeadNorm::None | HeadNorm::Heads => self.by_head(projected),
+            HeadNorm::None | HeadNorm::Heads | HeadNorm::RotatedHeads => self.by_head(projected),
             HeadNorm::Projections => projected.shallow_clone(),
         }
     }
 
     /// The heads of a projection, normalized and rotated to their positions, side by side.
     fn rotated(&self, projected: &Tensor, norm: Option<Norm<'_>>) -> Tensor {
-        let normed = norm.map(|norm| {
-            let values = self.normed_by(projected);
-            norm.apply(&values, &norm.scale(&values)).view(projected.size().as_slice())
-        });
-        let normed = normed.as_ref().unwrap_or(projected);
-        let Some((cos, sin)) = self.angles else { return normed.shallow_clone() };
-        rotate(&self.by_head(normed), cos, sin).view(projected.size().as_slice())
+        let Some(norm) = norm else { return self.turned(projected) };
+        let normed = |x: &Tensor| {
+            let values = self.normed_by(x);
+            norm.apply(&values, &norm.scale(&values)).view(x.size().as_slice())
+        };
+        match self.plan.head_norm {
+            HeadNorm::RotatedHeads => normed(&self.turned(projected)),
+            HeadNorm::None | HeadNorm::Heads | HeadNorm::Projections => {
+                self.turned(&normed(projected))
+            }
+        }
     }
 
     /// The gradient of a projection, given the gradient of its rotated heads.
     fn rotated_backward(&self, projected: &Tensor, norm: Option<Norm<'_>>, dy: &Tensor) -> Tensor {
-        // A rotation is undone by that of the opposite angle, which is also its transpose.
-        let back = self.angles.map(|(cos, sin)| rotate(&self.by_head(dy), cos, &sin.neg()));
-        let back = back.map(|back| back.view(projected.size().as_slice()));
-        let back = back.unwrap_or_else(|| dy.shallow_clone());
-        let Some(norm) = norm else { return back };
-        let values = self.normed_by(projected);
-        let of_values = norm.backward(&values, &norm.scale(&values), &self.normed_by(&back));
-        of_values.view(projected.size().as_slice())
+        let Some(norm) = norm else { return self.turned_back(dy) };
+        let of_normed = |x: &Tensor, dy: &Tensor| {
+            let values = self.normed_by(x);
+            let of_values = norm.backward(&values, &norm.scale(&values), &self.normed_by(dy));
+            of_values.view(x.size().as_slice())
+        };
+        match self.plan.head_norm {
+            HeadNorm::RotatedHeads => self.turned_back(&of_normed(&self.turned(projected), dy)),
+            HeadNorm::None | HeadNorm::Heads | HeadNorm::Projections => {
+                of_normed(projected, &self.turned_back(dy))
+            }
+        }
+    }
+
+    /// The heads of a projection rotated to their positions, side by side.
+    fn turned(&self, x: &Tensor) -> Tensor {
+        let Some((cos, sin)) = self.angles else { return x.shallow_clone() };
+        rotate(&self.by_head(x), cos, sin).view(x.size().as_slice())
+    }
+
+    /// The gradient of the input of [`Self::turned`] from that of its result. A rotation is undone by that of the
+    /// opposite angle, which is also its transpose.
+    fn turned_back(&self, dy: &Tensor) -> Tensor {
+        let Some((cos, sin)) = self.angles else { return dy.shallow_clone() };
+        rotate(&self.by_head(dy), cos, &sin.neg()).view(dy.size().as_slice())
     }
 }
 

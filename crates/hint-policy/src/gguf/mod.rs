@@ -1,6 +1,7 @@
 //! Reading GGUF files: metadata, tensor directory, and plain or block-quantized tensors.
 
 mod dequantize;
+pub(crate) mod end_tokens;
 mod reader;
 mod value;
 

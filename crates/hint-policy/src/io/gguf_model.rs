@@ -10,6 +10,7 @@ use crate::config::layout::{ParameterSpec, layout};
 use crate::config::rope::RopeScaling;
 use crate::config::{ModelConfig, hf_layers};
 use crate::error::PolicyError;
+use crate::gguf::end_tokens::is_end;
 use crate::gguf::{Gguf, GgufValue};
 use crate::io::progress::{LoadProgress, LoadedFiles, ProgressRecorder};
 use crate::io::safetensors_file;
@@ -33,6 +34,12 @@ pub(crate) fn config(gguf: &Gguf) -> Result<ModelConfig, PolicyError> {
         return Err(PolicyError::unsupported("general.architecture", name, supported));
     };
     let keys = Keys { gguf, prefix: name };
+    if let Some(parts) =
+        gguf.get("split.count").and_then(GgufValue::as_u64).filter(|parts| *parts > 1)
+    {
+        let supported = "1; join the parts with `llama-gguf-split --merge FIRST WHOLE`";
+        return Err(PolicyError::unsupported("split.count", &parts, supported));
+    }
     if let Some(experts) = keys.size("expert_count")?.filter(|&count| count > 0) {
         return Err(PolicyError::unsupported(
             "expert_count",
@@ -121,8 +128,17 @@ pub(crate) fn config(gguf: &Gguf) -> Result<ModelConfig, PolicyError> {
         pad_token_id: token("padding"),
     };
     let window = keys.size("attention.sliding_window")?.filter(|&window| window > 0);
-    if let Windows::Pattern { period, .. } = architecture.family().windows {
-        config.sliding_windows = pattern(&keys, &config, window, period);
+    match architecture.family().windows {
+        Windows::Pattern { period, .. } => {
+            config.sliding_windows = pattern(&keys, &config, window, period);
+        }
+        Windows::Listed { period } if window.is_some() => {
+            config.sliding_windows = pattern(&keys, &config, window, period);
+        }
+        Windows::Listed { .. } | Windows::Never | Windows::Everywhere | Windows::Flagged => {}
+    }
+    if architecture.family().unrotated == Unrotated::WithoutWindow {
+        config.rotary_layers = config.sliding_windows.iter().map(Option::is_some).collect();
     }
     if architecture.family().bounded {
         gemma(&keys, &mut config);
@@ -135,7 +151,7 @@ pub(crate) fn config(gguf: &Gguf) -> Result<ModelConfig, PolicyError> {
         };
     } else if let Some(window) = window
         .filter(|&window| window < max_position_embeddings)
-        .filter(|_| !matches!(windows, Windows::Pattern { .. }))
+        .filter(|_| !matches!(windows, Windows::Pattern { .. } | Windows::Listed { .. }))
     {
         return Err(PolicyError::unsupported("attention.sliding_window", &window, "none"));
     }
@@ -148,43 +164,19 @@ pub(crate) fn config(gguf: &Gguf) -> Result<ModelConfig, PolicyError> {
     Ok(config)
 }
 
-/// Tokens that end a text or a turn by their names, in llama.cpp's list. Files have keys for a few of them only.
-const END_TOKENS: [&str; 13] = [
-    "<|eot_id|>",
-    "<|im_end|>",
-    "<|end|>",
-    "<|return|>",
-    "<end_of_turn>",
-    "<|endoftext|>",
-    "<|eom_id|>",
-    "<EOT>",
-    "_<EOT>",
-    "[EOT]",
-    "[EOS]",
-    "<|end_of_text|>",
-    "<end_of_utterance>",
-];
-
-/// Tokens that end a completion: the ones with a key, and control tokens with known names.
+/// Tokens that end a completion: the ones with a key, and the ones with known names.
 pub(crate) fn stop_tokens(gguf: &Gguf) -> Vec<u32> {
-    const CONTROL: u64 = 3;
     let id = |key: &str| {
         let id = gguf.get(&format!("tokenizer.ggml.{key}_token_id"))?.as_u64()?;
         u32::try_from(id).ok()
     };
-    let list = |key: &str| {
-        gguf.get(&format!("tokenizer.ggml.{key}")).and_then(GgufValue::as_array).unwrap_or_default()
-    };
-    let mut stops: Vec<u32> = ["eos", "eot", "eom"].into_iter().filter_map(id).collect();
+    let tokens = gguf.get("tokenizer.ggml.tokens").and_then(GgufValue::as_array);
+    let named = tokens.unwrap_or_default().iter().zip(0_u32..);
+    let named = named.filter(|(token, _)| token.as_str().is_some_and(is_end)).map(|(_, id)| id);
     // GPT-2's tokenizer names its end also as what stands for the unknown, which ends nothing.
     let unknown = id("unknown");
-    for ((token, kind), id) in list("tokens").iter().zip(list("token_type")).zip(0_u32..) {
-        let ends = token.as_str().is_some_and(|token| END_TOKENS.contains(&token));
-        if ends && kind.as_u64() == Some(CONTROL) && Some(id) != unknown {
-            stops.push(id);
-        }
-    }
-    stops
+    let keyed = ["eos", "eot", "eom"].into_iter().filter_map(id);
+    keyed.chain(named.filter(|id| Some(*id) != unknown)).collect()
 }
 
 /// The windows of a family where some layers have one: the listed layers of the file, or all but every
@@ -234,18 +226,29 @@ pub(crate) fn tensors(
     device: Device,
     observer: &mut dyn FnMut(LoadProgress),
 ) -> Result<(Vec<Tensor>, LoadedFiles), PolicyError> {
+    let mut tensors = Vec::new();
+    let files = visit(gguf, config, device, observer, |tensor| tensors.push(tensor))?;
+    Ok((tensors, files))
+}
+
+/// Hands the tensors of the model to `take`.
+pub(crate) fn visit(
+    gguf: &Gguf,
+    config: &ModelConfig,
+    device: Device,
+    observer: &mut dyn FnMut(LoadProgress),
+    mut take: impl FnMut(Tensor),
+) -> Result<LoadedFiles, PolicyError> {
     let size = gguf.size() as u64;
     let mut recorder = ProgressRecorder::new(size, observer);
-    let tensors: Result<_, _> = layout(config)
-        .iter()
-        .map(|spec| tensor(gguf, config, spec, device, &mut recorder))
-        .collect();
-    let tensors = tensors?;
+    for spec in &layout(config) {
+        take(tensor(gguf, config, spec, device, &mut recorder)?);
+    }
     for name in unused(gguf, config) {
         recorder.unused(&name);
     }
     recorder.file(size);
-    Ok((tensors, recorder.into_files()))
+    Ok(recorder.into_files())
 }
 
 /// Content of the file for the model, without its values.
@@ -321,7 +324,7 @@ fn unpair(tensor: &Tensor, config: &ModelConfig) -> Tensor {
 
 /// The name of a parameter in a GGUF file.
 fn gguf_name(config: &ModelConfig, name: &str) -> String {
-    const PARTS: [(&str, &str); 11] = [
+    const PARTS: [(&str, &str); 13] = [
         ("self_attn.qkv_proj", "attn_qkv"),
         ("mlp.gate_up_proj", "ffn_up"),
         ("self_attn.q_proj", "attn_q"),
@@ -330,19 +333,23 @@ fn gguf_name(config: &ModelConfig, name: &str) -> String {
         ("self_attn.o_proj", "attn_output"),
         ("self_attn.q_norm", "attn_q_norm"),
         ("self_attn.k_norm", "attn_k_norm"),
+        ("self_attn.query_layernorm", "attn_q_norm"),
+        ("self_attn.key_layernorm", "attn_k_norm"),
         ("mlp.gate_proj", "ffn_gate"),
         ("mlp.up_proj", "ffn_up"),
         ("mlp.down_proj", "ffn_down"),
     ];
-    /// Norms before and after attention, before and after the feed-forward layer.
-    const NORMS: [&str; 4] = ["attn_norm", "post_attention_norm", "ffn_norm", "post_ffw_norm"];
     match name {
         "model.embed_tokens.weight" => return "token_embd.weight".into(),
         "model.norm.weight" => return "output_norm.weight".into(),
         "lm_head.weight" => return "output.weight".into(),
         _ => {}
     }
-    let norms = config.architecture.family().norms.names().into_iter().zip(NORMS);
+    let family = config.architecture.family();
+    let middle = family.gguf.map_or("ffn_norm", |gguf| gguf.middle_norm);
+    // Before and after attention, before and after the feed-forward layer.
+    let norms = ["attn_norm", "post_attention_norm", middle, "post_ffw_norm"];
+    let norms = family.norms.names().into_iter().zip(norms);
     let norms = norms.filter_map(|(from, to)| Some((from?, to)));
     let mut name = name.replacen("model.layers", "blk", 1);
     for (from, to) in PARTS.into_iter().chain(norms) {
@@ -389,8 +396,8 @@ fn scaling(keys: &Keys<'_>, config: &ModelConfig) -> Result<RopeScaling, PolicyE
     }
     let divisors = keys.gguf.read(FREQUENCIES)?;
     let (base, _) = RopeScaling::Default.frequencies(config);
-    // The published Llama 3.1 and 3.2 models use these factors.
-    for factor in [8.0, 32.0] {
+    // The published Llama 3.1 and 3.2 models use these factors, EXAONE 4 the one between them.
+    for factor in [8.0, 16.0, 32.0] {
         let candidate = RopeScaling::Llama3 {
             factor,
             low_freq_factor: 1.0,
@@ -406,7 +413,8 @@ fn scaling(keys: &Keys<'_>, config: &ModelConfig) -> Result<RopeScaling, PolicyE
             return Ok(candidate);
         }
     }
-    let supported = "the factors of Llama 3.1 and 3.2 (8 or 32 over 8192 positions)";
+    let supported =
+        "the factors of Llama 3.1 and 3.2 and of EXAONE 4 (8, 16 or 32 over 8192 positions)";
     Err(PolicyError::unsupported(FREQUENCIES, "a list of other factors", supported))
 }
 

@@ -2,10 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
+use serde_json::{Map, Value};
+use tch::Device;
+
+use crate::config::layout::layout;
 use crate::config::{LoraConfig, ModelConfig};
 use crate::error::PolicyError;
 use crate::gguf::Gguf;
-use crate::io::progress::LoadedFiles;
+use crate::io::progress::{LoadProgress, LoadedFiles};
 use crate::io::{generation, gguf_model, load, peft, safetensors_file};
 
 /// Content of a model's files, without loading it.
@@ -21,6 +25,8 @@ pub struct Inspection {
     pub stop_tokens: Vec<u32>,
     /// Shape of the adapter, if the folder holds one.
     pub lora: Option<LoraConfig>,
+    /// Settings of `generation_config.json`, of the model and then of the adapter.
+    pub generation: Map<String, Value>,
 }
 
 impl Inspection {
@@ -30,27 +36,31 @@ impl Inspection {
     ///
     /// # Errors
     ///
-    /// As [`CausalLm::load`](crate::CausalLm::load), apart from values that are not finite.
+    /// As [`CausalLm::load`](crate::CausalLm::load), apart from what [`Inspection::check_values`] finds.
     pub fn new(path: impl AsRef<Path>, base: Option<&Path>) -> Result<Self, PolicyError> {
         let path = path.as_ref();
         if path.is_file() {
             return Self::of_gguf(&Gguf::open(path)?);
         }
         let path = load::resolve(path);
-        if path.join(peft::CONFIG).is_file() && !safetensors_file::exist(&path) {
+        if load::is_adapter(&path)? {
             let adapter = peft::read_config(&path)?;
             let found = load::find_base(&path, adapter.base, base)?;
             let model = Self::new(found, None)?;
-            let own = generation::stop_tokens(&generation::read(&path)?);
-            let stop_tokens = load::sorted([&model.stop_tokens, &own]);
-            return Ok(Self { lora: Some(adapter.lora), stop_tokens, ..model });
+            peft::survey(&model.config, &adapter.lora, &path)?;
+            let own = generation::read(&path)?;
+            let stop_tokens = load::sorted([&model.stop_tokens, &generation::stop_tokens(&own)]);
+            let generation = model.generation.into_iter().chain(own).collect();
+            return Ok(Self { lora: Some(adapter.lora), stop_tokens, generation, ..model });
         }
         let config = load::folder_config(&path)?;
         let files = safetensors_file::survey(&path, &config)?;
-        let named = generation::stop_tokens(&generation::read(&path)?);
+        let generation = generation::read(&path)?;
+        let named = generation::stop_tokens(&generation);
         Ok(Self {
             stop_tokens: load::sorted([&named, &config.eos_token_ids]),
             lora: None,
+            generation,
             files,
             config,
             path,
@@ -64,8 +74,25 @@ impl Inspection {
             path: gguf.path().to_owned(),
             stop_tokens: load::sorted([&gguf_model::stop_tokens(gguf), &config.eos_token_ids]),
             lora: None,
+            generation: Map::new(),
             files,
             config,
         })
+    }
+
+    /// Reads all weights of the model, one at a time, as [`CausalLm::load`](crate::CausalLm::load) would.
+    ///
+    /// # Errors
+    ///
+    /// Values that are not finite, or a head that differs from the embedding that stands for it.
+    pub fn check_values(&self) -> Result<(), PolicyError> {
+        let (config, observer, device) = (&self.config, &mut |_: LoadProgress| {}, Device::Cpu);
+        if self.path.is_file() {
+            gguf_model::visit(&Gguf::open(&self.path)?, config, device, observer, drop)?;
+        } else {
+            let specs = layout(config);
+            safetensors_file::visit(&self.path, config, &specs, device, observer, |_, _| {})?;
+        }
+        Ok(())
     }
 }

@@ -61,8 +61,7 @@ pub(crate) fn load(
     }
     check_compute(options.compute)?;
     let path = &resolve(path);
-    let has_weights = safetensors_file::exist(path);
-    if path.join(peft::CONFIG).is_file() && !has_weights {
+    if is_adapter(path)? {
         return load_adapted(path, options, observer);
     }
     let config = folder_config(path)?;
@@ -74,27 +73,105 @@ pub(crate) fn load(
     Ok(ModelFiles { config, tensors, files, generation, stop_tokens, path, adapter: None })
 }
 
+/// Whether a folder holds an adapter in place of a model.
+pub(crate) fn is_adapter(path: &Path) -> Result<bool, PolicyError> {
+    let is_described = path.join(peft::CONFIG).is_file();
+    let has_adapter = path.join(peft::WEIGHTS).is_file();
+    if is_described && has_adapter && safetensors_file::exist(path) {
+        let found = format!("{} beside {}", peft::WEIGHTS, safetensors_file::SINGLE);
+        let supported = "a model or an adapter in one folder: programs disagree on which one counts; move either away";
+        return Err(PolicyError::unsupported(&path.display().to_string(), &found, supported));
+    }
+    Ok(is_described && !safetensors_file::exist(path))
+}
+
 /// The configuration of a folder with weights.
 pub(crate) fn folder_config(path: &Path) -> Result<ModelConfig, PolicyError> {
     let config_path = path.join("config.json");
     if !config_path.is_file() {
-        let expected = "a folder with `config.json` and `model.safetensors`, or a `.gguf` file";
+        let mut expected =
+            "a folder with `config.json` and `model.safetensors`, or a `.gguf` file".to_owned();
+        if let Some(inner) = inner_models(path) {
+            expected += "; it holds some in ";
+            expected += &inner;
+            expected += ": give one of them";
+        }
         return Err(PolicyError::NoModel { path: path.to_owned(), expected });
     }
-    if !safetensors_file::exist(path) && has_pickled_weights(path) {
-        let remedy = "the folder holds weights in PyTorch's own format alone; load the model once with \
-                      transformers and save it by `save_pretrained`, which writes them as safetensors";
-        return Err(PolicyError::MissingFile { path: path.join(safetensors_file::SINGLE), remedy });
+    if !safetensors_file::exist(path) {
+        let path = path.join(safetensors_file::SINGLE);
+        return Err(PolicyError::MissingFile { remedy: weights_remedy(&path), path });
     }
     read_config(&config_path)
 }
 
+/// Names of folders and files inside a folder that may be models.
+fn inner_models(path: &Path) -> Option<String> {
+    let is_model = |path: &Path| {
+        let holds = |name: &str| path.join(name).is_file();
+        path.extension().is_some_and(|kind| kind == "gguf")
+            || holds("config.json")
+            || holds(peft::CONFIG)
+    };
+    let names = names(path, |name| is_model(&path.join(name)));
+    (!names.is_empty()).then(|| names.join(", "))
+}
+
+/// The names in a folder that pass a test, in quotes, sorted; of many the first.
+fn names(path: &Path, test: impl Fn(&str) -> bool) -> Vec<String> {
+    let entries = std::fs::read_dir(path).into_iter().flatten().flatten();
+    let mut names: Vec<String> = entries
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .filter(|name| test(name))
+        .map(|name| format!("`{name}`"))
+        .collect();
+    names.sort_unstable();
+    names.truncate(5);
+    names
+}
+
+/// Remedy for missing weights.
+fn weights_remedy(path: &Path) -> String {
+    let dir = path.parent().unwrap_or(path);
+    if has_pickled_weights(dir) {
+        return "the folder holds weights in PyTorch's own format alone; load the model once with transformers and save \
+                it by `save_pretrained`, which writes them as safetensors"
+            .to_owned();
+    }
+    let is_part = |name: &str| name.ends_with(".safetensors") && name.starts_with("model-");
+    if let [_, ..] = names(dir, is_part).as_slice() {
+        return "the folder holds parts of it without their index, `model.safetensors.index.json`; get that file, too"
+            .to_owned();
+    }
+    let is_other = |name: &str| {
+        Path::new(name).extension().is_some_and(|kind| kind == "safetensors" || kind == "gguf")
+    };
+    match names(dir, is_other).as_slice() {
+        [] => "the folder holds no weights; get them, too".to_owned(),
+        others => format!(
+            "the folder holds {} in its place; a GGUF file is given by its path, other layouts are saved once more with \
+             transformers",
+            others.join(", ")
+        ),
+    }
+}
+
 /// The folder that holds the files: of a cache folder `models--OWNER--NAME` the snapshot that its `main`
-/// stands for.
+/// stands for, or the only one.
 pub(crate) fn resolve(path: &Path) -> PathBuf {
     let commit = std::fs::read_to_string(path.join("refs").join("main")).unwrap_or_default();
-    let snapshot = path.join("snapshots").join(commit.trim());
-    if !commit.trim().is_empty() && snapshot.is_dir() { snapshot } else { path.to_owned() }
+    let snapshots = path.join("snapshots");
+    let snapshot = snapshots.join(commit.trim());
+    if !commit.trim().is_empty() && snapshot.is_dir() {
+        return snapshot;
+    }
+    let entries = std::fs::read_dir(&snapshots).into_iter().flatten().flatten();
+    let found: Vec<PathBuf> =
+        entries.map(|entry| entry.path()).filter(|path| path.is_dir()).collect();
+    match found.as_slice() {
+        [only] if !path.join("config.json").exists() => only.clone(),
+        _ => path.to_owned(),
+    }
 }
 
 /// Reads an adapter's base model, which it names by a local path, absolute or from the adapter.
@@ -126,7 +203,8 @@ pub(crate) fn find_base(
     found.ok_or_else(|| PolicyError::NoModel {
         path: given.map_or(named, Path::to_owned),
         expected: "the base model that `base_model_name_or_path` of `adapter_config.json` names, in a local \
-                   folder or file; download it and give its path as `LoadOptions::base`",
+                   folder or file; download it and give its path as `LoadOptions::base` (`--base`)"
+            .into(),
     })
 }
 

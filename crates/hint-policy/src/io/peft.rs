@@ -151,6 +151,50 @@ fn unsupported(option: &str, value: &Value, supported: &str) -> PolicyError {
     PolicyError::unsupported(option, &value, supported)
 }
 
+/// The weights of the folder `dir`.
+fn open(dir: &Path) -> Result<safetensors_file::MappedFile, PolicyError> {
+    let path = dir.join(WEIGHTS);
+    if path.is_file() {
+        return safetensors_file::MappedFile::open(&path);
+    }
+    let remedy = if dir.join("adapter_model.bin").is_file() {
+        "the folder holds the adapter in PyTorch's own format alone; load it once with PEFT and save it by \
+         `save_pretrained`, which writes safetensors"
+    } else {
+        "the folder holds the description of an adapter without its weights; get them, too"
+    };
+    Err(PolicyError::MissingFile { path, remedy: remedy.into() })
+}
+
+/// A tensor of an adapter, under its name in the file. Adapters on models of several kinds of input have the language
+/// model's path in their names.
+fn spec(name: &str, shape: &[i64], names: &[&str]) -> ParameterSpec {
+    let inner = name.strip_prefix("base_model.model.").unwrap_or(name);
+    let layers = inner.strip_prefix("model.").unwrap_or(inner);
+    let stored = [
+        name.to_owned(),
+        format!("base_model.model.language_model.{inner}"),
+        format!("base_model.model.model.language_model.{layers}"),
+    ];
+    let stored = stored.into_iter().find(|stored| names.contains(&stored.as_str()));
+    let name = stored.unwrap_or_else(|| name.to_owned());
+    ParameterSpec { name, shape: shape.to_vec(), init: Init::Zeros }
+}
+
+/// Checks that the folder `dir` holds the adapter that `lora` describes, and that its values are finite.
+pub(crate) fn survey(
+    config: &ModelConfig,
+    lora: &LoraConfig,
+    dir: &Path,
+) -> Result<(), PolicyError> {
+    let file = open(dir)?;
+    let file = file.parse()?;
+    for (name, shape) in adapter::shapes(config, lora)? {
+        drop(file.read(&spec(&name, &shape, &file.names()), tch::Device::Cpu)?);
+    }
+    Ok(())
+}
+
 /// Puts the adapters of the folder `dir` on the projections.
 pub(crate) fn attach(
     config: &ModelConfig,
@@ -160,14 +204,12 @@ pub(crate) fn attach(
     device: tch::Device,
 ) -> Result<(), PolicyError> {
     let path = dir.join(WEIGHTS);
-    let file = safetensors_file::MappedFile::open(&path)?;
+    let file = open(dir)?;
     let file = file.parse()?;
     let mut used = 0;
     adapter::attach(config, weights, lora, device, |name, shape| {
         used += 1;
-        let spec =
-            ParameterSpec { name: name.to_owned(), shape: shape.to_vec(), init: Init::Zeros };
-        file.read(&spec, device).map(Some)
+        file.read(&spec(name, shape, &file.names()), device).map(Some)
     })?;
     if used == file.names().len() {
         return Ok(());

@@ -104,8 +104,28 @@ pub(crate) fn read(
     observer: &mut dyn FnMut(LoadProgress),
 ) -> Result<(Vec<Tensor>, LoadedFiles), PolicyError> {
     let mut found: Vec<Option<Tensor>> = specs.iter().map(|_| None).collect();
-    let names = stored_names(dir)?;
-    let specs = &specs.iter().map(|spec| spec.stored_as(&names)).collect::<Vec<_>>();
+    let files = visit(dir, config, specs, device, observer, |index, tensor| {
+        found[index] = Some(tensor);
+    })?;
+    let missing = |spec: &ParameterSpec| PolicyError::MissingTensor {
+        path: dir.to_owned(),
+        tensor: spec.name.clone(),
+    };
+    let tensors = found.into_iter().zip(specs);
+    let tensors = tensors.map(|(tensor, spec)| tensor.ok_or_else(|| missing(spec)));
+    Ok((tensors.collect::<Result<_, _>>()?, files))
+}
+
+/// Hands the tensors of `specs` to `take`, with their indices, in the order of the files.
+pub(crate) fn visit(
+    dir: &Path,
+    config: &ModelConfig,
+    specs: &[ParameterSpec],
+    device: Device,
+    observer: &mut dyn FnMut(LoadProgress),
+    mut take: impl FnMut(usize, Tensor),
+) -> Result<LoadedFiles, PolicyError> {
+    let specs = &located(dir, specs)?;
     let files = files(dir, specs)?;
     let total = files.keys().map(|path| {
         let read = |source| PolicyError::Read { path: path.clone(), source };
@@ -113,12 +133,17 @@ pub(crate) fn read(
     });
     let mut recorder = ProgressRecorder::new(total.sum::<Result<u64, PolicyError>>()?, observer);
     let known: BTreeSet<&str> = specs.iter().map(|spec| spec.name.as_str()).collect();
-    let mut head = None;
+    let (mut embedding, mut head) = (None, None);
     for (path, wanted) in files {
         let mapped = MappedFile::open(&path)?;
         let file = mapped.parse()?;
         for index in wanted {
-            found[index] = Some(file.record(&specs[index], device, &mut recorder)?);
+            let tensor = file.record(&specs[index], device, &mut recorder)?;
+            // Checkpoints begin with the embedding.
+            if index == 0 {
+                embedding = Some(tensor.shallow_clone());
+            }
+            take(index, tensor);
         }
         for name in file.names().into_iter().filter(|name| !known.contains(name)) {
             if config.tie_word_embeddings && name.ends_with(HEAD) {
@@ -131,19 +156,7 @@ pub(crate) fn read(
         }
         recorder.file(mapped.len());
     }
-    let tensors: Result<Vec<Tensor>, _> = found
-        .into_iter()
-        .zip(specs)
-        .map(|(tensor, spec)| {
-            tensor.ok_or_else(|| PolicyError::MissingTensor {
-                path: dir.to_owned(),
-                tensor: spec.name.clone(),
-            })
-        })
-        .collect();
-    let tensors = tensors?;
-    // Checkpoints begin with the embedding.
-    if head.is_some_and(|head| head != tensors[0]) {
+    if head.is_some() && head != embedding {
         return Err(PolicyError::config(
             "tie_word_embeddings",
             "true",
@@ -151,13 +164,26 @@ pub(crate) fn read(
              use that head, or remove the tensor to use the embedding (programs disagree on which one counts)",
         ));
     }
-    Ok((tensors, recorder.into_files()))
+    Ok(recorder.into_files())
+}
+
+/// The parameters under the names that `dir` has for them.
+fn located(dir: &Path, specs: &[ParameterSpec]) -> Result<Vec<ParameterSpec>, PolicyError> {
+    let names = stored_names(dir)?;
+    let specs: Vec<ParameterSpec> = specs.iter().map(|spec| spec.stored_as(&names)).collect();
+    if specs.iter().any(|spec| spec.name == HEAD && !names.contains(HEAD)) {
+        return Err(PolicyError::config(
+            "tie_word_embeddings",
+            "false",
+            "`lm_head.weight` in the files, which lack it; set it to true if the model uses its embedding as head",
+        ));
+    }
+    Ok(specs)
 }
 
 /// Content of `dir` for a model, by headers alone.
 pub(crate) fn survey(dir: &Path, config: &ModelConfig) -> Result<LoadedFiles, PolicyError> {
-    let names = stored_names(dir)?;
-    let specs = layout(config).iter().map(|spec| spec.stored_as(&names)).collect::<Vec<_>>();
+    let specs = located(dir, &layout(config))?;
     let mut survey = LoadedFiles::default();
     let known: BTreeSet<&str> = specs.iter().map(|spec| spec.name.as_str()).collect();
     for (path, wanted) in files(dir, &specs)? {
@@ -227,6 +253,14 @@ fn files(
             });
         }
         files.entry(dir.join(name)).or_default();
+    }
+    if let Some(path) = files.keys().find(|path| !path.is_file()) {
+        let missing = files.keys().filter(|path| !path.is_file()).count();
+        let remedy = format!(
+            "`{INDEX}` names it; {missing} of {} files are missing: get them, too",
+            files.len()
+        );
+        return Err(PolicyError::MissingFile { path: path.clone(), remedy });
     }
     for (position, spec) in specs.iter().enumerate() {
         let name = index.weight_map.get(&spec.name).ok_or_else(|| PolicyError::MissingTensor {

@@ -265,6 +265,15 @@ impl CausalLm {
     }
 }
 
+#[cfg(test)]
+impl CausalLm {
+    /// Numbers that the blocks keep of a batch for the backward pass.
+    pub(crate) fn kept_numbers(&self, tokens: &TokenBatch) -> usize {
+        let pass = self.pass(tokens, &ScoreOptions::default()).expect("the batch fits the model");
+        pass.forward().1.numbers()
+    }
+}
+
 impl Policy for CausalLm {
     fn logits(&self, tokens: &TokenBatch) -> Result<Tensor, PolicyError> {
         catch_out_of_memory("compute logits", || {

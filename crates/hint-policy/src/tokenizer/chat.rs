@@ -1,18 +1,18 @@
 //! Rendering chat templates, with the functions and settings that transformers gives them.
 
-use std::borrow::Cow;
 use std::io::{self, Write};
 
 use minijinja::syntax::SyntaxConfig;
-use minijinja::value::{Kwargs, Serde, ValueKind};
+use minijinja::value::{Serde, ValueKind};
 use minijinja::{Environment, Error, ErrorKind, escape_formatter};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::error::PolicyError;
 use crate::tokenizer::python_date::Date;
-use crate::tokenizer::python_json::{DumpOptions, python_float};
-use crate::tokenizer::{Tokenizer, python_methods};
+use crate::tokenizer::python_json::python_float;
+use crate::tokenizer::template_source::prepared;
+use crate::tokenizer::{Tokenizer, python_filters, python_json, python_methods};
 
 /// One message of a conversation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -90,6 +90,26 @@ impl Tokenizer {
         Ok(self)
     }
 
+    /// The special token that ends an answer in the chat template, if none of `stop_tokens` does. A model that was tuned
+    /// on such answers would not stop.
+    pub fn unstopped_turn(&self, stop_tokens: &[u32]) -> Option<String> {
+        const ANSWER: &str = "It is four.";
+        let messages = [ChatMessage::user("2 + 2?"), ChatMessage::assistant(ANSWER)];
+        let text = self.apply_chat_template(&messages, false).ok()?;
+        let (_, behind) = text.rsplit_once(ANSWER)?;
+        for id in self.encode(behind).ok()? {
+            if stop_tokens.contains(&id) {
+                return None;
+            }
+            let token = self.decode(&[id]).ok()?;
+            let is_special = self.decode_skip_special(&[id]).is_ok_and(|text| text.is_empty());
+            if is_special && !token.is_empty() {
+                return Some(token);
+            }
+        }
+        None
+    }
+
     /// As [`Tokenizer::apply_chat_template`], with further variables for this rendering, which override
     /// [`Tokenizer::with_template_variables`].
     ///
@@ -118,9 +138,9 @@ impl Tokenizer {
         context.insert("documents".into(), Value::Null);
         context.extend(self.template_variables.clone());
         context.extend(variables.clone());
-        let template = without_generation_tags(template);
         environment(self.template_date)
             .and_then(|environment| {
+                let template = prepared(template)?;
                 let mut out = Bounded::default();
                 let template = environment.template_from_str(&template)?;
                 let rendered = template.render_captured_to(Serde(context), &mut out);
@@ -185,8 +205,13 @@ fn environment(date: Date) -> Result<Environment<'static>, Error> {
     });
     // Whatever has a length and items, by position or by key.
     environment.add_test("sequence", |value: minijinja::Value| {
-        matches!(value.kind(), ValueKind::Seq | ValueKind::Map | ValueKind::String)
+        matches!(
+            value.kind(),
+            ValueKind::Seq | ValueKind::Map | ValueKind::String | ValueKind::Undefined
+        )
     });
+    // jinja2 has it only on request.
+    environment.remove_global("debug");
     environment.set_formatter(|out, state, value| match f64::try_from(value.clone()) {
         Ok(float)
             if value.kind() == ValueKind::Number && !value.is_integer() && float.is_finite() =>
@@ -196,54 +221,12 @@ fn environment(date: Date) -> Result<Environment<'static>, Error> {
         }
         _ => escape_formatter(out, state, value),
     });
-    environment.add_filter("tojson", to_json);
+    environment.add_filter("tojson", python_json::to_json);
+    environment.add_filter("default", python_filters::default);
+    environment.add_filter("d", python_filters::default);
+    environment.add_filter("int", python_filters::int);
+    environment.add_filter("float", python_filters::float);
     Ok(environment)
-}
-
-#[expect(clippy::needless_pass_by_value, reason = "the signature of a filter")]
-fn to_json(value: minijinja::Value, arguments: Kwargs) -> Result<minijinja::Value, Error> {
-    let separators: Option<Vec<String>> = arguments.get("separators")?;
-    let separators = match separators.as_deref() {
-        None => None,
-        Some([between, colon]) => Some((between.clone(), colon.clone())),
-        Some(_) => {
-            return Err(Error::new(ErrorKind::InvalidOperation, "`separators` are two strings"));
-        }
-    };
-    let options = DumpOptions {
-        indent: arguments.get("indent")?,
-        separators,
-        ensure_ascii: arguments.get::<Option<bool>>("ensure_ascii")?.unwrap_or(false),
-        sort_keys: arguments.get::<Option<bool>>("sort_keys")?.unwrap_or(false),
-    };
-    arguments.assert_all_used()?;
-    let json = serde_json::to_value(&value)
-        .map_err(|error| Error::new(ErrorKind::BadSerialization, error.to_string()))?;
-    Ok(minijinja::Value::from_safe_string(options.dumps(&json)))
-}
-
-/// The template with `{% generation %}` as a block that only has a scope of its own. transformers marks the
-/// model's text with it.
-fn without_generation_tags(template: &str) -> Cow<'_, str> {
-    if !template.contains("generation") {
-        return Cow::Borrowed(template);
-    }
-    let mut out = String::with_capacity(template.len());
-    let mut rest = template;
-    while let Some(start) = rest.find("{%") {
-        let Some(end) = rest[start..].find("%}").map(|end| start + end) else { break };
-        let tag = &rest[start + 2..end];
-        let word = tag.trim_matches(|c: char| c.is_whitespace() || c == '-' || c == '+');
-        out.push_str(&rest[..start + 2]);
-        match word {
-            "generation" => out.push_str(&tag.replace("generation", "with")),
-            "endgeneration" => out.push_str(&tag.replace("endgeneration", "endwith")),
-            _ => out.push_str(tag),
-        }
-        rest = &rest[end..];
-    }
-    out.push_str(rest);
-    Cow::Owned(out)
 }
 
 #[cfg(test)]

@@ -6,13 +6,9 @@ use serde_json::{Map, Value, json};
 
 use crate::error::PolicyError;
 use crate::gguf::{Gguf, GgufValue};
-use crate::tokenizer::gguf_keys::{special, strings, token_kinds};
+use crate::tokenizer::gguf_keys::{CONTROL, UNKNOWN, USER_DEFINED, special, strings, token_kinds};
 use crate::tokenizer::pre_tokenizer::PreTokenizer;
 use crate::tokenizer::{Tokenizer, sentence_piece};
-
-/// Kinds of tokens in `tokenizer.ggml.token_type`.
-const CONTROL: u64 = 3;
-const USER_DEFINED: u64 = 4;
 
 pub(super) fn build(gguf: &Gguf) -> Result<Tokenizer, PolicyError> {
     let text = |key: &str| gguf.get(key).and_then(GgufValue::as_str);
@@ -28,16 +24,14 @@ pub(super) fn build(gguf: &Gguf) -> Result<Tokenizer, PolicyError> {
         let reason = "a token of `tokenizer.ggml.tokens` occurs twice".to_owned();
         return Err(PolicyError::Corrupt { path: gguf.path().to_owned(), reason });
     }
-    let add_bos = gguf.get("tokenizer.ggml.add_bos_token").and_then(GgufValue::as_bool);
     let ([model, normalizer, pre_tokenizer, decoder], post_processor) = if model == "llama" {
         // SentencePiece adds a bos token unless the file says otherwise.
-        let parts = sentence_piece::parts(gguf, &tokens)?;
-        (parts, bos_processor(gguf, &tokens, add_bos.unwrap_or(true)))
+        (sentence_piece::parts(gguf, &tokens)?, end_processor(gguf, &tokens, true))
     } else {
         let pre = PreTokenizer::named(pre.unwrap_or("gpt-2"))?;
-        let bos = bos_processor(gguf, &tokens, add_bos.unwrap_or(pre.adds_bos));
+        let ends = end_processor(gguf, &tokens, pre.adds_bos);
         let plain = json!({"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": false, "use_regex": true});
-        (byte_level(gguf, &tokens, &pre)?, bos.or(Some(plain)))
+        (byte_level(gguf, &tokens, &pre)?, ends.or(Some(plain)))
     };
     let json = json!({
         "version": "1.0",
@@ -114,37 +108,61 @@ fn byte_level(gguf: &Gguf, tokens: &[&str], pre: &PreTokenizer) -> Result<[Value
 
 /// Control and user-defined tokens, which are matched in the text before anything else.
 fn added_tokens(gguf: &Gguf, tokens: &[&str]) -> Vec<Value> {
-    token_kinds(gguf)
+    let is_added = |kind: &Option<u64>| matches!(kind, Some(UNKNOWN | CONTROL | USER_DEFINED));
+    // Files do not say which tokens swallow the white space behind them. Those of Phi-3 do, apart from three.
+    let name = gguf.get("general.name").and_then(GgufValue::as_str).unwrap_or_default();
+    let name = name.to_lowercase();
+    let strips = name.contains("phi-3") || name.contains("phi3");
+    token_kinds(gguf, tokens)
         .into_iter()
         .zip(tokens)
         .enumerate()
-        .filter(|(_, (kind, token))| {
-            matches!(kind, Some(CONTROL | USER_DEFINED)) && !token.is_empty()
-        })
+        .filter(|(_, (kind, token))| is_added(kind) && !token.is_empty())
         .map(|(id, (kind, token))| {
             json!({
                 "id": id,
                 "content": token,
                 "single_word": false,
                 "lstrip": false,
-                "rstrip": false,
+                "rstrip": strips && !matches!(*token, "<unk>" | "<s>" | "<|endoftext|>"),
                 "normalized": false,
-                "special": kind == Some(CONTROL),
+                "special": kind != Some(USER_DEFINED),
             })
         })
         .collect()
 }
 
-/// Adds the bos token to plain texts, if it is wanted and there is one.
-fn bos_processor(gguf: &Gguf, tokens: &[&str], wanted: bool) -> Option<Value> {
-    let bos = special(gguf, tokens, "bos").filter(|_| wanted)?;
-    let id = tokens.iter().position(|token| *token == bos);
-    let sequence = |id: &str| json!({"Sequence": {"id": id, "type_id": 0}});
-    let start = json!({"SpecialToken": {"id": bos, "type_id": 0}});
+/// Adds the bos and the eos token to plain texts, where they are wanted and exist.
+fn end_processor(gguf: &Gguf, tokens: &[&str], adds_bos: bool) -> Option<Value> {
+    let wanted = |key: &str, default| {
+        let key = format!("tokenizer.ggml.add_{key}_token");
+        gguf.get(&key).and_then(GgufValue::as_bool).unwrap_or(default)
+    };
+    let token = |key: &str, default| special(gguf, tokens, key).filter(|_| wanted(key, default));
+    let (bos, eos) = (token("bos", adds_bos), token("eos", false));
+    if bos.is_none() && eos.is_none() {
+        return None;
+    }
+    let end = |token: Option<&str>| {
+        token.map(|token| json!({"SpecialToken": {"id": token, "type_id": 0}}))
+    };
+    let sequence = |id: &str| {
+        let text = json!({"Sequence": {"id": id, "type_id": 0}});
+        [end(bos), Some(text), end(eos)].into_iter().flatten().collect::<Vec<_>>()
+    };
+    let known: Map<String, Value> = [bos, eos]
+        .into_iter()
+        .flatten()
+        .map(|token| {
+            let id = tokens.iter().position(|known| *known == token);
+            (token.to_owned(), json!({"id": token, "ids": [id], "tokens": [token]}))
+        })
+        .collect();
+    let pair = [sequence("A"), sequence("B")].concat();
     Some(json!({
         "type": "TemplateProcessing",
-        "single": [start, sequence("A")],
-        "pair": [start, sequence("A"), start, sequence("B")],
-        "special_tokens": {bos: {"id": bos, "ids": [id], "tokens": [bos]}},
+        "single": sequence("A"),
+        "pair": pair,
+        "special_tokens": known,
     }))
 }

@@ -1,12 +1,20 @@
 //! Additions of `tokenizer_config.json` to `tokenizer.json`, as transformers applies them.
 
+use std::collections::HashSet;
 use std::path::Path;
 
 use serde_json::{Value, json};
 use tokenizers::{AddedToken, PostProcessorWrapper};
 
 use crate::error::PolicyError;
+use crate::files::json::read_json;
 use crate::tokenizer::Tokenizer;
+
+pub(super) const CONFIG: &str = "tokenizer_config.json";
+
+/// Keys of special tokens.
+const ROLES: [&str; 7] =
+    ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
 
 /// Classes that put the bos token, and the eos token if asked for, around plain texts by themselves, for any
 /// `tokenizer.json`. Each has its default for the bos token.
@@ -19,44 +27,51 @@ const CLASSES: [(&str, bool); 5] = [
 ];
 
 impl Tokenizer {
-    /// Adds the tokens of `added_tokens_decoder` that `tokenizer.json` lacks.
+    /// Adds the tokens of `added_tokens_decoder`, or of `added_tokens.json`, and those with a special role. Their
+    /// options count more than those of `tokenizer.json`.
     pub(super) fn add_listed_tokens(&mut self, dir: &Path) -> Result<(), PolicyError> {
-        let Some(Value::Object(listed)) = self.config.get("added_tokens_decoder") else {
-            return Ok(());
+        let roles = self.special_roles();
+        let is_special = |content: &str| roles.iter().any(|role| role.content == content);
+        let mut listed: Vec<(u32, AddedToken)> = match self.config.get("added_tokens_decoder") {
+            Some(Value::Object(listed)) => listed
+                .iter()
+                .filter_map(|(id, token)| Some((id.parse().ok()?, added_token(token, is_special)?)))
+                .collect(),
+            _ => match read_json(&dir.join("added_tokens.json"))? {
+                Some(Value::Object(listed)) => listed
+                    .iter()
+                    .filter_map(|(content, id)| {
+                        let token = AddedToken::from(content.clone(), is_special(content));
+                        Some((u32::try_from(id.as_u64()?).ok()?, token))
+                    })
+                    .collect(),
+                _ => Vec::new(),
+            },
         };
-        let mut listed: Vec<(u32, AddedToken)> = listed
-            .iter()
-            .filter_map(|(id, token)| {
-                let content = token.get("content")?.as_str()?;
-                let flag = |key: &str| token.get(key).and_then(Value::as_bool).unwrap_or(false);
-                let token = AddedToken::from(content, flag("special"))
-                    .lstrip(flag("lstrip"))
-                    .rstrip(flag("rstrip"))
-                    .single_word(flag("single_word"))
-                    .normalized(flag("normalized"));
-                Some((id.parse().ok()?, token))
-            })
-            .collect();
         listed.sort_by_key(|(id, _)| *id);
-        let known = self.inner.get_added_tokens_decoder();
-        let is_known =
-            |token: &AddedToken| known.values().any(|known| known.content == token.content);
-        listed.retain(|(_, token)| !is_known(token));
-        for (id, token) in listed {
-            let content = token.content.clone();
-            let added = if token.special {
-                self.inner.add_special_tokens([token])
-            } else {
-                self.inner.add_tokens([token])
-            };
-            added.map_err(|source| PolicyError::Tokenizer {
-                action: format!("add the token `{content}` of `tokenizer_config.json`"),
-                source,
-            })?;
+        let mut known: HashSet<String> = self
+            .inner
+            .get_added_tokens_decoder()
+            .values()
+            .map(|token| token.content.clone())
+            .collect();
+        let new: Vec<(u32, String)> = listed
+            .iter()
+            .filter(|(_, token)| known.insert(token.content.clone()))
+            .map(|(id, token)| (*id, token.content.clone()))
+            .collect();
+        let roles = roles.into_iter().filter(|role| known.insert(role.content.clone()));
+        let all: Vec<AddedToken> =
+            listed.into_iter().map(|(_, token)| token).chain(roles).collect();
+        self.inner.add_tokens(all).map_err(|source| PolicyError::Tokenizer {
+            action: format!("add the tokens of `{}`", dir.join(CONFIG).display()),
+            source,
+        })?;
+        for (id, content) in new {
             let found = self.inner.token_to_id(&content);
             if found != Some(id) {
                 return Err(PolicyError::Corrupt {
-                    path: dir.join("tokenizer_config.json"),
+                    path: dir.join(CONFIG),
                     reason: format!(
                         "it lists the token `{content}` with id {id}, which is {found:?} by `tokenizer.json`"
                     ),
@@ -64,6 +79,30 @@ impl Tokenizer {
             }
         }
         Ok(())
+    }
+
+    /// The tokens with a special role.
+    fn special_roles(&self) -> Vec<AddedToken> {
+        let lists = ["additional_special_tokens", "extra_special_tokens"];
+        let of_lists =
+            lists.into_iter().filter_map(|key| self.config.get(key)).flat_map(|list| match list {
+                Value::Array(list) => list.iter().collect::<Vec<_>>(),
+                Value::Object(by_name) => by_name.values().collect(),
+                _ => Vec::new(),
+            });
+        let roles = ROLES.into_iter().filter_map(|role| self.config.get(role));
+        roles.chain(of_lists).filter_map(|token| added_token(token, |_| true)).collect()
+    }
+
+    /// Encodes special tokens in a text as text, if `split_special_tokens` is set.
+    pub(super) fn split_specials(&mut self) {
+        if self.config.get("split_special_tokens") == Some(&Value::Bool(true)) {
+            self.inner.set_encode_special_tokens(true);
+            self.warnings.push(format!(
+                "`{CONFIG}` has `split_special_tokens`: special tokens of a chat template are encoded as plain text; remove \
+                 the key if that is not meant"
+            ));
+        }
     }
 
     /// Lets [`Tokenizer::encode_with_special_tokens`] follow `add_bos_token` and `add_eos_token`.
@@ -105,4 +144,18 @@ impl Tokenizer {
         let template: Result<PostProcessorWrapper, _> = serde_json::from_value(template);
         self.inner.with_post_processor(template.ok());
     }
+}
+
+/// A token as these files write it: its text, or an object of text and options.
+fn added_token(token: &Value, is_special: impl Fn(&str) -> bool) -> Option<AddedToken> {
+    let content = token.as_str().or_else(|| token.get("content")?.as_str())?;
+    let flag = |key: &str| token.get(key).and_then(Value::as_bool);
+    let special = flag("special").unwrap_or(false) || is_special(content);
+    Some(
+        AddedToken::from(content, special)
+            .lstrip(flag("lstrip").unwrap_or(false))
+            .rstrip(flag("rstrip").unwrap_or(false))
+            .single_word(flag("single_word").unwrap_or(false))
+            .normalized(flag("normalized").unwrap_or(!special)),
+    )
 }

@@ -6,15 +6,18 @@ mod gguf_keys;
 mod hf_config;
 mod pre_tokenizer;
 mod python_date;
+mod python_filters;
 mod python_json;
 mod python_methods;
 mod save;
 mod sentence_piece;
+mod template_source;
 
 use std::collections::HashMap;
 use std::path::Path;
 
 use serde_json::{Map, Value};
+use tokenizers::ModelWrapper;
 
 use crate::error::PolicyError;
 use crate::files::json::read_json;
@@ -69,18 +72,19 @@ impl Tokenizer {
         if !path.exists() {
             let remedy = "load the tokenizer once with transformers, \
                           `AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR)`, which writes it";
-            return Err(PolicyError::MissingFile { path, remedy });
+            return Err(PolicyError::MissingFile { path, remedy: remedy.into() });
         }
         let json = text::read(&path)?;
         let mut tokenizer = Self::parse(&json, &format!("read `{}`", path.display()))?;
         if let Some(Value::Object(map)) = read_json(&dir.join("special_tokens_map.json"))? {
             tokenizer.config = map;
         }
-        if let Some(Value::Object(map)) = read_json(&dir.join("tokenizer_config.json"))? {
+        if let Some(Value::Object(map)) = read_json(&dir.join(hf_config::CONFIG))? {
             tokenizer.config.extend(map);
-            tokenizer.add_listed_tokens(dir)?;
             tokenizer.add_ends();
         }
+        tokenizer.add_listed_tokens(dir)?;
+        tokenizer.split_specials();
         tokenizer.chat_template = match tokenizer.config.remove("chat_template") {
             Some(Value::String(template)) => Some(template),
             Some(Value::Array(named)) => default_template(&named),
@@ -117,15 +121,32 @@ impl Tokenizer {
         let failed = |source| PolicyError::Tokenizer { action: action.to_owned(), source };
         let mut inner = tokenizers::Tokenizer::from_bytes(json).map_err(failed)?;
         // Left behind by the last script that used them. They are arguments of a call, not properties of
-        // the tokenizer: a prompt that is cut or padded is another prompt.
+        // the tokenizer: a prompt that is cut, padded or cut at random is another prompt.
+        let mut ignored = Vec::new();
+        if let Some(truncation) = inner.get_truncation() {
+            ignored.push(format!("truncation to {} tokens", truncation.max_length));
+        }
+        if inner.get_padding().is_some() {
+            ignored.push("padding".to_owned());
+        }
         inner.with_padding(None).with_truncation(None).map_err(failed)?;
+        if let ModelWrapper::BPE(model) = inner.get_model()
+            && model.dropout.is_some()
+        {
+            let mut model = model.clone();
+            model.dropout = None;
+            inner.with_model(ModelWrapper::BPE(model));
+            ignored.push("dropout of merges".to_owned());
+        }
+        let warning =
+            format!("`tokenizer.json` stores {}, which is not applied", ignored.join(", "));
         Ok(Self {
             inner,
             config: Map::new(),
             chat_template: None,
             template_variables: Map::new(),
             template_date: Date::FIXED,
-            warnings: Vec::new(),
+            warnings: if ignored.is_empty() { Vec::new() } else { vec![warning] },
         })
     }
 

@@ -23,9 +23,10 @@ const IDEOGRAPHS: &str = "[一-龥ࠀ-一가-퟿]+";
 
 impl PreTokenizer {
     /// The names that are implemented.
-    const SUPPORTED: &'static str = "gpt-2, smollm, starcoder, refact, command-r, olmo, mpt, llama-bpe, \
-        llama3, llama-v3, falcon3, falcon-h1, pixtral, smaug-bpe, dbrx, qwen2, deepseek-r1-qwen, megrez, \
-        stablelm2, tekken, deepseek-llm, deepseek-coder, deepseek-v3";
+    const SUPPORTED: &'static str = "gpt-2, phi-2, exaone4, smollm, starcoder, refact, command-r, exaone, olmo, mpt, \
+        llama-bpe, llama3, llama-v3, falcon3, falcon-h1, pixtral, lfm2, smaug-bpe, dbrx, qwen2, deepseek-r1-qwen, \
+        megrez, qwen35, stablelm2, tekken, gpt-4o, llama4, deepseek-llm, deepseek-coder, deepseek-v3, hunyuan-dense, \
+        seed-coder";
 
     /// Finds a pre-tokenizer by the name in `tokenizer.ggml.pre`.
     pub(super) fn named(name: &str) -> Result<Self, PolicyError> {
@@ -41,20 +42,32 @@ impl PreTokenizer {
             ..plain.clone()
         };
         Ok(match name {
-            "gpt-2" | "olmo" | "mpt" => Self { words: true, ..plain },
+            "gpt-2" | "phi-2" | "exaone4" | "olmo" | "mpt" => Self { words: true, ..plain },
             // Each digit is a word.
-            "smollm" | "starcoder" | "refact" | "command-r" => {
+            "smollm" | "starcoder" | "refact" | "command-r" | "exaone" => {
                 Self { words: true, ..cut(&[r"\p{N}"]) }
             }
-            "llama-bpe" | "llama3" | "llama-v3" | "falcon3" | "falcon-h1" | "pixtral" => {
-                Self { ignore_merges: true, adds_bos: true, ..cut(&[&modern("{1,3}")]) }
+            "llama-bpe" | "llama3" | "llama-v3" | "falcon3" | "falcon-h1" | "pixtral" | "lfm2" => {
+                Self {
+                    ignore_merges: true,
+                    adds_bos: true,
+                    ..cut(&[&modern(MODERN_WORDS, "{1,3}")])
+                }
             }
-            "smaug-bpe" | "dbrx" => cut(&[&modern("{1,3}")]),
+            "smaug-bpe" | "dbrx" => cut(&[&modern(MODERN_WORDS, "{1,3}")]),
             "qwen2" | "deepseek-r1-qwen" | "megrez" => {
-                Self { composes: true, ..cut(&[&modern("")]) }
+                Self { composes: true, ..cut(&[&modern(MODERN_WORDS, "")]) }
             }
-            "stablelm2" => cut(&[&modern("")]),
-            "tekken" => Self { ignore_merges: true, adds_bos: true, ..cut(&[&tekken()]) },
+            "qwen35" => {
+                let pattern = modern(r"[\p{L}\p{M}]+", "").replace(r"[^\s\p{L}", r"[^\s\p{L}\p{M}");
+                Self { composes: true, ..cut(&[&pattern]) }
+            }
+            "stablelm2" => cut(&[&modern(MODERN_WORDS, "")]),
+            // Marks have no line ends behind them.
+            "seed-coder" => cut(&[&modern(MODERN_WORDS, "")
+                .replace(r"[^\s\p{L}\p{N}]+[\r\n]*", r"[^\s\p{L}\p{N}\r\n]+")]),
+            "tekken" => Self { ignore_merges: true, adds_bos: true, ..cut(&[&cased("", "")]) },
+            "gpt-4o" | "llama4" => cut(&[&cased(&format!("(?:{CONTRACTIONS})?"), "{1,3}")]),
             "deepseek-llm" => cut(&[
                 "[\r\n]",
                 // Letters that have a case, except those of Georgian.
@@ -65,7 +78,7 @@ impl PreTokenizer {
                 r"\p{N}",
             ]),
             "deepseek-coder" => cut(&["[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", IDEOGRAPHS, r"\p{N}"]),
-            "deepseek-v3" => cut(&[
+            "deepseek-v3" | "hunyuan-dense" => cut(&[
                 r"\p{N}{1,3}",
                 "[一-龥぀-ゟ゠-ヿ]+",
                 concat!(
@@ -81,18 +94,24 @@ impl PreTokenizer {
     }
 }
 
+/// Endings of English words behind an apostrophe.
+const CONTRACTIONS: &str = "(?i:'s|'t|'re|'ve|'m|'ll|'d)";
+
+/// Letters of a word.
+const MODERN_WORDS: &str = r"\p{L}+";
+
 /// Words, numbers, punctuation and spaces as tokenizers since GPT-4 separate them, with `{1,3}` digits or one
 /// at a time.
-fn modern(digits: &str) -> String {
-    let words = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+";
+fn modern(letters: &str, digits: &str) -> String {
+    let words = format!(r"{CONTRACTIONS}|[^\r\n\p{{L}}\p{{N}}]?{letters}");
     let rest = r" ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
     format!(r"{words}|\p{{N}}{digits}|{rest}")
 }
 
-/// As [`modern`], with a new word at a capital after small letters.
-fn tekken() -> String {
+/// As [`modern`], with a new word at a capital after small letters, and with a suffix of words.
+fn cased(suffix: &str, digits: &str) -> String {
     let (upper, lower) = (r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]", r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]");
     let before = r"[^\r\n\p{L}\p{N}]?";
-    let words = format!("{before}{upper}*{lower}+|{before}{upper}+{lower}*");
-    format!(r"{words}|\p{{N}}| ?[^\s\p{{L}}\p{{N}}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+")
+    let words = format!("{before}{upper}*{lower}+{suffix}|{before}{upper}+{lower}*{suffix}");
+    format!(r"{words}|\p{{N}}{digits}| ?[^\s\p{{L}}\p{{N}}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+")
 }

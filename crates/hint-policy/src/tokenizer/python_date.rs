@@ -30,6 +30,8 @@ impl Date {
         let is_zone = |item: &Item<'_>| {
             matches!(item, Item::Fixed(Fixed::TimezoneName | Fixed::TimezoneOffset))
         };
+        // Python writes microseconds.
+        let format = &format.replace("%%", "\0").replace("%f", "%6f").replace('\0', "%%");
         let items = StrftimeItems::new(format).filter(|item| !is_zone(item)).collect::<Vec<_>>();
         if items.contains(&Item::Error) {
             return None;
@@ -54,6 +56,7 @@ mod tests {
         check("2024-07-26", "%d %b %Y", "26 Jul 2024");
         check("2024-07-26", "%A, %B %-d", "Friday, July 26");
         check("2025-03-01", "%Y-%m-%d %a %j %H:%M:%S", "2025-03-01 Sat 060 00:00:00");
+        check("2000-02-29", "%f %%f", "000000 %f");
         check("2000-02-29", "%d/%m/%y 100%%", "29/02/00 100%");
         check("2024-07-26", "%I:%M %p%Z%z, %h %F %T", "12:00 AM, Jul 2024-07-26 00:00:00");
         for unknown in ["%Q", "%+", "%:z", "%::z", "%#z"] {

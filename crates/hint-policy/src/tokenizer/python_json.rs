@@ -2,12 +2,87 @@
 
 use std::fmt::Write as _;
 
-use serde_json::Value;
+use minijinja::value::{Kwargs, Rest, ValueKind};
+use minijinja::{Error, ErrorKind};
+use serde_json::{Map, Value};
+
+use crate::tokenizer::python_filters::named;
+
+/// The filter `tojson`, with the arguments that transformers gives it.
+#[expect(clippy::needless_pass_by_value, reason = "the signature of a filter")]
+pub(super) fn to_json(
+    value: &minijinja::Value,
+    arguments: Rest<minijinja::Value>,
+    options: Kwargs,
+) -> Result<minijinja::Value, Error> {
+    let mut arguments = arguments.0.into_iter();
+    let mut next = || arguments.next();
+    let (ensure_ascii, indent, separators, sort_keys) = (next(), next(), next(), next());
+    let is_set = |value: &minijinja::Value| !value.is_none();
+    let is_true = |value: Option<minijinja::Value>| value.is_some_and(|value| value.is_true());
+    let indent = named(indent, "indent", &options)?.filter(is_set);
+    let indent = match &indent {
+        None => None,
+        Some(indent) => Some(match indent.as_str() {
+            Some(text) => text.to_owned(),
+            None => " ".repeat(usize::try_from(indent.clone())?),
+        }),
+    };
+    let separators = match named(separators, "separators", &options)?.filter(is_set) {
+        None => None,
+        Some(texts) => {
+            let texts: Vec<minijinja::Value> = texts.try_iter()?.collect();
+            let texts: Vec<Option<&str>> = texts.iter().map(minijinja::Value::as_str).collect();
+            let [Some(between), Some(colon)] = texts[..] else {
+                let message = "`separators` are two strings";
+                return Err(Error::new(ErrorKind::InvalidOperation, message));
+            };
+            Some((between.to_owned(), colon.to_owned()))
+        }
+    };
+    let dump = DumpOptions {
+        indent,
+        separators,
+        ensure_ascii: is_true(named(ensure_ascii, "ensure_ascii", &options)?),
+        sort_keys: is_true(named(sort_keys, "sort_keys", &options)?),
+    };
+    options.assert_all_used()?;
+    Ok(minijinja::Value::from_safe_string(dump.dumps(&json(value)?)))
+}
+
+/// A value as JSON, with keys as Python writes them.
+fn json(value: &minijinja::Value) -> Result<Value, Error> {
+    let failed = |what: String| Error::new(ErrorKind::BadSerialization, what);
+    match value.kind() {
+        ValueKind::Map => {
+            let mut map = Map::new();
+            for key in value.try_iter()? {
+                let name = match key.kind() {
+                    ValueKind::String => key.as_str().unwrap_or_default().to_owned(),
+                    ValueKind::None | ValueKind::Bool | ValueKind::Number => {
+                        DumpOptions::default().dumps(&json(&key)?)
+                    }
+                    other => return Err(failed(format!("a {other} is no key of JSON"))),
+                };
+                map.insert(name, json(&value.get_item(&key)?)?);
+            }
+            Ok(Value::Object(map))
+        }
+        ValueKind::Seq | ValueKind::Iterable => {
+            value.try_iter()?.map(|item| json(&item)).collect::<Result<_, _>>().map(Value::Array)
+        }
+        ValueKind::None | ValueKind::Bool | ValueKind::Number | ValueKind::String => {
+            serde_json::to_value(value).map_err(|error| failed(error.to_string()))
+        }
+        other => Err(failed(format!("a {other} value is no JSON"))),
+    }
+}
 
 /// The options of `json.dumps` that transformers passes on.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct DumpOptions {
-    pub(super) indent: Option<usize>,
+    /// One step of it.
+    pub(super) indent: Option<String>,
     /// Between items, and between a key and its value; Python's defaults depend on `indent`.
     pub(super) separators: Option<(String, String)>,
     pub(super) ensure_ascii: bool,
@@ -58,9 +133,9 @@ impl DumpOptions {
             None => (", ", ": "),
         };
         let new_line = |depth: usize, out: &mut String| {
-            if let Some(indent) = self.indent.filter(|_| count > 0) {
+            if let Some(indent) = self.indent.as_ref().filter(|_| count > 0) {
                 out.push('\n');
-                out.extend(std::iter::repeat_n(' ', indent * depth));
+                out.extend(std::iter::repeat_n(indent.as_str(), depth));
             }
         };
         out.push(open);
@@ -124,7 +199,7 @@ mod tests {
         let plain = DumpOptions::default();
         check(r#"{"a":[1,2.5,null],"b<":"ü\n"}"#, &plain, r#"{"a": [1, 2.5, null], "b<": "ü\n"}"#);
         check("[]", &plain, "[]");
-        let indent = DumpOptions { indent: Some(2), ..plain.clone() };
+        let indent = DumpOptions { indent: Some("  ".into()), ..plain.clone() };
         check(r#"{"a":[1],"b":{}}"#, &indent, "{\n  \"a\": [\n    1\n  ],\n  \"b\": {}\n}");
         let separators = Some((",".to_owned(), ":".to_owned()));
         check(r#"{"a":[1,2]}"#, &DumpOptions { separators, ..plain }, r#"{"a":[1,2]}"#);

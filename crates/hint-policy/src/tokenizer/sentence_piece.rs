@@ -11,10 +11,7 @@ use serde_json::{Value, json};
 
 use crate::error::PolicyError;
 use crate::gguf::{Gguf, GgufValue};
-use crate::tokenizer::gguf_keys::{special, token_kinds};
-
-/// Ordinary pieces in `tokenizer.ggml.token_type`: pieces are joined from and into these.
-const NORMAL: u64 = 1;
+use crate::tokenizer::gguf_keys::{NORMAL, special, token_kinds};
 
 /// Character that `SentencePiece` writes for a space.
 const SPACE: &str = "\u{2581}";
@@ -70,7 +67,7 @@ fn merges<'a>(
     };
     let scores =
         scores.ok_or_else(|| corrupt("key `tokenizer.ggml.scores` is not a list of numbers"))?;
-    let kinds = token_kinds(gguf);
+    let kinds = token_kinds(gguf, tokens);
     if scores.len() != tokens.len() || kinds.len() != tokens.len() {
         return Err(corrupt("tokens, `tokenizer.ggml.scores` and `token_type` differ in length"));
     }

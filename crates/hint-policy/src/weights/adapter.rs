@@ -8,7 +8,7 @@ use rand_chacha::ChaCha8Rng;
 use tch::{Device, Kind, Tensor};
 
 use crate::config::ModelConfig;
-use crate::config::layout::{projection_path, projections};
+use crate::config::layout::{layout, projection_path, projections};
 use crate::config::lora::LoraConfig;
 use crate::error::PolicyError;
 use crate::policy::Parameter;
@@ -70,6 +70,29 @@ pub(crate) fn adapter_name(path: &str, part: &str) -> String {
 /// Name in PEFT's files of a parameter that is saved in whole.
 pub(crate) fn saved_name(name: &str) -> String {
     format!("base_model.model.{name}")
+}
+
+/// Names and shapes of the tensors of an adapter, as its files hold them.
+pub(crate) fn shapes(
+    config: &ModelConfig,
+    lora: &LoraConfig,
+) -> Result<Vec<(String, Vec<i64>)>, PolicyError> {
+    let specs = layout(config);
+    let names: Vec<String> = specs.iter().map(|spec| spec.name.clone()).collect();
+    let mut shapes = Vec::new();
+    for (layer, projection) in lora.targets(config)? {
+        let path = projection_path(layer, projections(config, layer)[projection]);
+        let rank = size(lora.shape_of(&path).0);
+        let weight = format!("{path}.weight");
+        let shape = specs.iter().find(|spec| spec.name == weight).map(|spec| &spec.shape);
+        let [rows, columns] = shape.map_or([0, 0], |shape| [shape[0], shape[1]]);
+        shapes.push((adapter_name(&path, "lora_A"), vec![rank, columns]));
+        shapes.push((adapter_name(&path, "lora_B"), vec![rows, rank]));
+    }
+    for index in lora.saved(config, &names)? {
+        shapes.push((saved_name(&names[index]), specs[index].shape.clone()));
+    }
+    Ok(shapes)
 }
 
 /// Puts an adapter on every target. `create` makes the tensor of a name and shape, or leaves a module that is

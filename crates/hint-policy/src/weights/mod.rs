@@ -14,8 +14,7 @@ use tch::{Kind, Tensor};
 
 use crate::config::ModelConfig;
 use crate::config::layout::{
-    CONV, DECAY, DECAY_BIAS, DELTA_NORM, DOWN, K_NORM, ProjectionGroup, Q_NORM, gates, inputs,
-    layout, output,
+    CONV, DECAY, DECAY_BIAS, DELTA_NORM, DOWN, ProjectionGroup, gates, inputs, layout, output,
 };
 use crate::config::plan::MixerPlan;
 use crate::policy::Parameter;
@@ -218,8 +217,11 @@ impl Weights {
                 LayerWeights {
                     inputs: group(inputs(config, layer)),
                     mixer: match config.layer(layer).mixer {
-                        MixerPlan::Attention(_) => MixerWeights::Attention {
-                            head_norms: find(&name(Q_NORM)).zip(find(&name(K_NORM))),
+                        MixerPlan::Attention(plan) => MixerWeights::Attention {
+                            head_norms: plan
+                                .head_norm
+                                .names()
+                                .map(|[query, key]| (get(&name(query)), get(&name(key)))),
                         },
                         MixerPlan::DeltaNet(_) => MixerWeights::DeltaNet(DeltaNetWeights {
                             conv: get(&name(CONV)),

@@ -144,7 +144,7 @@ fn truncated_and_missing_files_are_named() {
     assert!(matches!(&error, PolicyError::Corrupt { path, .. } if *path == weights), "{error}");
     std::fs::remove_file(&weights).unwrap();
     let error = load(dir.path()).unwrap_err();
-    assert!(matches!(&error, PolicyError::Read { path, .. } if *path == weights), "{error}");
+    assert!(matches!(&error, PolicyError::MissingFile { path, .. } if *path == weights), "{error}");
     assert!(matches!(load(Path::new("/nonexistent")), Err(PolicyError::NoModel { .. })));
 }
 

@@ -39,8 +39,8 @@ fn the_table_of_families_is_that_of_the_goldens() {
     let digits = |tolerance: f64| -tolerance.log10();
     writeln!(
         table,
-        "\nIn f64, log-probabilities and entropies of every token agree to {:.0} digits behind the point, norms of \
-         the gradients of every parameter to {:.0} significant ones, and greedy completions token by token.",
+        "\nIn f64, log-probabilities and entropies of every token agree to {:.0} decimal places. Norms of the gradients \
+         of every parameter agree to {:.0}\nsignificant digits, and greedy completions token by token.",
         digits(EXACT.logprob),
         digits(EXACT.grad_norm),
     )

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use hint_policy::config::Architecture;
 use hint_policy::gguf::Gguf;
+use hint_policy::io::Inspection;
 use hint_policy::{
     CausalLm, LoadOptions, LoadedModel, LoraConfig, ModelConfig, Policy, PolicyError,
     SampleOptions, SampleRequest, SamplingParams, Tokenizer, sample,
@@ -130,7 +131,8 @@ fn gguf_files_name_the_tokens_that_end_a_turn_by_their_text() {
             Meta::Texts(tokens) if key.ends_with(".tokens") => {
                 tokens.extend(["<|im_end|>", "<|endoftext|>", "<|im_start|>"].map(String::from));
             }
-            Meta::Kinds(kinds) => kinds.extend([3, 3, 3]),
+            // Whatever kind a file gives them.
+            Meta::Kinds(kinds) => kinds.extend([1, 4, 3]),
             _ => {}
         }
     }
@@ -144,6 +146,12 @@ fn gguf_files_name_the_tokens_that_end_a_turn_by_their_text() {
     let loaded = LoadedModel::load(&path, &LoadOptions::default()).unwrap();
     // The end of text that has a key, and two by their names.
     assert_eq!(loaded.stop_tokens, [257, 258, 259]);
+    assert_eq!(loaded.tokenizer.encode("a<|im_end|>").unwrap().last(), Some(&258));
+    // A part of a model.
+    metadata_of_model.push(("split.count".to_owned(), Meta::U32(3)));
+    std::fs::write(&path, write(&metadata_of_model, &[])).unwrap();
+    let error = Inspection::new(&path, None).unwrap_err().to_string();
+    assert!(error.contains("split.count") && error.contains("--merge"), "{error}");
 }
 
 #[test]
@@ -169,14 +177,21 @@ fn add_tensors(dir: &Path, tensors: &[(&str, Tensor)]) {
     let mut all: BTreeMap<String, Tensor> =
         Tensor::read_safetensors(&path).unwrap().into_iter().collect();
     all.extend(tensors.iter().map(|(name, tensor)| ((*name).to_owned(), tensor.shallow_clone())));
+    let all: Vec<(&str, Tensor)> =
+        all.iter().map(|(name, tensor)| (name.as_str(), tensor.shallow_clone())).collect();
+    write_tensors(&path, &all);
+}
+
+/// Writes a safetensors file of `F32` tensors.
+fn write_tensors(path: &Path, tensors: &[(&str, Tensor)]) {
     let (mut header, mut data) = (serde_json::Map::new(), Vec::new());
-    for (name, tensor) in &all {
+    for (name, tensor) in tensors {
         let start = data.len();
         let values: Vec<f32> = Vec::try_from(tensor.contiguous().view([-1])).unwrap();
         data.extend(values.iter().flat_map(|value| value.to_le_bytes()));
         let entry =
             json!({"dtype": "F32", "shape": tensor.size(), "data_offsets": [start, data.len()]});
-        header.insert(name.clone(), entry);
+        header.insert((*name).to_owned(), entry);
     }
     let header = Value::Object(header).to_string();
     let mut file = (header.len() as u64).to_le_bytes().to_vec();
@@ -278,6 +293,35 @@ fn adapters_find_their_base() {
     std::fs::copy(base.path().join("config.json"), adapter.path().join("config.json")).unwrap();
     let loaded = CausalLm::load(adapter.path(), &options).unwrap();
     assert_eq!(loaded.lora().map(|lora| lora.rank), Some(2));
+    // The description alone, weights in another format, and an adapter beside a whole model.
+    let (weights, moved) =
+        (adapter.path().join("adapter_model.safetensors"), adapter.path().join("moved"));
+    std::fs::rename(&weights, &moved).unwrap();
+    let refused = |words: &str| {
+        let error = CausalLm::load(adapter.path(), &options).unwrap_err().to_string();
+        assert!(error.contains(words), "{error}: no {words}");
+        let error = Inspection::new(adapter.path(), Some(base.path())).unwrap_err().to_string();
+        assert!(error.contains(words), "{error}: no {words}");
+    };
+    refused("without its weights");
+    std::fs::write(adapter.path().join("adapter_model.bin"), "x").unwrap();
+    refused("PyTorch's own format");
+    std::fs::rename(&moved, &weights).unwrap();
+    let whole = adapter.path().join("model.safetensors");
+    std::fs::copy(base.path().join("model.safetensors"), &whole).unwrap();
+    refused("a model or an adapter in one folder");
+    std::fs::remove_file(&whole).unwrap();
+    // An adapter of a model that reads images has the language model's path in its names.
+    let renamed = Tensor::read_safetensors(&weights).unwrap();
+    let renamed: Vec<(String, Tensor)> = renamed
+        .into_iter()
+        .map(|(name, tensor)| (name.replace("model.model.", "model.model.language_model."), tensor))
+        .collect();
+    let renamed: Vec<(&str, Tensor)> =
+        renamed.iter().map(|(name, tensor)| (name.as_str(), tensor.shallow_clone())).collect();
+    std::fs::remove_file(&weights).unwrap();
+    write_tensors(&weights, &renamed);
+    assert!(CausalLm::load(adapter.path(), &options).is_ok());
     // What newer versions add is refused by name, unless it is off.
     config["use_something_new"] = json!(false);
     config["something_config"] = Value::Null;
@@ -309,6 +353,89 @@ fn what_is_missing_is_named_with_its_remedy() {
 }
 
 #[test]
+fn parts_of_a_folder_that_are_missing_or_empty_are_named() {
+    for name in ["model.safetensors", "tokenizer.json", "config.json"] {
+        let dir = folder();
+        std::fs::write(dir.path().join(name), "").unwrap();
+        let error = load(dir.path()).map(|model| model.policy.report()).unwrap_err().to_string();
+        assert!(error.contains(name), "{error}");
+    }
+
+    // A part without its index, and an index without its part.
+    let dir = folder();
+    let (whole, part) = ("model.safetensors", "model-00001-of-00002.safetensors");
+    std::fs::rename(dir.path().join(whole), dir.path().join(part)).unwrap();
+    check_refused(dir.path(), &["model.safetensors.index.json", "get that file"]);
+    let index = json!({"weight_map": {"model.embed_tokens.weight": part, "model.norm.weight": "model-00002-of-00002.safetensors"}});
+    write_json(dir.path(), "model.safetensors.index.json", &index);
+    let error = Inspection::new(dir.path(), None).unwrap_err().to_string();
+    assert!(error.contains("00002-of-00002") && error.contains("1 of 2 files"), "{error}");
+
+    // Weights of another layout.
+    let dir = folder();
+    std::fs::rename(dir.path().join(whole), dir.path().join("consolidated.safetensors")).unwrap();
+    check_refused(dir.path(), &["consolidated.safetensors"]);
+    std::fs::remove_file(dir.path().join("consolidated.safetensors")).unwrap();
+    check_refused(dir.path(), &["holds no weights"]);
+
+    // The folder above several models.
+    let above = tempfile::tempdir().unwrap();
+    for name in ["checkpoint-10", "checkpoint-20"] {
+        std::fs::create_dir(above.path().join(name)).unwrap();
+        write_json(&above.path().join(name), "config.json", &json!({}));
+    }
+    check_refused(above.path(), &["holds no model", "`checkpoint-10`, `checkpoint-20`"]);
+
+    // A head that nobody stored.
+    let dir = folder();
+    change(dir.path(), "tie_word_embeddings", json!(false));
+    check_refused(dir.path(), &["tie_word_embeddings", "lm_head.weight", "set it to true"]);
+}
+
+#[test]
+fn inspection_finds_what_loading_refuses() {
+    let dir = folder();
+    let inspect = || Inspection::new(dir.path(), None).and_then(|found| found.check_values());
+    inspect().unwrap();
+    let embedding = load(dir.path()).unwrap().policy.parameters().remove(0).tensor.detach();
+    add_tensors(dir.path(), &[("lm_head.weight", &embedding + 1e-3)]);
+    let error = inspect().unwrap_err().to_string();
+    assert!(error.contains("tie_word_embeddings"), "{error}");
+    let damaged = embedding.copy();
+    let _ = damaged.get(0).fill_(f64::NAN);
+    add_tensors(
+        dir.path(),
+        &[("lm_head.weight", embedding), ("model.embed_tokens.weight", damaged)],
+    );
+    let error = inspect().unwrap_err().to_string();
+    assert!(error.contains("model.embed_tokens.weight") && error.contains("NaN"), "{error}");
+}
+
+#[test]
+fn quantized_models_are_refused_by_the_name_of_the_method() {
+    let dir = folder();
+    let config = json!({"quant_method": "gptq", "bits": 4, "group_size": 128});
+    change(dir.path(), "quantization_config", config);
+    check_refused(dir.path(), &["quantization_config", "gptq", "bits 4", "bf16"]);
+}
+
+#[test]
+fn a_template_whose_answers_do_not_end_is_noticed() {
+    let template =
+        "{% for m in messages %}{{ m.role }} {{ m.content }}{{ '<|im_end|>\n' }}{% endfor %}";
+    let json = tokenizer_json(|json| json["model"]["vocab"]["<|im_end|>"] = json!(8));
+    let tokenizer = Tokenizer::from_json_str(&json.to_string()).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    tokenizer.with_special_token("eos_token", "<|im_end|>").save(dir.path()).unwrap();
+    let tokenizer = Tokenizer::from_dir(dir.path()).unwrap().with_chat_template(template);
+    assert_eq!(tokenizer.unstopped_turn(&[1]).as_deref(), Some("<|im_end|>"));
+    assert_eq!(tokenizer.unstopped_turn(&[1, 8]), None);
+    let plain =
+        tokenizer.with_chat_template("{% for m in messages %}{{ m.content }}\n{% endfor %}");
+    assert_eq!(plain.unstopped_turn(&[1]), None);
+}
+
+#[test]
 fn a_cache_folder_stands_for_its_snapshot() {
     let cache = tempfile::tempdir().unwrap();
     let snapshot = cache.path().join("snapshots/abc");
@@ -317,6 +444,9 @@ fn a_cache_folder_stands_for_its_snapshot() {
     std::fs::write(cache.path().join("refs/main"), "abc").unwrap();
     random_model(&config(), 1).save(&snapshot).unwrap();
     write_json(&snapshot, "tokenizer.json", &tokenizer_json(|_| {}));
+    assert_eq!(load(cache.path()).unwrap().policy.source(), Some(snapshot.as_path()));
+    // Of a revision that is no branch, the cache has the snapshot alone.
+    std::fs::remove_dir_all(cache.path().join("refs")).unwrap();
     assert_eq!(load(cache.path()).unwrap().policy.source(), Some(snapshot.as_path()));
 }
 
@@ -354,6 +484,8 @@ fn files_of_all_families_are_written_as_transformers_reads_them() {
             Architecture::Llama
             | Architecture::Olmo2
             | Architecture::Granite
+            | Architecture::HunYuan
+            | Architecture::InternLm3
             | Architecture::Qwen35
             | Architecture::SeedOss => vec![],
             Architecture::Mistral | Architecture::Phi3 => vec![Some(6); 4],

@@ -70,6 +70,28 @@ fn with_batch<T>(vocab: usize, lens: &[(usize, usize)], f: impl FnOnce(&TokenBat
     f(&TokenBatch::new(&rows, device()).unwrap())
 }
 
+/// How far the gradients of autograd in `Float` are from those in `Double`, relative to the largest.
+fn rounding(policy: &CausalLm, batch: &TokenBatch, options: &ScoreOptions) -> f64 {
+    let of = |compute| {
+        let policy = copied(policy, compute);
+        run(ForwardPass::by_autograd(policy.score(batch, options).unwrap()));
+        gradients(&policy)
+    };
+    let exact = of(Kind::Double);
+    difference(&of(policy.compute()), &exact) / largest(&exact).max(1e-3)
+}
+
+/// The same weights, computing in another kind.
+fn copied(policy: &CausalLm, compute: Kind) -> CausalLm {
+    let copy = CausalLm::init(policy.config(), 0, device()).unwrap().with_compute(compute).unwrap();
+    tch::no_grad(|| {
+        for (mut to, from) in copy.parameters().into_iter().zip(policy.parameters()) {
+            to.tensor.copy_(&from.tensor);
+        }
+    });
+    copy
+}
+
 /// Largest difference of scores and gradients from those of autograd, relative to the largest
 /// gradient.
 fn deviation(policy: &CausalLm, batch: &TokenBatch, options: &ScoreOptions) -> f64 {
@@ -115,9 +137,14 @@ proptest! {
         let top_k = if kind == Kind::Double { top_k } else { 0 };
         let policy = random_model(&config, seed).with_compute(kind).unwrap();
         let options = ScoreOptions { temperature, entropy: true, top_k, ..ScoreOptions::default() };
-        let deviation = with_batch(config.vocab_size, &lens, |batch| deviation(&policy, batch, &options));
-        // Parameters and their gradients are kept in `Float`.
-        prop_assert!(deviation < tolerance, "{kind:?} {deviation}");
+        with_batch(config.vocab_size, &lens, |batch| {
+            let found = deviation(&policy, batch, &options);
+            // Parameters and their gradients are kept in `Float`. A model that amplifies rounding, such as a gated
+            // delta-net that divides short keys by their length, makes autograd inexact, too.
+            let lost = if found < tolerance { 0.0 } else { rounding(&policy, batch, &options) };
+            prop_assert!(found < tolerance + 4.0 * lost, "{kind:?} {found}, autograd itself {lost}");
+            Ok(())
+        })?;
     }
 
     #[test]

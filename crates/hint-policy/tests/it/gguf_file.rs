@@ -29,26 +29,32 @@ fn each_architecture_loads_with_the_same_weights() {
         let period = match architecture {
             A::Gemma2 => 2,
             A::Gemma3 => 6,
-            A::Olmo3 => 4,
+            A::Olmo3 | A::Exaone4 => 4,
             _ => 0,
         };
         let layers = if period > 0 { 7 } else { 4 };
+        // Every so many layers one attends to everything.
+        let sliding_windows: Vec<Option<usize>> = (0..if period > 0 { layers } else { 0 })
+            .map(|layer| ((layer + 1) % period != 0).then_some(9))
+            .collect();
+        let small = ModelConfig::small(architecture, 258);
         let config = ModelConfig {
             num_key_value_heads: 2,
             head_dim: 12,
+            rotary_layers: match architecture {
+                A::Exaone4 => sliding_windows.iter().map(Option::is_some).collect(),
+                _ => small.rotary_layers.clone(),
+            },
             tie_word_embeddings: architecture == Architecture::Qwen2,
             eos_token_ids: vec![257],
             num_hidden_layers: layers,
-            // Every so many layers one attends to everything.
-            sliding_windows: (0..if period > 0 { layers } else { 0 })
-                .map(|layer| ((layer + 1) % period != 0).then_some(9))
-                .collect(),
+            sliding_windows,
             query_pre_attn_scalar: gemma.then_some(12.0),
             partial_rotary_factor: if architecture == A::Phi3 { 0.5 } else { 1.0 },
             // Numbers that `f32` holds.
             attention_multiplier: (architecture == A::Granite).then_some(0.25),
             residual_multiplier: (architecture == A::Granite).then_some(0.5),
-            ..ModelConfig::small(architecture, 258)
+            ..small
         };
         let policy = random_model(&config, 5);
         let (_dir, path) = file(&from_policy(&policy));
@@ -88,6 +94,10 @@ fn pre_tokenizers_differ_in_digits() {
     check("falcon3", 4);
     check("smaug-bpe", 4);
     check("tekken", 5);
+    check("gpt-4o", 4);
+    check("qwen35", 5);
+    check("hunyuan-dense", 4);
+    check("seed-coder", 5);
 }
 
 #[test]

@@ -93,6 +93,7 @@ fn name(policy: &CausalLm) -> &'static str {
     let architecture = policy.config().architecture;
     architecture.gguf_name().unwrap_or(match architecture {
         Architecture::Olmo3 => "olmo2",
+        Architecture::MiMo => "qwen2",
         _ => "llama",
     })
 }
@@ -144,7 +145,10 @@ pub(crate) fn tensors(policy: &CausalLm) -> Vec<(String, Tensor)> {
     let (config, name) = (policy.config(), name(policy));
     let architecture = config.architecture;
     let gemma = matches!(architecture, Architecture::Gemma2 | Architecture::Gemma3);
-    let after = matches!(architecture, Architecture::Olmo2 | Architecture::Olmo3);
+    let after = matches!(
+        architecture,
+        Architecture::Olmo2 | Architecture::Olmo3 | Architecture::Exaone4 | Architecture::SeedOss
+    );
     policy
         .parameters()
         .into_iter()
@@ -175,6 +179,8 @@ pub(crate) fn tensors(policy: &CausalLm) -> Vec<(String, Tensor)> {
                 ("self_attn.o_proj", "attn_output"),
                 ("self_attn.q_norm", "attn_q_norm"),
                 ("self_attn.k_norm", "attn_k_norm"),
+                ("self_attn.query_layernorm", "attn_q_norm"),
+                ("self_attn.key_layernorm", "attn_k_norm"),
                 ("self_attn.qkv_proj", "attn_qkv"),
                 ("mlp.gate_up_proj", "ffn_up"),
                 ("mlp.gate_proj", "ffn_gate"),

@@ -28,6 +28,7 @@ mod parity;
 mod sampling;
 mod smollm2;
 mod templates;
+mod tokenizers;
 
 /// Where the models and tensors of these tests are: `HINT_TEST_DEVICE`, such as `cuda:0`, else the CPU.
 #[expect(clippy::disallowed_methods, reason = "`cargo xtask device` runs the tests elsewhere")]

@@ -16,10 +16,15 @@ pub(crate) fn configs() -> impl Strategy<Value = ModelConfig> {
     (sizes, options).prop_map(|((layers, kv_heads, group, half_head, vocab), options)| {
         let (architecture, [bias, mlp_bias, tied, windowed], window) = options;
         let architecture = A::ALL[architecture];
-        let free_biases = !matches!(architecture, A::Qwen2 | A::Mistral | A::Phi3 | A::Exaone4);
-        let mlp_biases = matches!(architecture, A::Llama | A::SmolLm3 | A::Granite | A::SeedOss);
+        let free_biases =
+            !matches!(architecture, A::Qwen2 | A::MiMo | A::Mistral | A::Phi3 | A::Exaone4);
+        let mlp_biases =
+            matches!(architecture, A::Llama | A::SmolLm3 | A::Granite | A::SeedOss | A::InternLm3);
         let pattern = matches!(architecture, A::Gemma2 | A::Gemma3 | A::Olmo3 | A::Exaone4);
-        let any = matches!(architecture, A::Mistral | A::Phi3 | A::Qwen2 | A::Qwen3 | A::SmolLm3);
+        let any = matches!(
+            architecture,
+            A::Mistral | A::Phi3 | A::Qwen2 | A::MiMo | A::Qwen3 | A::SmolLm3
+        );
         let sliding_windows = if pattern && layers > 1 {
             (0..layers).map(|layer| (layer != 1).then_some(window)).collect()
         } else if windowed && (pattern || any) {
@@ -51,7 +56,7 @@ pub(crate) fn configs() -> impl Strategy<Value = ModelConfig> {
             num_key_value_heads: kv_heads,
             head_dim: 2 * half_head,
             max_position_embeddings: 64,
-            qkv_bias: architecture == A::Qwen2 || (bias && free_biases),
+            qkv_bias: matches!(architecture, A::Qwen2 | A::MiMo) || (bias && free_biases),
             output_bias: bias && free_biases,
             mlp_bias: mlp_bias && mlp_biases,
             rotary_layers,

@@ -260,6 +260,12 @@ impl Workload {
                  `rollout.sampling.max_completion_len`; name one with --stop-token"
             );
         }
+        if let Some(token) = loaded.tokenizer.unstopped_turn(&loaded.stop_tokens) {
+            note!(
+                "warning: the chat template ends an answer by {token:?}, which ends no completion; add it with \
+                 `--stop-token`"
+            );
+        }
         Ok(loaded)
     }
 

@@ -1,0 +1,87 @@
+"""Small tokenizers with settings that change ids silently, and what transformers makes of texts with them.
+
+    python tests/golden/gen/tokenizer_files.py > tests/golden/tokenizers.json
+
+transformers 4.57 and 5 give the same file: settings on which they disagree are left out.
+"""
+
+import json
+import os
+import pathlib
+import tempfile
+
+os.environ["TRANSFORMERS_VERBOSITY"] = "error"
+import transformers  # noqa: E402
+
+VOCAB = ["a", "b", "c", "d", "e", "x", "Ġ", "<", "|", ">", "s", "/", "i", "m", "_", "n", "t", "r", "Ċ", "ab", "Ġa"]
+COUNT = len(VOCAB)
+BYTE_LEVEL = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
+BASE = {
+    "version": "1.0", "truncation": None, "padding": None, "added_tokens": [], "normalizer": None,
+    "pre_tokenizer": BYTE_LEVEL, "post_processor": None, "decoder": BYTE_LEVEL,
+    "model": {
+        "type": "BPE", "dropout": None, "unk_token": None, "continuing_subword_prefix": None, "end_of_word_suffix": None,
+        "fuse_unk": False, "byte_fallback": False, "ignore_merges": False,
+        "vocab": {token: index for index, token in enumerate(VOCAB)}, "merges": ["a b", "Ġ a"],
+    },
+}
+FAST = {"tokenizer_class": "PreTrainedTokenizerFast"}
+ENDS = FAST | {"bos_token": "<s>", "eos_token": "</s>"}
+
+
+def token(content, **flags):
+    return dict(content=content, single_word=False, lstrip=False, rstrip=False, normalized=False, special=True) | flags
+
+
+def added(*tokens):
+    return {"added_tokens": [{"id": COUNT + index} | token for index, token in enumerate(tokens)]}
+
+
+def bos(content, index):
+    special, text = {"SpecialToken": {"id": content, "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}
+    return {"post_processor": {
+        "type": "TemplateProcessing", "single": [special, text], "pair": [special, text, {"Sequence": {"id": "B", "type_id": 1}}],
+        "special_tokens": {content: {"id": content, "ids": [index], "tokens": [content]}}}}
+
+
+BOTH = added(token("<s>"), token("</s>"))
+# Name: (changes to tokenizer.json, other files).
+CASES = {
+    "a role that is a token": ({"model": BASE["model"] | {"vocab": BASE["model"]["vocab"] | {"<im>": COUNT}}}, {
+        "tokenizer_config.json": FAST | {"eos_token": "<im>"}}),
+    "a role that is no token": ({}, {"tokenizer_config.json": FAST | {"eos_token": "<im>"}}),
+    "a role as an object": ({}, {"tokenizer_config.json": FAST | {"pad_token": token("<pad>", lstrip=True) | {"__type": "AddedToken"}}}),
+    "a pad token that is missing": (BOTH, {"tokenizer_config.json": FAST | {"eos_token": "</s>", "pad_token": "<pad>"}}),
+    "more special tokens": (BOTH, {"tokenizer_config.json": ENDS | {"additional_special_tokens": ["<im>", "<t>"]}}),
+    "named special tokens": (BOTH, {"tokenizer_config.json": ENDS | {"extra_special_tokens": {"image_token": "<im>"}}}),
+    "special by the configuration": (added(token("<s>", special=False), token("</s>")), {
+        "tokenizer_config.json": ENDS | {"added_tokens_decoder": {str(COUNT): token("<s>"), str(COUNT + 1): token("</s>")}}}),
+    "strips by the configuration": (BOTH, {"tokenizer_config.json": ENDS | {
+        "added_tokens_decoder": {str(COUNT): token("<s>", lstrip=True, rstrip=True)}}}),
+    "strips": (added(token("<s>", lstrip=True), token("</s>", rstrip=True)), {"tokenizer_config.json": FAST}),
+    "single words": (added(token("<s>", single_word=True), token("ab", single_word=True)), {"tokenizer_config.json": FAST}),
+    "not normalized": (added(token("<S>")) | {"normalizer": {"type": "Lowercase"}}, {"tokenizer_config.json": FAST}),
+    "split special tokens": (BOTH, {"tokenizer_config.json": ENDS | {"split_special_tokens": True}}),
+    "added_tokens.json": (BOTH, {"tokenizer_config.json": ENDS, "added_tokens.json": {"<im>": COUNT + 2}}),
+    "bos by the post-processor": (BOTH | bos("<s>", COUNT), {"tokenizer_config.json": ENDS}),
+    "bos by the post-processor, switched off in vain": (BOTH | bos("<s>", COUNT), {
+        "tokenizer_config.json": ENDS | {"add_bos_token": False}}),
+    "bos switched on in vain": (BOTH, {"tokenizer_config.json": ENDS | {"add_bos_token": True, "add_eos_token": True}}),
+}
+TEXTS = ["ab a", "<s>ab</s>", " <s> a </s> b", "<im>a<t>", "ab <pad>", "xab ab", "<S>a", "<s>"]
+
+
+def outcome(changes, files):
+    with tempfile.TemporaryDirectory() as folder:
+        files = files | {"tokenizer.json": BASE | changes, "config.json": {"model_type": "llama"}}
+        for name, content in files.items():
+            pathlib.Path(folder, name).write_text(json.dumps(content))
+        tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+        encoded = [[tokenizer.encode(text, add_special_tokens=special) for special in (False, True)] for text in TEXTS]
+        plain = [tokenizer.decode(ids, skip_special_tokens=True) for ids, _ in encoded]
+    return {"encoded": encoded, "plain": plain}
+
+
+if __name__ == "__main__":
+    cases = [{"name": name, "changes": changes, "files": files} | outcome(changes, files) for name, (changes, files) in CASES.items()]
+    print(json.dumps({"base": BASE, "texts": TEXTS, "cases": cases}, ensure_ascii=False))
