@@ -14,7 +14,7 @@ pub(super) const RULE: Rule = Rule {
 };
 
 fn find(history: &History, config: &GrpoConfig) -> Option<Found> {
-    let share = history.mean(metrics::COMPLETIONS_CLIPPED_RATIO).filter(|share| *share > BOUND)?;
+    let share = history.beyond(metrics::COMPLETIONS_CLIPPED_RATIO, BOUND)?;
     let limit = config.rollout.sampling.max_completion_len;
     let advice = format!(
         "raise `rollout.sampling.max_completion_len` (now {limit}); if completions run on after the answer, name \

@@ -29,7 +29,14 @@ const READ: [&str; 18] = [
 
 /// Derived, see [`History::wrong_after_hints`].
 const WRONG: &str = "all wrong";
-const WRONG_AFTER_HINTS: &str = "all wrong after hints";
+pub(super) const WRONG_AFTER_HINTS: &str = "all wrong after hints";
+
+/// Steps from which on means say something.
+pub(super) const ENOUGH_STEPS: usize = 3;
+
+/// Share of its bound to which a mean falls before it counts as within again. Otherwise the noise of a mean near its
+/// bound would turn a verdict on and off.
+const RELEASE: f64 = 0.8;
 
 /// The metrics of a run that the rules read, step by step. Takes some 300 bytes per step.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -127,6 +134,29 @@ impl History {
     /// Its mean over the latest steps.
     pub(super) fn mean(&self, name: &str) -> Option<f64> {
         self.recent(name).map(|recent| recent.mean)
+    }
+
+    /// The mean of a metric over the latest steps, if it is beyond `bound`. It is once it rose above the bound, until it
+    /// falls to four fifths of it.
+    pub(super) fn beyond(&self, name: &str, bound: f64) -> Option<f64> {
+        let is_beyond = self.latched(name, bound, RELEASE * bound);
+        self.mean(name).filter(|_| is_beyond)
+    }
+
+    /// Whether a running mean last left the range from `off` to `on` at its upper end. It is over as many steps as the
+    /// latest ones.
+    pub(super) fn latched(&self, name: &str, on: f64, off: f64) -> bool {
+        let (span, curve) = (self.span(), self.curve(name));
+        let end = |index: usize| curve.partition_point(|(step, _)| *step <= self.steps[index]);
+        let least = ENOUGH_STEPS.min(self.len());
+        let means = (least..=self.len()).rev().filter(|taken| *taken > 0).filter_map(|taken| {
+            let first = self.steps[taken.saturating_sub(span)];
+            let start = curve.partition_point(|(step, _)| *step < first);
+            let within = curve.get(start..end(taken - 1)).filter(|within| !within.is_empty())?;
+            Some(within.iter().map(|(_, value)| value).sum::<f64>() / within.len() as f64)
+        });
+        let mut decided = means.filter(|mean| *mean > on || *mean <= off);
+        decided.next().is_some_and(|mean| mean > on)
     }
 
     /// Shares of all-wrong groups before and after hints, over the latest steps.

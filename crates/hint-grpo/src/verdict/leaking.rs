@@ -20,7 +20,7 @@ fn find(history: &History, config: &GrpoConfig) -> Option<Found> {
     if config.rollout.leak_guard.action != LeakAction::Keep {
         return None;
     }
-    let share = history.mean(metrics::HINT_LEAKING_ANSWER_FRAC).filter(|share| *share > BOUND)?;
+    let share = history.beyond(metrics::HINT_LEAKING_ANSWER_FRAC, BOUND)?;
     let advice = "set `rollout.leak_guard.action` to \"drop\" or \"mask\"; list the leaking hints with \
                   `hint-rl audit`";
     Some(Found {

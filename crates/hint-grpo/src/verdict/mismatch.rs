@@ -15,8 +15,7 @@ pub(super) const RULE: Rule = Rule {
 };
 
 fn find(history: &History, _config: &GrpoConfig) -> Option<Found> {
-    let difference =
-        history.mean(metrics::SAMPLING_LOGP_DIFFERENCE).filter(|nats| *nats > BOUND)?;
+    let difference = history.beyond(metrics::SAMPLING_LOGP_DIFFERENCE, BOUND)?;
     let advice = "compare the engine's model, chat template and number format with the trainer's (`docs/vllm.md`); \
                   sample the whole distribution (`rollout.sampling.top_p` 1, `rollout.sampling.top_k` unset); \
                   `loss.importance_correction` corrects what remains";

@@ -41,8 +41,7 @@ mod unjudged;
 pub use examples::{Example, examples};
 pub use history::History;
 
-/// Steps without a finding after which a run is healthy; before, it has no verdict.
-const ENOUGH_STEPS: usize = 3;
+use history::ENOUGH_STEPS;
 
 /// The state of a run, from the most to the least urgent: a condition may be the cause of a later one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
@@ -162,14 +161,19 @@ pub struct Finding {
     pub steps: RangeInclusive<u64>,
 }
 
+impl Finding {
+    /// The steps that were looked at: `step 3`, `steps 6–10`.
+    pub fn steps_in_words(&self) -> String {
+        let (first, last) = (self.steps.start(), self.steps.end());
+        if first == last { format!("step {last}") } else { format!("steps {first}–{last}") }
+    }
+}
+
 impl fmt::Display for Finding {
     /// Condition, evidence and steps, without the advice.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { condition, evidence, steps, .. } = self;
-        let (first, last) = (steps.start(), steps.end());
-        let range =
-            if first == last { format!("step {last}") } else { format!("steps {first}–{last}") };
-        write!(f, "{condition}: {evidence} ({range})")
+        let Self { condition, evidence, .. } = self;
+        write!(f, "{condition}: {evidence} ({})", self.steps_in_words())
     }
 }
 
@@ -181,6 +185,9 @@ pub struct RunVerdict {
     pub findings: Vec<Finding>,
     /// Steps in the history.
     pub steps: usize,
+    /// While it is too early for a verdict: what the most urgent rule would say of the steps so far.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub so_far: Option<String>,
 }
 
 impl RunVerdict {
@@ -188,16 +195,18 @@ impl RunVerdict {
     pub fn of(history: &History, config: &GrpoConfig) -> Self {
         let steps = history.window();
         let find = |rule: &Rule| {
-            // A few steps say no more than how long completions are, and whether they can be judged.
-            let is_certain = matches!(rule.condition, Condition::Unjudged | Condition::CutOff);
-            if history.len() < ENOUGH_STEPS && !is_certain {
-                return None;
-            }
             let Found { evidence, advice, measured } = (rule.find)(history, config)?;
             let (condition, steps) = (rule.condition, steps.clone());
             Some(Finding { condition, evidence, advice, measured, steps })
         };
-        Self { findings: RULES.iter().filter_map(find).collect(), steps: history.len() }
+        // A few steps say no more than how long completions are, and whether they can be judged.
+        let is_certain = |finding: &Finding| {
+            let of_one_step = matches!(finding.condition, Condition::Unjudged | Condition::CutOff);
+            of_one_step || history.len() >= ENOUGH_STEPS
+        };
+        let (findings, early) = RULES.iter().filter_map(find).partition::<Vec<_>, _>(is_certain);
+        let so_far = early.into_iter().next().map(|finding| finding.evidence);
+        Self { findings, steps: history.len(), so_far }
     }
 
     /// The most urgent condition; `None` before there are enough steps.
@@ -216,7 +225,10 @@ impl fmt::Display for RunVerdict {
         let Some((first, others)) = self.findings.split_first() else {
             return match self.condition() {
                 Some(condition) => write!(f, "{condition}"),
-                None => write!(f, "too early for a verdict"),
+                None => match &self.so_far {
+                    Some(evidence) => write!(f, "too early for a verdict; so far {evidence}"),
+                    None => write!(f, "too early for a verdict"),
+                },
             };
         };
         write!(f, "{first}")?;

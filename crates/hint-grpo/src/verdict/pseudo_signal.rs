@@ -15,9 +15,9 @@ pub(super) const RULE: Rule = Rule {
 };
 
 fn find(history: &History, _config: &GrpoConfig) -> Option<Found> {
-    let shaping = history.mean(metrics::ROLLOUT_SHAPING_ONLY_FRAC)?;
+    let shaping = history.beyond(metrics::ROLLOUT_SHAPING_ONLY_FRAC, BOUND)?;
     let differ = 1.0 - history.mean(metrics::FRAC_REWARD_ZERO_STD)?;
-    if shaping <= BOUND || shaping <= differ / 2.0 {
+    if shaping <= differ / 2.0 {
         return None;
     }
     let advice = "lower the weights of the rewards beside the verifier's, `rollout.soft_overlong` \

@@ -20,8 +20,10 @@ fn find(history: &History, config: &GrpoConfig) -> Option<Found> {
     let right = history.mean(metrics::ROLLOUT_ALL_RIGHT_FRAC)?;
     let wrong = history.wrong().map_or(0.0, |(_, after)| after);
     let equal = history.mean(metrics::FRAC_REWARD_ZERO_STD);
-    let mostly_equal = equal.is_some_and(|equal| equal > BOUND) && right > 0.0 && right >= wrong;
-    if right <= BOUND && !mostly_equal {
+    let mostly_right = history.beyond(metrics::ROLLOUT_ALL_RIGHT_FRAC, BOUND).is_some();
+    let is_equal = history.beyond(metrics::FRAC_REWARD_ZERO_STD, BOUND).is_some();
+    let mostly_equal = is_equal && right > 0.0 && right >= wrong;
+    if !mostly_right && !mostly_equal {
         return None;
     }
     let advice = "stop here, or take harder problems; `rollout.selection` draws unsolved ones more often, and \

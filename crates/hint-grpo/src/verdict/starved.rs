@@ -2,6 +2,7 @@
 
 use hint_rollout::collect::hinted::Combine as _;
 
+use super::history::WRONG_AFTER_HINTS;
 use super::{Condition, Found, History, Rule, percent};
 use crate::config::GrpoConfig;
 use crate::metrics;
@@ -9,13 +10,18 @@ use crate::objective::Credit;
 
 /// Share of groups from which on most of the sampling is for nothing.
 pub(super) const BOUND: f64 = 0.8;
+/// The same while the pass rate does not rise: more than every other group.
+const STALLED: f64 = 0.5;
+/// Growth of the pass rate from which on a policy learns, until the pass rate is back where it began.
+const LEARNS: f64 = 0.05;
 /// Share of all-wrong groups that agree on an answer, from which on that is worth a word.
 const AGREE: f64 = 0.5;
 
 pub(super) const RULE: Rule = Rule {
     condition: Condition::Starved,
-    when: "more than 80 % of the groups are all wrong after hints. Or more than 80 % have equal rewards and more of \
-           them are all wrong than all right",
+    when: "more than 50 % of the groups are all wrong after hints and the pass rate has not risen by 0.05. Or more than \
+           80 % are all wrong after hints. Or more than 80 % have equal rewards and more of them are all wrong than all \
+           right",
     find,
 };
 
@@ -29,16 +35,28 @@ pub(super) fn is_graded(history: &History) -> bool {
     history.mean(metrics::ROLLOUT_GRADED_FRAC).is_some_and(|graded| graded > 1.0 - BOUND)
 }
 
+/// The pass rate of the first steps and of the latest ones; nothing while there are no first steps to compare with.
+fn pass_rates(history: &History) -> Option<(f64, f64)> {
+    let name = metrics::ROLLOUT_PASS_RATE;
+    Some((history.start(name)?, history.mean(name)?))
+}
+
 fn find(history: &History, config: &GrpoConfig) -> Option<Found> {
     // Graded rewards differ where verdicts do not.
     if credits_equal_rewards(config) || is_graded(history) {
         return None;
     }
     let (wrong, after) = history.wrong()?;
-    let equal = history.mean(metrics::FRAC_REWARD_ZERO_STD);
+    let equal = history.beyond(metrics::FRAC_REWARD_ZERO_STD, BOUND);
     let right = history.mean(metrics::ROLLOUT_ALL_RIGHT_FRAC).unwrap_or(0.0);
-    let mostly_equal = equal.is_some_and(|equal| equal > BOUND) && after > right;
-    if after <= BOUND && !mostly_equal {
+    let mostly_equal = equal.is_some() && after > right;
+    let mostly_wrong = history.beyond(WRONG_AFTER_HINTS, BOUND).is_some();
+    let rates = pass_rates(history);
+    let rose = rates.is_some_and(|(first, _)| {
+        history.latched(metrics::ROLLOUT_PASS_RATE, first + LEARNS, first)
+    });
+    let stalled = !rose && history.beyond(WRONG_AFTER_HINTS, STALLED).is_some();
+    if !mostly_wrong && !mostly_equal && !stalled {
         return None;
     }
     let hinted = history.mean(metrics::HINT_HINTED_FRAC).filter(|hinted| *hinted > 0.0);
@@ -52,6 +70,10 @@ fn find(history: &History, config: &GrpoConfig) -> Option<Found> {
          draw others in place of groups without a signal (`rollout.dynamic_sampling`)"
     }
     .to_owned();
+    let rates = rates.filter(|_| stalled);
+    if let Some((first, now)) = rates {
+        evidence = format!("{evidence}; the pass rate went from {first:.2} to {now:.2}");
+    }
     let collapsed = history.mean(metrics::ROLLOUT_COLLAPSED_FRAC);
     if let Some(collapsed) = collapsed.filter(|collapsed| *collapsed > AGREE) {
         evidence = format!("{evidence}; {} of them agree on one answer", percent(collapsed));
@@ -60,6 +82,7 @@ fn find(history: &History, config: &GrpoConfig) -> Option<Found> {
     }
     let mut measured = vec![(metrics::ROLLOUT_ALL_WRONG_FRAC, wrong)];
     measured.extend(hinted.map(|hinted| (metrics::HINT_HINTED_FRAC, hinted)));
+    measured.extend(rates.map(|(_, now)| (metrics::ROLLOUT_PASS_RATE, now)));
     measured.extend(collapsed.map(|collapsed| (metrics::ROLLOUT_COLLAPSED_FRAC, collapsed)));
     Some(Found { evidence, advice, measured })
 }

@@ -14,14 +14,14 @@ pub(super) const RULE: Rule = Rule {
 };
 
 fn find(history: &History, _config: &GrpoConfig) -> Option<Found> {
-    let dropped = history.mean(metrics::ROLLOUT_DROPPED_FRAC);
-    let failed = history.last(metrics::EVAL_FAILED_FRAC);
+    let dropped = history.beyond(metrics::ROLLOUT_DROPPED_FRAC, BOUND);
+    let failed = history.last(metrics::EVAL_FAILED_FRAC).filter(|share| *share > BOUND);
     let (name, share, of) = [
         (metrics::ROLLOUT_DROPPED_FRAC, dropped, "the completions were dropped"),
         (metrics::EVAL_FAILED_FRAC, failed, "the evaluation's completions count as wrong"),
     ]
     .into_iter()
-    .find_map(|(name, share, of)| Some((name, share.filter(|share| *share > BOUND)?, of)))?;
+    .find_map(|(name, share, of)| Some((name, share?, of)))?;
     let advice = "read the warnings of the steps, which name the reward or verifier that failed; check the \
                   references with `hint-rl audit`; `rollout.verdicts` decides what a failure means";
     Some(Found {
