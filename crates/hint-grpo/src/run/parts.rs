@@ -2,6 +2,7 @@
 
 use hint_policy::SharedPolicy;
 use hint_reward::{Rubric, Verifier};
+use hint_rollout::hint::leak::LeakDetector;
 use hint_rollout::net::ApiKey;
 use hint_rollout::{Collector, HintProvider};
 use hint_rollout::{PromptFormat, RolloutEngine};
@@ -11,6 +12,22 @@ use crate::error::GrpoError;
 
 /// Parts that a program brings to a run of policy gradient, beside its configuration.
 /// [`Trainer::from_config`](super::Trainer) makes the collector of both.
+///
+/// ```no_run
+/// use hint_grpo::prelude::*;
+///
+/// let model = LoadedModel::load("Qwen2.5-0.5B-Instruct", &LoadOptions::default())?;
+/// let policy = SharedPolicy::new(model.policy);
+/// let parts = Parts {
+///     engine: LocalEngine::new(policy.clone(), model.stop_tokens.clone()),
+///     format: ChatFormat::new(model.tokenizer.into(), model.stop_tokens),
+///     policy,
+///     rewards: Rewards::configured(),
+///     hints: Hints::configured(),
+/// };
+/// let builder = Trainer::from_config(GrpoConfig::default(), parts)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Parts<E, F> {
     /// The policy that is trained.
@@ -45,7 +62,10 @@ impl<E: RolloutEngine + 'static, F: PromptFormat + 'static> Parts<E, F> {
                 (rubric, Some(description))
             }
         };
-        let collector = Collector::new(engine, format, rubric, config.rollout.clone())?;
+        let leaks = LeakDetector::of(&config.verifier)
+            .map_err(|error| GrpoError::other("verifier", error))?;
+        let collector = Collector::new(engine, format, rubric, config.rollout.clone())?
+            .with_leak_detector(leaks);
         let collector = match hints.0 {
             Source::Nothing => collector,
             Source::Configured(key) => collector.with_hints(config.rollout.source.build(key)?),
@@ -60,6 +80,18 @@ fn verifier(config: &GrpoConfig) -> Result<Box<dyn Verifier>, GrpoError> {
 }
 
 /// The judge and the rewards of a run's completions.
+///
+/// ```
+/// use hint_grpo::Rewards;
+/// use hint_reward::{MathVerifier, Rubric};
+///
+/// let verdict_alone = Rewards::configured();
+/// let shaped = Rewards::configured_with(|rubric| {
+///     rubric.with(0.1, hint_reward::from_fn("short", |input| f64::from(input.completion.len() < 400)))
+/// });
+/// let own = Rewards::own(Rubric::new(MathVerifier::new()));
+/// # let _ = (verdict_alone, shaped, own);
+/// ```
 pub struct Rewards(Judge);
 
 /// Adds to the rubric of the configured verifier.
@@ -101,6 +133,15 @@ impl Rewards {
 }
 
 /// Source of a run's hints.
+///
+/// ```
+/// use hint_grpo::Hints;
+/// use hint_rollout::DatasetHints;
+///
+/// let of_the_configuration = Hints::configured();
+/// let of_a_column = Hints::own(DatasetHints::column("direct_hint"));
+/// # let _ = (of_the_configuration, of_a_column);
+/// ```
 pub struct Hints(Source);
 
 /// Looks up the value of an environment variable.

@@ -1,133 +1,200 @@
-//! Leaks in the hints of a problem file.
+//! Hints of a problem file, by column: leaks, blanks, and wrong answers.
 
 use std::collections::BTreeMap;
 
 use anyhow::Result;
 use clap::ValueEnum;
-use hint_reward::{MathVerifier, RewardInput, Verifier};
+use comfy_table::{CellAlignment, Table, presets::UTF8_FULL_CONDENSED};
+use hint_reward::verifier::VerifierConfig;
+use hint_reward::{RewardInput, Verifier};
 use hint_rollout::hint::leak::{Leak, LeakDetector, LeakKind};
 use hint_rollout::{DatasetHints, HintProvider, HintRequest, Problem};
 use serde::Serialize;
 
-/// Leaks that make the exit code 1.
+/// Ids that are printed of a list; the JSON has all of them.
+const SHOWN: usize = 5;
+
+/// Findings that make the exit code 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum Deny {
-    /// None.
-    None,
-    /// The answer.
+    /// A hint that gives the answer away.
     Answer,
-    /// The answer, and values of steps.
+    /// A hint that gives the value of a step away.
+    Step,
+    /// A problem without a hint, or with a blank one.
+    Blank,
+    /// A hint that states another answer.
+    Wrong,
+    /// Any of these.
     Any,
 }
 
-/// The leaks found.
-#[derive(Debug, Default, Serialize)]
-pub(super) struct Leaks {
-    problems: usize,
-    /// Problems, and problems with a hint, by difficulty.
-    levels: BTreeMap<String, Coverage>,
-    /// Hints that state an answer other than the reference's.
-    wrong: Vec<Wrong>,
-    /// Hints looked at.
-    hints: usize,
-    /// Hints with a leak, and by its kind.
-    leaking: usize,
-    by_kind: BTreeMap<LeakKind, usize>,
-    found: Vec<Finding>,
+/// The hints of a file, by column.
+#[derive(Debug, Serialize)]
+pub(super) struct Hints {
+    columns: Vec<Audited>,
 }
 
-#[derive(Debug, Clone, Copy, Default, Serialize)]
-struct Coverage {
+/// The hints of one column.
+#[derive(Debug, Default, Serialize)]
+struct Audited {
+    /// Its name; nothing for the problems' own hint.
+    column: Option<String>,
     problems: usize,
-    /// Over all columns that were looked at.
+    /// Problems with a hint that says something.
     hints: usize,
+    /// The other problems: without a hint, or with one that has neither a letter nor a digit.
+    blank: Vec<String>,
+    /// Hints that give the answer, or the value of a step, away.
+    leaking: usize,
+    answer: usize,
+    step: usize,
+    leaks: Vec<Leaking>,
+    /// Hints that state an answer other than the reference's.
+    wrong: Vec<Wrong>,
+    levels: Vec<Difficulty>,
+}
+
+/// The same by difficulty.
+#[derive(Debug, Default, Serialize)]
+struct Difficulty {
+    level: String,
+    problems: usize,
+    hints: usize,
+    leaking: usize,
+    wrong: usize,
 }
 
 #[derive(Debug, Serialize)]
 struct Wrong {
     problem: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    column: Option<String>,
     hint: String,
     states: String,
 }
 
 #[derive(Debug, Serialize)]
-struct Finding {
+struct Leaking {
     problem: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    column: Option<String>,
     hint: String,
     leaks: Vec<Leak>,
 }
 
-impl Leaks {
-    /// Looks at the hint of each problem, or at these columns in its place.
-    pub(super) fn of(problems: &[Problem], columns: &[String]) -> Result<Self> {
-        let mut report = Self { problems: problems.len(), ..Self::default() };
-        for column in columns.iter().map(Some).chain(columns.is_empty().then_some(None)) {
-            let source = column.map_or_else(DatasetHints::new, DatasetHints::column);
-            for problem in problems {
-                report.add(problem, &source, column)?;
-            }
-        }
-        for problem in problems {
-            report.levels.entry(level(problem)).or_default().problems += 1;
-        }
-        Ok(report)
+impl Hints {
+    /// Looks at the hint of each problem, or at these columns in its place, as a run with this verifier judges them.
+    pub(super) fn of(
+        problems: &[Problem],
+        columns: &[String],
+        verifier: &VerifierConfig,
+    ) -> Result<Self> {
+        let (judge, detector) = (verifier.build()?, LeakDetector::of(verifier)?);
+        let names = columns.iter().map(Some).chain(columns.is_empty().then_some(None));
+        let columns = names.map(|name| Audited::of(problems, name, &judge, &detector));
+        Ok(Self { columns: columns.collect::<Result<_>>()? })
     }
 
-    /// Whether it found a leak that `deny` names.
-    pub(super) fn has(&self, deny: Deny) -> bool {
-        match deny {
-            Deny::None => false,
-            Deny::Answer => self.count(LeakKind::Answer) > 0,
-            Deny::Any => self.leaking > 0,
-        }
+    /// Whether it found something that `deny` names.
+    pub(super) fn has(&self, deny: &[Deny]) -> bool {
+        let is_in = |column: &Audited, what| match what {
+            Deny::Answer => column.answer > 0,
+            Deny::Step => column.step > 0,
+            Deny::Blank => !column.blank.is_empty(),
+            Deny::Wrong => !column.wrong.is_empty(),
+            Deny::Any => column.leaking + column.blank.len() + column.wrong.len() > 0,
+        };
+        self.columns.iter().any(|column| deny.iter().any(|what| is_in(column, *what)))
     }
 
-    fn count(&self, kind: LeakKind) -> usize {
-        self.by_kind.get(&kind).copied().unwrap_or(0)
-    }
-
-    fn add(
-        &mut self,
-        problem: &Problem,
-        source: &DatasetHints,
-        column: Option<&String>,
-    ) -> Result<()> {
-        let Some(hint) = source.hint(&HintRequest::new(problem))? else { return Ok(()) };
-        self.hints += 1;
-        self.levels.entry(level(problem)).or_default().hints += 1;
-        let judgment =
-            MathVerifier::strict().verify(&RewardInput::new(&hint.text, &problem.answer));
-        if let (true, Some(states)) = (judgment.verdict.is_wrong(), judgment.extracted) {
-            let (problem, column) = (problem.id.clone(), column.cloned());
-            self.wrong.push(Wrong { problem, column, hint: hint.text.clone(), states });
-        }
-        let leaks = LeakDetector::new().leaks(problem, &hint);
-        if leaks.is_empty() {
-            return Ok(());
-        }
-        self.leaking += 1;
-        for kind in [LeakKind::Answer, LeakKind::Step] {
-            if leaks.iter().any(|leak| leak.kind == kind) {
-                *self.by_kind.entry(kind).or_default() += 1;
-            }
-        }
-        let (problem, column) = (problem.id.clone(), column.cloned());
-        self.found.push(Finding { problem, column, hint: hint.text, leaks });
-        Ok(())
-    }
-
-    /// Prints each hint with its leaks, and totals.
+    /// Prints each hint that leaks or is wrong, ids of blank ones, and totals by column and level.
     pub(super) fn print(&self) {
-        for Finding { problem, column, hint, leaks } in &self.found {
-            match column {
-                Some(column) => say!("{problem}, column {column}"),
-                None => say!("{problem}"),
+        for column in &self.columns {
+            column.print();
+        }
+        let mut totals = table(["hint", "problems", "hints", "blank", "answer", "step", "wrong"]);
+        let mut levels = table(["hint", "level", "problems", "hints", "leaking", "wrong"]);
+        for column in &self.columns {
+            let Audited { problems, hints, answer, step, .. } = column;
+            let (blank, wrong) = (column.blank.len(), column.wrong.len());
+            let of_hints = |count: usize| share(count, *hints);
+            totals.add_row([
+                column.name().to_owned(),
+                problems.to_string(),
+                hints.to_string(),
+                share(blank, *problems),
+                of_hints(*answer),
+                of_hints(*step),
+                of_hints(wrong),
+            ]);
+            for Difficulty { level, problems, hints, leaking, wrong } in &column.levels {
+                let counts = [problems, hints, leaking, wrong].map(ToString::to_string);
+                levels.add_row([column.name().to_owned(), level.clone()].into_iter().chain(counts));
             }
-            say!("  {}", hint.replace('\n', "\n  "));
+        }
+        right(&mut totals, 1);
+        say!("{totals}");
+        if self.columns.iter().any(|column| column.levels.len() > 1) {
+            right(&mut levels, 2);
+            say!("{levels}");
+        }
+    }
+}
+
+impl Audited {
+    fn of(
+        problems: &[Problem],
+        name: Option<&String>,
+        judge: &dyn Verifier,
+        detector: &LeakDetector,
+    ) -> Result<Self> {
+        let source = name.map_or_else(DatasetHints::new, DatasetHints::column);
+        let mut column = Self { column: name.cloned(), ..Self::default() };
+        let mut levels = BTreeMap::<&str, Difficulty>::new();
+        for problem in problems {
+            let level = problem.level.as_deref().unwrap_or("none");
+            let level = levels
+                .entry(level)
+                .or_insert_with(|| Difficulty { level: level.to_owned(), ..Difficulty::default() });
+            (column.problems, level.problems) = (column.problems + 1, level.problems + 1);
+            let hint = source.hint(&HintRequest::new(problem))?;
+            let Some(hint) = hint.filter(|hint| hint.text.contains(char::is_alphanumeric)) else {
+                column.blank.push(problem.id.clone());
+                continue;
+            };
+            (column.hints, level.hints) = (column.hints + 1, level.hints + 1);
+            let input = RewardInput::new(&hint.text, &problem.answer)
+                .with_accepted(&problem.accepted)
+                .with_prompt(&problem.question)
+                .with_columns(&problem.columns);
+            let judgment = judge.verify(&input);
+            let id = || problem.id.clone();
+            if let (true, Some(states)) = (judgment.verdict.is_wrong(), judgment.extracted) {
+                level.wrong += 1;
+                column.wrong.push(Wrong { problem: id(), hint: hint.text.clone(), states });
+            }
+            let leaks = detector.leaks(problem, &hint);
+            if leaks.is_empty() {
+                continue;
+            }
+            let has = |kind| usize::from(leaks.iter().any(|leak| leak.kind == kind));
+            column.answer += has(LeakKind::Answer);
+            column.step += has(LeakKind::Step);
+            (column.leaking, level.leaking) = (column.leaking + 1, level.leaking + 1);
+            column.leaks.push(Leaking { problem: id(), hint: hint.text, leaks });
+        }
+        column.levels = levels.into_values().collect();
+        Ok(column)
+    }
+
+    fn name(&self) -> &str {
+        self.column.as_deref().unwrap_or("hint")
+    }
+
+    fn print(&self) {
+        let head = |problem: &str, hint: &str| {
+            let column = self.column.as_ref().map(|column| format!(", column {column}"));
+            say!("{problem}{}\n  {}", column.unwrap_or_default(), hint.replace('\n', "\n  "));
+        };
+        for Leaking { problem, hint, leaks } in &self.leaks {
+            head(problem, hint);
             for Leak { kind, text, span, value } in leaks {
                 let what = match kind {
                     LeakKind::Answer => "the answer",
@@ -136,33 +203,36 @@ impl Leaks {
                 say!("    bytes {}..{}: `{text}` is {what}, {value}", span.start, span.end);
             }
         }
-        for Wrong { problem, column, hint, states } in &self.wrong {
-            match column {
-                Some(column) => say!("{problem}, column {column}"),
-                None => say!("{problem}"),
-            }
-            say!("  {}", hint.replace('\n', "\n  "));
+        for Wrong { problem, hint, states } in &self.wrong {
+            head(problem, hint);
             say!("    states `{states}`, which is not the reference's answer");
         }
-        let percent = |count: usize| 100.0 * count as f64 / self.hints.max(1) as f64;
-        say!("problems              {:>7}", self.problems);
-        say!("hints                 {:>7}", self.hints);
-        for (name, count) in [
-            ("leaking             ", self.leaking),
-            ("  the answer        ", self.count(LeakKind::Answer)),
-            ("  a step's value    ", self.count(LeakKind::Step)),
-            ("another answer      ", self.wrong.len()),
-        ] {
-            say!("{name}  {count:>7}  {:.1} %", percent(count));
-        }
-        if self.levels.len() > 1 {
-            for (level, Coverage { problems, hints }) in &self.levels {
-                say!("  level {level:<12}  {hints:>7} hints of {problems} problems");
-            }
+        if !self.blank.is_empty() {
+            let ids = self.blank.iter().take(SHOWN).map(|id| format!("`{id}`"));
+            let ids = ids.collect::<Vec<_>>().join(", ");
+            let more = match self.blank.len().saturating_sub(SHOWN) {
+                0 => String::new(),
+                more => format!(" and {more} more, which --json lists"),
+            };
+            say!("no {}, or a blank one: {ids}{more}", self.name());
         }
     }
 }
 
-fn level(problem: &Problem) -> String {
-    problem.level.clone().unwrap_or_else(|| "none".to_owned())
+fn table<const N: usize>(head: [&str; N]) -> Table {
+    let mut table = Table::new();
+    table.load_preset(UTF8_FULL_CONDENSED).set_header(head);
+    table
+}
+
+/// Aligns the columns from `first` on to the right.
+fn right(table: &mut Table, first: usize) {
+    for column in table.column_iter_mut().skip(first) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+}
+
+/// A count with its share.
+fn share(count: usize, total: usize) -> String {
+    format!("{count}  {:.1} %", 100.0 * count as f64 / total.max(1) as f64)
 }

@@ -3,15 +3,17 @@
 //! ```text
 //! hint-rl audit problems.jsonl
 //! hint-rl audit problems.jsonl --only references --write-usable usable.jsonl
-//! hint-rl audit problems.jsonl --only hints --hint-column planning_1 --json --deny answer
+//! hint-rl audit problems.jsonl --only hints --hint-column planning_1 --json --deny answer,blank
 //! hint-rl audit problems.jsonl --model Qwen2.5-0.5B-Instruct --hint-column abstract_hint --hint-column direct_hint
+//! hint-rl audit problems.jsonl --json > audit.json; hint-rl report --audit audit.json --html
 //! ```
 //!
 //! Prints the reference answers that no completion could match, by reason and with examples. Prints each hint that
-//! gives the answer or the value of a step away, with the place, or states another answer. With `--model`, a sample of
-//! the problems is answered with and without hints. With `--json`, the same as one JSON object. Ends with exit code 1
-//! if a reference is unusable, or a hint leaks a kind that `--deny` names. Takes about a second for ten thousand
-//! problems.
+//! gives the answer or the value of a step away, with the place, or states another answer. Counts are by column, blank
+//! hints included. Answers are compared by `[verifier]` of the configuration. With `--model`, a sample of the problems
+//! is answered with and without hints. With `--json`, the same is one JSON object, which `hint-rl report` shows as a
+//! page. Ends with exit code 1 if a reference is unusable, or a hint is of a kind that `--deny` names. Takes about a
+//! second for ten thousand problems.
 
 mod hints;
 mod references;
@@ -20,11 +22,12 @@ mod trial;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
+use hint_grpo::GrpoConfig;
 use serde_json::json;
 
-use self::hints::{Deny, Leaks};
+use self::hints::{Deny, Hints};
 use self::references::References;
 use self::trial::TrialOptions;
 use crate::workload::{columns, problems_path, read_all};
@@ -50,9 +53,16 @@ pub struct Options {
     /// Print JSON.
     #[arg(long)]
     json: bool,
-    /// Leaks that make the exit code 1.
-    #[arg(long, value_enum, default_value = "none")]
-    deny: Deny,
+    /// Findings that make the exit code 1, beside an unusable reference; may be given several times.
+    #[arg(long, value_enum, value_delimiter = ',')]
+    deny: Vec<Deny>,
+    /// A configuration. `[verifier]` of it counts; with --model also `[rollout.sampling]`, `rollout.group_size`, `[model]`
+    /// and `[prompt]`.
+    #[arg(long, value_name = "FILE.toml")]
+    config: Option<PathBuf>,
+    /// Sets one key of the configuration, such as `verifier.equality.type=exact`; may be given several times.
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
     #[command(flatten)]
     trial: TrialOptions,
 }
@@ -74,20 +84,27 @@ enum Subject {
 pub fn run(options: &Options) -> Result<ExitCode> {
     let (name, columns) = (&*options.file.to_string_lossy(), columns(&options.column)?);
     let problems = read_all(&problems_path(name)?, &columns)?;
+    let config = options.read_config()?;
     let wants = |subject| options.only.is_none_or(|only| only == subject);
-    let references = wants(Subject::References).then(|| References::of(&problems));
-    let leaks =
-        wants(Subject::Hints).then(|| Leaks::of(&problems, &options.hint_column)).transpose()?;
-    let trial = options.trial.run(name, &columns, &options.hint_column)?;
+    let references =
+        wants(Subject::References).then(|| References::of(&problems, &config.verifier));
+    let references = references.transpose()?;
+    let hints = wants(Subject::Hints)
+        .then(|| Hints::of(&problems, &options.hint_column, &config.verifier))
+        .transpose()?;
+    let trial = options.trial.run(name, &columns, &options.hint_column, &config)?;
     if options.json {
-        let found = json!({ "references": references.as_ref().map(References::json), "hints": leaks, "trial": trial });
+        let found = json!({
+            "file": name, "problems": problems.len(), "verifier": config.verifier,
+            "references": references.as_ref().map(References::json), "hints": hints, "trial": trial,
+        });
         say!("{}", serde_json::to_string_pretty(&found)?);
     } else {
         if let Some(references) = &references {
             references.print();
         }
-        if let Some(leaks) = &leaks {
-            leaks.print();
+        if let Some(hints) = &hints {
+            hints.print();
         }
         if let Some(rows) = &trial {
             say!("{}", trial::table(rows));
@@ -98,34 +115,94 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         note!("{count} of {} problems written to {}", problems.len(), path.display());
     }
     let is_clean = references.as_ref().is_none_or(References::is_clean)
-        && !leaks.as_ref().is_some_and(|leaks| leaks.has(options.deny));
+        && !hints.as_ref().is_some_and(|hints| hints.has(&options.deny));
     Ok(ExitCode::from(u8::from(!is_clean)))
+}
+
+impl Options {
+    fn read_config(&self) -> Result<GrpoConfig> {
+        let text = self.config.as_ref().map_or_else(
+            || Ok(String::new()),
+            |path| {
+                std::fs::read_to_string(path)
+                    .with_context(|| format!("cannot read `{}`", path.display()))
+            },
+        )?;
+        Ok(GrpoConfig::from_toml_with(&text, self.set.iter().map(String::as_str))?)
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use hint_reward::verifier::VerifierConfig;
     use hint_rollout::{Problem, read_problems};
 
     use super::*;
 
-    fn trial(args: &[&str]) -> TrialOptions {
+    fn options(args: &[&str]) -> Options {
         #[derive(clap::Parser)]
-        struct Options {
+        struct Program {
             #[command(flatten)]
-            trial: TrialOptions,
+            options: Options,
         }
         let args = std::iter::once("audit").chain(args.iter().copied());
-        <Options as clap::Parser>::parse_from(args).trial
+        <Program as clap::Parser>::parse_from(args).options
     }
 
     #[test]
     fn a_hint_that_states_another_answer_is_found() {
         let hint = |hint: &str| Problem::new("a", "?", "34").with_hint(hint);
         let problems = [hint(r"It is \boxed{14}."), hint(r"\boxed{34}"), hint("add 7 and 7")];
-        let found = json!(Leaks::of(&problems, &[]).unwrap());
+        let hints = Hints::of(&problems, &[], &VerifierConfig::default()).unwrap();
+        let found = &json!(hints)["columns"][0];
         assert_eq!(found["wrong"].as_array().map(Vec::len), Some(1));
         assert_eq!(found["wrong"][0]["states"], "14");
-        assert_eq!(found["levels"]["none"], json!({ "problems": 3, "hints": 3 }));
+        let level = json!({ "level": "none", "problems": 3, "hints": 3, "leaking": 1, "wrong": 1 });
+        assert_eq!(found["levels"], json!([level]));
+    }
+
+    #[test]
+    fn answers_are_compared_as_the_configuration_says() {
+        // A product of letters has no order; a row of letters has one.
+        let problems = [Problem::new("a", "Sort it.", "CAB").with_hint(r"\boxed{ABC}")];
+        let counts = |set: &str| {
+            let config = options(&["p.jsonl", "--set", set]).read_config().unwrap();
+            let found = json!(Hints::of(&problems, &[], &config.verifier).unwrap());
+            let column = &found["columns"][0];
+            (column["answer"].as_u64(), column["wrong"].as_array().map(Vec::len))
+        };
+        assert_eq!(counts("verifier.equality.type=math"), (Some(1), Some(0)));
+        assert_eq!(counts("verifier.equality.type=exact"), (Some(0), Some(1)));
+        let unreadable = [Problem::new("a", "?", r"\frac{1}{")];
+        let is_clean = |set: &str| {
+            let config = options(&["p.jsonl", "--set", set]).read_config().unwrap();
+            References::of(&unreadable, &config.verifier).unwrap().is_clean()
+        };
+        assert!(!is_clean("verifier.level=strict") && is_clean("verifier.equality.type=exact"));
+    }
+
+    #[test]
+    fn blank_hints_are_counted_by_column_and_denied() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("p.jsonl");
+        let rows = [
+            r#"{"id":"a","question":"?","answer":"1","weak":"","strong":"It is 1."}"#,
+            r#"{"id":"b","question":"?","answer":"2","weak":"…","strong":"Add."}"#,
+            r#"{"id":"c","question":"?","answer":"3","weak":"Think.","strong":null}"#,
+        ];
+        std::fs::write(&file, rows.join("\n")).unwrap();
+        let file = file.to_string_lossy().into_owned();
+        let both = [&file, "--hint-column", "weak", "--hint-column", "strong"];
+        let problems = read_problems(std::path::Path::new(&file)).unwrap();
+        let found = Hints::of(&problems, &options(&both).hint_column, &VerifierConfig::default());
+        let found = json!(found.unwrap());
+        let [weak, strong] = [0, 1].map(|column| &found["columns"][column]);
+        assert_eq!((&weak["blank"], &weak["hints"]), (&json!(["a", "b"]), &json!(1)));
+        assert_eq!((&strong["blank"], &strong["problems"]), (&json!(["c"]), &json!(3)));
+        let code = |deny: &str| run(&options(&[&both[..], &["--deny", deny]].concat())).unwrap();
+        assert_eq!(code("answer"), ExitCode::SUCCESS, "1 is too common to give anything away");
+        assert_eq!(code("wrong,blank"), ExitCode::from(1));
+        assert_eq!(code("any"), ExitCode::from(1));
     }
 
     #[test]
@@ -139,23 +216,14 @@ mod tests {
             r#"{"id":"d","question":"?","answer":"\frac{3}{4}"}"#,
         ];
         std::fs::write(&file, rows.join("\n")).unwrap();
-        let options = Options {
-            file,
-            only: None,
-            write_usable: Some(usable.clone()),
-            column: Vec::new(),
-            hint_column: Vec::new(),
-            json: false,
-            deny: Deny::None,
-            trial: trial(&[]),
-        };
+        let options = Options { file, write_usable: Some(usable.clone()), ..options(&["p.jsonl"]) };
         assert_eq!(run(&options).unwrap(), ExitCode::from(1));
         let kept = read_problems(&usable).unwrap();
         let ids: Vec<_> = kept.iter().map(|problem| problem.id.as_str()).collect();
         assert_eq!(ids, ["a", "c", "d"]);
         assert_eq!(kept[0], read_problems(&options.file).unwrap()[0]);
         let problems = read_problems(&options.file).unwrap();
-        let found = References::of(&problems).json();
+        let found = References::of(&problems, &VerifierConfig::default()).unwrap().json();
         assert_eq!((&found["checked"], &found["repaired"][0]["problem"]), (&json!(6), &json!("d")));
         assert_eq!(found["unusable"][0]["problem"], "b");
         assert_eq!(

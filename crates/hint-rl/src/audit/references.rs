@@ -3,8 +3,9 @@
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use hint_reward::MathVerifier;
-use hint_reward::audit::AuditReport;
+use hint_reward::audit::{AuditFinding, AuditReport};
+use hint_reward::verifier::{Equality, VerifierConfig};
+use hint_reward::{MathVerifier, RewardInput, Verdict, Verifier};
 use hint_rollout::Problem;
 use serde_json::{Value, json};
 
@@ -20,13 +21,17 @@ pub(super) struct References<'p> {
 }
 
 impl<'p> References<'p> {
-    /// Audits them with the mathematical verifier.
-    pub(super) fn of(problems: &'p [Problem]) -> Self {
+    /// Audits them for the configured verifier.
+    pub(super) fn of(problems: &'p [Problem], verifier: &VerifierConfig) -> Result<Self> {
         let references = problems.iter().enumerate().flat_map(|(owner, problem)| {
             problem.references().map(move |reference| (owner, reference))
         });
         let (owners, references): (Vec<_>, Vec<_>) = references.unzip();
-        Self { problems, owners, report: MathVerifier::new().audit(references) }
+        let report = match verifier.equality {
+            Equality::Math { .. } => MathVerifier::new().audit(references),
+            _ => read_by(&*verifier.build()?, problems),
+        };
+        Ok(Self { problems, owners, report })
     }
 
     /// Whether every reference is usable.
@@ -81,4 +86,27 @@ impl<'p> References<'p> {
             .with_context(|| format!("cannot write `{}`", path.display()))?;
         Ok(count)
     }
+}
+
+/// An audit of references that are no mathematics: those that the verifier cannot read.
+fn read_by(verifier: &dyn Verifier, problems: &[Problem]) -> AuditReport {
+    let mut report = AuditReport::default();
+    for problem in problems {
+        for reference in problem.references() {
+            let boxed = format!("\\boxed{{{reference}}}");
+            let input = RewardInput::new(&boxed, reference).with_columns(&problem.columns);
+            let judgment = verifier.verify(&input);
+            let finding = if reference.trim().is_empty() {
+                Some(AuditFinding::Empty)
+            } else if judgment.verdict == Verdict::ReferenceUnparseable {
+                Some(AuditFinding::Unreadable { reason: judgment.reason.unwrap_or_default() })
+            } else {
+                None
+            };
+            let found = finding.map(|finding| (report.checked, reference.to_owned(), finding));
+            report.findings.extend(found);
+            report.checked += 1;
+        }
+    }
+    report
 }

@@ -1,10 +1,9 @@
 //! Hints tried on a policy before training: do they rescue what is all wrong, and do they fit the policy?
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use clap::Args;
 use comfy_table::{CellAlignment, Table, presets::UTF8_FULL_CONDENSED};
 use hint_affinity::{AffinityAccumulator, ClipRange};
@@ -36,12 +35,6 @@ pub(super) struct TrialOptions {
     /// Problems of the sample, with the lowest hashes of ids.
     #[arg(long, default_value_t = 20, requires = "model")]
     sample: usize,
-    /// A configuration; `rollout.sampling`, `rollout.group_size`, `[verifier]`, `[model]` and `[prompt]` of it count.
-    #[arg(long, value_name = "FILE.toml", requires = "model")]
-    config: Option<PathBuf>,
-    /// Sets one key of the configuration; may be given several times.
-    #[arg(long, value_name = "KEY=VALUE", requires = "model")]
-    set: Vec<String>,
     /// Device: auto, cpu, cuda or cuda:N.
     #[arg(long, default_value = "auto", requires = "model")]
     device: DeviceChoice,
@@ -75,16 +68,9 @@ impl TrialOptions {
         file: &str,
         columns: &Columns,
         hint_columns: &[String],
+        config: &GrpoConfig,
     ) -> Result<Option<Vec<Row>>> {
         let Some(name) = &self.model else { return Ok(None) };
-        let text = self.config.as_ref().map_or_else(
-            || Ok(String::new()),
-            |path| {
-                std::fs::read_to_string(path)
-                    .with_context(|| format!("cannot read `{}`", path.display()))
-            },
-        )?;
-        let config = GrpoConfig::from_toml_with(&text, self.set.iter().map(String::as_str))?;
         set_threads((name == "tiny").then_some(1));
         let device = device(self.device)?;
         let data = DataConfig { columns: columns.clone(), ..DataConfig::default() };
@@ -109,7 +95,7 @@ impl TrialOptions {
             let hinted = workload.train.filter(has_hint)?;
             let sample = hinted.sample_by_hash(self.sample)?.to_vec()?;
             ensure!(!sample.is_empty(), "no problem has a hint to try");
-            let groups = collect(&model, &config, source, &sample)?;
+            let groups = collect(&model, config, source, &sample)?;
             let temperature = config.rollout.sampling.temperature;
             let mut outcomes = Vec::new();
             for (problem, group) in sample.iter().zip(&groups) {
@@ -285,15 +271,11 @@ mod tests {
         let rows = problems.iter().take(12).map(|one| format!("{}\n", json!(problem_row(one))));
         std::fs::write(&file, rows.collect::<String>()).unwrap();
         let set = ["verifier.equality.type=exact", "rollout.sampling.max_completion_len=64"];
-        let mut options = TrialOptions {
-            model: Some("tiny".to_owned()),
-            sample: 6,
-            config: None,
-            set: set.map(str::to_owned).to_vec(),
-            device: DeviceChoice::Cpu,
-        };
+        let mut options =
+            TrialOptions { model: Some("tiny".to_owned()), sample: 6, device: DeviceChoice::Cpu };
+        let config = GrpoConfig::from_toml_with("", set).unwrap();
         let run = |options: &TrialOptions| {
-            options.run(&file.to_string_lossy(), &Columns::default(), &[]).unwrap()
+            options.run(&file.to_string_lossy(), &Columns::default(), &[], &config).unwrap()
         };
         let rows = run(&options).unwrap();
         let all = rows.last().unwrap();

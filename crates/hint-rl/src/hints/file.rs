@@ -5,9 +5,10 @@ use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
+use hint_reward::verifier::VerifierConfig;
 use hint_rollout::data::{Columns, HintLevel, parse_row};
 use hint_rollout::hint::HintWriter;
-use hint_rollout::hint::leak::{LeakCounts, LeakGuard};
+use hint_rollout::hint::leak::{LeakCounts, LeakDetector, LeakGuard};
 use hint_rollout::hint::source::HintSourceConfig;
 use hint_rollout::{HintProvider, HintRequest, Problem, Seed};
 use serde::{Deserialize, Serialize};
@@ -24,6 +25,8 @@ pub struct GenerateSettings {
     pub source: HintSourceConfig,
     /// Treatment of hints that give something away.
     pub leak_guard: LeakGuard,
+    /// Comparison with answers.
+    pub verifier: VerifierConfig,
     /// Share of help that is asked for, in `[0, 1]`.
     pub level: f64,
     /// Seed of hints that are drawn.
@@ -136,6 +139,7 @@ impl Generation {
         let mut summary =
             GenerateSummary { problems: self.len(), resumed: done, ..GenerateSummary::default() };
         self.write_journal(settings, provider)?;
+        let detector = LeakDetector::of(&settings.verifier)?;
         let mut going = progress(done);
         let mut at = done;
         while going && at < self.len() {
@@ -147,7 +151,7 @@ impl Generation {
                     .with_seed(seed)
             };
             let requests = (at..end).map(request).collect::<Vec<_>>();
-            let hints = settings.leak_guard.hints(provider, &requests, writer);
+            let hints = settings.leak_guard.hints(&detector, provider, &requests, writer);
             // Also after a failure: what was paid for is not lost.
             self.write_journal(settings, provider)?;
             let mut text = Vec::new();
@@ -267,6 +271,7 @@ mod tests {
         GenerateSettings {
             source: HintSourceConfig::default(),
             leak_guard: LeakGuard { action: LeakAction::Drop, retries: 0 },
+            verifier: VerifierConfig::default(),
             level: 1.0,
             seed: 0,
             problems: generation.checksum(),

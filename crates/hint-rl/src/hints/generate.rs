@@ -54,7 +54,7 @@ pub struct Options {
     /// File to write. A file that this program did not finish is continued.
     #[arg(long)]
     out: PathBuf,
-    /// A configuration; `rollout.source` and `rollout.leak_guard` of it count.
+    /// A configuration; `rollout.source`, `rollout.leak_guard` and `[verifier]` of it count.
     #[arg(long, value_name = "FILE.toml")]
     config: Option<PathBuf>,
     /// Sets one key of the configuration; may be given several times.
@@ -113,6 +113,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     let settings = GenerateSettings {
         source: config.rollout.source.clone(),
         leak_guard: config.rollout.leak_guard,
+        verifier: config.verifier.clone(),
         level: options.level,
         seed: options.seed,
         problems: generation.checksum(),

@@ -18,6 +18,7 @@ use crate::engine::{RolloutEngine, WeightSource};
 use crate::error::{RolloutError, Violations};
 use crate::evaluate::{Evaluation, EvaluationOptions, evaluate};
 use crate::hint::HintProvider;
+use crate::hint::leak::LeakDetector;
 use crate::prompt::PromptFormat;
 use crate::run::{Activity, StepContext, Work};
 use crate::sample::{FailureWindow, Failures};
@@ -53,6 +54,7 @@ pub struct Collector {
     pub(super) format: Box<dyn PromptFormat>,
     pub(super) rubric: Arc<Rubric>,
     pub(super) hints: Option<Box<dyn HintProvider>>,
+    leaks: LeakDetector,
     pub(super) own: OwnParts,
     pub(super) config: CollectorConfig,
     /// Shared with the snapshot of a step.
@@ -109,6 +111,7 @@ impl Collector {
             format: Box::new(format),
             rubric: Arc::new(rubric),
             hints: None,
+            leaks: LeakDetector::new(),
             own: OwnParts::default(),
             config,
             record: Arc::default(),
@@ -124,6 +127,14 @@ impl Collector {
     #[must_use]
     pub fn with_hints(mut self, hints: impl HintProvider + 'static) -> Self {
         self.hints = Some(Box::new(hints));
+        self
+    }
+
+    /// Looks for leaks of hints with `detector`, which compares with answers as the rubric's verifier does. By default
+    /// answers are mathematics.
+    #[must_use]
+    pub fn with_leak_detector(mut self, detector: LeakDetector) -> Self {
+        self.leaks = detector;
         self
     }
 
@@ -300,6 +311,7 @@ impl Collector {
             rubric: &self.rubric,
             config,
             parts,
+            leaks: &self.leaks,
             record: &self.record,
             limits,
             stats,

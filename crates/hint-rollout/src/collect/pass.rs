@@ -15,6 +15,7 @@ use crate::engine::{
     check_contract,
 };
 use crate::error::RolloutError;
+use crate::hint::leak::LeakDetector;
 use crate::hint::{EngineWriter, HintWriter, WriteRequest};
 use crate::prompt::PromptFormat;
 use crate::run::{Activity, StepContext, Work, in_parallel};
@@ -31,6 +32,7 @@ pub(crate) struct CollectPass<'c> {
     pub(crate) rubric: &'c Arc<Rubric>,
     pub(crate) config: &'c CollectorConfig,
     pub(crate) parts: Parts<'c>,
+    pub(crate) leaks: &'c LeakDetector,
     pub(crate) record: &'c SuccessRecord,
     pub(crate) limits: Limits,
     pub(crate) stats: CollectStats,

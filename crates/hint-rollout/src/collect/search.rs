@@ -197,7 +197,7 @@ impl CollectPass<'_> {
         if requests.is_empty() {
             return Ok(Vec::new());
         }
-        let hints = self.config.leak_guard.hints(provider, &requests, self)?;
+        let hints = self.config.leak_guard.hints(self.leaks, provider, &requests, self)?;
         let mut asking = Vec::new();
         for ((position, request), hint) in positions.into_iter().zip(&requests).zip(hints) {
             self.stats.hinted.leaks.observe(&hint);

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use hint_rollout::data::HintLevel;
 use hint_rollout::error::TeacherError;
-use hint_rollout::hint::leak::{LeakAction, LeakGuard};
+use hint_rollout::hint::leak::{LeakAction, LeakDetector, LeakGuard};
 use hint_rollout::hint::source::HintSourceConfig;
 use hint_rollout::hint::source::teacher::{
     TeacherFallback, TeacherHints, TeacherOptions, TeacherPrompt,
@@ -437,7 +437,9 @@ fn levels_and_rejected_hints_are_questions_of_their_own() {
     let problem = Problem::new("p", "What is two times two?", "4");
     let request = HintRequest::new(&problem);
     let guard = LeakGuard { action: LeakAction::Drop, retries: 2 };
-    let guarded = guard.hints(&teacher, &[request], &mut NoWriter).expect("the server answers");
+    let guarded = guard
+        .hints(&LeakDetector::new(), &teacher, &[request], &mut NoWriter)
+        .expect("the server answers");
     assert_eq!(guarded[0].hint, Some(Hint::new("Pair them.")));
     assert_eq!((guarded[0].retries, chat.asked()), (1, 2));
     let half = request.with_level(HintLevel::new(0.5));

@@ -1,12 +1,15 @@
 //! Finds the leaks of a hint.
 
+use std::fmt;
 use std::ops::Range;
+use std::sync::Arc;
 
 use hint_reward::{
-    Extraction, MathVerifier,
+    Extraction, MathVerifier, RewardError, Verifier,
     extract::AnswerSource,
     math::{Rule, Strictness},
     number::{NumberRole, numbers_in},
+    verifier::{Equality, VerifierConfig},
 };
 
 use crate::data::{AllowedLeak, Hint, Problem};
@@ -50,9 +53,20 @@ const FUEL: u64 = 100_000;
 /// assert_eq!(leaks("Thirty-two are left.")[0].kind, LeakKind::Answer);
 /// assert_eq!(leaks("It is 2^5.")[0].text, "2^5");
 /// ```
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct LeakDetector {
+    /// Compares values.
     verifier: MathVerifier,
+    /// Compares with the answer, where that is no mathematics.
+    answers: Option<Arc<dyn Verifier>>,
+}
+
+impl fmt::Debug for LeakDetector {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let answers = self.answers.as_ref().map(Verifier::name);
+        let mut debug = formatter.debug_struct("LeakDetector");
+        debug.field("verifier", &self.verifier).field("answers", &answers).finish()
+    }
 }
 
 impl Default for LeakDetector {
@@ -66,7 +80,38 @@ impl LeakDetector {
     pub fn new() -> Self {
         let strictness =
             Strictness { units: Rule::Lenient, percent: Rule::Lenient, ..Strictness::default() };
-        Self { verifier: MathVerifier::new().with_strictness(strictness).with_fuel(FUEL) }
+        let verifier = MathVerifier::new().with_strictness(strictness).with_fuel(FUEL);
+        Self { verifier, answers: None }
+    }
+
+    /// Compares with answers as the configured verifier does: letters that the verifier takes as a text are then no
+    /// product of factors.
+    ///
+    /// # Errors
+    ///
+    /// As [`VerifierConfig::build`].
+    ///
+    /// ```
+    /// use hint_reward::verifier::{Equality, VerifierConfig};
+    /// use hint_rollout::hint::leak::LeakDetector;
+    /// use hint_rollout::{Hint, Problem};
+    ///
+    /// let (problem, hint) = (Problem::new("p", "Reverse BAC.", "CAB"), Hint::new(r"Not \boxed{ABC}."));
+    /// let exact = VerifierConfig { equality: Equality::Exact, ..VerifierConfig::default() };
+    /// assert_eq!(LeakDetector::new().leaks(&problem, &hint).len(), 1, "C · A · B is A · B · C");
+    /// assert_eq!(LeakDetector::of(&exact)?.leaks(&problem, &hint), []);
+    /// # Ok::<(), hint_reward::RewardError>(())
+    /// ```
+    pub fn of(config: &VerifierConfig) -> Result<Self, RewardError> {
+        let answers = config.build()?;
+        let Self { verifier, .. } = Self::new();
+        Ok(match config.equality {
+            Equality::Math { relative_tolerance, .. } => {
+                let verifier = verifier.with_relative_tolerance(relative_tolerance)?;
+                Self { verifier, answers: None }
+            }
+            _ => Self { verifier, answers: Some(answers.into()) },
+        })
     }
 
     /// Values of `problem` that `hint` gives away against its design, from left to right.
@@ -90,7 +135,7 @@ impl LeakDetector {
 
     /// Leaks of the first answer and of the steps in `hint`.
     fn leaks_of(&self, problem: &Problem, hint: &Hint) -> Vec<Leak> {
-        let known = Known::new(&self.verifier, problem);
+        let known = Known::new(&self.verifier, self.answers.as_deref(), problem);
         let text = &hint.text;
         let mut leaks = Vec::new();
         let mut push = |kind, span: Range<usize>, value: &str| {

@@ -107,7 +107,7 @@ impl LeakCounts {
 }
 
 impl LeakGuard {
-    /// Asks `provider` for the hints of `requests` and looks at each. One answer for each request, in
+    /// Asks `provider` for the hints of `requests` and has `detector` look at each. One answer for each request, in
     /// order.
     ///
     /// # Errors
@@ -115,11 +115,11 @@ impl LeakGuard {
     /// Errors of the provider; [`RolloutError::ProviderContract`].
     pub fn hints(
         &self,
+        detector: &LeakDetector,
         provider: &dyn HintProvider,
         requests: &[HintRequest<'_>],
         writer: &mut dyn HintWriter,
     ) -> Result<Vec<GuardedHint>, RolloutError> {
-        let detector = LeakDetector::new();
         let mut guarded = vec![GuardedHint::default(); requests.len()];
         let mut asking = (0..requests.len()).collect::<Vec<_>>();
         let mut retry = 0;
@@ -154,7 +154,7 @@ impl LeakGuard {
         }
         for (entry, request) in guarded.iter_mut().zip(requests) {
             if !entry.leaks.is_empty() {
-                self.apply(entry, request, &detector);
+                self.apply(entry, request, detector);
             }
         }
         Ok(guarded)

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use hint_reward::{
-    Extraction, MathVerifier,
+    Extraction, MathVerifier, RewardInput, Verifier,
     extract::AnswerSource,
     number::{ExactNumber, NumberMention, NumberRole, numbers_in},
 };
@@ -20,9 +20,10 @@ const COMMON: [&str; 10] =
     ["yes", "no", "true", "false", "none", "all", "both", "even", "odd", "or"];
 
 /// Counterpart of a hint in the comparison.
-#[derive(Debug)]
 pub(super) struct Known<'v> {
     verifier: &'v MathVerifier,
+    /// Comparison with the answer, where that is no mathematics.
+    answers: Option<&'v dyn Verifier>,
     /// The reference answer without the text around it.
     pub(super) answer: String,
     /// The answer as a number, if it states one.
@@ -38,13 +39,18 @@ pub(super) struct Known<'v> {
 }
 
 impl<'v> Known<'v> {
-    pub(super) fn new(verifier: &'v MathVerifier, problem: &Problem) -> Self {
+    pub(super) fn new(
+        verifier: &'v MathVerifier,
+        answers: Option<&'v dyn Verifier>,
+        problem: &Problem,
+    ) -> Self {
         let announced = vec![AnswerSource::Boxed, AnswerSource::AnswerTag, AnswerSource::Hashes];
         let answer = Extraction { sources: announced }.extract(&problem.answer);
         let answer = answer.as_deref().unwrap_or(&problem.answer).trim().to_owned();
         let answer_readings = sole_number(&answer);
         let mut known = Self {
             verifier,
+            answers,
             answer,
             answer_readings,
             answer_is_given: false,
@@ -81,7 +87,13 @@ impl<'v> Known<'v> {
     pub(super) fn equals_answer(&self, candidate: &str) -> bool {
         let candidate = candidate.trim();
         candidate.eq_ignore_ascii_case(&self.answer)
-            || self.verifier.compare(candidate, &self.answer).verdict.is_correct()
+            || match self.answers {
+                None => self.verifier.compare(candidate, &self.answer).verdict.is_correct(),
+                Some(verifier) => {
+                    let boxed = format!("\\boxed{{{candidate}}}");
+                    verifier.verify(&RewardInput::new(&boxed, &self.answer)).verdict.is_correct()
+                }
+            }
     }
 
     /// The step whose value an expression of numbers has.
@@ -105,7 +117,8 @@ impl<'v> Known<'v> {
     pub(super) fn answer_words_in(&self, text: &str) -> Vec<std::ops::Range<usize>> {
         let letters = self.answer.chars().filter(|c| c.is_alphabetic()).count();
         let common = COMMON.iter().any(|word| self.answer.eq_ignore_ascii_case(word));
-        if letters < 2 || common || expression::is_math(&self.answer) {
+        let is_math = self.answers.is_none() && expression::is_math(&self.answer);
+        if letters < 2 || common || is_math {
             return Vec::new();
         }
         words_of(text, &self.answer)
