@@ -25,7 +25,9 @@ try {
   const completions = index.rows.reduce((sum, row) => sum + row[5].reduce((all, count) => all + count, 0), 0);
   say(`${(html.length / 2 ** 20).toFixed(2)} MiB, ${overview.runs.length} runs, ${index.rows.length} groups, ${completions} completions`);
   await opensSoon();
+  await showsVerdicts(overview);
   await showsCurves(overview);
+  await showsTheAudit();
   await browsesGroups(index);
   await isReadableOnAPhone();
   await showsTextsAsText();
@@ -71,6 +73,55 @@ async function opensSoon() {
   times.sort((one, other) => one - other);
   say(`opens in ${times[2].toFixed(0)} ms (${times[0].toFixed(0)} to ${times[4].toFixed(0)})`);
   assert.ok(times[2] < 1000, "the page takes more than a second");
+}
+
+/** Each run has its verdict at once, with evidence, advice, and groups that a click opens. */
+async function showsVerdicts(overview) {
+  const page = await shown(address());
+  const tags = await page.evaluate("[...document.querySelectorAll('#runs > .run')].map((run) => run.querySelector('.verdict')).map((tag) => [tag?.textContent, tag?.checkVisibility()])");
+  assert.deepEqual(tags, overview.runs.map((run) => [run.verdict.condition ?? "too early", true]));
+  await page.evaluate("document.querySelectorAll('details.run').forEach((run) => (run.open = true))");
+  const findings = overview.runs.flatMap((run) => run.verdict.findings);
+  const shownFindings = await page.evaluate("[...document.querySelectorAll('.finding')].map((one) => [...one.querySelectorAll('p')].map((p) => p.textContent))");
+  const plain = (text) => text.replaceAll("`", "");
+  assert.deepEqual(shownFindings, findings.map((one) => [plain(`${one.condition} ${one.evidence} ${one.steps}`), plain(`Try: ${one.advice}`)]));
+  const examples = findings.flatMap((one) => one.examples);
+  assert.equal(await page.evaluate("document.querySelectorAll('.example:not(:disabled)').length"), examples.length);
+  say(`${findings.length} findings with ${examples.length} groups`);
+  await picture(page, "verdicts");
+  if (examples.length) {
+    await page.evaluate("document.querySelector('.example').click()");
+    await page.until("document.querySelector('#group h2')");
+    assert.ok((await page.evaluate("document.querySelector('#group h2').textContent")).includes(`Step ${examples[0].step} · ${examples[0].problem}`));
+    assert.equal(await page.evaluate("document.querySelector('#completions').hidden"), false);
+  }
+  assert.deepEqual(page.problems, []);
+}
+
+/** The audit is a view of its own, if the file has one. */
+async function showsTheAudit() {
+  const page = await shown(address());
+  const has = html.includes('id="audit-data"');
+  assert.equal(await page.evaluate("document.querySelector('#tab-audit').hidden"), !has);
+  if (!has) return say("no audit in this file");
+  const audit = blockOf(html, "audit-data");
+  await page.press("3");
+  assert.equal(await page.evaluate("document.querySelector('#audit').hidden"), false);
+  const first = audit.hints.columns[0];
+  const cells = await page.evaluate("[...document.querySelector('#audit [aria-label=Hints] tbody tr').children].map((cell) => cell.textContent)");
+  assert.equal(cells[0], first.column ?? "hint");
+  [first.problems, first.hints, first.blank.length, first.answer, first.step, first.wrong.length]
+    .forEach((count, at) => assert.equal(Number(cells[at + 1].split(" ")[0]), count, cells.join(" | ")));
+  await page.evaluate("document.querySelectorAll('#audit details').forEach((one) => (one.open = true))");
+  const leaks = audit.hints.columns.flatMap((one) => one.leaks);
+  const marks = await page.evaluate("[...document.querySelectorAll('#audit mark')].map((mark) => mark.textContent)");
+  if (leaks.length) assert.equal(marks[0], leaks[0].leaks[0].text);
+  if (audit.trial) await page.until("document.querySelector('#audit [aria-label=Trial] svg')");
+  await isWhole(page);
+  await picture(page, "audit");
+  await page.resize(390, 844, true);
+  assert.ok(await page.evaluate("document.documentElement.scrollWidth <= innerWidth + 1"), "the audit is wider than a phone");
+  assert.deepEqual(page.problems, []);
 }
 
 async function showsCurves(overview) {
@@ -221,7 +272,7 @@ async function showsTextsAsText() {
     if (value && typeof value === "object") return Object.fromEntries(Object.entries(value).map(([name, one]) => [name, replaced(one, name)]));
     return value;
   };
-  const texts = { overview: ["name", "method", "model", "problems", "findings", "config", "series"], index: ["problems"] };
+  const texts = { overview: ["name", "method", "model", "problems", "verdict", "facts", "config", "series"], index: ["problems"] };
   const changed = html.replace(/id="(overview|index|shard-\d+)">([^<]*)</g, (_, id, text) => {
     const data = JSON.parse(gunzipSync(Buffer.from(text, "base64")));
     let result = data;

@@ -6,11 +6,15 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
-use crate::process::{build, check};
+use crate::process::{build, check, output};
 use hint_libtorch::Host;
 
 /// Training of each run: with evaluations in between, and more than 10,000 completions in all.
 const TRAIN: &str = "train --steps 60 --set evaluation.every=10 --set run.num_iterations=2";
+
+/// How the problems are audited, whose hints hint-rl wrote.
+const AUDIT: &str = "audit --json --model tiny --sample 8 --set verifier.equality.type=exact \
+                     --hint-column abstract_hint --hint-column solution";
 
 /// Trains the embedded model with two seeds, writes their report, and hands it to `tests/browser/report.mjs`. Needs
 /// Node and Chromium, which CI does not have. `args` may name a folder for pictures.
@@ -30,9 +34,14 @@ fn run_in(host: &Host, args: &[OsString], out: &Path) -> Result<()> {
     for (seed, dir) in &seeds {
         check(program().args(TRAIN.split(' ')).args(["--seed", seed, "--out"]).arg(dir))?;
     }
+    let audit = out.join("audit.json");
+    let problems = host.repo.join("examples/tiny/problems.jsonl");
+    let found = output(program().args(AUDIT.split(' ')).arg(problems))?;
+    std::fs::write(&audit, found).context("cannot write the audit")?;
     let file = out.join("report.html");
     let dirs = seeds.iter().map(|(_, dir)| dir);
-    check(program().arg("report").args(dirs).arg(format!("--html={}", file.display())))?;
+    let report = format!("--html={}", file.display());
+    check(program().arg("report").args(dirs).arg("--audit").arg(&audit).arg(report))?;
     let script = host.repo.join("tests/browser/report.mjs");
     check(Command::new("node").arg(script).arg(&file).args(args))
         .context("the report does not work in the browser; it needs Node 20 and Chromium, which CHROMIUM names")

@@ -1,7 +1,7 @@
 //! `hint-rl show`: prints completions of a run, with their verdicts and rewards.
 //!
 //! ```text
-//! hint-rl show runs/0001/hint --step 7 --wrong
+//! hint-rl show runs/0001 --step 7 --wrong
 //! hint-rl show runs/0001/hint --problem swaps-12 --source hinted --json
 //! hint-rl show runs/0001/hint --evaluation --wrong
 //! ```
@@ -10,7 +10,7 @@
 //! (`evaluations/step-*.parquet`). Without `--step` it shows the newest step that is kept.
 
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
@@ -23,7 +23,8 @@ use hint_rollout::sample::RolloutSource;
 #[derive(Debug, Args)]
 #[expect(clippy::struct_excessive_bools, reason = "flags are independent of each other")]
 pub struct Options {
-    /// The folder of a run, such as runs/0001/hint, or a file of completions from `hint-rl evaluate`.
+    /// The folder of a run, such as `runs/0001/hint`, or one that holds a single run, such as `runs/0001`. Or a file of
+    /// completions from `hint-rl evaluate`.
     #[arg(value_name = "RUN")]
     run: PathBuf,
 
@@ -77,12 +78,11 @@ pub fn run(options: &Options) -> Result<()> {
     if options.run.is_file() {
         ensure!(options.step.is_none(), "--step is for the folder of a run, not for a file");
     }
-    let files = match options.evaluation {
-        _ if options.run.is_file() => vec![(0, options.run.clone())],
-        true => RunDir::evaluated(&options.run)?,
-        false => RunDir::rollouts(&options.run)?,
+    let files = match options.tables(&options.run)? {
+        files if files.is_empty() => options.tables(&only_run(options)?)?,
+        files => files,
     };
-    let Some(&(newest, _)) = files.last() else { return Err(no_table(options)) };
+    let Some(&(newest, _)) = files.last() else { bail!("`{}` is gone", options.run.display()) };
     let step = if options.all { None } else { Some(options.step.unwrap_or(newest)) };
     let chosen = files.iter().filter(|(kept, _)| step.is_none_or(|step| step == *kept));
     let chosen = chosen.collect::<Vec<_>>();
@@ -125,6 +125,15 @@ pub fn run(options: &Options) -> Result<()> {
 }
 
 impl Options {
+    /// The files of completions of a run, with their steps.
+    fn tables(&self, run: &Path) -> Result<Vec<(u64, PathBuf)>> {
+        Ok(match self.evaluation {
+            _ if run.is_file() => vec![(0, run.to_owned())],
+            true => RunDir::evaluated(run)?,
+            false => RunDir::rollouts(run)?,
+        })
+    }
+
     fn admits(&self, record: &RolloutRecord) -> bool {
         let is_correct = record.verdict.is_correct();
         let contains = |text: &String| {
@@ -179,26 +188,64 @@ fn indented(text: &str) -> String {
     text.lines().map(|line| format!("    {line}")).collect::<Vec<_>>().join("\n")
 }
 
-/// Names the run folders below one that holds none itself, such as `runs/0001`.
-fn no_table(options: &Options) -> anyhow::Error {
+/// The only run in a folder that holds no completions itself, such as `runs/0001`.
+///
+/// # Errors
+///
+/// No run, or several: then the error has the commands that show them.
+fn only_run(options: &Options) -> Result<PathBuf> {
     let root = &options.run;
-    let (what, remedy) = if options.evaluation {
+    let (what, flag, remedy) = if options.evaluation {
         let remedy = "a run keeps some if it has held-out problems and `evaluation.kept_completions` is above 0";
-        ("completions of evaluations", remedy)
+        ("completions of evaluations", " --evaluation", remedy)
     } else {
-        ("rollout table", "a run writes one unless `rollout_table.every` is 0")
+        ("rollout table", "", "a run writes one unless `rollout_table.every` is 0")
     };
-    let has_some = |dir: &PathBuf| {
-        let files = if options.evaluation { RunDir::evaluated(dir) } else { RunDir::rollouts(dir) };
-        files.is_ok_and(|files| !files.is_empty())
-    };
+    let has_some = |dir: &PathBuf| options.tables(dir).is_ok_and(|files| !files.is_empty());
     let entries = std::fs::read_dir(root).into_iter().flatten().flatten();
-    let mut runs = entries.map(|entry| entry.path()).filter(has_some).collect::<Vec<_>>();
+    let mut runs =
+        entries.map(|entry| entry.path()).filter(|path| path.is_dir()).collect::<Vec<_>>();
+    runs.retain(has_some);
     runs.sort();
-    let runs = runs.iter().map(|dir| dir.display().to_string()).collect::<Vec<_>>();
-    let advice = match runs.as_slice() {
-        [] => remedy.to_owned(),
-        runs => format!("these folders have it: {}", runs.join(", ")),
-    };
-    anyhow::anyhow!("`{}` has no {what}; {advice}", root.display())
+    match runs.as_slice() {
+        [run] => Ok(run.clone()),
+        [] => bail!("`{}` has no {what}; {remedy}", root.display()),
+        runs => {
+            let command = |dir: &PathBuf| format!("\n  hint-rl show {}{flag}", dir.display());
+            let commands = runs.iter().map(command).collect::<String>();
+            bail!("`{}` holds several runs; choose one:{commands}", root.display())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn a_folder_stands_for_its_only_run() {
+        #[derive(clap::Parser)]
+        struct Program {
+            #[command(flatten)]
+            options: Options,
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().to_string_lossy().into_owned();
+        let options = <Program as clap::Parser>::parse_from(["show", &root]).options;
+        let table = |run: &str| {
+            let dir = folder.path().join(run).join("rollouts");
+            fs::create_dir_all(&dir).unwrap();
+            fs::write(dir.join("step-00000001.parquet"), "").unwrap();
+        };
+        let error = only_run(&options).unwrap_err().to_string();
+        assert!(error.contains("has no rollout table"), "{error}");
+        table("hint");
+        assert_eq!(only_run(&options).unwrap(), folder.path().join("hint"));
+        table("grpo");
+        let error = only_run(&options).unwrap_err().to_string();
+        let commands = ["grpo", "hint"].map(|run| format!("\n  hint-rl show {root}/{run}"));
+        assert!(error.ends_with(&commands.concat()), "{error}");
+    }
 }

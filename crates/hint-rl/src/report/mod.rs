@@ -4,6 +4,7 @@
 //! hint-rl report runs/0001
 //! hint-rl report runs/0001/hint runs/0002/hint --rows 20
 //! hint-rl report runs/0001 --html
+//! hint-rl report runs/0001 --audit audit.json --html=report.html
 //! ```
 //!
 //! Prints for each run its verdict with evidence, advice and three groups that show it. Facts, curves as
@@ -25,15 +26,21 @@ use anyhow::{Context, Result, ensure};
 use clap::Args;
 use comfy_table::{ContentArrangement, Table, presets::NOTHING};
 use hint_grpo::GrpoConfig;
+use serde_json::Value;
 
+use self::findings::Verdict;
 use crate::run_log::RunLog;
 
 /// Reports runs from their metrics.
 #[derive(Debug, Args)]
 pub struct Options {
     /// The folders of runs, or of comparisons that hold several.
-    #[arg(required = true, value_name = "DIR")]
+    #[arg(required_unless_present = "audit", value_name = "DIR")]
     runs: Vec<PathBuf>,
+
+    /// Add the page of an audit to the HTML file: the output of `hint-rl audit --json`. Needs no run.
+    #[arg(long, value_name = "FILE.json")]
+    audit: Option<PathBuf>,
 
     /// Most rows of the curves; each row averages as many steps as need be.
     #[arg(long, default_value_t = 12, value_parser = clap::value_parser!(u16).range(1..))]
@@ -64,7 +71,8 @@ pub struct Options {
 pub fn run(options: &Options) -> Result<()> {
     let runs = options.runs.iter().map(|folder| runs_in(folder)).collect::<Result<Vec<_>>>()?;
     let runs = runs.concat();
-    if options.html.is_some() || options.open || options.watch.is_some() {
+    let to_html = options.html.is_some() || options.open || options.watch.is_some();
+    if to_html || options.audit.is_some() {
         return write_html(options, &runs);
     }
     for dir in runs {
@@ -77,10 +85,12 @@ pub fn run(options: &Options) -> Result<()> {
 fn write_html(options: &Options, runs: &[PathBuf]) -> Result<()> {
     // Without a name, an empty one.
     let named = options.html.as_ref().filter(|name| !name.is_empty()).map(PathBuf::from);
-    let file = named.unwrap_or_else(|| options.runs[0].clone());
+    let beside = || options.runs.first().cloned().unwrap_or_else(|| PathBuf::from("."));
+    let file = named.unwrap_or_else(beside);
     let file = if file.is_dir() { file.join("report.html") } else { file };
     let limit = usize::from(options.max_mib) << 20;
-    let mut written = html::write(runs, &file, limit)?;
+    let audit = options.audit.as_deref().map(read_audit).transpose()?;
+    let mut written = html::write(runs, audit.as_ref(), &file, limit)?;
     say!("{}: {}", file.display(), written.in_words());
     if options.open {
         open(&file)?;
@@ -90,12 +100,25 @@ fn write_html(options: &Options, runs: &[PathBuf]) -> Result<()> {
         std::thread::sleep(Duration::from_secs(seconds));
         let now = sizes(runs);
         if now != seen {
-            written = html::write(runs, &file, limit)?;
+            written = html::write(runs, audit.as_ref(), &file, limit)?;
             note!("{}: {}", file.display(), written.in_words());
             seen = now;
         }
     }
     Ok(())
+}
+
+/// The output of `hint-rl audit --json`.
+fn read_audit(file: &Path) -> Result<Value> {
+    let text = std::fs::read_to_string(file)
+        .with_context(|| format!("cannot read `{}`", file.display()))?;
+    let audit = serde_json::from_str::<Value>(&text).ok();
+    let keys = ["file", "problems", "references", "hints", "trial"];
+    let audit = audit.filter(|audit| keys.iter().all(|key| audit.get(key).is_some()));
+    audit.with_context(|| {
+        let name = file.display();
+        format!("`{name}` is no audit; write one by `hint-rl audit PROBLEMS --json > {name}`")
+    })
 }
 
 /// The bytes of the runs' metrics, which grow with every step.
@@ -119,7 +142,13 @@ fn runs_in(folder: &Path) -> Result<Vec<PathBuf>> {
     if is_run(folder) {
         return Ok(vec![folder.to_owned()]);
     }
-    let cannot = || format!("cannot list `{0}`; is `{0}` the `--out` of a run?", folder.display());
+    let name = folder.display();
+    // An option's optional value follows `=`, or the next folder would be one.
+    ensure!(
+        folder.extension().is_none_or(|extension| extension != "html"),
+        "`{name}` is no run; to write a report there, use `--html={name}`"
+    );
+    let cannot = || format!("cannot list `{name}`; is `{name}` the `--out` of a run?");
     let mut runs = Vec::new();
     for entry in std::fs::read_dir(folder).with_context(cannot)? {
         let path = entry.with_context(cannot)?.path();
@@ -129,8 +158,7 @@ fn runs_in(folder: &Path) -> Result<Vec<PathBuf>> {
     }
     ensure!(
         !runs.is_empty(),
-        "`{}` holds no run: neither it nor a folder in it has a `metrics.jsonl`",
-        folder.display()
+        "`{name}` holds no run: neither it nor a folder in it has a `metrics.jsonl`"
     );
     runs.sort();
     Ok(runs)
@@ -153,7 +181,7 @@ fn report(dir: &Path, rows: usize) -> Result<String> {
     let done = log.last_step();
     let steps = config.run.steps;
     let title = format!("{}: step {done} of {steps}, seed {}", dir.display(), config.run.seed);
-    let verdict = findings::paragraphs(dir, &log, &config)?;
+    let verdict = Verdict::read(dir, &log, &config)?.paragraphs(dir);
     let items = verdict.into_iter().chain(facts::facts(&log, &config)).collect();
     let items = lines_of(items).map(|line| format!("  {line}"));
     let tables = [curves::table(&log, rows), phases::table(&log)];
@@ -251,6 +279,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let error = runs_in(folder.path()).unwrap_err().to_string();
         assert!(error.contains("holds no run"), "{error}");
+        let error = runs_in(Path::new("runs/a.html")).unwrap_err().to_string();
+        assert!(error.contains("use `--html=runs/a.html`"), "{error}");
         let dir = run(folder.path());
         for place in [folder.path(), &dir] {
             assert_eq!(runs_in(place).unwrap(), std::slice::from_ref(&dir));

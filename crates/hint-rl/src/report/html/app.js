@@ -1,7 +1,7 @@
 // Starts the page: views, theme, keyboard.
 
 const SHORTCUTS = [
-  ["1 2", "Curves, completions"],
+  ["1 2 3", "Curves, completions, audit"],
   ["j k, ↓ ↑", "Next group, previous group"],
   ["n p", "Next completion, previous completion of the group"],
   ["Enter, →", "Go from the list to the group"],
@@ -15,14 +15,21 @@ const SHORTCUTS = [
   ["?", "This list"],
 ];
 
-function showView(view) {
+const VIEWS = ["curves", "completions", "audit"];
+/** The views that the file has something for. */
+const views = () => VIEWS.filter((view) => (view === "audit" ? audit : overview.runs.length));
+
+function showView(chosen) {
+  const view = views().includes(chosen) ? chosen : views()[0];
   setState({ view });
-  for (const name of ["curves", "completions"]) {
+  for (const name of VIEWS) {
     const tab = $(`tab-${name}`);
+    tab.hidden = !views().includes(name);
     $(name).hidden = name !== view;
     tab.setAttribute("aria-selected", String(name === view));
     tab.tabIndex = name === view ? 0 : -1;
   }
+  if (view === "audit" && !$("audit").children.length) showAudit();
   if (view === "completions" && !state.open && listed.length && innerWidth > 860) open(listed[0], false);
 }
 
@@ -92,6 +99,7 @@ function onKey(event) {
   const actions = {
     1: () => showView("curves"),
     2: () => showView("completions"),
+    3: () => showView("audit"),
     "?": showHelp,
     t: toggleTheme,
     x: () => {
@@ -138,7 +146,7 @@ function enterGroup() {
 async function start() {
   setTheme(storedTheme());
   readState();
-  [overview, index] = await Promise.all([unpack("overview"), unpack("index")]);
+  [overview, index, audit] = await Promise.all([unpack("overview"), unpack("index"), $("audit-data") && unpack("audit-data")]);
   showRuns();
   showControls();
   showCharts();
@@ -148,11 +156,12 @@ async function start() {
   const at = positionOf(state.open);
   if (at >= 0) await open(at, state.view === "completions");
   if (state.q) search(state.q);
-  for (const name of ["curves", "completions"]) $(`tab-${name}`).addEventListener("click", () => showView(name));
+  for (const name of VIEWS) $(`tab-${name}`).addEventListener("click", () => showView(name));
   document.querySelector(".tabs").addEventListener("keydown", (event) => {
     if (!["ArrowLeft", "ArrowRight"].includes(event.key)) return;
     event.stopPropagation();
-    showView(state.view === "curves" ? "completions" : "curves");
+    const by = event.key === "ArrowRight" ? 1 : views().length - 1;
+    showView(views()[(views().indexOf(state.view) + by) % views().length]);
     $(`tab-${state.view}`).focus();
   });
   $("theme").addEventListener("click", toggleTheme);

@@ -14,8 +14,11 @@ function rowAt(at) {
   return { run, step, group, problem, kind, verdicts, sources, levels, reward, shard, place };
 }
 
-const keyOf = ({ run, step, group }) => `${run}-${step}-${group}`;
-const positionOf = (key) => index.rows.findIndex(([run, step, group]) => `${run}-${step}-${group}` === key);
+/** Names a group in the address; evaluations number their groups by themselves. */
+const keyOf = ({ run, step, group, kind }) => `${run}-${step}-${group}${isEvaluation(kind) ? "e" : ""}`;
+const positionOf = (key) => index.rows.findIndex((_, at) => keyOf(rowAt(at)) === key);
+const isEvaluation = (kind) => index.kinds[kind] === "evaluation";
+const stepOf = ({ step, kind }) => (isEvaluation(kind) ? `evaluation at step ${step}` : `step ${step}`);
 const isWrong = (name) => ["incorrect", "no_answer", "truncated"].includes(name);
 const tone = (verdict) => (verdict === "correct" ? "correct" : isWrong(verdict) ? "wrong" : "other");
 const spaced = (name) => name.replaceAll("_", " ");
@@ -148,7 +151,7 @@ function listItem(at) {
     el("span", { class: "title" }, el("bdi", {}, visible(question || id))),
     el("span", { class: "number" }, `${correct}/${total}`),
     el("span", { class: "under" },
-      el("span", { class: "number" }, overview.runs.length > 1 ? `${overview.runs[row.run].name} · step ${row.step}` : `step ${row.step}`),
+      el("span", { class: "number" }, [overview.runs.length > 1 && overview.runs[row.run].name, `step ${row.step}`].filter(Boolean).join(" · ")),
       el("span", {}, index.kinds[row.kind]), mix));
 }
 
@@ -203,7 +206,7 @@ function showGroup(row, group) {
   const uncolored = overview.runs[row.run].uncolored;
   const head = el("div", { class: "group-head" },
     el("button", { class: "back", onclick: closeGroup }, "← List"),
-    el("h2", {}, `Step ${row.step} · `, el("bdi", {}, visible(id))),
+    el("h2", {}, isEvaluation(row.kind) ? "Evaluation at step" : "Step", ` ${row.step} · `, el("bdi", {}, visible(id))),
     el("span", { class: "tag" }, index.kinds[row.kind]),
     overview.runs.length > 1 && el("span", { class: "soft" }, overview.runs[row.run].name),
     el("span", { class: "turn" },
@@ -226,7 +229,7 @@ function problemTexts(row, group) {
   const affinity = (label, value) => value && el("span", { title: `EUR ${number(value[1])}, UC ${number(value[2])} nats` }, `${label} `, el("b", {}, number(value[0])));
   const others = index.rows.map((_, at) => at).filter((at) => index.rows[at][3] === row.problem && keyOf(rowAt(at)) !== keyOf(row));
   const steps = others.slice(0, 20).map((at) => el("button", { class: "tag linked", onclick: () => open(at, true) },
-    overview.runs.length > 1 ? `${overview.runs[rowAt(at).run].name} step ${rowAt(at).step}` : `step ${rowAt(at).step}`));
+    [overview.runs.length > 1 && overview.runs[rowAt(at).run].name, stepOf(rowAt(at))].filter(Boolean).join(" ")));
   return el("div", { class: "texts" },
     el("div", {}, el("h3", {}, "Problem"), el("div", { class: "text", dir: "auto" }, visible(group.question ?? "The problem is no longer in the data."))),
     group.reference !== null && el("div", {}, el("h3", {}, "Reference answer"), el("div", { class: "answer" }, visible(group.reference))),

@@ -68,10 +68,11 @@ enum Kind {
     Rescued,
     Mixed,
     AllCorrect,
+    Evaluation,
 }
 
 impl Kind {
-    const ALL: [(Self, &'static str); 7] = [
+    const ALL: [(Self, &'static str); 8] = [
         (Self::Unjudged, "not judged"),
         (Self::CutOff, "cut off"),
         (Self::NotRescued, "all wrong with hint"),
@@ -79,9 +80,13 @@ impl Kind {
         (Self::Rescued, "rescued by hint"),
         (Self::Mixed, "mixed"),
         (Self::AllCorrect, "all correct"),
+        (Self::Evaluation, "evaluation"),
     ];
 
     fn of(group: &[RolloutRecord]) -> Self {
+        if group[0].role == RolloutRole::Evaluated {
+            return Self::Evaluation;
+        }
         // Hinted completions that took no part only tell whether hints were tried.
         let has_hint = group.iter().any(|one| one.source != RolloutSource::Plain);
         let members = group.iter().filter(|one| one.role != RolloutRole::Discarded);
@@ -163,8 +168,8 @@ struct Completion<'r> {
     deltas: Option<Vec<Option<i32>>>,
 }
 
-/// Reads the rollout tables of the runs, whose intervals are set. Packs the groups that fit into `budget`
-/// bytes, evenly over the steps.
+/// Reads the rollout tables of the runs, whose intervals are set, and the completions of evaluations. Packs the groups
+/// that fit into `budget` bytes, evenly over the steps; groups that a verdict shows are always among them.
 ///
 /// # Errors
 ///
@@ -172,8 +177,9 @@ struct Completion<'r> {
 pub(super) fn pack(runs: &mut [Run], budget: f64) -> Result<(Index, Vec<String>)> {
     let mut files = Vec::new();
     for (at, run) in runs.iter().enumerate() {
-        let of_run = RunDir::rollouts(&run.dir)?;
-        files.extend(of_run.into_iter().map(|(step, path)| (at, step, path)));
+        for of_run in [RunDir::rollouts(&run.dir)?, RunDir::evaluated(&run.dir)?] {
+            files.extend(of_run.into_iter().map(|(step, path)| (at, step, path)));
+        }
     }
     // By step, so that what a step leaves of its share goes to the same step of the next run.
     files.sort_by_key(|(at, step, _)| (*step, *at));
@@ -190,7 +196,9 @@ pub(super) fn pack(runs: &mut [Run], budget: f64) -> Result<(Index, Vec<String>)
             }
             records => records?,
         };
-        intervals[at].add(&records);
+        if records.first().is_some_and(|one| one.role != RolloutRole::Evaluated) {
+            intervals[at].add(&records);
+        }
         packer.add_step(at, &runs[at], splitters[at].as_mut().ok(), &records)?;
     }
     for ((run, intervals), splitter) in runs.iter_mut().zip(&intervals).zip(&splitters) {
@@ -198,7 +206,7 @@ pub(super) fn pack(runs: &mut [Run], budget: f64) -> Result<(Index, Vec<String>)
         run.uncolored = splitter.as_ref().err().cloned();
     }
     let Packer { mut index, shards, .. } = packer;
-    index.rows.sort_by_key(|row| (row.0, row.1, row.2));
+    index.rows.sort_by_key(|row| (row.0, row.1, row.4 == Kind::Evaluation as usize, row.2));
     let shards = shards.map_or_else(|| Ok(Vec::new()), Shards::finished)?;
     Ok((index, shards))
 }
@@ -207,7 +215,8 @@ struct Packer {
     index: Index,
     /// From the first step on, whose groups show how they compress.
     shards: Option<Shards>,
-    problems: BTreeMap<String, usize>,
+    /// By id and question: held-out problems may have the ids of others.
+    problems: BTreeMap<(String, Option<String>), usize>,
     /// Bytes that the steps so far may use, and the bytes of each step.
     allowed: f64,
     share: f64,
@@ -248,10 +257,11 @@ impl Packer {
                 &groups.iter().map(|group| json(group)).collect::<Result<String, _>>()?,
             )?,
         };
-        for (kind, group) in in_order(groups) {
+        for (kind, group) in in_order(groups, run) {
             let json = json(group)?;
             let used = shards.bytes() + self.index.rows.len() as f64 * ENTRY;
-            if used + json.len() as f64 * shards.ratio + ENTRY > self.allowed {
+            let is_full = used + json.len() as f64 * shards.ratio + ENTRY > self.allowed;
+            if is_full && !run.shows(group) {
                 break;
             }
             let place = shards.push(json)?;
@@ -270,7 +280,8 @@ impl Packer {
         place: (usize, usize),
     ) -> Row {
         let first = &group[0];
-        let problem = *self.problems.entry(first.problem.clone()).or_insert_with(|| {
+        let key = (first.problem.clone(), first.question.clone());
+        let problem = *self.problems.entry(key).or_insert_with(|| {
             let title = first.question.as_deref().unwrap_or_default();
             let title = title.chars().take(TITLE).collect();
             let level = first.problem_level.clone();
@@ -299,20 +310,22 @@ impl Packer {
     }
 }
 
-/// The groups of a step in the order in which they are kept. First come groups that were not judged, were cut
-/// off, or had hints without success. Then comes one of each other kind, and again.
-fn in_order(groups: Vec<&[RolloutRecord]>) -> Vec<(Kind, &[RolloutRecord])> {
+/// The groups of a step in the order in which they are kept. First come groups that the verdict shows. Groups that were
+/// not judged, were cut off, or had hints without success follow. Then comes one of each other kind, and again.
+fn in_order<'g>(groups: Vec<&'g [RolloutRecord]>, run: &Run) -> Vec<(Kind, &'g [RolloutRecord])> {
     let mut seen = BTreeMap::<Kind, usize>::new();
     let mut ordered = Vec::with_capacity(groups.len());
     for group in groups {
         let kind = Kind::of(group);
         let nth = seen.entry(kind).or_default();
         let is_telling = kind <= Kind::NotRescued;
-        ordered.push((Reverse(is_telling), if is_telling { 0 } else { *nth }, kind, group));
+        let is_shown = run.shows(group);
+        let place = (Reverse(is_shown), Reverse(is_telling), if is_telling { 0 } else { *nth });
+        ordered.push((place, kind, group));
         *nth += 1;
     }
-    ordered.sort_by_key(|(telling, nth, kind, group)| (*telling, *nth, *kind, group[0].group));
-    ordered.into_iter().map(|(_, _, kind, group)| (kind, group)).collect()
+    ordered.sort_by_key(|(place, kind, group)| (*place, *kind, group[0].group));
+    ordered.into_iter().map(|(_, kind, group)| (kind, group)).collect()
 }
 
 fn opened<'r>(

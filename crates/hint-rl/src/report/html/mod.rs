@@ -24,6 +24,7 @@ use data_encoding::BASE64;
 use hint_grpo::metrics;
 use minijinja::{Environment, context};
 use serde::Serialize;
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use self::block::block;
@@ -40,6 +41,7 @@ const SCRIPT: &str = concat!(
     include_str!("scale.js"),
     include_str!("chart.js"),
     include_str!("overview.js"),
+    include_str!("audit.js"),
     include_str!("tokens.js"),
     include_str!("browser.js"),
     include_str!("app.js"),
@@ -72,7 +74,7 @@ impl Written {
         let Self { bytes, groups, total, .. } = self;
         let mib = *bytes as f64 / f64::from(1 << 20);
         match (groups, total) {
-            (_, 0) => format!("{mib:.1} MiB, without completions: the runs have no rollout table"),
+            (_, 0) => format!("{mib:.1} MiB, without completions: there is no rollout table"),
             (groups, total) if groups == total => format!("{mib:.1} MiB with all {total} groups"),
             _ => format!("{mib:.1} MiB with {groups} of {total} groups; --max-mib allows more"),
         }
@@ -85,9 +87,14 @@ impl Written {
 /// # Errors
 ///
 /// Files that cannot be read or written.
-pub(super) fn write(dirs: &[PathBuf], file: &Path, limit: usize) -> Result<Written> {
+pub(super) fn write(
+    dirs: &[PathBuf],
+    audit: Option<&Value>,
+    file: &Path,
+    limit: usize,
+) -> Result<Written> {
     let mut runs = dirs.iter().map(|dir| Run::read(dir)).collect::<Result<Vec<_>>>()?;
-    let (page, written) = page(&mut runs, limit)?;
+    let (page, written) = page(&mut runs, audit, limit)?;
     let partial = file.with_extension("html.tmp");
     let failed = || format!("cannot write `{}`", file.display());
     std::fs::write(&partial, page).with_context(failed)?;
@@ -95,7 +102,9 @@ pub(super) fn write(dirs: &[PathBuf], file: &Path, limit: usize) -> Result<Writt
     Ok(written)
 }
 
-fn page(runs: &mut [Run], limit: usize) -> Result<(String, Written)> {
+fn page(runs: &mut [Run], audit: Option<&Value>, limit: usize) -> Result<(String, Written)> {
+    let audit = audit.map(|audit| anyhow::Ok((name_of(audit), block(audit)?))).transpose()?;
+    let (audited, audit) = audit.unzip();
     let labels = series(runs);
     let known = metrics::ALL.iter().map(|(name, meaning)| ((*name).to_owned(), *meaning));
     let timed = metrics::timings::ALL.iter();
@@ -103,6 +112,7 @@ fn page(runs: &mut [Run], limit: usize) -> Result<(String, Written)> {
     let meanings = known.chain(timed).collect::<BTreeMap<_, _>>();
     let mut overview = Overview { runs, series: labels, charts: Vec::new(), meanings };
     let fixed = block(&overview)?.len() + PAGE.len() + STYLE.len() + SCRIPT.len();
+    let fixed = fixed + audit.as_ref().map_or(0, String::len);
     // A twentieth is reserved for what is estimated: intervals, the index, the last shard.
     let budget = limit as f64 * 0.95 - fixed as f64;
     let (index, shards) = pack(overview.runs, budget.max(0.0))?;
@@ -114,26 +124,32 @@ fn page(runs: &mut [Run], limit: usize) -> Result<(String, Written)> {
     // `.html` escapes everything that is not marked as safe.
     environment.add_template("page.html", PAGE)?;
     let html = environment.get_template("page.html")?.render(context! {
-        title => title(runs),
+        title => title(runs, audited),
         style => STYLE,
         style_hash => hash(STYLE),
         script => SCRIPT,
         script_hash => hash(SCRIPT),
         overview => block(&overview)?,
         index => block(&index)?,
+        audit,
         shards,
     })?;
     let written = Written { bytes: html.len(), groups, total, finished };
     Ok((html, written))
 }
 
-/// The title of the page: the runs' names, if they are few.
-fn title(runs: &[Run]) -> String {
+/// The file that was audited.
+fn name_of(audit: &Value) -> String {
+    audit["file"].as_str().unwrap_or("problems").to_owned()
+}
+
+/// The title of the page: the runs' names, if they are few; without a run the file that was audited.
+fn title(runs: &[Run], audited: Option<String>) -> String {
     match runs {
         [one] => one.name.clone(),
         [one, other] => format!("{} and {}", one.name, other.name),
         [one, rest @ ..] => format!("{} and {} more runs", one.name, rest.len()),
-        [] => "no run".to_owned(),
+        [] => audited.unwrap_or_default(),
     }
 }
 

@@ -6,7 +6,33 @@ function showRuns() {
   $("runs").replaceChildren(...overview.runs.map(runCard));
 }
 
-function runCard(run) {
+/** The state of a run as a colored word, and what it is besides. */
+function verdictTags(run) {
+  const { condition, tone, findings } = run.verdict;
+  const others = findings.slice(1).map((finding) => finding.condition).join(", ");
+  return [el("span", { class: `tag verdict ${tone}` }, condition ?? "too early"), others && el("span", { class: "soft" }, `also ${others}`)];
+}
+
+/** A finding: its condition, the evidence, what to try, and groups of completions that show it. */
+function findingCard(finding, run) {
+  const examples = finding.examples.map((example) => {
+    const at = positionOf(keyOf({ ...example, run, kind: -1 }));
+    return el("button", { type: "button", class: "example", disabled: at < 0, title: at < 0 ? "This group is not in the file." : "Open the group", onclick: () => openExample(at) },
+      el("b", {}, `step ${example.step} · `, el("bdi", {}, visible(example.problem))), el("span", { class: "soft" }, coded(example.why)));
+  });
+  return el("section", { class: `finding ${finding.tone}`, "aria-label": finding.condition },
+    el("p", {}, el("span", { class: `tag ${finding.tone}` }, finding.condition), " ", coded(finding.evidence), " ", el("span", { class: "soft" }, finding.steps)),
+    el("p", {}, el("b", {}, "Try: "), coded(finding.advice)),
+    examples.length > 0 && el("div", { class: "examples", role: "group", "aria-label": `Groups that show it: ${finding.condition}` }, examples));
+}
+
+function openExample(at) {
+  clearFilters();
+  showView("completions");
+  open(at, true);
+}
+
+function runCard(run, at) {
   const fact = (name, value) => value === null || value === undefined ? null : el("span", {}, `${name} `, el("b", {}, el("bdi", {}, visible(String(value)))));
   const progress = run.step < run.total_steps ? `${run.step} of ${run.total_steps}` : run.step;
   const sampled = run.tokens.at(-1);
@@ -14,7 +40,8 @@ function runCard(run) {
   const heading = [
     overview.series.length > 1 && el("span", { class: "swatch", "--color": color(run.series) }),
     el("h2", {}, el("bdi", {}, visible(run.name))),
-    run.step < run.total_steps && el("span", { class: "tag other" }, "not finished"),
+    verdictTags(run),
+    run.step < run.total_steps && el("span", { class: "tag" }, "not finished"),
     !few && el("span", { class: "facts" }, fact("seed", run.seed), fact("step", progress), fact("accuracy", inUnit(lastOf(run, "eval/avg"), "share"))),
   ];
   return el(few ? "section" : "details", { class: "run", "aria-label": visible(run.name) },
@@ -23,7 +50,9 @@ function runCard(run) {
       fact("method", run.method), fact("model", run.model), fact("problems", run.problems), fact("seed", run.seed),
       fact("step", progress), run.seconds > 0 && fact("time", duration(run.seconds)),
       sampled > 0 && fact("sampled", `${number(sampled)} tokens`)),
-    el("ul", { class: "findings" }, run.findings.map((finding) => el("li", {}, coded(finding)))),
+    run.verdict.so_far && el("p", {}, "So far ", coded(run.verdict.so_far), "."),
+    run.verdict.findings.map((finding) => findingCard(finding, at)),
+    el("ul", { class: "findings" }, run.facts.map((fact) => el("li", {}, coded(fact)))),
     el("details", {}, el("summary", {}, "Configuration"), el("pre", { tabindex: 0 }, visible(run.config))));
 }
 

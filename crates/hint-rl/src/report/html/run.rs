@@ -5,12 +5,14 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use hint_grpo::metrics::{self, timings};
+use hint_grpo::rollout_table::{RolloutRecord, RolloutRole};
 use hint_grpo::{GrpoConfig, RunDir};
 use hint_rollout::collect::hinted::HintTrigger;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::report::{curves, facts, findings, read_config};
+use crate::report::findings::Verdict;
+use crate::report::{curves, facts, read_config};
 use crate::run_log::RunLog;
 
 /// The file of options that `hint-rl train` writes beside the folders of its methods.
@@ -39,7 +41,8 @@ pub(super) struct Run {
     pub(super) total_steps: u64,
     /// Seconds of everything that was timed.
     pub(super) seconds: f64,
-    pub(super) findings: Vec<String>,
+    pub(super) verdict: Verdict,
+    facts: Vec<String>,
     config: String,
     /// The index of its curve: runs that differ in the seed alone are one.
     pub(super) series: usize,
@@ -95,8 +98,8 @@ impl Run {
             step: log.metrics.last().and_then(|line| line["step"].as_u64()).unwrap_or(0),
             total_steps: parsed.run.steps,
             seconds: phases.iter().map(|phase| log.total(phase)).sum(),
-            findings: [findings::paragraphs(dir, &log, &parsed)?, facts::facts(&log, &parsed)]
-                .concat(),
+            verdict: Verdict::read(dir, &log, &parsed)?,
+            facts: facts::facts(&log, &parsed),
             config,
             series: 0,
             by: by(dir, &steps)?,
@@ -133,6 +136,14 @@ impl Run {
     pub(super) fn at(&self, name: &str, step: u64) -> Option<f64> {
         let point = self.steps.binary_search(&step).ok()?;
         *self.columns.get(name)?.get(point)?
+    }
+
+    /// Whether the verdict shows this group.
+    pub(super) fn shows(&self, group: &[RolloutRecord]) -> bool {
+        let mut examples = self.verdict.findings.iter().flat_map(|finding| &finding.examples);
+        let first = &group[0];
+        first.role != RolloutRole::Evaluated
+            && examples.any(|one| (one.step, one.group) == (first.step, first.group))
     }
 
     pub(super) fn is_finished(&self) -> bool {

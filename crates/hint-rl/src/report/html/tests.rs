@@ -57,7 +57,7 @@ const LIMIT: usize = 8 << 20;
 
 fn page_of(dirs: &[PathBuf], limit: usize) -> (String, Written) {
     let mut runs = dirs.iter().map(|dir| Run::read(dir).unwrap()).collect::<Vec<_>>();
-    page(&mut runs, limit).unwrap()
+    page(&mut runs, None, limit).unwrap()
 }
 
 /// A block of the page, unpacked.
@@ -109,6 +109,68 @@ fn seeds_are_one_curve_and_other_settings_another() {
     let labels = overview["series"].as_array().unwrap();
     assert!(labels[0].as_str().unwrap().starts_with("hint, learning_rate "), "{labels:?}");
     assert_eq!((&labels[1], &labels[2]), (&json!("hint, learning_rate 0.5"), &json!("grpo")));
+}
+
+#[test]
+fn a_verdict_has_its_evidence_and_groups_that_can_be_opened() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = run(folder.path(), "grpo", "run = { steps = 5 }");
+    let step = |step: u64| {
+        let of_step =
+            json!({"step": step, "rollout/all_wrong_frac": 1.0, "rollout/pass_rate": 0.0});
+        format!("{of_step}\n")
+    };
+    fs::write(dir.join("metrics.jsonl"), (1..=4).map(step).collect::<String>()).unwrap();
+    let groups = |of_step: u64| (0..6).map(move |group| record(of_step, group, 0, &json!({})));
+    for of_step in 1..=4 {
+        table(&dir, of_step, &groups(of_step).collect::<Vec<_>>());
+    }
+    // Too few bytes for any group: only those of the verdict stay.
+    let (page, written) = page_of(&[dir], 1);
+    assert_eq!((written.groups, written.total), (3, 24));
+    let verdict = data(&page, "overview")["runs"][0]["verdict"].clone();
+    assert_eq!((&verdict["condition"], &verdict["tone"]), (&json!("STARVED"), &json!("wrong")));
+    let finding = &verdict["findings"][0];
+    assert_eq!(finding["steps"], "steps 1–4");
+    assert!(finding["evidence"].as_str().unwrap().starts_with("100 % of the groups"), "{finding}");
+    assert!(finding["advice"].as_str().unwrap().contains("`rollout.source`"), "{finding}");
+    let index = data(&page, "index");
+    for (example, row) in finding["examples"].as_array().unwrap().iter().zip(0..3) {
+        let row = &index["rows"][row];
+        assert_eq!((&example["step"], &example["group"]), (&row[1], &row[2]));
+    }
+}
+
+#[test]
+fn completions_of_evaluations_are_groups_of_their_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = run(folder.path(), "hint", "run = { steps = 5 }");
+    table(&dir, 1, &[record(1, 0, 0, &json!({}))]);
+    fs::create_dir_all(dir.join("evaluations")).unwrap();
+    // The same id and place, another question.
+    let held_out = json!({"role": "evaluated", "question": "What is 2 + 2?", "advantage": null});
+    let file = dir.join("evaluations/step-00000001.parquet");
+    write_rollouts(&file, &[record(1, 0, 0, &held_out)]).unwrap();
+    let index = data(&page_of(&[dir], LIMIT).0, "index");
+    let rows = index["rows"].as_array().unwrap();
+    let kind =
+        |row: &Value| index["kinds"][usize::try_from(row[4].as_u64().unwrap()).unwrap()].clone();
+    assert_eq!(rows.iter().map(kind).collect::<Vec<_>>(), ["all wrong", "evaluation"]);
+    let title = |row: &Value| {
+        index["problems"][usize::try_from(row[3].as_u64().unwrap()).unwrap()][1].clone()
+    };
+    assert_eq!(rows.iter().map(title).collect::<Vec<_>>(), ["What is 6 · 7?", "What is 2 + 2?"]);
+}
+
+#[test]
+fn an_audit_is_a_page_with_and_without_runs() {
+    let audit =
+        json!({"file": NASTY, "problems": 1, "references": null, "hints": null, "trial": null});
+    let (page, _) = page(&mut [], Some(&audit), LIMIT).unwrap();
+    assert_eq!(data(&page, "audit-data"), audit);
+    assert!(!page.contains("<img"), "the text of a file is in the page");
+    assert!(page.contains("<title>&lt;&#x2f;script&gt;"), "the title is the file's name");
+    assert!(!page_of(&[], LIMIT).0.contains("id=\"audit-data\""));
 }
 
 #[test]
@@ -273,7 +335,7 @@ fn folders_that_are_no_runs_are_refused_and_young_runs_are_not() {
     let file = folder.path().join("report.html");
     fs::write(dir.join("metrics.jsonl"), "").unwrap();
     fs::write(dir.join("timings.jsonl"), "").unwrap();
-    let written = write(std::slice::from_ref(&dir), &file, LIMIT).unwrap();
+    let written = write(std::slice::from_ref(&dir), None, &file, LIMIT).unwrap();
     assert!(written.in_words().contains("no rollout table"), "{}", written.in_words());
     assert_eq!(
         data(&fs::read_to_string(&file).unwrap(), "overview")["runs"][0]["steps"],
@@ -281,7 +343,8 @@ fn folders_that_are_no_runs_are_refused_and_young_runs_are_not() {
     );
 
     let refused = |expected: &str| {
-        let error = format!("{:#}", write(std::slice::from_ref(&dir), &file, LIMIT).unwrap_err());
+        let error =
+            format!("{:#}", write(std::slice::from_ref(&dir), None, &file, LIMIT).unwrap_err());
         assert!(error.contains(expected), "{error}");
     };
     fs::write(dir.join("rollouts/step-00000001.parquet"), "not a table").unwrap();
@@ -290,6 +353,6 @@ fn folders_that_are_no_runs_are_refused_and_young_runs_are_not() {
     refused("config.toml");
     fs::write(dir.join("metrics.jsonl"), "{}\nno\n").unwrap();
     refused("line 2 is not JSON");
-    let error = write(&[dir], &folder.path().join("none/report.html"), LIMIT);
+    let error = write(&[dir], None, &folder.path().join("none/report.html"), LIMIT);
     assert!(error.is_err(), "a folder that is not there");
 }
