@@ -5,8 +5,8 @@
 //! clap parses and a `run` function, so that another program can offer the same command.
 //!
 //! [`workload`] finds models and problems by name; [`tiny`] is the embedded default, and [`tasks`] has families of
-//! problems. Decisions of an application that a library must not make are here. It reads the clock and the
-//! environment, prints, catches signals and fetches files ([`fetch`]).
+//! problems. Decisions of an application that a library must not make
+//! are here. It reads the clock and the environment, prints, catches signals and fetches files ([`fetch`]).
 #![forbid(unsafe_code)]
 
 #[macro_use]

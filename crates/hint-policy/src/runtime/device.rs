@@ -18,7 +18,7 @@ use crate::ffi::{self, CudaDriver};
 ///
 /// let choice: DeviceChoice = "auto".parse()?;
 /// let chosen = choice.resolve()?;
-/// // Such as "the CPU (this machine has no NVIDIA driver: libcuda.so.1 is missing)".
+/// // Such as "the CPU (this machine has no NVIDIA driver: no libcuda.so.1)".
 /// println!("computing on {chosen}");
 /// # Ok::<(), hint_policy::PolicyError>(())
 /// ```
@@ -199,8 +199,12 @@ fn gpus() -> Result<usize, String> {
 
 /// The driver, if it has GPUs to offer.
 fn working_driver() -> Result<CudaDriver, String> {
-    let driver = ffi::cuda_driver()
-        .map_err(|error| format!("this machine has no NVIDIA driver: {error}"))?;
+    let driver = ffi::cuda_driver().map_err(|error| {
+        // In place of the loader's sentence, which is longer than a line.
+        let is_absent = error.contains("No such file");
+        let reason = if is_absent { "no libcuda.so.1".to_owned() } else { error };
+        format!("this machine has no NVIDIA driver: {reason}")
+    })?;
     match driver.devices {
         Ok(0) => Err(format!(
             "the NVIDIA driver (CUDA {}) shows no GPU; see `CUDA_VISIBLE_DEVICES`",

@@ -35,6 +35,8 @@ use serde::Serialize;
 
 use self::table::{Counter, rules, table};
 use crate::process::{is_small, keep_freed_memory, set_threads, threads};
+use crate::progress::Output;
+use crate::terminal::hush;
 use crate::train::SETTINGS;
 use crate::workload::{Compute, PromptOptions, Source, Workload, columns, device, equality};
 
@@ -129,6 +131,10 @@ pub struct Options {
     #[command(flatten)]
     prompt: PromptOptions,
 
+    /// Print warnings, errors and the table alone.
+    #[arg(long)]
+    quiet: bool,
+
     /// File for the results.
     #[arg(long, value_name = "FILE.json")]
     out: Option<PathBuf>,
@@ -171,7 +177,9 @@ fn base_config(options: &Options) -> Result<GrpoConfig> {
             .with_context(|| format!("cannot read `{}`", file.display()))?;
         let mut config = GrpoConfig::from_toml_with(&text, set())
             .with_context(|| format!("in `{}`", file.display()))?;
-        note!("prompt, verifier and sampling are those of the run: `{}`", file.display());
+        if !options.quiet {
+            note!("prompt, verifier and sampling are those of the run: `{}`", file.display());
+        }
         if !trained_on(&file, &options.problems) {
             config.data = DataConfig::default();
             config.evaluation.held_out = HeldOut::None;
@@ -223,6 +231,9 @@ pub fn run(options: &Options) -> Result<()> {
         options.samples > 0 || !options.no_greedy,
         "--no-greedy with --samples 0 leaves nothing"
     );
+    if options.quiet {
+        hush();
+    }
     let mut config = base_config(options)?;
     set_threads(options.threads.or(is_small(&options.model).then_some(1)));
     let evaluation = EvaluationConfig {
@@ -256,9 +267,11 @@ pub fn run(options: &Options) -> Result<()> {
     } else {
         workload.held_out.clone()
     };
-    note!("{} on {}: {} problems", options.model, options.problems, problems.len());
+    let output = Output { quiet: options.quiet, json: false };
+    let (model, count) = (&options.model, problems.len());
+    output.note(format_args!("{model} on {}: {count} problems", options.problems));
     for line in &workload.notes {
-        note!("{line}");
+        output.note(format_args!("{line}"));
     }
 
     let mut sampling = config.rollout.sampling.clone();
@@ -287,7 +300,7 @@ pub fn run(options: &Options) -> Result<()> {
     let mut sampled = protocol(EvaluationOptions { k, ..sampled })?;
 
     let model = workload.load_model()?;
-    note!("{}", model.policy.report());
+    output.note(format_args!("{}", model.policy.report()));
     keep_freed_memory(device);
     let banned = config.model.banned_ids(&model.tokenizer)?;
     greedy.sampling.banned_tokens.extend_from_slice(&banned);
@@ -303,9 +316,14 @@ pub fn run(options: &Options) -> Result<()> {
     engine.watch(&activity);
     let mut run = |name: &str, protocol: &EvaluationOptions| {
         let each = protocol.completions_per_problem;
-        let mut counter = Counter::new(name, problems.len(), each, &activity);
+        let mut counter =
+            (!options.quiet).then(|| Counter::new(name, problems.len(), each, &activity));
         let rubric = Arc::new(Rubric::new(verifier.build()?));
-        let done = &mut |done| counter.set(done);
+        let done = &mut |done| {
+            if let Some(counter) = &mut counter {
+                counter.set(done);
+            }
+        };
         evaluate(&mut engine, &format, &rubric, &problems, protocol, done)
             .context("cannot evaluate")
     };

@@ -22,7 +22,7 @@ use crate::terminal::live::{self, Live};
 /// Display of a run.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Args)]
 pub struct Output {
-    /// Show warnings and errors alone while a run trains.
+    /// Print warnings and errors alone: neither progress nor the tables at the end, which `summary.json` holds.
     #[arg(long)]
     pub quiet: bool,
 
@@ -42,7 +42,11 @@ impl Output {
 
     /// A table for a person.
     pub(crate) fn table(self, table: impl std::fmt::Display) {
-        if self.json { note!("{table}") } else { say!("{table}") }
+        match (self.quiet, self.json) {
+            (true, _) => {}
+            (false, true) => note!("{table}"),
+            (false, false) => say!("{table}"),
+        }
     }
 }
 
@@ -152,6 +156,8 @@ impl Observer for Progress {
             let mut line = items.join(" · ");
             if let Some(finding) = verdict.findings.first() {
                 line = format!("{line} · {}", finding.condition);
+            } else if let Some(so_far) = &verdict.so_far {
+                line = format!("{line} · too early: {so_far}");
             }
             note!("{name:>5} step {:>4}/{} {line}", report.step, report.total_steps);
         }
