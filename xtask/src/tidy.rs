@@ -4,6 +4,7 @@
 
 mod api;
 mod book;
+mod config;
 mod dependencies;
 mod equations;
 mod file_size;
@@ -54,7 +55,7 @@ impl fmt::Display for Finding {
 type Check = fn(&Tree) -> Vec<Finding>;
 
 /// Every check, by name.
-const CHECKS: [(&str, Check); 15] = [
+const CHECKS: [(&str, Check); 16] = [
     ("header", header::check),
     ("file size", file_size::check),
     ("dependencies", dependencies::check),
@@ -66,6 +67,7 @@ const CHECKS: [(&str, Check); 15] = [
     ("reports", reports::check),
     ("book", book::check),
     ("keys and options", keys::check),
+    ("keys of the configuration", config::check),
     ("messages", messages::check),
     ("presets", presets::check),
     ("language", language::check),
@@ -89,13 +91,14 @@ pub(crate) fn run(repo: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Writes what follows from the code: module table, public items, the references of metrics and presets, and the fallen
-/// counts of language.
+/// Writes everything that follows from the code: module table, public items, pages of the book, and
+/// fallen counts of language.
 pub(crate) fn bless(repo: &Path) -> Result<()> {
     let tree = Tree::load(repo)?;
     let table = modules::blessed(&tree).context("ARCHITECTURE.md has no table of modules")?;
     let files = api::blessed(&tree).into_iter().chain([("ARCHITECTURE.md".to_owned(), table)]);
     let files = files.chain(metrics::blessed(&tree)).chain(presets::blessed(&tree));
+    let files = files.chain(config::blessed(&tree));
     write(repo, &tree, files)?;
     // The counts are those of the pages that were just written.
     let tree = Tree::load(repo)?;
