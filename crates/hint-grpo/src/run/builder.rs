@@ -28,6 +28,18 @@ use crate::stage::{PolicyGradient, Stage, Supervised};
 /// Builds a [`Run`]; made by [`Trainer::from_config`](super::Trainer), by
 /// [`SupervisedTrainer::builder`](super::SupervisedTrainer), or for a stage of your own by
 /// [`Run::of_stage`].
+///
+/// ```
+/// use hint_grpo::{GrpoConfig, Observer, RunDir, SupervisedTrainer};
+/// # use hint_policy::SharedPolicy;
+///
+/// # fn example(policy: SharedPolicy, observer: impl Observer + 'static) -> Result<(), hint_grpo::GrpoError> {
+/// let config = GrpoConfig::default();
+/// let run_dir = RunDir::resume_or_create("runs/sft", &config)?;
+/// let trainer = SupervisedTrainer::builder(policy, config).run_dir(run_dir).observer(observer).build()?;
+/// # Ok(())
+/// # }
+/// ```
 pub struct RunBuilder<S> {
     stage: S,
     policy: SharedPolicy,

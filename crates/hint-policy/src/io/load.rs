@@ -15,6 +15,15 @@ use crate::io::progress::{LoadProgress, LoadedFiles};
 use crate::io::{generation, gguf_model, peft, safetensors_file};
 
 /// Target device of a model, and the kind that it computes in.
+///
+/// ```no_run
+/// use hint_policy::{LoadOptions, LoadedModel};
+/// use tch::{Device, Kind};
+///
+/// let options = LoadOptions { device: Device::Cuda(0), compute: Kind::BFloat16, ..LoadOptions::default() };
+/// let model = LoadedModel::load("Qwen2.5-0.5B-Instruct", &options)?;
+/// # Ok::<(), hint_policy::PolicyError>(())
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct LoadOptions {
     /// Device of the parameters.

@@ -5,6 +5,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::policy::Policy;
 
 /// One policy used by both the trainer and a local rollout engine.
+///
+/// ```no_run
+/// use hint_policy::{LoadOptions, LoadedModel, Policy as _, SharedPolicy};
+///
+/// let model = LoadedModel::load("Qwen2.5-0.5B-Instruct", &LoadOptions::default())?;
+/// let policy = SharedPolicy::new(model.policy);
+/// // The engine gets a clone, which is the same policy; the lock is held for a moment only.
+/// let device = policy.clone().lock().device();
+/// # Ok::<(), hint_policy::PolicyError>(())
+/// ```
 #[derive(Clone)]
 pub struct SharedPolicy(Arc<Mutex<Box<dyn Policy>>>);
 

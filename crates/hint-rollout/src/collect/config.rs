@@ -12,6 +12,15 @@ use crate::sample::{ScoringConfig, VerdictPolicy};
 
 /// Configuration of collecting groups. The use of the groups in training (baseline, ratio scheme,
 /// weight) is not part of this crate.
+///
+/// ```
+/// use hint_rollout::collect::hinted::HintTrigger;
+/// use hint_rollout::{CollectorConfig, Sampling};
+///
+/// let sampling = Sampling { temperature: 1.0, ..Sampling::default() };
+/// let config = CollectorConfig { group_size: 16, sampling, ..CollectorConfig::default() };
+/// assert_eq!(config.trigger, HintTrigger::AllWrong);
+/// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct CollectorConfig {

@@ -3,6 +3,15 @@
 use serde::{Deserialize, Serialize};
 
 /// A hint for one problem. A Meta-Hint reveals neither intermediate values nor the answer.
+///
+/// ```
+/// use hint_rollout::Hint;
+/// use hint_rollout::data::{AllowedLeak, HintKind};
+///
+/// let hint = Hint::new("Find the total first.");
+/// assert_eq!((hint.kind, hint.allowed_leak), (HintKind::Guidance, AllowedLeak::Nothing));
+/// assert_eq!(Hint::prefix("3 * 12 = 36.").allowed_leak, AllowedLeak::Steps);
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Hint {

@@ -19,6 +19,15 @@ pub struct Turn {
 }
 
 /// One row of a data set.
+///
+/// ```
+/// use hint_rollout::Problem;
+///
+/// let problem = Problem::new("trays", "3 trays of 12 rolls, 20 are sold. Rest?", "16")
+///     .with_hint("Find the total first.")
+///     .with_level("2");
+/// assert_eq!(problem.references().collect::<Vec<_>>(), ["16"]);
+/// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]

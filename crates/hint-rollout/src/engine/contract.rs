@@ -15,6 +15,14 @@ use crate::run::Activity;
 pub struct PolicyVersion(pub u64);
 
 /// Sampling of completions.
+///
+/// ```
+/// use hint_rollout::Sampling;
+///
+/// let sampling = Sampling { temperature: 0.7, top_p: 0.9, ..Sampling::default() };
+/// assert!(sampling.truncates(), "a nucleus leaves tokens out");
+/// assert_eq!(sampling.greedy().temperature, 0.0);
+/// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Sampling {

@@ -7,6 +7,14 @@ use crate::error::Violations;
 use crate::sample::ScoringConfig;
 
 /// Options of an evaluation.
+///
+/// ```
+/// use hint_rollout::Sampling;
+/// use hint_rollout::evaluate::EvaluationOptions;
+///
+/// let options = EvaluationOptions::sampled(8, Sampling::default());
+/// assert_eq!(options.ks(), [1, 2, 4, 8]);
+/// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct EvaluationOptions {

@@ -9,6 +9,15 @@ use crate::run::{RunProgress, Seed};
 use crate::sample::Rollout;
 
 /// Inputs of a provider.
+///
+/// ```
+/// use hint_rollout::{DatasetHints, HintProvider, HintRequest, Problem};
+///
+/// let problem = Problem::new("trays", "Rest?", "16").with_hint("Find the total first.");
+/// let hint = DatasetHints::new().hint(&HintRequest::new(&problem))?;
+/// assert_eq!(hint.map(|hint| hint.text).as_deref(), Some("Find the total first."));
+/// # Ok::<(), hint_rollout::RolloutError>(())
+/// ```
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct HintRequest<'a> {

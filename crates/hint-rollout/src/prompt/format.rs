@@ -10,6 +10,17 @@ use crate::error::RolloutError;
 use crate::prompt::contract::{HintTemplate, PromptFormat};
 
 /// Chat prompts: the model's own chat template around the question.
+///
+/// ```no_run
+/// use hint_policy::{LoadOptions, LoadedModel};
+/// use hint_rollout::{ChatFormat, Problem, PromptFormat};
+///
+/// let model = LoadedModel::load("Qwen2.5-0.5B-Instruct", &LoadOptions::default())?;
+/// let format = ChatFormat::new(model.tokenizer.into(), model.stop_tokens)
+///     .with_instruction("Put the final answer in \\boxed{}.");
+/// let prompt = format.encode(&Problem::new("sum", "What is 2 + 2?", "4"), None)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct ChatFormat {
     tokenizer: Arc<Tokenizer>,
@@ -101,6 +112,17 @@ impl PromptFormat for ChatFormat {
 }
 
 /// Plain text prompts, for base models and small models without a chat template.
+///
+/// ```no_run
+/// use hint_policy::{LoadOptions, LoadedModel};
+/// use hint_rollout::{Hint, Problem, PromptFormat, TextFormat};
+///
+/// let model = LoadedModel::load("a-base-model", &LoadOptions::default())?;
+/// let format = TextFormat::new(model.tokenizer.into(), model.stop_tokens).with_frame("Q: ", "\nA:");
+/// let hint = Hint::new("Count on your fingers.");
+/// let prompt = format.encode(&Problem::new("sum", "What is 2 + 2?", "4"), Some(&hint))?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct TextFormat {
     tokenizer: Arc<Tokenizer>,

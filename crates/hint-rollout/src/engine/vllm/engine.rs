@@ -18,6 +18,17 @@ use crate::run::{Activity, in_parallel};
 type Observer = Box<dyn FnMut(&VllmEvent<'_>) + Send>;
 
 /// Builds a [`VllmEngine`]; made by [`VllmEngine::builder`].
+///
+/// ```no_run
+/// use hint_rollout::engine::vllm::{VllmEngine, VllmOptions};
+///
+/// let options = VllmOptions::new(["http://127.0.0.1:8000"], "policy", "/shared/weights");
+/// let engine = VllmEngine::builder(options)
+///     .stop_tokens(vec![2])
+///     .observer(|event| eprintln!("{event:?}"))
+///     .connect()?;
+/// # Ok::<(), hint_rollout::RolloutError>(())
+/// ```
 pub struct VllmBuilder {
     options: VllmOptions,
     stop_tokens: Vec<u32>,

@@ -10,6 +10,15 @@ use crate::hint::provider::{HintProvider, HintRequest};
 const NAMES: [&str; 2] = ["abstract_hint", "hint"];
 
 /// Hints from the data set.
+///
+/// ```
+/// use hint_rollout::{DatasetHints, HintProvider, Problem};
+///
+/// // Level 1 is the abstract hint; level 2 adds the direct one.
+/// let columns = ["abstract_hint", "direct_hint"].map(str::to_owned);
+/// let hints = DatasetHints::levels(columns.to_vec());
+/// assert_eq!(hints.levels(&Problem::new("trays", "Rest?", "16")), Some(2));
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct DatasetHints {
     columns: Vec<String>,

@@ -8,6 +8,14 @@ use crate::hint::writer::{HintWriter, WriteRequest};
 
 /// Asks the policy for a hint, showing it problem and reference solution. Level 1 of `levels` asks for
 /// the least. A problem without a solution gets none, and an empty answer counts as none.
+///
+/// ```
+/// use hint_rollout::hint::source::SelfHints;
+/// use hint_rollout::{HintProvider, Problem, Sampling};
+///
+/// let hints = SelfHints::new(3, Sampling { max_completion_len: 200, ..Sampling::default() });
+/// assert_eq!(hints.levels(&Problem::new("trays", "Rest?", "16")), Some(3));
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct SelfHints {
     levels: usize,
