@@ -96,7 +96,7 @@ impl LeakDetector {
     /// use hint_rollout::hint::leak::LeakDetector;
     /// use hint_rollout::{Hint, Problem};
     ///
-    /// let (problem, hint) = (Problem::new("p", "Reverse BAC.", "CAB"), Hint::new(r"Not \boxed{ABC}."));
+    /// let (problem, hint) = (Problem::new("p", "Sort it.", "CAB"), Hint::new(r"\boxed{ABC}"));
     /// let exact = VerifierConfig { equality: Equality::Exact, ..VerifierConfig::default() };
     /// assert_eq!(LeakDetector::new().leaks(&problem, &hint).len(), 1, "C · A · B is A · B · C");
     /// assert_eq!(LeakDetector::of(&exact)?.leaks(&problem, &hint), []);
