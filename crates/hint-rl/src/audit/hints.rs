@@ -166,7 +166,10 @@ impl Audited {
                 .with_columns(&problem.columns);
             let judgment = judge.verify(&input);
             let id = || problem.id.clone();
-            if let (true, Some(states)) = (judgment.verdict.is_wrong(), judgment.extracted) {
+            // A blank in the place of the answer states none.
+            if let (true, Some(states)) = (judgment.verdict.is_wrong(), judgment.extracted)
+                && states.contains(char::is_alphanumeric)
+            {
                 level.wrong += 1;
                 column.wrong.push(Wrong { problem: id(), hint: hint.text.clone(), states });
             }

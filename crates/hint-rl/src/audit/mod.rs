@@ -152,7 +152,7 @@ mod tests {
     #[test]
     fn a_hint_that_states_another_answer_is_found() {
         let hint = |hint: &str| Problem::new("a", "?", "34").with_hint(hint);
-        let problems = [hint(r"It is \boxed{14}."), hint(r"\boxed{34}"), hint("add 7 and 7")];
+        let problems = [hint(r"It is \boxed{14}."), hint(r"\boxed{34}"), hint(r"7+7, \boxed{___}")];
         let hints = Hints::of(&problems, &[], &VerifierConfig::default()).unwrap();
         let found = &json!(hints)["columns"][0];
         assert_eq!(found["wrong"].as_array().map(Vec::len), Some(1));
