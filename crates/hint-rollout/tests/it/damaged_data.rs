@@ -4,7 +4,7 @@ use std::error::Error;
 use std::path::PathBuf;
 
 use hint_rollout::RolloutError;
-use hint_rollout::data::{DataConfig, DataFile, HeldOut, ReadProblems};
+use hint_rollout::data::{Columns, DataConfig, DataFile, HeldOut, ReadProblems};
 
 /// A file with these bytes, as long as the folder lives.
 fn file(name: &str, bytes: &[u8]) -> (tempfile::TempDir, PathBuf) {
@@ -147,7 +147,31 @@ fn a_damaged_row_of_a_table_is_left_out_and_an_open_quote_is_an_error() {
     let open = "question,answer\n1+1,2\n\"2+2,4\n3+3,6\n4+4,8\n";
     let error = told(&read("rows.csv", open.as_bytes()).expect_err("all that follows is one cell"));
     assert!(error.contains("a quote is not closed in or after line 3"), "{error}");
+    // Nor is it one where a later quote ends it: the rows between the two would be gone.
+    let two = "question,answer\n1+1,2\n\"2+2,4\n3+3,6\n\"a, b\",5\n5+5,10\n";
+    let error = told(&read("rows.csv", two.as_bytes()).expect_err("rows are swallowed"));
+    assert!(error.contains("a quote is not closed in or after line 3"), "{error}");
     let error =
         told(&read("rows.csv", b"question,answer,answer\na,b,c\n").expect_err("two of a name"));
     assert!(error.contains("the header names the column `answer` twice"), "{error}");
+}
+
+#[test]
+fn a_first_row_with_a_list_of_objects_is_a_row_among_others() {
+    let row = |stem: &str| {
+        format!(
+            "{{\"stem\":\"{stem}\",\"key\":\"A\",\"choices\":[{{\"label\":\"A\"}},{{\"label\":\"B\"}}]}}\n"
+        )
+    };
+    let columns = Columns {
+        question: Some("stem".to_owned()),
+        answer: Some("key".to_owned()),
+        ..Columns::default()
+    };
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("rows.jsonl");
+    std::fs::write(&path, [row("one"), row("two")].concat()).expect("the folder is writable");
+    let data = DataConfig { columns, ..DataConfig::default() };
+    let found = data.read_file(&DataFile::new(path)).expect("two rows");
+    assert_eq!((found.problems.len(), found.dropped.len()), (2, 0));
 }

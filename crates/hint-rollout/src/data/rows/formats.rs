@@ -55,31 +55,28 @@ pub(super) fn csv(
         return Err(failed(invalid(format!("the header names the column `{name}` twice"))));
     }
     let mut record = csv::StringRecord::new();
-    let mut open_quote = None;
     for number in 1.. {
         let line = reader.position().line();
         let row = match reader.read_record(&mut record) {
             Ok(false) => break,
             Ok(true) => {
-                open_quote = None;
                 let cells = names.iter().zip(&record).filter(|(_, cell)| !cell.is_empty());
                 Ok(cells.map(|(name, cell)| (name.clone(), Value::from(cell))).collect())
             }
             Err(error) if error.is_io_error() => return Err(failed(Error::other(error))),
             Err(error) => {
-                // A quote that is not closed swallows all that follows.
-                let spans_lines = reader.position().line() > line + 1;
-                open_quote = spans_lines.then(|| format!("in or after line {line} ({error})"));
+                // A quote that is not closed swallows rows up to the next one, and nothing tells how many.
+                if reader.position().line() > line + 1 {
+                    let place = format!("in or after line {line} ({error})");
+                    return Err(failed(invalid(format!("a quote is not closed {place}"))));
+                }
                 let path = origin.to_path_buf();
                 Err(RolloutError::ProblemBytes { path, line: number, source: Error::other(error) })
             }
         };
         sink(number, row)?;
     }
-    match open_quote {
-        Some(place) => Err(failed(invalid(format!("a quote is not closed {place}")))),
-        None => Ok(()),
-    }
+    Ok(())
 }
 
 pub(super) fn parquet_file(file: File, origin: &Path, sink: Sink<'_>) -> Result<(), RolloutError> {

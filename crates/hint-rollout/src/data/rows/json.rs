@@ -22,7 +22,7 @@ pub(super) fn lines(
     loop {
         if !first.trim_ascii().is_empty() {
             let row = row(first.trim_ascii_end(), number, origin);
-            hand_over(number, row, is_first, sink)?;
+            hand_over(number, row, is_first && is_over(&mut input, origin)?, sink)?;
             is_first = false;
         }
         first.clear();
@@ -53,15 +53,21 @@ fn row(bytes: &[u8], number: usize, origin: &Path) -> super::Row {
     })
 }
 
-/// Hands over a row. The first one may be an object around the list of all rows, such as `{"data": […]}`.
+/// Whether nothing follows but blanks.
+fn is_over(input: &mut impl BufRead, origin: &Path) -> Result<bool, RolloutError> {
+    Ok(input.fill_buf().map_err(failed(origin))?.trim_ascii().is_empty())
+}
+
+/// Hands over a row. One that may be the whole file may be an object around the list of all rows, such as
+/// `{"data": […]}`.
 fn hand_over(
     number: usize,
     row: super::Row,
-    is_first: bool,
+    may_be_whole: bool,
     sink: Sink<'_>,
 ) -> Result<(), RolloutError> {
     let row = match row {
-        Ok(row) if is_first => row,
+        Ok(row) if may_be_whole => row,
         row => return sink(number, row),
     };
     let is_row = |value: &Value| value.as_object().is_some_and(|item| !item.contains_key("role"));
