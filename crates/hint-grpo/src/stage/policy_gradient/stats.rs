@@ -67,27 +67,16 @@ fn agree<V: PartialEq>(group: &RolloutGroup, value: impl Fn(&Rollout) -> V) -> b
 
 /// Counts of sampled, judged, hinted and dropped completions.
 pub(super) fn observe_collection(metrics: &mut Metrics, stats: &CollectStats) {
+    let CollectStats { problems, plain, hinted, sampled, judged, batch, .. } = stats;
     let share = |part: usize, whole: usize| (whole > 0).then(|| part as f64 / whole as f64);
-    metrics.set_some(metrics::ROLLOUT_PASS_RATE, stats.plain.success.rate());
-    metrics.set_some(
-        metrics::ROLLOUT_ALL_WRONG_FRAC,
-        share(stats.plain.all_wrong, stats.plain.groups),
-    );
-    metrics.set_some(
-        metrics::ROLLOUT_ALL_RIGHT_FRAC,
-        share(stats.plain.all_right, stats.plain.groups),
-    );
-    metrics.set_some(
-        metrics::ROLLOUT_COLLAPSED_FRAC,
-        share(stats.plain.collapsed, stats.plain.all_wrong),
-    );
-    metrics.set_some(
-        metrics::ROLLOUT_DROPPED_FRAC,
-        share(stats.judged.dropped, stats.sampled.completions),
-    );
+    metrics.set_some(metrics::ROLLOUT_PASS_RATE, plain.success.rate());
+    metrics.set_some(metrics::ROLLOUT_ALL_WRONG_FRAC, share(plain.all_wrong, plain.groups));
+    metrics.set_some(metrics::ROLLOUT_ALL_RIGHT_FRAC, share(plain.all_right, plain.groups));
+    metrics.set_some(metrics::ROLLOUT_COLLAPSED_FRAC, share(plain.collapsed, plain.all_wrong));
+    metrics.set_some(metrics::ROLLOUT_DROPPED_FRAC, share(judged.dropped, sampled.completions));
     for (counts, [mean, min, max]) in [
         (
-            stats.sampled.lengths,
+            sampled.lengths,
             [
                 metrics::COMPLETIONS_MEAN_LENGTH,
                 metrics::COMPLETIONS_MIN_LENGTH,
@@ -95,7 +84,7 @@ pub(super) fn observe_collection(metrics: &mut Metrics, stats: &CollectStats) {
             ],
         ),
         (
-            stats.sampled.terminated,
+            sampled.terminated,
             [
                 metrics::COMPLETIONS_MEAN_TERMINATED_LENGTH,
                 metrics::COMPLETIONS_MIN_TERMINATED_LENGTH,
@@ -109,60 +98,57 @@ pub(super) fn observe_collection(metrics: &mut Metrics, stats: &CollectStats) {
     }
     metrics.set_some(
         metrics::COMPLETIONS_CLIPPED_RATIO,
-        share(stats.sampled.truncated, stats.sampled.completions),
+        share(sampled.truncated, sampled.completions),
     );
-    metrics.set_some(metrics::HINT_HINTED_FRAC, share(stats.hinted.groups, stats.problems));
-    if stats.hinted.taught > 0 {
-        metrics.set_some(metrics::HINT_TAUGHT_FRAC, share(stats.hinted.taught, stats.problems));
+    metrics.set_some(metrics::HINT_HINTED_FRAC, share(hinted.groups, *problems));
+    if hinted.taught > 0 {
+        metrics.set_some(metrics::HINT_TAUGHT_FRAC, share(hinted.taught, *problems));
     }
-    metrics.set_some(metrics::HINT_RESCUED_FRAC, share(stats.hinted.rescued, stats.hinted.groups));
-    metrics.set_some(metrics::HINT_PASS_RATE, stats.hinted.success.rate());
-    metrics.set_some(metrics::HINT_ATTEMPTS, share(stats.hinted.attempts, stats.hinted.groups));
-    if stats.hinted.groups > 0 {
-        metrics.set(metrics::HINT_SHARE, stats.hinted.share_sum / stats.hinted.groups as f64);
+    metrics.set_some(metrics::HINT_RESCUED_FRAC, share(hinted.rescued, hinted.groups));
+    metrics.set_some(metrics::HINT_PASS_RATE, hinted.success.rate());
+    metrics.set_some(metrics::HINT_ATTEMPTS, share(hinted.attempts, hinted.groups));
+    if hinted.groups > 0 {
+        metrics.set(metrics::HINT_SHARE, hinted.share_sum / hinted.groups as f64);
     }
-    let leaks = stats.hinted.leaks;
+    let leaks = hinted.leaks;
     metrics.set_some(metrics::HINT_LEAKING_FRAC, share(leaks.leaking, leaks.judged));
     metrics.set_some(metrics::HINT_LEAKING_ANSWER_FRAC, share(leaks.answer, leaks.judged));
     metrics.set_some(metrics::HINT_LEAKING_STEP_FRAC, share(leaks.step, leaks.judged));
     metrics.set_some(metrics::HINT_DROPPED_FRAC, share(leaks.dropped, leaks.judged));
     for (name, count) in [
-        (metrics::ROLLOUT_TOO_LONG_PROMPTS, stats.sampled.too_long_prompts),
-        (metrics::ROLLOUT_TOO_LONG_HINTS, stats.hinted.too_long),
+        (metrics::ROLLOUT_TOO_LONG_PROMPTS, sampled.too_long_prompts),
+        (metrics::ROLLOUT_TOO_LONG_HINTS, hinted.too_long),
     ] {
         metrics.set_some(name, (count > 0).then_some(count as f64));
     }
-    for (name, count) in &stats.judged.reward_failures {
+    for (name, count) in &judged.reward_failures {
         metrics.set(metrics::member(metrics::REWARD_FAILURES, name), *count as f64);
     }
-    if stats.judged.masked > 0 {
-        metrics.set_some(
-            metrics::ROLLOUT_MASKED_FRAC,
-            share(stats.judged.masked, stats.sampled.completions),
-        );
+    if judged.masked > 0 {
+        metrics.set_some(metrics::ROLLOUT_MASKED_FRAC, share(judged.masked, sampled.completions));
     }
-    if stats.batch.rounds > 1 || stats.batch.without_signal > 0 || stats.batch.missing_groups > 0 {
-        metrics.set(metrics::ROLLOUT_ROUNDS, stats.batch.rounds as f64);
-        let left_out = share(stats.batch.without_signal, stats.problems);
+    if batch.rounds > 1 || batch.without_signal > 0 || batch.missing_groups > 0 {
+        metrics.set(metrics::ROLLOUT_ROUNDS, batch.rounds as f64);
+        let left_out = share(batch.without_signal, *problems);
         metrics.set_some(metrics::ROLLOUT_NO_SIGNAL_FRAC, left_out);
-        metrics.set(metrics::ROLLOUT_MISSING_GROUPS, stats.batch.missing_groups as f64);
+        metrics.set(metrics::ROLLOUT_MISSING_GROUPS, batch.missing_groups as f64);
     }
-    if stats.batch.replayed > 0 {
-        metrics.set(metrics::ROLLOUT_REPLAYED_GROUPS, stats.batch.replayed as f64);
-        let age = stats.batch.replay_age_sum as f64 / stats.batch.replayed as f64;
+    if batch.replayed > 0 {
+        metrics.set(metrics::ROLLOUT_REPLAYED_GROUPS, batch.replayed as f64);
+        let age = batch.replay_age_sum as f64 / batch.replayed as f64;
         metrics.set(metrics::ROLLOUT_REPLAY_AGE, age);
     }
-    let (hinted, plain) = (stats.hinted.paired.rate(), stats.hinted.paired_plain.rate());
+    let (hinted, plain) = (hinted.paired.rate(), hinted.paired_plain.rate());
     if let (Some(hinted), Some(plain)) = (hinted, plain) {
         metrics.set(metrics::HINT_INTERNALIZATION_GAP, hinted - plain);
     }
-    for (verdict, count) in &stats.judged.verdicts {
+    for (verdict, count) in &judged.verdicts {
         let name = metrics::member(metrics::VERDICT, verdict);
-        metrics.set_some(name, share(*count, stats.sampled.completions));
+        metrics.set_some(name, share(*count, sampled.completions));
     }
-    for (rule, count) in &stats.judged.extracted_by {
+    for (rule, count) in &judged.extracted_by {
         let name = metrics::member(metrics::VERIFIER_EXTRACTED_BY, rule);
-        metrics.set_some(name, share(count.total, stats.sampled.completions));
+        metrics.set_some(name, share(count.total, sampled.completions));
         let name = metrics::member(metrics::VERIFIER_PASS_RATE_BY, rule);
         metrics.set_some(name, count.rate());
     }
