@@ -83,8 +83,9 @@ enum Subject {
 /// Problems that cannot be read, a file that cannot be written.
 pub fn run(options: &Options) -> Result<ExitCode> {
     let (name, columns) = (&*options.file.to_string_lossy(), columns(&options.column)?);
-    let problems = read_all(&problems_path(name)?, &columns)?;
     let config = options.read_config()?;
+    let (problems, left_out) =
+        read_all(&problems_path(name)?, &columns, config.data.max_dropped_frac)?;
     let wants = |subject| options.only.is_none_or(|only| only == subject);
     let references =
         wants(Subject::References).then(|| References::of(&problems, &config.verifier));
@@ -95,7 +96,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     let trial = options.trial.run(name, &columns, &options.hint_column, &config)?;
     if options.json {
         let found = json!({
-            "file": name, "problems": problems.len(), "verifier": config.verifier,
+            "file": name, "problems": problems.len(), "left_out": left_out, "verifier": config.verifier,
             "references": references.as_ref().map(References::json), "hints": hints, "trial": trial,
         });
         say!("{}", serde_json::to_string_pretty(&found)?);
@@ -114,7 +115,8 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         let count = references.write_usable(path)?;
         note!("{count} of {} problems written to {}", problems.len(), path.display());
     }
-    let is_clean = references.as_ref().is_none_or(References::is_clean)
+    let is_clean = left_out == 0
+        && references.as_ref().is_none_or(References::is_clean)
         && !hints.as_ref().is_some_and(|hints| hints.has(&options.deny));
     Ok(ExitCode::from(u8::from(!is_clean)))
 }
@@ -221,6 +223,16 @@ mod tests {
         std::fs::write(&file, rows.join("\n")).unwrap();
         let options = Options { file, write_usable: Some(usable.clone()), ..options(&["p.jsonl"]) };
         assert_eq!(run(&options).unwrap(), ExitCode::from(1));
+        // So does a row that cannot be read; one is an error where none may be left out.
+        let text = [rows[0], r#"{"id":"e","question":"?"}"#].join("\n");
+        let file = folder.path().join("damaged.jsonl");
+        std::fs::write(&file, text).unwrap();
+        let damaged = |set: &[&str]| {
+            let args = [&["p.jsonl", "--only", "hints"], set].concat();
+            run(&Options { file: file.clone(), ..self::options(&args) })
+        };
+        assert_eq!(damaged(&[]).unwrap(), ExitCode::from(1));
+        assert!(damaged(&["--set", "data.max_dropped_frac=0"]).is_err());
         let kept = read_problems(&usable).unwrap();
         let ids: Vec<_> = kept.iter().map(|problem| problem.id.as_str()).collect();
         assert_eq!(ids, ["a", "c", "d"]);

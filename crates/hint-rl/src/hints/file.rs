@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use hint_reward::verifier::VerifierConfig;
-use hint_rollout::data::{Columns, HintLevel, parse_row};
+use hint_rollout::data::{Columns, DataConfig, HintLevel, parse_row};
 use hint_rollout::hint::HintWriter;
 use hint_rollout::hint::leak::{LeakCounts, LeakDetector, LeakGuard};
 use hint_rollout::hint::source::HintSourceConfig;
@@ -84,7 +84,7 @@ impl Generation {
     ///
     /// Errors of [`DataConfig::read_file`](hint_rollout::data::DataConfig::read_file).
     pub fn open(file: &Path, columns: &Columns, out: &Path) -> Result<Self> {
-        let problems = read_all(file, columns)?;
+        let (problems, _) = read_all(file, columns, DataConfig::default().max_dropped_frac)?;
         let lines = std::fs::read_to_string(file).ok().and_then(|text| json_lines(&text));
         let lines = lines.filter(|lines| lines.len() == problems.len());
         let lines = lines.unwrap_or_else(|| problems.iter().map(problem_row).collect());

@@ -287,19 +287,25 @@ impl Workload {
     }
 }
 
-/// Reads all problems of a file or folder, and warns of rows that are left out.
+/// Reads all problems of a file or folder, and warns of rows that are left out. Returns their number, too.
 ///
 /// # Errors
 ///
 /// As [`DataConfig::read_file`].
-pub(crate) fn read_all(path: &Path, columns: &Columns) -> Result<Vec<Problem>> {
-    let data =
-        DataConfig { columns: columns.clone(), memory_mib: u64::MAX, ..DataConfig::default() };
+pub(crate) fn read_all(
+    path: &Path,
+    columns: &Columns,
+    max_dropped_frac: f64,
+) -> Result<(Vec<Problem>, usize)> {
+    let columns = columns.clone();
+    let memory_mib = u64::MAX;
+    let data = DataConfig { columns, memory_mib, max_dropped_frac, ..DataConfig::default() };
     let read = data.read_file(&DataFile::new(path))?;
     for rows in &read.dropped {
         note!("warning: {rows}");
     }
-    Ok(read.problems.to_vec()?)
+    let left_out = read.dropped.iter().map(|rows| rows.count).sum();
+    Ok((read.problems.to_vec()?, left_out))
 }
 
 /// A folder for temporary files on a disk, where the usual one is in memory.

@@ -93,9 +93,6 @@ impl fmt::Display for DroppedRows {
     }
 }
 
-/// After so many rows, of which none can be read, no other is tried.
-const HOPELESS: usize = 1000;
-
 /// Makes problems of rows, and keeps none of them.
 pub(crate) struct Reader<'c> {
     columns: &'c Columns,
@@ -150,11 +147,7 @@ impl<'c> Reader<'c> {
             Err(error) if self.max_dropped_frac == 0.0 => Err(error),
             Err(error) => {
                 self.dropped += 1;
-                let first = self.error.take().unwrap_or(error);
-                if self.first.is_empty() && self.dropped >= HOPELESS {
-                    return Err(first);
-                }
-                self.error = Some(first);
+                self.error.get_or_insert(error);
                 Ok(None)
             }
         }
