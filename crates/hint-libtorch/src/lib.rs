@@ -22,7 +22,7 @@
 #[expect(clippy::print_stderr, reason = "a set-up tells its user what it waits for")]
 mod setup;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 #[cfg(feature = "setup")]
 pub use setup::{
@@ -34,18 +34,22 @@ pub const VERSION: &str = "2.11.0";
 
 /// Lets the programs, tests and examples of a package find libtorch at run time. Call it in `build.rs`.
 ///
-/// The folder is the one that torch-sys linked, which cargo passes to packages that depend on
-/// torch-sys, else the one in `LIBTORCH`. Without either, nothing is done: a package whose features
-/// leave libtorch out needs none.
-#[expect(clippy::disallowed_methods, reason = "cargo passes what it knows in the environment")]
+/// Without a [folder](libraries) nothing is done: a package whose features leave libtorch out needs none.
 #[expect(clippy::print_stdout, reason = "cargo reads the output of build scripts")]
 pub fn link() {
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-env-changed=DEP_TCH_LIBTORCH_LIB");
     println!("cargo::rerun-if-env-changed=LIBTORCH");
-    let linked = std::env::var_os("DEP_TCH_LIBTORCH_LIB").map(|lib| Path::new(&lib).to_path_buf());
-    let named = || Some(Path::new(&std::env::var_os("LIBTORCH")?).join("lib"));
-    if let Some(lib) = linked.or_else(named).and_then(|lib| lib.canonicalize().ok()) {
+    if let Some(lib) = libraries() {
         println!("cargo::rustc-link-arg=-Wl,-rpath,{}", lib.display());
     }
+}
+
+/// The folder of libtorch's libraries, in a build script. It is the one that torch-sys linked, which cargo passes to
+/// packages that depend on torch-sys, else the one in `LIBTORCH`.
+#[expect(clippy::disallowed_methods, reason = "cargo passes what it knows in the environment")]
+pub fn libraries() -> Option<PathBuf> {
+    let linked = std::env::var_os("DEP_TCH_LIBTORCH_LIB").map(|lib| Path::new(&lib).to_path_buf());
+    let named = || Some(Path::new(&std::env::var_os("LIBTORCH")?).join("lib"));
+    linked.or_else(named)?.canonicalize().ok()
 }

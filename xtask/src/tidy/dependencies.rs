@@ -17,7 +17,7 @@ struct Rule {
     torch_free: bool,
 }
 
-const RULES: [Rule; 8] = [
+const RULES: [Rule; 9] = [
     Rule {
         name: "hint-affinity",
         crates: &[],
@@ -37,6 +37,7 @@ const RULES: [Rule; 8] = [
         never: &["anyhow", "clap", "tch"],
         torch_free: false,
     },
+    Rule { name: "hint-dist", crates: &[], never: &["anyhow", "clap"], torch_free: false },
     Rule {
         name: "hint-grpo",
         crates: &["hint-affinity", "hint-reward", "hint-policy", "hint-rollout"],

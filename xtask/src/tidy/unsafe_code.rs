@@ -1,14 +1,14 @@
-//! The root of every crate forbids `unsafe`, except one, which permits it in one file, the one that calls C.
+//! The root of every crate forbids `unsafe`, except two, which permit it in one file each, the one that calls C.
 //!
 //! The lints of the workspace deny it elsewhere, so it is enough that no other attribute lifts them.
 
 use super::{Finding, tree::Tree};
 
-/// The one file that may.
-const AUDITED: &str = "crates/hint-policy/src/ffi.rs";
+/// The files that may.
+const AUDITED: [&str; 2] = ["crates/hint-dist/src/ffi.rs", "crates/hint-policy/src/ffi.rs"];
 
-/// The root of the crate that file is in.
-const EXCEPTION: &str = "crates/hint-policy/src/lib.rs";
+/// The roots of the crates that these files are in.
+const EXCEPTIONS: [&str; 2] = ["crates/hint-dist/src/lib.rs", "crates/hint-policy/src/lib.rs"];
 
 /// Attribute of a crate root.
 const FORBID: &str = "#![forbid(unsafe_code)]";
@@ -23,7 +23,7 @@ pub(super) fn check(tree: &Tree) -> Vec<Finding> {
         let is_root = file.path.ends_with("/src/lib.rs") || file.path.ends_with("/src/main.rs");
         if is_root
             && file.path.starts_with("crates/")
-            && file.path != EXCEPTION
+            && !EXCEPTIONS.contains(&&*file.path)
             && !file.text.contains(FORBID)
         {
             let message = format!("the crate does not forbid unsafe code; add `{FORBID}`");
@@ -33,9 +33,11 @@ pub(super) fn check(tree: &Tree) -> Vec<Finding> {
             let names = line.trim_start().starts_with('#') && line.contains("unsafe_code");
             names && !line.contains("forbid(unsafe_code)")
         };
-        let lines = file.lines().filter(|(_, line)| file.path != AUDITED && permits(line));
+        let lines =
+            file.lines().filter(|(_, line)| !AUDITED.contains(&&*file.path) && permits(line));
         findings.extend(lines.map(|(line, _)| {
-            Finding::new(&file.path, line, format!("`unsafe` outside `{AUDITED}`; do without it"))
+            let audited = AUDITED.join("` and `");
+            Finding::new(&file.path, line, format!("`unsafe` outside `{audited}`; do without it"))
         }));
     }
     findings
@@ -51,12 +53,14 @@ mod tests {
     }
 
     #[test]
-    fn only_the_audited_file_permits_it() {
+    fn only_the_audited_files_permit_it() {
         let permit = "#[expect(unsafe_code, reason = \"C\")]";
         check_count("crates/a/src/b.rs", permit, 1);
         check_count("examples/a.rs", "#![allow(dead_code, unsafe_code)]", 1);
         check_count("crates/a/src/b.rs", "// This is unsafe.", 0);
-        check_count(AUDITED, permit, 0);
+        for path in AUDITED {
+            check_count(path, permit, 0);
+        }
     }
 
     #[test]
@@ -64,6 +68,8 @@ mod tests {
         check_count("crates/a/src/lib.rs", "//! A.\n", 1);
         check_count("crates/a/src/main.rs", "//! A.\n", 1);
         check_count("crates/a/src/lib.rs", "//! A.\n#![forbid(unsafe_code)]\n", 0);
-        check_count(EXCEPTION, "//! P.\n", 0);
+        for path in EXCEPTIONS {
+            check_count(path, "//! P.\n", 0);
+        }
     }
 }

@@ -1,0 +1,272 @@
+//! The contract of a member of a group.
+
+use std::fmt::Debug;
+
+use tch::{Device, Kind, Tensor};
+
+use crate::error::CollectiveError;
+
+/// One member of a group of processes, or of threads, that call the same operations in the same order.
+///
+/// Tensors are contiguous. Of one operation every rank brings the same kind and number of elements; anything else is
+/// [`CollectiveError::Mismatch`] on every rank.
+pub trait Collective: Debug + Send + Sync {
+    /// The number of this member, from 0.
+    fn rank(&self) -> usize;
+
+    /// How many members there are.
+    fn world(&self) -> usize;
+
+    /// Cuts `input` into one part for each rank, and gives `output` the parts for this one in the order of the ranks.
+    /// Both have a multiple of [`world`](Self::world) elements.
+    ///
+    /// # Errors
+    ///
+    /// [`CollectiveError`].
+    fn all_to_all(&self, output: &mut Tensor, input: &Tensor) -> Result<(), CollectiveError>;
+
+    /// Gives `output` the `input` of every rank, in the order of the ranks.
+    ///
+    /// # Errors
+    ///
+    /// [`CollectiveError`].
+    fn all_gather(&self, output: &mut Tensor, input: &Tensor) -> Result<(), CollectiveError>;
+
+    /// Gives every rank the `tensor` of rank `root`.
+    ///
+    /// # Errors
+    ///
+    /// [`CollectiveError`].
+    fn broadcast(&self, tensor: &mut Tensor, root: usize) -> Result<(), CollectiveError>;
+
+    /// Waits until every rank is here.
+    ///
+    /// # Errors
+    ///
+    /// [`CollectiveError`].
+    fn barrier(&self) -> Result<(), CollectiveError>;
+
+    /// Why the group is of no use any more, if that is known. Asks nobody and does not wait, so that another thread can
+    /// watch the group while this one computes.
+    fn failure(&self) -> Option<CollectiveError> {
+        None
+    }
+
+    /// Tells the others that this rank gives up, and why. Their operations fail with
+    /// [`PeerState::Failed`](crate::PeerState::Failed). A group that has failed already stays as it is. The process may end
+    /// afterwards.
+    fn abort(&self, reason: &str) {
+        let _ = reason;
+    }
+
+    /// Waits for the others at the end of the work, after which each of them may end. A member that is dropped without it
+    /// is [`PeerState::Failed`](crate::PeerState::Failed) for the others.
+    ///
+    /// # Errors
+    ///
+    /// [`CollectiveError`].
+    fn leave(&self) -> Result<(), CollectiveError> {
+        self.barrier()
+    }
+
+    /// Sums the `input` of all ranks, in the order of the ranks, and gives each rank its part of the sum. `input` has
+    /// [`world`](Self::world) times the elements of `output`.
+    ///
+    /// # Errors
+    ///
+    /// [`CollectiveError`].
+    fn reduce_scatter(&self, output: &mut Tensor, input: &Tensor) -> Result<(), CollectiveError> {
+        let mut parts = input.zeros_like();
+        self.all_to_all(&mut parts, input)?;
+        let parts = parts.view([len(self.world()), -1]);
+        tch::no_grad(|| {
+            let mut sum = output.view([-1]);
+            sum.copy_(&parts.get(0));
+            for rank in 1..self.world() {
+                sum += parts.get(len(rank));
+            }
+        });
+        Ok(())
+    }
+
+    /// Sums `tensor` over all ranks, in the order of the ranks: the same bits on every rank.
+    ///
+    /// # Errors
+    ///
+    /// [`CollectiveError`].
+    fn all_reduce(&self, tensor: &mut Tensor) -> Result<(), CollectiveError> {
+        let (elements, world) = (len(tensor.numel()), len(self.world()));
+        let part = (elements + world - 1) / world;
+        let flat = tensor.detach().view([-1]);
+        let padded = flat.constant_pad_nd([0, part * world - elements]);
+        let mut sum = Tensor::zeros([part], (tensor.kind(), tensor.device()));
+        self.reduce_scatter(&mut sum, &padded)?;
+        let mut all = padded;
+        self.all_gather(&mut all, &sum)?;
+        tch::no_grad(|| tensor.copy_(&all.narrow(0, 0, elements).view(&*tensor.size())));
+        Ok(())
+    }
+
+    /// Gives every rank the bytes of all, by rank. They may have different lengths.
+    ///
+    /// # Errors
+    ///
+    /// [`CollectiveError`].
+    fn exchange(&self, bytes: &[u8]) -> Result<Vec<Vec<u8>>, CollectiveError> {
+        let on_cpu = |kind| (kind, Device::Cpu);
+        let mut lengths = Tensor::zeros([len(self.world())], on_cpu(Kind::Int64));
+        self.all_gather(&mut lengths, &Tensor::from_slice(&[len(bytes.len())]))?;
+        let lengths = (0..len(self.world())).map(|rank| lengths.int64_value(&[rank]));
+        let lengths = lengths.collect::<Vec<_>>();
+        let longest = lengths.iter().copied().max().unwrap_or(0);
+        if longest == 0 {
+            return Ok(vec![Vec::new(); self.world()]);
+        }
+        let own = Tensor::from_slice(bytes);
+        let own = own.constant_pad_nd([0, longest - own.size()[0]]);
+        let mut all = Tensor::zeros([len(self.world()) * longest], on_cpu(Kind::Uint8));
+        self.all_gather(&mut all, &own)?;
+        let part = |(rank, length): (usize, &i64)| {
+            let part = all.narrow(0, len(rank) * longest, *length);
+            let mut bytes = vec![0_u8; part.numel()];
+            part.copy_data(&mut bytes, part.numel());
+            bytes
+        };
+        Ok(lengths.iter().enumerate().map(part).collect())
+    }
+
+    /// Gives every rank the bytes of rank 0.
+    ///
+    /// # Errors
+    ///
+    /// [`CollectiveError`].
+    fn share(&self, bytes: &[u8]) -> Result<Vec<u8>, CollectiveError> {
+        let mut length = Tensor::from_slice(&[len(bytes.len())]);
+        self.broadcast(&mut length, 0)?;
+        let length = length.int64_value(&[0]);
+        let mut data = if self.rank() == 0 {
+            Tensor::from_slice(bytes)
+        } else {
+            Tensor::zeros([length], (Kind::Uint8, Device::Cpu))
+        };
+        if length > 0 {
+            self.broadcast(&mut data, 0)?;
+        }
+        let mut bytes = vec![0_u8; data.numel()];
+        data.copy_data(&mut bytes, data.numel());
+        Ok(bytes)
+    }
+}
+
+/// A length as a tensor dimension.
+pub(crate) fn len(length: usize) -> i64 {
+    i64::try_from(length).expect("no tensor has 2^63 elements")
+}
+
+/// The call of a rank. All ranks must call the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Call {
+    operation: Operation,
+    kind: Kind,
+    elements: i64,
+    root: i64,
+}
+
+/// The operations that a member carries out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Operation {
+    AllToAll,
+    AllGather,
+    Broadcast,
+    Barrier,
+    Exchange,
+}
+
+impl Operation {
+    const ALL: [Self; 5] =
+        [Self::AllToAll, Self::AllGather, Self::Broadcast, Self::Barrier, Self::Exchange];
+
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::AllToAll => "all_to_all",
+            Self::AllGather => "all_gather",
+            Self::Broadcast => "broadcast",
+            Self::Barrier => "barrier",
+            Self::Exchange => "exchange",
+        }
+    }
+}
+
+impl Call {
+    /// A call with `input`, checked against `output`, where there is one.
+    pub(crate) fn new(
+        operation: Operation,
+        input: &Tensor,
+        output: Option<&Tensor>,
+        world: usize,
+        root: usize,
+    ) -> Result<Self, CollectiveError> {
+        let (elements, world) = (len(input.numel()), len(world));
+        let wrong = |expected: String, found: String| CollectiveError::Shape {
+            operation: operation.name().to_owned(),
+            expected,
+            found,
+        };
+        if operation == Operation::AllToAll && elements % world != 0 {
+            return Err(wrong(format!("a multiple of {world} elements"), elements.to_string()));
+        }
+        if root >= usize::try_from(world).unwrap_or(usize::MAX) {
+            return Err(wrong(format!("a root below {world}"), root.to_string()));
+        }
+        let all = [Some(input), output];
+        for tensor in all.into_iter().flatten() {
+            if !tensor.is_contiguous() {
+                return Err(wrong("contiguous tensors".to_owned(), "another".to_owned()));
+            }
+        }
+        if let Some(output) = output {
+            let wanted =
+                if operation == Operation::AllGather { elements * world } else { elements };
+            let found = len(output.numel());
+            if (found, output.kind()) != (wanted, input.kind()) {
+                let expected = format!("an output of {wanted} {:?}", input.kind());
+                return Err(wrong(expected, format!("{found} {:?}", output.kind())));
+            }
+        }
+        Ok(Self { operation, kind: input.kind(), elements, root: len(root) })
+    }
+
+    /// An operation without a tensor, or with one whose size is up to each rank.
+    pub(crate) const fn of(operation: Operation) -> Self {
+        Self { operation, kind: Kind::Uint8, elements: 0, root: 0 }
+    }
+
+    /// As numbers.
+    pub(crate) fn encode(self) -> [i64; 4] {
+        [self.operation as i64, self.kind as i64, self.elements, self.root]
+    }
+
+    /// An error if a rank calls something else than rank 0.
+    pub(crate) fn compare(all: &[[i64; 4]]) -> Result<(), CollectiveError> {
+        match all.iter().position(|call| *call != all[0]) {
+            None => Ok(()),
+            Some(rank) => Err(CollectiveError::Mismatch {
+                rank,
+                expected: describe(all[0]),
+                found: describe(all[rank]),
+            }),
+        }
+    }
+}
+
+fn describe([operation, kind, elements, root]: [i64; 4]) -> String {
+    let named = Operation::ALL.into_iter().find(|one| *one as i64 == operation);
+    let name = named.map_or("an unknown operation", Operation::name);
+    match named {
+        Some(Operation::Barrier | Operation::Exchange) | None => name.to_owned(),
+        Some(Operation::Broadcast) => {
+            format!("`{name}` of {elements} elements of kind {kind} from rank {root}")
+        }
+        Some(_) => format!("`{name}` of {elements} elements of kind {kind}"),
+    }
+}

@@ -1,0 +1,359 @@
+//! The only `unsafe` of this crate: calls of `native/c10d.cpp`, which wraps the store and the Gloo group of libtorch.
+
+use std::ffi::{CString, c_char, c_int, c_void};
+use std::ptr::null_mut;
+use std::time::Duration;
+
+use tch::Tensor;
+
+use crate::collective::Operation;
+use crate::error::CollectiveError;
+
+/// Room for the text of an error.
+const ERROR_LEN: usize = 1024;
+/// Room for the values that one call of a store returns.
+const VALUES_LEN: usize = 1 << 16;
+
+const DONE: c_int = 0;
+const PENDING: c_int = 1;
+
+type CTensor = c_void;
+
+#[expect(unsafe_code, reason = "C has no safe interface")]
+// SAFETY: the declarations repeat those of `native/c10d.cpp`, which the build script compiles into this crate.
+unsafe extern "C" {
+    fn hint_store_open(
+        host: *const c_char,
+        port: u16,
+        serves: c_int,
+        prefix: *const c_char,
+        timeout_ms: i64,
+        out: *mut *mut c_void,
+        text: *mut c_char,
+        capacity: usize,
+    ) -> c_int;
+    fn hint_store_close(store: *mut c_void);
+    fn hint_store_set_timeout(
+        store: *mut c_void,
+        timeout_ms: i64,
+        text: *mut c_char,
+        capacity: usize,
+    ) -> c_int;
+    fn hint_store_set(
+        store: *mut c_void,
+        key: *const c_char,
+        value: *const c_char,
+        len: usize,
+        text: *mut c_char,
+        capacity: usize,
+    ) -> c_int;
+    fn hint_store_get(
+        store: *mut c_void,
+        key: *const c_char,
+        out: *mut c_char,
+        out_capacity: usize,
+        len: *mut usize,
+        text: *mut c_char,
+        capacity: usize,
+    ) -> c_int;
+    fn hint_store_put_first(
+        store: *mut c_void,
+        key: *const c_char,
+        value: *const c_char,
+        len: usize,
+        out: *mut c_char,
+        out_capacity: usize,
+        out_len: *mut usize,
+        text: *mut c_char,
+        capacity: usize,
+    ) -> c_int;
+    fn hint_store_add(
+        store: *mut c_void,
+        key: *const c_char,
+        amount: i64,
+        result: *mut i64,
+        text: *mut c_char,
+        capacity: usize,
+    ) -> c_int;
+    fn hint_gloo_open(
+        store: *mut c_void,
+        rank: c_int,
+        world: c_int,
+        host: *const c_char,
+        timeout_ms: i64,
+        out: *mut *mut c_void,
+        text: *mut c_char,
+        capacity: usize,
+    ) -> c_int;
+    fn hint_gloo_close(group: *mut c_void);
+    fn hint_gloo_start(
+        group: *mut c_void,
+        operation: c_int,
+        output: *const CTensor,
+        input: *const CTensor,
+        root: c_int,
+        work: *mut *mut c_void,
+        text: *mut c_char,
+        capacity: usize,
+    ) -> c_int;
+    fn hint_work_wait(
+        work: *mut c_void,
+        timeout_ms: i64,
+        text: *mut c_char,
+        capacity: usize,
+    ) -> c_int;
+    fn hint_work_close(work: *mut c_void);
+}
+
+/// Calls a function of the C side, which may put the text of an error into the buffer that it gets. Returns whether
+/// it is done; not if it is pending.
+fn call(
+    action: &str,
+    function: impl FnOnce(*mut c_char, usize) -> c_int,
+) -> Result<bool, CollectiveError> {
+    let mut text = [0_u8; ERROR_LEN];
+    match function(text.as_mut_ptr().cast(), ERROR_LEN) {
+        DONE => Ok(true),
+        PENDING => Ok(false),
+        _ => {
+            let end = text.iter().position(|byte| *byte == 0).unwrap_or(ERROR_LEN);
+            Err(CollectiveError::backend(action, String::from_utf8_lossy(&text[..end])))
+        }
+    }
+}
+
+fn c_string(text: &str) -> Result<CString, CollectiveError> {
+    let invalid = |_| CollectiveError::Rendezvous(format!("`{text:?}` has a zero byte"));
+    CString::new(text).map_err(invalid)
+}
+
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// A client of a key-value store that the processes of a group share.
+#[derive(Debug)]
+pub(crate) struct Store(*mut c_void);
+
+#[expect(unsafe_code, reason = "a raw pointer has no owner that the compiler knows")]
+// SAFETY: the store is owned by this value alone, and c10d's stores may be used from any thread.
+unsafe impl Send for Store {}
+
+impl Store {
+    /// Connects to the store at `host:port`, within `timeout`. This process serves it if `serves` says so.
+    #[expect(unsafe_code, reason = "C has no safe interface")]
+    pub(crate) fn open(
+        host: &str,
+        port: u16,
+        serves: bool,
+        prefix: &str,
+        timeout: Duration,
+    ) -> Result<Self, CollectiveError> {
+        let (name, prefix) = (c_string(host)?, c_string(prefix)?);
+        let mut store = null_mut();
+        call("connect to the store", |text, capacity| {
+            // SAFETY: all pointers are valid during the call; the store is owned by the value returned below.
+            unsafe {
+                hint_store_open(
+                    name.as_ptr(),
+                    port,
+                    c_int::from(serves),
+                    prefix.as_ptr(),
+                    millis(timeout),
+                    &raw mut store,
+                    text,
+                    capacity,
+                )
+            }
+        })?;
+        Ok(Self(store))
+    }
+
+    /// Bounds every later call.
+    #[expect(unsafe_code, reason = "C has no safe interface")]
+    pub(crate) fn set_timeout(&self, timeout: Duration) -> Result<(), CollectiveError> {
+        // SAFETY: the store is open as long as this value lives.
+        let set = |text, capacity| unsafe {
+            hint_store_set_timeout(self.0, millis(timeout), text, capacity)
+        };
+        call("bound the store", set).map(|_| ())
+    }
+
+    #[expect(unsafe_code, reason = "C has no safe interface")]
+    pub(crate) fn set(&self, key: &str, value: &str) -> Result<(), CollectiveError> {
+        let key = c_string(key)?;
+        call("write to the store", |text, capacity| {
+            let (data, len) = (value.as_ptr().cast(), value.len());
+            // SAFETY: the store is open, and all pointers are valid during the call.
+            unsafe { hint_store_set(self.0, key.as_ptr(), data, len, text, capacity) }
+        })
+        .map(|_| ())
+    }
+
+    /// The value of a key, if there is one.
+    #[expect(unsafe_code, reason = "C has no safe interface")]
+    pub(crate) fn get(&self, key: &str) -> Result<Option<String>, CollectiveError> {
+        let key = c_string(key)?;
+        values(|out, room, len| {
+            call("read the store", |text, capacity| {
+                // SAFETY: the store is open, all pointers are valid during the call, and `out` has `room` bytes.
+                unsafe { hint_store_get(self.0, key.as_ptr(), out, room, len, text, capacity) }
+            })
+        })
+    }
+
+    /// Gives a key its first value that is not empty, and returns the one that it has.
+    #[expect(unsafe_code, reason = "C has no safe interface")]
+    pub(crate) fn put_first(&self, key: &str, value: &str) -> Result<String, CollectiveError> {
+        let key = c_string(key)?;
+        let put = values(|out, room, out_len| {
+            call("write to the store", |text, capacity| {
+                let (data, len) = (value.as_ptr().cast(), value.len());
+                // SAFETY: as above.
+                unsafe {
+                    hint_store_put_first(
+                        self.0,
+                        key.as_ptr(),
+                        data,
+                        len,
+                        out,
+                        room,
+                        out_len,
+                        text,
+                        capacity,
+                    )
+                }
+            })
+        })?;
+        Ok(put.unwrap_or_default())
+    }
+
+    /// Adds to a counter, and returns it.
+    #[expect(unsafe_code, reason = "C has no safe interface")]
+    pub(crate) fn add(&self, key: &str, amount: i64) -> Result<i64, CollectiveError> {
+        let key = c_string(key)?;
+        let mut result = 0;
+        call("count in the store", |text, capacity| {
+            // SAFETY: the store is open, and all pointers are valid during the call.
+            unsafe { hint_store_add(self.0, key.as_ptr(), amount, &raw mut result, text, capacity) }
+        })?;
+        Ok(result)
+    }
+}
+
+impl Drop for Store {
+    #[expect(unsafe_code, reason = "C has no safe interface")]
+    fn drop(&mut self) {
+        // SAFETY: the store is open, and nothing uses it after this.
+        unsafe { hint_store_close(self.0) }
+    }
+}
+
+/// The value that `read` puts into a buffer.
+fn values(
+    read: impl FnOnce(*mut c_char, usize, *mut usize) -> Result<bool, CollectiveError>,
+) -> Result<Option<String>, CollectiveError> {
+    let (mut buffer, mut len) = (vec![0_u8; VALUES_LEN], 0);
+    if !read(buffer.as_mut_ptr().cast(), VALUES_LEN, &raw mut len)? {
+        return Ok(None);
+    }
+    buffer.truncate(len);
+    Ok(Some(String::from_utf8_lossy(&buffer).into_owned()))
+}
+
+/// A Gloo group. One thread at a time starts operations.
+#[derive(Debug)]
+pub(crate) struct Group(*mut c_void);
+
+#[expect(unsafe_code, reason = "a raw pointer has no owner that the compiler knows")]
+// SAFETY: the group is owned by this value alone, and c10d's groups may be used from any thread.
+unsafe impl Send for Group {}
+
+impl Group {
+    /// Connects to all other ranks, which meet in `store`.
+    #[expect(unsafe_code, reason = "C has no safe interface")]
+    pub(crate) fn open(
+        store: &Store,
+        rank: usize,
+        world: usize,
+        host: &str,
+        timeout: Duration,
+    ) -> Result<Self, CollectiveError> {
+        let small = |number: usize| {
+            let too_large = |_| CollectiveError::Rendezvous(format!("{number} is no rank"));
+            c_int::try_from(number).map_err(too_large)
+        };
+        let (rank, world, host) = (small(rank)?, small(world)?, c_string(host)?);
+        let mut group = null_mut();
+        call("connect to the other ranks", |text, capacity| {
+            // SAFETY: the store is open, all pointers are valid during the call, and the group keeps a counted
+            // reference to the store.
+            unsafe {
+                hint_gloo_open(
+                    store.0,
+                    rank,
+                    world,
+                    host.as_ptr(),
+                    millis(timeout),
+                    &raw mut group,
+                    text,
+                    capacity,
+                )
+            }
+        })?;
+        Ok(Self(group))
+    }
+
+    /// Starts an operation on contiguous tensors of the CPU.
+    #[expect(unsafe_code, reason = "C has no safe interface")]
+    pub(crate) fn start(
+        &self,
+        operation: Operation,
+        output: &Tensor,
+        input: &Tensor,
+        root: usize,
+    ) -> Result<Work, CollectiveError> {
+        let (number, root) = (operation as c_int, c_int::try_from(root).unwrap_or(c_int::MAX));
+        let mut work = null_mut();
+        call(operation.name(), |text, capacity| {
+            let (output, input) = (output.as_ptr().cast(), input.as_ptr().cast());
+            // SAFETY: the group is open, and tch's tensors are pointers to `at::Tensor`. The operation keeps counted
+            // references to them, so that their memory lives until it is done.
+            unsafe {
+                hint_gloo_start(self.0, number, output, input, root, &raw mut work, text, capacity)
+            }
+        })?;
+        Ok(Work(work))
+    }
+}
+
+impl Drop for Group {
+    #[expect(unsafe_code, reason = "C has no safe interface")]
+    fn drop(&mut self) {
+        // SAFETY: the group is open, and nothing uses it after this.
+        unsafe { hint_gloo_close(self.0) }
+    }
+}
+
+/// An operation under way.
+#[derive(Debug)]
+pub(crate) struct Work(*mut c_void);
+
+impl Work {
+    /// Whether it is done within `timeout`.
+    #[expect(unsafe_code, reason = "C has no safe interface")]
+    pub(crate) fn wait(&self, timeout: Duration) -> Result<bool, CollectiveError> {
+        call("carry out the operation", |text, capacity| {
+            // SAFETY: the operation is there as long as this value lives.
+            unsafe { hint_work_wait(self.0, millis(timeout), text, capacity) }
+        })
+    }
+}
+
+impl Drop for Work {
+    #[expect(unsafe_code, reason = "C has no safe interface")]
+    fn drop(&mut self) {
+        // SAFETY: nothing uses this reference after this; libtorch keeps its own while the operation runs.
+        unsafe { hint_work_close(self.0) }
+    }
+}

@@ -1,0 +1,140 @@
+//! How processes find each other.
+
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::thread;
+use std::time::Duration;
+
+use super::SLICE;
+use super::monitor::Monitor;
+use super::rendezvous::{Limits, Rendezvous};
+use crate::error::CollectiveError;
+use crate::ffi::{Group, Store};
+
+/// A client of the store, whose keys begin with `prefix`. This process serves it if `serves` says so.
+pub(super) fn open_store(
+    rendezvous: &Rendezvous,
+    serves: bool,
+    prefix: &str,
+    timeout: Duration,
+) -> Result<Store, CollectiveError> {
+    let Rendezvous { address, port, .. } = rendezvous;
+    Store::open(address, *port, serves, prefix, timeout).map_err(|error| {
+        let whose = match (serves, rendezvous.has_store) {
+            (true, _) => "this process, rank 0, cannot serve the store",
+            (false, true) => "there is no store of the launcher",
+            (false, false) => "there is no store of rank 0",
+        };
+        CollectiveError::Rendezvous(format!("{whose} at `{address}:{port}` ({error})"))
+    })
+}
+
+/// Starts a thread, which may be left behind, and returns where its result comes.
+pub(super) fn in_thread<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Receiver<T> {
+    let (sender, receiver) = channel();
+    thread::spawn(move || {
+        // Nobody listens where it took too long.
+        let _ = sender.send(work());
+    });
+    receiver
+}
+
+/// The prefix of the keys of this attempt. Rank 0 begins one, and the others take the newest that nobody of their rank has
+/// joined. A launcher may count attempts differently on each machine, so its count is of no use.
+pub(super) fn attempt(
+    store: &Store,
+    rendezvous: &Rendezvous,
+    waited: &mut Duration,
+    timeout: Duration,
+) -> Result<String, CollectiveError> {
+    let Rendezvous { rank, has_store, .. } = *rendezvous;
+    let first = i64::from(rank == 0);
+    loop {
+        let newest = store.add("attempt", first)?;
+        let prefix = format!("hint-dist/{newest}");
+        if newest > 0 && store.add(&format!("{newest}/{rank}"), 1)? == 1 {
+            return Ok(prefix);
+        }
+        if newest > 0 && !has_store || *waited >= timeout {
+            let problem = match newest {
+                0 => "rank 0 has not come".to_owned(),
+                _ => format!("rank {rank} is taken by another process"),
+            };
+            return Err(CollectiveError::Rendezvous(problem));
+        }
+        thread::sleep(SLICE);
+        *waited += SLICE;
+    }
+}
+
+/// Waits until every rank has said with how many it expects to be.
+pub(super) fn meet(
+    store: &Store,
+    rendezvous: &Rendezvous,
+    monitor: &Monitor,
+    waited: &mut Duration,
+    timeout: Duration,
+) -> Result<(), CollectiveError> {
+    let Rendezvous { rank, world, .. } = *rendezvous;
+    let key = |rank: usize| format!("world/{rank}");
+    store.set(&key(rank), &world.to_string())?;
+    let mut missing = (0..world).collect::<Vec<_>>();
+    let mut worlds = vec![String::new(); world];
+    loop {
+        let mut still = Vec::new();
+        for rank in missing {
+            match store.get(&key(rank))? {
+                Some(found) => worlds[rank] = found,
+                None => still.push(rank),
+            }
+        }
+        if let Some(rank) = worlds.iter().position(|found| !found.is_empty() && *found != worlds[0])
+            && !worlds[0].is_empty()
+        {
+            let text = |world: &str| format!("a group of {world} processes");
+            let (expected, found) = (text(&worlds[0]), text(&worlds[rank]));
+            return Err(CollectiveError::Mismatch { rank, expected, found });
+        }
+        if still.is_empty() {
+            return Ok(());
+        }
+        if let Some(failure) = monitor.failure() {
+            return Err(failure);
+        }
+        if *waited >= timeout {
+            return Err(CollectiveError::late(still, timeout));
+        }
+        missing = still;
+        thread::sleep(SLICE);
+        *waited += SLICE;
+    }
+}
+
+/// Connects to the other ranks, in a thread that is left behind if it takes too long.
+pub(super) fn connect_all(
+    store: Store,
+    (rank, world): (usize, usize),
+    host: String,
+    monitor: &Monitor,
+    (waited, limits): (&mut Duration, Limits),
+) -> Result<Group, CollectiveError> {
+    // Gloo has a limit of its own; ours come first.
+    let timeout = limits.deadline.max(limits.meeting) + Duration::from_mins(1);
+    let group = in_thread(move || Group::open(&store, rank, world, &host, timeout));
+    loop {
+        match group.recv_timeout(SLICE) {
+            Ok(group) => return group,
+            Err(RecvTimeoutError::Disconnected) => {
+                return Err(CollectiveError::backend("connect to the other ranks", "it ended"));
+            }
+            Err(RecvTimeoutError::Timeout) => *waited += SLICE,
+        }
+        if let Some(failure) = monitor.failure() {
+            return Err(failure);
+        }
+        if *waited >= limits.meeting {
+            return Err(CollectiveError::late(Vec::new(), limits.meeting));
+        }
+    }
+}

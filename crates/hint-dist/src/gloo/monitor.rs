@@ -1,0 +1,370 @@
+//! Signs of life, and what is wrong with a group: found by one rank, told to all.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use super::Rendezvous;
+use crate::error::{CollectiveError, PeerState};
+use crate::ffi::Store;
+
+/// Time between two signs of life.
+const TICK: Duration = Duration::from_millis(250);
+/// Ticks without a sign of life after which a rank has ended if an operation failed.
+const SILENT: u32 = 10;
+/// Ticks after which such an operation is not explained any more.
+const UNEXPLAINED: u32 = 20;
+/// Ranks that a rank watches, those after its own, so that the store is not asked for every pair of ranks. All of them
+/// once an operation has failed.
+const WATCHED: usize = 4;
+/// Time between two looks at who else is ready to end.
+const POLL: Duration = Duration::from_millis(50);
+/// Looks after which a rank ends by itself.
+const POLLS: u32 = 60;
+/// The failure of the group; empty while there is none.
+const FAILURE: &str = "failure";
+/// How many ranks know it.
+const KNOWN: &str = "known";
+/// How many ranks have left at the end of the work.
+const LEFT: &str = "left";
+
+/// Why an operation did not end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Suspicion {
+    /// A connection broke.
+    Lost,
+    /// Somebody did not come in this time.
+    Late(Duration),
+}
+
+/// Watches the other ranks from a thread.
+#[derive(Debug)]
+pub(super) struct Monitor {
+    shared: Arc<Shared>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+    /// Who has ended if the store is gone.
+    store_of: Vec<usize>,
+    lifesign: Duration,
+    /// Serves the others, if this rank does, as long as this lives.
+    _entrance: Mutex<Store>,
+}
+
+/// The silence of the store, as one that waits counts it.
+#[derive(Debug, Default)]
+pub(super) struct Silence {
+    ticks: u64,
+    lasts: Duration,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+    /// Operations that this rank has come to.
+    calls: AtomicU64,
+    /// Signs of life that the store took. It answers without a limit of time where its process stands still.
+    ticks: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    failure: Option<CollectiveError>,
+    /// A failure that this rank has found, until the others can read it.
+    finding: Option<CollectiveError>,
+    suspicion: Option<Suspicion>,
+    stops: bool,
+    /// The thread waits for a store that stands still.
+    is_stuck: bool,
+    /// The thread has nothing left to do.
+    is_over: bool,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until `is_there`, or for `timeout`.
+    fn wait<'s>(
+        &'s self,
+        state: MutexGuard<'s, State>,
+        timeout: Duration,
+        is_there: impl Fn(&State) -> bool,
+    ) -> MutexGuard<'s, State> {
+        let waited = self.changed.wait_timeout_while(state, timeout, |state| !is_there(state));
+        waited.unwrap_or_else(PoisonError::into_inner).0
+    }
+}
+
+impl Monitor {
+    /// Gives the first sign of life, and continues in a thread.
+    pub(super) fn start(
+        (store, entrance): (Store, Store),
+        rendezvous: &Rendezvous,
+        serves: bool,
+        lifesign: Duration,
+    ) -> Result<Self, CollectiveError> {
+        let Rendezvous { rank, world, has_store, .. } = *rendezvous;
+        store.put_first(FAILURE, "")?;
+        store.set(&beat(rank), "0 0")?;
+        let shared = Arc::<Shared>::default();
+        let store_of = if has_store { Vec::new() } else { vec![0] };
+        let watch = Watch {
+            store,
+            rank,
+            serves,
+            store_of: store_of.clone(),
+            lifesign,
+            ticks: 0,
+            suspected: 0,
+            beats: vec![Beat::default(); world],
+            shared: Arc::clone(&shared),
+        };
+        let thread = thread::Builder::new().name("lifesigns".to_owned()).spawn(move || watch.run());
+        let failed = |error: std::io::Error| {
+            CollectiveError::backend("start a thread for signs of life", error.to_string())
+        };
+        let thread = Mutex::new(Some(thread.map_err(failed)?));
+        Ok(Self { shared, thread, store_of, lifesign, _entrance: Mutex::new(entrance) })
+    }
+
+    pub(super) fn failure(&self) -> Option<CollectiveError> {
+        self.shared.lock().failure.clone()
+    }
+
+    /// The end of the process with the store, if the store has taken no sign of life for too long. `passed` is the time
+    /// since the last call.
+    pub(super) fn silent_store(
+        &self,
+        silence: &mut Silence,
+        passed: Duration,
+    ) -> Option<CollectiveError> {
+        let ticks = self.shared.ticks.load(Ordering::Relaxed);
+        let lasts = if ticks == silence.ticks { silence.lasts + passed } else { Duration::ZERO };
+        *silence = Silence { ticks, lasts };
+        if lasts <= self.lifesign + 4 * TICK {
+            return None;
+        }
+        let mut state = self.shared.lock();
+        state.is_stuck = true;
+        let ended = || CollectiveError::ended(self.store_of.clone());
+        Some(state.failure.get_or_insert_with(ended).clone())
+    }
+
+    /// This rank has come to its next operation.
+    pub(super) fn count_call(&self) {
+        self.shared.calls.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Tells the others what is wrong. Returns what they all hold to be wrong: what was found first.
+    pub(super) fn fail(&self, found: CollectiveError) -> CollectiveError {
+        self.settle(|state| state.finding = Some(found.clone())).unwrap_or(found)
+    }
+
+    /// Finds out why an operation did not end; `otherwise` if nothing explains it.
+    pub(super) fn suspect(
+        &self,
+        suspicion: Suspicion,
+        otherwise: CollectiveError,
+    ) -> CollectiveError {
+        self.settle(|state| state.suspicion = Some(suspicion)).unwrap_or(otherwise)
+    }
+
+    /// The failure of the group, once the thread has taken up what `ask` says.
+    fn settle(&self, ask: impl FnOnce(&mut State)) -> Option<CollectiveError> {
+        let mut state = self.shared.lock();
+        if state.failure.is_none() {
+            ask(&mut state);
+            self.shared.changed.notify_all();
+            let longest = TICK * (2 * UNEXPLAINED);
+            let is_settled = |state: &State| state.failure.is_some() || state.is_over;
+            state = self.shared.wait(state, longest, is_settled);
+        }
+        state.failure.clone()
+    }
+
+    /// Gives no more signs of life: the group has done its work.
+    pub(super) fn stop(&self) {
+        self.shared.lock().stops = true;
+        self.shared.changed.notify_all();
+        self.join();
+    }
+
+    /// Waits for the thread, which ends after a failure or when it is stopped. A thread that waits for a store that
+    /// stands still is left behind.
+    pub(super) fn join(&self) {
+        let longest = self.lifesign + POLL * POLLS;
+        let is_left = |state: &State| state.is_over || state.is_stuck;
+        let state = self.shared.wait(self.shared.lock(), longest, is_left);
+        if !state.is_over {
+            return;
+        }
+        drop(state);
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        // A panic there has been printed, and nothing depends on it any more.
+        let _ = thread.map(JoinHandle::join);
+    }
+}
+
+impl Drop for Monitor {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+fn beat(rank: usize) -> String {
+    format!("beat/{rank}")
+}
+
+/// The last sign of life of a rank.
+#[derive(Debug, Clone, Default)]
+struct Beat {
+    text: String,
+    /// Ticks since it changed.
+    silent: u32,
+}
+
+impl Beat {
+    /// Operations that the rank had come to.
+    fn calls(&self) -> u64 {
+        self.text.split(' ').nth(1).and_then(|calls| calls.parse().ok()).unwrap_or(0)
+    }
+}
+
+/// The state of the thread.
+struct Watch {
+    store: Store,
+    rank: usize,
+    serves: bool,
+    /// Who has ended if the store is gone.
+    store_of: Vec<usize>,
+    lifesign: Duration,
+    ticks: u32,
+    /// Ticks since an operation of this rank failed.
+    suspected: u32,
+    beats: Vec<Beat>,
+    shared: Arc<Shared>,
+}
+
+impl Watch {
+    fn run(mut self) {
+        let failure = self.watch();
+        // Without the store, the others find the same by themselves.
+        let _ = self.linger(failure.as_ref());
+        self.shared.lock().is_over = true;
+        self.shared.changed.notify_all();
+    }
+
+    /// Watches until something is wrong, which it returns, or this rank has done its work.
+    fn watch(&mut self) -> Option<CollectiveError> {
+        loop {
+            let failure = self.tick().unwrap_or_else(|_| {
+                // Without the store nobody can be told; the others find the same.
+                Some(CollectiveError::ended(self.store_of.clone()))
+            });
+            let mut state = self.shared.lock();
+            if let Some(failure) = failure {
+                let failure = state.failure.get_or_insert(failure).clone();
+                drop(state);
+                self.shared.changed.notify_all();
+                return Some(failure);
+            }
+            let is_urgent = |state: &State| state.stops || state.finding.is_some();
+            state = self.shared.wait(state, TICK, is_urgent);
+            if state.stops && state.finding.is_none() {
+                return None;
+            }
+        }
+    }
+
+    /// Gives a sign of life and reads those of the others. Returns what is wrong.
+    fn tick(&mut self) -> Result<Option<CollectiveError>, CollectiveError> {
+        // Connecting may take long, and this must not.
+        if self.ticks == 0 {
+            self.store.set_timeout(Duration::from_secs(5))?;
+        }
+        self.ticks += 1;
+        let calls = self.shared.calls.load(Ordering::Relaxed);
+        self.store.set(&beat(self.rank), &format!("{} {calls}", self.ticks))?;
+        self.shared.ticks.fetch_add(1, Ordering::Relaxed);
+        let known = self.store.get(FAILURE)?.filter(|text| !text.is_empty());
+        if let Some(text) = known {
+            return Ok(Some(read(&text)));
+        }
+        let found = self.shared.lock().finding.take();
+        let found = match found {
+            Some(found) => Some(found),
+            None => self.look()?,
+        };
+        let Some(found) = found else { return Ok(None) };
+        let text = serde_json::to_string(&found)
+            .map_err(|error| CollectiveError::backend("write an error down", error.to_string()))?;
+        Ok(Some(read(&self.store.put_first(FAILURE, &text)?)))
+    }
+
+    /// Looks at the others' signs of life.
+    fn look(&mut self) -> Result<Option<CollectiveError>, CollectiveError> {
+        let (world, suspicion) = (self.beats.len(), self.shared.lock().suspicion);
+        let watched = if suspicion.is_some() { world - 1 } else { WATCHED.min(world - 1) };
+        for distance in 1..=watched {
+            let rank = (self.rank + distance) % world;
+            // A rank that never came is missed by those that meet.
+            let Some(text) = self.store.get(&beat(rank))? else { continue };
+            let last = &mut self.beats[rank];
+            last.silent = if text == last.text { last.silent + 1 } else { 0 };
+            last.text = text;
+        }
+        let silent = |ticks: u32| {
+            let is_silent = |rank: &usize| self.beats[*rank].silent >= ticks;
+            (0..world).filter(is_silent).collect::<Vec<_>>()
+        };
+        let lifesign = self.lifesign.as_millis().div_ceil(TICK.as_millis()).max(1);
+        let dead = silent(u32::try_from(lifesign).unwrap_or(u32::MAX));
+        if !dead.is_empty() {
+            return Ok(Some(CollectiveError::ended(dead)));
+        }
+        let Some(suspicion) = suspicion else { return Ok(None) };
+        self.suspected += 1;
+        let dead = silent(SILENT);
+        let late = || {
+            let own = self.shared.calls.load(Ordering::Relaxed);
+            let others = (0..world).filter(|rank| *rank != self.rank);
+            others.filter(|rank| self.beats[*rank].calls() < own).collect()
+        };
+        Ok(match suspicion {
+            _ if !dead.is_empty() => Some(CollectiveError::ended(dead)),
+            Suspicion::Late(deadline) => Some(CollectiveError::late(late(), deadline)),
+            Suspicion::Lost if self.suspected > UNEXPLAINED => {
+                Some(CollectiveError::ended(Vec::new()))
+            }
+            Suspicion::Lost => None,
+        })
+    }
+
+    /// Counts this rank among those that know of the failure, or have left. Waits until all others are, where they need
+    /// this one: the store of this rank, or its connections until they have left.
+    fn linger(&self, failure: Option<&CollectiveError>) -> Result<(), CollectiveError> {
+        let (key, ended) = match failure {
+            None => (LEFT, 0),
+            Some(CollectiveError::Peer { ranks, state: PeerState::Ended }) => (KNOWN, ranks.len()),
+            Some(_) => (KNOWN, 0),
+        };
+        let expected = i64::try_from(self.beats.len() - ended).unwrap_or(i64::MAX);
+        let mut there = self.store.add(key, 1)?;
+        for _ in 0..POLLS {
+            if there >= expected || failure.is_some() && !self.serves {
+                break;
+            }
+            thread::sleep(POLL);
+            there = self.store.add(key, 0)?;
+        }
+        Ok(())
+    }
+}
+
+fn read(text: &str) -> CollectiveError {
+    serde_json::from_str(text).unwrap_or_else(|_| {
+        CollectiveError::backend("read what another rank found", text.to_owned())
+    })
+}

@@ -1,0 +1,5 @@
+//! Tests of the public interface.
+
+#[cfg(feature = "gloo")]
+mod processes;
+mod threads;
