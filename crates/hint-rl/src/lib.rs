@@ -24,7 +24,7 @@ pub mod hub;
 mod presets;
 mod problem_row;
 pub mod process;
-pub mod progress;
+mod progress;
 pub mod report;
 pub mod reproduce;
 mod run_log;

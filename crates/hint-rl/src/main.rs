@@ -29,7 +29,7 @@ enum Command {
     /// Compare presets on the embedded task over several seeds.
     Compare(compare::Options),
     /// Generate hints ahead of training: from the solutions, a teacher, or the policy itself.
-    GenerateHints(hints::generate::Options),
+    GenerateHints(hints::Options),
     /// Check the reference answers and the hints of a problem file.
     Audit(audit::Options),
     /// Show the content of a model's files, and whether it can be trained.
@@ -65,7 +65,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Audit(options) => return audit::run(&options),
         Command::Evaluate(options) => evaluate::run(&options)?,
         Command::Compare(options) => compare::run(&options)?,
-        Command::GenerateHints(options) => return hints::generate::run(&options),
+        Command::GenerateHints(options) => return hints::run(&options),
         Command::Doctor(options) => return doctor::run(&options),
         Command::Show(options) => show::run(&options)?,
         Command::Export(options) => export::run(&options)?,

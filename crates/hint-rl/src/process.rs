@@ -20,7 +20,7 @@ const MAX_THREADS: i64 = 1024;
 /// # Errors
 ///
 /// A number out of range.
-pub fn threads(text: &str) -> Result<i32, String> {
+pub(crate) fn threads(text: &str) -> Result<i32, String> {
     let range = format!("must be between 1 and {MAX_THREADS}");
     let value = text.parse::<i64>().map_err(|_| range.clone())?;
     let value = i32::try_from(value).map_err(|_| range.clone())?;
@@ -41,7 +41,7 @@ pub fn exit_code(result: Result<ExitCode>) -> ExitCode {
 /// # Errors
 ///
 /// A file that cannot be written, by name.
-pub fn replace_file(path: &Path, text: &str) -> Result<()> {
+pub(crate) fn replace_file(path: &Path, text: &str) -> Result<()> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let partial = path.with_file_name(format!(".{name}.tmp"));
     let write = || {
@@ -62,14 +62,14 @@ pub fn replace_file(path: &Path, text: &str) -> Result<()> {
 /// # Errors
 ///
 /// The operating system refuses.
-pub fn catch_signals(doing: &'static str) -> Result<StopSignals> {
+pub(crate) fn catch_signals(doing: &'static str) -> Result<StopSignals> {
     Ok(StopSignals::catch(move |signal| {
         note!("\n{signal}: {doing}; press Ctrl-C again to stop at once");
     })?)
 }
 
 /// A gauge of the largest memory used so far, of the GPU with all its processes, or of this process.
-pub fn peak_memory_on(device: Device) -> impl Fn() -> Option<u64> + Send + 'static {
+pub(crate) fn peak_memory_on(device: Device) -> impl Fn() -> Option<u64> + Send + 'static {
     let most = AtomicU64::new(0);
     move || match device_memory(device) {
         Some(memory) => Some(most.fetch_max(memory.used(), Relaxed).max(memory.used())),
@@ -87,13 +87,13 @@ pub fn keep_freed_memory(device: Device) {
 
 /// Sets the number of threads that libtorch computes with. Without a request it is libtorch's own
 /// choice, within the limit of the process.
-pub fn set_threads(asked: Option<i32>) {
+pub(crate) fn set_threads(asked: Option<i32>) {
     let usable = i32::try_from(usable_cpus()).unwrap_or(i32::MAX);
     tch::set_num_threads(asked.unwrap_or_else(|| tch::get_num_threads().min(usable)));
 }
 
 /// Whether the model of this name is one of the repository's, whose operations are too small to share between threads.
-pub fn is_small(model: &str) -> bool {
+pub(crate) fn is_small(model: &str) -> bool {
     matches!(model, "tiny" | "tiny-tasks")
 }
 

@@ -25,6 +25,28 @@ const LONG: &str = "rope_factors_long.weight";
 
 /// Reads the shape of the model from the metadata.
 pub(crate) fn config(gguf: &Gguf) -> Result<ModelConfig, PolicyError> {
+    let (name, architecture) = architecture(gguf)?;
+    let keys = Keys { gguf, prefix: name };
+    // OLMo 3 is OLMo 2 with windows.
+    let window = keys.size("attention.sliding_window")?.filter(|&window| window > 0);
+    let architecture = match architecture {
+        Architecture::Olmo2 if window.is_some() => Architecture::Olmo3,
+        other => other,
+    };
+    let mut config = unwindowed(gguf, &keys, architecture)?;
+    set_windows(&keys, &mut config, window)?;
+    config.rope_scaling = scaling(&keys, &config)?;
+    let scaled = config.rope_scaling != RopeScaling::Default;
+    if scaled && architecture.family().local_rotation == LocalRotation::Unscaled {
+        config.rope_local_theta = Some(config.rope_theta);
+    }
+    config.validate()?;
+    Ok(config)
+}
+
+/// The architecture, with its name in the file. Files that hold a part of a model, or a mixture of experts, are
+/// refused.
+fn architecture(gguf: &Gguf) -> Result<(&str, Architecture), PolicyError> {
     let name = gguf.get("general.architecture").and_then(GgufValue::as_str).unwrap_or("missing");
     let of_family = |known: Architecture| Some(known.family().gguf?.name);
     let architecture = Architecture::ALL.into_iter().find(|known| of_family(*known) == Some(name));
@@ -33,25 +55,29 @@ pub(crate) fn config(gguf: &Gguf) -> Result<ModelConfig, PolicyError> {
         let supported = supported.join(", ");
         return Err(PolicyError::unsupported("general.architecture", name, supported));
     };
-    let keys = Keys { gguf, prefix: name };
     if let Some(parts) =
         gguf.get("split.count").and_then(GgufValue::as_u64).filter(|parts| *parts > 1)
     {
         let supported = "1; join the parts with `llama-gguf-split --merge FIRST WHOLE`";
         return Err(PolicyError::unsupported("split.count", &parts, supported));
     }
-    if let Some(experts) = keys.size("expert_count")?.filter(|&count| count > 0) {
-        return Err(PolicyError::unsupported(
-            "expert_count",
-            &experts,
-            "0 (no mixture of experts)",
-        ));
+    let keys = Keys { gguf, prefix: name };
+    match keys.size("expert_count")?.filter(|&count| count > 0) {
+        Some(experts) => {
+            let supported = "0 (no mixture of experts)";
+            Err(PolicyError::unsupported("expert_count", &experts, supported))
+        }
+        None => Ok((name, architecture)),
     }
-    let num_attention_heads = keys.required("attention.head_count")?;
-    let layers = keys.required("block_count")?;
-    let hidden_size = keys.required("embedding_length")?;
-    let head_dim =
-        keys.size("attention.key_length")?.unwrap_or(hidden_size / num_attention_heads.max(1));
+}
+
+/// The dimension of a head, and of its rotated part.
+fn head_dims(
+    keys: &Keys<'_>,
+    architecture: Architecture,
+    default: usize,
+) -> Result<(usize, usize), PolicyError> {
+    let head_dim = keys.size("attention.key_length")?.unwrap_or(default);
     let rotary_dim = keys.size("rope.dimension_count")?;
     let partly = architecture.family().partly_rotated;
     let same = [
@@ -60,23 +86,26 @@ pub(crate) fn config(gguf: &Gguf) -> Result<ModelConfig, PolicyError> {
     ];
     for (key, value) in same {
         if let Some(value) = value.filter(|&value| value != head_dim) {
-            return Err(PolicyError::unsupported(
-                key,
-                &value,
-                format!("{head_dim} (the head dimension)"),
-            ));
+            let supported = format!("{head_dim} (the head dimension)");
+            return Err(PolicyError::unsupported(key, &value, supported));
         }
     }
-    let max_position_embeddings = keys.required("context_length")?;
-    let rope_theta = keys.float("rope.freq_base").unwrap_or(10_000.0);
+    Ok((head_dim, rotary_dim.unwrap_or(head_dim)))
+}
+
+/// The shape without windows, and without the scaling of rotary frequencies.
+fn unwindowed(
+    gguf: &Gguf,
+    keys: &Keys<'_>,
+    architecture: Architecture,
+) -> Result<ModelConfig, PolicyError> {
+    let num_attention_heads = keys.required("attention.head_count")?;
+    let layers = keys.required("block_count")?;
+    let hidden_size = keys.required("embedding_length")?;
+    let (head_dim, rotary_dim) =
+        head_dims(keys, architecture, hidden_size / num_attention_heads.max(1))?;
     let factor = |key: &str| {
         keys.float(key).filter(|&factor| architecture.family().multiplied && factor != 0.0)
-    };
-    // OLMo 3 is OLMo 2 with windows.
-    let slides = keys.size("attention.sliding_window")?.is_some_and(|window| window > 0);
-    let architecture = match architecture {
-        Architecture::Olmo2 if slides => Architecture::Olmo3,
-        other => other,
     };
     let vocab = gguf.shape("token_embd.weight").and_then(|shape| shape.first().copied());
     let vocab_size = vocab.and_then(|vocab| usize::try_from(vocab).ok());
@@ -84,7 +113,7 @@ pub(crate) fn config(gguf: &Gguf) -> Result<ModelConfig, PolicyError> {
         let id = gguf.get(&format!("tokenizer.ggml.{key}_token_id"))?.as_u64()?;
         u32::try_from(id).ok()
     };
-    let mut config = ModelConfig {
+    Ok(ModelConfig {
         architecture,
         vocab_size: vocab_size.ok_or_else(|| PolicyError::MissingTensor {
             path: gguf.path().to_owned(),
@@ -97,8 +126,8 @@ pub(crate) fn config(gguf: &Gguf) -> Result<ModelConfig, PolicyError> {
         num_key_value_heads: keys.size("attention.head_count_kv")?.unwrap_or(num_attention_heads),
         head_dim,
         rms_norm_eps: keys.float("attention.layer_norm_rms_epsilon").unwrap_or(1e-5),
-        max_position_embeddings,
-        rope_theta,
+        max_position_embeddings: keys.required("context_length")?,
+        rope_theta: keys.float("rope.freq_base").unwrap_or(10_000.0),
         rope_scaling: RopeScaling::Default,
         rope_local_theta: None,
         // Files do not say which.
@@ -108,7 +137,7 @@ pub(crate) fn config(gguf: &Gguf) -> Result<ModelConfig, PolicyError> {
             }
             Unrotated::Never | Unrotated::WithoutWindow => Vec::new(),
         },
-        partial_rotary_factor: rotary_dim.unwrap_or(head_dim) as f64 / head_dim as f64,
+        partial_rotary_factor: rotary_dim as f64 / head_dim as f64,
         query_pre_attn_scalar: None,
         attention_multiplier: factor("attention.scale"),
         attn_logit_softcapping: None,
@@ -126,42 +155,43 @@ pub(crate) fn config(gguf: &Gguf) -> Result<ModelConfig, PolicyError> {
         bos_token_id: token("bos"),
         eos_token_ids: token("eos").into_iter().collect(),
         pad_token_id: token("padding"),
-    };
-    let window = keys.size("attention.sliding_window")?.filter(|&window| window > 0);
-    match architecture.family().windows {
+    })
+}
+
+/// Sets which layers have a window, and what follows from that.
+fn set_windows(
+    keys: &Keys<'_>,
+    config: &mut ModelConfig,
+    window: Option<usize>,
+) -> Result<(), PolicyError> {
+    let family = config.architecture.family();
+    match family.windows {
         Windows::Pattern { period, .. } => {
-            config.sliding_windows = pattern(&keys, &config, window, period);
+            config.sliding_windows = pattern(keys, config, window, period);
         }
-        Windows::Listed { period } if window.is_some() => {
-            config.sliding_windows = pattern(&keys, &config, window, period);
+        Windows::Listed { period } => {
+            if window.is_some() {
+                config.sliding_windows = pattern(keys, config, window, period);
+            }
         }
-        Windows::Listed { .. } | Windows::Never | Windows::Everywhere | Windows::Flagged => {}
+        Windows::Everywhere => {
+            let layers = config.num_hidden_layers.min(crate::config::MAX_LAYERS);
+            config.sliding_windows =
+                window.map_or_else(Vec::new, |window| vec![Some(window); layers]);
+        }
+        Windows::Never | Windows::Flagged => {
+            if let Some(window) = window.filter(|&window| window < config.max_position_embeddings) {
+                return Err(PolicyError::unsupported("attention.sliding_window", &window, "none"));
+            }
+        }
     }
-    if architecture.family().unrotated == Unrotated::WithoutWindow {
+    if family.unrotated == Unrotated::WithoutWindow {
         config.rotary_layers = config.sliding_windows.iter().map(Option::is_some).collect();
     }
-    if architecture.family().bounded {
-        gemma(&keys, &mut config);
+    if family.bounded {
+        gemma(keys, config);
     }
-    let windows = architecture.family().windows;
-    if windows == Windows::Everywhere {
-        config.sliding_windows = match window {
-            Some(window) => vec![Some(window); layers.min(crate::config::MAX_LAYERS)],
-            None => Vec::new(),
-        };
-    } else if let Some(window) = window
-        .filter(|&window| window < max_position_embeddings)
-        .filter(|_| !matches!(windows, Windows::Pattern { .. } | Windows::Listed { .. }))
-    {
-        return Err(PolicyError::unsupported("attention.sliding_window", &window, "none"));
-    }
-    config.rope_scaling = scaling(&keys, &config)?;
-    let scaled = config.rope_scaling != RopeScaling::Default;
-    if scaled && architecture.family().local_rotation == LocalRotation::Unscaled {
-        config.rope_local_theta = Some(config.rope_theta);
-    }
-    config.validate()?;
-    Ok(config)
+    Ok(())
 }
 
 /// Tokens that end a completion: the ones with a key, and the ones with known names.

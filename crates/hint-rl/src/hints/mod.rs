@@ -1,4 +1,6 @@
 //! Hints ahead of training: `hint-rl generate-hints`.
 
-pub mod file;
-pub mod generate;
+mod file;
+mod generate;
+
+pub use self::generate::{Options, run};

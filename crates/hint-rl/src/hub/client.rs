@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use hf_hub::api::Progress;
-use hf_hub::api::sync::{Api, ApiBuilder, ApiError};
+use hf_hub::api::sync::{Api, ApiBuilder, ApiError, ApiRepo};
 use hf_hub::{Cache, Repo, RepoType};
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 use serde::Deserialize;
@@ -306,82 +306,20 @@ impl Hub {
         };
         let size = info.bytes.map_or_else(String::new, |bytes| format!(", {}", HumanBytes(bytes)));
         notice(&format!("fetching {file} of {}{size}", name.repo()));
-        let api = self.api.0.repo(repo.clone());
-        let (mut attempt, mut has_waited, mut is_fresh) = (1, false, false);
-        loop {
-            let bar = Bar::new();
-            let received = Arc::clone(&bar.received);
-            let error = match api.download_with_progress(file, bar) {
-                Ok(path) => match cache::check(&path, info) {
-                    Ok(()) => return Ok(path),
-                    Err(reason) => {
-                        cache::remove(&path);
-                        if is_fresh {
-                            let (repo, file) = (name.repo().to_owned(), file.to_owned());
-                            return Err(HubError::Damaged { repo, file, reason });
-                        }
-                        is_fresh = true;
-                        continue;
-                    }
-                },
-                Err(error) => error,
-            };
-            match error {
-                // After some seconds each time.
-                ApiError::LockAcquisition(lock) => {
-                    if place.exists() {
-                        return Ok(place);
-                    }
-                    if !std::mem::replace(&mut has_waited, true) {
-                        // A file system without locks refuses every one, whoever has it.
-                        let tried = File::open(&lock).map(|file| file.try_lock());
-                        if let Ok(Err(TryLockError::Error(source))) = tried {
-                            return Err(HubError::Cache { path: lock, source });
-                        }
-                        notice(&format!("waiting for another process that fetches {file}"));
-                    }
-                    continue;
-                }
-                ApiError::IoError(source)
-                    if matches!(
-                        source.kind(),
-                        ErrorKind::StorageFull
-                            | ErrorKind::QuotaExceeded
-                            | ErrorKind::PermissionDenied
-                            | ErrorKind::ReadOnlyFilesystem
-                    ) =>
-                {
-                    return Err(HubError::Cache { path: place, source });
-                }
-                error => {
-                    let status = status(&error);
-                    if let Some(status @ (401 | 403)) = status {
-                        return Err(self.denied(kind, name, status));
-                    }
-                    // The part that is there is the whole, or longer.
-                    let is_full = status == Some(416) || matches!(error, ApiError::InvalidResume);
-                    if is_full
-                        && !is_fresh
-                        && let Some(etag) = &info.etag
-                    {
-                        let part = in_cache.blob_path(etag).with_extension("part");
-                        let _ = std::fs::remove_file(part);
-                        is_fresh = true;
-                        continue;
-                    }
-                    let is_transient = matches!(status, None | Some(408 | 429 | 500..=599));
-                    // As long as data arrive, it continues.
-                    if received.load(Ordering::Relaxed) > 0 {
-                        attempt = 1;
-                    }
-                    if !is_transient || attempt >= ATTEMPTS {
-                        return Err(self.unreachable(name, format!("`{file}`: {error}")));
-                    }
-                }
-            }
-            self.pause(attempt);
-            attempt += 1;
-        }
+        let part = info.etag.as_deref().map(|etag| in_cache.blob_path(etag).with_extension("part"));
+        let download = Download {
+            hub: self,
+            kind,
+            name,
+            file,
+            info,
+            place,
+            part,
+            attempt: 1,
+            has_waited: false,
+            is_fresh: false,
+        };
+        download.run(&self.api.0.repo(repo.clone()), notice)
     }
 
     /// Keeps the commit of a branch or tag, as other programs do, for times without a network.
@@ -455,6 +393,108 @@ impl Contents {
     fn problems(&self, part: Option<&str>) -> Result<ProblemFiles, String> {
         problem_files(&self.names(), part, self.is_whole)
     }
+}
+
+/// A file on its way into the cache.
+struct Download<'a> {
+    hub: &'a Hub,
+    kind: Kind,
+    name: &'a HubName,
+    file: &'a str,
+    info: &'a FileInfo,
+    /// Where it will be, and where the part is that has arrived.
+    place: PathBuf,
+    part: Option<PathBuf>,
+    /// Number of the attempt, among those in which nothing arrived.
+    attempt: u32,
+    /// Whether it has waited for another process.
+    has_waited: bool,
+    /// Whether it began again from nothing.
+    is_fresh: bool,
+}
+
+impl Download<'_> {
+    fn run(mut self, api: &ApiRepo, notice: &mut dyn FnMut(&str)) -> Result<PathBuf, HubError> {
+        loop {
+            let bar = Bar::new();
+            let received = Arc::clone(&bar.received);
+            match api.download_with_progress(self.file, bar) {
+                Ok(path) => {
+                    let Err(reason) = cache::check(&path, self.info) else { return Ok(path) };
+                    cache::remove(&path);
+                    if std::mem::replace(&mut self.is_fresh, true) {
+                        let (repo, file) = (self.name.repo().to_owned(), self.file.to_owned());
+                        return Err(HubError::Damaged { repo, file, reason });
+                    }
+                }
+                // After some seconds each time.
+                Err(ApiError::LockAcquisition(lock)) => {
+                    if self.place.exists() {
+                        return Ok(self.place);
+                    }
+                    self.wait_for(lock, notice)?;
+                }
+                Err(ApiError::IoError(source)) if is_refused(&source) => {
+                    return Err(HubError::Cache { path: self.place, source });
+                }
+                Err(error) => self.recover(&error, received.load(Ordering::Relaxed) > 0)?,
+            }
+        }
+    }
+
+    /// Says once that another process has the lock.
+    fn wait_for(&mut self, lock: PathBuf, notice: &mut dyn FnMut(&str)) -> Result<(), HubError> {
+        if std::mem::replace(&mut self.has_waited, true) {
+            return Ok(());
+        }
+        // A file system without locks refuses every one, whoever has it.
+        let tried = File::open(&lock).map(|file| file.try_lock());
+        if let Ok(Err(TryLockError::Error(source))) = tried {
+            return Err(HubError::Cache { path: lock, source });
+        }
+        notice(&format!("waiting for another process that fetches {}", self.file));
+        Ok(())
+    }
+
+    /// Prepares another attempt, unless none can help.
+    fn recover(&mut self, error: &ApiError, has_arrived: bool) -> Result<(), HubError> {
+        let status = status(error);
+        if let Some(status @ (401 | 403)) = status {
+            return Err(self.hub.denied(self.kind, self.name, status));
+        }
+        // The part that is there is the whole, or longer.
+        let is_full = status == Some(416) || matches!(error, ApiError::InvalidResume);
+        if is_full
+            && !self.is_fresh
+            && let Some(part) = &self.part
+        {
+            let _ = std::fs::remove_file(part);
+            self.is_fresh = true;
+            return Ok(());
+        }
+        let is_transient = matches!(status, None | Some(408 | 429 | 500..=599));
+        // As long as data arrive, it continues.
+        if has_arrived {
+            self.attempt = 1;
+        }
+        if !is_transient || self.attempt >= ATTEMPTS {
+            return Err(self.hub.unreachable(self.name, format!("`{}`: {error}", self.file)));
+        }
+        self.hub.pause(self.attempt);
+        self.attempt += 1;
+        Ok(())
+    }
+}
+
+/// Whether the file system refuses, now and later.
+fn is_refused(error: &std::io::Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::StorageFull
+            | ErrorKind::QuotaExceeded
+            | ErrorKind::PermissionDenied
+            | ErrorKind::ReadOnlyFilesystem
+    )
 }
 
 /// A repository at a revision.

@@ -14,19 +14,19 @@ const LARGE: u64 = 500_000_000;
 
 /// Shows how far the loading of a large model has come, on a terminal.
 #[derive(Debug, Default)]
-pub struct LoadBar {
+pub(crate) struct LoadBar {
     done: Arc<AtomicU64>,
     live: Mutex<Option<Live>>,
 }
 
 impl LoadBar {
     /// A display that appears when there is something to show.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::default()
     }
 
     /// So much was read.
-    pub fn set(&self, progress: LoadProgress) {
+    pub(crate) fn set(&self, progress: LoadProgress) {
         let LoadProgress { done, total } = progress;
         self.done.store(done, Ordering::Relaxed);
         let mut live = self.live.lock().unwrap_or_else(PoisonError::into_inner);

@@ -16,12 +16,12 @@ use hint_rollout::run::Activity;
 use serde_json::{Map, Value, json};
 
 use self::frame::Frame;
-pub use self::load::LoadBar;
+pub(crate) use self::load::LoadBar;
 use crate::terminal::live::{self, Live};
 
 /// Display of a run.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Args)]
-pub struct Output {
+pub(crate) struct Output {
     /// Print warnings and errors alone: neither progress nor the tables at the end, which `summary.json` holds.
     #[arg(long)]
     pub quiet: bool,
@@ -52,7 +52,7 @@ impl Output {
 
 /// Shows the progress of a run and its verdict; ends the run when `stop` is set.
 #[derive(Debug)]
-pub struct Progress {
+pub(crate) struct Progress {
     frame: Arc<Mutex<Frame>>,
     is_live: bool,
     /// From the first phase on.
@@ -68,7 +68,7 @@ pub struct Progress {
 impl Progress {
     /// A display of the run `name`. `history` has the steps of earlier sessions, and `activity` counts the
     /// run's work.
-    pub fn new(
+    pub(crate) fn new(
         name: &str,
         config: GrpoConfig,
         history: History,

@@ -4,7 +4,7 @@ use super::{Family, STATES, Strategy};
 
 /// `Dial 37: gain 4 fold 3.` Up adds, down subtracts, jump adds ten times the amount, all modulo 100.
 #[derive(Debug, Clone, Copy)]
-pub struct Chains;
+pub(super) struct Chains;
 
 impl Family for Chains {
     fn name(&self) -> &'static str {

@@ -19,12 +19,12 @@
 //! its strategy. The direct one adds verbs and the state after the first step. The first two reveal no state. The
 //! reference solution is written as equations, which the small model seldom writes without help.
 
-pub mod chains;
-pub mod model;
+mod chains;
+pub(crate) mod model;
 pub mod pretrain;
 mod task;
 mod verb;
-pub mod walks;
+mod walks;
 pub mod write;
 
 use std::collections::HashSet;
@@ -34,20 +34,20 @@ use anyhow::{Result, ensure};
 use hint_rollout::{Problem, Seed};
 use serde_json::json;
 
-pub use self::task::{Degree, Step, Style, Task};
-pub use self::verb::{EASY, HARD, Strategy, Verb};
+pub(crate) use self::task::{Degree, Style, Task};
+pub(crate) use self::verb::{EASY, HARD, Strategy, Verb};
 
 /// Levels of difficulty: the number of steps of a problem.
-pub const LEVELS: RangeInclusive<usize> = 1..=5;
+pub(crate) const LEVELS: RangeInclusive<usize> = 1..=5;
 
 /// Number of states of every family.
-pub const STATES: u8 = 100;
+pub(crate) const STATES: u8 = 100;
 
 /// Problems to train on.
 const TRAIN_PROBLEMS: usize = 4096;
 
 /// A kind of problem: its states, and how the strategies change them.
-pub trait Family: Sync {
+pub(crate) trait Family: Sync {
     /// The name that `--problems` takes.
     fn name(&self) -> &'static str;
 
@@ -65,10 +65,10 @@ pub trait Family: Sync {
 }
 
 /// Every family; the first is the one to train on.
-pub const FAMILIES: [&dyn Family; 2] = [&chains::Chains, &walks::Walks];
+pub(crate) const FAMILIES: [&dyn Family; 2] = [&chains::Chains, &walks::Walks];
 
 /// The family with this name.
-pub fn family(name: &str) -> Option<&'static dyn Family> {
+pub(crate) fn family(name: &str) -> Option<&'static dyn Family> {
     FAMILIES.into_iter().find(|family| family.name() == name)
 }
 
@@ -81,7 +81,11 @@ const MOST_MISSES: usize = 100_000;
 /// # Errors
 ///
 /// A level that has fewer problems: the first one has about 4,700 to train on, and 670 held-out ones.
-pub fn problems(family: &'static dyn Family, held_out: bool, count: usize) -> Result<Vec<Problem>> {
+pub(crate) fn problems(
+    family: &'static dyn Family,
+    held_out: bool,
+    count: usize,
+) -> Result<Vec<Problem>> {
     let split = if held_out { "held-out" } else { "train" };
     let seed = Seed::new(0).named(family.name()).named(split);
     let (mut problems, mut seen, mut misses) = (Vec::new(), HashSet::new(), 0);
@@ -119,7 +123,10 @@ pub fn problems(family: &'static dyn Family, held_out: bool, count: usize) -> Re
 /// # Errors
 ///
 /// As [`problems`].
-pub fn split(family: &'static dyn Family, held_out: usize) -> Result<(Vec<Problem>, Vec<Problem>)> {
+pub(crate) fn split(
+    family: &'static dyn Family,
+    held_out: usize,
+) -> Result<(Vec<Problem>, Vec<Problem>)> {
     Ok((problems(family, false, TRAIN_PROBLEMS)?, problems(family, true, held_out)?))
 }
 

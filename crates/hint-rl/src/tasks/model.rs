@@ -8,7 +8,7 @@ use super::{EASY, FAMILIES, HARD, STATES, Strategy};
 use crate::tiny::vocabulary;
 
 /// The checkpoint in the repository that the program was built from.
-pub fn model() -> PathBuf {
+pub(crate) fn model() -> PathBuf {
     let built = Path::new(env!("CARGO_MANIFEST_DIR")).join("tiny-tasks");
     if built.exists() { built } else { PathBuf::from("examples/tiny-tasks") }
 }
@@ -18,7 +18,7 @@ pub fn model() -> PathBuf {
 /// # Errors
 ///
 /// As [`vocabulary::tokenizer`].
-pub fn tokenizer() -> Result<Tokenizer, PolicyError> {
+pub(crate) fn tokenizer() -> Result<Tokenizer, PolicyError> {
     let mut words =
         ["Q:", "\nHint:", "\nA:", " \\boxed{", " It", " Go", " First"].map(String::from).to_vec();
     let word = |word: &str| format!(" {word}");
@@ -35,7 +35,7 @@ pub fn tokenizer() -> Result<Tokenizer, PolicyError> {
 }
 
 /// Whether this is the tokenizer of the model: in its folder, and in every checkpoint that was trained from it.
-pub fn is_own(other: &Tokenizer) -> bool {
+pub(crate) fn is_own(other: &Tokenizer) -> bool {
     let text = "Q: Dial 37: gain 4 warp 3.\nHint: It rises, leaps.\nA: gain up 4 41 \\boxed{71}";
     let same = |own: Tokenizer| {
         let ids = own.encode(text).ok().zip(other.encode(text).ok());

@@ -6,7 +6,7 @@ use super::{Family, STATES, Strategy, Verb};
 
 /// One step of a problem.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Step {
+pub(crate) struct Step {
     /// Asks for a strategy.
     pub verb: Verb,
     /// From 1 to 9.
@@ -15,7 +15,7 @@ pub struct Step {
 
 /// Degree of a hint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Degree {
+pub(crate) enum Degree {
     /// The effect of each step.
     Abstract,
     /// The strategy of each step.
@@ -25,11 +25,8 @@ pub enum Degree {
 }
 
 impl Degree {
-    /// All of them, the most abstract first.
-    pub const ALL: [Self; 3] = [Self::Abstract, Self::Medium, Self::Direct];
-
     /// Its column in a file of problems, as HINT's data has it.
-    pub const fn column(self) -> &'static str {
+    pub(crate) const fn column(self) -> &'static str {
         match self {
             Self::Abstract => "abstract_hint",
             Self::Medium => "medium_hint",
@@ -40,7 +37,7 @@ impl Degree {
 
 /// Form of a completion.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Style {
+pub(crate) enum Style {
     /// ` gain up 4 41 \boxed{41}`: the small model's own form.
     Named,
     /// ` 37+4=41. \boxed{41}`: how reference solutions are written.
@@ -49,7 +46,7 @@ pub enum Style {
 
 /// One problem: a start and some steps.
 #[derive(Clone)]
-pub struct Task {
+pub(crate) struct Task {
     family: &'static dyn Family,
     start: u8,
     steps: Vec<Step>,
@@ -63,7 +60,12 @@ impl std::fmt::Debug for Task {
 
 impl Task {
     /// A problem of `level` steps with different verbs of `pool`. `seed` decides all of it.
-    pub fn draw(family: &'static dyn Family, level: usize, pool: &[Verb], seed: Seed) -> Self {
+    pub(crate) fn draw(
+        family: &'static dyn Family,
+        level: usize,
+        pool: &[Verb],
+        seed: Seed,
+    ) -> Self {
         let order = seed.named("verbs").permutation(pool.len());
         let amounts = seed.named("amounts");
         let steps = order.into_iter().take(level).zip(0_u64..);
@@ -73,34 +75,29 @@ impl Task {
     }
 
     /// Its family.
-    pub fn family(&self) -> &'static dyn Family {
+    pub(crate) fn family(&self) -> &'static dyn Family {
         self.family
     }
 
-    /// Its steps.
-    pub fn steps(&self) -> &[Step] {
-        &self.steps
-    }
-
     /// Its level.
-    pub fn level(&self) -> usize {
+    pub(crate) fn level(&self) -> usize {
         self.steps.len()
     }
 
     /// Whether it belongs to the eighth that is never trained on, neither by `pretrain-tasks` nor by `train`.
-    pub fn is_held_out(&self) -> bool {
+    pub(crate) fn is_held_out(&self) -> bool {
         crc32fast::hash(self.question().as_bytes()).is_multiple_of(8)
     }
 
     /// `Dial 37: gain 4 fold 3.`
-    pub fn question(&self) -> String {
+    pub(crate) fn question(&self) -> String {
         let step = |step: &Step| format!(" {} {}", step.verb.word, step.amount);
         let steps = self.steps.iter().map(step).collect::<String>();
         format!("{} {}:{steps}.", self.family.thing(), self.family.show(self.start))
     }
 
     /// The strategies that the verbs ask for.
-    pub fn strategies(&self) -> Vec<Strategy> {
+    pub(crate) fn strategies(&self) -> Vec<Strategy> {
         self.steps.iter().map(|step| step.verb.strategy).collect()
     }
 
@@ -131,13 +128,13 @@ impl Task {
     }
 
     /// The state in the end.
-    pub fn answer(&self) -> String {
+    pub(crate) fn answer(&self) -> String {
         let states = self.states(&self.strategies());
         self.family.show(states[states.len() - 1])
     }
 
     /// The completion that carries out these strategies.
-    pub fn worked(&self, style: Style, strategies: &[Strategy]) -> String {
+    pub(crate) fn worked(&self, style: Style, strategies: &[Strategy]) -> String {
         let states = self.states(strategies);
         let steps = self.steps.iter().zip(strategies).zip(states.windows(2));
         let step = |((step, strategy), states): ((&Step, &Strategy), &[u8])| match style {
@@ -159,7 +156,7 @@ impl Task {
     }
 
     /// The hint that names these strategies.
-    pub fn hint(&self, degree: Degree, strategies: &[Strategy]) -> String {
+    pub(crate) fn hint(&self, degree: Degree, strategies: &[Strategy]) -> String {
         let listed = |text: &dyn Fn(&Step, Strategy) -> String| {
             let steps = self.steps.iter().zip(strategies);
             steps.map(|(step, strategy)| text(step, *strategy)).collect::<Vec<_>>().join(", ")

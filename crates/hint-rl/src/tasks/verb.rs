@@ -2,7 +2,7 @@
 
 /// Execution of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Strategy {
+pub(crate) enum Strategy {
     /// Forward by the amount.
     Up,
     /// Back by the amount.
@@ -13,10 +13,10 @@ pub enum Strategy {
 
 impl Strategy {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Up, Self::Down, Self::Jump];
+    pub(crate) const ALL: [Self; 3] = [Self::Up, Self::Down, Self::Jump];
 
     /// Its name, in completions and in hints of the medium and direct degree.
-    pub const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Up => "up",
             Self::Down => "down",
@@ -25,7 +25,7 @@ impl Strategy {
     }
 
     /// Its effect, in abstract hints.
-    pub const fn effect(self) -> &'static str {
+    pub(crate) const fn effect(self) -> &'static str {
         match self {
             Self::Up => "rises",
             Self::Down => "falls",
@@ -36,7 +36,7 @@ impl Strategy {
 
 /// The word of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Verb {
+pub(crate) struct Verb {
     /// The word.
     pub word: &'static str,
     /// The strategy that it asks for.
@@ -48,7 +48,7 @@ const fn verb(word: &'static str, strategy: Strategy) -> Verb {
 }
 
 /// The verbs of levels 1 and 2.
-pub const EASY: [Verb; 6] = [
+pub(crate) const EASY: [Verb; 6] = [
     verb("gain", Strategy::Up),
     verb("find", Strategy::Up),
     verb("drop", Strategy::Down),
@@ -58,7 +58,7 @@ pub const EASY: [Verb; 6] = [
 ];
 
 /// The verbs of levels 3 to 5.
-pub const HARD: [Verb; 6] = [
+pub(crate) const HARD: [Verb; 6] = [
     verb("earn", Strategy::Up),
     verb("lift", Strategy::Up),
     verb("spend", Strategy::Down),

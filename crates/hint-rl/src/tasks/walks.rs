@@ -4,7 +4,7 @@ use super::{Family, Strategy};
 
 /// `Board d4: gain 4 fold 3.` Up and down change the row, jump changes the column.
 #[derive(Debug, Clone, Copy)]
-pub struct Walks;
+pub(super) struct Walks;
 
 impl Family for Walks {
     fn name(&self) -> &'static str {

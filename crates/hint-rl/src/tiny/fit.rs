@@ -17,7 +17,7 @@ use tch::{Device, Kind};
 use super::vocabulary::EOS;
 
 /// The tokens of a prompt and of its completion.
-pub type Row = (Vec<u32>, Vec<u32>);
+pub(crate) type Row = (Vec<u32>, Vec<u32>);
 
 /// Options of training a small model from random weights.
 #[derive(Debug, Args)]

@@ -1,9 +1,9 @@
 //! The embedded default: a small model that comes with the repository, and its task.
 
-pub mod fit;
+pub(crate) mod fit;
 pub mod pretrain;
 pub mod swaps;
-pub mod vocabulary;
+pub(crate) mod vocabulary;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,13 +13,16 @@ use hint_rollout::TextFormat;
 use hint_rollout::prompt::HintTemplate;
 
 /// The checkpoint in the repository that the program was built from.
-pub fn tiny_model() -> PathBuf {
+pub(crate) fn tiny_model() -> PathBuf {
     let built = Path::new(env!("CARGO_MANIFEST_DIR")).join("tiny");
     if built.exists() { built } else { PathBuf::from("examples/tiny") }
 }
 
 /// Form in which the tiny model saw problems and hints.
-pub fn tiny_format(tokenizer: impl Into<Arc<Tokenizer>>, stop_tokens: Vec<u32>) -> TextFormat {
+pub(crate) fn tiny_format(
+    tokenizer: impl Into<Arc<Tokenizer>>,
+    stop_tokens: Vec<u32>,
+) -> TextFormat {
     let template = HintTemplate { introduction: swaps::HINT_INTRODUCTION.to_owned() };
     let (prefix, suffix) = swaps::FRAME;
     let format = TextFormat::new(tokenizer.into(), stop_tokens);
@@ -27,7 +30,7 @@ pub fn tiny_format(tokenizer: impl Into<Arc<Tokenizer>>, stop_tokens: Vec<u32>) 
 }
 
 /// Whether this is the tokenizer of the tiny model: in its folder, and in every checkpoint that was trained from it.
-pub fn is_tiny(tokenizer: &Tokenizer) -> bool {
+pub(crate) fn is_tiny(tokenizer: &Tokenizer) -> bool {
     let (prefix, suffix) = swaps::FRAME;
     let text = format!("{prefix}Row ABCDE. Swaps 1:AC 2:BD.{suffix} \\boxed{{CDABE}}");
     let same = |tiny: Tokenizer| {

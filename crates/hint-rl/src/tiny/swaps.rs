@@ -12,17 +12,17 @@ use hint_rollout::{Problem, Seed};
 use super::vocabulary;
 
 /// Text before and after the question (and hint).
-pub const FRAME: (&str, &str) = ("Q: ", "\nA:");
+pub(crate) const FRAME: (&str, &str) = ("Q: ", "\nA:");
 
 /// Text between question and hint.
-pub const HINT_INTRODUCTION: &str = "\nHint: ";
+pub(crate) const HINT_INTRODUCTION: &str = "\nHint: ";
 
 /// The Meta-Hints, as good as each other.
-pub const HINTS: [&str; 3] =
+pub(crate) const HINTS: [&str; 3] =
     ["Write the row after each swap.", "Go one swap at a time.", "Keep track of every swap."];
 
 /// Levels that training and held-out problems have.
-pub const LEVELS: std::ops::RangeInclusive<usize> = 4..=6;
+pub(crate) const LEVELS: std::ops::RangeInclusive<usize> = 4..=6;
 
 /// Problems to train on.
 const TRAIN_PROBLEMS: usize = 4096;
@@ -31,14 +31,14 @@ const LETTERS: [char; 5] = ['A', 'B', 'C', 'D', 'E'];
 
 /// One problem in the making.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Swaps {
+pub(crate) struct Swaps {
     start: [char; 5],
     swaps: Vec<(char, char)>,
 }
 
 impl Swaps {
     /// A problem of `level` swaps, none of which undoes the one before. `seed` decides all of it.
-    pub fn draw(level: usize, seed: Seed) -> Self {
+    pub(crate) fn draw(level: usize, seed: Seed) -> Self {
         let mut numbers = Numbers { seed, next: 0 };
         let mut start = LETTERS;
         for index in (1..start.len()).rev() {
@@ -58,7 +58,7 @@ impl Swaps {
     }
 
     /// Like [`Swaps::draw`], but only problems that are, or are not, in the held-out eighth of all.
-    pub fn draw_from(level: usize, held_out: bool, seed: Seed) -> Self {
+    pub(crate) fn draw_from(level: usize, held_out: bool, seed: Seed) -> Self {
         let mut attempt = 0;
         loop {
             let swaps = Self::draw(level, seed.child(attempt));
@@ -71,12 +71,12 @@ impl Swaps {
 
     /// Whether the problem belongs to the eighth that is never trained on, neither by
     /// `pretrain-tiny` nor by `train`.
-    pub fn is_held_out(&self) -> bool {
+    pub(crate) fn is_held_out(&self) -> bool {
         crc32fast::hash(self.question().as_bytes()).is_multiple_of(8)
     }
 
     /// `Row BAEDC. Swaps 1:DC 2:DE.`
-    pub fn question(&self) -> String {
+    pub(crate) fn question(&self) -> String {
         let start = self.start.iter().collect::<String>();
         let swaps = (1..).zip(&self.swaps);
         let swaps = swaps.map(|(number, (first, second))| format!(" {number}:{first}{second}"));
@@ -100,17 +100,17 @@ impl Swaps {
     }
 
     /// The row in the end.
-    pub fn answer(&self) -> String {
+    pub(crate) fn answer(&self) -> String {
         self.rows().pop().unwrap_or_else(|| self.start.iter().collect())
     }
 
     /// The completion that answers at once: ` \boxed{DBECA}`.
-    pub fn direct(&self) -> String {
+    pub(crate) fn direct(&self) -> String {
         format!(" \\boxed{{{}}}", self.answer())
     }
 
     /// The completion that works step by step: ` 1:BAECD 2:BADCE \boxed{BADCE}`.
-    pub fn worked(&self) -> String {
+    pub(crate) fn worked(&self) -> String {
         let rows = (1..).zip(self.rows()).map(|(number, row)| format!(" {number}:{row}"));
         rows.collect::<String>() + &self.direct()
     }
@@ -162,7 +162,7 @@ fn words() -> Vec<String> {
 /// # Errors
 ///
 /// As [`vocabulary::tokenizer`].
-pub fn tokenizer() -> Result<Tokenizer, PolicyError> {
+pub(crate) fn tokenizer() -> Result<Tokenizer, PolicyError> {
     vocabulary::tokenizer(words())
 }
 

@@ -4,14 +4,14 @@ use hint_policy::{PolicyError, Tokenizer};
 use serde_json::json;
 
 /// Id of the token that ends a completion.
-pub const EOS: u32 = 0;
+pub(crate) const EOS: u32 = 0;
 
 /// A tokenizer of `<eos>`, `words` with the space or line break before them, and the printable ASCII characters.
 ///
 /// # Errors
 ///
 /// None in practice; building a tokenizer can fail.
-pub fn tokenizer(words: Vec<String>) -> Result<Tokenizer, PolicyError> {
+pub(crate) fn tokenizer(words: Vec<String>) -> Result<Tokenizer, PolicyError> {
     let characters = std::iter::once('\n').chain(' '..='~').map(String::from);
     let mut vocabulary = serde_json::Map::new();
     let mut added = Vec::new();

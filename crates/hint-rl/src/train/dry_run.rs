@@ -54,8 +54,11 @@ pub(crate) fn dry_run(
     config.rollout.sampling.banned_tokens.extend(config.model.banned_ids(&model.tokenizer)?);
     let device = model.report.device;
 
-    let demonstrations =
-        if is_supervised { workload.demonstrations(&model, &config.verifier)? } else { Vec::new() };
+    let demonstrations = if is_supervised {
+        model.demonstrations(&workload.train, &config.verifier)?
+    } else {
+        Vec::new()
+    };
     let lengths = Lengths::new(&workload, &model, &config, &demonstrations)?;
     say.line("lengths", &lengths.to_string());
     let optimizer = config.optimizer.build(model.policy.lock().parameters())?;
@@ -77,24 +80,37 @@ pub(crate) fn dry_run(
     } else {
         policy_gradient_step(parts, local(settings, &model), &model, &workload)?
     };
-    let value = |name| report.metrics.get(name);
-    if let Some(length) = value(metrics::COMPLETIONS_MEAN_LENGTH) {
-        let rate = value(metrics::ROLLOUT_PASS_RATE).unwrap_or(0.0);
-        let verdicts = report.metrics.iter().filter_map(|(name, share)| {
-            Some(format!("{} {share:.2}", metrics::which(metrics::VERDICT, name)?))
-        });
-        let verdicts = verdicts.collect::<Vec<_>>().join(", ");
-        let hinted = value(metrics::HINT_PASS_RATE);
-        let hinted = hinted.map_or_else(String::new, |rate| format!(", with a hint {rate:.2}"));
-        let seconds = report.timings.rollout.as_secs_f64();
-        say.line(
-            "rollout",
-            &format!(
-                "pass rate {rate:.2}{hinted}; {length:.0} tokens a completion, {seconds:.1} s"
-            ),
-        );
-        say.line("rewards", &format!("verdicts: {verdicts}"));
+    say_rollout(&report, &say);
+    say_update(&report, is_supervised, &say)?;
+    if let Some(peak) = peak_memory_on(device)() {
+        say.line("memory", &format!("{:<16} {:>11}", "peak so far", mebibytes(peak)));
     }
+    say.line("done", "nothing was trained, nothing was written");
+    Ok(())
+}
+
+/// Prints the completions of the step, unless it sampled none.
+fn say_rollout(report: &StepReport, say: &Say<impl Fn(&str)>) {
+    let value = |name| report.metrics.get(name);
+    let Some(length) = value(metrics::COMPLETIONS_MEAN_LENGTH) else { return };
+    let rate = value(metrics::ROLLOUT_PASS_RATE).unwrap_or(0.0);
+    let verdicts = report.metrics.iter().filter_map(|(name, share)| {
+        Some(format!("{} {share:.2}", metrics::which(metrics::VERDICT, name)?))
+    });
+    let verdicts = verdicts.collect::<Vec<_>>().join(", ");
+    let hinted = value(metrics::HINT_PASS_RATE);
+    let hinted = hinted.map_or_else(String::new, |rate| format!(", with a hint {rate:.2}"));
+    let seconds = report.timings.rollout.as_secs_f64();
+    say.line(
+        "rollout",
+        &format!("pass rate {rate:.2}{hinted}; {length:.0} tokens a completion, {seconds:.1} s"),
+    );
+    say.line("rewards", &format!("verdicts: {verdicts}"));
+}
+
+/// Prints the gradient of the step, and the tokens of its largest micro-batch.
+fn say_update(report: &StepReport, is_supervised: bool, say: &Say<impl Fn(&str)>) -> Result<()> {
+    let value = |name| report.metrics.get(name);
     let mut found = Vec::new();
     if is_supervised {
         let loss = value(metrics::LOSS).context("the step had no loss")?;
@@ -110,10 +126,6 @@ pub(crate) fn dry_run(
     found.push(format!("gradient norm {norm:.3e}"));
     found.push(format!("at most {tokens:.0} tokens at a time, {seconds:.1} s"));
     say.line("update", &found.join(", "));
-    if let Some(peak) = peak_memory_on(device)() {
-        say.line("memory", &format!("{:<16} {:>11}", "peak so far", mebibytes(peak)));
-    }
-    say.line("done", "nothing was trained, nothing was written");
     Ok(())
 }
 
@@ -164,7 +176,7 @@ fn policy_gradient_step<S: Fn(&str) + Clone + Send + 'static>(
     workload: &Workload,
 ) -> Result<StepReport> {
     let Parts { config, optimizer, say } = parts;
-    let run = workload.parts(model, engine);
+    let run = model.parts(engine);
     let watch = Watch::new(say.clone(), config.rollout.sampling.max_completion_len);
     let mut builder = Trainer::from_config(config.clone(), run)?
         .optimizer(optimizer)

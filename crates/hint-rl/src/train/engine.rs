@@ -67,7 +67,7 @@ impl WeightSource for Initial<'_> {
 }
 
 /// Reports servers that fail and come back to a person.
-pub fn report_server(event: &VllmEvent<'_>) {
+pub(crate) fn report_server(event: &VllmEvent<'_>) {
     match event {
         VllmEvent::ServerDown { server, error, requests } => {
             note!("{server} is down, {requests} requests go to the others: {error}");

@@ -42,11 +42,11 @@ use tch::Device;
 
 use self::dry_run::dry_run;
 use self::engine::engine;
-pub use self::engine::report_server;
+pub(crate) use self::engine::report_server;
 use self::lock::RunLock;
 pub use self::options::Options;
 pub(crate) use self::settings::SETTINGS;
-pub use self::settings::{Method, MethodKind, Settings};
+pub(crate) use self::settings::{Method, MethodKind, Settings};
 use self::summary::{RunSummary, Summary};
 use crate::process::{catch_signals, keep_freed_memory, peak_memory_on, set_threads};
 use crate::progress::Progress;
@@ -186,7 +186,7 @@ fn train_methods(
 #[derive(Debug)]
 pub struct Job<'a> {
     /// The method.
-    pub method: &'a Method,
+    method: &'a Method,
     /// Its configuration. The only difference between GRPO and HINT is in it.
     pub config: GrpoConfig,
     /// Model and problems.
@@ -314,7 +314,7 @@ impl Job<'_> {
 
 fn policy_gradient(job: &mut Job<'_>) -> Result<Outcome> {
     let model = job.model()?;
-    let parts = job.workload.parts(&model, job.engine(&model)?);
+    let parts = model.parts(job.engine(&model)?);
     let mut builder = job.open(Trainer::from_config(job.config.clone(), parts)?)?;
     if job.config.loss.needs_reference() {
         builder = builder.reference(job.workload.reference(model.base.clone())?);
@@ -335,8 +335,8 @@ fn policy_gradient(job: &mut Job<'_>) -> Result<Outcome> {
 
 fn supervised(job: &mut Job<'_>) -> Result<Outcome> {
     let model = job.model()?;
-    let demonstrations = job.workload.demonstrations(&model, &job.config.verifier)?;
-    let collector = job.workload.collector(&model, job.engine(&model)?, &job.config)?;
+    let demonstrations = model.demonstrations(&job.workload.train, &job.config.verifier)?;
+    let collector = model.collector(job.engine(&model)?, &job.config)?;
     let builder = SupervisedTrainer::builder(model.policy, job.config.clone());
     let mut trainer = job.open(builder.evaluator(collector))?.build()?;
     // As above.

@@ -26,86 +26,86 @@ pub struct Options {
     /// (docs/methods.md) run on the model, data, optimizer, steps and sampling of this configuration. The default is
     /// `grpo` and `hint`, or `grpo` and the file of --config.
     #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
-    pub method: Vec<String>,
+    pub(crate) method: Vec<String>,
 
     /// `tiny` or `tiny-tasks` (in the repository), `smollm2` (fetched once), a folder in Hugging Face format, or a GGUF
     /// file. `owner/name[@revision]` is on the Hugging Face Hub.
     #[arg(long, default_value = "tiny")]
-    pub model: String,
+    pub(crate) model: String,
 
     /// `swaps`, `chains` or `walks` (made up on the spot), or `gsm-symbolic` or `champ` (from `hint-prepare`). Or a
     /// file or folder of problems in JSON, CSV or Parquet. `owner/name[@revision][:split]` is on the Hugging Face
     /// Hub. Several are mixed, each with an optional weight [default: `swaps` with the tiny model, `chains` with
     /// `tiny-tasks`, else `gsm-symbolic`].
     #[arg(long, value_name = "NAME|FILE[=WEIGHT]")]
-    pub problems: Vec<String>,
+    pub(crate) problems: Vec<String>,
 
     /// The column of the problems that holds the `question`, `answer`, `hint`, `solution`, `level` or
     /// `id`, where its name is unusual. It may be a path with dots, and given several times.
     #[arg(long, value_name = "FIELD=COLUMN")]
-    pub column: Vec<String>,
+    pub(crate) column: Vec<String>,
 
     /// Steps of each run, in place of the configuration's.
     #[arg(long)]
-    pub steps: Option<u64>,
+    pub(crate) steps: Option<u64>,
 
     /// Seed of each run, in place of the configuration's; below 2⁶³, the largest number of TOML.
     #[arg(long, value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64))]
-    pub seed: Option<u64>,
+    pub(crate) seed: Option<u64>,
 
     /// `cpu`, `cuda`, `cuda:N`, or `auto` for the first GPU if there is one.
     #[arg(long, default_value = "auto")]
-    pub device: DeviceChoice,
+    pub(crate) device: DeviceChoice,
 
     /// Number format of the forward and backward passes [default: bf16 on a GPU, f32 on a CPU]. Weights and moments
     /// are f32 either way.
     #[arg(long, value_enum)]
-    pub compute: Option<Compute>,
+    pub(crate) compute: Option<Compute>,
 
     /// Train low-rank adapters in place of the weights: `rank=16,alpha=32,dropout=0.05,
     /// targets=q_proj+v_proj`, all of it optional. Checkpoints hold the adapters, in PEFT's format.
     #[arg(long, value_name = "KEY=VALUE,...", num_args = 0..=1, default_missing_value = "")]
-    pub lora: Option<String>,
+    pub(crate) lora: Option<String>,
 
     /// Choices that override the model's files.
     #[command(flatten)]
-    pub prompt: PromptOptions,
+    pub(crate) prompt: PromptOptions,
 
     /// Keep only the inputs of transformer blocks for the backward pass. It takes less memory and a
     /// second forward pass, with the same bits on a CPU.
     #[arg(long)]
-    pub gradient_checkpointing: bool,
+    pub(crate) gradient_checkpointing: bool,
 
     /// CPU threads [default: 1 with the tiny model, else as many cores as the process may use]. Results
     /// on a CPU are the same bytes for the same number.
     #[arg(long, value_parser = threads)]
-    pub threads: Option<i32>,
+    pub(crate) threads: Option<i32>,
 
     /// Most completions that are decoded at a time [default: 256]. Fewer take less memory and more time.
     #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
-    pub max_batch: Option<usize>,
+    pub(crate) max_batch: Option<usize>,
 
     /// Hyper-parameters in TOML, in place of the model's preset in `examples/configs`.
     #[arg(long, value_name = "FILE.toml")]
-    pub config: Option<PathBuf>,
+    pub(crate) config: Option<PathBuf>,
 
     /// Sets one key of the configuration, such as `run.steps=200`; may be given several times.
     #[arg(long, value_name = "KEY=VALUE")]
-    pub set: Vec<String>,
+    pub(crate) set: Vec<String>,
 
     /// Sample with the vLLM server at this address, which serves the model as `policy` (docs/vllm.md);
     /// may be given several times.
     #[arg(long, value_name = "URL")]
-    pub vllm: Vec<String>,
+    pub(crate) vllm: Vec<String>,
 
     /// Most problems to evaluate on, before and after; `evaluation.max_problems` of the configuration.
     #[arg(long)]
-    pub held_out: Option<usize>,
+    pub(crate) held_out: Option<usize>,
 
     /// Folder for metrics, checkpoints and `summary.json` [default: the next free folder in
     /// `runs`].
     #[arg(long, value_name = "DIR")]
-    pub out: Option<PathBuf>,
+    pub(crate) out: Option<PathBuf>,
 
     /// Continue the run in this folder. It remembers the other options. Only these may be given again: `--steps`,
     /// `--device`, `--threads`, `--max-batch`, `--gradient-checkpointing`, `--vllm` and `--method` (one of those that
@@ -119,29 +119,29 @@ pub struct Options {
             "ban_token", "system", "instruction", "base",
         ]
     )]
-    pub resume: Option<PathBuf>,
+    pub(crate) resume: Option<PathBuf>,
 
     /// Change something of the resumed run, such as `optimizer.learning_rate=1e-6`, `run.steps=200`,
     /// `problems=FILE` or `model=PATH`; may be given several times. Checkpoints keep the history.
     #[arg(long, value_name = "KEY=VALUE", requires = "resume")]
-    pub change: Vec<String>,
+    pub(crate) change: Vec<String>,
 
     /// Go back to the checkpoint of this step; later ones are removed.
     #[arg(long, value_name = "N", requires = "resume", conflicts_with_all = ["dry_run", "print_config"])]
-    pub from_step: Option<u64>,
+    pub(crate) from_step: Option<u64>,
 
     /// Print the resolved configuration as TOML, which `--config` reads, and end.
     #[arg(long, conflicts_with = "dry_run")]
-    pub print_config: bool,
+    pub(crate) print_config: bool,
 
     /// Check configuration, model, problems and reference answers, print an estimate of the memory,
     /// sample one group, take one forward and backward pass. Train and write nothing.
     #[arg(long)]
-    pub dry_run: bool,
+    pub(crate) dry_run: bool,
 
     /// Display.
     #[command(flatten)]
-    pub output: Output,
+    pub(crate) output: Output,
 }
 
 impl Options {
@@ -150,7 +150,7 @@ impl Options {
     /// # Errors
     ///
     /// Options that do not fit together, an invalid configuration, a folder that is in use.
-    pub fn resolve(self) -> Result<Settings> {
+    pub(crate) fn resolve(self) -> Result<Settings> {
         if let Some(out) = self.resume.clone() {
             return self.resolve_resumed(out);
         }

@@ -22,7 +22,7 @@ use crate::workload::{self, Compute, Source, Workload, device, model_path};
 /// Name of the run, in its folder and in `summary.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Method {
+pub(crate) struct Method {
     /// The name.
     pub name: String,
     /// Its use of the configuration.
@@ -32,7 +32,7 @@ pub struct Method {
 /// Use of the configuration by a method.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum MethodKind {
+pub(crate) enum MethodKind {
     /// Policy gradient without hints: the configuration with its trigger set to `never`.
     Plain,
     /// Policy gradient with the plain configuration.
@@ -69,7 +69,7 @@ impl Method {
     }
 
     /// Whether it trains on demonstrations alone.
-    pub const fn is_supervised(&self) -> bool {
+    pub(crate) const fn is_supervised(&self) -> bool {
         matches!(self.kind, MethodKind::Supervised)
     }
 }
@@ -77,7 +77,7 @@ impl Method {
 /// Everything that decides a run, resolved: written to `options.json` and read back by `--resume`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Settings {
+pub(crate) struct Settings {
     /// The methods, in order.
     pub methods: Vec<Method>,
     /// As given.
@@ -203,7 +203,7 @@ impl Settings {
     /// # Errors
     ///
     /// A repository that is not there.
-    pub fn pin(&mut self) -> Result<()> {
+    pub(crate) fn pin(&mut self) -> Result<()> {
         self.model = workload::pinned(Kind::Model, &self.model)?;
         let base = &mut self.config.model.base;
         *base = workload::pinned_base(&self.model, base.as_deref())?;
@@ -232,7 +232,7 @@ impl Settings {
     /// # Errors
     ///
     /// A folder that cannot be created.
-    pub fn claim(&mut self) -> Result<()> {
+    pub(crate) fn claim(&mut self) -> Result<()> {
         if self.out.as_os_str().is_empty() {
             self.out = claim_free_folder(Path::new("runs"))?;
         }
@@ -258,7 +258,7 @@ impl Settings {
     /// # Errors
     ///
     /// A folder that cannot be written.
-    pub fn save(&self) -> Result<()> {
+    pub(crate) fn save(&self) -> Result<()> {
         if self.out.join(SETTINGS).exists() { Ok(()) } else { self.write() }
     }
 
@@ -276,7 +276,7 @@ impl Settings {
     }
 
     /// The methods to run now.
-    pub fn chosen(&self) -> impl Iterator<Item = &Method> {
+    pub(crate) fn chosen(&self) -> impl Iterator<Item = &Method> {
         let is_chosen = |name| self.only.is_empty() || self.only.contains(name);
         self.methods.iter().filter(move |method| is_chosen(&method.name))
     }
@@ -316,7 +316,7 @@ impl Settings {
     }
 
     /// The configuration of one method. The only difference between the methods.
-    pub fn config(&self, method: &Method) -> GrpoConfig {
+    pub(crate) fn config(&self, method: &Method) -> GrpoConfig {
         let mut config = self.config.clone();
         match &method.kind {
             MethodKind::Plain => config.rollout.trigger = HintTrigger::Never,
@@ -331,7 +331,7 @@ impl Settings {
     /// # Errors
     ///
     /// As [`CollectorConfig::check_hints`](hint_rollout::CollectorConfig::check_hints).
-    pub fn check_hints(&self, problems: &dyn Problems) -> Result<()> {
+    pub(crate) fn check_hints(&self, problems: &dyn Problems) -> Result<()> {
         for method in self.chosen().filter(|method| !method.is_supervised()) {
             let checked = self.config(method).rollout.check_hints(problems);
             checked.with_context(|| format!("method `{}`", method.name))?;
@@ -340,7 +340,7 @@ impl Settings {
     }
 
     /// The sampler, as a checkpoint records it.
-    pub fn engine_name(&self) -> String {
+    pub(crate) fn engine_name(&self) -> String {
         if self.vllm.is_empty() {
             "local".to_owned()
         } else {
@@ -353,7 +353,7 @@ impl Settings {
     /// # Errors
     ///
     /// A number that TOML does not have.
-    pub fn config_toml(&self) -> Result<String> {
+    pub(crate) fn config_toml(&self) -> Result<String> {
         let config = match self.chosen().collect::<Vec<_>>().as_slice() {
             [method] => self.config(method),
             _ => self.config.clone(),
@@ -366,7 +366,7 @@ impl Settings {
     /// # Errors
     ///
     /// As [`Workload::load`].
-    pub fn workload(&self) -> Result<Workload> {
+    pub(crate) fn workload(&self) -> Result<Workload> {
         Ok(Workload::load(&self.source()?)?
             .with_lora(self.lora.clone())
             .with_prompt(&self.config.model, &self.config.prompt)
@@ -378,7 +378,7 @@ impl Settings {
     /// # Errors
     ///
     /// As [`device`].
-    pub fn source(&self) -> Result<Source<'_>> {
+    pub(crate) fn source(&self) -> Result<Source<'_>> {
         let device = device(self.device)?;
         let (model, problems) = (self.model.as_str(), self.problems.as_str());
         let compute = self.compute;

@@ -9,7 +9,7 @@ use tch::{Device, Kind};
 /// Number format of forward and backward passes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Compute {
+pub(crate) enum Compute {
     /// 32 bit.
     F32,
     /// 32 bit, but matrices are multiplied with 10 bits behind the point on a GPU.
@@ -20,7 +20,7 @@ pub enum Compute {
 
 impl Compute {
     /// The requested kind, else the one that suits a device.
-    pub fn or_default(asked: Option<Self>, device: Device) -> Self {
+    pub(crate) fn or_default(asked: Option<Self>, device: Device) -> Self {
         asked.unwrap_or(if device == Device::Cpu { Self::F32 } else { Self::Bf16 })
     }
 
@@ -29,7 +29,7 @@ impl Compute {
     /// # Errors
     ///
     /// TF32 with a libtorch that does not have it.
-    pub fn kind(self) -> Result<Kind> {
+    pub(crate) fn kind(self) -> Result<Kind> {
         if self == Self::Tf32 {
             ensure!(allow_tf32(), "this libtorch has no TF32; use `--compute f32`");
         }
@@ -42,7 +42,7 @@ impl Compute {
 /// # Errors
 ///
 /// A GPU that cannot be used, with the missing part.
-pub fn device(choice: DeviceChoice) -> Result<Device> {
+pub(crate) fn device(choice: DeviceChoice) -> Result<Device> {
     let chosen = choice.resolve()?;
     inform!("computing on {chosen}");
     Ok(chosen.device)

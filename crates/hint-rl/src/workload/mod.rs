@@ -1,30 +1,29 @@
 //! Models and problems by name.
 
 mod device;
+mod model;
 mod place;
 mod prompt;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use hint_grpo::config::{EvaluationConfig, ModelSettings, PromptConfig};
-use hint_grpo::objective::CreditTeacher;
-use hint_grpo::{Demonstration, GrpoConfig, Hints, Parts, Rewards};
-use hint_policy::model::LoadReport;
-use hint_policy::{LoadOptions, LoadedModel, LoraConfig, ModelConfig, SharedPolicy, Tokenizer};
+use hint_policy::{LoadOptions, LoadedModel, LoraConfig, Tokenizer};
 use hint_process::is_in_memory;
+use hint_reward::MathVerifier;
 use hint_reward::verifier::{Equality, VerifierConfig};
-use hint_reward::{MathVerifier, RewardInput, Rubric};
 use hint_rollout::data::{Columns, DataConfig, DataFile, HeldOut, ProblemSet, ReadProblems, Split};
 use hint_rollout::net::ApiKey;
-use hint_rollout::{Collector, Problem, PromptFormat, RolloutEngine, RolloutError};
+use hint_rollout::{Problem, PromptFormat, RolloutError};
 use tch::Device;
 
-pub use self::device::{Compute, device};
+pub(crate) use self::device::{Compute, device};
+pub use self::model::Model;
 use self::place::{Place, local_data, local_evaluation, model_place};
-pub use self::place::{base_path, model_path, pinned, pinned_base, problems_path};
-pub use self::prompt::PromptOptions;
+pub(crate) use self::place::{base_path, model_path, pinned, pinned_base, problems_path};
+pub(crate) use self::prompt::PromptOptions;
 use crate::fetch::Fetcher;
 use crate::progress::LoadBar;
 use crate::tasks;
@@ -33,7 +32,7 @@ use crate::tiny::{is_tiny, swaps, tiny_format};
 
 /// Source of model and problems.
 #[derive(Debug, Clone, Copy)]
-pub struct Source<'s> {
+pub(crate) struct Source<'s> {
     /// `tiny`, `tiny-tasks`, `smollm2`, a folder in Hugging Face format, a GGUF file, the folder of a run, or a
     /// [`HubName`](crate::hub::HubName). Of a run, the newest checkpoint is taken.
     pub model: &'s str,
@@ -52,14 +51,14 @@ pub struct Source<'s> {
 }
 
 /// The problems that `data.files` of the configuration lists.
-pub const DATA_FILES: &str = "data.files";
+pub(crate) const DATA_FILES: &str = "data.files";
 
 /// The held-out problems of made-up families, unless another number is asked for.
 const HELD_OUT: usize = 200;
 
 /// Whether problems of this name are made up on the spot, by [`swaps`] or by one of the [families](tasks::FAMILIES).
 /// They bring held-out problems of their own, and their answers are compared as text.
-pub fn is_made_up(problems: &str) -> bool {
+pub(crate) fn is_made_up(problems: &str) -> bool {
     problems == "swaps" || tasks::family(problems).is_some()
 }
 
@@ -91,7 +90,7 @@ impl Workload {
     /// # Errors
     ///
     /// Anything that cannot be found, fetched or read, by name.
-    pub fn load(source: &Source<'_>) -> Result<Self> {
+    pub(crate) fn load(source: &Source<'_>) -> Result<Self> {
         let model = model_place(source.model)?;
         // For problems beyond the memory, so not in memory again.
         let spill_dir = source.data.spill_dir.clone().or_else(disk_for_temporary_files);
@@ -219,21 +218,21 @@ impl Workload {
 
     /// The same workload, with gradient checkpointing if `checkpointing`.
     #[must_use]
-    pub fn with_gradient_checkpointing(mut self, checkpointing: bool) -> Self {
+    pub(crate) fn with_gradient_checkpointing(mut self, checkpointing: bool) -> Self {
         self.gradient_checkpointing = checkpointing;
         self
     }
 
     /// The same workload, with low-rank adapters trained in place of the weights.
     #[must_use]
-    pub fn with_lora(mut self, lora: Option<LoraConfig>) -> Self {
+    pub(crate) fn with_lora(mut self, lora: Option<LoraConfig>) -> Self {
         self.lora = lora;
         self
     }
 
     /// The same workload, with the model's files and prompts as the configuration wants them.
     #[must_use]
-    pub fn with_prompt(mut self, model: &ModelSettings, prompt: &PromptConfig) -> Self {
+    pub(crate) fn with_prompt(mut self, model: &ModelSettings, prompt: &PromptConfig) -> Self {
         self.load.base.clone_from(&model.base);
         self.model_config = model.clone();
         self.prompt = prompt.clone();
@@ -245,7 +244,7 @@ impl Workload {
     /// # Errors
     ///
     /// A model that cannot be read, by file and tensor.
-    pub fn load_model(&self) -> Result<LoadedModel> {
+    pub(crate) fn load_model(&self) -> Result<LoadedModel> {
         let bar = LoadBar::new();
         let mut load = self.load.clone();
         load.base = base_path(&self.model, load.base)?;
@@ -318,197 +317,8 @@ fn disk_for_temporary_files() -> Option<PathBuf> {
 
 /// The equality of answers, unless the configuration names another. Problems that are made up compare text, because
 /// their letters are no factors; others compare mathematics.
-pub fn equality(problems: &str) -> Equality {
+pub(crate) fn equality(problems: &str) -> Equality {
     if is_made_up(problems) { Equality::Exact } else { Equality::default() }
-}
-
-/// The model of a run, ready to be trained and sampled from.
-pub struct Model {
-    /// The policy.
-    pub policy: SharedPolicy,
-    /// Its weights without the adapters, if it has some.
-    pub base: Option<SharedPolicy>,
-    /// Shape and constants.
-    pub config: ModelConfig,
-    /// The loaded workload.
-    pub report: LoadReport,
-    /// Its tokenizer.
-    pub tokenizer: Arc<Tokenizer>,
-    /// Tokens that end its completions.
-    pub stop_tokens: Vec<u32>,
-    /// Its prompt format.
-    pub format: Arc<dyn PromptFormat>,
-}
-
-impl std::fmt::Debug for Model {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Model").field("report", &self.report).finish_non_exhaustive()
-    }
-}
-
-impl Workload {
-    /// Loads the model that a run with this seed trains.
-    ///
-    /// # Errors
-    ///
-    /// A model that cannot be read, adapters that do not fit.
-    pub fn model(&self, seed: u64) -> Result<Model> {
-        let loaded = self.load_model()?;
-        let config = loaded.policy.config().clone();
-        let tokenizer = Arc::new(loaded.tokenizer);
-        let format = self.format(&tokenizer, loaded.stop_tokens.clone());
-        let policy = loaded.policy.with_gradient_checkpointing(self.gradient_checkpointing);
-        let (policy, base) = match &self.lora {
-            Some(lora) => {
-                let policy = policy.with_lora(lora, seed)?;
-                let base = policy.base()?;
-                (policy, Some(SharedPolicy::new(base)))
-            }
-            None => (policy, None),
-        };
-        let (report, policy) = (policy.report(), SharedPolicy::new(policy));
-        let stop_tokens = loaded.stop_tokens;
-        Ok(Model { policy, base, config, report, tokenizer, stop_tokens, format })
-    }
-
-    /// The training problems whose prompts fit; `say` gets the findings about lengths and hints.
-    ///
-    /// # Errors
-    ///
-    /// As [`Collector::check_problems`]; none that fit.
-    pub fn fitting(&self, collector: &Collector, say: impl Fn(&str)) -> Result<ProblemSet> {
-        let report = collector.check_problems(&self.train, &self.held_out)?;
-        report.to_string().lines().for_each(say);
-        let fitting = report.fitting(&self.train)?;
-        ensure!(!fitting.is_empty(), "no prompt is short enough");
-        Ok(fitting)
-    }
-
-    /// The files that the model came from: its own, and the base of its adapters.
-    pub fn model_files(&self, model: &Model) -> Vec<PathBuf> {
-        let base = model.report.source.iter().filter(|base| **base != self.model).cloned();
-        let own = self.model_files.clone().unwrap_or_else(|| vec![self.model.clone()]);
-        own.into_iter().chain(base).collect()
-    }
-
-    /// The frozen policy of a KL term: `base` where adapters are trained, else another copy of the
-    /// weights.
-    ///
-    /// # Errors
-    ///
-    /// As [`Workload::load_model`].
-    pub fn reference(&self, base: Option<SharedPolicy>) -> Result<SharedPolicy> {
-        match base {
-            Some(base) => Ok(base),
-            None => Ok(SharedPolicy::new(self.load_model()?.policy)),
-        }
-    }
-
-    /// The further policy that teaches, if the loss asks for one. With it the place of its files, if it is another model
-    /// than the trained `model`.
-    ///
-    /// # Errors
-    ///
-    /// As [`Workload::load_model`]; a model with other tokens.
-    pub fn teacher(
-        &self,
-        config: &GrpoConfig,
-        model: &Model,
-    ) -> Result<Option<(SharedPolicy, Option<PathBuf>)>> {
-        let path = match config.loss.further_teacher() {
-            None => return Ok(None),
-            Some(CreditTeacher::Model { path }) => model_path(&path.to_string_lossy())?,
-            Some(_) => return Ok(Some((self.model(config.run.seed)?.policy, None))),
-        };
-        let options = LoadOptions { base: base_path(&path, None)?, ..self.load.clone() };
-        let teacher = LoadedModel::load(&path, &options)
-            .with_context(|| format!("cannot load the teacher `{}`", path.display()))?;
-        if let Some(token) = model.tokenizer.first_difference(&teacher.tokenizer) {
-            bail!(
-                "the teacher `{}` has other tokens than the model, such as {token:?}; set `loss.credit.teacher.path` to \
-                 a model with the same tokenizer",
-                path.display()
-            );
-        }
-        Ok(Some((SharedPolicy::new(teacher.policy), Some(path))))
-    }
-
-    /// The parts of a run that samples from the model through `engine`.
-    pub fn parts(
-        &self,
-        model: &Model,
-        engine: Box<dyn RolloutEngine>,
-    ) -> Parts<Box<dyn RolloutEngine>, Arc<dyn PromptFormat>> {
-        Parts {
-            policy: model.policy.clone(),
-            engine,
-            format: Arc::clone(&model.format),
-            rewards: Rewards::configured(),
-            hints: Hints::configured_with(api_key),
-        }
-    }
-
-    /// Evaluates the model through `engine`, as configured by `config`.
-    ///
-    /// # Errors
-    ///
-    /// A configuration out of range.
-    pub fn collector(
-        &self,
-        model: &Model,
-        engine: Box<dyn RolloutEngine>,
-        config: &GrpoConfig,
-    ) -> Result<Collector> {
-        let (rubric, rollout) = (Rubric::new(config.verifier.build()?), config.rollout.clone());
-        Ok(Collector::new(engine, Arc::clone(&model.format), rubric, rollout)?)
-    }
-
-    /// The training problems' solutions as demonstrations. If the verifier does not take one for
-    /// correct, because it does not end in a box, the answer follows in one. Problems without a
-    /// solution have none.
-    ///
-    /// # Errors
-    ///
-    /// When no problem has a solution, or a solution cannot be turned into tokens.
-    pub fn demonstrations(
-        &self,
-        model: &Model,
-        verifier: &VerifierConfig,
-    ) -> Result<Vec<Demonstration>> {
-        let format = &model.format;
-        let rubric = Rubric::new(verifier.build()?);
-        let (mut demonstrations, mut too_long) = (Vec::new(), Vec::new());
-        let limit = model.policy.lock().max_positions();
-        for problem in self.train.iter() {
-            let problem = &*problem?;
-            let Some(solution) = &problem.solution else { continue };
-            let scores = rubric.score_group(&[RewardInput::new(solution, &problem.answer)])?;
-            let text = if scores.iter().all(|score| score.verdict.is_correct()) {
-                solution.clone()
-            } else {
-                format!("{solution}\n\\boxed{{{}}}", problem.answer)
-            };
-            let completion = format.encode_demonstration(&text)?;
-            let prompt = format.encode(problem, None)?;
-            if prompt.len() + completion.len() > limit {
-                too_long.push(format!("`{}`", problem.id));
-                continue;
-            }
-            demonstrations.push(Demonstration::new(&problem.id, prompt, completion));
-        }
-        if !too_long.is_empty() {
-            let (count, ids) = (too_long.len(), too_long[..too_long.len().min(3)].join(", "));
-            note!(
-                "{count} demonstrations are left out, because they have more than {limit} tokens: {ids}"
-            );
-        }
-        ensure!(
-            !demonstrations.is_empty(),
-            "none of the {} training problems has a `solution` to demonstrate",
-            self.train.len()
-        );
-        Ok(demonstrations)
-    }
 }
 
 /// Columns from `FIELD=COLUMN` entries of `--column`.
@@ -516,7 +326,7 @@ impl Workload {
 /// # Errors
 ///
 /// An entry of another form, a field that problems do not have.
-pub fn columns(entries: &[String]) -> Result<Columns> {
+pub(crate) fn columns(entries: &[String]) -> Result<Columns> {
     let mut fields = serde_json::Map::new();
     for entry in entries {
         let (field, column) = entry
@@ -537,6 +347,9 @@ pub fn api_key(variable: &str) -> Option<ApiKey> {
 
 #[cfg(test)]
 mod tests {
+    use hint_grpo::GrpoConfig;
+    use hint_grpo::objective::CreditTeacher;
+
     use super::*;
 
     #[test]

@@ -49,7 +49,7 @@ impl From<PathBuf> for Place {
 /// # Errors
 ///
 /// A model that cannot be fetched, a folder with several runs.
-pub fn model_path(name: &str) -> Result<PathBuf> {
+pub(crate) fn model_path(name: &str) -> Result<PathBuf> {
     Ok(model_place(name)?.path)
 }
 
@@ -77,7 +77,7 @@ pub(super) fn model_place(name: &str) -> Result<Place> {
 /// # Errors
 ///
 /// Problems that are not there or cannot be fetched.
-pub fn problems_path(name: &str) -> Result<PathBuf> {
+pub(crate) fn problems_path(name: &str) -> Result<PathBuf> {
     if Path::new(name).exists() {
         return Ok(PathBuf::from(name));
     }
@@ -114,7 +114,7 @@ pub(super) fn local_evaluation(config: &EvaluationConfig) -> Result<EvaluationCo
 /// # Errors
 ///
 /// A base that cannot be fetched.
-pub fn base_path(model: &Path, given: Option<PathBuf>) -> Result<Option<PathBuf>> {
+pub(crate) fn base_path(model: &Path, given: Option<PathBuf>) -> Result<Option<PathBuf>> {
     let given_name = given.as_ref().map(|base| base.to_string_lossy().into_owned());
     let name = given_name.or_else(|| named_base(model));
     match name.filter(|name| !Path::new(name).exists()).and_then(|name| HubName::parse(&name)) {
@@ -136,7 +136,7 @@ fn named_base(model: &Path) -> Option<String> {
 /// # Errors
 ///
 /// A repository that is not there.
-pub fn pinned_base(model: &str, given: Option<&Path>) -> Result<Option<PathBuf>> {
+pub(crate) fn pinned_base(model: &str, given: Option<&Path>) -> Result<Option<PathBuf>> {
     let named =
         || named_base(&model_path(model).ok()?).filter(|name| HubName::parse(name).is_some());
     let name = given.map(|base| base.to_string_lossy().into_owned()).or_else(named);
@@ -148,7 +148,7 @@ pub fn pinned_base(model: &str, given: Option<&Path>) -> Result<Option<PathBuf>>
 /// # Errors
 ///
 /// A repository that is not there.
-pub fn pinned(kind: Kind, name: &str) -> Result<String> {
+pub(crate) fn pinned(kind: Kind, name: &str) -> Result<String> {
     let known = ["tiny", "tiny-tasks", "smollm2", "gsm-symbolic", "champ", DATA_FILES];
     let is_known = known.contains(&name) || is_made_up(name);
     match HubName::parse(name).filter(|_| !is_known && !Path::new(name).exists()) {

@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 /// Options about prompts and the end of completions, of each command that samples. They set keys of `[model]`,
 /// `[prompt]` and `[rollout.sampling]` in the configuration.
 #[derive(Debug, Clone, Default, PartialEq, Args)]
-pub struct PromptOptions {
+pub(crate) struct PromptOptions {
     /// Variables for the chat template, as a JSON object such as `{"enable_thinking": false}`.
     #[arg(long, value_name = "JSON", value_parser = object)]
     pub chat_template_kwargs: Option<Map<String, Value>>,
@@ -57,7 +57,7 @@ fn object(text: &str) -> serde_json::Result<Map<String, Value>> {
 
 impl PromptOptions {
     /// Sets the keys that were given.
-    pub fn set(&self, config: &mut GrpoConfig) {
+    pub(crate) fn set(&self, config: &mut GrpoConfig) {
         fn set<T: Clone>(key: &mut T, given: Option<&T>) {
             if let Some(given) = given {
                 key.clone_from(given);

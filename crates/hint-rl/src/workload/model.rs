@@ -1,0 +1,206 @@
+//! The model of a run: what it is loaded into, and what a run makes of it.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::{Context, Result, bail, ensure};
+use hint_grpo::objective::CreditTeacher;
+use hint_grpo::{Demonstration, GrpoConfig, Hints, Parts, Rewards};
+use hint_policy::model::LoadReport;
+use hint_policy::{LoadOptions, LoadedModel, ModelConfig, SharedPolicy, Tokenizer};
+use hint_reward::verifier::VerifierConfig;
+use hint_reward::{RewardInput, Rubric};
+use hint_rollout::data::ProblemSet;
+use hint_rollout::{Collector, PromptFormat, RolloutEngine};
+
+use super::place::{base_path, model_path};
+use super::{Workload, api_key};
+
+/// The model of a run, ready to be trained and sampled from.
+pub struct Model {
+    /// The policy.
+    pub policy: SharedPolicy,
+    /// Its weights without the adapters, if it has some.
+    pub base: Option<SharedPolicy>,
+    /// Shape and constants.
+    pub config: ModelConfig,
+    /// Where it came from, and how it was loaded.
+    pub report: LoadReport,
+    /// Its tokenizer.
+    pub tokenizer: Arc<Tokenizer>,
+    /// Tokens that end its completions.
+    pub stop_tokens: Vec<u32>,
+    /// Its prompt format.
+    pub format: Arc<dyn PromptFormat>,
+}
+
+impl std::fmt::Debug for Model {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Model").field("report", &self.report).finish_non_exhaustive()
+    }
+}
+
+impl Model {
+    /// The parts of a run that samples from it through `engine`.
+    pub(crate) fn parts(
+        &self,
+        engine: Box<dyn RolloutEngine>,
+    ) -> Parts<Box<dyn RolloutEngine>, Arc<dyn PromptFormat>> {
+        Parts {
+            policy: self.policy.clone(),
+            engine,
+            format: Arc::clone(&self.format),
+            rewards: Rewards::configured(),
+            hints: Hints::configured_with(api_key),
+        }
+    }
+
+    /// Samples from it through `engine`, as configured by `config`.
+    ///
+    /// # Errors
+    ///
+    /// A configuration out of range.
+    pub(crate) fn collector(
+        &self,
+        engine: Box<dyn RolloutEngine>,
+        config: &GrpoConfig,
+    ) -> Result<Collector> {
+        let (rubric, rollout) = (Rubric::new(config.verifier.build()?), config.rollout.clone());
+        Ok(Collector::new(engine, Arc::clone(&self.format), rubric, rollout)?)
+    }
+
+    /// The solutions of `problems` as demonstrations. If the verifier does not take one for
+    /// correct, because it does not end in a box, the answer follows in one. Problems without a
+    /// solution have none.
+    ///
+    /// # Errors
+    ///
+    /// When no problem has a solution, or a solution cannot be turned into tokens.
+    pub(crate) fn demonstrations(
+        &self,
+        problems: &ProblemSet,
+        verifier: &VerifierConfig,
+    ) -> Result<Vec<Demonstration>> {
+        let format = &self.format;
+        let rubric = Rubric::new(verifier.build()?);
+        let (mut demonstrations, mut too_long) = (Vec::new(), Vec::new());
+        let limit = self.policy.lock().max_positions();
+        for problem in problems.iter() {
+            let problem = &*problem?;
+            let Some(solution) = &problem.solution else { continue };
+            let scores = rubric.score_group(&[RewardInput::new(solution, &problem.answer)])?;
+            let text = if scores.iter().all(|score| score.verdict.is_correct()) {
+                solution.clone()
+            } else {
+                format!("{solution}\n\\boxed{{{}}}", problem.answer)
+            };
+            let completion = format.encode_demonstration(&text)?;
+            let prompt = format.encode(problem, None)?;
+            if prompt.len() + completion.len() > limit {
+                too_long.push(format!("`{}`", problem.id));
+                continue;
+            }
+            demonstrations.push(Demonstration::new(&problem.id, prompt, completion));
+        }
+        if !too_long.is_empty() {
+            let (count, ids) = (too_long.len(), too_long[..too_long.len().min(3)].join(", "));
+            note!(
+                "{count} demonstrations are left out, because they have more than {limit} tokens: {ids}"
+            );
+        }
+        ensure!(
+            !demonstrations.is_empty(),
+            "none of the {} training problems has a `solution` to demonstrate",
+            problems.len()
+        );
+        Ok(demonstrations)
+    }
+}
+
+impl Workload {
+    /// Loads the model that a run with this seed trains.
+    ///
+    /// # Errors
+    ///
+    /// A model that cannot be read, adapters that do not fit.
+    pub fn model(&self, seed: u64) -> Result<Model> {
+        let loaded = self.load_model()?;
+        let config = loaded.policy.config().clone();
+        let tokenizer = Arc::new(loaded.tokenizer);
+        let format = self.format(&tokenizer, loaded.stop_tokens.clone());
+        let policy = loaded.policy.with_gradient_checkpointing(self.gradient_checkpointing);
+        let (policy, base) = match &self.lora {
+            Some(lora) => {
+                let policy = policy.with_lora(lora, seed)?;
+                let base = policy.base()?;
+                (policy, Some(SharedPolicy::new(base)))
+            }
+            None => (policy, None),
+        };
+        let (report, policy) = (policy.report(), SharedPolicy::new(policy));
+        let stop_tokens = loaded.stop_tokens;
+        Ok(Model { policy, base, config, report, tokenizer, stop_tokens, format })
+    }
+
+    /// The training problems whose prompts fit; `say` gets the findings about lengths and hints.
+    ///
+    /// # Errors
+    ///
+    /// As [`Collector::check_problems`]; none that fit.
+    pub(crate) fn fitting(&self, collector: &Collector, say: impl Fn(&str)) -> Result<ProblemSet> {
+        let report = collector.check_problems(&self.train, &self.held_out)?;
+        report.to_string().lines().for_each(say);
+        let fitting = report.fitting(&self.train)?;
+        ensure!(!fitting.is_empty(), "no prompt is short enough");
+        Ok(fitting)
+    }
+
+    /// The files that the model came from: its own, and the base of its adapters.
+    pub(crate) fn model_files(&self, model: &Model) -> Vec<PathBuf> {
+        let base = model.report.source.iter().filter(|base| **base != self.model).cloned();
+        let own = self.model_files.clone().unwrap_or_else(|| vec![self.model.clone()]);
+        own.into_iter().chain(base).collect()
+    }
+
+    /// The frozen policy of a KL term: `base` where adapters are trained, else another copy of the
+    /// weights.
+    ///
+    /// # Errors
+    ///
+    /// As [`Workload::load_model`].
+    pub fn reference(&self, base: Option<SharedPolicy>) -> Result<SharedPolicy> {
+        match base {
+            Some(base) => Ok(base),
+            None => Ok(SharedPolicy::new(self.load_model()?.policy)),
+        }
+    }
+
+    /// The further policy that teaches, if the loss asks for one. With it the place of its files, if it is another model
+    /// than the trained `model`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Workload::load_model`]; a model with other tokens.
+    pub(crate) fn teacher(
+        &self,
+        config: &GrpoConfig,
+        model: &Model,
+    ) -> Result<Option<(SharedPolicy, Option<PathBuf>)>> {
+        let path = match config.loss.further_teacher() {
+            None => return Ok(None),
+            Some(CreditTeacher::Model { path }) => model_path(&path.to_string_lossy())?,
+            Some(_) => return Ok(Some((self.model(config.run.seed)?.policy, None))),
+        };
+        let options = LoadOptions { base: base_path(&path, None)?, ..self.load.clone() };
+        let teacher = LoadedModel::load(&path, &options)
+            .with_context(|| format!("cannot load the teacher `{}`", path.display()))?;
+        if let Some(token) = model.tokenizer.first_difference(&teacher.tokenizer) {
+            bail!(
+                "the teacher `{}` has other tokens than the model, such as {token:?}; set `loss.credit.teacher.path` to \
+                 a model with the same tokenizer",
+                path.display()
+            );
+        }
+        Ok(Some((SharedPolicy::new(teacher.policy), Some(path))))
+    }
+}
