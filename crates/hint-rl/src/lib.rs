@@ -5,7 +5,7 @@
 //! clap parses and a `run` function, so that another program can offer the same command.
 //!
 //! [`workload`] finds models and problems by name; [`tiny`] is the embedded default, and [`tasks`] has families of
-//! problems. Decisions of an application that a library must not make
+//! problems. [`log`] writes the log events of the libraries. Decisions of an application that a library must not make
 //! are here. It reads the clock and the environment, prints, catches signals and fetches files ([`fetch`]).
 #![forbid(unsafe_code)]
 
@@ -21,6 +21,7 @@ pub mod export;
 pub mod fetch;
 pub mod hints;
 pub mod hub;
+pub mod log;
 mod presets;
 mod problem_row;
 pub mod process;

@@ -9,6 +9,7 @@ use hint_rl::{
     audit, check_vllm, compare, doctor, evaluate, export, hints, process, report, reproduce, show,
     tasks, tiny, train,
 };
+use tracing_subscriber::filter::Targets;
 
 /// Reinforcement learning on language models, with hints where a problem is too hard.
 #[derive(Debug, Parser)]
@@ -16,6 +17,11 @@ use hint_rl::{
 struct Program {
     #[command(subcommand)]
     command: Command,
+
+    /// Log what the libraries do to the standard error: `warn`, `info`, `debug` or `trace`, also by library, such as
+    /// `warn,hint_rollout=debug`.
+    #[arg(long, global = true, value_name = "LEVEL")]
+    log: Option<Targets>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -55,7 +61,8 @@ enum Command {
 
 fn main() -> ExitCode {
     process::bound_threads();
-    process::exit_code(run(Program::parse().command))
+    let Program { command, log } = Program::parse();
+    process::exit_code(log.map_or(Ok(()), hint_rl::log::install).and_then(|()| run(command)))
 }
 
 fn run(command: Command) -> Result<ExitCode> {

@@ -8,6 +8,7 @@ use hint_policy::SharedPolicy;
 use hint_rollout::evaluate::Evaluation;
 
 use crate::error::GrpoError;
+use crate::metrics;
 use crate::observer::{Observer, Phase, StepReport, Timings};
 use crate::rollout_table::RolloutRecord;
 use crate::run_dir::{CheckpointContent, RunDir};
@@ -36,6 +37,7 @@ impl RunContext {
     pub(super) fn enter(&mut self, step: u64, phase: Phase) {
         self.leave();
         self.current = Some((phase, self.now()));
+        tracing::debug!(step, ?phase, "a phase begins");
         for observer in &mut self.observers {
             observer.on_phase(step, phase);
         }
@@ -64,6 +66,13 @@ impl RunContext {
         if let Some(dir) = &mut self.run_dir {
             dir.record(&report, wall)?;
         }
+        for warning in &report.warnings {
+            tracing::warn!(step = report.step, "{warning}");
+        }
+        let (reward, pass_rate) =
+            (report.metrics.get(metrics::REWARD), report.metrics.get(metrics::ROLLOUT_PASS_RATE));
+        let (step, tokens) = (report.step, report.tokens);
+        tracing::info!(step, of = report.total_steps, reward, pass_rate, tokens, "a step is done");
         let mut stop = false;
         for observer in &mut self.observers {
             stop |= observer.on_step(&report) == ControlFlow::Break(());
@@ -82,6 +91,7 @@ impl RunContext {
         if let Some(dir) = &self.run_dir {
             dir.write_evaluation(step, evaluation, records)?;
         }
+        tracing::info!(step, accuracy = evaluation.accuracy(), "an evaluation is done");
         for observer in &mut self.observers {
             observer.on_evaluation(step, evaluation);
         }
@@ -127,6 +137,7 @@ impl RunContext {
         let Some(run_dir) = &mut self.run_dir else { return Ok(None) };
         let keep = content.config.run.keep_checkpoints;
         let path = run_dir.write_checkpoint(content, keep, &write_model)?;
+        tracing::info!(path = %path.display(), "a checkpoint is written");
         self.leave();
         for observer in &mut self.observers {
             observer.on_checkpoint(&path);

@@ -43,8 +43,10 @@ impl Backoff {
                 Err(Failure { error, .. }) if !error.is_transient() || attempt >= self.attempts => {
                     return Err((attempt, error));
                 }
-                Err(Failure { retry_after, .. }) => {
-                    std::thread::sleep(self.pause(attempt, retry_after));
+                Err(Failure { error, retry_after }) => {
+                    let pause = self.pause(attempt, retry_after);
+                    tracing::warn!(attempt, ?pause, %error, "a request failed and is made again");
+                    std::thread::sleep(pause);
                     attempt += 1;
                 }
             }

@@ -186,6 +186,7 @@ impl VllmEngine {
         let was_up = slot.down.replace(error.chain()).is_none();
         let server = &slot.server.name;
         if was_up {
+            tracing::warn!(%server, requests, error = error.chain(), "a server is down");
             (self.observer)(&VllmEvent::ServerDown { server, error, requests });
         }
     }
@@ -193,6 +194,7 @@ impl VllmEngine {
     fn set_back(&mut self, index: usize) {
         let slot = &mut self.slots[index];
         slot.down = None;
+        tracing::info!(server = %slot.server.name, "a server is back");
         (self.observer)(&VllmEvent::ServerBack { server: &slot.server.name });
     }
 
