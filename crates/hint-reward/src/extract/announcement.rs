@@ -1,14 +1,11 @@
 //! Announced answers: `The answer is 12`.
 //!
-//! An announcement counts where its sentence states it. The words in front of `answer` must introduce it: `so the final`.
-//! The text behind the value must not take it back. `It is false that the answer is 12` announces nothing. Neither
-//! does `The naive answer is 12`.
+//! An announcement counts where the text around it states it, by the rules of [`crate::extract::lead`] and [`crate::extract::closing`].
 
-use crate::extract::introduction::withholds;
-use crate::extract::retraction::is_taken_back;
-use crate::extract::sentence::{leading_answer, supposes, without_full_stop};
+use crate::extract::closing::{Tail, tail};
+use crate::extract::lead::leads;
+use crate::extract::sentence::{leading_answer, without_full_stop};
 use crate::math::fuel::Stop;
-use crate::math::parse::stance::{denies, has, is_hearsay};
 use crate::math::reader::Reader;
 
 /// Kinds of announcements in a text.
@@ -71,9 +68,13 @@ const FOREIGN: [&str; 27] = [
     "\u{43e}\u{442}\u{432}\u{435}\u{442}:",
 ];
 
-/// The last announcement of a text.
-pub(crate) fn announced(text: &str, reader: &mut Reader) -> Result<Announced, Stop> {
-    const FILLERS: [&str; 12] = [
+/// The last announcement of a text. A tolerant reader allows reasons and checks behind it.
+pub(crate) fn announced(
+    text: &str,
+    is_tolerant: bool,
+    reader: &mut Reader,
+) -> Result<Announced, Stop> {
+    const FILLERS: &[&str] = &[
         "indeed ",
         "clearly ",
         "obviously ",
@@ -88,50 +89,34 @@ pub(crate) fn announced(text: &str, reader: &mut Reader) -> Result<Announced, St
         "equal to ",
     ];
     reader.fuel.spend(text.len() as u64)?;
-    // ASCII lower case keeps every byte position.
-    let lowered = text.to_ascii_lowercase();
-    // A part of each phrase: most texts have none.
-    let has_any = |parts: &[&str]| parts.iter().any(|part| lowered.contains(part));
-    let phrases: &[&str] = if has_any(&["ans", "option", "choice"]) { &PHRASES } else { &[] };
-    let may_be_foreign = !lowered.is_ascii() || has_any(&["antwort", "ergebnis", "respuesta"]);
-    let foreign: &[&str] = if may_be_foreign { &FOREIGN } else { &[] };
-    let english = phrases.iter().filter_map(|phrase| {
-        // `ans:` is no end of `means:`.
-        let mut places = lowered.rmatch_indices(phrase).map(|(at, _)| at);
-        let at = places.find(|at| !lowered[..*at].ends_with(|c: char| c.is_ascii_alphabetic()))?;
-        Some((at + phrase.len(), at, true))
-    });
-    let foreign = foreign.iter().filter_map(|phrase| {
-        let at = lowered.rfind(phrase)?;
-        Some((at + phrase.len(), at, false))
-    });
-    let Some((start, at, is_english)) = english.chain(foreign).max() else {
-        return Ok(Announced::No);
-    };
-    let behind = text[start..].trim_start_matches([':', ' ', '*', '\n', '\t', '}', '_']);
+    let Some((before, behind, is_english)) = split(text) else { return Ok(Announced::No) };
+    let behind = behind.trim_start_matches([':', ' ', '*', '\n', '\t', '}', '_']);
     // A formula may run over several lines; anything else ends with its line.
     let is_formula = ["$$", "\\[", "\\begin"].iter().any(|open| behind.starts_with(open));
     let line = if is_formula { behind } else { behind.lines().next().unwrap_or_default() };
     let line = line.trim().trim_end_matches(['*', ' ']);
     let line = line.split(" <eoa>").next().unwrap_or(line);
     let line = line.split("<|").next().unwrap_or(line);
-    let line = FILLERS.into_iter().find_map(|word| line.strip_prefix(word)).unwrap_or(line);
+    let line = FILLERS.iter().find_map(|word| line.strip_prefix(word)).unwrap_or(line);
     // `not 13 but 14`
     let line = match line.strip_prefix("not ").and_then(|rest| rest.split_once(" but ")) {
         Some((denied, stated)) if !denied.contains(['.', ',']) => stated,
         _ => line,
     };
-    if line.starts_with("not ")
-        || (is_english && (!introduces(&text[..at]) || withholds(&text[..start])))
-    {
+    // Another language is not read.
+    if line.starts_with("not ") || (is_english && !leads(before)) {
         return Ok(Announced::Denied);
     }
     if let Some(found) = leading_answer(line, reader)? {
         // Behind the words in front of it, such as the 13 of `not 13 but 1`.
         let from = behind.find(line).unwrap_or(0);
         let end = behind[from..].find(&*found).map_or(from, |at| from + at + found.len());
-        let denied = is_taken_back(&behind[end..]);
-        return Ok(if denied { Announced::Denied } else { Announced::Answer(found) });
+        let is_stated = match tail(&behind[end..], &found, reader)? {
+            Tail::Closes => true,
+            Tail::Explains(_) => is_tolerant,
+            Tail::Opens => false,
+        };
+        return Ok(if is_stated { Announced::Answer(found) } else { Announced::Denied });
     }
     // "The answer is less than 12" is an answer that no number elsewhere in the text is better than.
     Ok(if line.contains(|c: char| c.is_alphanumeric()) {
@@ -141,115 +126,24 @@ pub(crate) fn announced(text: &str, reader: &mut Reader) -> Result<Announced, St
     })
 }
 
-/// Marks of layout in front of an announcement.
-const MARKS: &[char] = &[' ', '*', '_', '\t', '-', '–', '—', '>', '#', '|', '"'];
-
-/// Whether the text in front of `answer` introduces an answer that it stands by.
-fn introduces(before: &str) -> bool {
-    const ADJECTIVES: [&str; 23] = [
-        "real",
-        "final",
-        "correct",
-        "right",
-        "required",
-        "desired",
-        "exact",
-        "numerical",
-        "numeric",
-        "simplified",
-        "complete",
-        "full",
-        "overall",
-        "short",
-        "best",
-        "only",
-        "actual",
-        "resulting",
-        "accepted",
-        "true",
-        "closed-form",
-        "unique",
-        "own",
-    ];
-    const DETERMINERS: [&str; 7] = ["the", "my", "our", "this", "an", "a", "your"];
-    // What ties the announcement to what stands before it.
-    const TIES: [&str; 40] = [
-        "so",
-        "thus",
-        "therefore",
-        "hence",
-        "then",
-        "finally",
-        "and",
-        "but",
-        "that",
-        "as",
-        "is",
-        "get",
-        "gives",
-        "give",
-        "us",
-        "have",
-        "obtain",
-        "find",
-        "conclude",
-        "means",
-        "implies",
-        "see",
-        "know",
-        "believe",
-        "think",
-        "shows",
-        "follows",
-        "overall",
-        "ultimately",
-        "consequently",
-        "accordingly",
-        "conclusion",
-        "summary",
-        "total",
-        "clearly",
-        "indeed",
-        "now",
-        "here",
-        "result",
-        "yields",
-    ];
-    let line = before.rsplit('\n').next().unwrap_or(before);
-    let ends = |(at, c): (usize, char)| {
-        matches!(c, '.' | '!' | '?') && line[at + c.len_utf8()..].starts_with([' ', '*', '$', '"'])
-    };
-    let start =
-        line.char_indices().filter(|place| ends(*place)).map(|(at, c)| at + c.len_utf8()).max();
-    let mut rest = &line[start.unwrap_or(0)..];
-    let last_word = |text: &str| -> (usize, bool) {
-        let trimmed = text.trim_end_matches(MARKS);
-        let start = trimmed
-            .rfind(|c: char| !(c.is_alphanumeric() || matches!(c, '-' | '\'')))
-            .map_or(0, |at| at + trimmed[at..].chars().next().map_or(1, char::len_utf8));
-        (start, start < trimmed.len())
-    };
-    let word_at = |text: &str, start: usize| text[start..].trim_end_matches(MARKS).to_owned();
-    for words in [&ADJECTIVES[..], &ADJECTIVES[..], &DETERMINERS[..]] {
-        let (start, found) = last_word(rest);
-        if found && has(words, &word_at(rest, start)) {
-            rest = &rest[..start];
-        }
-    }
-    let rest = rest.trim_end_matches(MARKS);
-    let (start, ends_with_word) = last_word(rest);
-    let word = word_at(rest, start);
-    let is_number = word.chars().all(|c| c.is_ascii_digit());
-    if ends_with_word && !is_number && !has(&TIES, &word) {
-        return false;
-    }
-    let clauses = rest.trim_end_matches([',', ';', ':', ' ']);
-    let clause = clauses.rsplit([',', ';', ':', '—', '–']).next().unwrap_or(clauses);
-    // `It is not B, the answer is D` ends a clause before the announcement.
-    let is_own_clause =
-        ends_with_word && !has(&["so", "thus", "therefore", "hence", "and", "but"], &word);
-    let denied = is_own_clause && denies(&clause.replace("no doubt", ""));
-    !(denied || supposes(clauses) || is_hearsay(clause))
+/// The text up to the last announcing phrase, the text behind it, and whether the phrase is English.
+fn split(text: &str) -> Option<(&str, &str, bool)> {
+    // ASCII lower case keeps every byte position.
+    let lowered = text.to_ascii_lowercase();
+    // A part of each phrase: most texts have none.
+    let has_any = |parts: &[&str]| parts.iter().any(|part| lowered.contains(part));
+    let phrases: &[&str] = if has_any(&["ans", "option", "choice"]) { &PHRASES } else { &[] };
+    let may_be_foreign = !lowered.is_ascii() || has_any(&["antwort", "ergebnis", "respuesta"]);
+    let foreign: &[&str] = if may_be_foreign { &FOREIGN } else { &[] };
+    let ends = phrases.iter().chain(foreign).filter_map(|phrase| {
+        // `ans:` is no end of `means:`.
+        let mut places = lowered.rmatch_indices(phrase).map(|(at, _)| at);
+        let at = places.find(|at| !lowered[..*at].ends_with(|c: char| c.is_ascii_alphabetic()))?;
+        Some(at + phrase.len())
+    });
+    let end = ends.max()?;
+    let is_english = PHRASES.iter().any(|phrase| lowered[..end].ends_with(phrase));
+    Some((&text[..end], &text[end..], is_english))
 }
 
 #[cfg(test)]
@@ -265,7 +159,7 @@ mod tests {
             "Hence we conclude that the answer is 12, not 13.",
             "The answer is not 13 but 12.",
         ] {
-            let found = announced(text, &mut Reader::new(100_000));
+            let found = announced(text, true, &mut Reader::new(100_000));
             assert_eq!(found.ok(), Some(Announced::Answer("12".to_owned())), "{text}");
         }
         for text in [
@@ -277,7 +171,7 @@ mod tests {
             "The answer is 12. Scratch that, 13.",
             "The answer is 12, which is wrong.",
         ] {
-            let found = announced(text, &mut Reader::new(100_000));
+            let found = announced(text, true, &mut Reader::new(100_000));
             assert_eq!(found.ok(), Some(Announced::Denied), "{text}");
         }
     }

@@ -7,22 +7,19 @@ use serde::{Deserialize, Serialize};
 
 use crate::extract::announcement::{Announced, announced};
 use crate::extract::boxed::BoxedAnswer;
+use crate::extract::closing::{self, Tail};
 use crate::extract::formula::MAX_WORDS;
-use crate::extract::introduction::withholds;
 use crate::extract::last_value::last_math;
+use crate::extract::lead::leads;
 use crate::extract::placement::attached;
-use crate::extract::retraction::{is_taken_back, leaves_value};
-use crate::extract::sentence::{
-    is_hypothetical, is_remark, leading_answer, supposes, without_full_stop,
-};
+use crate::extract::sentence::{is_remark, leading_answer, without_full_stop};
 use crate::extract::separator::{is_separator, name_before};
 use crate::extract::stated::stated_number;
-use crate::extract::subject::{is_in_subject, is_supposed};
 use crate::input::RewardInput;
 use crate::math::answer::{Readable, is_readable, is_same_answer};
 use crate::math::fuel::Stop;
 use crate::math::lex::typography::plain;
-use crate::math::parse::stance::{excludes, has, words_of};
+use crate::math::parse::stance::{doubts, has, supposes, supposes_or_judges};
 use crate::math::reader::Reader;
 
 /// Bytes at the end of a text that are searched for anything but boxes.
@@ -103,11 +100,13 @@ impl AnswerSource {
 /// Both levels:
 ///
 /// - ignore `<think>…</think>` with text behind it;
-/// - take an announcement only from a sentence that stands by it: `It is false that the answer is 12`,
-///   `The naive answer is 12` and `If n were even, the answer is 12` announce nothing;
-/// - find no answer where the text behind a box, a tag, `####` or an announcement takes it back: `\boxed{12}. Wait, no.`,
-///   `The answer is 12 (incorrect)`, `\boxed{12} fails the check`;
+/// - take a box or an announcement only from a sentence that leads to it: `It is false that the answer is 12`,
+///   `The naive answer is 12` and `We must avoid \boxed{12}` state nothing;
+/// - find no answer where the text behind it changes it, takes it back or names another;
 /// - judge a truncated completion by its complete part.
+///
+/// Behind the answer, the strict level allows a unit, a counted thing, closing words and the same value again. An
+/// example is `\boxed{12} apples, as desired`. The lenient level also allows reasons and checks.
 ///
 /// The lenient level also takes no number that its sentence denies (`not 12`), bounds (`less than 12`), supposes
 /// (`if it were 12`) or only mentions (`in step 12`).
@@ -273,54 +272,53 @@ impl Extraction {
         }
         let text = without_proof_end(&text);
         for source in &self.sources {
-            let found = match source {
-                AnswerSource::Boxed => match boxed(text) {
-                    None => None,
-                    Some(found) => match stated_box(text, found, reader)? {
-                        None => return Ok(None),
-                        stated => stated,
-                    },
-                },
-                AnswerSource::AnswerTag if !text.contains('<') => None,
-                AnswerSource::Hashes if !text.contains('#') => None,
-                AnswerSource::AnswerTag
-                    if text
-                        .rsplit_once("</answer>")
-                        .is_some_and(|(_, after)| is_taken_back(after)) =>
-                {
-                    return Ok(None);
-                }
-                // The first word is the answer in any case: `May 5`, or `incorrect`.
-                AnswerSource::Hashes
-                    if text
-                        .rsplit_once("####")
-                        .and_then(|(_, after)| after.trim_start().split_once(char::is_whitespace))
-                        .is_some_and(|(_, behind)| is_taken_back(behind)) =>
-                {
-                    return Ok(None);
-                }
-                AnswerSource::AnswerTag => answer_tag(text, reader)?,
-                AnswerSource::Hashes => hashes(text),
-                AnswerSource::Phrase => match announced(tail(text), reader)? {
-                    Announced::No => None,
-                    Announced::Answer(answer) => Some(answer),
-                    // Of a text that denies its answer, no other part is one.
-                    Announced::Denied => return Ok(None),
-                },
-                AnswerSource::WholeText => whole_text(text, reader)?,
-                AnswerSource::ShortSentence => short_sentence(text, reader)?,
-                AnswerSource::LastMath => last_math(tail(text), reader)?,
-                AnswerSource::LastNumber => match option_named(tail(text)) {
-                    Some(letter) => Some(letter),
-                    None => stated_number(tail(text), reader)?,
-                },
-            };
-            if let Some(found) = found.filter(|found| !found.trim().is_empty()) {
-                return Ok(Some((found, *source)));
+            match self.find_by(*source, text, reader)? {
+                Found::Nothing => {}
+                Found::Answer(found) if found.trim().is_empty() => {}
+                Found::Answer(found) => return Ok(Some((found, *source))),
+                Found::Unstated => return Ok(None),
             }
         }
         Ok(None)
     }
+
+    /// The answer in one place.
+    fn find_by(
+        &self,
+        source: AnswerSource,
+        text: &str,
+        reader: &mut Reader,
+    ) -> Result<Found, Stop> {
+        let is_tolerant = self.guesses();
+        let guessed = match source {
+            AnswerSource::Boxed => return stated_box(text, is_tolerant, reader),
+            AnswerSource::AnswerTag => return answer_tag(text, is_tolerant, reader),
+            AnswerSource::Hashes => return hashes(text, is_tolerant, reader),
+            AnswerSource::Phrase => {
+                return Ok(match announced(tail(text), is_tolerant, reader)? {
+                    Announced::No => Found::Nothing,
+                    Announced::Answer(answer) => Found::Answer(answer),
+                    Announced::Denied => Found::Unstated,
+                });
+            }
+            AnswerSource::WholeText => whole_text(text, reader)?,
+            AnswerSource::ShortSentence => short_sentence(text, reader)?,
+            AnswerSource::LastMath => last_math(tail(text), reader)?,
+            AnswerSource::LastNumber => match option_named(tail(text)) {
+                Some(letter) => Some(letter),
+                None => stated_number(tail(text), reader)?,
+            },
+        };
+        Ok(guessed.map_or(Found::Nothing, Found::Answer))
+    }
+}
+
+/// Contents of a place.
+enum Found {
+    Nothing,
+    Answer(String),
+    /// A value that the text around it does not state. Of such a text, no other part is the answer.
+    Unstated,
 }
 
 /// The text without the sign that ends a proof.
@@ -338,31 +336,42 @@ fn without_proof_end(text: &str) -> &str {
     rest.map(str::trim_end).filter(|rest| !rest.is_empty()).unwrap_or(text)
 }
 
-/// The answer in the last boxes with its unit, if the text stands by it. A box that is a part of a formula does not
-/// count. Neither is one that words around it deny, or with another answer announced behind it.
-fn stated_box(text: &str, found: Boxes, reader: &mut Reader) -> Result<Option<String>, Stop> {
-    let (before, behind) = (&text[..found.first.start], &text[found.last.end..]);
-    let Some(unit) = attached(text, &(found.first.start..found.last.end)) else {
-        return Ok(None);
+/// Whether the text behind a value leaves its statement as it is. A tolerant reader allows an explanation that names no
+/// other value.
+fn closes(behind: &str, value: &str, is_tolerant: bool, reader: &mut Reader) -> Result<bool, Stop> {
+    let later = match closing::tail(behind, value, reader)? {
+        Tail::Closes => return Ok(true),
+        Tail::Explains(later) if is_tolerant => later,
+        _ => return Ok(false),
     };
-    let is_one = matches!(found.answer.as_str(), "1" | "0" | "-1");
-    if is_taken_back(behind)
-        || !leaves_value(behind, is_one)
-        || withholds(before)
-        || is_supposed(before, behind)
-        || is_in_subject(before, behind)
+    let announced = match announced(tail(later), true, reader)? {
+        Announced::No => None,
+        Announced::Answer(other) => Some(other),
+        Announced::Denied => return Ok(false),
+    };
+    // A check may end with another number.
+    let stated = if later.contains('=') { None } else { stated_number(tail(later), reader)? };
+    for other in announced.into_iter().chain(stated) {
+        if !is_same_answer(value, &other, reader)? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// The answer in the last boxes with its unit. They may be no part of a formula, and the text around them must state
+/// it.
+fn stated_box(text: &str, is_tolerant: bool, reader: &mut Reader) -> Result<Found, Stop> {
+    let Some(found) = boxed(text) else { return Ok(Found::Nothing) };
+    let span = found.first.start..found.last.end;
+    let Some(unit) = attached(text, &span) else { return Ok(Found::Unstated) };
+    if !leads(&text[..span.start])
+        || !closes(&text[span.end..], &found.answer, is_tolerant, reader)?
     {
-        return Ok(None);
+        return Ok(Found::Unstated);
     }
-    let is_confirmed = match announced(tail(behind), reader)? {
-        Announced::No => true,
-        Announced::Answer(other) => is_same_answer(&found.answer, &other, reader)?,
-        Announced::Denied => false,
-    };
-    if !is_confirmed {
-        return Ok(None);
-    }
-    Ok(Some(if found.first == found.last { found.answer + &unit } else { found.answer }))
+    let is_one = found.first == found.last;
+    Ok(Found::Answer(if is_one { found.answer + &unit } else { found.answer }))
 }
 
 /// The text without its struck-out parts: `~~60~~ 61`.
@@ -441,25 +450,29 @@ fn boxed(text: &str) -> Option<Boxes> {
     Some(Boxes { answer: items.collect::<Vec<_>>().join(", "), first, last })
 }
 
-fn answer_tag(text: &str, reader: &mut Reader) -> Result<Option<String>, Stop> {
-    let Some(start) = text.rfind("<answer>").map(|at| at + 8) else { return Ok(None) };
-    let end = text[start..].find("</answer>").map_or(text.len(), |at| start + at);
-    let content = text[start..end].trim();
-    if let Some(found) = boxed(content) {
-        return stated_box(content, found, reader);
+fn answer_tag(text: &str, is_tolerant: bool, reader: &mut Reader) -> Result<Found, Stop> {
+    let Some(start) = text.rfind("<answer>").map(|at| at + 8) else { return Ok(Found::Nothing) };
+    let (content, behind) = text[start..].split_once("</answer>").unwrap_or((&text[start..], ""));
+    let content = content.trim();
+    if !closes(behind, content, is_tolerant, reader)? {
+        return Ok(Found::Unstated);
+    }
+    if content.contains("\\boxed") || content.contains("\\fbox") {
+        return stated_box(content, is_tolerant, reader);
     }
     if is_readable(content, MAX_WORDS, reader)? == Readable::No
-        && let Announced::Answer(found) = announced(tail(content), reader)?
+        && let Announced::Answer(found) = announced(tail(content), is_tolerant, reader)?
     {
-        return Ok(Some(found));
+        return Ok(Found::Answer(found));
     }
-    Ok(Some(content.to_owned()))
+    Ok(Found::Answer(content.to_owned()))
 }
 
-fn hashes(text: &str) -> Option<String> {
-    let start = text.rfind("####")? + 4;
-    let line = text[start..].lines().next()?.trim();
-    Some(line.to_owned())
+fn hashes(text: &str, is_tolerant: bool, reader: &mut Reader) -> Result<Found, Stop> {
+    let Some((_, behind)) = text.rsplit_once("####") else { return Ok(Found::Nothing) };
+    let (line, behind) = behind.split_once('\n').unwrap_or((behind, ""));
+    let is_stated = closes(behind, line.trim(), is_tolerant, reader)?;
+    Ok(if is_stated { Found::Answer(line.trim().to_owned()) } else { Found::Unstated })
 }
 
 /// The letter of the last "option B" or "choice B".
@@ -476,12 +489,7 @@ fn option_named(text: &str) -> Option<String> {
     let behind = [" because ", " since ", " as "]
         .iter()
         .fold(behind, |behind, word| behind.split(word).next().unwrap_or(behind));
-    let denies = |part: &str| {
-        is_hypothetical(part)
-            || excludes(part)
-            || words_of(part).any(|word| has(&["neither", "except"], word))
-    };
-    if denies(before) || denies(behind) || supposes(before) {
+    if doubts(before) || doubts(behind) || supposes(before) || before.contains(" except ") {
         return None;
     }
     let letter = rest.chars().next().filter(char::is_ascii_uppercase)?;
@@ -529,7 +537,7 @@ fn predicate(text: &str) -> Option<&str> {
     let said = text[start..].trim();
     let bare = said.strip_prefix("a ").or_else(|| said.strip_prefix("an ")).unwrap_or(said);
     let bold = bare.strip_prefix("**").and_then(|rest| rest.strip_suffix("**"));
-    (is_subject && !is_hypothetical(subject) && !subject.contains(['=', '<', '>', '|']))
+    (is_subject && !doubts(subject) && !subject.contains(['=', '<', '>', '|']))
         .then(|| bold.unwrap_or(said))
 }
 
@@ -566,7 +574,7 @@ fn short_sentence(text: &str, reader: &mut Reader) -> Result<Option<String>, Sto
     }
     let behind = VERBS.iter().filter_map(|verb| text.rfind(verb).map(|at| at + verb.len())).max();
     if let Some(start) = behind
-        && !is_hypothetical(&text[..start])
+        && !supposes_or_judges(&text[..start])
         && is_readable(&text[start..], MAX_WORDS, reader)? != Readable::No
     {
         return Ok(Some(text[start..].trim().to_owned()));

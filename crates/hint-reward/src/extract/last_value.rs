@@ -1,8 +1,8 @@
 //! The last formula of a text, where nothing announces the answer.
 
 use crate::extract::formula::{MAX_WORDS, math_segments};
-use crate::extract::introduction::withholds;
 use crate::extract::language::is_english;
+use crate::extract::lead::leads_or_labels;
 use crate::extract::separator::is_separator;
 use crate::extract::stated::stated_number;
 use crate::math::answer::{Readable, is_readable};
@@ -17,8 +17,11 @@ pub(crate) fn last_math(text: &str, reader: &mut Reader) -> Result<Option<String
     for index in (0..segments.len()).rev().take(8) {
         let (content, span) = &segments[index];
         let before = &text[..span.start];
-        if withholds(before) || is_part_of(&text[span.end..]) {
+        if is_part_of(&text[span.end..]) {
             continue;
+        }
+        if !leads_or_labels(before) {
+            return Ok(None);
         }
         // Another language may deny it.
         let sentence = before.rsplit(['\n', '.', ':', '\u{3002}']).next().unwrap_or(before);

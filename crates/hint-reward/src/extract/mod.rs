@@ -5,18 +5,18 @@
 
 mod announcement;
 mod boxed;
+mod closing;
 pub(crate) mod extraction;
 mod formula;
-mod introduction;
 mod language;
 mod last_value;
+mod lead;
 mod placement;
 mod reference;
-mod retraction;
 mod sentence;
 mod separator;
 mod stated;
-mod subject;
+mod words;
 
 pub use boxed::{BoxedAnswer, extract_boxed};
 pub use extraction::{AnswerSource, Extraction, Level};

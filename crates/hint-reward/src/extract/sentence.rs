@@ -5,7 +5,7 @@ use crate::math::answer::{Readable, is_readable};
 use crate::math::fuel::Stop;
 use crate::math::lex::units::is_unit;
 use crate::math::parse::counted::computes;
-use crate::math::parse::stance::{denies, has, takes_back, words_of};
+use crate::math::parse::stance::{has, takes_back, words_of};
 use crate::math::reader::Reader;
 use crate::number::numbers_in;
 
@@ -50,7 +50,7 @@ pub(crate) fn leading_answer(line: &str, reader: &mut Reader) -> Result<Option<S
 
 /// Whether a line may continue with this behind its answer. A word of these classes gives a reason or an origin. Any
 /// other may change the answer: `12, doubled`, `12, give or take`, `12 by 15`.
-pub(super) fn goes_on_saying(rest: &str) -> bool {
+fn goes_on_saying(rest: &str) -> bool {
     const REASONS: [&str; 14] = [
         "since",
         "because",
@@ -200,72 +200,21 @@ fn cuts(line: &str) -> Vec<usize> {
 pub(crate) fn is_remark(text: &str) -> bool {
     let inside = text.trim_start_matches([' ', '(']);
     let inside = inside.split(')').next().unwrap_or(inside);
+    if ["not ", "since ", "because "].iter().any(|word| inside.starts_with(word)) {
+        return !inside.starts_with("not the") && !inside.starts_with("not correct");
+    }
     if computes(inside)
         || takes_back(inside)
-        || inside.starts_with("not the")
-        || inside.starts_with("not correct")
         || !inside.contains(char::is_alphanumeric)
         || words_of(inside)
             .any(|word| has(&["minus", "plus", "times", "doubled", "halved", "percent"], word))
     {
         return false;
     }
-    if ["not ", "since ", "because "].iter().any(|word| inside.starts_with(word)) {
-        return true;
-    }
     !["per ", "mod", "base", "in "].iter().any(|word| inside.starts_with(word))
         && !inside.contains(['\\', '=', '<', '>', '$', '∈'])
         && (!text.starts_with(" (") || inside.starts_with("i.e.") || numbers_in(inside).is_empty())
         && inside.split(|c: char| !c.is_alphabetic()).all(|word| !is_unit(word))
-}
-
-/// Words that take back or suppose what a sentence says.
-pub(crate) fn is_hypothetical(words: &str) -> bool {
-    const WORDS: [&str; 13] = [
-        "imagine",
-        "imagining",
-        "pretend",
-        "suppose",
-        "supposing",
-        "assume",
-        "assuming",
-        "hypothetically",
-        "contradiction",
-        "might",
-        "guess",
-        "see",
-        "unable",
-    ];
-    denies(words) || words_of(words).any(|word| has(&WORDS, word))
-}
-
-/// Whether a text only supposes what it says.
-pub(crate) fn supposes(text: &str) -> bool {
-    const WORDS: [&str; 14] = [
-        "suppose",
-        "supposing",
-        "assume",
-        "assuming",
-        "maybe",
-        "perhaps",
-        "might",
-        "guess",
-        "say",
-        "imagine",
-        "imagining",
-        "pretend",
-        "if",
-        "hypothetically",
-    ];
-    // "Let's say", "let us assume", "just imagine".
-    const BEFORE: [&str; 7] = ["let", "lets", "s", "us", "me", "just", "now"];
-    // A condition is an answer: "if and only if n is even".
-    let opens = text.trim_start().get(..14);
-    if opens.is_some_and(|opens| opens.eq_ignore_ascii_case("if and only if")) {
-        return false;
-    }
-    let mut words = text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty());
-    words.find(|word| !has(&BEFORE, word)).is_some_and(|word| has(&WORDS, word))
 }
 
 pub(crate) fn without_full_stop(text: &str) -> &str {

@@ -1,14 +1,15 @@
 //! The one number that a sentence states.
 
+use crate::extract::closing::behind_closing;
 use crate::extract::formula::MAX_WORDS;
 use crate::extract::language::is_english;
-use crate::extract::retraction::is_taken_back;
-use crate::extract::sentence::{is_hypothetical, leading_answer, supposes, without_full_stop};
+use crate::extract::lead::asserted;
+use crate::extract::sentence::{leading_answer, without_full_stop};
 use crate::math::answer::{Readable, is_readable};
 use crate::math::fuel::Stop;
 use crate::math::lex::units::{is_unit, is_unit_letter};
 use crate::math::parse::counted::computes;
-use crate::math::parse::stance::{has, is_no_noun, takes_back, takes_off, words_of};
+use crate::math::parse::stance::{doubts, has, is_no_noun, supposes, takes_back, words_of};
 use crate::math::reader::Reader;
 use crate::number::{NumberMention, NumberRole, numbers_in};
 
@@ -17,7 +18,7 @@ pub(crate) fn stated_number(text: &str, reader: &mut Reader) -> Result<Option<St
     reader.fuel.spend(text.len() as u64)?;
     for sentence in sentences(text).into_iter().rev().take(4) {
         if sentence.bytes().all(|byte| !byte.is_ascii_digit()) && numbers_in(sentence).is_empty() {
-            if is_retraction(sentence) {
+            if takes_back(sentence) {
                 return Ok(None);
             }
             continue;
@@ -63,41 +64,6 @@ fn sentences(text: &str) -> Vec<&str> {
     sentences
 }
 
-/// Whether a sentence takes its number off the list of answers: `I rule out 7`, `34 was rejected`. In `5 of the 12 were
-/// rejected` the number is the answer.
-fn rules_out(sentence: &str) -> bool {
-    const FILLERS: [&str; 11] =
-        ["is", "was", "be", "been", "are", "can", "must", "has", "also", "clearly", "then"];
-    let words: Vec<String> = sentence
-        .split(|c: char| !c.is_alphanumeric())
-        .filter(|word| !word.is_empty())
-        .map(str::to_lowercase)
-        .collect();
-    let is_number = |word: Option<&String>| {
-        word.is_some_and(|word| word.starts_with(|c: char| c.is_ascii_digit()))
-    };
-    words.iter().enumerate().any(|(at, word)| {
-        if !takes_off(word, words.get(at + 1).map(String::as_str)) {
-            return false;
-        }
-        // "rule out 7", "ruled out the value 7".
-        let behind = words[at + 1..]
-            .iter()
-            .find(|word| !matches!(word.as_str(), "out" | "the" | "value" | "answer" | "option"));
-        // "7 is ruled out": the number is the only one before it.
-        let numbers = words[..at].iter().filter(|word| is_number(Some(word))).count();
-        let before = words[..at].iter().rfind(|word| !FILLERS.contains(&word.as_str()));
-        is_number(behind) || (numbers == 1 && is_number(before))
-    })
-}
-
-fn is_retraction(sentence: &str) -> bool {
-    let lowered = sentence.to_lowercase();
-    ["wait", "not sure", "wrong", "mistake", "do not know", "don't know"]
-        .iter()
-        .any(|word| lowered.contains(word))
-}
-
 fn number_of(sentence: &str, reader: &mut Reader) -> Result<Option<String>, Stop> {
     if sentence.contains(['\\', '?']) || sentence.len() > 1000 {
         return Ok(None);
@@ -119,6 +85,10 @@ fn number_of(sentence: &str, reader: &mut Reader) -> Result<Option<String>, Stop
     ] {
         clause = clause.split(word).next().unwrap_or(clause);
     }
+    let concluded = asserted(clause);
+    if doubts(clause) && !numbers_in(concluded).is_empty() {
+        clause = concluded;
+    }
     for word in [" which is ", " that is "] {
         if let Some((_, behind)) = clause.rsplit_once(word)
             && behind.contains(|c: char| c.is_ascii_digit())
@@ -126,7 +96,7 @@ fn number_of(sentence: &str, reader: &mut Reader) -> Result<Option<String>, Stop
             clause = behind;
         }
     }
-    if is_hypothetical(clause) || supposes(clause) || rules_out(clause) || instructs(clause) {
+    if doubts(clause) || supposes(clause) || instructs(clause) {
         return Ok(None);
     }
     let lowered = clause.to_ascii_lowercase();
@@ -211,7 +181,8 @@ fn number_of(sentence: &str, reader: &mut Reader) -> Result<Option<String>, Stop
         let mut words = words_of(&clause[mention.span.end..]);
         let next = words.next().unwrap_or_default();
         has(&["yesterday", "ago", "earlier", "already"], next)
-            || (has(&["was", "is"], next) && is_taken_back(&clause[mention.span.end..]))
+            || (has(&["was", "is"], next)
+                && !behind_closing(&clause[mention.span.end..]).is_empty())
     };
     if candidates.iter().any(is_past) {
         return Ok(None);

@@ -63,16 +63,24 @@ fn hashes_are_taken_back_behind_the_answer_and_not_by_it() {
     assert_eq!(found("#### May 5").as_deref(), Some("May 5"));
     assert_eq!(found("#### incorrect").as_deref(), Some("incorrect"));
     assert_eq!(found("#### 12\nWait, no, that is wrong."), None);
-    assert_eq!(found("#### 12 is wrong."), None);
+    let judged = MathVerifier::strict().verify(&RewardInput::new("#### 12 is wrong.", "12"));
+    assert_ne!(judged.verdict, Verdict::Correct);
 }
 
 #[test]
 fn sources_are_tried_in_their_order() {
-    let text = "#### 1\nThe answer is 2. \\boxed{3}";
-    let first = |source| Extraction { sources: vec![source, AnswerSource::Boxed] }.extract(text);
-    assert_eq!(first(AnswerSource::Hashes).as_deref(), Some("1"));
-    assert_eq!(first(AnswerSource::Boxed).as_deref(), Some("3"));
-    assert_eq!(first(AnswerSource::AnswerTag).as_deref(), Some("3"));
+    let text = "#### 2\n\\boxed{2}";
+    let first = |source| {
+        let extraction = Extraction { sources: vec![source, AnswerSource::Boxed] };
+        let verifier = MathVerifier::new().with_extraction(extraction);
+        verifier.verify(&RewardInput::new(text, "2")).source
+    };
+    assert_eq!(first(AnswerSource::Hashes), Some(AnswerSource::Hashes));
+    assert_eq!(first(AnswerSource::Boxed), Some(AnswerSource::Boxed));
+    assert_eq!(first(AnswerSource::AnswerTag), Some(AnswerSource::Boxed));
+    // A text that names another answer behind the first states none of them.
+    let hashes = Extraction { sources: vec![AnswerSource::Hashes, AnswerSource::Boxed] };
+    assert_eq!(hashes.extract("#### 1\n\\boxed{2}"), None);
 }
 
 #[test]

@@ -22,6 +22,13 @@ pub(crate) fn attached(text: &str, span: &Range<usize>) -> Option<String> {
     closed(&text[end..], groups, in_formula(end))
 }
 
+/// Whether a command sets text or ends a formula, and changes no value.
+pub(super) fn is_layout(command: &str) -> bool {
+    matches!(command, "left" | "right" | "big" | "Big" | "circ" | "degree")
+        || commands::STYLES.contains(&command)
+        || commands::SEPARATORS.contains(&command)
+}
+
 /// The lines around a place, up to empty ones.
 fn paragraph(text: &str, span: &Range<usize>) -> Range<usize> {
     let start = text[..span.start].rfind("\n\n").map_or(0, |at| at + 2);

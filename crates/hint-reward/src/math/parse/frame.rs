@@ -3,7 +3,7 @@
 //! `The maximum is 8 when x = 2` is 8 under a condition; `all integers n ≥ 3` is `n ≥ 3`; `every n except 4` excludes.
 
 use crate::math::lex::token::{Kind, Token};
-use crate::math::parse::stance::{denies, has, words_of};
+use crate::math::parse::stance::{doubts, has, words_of};
 use crate::math::tree::node::Relation;
 
 /// Link between a condition and its answer.
@@ -174,16 +174,16 @@ fn ends_with_verb(text: &str) -> bool {
 
 /// Whether words name the topic of the answer: at most one letter among them, and no word that denies or bounds.
 fn is_subject(tokens: &[Token<'_>]) -> bool {
-    const BOUNDS: [&str; 15] = [
-        "no", "none", "only", "and", "than", "or", "least", "most", "over", "under", "above",
-        "below", "about", "may", "might",
+    const BOUNDS: [&str; 16] = [
+        "used", "no", "none", "only", "and", "than", "or", "least", "most", "over", "under",
+        "above", "below", "about", "may", "might",
     ];
     let mut letters = 0;
     for token in tokens {
         match &token.kind {
             Kind::Name(_) => letters += 1,
             Kind::Word(text) | Kind::Text(text) => {
-                if denies(text)
+                if doubts(text)
                     || text.contains(is_foreign)
                     || words_of(text).any(|word| has(&BOUNDS, word))
                 {

@@ -94,60 +94,84 @@ fn is_east_asian(c: char) -> bool {
     matches!(c, '\u{3040}'..='\u{30ff}' | '\u{3400}'..='\u{9fff}' | '\u{ac00}'..='\u{d7af}')
 }
 
-/// Whether a clause denies, doubts or only supposes its topic: `I do not think that`, `It is false that`.
-pub(crate) fn denies(clause: &str) -> bool {
-    const WORDS: [&str; 21] = [
-        "maybe", "perhaps", "possibly", "not", "cannot", "if", "would", "could", "unless",
-        "neither", "nor", "nobody", "never", "used", "false", "untrue", "doubt", "unlikely",
-        "wrong", "hardly", "whether",
-    ];
-    words_of(clause).any(|word| has(&WORDS, word) || word.ends_with("n't"))
+/// Words that deny.
+#[rustfmt::skip]
+const NEGATIONS: &[&str] = &[
+    "not", "no", "never", "none", "nobody", "nothing", "neither", "nor", "cannot", "hardly", "unlikely",
+    "impossible", "untrue", "unable",
+];
+
+/// Words that only suppose.
+#[rustfmt::skip]
+const HYPOTHESES: &[&str] = &[
+    "if", "unless", "whether", "would", "could", "might", "may", "maybe", "perhaps", "possibly", "suppose",
+    "supposing", "supposed", "supposedly", "assume", "assuming", "imagine", "imagining", "pretend",
+    "pretending", "hypothetically", "guess", "guesses", "guessed", "doubt", "doubtful", "wonder", "seems",
+    "been",
+];
+
+/// Words for what is wrong, belongs to others, or came before the answer.
+#[rustfmt::skip]
+const JUDGMENTS: &[&str] = &[
+    "wrong", "wrongly", "incorrect", "incorrectly", "false", "falsely", "mistake", "mistaken", "mistakenly",
+    "error", "erroneous", "erroneously", "naive", "naively", "careless", "sloppy", "hasty", "flawed", "faulty",
+    "invalid", "bogus", "fake", "typo", "misprint", "misread", "misreading", "miscount", "miscounted",
+    "miscounting", "misinterpreting", "overcount", "overcounting", "overcounts", "undercounts", "absurd",
+    "rule", "rules", "ruled", "ruling", "reject", "rejects", "rejected", "discard", "discarded", "discarding",
+    "exclude", "excluded", "eliminate", "eliminated", "deny", "denies", "denied", "refuse", "refused",
+    "disagree", "dispute", "disputed", "refuted", "disproved", "retracted", "tempting", "tempted", "contrary",
+    "myth", "rumor", "rumored", "allegedly", "contradiction", "contradicts", "contradicting", "fails", "fail",
+    "failed", "violates", "claims", "claimed", "says", "said", "thought", "believes", "answered", "suggested",
+    "suggests", "without", "previous", "previously", "earlier", "former", "formerly", "initial", "initially",
+    "original", "originally", "another", "estimate", "bound", "opposite", "complement", "complementary",
+    "reciprocal", "negation", "twice", "chance", "attempt", "ignore", "ignoring", "forget", "forgetting",
+    "neglecting", "omitting",
+];
+
+/// Words that start again.
+#[rustfmt::skip]
+const RETRACTIONS: &[&str] = &[
+    "wait", "hmm", "oops", "sorry", "actually", "however", "scratch", "correction", "correcting", "nope",
+    "strike", "kidding", "joking", "retract", "mistook", "forgot", "missed", "overlooked", "instead", "rather",
+    "reality", "should", "reconsider", "recheck", "realized",
+];
+
+/// Whether a text has a word that denies, only supposes or judges. The value that it names is not what it states.
+pub(crate) fn doubts(text: &str) -> bool {
+    let is_negation =
+        |word: &str| has(NEGATIONS, word) || word.ends_with("n't") || word.ends_with("n’t");
+    supposes_or_judges(text)
+        || text.split(|c: char| !(c.is_alphanumeric() || matches!(c, '\'' | '’'))).any(is_negation)
 }
 
-/// Whether a clause reports another person's words.
-pub(crate) fn is_hearsay(clause: &str) -> bool {
-    const WORDS: [&str; 8] =
-        ["claims", "claim", "claimed", "said", "says", "believes", "thought", "answered"];
-    words_of(clause).any(|word| has(&WORDS, word))
+/// Whether a text has a word that only supposes or judges.
+pub(crate) fn supposes_or_judges(text: &str) -> bool {
+    words_of(text).any(|word| has(HYPOTHESES, word) || has(JUDGMENTS, word))
+        || text.contains("used to be")
 }
 
-/// Whether a word, with the one behind it, takes its topic off the list of answers: `rejected`, `ruled out`.
-pub(crate) fn takes_off(word: &str, next: Option<&str>) -> bool {
-    const STEMS: [&str; 5] = ["exclud", "eliminat", "reject", "discard", "incorrect"];
-    let starts = |stem: &&str| word.get(..stem.len()).is_some_and(|w| w.eq_ignore_ascii_case(stem));
-    STEMS.iter().any(starts)
-        || (has(&["rule", "rules", "ruled", "ruling"], word) && next == Some("out"))
-}
-
-/// Whether a clause takes the thing it names off the list of answers.
-pub(crate) fn excludes(clause: &str) -> bool {
-    let words: Vec<&str> = words_of(clause).collect();
-    words.iter().enumerate().any(|(at, word)| takes_off(word, words.get(at + 1).copied()))
+/// Whether a text opens with a word that only supposes: `Suppose`, `Let's assume`, `Maybe`.
+pub(crate) fn supposes(text: &str) -> bool {
+    const BEFORE: [&str; 8] = ["let", "lets", "let's", "s", "us", "me", "just", "now"];
+    // A condition is an answer: `if and only if n is even`.
+    let text = text.trim_start();
+    let opens = text.get(..14).is_some_and(|opens| opens.eq_ignore_ascii_case("if and only if"));
+    let mut words = words_of(text).skip_while(|word| has(&BEFORE, word));
+    !opens && words.next().is_some_and(|word| has(HYPOTHESES, word) || has(&["say"], word))
 }
 
 /// Whether words behind a name deny it: `can be excluded`, `is wrong`. The text `cannot be determined` does not.
 pub(crate) fn denies_subject(rest: &str) -> bool {
-    const VERBS: [&str; 10] = [
-        "is ",
-        "isn't ",
-        "was ",
-        "can ",
-        "can't ",
-        "cannot ",
-        "must ",
-        "should ",
-        "has been ",
-        "does not ",
-    ];
-    const DENIALS: [&str; 7] =
-        ["wrong", "false", "not correct", "not right", "not true", "not the ", "not work"];
-    let lowered = rest.to_ascii_lowercase();
-    let negated =
-        ["isn't ", "can't be ", "cannot be "].iter().any(|verb| lowered.starts_with(verb))
-            && ["true", "right", "correct", "the "].iter().any(|word| lowered.contains(word));
-    negated
-        || VERBS.iter().any(|verb| lowered.starts_with(verb))
-            && (DENIALS.iter().any(|word| lowered.contains(word)) || excludes(&lowered))
+    const VERBS: [&str; 10] =
+        ["is", "isn't", "was", "can", "can't", "cannot", "must", "should", "has", "does"];
+    const PRAISE: [&str; 5] = ["correct", "right", "true", "the", "work"];
+    let mut words = words_of(rest);
+    let Some(verb) = words.next().filter(|word| has(&VERBS, word)) else { return false };
+    let negates = has(NEGATIONS, verb)
+        || verb.ends_with("n't")
+        || words.clone().next().is_some_and(|word| has(&["not"], word));
+    words.clone().any(|word| has(JUDGMENTS, word))
+        || (negates && words.any(|word| has(&PRAISE, word)))
 }
 
 /// Words, with apostrophes in them.
@@ -162,80 +186,23 @@ pub(crate) fn has(words: &[&str], word: &str) -> bool {
 
 /// Whether a text takes back the text before it: `No, wait`, `(incorrect)`, `Scratch that, 15`, `❌`.
 pub(crate) fn takes_back(text: &str) -> bool {
-    const REGRETS: [&str; 8] = [
-        "kidding",
-        "joking",
-        "mistaken",
-        "mistook",
-        "retract",
-        "contradicts",
-        "contradiction",
-        "reality",
-    ];
-    const JUDGMENTS: [&str; 7] =
-        ["wrong", "wrongly", "incorrect", "incorrectly", "rejected", "reject", "discard"];
-    // Words that point back at the answer. `Options A and B are incorrect.` speaks of others.
-    const OPENINGS: [&str; 5] = ["that", "this", "it", "i", "which"];
-    const SUBJECTS: [&str; 5] = ["above", "answer", "result", "my", "box"];
-    let judges = |(at, clause): (usize, &str)| {
-        let mut words = words_of(clause).skip_while(|word| has(&["so", "and", "but"], word));
-        let points_back = at == 0
-            || words.next().is_some_and(|word| has(&OPENINGS, word) || has(&JUDGMENTS, word))
-            || words_of(clause).any(|word| has(&SUBJECTS, word));
-        // `we discard the negative root` judges another value.
-        let others = ["the", "other", "any", "all", "a", "those", "negative"];
-        let mut pairs = words_of(clause).zip(words_of(clause).skip(1).chain([""]));
-        points_back
-            && pairs.any(|(word, next)| {
-                has(&JUDGMENTS, word) && !(has(&["reject", "discard"], word) && has(&others, next))
-            })
-    };
-    opens_anew(text)
-        || words_of(text).any(|word| has(&REGRETS, word))
-        || text.split(['.', '!', '?', '\n', ',', ';']).enumerate().any(judges)
+    opens_anew(text) || words_of(text).any(|word| has(RETRACTIONS, word) || has(JUDGMENTS, word))
 }
 
 /// Whether a clause of the text opens with a word that starts again, `Actually, D`, `No wait`, or crosses out.
 pub(crate) fn opens_anew(text: &str) -> bool {
-    const OPENINGS: [&str; 10] = [
-        "however",
-        "wait",
-        "scratch",
-        "oops",
-        "correction",
-        "actually",
-        "hmm",
-        "sorry",
-        "nope",
-        "strike",
-    ];
-    let is = |known: &str, word: Option<&&str>| {
-        word.is_some_and(|word| known.eq_ignore_ascii_case(word))
-    };
-    let is_opening = |word: Option<&&str>| OPENINGS.iter().any(|known| is(known, word));
     text.contains(['✗', '✘', '❌', '🚫', '❎'])
-        || text.split_inclusive(['.', '!', '?', '\n', '(', ';', ':', ',', '—', '–']).any(|clause| {
-            let words: Vec<&str> =
-                words_of(clause).skip_while(|word| is("but", Some(word))).take(2).collect();
-            // `Hold on`, `I forgot a case`, `On second thought`
-            let pairs = [
-                ("hold", "on"),
-                ("oh", "no"),
-                ("on", "second"),
-                ("i", "forgot"),
-                ("i", "missed"),
-                ("i", "overlooked"),
-                ("i", "miscounted"),
-                ("my", "mistake"),
-                ("my", "bad"),
-            ];
-            let begins = |(first, second): &(&str, &str)| {
-                is(first, words.first()) && is(second, words.get(1))
-            };
+        || text.split(['.', '!', '?', '\n', '(', ';', ':', ',', '—', '–']).any(|clause| {
+            let mut words = words_of(clause)
+                .skip_while(|word| has(&["but", "and", "so", "oh", "my", "i", "on"], word));
+            let first = words.next().unwrap_or_default();
+            let next = words.next().unwrap_or_default();
             // `No, it is 5` and `No wait`, not `No other value fits`.
-            is_opening(words.first())
-                || pairs.iter().any(begins)
-                || (is("no", words.first()) && (is_opening(words.get(1)) || words.len() == 1))
+            has(RETRACTIONS, first)
+                || (has(&["no"], first) && (next.is_empty() || has(RETRACTIONS, next)))
+                || (has(&["hold"], first) && has(&["on"], next))
+                || (has(&["second"], first) && has(&["thought"], next))
+                || has(&["mistake", "bad"], first)
         })
 }
 
@@ -291,7 +258,6 @@ mod tests {
             ". I hope it is correct.",
             ", since no other divides",
             ". There are no more cases.",
-            ". Options A and B are incorrect.",
             " ✅",
         ] {
             assert!(!takes_back(text), "{text}");

@@ -1,0 +1,209 @@
+//! Whether the text behind a value leaves its statement as it is.
+//!
+//! A value is closed by a unit or a counted thing, by words of [`CLOSING`], and by the same value again. Everything else
+//! leaves it open. A tolerant reader then looks for an explanation.
+
+use crate::extract::placement::is_layout;
+use crate::extract::words::{ANNOUNCED, CLOSING, REASONS};
+use crate::math::answer::is_same_answer;
+use crate::math::fuel::Stop;
+use crate::math::parse::counted::is_counted;
+use crate::math::parse::stance::{doubts, has, opens_anew, takes_back, words_of};
+use crate::math::reader::Reader;
+
+/// Bytes behind a value in which it may be doubted.
+const MAX_REMARK: usize = 300;
+
+/// The effect of a text behind a value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Tail<'a> {
+    /// Nothing: the statement ends there.
+    Closes,
+    /// It gives reasons or checks. They may name another value.
+    Explains(&'a str),
+    /// It may change the value or take it back.
+    Opens,
+}
+
+/// The effect of the text behind a value on its statement.
+pub(crate) fn tail<'a>(
+    behind: &'a str,
+    value: &str,
+    reader: &mut Reader,
+) -> Result<Tail<'a>, Stop> {
+    if behind.contains(['✗', '✘', '❌', '🚫', '❎']) {
+        return Ok(Tail::Opens);
+    }
+    let counted = behind_counted(behind, matches!(value, "1" | "0" | "-1"));
+    let rest = behind_closing(counted);
+    if rest.is_empty() {
+        return Ok(Tail::Closes);
+    }
+    if rest.len() < 200 && !rest.contains('?') {
+        let repeated = rest.trim_end_matches(['.', ' ', '$', '*', '\n', '\\', ')', ']']);
+        match is_same_answer(value, repeated, reader) {
+            Ok(true) => return Ok(Tail::Closes),
+            Err(Stop::OutOfFuel) => return Err(Stop::OutOfFuel),
+            _ => {}
+        }
+    }
+    Ok(if explains(counted, rest) { Tail::Explains(counted) } else { Tail::Opens })
+}
+
+/// The text behind the unit or counted thing that a text starts with.
+fn behind_counted(behind: &str, is_one: bool) -> &str {
+    let mut text = behind;
+    for open in ["\\)", "\\]", "\\,", "\\;", "\\ ", "\\text{", "\\textrm{", "\\mathrm{", "\\mbox{"]
+    {
+        text = text.trim_start_matches(['$', '}', '*', ' ', '~', ']', ')', ',']);
+        text = text.strip_prefix(open).unwrap_or(text);
+    }
+    let text = text.trim_start_matches(['$', ' ', '*', ',']);
+    let end = text.find(['.', ';', ',', '!', ':', '?', '{', '}', '(', '$', '\\', '\n']);
+    let clause = &text[..end.unwrap_or(text.len())];
+    let is_thing =
+        clause.starts_with(|c: char| c.is_ascii_alphabetic()) && is_counted(clause.trim(), is_one);
+    if is_thing { &text[clause.len()..] } else { behind }
+}
+
+/// The text from the first word or number that does not close a statement.
+pub(crate) fn behind_closing(text: &str) -> &str {
+    const TAKING: &[&str] = &["end", "tag", "label", "hspace", "vspace", "pmod", "color"];
+    let mut rest = text;
+    loop {
+        let start = rest.find(|c: char| c.is_alphanumeric() || matches!(c, '\\' | '<' | '?'));
+        let Some(start) = start else { return "" };
+        rest = &rest[start..];
+        if rest.starts_with('?') {
+            return rest;
+        }
+        if let Some(tag) = rest.strip_prefix('<') {
+            match tag.split_once('>') {
+                Some((name, behind)) if !name.contains(' ') => rest = behind,
+                _ => rest = tag,
+            }
+            continue;
+        }
+        if let Some(command) = rest.strip_prefix('\\') {
+            let end = command.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(command.len());
+            let (name, behind) = command.split_at(end);
+            let is_layout = name.is_empty() || is_layout(name);
+            if !is_layout {
+                return rest;
+            }
+            rest = behind;
+            if name.is_empty() && !behind.starts_with('\\') {
+                rest =
+                    rest.get(rest.chars().next().map_or(0, char::len_utf8)..).unwrap_or_default();
+            }
+            if TAKING.contains(&name) {
+                rest = rest.split_once('}').map_or(rest, |(_, behind)| behind);
+            }
+            continue;
+        }
+        let end = rest.find(|c: char| !(c.is_alphanumeric() || c == '\'')).unwrap_or(rest.len());
+        // `for $n$`
+        let is_variable = end == 1
+            && rest[end..].starts_with('$')
+            && text[..text.len() - rest.len()].ends_with('$')
+            && rest.starts_with(|c: char| c.is_ascii_alphabetic());
+        if !is_variable && !has(CLOSING, &rest[..end]) {
+            return rest;
+        }
+        rest = &rest[end..];
+    }
+}
+
+/// Whether a text behind a value gives reasons and checks, and doubts nothing. `rest` is its part from the first word on
+/// that closes no statement.
+fn explains(behind: &str, rest: &str) -> bool {
+    let own = own_sentence(behind);
+    let in_own = behind.len() - rest.len() < own.len();
+    let first = words_of(rest).next().unwrap_or_default();
+    let between = &behind[..behind.len() - rest.len()];
+    let is_direct = !between.contains(char::is_alphanumeric);
+    // `3/4 of the cake`, `8 pears and the 2 plums remain`
+    let is_part = [" of the ", " and the "].iter().any(|word| behind.contains(word))
+        && words_of(between).all(|word| has(&["of", "and", "the"], word))
+        && !words_of(own).any(|word| has(ANNOUNCED, word));
+    let is_reason =
+        has(REASONS, first) || is_part || (is_direct && has(&["not", "instead", "rather"], first));
+    if own.contains('?') || (in_own && !is_reason) {
+        return false;
+    }
+    // `12, not 13`, `12, since no other number fits`
+    let asides = ["not ", "instead of ", "rather than ", "since ", "because "];
+    let end = asides.iter().filter_map(|word| own.find(word)).min().unwrap_or(own.len());
+    let later = &behind[own.len()..];
+    let near = &later[..later.floor_char_boundary(MAX_REMARK)];
+    let near = near.split("Let me know").next().unwrap_or(near);
+    let is_doubted = [&own[..end], near].iter().any(|part| doubts(part) || takes_back(part));
+    !is_doubted && !opens_anew(later)
+}
+
+/// The end of the sentence that a text begins in.
+fn own_sentence(text: &str) -> &str {
+    let ends = |(at, c): &(usize, char)| {
+        *c == '\n'
+            || (matches!(c, '.' | '!' | '?' | '。')
+                && text[at + c.len_utf8()..].starts_with(|c: char| !c.is_alphanumeric()))
+    };
+    text.char_indices().find(ends).map_or(text, |(at, c)| &text[..at + c.len_utf8()])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(texts: &[&str], is_expected: impl Fn(&Tail<'_>) -> bool) {
+        for text in texts {
+            let found = tail(text, "12", &mut Reader::new(100_000));
+            assert!(found.as_ref().is_ok_and(&is_expected), "{text}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn what_follows_a_value_closes_explains_or_opens_its_statement() {
+        check(
+            &[
+                "",
+                ".",
+                "$ apples.",
+                " square units.",
+                "$, as desired. $\\blacksquare$",
+                " is the final answer.",
+                " is even.",
+                " was found.",
+                ". I hope it is correct.",
+                "\n\nThe final answer is $12$.",
+                "</answer>",
+            ],
+            |tail| *tail == Tail::Closes,
+        );
+        check(
+            &[
+                ", since 5 is not even.",
+                ", not 13.",
+                ". Check: 4 + 4 = 8.",
+                ". There are 4 cases in each row.",
+            ],
+            |tail| matches!(tail, Tail::Explains(_)),
+        );
+        check(
+            &[
+                " reversed.",
+                " in base 7.",
+                " is half the answer.",
+                " is wrong.",
+                ". Wait, no.",
+                ". It is absurd.",
+                "? Perhaps.",
+                ", which we must double.",
+                " or 13.",
+                " ❌",
+            ],
+            |tail| *tail == Tail::Opens,
+        );
+    }
+}

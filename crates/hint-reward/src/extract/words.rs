@@ -1,0 +1,73 @@
+//! The words that may stand around a stated answer, each list in one place.
+//!
+//! Words that doubt a statement or take it back are in [`crate::math::parse::stance`].
+
+/// Words that lead to a value: link verbs, and what may stand between them and the value.
+#[rustfmt::skip]
+pub(super) const LEADS: &[&str] = &[
+    "is", "are", "was", "were", "be", "equals", "equal", "has", "have", "had", "contains", "needs", "need",
+    "costs", "cost", "takes", "gives", "give", "giving", "get", "gets", "obtain", "obtains", "find", "yields",
+    "yield", "yielding", "makes", "make", "making", "leaves", "leaving", "remain", "remains", "becomes",
+    "totals", "conclude", "us", "her", "him", "them", "so", "thus", "therefore", "hence", "then", "finally",
+    "consequently", "accordingly", "overall", "altogether", "indeed", "also", "again", "now", "here", "exactly",
+    "just", "only", "simply", "clearly", "about", "approximately", "roughly", "namely", "equivalently",
+    "answer", "answers", "ans", "result", "solution", "solutions", "total", "value", "option", "choice", "a",
+    "an", "the", "that", "it's", "that's", "correcting", "step", "case", "part", "output", "conclusion",
+    "summary", "check", "because",
+];
+
+/// Nouns that lead to their value behind an article: `a total of`, `an area of`.
+#[rustfmt::skip]
+pub(super) const MEASURES: &[&str] = &[
+    "total", "value", "area", "volume", "length", "speed", "perimeter", "probability", "sum",
+];
+
+/// Words of a sentence that announces an answer.
+#[rustfmt::skip]
+pub(super) const ANNOUNCING: &[&str] = &[
+    "so", "thus", "therefore", "hence", "then", "finally", "and", "but", "that", "as", "is", "are", "to", "be",
+    "the", "my", "our", "this", "an", "a", "your", "final", "real", "correct", "right", "required", "desired",
+    "requested", "exact", "numerical", "numeric", "simplified", "complete", "full", "overall", "short", "best",
+    "only", "actual", "resulting", "accepted", "true", "closed-form", "closed", "form", "unique", "own",
+    "answer", "answers", "ans", "option", "choice", "solution", "result", "get", "gives", "give", "us", "we",
+    "have", "obtain", "find", "conclude", "means", "implies", "see", "know", "believe", "think", "shows",
+    "follows", "ultimately", "consequently", "accordingly", "in", "conclusion", "summary", "total", "clearly",
+    "indeed", "now", "here", "yields", "it", "i", "problem", "question", "equal", "equals", "exactly", "turns",
+    "out", "must", "should", "value", "of", "which", "there", "i'm", "am", "sure", "confident", "certain",
+    "easy", "clear", "0",
+];
+
+/// Words for an answer.
+#[rustfmt::skip]
+pub(super) const ANNOUNCED: &[&str] = &[
+    "answer", "answers", "value", "result", "answer's", "option", "choice",
+];
+
+/// Words that close a statement and leave its value unchanged.
+#[rustfmt::skip]
+pub(super) const CLOSING: &[&str] = &[
+    "the", "a", "an", "is", "are", "was", "be", "it", "this", "that", "these", "which", "our", "my", "we", "i",
+    "your", "his", "her", "its", "final", "correct", "right", "true", "required", "desired", "needed", "wanted",
+    "asked", "requested", "expected", "claimed", "stated", "shown", "proved", "obtained", "found", "reached",
+    "attained", "answer", "answers", "solution", "solutions", "result", "value", "values", "number", "integer",
+    "total", "sum", "only", "unique", "such", "as", "of", "to", "for", "in", "all", "and", "so", "thus",
+    "hence", "therefore", "indeed", "altogether", "again", "here", "hope", "done", "finished", "qed",
+    "completes", "complete", "concludes", "proof", "problem", "question", "check", "checked", "verified",
+    "approximately", "about", "roughly", "equivalently", "or", "e", "what", "above", "ways", "works", "remain",
+    "remains", "left", "even", "odd", "prime", "positive", "rational", "smallest", "largest", "them",
+];
+
+/// Words that begin a reason or an origin in the sentence of a value.
+#[rustfmt::skip]
+pub(super) const REASONS: &[&str] = &[
+    "since", "because", "as", "where", "when", "which", "by", "so", "hence", "thus", "therefore", "attained",
+    "achieved", "obtained", "reached", "see", "here",
+];
+
+/// Words with a preposition that together lead to a value: `equal to`, `given by`.
+#[rustfmt::skip]
+pub(super) const LEADING_PAIRS: &[(&str, &str)] = &[
+    ("equal", "to"), ("equals", "to"), ("comes", "to"), ("come", "to"), ("amounts", "to"), ("up", "to"),
+    ("down", "to"), ("simplifies", "to"), ("evaluates", "to"), ("reduces", "to"), ("sums", "to"),
+    ("leads", "to"), ("given", "by"), ("arrive", "at"), ("left", "with"),
+];
