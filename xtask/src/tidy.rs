@@ -91,18 +91,14 @@ pub(crate) fn run(repo: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Writes everything that follows from the code: module table, public items, pages of the book, and
-/// fallen counts of language.
+/// Writes everything that follows from the code: module table, public items, and pages of the book.
 pub(crate) fn bless(repo: &Path) -> Result<()> {
     let tree = Tree::load(repo)?;
     let table = modules::blessed(&tree).context("ARCHITECTURE.md has no table of modules")?;
     let files = api::blessed(&tree).into_iter().chain([("ARCHITECTURE.md".to_owned(), table)]);
     let files = files.chain(metrics::blessed(&tree)).chain(presets::blessed(&tree));
     let files = files.chain(config::blessed(&tree));
-    write(repo, &tree, files)?;
-    // The counts are those of the pages that were just written.
-    let tree = Tree::load(repo)?;
-    write(repo, &tree, language::blessed(&tree))
+    write(repo, &tree, files)
 }
 
 fn write(

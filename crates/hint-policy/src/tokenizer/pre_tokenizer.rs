@@ -23,10 +23,40 @@ const IDEOGRAPHS: &str = "[一-龥ࠀ-一가-퟿]+";
 
 impl PreTokenizer {
     /// The names that are implemented.
-    const SUPPORTED: &'static str = "gpt-2, phi-2, exaone4, smollm, starcoder, refact, command-r, exaone, olmo, mpt, \
-        llama-bpe, llama3, llama-v3, falcon3, falcon-h1, pixtral, lfm2, smaug-bpe, dbrx, qwen2, deepseek-r1-qwen, \
-        megrez, qwen35, stablelm2, tekken, gpt-4o, llama4, deepseek-llm, deepseek-coder, deepseek-v3, hunyuan-dense, \
-        seed-coder";
+    const SUPPORTED: [&'static str; 32] = [
+        "gpt-2",
+        "phi-2",
+        "exaone4",
+        "smollm",
+        "starcoder",
+        "refact",
+        "command-r",
+        "exaone",
+        "olmo",
+        "mpt",
+        "llama-bpe",
+        "llama3",
+        "llama-v3",
+        "falcon3",
+        "falcon-h1",
+        "pixtral",
+        "lfm2",
+        "smaug-bpe",
+        "dbrx",
+        "qwen2",
+        "deepseek-r1-qwen",
+        "megrez",
+        "qwen35",
+        "stablelm2",
+        "tekken",
+        "gpt-4o",
+        "llama4",
+        "deepseek-llm",
+        "deepseek-coder",
+        "deepseek-v3",
+        "hunyuan-dense",
+        "seed-coder",
+    ];
 
     /// Finds a pre-tokenizer by the name in `tokenizer.ggml.pre`.
     pub(super) fn named(name: &str) -> Result<Self, PolicyError> {
@@ -88,7 +118,11 @@ impl PreTokenizer {
                 ),
             ]),
             other => {
-                return Err(PolicyError::unsupported("tokenizer.ggml.pre", other, Self::SUPPORTED));
+                return Err(PolicyError::unsupported(
+                    "tokenizer.ggml.pre",
+                    other,
+                    Self::SUPPORTED.join(", "),
+                ));
             }
         })
     }

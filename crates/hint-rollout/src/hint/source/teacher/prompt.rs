@@ -28,14 +28,8 @@ impl Default for TeacherPrompt {
     /// Asks for a Meta-Hint as the HINT paper describes it: the way of thinking, no values, no answer.
     /// The wording is ours.
     fn default() -> Self {
-        let system = "You coach students who are stuck on a problem. You point out how to think about \
-                      it: which quantities matter, which idea or theorem connects them, in which order \
-                      to go, which mistake to avoid. You never do the work for them: you state no \
-                      number that has to be worked out, carry out no calculation, and never give the \
-                      final answer or a phrase from which it can be read off.";
-        let user = "Problem:\n{question}\n\nFor your eyes only:\n{reference}\n\nWrite a hint of two to \
-                    four sentences that lets a student who failed find the solution alone. {amount}Name \
-                    quantities by words, not by their values. Write the hint and nothing else.";
+        let system = include_str!("system.txt").trim_end();
+        let user = include_str!("user.txt").trim_end();
         Self { system: system.to_owned(), user: user.to_owned() }
     }
 }
