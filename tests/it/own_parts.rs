@@ -1,5 +1,6 @@
 //! Parts of one's own, by which a run is recorded and others are refused.
 
+use std::fmt::Debug;
 use std::path::Path;
 
 use hint_grpo::advantage::LeaveOneOut;
@@ -10,10 +11,13 @@ use hint_grpo::{
     GrpoConfig, GrpoError, Hints, Parts, PolicyLoss, Rewards, RunBuilder, RunDir, Trainer,
 };
 use hint_policy::SharedPolicy;
+use hint_reward::reward::Brevity;
 use hint_reward::verifier::{Equality, MathVerifier, VerifierConfig};
 use hint_reward::{Judgment, Rubric, Verdict, verifier_from_fn};
+use hint_rollout::hint::leak::LeakDetector;
 use hint_rollout::hint::source::MaskedSolution;
-use hint_tests::{bytes, config, lenient_rubric, parts, problems, tiny_policy};
+use hint_rollout::{Collector, CollectorConfig, LocalEngine};
+use hint_tests::{Digits, STOP, bytes, config, lenient_rubric, parts, problems, tiny_policy};
 
 fn run_config() -> GrpoConfig {
     let mut config = config(8);
@@ -181,7 +185,11 @@ fn another_level_or_verifier_is_refused_by_name() {
 
 /// A run with the first setting of a part is not resumed with the second.
 #[track_caller]
-fn differs(axis: &str, settings: [f64; 2], run: impl Fn(&Path, u64, f64) -> Result<(), GrpoError>) {
+fn differs<T: Copy + Debug>(
+    axis: &str,
+    settings: [T; 2],
+    run: impl Fn(&Path, u64, T) -> Result<(), GrpoError>,
+) {
     let dir = tempfile::tempdir().expect("a temporary folder");
     let [first, second] = settings;
     run(dir.path(), 1, first).expect("the run works");
@@ -209,8 +217,37 @@ fn built_in_parts_of_ones_own_are_told_apart_by_their_settings() {
         let rubric = Rubric::new(verifier.expect("a tolerance"));
         run_with(dir, steps, (rubric, Hints::configured()), |builder, _| builder)
     });
+    differs("rubric", [100, 200], |dir, steps, tokens| {
+        let brevity = Brevity::new(tokens).expect("more than none");
+        let rubric = lenient_rubric().with(0.1, brevity);
+        run_with(dir, steps, (rubric, Hints::configured()), |builder, _| builder)
+    });
     differs("source", [1.5, 2.5], |dir, steps, number| {
         let masked = MaskedSolution::new().with_placeholder(format!("{number:?}"));
         run_with(dir, steps, (lenient_rubric(), Hints::own(masked)), |builder, _| builder)
     });
+}
+
+#[test]
+fn a_leak_detector_of_ones_own_is_recorded() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let verifier = VerifierConfig { equality: Equality::Exact, ..VerifierConfig::default() };
+    let detector = LeakDetector::of(&verifier).expect("the verifier is valid");
+    let bring = |collector: Collector| collector.with_leak_detector(detector);
+    run_with(dir.path(), 2, usual(), |builder, _| builder.collector(bring)).expect("the run works");
+    let error = run_with(dir.path(), 4, usual(), |builder, _| builder).expect_err("another one");
+    assert!(error.to_string().contains("custom_parts.leak_detector: \"LeakDetector"), "{error}");
+}
+
+#[test]
+fn a_collector_of_another_configuration_is_refused() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let other = |collector: Collector| {
+        let config = CollectorConfig { group_size: 5, ..collector.config().clone() };
+        let engine = LocalEngine::new(SharedPolicy::new(tiny_policy(7)), vec![STOP]);
+        Collector::new(engine, Digits, lenient_rubric(), config).expect("it is valid")
+    };
+    let run = run_with(dir.path(), 2, usual(), |builder, _| builder.collector(other));
+    let error = run.expect_err("the run records a group size of 4").to_string();
+    assert!(error.contains("rollout: must be the configuration of the collector"), "{error}");
 }

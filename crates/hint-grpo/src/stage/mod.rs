@@ -66,6 +66,15 @@ fn check_reference(config: &GrpoConfig, parts: &LearnerParts) -> Result<(), Conf
     })?)
 }
 
+/// Refuses a collector with another configuration than the one that the run records.
+fn check_collector(config: &GrpoConfig, collector: &Collector) -> Result<(), ConfigError> {
+    if *collector.config() == config.rollout {
+        return Ok(());
+    }
+    let expected = "must be the configuration of the collector: make it of the run's, and change its parts alone";
+    Err(ConfigError::one("rollout", expected, "another one"))
+}
+
 /// Source of a run's samples.
 pub trait Stage {
     /// The name of the stage in checkpoints: a checkpoint of one stage cannot resume another.

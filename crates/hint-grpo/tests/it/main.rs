@@ -9,16 +9,19 @@ mod golden;
 mod gradients;
 mod learner;
 mod losses;
-
+mod masked_runs;
 mod optimizers;
 mod verdicts;
 
 /// Every open trait can be boxed.
 #[test]
 fn traits_are_dyn_compatible() {
+    use hint_grpo::objective::{Credit, HintedWeight};
     use hint_grpo::{AdvantageEstimator, Observer, Optimizer, PolicyLoss};
     let _: Option<Box<dyn AdvantageEstimator>> = None;
     let _: Option<Box<dyn PolicyLoss>> = None;
     let _: Option<Box<dyn Optimizer>> = None;
     let _: Option<Box<dyn Observer>> = None;
+    let _: Option<Box<dyn HintedWeight>> = None;
+    let _: Option<Box<dyn Credit>> = None;
 }

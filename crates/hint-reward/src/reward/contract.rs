@@ -42,6 +42,11 @@ pub trait Reward: Send + Sync {
     /// Stable `snake_case` name, the NAME in the metrics `rewards/NAME/mean` and `rewards/NAME/std`.
     fn name(&self) -> &str;
 
+    /// Name with settings, for the record of a run: a run is not resumed with another. The name by default.
+    fn description(&self) -> String {
+        self.name().to_owned()
+    }
+
     /// Score of one completion. Any finite value; by convention `1.0` is correct and `0.0` is not.
     ///
     /// # Errors
@@ -111,6 +116,10 @@ macro_rules! forward_reward {
         impl<R: Reward + ?Sized> Reward for $pointer {
             fn name(&self) -> &str {
                 (**self).name()
+            }
+
+            fn description(&self) -> String {
+                (**self).description()
             }
 
             fn score(&self, input: &RewardInput<'_>) -> Result<f64, RewardError> {

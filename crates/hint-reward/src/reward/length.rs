@@ -55,6 +55,10 @@ impl Reward for SoftOverlong {
         "soft_overlong"
     }
 
+    fn description(&self) -> String {
+        format!("{self:?}")
+    }
+
     fn score(&self, input: &RewardInput<'_>) -> Result<f64, RewardError> {
         let tokens = tokens_of(input, "soft_overlong")?;
         let free = self.max_tokens - self.buffer;
@@ -105,6 +109,10 @@ impl Brevity {
 impl Reward for Brevity {
     fn name(&self) -> &'static str {
         "brevity"
+    }
+
+    fn description(&self) -> String {
+        format!("{self:?}")
     }
 
     fn score(&self, input: &RewardInput<'_>) -> Result<f64, RewardError> {

@@ -51,6 +51,10 @@ impl Reward for RepetitionPenalty {
         "repetition"
     }
 
+    fn description(&self) -> String {
+        format!("{self:?}")
+    }
+
     fn score(&self, input: &RewardInput<'_>) -> Result<f64, RewardError> {
         let words: Vec<&str> = input.completion.split_whitespace().collect();
         let total = words.len().saturating_sub(self.words - 1);

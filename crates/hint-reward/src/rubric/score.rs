@@ -102,11 +102,13 @@ impl Rubric {
         let first = match &self.source {
             VerdictSource::Verifier(verifier) => verifier.name(),
             VerdictSource::Reward { reward, threshold } => {
-                format!("{} > {threshold}", reward.name())
+                format!("{} > {threshold}", reward.description())
             }
         };
-        let others =
-            self.parts.iter().map(|(weight, reward)| format!(" + {weight} {}", reward.name()));
+        let others = self
+            .parts
+            .iter()
+            .map(|(weight, reward)| format!(" + {weight} {}", reward.description()));
         std::iter::once(format!("{} {first}", self.source_weight)).chain(others).collect()
     }
 

@@ -49,6 +49,10 @@ impl Reward for RegexMatch {
         &self.name
     }
 
+    fn description(&self) -> String {
+        format!("{} /{}/", self.name, self.pattern)
+    }
+
     fn score(&self, input: &RewardInput<'_>) -> Result<f64, RewardError> {
         Ok(f64::from(u8::from(self.pattern.is_match(input.completion))))
     }

@@ -227,6 +227,16 @@ impl Collector {
         &*self.format
     }
 
+    /// Judge and rewards of its completions.
+    pub fn rubric(&self) -> &Rubric {
+        &self.rubric
+    }
+
+    /// Detector of leaks in its hints.
+    pub const fn leak_detector(&self) -> &LeakDetector {
+        &self.leaks
+    }
+
     /// The configuration.
     pub const fn config(&self) -> &CollectorConfig {
         &self.config

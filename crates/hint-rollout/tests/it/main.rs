@@ -26,11 +26,17 @@ mod vllm;
 /// Every open trait can be boxed.
 #[test]
 fn traits_are_dyn_compatible() {
+    use hint_rollout::collect::hinted::{Combine, Levels, Trigger};
     use hint_rollout::data::Problems;
+    use hint_rollout::hint::HintWriter;
     use hint_rollout::{HintProvider, PromptFormat, RolloutEngine, WeightSource};
     let _: Option<Box<dyn RolloutEngine>> = None;
     let _: Option<Box<dyn HintProvider>> = None;
     let _: Option<Box<dyn PromptFormat>> = None;
     let _: Option<Box<dyn WeightSource>> = None;
     let _: Option<Box<dyn Problems>> = None;
+    let _: Option<Box<dyn Trigger>> = None;
+    let _: Option<Box<dyn Levels>> = None;
+    let _: Option<Box<dyn Combine>> = None;
+    let _: Option<Box<dyn HintWriter>> = None;
 }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashSet};
 use hint_rollout::collect::Collected;
 use hint_rollout::data::Problems;
 use hint_rollout::error::Violations;
+use hint_rollout::hint::leak::LeakDetector;
 use hint_rollout::run::{RunProgress, StepContext};
 use hint_rollout::{Collector, PolicyVersion, RolloutError, Seed, WeightSource};
 use serde::Deserialize;
@@ -19,7 +20,9 @@ use crate::learner::{LearnerParts, SftLoss, UpdateReport};
 use crate::metrics::{self, Metrics};
 use crate::objective::{Aggregation, CreditConfig};
 use crate::rollout_table::RolloutRecord;
-use crate::stage::{Batch, Snapshot, Stage, check_reference, problem_fingerprints};
+use crate::stage::{
+    Batch, Snapshot, Stage, check_collector, check_reference, problem_fingerprints,
+};
 use crate::warning::Warning;
 
 mod advantages;
@@ -124,6 +127,7 @@ impl Stage for PolicyGradient {
 
     fn check_parts(&self, config: &GrpoConfig, parts: &LearnerParts) -> Result<(), GrpoError> {
         let loss = &config.loss;
+        check_collector(config, &self.collector)?;
         check_reference(config, parts)?;
         if self.collector.teaches() {
             let checked = Violations::check(|at| at.within("loss", |at| loss.check_teaching(at)));
@@ -202,6 +206,11 @@ impl Stage for PolicyGradient {
             parts.insert("advantage".to_owned(), self.advantage.name());
         }
         parts.extend(self.own_rubric.clone().map(|name| ("rubric".to_owned(), name)));
+        let leaks = format!("{:?}", self.collector.leak_detector());
+        let configured = LeakDetector::of(&self.config.verifier);
+        if configured.is_ok_and(|configured| format!("{configured:?}") != leaks) {
+            parts.insert("leak_detector".to_owned(), leaks);
+        }
         parts
     }
 

@@ -3,15 +3,18 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
 
+use hint_reward::Rubric;
+use hint_reward::verifier::VerifierConfig;
 use hint_rollout::data::Problems;
+use hint_rollout::error::Violations;
 use hint_rollout::run::RunProgress;
 use hint_rollout::{Collector, Problem, RolloutError, Seed};
 
 use crate::config::{GrpoConfig, LearnedTokens, RunConfig, SftConfig};
-use crate::error::GrpoError;
-use crate::learner::{Sample, SampleBatch, SftLoss};
+use crate::error::{ConfigError, GrpoError};
+use crate::learner::{LearnerParts, Sample, SampleBatch, SftLoss};
 use crate::metrics::{self, Metrics};
-use crate::stage::{Batch, Stage, fingerprint};
+use crate::stage::{Batch, Stage, check_collector, fingerprint};
 
 /// A prompt with the completion that is to be learned.
 #[derive(Debug, Clone, PartialEq)]
@@ -23,6 +26,9 @@ pub struct Demonstration {
     pub prompt: Vec<u32>,
     /// The completion, with the token that ends it. Token ids.
     pub completion: Vec<u32>,
+    /// Tokens of the completion that are learned: the answers of a tool, say, are conditioned on alone. One per token;
+    /// all by default.
+    pub loss_mask: Vec<bool>,
     /// Factor of its loss. Not negative; 1 by default.
     pub weight: f64,
 }
@@ -30,7 +36,15 @@ pub struct Demonstration {
 impl Demonstration {
     /// A demonstration of weight 1.
     pub fn new(id: impl Into<String>, prompt: Vec<u32>, completion: Vec<u32>) -> Self {
-        Self { id: id.into(), prompt, completion, weight: 1.0 }
+        let loss_mask = vec![true; completion.len()];
+        Self { id: id.into(), prompt, completion, loss_mask, weight: 1.0 }
+    }
+
+    /// Sets which tokens of the completion are learned.
+    #[must_use]
+    pub fn with_loss_mask(mut self, loss_mask: Vec<bool>) -> Self {
+        self.loss_mask = loss_mask;
+        self
     }
 
     /// Sets the factor of its loss.
@@ -54,7 +68,11 @@ impl Demonstration {
             LearnedTokens::All => 1.min(self.prompt.len()),
         };
         let (prompt, response) = tokens.split_at(context);
+        // Tokens of the prompt are learned, too, where the response begins before them.
+        let learned = vec![true; self.prompt.len() - context];
+        let loss_mask = [learned.as_slice(), &self.loss_mask].concat();
         Sample::demonstration(group, prompt, response.to_vec(), self.weight)
+            .with_loss_mask(loss_mask)
     }
 }
 
@@ -62,6 +80,7 @@ impl Demonstration {
 pub struct Supervised {
     run: RunConfig,
     sft: SftConfig,
+    verifier: VerifierConfig,
     /// Evaluates held-out problems.
     evaluator: Option<Collector>,
 }
@@ -74,8 +93,9 @@ impl std::fmt::Debug for Supervised {
 
 impl Supervised {
     /// A stage that evaluates nothing.
-    pub const fn new(config: &GrpoConfig) -> Self {
-        Self { run: config.run, sft: config.sft, evaluator: None }
+    pub fn new(config: &GrpoConfig) -> Self {
+        let verifier = config.verifier.clone();
+        Self { run: config.run, sft: config.sft, verifier, evaluator: None }
     }
 
     /// Evaluates with the engine, the format and the rubric of `collector`.
@@ -110,7 +130,7 @@ impl Stage for Supervised {
         Ok(found.map(|one| one.id.clone()))
     }
 
-    /// Ids, tokens and weights, in order.
+    /// Ids, tokens, masks and weights, in order.
     fn fingerprints(
         demonstrations: &[Demonstration],
     ) -> Result<BTreeMap<String, String>, GrpoError> {
@@ -120,6 +140,9 @@ impl Stage for Supervised {
             let mut bytes = demonstration.id.clone().into_bytes();
             bytes.extend(tokens.flat_map(|token| token.to_le_bytes()));
             bytes.extend(demonstration.weight.to_le_bytes());
+            if demonstration.loss_mask.contains(&false) {
+                bytes.extend(demonstration.loss_mask.iter().map(|learned| u8::from(*learned)));
+            }
             bytes
         };
         let items = demonstrations.iter().map(bytes).collect::<Vec<_>>();
@@ -156,6 +179,36 @@ impl Stage for Supervised {
             tokens,
             num_tokens: (seen * self.run.num_iterations) as u64,
         })
+    }
+
+    /// The rubric of an evaluator whose verdicts are not the configured verifier's.
+    fn custom_parts(&self) -> BTreeMap<String, String> {
+        let own = self.evaluator.as_ref().map(|evaluator| evaluator.rubric().description());
+        let configured = self.verifier.build().map(|verifier| Rubric::new(verifier).description());
+        let own =
+            own.filter(|own| configured.is_ok_and(|configured| !own.starts_with(&configured)));
+        own.map(|own| ("rubric".to_owned(), format!("own {own}"))).into_iter().collect()
+    }
+
+    fn check_parts(&self, config: &GrpoConfig, parts: &LearnerParts) -> Result<(), GrpoError> {
+        if let Some(evaluator) = &self.evaluator {
+            check_collector(config, evaluator)?;
+        }
+        let LearnerParts { objective, credit, hinted_weights, reference, teacher, .. } = parts;
+        let unused = [
+            ("objective", objective.is_some()),
+            ("credit", credit.is_some()),
+            ("hinted_weight", !hinted_weights.is_empty()),
+            ("reference", reference.is_some()),
+            ("teacher", teacher.is_some()),
+        ];
+        Ok(Violations::check(|at| {
+            for (part, is_given) in unused {
+                let expected = "must not be given: supervised training does not use it";
+                at.require(!is_given, part, expected, "a part of the builder");
+            }
+        })
+        .map_err(ConfigError::from)?)
     }
 
     fn collector(&mut self) -> Option<&mut Collector> {

@@ -209,7 +209,10 @@ impl HintSourceConfig {
     pub(crate) fn check(&self, at: &mut Violations) {
         match self {
             Self::Teacher(options) => options.check(at),
-            Self::SelfHint { levels, .. } => at.at_least("levels", *levels, 1),
+            Self::SelfHint { levels, sampling } => {
+                at.at_least("levels", *levels, 1);
+                at.within("sampling", |at| sampling.check(at));
+            }
             Self::Placebo { of } | Self::Unrelated { of } => at.within("of", |at| {
                 of.check(at);
                 let is_control = matches!(
