@@ -55,11 +55,9 @@ fn hint_grpo(job: &mut Job<'_>) -> Result<Outcome> {
 
     let parts = Parts { policy, engine, format, rewards, hints };
     // Its folder (a run that is there already continues), held-out problems, clock and display.
-    let mut builder = job.open(Trainer::from_config(config, parts)?)?;
-    if job.config.loss.needs_reference() {
-        builder = builder.reference(workload.reference(model.base)?);
-    }
-    let mut trainer = builder.build()?;
+    let builder = job.open(Trainer::from_config(config, parts)?)?;
+    // The reference of a KL term and a teacher, if the loss asks for them.
+    let mut trainer = job.frozen_policies(builder, &model)?.build()?;
     keep_freed_memory(model.report.device);
     // Those whose prompts fit; says how many have hints.
     let problems = job.problems(trainer.collector_mut())?;

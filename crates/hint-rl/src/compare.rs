@@ -7,7 +7,7 @@
 //! ```
 //!
 //! Prints one table and writes its rows as CSV. Each preset keeps its own axes; steps, optimizer and sampling
-//! come from `examples/configs/tiny.toml`. The default, five presets over three seeds, takes some minutes on
+//! come from `examples/configs/tiny.toml`, and answers are compared as text. The default, five presets over three seeds, takes some minutes on
 //! two CPU cores. `--grid` runs HINT with both baselines and three ratio schemes, each with and without
 //! Affinity weighting.
 
@@ -20,17 +20,17 @@ use anyhow::{Context, Result};
 use clap::Args;
 use comfy_table::{Table, presets::UTF8_FULL_CONDENSED};
 use hint_grpo::advantage::{AdvantageConfig, Baseline};
+use hint_grpo::config::EvaluationConfig;
 use hint_grpo::objective::RatioScheme;
-use hint_grpo::{GrpoConfig, Hints, Observer, Parts, Rewards, StepReport, Trainer, metrics};
-use hint_policy::{LoadOptions, LoadedModel, SharedPolicy};
-use hint_reward::{ExactMatch, Rubric};
+use hint_grpo::{GrpoConfig, Observer, StepReport, Trainer, metrics};
+use hint_reward::verifier::VerifierConfig;
 use hint_rollout::LocalEngine;
-use hint_rollout::data::Problems;
+use hint_rollout::data::DataConfig;
 use hint_rollout::evaluate::EvaluationOptions;
+use tch::Device;
 
 use crate::presets;
-use crate::tiny::{swaps, tiny_format, tiny_model};
-use crate::workload::api_key;
+use crate::workload::{Compute, Source, Workload, equality};
 
 /// Compares presets on the embedded task.
 #[derive(Debug, Args)]
@@ -92,7 +92,18 @@ struct Row {
 pub fn run(options: &Options) -> Result<()> {
     tch::set_num_threads(1);
     let queue = Mutex::new(runs(options)?.into_iter().enumerate().collect::<Vec<_>>());
-    let (train, held_out) = swaps::problems(options.held_out);
+    let workload = Workload::load(&Source {
+        model: "tiny",
+        problems: "swaps",
+        data: &DataConfig::default(),
+        verifier: &VerifierConfig { equality: equality("swaps"), ..VerifierConfig::default() },
+        device: Device::Cpu,
+        compute: Compute::or_default(None, Device::Cpu),
+        evaluation: &EvaluationConfig {
+            max_problems: Some(options.held_out),
+            ..EvaluationConfig::default()
+        },
+    })?;
     let rows = Mutex::new(Vec::new());
     std::thread::scope(|scope| {
         let work = || -> Result<()> {
@@ -100,7 +111,7 @@ pub fn run(options: &Options) -> Result<()> {
                 let Some((index, run)) = queue.lock().expect("no run panics here").pop() else {
                     return Ok(());
                 };
-                let row = compare(run, &train, &held_out)?;
+                let row = compare(run, &workload)?;
                 note!("{} seed {}: {:.3}", row.method, row.seed, row.accuracy);
                 rows.lock().expect("no run panics here").push((index, row));
             }
@@ -131,6 +142,7 @@ fn runs(options: &Options) -> Result<Vec<Run>> {
         let mut config = presets::on_task(&preset, &task);
         config.run.steps = options.steps.unwrap_or(task.run.steps);
         config.run.num_iterations = options.num_iterations;
+        config.verifier.equality = equality("swaps");
         for &seed in &options.seeds {
             config.run.seed = seed;
             config.validate().with_context(|| format!("preset `{method}` on this task"))?;
@@ -203,27 +215,19 @@ impl Observer for Watch {
     }
 }
 
-fn compare(run: Run, train: &(dyn Problems + 'static), held_out: &dyn Problems) -> Result<Row> {
+fn compare(run: Run, workload: &Workload) -> Result<Row> {
     let Run { method, seed, config } = run;
-    let model = LoadedModel::load(tiny_model(), &LoadOptions::default())?;
-    let policy = SharedPolicy::new(model.policy);
-    let engine = LocalEngine::new(policy.clone(), model.stop_tokens.clone());
-    let format = tiny_format(model.tokenizer, model.stop_tokens);
-    let rubric = Rubric::new(ExactMatch::new());
-    let parts = Parts {
-        policy,
-        engine,
-        format,
-        rewards: Rewards::own(rubric),
-        hints: Hints::configured_with(api_key),
-    };
+    let model = workload.model(seed)?;
+    let engine = LocalEngine::new(model.policy.clone(), model.stop_tokens.clone());
     let sampling = config.rollout.sampling.clone();
     let sums = Arc::<Mutex<Sums>>::default();
-    let mut trainer =
-        Trainer::from_config(config, parts)?.observer(Watch(Arc::clone(&sums))).build()?;
-    trainer.run(train)?;
+    let builder = Trainer::from_config(config.clone(), model.parts(Box::new(engine)))?
+        .observer(Watch(Arc::clone(&sums)));
+    let (builder, _) = workload.with_frozen_policies(builder, &config, &model)?;
+    let mut trainer = builder.build()?;
+    trainer.run(&workload.train)?;
     let options = EvaluationOptions::greedy(&sampling);
-    let accuracy = trainer.collector_mut().evaluate(held_out, &options)?.accuracy();
+    let accuracy = trainer.collector_mut().evaluate(&workload.held_out, &options)?.accuracy();
     let sums = sums.lock().expect("no observer panics");
     let mean = |(sum, count): (f64, u32)| (count > 0).then(|| sum / f64::from(count));
     let [all_wrong, affinity, affinity_behavior] = sums.means.map(mean);

@@ -178,17 +178,12 @@ fn policy_gradient_step<S: Fn(&str) + Clone + Send + 'static>(
     let Parts { config, optimizer, say } = parts;
     let run = model.parts(engine);
     let watch = Watch::new(say.clone(), config.rollout.sampling.max_completion_len);
-    let mut builder = Trainer::from_config(config.clone(), run)?
+    let builder = Trainer::from_config(config.clone(), run)?
         .optimizer(optimizer)
         .advantage(Alternating)
         .clock(clock())
         .observer(watch.clone());
-    if config.loss.needs_reference() {
-        builder = builder.reference(workload.reference(model.base.clone())?);
-    }
-    if let Some((teacher, _)) = workload.teacher(&config, model)? {
-        builder = builder.teacher(teacher);
-    }
+    let (builder, _) = workload.with_frozen_policies(builder, &config, model)?;
     let mut trainer = builder.build()?;
     let train = workload.fitting(trainer.collector_mut(), |line| say.line("problems", line))?;
     trainer.run(&train)?;

@@ -29,6 +29,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Result;
+use hint_grpo::stage::PolicyGradient;
 use hint_grpo::verdict::History;
 use hint_grpo::{
     GrpoConfig, GrpoError, Outcome, RunBuilder, RunDir, Stage, SupervisedTrainer, Trainer,
@@ -276,6 +277,23 @@ impl Job<'_> {
             .observer(self.settings.writer()))
     }
 
+    /// Gives the run the frozen policies that its loss asks for: the reference of a KL term, and the teacher.
+    ///
+    /// # Errors
+    ///
+    /// A model that cannot be read; a teacher with other tokens.
+    pub fn frozen_policies(
+        &self,
+        builder: RunBuilder<PolicyGradient>,
+        model: &Model,
+    ) -> Result<RunBuilder<PolicyGradient>> {
+        let (builder, teacher) =
+            self.workload.with_frozen_policies(builder, &self.config, model)?;
+        let Some(place) = teacher else { return Ok(builder) };
+        let hash = fingerprint::of_model(&[place], &self.settings.out)?;
+        Ok(builder.depends_on("teacher", hash))
+    }
+
     /// Checks the problems once more with the model at hand, reports the findings, and returns the
     /// problems whose prompts fit.
     ///
@@ -315,18 +333,8 @@ impl Job<'_> {
 fn policy_gradient(job: &mut Job<'_>) -> Result<Outcome> {
     let model = job.model()?;
     let parts = model.parts(job.engine(&model)?);
-    let mut builder = job.open(Trainer::from_config(job.config.clone(), parts)?)?;
-    if job.config.loss.needs_reference() {
-        builder = builder.reference(job.workload.reference(model.base.clone())?);
-    }
-    if let Some((teacher, place)) = job.workload.teacher(&job.config, &model)? {
-        builder = builder.teacher(teacher);
-        if let Some(place) = place {
-            let hash = fingerprint::of_model(&[place], &job.settings.out)?;
-            builder = builder.depends_on("teacher", hash);
-        }
-    }
-    let mut trainer = builder.build()?;
+    let builder = job.open(Trainer::from_config(job.config.clone(), parts)?)?;
+    let mut trainer = job.frozen_policies(builder, &model)?.build()?;
     // Not before: what was loaded moved into the optimizer's buffers, and leaves its memory to others.
     keep_freed_memory(model.report.device);
     let problems = job.problems(trainer.collector_mut())?;

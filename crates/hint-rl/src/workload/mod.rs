@@ -188,7 +188,12 @@ impl Workload {
                  the first is {first}"
             ),
         });
-        ensure!(!self.train.is_empty(), "no problem is left: {}", self.notes.join("; "));
+        ensure!(
+            !self.train.is_empty(),
+            "no problem is left to train on, and {} are held out; {}",
+            self.held_out.len(),
+            self.notes.join("; ")
+        );
         Ok(())
     }
 

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, bail, ensure};
 use hint_grpo::objective::CreditTeacher;
-use hint_grpo::{Demonstration, GrpoConfig, Hints, Parts, Rewards};
+use hint_grpo::stage::PolicyGradient;
+use hint_grpo::{Demonstration, GrpoConfig, Hints, Parts, Rewards, RunBuilder};
 use hint_policy::model::LoadReport;
 use hint_policy::{LoadOptions, LoadedModel, ModelConfig, SharedPolicy, Tokenizer};
 use hint_reward::verifier::VerifierConfig;
@@ -162,26 +163,34 @@ impl Workload {
         own.into_iter().chain(base).collect()
     }
 
-    /// The frozen policy of a KL term: `base` where adapters are trained, else another copy of the
-    /// weights.
+    /// Gives a run the frozen policies that its loss asks for: the reference of a KL term, and the teacher. With it the place
+    /// of the teacher's files, if it is another model than the trained one.
     ///
     /// # Errors
     ///
-    /// As [`Workload::load_model`].
-    pub fn reference(&self, base: Option<SharedPolicy>) -> Result<SharedPolicy> {
-        match base {
-            Some(base) => Ok(base),
-            None => Ok(SharedPolicy::new(self.load_model()?.policy)),
+    /// As [`Workload::load_model`]; a teacher with other tokens.
+    pub(crate) fn with_frozen_policies(
+        &self,
+        mut builder: RunBuilder<PolicyGradient>,
+        config: &GrpoConfig,
+        model: &Model,
+    ) -> Result<(RunBuilder<PolicyGradient>, Option<PathBuf>)> {
+        if config.loss.needs_reference() {
+            let base = model
+                .base
+                .clone()
+                .map_or_else(|| Ok(SharedPolicy::new(self.load_model()?.policy)), anyhow::Ok)?;
+            builder = builder.reference(base);
         }
+        let Some((teacher, place)) = self.teacher(config, model)? else {
+            return Ok((builder, None));
+        };
+        Ok((builder.teacher(teacher), place))
     }
 
     /// The further policy that teaches, if the loss asks for one. With it the place of its files, if it is another model
     /// than the trained `model`.
-    ///
-    /// # Errors
-    ///
-    /// As [`Workload::load_model`]; a model with other tokens.
-    pub(crate) fn teacher(
+    pub(super) fn teacher(
         &self,
         config: &GrpoConfig,
         model: &Model,
