@@ -27,11 +27,11 @@ pub(crate) fn threads(text: &str) -> Result<i32, String> {
     if (1..=MAX_THREADS).contains(&i64::from(value)) { Ok(value) } else { Err(range) }
 }
 
-/// The exit code of a program. An error is printed with its causes. Control characters of ids and servers are shown, not
-/// sent.
+/// The exit code of a program. An error is printed with its causes, in one line and without a backtrace: it names what the
+/// user can change. Control characters of ids and servers are shown, not sent.
 pub fn exit_code(result: Result<ExitCode>) -> ExitCode {
     result.unwrap_or_else(|error| {
-        note!("Error: {error:?}");
+        note!("Error: {error:#}");
         ExitCode::FAILURE
     })
 }

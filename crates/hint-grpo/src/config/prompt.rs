@@ -8,14 +8,14 @@ use hint_rollout::{ChatFormat, Hint, Problem, PromptFormat, RolloutError, TextFo
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::config::GrpoConfig;
 use crate::error::{ConfigError, GrpoError};
 
 /// A line after every problem, unless the configuration sets another.
 const INSTRUCTION: &str = "Put your final answer within \\boxed{}.";
 
-/// Decisions in place of the model's files. [`ModelSettings::apply`] makes them, with two exceptions for the program:
-/// `base` is [`LoadOptions::base`](hint_policy::LoadOptions), and [`ModelSettings::banned_ids`] go into
-/// `rollout.sampling.banned_tokens`.
+/// Decisions in place of the model's files. [`GrpoConfig::apply`] makes them, except `base`, which a program gives to
+/// [`LoadOptions::base`](hint_policy::LoadOptions).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ModelSettings {
@@ -46,8 +46,22 @@ impl Default for ModelSettings {
     }
 }
 
+impl GrpoConfig {
+    /// The model as [`GrpoConfig::model`] wants it. The ids of its banned tokens join `rollout.sampling.banned_tokens`.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::Invalid`] for a token that the tokenizer does not have, or for an invalid date.
+    pub fn apply(&mut self, model: LoadedModel) -> Result<LoadedModel, GrpoError> {
+        let model = self.model.apply(model)?;
+        let banned = self.model.banned_ids(&model.tokenizer)?;
+        self.rollout.sampling.banned_tokens.extend(banned);
+        Ok(model)
+    }
+}
+
 impl ModelSettings {
-    /// The model as the configuration wants it.
+    /// The model as the configuration wants it, with the banned tokens left to [`GrpoConfig::apply`].
     ///
     /// # Errors
     ///
