@@ -12,8 +12,8 @@ use crate::process::{build, check, output};
 use crate::tidy::markdown::Markdown;
 use hint_libtorch::Host;
 
-/// Runs the main example (dry, for two steps of each method, and supervised), an evaluation, and the tutorial of the
-/// book. Profile and features are those of the tests, so that nothing is built a second time.
+/// Runs the main example: dry, for two steps of each method, supervised, and with a teacher. Runs an evaluation, and the
+/// tutorial of the book. Profile and features are those of the tests, so that nothing is built a second time.
 pub(crate) fn run(host: &Host) -> Result<()> {
     let out = std::env::temp_dir().join(format!("hint-rl-smoke-{}", std::process::id()));
     let result = run_all(host, &out);
@@ -40,16 +40,15 @@ fn run_all(host: &Host, out: &Path) -> Result<()> {
     let run = |program: &str, options: &str, paths: &[(&str, &Path)]| {
         check(&mut command(program, options, paths))
     };
-    let [trained, supervised, scores] =
-        ["trained", "supervised", "scores.json"].map(|name| out.join(name));
+    let [trained, others, scores] = ["trained", "others", "scores.json"].map(|name| out.join(name));
 
     run(EXAMPLE, "--dry-run", &[("--out", &trained)])?;
     ensure!(!trained.exists(), "a dry run wrote `{}`", trained.display());
     run(EXAMPLE, "--steps 2 --held-out 40", &[("--out", &trained)])?;
     check_summary(&trained.join("summary.json"), &["grpo", "hint"])?;
-    run(EXAMPLE, "--method sft --steps 2 --held-out 40", &[("--out", &supervised)])?;
-    check_summary(&supervised.join("summary.json"), &["sft"])?;
-    let model = supervised.join("sft");
+    run(EXAMPLE, "--method sft,sdft --steps 2 --held-out 40", &[("--out", &others)])?;
+    check_summary(&others.join("summary.json"), &["sft", "sdft"])?;
+    let model = others.join("sft");
     let paths = [("--model", model.as_path()), ("--out", scores.as_path())];
     run(PROGRAM, "evaluate --samples 2 --held-out 20", &paths)?;
     check_scores(&scores)?;

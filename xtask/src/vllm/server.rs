@@ -197,7 +197,7 @@ mod tests {
             if state.is_empty() || state.contains(") Z ") {
                 break;
             }
-            assert!(start.elapsed() < Duration::from_secs(60), "{state}");
+            assert!(start.elapsed() < Duration::from_mins(1), "{state}");
             std::thread::sleep(Duration::from_millis(10));
         }
     }
