@@ -2,6 +2,9 @@
 //!
 //! Also compiled into the property test and the fuzz target.
 
+#[path = "sentences.rs"]
+pub(crate) mod sentences;
+
 /// A wrong answer to a reference, and how it was made.
 #[derive(Debug, Clone)]
 pub(crate) struct Wrong {
@@ -222,7 +225,7 @@ impl Choices {
             mark @ (b'*' | b'i' | b'o' | b'u') => (mark, &marked[1..]),
             _ => (b' ', marked),
         };
-        let (by, answer) = match self.below(16) {
+        let (by, answer) = match self.below(18) {
             0..=3 => ("digit", self.digit(reference)?),
             4 => ("sign", self.sign(reference)?),
             5 => ("unit", self.unit(kind, reference)?),
@@ -235,6 +238,12 @@ impl Choices {
             // What is excluded below the bound changes nothing.
             12 => return (!reference.contains("except")).then(|| self.spray(reference)),
             13 => return Some(self.exploit(reference)),
+            14 | 15 => {
+                let sentence = self.of(sentences::SENTENCES);
+                let boxed = if self.below(2) == 0 { "\\boxed{@}" } else { "$\\boxed{@}$" };
+                let completion = sentence.replace('□', &boxed.replace('@', reference));
+                return Some(Wrong { by: "sentence", reference: reference.to_owned(), completion });
+            }
             _ => {
                 let stance = self.of(STANCES);
                 // English words make the sentence one that is read.

@@ -4,7 +4,7 @@
 //! leaves it open. A tolerant reader then looks for an explanation.
 
 use crate::extract::placement::is_layout;
-use crate::extract::words::{ANNOUNCED, CLOSING, REASONS};
+use crate::extract::words::{ANSWERS, CLOSING, EXPLAINING, LEADS, REASONS};
 use crate::math::answer::is_same_answer;
 use crate::math::fuel::Stop;
 use crate::math::parse::counted::is_counted;
@@ -34,6 +34,8 @@ pub(crate) fn tail<'a>(
     if behind.contains(['✗', '✘', '❌', '🚫', '❎']) {
         return Ok(Tail::Opens);
     }
+    // A box that the end of the text cuts off holds nothing.
+    let behind = behind.trim_end().strip_suffix("\\boxed{").unwrap_or(behind);
     let counted = behind_counted(behind, matches!(value, "1" | "0" | "-1"));
     let rest = behind_closing(counted);
     if rest.is_empty() {
@@ -55,14 +57,22 @@ fn behind_counted(behind: &str, is_one: bool) -> &str {
     let mut text = behind;
     for open in ["\\)", "\\]", "\\,", "\\;", "\\ ", "\\text{", "\\textrm{", "\\mathrm{", "\\mbox{"]
     {
-        text = text.trim_start_matches(['$', '}', '*', ' ', '~', ']', ')', ',']);
+        text = text.trim_start_matches(['$', '}', '*', ' ', '~', ']', ')']);
         text = text.strip_prefix(open).unwrap_or(text);
     }
-    let text = text.trim_start_matches(['$', ' ', '*', ',']);
+    let text = text.trim_start_matches(['$', ' ', '*']);
     let end = text.find(['.', ';', ',', '!', ':', '?', '{', '}', '(', '$', '\\', '\n']);
     let clause = &text[..end.unwrap_or(text.len())];
-    let is_thing =
-        clause.starts_with(|c: char| c.is_ascii_alphabetic()) && is_counted(clause.trim(), is_one);
+    // `misses a case`, `is among the values`
+    let is_predicate = |(at, word): (usize, &str)| {
+        let is_article = has(&["a", "an", "the"], word);
+        (is_article && at < 2)
+            || has(&["out", "too", "among"], word)
+            || (!is_article && has(LEADS, word))
+    };
+    let is_thing = clause.starts_with(|c: char| c.is_ascii_alphabetic())
+        && is_counted(clause.trim(), is_one)
+        && !clause.split_whitespace().enumerate().any(is_predicate);
     if is_thing { &text[clause.len()..] } else { behind }
 }
 
@@ -101,6 +111,12 @@ pub(crate) fn behind_closing(text: &str) -> &str {
             }
             continue;
         }
+        // `or equivalently 0.5`
+        let same = ["or equivalently", "or approximately", "or about", "or simply"];
+        if let Some(behind) = same.iter().find_map(|words| rest.strip_prefix(words)) {
+            rest = behind;
+            continue;
+        }
         let end = rest.find(|c: char| !(c.is_alphanumeric() || c == '\'')).unwrap_or(rest.len());
         // `for $n$`
         let is_variable = end == 1
@@ -124,8 +140,9 @@ fn explains(behind: &str, rest: &str) -> bool {
     let is_direct = !between.contains(char::is_alphanumeric);
     // `3/4 of the cake`, `8 pears and the 2 plums remain`
     let is_part = [" of the ", " and the "].iter().any(|word| behind.contains(word))
+        && words_of(between).next().is_some()
         && words_of(between).all(|word| has(&["of", "and", "the"], word))
-        && !words_of(own).any(|word| has(ANNOUNCED, word));
+        && !words_of(own).any(|word| has(ANSWERS, word) || has(&["value", "result"], word));
     let is_reason =
         has(REASONS, first) || is_part || (is_direct && has(&["not", "instead", "rather"], first));
     if own.contains('?') || (in_own && !is_reason) {
@@ -136,9 +153,28 @@ fn explains(behind: &str, rest: &str) -> bool {
     let end = asides.iter().filter_map(|word| own.find(word)).min().unwrap_or(own.len());
     let later = &behind[own.len()..];
     let near = &later[..later.floor_char_boundary(MAX_REMARK)];
-    let near = near.split("Let me know").next().unwrap_or(near);
+    let offer = ["Let me know", "Feel free"].iter().filter_map(|words| near.find(words)).min();
+    let near = &near[..offer.unwrap_or(near.len())];
     let is_doubted = [&own[..end], near].iter().any(|part| doubts(part) || takes_back(part));
-    !is_doubted && !opens_anew(later)
+    !is_doubted && !opens_anew(later) && sentences(near).all(is_check)
+}
+
+/// Whether a sentence behind an answer closes its statement, explains it, or checks it by an equation.
+fn is_check(sentence: &str) -> bool {
+    let first = words_of(sentence).next().unwrap_or_default();
+    let has_number = sentence.contains(|c: char| c.is_ascii_digit());
+    behind_closing(sentence).is_empty()
+        || (has(EXPLAINING, first) && (!has_number || sentence.contains('=')))
+}
+
+/// The sentences of a text.
+fn sentences(text: &str) -> impl Iterator<Item = &str> {
+    let mut rest = text;
+    std::iter::from_fn(move || {
+        let sentence = own_sentence(rest);
+        rest = &rest[sentence.len()..];
+        (!sentence.is_empty()).then_some(sentence)
+    })
 }
 
 /// The end of the sentence that a text begins in.
@@ -186,7 +222,7 @@ mod tests {
                 ", since 5 is not even.",
                 ", not 13.",
                 ". Check: 4 + 4 = 8.",
-                ". There are 4 cases in each row.",
+                ". We count each row once.",
             ],
             |tail| matches!(tail, Tail::Explains(_)),
         );

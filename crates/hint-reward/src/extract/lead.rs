@@ -4,7 +4,7 @@
 //! If it speaks of an answer, all its words are those of an announcement ([`ANNOUNCING`]). So `Twice the answer is`
 //! states nothing. A box, an announcement and the last formula follow this rule.
 
-use crate::extract::words::{ANNOUNCING, LEADING_PAIRS, LEADS, MEASURES};
+use crate::extract::words::{ANNOUNCING, ANSWERS, ASSERTING, LEADING_PAIRS, LEADS, MEASURES};
 use crate::math::parse::stance::{doubts, has, supposes_or_judges, words_of};
 
 /// Bytes in front of a value that are read.
@@ -28,7 +28,9 @@ fn is_lead(rest: &[&str], last: &str) -> bool {
     let is = |at: usize, words: &[&str]| {
         rest.len().checked_sub(at).is_some_and(|at| has(words, rest[at]))
     };
-    has(LEADS, last)
+    let is_of_attempt =
+        || has(&["was", "were"], last) && rest.iter().any(|word| has(&["my", "i"], word));
+    (has(LEADS, last) && !is_of_attempt())
         || LEADING_PAIRS.iter().any(|(first, second)| has(&[second], last) && is(1, &[first]))
         || (has(&["of"], last) && is(1, MEASURES) && is(2, &["a", "an"]))
         || (has(MEASURES, last) && is(1, &["has", "have"]))
@@ -47,14 +49,23 @@ fn states(before: &str, leads: impl Fn(&str, &[&str]) -> bool) -> bool {
     }
     let line = sentence.rfind('\n').map_or(sentence, |at| &sentence[at + 1..]);
     let is_alone = !line.contains(char::is_alphanumeric);
-    let clause = last_clause(sentence);
-    let words: Vec<&str> = prose(clause).collect();
-    let speaks_of_answer =
-        words.iter().any(|word| has(&["answer", "answers", "answer's", "option", "choice"], word));
-    if speaks_of_answer && !words.iter().all(|word| has(ANNOUNCING, word)) {
+    let words: Vec<&str> = prose(sentence).collect();
+    let speaks_of_answer = words.iter().any(|word| has(ANSWERS, word));
+    if (speaks_of_answer && !words.iter().all(|word| has(ANNOUNCING, word)))
+        || !words.windows(3).all(asserts)
+    {
         return false;
     }
+    let clause = last_clause(sentence);
+    let words: Vec<&str> = prose(clause).collect();
     is_alone || leads(clause, &words)
+}
+
+/// Whether the word in front of a clause with `that` asserts it: `it follows that the total is`, not `it is a lie that`.
+fn asserts(words: &[&str]) -> bool {
+    const SUBJECTS: &[&str] = &["the", "it", "we", "there", "this", "our", "they", "0"];
+    let [verb, that, subject] = words else { return true };
+    !has(&["that"], that) || !has(SUBJECTS, subject) || has(ASSERTING, verb) || *verb == "0"
 }
 
 /// Whether a sentence doubts its value. A negation in a relative clause does not.
@@ -119,11 +130,11 @@ pub(crate) fn asserted(sentence: &str) -> &str {
     let gives_reason = REASONS
         .iter()
         .any(|word| body.get(..word.len()).is_some_and(|start| start.eq_ignore_ascii_case(word)));
-    let clause = [", the ", ", we ", ", it ", ", there "]
+    let clause = [", the ", ", our ", ", we ", ", it ", ", there "]
         .iter()
         .filter_map(|opening| body.rfind(opening))
         .max()
-        .or_else(|| body.find(", "));
+        .or_else(|| if gives_reason { body.find(", ") } else { None });
     match clause {
         Some(at) if gives_reason || !supposes_or_judges(&body[..at]) => behind_no(&body[at + 1..]),
         _ => body,
@@ -216,7 +227,6 @@ mod tests {
             "We do not need more. So the total is ",
             "Thus $x = ",
             "6 * 7 = 42 ",
-            "Wait, no: ",
             "It is not prime, so ",
         ] {
             assert!(leads(text), "{text}");
@@ -237,6 +247,9 @@ mod tests {
             "It lies between 3 and ",
             "It is more than ",
             "Half of ",
+            "My first impulse was ",
+            "The answer, minus one, is ",
+            "It is out of the question that we get ",
             "Wrong: ",
             "The answer is not\n",
         ] {

@@ -5,7 +5,7 @@
 /// Words that lead to a value: link verbs, and what may stand between them and the value.
 #[rustfmt::skip]
 pub(super) const LEADS: &[&str] = &[
-    "is", "are", "was", "were", "be", "equals", "equal", "has", "have", "had", "contains", "needs", "need",
+    "is", "are", "was", "were", "be", "equals", "equal", "has", "have", "contains", "needs", "need",
     "costs", "cost", "takes", "gives", "give", "giving", "get", "gets", "obtain", "obtains", "find", "yields",
     "yield", "yielding", "makes", "make", "making", "leaves", "leaving", "remain", "remains", "becomes",
     "totals", "conclude", "us", "her", "him", "them", "so", "thus", "therefore", "hence", "then", "finally",
@@ -34,13 +34,26 @@ pub(super) const ANNOUNCING: &[&str] = &[
     "follows", "ultimately", "consequently", "accordingly", "in", "conclusion", "summary", "total", "clearly",
     "indeed", "now", "here", "yields", "it", "i", "problem", "question", "equal", "equals", "exactly", "turns",
     "out", "must", "should", "value", "of", "which", "there", "i'm", "am", "sure", "confident", "certain",
-    "easy", "clear", "0",
+    "easy", "clear", "step", "0",
 ];
 
 /// Words for an answer.
+pub(super) const ANSWERS: &[&str] = &["answer", "answers", "answer's", "option", "choice"];
+
+/// Words in front of `that` which assert the clause behind it.
 #[rustfmt::skip]
-pub(super) const ANNOUNCED: &[&str] = &[
-    "answer", "answers", "value", "result", "answer's", "option", "choice",
+pub(super) const ASSERTING: &[&str] = &[
+    "see", "clear", "know", "known", "conclude", "find", "found", "have", "get", "means", "follows", "implies",
+    "shows", "show", "note", "notice", "observe", "deduce", "obtain", "verify", "confirm", "sure", "confident",
+    "certain", "fact", "such", "given", "so", "now", "us", "tells", "out", "inequality", "theorem", "check", "number", "integer", "value",
+];
+
+/// Words that begin a sentence which explains or checks the answer in front of it.
+#[rustfmt::skip]
+pub(super) const EXPLAINING: &[&str] = &[
+    "check", "checking", "double-checking", "double", "verify", "verification", "verifying", "indeed", "note",
+    "here", "where", "since", "because", "recall", "explanation", "reason", "proof", "we", "to", "let", "this",
+    "hence", "i", "end", "done",
 ];
 
 /// Words that close a statement and leave its value unchanged.
@@ -53,8 +66,8 @@ pub(super) const CLOSING: &[&str] = &[
     "total", "sum", "only", "unique", "such", "as", "of", "to", "for", "in", "all", "and", "so", "thus",
     "hence", "therefore", "indeed", "altogether", "again", "here", "hope", "done", "finished", "qed",
     "completes", "complete", "concludes", "proof", "problem", "question", "check", "checked", "verified",
-    "approximately", "about", "roughly", "equivalently", "or", "e", "what", "above", "ways", "works", "remain",
-    "remains", "left", "even", "odd", "prime", "positive", "rational", "smallest", "largest", "them",
+    "approximately", "about", "roughly", "equivalently", "e", "what", "above", "ways", "works", "remain",
+    "remains", "left", "even", "odd", "prime", "positive", "rational", "thank", "you", "smallest", "largest", "them",
 ];
 
 /// Words that begin a reason or an origin in the sentence of a value.

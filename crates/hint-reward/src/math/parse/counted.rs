@@ -187,7 +187,9 @@ fn is_plural(word: &str) -> bool {
         "exceeds",
         "likewise",
     ];
+    // `undercounts` is a verb.
     let ending = word.ends_with('s')
+        && !["over", "under", "mis"].iter().any(|prefix| word.starts_with(prefix))
         && word.len() > 2
         && !["ss", "us", "is"].iter().any(|end| word.ends_with(end));
     has(&IRREGULAR, word) || (ending && !has(&OTHERS, word))

@@ -124,7 +124,7 @@ const JUDGMENTS: &[&str] = &[
     "failed", "violates", "claims", "claimed", "says", "said", "thought", "believes", "answered", "suggested",
     "suggests", "without", "previous", "previously", "earlier", "former", "formerly", "initial", "initially",
     "original", "originally", "another", "estimate", "bound", "opposite", "complement", "complementary",
-    "reciprocal", "negation", "twice", "chance", "attempt", "ignore", "ignoring", "forget", "forgetting",
+    "reciprocal", "negation", "twice", "chance", "attempt", "impulse", "lie", "ignore", "ignoring", "forget", "forgetting",
     "neglecting", "omitting",
 ];
 
@@ -133,7 +133,8 @@ const JUDGMENTS: &[&str] = &[
 const RETRACTIONS: &[&str] = &[
     "wait", "hmm", "oops", "sorry", "actually", "however", "scratch", "correction", "correcting", "nope",
     "strike", "kidding", "joking", "retract", "mistook", "forgot", "missed", "overlooked", "instead", "rather",
-    "reality", "should", "reconsider", "recheck", "realized",
+    "reality", "should", "reconsider", "recheck", "redo", "realized", "back", "multiply", "subtract", "divide",
+    "double", "halve", "add", "still", "half", "choose", "pick",
 ];
 
 /// Whether a text has a word that denies, only supposes or judges. The value that it names is not what it states.
