@@ -52,6 +52,7 @@ pub(super) fn columns(records: &[RolloutRecord]) -> Vec<(&'static str, Cells<'_>
         ("prompt", Tokens(each(records, |record| Some(record.prompt.as_slice())))),
         ("sampled_prompt", Tokens(each(records, |record| record.sampled_prompt.as_deref()))),
         ("tokens", Tokens(each(records, |record| Some(record.tokens.as_slice())))),
+        ("untrained_tokens", Tokens(each(records, |record| record.untrained_tokens.as_deref()))),
         ("stop", Text(each(records, |record| Some(record.stop.name())))),
         ("version", integer(|record| record.version)),
         ("verdict", Text(each(records, |record| Some(record.verdict.name())))),

@@ -127,6 +127,9 @@ pub struct RolloutRecord {
     pub sampled_prompt: Option<Vec<u32>>,
     /// Its tokens. Token ids.
     pub tokens: Vec<u32>,
+    /// Positions of the tokens that the policy did not write, from 0; `None` if it wrote all of them. They neither train
+    /// nor count in Affinity.
+    pub untrained_tokens: Option<Vec<u32>>,
     /// Why it ended.
     pub stop: StopReason,
     /// Optimizer steps behind the weights that sampled it.

@@ -96,6 +96,7 @@ fn record(
         prompt: group.prompt.clone(),
         sampled_prompt: sampled.cloned(),
         tokens: completion.tokens.clone(),
+        untrained_tokens: untrained(&completion.loss_mask),
         stop: completion.stop,
         version: completion.version.0,
         verdict: score.verdict,
@@ -114,4 +115,11 @@ fn record(
         behavior_affinity: None,
         hinted_weight: None,
     }
+}
+
+/// The positions where a mask is false.
+fn untrained(loss_mask: &[bool]) -> Option<Vec<u32>> {
+    let positions = loss_mask.iter().zip(0..).filter(|(trains, _)| !**trains);
+    let positions = positions.map(|(_, position)| position).collect::<Vec<_>>();
+    (!positions.is_empty()).then_some(positions)
 }
