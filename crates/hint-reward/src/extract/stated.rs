@@ -71,9 +71,35 @@ fn number_of(sentence: &str, reader: &mut Reader) -> Result<Option<String>, Stop
     if !is_english(sentence) {
         return labeled(sentence, reader);
     }
-    // What the sentence adds to its statement.
-    let mut clause = sentence;
-    for word in [
+    let clause = statement(sentence);
+    if doubts(clause) || supposes(clause) || instructs(clause) || is_comparison(clause) {
+        return Ok(None);
+    }
+    // "2 + 2 = 4 apples": what follows the last sign that is not a restatement.
+    if let Some((_, result)) = clause.rsplit_once('=') {
+        let result = result.trim();
+        if let Some(found) = leading_answer(result, reader)? {
+            return Ok(Some(found));
+        }
+        let first = candidates(result).into_iter().next().filter(|mention| mention.span.start <= 2);
+        return Ok(first.map(|mention| with_unit(result, &mention)));
+    }
+    let candidates = candidates(clause);
+    if leaves_open(clause) || candidates.iter().any(|mention| is_changed(clause, mention)) {
+        return Ok(None);
+    }
+    if let Some(at) = clause.to_ascii_lowercase().find("answer")
+        && candidates.iter().any(|mention| mention.span.start > at)
+    {
+        // An announcement would have been found before.
+        return labeled(sentence, reader);
+    }
+    Ok(chosen(clause, &candidates).map(|mention| with_unit(clause, mention)))
+}
+
+/// The clause of a sentence that makes its statement, without what the sentence adds.
+fn statement(sentence: &str) -> &str {
+    const ADDITIONS: [&str; 8] = [
         " because ",
         ", because",
         " since ",
@@ -82,7 +108,9 @@ fn number_of(sentence: &str, reader: &mut Reader) -> Result<Option<String>, Stop
         " as opposed to ",
         " rather than ",
         " instead of ",
-    ] {
+    ];
+    let mut clause = sentence;
+    for word in ADDITIONS {
         clause = clause.split(word).next().unwrap_or(clause);
     }
     let concluded = asserted(clause);
@@ -96,119 +124,63 @@ fn number_of(sentence: &str, reader: &mut Reader) -> Result<Option<String>, Stop
             clause = behind;
         }
     }
-    if doubts(clause) || supposes(clause) || instructs(clause) {
-        return Ok(None);
-    }
-    let lowered = clause.to_ascii_lowercase();
-    if [
-        "less than",
-        "greater than",
-        "more than",
-        "fewer than",
-        "smaller than",
-        "larger than",
-        "at least",
-        "at most",
-    ]
-    .iter()
-    .any(|bound| lowered.contains(bound))
-    {
-        return Ok(None);
-    }
-    // "2 + 2 = 4 apples": what follows the last sign that is not a restatement.
-    if let Some((_, result)) = clause.rsplit_once('=') {
-        let result = result.trim();
-        if let Some(found) = leading_answer(result, reader)? {
-            return Ok(Some(found));
-        }
-        let first = candidates(result).into_iter().next().filter(|mention| mention.span.start <= 2);
-        return Ok(first.map(|mention| with_unit(result, &mention)));
-    }
-    let candidates = candidates(clause);
-    // `7 (or 9)` and `6 (seven)` do not settle on one.
+    clause
+}
+
+/// Whether a clause compares its number with another: `less than 12`.
+fn is_comparison(clause: &str) -> bool {
+    const COMPARATIVES: [&str; 6] = ["less", "greater", "more", "fewer", "smaller", "larger"];
+    let words: Vec<&str> = words_of(clause).collect();
+    words.windows(2).any(|pair| {
+        (has(&COMPARATIVES, pair[0]) && has(&["than"], pair[1]))
+            || (has(&["at"], pair[0]) && has(&["least", "most"], pair[1]))
+    })
+}
+
+/// Whether a clause does not settle on one number: `7 (or 9)`, `6 (seven)`.
+fn leaves_open(clause: &str) -> bool {
     let restates = |mention: &NumberMention| {
         clause[..mention.span.start].ends_with('(') && clause[mention.span.end..].starts_with(')')
     };
-    if clause.contains("(or ")
-        || clause.contains("(and ")
+    ["(or ", "(and ", ", but "].iter().any(|words| clause.contains(words))
         || numbers_in(clause).iter().any(restates)
-    {
-        return Ok(None);
-    }
-    if candidates.iter().any(|mention| is_bounded(&clause[..mention.span.start])) {
-        return Ok(None);
-    }
+}
+
+/// Whether the words around a number bound it, compute with it, cite it or put it into the past.
+fn is_changed(clause: &str, mention: &NumberMention) -> bool {
+    let (before, behind) = (&clause[..mention.span.start], &clause[mention.span.end..]);
+    let mut words = words_of(behind);
+    let first = words.next().unwrap_or_default();
     // `12 squared`, `12 short of 20`, `12-fold`
-    let computes = |mention: &NumberMention| {
-        let behind = &clause[mention.span.end..];
-        let first = words_of(behind).next().unwrap_or_default();
-        let is_joint = matches!(first, "or" | "and" | "at" | "before" | "until");
-        let is_part =
-            behind.strip_prefix('-').is_some_and(|rest| rest.starts_with(char::is_alphabetic));
-        computes(behind)
-            || is_altered(behind)
-            || behind.starts_with('°')
-            || (!is_joint && is_no_noun(first))
-            || (is_part && !is_unit(first))
-    };
-    if candidates.iter().any(computes) {
-        return Ok(None);
-    }
+    let is_joint = matches!(first, "or" | "and" | "at" | "before" | "until");
+    let is_part =
+        behind.strip_prefix('-').is_some_and(|rest| rest.starts_with(char::is_alphabetic));
+    let is_computed = computes(behind)
+        || is_altered(behind)
+        || behind.starts_with('°')
+        || (!is_joint && is_no_noun(first))
+        || (is_part && !is_unit(first));
     // `My neighbor wrote 23.`, not `She wrote 12 letters.`
-    let is_cited = |mention: &NumberMention| {
-        const VERBS: [&str; 10] = [
-            "wrote",
-            "writes",
-            "says",
-            "said",
-            "guessed",
-            "guesses",
-            "suggested",
-            "suggests",
-            "picked",
-            "answered",
-        ];
-        let verb = last_word(&clause[..mention.span.start]);
-        has(&VERBS, verb) && words_of(&clause[mention.span.end..]).next().is_none()
-    };
-    if words_of(clause)
-        .any(|word| has(&["previously", "formerly", "initially", "originally"], word))
-        || clause.contains(", but ")
-    {
-        return Ok(None);
-    }
-    let is_past = |mention: &NumberMention| {
-        let mut words = words_of(&clause[mention.span.end..]);
-        let next = words.next().unwrap_or_default();
-        has(&["yesterday", "ago", "earlier", "already"], next)
-            || (has(&["was", "is"], next)
-                && !behind_closing(&clause[mention.span.end..]).is_empty())
-    };
-    if candidates.iter().any(is_past) {
-        return Ok(None);
-    }
-    if candidates.iter().any(is_cited) {
-        return Ok(None);
-    }
-    if candidates.iter().any(|mention| is_input(&lowered[mention.span.end..])) {
-        return Ok(None);
-    }
-    if let Some(at) = lowered.find("answer")
-        && candidates.iter().any(|mention| mention.span.start > at)
-    {
-        // An announcement would have been found before.
-        return labeled(sentence, reader);
-    }
-    if candidates.iter().any(|mention| is_opened(&clause[mention.span.end..])) {
-        return Ok(None);
-    }
+    let is_cited = first.is_empty() && has(&["wrote", "writes", "picked"], last_word(before));
+    let is_past = has(&["yesterday", "ago", "earlier", "already"], first)
+        || (has(&["was", "is"], first) && !behind_closing(behind).is_empty());
+    is_computed
+        || is_cited
+        || is_past
+        || is_bounded(before)
+        || is_opened(behind)
+        || is_input(&behind.to_ascii_lowercase())
+}
+
+/// The number that a clause states, of those that may be it.
+fn chosen<'m>(clause: &str, candidates: &'m [NumberMention]) -> Option<&'m NumberMention> {
     let is_money = |mention: &NumberMention| clause[..mention.span.start].ends_with('$');
     let is_only = candidates.len() == 1;
     let stated: Vec<&NumberMention> = candidates
         .iter()
         .filter(|mention| !is_aside(clause, mention) || (is_only && is_money(mention)))
         .collect();
-    let found = match stated.as_slice() {
+    match stated.as_slice() {
         [only] => Some(*only),
         [] => None,
         [first, .., last] if stated.iter().all(|mention| mention.readings == first.readings) => {
@@ -228,8 +200,7 @@ fn number_of(sentence: &str, reader: &mut Reader) -> Result<Option<String>, Stop
                 }),
             }
         }
-    };
-    Ok(found.map(|mention| with_unit(clause, mention)))
+    }
 }
 
 /// Whether a sign or a bracket behind a number changes it: `7‰`, `7′`, `6.5 (in thousands)`, `6.5 (×10³)`.

@@ -19,7 +19,7 @@ use crate::math::reader::{Reader, Reading};
 use crate::math::strictness::{Rule, Strictness};
 use crate::math::tree::node::{Expr, Node};
 use crate::math::tree::render::render;
-use crate::math::value::identity::{Comparer, has_symbols};
+use crate::math::value::identity::{Comparer, has_symbols, is_uncomputable};
 use crate::math::value::real::Real;
 
 /// Bytes beyond which a text is not read, only compared as it stands.
@@ -81,6 +81,11 @@ impl<'t> Answer<'t> {
             }
         }
         Ok(answer)
+    }
+
+    /// Whether it is an integral, a limit or a sum whose value cannot be computed.
+    pub(crate) fn is_uncomputable(&self) -> bool {
+        matches!(self.readings.first(), Some(Node::Expr(expr)) if is_uncomputable(expr))
     }
 
     /// Whether it is empty.

@@ -151,14 +151,24 @@ impl MathVerifier {
         }
         let found = Answer::read(answer, &self.strictness, reader)?;
         let equal = compare(&found, &expected, &self.strictness, self.relative_tolerance, reader)?;
-        let verdict = match (equal, expected.unreadable) {
+        let unknown = "it has an integral, limit or sum that cannot be computed";
+        let mut unreadable = [expected.unreadable, found.unreadable];
+        if !equal {
+            for (answer, reason) in [&expected, &found].into_iter().zip(&mut unreadable) {
+                if reason.is_none() && answer.is_uncomputable() {
+                    *reason = Some(unknown);
+                }
+            }
+        }
+        let [of_reference, of_answer] = unreadable;
+        let verdict = match (equal, of_reference) {
             (true, _) => Verdict::Correct,
             (false, None) => Verdict::Incorrect,
             (false, Some(_)) => Verdict::ReferenceUnparseable,
         };
         let judgment =
             Judgment::new(verdict).with_extracted(answer).with_compared(expected.rendered());
-        Ok(match (verdict, expected.unreadable, found.unreadable) {
+        Ok(match (verdict, of_reference, of_answer) {
             (Verdict::Correct, ..) => judgment,
             (_, Some(reason), _) => {
                 judgment.with_reason(format!("the reference cannot be read: {reason}"))

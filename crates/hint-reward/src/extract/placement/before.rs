@@ -28,29 +28,14 @@ pub(super) fn opened(before: &str, in_formula: bool) -> Option<usize> {
         rest = trimmed;
         let Some(last) = rest.chars().next_back() else { return Some(groups) };
         let head = &rest[..rest.len() - last.len_utf8()];
-        if let Some((head, command)) = command_at_end(rest) {
-            match command {
-                _ if STYLES.contains(&command) || matches!(command, "left" | "big" | "Big") => {
-                    rest = head;
-                    continue;
-                }
-                _ if SEPARATORS.contains(&command) || command == "in" => return Some(groups),
-                _ => return None,
+        match command_before(rest, head, spaced) {
+            Some(Command::Passes(head)) => {
+                rest = head;
+                continue;
             }
-        }
-        if let Some(head) = [",", ";", ":", "!", " "]
-            .into_iter()
-            .find_map(|space| rest.strip_suffix(space)?.strip_suffix('\\'))
-        {
-            rest = head;
-            continue;
-        }
-        if spaced && rest.ends_with('\\') && !rest.ends_with("\\\\") {
-            rest = head;
-            continue;
-        }
-        if rest.ends_with("\\\\") || rest.ends_with('&') {
-            return Some(groups);
+            Some(Command::Ends) => return Some(groups),
+            Some(Command::Joins) => return None,
+            None => {}
         }
         let opens = ["$$", "$", "\\(", "\\["].into_iter().find_map(|open| rest.strip_suffix(open));
         if let Some(head) = opens
@@ -126,6 +111,39 @@ pub(super) fn opened(before: &str, in_formula: bool) -> Option<usize> {
             _ => return Some(groups),
         }
     }
+}
+
+/// The effect of a command in front of a box.
+enum Command<'t> {
+    /// None; this text is in front of it.
+    Passes(&'t str),
+    /// It separates the box from the text in front.
+    Ends,
+    /// It takes the box into a larger formula.
+    Joins,
+}
+
+/// The command that a text ends with, if it ends with one. `head` is the text without its last character.
+fn command_before<'t>(text: &'t str, head: &'t str, is_spaced: bool) -> Option<Command<'t>> {
+    if let Some((head, command)) = command_at_end(text) {
+        return Some(match command {
+            _ if STYLES.contains(&command) || matches!(command, "left" | "big" | "Big") => {
+                Command::Passes(head)
+            }
+            _ if SEPARATORS.contains(&command) || command == "in" => Command::Ends,
+            _ => Command::Joins,
+        });
+    }
+    let space = [",", ";", ":", "!", " "]
+        .into_iter()
+        .find_map(|space| text.strip_suffix(space)?.strip_suffix('\\'));
+    if let Some(head) = space {
+        return Some(Command::Passes(head));
+    }
+    if text.ends_with("\\\\") || text.ends_with('&') {
+        return Some(Command::Ends);
+    }
+    (is_spaced && text.ends_with('\\')).then_some(Command::Passes(head))
 }
 
 /// The text without the sign that closes an emphasis at its end, as in `**Answer:**`. Signs that multiply stand between

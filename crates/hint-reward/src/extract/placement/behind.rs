@@ -38,46 +38,14 @@ pub(super) fn closed(behind: &str, groups: usize, in_formula: bool) -> Option<St
         let Some(first) = chars.next() else { return Some(suffix) };
         let next = chars.as_str();
         let is_digit = |text: &str| text.starts_with(|c: char| c.is_ascii_digit());
-        if first == '\\' {
-            if let Some(behind) =
-                [",", ";", ":", "!", " "].into_iter().find_map(|space| next.strip_prefix(space))
-            {
-                rest = behind;
-                continue;
+        if let Some(command) = rest.strip_prefix('\\') {
+            match behind_command(command, &mut suffix, &mut in_formula) {
+                Command::Passes(behind) => rest = behind,
+                Command::Ends => return Some(suffix),
+                Command::Words(words) => return with_words(suffix, words),
+                Command::Joins => return None,
             }
-            if let Some(behind) = next.strip_prefix('%') {
-                suffix.push_str("\\%");
-                rest = behind;
-                continue;
-            }
-            if next.starts_with([')', ']']) {
-                (in_formula, rest) = (false, &next[1..]);
-                if touches(rest) {
-                    return None;
-                }
-                continue;
-            }
-            if next.starts_with('\\') {
-                return Some(suffix);
-            }
-            let name = next.split(|c: char| !c.is_ascii_alphabetic()).next().unwrap_or_default();
-            let argument = &next[name.len()..];
-            return match name {
-                "text" | "mathrm" | "textrm" | "mbox" | "textbf" => {
-                    let words = argument.trim_start().strip_prefix('{')?.split('}').next()?;
-                    with_words(suffix, words)
-                }
-                "right" => {
-                    rest = argument.trim_start_matches([')', ']', '.']);
-                    continue;
-                }
-                "degree" | "circ" => {
-                    suffix.push_str("^\\circ");
-                    Some(suffix)
-                }
-                _ if SEPARATORS.contains(&name) => Some(suffix),
-                _ => None,
-            };
+            continue;
         }
         match first {
             '$' => {
@@ -131,6 +99,55 @@ pub(super) fn closed(behind: &str, groups: usize, in_formula: bool) -> Option<St
             _ if first.is_ascii() || "×÷±√·−≠≤≥".contains(first) => return None,
             _ => return Some(suffix),
         }
+    }
+}
+
+/// The effect of a command behind a box.
+enum Command<'t> {
+    /// None; this text is behind it.
+    Passes(&'t str),
+    /// It ends the formula.
+    Ends,
+    /// It holds words.
+    Words(&'t str),
+    /// It takes the box into a larger formula.
+    Joins,
+}
+
+/// Reads a command without its backslash. A percent or degree sign joins the suffix.
+fn behind_command<'t>(command: &'t str, suffix: &mut String, in_formula: &mut bool) -> Command<'t> {
+    if let Some(behind) =
+        [",", ";", ":", "!", " "].into_iter().find_map(|space| command.strip_prefix(space))
+    {
+        return Command::Passes(behind);
+    }
+    if let Some(behind) = command.strip_prefix('%') {
+        suffix.push_str("\\%");
+        return Command::Passes(behind);
+    }
+    if command.starts_with([')', ']']) {
+        *in_formula = false;
+        let behind = &command[1..];
+        return if touches(behind) { Command::Joins } else { Command::Passes(behind) };
+    }
+    if command.starts_with('\\') {
+        return Command::Ends;
+    }
+    let name = command.split(|c: char| !c.is_ascii_alphabetic()).next().unwrap_or_default();
+    let argument = &command[name.len()..];
+    match name {
+        "text" | "mathrm" | "textrm" | "mbox" | "textbf" => argument
+            .trim_start()
+            .strip_prefix('{')
+            .and_then(|words| words.split('}').next())
+            .map_or(Command::Joins, Command::Words),
+        "right" => Command::Passes(argument.trim_start_matches([')', ']', '.'])),
+        "degree" | "circ" => {
+            suffix.push_str("^\\circ");
+            Command::Ends
+        }
+        _ if SEPARATORS.contains(&name) => Command::Ends,
+        _ => Command::Joins,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use num_traits::{Signed, ToPrimitive};
 
-use crate::math::fuel::{Fuel, Stop};
+use crate::math::fuel::{DEFAULT_FUEL, Fuel, Stop};
 use crate::math::tree::node::{Expr, Function, Rational};
 use crate::math::value::ball::Ball;
 use crate::math::value::exact::exact;
@@ -309,6 +309,25 @@ impl Comparer<'_> {
         let relative = value.to_f64().abs() * self.relative_tolerance;
         Ok(difference <= unit.min(relative) && decimal.to_f64().is_some())
     }
+}
+
+/// Whether a number is the limit of something, and that limit cannot be computed here.
+pub(crate) fn is_uncomputable(expr: &Expr) -> bool {
+    let is_limit = |inner: &Expr| match inner {
+        Expr::Call(Function::Integral | Function::Limit, _) => true,
+        Expr::Call(Function::Sum | Function::Product, arguments) => {
+            arguments.iter().any(|end| end.infinite_sign().is_some())
+        }
+        _ => false,
+    };
+    if has_symbols(expr) || !expr.any(&is_limit) {
+        return false;
+    }
+    // A budget of its own, so that other references of the judgment keep theirs.
+    let mut fuel = Fuel::new(DEFAULT_FUEL);
+    let value = Numeric::new(mix(100), Sample::Positive, false, &mut fuel).value(expr);
+    // A value beyond the budget is none.
+    matches!(value, Ok(None) | Err(Stop::OutOfFuel))
 }
 
 /// Whether the expression depends on anything but numbers.
