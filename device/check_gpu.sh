@@ -62,18 +62,21 @@ part() {
 if [ -n "$real" ]; then
   nvidia-smi --query-gpu=name,memory.total,driver_version --format=csv,noheader | tee "$logs/card.log"
 fi
-# 1. Every golden model: scores, gradients and samples on the GPU against the CPU, in f32, f64 and bf16.
-part models 80 "$work/hint-device" models tests/golden/models
-# 2. What libtorch chooses, and what a new length costs.
-if [ -n "$real" ]; then part probe 90 "$python" device/gpu_probe.py "$logs/probe.json"; fi
-# 3. Runs: the default (bf16), f32, adapters with dropout and checkpointing, and a resumed run.
-run() { local name=$1; shift; part "$name" 30 "$work/hint-rl" train --device cuda --steps 4 --held-out 20 "$@" --out "$work/$name"; }
+# 1. Operators that replace several others: each is tried on the GPU, and named here if its numbers are not right.
+part fast-paths 15 "$work/hint-device" fast-paths
+# 2. Every golden model: scores, gradients and samples on the GPU against the CPU, in f32, f64 and bf16.
+part models 60 "$work/hint-device" models tests/golden/models
+# 3. What libtorch chooses, and what a new length costs.
+if [ -n "$real" ]; then part probe 75 "$python" device/gpu_probe.py "$logs/probe.json"; fi
+# 4. Runs: the default (bf16), f32, adapters with dropout and checkpointing, and a resumed run.
+run() { local name=$1; shift; part "$name" 20 "$work/hint-rl" train --device cuda --steps 4 --held-out 20 "$@" --out "$work/$name"; }
 run bf16
 run f32 --compute f32
+run plain $(for path in adamw gradient-norm rms-norm packed-attention cached-attention; do echo --without-fast-path $path; done)
 run lora --compute tf32 --method hint --lora rank=4,dropout=0.1 --gradient-checkpointing
 part resume 20 "$work/hint-rl" train --resume "$work/f32" --method hint --steps 6 --device cuda
-part cpu 40 "$work/hint-rl" train --device cpu --compute f32 --steps 4 --held-out 20 --out "$work/cpu"
-# 4. The same curve on both devices. One token that is drawn otherwise parts them, so a difference is a finding.
+part cpu 30 "$work/hint-rl" train --device cpu --compute f32 --steps 4 --held-out 20 --out "$work/cpu"
+# 5. The same curve on both devices. One token that is drawn otherwise parts them, so a difference is a finding.
 part curves 10 "$python" - "$work" <<'P'
 import json, sys
 read = lambda name: [json.loads(line) for line in open(f"{sys.argv[1]}/{name}/hint/metrics.jsonl")]
@@ -82,7 +85,7 @@ assert rows, "no step in common"
 for a, b in rows:
     print("step", a["step"], {key: abs(a[key] - b[key]) for key in ("loss", "grad_norm")})
 P
-# 5. Tokens/s next to transformers, and the shares of the card's bandwidth and of its products as the probe measured them.
+# 6. Tokens/s next to transformers, and the shares of the card's bandwidth and of its products as the probe measured them.
 if [ -n "$real" ] && "$python" -c 'import transformers' 2> /dev/null; then
   model() { "$python" - "$1" "$2" <<'P'
 import sys, torch
@@ -103,10 +106,10 @@ import json, sys
 rates = json.load(open(sys.argv[1]))["rates"]
 print("--bandwidth", rates["copy_tbps"] * 1e3, "--peak", rates["bf16_tflops"])' "$logs/probe.json")
   for name in small large; do
-    part "model-$name" 40 model "$work/$name" "$name"
+    part "model-$name" 25 model "$work/$name" "$name"
     rows=$([ $name = small ] && echo 256 || echo 64)
     # shellcheck disable=SC2086
-    part "speed-$name" 70 "$work/vs_transformers" run --model "$work/$name" --device cuda --batch "$rows" --runs 3 \
+    part "speed-$name" 65 "$work/vs_transformers" run --model "$work/$name" --device cuda --batch "$rows" --runs 3 \
       --tasks generate,train --precisions bfloat16 --transformers "$("$python" -c 'import sys; print(sys.executable)')" $rates
   done
 fi
@@ -116,6 +119,7 @@ fi
   grep -h '^| ' "$logs"/speed-*.log 2> /dev/null
   grep -h 'reaches' "$logs"/speed-*.log 2> /dev/null
   grep -h peak_memory_bytes "$work"/bf16/*/timings.jsonl | tail -n 1
+  cat "$logs/fast-paths.log" 2> /dev/null
   tail -n 100 "$logs/probe.log" 2> /dev/null
 } > "$logs/summary.md"
 echo "done at $SECONDS s, logs in $logs"

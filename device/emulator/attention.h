@@ -50,7 +50,9 @@ inline int64_t choose_attention(const Tensor& query, const Tensor& key, const Te
 /// Attention on host tensors of shape [batch, heads, length, width], in f32 or wider.
 class Attention {
  public:
-  Attention(const Tensor& query, const Tensor& key, const Tensor& value, const Tensor& bias, bool causal, Maybe<double> scale)
+  /// `hidden`, if there is one, marks keys that a query does not see.
+  Attention(const Tensor& query, const Tensor& key, const Tensor& value, const Tensor& bias, const Tensor& hidden,
+            Maybe<double> scale)
       : scale_(scale.value_or(1 / std::sqrt(double(query.size(3))))),
         share_(query.size(1) / key.size(1)),
         query_(wide(query)),
@@ -58,10 +60,7 @@ class Attention {
         value_(repeat_heads(wide(value))) {
     scores_ = at::matmul(query_, key_.transpose(-2, -1)) * scale_;
     if (bias.defined()) scores_ = scores_ + wide(bias);
-    if (causal) {
-      const Tensor past = at::ones({query.size(2), key.size(2)}, at::kBool).tril();
-      scores_ = scores_.masked_fill(past.logical_not(), -std::numeric_limits<double>::infinity());
-    }
+    if (hidden.defined()) scores_ = scores_.masked_fill(hidden, -std::numeric_limits<double>::infinity());
     // A row that sees nothing gives 0, as from the kernels; what is NaN stays so.
     weights_ = scores_.softmax(-1).masked_fill(scores_.isneginf().all(-1, true), 0.0);
   }
@@ -95,13 +94,19 @@ class Attention {
   Tensor scores_, weights_;
 };
 
+/// Keys behind each query, if they are hidden.
+inline Tensor future(const Tensor& query, const Tensor& key, bool causal) {
+  return causal ? at::ones({query.size(2), key.size(2)}, at::kBool).tril().logical_not() : Tensor();
+}
+
 /// Output and log-sum-exp on the device; the output lies in memory as [batch, length, heads, width].
 inline std::pair<Tensor, Tensor> attend(const char* kernel, const Tensor& query, const Tensor& key, const Tensor& value,
                                         const Tensor& bias, bool causal, Maybe<double> scale) {
   const OnDevice on(query.device());
   const KernelsOnly kernels;
   HostViews views;
-  const Attention attention(views.of(query), views.of(key), views.of(value), views.of(bias), causal, scale);
+  const Attention attention(views.of(query), views.of(key), views.of(value), views.of(bias),
+                            future(query, key, causal), scale);
   const Tensor output = attention.output().to(query.scalar_type()).transpose(1, 2).contiguous().transpose(1, 2);
   count_launch(kernel);
   return {HostViews::copy_to_device(output), HostViews::copy_to_device(attention.log_sum_exp())};
@@ -113,7 +118,8 @@ inline Attention::Gradients attend_backward(const char* kernel, const Tensor& of
   const OnDevice on(query.device());
   const KernelsOnly kernels;
   HostViews views;
-  const Attention attention(views.of(query), views.of(key), views.of(value), views.of(bias), causal, scale);
+  const Attention attention(views.of(query), views.of(key), views.of(value), views.of(bias),
+                            future(query, key, causal), scale);
   const auto host = attention.gradients(views.of(of_output));
   count_launch(kernel);
   auto finish = [](const Tensor& gradient, const Tensor& like) {

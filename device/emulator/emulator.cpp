@@ -2,7 +2,7 @@
 //
 // One translation unit: most of the minute that it takes to compile goes into libtorch's headers. Each part includes the
 // one before it.
-#include "products.h"
+#include "packed.h"
 
 // What a program asks of CUDA's runtime by name.
 extern "C" {

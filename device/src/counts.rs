@@ -3,7 +3,8 @@
 
 use anyhow::Result;
 use hint_policy::config::Architecture;
-use hint_policy::tch::{Cuda, Device, Kind};
+use hint_policy::runtime::FastPath;
+use hint_policy::tch::{Cuda, Device, Kind, no_grad};
 use hint_policy::{
     CausalLm, ModelConfig, Policy, SampleOptions, SampleRequest, SamplingParams, ScoreOptions,
     TokenBatch, TokenRow, sample,
@@ -25,6 +26,10 @@ pub(crate) fn take(device: Device) -> Result<()> {
         tie_word_embeddings: true,
         ..ModelConfig::small(Architecture::Llama, 300)
     };
+    // Trials are no part of a step.
+    for path in FastPath::ALL {
+        path.refusal(device);
+    }
     let twice = |name: &str, more: usize, step: &mut dyn FnMut(usize) -> Result<()>| {
         section(device, name, 1, step)?;
         section(device, name, more, step)
@@ -40,11 +45,13 @@ pub(crate) fn take(device: Device) -> Result<()> {
         let views: Vec<TokenRow<'_>> =
             rows.iter().map(|prompt| TokenRow { prompt, completion: &completion }).collect();
         let options = ScoreOptions { entropy: true, ..ScoreOptions::default() };
-        twice(&format!("score, {format}"), 3, &mut |times| {
-            for _ in 0..times {
-                policy.score(&TokenBatch::new(&views, device)?, &options)?;
-            }
-            Ok(())
+        twice(&format!("scores without gradient, {format}"), 3, &mut |times| {
+            no_grad(|| {
+                for _ in 0..times {
+                    policy.score(&TokenBatch::new(&views, device)?, &options)?;
+                }
+                Ok(())
+            })
         })?;
         twice(&format!("forward and backward, {format}"), 3, &mut |times| {
             for _ in 0..times {

@@ -81,7 +81,7 @@ const PROBE: &str = "hint-device";
 impl Device<'_> {
     fn checks(&self, form: Form) -> Result<()> {
         reach::check(self)?;
-        self.models()?;
+        self.models(form)?;
         work::check(self)?;
         programs::check(self, form)?;
         memory::check(self, form)?;
@@ -91,9 +91,16 @@ impl Device<'_> {
         }
     }
 
-    /// Every golden model in three number formats.
-    fn models(&self) -> Result<()> {
-        check(self.on_device(PROBE).arg("models").arg(self.host.repo.join("tests/golden/models")))
+    /// The operators that replace several others, and every golden model in three number formats. The long form also
+    /// computes the models without those operators.
+    fn models(&self, form: Form) -> Result<()> {
+        check(self.on_device(PROBE).arg("fast-paths"))?;
+        let models = self.host.repo.join("tests/golden/models");
+        check(self.on_device(PROBE).arg("models").arg(&models))?;
+        match form {
+            Form::Short => Ok(()),
+            Form::Full => check(self.on_device(PROBE).arg("--plain").arg("models").arg(&models)),
+        }
     }
 
     /// The suites that put their models and tensors on a chosen device.

@@ -28,7 +28,7 @@ struct Run {
     short: bool,
 }
 
-const RUNS: [Run; 10] = [
+const RUNS: [Run; 11] = [
     Run {
         name: "grpo-and-hint",
         methods: &["grpo", "hint"],
@@ -50,6 +50,15 @@ const RUNS: [Run; 10] = [
         options: "--method hint --compute bf16",
         agrees: false,
         short: true,
+    },
+    Run {
+        name: "bf16-without-fast-paths",
+        methods: &["hint"],
+        options: "--method hint --compute bf16 --without-fast-path adamw --without-fast-path gradient-norm \
+                  --without-fast-path rms-norm --without-fast-path packed-attention \
+                  --without-fast-path cached-attention",
+        agrees: false,
+        short: false,
     },
     Run {
         name: "bf16-lora",

@@ -1,8 +1,10 @@
 //! Adam with decoupled weight decay.
 
 use hint_policy::Parameter;
+use hint_policy::runtime::FastPath;
+use hint_policy::runtime::fused::{self, AdamWStep};
 use serde::{Deserialize, Serialize};
-use tch::{TchError, Tensor};
+use tch::{Kind, TchError, Tensor};
 
 use crate::error::GrpoError;
 use crate::optim::flat::{Bucket, Chunk, Scratch};
@@ -42,6 +44,8 @@ impl Default for AdamWConfig {
 /// θ ← θ − η / (1 − β₁ᵗ) · m / ( √v / √(1 − β₂ᵗ) + ε )                                (ADAMW-1)
 /// ```
 ///
+/// On a GPU libtorch's fused step does the same in one pass over the buffers, if [`FastPath::AdamW`] is taken.
+///
 /// Source: (ADAMW-1) in [the book](../../../book/math.html#optimizer), in the order of operations of `torch.optim.AdamW`.
 ///
 /// The parameters become views of the buffers. So build the optimizer before other code keeps views
@@ -72,6 +76,17 @@ impl AdamW {
         for bucket in &mut self.buckets {
             bucket.gather_gradients();
             let learning_rate = learning_rate * bucket.lr_multiplier;
+            if FastPath::AdamW.is_taken(bucket.device()) {
+                let step = AdamWStep {
+                    learning_rate,
+                    beta1: self.config.beta1,
+                    beta2: self.config.beta2,
+                    weight_decay: bucket.weight_decay,
+                    epsilon: self.config.epsilon,
+                };
+                update_fused(bucket, steps, &step)?;
+                continue;
+            }
             let factors = Factors {
                 decay: 1.0 - learning_rate * bucket.weight_decay,
                 step_size: learning_rate / (1.0 - self.config.beta1.powf(steps)),
@@ -83,6 +98,19 @@ impl AdamW {
         }
         Ok(())
     }
+}
+
+/// (ADAMW-1) by one operation for each stretch of the buffers, in place.
+fn update_fused(bucket: &mut Bucket, steps: f64, step: &AdamWStep) -> Result<(), TchError> {
+    let steps = Tensor::f_full([0_i64; 0], steps, (Kind::Float, bucket.device()))?;
+    for Chunk { weights, published, gradient, first, second } in bucket.chunks_mut() {
+        let gradient = gradient.f_to_kind(weights.kind())?;
+        fused::adamw([weights, &gradient, first, second], &steps, step)?;
+        if let Some(published) = published {
+            published.copy_(weights);
+        }
+    }
+    Ok(())
 }
 
 /// Constants of one step.

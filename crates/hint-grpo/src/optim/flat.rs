@@ -138,6 +138,15 @@ impl Bucket {
         }
     }
 
+    pub(super) fn device(&self) -> Device {
+        self.weights.device()
+    }
+
+    /// Stretches of all buffers, in order.
+    pub(super) fn chunks_mut(&mut self) -> &mut [Chunk] {
+        &mut self.chunks
+    }
+
     /// Puts gradients that are not views of the flat one into place, such as the new gradient after
     /// one was dropped.
     pub(super) fn gather_gradients(&mut self) {

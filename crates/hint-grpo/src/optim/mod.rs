@@ -6,6 +6,7 @@
 //! ([`GuardConfig`]) skips steps that would ruin a run. [`OptimizerConfig`] names all of it in a configuration.
 
 use hint_policy::Parameter;
+use hint_policy::runtime::{FastPath, fused};
 use tch::{Kind, Tensor};
 
 use crate::error::GrpoError;
@@ -149,27 +150,50 @@ pub fn clip_grad_norm(parameters: &[Parameter], max_norm: f64) -> f64 {
         .filter(Tensor::defined)
         .collect::<Vec<_>>();
     tch::no_grad(|| {
-        // In f64: the squares of a large f32 gradient overflow. Read back at once: one wait for the device.
-        let squares = gradients
-            .iter()
-            .map(|gradient| gradient.to_kind(Kind::Double).square().sum(Kind::Double))
-            .collect::<Vec<_>>();
-        let squares = if squares.is_empty() { Vec::new() } else { read_back(&squares) };
-        let norm = squares.into_iter().sum::<f64>().sqrt();
+        let fused = fused_norm(&gradients);
+        let norm = fused.unwrap_or_else(|| exact_norm(&gradients));
         // The 1e-6 is that of `torch.nn.utils.clip_grad_norm_`.
         let scale = max_norm / (norm + 1e-6);
         if norm.is_finite() && scale < 1.0 {
-            for mut gradient in gradients {
-                gradient *= scale;
+            let all = gradients.iter().collect::<Vec<_>>();
+            if fused.is_none() || fused::scale(&all, scale).is_err() {
+                for mut gradient in gradients {
+                    gradient *= scale;
+                }
             }
         }
         norm
     })
 }
 
-/// The values of scalars on one device, with one wait for it.
-fn read_back(scalars: &[Tensor]) -> Vec<f64> {
-    Vec::try_from(Tensor::stack(scalars, 0)).expect("a vector of f64")
+/// The norm of all gradients in f64, in which the squares of a large f32 gradient do not overflow. Read back at once: one
+/// wait for the device.
+fn exact_norm(gradients: &[Tensor]) -> f64 {
+    if gradients.is_empty() {
+        return 0.0;
+    }
+    let square = |gradient: &Tensor| gradient.to_kind(Kind::Double).square().sum(Kind::Double);
+    let squares = gradients.iter().map(square).collect::<Vec<_>>();
+    sum(&Tensor::stack(&squares, 0)).sqrt()
+}
+
+/// The norm of all gradients from that of each, which a GPU computes in one operation without copies. `None` where it has
+/// no such operation, and where the squares in f32 overflow.
+fn fused_norm(gradients: &[Tensor]) -> Option<f64> {
+    let first = gradients.first()?;
+    let alike =
+        |gradient: &Tensor| gradient.kind() == Kind::Float && gradient.device() == first.device();
+    if !gradients.iter().all(alike) || !FastPath::GradientNorm.is_taken(first.device()) {
+        return None;
+    }
+    let norms = fused::norms(&gradients.iter().collect::<Vec<_>>()).ok()?;
+    let norm = sum(&norms.to_kind(Kind::Double).square()).sqrt();
+    norm.is_finite().then_some(norm)
+}
+
+/// The sum of a vector, added up on the host in order.
+fn sum(values: &Tensor) -> f64 {
+    Vec::<f64>::try_from(values).expect("a vector of f64").into_iter().sum()
 }
 
 /// Gives every parameter a gradient of zeros. Without one, a step in which nothing trains leaves out

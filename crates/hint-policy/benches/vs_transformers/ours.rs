@@ -3,7 +3,8 @@
 use std::io::BufRead;
 use std::time::Instant;
 
-use hint_policy::runtime::device_memory;
+use hint_policy::runtime::fused::{self, AdamWStep};
+use hint_policy::runtime::{FastPath, device_memory};
 use hint_policy::{
     CausalLm, DeviceChoice, LoadOptions, Policy, SampleOptions, SampleRequest, SamplingParams,
     ScoreOptions, TokenBatch, TokenRow, sample,
@@ -144,6 +145,25 @@ fn train(policy: &CausalLm, settings: &Value, moments: &mut Option<Moments>) -> 
         let split = |tensor: &Tensor| tensor.view([-1]).split(at_a_time, 0);
         let states = split(first).into_iter().zip(split(second));
         chunks.extend(split(&weights).into_iter().zip(split(&grad)).zip(states));
+    }
+    if FastPath::AdamW.is_taken(policy.device()) {
+        let steps = Tensor::from(f64::from(moments.steps)).to_kind(Kind::Float);
+        let steps = steps.to_device(policy.device());
+        let step = AdamWStep {
+            learning_rate: rate,
+            beta1: first_beta,
+            beta2: second_beta,
+            weight_decay: decay,
+            epsilon: 1e-8,
+        };
+        tch::no_grad(|| {
+            chunks.iter_mut().try_for_each(|((weights, grad), (first, second))| {
+                fused::adamw([weights, grad, first, second], &steps, &step)?;
+                grad.f_zero_().map(drop)
+            })
+        })?;
+        policy.parameters_changed();
+        return Ok(rows.iter().map(Vec::len).sum());
     }
     let update = |((weights, grad), (first, second)): &mut ((Tensor, Tensor), (Tensor, Tensor))| {
         let _ = weights.g_mul_scalar_(1.0 - rate * decay);

@@ -5,8 +5,10 @@ use tch::{Device, Tensor};
 use crate::config::ModelConfig;
 use crate::config::family::HeadNorm;
 use crate::config::plan::AttentionPlan;
+use crate::decode::unit::Unit;
 use crate::forward::attention::{Attention, Heads};
 use crate::forward::autograd::sliding_mask;
+use crate::forward::packed::PackedAttention;
 use crate::forward::ragged::RaggedLayout;
 use crate::tensor::{size, statistics_kind};
 
@@ -14,6 +16,12 @@ use crate::tensor::{size, statistics_kind};
 /// `[tokens, heads + 2 * kv_heads, head_dim]`; returns `[tokens, heads * head_dim]`.
 pub(super) fn attend_prompts(plan: &AttentionPlan, rows: &RaggedLayout, all: &Tensor) -> Tensor {
     let (heads, kv_heads, head_dim) = (size(plan.heads), size(plan.kv_heads), size(plan.head_dim));
+    if let Some(packed) = PackedAttention::of(plan, rows, all) {
+        let part = |start, heads| all.narrow(1, start, heads);
+        let query = part(0, heads);
+        let (key, value) = (part(heads, kv_heads), part(heads + kv_heads, kv_heads));
+        return packed.apply(&Heads { query, key, value }).0;
+    }
     let flat = all.reshape([all.size()[0], -1]);
     joined(rows.groups.iter().map(|group| {
         let (count, seq) = (size(group.rows), size(group.seq));
@@ -54,44 +62,37 @@ pub(super) fn joined(parts: impl Iterator<Item = Tensor>) -> Tensor {
     }
 }
 
-/// `x / sqrt(|x|² + eps²)` over the last dimension, in the kind of `x`: an RMS norm without its
-/// factor, which the next matrix holds. `eps` is `[1]`, of the kind of the statistics.
-pub(super) fn unit(x: &Tensor, eps: &Tensor) -> Tensor {
-    let length = x.linalg_norm(2, [-1_i64].as_slice(), true, eps.kind());
-    (x / length.hypot(eps)).to_kind(x.kind())
-}
-
-/// The constants in the norms of queries and keys.
-pub(super) enum HeadEps {
+/// The norms of queries and keys, without their factors.
+pub(super) enum HeadUnits {
     /// Of each head.
-    Heads(Tensor),
+    Heads(Unit),
     /// Of all query heads and all key heads, with their numbers.
-    Projections([(i64, Tensor); 2]),
+    Projections([(i64, Unit); 2]),
 }
 
-impl HeadEps {
-    /// `eps` makes the constant of a norm over so many numbers.
-    pub(super) fn new(config: &ModelConfig, eps: impl Fn(usize) -> Tensor) -> Self {
+impl HeadUnits {
+    /// `unit` makes a norm over so many numbers.
+    pub(super) fn new(config: &ModelConfig, unit: impl Fn(usize) -> Unit) -> Self {
         match config.architecture.family().head_norm {
             HeadNorm::Projections => {
                 let heads = [config.num_attention_heads, config.num_key_value_heads];
-                Self::Projections(heads.map(|heads| (size(heads), eps(heads * config.head_dim))))
+                Self::Projections(heads.map(|heads| (size(heads), unit(heads * config.head_dim))))
             }
             HeadNorm::None | HeadNorm::Heads | HeadNorm::RotatedHeads => {
-                Self::Heads(eps(config.head_dim))
+                Self::Heads(unit(config.head_dim))
             }
         }
     }
 
-    /// Heads `[rows, heads, head_dim]` by their length.
-    fn unit(&self, heads: &Tensor) -> Tensor {
+    /// The normalized heads `[rows, heads, head_dim]`.
+    fn of(&self, heads: &Tensor) -> Tensor {
         match self {
-            Self::Heads(eps) => unit(heads, eps),
+            Self::Heads(unit) => unit.of(heads),
             Self::Projections(parts) => {
                 let counts = parts.each_ref().map(|(count, _)| *count);
                 let split = heads.split_with_sizes(counts, 1);
-                let units = split.iter().zip(parts).map(|(part, (_, eps))| {
-                    unit(&part.flatten(1, 2), eps).view(part.size().as_slice())
+                let units = split.iter().zip(parts).map(|(part, (_, unit))| {
+                    unit.of(&part.flatten(1, 2)).view(part.size().as_slice())
                 });
                 Tensor::cat(&units.collect::<Vec<_>>(), 1)
             }
@@ -104,7 +105,7 @@ pub(super) fn rotate(
     plan: &AttentionPlan,
     heads: &Tensor,
     angles: Option<&Tensor>,
-    norm: Option<(&Tensor, &HeadEps)>,
+    norm: Option<(&Tensor, &HeadUnits)>,
 ) {
     let pairs = |heads: &Tensor| {
         let shape = heads.size();
@@ -124,8 +125,8 @@ pub(super) fn rotate(
     let mut wide = heads.to_kind(kind);
     // A rotation keeps the length of a head, so that the factor alone comes before or after it.
     let comes_last = plan.head_norm == HeadNorm::RotatedHeads;
-    if let Some((factor, eps)) = norm {
-        let unit = eps.unit(&wide);
+    if let Some((factor, units)) = norm {
+        let unit = units.of(&wide);
         wide = if comes_last { unit } else { unit * factor };
     }
     let mut wide = wide.contiguous();

@@ -2,11 +2,12 @@
 
 use std::ops::Range;
 
-use tch::{Device, Kind, Tensor};
+use tch::{Device, Kind, TchError, Tensor};
 
 use crate::config::ModelConfig;
 use crate::config::plan::{AttentionPlan, MixerPlan};
 use crate::decode::recurrent::RowStates;
+use crate::kernels::fused::{self, CachedRows};
 use crate::runtime::device_memory;
 use crate::tensor::size;
 
@@ -16,6 +17,9 @@ const BUCKET: usize = 32;
 /// Elements that the row of a mask is a multiple of, for libtorch's memory-efficient attention.
 const MASK_ROW: usize = 8;
 
+/// Keys, values, and the pairs that hold both.
+type Storage = (Tensor, Tensor, Option<Tensor>);
+
 /// Keys and values of every layer with attention. Rows occupy the first places.
 ///
 /// Attention of one token per row is a batch of tiny products, whose time on a CPU goes into
@@ -23,11 +27,13 @@ const MASK_ROW: usize = 8;
 /// elsewhere in the order that fused attention reads.
 #[derive(Debug)]
 pub(super) struct KeyValueCache {
-    /// `[layers, places, kv_heads, head_dim, positions]` on a CPU, as `values` elsewhere.
+    /// `[layers, places, kv_heads, head_dim, positions]` on a CPU, as `values` elsewhere, where `pairs` holds both.
     keys: Tensor,
     /// `[layers, places, kv_heads, positions, head_dim]`. Both are zero where unused: a masked NaN
     /// would still poison the weighted sum of values.
     values: Tensor,
+    /// `[layers, 2, places, kv_heads, positions, head_dim]`, unless on a CPU.
+    pairs: Option<Tensor>,
     layers: usize,
     kv_heads: usize,
     head_dim: usize,
@@ -77,6 +83,7 @@ impl KeyValueCache {
         Self {
             keys: Tensor::zeros([0], (kind, device)),
             values: Tensor::zeros([0], (kind, device)),
+            pairs: None,
             layers: config.layers().iter().filter(|layer| is_attention(&layer.mixer)).count(),
             kv_heads: config.num_key_value_heads,
             head_dim: config.head_dim,
@@ -95,13 +102,20 @@ impl KeyValueCache {
         device_memory(self.keys.device()).is_some_and(|memory| bytes <= memory.total / 4)
     }
 
-    /// The shapes of keys and values for `places` rows of `positions` positions.
-    fn shapes(&self, places: usize, positions: usize) -> [[i64; 5]; 2] {
-        let shape =
-            |inner: [usize; 2]| [self.layers, places, self.kv_heads, inner[0], inner[1]].map(size);
-        let by_position = shape([positions, self.head_dim]);
-        let by_dimension = shape([self.head_dim, positions]);
-        [if self.positions_last() { by_dimension } else { by_position }, by_position]
+    /// Keys, values and their pairs for `places` rows of `positions` positions.
+    fn make(&self, places: usize, positions: usize) -> Result<Storage, TchError> {
+        let options = (self.keys.kind(), self.keys.device());
+        let [layers, places, kv_heads, positions, head_dim] =
+            [self.layers, places, self.kv_heads, positions, self.head_dim].map(size);
+        if self.positions_last() {
+            let zeros = |inner: [i64; 2]| {
+                Tensor::f_zeros([layers, places, kv_heads, inner[0], inner[1]], options)
+            };
+            return Ok((zeros([head_dim, positions])?, zeros([positions, head_dim])?, None));
+        }
+        let shape = [layers, 2, places, kv_heads, positions, head_dim];
+        let pairs = Tensor::f_zeros(shape, options)?;
+        Ok((pairs.select(1, 0), pairs.select(1, 1), Some(pairs)))
     }
 
     fn positions_last(&self) -> bool {
@@ -131,16 +145,11 @@ impl KeyValueCache {
         };
         let places = grown(rows, self.places).max(max_rows.min(rows * 2));
         let bucket = |positions: usize| grown(positions, self.positions).next_multiple_of(BUCKET);
-        let options = (self.keys.kind(), self.keys.device());
         let at_once = self.fits_at_once(places).then(|| bucket(self.max_positions));
-        let at_once = at_once.and_then(|all| {
-            let [keys, values] =
-                self.shapes(places, all).map(|shape| Tensor::f_zeros(shape, options));
-            Some((all, [keys.ok()?, values.ok()?]))
-        });
-        let (positions, [keys, values]) = at_once.unwrap_or_else(|| {
+        let at_once = at_once.and_then(|all| Some((all, self.make(places, all).ok()?)));
+        let (positions, (keys, values, pairs)) = at_once.unwrap_or_else(|| {
             let positions = bucket(positions);
-            (positions, self.shapes(places, positions).map(|shape| Tensor::zeros(shape, options)))
+            (positions, self.make(places, positions).expect("there is memory"))
         });
         if kept_rows > 0 {
             let used = |cache: &Tensor| {
@@ -149,7 +158,8 @@ impl KeyValueCache {
             used(&self.ordered(&keys)).copy_(&used(&self.ordered(&self.keys)));
             used(&values).copy_(&used(&self.values));
         }
-        (self.keys, self.values, self.places, self.positions) = (keys, values, places, positions);
+        (self.keys, self.values, self.pairs) = (keys, values, pairs);
+        (self.places, self.positions) = (places, positions);
     }
 
     /// Starts `count` rows at place `row` with the keys and values of a prompt.
@@ -179,16 +189,64 @@ impl KeyValueCache {
         }
     }
 
-    /// Stores the keys and values of one new token per row, `[rows, kv_heads, head_dim]` each.
-    pub(super) fn write(&self, layer: usize, slots: &Slots, keys: &Tensor, values: &Tensor) {
-        let layer = size(layer);
+    /// Stores the keys and values of one new token per row, `[rows, 2 * kv_heads, head_dim]`.
+    pub(super) fn write(&self, layer: usize, slots: &Slots, both: &Tensor) {
+        let (layer, kv_heads) = (size(layer), size(self.kv_heads));
         let at = [Some(&slots.rows), Some(&slots.positions)];
+        if let Some(pairs) = &self.pairs {
+            // To [places, positions, 2, kv_heads, head_dim].
+            let mut by_place = pairs.select(0, layer).permute([1, 3, 0, 2, 4]);
+            let both = both.reshape([-1, 2, kv_heads, size(self.head_dim)]);
+            let _ = by_place.index_put_(&at, &both.to_kind(pairs.kind()), false);
+            return;
+        }
+        let (keys, values) = (both.narrow(1, 0, kv_heads), both.narrow(1, kv_heads, kv_heads));
         let put = |cache: &Tensor, fresh: &Tensor| {
             let fresh = fresh.to_kind(cache.kind());
             let _ = cache.transpose(1, 2).index_put_(&at, &fresh, false);
         };
-        put(&self.ordered(&self.keys.select(0, layer)), keys);
-        put(&self.values.select(0, layer), values);
+        put(&self.ordered(&self.keys.select(0, layer)), &keys);
+        put(&self.values.select(0, layer), &values);
+    }
+
+    /// The rows at the first places and the keys that each sees, `lens` `[rows]` and the newest, at most `longest`. `None`
+    /// where indices need more than 32 bits.
+    pub(super) fn rows(&self, lens: &Tensor, longest: usize) -> Option<CachedRows> {
+        let rows = lens.size()[0];
+        let step = size(self.kv_heads * self.positions);
+        let last = i32::try_from((rows + 1) * step).ok()?;
+        let options = (Kind::Int, lens.device());
+        Some(CachedRows {
+            query_ends: Tensor::arange(rows + 1, options),
+            key_ends: Tensor::arange_start_step(0, i64::from(last), step, options),
+            used: (lens + 1).to_kind(Kind::Int),
+            longest: size(longest),
+        })
+    }
+
+    /// As [`KeyValueCache::attend`], each row to the keys that [`KeyValueCache::rows`] names.
+    pub(super) fn attend_rows(
+        &self,
+        layer: usize,
+        plan: &AttentionPlan,
+        query: &Tensor,
+        rows: &CachedRows,
+    ) -> Tensor {
+        let [places, kv_heads, positions, head_dim] =
+            [self.places, self.kv_heads, self.positions, self.head_dim].map(size);
+        // By index: the heads of a key are as far apart as the positions of a place are long.
+        let count = (places - 1) * kv_heads * positions + positions;
+        let by_index = |cache: &Tensor| {
+            let shape = [count, kv_heads, head_dim];
+            cache.select(0, size(layer)).as_strided(
+                shape,
+                [head_dim, positions * head_dim, 1],
+                None,
+            )
+        };
+        let heads = [query, &by_index(&self.keys), &by_index(&self.values)];
+        let attended = fused::attend_cached(rows, heads, plan.scale, plan.window.map(size));
+        attended.expect("it was tried").flatten(1, 2)
     }
 
     /// Mask of the positions `span`: 0 where a row may look and −∞ elsewhere, in the shape of

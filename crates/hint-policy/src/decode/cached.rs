@@ -6,17 +6,21 @@ use tch::{Device, Kind, Tensor};
 
 use crate::config::ModelConfig;
 use crate::config::plan::{DeltaNetPlan, MixerPlan};
-use crate::decode::attention::{HeadEps, attend_prompts, joined, rotate, unit};
+use crate::decode::attention::{HeadUnits, attend_prompts, joined, rotate};
 use crate::decode::cache::{KeyValueCache, Prefix, Slots};
-use crate::decode::fused::{FusedAttention, FusedDeltaNet, FusedMixer, FusedWeights};
+use crate::decode::fused::{FusedAttention, FusedDeltaNet, FusedLayer, FusedMixer, FusedWeights};
 use crate::decode::layout::{GROUP_COST, Layout, Move};
 use crate::decode::matrix::Matrix;
 use crate::decode::recurrent::{PromptEnds, StateCache};
+use crate::decode::unit::Unit;
 use crate::error::PolicyError;
 use crate::forward::autograd;
 use crate::forward::delta_net::DeltaNet;
+use crate::forward::packed;
 use crate::forward::ragged::RaggedLayout;
 use crate::forward::rope::{self, Rotations};
+use crate::kernels::fast_path::FastPath;
+use crate::kernels::fused::CachedRows;
 use crate::policy::batch::{TokenBatch, TokenRow};
 use crate::policy::decoder::{
     Decoder, DecoderOptions, Prefill, PrefixId, check_prompts, check_tokens,
@@ -65,6 +69,8 @@ enum Attend<'a> {
     /// One token of each row to the cache. Places of each row's new keys and values, and the rows
     /// that attend together.
     Cache { slots: &'a Slots, groups: &'a [AttentionGroup] },
+    /// As `Cache`, all rows at once by their lengths.
+    Lengths { slots: &'a Slots, rows: &'a CachedRows },
     /// As `Cache`, each row alone to its own positions, of which these are the numbers.
     Alone { slots: &'a Slots, lens: &'a [usize] },
 }
@@ -134,15 +140,10 @@ impl<'a> CachedDecoder<'a> {
     fn forward(&self, ids: &Tensor, angles: &Rotations<Tensor>, mut attend: Attend<'_>) -> Tensor {
         let config = self.config;
         let kind = statistics_kind(self.weights.compute);
-        let eps = |width: usize| {
-            let eps = (config.rms_norm_eps * width as f64).sqrt();
-            Tensor::full([1], eps, (kind, self.device))
-        };
-        let hidden_eps = eps(config.hidden_size);
-        let head_eps = HeadEps::new(config, eps);
-        let normed = |x: &Tensor, norms: bool| {
-            if norms { unit(x, &hidden_eps) } else { x.shallow_clone() }
-        };
+        let unit = |width| Unit::new(width, config.rms_norm_eps, kind, self.device);
+        let hidden = unit(config.hidden_size);
+        let head_units = HeadUnits::new(config, unit);
+        let normed = |x: &Tensor, norms: bool| if norms { hidden.of(x) } else { x.shallow_clone() };
         let mut x = self.weights.embedding.index_select(0, ids);
         if let Some(scale) = self.weights.embedding_scale {
             let _ = x.g_mul_scalar_(scale);
@@ -151,17 +152,16 @@ impl<'a> CachedDecoder<'a> {
             let projected = layer.inputs.forward(&normed(&x, layer.norms_input));
             let mixed = match &layer.mixer {
                 FusedMixer::Attention(attention) => {
-                    self.attend(attention, &projected, angles, &head_eps, &mut attend)
+                    self.attend(attention, &projected, angles, &head_units, &mut attend)
                 }
                 FusedMixer::DeltaNet(net) => self.recur(net, &projected, &mut attend),
             };
-            x = add(&layer.output, &mixed, &x, layer.after_attention.as_ref(), &hidden_eps);
+            x = add(&layer.output, &mixed, &x, layer.after_attention.as_ref(), &hidden);
             let input = normed(&x, layer.norms_middle);
-            let gate = layer.gate.activated(&input, layer.activation, self.batch_invariant);
-            let gated = layer.up.mul(&input, &gate);
-            x = add(&layer.down, &gated, &x, layer.after_mlp.as_ref(), &hidden_eps);
+            let gated = layer.gates.forward(&input, layer.activation, self.batch_invariant);
+            x = add(&layer.down, &gated, &x, layer.after_mlp.as_ref(), &hidden);
         }
-        unit(&x, &hidden_eps) * &self.weights.norm
+        hidden.of(&x) * &self.weights.norm
     }
 
     /// The input of the output projection, from queries, keys, values and gates of `projected` `[tokens, ..]`.
@@ -170,19 +170,17 @@ impl<'a> CachedDecoder<'a> {
         layer: &FusedAttention,
         projected: &Tensor,
         angles: &Rotations<Tensor>,
-        head_eps: &HeadEps,
+        head_units: &HeadUnits,
         attend: &mut Attend<'_>,
     ) -> Tensor {
         let (plan, slot) = (&layer.plan, layer.slot);
         let (heads, kv_heads) = (size(plan.heads), size(plan.kv_heads));
         let all = projected.view([projected.size()[0], -1, size(plan.head_dim)]);
-        let norm = layer.head_norm.as_ref().map(|norm| (norm, head_eps));
+        let norm = layer.head_norm.as_ref().map(|norm| (norm, head_units));
         rotate(plan, &all.narrow(1, 0, heads + kv_heads), angles.of(plan), norm);
         let query = all.narrow(1, 0, heads);
         let write = |slots: &Slots| {
-            let key = all.narrow(1, heads, kv_heads);
-            let value = all.narrow(1, heads + kv_heads, kv_heads);
-            self.cache.write(slot, slots, &key, &value);
+            self.cache.write(slot, slots, &all.narrow(1, heads, 2 * kv_heads));
         };
         let attended = match attend {
             Attend::Prompt { rows, kept, .. } => {
@@ -197,6 +195,10 @@ impl<'a> CachedDecoder<'a> {
                     let query = query.narrow(0, size(place), rows);
                     self.cache.attend(slot, plan, &query, place, span, mask.as_ref())
                 }))
+            }
+            Attend::Lengths { slots, rows } => {
+                write(slots);
+                self.cache.attend_rows(slot, plan, &query, rows)
             }
             Attend::Alone { slots, lens } => {
                 write(slots);
@@ -224,7 +226,7 @@ impl<'a> CachedDecoder<'a> {
                 }
                 mixed
             }
-            Attend::Cache { .. } | Attend::Alone { .. } => {
+            Attend::Cache { .. } | Attend::Lengths { .. } | Attend::Alone { .. } => {
                 let states = self.states.as_ref().expect("there is a gated delta-net");
                 states.step(net, projected, self.batch_invariant)
             }
@@ -295,6 +297,15 @@ impl<'a> CachedDecoder<'a> {
             }
         }
         AttentionGroup { places, full: key_span(0, None), windows }
+    }
+
+    /// Whether rows attend by their lengths, without masks.
+    fn by_lengths(&self) -> bool {
+        let attention = |layer: &FusedLayer| match &layer.mixer {
+            FusedMixer::Attention(attention) => packed::fits(&attention.plan, self.weights.compute),
+            FusedMixer::DeltaNet(_) => true,
+        };
+        FastPath::CachedAttention.is_taken(self.device) && self.weights.layers.iter().all(attention)
     }
 
     /// Makes room for `rows` rows of `positions` positions, keeping the first `kept_rows`.
@@ -406,6 +417,10 @@ impl Decoder for CachedDecoder<'_> {
             let hidden = if self.batch_invariant {
                 let lens: Vec<usize> = lens.iter().map(|len| len + 1).collect();
                 self.forward(&ids, &angles, Attend::Alone { slots: &slots, lens: &lens })
+            } else if let Some(rows) =
+                self.by_lengths().then(|| self.cache.rows(&at, longest + 1)).flatten()
+            {
+                self.forward(&ids, &angles, Attend::Lengths { slots: &slots, rows: &rows })
             } else {
                 let groups: Vec<AttentionGroup> = groups
                     .into_iter()
@@ -461,10 +476,10 @@ fn delta_nets(config: &ModelConfig) -> Option<(DeltaNetPlan, usize)> {
 }
 
 /// `x` plus the projection of `input`, which is normalized before if there is a `norm`.
-fn add(matrix: &Matrix, input: &Tensor, x: &Tensor, norm: Option<&Tensor>, eps: &Tensor) -> Tensor {
+fn add(matrix: &Matrix, input: &Tensor, x: &Tensor, norm: Option<&Tensor>, unit: &Unit) -> Tensor {
     match norm {
         None => matrix.add(input, x),
-        Some(norm) => x.addcmul(&unit(&matrix.forward(input), eps), norm),
+        Some(norm) => x.addcmul(&unit.of(&matrix.forward(input)), norm),
     }
 }
 

@@ -5,7 +5,8 @@ use tch::{Kind, Tensor};
 use crate::config::ModelConfig;
 use crate::config::family::{Activation, HeadNorm};
 use crate::config::plan::{AttentionPlan, DeltaNetPlan, LayerPlan, MixerPlan, NormPlan};
-use crate::decode::matrix::Matrix;
+use crate::decode::matrix::{Gates, Matrix};
+use crate::decode::unit::Unit;
 use crate::tensor::{size, statistics_kind};
 use crate::weights::{DeltaNetWeights, LayerWeights, Linear, MixerWeights, Projections, Weights};
 
@@ -13,7 +14,8 @@ use crate::weights::{DeltaNetWeights, LayerWeights, Linear, MixerWeights, Projec
 ///
 /// - The projections to the inputs of a mixer are one matrix; gates of attention come last in it.
 /// - The norm before each of them is folded in: `norm(x) · Wᵀ = (x / |x|) · (W · diag(g) · √hidden)ᵀ`
-///   with `|x|` the length of `x` (the `eps` goes into the length).
+///   with `|x|` the length of `x` (the `eps` goes into the length). Where a GPU divides by the root of the mean in one
+///   operation, `√hidden` is left out.
 /// - Rows of queries and keys are reordered so that the two numbers of a rotary pair are neighbors.
 ///   A rotation is then one complex product. Scores do not change, because both sides of each dot
 ///   product are reordered alike.
@@ -25,7 +27,7 @@ pub(crate) struct FusedWeights {
     pub(crate) layers: Vec<FusedLayer>,
     /// Factor on the rows of the embedding.
     pub(crate) embedding_scale: Option<f64>,
-    /// Final norm times `√hidden`, `[hidden]`.
+    /// Factor of the final norm, `[hidden]`.
     pub(crate) norm: Tensor,
     pub(crate) head: Matrix,
 }
@@ -39,15 +41,14 @@ pub(crate) struct FusedLayer {
     pub(crate) norms_input: bool,
     pub(crate) mixer: FusedMixer,
     pub(crate) output: Matrix,
-    /// Norm of the result of `output`, times `√hidden`.
+    /// Factor of the norm of the result of `output`.
     pub(crate) after_attention: Option<Tensor>,
-    /// Whether the input of `gate` and `up` is normalized.
+    /// Whether the input of `gates` is normalized.
     pub(crate) norms_middle: bool,
     pub(crate) activation: Activation,
-    pub(crate) gate: Matrix,
-    pub(crate) up: Matrix,
+    pub(crate) gates: Gates,
     pub(crate) down: Matrix,
-    /// Norm of the result of `down`, times `√hidden`.
+    /// Factor of the norm of the result of `down`.
     pub(crate) after_mlp: Option<Tensor>,
 }
 
@@ -64,7 +65,7 @@ pub(crate) struct FusedAttention {
     pub(crate) plan: AttentionPlan,
     /// Index among the model's blocks with attention.
     pub(crate) slot: usize,
-    /// Norm of queries and keys times the root of its width, `[heads + kv_heads, head_dim]`.
+    /// Factor of the norm of queries and keys, `[heads + kv_heads, head_dim]`.
     pub(crate) head_norm: Option<Tensor>,
 }
 
@@ -79,9 +80,9 @@ pub(crate) struct FusedDeltaNet {
     pub(crate) taps: Tensor,
     /// Factors on the log-decays, `[value_heads]`.
     pub(crate) slope: Tensor,
-    /// Norm of a head's result times `√value_dim`, in the compute kind, and the constant in it.
+    /// Norm of a head's result and its factor, in the compute kind.
+    pub(crate) unit: Unit,
     pub(crate) norm: Tensor,
-    pub(crate) eps: Tensor,
 }
 
 impl FusedMixer {
@@ -95,8 +96,8 @@ impl FusedMixer {
                 weights: net.weights.map(Tensor::shallow_clone),
                 taps: net.taps.shallow_clone(),
                 slope: net.slope.shallow_clone(),
+                unit: net.unit.shallow_clone(),
                 norm: net.norm.shallow_clone(),
-                eps: net.eps.shallow_clone(),
                 ..*net
             }),
         }
@@ -107,12 +108,11 @@ impl FusedDeltaNet {
     fn new(plan: DeltaNetPlan, slot: usize, weights: &DeltaNetWeights, compute: Kind) -> Self {
         let kind = statistics_kind(compute);
         let weights = weights.map(|tensor| tensor.detach().to_kind(kind));
-        let eps = (plan.norm.eps * plan.value_dim as f64).sqrt();
         Self {
             taps: weights.conv.squeeze_dim(1).transpose(0, 1).contiguous(),
             slope: weights.decay.to_kind(Kind::Double).exp().neg().to_kind(kind),
             norm: norm_factor(plan.norm, &weights.norm).to_kind(compute),
-            eps: Tensor::full([1], eps, (kind, weights.norm.device())),
+            unit: Unit::new(plan.value_dim, plan.norm.eps, kind, weights.norm.device()),
             plan,
             slot,
             weights,
@@ -171,8 +171,7 @@ impl FusedWeights {
             after_attention: tensor(&layer.after_attention),
             norms_middle: layer.norms_middle,
             activation: layer.activation,
-            gate: layer.gate.shallow_clone(),
-            up: layer.up.shallow_clone(),
+            gates: layer.gates.shallow_clone(),
             down: layer.down.shallow_clone(),
             after_mlp: tensor(&layer.after_mlp),
         };
@@ -218,9 +217,9 @@ impl FusedLayer {
         let gate_or_up = |index: usize| {
             let weight = behind(std::slice::from_ref(&weights[index]), norms.before_mlp.as_ref());
             let bias = biases.as_ref().map(|biases| biases[index].to_kind(compute));
-            Matrix::new(Linear::plain(weight, bias))
+            Linear::plain(weight, bias)
         };
-        let (gate, up) = (gate_or_up(0), gate_or_up(1));
+        let gates = Gates::new(gate_or_up(0), gate_or_up(1));
         // The factor on what a part adds is its norm's, or its own.
         let ahead = |linear: &Linear, norm: Option<&Tensor>| {
             let factor = plan.residual.filter(|_| norm.is_none());
@@ -257,8 +256,7 @@ impl FusedLayer {
             after_attention: after(after_attention),
             norms_middle: norms.before_mlp.is_some(),
             activation: plan.activation,
-            gate,
-            up,
+            gates,
             down: ahead(&layer.down, after_mlp),
             after_mlp: after(after_mlp),
         }
@@ -316,7 +314,7 @@ impl HeadOrder {
         let head_dim = size(plan.head_dim);
         let spread = |norm: &Tensor, heads| match plan.head_norm {
             HeadNorm::None | HeadNorm::Heads | HeadNorm::RotatedHeads => {
-                let root = (plan.head_dim as f64).sqrt();
+                let root = Unit::root(plan.head_dim, norm.device());
                 let norm = norm.detach().to_kind(Kind::Double);
                 ((self.pair(&norm, 1) + plan.norm.offset()) * root).expand([heads, head_dim], false)
             }
@@ -345,8 +343,8 @@ fn parts(projections: &Projections) -> (Vec<Tensor>, Option<Vec<Tensor>>) {
     (rows(weights), biases.collect::<Option<_>>().map(rows))
 }
 
-/// Factor of `x / |x|` in a norm over the width, `[hidden]`, `Double`.
+/// Factor of [`Unit`]'s result in a norm over the width, `[hidden]`, `Double`.
 fn norm_factor(plan: NormPlan, norm: &Tensor) -> Tensor {
-    let root = (norm.numel() as f64).sqrt();
+    let root = Unit::root(norm.numel(), norm.device());
     (norm.detach().to_kind(Kind::Double) + plan.offset()) * root
 }

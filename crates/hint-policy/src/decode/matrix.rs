@@ -1,6 +1,6 @@
 //! Projections for inference.
 
-use tch::Tensor;
+use tch::{Device, Tensor};
 
 use crate::config::family::Activation;
 use crate::kernels::onednn;
@@ -62,6 +62,10 @@ impl Matrix {
     /// The projection of `x` plus `other` `[rows, out]`.
     pub(crate) fn add(&self, x: &Tensor, other: &Tensor) -> Tensor {
         match self {
+            // On a GPU the product is added before it is rounded, in one operation.
+            Self::Plain(Linear { weight, bias: None, .. }) if weight.device() != Device::Cpu => {
+                other.addmm(x, &weight.transpose(0, 1))
+            }
             Self::Plain(_) => self.forward(x).g_add_(other),
             Self::Packed { weight, bias } => onednn::run("add", &[x, weight, bias, other]),
         }
@@ -84,9 +88,50 @@ fn gelu(x: &Tensor) -> Tensor {
     (((cubic * slope).tanh() + 1.0) * x) * 0.5
 }
 
+/// The projections to a gate and to the numbers that it is multiplied by.
+#[derive(Debug)]
+pub(crate) enum Gates {
+    /// In two products.
+    Apart { gate: Matrix, up: Matrix },
+    /// In one, where an operation costs more than the numbers that it moves.
+    Joint(Matrix),
+}
+
+impl Gates {
+    /// Takes over the two, whose tensors have the compute kind.
+    pub(crate) fn new(gate: Linear, up: Linear) -> Self {
+        if gate.weight.device() == Device::Cpu {
+            return Self::Apart { gate: Matrix::new(gate), up: Matrix::new(up) };
+        }
+        let bias = gate.bias.zip(up.bias).map(|(gate, up)| Tensor::cat(&[gate, up], 0));
+        let weight = Tensor::cat(&[gate.weight, up.weight], 0);
+        Self::Joint(Matrix::new(Linear::plain(weight, bias)))
+    }
+
+    pub(crate) fn shallow_clone(&self) -> Self {
+        match self {
+            Self::Apart { gate, up } => {
+                Self::Apart { gate: gate.shallow_clone(), up: up.shallow_clone() }
+            }
+            Self::Joint(both) => Self::Joint(both.shallow_clone()),
+        }
+    }
+
+    /// The activated gate of `x` times the other projection. With `invariant` as in [`Matrix::activated`].
+    pub(crate) fn forward(&self, x: &Tensor, activation: Activation, invariant: bool) -> Tensor {
+        match self {
+            Self::Apart { gate, up } => up.mul(x, &gate.activated(x, activation, invariant)),
+            Self::Joint(both) => {
+                let parts = both.forward(x).chunk(2, -1);
+                activation.apply(&parts[0]).g_mul_(&parts[1])
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use tch::{Device, Kind};
+    use tch::Kind;
 
     use super::*;
 

@@ -13,3 +13,4 @@ pub(crate) mod fused;
 mod layout;
 mod matrix;
 mod recurrent;
+mod unit;

@@ -3,7 +3,6 @@
 use tch::{Device, Kind, Tensor};
 
 use crate::config::plan::DeltaNetPlan;
-use crate::decode::attention::unit;
 use crate::decode::fused::FusedDeltaNet;
 use crate::forward::delta_net;
 use crate::forward::ragged::RaggedLayout;
@@ -137,7 +136,7 @@ impl StateCache {
         let read = found.select(1, 1) + &change * along;
         let _ = states.g_mul_(&left).addcmul_(&key.unsqueeze(2), &change.unsqueeze(1));
 
-        let normed = unit(&read.to_kind(kind), &net.eps) * &net.norm;
+        let normed = net.unit.of(&read.to_kind(kind)) * &net.norm;
         (wide(&gate).silu() * normed.view([rows, values])).to_kind(kind)
     }
 }

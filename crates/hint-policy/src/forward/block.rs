@@ -5,6 +5,7 @@ use tch::Tensor;
 use crate::config::plan::{LayerPlan, MixerPlan};
 use crate::forward::delta_net::DeltaNet;
 use crate::forward::norm::Norm;
+use crate::forward::packed::ForBackward;
 use crate::forward::ragged::RaggedLayout;
 use crate::forward::rope::Rotations;
 use crate::forward::self_attention::SelfAttention;
@@ -44,8 +45,9 @@ pub(super) struct SavedBlock {
     input_scale: Option<Tensor>,
     /// The results of the input projections.
     projected: Vec<Tensor>,
-    /// The result of the mixer.
+    /// The result of the mixer, and what else its backward pass can use.
     mixed: Tensor,
+    kept: Option<ForBackward>,
     /// The result of the output projection, where a norm follows.
     attention: Option<Tensor>,
     middle: Tensor,
@@ -63,7 +65,7 @@ impl Block<'_> {
         let norms = &layer.norms;
         let (normed, input_scale) = self.before(norms.before_attention.as_ref(), &x);
         let projected = layer.inputs.apply(&normed, seed);
-        let mixed = self.mix(&projected);
+        let (mixed, kept) = self.mix(&projected);
         let output = layer.output.apply(&mixed, seed);
         let (change, attention) = self.after(norms.after_attention.as_ref(), output);
         let middle = self.residual(change).g_add_(&x);
@@ -77,6 +79,7 @@ impl Block<'_> {
             input_scale,
             projected,
             mixed,
+            kept,
             attention,
             middle,
             middle_scale,
@@ -124,18 +127,21 @@ impl Block<'_> {
         .g_add_(&of_middle)
     }
 
-    /// The input of the output projection, from the results of the input projections.
-    fn mix(&self, projected: &[Tensor]) -> Tensor {
+    /// The input of the output projection, from the results of the input projections, and what else the backward pass can
+    /// use.
+    fn mix(&self, projected: &[Tensor]) -> (Tensor, Option<ForBackward>) {
         match self.mixer() {
             Mixer::Attention(attention) => attention.apply(projected),
-            Mixer::DeltaNet(delta_net) => delta_net.apply(projected).0,
+            Mixer::DeltaNet(delta_net) => (delta_net.apply(projected).0, None),
         }
     }
 
     /// The gradients of the results of the input projections; adds to those of the mixer's parameters.
     fn mix_backward(&self, saved: &SavedBlock, dy: Tensor) -> Vec<Tensor> {
         match self.mixer() {
-            Mixer::Attention(attention) => attention.backward(&saved.projected, &saved.mixed, &dy),
+            Mixer::Attention(attention) => {
+                attention.backward(&saved.projected, &saved.mixed, saved.kept.as_ref(), &dy)
+            }
             Mixer::DeltaNet(delta_net) => delta_net.backward(&saved.projected, dy),
         }
     }
@@ -164,8 +170,8 @@ impl Block<'_> {
         let Some(norm) = norm.map(|weight| self.norm(weight)) else {
             return (x.shallow_clone(), None);
         };
-        let scale = norm.scale(x);
-        (norm.apply(x, &scale), Some(scale))
+        let (normed, scale) = norm.normalized(x);
+        (normed, Some(scale))
     }
 
     /// The gradient of the inputs of [`Self::before`], given the gradient that `of_normed` makes of its
@@ -186,7 +192,7 @@ impl Block<'_> {
     /// `x` after the norm behind a part, and `x` itself for the backward pass, if there is one.
     fn after(&self, norm: Option<&Tensor>, x: Tensor) -> (Tensor, Option<Tensor>) {
         match norm.map(|weight| self.norm(weight)) {
-            Some(norm) => (norm.apply(&x, &norm.scale(&x)), Some(x)),
+            Some(norm) => (norm.normalized(&x).0, Some(x)),
             None => (x, None),
         }
     }

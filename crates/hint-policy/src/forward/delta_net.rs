@@ -144,7 +144,7 @@ impl DeltaNet<'_> {
     /// The norm of each head of `read`.
     fn normed(&self, read: &Tensor) -> Tensor {
         let (norm, heads) = (self.norm(), self.by_head(read));
-        norm.apply(&heads, &norm.scale(&heads)).view(read.size().as_slice())
+        norm.normalized(&heads).0.view(read.size().as_slice())
     }
 
     /// The kernels of the convolution by position, `[kernel, channels]`.

@@ -15,6 +15,7 @@ pub(crate) mod delta_rule;
 mod grad;
 mod head;
 mod norm;
+pub(crate) mod packed;
 pub(crate) mod pass;
 mod projection;
 pub(crate) mod ragged;

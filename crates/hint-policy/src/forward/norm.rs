@@ -4,7 +4,8 @@ use tch::{Kind, Tensor};
 
 use crate::config::plan::NormPlan;
 use crate::forward::grad;
-use crate::kernels;
+use crate::kernels::fast_path::FastPath;
+use crate::kernels::{self, fused};
 use crate::tensor::statistics_kind;
 
 /// Normalization over the last dimension by one parameter.
@@ -16,8 +17,20 @@ pub(super) struct Norm<'a> {
 }
 
 impl Norm<'_> {
+    /// The normalized `x` in its kind, and the scale for the backward pass.
+    pub(super) fn normalized(&self, x: &Tensor) -> (Tensor, Tensor) {
+        if FastPath::RmsNorm.is_taken(x.device()) {
+            return self.fused(x);
+        }
+        let scale = self.scale(x);
+        (self.apply(x, &scale), scale)
+    }
+
     /// `1 / sqrt(mean(x²) + eps)`, `[.., 1]`, in the kind of the statistics.
     pub(super) fn scale(&self, x: &Tensor) -> Tensor {
+        if FastPath::RmsNorm.is_taken(x.device()) {
+            return self.fused(x).1;
+        }
         if kernels::work_for(x) {
             return kernels::block::norm_scale(x, self.plan.eps);
         }
@@ -30,6 +43,9 @@ impl Norm<'_> {
     /// The normalized `x`, whose scale is given, in the kind of `x`.
     pub(super) fn apply(&self, x: &Tensor, scale: &Tensor) -> Tensor {
         let kind = x.kind();
+        if FastPath::RmsNorm.is_taken(x.device()) {
+            return self.fused(x).0;
+        }
         if kernels::work_for(x) {
             let rounds = self.plan.rounds();
             let weight =
@@ -44,6 +60,20 @@ impl Norm<'_> {
         narrow(unit.g_mul_(&self.factor(scale.kind())), kind)
     }
 
+    /// [`Self::normalized`] by one operation. It rounds once, at the end, where the others round the quotient as well.
+    fn fused(&self, x: &Tensor) -> (Tensor, Tensor) {
+        let kind = x.kind();
+        let of = |x: &Tensor| {
+            fused::norm(x, Some(&self.factor(x.kind())), self.plan.eps).expect("it was tried")
+        };
+        if self.plan.rounds() {
+            return of(x);
+        }
+        // The factor has more digits than `x`.
+        let (y, scale) = of(&wide(x));
+        (narrow(y, kind), scale)
+    }
+
     /// The gradient of `x`, given the gradient of the result, in the kind of `x`. Adds to the
     /// gradient of the parameter.
     ///
@@ -56,6 +86,14 @@ impl Norm<'_> {
             let (dx, of_weight) = kernels::block::norm_backward(x, scale, &factor, dy);
             grad::add_with(self.weight, || of_weight);
             return dx;
+        }
+        if FastPath::RmsNorm.is_taken(x.device()) {
+            // In the kind of the statistics, as the gradient of the parameter is a sum over all rows.
+            let trains = self.weight.requires_grad();
+            let [dx, of_weight] = fused::norm_backward(&wide(x), scale, &factor, &wide(dy), trains)
+                .expect("it was tried");
+            grad::add_with(self.weight, || of_weight);
+            return narrow(dx, kind);
         }
         let unit = wide(x) * scale;
         let dy = wide(dy);

@@ -143,8 +143,7 @@ impl<'a> Pass<'a> {
         }
         let last = x.index_select(0, &self.rows.predicting);
         let norm = self.norm();
-        let last_scale = norm.scale(&last);
-        let hidden = norm.apply(&last, &last_scale);
+        let (hidden, last_scale) = norm.normalized(&last);
         let keep_logits = keep && !self.checkpoints;
         let HeadScores { logprobs, entropies, alternatives, kept: logits } =
             self.head().apply(&hidden, &self.options, keep_logits);

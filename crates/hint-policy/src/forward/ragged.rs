@@ -1,5 +1,6 @@
 //! The tokens of a batch without its padding.
 
+use std::cell::OnceCell;
 use std::ops::Range;
 
 use tch::{Device, Tensor};
@@ -27,6 +28,9 @@ pub(crate) struct RaggedLayout {
     /// Indices among the tokens of the first one of each row of the batch.
     pub(crate) starts: Vec<usize>,
     pub(crate) longest: usize,
+    /// Lengths of the rows in the order of the tokens, and, once a GPU needs them, their ends.
+    lens: Vec<usize>,
+    ends: OnceCell<Tensor>,
 }
 
 /// Rows of similar length, next to each other.
@@ -37,9 +41,18 @@ pub(crate) struct Group {
     pub(crate) rows: usize,
     /// Length of the longest row.
     pub(crate) seq: usize,
-    /// Unless all have one length. For each place of `[rows, seq]`, a token of the group, or the
-    /// row's last one if the place is padding. For each token, its place. `Int64`.
-    padding: Option<(Tensor, Tensor)>,
+    lens: Vec<usize>,
+    /// Made when it is needed.
+    padding: OnceCell<Option<Padding>>,
+}
+
+/// Places of rows that do not have one length, `Int64`.
+#[derive(Debug)]
+struct Padding {
+    /// For each place of `[rows, seq]`, a token of the group, or the row's last one if the place is padding.
+    token_of: Tensor,
+    /// For each token, its place.
+    place_of: Tensor,
 }
 
 impl RaggedLayout {
@@ -61,7 +74,7 @@ impl RaggedLayout {
                 positions.extend((0..lens[row]).map(size));
             }
             let members: Vec<usize> = members.iter().map(|&row| lens[row]).collect();
-            groups.push(Group::new(start..order.len(), &members, device));
+            groups.push(Group::new(start..order.len(), members));
             rest = others;
         }
         let predicting: Vec<i64> = starts
@@ -80,15 +93,36 @@ impl RaggedLayout {
             predicting: place(&predicting),
             starts,
             longest: lens.iter().copied().max().unwrap_or(0),
+            lens: by_len.iter().map(|&row| lens[row]).collect(),
+            ends: OnceCell::new(),
         }
+    }
+
+    /// Where rows begin among the tokens, and the last one ends. `[rows + 1]`, `Int`.
+    pub(crate) fn ends(&self) -> &Tensor {
+        self.ends.get_or_init(|| {
+            let mut end = 0;
+            let ends = self.lens.iter().map(|len| {
+                end += len;
+                i32::try_from(end).expect("a batch has fewer tokens")
+            });
+            let ends: Vec<i32> = std::iter::once(0).chain(ends).collect();
+            upload(&ends, self.order.device())
+        })
     }
 }
 
 impl Group {
     /// `lens` are the lengths of its rows, in their order.
-    fn new(tokens: Range<usize>, lens: &[usize], device: Device) -> Self {
+    fn new(tokens: Range<usize>, lens: Vec<usize>) -> Self {
         let seq = lens.iter().copied().max().unwrap_or(0);
-        let padding = lens.iter().any(|&len| len != seq).then(|| {
+        Self { tokens, rows: lens.len(), seq, lens, padding: OnceCell::new() }
+    }
+
+    /// On the device of the tokens; `None` if all rows have one length.
+    fn padding(&self, device: Device) -> Option<&Padding> {
+        let (lens, seq) = (&self.lens, self.seq);
+        let make = || {
             let (mut token_of, mut place_of) = (Vec::new(), Vec::new());
             let mut start = 0;
             for (row, &len) in lens.iter().enumerate() {
@@ -96,16 +130,16 @@ impl Group {
                 place_of.extend((0..len).map(|position| size(row * seq + position)));
                 start += len;
             }
-            (upload(&token_of, device), upload(&place_of, device))
-        });
-        Self { tokens, rows: lens.len(), seq, padding }
+            Padding { token_of: upload(&token_of, device), place_of: upload(&place_of, device) }
+        };
+        self.padding.get_or_init(|| lens.iter().any(|&len| len != seq).then(make)).as_ref()
     }
 
     /// The group's part of `values` `[tokens, width]`, as `[rows, seq, width]`.
     pub(crate) fn pad(&self, values: &Tensor) -> Tensor {
         let own = values.narrow(0, size(self.tokens.start), size(self.tokens.len()));
-        let places = match &self.padding {
-            Some((token_of, _)) => own.index_select(0, token_of),
+        let places = match self.padding(values.device()) {
+            Some(Padding { token_of, .. }) => own.index_select(0, token_of),
             None => own,
         };
         places.reshape([size(self.rows), size(self.seq), -1])
@@ -113,7 +147,9 @@ impl Group {
 
     /// As [`Self::pad`], with zeros where there is no token.
     pub(crate) fn pad_zero(&self, values: &Tensor) -> Tensor {
-        let Some((_, place_of)) = &self.padding else { return self.pad(values) };
+        let Some(Padding { place_of, .. }) = self.padding(values.device()) else {
+            return self.pad(values);
+        };
         let own = values.narrow(0, size(self.tokens.start), size(self.tokens.len()));
         let (width, options) = (values.size()[1], (values.kind(), values.device()));
         let places = Tensor::zeros([size(self.rows * self.seq), width], options);
@@ -123,8 +159,8 @@ impl Group {
     /// The values `[rows, seq, width]` of the group's tokens, `[group's tokens, width]`.
     pub(crate) fn unpad(&self, values: &Tensor) -> Tensor {
         let flat = values.reshape([size(self.rows * self.seq), -1]);
-        match &self.padding {
-            Some((_, place_of)) => flat.index_select(0, place_of),
+        match self.padding(values.device()) {
+            Some(Padding { place_of, .. }) => flat.index_select(0, place_of),
             None => flat,
         }
     }

@@ -6,6 +6,7 @@ use crate::config::family::HeadNorm;
 use crate::config::plan::AttentionPlan;
 use crate::forward::attention::{Attention, Heads};
 use crate::forward::norm::Norm;
+use crate::forward::packed::{ForBackward, PackedAttention};
 use crate::forward::ragged::RaggedLayout;
 use crate::forward::rope;
 use crate::kernels;
@@ -23,30 +24,36 @@ pub(super) struct SelfAttention<'a> {
 }
 
 impl SelfAttention<'_> {
-    /// The input of the output projection, `[tokens, heads · head_dim]`, from queries, keys and values `[tokens, ..]`.
-    pub(super) fn apply(&self, projected: &[Tensor]) -> Tensor {
+    /// The input of the output projection, `[tokens, heads · head_dim]`, from queries, keys and values `[tokens, ..]`. With
+    /// what the backward pass can use, if there is something.
+    pub(super) fn apply(&self, projected: &[Tensor]) -> (Tensor, Option<ForBackward>) {
         let (query, gate) = self.split(&projected[0]);
-        let mut attended = self.attend(&query, &projected[1], &projected[2]);
+        let (mut attended, kept) = self.attend(&query, &projected[1], &projected[2]);
         match gate {
-            Some(gate) => attended.g_mul_(&gate.sigmoid()),
-            None => attended,
+            // The result of attention itself is gone.
+            Some(gate) => (attended.g_mul_(&gate.sigmoid()), None),
+            None => (attended, kept),
         }
     }
 
-    /// The gradients of the projections, given the gradient of [`Self::apply`]'s result `mixed`.
+    /// The gradients of the projections, given [`Self::apply`]'s results `mixed` and `kept` and the gradient of the first.
     pub(super) fn backward(
         &self,
         projected: &[Tensor],
         mixed: &Tensor,
+        kept: Option<&ForBackward>,
         dy: &Tensor,
     ) -> Vec<Tensor> {
         let (query, gate) = self.split(&projected[0]);
         let Some(gate) = gate else {
-            let Heads { query, key, value } = self.attend_backward(&query, projected, dy);
+            let forward = kept.map(|kept| (mixed, kept));
+            let Heads { query, key, value } = self.attend_backward(&query, projected, forward, dy);
             return vec![query, key, value];
         };
         let mut open = gate.sigmoid();
-        let Heads { query, key, value } = self.attend_backward(&query, projected, &(dy * &open));
+        let of_attended = dy * &open;
+        let Heads { query, key, value } =
+            self.attend_backward(&query, projected, None, &of_attended);
         // sigmoid' = sigmoid · (1 − sigmoid), and `mixed` has been multiplied by sigmoid.
         let of_gate = open.neg_().g_add_scalar_(1.0).g_mul_(mixed).g_mul_(dy);
         let parts = [self.by_head(&query), self.by_head(&of_gate)];
@@ -65,29 +72,56 @@ impl SelfAttention<'_> {
     }
 
     /// Attention of projections `[tokens, ..]`.
-    fn attend(&self, query: &Tensor, key: &Tensor, value: &Tensor) -> Tensor {
+    fn attend(
+        &self,
+        query: &Tensor,
+        key: &Tensor,
+        value: &Tensor,
+    ) -> (Tensor, Option<ForBackward>) {
         let (query_norm, key_norm) = self.head_norms();
         let query = self.rotated(query, query_norm);
         let key = self.rotated(key, key_norm);
+        if let Some(packed) = PackedAttention::of(&self.plan, self.rows, &query) {
+            let (attended, kept) =
+                packed.apply(&Heads { query, key, value: value.shallow_clone() });
+            return (attended, Some(kept));
+        }
         let attention = Attention::new(&self.plan);
         let parts = self.rows.groups.iter().map(|group| {
             let heads =
                 Heads { query: group.pad(&query), key: group.pad(&key), value: group.pad(value) };
             group.unpad(&attention.apply(&heads))
         });
-        joined(parts.collect())
+        (joined(parts.collect()), None)
     }
 
-    /// The gradients of the projections, given the gradient of their attention.
+    /// The gradients of the projections, given the gradient of their attention, and its results if they are kept.
     fn attend_backward(
         &self,
         projected_query: &Tensor,
         projected: &[Tensor],
+        forward: Option<(&Tensor, &ForBackward)>,
         dy: &Tensor,
     ) -> Heads {
         let (query_norm, key_norm) = self.head_norms();
         let query = self.rotated(projected_query, query_norm);
         let key = self.rotated(&projected[1], key_norm);
+        let unrotated = |of: Heads| Heads {
+            query: self.rotated_backward(projected_query, query_norm, &of.query),
+            key: self.rotated_backward(&projected[1], key_norm, &of.key),
+            value: of.value,
+        };
+        if let Some(packed) = PackedAttention::of(&self.plan, self.rows, &query) {
+            let heads = Heads { query, key, value: projected[2].shallow_clone() };
+            let again;
+            let (attended, kept) = if let Some(forward) = forward {
+                forward
+            } else {
+                again = packed.apply(&heads);
+                (&again.0, &again.1)
+            };
+            return unrotated(packed.backward(&heads, attended, kept, dy));
+        }
         let attention = Attention::new(&self.plan);
         let (mut queries, mut keys, mut values) = (Vec::new(), Vec::new(), Vec::new());
         for group in &self.rows.groups {
@@ -101,11 +135,7 @@ impl SelfAttention<'_> {
             keys.push(group.unpad(&of_heads.key));
             values.push(group.unpad(&of_heads.value));
         }
-        Heads {
-            query: self.rotated_backward(projected_query, query_norm, &joined(queries)),
-            key: self.rotated_backward(&projected[1], key_norm, &joined(keys)),
-            value: joined(values),
-        }
+        unrotated(Heads { query: joined(queries), key: joined(keys), value: joined(values) })
     }
 
     fn head_norms(&self) -> (Option<Norm<'_>>, Option<Norm<'_>>) {
@@ -131,7 +161,7 @@ impl SelfAttention<'_> {
         let Some(norm) = norm else { return self.turned(projected) };
         let normed = |x: &Tensor| {
             let values = self.normed_by(x);
-            norm.apply(&values, &norm.scale(&values)).view(x.size().as_slice())
+            norm.normalized(&values).0.view(x.size().as_slice())
         };
         match self.plan.head_norm {
             HeadNorm::RotatedHeads => normed(&self.turned(projected)),

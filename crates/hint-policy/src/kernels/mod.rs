@@ -3,14 +3,18 @@
 //! Each works on rows, in `f32` for any kind of the tensor, rounds once, and splits rows among
 //! libtorch's threads. Every row is computed by itself, so neither the number of threads nor the
 //! instructions of the processor change a number. For other kinds and devices the callers have the same
-//! in libtorch's operations.
+//! in libtorch's operations. [`fused`] has its operators for GPUs, which [`fast_path`] tries first.
 #![expect(clippy::inline_always, reason = "what `vectorized` runs must be compiled within it")]
 
 pub(crate) mod attention;
 pub(crate) mod block;
+pub(crate) mod fast_path;
+pub(crate) mod fused;
 pub(crate) mod head;
 mod number;
 pub(crate) mod onednn;
+mod script;
+mod trial;
 
 use std::sync::{Mutex, PoisonError};
 

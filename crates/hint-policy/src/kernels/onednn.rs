@@ -1,12 +1,10 @@
 //! Matrix products by kernels of oneDNN that libtorch has but does not choose by itself.
 
-use std::io::{Cursor, Write};
 use std::sync::LazyLock;
 
 use tch::{CModule, Device, IValue, Kind, Tensor};
-use zip::ZipWriter;
-use zip::write::SimpleFileOptions;
 
+use crate::kernels::script;
 use crate::tensor::len;
 
 /// libtorch rearranges a matrix for its kernels at every product, which for a few rows takes as
@@ -35,7 +33,7 @@ const ROWS: i64 = 32;
 
 /// The compiled [`SOURCE`], where libtorch has these kernels.
 static PRODUCTS: LazyLock<Option<CModule>> =
-    LazyLock::new(|| CModule::load_data(&mut Cursor::new(archive()?)).ok());
+    LazyLock::new(|| script::compile("Products", SOURCE).ok());
 
 /// Whether the kernels work for `Float` and for `BFloat16` on this processor.
 static WORKS: LazyLock<[bool; 2]> = LazyLock::new(|| [Kind::Float, Kind::BFloat16].map(works));
@@ -144,24 +142,6 @@ fn works(kind: Kind) -> bool {
             && gives("add", &[&x, &weight, &bias, &other], 4.0)
             && gives("mul", &[&x, &weight, &bias, &other], 3.0)
     })
-}
-
-/// [`SOURCE`] in libtorch's format of modules: a ZIP file with the code, the module (an object
-/// without attributes) and no constants. The latter two are in Python's pickle format.
-fn archive() -> Option<Vec<u8>> {
-    let mut zip = ZipWriter::new(Cursor::new(Vec::new()));
-    let stored = SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
-    let files: [(&str, &[u8]); 4] = [
-        ("products/data.pkl", b"\x80\x02c__torch__\nProducts\n)\x81}b."),
-        ("products/code/__torch__.py", SOURCE.as_bytes()),
-        ("products/constants.pkl", b"\x80\x02)."),
-        ("products/version", b"3\n"),
-    ];
-    for (name, content) in files {
-        zip.start_file(name, stored).ok()?;
-        zip.write_all(content).ok()?;
-    }
-    Some(zip.finish().ok()?.into_inner())
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 //! - [`keep_freed_memory`] keeps freed memory for the next tensor, which makes training on a CPU faster.
 //! - [`device_memory`] is the total and free memory of a GPU, [`allow_tf32`] a faster and coarser `f32`
 //!   there.
+//! - [`FastPath`] is an operator for GPUs that replaces several, [`fused`] has those for optimizers.
 //! - [`catch_out_of_memory`] turns a failed allocation inside libtorch, which panics, into an error
 //!   that names the settings to lower. [`silence_caught_out_of_memory`] keeps such a panic off
 //!   standard error.
@@ -25,5 +26,11 @@ mod device;
 mod memory;
 
 pub use crate::ffi::keep_freed_memory;
+pub use crate::kernels::fast_path::FastPath;
 pub use device::{ChosenDevice, DeviceChoice, DeviceMemory, allow_tf32, device_memory, load_cuda};
 pub use memory::{catch_out_of_memory, silence_caught_out_of_memory};
+
+/// Operators for GPUs that optimizers use. Ask their [`FastPath`] first.
+pub mod fused {
+    pub use crate::kernels::fused::{AdamWStep, adamw, norms, scale};
+}

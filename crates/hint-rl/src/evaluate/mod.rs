@@ -94,6 +94,7 @@ pub fn run(options: &Options) -> Result<()> {
 
 /// The model's place, and the problems to evaluate on.
 fn find(options: &Options, config: &GrpoConfig) -> Result<(Workload, ProblemSet)> {
+    options.fast_paths.apply();
     let device = device(options.device)?;
     let data = DataConfig { columns: config.data.columns.clone(), ..DataConfig::default() };
     let evaluation = EvaluationConfig {

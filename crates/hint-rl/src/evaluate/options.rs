@@ -15,7 +15,7 @@ use hint_rollout::evaluate::EvaluationOptions;
 
 use crate::process::threads;
 use crate::train::SETTINGS;
-use crate::workload::{Compute, PromptOptions, columns, equality};
+use crate::workload::{Compute, FastPathOptions, PromptOptions, columns, equality};
 
 /// Evaluates a model on problems, without hints.
 #[derive(Debug, Args)]
@@ -89,6 +89,10 @@ pub struct Options {
     /// Number format of the forward pass [default: bf16 on a GPU, f32 on a CPU].
     #[arg(long, value_enum)]
     pub(super) compute: Option<Compute>,
+
+    /// Switches of operators for GPUs.
+    #[command(flatten)]
+    pub(super) fast_paths: FastPathOptions,
 
     /// CPU threads [default: 1 with the tiny model, else as many cores as the process may use].
     #[arg(long, value_parser = threads)]

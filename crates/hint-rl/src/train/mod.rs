@@ -80,6 +80,7 @@ pub fn run_with(
     if options.output.quiet {
         hush();
     }
+    options.fast_paths.apply();
     let mut settings = options.resolve()?;
     if only_print {
         say!("{}", settings.config_toml()?.trim_end());

@@ -16,7 +16,9 @@ use hint_rollout::data::{DataFile, HeldOut};
 use super::settings::{Method, SETTINGS, Settings, pinned};
 use crate::process::{is_small, threads};
 use crate::progress::Output;
-use crate::workload::{Compute, DATA_FILES, PromptOptions, columns, equality, is_made_up};
+use crate::workload::{
+    Compute, DATA_FILES, FastPathOptions, PromptOptions, columns, equality, is_made_up,
+};
 
 /// Trains a policy with one or several methods, by default GRPO and HINT, and compares them without hints.
 #[derive(Debug, Clone, Args)]
@@ -61,6 +63,10 @@ pub struct Options {
     /// are f32 either way.
     #[arg(long, value_enum)]
     pub(crate) compute: Option<Compute>,
+
+    /// Switches of operators for GPUs.
+    #[command(flatten)]
+    pub(crate) fast_paths: FastPathOptions,
 
     /// Train low-rank adapters in place of the weights: `rank=16,alpha=32,dropout=0.05,
     /// targets=q_proj+v_proj`, all of it optional. Checkpoints hold the adapters, in PEFT's format.

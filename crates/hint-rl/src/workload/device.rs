@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 use clap::ValueEnum;
-use hint_policy::runtime::{DeviceChoice, allow_tf32};
+use hint_policy::runtime::{DeviceChoice, FastPath, allow_tf32};
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind};
 
@@ -37,7 +37,8 @@ impl Compute {
     }
 }
 
-/// The device that `choice` stands for on this machine; reports it with the reason.
+/// The device that `choice` stands for on this machine; reports it with the reason. Also reports which operators for
+/// GPUs it does without.
 ///
 /// # Errors
 ///
@@ -45,5 +46,35 @@ impl Compute {
 pub(crate) fn device(choice: DeviceChoice) -> Result<Device> {
     let chosen = choice.resolve()?;
     inform!("computing on {chosen}");
+    if chosen.device != Device::Cpu {
+        for path in FastPath::ALL {
+            if let Some(reason) = path.refusal(chosen.device) {
+                inform!("without the fast path {path}: {reason}");
+            }
+        }
+    }
     Ok(chosen.device)
+}
+
+/// Operators for GPUs to do without, as a command-line option.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub(crate) struct FastPathOptions {
+    /// Do without an operator for GPUs that replaces several others. It serves to compare, and may be given several times.
+    #[arg(long, value_name = "NAME", value_parser = fast_path)]
+    pub(crate) without_fast_path: Vec<FastPath>,
+}
+
+impl FastPathOptions {
+    /// Takes them out of use in this process.
+    pub(crate) fn apply(&self) {
+        for path in &self.without_fast_path {
+            path.forbid();
+        }
+    }
+}
+
+fn fast_path(name: &str) -> Result<FastPath, String> {
+    let names = FastPath::ALL.map(FastPath::name);
+    let found = FastPath::ALL.into_iter().find(|path| path.name() == name);
+    found.ok_or_else(|| format!("expected one of {}", names.join(", ")))
 }

@@ -1,0 +1,71 @@
+//! Causal attention of packed rows by flash attention, where a GPU has it: no padding, and no groups.
+
+use tch::{Kind, Tensor};
+
+use crate::config::plan::AttentionPlan;
+use crate::forward::attention::Heads;
+use crate::forward::ragged::RaggedLayout;
+use crate::kernels::fast_path::FastPath;
+use crate::kernels::fused::{self, PackedRows};
+use crate::tensor::size;
+
+pub(crate) use crate::kernels::fused::ForBackward;
+
+/// Attention of the rows of a layout, whose tokens lie one after the other.
+#[derive(Debug)]
+pub(crate) struct PackedAttention<'a> {
+    rows: PackedRows<'a>,
+    head_dim: i64,
+}
+
+impl<'a> PackedAttention<'a> {
+    /// If the kernels do what `plan` asks for, for tensors like this one.
+    pub(crate) fn of(plan: &AttentionPlan, rows: &'a RaggedLayout, like: &Tensor) -> Option<Self> {
+        let path = FastPath::PackedAttention;
+        (fits(plan, like.kind()) && path.is_taken(like.device())).then(|| Self {
+            rows: PackedRows {
+                ends: rows.ends(),
+                longest: size(rows.longest),
+                scale: plan.scale,
+                window: plan.window.map(size),
+            },
+            head_dim: size(plan.head_dim),
+        })
+    }
+
+    /// `[tokens, heads · head_dim]` from heads `[tokens, ..]`, and what the backward pass needs, no gradient.
+    pub(crate) fn apply(&self, heads: &Heads) -> (Tensor, ForBackward) {
+        let (attended, kept) =
+            fused::attend(&self.rows, &self.by_head(heads)).expect("it was tried");
+        (attended.flatten(1, 2), kept)
+    }
+
+    /// The gradients of the heads, given the result, what was kept, and the gradient of the result.
+    pub(super) fn backward(
+        &self,
+        heads: &Heads,
+        attended: &Tensor,
+        kept: &ForBackward,
+        dy: &Tensor,
+    ) -> Heads {
+        let split = |tensor: &Tensor| tensor.view([tensor.size()[0], -1, self.head_dim]);
+        let heads = self.by_head(heads);
+        let gradients =
+            fused::attend_backward(&self.rows, &heads, &split(attended), kept, &split(dy));
+        let [query, key, value] =
+            gradients.expect("it was tried").map(|gradient| gradient.flatten(1, 2));
+        Heads { query, key, value }
+    }
+
+    /// Queries, keys and values, `[tokens, heads, head_dim]`.
+    fn by_head(&self, heads: &Heads) -> [Tensor; 3] {
+        [&heads.query, &heads.key, &heads.value]
+            .map(|tensor| tensor.reshape([tensor.size()[0], -1, self.head_dim]))
+    }
+}
+
+/// Whether flash attention does what a plan asks for: no bound on scores, heads of whole vectors, and numbers of 16 bits.
+pub(crate) fn fits(plan: &AttentionPlan, kind: Kind) -> bool {
+    let whole = plan.head_dim.is_multiple_of(8) && plan.head_dim <= 256;
+    plan.softcap.is_none() && whole && kind == Kind::BFloat16
+}
