@@ -17,7 +17,7 @@
 //!
 //! let group = [
 //!     RewardInput::new(r"2 + 2 = 4, so \boxed{4}", "4"),
-//!     RewardInput::new(r"perhaps \boxed{5}", "4"),
+//!     RewardInput::new(r"so \boxed{5}", "4"),
 //!     RewardInput::new("I do not know", "4"),
 //! ];
 //! let scores = rubric.score_group(&group)?;
