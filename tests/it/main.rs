@@ -1,6 +1,7 @@
 //! Scenarios across the crates, with a real (tiny) model in every one.
 
 mod batches;
+mod distributed;
 mod equivalence;
 mod evaluation;
 mod faults;

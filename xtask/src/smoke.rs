@@ -1,6 +1,7 @@
 //! Short runs of the first programs of a user, on the embedded model: do they end well and leave the promised files?
 
 use std::collections::BTreeMap;
+use std::net::TcpListener;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -52,7 +53,35 @@ fn run_all(host: &Host, out: &Path) -> Result<()> {
     let paths = [("--model", model.as_path()), ("--out", scores.as_path())];
     run(PROGRAM, "evaluate --samples 2 --held-out 20", &paths)?;
     check_scores(&scores)?;
+    several_processes(&programs[PROGRAM], out)?;
     tutorial(host, &programs, &out.join("tutorial"))
+}
+
+/// Trains in two processes, as a launcher starts them, and compares the files of the run with those of one process.
+fn several_processes(program: &Path, out: &Path) -> Result<()> {
+    let train = |name: &str| {
+        let options =
+            "train --method hint --steps 2 --held-out 20 --set run.virtual_workers=2 --out";
+        let mut command = Command::new(program);
+        command.args(options.split(' ')).arg(out.join(name));
+        command
+    };
+    check(&mut train("alone"))?;
+    let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port().to_string();
+    let place = [("WORLD_SIZE", "2"), ("MASTER_ADDR", "127.0.0.1"), ("MASTER_PORT", &port)];
+    let start = |rank| train("shared").envs(place).env("RANK", rank).spawn();
+    let ranks = [start("0")?, start("1")?];
+    for (rank, mut child) in ranks.into_iter().enumerate() {
+        ensure!(child.wait()?.success(), "rank {rank} of the shared run failed");
+    }
+    for file in ["metrics.jsonl", "checkpoints/step-00000002/model.safetensors"] {
+        let read = |name: &str| {
+            let path = out.join(name).join("hint").join(file);
+            std::fs::read(&path).with_context(|| format!("cannot read `{}`", path.display()))
+        };
+        ensure!(read("alone")? == read("shared")?, "`{file}` of two processes differs");
+    }
+    Ok(())
 }
 
 /// Runs the commands of the book's tutorial, in a folder like the clone: its blocks of `console`, in order.

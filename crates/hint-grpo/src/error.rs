@@ -265,6 +265,26 @@ pub enum GrpoError {
     #[error(transparent)]
     Affinity(#[from] hint_affinity::AffinityError),
 
+    /// Another process of the run has ended, is late or gave up. The same on every rank.
+    #[error(transparent)]
+    Collective(#[from] hint_dist::CollectiveError),
+
+    /// A process of the run has something else than the first one.
+    #[error(
+        "rank {rank} has another {what} than rank 0 ({found}, not {expected}); all processes must be started alike, on \
+         machines of one kind; parts of your own must decide alike in all of them"
+    )]
+    Diverged {
+        /// The thing that differs.
+        what: String,
+        /// The first rank that differs.
+        rank: usize,
+        /// That of rank 0.
+        expected: String,
+        /// That of the other rank.
+        found: String,
+    },
+
     /// An error of a user's own part.
     #[error("{part} failed")]
     Other {

@@ -55,6 +55,7 @@ pub mod run_dir;
 pub mod stage;
 pub mod verdict;
 
+mod data_parallel;
 mod error;
 mod tensor;
 mod warning;

@@ -33,7 +33,7 @@ mod threads;
 
 pub use error::ProcessError;
 pub use memory::{is_in_memory, peak_memory};
-pub use stop::StopSignals;
+pub use stop::{StopSignals, end_at_once};
 pub use threads::{bound_spinning, usable_cpus};
 
 /// The time since this call, for a trainer's reports.

@@ -92,6 +92,17 @@ impl StopSignals {
     }
 }
 
+/// Ends the process at once, as a second SIGTERM does: no destructor runs. Call it on a thread that does not compute, when
+/// the work of the others is of no use any more.
+pub fn end_at_once() -> ! {
+    // This thread alone does not block the signal, whose default action ends the process.
+    let _ = SigSet::from(Signal::SIGTERM).thread_unblock();
+    let _ = raise(Signal::SIGTERM);
+    // SIGTERM may be ignored.
+    let _ = raise(Signal::SIGKILL);
+    unreachable!("no process survives SIGKILL")
+}
+
 /// Waits for signals as long as the process lives.
 fn wait(signals: &SigSet, first: &AtomicI32, notice: impl FnOnce(&str)) {
     let Ok(signal) = signals.wait() else { return };

@@ -25,6 +25,7 @@ pub mod log;
 mod presets;
 mod problem_row;
 pub mod process;
+pub mod processes;
 mod progress;
 pub mod report;
 pub mod reproduce;

@@ -6,8 +6,8 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use hint_rl::{
-    audit, check_vllm, compare, doctor, evaluate, export, hints, process, report, reproduce, show,
-    tasks, tiny, train,
+    audit, check_vllm, compare, doctor, evaluate, export, hints, process, processes, report,
+    reproduce, show, tasks, tiny, train,
 };
 use tracing_subscriber::filter::Targets;
 
@@ -66,6 +66,9 @@ fn main() -> ExitCode {
 }
 
 fn run(command: Command) -> Result<ExitCode> {
+    if !matches!(command, Command::Train(_)) {
+        processes::refuse_several()?;
+    }
     match command {
         Command::Train(options) => return train::run(*options),
         Command::Reproduce(options) => return reproduce::run(&options),

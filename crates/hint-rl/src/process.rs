@@ -88,7 +88,13 @@ pub fn keep_freed_memory(device: Device) {
 /// Sets the number of threads that libtorch computes with. Without a request it is libtorch's own
 /// choice, within the limit of the process.
 pub(crate) fn set_threads(asked: Option<i32>) {
-    let usable = i32::try_from(usable_cpus()).unwrap_or(i32::MAX);
+    set_threads_beside(asked, 1);
+}
+
+/// As [`set_threads`], where so many processes share the machine.
+pub(crate) fn set_threads_beside(asked: Option<i32>, processes: usize) {
+    let usable = (usable_cpus() / processes.max(1)).max(1);
+    let usable = i32::try_from(usable).unwrap_or(i32::MAX);
     tch::set_num_threads(asked.unwrap_or_else(|| tch::get_num_threads().min(usable)));
 }
 

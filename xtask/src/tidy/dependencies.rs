@@ -40,7 +40,7 @@ const RULES: [Rule; 9] = [
     Rule { name: "hint-dist", crates: &[], never: &["anyhow", "clap"], torch_free: false },
     Rule {
         name: "hint-grpo",
-        crates: &["hint-affinity", "hint-reward", "hint-policy", "hint-rollout"],
+        crates: &["hint-affinity", "hint-dist", "hint-reward", "hint-policy", "hint-rollout"],
         never: &["anyhow", "clap"],
         torch_free: false,
     },
@@ -50,6 +50,7 @@ const RULES: [Rule; 9] = [
         name: "hint-rl",
         crates: &[
             "hint-affinity",
+            "hint-dist",
             "hint-reward",
             "hint-policy",
             "hint-rollout",

@@ -28,6 +28,8 @@ const FAILURE: &str = "failure";
 const KNOWN: &str = "known";
 /// How many ranks have left at the end of the work.
 const LEFT: &str = "left";
+/// How many of them need the store no more.
+const GONE: &str = "gone";
 
 /// Why an operation did not end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -350,14 +352,25 @@ impl Watch {
             Some(CollectiveError::Peer { ranks, state: PeerState::Ended }) => (KNOWN, ranks.len()),
             Some(_) => (KNOWN, 0),
         };
-        let expected = i64::try_from(self.beats.len() - ended).unwrap_or(i64::MAX);
-        let mut there = self.store.add(key, 1)?;
+        let all = i64::try_from(self.beats.len() - ended).unwrap_or(i64::MAX);
+        self.store.add(key, 1)?;
+        if failure.is_none() {
+            self.poll(key, all)?;
+            self.store.add(GONE, 1)?;
+        }
+        if self.serves {
+            self.poll(if failure.is_none() { GONE } else { key }, all)?;
+        }
+        Ok(())
+    }
+
+    /// Waits until as many ranks as `all` are counted under a key, or for too long.
+    fn poll(&self, key: &str, all: i64) -> Result<(), CollectiveError> {
         for _ in 0..POLLS {
-            if there >= expected || failure.is_some() && !self.serves {
+            if self.store.add(key, 0)? >= all {
                 break;
             }
             thread::sleep(POLL);
-            there = self.store.add(key, 0)?;
         }
         Ok(())
     }

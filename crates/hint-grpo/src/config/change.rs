@@ -7,10 +7,11 @@ use serde_json::Value;
 use super::GrpoConfig;
 
 /// Keys that a resumed run may change if it declares them: each with all keys below it.
-pub const CHANGEABLE: [&str; 22] = [
+pub const CHANGEABLE: [&str; 23] = [
     "run.steps",
     "run.schedule_steps",
     "run.max_tokens_per_micro_batch",
+    "run.virtual_workers",
     "run.max_staleness",
     "run.stale_groups",
     "run.full_entropy",

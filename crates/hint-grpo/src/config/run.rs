@@ -26,6 +26,10 @@ pub struct RunConfig {
     /// Largest number of tokens, padding included, in one forward pass. A longer row has one of its
     /// own, which a metric counts and a warning names.
     pub max_tokens_per_micro_batch: usize,
+    /// Number of parts that the work of a step is cut into; by default that of the processes that share it. At least one
+    /// for each of them. Numbers depend on it by the order of sums. With the same value, runs on any number of processes
+    /// are the same on CPUs, to the last bit.
+    pub virtual_workers: Option<usize>,
     /// Largest staleness of a group that trains. It counts optimizer steps between the weights that
     /// sampled it and those at the start of the step. No bound by default.
     pub max_staleness: Option<u64>,
@@ -64,6 +68,7 @@ impl Default for RunConfig {
             num_iterations: 1,
             num_minibatches: 1,
             max_tokens_per_micro_batch: 16_384,
+            virtual_workers: None,
             max_staleness: None,
             stale_groups: StaleGroups::default(),
             full_entropy: false,
@@ -96,6 +101,7 @@ impl RunConfig {
         let holds = minibatches <= groups.max(1);
         at.require(holds, "num_minibatches", "must not exceed prompts_per_step", minibatches);
         at.at_least("max_tokens_per_micro_batch", self.max_tokens_per_micro_batch as u64, 1);
+        at.require(self.virtual_workers != Some(0), "virtual_workers", "must be at least 1", 0);
         at.at_least("keep_checkpoints", self.keep_checkpoints as u64, 1);
     }
 }

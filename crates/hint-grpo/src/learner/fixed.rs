@@ -49,7 +49,8 @@ impl Learner {
         context: Context,
     ) -> Packing {
         let lens = indices.iter().map(|&index| samples[index].row_len(context));
-        Packing::new(&lens.collect::<Vec<_>>(), self.max_tokens_per_micro_batch)
+        let workers = self.processes.num_workers();
+        Packing::dealt(&lens.collect::<Vec<_>>(), self.max_tokens_per_micro_batch, workers)
     }
 
     /// Whether the engine reported the denominator of a sample's ratio.
@@ -72,14 +73,26 @@ impl Learner {
         indices: &[usize],
         context: Context,
     ) -> Result<(), GrpoError> {
-        for members in self.packing(samples, indices, context).batches {
-            let members = members.into_iter().map(|member| indices[member]).collect::<Vec<_>>();
+        let mut own = Vec::new();
+        let packing = self.packing(samples, indices, context);
+        for (_, members) in packing.of(|worker| self.processes.owns(worker)) {
+            let members = members.iter().map(|&member| indices[member]).collect::<Vec<_>>();
             let rows = members.iter().map(|&index| &samples[index]).collect::<Vec<_>>();
             let batch = token_batch(&rows, context, policy.device())?;
             let scores = tch::no_grad(|| policy.score(&batch, &self.scoring()))?;
             let scored = read_responses(&scores.logprobs, &batch);
             for (row, &index) in members.iter().enumerate() {
-                column.set(index, scored.get(row).unwrap_or_default().iter().copied());
+                let scored = scored.get(row).unwrap_or_default();
+                if self.processes.is_alone() {
+                    column.set(index, scored.iter().copied());
+                } else {
+                    own.push((index, scored.to_vec()));
+                }
+            }
+        }
+        if !self.processes.is_alone() {
+            for (index, scored) in self.processes.exchange(own)?.into_iter().flatten() {
+                column.set(index, scored);
             }
         }
         Ok(())

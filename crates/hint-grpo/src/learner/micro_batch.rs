@@ -4,6 +4,7 @@ use hint_affinity::ClipRange;
 use hint_policy::{ForwardPass, Policy, ScoreOptions, TokenBatch, TokenScores};
 use hint_rollout::Seed;
 use hint_rollout::run::RunProgress;
+use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
 
 use super::affinity::AffinityTracker;
@@ -38,6 +39,33 @@ impl Observed {
         let affinity = AffinityTracker::new(band);
         Self { loss: 0.0, metrics: Metrics::new(), affinity, logprobs: Vec::new() }
     }
+}
+
+/// The measurements of a micro-batch. They may come from another process.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Measured {
+    pub(super) loss: f64,
+    metrics: Metrics,
+    /// `None` where the loss is not finite: nothing can be measured.
+    tokens: Option<MeasuredTokens>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct MeasuredTokens {
+    /// How many train.
+    count: f64,
+    /// The sum of their entropies, if the policy has them.
+    entropy: Option<f64>,
+    rows: Vec<MeasuredRow>,
+}
+
+/// Log-probabilities of one response.
+#[derive(Debug, Serialize, Deserialize)]
+struct MeasuredRow {
+    new: Vec<f64>,
+    old: Vec<f64>,
+    /// Under the teacher of a divergence.
+    teacher: Option<Vec<f64>>,
 }
 
 /// Inputs of an optimizer step on policy samples.
@@ -102,29 +130,28 @@ struct Columns {
 }
 
 impl Learner {
-    /// Adds the gradient of the policy samples at `positions` of the minibatch.
+    /// Adds the gradient of the policy samples at `positions` of the minibatch. It does not where the loss `before` it, of
+    /// this process's other micro-batches, is not finite.
     pub(super) fn accumulate(
         &self,
         step: PolicyStep<'_>,
         positions: &[usize],
-        observed: &mut Observed,
-    ) -> Result<(), GrpoError> {
+        before: f64,
+    ) -> Result<Measured, GrpoError> {
         let (policy, credit) = (self.policy.lock(), &*self.credit);
         let micro_batch = MicroBatch::gather(step, positions, credit, policy.device())?;
         let (forward, micro_batch) = self.forward(&**policy, step, micro_batch)?;
         let columns = Columns::new(step, &micro_batch, &forward.scores().logprobs, credit)?;
-        let (loss, loss_metrics) =
-            self.policy_loss(step, &micro_batch, &columns, forward.scores())?;
+        let (loss, metrics) = self.policy_loss(step, &micro_batch, &columns, forward.scores())?;
         let scores = without_alternatives(forward.scores());
-        observed.loss += loss.double_value(&[]);
-        if !observed.loss.is_finite() {
+        let value = loss.double_value(&[]);
+        if !(before + value).is_finite() {
             // Nothing can be measured, and the guard skips the step.
-            return Ok(());
+            return Ok(Measured { loss: value, metrics, tokens: None });
         }
         forward.backward(&loss)?;
-
-        observed.metrics.merge(&loss_metrics);
-        self.observe(step, &micro_batch, &columns, &scores, observed)
+        let tokens = Some(measure(&micro_batch, &columns, &scores));
+        Ok(Measured { loss: value, metrics, tokens })
     }
 
     /// The forward pass of a micro-batch. The teacher of a divergence is asked before it if the support is the
@@ -220,40 +247,39 @@ impl Learner {
         Ok((loss + term * teacher.divergence.coef, metrics))
     }
 
-    /// Measures the trained tokens of a micro-batch: entropy, Affinity, and the mismatch with the engine.
-    fn observe(
+    /// Takes up the measurements of the micro-batch of the samples at `positions`. These are entropy, Affinity, and the
+    /// mismatch with the engine, all of trained tokens.
+    pub(super) fn observe(
         &self,
         step: PolicyStep<'_>,
-        micro_batch: &MicroBatch<'_>,
-        columns: &Columns,
-        scores: &TokenScores,
+        positions: &[usize],
+        measured: &Measured,
         observed: &mut Observed,
     ) -> Result<(), GrpoError> {
-        let MicroBatch { positions, rows, tokens, .. } = micro_batch;
-        let (mask, logprobs) = (&columns.mask, &scores.logprobs);
-        let entropy = scores.entropy.as_ref();
-        let entropy = entropy.map_or_else(Tensor::new, |entropy| masked_sum(entropy, mask));
-        let [count, entropy, new, old] =
-            read_together([&mask.sum(Kind::Double), &entropy, logprobs, &columns.old]);
-        if let [entropy] = entropy[..] {
-            observed.metrics.add(metrics::ENTROPY_TRAINED, entropy, count[0]);
+        observed.loss += measured.loss;
+        let Some(tokens) = measured.tokens.as_ref().filter(|_| observed.loss.is_finite()) else {
+            return Ok(());
+        };
+        observed.metrics.merge(&measured.metrics);
+        if let Some(entropy) = tokens.entropy {
+            observed.metrics.add(metrics::ENTROPY_TRAINED, entropy, tokens.count);
             if step.minibatch.counts_all {
-                observed.metrics.add(metrics::ENTROPY, entropy, count[0]);
+                observed.metrics.add(metrics::ENTROPY, entropy, tokens.count);
             }
         }
-        let [new, old] = [new, old].map(|values| responses_of(values, tokens));
-        for (row, (sample, &position)) in rows.iter().zip(*positions).enumerate() {
-            let new = new.get(row).unwrap_or_default();
-            let old = old.get(row).unwrap_or_default();
+        for (MeasuredRow { new, old, teacher }, &position) in tokens.rows.iter().zip(positions) {
             let index = step.minibatch.policy[position];
+            let sample = &step.samples[index];
             let plain = step.fixed.plain.get(index);
             observed.affinity.observe(sample, new, old, plain)?;
-            if let Some((teacher, compared)) = micro_batch.taught(step, row) {
-                let current = if micro_batch.teacher.is_some() { new } else { old };
-                observed.affinity.observe_teacher(sample, teacher, compared.unwrap_or(current))?;
+            let fixed = || Some((step.fixed.teacher(index)?, step.fixed.compared(index)));
+            if let Some(teacher) = teacher {
+                observed.affinity.observe_teacher(sample, teacher, new)?;
+            } else if let Some((teacher, compared)) = fixed() {
+                observed.affinity.observe_teacher(sample, teacher, compared.unwrap_or(old))?;
             }
             if self.keeps_logprobs {
-                let [logprobs, old_logprobs] = [new, old].map(rounded);
+                let [logprobs, old_logprobs] = [new, old].map(|values| rounded(values));
                 let plain_logprobs = plain.map(rounded);
                 let ratio = RatioLogprobs { logprobs, old_logprobs, plain_logprobs };
                 observed.logprobs.push((index, ratio));
@@ -276,8 +302,9 @@ impl Learner {
     ) -> Result<(f64, f64), GrpoError> {
         let policy = self.policy.lock();
         let options = ScoreOptions { entropy: true, ..self.scoring() };
-        let (mut sum, mut count) = (0.0, 0.0);
-        for members in self.packing(samples, indices, Context::Numerator).batches {
+        let mut own = Vec::new();
+        let packing = self.packing(samples, indices, Context::Numerator);
+        for (batch_index, members) in packing.of(|worker| self.processes.owns(worker)) {
             let rows = members.iter().map(|&member| &samples[indices[member]]).collect::<Vec<_>>();
             let batch = token_batch(&rows, Context::Numerator, policy.device())?;
             let scores = tch::no_grad(|| policy.score(&batch, &options))?;
@@ -285,10 +312,13 @@ impl Learner {
             if let Some(entropy) = &scores.entropy {
                 let [entropy, tokens] =
                     read_together([&masked_sum(entropy, &mask), &mask.sum(Kind::Double)]);
-                (sum, count) = (sum + entropy[0], count + tokens[0]);
+                own.push((batch_index, entropy[0], tokens[0]));
             }
         }
-        Ok((sum, count))
+        let mut all = self.processes.exchange(own)?.concat();
+        all.sort_by_key(|(index, ..)| *index);
+        let add = |(sum, count), (_, entropy, tokens)| (sum + entropy, count + tokens);
+        Ok(all.into_iter().fold((0.0, 0.0), add))
     }
 
     /// Seed of the dropout of a forward pass: from the run's seed and progress, and the first
@@ -297,6 +327,29 @@ impl Learner {
         let seed = Seed::new(self.seed).named("dropout").child(progress.step).child(self.updates);
         seed.child(first as u64).value()
     }
+}
+
+/// Reads back what [`Learner::observe`] takes up.
+fn measure(
+    micro_batch: &MicroBatch<'_>,
+    columns: &Columns,
+    scores: &TokenScores,
+) -> MeasuredTokens {
+    let MicroBatch { rows, tokens, teacher, .. } = micro_batch;
+    let (mask, logprobs) = (&columns.mask, &scores.logprobs);
+    let entropy = scores.entropy.as_ref();
+    let entropy = entropy.map_or_else(Tensor::new, |entropy| masked_sum(entropy, mask));
+    let [count, entropy, new, old] =
+        read_together([&mask.sum(Kind::Double), &entropy, logprobs, &columns.old]);
+    let [new, old] = [new, old].map(|values| responses_of(values, tokens));
+    let of = |column: &TokenColumn, row| column.get(row).unwrap_or_default().to_vec();
+    let row = |row| MeasuredRow {
+        new: of(&new, row),
+        old: of(&old, row),
+        teacher: teacher.as_ref().and_then(|teacher| Some(teacher.logprobs(row)?.to_vec())),
+    };
+    let rows = (0..rows.len()).map(row).collect();
+    MeasuredTokens { count: count[0], entropy: entropy.first().copied(), rows }
 }
 
 impl Columns {

@@ -15,17 +15,22 @@ use hint_affinity::Affinity;
 use hint_policy::{SharedPolicy, catch_out_of_memory};
 use hint_rollout::Seed;
 use hint_rollout::run::{Activity, RunProgress, Work};
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tch::Tensor;
 
 use self::affinity::AffinityTracker;
 use self::fixed::FixedLogprobs;
-use self::micro_batch::{Observed, PolicyStep};
+use self::gradients::GradientSum;
+use self::micro_batch::{Measured, Observed, PolicyStep};
 use self::minibatch::Minibatch;
+use self::packing::Packing;
 use self::probe::WeightProbe;
 use self::sample::Context;
+use self::sft::{SftMeasured, SftPart};
 use self::weights::LossWeights;
 use crate::config::GrpoConfig;
+use crate::data_parallel::DataParallel;
 use crate::error::GrpoError;
 use crate::metrics::{self, Metrics};
 use crate::objective::{Credit, HintedWeight, KlConfig, KlGroups, LossConfig, PolicyLoss};
@@ -35,6 +40,7 @@ use crate::warning::Warning;
 mod affinity;
 mod column;
 mod fixed;
+mod gradients;
 mod micro_batch;
 mod minibatch;
 mod packing;
@@ -110,6 +116,7 @@ pub struct Learner {
     temperature: f64,
     keeps_logprobs: bool,
     activity: Activity,
+    processes: DataParallel,
 }
 
 impl std::fmt::Debug for Learner {
@@ -250,7 +257,27 @@ impl Learner {
             temperature: config.rollout.sampling.temperature,
             keeps_logprobs: config.rollout_table.is_on(),
             activity: Activity::default(),
+            processes: DataParallel::default(),
         })
+    }
+
+    /// Shares every update with other processes, which hold the same samples. They get the weights of the first one.
+    pub(crate) fn share_with(&mut self, processes: DataParallel) -> Result<(), GrpoError> {
+        for policy in [Some(&self.policy), self.reference.as_ref(), self.teacher.as_ref()] {
+            let Some(policy) = policy.map(SharedPolicy::lock) else { continue };
+            processes.share_weights(&policy.parameters())?;
+            if !processes.is_alone() {
+                policy.parameters_changed();
+            }
+        }
+        self.processes = processes;
+        Ok(())
+    }
+
+    /// A checksum of a sample of the weights.
+    pub(crate) fn checksum(&self) -> String {
+        WeightProbe::of(self.optimizer.parameters())
+            .map_or_else(String::new, |probe| probe.checksum())
     }
 
     /// The policy.
@@ -378,19 +405,24 @@ impl Learner {
         let weights = self.loss_weights(samples, minibatch, fixed, band, progress)?;
         self.optimizer.zero_grad();
         let mut observed = Observed::new(band);
-        if batch.has_policy_samples() {
-            let packing = self.packing(samples, &minibatch.policy, Context::Numerator);
+        let has_policy_samples = batch.has_policy_samples();
+        let rows = if has_policy_samples { minibatch.policy.as_slice() } else { &[] };
+        let packing = self.packing(samples, rows, Context::Numerator);
+        let totals = minibatch.totals.in_micro_batches(packing.batches.len());
+        let step = PolicyStep { samples, minibatch, fixed, weights: &weights, progress, totals };
+        let sft = self.sft_parts(batch, &minibatch.sft);
+        let measured = self.differentiate(step, &packing, batch, &sft)?;
+        if has_policy_samples {
             packing.report(&mut observed.metrics, &mut report.warnings);
-            let totals = minibatch.totals.in_micro_batches(packing.batches.len());
-            let step =
-                PolicyStep { samples, minibatch, fixed, weights: &weights, progress, totals };
-            self.activity.begin(Work::Training, packing.batches.len());
-            for positions in &packing.batches {
-                self.accumulate(step, positions, &mut observed)?;
-                self.activity.advance(1);
-            }
         }
-        self.accumulate_sft(batch, &minibatch.sft, &mut observed, &mut report.warnings)?;
+        for (positions, measured) in packing.batches.iter().zip(&measured.policy) {
+            self.observe(step, positions, measured, &mut observed)?;
+        }
+        let mut all_sources = 0.0;
+        for (sft, measured) in sft.iter().zip(&measured.sft) {
+            all_sources += sft.observe(measured, &mut observed, &mut report.warnings);
+        }
+        observed.loss += all_sources;
         let norm = clip_grad_norm(self.optimizer.parameters(), self.settings.max_grad_norm);
         let tokens = minibatch.totals.tokens as f64;
         if !self.guard.admits(observed.loss, norm, progress.step + 1)? {
@@ -419,6 +451,47 @@ impl Learner {
         }
         report.observe_groups(samples, minibatch, &observed.affinity, &weights);
         Ok(())
+    }
+
+    /// Gives the parameters the gradient of an optimizer step. This process has the micro-batches of its virtual workers.
+    /// Returns the measurements of all of them, in order.
+    fn differentiate(
+        &self,
+        step: PolicyStep<'_>,
+        packing: &Packing,
+        batch: &SampleBatch,
+        sft: &[SftPart],
+    ) -> Result<MeasuredStep, GrpoError> {
+        let processes = &self.processes;
+        let owns = |worker| processes.owns(worker);
+        let batches = std::iter::once(packing).chain(sft.iter().map(|part| &part.packing));
+        let count = batches.map(|packing| packing.of(owns).count()).sum();
+        self.activity.begin(Work::Training, count);
+        let mut gradients = GradientSum::new(self.optimizer.parameters(), processes);
+        let mut own = OwnMeasured::default();
+        for round in processes.rounds() {
+            if let Some(worker) = round.worker {
+                let is_its = |other| other == worker;
+                for (index, positions) in packing.of(is_its) {
+                    let measured = self.accumulate(step, positions, own.loss)?;
+                    own.loss += measured.loss;
+                    own.policy.push((index, measured));
+                    self.activity.advance(1);
+                }
+                for (part, sft) in sft.iter().enumerate() {
+                    for (index, positions) in sft.packing.of(is_its) {
+                        let measured = self.accumulate_sft(batch, sft, positions)?;
+                        own.sft.push((part, index, measured));
+                        self.activity.advance(1);
+                    }
+                }
+            }
+            if let Some(gradients) = &mut gradients {
+                tch::no_grad(|| gradients.add(round))?;
+            }
+        }
+        gradients.map_or(Ok(()), |gradients| tch::no_grad(|| gradients.finish()))?;
+        Ok(MeasuredStep::of(processes.exchange(own)?, sft.len()))
     }
 
     fn learning_rate(&self, progress: RunProgress) -> f64 {
@@ -451,6 +524,40 @@ impl Learner {
         self.guard.load_state(state).map_err(|error| GrpoError::other("guard", error))?;
         self.updates = updates;
         Ok(())
+    }
+}
+
+/// The measurements of the micro-batches of one process, with their indices.
+#[derive(Default, Serialize, Deserialize)]
+struct OwnMeasured {
+    /// The sum of the losses of the policy objective.
+    loss: f64,
+    policy: Vec<(usize, Measured)>,
+    /// By part and micro-batch.
+    sft: Vec<(usize, usize, SftMeasured)>,
+}
+
+/// The measurements of all micro-batches of an optimizer step, in order.
+struct MeasuredStep {
+    policy: Vec<Measured>,
+    sft: Vec<Vec<SftMeasured>>,
+}
+
+impl MeasuredStep {
+    fn of(all: Vec<OwnMeasured>, parts: usize) -> Self {
+        let (mut policy, mut sft) = (Vec::new(), Vec::new());
+        for one in all {
+            policy.extend(one.policy);
+            sft.extend(one.sft);
+        }
+        policy.sort_by_key(|(index, _)| *index);
+        sft.sort_by_key(|(part, index, _)| (*part, *index));
+        let mut by_part = (0..parts).map(|_| Vec::new()).collect::<Vec<_>>();
+        for (part, _, measured) in sft {
+            by_part[part].push(measured);
+        }
+        let policy = policy.into_iter().map(|(_, measured)| measured).collect();
+        Self { policy, sft: by_part }
     }
 }
 

@@ -8,6 +8,8 @@ use crate::warning::Warning;
 pub(crate) struct Packing {
     /// Every row is in exactly one of them.
     pub(crate) batches: Vec<Vec<usize>>,
+    /// The virtual worker of each.
+    workers: Vec<usize>,
     /// Tokens of each micro-batch, padding included.
     padded: Vec<usize>,
     /// Tokens of all rows.
@@ -59,7 +61,38 @@ impl Packing {
         batches.reverse();
         let longest = |batch: &Vec<usize>| batch.last().map_or(0, |&row| lens[row]);
         let padded = batches.iter().map(|batch| batch.len() * longest(batch)).collect();
-        Self { batches, padded, tokens: lens.iter().sum(), max_tokens }
+        let workers = vec![0; batches.len()];
+        Self { batches, workers, padded, tokens: lens.iter().sum(), max_tokens }
+    }
+
+    /// As [`Packing::new`] for each of `workers` virtual workers, to which the rows are dealt in the order of their length.
+    pub(crate) fn dealt(lens: &[usize], max_tokens: usize, workers: usize) -> Self {
+        if workers == 1 {
+            return Self::new(lens, max_tokens);
+        }
+        let mut order = (0..lens.len()).collect::<Vec<_>>();
+        order.sort_by_key(|&row| lens[row]);
+        let mut all = Self::new(&[], max_tokens);
+        for worker in 0..workers {
+            let rows = order.iter().skip(worker).step_by(workers).copied().collect::<Vec<_>>();
+            let own = Self::new(&rows.iter().map(|&row| lens[row]).collect::<Vec<_>>(), max_tokens);
+            all.workers.extend(own.batches.iter().map(|_| worker));
+            let named = |batch: Vec<usize>| batch.into_iter().map(|at| rows[at]).collect();
+            all.batches.extend(own.batches.into_iter().map(named));
+            all.padded.extend(own.padded);
+            all.tokens += own.tokens;
+        }
+        all
+    }
+
+    /// The micro-batches of the virtual workers that `owns` picks, with their indices.
+    pub(crate) fn of(
+        &self,
+        owns: impl Fn(usize) -> bool,
+    ) -> impl Iterator<Item = (usize, &[usize])> {
+        let batches = self.batches.iter().zip(&self.workers).enumerate();
+        let own = batches.filter(move |(_, (_, worker))| owns(**worker));
+        own.map(|(index, (batch, _))| (index, batch.as_slice()))
     }
 
     /// Micro-batches that exceed the budget, each with a single row.
@@ -156,6 +189,20 @@ mod tests {
         assert!(packing.padded.iter().all(|padded| *padded <= 200), "{packing:?}");
         // Five short rows together, two long ones, and the longest.
         assert_eq!(packing.padded, [60, 180, 95]);
+    }
+
+    #[test]
+    fn rows_are_dealt_to_workers_by_length() {
+        let lens = [9, 2, 7, 1, 3];
+        let packing = Packing::dealt(&lens, 12, 2);
+        let of = |worker| packing.of(|other| other == worker).collect::<Vec<_>>();
+        // In order of length: rows 3, 1, 4, 2, 0.
+        assert_eq!(of(0), [(0, &[3, 4][..]), (1, &[0][..])]);
+        assert_eq!(of(1), [(2, &[1][..]), (3, &[2][..])]);
+        assert_eq!((packing.tokens, packing.padded.iter().sum::<usize>()), (22, 24));
+        assert_eq!(Packing::dealt(&lens, 12, 1), Packing::new(&lens, 12));
+        // A worker may have nothing.
+        assert_eq!(Packing::dealt(&[4], 12, 3).batches, [[0]]);
     }
 
     #[test]

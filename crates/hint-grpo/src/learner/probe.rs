@@ -38,6 +38,16 @@ impl WeightProbe {
         (!stretches.is_empty()).then(|| Self(Tensor::cat(&stretches, 0)))
     }
 
+    /// A checksum of the sample.
+    pub(super) fn checksum(&self) -> String {
+        let values = Vec::<f64>::try_from(self.0.to_kind(Kind::Double)).expect("dense numbers");
+        let mut hasher = crc32fast::Hasher::new();
+        for value in values {
+            hasher.update(&value.to_le_bytes());
+        }
+        format!("{:08x}", hasher.finalize())
+    }
+
     /// The share of the sample that differs from `after`, a later copy. Waits for the device once.
     pub(super) fn changed(&self, after: &Self) -> f64 {
         self.0.ne_tensor(&after.0).to_kind(Kind::Float).mean(Kind::Float).double_value(&[])

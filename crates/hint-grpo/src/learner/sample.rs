@@ -241,6 +241,30 @@ impl SampleBatch {
         self.samples.iter().any(|sample| sample.policy_weight.is_some())
     }
 
+    /// A checksum of everything that trains.
+    pub(crate) fn checksum(&self) -> String {
+        let mut hasher = crc32fast::Hasher::new();
+        for sample in &self.samples {
+            let Contexts { numerator, denominator, teacher, contrast, .. } = &sample.contexts;
+            let prompts =
+                [Some(numerator), denominator.as_ref(), teacher.as_ref(), contrast.as_ref()];
+            let prompts = prompts.into_iter().map(|prompt| prompt.map_or(&[][..], |prompt| prompt));
+            for tokens in prompts.chain([sample.response.as_slice()]) {
+                hasher.update(&(tokens.len() as u64).to_le_bytes());
+                for token in tokens {
+                    hasher.update(&token.to_le_bytes());
+                }
+            }
+            let weights = [sample.policy_weight, sample.sft_weight].map(|one| one.unwrap_or(-1.0));
+            let numbers =
+                weights.iter().chain([&sample.advantage]).chain(&sample.behavior_logprobs);
+            for number in numbers {
+                hasher.update(&number.to_le_bytes());
+            }
+        }
+        format!("{}-{:08x}", self.samples.len(), hasher.finalize())
+    }
+
     /// Checks that every column has one value per token.
     pub(crate) fn check(&self) -> Result<(), GrpoError> {
         for (index, sample) in self.samples.iter().enumerate() {

@@ -1,16 +1,17 @@
 //! The supervised loss: the likelihood of given responses.
 
 use hint_policy::{ScoreOptions, TokenScores};
-use hint_rollout::run::Work;
 use hint_rollout::sample::RolloutSource;
+use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 
 use super::Learner;
 use super::column::{dim, loss_mask, per_row};
 use super::micro_batch::Observed;
-use super::sample::{Context, Sample, SampleBatch, token_batch};
+use super::packing::Packing;
+use super::sample::{Context, SampleBatch, token_batch};
 use crate::error::GrpoError;
-use crate::metrics::{self, Metrics};
+use crate::metrics;
 use crate::objective::{Aggregation, StepTotals, masked_sum};
 use crate::tensor::read_together;
 use crate::warning::Warning;
@@ -39,20 +40,34 @@ impl Default for SftLoss {
     }
 }
 
+/// The samples of one source in an optimizer step, in micro-batches.
+#[derive(Debug)]
+pub(super) struct SftPart {
+    /// Indices of samples.
+    learned: Vec<usize>,
+    pub(super) packing: Packing,
+    totals: StepTotals,
+    /// Whether entropy and micro-batches are reported: where no sample is part of a policy objective, which reports its
+    /// own.
+    is_alone: bool,
+}
+
+/// The measurements of a micro-batch. They may come from another process.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct SftMeasured {
+    loss: f64,
+    nll: f64,
+    entropy: Option<f64>,
+    count: f64,
+}
+
 impl Learner {
-    /// Adds the gradient of the supervised loss of the samples `indices`. Without any token to learn
-    /// the loss is 0 and nothing is added. Micro-batches and entropy are reported where no sample is
-    /// part of a policy objective, which reports its own.
-    pub(super) fn accumulate_sft(
-        &self,
-        batch: &SampleBatch,
-        indices: &[usize],
-        observed: &mut Observed,
-        warnings: &mut Vec<Warning>,
-    ) -> Result<(), GrpoError> {
+    /// The samples `indices` of the supervised loss, by source. A source without any token to learn is left out: its
+    /// loss is 0.
+    pub(super) fn sft_parts(&self, batch: &SampleBatch, indices: &[usize]) -> Vec<SftPart> {
         let samples = batch.samples.as_slice();
         let is_alone = !batch.has_policy_samples();
-        let mut all_sources = 0.0;
+        let mut parts = Vec::new();
         for source in RolloutSource::ALL.into_iter().rev() {
             let is_member = |index: &usize| samples[*index].source == source;
             let members = indices.iter().copied().filter(is_member).collect::<Vec<_>>();
@@ -63,56 +78,67 @@ impl Learner {
                 continue;
             }
             let packing = self.packing(samples, &learned, Context::Numerator);
-            if is_alone {
-                packing.report(&mut observed.metrics, warnings);
-            }
             let totals = StepTotals::new(members.len(), tokens);
             let totals = totals.in_micro_batches(packing.batches.len());
-            let mut loss = 0.0;
-            self.activity.begin(Work::Training, packing.batches.len());
-            for positions in &packing.batches {
-                let rows = positions.iter().map(|&position| &samples[learned[position]]);
-                let rows = rows.collect::<Vec<_>>();
-                loss += self.accumulate_sft_rows(&rows, totals, is_alone, &mut observed.metrics)?;
-                self.activity.advance(1);
-            }
-            all_sources += loss;
+            parts.push(SftPart { learned, packing, totals, is_alone });
         }
-        observed.loss += all_sources;
-        Ok(())
+        parts
     }
 
-    fn accumulate_sft_rows(
+    /// Adds the gradient of the samples at `positions` of a part.
+    pub(super) fn accumulate_sft(
         &self,
-        rows: &[&Sample],
-        totals: StepTotals,
-        reports_entropy: bool,
-        metrics: &mut Metrics,
-    ) -> Result<f64, GrpoError> {
+        batch: &SampleBatch,
+        part: &SftPart,
+        positions: &[usize],
+    ) -> Result<SftMeasured, GrpoError> {
+        let rows = positions.iter().map(|&position| &batch.samples[part.learned[position]]);
+        let rows = rows.collect::<Vec<_>>();
         let policy = self.policy.lock();
-        let batch = token_batch(rows, Context::Numerator, policy.device())?;
+        let batch = token_batch(&rows, Context::Numerator, policy.device())?;
         let options = ScoreOptions {
             temperature: self.sft.temperature,
-            entropy: reports_entropy,
+            entropy: part.is_alone,
             ..ScoreOptions::default()
         };
         let forward = policy.forward(&batch, &options)?;
         let TokenScores { logprobs, entropy, .. } = forward.scores();
-        let mask = loss_mask(rows, &batch);
+        let mask = loss_mask(&rows, &batch);
         let weights = rows.iter().map(|sample| sample.sft_weight.unwrap_or(0.0));
         let weights = per_row(&weights.collect::<Vec<_>>(), logprobs).view([dim(rows.len()), 1]);
-        let loss = self.sft.aggregation.reduce(&(logprobs.neg() * weights), &mask, totals);
+        let loss = self.sft.aggregation.reduce(&(logprobs.neg() * weights), &mask, part.totals);
         let entropy =
             entropy.as_ref().map_or_else(Tensor::new, |entropy| masked_sum(entropy, &mask));
         let nll = masked_sum(&logprobs.neg(), &mask);
         forward.backward(&loss)?;
         let [count, nll, entropy, value] =
             read_together([&mask.sum(Kind::Double), &nll, &entropy, &loss]);
-        metrics.add(metrics::NLL, nll[0], count[0]);
-        if let [entropy] = entropy[..] {
-            metrics.add(metrics::ENTROPY, entropy, count[0]);
-            metrics.add(metrics::ENTROPY_TRAINED, entropy, count[0]);
+        let entropy = entropy.first().copied();
+        Ok(SftMeasured { loss: value[0], nll: nll[0], entropy, count: count[0] })
+    }
+}
+
+impl SftPart {
+    /// Reports the micro-batches, and takes up what they measured.
+    pub(super) fn observe(
+        &self,
+        measured: &[SftMeasured],
+        observed: &mut Observed,
+        warnings: &mut Vec<Warning>,
+    ) -> f64 {
+        let metrics = &mut observed.metrics;
+        if self.is_alone {
+            self.packing.report(metrics, warnings);
         }
-        Ok(value[0])
+        let mut loss = 0.0;
+        for one in measured {
+            metrics.add(metrics::NLL, one.nll, one.count);
+            if let Some(entropy) = one.entropy {
+                metrics.add(metrics::ENTROPY, entropy, one.count);
+                metrics.add(metrics::ENTROPY_TRAINED, entropy, one.count);
+            }
+            loss += one.loss;
+        }
+        loss
     }
 }

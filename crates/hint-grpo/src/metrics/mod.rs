@@ -4,6 +4,8 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 mod names;
 
 pub use self::names::*;
@@ -12,12 +14,13 @@ pub use self::names::*;
 ///
 /// Adding is exact about weights: the mean of a step does not depend on how its rows were split
 /// into micro-batches.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct Metrics {
     summaries: BTreeMap<String, Summary>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 enum Summary {
     Mean { sum: f64, weight: f64 },
     Least(f64),

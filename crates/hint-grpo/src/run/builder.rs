@@ -1,9 +1,12 @@
 //! Building a run, from scratch or from a checkpoint.
 
 use std::collections::BTreeMap;
+use std::error::Error;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
+use hint_dist::{Collective, CollectiveError, Single};
 use hint_policy::SharedPolicy;
 use hint_rollout::data::ProblemSet;
 use hint_rollout::error::Violations;
@@ -17,13 +20,14 @@ use super::parts::Parts;
 use super::restore::Restored;
 use crate::advantage::AdvantageEstimator;
 use crate::config::{GrpoConfig, configured_part};
+use crate::data_parallel::DataParallel;
 use crate::error::{ConfigError, GrpoError};
 use crate::learner::{Learner, LearnerParts};
 use crate::objective::{Credit, HintedWeight, PolicyLoss};
 use crate::observer::Observer;
 use crate::optim::Optimizer;
 use crate::run_dir::{Progress, RunDir};
-use crate::stage::{PolicyGradient, Stage, Supervised};
+use crate::stage::{PolicyGradient, Stage, Supervised, fingerprint};
 
 /// Builds a [`Run`]; made by [`Trainer::from_config`](super::Trainer), by
 /// [`SupervisedTrainer::builder`](super::SupervisedTrainer), or for a stage of your own by
@@ -50,6 +54,7 @@ pub struct RunBuilder<S> {
     dependencies: BTreeMap<String, String>,
     changes: Vec<String>,
     activity: Activity,
+    collective: Arc<dyn Collective>,
 }
 
 impl<S> std::fmt::Debug for RunBuilder<S> {
@@ -99,6 +104,7 @@ impl<S: Stage> Run<S> {
             dependencies: BTreeMap::new(),
             changes: Vec::new(),
             activity: Activity::default(),
+            collective: Arc::new(Single),
         }
     }
 }
@@ -190,6 +196,17 @@ impl<S: Stage> RunBuilder<S> {
         self
     }
 
+    /// Shares every step with other processes, which build the same run: each samples, judges and trains on a part of it.
+    /// The first one alone writes files; the others need no [run directory](Self::run_dir) and no observers. Where one
+    /// of them fails, all end with [`GrpoError::Collective`].
+    ///
+    /// Parts of your own must decide alike in all processes: from their arguments, and not by chance or the clock.
+    #[must_use]
+    pub fn collective(mut self, collective: Arc<dyn Collective>) -> Self {
+        self.collective = collective;
+        self
+    }
+
     /// Counts the run's activity in `activity`, for a display that reads it from another thread.
     #[must_use]
     pub fn activity(mut self, activity: Activity) -> Self {
@@ -266,6 +283,11 @@ impl<S: Stage> RunBuilder<S> {
     /// depends on their number. [`GrpoError::Checkpoint`] or [`GrpoError::Read`] when its checkpoint
     /// cannot be used.
     pub fn build(self) -> Result<Run<S>, GrpoError> {
+        let collective = Arc::clone(&self.collective);
+        self.build_shared().map_err(|error| tell_others(&*collective, error))
+    }
+
+    fn build_shared(self) -> Result<Run<S>, GrpoError> {
         let Self {
             mut stage,
             policy,
@@ -276,8 +298,13 @@ impl<S: Stage> RunBuilder<S> {
             dependencies,
             changes,
             activity,
+            collective,
         } = self;
         config.validate()?;
+        let processes = shared_by(collective, &config)?;
+        if !processes.is_first() {
+            context.run_dir = None;
+        }
         check_held_out(&config, &held_out)?;
         let mut custom = stage.custom_parts();
         custom.extend(parts.names());
@@ -286,13 +313,16 @@ impl<S: Stage> RunBuilder<S> {
         stage.check_parts(&config, &parts)?;
         let mut learner = Learner::new(policy, &config, S::sft_loss(&config), parts)?;
         learner.watch(activity.clone());
+        learner.share_with(processes.clone())?;
+        if processes.num_workers() > 1 {
+            stage.share_with(Arc::new(processes.clone()));
+        }
         if let Some(collector) = stage.collector() {
             collector.watch(activity);
         }
-        let mut restored = None;
-        if let Some(dir) = context.run_dir.as_ref().and_then(RunDir::resume_from) {
-            restored = Some(Restored::load(dir, &config, &changes, &mut learner, &mut stage)?);
-        }
+        let dir = context.run_dir.as_ref().and_then(RunDir::resume_from);
+        let restored =
+            Restored::load(dir, &config, &changes, &mut learner, &mut stage, &processes)?;
         let is_new = !config.custom_parts.is_empty() || restored.is_some();
         if let (Some(run_dir), true) = (&context.run_dir, is_new) {
             run_dir.write_config(&config)?;
@@ -315,8 +345,57 @@ impl<S: Stage> RunBuilder<S> {
             changes,
             history,
             last_checkpoint,
+            processes,
         })
     }
+}
+
+/// The processes that share a run of this configuration. All of them must have the same.
+fn shared_by(
+    collective: Arc<dyn Collective>,
+    config: &GrpoConfig,
+) -> Result<DataParallel, GrpoError> {
+    let world = collective.world();
+    let workers = config.run.virtual_workers.unwrap_or(world);
+    let processes = DataParallel::new(collective, workers);
+    let text = config.to_toml()?;
+    processes.agree("configuration", fingerprint([[text.as_bytes()]]))?;
+    if workers < world {
+        let expected = format!("must be at least 1 for each of the {world} processes");
+        return Err(ConfigError::one("run.virtual_workers", expected, workers).into());
+    }
+    Ok(processes)
+}
+
+/// Tells the other processes of an error here. One that comes from them is returned as they found it.
+pub(super) fn tell_others(collective: &dyn Collective, error: GrpoError) -> GrpoError {
+    if comes_from_others(&error) {
+        return collective.failure().map_or(error, GrpoError::Collective);
+    }
+    collective.abort(&error_text(&error));
+    error
+}
+
+fn comes_from_others(error: &GrpoError) -> bool {
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        if error.is::<CollectiveError>() {
+            return true;
+        }
+        cause = error.source();
+    }
+    matches!(error, GrpoError::Collective(_))
+}
+
+/// An error with its causes.
+fn error_text(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
 }
 
 /// Compares the custom parts in the configuration with the program's parts.

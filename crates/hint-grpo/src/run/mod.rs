@@ -12,9 +12,11 @@ use hint_rollout::engine::HeadWeights;
 use hint_rollout::{Collector, PolicyVersion, RolloutError, WeightSource};
 use serde_json::Value;
 
+use self::builder::tell_others;
 use self::context::RunContext;
 use self::restore::Restored;
 use crate::config::{Change, GrpoConfig};
+use crate::data_parallel::DataParallel;
 use crate::error::GrpoError;
 use crate::learner::Learner;
 use crate::metrics::{self, Metrics};
@@ -78,6 +80,8 @@ pub struct Run<S> {
     history: Vec<Change>,
     /// The step of the newest checkpoint.
     last_checkpoint: Option<u64>,
+    /// Those that share every step.
+    processes: DataParallel,
 }
 
 impl<S> std::fmt::Debug for Run<S> {
@@ -135,14 +139,21 @@ impl<S: Stage> Run<S> {
     /// not those it was started with. [`GrpoError::NotFinite`] for a loss or a gradient that is not a
     /// number. [`GrpoError::Config`] when a problem is both trained on and held out. Also errors of
     /// the parts. The last checkpoint stays usable after any of them. A step that fails before it
-    /// changed a weight is preceded by a checkpoint of its own.
+    /// changed a weight is preceded by a checkpoint of its own. In a run shared by
+    /// several processes, an error of one is [`GrpoError::Collective`] in all others.
     pub fn run(&mut self, items: &S::Items) -> Result<Outcome, GrpoError> {
+        let outcome = self.run_shared(items);
+        outcome.map_err(|error| tell_others(self.processes.collective(), error))
+    }
+
+    fn run_shared(&mut self, items: &S::Items) -> Result<Outcome, GrpoError> {
         if S::is_empty(items) {
             return Err(GrpoError::NoProblems);
         }
         self.check_disjoint(items)?;
         self.stage.check(items)?;
         let data = self.fingerprints(items)?;
+        self.processes.agree_on(&data)?;
         if let Some(restored) = &self.restored {
             let changes = restored.check_fingerprints(&data, &self.changes)?;
             self.history.extend(changes);
@@ -153,6 +164,7 @@ impl<S: Stage> Run<S> {
         let mut last_checkpoint = None;
         if self.progress.step == 0 && self.restored.is_none() {
             let stop = self.start()?;
+            let stop = self.agree_to_stop(stop)?;
             // A run that is killed before its first regular checkpoint can be resumed, too.
             last_checkpoint = self.checkpoint(&data)?;
             if stop {
@@ -176,6 +188,7 @@ impl<S: Stage> Run<S> {
             }
             self.evaluate(&mut report.metrics)?;
             let stop = self.context.finish_step(report)?;
+            let stop = self.agree_to_stop(stop)?;
             let step = self.progress.step;
             if stop || self.config.run.checkpoint_is_due(step) {
                 last_checkpoint = self.checkpoint(&data)?;
@@ -195,6 +208,9 @@ impl<S: Stage> Run<S> {
             self.context.enter(step, Phase::Rollout);
         }
         let batch = self.stage.next_batch(items, at)?;
+        if !self.processes.is_alone() {
+            self.processes.agree("samples", batch.samples.checksum())?;
+        }
         self.context.enter(step, Phase::Update);
         let update = self.learner.update(&batch.samples, at)?;
         self.context.rollouts(step, &self.stage.rollouts(&update))?;
@@ -207,6 +223,16 @@ impl<S: Stage> Run<S> {
         metrics.set(metrics::NUM_TOKENS, self.progress.num_tokens as f64);
         warnings.extend(update.warnings);
         Ok(StepReport { tokens: batch.tokens, warnings, ..self.report(metrics) })
+    }
+
+    /// Whether an observer of any process stops the run. Compares the weights as well: processes whose numbers part
+    /// would train on without anybody noticing.
+    fn agree_to_stop(&self, stop: bool) -> Result<bool, GrpoError> {
+        if self.processes.is_alone() {
+            return Ok(stop);
+        }
+        self.processes.agree("weights", self.learner.checksum())?;
+        Ok(self.processes.exchange(stop)?.contains(&true))
     }
 
     /// A report of the present step.
@@ -248,6 +274,9 @@ impl<S: Stage> Run<S> {
         &mut self,
         data: &BTreeMap<String, String>,
     ) -> Result<Option<PathBuf>, GrpoError> {
+        if self.context.run_dir.is_none() {
+            return Ok(None);
+        }
         self.checkpoint_with(self.state(), data)
     }
 

@@ -8,6 +8,7 @@ use serde_json::Value;
 use tch::Tensor;
 
 use crate::config::{Change, GrpoConfig, configured_part, differences, is_below};
+use crate::data_parallel::DataParallel;
 use crate::error::GrpoError;
 use crate::learner::Learner;
 use crate::run_dir::{LoadedCheckpoint, Progress, TrainerState, read_checkpoint};
@@ -22,15 +23,27 @@ pub(super) struct Restored {
 
 impl Restored {
     /// Reads the checkpoint in `dir` into learner and stage, after comparing the run's configuration
-    /// and dependencies.
+    /// and dependencies. The first of several processes reads it for all. Nothing without a checkpoint.
     pub(super) fn load<S: Stage>(
-        dir: &Path,
+        dir: Option<&Path>,
         config: &GrpoConfig,
         changes: &[String],
         learner: &mut Learner,
         stage: &mut S,
-    ) -> Result<Self, GrpoError> {
-        let LoadedCheckpoint { state, model, optimizer } = read_checkpoint(dir)?;
+        processes: &DataParallel,
+    ) -> Result<Option<Self>, GrpoError> {
+        let mut tensors = Vec::new();
+        let mut read = || {
+            let Some(dir) = dir else { return Ok(None) };
+            let LoadedCheckpoint { state, model, optimizer } = read_checkpoint(dir)?;
+            tensors = vec![model, optimizer];
+            Ok(Some((dir.to_path_buf(), state)))
+        };
+        let Some((dir, state)) = processes.share(&mut read)? else { return Ok(None) };
+        let mut tensors = tensors.into_iter();
+        let mut next = || processes.share_tensors(tensors.next().unwrap_or_default());
+        let (model, optimizer) = (next()?, next()?);
+        let dir = dir.as_path();
         if state.stage != S::NAME {
             let difference = format!("stage: {} there, {} here", state.stage, S::NAME);
             let path = dir.to_path_buf();
@@ -46,7 +59,7 @@ impl Restored {
         stage.load_state(&part).map_err(damaged)?;
         let updates = restored.state.progress.updates;
         learner.load_state(updates, &optimizer, &part("guard")?).map_err(damaged)?;
-        Ok(restored)
+        Ok(Some(restored))
     }
 
     pub(super) const fn progress(&self) -> Progress {

@@ -5,8 +5,10 @@
 //! rewards into advantages; [`Supervised`] takes demonstrations.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use hint_rollout::data::Problems;
+use hint_rollout::engine::Peers;
 use hint_rollout::error::Violations;
 use hint_rollout::run::RunProgress;
 use hint_rollout::{Collector, WeightSource};
@@ -159,6 +161,14 @@ pub trait Stage {
 
     /// Evaluates held-out problems, if there are any.
     fn collector(&mut self) -> Option<&mut Collector>;
+
+    /// Shares every batch with other processes. By default the [collector](Self::collector) does; a stage that brings the
+    /// same samples in every process needs nothing else.
+    fn share_with(&mut self, peers: Arc<dyn Peers>) {
+        if let Some(collector) = self.collector() {
+            collector.share_with(peers);
+        }
+    }
 
     /// Passes new weights to the sampler.
     ///

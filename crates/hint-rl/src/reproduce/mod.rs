@@ -164,6 +164,7 @@ fn task(
         output: Output { quiet: true, json: false },
         only: Vec::new(),
         from_step: None,
+        local_rank: None,
         changes: Vec::new(),
         is_new: false,
         methods: vec![method],

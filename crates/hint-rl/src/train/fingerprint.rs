@@ -26,10 +26,11 @@ struct Hashed {
 
 /// SHA-256 over the names and hashes of the files of a model. These are the files themselves, and of a
 /// folder those that decide the model. `out` is the folder of the run.
-pub(crate) fn of_model(places: &[PathBuf], out: &Path) -> Result<String> {
-    let cache = out.join(CACHE);
+pub(crate) fn of_model(places: &[PathBuf], out: Option<&Path>) -> Result<String> {
+    let cache = out.map(|out| out.join(CACHE));
     // A cache that cannot be read is no cache.
-    let known = std::fs::read(&cache).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
+    let known = cache.as_ref().and_then(|cache| std::fs::read(cache).ok());
+    let known = known.and_then(|bytes| serde_json::from_slice(&bytes).ok());
     let known: BTreeMap<PathBuf, Hashed> = known.unwrap_or_default();
     let mut hashed = known.clone();
     let mut whole = Sha256::new();
@@ -42,7 +43,7 @@ pub(crate) fn of_model(places: &[PathBuf], out: &Path) -> Result<String> {
             hashed.insert(file, entry);
         }
     }
-    if hashed != known {
+    if let Some(cache) = cache.filter(|_| hashed != known) {
         let text = serde_json::to_string_pretty(&hashed)? + "\n";
         replace_file(&cache, &text)?;
     }
@@ -102,19 +103,19 @@ mod tests {
         let write = |name: &str, text: &str| std::fs::write(model.join(name), text).unwrap();
         write("model.safetensors", "weights");
         write("config.json", "{}");
-        let first = of_model(std::slice::from_ref(&model), &out).unwrap();
+        let first = of_model(std::slice::from_ref(&model), Some(&out)).unwrap();
         // By Python's hashlib, over `config.json` with its hash and `model.safetensors` with its.
         assert_eq!(first, "85790fdf8492544acb53a2ae0db49742d819c0aed515551fe85e798ff14226ba");
         write("optimizer.safetensors", "moments");
         assert_eq!(
-            of_model(std::slice::from_ref(&model), &out).unwrap(),
+            of_model(std::slice::from_ref(&model), Some(&out)).unwrap(),
             first,
             "moments are no weights"
         );
         let cached = std::fs::read_to_string(out.join(CACHE)).unwrap();
         assert_eq!(cached.matches("sha256").count(), 2);
         write("model.safetensors", "weightz");
-        assert_ne!(of_model(&[model], &out).unwrap(), first);
+        assert_ne!(of_model(&[model], Some(&out)).unwrap(), first);
     }
 
     #[test]
@@ -122,11 +123,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("model.gguf");
         std::fs::write(&file, "weights").unwrap();
-        let first = of_model(std::slice::from_ref(&file), folder.path()).unwrap();
+        let first = of_model(std::slice::from_ref(&file), Some(folder.path())).unwrap();
         let cache = folder.path().join(CACHE);
         let faked = std::fs::read_to_string(&cache).unwrap();
         let sha = faked.split("\"sha256\": \"").nth(1).unwrap()[..64].to_owned();
         std::fs::write(&cache, faked.replace(&sha, &"0".repeat(64))).unwrap();
-        assert_ne!(of_model(&[file], folder.path()).unwrap(), first, "it was not read again");
+        assert_ne!(of_model(&[file], Some(folder.path())).unwrap(), first, "it was not read again");
     }
 }

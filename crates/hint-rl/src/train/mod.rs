@@ -24,15 +24,18 @@ mod options;
 mod settings;
 mod summary;
 
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use hint_grpo::stage::PolicyGradient;
 use hint_grpo::verdict::History;
 use hint_grpo::{
-    GrpoConfig, GrpoError, Outcome, RunBuilder, RunDir, Stage, SupervisedTrainer, Trainer,
+    GrpoConfig, GrpoError, Observer, Outcome, RunBuilder, RunDir, Stage, SupervisedTrainer,
+    Trainer, observer_from_fn,
 };
 use hint_policy::Tokenizer;
 use hint_process::{StopSignals, clock, wall_clock};
@@ -49,8 +52,9 @@ pub use self::options::Options;
 pub(crate) use self::settings::SETTINGS;
 pub(crate) use self::settings::{Method, MethodKind, Settings};
 use self::summary::{RunSummary, Summary};
-use crate::process::{catch_signals, keep_freed_memory, peak_memory_on, set_threads};
-use crate::progress::Progress;
+use crate::process::{catch_signals, keep_freed_memory, peak_memory_on, set_threads_beside};
+use crate::processes::Processes;
+use crate::progress::{Output, Progress};
 use crate::run_log::RunLog;
 use crate::terminal::hush;
 use crate::workload::{Model, Workload};
@@ -75,20 +79,34 @@ pub fn run_with(
     options: Options,
     hint_grpo: impl Fn(&mut Job<'_>) -> Result<Outcome>,
 ) -> Result<ExitCode> {
-    let (only_print, only_try) = (options.print_config, options.dry_run);
     let stop = catch_signals("finishing the step or the download")?;
-    if options.output.quiet {
+    let processes = Processes::meet(Duration::from_secs(options.launch.peer_deadline))?;
+    if options.output.quiet || !processes.is_first() {
         hush();
     }
     options.fast_paths.apply();
-    let mut settings = options.resolve()?;
+    let result = run_in(options, &processes, &stop, &hint_grpo);
+    processes.end(result)
+}
+
+/// Runs the command in one of the processes.
+fn run_in(
+    options: Options,
+    processes: &Processes,
+    stop: &StopSignals,
+    hint_grpo: &impl Fn(&mut Job<'_>) -> Result<Outcome>,
+) -> Result<ExitCode> {
+    let (only_print, only_try) = (options.print_config, options.dry_run);
+    let mut settings = resolve(options, processes)?;
     if only_print {
-        say!("{}", settings.config_toml()?.trim_end());
+        if processes.is_first() {
+            say!("{}", settings.config_toml()?.trim_end());
+        }
         return Ok(ExitCode::SUCCESS);
     }
-    settings.pin()?;
-    set_threads(settings.threads);
+    set_threads_beside(settings.threads, processes.on_machine());
     if only_try {
+        processes.refuse(true, "--dry-run", "it looks at one process")?;
         dry_run(&settings, |line| say!("{line}"))?;
         return Ok(ExitCode::SUCCESS);
     }
@@ -107,26 +125,65 @@ pub fn run_with(
         output.note(format_args!("{line}"));
     }
     settings.check_hints(&workload.train)?;
-    settings.claim()?;
+    settings.out = processes.share(|| {
+        settings.claim()?;
+        Ok(settings.out.clone())
+    })?;
     output.note(format_args!("writing to {}", settings.out.display()));
-    let result = train_all(&settings, &workload, &stop, &hint_grpo);
-    if result.is_err() {
+    let result = train_all(&settings, &workload, (processes, stop), hint_grpo);
+    if result.is_err() && processes.is_first() {
         // A folder in which nothing was written is of no use; one with files stays.
         let _ = std::fs::remove_dir(&settings.out);
     }
     result
 }
 
+/// The settings that the options of the first process ask for, for all processes.
+fn resolve(options: Options, processes: &Processes) -> Result<Settings> {
+    let (output, has_out) = (options.output, options.out.is_some() || options.resume.is_some());
+    ensure!(
+        has_out || !processes.is_restart(),
+        "name the run's folder with --out, and add --auto-resume, so that processes that are started again find it"
+    );
+    let only_print = options.print_config;
+    let shared = processes.share(|| {
+        let mut options = options;
+        options.launch.auto_resume |= processes.is_restart();
+        let mut settings = options.resolve()?;
+        if !only_print {
+            settings.pin()?;
+        }
+        let Settings { out, only, from_step, is_new, .. } = &settings;
+        let beside = (out.clone(), only.clone(), *from_step, *is_new);
+        Ok((settings, beside))
+    })?;
+    let (mut settings, (out, only, from_step, is_new)) = shared;
+    (settings.out, settings.only, settings.from_step) = (out, only, from_step);
+    settings.is_new = is_new;
+    settings.local_rank = processes.local_rank();
+    settings.output =
+        if processes.is_first() { output } else { Output { quiet: true, json: false } };
+    let reason =
+        "a server takes its weights from one process; leave it out to sample in each of them";
+    processes.refuse(!settings.vllm.is_empty(), "--vllm", reason)?;
+    Ok(settings)
+}
+
 fn train_all(
     settings: &Settings,
     workload: &Workload,
-    stop: &StopSignals,
+    (processes, stop): (&Processes, &StopSignals),
     hint_grpo: &impl Fn(&mut Job<'_>) -> Result<Outcome>,
 ) -> Result<ExitCode> {
-    let Some(summary) = train_methods(settings, workload, stop, hint_grpo)? else {
-        note!("stopped; continue with: --resume {}", settings.out.display());
+    let Some(summary) = train_methods(settings, workload, (processes, stop), hint_grpo)? else {
+        if processes.is_first() {
+            note!("stopped; continue with: --resume {}", settings.out.display());
+        }
         return Ok(stop.exit_code());
     };
+    if !processes.is_first() {
+        return Ok(ExitCode::SUCCESS);
+    }
     settings.output.table(summary.table());
     settings.output.table(summary.rules());
     summary.write(&settings.out.join("summary.json"))?;
@@ -145,14 +202,15 @@ pub(crate) fn train_quietly(
     stop: &StopSignals,
 ) -> Result<bool> {
     settings.check_hints(&workload.train)?;
-    Ok(train_methods(settings, workload, stop, &policy_gradient)?.is_some())
+    let alone = Processes::default();
+    Ok(train_methods(settings, workload, (&alone, stop), &policy_gradient)?.is_some())
 }
 
 /// The summary; nothing if a signal stopped a run.
 fn train_methods(
     settings: &Settings,
     workload: &Workload,
-    stop: &StopSignals,
+    (processes, stop): (&Processes, &StopSignals),
     hint_grpo: &impl Fn(&mut Job<'_>) -> Result<Outcome>,
 ) -> Result<Option<Summary>> {
     let (mut summary, mut lock) = (Summary::default(), None);
@@ -166,6 +224,7 @@ fn train_methods(
             config,
             workload,
             settings,
+            processes,
             stop,
             dir,
             model_files,
@@ -179,7 +238,9 @@ fn train_methods(
         if let Outcome::Stopped { .. } = outcome {
             return Ok(None);
         }
-        summary.runs.push(RunSummary::read(&job.dir, &method.name, seed, steps)?);
+        if processes.is_first() {
+            summary.runs.push(RunSummary::read(&job.dir, &method.name, seed, steps)?);
+        }
     }
     Ok(Some(summary))
 }
@@ -194,6 +255,7 @@ pub struct Job<'a> {
     /// Model and problems.
     pub workload: &'a Workload,
     settings: &'a Settings,
+    processes: &'a Processes,
     stop: &'a StopSignals,
     dir: PathBuf,
     /// Files that the model was loaded from.
@@ -240,6 +302,31 @@ impl Job<'_> {
     ///
     /// A folder that is in use or cannot be written, a damaged checkpoint.
     pub fn open<S: Stage>(&mut self, builder: RunBuilder<S>) -> Result<RunBuilder<S>> {
+        let builder = if self.processes.is_first() {
+            self.open_folder(builder)?
+        } else {
+            builder.observer(self.stopper())
+        };
+        let model = self.fingerprint(&self.model_files)?;
+        let mut builder = builder;
+        if let Some((tokenizer, device)) = self.loaded.clone() {
+            builder = builder
+                .peak_memory(peak_memory_on(device))
+                .extra_file(move |checkpoint| Ok(tokenizer.save(checkpoint)?));
+        }
+        Ok(builder
+            .collective(self.processes.collective())
+            .held_out(self.workload.held_out.clone())
+            .clock(clock())
+            .depends_on("model", model)
+            .depends_on("engine", self.settings.engine_name())
+            .changes(self.settings.changes.clone())
+            .activity(self.activity.clone())
+            .wall_clock(wall_clock()))
+    }
+
+    /// The part of the first process alone: files and display.
+    fn open_folder<S: Stage>(&mut self, builder: RunBuilder<S>) -> Result<RunBuilder<S>> {
         if self.lock.is_none() {
             let lock = RunLock::take(&self.settings.out)?;
             self.settings.check_new()?;
@@ -258,24 +345,22 @@ impl Job<'_> {
             let line = format_args!("{name}: nothing to do, step {done} of {steps} is done");
             self.settings.output.note(line);
         }
-        let model = fingerprint::of_model(&self.model_files, &self.settings.out)?;
-        let mut builder = builder;
-        if let Some((tokenizer, device)) = self.loaded.clone() {
-            builder = builder
-                .peak_memory(peak_memory_on(device))
-                .extra_file(move |checkpoint| Ok(tokenizer.save(checkpoint)?));
-        }
-        Ok(builder
-            .run_dir(run_dir)
-            .held_out(self.workload.held_out.clone())
-            .clock(clock())
-            .observer(self.progress())
-            .depends_on("model", model)
-            .depends_on("engine", self.settings.engine_name())
-            .changes(self.settings.changes.clone())
-            .activity(self.activity.clone())
-            .wall_clock(wall_clock())
-            .observer(self.settings.writer()))
+        let builder = builder.run_dir(run_dir).observer(self.processes.writing());
+        Ok(builder.observer(self.progress()).observer(self.settings.writer()))
+    }
+
+    /// The hash of a model's files. The run compares it between the processes.
+    fn fingerprint(&self, files: &[PathBuf]) -> Result<String> {
+        let out = self.processes.is_first().then_some(self.settings.out.as_path());
+        fingerprint::of_model(files, out)
+    }
+
+    /// Ends the run when a signal asks for it.
+    fn stopper(&self) -> impl Observer + 'static {
+        let stop = self.stop.clone();
+        observer_from_fn(move |_| {
+            if stop.requested() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        })
     }
 
     /// Gives the run the frozen policies that its loss asks for: the reference of a KL term, and the teacher.
@@ -291,7 +376,7 @@ impl Job<'_> {
         let (builder, teacher) =
             self.workload.with_frozen_policies(builder, &self.config, model)?;
         let Some(place) = teacher else { return Ok(builder) };
-        let hash = fingerprint::of_model(&[place], &self.settings.out)?;
+        let hash = self.fingerprint(&[place])?;
         Ok(builder.depends_on("teacher", hash))
     }
 

@@ -1,10 +1,11 @@
 //! The command line of `hint-rl train`.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
-use clap::Args;
 use clap::builder::RangedU64ValueParser;
+use clap::{Args, FromArgMatches};
 use hint_grpo::GrpoConfig;
 use hint_grpo::config::is_given;
 use hint_policy::runtime::DeviceChoice;
@@ -127,6 +128,10 @@ pub struct Options {
     )]
     pub(crate) resume: Option<PathBuf>,
 
+    /// How the run is started, again and in several processes.
+    #[command(flatten)]
+    pub launch: Launch,
+
     /// Change something of the resumed run, such as `optimizer.learning_rate=1e-6`, `run.steps=200`,
     /// `problems=FILE` or `model=PATH`; may be given several times. Checkpoints keep the history.
     #[arg(long, value_name = "KEY=VALUE", requires = "resume")]
@@ -150,6 +155,19 @@ pub struct Options {
     pub(crate) output: Output,
 }
 
+/// How a run is started, again and in several processes.
+#[derive(Debug, Clone, Args)]
+pub struct Launch {
+    /// Continue the run in the folder that `--out` names if there is one, and start it otherwise. A run that continues
+    /// keeps the options that it was started with. So a launcher or a scheduler can start the same command line again.
+    #[arg(long, requires = "out")]
+    pub auto_resume: bool,
+
+    /// Longest wait for another process of the run, in seconds. One that ends is noticed within seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = 600, value_parser = clap::value_parser!(u64).range(1..))]
+    pub peer_deadline: u64,
+}
+
 impl Options {
     /// Resolves defaults and presets; or reads back the options of a resumed run. Writes nothing.
     ///
@@ -159,6 +177,14 @@ impl Options {
     pub(crate) fn resolve(self) -> Result<Settings> {
         if let Some(out) = self.resume.clone() {
             return self.resolve_resumed(out);
+        }
+        if let Some(out) = self.out.clone().filter(|out| self.launch.auto_resume && is_run(out)) {
+            self.output.note(format_args!(
+                "continuing the run in {}, with the options that it was started with",
+                out.display()
+            ));
+            let Self { threads, output, .. } = self;
+            return Self { threads, output, ..Self::resume(out)? }.resolve();
         }
         // Clap skips `requires` where the option that is required conflicts with one that is there.
         ensure!(
@@ -223,6 +249,7 @@ impl Options {
             output: self.output,
             only: Vec::new(),
             from_step: None,
+            local_rank: None,
             changes: Vec::new(),
             is_new: true,
         };
@@ -251,6 +278,17 @@ impl Options {
         );
         let method = |name: &String| Method::named(name, &configured, &self.set);
         names.iter().map(method).collect()
+    }
+
+    /// The options `--resume OUT`.
+    fn resume(out: PathBuf) -> Result<Self> {
+        let command = Self::augment_args(clap::Command::new("train"));
+        let matches = command.try_get_matches_from([
+            "train".into(),
+            "--resume".into(),
+            OsString::from(out),
+        ])?;
+        Ok(Self::from_arg_matches(&matches)?)
     }
 
     fn resolve_resumed(self, out: PathBuf) -> Result<Settings> {
@@ -321,6 +359,11 @@ fn problems(given: &[String]) -> Result<(Option<String>, Vec<DataFile>)> {
     Ok((name, files))
 }
 
+/// Whether a run has begun in a folder.
+fn is_run(out: &Path) -> bool {
+    out.join(SETTINGS).exists()
+}
+
 /// Whether the user's file or overrides name a key.
 fn is_set(options: &Options, key: &str) -> Result<bool> {
     let text = options.config.as_deref().map(read).transpose()?.unwrap_or_default();
@@ -352,8 +395,6 @@ fn read_config(path: &Path, overrides: &[String]) -> Result<GrpoConfig> {
 
 #[cfg(test)]
 mod tests {
-    use clap::FromArgMatches as _;
-
     use super::*;
 
     impl Options {
@@ -447,6 +488,8 @@ mod tests {
         let settings = resolve(&["--out", out, "--set", "optimizer.max_grad_norm=0.28"]).unwrap();
         settings.save().unwrap();
         refused(&["--out", out], "already holds a run; continue it with `--resume");
+        let again = resolve(&["--out", out, "--auto-resume", "--threads", "3"]).unwrap();
+        assert_eq!((&again.config, again.threads), (&settings.config, Some(3)));
         let resumed = resolve(&["--resume", out, "--method", "HINT", "--from-step", "5"]).unwrap();
         assert_eq!(resumed.config, settings.config);
         let chosen = resumed.chosen().map(|method| method.name.as_str()).collect::<Vec<_>>();

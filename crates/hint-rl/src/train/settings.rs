@@ -12,6 +12,7 @@ use hint_policy::runtime::DeviceChoice;
 use hint_rollout::collect::hinted::HintTrigger;
 use hint_rollout::data::{HeldOut, Problems};
 use serde::{Deserialize, Serialize};
+use tch::Device;
 
 use crate::hub::Kind;
 use crate::presets;
@@ -116,6 +117,9 @@ pub(crate) struct Settings {
     /// The step to go back to.
     #[serde(skip)]
     pub from_step: Option<u64>,
+    /// The number of this process on its machine, where several share the run.
+    #[serde(skip)]
+    pub local_rank: Option<usize>,
     /// Changes by resumed runs: keys of the configuration, or other dependencies of the run. Remembered, so
     /// that a run that is killed before its checkpoints have the change continues with it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -379,13 +383,24 @@ impl Settings {
     ///
     /// As [`device`].
     pub(crate) fn source(&self) -> Result<Source<'_>> {
-        let device = device(self.device)?;
+        // The processes of one machine have a GPU each.
+        let choice = match (self.device, self.local_rank) {
+            (DeviceChoice::Auto, Some(rank)) if is_cuda(self.device)? => DeviceChoice::Cuda(rank),
+            (DeviceChoice::Cuda(first), Some(rank)) => DeviceChoice::Cuda(first + rank),
+            (choice, _) => choice,
+        };
+        let device = device(choice)?;
         let (model, problems) = (self.model.as_str(), self.problems.as_str());
         let compute = self.compute;
         let (data, evaluation) = (&self.config.data, &self.config.evaluation);
         let verifier = &self.config.verifier;
         Ok(Source { model, problems, data, verifier, device, compute, evaluation })
     }
+}
+
+/// Whether a choice stands for a GPU.
+fn is_cuda(choice: DeviceChoice) -> Result<bool> {
+    Ok(choice.resolve()?.device != Device::Cpu)
 }
 
 /// Writes the settings when the run begins.

@@ -7,7 +7,7 @@ use crate::collect::collector::Collector;
 use crate::collect::config::CollectorConfig;
 use crate::collect::hinted::HintTrigger;
 use crate::data::{HintKind, Problem, ProblemSet, Problems};
-use crate::engine::TooLong;
+use crate::engine::{RolloutEngine as _, TooLong};
 use crate::error::{RolloutError, Violations};
 use crate::hint::{HintProvider, HintRequest};
 

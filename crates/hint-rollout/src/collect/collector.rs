@@ -14,11 +14,11 @@ use crate::collect::pass::{CollectPass, Limits};
 use crate::collect::settle::settle;
 use crate::collect::stats::{CollectStats, Collected};
 use crate::data::{Problem, Problems};
-use crate::engine::{RolloutEngine, WeightSource};
+use crate::engine::{Peers, RolloutEngine, SharedEngine, WeightSource};
 use crate::error::{RolloutError, Violations};
 use crate::evaluate::{Evaluation, EvaluationOptions, evaluate};
-use crate::hint::HintProvider;
 use crate::hint::leak::LeakDetector;
+use crate::hint::{HintProvider, SharedHints};
 use crate::prompt::PromptFormat;
 use crate::run::{Activity, StepContext, Work};
 use crate::sample::{FailureWindow, Failures};
@@ -50,7 +50,7 @@ use crate::sample::{FailureWindow, Failures};
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Collector {
-    pub(super) engine: Box<dyn RolloutEngine>,
+    pub(super) engine: Box<SharedEngine>,
     pub(super) format: Box<dyn PromptFormat>,
     pub(super) rubric: Arc<Rubric>,
     pub(super) hints: Option<Box<dyn HintProvider>>,
@@ -107,7 +107,7 @@ impl Collector {
             rubric = rubric.with(soft.weight, penalty);
         }
         Ok(Self {
-            engine: Box::new(engine),
+            engine: Box::new(SharedEngine::new(Box::new(engine))),
             format: Box::new(format),
             rubric: Arc::new(rubric),
             hints: None,
@@ -177,6 +177,22 @@ impl Collector {
     pub fn with_combine(mut self, combine: impl Combine + 'static) -> Self {
         self.own.combine = Some(Box::new(combine));
         self
+    }
+
+    /// Collects every batch together with other processes: each samples and judges a part of it, and all of them get
+    /// the whole. They must make the same calls in the same order, and hold the same problems and hints. A teacher behind
+    /// a server is asked by the first process alone.
+    pub fn share_with(&mut self, peers: Arc<dyn Peers>) {
+        if let Some(hints) = self.hints.take() {
+            let source = &self.config.source;
+            let is_shared = source.asks_server() && hints.name() == source.provider_name();
+            self.hints = Some(if is_shared {
+                Box::new(SharedHints::new(hints, Arc::clone(&peers)))
+            } else {
+                hints
+            });
+        }
+        self.engine.share_with(peers);
     }
 
     /// Counts completions, problems that are judged, and evaluations in `activity`, for a display.

@@ -1,7 +1,6 @@
 //! Sampling and judging.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use hint_reward::Rubric;
 
@@ -11,16 +10,17 @@ use crate::collect::parts::Parts;
 use crate::collect::stats::CollectStats;
 use crate::data::{HintLevel, Problem};
 use crate::engine::{
-    Completion, GenerationRequest, PolicyVersion, RolloutEngine, StopReason, TooLong,
+    Completion, GenerationRequest, Peers, PolicyVersion, RolloutEngine, StopReason, TooLong,
     check_contract,
 };
 use crate::error::RolloutError;
 use crate::hint::leak::LeakDetector;
 use crate::hint::{EngineWriter, HintWriter, WriteRequest};
 use crate::prompt::PromptFormat;
-use crate::run::{Activity, StepContext, Work, in_parallel};
+use crate::run::{Activity, StepContext, Work};
 use crate::sample::{
     Answers, AppliedHint, Failures, Rollout, RolloutGroup, Scored, VerdictAction, cut_at_stop,
+    score_all,
 };
 
 /// Inputs of a collection.
@@ -102,21 +102,12 @@ impl CollectPass<'_> {
         for (job, completions) in jobs.iter().zip(&sampled) {
             self.stats.sampled.observe(job.request.prompt.len(), completions);
         }
-        let (format, rubric, scoring) = (self.format, self.rubric, self.config.scoring);
-        let activity = self.activity;
-        let score = |index: usize| {
-            let SampleJob { problem, hint, .. } = &jobs[index];
-            let (hint, deadline) = (hint.as_ref(), scoring.deadline());
-            let judged = judged(format, rubric, problem, hint, &sampled[index], deadline);
-            activity.advance(1);
-            judged
-        };
-        let (scored, failure) = in_parallel(jobs.len(), scoring.threads, score);
-        if let Some(error) = failure {
-            return Err(error);
-        }
+        let answered = jobs.iter().zip(&sampled).map(|(job, completions)| {
+            answers(self.format, job.problem, job.hint.as_ref(), completions)
+        });
+        let judged = self.judged(self.engine.peers(), answered.collect::<Result<_, _>>()?)?;
         let mut result = Vec::with_capacity(sampled.len());
-        for ((job, completions), (_, judged)) in jobs.iter().zip(sampled).zip(scored) {
+        for ((job, completions), judged) in jobs.iter().zip(sampled).zip(judged) {
             self.stats.judged.observe(&judged.1.scores);
             result.push(self.admit(job.problem, completions, job.hint.as_ref(), judged)?);
         }
@@ -130,11 +121,26 @@ impl CollectPass<'_> {
         completion: Completion,
         applied: &Arc<AppliedHint>,
     ) -> Result<Vec<Rollout>, RolloutError> {
-        let deadline = self.config.scoring.deadline();
         let completions = vec![completion];
-        let judged =
-            judged(self.format, self.rubric, problem, Some(applied), &completions, deadline)?;
+        let answers = answers(self.format, problem, Some(applied), &completions)?;
+        let judged = self.judged(self.engine.peers(), vec![answers])?.swap_remove(0);
         self.admit(problem, completions, Some(applied), judged)
+    }
+
+    /// Texts and scores of the answers of each problem. Peers each judge a part.
+    fn judged(
+        &self,
+        peers: Option<&dyn Peers>,
+        answers: Vec<Arc<Answers>>,
+    ) -> Result<Vec<(Vec<String>, Scored)>, RolloutError> {
+        let on_scored = || self.activity.advance(1);
+        let scored = score_all(peers, &answers, self.rubric, self.config.scoring, on_scored)?;
+        let texts = answers.into_iter().map(|answers| match Arc::try_unwrap(answers) {
+            Ok(answers) => answers.texts,
+            // A reward that is past its deadline may still read them.
+            Err(answers) => answers.texts.clone(),
+        });
+        Ok(texts.zip(scored).collect())
     }
 
     /// The rollouts that take part in their group.
@@ -196,20 +202,16 @@ impl CollectPass<'_> {
     }
 }
 
-/// Texts and scores of completions, each of which continues the prefix of its hint.
-fn judged(
+/// The answers of completions, each of which continues the prefix of its hint.
+fn answers(
     format: &dyn PromptFormat,
-    rubric: &Arc<Rubric>,
     problem: &Problem,
     applied: Option<&Arc<AppliedHint>>,
     completions: &[Completion],
-    deadline: Option<Duration>,
-) -> Result<(Vec<String>, Scored), RolloutError> {
+) -> Result<Arc<Answers>, RolloutError> {
     let prefix = applied.filter(|applied| applied.prefix_len > 0);
     let prefix = prefix.map_or("", |applied| &applied.hint.text);
-    let answers = Arc::new(Answers::new(format, problem, prefix, completions)?);
-    let scored = answers.score_within(rubric, deadline)?;
-    Ok((answers.texts.clone(), scored))
+    Ok(Arc::new(Answers::new(format, problem, prefix, completions)?))
 }
 
 /// A demonstration as a completion: its tokens and a stop token, each with probability 1 under the
@@ -234,8 +236,9 @@ impl HintWriter for CollectPass<'_> {
 
     fn is_correct(&mut self, problem: &Problem, solution: &str) -> Result<bool, RolloutError> {
         let completion = demonstration(self.format, solution)?;
-        let deadline = self.config.scoring.deadline();
-        let (_, scored) = judged(self.format, self.rubric, problem, None, &[completion], deadline)?;
+        let answers = answers(self.format, problem, None, &[completion])?;
+        // The source that asks may be one that a single process of several asks.
+        let (_, scored) = self.judged(None, vec![answers])?.swap_remove(0);
         // A completion that could not be scored leaves none.
         Ok(matches!(scored.scores.as_slice(), [score] if score.verdict.is_correct()))
     }

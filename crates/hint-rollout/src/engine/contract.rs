@@ -4,6 +4,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use crate::engine::peers::Peers;
 use crate::error::{RolloutError, Violations};
 use crate::run::Activity;
 
@@ -238,6 +239,11 @@ pub trait RolloutEngine: Send {
         let _ = sampling;
         self.max_positions().map(|positions| positions.saturating_sub(1))
     }
+
+    /// The processes that it shares every call with, if there are any.
+    fn peers(&self) -> Option<&dyn Peers> {
+        None
+    }
 }
 
 /// Treatment of a prompt, a hint or a demonstration that is longer than the engine holds.
@@ -278,6 +284,10 @@ macro_rules! forward_to_engine {
 
             fn max_prompt_len(&self, sampling: &Sampling) -> Option<usize> {
                 (**self).max_prompt_len(sampling)
+            }
+
+            fn peers(&self) -> Option<&dyn Peers> {
+                (**self).peers()
             }
         }
     )*};

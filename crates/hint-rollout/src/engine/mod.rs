@@ -6,11 +6,13 @@
 //!
 //! `LocalEngine` samples from a policy in this process (feature `local-engine`);
 //! `vllm::VllmEngine` samples from vLLM servers (feature `vllm`). An engine of your own implements
-//! the same two methods.
+//! the same two methods. [`Peers`] are processes that share every call of an engine.
 
 mod contract;
 #[cfg(feature = "local-engine")]
 mod local;
+mod peers;
+mod shared;
 #[cfg(feature = "vllm")]
 pub mod vllm;
 
@@ -21,3 +23,6 @@ pub use contract::{
 pub(crate) use contract::{check_contract, check_counts};
 #[cfg(feature = "local-engine")]
 pub use local::LocalEngine;
+pub(crate) use peers::in_processes;
+pub use peers::{Peers, exchange_values};
+pub(crate) use shared::SharedEngine;

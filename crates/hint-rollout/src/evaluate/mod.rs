@@ -11,8 +11,8 @@ use crate::engine::{
 };
 use crate::error::{RolloutError, Violations};
 use crate::prompt::PromptFormat;
-use crate::run::{Seed, in_parallel};
-use crate::sample::{Answers, Rollout, RolloutGroup, cut_at_stop};
+use crate::run::Seed;
+use crate::sample::{Answers, Rollout, RolloutGroup, Scored, cut_at_stop, score_all};
 
 mod estimators;
 mod interval;
@@ -118,18 +118,14 @@ pub fn evaluate(
         for completion in sampled.iter_mut().flatten() {
             cut_at_stop(format, &options.sampling.stop, completion)?;
         }
-        let score = |index: usize| {
-            let (problem, _) = &chunk[index];
-            let answers = Arc::new(Answers::new(format, problem, "", &sampled[index])?);
-            let scored = answers.score_within(rubric, options.scoring.deadline())?;
-            Ok::<_, RolloutError>((answers, scored.scores))
-        };
-        let (scored, failure) = in_parallel(chunk.len(), options.scoring.threads, score);
-        if let Some(error) = failure {
-            return Err(error);
-        }
-        let sampled = sampled.into_iter().zip(scored);
-        for ((problem, prompt), (completions, (_, (answers, scores)))) in chunk.iter().zip(sampled)
+        let answers = chunk.iter().zip(&sampled).map(|((problem, _), completions)| {
+            Ok(Arc::new(Answers::new(format, problem, "", completions)?))
+        });
+        let answers = answers.collect::<Result<Vec<_>, RolloutError>>()?;
+        let scored = score_all(engine.peers(), &answers, rubric, options.scoring, || {})?;
+        let judged = answers.iter().zip(scored);
+        for (((problem, prompt), completions), (answers, Scored { scores, .. })) in
+            chunk.iter().zip(sampled).zip(judged)
         {
             columns.push(options.by.iter().map(|column| problem.text_of(column)).collect());
             outcomes.push(outcome(problem, &completions, &scores, rubric));

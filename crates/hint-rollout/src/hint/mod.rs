@@ -8,8 +8,10 @@
 
 pub mod leak;
 mod provider;
+mod shared;
 pub mod source;
 mod writer;
 
 pub use provider::{FnHints, HintProvider, HintRequest, hints_from_fn};
+pub(crate) use shared::SharedHints;
 pub use writer::{EngineWriter, HintWriter, WriteRequest};

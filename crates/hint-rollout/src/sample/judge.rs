@@ -7,11 +7,14 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
 
 use hint_reward::{Judgment, RewardError, RewardInput, Rubric, Score, Verdict};
+use serde::{Deserialize, Serialize};
 
 use crate::data::Problem;
-use crate::engine::{Completion, StopReason};
+use crate::engine::{Completion, Peers, StopReason, in_processes};
 use crate::error::RolloutError;
 use crate::prompt::PromptFormat;
+use crate::run::in_parallel;
+use crate::sample::scoring::ScoringConfig;
 
 /// The completions of one problem as rewards see them.
 pub(crate) struct Answers {
@@ -22,9 +25,32 @@ pub(crate) struct Answers {
 }
 
 /// Scores in the order of the completions, and how often a reward failed, by its name.
+#[derive(Serialize, Deserialize)]
 pub(crate) struct Scored {
     pub(crate) scores: Vec<Score>,
     pub(crate) failures: BTreeMap<String, usize>,
+}
+
+/// Scores the answers of several problems, each in one of the processes if there are peers. `on_scored` is called
+/// whenever those of a problem are scored here.
+pub(crate) fn score_all(
+    peers: Option<&dyn Peers>,
+    answers: &[Arc<Answers>],
+    rubric: &Arc<Rubric>,
+    scoring: ScoringConfig,
+    on_scored: impl Fn() + Sync,
+) -> Result<Vec<Scored>, RolloutError> {
+    in_processes(peers, answers.len(), |indices| {
+        let score = |at: usize| {
+            let scored = answers[indices[at]].score_within(rubric, scoring.deadline());
+            on_scored();
+            scored
+        };
+        match in_parallel(indices.len(), scoring.threads, score) {
+            (_, Some(error)) => Err(error),
+            (scored, None) => Ok(scored.into_iter().map(|(_, scored)| scored).collect()),
+        }
+    })
 }
 
 /// Why there is no score: the name of the reward, the verdict, and the reason.

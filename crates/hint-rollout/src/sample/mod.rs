@@ -16,7 +16,7 @@ mod verdict_policy;
 pub(crate) use failures::{FailureWindow, Failures};
 pub(crate) use group::count_correct;
 pub use group::{AppliedHint, Rollout, RolloutGroup, RolloutSource, TeacherPrompts};
-pub(crate) use judge::{Answers, Scored};
+pub(crate) use judge::{Answers, Scored, score_all};
 pub use scoring::ScoringConfig;
 pub(crate) use stop::cut_at_stop;
 pub use success::SuccessCount;

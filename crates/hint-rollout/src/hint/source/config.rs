@@ -161,6 +161,15 @@ impl HintSourceConfig {
         }
     }
 
+    /// Whether a server is asked for its hints.
+    pub(crate) fn asks_server(&self) -> bool {
+        match self {
+            Self::Teacher(_) => true,
+            Self::Placebo { of } | Self::Unrelated { of } => of.asks_server(),
+            _ => false,
+        }
+    }
+
     /// Whether its hints join the question, so that they can teach plain completions.
     pub fn is_guidance(&self) -> bool {
         match self {

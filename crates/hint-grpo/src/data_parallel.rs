@@ -1,0 +1,230 @@
+//! The processes of a run, which hold the same weights and train on the same batch.
+//!
+//! Every process takes the same decisions from the same numbers. Each samples, judges, scores and differentiates its
+//! share, and all of them get everything. The shares are those of *virtual workers*. So numbers depend on the number of
+//! workers, and not on the number of processes that they are dealt to.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use hint_dist::{Collective, Single};
+use hint_policy::Parameter;
+use hint_rollout::RolloutError;
+use hint_rollout::engine::{Peers, exchange_values};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tch::{Device, Kind, Tensor};
+
+use crate::error::GrpoError;
+
+/// The processes of a run.
+#[derive(Debug, Clone)]
+pub(crate) struct DataParallel {
+    collective: Arc<dyn Collective>,
+    workers: usize,
+}
+
+impl Default for DataParallel {
+    /// One process with one worker.
+    fn default() -> Self {
+        Self::new(Arc::new(Single), 1)
+    }
+}
+
+impl DataParallel {
+    /// The processes of `collective`, with `workers` virtual workers.
+    pub(crate) fn new(collective: Arc<dyn Collective>, workers: usize) -> Self {
+        Self { collective, workers }
+    }
+
+    pub(crate) fn collective(&self) -> &dyn Collective {
+        &*self.collective
+    }
+
+    /// Whether this process writes the files of the run.
+    pub(crate) fn is_first(&self) -> bool {
+        self.collective.rank() == 0
+    }
+
+    pub(crate) fn is_alone(&self) -> bool {
+        self.collective.world() == 1
+    }
+
+    pub(crate) const fn num_workers(&self) -> usize {
+        self.workers
+    }
+
+    /// The virtual workers of this process, one for each round. In the last rounds it may have none.
+    pub(crate) fn rounds(&self) -> impl Iterator<Item = Round> + use<> {
+        let (rank, world, workers) =
+            (self.collective.rank(), self.collective.world(), self.workers);
+        (0..workers).step_by(world).map(move |first| Round {
+            worker: Some(first + rank).filter(|worker| *worker < workers),
+            present: world.min(workers - first),
+        })
+    }
+
+    /// Whether a virtual worker is one of this process.
+    pub(crate) fn owns(&self, worker: usize) -> bool {
+        worker % self.collective.world() == self.collective.rank()
+    }
+
+    /// Gives every process the values of all, by rank. Numbers keep their bits.
+    pub(crate) fn exchange<T: Serialize + DeserializeOwned>(
+        &self,
+        own: T,
+    ) -> Result<Vec<T>, GrpoError> {
+        if self.is_alone() {
+            return Ok(vec![own]);
+        }
+        Ok(exchange_values(self, &own)?)
+    }
+
+    /// Refuses to continue where a process has something else than the first one, by the name of what differs.
+    pub(crate) fn agree_on(&self, own: &BTreeMap<String, String>) -> Result<(), GrpoError> {
+        if self.is_alone() {
+            return Ok(());
+        }
+        let all = self.exchange(own.clone())?;
+        let Some(rank) = all.iter().position(|found| *found != all[0]) else { return Ok(()) };
+        let (expected, found) = (&all[0], &all[rank]);
+        let mut names = expected.keys().chain(found.keys());
+        let what = names.find(|name| expected.get(*name) != found.get(*name));
+        let what = what.cloned().unwrap_or_default();
+        let value = |of: &BTreeMap<String, String>| {
+            of.get(&what).cloned().unwrap_or_else(|| "nothing".to_owned())
+        };
+        let (expected, found) = (value(expected), value(found));
+        Err(GrpoError::Diverged { what, rank, expected, found })
+    }
+
+    /// As [`DataParallel::agree_on`], for one thing.
+    pub(crate) fn agree(&self, what: &str, own: String) -> Result<(), GrpoError> {
+        self.agree_on(&BTreeMap::from([(what.to_owned(), own)]))
+    }
+
+    /// Gives every process a value of the first one, which alone makes it.
+    pub(crate) fn share<T: Serialize + DeserializeOwned>(
+        &self,
+        make: impl FnOnce() -> Result<T, GrpoError>,
+    ) -> Result<T, GrpoError> {
+        if self.is_alone() {
+            return make();
+        }
+        let bytes = if self.is_first() {
+            serde_json::to_vec(&make()?).map_err(|error| GrpoError::other("sharing", error))?
+        } else {
+            Vec::new()
+        };
+        let bytes = self.collective.share(&bytes)?;
+        serde_json::from_slice(&bytes).map_err(|error| GrpoError::other("sharing", error))
+    }
+
+    /// Gives every process the named tensors of the first one.
+    pub(crate) fn share_tensors(
+        &self,
+        own: Vec<(String, Tensor)>,
+    ) -> Result<Vec<(String, Tensor)>, GrpoError> {
+        if self.is_alone() {
+            return Ok(own);
+        }
+        let describe =
+            |(name, tensor): &(String, Tensor)| (name.clone(), tensor.kind() as i32, tensor.size());
+        let all = self.share(|| Ok(own.iter().map(describe).collect::<Vec<_>>()))?;
+        let mut own = own.into_iter();
+        let tensor = |(name, kind, size): (String, i32, Vec<i64>)| {
+            let mut tensor = match own.next() {
+                Some((_, tensor)) => tensor.contiguous(),
+                None => Tensor::zeros(&*size, (kind_of(kind)?, Device::Cpu)),
+            };
+            if tensor.numel() > 0 {
+                self.collective.broadcast(&mut tensor, 0)?;
+            }
+            Ok((name, tensor))
+        };
+        all.into_iter().map(tensor).collect()
+    }
+
+    /// Gives the parameters the values of the first process.
+    pub(crate) fn share_weights(&self, parameters: &[Parameter]) -> Result<(), GrpoError> {
+        if self.is_alone() {
+            return Ok(());
+        }
+        for Parameter { tensor, .. } in parameters {
+            let mut values = tensor.detach().contiguous();
+            self.collective.broadcast(&mut values, 0)?;
+            tch::no_grad(|| tensor.shallow_clone().copy_(&values));
+        }
+        Ok(())
+    }
+}
+
+/// One worker of each process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Round {
+    /// That of this process, if there is one.
+    pub(crate) worker: Option<usize>,
+    /// How many processes have one: the first ones.
+    pub(crate) present: usize,
+}
+
+/// The kind of this number.
+fn kind_of(number: i32) -> Result<Kind, GrpoError> {
+    let kinds = [
+        Kind::Uint8,
+        Kind::Int8,
+        Kind::Int16,
+        Kind::Int,
+        Kind::Int64,
+        Kind::Half,
+        Kind::Float,
+        Kind::Double,
+        Kind::Bool,
+        Kind::BFloat16,
+    ];
+    let unknown = || GrpoError::other("sharing", std::io::Error::other("unknown kind of tensor"));
+    kinds.into_iter().find(|kind| *kind as i32 == number).ok_or_else(unknown)
+}
+
+impl Peers for DataParallel {
+    fn rank(&self) -> usize {
+        self.collective.rank()
+    }
+
+    fn world(&self) -> usize {
+        self.collective.world()
+    }
+
+    fn workers(&self) -> usize {
+        self.workers
+    }
+
+    fn exchange(&self, bytes: Vec<u8>) -> Result<Vec<Vec<u8>>, RolloutError> {
+        let failed = |error| RolloutError::other("the exchange with other processes", error);
+        self.collective.exchange(&bytes).map_err(failed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use hint_dist::Threads;
+
+    use super::*;
+
+    #[test]
+    fn workers_are_dealt_to_processes_in_rounds() {
+        let rounds = |world: usize, workers: usize| {
+            let members = Threads::group(world, Duration::from_secs(1));
+            let rounds = members.into_iter().map(|member| {
+                let all = DataParallel::new(Arc::new(member), workers);
+                all.rounds().map(|round| (round.worker, round.present)).collect::<Vec<_>>()
+            });
+            rounds.collect::<Vec<_>>()
+        };
+        assert_eq!(rounds(1, 3), [[(Some(0), 1), (Some(1), 1), (Some(2), 1)]]);
+        assert_eq!(rounds(2, 3), [[(Some(0), 2), (Some(2), 1)], [(Some(1), 2), (None, 1)]]);
+        assert_eq!(rounds(2, 2), [[(Some(0), 2)], [(Some(1), 2)]]);
+    }
+}

@@ -1,0 +1,241 @@
+//! The processes that share a run, as `torchrun` or a scheduler describes them.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use hint_dist::{Collective, Single};
+use hint_grpo::Observer;
+use hint_grpo::observer::Phase;
+use hint_process::end_at_once;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// How often the group is looked at while this process computes.
+const LOOK: Duration = Duration::from_millis(500);
+/// Looks that a process has to end by itself when the group has failed.
+const GRACE: u32 = 20;
+/// Looks that a checkpoint has to be written: ten minutes.
+const WRITING: u32 = 1200;
+
+/// The processes that share a run; this one alone where nobody says otherwise.
+#[derive(Debug, Clone)]
+pub(crate) struct Processes {
+    collective: Arc<dyn Collective>,
+    /// The number of this process on its machine, from 0, and how many there are.
+    local: (usize, usize),
+    /// Whether a launcher started them again after a failure.
+    is_restart: bool,
+    /// Whether this process writes a checkpoint.
+    writes: Arc<AtomicBool>,
+}
+
+impl Default for Processes {
+    fn default() -> Self {
+        let writes = Arc::default();
+        Self { collective: Arc::new(Single), local: (0, 1), is_restart: false, writes }
+    }
+}
+
+/// A variable of the environment, if it is set and not empty.
+#[expect(clippy::disallowed_methods, reason = "the program reads what its launcher says")]
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+fn number<T: std::str::FromStr>(name: &str) -> Result<Option<T>> {
+    let Some(text) = variable(name) else { return Ok(None) };
+    let parsed = text.parse().ok();
+    Ok(Some(parsed.with_context(|| format!("{name} must be a number, found `{text}`"))?))
+}
+
+/// How many processes the environment speaks of.
+fn world() -> Result<usize> {
+    Ok(number("WORLD_SIZE")?.unwrap_or(1))
+}
+
+impl Processes {
+    /// Meets the processes that `RANK`, `WORLD_SIZE`, `MASTER_ADDR` and `MASTER_PORT` speak of. Call it after signals are
+    /// caught, since it starts threads. No operation waits longer than `deadline` for a process that is alive.
+    ///
+    /// # Errors
+    ///
+    /// Variables that are missing or do not fit together, processes that do not come.
+    pub(crate) fn meet(deadline: Duration) -> Result<Self> {
+        let world = world()?;
+        if world <= 1 {
+            return Ok(Self::default());
+        }
+        let needs = |name: &str| format!("WORLD_SIZE is {world}, so {name} must be set as well");
+        let rank = number("RANK")?.with_context(|| needs("RANK"))?;
+        let address = variable("MASTER_ADDR").with_context(|| needs("MASTER_ADDR"))?;
+        let port = number("MASTER_PORT")?.with_context(|| needs("MASTER_PORT"))?;
+        let place = Place { rank, world, address, port };
+        let collective = connect(place, deadline)?;
+        let restarts = number::<u64>("TORCHELASTIC_RESTART_COUNT")?.unwrap_or(0);
+        let local_world = number("LOCAL_WORLD_SIZE")?.unwrap_or(1);
+        let local = (number("LOCAL_RANK")?.unwrap_or(0), local_world);
+        let writes = Arc::default();
+        watch(Arc::downgrade(&collective), Arc::clone(&writes));
+        Ok(Self { collective, local, is_restart: restarts > 0, writes })
+    }
+
+    /// The collective that a run shares its steps through.
+    pub(crate) fn collective(&self) -> Arc<dyn Collective> {
+        Arc::clone(&self.collective)
+    }
+
+    /// How many processes there are.
+    pub(crate) fn world(&self) -> usize {
+        self.collective.world()
+    }
+
+    /// Whether this process writes files and talks to its user.
+    pub(crate) fn is_first(&self) -> bool {
+        self.collective.rank() == 0
+    }
+
+    /// The number of this process on its machine, from 0, if there are several.
+    pub(crate) fn local_rank(&self) -> Option<usize> {
+        (self.world() > 1).then_some(self.local.0)
+    }
+
+    /// How many processes share this machine.
+    pub(crate) const fn on_machine(&self) -> usize {
+        self.local.1
+    }
+
+    /// Whether a launcher started them again after a failure.
+    pub(crate) const fn is_restart(&self) -> bool {
+        self.is_restart
+    }
+
+    /// Gives every process a value that the first one makes.
+    pub(crate) fn share<T: Serialize + DeserializeOwned>(
+        &self,
+        make: impl FnOnce() -> Result<T>,
+    ) -> Result<T> {
+        if self.world() == 1 {
+            return make();
+        }
+        let bytes = if self.is_first() { serde_json::to_vec(&make()?)? } else { Vec::new() };
+        Ok(serde_json::from_slice(&self.collective.share(&bytes)?)?)
+    }
+
+    /// Learns when a checkpoint is written, which the end of another process does not interrupt.
+    pub(crate) fn writing(&self) -> impl Observer + 'static {
+        Writing(Arc::clone(&self.writes))
+    }
+
+    /// Ends what the processes share: waits for the others after a success, and tells them of an error.
+    pub(crate) fn end<T>(&self, result: Result<T>) -> Result<T> {
+        match result {
+            Ok(value) => {
+                self.collective.leave()?;
+                Ok(value)
+            }
+            Err(error) => {
+                self.collective.abort(&format!("{error:#}"));
+                Err(error)
+            }
+        }
+    }
+
+    /// Refuses an option that several processes cannot share yet.
+    pub(crate) fn refuse(&self, is_given: bool, option: &str, reason: &str) -> Result<()> {
+        ensure!(
+            self.world() == 1 || !is_given,
+            "{option} does not work with several processes (WORLD_SIZE is {}): {reason}",
+            self.world()
+        );
+        Ok(())
+    }
+}
+
+/// Refuses to run a command in several processes that would not share its work.
+///
+/// # Errors
+///
+/// `WORLD_SIZE` is more than 1.
+pub fn refuse_several() -> Result<()> {
+    match world()? {
+        0 | 1 => Ok(()),
+        world => {
+            bail!("WORLD_SIZE is {world}, and of all commands `train` alone is shared by processes")
+        }
+    }
+}
+
+/// The place of a process in its group, as the environment describes it.
+struct Place {
+    rank: usize,
+    world: usize,
+    address: String,
+    port: u16,
+}
+
+#[cfg(feature = "gloo")]
+fn connect(place: Place, deadline: Duration) -> Result<Arc<dyn Collective>> {
+    let Place { rank, world, address, port } = place;
+    let mut rendezvous = hint_dist::Rendezvous::new(rank, world, address, port);
+    if variable("TORCHELASTIC_USE_AGENT_STORE").as_deref() == Some("True") {
+        rendezvous = rendezvous.at_store();
+    }
+    let limits = hint_dist::Limits::default().with_deadline(deadline);
+    Ok(Arc::new(hint_dist::Gloo::connect(&rendezvous, limits)?))
+}
+
+#[cfg(not(feature = "gloo"))]
+fn connect(place: Place, _deadline: Duration) -> Result<Arc<dyn Collective>> {
+    let Place { rank, world, address, port } = place;
+    bail!(
+        "rank {rank} of {world} cannot meet the others at {address}:{port}; build the program with its feature `gloo`"
+    )
+}
+
+struct Writing(Arc<AtomicBool>);
+
+impl Observer for Writing {
+    fn on_phase(&mut self, _step: u64, phase: Phase) {
+        self.0.store(phase == Phase::Checkpoint, Ordering::Relaxed);
+    }
+
+    fn on_checkpoint(&mut self, _dir: &Path) {
+        self.0.store(false, Ordering::Relaxed);
+    }
+}
+
+/// Ends this process when another one has failed and this one computes for long: the result would be of no use. A
+/// checkpoint is written to its end.
+fn watch(collective: Weak<dyn Collective>, writes: Arc<AtomicBool>) {
+    let look = move || {
+        let failure = loop {
+            let Some(group) = collective.upgrade() else { return };
+            if let Some(failure) = group.failure() {
+                break failure;
+            }
+            drop(group);
+            thread::sleep(LOOK);
+        };
+        // As soon as the main thread reaches an operation, it ends by itself.
+        let (mut grace, mut writing) = (GRACE, WRITING);
+        while grace > 0 {
+            thread::sleep(LOOK);
+            if collective.strong_count() == 0 {
+                return;
+            }
+            if writes.load(Ordering::Relaxed) && writing > 0 {
+                writing -= 1;
+            } else {
+                grace -= 1;
+            }
+        }
+        note!("Error: {failure}");
+        end_at_once();
+    };
+    // Without this thread, the process ends when it has computed its part.
+    let _ = thread::Builder::new().name("peers".to_owned()).spawn(look);
+}

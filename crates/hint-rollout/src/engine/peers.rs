@@ -1,0 +1,67 @@
+//! Several processes that collect the same batch: each samples and judges a part of it, and all of them see everything.
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::error::RolloutError;
+
+/// The processes that collect the same batch. All of them make the same calls in the same order.
+///
+/// Work is dealt to *virtual workers*, and these to the processes. A sample may depend, by float noise, on the samples of
+/// the same call. So numbers depend on the workers and not on the processes.
+pub trait Peers: Send + Sync {
+    /// The number of this process, from 0.
+    fn rank(&self) -> usize;
+
+    /// How many processes there are.
+    fn world(&self) -> usize;
+
+    /// How many virtual workers there are: at least one for each process.
+    fn workers(&self) -> usize;
+
+    /// Gives every process the bytes of all, by rank.
+    ///
+    /// # Errors
+    ///
+    /// Other processes that end, are late or give up.
+    fn exchange(&self, bytes: Vec<u8>) -> Result<Vec<Vec<u8>>, RolloutError>;
+}
+
+/// Gives every process the values of all, by rank. Numbers keep their bits.
+///
+/// # Errors
+///
+/// As [`Peers::exchange`], and values that cannot be written or read.
+pub fn exchange_values<T: Serialize + DeserializeOwned>(
+    peers: &dyn Peers,
+    own: &T,
+) -> Result<Vec<T>, RolloutError> {
+    let failed = |error: String| {
+        RolloutError::other("what processes exchange", std::io::Error::other(error))
+    };
+    let mut bytes = Vec::new();
+    ciborium::into_writer(own, &mut bytes).map_err(|error| failed(error.to_string()))?;
+    let all = peers.exchange(bytes)?;
+    let read = |bytes: Vec<u8>| {
+        ciborium::from_reader(bytes.as_slice()).map_err(|error| failed(error.to_string()))
+    };
+    all.into_iter().map(read).collect()
+}
+
+/// The results of `count` pieces of work, of which `work` does those at the indices that it gets, one result for each. Without
+/// peers it gets all.
+pub(crate) fn in_processes<T: Serialize + DeserializeOwned>(
+    peers: Option<&dyn Peers>,
+    count: usize,
+    work: impl FnOnce(&[usize]) -> Result<Vec<T>, RolloutError>,
+) -> Result<Vec<T>, RolloutError> {
+    let Some(peers) = peers.filter(|peers| peers.world() > 1) else {
+        return work(&(0..count).collect::<Vec<_>>());
+    };
+    let own = (peers.rank()..count).step_by(peers.world()).collect::<Vec<_>>();
+    let all = exchange_values(peers, &work(&own)?)?;
+    let mut all = all.into_iter().map(Vec::into_iter).collect::<Vec<_>>();
+    let missing = || RolloutError::other("another process", std::io::Error::other("left work out"));
+    let result = |index: usize| all[index % peers.world()].next().ok_or_else(missing);
+    (0..count).map(result).collect()
+}
