@@ -39,6 +39,7 @@ fn the_answer_leaks_in_digits_words_and_formulas() {
     check(&shelf(), "It is a power of two: 2^5.", &["answer:2^5"]);
     check(&shelf(), "The answer is 32 books.", &["answer:32 books"]);
     check(&shelf(), r"Check that you get \boxed{32}.", &["answer:32"]);
+    check(&shelf(), r"Somebody claims $\boxed{32}$. Why?", &["answer:32"]);
 }
 
 #[test]

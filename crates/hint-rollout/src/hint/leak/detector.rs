@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use hint_reward::{
     Extraction, MathVerifier, RewardError, Verifier,
-    extract::AnswerSource,
+    extract::{AnswerSource, BoxedAnswer},
     math::{Rule, Strictness},
     number::{NumberRole, numbers_in},
     verifier::{Equality, VerifierConfig},
@@ -192,8 +192,11 @@ impl LeakDetector {
 fn announced(text: &str, known: &Known<'_>) -> Option<Range<usize>> {
     let sources =
         [AnswerSource::Boxed, AnswerSource::AnswerTag, AnswerSource::Hashes, AnswerSource::Phrase];
-    sources.into_iter().find_map(|source| {
-        let found = Extraction { sources: vec![source] }.extract(text)?;
+    let stated =
+        sources.into_iter().filter_map(|source| Extraction { sources: vec![source] }.extract(text));
+    // A box gives its content away, in any sentence.
+    let boxed = BoxedAnswer::all(text).into_iter().map(|found| found.content.to_owned());
+    stated.chain(boxed).find_map(|found| {
         let found = found.trim();
         let equal = known.equals_answer(found)
             || numbers_in(found)

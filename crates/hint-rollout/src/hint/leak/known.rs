@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use hint_reward::{
     Extraction, MathVerifier, RewardInput, Verifier,
-    extract::AnswerSource,
+    extract::{AnswerSource, extract_boxed},
     number::{ExactNumber, NumberMention, NumberRole, numbers_in},
 };
 
@@ -46,7 +46,9 @@ impl<'v> Known<'v> {
     ) -> Self {
         let announced = vec![AnswerSource::Boxed, AnswerSource::AnswerTag, AnswerSource::Hashes];
         let answer = Extraction { sources: announced }.extract(&problem.answer);
-        let answer = answer.as_deref().unwrap_or(&problem.answer).trim().to_owned();
+        let boxed = || extract_boxed(&problem.answer).map(str::to_owned);
+        let answer = answer.or_else(boxed).unwrap_or_else(|| problem.answer.clone());
+        let answer = answer.trim().to_owned();
         let answer_readings = sole_number(&answer);
         let mut known = Self {
             verifier,
