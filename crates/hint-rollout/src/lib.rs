@@ -56,8 +56,9 @@ pub mod prompt;
 pub mod run;
 pub mod sample;
 
+pub use collect::hinted::{Combine, Levels, Trigger};
 pub use collect::{Collector, CollectorConfig};
-pub use data::{Hint, Problem, read_problems};
+pub use data::{Hint, Problem, Problems, read_problems};
 #[cfg(feature = "local-engine")]
 pub use engine::LocalEngine;
 pub use engine::{

@@ -19,7 +19,7 @@ pub(crate) mod rope;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::family::{AttentionBias, DeltaNets, HeadNorm, LocalRotation, Unrotated};
+use crate::config::family::{AttentionBias, DeltaNets, LocalRotation, Unrotated};
 use crate::config::hf_file::HfConfig;
 use crate::config::layout::{ParameterSpec, layout};
 use crate::error::PolicyError;
@@ -178,11 +178,6 @@ impl ModelConfig {
             eos_token_ids: Vec::new(),
             pad_token_id: None,
         }
-    }
-
-    /// Whether queries and keys are normalized.
-    pub fn qk_norm(&self) -> bool {
-        self.architecture.family().head_norm != HeadNorm::None
     }
 
     /// The configuration with the rotary frequencies of the local layers.
