@@ -66,7 +66,14 @@ fn main() -> ExitCode {
 }
 
 fn run(command: Command) -> Result<ExitCode> {
-    if !matches!(command, Command::Train(_)) {
+    if let Command::Reproduce(_)
+    | Command::Evaluate(_)
+    | Command::Compare(_)
+    | Command::GenerateHints(_)
+    | Command::PretrainTasks(_)
+    | Command::PretrainTiny(_)
+    | Command::CheckVllm(_) = command
+    {
         processes::refuse_several()?;
     }
     match command {

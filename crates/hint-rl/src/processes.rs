@@ -54,7 +54,12 @@ fn number<T: std::str::FromStr>(name: &str) -> Result<Option<T>> {
 
 /// How many processes the environment speaks of.
 fn world() -> Result<usize> {
-    Ok(number("WORLD_SIZE")?.unwrap_or(1))
+    let world = number("WORLD_SIZE")?;
+    ensure!(
+        world.is_some() || variable("RANK").is_none(),
+        "RANK is set, so WORLD_SIZE must be set as well"
+    );
+    Ok(world.unwrap_or(1))
 }
 
 impl Processes {
@@ -66,8 +71,9 @@ impl Processes {
     /// Variables that are missing or do not fit together, processes that do not come.
     pub(crate) fn meet(deadline: Duration) -> Result<Self> {
         let world = world()?;
+        let is_restart = number::<u64>("TORCHELASTIC_RESTART_COUNT")?.unwrap_or(0) > 0;
         if world <= 1 {
-            return Ok(Self::default());
+            return Ok(Self { is_restart, ..Self::default() });
         }
         let needs = |name: &str| format!("WORLD_SIZE is {world}, so {name} must be set as well");
         let rank = number("RANK")?.with_context(|| needs("RANK"))?;
@@ -75,12 +81,11 @@ impl Processes {
         let port = number("MASTER_PORT")?.with_context(|| needs("MASTER_PORT"))?;
         let place = Place { rank, world, address, port };
         let collective = connect(place, deadline)?;
-        let restarts = number::<u64>("TORCHELASTIC_RESTART_COUNT")?.unwrap_or(0);
         let local_world = number("LOCAL_WORLD_SIZE")?.unwrap_or(1);
         let local = (number("LOCAL_RANK")?.unwrap_or(0), local_world);
         let writes = Arc::default();
         watch(Arc::downgrade(&collective), Arc::clone(&writes));
-        Ok(Self { collective, local, is_restart: restarts > 0, writes })
+        Ok(Self { collective, local, is_restart, writes })
     }
 
     /// The collective that a run shares its steps through.
@@ -164,7 +169,9 @@ pub fn refuse_several() -> Result<()> {
     match world()? {
         0 | 1 => Ok(()),
         world => {
-            bail!("WORLD_SIZE is {world}, and of all commands `train` alone is shared by processes")
+            bail!(
+                "WORLD_SIZE is {world}, and of the commands that compute, `train` alone is shared by processes"
+            )
         }
     }
 }

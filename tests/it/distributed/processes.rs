@@ -12,12 +12,15 @@ use hint_rollout::collect::curriculum::{DynamicSampling, SignalCriterion};
 
 use super::{Scenario, assert_same, outcome, shared_config};
 
-/// Variable of a child: its rank, the number of processes, the port, and the folder of the run.
+/// Variable of a child: its rank, the number of processes, the port, the steps, and the folder of the run.
 const CHILD: &str = "HINT_TESTS_MEMBER";
 
+/// Steps of the run whose processes are killed: enough that the last one is far, on a busy machine as well.
+const STEPS: u64 = 16;
+
 /// Batch-normalized advantages and dynamic sampling, which every rank must see alike.
-fn run_config() -> GrpoConfig {
-    let mut config = shared_config(5);
+fn run_config(steps: u64) -> GrpoConfig {
+    let mut config = shared_config(steps);
     config.run.checkpoint_every = 1;
     config.advantage = AdvantageConfig::BatchNormalized { baseline: Baseline::Group };
     config.rollout.dynamic_sampling =
@@ -26,12 +29,12 @@ fn run_config() -> GrpoConfig {
 }
 
 /// Starts `world` processes of the run in `dir`.
-fn start(world: usize, dir: &Path) -> Vec<Child> {
+fn start(world: usize, steps: u64, dir: &Path) -> Vec<Child> {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = listener.local_addr().expect("an address").port();
     drop(listener);
     let start = |rank: usize| {
-        let told = format!("{rank} {world} {port} {}", dir.display());
+        let told = format!("{rank} {world} {port} {steps} {}", dir.display());
         Command::new(std::env::current_exe().expect("tests are files"))
             .args(["--exact", "distributed::processes::member", "--nocapture"])
             .env(CHILD, told)
@@ -57,15 +60,16 @@ fn wait(children: Vec<Child>) -> Vec<(ExitStatus, String)> {
 #[expect(clippy::disallowed_methods, reason = "tells the child process from the test")]
 fn member() {
     let Ok(told) = std::env::var(CHILD) else { return };
-    let [rank, world, port, dir] = told.splitn(4, ' ').collect::<Vec<_>>()[..] else {
-        panic!("four words")
+    let [rank, world, port, steps, dir] = told.splitn(5, ' ').collect::<Vec<_>>()[..] else {
+        panic!("five words")
     };
     let number = |text: &str| text.parse::<usize>().expect("a number");
     let port = port.parse().expect("a port");
+    let config = run_config(steps.parse().expect("a number"));
     let rendezvous = Rendezvous::new(number(rank), number(world), "127.0.0.1", port);
     let group = Arc::new(Gloo::connect(&rendezvous, Limits::default()).expect("all are there"));
     let collective = Arc::clone(&group) as Arc<dyn Collective>;
-    let result = Scenario::default().run(&run_config(), Path::new(dir), collective);
+    let result = Scenario::default().run(&config, Path::new(dir), collective);
     match result {
         Ok(_) => group.leave().expect("all leave"),
         Err(GrpoError::Collective(error)) => panic!("typed: {error}"),
@@ -75,10 +79,10 @@ fn member() {
 
 #[test]
 fn real_processes_end_with_the_bytes_of_one() {
-    let whole = Scenario::default().outcome_in(1, &run_config());
+    let whole = Scenario::default().outcome_in(1, &run_config(5));
     for world in [2, 3] {
         let dir = tempfile::tempdir().expect("a temporary folder");
-        for (status, errors) in wait(start(world, dir.path())) {
+        for (status, errors) in wait(start(world, 5, dir.path())) {
             assert!(status.success(), "{errors}");
         }
         assert_same(&format!("{world} processes"), &outcome(dir.path()), &whole);
@@ -88,14 +92,15 @@ fn real_processes_end_with_the_bytes_of_one() {
 /// Kills ranks in the middle of the run, and starts all of them again each time.
 #[test]
 fn killed_processes_go_on_from_the_last_step() {
-    let whole = Scenario::default().outcome_in(1, &run_config());
+    let whole = Scenario::default().outcome_in(1, &run_config(STEPS));
     let dir = tempfile::tempdir().expect("a temporary folder");
     let newest = || {
         let checkpoints = hint_grpo::RunDir::checkpoints(dir.path()).expect("a folder");
         checkpoints.last().map(|(step, _)| *step)
     };
-    for (killed, after) in [(1, 1), (0, 3)] {
-        let mut children = start(2, dir.path());
+    for killed in [1, 0] {
+        let after = newest().map_or(1, |step| step + 1);
+        let mut children = start(2, STEPS, dir.path());
         while newest().is_none_or(|step| step < after) {
             let ended = children[killed].try_wait().expect("a child can be asked");
             assert_eq!(ended, None, "it ended before it was killed");
@@ -108,7 +113,7 @@ fn killed_processes_go_on_from_the_last_step() {
         let expected = format!("typed: rank {killed} has ended");
         assert!(errors.contains(&expected), "{errors}");
     }
-    for (status, errors) in wait(start(2, dir.path())) {
+    for (status, errors) in wait(start(2, STEPS, dir.path())) {
         assert!(status.success(), "{errors}");
     }
     assert_same("killed twice", &outcome(dir.path()), &whole);

@@ -255,6 +255,8 @@ impl SampleBatch {
                     hasher.update(&token.to_le_bytes());
                 }
             }
+            let mask = sample.loss_mask.iter().map(|trains| u8::from(*trains));
+            hasher.update(&mask.collect::<Vec<_>>());
             let weights = [sample.policy_weight, sample.sft_weight].map(|one| one.unwrap_or(-1.0));
             let numbers =
                 weights.iter().chain([&sample.advantage]).chain(&sample.behavior_logprobs);

@@ -369,8 +369,10 @@ fn shared_by(
 
 /// Tells the other processes of an error here. One that comes from them is returned as they found it.
 pub(super) fn tell_others(collective: &dyn Collective, error: GrpoError) -> GrpoError {
-    if comes_from_others(&error) {
-        return collective.failure().map_or(error, GrpoError::Collective);
+    if comes_from_others(&error)
+        && let Some(failure) = collective.failure()
+    {
+        return GrpoError::Collective(failure);
     }
     collective.abort(&error_text(&error));
     error

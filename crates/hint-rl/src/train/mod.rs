@@ -149,6 +149,8 @@ fn resolve(options: Options, processes: &Processes) -> Result<Settings> {
     let shared = processes.share(|| {
         let mut options = options;
         options.launch.auto_resume |= processes.is_restart();
+        // The step was for the first start: later ones continue from the newest checkpoint.
+        options.from_step = options.from_step.filter(|_| !processes.is_restart());
         let mut settings = options.resolve()?;
         if !only_print {
             settings.pin()?;
