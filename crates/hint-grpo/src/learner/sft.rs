@@ -22,7 +22,7 @@ use crate::warning::Warning;
 /// L = Σ_k aggregate_{i∈k}( − w_i log π_θ(y_it | x_i, y_i<t) )                           (SFT-1)
 /// ```
 ///
-/// `w_i` is [`Sample::sft_weight`], and `k` the sources of the samples: demonstrations have a mean of
+/// `w_i` is [`Sample::sft_weight`](super::Sample::sft_weight), and `k` the sources of the samples: demonstrations have a mean of
 /// their own, and prefixes another. The denominators count all samples and all trained tokens of the
 /// optimizer step. So the gradient does not depend on the split into micro-batches.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -101,7 +101,7 @@ impl Fetcher {
     ///
     /// # Errors
     ///
-    /// As [`cache_root`].
+    /// [`SourceError::NoCacheFolder`] if neither variable is set.
     pub fn of_user() -> Result<Self, SourceError> {
         #[expect(clippy::disallowed_methods, reason = "a program finds the user's cache folder")]
         let [xdg, home] =
@@ -109,7 +109,7 @@ impl Fetcher {
         Ok(Self::new(cache_root(xdg, home)?))
     }
 
-    /// A fetcher into `root`, see [`cache_root`], with `python3` from the PATH.
+    /// A fetcher into `root`, with `python3` from the PATH.
     pub fn new(root: impl Into<PathBuf>) -> Self {
         Self { root: root.into(), python: PathBuf::from("python3") }
     }

@@ -1,7 +1,7 @@
 //! Bundled families of problems of chosen difficulty, with problem-specific hints of three degrees.
 //!
-//! A problem is a start and some steps, such as `Dial 37: gain 4 fold 3`. Each step has a [`Verb`], and the verb
-//! decides the [`Strategy`] of the step. Pre-training showed the small model how to carry out every strategy, and how
+//! A problem is a start and some steps, such as `Dial 37: gain 4 fold 3`. Each step has a verb, and the verb
+//! decides the strategy of the step. Pre-training showed the small model how to carry out every strategy, and how
 //! to follow a hint that names it. It did not show which verb asks for which. Without a hint, the model picks one of
 //! three. A problem of level `n` has `n` steps. No other choice of strategies ends in its answer: chance is right in
 //! 3⁻ⁿ of the completions. Verbs of levels 1 and 2 differ from those of levels 3 to 5; easy problems teach nothing
@@ -9,13 +9,13 @@
 //!
 //! | family | is | state |
 //! |---|---|---|
-//! | [`chains`] | arithmetic on a dial of 100 numbers | `37` |
-//! | [`walks`] | walks on a board of 10 × 10 fields whose edges wrap around | `d4` |
+//! | `chains` | arithmetic on a dial of 100 numbers | `37` |
+//! | `walks` | walks on a board of 10 × 10 fields whose edges wrap around | `d4` |
 //!
 //! Both have the same verbs: a skill that a policy learns on one shows on the other. One is to train on, the other to
-//! test out of distribution. A family is an implementation of [`Family`], and `--problems NAME` takes it.
+//! test out of distribution. A family is an implementation of `Family`, and `--problems NAME` takes it.
 //!
-//! The hints of a problem have three [degrees](Degree). The abstract one names the effect of each step, the medium one
+//! The hints of a problem have three degrees. The abstract one names the effect of each step, the medium one
 //! its strategy. The direct one adds verbs and the state after the first step. The first two reveal no state. The
 //! reference solution is written as equations, which the small model seldom writes without help.
 

@@ -1,7 +1,7 @@
 //! Reading problems from files.
 
 use std::collections::HashMap;
-use std::error::Error;
+
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -191,18 +191,11 @@ impl<'c> Reader<'c> {
             (Some(first), _) if count as f64 > limit * rows as f64 => {
                 Err(RolloutError::DroppedRows { count, rows, limit, first: Box::new(first) })
             }
-            (Some(first), _) => Ok(Some(DroppedRows { count, rows, first: with_causes(&first) })),
+            (Some(first), _) => Ok(Some(DroppedRows { count, rows, first: first.chain() })),
             (None, Some(path)) if self.first.is_empty() => {
                 Err(RolloutError::NoProblems { path: path.to_path_buf() })
             }
             (None, _) => Ok(None),
         }
     }
-}
-
-/// An error with what caused it.
-fn with_causes(error: &RolloutError) -> String {
-    let causes = std::iter::successors(error.source(), |error| (*error).source());
-    let causes = causes.map(ToString::to_string);
-    std::iter::once(error.to_string()).chain(causes).collect::<Vec<_>>().join(": ")
 }

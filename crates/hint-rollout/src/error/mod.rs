@@ -318,4 +318,16 @@ impl RolloutError {
     ) -> Self {
         Self::Other { part, source: source.into() }
     }
+
+    /// The error and its sources, in one line.
+    pub(crate) fn chain(&self) -> String {
+        chain(self)
+    }
+}
+
+/// An error and its sources, in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |error| (*error).source());
+    let causes = causes.map(ToString::to_string);
+    std::iter::once(error.to_string()).chain(causes).collect::<Vec<_>>().join(": ")
 }

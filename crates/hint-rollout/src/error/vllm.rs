@@ -138,12 +138,6 @@ impl VllmError {
 
     /// The error and its sources, in one line.
     pub(crate) fn chain(&self) -> String {
-        let mut text = self.to_string();
-        let mut source = std::error::Error::source(self);
-        while let Some(error) = source {
-            text = format!("{text}: {error}");
-            source = error.source();
-        }
-        text
+        super::chain(self)
     }
 }

@@ -31,7 +31,7 @@ impl SharedHints {
             own = Some(match ask() {
                 Ok(hints) => Ok(hints),
                 Err(error) => {
-                    let text = error.to_string();
+                    let text = error.chain();
                     failure = Some(error);
                     Err(text)
                 }
