@@ -11,6 +11,10 @@ pub(super) const LEADS: &[&str] = &[
     "totals", "conclude", "us", "her", "him", "them", "so", "thus", "therefore", "hence", "then", "finally",
     "consequently", "accordingly", "overall", "altogether", "indeed", "also", "again", "now", "here", "exactly",
     "just", "only", "simply", "clearly", "about", "approximately", "roughly", "namely", "equivalently",
+    "holds", "hold", "weighs", "weigh", "earns", "earn", "earned", "pays", "pay", "paid", "saves", "save", "saved",
+    "spends", "spend", "spent", "scores", "scored", "requires", "require", "measures", "travels", "walks", "drives",
+    "uses", "eats", "ate", "sells", "sold", "buys", "bought", "collects", "collected", "receives", "received",
+    "owes", "produces", "lasts", "covers", "needed", "written",
     "answer", "answers", "ans", "result", "solution", "solutions", "total", "value", "option", "choice", "a",
     "an", "the", "that", "it's", "that's", "correcting", "step", "case", "part", "output", "conclusion",
     "summary", "check", "because",
@@ -83,4 +87,7 @@ pub(super) const LEADING_PAIRS: &[(&str, &str)] = &[
     ("equal", "to"), ("equals", "to"), ("comes", "to"), ("come", "to"), ("amounts", "to"), ("up", "to"),
     ("down", "to"), ("simplifies", "to"), ("evaluates", "to"), ("reduces", "to"), ("sums", "to"),
     ("leads", "to"), ("given", "by"), ("arrive", "at"), ("left", "with"),
+    ("ends", "at"), ("starts", "at"), ("begins", "at"), ("arrives", "at"), ("leaves", "at"), ("falls", "on"),
+    ("falls", "by"), ("rises", "by"), ("drops", "by"), ("increases", "by"), ("decreases", "by"), ("written", "as"),
+    ("expressed", "as"),
 ];
