@@ -5,7 +5,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::SLICE;
-use super::monitor::Monitor;
+use super::monitor::{Monitor, Suspicion};
 use super::rendezvous::{Limits, Rendezvous};
 use crate::error::CollectiveError;
 use crate::ffi::{Group, Store};
@@ -124,7 +124,10 @@ pub(super) fn connect_all(
     let group = in_thread(move || Group::open(&store, rank, world, &host, timeout));
     loop {
         match group.recv_timeout(SLICE) {
-            Ok(group) => return group,
+            // A rank may end while the others connect.
+            Ok(group) => {
+                return group.map_err(|error| monitor.suspect(Suspicion::Lost, error));
+            }
             Err(RecvTimeoutError::Disconnected) => {
                 return Err(CollectiveError::backend("connect to the other ranks", "it ended"));
             }
