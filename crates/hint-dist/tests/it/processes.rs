@@ -123,6 +123,8 @@ fn scenario(name: &str, mut rendezvous: Rendezvous) -> Result<(), CollectiveErro
             let signal = |name: &str| Command::new("kill").args([name, &first]).status();
             if is(0) {
                 let _ = signal("-STOP");
+                // Another thread takes the signal; this one must not get to the barrier before.
+                std::thread::sleep(Duration::from_secs(5));
             }
             let found = member.barrier();
             drop(member);
