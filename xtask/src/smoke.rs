@@ -68,8 +68,14 @@ fn several_processes(program: &Path, out: &Path) -> Result<()> {
     };
     check(&mut train("alone"))?;
     let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port().to_string();
-    let place = [("WORLD_SIZE", "2"), ("MASTER_ADDR", "127.0.0.1"), ("MASTER_PORT", &port)];
-    let start = |rank| train("shared").envs(place).env("RANK", rank).spawn();
+    let place = [
+        ("WORLD_SIZE", "2"),
+        ("LOCAL_WORLD_SIZE", "2"),
+        ("MASTER_ADDR", "127.0.0.1"),
+        ("MASTER_PORT", &port),
+    ];
+    let start =
+        |rank| train("shared").envs(place).env("RANK", rank).env("LOCAL_RANK", rank).spawn();
     let ranks = [start("0")?, start("1")?];
     for (rank, mut child) in ranks.into_iter().enumerate() {
         ensure!(child.wait()?.success(), "rank {rank} of the shared run failed");

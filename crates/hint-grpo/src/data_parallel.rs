@@ -4,7 +4,7 @@
 //! share, and all of them get everything. The shares are those of *virtual workers*. So numbers depend on the number of
 //! workers, and not on the number of processes that they are dealt to.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use hint_dist::{Collective, Single};
@@ -88,14 +88,15 @@ impl DataParallel {
         let all = self.exchange(own.clone())?;
         let Some(rank) = all.iter().position(|found| *found != all[0]) else { return Ok(()) };
         let (expected, found) = (&all[0], &all[rank]);
-        let mut names = expected.keys().chain(found.keys());
-        let what = names.find(|name| expected.get(*name) != found.get(*name));
-        let what = what.cloned().unwrap_or_default();
+        let names = expected.keys().chain(found.keys()).collect::<BTreeSet<_>>();
+        let differ = names.into_iter().filter(|name| expected.get(*name) != found.get(*name));
+        let differ = differ.cloned().collect::<Vec<_>>();
         let value = |of: &BTreeMap<String, String>| {
-            of.get(&what).cloned().unwrap_or_else(|| "nothing".to_owned())
+            let first = differ.first().and_then(|name| of.get(name));
+            first.cloned().unwrap_or_else(|| "nothing".to_owned())
         };
         let (expected, found) = (value(expected), value(found));
-        Err(GrpoError::Diverged { what, rank, expected, found })
+        Err(GrpoError::Diverged { what: differ.join(", "), rank, expected, found })
     }
 
     /// As [`DataParallel::agree_on`], for one thing.

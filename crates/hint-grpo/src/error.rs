@@ -271,11 +271,11 @@ pub enum GrpoError {
 
     /// A process of the run has something else than the first one.
     #[error(
-        "rank {rank} has another {what} than rank 0 ({found}, not {expected}); all processes must be started alike, on \
-         machines of one kind; parts of your own must decide alike in all of them"
+        "rank {rank} differs from rank 0 in {what} ({found}, not {expected}); start all processes alike, on machines of one \
+         kind; parts of your own must decide alike in all of them"
     )]
     Diverged {
-        /// The thing that differs.
+        /// Everything that differs; values are of the first.
         what: String,
         /// The first rank that differs.
         rank: usize,

@@ -79,10 +79,12 @@ impl Processes {
         let rank = number("RANK")?.with_context(|| needs("RANK"))?;
         let address = variable("MASTER_ADDR").with_context(|| needs("MASTER_ADDR"))?;
         let port = number("MASTER_PORT")?.with_context(|| needs("MASTER_PORT"))?;
+        // Else all would take the same GPU and all cores.
+        let local_rank = number("LOCAL_RANK")?.with_context(|| needs("LOCAL_RANK"))?;
+        let local_world = number("LOCAL_WORLD_SIZE")?.with_context(|| needs("LOCAL_WORLD_SIZE"))?;
+        let local = (local_rank, local_world);
         let place = Place { rank, world, address, port };
         let collective = connect(place, deadline)?;
-        let local_world = number("LOCAL_WORLD_SIZE")?.unwrap_or(1);
-        let local = (number("LOCAL_RANK")?.unwrap_or(0), local_world);
         let writes = Arc::default();
         watch(Arc::downgrade(&collective), Arc::clone(&writes));
         Ok(Self { collective, local, is_restart, writes })

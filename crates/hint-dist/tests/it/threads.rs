@@ -115,7 +115,8 @@ fn a_rank_that_leaves_early_or_gives_up_is_named_on_every_rank() {
 
 #[test]
 fn a_late_rank_is_named_on_every_rank() {
-    let found = on_threads(3, Duration::from_millis(50), |member| {
+    // Long enough for a thread to start on a busy machine.
+    let found = on_threads(3, Duration::from_secs(2), |member| {
         if member.rank() == 2 {
             while member.failure().is_none() {
                 std::thread::yield_now();
@@ -123,7 +124,7 @@ fn a_late_rank_is_named_on_every_rank() {
         }
         member.barrier()
     });
-    let state = PeerState::Late { seconds: 0 };
+    let state = PeerState::Late { seconds: 2 };
     all_find(&CollectiveError::Peer { ranks: vec![2], state }, found);
 }
 

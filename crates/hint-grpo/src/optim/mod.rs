@@ -143,6 +143,10 @@ impl<O: Optimizer + ?Sized> Optimizer for Box<O> {
 /// before. A gradient whose norm is not finite is left unchanged.
 ///
 /// Called once per optimizer step, on the sum of all micro-batches (Deviation D3).
+///
+/// # Panics
+///
+/// Where libtorch fails, as its other operations do.
 pub fn clip_grad_norm(parameters: &[Parameter], max_norm: f64) -> f64 {
     let gradients = parameters
         .iter()
@@ -150,13 +154,16 @@ pub fn clip_grad_norm(parameters: &[Parameter], max_norm: f64) -> f64 {
         .filter(Tensor::defined)
         .collect::<Vec<_>>();
     tch::no_grad(|| {
-        let fused = fused_norm(&gradients);
-        let norm = fused.unwrap_or_else(|| exact_norm(&gradients));
+        let at_once = fused_norm(&gradients);
+        let norm = at_once.unwrap_or_else(|| exact_norm(&gradients));
         // The 1e-6 is that of `torch.nn.utils.clip_grad_norm_`.
         let scale = max_norm / (norm + 1e-6);
         if norm.is_finite() && scale < 1.0 {
-            let all = gradients.iter().collect::<Vec<_>>();
-            if fused.is_none() || fused::scale(&all, scale).is_err() {
+            if at_once.is_some() {
+                // No other way afterwards: a part may be scaled already.
+                let all = gradients.iter().collect::<Vec<_>>();
+                fused::scale(&all, scale).expect("it was tried");
+            } else {
                 for mut gradient in gradients {
                     gradient *= scale;
                 }

@@ -64,8 +64,11 @@ impl<'a> PackedAttention<'a> {
     }
 }
 
+/// Widest head that is given to flash attention: some cards refuse wider ones.
+const MAX_HEAD_DIM: usize = 128;
+
 /// Whether flash attention does what a plan asks for: no bound on scores, heads of whole vectors, and numbers of 16 bits.
 pub(crate) fn fits(plan: &AttentionPlan, kind: Kind) -> bool {
-    let whole = plan.head_dim.is_multiple_of(8) && plan.head_dim <= 256;
+    let whole = plan.head_dim.is_multiple_of(8) && plan.head_dim <= MAX_HEAD_DIM;
     plan.softcap.is_none() && whole && kind == Kind::BFloat16
 }

@@ -63,11 +63,15 @@ impl FastPath {
 
     /// Whether tensors on `device` take it. Tries it if that was not done before.
     pub fn is_taken(self, device: Device) -> bool {
-        device != Device::Cpu && self.refusal(device).is_none()
+        self.refusal(device).is_none()
     }
 
-    /// Why a GPU does not take it. Tries it if that was not done before. `None` if it is taken.
+    /// Why `device` does not take it. Tries it on a GPU if that was not done before; the first one speaks for all. `None` if
+    /// it is taken.
     pub fn refusal(self, device: Device) -> Option<&'static str> {
+        if device == Device::Cpu {
+            return Some("it is for GPUs");
+        }
         if FORBIDDEN[self as usize].load(Ordering::Relaxed) {
             return Some("as asked for");
         }
@@ -128,7 +132,7 @@ mod tests {
         tch::set_num_threads(1);
         for path in [FastPath::AdamW, FastPath::GradientNorm] {
             assert_eq!(tch::no_grad(|| path.trial(Device::Cpu)), Ok(()), "{path}");
-            assert!(!path.is_taken(Device::Cpu));
+            assert_eq!(path.refusal(Device::Cpu), Some("it is for GPUs"));
         }
         for path in [FastPath::PackedAttention, FastPath::CachedAttention] {
             let reason = tch::no_grad(|| path.trial(Device::Cpu)).unwrap_err();
