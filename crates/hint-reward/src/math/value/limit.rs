@@ -1,4 +1,4 @@
-//! Values that are limits: infinite sums, limits and definite integrals.
+//! Values that are limits: infinite sums and limits.
 //!
 //! Each is approached along a sequence and extrapolated; the error of the result is the last correction. If that is
 //! not small, the value stays unknown and the two sides are not equal.
@@ -7,7 +7,7 @@ use crate::math::fuel::Stop;
 use crate::math::tree::node::{Expr, Function};
 use crate::math::value::ball::Ball;
 use crate::math::value::numeric::Numeric;
-use crate::math::value::real::{PI, Real};
+use crate::math::value::real::Real;
 
 type Value = Result<Option<Ball>, Stop>;
 
@@ -20,6 +20,13 @@ const ALTERNATING: usize = 40;
 
 /// Points near a limit: powers of two, whose steps are exact.
 const DOUBLINGS: [i32; 14] = [2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15];
+
+/// Places among the points near a limit. They are odd, as no power of two is. The first where there is a value counts.
+const ODD_PLACES: [f64; 2] = [32_769.0, 255.0];
+
+/// Powers of three that are the places far out: `n^{1/n}` has no expansion in the index, but falls to its limit there.
+/// They are odd, and exact in the numbers of this crate.
+const FAR_PLACES: [u32; 5] = [42, 48, 54, 60, 66];
 
 /// Points near a limit on both sides.
 const HALVINGS: [i32; 10] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10];
@@ -70,14 +77,9 @@ impl Numeric<'_> {
     pub(super) fn limit(&mut self, arguments: &[Expr]) -> Value {
         let [Expr::Symbol(variable), target, side, body] = arguments else { return Ok(None) };
         if let Some(sign) = target.infinite_sign() {
-            let mut values = Vec::with_capacity(DOUBLINGS.len());
-            for place in DOUBLINGS.map(|power| f64::from(1 << power)) {
-                let at = Real::from_f64(place * f64::from(sign));
-                if let Some(value) = self.at(variable, at, body)? {
-                    values.push((place, value));
-                }
-            }
-            return Ok(extrapolated(&values));
+            return self.approached(body, |numeric, body, place| {
+                numeric.at(variable, place * Real::from_f64(f64::from(sign)), body)
+            });
         }
         let Some(target) = self.value(target)? else { return Ok(None) };
         let both = matches!(side, Expr::Number(side) if num_traits::Zero::is_zero(side));
@@ -91,20 +93,55 @@ impl Numeric<'_> {
             _ => &[1.0, -1.0],
         };
         for side in sides {
-            let mut values = Vec::with_capacity(DOUBLINGS.len());
-            for place in DOUBLINGS.map(|power| f64::from(1 << power)) {
-                let step = Real::from_f64(*side / place);
-                if let Some(value) = self.at(variable, target.re + step, body)? {
-                    values.push((place, value));
-                }
-            }
-            let Some(value) = extrapolated(&values) else { return Ok(None) };
+            let value = self.approached(body, |numeric, body, place| {
+                numeric.at(variable, target.re + Real::from_f64(*side) / place, body)
+            })?;
+            let Some(value) = value else { return Ok(None) };
             if found.is_some_and(|found| found.equals(&value) != Some(true)) {
                 return Ok(None);
             }
             found = Some(value);
         }
         Ok(found)
+    }
+
+    /// The limit of measurements at places that go to infinity: extrapolated from near places, else read off at far ones.
+    fn approached(
+        &mut self,
+        body: &Expr,
+        measure: impl Fn(&mut Self, &Expr, Real) -> Value,
+    ) -> Value {
+        let mut values = Vec::with_capacity(DOUBLINGS.len());
+        for place in DOUBLINGS.map(|power| f64::from(1 << power)) {
+            if let Some(value) = measure(self, body, Real::from_f64(place))? {
+                values.push((place, value));
+            }
+        }
+        // In one over the place, or over its square: an even function keeps more digits.
+        let squared: Vec<(f64, Ball)> =
+            values.iter().map(|(place, value)| (place * place, *value)).collect();
+        let near: Vec<Ball> = values.iter().map(|(_, value)| *value).collect();
+        let found = extrapolated(&values)
+            .or_else(|| extrapolated(&squared))
+            .or_else(|| settled(&near[near.len().saturating_sub(4)..]));
+        if let Some(value) = found {
+            // `(−1)^n` is the same at all powers of two.
+            for place in ODD_PLACES {
+                let Some(probe) = measure(self, body, Real::from_f64(place))? else { continue };
+                let distance = probe.add(value.negated()).size();
+                return Ok((distance <= 0.5 * (1.0 + value.size())).then_some(value));
+            }
+            return Ok(Some(value));
+        }
+        let mut far = Vec::with_capacity(FAR_PLACES.len());
+        for power in FAR_PLACES {
+            let place = (0..power).fold(Real::ONE, |place, _| place * Real::from_f64(3.0));
+            match measure(self, body, place)? {
+                Some(value) => far.push(value),
+                None => return Ok(None),
+            }
+        }
+        Ok(settled(&far))
     }
 
     /// The limit as the mean of both sides, which is even in the distance. Half the points give twice the digits, and
@@ -131,104 +168,6 @@ impl Numeric<'_> {
         Ok(if meets { extrapolated(&means) } else { None })
     }
 
-    /// The integral of the body from one end to the other, by double-exponential quadrature. Each level halves the step
-    /// and adds the points between those of the level before.
-    pub(super) fn integral(&mut self, arguments: &[Expr]) -> Value {
-        let [Expr::Symbol(variable), low, high, body] = arguments else { return Ok(None) };
-        let (low, high) = (self.bound(low)?, self.bound(high)?);
-        let (Some(low), Some(high)) = (low, high) else { return Ok(None) };
-        let range = match (low, high) {
-            (Bound::At(low), Bound::At(high)) => Range::Finite(low, high),
-            (Bound::At(low), Bound::Infinite(1)) => Range::Above(low),
-            (Bound::Infinite(-1), Bound::At(high)) => Range::Below(high),
-            (Bound::Infinite(-1), Bound::Infinite(1)) => Range::Line,
-            _ => return Ok(None),
-        };
-        let is_nested =
-            self.is_bound() || body.any(&|expr| matches!(expr, Expr::Call(Function::Integral, _)));
-        if is_nested
-            && let Range::Finite(low, high) = range
-            && let Some(value) = self.smooth_integral(variable, (low, high), body)?
-        {
-            return Ok(Some(value));
-        }
-        let mut sum = Ball::real(Real::ZERO);
-        let mut before: Option<Ball> = None;
-        for level in 3..=5 {
-            sum = sum.add(self.quadrature(variable, body, range, level)?);
-            let step = 0.5_f64.powi(level);
-            let value = sum.times(Ball { re: Real::from_f64(step), im: Real::ZERO, error: 0.0 });
-            if let Some(before) = before {
-                let change = (value.re - before.re).to_f64().abs();
-                // The number of right digits doubles with each level.
-                let size = value.size().max(1e-10);
-                let error = size * (change / size).powf(1.6) + value.error;
-                if error <= MAX_ERROR * size {
-                    return Ok(Ball::with_error(value.re, value.im, error));
-                }
-            }
-            before = Some(value);
-        }
-        Ok(None)
-    }
-
-    /// The sum over the points of a level that the level before has not.
-    fn quadrature(
-        &mut self,
-        variable: &str,
-        body: &Expr,
-        range: Range,
-        level: i32,
-    ) -> Result<Ball, Stop> {
-        let step = 0.5_f64.powi(level);
-        let half_pi = PI / Real::from_f64(2.0);
-        let half = Real::from_f64(0.5);
-        let mut sum = Ball::real(Real::ZERO);
-        let reach = if matches!(range, Range::Finite(..)) { 4 } else { 5 };
-        let count = reach << level;
-        for index in (-count..=count).filter(|index| level == 3 || index % 2 != 0) {
-            self.fuel.spend(800)?;
-            let t = Real::from_f64(f64::from(index) * step);
-            let (up, down) = (t.exp(), (-t).exp());
-            let inner = half_pi * (up - down) * half;
-            let slope = half_pi * (up + down) * half;
-            let (up, down) = (inner.exp(), (-inner).exp());
-            let (weight, places) = match range {
-                Range::Finite(low, high) => {
-                    let width = high - low;
-                    // From the nearer end, which keeps the digits next to it.
-                    let share = if inner.is_negative() { up } else { down } / (up + down);
-                    let place = if inner.is_negative() {
-                        low + width * share
-                    } else {
-                        high - width * share
-                    };
-                    let spread = Real::from_f64(2.0) / (up + down);
-                    (width * half * slope * spread * spread, [Some(place), None])
-                }
-                Range::Above(low) => (slope * up, [Some(low + up), None]),
-                Range::Below(high) => (slope * up, [Some(high - up), None]),
-                Range::Line => (slope * up, [Some(up), Some(-up)]),
-            };
-            if !weight.is_finite() || weight.to_f64() < 1e-40 {
-                continue;
-            }
-            for place in places.into_iter().flatten().filter(|place| place.is_finite()) {
-                // Beyond what the type holds a decaying integrand is nothing.
-                let Some(value) = self.at(variable, place, body)? else { continue };
-                sum = sum.add(value.times(Ball::real(weight)));
-            }
-        }
-        Ok(sum)
-    }
-
-    fn bound(&mut self, expr: &Expr) -> Result<Option<Bound>, Stop> {
-        if let Some(sign) = expr.infinite_sign() {
-            return Ok(Some(Bound::Infinite(sign)));
-        }
-        Ok(self.value(expr)?.filter(Ball::is_real).map(|ball| Bound::At(ball.re)))
-    }
-
     /// The body with the variable at a value.
     pub(super) fn at(&mut self, variable: &str, value: Real, body: &Expr) -> Value {
         self.bind(variable, value);
@@ -236,21 +175,6 @@ impl Numeric<'_> {
         self.unbind();
         result
     }
-}
-
-#[derive(Debug, Clone, Copy)]
-enum Bound {
-    At(Real),
-    Infinite(i8),
-}
-
-#[derive(Debug, Clone, Copy)]
-enum Range {
-    Finite(Real, Real),
-    Above(Real),
-    Below(Real),
-    /// Both ways from 0.
-    Line,
 }
 
 /// The sum of an alternating series from its first terms, by the polynomials of Chebyshev (Cohen, Rodriguez Villegas
@@ -317,6 +241,19 @@ fn extrapolated(values: &[(f64, Ball)]) -> Option<Ball> {
     let (value, error) = last?;
     (error <= MAX_ERROR * value.size().max(1e-3)).then_some(())?;
     Ball::with_error(value.re, value.im, error)
+}
+
+/// The value that measurements have settled on: each changes it by less than half of the change before.
+fn settled(values: &[Ball]) -> Option<Ball> {
+    let changes: Vec<f64> =
+        values.windows(2).map(|pair| pair[1].add(pair[0].negated()).size()).collect();
+    let last = values.last()?;
+    let change = changes.last().filter(|_| changes.len() > 2)?;
+    let falls =
+        changes.windows(2).all(|pair| pair[1] <= 0.5 * pair[0] || pair[1] <= 4.0 * last.error);
+    let error = 4.0 * change + last.error;
+    let is_known = falls && error <= MAX_ERROR * last.size().max(1e-3);
+    is_known.then_some(Ball { error, ..*last })
 }
 
 /// Whether an expression has an infinity outside the ends of a sum, a limit or an integral.

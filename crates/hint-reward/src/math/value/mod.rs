@@ -4,6 +4,7 @@ pub(crate) mod ball;
 pub(crate) mod exact;
 mod gauss;
 pub(crate) mod identity;
+mod integral;
 mod limit;
 pub(crate) mod modular;
 pub(crate) mod numeric;

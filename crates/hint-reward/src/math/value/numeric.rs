@@ -372,8 +372,9 @@ fn unary(function: &Function, value: Ball) -> Option<Ball> {
             let argument = if is_floor { value.re } else { -value.re };
             let floor = argument.floor();
             let above = (argument - floor).to_f64();
+            let below = (floor + Real::ONE - argument).to_f64();
             // Within its error of an integer the value is not known.
-            let known = above > 4.0 * value.error && 1.0 - above > 4.0 * value.error;
+            let known = above > 4.0 * value.error && below > 4.0 * value.error;
             known.then(|| Ball::real(if is_floor { floor } else { -floor }))
         }
         _ => None,
