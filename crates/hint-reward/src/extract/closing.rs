@@ -4,6 +4,7 @@
 //! leaves it open. A tolerant reader then looks for an explanation.
 
 use crate::extract::placement::is_layout;
+use crate::extract::sentence::gives_cause;
 use crate::extract::words::{ANSWERS, CLOSING, EXPLAINING, LEADS, REASONS};
 use crate::math::answer::is_same_answer;
 use crate::math::fuel::Stop;
@@ -143,8 +144,11 @@ fn explains(behind: &str, rest: &str) -> bool {
         && words_of(between).next().is_some()
         && words_of(between).all(|word| has(&["of", "and", "the"], word))
         && !words_of(own).any(|word| has(ANSWERS, word) || has(&["value", "result"], word));
-    let is_reason =
-        has(REASONS, first) || is_part || (is_direct && has(&["not", "instead", "rather"], first));
+    let is_reason = gives_cause(own)
+        || occurs(own)
+        || has(REASONS, first)
+        || is_part
+        || (is_direct && has(&["not", "instead", "rather"], first));
     if own.contains('?') || (in_own && !is_reason) {
         return false;
     }
@@ -157,6 +161,14 @@ fn explains(behind: &str, rest: &str) -> bool {
     let near = &near[..offer.unwrap_or(near.len())];
     let is_doubted = [&own[..end], near].iter().any(|part| doubts(part) || takes_back(part));
     !is_doubted && !opens_anew(later) && sentences(near).all(is_check)
+}
+
+/// Whether a text names the place of a value: `, attained at $x = 2$`, `, which occurs when`.
+fn occurs(text: &str) -> bool {
+    let mut words = words_of(text).skip_while(|word| has(&["which", "is", "and"], word));
+    let verbs = ["attained", "achieved", "reached", "obtained", "occurs", "occurring", "happens"];
+    words.next().is_some_and(|word| has(&verbs, word))
+        && words.next().is_some_and(|word| has(&["at", "when", "for", "if", "by", "with"], word))
 }
 
 /// Whether a sentence behind an answer closes its statement, explains it, or checks it by an equation.

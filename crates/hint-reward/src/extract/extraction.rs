@@ -390,13 +390,16 @@ fn without_struck(text: &str) -> String {
 /// The text behind the thinking. If none follows it, a strict extraction finds nothing, and a lenient one takes the
 /// thinking itself.
 pub(crate) fn behind_thinking(text: &str, lenient: bool) -> &str {
-    const TAGS: [(&str, &str); 4] = [
+    const TAGS: [(&str, &str); 7] = [
         ("<think>", "</think>"),
         ("<thinking>", "</thinking>"),
         ("<thought>", "</thought>"),
         ("◁think▷", "◁/think▷"),
+        ("<reasoning>", "</reasoning>"),
+        ("<|begin_of_thought|>", "<|end_of_thought|>"),
+        ("[THINK]", "[/THINK]"),
     ];
-    if !text.contains(['<', '◁']) {
+    if !text.contains(['<', '◁', '[']) {
         return text;
     }
     let close = TAGS.iter().filter_map(|(_, close)| Some(text.rfind(close)? + close.len())).max();
@@ -498,7 +501,7 @@ fn option_named(text: &str) -> Option<String> {
 }
 
 fn whole_text(text: &str, reader: &mut Reader) -> Result<Option<String>, Stop> {
-    let text = without_connective(text.trim().trim_start_matches(['\u{9009}', ' ']));
+    let text = without_connective(text.trim().trim_start_matches(['\u{9009}', '✅', '✔', ' ']));
     if text.len() > 2000 {
         return Ok(None);
     }

@@ -1,69 +1,29 @@
 //! The language of a sentence.
 
+/// Words that no English sentence does without.
+#[rustfmt::skip]
+const WORDS: &[&str] = &[
+    "the", "are", "were", "been", "of", "to", "for", "it", "its", "they", "you", "there", "this", "that",
+    "these", "those", "his", "their", "our", "my", "has", "have", "had", "with", "by", "from", "each", "all",
+    "takes", "costs", "gives", "altogether", "she", "and", "get", "gets", "got", "needs", "equals", "makes",
+    "leaves", "answer", "result", "solution", "therefore", "thus", "hence", "he", "we", "must", "obtain",
+    "after", "find", "week", "day", "year", "month", "hour", "hours", "meters", "miles", "feet", "dollars",
+    "people", "into", "only", "than", "when", "who",
+];
+
+/// Words of other languages too, unless two of them stand together.
+#[rustfmt::skip]
+const SHARED: &[&str] = &["is", "in", "so", "i", "at", "be", "on", "per", "total", "final", "an"];
+
+/// `To nie jest 12.` has English words in another language, and denies in it.
+#[rustfmt::skip]
+const DENIALS: &[&str] = &[
+    "nie", "není", "nicht", "kein", "keine", "niet", "geen", "ikke", "inte", "pas", "não",
+];
+
 /// Whether a sentence speaks English, by the words that no sentence does without. Statements, denials and bounds in
 /// another language are not read.
 pub(crate) fn is_english(sentence: &str) -> bool {
-    const WORDS: [&str; 53] = [
-        "the",
-        "are",
-        "were",
-        "been",
-        "of",
-        "to",
-        "for",
-        "it",
-        "its",
-        "they",
-        "you",
-        "there",
-        "this",
-        "that",
-        "these",
-        "those",
-        "his",
-        "their",
-        "our",
-        "my",
-        "has",
-        "have",
-        "had",
-        "with",
-        "by",
-        "from",
-        "each",
-        "all",
-        "takes",
-        "costs",
-        "gives",
-        "altogether",
-        "she",
-        "and",
-        "get",
-        "gets",
-        "got",
-        "needs",
-        "equals",
-        "makes",
-        "leaves",
-        "answer",
-        "result",
-        "solution",
-        "therefore",
-        "thus",
-        "hence",
-        "he",
-        "we",
-        "must",
-        "obtain",
-        "after",
-        "find",
-    ];
-    // Words of other languages too, unless two of them stand together.
-    const SHARED: [&str; 11] =
-        ["is", "in", "so", "i", "at", "be", "on", "per", "total", "final", "an"];
-    // `To nie jest 12.` has English words in another language, and denies in it.
-    const DENIALS: [&str; 11] =
-        ["nie", "není", "nicht", "kein", "keine", "niet", "geen", "ikke", "inte", "pas", "não"];
     let count_words = |text: &str| {
         let words = text.split(|c: char| !c.is_alphabetic());
         words.filter(|word| word.chars().count() > 1).count()
@@ -81,12 +41,12 @@ pub(crate) fn is_english(sentence: &str) -> bool {
     let is_quantity = sentence.trim_start_matches(layout).starts_with(|c: char| c.is_ascii_digit())
         && count_words(sentence) < 3;
     sentence.chars().all(is_latin)
-        && count(&DENIALS) == 0
+        && count(DENIALS) == 0
         && (is_quantity
             || sentence
                 .split('=')
                 .next()
                 .is_some_and(|left| left.len() < sentence.len() && count_words(left) < 2)
-            || count(&WORDS) > 0
-            || count(&SHARED) > 1)
+            || count(WORDS) > 0
+            || count(SHARED) > 1)
 }

@@ -5,8 +5,9 @@ use crate::extract::language::is_english;
 use crate::extract::lead::leads_or_labels;
 use crate::extract::separator::is_separator;
 use crate::extract::stated::stated_number;
-use crate::math::answer::{Readable, is_readable};
+use crate::math::answer::{Readable, is_readable, is_same_answer};
 use crate::math::fuel::Stop;
+use crate::math::lex::units::is_unit;
 use crate::math::parse::stance::{has, words_of};
 use crate::math::reader::Reader;
 
@@ -44,6 +45,14 @@ pub(crate) fn last_math(text: &str, reader: &mut Reader) -> Result<Option<String
                 continue;
             }
         }
+        // `$3\sqrt{2}$ units, or approximately $4.243$ units`
+        if let Some((exact, exact_span)) = index.checked_sub(1).map(|before| &segments[before])
+            && is_rounding(&text[exact_span.end..span.start])
+            && leads_or_labels(&text[..exact_span.start])
+        {
+            let is_same = is_same_answer(exact, content, reader)?;
+            return Ok(is_same.then(|| exact.trim().to_owned()));
+        }
         let mut parts = vec![content.trim()];
         let mut start = span.start;
         for (earlier, span) in segments[..index].iter().rev() {
@@ -57,6 +66,19 @@ pub(crate) fn last_math(text: &str, reader: &mut Reader) -> Result<Option<String
         return Ok(Some(parts.join(", ")));
     }
     Ok(None)
+}
+
+/// Whether the text between two formulas makes the second a rounding of the first: `units, or approximately`.
+fn is_rounding(between: &str) -> bool {
+    const ROUNDINGS: [&str; 6] =
+        ["approximately", "about", "roughly", "around", "approx", "\u{2248}"];
+    let words: Vec<&str> = words_of(between).collect();
+    let Some((last, rest)) = words.split_last() else { return between.contains('\u{2248}') };
+    !between.contains(['.', '\n'])
+        && has(&ROUNDINGS, last)
+        && rest
+            .iter()
+            .all(|word| has(&["or", "which", "is", "units", "square"], word) || is_unit(word))
 }
 
 /// Whether words behind a formula take a part of something else: `of the original value`.

@@ -39,8 +39,10 @@ pub(crate) fn leading_answer(line: &str, reader: &mut Reader) -> Result<Option<S
         }
         let readable = is_readable(head, MAX_WORDS, reader)?;
         // A name with a sentence behind it is the subject of that sentence.
+        let is_explained = [" because ", " since "].iter().any(|word| line[at..].starts_with(word));
         if readable == Readable::Answer
-            || (readable == Readable::Symbol && line[at..].starts_with(['.', ',']))
+            || (readable == Readable::Symbol
+                && (line[at..].starts_with(['.', ',']) || is_explained))
         {
             return Ok(Some(head.to_owned()));
         }
@@ -119,9 +121,21 @@ fn goes_on_saying(rest: &str) -> bool {
     if !word.is_ascii() || has(&REASONS, word) || behind.starts_with("i.e") {
         return true;
     }
+    if gives_cause(behind) {
+        return true;
+    }
     // `12 as a percentage of 20`, `12 by 15`, `12 after adding 3`
     let may_compute = has(&["as", "by", "after", "to", "from", "of"], word);
     has(&CONTINUATIONS, word) && (!may_compute || numbers_in(clause).is_empty())
+}
+
+/// Whether a text gives a cause: `as there are four`, not `as a percentage`.
+pub(crate) fn gives_cause(text: &str) -> bool {
+    const SUBJECTS: [&str; 10] =
+        ["there", "we", "they", "each", "every", "all", "both", "this", "these", "no"];
+    let mut words = words_of(text);
+    words.next().is_some_and(|word| has(&["as"], word))
+        && words.next().is_some_and(|word| has(&SUBJECTS, word))
 }
 
 /// Places where a line may be cut: marks and words that continue it, outside formulas and brackets.

@@ -7,7 +7,7 @@ use num_traits::ToPrimitive;
 use crate::math::compare::comparison::Comparison;
 use crate::math::compare::prepare::{prepare, shared_value};
 use crate::math::compare::quantity::as_quantity;
-use crate::math::compare::text::{bare, same_wording};
+use crate::math::compare::text::{bare, same_winner, same_wording};
 use crate::math::fuel::Stop;
 use crate::math::lex::literal::Commas;
 use crate::math::lex::typography::plain;
@@ -127,7 +127,7 @@ pub(crate) fn compare(
     if (a.unreadable.is_some() || b.unreadable.is_some()) && same_wording(&a.text, &b.text) {
         return Ok(true);
     }
-    if names_alike(&a.text, &b.text) {
+    if names_alike(&a.text, &b.text) || same_winner(&a.text, &b.text) {
         return Ok(true);
     }
     if let (Some(first), Some(second)) = (choices(&a.text), choices(&b.text)) {
@@ -258,6 +258,11 @@ fn respelled(text: Cow<'_, str>) -> Cow<'_, str> {
         Some(fraction) => Cow::Owned(fraction),
         None => text,
     };
+    for (from, to) in [("sq. ", "sq "), ("cu. ", "cu ")] {
+        if text.contains(from) {
+            text = Cow::Owned(text.replace(from, to));
+        }
+    }
     if !text.contains(['\\', '{']) {
         return text;
     }

@@ -42,6 +42,44 @@ fn references_are_read_whole_with_their_conditions() {
 }
 
 #[test]
+fn a_reason_or_the_place_of_a_value_may_follow_it() {
+    check(&[
+        ("120", "So the answer is 120, as there are five people to seat."),
+        ("120", "!So the answer is 120, as a percentage of 400."),
+        ("-1", r"The minimum of $f$ is $\boxed{-1}$, attained at $x=2$."),
+        ("2", r"!The minimum of $f$ is $\boxed{-1}$, attained at $x=2$."),
+        ("-1", "The minimum value is $-1$, which occurs when $x = 2$."),
+        (r"3\sqrt2", r"The length is $3\sqrt{2}$ units, or approximately $4.243$ units."),
+        (r"3\sqrt2", r"!The length is $3\sqrt{2}$ units, or approximately $5.243$ units."),
+        ("C", "The correct option is C because the slopes agree."),
+        ("C", "!The correct option is C or D because the slopes agree."),
+    ]);
+}
+
+#[test]
+fn numbers_and_sets_in_words_are_read() {
+    check(&[
+        ("3 hours", "three hours"),
+        ("3 hours", "!three minutes"),
+        ("7.5", "seven and a half hours"),
+        (r"12\text{ cm}^2", "12 sq. cm"),
+        (r"\mathbb{R}\setminus\{0\}", "all nonzero real numbers"),
+        (r"\mathbb{R}\setminus\{2\}", r"\boxed{\text{all real numbers except } 2}"),
+        (r"\mathbb{R}\setminus\{1\}", r"!\boxed{\text{all real numbers except } -1}"),
+        ("Alice wins.", r"\boxed{\text{Alice}}"),
+        ("Alice wins.", r"!\boxed{\text{Alice loses}}"),
+        ("Alice wins.", r"!\boxed{\text{Bob}}"),
+        (r"0.\dot{1}\dot{8}", r"\frac{2}{11}"),
+        (r"0.\dot{1}2\dot{3}", r"\frac{41}{333}"),
+        (r"11_{(2)}", "11_2"),
+        (r"11_{(2)}", "!11_3"),
+        (r"\operatorname{arsinh} x", r"\ln(x+\sqrt{x^2+1})"),
+        (r"\operatorname{artanh} x", r"!\ln\frac{1+x}{1-x}"),
+        ("24", "综上所述，共有 24 种不同的排法。"),
+    ]);
+}
+
+#[test]
 fn units_hold_with_and_without_a_name() {
     check(&[
         (r"h = 8\text{ cm}", r"!8\text{ m}"),
@@ -372,6 +410,21 @@ fn sums_limits_and_integrals_have_values() {
         (r"\int_0^1\int_0^1 e^{x+y}\,dx\,dy", "(e-1)^2"),
         (r"\int_0^1\int_0^1 e^{x+y}\,dx\,dy", "!e^2-1"),
         (r"\int_0^1\int_0^1\int_0^1 xyz\,dx\,dy\,dz", r"\frac18"),
+        (r"\int_{-1}^{2}|x|\,dx", r"\frac52"),
+        (r"\int_{-1}^{2}|x|\,dx", r"!\frac32"),
+        (r"\int_0^{2\pi}|\sin x|\,dx", "4"),
+        (r"\int_{-\infty}^{\infty}e^{-|x|}\,dx", "2"),
+        (r"\int_0^1\max(x,1-x)\,dx", r"\frac34"),
+        (r"\int_0^1\int_0^1|x-y|\,dx\,dy", r"\frac13"),
+        (r"\int_1^0 x\,dx", r"-\frac12"),
+        (r"\int_1^0 x\,dx", "!0"),
+        (r"\int_{-\infty}^{\infty}\int_{-\infty}^{\infty}e^{-(x^2+y^2)/2}\,dx\,dy", r"2\pi"),
+        (r"\int_0^{\infty}\int_0^{\infty}xye^{-x-y}\,dx\,dy", "1"),
+        (r"\int_0^{\infty}\int_0^{\infty}xye^{-x-y}\,dx\,dy", "!2"),
+        (r"\lim_{n\to\infty}n^{1/n}", "1"),
+        (r"\lim_{n\to\infty}\sqrt[n]{2^n+3^n}", "3"),
+        (r"\lim_{x\to0^+}x\ln x", "0"),
+        ("1", r"!\lim_{n\to\infty}(-1)^n"),
         (r"\zeta(2)", r"\frac{\pi^2}{6}"),
         (r"\zeta(3)", r"\sum_{n=1}^{\infty}n^{-3}"),
         (r"\zeta(2)", r"!2\zeta"),

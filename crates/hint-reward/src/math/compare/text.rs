@@ -1,5 +1,7 @@
 //! Comparison of words.
 
+use crate::math::parse::stance::{doubts, has, words_of};
+
 /// Whether two texts say the same, up to case, white space and punctuation around words.
 pub(crate) fn same_text(a: &str, b: &str) -> bool {
     let (a, b) = (words(a), words(b));
@@ -14,6 +16,44 @@ pub(crate) fn same_words(a: &str, b: &str) -> bool {
     };
     let letters = |text: &str| text.chars().all(|c| c.is_alphabetic() || matches!(c, ' ' | '-'));
     same_text(a, b) || (letters(a) && letters(b) && joined(a).len() > 5 && joined(a) == joined(b))
+}
+
+/// Whether two texts name the same winner, one of them in a sentence: `Alice wins` and `Alice`.
+pub(crate) fn same_winner(a: &str, b: &str) -> bool {
+    let ((first, wins), (second, wins_too)) = (winner(a), winner(b));
+    (wins || wins_too) && is_name(&first) && same_text(&first, &second)
+}
+
+/// The name in `Alice wins` and `The second player has a winning strategy`, and whether it is in such a sentence.
+fn winner(text: &str) -> (String, bool) {
+    const VERBS: [&str; 8] = [
+        " wins",
+        " will win",
+        " always wins",
+        " can always win",
+        " wins the game",
+        " has a winning strategy",
+        " can guarantee a win",
+        " can force a win",
+    ];
+    const MAX_BYTES: usize = 100;
+    if text.len() > MAX_BYTES || !text.contains(char::is_alphabetic) {
+        return (String::new(), false);
+    }
+    let plain = text.replace("\\text{", " ").replace(['{', '}', '$', '.'], "");
+    let plain = plain.trim();
+    match VERBS.iter().find_map(|verb| plain.strip_suffix(verb)) {
+        Some(name) => (name.trim().to_owned(), true),
+        None => (plain.to_owned(), false),
+    }
+}
+
+/// Whether a text is a name of at most three words, which deny nothing.
+fn is_name(text: &str) -> bool {
+    text.chars().all(|c| c.is_alphabetic() || c == ' ')
+        && text.split_whitespace().count() <= 3
+        && !doubts(text)
+        && !words_of(text).any(|word| has(&["who", "or", "either"], word))
 }
 
 fn words(text: &str) -> Vec<String> {

@@ -75,7 +75,7 @@ pub(crate) fn read_literal(text: &str, commas: Commas, nested: bool) -> Result<R
     }
     let raw_end = at;
     let mut fraction = "";
-    let mut repeating = "";
+    let mut repeating = String::new();
     let mut is_decimal = false;
     if let Some(range) = decimal_comma {
         fraction = &text[range];
@@ -96,8 +96,8 @@ pub(crate) fn read_literal(text: &str, commas: Commas, nested: bool) -> Result<R
     if whole.len() + fraction.len() + repeating.len() > MAX_DIGITS {
         return Err(Stop::Unreadable("a number with too many digits"));
     }
-    let mut value =
-        decimal_value(&whole, fraction, repeating).ok_or(Stop::Unreadable("a malformed number"))?;
+    let mut value = decimal_value(&whole, fraction, &repeating)
+        .ok_or(Stop::Unreadable("a malformed number"))?;
     let mut places = i32::try_from(fraction.len()).unwrap_or(i32::MAX);
     if let Some((exponent, length)) = exponent(&text[at..]) {
         if exponent.abs() > MAX_EXPONENT {
@@ -170,7 +170,30 @@ fn indian(bytes: &[u8], first: usize) -> Option<usize> {
 
 /// The repeating digits behind a decimal with these digits, and the length of how they are written:
 /// `0.\overline{3}`, `0.\bar3`, `0.(3)`, `0.333…`.
-fn repetend<'a>(text: &'a str, fraction: &'a str) -> (&'a str, usize) {
+fn repetend(text: &str, fraction: &str) -> (String, usize) {
+    if let Some(found) = dotted(text) {
+        return found;
+    }
+    let (digits, length) = barred(text, fraction);
+    (digits.to_owned(), length)
+}
+
+/// The digits of `\\dot{1}8\\dot{5}`, with a dot over the first and the last.
+fn dotted(text: &str) -> Option<(String, usize)> {
+    let mark = |text: &str| {
+        let rest = text.strip_prefix("\\dot")?;
+        let inner = rest.strip_prefix('{');
+        let digit = inner.unwrap_or(rest).chars().next().filter(char::is_ascii_digit)?;
+        let closed = inner.is_none_or(|inner| inner[1..].starts_with('}'));
+        closed.then(|| (digit, "\\dot".len() + if inner.is_some() { 3 } else { 1 }))
+    };
+    let (first, start) = mark(text)?;
+    let end = digits(text.as_bytes(), start);
+    let (last, length) = mark(&text[end..])?;
+    Some((format!("{first}{}{last}", &text[start..end]), end + length))
+}
+
+fn barred<'a>(text: &'a str, fraction: &'a str) -> (&'a str, usize) {
     for name in ["\\overline", "\\bar", "\\dot"] {
         let Some(rest) = text.strip_prefix(name) else { continue };
         if let Some(inner) = rest.strip_prefix('{') {

@@ -144,8 +144,8 @@ pub(crate) fn function(name: &str) -> Option<Function> {
         "abs" => Function::Abs,
         "floor" => Function::Floor,
         "ceil" | "ceiling" => Function::Ceil,
-        "exp" | "cis" => Function::Named(name.into()),
-        "det" | "dim" | "ker" | "deg" | "arg" | "Re" | "Im" | "Pr" | "tr" | "rank" => {
+        "exp" | "cis" | "det" | "dim" | "ker" | "deg" | "arg" | "Re" | "Im" | "Pr" | "tr"
+        | "rank" | "arsinh" | "arcsinh" | "arcosh" | "arccosh" | "artanh" | "arctanh" => {
             Function::Named(name.into())
         }
         _ => return None,

@@ -261,24 +261,7 @@ impl Parser<'_, '_, '_> {
             match self.peek() {
                 Some(Kind::Operator('^')) => {
                     self.at += 1;
-                    if self.ordinal_exponent() {
-                        continue;
-                    }
-                    if self.degree_exponent() {
-                        base = self.degrees(into_expr(base)?);
-                        continue;
-                    }
-                    if matches!(base, Node::Expr(Expr::Number(_) | Expr::Decimal { .. }))
-                        && let Some(primes) = self.prime_exponent()
-                    {
-                        base = Node::Expr(Expr::Call(
-                            Function::Degrees,
-                            vec![part_of_degree(into_expr(base)?, primes)],
-                        ));
-                        continue;
-                    }
-                    let exponent = self.nested(Self::exponent)?;
-                    base = Node::Expr(into_expr(base)?.power(exponent));
+                    base = self.raised(base)?;
                 }
                 Some(Kind::Degree) => {
                     self.at += 1;
@@ -308,39 +291,52 @@ impl Parser<'_, '_, '_> {
                     self.at += 1;
                     base = Node::Expr(percent(into_expr(base)?));
                 }
-                // `f(x)_{max}`, `|PQ|_{\text{max}}`, `{x}_{1}`
-                Some(Kind::Operator('_')) if self.word_subscript() => {
-                    self.at += 1;
-                    let subscript = self.subscript_text()?;
-                    base = Node::Expr(match into_expr(base)? {
-                        Expr::Symbol(name) if !name.contains('_') => {
-                            Expr::Symbol(format!("{name}_{subscript}").into())
-                        }
-                        other => Expr::Call(
-                            Function::Named(format!("{subscript} of").into()),
-                            vec![other],
-                        ),
-                    });
-                }
-                Some(Kind::Operator('_'))
-                    if matches!(&base, Node::Expr(Expr::Symbol(name)) if !name.contains('_'))
-                        && self.follows_bracket() =>
-                {
-                    self.at += 1;
-                    let subscript = self.subscript_text()?;
-                    if let Node::Expr(Expr::Symbol(name)) = &base {
-                        base = Node::Expr(Expr::Symbol(format!("{name}_{subscript}").into()));
-                    }
-                }
-                // `(1101)_2`
-                Some(Kind::Operator('_')) if self.follows_bracket() => match &base {
-                    Node::Expr(Expr::Number(value)) if value.is_integer() => {
-                        base = self.based(&value.to_integer().to_string())?;
-                    }
-                    _ => return Ok(base),
+                Some(Kind::Operator('_')) => match self.subscripted(&base)? {
+                    Some(whole) => base = whole,
+                    None => return Ok(base),
                 },
                 _ => return Ok(base),
             }
+        }
+    }
+
+    /// A value with the exponent behind the caret: a power, degrees, or the ending of an ordinal.
+    fn raised(&mut self, base: Node) -> Result<Node, Stop> {
+        if self.ordinal_exponent() {
+            return Ok(base);
+        }
+        if self.degree_exponent() {
+            return Ok(self.degrees(into_expr(base)?));
+        }
+        if matches!(base, Node::Expr(Expr::Number(_) | Expr::Decimal { .. }))
+            && let Some(primes) = self.prime_exponent()
+        {
+            let part = part_of_degree(into_expr(base)?, primes);
+            return Ok(Node::Expr(Expr::Call(Function::Degrees, vec![part])));
+        }
+        let exponent = self.nested(Self::exponent)?;
+        Ok(Node::Expr(into_expr(base)?.power(exponent)))
+    }
+
+    /// A value with the subscript here: `f(x)_{max}`, `|PQ|_{\text{max}}`, `{x}_{1}`, `(1101)_2`. `None` if it has none of
+    /// these.
+    fn subscripted(&mut self, base: &Node) -> Result<Option<Node>, Stop> {
+        let is_open_name = matches!(base, Node::Expr(Expr::Symbol(name)) if !name.contains('_'));
+        if self.word_subscript() || (is_open_name && self.follows_bracket()) {
+            self.at += 1;
+            let subscript = self.subscript_text()?;
+            return Ok(Some(Node::Expr(match into_expr(base.clone())? {
+                Expr::Symbol(name) if !name.contains('_') => {
+                    Expr::Symbol(format!("{name}_{subscript}").into())
+                }
+                other => Expr::Call(Function::Named(format!("{subscript} of").into()), vec![other]),
+            })));
+        }
+        match base {
+            Node::Expr(Expr::Number(value)) if value.is_integer() && self.follows_bracket() => {
+                self.based(&value.to_integer().to_string()).map(Some)
+            }
+            _ => Ok(None),
         }
     }
 

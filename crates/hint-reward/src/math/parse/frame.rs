@@ -97,10 +97,18 @@ fn quantifies_argument(main: &[Token<'_>], condition: &[Token<'_>]) -> bool {
     words.clone().any(is_some) && name == Some(&Kind::Name(argument))
 }
 
-/// `is reached for`, behind `which`.
+/// `is reached for` and `occurs when`, behind `which`.
 fn is_attained(tokens: &[Token<'_>]) -> bool {
     matches!(tokens, [Token { kind: Kind::Word("is"), .. }, Token { kind: Kind::Word(verb), .. }, ..]
         if matches!(*verb, "attained" | "achieved" | "reached" | "obtained"))
+        || matches!(
+            tokens,
+            [
+                Token { kind: Kind::Word("occurs" | "happens"), .. },
+                Token { kind: Kind::Word("when" | "at" | "for" | "if"), .. },
+                ..,
+            ]
+        )
 }
 
 /// Link that a word makes between the text before and behind it.
@@ -246,7 +254,7 @@ fn without_fillers<'t, 'a>(tokens: &'t [Token<'a>]) -> &'t [Token<'a>] {
         .iter()
         .take_while(|token| {
             is_filler(&token.kind)
-                || matches!(&token.kind, Kind::Word(word) | Kind::Text(word) if matches!(*word, "some" | "that" | "constant" | "positive" | "arbitrary" | "when" | "if" | "for" | "at" | "only" | "by" | "is" | "attained" | "achieved" | "reached" | "obtained"))
+                || matches!(&token.kind, Kind::Word(word) | Kind::Text(word) if matches!(*word, "some" | "that" | "constant" | "positive" | "arbitrary" | "when" | "if" | "for" | "at" | "only" | "by" | "is" | "attained" | "achieved" | "reached" | "obtained" | "occurs" | "happens"))
         })
         .count();
     &tokens[skipped..]

@@ -146,6 +146,8 @@ impl<'a> Parser<'_, 'a, '_> {
         self.at += 1;
         let base = self.subscript_text()?;
         let base = base.trim_start_matches("base").trim();
+        // `1011_{(2)}`
+        let base = base.strip_prefix('(').and_then(|rest| rest.strip_suffix(')')).unwrap_or(base);
         let base: u32 = base
             .parse()
             .ok()
@@ -199,6 +201,9 @@ impl<'a> Parser<'_, 'a, '_> {
                 let angle = arguments.remove(0);
                 let sine = Expr::Call(Function::Sin, vec![angle.clone()]);
                 Expr::Call(Function::Cos, vec![angle]).plus(Expr::I.times(sine))
+            }
+            Function::Named(name) if is_inverse_hyperbolic(name) && arguments.len() == 1 => {
+                inverse_hyperbolic(name, arguments.remove(0))
             }
             _ => Expr::Call(function, arguments),
         };
@@ -532,6 +537,24 @@ fn write_token(kind: &Kind<'_>, text: &mut String) -> Result<(), Stop> {
         _ => return Err(Stop::Unreadable("a subscript with something unexpected")),
     }
     Ok(())
+}
+
+/// Whether a function is `arsinh`, `arcosh` or `artanh`, under any of its names.
+fn is_inverse_hyperbolic(name: &str) -> bool {
+    name.starts_with("ar") && name.ends_with('h')
+}
+
+/// An inverse hyperbolic function as the logarithm that it is.
+fn inverse_hyperbolic(name: &str, argument: Expr) -> Expr {
+    let (one, half) = (Expr::integer(1), Expr::Number(Rational::new(1.into(), 2.into())));
+    let ln = |argument| Expr::Call(Function::Ln, vec![argument]);
+    if name.ends_with("tanh") {
+        let quotient = one.clone().plus(argument.clone()).over(one.minus(argument));
+        return half.times(ln(quotient));
+    }
+    let square = argument.clone().power(Expr::integer(2));
+    let radicand = if name.ends_with("sinh") { square.plus(one) } else { square.minus(one) };
+    ln(argument.plus(radicand.power(half)))
 }
 
 /// The largest argument of Riemann's function that has a value here. From 70 on it is 1 to 20 digits.

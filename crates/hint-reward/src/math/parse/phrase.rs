@@ -1,5 +1,6 @@
 //! Answers in words whose meaning is mathematics, a date or a time of day.
 
+use crate::math::lex::units::is_unit;
 use crate::math::parse::calendar::{date, time_of_day};
 use crate::math::parse::spelled::spelled_number;
 use crate::math::tree::node::{Expr, Node, Relation};
@@ -17,8 +18,16 @@ pub(crate) fn phrase(text: &str) -> Option<Node> {
     if let Some(number) = spelled_number(&words.join(" ")) {
         return Some(number);
     }
+    if let Some(quantity) = spelled_quantity(&words) {
+        return Some(quantity);
+    }
     if let Some(parity) = parity(&words) {
         return Some(parity);
+    }
+    if !text.contains('-')
+        && let Some(set) = reals_without(&words)
+    {
+        return Some(set);
     }
     match words.as_slice() {
         ["no", "solution" | "solutions"]
@@ -31,7 +40,10 @@ pub(crate) fn phrase(text: &str) -> Option<Node> {
         | ["all", "real", "numbers" | "values"]
         | ["any", "real", "number"]
         | ["real", "numbers"] => Some(Node::NumberSet('R')),
-        ["dne"] | [.., "does" | "do", "not", "exist"] | ["no", "such", .., "exists" | "exist"] => {
+        ["dne"]
+        | [.., "does" | "do", "not", "exist"]
+        | ["no", "such", .., "exists" | "exist"]
+        | ["no", "such", "function" | "number" | "integer" | "polynomial" | "set" | "sequence"] => {
             Some(Node::text("does not exist"))
         }
         ["infinitely", "many"]
@@ -66,6 +78,40 @@ pub(crate) fn phrase(text: &str) -> Option<Node> {
                 .then(|| Node::text(&words[usize::from(article)..].join(" ")))
         }),
     }
+}
+
+/// A number in words with its unit: `three hours`, `two and a half square meters`.
+fn spelled_quantity(words: &[&str]) -> Option<Node> {
+    let (unit, rest) = words.split_last()?;
+    let (area, rest) = match rest.split_last() {
+        Some((area @ (&"square" | &"cubic"), rest)) => (Some(*area), rest),
+        _ => (None, rest),
+    };
+    let is_digits = |word: &&str| word.bytes().any(|byte| byte.is_ascii_digit());
+    if !is_unit(unit) || rest.iter().any(is_digits) {
+        return None;
+    }
+    let number = spelled_number(&rest.join(" "))?;
+    let unit = area.map_or_else(|| (*unit).to_owned(), |area| format!("{area} {unit}"));
+    Some(Node::Quantity(Box::new(number), unit.into()))
+}
+
+/// `all real numbers except 0`, `all nonzero real numbers`.
+fn reals_without(words: &[&str]) -> Option<Node> {
+    let words = if let ["all", rest @ ..] = words { rest } else { words };
+    let excluded: &[&str] = match words {
+        ["nonzero", "reals"] | ["nonzero", "real", "numbers"] => &["0"],
+        ["reals" | "real", "numbers", "except", rest @ ..] | ["reals", "except", rest @ ..] => rest,
+        _ => return None,
+    };
+    let numbers = excluded.iter().filter(|word| **word != "and");
+    let numbers: Option<Vec<Node>> = numbers
+        .map(|word| {
+            Some(Node::Expr(Expr::integer(if *word == "zero" { 0 } else { word.parse().ok()? })))
+        })
+        .collect();
+    let numbers = numbers.filter(|numbers| !numbers.is_empty())?;
+    Some(Node::Difference(Box::new((Node::NumberSet('R'), Node::Set(numbers)))))
 }
 
 /// `n is even`, `even n`, `odd n` and `n is divisible by 3` as congruences; after "if and only if" too.

@@ -85,6 +85,9 @@ fn is_no_counter(word: &str) -> bool {
         '或', '約', '约', '倍', '的', 'の',
     ];
     const DENIALS: [&str; 5] = ["아니", "아닙", "않", "ない", "ません"];
+    // `种不同的排法`
+    let bare = word.replace("不同的", "").replace("不同", "");
+    let word = bare.as_str();
     word.contains(SIGNS)
         || DENIALS.iter().any(|denial| word.contains(denial))
         || (!word.is_ascii() && word.chars().count() > 4 && word.chars().any(is_east_asian))
