@@ -3,7 +3,7 @@
 // With EMULATOR_LOG=FOLDER each process appends to FOLDER/PID.tsv. A section ends when the program synchronizes the device
 // (tch::Cuda::synchronize) or exits, so a program measures a part of itself by synchronizing before and after it.
 //
-//   section  PEAK_BYTES
+//   section  PEAK_BYTES ALLOCATIONS_SO_FAR
 //   count    LAUNCHES WAITS SENT SENT_BYTES READ READ_BYTES  OPERATION  [ADDRESS ...]
 //
 // With EMULATOR_TRACE=1, counts of what waits or copies carry the return addresses within the program, innermost first.
@@ -62,7 +62,7 @@ class Log {
       std::perror(path.c_str());
       std::abort();
     }
-    std::fprintf(file, "section\t%zu\n", Memory::get().take_peak());
+    std::fprintf(file, "section\t%zu\t%ld\n", Memory::get().take_peak(), Memory::get().calls());
     for (const auto& [what, count] : counts_) {
       std::fprintf(file, "count\t%ld\t%ld\t%ld\t%ld\t%ld\t%ld\t%s", count.launches, count.waits, count.sent, count.sent_bytes,
                    count.read, count.read_bytes, what.first.c_str());

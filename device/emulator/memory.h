@@ -3,6 +3,8 @@
 // Two regions of one size are reserved. Tensors hold addresses of the first, which has no access rights: whoever reads or
 // writes them on the host, on any thread, gets a segmentation fault. The bytes are at the same distance in the second
 // region, where only the emulator looks. Fresh memory is filled with ones, which is NaN for every type of float.
+//
+// Memory runs out at EMULATOR_MIB, and after EMULATOR_ALLOCATIONS allocations.
 #pragma once
 
 #include <c10/core/Allocator.h>
@@ -14,6 +16,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <limits>
 #include <mutex>
 #include <unordered_map>
 #include <vector>
@@ -38,7 +41,8 @@ class Memory {
   void* take(size_t bytes) {
     const size_t size = round_up(bytes, kAlignment);
     std::lock_guard<std::mutex> lock(mutex_);
-    const size_t free = capacity_ - live_;
+    const size_t free = calls_ < allowed_ ? capacity_ - live_ : 0;
+    ++calls_;
     if (size > free) {
       TORCH_CHECK_WITH(OutOfMemoryError, false, "CUDA out of memory. Tried to allocate ", mib(bytes), ".00 MiB. GPU ",
                        int(current_device), " has a total capacity of ", mib(capacity_), ".00 MiB of which ", mib(free),
@@ -90,6 +94,12 @@ class Memory {
     *total = capacity_;
   }
 
+  /// Allocations so far.
+  long calls() {
+    std::lock_guard<std::mutex> lock(mutex_);
+    return calls_;
+  }
+
   /// The most bytes that were allocated at once since the last call.
   size_t take_peak() {
     std::lock_guard<std::mutex> lock(mutex_);
@@ -127,6 +137,8 @@ class Memory {
   char* const addresses_;
   char* const bytes_;
   const size_t capacity_ = size_t(setting("EMULATOR_MIB", 16384)) << 20;
+  const long allowed_ = setting("EMULATOR_ALLOCATIONS", std::numeric_limits<long>::max());
+  long calls_ = 0;
   size_t live_ = 0, peak_ = 0, end_ = 0;
   std::unordered_map<size_t, size_t> taken_;              // offset to size
   std::unordered_map<size_t, std::vector<size_t>> free_;  // size of a block to offsets

@@ -26,6 +26,11 @@ pub(crate) fn take(device: Device) -> Result<()> {
         tie_word_embeddings: true,
         ..ModelConfig::small(Architecture::Llama, 300)
     };
+    let windows = ModelConfig {
+        sliding_windows: vec![Some(16); LAYERS],
+        architecture: Architecture::Mistral,
+        ..config.clone()
+    };
     // Trials are no part of a step.
     for path in FastPath::ALL {
         path.refusal(device);
@@ -40,6 +45,13 @@ pub(crate) fn take(device: Device) -> Result<()> {
             let name = format!("decode step, {format}, {shape}");
             twice(&name, 41, &mut |tokens| draw(&policy, lengths, tokens))?;
         }
+        twice(&format!("prompts and first token, {format}"), 3, &mut |times| {
+            (0..times).try_for_each(|_| draw(&policy, &[20, 31], 1))
+        })?;
+        let windows = CausalLm::init(&windows, 1, device)?.with_compute(compute)?;
+        twice(&format!("decode step, {format}, windows"), 41, &mut |tokens| {
+            draw(&windows, &[20, 31], tokens)
+        })?;
         let rows = [20, 23, 26, 29].map(prompt);
         let completion: Vec<u32> = (0..30).map(|index| index * 11 % 290).collect();
         let views: Vec<TokenRow<'_>> =

@@ -77,6 +77,8 @@ impl fmt::Display for Counts {
 pub(super) struct Section {
     /// Largest number of bytes allocated at once.
     pub(super) peak: u64,
+    /// Allocations of the process up to its end.
+    pub(super) allocations: u64,
     /// All operations.
     pub(super) counts: Counts,
 }
@@ -101,9 +103,11 @@ fn parse(text: &str) -> Result<Vec<Section>> {
     for line in text.lines() {
         let fields: Vec<&str> = line.split('\t').collect();
         match (fields.as_slice(), sections.last_mut()) {
-            (["section", peak], _) => {
-                sections.push(Section { peak: peak.parse()?, ..Section::default() });
-            }
+            (["section", peak, allocations], _) => sections.push(Section {
+                peak: peak.parse()?,
+                allocations: allocations.parse()?,
+                ..Section::default()
+            }),
             (["count", launches, waits, _, sent, _, read, ..], Some(section)) => {
                 section.counts += Counts {
                     launches: launches.parse()?,
@@ -124,9 +128,11 @@ mod tests {
 
     #[test]
     fn sections_add_up_their_operations() {
-        let text = "section\t512\ncount\t2\t0\t0\t0\t0\t0\tmm\ncount\t0\t1\t1\t64\t1\t8\tcopy_\t0x1\nsection\t0\n";
+        let text = "section\t512\t3\ncount\t2\t0\t0\t0\t0\t0\tmm\ncount\t0\t1\t1\t64\t1\t8\tcopy_\t0x1\nsection\t0\t3\n";
         let counts = Counts { launches: 2.0, waits: 1.0, sent: 64.0, read: 8.0 };
-        let expected = [Section { peak: 512, counts }, Section::default()];
+        let first = Section { peak: 512, allocations: 3, counts };
+        let second = Section { allocations: 3, ..Section::default() };
+        let expected = [first, second];
         assert_eq!(parse(text).unwrap(), expected);
         assert!(parse("count\t2\t0\t0\t0\t0\t0\tmm\n").is_err());
     }
