@@ -129,13 +129,13 @@ int hint_store_add(void* store, const char* key, int64_t amount, int64_t* result
   });
 }
 
-// The group of `world` processes that meet in `store`. It listens on the address `host` of this machine.
-int hint_gloo_open(void* store, int rank, int world, const char* host, int64_t timeout_ms, void** out, char* text,
+// The group of `world_size` processes that meet in `store`. It listens on the address `host` of this machine.
+int hint_gloo_open(void* store, int rank, int world_size, const char* host, int64_t timeout_ms, void** out, char* text,
                    size_t capacity) {
   return guarded({text, capacity}, [&] {
     auto options = ProcessGroupGloo::Options::create(Millis(timeout_ms));
     options->devices.push_back(ProcessGroupGloo::createDeviceForHostname(host));
-    *out = new GroupPtr(c10::make_intrusive<ProcessGroupGloo>(store_of(store), rank, world, options));
+    *out = new GroupPtr(c10::make_intrusive<ProcessGroupGloo>(store_of(store), rank, world_size, options));
     return kDone;
   });
 }

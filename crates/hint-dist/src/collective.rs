@@ -1,4 +1,4 @@
-//! The contract of a member of a group.
+//! The contract of a rank of a process group.
 
 use std::fmt::Debug;
 
@@ -6,44 +6,34 @@ use tch::{Device, Kind, Tensor};
 
 use crate::error::CollectiveError;
 
-/// One member of a group of processes, or of threads, that call the same operations in the same order.
+/// One rank of a group of processes, or of threads, that call the same operations in the same order.
 ///
 /// Tensors are contiguous. Of one operation every rank brings the same kind and number of elements; anything else is
 /// [`CollectiveError::Mismatch`] on every rank.
+///
+/// # Errors
+///
+/// An operation fails if a rank has ended, is late, gave up or calls something else. It fails with the same
+/// [`CollectiveError`] on every rank.
+#[expect(clippy::missing_errors_doc, reason = "the trait itself says it once for all")]
 pub trait Collective: Debug + Send + Sync {
-    /// The number of this member, from 0.
+    /// The number of this rank, from 0.
     fn rank(&self) -> usize;
 
-    /// How many members there are.
-    fn world(&self) -> usize;
+    /// How many ranks there are.
+    fn world_size(&self) -> usize;
 
     /// Cuts `input` into one part for each rank, and gives `output` the parts for this one in the order of the ranks.
-    /// Both have a multiple of [`world`](Self::world) elements.
-    ///
-    /// # Errors
-    ///
-    /// [`CollectiveError`].
+    /// Both have a multiple of [`world_size`](Self::world_size) elements.
     fn all_to_all(&self, output: &mut Tensor, input: &Tensor) -> Result<(), CollectiveError>;
 
     /// Gives `output` the `input` of every rank, in the order of the ranks.
-    ///
-    /// # Errors
-    ///
-    /// [`CollectiveError`].
     fn all_gather(&self, output: &mut Tensor, input: &Tensor) -> Result<(), CollectiveError>;
 
     /// Gives every rank the `tensor` of rank `root`.
-    ///
-    /// # Errors
-    ///
-    /// [`CollectiveError`].
     fn broadcast(&self, tensor: &mut Tensor, root: usize) -> Result<(), CollectiveError>;
 
     /// Waits until every rank is here.
-    ///
-    /// # Errors
-    ///
-    /// [`CollectiveError`].
     fn barrier(&self) -> Result<(), CollectiveError>;
 
     /// Why the group is of no use any more, if that is known. Asks nobody and does not wait, so that another thread can
@@ -59,48 +49,20 @@ pub trait Collective: Debug + Send + Sync {
         let _ = reason;
     }
 
-    /// Waits for the others at the end of the work, after which each of them may end. A member that is dropped without it
+    /// Waits for the others at the end of the work, after which each of them may end. A rank that is dropped without it
     /// is [`PeerState::Failed`](crate::PeerState::Failed) for the others.
-    ///
-    /// # Errors
-    ///
-    /// [`CollectiveError`].
-    fn leave(&self) -> Result<(), CollectiveError> {
+    fn shutdown(&self) -> Result<(), CollectiveError> {
         self.barrier()
     }
 
-    /// Sums the `input` of all ranks, in the order of the ranks, and gives each rank its part of the sum. `input` has
-    /// [`world`](Self::world) times the elements of `output`.
-    ///
-    /// # Errors
-    ///
-    /// [`CollectiveError`].
-    fn reduce_scatter(&self, output: &mut Tensor, input: &Tensor) -> Result<(), CollectiveError> {
-        let mut parts = input.zeros_like();
-        self.all_to_all(&mut parts, input)?;
-        let parts = parts.view([len(self.world()), -1]);
-        tch::no_grad(|| {
-            let mut sum = output.view([-1]);
-            sum.copy_(&parts.get(0));
-            for rank in 1..self.world() {
-                sum += parts.get(len(rank));
-            }
-        });
-        Ok(())
-    }
-
     /// Sums `tensor` over all ranks, in the order of the ranks: the same bits on every rank.
-    ///
-    /// # Errors
-    ///
-    /// [`CollectiveError`].
     fn all_reduce(&self, tensor: &mut Tensor) -> Result<(), CollectiveError> {
-        let (elements, world) = (len(tensor.numel()), len(self.world()));
-        let part = (elements + world - 1) / world;
+        let (elements, world_size) = (len(tensor.numel()), len(self.world_size()));
+        let part = (elements + world_size - 1) / world_size;
         let flat = tensor.detach().view([-1]);
-        let padded = flat.constant_pad_nd([0, part * world - elements]);
+        let padded = flat.constant_pad_nd([0, part * world_size - elements]);
         let mut sum = Tensor::zeros([part], (tensor.kind(), tensor.device()));
-        self.reduce_scatter(&mut sum, &padded)?;
+        reduce_scatter(self, &mut sum, &padded)?;
         let mut all = padded;
         self.all_gather(&mut all, &sum)?;
         tch::no_grad(|| tensor.copy_(&all.narrow(0, 0, elements).view(&*tensor.size())));
@@ -108,23 +70,19 @@ pub trait Collective: Debug + Send + Sync {
     }
 
     /// Gives every rank the bytes of all, by rank. They may have different lengths.
-    ///
-    /// # Errors
-    ///
-    /// [`CollectiveError`].
-    fn exchange(&self, bytes: &[u8]) -> Result<Vec<Vec<u8>>, CollectiveError> {
+    fn all_gather_bytes(&self, bytes: &[u8]) -> Result<Vec<Vec<u8>>, CollectiveError> {
         let on_cpu = |kind| (kind, Device::Cpu);
-        let mut lengths = Tensor::zeros([len(self.world())], on_cpu(Kind::Int64));
+        let mut lengths = Tensor::zeros([len(self.world_size())], on_cpu(Kind::Int64));
         self.all_gather(&mut lengths, &Tensor::from_slice(&[len(bytes.len())]))?;
-        let lengths = (0..len(self.world())).map(|rank| lengths.int64_value(&[rank]));
+        let lengths = (0..len(self.world_size())).map(|rank| lengths.int64_value(&[rank]));
         let lengths = lengths.collect::<Vec<_>>();
         let longest = lengths.iter().copied().max().unwrap_or(0);
         if longest == 0 {
-            return Ok(vec![Vec::new(); self.world()]);
+            return Ok(vec![Vec::new(); self.world_size()]);
         }
         let own = Tensor::from_slice(bytes);
         let own = own.constant_pad_nd([0, longest - own.size()[0]]);
-        let mut all = Tensor::zeros([len(self.world()) * longest], on_cpu(Kind::Uint8));
+        let mut all = Tensor::zeros([len(self.world_size()) * longest], on_cpu(Kind::Uint8));
         self.all_gather(&mut all, &own)?;
         let part = |(rank, length): (usize, &i64)| {
             let part = all.narrow(0, len(rank) * longest, *length);
@@ -136,11 +94,7 @@ pub trait Collective: Debug + Send + Sync {
     }
 
     /// Gives every rank the bytes of rank 0.
-    ///
-    /// # Errors
-    ///
-    /// [`CollectiveError`].
-    fn share(&self, bytes: &[u8]) -> Result<Vec<u8>, CollectiveError> {
+    fn broadcast_bytes(&self, bytes: &[u8]) -> Result<Vec<u8>, CollectiveError> {
         let mut length = Tensor::from_slice(&[len(bytes.len())]);
         self.broadcast(&mut length, 0)?;
         let length = length.int64_value(&[0]);
@@ -158,33 +112,51 @@ pub trait Collective: Debug + Send + Sync {
     }
 }
 
+/// Sums the `input` of all ranks, in the order of the ranks. Each rank gets its part of the sum: as many elements as
+/// `output` has.
+fn reduce_scatter<C: Collective + ?Sized>(
+    collective: &C,
+    output: &mut Tensor,
+    input: &Tensor,
+) -> Result<(), CollectiveError> {
+    let mut parts = input.zeros_like();
+    collective.all_to_all(&mut parts, input)?;
+    let parts = parts.view([len(collective.world_size()), -1]);
+    tch::no_grad(|| {
+        let mut sum = output.view([-1]);
+        sum.copy_(&parts.get(0));
+        for rank in 1..collective.world_size() {
+            sum += parts.get(len(rank));
+        }
+    });
+    Ok(())
+}
+
 /// A length as a tensor dimension.
 pub(crate) fn len(length: usize) -> i64 {
     i64::try_from(length).expect("no tensor has 2^63 elements")
 }
 
-/// The call of a rank. All ranks must call the same.
+/// The operation that a rank calls, and its tensor. All ranks must call the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Call {
+pub(crate) struct Signature {
     operation: Operation,
     kind: Kind,
     elements: i64,
     root: i64,
 }
 
-/// The operations that a member carries out.
+/// The operations that a rank carries out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Operation {
     AllToAll,
     AllGather,
     Broadcast,
     Barrier,
-    Exchange,
 }
 
 impl Operation {
-    const ALL: [Self; 5] =
-        [Self::AllToAll, Self::AllGather, Self::Broadcast, Self::Barrier, Self::Exchange];
+    const ALL: [Self; 4] = [Self::AllToAll, Self::AllGather, Self::Broadcast, Self::Barrier];
 
     pub(crate) const fn name(self) -> &'static str {
         match self {
@@ -192,31 +164,33 @@ impl Operation {
             Self::AllGather => "all_gather",
             Self::Broadcast => "broadcast",
             Self::Barrier => "barrier",
-            Self::Exchange => "exchange",
         }
     }
 }
 
-impl Call {
+impl Signature {
     /// A call with `input`, checked against `output`, where there is one.
     pub(crate) fn new(
         operation: Operation,
         input: &Tensor,
         output: Option<&Tensor>,
-        world: usize,
+        world_size: usize,
         root: usize,
     ) -> Result<Self, CollectiveError> {
-        let (elements, world) = (len(input.numel()), len(world));
+        let (elements, world_size) = (len(input.numel()), len(world_size));
         let wrong = |expected: String, found: String| CollectiveError::Shape {
             operation: operation.name().to_owned(),
             expected,
             found,
         };
-        if operation == Operation::AllToAll && elements % world != 0 {
-            return Err(wrong(format!("a multiple of {world} elements"), elements.to_string()));
+        if operation == Operation::AllToAll && elements % world_size != 0 {
+            return Err(wrong(
+                format!("a multiple of {world_size} elements"),
+                elements.to_string(),
+            ));
         }
-        if root >= usize::try_from(world).unwrap_or(usize::MAX) {
-            return Err(wrong(format!("a root below {world}"), root.to_string()));
+        if root >= usize::try_from(world_size).unwrap_or(usize::MAX) {
+            return Err(wrong(format!("a root below {world_size}"), root.to_string()));
         }
         let all = [Some(input), output];
         for tensor in all.into_iter().flatten() {
@@ -226,7 +200,7 @@ impl Call {
         }
         if let Some(output) = output {
             let wanted =
-                if operation == Operation::AllGather { elements * world } else { elements };
+                if operation == Operation::AllGather { elements * world_size } else { elements };
             let found = len(output.numel());
             if (found, output.kind()) != (wanted, input.kind()) {
                 let expected = format!("an output of {wanted} {:?}", input.kind());
@@ -236,9 +210,9 @@ impl Call {
         Ok(Self { operation, kind: input.kind(), elements, root: len(root) })
     }
 
-    /// An operation without a tensor, or with one whose size is up to each rank.
-    pub(crate) const fn of(operation: Operation) -> Self {
-        Self { operation, kind: Kind::Uint8, elements: 0, root: 0 }
+    /// A barrier, which has no tensor.
+    pub(crate) const fn barrier() -> Self {
+        Self { operation: Operation::Barrier, kind: Kind::Uint8, elements: 0, root: 0 }
     }
 
     /// As numbers.
@@ -262,11 +236,30 @@ impl Call {
 fn describe([operation, kind, elements, root]: [i64; 4]) -> String {
     let named = Operation::ALL.into_iter().find(|one| *one as i64 == operation);
     let name = named.map_or("an unknown operation", Operation::name);
+    let kind = i32::try_from(kind).ok().and_then(kind_of);
+    let kind = kind.map_or_else(|| "unknown kind".to_owned(), |kind| format!("{kind:?}"));
     match named {
-        Some(Operation::Barrier | Operation::Exchange) | None => name.to_owned(),
+        Some(Operation::Barrier) | None => name.to_owned(),
         Some(Operation::Broadcast) => {
-            format!("`{name}` of {elements} elements of kind {kind} from rank {root}")
+            format!("`{name}` of {elements} elements ({kind}) from rank {root}")
         }
-        Some(_) => format!("`{name}` of {elements} elements of kind {kind}"),
+        Some(_) => format!("`{name}` of {elements} elements ({kind})"),
     }
+}
+
+/// The kind of tensors that has a number.
+pub(crate) fn kind_of(number: i32) -> Option<Kind> {
+    let kinds = [
+        Kind::Uint8,
+        Kind::Int8,
+        Kind::Int16,
+        Kind::Int,
+        Kind::Int64,
+        Kind::Half,
+        Kind::Float,
+        Kind::Double,
+        Kind::Bool,
+        Kind::BFloat16,
+    ];
+    kinds.into_iter().find(|kind| *kind as i32 == number)
 }

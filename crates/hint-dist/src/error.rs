@@ -43,7 +43,7 @@ pub enum CollectiveError {
         found: String,
     },
 
-    /// libtorch refused.
+    /// libtorch refused, or a value cannot be written or read.
     #[error("cannot {action}: {problem}")]
     Backend {
         /// The action that failed.
@@ -93,8 +93,7 @@ fn name(ranks: &[usize]) -> String {
 }
 
 impl CollectiveError {
-    /// An error of libtorch.
-    #[cfg(feature = "gloo")]
+    /// An error of libtorch, or of a format.
     pub(crate) fn backend(action: impl Into<String>, problem: impl Into<String>) -> Self {
         Self::Backend { action: action.into(), problem: problem.into() }
     }

@@ -78,7 +78,7 @@ unsafe extern "C" {
     fn hint_gloo_open(
         store: *mut c_void,
         rank: c_int,
-        world: c_int,
+        world_size: c_int,
         host: *const c_char,
         timeout_ms: i64,
         out: *mut *mut c_void,
@@ -275,7 +275,7 @@ impl Group {
     pub(crate) fn open(
         store: &Store,
         rank: usize,
-        world: usize,
+        world_size: usize,
         host: &str,
         timeout: Duration,
     ) -> Result<Self, CollectiveError> {
@@ -283,7 +283,7 @@ impl Group {
             let too_large = |_| CollectiveError::Rendezvous(format!("{number} is no rank"));
             c_int::try_from(number).map_err(too_large)
         };
-        let (rank, world, host) = (small(rank)?, small(world)?, c_string(host)?);
+        let (rank, world_size, host) = (small(rank)?, small(world_size)?, c_string(host)?);
         let mut group = null_mut();
         call("connect to the other ranks", |text, capacity| {
             // SAFETY: the store is open, all pointers are valid during the call, and the group keeps a counted
@@ -292,7 +292,7 @@ impl Group {
                 hint_gloo_open(
                     store.0,
                     rank,
-                    world,
+                    world_size,
                     host.as_ptr(),
                     millis(timeout),
                     &raw mut group,

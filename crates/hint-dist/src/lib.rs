@@ -1,12 +1,12 @@
 //! Collectives between the processes of a training run.
 //!
-//! A [`Collective`] is one member of a group of processes, or of threads, that call the same operations in the same
-//! order. Sums are in the order of the ranks, so they have the same bits with every member below.
+//! A [`Collective`] is one rank of a group of processes, or of threads, that call the same operations in the same
+//! order. Sums are in the order of the ranks, so they have the same bits with every group below.
 //!
-//! | member | of |
+//! | rank | of |
 //! |---|---|
 //! | [`Single`] | one process; every operation is a copy |
-//! | [`Threads`] | the threads of one process, for tests |
+//! | [`Threads`] | the threads of one process |
 //! | `Gloo`, feature `gloo` | processes on one or more machines, over the Gloo of libtorch 2.11 |
 //!
 //! Every wait is bounded. A process that ends, is late, gives up or calls another operation is the same
@@ -25,7 +25,7 @@
 //!             let mut tensor = Tensor::from_slice(&[1.0_f32, member.rank() as f32]);
 //!             member.all_reduce(&mut tensor).expect("both ranks are there");
 //!             assert_eq!(Vec::<f32>::try_from(tensor).unwrap(), [2.0, 1.0]);
-//!             member.leave().expect("both ranks leave");
+//!             member.shutdown().expect("both ranks leave");
 //!         });
 //!     }
 //! });
@@ -41,10 +41,12 @@ mod ffi;
 mod gloo;
 mod single;
 mod threads;
+mod values;
 
 pub use collective::Collective;
 pub use error::{CollectiveError, PeerState};
 #[cfg(feature = "gloo")]
-pub use gloo::{Gloo, Limits, Rendezvous};
+pub use gloo::{Gloo, Rendezvous, Timeouts};
 pub use single::Single;
 pub use threads::Threads;
+pub use values::{broadcast_tensors, broadcast_value};

@@ -2,10 +2,10 @@
 
 use tch::Tensor;
 
-use crate::collective::{Call, Collective, Operation};
+use crate::collective::{Collective, Operation, Signature};
 use crate::error::CollectiveError;
 
-/// The only member of its group: every operation is a copy.
+/// The only rank of its group: every operation is a copy.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Single;
 
@@ -15,7 +15,7 @@ impl Single {
         output: &mut Tensor,
         input: &Tensor,
     ) -> Result<(), CollectiveError> {
-        Call::new(operation, input, Some(output), 1, 0)?;
+        Signature::new(operation, input, Some(output), 1, 0)?;
         tch::no_grad(|| output.copy_(&input.view(&*output.size())));
         Ok(())
     }
@@ -26,7 +26,7 @@ impl Collective for Single {
         0
     }
 
-    fn world(&self) -> usize {
+    fn world_size(&self) -> usize {
         1
     }
 
@@ -39,7 +39,7 @@ impl Collective for Single {
     }
 
     fn broadcast(&self, tensor: &mut Tensor, root: usize) -> Result<(), CollectiveError> {
-        Call::new(Operation::Broadcast, tensor, None, 1, root).map(|_| ())
+        Signature::new(Operation::Broadcast, tensor, None, 1, root).map(|_| ())
     }
 
     fn barrier(&self) -> Result<(), CollectiveError> {

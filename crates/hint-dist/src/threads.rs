@@ -1,4 +1,4 @@
-//! The threads of one process as a group, for tests.
+//! The threads of one process as a group.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -7,23 +7,23 @@ use std::time::Duration;
 
 use tch::{Device, Kind, Tensor};
 
-use crate::collective::{Call, Collective, Operation, len};
+use crate::collective::{Collective, Operation, Signature, len};
 use crate::error::CollectiveError;
 
-/// A member of a group of threads.
+/// A rank of a group of threads. It shows what several processes would do, without starting them.
 #[derive(Debug)]
 pub struct Threads {
     rank: usize,
     group: Arc<Group>,
     /// Operations called so far.
     calls: AtomicU64,
-    has_left: AtomicBool,
+    is_shut_down: AtomicBool,
 }
 
 #[derive(Debug)]
 struct Group {
-    world: usize,
-    deadline: Duration,
+    world_size: usize,
+    timeout: Duration,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -31,35 +31,35 @@ struct Group {
 #[derive(Debug, Default)]
 struct State {
     /// The tensors of the ranks, by the number of the operation.
-    calls: BTreeMap<u64, Meeting>,
+    calls: BTreeMap<u64, PendingCall>,
     failure: Option<CollectiveError>,
 }
 
 #[derive(Debug, Default)]
-struct Meeting {
+struct PendingCall {
     /// By rank.
-    parts: BTreeMap<usize, (Call, Tensor)>,
+    parts: BTreeMap<usize, (Signature, Tensor)>,
     /// Ranks that have taken what they need.
     done: usize,
 }
 
 impl Threads {
-    /// The members of a group of `world` threads, in the order of their ranks. No operation waits longer than `deadline`.
-    pub fn group(world: usize, deadline: Duration) -> Vec<Self> {
+    /// The ranks of a group of `world_size` threads, in order. No operation waits longer than `timeout`.
+    pub fn group(world_size: usize, timeout: Duration) -> Vec<Self> {
         let (state, changed) = (Mutex::default(), Condvar::new());
-        let group = Arc::new(Group { world, deadline, state, changed });
+        let group = Arc::new(Group { world_size, timeout, state, changed });
         let member = |rank| Self {
             rank,
             group: Arc::clone(&group),
             calls: AtomicU64::new(0),
-            has_left: AtomicBool::new(false),
+            is_shut_down: AtomicBool::new(false),
         };
-        (0..world).map(member).collect()
+        (0..world_size).map(member).collect()
     }
 
     /// Brings `input` to the next operation, and returns what every rank brought.
-    fn meet(&self, call: Call, input: &Tensor) -> Result<Vec<Tensor>, CollectiveError> {
-        let Group { world, deadline, changed, .. } = &*self.group;
+    fn gather_call(&self, call: Signature, input: &Tensor) -> Result<Vec<Tensor>, CollectiveError> {
+        let Group { world_size, timeout, changed, .. } = &*self.group;
         let number = self.calls.fetch_add(1, Ordering::Relaxed);
         // The caller may change its tensor while others still read it.
         let own = input.detach().copy();
@@ -70,28 +70,28 @@ impl Threads {
         state.calls.entry(number).or_default().parts.insert(self.rank, (call, own));
         changed.notify_all();
         let is_open = |state: &mut State| {
-            let present = state.calls.get(&number).map_or(0, |meeting| meeting.parts.len());
-            state.failure.is_none() && present < *world
+            let present = state.calls.get(&number).map_or(0, |pending| pending.parts.len());
+            state.failure.is_none() && present < *world_size
         };
-        let waited = changed.wait_timeout_while(state, *deadline, is_open);
-        let (mut state, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
-        if timeout.timed_out() && state.failure.is_none() {
+        let waited = changed.wait_timeout_while(state, *timeout, is_open);
+        let (mut state, waited) = waited.unwrap_or_else(PoisonError::into_inner);
+        if waited.timed_out() && state.failure.is_none() {
             let present = &state.calls.entry(number).or_default().parts;
-            let missing = (0..*world).filter(|rank| !present.contains_key(rank)).collect();
-            state.failure = Some(CollectiveError::late(missing, *deadline));
+            let missing = (0..*world_size).filter(|rank| !present.contains_key(rank)).collect();
+            state.failure = Some(CollectiveError::late(missing, *timeout));
             changed.notify_all();
         }
         if let Some(failure) = &state.failure {
             return Err(failure.clone());
         }
-        let meeting = state.calls.entry(number).or_default();
-        let calls = meeting.parts.values().map(|(call, _)| call.encode()).collect::<Vec<_>>();
-        let parts = meeting.parts.values().map(|(_, part)| part.shallow_clone()).collect();
-        meeting.done += 1;
-        if meeting.done == *world {
+        let pending = state.calls.entry(number).or_default();
+        let calls = pending.parts.values().map(|(call, _)| call.encode()).collect::<Vec<_>>();
+        let parts = pending.parts.values().map(|(_, part)| part.shallow_clone()).collect();
+        pending.done += 1;
+        if pending.done == *world_size {
             state.calls.remove(&number);
         }
-        if let Err(mismatch) = Call::compare(&calls) {
+        if let Err(mismatch) = Signature::compare(&calls) {
             state.failure = Some(mismatch.clone());
             return Err(mismatch);
         }
@@ -104,13 +104,13 @@ impl Threads {
         output: &mut Tensor,
         input: &Tensor,
     ) -> Result<(), CollectiveError> {
-        let world = self.group.world;
-        let call = Call::new(operation, input, Some(output), world, 0)?;
-        let parts = self.meet(call, input)?;
+        let world_size = self.group.world_size;
+        let call = Signature::new(operation, input, Some(output), world_size, 0)?;
+        let parts = self.gather_call(call, input)?;
         let all = parts.into_iter().map(|part| {
             let flat = part.view([-1]);
             match operation {
-                Operation::AllToAll => flat.view([len(world), -1]).get(len(self.rank)),
+                Operation::AllToAll => flat.view([len(world_size), -1]).get(len(self.rank)),
                 _ => flat,
             }
         });
@@ -136,8 +136,8 @@ impl Collective for Threads {
         self.rank
     }
 
-    fn world(&self) -> usize {
-        self.group.world
+    fn world_size(&self) -> usize {
+        self.group.world_size
     }
 
     fn all_to_all(&self, output: &mut Tensor, input: &Tensor) -> Result<(), CollectiveError> {
@@ -149,15 +149,15 @@ impl Collective for Threads {
     }
 
     fn broadcast(&self, tensor: &mut Tensor, root: usize) -> Result<(), CollectiveError> {
-        let call = Call::new(Operation::Broadcast, tensor, None, self.group.world, root)?;
-        let parts = self.meet(call, tensor)?;
+        let call = Signature::new(Operation::Broadcast, tensor, None, self.group.world_size, root)?;
+        let parts = self.gather_call(call, tensor)?;
         tch::no_grad(|| tensor.copy_(&parts[root]));
         Ok(())
     }
 
     fn barrier(&self) -> Result<(), CollectiveError> {
         let nothing = Tensor::zeros([0], (Kind::Uint8, Device::Cpu));
-        self.meet(Call::of(Operation::Barrier), &nothing).map(|_| ())
+        self.gather_call(Signature::barrier(), &nothing).map(|_| ())
     }
 
     fn failure(&self) -> Option<CollectiveError> {
@@ -168,16 +168,16 @@ impl Collective for Threads {
         self.group.fail(CollectiveError::failed(self.rank, reason));
     }
 
-    fn leave(&self) -> Result<(), CollectiveError> {
+    fn shutdown(&self) -> Result<(), CollectiveError> {
         self.barrier()?;
-        self.has_left.store(true, Ordering::Relaxed);
+        self.is_shut_down.store(true, Ordering::Relaxed);
         Ok(())
     }
 }
 
 impl Drop for Threads {
     fn drop(&mut self) {
-        if !self.has_left.load(Ordering::Relaxed) {
+        if !self.is_shut_down.load(Ordering::Relaxed) {
             self.abort("it left before the end");
         }
     }

@@ -7,13 +7,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use hint_dist::{Collective, Single};
+use hint_dist::{Collective, Single, broadcast_tensors, broadcast_value};
 use hint_policy::Parameter;
 use hint_rollout::RolloutError;
-use hint_rollout::engine::{Peers, exchange_values};
+use hint_rollout::engine::{Peers, all_gather_values};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tch::{Device, Kind, Tensor};
+use tch::Tensor;
 
 use crate::error::GrpoError;
 
@@ -47,37 +47,37 @@ impl DataParallel {
     }
 
     pub(crate) fn is_alone(&self) -> bool {
-        self.collective.world() == 1
+        self.collective.world_size() == 1
     }
 
-    pub(crate) const fn num_workers(&self) -> usize {
+    pub(crate) const fn num_virtual_workers(&self) -> usize {
         self.workers
     }
 
     /// The virtual workers of this process, one for each round. In the last rounds it may have none.
     pub(crate) fn rounds(&self) -> impl Iterator<Item = Round> + use<> {
-        let (rank, world, workers) =
-            (self.collective.rank(), self.collective.world(), self.workers);
-        (0..workers).step_by(world).map(move |first| Round {
+        let (rank, world_size, workers) =
+            (self.collective.rank(), self.collective.world_size(), self.workers);
+        (0..workers).step_by(world_size).map(move |first| Round {
             worker: Some(first + rank).filter(|worker| *worker < workers),
-            present: world.min(workers - first),
+            present: world_size.min(workers - first),
         })
     }
 
     /// Whether a virtual worker is one of this process.
     pub(crate) fn owns(&self, worker: usize) -> bool {
-        worker % self.collective.world() == self.collective.rank()
+        worker % self.collective.world_size() == self.collective.rank()
     }
 
     /// Gives every process the values of all, by rank. Numbers keep their bits.
-    pub(crate) fn exchange<T: Serialize + DeserializeOwned>(
+    pub(crate) fn all_gather_values<T: Serialize + DeserializeOwned>(
         &self,
         own: T,
     ) -> Result<Vec<T>, GrpoError> {
         if self.is_alone() {
             return Ok(vec![own]);
         }
-        Ok(exchange_values(self, &own)?)
+        Ok(all_gather_values(self, &own)?)
     }
 
     /// Refuses to continue where a process has something else than the first one, by the name of what differs.
@@ -85,7 +85,7 @@ impl DataParallel {
         if self.is_alone() {
             return Ok(());
         }
-        let all = self.exchange(own.clone())?;
+        let all = self.all_gather_values(own.clone())?;
         let Some(rank) = all.iter().position(|found| *found != all[0]) else { return Ok(()) };
         let (expected, found) = (&all[0], &all[rank]);
         let names = expected.keys().chain(found.keys()).collect::<BTreeSet<_>>();
@@ -105,45 +105,19 @@ impl DataParallel {
     }
 
     /// Gives every process a value of the first one, which alone makes it.
-    pub(crate) fn share<T: Serialize + DeserializeOwned>(
+    pub(crate) fn broadcast_value<T: Serialize + DeserializeOwned>(
         &self,
         make: impl FnOnce() -> Result<T, GrpoError>,
     ) -> Result<T, GrpoError> {
-        if self.is_alone() {
-            return make();
-        }
-        let bytes = if self.is_first() {
-            serde_json::to_vec(&make()?).map_err(|error| GrpoError::other("sharing", error))?
-        } else {
-            Vec::new()
-        };
-        let bytes = self.collective.share(&bytes)?;
-        serde_json::from_slice(&bytes).map_err(|error| GrpoError::other("sharing", error))
+        broadcast_value(self.collective(), make)
     }
 
     /// Gives every process the named tensors of the first one.
-    pub(crate) fn share_tensors(
+    pub(crate) fn broadcast_tensors(
         &self,
         own: Vec<(String, Tensor)>,
     ) -> Result<Vec<(String, Tensor)>, GrpoError> {
-        if self.is_alone() {
-            return Ok(own);
-        }
-        let describe =
-            |(name, tensor): &(String, Tensor)| (name.clone(), tensor.kind() as i32, tensor.size());
-        let all = self.share(|| Ok(own.iter().map(describe).collect::<Vec<_>>()))?;
-        let mut own = own.into_iter();
-        let tensor = |(name, kind, size): (String, i32, Vec<i64>)| {
-            let mut tensor = match own.next() {
-                Some((_, tensor)) => tensor.contiguous(),
-                None => Tensor::zeros(&*size, (kind_of(kind)?, Device::Cpu)),
-            };
-            if tensor.numel() > 0 {
-                self.collective.broadcast(&mut tensor, 0)?;
-            }
-            Ok((name, tensor))
-        };
-        all.into_iter().map(tensor).collect()
+        Ok(broadcast_tensors(self.collective(), own)?)
     }
 
     /// Gives the parameters the values of the first process.
@@ -169,40 +143,22 @@ pub(crate) struct Round {
     pub(crate) present: usize,
 }
 
-/// The kind of this number.
-fn kind_of(number: i32) -> Result<Kind, GrpoError> {
-    let kinds = [
-        Kind::Uint8,
-        Kind::Int8,
-        Kind::Int16,
-        Kind::Int,
-        Kind::Int64,
-        Kind::Half,
-        Kind::Float,
-        Kind::Double,
-        Kind::Bool,
-        Kind::BFloat16,
-    ];
-    let unknown = || GrpoError::other("sharing", std::io::Error::other("unknown kind of tensor"));
-    kinds.into_iter().find(|kind| *kind as i32 == number).ok_or_else(unknown)
-}
-
 impl Peers for DataParallel {
     fn rank(&self) -> usize {
         self.collective.rank()
     }
 
-    fn world(&self) -> usize {
-        self.collective.world()
+    fn world_size(&self) -> usize {
+        self.collective.world_size()
     }
 
-    fn workers(&self) -> usize {
+    fn num_virtual_workers(&self) -> usize {
         self.workers
     }
 
-    fn exchange(&self, bytes: Vec<u8>) -> Result<Vec<Vec<u8>>, RolloutError> {
+    fn all_gather_bytes(&self, bytes: Vec<u8>) -> Result<Vec<Vec<u8>>, RolloutError> {
         let failed = |error| RolloutError::other("the exchange with other processes", error);
-        self.collective.exchange(&bytes).map_err(failed)
+        self.collective.all_gather_bytes(&bytes).map_err(failed)
     }
 }
 
@@ -216,8 +172,8 @@ mod tests {
 
     #[test]
     fn workers_are_dealt_to_processes_in_rounds() {
-        let rounds = |world: usize, workers: usize| {
-            let members = Threads::group(world, Duration::from_secs(1));
+        let rounds = |world_size: usize, workers: usize| {
+            let members = Threads::group(world_size, Duration::from_secs(1));
             let rounds = members.into_iter().map(|member| {
                 let all = DataParallel::new(Arc::new(member), workers);
                 all.rounds().map(|round| (round.worker, round.present)).collect::<Vec<_>>()

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use hint_rl::{
-    audit, check_vllm, compare, doctor, evaluate, export, hints, process, processes, report,
+    audit, check_vllm, compare, doctor, evaluate, export, hints, launch, process, report,
     reproduce, show, tasks, tiny, train,
 };
 use tracing_subscriber::filter::Targets;
@@ -74,7 +74,7 @@ fn run(command: Command) -> Result<ExitCode> {
     | Command::PretrainTiny(_)
     | Command::CheckVllm(_) = command
     {
-        processes::refuse_several()?;
+        launch::refuse_several()?;
     }
     match command {
         Command::Train(options) => return train::run(*options),

@@ -79,9 +79,9 @@ impl Scenario {
         self.build(config, dir, collective)?.run(&training())
     }
 
-    /// Runs in `world` threads, as many processes would.
-    fn run_in(self, world: usize, config: &GrpoConfig, dir: &Path) {
-        if world == 1 {
+    /// Runs in `world_size` threads, as many processes would.
+    fn run_in(self, world_size: usize, config: &GrpoConfig, dir: &Path) {
+        if world_size == 1 {
             self.run(config, dir, Arc::new(Single)).expect("the run works");
             return;
         }
@@ -90,9 +90,9 @@ impl Scenario {
                 let member = Arc::new(member);
                 self.run(config, dir, Arc::clone(&member) as Arc<dyn Collective>)
                     .unwrap_or_else(|error| panic!("rank {}: {error}", member.rank()));
-                member.leave().expect("all ranks leave");
+                member.shutdown().expect("all ranks leave");
             };
-            let members = Threads::group(world, Duration::from_mins(2));
+            let members = Threads::group(world_size, Duration::from_mins(2));
             let threads = members.into_iter().map(|member| scope.spawn(move || run(member)));
             for thread in threads.collect::<Vec<_>>() {
                 thread.join().expect("no panic");
@@ -100,10 +100,10 @@ impl Scenario {
         });
     }
 
-    /// The files that a run in `world` threads leaves.
-    fn outcome_in(self, world: usize, config: &GrpoConfig) -> BTreeMap<String, Vec<u8>> {
+    /// The files that a run in `world_size` threads leaves.
+    fn outcome_in(self, world_size: usize, config: &GrpoConfig) -> BTreeMap<String, Vec<u8>> {
         let dir = tempfile::tempdir().expect("a temporary folder");
-        self.run_in(world, config, dir.path());
+        self.run_in(world_size, config, dir.path());
         outcome(dir.path())
     }
 }
@@ -175,9 +175,9 @@ fn two_and_three_processes_end_with_the_bytes_of_one() {
     config.evaluation.every = 2;
     let alone = Scenario::default().outcome_in(1, &config);
     assert!(alone.contains_key("step-00000003.json"), "{:?}", alone.keys());
-    for world in [2, 3] {
-        let shared = Scenario::default().outcome_in(world, &config);
-        assert_same(&format!("{world} processes"), &shared, &alone);
+    for world_size in [2, 3] {
+        let shared = Scenario::default().outcome_in(world_size, &config);
+        assert_same(&format!("{world_size} processes"), &shared, &alone);
     }
 }
 
@@ -207,7 +207,8 @@ fn every_preset_is_the_same_in_three_processes() {
         config.rollout.sampling.temperature = 1.0;
         config.evaluation = ours.evaluation;
         let name = path.file_stem().expect("a name").to_string_lossy().into_owned();
-        let [alone, shared] = [1, 3].map(|world| Scenario::default().outcome_in(world, &config));
+        let [alone, shared] =
+            [1, 3].map(|world_size| Scenario::default().outcome_in(world_size, &config));
         assert_same(&name, &shared, &alone);
     }
 }
@@ -220,9 +221,9 @@ fn without_virtual_workers_numbers_differ_by_the_order_of_sums_alone() {
     config.optimizer.algorithm = AlgorithmConfig::Sgd(SgdConfig::default());
     // A limit of the norm would hide a factor.
     (config.optimizer.max_grad_norm, config.optimizer.learning_rate) = (1e9, 1e-2);
-    let run = |world: usize| {
+    let run = |world_size: usize| {
         let dir = tempfile::tempdir().expect("a temporary folder");
-        Scenario::default().run_in(world, &config, dir.path());
+        Scenario::default().run_in(world_size, &config, dir.path());
         let weights = |step: u64| {
             let path = dir.path().join(format!("checkpoints/step-{step:08}/model.safetensors"));
             let tensors = tch::Tensor::read_safetensors(path).expect("a checkpoint");

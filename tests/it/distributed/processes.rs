@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 
-use hint_dist::{Collective, Gloo, Limits, Rendezvous};
+use hint_dist::{Collective, Gloo, Rendezvous, Timeouts};
 use hint_grpo::advantage::{AdvantageConfig, Baseline};
 use hint_grpo::{GrpoConfig, GrpoError};
 use hint_rollout::collect::curriculum::{DynamicSampling, SignalCriterion};
@@ -28,13 +28,13 @@ fn run_config(steps: u64) -> GrpoConfig {
     config
 }
 
-/// Starts `world` processes of the run in `dir`.
-fn start(world: usize, steps: u64, dir: &Path) -> Vec<Child> {
+/// Starts `world_size` processes of the run in `dir`.
+fn start(world_size: usize, steps: u64, dir: &Path) -> Vec<Child> {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = listener.local_addr().expect("an address").port();
     drop(listener);
     let start = |rank: usize| {
-        let told = format!("{rank} {world} {port} {steps} {}", dir.display());
+        let told = format!("{rank} {world_size} {port} {steps} {}", dir.display());
         Command::new(std::env::current_exe().expect("tests are files"))
             .args(["--exact", "distributed::processes::member", "--nocapture"])
             .env(CHILD, told)
@@ -43,7 +43,7 @@ fn start(world: usize, steps: u64, dir: &Path) -> Vec<Child> {
             .spawn()
             .expect("the test can start itself")
     };
-    (0..world).map(start).collect()
+    (0..world_size).map(start).collect()
 }
 
 /// The exit status of each process, and its errors.
@@ -60,18 +60,18 @@ fn wait(children: Vec<Child>) -> Vec<(ExitStatus, String)> {
 #[expect(clippy::disallowed_methods, reason = "tells the child process from the test")]
 fn member() {
     let Ok(told) = std::env::var(CHILD) else { return };
-    let [rank, world, port, steps, dir] = told.splitn(5, ' ').collect::<Vec<_>>()[..] else {
+    let [rank, world_size, port, steps, dir] = told.splitn(5, ' ').collect::<Vec<_>>()[..] else {
         panic!("five words")
     };
     let number = |text: &str| text.parse::<usize>().expect("a number");
     let port = port.parse().expect("a port");
     let config = run_config(steps.parse().expect("a number"));
-    let rendezvous = Rendezvous::new(number(rank), number(world), "127.0.0.1", port);
-    let group = Arc::new(Gloo::connect(&rendezvous, Limits::default()).expect("all are there"));
+    let rendezvous = Rendezvous::new(number(rank), number(world_size), "127.0.0.1", port);
+    let group = Arc::new(Gloo::connect(&rendezvous, Timeouts::default()).expect("all are there"));
     let collective = Arc::clone(&group) as Arc<dyn Collective>;
     let result = Scenario::default().run(&config, Path::new(dir), collective);
     match result {
-        Ok(_) => group.leave().expect("all leave"),
+        Ok(_) => group.shutdown().expect("all leave"),
         Err(GrpoError::Collective(error)) => panic!("typed: {error}"),
         Err(error) => panic!("{error}"),
     }
@@ -80,12 +80,12 @@ fn member() {
 #[test]
 fn real_processes_end_with_the_bytes_of_one() {
     let whole = Scenario::default().outcome_in(1, &run_config(5));
-    for world in [2, 3] {
+    for world_size in [2, 3] {
         let dir = tempfile::tempdir().expect("a temporary folder");
-        for (status, errors) in wait(start(world, 5, dir.path())) {
+        for (status, errors) in wait(start(world_size, 5, dir.path())) {
             assert!(status.success(), "{errors}");
         }
-        assert_same(&format!("{world} processes"), &outcome(dir.path()), &whole);
+        assert_same(&format!("{world_size} processes"), &outcome(dir.path()), &whole);
     }
 }
 

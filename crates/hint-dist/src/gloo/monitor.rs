@@ -1,4 +1,4 @@
-//! Signs of life, and what is wrong with a group: found by one rank, told to all.
+//! Heartbeats, and what is wrong with a group: found by one rank, told to all.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -9,11 +9,11 @@ use super::Rendezvous;
 use crate::error::{CollectiveError, PeerState};
 use crate::ffi::Store;
 
-/// Time between two signs of life.
-const TICK: Duration = Duration::from_millis(250);
-/// Ticks without a sign of life after which a rank has ended if an operation failed.
+/// Time between two heartbeats.
+const HEARTBEAT_INTERVAL: Duration = Duration::from_millis(250);
+/// Intervals without a heartbeat after which a rank has ended if an operation failed.
 const SILENT: u32 = 10;
-/// Ticks after which such an operation is not explained any more.
+/// Intervals after which such an operation is not explained any more.
 const UNEXPLAINED: u32 = 20;
 /// Ranks that a rank watches, those after its own, so that the store is not asked for every pair of ranks. All of them
 /// once an operation has failed.
@@ -33,7 +33,7 @@ const GONE: &str = "gone";
 
 /// Why an operation did not end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Suspicion {
+pub(super) enum Cause {
     /// A connection broke.
     Lost,
     /// Somebody did not come in this time.
@@ -47,14 +47,14 @@ pub(super) struct Monitor {
     thread: Mutex<Option<JoinHandle<()>>>,
     /// Who has ended if the store is gone.
     store_of: Vec<usize>,
-    lifesign: Duration,
+    heartbeat: Duration,
     /// Serves the others, if this rank does, as long as this lives.
-    _entrance: Mutex<Store>,
+    _server: Mutex<Store>,
 }
 
-/// The silence of the store, as one that waits counts it.
+/// How long the store has been silent, as one that waits counts it.
 #[derive(Debug, Default)]
-pub(super) struct Silence {
+pub(super) struct StoreWatchdog {
     ticks: u64,
     lasts: Duration,
 }
@@ -65,7 +65,7 @@ struct Shared {
     changed: Condvar,
     /// Operations that this rank has come to.
     calls: AtomicU64,
-    /// Signs of life that the store took. It answers without a limit of time where its process stands still.
+    /// Heartbeats that the store took. It answers without a limit of time where its process stands still.
     ticks: AtomicU64,
 }
 
@@ -74,7 +74,7 @@ struct State {
     failure: Option<CollectiveError>,
     /// A failure that this rank has found, until the others can read it.
     finding: Option<CollectiveError>,
-    suspicion: Option<Suspicion>,
+    cause: Option<Cause>,
     stops: bool,
     /// The thread waits for a store that stands still.
     is_stuck: bool,
@@ -100,52 +100,53 @@ impl Shared {
 }
 
 impl Monitor {
-    /// Gives the first sign of life, and continues in a thread.
+    /// Sends the first heartbeat, and continues in a thread.
     pub(super) fn start(
-        (store, entrance): (Store, Store),
+        (store, server): (Store, Store),
         rendezvous: &Rendezvous,
         serves: bool,
-        lifesign: Duration,
+        heartbeat: Duration,
     ) -> Result<Self, CollectiveError> {
-        let Rendezvous { rank, world, has_store, .. } = *rendezvous;
+        let Rendezvous { rank, world_size, external_store, .. } = *rendezvous;
         store.put_first(FAILURE, "")?;
         store.set(&beat(rank), "0 0")?;
         let shared = Arc::<Shared>::default();
-        let store_of = if has_store { Vec::new() } else { vec![0] };
-        let watch = Watch {
+        let store_of = if external_store { Vec::new() } else { vec![0] };
+        let thread = HeartbeatThread {
             store,
             rank,
             serves,
             store_of: store_of.clone(),
-            lifesign,
+            heartbeat,
             ticks: 0,
             suspected: 0,
-            beats: vec![Beat::default(); world],
+            beats: vec![Beat::default(); world_size],
             shared: Arc::clone(&shared),
         };
-        let thread = thread::Builder::new().name("lifesigns".to_owned()).spawn(move || watch.run());
+        let thread =
+            thread::Builder::new().name("heartbeats".to_owned()).spawn(move || thread.run());
         let failed = |error: std::io::Error| {
-            CollectiveError::backend("start a thread for signs of life", error.to_string())
+            CollectiveError::backend("start a thread for heartbeats", error.to_string())
         };
         let thread = Mutex::new(Some(thread.map_err(failed)?));
-        Ok(Self { shared, thread, store_of, lifesign, _entrance: Mutex::new(entrance) })
+        Ok(Self { shared, thread, store_of, heartbeat, _server: Mutex::new(server) })
     }
 
     pub(super) fn failure(&self) -> Option<CollectiveError> {
         self.shared.lock().failure.clone()
     }
 
-    /// The end of the process with the store, if the store has taken no sign of life for too long. `passed` is the time
+    /// The end of the process with the store, if the store has taken no heartbeat for too long. `passed` is the time
     /// since the last call.
     pub(super) fn silent_store(
         &self,
-        silence: &mut Silence,
+        watchdog: &mut StoreWatchdog,
         passed: Duration,
     ) -> Option<CollectiveError> {
         let ticks = self.shared.ticks.load(Ordering::Relaxed);
-        let lasts = if ticks == silence.ticks { silence.lasts + passed } else { Duration::ZERO };
-        *silence = Silence { ticks, lasts };
-        if lasts <= self.lifesign + 4 * TICK {
+        let lasts = if ticks == watchdog.ticks { watchdog.lasts + passed } else { Duration::ZERO };
+        *watchdog = StoreWatchdog { ticks, lasts };
+        if lasts <= self.heartbeat + 4 * HEARTBEAT_INTERVAL {
             return None;
         }
         let mut state = self.shared.lock();
@@ -161,32 +162,28 @@ impl Monitor {
 
     /// Tells the others what is wrong. Returns what they all hold to be wrong: what was found first.
     pub(super) fn fail(&self, found: CollectiveError) -> CollectiveError {
-        self.settle(|state| state.finding = Some(found.clone())).unwrap_or(found)
+        self.agree(|state| state.finding = Some(found.clone())).unwrap_or(found)
     }
 
     /// Finds out why an operation did not end; `otherwise` if nothing explains it.
-    pub(super) fn suspect(
-        &self,
-        suspicion: Suspicion,
-        otherwise: CollectiveError,
-    ) -> CollectiveError {
-        self.settle(|state| state.suspicion = Some(suspicion)).unwrap_or(otherwise)
+    pub(super) fn suspect(&self, cause: Cause, otherwise: CollectiveError) -> CollectiveError {
+        self.agree(|state| state.cause = Some(cause)).unwrap_or(otherwise)
     }
 
     /// The failure of the group, once the thread has taken up what `ask` says.
-    fn settle(&self, ask: impl FnOnce(&mut State)) -> Option<CollectiveError> {
+    fn agree(&self, ask: impl FnOnce(&mut State)) -> Option<CollectiveError> {
         let mut state = self.shared.lock();
         if state.failure.is_none() {
             ask(&mut state);
             self.shared.changed.notify_all();
-            let longest = TICK * (2 * UNEXPLAINED);
+            let longest = HEARTBEAT_INTERVAL * (2 * UNEXPLAINED);
             let is_settled = |state: &State| state.failure.is_some() || state.is_over;
             state = self.shared.wait(state, longest, is_settled);
         }
         state.failure.clone()
     }
 
-    /// Gives no more signs of life: the group has done its work.
+    /// Sends no more heartbeats: the group has done its work.
     pub(super) fn stop(&self) {
         self.shared.lock().stops = true;
         self.shared.changed.notify_all();
@@ -196,7 +193,7 @@ impl Monitor {
     /// Waits for the thread, which ends after a failure or when it is stopped. A thread that waits for a store that
     /// stands still is left behind.
     pub(super) fn join(&self) {
-        let longest = self.lifesign + POLL * POLLS;
+        let longest = self.heartbeat + POLL * POLLS;
         let is_left = |state: &State| state.is_over || state.is_stuck;
         let state = self.shared.wait(self.shared.lock(), longest, is_left);
         if !state.is_over {
@@ -219,7 +216,7 @@ fn beat(rank: usize) -> String {
     format!("beat/{rank}")
 }
 
-/// The last sign of life of a rank.
+/// The last heartbeat of a rank.
 #[derive(Debug, Clone, Default)]
 struct Beat {
     text: String,
@@ -235,13 +232,13 @@ impl Beat {
 }
 
 /// The state of the thread.
-struct Watch {
+struct HeartbeatThread {
     store: Store,
     rank: usize,
     serves: bool,
     /// Who has ended if the store is gone.
     store_of: Vec<usize>,
-    lifesign: Duration,
+    heartbeat: Duration,
     ticks: u32,
     /// Ticks since an operation of this rank failed.
     suspected: u32,
@@ -249,7 +246,7 @@ struct Watch {
     shared: Arc<Shared>,
 }
 
-impl Watch {
+impl HeartbeatThread {
     fn run(mut self) {
         let failure = self.watch();
         // Without the store, the others find the same by themselves.
@@ -273,14 +270,14 @@ impl Watch {
                 return Some(failure);
             }
             let is_urgent = |state: &State| state.stops || state.finding.is_some();
-            state = self.shared.wait(state, TICK, is_urgent);
+            state = self.shared.wait(state, HEARTBEAT_INTERVAL, is_urgent);
             if state.stops && state.finding.is_none() {
                 return None;
             }
         }
     }
 
-    /// Gives a sign of life and reads those of the others. Returns what is wrong.
+    /// Sends a heartbeat and reads those of the others. Returns what is wrong.
     fn tick(&mut self) -> Result<Option<CollectiveError>, CollectiveError> {
         // Connecting may take long, and this must not.
         if self.ticks == 0 {
@@ -305,12 +302,12 @@ impl Watch {
         Ok(Some(read(&self.store.put_first(FAILURE, &text)?)))
     }
 
-    /// Looks at the others' signs of life.
+    /// Looks at the others' heartbeats.
     fn look(&mut self) -> Result<Option<CollectiveError>, CollectiveError> {
-        let (world, suspicion) = (self.beats.len(), self.shared.lock().suspicion);
-        let watched = if suspicion.is_some() { world - 1 } else { WATCHED.min(world - 1) };
+        let (world_size, cause) = (self.beats.len(), self.shared.lock().cause);
+        let watched = if cause.is_some() { world_size - 1 } else { WATCHED.min(world_size - 1) };
         for distance in 1..=watched {
-            let rank = (self.rank + distance) % world;
+            let rank = (self.rank + distance) % world_size;
             // A rank that never came is missed by those that meet.
             let Some(text) = self.store.get(&beat(rank))? else { continue };
             let last = &mut self.beats[rank];
@@ -319,28 +316,26 @@ impl Watch {
         }
         let silent = |ticks: u32| {
             let is_silent = |rank: &usize| self.beats[*rank].silent >= ticks;
-            (0..world).filter(is_silent).collect::<Vec<_>>()
+            (0..world_size).filter(is_silent).collect::<Vec<_>>()
         };
-        let lifesign = self.lifesign.as_millis().div_ceil(TICK.as_millis()).max(1);
-        let dead = silent(u32::try_from(lifesign).unwrap_or(u32::MAX));
+        let heartbeat = self.heartbeat.as_millis().div_ceil(HEARTBEAT_INTERVAL.as_millis()).max(1);
+        let dead = silent(u32::try_from(heartbeat).unwrap_or(u32::MAX));
         if !dead.is_empty() {
             return Ok(Some(CollectiveError::ended(dead)));
         }
-        let Some(suspicion) = suspicion else { return Ok(None) };
+        let Some(cause) = cause else { return Ok(None) };
         self.suspected += 1;
         let dead = silent(SILENT);
         let late = || {
             let own = self.shared.calls.load(Ordering::Relaxed);
-            let others = (0..world).filter(|rank| *rank != self.rank);
+            let others = (0..world_size).filter(|rank| *rank != self.rank);
             others.filter(|rank| self.beats[*rank].calls() < own).collect()
         };
-        Ok(match suspicion {
+        Ok(match cause {
             _ if !dead.is_empty() => Some(CollectiveError::ended(dead)),
-            Suspicion::Late(deadline) => Some(CollectiveError::late(late(), deadline)),
-            Suspicion::Lost if self.suspected > UNEXPLAINED => {
-                Some(CollectiveError::ended(Vec::new()))
-            }
-            Suspicion::Lost => None,
+            Cause::Late(timeout) => Some(CollectiveError::late(late(), timeout)),
+            Cause::Lost if self.suspected > UNEXPLAINED => Some(CollectiveError::ended(Vec::new())),
+            Cause::Lost => None,
         })
     }
 

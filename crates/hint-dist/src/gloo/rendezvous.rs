@@ -15,52 +15,52 @@ pub struct Rendezvous {
     /// The number of this process, from 0.
     pub rank: usize,
     /// How many processes there are.
-    pub world: usize,
+    pub world_size: usize,
     /// The name or address of the machine that serves the store.
     pub address: String,
     /// Its port.
     pub port: u16,
     /// Whether somebody else, such as the agent of `torchrun`, serves the store; otherwise rank 0 does. At such a store
     /// processes may meet again after a failure. Rank 0 begins an attempt, and the others join the newest one.
-    pub has_store: bool,
+    pub external_store: bool,
     /// The address of this machine that the other ranks reach it at, if the route to the store does not tell.
-    pub own_address: Option<String>,
+    pub bind_address: Option<String>,
 }
 
 impl Rendezvous {
-    /// Rank `rank` of `world` processes that meet at a store of rank 0.
-    pub fn new(rank: usize, world: usize, address: impl Into<String>, port: u16) -> Self {
+    /// Rank `rank` of `world_size` processes that meet at a store of rank 0.
+    pub fn new(rank: usize, world_size: usize, address: impl Into<String>, port: u16) -> Self {
         let address = address.into();
-        Self { rank, world, address, port, has_store: false, own_address: None }
+        Self { rank, world_size, address, port, external_store: false, bind_address: None }
     }
 
     /// Meets at a store that somebody else serves.
     #[must_use]
-    pub const fn at_store(mut self) -> Self {
-        self.has_store = true;
+    pub const fn with_external_store(mut self) -> Self {
+        self.external_store = true;
         self
     }
 
     /// Sets the address of this machine that the other ranks reach it at.
     #[must_use]
-    pub fn with_own_address(mut self, address: impl Into<String>) -> Self {
-        self.own_address = Some(address.into());
+    pub fn with_bind_address(mut self, address: impl Into<String>) -> Self {
+        self.bind_address = Some(address.into());
         self
     }
 
     pub(super) fn check(&self) -> Result<(), CollectiveError> {
-        let Self { rank, world, .. } = self;
-        if rank < world {
+        let Self { rank, world_size, .. } = self;
+        if rank < world_size {
             return Ok(());
         }
         Err(CollectiveError::Rendezvous(format!(
-            "the rank must be below the number of processes, found rank {rank} of {world}"
+            "the rank must be below the number of processes, found rank {rank} of {world_size}"
         )))
     }
 
     /// The address of this machine that the others reach it at: the one that it reaches the store from.
     pub(super) fn reached_at(&self) -> Result<String, CollectiveError> {
-        if let Some(address) = &self.own_address {
+        if let Some(address) = &self.bind_address {
             return Ok(address.clone());
         }
         let failed = |error| {
@@ -98,45 +98,45 @@ fn route_to(target: SocketAddr) -> std::io::Result<IpAddr> {
 /// How long the processes of a group wait for each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Limits {
+pub struct Timeouts {
     /// For all of them to meet, once the store is there, and for the store to be there. Five minutes by default.
-    pub meeting: Duration,
+    pub rendezvous: Duration,
     /// For a rank that is alive to come to an operation. Ten minutes by default.
-    pub deadline: Duration,
-    /// For a sign of life of a rank, also of one that computes. Ten seconds by default. A rank that ends while others wait
+    pub operation: Duration,
+    /// For a heartbeat of a rank, also of one that computes. Ten seconds by default. A rank that ends while others wait
     /// for it is noticed sooner.
-    pub lifesign: Duration,
+    pub heartbeat: Duration,
 }
 
-impl Default for Limits {
+impl Default for Timeouts {
     fn default() -> Self {
         Self {
-            meeting: Duration::from_mins(5),
-            deadline: Duration::from_mins(10),
-            lifesign: Duration::from_secs(10),
+            rendezvous: Duration::from_mins(5),
+            operation: Duration::from_mins(10),
+            heartbeat: Duration::from_secs(10),
         }
     }
 }
 
-impl Limits {
+impl Timeouts {
     /// Sets how long to wait for all ranks to meet.
     #[must_use]
-    pub const fn with_meeting(mut self, meeting: Duration) -> Self {
-        self.meeting = meeting;
+    pub const fn with_rendezvous(mut self, rendezvous: Duration) -> Self {
+        self.rendezvous = rendezvous;
         self
     }
 
     /// Sets how long to wait for a rank that is alive.
     #[must_use]
-    pub const fn with_deadline(mut self, deadline: Duration) -> Self {
-        self.deadline = deadline;
+    pub const fn with_operation(mut self, operation: Duration) -> Self {
+        self.operation = operation;
         self
     }
 
-    /// Sets how long a rank may give no sign of life.
+    /// Sets how long a rank may send no heartbeat.
     #[must_use]
-    pub const fn with_lifesign(mut self, lifesign: Duration) -> Self {
-        self.lifesign = lifesign;
+    pub const fn with_heartbeat(mut self, heartbeat: Duration) -> Self {
+        self.heartbeat = heartbeat;
         self
     }
 }

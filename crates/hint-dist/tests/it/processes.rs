@@ -4,7 +4,7 @@ use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use hint_dist::{Collective, CollectiveError, Gloo, Limits, PeerState, Rendezvous};
+use hint_dist::{Collective, CollectiveError, Gloo, PeerState, Rendezvous, Timeouts};
 use tch::{Kind, Tensor};
 
 /// The rank of a child.
@@ -16,8 +16,8 @@ const WORLD: &str = "HINT_DIST_TEST_WORLD";
 /// The mark of a finding in the output of a child.
 const MARK: &str = "FOUND ";
 
-/// Starts `world` processes that go through `scenarios`, and returns what each of them found, by rank and scenario.
-fn processes(world: usize, scenarios: &[&str]) -> Vec<Vec<Result<(), CollectiveError>>> {
+/// Starts `world_size` processes that go through `scenarios`, and returns what each of them found, by rank and scenario.
+fn processes(world_size: usize, scenarios: &[&str]) -> Vec<Vec<Result<(), CollectiveError>>> {
     let listeners = scenarios.iter().map(|_| TcpListener::bind("127.0.0.1:0").expect("a port"));
     let listeners = listeners.collect::<Vec<_>>();
     let ports = listeners.iter().map(|one| one.local_addr().expect("an address").port());
@@ -29,13 +29,13 @@ fn processes(world: usize, scenarios: &[&str]) -> Vec<Vec<Result<(), CollectiveE
         Command::new(&program)
             .args(["--exact", "processes::member", "--nocapture"])
             .env(RANK, rank.to_string())
-            .env(WORLD, world.to_string())
+            .env(WORLD, world_size.to_string())
             .env(PLAN, &plan)
             .stdout(Stdio::piped())
             .spawn()
             .expect("a process")
     };
-    let children = (0..world).map(start).collect::<Vec<_>>();
+    let children = (0..world_size).map(start).collect::<Vec<_>>();
     let found = |mut child: Child| {
         // A member that hangs must not hang the suite.
         for _ in 0..1200 {
@@ -59,56 +59,57 @@ fn processes(world: usize, scenarios: &[&str]) -> Vec<Vec<Result<(), CollectiveE
 fn member() {
     let Ok(plan) = std::env::var(PLAN) else { return };
     let number = |name| std::env::var(name).expect("set").parse::<usize>().expect("a number");
-    let (rank, world) = (number(RANK), number(WORLD));
+    let (rank, world_size) = (number(RANK), number(WORLD));
     tch::set_num_threads(1);
     for step in plan.split(',') {
         let (name, port) = step.split_once('=').expect("a scenario and a port");
-        let rendezvous = Rendezvous::new(rank, world, "127.0.0.1", port.parse().expect("a port"));
+        let rendezvous =
+            Rendezvous::new(rank, world_size, "127.0.0.1", port.parse().expect("a port"));
         let found = scenario(name, rendezvous);
         println!("{MARK}{}", serde_json::to_string(&found).expect("JSON"));
     }
 }
 
 fn scenario(name: &str, mut rendezvous: Rendezvous) -> Result<(), CollectiveError> {
-    let (rank, limits) = (rendezvous.rank, Limits::default());
+    let (rank, timeouts) = (rendezvous.rank, Timeouts::default());
     let is = |other: usize| rank == other;
     match name {
         "operations" => {
-            let member = Gloo::connect(&rendezvous, limits)?;
+            let member = Gloo::connect(&rendezvous, timeouts)?;
             operations(&member)?;
-            member.leave()
+            member.shutdown()
         }
         "mismatch" => {
-            let member = Gloo::connect(&rendezvous, limits)?;
+            let member = Gloo::connect(&rendezvous, timeouts)?;
             let mut tensor = Tensor::zeros([if is(1) { 50 } else { 4 }], FLOAT);
             member.all_reduce(&mut tensor)
         }
         "late" => {
             let deadline = Duration::from_secs(4);
-            let member = Gloo::connect(&rendezvous, limits.with_deadline(deadline))?;
+            let member = Gloo::connect(&rendezvous, timeouts.with_operation(deadline))?;
             while is(2) && member.failure().is_none() {
                 std::thread::sleep(Duration::from_millis(20));
             }
             member.barrier()
         }
         "abort" => {
-            let member = Gloo::connect(&rendezvous, limits)?;
+            let member = Gloo::connect(&rendezvous, timeouts)?;
             if is(1) {
                 member.abort("no memory");
             }
             member.barrier()
         }
-        "world" => {
-            rendezvous.world += usize::from(is(1));
-            Gloo::connect(&rendezvous, limits).map(|_| ())
+        "world_size" => {
+            rendezvous.world_size += usize::from(is(1));
+            Gloo::connect(&rendezvous, timeouts).map(|_| ())
         }
         "missing" => {
-            let limits = limits.with_meeting(Duration::from_secs(5));
-            if is(2) { Ok(()) } else { Gloo::connect(&rendezvous, limits).map(|_| ()) }
+            let timeouts = timeouts.with_rendezvous(Duration::from_secs(5));
+            if is(2) { Ok(()) } else { Gloo::connect(&rendezvous, timeouts).map(|_| ()) }
         }
         // The others wait for a rank that ends.
         "dead 1" | "dead 0" => {
-            let member = Gloo::connect(&rendezvous, limits)?;
+            let member = Gloo::connect(&rendezvous, timeouts)?;
             if name.ends_with(&rank.to_string()) {
                 die();
             }
@@ -116,9 +117,9 @@ fn scenario(name: &str, mut rendezvous: Rendezvous) -> Result<(), CollectiveErro
         }
         // The other waits for a rank whose machine does not answer any more, the store neither.
         "stopped 0" => {
-            let limits = limits.with_lifesign(Duration::from_secs(2));
-            let member = Gloo::connect(&rendezvous, limits)?;
-            let ids = member.exchange(std::process::id().to_string().as_bytes())?;
+            let timeouts = timeouts.with_heartbeat(Duration::from_secs(2));
+            let member = Gloo::connect(&rendezvous, timeouts)?;
+            let ids = member.all_gather_bytes(std::process::id().to_string().as_bytes())?;
             let first = String::from_utf8_lossy(&ids[0]).into_owned();
             let signal = |name: &str| Command::new("kill").args([name, &first]).status();
             if is(0) {
@@ -133,7 +134,8 @@ fn scenario(name: &str, mut rendezvous: Rendezvous) -> Result<(), CollectiveErro
         }
         // The others compute while a rank ends.
         "dead unnoticed" => {
-            let member = Gloo::connect(&rendezvous, limits.with_lifesign(Duration::from_secs(5)))?;
+            let member =
+                Gloo::connect(&rendezvous, timeouts.with_heartbeat(Duration::from_secs(5)))?;
             if is(1) {
                 die();
             }
@@ -160,32 +162,31 @@ fn die() -> ! {
 
 /// Compares every operation with what it must give.
 fn operations(member: &dyn Collective) -> Result<(), CollectiveError> {
-    let (rank, world) = (member.rank(), member.world());
+    let (rank, world_size) = (member.rank(), member.world_size());
     let number = |value: usize| f32::from(u8::try_from(value).expect("small"));
-    let own = (0..world).map(|part| number(10 * rank + part)).collect::<Vec<_>>();
+    let own = (0..world_size).map(|part| number(10 * rank + part)).collect::<Vec<_>>();
     let own = Tensor::from_slice(&own);
     let floats = |tensor: &Tensor| Vec::<f32>::try_from(tensor.view([-1])).expect("numbers");
     let mut parts = own.zeros_like();
     member.all_to_all(&mut parts, &own)?;
-    let expected = (0..world).map(|from| number(10 * from + rank)).collect::<Vec<_>>();
+    let expected = (0..world_size).map(|from| number(10 * from + rank)).collect::<Vec<_>>();
     assert_eq!(floats(&parts), expected);
-    let mut sum = Tensor::zeros([1], FLOAT);
-    member.reduce_scatter(&mut sum, &own)?;
-    assert_eq!(floats(&sum), [expected.iter().sum::<f32>()]);
-    let last = i64::try_from(world).expect("small");
+    let mut sum = parts.sum(Kind::Float).view([1]);
+    let last = i64::try_from(world_size).expect("small");
     let mut all = Tensor::zeros([last, last], FLOAT);
     member.all_gather(&mut all, &own)?;
-    let expected = (0..world).flat_map(|from| (0..world).map(move |part| number(10 * from + part)));
+    let expected =
+        (0..world_size).flat_map(|from| (0..world_size).map(move |part| number(10 * from + part)));
     assert_eq!(floats(&all), expected.collect::<Vec<_>>());
-    member.broadcast(&mut sum, world - 1)?;
-    let expected = (0..world).map(|from| number(10 * from + world - 1)).sum::<f32>();
+    member.broadcast(&mut sum, world_size - 1)?;
+    let expected = (0..world_size).map(|from| number(10 * from + world_size - 1)).sum::<f32>();
     assert_eq!(floats(&sum), [expected]);
     // In f32, (1e8 − 1e8) + 1 is 1 and 1e8 + (1 − 1e8) is 0.
     let mut ordered = Tensor::from_slice(&[[1e8_f32, -1e8, 1.0][rank]; 5]);
     member.all_reduce(&mut ordered)?;
     assert_eq!(floats(&ordered), [1.0; 5]);
-    assert_eq!(member.exchange(&vec![7; rank])?[world - 1], vec![7; world - 1]);
-    assert_eq!(member.share(format!("from {rank}").as_bytes())?, b"from 0");
+    assert_eq!(member.all_gather_bytes(&vec![7; rank])?[world_size - 1], vec![7; world_size - 1]);
+    assert_eq!(member.broadcast_bytes(format!("from {rank}").as_bytes())?, b"from 0");
     Ok(())
 }
 
@@ -195,10 +196,10 @@ fn peer(ranks: &[usize], state: PeerState) -> Result<(), CollectiveError> {
 
 #[test]
 fn every_rank_finds_the_same() {
-    let scenarios = ["operations", "mismatch", "late", "abort", "world", "dead 1"];
+    let scenarios = ["operations", "mismatch", "late", "abort", "world_size", "dead 1"];
     let found = processes(3, &scenarios);
-    let text = |len: usize| format!("`all_to_all` of {len} elements of kind 6");
-    let processes = |world: usize| format!("a group of {world} processes");
+    let text = |len: usize| format!("`all_to_all` of {len} elements (Float)");
+    let processes = |world_size: usize| format!("a group of {world_size} processes");
     let expected = [
         Ok(()),
         Err(CollectiveError::Mismatch { rank: 1, expected: text(6), found: text(51) }),
@@ -232,8 +233,8 @@ fn a_rank_that_ends_or_never_comes_is_named_whoever_serves_the_store() {
 #[test]
 fn settings_that_cannot_be_are_refused() {
     let message = |rendezvous: &Rendezvous| {
-        let limits = Limits::default().with_meeting(Duration::from_millis(300));
-        Gloo::connect(rendezvous, limits).expect_err("no group").to_string()
+        let timeouts = Timeouts::default().with_rendezvous(Duration::from_millis(300));
+        Gloo::connect(rendezvous, timeouts).expect_err("no group").to_string()
     };
     let found = message(&Rendezvous::new(2, 2, "127.0.0.1", 1));
     assert!(found.contains("found rank 2 of 2"), "{found}");

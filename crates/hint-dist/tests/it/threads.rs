@@ -5,13 +5,13 @@ use std::time::Duration;
 use hint_dist::{Collective, CollectiveError, PeerState, Single, Threads};
 use tch::{Kind, Tensor};
 
-/// The results of `world` threads.
+/// The results of `world_size` threads.
 fn on_threads<T: Send>(
-    world: usize,
+    world_size: usize,
     deadline: Duration,
     work: impl Fn(Threads) -> T + Sync,
 ) -> Vec<T> {
-    let members = Threads::group(world, deadline);
+    let members = Threads::group(world_size, deadline);
     std::thread::scope(|scope| {
         let threads = members.into_iter().map(|member| scope.spawn(|| work(member)));
         let threads = threads.collect::<Vec<_>>();
@@ -36,28 +36,25 @@ fn threads_see_what_every_rank_brings() {
         let own = Tensor::from_slice(&[rank * 3, rank * 3 + 1, rank * 3 + 2]);
         let mut parts = own.zeros_like();
         member.all_to_all(&mut parts, &own)?;
-        let mut sum = Tensor::zeros([1], (Kind::Int, own.device()));
-        member.reduce_scatter(&mut sum, &own)?;
         let mut all = Tensor::zeros([3, 3], (Kind::Int, own.device()));
         member.all_gather(&mut all, &own)?;
         let mut reduced = Tensor::from_slice(&[rank, 1, 1, 10]).view([2, 2]);
         member.all_reduce(&mut reduced)?;
         let mut root = own.copy();
         member.broadcast(&mut root, 2)?;
-        let texts = member.exchange(&vec![7; member.rank()])?;
-        let shared = member.share(format!("from {rank}").as_bytes())?;
-        member.leave()?;
+        let texts = member.all_gather_bytes(&vec![7; member.rank()])?;
+        let shared = member.broadcast_bytes(format!("from {rank}").as_bytes())?;
+        member.shutdown()?;
         Ok::<_, CollectiveError>((
-            [parts, sum, all, reduced, root].map(|tensor| floats(&tensor)),
+            [parts, all, reduced, root].map(|tensor| floats(&tensor)),
             texts,
             String::from_utf8(shared).expect("text"),
         ))
     });
     for (rank, result) in results.into_iter().enumerate() {
-        let ([parts, sum, all, reduced, root], texts, shared) = result.expect("all ranks agree");
+        let ([parts, all, reduced, root], texts, shared) = result.expect("all ranks agree");
         let rank = f64::from(u8::try_from(rank).expect("small"));
         assert_eq!(parts, [rank, 3.0 + rank, 6.0 + rank]);
-        assert_eq!(sum, [9.0 + 3.0 * rank]);
         assert_eq!(all, (0..9).map(f64::from).collect::<Vec<_>>());
         assert_eq!(reduced, [3.0, 3.0, 3.0, 30.0]);
         assert_eq!(root, [6.0, 7.0, 8.0]);
@@ -73,7 +70,7 @@ fn sums_are_in_the_order_of_the_ranks() {
     let sums = on_threads(3, Duration::from_secs(20), |member| {
         let mut sum = Tensor::from_slice(&[values[member.rank()]; 4]);
         member.all_reduce(&mut sum).expect("all ranks agree");
-        member.leave().expect("all ranks leave");
+        member.shutdown().expect("all ranks leave");
         floats(&sum)
     });
     assert_eq!(sums, vec![vec![1.0; 4]; 3]);
@@ -136,7 +133,7 @@ fn ranks_that_call_different_operations_find_the_same_mismatch() {
         let mut all = Tensor::zeros([3 * len], (Kind::Float, tch::Device::Cpu));
         member.all_gather(&mut all, &own)
     });
-    let text = |len: usize| format!("`all_gather` of {len} elements of kind 6");
+    let text = |len: usize| format!("`all_gather` of {len} elements (Float)");
     all_find(&CollectiveError::Mismatch { rank: 1, expected: text(4), found: text(5) }, found);
 }
 

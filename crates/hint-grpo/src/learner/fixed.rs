@@ -49,7 +49,7 @@ impl Learner {
         context: Context,
     ) -> Packing {
         let lens = indices.iter().map(|&index| samples[index].row_len(context));
-        let workers = self.processes.num_workers();
+        let workers = self.processes.num_virtual_workers();
         Packing::dealt(&lens.collect::<Vec<_>>(), self.max_tokens_per_micro_batch, workers)
     }
 
@@ -91,7 +91,7 @@ impl Learner {
             }
         }
         if !self.processes.is_alone() {
-            for (index, scored) in self.processes.exchange(own)?.into_iter().flatten() {
+            for (index, scored) in self.processes.all_gather_values(own)?.into_iter().flatten() {
                 column.set(index, scored);
             }
         }

@@ -30,7 +30,7 @@ struct Bucket {
 impl<'p> GradientSum<'p> {
     /// The sum of no gradient yet; `None` where one worker has them all.
     pub(super) fn new(parameters: &[Parameter], processes: &'p DataParallel) -> Option<Self> {
-        if processes.num_workers() == 1 {
+        if processes.num_virtual_workers() == 1 {
             return None;
         }
         let mut buckets = Vec::<Bucket>::new();
@@ -57,14 +57,14 @@ impl<'p> GradientSum<'p> {
     /// Adds the gradients of a round's workers, and clears them.
     pub(super) fn add(&mut self, round: Round) -> Result<(), GrpoError> {
         let collective = self.processes.collective();
-        let world = dim(collective.world());
+        let world_size = dim(collective.world_size());
         for Bucket { tensors, elements, sum } in &mut self.buckets {
-            let padding = (world - *elements % world) % world;
+            let padding = (world_size - *elements % world_size) % world_size;
             let flat = tensors.iter().map(|tensor| tensor.grad().contiguous().view([-1]));
             let flat = Tensor::cat(&flat.collect::<Vec<_>>(), 0).constant_pad_nd([0, padding]);
             let mut parts = flat.empty_like();
             collective.all_to_all(&mut parts, &flat)?;
-            let parts = parts.view([world, -1]);
+            let parts = parts.view([world_size, -1]);
             for rank in 0..dim(round.present) {
                 match sum {
                     None => *sum = Some(parts.get(rank).copy()),
@@ -83,7 +83,7 @@ impl<'p> GradientSum<'p> {
         let collective = self.processes.collective();
         for Bucket { tensors, sum, .. } in self.buckets {
             let Some(sum) = sum else { continue };
-            let len = sum.size()[0] * dim(collective.world());
+            let len = sum.size()[0] * dim(collective.world_size());
             let mut all = Tensor::empty([len], (sum.kind(), sum.device()));
             collective.all_gather(&mut all, &sum)?;
             let mut start = 0;
@@ -108,7 +108,7 @@ mod tests {
 
     use super::*;
 
-    /// The sum over `workers` of gradients that no order but one adds up to, as one of `world` processes sees it.
+    /// The sum over `workers` of gradients that no order but one adds up to, as one of `world_size` processes sees it.
     fn sum(collective: Arc<dyn Collective>, workers: usize) -> Vec<f32> {
         let processes = DataParallel::new(collective, workers);
         let sizes = [3_i64, 5];
@@ -143,19 +143,19 @@ mod tests {
         // In f32, 1e8 + 1 is 1e8.
         let alone = sum(Arc::new(Single), 4);
         assert_eq!(alone, [3.0; 8]);
-        for world in 2..=4 {
-            let members = Threads::group(world, Duration::from_secs(20));
+        for world_size in 2..=4 {
+            let members = Threads::group(world_size, Duration::from_secs(20));
             std::thread::scope(|scope| {
                 let threads = members.into_iter().map(|member| {
                     scope.spawn(|| {
                         let member = Arc::new(member);
                         let found = sum(Arc::clone(&member) as Arc<dyn Collective>, 4);
-                        member.leave().expect("all leave");
+                        member.shutdown().expect("all leave");
                         found
                     })
                 });
                 for thread in threads.collect::<Vec<_>>() {
-                    assert_eq!(thread.join().expect("no panic"), alone, "{world}");
+                    assert_eq!(thread.join().expect("no panic"), alone, "{world_size}");
                 }
             });
         }

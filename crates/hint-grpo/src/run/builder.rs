@@ -314,7 +314,7 @@ impl<S: Stage> RunBuilder<S> {
         let mut learner = Learner::new(policy, &config, S::sft_loss(&config), parts)?;
         learner.watch(activity.clone());
         learner.share_with(processes.clone())?;
-        if processes.num_workers() > 1 {
+        if processes.num_virtual_workers() > 1 {
             stage.share_with(Arc::new(processes.clone()));
         }
         if let Some(collector) = stage.collector() {
@@ -355,13 +355,13 @@ fn shared_by(
     collective: Arc<dyn Collective>,
     config: &GrpoConfig,
 ) -> Result<DataParallel, GrpoError> {
-    let world = collective.world();
-    let workers = config.run.virtual_workers.unwrap_or(world);
+    let world_size = collective.world_size();
+    let workers = config.run.virtual_workers.unwrap_or(world_size);
     let processes = DataParallel::new(collective, workers);
     let text = config.to_toml()?;
     processes.agree("configuration", fingerprint([[text.as_bytes()]]))?;
-    if workers < world {
-        let expected = format!("must be at least 1 for each of the {world} processes");
+    if workers < world_size {
+        let expected = format!("must be at least 1 for each of the {world_size} processes");
         return Err(ConfigError::one("run.virtual_workers", expected, workers).into());
     }
     Ok(processes)

@@ -232,7 +232,7 @@ impl<S: Stage> Run<S> {
             return Ok(stop);
         }
         self.processes.agree("weights", self.learner.checksum())?;
-        Ok(self.processes.exchange(stop)?.contains(&true))
+        Ok(self.processes.all_gather_values(stop)?.contains(&true))
     }
 
     /// A report of the present step.

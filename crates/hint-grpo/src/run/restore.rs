@@ -39,9 +39,9 @@ impl Restored {
             tensors = vec![model, optimizer];
             Ok(Some((dir.to_path_buf(), state)))
         };
-        let Some((dir, state)) = processes.share(&mut read)? else { return Ok(None) };
+        let Some((dir, state)) = processes.broadcast_value(&mut read)? else { return Ok(None) };
         let mut tensors = tensors.into_iter();
-        let mut next = || processes.share_tensors(tensors.next().unwrap_or_default());
+        let mut next = || processes.broadcast_tensors(tensors.next().unwrap_or_default());
         let (model, optimizer) = (next()?, next()?);
         let dir = dir.as_path();
         if state.stage != S::NAME {

@@ -52,8 +52,8 @@ pub use self::options::Options;
 pub(crate) use self::settings::SETTINGS;
 pub(crate) use self::settings::{Method, MethodKind, Settings};
 use self::summary::{RunSummary, Summary};
+use crate::launch::ProcessGroup;
 use crate::process::{catch_signals, keep_freed_memory, peak_memory_on, set_threads_beside};
-use crate::processes::Processes;
 use crate::progress::{Output, Progress};
 use crate::run_log::RunLog;
 use crate::terminal::hush;
@@ -80,7 +80,10 @@ pub fn run_with(
     hint_grpo: impl Fn(&mut Job<'_>) -> Result<Outcome>,
 ) -> Result<ExitCode> {
     let stop = catch_signals("finishing the step or the download")?;
-    let processes = Processes::meet(Duration::from_secs(options.launch.peer_deadline))?;
+    let processes = ProcessGroup::join(
+        Duration::from_secs(options.launch.collective_timeout),
+        options.launch.bind_address.clone(),
+    )?;
     if options.output.quiet || !processes.is_first() {
         hush();
     }
@@ -92,7 +95,7 @@ pub fn run_with(
 /// Runs the command in one of the processes.
 fn run_in(
     options: Options,
-    processes: &Processes,
+    processes: &ProcessGroup,
     stop: &StopSignals,
     hint_grpo: &impl Fn(&mut Job<'_>) -> Result<Outcome>,
 ) -> Result<ExitCode> {
@@ -125,7 +128,7 @@ fn run_in(
         output.note(format_args!("{line}"));
     }
     settings.check_hints(&workload.train)?;
-    settings.out = processes.share(|| {
+    settings.out = processes.broadcast_value(|| {
         settings.claim()?;
         Ok(settings.out.clone())
     })?;
@@ -139,14 +142,14 @@ fn run_in(
 }
 
 /// The settings that the options of the first process ask for, for all processes.
-fn resolve(options: Options, processes: &Processes) -> Result<Settings> {
+fn resolve(options: Options, processes: &ProcessGroup) -> Result<Settings> {
     let (output, has_out) = (options.output, options.out.is_some() || options.resume.is_some());
     ensure!(
         has_out || !processes.is_restart(),
         "name the run's folder with --out, and add --auto-resume, so that processes that are started again find it"
     );
     let only_print = options.print_config;
-    let shared = processes.share(|| {
+    let shared = processes.broadcast_value(|| {
         let mut options = options;
         options.launch.auto_resume |= processes.is_restart();
         // The step was for the first start: later ones continue from the newest checkpoint.
@@ -174,7 +177,7 @@ fn resolve(options: Options, processes: &Processes) -> Result<Settings> {
 fn train_all(
     settings: &Settings,
     workload: &Workload,
-    (processes, stop): (&Processes, &StopSignals),
+    (processes, stop): (&ProcessGroup, &StopSignals),
     hint_grpo: &impl Fn(&mut Job<'_>) -> Result<Outcome>,
 ) -> Result<ExitCode> {
     let Some(summary) = train_methods(settings, workload, (processes, stop), hint_grpo)? else {
@@ -204,7 +207,7 @@ pub(crate) fn train_quietly(
     stop: &StopSignals,
 ) -> Result<bool> {
     settings.check_hints(&workload.train)?;
-    let alone = Processes::default();
+    let alone = ProcessGroup::default();
     Ok(train_methods(settings, workload, (&alone, stop), &policy_gradient)?.is_some())
 }
 
@@ -212,7 +215,7 @@ pub(crate) fn train_quietly(
 fn train_methods(
     settings: &Settings,
     workload: &Workload,
-    (processes, stop): (&Processes, &StopSignals),
+    (processes, stop): (&ProcessGroup, &StopSignals),
     hint_grpo: &impl Fn(&mut Job<'_>) -> Result<Outcome>,
 ) -> Result<Option<Summary>> {
     let (mut summary, mut lock) = (Summary::default(), None);
@@ -257,7 +260,7 @@ pub struct Job<'a> {
     /// Model and problems.
     pub workload: &'a Workload,
     settings: &'a Settings,
-    processes: &'a Processes,
+    processes: &'a ProcessGroup,
     stop: &'a StopSignals,
     dir: PathBuf,
     /// Files that the model was loaded from.

@@ -165,7 +165,12 @@ pub struct Launch {
 
     /// Longest wait for another process of the run, in seconds. One that ends is noticed within seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = 600, value_parser = clap::value_parser!(u64).range(1..))]
-    pub peer_deadline: u64,
+    pub collective_timeout: u64,
+
+    /// Address of this machine that the other processes of the run reach it at. By default it is the one that
+    /// connections to `MASTER_ADDR` come from.
+    #[arg(long, value_name = "ADDRESS")]
+    pub bind_address: Option<String>,
 }
 
 impl Options {

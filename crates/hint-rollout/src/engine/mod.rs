@@ -24,5 +24,5 @@ pub(crate) use contract::{check_contract, check_counts};
 #[cfg(feature = "local-engine")]
 pub use local::LocalEngine;
 pub(crate) use peers::in_processes;
-pub use peers::{Peers, exchange_values};
+pub use peers::{Peers, all_gather_values};
 pub(crate) use shared::SharedEngine;

@@ -14,25 +14,25 @@ pub trait Peers: Send + Sync {
     fn rank(&self) -> usize;
 
     /// How many processes there are.
-    fn world(&self) -> usize;
+    fn world_size(&self) -> usize;
 
     /// How many virtual workers there are: at least one for each process.
-    fn workers(&self) -> usize;
+    fn num_virtual_workers(&self) -> usize;
 
     /// Gives every process the bytes of all, by rank.
     ///
     /// # Errors
     ///
     /// Other processes that end, are late or give up.
-    fn exchange(&self, bytes: Vec<u8>) -> Result<Vec<Vec<u8>>, RolloutError>;
+    fn all_gather_bytes(&self, bytes: Vec<u8>) -> Result<Vec<Vec<u8>>, RolloutError>;
 }
 
 /// Gives every process the values of all, by rank. Numbers keep their bits.
 ///
 /// # Errors
 ///
-/// As [`Peers::exchange`], and values that cannot be written or read.
-pub fn exchange_values<T: Serialize + DeserializeOwned>(
+/// As [`Peers::all_gather_bytes`], and values that cannot be written or read.
+pub fn all_gather_values<T: Serialize + DeserializeOwned>(
     peers: &dyn Peers,
     own: &T,
 ) -> Result<Vec<T>, RolloutError> {
@@ -41,7 +41,7 @@ pub fn exchange_values<T: Serialize + DeserializeOwned>(
     };
     let mut bytes = Vec::new();
     ciborium::into_writer(own, &mut bytes).map_err(|error| failed(error.to_string()))?;
-    let all = peers.exchange(bytes)?;
+    let all = peers.all_gather_bytes(bytes)?;
     let read = |bytes: Vec<u8>| {
         ciborium::from_reader(bytes.as_slice()).map_err(|error| failed(error.to_string()))
     };
@@ -55,13 +55,13 @@ pub(crate) fn in_processes<T: Serialize + DeserializeOwned>(
     count: usize,
     work: impl FnOnce(&[usize]) -> Result<Vec<T>, RolloutError>,
 ) -> Result<Vec<T>, RolloutError> {
-    let Some(peers) = peers.filter(|peers| peers.world() > 1) else {
+    let Some(peers) = peers.filter(|peers| peers.world_size() > 1) else {
         return work(&(0..count).collect::<Vec<_>>());
     };
-    let own = (peers.rank()..count).step_by(peers.world()).collect::<Vec<_>>();
-    let all = exchange_values(peers, &work(&own)?)?;
+    let own = (peers.rank()..count).step_by(peers.world_size()).collect::<Vec<_>>();
+    let all = all_gather_values(peers, &work(&own)?)?;
     let mut all = all.into_iter().map(Vec::into_iter).collect::<Vec<_>>();
     let missing = || RolloutError::other("another process", std::io::Error::other("left work out"));
-    let result = |index: usize| all[index % peers.world()].next().ok_or_else(missing);
+    let result = |index: usize| all[index % peers.world_size()].next().ok_or_else(missing);
     (0..count).map(result).collect()
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::engine::contract::{
     Completion, GenerationRequest, RolloutEngine, Sampling, WeightSource, check_counts,
 };
-use crate::engine::peers::{Peers, exchange_values};
+use crate::engine::peers::{Peers, all_gather_values};
 use crate::error::RolloutError;
 use crate::run::Activity;
 
@@ -27,14 +27,19 @@ impl SharedEngine {
 }
 
 impl RolloutEngine for SharedEngine {
+    fn name(&self) -> Option<String> {
+        self.engine.name()
+    }
+
     fn generate(
         &mut self,
         requests: &[GenerationRequest],
     ) -> Result<Vec<Vec<Completion>>, RolloutError> {
         let Some(peers) = &self.peers else { return self.engine.generate(requests) };
-        let (rank, world, workers) = (peers.rank(), peers.world(), peers.workers());
+        let (rank, world_size, workers) =
+            (peers.rank(), peers.world_size(), peers.num_virtual_workers());
         let mut own = Vec::new();
-        for worker in (rank..workers).step_by(world) {
+        for worker in (rank..workers).step_by(world_size) {
             let indices = (worker..requests.len()).step_by(workers);
             let part = indices.clone().map(|index| requests[index].clone()).collect::<Vec<_>>();
             if part.is_empty() {
@@ -44,10 +49,10 @@ impl RolloutEngine for SharedEngine {
             check_counts(&part, &sampled)?;
             own.extend(indices.zip(sampled));
         }
-        let mut all = if world == 1 {
+        let mut all = if world_size == 1 {
             own
         } else {
-            exchange_values(&**peers, &own)?.into_iter().flatten().collect()
+            all_gather_values(&**peers, &own)?.into_iter().flatten().collect()
         };
         all.sort_by_key(|(index, _)| *index);
         self.activity.set(requests.iter().map(|request| request.num_completions).sum());

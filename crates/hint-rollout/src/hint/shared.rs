@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use crate::data::{Hint, Problem};
-use crate::engine::{Peers, exchange_values};
+use crate::engine::{Peers, all_gather_values};
 use crate::error::RolloutError;
 use crate::hint::provider::{HintProvider, HintRequest};
 use crate::hint::writer::HintWriter;
@@ -37,7 +37,7 @@ impl SharedHints {
                 }
             });
         }
-        let asked = exchange_values(&*self.peers, &own)?.into_iter().next().flatten();
+        let asked = all_gather_values(&*self.peers, &own)?.into_iter().next().flatten();
         let failed = |problem: String| {
             RolloutError::other("the hints of the first process", std::io::Error::other(problem))
         };
@@ -99,15 +99,15 @@ mod tests {
             self.rank
         }
 
-        fn world(&self) -> usize {
+        fn world_size(&self) -> usize {
             2
         }
 
-        fn workers(&self) -> usize {
+        fn num_virtual_workers(&self) -> usize {
             2
         }
 
-        fn exchange(&self, bytes: Vec<u8>) -> Result<Vec<Vec<u8>>, RolloutError> {
+        fn all_gather_bytes(&self, bytes: Vec<u8>) -> Result<Vec<Vec<u8>>, RolloutError> {
             self.brought.lock().unwrap()[self.rank] = bytes;
             self.barrier.wait();
             let all = self.brought.lock().unwrap().to_vec();

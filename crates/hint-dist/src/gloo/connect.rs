@@ -5,8 +5,8 @@ use std::thread;
 use std::time::Duration;
 
 use super::SLICE;
-use super::monitor::{Monitor, Suspicion};
-use super::rendezvous::{Limits, Rendezvous};
+use super::monitor::{Cause, Monitor};
+use super::rendezvous::{Rendezvous, Timeouts};
 use crate::error::CollectiveError;
 use crate::ffi::{Group, Store};
 
@@ -19,7 +19,7 @@ pub(super) fn open_store(
 ) -> Result<Store, CollectiveError> {
     let Rendezvous { address, port, .. } = rendezvous;
     Store::open(address, *port, serves, prefix, timeout).map_err(|error| {
-        let whose = match (serves, rendezvous.has_store) {
+        let whose = match (serves, rendezvous.external_store) {
             (true, _) => "this process, rank 0, cannot serve the store",
             (false, true) => "there is no store of the launcher",
             (false, false) => "there is no store of rank 0",
@@ -48,7 +48,7 @@ pub(super) fn attempt(
     waited: &mut Duration,
     timeout: Duration,
 ) -> Result<String, CollectiveError> {
-    let Rendezvous { rank, has_store, .. } = *rendezvous;
+    let Rendezvous { rank, external_store, .. } = *rendezvous;
     let first = i64::from(rank == 0);
     loop {
         let newest = store.add("attempt", first)?;
@@ -56,7 +56,7 @@ pub(super) fn attempt(
         if newest > 0 && store.add(&format!("{newest}/{rank}"), 1)? == 1 {
             return Ok(prefix);
         }
-        if newest > 0 && !has_store || *waited >= timeout {
+        if newest > 0 && !external_store || *waited >= timeout {
             let problem = match newest {
                 0 => "rank 0 has not come".to_owned(),
                 _ => format!("rank {rank} is taken by another process"),
@@ -69,31 +69,32 @@ pub(super) fn attempt(
 }
 
 /// Waits until every rank has said with how many it expects to be.
-pub(super) fn meet(
+pub(super) fn wait_for_ranks(
     store: &Store,
     rendezvous: &Rendezvous,
     monitor: &Monitor,
     waited: &mut Duration,
     timeout: Duration,
 ) -> Result<(), CollectiveError> {
-    let Rendezvous { rank, world, .. } = *rendezvous;
-    let key = |rank: usize| format!("world/{rank}");
-    store.set(&key(rank), &world.to_string())?;
-    let mut missing = (0..world).collect::<Vec<_>>();
-    let mut worlds = vec![String::new(); world];
+    let Rendezvous { rank, world_size, .. } = *rendezvous;
+    let key = |rank: usize| format!("world_size/{rank}");
+    store.set(&key(rank), &world_size.to_string())?;
+    let mut missing = (0..world_size).collect::<Vec<_>>();
+    let mut world_sizes = vec![String::new(); world_size];
     loop {
         let mut still = Vec::new();
         for rank in missing {
             match store.get(&key(rank))? {
-                Some(found) => worlds[rank] = found,
+                Some(found) => world_sizes[rank] = found,
                 None => still.push(rank),
             }
         }
-        if let Some(rank) = worlds.iter().position(|found| !found.is_empty() && *found != worlds[0])
-            && !worlds[0].is_empty()
+        if let Some(rank) =
+            world_sizes.iter().position(|found| !found.is_empty() && *found != world_sizes[0])
+            && !world_sizes[0].is_empty()
         {
-            let text = |world: &str| format!("a group of {world} processes");
-            let (expected, found) = (text(&worlds[0]), text(&worlds[rank]));
+            let text = |world_size: &str| format!("a group of {world_size} processes");
+            let (expected, found) = (text(&world_sizes[0]), text(&world_sizes[rank]));
             return Err(CollectiveError::Mismatch { rank, expected, found });
         }
         if still.is_empty() {
@@ -114,19 +115,19 @@ pub(super) fn meet(
 /// Connects to the other ranks, in a thread that is left behind if it takes too long.
 pub(super) fn connect_all(
     store: Store,
-    (rank, world): (usize, usize),
+    (rank, world_size): (usize, usize),
     host: String,
     monitor: &Monitor,
-    (waited, limits): (&mut Duration, Limits),
+    (waited, timeouts): (&mut Duration, Timeouts),
 ) -> Result<Group, CollectiveError> {
     // Gloo has a limit of its own; ours come first.
-    let timeout = limits.deadline.max(limits.meeting) + Duration::from_mins(1);
-    let group = in_thread(move || Group::open(&store, rank, world, &host, timeout));
+    let timeout = timeouts.operation.max(timeouts.rendezvous) + Duration::from_mins(1);
+    let group = in_thread(move || Group::open(&store, rank, world_size, &host, timeout));
     loop {
         match group.recv_timeout(SLICE) {
             // A rank may end while the others connect.
             Ok(group) => {
-                return group.map_err(|error| monitor.suspect(Suspicion::Lost, error));
+                return group.map_err(|error| monitor.suspect(Cause::Lost, error));
             }
             Err(RecvTimeoutError::Disconnected) => {
                 return Err(CollectiveError::backend("connect to the other ranks", "it ended"));
@@ -136,8 +137,8 @@ pub(super) fn connect_all(
         if let Some(failure) = monitor.failure() {
             return Err(failure);
         }
-        if *waited >= limits.meeting {
-            return Err(CollectiveError::late(Vec::new(), limits.meeting));
+        if *waited >= timeouts.rendezvous {
+            return Err(CollectiveError::late(Vec::new(), timeouts.rendezvous));
         }
     }
 }

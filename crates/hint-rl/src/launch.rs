@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use hint_dist::{Collective, Single};
+use hint_dist::{Collective, Single, broadcast_value};
 use hint_grpo::Observer;
 use hint_grpo::observer::Phase;
 use hint_process::end_at_once;
@@ -23,7 +23,7 @@ const WRITING: u32 = 1200;
 
 /// The processes that share a run; this one alone where nobody says otherwise.
 #[derive(Debug, Clone)]
-pub(crate) struct Processes {
+pub(crate) struct ProcessGroup {
     collective: Arc<dyn Collective>,
     /// The number of this process on its machine, from 0, and how many there are.
     local: (usize, usize),
@@ -33,7 +33,7 @@ pub(crate) struct Processes {
     writes: Arc<AtomicBool>,
 }
 
-impl Default for Processes {
+impl Default for ProcessGroup {
     fn default() -> Self {
         let writes = Arc::default();
         Self { collective: Arc::new(Single), local: (0, 1), is_restart: false, writes }
@@ -53,29 +53,31 @@ fn number<T: std::str::FromStr>(name: &str) -> Result<Option<T>> {
 }
 
 /// How many processes the environment speaks of.
-fn world() -> Result<usize> {
-    let world = number("WORLD_SIZE")?;
+fn world_size() -> Result<usize> {
+    let world_size = number("WORLD_SIZE")?;
     ensure!(
-        world.is_some() || variable("RANK").is_none(),
+        world_size.is_some() || variable("RANK").is_none(),
         "RANK is set, so WORLD_SIZE must be set as well"
     );
-    Ok(world.unwrap_or(1))
+    Ok(world_size.unwrap_or(1))
 }
 
-impl Processes {
+impl ProcessGroup {
     /// Meets the processes that `RANK`, `WORLD_SIZE`, `MASTER_ADDR` and `MASTER_PORT` speak of. Call it after signals are
-    /// caught, since it starts threads. No operation waits longer than `deadline` for a process that is alive.
+    /// caught, since it starts threads. No operation waits longer than `timeout` for a process that is alive. `bind_address` is that
+    /// of this machine, if the route to the store does not tell.
     ///
     /// # Errors
     ///
     /// Variables that are missing or do not fit together, processes that do not come.
-    pub(crate) fn meet(deadline: Duration) -> Result<Self> {
-        let world = world()?;
+    pub(crate) fn join(timeout: Duration, bind_address: Option<String>) -> Result<Self> {
+        let world_size = world_size()?;
         let is_restart = number::<u64>("TORCHELASTIC_RESTART_COUNT")?.unwrap_or(0) > 0;
-        if world <= 1 {
+        if world_size <= 1 {
             return Ok(Self { is_restart, ..Self::default() });
         }
-        let needs = |name: &str| format!("WORLD_SIZE is {world}, so {name} must be set as well");
+        let needs =
+            |name: &str| format!("WORLD_SIZE is {world_size}, so {name} must be set as well");
         let rank = number("RANK")?.with_context(|| needs("RANK"))?;
         let address = variable("MASTER_ADDR").with_context(|| needs("MASTER_ADDR"))?;
         let port = number("MASTER_PORT")?.with_context(|| needs("MASTER_PORT"))?;
@@ -83,8 +85,8 @@ impl Processes {
         let local_rank = number("LOCAL_RANK")?.with_context(|| needs("LOCAL_RANK"))?;
         let local_world = number("LOCAL_WORLD_SIZE")?.with_context(|| needs("LOCAL_WORLD_SIZE"))?;
         let local = (local_rank, local_world);
-        let place = Place { rank, world, address, port };
-        let collective = connect(place, deadline)?;
+        let env = LaunchEnv { rank, world_size, address, port };
+        let collective = connect(env, timeout, bind_address)?;
         let writes = Arc::default();
         watch(Arc::downgrade(&collective), Arc::clone(&writes));
         Ok(Self { collective, local, is_restart, writes })
@@ -96,8 +98,8 @@ impl Processes {
     }
 
     /// How many processes there are.
-    pub(crate) fn world(&self) -> usize {
-        self.collective.world()
+    pub(crate) fn world_size(&self) -> usize {
+        self.collective.world_size()
     }
 
     /// Whether this process writes files and talks to its user.
@@ -107,7 +109,7 @@ impl Processes {
 
     /// The number of this process on its machine, from 0, if there are several.
     pub(crate) fn local_rank(&self) -> Option<usize> {
-        (self.world() > 1).then_some(self.local.0)
+        (self.world_size() > 1).then_some(self.local.0)
     }
 
     /// How many processes share this machine.
@@ -121,15 +123,11 @@ impl Processes {
     }
 
     /// Gives every process a value that the first one makes.
-    pub(crate) fn share<T: Serialize + DeserializeOwned>(
+    pub(crate) fn broadcast_value<T: Serialize + DeserializeOwned>(
         &self,
         make: impl FnOnce() -> Result<T>,
     ) -> Result<T> {
-        if self.world() == 1 {
-            return make();
-        }
-        let bytes = if self.is_first() { serde_json::to_vec(&make()?)? } else { Vec::new() };
-        Ok(serde_json::from_slice(&self.collective.share(&bytes)?)?)
+        broadcast_value(&*self.collective, make)
     }
 
     /// Learns when a checkpoint is written, which the end of another process does not interrupt.
@@ -141,7 +139,7 @@ impl Processes {
     pub(crate) fn end<T>(&self, result: Result<T>) -> Result<T> {
         match result {
             Ok(value) => {
-                self.collective.leave()?;
+                self.collective.shutdown()?;
                 Ok(value)
             }
             Err(error) => {
@@ -154,9 +152,9 @@ impl Processes {
     /// Refuses an option that several processes cannot share yet.
     pub(crate) fn refuse(&self, is_given: bool, option: &str, reason: &str) -> Result<()> {
         ensure!(
-            self.world() == 1 || !is_given,
+            self.world_size() == 1 || !is_given,
             "{option} does not work with several processes (WORLD_SIZE is {}): {reason}",
-            self.world()
+            self.world_size()
         );
         Ok(())
     }
@@ -168,40 +166,45 @@ impl Processes {
 ///
 /// `WORLD_SIZE` is more than 1.
 pub fn refuse_several() -> Result<()> {
-    match world()? {
+    match world_size()? {
         0 | 1 => Ok(()),
-        world => {
+        world_size => {
             bail!(
-                "WORLD_SIZE is {world}, and of the commands that compute, `train` alone is shared by processes"
+                "WORLD_SIZE is {world_size}, and of the commands that compute, `train` alone is shared by processes"
             )
         }
     }
 }
 
 /// The place of a process in its group, as the environment describes it.
-struct Place {
+struct LaunchEnv {
     rank: usize,
-    world: usize,
+    world_size: usize,
     address: String,
     port: u16,
 }
 
 #[cfg(feature = "gloo")]
-fn connect(place: Place, deadline: Duration) -> Result<Arc<dyn Collective>> {
-    let Place { rank, world, address, port } = place;
-    let mut rendezvous = hint_dist::Rendezvous::new(rank, world, address, port);
+fn connect(
+    env: LaunchEnv,
+    timeout: Duration,
+    bind_address: Option<String>,
+) -> Result<Arc<dyn Collective>> {
+    let LaunchEnv { rank, world_size, address, port } = env;
+    let mut rendezvous = hint_dist::Rendezvous::new(rank, world_size, address, port);
+    rendezvous.bind_address = bind_address;
     if variable("TORCHELASTIC_USE_AGENT_STORE").as_deref() == Some("True") {
-        rendezvous = rendezvous.at_store();
+        rendezvous = rendezvous.with_external_store();
     }
-    let limits = hint_dist::Limits::default().with_deadline(deadline);
-    Ok(Arc::new(hint_dist::Gloo::connect(&rendezvous, limits)?))
+    let timeouts = hint_dist::Timeouts::default().with_operation(timeout);
+    Ok(Arc::new(hint_dist::Gloo::connect(&rendezvous, timeouts)?))
 }
 
 #[cfg(not(feature = "gloo"))]
-fn connect(place: Place, _deadline: Duration) -> Result<Arc<dyn Collective>> {
-    let Place { rank, world, address, port } = place;
+fn connect(env: LaunchEnv, _: Duration, _: Option<String>) -> Result<Arc<dyn Collective>> {
+    let LaunchEnv { rank, world_size, address, port } = env;
     bail!(
-        "rank {rank} of {world} cannot meet the others at {address}:{port}; build the program with its feature `gloo`"
+        "rank {rank} of {world_size} cannot meet the others at {address}:{port}; build the program with its feature `gloo`"
     )
 }
 
