@@ -16,7 +16,10 @@ use hint_reward::verifier::{Equality, MathVerifier, VerifierConfig};
 use hint_reward::{Judgment, Rubric, Verdict, verifier_from_fn};
 use hint_rollout::hint::leak::LeakDetector;
 use hint_rollout::hint::source::MaskedSolution;
-use hint_rollout::{Collector, CollectorConfig, LocalEngine};
+use hint_rollout::{
+    Collector, CollectorConfig, Completion, GenerationRequest, LocalEngine, RolloutEngine,
+    RolloutError, WeightSource,
+};
 use hint_tests::{Digits, STOP, bytes, config, lenient_rubric, parts, problems, tiny_policy};
 
 fn run_config() -> GrpoConfig {
@@ -154,6 +157,50 @@ fn another_source_of_hints_advantage_or_optimizer_is_refused_by_name() {
         "{error}"
     );
     assert!(error.contains("LeaveOneOut"), "{error}");
+}
+
+/// The local engine under a name, and perhaps with rules of its own.
+struct NamedEngine(LocalEngine, Option<&'static str>);
+
+impl RolloutEngine for NamedEngine {
+    fn name(&self) -> Option<String> {
+        self.1.map(str::to_owned)
+    }
+
+    fn generate(
+        &mut self,
+        requests: &[GenerationRequest],
+    ) -> Result<Vec<Vec<Completion>>, RolloutError> {
+        self.0.generate(requests)
+    }
+
+    fn sync(&mut self, weights: &dyn WeightSource) -> Result<(), RolloutError> {
+        self.0.sync(weights)
+    }
+}
+
+#[test]
+fn another_engine_is_refused_by_name() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let run = |steps, name| {
+        let mut config = run_config();
+        config.run.steps = steps;
+        let policy = SharedPolicy::new(tiny_policy(7));
+        let engine = NamedEngine(LocalEngine::new(policy.clone(), vec![STOP]), name);
+        let Parts { policy, format, rewards, hints, .. } = parts(&policy, lenient_rubric(), true);
+        let parts = Parts { policy, engine, format, rewards, hints };
+        let run_dir = RunDir::resume_or_create(dir.path(), &config)?;
+        Trainer::from_config(config, parts)?.run_dir(run_dir).build()?.run(&problems())
+    };
+    run(1, Some("beams of 4")).expect("the run works");
+    let error = run(2, Some("beams of 8")).expect_err("another engine").to_string();
+    assert!(error.contains("engine: \"beams of 4\" there, \"beams of 8\" here"), "{error}");
+    let error = run(2, None).expect_err("another engine").to_string();
+    assert!(
+        error.contains("engine: \"beams of 4\" there, the configured built-in one here"),
+        "{error}"
+    );
+    run(2, Some("beams of 4")).expect("the same engine");
 }
 
 #[test]

@@ -28,7 +28,7 @@ pub struct RewardInput<'a> {
     pub accepted: &'a [String],
     /// Whether the completion was cut off by the token limit.
     pub truncated: bool,
-    /// Length of the completion in tokens, if known.
+    /// Length of the completion in tokens that the policy wrote, if known.
     pub completion_tokens: Option<usize>,
     /// Id of the problem, for messages; empty if unknown.
     pub problem_id: &'a str,
@@ -85,7 +85,7 @@ impl<'a> RewardInput<'a> {
         self
     }
 
-    /// Sets the length of the completion, in tokens.
+    /// Sets the length of the completion, in tokens that the policy wrote.
     #[must_use]
     pub fn with_completion_tokens(mut self, tokens: usize) -> Self {
         self.completion_tokens = Some(tokens);

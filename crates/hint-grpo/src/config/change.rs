@@ -100,7 +100,7 @@ pub(crate) fn configured_part(config: &GrpoConfig, axis: &str) -> String {
         "trigger" => "/rollout/trigger",
         "level" => "/rollout/level",
         "combine" => "/rollout/combine",
-        _ => return "a built-in one".to_owned(),
+        _ => return "built-in one".to_owned(),
     };
     let name = |part: &Value| part.get("type").and_then(Value::as_str).unwrap_or("none").to_owned();
     match serde_json::json!(config).pointer(place) {

@@ -37,7 +37,7 @@ table! {
     /// Share of groups with graded rewards: all are correct, or none is, and the part of the reward behind the
     /// verdict differs.
     ROLLOUT_GRADED_FRAC = "rollout/graded_frac";
-    /// Mean length of the sampled completions, both stages, in tokens. Tokens that others wrote in them count.
+    /// Mean length of the sampled completions, both stages, in tokens. Tokens that others wrote in them do not count.
     COMPLETIONS_MEAN_LENGTH = "completions/mean_length";
     /// Length of the shortest sampled completion, both stages, in tokens.
     COMPLETIONS_MIN_LENGTH = "completions/min_length";

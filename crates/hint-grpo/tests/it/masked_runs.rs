@@ -1,12 +1,17 @@
 //! Responses whose loss mask has a hole, from their source to the optimizer, against gradients worked out by hand.
 
+use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex};
 
 use hint_grpo::advantage::{AdvantageConfig, Baseline};
 use hint_grpo::objective::Aggregation;
-use hint_grpo::{Demonstration, GrpoConfig, Hints, Parts, Rewards, SupervisedTrainer, Trainer};
+use hint_grpo::observer::observer_from_fn;
+use hint_grpo::{
+    Demonstration, GrpoConfig, Hints, Parts, Rewards, SupervisedTrainer, Trainer, metrics,
+};
 use hint_policy::SharedPolicy;
-use hint_reward::{Rubric, from_fn};
+use hint_reward::reward::Brevity;
+use hint_reward::{Reward, Rubric, from_fn};
 use hint_rollout::collect::hinted::HintTrigger;
 use hint_rollout::{
     Completion, GenerationRequest, Hint, PolicyVersion, Problem, PromptFormat, RolloutEngine,
@@ -120,6 +125,38 @@ fn a_hole_in_a_sampled_completion_does_not_train() {
     // Advantages 1/2 and −1/2, divided by the three tokens that train.
     let sixth = 1.0 / 6.0;
     check(&gradient, &[(0, 1, -sixth), (2, 0, -sixth), (0, 0, sixth)]);
+}
+
+#[test]
+fn tokens_of_a_tool_count_neither_for_rewards_by_length_nor_for_mean_lengths() {
+    let (policy, optimizer, _) = table();
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let (scores, means) = (Arc::clone(&seen), Arc::new(Mutex::new(None)));
+    let brevity = Brevity::new(10).expect("a limit");
+    let judged = from_fn("judged", move |input| {
+        let score = brevity.score(input).expect("the length is known");
+        scores.lock().expect("no panic").push(score);
+        score
+    });
+    let parts = Parts {
+        policy,
+        engine: WithTool { version: PolicyVersion::default() },
+        format: Digits,
+        rewards: Rewards::own(Rubric::from_reward(judged, 0.5)),
+        hints: Hints::none(),
+    };
+    let mean = Arc::clone(&means);
+    let watch = observer_from_fn(move |report| {
+        *mean.lock().expect("no panic") = report.metrics.get(metrics::COMPLETIONS_MEAN_LENGTH);
+        ControlFlow::Continue(())
+    });
+    let mut trainer = Trainer::from_config(config(), parts)
+        .and_then(|builder| builder.optimizer(optimizer).observer(watch).build())
+        .expect("the configuration is valid");
+    trainer.run(&vec![Problem::new("a", "?", "1")]).expect("the run works");
+    // Of `1 2 0` the policy wrote two tokens, of `0` one.
+    assert_eq!(*seen.lock().expect("no panic"), [0.8, 0.9]);
+    assert_eq!(*means.lock().expect("no panic"), Some(1.5));
 }
 
 #[test]

@@ -213,6 +213,7 @@ impl Collector {
             name => parts.push(("source", name.unwrap_or_else(|| "none".to_owned()))),
         }
         parts.extend(self.format.name().map(|name| ("format", name)));
+        parts.extend(self.engine.name().map(|name| ("engine", name)));
         parts
     }
 

@@ -247,8 +247,8 @@ impl SampledStats {
         self.completions += completions.len();
         self.prompt_tokens += prompt_len * completions.len();
         for completion in completions {
-            let length = completion.tokens.len();
-            self.tokens += length;
+            self.tokens += completion.tokens.len();
+            let length = completion.policy_tokens();
             self.lengths.observe(length);
             match completion.stop {
                 StopReason::Stop => self.terminated.observe(length),

@@ -168,6 +168,11 @@ impl Completion {
         self.loss_mask = loss_mask;
         self
     }
+
+    /// How many of its tokens the policy wrote.
+    pub fn policy_tokens(&self) -> usize {
+        self.loss_mask.iter().filter(|trains| **trains).count()
+    }
 }
 
 /// Samples completions. Handles no rewards, groups or hints.
@@ -202,6 +207,13 @@ impl Completion {
             this process"
 )]
 pub trait RolloutEngine: Send {
+    /// Its name and its settings, for the record of a run: a run is not resumed with another engine. By default the name
+    /// of its type: an engine with settings that change its samples writes them too. `None` for engines that a run may
+    /// move between, such as those of this crate.
+    fn name(&self) -> Option<String> {
+        Some(std::any::type_name::<Self>().to_owned())
+    }
+
     /// Returns `request.num_completions` completions for each request, in request order. Each has
     /// one finite log-probability and one entry of the loss mask per token. The log-probability of a
     /// token that the policy did not write is ignored; 0 will do.
@@ -263,6 +275,10 @@ pub enum TooLong {
 macro_rules! forward_to_engine {
     ($($pointer:ty),*) => {$(
         impl<E: RolloutEngine + ?Sized> RolloutEngine for $pointer {
+            fn name(&self) -> Option<String> {
+                (**self).name()
+            }
+
             fn generate(
                 &mut self,
                 requests: &[GenerationRequest],

@@ -108,6 +108,10 @@ impl SampleWatch for Watch<'_> {
 }
 
 impl RolloutEngine for LocalEngine {
+    fn name(&self) -> Option<String> {
+        None
+    }
+
     fn generate(
         &mut self,
         requests: &[GenerationRequest],

@@ -73,7 +73,7 @@ impl Answers {
             .map(|completion| Ok(format!("{prefix}{}", format.decode(&completion.tokens)?)))
             .collect::<Result<Vec<_>, RolloutError>>()?;
         let shape = |completion: &Completion| {
-            (completion.stop == StopReason::Length, completion.tokens.len())
+            (completion.stop == StopReason::Length, completion.policy_tokens())
         };
         let shapes = completions.iter().map(shape).collect();
         Ok(Self { problem: problem.clone(), texts, shapes })

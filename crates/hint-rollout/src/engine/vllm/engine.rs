@@ -318,6 +318,10 @@ impl VllmEngine {
 }
 
 impl RolloutEngine for VllmEngine {
+    fn name(&self) -> Option<String> {
+        None
+    }
+
     fn generate(
         &mut self,
         requests: &[GenerationRequest],
