@@ -98,6 +98,10 @@ pub enum PolicyError {
         expected: &'static str,
     },
 
+    /// Several options are out of range: an [`InvalidOption`](Self::InvalidOption) for each.
+    #[error("{}", joined(.0))]
+    InvalidOptions(Vec<Self>),
+
     /// A model configuration names something this crate does not implement.
     #[error("`{option}` is `{found}`, which is not supported; supported: {supported}")]
     Unsupported {
@@ -300,6 +304,15 @@ impl PolicyError {
         Self::InvalidOption { field, found: found.to_string(), expected }
     }
 
+    /// The options that are out of range: nothing for none, the error itself for one.
+    pub(crate) fn options(mut found: Vec<Self>) -> Result<(), Self> {
+        match found.len() {
+            0 => Ok(()),
+            1 => Err(found.remove(0)),
+            _ => Err(Self::InvalidOptions(found)),
+        }
+    }
+
     /// A [`PolicyError::InvalidConfig`] of a printable value.
     pub(crate) fn config(
         field: impl Into<String>,
@@ -325,4 +338,8 @@ impl PolicyError {
             supported: supported.into(),
         }
     }
+}
+/// Several errors in one line.
+fn joined(errors: &[PolicyError]) -> String {
+    errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }

@@ -72,16 +72,17 @@ impl LoraConfig {
     ///
     /// # Errors
     ///
-    /// [`PolicyError::InvalidOption`] naming the field.
+    /// [`PolicyError::InvalidOption`] naming the field, [`PolicyError::InvalidOptions`] for several.
     pub fn validate(&self) -> Result<(), PolicyError> {
+        let mut wrong = Vec::new();
         for rank in self.rank_pattern.values().chain([&self.rank]) {
             if *rank == 0 || *rank > 1 << 20 {
-                return Err(PolicyError::option("lora.rank", rank, "at least 1"));
+                wrong.push(PolicyError::option("lora.rank", rank, "at least 1"));
             }
         }
         for alpha in self.alpha_pattern.values().chain([&self.alpha]) {
             if !(alpha.is_finite() && *alpha > 0.0) {
-                return Err(PolicyError::option("lora.alpha", alpha, "a positive number"));
+                wrong.push(PolicyError::option("lora.alpha", alpha, "a positive number"));
             }
         }
         let is_name = |name: &str| {
@@ -89,23 +90,20 @@ impl LoraConfig {
             name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '.'))
         };
         let patterns = self.rank_pattern.keys().chain(self.alpha_pattern.keys());
-        if let Some(pattern) = patterns.into_iter().find(|pattern| !is_name(pattern)) {
+        for pattern in patterns.into_iter().filter(|pattern| !is_name(pattern)) {
             let expected = "names of modules, maybe with ^ in front; no other regular expressions";
-            return Err(PolicyError::option(
-                "lora.rank_pattern or alpha_pattern",
-                pattern,
-                expected,
-            ));
+            let field = "lora.rank_pattern or alpha_pattern";
+            wrong.push(PolicyError::option(field, pattern, expected));
         }
-        agree("lora.rank_pattern", &self.rank_pattern)?;
-        agree("lora.alpha_pattern", &self.alpha_pattern)?;
+        wrong.extend(agree("lora.rank_pattern", &self.rank_pattern).err());
+        wrong.extend(agree("lora.alpha_pattern", &self.alpha_pattern).err());
         if !(0.0..1.0).contains(&self.dropout) {
-            return Err(PolicyError::option("lora.dropout", &self.dropout, "at least 0, below 1"));
+            wrong.push(PolicyError::option("lora.dropout", &self.dropout, "at least 0, below 1"));
         }
         if self.target_modules.is_empty() {
-            return Err(PolicyError::option("lora.target_modules", "[]", "at least one name"));
+            wrong.push(PolicyError::option("lora.target_modules", "[]", "at least one name"));
         }
-        Ok(())
+        PolicyError::options(wrong)
     }
 
     /// Rank of the update of a projection, and the factor on it.

@@ -54,29 +54,30 @@ impl SamplingParams {
     ///
     /// # Errors
     ///
-    /// [`PolicyError::InvalidOption`] naming the field.
+    /// [`PolicyError::InvalidOption`] naming the field, [`PolicyError::InvalidOptions`] for several.
     pub fn validate(&self) -> Result<(), PolicyError> {
+        let mut wrong = Vec::new();
         if !(self.temperature.is_finite() && self.temperature >= 0.0) {
             let expected = "a number of at least 0";
-            return Err(PolicyError::option("temperature", &self.temperature, expected));
+            wrong.push(PolicyError::option("temperature", &self.temperature, expected));
         }
         if self.top_k == Some(0) {
-            return Err(PolicyError::option("top_k", &0, "at least 1, or none"));
+            wrong.push(PolicyError::option("top_k", &0, "at least 1, or none"));
         }
         if !(self.top_p > 0.0 && self.top_p <= 1.0) {
-            return Err(PolicyError::option("top_p", &self.top_p, "a number in (0, 1]"));
+            wrong.push(PolicyError::option("top_p", &self.top_p, "a number in (0, 1]"));
         }
         if !(0.0..=1.0).contains(&self.min_p) {
-            return Err(PolicyError::option("min_p", &self.min_p, "a number in [0, 1]"));
+            wrong.push(PolicyError::option("min_p", &self.min_p, "a number in [0, 1]"));
         }
         if self.min_new_tokens > self.max_new_tokens {
             let expected = "at most `max_new_tokens`";
-            return Err(PolicyError::option("min_new_tokens", &self.min_new_tokens, expected));
+            wrong.push(PolicyError::option("min_new_tokens", &self.min_new_tokens, expected));
         }
         if self.max_new_tokens == 0 {
-            return Err(PolicyError::option("max_new_tokens", &0, "at least 1"));
+            wrong.push(PolicyError::option("max_new_tokens", &0, "at least 1"));
         }
-        Ok(())
+        PolicyError::options(wrong)
     }
 
     /// Tokens that cannot be drawn after `drawn` tokens of a completion.

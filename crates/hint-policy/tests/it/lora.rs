@@ -333,6 +333,11 @@ fn damaged_adapters_are_named() {
     ] {
         assert!(matches!(bad.validate(), Err(PolicyError::InvalidOption { .. })));
     }
+    let bad = LoraConfig { rank: 0, dropout: 2.0, ..LoraConfig::default() };
+    let error = bad.validate().expect_err("two options are out of range").to_string();
+    let expected =
+        "`lora.rank` is 0, expected at least 1; `lora.dropout` is 2, expected at least 0, below 1";
+    assert_eq!(error, expected);
 }
 
 /// The other direction: PEFT loads what this crate writes. `HINT_PEFT_PYTHON` is a Python with peft and transformers 5.
