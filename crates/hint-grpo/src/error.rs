@@ -101,7 +101,7 @@ pub enum GrpoError {
         name: String,
         /// Factors returned.
         found: usize,
-        /// Samples, or tokens of a sample.
+        /// Samples, or tokens of all of them.
         expected: usize,
     },
 

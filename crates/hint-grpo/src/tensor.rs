@@ -33,6 +33,12 @@ pub(crate) fn read_together<const N: usize>(tensors: [&Tensor; N]) -> [Vec<f64>;
     })
 }
 
+/// Numbers in half the memory, for people to look at.
+#[expect(clippy::cast_possible_truncation, reason = "seven digits are enough to look at")]
+pub(crate) fn rounded(values: &[f64]) -> Vec<f32> {
+    values.iter().map(|value| *value as f32).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -3,13 +3,15 @@
 use std::ops::Range;
 
 use hint_policy::TokenBatch;
+use serde::{Deserialize, Serialize, Serializer};
 use tch::Tensor;
 
 use super::sample::Sample;
 use crate::tensor::{read_together, upload, upload_like};
 
-/// One number per response token, for some rows: one buffer, viewed by row.
-#[derive(Debug, Clone, Default)]
+/// One number per response token, for some rows: one buffer, viewed by row. Written, it is a list of rows.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(from = "Vec<Option<Vec<f64>>>")]
 pub(crate) struct TokenColumn {
     values: Vec<f64>,
     rows: Vec<Option<Range<usize>>>,
@@ -41,13 +43,31 @@ impl TokenColumn {
     }
 
     /// Multiplies the values of a row, or gives the row its first ones.
-    pub(crate) fn scale(&mut self, row: usize, factors: Vec<f64>) {
+    pub(crate) fn scale(&mut self, row: usize, factors: &[f64]) {
         match self.get_mut(row) {
-            None => self.set(row, factors),
+            None => self.set(row, factors.iter().copied()),
             Some(values) => {
                 values.iter_mut().zip(factors).for_each(|(value, factor)| *value *= factor);
             }
         }
+    }
+}
+
+impl Serialize for TokenColumn {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq((0..self.rows.len()).map(|row| self.get(row)))
+    }
+}
+
+impl From<Vec<Option<Vec<f64>>>> for TokenColumn {
+    fn from(rows: Vec<Option<Vec<f64>>>) -> Self {
+        let mut column = Self::new(rows.len());
+        for (row, values) in rows.into_iter().enumerate() {
+            if let Some(values) = values {
+                column.set(row, values);
+            }
+        }
+        column
     }
 }
 

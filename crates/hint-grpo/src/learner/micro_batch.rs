@@ -21,8 +21,7 @@ use crate::objective::{
     ByRow, Credit, CreditInput, LossComposition, LossInput, PolicyLoss, ShapedRatio, StepTotals,
     add_masked, masked_sum,
 };
-use crate::rollout_table::rounded;
-use crate::tensor::{read_together, upload};
+use crate::tensor::{read_together, rounded, upload};
 
 /// Values of an optimizer step for the metrics.
 #[derive(Debug)]
@@ -56,16 +55,11 @@ struct MeasuredTokens {
     count: f64,
     /// The sum of their entropies, if the policy has them.
     entropy: Option<f64>,
-    rows: Vec<MeasuredRow>,
-}
-
-/// Log-probabilities of one response.
-#[derive(Debug, Serialize, Deserialize)]
-struct MeasuredRow {
-    new: Vec<f64>,
-    old: Vec<f64>,
-    /// Under the teacher of a divergence.
-    teacher: Option<Vec<f64>>,
+    /// Log-probabilities of the responses.
+    new: TokenColumn,
+    old: TokenColumn,
+    /// Under the teacher of a divergence; rows that are not taught have none.
+    teacher: TokenColumn,
 }
 
 /// Inputs of an optimizer step on policy samples.
@@ -267,8 +261,10 @@ impl Learner {
                 observed.metrics.add(metrics::ENTROPY, entropy, tokens.count);
             }
         }
-        for (MeasuredRow { new, old, teacher }, &position) in tokens.rows.iter().zip(positions) {
+        for (row, &position) in positions.iter().enumerate() {
             let index = step.minibatch.policy[position];
+            let [new, old] = [&tokens.new, &tokens.old].map(|all| all.get(row).unwrap_or_default());
+            let teacher = tokens.teacher.get(row);
             let sample = &step.samples[index];
             let plain = step.fixed.plain.get(index);
             observed.affinity.observe(sample, new, old, plain)?;
@@ -279,7 +275,7 @@ impl Learner {
                 observed.affinity.observe_teacher(sample, teacher, compared.unwrap_or(old))?;
             }
             if self.keeps_logprobs {
-                let [logprobs, old_logprobs] = [new, old].map(|values| rounded(values));
+                let [logprobs, old_logprobs] = [new, old].map(rounded);
                 let plain_logprobs = plain.map(rounded);
                 let ratio = RatioLogprobs { logprobs, old_logprobs, plain_logprobs };
                 observed.logprobs.push((index, ratio));
@@ -315,7 +311,7 @@ impl Learner {
                 own.push((batch_index, entropy[0], tokens[0]));
             }
         }
-        let mut all = self.processes.exchange(own)?.concat();
+        let mut all = self.processes.all_gather_values(own)?.concat();
         all.sort_by_key(|(index, ..)| *index);
         let add = |(sum, count), (_, entropy, tokens)| (sum + entropy, count + tokens);
         Ok(all.into_iter().fold((0.0, 0.0), add))
@@ -342,14 +338,14 @@ fn measure(
     let [count, entropy, new, old] =
         read_together([&mask.sum(Kind::Double), &entropy, logprobs, &columns.old]);
     let [new, old] = [new, old].map(|values| responses_of(values, tokens));
-    let of = |column: &TokenColumn, row| column.get(row).unwrap_or_default().to_vec();
-    let row = |row| MeasuredRow {
-        new: of(&new, row),
-        old: of(&old, row),
-        teacher: teacher.as_ref().and_then(|teacher| Some(teacher.logprobs(row)?.to_vec())),
-    };
-    let rows = (0..rows.len()).map(row).collect();
-    MeasuredTokens { count: count[0], entropy: entropy.first().copied(), rows }
+    let mut taught = TokenColumn::new(rows.len());
+    for row in 0..rows.len() {
+        if let Some(logprobs) = teacher.as_ref().and_then(|teacher| teacher.logprobs(row)) {
+            taught.set(row, logprobs.iter().copied());
+        }
+    }
+    let entropy = entropy.first().copied();
+    MeasuredTokens { count: count[0], entropy, new, old, teacher: taught }
 }
 
 impl Columns {

@@ -491,7 +491,7 @@ impl Learner {
             }
         }
         gradients.map_or(Ok(()), |gradients| tch::no_grad(|| gradients.finish()))?;
-        Ok(MeasuredStep::of(processes.exchange(own)?, sft.len()))
+        Ok(MeasuredStep::of(processes.all_gather_values(own)?, sft.len()))
     }
 
     fn learning_rate(&self, progress: RunProgress) -> f64 {

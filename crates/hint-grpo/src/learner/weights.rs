@@ -46,12 +46,15 @@ impl LossWeights {
                 }
             }
             HintedFactors::Tokens(factors) => {
-                Lengths::of(&factors, hinted.len())?;
+                let len = |position: usize| samples[minibatch.policy[position]].response.len();
+                Lengths::of(&factors, hinted.iter().map(|&position| len(position)).sum())?;
                 let empty = || TokenColumn::new(minibatch.policy.len());
                 let column = self.tokens.get_or_insert_with(empty);
-                for (&position, factors) in hinted.iter().zip(factors) {
-                    Lengths::of(&factors, samples[minibatch.policy[position]].response.len())?;
-                    column.scale(position, factors);
+                let mut rest = factors.as_slice();
+                for &position in hinted {
+                    let (own, others) = rest.split_at(len(position));
+                    column.scale(position, own);
+                    rest = others;
                 }
             }
         }

@@ -65,8 +65,8 @@ pub struct WeightNeeds {
 pub enum HintedFactors {
     /// One per sample, of its whole loss.
     Samples(Vec<f64>),
-    /// One per token of each sample, of its objective, not of its KL term.
-    Tokens(Vec<Vec<f64>>),
+    /// One per token, one sample after the other: of its objective, not of its KL term.
+    Tokens(Vec<f64>),
 }
 
 /// A factor of the loss of hinted samples, not differentiated. The product of all factors counts; plain
@@ -224,9 +224,8 @@ impl HintedWeight for HintedWeightConfig {
             }
             Self::OffContext { exponent, min, max } => {
                 let weight = |ratio: &f64| (exponent * ratio).exp().clamp(min, max);
-                let clamp =
-                    |sample: &HintedSample<'_>| sample.off_context.iter().map(weight).collect();
-                HintedFactors::Tokens(samples.iter().map(clamp).collect())
+                let ratios = samples.iter().flat_map(|sample| sample.off_context);
+                HintedFactors::Tokens(ratios.map(weight).collect())
             }
             Self::Schedule { value } => {
                 HintedFactors::Samples(vec![value.at(context.progress); samples.len()])

@@ -26,12 +26,6 @@ pub(crate) use record::records;
 pub use file::{read_rollouts, write_rollouts};
 pub use record::evaluated;
 
-/// Log-probabilities in the precision of the table.
-#[expect(clippy::cast_possible_truncation, reason = "seven digits are enough to look at")]
-pub(crate) fn rounded(logprobs: &[f64]) -> Vec<f32> {
-    logprobs.iter().map(|logprob| *logprob as f32).collect()
-}
-
 /// Limits of the rollout table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]

@@ -6,7 +6,8 @@ use hint_rollout::data::Problems;
 use hint_rollout::evaluate::Evaluation;
 use hint_rollout::{Problem, Rollout, RolloutError, RolloutGroup};
 
-use super::{RolloutRecord, RolloutRole, rounded};
+use super::{RolloutRecord, RolloutRole};
+use crate::tensor::rounded;
 
 /// The completions that the evaluation of `problems` after step `step`
 /// [kept](hint_rollout::evaluate::EvaluationOptions::kept_completions).

@@ -126,6 +126,29 @@ fn gradients_equal_central_differences() {
 }
 
 #[test]
+fn a_hole_in_a_taught_response_is_no_part_of_the_divergence() {
+    // Row 2 predicts the hole, and nothing else.
+    let hole = 2 * VOCAB..3 * VOCAB;
+    let one = || vec![sample(&[2, 0, 3], 0.0, Some(5)).with_loss_mask(vec![true, false, true])];
+    let (student, teacher) = (table(0.0), table(1.0));
+    let mut other = teacher;
+    for cell in hole.clone() {
+        other[cell] += cell as f64;
+    }
+    for form in forms() {
+        let config = config(form);
+        let (loss, gradient) = update(&student, &teacher, &config, one());
+        assert_close(&format!("{form:?}"), &gradient[hole.clone()], &[0.0; VOCAB], 1e-15);
+        assert!(
+            gradient[..VOCAB].iter().any(|value| value.abs() > 1e-4),
+            "{form:?} trains the rest"
+        );
+        let (same, _) = update(&student, &other, &config, one());
+        assert_close(&format!("{form:?}"), &[same], &[loss], 1e-15);
+    }
+}
+
+#[test]
 fn no_gradient_goes_through_a_teacher_that_is_the_policy_itself() {
     for form in forms() {
         let mut config = config(form);
