@@ -64,6 +64,15 @@ pub enum RewardError {
         reason: String,
     },
 
+    /// A part of a rubric panicked.
+    #[error("reward `{name}` panicked: {message}")]
+    Panicked {
+        /// Name of the part.
+        name: String,
+        /// Message of the panic.
+        message: String,
+    },
+
     /// An error of a user's own [`Reward`](crate::reward::Reward).
     #[error("{part} failed")]
     Other {

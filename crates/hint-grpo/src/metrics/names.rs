@@ -74,7 +74,7 @@ table! {
     ROLLOUT_TOO_LONG_PROMPTS = "rollout/too_long_prompts";
     /// Hints and demonstrations that were too long, if there were any: left out or cut.
     ROLLOUT_TOO_LONG_HINTS = "rollout/too_long_hints";
-    /// Number of failures of that reward: an error, no number, or a panic (`panic`).
+    /// Number of failures of that reward: an error, no number, a panic, or no score in time.
     REWARD_FAILURES = "reward_failures/NAME";
     /// Share of groups that were dropped because their weights were too old.
     ROLLOUT_STALE_FRAC = "rollout/stale_frac";

@@ -220,8 +220,11 @@ impl Reward for HttpJudge {
     }
 
     fn score_group(&self, inputs: &[RewardInput<'_>]) -> Result<Vec<f64>, RewardError> {
-        let scores = map_in_parallel(inputs, self.parallel, |input| self.score(input));
-        scores.into_iter().collect()
+        self.score_each(inputs).into_iter().collect()
+    }
+
+    fn score_each(&self, inputs: &[RewardInput<'_>]) -> Vec<Result<f64, RewardError>> {
+        map_in_parallel(inputs, self.parallel, |input| self.score(input))
     }
 }
 

@@ -63,6 +63,16 @@ pub trait Reward: Send + Sync {
     fn score_group(&self, inputs: &[RewardInput<'_>]) -> Result<Vec<f64>, RewardError> {
         inputs.iter().map(|input| self.score(input)).collect()
     }
+
+    /// Scores of all completions of one problem, in input order, each with its own error. By default those of
+    /// [`Reward::score_group`], and after an error those of [`Reward::score`], one at a time. Override it where a score
+    /// is expensive, such as the answer of a server, so that none is computed twice.
+    fn score_each(&self, inputs: &[RewardInput<'_>]) -> Vec<Result<f64, RewardError>> {
+        match self.score_group(inputs) {
+            Ok(scores) => scores.into_iter().map(Ok).collect(),
+            Err(_) => inputs.iter().map(|input| self.score(input)).collect(),
+        }
+    }
 }
 
 /// A closure as a [`Reward`]; see [`from_fn`].
@@ -128,6 +138,10 @@ macro_rules! forward_reward {
 
             fn score_group(&self, inputs: &[RewardInput<'_>]) -> Result<Vec<f64>, RewardError> {
                 (**self).score_group(inputs)
+            }
+
+            fn score_each(&self, inputs: &[RewardInput<'_>]) -> Vec<Result<f64, RewardError>> {
+                (**self).score_each(inputs)
             }
         }
     };

@@ -1,6 +1,7 @@
 //! A verdict and a weighted sum of named rewards.
 
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use serde::{Deserialize, Serialize};
 
@@ -90,11 +91,8 @@ impl Rubric {
 
     /// Names of the parts, in the order of [`Score::parts`].
     pub fn part_names(&self) -> Vec<&str> {
-        let first = match &self.source {
-            VerdictSource::Verifier(_) => CORRECT,
-            VerdictSource::Reward { reward, .. } => reward.name(),
-        };
-        std::iter::once(first).chain(self.parts.iter().map(|(_, reward)| reward.name())).collect()
+        let others = self.parts.iter().map(|(_, reward)| reward.name());
+        std::iter::once(self.source_name()).chain(others).collect()
     }
 
     /// The parts with their weights, for the record of a run, such as `1 ExactMatch { whole_text: false } + 0.1 short`.
@@ -125,19 +123,46 @@ impl Rubric {
     ///
     /// # Errors
     ///
-    /// An error of a part. [`RewardError::NotFinite`] if a part is NaN or infinite. [`RewardError::GroupLength`] if
-    /// a part returns too few or too many scores. [`RewardError::DuplicatePart`] if two parts share a name.
+    /// The first error of [`Rubric::score_each`].
     pub fn score_group(&self, inputs: &[RewardInput<'_>]) -> Result<Vec<Score>, RewardError> {
+        self.score_each(inputs, |_| {})?.into_iter().collect()
+    }
+
+    /// Scores of all completions of one problem, in input order, each with its own error. `on_part` is called with
+    /// the name of each part before it scores. A completion that a part cannot score is not given to the later parts.
+    ///
+    /// The error of a completion is the one of a part. It is [`RewardError::NotFinite`] if a part is NaN or infinite,
+    /// and [`RewardError::Panicked`] if it panics. All have [`RewardError::GroupLength`] if a part returns too few or
+    /// too many scores.
+    ///
+    /// # Errors
+    ///
+    /// [`RewardError::DuplicatePart`] if two parts share a name.
+    pub fn score_each(
+        &self,
+        inputs: &[RewardInput<'_>],
+        mut on_part: impl FnMut(&str),
+    ) -> Result<Vec<Result<Score, RewardError>>, RewardError> {
         self.check_names()?;
-        let mut scores = self.source_scores(inputs)?;
+        on_part(self.source_name());
+        let mut scores = self.source_scores(inputs);
         for (weight, reward) in &self.parts {
-            let values = group_values(reward.as_ref(), inputs)?;
-            for (score, value) in scores.iter_mut().zip(values) {
-                score.parts.push((reward.name().to_owned(), value));
-                score.value += weight * value;
+            on_part(reward.name());
+            let open = (0..inputs.len()).filter(|&index| scores[index].is_ok());
+            let open = open.collect::<Vec<_>>();
+            let left = open.iter().map(|&index| inputs[index]).collect::<Vec<_>>();
+            for (index, value) in open.into_iter().zip(each_value(reward.as_ref(), &left)) {
+                match (&mut scores[index], value) {
+                    (Ok(score), Ok(value)) => {
+                        score.parts.push((reward.name().to_owned(), value));
+                        score.value += weight * value;
+                    }
+                    (place, Err(error)) => *place = Err(error),
+                    (Err(_), Ok(_)) => {}
+                }
             }
         }
-        for score in &mut scores {
+        for score in scores.iter_mut().flatten() {
             if score.verdict.is_failure() {
                 score.value = 0.0;
             }
@@ -146,32 +171,38 @@ impl Rubric {
     }
 
     /// Verdicts with the first part filled in.
-    fn source_scores(&self, inputs: &[RewardInput<'_>]) -> Result<Vec<Score>, RewardError> {
-        let scored = |judgment: Judgment, name: &str, part: f64| Score {
+    fn source_scores(&self, inputs: &[RewardInput<'_>]) -> Vec<Result<Score, RewardError>> {
+        let scored = |judgment: Judgment, part: f64| Score {
             value: self.source_weight * part,
             verdict: judgment.verdict,
             judgment,
-            parts: vec![(name.to_owned(), part)],
+            parts: vec![(self.source_name().to_owned(), part)],
         };
         match &self.source {
-            VerdictSource::Verifier(verifier) => Ok(verifier
-                .verify_group(inputs)
-                .into_iter()
-                .map(|judgment| {
+            VerdictSource::Verifier(verifier) => {
+                let judgments = each_judgment(verifier.as_ref(), inputs).into_iter();
+                let score = |judgment: Judgment| {
                     let part = if judgment.verdict.is_correct() { 1.0 } else { 0.0 };
-                    scored(judgment, CORRECT, part)
-                })
-                .collect()),
-            VerdictSource::Reward { reward, threshold } => {
-                Ok(group_values(reward.as_ref(), inputs)?
-                    .into_iter()
-                    .map(|value| {
-                        let verdict =
-                            if value > *threshold { Verdict::Correct } else { Verdict::Incorrect };
-                        scored(Judgment::new(verdict), reward.name(), value)
-                    })
-                    .collect())
+                    scored(judgment, part)
+                };
+                judgments.map(|judgment| judgment.map(score)).collect()
             }
+            VerdictSource::Reward { reward, threshold } => {
+                let score = |value: f64| {
+                    let is_correct = value > *threshold;
+                    let verdict = if is_correct { Verdict::Correct } else { Verdict::Incorrect };
+                    scored(Judgment::new(verdict), value)
+                };
+                let values = each_value(reward.as_ref(), inputs).into_iter();
+                values.map(|value| value.map(score)).collect()
+            }
+        }
+    }
+
+    fn source_name(&self) -> &str {
+        match &self.source {
+            VerdictSource::Verifier(_) => CORRECT,
+            VerdictSource::Reward { reward, .. } => reward.name(),
         }
     }
 
@@ -198,24 +229,55 @@ impl<R: Reward + 'static> From<R> for Rubric {
     }
 }
 
-/// Scores of one reward, checked for number and finiteness.
-fn group_values(reward: &dyn Reward, inputs: &[RewardInput<'_>]) -> Result<Vec<f64>, RewardError> {
-    let values = reward.score_group(inputs)?;
-    if values.len() != inputs.len() {
-        return Err(RewardError::GroupLength {
-            name: reward.name().to_owned(),
-            found: values.len(),
-            expected: inputs.len(),
-        });
+/// Scores of one reward, checked for number and finiteness. After a panic, the completions are scored one at a time.
+fn each_value(reward: &dyn Reward, inputs: &[RewardInput<'_>]) -> Vec<Result<f64, RewardError>> {
+    let name = reward.name();
+    if inputs.is_empty() {
+        return Vec::new();
     }
-    for (value, input) in values.iter().zip(inputs) {
-        if !value.is_finite() {
-            return Err(RewardError::NotFinite {
-                name: reward.name().to_owned(),
-                problem: input.problem_id.to_owned(),
-                found: *value,
-            });
+    let scores = match caught(name, || reward.score_each(inputs)) {
+        Ok(scores) if scores.len() == inputs.len() => scores,
+        Ok(scores) => {
+            let (found, expected) = (scores.len(), inputs.len());
+            let error = || RewardError::GroupLength { name: name.to_owned(), found, expected };
+            inputs.iter().map(|_| Err(error())).collect()
         }
+        Err(_) => {
+            let alone = |input| caught(name, || reward.score(input)).flatten();
+            inputs.iter().map(alone).collect()
+        }
+    };
+    let finite = |(score, input): (Result<f64, RewardError>, &RewardInput<'_>)| match score {
+        Ok(found) if !found.is_finite() => {
+            let problem = input.problem_id.to_owned();
+            Err(RewardError::NotFinite { name: name.to_owned(), problem, found })
+        }
+        score => score,
+    };
+    scores.into_iter().zip(inputs).map(finite).collect()
+}
+
+/// Judgments of a verifier. After a panic, the completions are judged one at a time.
+fn each_judgment(
+    verifier: &dyn Verifier,
+    inputs: &[RewardInput<'_>],
+) -> Vec<Result<Judgment, RewardError>> {
+    match caught(CORRECT, || verifier.verify_group(inputs)) {
+        Ok(judgments) if judgments.len() == inputs.len() => judgments.into_iter().map(Ok).collect(),
+        Ok(judgments) => {
+            let (found, expected) = (judgments.len(), inputs.len());
+            let error = || RewardError::GroupLength { name: CORRECT.to_owned(), found, expected };
+            inputs.iter().map(|_| Err(error())).collect()
+        }
+        Err(_) => inputs.iter().map(|input| caught(CORRECT, || verifier.verify(input))).collect(),
     }
-    Ok(values)
+}
+
+/// The result of a part, or its panic.
+fn caught<T>(name: &str, score: impl FnOnce() -> T) -> Result<T, RewardError> {
+    catch_unwind(AssertUnwindSafe(score)).map_err(|panic| {
+        let message = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+        let message = message.or_else(|| panic.downcast_ref::<String>().cloned());
+        RewardError::Panicked { name: name.to_owned(), message: message.unwrap_or_default() }
+    })
 }

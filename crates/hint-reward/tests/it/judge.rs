@@ -5,7 +5,9 @@ use std::net::TcpListener;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use hint_reward::{Reward, RewardError, RewardInput, Rubric, Verdict, Verifier, judge::HttpJudge};
+use hint_reward::{
+    ExactMatch, Reward, RewardError, RewardInput, Rubric, Verdict, Verifier, judge::HttpJudge,
+};
 
 /// Answers one request with each of the responses and returns the requests.
 fn server(responses: Vec<(u16, &'static str)>) -> (String, JoinHandle<Vec<String>>) {
@@ -80,6 +82,22 @@ fn a_server_that_never_answers_is_given_up_on() {
     let judge = judge(&url).with_timeout(Duration::from_millis(100)).with_attempts(2);
     let error = judge.score(&RewardInput::new("", "")).expect_err("nobody answers");
     assert!(matches!(error, RewardError::Judge { attempts: 2, .. }), "{error}");
+}
+
+#[test]
+fn in_a_rubric_a_failure_costs_one_completion_and_no_score_is_asked_for_twice() {
+    let (url, server) =
+        server(vec![(200, r#"{"score": 0.5}"#), (404, "{}"), (200, r#"{"score": 0.25}"#)]);
+    let rubric = Rubric::new(ExactMatch::new()).with(1.0, judge(&url).with_parallel(1));
+    let inputs = ["a", "b", r"\boxed{4}"].map(|text| RewardInput::new(text, "4"));
+    let mut parts = Vec::new();
+    let scores = rubric.score_each(&inputs, |part| parts.push(part.to_owned()));
+    let scores = scores.expect("the parts have different names");
+    let values = scores.iter().map(|score| score.as_ref().ok().map(|score| score.value));
+    assert_eq!(values.collect::<Vec<_>>(), [Some(0.5), None, Some(1.25)]);
+    assert!(matches!(&scores[1], Err(RewardError::Judge { name, .. }) if name == "style"));
+    assert_eq!(parts, ["correct", "style"]);
+    assert_eq!(server.join().expect("the server ends").len(), 3);
 }
 
 #[test]

@@ -132,6 +132,29 @@ fn an_error_of_a_reward_is_an_error_of_the_rubric() {
 }
 
 #[test]
+fn a_panic_of_a_part_costs_the_completion_it_is_about() {
+    let panics = from_fn("panics", |input| {
+        assert!(input.completion.is_empty(), "only nothing is for me");
+        0.5
+    });
+    let rubric = Rubric::new(ExactMatch::new()).with(1.0, panics);
+    let scores = rubric.score_each(&group(), |_| {}).expect("the parts have different names");
+    let message =
+        |score: &Result<_, RewardError>| score.as_ref().map(drop).map_err(ToString::to_string);
+    let panicked = Err("reward `panics` panicked: only nothing is for me".to_owned());
+    let expected = [panicked.clone(), panicked, Ok(())];
+    assert_eq!(scores.iter().map(message).collect::<Vec<_>>(), expected);
+
+    let verifier = verifier_from_fn("fragile", |input| {
+        assert!(!input.completion.is_empty(), "nothing is not for me");
+        Judgment::new(Verdict::Correct)
+    });
+    let scores = Rubric::new(verifier).score_each(&group(), |_| {}).expect("one part");
+    let expected = [Ok(()), Ok(()), Err("reward `correct` panicked: nothing is not for me".into())];
+    assert_eq!(scores.iter().map(message).collect::<Vec<_>>(), expected);
+}
+
+#[test]
 fn verdict_names_are_the_serialized_names() {
     for verdict in Verdict::ALL {
         assert_eq!(

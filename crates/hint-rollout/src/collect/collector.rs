@@ -343,13 +343,14 @@ impl Collector {
             limits,
             stats,
             failures: Failures::default(),
+            window: &self.failures,
             activity: &self.activity,
         };
         let (mut groups, hinted) = pass.sample_stages(self.hints.as_deref())?;
         let CollectPass { mut stats, failures, .. } = pass;
         let record = Arc::make_mut(&mut self.record);
         settle(&mut groups, hinted, (parts, config.keep_if), record, &mut stats);
-        self.failures.check(failures, stats.sampled.completions, &config.verdicts)?;
+        self.failures.check(failures, &config.verdicts)?;
         // A baseline needs a sibling.
         groups.retain(|group| group.rollouts.len() >= 2);
         Ok(Collected { groups, stats })

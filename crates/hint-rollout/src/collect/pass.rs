@@ -1,8 +1,9 @@
 //! Sampling and judging.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use hint_reward::Rubric;
+use hint_reward::{Rubric, Score};
 
 use crate::collect::config::CollectorConfig;
 use crate::collect::curriculum::SuccessRecord;
@@ -19,8 +20,8 @@ use crate::hint::{EngineWriter, HintWriter, WriteRequest};
 use crate::prompt::PromptFormat;
 use crate::run::{Activity, StepContext, Work};
 use crate::sample::{
-    Answers, AppliedHint, Failures, Rollout, RolloutGroup, Scored, VerdictAction, cut_at_stop,
-    score_all,
+    Answers, AppliedHint, FailureWindow, Failures, Rollout, RolloutGroup, Scored, Tally,
+    VerdictAction, cut_at_stop, score_all,
 };
 
 /// Inputs of a collection.
@@ -37,6 +38,8 @@ pub(crate) struct CollectPass<'c> {
     pub(crate) limits: Limits,
     pub(crate) stats: CollectStats,
     pub(crate) failures: Failures,
+    /// Failures of earlier steps.
+    pub(crate) window: &'c FailureWindow,
     pub(crate) activity: &'c Activity,
 }
 
@@ -109,6 +112,7 @@ impl CollectPass<'_> {
         let mut result = Vec::with_capacity(sampled.len());
         for ((job, completions), judged) in jobs.iter().zip(sampled).zip(judged) {
             self.stats.judged.observe(&judged.1.scores);
+            self.failures.observe(completions.len());
             result.push(self.admit(job.problem, completions, job.hint.as_ref(), judged)?);
         }
         Ok(result)
@@ -127,13 +131,28 @@ impl CollectPass<'_> {
         self.admit(problem, completions, Some(applied), judged)
     }
 
-    /// Texts and scores of the answers of each problem. Peers each judge a part.
+    /// Texts and scores of the answers of each problem. Peers each judge a part. A reward that fails all the time
+    /// is found here, and not after hours of waiting for it.
     fn judged(
         &self,
         peers: Option<&dyn Peers>,
         answers: Vec<Arc<Answers>>,
     ) -> Result<Vec<(Vec<String>, Scored)>, RolloutError> {
-        let on_scored = || self.activity.advance(1);
+        let all = answers.iter().map(|answers| answers.texts.len()).sum();
+        let (policy, groups, failed) = (&self.config.verdicts, answers.len(), AtomicUsize::new(0));
+        // Not all of `self`: engines stay on their thread.
+        let (window, failures, activity) = (self.window, &self.failures, self.activity);
+        let on_scored = |answers: &Answers, scored: &Scored| {
+            activity.advance(1);
+            let is_dropped =
+                |score: &&Score| policy.action(score.verdict) == Some(VerdictAction::Drop);
+            let mut dropped = scored.scores.iter().filter(is_dropped);
+            let Some(first) = dropped.next() else { return Ok(()) };
+            let count = 1 + dropped.count();
+            let failed = failed.fetch_add(count, Ordering::Relaxed) + count;
+            let (now, last) = (Tally::new(failed, all, groups), (&answers.problem, first));
+            window.check_within(failures, now, last, policy)
+        };
         let scored = score_all(peers, &answers, self.rubric, self.config.scoring, on_scored)?;
         let texts = answers.into_iter().map(|answers| match Arc::try_unwrap(answers) {
             Ok(answers) => answers.texts,

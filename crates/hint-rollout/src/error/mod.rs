@@ -194,13 +194,14 @@ pub enum RolloutError {
 
     /// More completions than allowed could not be judged.
     #[error(
-        "{failed} of {judged} completions could not be judged (limit {limit_frac}); the last was problem `{problem}`: {verdict}{}",
+        "{failed} of {judged} completions could not be judged (limit {limit_frac}); the last was problem `{problem}`: {verdict}{}; mend \
+         the verifier or reward, leave such problems out, or raise `rollout.verdicts.max_dropped_frac`",
         reason.as_ref().map(|reason| format!(" ({reason})")).unwrap_or_default()
     )]
     TooManyFailures {
         /// Completions without a verdict.
         failed: usize,
-        /// All completions of the batch.
+        /// All completions of the window.
         judged: usize,
         /// The configured limit, as a fraction.
         limit_frac: f64,

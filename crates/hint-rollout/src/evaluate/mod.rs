@@ -122,7 +122,7 @@ pub fn evaluate(
             Ok(Arc::new(Answers::new(format, problem, "", completions)?))
         });
         let answers = answers.collect::<Result<Vec<_>, RolloutError>>()?;
-        let scored = score_all(engine.peers(), &answers, rubric, options.scoring, || {})?;
+        let scored = score_all(engine.peers(), &answers, rubric, options.scoring, |_, _| Ok(()))?;
         let judged = answers.iter().zip(scored);
         for (((problem, prompt), completions), (answers, Scored { scores, .. })) in
             chunk.iter().zip(sampled).zip(judged)

@@ -1,9 +1,9 @@
 //! Judging completions. A reward that fails is a verdict of one completion, not the end of a run.
 
 use std::collections::BTreeMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
-use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::ops::Range;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use hint_reward::{Judgment, RewardError, RewardInput, Rubric, Score, Verdict};
@@ -18,33 +18,34 @@ use crate::sample::scoring::ScoringConfig;
 
 /// The completions of one problem as rewards see them.
 pub(crate) struct Answers {
-    problem: Problem,
+    pub(crate) problem: Problem,
     pub(crate) texts: Vec<String>,
     /// Of each completion, whether it was cut off, and its number of tokens.
     shapes: Vec<(bool, usize)>,
 }
 
 /// Scores in the order of the completions, and how often a reward failed, by its name.
-#[derive(Serialize, Deserialize)]
+#[derive(Default, Serialize, Deserialize)]
 pub(crate) struct Scored {
     pub(crate) scores: Vec<Score>,
     pub(crate) failures: BTreeMap<String, usize>,
 }
 
 /// Scores the answers of several problems, each in one of the processes if there are peers. `on_scored` is called
-/// whenever those of a problem are scored here.
+/// whenever those of a problem are scored here; after an error of it, no others are.
 pub(crate) fn score_all(
     peers: Option<&dyn Peers>,
     answers: &[Arc<Answers>],
     rubric: &Arc<Rubric>,
     scoring: ScoringConfig,
-    on_scored: impl Fn() + Sync,
+    on_scored: impl Fn(&Answers, &Scored) -> Result<(), RolloutError> + Sync,
 ) -> Result<Vec<Scored>, RolloutError> {
     in_processes(peers, answers.len(), |indices| {
         let score = |at: usize| {
-            let scored = answers[indices[at]].score_within(rubric, scoring.deadline());
-            on_scored();
-            scored
+            let answers = &answers[indices[at]];
+            let scored = answers.score_within(rubric, scoring.deadline())?;
+            on_scored(answers, &scored)?;
+            Ok::<_, RolloutError>(scored)
         };
         match in_parallel(indices.len(), scoring.threads, score) {
             (_, Some(error)) => Err(error),
@@ -79,63 +80,78 @@ impl Answers {
         Ok(Self { problem: problem.clone(), texts, shapes })
     }
 
-    /// Scores them. A reward that fails or panics fails alone. The completions are scored one at a
-    /// time then, and those without a score even so are judged [`Verdict::Error`].
+    /// Scores those in `range`. A reward that fails or panics costs one completion, which is judged
+    /// [`Verdict::Error`]. `on_part` is called with the name of each part before it scores.
     ///
     /// # Errors
     ///
     /// [`RolloutError::Reward`] for a rubric that scores nothing at all.
-    pub(crate) fn score(&self, rubric: &Rubric) -> Result<Scored, RolloutError> {
+    fn score(
+        &self,
+        rubric: &Rubric,
+        range: Range<usize>,
+        on_part: impl FnMut(&str),
+    ) -> Result<Scored, RolloutError> {
         let inputs = self.inputs();
-        let mut scored = Scored { scores: Vec::new(), failures: BTreeMap::new() };
-        match attempt(rubric, &inputs) {
-            Ok(Ok(scores)) => scored.scores = scores,
-            Ok(Err(source @ RewardError::DuplicatePart { .. })) => {
-                return Err(RolloutError::Reward { problem: self.problem.id.clone(), source });
-            }
-            _ => {
-                for input in &inputs {
-                    let score = match attempt(rubric, std::slice::from_ref(input)) {
-                        Ok(Ok(mut alone)) => alone.pop(),
-                        Ok(Err(error)) => Some(scored.fail(rubric, Failure::of(&error))),
-                        Err(failure) => Some(scored.fail(rubric, failure)),
-                    };
-                    scored.scores.extend(score);
+        let results = rubric
+            .score_each(&inputs[range], on_part)
+            .map_err(|source| RolloutError::Reward { problem: self.problem.id.clone(), source })?;
+        let mut scored = Scored::default();
+        for result in results {
+            let score = result.unwrap_or_else(|error| scored.fail(rubric, Failure::of(&error)));
+            scored.scores.push(score);
+        }
+        Ok(scored)
+    }
+
+    /// Scores them within `deadline`. If that is too short, each completion is scored by itself, within `deadline`
+    /// again. Those without a score then are judged [`Verdict::Timeout`]. The threads that score them are left behind.
+    fn score_within(
+        self: &Arc<Self>,
+        rubric: &Arc<Rubric>,
+        deadline: Duration,
+    ) -> Result<Scored, RolloutError> {
+        let count = self.texts.len();
+        let together = self.start(rubric, 0..count).wait(deadline);
+        let failure = match together {
+            Ok(scored) => return scored,
+            Err(failure) => failure,
+        };
+        let mut scored = Scored::default();
+        if count == 1 {
+            let score = scored.fail(rubric, failure);
+            scored.scores.push(score);
+            return Ok(scored);
+        }
+        let singly = (0..count).map(|index| self.start(rubric, index..index + 1));
+        let mut rest = deadline;
+        for pending in singly.collect::<Vec<_>>() {
+            match pending.wait(rest) {
+                Ok(one) => scored.append(one?),
+                Err(failure) => {
+                    // The others began as early.
+                    rest = Duration::ZERO;
+                    let score = scored.fail(rubric, failure);
+                    scored.scores.push(score);
                 }
             }
         }
         Ok(scored)
     }
 
-    /// Scores them within `deadline`. Completions that are not scored by then are judged
-    /// [`Verdict::Timeout`]; the thread that scores them is left behind.
-    pub(crate) fn score_within(
-        self: &Arc<Self>,
-        rubric: &Arc<Rubric>,
-        deadline: Option<Duration>,
-    ) -> Result<Scored, RolloutError> {
-        let Some(deadline) = deadline else { return self.score(rubric) };
+    /// Scores those in `range` on a thread of its own.
+    fn start(self: &Arc<Self>, rubric: &Arc<Rubric>, range: Range<usize>) -> Pending {
         let (sender, receiver) = channel();
-        let (answers, own) = (Arc::clone(self), Arc::clone(rubric));
-        // The receiver is gone after a timeout.
-        std::thread::spawn(move || drop(sender.send(answers.score(&own))));
-        receiver.recv_timeout(deadline).unwrap_or_else(|error| {
-            let (verdict, reason) = match error {
-                RecvTimeoutError::Timeout => {
-                    (Verdict::Timeout, format!("no score within {} s", deadline.as_secs_f64()))
-                }
-                RecvTimeoutError::Disconnected => {
-                    (Verdict::Error, "the thread that scored ended".to_owned())
-                }
+        let part = Arc::new(Mutex::new(String::new()));
+        let (answers, rubric, current) = (Arc::clone(self), Arc::clone(rubric), Arc::clone(&part));
+        std::thread::spawn(move || {
+            let on_part = |name: &str| {
+                name.clone_into(&mut current.lock().unwrap_or_else(PoisonError::into_inner));
             };
-            let mut scored = Scored { scores: Vec::new(), failures: BTreeMap::new() };
-            for _ in &self.texts {
-                let (name, reason) = ("rubric".to_owned(), reason.clone());
-                let score = scored.fail(rubric, Failure { name, verdict, reason });
-                scored.scores.push(score);
-            }
-            Ok(scored)
-        })
+            // The receiver is gone after a timeout.
+            drop(sender.send(answers.score(&rubric, range, on_part)));
+        });
+        Pending { receiver, part }
     }
 
     fn inputs(&self) -> Vec<RewardInput<'_>> {
@@ -156,17 +172,33 @@ impl Answers {
     }
 }
 
-/// Scores, or the message of a panic.
-fn attempt(
-    rubric: &Rubric,
-    inputs: &[RewardInput<'_>],
-) -> Result<Result<Vec<Score>, RewardError>, Failure> {
-    catch_unwind(AssertUnwindSafe(|| rubric.score_group(inputs))).map_err(|panic| {
-        let message = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-        let message = message.or_else(|| panic.downcast_ref::<String>().cloned());
-        let reason = format!("a reward panicked: {}", message.unwrap_or_default());
-        Failure { name: "panic".to_owned(), verdict: Verdict::Error, reason }
-    })
+/// Completions that a thread scores.
+struct Pending {
+    receiver: Receiver<Result<Scored, RolloutError>>,
+    /// Name of the part that scores now.
+    part: Arc<Mutex<String>>,
+}
+
+impl Pending {
+    /// The scores, if they come within `deadline`.
+    fn wait(self, deadline: Duration) -> Result<Result<Scored, RolloutError>, Failure> {
+        self.receiver.recv_timeout(deadline).map_err(|error| {
+            let name = self.part.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            let (verdict, reason) = match error {
+                RecvTimeoutError::Timeout => {
+                    tracing::warn!(
+                        reward = name,
+                        "gives no score in time; its thread is left behind"
+                    );
+                    (Verdict::Timeout, format!("no score of `{name}` in time"))
+                }
+                RecvTimeoutError::Disconnected => {
+                    (Verdict::Error, "the thread that scored ended".to_owned())
+                }
+            };
+            Failure { name, verdict, reason }
+        })
+    }
 }
 
 impl Failure {
@@ -174,6 +206,7 @@ impl Failure {
         let name = match error {
             RewardError::NotFinite { name, .. }
             | RewardError::GroupLength { name, .. }
+            | RewardError::Panicked { name, .. }
             | RewardError::Judge { name, .. } => name.clone(),
             RewardError::MissingInput { reward, .. } => (*reward).to_owned(),
             RewardError::Other { part, .. } => part.clone(),
@@ -190,6 +223,14 @@ impl Failure {
 }
 
 impl Scored {
+    /// Adds the next completions.
+    fn append(&mut self, next: Self) {
+        self.scores.extend(next.scores);
+        for (name, count) in next.failures {
+            *self.failures.entry(name).or_default() += count;
+        }
+    }
+
     /// Counts a failure. The score has the rubric's parts, all 0, which nobody may read as a reward.
     fn fail(&mut self, rubric: &Rubric, failure: Failure) -> Score {
         let Failure { name, verdict, reason } = failure;

@@ -13,7 +13,7 @@ mod stop;
 mod success;
 mod verdict_policy;
 
-pub(crate) use failures::{FailureWindow, Failures};
+pub(crate) use failures::{FailureWindow, Failures, Tally};
 pub(crate) use group::count_correct;
 pub use group::{AppliedHint, Rollout, RolloutGroup, RolloutSource, TeacherPrompts};
 pub(crate) use judge::{Answers, Scored, score_all};

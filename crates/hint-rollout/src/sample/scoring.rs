@@ -13,14 +13,15 @@ pub struct ScoringConfig {
     /// Problems that are scored at once, each on a thread. For a judge behind a server, the requests
     /// that it answers at once. At least 1. The scores do not depend on it.
     pub threads: usize,
-    /// Seconds that the completions of one problem may take. Completions that are not scored by
-    /// then are judged `timeout`. No bound if it is not given.
-    pub deadline_s: Option<f64>,
+    /// Seconds that the completions of one problem may take. If they take longer, each of them is scored once more
+    /// by itself, all at once, and has as long again. Those without a score then are judged `timeout`, and counted
+    /// under the reward that took so long. Its threads are left behind.
+    pub deadline_s: f64,
 }
 
 impl Default for ScoringConfig {
     fn default() -> Self {
-        Self { threads: 1, deadline_s: None }
+        Self { threads: 1, deadline_s: 600.0 }
     }
 }
 
@@ -28,12 +29,11 @@ impl ScoringConfig {
     /// Reports every value that is out of range.
     pub(crate) fn check(&self, at: &mut Violations) {
         at.at_least("threads", self.threads, 1);
-        if let Some(seconds) = self.deadline_s {
-            at.seconds("deadline_s", seconds);
-        }
+        at.seconds("deadline_s", self.deadline_s);
     }
 
-    pub(crate) fn deadline(self) -> Option<Duration> {
-        self.deadline_s.map(Duration::from_secs_f64)
+    pub(crate) fn deadline(self) -> Duration {
+        // Checked configurations have a time that the machine can represent.
+        Duration::try_from_secs_f64(self.deadline_s).unwrap_or(Duration::MAX)
     }
 }

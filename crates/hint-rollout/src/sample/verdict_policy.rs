@@ -36,7 +36,8 @@ pub struct VerdictPolicy {
     /// Largest share of the completions of a [window](Self::window) that may be dropped before the run
     /// stops. In `[0, 1]`.
     pub max_dropped_frac: f64,
-    /// Completions that the share is taken over, from the latest steps. At least 1.
+    /// Groups whose completions the share is taken over, from the latest steps. At least 1. Before there are as many,
+    /// the share is of a full window: with the defaults, three groups may fail.
     pub window: usize,
 }
 
@@ -49,7 +50,7 @@ impl Default for VerdictPolicy {
             timeout: VerdictAction::Drop,
             error: VerdictAction::Drop,
             max_dropped_frac: 0.05,
-            window: 256,
+            window: 64,
         }
     }
 }

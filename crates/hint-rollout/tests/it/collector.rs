@@ -130,7 +130,7 @@ fn collect_with_failures(
         _ => Judgment::new(Verdict::Correct),
     });
     // The share is one of this one group.
-    let verdicts = VerdictPolicy { window: 4, ..verdicts };
+    let verdicts = VerdictPolicy { window: 1, ..verdicts };
     let config = CollectorConfig { verdicts, ..config() };
     let mut collector = Collector::new(engine, Bytes::default(), Rubric::new(verifier), config)?;
     let problem = Problem::new("p", "1 + 1", "2");

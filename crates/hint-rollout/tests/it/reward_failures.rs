@@ -67,7 +67,7 @@ fn an_error_a_nan_and_a_panic_cost_one_completion_each_and_are_counted_by_name()
     assert_eq!((collected.stats.judged.dropped, collected.stats.judged.verdicts["error"]), (9, 9));
     let failures = &collected.stats.judged.reward_failures;
     let failures = failures.iter().map(|(name, count)| (name.as_str(), *count));
-    assert_eq!(failures.collect::<Vec<_>>(), [("fallible", 3), ("nan", 3), ("panic", 3)]);
+    assert_eq!(failures.collect::<Vec<_>>(), [("fallible", 3), ("nan", 3), ("panics", 3)]);
 }
 
 #[test]
@@ -124,12 +124,59 @@ fn hangs(input: &RewardInput<'_>) -> f64 {
 #[test]
 fn a_reward_that_hangs_is_left_behind() {
     let rubric = Rubric::new(ExactMatch::new()).with(1.0, from_fn("hangs", hangs));
-    let scoring = ScoringConfig { threads: 3, deadline_s: Some(0.5) };
+    let scoring = ScoringConfig { threads: 3, deadline_s: 0.5 };
     let config = CollectorConfig { scoring, ..CollectorConfig::default() };
     let collected = collect(rubric, config).expect("the run continues");
     let ids = collected.groups.iter().map(|group| group.problem_id.as_str());
     assert_eq!(ids.collect::<Vec<_>>(), ["a", "c"]);
     assert_eq!(collected.stats.judged.verdicts["timeout"], 6);
+    assert_eq!(collected.stats.judged.reward_failures["hangs"], 6);
+}
+
+#[test]
+fn a_panic_and_a_hang_cost_one_completion_each_under_the_name_of_their_reward() {
+    let b = |input: &RewardInput<'_>| {
+        assert!(!input.completion.contains("{4}"), "four is not for me");
+        if input.completion.contains("{2}") {
+            std::thread::sleep(Duration::from_mins(1));
+        }
+        0.25
+    };
+    let rubric =
+        Rubric::new(ExactMatch::new()).with(1.0, from_fn("a", |_| 0.5)).with(1.0, from_fn("b", b));
+    let scoring = ScoringConfig { threads: 3, deadline_s: 0.5 };
+    let config = CollectorConfig { scoring, ..CollectorConfig::default() };
+    let collected = collect(rubric, config).expect("the run continues");
+    for group in &collected.groups {
+        assert_eq!(group.rewards(), [1.75, 0.75, 0.75, 0.75]);
+    }
+    let judged = &collected.stats.judged;
+    assert_eq!((judged.verdicts["error"], judged.verdicts["timeout"]), (3, 3));
+    assert_eq!(judged.reward_failures.iter().collect::<Vec<_>>(), [(&"b".to_owned(), &6)]);
+}
+
+#[test]
+fn a_reward_that_always_fails_ends_the_step_early() {
+    let calls = Arc::new(AtomicUsize::new(0));
+    let seen = Arc::clone(&calls);
+    let broken = from_fn("broken", move |_: &RewardInput<'_>| {
+        seen.fetch_add(1, Ordering::SeqCst);
+        f64::NAN
+    });
+    let (engine, _) = Scripted::new(answer);
+    let rubric = Rubric::new(ExactMatch::new()).with(1.0, broken);
+    let config = CollectorConfig { group_size: 4, ..CollectorConfig::default() };
+    let mut collector = Collector::new(engine, Bytes::default(), rubric, config).expect("valid");
+    let problems = (0..200).map(|index| Problem::new(format!("p{index}"), "1", "0"));
+    let problems = problems.collect::<Vec<_>>();
+    let error = collector.collect(&problems.iter().collect::<Vec<_>>(), Seed::new(1));
+    let error = error.expect_err("every completion fails");
+    // 5 % of 200 groups are 10.
+    assert!(
+        matches!(&error, RolloutError::TooManyFailures { failed: 41..=44, problem, .. } if problem == "p10"),
+        "{error}"
+    );
+    assert_eq!(calls.load(Ordering::SeqCst), 44, "the other 189 problems are not scored");
 }
 
 #[test]
@@ -142,11 +189,11 @@ fn one_bad_row_does_not_end_a_run_and_a_broken_verifier_does() {
             },
         )
     };
-    let run = |which, steps: u64| {
+    let run = |which, steps: u64, group_size| {
         let (engine, _) = Scripted::new(answer);
         let rubric = Rubric::new(ExactMatch::new()).with(1.0, fails(which));
-        let mut collector =
-            Collector::new(engine, Bytes::default(), rubric, CollectorConfig::default())?;
+        let config = CollectorConfig { group_size, ..CollectorConfig::default() };
+        let mut collector = Collector::new(engine, Bytes::default(), rubric, config)?;
         for step in 0..steps {
             // Two problems per step, of which every twentieth step has a bad one.
             let bad = if step % 20 == 0 { "bad" } else { "good" };
@@ -159,12 +206,17 @@ fn one_bad_row_does_not_end_a_run_and_a_broken_verifier_does() {
         }
         Ok::<_, RolloutError>(())
     };
-    run("bad", 100).expect("2.5 % are within the limit, though half of a step is not");
-    let error = run("", 100).expect_err("every completion fails");
-    assert!(
-        matches!(error, RolloutError::TooManyFailures { failed: 16, judged: 16, .. }),
-        "{error}"
-    );
+    for group_size in [2, 8, 16, 64] {
+        let run = |which, steps| run(which, steps, group_size);
+        run("bad", 100).expect("2.5 % are within the limit, though half of a step is not");
+        let error = run("", 100).expect_err("every completion fails");
+        // 5 % of 64 groups are 3.2.
+        let all = 4 * group_size;
+        assert!(
+            matches!(error, RolloutError::TooManyFailures { failed, judged, .. } if (failed, judged) == (all, all)),
+            "{error}"
+        );
+    }
 }
 
 #[test]
@@ -182,7 +234,7 @@ fn an_evaluation_counts_them_as_errors() {
 fn an_evaluation_leaves_a_reward_that_hangs_behind() {
     let (mut engine, _) = Scripted::new(answer);
     let problems = ["a", "b", "c"].map(|id| Problem::new(id, id, "0"));
-    let scoring = ScoringConfig { threads: 3, deadline_s: Some(0.5) };
+    let scoring = ScoringConfig { threads: 3, deadline_s: 0.5 };
     let options = EvaluationOptions {
         scoring,
         ..EvaluationOptions::sampled(2, hint_rollout::Sampling::default())
