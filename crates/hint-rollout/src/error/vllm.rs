@@ -108,6 +108,18 @@ pub enum VllmError {
         found: String,
     },
 
+    /// Another run has given the server its weights meanwhile.
+    #[error(
+        "`{server}` was given the weights `{found}` of another run meanwhile; give each run servers of its own, or let \
+         one run end first"
+    )]
+    OtherRun {
+        /// The server.
+        server: String,
+        /// Label that it reports.
+        found: String,
+    },
+
     /// No server is left.
     #[error("none of the {} vLLM servers can be used: {}", reasons.len(), reasons.join("; "))]
     AllDown {

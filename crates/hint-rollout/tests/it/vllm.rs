@@ -288,3 +288,41 @@ fn server_that_was_started_anew_gets_the_weights_again() {
     let place = |wanted: &str| log.iter().position(|path| path == wanted).expect("it was asked");
     assert!(place("/collective_rpc") < place("/v1/completions"), "{log:?}");
 }
+
+#[test]
+fn two_runs_on_one_server_are_told_apart_at_the_same_step() {
+    let (dir, other_dir) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let server = Recorded::start(plain());
+    let mut engine = connect(&[&server], dir.path()).0.unwrap();
+    engine.sync(&Weights(1)).unwrap();
+    engine.generate(&[request(6)]).unwrap();
+    // The other run takes the server over, which an ended one may have left behind.
+    let mut other = connect(&[&server], other_dir.path()).0.unwrap();
+    other.sync(&Weights(1)).unwrap();
+    server.log();
+    let error = engine.generate(&[request(6)]).unwrap_err();
+    let RolloutError::Vllm(VllmError::OtherRun { found, .. }) = &error else { panic!("{error}") };
+    assert!(found.ends_with("-step-1"), "{found}");
+    assert!(!server.log().contains(&"/collective_rpc".to_owned()), "no reloading in turns");
+    other.generate(&[request(6)]).unwrap();
+    // The same run continues, as after a kill.
+    let mut again = connect(&[&server], dir.path()).0.unwrap();
+    again.sync(&Weights(2)).unwrap();
+    again.generate(&[request(6)]).unwrap();
+}
+
+#[test]
+fn weights_of_another_run_during_a_batch_are_found_after_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut asked = 0;
+    // Connecting and the weights ask twice, and the beginning of the batch once more.
+    let server = Recorded::start(Box::new(move |path| {
+        asked += usize::from(path == "/weight_info");
+        (path == "/weight_info" && asked == 4)
+            .then(|| (200, r#"{"weight_version":"0123abcd-step-1"}"#.to_owned()))
+    }));
+    let mut engine = connect(&[&server], dir.path()).0.unwrap();
+    engine.sync(&Weights(1)).unwrap();
+    let error = engine.generate(&[request(6)]).unwrap_err();
+    assert!(matches!(error, RolloutError::Vllm(VllmError::OtherRun { .. })), "{error}");
+}

@@ -8,7 +8,7 @@ use crate::engine::contract::{
 };
 use crate::engine::vllm::event::VllmEvent;
 use crate::engine::vllm::options::VllmOptions;
-use crate::engine::vllm::server::{Server, label};
+use crate::engine::vllm::server::{Server, folder};
 use crate::error::VllmError;
 use crate::error::{RolloutError, Violations};
 use crate::net::ApiKey;
@@ -305,7 +305,7 @@ impl VllmEngine {
             move |source| RolloutError::from(VllmError::Folder { path, source })
         };
         let root = &self.options.weights_dir;
-        let name = label(weights.version());
+        let name = folder(weights.version());
         let (partial, dir) = (root.join(format!(".{name}.partial")), root.join(name));
         remove_folder(&partial).map_err(failed(&partial))?;
         std::fs::create_dir_all(&partial).map_err(failed(&partial))?;

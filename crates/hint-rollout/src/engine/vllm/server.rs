@@ -10,12 +10,15 @@ use crate::engine::vllm::options::VllmOptions;
 use crate::engine::vllm::wire;
 use crate::error::{HttpError, VllmError};
 use crate::net::{ApiKey, Backoff, Failure, JsonServer};
+use crate::run::Seed;
 
 /// A server, with a connection for each kind of wait.
 #[derive(Debug)]
 pub(super) struct Server {
     pub(super) name: String,
     model: String,
+    /// The run that labels the weights here.
+    run: String,
     sampling: JsonServer,
     control: JsonServer,
     probe: JsonServer,
@@ -33,6 +36,7 @@ impl Server {
         Self {
             name: sampling.name(),
             model: options.model.clone(),
+            run: run_id(&options.weights_dir),
             sampling,
             control: connect(options.sync_timeout_s),
             probe: JsonServer::new(address, PROBE, key.cloned()),
@@ -157,13 +161,22 @@ impl Server {
         }
     }
 
-    /// Fails unless the server has the weights of `version`.
+    /// Fails unless the server has this run's weights of `version`.
     pub(super) fn expect_version(&self, version: PolicyVersion) -> Result<(), VllmError> {
-        let (expected, found) = (label(version), self.weights_label()?);
+        let (expected, found) = (self.label(version), self.weights_label()?);
         if found == expected {
             return Ok(());
         }
-        Err(VllmError::Version { server: self.name.clone(), expected, found })
+        let server = self.name.clone();
+        if run_of(&found).is_some_and(|run| run != self.run) {
+            return Err(VllmError::OtherRun { server, found });
+        }
+        Err(VllmError::Version { server, expected, found })
+    }
+
+    /// Label of this run's weights of `version`.
+    fn label(&self, version: PolicyVersion) -> String {
+        format!("{}-{}", self.run, folder(version))
     }
 
     /// Loads the weights in `dir`: pause, reload, empty the cache, label, resume. After a failed
@@ -179,7 +192,7 @@ impl Server {
         })?;
         // A reload leaves keys and values of the old weights behind.
         post("/reset_prefix_cache", Value::Null)?;
-        post("/update_weight_version", json!({ "new_version": label(version) }))?;
+        post("/update_weight_version", json!({ "new_version": self.label(version) }))?;
         self.expect_version(version)?;
         post("/resume", Value::Null)?;
         // One that is still paused would keep the next batch waiting until it times out.
@@ -211,7 +224,27 @@ impl Server {
     }
 }
 
-/// Label of a server for the weights of `version`.
-pub(super) fn label(version: PolicyVersion) -> String {
+/// Folder of the weights of `version`.
+pub(super) fn folder(version: PolicyVersion) -> String {
     format!("step-{}", version.0)
+}
+
+/// Digits of a run's id in its labels.
+const RUN_DIGITS: usize = 8;
+
+/// Id of the run that writes its weights to `weights_dir` of this host.
+fn run_id(weights_dir: &Path) -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let dir = std::path::absolute(weights_dir).unwrap_or_else(|_| weights_dir.to_path_buf());
+    let hash = Seed::new(0).named(host.trim()).named(&dir.to_string_lossy()).value();
+    let mut digits = format!("{hash:016x}");
+    digits.truncate(RUN_DIGITS);
+    digits
+}
+
+/// The run in a label, if an engine of this kind wrote it.
+fn run_of(label: &str) -> Option<&str> {
+    let (run, version) = label.split_once("-step-")?;
+    let is_id = run.len() == RUN_DIGITS && run.chars().all(|digit| digit.is_ascii_hexdigit());
+    (is_id && version.parse::<u64>().is_ok()).then_some(run)
 }
