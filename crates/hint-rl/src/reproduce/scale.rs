@@ -107,7 +107,7 @@ impl Data {
         let set = set.iter().map(String::as_str);
         let mut config = GrpoConfig::from_toml_with(scale.config(), set)?;
         config.run.seed = seed;
-        config.evaluation.held_out = HeldOut::File { path: self.held_out.clone() };
+        config.evaluation.held_out = HeldOut::File { path: self.held_out.clone(), columns: None };
         Ok(config)
     }
 }

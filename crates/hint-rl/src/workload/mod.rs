@@ -12,8 +12,8 @@ use anyhow::{Context, Result, ensure};
 use hint_grpo::config::{EvaluationConfig, ModelSettings, PromptConfig};
 use hint_policy::{LoadOptions, LoadedModel, LoraConfig, Tokenizer};
 use hint_process::is_in_memory;
-use hint_reward::MathVerifier;
 use hint_reward::verifier::{Equality, VerifierConfig};
+use hint_reward::{MathVerifier, RewardInput, Verdict, Verifier};
 use hint_rollout::data::{Columns, DataConfig, DataFile, HeldOut, ProblemSet, ReadProblems, Split};
 use hint_rollout::net::ApiKey;
 use hint_rollout::{Problem, PromptFormat, RolloutError};
@@ -40,7 +40,7 @@ pub(crate) struct Source<'s> {
     pub problems: &'s str,
     /// Reading of the problem files.
     pub data: &'s DataConfig,
-    /// The verifier. If it is mathematics, problems that it cannot judge are left out.
+    /// The verifier. Problems that it cannot judge are left out.
     pub verifier: &'s VerifierConfig,
     /// Device of the model.
     pub device: Device,
@@ -155,27 +155,24 @@ impl Workload {
         );
         let workload = Self::new(model, source, train, held_out)?;
         let mut workload = Self { unused, notes, ..workload };
-        if let Equality::Math { .. } = source.verifier.equality {
-            workload.leave_out_unreadable()?;
-        }
+        workload.leave_out_unreadable(source.verifier)?;
         Ok(workload)
     }
 
     /// Leaves out the problems whose reference answers the verifier cannot use: nothing could be judged.
-    fn leave_out_unreadable(&mut self) -> Result<()> {
-        let verifier = MathVerifier::new();
+    fn leave_out_unreadable(&mut self, config: &VerifierConfig) -> Result<()> {
+        let verifier = config.build()?;
+        let is_math = matches!(config.equality, Equality::Math { .. });
+        let fault = |problem: &Problem| {
+            if is_math { math_fault(problem) } else { fault(&*verifier, problem) }
+        };
         let count = self.train.len() + self.held_out.len();
         let (mut unusable, mut first) = (0, None);
         let mut is_usable = |problem: &Problem| {
-            // One answer that can be judged is enough.
-            let mut findings = problem.references().map(|one| verifier.audit_reference(one));
-            let Some(finding) = findings.next().flatten() else { return true };
-            if findings.any(|finding| finding.is_none()) {
-                return true;
-            }
+            let Some(fault) = fault(problem) else { return true };
             unusable += 1;
             let answer = problem.answer.chars().take(60).collect::<String>();
-            first.get_or_insert_with(|| format!("`{}`, `{answer}`: {finding}", problem.id));
+            first.get_or_insert_with(|| format!("`{}`, `{answer}`: {fault}", problem.id));
             false
         };
         self.train = self.train.filter(|problem| Ok::<_, RolloutError>(is_usable(problem)))?;
@@ -291,6 +288,25 @@ impl Workload {
     }
 }
 
+/// Why mathematics cannot use the references of a problem, if one answer that it can use is not among them.
+fn math_fault(problem: &Problem) -> Option<String> {
+    let verifier = MathVerifier::new();
+    let mut findings = problem.references().map(|one| verifier.audit_reference(one));
+    let finding = findings.next().flatten()?;
+    findings.all(|finding| finding.is_some()).then(|| finding.to_string())
+}
+
+/// Why a verifier cannot use the reference of a problem, whatever the completion.
+fn fault(verifier: &dyn Verifier, problem: &Problem) -> Option<String> {
+    let input = RewardInput::new(r"\boxed{0}", &problem.answer)
+        .with_accepted(&problem.accepted)
+        .with_problem_id(&problem.id)
+        .with_columns(&problem.columns);
+    let judgment = verifier.verify(&input);
+    let is_unusable = judgment.verdict == Verdict::ReferenceUnparseable;
+    is_unusable.then(|| judgment.reason.unwrap_or_else(|| "it cannot be used".to_owned()))
+}
+
 /// Reads all problems of a file or folder, and warns of rows that are left out. Returns their number, too.
 ///
 /// # Errors
@@ -381,6 +397,39 @@ mod tests {
         // Before anything is fetched.
         check("nothing", "champ", "a folder (Hugging Face format or a run)");
         check("tiny", "nothing", "`gsm-symbolic`, `champ`, a file");
+    }
+
+    #[test]
+    fn problems_that_any_verifier_cannot_judge_are_left_out() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let file = dir.path().join("problems.jsonl");
+        let rows = [("1", "12 m"), ("2", "about a dozen"), ("3", "(1, 2"), ("4", "7")];
+        let row = |(id, answer)| serde_json::json!({"id": id, "question": id, "answer": answer});
+        let rows = rows.map(|one| row(one).to_string()).join("\n");
+        std::fs::write(&file, rows).expect("the folder is writable");
+        let left_out = |equality: Equality| {
+            let mut config = GrpoConfig::default();
+            config.verifier.equality = equality;
+            let source = Source {
+                model: "tiny",
+                problems: file.to_str().expect("a text"),
+                data: &config.data,
+                verifier: &config.verifier,
+                device: Device::Cpu,
+                compute: Compute::F32,
+                evaluation: &config.evaluation,
+            };
+            let workload = Workload::load(&source).expect("some are left");
+            let all = workload.train.to_vec().expect("in memory");
+            let ids = all.into_iter().map(|problem| problem.id).collect::<Vec<_>>();
+            (ids.join(" "), workload.notes.concat())
+        };
+        let (ids, notes) = left_out(Equality::Numeric { relative: 0.0, absolute: 0.0 });
+        assert_eq!(ids, "1 4");
+        assert!(notes.contains("2 of 4 problems are left out") && notes.contains("`2`"), "{notes}");
+        let (ids, notes) = left_out(Equality::Pattern);
+        assert_eq!(ids, "1 2 4");
+        assert!(notes.contains("no regular expression"), "{notes}");
     }
 
     #[test]

@@ -103,7 +103,7 @@ pub(super) fn local_data(config: &DataConfig) -> Result<DataConfig> {
 /// The configuration of evaluation with a path in place of a name.
 pub(super) fn local_evaluation(config: &EvaluationConfig) -> Result<EvaluationConfig> {
     let mut config = config.clone();
-    if let HeldOut::File { path } = &mut config.held_out {
+    if let HeldOut::File { path, .. } = &mut config.held_out {
         *path = problems_path(&path.to_string_lossy())?;
     }
     Ok(config)

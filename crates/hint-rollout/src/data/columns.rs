@@ -15,14 +15,14 @@ use crate::error::RolloutError;
 /// | | usual names |
 /// |---|---|
 /// | question | `question`, `problem`, `prompt`, `query`, `instruction` (with `input`), `input` |
-/// | answer | `answer`, `final_answer`, `ground_truth`, `reward_model.ground_truth`, `target`, `expected_answer`; without one, the last `\boxed{}` of the solution |
+/// | answer | `answer`, `final_answer`, `ground_truth`, `reward_model.ground_truth`, `target`, `expected_answer`; without one, the solution's text after `####`, or its last `\boxed{}` |
 /// | accepted | `accepted_answers`, a text or a list: further answers that are as good |
 /// | hint | `abstract_hint`, `hint`, `hints`, `medium_hint` |
 /// | solution | `solution` |
 /// | level | `level`, `difficulty` |
 /// | id | `id`, `problem_id`, `unique_id`, `uuid` |
 ///
-/// A question may be a list of chat messages. The last one of the user is the question, and those before it are
+/// A question may be a list of chat messages, whose contents are texts or lists of text parts. The last one of the user is the question, and those before it are
 /// [`Problem::context`]. An answer may be a list, any item of which is accepted. An answer that ends with `#### 42`, as
 /// in GSM8K, is `42`, and the text a solution.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -112,7 +112,10 @@ impl Columns {
             answer = Some(last);
         }
         if answer.is_none() {
-            answer = solution.as_deref().and_then(extract_boxed).map(str::to_owned);
+            answer = solution.as_deref().and_then(|text| {
+                let marked = text.rsplit_once("####").map(|(_, last)| last.trim());
+                marked.or_else(|| extract_boxed(text)).map(str::to_owned)
+            });
         }
         let answer = answer.filter(|answer| !answer.is_empty());
         let answer = answer.ok_or_else(|| fields.missing("answer", "a text or a number"))?;
@@ -251,7 +254,11 @@ impl Fields<'_> {
                     _ => {
                         let expected = "a text, or messages of `role` and `content` that end with \
                                         one of the user";
-                        Err(self.error(&name, expected, describe(&Value::Array(messages))))
+                        let found = match other_part(&messages) {
+                            Some(part) => format!("a part of type `{part}`"),
+                            None => describe(&Value::Array(messages)),
+                        };
+                        Err(self.error(&name, expected, found))
                     }
                 }
             }
@@ -279,10 +286,26 @@ impl Fields<'_> {
     }
 }
 
-/// A message of a chat.
+/// A message of a chat. Its content is a text, or a list of parts that are texts, each in a line of its own.
 fn turn(message: &Value) -> Option<Turn> {
-    let text = |key| message.get(key).and_then(Value::as_str).map(str::to_owned);
-    Some(Turn { role: text("role")?, content: text("content")? })
+    let content = match message.get("content")? {
+        Value::String(text) => text.clone(),
+        Value::Array(parts) => parts.iter().map(part).collect::<Option<Vec<_>>>()?.join("\n"),
+        _ => return None,
+    };
+    Some(Turn { role: message.get("role")?.as_str()?.to_owned(), content })
+}
+
+/// A part of a message, if it is a text.
+fn part(part: &Value) -> Option<&str> {
+    (part.get("type")?.as_str()? == "text").then(|| part.get("text")?.as_str()).flatten()
+}
+
+/// The type of the first part of a message that is no text.
+fn other_part(messages: &[Value]) -> Option<&str> {
+    let contents = messages.iter().filter_map(|message| message.get("content")?.as_array());
+    let types = contents.flatten().filter_map(|part| part.get("type")?.as_str());
+    types.into_iter().find(|name| *name != "text")
 }
 
 fn describe(value: &Value) -> String {

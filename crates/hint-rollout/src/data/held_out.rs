@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::data::columns::Columns;
 use crate::data::config::{DataConfig, DataFile};
 use crate::data::problem::place;
 use crate::data::read::DroppedRows;
@@ -33,6 +34,9 @@ pub enum HeldOut {
         /// A file, as [`read_problems`](crate::data::read_problems) reads. Rows that cannot be read are left out, and
         /// problems are kept on disk, as those of the training file are.
         path: PathBuf,
+        /// Names of its columns, where they differ from [`DataConfig::columns`].
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        columns: Option<Columns>,
     },
 }
 
@@ -101,8 +105,9 @@ impl HeldOut {
             Self::None => return Ok(Split { train: problems, ..Split::default() }),
             Self::Share { frac } => problems
                 .partition(|problem| Ok::<_, RolloutError>(!is_held_out(&problem.id, *frac)))?,
-            Self::File { path } => {
-                let read = data.read_file(&DataFile::new(path))?;
+            Self::File { path, columns } => {
+                let file = DataFile { columns: columns.clone(), ..DataFile::new(path) };
+                let read = data.read_file(&file)?;
                 dropped = read.dropped;
                 (problems, read.problems)
             }
@@ -206,7 +211,8 @@ mod tests {
             Problem::new("x", " What is 1 + 1?", "2"),
             Problem::new("2", "2 + 2", "4"),
         ];
-        let split = HeldOut::File { path }.split(train, &DataConfig::default()).unwrap();
+        let split =
+            HeldOut::File { path, columns: None }.split(train, &DataConfig::default()).unwrap();
         assert_eq!(ids(&split.train).into_iter().collect::<Vec<_>>(), ["1"]);
         assert_eq!(split.held_out.len(), 2);
         assert_eq!(

@@ -97,9 +97,58 @@ fn a_held_out_file_is_read_as_the_training_file_is() {
     let (_folder, path) = file("held-out.jsonl", &bytes);
     let data = DataConfig { memory_mib: 0, ..DataConfig::default() };
     let train = data.read_file(&DataFile::new(&path)).expect("three rows are left").problems;
-    let split = HeldOut::File { path }.split(train, &data).expect("three rows are left");
+    let split =
+        HeldOut::File { path, columns: None }.split(train, &data).expect("three rows are left");
     assert_eq!((split.held_out.len(), split.held_out.on_disk()), (3, 3));
     assert_eq!((split.dropped[0].count, split.removed.len(), split.train.len()), (1, 3, 0));
+}
+
+#[test]
+fn a_held_out_file_may_have_columns_of_its_own() {
+    let bytes = b"{\"task\": \"1 + 1\", \"result\": 2}\n";
+    let (_folder, path) = file("held-out.jsonl", bytes);
+    let split = |columns| {
+        let train = vec![hint_rollout::Problem::new("a", "2 + 2", "4")];
+        let path = path.clone();
+        HeldOut::File { path, columns }.split(train, &DataConfig::default())
+    };
+    let name = |name: &str| Some(name.to_owned());
+    let columns = Columns { question: name("task"), answer: name("result"), ..Columns::default() };
+    assert_eq!(split(Some(columns)).expect("the columns are named").held_out.len(), 1);
+    assert!(split(None).is_err());
+}
+
+#[cfg(feature = "formats")]
+#[test]
+fn no_damaged_byte_of_a_table_ends_the_program() {
+    use std::sync::Arc;
+
+    use parquet::column::writer::ColumnWriter;
+    use parquet::data_type::ByteArray;
+    use parquet::file::writer::SerializedFileWriter;
+    use parquet::schema::parser::parse_message_type;
+
+    let schema = "message rows { required binary question (UTF8); required binary answer (UTF8); }";
+    let schema = Arc::new(parse_message_type(schema).expect("a schema"));
+    let mut bytes = Vec::new();
+    let mut table = SerializedFileWriter::new(&mut bytes, schema, Arc::default()).expect("a file");
+    let mut group = table.next_row_group().expect("a group of rows");
+    while let Some(mut column) = group.next_column().expect("a column") {
+        let ColumnWriter::ByteArrayColumnWriter(writer) = column.untyped() else { panic!("texts") };
+        let texts = (0..40).map(|row| ByteArray::from(format!("{row} + 1").as_str()));
+        writer.write_batch(&texts.collect::<Vec<_>>(), None, None).expect("memory does not fail");
+        column.close().expect("the column is whole");
+    }
+    group.close().expect("the group is whole");
+    table.close().expect("the file is whole");
+    assert_eq!(read("rows.parquet", &bytes).expect("it is whole").problems.len(), 40);
+    let (mut refused, count) = (0, 1000);
+    for case in 0..count {
+        let mut damaged = bytes.clone();
+        damaged[case * bytes.len() / count] ^= [0x01, 0x10, 0x80, 0xff][case % 4];
+        refused += usize::from(read("rows.parquet", &damaged).is_err());
+    }
+    assert!(refused > count / 4, "{refused}");
 }
 
 #[test]

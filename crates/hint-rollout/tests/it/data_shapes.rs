@@ -49,6 +49,15 @@ fn rows_of_public_data_sets_are_read_as_they_are() {
     let text = r#"{"prompt": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "2+2?"}], "ground_truth": "4"}"#;
     let system = Turn { role: "system".to_owned(), content: "Be brief.".to_owned() };
     assert_eq!(check(text, "2+2?", "4").context, [system]);
+    // A solution that ends as in GSM8K, without an answer.
+    let text = r#"{"question": "q", "solution": "3+4=7, not \\boxed{8}\n#### 7"}"#;
+    check(text, "q", "7");
+    // Parts of a message, as servers take them.
+    let text = r#"{"prompt": [{"role": "user", "content": [{"type": "text", "text": "Find"}, {"type": "text", "text": "2+2."}]}], "answer": 4}"#;
+    check(text, "Find\n2+2.", "4");
+    let text = text.replace(r#""type": "text", "text": "Find""#, r#""type": "image", "url": "a""#);
+    let error = parse_problems(&text, Path::new("rows.jsonl")).expect_err("images are not read");
+    assert!(error.to_string().contains("a part of type `image`"), "{error}");
     // Instructions
     check(r#"{"instruction": "Add.", "input": "1 and 2", "target": 3}"#, "Add.\n1 and 2", "3");
     let text = r#"{"query": "q", "final_answer": "a", "hints": ["First.", "", "Then."]}"#;

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{BufRead, Error, Read};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use encoding_rs_io::DecodeReaderBytesBuilder;
@@ -96,11 +97,18 @@ fn parquet<R: ChunkReader + 'static>(
     origin: &Path,
     sink: Sink<'_>,
 ) -> Result<(), RolloutError> {
+    let damaged = |_| failed(origin)(invalid("the reader panics on it; it is damaged"));
     let failed = |error| failed(origin)(Error::other::<parquet::errors::ParquetError>(error));
-    let reader = SerializedFileReader::new(input).map_err(failed)?;
-    for (number, row) in (1..).zip(reader.get_row_iter(None).map_err(failed)?) {
-        let row = row.map_err(failed)?;
-        sink(number, Ok(object(row.get_column_iter())))?;
+    // The reader panics on some damaged files.
+    let reader = catch_unwind(AssertUnwindSafe(|| SerializedFileReader::new(input)));
+    let reader = reader.map_err(damaged)?.map_err(failed)?;
+    let rows = catch_unwind(AssertUnwindSafe(|| reader.get_row_iter(None)));
+    let mut rows = rows.map_err(damaged)?.map_err(failed)?;
+    for number in 1.. {
+        // After a panic the reader is dropped.
+        let next = catch_unwind(AssertUnwindSafe(|| rows.next())).map_err(damaged)?;
+        let Some(row) = next else { break };
+        sink(number, Ok(object(row.map_err(failed)?.get_column_iter())))?;
     }
     Ok(())
 }
