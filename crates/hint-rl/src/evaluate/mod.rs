@@ -24,7 +24,7 @@ use hint_grpo::rollout_table::{RolloutRecord, evaluated, write_rollouts};
 use hint_policy::SharedPolicy;
 use hint_reward::Rubric;
 use hint_reward::verifier::VerifierConfig;
-use hint_rollout::data::{DataConfig, ProblemSet};
+use hint_rollout::data::ProblemSet;
 use hint_rollout::evaluate::{Evaluation, EvaluationOptions, evaluate};
 use hint_rollout::run::Activity;
 use hint_rollout::{LocalEngine, RolloutEngine};
@@ -96,7 +96,6 @@ pub fn run(options: &Options) -> Result<()> {
 fn find(options: &Options, config: &GrpoConfig) -> Result<(Workload, ProblemSet)> {
     options.fast_paths.apply();
     let device = device(options.device)?;
-    let data = DataConfig { columns: config.data.columns.clone(), ..DataConfig::default() };
     let evaluation = EvaluationConfig {
         max_problems: config.evaluation.max_problems,
         held_out: config.evaluation.held_out.clone(),
@@ -105,7 +104,7 @@ fn find(options: &Options, config: &GrpoConfig) -> Result<(Workload, ProblemSet)
     let workload = Workload::load(&Source {
         model: &options.model,
         problems: &options.problems,
-        data: &data,
+        data: &config.data,
         verifier: &config.verifier,
         device,
         compute: Compute::or_default(options.compute, device),

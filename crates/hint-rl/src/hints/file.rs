@@ -1,10 +1,11 @@
 //! Writes the hints of any source into a problem file, and continues where it stopped.
 
-use std::fs::File;
+use std::fs::{File, TryLockError};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
+use hint_grpo::config::{ModelSettings, PromptConfig};
 use hint_reward::verifier::VerifierConfig;
 use hint_rollout::data::{Columns, DataConfig, HintLevel, parse_row};
 use hint_rollout::hint::HintWriter;
@@ -28,6 +29,12 @@ pub(super) struct GenerateSettings {
     /// Comparison with answers.
     #[serde(default)]
     pub verifier: VerifierConfig,
+    /// The policy's tokens and template, where it writes the hints.
+    #[serde(default)]
+    pub model: ModelSettings,
+    /// Its prompts.
+    #[serde(default)]
+    pub prompt: PromptConfig,
     /// Share of help that is asked for, in `[0, 1]`.
     pub level: f64,
     /// Seed of hints that are drawn.
@@ -131,6 +138,12 @@ impl Generation {
             .create(true)
             .open(&self.out)
             .with_context(|| format!("cannot write `{}`", self.out.display()))?;
+        if let Err(TryLockError::WouldBlock) = file.try_lock() {
+            bail!(
+                "`{}` is in use by another process; wait for it, or choose another `--out`",
+                self.out.display()
+            );
+        }
         let done = self.resume(&mut file, settings, provider)?;
         let mut summary =
             GenerateSummary { problems: self.len(), resumed: done, ..GenerateSummary::default() };
@@ -268,6 +281,8 @@ mod tests {
             source: HintSourceConfig::default(),
             leak_guard: LeakGuard { action: LeakAction::Drop, retries: 0 },
             verifier: VerifierConfig::default(),
+            model: ModelSettings::default(),
+            prompt: PromptConfig::default(),
             level: 1.0,
             seed: 0,
             problems: generation.checksum(),
@@ -323,6 +338,25 @@ mod tests {
         let hints = read.iter().map(|problem| problem.hint.as_deref()).collect::<Vec<_>>();
         assert_eq!(&hints[1..4], [Some("think of q2"), None, Some("think of q4")]);
         assert_eq!(read[0].columns["x"], serde_json::json!([1, "12345678901234567890123"]));
+    }
+
+    #[test]
+    fn an_output_has_one_process_at_a_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let (input, out) = (problems(folder.path()), folder.path().join("out.jsonl"));
+        let generation = open(&input, &out).unwrap();
+        let mut refused = None;
+        let provider = hints_from_fn("letters", |_| Some(Hint::new("think".to_owned())));
+        let during = |done| {
+            if done == 4 {
+                refused = Some(run(&generation, 99).unwrap_err().to_string());
+            }
+            true
+        };
+        generation.run(&settings(&generation), &provider, &mut NoWriter, 2, during).unwrap();
+        let refused = refused.unwrap();
+        assert!(refused.contains("in use by another process"), "{refused}");
+        assert_eq!(std::fs::read_to_string(&out).unwrap().lines().count(), 10);
     }
 
     #[test]

@@ -32,11 +32,11 @@ use std::sync::Arc;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use hint_grpo::GrpoConfig;
-use hint_policy::{LoadOptions, LoadedModel, SharedPolicy, Tokenizer};
+use hint_policy::{LoadOptions, LoadedModel, SharedPolicy};
 use hint_rollout::hint::source::HintSourceConfig;
 use hint_rollout::hint::{EngineWriter, HintWriter, WriteRequest};
 use hint_rollout::run::{Activity, Work};
-use hint_rollout::{ChatFormat, LocalEngine, PromptFormat, RolloutError, TextFormat};
+use hint_rollout::{LocalEngine, PromptFormat, RolloutError};
 
 use super::file::{GenerateSettings, GenerateSummary, Generation};
 use crate::process::catch_signals;
@@ -54,7 +54,7 @@ pub struct Options {
     /// File to write. A file that this program did not finish is continued.
     #[arg(long)]
     out: PathBuf,
-    /// A configuration; `rollout.source`, `rollout.leak_guard` and `[verifier]` of it count.
+    /// A configuration; `rollout.source`, `rollout.leak_guard`, `[verifier]`, `[model]` and `[prompt]` of it count.
     #[arg(long, value_name = "FILE.toml")]
     config: Option<PathBuf>,
     /// Sets one key of the configuration; may be given several times.
@@ -114,6 +114,8 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         source: config.rollout.source.clone(),
         leak_guard: config.rollout.leak_guard,
         verifier: config.verifier.clone(),
+        model: config.model.clone(),
+        prompt: config.prompt.clone(),
         level: options.level,
         seed: options.seed,
         problems: generation.checksum(),
@@ -129,18 +131,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     let summary = match &options.model {
         None => generation.run(&settings, &*provider, &mut NoPolicy, options.batch, progress)?,
         Some(path) => {
-            let path = model_path(path)?;
-            let load = LoadOptions { base: base_path(&path, None)?, ..LoadOptions::default() };
-            let model = LoadedModel::load(&path, &load)
-                .with_context(|| format!("cannot load the model `{}`", path.display()))?;
-            let tokenizer: Arc<Tokenizer> = model.tokenizer.into();
-            let mut engine =
-                LocalEngine::new(SharedPolicy::new(model.policy), model.stop_tokens.clone());
-            let format: Box<dyn PromptFormat> = if tokenizer.has_chat_template() {
-                Box::new(ChatFormat::new(tokenizer, model.stop_tokens))
-            } else {
-                Box::new(TextFormat::new(tokenizer, model.stop_tokens))
-            };
+            let (mut engine, format) = policy(path, config)?;
             let mut writer = EngineWriter::new(&mut engine, &*format);
             generation.run(&settings, &*provider, &mut writer, options.batch, progress)?
         }
@@ -151,6 +142,19 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         note!("stopped; the same command continues");
     }
     Ok(stop.exit_code())
+}
+
+/// The policy of the name `model`, and its prompts, as `config` wants them.
+fn policy(model: &str, mut config: GrpoConfig) -> Result<(LocalEngine, Arc<dyn PromptFormat>)> {
+    let path = model_path(model)?;
+    let base = base_path(&path, config.model.base.clone())?;
+    let load = LoadOptions { base, ..LoadOptions::default() };
+    let loaded = LoadedModel::load(&path, &load)
+        .with_context(|| format!("cannot load the model `{}`", path.display()))?;
+    let loaded = config.apply(loaded)?;
+    let engine = LocalEngine::new(SharedPolicy::new(loaded.policy), loaded.stop_tokens.clone());
+    let format = config.prompt.format(Arc::new(loaded.tokenizer), loaded.stop_tokens);
+    Ok((engine, format))
 }
 
 fn print(summary: &GenerateSummary) {
@@ -173,5 +177,26 @@ fn print(summary: &GenerateSummary) {
     if let (Some(requests), Some(tokens)) = (spent["requests"].as_u64(), spent["tokens"].as_u64()) {
         say!("{:<31} {requests:>7}", "requests to the teacher");
         say!("{:<31} {tokens:>7}", "tokens of the teacher");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tiny::tiny_model;
+
+    #[test]
+    fn the_policy_that_writes_hints_is_asked_as_the_configuration_says() {
+        let model = tiny_model().to_string_lossy().into_owned();
+        let stop_tokens = |overrides: &[&str]| {
+            let config = GrpoConfig::from_toml_with("", overrides.iter().copied()).unwrap();
+            policy(&model, config).unwrap().1.stop_tokens().to_vec()
+        };
+        let plain = stop_tokens(&[]);
+        let token = (0..9).find(|id| !plain.contains(id)).unwrap();
+        let tokenizer = LoadedModel::load(tiny_model(), &LoadOptions::default()).unwrap().tokenizer;
+        let text = serde_json::json!([tokenizer.decode(&[token]).unwrap()]);
+        let more = stop_tokens(&[&format!("model.stop_tokens={text}")]);
+        assert!(more.contains(&token), "{more:?}");
     }
 }
