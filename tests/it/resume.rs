@@ -52,6 +52,33 @@ fn uninterrupted() -> (Vec<Vec<u8>>, Vec<f32>) {
 }
 
 #[test]
+fn a_second_process_in_the_folder_of_a_run_changes_nothing() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let config = run_config();
+    let in_use = |opened: Result<RunDir, GrpoError>| match opened {
+        Err(GrpoError::InUse { path, owner }) => {
+            assert_eq!(path, dir.path());
+            assert!(owner.contains(&std::process::id().to_string()), "{owner}");
+        }
+        other => panic!("{other:?}"),
+    };
+    let run_dir = RunDir::create(dir.path(), &config).expect("an empty folder");
+    in_use(RunDir::create(dir.path(), &config));
+    in_use(RunDir::resume_or_create(dir.path(), &config));
+    let (mut first, _) = trainer(&config, true, Some(run_dir));
+    first.run(&problems()).expect("the run works");
+    let metrics = bytes(&dir.path().join("metrics.jsonl"));
+    let checkpoints = || RunDir::checkpoints(dir.path()).expect("the folder can be listed");
+    let before = checkpoints();
+    in_use(RunDir::resume(dir.path()));
+    in_use(RunDir::resume_at(dir.path(), 3));
+    assert!(bytes(&dir.path().join("metrics.jsonl")) == metrics, "no line is cut");
+    assert_eq!(checkpoints(), before);
+    drop(first);
+    RunDir::resume(dir.path()).expect("it is free again");
+}
+
+#[test]
 fn a_stopped_run_resumes_to_the_same_bytes() {
     let expected = uninterrupted();
     // Where problems are kept changes nothing, not even from one session to the next.

@@ -124,6 +124,7 @@ fn a_checkpoint_of_one_stage_does_not_resume_the_other() {
     let (mut policy_gradient, _) =
         trainer(&config, false, Some(RunDir::create(dir.path(), &config).expect("a new folder")));
     policy_gradient.run(&problems()).expect("the run works");
+    drop(policy_gradient);
     let run_dir = RunDir::resume(dir.path()).expect("a finished run");
     let error = SupervisedTrainer::builder(SharedPolicy::new(tiny_policy(7)), config)
         .run_dir(run_dir)

@@ -1,5 +1,6 @@
 //! Errors of this crate.
 
+use std::any::Any;
 use std::fmt::Display;
 use std::path::PathBuf;
 
@@ -207,6 +208,15 @@ pub enum GrpoError {
         source: std::io::Error,
     },
 
+    /// Another process writes to the folder of the run.
+    #[error("`{}` is in use by {owner}; wait for it, or choose another folder", path.display())]
+    InUse {
+        /// The folder.
+        path: PathBuf,
+        /// The process and its host.
+        owner: String,
+    },
+
     /// A checkpoint is damaged or not one of ours.
     #[error("checkpoint `{}`: {problem}", path.display())]
     Checkpoint {
@@ -285,6 +295,13 @@ pub enum GrpoError {
         found: String,
     },
 
+    /// Something panicked in a step. A message with its place is on standard error.
+    #[error("a part of the step panicked: {message}")]
+    Panicked {
+        /// Message of the panic.
+        message: String,
+    },
+
     /// An error of a user's own part.
     #[error("{part} failed")]
     Other {
@@ -303,6 +320,13 @@ impl GrpoError {
         source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
     ) -> Self {
         Self::Other { part, source: source.into() }
+    }
+
+    /// A panic that was caught.
+    pub(crate) fn panicked(panic: &(dyn Any + Send)) -> Self {
+        let message = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+        let message = message.or_else(|| panic.downcast_ref::<String>().cloned());
+        Self::Panicked { message: message.unwrap_or_default() }
     }
 
     /// The error of a libtorch call that failed in `operation`:

@@ -10,6 +10,7 @@ use std::time::Duration;
 use hint_rollout::evaluate::Evaluation;
 use serde_json::{Map, Value};
 
+use crate::config::Change;
 use crate::metrics::{Metrics, timings as names};
 use crate::rollout_table::RolloutRecord;
 use crate::warning::Warning;
@@ -152,6 +153,11 @@ pub trait Observer: Send {
     fn on_checkpoint(&mut self, dir: &Path) {
         let _ = dir;
     }
+
+    /// A resumed run differs from its checkpoint in something that it may [change](crate::RunBuilder::changes).
+    fn on_change(&mut self, change: &Change) {
+        let _ = change;
+    }
 }
 
 impl<O: Observer + ?Sized> Observer for Box<O> {
@@ -173,6 +179,10 @@ impl<O: Observer + ?Sized> Observer for Box<O> {
 
     fn on_checkpoint(&mut self, dir: &Path) {
         (**self).on_checkpoint(dir);
+    }
+
+    fn on_change(&mut self, change: &Change) {
+        (**self).on_change(change);
     }
 }
 

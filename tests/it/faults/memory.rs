@@ -87,6 +87,7 @@ fn a_step_without_memory_is_an_error_after_which_the_run_goes_on_from_its_checkp
     let GrpoError::Policy(PolicyError::OutOfMemory { .. }) = &error else { panic!("{error}") };
     assert!(error.to_string().contains("max_tokens_per_micro_batch"), "{error}");
     assert!((1..STEPS).contains(&trainer.step()), "{}", trainer.step());
+    drop(trainer);
 
     let run_dir = RunDir::resume_or_create(folder.path(), &config).expect("a usable folder");
     let (mut again, _, _) = super::trainer(&config, Some(run_dir), sound);

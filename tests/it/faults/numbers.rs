@@ -38,6 +38,7 @@ fn a_reward_that_is_not_finite_can_stop_the_run_and_names_the_problem() {
         assert!(error.to_string().contains("problem `"), "{error}");
         assert!(trainer.step() > 0, "steps before the fault are taken");
         assert_eq!(metrics.try_iter().count() as u64, trainer.step());
+        drop(trainer);
         RunDir::resume(dir.path()).expect("the run can be taken up");
     }
 }

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::GrpoConfig;
 
 /// Keys that a resumed run may change if it declares them: each with all keys below it.
-pub const CHANGEABLE: [&str; 23] = [
+pub const CHANGEABLE: [&str; 25] = [
     "run.steps",
     "run.schedule_steps",
     "run.max_tokens_per_micro_batch",
@@ -16,6 +16,8 @@ pub const CHANGEABLE: [&str; 23] = [
     "run.stale_groups",
     "run.full_entropy",
     "run.tensorboard",
+    "run.checkpoint_every",
+    "run.keep_checkpoints",
     "rollout.sampling.max_completion_len",
     "rollout.max_prompt_len",
     "rollout.too_long",
@@ -33,8 +35,7 @@ pub const CHANGEABLE: [&str; 23] = [
     "data.spill_dir",
 ];
 
-/// Whether a resumed run may change the configuration's `key`. The frequency of checkpoints may
-/// change at any time.
+/// Whether a resumed run may change the configuration's `key`.
 pub fn is_changeable(key: &str) -> bool {
     let key = key.strip_prefix("grpo.").unwrap_or(key);
     CHANGEABLE.iter().any(|known| is_below(key, known))
@@ -176,6 +177,8 @@ mod tests {
             "grpo.run.steps",
             "rollout.source.endpoint",
             "evaluation.every",
+            "run.checkpoint_every",
+            "run.keep_checkpoints",
         ] {
             assert!(is_changeable(key), "{key}");
         }

@@ -332,6 +332,7 @@ impl<S: Stage> RunBuilder<S> {
             run_dir.set_config(&config, progress.step)?;
         }
         let history = restored.as_ref().map_or_else(Vec::new, Restored::history);
+        let unfinished = restored.as_ref().map(Restored::unfinished).transpose()?.flatten();
         let last_checkpoint = restored.as_ref().map(|_| progress.step);
         Ok(Run {
             stage,
@@ -344,6 +345,7 @@ impl<S: Stage> RunBuilder<S> {
             dependencies,
             changes,
             history,
+            unfinished,
             last_checkpoint,
             processes,
         })

@@ -7,6 +7,7 @@ use std::time::Duration;
 use hint_policy::SharedPolicy;
 use hint_rollout::evaluate::Evaluation;
 
+use crate::config::Change;
 use crate::error::GrpoError;
 use crate::metrics;
 use crate::observer::{Observer, Phase, StepReport, Timings};
@@ -33,6 +34,17 @@ pub(super) struct RunContext {
 }
 
 impl RunContext {
+    /// Tells the observers in what a resumed run differs from its checkpoint.
+    pub(super) fn changed<'c>(&mut self, changes: impl Iterator<Item = &'c Change>) {
+        for change in changes {
+            let Change { key, before, after, .. } = change;
+            tracing::info!(key, %before, %after, "the resumed run differs");
+            for observer in &mut self.observers {
+                observer.on_change(change);
+            }
+        }
+    }
+
     /// A phase of step `step` begins, and the one before ends.
     pub(super) fn enter(&mut self, step: u64, phase: Phase) {
         self.leave();

@@ -4,12 +4,14 @@
 //! weights on them. Observers, clock and files are behind the `RunContext`.
 
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use hint_policy::{Policy, SaveOptions, SharedPolicy};
 use hint_rollout::data::ProblemSet;
 use hint_rollout::engine::HeadWeights;
 use hint_rollout::{Collector, PolicyVersion, RolloutError, WeightSource};
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use self::builder::tell_others;
@@ -78,6 +80,8 @@ pub struct Run<S> {
     changes: Vec<String>,
     /// Changes so far.
     history: Vec<Change>,
+    /// A step that an earlier session could not finish.
+    unfinished: Option<Unfinished>,
     /// The step of the newest checkpoint.
     last_checkpoint: Option<u64>,
     /// Those that share every step.
@@ -138,9 +142,9 @@ impl<S: Stage> Run<S> {
     /// [`GrpoError::NoProblems`]. [`GrpoError::Mismatch`] when the run was resumed and `items` are
     /// not those it was started with. [`GrpoError::NotFinite`] for a loss or a gradient that is not a
     /// number. [`GrpoError::Config`] when a problem is both trained on and held out. Also errors of
-    /// the parts. The last checkpoint stays usable after any of them. A step that fails before it
-    /// changed a weight is preceded by a checkpoint of its own. In a run shared by
-    /// several processes, an error of one is [`GrpoError::Collective`] in all others.
+    /// the parts, and [`GrpoError::Panicked`] for a part that panics. The last checkpoint stays usable after any of
+    /// them. A step that fails before it changed a weight is preceded by a checkpoint of its own. A step whose evaluation
+    /// fails has one as well, from which a resumed run evaluates first. In a run shared by several processes, an error of one is [`GrpoError::Collective`] in all others.
     pub fn run(&mut self, items: &S::Items) -> Result<Outcome, GrpoError> {
         let outcome = self.run_shared(items);
         outcome.map_err(|error| tell_others(self.processes.collective(), error))
@@ -156,24 +160,30 @@ impl<S: Stage> Run<S> {
         self.processes.agree_on(&data)?;
         if let Some(restored) = &self.restored {
             let changes = restored.check_fingerprints(&data, &self.changes)?;
+            self.context.changed(restored.changed.iter().chain(&changes));
             self.history.extend(changes);
         }
         if S::SAMPLES {
             self.sync()?;
         }
-        let mut last_checkpoint = None;
         if self.progress.step == 0 && self.restored.is_none() {
             let stop = self.start()?;
             let stop = self.agree_to_stop(stop)?;
             // A run that is killed before its first regular checkpoint can be resumed, too.
-            last_checkpoint = self.checkpoint(&data)?;
+            let checkpoint = self.checkpoint(&data)?;
             if stop {
-                return Ok(Outcome::Stopped { step: 0, checkpoint: last_checkpoint });
+                return Ok(Outcome::Stopped { step: 0, checkpoint });
             }
+        }
+        if let Some(report) = self.unfinished.take()
+            && let Some(outcome) = self.finish(self.resumed_report(report), &data)?
+        {
+            return Ok(outcome);
         }
         while self.progress.step < self.config.run.steps {
             let before = self.context.run_dir.is_some().then(|| self.snapshot());
-            let mut report = match self.step_once(items) {
+            let step = catch_unwind(AssertUnwindSafe(|| self.step_once(items)));
+            let report = match step.unwrap_or_else(|panic| Err(GrpoError::panicked(&*panic))) {
                 Ok(report) => report,
                 Err(error) => {
                     self.save_before(before, &data);
@@ -186,18 +196,33 @@ impl<S: Stage> Run<S> {
                 self.save_after(report, &data);
                 return Err(error);
             }
-            self.evaluate(&mut report.metrics)?;
-            let stop = self.context.finish_step(report)?;
-            let stop = self.agree_to_stop(stop)?;
-            let step = self.progress.step;
-            if stop || self.config.run.checkpoint_is_due(step) {
-                last_checkpoint = self.checkpoint(&data)?;
-            }
-            if stop && step < self.config.run.steps {
-                return Ok(Outcome::Stopped { step, checkpoint: last_checkpoint });
+            if let Some(outcome) = self.finish(report, &data)? {
+                return Ok(outcome);
             }
         }
         Ok(Outcome::Completed)
+    }
+
+    /// Finishes a step whose weights are in place: its evaluation, its report, its checkpoint. The outcome if an
+    /// observer stops the run.
+    fn finish(
+        &mut self,
+        mut report: StepReport,
+        data: &BTreeMap<String, String>,
+    ) -> Result<Option<Outcome>, GrpoError> {
+        if let Err(error) = self.evaluate(&mut report.metrics) {
+            self.save_unfinished(&report, data);
+            return Err(error);
+        }
+        let stop = self.context.finish_step(report)?;
+        let stop = self.agree_to_stop(stop)?;
+        let step = self.progress.step;
+        let mut checkpoint = None;
+        if stop || self.config.run.checkpoint_is_due(step) {
+            checkpoint = self.checkpoint(data)?;
+        }
+        let is_over = step >= self.config.run.steps;
+        Ok((stop && !is_over).then_some(Outcome::Stopped { step, checkpoint }))
     }
 
     /// Takes one step: the stage's samples and the learner's update. The engine has the old weights still.
@@ -310,13 +335,33 @@ impl<S: Stage> Run<S> {
         }
     }
 
-    /// After a step whose weights did not reach the engine: completes the step with a checkpoint, unless its
-    /// evaluation is missing.
+    /// After a step whose weights did not reach the engine: completes the step with a checkpoint.
     fn save_after(&mut self, report: StepReport, data: &BTreeMap<String, String>) {
-        if !self.evaluation_is_due() && self.context.finish_step(report).is_ok() {
+        if self.evaluation_is_due() {
+            self.save_unfinished(&report, data);
+        } else if self.context.finish_step(report).is_ok() {
             // As above.
             let _ = self.checkpoint(data);
         }
+    }
+
+    /// After a step whose evaluation failed: writes a checkpoint of it, from which a resumed run evaluates first.
+    fn save_unfinished(&mut self, report: &StepReport, data: &BTreeMap<String, String>) {
+        let StepReport { metrics, tokens, .. } = report;
+        // JSON has only finite numbers; with others, an older checkpoint serves.
+        if self.context.run_dir.is_some() && metrics.iter().all(|(_, value)| value.is_finite()) {
+            let unfinished = Unfinished { metrics: metrics.clone(), tokens: *tokens };
+            let mut parts = self.state();
+            parts.insert(UNFINISHED.to_owned(), serde_json::json!(unfinished));
+            // As above.
+            let _ = self.checkpoint_with(parts, data);
+        }
+    }
+
+    /// The report of a step that an earlier session left unfinished.
+    fn resumed_report(&self, unfinished: Unfinished) -> StepReport {
+        let Unfinished { metrics, tokens } = unfinished;
+        StepReport { tokens, ..self.report(metrics) }
     }
 
     /// Fingerprints of the data that the run trains and evaluates on, and of its other
@@ -332,6 +377,16 @@ impl<S: Stage> Run<S> {
         all.extend(self.dependencies.clone());
         Ok(all)
     }
+}
+
+/// The part of a checkpoint that holds an [`Unfinished`].
+const UNFINISHED: &str = "unfinished";
+
+/// A step whose evaluation failed: its report, without a line in `metrics.jsonl`.
+#[derive(Debug, Serialize, Deserialize)]
+struct Unfinished {
+    metrics: Metrics,
+    tokens: u64,
 }
 
 /// The policy's weights, for engines in other processes.

@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use hint_policy::{Parameter, SharedPolicy};
+use serde::Deserialize;
 use serde_json::Value;
 use tch::Tensor;
 
+use super::{UNFINISHED, Unfinished};
 use crate::config::{Change, GrpoConfig, configured_part, differences, is_below};
 use crate::data_parallel::DataParallel;
 use crate::error::GrpoError;
@@ -19,6 +21,8 @@ use crate::stage::Stage;
 pub(super) struct Restored {
     dir: PathBuf,
     state: TrainerState,
+    /// Differences of the configuration that this run may have.
+    pub(super) changed: Vec<Change>,
 }
 
 impl Restored {
@@ -49,10 +53,9 @@ impl Restored {
             let path = dir.to_path_buf();
             return Err(GrpoError::Mismatch { path, differences: vec![difference] });
         }
-        let mut restored = Self { dir: dir.to_path_buf(), state };
+        let mut restored = Self { dir: dir.to_path_buf(), state, changed: Vec::new() };
         let differences = differences(&restored.state.config, config);
-        let changed = restored.admit(differences, changes, config)?;
-        restored.state.history.extend(changed);
+        restored.changed = restored.admit(differences, changes, config)?;
         load_weights(dir, learner.policy(), &model)?;
         let part = |name: &str| restored.part(name).cloned();
         let damaged = |error| restored.damaged(error);
@@ -64,6 +67,15 @@ impl Restored {
 
     pub(super) const fn progress(&self) -> Progress {
         self.state.progress
+    }
+
+    /// The step that the earlier session could not finish, if there is one.
+    pub(super) fn unfinished(&self) -> Result<Option<Unfinished>, GrpoError> {
+        let Some(value) = self.state.parts.get(UNFINISHED) else { return Ok(None) };
+        let unfinished = Unfinished::deserialize(value).map(Some);
+        unfinished.map_err(|error| {
+            self.checkpoint_error(format!("the state of `{UNFINISHED}` cannot be used: {error}"))
+        })
     }
 
     /// The state of a part.
@@ -86,9 +98,9 @@ impl Restored {
         GrpoError::Checkpoint { path: self.dir.clone(), problem }
     }
 
-    /// Earlier changes.
+    /// Earlier changes, and those of the configuration.
     pub(super) fn history(&self) -> Vec<Change> {
-        self.state.history.clone()
+        [&self.state.history[..], &self.changed].concat()
     }
 
     /// Compares the dependencies of the checkpoint's run with the dependencies of this one. Returns

@@ -24,7 +24,7 @@ const MODEL: &str = "model.safetensors";
 const ADAPTER: &str = "adapter_model.safetensors";
 const OPTIMIZER: &str = "optimizer.safetensors";
 const STATE: &str = "trainer.json";
-const FORMAT: u32 = 5;
+const FORMAT: u32 = 6;
 
 /// Progress of a run. All randomness derives from the seed and these numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]

@@ -20,8 +20,11 @@ mod checkpoint;
 mod evaluations;
 mod events;
 mod files;
+mod lock;
 mod log;
 mod rollouts;
+
+pub use lock::FolderLock;
 
 pub(crate) use checkpoint::{
     CheckpointContent, LoadedCheckpoint, Progress, TrainerState, read_checkpoint,
@@ -31,7 +34,7 @@ const CONFIG: &str = "config.toml";
 const METRICS: &str = "metrics.jsonl";
 const TIMINGS: &str = "timings.jsonl";
 
-/// The folder of a run.
+/// The folder of a run. It keeps other processes out as long as it lives, by a [`FolderLock`].
 ///
 /// ```text
 /// config.toml                    the resolved configuration
@@ -59,6 +62,7 @@ const TIMINGS: &str = "timings.jsonl";
 #[derive(Debug)]
 pub struct RunDir {
     root: PathBuf,
+    _lock: FolderLock,
     metrics: File,
     timings: File,
     events: Option<EventFile>,
@@ -76,8 +80,10 @@ impl RunDir {
     /// # Errors
     ///
     /// [`GrpoError::Write`] when the folder cannot be written, or already holds a run.
+    /// [`GrpoError::InUse`] when another process writes there.
     pub fn create(root: impl Into<PathBuf>, config: &GrpoConfig) -> Result<Self, GrpoError> {
         let root = root.into();
+        let lock = FolderLock::take(&root)?;
         if !checkpoint_folders(&root)?.is_empty() {
             let message = "the folder already holds a run; resume it, or choose another folder";
             let source = io::Error::new(io::ErrorKind::AlreadyExists, message);
@@ -93,7 +99,17 @@ impl RunDir {
         let events = config.run.tensorboard.then(|| EventFile::create(&root)).transpose()?;
         let table = config.rollout_table;
         let (unsynced, resume_from) = (Vec::new(), None);
-        Ok(Self { root, metrics, timings, events, rollouts, table, unsynced, resume_from })
+        Ok(Self {
+            root,
+            _lock: lock,
+            metrics,
+            timings,
+            events,
+            rollouts,
+            table,
+            unsynced,
+            resume_from,
+        })
     }
 
     /// Continues the run in `root` at its latest checkpoint, or starts one with `config` where there is no
@@ -121,15 +137,15 @@ impl RunDir {
     ///
     /// [`GrpoError::NoCheckpoint`] when the run has no checkpoint. [`GrpoError::Checkpoint`] when
     /// the latest one is damaged. The message names the file, and the newest intact checkpoint,
-    /// which [`RunDir::resume_at`] takes. [`GrpoError::Read`] and [`GrpoError::Write`] for the files
-    /// of the run.
+    /// which [`RunDir::resume_at`] takes. [`GrpoError::InUse`] when another process writes there.
+    /// [`GrpoError::Read`] and [`GrpoError::Write`] for the files of the run.
     pub fn resume(root: impl Into<PathBuf>) -> Result<Self, GrpoError> {
         let root = root.into();
-        let mut folders = checkpoint_folders(&root)?;
+        let (lock, mut folders) = lock_run(&root)?;
         let (_, latest) =
             folders.pop().ok_or_else(|| GrpoError::NoCheckpoint { path: root.clone() })?;
         match verify(&latest) {
-            Ok(state) => Self::open_at(root, latest, &state, &[]),
+            Ok(state) => Self::open_at(root, lock, latest, &state, &[]),
             Err(GrpoError::Checkpoint { path, problem }) => {
                 let intact = folders.iter().rev().find(|(_, dir)| verify(dir).is_ok());
                 let advice = intact.map_or_else(
@@ -150,10 +166,7 @@ impl RunDir {
     /// As [`RunDir::resume`]; [`GrpoError::NoCheckpointAt`] when that step has no checkpoint.
     pub fn resume_at(root: impl Into<PathBuf>, step: u64) -> Result<Self, GrpoError> {
         let root = root.into();
-        let folders = checkpoint_folders(&root)?;
-        if folders.is_empty() {
-            return Err(GrpoError::NoCheckpoint { path: root });
-        }
+        let (lock, folders) = lock_run(&root)?;
         let Some((_, chosen)) = folders.iter().find(|(candidate, _)| *candidate == step) else {
             let available = folders.iter().map(|(step, _)| *step).collect();
             return Err(GrpoError::NoCheckpointAt { path: root, step, available });
@@ -161,13 +174,14 @@ impl RunDir {
         let state = verify(chosen)?;
         let later = folders.iter().rev().take_while(|(candidate, _)| *candidate > step);
         let later = later.map(|(_, dir)| dir.clone()).collect::<Vec<_>>();
-        Self::open_at(root, chosen.clone(), &state, &later)
+        Self::open_at(root, lock, chosen.clone(), &state, &later)
     }
 
     /// Opens the files of the run in their state at a checkpoint. `later` checkpoints, newest
     /// first, are removed.
     fn open_at(
         root: PathBuf,
+        lock: FolderLock,
         dir: PathBuf,
         state: &TrainerState,
         later: &[PathBuf],
@@ -195,7 +209,17 @@ impl RunDir {
         let events = is_on.then(|| EventFile::open(&root, state.progress.step)).transpose()?;
         let (rollouts, table) = (state.rollouts.clone(), state.config.rollout_table);
         let (unsynced, resume_from) = (Vec::new(), Some(dir));
-        Ok(Self { root, metrics, timings, events, rollouts, table, unsynced, resume_from })
+        Ok(Self {
+            root,
+            _lock: lock,
+            metrics,
+            timings,
+            events,
+            rollouts,
+            table,
+            unsynced,
+            resume_from,
+        })
     }
 
     /// Adopts the changes of a resumed run to its files.
@@ -232,6 +256,16 @@ impl RunDir {
     pub(crate) fn resume_from(&self) -> Option<&Path> {
         self.resume_from.as_deref()
     }
+}
+
+/// Locks a folder that has checkpoints, and lists them.
+fn lock_run(root: &Path) -> Result<(FolderLock, Vec<(u64, PathBuf)>), GrpoError> {
+    // A folder without a run gets no file.
+    if checkpoint_folders(root)?.is_empty() {
+        return Err(GrpoError::NoCheckpoint { path: root.to_path_buf() });
+    }
+    let lock = FolderLock::take(root)?;
+    Ok((lock, checkpoint_folders(root)?))
 }
 
 fn write_config(root: &Path, config: &GrpoConfig) -> Result<(), GrpoError> {

@@ -21,6 +21,7 @@ mod schedule;
 mod stats;
 mod svg;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -166,6 +167,7 @@ fn task(
         from_step: None,
         local_rank: None,
         changes: Vec::new(),
+        settled: BTreeMap::new(),
         is_new: false,
         methods: vec![method],
         config,

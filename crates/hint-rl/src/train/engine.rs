@@ -16,15 +16,16 @@ use crate::workload::{Compute, Model};
 pub(crate) const SERVED_NAME: &str = "policy";
 
 /// The engine that `settings` ask for. `dir` is the folder of the run; servers get their weights
-/// below it.
+/// below it, after `lock` kept other processes out.
 ///
 /// # Errors
 ///
-/// Servers that cannot be used, with the reason of each.
+/// Servers that cannot be used, with the reason of each; those of `lock`.
 pub(crate) fn engine(
     settings: &Settings,
     model: &Model,
     dir: &Path,
+    lock: impl FnOnce() -> Result<()>,
 ) -> Result<Box<dyn RolloutEngine>> {
     if settings.vllm.is_empty() {
         return Ok(local(settings, model));
@@ -36,6 +37,8 @@ pub(crate) fn engine(
     }
     let builder = VllmEngine::builder(options).stop_tokens(stop_tokens);
     let mut engine = builder.observer(report_server).connect()?;
+    // Another process of this run would lose its weights.
+    lock()?;
     // An earlier run may have left its own weights there.
     engine.sync(&Initial(policy))?;
     Ok(Box::new(engine))
@@ -74,5 +77,60 @@ pub(crate) fn report_server(event: &VllmEvent<'_>) {
         }
         VllmEvent::ServerBack { server } => note!("{server} is back"),
         _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead, BufReader, Write};
+    use std::net::TcpListener;
+    use std::sync::mpsc::{Receiver, channel};
+
+    use anyhow::bail;
+
+    use super::super::Options;
+    use super::*;
+
+    /// A server that is ready to sample, and the paths that it is asked for.
+    fn server() -> (String, Receiver<String>) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = format!("http://{}", listener.local_addr().unwrap());
+        let (sender, paths) = channel();
+        std::thread::spawn(move || {
+            for mut stream in listener.incoming().map_while(Result::ok) {
+                let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
+                let first = lines.next().unwrap().unwrap();
+                lines.map_while(Result::ok).take_while(|line| !line.is_empty()).for_each(drop);
+                let path = first.split(' ').nth(1).unwrap().to_owned();
+                let body = match path.as_str() {
+                    "/v1/models" => r#"{"data":[{"id":"policy","max_model_len":1024}]}"#,
+                    "/weight_info" => r#"{"weight_version":"0123abcd-step-7"}"#,
+                    path if path.starts_with("/server_info") => {
+                        r#"{"vllm_config":{"model_config":{"dtype":"torch.float32","logprobs_mode":"processed_logprobs"}}}"#
+                    }
+                    _ => "{}",
+                };
+                let _ = sender.send(path);
+                let length = body.len();
+                let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n");
+                let _ = write!(stream, "{head}Connection: close\r\n\r\n{body}");
+            }
+        });
+        (address, paths)
+    }
+
+    #[test]
+    fn servers_of_a_run_that_is_in_use_keep_their_weights() {
+        let (address, paths) = server();
+        let options = Options::parse(["hint_grpo", "--vllm", &address]).unwrap();
+        let settings = options.resolve().unwrap();
+        let model = settings.workload().unwrap().model(1).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let refused = engine(&settings, &model, dir.path(), || bail!("in use by process 7"));
+        assert_eq!(refused.err().unwrap().to_string(), "in use by process 7");
+        let asked = paths.try_iter().collect::<Vec<_>>();
+        let expected = ["/health", "/v1/models", "/server_info?config_format=json", "/weight_info"];
+        assert_eq!(asked, expected, "nothing is loaded");
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
     }
 }

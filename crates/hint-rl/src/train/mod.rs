@@ -13,24 +13,26 @@
 //! `summary.json`. The default takes under three minutes on two CPU cores: GRPO stays where it
 //! started, HINT learns to work step by step. `--help` lists the options.
 
+mod changes;
 mod dry_run;
 mod engine;
 mod fingerprint;
 mod lengths;
-mod lock;
 mod lora;
 mod memory;
 mod options;
+mod same_options;
 mod settings;
 mod summary;
 
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
+use hint_grpo::run_dir::FolderLock;
 use hint_grpo::stage::PolicyGradient;
 use hint_grpo::verdict::History;
 use hint_grpo::{
@@ -44,10 +46,10 @@ use hint_rollout::run::Activity;
 use hint_rollout::{Collector, RolloutEngine};
 use tch::Device;
 
+use self::changes::KeepChanges;
 use self::dry_run::dry_run;
 use self::engine::engine;
 pub(crate) use self::engine::report_server;
-use self::lock::RunLock;
 pub use self::options::Options;
 pub(crate) use self::settings::SETTINGS;
 pub(crate) use self::settings::{Method, MethodKind, Settings};
@@ -219,6 +221,7 @@ fn train_methods(
     hint_grpo: &impl Fn(&mut Job<'_>) -> Result<Outcome>,
 ) -> Result<Option<Summary>> {
     let (mut summary, mut lock) = (Summary::default(), None);
+    let memory = Arc::new(Mutex::new(settings.clone()));
     for method in settings.chosen() {
         let config = settings.config(method);
         let dir = settings.out.join(&method.name);
@@ -235,6 +238,7 @@ fn train_methods(
             model_files,
             loaded: None,
             lock: &mut lock,
+            memory: &memory,
             activity,
         };
         let outcome =
@@ -268,7 +272,9 @@ pub struct Job<'a> {
     /// Its tokenizer and its device, once it is loaded.
     loaded: Option<(Arc<Tokenizer>, Device)>,
     /// Of the folder of all methods, from the first of them on until the last has ended.
-    lock: &'a mut Option<RunLock>,
+    lock: &'a mut Option<FolderLock>,
+    /// The settings that are written.
+    memory: &'a Arc<Mutex<Settings>>,
     /// Counters of the run for its display.
     activity: Activity,
 }
@@ -289,13 +295,15 @@ impl Job<'_> {
         Ok(model)
     }
 
-    /// The sampler: the policy in this process, or vLLM servers.
+    /// The sampler: the policy in this process, or vLLM servers. Servers get weights only if no other process
+    /// works in the run's folder.
     ///
     /// # Errors
     ///
-    /// Servers that cannot be used, with the reason of each.
-    pub fn engine(&self, model: &Model) -> Result<Box<dyn RolloutEngine>> {
-        engine(self.settings, model, &self.dir)
+    /// Servers that cannot be used, with the reason of each; a folder that is in use.
+    pub fn engine(&mut self, model: &Model) -> Result<Box<dyn RolloutEngine>> {
+        let (settings, lock) = (self.settings, &mut *self.lock);
+        engine(settings, model, &self.dir, || take_lock(lock, settings))
     }
 
     /// Gives the run its folder, whose newest checkpoint it continues from, and keeps other processes out of it.
@@ -325,18 +333,18 @@ impl Job<'_> {
             .clock(clock())
             .depends_on("model", model)
             .depends_on("engine", self.settings.engine_name())
-            .changes(self.settings.changes.clone())
+            // They change numbers by float noise only, so they are recorded and not refused.
+            .depends_on("device", self.settings.device_name())
+            .depends_on("threads", self.settings.threads_name())
+            .changes(["device", "threads"])
+            .changes(self.settings.open_changes(&self.method.name))
             .activity(self.activity.clone())
             .wall_clock(wall_clock()))
     }
 
     /// The part of the first process alone: files and display.
     fn open_folder<S: Stage>(&mut self, builder: RunBuilder<S>) -> Result<RunBuilder<S>> {
-        if self.lock.is_none() {
-            let lock = RunLock::take(&self.settings.out)?;
-            self.settings.check_new()?;
-            *self.lock = Some(lock);
-        }
+        take_lock(self.lock, self.settings)?;
         self.settings.save()?;
         let run_dir = match self.settings.from_step {
             Some(step) => RunDir::resume_at(&self.dir, step)?,
@@ -351,7 +359,9 @@ impl Job<'_> {
             self.settings.output.note(line);
         }
         let builder = builder.run_dir(run_dir).observer(self.processes.writing());
-        Ok(builder.observer(self.progress()).observer(self.settings.writer()))
+        Ok(builder
+            .observer(self.progress())
+            .observer(KeepChanges::new(self.memory, &self.method.name)))
     }
 
     /// The hash of a model's files. The run compares it between the processes.
@@ -408,7 +418,12 @@ impl Job<'_> {
     fn explain(&self, error: &anyhow::Error) {
         let is_refused = matches!(
             error.downcast_ref(),
-            Some(GrpoError::Mismatch { .. } | GrpoError::Config(_) | GrpoError::Checkpoint { .. })
+            Some(
+                GrpoError::Mismatch { .. }
+                    | GrpoError::Config(_)
+                    | GrpoError::Checkpoint { .. }
+                    | GrpoError::InUse { .. }
+            )
         );
         if self.lock.is_some()
             && !is_refused
@@ -419,6 +434,20 @@ impl Job<'_> {
             note!("stopped by an error; continue after step {step} with: --resume {out}");
         }
     }
+}
+
+/// Keeps other processes out of the folder of all methods, from now on.
+fn take_lock(lock: &mut Option<FolderLock>, settings: &Settings) -> Result<()> {
+    if lock.is_none() {
+        let taken = FolderLock::take(&settings.out)?;
+        settings.check_new()?;
+        if !taken.is_held() {
+            let out = settings.out.display();
+            note!("warning: `{out}` cannot be locked; start no other process there");
+        }
+        *lock = Some(taken);
+    }
+    Ok(())
 }
 
 fn policy_gradient(job: &mut Job<'_>) -> Result<Outcome> {

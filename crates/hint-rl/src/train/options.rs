@@ -1,5 +1,6 @@
 //! The command line of `hint-rl train`.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
@@ -14,6 +15,7 @@ use hint_rollout::collect::curriculum::ProblemSelection;
 use hint_rollout::collect::hinted::HintTrigger;
 use hint_rollout::data::{DataFile, HeldOut};
 
+use super::same_options;
 use super::settings::{Method, SETTINGS, Settings, pinned};
 use crate::process::{is_small, threads};
 use crate::progress::Output;
@@ -188,8 +190,13 @@ impl Options {
                 "continuing the run in {}, with the options that it was started with",
                 out.display()
             ));
-            let Self { threads, output, .. } = self;
-            return Self { threads, output, ..Self::resume(out)? }.resolve();
+            let Self { threads, output, vllm, device, compute, .. } = self.clone();
+            let given = Self { out: None, ..self }.resolve()?;
+            let has_servers = !vllm.is_empty();
+            let settings = Self { device, threads, vllm, output, ..Self::resume(out)? };
+            let settings = settings.resolve()?;
+            same_options::check(&settings, &given, (compute.is_some(), has_servers))?;
+            return Ok(settings);
         }
         // Clap skips `requires` where the option that is required conflicts with one that is there.
         ensure!(
@@ -256,6 +263,7 @@ impl Options {
             from_step: None,
             local_rank: None,
             changes: Vec::new(),
+            settled: BTreeMap::new(),
             is_new: true,
         };
         settings.check_new()?;
@@ -312,11 +320,11 @@ impl Options {
         settings.change(&self.change)?;
         settings.config.run.steps = self.steps.unwrap_or(settings.config.run.steps);
         if settings.config.run.schedule_steps.is_some() {
-            settings.changes.push("run.steps".to_owned());
+            settings.may_change("run.steps");
         }
         if !self.vllm.is_empty() {
             settings.vllm = self.vllm;
-            settings.changes.push("engine".to_owned());
+            settings.may_change("engine");
         }
         settings.gradient_checkpointing |= self.gradient_checkpointing;
         settings.config.validate()?;
@@ -333,6 +341,10 @@ impl Options {
                 settings.out.display(),
                 started.join(", ")
             );
+        }
+        if self.from_step.is_some() {
+            // That checkpoint may be older than they are.
+            settings.settled.retain(|method, _| !names.is_empty() && !names.contains(method));
         }
         settings.only = names;
         if self.device != DeviceChoice::Auto {
@@ -461,7 +473,7 @@ mod tests {
         assert_eq!(held_out(&["--model", "smollm2", "--problems", "swaps"]), HeldOut::None);
         let file =
             ["--problems", "a.jsonl", "--set", "evaluation.held_out={type='file',path='b.jsonl'}"];
-        assert_eq!(held_out(&file), HeldOut::File { path: "b.jsonl".into() });
+        assert_eq!(held_out(&file), HeldOut::File { path: "b.jsonl".into(), columns: None });
     }
 
     #[track_caller]
@@ -493,7 +505,9 @@ mod tests {
         let settings = resolve(&["--out", out, "--set", "optimizer.max_grad_norm=0.28"]).unwrap();
         settings.save().unwrap();
         refused(&["--out", out], "already holds a run; continue it with `--resume");
-        let again = resolve(&["--out", out, "--auto-resume", "--threads", "3"]).unwrap();
+        let norm = "optimizer.max_grad_norm=0.28";
+        let again = ["--out", out, "--auto-resume", "--threads", "3", "--set", norm];
+        let again = resolve(&again).unwrap();
         assert_eq!((&again.config, again.threads), (&settings.config, Some(3)));
         let resumed = resolve(&["--resume", out, "--method", "HINT", "--from-step", "5"]).unwrap();
         assert_eq!(resumed.config, settings.config);
@@ -503,7 +517,7 @@ mod tests {
         assert_eq!(resumed.methods, settings.methods);
         refused(&["--resume", out, "--method", "sft"], "it was started with: grpo, hint");
 
-        // A change is remembered until checkpoints have it, and after.
+        // A change is remembered until the checkpoints of each method have it.
         let change = ["--resume", out, "--change", "evaluation.max_problems=3"];
         let changed = resolve(&change).unwrap();
         assert_eq!(changed.config.evaluation.max_problems, Some(3));

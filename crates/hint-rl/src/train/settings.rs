@@ -1,12 +1,12 @@
 //! Resolved settings of a run, and those that a resumed run keeps.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
+use hint_grpo::GrpoConfig;
 use hint_grpo::config::{CHANGEABLE, is_changeable};
-use hint_grpo::observer::Phase;
-use hint_grpo::{GrpoConfig, Observer};
 use hint_policy::LoraConfig;
 use hint_policy::runtime::DeviceChoice;
 use hint_rollout::collect::hinted::HintTrigger;
@@ -124,6 +124,9 @@ pub(crate) struct Settings {
     /// that a run that is killed before its checkpoints have the change continues with it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub changes: Vec<String>,
+    /// Of each method, the changes that its newest checkpoint has. Another difference of the same kind is none of them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub settled: BTreeMap<String, BTreeSet<String>>,
     /// Whether a folder that holds a run is refused.
     #[serde(skip)]
     pub is_new: bool,
@@ -149,7 +152,7 @@ fn decides_data(key: &str) -> bool {
 impl Settings {
     /// Adopts the changes of a resumed run.
     pub(super) fn change(&mut self, changes: &[String]) -> Result<()> {
-        let mut overrides = Vec::new();
+        let (mut overrides, mut keys) = (Vec::new(), Vec::new());
         for change in changes {
             let (key, value) = change
                 .split_once('=')
@@ -158,11 +161,11 @@ impl Settings {
             match key {
                 "problems" => {
                     value.clone_into(&mut self.problems);
-                    self.changes.extend(DATA.map(str::to_owned));
+                    keys.extend(DATA);
                 }
                 "model" => {
                     self.model = pinned(value.to_owned())?;
-                    self.changes.push("model".to_owned());
+                    keys.push("model");
                 }
                 "engine" => {
                     ensure!(
@@ -170,7 +173,7 @@ impl Settings {
                         "--change engine takes `local`; for servers use --vllm"
                     );
                     self.vllm.clear();
-                    self.changes.push("engine".to_owned());
+                    keys.push("engine");
                 }
                 key => {
                     ensure!(
@@ -180,15 +183,16 @@ impl Settings {
                     );
                     overrides.push(change.as_str());
                     let key = key.strip_prefix("grpo.").unwrap_or(key);
-                    self.changes.push(key.to_owned());
+                    keys.push(key);
                     if decides_data(key) {
-                        self.changes.extend(DATA.map(str::to_owned));
+                        keys.extend(DATA);
                     }
                 }
             }
         }
-        self.changes.sort();
-        self.changes.dedup();
+        for key in keys {
+            self.may_change(key);
+        }
         let changed = |config: &GrpoConfig| -> Result<GrpoConfig> {
             Ok(GrpoConfig::from_toml_with(&config.to_toml()?, overrides.iter().copied())?)
         };
@@ -225,7 +229,7 @@ impl Settings {
                 file.name = Some(name);
             }
         }
-        if let HeldOut::File { path } = &mut self.config.evaluation.held_out {
+        if let HeldOut::File { path, .. } = &mut self.config.evaluation.held_out {
             problems(path)?;
         }
         Ok(())
@@ -274,9 +278,31 @@ impl Settings {
         replace_file(&file, &(serde_json::to_string_pretty(self)? + "\n"))
     }
 
-    /// Writes the changes of a resumed run, as soon as it begins: a run that is refused changes nothing.
-    pub(super) fn writer(&self) -> impl Observer + 'static {
-        KeepChanges((!self.changes.is_empty()).then(|| self.clone()))
+    /// Adds a change of a resumed run.
+    pub(super) fn may_change(&mut self, key: &str) {
+        for settled in self.settled.values_mut() {
+            settled.remove(key);
+        }
+        if !self.changes.iter().any(|known| known == key) {
+            self.changes.push(key.to_owned());
+            self.changes.sort();
+        }
+    }
+
+    /// The newest checkpoint of `method` has all changes. Returns whether that is new.
+    pub(super) fn settle(&mut self, method: &str) -> bool {
+        let is_new = self.open_changes(method).next().is_some();
+        if is_new {
+            self.settled.insert(method.to_owned(), self.changes.iter().cloned().collect());
+        }
+        is_new
+    }
+
+    /// The differences that `method` may have from its checkpoint.
+    pub(super) fn open_changes(&self, method: &str) -> impl Iterator<Item = &String> {
+        let settled = self.settled.get(method);
+        let is_settled = move |key: &String| settled.is_some_and(|settled| settled.contains(key));
+        self.changes.iter().filter(move |key| !is_settled(key))
     }
 
     /// The methods to run now.
@@ -352,6 +378,16 @@ impl Settings {
         }
     }
 
+    /// The device that is asked for, as a checkpoint records it.
+    pub(crate) fn device_name(&self) -> String {
+        self.device.to_string()
+    }
+
+    /// The number of threads that is asked for, as a checkpoint records it.
+    pub(crate) fn threads_name(&self) -> String {
+        self.threads.map_or_else(|| "auto".to_owned(), |threads| threads.to_string())
+    }
+
     /// The configuration as TOML, or the only method's if there is one.
     ///
     /// # Errors
@@ -401,19 +437,6 @@ impl Settings {
 /// Whether a choice stands for a GPU.
 fn is_cuda(choice: DeviceChoice) -> Result<bool> {
     Ok(choice.resolve()?.device != Device::Cpu)
-}
-
-/// Writes the settings when the run begins.
-struct KeepChanges(Option<Settings>);
-
-impl Observer for KeepChanges {
-    fn on_phase(&mut self, _step: u64, _phase: Phase) {
-        if let Some(settings) = self.0.take()
-            && let Err(error) = settings.write()
-        {
-            note!("warning: {error:#}; name the changes again when the run is resumed");
-        }
-    }
 }
 
 /// The place of a model that moves with the steps of another run: its newest checkpoint now.
