@@ -1,19 +1,24 @@
 //! Contexts of the three log-probabilities under each scheme.
 
+use std::ops::ControlFlow;
 use std::path::Path;
+use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
 
 use hint_grpo::advantage::{AdvantageConfig, Baseline};
-use hint_grpo::objective::{HintedWeightConfig, RatioScheme};
-use hint_grpo::{GrpoConfig, Hints, Parts, Rewards, Trainer};
+use hint_grpo::objective::{
+    HintedWeightConfig, ImportanceCorrection, ImportanceLevel, RatioScheme,
+};
+use hint_grpo::{GrpoConfig, Hints, Parts, Rewards, Trainer, metrics, observer_from_fn};
 use hint_policy::{
     Parameter, Policy, PolicyError, ScoreOptions, SharedPolicy, TokenBatch, TokenScores,
 };
+use hint_rollout::collect::hinted::HintTrigger;
 use hint_rollout::{
     Completion, DatasetHints, GenerationRequest, PolicyVersion, RolloutEngine, RolloutError,
     StopReason, WeightSource,
 };
-use hint_tests::{Digits, config, problems, rubric, tiny_policy};
+use hint_tests::{Digits, config, lenient_rubric, parts, problems, rubric, tiny_policy};
 use tch::{Device, Tensor};
 
 /// The token of [`Digits`] that stands for a hint.
@@ -185,4 +190,61 @@ fn off_context_weights_cost_one_pass_for_each_prompt_and_no_gradient() {
     assert_eq!(without_gradient(RatioScheme::Plain), [call(false, false), call(false, true)]);
     assert_eq!(without_gradient(RatioScheme::Hinted), [call(false, true), call(false, false)]);
     assert_eq!(without_gradient(RatioScheme::OffContext), [call(false, true), call(false, false)]);
+}
+
+/// The least and the largest importance weight of a step whose samples are on-policy, half of them hinted.
+fn importance_weights(scheme: RatioScheme, num_iterations: usize) -> [f64; 2] {
+    let mut config = config(1);
+    config.loss.ratio_scheme = scheme;
+    config.loss.importance_correction =
+        ImportanceCorrection::Truncate { max_weight: 2.0, level: ImportanceLevel::Token };
+    config.run.num_iterations = num_iterations;
+    config.rollout.trigger = HintTrigger::Always;
+    config.optimizer.learning_rate = 1e-9;
+    let policy = SharedPolicy::new(tiny_policy(7));
+    let (sender, reports) = channel();
+    let keep = observer_from_fn(move |report| {
+        let _ = sender.send(report.metrics.clone());
+        ControlFlow::Continue(())
+    });
+    let mut trainer = Trainer::from_config(config, parts(&policy, lenient_rubric(), true))
+        .expect("the configuration is valid")
+        .observer(keep)
+        .build()
+        .expect("the configuration is valid");
+    trainer.run(&problems()).expect("the run works");
+    let metrics = reports.recv().expect("one step");
+    assert!(metrics.get(metrics::HINT_RESCUED_FRAC).is_some_and(|share| share > 0.0));
+    [metrics::IMPORTANCE_WEIGHT_MIN, metrics::IMPORTANCE_WEIGHT_MAX]
+        .map(|name| metrics.get(name).expect("there is a correction"))
+}
+
+#[test]
+fn on_policy_samples_have_an_importance_weight_of_one_under_every_scheme() {
+    for scheme in [
+        RatioScheme::Plain,
+        RatioScheme::Hinted,
+        RatioScheme::OffContext,
+        RatioScheme::Demonstration,
+    ] {
+        for num_iterations in [1, 2] {
+            let [least, most] = importance_weights(scheme, num_iterations);
+            let is_one = (least - 1.0).abs() < 1e-3 && (most - 1.0).abs() < 1e-3;
+            assert!(is_one, "{scheme:?}, {num_iterations} passes: from {least} to {most}");
+        }
+    }
+}
+
+#[test]
+fn the_correction_scores_hinted_samples_once_more_where_the_denominator_lacks_the_hint() {
+    let corrected = |scheme| {
+        calls_with(scheme, 1, |config| {
+            config.loss.importance_correction =
+                ImportanceCorrection::Truncate { max_weight: 2.0, level: ImportanceLevel::Token };
+        })
+    };
+    assert_eq!(corrected(RatioScheme::Plain), [call(false, true), call(true, false)]);
+    for scheme in [RatioScheme::Hinted, RatioScheme::OffContext, RatioScheme::Demonstration] {
+        assert_eq!(corrected(scheme), calls(scheme, 1), "{scheme:?}");
+    }
 }

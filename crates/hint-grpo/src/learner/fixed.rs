@@ -7,7 +7,7 @@ use super::column::{TokenColumn, read_responses};
 use super::packing::Packing;
 use super::sample::{Context, Sample, token_batch};
 use crate::error::{ConfigError, GrpoError};
-use crate::objective::OldLogprobs;
+use crate::objective::{ImportanceCorrection, OldLogprobs};
 
 /// Log-probabilities on the host, by the index of the sample in its batch.
 #[derive(Debug)]
@@ -21,6 +21,9 @@ pub(super) struct FixedLogprobs {
     pub(super) plain: TokenColumn,
     /// `log π_old(y|x) − log π_old(y|x⊕h)` of hinted samples, if a weight needs it.
     pub(super) off_context: TokenColumn,
+    /// Of the old policy on the prompt that the tokens were drawn from, for the importance correction. Absent where the
+    /// ratio's denominator conditions on that prompt.
+    pub(super) drawn: TokenColumn,
     /// Of taught samples under the hint that teaches them.
     teacher: TokenColumn,
     /// Counterpart of the teacher, where it is not the ratio's denominator.
@@ -132,10 +135,12 @@ impl Learner {
         let plain = self.score_hinted(samples, indices, Context::Plain, &scored, |sample| {
             weighs_off_context || sample.contexts.numerator != sample.contexts.plain
         })?;
+        let corrects = self.loss.importance_correction != ImportanceCorrection::Off;
+        let sampled = self.score_hinted(samples, indices, Context::Sampled, &scored, |sample| {
+            weighs_off_context || (corrects && sample.is_drawn_elsewhere())
+        })?;
         let mut off_context = TokenColumn::new(samples.len());
         if weighs_off_context {
-            let sampled =
-                self.score_hinted(samples, indices, Context::Sampled, &scored, |_| true)?;
             for &index in indices {
                 if let (Some(plain), Some(sampled)) = (plain.get(index), sampled.get(index)) {
                     let ratios = plain.iter().zip(sampled).map(|(plain, sampled)| plain - sampled);
@@ -143,10 +148,15 @@ impl Learner {
                 }
             }
         }
+        let drawn = if corrects {
+            drawn_logprobs(samples, indices, &sampled)
+        } else {
+            TokenColumn::new(samples.len())
+        };
         let old = self.with_given_denominators(scored, samples, indices);
         let reference = self.reference_logprobs(samples, indices)?;
         let (teacher, compared) = self.teacher_logprobs(samples, indices)?;
-        Ok(FixedLogprobs { old, reference, plain, off_context, teacher, compared })
+        Ok(FixedLogprobs { old, reference, plain, off_context, drawn, teacher, compared })
     }
 
     /// The hinted samples that `wanted` picks, scored in `context`. Samples whose denominator, in `scored`,
@@ -248,4 +258,22 @@ impl Learner {
         self.score_into(&mut compared, &**live, samples, &engine, Context::Plain)?;
         Ok((teacher, compared))
     }
+}
+
+/// The old policy's log-probabilities on the prompt that the tokens of the samples `indices` were drawn from, where the
+/// ratio's denominator conditions on another: those in `sampled`. A demonstration, or a sample that is taken for one,
+/// was drawn by nobody: it has the engine's, and so a weight of 1.
+fn drawn_logprobs(samples: &[Sample], indices: &[usize], sampled: &TokenColumn) -> TokenColumn {
+    let mut drawn = TokenColumn::new(samples.len());
+    for &index in indices {
+        let sample = &samples[index];
+        if sample.is_demonstration() {
+            drawn.set(index, sample.behavior_logprobs.iter().copied());
+        } else if sample.is_drawn_elsewhere()
+            && let Some(logprobs) = sampled.get(index)
+        {
+            drawn.set(index, logprobs.iter().copied());
+        }
+    }
+    drawn
 }

@@ -117,6 +117,8 @@ struct Columns {
     advantages: Tensor,
     old: Tensor,
     behavior: Tensor,
+    /// Absent where it is `old` in every row.
+    drawn: Option<Tensor>,
     reference: Option<Tensor>,
     zero_variance: Tensor,
     token_weights: Option<Tensor>,
@@ -202,6 +204,9 @@ impl Learner {
         let mut input = LossInput::new(logprobs, old, advantages, mask)
             .with_behavior(behavior)
             .with_zero_variance(zero_variance);
+        if let Some(drawn) = &columns.drawn {
+            input = input.with_drawn(drawn);
+        }
         if let Some(reference) = &columns.reference {
             input = input.with_reference(reference);
         }
@@ -365,6 +370,9 @@ impl Columns {
         let advantages = per_row(&advantages, like).view([dim(rows.len()), 1]);
         let zero_variance = rows.iter().map(|sample| sample.zero_variance).collect::<Vec<_>>();
         let has_reference = indices().any(|index| step.fixed.reference.get(index).is_some());
+        let old = or_current(indices().map(|index| step.fixed.old.get(index)), tokens, like);
+        let drawn = indices().map(|index| step.fixed.drawn.get(index));
+        let is_drawn_elsewhere = drawn.clone().any(|row| row.is_some());
         let weight = |(sample, &position): (&&Sample, &usize)| {
             sample.policy_weight.unwrap_or(1.0) * step.weights.row(position).unwrap_or(1.0)
         };
@@ -375,7 +383,8 @@ impl Columns {
         let advantages = credited(credit, step, micro_batch, &advantages, &mask, like)?;
         Ok(Self {
             advantages,
-            old: or_current(indices().map(|index| step.fixed.old.get(index)), tokens, like),
+            drawn: is_drawn_elsewhere.then(|| or_current(drawn, tokens, &old)),
+            old,
             behavior: spread(
                 rows.iter().map(|sample| Some(sample.behavior_logprobs.as_slice())),
                 tokens,

@@ -186,6 +186,17 @@ impl Sample {
         self.source != RolloutSource::Demonstration && self.contexts.denominator.as_ref() == sampled
     }
 
+    /// Whether it is a demonstration, or taken for one: its ratio has no denominator.
+    pub(crate) fn is_demonstration(&self) -> bool {
+        self.source == RolloutSource::Demonstration || self.contexts.denominator.is_none()
+    }
+
+    /// Whether its tokens were drawn from another prompt than the ratio's denominator conditions on.
+    pub(crate) fn is_drawn_elsewhere(&self) -> bool {
+        !self.is_demonstration()
+            && self.contexts.denominator.as_ref() != Some(&self.contexts.sampled)
+    }
+
     /// Whether a hint teaches it.
     pub(crate) const fn is_taught(&self) -> bool {
         self.contexts.teacher.is_some()

@@ -71,11 +71,13 @@ impl<'a> LossComposition<'a> {
         let clear = |tensor: &Tensor| tensor.masked_fill(&padding, 0.0);
         let (logprobs, old) = (clear(input.logprobs), clear(input.old_logprobs));
         let behavior = input.behavior_logprobs.map(clear);
+        let drawn = input.drawn_logprobs.map(clear);
         let reference = input.ref_logprobs.map(clear);
         let input = &LossInput {
             logprobs: &logprobs,
             old_logprobs: &old,
             behavior_logprobs: behavior.as_ref(),
+            drawn_logprobs: drawn.as_ref(),
             ref_logprobs: reference.as_ref(),
             ratio_level: self.ratio_level,
             ..*input
@@ -117,7 +119,9 @@ impl<'a> LossComposition<'a> {
             name: "behavior_logprobs",
             fix: "give them with `LossInput::with_behavior`",
         })?;
-        let weights = self.importance.weights(input.old_logprobs, behavior, input.mask);
+        // Under one prompt: a weight of the hint would take away what the hint taught.
+        let drawn = input.drawn_logprobs.unwrap_or(input.old_logprobs);
+        let weights = self.importance.weights(drawn, behavior, input.mask);
         if let Some(weights) = &weights {
             add_masked(metrics, metrics::IMPORTANCE_WEIGHT, weights, input.mask);
             let weights = weights.masked_select(input.mask);

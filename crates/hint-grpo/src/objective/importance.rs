@@ -19,11 +19,13 @@ pub enum ImportanceLevel {
     Sequence,
 }
 
-/// Importance sampling from the distribution `μ` that drew the tokens to the old policy. The weight
-/// multiplies the objective, not the KL term, and is not differentiated.
+/// Importance sampling from the distribution `μ` that drew the tokens to the old policy, both on the prompt `s` that
+/// they were drawn from. The weight multiplies the objective, not the KL term, and is not differentiated. It is 1 for
+/// demonstrations, and under [`RatioScheme::Demonstration`](crate::objective::RatioScheme::Demonstration) for hinted
+/// samples.
 ///
 /// ```text
-/// ρ_t = π_old(y_t) / μ(y_t), or Π_t of it over the completion
+/// ρ_t = π_old(y_t | s) / μ(y_t | s), or Π_t of it over the completion
 /// truncate   w_t = min(ρ_t, C)                                                          (TIS-1)
 /// mask       w_t = ρ_t where C_low ≤ ρ_t ≤ C, else 0                                    (TIS-2)
 /// ```
@@ -74,8 +76,8 @@ impl ImportanceCorrection {
         }
     }
 
-    /// The weights, without grad, or `None` when there is nothing to correct. All tensors are
-    /// `[batch, seq]`; values outside `mask` (`Bool`) are 0.
+    /// The weights, without grad, or `None` when there is nothing to correct. Both log-probabilities are under the
+    /// prompt that drew the tokens. All tensors are `[batch, seq]`; values outside `mask` (`Bool`) are 0.
     pub fn weights(
         self,
         old_logprobs: &Tensor,

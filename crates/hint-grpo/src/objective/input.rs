@@ -35,6 +35,9 @@ pub struct LossInput<'a> {
     pub old_logprobs: &'a Tensor,
     /// `log μ(y_t | sampling prompt, y_<t)`: the distribution that drew the tokens. No grad. Nats.
     pub behavior_logprobs: Option<&'a Tensor>,
+    /// `log π_old(y_t | sampling prompt, y_<t)`, which the importance correction compares with
+    /// `behavior_logprobs`: `old_logprobs` where it is not given. No grad. Nats.
+    pub drawn_logprobs: Option<&'a Tensor>,
     /// `log π_ref(y_t | c, y_<t)` of the frozen reference, context as in `logprobs`. No grad. Nats.
     pub ref_logprobs: Option<&'a Tensor>,
     /// `Â_t`, already spread over tokens; 0 where `mask` is false. No grad.
@@ -61,6 +64,7 @@ impl<'a> LossInput<'a> {
             logprobs,
             old_logprobs,
             behavior_logprobs: None,
+            drawn_logprobs: None,
             ref_logprobs: None,
             advantages,
             token_weights: None,
@@ -74,6 +78,14 @@ impl<'a> LossInput<'a> {
     #[must_use]
     pub const fn with_behavior(mut self, behavior_logprobs: &'a Tensor) -> Self {
         self.behavior_logprobs = Some(behavior_logprobs);
+        self
+    }
+
+    /// Adds the old policy's log-probabilities on the prompt that the tokens were drawn from. Needed where the ratio's
+    /// denominator conditions on another.
+    #[must_use]
+    pub const fn with_drawn(mut self, drawn_logprobs: &'a Tensor) -> Self {
+        self.drawn_logprobs = Some(drawn_logprobs);
         self
     }
 
@@ -135,6 +147,7 @@ impl<'a> LossInput<'a> {
         let tensors = [
             ("old_logprobs", Some(self.old_logprobs)),
             ("behavior_logprobs", self.behavior_logprobs),
+            ("drawn_logprobs", self.drawn_logprobs),
             ("ref_logprobs", self.ref_logprobs),
             ("advantages", Some(self.advantages)),
             ("token_weights", self.token_weights),
