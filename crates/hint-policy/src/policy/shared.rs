@@ -24,6 +24,11 @@ impl SharedPolicy {
         Self(Arc::new(Mutex::new(Box::new(policy))))
     }
 
+    /// A number that its clones share, and that no other policy of this process has at the same time.
+    pub fn id(&self) -> usize {
+        Arc::as_ptr(&self.0).addr()
+    }
+
     /// Waits until nobody else uses the policy, and borrows it.
     ///
     /// A thread that panicked while holding the lock does not poison it: no method of [`Policy`]

@@ -273,11 +273,12 @@ impl Collector {
 
     /// The value that [`Collector::state`] would return now, for later. It shares large parts with the
     /// collector, which copies a part when a step changes it.
-    pub fn snapshot(&self) -> impl FnOnce() -> Value + 'static {
+    pub fn snapshot(&self) -> impl Fn() -> Value + Send + Sync + 'static {
         let hints = self.hints.as_ref().map_or(Value::Null, HintProvider::state);
         let (record, replay) = (Arc::clone(&self.record), self.replay.clone());
         let (drawn, failures) = (self.drawn, self.failures.clone());
-        move || json!(CollectorState { hints, record, drawn, replay, failures })
+        let state = CollectorState { hints, record, drawn, replay, failures };
+        move || json!(state)
     }
 
     /// Restores a value of [`Collector::state`].
@@ -294,6 +295,11 @@ impl Collector {
             Some(provider) => provider.load_state(&hints),
             None => crate::run::state::expect_none("hint provider", &hints),
         }
+    }
+
+    /// The policy that its engine samples from; see [`RolloutEngine::policy_id`].
+    pub fn policy_id(&self) -> Option<usize> {
+        self.engine.policy_id()
     }
 
     /// Hands new weights to the engine.

@@ -14,8 +14,8 @@ use crate::error::RolloutError;
 /// Problems in a fixed order, in memory or on disk.
 ///
 /// A `Vec` or an array keeps them in memory, a [`ProblemSet`] on disk where they are many. Numbers of a run depend on the
-/// problems and their order, not on where they are kept.
-pub trait Problems {
+/// problems and their order, not on where they are kept. A run may read them on a second thread.
+pub trait Problems: Sync {
     /// Number of problems.
     fn len(&self) -> usize;
 

@@ -252,6 +252,13 @@ pub trait RolloutEngine: Send {
         self.max_positions().map(|positions| positions.saturating_sub(1))
     }
 
+    /// The policy in the memory of this process that it samples from, by its number there
+    /// (`hint_policy::SharedPolicy::id`). `None` by default, and for an engine elsewhere. A run that samples ahead
+    /// refuses an engine whose policy is the trained one.
+    fn policy_id(&self) -> Option<usize> {
+        None
+    }
+
     /// The processes that it shares every call with, if there are any.
     fn peers(&self) -> Option<&dyn Peers> {
         None
@@ -300,6 +307,10 @@ macro_rules! forward_to_engine {
 
             fn max_prompt_len(&self, sampling: &Sampling) -> Option<usize> {
                 (**self).max_prompt_len(sampling)
+            }
+
+            fn policy_id(&self) -> Option<usize> {
+                (**self).policy_id()
             }
 
             fn peers(&self) -> Option<&dyn Peers> {

@@ -11,7 +11,7 @@ use crate::engine::contract::{
 use crate::error::RolloutError;
 use crate::run::Activity;
 
-/// Samples from a [`SharedPolicy`], the one that is being trained.
+/// Samples from a [`SharedPolicy`]: the one that is being trained, or the copy of it that a run samples ahead from.
 ///
 /// ```no_run
 /// use hint_policy::{LoadOptions, LoadedModel, SharedPolicy};
@@ -147,6 +147,10 @@ impl RolloutEngine for LocalEngine {
 
     fn watch(&mut self, activity: &Activity) {
         self.activity = activity.clone();
+    }
+
+    fn policy_id(&self) -> Option<usize> {
+        Some(self.policy.id())
     }
 
     fn max_positions(&self) -> Option<usize> {

@@ -76,6 +76,10 @@ impl RolloutEngine for SharedEngine {
         self.engine.max_prompt_len(sampling)
     }
 
+    fn policy_id(&self) -> Option<usize> {
+        self.engine.policy_id()
+    }
+
     fn peers(&self) -> Option<&dyn Peers> {
         self.peers.as_deref()
     }
