@@ -141,10 +141,10 @@ const fn call(gradient: bool, hinted: bool) -> Call {
 fn plain_never_shows_the_hint_to_the_trained_policy() {
     // One update: the old policy is the current one, so a single pass does.
     assert_eq!(calls(RatioScheme::Plain, 1), [call(true, false)]);
-    // Two: old log-probabilities first, and Affinity weights before the second update.
+    // Two: the first pass gives the old log-probabilities. Affinity weights come before the second update.
     assert_eq!(
         calls(RatioScheme::Plain, 2),
-        [call(false, false), call(true, false), call(false, false), call(true, false)]
+        [call(true, false), call(false, false), call(true, false)]
     );
 }
 
@@ -152,6 +152,10 @@ fn plain_never_shows_the_hint_to_the_trained_policy() {
 fn hinted_conditions_both_sides_on_the_hint() {
     // The first call measures the policy on the plain prompt, for the behavior Affinity.
     assert_eq!(calls(RatioScheme::Hinted, 1), [call(false, false), call(true, true)]);
+    assert_eq!(
+        calls(RatioScheme::Hinted, 2),
+        [call(false, false), call(true, true), call(false, true), call(true, true)]
+    );
 }
 
 #[test]
@@ -161,6 +165,13 @@ fn off_context_conditions_only_the_denominator_on_the_hint() {
         // Old log-probabilities with the hint, Affinity weights and the gradient without.
         [call(false, true), call(false, false), call(true, false)]
     );
+}
+
+#[test]
+fn minibatches_need_a_pass_for_the_old_policy() {
+    let minibatches = |config: &mut GrpoConfig| config.run.num_minibatches = 2;
+    let first = calls_with(RatioScheme::Plain, 1, minibatches)[0];
+    assert_eq!(first, call(false, false));
 }
 
 #[test]

@@ -36,6 +36,11 @@ impl TokenColumn {
         Some(&self.values[range])
     }
 
+    /// The values of every row; none for one that has none.
+    pub(crate) fn rows(&self) -> impl Iterator<Item = &[f64]> {
+        (0..self.rows.len()).map(|row| self.get(row).unwrap_or_default())
+    }
+
     /// The values of a row, to change them.
     pub(crate) fn get_mut(&mut self, row: usize) -> Option<&mut [f64]> {
         let range = self.rows.get(row)?.clone()?;

@@ -4,6 +4,8 @@ use hint_policy::{Policy, ScoreOptions, SharedPolicy};
 
 use super::Learner;
 use super::column::{TokenColumn, read_responses};
+use super::micro_batch::Measured;
+use super::minibatch::Minibatch;
 use super::packing::Packing;
 use super::sample::{Context, Sample, token_batch};
 use crate::error::{ConfigError, GrpoError};
@@ -28,6 +30,8 @@ pub(super) struct FixedLogprobs {
     teacher: TokenColumn,
     /// Counterpart of the teacher, where it is not the ratio's denominator.
     compared: TokenColumn,
+    /// Whether `old` still lacks denominators that the next forward pass computes: as long as the policy is the old one.
+    pub(super) waits: bool,
 }
 
 impl FixedLogprobs {
@@ -126,6 +130,8 @@ impl Learner {
         indices: &[usize],
         many: bool,
     ) -> Result<FixedLogprobs, GrpoError> {
+        let waits = many && self.first_step_scores();
+        let many = many && !waits;
         let scored = self.score(samples, indices, Context::Denominator, |sample| {
             !self.takes_engine_logprobs(sample)
                 && sample.contexts.denominator.is_some()
@@ -156,7 +162,36 @@ impl Learner {
         let old = self.with_given_denominators(scored, samples, indices);
         let reference = self.reference_logprobs(samples, indices)?;
         let (teacher, compared) = self.teacher_logprobs(samples, indices)?;
-        Ok(FixedLogprobs { old, reference, plain, off_context, drawn, teacher, compared })
+        Ok(FixedLogprobs { old, reference, plain, off_context, drawn, teacher, compared, waits })
+    }
+
+    /// Whether the forward pass of the first optimizer step gives the denominators of the later ones. It does where it
+    /// has all samples, drops nothing, and no weight needs the denominators before it.
+    fn first_step_scores(&self) -> bool {
+        let weighs_off_context = self.hinted_weights.iter().any(|one| one.needs().off_context);
+        self.num_minibatches == 1 && !weighs_off_context && !self.policy.lock().drops_inputs()
+    }
+
+    /// Keeps the denominators that `fixed` waits for, `measured` by the forward passes of a minibatch under the old
+    /// policy.
+    pub(super) fn keep_denominators(
+        &self,
+        fixed: &mut FixedLogprobs,
+        samples: &[Sample],
+        minibatch: &Minibatch,
+        packing: &Packing,
+        measured: &[Measured],
+    ) {
+        for (positions, measured) in packing.batches.iter().zip(measured) {
+            for (&position, logprobs) in positions.iter().zip(measured.logprobs()) {
+                let index = minibatch.policy[position];
+                let sample = &samples[index];
+                let is_scored = sample.has_same_context() && !self.takes_engine_logprobs(sample);
+                if is_scored && fixed.old.get(index).is_none() {
+                    fixed.old.set(index, logprobs.iter().copied());
+                }
+            }
+        }
     }
 
     /// The hinted samples that `wanted` picks, scored in `context`. Samples whose denominator, in `scored`,

@@ -62,6 +62,13 @@ struct MeasuredTokens {
     teacher: TokenColumn,
 }
 
+impl Measured {
+    /// The log-probabilities of the responses under the policy, by row. None where the loss is not finite.
+    pub(super) fn logprobs(&self) -> impl Iterator<Item = &[f64]> {
+        self.tokens.iter().flat_map(|tokens| tokens.new.rows())
+    }
+}
+
 /// Inputs of an optimizer step on policy samples.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct PolicyStep<'s> {

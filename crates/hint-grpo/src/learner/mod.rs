@@ -329,7 +329,7 @@ impl Learner {
             report.metrics.add(metrics::ENTROPY, entropy * passes, count * passes);
         }
         let many = self.num_iterations * self.num_minibatches > 1;
-        let fixed = self.fixed_logprobs(&batch.samples, &trained.collect::<Vec<_>>(), many)?;
+        let mut fixed = self.fixed_logprobs(&batch.samples, &trained.collect::<Vec<_>>(), many)?;
         let seed = Seed::new(self.seed).named("mini_batch").child(progress.step);
         let weights = WeightProbe::of(self.optimizer.parameters());
         let mut is_first = true;
@@ -337,7 +337,7 @@ impl Learner {
             for groups in minibatch::split(batch.groups, self.num_minibatches, seed.child(pass)) {
                 let minibatch = Minibatch::new(batch, &groups, &has_gradient, is_first);
                 let minibatch = Minibatch { counts_all, ..minibatch };
-                self.optimizer_step(batch, &minibatch, &fixed, progress, &mut report)?;
+                self.optimizer_step(batch, &minibatch, &mut fixed, progress, &mut report)?;
                 is_first = false;
             }
         }
@@ -396,7 +396,7 @@ impl Learner {
         &mut self,
         batch: &SampleBatch,
         minibatch: &Minibatch,
-        fixed: &FixedLogprobs,
+        fixed: &mut FixedLogprobs,
         progress: RunProgress,
         report: &mut UpdateReport,
     ) -> Result<(), GrpoError> {
@@ -418,6 +418,9 @@ impl Learner {
         for (positions, measured) in packing.batches.iter().zip(&measured.policy) {
             self.observe(step, positions, measured, &mut observed)?;
         }
+        if fixed.waits {
+            self.keep_denominators(fixed, samples, minibatch, &packing, &measured.policy);
+        }
         let mut all_sources = 0.0;
         for (sft, measured) in sft.iter().zip(&measured.sft) {
             all_sources += sft.observe(measured, &mut observed, &mut report.warnings);
@@ -433,6 +436,7 @@ impl Learner {
         }
         self.optimizer.step(self.learning_rate(progress))?;
         self.policy.lock().parameters_changed();
+        fixed.waits = false;
         self.follow_with_average();
         self.updates += 1;
 

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OldLogprobs {
-    /// The trainer scores the tokens before the first optimizer step of the batch. The ratio of that
+    /// The trainer scores the tokens under the weights before the first optimizer step of the batch. The ratio of that
     /// step is 1. [`ImportanceCorrection`](crate::objective::ImportanceCorrection) corrects the
     /// engine's mismatch.
     #[default]

@@ -169,13 +169,19 @@ impl Optimizer for AdamW {
     fn state(&self) -> Vec<(String, Tensor)> {
         let mut state = vec![("steps".to_owned(), Tensor::from_slice(&[self.steps]))];
         for bucket in &self.buckets {
-            bucket.save(&mut state);
+            bucket.save(&mut state, self.steps > 0);
         }
         state
     }
 
+    fn state_bytes(&self) -> u64 {
+        let steps = size_of_val(&self.steps) as u64;
+        steps + self.buckets.iter().map(Bucket::state_bytes).sum::<u64>()
+    }
+
     fn load_state(&mut self, state: &[(String, Tensor)]) -> Result<(), GrpoError> {
         self.steps = steps(state)?;
-        tch::no_grad(|| self.buckets.iter_mut().try_for_each(|bucket| bucket.load(state)))
+        let moments = self.steps > 0;
+        tch::no_grad(|| self.buckets.iter_mut().try_for_each(|bucket| bucket.load(state, moments)))
     }
 }

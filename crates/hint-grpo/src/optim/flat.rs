@@ -3,9 +3,9 @@
 use tch::{Device, Kind, TchError, Tensor};
 
 use crate::error::GrpoError;
-use crate::optim::GroupedParameter;
 use crate::optim::slot::needs_master;
 use crate::optim::state::find;
+use crate::optim::{GroupedParameter, bytes};
 
 /// Elements of a chunk on a CPU. Weights, gradient, moments and scratch of a chunk stay in the cache
 /// from the first operation to the last. Also, libtorch does not split an operation on so few elements
@@ -193,26 +193,42 @@ impl Bucket {
         })
     }
 
-    /// The buffers that belong to a saved state, with the prefixes of their names.
-    fn buffers(&self) -> Vec<(&'static str, &Tensor)> {
-        let mut buffers = vec![("first", &self.first), ("second", &self.second)];
+    /// The buffers that belong to a saved state, with the prefixes of their names. Before the first step the moments are
+    /// zero, and belong to none.
+    fn buffers(&self, moments: bool) -> Vec<(&'static str, &Tensor)> {
+        let mut buffers = Vec::new();
+        if moments {
+            buffers.extend([("first", &self.first), ("second", &self.second)]);
+        }
         if self.master {
             buffers.push(("master", &self.weights));
         }
         buffers
     }
 
-    pub(super) fn save(&self, state: &mut Vec<(String, Tensor)>) {
+    pub(super) fn save(&self, state: &mut Vec<(String, Tensor)>, moments: bool) {
         for member in &self.members {
-            for (prefix, flat) in self.buffers() {
+            for (prefix, flat) in self.buffers(moments) {
                 state.push((format!("{prefix}.{}", member.name), member.view(flat)));
             }
         }
     }
 
-    pub(super) fn load(&mut self, state: &[(String, Tensor)]) -> Result<(), GrpoError> {
+    /// Memory of moments and master weights.
+    pub(super) fn state_bytes(&self) -> u64 {
+        self.buffers(true).into_iter().map(|(_, flat)| bytes(flat)).sum()
+    }
+
+    pub(super) fn load(
+        &mut self,
+        state: &[(String, Tensor)],
+        moments: bool,
+    ) -> Result<(), GrpoError> {
+        if !moments {
+            let (_, _) = (self.first.zero_(), self.second.zero_());
+        }
         for member in &self.members {
-            for (prefix, flat) in self.buffers() {
+            for (prefix, flat) in self.buffers(moments) {
                 let mut view = member.view(flat);
                 view.copy_(find(state, &format!("{prefix}.{}", member.name), Some(&view))?);
             }

@@ -102,6 +102,12 @@ pub trait Optimizer: Send {
         Vec::new()
     }
 
+    /// Memory of the state once steps were taken, in bytes. By default that of [`Optimizer::state`], which may leave out
+    /// what is zero before the first step.
+    fn state_bytes(&self) -> u64 {
+        self.state().iter().map(|(_, tensor)| bytes(tensor)).sum()
+    }
+
     /// Restores a value of [`Optimizer::state`].
     ///
     /// # Errors
@@ -134,9 +140,17 @@ impl<O: Optimizer + ?Sized> Optimizer for Box<O> {
         (**self).state()
     }
 
+    fn state_bytes(&self) -> u64 {
+        (**self).state_bytes()
+    }
+
     fn load_state(&mut self, state: &[(String, Tensor)]) -> Result<(), GrpoError> {
         (**self).load_state(state)
     }
+}
+
+fn bytes(tensor: &Tensor) -> u64 {
+    (tensor.numel() * tensor.kind().elt_size_in_bytes()) as u64
 }
 
 /// Scales all gradients so that their global L2 norm is at most `max_norm`, and returns the norm

@@ -8,7 +8,7 @@ use crate::error::GrpoError;
 use crate::optim::groups::matches;
 use crate::optim::slot::Slot;
 use crate::optim::state::find;
-use crate::optim::{AdamW, AdamWConfig, GroupedParameter, Optimizer};
+use crate::optim::{AdamW, AdamWConfig, GroupedParameter, Optimizer, bytes};
 
 /// Dependence of the step size on the shape of a matrix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -173,6 +173,16 @@ impl Optimizer for Muon {
             state.push((format!("momentum.{}", slot.name), momentum.shallow_clone()));
         }
         state
+    }
+
+    fn state_bytes(&self) -> u64 {
+        let of_rest = self.rest.as_ref().map_or(0, AdamW::state_bytes);
+        let of_matrices = self.matrices.iter().map(|(slot, momentum)| {
+            let mut state = Vec::new();
+            slot.save(&mut state);
+            bytes(momentum) + state.iter().map(|(_, master)| bytes(master)).sum::<u64>()
+        });
+        of_rest + of_matrices.sum::<u64>()
     }
 
     fn load_state(&mut self, state: &[(String, Tensor)]) -> Result<(), GrpoError> {

@@ -1,5 +1,8 @@
 //! The learner without a collector: batches of samples against losses and gradients worked out by hand.
 
+use std::cell::Cell;
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use hint_grpo::learner::{
@@ -10,7 +13,7 @@ use hint_grpo::objective::{
     OldLogprobs, RatioShaping,
 };
 use hint_grpo::{GrpoConfig, GrpoError, metrics};
-use hint_policy::{Policy, PolicyError, SharedPolicy};
+use hint_policy::{Parameter, Policy, PolicyError, SharedPolicy, TokenBatch};
 use hint_rollout::run::{RunProgress, ValueSchedule};
 use hint_rollout::sample::RolloutSource;
 use tch::{Device, Tensor};
@@ -484,4 +487,100 @@ fn a_teacher_that_is_the_reference_needs_one() {
     let error = update_with(&EVEN, &config, SftLoss::default(), vec![taught(1.0, false)]);
     let error = error.expect_err("there is no reference").to_string();
     assert!(error.contains("loss.credit.teacher"), "{error}");
+}
+
+/// Fails one forward pass with gradient, and counts those without.
+struct Faulty {
+    inner: Bigram,
+    fails: Option<usize>,
+    drops: bool,
+    with_gradient: Cell<usize>,
+    without: Arc<AtomicUsize>,
+}
+
+impl Policy for Faulty {
+    fn logits(&self, tokens: &TokenBatch) -> Result<Tensor, PolicyError> {
+        let logits = self.inner.logits(tokens)?;
+        if !logits.requires_grad() {
+            self.without.fetch_add(1, Ordering::Relaxed);
+            return Ok(logits);
+        }
+        let passes = self.with_gradient.replace(self.with_gradient.get() + 1);
+        Ok(if Some(passes) == self.fails { logits * f64::NAN } else { logits })
+    }
+    fn drops_inputs(&self) -> bool {
+        self.drops
+    }
+    fn parameters(&self) -> Vec<Parameter> {
+        self.inner.parameters()
+    }
+    fn device(&self) -> Device {
+        self.inner.device()
+    }
+    fn vocab_size(&self) -> usize {
+        self.inner.vocab_size()
+    }
+    fn max_positions(&self) -> usize {
+        self.inner.max_positions()
+    }
+    fn save(&self, dir: &Path) -> Result<(), PolicyError> {
+        self.inner.save(dir)
+    }
+}
+
+/// A policy that drops inputs is scored before the first step, so it shows what must come out.
+#[test]
+fn forward_passes_of_the_old_policy_give_the_denominators_of_later_steps() {
+    let samples = || {
+        let [plain, hint] = [[0].as_slice(), &[0, 1]].map(Arc::<[u32]>::from);
+        let off_context = Contexts::plain(Arc::clone(&plain))
+            .with_sampled(Arc::clone(&hint))
+            .with_ratio(Arc::clone(&plain), Some(Arc::clone(&hint)));
+        let demonstrated = Contexts::plain(Arc::clone(&plain)).with_ratio(plain, None);
+        vec![
+            sampled(0, &[0], &[1, 2], 1.0),
+            sampled(0, &[0], &[0, 0], -1.0),
+            hinted(1, &[1, 2, 0], &[true, false, true], 0.5),
+            hinted(1, &[2, 0], &[true; 2], -0.7).with_contexts(off_context),
+            demonstration(2, &[0], &[2, 1], 1.0).with_advantage(1.0).with_contexts(demonstrated),
+        ]
+    };
+    // A step has a forward pass for each of the five samples. It fails in none, at the first, and between them.
+    for fails in [None, Some(0), Some(2), Some(7)] {
+        let run = |drops| {
+            let logits = [0.3, -0.2, 0.9, 0.1, 0.4, -1.0, 0.0, 0.7, -0.3];
+            let table = Tensor::from_slice(&logits).view([3, 3]).set_requires_grad(true);
+            let without = Arc::new(AtomicUsize::new(0));
+            let policy = SharedPolicy::new(Faulty {
+                inner: Bigram(table),
+                fails,
+                drops,
+                with_gradient: Cell::new(0),
+                without: Arc::clone(&without),
+            });
+            let mut config = config();
+            config.run.num_iterations = 3;
+            config.run.max_tokens_per_micro_batch = 1;
+            config.optimizer.learning_rate = 0.1;
+            let parts = LearnerParts::default();
+            let mut learner =
+                Learner::new(policy.clone(), &config, SftLoss::default(), parts).expect("valid");
+            let batch = SampleBatch::new(3, samples());
+            let report = learner.update(&batch, RunProgress::new(0, 1)).expect("one step fails");
+            let weights = policy.lock().parameters().remove(0).tensor.detach();
+            let weights = Vec::<f64>::try_from(weights.contiguous().view([-1])).expect("f64");
+            let numbers = serde_json::to_string(&report.metrics).expect("numbers");
+            (
+                (weights, numbers, report.logprobs),
+                without.load(Ordering::Relaxed),
+                learner.updates(),
+            )
+        };
+        let (found, passes, updates) = run(false);
+        let (expected, more, _) = run(true);
+        assert_eq!(found, expected, "{fails:?}");
+        // Three samples have one context for both sides of their ratio.
+        assert_eq!(more - passes, 3, "{fails:?}");
+        assert_eq!(updates, if fails.is_some() { 2 } else { 3 });
+    }
 }

@@ -67,8 +67,44 @@ fn the_number_of_threads_changes_no_bit_of_an_update() {
 fn a_state_that_does_not_fit_is_refused() {
     let mut optimizer = AdamW::new(vec![parameter(&[0.0])], AdamWConfig::default());
     assert!(optimizer.load_state(&[]).is_err());
-    let other = AdamW::new(vec![parameter(&[0.0, 1.0])], AdamWConfig::default());
+    let mut other = AdamW::new(vec![parameter(&[0.0, 1.0])], AdamWConfig::default());
+    step(&mut other);
     assert!(optimizer.load_state(&other.state()).is_err());
+}
+
+#[test]
+fn moments_are_saved_from_the_first_step_on() {
+    let fresh = || AdamW::new(vec![parameter(&[0.0, 10.0])], AdamWConfig::default());
+    let saved = fresh().state();
+    assert_eq!(saved.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["steps"]);
+    let (mut back, mut straight) = (fresh(), fresh());
+    step(&mut back);
+    // The weights are the policy's, which goes back by itself.
+    let _ = tch::no_grad(|| {
+        back.parameters()[0].tensor.shallow_clone().copy_(&Tensor::from_slice(&[0.0_f32, 10.0]))
+    });
+    back.load_state(&saved).expect("the state fits");
+    for _ in 0..3 {
+        step(&mut back);
+        step(&mut straight);
+    }
+    assert_eq!(values(&back), values(&straight));
+}
+
+#[test]
+fn the_memory_of_a_state_is_known_before_the_first_step() {
+    for kind in [Kind::Float, Kind::BFloat16] {
+        for algorithm in algorithms() {
+            let mut optimizer = build(algorithm.clone(), parameters(kind));
+            let before = optimizer.state_bytes();
+            step_all(&mut optimizer, 1e-2);
+            let bytes = |(_, tensor): (String, Tensor)| {
+                (tensor.numel() * tensor.kind().elt_size_in_bytes()) as u64
+            };
+            let saved = optimizer.state().into_iter().map(bytes).sum::<u64>();
+            assert_eq!((before, optimizer.state_bytes()), (saved, saved), "{algorithm:?} {kind:?}");
+        }
+    }
 }
 
 #[test]

@@ -87,7 +87,8 @@ impl MemoryEstimate {
 
 /// Weights, their gradients and moments, and copies of the weights. The decoder's copy exists from the
 /// first completion to the next optimizer step. The frozen reference of a KL term is another. Adapters
-/// have gradients and moments in place of the weights, which are their own reference.
+/// have gradients and moments in place of the weights, which are their own reference. Reference and teacher keep copies of
+/// their matrices in the compute kind.
 fn lasting(demand: &MemoryDemand<'_>) -> Vec<(&'static str, u64)> {
     let MemoryDemand { model, report, .. } = demand;
     let adapts = report.trainable < report.parameters;
@@ -98,16 +99,27 @@ fn lasting(demand: &MemoryDemand<'_>) -> Vec<(&'static str, u64)> {
     let shared = if report.stored == report.compute { table } else { 0 };
     let adapters = if adapts { report.trainable } else { 0 };
     let copied = report.parameters - adapters + tied_head - shared;
+    let copies = copies(demand);
+    let of_teacher = if copies > 0 { demand.teacher_bytes * width(report.compute) / 4 } else { 0 };
     let decodes = demand.sampled.iter().any(|batch| batch.side_by_side().0 > 0);
     vec![
         ("program", if report.device == Device::Cpu { PROGRAM } else { PROGRAM_GPU }),
         ("weights", report.bytes as u64),
         ("gradients", demand.gradient_bytes),
         ("optimizer", demand.optimizer_bytes),
-        ("reference", if is_copied { report.bytes as u64 } else { 0 }),
-        ("teacher", demand.teacher_bytes),
+        ("reference", if is_copied { report.bytes as u64 + copies } else { 0 }),
+        ("teacher", demand.teacher_bytes + of_teacher),
         ("decoder", if decodes { copied as u64 * width(report.compute) } else { 0 }),
     ]
+}
+
+/// Copies of the matrices in the compute kind, which forward and backward passes on a CPU keep.
+fn copies(MemoryDemand { model, report, .. }: &MemoryDemand<'_>) -> u64 {
+    if report.device != Device::Cpu || report.compute == report.stored {
+        return 0;
+    }
+    let untied = if model.tie_word_embeddings { 0 } else { model.vocab_size * model.hidden_size };
+    (report.parameters - untied) as u64 * width(report.compute)
 }
 
 /// Keys and values, or states, of the prompts and of the completions that are sampled side by side. While prompts
@@ -148,7 +160,7 @@ fn rollout(demand: &MemoryDemand<'_>) -> Vec<(&'static str, u64)> {
 /// are norm inputs, queries and their attention, keys and values, gate and up projection. A gated delta-net keeps
 /// its inputs and results in place of queries, keys and values. With gradient checkpointing, it keeps the input of
 /// the layer, and the rest of one layer at a time. The backward pass adds the gradients of one layer. The head adds
-/// the logits that are kept for the backward pass, and the logits of some tokens.
+/// the logits that are kept for the backward pass, and the logits of some tokens. Matrices are copied in the compute kind.
 fn update(demand: &MemoryDemand<'_>) -> Vec<(&'static str, u64)> {
     let MemoryDemand { model, report, .. } = demand;
     let shape = Shape::of(model);
@@ -161,11 +173,13 @@ fn update(demand: &MemoryDemand<'_>) -> Vec<(&'static str, u64)> {
         shape.attention_layers * attention + shape.delta_layers * delta_net
     };
     let width = width(report.compute);
-    let head = if report.compute == report.stored {
-        0
-    } else {
-        // The head is cast, and so is what is added to its gradient.
-        2 * model.vocab_size as u64 * hidden * width
+    let table = model.vocab_size as u64 * hidden * width;
+    let head = match report.device {
+        _ if report.compute == report.stored => 0,
+        // What is added to its gradient.
+        Device::Cpu => table,
+        // The head is cast as well.
+        _ => 2 * table,
     };
     let logits = tokens * model.vocab_size as u64;
     let (most, kept_most, softmax) = match report.device {
@@ -178,6 +192,7 @@ fn update(demand: &MemoryDemand<'_>) -> Vec<(&'static str, u64)> {
         ("activations", tokens * kept * width),
         ("one layer", tokens * shape.block() * width + shape.delta_rule(tokens, report.device)),
         ("logits", logits + head),
+        ("copies", copies(demand)),
     ]
 }
 
@@ -339,7 +354,7 @@ mod tests {
     use crate::config::architecture::Architecture;
     use crate::config::lora::LoraConfig;
     use crate::policy::decoder::DecoderOptions;
-    use crate::{CausalLm, Decoder as _, Policy as _, TokenBatch, TokenRow};
+    use crate::{CausalLm, Decoder as _, Policy as _, ScoreOptions, TokenBatch, TokenRow};
 
     #[test]
     fn rollout_and_update_share_their_memory() {
@@ -434,6 +449,48 @@ mod tests {
             decoder.fork(prefix, 3).unwrap();
             let expected = shape.delta_layers * shape.state;
             assert_eq!(decoder.state_numbers() as u64, expected, "{architecture:?}");
+        }
+    }
+
+    #[test]
+    fn copies_in_the_compute_kind_are_estimated_and_dropped_when_weights_change() {
+        for tied in [false, true] {
+            let small = ModelConfig {
+                tie_word_embeddings: tied,
+                ..ModelConfig::small(Architecture::Llama, 60)
+            };
+            let model = CausalLm::init(&small, 1, Device::Cpu).unwrap();
+            let model = model.with_compute(Kind::BFloat16).unwrap();
+            let estimate = |model: &CausalLm| {
+                MemoryEstimate::new(&MemoryDemand {
+                    model: &small,
+                    report: &model.report(),
+                    gradient_bytes: 0,
+                    optimizer_bytes: 0,
+                    reference: true,
+                    teacher_bytes: 400,
+                    gradient_checkpointing: false,
+                    sampled: Vec::new(),
+                    longest_prompt: 1,
+                    longest_completion: 1,
+                    micro_batch_tokens: 1,
+                })
+            };
+            let found = estimate(&model);
+            let rows = [TokenRow { prompt: &[1, 2], completion: &[3] }];
+            let batch = TokenBatch::new(&rows, Device::Cpu).unwrap();
+            tch::no_grad(|| model.score(&batch, &ScoreOptions::default())).unwrap();
+            let kept = 2 * model.kept_casts() as u64;
+            let norms = 2 * (2 * small.num_hidden_layers + 1) as u64 * small.hidden_size as u64;
+            assert_eq!(part(&found.update, "copies"), kept + norms, "{tied}");
+            let weights = part(&found.lasting, "weights");
+            assert_eq!(part(&found.lasting, "reference"), weights + kept + norms);
+            assert_eq!(part(&found.lasting, "teacher"), 600);
+            model.parameters_changed();
+            assert_eq!(model.kept_casts(), 0);
+            let exact = model.with_compute(Kind::Float).unwrap();
+            tch::no_grad(|| exact.score(&batch, &ScoreOptions::default())).unwrap();
+            assert_eq!((exact.kept_casts(), part(&estimate(&exact).update, "copies")), (0, 0));
         }
     }
 

@@ -11,6 +11,7 @@ use crate::kernels::onednn::product;
 use crate::policy::logprobs::alternatives;
 use crate::policy::scores::{Alternatives, ScoreOptions};
 use crate::tensor::{at_least_float, size};
+use crate::weights::Cast;
 
 /// Logits that exist at a time, in elements: 64 MiB of `Float`. The more there are, the faster the
 /// products with the head are.
@@ -72,6 +73,7 @@ pub(super) struct HeadScores {
 pub(super) struct Head<'a> {
     /// `[vocab, hidden]`.
     pub(super) weight: &'a Tensor,
+    pub(super) cast: &'a Cast,
     /// `[rows]`, `Int64`.
     pub(super) targets: &'a Tensor,
     /// Tokens to score as well, `[rows, k]`, `Int64`, in place of the likeliest ones.
@@ -83,7 +85,7 @@ pub(super) struct Head<'a> {
 impl Head<'_> {
     /// Scores of the targets for hidden rows `[rows, hidden]`; logits that fit are kept if `keep`.
     pub(super) fn apply(&self, hidden: &Tensor, options: &ScoreOptions, keep: bool) -> HeadScores {
-        let weight = self.cast(hidden.kind());
+        let weight = self.cast.of(self.weight, hidden.kind());
         let (mut logprobs, mut entropies, mut normalizers) = (Vec::new(), Vec::new(), Vec::new());
         let (mut tokens, mut of_tokens) = (Vec::new(), Vec::new());
         // The alternatives of the next `count` rows, whose logits are `logits`.
@@ -165,7 +167,7 @@ impl Head<'_> {
         dy: &Tensor,
         alternatives: Option<(&Tensor, &Tensor)>,
     ) -> Tensor {
-        let weight = self.cast(hidden.kind());
+        let weight = self.cast.of(self.weight, hidden.kind());
         let sizes = Sizes::on(hidden.device());
         let mut gradients = Vec::new();
         let mut start = 0;
@@ -253,10 +255,6 @@ impl Head<'_> {
             (None, Some(divisor)) => self.temperature * divisor,
             _ => self.temperature,
         }
-    }
-
-    fn cast(&self, kind: Kind) -> Tensor {
-        self.weight.detach().to_kind(kind)
     }
 
     /// Rows with their targets, so many at a time that their logits are `elements` or a few rows.

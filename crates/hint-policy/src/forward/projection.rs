@@ -11,7 +11,7 @@ impl Linear {
     pub(super) fn apply(&self, x: &Tensor, dropout_seed: Option<u64>) -> Tensor {
         let kind = x.kind();
         let bias = self.bias.as_ref().map(|bias| bias.detach().to_kind(kind));
-        let y = product(x, &self.weight.detach().to_kind(kind), bias.as_ref());
+        let y = product(x, &self.cast.of(&self.weight, kind), bias.as_ref());
         match &self.adapter {
             Some(adapter) => y + adapter.forward(x, dropout_seed),
             None => y,
@@ -26,7 +26,7 @@ impl Linear {
         if let Some(bias) = &self.bias {
             grad::add_with(bias, || dy.sum_dim_intlist([0_i64].as_slice(), false, None::<Kind>));
         }
-        let dx = product(dy, &self.weight.detach().to_kind(kind).transpose(0, 1), None);
+        let dx = product(dy, &self.cast.of(&self.weight, kind).transpose(0, 1), None);
         match &self.adapter {
             Some(adapter) => {
                 // Adapters are narrow: recomputing one costs little.

@@ -38,7 +38,8 @@ pub use report::LoadReport;
 /// A model of one of the families of [`Architecture`](crate::config::Architecture), with `Float` master weights.
 ///
 /// The forward pass runs in the compute kind chosen at creation (`Float`, `BFloat16` or `Double`).
-/// Weights are cast at use, and norms, rotations and softmax statistics stay in `Float` at least.
+/// Weights are cast at use, on a CPU once until the parameters change. Norms, rotations and softmax statistics stay in
+/// `Float` at least.
 /// Decoding uses a key-value cache and fused copies of the weights, which are made once and dropped
 /// when the parameters change.
 ///
@@ -256,6 +257,8 @@ impl CausalLm {
         match &*cached {
             Some((made_from, fused)) if *made_from == version => fused.shallow_clone(),
             _ => {
+                // Sampling needs the memory of copies that serve the backward pass.
+                self.weights.drop_casts();
                 let fused = FusedWeights::new(&self.config, &self.weights, self.compute);
                 let handle = fused.shallow_clone();
                 *cached = Some((version, fused));
@@ -267,6 +270,11 @@ impl CausalLm {
 
 #[cfg(test)]
 impl CausalLm {
+    /// Numbers of the copies of matrices in the compute kind.
+    pub(crate) fn kept_casts(&self) -> usize {
+        self.weights.kept_casts()
+    }
+
     /// Numbers that the blocks keep of a batch for the backward pass.
     pub(crate) fn kept_numbers(&self, tokens: &TokenBatch) -> usize {
         let pass = self.pass(tokens, &ScoreOptions::default()).expect("the batch fits the model");
@@ -311,6 +319,10 @@ impl Policy for CausalLm {
         Ok(ForwardPass::new(scores, move |gradients| pass.backward(kept, gradients)))
     }
 
+    fn drops_inputs(&self) -> bool {
+        self.weights.drops_inputs()
+    }
+
     fn parameters(&self) -> Vec<Parameter> {
         self.weights.trainable()
     }
@@ -333,6 +345,7 @@ impl Policy for CausalLm {
 
     fn parameters_changed(&self) {
         *self.fused.borrow_mut() = None;
+        self.weights.drop_casts();
     }
 
     fn save(&self, dir: &Path) -> Result<(), PolicyError> {

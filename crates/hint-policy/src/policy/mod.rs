@@ -121,6 +121,13 @@ pub trait Policy: Send {
         Ok(ForwardPass::by_autograd(self.score(tokens, options)?))
     }
 
+    /// Whether [`Policy::forward`] drops inputs when it has a
+    /// [`dropout_seed`](ScoreOptions::dropout_seed). Otherwise its scores are those of [`Policy::score`], and a trainer
+    /// may take the ones for the others.
+    fn drops_inputs(&self) -> bool {
+        false
+    }
+
     /// Every trainable tensor, in a stable order, under its checkpoint name.
     fn parameters(&self) -> Vec<Parameter>;
 
@@ -189,6 +196,9 @@ impl<P: Policy + ?Sized> Policy for Box<P> {
         options: &ScoreOptions,
     ) -> Result<ForwardPass<'_>, PolicyError> {
         (**self).forward(tokens, options)
+    }
+    fn drops_inputs(&self) -> bool {
+        (**self).drops_inputs()
     }
     fn parameters(&self) -> Vec<Parameter> {
         (**self).parameters()

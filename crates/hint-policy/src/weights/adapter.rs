@@ -40,11 +40,16 @@ impl Adapter {
             inner.linear(&self.up.to_kind(kind), None::<&Tensor>) * self.scale
         };
         match dropout_seed {
-            Some(seed) if self.dropout > 0.0 => {
+            Some(seed) if self.drops_inputs() => {
                 apply(&dropout::apply(x, self.dropout, dropout::mix(seed, self.stream)))
             }
             _ => apply(x),
         }
+    }
+
+    /// Whether it drops inputs when given a seed.
+    pub(super) fn drops_inputs(&self) -> bool {
+        self.dropout > 0.0
     }
 
     /// Addend of the adapter to the weight, `[out, in]`, `Double`, no grad.

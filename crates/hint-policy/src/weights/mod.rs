@@ -2,9 +2,11 @@
 //!
 //! [`Weights`] holds one `Float` master per parameter of [`layout`], the same storage under two views. One
 //! is a list for optimizers and files, one is by role for the forward pass. [`adapter`] adds low-rank
-//! updates to projections, which are then trained in place of the masters; [`init`] draws fresh values.
+//! updates to projections, which are then trained in place of the masters; [`init`] draws fresh values. A [`Cast`] keeps a
+//! copy of a matrix in the kind of the computation.
 
 pub(crate) mod adapter;
+mod cast;
 mod dropout;
 pub(crate) mod init;
 
@@ -21,6 +23,8 @@ use crate::policy::Parameter;
 use crate::tensor::size;
 use crate::weights::adapter::Adapter;
 
+pub(crate) use cast::Cast;
+
 /// A projection `x · weightᵀ + bias`, and its adapter.
 #[derive(Debug)]
 pub(crate) struct Linear {
@@ -29,12 +33,13 @@ pub(crate) struct Linear {
     /// `[out]`.
     pub(crate) bias: Option<Tensor>,
     pub(crate) adapter: Option<Adapter>,
+    pub(crate) cast: Cast,
 }
 
 impl Linear {
     /// A projection without adapter.
     pub(crate) fn plain(weight: Tensor, bias: Option<Tensor>) -> Self {
-        Self { weight, bias, adapter: None }
+        Self { weight, bias, adapter: None, cast: Cast::default() }
     }
 
     /// Handles on the same storage, without adapter.
@@ -170,6 +175,7 @@ pub(crate) struct Weights {
     pub(crate) norm: Tensor,
     /// `None` when tied to the embedding.
     pub(crate) head: Option<Tensor>,
+    pub(crate) head_cast: Cast,
     parameters: Vec<Parameter>,
     /// Parameters that are trained beside adapters, and their former state.
     originals: BTreeMap<usize, Tensor>,
@@ -245,7 +251,8 @@ impl Weights {
         let embedding = get("model.embed_tokens.weight");
         let norm = get("model.norm.weight");
         let head = find("lm_head.weight");
-        Self { embedding, layers, norm, head, parameters, originals: BTreeMap::new() }
+        let (head_cast, originals) = (Cast::default(), BTreeMap::new());
+        Self { embedding, layers, norm, head, head_cast, parameters, originals }
     }
 
     /// The weights without adapters, on the same storage, and in their state before the training of parameters
@@ -342,6 +349,27 @@ impl Weights {
     /// The matrix of the LM head, `[vocab, hidden]`.
     pub(crate) fn head(&self) -> &Tensor {
         self.head.as_ref().unwrap_or(&self.embedding)
+    }
+
+    /// Whether adapters drop inputs when given a seed.
+    pub(crate) fn drops_inputs(&self) -> bool {
+        adapter::adapted(self).any(|(_, adapter)| adapter.drops_inputs())
+    }
+
+    /// Drops the copies of matrices in other kinds.
+    pub(crate) fn drop_casts(&self) {
+        self.casts().for_each(Cast::drop_copy);
+    }
+
+    fn casts(&self) -> impl Iterator<Item = &Cast> {
+        let projections = self.layers.iter().flat_map(LayerWeights::projections);
+        projections.map(|linear| &linear.cast).chain([&self.head_cast])
+    }
+
+    /// Numbers of the copies of matrices in other kinds.
+    #[cfg(test)]
+    pub(crate) fn kept_casts(&self) -> usize {
+        self.casts().map(Cast::kept).sum()
     }
 
     /// A number that changes with every in-place update that autograd sees.

@@ -47,7 +47,7 @@ pub(crate) fn demand<'a>(
             .iter()
             .map(|parameter| bytes(&parameter.tensor))
             .sum(),
-        optimizer_bytes: optimizer.state().iter().map(|(_, tensor)| bytes(tensor)).sum(),
+        optimizer_bytes: optimizer.state_bytes(),
         reference: config.loss.needs_reference() && !method.is_supervised(),
         teacher_bytes: if method.is_supervised() { 0 } else { teacher(config, model) },
         gradient_checkpointing: settings.gradient_checkpointing,
