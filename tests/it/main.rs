@@ -12,6 +12,7 @@ mod micro_batches;
 mod optimizer_steps;
 mod own_parts;
 mod presets;
+mod queue_order;
 mod ratio_scheme;
 mod resume;
 mod supervised;

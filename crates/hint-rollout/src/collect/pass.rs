@@ -91,7 +91,11 @@ impl CollectPass<'_> {
             return Ok(Vec::new());
         }
         let ids = jobs.iter().map(|job| job.problem.id.as_str()).collect::<Vec<_>>();
-        let requests = jobs.iter().map(|job| job.request.clone()).collect::<Vec<_>>();
+        let request = |job: &SampleJob<'_>| GenerationRequest {
+            expected_tokens: self.record.expected_tokens(&job.problem.id),
+            ..job.request.clone()
+        };
+        let requests = jobs.iter().map(request).collect::<Vec<_>>();
         let is_hinted = jobs.iter().any(|job| job.hint.is_some());
         let work = if is_hinted { Work::SamplingHinted } else { Work::Sampling };
         let wanted = requests.iter().map(|request| request.num_completions).sum();

@@ -102,12 +102,15 @@ pub struct GenerationRequest {
     pub seed: u64,
     /// Sampling of the completions.
     pub sampling: Sampling,
+    /// Tokens that a completion is expected to have, from earlier completions of the problem. An engine may take long
+    /// ones first; it changes no result beyond float noise.
+    pub expected_tokens: Option<f64>,
 }
 
 impl GenerationRequest {
     /// A request for `num_completions` completions of `prompt`.
     pub fn new(prompt: Vec<u32>, num_completions: usize, seed: u64, sampling: Sampling) -> Self {
-        Self { prompt, num_completions, seed, sampling }
+        Self { prompt, num_completions, seed, sampling, expected_tokens: None }
     }
 }
 

@@ -91,10 +91,25 @@ impl LocalEngine {
     }
 }
 
+/// The order in which requests start: as given if all completions are decoded at the same time. Otherwise the longest
+/// come first, so that the last ones to end are short. A request without an expectation counts as the mean.
+fn queue(requests: &[GenerationRequest], max_batch: usize) -> Vec<usize> {
+    let mut order = (0..requests.len()).collect::<Vec<_>>();
+    let rows = requests.iter().map(|request| request.num_completions).sum::<usize>();
+    let known = requests.iter().filter_map(|request| request.expected_tokens);
+    let (sum, count) = known.fold((0.0, 0.0), |(sum, count), tokens| (sum + tokens, count + 1.0));
+    if rows > max_batch && count > 0.0 {
+        let expected = |index: usize| requests[index].expected_tokens.unwrap_or(sum / count);
+        order.sort_by(|&one, &other| expected(other).total_cmp(&expected(one)));
+    }
+    order
+}
+
 /// Ends completions at stop texts, and counts them.
 struct Watch<'e> {
     engine: &'e LocalEngine,
-    requests: &'e [GenerationRequest],
+    /// In the order in which they start.
+    requests: Vec<&'e GenerationRequest>,
 }
 
 impl SampleWatch for Watch<'_> {
@@ -116,7 +131,9 @@ impl RolloutEngine for LocalEngine {
         &mut self,
         requests: &[GenerationRequest],
     ) -> Result<Vec<Vec<Completion>>, RolloutError> {
-        let sampled = requests
+        let order = queue(requests, self.max_batch);
+        let queued = order.iter().map(|&index| &requests[index]).collect::<Vec<_>>();
+        let sampled = queued
             .iter()
             .map(|request| SampleRequest {
                 prompt: request.prompt.clone(),
@@ -126,7 +143,7 @@ impl RolloutEngine for LocalEngine {
             })
             .collect::<Vec<_>>();
         let policy = self.policy.lock();
-        let watch = Watch { engine: self, requests };
+        let watch = Watch { engine: self, requests: queued };
         let options = SampleOptions { max_batch: self.max_batch, ..SampleOptions::default() };
         let sampled = sample_until(&**policy, &sampled, &options, &watch)?;
         let version = self.version;
@@ -137,7 +154,11 @@ impl RolloutEngine for LocalEngine {
             };
             Completion::new(sample.tokens, sample.behavior_logprobs, stop, version)
         };
-        Ok(sampled.into_iter().map(|group| group.into_iter().map(completion).collect()).collect())
+        let mut groups = vec![Vec::new(); requests.len()];
+        for (index, group) in order.into_iter().zip(sampled) {
+            groups[index] = group.into_iter().map(completion).collect();
+        }
+        Ok(groups)
     }
 
     fn sync(&mut self, weights: &dyn WeightSource) -> Result<(), RolloutError> {

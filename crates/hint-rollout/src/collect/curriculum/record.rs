@@ -19,6 +19,9 @@ pub struct ProblemSuccess {
     pub plain_after_hint: SuccessCount,
     /// Hinted completions.
     pub hinted: SuccessCount,
+    /// Mean tokens of a plain completion at the last visit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mean_tokens: Option<f64>,
     /// The memory of the level search, see [`Levels::remember`](crate::collect::hinted::Levels::remember).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub level: Option<f64>,
@@ -38,6 +41,11 @@ impl SuccessRecord {
     /// Success of a problem; `None` if it was never asked.
     pub fn get(&self, problem_id: &str) -> Option<&ProblemSuccess> {
         self.problems.get(problem_id)
+    }
+
+    /// Tokens that a completion of a problem is expected to have.
+    pub(crate) fn expected_tokens(&self, problem_id: &str) -> Option<f64> {
+        self.get(problem_id)?.mean_tokens
     }
 
     /// The level search's memory of a problem.
@@ -83,6 +91,8 @@ impl SuccessRecord {
         }
         let problem = self.problems.entry(problem_id.to_owned()).or_default();
         problem.plain.observe(rollouts);
+        let tokens = rollouts.iter().map(|rollout| rollout.completion.tokens.len()).sum::<usize>();
+        problem.mean_tokens = Some(tokens as f64 / rollouts.len() as f64);
         problem.last = SuccessCount::default();
         problem.last.observe(rollouts);
         if problem.hinted.total > 0 {
