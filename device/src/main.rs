@@ -1,8 +1,9 @@
-//! Work of `cargo xtask device` on the emulated device; it runs on a GPU as well.
+//! Work of `cargo xtask device` on the emulated device, where it runs on a GPU as well, and of `cargo xtask counts`.
 #![expect(clippy::print_stdout, reason = "a command-line program talks to its user")]
 #![forbid(unsafe_code)]
 
 mod counts;
+mod instructions;
 mod models;
 
 use std::path::PathBuf;
@@ -39,6 +40,8 @@ enum Command {
     FastPaths,
     /// Take each step a few times, and synchronize the device before and after it.
     Counts,
+    /// Take the work whose instructions are counted on a CPU.
+    Instructions,
     /// Train on rows of two lengths, and synchronize the device before and after each.
     Memory,
 }
@@ -55,6 +58,7 @@ fn main() -> Result<()> {
         Command::FastPaths => try_fast_paths(device),
         Command::Models { folder } => models::compare(&folder, device),
         Command::Counts => counts::take(device),
+        Command::Instructions => instructions::take(),
         Command::Memory => counts::memory(device),
     }
 }

@@ -1,4 +1,4 @@
-//! The commands of the workspace: `cargo xtask setup | run | init | test | smoke | device | browser | book | package | outside | lint | tidy | bless | e2e-vllm`.
+//! The commands of the workspace: `cargo xtask setup | run | init | test | smoke | counts | device | browser | book | package | outside | lint | tidy | bless | e2e-vllm`.
 //!
 //! This is the one package that reads the environment and starts other programs; the libraries do neither.
 #![expect(
@@ -11,6 +11,7 @@
 
 mod book;
 mod browser;
+mod counts;
 mod device;
 mod gate;
 mod outside;
@@ -37,6 +38,8 @@ usage: cargo xtask COMMAND [-- ARGS]
   test [-- ARGS]  setup, then all tests, doctests and a short run of the main example;
                   with ARGS (test name filters), only the tests and doctests they select
   smoke           setup, then short runs of the programs and a project outside the workspace: a part of `test`
+  counts          setup, then the instructions of the hot paths under valgrind, against a table of bounds: a part
+                  of `test`; without valgrind, it says so
   device [short]  setup, then the programs, the golden models and the suites on an emulated GPU,
                   and the table of what a step costs; `short` is the part that the gate runs
   browser [DIR]   setup, then the report of short runs in a headless Chromium (needs node and chromium;
@@ -96,6 +99,7 @@ fn dispatch(mut args: Vec<OsString>) -> Result<()> {
         Some("run") => gate::run(&host, &args),
         Some("test") => gate::test(&host, &args),
         Some("smoke") => gate::programs(&host),
+        Some("counts") => counts::run(&host),
         Some("book") => book::run(&host),
         Some("browser") => browser::run(&host, &args),
         Some("device") => device::run(&host, &args),
