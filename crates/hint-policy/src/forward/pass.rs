@@ -5,9 +5,10 @@
 //! few tensors per block, and recomputes norms, activations, attention weights and logits. Its gradients
 //! are compared with autograd's for every architecture.
 
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use crate::config::ModelConfig;
+use crate::config::plan::{LayerPlan, MixerPlan};
 use crate::forward::block::{Block, SavedBlock};
 use crate::forward::grad;
 use crate::forward::head::{Head, HeadScores, KeptLogits};
@@ -81,7 +82,11 @@ impl<'a> Pass<'a> {
         options: &ScoreOptions,
     ) -> Self {
         let device = weights.embedding.device();
-        let rows = RaggedLayout::new(batch, device);
+        let rows = if shares_prompts(config, weights, options) {
+            RaggedLayout::sharing(batch, device)
+        } else {
+            RaggedLayout::new(batch, device)
+        };
         let flat = batch.tokens().to_device(device).reshape([-1]);
         let completion = upload(&batch.completion_positions(), device);
         let angles = Rotations::new(config, |config| {
@@ -165,13 +170,15 @@ impl<'a> Pass<'a> {
             let hidden = norm.apply(&kept.last, &kept.last_scale);
             let of_hidden = self.head().backward(&hidden, kept.logits, &dy, alternatives);
             let of_last = norm.backward(&kept.last, &kept.last_scale, &of_hidden);
-            // Every token predicts at most one other.
             let shape = [self.ids.size()[0], of_last.size()[1]];
-            let mut dx = Tensor::zeros(shape, (of_last.kind(), of_last.device())).index_copy_(
-                0,
-                &self.rows.predicting,
-                &of_last,
-            );
+            let mut dx = Tensor::zeros(shape, (of_last.kind(), of_last.device()));
+            let predicting = &self.rows.predicting;
+            // The last token of a shared prompt predicts several others, every other token at most one.
+            dx = if self.rows.shares {
+                dx.index_add_(0, predicting, &of_last)
+            } else {
+                dx.index_copy_(0, predicting, &of_last)
+            };
             for block in self.blocks().collect::<Vec<_>>().iter().rev() {
                 let saved = match kept.blocks.pop().expect("one for each block") {
                     BlockTape::All(saved) => saved,
@@ -203,6 +210,7 @@ impl<'a> Pass<'a> {
     fn head(&self) -> Head<'_> {
         Head {
             weight: self.weights.head(),
+            cast: &self.weights.head_cast,
             targets: &self.targets,
             alternatives: self.alternatives.as_ref(),
             plan: self.config.logits(),
@@ -216,4 +224,13 @@ impl<'a> Pass<'a> {
             .index_copy_(0, &self.completion, values)
             .view(self.shape)
     }
+}
+
+/// Whether rows share the tokens of equal prompts. A gated delta-net and kernels of a GPU need whole rows. The tokens of
+/// a row drop other inputs than those of its neighbor.
+fn shares_prompts(config: &ModelConfig, weights: &Weights, options: &ScoreOptions) -> bool {
+    let is_attention = |layer: &LayerPlan| matches!(layer.mixer, MixerPlan::Attention(_));
+    weights.embedding.device() == Device::Cpu
+        && config.layers().iter().all(is_attention)
+        && !(options.dropout_seed.is_some() && weights.drops_inputs())
 }

@@ -131,11 +131,23 @@ impl SelfAttention<'_> {
                 value: group.pad(&projected[2]),
             };
             let of_heads = attention.backward(&heads, &group.pad_zero(dy));
+            // Queries of borrowed tokens have no gradient.
             queries.push(group.unpad(&of_heads.query));
-            keys.push(group.unpad(&of_heads.key));
-            values.push(group.unpad(&of_heads.value));
+            keys.push(of_heads.key);
+            values.push(of_heads.value);
         }
-        unrotated(Heads { query: joined(queries), key: joined(keys), value: joined(values) })
+        let (key, value) = (self.gathered(&keys), self.gathered(&values));
+        unrotated(Heads { query: joined(queries), key, value })
+    }
+
+    /// Gradients of all places of the groups, `[rows, seq, width]` each, by token.
+    fn gathered(&self, by_group: &[Tensor]) -> Tensor {
+        let parts = self.rows.groups.iter().zip(by_group).map(|(group, of)| group.unpad(of));
+        let mut own = joined(parts.collect());
+        if self.rows.shares {
+            self.rows.add_borrowed(&mut own, by_group);
+        }
+        own
     }
 
     fn head_norms(&self) -> (Option<Norm<'_>>, Option<Norm<'_>>) {

@@ -1,9 +1,15 @@
 //! Token sequences as one right-padded tensor.
 
+use std::collections::HashMap;
+
 use tch::{Device, Tensor};
 
 use crate::error::PolicyError;
 use crate::tensor::{size, upload};
+
+/// Tokens of a prompt from which on rows with the same one share its hidden states. Rows of shorter prompts keep
+/// their order of sums.
+pub(crate) const MIN_SHARED_PROMPT: usize = 64;
 
 /// One row of a [`TokenBatch`]: the tokens conditioned on, and the tokens that are scored.
 #[derive(Debug, Clone, Copy)]
@@ -41,6 +47,7 @@ pub struct TokenBatch {
     completion_lens: Vec<usize>,
     seq: usize,
     max_token: (usize, usize, u32),
+    shared_prompts: Vec<usize>,
     alternatives: Option<Tensor>,
 }
 
@@ -77,6 +84,7 @@ impl TokenBatch {
             completion_lens: rows.iter().map(|row| row.completion.len()).collect(),
             seq,
             max_token,
+            shared_prompts: shared_prompts(rows),
             alternatives: None,
         })
     }
@@ -142,6 +150,11 @@ impl TokenBatch {
         upload(&mask, self.tokens.device()).view([size(self.batch()), size(self.seq)])
     }
 
+    /// For each row, the first one with its prompt. A short prompt is each row's own.
+    pub(crate) fn shared_prompts(&self) -> &[usize] {
+        &self.shared_prompts
+    }
+
     /// Positions of all completion tokens in the flattened `[batch * seq]` order.
     pub(crate) fn completion_positions(&self) -> Vec<i64> {
         let mut positions = Vec::with_capacity(self.completion_tokens());
@@ -175,4 +188,13 @@ impl TokenBatch {
         }
         Ok(())
     }
+}
+
+fn shared_prompts(rows: &[TokenRow<'_>]) -> Vec<usize> {
+    let mut first = HashMap::new();
+    let prompts = rows.iter().map(|row| row.prompt).enumerate();
+    let shared = prompts.map(|(row, prompt)| {
+        if prompt.len() < MIN_SHARED_PROMPT { row } else { *first.entry(prompt).or_insert(row) }
+    });
+    shared.collect()
 }

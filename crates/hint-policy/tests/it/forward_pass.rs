@@ -290,3 +290,174 @@ fn gradient_checkpointing_changes_no_bit() {
         });
     }
 }
+
+/// Lets parameters, and with them their gradients, be `Double`.
+fn doubled(policy: CausalLm) -> CausalLm {
+    for mut parameter in policy.parameters() {
+        let wide = parameter.tensor.detach().to_kind(Kind::Double);
+        parameter.tensor.set_data(&wide);
+    }
+    policy
+}
+
+/// A model of every architecture, with windows that are shorter than the prompts where it may have some.
+fn with_windows(architecture: hint_policy::config::Architecture) -> hint_policy::ModelConfig {
+    use hint_policy::config::{Architecture as A, DeltaNet};
+    let small = hint_policy::ModelConfig::small(architecture, 30);
+    hint_policy::ModelConfig {
+        hidden_size: 24,
+        intermediate_size: 20,
+        num_hidden_layers: 2,
+        num_attention_heads: 4,
+        num_key_value_heads: 2,
+        head_dim: 6,
+        initializer_range: 0.3,
+        sliding_windows: match architecture {
+            A::Gemma2 | A::Gemma3 | A::Olmo3 | A::Exaone4 => vec![Some(20), None],
+            A::Mistral | A::Qwen3 => vec![Some(20); 2],
+            _ => vec![],
+        },
+        rotary_layers: match architecture {
+            A::SmolLm3 | A::Exaone4 => vec![true, false],
+            _ => vec![],
+        },
+        // Gated attention alone.
+        delta_net: small.delta_net.clone().map(|net| DeltaNet { layers: vec![false; 2], ..net }),
+        ..small
+    }
+}
+
+/// Rows that share a prompt of 80 tokens, and some that look as if they did.
+fn with_shared_prompts<T>(f: impl FnOnce(&TokenBatch) -> T) -> T {
+    let tokens: Vec<u32> = (0..200_u32).map(|i| (i * i + 3 * i) % 29).collect();
+    let mut other = tokens[..80].to_vec();
+    other[79] = 29;
+    let row = |prompt, completion| TokenRow { prompt, completion };
+    let prompt = &tokens[..80];
+    f(&TokenBatch::new(
+        &[
+            row(prompt, &tokens[90..120]),
+            row(prompt, &[]),
+            row(&other, &tokens[80..110]),
+            row(&tokens[..70], &tokens[70..110]),
+            row(prompt, &tokens[80..81]),
+            row(&tokens[..3], &tokens[80..85]),
+            row(prompt, &tokens[100..130]),
+            row(prompt, &tokens[80..170]),
+        ],
+        device(),
+    )
+    .unwrap())
+}
+
+#[test]
+fn rows_that_share_prompts_have_the_scores_and_gradients_of_autograd() {
+    use hint_policy::config::Architecture as A;
+    for architecture in A::ALL {
+        let config = with_windows(architecture);
+        for checkpointing in [false, true] {
+            let policy = random_model(&config, 1).with_compute(Kind::Double).unwrap();
+            let policy = doubled(policy.with_gradient_checkpointing(checkpointing));
+            let options = ScoreOptions { entropy: true, top_k: 3, ..ScoreOptions::default() };
+            let found = with_shared_prompts(|batch| deviation(&policy, batch, &options));
+            assert!(found < 1e-10, "{architecture:?}: {found}");
+            // All of one length.
+            let prompt: Vec<u32> = (0..70).map(|i| i * 7 % 30).collect();
+            let rows = [1, 2, 3].map(|token| [token, 4, token, 5]);
+            let rows = rows.each_ref().map(|row| TokenRow { prompt: &prompt, completion: row });
+            let batch = TokenBatch::new(&rows, device()).unwrap();
+            let found = deviation(&policy, &batch, &options);
+            assert!(found < 1e-10, "{architecture:?}: {found}");
+        }
+        for (kind, tolerance) in [(Kind::Float, 1e-4), (Kind::BFloat16, 0.1)] {
+            let policy = random_model(&config, 1).with_compute(kind).unwrap();
+            let options = ScoreOptions { entropy: true, ..ScoreOptions::default() };
+            let found = with_shared_prompts(|batch| deviation(&policy, batch, &options));
+            assert!(found < tolerance, "{architecture:?} {kind:?}: {found}");
+        }
+    }
+}
+
+#[test]
+fn scores_of_rows_that_share_prompts_are_those_of_each_row_alone() {
+    let config = with_windows(hint_policy::config::Architecture::Llama);
+    let policy = random_model(&config, 1).with_compute(Kind::Double).unwrap();
+    let prompt: Vec<u32> = (0..70).map(|i| i * 7 % 30).collect();
+    let completions = [vec![1_u32, 2, 3], vec![4; 40], vec![], vec![2, 1]];
+    let row = |completion| TokenRow { prompt: prompt.as_slice(), completion };
+    let score = |rows: &[TokenRow<'_>]| {
+        let batch = TokenBatch::new(rows, device()).unwrap();
+        tch::no_grad(|| policy.score(&batch, &ScoreOptions::default())).unwrap().logprobs
+    };
+    let together = score(&completions.each_ref().map(|completion| row(completion)));
+    for (index, completion) in completions.iter().enumerate() {
+        let alone = score(&[row(completion)]);
+        let own = together.get(index as i64).narrow(0, 0, alone.size()[1]);
+        assert!(difference(&[own], &[alone.get(0)]) < 1e-12);
+    }
+}
+
+#[test]
+fn adapters_on_shared_prompts_have_the_gradients_of_autograd() {
+    let config = with_windows(hint_policy::config::Architecture::Llama);
+    for dropout in [0.0, 0.3] {
+        let lora = LoraConfig { rank: 3, dropout, ..LoraConfig::default() };
+        let policy = random_model(&config, 1).with_compute(Kind::Double).unwrap();
+        let policy = doubled(policy.with_lora(&lora, 1).unwrap());
+        tch::no_grad(|| {
+            for mut parameter in policy.parameters() {
+                let count = parameter.tensor.numel() as i64;
+                let wave = Tensor::arange(count, (Kind::Double, device())).cos() * 0.1;
+                let _ = parameter.tensor.g_add_(&wave.view(parameter.tensor.size().as_slice()));
+            }
+        });
+        let prompt: Vec<u32> = (0..70).map(|i| i * 7 % 30).collect();
+        let rows = [[1_u32, 2, 3], [4, 5, 6]];
+        let rows = rows.each_ref().map(|row| TokenRow { prompt: &prompt, completion: row });
+        let batch = TokenBatch::new(&rows, device()).unwrap();
+        let options =
+            ScoreOptions { entropy: true, dropout_seed: Some(4), ..ScoreOptions::default() };
+        let found = deviation(&policy, &batch, &options);
+        assert!(found < 1e-10, "dropout {dropout}: {found}");
+    }
+}
+
+#[test]
+fn copies_of_weights_change_no_bit_and_follow_their_weights() {
+    let config = with_windows(hint_policy::config::Architecture::Llama);
+    let options = ScoreOptions { entropy: true, ..ScoreOptions::default() };
+    let policy = random_model(&config, 1).with_compute(Kind::BFloat16).unwrap();
+    let one = |policy: &CausalLm| {
+        with_batch(30, &[(2, 3), (4, 9), (5, 8)], |batch| {
+            let scores = run(policy.forward(batch, &options).unwrap());
+            (scores.logprobs, gradients(policy))
+        })
+    };
+    let fresh = one(&policy);
+    assert!(largest(&fresh.1) > 0.0);
+    assert_eq!(one(&policy), fresh, "with the copies of the first pass");
+    // In place, as a plain optimizer does, and in the storage, as one over flat buffers does.
+    let change = |in_storage: bool| {
+        tch::no_grad(|| {
+            for mut parameter in policy.parameters() {
+                if in_storage {
+                    let mut storage = parameter.tensor.detach();
+                    storage.set_data(&parameter.tensor);
+                    let _ = storage.g_mul_scalar_(1.5);
+                } else {
+                    let _ = parameter.tensor.g_mul_scalar_(1.5);
+                }
+            }
+        });
+        if in_storage {
+            policy.parameters_changed();
+        }
+    };
+    for in_storage in [false, true] {
+        change(in_storage);
+        let found = one(&policy);
+        assert_ne!(found.0, fresh.0);
+        let expected = one(&copied(&policy, Kind::BFloat16));
+        assert_eq!(found, expected, "{in_storage}");
+    }
+}
