@@ -1,4 +1,5 @@
-//! An observer of your own: it stops the run once it has learned enough, and prints the most surprising success.
+//! An observer of your own: it stops the run once it has learned enough, prints the most surprising success, and adds a
+//! metric.
 //!
 //! ```text
 //! cargo run --release --example custom_observer
@@ -17,6 +18,8 @@ use hint_policy::tch;
 struct UntilSolved {
     /// The pass rate that ends the run.
     target: f64,
+    /// Tokens of the right completions of the step, and how many there are.
+    right: (usize, usize),
 }
 
 impl Observer for UntilSolved {
@@ -24,9 +27,16 @@ impl Observer for UntilSolved {
     fn on_rollouts(&mut self, step: u64, rollouts: &[RolloutRecord]) {
         let logprob = |record: &&RolloutRecord| record.behavior_logprobs.iter().sum::<f32>();
         let right = rollouts.iter().filter(|record| record.verdict == Verdict::Correct);
+        self.right = (right.clone().map(|record| record.tokens.len()).sum(), right.clone().count());
         if let Some(record) = right.min_by(|a, b| logprob(a).total_cmp(&logprob(b))) {
             println!("step {step}: {} {}", record.source.name(), record.text.trim());
         }
+    }
+
+    // Called before the metrics are written: `metrics.jsonl` and TensorBoard get this one too.
+    fn add_metrics(&mut self, _step: u64, metrics: &mut Metrics) {
+        let (tokens, count) = self.right;
+        metrics.add("own/right_length", tokens as f64, count as f64);
     }
 
     // `Break` ends the run after a checkpoint, as Ctrl-C does in the program.
@@ -65,7 +75,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let parts =
         Parts { policy, engine, format, rewards: Rewards::own(rubric), hints: Hints::configured() };
     Trainer::from_config(config, parts)?
-        .observer(UntilSolved { target: 0.8 })
+        .observer(UntilSolved { target: 0.8, right: (0, 0) })
         .build()?
         .run(&read_problems(format!("{tiny}/problems.jsonl"))?)?;
     Ok(())

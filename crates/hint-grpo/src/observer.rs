@@ -138,6 +138,13 @@ pub trait Observer: Send {
         let _ = (step, rollouts);
     }
 
+    /// Adds metrics of its own to those of step `step`, before they are written and before
+    /// [`on_step`](Self::on_step). They are in `metrics.jsonl`, TensorBoard, the report and every other observer's
+    /// report. A run resumes to the same `metrics.jsonl` if they follow from the step alone.
+    fn add_metrics(&mut self, step: u64, metrics: &mut Metrics) {
+        let _ = (step, metrics);
+    }
+
     /// A step is finished. `Break` ends the run after a checkpoint.
     fn on_step(&mut self, report: &StepReport) -> ControlFlow<()> {
         let _ = report;
@@ -167,6 +174,10 @@ impl<O: Observer + ?Sized> Observer for Box<O> {
 
     fn on_rollouts(&mut self, step: u64, rollouts: &[RolloutRecord]) {
         (**self).on_rollouts(step, rollouts);
+    }
+
+    fn add_metrics(&mut self, step: u64, metrics: &mut Metrics) {
+        (**self).add_metrics(step, metrics);
     }
 
     fn on_step(&mut self, report: &StepReport) -> ControlFlow<()> {

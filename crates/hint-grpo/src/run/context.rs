@@ -74,6 +74,9 @@ impl RunContext {
         self.leave();
         report.timings = std::mem::take(&mut self.spent);
         report.peak_memory = self.peak_memory.as_ref().and_then(|gauge| gauge());
+        for observer in &mut self.observers {
+            observer.add_metrics(report.step, &mut report.metrics);
+        }
         let wall = self.wall_clock.as_ref().map_or(Duration::ZERO, |clock| clock());
         if let Some(dir) = &mut self.run_dir {
             dir.record(&report, wall)?;
