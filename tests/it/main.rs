@@ -16,5 +16,6 @@ mod queue_order;
 mod ratio_scheme;
 mod resume;
 mod supervised;
+mod table;
 mod token_count;
 mod verdicts;

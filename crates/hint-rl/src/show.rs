@@ -19,6 +19,9 @@ use hint_grpo::rollout_table::{RolloutRecord, read_rollouts};
 use hint_reward::Verdict;
 use hint_rollout::sample::RolloutSource;
 
+/// Completions that are printed by default.
+const LIMIT: usize = 5;
+
 /// Prints completions of a run, with their verdicts and rewards.
 #[derive(Debug, Args)]
 #[expect(clippy::struct_excessive_bools, reason = "flags are independent of each other")]
@@ -61,7 +64,7 @@ pub struct Options {
     search: Option<String>,
 
     /// Most completions to print.
-    #[arg(long, value_name = "N", default_value_t = 5)]
+    #[arg(long, value_name = "N", default_value_t = LIMIT)]
     limit: usize,
 
     /// Print whole records as lines of JSON, with tokens and log-probabilities.
@@ -134,11 +137,43 @@ impl Options {
         })
     }
 
+    /// The options beside the run, as they were given.
+    fn flags(&self) -> String {
+        let mut flags = String::new();
+        let switches = [
+            ("--evaluation", self.evaluation),
+            ("--all", self.all),
+            ("--wrong", self.wrong),
+            ("--json", self.json),
+        ];
+        let values = [
+            ("--step", self.step.map(|step| step.to_string())),
+            ("--problem", self.problem.clone()),
+            ("--verdict", self.verdict.clone()),
+            ("--source", self.source.clone()),
+            ("--search", self.search.clone()),
+            ("--limit", (self.limit != LIMIT).then(|| self.limit.to_string())),
+        ];
+        for (name, _) in switches.into_iter().filter(|(_, is_set)| *is_set) {
+            flags = format!("{flags} {name}");
+        }
+        for (name, value) in values {
+            let Some(value) = value else { continue };
+            // A value of letters and digits needs no quotes.
+            let is_plain = value.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c));
+            let value = if is_plain { value } else { quoted(&value) };
+            flags = format!("{flags} {name} {value}");
+        }
+        flags
+    }
+
     fn admits(&self, record: &RolloutRecord) -> bool {
         let is_correct = record.verdict.is_correct();
         let contains = |text: &String| {
-            let texts = [Some(&record.text), record.question.as_ref(), record.hint.as_ref()];
-            texts.into_iter().flatten().any(|found| found.contains(text.as_str()))
+            let texts = [Some(&record.text), record.question.as_ref()];
+            let texts =
+                texts.into_iter().chain([record.hint.as_ref(), record.teacher_hint.as_ref()]);
+            texts.flatten().any(|found| found.contains(text.as_str()))
         };
         (!self.wrong || !is_correct)
             && self.problem.as_ref().is_none_or(|id| *id == record.problem)
@@ -173,6 +208,9 @@ fn print_completion(record: &RolloutRecord) {
     if let Some(hint) = &record.hint {
         say!("hint: {hint}");
     }
+    if let Some(hint) = &record.teacher_hint {
+        say!("taught by the hint: {hint}");
+    }
     say!("{}", indented(&record.text));
     if let Some(answer) = &record.extracted {
         let rule = record.extracted_by.map(|rule| format!(" (by {})", rule.name()));
@@ -182,6 +220,11 @@ fn print_completion(record: &RolloutRecord) {
         say!("reason: {reason}");
     }
     say!("");
+}
+
+/// A text that a shell takes as it is.
+pub(crate) fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', r"'\''"))
 }
 
 fn indented(text: &str) -> String {
@@ -195,11 +238,11 @@ fn indented(text: &str) -> String {
 /// No run, or several: then the error has the commands that show them.
 fn only_run(options: &Options) -> Result<PathBuf> {
     let root = &options.run;
-    let (what, flag, remedy) = if options.evaluation {
+    let (what, remedy) = if options.evaluation {
         let remedy = "a run keeps some if it has held-out problems and `evaluation.kept_completions` is above 0";
-        ("completions of evaluations", " --evaluation", remedy)
+        ("completions of evaluations", remedy)
     } else {
-        ("rollout table", "", "a run writes one unless `rollout_table.every` is 0")
+        ("rollout table", "a run writes one unless `rollout_table.every` is 0")
     };
     let has_some = |dir: &PathBuf| options.tables(dir).is_ok_and(|files| !files.is_empty());
     let entries = std::fs::read_dir(root).into_iter().flatten().flatten();
@@ -211,7 +254,8 @@ fn only_run(options: &Options) -> Result<PathBuf> {
         [run] => Ok(run.clone()),
         [] => bail!("`{}` has no {what}; {remedy}", root.display()),
         runs => {
-            let command = |dir: &PathBuf| format!("\n  hint-rl show {}{flag}", dir.display());
+            let flags = options.flags();
+            let command = |dir: &PathBuf| format!("\n  hint-rl show {}{flags}", dir.display());
             let commands = runs.iter().map(command).collect::<String>();
             bail!("`{}` holds several runs; choose one:{commands}", root.display())
         }
@@ -247,5 +291,11 @@ mod tests {
         let error = only_run(&options).unwrap_err().to_string();
         let commands = ["grpo", "hint"].map(|run| format!("\n  hint-rl show {root}/{run}"));
         assert!(error.ends_with(&commands.concat()), "{error}");
+        let given = ["show", &root, "--step", "7", "--wrong", "--search", "it's 3"];
+        let options = <Program as clap::Parser>::parse_from(given).options;
+        let error = only_run(&options).unwrap_err().to_string();
+        let command =
+            format!("\n  hint-rl show {root}/hint --wrong --step 7 --search 'it'\\''s 3'");
+        assert!(error.ends_with(&command), "{error}");
     }
 }

@@ -280,16 +280,26 @@ impl Learner {
             let sample = &step.samples[index];
             let plain = step.fixed.plain.get(index);
             observed.affinity.observe(sample, new, old, plain)?;
-            let fixed = || Some((step.fixed.teacher(index)?, step.fixed.compared(index)));
-            if let Some(teacher) = teacher {
-                observed.affinity.observe_teacher(sample, teacher, new)?;
-            } else if let Some((teacher, compared)) = fixed() {
-                observed.affinity.observe_teacher(sample, teacher, compared.unwrap_or(old))?;
+            let fixed =
+                || Some((step.fixed.teacher(index)?, step.fixed.compared(index).unwrap_or(old)));
+            let taught = match teacher {
+                // A divergence is from the current policy.
+                Some(teacher) => Some((teacher, new)),
+                None => fixed(),
+            };
+            if let Some((teacher, compared)) = taught {
+                observed.affinity.observe_teacher(sample, teacher, compared)?;
             }
             if self.keeps_logprobs {
-                let [logprobs, old_logprobs] = [new, old].map(rounded);
-                let plain_logprobs = plain.map(rounded);
-                let ratio = RatioLogprobs { logprobs, old_logprobs, plain_logprobs };
+                let contrast = taught.map(|(_, compared)| compared);
+                let ratio = RatioLogprobs {
+                    logprobs: rounded(new),
+                    old_logprobs: rounded(old),
+                    plain_logprobs: plain.map(rounded),
+                    ref_logprobs: step.fixed.reference.get(index).map(rounded),
+                    teacher_logprobs: taught.map(|(teacher, _)| rounded(teacher)),
+                    contrast_logprobs: contrast.filter(|one| *one != old).map(rounded),
+                };
                 observed.logprobs.push((index, ratio));
             }
             // Older weights, such as those behind a replayed group, are no fault of the engine.

@@ -197,6 +197,13 @@ pub struct RatioLogprobs {
     /// `log π_old` on the plain prompt, where it was scored besides these. That is so for hinted samples whose
     /// numerator has another prompt, or whose weight needs it.
     pub plain_logprobs: Option<Vec<f32>>,
+    /// Those of the reference policy on the numerator's prompt, with a KL term.
+    pub ref_logprobs: Option<Vec<f32>>,
+    /// Those of the policy that teaches, on the teacher's prompt; `None` where no hint teaches the response.
+    pub teacher_logprobs: Option<Vec<f32>>,
+    /// Counterpart of the teacher's: on the contrast's prompt, or of the policy itself. `None` where that is the
+    /// denominator.
+    pub contrast_logprobs: Option<Vec<f32>>,
 }
 
 /// Measurements of a group's last optimizer step.

@@ -6,7 +6,7 @@ use hint_affinity::Affinity;
 use hint_reward::Level;
 use hint_reward::extract::AnswerSource;
 use parquet::data_type::{
-    ByteArray, ByteArrayType, DataType, DoubleType, FloatType, Int32Type, Int64Type,
+    BoolType, ByteArray, ByteArrayType, DataType, DoubleType, FloatType, Int32Type, Int64Type,
 };
 use parquet::errors::{ParquetError, Result};
 use parquet::file::writer::SerializedRowGroupWriter;
@@ -17,6 +17,7 @@ use super::RolloutRecord;
 pub(super) enum Cells<'r> {
     Integer(Vec<Option<i64>>),
     Real(Vec<Option<f64>>),
+    Flag(Vec<Option<bool>>),
     Text(Vec<Option<&'r str>>),
     Tokens(Vec<Option<&'r [u32]>>),
     Logprobs(Vec<Option<&'r [f32]>>),
@@ -25,7 +26,7 @@ pub(super) enum Cells<'r> {
 
 /// The columns of `records`, in the order of the file.
 pub(super) fn columns(records: &[RolloutRecord]) -> Vec<(&'static str, Cells<'_>)> {
-    use Cells::{Integer, Logprobs, Named, Real, Text, Tokens};
+    use Cells::{Flag, Integer, Logprobs, Named, Real, Text, Tokens};
     fn each<'r, T>(records: &'r [RolloutRecord], cell: impl Fn(&'r RolloutRecord) -> T) -> Vec<T> {
         records.iter().map(cell).collect()
     }
@@ -48,9 +49,13 @@ pub(super) fn columns(records: &[RolloutRecord]) -> Vec<(&'static str, Cells<'_>
         ("source", Text(each(records, |record| Some(record.source.name())))),
         ("hint", Text(each(records, |record| record.hint.as_deref()))),
         ("hint_share", real(|record| record.hint_share)),
+        ("hint_leaks", Flag(each(records, |record| record.hint_leaks))),
+        ("teacher_hint", Text(each(records, |record| record.teacher_hint.as_deref()))),
+        ("contrast_hint", Text(each(records, |record| record.contrast_hint.as_deref()))),
         ("text", Text(each(records, |record| Some(record.text.as_str())))),
         ("prompt", Tokens(each(records, |record| Some(record.prompt.as_slice())))),
         ("sampled_prompt", Tokens(each(records, |record| record.sampled_prompt.as_deref()))),
+        ("teacher_prompt", Tokens(each(records, |record| record.teacher_prompt.as_deref()))),
         ("tokens", Tokens(each(records, |record| Some(record.tokens.as_slice())))),
         ("untrained_tokens", Tokens(each(records, |record| record.untrained_tokens.as_deref()))),
         ("stop", Text(each(records, |record| Some(record.stop.name())))),
@@ -75,6 +80,12 @@ pub(super) fn columns(records: &[RolloutRecord]) -> Vec<(&'static str, Cells<'_>
         ("logprobs", Logprobs(each(records, |record| record.logprobs.as_deref()))),
         ("old_logprobs", Logprobs(each(records, |record| record.old_logprobs.as_deref()))),
         ("plain_logprobs", Logprobs(each(records, |record| record.plain_logprobs.as_deref()))),
+        ("ref_logprobs", Logprobs(each(records, |record| record.ref_logprobs.as_deref()))),
+        ("teacher_logprobs", Logprobs(each(records, |record| record.teacher_logprobs.as_deref()))),
+        (
+            "contrast_logprobs",
+            Logprobs(each(records, |record| record.contrast_logprobs.as_deref())),
+        ),
         ("affinity_eur", affinity(|record| record.affinity, Affinity::eur)),
         ("affinity_uc", affinity(|record| record.affinity, Affinity::uc)),
         ("affinity", affinity(|record| record.affinity, Affinity::value)),
@@ -97,6 +108,7 @@ pub(super) fn schema(columns: &[(&'static str, Cells<'_>)]) -> String {
         let column = match cells {
             Cells::Integer(_) => format!("optional int64 {name};"),
             Cells::Real(_) => format!("optional double {name};"),
+            Cells::Flag(_) => format!("optional boolean {name};"),
             Cells::Text(_) => format!("optional binary {name} (STRING);"),
             Cells::Tokens(_) => list("int32 element (INTEGER(32,false))"),
             Cells::Logprobs(_) => list("float element"),
@@ -119,6 +131,7 @@ impl Cells<'_> {
         match self {
             Self::Integer(cells) => flat::<Int64Type, _>(group, cells, |cell| *cell),
             Self::Real(cells) => flat::<DoubleType, _>(group, cells, |cell| *cell),
+            Self::Flag(cells) => flat::<BoolType, _>(group, cells, |cell| *cell),
             Self::Text(cells) => flat::<ByteArrayType, _>(group, cells, |cell| text(cell)),
             // Parquet's unsigned 32-bit numbers are the bits of signed ones.
             Self::Tokens(cells) => {

@@ -66,8 +66,11 @@ pub enum RolloutRole {
     Replaced,
     /// It is in the supervised loss alone.
     Supervised,
-    /// It was sampled under a hint and takes no part: the attempt did not help, or it found no place.
+    /// It takes no part. A hint that it was sampled under did not help, or it found no place; or no other completion of
+    /// its group could be judged.
     Discarded,
+    /// It could not be judged, and counts nowhere.
+    Dropped,
     /// An evaluation sampled it.
     Evaluated,
 }
@@ -81,6 +84,7 @@ impl RolloutRole {
             Self::Replaced => "replaced",
             Self::Supervised => "supervised",
             Self::Discarded => "discarded",
+            Self::Dropped => "dropped",
             Self::Evaluated => "evaluated",
         }
     }
@@ -95,7 +99,7 @@ pub struct RolloutRecord {
     /// Index of the group within the step.
     pub group: usize,
     /// Index of the completion within the group: first the trained ones, then the replaced, the
-    /// supervised, and the discarded ones.
+    /// supervised, the discarded, and the dropped ones.
     pub completion: usize,
     /// Id of the problem.
     pub problem: String,
@@ -113,12 +117,21 @@ pub struct RolloutRecord {
     pub hint: Option<String>,
     /// Share of the source's hint that it got, in `[0, 1]`.
     pub hint_share: Option<f64>,
+    /// Whether the leak guard found the answer in the hint that it was sampled under, or that teaches it, and kept it;
+    /// `None` without a hint.
+    pub hint_leaks: Option<bool>,
+    /// The hint that teaches it: it was not sampled under this hint, and is scored under it.
+    pub teacher_hint: Option<String>,
+    /// The hint that the teacher's is compared with; `None` where that is the plain prompt.
+    pub contrast_hint: Option<String>,
     /// Its text, with the prefix that it continues.
     pub text: String,
     /// The plain prompt. Token ids.
     pub prompt: Vec<u32>,
     /// The prompt that it was sampled from, if that differs. Token ids.
     pub sampled_prompt: Option<Vec<u32>>,
+    /// The prompt with the hint that teaches it. Token ids.
+    pub teacher_prompt: Option<Vec<u32>>,
     /// Its tokens. Token ids.
     pub tokens: Vec<u32>,
     /// Positions of the tokens that the policy did not write, from 0; `None` if it wrote all of them. They neither train
@@ -154,6 +167,14 @@ pub struct RolloutRecord {
     /// `log π_old(y_t | plain prompt, y_<t)` in nats, where the update scored it besides the ratio. That is
     /// so for hinted completions whose numerator has another prompt, or whose weight needs it.
     pub plain_logprobs: Option<Vec<f32>>,
+    /// `log π_ref(y_t | numerator's prompt, y_<t)` in nats, with a KL term.
+    pub ref_logprobs: Option<Vec<f32>>,
+    /// `log π_T(y_t | teacher's prompt, y_<t)` in nats, of the policy that teaches; `None` where no hint teaches it, or
+    /// without a gradient.
+    pub teacher_logprobs: Option<Vec<f32>>,
+    /// Counterpart of the teacher's, in nats: on the contrast's prompt, or of the policy itself. `None` where that is
+    /// `old_logprobs`.
+    pub contrast_logprobs: Option<Vec<f32>>,
     /// Affinity of its group: of the ratio that trains, in the last optimizer step.
     pub affinity: Option<Affinity>,
     /// Affinity of its group: of the policy on the plain prompt against the distribution that drew the

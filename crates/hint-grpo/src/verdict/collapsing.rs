@@ -46,5 +46,10 @@ fn find(history: &History, _config: &GrpoConfig) -> Option<Found> {
     }
     let advice = "raise `rollout.sampling.temperature`; clip less from above (`clip_high` of `loss.objective`, 0.28 \
                   in DAPO); lower `optimizer.learning_rate`, or hold the policy near its start with `loss.kl.coef`";
-    Some(Found { evidence: evidence.join(", and "), advice: advice.to_owned(), measured })
+    Some(Found {
+        evidence: evidence.join(", and "),
+        advice: advice.to_owned(),
+        measured,
+        since: None,
+    })
 }

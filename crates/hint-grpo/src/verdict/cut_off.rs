@@ -25,5 +25,6 @@ fn find(history: &History, config: &GrpoConfig) -> Option<Found> {
         evidence: format!("{} of the completions end at {limit} tokens", percent(share)),
         advice,
         measured: vec![(metrics::COMPLETIONS_CLIPPED_RATIO, share)],
+        since: None,
     })
 }

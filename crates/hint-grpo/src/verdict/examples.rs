@@ -6,7 +6,8 @@ use hint_rollout::engine::StopReason;
 use hint_rollout::sample::RolloutSource;
 use serde::Serialize;
 
-use super::Condition;
+use super::{Condition, Finding};
+use crate::metrics;
 use crate::rollout_table::{RolloutRecord, RolloutRole};
 
 /// A group that shows a condition.
@@ -15,7 +16,9 @@ use crate::rollout_table::{RolloutRecord, RolloutRole};
 pub struct Example {
     /// The step.
     pub step: u64,
-    /// Index of the group within the step.
+    /// Whether an evaluation after the step sampled it.
+    pub evaluated: bool,
+    /// Index of the group within the step, or within the evaluation.
     pub group: usize,
     /// Id of the problem.
     pub problem: String,
@@ -23,43 +26,86 @@ pub struct Example {
     pub why: String,
 }
 
-/// The `most` groups of `records` that show `condition` best, the clearest first; of groups that are alike, the
-/// earlier ones.
-pub fn examples(condition: Condition, records: &[RolloutRecord], most: usize) -> Vec<Example> {
+/// The `most` groups of `records` that show `finding` best, the clearest first; of groups that are alike, the
+/// earlier ones. `records` may hold completions of training and of evaluations.
+pub fn examples(finding: &Finding, records: &[RolloutRecord], most: usize) -> Vec<Example> {
+    let is_evaluated = finding.is_of_evaluation();
     let mut groups = BTreeMap::<(u64, usize), Vec<&RolloutRecord>>::new();
-    // Hints without success show their fault; the other conditions are those of the members.
-    let counts_discarded = matches!(
-        condition,
-        Condition::Unjudged | Condition::CutOff | Condition::Leaking | Condition::Starved
-    );
-    let counts = |record: &&RolloutRecord| match record.role {
-        RolloutRole::Trained | RolloutRole::Masked | RolloutRole::Replaced => true,
-        RolloutRole::Discarded => counts_discarded,
-        RolloutRole::Supervised | RolloutRole::Evaluated => false,
-    };
-    for record in records.iter().filter(counts) {
-        groups.entry((record.step, record.group)).or_default().push(record);
+    for record in records.iter().filter(|record| counts(finding.condition, record)) {
+        if (record.role == RolloutRole::Evaluated) == is_evaluated {
+            groups.entry((record.step, record.group)).or_default().push(record);
+        }
     }
+    let before = finding.condition == Condition::Worsening && is_evaluated;
+    let before = before.then(|| right_at(*finding.steps.start(), &groups));
+    let newest = groups.keys().next_back().map(|(step, _)| *step);
     let shown = groups.into_iter().filter_map(|((step, group), members)| {
-        let (clarity, why) = shows(condition, &members)?;
+        let (clarity, why) = match &before {
+            Some(_) if Some(step) != newest => return None,
+            Some(before) => fell(before, *finding.steps.start(), &members)?,
+            None => shows(finding, &members)?,
+        };
         let problem = members.first()?.problem.clone();
-        Some((clarity, Example { step, group, problem, why }))
+        Some((clarity, Example { step, evaluated: is_evaluated, group, problem, why }))
     });
     let mut shown = shown.collect::<Vec<_>>();
     shown.sort_by(|(left, _), (right, _)| right.total_cmp(left));
     shown.into_iter().take(most).map(|(_, example)| example).collect()
 }
 
-/// Clarity with which a group shows the condition, and the finding; `None` if it does not show it.
-fn shows(condition: Condition, members: &[&RolloutRecord]) -> Option<(f64, String)> {
-    let total = members.len();
+/// Whether a completion may show the condition.
+const fn counts(condition: Condition, record: &RolloutRecord) -> bool {
+    match record.role {
+        RolloutRole::Trained
+        | RolloutRole::Masked
+        | RolloutRole::Replaced
+        | RolloutRole::Evaluated => true,
+        // Hints without success show their fault; the other conditions are those of the members.
+        RolloutRole::Discarded => matches!(
+            condition,
+            Condition::Unjudged | Condition::CutOff | Condition::Leaking | Condition::Starved
+        ),
+        RolloutRole::Dropped => matches!(condition, Condition::Unjudged | Condition::CutOff),
+        RolloutRole::Supervised => false,
+    }
+}
+
+type Groups<'r> = BTreeMap<(u64, usize), Vec<&'r RolloutRecord>>;
+
+/// How many completions were right in a group, and how many there were.
+fn right(members: &[&RolloutRecord]) -> (usize, usize) {
+    (members.iter().filter(|record| record.verdict.is_correct()).count(), members.len())
+}
+
+/// The right completions of each problem in the evaluation of a step.
+fn right_at<'r>(step: u64, groups: &Groups<'r>) -> HashMap<&'r str, (usize, usize)> {
+    let of_step = groups.range((step, 0)..=(step, usize::MAX)).map(|(_, members)| members);
+    of_step
+        .filter_map(|members| Some((members.first()?.problem.as_str(), right(members))))
+        .collect()
+}
+
+/// By how much fewer completions of a problem are right than `before`, in the evaluation of step `since`.
+fn fell(
+    before: &HashMap<&str, (usize, usize)>,
+    since: u64,
+    members: &[&RolloutRecord],
+) -> Option<(f64, String)> {
+    let (was, of) = *before.get(members.first()?.problem.as_str())?;
+    let (now, total) = right(members);
+    let fell = was as f64 / of.max(1) as f64 - now as f64 / total.max(1) as f64;
+    (fell > 0.0)
+        .then(|| (fell, format!("{was} of {of} right at step {since}, now {now} of {total}")))
+}
+
+/// Clarity with which a group shows the finding, and the reason; `None` if it does not show it.
+fn shows(finding: &Finding, members: &[&RolloutRecord]) -> Option<(f64, String)> {
     let count = |is: &dyn Fn(&RolloutRecord) -> bool| {
         members.iter().copied().filter(|record| is(record)).count()
     };
-    let correct = count(&|record| record.verdict.is_correct());
-    let hinted = count(&|record| record.source != RolloutSource::Plain);
+    let (correct, total) = right(members);
     let share = |part: usize| part as f64 / total as f64;
-    match condition {
+    match finding.condition {
         Condition::Unjudged => {
             let failed = count(&|record| record.verdict.is_failure());
             (failed > 0).then(|| (share(failed), format!("{failed} of {total} not judged")))
@@ -73,36 +119,23 @@ fn shows(condition: Condition, members: &[&RolloutRecord]) -> Option<(f64, Strin
             Some((nats, format!("{nats:.3} nats per token between engine and trainer")))
         }
         Condition::Leaking => {
-            let leaking = count(&leaks);
-            (leaking > 0)
-                .then(|| (share(leaking), "the hint contains the reference answer".to_owned()))
+            let leaking = count(&|record| record.hint_leaks == Some(true));
+            (leaking > 0).then(|| (share(leaking), "the hint gives the answer away".to_owned()))
         }
-        Condition::PseudoSignal => {
-            let rewards = members.iter().map(|record| record.reward);
-            let least = rewards.clone().fold(f64::INFINITY, f64::min);
-            let most = rewards.fold(f64::NEG_INFINITY, f64::max);
-            let all = match correct {
-                0 => "wrong",
-                correct if correct == total => "right",
-                _ => return None,
-            };
-            let why = format!("all {all}, with rewards from {least:.3} to {most:.3}");
-            (most > least).then_some((most - least, why))
-        }
-        Condition::Starved if correct == 0 => {
-            let (answer, same) = most_frequent(members)?;
-            let tried =
-                if hinted > 0 { format!(", {hinted} of them hinted") } else { String::new() };
-            let why = if same > total / 2 {
-                format!("{total} wrong completions{tried}; {same} answer {answer}")
-            } else {
-                format!("{total} wrong completions{tried}, with different answers")
-            };
-            // Groups that hints did not rescue are the clearer ones.
-            Some((share(hinted), why))
-        }
+        Condition::PseudoSignal => unequal_rewards(members),
+        Condition::Starved if correct == 0 => all_wrong(members),
         Condition::Saturated if correct == total => {
             Some((total as f64, format!("all {total} completions right")))
+        }
+        Condition::Worsening => {
+            let plain = members.iter().copied().filter(|one| one.source == RolloutSource::Plain);
+            let (correct, total) = right(&plain.collect::<Vec<_>>());
+            let wrong = 1.0 - correct as f64 / total.max(1) as f64;
+            (total > 0).then(|| (wrong, format!("{correct} of {total} plain completions right")))
+        }
+        Condition::Collapsing if finding.has(metrics::ENTROPY_TRAINED) => {
+            let nats = surprise(members)?;
+            Some((-nats, format!("{nats:.3} nats per token to choose from")))
         }
         Condition::Collapsing => {
             let (answer, same) = most_frequent(members)?;
@@ -110,14 +143,60 @@ fn shows(condition: Condition, members: &[&RolloutRecord]) -> Option<(f64, Strin
             let weight = share(same) + if correct == 0 { 1.0 } else { 0.0 };
             (8 * same >= 7 * total).then(|| (weight, format!("{same} of {total} answer {answer}")))
         }
-        Condition::Frozen => {
-            let is_flat =
-                |record: &RolloutRecord| record.advantage.is_none_or(|value| value == 0.0);
-            let why = format!("no completion has an advantage; {correct} of {total} right");
-            (count(&is_flat) == total).then_some((total as f64, why))
-        }
+        Condition::Frozen => frozen(finding, members),
         _ => None,
     }
+}
+
+/// The span of the rewards of a group whose completions are all right or all wrong.
+fn unequal_rewards(members: &[&RolloutRecord]) -> Option<(f64, String)> {
+    let rewards = members.iter().map(|record| record.reward);
+    let least = rewards.clone().fold(f64::INFINITY, f64::min);
+    let most = rewards.fold(f64::NEG_INFINITY, f64::max);
+    let all = match right(members) {
+        (0, _) => "wrong",
+        (correct, total) if correct == total => "right",
+        _ => return None,
+    };
+    let why = format!("all {all}, with rewards from {least:.3} to {most:.3}");
+    (most > least).then_some((most - least, why))
+}
+
+/// The answers of a group without a right completion.
+fn all_wrong(members: &[&RolloutRecord]) -> Option<(f64, String)> {
+    let total = members.len();
+    let hinted = members.iter().filter(|record| record.source != RolloutSource::Plain).count();
+    let (answer, same) = most_frequent(members)?;
+    let tried = if hinted > 0 { format!(", {hinted} of them hinted") } else { String::new() };
+    let why = if same > total / 2 {
+        format!("{total} wrong completions{tried}; {same} answer {answer}")
+    } else {
+        format!("{total} wrong completions{tried}, with different answers")
+    };
+    // Groups that hints did not rescue are the clearer ones.
+    Some((hinted as f64 / total as f64, why))
+}
+
+/// A group without advantages where the gradient is 0. Else one with large advantages, which should have moved the
+/// weights.
+fn frozen(finding: &Finding, members: &[&RolloutRecord]) -> Option<(f64, String)> {
+    let sizes = members.iter().filter_map(|record| record.advantage).map(f64::abs);
+    let most = sizes.fold(0.0, f64::max);
+    let (correct, total) = right(members);
+    if finding.has(metrics::GRAD_NORM) {
+        let why = format!("no completion has an advantage; {correct} of {total} right");
+        return (most == 0.0).then_some((total as f64, why));
+    }
+    let why = format!("advantages up to {most:.2} have not moved the weights");
+    (most > 0.0).then_some((most, why))
+}
+
+/// Mean of −log probability of the tokens where they were drawn.
+fn surprise(members: &[&RolloutRecord]) -> Option<f64> {
+    let logprobs = members.iter().flat_map(|record| &record.behavior_logprobs);
+    let (sum, count) =
+        logprobs.fold((0.0, 0.0), |(sum, count), logprob| (sum - f64::from(*logprob), count + 1.0));
+    (count > 0.0).then(|| sum / count)
 }
 
 /// Mean absolute difference between the log-probabilities of engine and trainer over the plain completions.
@@ -129,18 +208,6 @@ fn difference(members: &[&RolloutRecord]) -> Option<f64> {
         (sum + f64::from((trainer - engine).abs()), count + 1.0)
     });
     (count > 0.0).then(|| sum / count)
-}
-
-/// Whether the hint contains the reference answer as a word of its own.
-fn leaks(record: &RolloutRecord) -> bool {
-    let (Some(hint), Some(reference)) = (&record.hint, &record.reference) else { return false };
-    let reference = reference.trim();
-    let is_part = |c: Option<char>| c.is_some_and(char::is_alphanumeric);
-    !reference.is_empty()
-        && hint.match_indices(reference).any(|(at, found)| {
-            let (before, after) = (&hint[..at], &hint[at + found.len()..]);
-            !is_part(before.chars().next_back()) && !is_part(after.chars().next())
-        })
 }
 
 /// The answer that most completions give, in backticks, and how many; completions without one count as one

@@ -20,7 +20,7 @@ fn find(history: &History, _config: &GrpoConfig) -> Option<Found> {
     let recent = |name| history.recent(name).filter(|recent| recent.count >= STEPS);
     let is_zero = |name| recent(name).is_some_and(|recent| recent.most == 0.0);
     let found = |evidence: String, advice: &str, measured| {
-        Some(Found { evidence, advice: advice.to_owned(), measured: vec![measured] })
+        Some(Found { evidence, advice: advice.to_owned(), measured: vec![measured], since: None })
     };
     if is_zero(metrics::LEARNING_RATE) {
         let advice = "the schedule has ended: see `optimizer.schedule` and `run.schedule_steps`";

@@ -6,16 +6,21 @@ use std::ops::RangeInclusive;
 use crate::metrics::{self, Metrics};
 
 /// The metrics that rules read.
-const READ: [&str; 18] = [
+const READ: [&str; 23] = [
     metrics::COMPLETIONS_CLIPPED_RATIO,
     metrics::ENTROPY_TRAINED,
+    metrics::EVAL_AVG,
+    metrics::EVAL_AVG_HIGH,
+    metrics::EVAL_AVG_LOW,
     metrics::EVAL_FAILED_FRAC,
     metrics::FRAC_REWARD_ZERO_STD,
     metrics::GRAD_NORM,
     metrics::HINT_HINTED_FRAC,
     metrics::HINT_LEAKING_ANSWER_FRAC,
     metrics::LEARNING_RATE,
+    metrics::NLL,
     metrics::NUM_UPDATES,
+    metrics::REWARD,
     metrics::ROLLOUT_ALL_RIGHT_FRAC,
     metrics::ROLLOUT_COLLAPSED_FRAC,
     metrics::ROLLOUT_DROPPED_FRAC,
@@ -38,7 +43,10 @@ pub(super) const ENOUGH_STEPS: usize = 3;
 /// bound would turn a verdict on and off.
 const RELEASE: f64 = 0.8;
 
-/// The metrics of a run that the rules read, step by step. Takes some 300 bytes per step.
+/// Standard errors of a difference of two means above which chance is an unlikely cause.
+const CHANCE: f64 = 3.0;
+
+/// The metrics of a run that the rules read, step by step. Takes some 400 bytes per step.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct History {
     steps: Vec<u64>,
@@ -146,6 +154,12 @@ impl History {
     /// Whether a running mean last left the range from `off` to `on` at its upper end. It is over as many steps as the
     /// latest ones.
     pub(super) fn latched(&self, name: &str, on: f64, off: f64) -> bool {
+        self.decided(name, |mean| (mean > on || mean <= off).then_some(mean > on))
+    }
+
+    /// The last decision that `decide` takes on a running mean, over as many steps as the latest ones; false without
+    /// one.
+    fn decided(&self, name: &str, decide: impl Fn(f64) -> Option<bool>) -> bool {
         let (span, curve) = (self.span(), self.curve(name));
         let end = |index: usize| curve.partition_point(|(step, _)| *step <= self.steps[index]);
         let least = ENOUGH_STEPS.min(self.len());
@@ -155,8 +169,43 @@ impl History {
             let within = curve.get(start..end(taken - 1)).filter(|within| !within.is_empty())?;
             Some(within.iter().map(|(_, value)| value).sum::<f64>() / within.len() as f64)
         });
-        let mut decided = means.filter(|mean| *mean > on || *mean <= off);
-        decided.next().is_some_and(|mean| mean > on)
+        means.filter_map(decide).next().unwrap_or(false)
+    }
+
+    /// The mean of a metric over the first steps and over the latest ones, if a running mean is away from the first by
+    /// `by`, which may be negative, and by more than chance. It is until it is halfway back.
+    pub(super) fn moved(&self, name: &str, by: f64) -> Option<(f64, f64)> {
+        let (first, now) = (self.start(name)?, self.mean(name)?);
+        // The noise of a step, without a trend: from the differences of neighbors.
+        let steps = self.curve(name).windows(2).map(|pair| pair[1].1 - pair[0].1);
+        let count = self.curve(name).len().saturating_sub(1).max(1) as f64;
+        let variance = steps.map(|step| step * step).sum::<f64>() / (2.0 * count);
+        let chance = CHANCE * (2.0 * variance / self.span() as f64).sqrt();
+        let bound = by.abs().max(chance);
+        let is_away = self.decided(name, |mean| {
+            let away = (mean - first) * by.signum();
+            (away > bound || away <= bound / 2.0).then_some(away > bound)
+        });
+        is_away.then_some((first, now))
+    }
+
+    /// Accuracy without hints in the best evaluation and in the newest one, each with its step and its interval: if the
+    /// newest is worse, and the intervals do not meet.
+    pub(super) fn fallen_accuracy(&self) -> Option<[(u64, f64, [f64; 2]); 2]> {
+        let scores = self.curve(metrics::EVAL_AVG).iter().filter_map(|&(step, avg)| {
+            let low = self.at(metrics::EVAL_AVG_LOW, step)?;
+            Some((step, avg, [low, self.at(metrics::EVAL_AVG_HIGH, step)?]))
+        });
+        let newest = scores.clone().last()?;
+        let best = scores.reduce(|best, next| if next.2[0] > best.2[0] { next } else { best })?;
+        (newest.2[1] < best.2[0]).then_some([best, newest])
+    }
+
+    /// The value of a metric at a step.
+    fn at(&self, name: &str, step: u64) -> Option<f64> {
+        let curve = self.curve(name);
+        let index = curve.binary_search_by_key(&step, |(step, _)| *step).ok()?;
+        Some(curve[index].1)
     }
 
     /// Shares of all-wrong groups before and after hints, over the latest steps.

@@ -27,5 +27,6 @@ fn find(history: &History, config: &GrpoConfig) -> Option<Found> {
         evidence: format!("{} of the hints give the answer away", percent(share)),
         advice: advice.to_owned(),
         measured: vec![(metrics::HINT_LEAKING_ANSWER_FRAC, share)],
+        since: None,
     })
 }

@@ -23,5 +23,6 @@ fn find(history: &History, _config: &GrpoConfig) -> Option<Found> {
         evidence: format!("engine and trainer differ by {difference:.3} nats per token"),
         advice: advice.to_owned(),
         measured: vec![(metrics::SAMPLING_LOGP_DIFFERENCE, difference)],
+        since: None,
     })
 }

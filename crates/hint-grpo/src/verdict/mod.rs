@@ -25,6 +25,7 @@ use std::ops::RangeInclusive;
 use serde::Serialize;
 
 use crate::config::GrpoConfig;
+use crate::metrics;
 
 mod collapsing;
 mod cut_off;
@@ -37,6 +38,7 @@ mod pseudo_signal;
 mod saturated;
 mod starved;
 mod unjudged;
+mod worsening;
 
 pub use examples::{Example, examples};
 pub use history::History;
@@ -62,6 +64,8 @@ pub enum Condition {
     Starved,
     /// Groups are all right.
     Saturated,
+    /// The policy is worse than it was.
+    Worsening,
     /// The policy hardly explores.
     Collapsing,
     /// The weights do not change.
@@ -72,7 +76,7 @@ pub enum Condition {
 
 impl Condition {
     /// Every condition, in declaration order.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Unjudged,
         Self::CutOff,
         Self::Mismatch,
@@ -80,6 +84,7 @@ impl Condition {
         Self::PseudoSignal,
         Self::Starved,
         Self::Saturated,
+        Self::Worsening,
         Self::Collapsing,
         Self::Frozen,
         Self::Healthy,
@@ -95,6 +100,7 @@ impl Condition {
             Self::PseudoSignal => "PSEUDO-SIGNAL",
             Self::Starved => "STARVED",
             Self::Saturated => "SATURATED",
+            Self::Worsening => "WORSENING",
             Self::Collapsing => "COLLAPSING",
             Self::Frozen => "FROZEN",
             Self::Healthy => "HEALTHY",
@@ -126,7 +132,7 @@ impl fmt::Debug for Rule {
 }
 
 /// Every rule, in the order of [`Condition`].
-pub const RULES: [Rule; 9] = [
+pub const RULES: [Rule; 10] = [
     unjudged::RULE,
     cut_off::RULE,
     mismatch::RULE,
@@ -134,6 +140,7 @@ pub const RULES: [Rule; 9] = [
     pseudo_signal::RULE,
     starved::RULE,
     saturated::RULE,
+    worsening::RULE,
     collapsing::RULE,
     frozen::RULE,
 ];
@@ -143,6 +150,8 @@ struct Found {
     evidence: String,
     advice: String,
     measured: Vec<(&'static str, f64)>,
+    /// The first step that was looked at, if it is not that of the latest ones.
+    since: Option<u64>,
 }
 
 /// A condition of a run, with its evidence.
@@ -166,6 +175,16 @@ impl Finding {
     pub fn steps_in_words(&self) -> String {
         let (first, last) = (self.steps.start(), self.steps.end());
         if first == last { format!("step {last}") } else { format!("steps {first}–{last}") }
+    }
+
+    /// Whether it was found in evaluations.
+    pub fn is_of_evaluation(&self) -> bool {
+        self.has(metrics::EVAL_AVG) || self.has(metrics::EVAL_FAILED_FRAC)
+    }
+
+    /// Whether a metric is behind it.
+    fn has(&self, name: &str) -> bool {
+        self.measured.iter().any(|(measured, _)| *measured == name)
     }
 }
 
@@ -195,8 +214,9 @@ impl RunVerdict {
     pub fn of(history: &History, config: &GrpoConfig) -> Self {
         let steps = history.window();
         let find = |rule: &Rule| {
-            let Found { evidence, advice, measured } = (rule.find)(history, config)?;
-            let (condition, steps) = (rule.condition, steps.clone());
+            let Found { evidence, advice, measured, since } = (rule.find)(history, config)?;
+            let steps = since.unwrap_or(*steps.start())..=*steps.end();
+            let condition = rule.condition;
             Some(Finding { condition, evidence, advice, measured, steps })
         };
         // A few steps say no more than how long completions are, and whether they can be judged.

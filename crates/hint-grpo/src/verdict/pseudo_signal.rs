@@ -34,5 +34,6 @@ fn find(history: &History, _config: &GrpoConfig) -> Option<Found> {
             (metrics::ROLLOUT_SHAPING_ONLY_FRAC, shaping),
             (metrics::FRAC_REWARD_ZERO_STD, 1.0 - differ),
         ],
+        since: None,
     })
 }

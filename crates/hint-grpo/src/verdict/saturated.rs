@@ -34,5 +34,6 @@ fn find(history: &History, config: &GrpoConfig) -> Option<Found> {
         evidence: format!("{} of the groups are all right", percent(right)),
         advice: advice.to_owned(),
         measured,
+        since: None,
     })
 }

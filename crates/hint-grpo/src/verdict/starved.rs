@@ -84,5 +84,5 @@ fn find(history: &History, config: &GrpoConfig) -> Option<Found> {
     measured.extend(hinted.map(|hinted| (metrics::HINT_HINTED_FRAC, hinted)));
     measured.extend(rates.map(|(_, now)| (metrics::ROLLOUT_PASS_RATE, now)));
     measured.extend(collapsed.map(|collapsed| (metrics::ROLLOUT_COLLAPSED_FRAC, collapsed)));
-    Some(Found { evidence, advice, measured })
+    Some(Found { evidence, advice, measured, since: None })
 }

@@ -28,5 +28,6 @@ fn find(history: &History, _config: &GrpoConfig) -> Option<Found> {
         evidence: format!("{} of {of}, as they could not be judged", percent(share)),
         advice: advice.to_owned(),
         measured: vec![(name, share)],
+        since: None,
     })
 }

@@ -5,6 +5,7 @@ mod aggregation;
 mod bigram;
 mod config;
 mod divergence;
+mod examples;
 mod golden;
 mod gradients;
 mod learner;

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use hint_grpo::verdict::{Condition, History, RULES, RunVerdict};
 use hint_grpo::{GrpoConfig, Metrics, metrics};
+use hint_rollout::collect::curriculum::ProblemSelection;
 use hint_rollout::collect::hinted::{CombineRule, Contrast, Taught};
 use hint_rollout::hint::leak::LeakAction;
 
@@ -101,10 +102,83 @@ fn each_rule_fires_beyond_its_bound() {
     one(Condition::Leaking, metrics::HINT_LEAKING_ANSWER_FRAC, 0.021, 0.02);
     one(Condition::PseudoSignal, metrics::ROLLOUT_SHAPING_ONLY_FRAC, 0.31, 0.3);
     one(Condition::Saturated, metrics::ROLLOUT_ALL_RIGHT_FRAC, 0.81, 0.8);
+    one(Condition::Worsening, metrics::ROLLOUT_PASS_RATE, 0.34, 0.36);
     one(Condition::Collapsing, metrics::ENTROPY_TRAINED, 0.099, 0.101);
     one(Condition::Frozen, metrics::WEIGHTS_CHANGED_FRAC, 0.0009, 0.001);
     one(Condition::Frozen, metrics::GRAD_NORM, 0.0, 1e-9);
     one(Condition::Frozen, metrics::LEARNING_RATE, 0.0, 1e-9);
+}
+
+/// The history of a run of these metrics, by step.
+fn recorded_as(steps: impl IntoIterator<Item = (u64, Vec<(&'static str, f64)>)>) -> History {
+    let mut history = History::new();
+    for (step, values) in steps {
+        history.record_with(step, |name| {
+            values.iter().find(|(known, _)| *known == name).map(|(_, value)| *value)
+        });
+    }
+    history
+}
+
+/// An evaluation with an interval of 0.05 to each side.
+fn evaluated(avg: f64) -> Vec<(&'static str, f64)> {
+    use metrics::{EVAL_AVG, EVAL_AVG_HIGH, EVAL_AVG_LOW};
+    vec![(EVAL_AVG, avg), (EVAL_AVG_LOW, avg - 0.05), (EVAL_AVG_HIGH, avg + 0.05)]
+}
+
+#[test]
+fn an_accuracy_below_the_best_one_is_worse_whatever_the_reward() {
+    let run = |newest: f64| {
+        recorded_as((0..=40).map(|step| {
+            let mut of_step = match step {
+                0 => evaluated(0.5),
+                20 => evaluated(0.6),
+                40 => evaluated(newest),
+                _ => Vec::new(),
+            };
+            of_step.push((metrics::REWARD, 0.01 * step as f64));
+            (step, of_step)
+        }))
+    };
+    let verdict = RunVerdict::of(&run(0.2), &GrpoConfig::default());
+    let text = "WORSENING: accuracy without hints fell from 0.60 [0.55, 0.65] to 0.20 [0.15, 0.25]; the reward went \
+                from 0.02 to 0.38 (steps 20–40)";
+    assert_eq!(verdict.to_string(), text);
+    assert!(verdict.findings[0].advice.contains("the reward pays for something else"));
+    // The intervals meet at 0.55.
+    assert_eq!(conditions(&run(0.49)), [Condition::Worsening]);
+    assert_eq!(conditions(&run(0.51)), []);
+}
+
+#[test]
+fn a_loss_of_demonstrations_that_rises_is_worse() {
+    let run = |last: f64| {
+        let nll = |step: u64| if step > 15 { last } else { 1.0 };
+        recorded_as((1..=20).map(|step| (step, vec![(metrics::NLL, nll(step))])))
+    };
+    assert_eq!(conditions(&run(1.21)), [Condition::Worsening]);
+    assert_eq!(conditions(&run(1.19)), []);
+}
+
+#[test]
+fn chance_and_another_choice_of_problems_make_no_run_worse() {
+    // A congruential generator, for pass rates of few problems: around 0.5, by 0.2 up and down.
+    let mut state = 7_u32;
+    let mut noise = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        f64::from(state >> 8) / f64::from(1 << 24) * 0.4 - 0.2
+    };
+    let mut noisy = History::new();
+    for step in 1..=400 {
+        let rate = 0.5 + noise();
+        noisy.record_with(step, |name| (name == metrics::ROLLOUT_PASS_RATE).then_some(rate));
+        assert_eq!(conditions(&noisy), [], "step {step}");
+    }
+    let fallen = history(40, 10, &[(metrics::ROLLOUT_PASS_RATE, 0.15)]);
+    assert_eq!(conditions(&fallen), [Condition::Worsening]);
+    let mut config = GrpoConfig::default();
+    config.rollout.selection = ProblemSelection::Curriculum { floor: 0.2 };
+    assert_eq!(RunVerdict::of(&fallen, &config).condition(), Some(Condition::Healthy));
 }
 
 #[test]
@@ -317,6 +391,7 @@ fn advice_names_keys_that_exist() {
         vec![(metrics::LEARNING_RATE, 0.0)],
         vec![(metrics::WEIGHTS_CHANGED_FRAC, 0.0)],
         vec![(metrics::SKIPPED_UPDATES, 99.0)],
+        vec![(metrics::ROLLOUT_PASS_RATE, 0.1)],
     ];
     let (mut seen, mut count) = (std::collections::BTreeSet::new(), 0);
     for values in bad {

@@ -1,6 +1,7 @@
 //! The verdict on a run: each finding with its evidence, advice, and groups that show it.
 
-use std::path::Path;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use hint_grpo::rollout_table::{RolloutRecord, read_rollouts};
@@ -9,6 +10,7 @@ use hint_grpo::{GrpoConfig, RunDir};
 use serde::Serialize;
 
 use crate::run_log::RunLog;
+use crate::show::quoted;
 
 /// Groups shown for each finding.
 const EXAMPLES: usize = 3;
@@ -59,8 +61,15 @@ impl Verdict {
     /// A file of the rollout table that is damaged.
     pub(super) fn read(dir: &Path, log: &RunLog, config: &GrpoConfig) -> Result<Self> {
         let verdict = RunVerdict::of(&log.history(), config);
-        let first = verdict.findings.first().map(|first| *first.steps.start());
-        let records = first.map(|first| recent(dir, first)).transpose()?.unwrap_or_default();
+        let mut records = Vec::new();
+        for path in files(dir, &verdict.findings)? {
+            match read_rollouts(&path) {
+                Ok(read) => records.extend(read),
+                // A run that is still training removes files.
+                Err(_) if !path.exists() => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
         Ok(Self {
             condition: verdict.condition().map(Condition::name),
             tone: tone(verdict.condition()),
@@ -87,7 +96,7 @@ impl Shown {
             evidence: finding.evidence.clone(),
             steps: finding.steps_in_words(),
             advice: finding.advice.clone(),
-            examples: examples(finding.condition, records, EXAMPLES),
+            examples: examples(finding, records, EXAMPLES),
         }
     }
 
@@ -97,28 +106,39 @@ impl Shown {
             vec![format!("{condition}: {evidence} ({steps})"), format!("try: {advice}")];
         lines.extend(examples.iter().map(|example| {
             let Example { step, problem, why, .. } = example;
-            format!("step {step}, problem {problem}: {why}")
+            let what = if example.evaluated { "evaluation at step" } else { "step" };
+            format!("{what} {step}, problem {problem}: {why}")
         }));
-        if let Some(Example { step, problem, .. }) = examples.first() {
-            let quoted = |text: &str| format!("'{}'", text.replace('\'', r"'\''"));
+        if let Some(Example { step, problem, evaluated, .. }) = examples.first() {
+            let evaluation = if *evaluated { " --evaluation" } else { "" };
             let (dir, problem) = (quoted(&dir.display().to_string()), quoted(problem));
-            lines.push(format!("see: hint-rl show {dir} --step {step} --problem {problem}"));
+            lines.push(format!(
+                "see: hint-rl show {dir}{evaluation} --step {step} --problem {problem}"
+            ));
         }
         lines.join("\n")
     }
 }
 
-/// The completions of the newest steps from `first` on that the rollout table keeps, the newest first.
-fn recent(dir: &Path, first: u64) -> Result<Vec<RolloutRecord>> {
-    let files = RunDir::rollouts(dir)?;
-    let mut records = Vec::new();
-    for (_, path) in files.iter().rev().filter(|(step, _)| *step >= first).take(FILES) {
-        match read_rollouts(path) {
-            Ok(read) => records.extend(read),
-            // A run that is still training removes files.
-            Err(_) if !path.exists() => {}
-            Err(error) => return Err(error.into()),
-        }
+/// The files of completions that are searched for groups that show the findings, the newest first. They are those of the
+/// latest steps that the table keeps: at least its newest one, which may be before the steps that a finding is about. For
+/// findings of evaluations, those of the first and the last step.
+fn files(dir: &Path, findings: &[Finding]) -> Result<Vec<PathBuf>> {
+    let (evaluations, steps) = findings.iter().partition::<Vec<_>, _>(|one| one.is_of_evaluation());
+    let mut files = Vec::new();
+    if let Some(first) = steps.iter().map(|finding| *finding.steps.start()).min() {
+        let kept = RunDir::rollouts(dir)?.into_iter().rev().enumerate();
+        let recent = kept.take(FILES).filter(|(at, (step, _))| *at == 0 || *step >= first);
+        files.extend(recent.map(|(_, (_, path))| path));
     }
-    Ok(records)
+    if !evaluations.is_empty() {
+        let kept = RunDir::evaluated(dir)?;
+        let newest = kept.last().map(|(step, _)| *step);
+        let wanted = evaluations.iter().map(|finding| *finding.steps.start()).chain(newest);
+        let wanted = wanted.collect::<BTreeSet<_>>();
+        files.extend(
+            kept.into_iter().filter(|(step, _)| wanted.contains(step)).map(|(_, path)| path),
+        );
+    }
+    Ok(files)
 }

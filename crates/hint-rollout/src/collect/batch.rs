@@ -34,7 +34,8 @@ impl Collector {
         let (rounds, criterion) = self.config.dynamic_sampling.plan();
         // The curriculum of a step follows from what was known before it.
         let record = Arc::clone(&self.record);
-        let (mut groups, mut stats) = (Vec::new(), CollectStats::default());
+        let (mut groups, mut unjudged) = (Vec::new(), Vec::new());
+        let mut stats = CollectStats::default();
         let mut in_step = 0;
         for round in 0..rounds {
             let missing = count - groups.len();
@@ -60,6 +61,7 @@ impl Collector {
             in_step += missing;
             stats.merge(collected.stats);
             stats.batch.rounds += 1;
+            unjudged.extend(collected.unjudged);
             let mut fresh = collected.groups;
             if let Some(criterion) = criterion {
                 let before = fresh.len();
@@ -78,7 +80,7 @@ impl Collector {
         if criterion.is_some() {
             stats.batch.missing_groups = count.saturating_sub(groups.len());
         }
-        Ok(Collected { groups, stats })
+        Ok(Collected { groups, unjudged, stats })
     }
 
     /// Problems drawn by [`Collector::collect_batch`] since the start of the run.

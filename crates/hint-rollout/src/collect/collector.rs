@@ -21,7 +21,7 @@ use crate::hint::leak::LeakDetector;
 use crate::hint::{HintProvider, SharedHints};
 use crate::prompt::PromptFormat;
 use crate::run::{Activity, StepContext, Work};
-use crate::sample::{FailureWindow, Failures};
+use crate::sample::{FailureWindow, Failures, RolloutGroup};
 
 /// Samples groups, judges them, and samples again with hints where the trigger fires.
 ///
@@ -350,15 +350,24 @@ impl Collector {
             stats,
             failures: Failures::default(),
             window: &self.failures,
+            dropped: Vec::new(),
             activity: &self.activity,
         };
         let (mut groups, hinted) = pass.sample_stages(self.hints.as_deref())?;
-        let CollectPass { mut stats, failures, .. } = pass;
+        let CollectPass { mut stats, failures, dropped, .. } = pass;
         let record = Arc::make_mut(&mut self.record);
         settle(&mut groups, hinted, (parts, config.keep_if), record, &mut stats);
         self.failures.check(failures, &config.verdicts)?;
+        for (index, rollout) in dropped {
+            groups[index].dropped.push(rollout);
+        }
         // A baseline needs a sibling.
-        groups.retain(|group| group.rollouts.len() >= 2);
-        Ok(Collected { groups, stats })
+        let has_baseline = |group: &RolloutGroup| group.rollouts.len() >= 2;
+        let (groups, mut unjudged) = groups.into_iter().partition::<Vec<_>, _>(has_baseline);
+        unjudged.retain(|group| !group.dropped.is_empty());
+        for group in &mut unjudged {
+            group.discarded.append(&mut group.rollouts);
+        }
+        Ok(Collected { groups, unjudged, stats })
     }
 }

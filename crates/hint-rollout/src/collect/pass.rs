@@ -40,6 +40,8 @@ pub(crate) struct CollectPass<'c> {
     pub(crate) failures: Failures,
     /// Failures of earlier steps.
     pub(crate) window: &'c FailureWindow,
+    /// Rollouts that could not be judged, with the indices of their problems.
+    pub(crate) dropped: Vec<(usize, Rollout)>,
     pub(crate) activity: &'c Activity,
 }
 
@@ -53,8 +55,9 @@ pub(crate) struct Limits {
 }
 
 /// One prompt to sample from.
-pub(crate) struct SampleJob<'p> {
-    pub(crate) problem: &'p Problem,
+pub(crate) struct SampleJob {
+    /// Index of the problem in the batch.
+    pub(crate) index: usize,
     pub(crate) request: GenerationRequest,
     /// The hint in the prompt.
     pub(crate) hint: Option<Arc<AppliedHint>>,
@@ -72,7 +75,7 @@ impl CollectPass<'_> {
             let seed = stage.child(index as u64).value();
             let prompt = groups[index].prompt.clone();
             let request = self.request(prompt, self.config.group_size, seed);
-            SampleJob { problem: self.problems[index], request, hint: None }
+            SampleJob { index, request, hint: None }
         };
         let jobs = indices.iter().map(job).collect::<Vec<_>>();
         let sampled = self.sample(&jobs)?;
@@ -83,16 +86,14 @@ impl CollectPass<'_> {
     }
 
     /// Samples and scores; the rollouts that could not be judged are left out.
-    pub(crate) fn sample(
-        &mut self,
-        jobs: &[SampleJob<'_>],
-    ) -> Result<Vec<Vec<Rollout>>, RolloutError> {
+    pub(crate) fn sample(&mut self, jobs: &[SampleJob]) -> Result<Vec<Vec<Rollout>>, RolloutError> {
         if jobs.is_empty() {
             return Ok(Vec::new());
         }
-        let ids = jobs.iter().map(|job| job.problem.id.as_str()).collect::<Vec<_>>();
-        let request = |job: &SampleJob<'_>| GenerationRequest {
-            expected_tokens: self.record.expected_tokens(&job.problem.id),
+        let problem = |job: &SampleJob| self.problems[job.index];
+        let ids = jobs.iter().map(|job| problem(job).id.as_str()).collect::<Vec<_>>();
+        let request = |job: &SampleJob| GenerationRequest {
+            expected_tokens: self.record.expected_tokens(&problem(job).id),
             ..job.request.clone()
         };
         let requests = jobs.iter().map(request).collect::<Vec<_>>();
@@ -110,29 +111,29 @@ impl CollectPass<'_> {
             self.stats.sampled.observe(job.request.prompt.len(), completions);
         }
         let answered = jobs.iter().zip(&sampled).map(|(job, completions)| {
-            answers(self.format, job.problem, job.hint.as_ref(), completions)
+            answers(self.format, problem(job), job.hint.as_ref(), completions)
         });
         let judged = self.judged(self.engine.peers(), answered.collect::<Result<_, _>>()?)?;
         let mut result = Vec::with_capacity(sampled.len());
         for ((job, completions), judged) in jobs.iter().zip(sampled).zip(judged) {
             self.stats.judged.observe(&judged.1.scores);
             self.failures.observe(completions.len());
-            result.push(self.admit(job.problem, completions, job.hint.as_ref(), judged)?);
+            result.push(self.admit(job.index, completions, job.hint.as_ref(), judged)?);
         }
         Ok(result)
     }
 
-    /// Scores a completion that was not sampled.
+    /// Scores a completion of the problem at `index` that was not sampled.
     pub(crate) fn judge(
         &mut self,
-        problem: &Problem,
+        index: usize,
         completion: Completion,
         applied: &Arc<AppliedHint>,
     ) -> Result<Vec<Rollout>, RolloutError> {
         let completions = vec![completion];
-        let answers = answers(self.format, problem, Some(applied), &completions)?;
+        let answers = answers(self.format, self.problems[index], Some(applied), &completions)?;
         let judged = self.judged(self.engine.peers(), vec![answers])?.swap_remove(0);
-        self.admit(problem, completions, Some(applied), judged)
+        self.admit(index, completions, Some(applied), judged)
     }
 
     /// Texts and scores of the answers of each problem. Peers each judge a part. A reward that fails all the time
@@ -166,10 +167,10 @@ impl CollectPass<'_> {
         Ok(texts.zip(scored).collect())
     }
 
-    /// The rollouts that take part in their group.
+    /// The rollouts that take part in the group of the problem at `index`.
     fn admit(
         &mut self,
-        problem: &Problem,
+        index: usize,
         completions: Vec<Completion>,
         applied: Option<&Arc<AppliedHint>>,
         (texts, scored): (Vec<String>, Scored),
@@ -178,27 +179,27 @@ impl CollectPass<'_> {
             *self.stats.judged.reward_failures.entry(name).or_default() += count;
         }
         let mut rollouts = Vec::with_capacity(completions.len());
+        let problem = self.problems[index];
         for ((completion, text), score) in completions.into_iter().zip(texts).zip(scored.scores) {
-            match self.config.verdicts.action(score.verdict) {
+            let mut rollout = Rollout::new(completion, text, score);
+            rollout.hint = applied.cloned();
+            match self.config.verdicts.action(rollout.score.verdict) {
                 None | Some(VerdictAction::Wrong) => {
-                    let is_cut_off = completion.stop == StopReason::Length;
-                    let mut rollout = Rollout::new(completion, text, score);
+                    let is_cut_off = rollout.completion.stop == StopReason::Length;
                     rollout.is_masked = self.config.mask_truncated && is_cut_off;
                     self.stats.judged.masked += usize::from(rollout.is_masked);
-                    rollouts.push(match applied {
-                        Some(applied) => rollout.with_hint(Arc::clone(applied)),
-                        None => rollout,
-                    });
+                    rollouts.push(rollout);
                 }
                 Some(VerdictAction::Drop) => {
                     self.stats.judged.dropped += 1;
-                    self.failures.record(problem, &score);
+                    self.failures.record(problem, &rollout.score);
+                    self.dropped.push((index, rollout));
                 }
                 Some(VerdictAction::Abort) => {
                     return Err(RolloutError::AbortVerdict {
                         problem: problem.id.clone(),
-                        verdict: score.verdict.name(),
-                        reason: score.judgment.reason,
+                        verdict: rollout.score.verdict.name(),
+                        reason: rollout.score.judgment.reason,
                     });
                 }
             }

@@ -8,6 +8,7 @@ use crate::collect::pass::{CollectPass, SampleJob, demonstration};
 use crate::data::{Hint, HintKind, HintLevel, Problem};
 use crate::engine::TooLong;
 use crate::error::RolloutError;
+use crate::hint::leak::LeakKind;
 use crate::hint::{HintProvider, HintRequest};
 use crate::prompt::PromptFormat;
 use crate::run::{RunProgress, Seed};
@@ -104,20 +105,20 @@ impl CollectPass<'_> {
             let mut sampled_for = Vec::new();
             for (position, applied) in asking {
                 let HintSearch { index, tried, .. } = &all[position];
-                let (problem, round) = (self.problems[*index], tried.len() as u64);
+                let (index, round) = (*index, tried.len() as u64);
                 let level = HintLevel::new(applied.share);
                 if applied.hint.kind == HintKind::Demonstration {
                     let completion = demonstration(self.format, &applied.hint.text)?;
-                    let rollouts = self.judge(problem, completion, &applied)?;
+                    let rollouts = self.judge(index, completion, &applied)?;
                     self.observe(&mut all[position], level, rollouts);
                     continue;
                 }
                 // The first round has the seed that it has without a search.
-                let seed = stage.child(*index as u64);
+                let seed = stage.child(index as u64);
                 let seed = if round == 0 { seed } else { seed.named("round").child(round) };
                 let count = self.config.hinted_size.unwrap_or(self.config.group_size);
                 let request = self.request(applied.prompt.clone(), count, seed.value());
-                jobs.push(SampleJob { problem, request, hint: Some(applied) });
+                jobs.push(SampleJob { index, request, hint: Some(applied) });
                 sampled_for.push((position, level));
             }
             let sampled = self.sample(&jobs)?;
@@ -138,7 +139,7 @@ impl CollectPass<'_> {
             let seed = stage.child(search.index as u64).value();
             let prompt = groups[search.index].prompt.clone();
             let request = self.request(prompt, self.config.group_size, seed);
-            SampleJob { problem: self.problems[search.index], request, hint: None }
+            SampleJob { index: search.index, request, hint: None }
         };
         let jobs = all.iter().map(job).collect::<Vec<_>>();
         let sampled = self.sample(&jobs)?;
@@ -201,12 +202,17 @@ impl CollectPass<'_> {
         let mut asking = Vec::new();
         for ((position, request), hint) in positions.into_iter().zip(&requests).zip(hints) {
             self.stats.hinted.leaks.observe(&hint);
+            // Blanks give nothing away.
+            let leaks = !hint.masked && hint.leaks.iter().any(|leak| leak.kind == LeakKind::Answer);
             match hint.hint {
                 None => all[position].is_over = true,
                 Some(hint) => {
                     let plain = &groups[all[position].index].prompt;
                     match self.fitting(request.problem, hint, request.level, plain)? {
-                        Some(applied) => asking.push((position, Arc::new(applied))),
+                        Some(mut applied) => {
+                            applied.leaks_answer = leaks;
+                            asking.push((position, Arc::new(applied)));
+                        }
                         // A higher level is longer still.
                         None => all[position].is_over = true,
                     }

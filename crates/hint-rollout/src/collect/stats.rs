@@ -17,6 +17,9 @@ pub struct Collected {
     /// The groups that can train, in problem order. A problem whose completions could not be judged
     /// has none.
     pub groups: Vec<RolloutGroup>,
+    /// Groups that cannot train, as fewer than two of their completions could be judged. They are there to be looked
+    /// at: the others are in [`RolloutGroup::dropped`].
+    pub unjudged: Vec<RolloutGroup>,
     /// Counts over plain and hinted completions.
     pub stats: CollectStats,
 }

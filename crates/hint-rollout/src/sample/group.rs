@@ -60,12 +60,15 @@ pub struct AppliedHint {
     pub prompt: Vec<u32>,
     /// Number of tokens at the end of `prompt` that are a solution's prefix; 0 for other kinds.
     pub prefix_len: usize,
+    /// Whether the leak guard found the answer in it and kept it.
+    #[serde(default)]
+    pub leaks_answer: bool,
 }
 
 impl AppliedHint {
     /// A hint and the prompt it made.
     pub const fn new(hint: Hint, level: HintLevel, prompt: Vec<u32>, prefix_len: usize) -> Self {
-        Self { hint, share: level.share(), prompt, prefix_len }
+        Self { hint, share: level.share(), prompt, prefix_len, leaks_answer: false }
     }
 }
 
@@ -133,6 +136,10 @@ pub struct RolloutGroup {
     /// be looked at, and the replay buffer forgets them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub discarded: Vec<Rollout>,
+    /// Rollouts that could not be judged, plain and hinted. They count nowhere in the group, are there to be looked at,
+    /// and the replay buffer forgets them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub dropped: Vec<Rollout>,
     /// The hinted prompts that its plain rollouts are scored under, if a hint teaches them.
     #[serde(default)]
     pub teacher: Option<TeacherPrompts>,
@@ -160,6 +167,7 @@ impl RolloutGroup {
             replaced: Vec::new(),
             supervised: Vec::new(),
             discarded: Vec::new(),
+            dropped: Vec::new(),
             teacher: None,
         }
     }
@@ -181,6 +189,13 @@ impl RolloutGroup {
     /// Whether any of its rollouts was sampled under a hint.
     pub fn is_hinted(&self) -> bool {
         self.rollouts.iter().any(Rollout::is_hinted)
+    }
+
+    /// The prompts that teach the rollout at `place`; `None` where no hint does.
+    pub fn teacher_of(&self, place: usize) -> Option<&TeacherPrompts> {
+        let is_plain = self.rollouts.get(place).is_some_and(|rollout| !rollout.is_hinted());
+        let teacher = self.teacher.as_ref().filter(|_| is_plain);
+        teacher.filter(|teacher| teacher.is_taught.get(place) == Some(&true))
     }
 
     /// The hint of its hinted rollouts: the first one's.

@@ -21,9 +21,11 @@ pub(super) fn samples(
         supervised(&group, index, &plain, loss.sft, &mut samples);
         let rewards = group.rewards();
         let zero_variance = rewards.iter().all(|reward| *reward == rewards[0]);
+        let places = 0..group.rollouts.len();
+        let is_taught = places.map(|place| group.teacher_of(place).is_some()).collect::<Vec<_>>();
         let teacher = group.teacher.map(|teacher| {
             let prompt = |hint: &Arc<AppliedHint>| Arc::<[u32]>::from(hint.prompt.as_slice());
-            (prompt(&teacher.hint), teacher.contrast.as_ref().map(prompt), teacher.is_taught)
+            (prompt(&teacher.hint), teacher.contrast.as_ref().map(prompt))
         });
         let mut hinted = Prompts::default();
         let mut of_group = Vec::with_capacity(group.rollouts.len());
@@ -39,10 +41,7 @@ pub(super) fn samples(
                 None => Arc::clone(&plain),
             };
             let mut contexts = contexts(loss.ratio_scheme, &rollout, &plain, sampled);
-            if let Some((prompt, contrast, is_taught)) = &teacher
-                && is_taught.get(place) == Some(&true)
-                && !rollout.is_hinted()
-            {
+            if let Some((prompt, contrast)) = teacher.as_ref().filter(|_| is_taught[place]) {
                 contexts = contexts.with_teacher(Arc::clone(prompt), contrast.clone());
             }
             let completion = rollout.completion;

@@ -160,7 +160,7 @@ impl Stage for PolicyGradient {
         let seed = Seed::new(run.seed).named("rollout").child(progress.step);
         let (count, context) = (run.prompts_per_step, StepContext { seed, progress });
         let collected = self.collector.collect_batch(problems, count, run.seed, context)?;
-        let Collected { mut groups, stats, .. } = collected;
+        let Collected { mut groups, unjudged, stats, .. } = collected;
         let (mut metrics, mut warnings) = (Metrics::new(), Vec::new());
         if stats.batch.missing_groups > 0 {
             warnings.push(Warning::MissingGroups {
@@ -180,7 +180,8 @@ impl Stage for PolicyGradient {
         let drawn = self.collector.drawn() as f64;
         metrics.set(metrics::EPOCH, drawn / problems.len() as f64);
         if self.config.rollout_table.is_on() {
-            self.table = Table::new(progress.step + 1, &groups, &advantages, problems)?;
+            let all = groups.iter().chain(&unjudged).collect::<Vec<_>>();
+            self.table = Table::new(progress.step + 1, &all, &advantages, problems)?;
         }
         let tokens = stats.sampled.tokens as u64;
         let (samples, indices) = assemble::samples(groups, &advantages, &self.config.loss);

@@ -15,10 +15,10 @@ pub(super) struct Table {
 }
 
 impl Table {
-    /// The groups of step `step`, in collected form.
+    /// The groups of step `step`, in collected form. The last ones may have no advantages, as they do not train.
     pub(super) fn new(
         step: u64,
-        groups: &[RolloutGroup],
+        groups: &[&RolloutGroup],
         advantages: &[Vec<f64>],
         problems: &dyn Problems,
     ) -> Result<Self, RolloutError> {
@@ -45,6 +45,9 @@ impl Table {
                 record.logprobs = Some(ratio.logprobs.clone());
                 record.old_logprobs = Some(ratio.old_logprobs.clone());
                 record.plain_logprobs.clone_from(&ratio.plain_logprobs);
+                record.ref_logprobs.clone_from(&ratio.ref_logprobs);
+                record.teacher_logprobs.clone_from(&ratio.teacher_logprobs);
+                record.contrast_logprobs.clone_from(&ratio.contrast_logprobs);
             }
         }
         records

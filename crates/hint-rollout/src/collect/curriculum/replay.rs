@@ -99,7 +99,7 @@ impl ReplayBuffer {
         // policy of then would have said about it is not known any more.
         let plain = fresh.into_iter().filter(|group| !group.is_hinted());
         self.kept.extend(plain.map(|group| {
-            let group = RolloutGroup { discarded: Vec::new(), ..group };
+            let group = RolloutGroup { discarded: Vec::new(), dropped: Vec::new(), ..group };
             Arc::new(Kept { step: now, group })
         }));
         let surplus = self.kept.len().saturating_sub(capacity);
