@@ -11,9 +11,9 @@
 //! Prints the reference answers that no completion could match, by reason and with examples. Prints each hint that
 //! gives the answer or the value of a step away, with the place, or states another answer. Counts are by column, blank
 //! hints included. Answers are compared by `[verifier]` of the configuration. With `--model`, a sample of the problems
-//! is answered with and without hints. With `--json`, the same is one JSON object, which `hint-rl report` shows as a
-//! page. Ends with exit code 1 if a reference is unusable, or a hint is of a kind that `--deny` names. Takes about a
-//! second for ten thousand problems.
+//! is answered with and without hints: those of the columns, or of `rollout.source`. With `--json`, the same is one JSON
+//! object, which `hint-rl report` shows as a page. Ends with exit code 1 if a reference is unusable, or a hint is of a
+//! kind that `--deny` names. Takes about a second for ten thousand problems.
 
 mod hints;
 mod references;
@@ -56,8 +56,8 @@ pub struct Options {
     /// Findings that make the exit code 1, beside an unusable reference; may be given several times.
     #[arg(long, value_enum, value_delimiter = ',')]
     deny: Vec<Deny>,
-    /// A configuration. `[verifier]` of it counts; with --model also `[rollout.sampling]`, `rollout.group_size`, `[model]`
-    /// and `[prompt]`.
+    /// A configuration. `[verifier]` of it counts; with --model also `[rollout.source]`, `[rollout.sampling]`,
+    /// `rollout.group_size`, `[model]` and `[prompt]`.
     #[arg(long, value_name = "FILE.toml")]
     config: Option<PathBuf>,
     /// Sets one key of the configuration, such as `verifier.equality.type=exact`; may be given several times.
@@ -93,28 +93,31 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     let hints = wants(Subject::Hints)
         .then(|| Hints::of(&problems, &options.hint_column, &config.verifier))
         .transpose()?;
-    let trial = options.trial.run(name, &columns, &options.hint_column, &config)?;
-    if options.json {
-        let found = json!({
-            "file": name, "problems": problems.len(), "left_out": left_out, "verifier": config.verifier,
-            "references": references.as_ref().map(References::json), "hints": hints, "trial": trial,
-        });
-        say!("{}", serde_json::to_string_pretty(&found)?);
-    } else {
+    if !options.json {
+        // First: a trial may take long, and fail.
         if let Some(references) = &references {
             references.print();
         }
         if let Some(hints) = &hints {
             hints.print();
         }
-        if let Some(rows) = &trial {
-            say!("{}", trial::table(rows));
-        }
     }
     if let (Some(path), Some(references)) = (&options.write_usable, &references) {
         let count = references.write_usable(path)?;
         note!("{count} of {} problems written to {}", problems.len(), path.display());
     }
+    let trial = options.trial.run(name, &columns, &options.hint_column, &config);
+    let rows = trial.as_ref().ok().and_then(Option::as_deref);
+    if options.json {
+        let found = json!({
+            "file": name, "problems": problems.len(), "left_out": left_out, "verifier": config.verifier,
+            "references": references.as_ref().map(References::json), "hints": hints, "trial": rows,
+        });
+        say!("{}", serde_json::to_string_pretty(&found)?);
+    } else if let Some(rows) = rows {
+        say!("{}", trial::table(rows));
+    }
+    trial?;
     let is_clean = left_out == 0
         && references.as_ref().is_none_or(References::is_clean)
         && !hints.as_ref().is_some_and(|hints| hints.has(&options.deny));

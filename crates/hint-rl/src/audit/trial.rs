@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use clap::Args;
 use comfy_table::{CellAlignment, Table, presets::UTF8_FULL_CONDENSED};
 use hint_affinity::{AffinityAccumulator, ClipRange};
@@ -13,6 +13,9 @@ use hint_policy::{DeviceChoice, Policy, ScoreOptions, TokenBatch, TokenRow};
 use hint_reward::Rubric;
 use hint_rollout::collect::hinted::{CombineRule, HintTrigger, KeepIf};
 use hint_rollout::data::{Columns, DataConfig, HeldOut};
+use hint_rollout::evaluate::Estimate;
+use hint_rollout::hint::source::HintSourceConfig;
+use hint_rollout::sample::VerdictPolicy;
 use hint_rollout::{
     Collector, CollectorConfig, DatasetHints, HintProvider, HintRequest, LocalEngine, Problem,
     Rollout, RolloutGroup, Seed,
@@ -20,7 +23,10 @@ use hint_rollout::{
 use serde::Serialize;
 
 use crate::process::set_threads;
-use crate::workload::{Compute, Model, Source, Workload, device};
+use crate::workload::{Compute, Model, Source, Workload, api_key, device};
+
+/// Resamples of an interval.
+const RESAMPLES: usize = 1000;
 
 /// Largest distance of a ratio from 1, as in the clipped objective.
 const CLIP: f64 = 0.2;
@@ -47,13 +53,18 @@ pub(super) struct Row {
     column: Option<String>,
     /// `all` for every problem.
     level: String,
+    /// Problems that were tried.
     problems: usize,
-    /// Shares of correct completions.
+    /// Shares of correct completions, each with its 95 % interval over problems.
     plain: f64,
+    plain_interval: [f64; 2],
     hinted: f64,
-    /// Problems with no correct plain completion, and how many of them have a hinted one.
+    hinted_interval: [f64; 2],
+    /// Problems with no correct plain completion, and how many of them have a hinted one; the share of the rescued ones
+    /// has an interval.
     all_wrong: usize,
     rescued: usize,
+    rescued_interval: [f64; 2],
     /// Of hinted completions: their ratio is the plain policy's to the hinted one's.
     affinity: f64,
     /// Of plain completions: their ratio is the hinted policy's to the plain one's.
@@ -61,8 +72,8 @@ pub(super) struct Row {
 }
 
 impl TrialOptions {
-    /// Tries the hint of each problem, or the hints of the columns in its place. `None` without a
-    /// model.
+    /// Tries the hint that the configured source has for each problem, or the hints of the columns in its place. `None`
+    /// without a model. A problem that cannot be tried is left out, with a note.
     pub(super) fn run(
         &self,
         file: &str,
@@ -89,18 +100,42 @@ impl TrialOptions {
         let model = workload.model(0)?;
         let mut rows = Vec::new();
         for column in hint_columns.iter().map(Some).chain(hint_columns.is_empty().then_some(None)) {
-            let source = column.map_or_else(DatasetHints::new, DatasetHints::column);
-            let has_hint =
-                |problem: &Problem| anyhow::Ok(source.hint(&HintRequest::new(problem))?.is_some());
+            let source: Box<dyn HintProvider> = match column {
+                Some(column) => Box::new(DatasetHints::column(column)),
+                None => config.rollout.source.build(api_key)?,
+            };
+            // Hints that are columns are known; others are written for the sample alone.
+            let is_column = column.is_some()
+                || matches!(config.rollout.source, HintSourceConfig::Dataset { .. });
+            let has_hint = |problem: &Problem| {
+                let hint = || anyhow::Ok(source.hint(&HintRequest::new(problem))?.is_some());
+                if is_column { hint() } else { Ok(true) }
+            };
             let hinted = workload.train.filter(has_hint)?;
             let sample = hinted.sample_by_hash(self.sample)?.to_vec()?;
-            ensure!(!sample.is_empty(), "no problem has a hint to try");
+            let name = column.map_or("hint", String::as_str);
+            if sample.is_empty() {
+                note!("{name}: no problem has a hint to try");
+                continue;
+            }
             let groups = collect(&model, config, source, &sample)?;
             let temperature = config.rollout.sampling.temperature;
             let mut outcomes = Vec::new();
-            for (problem, group) in sample.iter().zip(&groups) {
+            for problem in &sample {
+                let is_its =
+                    |group: &&RolloutGroup| group.problem_id == problem.id && group.is_hinted();
+                let Some(group) = groups.iter().find(is_its) else { continue };
                 let outcome = Outcome::of(group, &**model.policy.lock(), temperature)?;
                 outcomes.push((problem.level.clone().unwrap_or_else(|| "–".to_owned()), outcome));
+            }
+            let left_out = sample.len() - outcomes.len();
+            if left_out > 0 {
+                note!(
+                    "{name}: {} of {} problems were tried; the others have no hint, are too long, or their completions \
+                     could not be judged",
+                    outcomes.len(),
+                    sample.len()
+                );
             }
             rows.extend(by_level(column, &outcomes));
         }
@@ -108,11 +143,11 @@ impl TrialOptions {
     }
 }
 
-/// A group for each problem, half of it plain and half of it hinted.
+/// The groups of the problems that can be tried, half of each plain and half of it hinted.
 fn collect(
     model: &Model,
     config: &GrpoConfig,
-    source: DatasetHints,
+    source: Box<dyn HintProvider>,
     sample: &[Problem],
 ) -> Result<Vec<RolloutGroup>> {
     let rollout = CollectorConfig {
@@ -121,6 +156,8 @@ fn collect(
         trigger: HintTrigger::Always,
         keep_if: KeepIf::Always,
         combine: CombineRule::Append,
+        // Problems that cannot be judged are left out and counted, however many there are.
+        verdicts: VerdictPolicy { max_dropped_frac: 1.0, ..VerdictPolicy::default() },
         ..CollectorConfig::default()
     };
     let engine = LocalEngine::new(model.policy.clone(), model.stop_tokens.clone())
@@ -128,14 +165,7 @@ fn collect(
     let rubric = Rubric::new(config.verifier.build()?);
     let collector = Collector::new(engine, Arc::clone(&model.format), rubric, rollout)?;
     let problems = sample.iter().collect::<Vec<_>>();
-    let groups = collector.with_hints(source).collect(&problems, Seed::new(0))?.groups;
-    ensure!(
-        groups.len() == sample.len(),
-        "{} of {} problems could not be tried: their prompts are too long, or their completions could not be judged",
-        sample.len() - groups.len(),
-        sample.len()
-    );
-    Ok(groups)
+    Ok(collector.with_hints(source).collect(&problems, Seed::new(0))?.groups)
 }
 
 /// The effect of a hint on one problem.
@@ -188,15 +218,24 @@ fn by_level(column: Option<&String>, outcomes: &[(String, Outcome)]) -> Vec<Row>
         levels.entry(level).or_default().push(outcome);
     }
     let all = outcomes.iter().map(|(_, outcome)| outcome).collect::<Vec<_>>();
+    if all.is_empty() {
+        return Vec::new();
+    }
     let levels = if levels.len() > 1 { levels } else { BTreeMap::new() };
     levels.into_iter().chain([("all", all)]).map(|(level, of)| row(column, level, &of)).collect()
 }
 
 fn row(column: Option<&String>, level: &str, outcomes: &[&Outcome]) -> Row {
+    let over = |values: &[f64]| {
+        let estimate = Estimate::over(values, RESAMPLES, Seed::new(0));
+        (estimate.value, [estimate.low, estimate.high])
+    };
     let share = |side: &dyn Fn(&Outcome) -> &Vec<bool>| {
-        let verdicts = outcomes.iter().flat_map(|one| side(one)).collect::<Vec<_>>();
-        let correct = verdicts.iter().filter(|verdict| ***verdict).count();
-        correct as f64 / verdicts.len().max(1) as f64
+        let of_problem = |one: &&Outcome| {
+            let correct = side(one).iter().filter(|verdict| **verdict).count();
+            correct as f64 / side(one).len().max(1) as f64
+        };
+        over(&outcomes.iter().map(of_problem).collect::<Vec<_>>())
     };
     let affinity = |side: &dyn Fn(&Outcome) -> &Vec<f64>| {
         let clip = ClipRange::symmetric(CLIP).expect("a constant in range");
@@ -208,14 +247,22 @@ fn row(column: Option<&String>, level: &str, outcomes: &[&Outcome]) -> Row {
     };
     let is_all_wrong = |one: &&&Outcome| !one.plain.contains(&true);
     let all_wrong = outcomes.iter().filter(is_all_wrong).collect::<Vec<_>>();
+    let rescued = all_wrong.iter().map(|one| one.hinted.contains(&true)).collect::<Vec<_>>();
+    let [(plain, plain_interval), (hinted, hinted_interval)] =
+        [share(&|one| &one.plain), share(&|one| &one.hinted)];
+    let (_, rescued_interval) =
+        over(&rescued.iter().map(|rescued| f64::from(*rescued)).collect::<Vec<_>>());
     Row {
         column: column.cloned(),
         level: level.to_owned(),
         problems: outcomes.len(),
-        plain: share(&|one| &one.plain),
-        hinted: share(&|one| &one.hinted),
+        plain,
+        plain_interval,
+        hinted,
+        hinted_interval,
         all_wrong: all_wrong.len(),
-        rescued: all_wrong.iter().filter(|one| one.hinted.contains(&true)).count(),
+        rescued: rescued.iter().filter(|rescued| **rescued).count(),
+        rescued_interval,
         affinity: affinity(&|one| &one.behavior),
         teacher_affinity: affinity(&|one| &one.teacher),
     }
@@ -236,15 +283,20 @@ pub(super) fn table(rows: &[Row]) -> Table {
         "affinity",
         "of teacher",
     ]);
+    let within = |value: String, [low, high]: [f64; 2]| format!("{value}\n[{low:.2}, {high:.2}]");
     for row in rows {
+        let rescued = match row.all_wrong {
+            0 => row.rescued.to_string(),
+            _ => within(row.rescued.to_string(), row.rescued_interval),
+        };
         table.add_row([
             row.column.clone().unwrap_or_else(|| "hint".to_owned()),
             row.level.clone(),
             row.problems.to_string(),
-            format!("{:.3}", row.plain),
-            format!("{:.3}", row.hinted),
+            within(format!("{:.3}", row.plain), row.plain_interval),
+            within(format!("{:.3}", row.hinted), row.hinted_interval),
             row.all_wrong.to_string(),
-            row.rescued.to_string(),
+            rescued,
             format!("{:.3}", row.affinity),
             format!("{:.3}", row.teacher_affinity),
         ]);
@@ -284,7 +336,41 @@ mod tests {
         assert!(all.rescued > 0 && all.rescued <= all.all_wrong, "{all:?}");
         assert!(0.0 < all.affinity && all.affinity < 1.0, "{all:?}");
         assert!(0.0 < all.teacher_affinity && all.teacher_affinity < 1.0, "{all:?}");
+        let [low, high] = all.rescued_interval;
+        let rescued = all.rescued as f64 / all.all_wrong as f64;
+        assert!(low <= rescued && rescued <= high && low < high, "{all:?}");
+        assert!(all.plain_interval[0] <= all.plain && all.hinted <= all.hinted_interval[1]);
         options.model = None;
         assert!(run(&options).is_none());
+    }
+
+    #[test]
+    fn a_problem_that_cannot_be_tried_does_not_end_the_trial() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("swaps.jsonl");
+        let (problems, _) = swaps::problems(1);
+        let mut problems = problems.iter().take(3).cloned().collect::<Vec<_>>();
+        problems[1].question = problems[1].question.repeat(60);
+        let rows = problems.iter().map(|one| format!("{}\n", json!(problem_row(one))));
+        std::fs::write(&file, rows.collect::<String>()).unwrap();
+        let options =
+            TrialOptions { model: Some("tiny".to_owned()), sample: 3, device: DeviceChoice::Cpu };
+        let run = |set: &str| {
+            let set =
+                [set, "verifier.equality.type=exact", "rollout.sampling.max_completion_len=64"];
+            let config = GrpoConfig::from_toml_with("", set).unwrap();
+            options
+                .run(&file.to_string_lossy(), &Columns::default(), &[], &config)
+                .unwrap()
+                .unwrap()
+        };
+        assert_eq!(
+            run("run.seed=0").last().unwrap().problems,
+            2,
+            "one is longer than the model holds"
+        );
+        // The configured source is tried, not the columns alone.
+        let masked = run("rollout.source.type=masked_solution");
+        assert_eq!(masked.last().map(|all| all.problems), Some(2));
     }
 }

@@ -84,16 +84,17 @@ function marked(text, leaks) {
 
 function trialPart(rows) {
   const points = rows.map((row) => ({ value: `${row.column ?? "hint"}, ${row.level}`, series: row.level === "all" ? 0 : 1, problems: row.problems,
-    first: row.plain, last: row.hinted, low: Math.min(row.plain, row.hinted), high: Math.max(row.plain, row.hinted) }));
+    first: row.plain, last: row.hinted, low: row.hinted_interval[0], high: row.hinted_interval[1] }));
+  const within = (share, [low, high]) => `${inUnit(share, "share")} [${inUnit(low, "share")}, ${inUnit(high, "share")}]`;
   const host = el("div", { class: "chart" });
   new ResizeObserver(([entry]) => {
     const width = Math.round(entry.contentRect.width);
     if (width && width !== host.width) host.replaceChildren(drawSlices(points, (host.width = width)));
   }).observe(host);
   return el("section", { class: "run", "aria-label": "Trial" }, el("h3", {}, "Tried on the policy"),
-    el("p", { class: "soft" }, "Share of correct completions on a sample: without the hint (ring), with it (dot). Rescued: all wrong without the hint, at least one correct with it."),
+    el("p", { class: "soft" }, "Share of correct completions on a sample: without the hint (ring), with it (dot, with its 95 % interval over problems). Rescued: all wrong without the hint, at least one correct with it."),
     host,
     tableOf(["hint", "level", "problems", "plain", "hinted", "all wrong", "rescued", "Affinity of the hint", "as a teacher"], rows.map((row) => [
-      hintName(row.column), visible(row.level), number(row.problems), inUnit(row.plain, "share"), inUnit(row.hinted, "share"), number(row.all_wrong),
-      counted(row.rescued, row.all_wrong, "correct"), row.affinity.toFixed(3), row.teacher_affinity.toFixed(3)])));
+      hintName(row.column), visible(row.level), number(row.problems), within(row.plain, row.plain_interval), within(row.hinted, row.hinted_interval), number(row.all_wrong),
+      row.all_wrong > 0 ? within(row.rescued / row.all_wrong, row.rescued_interval) : "–", row.affinity.toFixed(3), row.teacher_affinity.toFixed(3)])));
 }
