@@ -17,6 +17,7 @@ mod gate;
 mod outside;
 mod package;
 mod process;
+mod scripts;
 mod smoke;
 mod tidy;
 mod vllm;
