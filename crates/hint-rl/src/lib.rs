@@ -30,6 +30,7 @@ mod progress;
 pub mod report;
 pub mod reproduce;
 mod run_log;
+mod run_state;
 pub mod show;
 pub mod tasks;
 pub mod tiny;

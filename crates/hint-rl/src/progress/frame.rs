@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use console::{Style, measure_text_width};
+use console::{Style, measure_text_width, truncate_str};
 use hint_grpo::observer::Phase;
 use hint_grpo::verdict::{Condition, RunVerdict};
 use hint_rollout::run::{Activity, Work};
@@ -11,6 +11,9 @@ use crate::terminal::bar::{remaining, time, with_bar};
 
 /// Columns that names of runs take, and that the other lines are set in by.
 const INDENT: usize = 6;
+/// Most lines of a verdict, and of the advice below it.
+const VERDICT_LINES: usize = 4;
+const ADVICE_LINES: usize = 2;
 
 /// State of a run for a display.
 #[derive(Debug)]
@@ -30,6 +33,8 @@ pub(super) struct Frame {
     has_ended: bool,
     items: Vec<String>,
     verdict: Option<(Option<Condition>, String)>,
+    /// Advice on the first finding.
+    advice: Option<String>,
 }
 
 impl Frame {
@@ -46,6 +51,7 @@ impl Frame {
             has_ended: false,
             items: Vec::new(),
             verdict: None,
+            advice: None,
         }
     }
 
@@ -65,6 +71,7 @@ impl Frame {
     pub(super) fn finish_step(&mut self, step: u64, items: Vec<String>, verdict: &RunVerdict) {
         (self.step, self.items) = (step, items);
         self.verdict = Some((verdict.condition(), verdict.to_string()));
+        self.advice = verdict.findings.first().map(|finding| format!("try: {}", finding.advice));
     }
 
     /// The run has ended: only its result is shown.
@@ -81,12 +88,20 @@ impl Frame {
         if self.step < self.total && !self.has_ended {
             lines.push(self.doing(width));
         }
-        lines.extend(flow(&self.items, width.saturating_sub(INDENT)).map(|line| set_in(&line)));
+        let room = width.saturating_sub(INDENT);
+        lines.extend(flow(&self.items, room).map(|line| set_in(&line)));
         if let Some((condition, text)) = &self.verdict {
             let name = condition.map_or("", Condition::name);
-            let rest = text.strip_prefix(name).unwrap_or(text);
-            lines.push(set_in(&format!("{}{rest}", color(*condition).apply_to(name))));
+            let mut wrapped = wrap(text, room, VERDICT_LINES);
+            if let Some(rest) = wrapped.first().and_then(|first| first.strip_prefix(name)) {
+                wrapped[0] = format!("{}{rest}", color(*condition).apply_to(name));
+            }
+            lines.extend(wrapped.iter().map(|line| set_in(line)));
         }
+        let advice = self.advice.as_ref().filter(|_| !self.has_ended);
+        let advice = advice.into_iter().flat_map(|advice| wrap(advice, room, ADVICE_LINES));
+        let dim = Style::new().for_stderr().dim();
+        lines.extend(advice.map(|line| set_in(&dim.apply_to(line).to_string())));
         lines
     }
 
@@ -151,6 +166,27 @@ fn flow(items: &[String], width: usize) -> impl Iterator<Item = String> {
     lines.into_iter()
 }
 
+/// A text in lines of at most `width` columns, broken between words. The last of `most` lines ends in dots if there is
+/// more.
+fn wrap(text: &str, width: usize, most: usize) -> Vec<String> {
+    let mut lines = Vec::<String>::new();
+    for word in text.split(' ') {
+        match lines.last_mut() {
+            Some(line) if measure_text_width(line) + 1 + measure_text_width(word) <= width => {
+                *line += " ";
+                *line += word;
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    if lines.len() > most {
+        lines.truncate(most);
+        let last = lines.pop().unwrap_or_default() + " …";
+        lines.push(truncate_str(&last, width, "…").into_owned());
+    }
+    lines
+}
+
 /// Green, red, or yellow for passing states.
 fn color(condition: Option<Condition>) -> Style {
     let style = Style::new().for_stderr().bold();
@@ -208,10 +244,12 @@ mod tests {
             "      reward 0.42 · pass 0.38 · all wrong 0.60 → 0.21 · cut off 50 % · grad 0.310 · \
              affinity 0.83 · entropy 0.52 · 1234 tok/s",
             "      CUT OFF: 50 % of the completions end at 3000 tokens (step 2)",
+            "      try: raise `rollout.sampling.max_completion_len` (now 3000); if completions run on after the answer, name \
+             their end in `rollout.sampling.stop` or check the model's stop token with `hint-rl",
         ];
-        assert_eq!(lines(200), expected);
+        assert_eq!(lines(200)[..5], expected);
         let narrow = lines(80);
-        assert_eq!(narrow.len(), 5);
+        assert_eq!(narrow.len(), 7);
         assert_eq!(
             narrow[0],
             "hint  step  2/30 ━━────────────────────────────────   7 %  1m 00s, 28m 00s left"
@@ -223,11 +261,38 @@ mod tests {
     fn no_line_is_wider_than_the_terminal() {
         for width in [60, 80, 81, 100, 140, 200] {
             let lines = lines(width);
-            // The terminal cuts the verdict; all else fits.
-            for line in &lines[..lines.len() - 1] {
+            for line in &lines {
                 assert!(measure_text_width(line) < width, "{width}: {line}");
             }
         }
+    }
+
+    #[test]
+    fn every_word_of_the_verdict_is_shown() {
+        let mut frame = frame();
+        let text = "STARVED: 90 % of the groups are all wrong, 81 % after hints; the pass rate went from 0.40 to 0.40 \
+                    (steps 36–40); also COLLAPSING, FROZEN";
+        frame.verdict = Some((Some(Condition::Starved), text.to_owned()));
+        for width in [60, 80, 140, 200] {
+            let lines = frame.lines(Duration::from_mins(1), width);
+            let lines = lines.iter().map(|line| console::strip_ansi_codes(line).trim().to_owned());
+            let lines = lines.collect::<Vec<_>>();
+            let first =
+                lines.iter().position(|line| line.starts_with("STARVED")).expect("a verdict");
+            let advice = lines.iter().position(|line| line.starts_with("try:")).expect("advice");
+            assert_eq!(lines[first..advice].join(" "), text, "{width}");
+            assert!(lines.len() - advice <= 2, "{width}: {lines:?}");
+        }
+        frame.end();
+        let lines = frame.lines(Duration::from_mins(1), 80).concat();
+        assert!(!lines.contains("try:"), "advice is for a run that is going on: {lines}");
+    }
+
+    #[test]
+    fn a_text_that_is_too_long_ends_in_dots() {
+        assert_eq!(wrap("one two three", 7, 2), ["one two", "three"]);
+        assert_eq!(wrap("one two three four", 7, 2), ["one two", "three …"]);
+        assert_eq!(wrap("one two threefour five", 7, 1), ["one tw…"]);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use clap::Args;
 use hint_grpo::observer::Phase;
-use hint_grpo::verdict::{History, RunVerdict};
+use hint_grpo::verdict::{Condition, History, RunVerdict};
 use hint_grpo::{GrpoConfig, Observer, StepReport, metrics};
 use hint_process::{StopSignals, clock};
 use hint_rollout::evaluate::Evaluation;
@@ -60,6 +60,8 @@ pub(crate) struct Progress {
     output: Output,
     config: GrpoConfig,
     history: History,
+    /// The condition that the lines have told last.
+    told: Option<Condition>,
     stop: StopSignals,
     tokens: u64,
     seconds: f64,
@@ -78,8 +80,8 @@ impl Progress {
     ) -> Self {
         let frame = Arc::new(Mutex::new(Frame::new(name, config.run.steps, activity)));
         let is_live = live::is_possible() && !output.quiet;
-        let (live, tokens, seconds) = (None, 0, 0.0);
-        Self { frame, is_live, live, output, config, history, stop, tokens, seconds }
+        let (live, told, tokens, seconds) = (None, None, 0, 0.0);
+        Self { frame, is_live, live, output, config, history, told, stop, tokens, seconds }
     }
 
     fn is_lines(&self) -> bool {
@@ -121,6 +123,21 @@ impl Progress {
         items
     }
 
+    /// Prints the verdict where it is another one, with the advice on a finding.
+    fn tell(&mut self, name: &str, verdict: &RunVerdict) {
+        let condition = verdict.condition().filter(|condition| self.told != Some(*condition));
+        let Some(condition) = condition else { return };
+        // A run that is healthy from the start needs no word.
+        let is_news = self.told.is_some() || condition != Condition::Healthy;
+        self.told = Some(condition);
+        if is_news {
+            note!("{name:>5} {verdict}");
+        }
+        if let Some(finding) = verdict.findings.first() {
+            note!("{name:>5} try: {}", finding.advice);
+        }
+    }
+
     /// Whether the run continues.
     fn next(&self) -> ControlFlow<()> {
         if self.stop.requested() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
@@ -160,6 +177,7 @@ impl Observer for Progress {
                 line = format!("{line} · too early: {so_far}");
             }
             note!("{name:>5} step {:>4}/{} {line}", report.step, report.total_steps);
+            self.tell(&name, &verdict);
         }
         locked(&self.frame).finish_step(report.step, items, &verdict);
         self.next()
@@ -194,7 +212,7 @@ fn locked(frame: &Mutex<Frame>) -> MutexGuard<'_, Frame> {
 /// far.
 fn line_of_json(name: &str, report: &StepReport, verdict: &RunVerdict) -> Value {
     let metrics = report.metrics.iter().map(|(name, value)| (name.to_owned(), json!(value)));
-    let condition = verdict.condition().map(hint_grpo::verdict::Condition::name);
+    let condition = verdict.condition().map(Condition::name);
     json!({
         "run": name,
         "step": report.step,

@@ -30,6 +30,7 @@ use serde_json::Value;
 
 use self::findings::Verdict;
 use crate::run_log::RunLog;
+use crate::run_state::RunState;
 
 /// Reports runs from their metrics.
 #[derive(Debug, Args)]
@@ -54,7 +55,7 @@ pub struct Options {
     #[arg(long)]
     open: bool,
 
-    /// Write the HTML file again during the runs, every so many seconds.
+    /// Write the HTML file again during the runs, every so many seconds, until none of them is running.
     #[arg(long, value_name = "SECONDS", num_args = 0..=1, require_equals = true, default_missing_value = "30", value_parser = clap::value_parser!(u64).range(1..))]
     watch: Option<u64>,
 
@@ -96,10 +97,11 @@ fn write_html(options: &Options, runs: &[PathBuf]) -> Result<()> {
         open(&file)?;
     }
     let mut seen = sizes(runs);
-    while let Some(seconds) = options.watch.filter(|_| !written.finished) {
+    while let Some(seconds) = options.watch.filter(|_| !written.ended) {
         std::thread::sleep(Duration::from_secs(seconds));
         let now = sizes(runs);
-        if now != seen {
+        // A run that ends without a step is only seen by its lock.
+        if now != seen || html::have_ended(runs)? {
             written = html::write(runs, audit.as_ref(), &file, limit)?;
             note!("{}: {}", file.display(), written.in_words());
             seen = now;
@@ -180,7 +182,10 @@ fn report(dir: &Path, rows: usize) -> Result<String> {
     let (_, config) = read_config(dir)?;
     let done = log.last_step();
     let steps = config.run.steps;
-    let title = format!("{}: step {done} of {steps}, seed {}", dir.display(), config.run.seed);
+    let state = RunState::read(dir, &log, steps);
+    let state = state.in_words().map_or_else(String::new, |words| format!("; {words}"));
+    let (name, seed) = (dir.display(), config.run.seed);
+    let title = format!("{name}: step {done} of {steps}, seed {seed}{state}");
     let verdict = Verdict::read(dir, &log, &config)?.paragraphs(dir);
     let items = verdict.into_iter().chain(facts::facts(&log, &config)).collect();
     let items = lines_of(items).map(|line| format!("  {line}"));

@@ -58,6 +58,7 @@ use crate::launch::ProcessGroup;
 use crate::process::{catch_signals, keep_freed_memory, peak_memory_on, set_threads_beside};
 use crate::progress::{Output, Progress};
 use crate::run_log::RunLog;
+use crate::run_state::End;
 use crate::terminal::hush;
 use crate::workload::{Model, Workload};
 
@@ -245,6 +246,7 @@ fn train_methods(
             if method.is_supervised() { supervised(&mut job) } else { hint_grpo(&mut job) };
         let outcome = outcome.inspect_err(|error| job.explain(error))?;
         if let Outcome::Stopped { .. } = outcome {
+            job.record(End::Stopped);
             return Ok(None);
         }
         if processes.is_first() {
@@ -414,6 +416,14 @@ impl Job<'_> {
         Progress::new(name, config.clone(), history, activity.clone(), output, stop)
     }
 
+    /// Leaves the end of the session in the run's folder, if this process has it.
+    fn record(&self, end: End) {
+        let is_here = self.lock.is_some() && self.dir.is_dir();
+        if let Some(Err(error)) = is_here.then(|| end.write(&self.dir)) {
+            note!("warning: {error:#}");
+        }
+    }
+
     /// Reports where a failed run can be continued, unless it was refused.
     fn explain(&self, error: &anyhow::Error) {
         let is_refused = matches!(
@@ -425,6 +435,9 @@ impl Job<'_> {
                     | GrpoError::InUse { .. }
             )
         );
+        if !is_refused {
+            self.record(End::Failed(format!("{error:#}")));
+        }
         if self.lock.is_some()
             && !is_refused
             && let Ok(checkpoints) = RunDir::checkpoints(&self.dir)

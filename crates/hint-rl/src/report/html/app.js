@@ -147,6 +147,7 @@ async function start() {
   setTheme(storedTheme());
   readState();
   [overview, index, audit] = await Promise.all([unpack("overview"), unpack("index"), $("audit-data") && unpack("audit-data")]);
+  $("written").textContent = `as of ${date(overview.written)}`;
   showRuns();
   showControls();
   showCharts();

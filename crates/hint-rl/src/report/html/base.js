@@ -81,6 +81,9 @@ function duration(seconds) {
   return `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
 }
 
+/** A time in seconds since 1970, as a reader's clock shows it. */
+const date = (seconds) => new Date(1000 * seconds).toLocaleString("en", { dateStyle: "medium", timeStyle: "short" });
+
 /** The color of the curve with this index. */
 const color = (index) => `var(--c${index % 7})`;
 

@@ -15,7 +15,7 @@ function rowAt(at) {
 }
 
 /** Names a group in the address; evaluations number their groups by themselves. */
-const keyOf = ({ run, step, group, kind }) => `${run}-${step}-${group}${isEvaluation(kind) ? "e" : ""}`;
+const keyOf = ({ run, step, group, kind, evaluated }) => `${run}-${step}-${group}${evaluated || isEvaluation(kind) ? "e" : ""}`;
 const positionOf = (key) => index.rows.findIndex((_, at) => keyOf(rowAt(at)) === key);
 const isEvaluation = (kind) => index.kinds[kind] === "evaluation";
 const stepOf = ({ step, kind }) => (isEvaluation(kind) ? `evaluation at step ${step}` : `step ${step}`);
@@ -251,6 +251,7 @@ function showSide(side, completions, group, coloring, full) {
   return el("section", { class: side, "aria-label": title },
     el("div", { class: "side-title", "--color": `var(--${side})` }, el("h3", {}, title), el("span", { class: "soft" }, `${fraction(completions)} correct`)),
     side === "plain" && prompt(group.prompt),
+    side === "plain" && hints.length > 0 && el("p", { class: "soft" }, "A hint teaches: the completions below were sampled without it, and scored under it."),
     hints.map((hint) => el("div", { class: "hint" }, el("div", { class: "text", dir: "auto" }, visible(group.hints[hint][0])), prompt(group.hints[hint][1]))),
     completions.map((completion) => showCompletion(completion, coloring, full, hints.length > 1 ? hints.indexOf(completion.hint) + 1 : 0)));
 }
@@ -267,6 +268,7 @@ function showCompletion(completion, coloring, full, hint) {
       el("span", {}, `${completion.length} tokens`),
       completion.cut_off && el("span", { class: "tag other" }, "cut off"),
       completion.role !== "trained" && el("span", { class: "tag" }, completion.role),
+      completion.taught && el("span", { class: "tag" }, "taught"),
       !["plain", "hinted"].includes(completion.source) && el("span", { class: "tag" }, completion.source),
       completion.hint_share !== undefined && el("span", {}, `${inUnit(completion.hint_share, "share")} of the hint`),
       hint > 0 && el("span", {}, `hint ${hint}`),

@@ -136,6 +136,9 @@ struct Completion<'r> {
     hint: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
     hint_share: Option<f64>,
+    /// Whether the hint teaches it: the completion was not sampled under it.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    taught: bool,
     /// The text before the tokens; the whole text if it is not split.
     text: &'r str,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -166,6 +169,9 @@ struct Completion<'r> {
     /// Hundredths of a nat: Δ of each token.
     #[serde(skip_serializing_if = "Option::is_none")]
     deltas: Option<Vec<Option<i32>>>,
+    /// Thousandths of a nat: `log π_θ − log π_ref` of each token.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    drifts: Option<Vec<Option<i32>>>,
 }
 
 /// Reads the rollout tables of the runs, whose intervals are set, and the completions of evaluations. Packs the groups
@@ -181,14 +187,15 @@ pub(super) fn pack(runs: &mut [Run], budget: f64) -> Result<(Index, Vec<String>)
             files.extend(of_run.into_iter().map(|(step, path)| (at, step, path)));
         }
     }
+    // The newest first, which verdicts are about: what their groups take beyond their share is missing to older steps.
     // By step, so that what a step leaves of its share goes to the same step of the next run.
-    files.sort_by_key(|(at, step, _)| (*step, *at));
+    files.sort_by_key(|(at, step, _)| (Reverse(*step), *at));
     let mut packer = Packer::new(budget, files.len());
     let mut intervals = runs.iter().map(|_| Intervals::default()).collect::<Vec<_>>();
     let mut splitters = runs.iter().map(|run| Splitter::of_run(&run.dir)).collect::<Vec<_>>();
     for (at, _, path) in files {
         let records = match read_rollouts(&path) {
-            // The table of a run that is going on is thinned when it is full.
+            // The table of a run that is still training is thinned when it is full.
             Err(GrpoError::Read { source, .. })
                 if source.kind() == std::io::ErrorKind::NotFound =>
             {
@@ -337,8 +344,10 @@ fn opened<'r>(
     let mut hints = Vec::<(&str, Option<String>)>::new();
     let mut completions = Vec::with_capacity(group.len());
     for record in group {
-        let hint = record.hint.as_deref().map(|hint| {
-            let prompt = record.sampled_prompt.as_deref().zip(splitter.as_deref());
+        let taught = || Some((record.teacher_hint.as_deref()?, &record.teacher_prompt));
+        let hint = record.hint.as_deref().map(|hint| (hint, &record.sampled_prompt));
+        let hint = hint.or_else(taught).map(|(hint, prompt)| {
+            let prompt = prompt.as_deref().zip(splitter.as_deref());
             let prompt = prompt.and_then(|(prompt, splitter)| splitter.prompt(prompt));
             let entry = (hint, prompt);
             hints.iter().position(|known| *known == entry).unwrap_or_else(|| {
@@ -373,11 +382,13 @@ fn completion<'r>(
     let before = pieces.as_ref().map_or(record.text.len(), |pieces| pieces.before.len());
     let (tokens, special) = pieces.map(|pieces| (pieces.texts, pieces.special)).unwrap_or_default();
     let ratio = record.logprobs.as_ref().zip(record.old_logprobs.as_ref());
+    let drift = record.logprobs.as_ref().zip(record.ref_logprobs.as_ref());
     Completion {
         role: record.role.name(),
         source: record.source.name(),
         hint,
         hint_share: record.hint_share.filter(|share| *share != 1.0),
+        taught: record.teacher_hint.is_some(),
         text: &record.text[..before],
         tokens,
         special,
@@ -395,12 +406,17 @@ fn completion<'r>(
         logprobs: record.behavior_logprobs.iter().map(|logprob| scaled(*logprob, 100.0)).collect(),
         ratios: ratio.map(|(new, old)| difference(new, old, 1000.0)),
         deltas: deltas(record, run.parsed.loss.ratio_scheme),
+        drifts: drift.map(|(new, reference)| difference(new, reference, 1000.0)),
     }
 }
 
 /// Δ of a completion with a hint. It is the sampler's log-probability on the hinted prompt, minus the policy's
-/// on the plain one, if the update scored that.
+/// on the plain one, if the update scored that. Where a hint teaches, it is the teacher's, minus its counterpart's.
 fn deltas(record: &RolloutRecord, scheme: RatioScheme) -> Option<Vec<Option<i32>>> {
+    if let Some(teacher) = &record.teacher_logprobs {
+        let compared = record.contrast_logprobs.as_ref().or(record.old_logprobs.as_ref())?;
+        return Some(difference(teacher, compared, 100.0));
+    }
     let is_hinted = record.source == RolloutSource::Hinted && record.sampled_prompt.is_some();
     let numerator = record.logprobs.as_ref().filter(|_| scheme != RatioScheme::Hinted);
     let plain = record.plain_logprobs.as_ref().or(numerator).filter(|_| is_hinted)?;

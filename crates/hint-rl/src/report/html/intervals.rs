@@ -29,7 +29,8 @@ impl Intervals {
             if matches!(record.role, RolloutRole::Trained | RolloutRole::Masked) {
                 add(&mut self.reward, record.reward);
             }
-            if record.source == RolloutSource::Plain {
+            // A completion that could not be judged counts nowhere.
+            if record.source == RolloutSource::Plain && record.role != RolloutRole::Dropped {
                 add(&mut self.pass, f64::from(record.verdict.is_correct()));
             }
         }

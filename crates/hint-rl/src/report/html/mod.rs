@@ -22,6 +22,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use data_encoding::BASE64;
 use hint_grpo::metrics;
+use hint_process::wall_clock;
 use minijinja::{Environment, context};
 use serde::Serialize;
 use serde_json::Value;
@@ -31,6 +32,9 @@ use self::block::block;
 use self::charts::{Chart, charts};
 use self::groups::pack;
 use self::run::{Run, TIMING, series};
+use super::read_config;
+use crate::run_log::RunLog;
+use crate::run_state::RunState;
 
 const PAGE: &str = include_str!("page.html");
 const STYLE: &str = include_str!("style.css");
@@ -51,6 +55,8 @@ const SCRIPT: &str = concat!(
 /// Content of the page before a group is opened.
 #[derive(Debug, Serialize)]
 struct Overview<'r> {
+    /// When the page was written, in seconds since 1970.
+    written: u64,
     runs: &'r mut [Run],
     /// Names of the curves.
     series: Vec<String>,
@@ -63,22 +69,46 @@ struct Overview<'r> {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Written {
     pub(super) bytes: usize,
+    /// Bytes that were asked for.
+    limit: usize,
     pub(super) groups: usize,
     pub(super) total: usize,
-    /// Whether every run has taken its last step.
-    pub(super) finished: bool,
+    /// Whether no run may take a further step.
+    pub(super) ended: bool,
 }
 
 impl Written {
     pub(super) fn in_words(&self) -> String {
-        let Self { bytes, groups, total, .. } = self;
+        let Self { bytes, groups, total, limit, .. } = self;
+        // What verdicts show is always there.
+        let excess =
+            if bytes > limit { ", above the limit for the groups of the verdicts" } else { "" };
         let mib = *bytes as f64 / f64::from(1 << 20);
         match (groups, total) {
             (_, 0) => format!("{mib:.1} MiB, without completions: there is no rollout table"),
-            (groups, total) if groups == total => format!("{mib:.1} MiB with all {total} groups"),
-            _ => format!("{mib:.1} MiB with {groups} of {total} groups; --max-mib allows more"),
+            (groups, total) if groups == total => {
+                format!("{mib:.1} MiB with all {total} groups{excess}")
+            }
+            _ => format!(
+                "{mib:.1} MiB with {groups} of {total} groups{excess}; --max-mib allows more"
+            ),
         }
     }
+}
+
+/// Whether none of the runs in `dirs` may take a further step.
+///
+/// # Errors
+///
+/// Files that cannot be read.
+pub(super) fn have_ended(dirs: &[PathBuf]) -> Result<bool> {
+    for dir in dirs {
+        let (log, (_, config)) = (RunLog::read(dir)?, read_config(dir)?);
+        if RunState::read(dir, &log, config.run.steps).may_continue() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Writes the page of the runs in `dirs`, complete or not at all. Groups are left out for it to stay below `limit`
@@ -110,7 +140,8 @@ fn page(runs: &mut [Run], audit: Option<&Value>, limit: usize) -> Result<(String
     let timed = metrics::timings::ALL.iter();
     let timed = timed.map(|(name, meaning)| (format!("{TIMING}{name}"), *meaning));
     let meanings = known.chain(timed).collect::<BTreeMap<_, _>>();
-    let mut overview = Overview { runs, series: labels, charts: Vec::new(), meanings };
+    let written = wall_clock()().as_secs();
+    let mut overview = Overview { written, runs, series: labels, charts: Vec::new(), meanings };
     let fixed = block(&overview)?.len() + PAGE.len() + STYLE.len() + SCRIPT.len();
     let fixed = fixed + audit.as_ref().map_or(0, String::len);
     // A twentieth is reserved for what is estimated: intervals, the index, the last shard.
@@ -119,7 +150,7 @@ fn page(runs: &mut [Run], audit: Option<&Value>, limit: usize) -> Result<(String
     overview.charts = charts(overview.runs);
     let runs = &*overview.runs;
     let (groups, total) = (index.rows.len(), index.total);
-    let finished = runs.iter().all(Run::is_finished);
+    let ended = !runs.iter().any(|run| run.state.may_continue());
     let mut environment = Environment::new();
     // `.html` escapes everything that is not marked as safe.
     environment.add_template("page.html", PAGE)?;
@@ -134,7 +165,7 @@ fn page(runs: &mut [Run], audit: Option<&Value>, limit: usize) -> Result<(String
         audit,
         shards,
     })?;
-    let written = Written { bytes: html.len(), groups, total, finished };
+    let written = Written { bytes: html.len(), limit, groups, total, ended };
     Ok((html, written))
 }
 

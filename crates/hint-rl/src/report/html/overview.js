@@ -16,9 +16,9 @@ function verdictTags(run) {
 /** A finding: its condition, the evidence, what to try, and groups of completions that show it. */
 function findingCard(finding, run) {
   const examples = finding.examples.map((example) => {
-    const at = positionOf(keyOf({ ...example, run, kind: -1 }));
+    const at = positionOf(keyOf({ ...example, run }));
     return el("button", { type: "button", class: "example", disabled: at < 0, title: at < 0 ? "This group is not in the file." : "Open the group", onclick: () => openExample(at) },
-      el("b", {}, `step ${example.step} · `, el("bdi", {}, visible(example.problem))), el("span", { class: "soft" }, coded(example.why)));
+      el("b", {}, `${example.evaluated ? "evaluation at " : ""}step ${example.step} · `, el("bdi", {}, visible(example.problem))), el("span", { class: "soft" }, coded(example.why)));
   });
   return el("section", { class: `finding ${finding.tone}`, "aria-label": finding.condition },
     el("p", {}, el("span", { class: `tag ${finding.tone}` }, finding.condition), " ", coded(finding.evidence), " ", el("span", { class: "soft" }, finding.steps)),
@@ -41,7 +41,7 @@ function runCard(run, at) {
     overview.series.length > 1 && el("span", { class: "swatch", "--color": color(run.series) }),
     el("h2", {}, el("bdi", {}, visible(run.name))),
     verdictTags(run),
-    run.step < run.total_steps && el("span", { class: "tag" }, "not finished"),
+    run.state.kind !== "finished" && el("span", { class: `tag ${["failed", "killed"].includes(run.state.kind) ? "wrong" : ""}` }, run.state.kind === "killed" ? "not running" : run.state.kind),
     !few && el("span", { class: "facts" }, fact("seed", run.seed), fact("step", progress), fact("accuracy", inUnit(lastOf(run, "eval/avg"), "share"))),
   ];
   return el(few ? "section" : "details", { class: "run", "aria-label": visible(run.name) },
@@ -49,7 +49,9 @@ function runCard(run, at) {
     el("div", { class: "facts" },
       fact("method", run.method), fact("model", run.model), fact("problems", run.problems), fact("seed", run.seed),
       fact("step", progress), run.seconds > 0 && fact("time", duration(run.seconds)),
-      sampled > 0 && fact("sampled", `${number(sampled)} tokens`)),
+      sampled > 0 && fact("sampled", `${number(sampled)} tokens`),
+      run.state.last !== null && fact("last step", date(run.state.last))),
+    run.state.words !== "" && run.state.words !== "running" && el("p", { class: "note" }, visible(run.state.words)),
     run.verdict.so_far && el("p", {}, "So far ", coded(run.verdict.so_far), "."),
     run.verdict.findings.map((finding) => findingCard(finding, at)),
     el("ul", { class: "findings" }, run.facts.map((fact) => el("li", {}, coded(fact)))),
@@ -83,7 +85,7 @@ function showControls() {
       el("input", { type: "checkbox", checked: !hidden.has(series), onchange: () => toggle(series) }),
       el("span", { class: "swatch", "--color": color(series) }),
       visible(label) + (count(series) > 1 ? ` · ${count(series)} seeds` : ""))));
-  const live = overview.runs.some((run) => run.step < run.total_steps) && el("label", { title: "For a file that `hint-rl report --watch` keeps writing" },
+  const live = overview.runs.some((run) => ["running", "unfinished"].includes(run.state.kind)) && el("label", { title: "For a file that `hint-rl report --watch` keeps writing" },
     el("input", { type: "checkbox", checked: state.live === "1", onchange: () => change({ live: state.live === "1" ? "" : "1" }) }), "Reload every 30 s");
   $("controls").replaceChildren(axes, windows.length > 1 ? el("label", {}, el("span", { class: "soft" }, "Running mean"), smooth) : "", live || "", legend || "");
 }

@@ -11,9 +11,10 @@ use hint_rollout::collect::hinted::HintTrigger;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::report::findings::Verdict;
+pub(super) use crate::report::findings::Verdict;
 use crate::report::{curves, facts, read_config};
 use crate::run_log::RunLog;
+use crate::run_state::RunState;
 
 /// The file of options that `hint-rl train` writes beside the folders of its methods.
 const OPTIONS: &str = "options.json";
@@ -39,6 +40,7 @@ pub(super) struct Run {
     /// Steps finished, and steps of the whole run.
     pub(super) step: u64,
     pub(super) total_steps: u64,
+    pub(super) state: RunState,
     /// Seconds of everything that was timed.
     pub(super) seconds: f64,
     pub(super) verdict: Verdict,
@@ -97,6 +99,7 @@ impl Run {
             seed: parsed.run.seed,
             step: log.metrics.last().and_then(|line| line["step"].as_u64()).unwrap_or(0),
             total_steps: parsed.run.steps,
+            state: RunState::read(dir, &log, parsed.run.steps),
             seconds: phases.iter().map(|phase| log.total(phase)).sum(),
             verdict: Verdict::read(dir, &log, &parsed)?,
             facts: facts::facts(&log, &parsed),
@@ -142,12 +145,9 @@ impl Run {
     pub(super) fn shows(&self, group: &[RolloutRecord]) -> bool {
         let mut examples = self.verdict.findings.iter().flat_map(|finding| &finding.examples);
         let first = &group[0];
-        first.role != RolloutRole::Evaluated
-            && examples.any(|one| (one.step, one.group) == (first.step, first.group))
-    }
-
-    pub(super) fn is_finished(&self) -> bool {
-        self.step >= self.total_steps
+        let evaluated = first.role == RolloutRole::Evaluated;
+        examples
+            .any(|one| (one.step, one.group, one.evaluated) == (first.step, first.group, evaluated))
     }
 }
 

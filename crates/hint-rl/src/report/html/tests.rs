@@ -128,6 +128,11 @@ fn a_verdict_has_its_evidence_and_groups_that_can_be_opened() {
     // Too few bytes for any group: only those of the verdict stay.
     let (page, written) = page_of(&[dir], 1);
     assert_eq!((written.groups, written.total), (3, 24));
+    assert!(
+        written.in_words().contains("above the limit for the groups"),
+        "{}",
+        written.in_words()
+    );
     let verdict = data(&page, "overview")["runs"][0]["verdict"].clone();
     assert_eq!((&verdict["condition"], &verdict["tone"]), (&json!("STARVED"), &json!("wrong")));
     let finding = &verdict["findings"][0];
@@ -174,6 +179,82 @@ fn an_audit_is_a_page_with_and_without_runs() {
 }
 
 #[test]
+fn a_fall_in_accuracy_is_shown_by_groups_of_evaluations() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = run(folder.path(), "hint", "run = { steps = 5 }");
+    let step = |step: u64| {
+        let avg = if step == 4 { 0.2 } else { 0.8 };
+        let of_step = json!({"step": step, "eval/avg": avg, "eval/avg_low": avg - 0.1, "eval/avg_high": avg + 0.1});
+        format!("{of_step}\n")
+    };
+    fs::write(dir.join("metrics.jsonl"), (0..=4).map(step).collect::<String>()).unwrap();
+    fs::create_dir_all(dir.join("evaluations")).unwrap();
+    for (step, verdict) in [(0, "correct"), (2, "correct"), (4, "incorrect")] {
+        let role = json!({"role": "evaluated", "verdict": verdict, "advantage": null});
+        let file = dir.join(format!("evaluations/step-{step:08}.parquet"));
+        write_rollouts(&file, &[record(step, 0, 0, &role)]).unwrap();
+    }
+    // A group of training with the same place is another one.
+    table(&dir, 4, &[record(4, 0, 0, &json!({}))]);
+    let (page, written) = page_of(&[dir.clone()], 1);
+    assert_eq!((written.groups, written.total), (1, 4));
+    let finding = data(&page, "overview")["runs"][0]["verdict"]["findings"][0].clone();
+    assert_eq!(
+        (&finding["condition"], &finding["steps"]),
+        (&json!("WORSENING"), &json!("steps 0–4"))
+    );
+    let example = &finding["examples"][0];
+    assert_eq!((&example["evaluated"], &example["step"]), (&json!(true), &json!(4)));
+    assert_eq!(example["why"], "1 of 1 right at step 0, now 0 of 1");
+    let log = crate::run_log::RunLog::read(&dir).unwrap();
+    let verdict = super::run::Verdict::read(&dir, &log, &GrpoConfig::default()).unwrap();
+    let text = verdict.paragraphs(&dir).concat();
+    assert!(text.contains("hint' --evaluation --step 4 --problem 'p0'"), "{text}");
+}
+
+#[test]
+fn a_finding_between_two_files_of_the_table_is_shown_by_the_newest() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = run(folder.path(), "grpo", "run = { steps = 20 }");
+    let step = |step: u64| format!("{}\n", json!({"step": step, "rollout/all_wrong_frac": 1.0}));
+    fs::write(dir.join("metrics.jsonl"), (1..=20).map(step).collect::<String>()).unwrap();
+    for step in [1, 11] {
+        table(&dir, step, &[record(step, 0, 0, &json!({}))]);
+    }
+    let finding =
+        data(&page_of(&[dir], LIMIT).0, "overview")["runs"][0]["verdict"]["findings"][0].clone();
+    assert_eq!(finding["steps"], "steps 16–20");
+    assert_eq!(finding["examples"][0]["step"], 11);
+}
+
+#[test]
+fn a_hint_that_teaches_is_with_the_completion_that_it_teaches() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = run(folder.path(), "sdft", "run = { steps = 5 }");
+    let taught = json!({
+        "teacher_hint": "Six sevens.", "teacher_prompt": [1, 2], "teacher_logprobs": [-0.25, -2.0],
+        "ref_logprobs": [-0.5, -1.0], "hint_leaks": false,
+    });
+    let mut compared = taught.clone();
+    compared["contrast_logprobs"] = json!([-1.25, -2.0]);
+    compared["contrast_hint"] = json!("Another.");
+    let records =
+        [record(1, 0, 0, &taught), record(1, 0, 1, &compared), record(1, 0, 2, &json!({}))];
+    table(&dir, 1, &records);
+    let group = data(&page_of(&[dir], LIMIT).0, "shard-0")[0].clone();
+    assert_eq!(group["hints"][0][0], "Six sevens.");
+    let [taught, compared, plain] = [0, 1, 2].map(|at| group["completions"][at].clone());
+    assert_eq!(
+        (&taught["source"], &taught["hint"], &taught["taught"]),
+        (&json!("plain"), &json!(0), &json!(true))
+    );
+    // Against the denominator, and against another hint.
+    assert_eq!((&taught["deltas"], &compared["deltas"]), (&json!([25, -75]), &json!([100, 0])));
+    assert_eq!((&taught["drifts"], &plain["drifts"]), (&json!([0, -500]), &Value::Null));
+    assert_eq!((&plain["hint"], &plain["taught"]), (&Value::Null, &Value::Null));
+}
+
+#[test]
 fn hints_that_took_no_part_do_not_rescue_a_group() {
     let folder = tempfile::tempdir().unwrap();
     let dir = run(folder.path(), "hint", "run = { steps = 5 }");
@@ -209,7 +290,7 @@ fn a_group_has_everything_that_was_measured() {
         ],
     );
     let (page, written) = page_of(&[dir], LIMIT);
-    assert_eq!((written.groups, written.total, written.finished), (2, 2, false));
+    assert_eq!((written.groups, written.total, written.ended), (2, 2, false));
     let (index, groups) = (data(&page, "index"), data(&page, "shard-0"));
     let number = |row: usize, field: usize| {
         usize::try_from(index["rows"][row][field].as_u64().unwrap()).unwrap()

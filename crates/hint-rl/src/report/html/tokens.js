@@ -5,12 +5,17 @@ const COLORINGS = {
   delta: {
     name: "Δ hint", unit: " nats", low: "less likely with the hint", high: "more likely with the hint", inks: ["--down", "--up"],
     of: (completion, at) => scaledBy(completion.deltas?.[at], 100),
-    about: "Δ = log π(y|x⊕h) − log π(y|x): what the hint adds to a token",
+    about: "Δ = log π(y|x⊕h) − log π(y|x): what the hint adds to a token. Where a hint teaches: the teacher's log-probability minus its counterpart's",
   },
   ratio: {
     name: "Log-ratio", unit: " nats", low: "less likely now", high: "more likely now", inks: ["--down", "--up"],
     of: (completion, at) => scaledBy(completion.ratios?.[at], 1000),
     about: "log π_θ − log π_old at the first optimizer step",
+  },
+  drift: {
+    name: "KL", unit: " nats", low: "less likely than in the reference", high: "more likely than in the reference", inks: ["--down", "--up"],
+    of: (completion, at) => scaledBy(completion.drifts?.[at], 1000),
+    about: "log π_θ − log π_ref at the first optimizer step: its mean is an estimate of the KL divergence",
   },
   advantage: {
     name: "Advantage", unit: "", low: "pushed down", high: "pushed up", inks: ["--bad", "--good"],
@@ -46,18 +51,39 @@ function ink(coloring, value, full) {
   return `rgb(var(${name}) / ${(0.62 * strength).toFixed(3)})`;
 }
 
+/** Tokens from which on a completion is colored when it comes into view: a span per token takes a while. */
+const LONG = 500;
+
+/** Completions that are colored when they come into view, with the function that does it. */
+const waiting = new WeakMap();
+const painter = new IntersectionObserver((entries) => {
+  const seen = entries.filter((entry) => entry.isIntersecting).map((entry) => entry.target);
+  for (const host of seen) {
+    painter.unobserve(host);
+    waiting.get(host)();
+  }
+  // What was found in the text is now in other nodes.
+  if (seen.length) highlight($("group"), state.q.trim().toLowerCase());
+});
+
 /** The text of a completion: a span per token, if the tokens are known. */
 function tokenText(completion, coloring, full) {
   const host = el("div", { class: "tokens", dir: "auto" });
-  if (completion.text) host.append(el("span", { class: "soft" }, visible(completion.text)));
+  const before = completion.text && el("span", { class: "soft" }, visible(completion.text));
   const special = new Map(completion.special ?? []);
-  (completion.tokens ?? []).forEach((token, at) => {
-    const name = special.get(at);
-    const span = el("span", { "data-at": at, class: name && "special" }, visible(name ?? token));
+  const tokens = completion.tokens ?? [];
+  const textOf = (token, at) => visible(special.get(at) ?? token);
+  const paint = () => host.replaceChildren(...[before, ...tokens.map((token, at) => {
+    const span = el("span", { "data-at": at, class: special.has(at) && "special" }, textOf(token, at));
     const value = coloring?.of(completion, at);
     if (value) span.style.backgroundColor = ink(coloring, value, full);
-    host.append(span);
-  });
+    return span;
+  })].filter(Boolean));
+  if (tokens.length > LONG) {
+    fill(host, {}, [before, tokens.map(textOf).join("")]);
+    waiting.set(host, paint);
+    painter.observe(host);
+  } else paint();
   const hover = (event) => {
     const at = event.target.dataset?.at;
     if (at === undefined) return hideTip();
