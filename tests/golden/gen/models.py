@@ -98,6 +98,13 @@ MODELS = {
         rope_parameters=dict(rope_type="dynamic", factor=6.0, rope_theta=50000.0), attention_bias=False, mlp_bias=False)),
     "mimo": ("mimo", dict(head_dim=8, rope_theta=640000.0)),
     "qwen3_5": ("qwen3_5_text", QWEN3_5 | dict(num_hidden_layers=4)),
+    "mistral-unwindowed": ("mistral", dict(head_dim=8, sliding_window=None)),
+    # The factor counts, not the ratio of the lengths.
+    "qwen2-yarn-ratio": ("qwen2", dict(
+        rope_scaling=dict(rope_type="yarn", factor=4.0, original_max_position_embeddings=64), head_dim=8, max_position_embeddings=64)),
+    # Without windows, all layers rotate.
+    "exaone4-unwindowed": ("exaone4", dict(
+        num_hidden_layers=3, head_dim=8, sliding_window=None, layer_types=["full_attention"] * 3, rope_theta=50000.0)),
 }
 # Models of several kinds of input, whose language model alone is computed: name, and the text model as above.
 WHOLE = {
@@ -115,8 +122,8 @@ HEIRS = {"mimo": ("qwen2", "MiMoForCausalLM", "model.mtp_layers.0.token_layernor
 # These are committed; the others are for a folder of one's own.
 COMMITTED = [
     "llama-biases", "llama-one-kv-head", "llama-linear-rope", "llama-yarn", "llama3-wide-heads", "mistral", "mistral-sliding",
-    "qwen2-sliding", "qwen2-yarn", "qwen3-sliding", "gemma3", "smollm3", "olmo2", "granite", "phi3", "phi3-longrope", "gemma2",
-    "olmo3", "exaone4", "seed-oss", "gemma3-images", "hunyuan", "mimo",
+    "mistral-unwindowed", "qwen2-sliding", "qwen2-yarn", "qwen2-yarn-ratio", "qwen3-sliding", "gemma3", "smollm3", "olmo2", "granite", "phi3", "phi3-longrope", "gemma2",
+    "olmo3", "exaone4", "exaone4-unwindowed", "seed-oss", "gemma3-images", "hunyuan", "mimo",
 ]
 
 

@@ -66,6 +66,7 @@ const DEFAULTS: Defaults = Defaults {
     query_pre_attn_scalar: None,
     score_cap: None,
     logit_cap: None,
+    window: None,
     bos: None,
     eos: None,
     pad: None,
@@ -85,7 +86,7 @@ const LLAMA: Family = Family {
     joint: false,
     activation: Activation::Silu,
     embedding_root: false,
-    biases: Biases { attention: AttentionBias::Key, mlp: true },
+    biases: Biases { attention: AttentionBias::Key, mlp: true, renamed: false },
     windows: Windows::Never,
     delta_nets: DeltaNets::Never,
     local_rotation: LocalRotation::Shared,
@@ -101,8 +102,9 @@ const QWEN2: Family = Family {
     model_type: "qwen2",
     class_names: &["Qwen2ForCausalLM"],
     gguf: Some(GgufFamily { name: "qwen2", ..GGUF }),
-    biases: Biases { attention: AttentionBias::Inputs, mlp: false },
+    biases: Biases { attention: AttentionBias::Inputs, mlp: false, renamed: false },
     windows: Windows::Flagged,
+    defaults: Defaults { window: Some(4096), ..DEFAULTS },
     ..LLAMA
 };
 
@@ -111,9 +113,9 @@ const QWEN3: Family = Family {
     class_names: &["Qwen3ForCausalLM"],
     gguf: Some(GgufFamily { name: "qwen3", ..GGUF }),
     head_norm: HeadNorm::Heads,
-    biases: Biases { attention: AttentionBias::Key, mlp: false },
+    biases: Biases { attention: AttentionBias::Key, mlp: false, renamed: false },
     windows: Windows::Flagged,
-    defaults: Defaults { head_dim: Some(128), ..DEFAULTS },
+    defaults: Defaults { head_dim: Some(128), window: Some(4096), ..DEFAULTS },
     ..LLAMA
 };
 
@@ -122,8 +124,9 @@ const MISTRAL: Family = Family {
     class_names: &["MistralForCausalLM"],
     // Its files call themselves `llama`.
     gguf: None,
-    biases: Biases { attention: AttentionBias::Never, mlp: false },
+    biases: Biases { attention: AttentionBias::Never, mlp: false, renamed: false },
     windows: Windows::Everywhere,
+    defaults: Defaults { window: Some(4096), ..DEFAULTS },
     ..LLAMA
 };
 
@@ -137,8 +140,8 @@ const GEMMA3: Family = Family {
     head_norm: HeadNorm::Heads,
     activation: Activation::GeluTanh,
     embedding_root: true,
-    biases: Biases { attention: AttentionBias::Key, mlp: false },
-    windows: Windows::Pattern { period: 6, window: 4096 },
+    biases: Biases { attention: AttentionBias::Key, mlp: false, renamed: false },
+    windows: Windows::Pattern { period: 6 },
     local_rotation: LocalRotation::Base { default: 10_000.0 },
     bounded: true,
     defaults: Defaults {
@@ -149,6 +152,7 @@ const GEMMA3: Family = Family {
         rope_theta: 1_000_000.0,
         tied: true,
         query_pre_attn_scalar: Some(256.0),
+        window: Some(4096),
         bos: Some(2),
         eos: Some(1),
         pad: Some(0),
@@ -183,7 +187,7 @@ const OLMO2: Family = Family {
     norms: BlockNorms::After,
     norm_factor: NormFactor::WideWeight,
     head_norm: HeadNorm::Projections,
-    biases: Biases { attention: AttentionBias::Key, mlp: false },
+    biases: Biases { attention: AttentionBias::Key, mlp: false, renamed: false },
     defaults: Defaults {
         max_positions: Some(2048),
         rms_norm_eps: 1e-5,
@@ -208,7 +212,7 @@ const PHI3: Family = Family {
     class_names: &["Phi3ForCausalLM"],
     gguf: Some(GgufFamily { name: "phi3", ..GGUF }),
     joint: true,
-    biases: Biases { attention: AttentionBias::Never, mlp: false },
+    biases: Biases { attention: AttentionBias::Never, mlp: false, renamed: false },
     windows: Windows::Everywhere,
     partly_rotated: true,
     defaults: Defaults {
@@ -228,7 +232,7 @@ const GEMMA2: Family = Family {
     whole: None,
     gguf: Some(GgufFamily { name: "gemma2", ..GGUF }),
     head_norm: HeadNorm::None,
-    windows: Windows::Pattern { period: 2, window: 4096 },
+    windows: Windows::Pattern { period: 2 },
     local_rotation: LocalRotation::Shared,
     defaults: Defaults {
         sizes: None,
@@ -246,9 +250,9 @@ const OLMO3: Family = Family {
     class_names: &["Olmo3ForCausalLM"],
     // Its files call themselves `olmo2`.
     gguf: None,
-    windows: Windows::Pattern { period: 4, window: 4096 },
+    windows: Windows::Pattern { period: 4 },
     local_rotation: LocalRotation::Unscaled,
-    defaults: Defaults { rope_theta: 500_000.0, ..OLMO2.defaults },
+    defaults: Defaults { rope_theta: 500_000.0, window: Some(4096), ..OLMO2.defaults },
     ..OLMO2
 };
 
@@ -258,12 +262,13 @@ const EXAONE4: Family = Family {
     gguf: Some(GgufFamily { name: "exaone4", ..GGUF }),
     norms: BlockNorms::After,
     head_norm: HeadNorm::Heads,
-    biases: Biases { attention: AttentionBias::Never, mlp: false },
+    biases: Biases { attention: AttentionBias::Never, mlp: false, renamed: false },
     windows: Windows::Listed { period: 4 },
     unrotated: Unrotated::WithoutWindow,
     defaults: Defaults {
         max_positions: Some(2048),
         rms_norm_eps: 1e-5,
+        window: Some(4096),
         bos: Some(0),
         eos: Some(2),
         ..DEFAULTS
@@ -275,7 +280,7 @@ const SEED_OSS: Family = Family {
     model_type: "seed_oss",
     class_names: &["SeedOssForCausalLM"],
     gguf: Some(GgufFamily { name: "seed_oss", middle_norm: "post_attention_norm", ..GGUF }),
-    biases: Biases { attention: AttentionBias::Apart { default: true }, mlp: true },
+    biases: Biases { attention: AttentionBias::Apart { default: true }, mlp: true, renamed: false },
     defaults: Defaults {
         max_positions: Some(524_288),
         head_dim: Some(128),
@@ -293,7 +298,7 @@ const HUNYUAN: Family = Family {
     class_names: &["HunYuanDenseV1ForCausalLM"],
     gguf: Some(GgufFamily { name: "hunyuan-dense", ..GGUF }),
     head_norm: HeadNorm::RotatedHeads,
-    biases: Biases { attention: AttentionBias::Key, mlp: false },
+    biases: Biases { attention: AttentionBias::Key, mlp: false, renamed: false },
     stretched_base: true,
     defaults: Defaults {
         max_positions: Some(2048),
@@ -312,6 +317,7 @@ const INTERNLM3: Family = Family {
     class_names: &["InternLM3ForCausalLM", "LlamaForCausalLM"],
     // Its files call themselves `llama`.
     gguf: None,
+    biases: Biases { renamed: true, ..LLAMA.biases },
     defaults: Defaults {
         max_positions: Some(32_768),
         head_dim: Some(128),
@@ -340,11 +346,11 @@ const QWEN3_5: Family = Family {
         model_type: "qwen3_5",
         class_name: "Qwen3_5ForConditionalGeneration",
     }),
-    gguf: None,
+    gguf: Some(GgufFamily { name: "qwen35", middle_norm: "post_attention_norm", ..GGUF }),
     norm_factor: NormFactor::OnePlusWeight,
     head_norm: HeadNorm::Heads,
     output_gate: true,
-    biases: Biases { attention: AttentionBias::Key, mlp: false },
+    biases: Biases { attention: AttentionBias::Key, mlp: false, renamed: false },
     delta_nets: DeltaNets::Pattern { period: 4 },
     partly_rotated: true,
     defaults: Defaults {

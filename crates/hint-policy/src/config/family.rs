@@ -141,6 +141,8 @@ pub(crate) struct Biases {
     pub(crate) attention: AttentionBias,
     /// Whether `mlp_bias` is read.
     pub(crate) mlp: bool,
+    /// Whether files may call them `qkv_bias` and `bias`; they are equal then.
+    pub(crate) renamed: bool,
 }
 
 /// Biases of attention.
@@ -167,11 +169,9 @@ pub(crate) enum Windows {
     /// The layers of `layer_types`, or from `max_window_layers` on, if `use_sliding_window` is
     /// true.
     Flagged,
-    /// The layers of `layer_types`, or all but every `period`-th.
+    /// The layers of `layer_types`, or all but every `period`-th. They have one in each model.
     Pattern {
         period: usize,
-        /// The default of `sliding_window`.
-        window: usize,
     },
     /// The layers of `layer_types`, or all but every `period`-th, if `sliding_window` is set.
     Listed {
@@ -233,6 +233,8 @@ pub(crate) struct Defaults {
     pub(crate) score_cap: Option<f64>,
     /// `final_logit_softcapping`.
     pub(crate) logit_cap: Option<f64>,
+    /// `sliding_window`.
+    pub(crate) window: Option<usize>,
     pub(crate) bos: Option<u32>,
     pub(crate) eos: Option<u32>,
     pub(crate) pad: Option<u32>,

@@ -12,7 +12,7 @@ impl TryFrom<HfConfig> for ModelConfig {
     type Error = PolicyError;
 
     fn try_from(raw: HfConfig) -> Result<Self, PolicyError> {
-        let raw = raw.into_text();
+        let mut raw = raw.into_text();
         let model_type = raw.model_type.clone().or_else(|| {
             let class = raw.architectures.as_ref()?.first()?;
             let known = Architecture::ALL.into_iter().find(|known| known.class_name() == class);
@@ -28,6 +28,10 @@ impl TryFrom<HfConfig> for ModelConfig {
         if !classes.is_empty() && !classes.iter().any(is_known) {
             let supported = format!("{} (for {model_type})", architecture.class_name());
             return Err(PolicyError::unsupported("architectures", &classes.join(", "), supported));
+        }
+        if family.biases.renamed {
+            raw.attention_bias = raw.attention_bias.or(raw.qkv_bias);
+            raw.mlp_bias = raw.mlp_bias.or(raw.bias);
         }
         raw.refuse_unsupported(architecture)?;
         let size = "a positive size";
@@ -54,7 +58,9 @@ impl TryFrom<HfConfig> for ModelConfig {
             }
         };
         let rope = hf_layers::rope(&raw, architecture)?;
-        let sliding_windows = hf_layers::sliding_windows(&raw, architecture, num_hidden_layers)?;
+        let window = hf_layers::window(&raw, architecture)?;
+        let sliding_windows =
+            hf_layers::sliding_windows(&raw, architecture, num_hidden_layers, window)?;
         let token = |field: &str, value: Option<&Value>, default: Option<u32>| match value {
             None => Ok(default.into_iter().collect()),
             Some(_) => token_ids(field, value),
@@ -89,6 +95,7 @@ impl TryFrom<HfConfig> for ModelConfig {
                 &raw,
                 architecture,
                 num_hidden_layers,
+                window,
                 &sliding_windows,
             ),
             partial_rotary_factor: rope.share,
@@ -210,9 +217,11 @@ impl From<ModelConfig> for HfConfig {
             attention_out_bias: matches!(family.biases.attention, AttentionBias::Apart { .. })
                 .then_some(config.output_bias),
             mlp_bias: family.biases.mlp.then_some(config.mlp_bias),
+            qkv_bias: None,
+            bias: None,
             tie_word_embeddings: Some(config.tie_word_embeddings),
             use_sliding_window: (family.windows == Windows::Flagged).then_some(window.is_some()),
-            sliding_window: window,
+            sliding_window: hf_layers::window_key(&config),
             max_window_layers: None,
             layer_types: match (family.windows, window) {
                 (
@@ -280,6 +289,13 @@ impl HfConfig {
         if self.mlp_bias == Some(true) && !family.biases.mlp {
             let supported = format!("false (for {name})");
             return Err(PolicyError::unsupported("mlp_bias", &true, supported));
+        }
+        let [attention, inner] =
+            [self.attention_bias, self.mlp_bias].map(|bias| bias == Some(true));
+        if family.biases.renamed && attention != inner {
+            let found = format!("{attention} beside `bias` {inner}");
+            let supported = format!("the same for both (for {name})");
+            return Err(PolicyError::unsupported("qkv_bias", &found, supported));
         }
         let rotated = self.partial_rotary_factor.filter(|_| !family.partly_rotated);
         if let Some(share) = rotated.filter(|share| (share - 1.0).abs() > 0.0) {

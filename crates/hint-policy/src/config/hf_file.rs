@@ -58,33 +58,37 @@ pub(crate) struct HfConfig {
     pub(super) logits_scaling: Option<f64>,
     #[serde(skip_serializing)]
     pub(super) use_bidirectional_attention: Option<bool>,
-    // Two names of InternLM 3.
-    #[serde(skip_serializing_if = "Option::is_none", alias = "qkv_bias")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) attention_bias: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) attention_out_bias: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none", alias = "bias")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) mlp_bias: Option<bool>,
+    // Other names of the biases of attention and of the feed-forward layer, in some families.
+    #[serde(skip_serializing)]
+    pub(super) qkv_bias: Option<bool>,
+    #[serde(skip_serializing)]
+    pub(super) bias: Option<bool>,
     pub(super) tie_word_embeddings: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) use_sliding_window: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) sliding_window: Option<usize>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "present")]
+    pub(super) sliding_window: Option<Value>,
+    #[serde(skip_serializing, deserialize_with = "size")]
     pub(super) max_window_layers: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) layer_types: Option<Vec<String>>,
-    #[serde(skip_serializing)]
+    #[serde(skip_serializing, deserialize_with = "size")]
     pub(super) full_attention_interval: Option<usize>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "size", skip_serializing_if = "Option::is_none")]
     pub(super) linear_num_key_heads: Option<usize>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "size", skip_serializing_if = "Option::is_none")]
     pub(super) linear_num_value_heads: Option<usize>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "size", skip_serializing_if = "Option::is_none")]
     pub(super) linear_key_head_dim: Option<usize>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "size", skip_serializing_if = "Option::is_none")]
     pub(super) linear_value_head_dim: Option<usize>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "size", skip_serializing_if = "Option::is_none")]
     pub(super) linear_conv_kernel_dim: Option<usize>,
     /// Kind of the states; other programs read it.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -101,7 +105,7 @@ pub(crate) struct HfConfig {
     /// 0 for each layer that does not rotate, else 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) no_rope_layers: Option<Vec<u8>>,
-    #[serde(skip_serializing)]
+    #[serde(skip_serializing, deserialize_with = "size")]
     pub(super) no_rope_layer_interval: Option<usize>,
     #[serde(deserialize_with = "present")]
     pub(super) bos_token_id: Option<Value>,
@@ -158,9 +162,15 @@ impl HfConfig {
 
 /// A size, also one that is written as a float.
 fn size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<usize>, D::Error> {
-    let Some(number) = Option::<serde_json::Number>::deserialize(deserializer)? else {
+    let Some(value) = Option::<Value>::deserialize(deserializer)? else {
         return Ok(None);
     };
+    let size = size_of(&value);
+    size.map(Some).ok_or_else(|| serde::de::Error::custom(format!("{value} is no size")))
+}
+
+/// The size that a number gives, also a float.
+pub(super) fn size_of(number: &Value) -> Option<usize> {
     let whole = number.as_u64().or_else(|| {
         let float =
             number.as_f64().filter(|float| float.fract() == 0.0 && (0.0..9e15).contains(float));
@@ -171,8 +181,7 @@ fn size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<usize>, D::
         )]
         float.map(|float| float as u64)
     });
-    let size = whole.and_then(|whole| usize::try_from(whole).ok());
-    size.map(Some).ok_or_else(|| serde::de::Error::custom(format!("{number} is no size")))
+    whole.and_then(|whole| usize::try_from(whole).ok())
 }
 
 /// Writes a whole number without a point, which transformers 5 insists on.

@@ -3,8 +3,8 @@
 use serde_json::{Map, Value, json};
 
 use crate::config::architecture::Architecture;
-use crate::config::family::{DeltaNets, LocalRotation, Unrotated, Windows};
-use crate::config::hf_file::HfConfig;
+use crate::config::family::{DeltaNets, Family, LocalRotation, Unrotated, Windows};
+use crate::config::hf_file::{HfConfig, size_of};
 use crate::config::rope::RopeScaling;
 use crate::config::{DeltaNet, ModelConfig};
 use crate::error::PolicyError;
@@ -66,6 +66,16 @@ pub(super) fn rope(raw: &HfConfig, architecture: Architecture) -> Result<Rope, P
         if is_long && object.get("original_max_position_embeddings").is_none_or(Value::is_null) {
             object.insert("original_max_position_embeddings".into(), original.into());
         }
+    }
+    let ratio = || {
+        let original = number("original_max_position_embeddings")?;
+        Some(raw.max_position_embeddings? as f64 / original)
+    };
+    // The two lengths say it as well.
+    if object.get("factor").is_some_and(Value::is_null)
+        && let Some(ratio) = ratio()
+    {
+        object.insert("factor".into(), ratio.into());
     }
     if !family.stretched_base {
         object.remove("alpha");
@@ -167,6 +177,7 @@ pub(super) fn rotary_layers(
     raw: &HfConfig,
     architecture: Architecture,
     layers: usize,
+    window: Option<usize>,
     windows: &[Option<usize>],
 ) -> Vec<bool> {
     let layers = layers.min(crate::config::MAX_LAYERS);
@@ -176,7 +187,7 @@ pub(super) fn rotary_layers(
             Some(list) => list.iter().take(layers).map(|&rotates| rotates != 0).collect(),
             None => all_but_every_nth(raw.no_rope_layer_interval.unwrap_or(period), layers),
         },
-        Unrotated::WithoutWindow if raw.sliding_window.is_none() => Vec::new(),
+        Unrotated::WithoutWindow if window.is_none() => Vec::new(),
         Unrotated::WithoutWindow => {
             let windows = windows.iter().map(Option::is_some).chain(std::iter::repeat(false));
             windows.take(layers).collect()
@@ -189,19 +200,56 @@ pub(crate) fn all_but_every_nth(period: usize, layers: usize) -> Vec<bool> {
     (0..layers).map(|layer| !(layer + 1).is_multiple_of(period.max(1))).collect()
 }
 
+/// The window of the layers that have one. `null` is none, and a missing key is the default of the family.
+pub(super) fn window(
+    raw: &HfConfig,
+    architecture: Architecture,
+) -> Result<Option<usize>, PolicyError> {
+    let family = architecture.family();
+    let window = match &raw.sliding_window {
+        None => family.defaults.window,
+        Some(Value::Null) => None,
+        Some(value) => Some(size_of(value).ok_or_else(|| {
+            PolicyError::config("sliding_window", value, "a positive size or null")
+        })?),
+    };
+    match family.windows {
+        Windows::Never => Ok(None),
+        Windows::Everywhere | Windows::Listed { .. } => Ok(window),
+        Windows::Flagged => Ok(window.filter(|_| raw.use_sliding_window == Some(true))),
+        Windows::Pattern { .. } => {
+            let expected = format!("a positive size (for {})", family.model_type);
+            let missing = || PolicyError::config("sliding_window", "null", expected);
+            window.ok_or_else(missing).map(Some)
+        }
+    }
+}
+
+/// The `sliding_window` of a file. transformers takes the default of a family for a key that is missing, so a model
+/// without windows has it, too.
+pub(super) fn window_key(config: &ModelConfig) -> Option<Value> {
+    let Family { windows, unrotated, defaults, .. } = config.architecture.family();
+    // Layers without a window rotate only where the key is null.
+    let is_unrotated =
+        *unrotated == Unrotated::WithoutWindow && config.rotary_layers.contains(&false);
+    match config.sliding_windows.iter().copied().flatten().next() {
+        Some(window) => Some(window.into()),
+        None if is_unrotated => defaults.window.map(Value::from),
+        None if matches!(windows, Windows::Everywhere | Windows::Listed { .. }) => {
+            defaults.window.map(|_| Value::Null)
+        }
+        None => None,
+    }
+}
+
 /// Window of each layer, as transformers derives it for each family.
 pub(super) fn sliding_windows(
     raw: &HfConfig,
     architecture: Architecture,
     layers: usize,
+    window: Option<usize>,
 ) -> Result<Vec<Option<usize>>, PolicyError> {
     let family = architecture.family();
-    let window = match family.windows {
-        Windows::Never => None,
-        Windows::Everywhere | Windows::Listed { .. } => raw.sliding_window,
-        Windows::Flagged => raw.sliding_window.filter(|_| raw.use_sliding_window == Some(true)),
-        Windows::Pattern { window, .. } => Some(raw.sliding_window.unwrap_or(window)),
-    };
     let Some(window) = window else {
         return Ok(Vec::new());
     };
@@ -220,7 +268,7 @@ pub(super) fn sliding_windows(
             return Ok(every_nth_full(pattern.unwrap_or(period), window, layers));
         }
         if family.unrotated != Unrotated::Never {
-            let rotary = rotary_layers(raw, architecture, layers, &[]);
+            let rotary = rotary_layers(raw, architecture, layers, Some(window), &[]);
             return Ok(rotary.into_iter().map(|rotates| (!rotates).then_some(window)).collect());
         }
         let first = raw.max_window_layers.unwrap_or(28);

@@ -38,6 +38,86 @@ fn defaults_are_those_of_transformers() {
     assert_eq!(parse("qwen3", json!({})).unwrap().head_dim, 128);
 }
 
+/// What a `config.json` means, layer by layer, under the names of transformers.
+fn resolved(config: &ModelConfig) -> Value {
+    let layers = 0..config.num_hidden_layers;
+    let float = |size: usize| size as f64;
+    let windows: Vec<_> =
+        layers.clone().map(|layer| config.sliding_window(layer).map(float)).collect();
+    let rotates = |layer: usize| config.rotary_layers.get(layer).copied().unwrap_or(true);
+    let mut all = json!({
+        "windows": windows, "rotates": layers.map(rotates).collect::<Vec<_>>(),
+        "head_dim": float(config.head_dim), "num_key_value_heads": float(config.num_key_value_heads),
+        "rms_norm_eps": config.rms_norm_eps, "rope_theta": config.rope_theta,
+        "partial_rotary_factor": config.partial_rotary_factor,
+        "max_position_embeddings": float(config.max_position_embeddings),
+        "query_pre_attn_scalar": config.query_pre_attn_scalar,
+        "attn_logit_softcapping": config.attn_logit_softcapping,
+        "final_logit_softcapping": config.final_logit_softcapping,
+        "embedding_multiplier": config.embedding_multiplier.unwrap_or(1.0),
+        "residual_multiplier": config.residual_multiplier.unwrap_or(1.0),
+        "attention_multiplier": config.attention_multiplier,
+        "logits_scaling": config.logits_scaling.unwrap_or(1.0),
+        "tie_word_embeddings": config.tie_word_embeddings,
+        "attention_bias": config.qkv_bias, "mlp_bias": config.mlp_bias,
+        "attention_out_bias": config.output_bias,
+    });
+    if let Some(sizes) = &config.delta_net {
+        all["linear_num_key_heads"] = json!(float(sizes.key_heads));
+        all["linear_num_value_heads"] = json!(float(sizes.value_heads));
+        all["linear_key_head_dim"] = json!(float(sizes.key_head_dim));
+        all["linear_value_head_dim"] = json!(float(sizes.value_head_dim));
+        all["linear_conv_kernel_dim"] = json!(float(sizes.conv_kernel));
+    }
+    all
+}
+
+/// Missing keys mean what they mean in transformers, and so does what is written (`gen/resolved_configs.py`).
+#[test]
+fn golden_configurations_are_read_as_in_transformers() {
+    let path = crate::golden::golden_dir().0.join("resolved_configs.json");
+    let cases: Vec<Value> = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    let mut families: Vec<Architecture> = Vec::new();
+    for case in &cases {
+        let name = &case["name"];
+        let config: ModelConfig = serde_json::from_value(case["config"].clone())
+            .unwrap_or_else(|e| panic!("{name}: {e}"));
+        families.push(config.architecture);
+        let ours = resolved(&config);
+        for (key, expected) in case["resolved"].as_object().expect("an object") {
+            assert_eq!(&ours[key], expected, "{name}: {key}");
+        }
+        // Once it is written, too.
+        let written = serde_json::to_value(&config).unwrap();
+        assert_eq!(resolved(&serde_json::from_value(written).unwrap()), ours, "{name}");
+    }
+    assert!(Architecture::ALL.iter().all(|one| families.contains(one)));
+}
+
+#[test]
+fn sizes_and_biases_are_read_under_each_of_their_names() {
+    let float =
+        json!({"sliding_window": 5.0, "max_window_layers": 1.0, "use_sliding_window": true});
+    assert_eq!(parse("qwen2", float).unwrap().sliding_windows, [None, Some(5), Some(5)]);
+    check_refused("mistral", json!({"sliding_window": 4.5}), &["sliding_window", "4.5", "size"]);
+    check_refused("gemma3_text", json!({"sliding_window": null}), &["sliding_window", "null"]);
+    // Conversions of InternLM leave its own names beside Llama's, which do not read them.
+    let both = json!({"bias": true, "mlp_bias": false, "qkv_bias": true, "attention_bias": false});
+    let config = parse("llama", both).unwrap();
+    assert!(!config.mlp_bias && !config.qkv_bias);
+    assert!(!parse("llama", json!({"bias": true})).unwrap().mlp_bias);
+    let config =
+        parse("internlm3", json!({"bias": true, "qkv_bias": true, "num_key_value_heads": 2}));
+    assert!(config.is_ok_and(|config| config.mlp_bias && config.qkv_bias && config.output_bias));
+    check_refused("internlm3", json!({"qkv_bias": true}), &["qkv_bias", "bias", "internlm3"]);
+    let yarn = json!({"rope_parameters": {"rope_type": "yarn", "factor": null, "rope_theta": 7.0,
+        "original_max_position_embeddings": 16}});
+    let RopeScaling::Yarn { factor, .. } = parse("qwen3", yarn).unwrap().rope_scaling else {
+        panic!("not YaRN")
+    };
+    assert_eq!(factor, 4.0);
+}
+
 #[test]
 fn options_are_read() {
     let config = parse("llama", json!({"attention_bias": true, "eos_token_id": [1, 2]})).unwrap();
@@ -60,6 +140,7 @@ fn sliding_windows_follow_the_family() {
     }
     check("mistral", json!({"sliding_window": 5}), &[Some(5); 3]);
     check("mistral", json!({"sliding_window": null}), &[]);
+    check("mistral", json!({}), &[Some(4096); 3]);
     check("qwen2", json!({"sliding_window": 5}), &[]);
     let on = |key: &str, value: Value| json!({"use_sliding_window": true, "sliding_window": 5, key: value});
     check("qwen2", on("max_window_layers", json!(2)), &[None, None, Some(5)]);

@@ -18,8 +18,7 @@ pub(crate) fn configs() -> impl Strategy<Value = ModelConfig> {
         let architecture = A::ALL[architecture];
         let free_biases =
             !matches!(architecture, A::Qwen2 | A::MiMo | A::Mistral | A::Phi3 | A::Exaone4);
-        let mlp_biases =
-            matches!(architecture, A::Llama | A::SmolLm3 | A::Granite | A::SeedOss | A::InternLm3);
+        let mlp_biases = matches!(architecture, A::Llama | A::SmolLm3 | A::Granite | A::SeedOss);
         let pattern = matches!(architecture, A::Gemma2 | A::Gemma3 | A::Olmo3 | A::Exaone4);
         let any = matches!(
             architecture,
@@ -58,7 +57,8 @@ pub(crate) fn configs() -> impl Strategy<Value = ModelConfig> {
             max_position_embeddings: 64,
             qkv_bias: matches!(architecture, A::Qwen2 | A::MiMo) || (bias && free_biases),
             output_bias: bias && free_biases,
-            mlp_bias: mlp_bias && mlp_biases,
+            // transformers has all biases of InternLM 3 or none.
+            mlp_bias: if architecture == A::InternLm3 { bias } else { mlp_bias && mlp_biases },
             rotary_layers,
             partial_rotary_factor: if partly { 0.5 } else { 1.0 },
             tie_word_embeddings: tied,
