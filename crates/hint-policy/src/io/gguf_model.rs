@@ -12,6 +12,8 @@ use crate::config::{ModelConfig, hf_layers};
 use crate::error::PolicyError;
 use crate::gguf::end_tokens::is_end;
 use crate::gguf::{Gguf, GgufValue};
+use crate::io::gguf_delta_net;
+use crate::io::gguf_keys::Keys;
 use crate::io::progress::{LoadProgress, LoadedFiles, ProgressRecorder};
 use crate::io::safetensors_file;
 use crate::tensor::size;
@@ -100,7 +102,10 @@ fn unwindowed(
     architecture: Architecture,
 ) -> Result<ModelConfig, PolicyError> {
     let num_attention_heads = keys.required("attention.head_count")?;
-    let layers = keys.required("block_count")?;
+    // Layers that predict further tokens come last.
+    let further = keys.size("nextn_predict_layers")?.unwrap_or(0);
+    let layers = keys.required("block_count")?.saturating_sub(further);
+    let delta_net = gguf_delta_net::sizes(keys, architecture, layers)?;
     let hidden_size = keys.required("embedding_length")?;
     let (head_dim, rotary_dim) =
         head_dims(keys, architecture, hidden_size / num_attention_heads.max(1))?;
@@ -113,6 +118,10 @@ fn unwindowed(
         let id = gguf.get(&format!("tokenizer.ggml.{key}_token_id"))?.as_u64()?;
         u32::try_from(id).ok()
     };
+    let mut layer_indices = 0..layers;
+    let is_attention = |layer: &usize| delta_net.as_ref().is_none_or(|sizes| !sizes.mixes(*layer));
+    let attention = layer_indices.find(is_attention).unwrap_or(0);
+    let has_bias = |name: &str| gguf.shape(&format!("blk.{attention}.{name}.bias")).is_some();
     Ok(ModelConfig {
         architecture,
         vocab_size: vocab_size.ok_or_else(|| PolicyError::MissingTensor {
@@ -145,12 +154,12 @@ fn unwindowed(
         residual_multiplier: factor("residual_scale"),
         logits_scaling: factor("logit_scale"),
         final_logit_softcapping: None,
-        qkv_bias: gguf.shape("blk.0.attn_q.bias").is_some(),
-        output_bias: gguf.shape("blk.0.attn_output.bias").is_some(),
-        mlp_bias: gguf.shape("blk.0.ffn_gate.bias").is_some(),
+        qkv_bias: has_bias("attn_q"),
+        output_bias: has_bias("attn_output"),
+        mlp_bias: has_bias("ffn_gate"),
         tie_word_embeddings: gguf.shape("output.weight").is_none(),
         sliding_windows: Vec::new(),
-        delta_net: None,
+        delta_net,
         initializer_range: 0.02,
         bos_token_id: token("bos"),
         eos_token_ids: token("eos").into_iter().collect(),
@@ -310,7 +319,8 @@ fn located(
     config: &ModelConfig,
     spec: &ParameterSpec,
 ) -> Result<ParameterSpec, PolicyError> {
-    let spec = ParameterSpec { name: gguf_name(config, &spec.name), ..spec.clone() };
+    let shape = gguf_delta_net::stored_shape(spec);
+    let spec = ParameterSpec { name: gguf_name(config, &spec.name), shape, ..spec.clone() };
     let shape = gguf.shape(&spec.name).ok_or_else(|| PolicyError::MissingTensor {
         path: gguf.path().to_owned(),
         tensor: spec.name.clone(),
@@ -326,6 +336,7 @@ fn tensor(
     device: Device,
     recorder: &mut ProgressRecorder<'_>,
 ) -> Result<Tensor, PolicyError> {
+    let parameter = spec;
     let spec = &located(gguf, config, spec)?;
     let name = spec.name.as_str();
     let mut tensor = Tensor::from_slice(&gguf.read(name)?).view(spec.shape.as_slice());
@@ -334,8 +345,12 @@ fn tensor(
         tensor = unpair(&tensor, config);
     }
     // Files hold the factor of a norm, checkpoints its difference from the offset.
-    if config.norm().offset() != 0.0 && name.ends_with("norm.weight") {
+    let is_shifted = name.ends_with("norm.weight") && !name.ends_with("ssm_norm.weight");
+    if config.norm().offset() != 0.0 && is_shifted {
         tensor -= config.norm().offset();
+    }
+    if let Some(sizes) = &config.delta_net {
+        tensor = gguf_delta_net::restored(&tensor, parameter, sizes);
     }
     let tensor = safetensors_file::finish(gguf.path(), spec, &tensor, device)?;
     if let Some((kind, bytes)) = gguf.storage(name) {
@@ -382,8 +397,11 @@ fn gguf_name(config: &ModelConfig, name: &str) -> String {
     let norms = family.norms.names().into_iter().zip(norms);
     let norms = norms.filter_map(|(from, to)| Some((from?, to)));
     let mut name = name.replacen("model.layers", "blk", 1);
-    for (from, to) in PARTS.into_iter().chain(norms) {
+    for (from, to) in PARTS.into_iter().chain(norms).chain(gguf_delta_net::NAMES) {
         name = name.replace(&format!(".{from}."), &format!(".{to}."));
+        if let Some(layer) = name.strip_suffix(&format!(".{from}")) {
+            name = format!("{layer}.{to}");
+        }
     }
     name
 }
@@ -394,15 +412,16 @@ fn scaling(keys: &Keys<'_>, config: &ModelConfig) -> Result<RopeScaling, PolicyE
     let kind = keys.text("rope.scaling.type").unwrap_or("none");
     let factor = keys.float("rope.scaling.factor").unwrap_or(1.0);
     let original = keys.size("rope.scaling.original_context_length")?;
+    keys.refuse_unknown_scaling(kind, keys.gguf.shape(SHORT).is_some())?;
     let scaling = match kind {
         "none" => RopeScaling::Default,
         "linear" => RopeScaling::Linear { factor },
         "yarn" => RopeScaling::Yarn {
             factor,
             original_max_position_embeddings: original,
-            attention_factor: None,
-            beta_fast: None,
-            beta_slow: None,
+            attention_factor: keys.float("rope.scaling.yarn_attn_factor"),
+            beta_fast: keys.float("rope.scaling.yarn_beta_fast"),
+            beta_slow: keys.float("rope.scaling.yarn_beta_slow"),
             mscale: None,
             mscale_all_dim: None,
             truncate: None,
@@ -446,49 +465,4 @@ fn scaling(keys: &Keys<'_>, config: &ModelConfig) -> Result<RopeScaling, PolicyE
     let supported =
         "the factors of Llama 3.1 and 3.2 and of EXAONE 4 (8, 16 or 32 over 8192 positions)";
     Err(PolicyError::unsupported(FREQUENCIES, "a list of other factors", supported))
-}
-
-/// Metadata below the prefix of the architecture.
-struct Keys<'a> {
-    gguf: &'a Gguf,
-    prefix: &'a str,
-}
-
-impl<'a> Keys<'a> {
-    fn get(&self, key: &str) -> Option<&'a GgufValue> {
-        self.gguf.get(&format!("{}.{key}", self.prefix))
-    }
-
-    fn float(&self, key: &str) -> Option<f64> {
-        self.get(key)?.as_f64()
-    }
-
-    fn text(&self, key: &str) -> Option<&'a str> {
-        self.get(key)?.as_str()
-    }
-
-    /// A size; a list of equal sizes (one per layer) counts as one.
-    fn size(&self, key: &str) -> Result<Option<usize>, PolicyError> {
-        let Some(value) = self.get(key) else { return Ok(None) };
-        let one = match value {
-            GgufValue::Array(values) if values.windows(2).all(|pair| pair[0] == pair[1]) => {
-                values.first()
-            }
-            other => Some(other),
-        };
-        let size = one.and_then(GgufValue::as_u64).and_then(|size| usize::try_from(size).ok());
-        size.map(Some).ok_or_else(|| {
-            PolicyError::config(
-                format!("{}.{key}", self.prefix),
-                "not a size, or not the same size for all layers",
-                "a size",
-            )
-        })
-    }
-
-    fn required(&self, key: &str) -> Result<usize, PolicyError> {
-        self.size(key)?.ok_or_else(|| {
-            PolicyError::config(format!("{}.{key}", self.prefix), "missing", "a positive size")
-        })
-    }
 }

@@ -16,6 +16,8 @@
 //! atomically.
 
 pub(crate) mod generation;
+mod gguf_delta_net;
+mod gguf_keys;
 pub(crate) mod gguf_model;
 pub(crate) mod inspect;
 pub(crate) mod load;

@@ -1,10 +1,12 @@
 //! GGUF files, written byte by byte.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use hint_policy::config::Architecture;
+use hint_policy::config::{Architecture, RopeScaling};
 use hint_policy::gguf::Gguf;
 use hint_policy::{CausalLm, LoadOptions, ModelConfig, Policy, PolicyError, Tokenizer};
+use serde::Deserialize;
 
 use crate::gguf_writer::{Meta, from_policy, sentence_piece_metadata, tokenizer_metadata, write};
 use crate::model::random_model;
@@ -50,7 +52,11 @@ fn each_architecture_loads_with_the_same_weights() {
             num_hidden_layers: layers,
             sliding_windows,
             query_pre_attn_scalar: gemma.then_some(12.0),
-            partial_rotary_factor: if architecture == A::Phi3 { 0.5 } else { 1.0 },
+            partial_rotary_factor: if matches!(architecture, A::Phi3 | A::Qwen35) {
+                0.5
+            } else {
+                1.0
+            },
             // Numbers that `f32` holds.
             attention_multiplier: (architecture == A::Granite).then_some(0.25),
             residual_multiplier: (architecture == A::Granite).then_some(0.5),
@@ -61,11 +67,99 @@ fn each_architecture_loads_with_the_same_weights() {
         let loaded = load(&path).unwrap();
         assert_eq!(loaded.config(), &config);
         for (a, b) in policy.parameters().iter().zip(loaded.parameters()) {
-            // Adding and removing 1 rounds.
-            let tolerance = if gemma { 1e-7 } else { 0.0 };
+            // Adding and removing 1 rounds, and so do exponents and logarithms.
+            let tolerance = match architecture {
+                A::Qwen35 => 1e-6,
+                _ if gemma => 1e-7,
+                _ => 0.0,
+            };
             let difference = (&a.tensor - &b.tensor).abs().max().double_value(&[]);
             assert!(difference <= tolerance, "{architecture:?} {}: {difference}", a.name);
         }
+    }
+}
+
+/// The names of gguf-py for a golden model; `N` stands for a layer.
+#[derive(Deserialize)]
+struct Names {
+    architecture: String,
+    tensors: BTreeMap<String, String>,
+}
+
+#[derive(Deserialize)]
+struct AllNames {
+    models: BTreeMap<String, Names>,
+    keys: BTreeSet<String>,
+}
+
+/// The reader loads what the writer of these tests writes (see above), so both have the names of gguf-py.
+#[test]
+fn golden_gguf_names_are_those_of_gguf_py() {
+    let golden = crate::golden::golden_dir().0;
+    let text = std::fs::read_to_string(golden.join("gguf_names.json")).unwrap();
+    let all: AllNames = serde_json::from_str(&text).unwrap();
+    let without_layer = |name: &str| {
+        let part = |part| if str::parse::<usize>(part).is_ok() { "N" } else { part };
+        name.split('.').map(part).collect::<Vec<_>>().join(".")
+    };
+    for (name, expected) in all.models {
+        let policy = load(&golden.join("models").join(&name)).unwrap();
+        for (key, value) in crate::gguf_writer::model_metadata(&policy) {
+            match (key.strip_prefix(&format!("{}.", expected.architecture)), value) {
+                (Some(rest), _) => {
+                    assert!(all.keys.contains(&format!("{{arch}}.{rest}")), "{name}: {key}");
+                }
+                (None, Meta::Text(found)) => assert_eq!(found, expected.architecture, "{name}"),
+                (None, _) => panic!("{name}: {key}"),
+            }
+        }
+        let stored = crate::gguf_writer::tensors(&policy);
+        for (parameter, (stored, _)) in policy.parameters().iter().zip(stored) {
+            let expected = &expected.tensors[&without_layer(&parameter.name)];
+            assert_eq!(&without_layer(&stored), expected, "{name}: {}", parameter.name);
+        }
+    }
+}
+
+#[test]
+fn all_keys_of_yarn_are_read_and_unknown_ones_refused() {
+    let yarn = RopeScaling::Yarn {
+        factor: 8.0,
+        original_max_position_embeddings: Some(64),
+        attention_factor: Some(1.5),
+        beta_fast: Some(16.0),
+        beta_slow: Some(2.0),
+        mscale: None,
+        mscale_all_dim: None,
+        truncate: None,
+    };
+    let config = ModelConfig {
+        tie_word_embeddings: false,
+        rope_scaling: yarn,
+        ..ModelConfig::small(Architecture::Qwen2, 258)
+    };
+    let policy = random_model(&config, 5);
+    let load_with = |more: &[(&str, f32)]| {
+        let float = |key: &str, value| (format!("qwen2.rope.scaling.{key}"), Meta::F32(value));
+        let mut metadata = crate::gguf_writer::model_metadata(&policy);
+        metadata.push(("qwen2.rope.scaling.type".to_owned(), Meta::Text("yarn")));
+        let length = "qwen2.rope.scaling.original_context_length".to_owned();
+        metadata.push((length, Meta::U32(64)));
+        metadata.extend([
+            float("factor", 8.0),
+            float("yarn_attn_factor", 1.5),
+            float("yarn_beta_fast", 16.0),
+            float("yarn_beta_slow", 2.0),
+            float("yarn_ext_factor", 1.0),
+        ]);
+        metadata.extend(more.iter().map(|(key, value)| float(key, *value)));
+        let (_dir, path) = file(&write(&metadata, &crate::gguf_writer::tensors(&policy)));
+        load(&path).map(|model| model.config().clone())
+    };
+    assert_eq!(load_with(&[]).unwrap(), config);
+    for key in ["attn_factor", "yarn_log_multiplier", "yarn_something_new"] {
+        let error = load_with(&[(key, 0.5)]).unwrap_err().to_string();
+        assert!(error.contains(key) && error.contains("0.5"), "{error}");
     }
 }
 

@@ -1,6 +1,6 @@
 //! Writes GGUF files byte by byte, for tests and as seeds of the fuzz targets.
 
-use hint_policy::config::Architecture;
+use hint_policy::config::{Architecture, DeltaNet};
 use hint_policy::{CausalLm, Policy};
 use tch::{Kind, Tensor};
 
@@ -127,10 +127,19 @@ pub(crate) fn model_metadata(policy: &CausalLm) -> Vec<(String, Meta)> {
             metadata.push((format!("{name}.{key}"), Meta::F32(value as f32)));
         }
     }
-    // These tests rotate whole or half heads.
-    let half = config.partial_rotary_factor < 1.0;
-    let rotary = if half { config.head_dim / 2 } else { config.head_dim };
-    metadata.push(size("rope.dimension_count", rotary));
+    #[expect(clippy::cast_sign_loss, reason = "a share of a size")]
+    let rotary = (config.head_dim as f64 * config.partial_rotary_factor).round() as u32;
+    metadata.push((format!("{name}.rope.dimension_count"), Meta::U32(rotary)));
+    if let Some(sizes) = &config.delta_net {
+        metadata.extend([
+            size("ssm.conv_kernel", sizes.conv_kernel),
+            size("ssm.state_size", sizes.key_head_dim),
+            size("ssm.group_count", sizes.key_heads),
+            size("ssm.time_step_rank", sizes.value_heads),
+            size("ssm.inner_size", sizes.value_heads * sizes.value_head_dim),
+            size("full_attention_interval", 4),
+        ]);
+    }
     if let Some(theta) = config.rope_local_theta {
         metadata.push((format!("{name}.rope.freq_base_swa"), Meta::F32(theta as f32)));
     }
@@ -145,9 +154,14 @@ pub(crate) fn tensors(policy: &CausalLm) -> Vec<(String, Tensor)> {
     let (config, name) = (policy.config(), name(policy));
     let architecture = config.architecture;
     let gemma = matches!(architecture, Architecture::Gemma2 | Architecture::Gemma3);
+    let shifted = gemma || architecture == Architecture::Qwen35;
     let after = matches!(
         architecture,
-        Architecture::Olmo2 | Architecture::Olmo3 | Architecture::Exaone4 | Architecture::SeedOss
+        Architecture::Olmo2
+            | Architecture::Olmo3
+            | Architecture::Exaone4
+            | Architecture::SeedOss
+            | Architecture::Qwen35
     );
     policy
         .parameters()
@@ -162,10 +176,15 @@ pub(crate) fn tensors(policy: &CausalLm) -> Vec<(String, Tensor)> {
             } else {
                 parameter.tensor
             };
-            let tensor = if gemma && parameter.name.ends_with("norm.weight") {
+            let is_own = parameter.name.ends_with("linear_attn.norm.weight");
+            let tensor = if shifted && parameter.name.ends_with("norm.weight") && !is_own {
                 tensor + 1.0
             } else {
                 tensor
+            };
+            let tensor = match &config.delta_net {
+                Some(sizes) => delta_net(&parameter.name, &tensor, sizes),
+                None => tensor,
             };
             let mut name = parameter.name.replace("model.layers", "blk");
             let after_attention = if gemma || after { "post_attention_norm" } else { "ffn_norm" };
@@ -186,6 +205,15 @@ pub(crate) fn tensors(policy: &CausalLm) -> Vec<(String, Tensor)> {
                 ("mlp.gate_proj", "ffn_gate"),
                 ("mlp.up_proj", "ffn_up"),
                 ("mlp.down_proj", "ffn_down"),
+                ("linear_attn.in_proj_qkv", "attn_qkv"),
+                ("linear_attn.in_proj_z", "attn_gate"),
+                ("linear_attn.in_proj_b", "ssm_beta"),
+                ("linear_attn.in_proj_a", "ssm_alpha"),
+                ("linear_attn.conv1d", "ssm_conv1d"),
+                ("linear_attn.norm", "ssm_norm"),
+                ("linear_attn.out_proj", "ssm_out"),
+                ("linear_attn.A_log", "ssm_a"),
+                ("linear_attn.dt_bias", "ssm_dt.bias"),
                 ("input_layernorm", "attn_norm"),
                 ("post_attention_layernorm", after_attention),
                 ("pre_feedforward_layernorm", "ffn_norm"),
@@ -196,6 +224,31 @@ pub(crate) fn tensors(policy: &CausalLm) -> Vec<(String, Tensor)> {
             (name, tensor)
         })
         .collect()
+}
+
+/// A tensor of a gated delta-net as the converter writes it: value heads of one key head lie apart, so that the i-th of all
+/// key heads are neighbors.
+fn delta_net(name: &str, tensor: &Tensor, sizes: &DeltaNet) -> Tensor {
+    let (keys, values) = (sizes.key_heads as i64, sizes.value_heads as i64);
+    let heads: Vec<i64> = (0..values / keys)
+        .flat_map(|one| (0..keys).map(move |key| key * (values / keys) + one))
+        .collect();
+    let tiled = |tensor: &Tensor, before: i64, width: i64| {
+        let rows =
+            heads.iter().flat_map(|head| (0..width).map(move |row| before + head * width + row));
+        let rows: Vec<i64> = (0..before).chain(rows).collect();
+        tensor.index_select(0, &Tensor::from_slice(&rows))
+    };
+    let (width, before) = (sizes.value_head_dim as i64, 2 * keys * sizes.key_head_dim as i64);
+    match name.split_once("linear_attn.").map_or("", |(_, part)| part) {
+        "in_proj_qkv.weight" => tiled(tensor, before, width),
+        "conv1d.weight" => tiled(&tensor.squeeze_dim(1), before, width),
+        "in_proj_z.weight" => tiled(tensor, 0, width),
+        "in_proj_a.weight" | "in_proj_b.weight" | "dt_bias" => tiled(tensor, 0, 1),
+        "A_log" => tiled(&-tensor.exp(), 0, 1),
+        "out_proj.weight" => tiled(&tensor.transpose(0, 1), 0, width).transpose(0, 1).contiguous(),
+        _ => tensor.shallow_clone(),
+    }
 }
 
 /// Byte-level BPE over the 256 bytes, one merge and one control token.
