@@ -1,7 +1,7 @@
 """Writes ../adapters/NAME: low-rank adapters that PEFT made for models of ../models, and what it computes with them.
 
-Run with torch 2.11.0, transformers 4.57.1 and peft 0.18.1: `python lora.py [NAME ...]`; `qwen3_5-all`, which has to be named,
-with transformers 5.24.0 and peft 0.21.2. Each folder holds PEFT's `adapter_config.json` and
+Run with torch 2.11.0, transformers 4.57 and peft: `python lora.py [NAME ...]`; `qwen3_5-all` and `internlm3-all`, which have to
+be named, with transformers 5.24.0. `expected.json` names the version of peft. Each folder holds PEFT's `adapter_config.json` and
 `adapter_model.safetensors`, and `expected.json`: base model, token ids, log-probabilities and gradient norms of the
 adapters, in f64 throughout (see models.py).
 
@@ -29,6 +29,10 @@ ADAPTERS = {
     "gemma3-all": ("gemma3", dict(r=3, lora_alpha=5, use_rslora=True, target_modules="all-linear", lora_dropout=0.1)),
     "qwen3_5-all": ("qwen3_5", dict(r=2, lora_alpha=3, target_modules="all-linear")),
 }
+# One more for each other family.
+ADAPTERS |= {f"{base}-all": (base, dict(r=2, lora_alpha=3, target_modules="all-linear")) for base in [
+    "llama-one-kv-head", "qwen2", "mistral", "smollm3", "granite", "gemma2", "olmo3", "exaone4", "seed-oss", "hunyuan", "internlm3",
+    "mimo"]}
 
 
 def write(golden, name, weights):

@@ -1,9 +1,10 @@
 """Loads saved models in transformers and compares their log-probabilities with `expected.json` in their folders.
 
-    python reload.py FOLDER
+    python reload.py FOLDER [OUT]
 
 Every folder in FOLDER holds what hint-policy wrote, and the `expected.json` of the model it was made from. A test of hint-policy
-runs this; see `HINT_TRANSFORMERS_PYTHON` there. Run it with transformers 4.57 and with 5.
+runs this; see `HINT_TRANSFORMERS_PYTHON` there. Run it with transformers 4.57 and with 5. The largest
+errors are added to the file OUT, by version and model; `HINT_BLESS=1` gives `reloaded.json`.
 """
 
 import json
@@ -13,6 +14,7 @@ import sys
 import torch
 import transformers
 
+errors = {}
 for path in sorted(pathlib.Path(sys.argv[1]).iterdir()):
     expected = json.loads((path / "expected.json").read_text())
     config = json.loads((path / "config.json").read_text())
@@ -31,3 +33,8 @@ for path in sorted(pathlib.Path(sys.argv[1]).iterdir()):
     print(f"{transformers.__version__} {path.name}: {error:.1e}")
     # transformers computes norms, rotary frequencies, the softmax of attention and the delta rule in f32.
     assert error < (3e-4 if "linear_num_key_heads" in config else 3e-5), (path, error)
+    errors[path.name] = float(f"{error:.1e}")
+if sys.argv[2:]:
+    out = pathlib.Path(sys.argv[2])
+    known = json.loads(out.read_text()) if out.exists() else {}
+    out.write_text(json.dumps(known | {transformers.__version__: errors}, indent=1, sort_keys=True) + "\n")

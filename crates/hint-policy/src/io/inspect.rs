@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
-use tch::Device;
+use tch::{Device, Tensor};
 
 use crate::config::layout::layout;
 use crate::config::{LoraConfig, ModelConfig};
@@ -25,6 +25,8 @@ pub struct Inspection {
     pub stop_tokens: Vec<u32>,
     /// Shape of the adapter, if the folder holds one.
     pub lora: Option<LoraConfig>,
+    /// Folder of the adapter.
+    pub adapter: Option<PathBuf>,
     /// Settings of `generation_config.json`, of the model and then of the adapter.
     pub generation: Map<String, Value>,
 }
@@ -48,10 +50,11 @@ impl Inspection {
             let found = load::find_base(&path, adapter.base, base)?;
             let model = Self::new(found, None)?;
             peft::survey(&model.config, &adapter.lora, &path)?;
+            let lora = Some(adapter.lora);
             let own = generation::read(&path)?;
             let stop_tokens = load::sorted([&model.stop_tokens, &generation::stop_tokens(&own)]);
             let generation = model.generation.into_iter().chain(own).collect();
-            return Ok(Self { lora: Some(adapter.lora), stop_tokens, generation, ..model });
+            return Ok(Self { lora, adapter: Some(path), stop_tokens, generation, ..model });
         }
         let config = load::folder_config(&path)?;
         let files = safetensors_file::survey(&path, &config)?;
@@ -60,6 +63,7 @@ impl Inspection {
         Ok(Self {
             stop_tokens: load::sorted([&named, &config.eos_token_ids]),
             lora: None,
+            adapter: None,
             generation,
             files,
             config,
@@ -74,6 +78,7 @@ impl Inspection {
             path: gguf.path().to_owned(),
             stop_tokens: load::sorted([&gguf_model::stop_tokens(gguf), &config.eos_token_ids]),
             lora: None,
+            adapter: None,
             generation: Map::new(),
             files,
             config,
@@ -84,15 +89,28 @@ impl Inspection {
     ///
     /// # Errors
     ///
-    /// Values that are not finite, or a head that differs from the embedding that stands for it.
+    /// Values that are not finite, or a head that differs from the embedding that stands for it. An adapter that holds
+    /// changed weights of the model.
     pub fn check_values(&self) -> Result<(), PolicyError> {
         let (config, observer, device) = (&self.config, &mut |_: LoadProgress| {}, Device::Cpu);
+        let specs = layout(config);
+        let beside = match (&self.adapter, &self.lora) {
+            (Some(dir), Some(lora)) => peft::survey(config, lora, dir)?,
+            _ => Vec::new(),
+        };
+        let mut differs = None;
+        let mut check = |index: usize, tensor: &Tensor| {
+            let mut same = beside.iter().filter(|one| one.name == specs[index].name);
+            differs = differs.take().or_else(|| same.find_map(|one| one.check(tensor).err()));
+        };
         if self.path.is_file() {
-            gguf_model::visit(&Gguf::open(&self.path)?, config, device, observer, drop)?;
+            let mut indices = 0..;
+            let check = |tensor: Tensor| indices.next().into_iter().for_each(|i| check(i, &tensor));
+            gguf_model::visit(&Gguf::open(&self.path)?, config, device, observer, check)?;
         } else {
-            let specs = layout(config);
-            safetensors_file::visit(&self.path, config, &specs, device, observer, |_, _| {})?;
+            let check = |index, tensor: Tensor| check(index, &tensor);
+            safetensors_file::visit(&self.path, config, &specs, device, observer, check)?;
         }
-        Ok(())
+        differs.map_or(Ok(()), Err)
     }
 }

@@ -42,6 +42,9 @@ impl Default for LoadOptions {
     }
 }
 
+/// Files beside a model that embeds texts, whatever its class.
+const EMBEDDING_MODEL: [&str; 2] = ["modules.json", "config_sentence_transformers.json"];
+
 /// A model as its files hold it.
 #[derive(Debug)]
 pub(crate) struct ModelFiles {
@@ -106,6 +109,15 @@ pub(crate) fn folder_config(path: &Path) -> Result<ModelConfig, PolicyError> {
             expected += ": give one of them";
         }
         return Err(PolicyError::NoModel { path: path.to_owned(), expected });
+    }
+    if EMBEDDING_MODEL.iter().any(|name| path.join(name).is_file()) {
+        let supported = "models that write texts; this one compares them";
+        let option = path.display().to_string();
+        return Err(PolicyError::unsupported(
+            &option,
+            "a folder of sentence-transformers",
+            supported,
+        ));
     }
     if !safetensors_file::exist(path) {
         let path = path.join(safetensors_file::SINGLE);
@@ -189,14 +201,15 @@ fn load_adapted(
     options: &LoadOptions,
     observer: &mut dyn FnMut(LoadProgress),
 ) -> Result<ModelFiles, PolicyError> {
-    let named = peft::read_config(dir)?.base;
-    let mut read = load(&find_base(dir, named, options.base.as_deref())?, options, observer)?;
+    let base = find_base(dir, peft::read_config(dir)?.base, options.base.as_deref())?;
+    let mut read = load(&base, options, observer)?;
     let own = generation::stop_tokens(&generation::read(dir)?);
     read.stop_tokens = sorted([&read.stop_tokens, &own]);
     Ok(ModelFiles { adapter: Some(dir.to_owned()), ..read })
 }
 
-/// The base model of the adapter in `dir`: the `given` one, else the adapter's own.
+/// The base model of the adapter in `dir`: the `given` one, else the adapter's own. Its path begins at the adapter or at
+/// the working directory. Another adapter is refused.
 pub(crate) fn find_base(
     dir: &Path,
     named: Option<PathBuf>,
@@ -206,15 +219,27 @@ pub(crate) fn find_base(
     let candidates = match given {
         Some(base) => vec![base.to_owned()],
         None if named.as_os_str().is_empty() => Vec::new(),
-        None => vec![named.clone(), dir.join(&named)],
+        None => vec![dir.join(&named), named.clone()],
     };
     let found = candidates.into_iter().find(|path| path.exists());
-    found.ok_or_else(|| PolicyError::NoModel {
+    let found = found.ok_or_else(|| PolicyError::NoModel {
         path: given.map_or(named, Path::to_owned),
         expected: "the base model that `base_model_name_or_path` of `adapter_config.json` names, in a local \
                    folder or file; download it and give its path as `LoadOptions::base` (`--base`)"
             .into(),
-    })
+    })?;
+    let found = resolve(&found);
+    if is_adapter(&found)? {
+        let supported = "a model without adapters; merge that adapter into its own base first, by \
+                         `hint-rl export --merged` or PEFT's `merge_and_unload`";
+        let path = found.display().to_string();
+        return Err(PolicyError::unsupported(
+            "base model",
+            &format!("{path} (an adapter)"),
+            supported,
+        ));
+    }
+    Ok(found)
 }
 
 /// Reads the model of an opened GGUF file.

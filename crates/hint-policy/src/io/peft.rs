@@ -1,25 +1,30 @@
 //! Adapters in PEFT's files: `adapter_config.json` and `adapter_model.safetensors`.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
-use tch::Kind;
+use tch::{Device, Kind, Tensor};
 
 use crate::config::ModelConfig;
-use crate::config::layout::{Init, ParameterSpec, projection_names};
+use crate::config::layout::{HEAD, Init, ParameterSpec, layout, projection_names};
 use crate::config::lora::{ALL_LINEAR, LoraConfig};
 use crate::error::PolicyError;
 use crate::files::{atomic, text};
-use crate::io::{safetensors_file, save};
+use crate::io::safetensors_file::{self, ParsedFile};
+use crate::io::save;
 use crate::weights::{Weights, adapter};
 
 pub(crate) const CONFIG: &str = "adapter_config.json";
 pub(crate) const WEIGHTS: &str = "adapter_model.safetensors";
 
+/// What PEFT puts before the path of a module.
+const PREFIX: &str = "base_model.model.";
+
 /// Keys that are read here, or that do not change the result of a trained adapter. Any other key must be
 /// off, so that variants of later versions are refused by their names.
-const KNOWN: [&str; 25] = [
+const KNOWN: [&str; 27] = [
     "alpha_pattern",
     "auto_mapping",
     "base_model_name_or_path",
@@ -27,9 +32,11 @@ const KNOWN: [&str; 25] = [
     "corda_config",
     "ensure_weight_tying",
     "eva_config",
+    "exclude_modules",
     "inference_mode",
     "init_lora_weights",
     "layers_pattern",
+    "layers_to_transform",
     "loftq_config",
     "lora_alpha",
     "lora_dropout",
@@ -55,19 +62,60 @@ pub(crate) struct AdapterConfig {
     pub(crate) base: Option<PathBuf>,
 }
 
-/// Reads `adapter_config.json` from `dir`.
+/// Reads `adapter_config.json` from `dir`, and the names of the adapted modules from the weights where it has only a
+/// pattern of them.
 pub(crate) fn read_config(dir: &Path) -> Result<AdapterConfig, PolicyError> {
     let path = dir.join(CONFIG);
     let text = text::read(&path)?;
     let raw: Map<String, Value> = serde_json::from_str(&text)
         .map_err(|source| PolicyError::Json { path: path.clone(), source })?;
-    let lora = lora_config(&raw)?;
+    let is_on = |key: &&str| raw.get(*key).is_some_and(|value| !is_off(value));
+    let is_plain = match raw.get("target_modules") {
+        Some(Value::String(name)) => name == ALL_LINEAR,
+        _ => true,
+    };
+    let targets = if is_plain && !["exclude_modules", "layers_to_transform"].iter().any(is_on) {
+        listed_targets(&raw)?
+    } else {
+        stored_targets(dir)?
+    };
+    let lora = lora_config(&raw, targets)?;
     lora.validate()?;
     let base = raw.get("base_model_name_or_path").and_then(Value::as_str);
     Ok(AdapterConfig { lora, base: base.filter(|base| !base.is_empty()).map(PathBuf::from) })
 }
 
-fn lora_config(raw: &Map<String, Value>) -> Result<LoraConfig, PolicyError> {
+/// `target_modules` as a list.
+fn listed_targets(raw: &Map<String, Value>) -> Result<Vec<String>, PolicyError> {
+    let value = raw.get("target_modules").cloned().unwrap_or(Value::Null);
+    let targets = match &value {
+        Value::String(name) => Some(vec![name.clone()]),
+        Value::Array(names) => names.iter().map(|name| name.as_str().map(str::to_owned)).collect(),
+        _ => None,
+    };
+    let supported = "all-linear, a list of names or a pattern of them";
+    targets.ok_or_else(|| unsupported("target_modules", &value, supported))
+}
+
+/// Paths of the modules that have adapters in the weights: patterns of them are Python's, and the weights say the same.
+fn stored_targets(dir: &Path) -> Result<Vec<String>, PolicyError> {
+    let file = open(dir)?;
+    let file = file.parse()?;
+    let path = |name: &str| {
+        let path = name.strip_suffix(".lora_A.weight")?.strip_prefix(PREFIX)?;
+        // Models of several kinds of input.
+        let text = path.replacen("language_model.", "", 1);
+        Some(if text.starts_with("layers.") { format!("model.{text}") } else { text })
+    };
+    let mut paths: Vec<String> = file.names().into_iter().filter_map(path).collect();
+    paths.sort_unstable();
+    Ok(paths)
+}
+
+fn lora_config(
+    raw: &Map<String, Value>,
+    target_modules: Vec<String>,
+) -> Result<LoraConfig, PolicyError> {
     let get = |key: &str| raw.get(key).filter(|value| !value.is_null());
     let text = |key: &str| get(key).and_then(Value::as_str);
     if text("peft_type") != Some("LORA") {
@@ -91,17 +139,6 @@ fn lora_config(raw: &Map<String, Value>) -> Result<LoraConfig, PolicyError> {
     if let Some(value) = get("init_lora_weights").filter(|value| !plain(value)) {
         return Err(unsupported("init_lora_weights", value, "true, false, gaussian, orthogonal"));
     }
-    let targets = match get("target_modules") {
-        Some(Value::String(name)) if name == ALL_LINEAR => Some(vec![name.clone()]),
-        Some(Value::Array(names)) => {
-            names.iter().map(|name| name.as_str().map(str::to_owned)).collect()
-        }
-        _ => None,
-    };
-    let target_modules = targets.ok_or_else(|| {
-        let value = get("target_modules").cloned().unwrap_or(Value::Null);
-        unsupported("target_modules", &value, "all-linear, or a list of names")
-    })?;
     let number = |key: &str, default: f64| get(key).map_or(Some(default), Value::as_f64);
     let field = |key: &str, expected: &str| {
         PolicyError::config(
@@ -169,7 +206,7 @@ fn open(dir: &Path) -> Result<safetensors_file::MappedFile, PolicyError> {
 /// A tensor of an adapter, under its name in the file. Adapters on models of several kinds of input have the language
 /// model's path in their names.
 fn spec(name: &str, shape: &[i64], names: &[&str]) -> ParameterSpec {
-    let inner = name.strip_prefix("base_model.model.").unwrap_or(name);
+    let inner = name.strip_prefix(PREFIX).unwrap_or(name);
     let layers = inner.strip_prefix("model.").unwrap_or(inner);
     let stored = [
         name.to_owned(),
@@ -181,49 +218,101 @@ fn spec(name: &str, shape: &[i64], names: &[&str]) -> ParameterSpec {
     ParameterSpec { name, shape: shape.to_vec(), init: Init::Zeros }
 }
 
-/// Checks that the folder `dir` holds the adapter that `lora` describes, and that its values are finite.
+/// A tensor beside those of the adapters, under the name of a parameter of the model.
+pub(crate) struct Beside {
+    /// Its name in the file.
+    stored: String,
+    /// The parameter. A tied head is the embedding.
+    pub(crate) name: String,
+    tensor: Tensor,
+    path: PathBuf,
+}
+
+impl Beside {
+    /// Checks that it is the `parameter` of the base model. PEFT stores embeddings whether or not they were trained; then
+    /// the model is the same without it. Returns its name in the file.
+    pub(crate) fn check(&self, parameter: &Tensor) -> Result<String, PolicyError> {
+        let own = self.tensor.to_device(parameter.device());
+        if own.size() == parameter.size() && own == parameter.to_kind(Kind::Float) {
+            return Ok(self.stored.clone());
+        }
+        let supported = format!(
+            "tensors that equal the base model's; PEFT stored a changed `{}`: merge the adapter there by \
+             `merge_and_unload`, and load the result",
+            self.name
+        );
+        Err(PolicyError::unsupported(&self.path.display().to_string(), &self.stored, supported))
+    }
+}
+
+/// The tensors of a `file` beside those that were `used`.
+fn beside(
+    config: &ModelConfig,
+    dir: &Path,
+    file: &ParsedFile<'_>,
+    used: &BTreeSet<String>,
+) -> Result<Vec<Beside>, PolicyError> {
+    let path = dir.join(WEIGHTS);
+    let specs = layout(config);
+    let others = file.names().into_iter().filter(|name| !used.contains(*name));
+    let tensor = |stored: &str| {
+        let name = stored.strip_prefix(PREFIX).unwrap_or(stored).replacen("language_model.", "", 1);
+        let tied = name == HEAD && config.tie_word_embeddings;
+        let name = if tied { specs[0].name.clone() } else { name };
+        if !specs.iter().any(|spec| spec.name == name) {
+            let reason =
+                format!("tensor `{stored}` belongs to no adapter that `{CONFIG}` describes");
+            return Err(PolicyError::Corrupt { path: path.clone(), reason });
+        }
+        let tensor = file.any(stored, Device::Cpu)?;
+        Ok(Beside { stored: stored.to_owned(), name, tensor, path: path.clone() })
+    };
+    others.map(tensor).collect()
+}
+
+/// Checks that the folder `dir` holds the adapter that `lora` describes, and that its values are finite. Returns the
+/// tensors beside it, which [`Beside::check`] compares with the base model.
 pub(crate) fn survey(
     config: &ModelConfig,
     lora: &LoraConfig,
     dir: &Path,
-) -> Result<(), PolicyError> {
+) -> Result<Vec<Beside>, PolicyError> {
     let file = open(dir)?;
     let file = file.parse()?;
+    let mut used = BTreeSet::new();
     for (name, shape) in adapter::shapes(config, lora)? {
-        drop(file.read(&spec(&name, &shape, &file.names()), tch::Device::Cpu)?);
+        let spec = spec(&name, &shape, &file.names());
+        drop(file.read(&spec, Device::Cpu)?);
+        used.insert(spec.name);
     }
-    Ok(())
+    beside(config, dir, &file, &used)
 }
 
-/// Puts the adapters of the folder `dir` on the projections.
+/// Puts the adapters of the folder `dir` on the projections. Returns the names of tensors that the adapted model does not
+/// use.
 pub(crate) fn attach(
     config: &ModelConfig,
     weights: &mut Weights,
     lora: &LoraConfig,
     dir: &Path,
-    device: tch::Device,
-) -> Result<(), PolicyError> {
-    let path = dir.join(WEIGHTS);
+    device: Device,
+) -> Result<Vec<String>, PolicyError> {
     let file = open(dir)?;
     let file = file.parse()?;
-    let mut used = 0;
+    let mut used = BTreeSet::new();
     adapter::attach(config, weights, lora, device, |name, shape| {
-        used += 1;
-        file.read(&spec(name, shape, &file.names()), device).map(Some)
+        let spec = spec(name, shape, &file.names());
+        let tensor = file.read(&spec, device)?;
+        used.insert(spec.name);
+        Ok(Some(tensor))
     })?;
-    if used == file.names().len() {
-        return Ok(());
-    }
-    let known = adapter::parameters(weights);
-    let names = file.names();
-    let other = names.iter().find(|name| known.iter().all(|known| known.name != ***name));
-    Err(PolicyError::Corrupt {
-        path,
-        reason: format!(
-            "tensor `{}` belongs to no adapter that `{CONFIG}` describes",
-            other.map_or("?", |name| *name)
-        ),
-    })
+    let parameters = weights.parameters();
+    let beside = beside(config, dir, &file, &used)?.into_iter();
+    let check = |beside: Beside| {
+        let parameter = parameters.iter().find(|parameter| parameter.name == beside.name);
+        parameter.map(|parameter| beside.check(&parameter.tensor))
+    };
+    beside.filter_map(check).collect()
 }
 
 /// Writes the adapters of a model, `Float`, each file replacing its predecessor atomically.

@@ -70,6 +70,15 @@ impl ParsedFile<'_> {
         Ok(read_tensor(&self.tensors, self.path, spec, device)?.0)
     }
 
+    /// The tensor `name` of any shape, as `Float` on `device`.
+    pub(crate) fn any(&self, name: &str, device: Device) -> Result<Tensor, PolicyError> {
+        let shape = match self.tensors.tensor(name) {
+            Ok(view) => view.shape().iter().map(|&n| size(n)).collect(),
+            Err(_) => Vec::new(),
+        };
+        self.read(&ParameterSpec { name: name.to_owned(), shape, init: Init::Zeros }, device)
+    }
+
     /// As [`Self::read`], with reports to the `recorder`.
     fn record(
         &self,
@@ -171,6 +180,16 @@ pub(crate) fn visit(
 fn located(dir: &Path, specs: &[ParameterSpec]) -> Result<Vec<ParameterSpec>, PolicyError> {
     let names = stored_names(dir)?;
     let specs: Vec<ParameterSpec> = specs.iter().map(|spec| spec.stored_as(&names)).collect();
+    let is_missing = |spec: &&ParameterSpec| !names.contains(&spec.name);
+    if let Some(embedding) = specs.first().filter(is_missing) {
+        let prefixed = names.iter().find_map(|name| name.strip_suffix(&embedding.name));
+        if let Some(prefix) = prefixed.filter(|prefix| prefix.ends_with('.')) {
+            let supported = "names as `save_pretrained` writes them; the model was saved from within another \
+                             (compiled, of several devices, or with adapters): save the inner one, or remove the prefix";
+            let option = format!("prefix of tensors in {}", dir.display());
+            return Err(PolicyError::unsupported(&option, prefix, supported));
+        }
+    }
     if specs.iter().any(|spec| spec.name == HEAD && !names.contains(HEAD)) {
         return Err(PolicyError::config(
             "tie_word_embeddings",
@@ -219,13 +238,14 @@ fn read_index(path: &Path) -> Result<Index, PolicyError> {
 
 impl ParameterSpec {
     /// The same parameter under its name among `names`. Models of several kinds of input keep their language
-    /// model under a prefix.
+    /// model under a prefix. A model that was saved without its head lacks one.
     fn stored_as(&self, names: &BTreeSet<String>) -> Self {
         let inner = self.name.strip_prefix("model.").unwrap_or(&self.name);
         let prefixed = [
             self.name.clone(),
             format!("language_model.{}", self.name),
             format!("model.language_model.{inner}"),
+            inner.to_owned(),
         ];
         let stored = prefixed.into_iter().find(|name| names.contains(name));
         Self { name: stored.unwrap_or_else(|| self.name.clone()), ..self.clone() }

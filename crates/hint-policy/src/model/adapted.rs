@@ -39,7 +39,8 @@ impl CausalLm {
         self.check_plain()?;
         let dir = dir.as_ref();
         let lora = peft::read_config(dir)?.lora;
-        peft::attach(&self.config, &mut self.weights, &lora, dir, self.device)?;
+        let unused = peft::attach(&self.config, &mut self.weights, &lora, dir, self.device)?;
+        self.files.unused.extend(unused);
         Ok(self.adapted(&lora))
     }
 

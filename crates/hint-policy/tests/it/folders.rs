@@ -8,7 +8,7 @@ use hint_policy::gguf::Gguf;
 use hint_policy::io::Inspection;
 use hint_policy::{
     CausalLm, LoadOptions, LoadedModel, LoraConfig, ModelConfig, Policy, PolicyError,
-    SampleOptions, SampleRequest, SamplingParams, Tokenizer, sample,
+    SampleOptions, SampleRequest, SamplingParams, SaveOptions, Tokenizer, sample,
 };
 use serde_json::{Value, json};
 use tch::Tensor;
@@ -334,6 +334,107 @@ fn adapters_find_their_base() {
 }
 
 #[test]
+fn an_adapter_on_an_adapter_is_refused() {
+    let base = folder();
+    let model = load(base.path()).unwrap().policy;
+    let adapted = model.with_lora(&LoraConfig { rank: 2, ..LoraConfig::default() }, 1).unwrap();
+    let (inner, outer) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    adapted.save_adapter(inner.path()).unwrap();
+    adapted.save_adapter(outer.path()).unwrap();
+    let refused = |given: Option<&Path>| {
+        let options = LoadOptions { base: given.map(Path::to_owned), ..LoadOptions::default() };
+        let errors = [
+            CausalLm::load(outer.path(), &options).unwrap_err(),
+            Inspection::new(outer.path(), given).unwrap_err(),
+        ];
+        for error in errors.map(|error| error.to_string()) {
+            assert!(error.contains("an adapter") && error.contains("--merged"), "{error}");
+        }
+    };
+    refused(Some(inner.path()));
+    refused(Some(outer.path()));
+    let mut config = read_json(outer.path(), "adapter_config.json");
+    for name in [inner.path(), outer.path(), Path::new(".")] {
+        config["base_model_name_or_path"] = json!(name);
+        write_json(outer.path(), "adapter_config.json", &config);
+        refused(None);
+    }
+    // Merged, it is a base.
+    let merged = tempfile::tempdir().unwrap();
+    let options = SaveOptions { merged: true, ..SaveOptions::default() };
+    load(inner.path()).unwrap().save_with(merged.path(), &options).unwrap();
+    let options = LoadOptions { base: Some(merged.path().to_owned()), ..LoadOptions::default() };
+    assert!(CausalLm::load(outer.path(), &options).unwrap().lora().is_some());
+}
+
+/// PEFT stores embeddings beside an adapter, changed or not.
+#[test]
+fn embeddings_beside_an_adapter_are_unused_if_they_are_the_base_s() {
+    let base = folder();
+    let model = load(base.path()).unwrap().policy;
+    let embedding = model.parameters().remove(0).tensor.detach().copy();
+    let adapted = model.with_lora(&LoraConfig { rank: 2, ..LoraConfig::default() }, 1).unwrap();
+    let adapter = tempfile::tempdir().unwrap();
+    adapted.save_adapter(adapter.path()).unwrap();
+    let path = adapter.path().join("adapter_model.safetensors");
+    let plain = Tensor::read_safetensors(&path).unwrap();
+    let names = ["model.embed_tokens.weight", "lm_head.weight"]
+        .map(|name| format!("base_model.model.{name}"));
+    let store = |embedding: &Tensor| {
+        let plain = plain.iter().map(|(name, tensor)| (name.as_str(), tensor.shallow_clone()));
+        let more = names.iter().map(|name| (name.as_str(), embedding.shallow_clone()));
+        let _ = std::fs::remove_file(&path);
+        write_tensors(&path, &plain.chain(more).collect::<Vec<_>>());
+    };
+    store(&embedding);
+    let report = CausalLm::load(adapter.path(), &LoadOptions::default()).unwrap().report();
+    assert_eq!(report.files.unused.len(), 2, "{report}");
+    assert!(names.iter().all(|name| report.files.unused.contains(name)), "{report}");
+    Inspection::new(adapter.path(), None).unwrap().check_values().unwrap();
+    for changed in [&embedding + 1.0, Tensor::cat(&[&embedding, &embedding], 0)] {
+        store(&changed);
+        let loading = CausalLm::load(adapter.path(), &LoadOptions::default()).unwrap_err();
+        let inspecting = Inspection::new(adapter.path(), None).unwrap().check_values().unwrap_err();
+        for error in [loading, inspecting].map(|error| error.to_string()) {
+            assert!(
+                error.contains("embed_tokens") && error.contains("merge_and_unload"),
+                "{error}"
+            );
+        }
+    }
+}
+
+#[test]
+fn tensors_may_lack_the_prefix_of_the_model_and_other_prefixes_are_named() {
+    let dir = folder();
+    let path = dir.path().join("model.safetensors");
+    let tensors = Tensor::read_safetensors(&path).unwrap();
+    let renamed = |rename: &dyn Fn(&str) -> String| {
+        let tensors: Vec<(String, Tensor)> =
+            tensors.iter().map(|(name, tensor)| (rename(name), tensor.shallow_clone())).collect();
+        let tensors: Vec<(&str, Tensor)> =
+            tensors.iter().map(|(name, tensor)| (name.as_str(), tensor.shallow_clone())).collect();
+        let _ = std::fs::remove_file(&path);
+        write_tensors(&path, &tensors);
+    };
+    let before = load(dir.path()).unwrap().policy.parameters();
+    renamed(&|name| name.trim_start_matches("model.").to_owned());
+    let after = load(dir.path()).unwrap().policy;
+    assert!(after.report().files.unused.is_empty());
+    assert!(before.iter().zip(after.parameters()).all(|(a, b)| a.tensor.equal(&b.tensor)));
+    for prefix in ["_orig_mod.", "module.", "base_model.model."] {
+        renamed(&|name| format!("{prefix}{name}"));
+        check_refused(dir.path(), &[prefix, "remove the prefix"]);
+        let error = Inspection::new(dir.path(), None).unwrap_err().to_string();
+        assert!(error.contains(prefix), "{error}");
+    }
+    // A model of texts' meanings has the class of one that writes.
+    let dir = folder();
+    write_json(dir.path(), "modules.json", &json!([]));
+    check_refused(dir.path(), &["sentence-transformers"]);
+}
+
+#[test]
 fn what_is_missing_is_named_with_its_remedy() {
     let dir = folder();
     std::fs::remove_file(dir.path().join("tokenizer.json")).unwrap();
@@ -491,11 +592,15 @@ fn files_of_all_families_are_written_as_transformers_reads_them() {
             Architecture::Mistral | Architecture::Phi3 => vec![Some(6); 4],
             _ => vec![Some(6), None, Some(6), Some(6)],
         };
-        let config =
-            ModelConfig { sliding_windows: windows, ..ModelConfig::small(architecture, 60) };
-        random_model(&config, 1).save(dir.path()).unwrap();
-        let written = read_json(dir.path(), "config.json");
-        all.insert(architecture.model_type().to_owned(), written);
+        let mut states = vec![(architecture.model_type().to_owned(), windows)];
+        if !states[0].1.is_empty() {
+            states.push((format!("{}-unwindowed", architecture.model_type()), vec![]));
+        }
+        for (name, sliding_windows) in states {
+            let config = ModelConfig { sliding_windows, ..ModelConfig::small(architecture, 60) };
+            random_model(&config, 1).save(dir.path()).unwrap();
+            all.insert(name, read_json(dir.path(), "config.json"));
+        }
     }
     if crate::blesses() {
         std::fs::write(path, format!("{}\n", serde_json::to_string_pretty(&all).unwrap())).unwrap();

@@ -69,14 +69,17 @@ struct Expected {
 }
 
 #[test]
-fn adapters_of_peft_give_its_logprobs_and_gradients() {
+fn golden_adapters_of_peft_give_its_logprobs_and_gradients() {
     tch::set_num_threads(1);
-    for name in ["qwen3-attention", "gemma3-all", "olmo2-patterns", "phi3-all", "qwen3_5-all"] {
-        let dir = golden().join("adapters").join(name);
+    let mut families = Vec::new();
+    for dir in std::fs::read_dir(golden().join("adapters")).unwrap() {
+        let dir = dir.unwrap().path();
+        let name = dir.display();
         let text = std::fs::read_to_string(dir.join("expected.json")).unwrap();
         let expected: Expected = serde_json::from_str(&text).unwrap();
         let options = LoadOptions { compute: Kind::Double, ..options() };
         let base = CausalLm::load(golden().join("models").join(expected.base), &options).unwrap();
+        families.push(base.config().architecture);
         let policy = base.with_adapter(&dir).unwrap();
         let rows = [TokenRow { prompt: &expected.ids[..1], completion: &expected.ids[1..] }];
         let batch = TokenBatch::new(&rows, device()).unwrap();
@@ -94,6 +97,7 @@ fn adapters_of_peft_give_its_logprobs_and_gradients() {
             assert!((norm / expected.grad_norms[&name] - 1.0).abs() < 1e-6, "{name}: {norm}");
         }
     }
+    assert!(Architecture::ALL.iter().all(|one| families.contains(one)), "{families:?}");
 }
 
 #[test]
@@ -271,7 +275,38 @@ fn what_is_not_implemented_is_refused_by_name() {
     check("rank_pattern", json!({"q|v_proj": 2}), &["q|v_proj", "names of modules"]);
     check("init_lora_weights", json!("pissa"), &["pissa", "gaussian"]);
     check("target_modules", json!(["c_attn"]), &["c_attn", "q_proj", "all-linear"]);
-    check("target_modules", json!(".*_proj"), &[".*_proj", "list of names"]);
+    check("target_modules", json!(3), &["3", "list of names"]);
+}
+
+/// A pattern is Python's; the weights name the same modules.
+#[test]
+fn adapters_whose_modules_are_given_by_a_pattern_take_them_from_the_weights() {
+    let source = golden().join("adapters/qwen3-attention");
+    let base = || CausalLm::load(golden().join("models/qwen3"), &options()).unwrap();
+    let listed = base().with_adapter(&source).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let name = "adapter_model.safetensors";
+    std::fs::copy(source.join(name), dir.path().join(name)).unwrap();
+    let text = std::fs::read_to_string(source.join("adapter_config.json")).unwrap();
+    let json: Value = serde_json::from_str(&text).unwrap();
+    for changes in [
+        json!({"target_modules": "(?:.*?(?:language|text).*?)|(?:\\bmodel\\.layers\\.[\\d]{1,}(?!x).*_proj)"}),
+        json!({"target_modules": ["q_proj", "k_proj", "v_proj"], "exclude_modules": ".*k_proj"}),
+        json!({"layers_to_transform": [0, 1, 2], "layers_pattern": "layers"}),
+    ] {
+        let mut json = json.clone();
+        json.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+        std::fs::write(dir.path().join("adapter_config.json"), json.to_string()).unwrap();
+        let policy = base().with_adapter(dir.path()).unwrap();
+        assert!(logprobs(&policy, None).equal(&logprobs(&listed, None)), "{changes}");
+        // Written by their paths, which every reader takes.
+        let saved = tempfile::tempdir().unwrap();
+        policy.save(saved.path()).unwrap();
+        let again = base().with_adapter(saved.path()).unwrap();
+        assert!(logprobs(&again, None).equal(&logprobs(&listed, None)), "{changes}");
+        let targets = &policy.lora().unwrap().target_modules;
+        assert!(targets.contains(&"model.layers.0.self_attn.q_proj".to_owned()), "{targets:?}");
+    }
 }
 
 #[test]
@@ -348,12 +383,22 @@ fn peft_loads_our_adapters() {
         println!("skipped: HINT_PEFT_PYTHON names no Python with peft");
         return;
     };
-    for name in ["qwen3", "qwen3_5"] {
+    let plain = || LoraConfig { rank: 5, ..LoraConfig::default() };
+    let names = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect();
+    let patterns = LoraConfig {
+        rank_stabilized: true,
+        target_modules: names(&["q_proj", "model.layers.1.mlp.down_proj", "gate_proj"]),
+        rank_pattern: BTreeMap::from([("q_proj".to_owned(), 3)]),
+        alpha_pattern: BTreeMap::from([("^model.layers.0.mlp.gate_proj".to_owned(), 9.0)]),
+        modules_to_save: names(&["lm_head", "post_attention_layernorm"]),
+        ..plain()
+    };
+    let cases = [("qwen3", plain()), ("qwen3_5", plain()), ("phi3", plain()), ("olmo2", patterns)];
+    for (name, lora) in cases {
         let dir = tempfile::tempdir().unwrap();
         let base = golden().join("models").join(name);
         let (adapter, out) = (dir.path().join("adapter"), dir.path().join("out.json"));
         let policy = CausalLm::load(&base, &options()).unwrap();
-        let lora = LoraConfig { rank: 5, ..LoraConfig::default() };
         let policy = policy.with_lora(&lora, 4).unwrap();
         disturb(&policy, 0.1);
         policy.save(&adapter).unwrap();
