@@ -24,7 +24,7 @@ pub struct ModelSettings {
     /// Whether prompts are made by the model's chat template, if it has one; else in plain text.
     pub chat_template: bool,
     /// Variables for the chat template, such as `enable_thinking`.
-    pub template_variables: Map<String, Value>,
+    pub chat_template_kwargs: Map<String, Value>,
     /// The date that chat templates get for today's, `YYYY-MM-DD`. 2024-07-26 by default, on every day.
     pub template_date: Option<String>,
     /// Further tokens that end a completion, as texts.
@@ -38,7 +38,7 @@ impl Default for ModelSettings {
         Self {
             base: None,
             chat_template: true,
-            template_variables: Map::new(),
+            chat_template_kwargs: Map::new(),
             template_date: None,
             stop_tokens: Vec::new(),
             banned_tokens: Vec::new(),
@@ -68,8 +68,8 @@ impl ModelSettings {
     /// [`ConfigError::Invalid`] for a stop token that the tokenizer does not have, or for an invalid
     /// date.
     pub fn apply(&self, mut model: LoadedModel) -> Result<LoadedModel, GrpoError> {
-        if !self.template_variables.is_empty() {
-            let variables = self.template_variables.clone();
+        if !self.chat_template_kwargs.is_empty() {
+            let variables = self.chat_template_kwargs.clone();
             model.tokenizer = model.tokenizer.with_template_variables(variables);
         }
         if let Some(date) = &self.template_date {

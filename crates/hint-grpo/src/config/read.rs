@@ -150,7 +150,7 @@ fn drop_unknown(table: &mut Table, known: &Json, path: &str, violations: &mut Ve
 
 /// Whether the keys of a table are the user's own.
 fn is_open(path: &str) -> bool {
-    matches!(path, "custom_parts." | "model.template_variables." | "rollout.selection.weights.")
+    matches!(path, "custom_parts." | "model.chat_template_kwargs." | "rollout.selection.weights.")
 }
 
 fn unknown_key<'k>(key: &str, known: impl Iterator<Item = &'k String>) -> String {

@@ -80,6 +80,15 @@ fn a_syntax_error_names_its_line_and_a_wrong_type_its_key() {
 }
 
 #[test]
+fn variables_of_the_chat_template_have_names_of_their_own() {
+    let config =
+        GrpoConfig::from_toml("model.chat_template_kwargs = { enable_thinking = false, n = 2 }");
+    let variables = config.expect("any names are valid").model.chat_template_kwargs;
+    assert_eq!(variables["enable_thinking"], false);
+    assert_eq!(variables["n"], 2);
+}
+
+#[test]
 fn keys_of_a_choice_are_read_by_the_choice() {
     let text = "loss.objective = { type = \"cispo\", max_ratio = 5.0, clip_high = 0.28 }";
     let found = violations(text);

@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use crate::error::PolicyError;
 use crate::tokenizer::python_date::Date;
 use crate::tokenizer::python_json::python_float;
-use crate::tokenizer::template_source::prepared;
+use crate::tokenizer::template_source::{prepared, set_from_themselves};
 use crate::tokenizer::{Tokenizer, python_filters, python_json, python_methods};
 
 /// One message of a conversation.
@@ -77,6 +77,28 @@ impl Tokenizer {
     pub fn with_template_variables(mut self, variables: Map<String, Value>) -> Self {
         self.template_variables = variables;
         self
+    }
+
+    /// The variables that the chat template reads, sorted, without those that it has anyway: messages, special tokens and
+    /// functions. A caller may give them by [`Tokenizer::with_template_variables`]; any others do nothing. Empty without
+    /// a template, or with one that does not parse.
+    pub fn template_variables(&self) -> Vec<String> {
+        let Some(template) = &self.chat_template else { return Vec::new() };
+        let (Ok(environment), Ok(source)) = (environment(self.template_date), prepared(template))
+        else {
+            return Vec::new();
+        };
+        let Ok(parsed) = environment.template_from_str(&source) else { return Vec::new() };
+        let mut names = parsed.undeclared_variables(false);
+        names.extend(set_from_themselves(&source).into_iter().map(str::to_owned));
+        let is_given = |name: &str| {
+            matches!(name, "messages" | "add_generation_prompt" | "caller" | "loop")
+                || name.ends_with("_token")
+                || environment.globals().any(|(global, _)| global == name)
+        };
+        let mut names: Vec<String> = names.into_iter().filter(|name| !is_given(name)).collect();
+        names.sort_unstable();
+        names
     }
 
     /// The same tokenizer with another date, `YYYY-MM-DD`, for templates that ask for today's by
@@ -224,6 +246,8 @@ fn environment(date: Date) -> Result<Environment<'static>, Error> {
     environment.add_filter("tojson", python_json::to_json);
     environment.add_filter("default", python_filters::default);
     environment.add_filter("d", python_filters::default);
+    environment.add_filter("e", python_filters::escape);
+    environment.add_filter("escape", python_filters::escape);
     environment.add_filter("int", python_filters::int);
     environment.add_filter("float", python_filters::float);
     Ok(environment)
@@ -288,6 +312,15 @@ mod tests {
         let long = "x".repeat(20_000);
         let PolicyError::ChatTemplate { source } = nested(&long) else { panic!("no bound") };
         assert!(source.to_string().contains("the text has more than 67108864 bytes"), "{source}");
+    }
+
+    #[test]
+    fn a_template_names_its_variables() {
+        let template = "{%- set thinking = thinking | default(true) -%}{% if tools %}{{ bos_token }}{% endif %}\
+            {% for m in messages %}{{ m.role + strftime_now(form) }}{% endfor %}{% set own = range(3) %}{{ own }}";
+        let tokenizer = Tokenizer::from_json_str(JSON).unwrap().with_chat_template(template);
+        assert_eq!(tokenizer.template_variables(), ["form", "thinking", "tools"]);
+        check("{{ \"it's <a/b> & \\\"c\\\"\" | e }}", "it&#39;s &lt;a/b&gt; &amp; &#34;c&#34;");
     }
 
     #[test]

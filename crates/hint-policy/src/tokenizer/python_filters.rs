@@ -56,6 +56,25 @@ pub(super) fn float(
     Ok(float.map_or(default, Value::from))
 }
 
+/// `e(value)`: text with the characters that mean something in HTML written as jinja2 writes them.
+pub(super) fn escape(value: &Value) -> Value {
+    if value.is_safe() {
+        return value.clone();
+    }
+    let mut out = String::new();
+    for c in value.to_string().chars() {
+        match c {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '\'' => out.push_str("&#39;"),
+            '"' => out.push_str("&#34;"),
+            c => out.push(c),
+        }
+    }
+    Value::from_safe_string(out)
+}
+
 /// The text of what Python takes for a number.
 fn number(value: &Value) -> Option<String> {
     match value.kind() {

@@ -20,6 +20,7 @@ pub(super) fn prepared(template: &str) -> Result<String, Error> {
         rest = behind;
         let statement = tag.strip_prefix("{%").and_then(|tag| tag.strip_suffix("%}")).map(word);
         check_loop(statement.unwrap_or_default(), &mut open)?;
+        check_bindings(statement.unwrap_or_default())?;
         match statement {
             Some("generation") => out.push_str(&tag.replace("generation", "with")),
             Some("endgeneration") => out.push_str(&tag.replace("endgeneration", "endwith")),
@@ -61,6 +62,89 @@ fn check_loop<'t>(statement: &'t str, open: &mut Vec<&'t str>) -> Result<(), Err
         }
     }
     Ok(())
+}
+
+/// Refuses values of a tag that read names of the same tag: jinja2 takes them from outside, minijinja from the tag.
+fn check_bindings(statement: &str) -> Result<(), Error> {
+    let (keyword, rest) = statement.split_once(char::is_whitespace).unwrap_or((statement, ""));
+    let list = match keyword {
+        "with" => rest,
+        "macro" => {
+            rest.split_once('(').map_or("", |(_, list)| list.trim_end().trim_end_matches(')'))
+        }
+        _ => return Ok(()),
+    };
+    let list = without_strings(list);
+    let mut bound: Vec<&str> = Vec::new();
+    for binding in split(&list) {
+        let (name, value) = binding.split_once('=').unwrap_or((binding, ""));
+        if let Some(name) = bound.iter().find(|name| reads(value, name)) {
+            let message = format!(
+                "`{keyword}` gives a name the value of `{name}`, which it binds itself; jinja2 reads an outer one: \
+                 use another name"
+            );
+            return Err(Error::new(ErrorKind::SyntaxError, message));
+        }
+        bound.push(name.trim());
+    }
+    Ok(())
+}
+
+/// The parts of a text without strings between commas outside of brackets.
+fn split(text: &str) -> impl Iterator<Item = &str> {
+    let mut depth = 0_usize;
+    text.split(move |c: char| {
+        match c {
+            '(' | '[' | '{' => depth += 1,
+            ')' | ']' | '}' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        c == ',' && depth == 0
+    })
+}
+
+/// Whether an expression without strings reads a variable. Its name is then neither an attribute nor the name of an
+/// argument.
+fn reads(expression: &str, name: &str) -> bool {
+    let is_word = |c: char| c.is_alphanumeric() || c == '_';
+    expression.match_indices(name).any(|(at, _)| {
+        let (before, behind) = (&expression[..at], &expression[at + name.len()..]);
+        let argument = behind.trim_start();
+        !before.ends_with(is_word)
+            && !before.trim_end().ends_with('.')
+            && !behind.starts_with(is_word)
+            && (!argument.starts_with('=') || argument.starts_with("=="))
+    })
+}
+
+/// An expression with its strings empty.
+fn without_strings(expression: &str) -> String {
+    let (mut quote, mut escaped) = (None, false);
+    let mut is_outside = |c: char| match quote {
+        Some(_) if escaped => {
+            escaped = false;
+            false
+        }
+        Some(open) => {
+            escaped = c == '\\';
+            quote = quote.filter(|_| c != open);
+            quote.is_none()
+        }
+        None => {
+            quote = (c == '"' || c == '\'').then_some(c);
+            true
+        }
+    };
+    expression.chars().filter(|&c| is_outside(c)).collect()
+}
+
+/// The variables that a template sets from their own former values, such as `{% set a = a or b %}`.
+pub(super) fn set_from_themselves(template: &str) -> Vec<&str> {
+    let tags = template.split("{%").skip(1).filter_map(|tag| tag.split_once("%}"));
+    let sets = tags.filter_map(|(tag, _)| word(tag).strip_prefix("set ")?.split_once('='));
+    let sets = sets.map(|(name, value)| (name.trim(), value));
+    let reads = |name: &str, value: &str| reads(&without_strings(value), name);
+    sets.filter(|(name, value)| reads(name, value)).map(|(name, _)| name).collect()
 }
 
 /// The content of a tag, apart from marks of white space.
@@ -135,7 +219,7 @@ fn escape(text: &str) -> (usize, Option<String>) {
 
 #[cfg(test)]
 mod tests {
-    use super::prepared;
+    use super::{prepared, set_from_themselves};
 
     #[test]
     fn tags_of_generation_become_blocks_and_texts_stay() {
@@ -157,6 +241,30 @@ mod tests {
         check("{% raw %}{{{% endraw %}{% generation %}", "{% raw %}{{{% endraw %}{% with %}");
         check("a\r\nb\rc", "a\nb\nc");
         check(r"{{ '\U0001F600\v\n\\a' }}\a", "{{ '\u{1F600}\x0b\\n\\\\a' }}\\a");
+    }
+
+    #[test]
+    fn values_that_read_names_of_their_own_tag_are_refused() {
+        for tag in ["macro f(a, b=a)", "with a=1, b=a + 1", "with a = 1, b = f('x', [a])"] {
+            let error = prepared(&format!("{{% {tag} %}}")).unwrap_err().to_string();
+            assert!(error.contains("`a`") && error.contains("another name"), "{error}");
+        }
+        for tag in [
+            "macro f(a, b='a', c=x.a, d=g(a=1))",
+            "with a=1, b=aa",
+            "with a=a",
+            "with",
+            "macro f()",
+            "set a = b",
+        ] {
+            prepared(&format!("{{% {tag} %}}")).unwrap();
+        }
+    }
+
+    #[test]
+    fn variables_may_be_set_from_themselves() {
+        let template = "{%- set a = a if a is defined else 1 -%}{% set b = 'b' %}{% set c.d = c %}";
+        assert_eq!(set_from_themselves(template), ["a"]);
     }
 
     #[test]

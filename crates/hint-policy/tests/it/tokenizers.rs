@@ -1,14 +1,20 @@
 //! Tokenizers whose settings change ids silently, as transformers applies them.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
-use hint_policy::Tokenizer;
+use hint_policy::config::Architecture;
 use hint_policy::gguf::Gguf;
+use hint_policy::tokenizer::ChatMessage;
+use hint_policy::{LoadOptions, LoadedModel, ModelConfig, Policy as _, Tokenizer};
 use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
-use crate::gguf_writer::{Meta, write};
+use crate::gguf_writer::{
+    Meta, model_metadata, sentence_piece_metadata, tensors, tokenizer_metadata, write,
+};
 use crate::golden::golden_dir;
+use crate::model::random_model;
 
 /// `tokenizers.json`, which `gen/tokenizer_files.py` writes.
 #[derive(Deserialize)]
@@ -32,20 +38,31 @@ struct Case {
     plain: Vec<String>,
 }
 
+impl Corpus {
+    fn read() -> Self {
+        let text = std::fs::read_to_string(golden_dir().0.join("tokenizers.json")).unwrap();
+        serde_json::from_str(&text).unwrap()
+    }
+
+    /// Writes the files of a case into a folder.
+    fn write(&self, case: &Case, dir: &Path) {
+        let mut json = self.base.clone();
+        json.extend(case.changes.clone());
+        std::fs::write(dir.join("tokenizer.json"), Value::Object(json).to_string()).unwrap();
+        for (name, content) in &case.files {
+            std::fs::write(dir.join(name), content.to_string()).unwrap();
+        }
+    }
+}
+
 #[test]
 fn golden_tokenizers_encode_as_in_transformers() {
-    let text = std::fs::read_to_string(golden_dir().0.join("tokenizers.json")).unwrap();
-    let corpus: Corpus = serde_json::from_str(&text).unwrap();
+    let corpus = Corpus::read();
     assert!(corpus.cases.len() > 10);
     let mut wrong = Vec::new();
     for case in &corpus.cases {
         let dir = tempfile::tempdir().unwrap();
-        let mut json = corpus.base.clone();
-        json.extend(case.changes.clone());
-        std::fs::write(dir.path().join("tokenizer.json"), Value::Object(json).to_string()).unwrap();
-        for (name, content) in &case.files {
-            std::fs::write(dir.path().join(name), content.to_string()).unwrap();
-        }
+        corpus.write(case, dir.path());
         let tokenizer = Tokenizer::from_dir(dir.path()).unwrap();
         // What we write encodes alike.
         let saved = tempfile::tempdir().unwrap();
@@ -103,4 +120,64 @@ fn golden_vectors_of_llama_cpp_hold_for_gguf_files() {
             assert_eq!(tokenizer.encode(text).unwrap(), *expected, "{pre}: {text:?}");
         }
     }
+}
+
+/// Model, tokenizer, template and stop tokens together, from folders and GGUF files of each kind, load in transformers.
+/// `HINT_TRANSFORMERS_PYTHON` is a Python with it.
+#[test]
+fn transformers_loads_whole_folders_that_are_saved() {
+    #[expect(clippy::disallowed_methods, reason = "the Python is given from outside")]
+    let Some(python) = std::env::var_os("HINT_TRANSFORMERS_PYTHON") else {
+        println!("skipped: HINT_TRANSFORMERS_PYTHON names no Python with transformers");
+        return;
+    };
+    let corpus = Corpus::read();
+    let saved = tempfile::tempdir().unwrap();
+    let mut count = 0;
+    let mut save = |name: &str, path: &Path| {
+        let template = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}a:";
+        let mut model = LoadedModel::load(path, &LoadOptions::default()).unwrap();
+        model.tokenizer = model.tokenizer.with_chat_template(template);
+        let to = saved.path().join(count.to_string());
+        count += 1;
+        model.save(&to).unwrap();
+        let tokenizer = &model.tokenizer;
+        let encode = |text: &String| {
+            [tokenizer.encode(text), tokenizer.encode_with_special_tokens(text)].map(Result::unwrap)
+        };
+        let prompt = tokenizer.apply_chat_template(&[ChatMessage::user("ab")], true).unwrap();
+        let expected = json!({
+            "name": name, "texts": corpus.texts, "prompt": prompt, "stop_tokens": model.stop_tokens,
+            "encoded": corpus.texts.iter().map(encode).collect::<Vec<_>>(),
+        });
+        std::fs::write(to.join("expected_tokens.json"), expected.to_string()).unwrap();
+    };
+    let config = |vocab| ModelConfig {
+        num_hidden_layers: 1,
+        eos_token_ids: vec![2],
+        ..ModelConfig::small(Architecture::Llama, vocab)
+    };
+    for case in &corpus.cases {
+        let dir = tempfile::tempdir().unwrap();
+        random_model(&config(40), 1).with_stop_tokens(&[2, 5]).save(dir.path()).unwrap();
+        corpus.write(case, dir.path());
+        save(&case.name, dir.path());
+    }
+    let kinds = [
+        ("bytes", 258, tokenizer_metadata("llama-bpe")),
+        ("pieces", 10, sentence_piece_metadata()),
+    ];
+    for (name, vocab, metadata) in kinds {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("model.gguf");
+        let policy = random_model(&config(vocab), 1);
+        let mut all = model_metadata(&policy);
+        all.extend(metadata);
+        std::fs::write(&path, write(&all, &tensors(&policy))).unwrap();
+        save(name, &path);
+    }
+    let script =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/gen/reload_tokenizers.py");
+    let status = std::process::Command::new(python).arg(script).arg(saved.path()).status();
+    assert!(status.unwrap().success());
 }

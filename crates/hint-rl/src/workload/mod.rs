@@ -257,6 +257,12 @@ impl Workload {
             note!("warning: {warning}");
         }
         let loaded = self.model_config.apply(loaded)?;
+        let known = loaded.tokenizer.template_variables();
+        for name in
+            self.model_config.chat_template_kwargs.keys().filter(|name| !known.contains(name))
+        {
+            note!("warning: {}", unread_variable(name, &known));
+        }
         if loaded.stop_tokens.is_empty() {
             note!(
                 "warning: the model has no stop token, so that every completion is cut off at \
@@ -305,6 +311,14 @@ fn fault(verifier: &dyn Verifier, problem: &Problem) -> Option<String> {
     let judgment = verifier.verify(&input);
     let is_unusable = judgment.verdict == Verdict::ReferenceUnparseable;
     is_unusable.then(|| judgment.reason.unwrap_or_else(|| "it cannot be used".to_owned()))
+}
+
+/// A variable that the chat template never reads, so that it changes nothing.
+fn unread_variable(name: &str, known: &[String]) -> String {
+    let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+    format!(
+        "the chat template does not read `{name}` of `model.chat_template_kwargs`; its variables: {known}"
+    )
 }
 
 /// Reads all problems of a file or folder, and warns of rows that are left out. Returns their number, too.

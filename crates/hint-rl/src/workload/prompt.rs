@@ -64,7 +64,7 @@ impl PromptOptions {
             }
         }
         let GrpoConfig { model, prompt, rollout, .. } = config;
-        set(&mut model.template_variables, self.chat_template_kwargs.as_ref());
+        set(&mut model.chat_template_kwargs, self.chat_template_kwargs.as_ref());
         set(&mut rollout.sampling.min_completion_len, self.min_completion_len.as_ref());
         rollout.sampling.stop.extend_from_slice(&self.stop);
         model.chat_template &= !self.no_chat_template;
