@@ -8,6 +8,7 @@
 //! Reads configuration, tokenizer, chat template and every weight, one tensor at a time. The exit code is 0 if all is
 //! well, 2 if something is unusual, and 1 if the model cannot be used.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -18,7 +19,7 @@ use hint_policy::gguf::Gguf;
 use hint_policy::io::Inspection;
 use hint_policy::model::LoadReport;
 use hint_policy::tokenizer::ChatMessage;
-use hint_policy::{ModelConfig, Tokenizer};
+use hint_policy::{LoraConfig, ModelConfig, Tokenizer};
 use tch::{Device, Kind};
 
 use crate::workload::{base_path, model_path};
@@ -39,20 +40,13 @@ pub struct Options {
     headers_only: bool,
 }
 
-/// Exit code of a model that can be used, but has something unusual.
+/// Exit codes of a model that cannot be used, and of one that can, but has something unusual.
+const UNUSABLE: u8 = 1;
 const UNUSUAL: u8 = 2;
 
-/// Variables and tags of chat templates that change a prompt.
-const FEATURES: [&str; 8] = [
-    "tools",
-    "documents",
-    "enable_thinking",
-    "reasoning_effort",
-    "strftime_now",
-    "date_string",
-    "add_generation_prompt",
-    "{% generation %}",
-];
+/// Parts of tensors' names that a language model does without: vision, and layers that predict several tokens.
+const OTHER_PARTS: [&str; 6] =
+    ["vision_tower", "visual", "vision_model", "multi_modal_projector", "mtp", "mtp_layers"];
 
 /// Assumptions of the estimates of memory: the length of rows, and how many are sampled and trained at a time.
 const ROW: usize = 1024;
@@ -67,15 +61,21 @@ const MICRO_BATCH: usize = 8192;
 pub fn run(options: &Options) -> Result<ExitCode> {
     let path = model_path(&options.model)?;
     let base = base_path(&path, options.base.clone())?;
-    let found = Inspection::new(&path, base.as_deref())?;
-    let tokenizer = tokenizer(&path, &found.path);
-    let mut report = report(&path, &found, tokenizer.as_ref().map_err(|error| chain(error)));
-    if !options.headers_only
-        && let Err(error) = found.check_values()
-    {
-        report.unusable.push(chain(&error));
-    }
-    for (what, text) in report.lines {
+    let report = match Inspection::new(&path, base.as_deref()) {
+        Err(error) => refused(&path, &error),
+        Ok(found) => {
+            let tokenizer = tokenizer(&path, &found.path);
+            let mut report =
+                report(&path, &found, tokenizer.as_ref().map_err(|error| chain(error)));
+            if !options.headers_only
+                && let Err(error) = found.check_values()
+            {
+                report.unusable.push(chain(&error));
+            }
+            report
+        }
+    };
+    for (what, text) in &report.lines {
         say!("{what:<12} {text}");
     }
     for text in &report.unusual {
@@ -84,11 +84,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     for text in &report.unusable {
         say!("{:<12} {text}", "unusable");
     }
-    Ok(match (report.unusable.is_empty(), report.unusual.is_empty()) {
-        (false, _) => ExitCode::FAILURE,
-        (true, false) => ExitCode::from(UNUSUAL),
-        (true, true) => ExitCode::SUCCESS,
-    })
+    Ok(ExitCode::from(report.code()))
 }
 
 /// The findings.
@@ -98,6 +94,39 @@ struct Report {
     unusual: Vec<String>,
     /// Why it cannot be used.
     unusable: Vec<String>,
+}
+
+impl Report {
+    fn code(&self) -> u8 {
+        match (self.unusable.is_empty(), self.unusual.is_empty()) {
+            (false, _) => UNUSABLE,
+            (true, false) => UNUSUAL,
+            (true, true) => 0,
+        }
+    }
+}
+
+/// The findings about a folder whose model is refused: the other files are read all the same.
+fn refused(path: &Path, error: &hint_policy::PolicyError) -> Report {
+    let mut report =
+        Report { lines: Vec::new(), unusual: Vec::new(), unusable: vec![chain(error)] };
+    let text = std::fs::read_to_string(path.join("config.json")).unwrap_or_default();
+    if let Ok(config) = serde_json::from_str::<ModelConfig>(&text) {
+        report.lines.extend([("model", title(&config, path)), ("sizes", sizes(&config))]);
+    }
+    match tokenizer(path, path) {
+        Ok(tokenizer) => {
+            report.lines.push(("tokenizer", format!("{} tokens", tokenizer.vocab_size())));
+            report.unusual.extend(tokenizer.warnings().iter().cloned());
+            report.lines.extend(template(&tokenizer, &mut report.unusual));
+        }
+        Err(error) => report.unusable.push(format!("no tokenizer: {}", chain(&error))),
+    }
+    report
+}
+
+fn title(config: &ModelConfig, path: &Path) -> String {
+    format!("{}, {}", config.architecture.class_name(), path.display())
 }
 
 /// An error with its causes.
@@ -118,19 +147,14 @@ fn tokenizer(path: &Path, base: &Path) -> Result<Tokenizer, hint_policy::PolicyE
 
 fn report(path: &Path, found: &Inspection, tokenizer: Result<&Tokenizer, String>) -> Report {
     let (config, mut unusual, mut unusable) = (&found.config, Vec::new(), Vec::new());
-    let mut lines =
-        vec![("model", format!("{}, {}", config.architecture.class_name(), path.display()))];
-    lines.push(("sizes", sizes(config)));
+    let mut lines = vec![("model", title(config, path)), ("sizes", sizes(config))];
+    lines.extend(rotation(config).map(|text| ("rotation", text)));
     let types: Vec<&str> = found.files.types.keys().map(String::as_str).collect();
     let millions = config.num_parameters() as f64 / 1e6;
     let (types, bytes) = (types.join(" + "), mebibytes(found.files.bytes));
     lines.push(("weights", format!("{millions:.1} M values in {types}, files of {bytes}")));
     if let Some(lora) = &found.lora {
-        let (rank, targets) = (lora.rank, lora.target_modules.join(", "));
-        lines.push((
-            "adapter",
-            format!("rank {rank} on {targets}; base `{}`", found.path.display()),
-        ));
+        lines.push(("adapter", format!("{}; base `{}`", adapter(lora), found.path.display())));
     }
     match tokenizer {
         Ok(tokenizer) => {
@@ -139,7 +163,15 @@ fn report(path: &Path, found: &Inspection, tokenizer: Result<&Tokenizer, String>
         Err(error) => unusable.push(format!("no tokenizer: {error}")),
     }
     unusual.extend(ignored_settings(found));
-    if let [first, rest @ ..] = found.files.unused.as_slice() {
+    let is_other = |name: &&String| name.split('.').any(|part| OTHER_PARTS.contains(&part));
+    let (others, unused): (Vec<_>, Vec<_>) = found.files.unused.iter().partition(is_other);
+    if !others.is_empty() {
+        let parts = others.iter().flat_map(|name| name.split('.'));
+        let parts: BTreeSet<&str> = parts.filter(|part| OTHER_PARTS.contains(part)).collect();
+        let parts = parts.into_iter().collect::<Vec<_>>().join(", ");
+        lines.push(("not used", format!("{} tensors of {parts}", others.len())));
+    }
+    if let [first, rest @ ..] = unused.as_slice() {
         let others =
             if rest.is_empty() { String::new() } else { format!(" and {} others", rest.len()) };
         unusual.push(format!("the model does not use tensor `{first}`{others} of its files"));
@@ -151,17 +183,55 @@ fn report(path: &Path, found: &Inspection, tokenizer: Result<&Tokenizer, String>
             config.max_position_embeddings
         ));
     }
-    for (name, compute, adapts) in [
-        ("f32", Kind::Float, false),
-        ("bf16", Kind::BFloat16, false),
-        ("bf16, LoRA", Kind::BFloat16, true),
-    ] {
-        let total = mebibytes(memory(config, compute, adapts));
-        let row = ROW.min(config.max_positions());
-        let text = format!("{total:>11} in {name}: AdamW on a CPU, {ROWS} rows of {row} tokens");
-        lines.push(("memory", text));
-    }
+    lines.extend(memory_lines(config));
     Report { lines, unusual, unusable }
+}
+
+/// Memory of training, and its three largest parts.
+fn memory_lines(config: &ModelConfig) -> Vec<(&'static str, String)> {
+    let row = ROW.min(config.max_positions());
+    let mut lines = vec![("memory", format!("with AdamW and {ROWS} rows of {row} tokens"))];
+    for (name, compute, adapts, device) in [
+        ("f32 on a CPU", Kind::Float, false, Device::Cpu),
+        ("bf16 on a CPU", Kind::BFloat16, false, Device::Cpu),
+        ("bf16 on a CPU, LoRA", Kind::BFloat16, true, Device::Cpu),
+        ("bf16 on a GPU", Kind::BFloat16, false, Device::Cuda(0)),
+        ("bf16 on a GPU, LoRA", Kind::BFloat16, true, Device::Cuda(0)),
+    ] {
+        let estimate = memory(config, compute, adapts, device);
+        let sum = |parts: &[(_, u64)]| parts.iter().map(|(_, bytes)| bytes).sum::<u64>();
+        let is_rollout = sum(&estimate.rollout) > sum(&estimate.update);
+        let phase = if is_rollout { &estimate.rollout } else { &estimate.update };
+        let mut parts: Vec<_> = estimate.lasting.iter().chain(phase).collect();
+        parts.sort_by_key(|(_, bytes)| std::cmp::Reverse(*bytes));
+        let largest = parts.iter().take(3);
+        let largest: Vec<String> =
+            largest.map(|(name, bytes)| format!("{name} {}", mebibytes(*bytes))).collect();
+        let total = mebibytes(estimate.total());
+        lines.push(("", format!("{total:>11} in {name}: {}", largest.join(", "))));
+    }
+    lines
+}
+
+/// Stretched rotary frequencies, with the numbers of their configuration.
+fn rotation(config: &ModelConfig) -> Option<String> {
+    let scaling = serde_json::to_value(&config.rope_scaling).ok()?;
+    let kind = scaling.get("rope_type")?.as_str().filter(|kind| *kind != "default")?;
+    let numbers = scaling.as_object()?.iter().filter(|(_, value)| value.is_number());
+    let numbers: Vec<String> = numbers.map(|(key, value)| format!("{key} {value}")).collect();
+    Some(format!("{kind}, {}", numbers.join(", ")))
+}
+
+/// Rank and modules of an adapter, by the last parts of their names.
+fn adapter(lora: &LoraConfig) -> String {
+    let last = |path: &String| path.rsplit('.').next().unwrap_or_default().to_owned();
+    let targets: BTreeSet<String> = lora.target_modules.iter().map(last).collect();
+    let targets = targets.into_iter().collect::<Vec<_>>().join(", ");
+    let whole = match lora.modules_to_save.as_slice() {
+        [] => String::new(),
+        names => format!("; {} in whole", names.join(", ")),
+    };
+    format!("rank {} on {targets}{whole}", lora.rank)
 }
 
 /// Settings of `generation_config.json` that nothing here follows: a run has its own.
@@ -198,8 +268,9 @@ fn sizes(config: &ModelConfig) -> String {
         }
         None => String::new(),
     };
+    let head = if config.tie_word_embeddings { "tied head" } else { "head of its own" };
     format!(
-        "{} layers{windows}{recurrent}, width {}, {} heads ({} for keys) of {},\n{:13}feed-forward {}, vocabulary {}, up to {} tokens",
+        "{} layers{windows}{recurrent}, width {}, {} heads ({} for keys) of {},\n{:13}feed-forward {}, vocabulary {}, {head}, up to {} tokens",
         config.num_hidden_layers,
         config.hidden_size,
         config.num_attention_heads,
@@ -218,13 +289,21 @@ fn describe(
     lines: &mut Vec<(&'static str, String)>,
     unusual: &mut Vec<String>,
 ) {
-    lines.push(("tokenizer", format!("{} tokens", tokenizer.vocab_size())));
-    if tokenizer.vocab_size() > found.config.vocab_size {
-        unusual.push(format!(
-            "the tokenizer has {} tokens, the model {}",
-            tokenizer.vocab_size(),
-            found.config.vocab_size
-        ));
+    let (tokens, vocab) = (tokenizer.vocab_size(), found.config.vocab_size);
+    let beyond = |id: usize| {
+        let id = u32::try_from(id).unwrap_or(u32::MAX);
+        tokenizer.decode_skip_special(&[id]).is_ok_and(|text| text.is_empty())
+    };
+    // Such as places for images: no text of a problem has them.
+    let are_special = (vocab..tokens).all(beyond);
+    let more = if tokens > vocab && are_special {
+        format!(", of which {} special ones are none of the model's", tokens - vocab)
+    } else {
+        String::new()
+    };
+    lines.push(("tokenizer", format!("{tokens} tokens{more}")));
+    if !are_special {
+        unusual.push(format!("the tokenizer has {tokens} tokens, the model {vocab}"));
     }
     let mut stops = found.stop_tokens.clone();
     stops.extend(tokenizer.eos_token_id());
@@ -237,31 +316,38 @@ fn describe(
         unusual.push("no token ends a completion; give one with `--stop-token`".to_owned());
     }
     unusual.extend(tokenizer.warnings().iter().cloned());
-    match tokenizer.chat_template() {
-        None => unusual.push("no chat template: prompts are plain text".to_owned()),
-        Some(template) => {
-            let used: Vec<&str> =
-                FEATURES.into_iter().filter(|feature| template.contains(feature)).collect();
-            lines.push(("template", format!("uses {}", used.join(", "))));
-            let message = [ChatMessage::user("2 + 2?")];
-            match tokenizer.apply_chat_template(&message, true) {
-                Ok(text) => {
-                    let tokens = tokenizer.encode(&text).map_or(0, |tokens| tokens.len());
-                    lines.push(("a prompt", format!("{text:?}, {tokens} tokens")));
-                }
-                Err(error) => unusual.push(format!("the chat template fails: {}", chain(&error))),
-            }
-            if let Some(token) = tokenizer.unstopped_turn(&stops) {
-                unusual.push(format!(
-                    "the chat template ends an answer by {token:?}, which ends no completion; add it with `--stop-token`"
-                ));
-            }
-        }
+    lines.extend(template(tokenizer, unusual));
+    if let Some(token) = tokenizer.unstopped_turn(&stops) {
+        unusual.push(format!(
+            "the chat template ends an answer by {token:?}, which ends no completion; add it with `--stop-token`"
+        ));
     }
 }
 
+/// The chat template: its variables, and a prompt.
+fn template(tokenizer: &Tokenizer, unusual: &mut Vec<String>) -> Vec<(&'static str, String)> {
+    let Some(template) = tokenizer.chat_template() else {
+        unusual.push("no chat template: prompts are plain text".to_owned());
+        return Vec::new();
+    };
+    let variables = tokenizer.template_variables();
+    let variables = if variables.is_empty() { "none".to_owned() } else { variables.join(", ") };
+    let features = [("strftime_now", "asks for the date"), ("endgeneration", "marks answers")];
+    let features = features.iter().filter(|(word, _)| template.contains(word));
+    let features: String = features.map(|(_, text)| format!("; {text}")).collect();
+    let mut lines = vec![("template", format!("variables: {variables}{features}"))];
+    match tokenizer.apply_chat_template(&[ChatMessage::user("2 + 2?")], true) {
+        Ok(text) => {
+            let tokens = tokenizer.encode(&text).map_or(0, |tokens| tokens.len());
+            lines.push(("a prompt", format!("{text:?}, {tokens} tokens")));
+        }
+        Err(error) => unusual.push(format!("the chat template fails: {}", chain(&error))),
+    }
+    lines
+}
+
 /// An estimate for a model that is not loaded.
-fn memory(config: &ModelConfig, compute: Kind, adapts: bool) -> u64 {
+fn memory(config: &ModelConfig, compute: Kind, adapts: bool, device: Device) -> MemoryEstimate {
     let parameters = config.num_parameters();
     let row = ROW.min(config.max_positions());
     // Rank 16 on every projection is about a hundredth of a model.
@@ -276,7 +362,7 @@ fn memory(config: &ModelConfig, compute: Kind, adapts: bool) -> u64 {
         bytes: parameters * stored.elt_size_in_bytes() + if adapts { 4 * trainable } else { 0 },
         stored,
         compute,
-        device: Device::Cpu,
+        device,
     };
     let gradient_bytes = 4 * trainable as u64;
     MemoryEstimate::new(&MemoryDemand {
@@ -292,7 +378,6 @@ fn memory(config: &ModelConfig, compute: Kind, adapts: bool) -> u64 {
         longest_completion: row / 2,
         micro_batch_tokens: MICRO_BATCH,
     })
-    .total()
 }
 
 #[cfg(test)]
@@ -313,7 +398,9 @@ mod tests {
             "3 layers",
             "F32",
             "stop tokens",
-            "in bf16: AdamW",
+            "in bf16 on a CPU, LoRA: ",
+            "in bf16 on a GPU: ",
+            "optimizer ",
             "rows of 256 tokens",
         ] {
             assert!(text.contains(words), "{words}: {text}");
@@ -321,5 +408,59 @@ mod tests {
         let unusable = report(&path, &found, Err("nothing".into())).unusable;
         assert_eq!(unusable, ["no tokenizer: nothing"]);
         found.check_values().unwrap();
+    }
+
+    /// Copies of the embedded model with damage: exit code and words.
+    #[test]
+    fn exit_codes_tell_the_unusual_from_the_unusable() {
+        #[track_caller]
+        fn check(damage: impl FnOnce(&Path), code: u8, words: &[&str]) {
+            let dir = tempfile::tempdir().unwrap();
+            for file in std::fs::read_dir(tiny_model()).unwrap().flatten() {
+                std::fs::copy(file.path(), dir.path().join(file.file_name())).unwrap();
+            }
+            let template =
+                "{% for m in messages %}{{ m.content }}{{ eos_token }}{% endfor %}{{ mood }}";
+            std::fs::write(dir.path().join("chat_template.jinja"), template).unwrap();
+            damage(dir.path());
+            let report = match Inspection::new(dir.path(), None) {
+                Ok(found) => {
+                    let tokenizer = tokenizer(dir.path(), &found.path);
+                    report(dir.path(), &found, tokenizer.as_ref().map_err(|error| chain(error)))
+                }
+                Err(error) => refused(dir.path(), &error),
+            };
+            let lines = report.lines.iter().map(|(what, text)| format!("{what} {text}"));
+            let text: Vec<String> =
+                lines.chain(report.unusual.clone()).chain(report.unusable.clone()).collect();
+            let text = text.join("\n");
+            assert_eq!(report.code(), code, "{text}");
+            for word in words {
+                assert!(text.contains(word), "{text}: no {word}");
+            }
+        }
+        let edit = |dir: &Path, key: &str, value: serde_json::Value| {
+            let path = dir.join("config.json");
+            let text = std::fs::read_to_string(&path).unwrap();
+            let mut json: serde_json::Value = serde_json::from_str(&text).unwrap();
+            json[key] = value;
+            std::fs::write(path, json.to_string()).unwrap();
+        };
+        check(|_| {}, 0, &["variables: mood", "tied head"]);
+        let yarn = serde_json::json!({"rope_type": "yarn", "factor": 4.0});
+        check(|dir| edit(dir, "rope_scaling", yarn), 0, &["rotation yarn, factor 4"]);
+        check(
+            |dir| std::fs::remove_file(dir.join("chat_template.jinja")).unwrap(),
+            UNUSUAL,
+            &["no chat template"],
+        );
+        // Both are said at once.
+        let damage = |dir: &Path| {
+            edit(dir, "quantization_config", serde_json::json!({"quant_method": "gptq"}));
+            std::fs::remove_file(dir.join("tokenizer.json")).unwrap();
+        };
+        check(damage, UNUSABLE, &["gptq", "no tokenizer"]);
+        let damage = |dir: &Path| std::fs::remove_file(dir.join("model.safetensors")).unwrap();
+        check(damage, UNUSABLE, &["3 layers", "holds no weights", "variables: mood"]);
     }
 }
