@@ -334,7 +334,7 @@ fn template(tokenizer: &Tokenizer, unusual: &mut Vec<String>) -> Vec<(&'static s
     let variables = if variables.is_empty() { "none".to_owned() } else { variables.join(", ") };
     let features = [("strftime_now", "asks for the date"), ("endgeneration", "marks answers")];
     let features = features.iter().filter(|(word, _)| template.contains(word));
-    let features: String = features.map(|(_, text)| format!("; {text}")).collect();
+    let features = features.flat_map(|(_, text)| ["; ", text]).collect::<String>();
     let mut lines = vec![("template", format!("variables: {variables}{features}"))];
     match tokenizer.apply_chat_template(&[ChatMessage::user("2 + 2?")], true) {
         Ok(text) => {
