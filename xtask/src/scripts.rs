@@ -61,7 +61,8 @@ mod tests {
         let text = script(&repo.join(PAGE)).unwrap();
         let page = std::fs::read_to_string(repo.join(PAGE).join("mod.rs")).unwrap();
         let parts = page.split("include_str!(\"").skip(1).filter_map(|rest| rest.split_once('"'));
-        let parts = parts.map(|(name, _)| name).filter(|name| name.ends_with(".js"));
+        let is_script = |name: &&str| Path::new(name).extension().is_some_and(|of| of == "js");
+        let parts = parts.map(|(name, _)| name).filter(is_script);
         let parts = parts.collect::<Vec<_>>();
         assert!(parts.len() > 5, "{parts:?}");
         for part in parts {

@@ -175,7 +175,7 @@ mod tests {
         assert_eq!((state(5).in_words(), state(5).may_continue()), (Some("running"), true));
         assert_eq!((state(2).in_words(), state(2).may_continue()), (None, false));
         let file = File::options().write(true).open(dir.join("metrics.jsonl")).unwrap();
-        let ago = wall_clock()() - Duration::from_hours(3);
+        let ago = wall_clock()().saturating_sub(Duration::from_hours(3));
         file.set_modified(UNIX_EPOCH + ago).unwrap();
         assert_eq!(state(5).words, "running, but the last step ended 3h 00m ago");
         drop(lock);

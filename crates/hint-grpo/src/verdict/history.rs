@@ -163,13 +163,13 @@ impl History {
         let (span, curve) = (self.span(), self.curve(name));
         let end = |index: usize| curve.partition_point(|(step, _)| *step <= self.steps[index]);
         let least = ENOUGH_STEPS.min(self.len());
-        let means = (least..=self.len()).rev().filter(|taken| *taken > 0).filter_map(|taken| {
+        let mut means = (least..=self.len()).rev().filter(|taken| *taken > 0).filter_map(|taken| {
             let first = self.steps[taken.saturating_sub(span)];
             let start = curve.partition_point(|(step, _)| *step < first);
             let within = curve.get(start..end(taken - 1)).filter(|within| !within.is_empty())?;
             Some(within.iter().map(|(_, value)| value).sum::<f64>() / within.len() as f64)
         });
-        means.filter_map(decide).next().unwrap_or(false)
+        means.find_map(decide).unwrap_or(false)
     }
 
     /// The mean of a metric over the first steps and over the latest ones, if a running mean is away from the first by
@@ -196,7 +196,7 @@ impl History {
             let low = self.at(metrics::EVAL_AVG_LOW, step)?;
             Some((step, avg, [low, self.at(metrics::EVAL_AVG_HIGH, step)?]))
         });
-        let newest = scores.clone().last()?;
+        let newest = scores.clone().next_back()?;
         let best = scores.reduce(|best, next| if next.2[0] > best.2[0] { next } else { best })?;
         (newest.2[1] < best.2[0]).then_some([best, newest])
     }

@@ -36,7 +36,8 @@ fn find(history: &History, config: &GrpoConfig) -> Option<Found> {
         };
         let (first, now) = (history.start(metrics::REWARD), history.mean(metrics::REWARD));
         if let Some((first, now)) = first.zip(now).filter(|(first, now)| now > first) {
-            found.evidence += &format!("; the reward went from {first:.2} to {now:.2}");
+            let reward = format!("; the reward went from {first:.2} to {now:.2}");
+            found.evidence += &reward;
             found.advice += "; the reward pays for something else than right answers: read the completions with the \
                              highest one";
         }

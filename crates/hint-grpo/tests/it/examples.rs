@@ -46,11 +46,14 @@ fn finding(condition: Condition, before: &[(&str, f64)], latest: &[(&str, f64)])
     found.unwrap_or_else(|| panic!("{condition} does not hold"))
 }
 
+/// Names and values of metrics.
+type Values<'v> = &'v [(&'v str, f64)];
+
 /// The group of `records` that shows the finding of these values, and why.
 #[track_caller]
 fn check(
     condition: Condition,
-    (before, latest): (&[(&str, f64)], &[(&str, f64)]),
+    (before, latest): (Values<'_>, Values<'_>),
     records: &[RolloutRecord],
     (evaluated, group, why): (bool, usize, &str),
 ) {

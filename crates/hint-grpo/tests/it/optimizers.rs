@@ -80,8 +80,8 @@ fn moments_are_saved_from_the_first_step_on() {
     let (mut back, mut straight) = (fresh(), fresh());
     step(&mut back);
     // The weights are the policy's, which goes back by itself.
-    let _ = tch::no_grad(|| {
-        back.parameters()[0].tensor.shallow_clone().copy_(&Tensor::from_slice(&[0.0_f32, 10.0]))
+    tch::no_grad(|| {
+        back.parameters()[0].tensor.shallow_clone().copy_(&Tensor::from_slice(&[0.0_f32, 10.0]));
     });
     back.load_state(&saved).expect("the state fits");
     for _ in 0..3 {

@@ -272,7 +272,7 @@ mod tests {
         let tokens: Vec<u32> = (0..200).collect();
         let other: Vec<u32> = (0..79).chain([199]).collect();
         let row = |prompt, completion| TokenRow { prompt, completion };
-        let completion = |count| &tokens[80..80 + count];
+        let completion = |count: usize| &tokens[80..80 + count];
         let prompt = &tokens[..80];
         // Also a prompt with another last token, one that starts another, and a short one.
         let rows = [

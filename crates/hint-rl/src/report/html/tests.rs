@@ -196,7 +196,7 @@ fn a_fall_in_accuracy_is_shown_by_groups_of_evaluations() {
     }
     // A group of training with the same place is another one.
     table(&dir, 4, &[record(4, 0, 0, &json!({}))]);
-    let (page, written) = page_of(&[dir.clone()], 1);
+    let (page, written) = page_of(std::slice::from_ref(&dir), 1);
     assert_eq!((written.groups, written.total), (1, 4));
     let finding = data(&page, "overview")["runs"][0]["verdict"]["findings"][0].clone();
     assert_eq!(
