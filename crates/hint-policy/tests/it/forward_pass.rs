@@ -369,12 +369,10 @@ fn rows_that_share_prompts_have_the_scores_and_gradients_of_autograd() {
             let found = deviation(&policy, &batch, &options);
             assert!(found < 1e-10, "{architecture:?}: {found}");
         }
-        for (kind, tolerance) in [(Kind::Float, 1e-4), (Kind::BFloat16, 0.1)] {
-            let policy = random_model(&config, 1).with_compute(kind).unwrap();
-            let options = ScoreOptions { entropy: true, ..ScoreOptions::default() };
-            let found = with_shared_prompts(|batch| deviation(&policy, batch, &options));
-            assert!(found < tolerance, "{architecture:?} {kind:?}: {found}");
-        }
+        let policy = random_model(&config, 1);
+        let options = ScoreOptions { entropy: true, ..ScoreOptions::default() };
+        let found = with_shared_prompts(|batch| deviation(&policy, batch, &options));
+        assert!(found < 1e-4, "{architecture:?} in Float: {found}");
     }
 }
 
