@@ -82,7 +82,7 @@ impl<'a> Pass<'a> {
         options: &ScoreOptions,
     ) -> Self {
         let device = weights.embedding.device();
-        let rows = if shares_prompts(config, weights, options) {
+        let rows = if shares_prompts(config, weights, compute, options) {
             RaggedLayout::sharing(batch, device)
         } else {
             RaggedLayout::new(batch, device)
@@ -227,10 +227,16 @@ impl<'a> Pass<'a> {
 }
 
 /// Whether rows share the tokens of equal prompts. A gated delta-net and kernels of a GPU need whole rows. The tokens of
-/// a row drop other inputs than those of its neighbor.
-fn shares_prompts(config: &ModelConfig, weights: &Weights, options: &ScoreOptions) -> bool {
+/// a row drop other inputs than those of its neighbor. In a format of few digits, the sums over a group would round more.
+fn shares_prompts(
+    config: &ModelConfig,
+    weights: &Weights,
+    compute: Kind,
+    options: &ScoreOptions,
+) -> bool {
     let is_attention = |layer: &LayerPlan| matches!(layer.mixer, MixerPlan::Attention(_));
     weights.embedding.device() == Device::Cpu
+        && matches!(compute, Kind::Float | Kind::Double)
         && config.layers().iter().all(is_attention)
         && !(options.dropout_seed.is_some() && weights.drops_inputs())
 }

@@ -253,12 +253,12 @@ impl CausalLm {
     /// Fused decoding weights for the current parameters.
     fn fused(&self) -> FusedWeights {
         let version = self.weights.version();
+        // Sampling needs the memory of copies that serve the backward pass.
+        self.weights.drop_casts();
         let mut cached = self.fused.borrow_mut();
         match &*cached {
             Some((made_from, fused)) if *made_from == version => fused.shallow_clone(),
             _ => {
-                // Sampling needs the memory of copies that serve the backward pass.
-                self.weights.drop_casts();
                 let fused = FusedWeights::new(&self.config, &self.weights, self.compute);
                 let handle = fused.shallow_clone();
                 *cached = Some((version, fused));

@@ -1,6 +1,6 @@
 //! Token sequences as one right-padded tensor.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use tch::{Device, Tensor};
 
@@ -191,7 +191,7 @@ impl TokenBatch {
 }
 
 fn shared_prompts(rows: &[TokenRow<'_>]) -> Vec<usize> {
-    let mut first = HashMap::new();
+    let mut first = BTreeMap::new();
     let prompts = rows.iter().map(|row| row.prompt).enumerate();
     let shared = prompts.map(|(row, prompt)| {
         if prompt.len() < MIN_SHARED_PROMPT { row } else { *first.entry(prompt).or_insert(row) }

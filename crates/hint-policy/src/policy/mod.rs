@@ -123,9 +123,9 @@ pub trait Policy: Send {
 
     /// Whether [`Policy::forward`] drops inputs when it has a
     /// [`dropout_seed`](ScoreOptions::dropout_seed). Otherwise its scores are those of [`Policy::score`], and a trainer
-    /// may take the ones for the others.
+    /// may take the ones for the others. By default it is taken to: that costs a pass, and is right for every policy.
     fn drops_inputs(&self) -> bool {
-        false
+        true
     }
 
     /// Every trainable tensor, in a stable order, under its checkpoint name.
