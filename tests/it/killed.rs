@@ -29,7 +29,7 @@ fn run_config() -> GrpoConfig {
 
 /// Gives a hint every second time it is asked about a problem: its state decides the samples.
 #[derive(Default)]
-struct EverySecondTime(Mutex<BTreeMap<String, u64>>);
+pub(super) struct EverySecondTime(Mutex<BTreeMap<String, u64>>);
 
 impl HintProvider for EverySecondTime {
     fn hint(&self, request: &HintRequest<'_>) -> Result<Option<Hint>, RolloutError> {
@@ -51,10 +51,13 @@ impl HintProvider for EverySecondTime {
     }
 }
 
-fn build(run_dir: RunDir) -> (Trainer, SharedPolicy) {
-    let config = run_config();
+fn build(run_dir: RunDir, ahead: u64) -> (Trainer, SharedPolicy) {
+    let mut config = run_config();
+    config.run.ahead = ahead;
     let policy = SharedPolicy::new(tiny_policy(7));
-    let engine = LocalEngine::new(policy.clone(), vec![STOP]);
+    let copy = SharedPolicy::new(tiny_policy(11));
+    let sampled = if ahead > 0 { &copy } else { &policy };
+    let engine = LocalEngine::new(sampled.clone(), vec![STOP]);
     let parts = Parts {
         policy: policy.clone(),
         format: Digits,
@@ -64,6 +67,7 @@ fn build(run_dir: RunDir) -> (Trainer, SharedPolicy) {
     };
     let trainer =
         Trainer::from_config(config, parts).expect("the configuration is valid").run_dir(run_dir);
+    let trainer = trainer.sampler_policy(copy);
     (trainer.build().expect("the checkpoint can be restored"), policy)
 }
 
@@ -95,7 +99,15 @@ fn supervise(run_dir: RunDir) -> Vec<f32> {
 }
 
 fn train(run_dir: RunDir) -> Vec<f32> {
-    let (mut trainer, policy) = build(run_dir);
+    train_with(run_dir, 0)
+}
+
+fn train_ahead(run_dir: RunDir) -> Vec<f32> {
+    train_with(run_dir, 2)
+}
+
+fn train_with(run_dir: RunDir, ahead: u64) -> Vec<f32> {
+    let (mut trainer, policy) = build(run_dir, ahead);
     announce();
     assert_eq!(trainer.run(&problems()).expect("the run works"), Outcome::Completed);
     weights(&policy)
@@ -113,6 +125,12 @@ const CHILD_DIR: &str = "HINT_TESTS_CHILD_DIR";
 #[test]
 fn a_run_killed_at_fifty_moments_ends_with_the_same_bytes() {
     kill_again_and_again("a_run_killed_at_fifty_moments_ends_with_the_same_bytes", 50, train);
+}
+
+#[test]
+fn a_run_that_samples_ahead_killed_at_twenty_moments_ends_with_the_same_bytes() {
+    let test = "a_run_that_samples_ahead_killed_at_twenty_moments_ends_with_the_same_bytes";
+    kill_again_and_again(test, 20, train_ahead);
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Scenarios across the crates, with a real (tiny) model in every one.
 
+mod ahead;
 mod batches;
 mod distributed;
 mod equivalence;

@@ -59,6 +59,7 @@ mod data_parallel;
 mod error;
 mod tensor;
 mod warning;
+mod weights;
 
 pub use advantage::AdvantageEstimator;
 pub use config::GrpoConfig;

@@ -1,7 +1,9 @@
 //! Warnings: findings that do not stop a run.
 
+use serde::{Deserialize, Serialize};
+
 /// Findings that do not stop a run. They are counted in the metrics, and named here for observers.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[non_exhaustive]
 pub enum Warning {
     /// Rows that are longer than a micro-batch may be.
@@ -40,6 +42,14 @@ pub enum Warning {
         loss: String,
         /// The norm of the gradient.
         norm: String,
+    },
+    /// The run samples ahead, and nothing corrects for the age of the weights.
+    #[error(
+        "batches are sampled {ahead} steps ahead, and nothing corrects for the age of their weights; set `loss.importance_correction`, or `loss.old_logprobs = \"engine\"`"
+    )]
+    UncorrectedStaleness {
+        /// `run.ahead`.
+        ahead: u64,
     },
     /// Groups that were sampled with weights too old to train on.
     #[error(

@@ -7,10 +7,11 @@ use serde_json::Value;
 use super::GrpoConfig;
 
 /// Keys that a resumed run may change if it declares them: each with all keys below it.
-pub const CHANGEABLE: [&str; 25] = [
+pub const CHANGEABLE: [&str; 27] = [
     "run.steps",
     "run.schedule_steps",
     "run.max_tokens_per_micro_batch",
+    "run.ahead",
     "run.virtual_workers",
     "run.max_staleness",
     "run.stale_groups",
@@ -25,6 +26,7 @@ pub const CHANGEABLE: [&str; 25] = [
     "rollout.verdicts",
     "rollout.source",
     "rollout.allow_no_hints",
+    "loss.importance_correction",
     "optimizer.learning_rate",
     "optimizer.schedule",
     "optimizer.max_grad_norm",
@@ -62,7 +64,7 @@ pub(crate) fn is_below(key: &str, table: &str) -> bool {
 
 /// The keys in which two configurations differ, with both values. Three kinds of keys change no number: how
 /// often checkpoints are written, whether TensorBoard gets a file, and where problems are kept. More steps
-/// change none either, unless schedules depend on their number.
+/// change none either, unless schedules depend on their number, or batches are sampled ahead: none is beyond the end.
 pub(crate) fn differences(saved: &GrpoConfig, current: &GrpoConfig) -> Vec<(String, Value, Value)> {
     let mut found = Vec::new();
     compare("", &comparable(saved), &comparable(current), &mut found);
@@ -78,7 +80,8 @@ fn comparable(config: &GrpoConfig) -> Value {
     let DataConfig { memory_mib, spill_dir, .. } = DataConfig::default();
     (config.data.memory_mib, config.data.spill_dir) = (memory_mib, spill_dir);
     let mut value = serde_json::json!(config);
-    if config.run.schedule_steps.is_some() || !depends_on_steps(&value) {
+    let is_free = config.run.schedule_steps.is_some() || !depends_on_steps(&value);
+    if is_free && !config.run.samples_ahead() {
         value["run"]["steps"] = Value::Null;
     }
     // Left out while it is empty, but compared part by part.

@@ -112,6 +112,19 @@ impl GrpoConfig {
         Ok(Violations::check(|at| self.check(at))?)
     }
 
+    /// Whether completions come from older weights, and neither the ratio nor a correction covers their age.
+    pub(crate) fn ignores_staleness(&self) -> bool {
+        self.run.samples_ahead()
+            && self.loss.old_logprobs == OldLogprobs::Recomputed
+            && self.loss.importance_correction == ImportanceCorrection::Off
+    }
+
+    /// Whether a correction is missing, and possible.
+    fn wants_correction(&self) -> bool {
+        let truncates = self.rollout.sampling.truncates() || !self.model.banned_tokens.is_empty();
+        self.ignores_staleness() && !truncates
+    }
+
     fn check(&self, at: &mut Violations) {
         at.within("run", |at| self.run.check(at));
         at.within("data", |at| self.data.check(at));

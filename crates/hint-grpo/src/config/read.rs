@@ -4,12 +4,16 @@ use serde_json::Value as Json;
 use toml::{Table, Value};
 
 use super::{ConfigError, GrpoConfig};
+use crate::objective::ImportanceCorrection;
 
 impl GrpoConfig {
     /// As [`GrpoConfig::from_toml`], after setting single keys: `run.steps=200`,
     /// `optimizer.schedule.decay.type=cosine`. A prefix `grpo.` is allowed. The value is TOML, or a
     /// text without quotes. Setting the `type` of a table drops its other keys, which belong to the
     /// type that was there.
+    ///
+    /// `loss.importance_correction` truncates at 2 by default if `run.ahead` is not 0. It stays off where the ratio has the
+    /// engine's log-probabilities, and where sampling truncates.
     ///
     /// ```
     /// use hint_grpo::GrpoConfig;
@@ -36,7 +40,7 @@ impl GrpoConfig {
         let known = serde_json::json!(known);
         let mut violations = Vec::new();
         drop_unknown(&mut table, &known, "", &mut violations);
-        let config = loop {
+        let mut config = loop {
             match Value::Table(table.clone()).try_into::<Self>() {
                 Ok(config) => break config,
                 Err(error) => {
@@ -49,6 +53,11 @@ impl GrpoConfig {
                 }
             }
         };
+        let corrects =
+            table.get("loss").is_some_and(|loss| loss.get("importance_correction").is_some());
+        if !corrects && config.wants_correction() {
+            config.loss.importance_correction = ImportanceCorrection::AHEAD;
+        }
         if let Err(ConfigError::Invalid(found)) = config.validate() {
             violations.extend(found);
         }

@@ -26,6 +26,12 @@ pub struct RunConfig {
     /// Largest number of tokens, padding included, in one forward pass. A longer row has one of its
     /// own, which a metric counts and a warning names.
     pub max_tokens_per_micro_batch: usize,
+    /// Batches that are sampled ahead: while the learner trains on one, a second thread samples up to this many of the
+    /// next. Batch `n` comes from the weights after step `n − 1 − ahead`, whatever the timing. 0 samples and trains in
+    /// turn. More than 0 takes one process and a copy of the policy, and a file of
+    /// configuration turns [`loss.importance_correction`](crate::objective::LossConfig::importance_correction) on by it.
+    /// That is not so where the key is given, where sampling truncates, and with the engine's log-probabilities.
+    pub ahead: u64,
     /// Number of parts that the work of a step is cut into; by default that of the processes that share it. At least one
     /// for each of them. Numbers depend on it by the order of sums. With the same value, runs on any number of processes
     /// are the same on CPUs, to the last bit.
@@ -68,6 +74,7 @@ impl Default for RunConfig {
             num_iterations: 1,
             num_minibatches: 1,
             max_tokens_per_micro_batch: 16_384,
+            ahead: 0,
             virtual_workers: None,
             max_staleness: None,
             stale_groups: StaleGroups::default(),
@@ -83,6 +90,11 @@ impl RunConfig {
     /// After `step` steps, as schedules see it.
     pub(crate) fn progress(&self, step: u64) -> RunProgress {
         RunProgress::new(step, self.schedule_steps.unwrap_or(self.steps))
+    }
+
+    /// Whether the engine draws from older weights than those that train.
+    pub(crate) const fn samples_ahead(&self) -> bool {
+        self.ahead > 0
     }
 
     /// Whether a checkpoint follows step `step` (from 1).
@@ -101,6 +113,13 @@ impl RunConfig {
         let holds = minibatches <= groups.max(1);
         at.require(holds, "num_minibatches", "must not exceed prompts_per_step", minibatches);
         at.at_least("max_tokens_per_micro_batch", self.max_tokens_per_micro_batch as u64, 1);
+        let updates = self.num_iterations.saturating_mul(self.num_minibatches) as u64;
+        let oldest = self.ahead.saturating_mul(updates);
+        let holds = self.max_staleness.is_none_or(|bound| bound >= oldest);
+        let expected = format!(
+            "must be at least {oldest} (ahead · num_iterations · num_minibatches), or not given"
+        );
+        at.require(holds, "max_staleness", expected, self.max_staleness.unwrap_or_default());
         at.require(self.virtual_workers != Some(0), "virtual_workers", "must be at least 1", 0);
         at.at_least("keep_checkpoints", self.keep_checkpoints as u64, 1);
     }

@@ -295,9 +295,9 @@ impl Learner {
     }
 }
 
-/// The old policy's log-probabilities on the prompt that the tokens of the samples `indices` were drawn from, where the
-/// ratio's denominator conditions on another: those in `sampled`. A demonstration, or a sample that is taken for one,
-/// was drawn by nobody: it has the engine's, and so a weight of 1.
+/// The old policy's log-probabilities on the prompt that drew the tokens of the samples `indices`. They are those in
+/// `sampled`, for samples whose denominator has another prompt. Nobody drew a demonstration, nor a sample that is taken
+/// for one. Such a sample has the engine's log-probabilities, and so a weight of 1.
 fn drawn_logprobs(samples: &[Sample], indices: &[usize], sampled: &TokenColumn) -> TokenColumn {
     let mut drawn = TokenColumn::new(samples.len());
     for &index in indices {

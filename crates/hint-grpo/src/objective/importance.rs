@@ -19,7 +19,7 @@ pub enum ImportanceLevel {
     Sequence,
 }
 
-/// Importance sampling from the distribution `μ` that drew the tokens to the old policy, both on the prompt `s` that
+/// Importance sampling from the distribution `μ` that drew the tokens to the old policy. Both are on the prompt `s` that
 /// they were drawn from. The weight multiplies the objective, not the KL term, and is not differentiated. It is 1 for
 /// demonstrations, and under [`RatioScheme::Demonstration`](crate::objective::RatioScheme::Demonstration) for hinted
 /// samples.
@@ -59,6 +59,10 @@ pub enum ImportanceCorrection {
 }
 
 impl ImportanceCorrection {
+    /// The default of a run that samples ahead.
+    pub(crate) const AHEAD: Self =
+        Self::Truncate { max_weight: 2.0, level: ImportanceLevel::Token };
+
     pub(crate) fn check(self, at: &mut Violations) {
         match self {
             Self::Off => {}

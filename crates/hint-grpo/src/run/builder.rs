@@ -1,6 +1,6 @@
 //! Building a run, from scratch or from a checkpoint.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::error::Error;
 use std::path::Path;
 use std::sync::Arc;
@@ -55,6 +55,7 @@ pub struct RunBuilder<S> {
     changes: Vec<String>,
     activity: Activity,
     collective: Arc<dyn Collective>,
+    sampler_policy: Option<SharedPolicy>,
 }
 
 impl<S> std::fmt::Debug for RunBuilder<S> {
@@ -105,6 +106,7 @@ impl<S: Stage> Run<S> {
             changes: Vec::new(),
             activity: Activity::default(),
             collective: Arc::new(Single),
+            sampler_policy: None,
         }
     }
 }
@@ -207,6 +209,15 @@ impl<S: Stage> RunBuilder<S> {
         self
     }
 
+    /// A copy of the policy, to sample from while the policy trains. Needed when `run.ahead` is not 0: the run gives it the
+    /// new weights before each batch that is sampled from it. A [`LocalEngine`](hint_rollout::LocalEngine) samples from
+    /// the copy then; an engine elsewhere gets its weights from there.
+    #[must_use]
+    pub fn sampler_policy(mut self, copy: SharedPolicy) -> Self {
+        self.sampler_policy = Some(copy);
+        self
+    }
+
     /// Counts the run's activity in `activity`, for a display that reads it from another thread.
     #[must_use]
     pub fn activity(mut self, activity: Activity) -> Self {
@@ -299,6 +310,7 @@ impl<S: Stage> RunBuilder<S> {
             changes,
             activity,
             collective,
+            sampler_policy,
         } = self;
         config.validate()?;
         let processes = shared_by(collective, &config)?;
@@ -311,12 +323,26 @@ impl<S: Stage> RunBuilder<S> {
         check_custom_parts(&config, &custom)?;
         config.custom_parts = custom;
         stage.check_parts(&config, &parts)?;
+        if S::SAMPLES && config.run.samples_ahead() {
+            sample_ahead(&mut stage, &policy, sampler_policy, &processes)?;
+        } else if let (Some(copy), Some(collector)) = (sampler_policy, stage.collector())
+            && S::SAMPLES
+            && collector.policy_id() == Some(copy.id())
+        {
+            // Nothing would ever give the copy new weights.
+            let expected =
+                "must be more than 0 with an engine that samples from the copy of the policy";
+            return Err(ConfigError::one("run.ahead", expected, 0).into());
+        }
         let mut learner = Learner::new(policy, &config, S::sft_loss(&config), parts)?;
         learner.watch(activity.clone());
         learner.share_with(processes.clone())?;
         if processes.num_virtual_workers() > 1 {
             stage.share_with(Arc::new(processes.clone()));
         }
+        // Two threads would count in one another's work; the display shows the learner's.
+        let is_shared = !(S::SAMPLES && config.run.samples_ahead());
+        let activity = if is_shared { activity } else { Activity::default() };
         if let Some(collector) = stage.collector() {
             collector.watch(activity);
         }
@@ -348,8 +374,28 @@ impl<S: Stage> RunBuilder<S> {
             unfinished,
             last_checkpoint,
             processes,
+            held: VecDeque::new(),
         })
     }
+}
+
+/// Prepares a stage to sample ahead.
+fn sample_ahead<S: Stage>(
+    stage: &mut S,
+    policy: &SharedPolicy,
+    copy: Option<SharedPolicy>,
+    processes: &DataParallel,
+) -> Result<(), GrpoError> {
+    if !processes.is_alone() {
+        let expected = "must be 0 where several processes share the run";
+        return Err(ConfigError::one("run.ahead", expected, "more").into());
+    }
+    let Some(copy) = copy else {
+        let expected =
+            "must be 0 without a copy of the policy to sample from (RunBuilder::sampler_policy)";
+        return Err(ConfigError::one("run.ahead", expected, "more").into());
+    };
+    stage.sample_ahead(policy, copy)
 }
 
 /// The processes that share a run of this configuration. All of them must have the same.

@@ -68,16 +68,24 @@ impl RunContext {
         *spent += now.saturating_sub(start);
     }
 
-    /// Completes the report of a step, writes it and passes it to the observers. Returns whether
-    /// one of them stops the run.
-    pub(super) fn finish_step(&mut self, mut report: StepReport) -> Result<bool, GrpoError> {
+    /// Completes the report of a step with its timings. Returns the time since 1970.
+    pub(super) fn close_step(&mut self, report: &mut StepReport) -> Duration {
         self.leave();
         report.timings = std::mem::take(&mut self.spent);
         report.peak_memory = self.peak_memory.as_ref().and_then(|gauge| gauge());
+        self.wall_clock.as_ref().map_or(Duration::ZERO, |clock| clock())
+    }
+
+    /// Writes the report of a step that ended at `wall`, and passes it to the observers. Returns whether one of them
+    /// stops the run.
+    pub(super) fn write_step(
+        &mut self,
+        mut report: StepReport,
+        wall: Duration,
+    ) -> Result<bool, GrpoError> {
         for observer in &mut self.observers {
             observer.add_metrics(report.step, &mut report.metrics);
         }
-        let wall = self.wall_clock.as_ref().map_or(Duration::ZERO, |clock| clock());
         if let Some(dir) = &mut self.run_dir {
             dir.record(&report, wall)?;
         }

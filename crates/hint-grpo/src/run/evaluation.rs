@@ -3,13 +3,13 @@
 use hint_rollout::data::ProblemSet;
 use hint_rollout::evaluate::Evaluation;
 
-use super::Run;
+use super::{HeldReport, Run};
 use crate::config::GrpoConfig;
 use crate::error::{ConfigError, GrpoError};
 use crate::metrics::{self, Metrics};
-use crate::observer::Phase;
+use crate::observer::{Phase, StepReport};
 use crate::rollout_table::evaluated;
-use crate::stage::Stage;
+use crate::stage::{Evaluated, Stage};
 
 /// Refuses held-out problems that the configuration asks for and the program does not bring.
 pub(super) fn check_held_out(config: &GrpoConfig, held_out: &ProblemSet) -> Result<(), GrpoError> {
@@ -38,12 +38,14 @@ impl<S: Stage> Run<S> {
     /// Evaluates before the first step, if that is due, and reports it as step 0. Returns whether an
     /// observer stops the run.
     pub(super) fn start(&mut self) -> Result<bool, GrpoError> {
-        let mut metrics = Metrics::new();
-        self.evaluate(&mut metrics)?;
-        if metrics.iter().next().is_none() {
+        let mut report = self.report(Metrics::new());
+        let awaits_evaluation = self.evaluate(&mut report.metrics)?;
+        let is_empty = report.metrics.iter().next().is_none();
+        if is_empty && !awaits_evaluation {
             return Ok(false);
         }
-        self.context.finish_step(self.report(metrics))
+        self.hold(report, awaits_evaluation);
+        self.write_reports(true)
     }
 
     pub(super) fn evaluation_is_due(&self) -> bool {
@@ -51,23 +53,74 @@ impl<S: Stage> Run<S> {
         !self.held_out.is_empty() && self.config.evaluation.is_due(self.progress.step, steps)
     }
 
-    /// Evaluates after the present step, if that is due, and adds `eval/*` to `metrics`.
-    pub(super) fn evaluate(&mut self, metrics: &mut Metrics) -> Result<(), GrpoError> {
+    /// Closes the report of the present step, which is then ready to be written. One that waits for an evaluation holds up
+    /// those behind it, and not the training.
+    pub(super) fn hold(&mut self, mut report: StepReport, awaits_evaluation: bool) {
+        let wall = self.context.close_step(&mut report);
+        self.held.push_back(HeldReport { report, wall, awaits_evaluation });
+    }
+
+    /// Evaluates after the present step, if that is due, and adds `eval/*` to `metrics`. Returns whether they are still
+    /// to come.
+    pub(super) fn evaluate(&mut self, metrics: &mut Metrics) -> Result<bool, GrpoError> {
         if !self.evaluation_is_due() {
-            return Ok(());
+            return Ok(false);
         }
-        let (step, run) = (self.progress.step, self.config.run);
+        let step = self.progress.step;
         if !S::SAMPLES {
             self.sync()?;
         }
         self.context.enter(step, Phase::Evaluation);
-        let Some(collector) = self.stage.collector() else { return Ok(()) };
-        let mut options = self.config.evaluation.options(&collector.config().sampling, run.seed);
-        options.scoring = collector.config().scoring;
-        let evaluation = collector.evaluate(&self.held_out, &options)?;
-        report(metrics, &evaluation);
-        let records = evaluated(step, &evaluation, &self.held_out)?;
-        self.context.finish_evaluation(step, &evaluation, &records)
+        match self.stage.evaluate(step, &self.held_out, &self.config)? {
+            Evaluated::Now(evaluation) => {
+                self.observe(step, &evaluation, metrics)?;
+                Ok(false)
+            }
+            Evaluated::Later => Ok(true),
+            Evaluated::Nothing => Ok(false),
+        }
+    }
+
+    /// Adds an evaluation to `metrics`, writes it and passes it to the observers.
+    fn observe(
+        &mut self,
+        step: u64,
+        evaluation: &Evaluation,
+        metrics: &mut Metrics,
+    ) -> Result<(), GrpoError> {
+        report(metrics, evaluation);
+        let records = evaluated(step, evaluation, &self.held_out)?;
+        self.context.finish_evaluation(step, evaluation, &records)
+    }
+
+    /// Writes the reports that are whole, in order: all of them if it is to `wait` for their evaluations. Returns whether
+    /// an observer stops the run.
+    pub(super) fn write_reports(&mut self, wait: bool) -> Result<bool, GrpoError> {
+        if wait && self.held.iter().any(|held| held.awaits_evaluation) {
+            self.context.enter(self.progress.step.max(1), Phase::Evaluation);
+        }
+        for (step, evaluation) in self.stage.evaluations(wait)? {
+            let mut metrics = Metrics::new();
+            self.observe(step, &evaluation, &mut metrics)?;
+            if let Some(held) = self.held.iter_mut().find(|held| held.report.step == step) {
+                held.report.metrics.merge(&metrics);
+                held.awaits_evaluation = false;
+            }
+        }
+        let mut stop = false;
+        while let Some(held) = self.held.pop_front_if(|held| !held.awaits_evaluation) {
+            stop |= self.context.write_step(held.report, held.wall)?;
+        }
+        match self.held.front() {
+            Some(held) if wait => {
+                let step = held.report.step;
+                let lost = format!(
+                    "the evaluation after step {step} was lost by an error before; resume the run"
+                );
+                Err(GrpoError::other("the evaluation", lost))
+            }
+            _ => Ok(stop),
+        }
     }
 }
 

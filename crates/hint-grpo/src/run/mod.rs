@@ -3,16 +3,14 @@
 //! [`Run::run`] is the loop. Its [`Stage`] makes the samples of a step, and the [`Learner`] updates the
 //! weights on them. Observers, clock and files are behind the `RunContext`.
 
-use std::collections::BTreeMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::collections::{BTreeMap, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use hint_policy::{Policy, SaveOptions, SharedPolicy};
 use hint_rollout::data::ProblemSet;
-use hint_rollout::engine::HeadWeights;
-use hint_rollout::{Collector, PolicyVersion, RolloutError, WeightSource};
+use hint_rollout::{Collector, PolicyVersion};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use self::builder::tell_others;
 use self::context::RunContext;
@@ -24,7 +22,8 @@ use crate::learner::Learner;
 use crate::metrics::{self, Metrics};
 use crate::observer::{Phase, StepReport, Timings};
 use crate::run_dir::{CheckpointContent, Progress, RunDir};
-use crate::stage::{PolicyGradient, Snapshot, Stage, Supervised};
+use crate::stage::{PolicyGradient, Snapshot, Stage, StageState, Supervised};
+use crate::weights::SharedWeights;
 
 mod builder;
 mod context;
@@ -86,6 +85,17 @@ pub struct Run<S> {
     last_checkpoint: Option<u64>,
     /// Those that share every step.
     processes: DataParallel,
+    /// Reports of steps that are finished and not written: one waits for its evaluation.
+    held: VecDeque<HeldReport>,
+}
+
+/// The report of a finished step.
+#[derive(Debug)]
+struct HeldReport {
+    report: StepReport,
+    /// The time since 1970 when the step ended.
+    wall: Duration,
+    awaits_evaluation: bool,
 }
 
 impl<S> std::fmt::Debug for Run<S> {
@@ -163,6 +173,21 @@ impl<S: Stage> Run<S> {
             self.context.changed(restored.changed.iter().chain(&changes));
             self.history.extend(changes);
         }
+        std::thread::scope(|scope| {
+            self.stage.start(scope, items);
+            // A panic must end the thread that samples, too: the scope waits for it.
+            let outcome = catch_unwind(AssertUnwindSafe(|| self.train(items, &data)));
+            self.stage.stop();
+            outcome.unwrap_or_else(|panic| resume_unwind(panic))
+        })
+    }
+
+    /// The steps.
+    fn train(
+        &mut self,
+        items: &S::Items,
+        data: &BTreeMap<String, String>,
+    ) -> Result<Outcome, GrpoError> {
         if S::SAMPLES {
             self.sync()?;
         }
@@ -170,13 +195,13 @@ impl<S: Stage> Run<S> {
             let stop = self.start()?;
             let stop = self.agree_to_stop(stop)?;
             // A run that is killed before its first regular checkpoint can be resumed, too.
-            let checkpoint = self.checkpoint(&data)?;
+            let checkpoint = self.checkpoint(data)?;
             if stop {
                 return Ok(Outcome::Stopped { step: 0, checkpoint });
             }
         }
         if let Some(report) = self.unfinished.take()
-            && let Some(outcome) = self.finish(self.resumed_report(report), &data)?
+            && let Some(outcome) = self.finish(self.resumed_report(report), data)?
         {
             return Ok(outcome);
         }
@@ -186,17 +211,17 @@ impl<S: Stage> Run<S> {
             let report = match step.unwrap_or_else(|panic| Err(GrpoError::panicked(&*panic))) {
                 Ok(report) => report,
                 Err(error) => {
-                    self.save_before(before, &data);
+                    self.save_before(before, data);
                     return Err(error);
                 }
             };
             if S::SAMPLES
                 && let Err(error) = self.sync()
             {
-                self.save_after(report, &data);
+                self.save_after(report, data);
                 return Err(error);
             }
-            if let Some(outcome) = self.finish(report, &data)? {
+            if let Some(outcome) = self.finish(report, data)? {
                 return Ok(outcome);
             }
         }
@@ -210,15 +235,20 @@ impl<S: Stage> Run<S> {
         mut report: StepReport,
         data: &BTreeMap<String, String>,
     ) -> Result<Option<Outcome>, GrpoError> {
-        if let Err(error) = self.evaluate(&mut report.metrics) {
-            self.save_unfinished(&report, data);
-            return Err(error);
-        }
-        let stop = self.context.finish_step(report)?;
-        let stop = self.agree_to_stop(stop)?;
+        let awaits_evaluation = match self.evaluate(&mut report.metrics) {
+            Ok(awaits_evaluation) => awaits_evaluation,
+            Err(error) => {
+                self.save_unfinished(&report, data);
+                return Err(error);
+            }
+        };
+        self.hold(report, awaits_evaluation);
+        let stop = self.write_reports(false)?;
+        let mut stop = self.agree_to_stop(stop)?;
         let step = self.progress.step;
         let mut checkpoint = None;
         if stop || self.config.run.checkpoint_is_due(step) {
+            stop |= self.write_reports(true)?;
             checkpoint = self.checkpoint(data)?;
         }
         let is_over = step >= self.config.run.steps;
@@ -280,18 +310,13 @@ impl<S: Stage> Run<S> {
         self.stage.sync(&SharedWeights { policy: self.learner.policy(), version })
     }
 
-    /// State of the parts that keep one.
-    fn state(&self) -> BTreeMap<String, Value> {
-        self.snapshot()()
-    }
-
-    /// That state, for later.
+    /// State of the parts that keep one, for later.
     fn snapshot(&self) -> Snapshot {
         let (stage, guard) = (self.stage.snapshot(), self.learner.state());
         Box::new(move || {
-            let mut parts = stage();
-            parts.insert("guard".to_owned(), guard);
-            parts
+            let mut state = stage()?;
+            state.parts.insert("guard".to_owned(), guard);
+            Ok(state)
         })
     }
 
@@ -302,19 +327,25 @@ impl<S: Stage> Run<S> {
         if self.context.run_dir.is_none() {
             return Ok(None);
         }
-        self.checkpoint_with(self.state(), data)
+        if S::SAMPLES && self.config.run.samples_ahead() {
+            // It waits for the sampler.
+            self.context.enter(self.progress.step, Phase::Checkpoint);
+        }
+        let state = self.snapshot()()?;
+        self.checkpoint_with(state, data)
     }
 
     fn checkpoint_with(
         &mut self,
-        parts: BTreeMap<String, Value>,
+        state: StageState,
         data: &BTreeMap<String, String>,
     ) -> Result<Option<PathBuf>, GrpoError> {
         let content = CheckpointContent {
             stage: S::NAME,
             progress: self.progress,
             optimizer: self.learner.state_tensors(),
-            parts,
+            parts: state.parts,
+            batches: state.batches,
             fingerprints: data.clone(),
             history: &self.history,
             config: &self.config,
@@ -329,9 +360,13 @@ impl<S: Stage> Run<S> {
     fn save_before(&mut self, before: Option<Snapshot>, data: &BTreeMap<String, String>) {
         let is_untouched = self.learner.updates() == self.progress.updates;
         let is_newer = self.last_checkpoint != Some(self.progress.step);
-        if let Some(before) = before.filter(|_| is_untouched && is_newer) {
+        if let Some(before) = before.filter(|_| is_untouched && is_newer)
+            && let Ok(state) = before()
+            && self.write_reports(false).is_ok()
+            && self.held.is_empty()
+        {
             // The error of the step is the one to report; without this checkpoint, an older one serves.
-            let _ = self.checkpoint_with(before(), data);
+            let _ = self.checkpoint_with(state, data);
         }
     }
 
@@ -339,7 +374,10 @@ impl<S: Stage> Run<S> {
     fn save_after(&mut self, report: StepReport, data: &BTreeMap<String, String>) {
         if self.evaluation_is_due() {
             self.save_unfinished(&report, data);
-        } else if self.context.finish_step(report).is_ok() {
+            return;
+        }
+        self.hold(report, false);
+        if self.write_reports(false).is_ok() && self.held.is_empty() {
             // As above.
             let _ = self.checkpoint(data);
         }
@@ -349,12 +387,14 @@ impl<S: Stage> Run<S> {
     fn save_unfinished(&mut self, report: &StepReport, data: &BTreeMap<String, String>) {
         let StepReport { metrics, tokens, .. } = report;
         // JSON has only finite numbers; with others, an older checkpoint serves.
-        if self.context.run_dir.is_some() && metrics.iter().all(|(_, value)| value.is_finite()) {
+        let is_finite = metrics.iter().all(|(_, value)| value.is_finite());
+        // A row before this one that still waits for its evaluation would be lost.
+        if self.context.run_dir.is_some() && is_finite && self.held.is_empty() {
             let unfinished = Unfinished { metrics: metrics.clone(), tokens: *tokens };
-            let mut parts = self.state();
-            parts.insert(UNFINISHED.to_owned(), serde_json::json!(unfinished));
+            let Ok(mut state) = self.snapshot()() else { return };
+            state.parts.insert(UNFINISHED.to_owned(), serde_json::json!(unfinished));
             // As above.
-            let _ = self.checkpoint_with(parts, data);
+            let _ = self.checkpoint_with(state, data);
         }
     }
 
@@ -387,22 +427,4 @@ const UNFINISHED: &str = "unfinished";
 struct Unfinished {
     metrics: Metrics,
     tokens: u64,
-}
-
-/// The policy's weights, for engines in other processes.
-struct SharedWeights<'a> {
-    policy: &'a SharedPolicy,
-    version: PolicyVersion,
-}
-
-impl WeightSource for SharedWeights<'_> {
-    fn version(&self) -> PolicyVersion {
-        self.version
-    }
-
-    fn write_checkpoint(&self, dir: &Path, head: HeadWeights) -> Result<(), RolloutError> {
-        let untied_head = head == HeadWeights::Untied;
-        let options = SaveOptions { untied_head, merged: true, ..SaveOptions::default() };
-        Ok(self.policy.lock().save_as(dir, &options)?)
-    }
 }

@@ -39,11 +39,13 @@ impl Restored {
         let mut tensors = Vec::new();
         let mut read = || {
             let Some(dir) = dir else { return Ok(None) };
-            let LoadedCheckpoint { state, model, optimizer } = read_checkpoint(dir)?;
+            let LoadedCheckpoint { state, model, optimizer, batches } = read_checkpoint(dir)?;
             tensors = vec![model, optimizer];
-            Ok(Some((dir.to_path_buf(), state)))
+            Ok(Some((dir.to_path_buf(), state, batches)))
         };
-        let Some((dir, state)) = processes.broadcast_value(&mut read)? else { return Ok(None) };
+        let Some((dir, state, batches)) = processes.broadcast_value(&mut read)? else {
+            return Ok(None);
+        };
         let mut tensors = tensors.into_iter();
         let mut next = || processes.broadcast_tensors(tensors.next().unwrap_or_default());
         let (model, optimizer) = (next()?, next()?);
@@ -60,6 +62,7 @@ impl Restored {
         let part = |name: &str| restored.part(name).cloned();
         let damaged = |error| restored.damaged(error);
         stage.load_state(&part).map_err(damaged)?;
+        stage.load_batches(&batches, restored.state.progress.step).map_err(damaged)?;
         let updates = restored.state.progress.updates;
         learner.load_state(updates, &optimizer, &part("guard")?).map_err(damaged)?;
         Ok(Some(restored))

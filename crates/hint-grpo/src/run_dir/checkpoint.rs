@@ -24,7 +24,9 @@ const MODEL: &str = "model.safetensors";
 const ADAPTER: &str = "adapter_model.safetensors";
 const OPTIMIZER: &str = "optimizer.safetensors";
 const STATE: &str = "trainer.json";
-const FORMAT: u32 = 6;
+/// Batches that were sampled ahead.
+const BATCHES: &str = "ahead.cbor";
+const FORMAT: u32 = 7;
 
 /// Progress of a run. All randomness derives from the seed and these numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -47,6 +49,8 @@ pub(crate) struct CheckpointContent<'a> {
     pub(crate) optimizer: Vec<(String, Tensor)>,
     /// State of the parts that keep one, by name.
     pub(crate) parts: BTreeMap<String, Value>,
+    /// Batches that have not trained yet, as the stage writes them; empty without any.
+    pub(crate) batches: Vec<u8>,
     /// Fingerprints of the run's dependencies.
     pub(crate) fingerprints: BTreeMap<String, String>,
     /// Changes on resuming.
@@ -88,6 +92,8 @@ pub(crate) struct LoadedCheckpoint {
     pub(crate) state: TrainerState,
     pub(crate) model: Vec<(String, Tensor)>,
     pub(crate) optimizer: Vec<(String, Tensor)>,
+    /// As in [`CheckpointContent::batches`].
+    pub(crate) batches: Vec<u8>,
 }
 
 impl RunDir {
@@ -138,6 +144,10 @@ impl RunDir {
             path: path.clone(),
             source: io::Error::other(source),
         })?;
+        if !content.batches.is_empty() {
+            let path = dir.join(BATCHES);
+            fs::write(&path, &content.batches).map_err(write_error(&path))?;
+        }
         let mut files = BTreeMap::new();
         let entries = fs::read_dir(dir).map_err(read_error(dir))?;
         for entry in entries {
@@ -201,7 +211,11 @@ pub(crate) fn read_checkpoint(dir: &Path) -> Result<LoadedCheckpoint, GrpoError>
             .map_err(|source| GrpoError::Read { path, source: io::Error::other(source) })
     };
     let model = if dir.join(ADAPTER).is_file() { ADAPTER } else { MODEL };
-    Ok(LoadedCheckpoint { model: tensors(model)?, optimizer: tensors(OPTIMIZER)?, state })
+    let batches = match dir.join(BATCHES) {
+        path if state.files.contains_key(BATCHES) => fs::read(&path).map_err(read_error(&path))?,
+        _ => Vec::new(),
+    };
+    Ok(LoadedCheckpoint { model: tensors(model)?, optimizer: tensors(OPTIMIZER)?, batches, state })
 }
 
 fn read_state(dir: &Path) -> Result<TrainerState, GrpoError> {

@@ -6,10 +6,14 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::thread::Scope;
 
-use hint_rollout::data::Problems;
+use hint_policy::SharedPolicy;
+use hint_rollout::collect::CollectorConfig;
+use hint_rollout::data::{ProblemSet, Problems};
 use hint_rollout::engine::Peers;
 use hint_rollout::error::Violations;
+use hint_rollout::evaluate::{Evaluation, EvaluationOptions};
 use hint_rollout::run::RunProgress;
 use hint_rollout::{Collector, WeightSource};
 use serde_json::Value;
@@ -46,8 +50,42 @@ pub struct Batch {
     pub num_tokens: u64,
 }
 
+/// Everything of a stage that a resumed run needs.
+#[derive(Debug, Clone, Default, PartialEq)]
+#[non_exhaustive]
+pub struct StageState {
+    /// States by the name of the part.
+    pub parts: BTreeMap<String, Value>,
+    /// Batches that have not trained yet, in a form of the stage. Empty without any.
+    pub batches: Vec<u8>,
+}
+
+impl StageState {
+    /// The states of the parts, without batches.
+    pub const fn of_parts(parts: BTreeMap<String, Value>) -> Self {
+        Self { parts, batches: Vec::new() }
+    }
+}
+
 /// The state of a stage at some moment, written out when it is called.
-pub type Snapshot = Box<dyn FnOnce() -> BTreeMap<String, Value>>;
+pub type Snapshot = Box<dyn FnOnce() -> Result<StageState, GrpoError>>;
+
+/// An evaluation that a stage was asked for.
+#[derive(Debug)]
+pub enum Evaluated {
+    /// It is done.
+    Now(Box<Evaluation>),
+    /// It is on its way: [`Stage::evaluations`] returns it.
+    Later,
+    /// The stage evaluates nothing.
+    Nothing,
+}
+
+/// Options of an evaluation by a collector of this configuration.
+fn evaluation_options(config: &GrpoConfig, collector: &CollectorConfig) -> EvaluationOptions {
+    let options = config.evaluation.options(&collector.sampling, config.run.seed);
+    EvaluationOptions { scoring: collector.scoring, ..options }
+}
 
 /// Refuses a loss that lacks its reference policy, or its teacher.
 fn check_reference(config: &GrpoConfig, parts: &LearnerParts) -> Result<(), ConfigError> {
@@ -170,6 +208,58 @@ pub trait Stage {
         }
     }
 
+    /// Prepares to sample `run.ahead` batches ahead: from `copy`, on a thread of its own, while `policy` trains. The stage
+    /// is asked once, before the first step. By default it refuses.
+    ///
+    /// # Errors
+    ///
+    /// [`GrpoError::Config`] for a stage that cannot, or a policy that is no copy.
+    fn sample_ahead(&mut self, policy: &SharedPolicy, copy: SharedPolicy) -> Result<(), GrpoError> {
+        let _ = (policy, copy);
+        let expected = format!("must be 0: the stage `{}` does not sample ahead", Self::NAME);
+        Err(ConfigError::one("run.ahead", expected, "more").into())
+    }
+
+    /// A call of [`Run::run`](crate::Run::run) begins: starts the thread that samples ahead, if there is one.
+    fn start<'scope, 'env>(
+        &mut self,
+        scope: &'scope Scope<'scope, 'env>,
+        items: &'env Self::Items,
+    ) {
+        let _ = (scope, items);
+    }
+
+    /// The call ends, by an error or a panic as well: ends that thread.
+    fn stop(&mut self) {}
+
+    /// Evaluates `problems` with the present weights, after step `step`. By default the
+    /// [collector](Self::collector) does at once.
+    ///
+    /// # Errors
+    ///
+    /// Errors of the parts.
+    fn evaluate(
+        &mut self,
+        step: u64,
+        problems: &ProblemSet,
+        config: &GrpoConfig,
+    ) -> Result<Evaluated, GrpoError> {
+        let _ = step;
+        let Some(collector) = self.collector() else { return Ok(Evaluated::Nothing) };
+        let options = evaluation_options(config, collector.config());
+        Ok(Evaluated::Now(Box::new(collector.evaluate(problems, &options)?)))
+    }
+
+    /// The evaluations that were not done at once and are now, each with its step. If it is to `wait`, all of them.
+    ///
+    /// # Errors
+    ///
+    /// Errors of the parts.
+    fn evaluations(&mut self, wait: bool) -> Result<Vec<(u64, Evaluation)>, GrpoError> {
+        let _ = wait;
+        Ok(Vec::new())
+    }
+
     /// Passes new weights to the sampler.
     ///
     /// # Errors
@@ -190,8 +280,8 @@ pub trait Stage {
     /// The value that [`Stage::state`] would return now, for later. It is taken before every step and used
     /// if the step fails. The default writes the state out; a stage with a large state shares it instead.
     fn snapshot(&self) -> Snapshot {
-        let state = self.state();
-        Box::new(move || state)
+        let state = StageState::of_parts(self.state());
+        Box::new(move || Ok(state))
     }
 
     /// Restores a value of [`Stage::state`]; `part` looks a state up by its name.
@@ -204,6 +294,16 @@ pub trait Stage {
         part: &dyn Fn(&str) -> Result<Value, GrpoError>,
     ) -> Result<(), GrpoError> {
         let _ = part;
+        Ok(())
+    }
+
+    /// Restores [`StageState::batches`] after `step` steps. By default there are none.
+    ///
+    /// # Errors
+    ///
+    /// Bytes that no stage like this one has written.
+    fn load_batches(&mut self, bytes: &[u8], step: u64) -> Result<(), GrpoError> {
+        let _ = (bytes, step);
         Ok(())
     }
 }

@@ -1,32 +1,40 @@
 //! Policy gradient: groups are sampled and judged, and their rewards become advantages.
 
 use std::collections::{BTreeMap, HashSet};
+use std::thread::Scope;
 
-use hint_rollout::collect::Collected;
-use hint_rollout::data::Problems;
+use hint_policy::SharedPolicy;
+use hint_rollout::data::{ProblemSet, Problems};
 use hint_rollout::error::Violations;
+use hint_rollout::evaluate::Evaluation;
 use hint_rollout::hint::leak::LeakDetector;
-use hint_rollout::run::{RunProgress, StepContext};
-use hint_rollout::{Collector, PolicyVersion, RolloutError, Seed, WeightSource};
+use hint_rollout::run::RunProgress;
+use hint_rollout::{Collector, PolicyVersion, RolloutError, WeightSource};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use self::advantages::advantages;
+use self::ahead::{SharedAhead, lock};
+use self::collected::{CollectedStep, collect};
 use self::table::Table;
 use crate::advantage::AdvantageEstimator;
 use crate::config::{GrpoConfig, configured_part};
 use crate::error::{ConfigError, GrpoError};
 use crate::learner::{LearnerParts, SftLoss, UpdateReport};
-use crate::metrics::{self, Metrics};
+use crate::metrics::Metrics;
 use crate::objective::{Aggregation, CreditConfig};
 use crate::rollout_table::RolloutRecord;
 use crate::stage::{
-    Batch, Snapshot, Stage, check_collector, check_reference, problem_fingerprints,
+    Batch, Evaluated, Snapshot, Stage, StageState, check_collector, check_reference,
+    evaluation_options, problem_fingerprints,
 };
 use crate::warning::Warning;
+use crate::weights::check_copy;
 
 mod advantages;
+mod ahead;
 mod assemble;
+mod collected;
 mod staleness;
 mod stats;
 mod table;
@@ -35,7 +43,10 @@ mod table;
 ///
 /// Plain GRPO is a collector without hints; the code never branches on a method's name.
 pub struct PolicyGradient {
-    collector: Collector,
+    /// `None` while it is with the thread that samples ahead.
+    collector: Option<Collector>,
+    /// Batches that wait for their steps, and the thread that samples them.
+    ahead: SharedAhead,
     advantage: Box<dyn AdvantageEstimator>,
     has_own_advantage: bool,
     /// The name of a rubric that is not the configuration's.
@@ -45,6 +56,8 @@ pub struct PolicyGradient {
     version: PolicyVersion,
     /// The completions of the last batch, until they were measured.
     table: Table,
+    /// Whether this session has warned of what its configuration leaves out.
+    is_warned: bool,
 }
 
 impl std::fmt::Debug for PolicyGradient {
@@ -57,13 +70,15 @@ impl PolicyGradient {
     /// A stage with the advantage estimator of the configuration.
     pub(crate) fn new(collector: Collector, config: &GrpoConfig) -> Self {
         Self {
-            collector,
+            collector: Some(collector),
+            ahead: SharedAhead::default(),
             advantage: config.advantage.build(),
             has_own_advantage: false,
             own_rubric: None,
             config: config.clone(),
             version: PolicyVersion::default(),
             table: Table::default(),
+            is_warned: false,
         }
     }
 
@@ -85,13 +100,39 @@ impl PolicyGradient {
     /// Changes the collector.
     #[must_use]
     pub(crate) fn with_collector(mut self, change: impl FnOnce(Collector) -> Collector) -> Self {
-        self.collector = change(self.collector);
+        self.collector = self.collector.map(change);
         self
     }
 
     /// The collector.
+    ///
+    /// # Panics
+    ///
+    /// After a call of [`Run::run`](crate::Run::run) that panicked.
     pub const fn collector_mut(&mut self) -> &mut Collector {
-        &mut self.collector
+        self.collector.as_mut().expect("a thread that samples ahead brings the collector back")
+    }
+
+    fn home(&self) -> &Collector {
+        self.collector.as_ref().expect("a thread that samples ahead brings the collector back")
+    }
+
+    /// The batch of the step after `progress`: one that waits, else a new one.
+    fn take(
+        &mut self,
+        problems: &dyn Problems,
+        progress: RunProgress,
+    ) -> Result<CollectedStep, GrpoError> {
+        let run = self.config.run;
+        let mut ahead = lock(&self.ahead);
+        if ahead.is_running() {
+            return ahead.next(progress.step + 1, &run);
+        }
+        if let Some(batch) = ahead.pop(progress.step + 1) {
+            return Ok(batch);
+        }
+        drop(ahead);
+        collect(self.collector_mut(), problems, &run, progress)
     }
 }
 
@@ -121,15 +162,15 @@ impl Stage for PolicyGradient {
     }
 
     fn check(&self, problems: &dyn Problems) -> Result<(), GrpoError> {
-        self.collector.check_data(problems)?;
+        self.home().check_data(problems)?;
         Ok(())
     }
 
     fn check_parts(&self, config: &GrpoConfig, parts: &LearnerParts) -> Result<(), GrpoError> {
         let loss = &config.loss;
-        check_collector(config, &self.collector)?;
+        check_collector(config, self.home())?;
         check_reference(config, parts)?;
-        if self.collector.teaches() {
+        if self.home().teaches() {
             let checked = Violations::check(|at| at.within("loss", |at| loss.check_teaching(at)));
             return Ok(checked.map_err(ConfigError::from)?);
         }
@@ -157,42 +198,25 @@ impl Stage for PolicyGradient {
         progress: RunProgress,
     ) -> Result<Batch, GrpoError> {
         let run = self.config.run;
-        let seed = Seed::new(run.seed).named("rollout").child(progress.step);
-        let (count, context) = (run.prompts_per_step, StepContext { seed, progress });
-        let collected = self.collector.collect_batch(problems, count, run.seed, context)?;
-        let Collected { mut groups, unjudged, stats, .. } = collected;
-        let (mut metrics, mut warnings) = (Metrics::new(), Vec::new());
-        if stats.batch.missing_groups > 0 {
-            warnings.push(Warning::MissingGroups {
-                missing: stats.batch.missing_groups,
-                wanted: run.prompts_per_step,
-                drawn: stats.problems,
-                rounds: stats.batch.rounds,
-            });
-        }
+        let collected = self.take(problems, progress)?;
+        let CollectedStep { mut groups, unjudged, metrics: counts, mut warnings, .. } = collected;
+        let mut metrics = Metrics::new();
         staleness::admit(&mut groups, self.version, &run, &mut metrics, &mut warnings)?;
         let advantages = advantages(&mut *self.advantage, &groups, progress.step + 1)?;
         stats::observe_groups(&mut metrics, &groups);
         stats::observe_masked(&mut metrics, &groups, run.num_iterations);
-        stats::observe_collection(&mut metrics, &stats);
-        let gap = self.collector.record().internalization_gap();
-        metrics.set_some(metrics::HINT_INTERNALIZATION_GAP_RUN, gap);
-        let drawn = self.collector.drawn() as f64;
-        metrics.set(metrics::EPOCH, drawn / problems.len() as f64);
+        metrics.merge(&counts);
+        if !std::mem::replace(&mut self.is_warned, true) && self.config.ignores_staleness() {
+            warnings.push(Warning::UncorrectedStaleness { ahead: run.ahead });
+        }
         if self.config.rollout_table.is_on() {
             let all = groups.iter().chain(&unjudged).collect::<Vec<_>>();
             self.table = Table::new(progress.step + 1, &all, &advantages, problems)?;
         }
-        let tokens = stats.sampled.tokens as u64;
         let (samples, indices) = assemble::samples(groups, &advantages, &self.config.loss);
         self.table.set_samples(indices);
-        Ok(Batch {
-            samples,
-            metrics,
-            warnings,
-            tokens,
-            num_tokens: tokens + stats.sampled.prompt_tokens as u64,
-        })
+        let (tokens, prompt_tokens) = (collected.tokens, collected.prompt_tokens);
+        Ok(Batch { samples, metrics, warnings, tokens, num_tokens: tokens + prompt_tokens })
     }
 
     fn rollouts(&mut self, update: &UpdateReport) -> Vec<RolloutRecord> {
@@ -200,14 +224,14 @@ impl Stage for PolicyGradient {
     }
 
     fn custom_parts(&self) -> BTreeMap<String, String> {
-        let of_collector = self.collector.custom_parts().into_iter();
+        let of_collector = self.home().custom_parts().into_iter();
         let mut parts =
             of_collector.map(|(axis, name)| (axis.to_owned(), name)).collect::<BTreeMap<_, _>>();
         if self.has_own_advantage {
             parts.insert("advantage".to_owned(), self.advantage.name());
         }
         parts.extend(self.own_rubric.clone().map(|name| ("rubric".to_owned(), name)));
-        let leaks = format!("{:?}", self.collector.leak_detector());
+        let leaks = format!("{:?}", self.home().leak_detector());
         let configured = LeakDetector::of(&self.config.verifier);
         if configured.is_ok_and(|configured| format!("{configured:?}") != leaks) {
             parts.insert("leak_detector".to_owned(), leaks);
@@ -216,26 +240,83 @@ impl Stage for PolicyGradient {
     }
 
     fn collector(&mut self) -> Option<&mut Collector> {
-        Some(&mut self.collector)
+        self.collector.as_mut()
+    }
+
+    fn sample_ahead(&mut self, policy: &SharedPolicy, copy: SharedPolicy) -> Result<(), GrpoError> {
+        check_copy(policy, &copy)?;
+        if self.home().policy_id().is_some_and(|sampled| sampled != copy.id()) {
+            let expected = "must come with an engine that samples from the copy of the policy (RunBuilder::sampler_policy)";
+            let found = "one that samples from another policy";
+            return Err(ConfigError::one("run.ahead", expected, found).into());
+        }
+        lock(&self.ahead).set_copies(policy, copy);
+        Ok(())
+    }
+
+    fn start<'scope, 'env>(
+        &mut self,
+        scope: &'scope Scope<'scope, 'env>,
+        problems: &'env dyn Problems,
+    ) {
+        lock(&self.ahead).start(scope, &mut self.collector, problems, self.config.run);
+    }
+
+    fn stop(&mut self) {
+        lock(&self.ahead).stop(&mut self.collector);
+    }
+
+    fn evaluate(
+        &mut self,
+        step: u64,
+        problems: &ProblemSet,
+        config: &GrpoConfig,
+    ) -> Result<Evaluated, GrpoError> {
+        let mut ahead = lock(&self.ahead);
+        if ahead.is_running() {
+            ahead.evaluate(step, problems, evaluation_options(config, &config.rollout))?;
+            return Ok(Evaluated::Later);
+        }
+        drop(ahead);
+        let options = evaluation_options(config, &config.rollout);
+        Ok(Evaluated::Now(Box::new(self.collector_mut().evaluate(problems, &options)?)))
+    }
+
+    fn evaluations(&mut self, wait: bool) -> Result<Vec<(u64, Evaluation)>, GrpoError> {
+        lock(&self.ahead).evaluations(wait)
     }
 
     fn sync(&mut self, weights: &dyn WeightSource) -> Result<(), GrpoError> {
         self.version = weights.version();
-        Ok(self.collector.sync(weights)?)
-    }
-
-    fn state(&self) -> BTreeMap<String, Value> {
-        self.snapshot()()
+        let mut ahead = lock(&self.ahead);
+        if ahead.is_running() {
+            ahead.set_version(self.version);
+            return Ok(());
+        }
+        drop(ahead);
+        Ok(self.collector_mut().sync(weights)?)
     }
 
     fn snapshot(&self) -> Snapshot {
-        let (advantage, collector) = (json!(self.advantage.state()), self.collector.snapshot());
+        let advantage = json!(self.advantage.state());
+        let shared = SharedAhead::clone(&self.ahead);
+        let collector = self.collector.as_ref().map(Collector::snapshot);
+        let ahead = lock(&self.ahead);
+        let next = ahead.next_step();
+        let waiting = ahead.waiting(next);
+        drop(ahead);
         Box::new(move || {
-            let collector = collector();
-            BTreeMap::from([
+            let (collector, waiting) = if let Some(collector) = collector {
+                (collector(), waiting)
+            } else {
+                let (state, waiting) = lock(&shared).drain(next);
+                (state.map_or(Value::Null, |state| state()), waiting)
+            };
+            let parts = BTreeMap::from([
                 ("advantage".to_owned(), advantage),
                 ("collector".to_owned(), collector),
-            ])
+            ]);
+            Ok(StageState { parts, batches: collected::write(&waiting)? })
         })
     }
 
@@ -246,6 +327,10 @@ impl Stage for PolicyGradient {
         let state = Vec::<f64>::deserialize(&part("advantage")?)
             .map_err(|error| GrpoError::other("advantage", error))?;
         self.advantage.load_state(&state)?;
-        Ok(self.collector.load_state(&part("collector")?)?)
+        Ok(self.collector_mut().load_state(&part("collector")?)?)
+    }
+
+    fn load_batches(&mut self, bytes: &[u8], step: u64) -> Result<(), GrpoError> {
+        lock(&self.ahead).load(collected::read(bytes)?, step)
     }
 }

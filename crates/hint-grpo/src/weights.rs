@@ -1,0 +1,86 @@
+//! Weights on their way from the learner to the engine.
+
+use std::path::Path;
+
+use hint_policy::{Policy, SaveOptions, SharedPolicy, catch_out_of_memory};
+use hint_rollout::engine::HeadWeights;
+use hint_rollout::{PolicyVersion, RolloutError, WeightSource};
+use tch::{Device, Tensor};
+
+use crate::error::{ConfigError, GrpoError};
+
+/// The policy's weights, for engines in other processes.
+pub(crate) struct SharedWeights<'a> {
+    pub(crate) policy: &'a SharedPolicy,
+    pub(crate) version: PolicyVersion,
+}
+
+impl WeightSource for SharedWeights<'_> {
+    fn version(&self) -> PolicyVersion {
+        self.version
+    }
+
+    fn write_checkpoint(&self, dir: &Path, head: HeadWeights) -> Result<(), RolloutError> {
+        let untied_head = head == HeadWeights::Untied;
+        let options = SaveOptions { untied_head, merged: true, ..SaveOptions::default() };
+        Ok(self.policy.lock().save_as(dir, &options)?)
+    }
+}
+
+/// Weights of one version, apart from the policy, which trains on.
+#[derive(Debug)]
+pub(crate) struct NewWeights {
+    version: PolicyVersion,
+    /// The values of [`Policy::parameters`], in order.
+    values: Vec<Tensor>,
+}
+
+impl NewWeights {
+    /// The weights that `policy` has now, on `device`.
+    pub(crate) fn of(
+        policy: &SharedPolicy,
+        device: Device,
+        version: PolicyVersion,
+    ) -> Result<Self, GrpoError> {
+        let copied = |tensor: &Tensor| match tensor.device() {
+            place if place == device => tensor.detach().copy(),
+            _ => tensor.detach().to_device(device),
+        };
+        let values = catch_out_of_memory("copy the weights for the sampler", || {
+            let parameters = policy.lock().parameters();
+            let values = parameters.iter().map(|parameter| copied(&parameter.tensor));
+            Ok::<_, GrpoError>(tch::no_grad(|| values.collect::<Vec<_>>()))
+        })?;
+        Ok(Self { version, values })
+    }
+
+    /// Gives them to `copy`. Returns their version.
+    pub(crate) fn load(self, copy: &SharedPolicy) -> PolicyVersion {
+        let copy = copy.lock();
+        tch::no_grad(|| {
+            for (parameter, values) in copy.parameters().into_iter().zip(&self.values) {
+                parameter.tensor.shallow_clone().copy_(values);
+            }
+        });
+        copy.parameters_changed();
+        self.version
+    }
+}
+
+/// Refuses a policy that is no copy of the trained one. The parameters of a copy have the same names and shapes, and a
+/// memory of their own.
+pub(crate) fn check_copy(policy: &SharedPolicy, copy: &SharedPolicy) -> Result<(), ConfigError> {
+    let refused = |found: &str| {
+        let expected = "must come with a copy of the policy (RunBuilder::sampler_policy): the same parameters in a memory of \
+                        their own";
+        Err(ConfigError::one("run.ahead", expected, found))
+    };
+    if copy.id() == policy.id() {
+        return refused("the policy itself");
+    }
+    let describe = |policy: &SharedPolicy| {
+        let parameters = policy.lock().parameters().into_iter();
+        parameters.map(|one| (one.name, one.tensor.size())).collect::<Vec<_>>()
+    };
+    if describe(copy) == describe(policy) { Ok(()) } else { refused("other parameters") }
+}
