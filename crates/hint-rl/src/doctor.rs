@@ -372,6 +372,7 @@ fn memory(config: &ModelConfig, compute: Kind, adapts: bool, device: Device) -> 
         optimizer_bytes: 2 * gradient_bytes,
         reference: false,
         teacher_bytes: 0,
+        sampler_bytes: 0,
         gradient_checkpointing: false,
         sampled: vec![SampledBatch { prompts: ROWS / 8, each: 8, max_batch: ROWS }],
         longest_prompt: row / 2,

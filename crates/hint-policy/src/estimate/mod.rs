@@ -27,6 +27,8 @@ pub struct MemoryDemand<'a> {
     pub reference: bool,
     /// Weights of a further policy that teaches, in bytes.
     pub teacher_bytes: u64,
+    /// Weights that are sampled from while the policy trains, in bytes; 0 where sampling and training take turns.
+    pub sampler_bytes: u64,
     /// Whether only the inputs of blocks are kept for the backward pass.
     pub gradient_checkpointing: bool,
     /// Batches that this process samples and that take turns; none if a server samples.
@@ -60,7 +62,7 @@ impl SampledBatch {
 
 /// An estimate of the memory that a run takes, by part, in bytes.
 ///
-/// Rollouts and updates take turns, so the larger of the two counts. Hints, which lengthen the
+/// Rollouts and updates take turns, so the larger of the two counts, unless the run samples ahead. Hints, which lengthen the
 /// prompts that are sampled from, are not counted in.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct MemoryEstimate {
@@ -70,18 +72,22 @@ pub struct MemoryEstimate {
     pub rollout: Vec<(&'static str, u64)>,
     /// Parts during forward and backward passes.
     pub update: Vec<(&'static str, u64)>,
+    /// Whether rollouts and updates happen at the same time.
+    pub at_once: bool,
 }
 
 impl MemoryEstimate {
     /// The estimate for a run.
     pub fn new(demand: &MemoryDemand<'_>) -> Self {
-        Self { lasting: lasting(demand), rollout: rollout(demand), update: update(demand) }
+        let at_once = demand.sampler_bytes > 0;
+        Self { lasting: lasting(demand), rollout: rollout(demand), update: update(demand), at_once }
     }
 
     /// Largest sum of simultaneous parts.
     pub fn total(&self) -> u64 {
         let sum = |parts: &[(_, u64)]| parts.iter().map(|(_, bytes)| bytes).sum::<u64>();
-        sum(&self.lasting) + sum(&self.rollout).max(sum(&self.update))
+        let (rollout, update) = (sum(&self.rollout), sum(&self.update));
+        sum(&self.lasting) + if self.at_once { rollout + update } else { rollout.max(update) }
     }
 }
 
@@ -109,6 +115,7 @@ fn lasting(demand: &MemoryDemand<'_>) -> Vec<(&'static str, u64)> {
         ("optimizer", demand.optimizer_bytes),
         ("reference", if is_copied { report.bytes as u64 + copies } else { 0 }),
         ("teacher", demand.teacher_bytes + of_teacher),
+        ("sampler", demand.sampler_bytes),
         ("decoder", if decodes { copied as u64 * width(report.compute) } else { 0 }),
     ]
 }
@@ -362,8 +369,11 @@ mod tests {
             lasting: vec![("weights", 5), ("decoder", 2)],
             rollout: vec![("keys and values", 7)],
             update: vec![("activations", 4), ("logits", 1)],
+            at_once: false,
         };
         assert_eq!(estimate.total(), 5 + 2 + 7);
+        let ahead = MemoryEstimate { at_once: true, ..estimate };
+        assert_eq!(ahead.total(), 5 + 2 + 7 + 5);
     }
 
     const TOKENS: usize = 4096;
@@ -382,6 +392,7 @@ mod tests {
             optimizer_bytes: 2 * trained,
             reference: true,
             teacher_bytes: 0,
+            sampler_bytes: 0,
             gradient_checkpointing: false,
             sampled: vec![SampledBatch { prompts: 16, each: 8, max_batch: 256 }],
             longest_prompt: 100,

@@ -78,7 +78,7 @@ pub(crate) fn dry_run(
     let report = if is_supervised {
         supervised_step(parts, &model, &demonstrations)?
     } else {
-        policy_gradient_step(parts, local(settings, &model), &model, &workload)?
+        policy_gradient_step(parts, local(settings, &model, None), &model, &workload)?
     };
     say_rollout(&report, &say);
     say_update(&report, is_supervised, &say)?;
@@ -165,6 +165,7 @@ fn in_small(mut config: GrpoConfig) -> GrpoConfig {
     config.run.prompts_per_step = 1;
     config.run.num_iterations = 1;
     config.run.num_minibatches = 1;
+    config.run.ahead = 0;
     config.evaluation = EvaluationConfig::default();
     config
 }

@@ -15,8 +15,8 @@ use crate::workload::{Compute, Model};
 /// Name under which servers are to serve the model.
 pub(crate) const SERVED_NAME: &str = "policy";
 
-/// The engine that `settings` ask for. `dir` is the folder of the run; servers get their weights
-/// below it, after `lock` kept other processes out.
+/// The engine that `settings` ask for, which samples from `copy` if there is one. `dir` is the folder of the run;
+/// servers get their weights below it, after `lock` kept other processes out.
 ///
 /// # Errors
 ///
@@ -24,11 +24,12 @@ pub(crate) const SERVED_NAME: &str = "policy";
 pub(crate) fn engine(
     settings: &Settings,
     model: &Model,
+    copy: Option<&SharedPolicy>,
     dir: &Path,
     lock: impl FnOnce() -> Result<()>,
 ) -> Result<Box<dyn RolloutEngine>> {
     if settings.vllm.is_empty() {
-        return Ok(local(settings, model));
+        return Ok(local(settings, model, copy));
     }
     let (policy, stop_tokens) = (&model.policy, model.stop_tokens.clone());
     let mut options = VllmOptions::new(&settings.vllm, SERVED_NAME, dir.join("vllm-weights"));
@@ -44,9 +45,14 @@ pub(crate) fn engine(
     Ok(Box::new(engine))
 }
 
-/// The policy in this process.
-pub(crate) fn local(settings: &Settings, model: &Model) -> Box<dyn RolloutEngine> {
-    let engine = LocalEngine::new(model.policy.clone(), model.stop_tokens.clone())
+/// The policy in this process, or its copy.
+pub(crate) fn local(
+    settings: &Settings,
+    model: &Model,
+    copy: Option<&SharedPolicy>,
+) -> Box<dyn RolloutEngine> {
+    let policy = copy.unwrap_or(&model.policy).clone();
+    let engine = LocalEngine::new(policy, model.stop_tokens.clone())
         .with_tokenizer(Arc::clone(&model.tokenizer));
     Box::new(match settings.max_batch {
         Some(max_batch) => engine.with_max_batch(max_batch),

@@ -4,9 +4,9 @@ use std::path::Path;
 
 use hint_grpo::objective::CreditTeacher;
 use hint_grpo::{GrpoConfig, Optimizer};
-use hint_policy::SampleOptions;
 use hint_policy::estimate::{MemoryDemand, SampledBatch};
-use tch::Tensor;
+use hint_policy::{Policy as _, SampleOptions};
+use tch::{Device, Tensor};
 
 use super::lengths::Lengths;
 use super::settings::{Method, Settings};
@@ -50,11 +50,26 @@ pub(crate) fn demand<'a>(
         optimizer_bytes: optimizer.state_bytes(),
         reference: config.loss.needs_reference() && !method.is_supervised(),
         teacher_bytes: if method.is_supervised() { 0 } else { teacher(config, model) },
+        sampler_bytes: if method.is_supervised() { 0 } else { copies(settings, config, model) },
         gradient_checkpointing: settings.gradient_checkpointing,
         sampled,
         longest_prompt: lengths.prompt,
         longest_completion: config.rollout.sampling.max_completion_len,
         micro_batch_tokens: tokens,
+    }
+}
+
+/// The copy of the policy that is sampled from ahead, and the weights that may be on their way to it. With servers both
+/// are in the memory of the host, and not on a GPU.
+fn copies(settings: &Settings, config: &GrpoConfig, model: &Model) -> u64 {
+    let parameters = model.policy.lock().parameters();
+    let size = |tensor: &Tensor| (tensor.numel() * tensor.kind().elt_size_in_bytes()) as u64;
+    let on_the_way = parameters.iter().map(|parameter| size(&parameter.tensor)).sum::<u64>();
+    let is_elsewhere = !settings.vllm.is_empty() && model.report.device != Device::Cpu;
+    match config.run.ahead {
+        0 => 0,
+        _ if is_elsewhere => 0,
+        ahead => model.report.bytes as u64 + on_the_way.saturating_mul(ahead),
     }
 }
 

@@ -39,7 +39,7 @@ use hint_grpo::{
     GrpoConfig, GrpoError, Observer, Outcome, RunBuilder, RunDir, Stage, SupervisedTrainer,
     Trainer, observer_from_fn,
 };
-use hint_policy::Tokenizer;
+use hint_policy::{SharedPolicy, Tokenizer};
 use hint_process::{StopSignals, clock, wall_clock};
 use hint_rollout::data::ProblemSet;
 use hint_rollout::run::Activity;
@@ -238,6 +238,7 @@ fn train_methods(
             dir,
             model_files,
             loaded: None,
+            copy: None,
             lock: &mut lock,
             memory: &memory,
             activity,
@@ -273,6 +274,8 @@ pub struct Job<'a> {
     model_files: Vec<PathBuf>,
     /// Its tokenizer and its device, once it is loaded.
     loaded: Option<(Arc<Tokenizer>, Device)>,
+    /// The copy of the policy that is sampled from ahead, if the configuration asks for that.
+    copy: Option<SharedPolicy>,
     /// Of the folder of all methods, from the first of them on until the last has ended.
     lock: &'a mut Option<FolderLock>,
     /// The settings that are written.
@@ -294,18 +297,23 @@ impl Job<'_> {
         self.config.rollout.sampling.banned_tokens.extend(banned);
         self.model_files = self.workload.model_files(&model);
         self.loaded = Some((Arc::clone(&model.tokenizer), model.report.device));
+        if self.config.run.ahead > 0 && !self.method.is_supervised() {
+            // Servers get their weights from the copy; it computes nothing.
+            let device = (!self.settings.vllm.is_empty()).then_some(Device::Cpu);
+            self.copy = Some(self.workload.copy(self.config.run.seed, device)?);
+        }
         Ok(model)
     }
 
-    /// The sampler: the policy in this process, or vLLM servers. Servers get weights only if no other process
-    /// works in the run's folder.
+    /// The sampler: the policy in this process, or the copy of it that is sampled from ahead, or vLLM servers. Servers
+    /// get weights only if no other process works in the run's folder.
     ///
     /// # Errors
     ///
     /// Servers that cannot be used, with the reason of each; a folder that is in use.
     pub fn engine(&mut self, model: &Model) -> Result<Box<dyn RolloutEngine>> {
         let (settings, lock) = (self.settings, &mut *self.lock);
-        engine(settings, model, &self.dir, || take_lock(lock, settings))
+        engine(settings, model, self.copy.as_ref(), &self.dir, || take_lock(lock, settings))
     }
 
     /// Gives the run its folder, whose newest checkpoint it continues from, and keeps other processes out of it.
@@ -324,6 +332,9 @@ impl Job<'_> {
         };
         let model = self.fingerprint(&self.model_files)?;
         let mut builder = builder;
+        if let Some(copy) = self.copy.clone() {
+            builder = builder.sampler_policy(copy);
+        }
         if let Some((tokenizer, device)) = self.loaded.clone() {
             builder = builder
                 .peak_memory(peak_memory_on(device))

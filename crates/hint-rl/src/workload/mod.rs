@@ -247,8 +247,12 @@ impl Workload {
     ///
     /// A model that cannot be read, by file and tensor.
     pub(crate) fn load_model(&self) -> Result<LoadedModel> {
+        self.load_model_on(self.load.device)
+    }
+
+    fn load_model_on(&self, device: Device) -> Result<LoadedModel> {
         let bar = LoadBar::new();
-        let mut load = self.load.clone();
+        let mut load = LoadOptions { device, ..self.load.clone() };
         load.base = base_path(&self.model, load.base)?;
         let loaded = LoadedModel::load_with(&self.model, &load, |progress| bar.set(progress));
         let loaded =

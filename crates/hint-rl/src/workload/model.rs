@@ -13,6 +13,7 @@ use hint_reward::verifier::VerifierConfig;
 use hint_reward::{RewardInput, Rubric};
 use hint_rollout::data::ProblemSet;
 use hint_rollout::{Collector, PromptFormat, RolloutEngine};
+use tch::Device;
 
 use super::place::{base_path, model_path};
 use super::{Workload, api_key};
@@ -125,7 +126,20 @@ impl Workload {
     ///
     /// A model that cannot be read, adapters that do not fit.
     pub fn model(&self, seed: u64) -> Result<Model> {
-        let loaded = self.load_model()?;
+        self.model_on(seed, self.load.device)
+    }
+
+    /// A copy of the model that a run with this seed trains, on `device` if one is given.
+    ///
+    /// # Errors
+    ///
+    /// As [`Workload::model`].
+    pub(crate) fn copy(&self, seed: u64, device: Option<Device>) -> Result<SharedPolicy> {
+        Ok(self.model_on(seed, device.unwrap_or(self.load.device))?.policy)
+    }
+
+    fn model_on(&self, seed: u64, device: Device) -> Result<Model> {
+        let loaded = self.load_model_on(device)?;
         let config = loaded.policy.config().clone();
         let tokenizer = Arc::new(loaded.tokenizer);
         let format = self.format(&tokenizer, loaded.stop_tokens.clone());
