@@ -480,6 +480,7 @@ mod tests {
                     optimizer_bytes: 0,
                     reference: true,
                     teacher_bytes: 400,
+                    sampler_bytes: 0,
                     gradient_checkpointing: false,
                     sampled: Vec::new(),
                     longest_prompt: 1,

@@ -132,7 +132,7 @@ mod tests {
         let settings = options.resolve().unwrap();
         let model = settings.workload().unwrap().model(1).unwrap();
         let dir = tempfile::tempdir().unwrap();
-        let refused = engine(&settings, &model, dir.path(), || bail!("in use by process 7"));
+        let refused = engine(&settings, &model, None, dir.path(), || bail!("in use by process 7"));
         assert_eq!(refused.err().unwrap().to_string(), "in use by process 7");
         let asked = paths.try_iter().collect::<Vec<_>>();
         let expected = ["/health", "/v1/models", "/server_info?config_format=json", "/weight_info"];
