@@ -123,12 +123,13 @@ impl RunState {
 /// Whether a process holds the lock of the run in `dir`; `None` if there is none, or no way to know.
 fn is_locked(dir: &Path) -> Option<bool> {
     let folders = [Some(dir), dir.parent()].into_iter().flatten();
-    let file = folders.map(|dir| dir.join(LOCK)).find_map(|path| File::open(path).ok())?;
-    match file.try_lock_shared() {
-        Ok(()) => Some(false),
+    let files = folders.filter_map(|dir| File::open(dir.join(LOCK)).ok());
+    // A process that loads the model holds the outer one alone.
+    files.fold(None, |known, file| match file.try_lock_shared() {
         Err(TryLockError::WouldBlock) => Some(true),
-        Err(TryLockError::Error(_)) => None,
-    }
+        Ok(()) => known.or(Some(false)),
+        Err(TryLockError::Error(_)) => known,
+    })
 }
 
 /// Whether a step is long overdue.

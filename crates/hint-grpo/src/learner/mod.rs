@@ -105,6 +105,8 @@ pub struct Learner {
     guard: Guard,
     /// Optimizer steps taken.
     updates: u64,
+    /// Whether an optimizer step has begun and not ended.
+    is_stepping: bool,
     loss: LossConfig,
     sft: SftLoss,
     settings: OptimizerConfig,
@@ -253,6 +255,7 @@ impl Learner {
             optimizer,
             guard: Guard::new(config.optimizer.guard),
             updates: 0,
+            is_stepping: false,
             loss,
             sft,
             settings: config.optimizer.clone(),
@@ -295,6 +298,11 @@ impl Learner {
     /// Counts the micro-batches of each optimizer step in `activity`, for a display.
     pub fn watch(&mut self, activity: Activity) {
         self.activity = activity;
+    }
+
+    /// Whether an optimizer step failed half-way, so that weights and moments are of no one step.
+    pub(crate) const fn is_torn(&self) -> bool {
+        self.is_stepping
     }
 
     /// Optimizer steps taken.
@@ -441,11 +449,13 @@ impl Learner {
             report.warnings.push(Warning::SkippedUpdate { loss, norm });
             return Ok(());
         }
+        self.is_stepping = true;
         self.optimizer.step(self.learning_rate(progress))?;
         self.policy.lock().parameters_changed();
         fixed.waits = false;
         self.follow_with_average();
         self.updates += 1;
+        self.is_stepping = false;
 
         let clipped = observed.metrics.get(metrics::CLIP_RATIO_REGION).unwrap_or(0.0);
         let flat = self.tokens_without_gradient(samples, minibatch, clipped);

@@ -358,7 +358,8 @@ impl<S: Stage> Run<S> {
     /// After a step that failed: writes a checkpoint of the state before it. It does nothing if the
     /// step changed weights or the newest checkpoint is that one already.
     fn save_before(&mut self, before: Option<Snapshot>, data: &BTreeMap<String, String>) {
-        let is_untouched = self.learner.updates() == self.progress.updates;
+        let is_untouched =
+            self.learner.updates() == self.progress.updates && !self.learner.is_torn();
         let is_newer = self.last_checkpoint != Some(self.progress.step);
         if let Some(before) = before.filter(|_| is_untouched && is_newer)
             && let Ok(state) = before()

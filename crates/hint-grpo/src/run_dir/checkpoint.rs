@@ -117,9 +117,13 @@ impl RunDir {
             let _ = fs::remove_dir_all(&partial);
             return Err(error);
         }
-        remove_dir(&complete)?;
+        // One of the same step stays until this one has its place.
+        let replaced = replaced(&complete);
+        discard(&replaced)?;
+        rename_if_there(&complete, &replaced)?;
         fs::rename(&partial, &complete).map_err(write_error(&complete))?;
         sync(&checkpoints)?;
+        discard(&replaced)?;
         let mut all = checkpoint_folders(&self.root)?;
         while all.len() > keep.max(1) {
             remove_dir(&all.remove(0).1)?;
@@ -239,6 +243,34 @@ pub(super) fn checkpoints_dir(root: &Path) -> PathBuf {
 
 fn folder_name(step: u64) -> String {
     format!("step-{step:08}")
+}
+
+/// Hidden name of a checkpoint while another one of the same step takes its place.
+fn replaced(checkpoint: &Path) -> PathBuf {
+    checkpoint.with_file_name(format!(".{}.replaced", file_name(checkpoint)))
+}
+
+fn rename_if_there(from: &Path, to: &Path) -> Result<(), GrpoError> {
+    match fs::rename(from, to) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(write_error(from)(error)),
+        _ => Ok(()),
+    }
+}
+
+/// Puts checkpoints back that a kill left without a successor. Only the process that holds the run's lock may.
+pub(super) fn restore_replaced(root: &Path) -> Result<(), GrpoError> {
+    let dir = checkpoints_dir(root);
+    for entry in fs::read_dir(&dir).into_iter().flatten() {
+        let path = entry.map_err(read_error(&dir))?.path();
+        let name = file_name(&path);
+        let name = name.strip_prefix('.').and_then(|name| name.strip_suffix(".replaced"));
+        if let Some(name) = name
+            && !dir.join(name).exists()
+        {
+            rename_if_there(&path, &dir.join(name))?;
+        }
+    }
+    Ok(())
 }
 
 /// Complete checkpoints with their steps, oldest first.

@@ -3,9 +3,16 @@
 use std::fs::{self, File, TryLockError};
 use std::io::{ErrorKind, Read, Write};
 use std::path::Path;
+use std::time::Duration;
 
 use super::files::write_error;
 use crate::error::GrpoError;
+
+/// `ENOLCK` of Linux: NFS without its lock daemon.
+const NO_LOCKS: i32 = 37;
+/// Further attempts to take a lock, and the pause before each.
+const TRIES: usize = 10;
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// Keeps other processes out of a folder as long as it lives. The kernel releases it whenever the process ends,
 /// so it is never stale. A [`RunDir`](super::RunDir) holds one.
@@ -37,7 +44,16 @@ impl FolderLock {
         let mut options = File::options();
         options.read(true).write(true).create(true).truncate(false);
         let mut file = options.open(&path).map_err(write_error(&path))?;
-        let is_held = match file.try_lock() {
+        let mut locked = file.try_lock();
+        for _ in 0..TRIES {
+            // Who looks at a run holds its lock for a moment.
+            if !matches!(locked, Err(TryLockError::WouldBlock)) {
+                break;
+            }
+            std::thread::sleep(PAUSE);
+            locked = file.try_lock();
+        }
+        let is_held = match locked {
             Ok(()) => true,
             Err(TryLockError::WouldBlock) => {
                 let mut owner = String::new();
@@ -47,7 +63,10 @@ impl FolderLock {
                 return Err(GrpoError::InUse { path: dir.to_path_buf(), owner: owner.to_owned() });
             }
             // Some network file systems have no locks.
-            Err(TryLockError::Error(error)) if error.kind() == ErrorKind::Unsupported => {
+            Err(TryLockError::Error(error))
+                if error.kind() == ErrorKind::Unsupported
+                    || error.raw_os_error() == Some(NO_LOCKS) =>
+            {
                 tracing::warn!(dir = %dir.display(), "cannot be locked; start no other process there");
                 false
             }

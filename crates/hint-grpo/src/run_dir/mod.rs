@@ -8,7 +8,7 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use self::checkpoint::{checkpoint_folders, checkpoints_dir, verify};
+use self::checkpoint::{checkpoint_folders, checkpoints_dir, restore_replaced, verify};
 use self::events::EventFile;
 use self::files::{open_truncated, read_error, remove_dir, write_error};
 use self::rollouts::KeptRollouts;
@@ -84,6 +84,7 @@ impl RunDir {
     pub fn create(root: impl Into<PathBuf>, config: &GrpoConfig) -> Result<Self, GrpoError> {
         let root = root.into();
         let lock = FolderLock::take(&root)?;
+        restore_replaced(&root)?;
         if !checkpoint_folders(&root)?.is_empty() {
             let message = "the folder already holds a run; resume it, or choose another folder";
             let source = io::Error::new(io::ErrorKind::AlreadyExists, message);
@@ -261,11 +262,14 @@ impl RunDir {
 /// Locks a folder that has checkpoints, and lists them.
 fn lock_run(root: &Path) -> Result<(FolderLock, Vec<(u64, PathBuf)>), GrpoError> {
     // A folder without a run gets no file.
-    if checkpoint_folders(root)?.is_empty() {
-        return Err(GrpoError::NoCheckpoint { path: root.to_path_buf() });
+    let none = || GrpoError::NoCheckpoint { path: root.to_path_buf() };
+    if !checkpoints_dir(root).is_dir() {
+        return Err(none());
     }
     let lock = FolderLock::take(root)?;
-    Ok((lock, checkpoint_folders(root)?))
+    restore_replaced(root)?;
+    let folders = checkpoint_folders(root)?;
+    if folders.is_empty() { Err(none()) } else { Ok((lock, folders)) }
 }
 
 fn write_config(root: &Path, config: &GrpoConfig) -> Result<(), GrpoError> {

@@ -223,6 +223,10 @@ impl Reward for HttpJudge {
         self.score_each(inputs).into_iter().collect()
     }
 
+    fn scores_apart(&self) -> bool {
+        true
+    }
+
     fn score_each(&self, inputs: &[RewardInput<'_>]) -> Vec<Result<f64, RewardError>> {
         map_in_parallel(inputs, self.parallel, |input| self.score(input))
     }

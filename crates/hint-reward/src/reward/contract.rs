@@ -64,6 +64,12 @@ pub trait Reward: Send + Sync {
         inputs.iter().map(|input| self.score(input)).collect()
     }
 
+    /// Whether [`Reward::score`] gives the score that the completion has among others. Then completions are scored
+    /// again one at a time where the group takes too long. False by default, for a reward that compares.
+    fn scores_apart(&self) -> bool {
+        false
+    }
+
     /// Scores of all completions of one problem, in input order, each with its own error. By default those of
     /// [`Reward::score_group`], and after an error those of [`Reward::score`], one at a time. Override it where a score
     /// is expensive, such as the answer of a server, so that none is computed twice.
@@ -94,6 +100,10 @@ where
 {
     fn name(&self) -> &str {
         &self.name
+    }
+
+    fn scores_apart(&self) -> bool {
+        true
     }
 
     fn score(&self, input: &RewardInput<'_>) -> Result<f64, RewardError> {
@@ -138,6 +148,10 @@ macro_rules! forward_reward {
 
             fn score_group(&self, inputs: &[RewardInput<'_>]) -> Result<Vec<f64>, RewardError> {
                 (**self).score_group(inputs)
+            }
+
+            fn scores_apart(&self) -> bool {
+                (**self).scores_apart()
             }
 
             fn score_each(&self, inputs: &[RewardInput<'_>]) -> Vec<Result<f64, RewardError>> {

@@ -27,6 +27,10 @@ impl Reward for ThinkAnswerFormat {
         "think_answer_format"
     }
 
+    fn scores_apart(&self) -> bool {
+        true
+    }
+
     fn score(&self, input: &RewardInput<'_>) -> Result<f64, RewardError> {
         Ok(f64::from(u8::from(has_think_answer_form(input.completion))))
     }
@@ -65,6 +69,10 @@ pub struct BoxedOnce;
 impl Reward for BoxedOnce {
     fn name(&self) -> &'static str {
         "boxed_once"
+    }
+
+    fn scores_apart(&self) -> bool {
+        true
     }
 
     fn score(&self, input: &RewardInput<'_>) -> Result<f64, RewardError> {

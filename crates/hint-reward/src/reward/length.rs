@@ -59,6 +59,10 @@ impl Reward for SoftOverlong {
         format!("{self:?}")
     }
 
+    fn scores_apart(&self) -> bool {
+        true
+    }
+
     fn score(&self, input: &RewardInput<'_>) -> Result<f64, RewardError> {
         let tokens = tokens_of(input, "soft_overlong")?;
         let free = self.max_tokens - self.buffer;
@@ -113,6 +117,10 @@ impl Reward for Brevity {
 
     fn description(&self) -> String {
         format!("{self:?}")
+    }
+
+    fn scores_apart(&self) -> bool {
+        true
     }
 
     fn score(&self, input: &RewardInput<'_>) -> Result<f64, RewardError> {

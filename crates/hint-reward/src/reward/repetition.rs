@@ -55,6 +55,10 @@ impl Reward for RepetitionPenalty {
         format!("{self:?}")
     }
 
+    fn scores_apart(&self) -> bool {
+        true
+    }
+
     fn score(&self, input: &RewardInput<'_>) -> Result<f64, RewardError> {
         let words: Vec<&str> = input.completion.split_whitespace().collect();
         let total = words.len().saturating_sub(self.words - 1);

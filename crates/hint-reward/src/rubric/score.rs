@@ -119,6 +119,15 @@ impl Rubric {
         }
     }
 
+    /// Whether each part gives a completion the score that it has among others.
+    pub fn scores_apart(&self) -> bool {
+        let is_apart = match &self.source {
+            VerdictSource::Verifier(_) => true,
+            VerdictSource::Reward { reward, .. } => reward.scores_apart(),
+        };
+        is_apart && self.parts.iter().all(|(_, reward)| reward.scores_apart())
+    }
+
     /// Scores of all completions of one problem, in input order.
     ///
     /// # Errors

@@ -33,6 +33,12 @@ pub(super) fn check(
         })
     };
     compare("", &side(run), &side(given), &mut differences);
+    // What the run itself changed on its way differs from its start.
+    let is_changed = |(path, _): &(String, String)| {
+        run.changes.iter().any(|key| path.strip_prefix(key.as_str()).is_some_and(is_end_of_key))
+    };
+    differences.retain(|difference| !is_changed(difference));
+    let differences = differences.into_iter().map(|(_, text)| text).collect::<Vec<_>>();
     let out = run.out.display();
     ensure!(
         differences.is_empty(),
@@ -43,7 +49,11 @@ pub(super) fn check(
     Ok(())
 }
 
-fn compare(path: &str, run: &Value, given: &Value, differences: &mut Vec<String>) {
+fn is_end_of_key(rest: &str) -> bool {
+    rest.is_empty() || rest.starts_with('.')
+}
+
+fn compare(path: &str, run: &Value, given: &Value, differences: &mut Vec<(String, String)>) {
     match (run, given) {
         (Value::Object(left), Value::Object(right)) => {
             let keys = left.keys().chain(right.keys().filter(|key| !left.contains_key(*key)));
@@ -63,7 +73,10 @@ fn compare(path: &str, run: &Value, given: &Value, differences: &mut Vec<String>
             }
         }
         _ if is_same(path, run, given) => {}
-        _ => differences.push(format!("`{path}` is {run} in the run, {given} here")),
+        _ => {
+            let text = format!("`{path}` is {run} in the run, {given} here");
+            differences.push((path.to_owned(), text));
+        }
     }
 }
 
@@ -72,10 +85,16 @@ fn compare(path: &str, run: &Value, given: &Value, differences: &mut Vec<String>
 fn is_same(path: &str, run: &Value, given: &Value) -> bool {
     let is_pinned = match (run, given) {
         (Value::String(run), Value::String(given)) => {
-            run.strip_prefix(given.as_str()).is_some_and(|rest| rest.starts_with(['@', '/']))
+            // Of another run, the newest checkpoint of then and of now.
+            let of_run =
+                |text: &str| text.rsplit_once("/checkpoints/step-").map(|(run, _)| run.to_owned());
+            let is_run = path == "model" && of_run(run).is_some() && of_run(run) == of_run(given);
+            is_run
+                || run.strip_prefix(given.as_str()).is_some_and(|rest| rest.starts_with(['@', '/']))
         }
         (Value::String(_), Value::Null) => {
-            path.starts_with("data.files.") && path.rsplit('.').next() == Some("name")
+            path == "model.base"
+                || path.starts_with("data.files.") && path.rsplit('.').next() == Some("name")
         }
         _ => false,
     };
@@ -122,11 +141,23 @@ mod tests {
     }
 
     #[test]
+    fn what_the_run_changed_on_its_way_is_not_compared() {
+        let mut run = settings(&["--steps", "200"]);
+        check(&["--steps", "200"], &["--steps", "100"], Some("`run.steps` is 200"));
+        run.may_change("run.steps");
+        super::check(&run, &settings(&["--steps", "100"]), (false, false))
+            .expect("as at the start");
+    }
+
+    #[test]
     fn names_that_a_run_pins_are_the_same() {
         let same = |run: &str, given: &str| is_same("model", &json!(run), &json!(given));
         assert!(same("org/name@0123", "org/name"));
         assert!(same("runs/a/hint/checkpoints/step-00000002", "runs/a"));
         assert!(!same("runs/ab", "runs/a"));
+        let newest = |step: u64| format!("runs/a/hint/checkpoints/step-{step:08}");
+        assert!(same(&newest(2), &newest(4)));
+        assert!(is_same("model.base", &json!("org/base@0123"), &Value::Null));
         assert!(is_same("data.files.0.name", &json!("a"), &Value::Null));
         assert!(!is_same("lora", &json!("a"), &Value::Null));
     }

@@ -133,6 +133,7 @@ impl CollectPass<'_> {
         let completions = vec![completion];
         let answers = answers(self.format, self.problems[index], Some(applied), &completions)?;
         let judged = self.judged(self.engine.peers(), vec![answers])?.swap_remove(0);
+        self.failures.observe(1);
         self.admit(index, completions, Some(applied), judged)
     }
 

@@ -15,7 +15,7 @@ use crate::error::RolloutError;
 /// | | usual names |
 /// |---|---|
 /// | question | `question`, `problem`, `prompt`, `query`, `instruction` (with `input`), `input` |
-/// | answer | `answer`, `final_answer`, `ground_truth`, `reward_model.ground_truth`, `target`, `expected_answer`; without one, the solution's text after `####`, or its last `\boxed{}` |
+/// | answer | `answer`, `final_answer`, `ground_truth`, `reward_model.ground_truth`, `target`, `expected_answer`; without one, the solution's last line after `####`, or its last `\boxed{}` |
 /// | accepted | `accepted_answers`, a text or a list: further answers that are as good |
 /// | hint | `abstract_hint`, `hint`, `hints`, `medium_hint` |
 /// | solution | `solution` |
@@ -112,10 +112,8 @@ impl Columns {
             answer = Some(last);
         }
         if answer.is_none() {
-            answer = solution.as_deref().and_then(|text| {
-                let marked = text.rsplit_once("####").map(|(_, last)| last.trim());
-                marked.or_else(|| extract_boxed(text)).map(str::to_owned)
-            });
+            let found = |text| marked(text).or_else(|| extract_boxed(text)).map(str::to_owned);
+            answer = solution.as_deref().and_then(found);
         }
         let answer = answer.filter(|answer| !answer.is_empty());
         let answer = answer.ok_or_else(|| fields.missing("answer", "a text or a number"))?;
@@ -284,6 +282,12 @@ impl Fields<'_> {
             found,
         }
     }
+}
+
+/// The answer of a solution whose last line begins with `####`, as in GSM8K. Headings are elsewhere.
+fn marked(solution: &str) -> Option<&str> {
+    let answer = solution.trim_end().lines().last()?.trim_start().strip_prefix("####")?;
+    (!answer.starts_with('#') && !answer.trim().is_empty()).then(|| answer.trim())
 }
 
 /// A message of a chat. Its content is a text, or a list of parts that are texts, each in a line of its own.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -43,7 +44,7 @@ pub(crate) fn score_all(
     in_processes(peers, answers.len(), |indices| {
         let score = |at: usize| {
             let answers = &answers[indices[at]];
-            let scored = answers.score_within(rubric, scoring.deadline())?;
+            let scored = answers.score_within(rubric, scoring)?;
             on_scored(answers, &scored)?;
             Ok::<_, RolloutError>(scored)
         };
@@ -104,39 +105,86 @@ impl Answers {
         Ok(scored)
     }
 
-    /// Scores them within `deadline`. If that is too short, each completion is scored by itself, within `deadline`
-    /// again. Those without a score then are judged [`Verdict::Timeout`]. The threads that score them are left behind.
+    /// Scores them within the deadline. If that is too short, completions are scored by themselves, within the deadline
+    /// again, unless a part compares them. Those without a score then are judged [`Verdict::Timeout`]. The threads that
+    /// score them are left behind.
     fn score_within(
         self: &Arc<Self>,
         rubric: &Arc<Rubric>,
-        deadline: Duration,
+        scoring: ScoringConfig,
     ) -> Result<Scored, RolloutError> {
         let count = self.texts.len();
-        let together = self.start(rubric, 0..count).wait(deadline);
-        let failure = match together {
+        let failure = match self.start(rubric, 0..count).wait(scoring.deadline()) {
             Ok(scored) => return scored,
             Err(failure) => failure,
         };
-        let mut scored = Scored::default();
-        if count == 1 {
-            let score = scored.fail(rubric, failure);
-            scored.scores.push(score);
-            return Ok(scored);
+        let mut found = (0..count).map(|_| None).collect::<Vec<_>>();
+        let mut parts = vec![failure.name.clone(); count];
+        if count > 1 && rubric.scores_apart() {
+            self.score_singly(rubric, scoring, &mut found, &mut parts)?;
         }
-        let singly = (0..count).map(|index| self.start(rubric, index..index + 1));
-        let mut rest = deadline;
-        for pending in singly.collect::<Vec<_>>() {
-            match pending.wait(rest) {
-                Ok(one) => scored.append(one?),
-                Err(failure) => {
-                    // The others began as early.
-                    rest = Duration::ZERO;
-                    let score = scored.fail(rubric, failure);
-                    scored.scores.push(score);
-                }
+        let mut scored = Scored::default();
+        for (one, name) in found.into_iter().zip(parts) {
+            if let Some(one) = one {
+                scored.append(one);
+            } else {
+                let (verdict, reason) = (failure.verdict, failure.reason.clone());
+                let score = scored.fail(rubric, Failure { name, verdict, reason });
+                scored.scores.push(score);
             }
         }
         Ok(scored)
+    }
+
+    /// Scores each completion by itself on a few threads. Those that are done within the deadline are in `found`
+    /// afterwards, and the names of the parts that the others wait for in `parts`.
+    fn score_singly(
+        self: &Arc<Self>,
+        rubric: &Arc<Rubric>,
+        scoring: ScoringConfig,
+        found: &mut [Option<Scored>],
+        parts: &mut [String],
+    ) -> Result<(), RolloutError> {
+        let (sender, receiver) = channel();
+        let (next, count) = (Arc::new(AtomicUsize::new(0)), found.len());
+        let current = Arc::new(Mutex::new(parts.to_vec()));
+        // With a second thread, one that hangs does not keep the others waiting.
+        for _ in 0..scoring.threads.max(2).min(count) {
+            let (answers, rubric, sender) = (Arc::clone(self), Arc::clone(rubric), sender.clone());
+            let (next, current) = (Arc::clone(&next), Arc::clone(&current));
+            std::thread::spawn(move || {
+                loop {
+                    let index = next.fetch_add(1, Ordering::Relaxed);
+                    if index >= count {
+                        return;
+                    }
+                    let on_part = |name: &str| {
+                        let mut parts = current.lock().unwrap_or_else(PoisonError::into_inner);
+                        name.clone_into(&mut parts[index]);
+                    };
+                    let scored = answers.score(&rubric, index..index + 1, on_part);
+                    // The receiver is gone after the deadline.
+                    if sender.send(Some((index, scored))).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+        // Rings once for all of them, unless they are done before.
+        let (done, is_done) = channel::<()>();
+        std::thread::spawn(move || {
+            if is_done.recv_timeout(scoring.deadline()) == Err(RecvTimeoutError::Timeout) {
+                drop(sender.send(None));
+            }
+        });
+        while found.iter().any(Option::is_none)
+            && let Ok(Some((index, scored))) = receiver.recv()
+        {
+            found[index] = Some(scored?);
+        }
+        drop(done);
+        parts.clone_from_slice(&current.lock().unwrap_or_else(PoisonError::into_inner));
+        Ok(())
     }
 
     /// Scores those in `range` on a thread of its own.

@@ -13,8 +13,8 @@ pub struct ScoringConfig {
     /// Problems that are scored at once, each on a thread. For a judge behind a server, the requests
     /// that it answers at once. At least 1. The scores do not depend on it.
     pub threads: usize,
-    /// Seconds that the completions of one problem may take. If they take longer, each of them is scored once more
-    /// by itself, all at once, and has as long again. Those without a score then are judged `timeout`, and counted
+    /// Seconds that the completions of one problem may take. If they take longer, they are scored once more one by
+    /// one, and have as long again, unless a reward compares them. Those without a score then are judged `timeout`, and counted
     /// under the reward that took so long. Its threads are left behind.
     pub deadline_s: f64,
 }

@@ -52,6 +52,12 @@ fn rows_of_public_data_sets_are_read_as_they_are() {
     // A solution that ends as in GSM8K, without an answer.
     let text = r#"{"question": "q", "solution": "3+4=7, not \\boxed{8}\n#### 7"}"#;
     check(text, "q", "7");
+    for end in
+        ["#### Conclusion\\nSo \\\\boxed{5}.", "\\\\boxed{5}\\n##### 9", "\\\\boxed{5}\\n####"]
+    {
+        let text = format!(r#####"{{"question": "q", "solution": "#### Step 1\n{end}"}}"#####);
+        check(&text, "q", "5");
+    }
     // Parts of a message, as servers take them.
     let text = r#"{"prompt": [{"role": "user", "content": [{"type": "text", "text": "Find"}, {"type": "text", "text": "2+2."}]}], "answer": 4}"#;
     check(text, "Find\n2+2.", "4");
