@@ -35,7 +35,8 @@ impl Observer for UntilSolved {
 
     // Called before the metrics are written: `metrics.jsonl` and TensorBoard get this one too.
     fn add_metrics(&mut self, _step: u64, metrics: &mut Metrics) {
-        let (tokens, count) = self.right;
+        // Taken, so that a step without completions does not write those of the last one.
+        let (tokens, count) = std::mem::take(&mut self.right);
         metrics.add("own/right_length", tokens as f64, count as f64);
     }
 

@@ -141,6 +141,9 @@ pub trait Observer: Send {
     /// Adds metrics of its own to those of step `step`, before they are written and before
     /// [`on_step`](Self::on_step). They are in `metrics.jsonl`, TensorBoard, the report and every other observer's
     /// report. A run resumes to the same `metrics.jsonl` if they follow from the step alone.
+    ///
+    /// Also called for the evaluation before the first step, as step 0, and for steps without
+    /// [`on_rollouts`](Self::on_rollouts). Choose names of your own: others are changed for everyone who reads them.
     fn add_metrics(&mut self, step: u64, metrics: &mut Metrics) {
         let _ = (step, metrics);
     }

@@ -50,6 +50,18 @@ impl End {
         let text = serde_json::to_string_pretty(&EndFile { step, end: self })? + "\n";
         replace_file(&dir.join(END), &text)
     }
+
+    /// Removes the end of an earlier session, so that a kill of the next one is not taken for it.
+    ///
+    /// # Errors
+    ///
+    /// A file that cannot be removed.
+    pub(crate) fn forget(dir: &Path) -> std::io::Result<()> {
+        match std::fs::remove_file(dir.join(END)) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
 }
 
 /// State of a run.
@@ -66,7 +78,7 @@ enum Kind {
     Failed,
     /// Nobody holds the lock, and no end was written: killed, or on another machine.
     Killed,
-    /// Written by a program that takes no lock.
+    /// Written by a program that takes no lock, or nobody on this machine holds it and the last step is recent.
     Unfinished,
 }
 
@@ -100,6 +112,10 @@ impl RunState {
             (_, Some(End::Stopped)) => (Kind::Stopped, "stopped by a signal".to_owned()),
             (_, Some(End::Failed(error))) => {
                 (Kind::Failed, format!("stopped by an error: {error}"))
+            }
+            // A lock may be held on another machine, and a crashed run may be started again.
+            (Some(false), None) if !is_silent(log, silence) => {
+                (Kind::Unfinished, format!("not running on this machine; {ago}"))
             }
             (Some(false), None) => {
                 (Kind::Killed, format!("not running: killed, or on another machine; {ago}"))
@@ -197,6 +213,11 @@ mod tests {
         assert_eq!((state().kind, state().may_continue()), (Kind::Failed, false));
         let metrics = std::fs::read_to_string(dir.join("metrics.jsonl")).unwrap();
         std::fs::write(dir.join("metrics.jsonl"), metrics + "{\"step\":3}\n").unwrap();
-        assert_eq!(state().kind, Kind::Killed, "a later session took a step");
+        assert_eq!(state().kind, Kind::Unfinished, "a later session took a step");
+        assert!(state().words.starts_with("not running on this machine"), "{:?}", state());
+        End::Stopped.write(&dir).unwrap();
+        End::forget(&dir).unwrap();
+        End::forget(&dir).expect("nothing is left to forget");
+        assert_eq!(state().kind, Kind::Unfinished, "a session began");
     }
 }

@@ -119,7 +119,7 @@ fn shows(finding: &Finding, members: &[&RolloutRecord]) -> Option<(f64, String)>
             Some((nats, format!("{nats:.3} nats per token between engine and trainer")))
         }
         Condition::Leaking => {
-            let leaking = count(&|record| record.hint_leaks == Some(true));
+            let leaking = count(&|record| record.hint_leaks.unwrap_or_else(|| has_answer(record)));
             (leaking > 0).then(|| (share(leaking), "the hint gives the answer away".to_owned()))
         }
         Condition::PseudoSignal => unequal_rewards(members),
@@ -208,6 +208,18 @@ fn difference(members: &[&RolloutRecord]) -> Option<f64> {
         (sum + f64::from((trainer - engine).abs()), count + 1.0)
     });
     (count > 0.0).then(|| sum / count)
+}
+
+/// Whether the hint has the reference answer as a word of its own. For tables written before they had `hint_leaks`.
+fn has_answer(record: &RolloutRecord) -> bool {
+    let (Some(hint), Some(reference)) = (&record.hint, &record.reference) else { return false };
+    let reference = reference.trim();
+    let is_part = |c: Option<char>| c.is_some_and(char::is_alphanumeric);
+    !reference.is_empty()
+        && hint.match_indices(reference).any(|(at, found)| {
+            let (before, after) = (&hint[..at], &hint[at + found.len()..]);
+            !is_part(before.chars().next_back()) && !is_part(after.chars().next())
+        })
 }
 
 /// The answer that most completions give, in backticks, and how many; completions without one count as one

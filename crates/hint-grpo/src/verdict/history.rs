@@ -43,8 +43,11 @@ pub(super) const ENOUGH_STEPS: usize = 3;
 /// bound would turn a verdict on and off.
 const RELEASE: f64 = 0.8;
 
-/// Standard errors of a difference of two means above which chance is an unlikely cause.
-const CHANCE: f64 = 3.0;
+/// Standard errors of a difference of two means above which chance is an unlikely cause. More than one test would need:
+/// every window of a run is compared, and one hit counts.
+const CHANCE: f64 = 4.5;
+/// Steps from which on the noise of a step is known well enough.
+const ENOUGH_NOISE: usize = 20;
 
 /// The metrics of a run that the rules read, step by step. Takes some 400 bytes per step.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -173,8 +176,11 @@ impl History {
     }
 
     /// The mean of a metric over the first steps and over the latest ones, if a running mean is away from the first by
-    /// `by`, which may be negative, and by more than chance. It is until it is halfway back.
+    /// `by`, which may be negative, and by more than chance. It is until it is halfway back. Nothing before 20 steps.
     pub(super) fn moved(&self, name: &str, by: f64) -> Option<(f64, f64)> {
+        if self.curve(name).len() < ENOUGH_NOISE {
+            return None;
+        }
         let (first, now) = (self.start(name)?, self.mean(name)?);
         // The noise of a step, without a trend: from the differences of neighbors.
         let steps = self.curve(name).windows(2).map(|pair| pair[1].1 - pair[0].1);

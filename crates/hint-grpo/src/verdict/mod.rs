@@ -64,12 +64,12 @@ pub enum Condition {
     Starved,
     /// Groups are all right.
     Saturated,
-    /// The policy is worse than it was.
-    Worsening,
     /// The policy hardly explores.
     Collapsing,
     /// The weights do not change.
     Frozen,
+    /// The policy is worse than it was. Last, since the others may be the cause.
+    Worsening,
     /// No rule has a finding.
     Healthy,
 }
@@ -84,9 +84,9 @@ impl Condition {
         Self::PseudoSignal,
         Self::Starved,
         Self::Saturated,
-        Self::Worsening,
         Self::Collapsing,
         Self::Frozen,
+        Self::Worsening,
         Self::Healthy,
     ];
 
@@ -140,9 +140,9 @@ pub const RULES: [Rule; 10] = [
     pseudo_signal::RULE,
     starved::RULE,
     saturated::RULE,
-    worsening::RULE,
     collapsing::RULE,
     frozen::RULE,
+    worsening::RULE,
 ];
 
 /// Finding of a rule.

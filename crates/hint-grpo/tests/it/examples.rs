@@ -88,6 +88,10 @@ fn every_condition_has_groups_that_show_it() {
     let leak = json!({"source": "hinted", "hint": "so it is \\frac12", "hint_leaks": true});
     let values = [(metrics::HINT_LEAKING_ANSWER_FRAC, 0.5)];
     latest(Leaking, &values, [&leak; 4], "the hint gives the answer away");
+    // Older tables do not tell: the text is compared.
+    let old =
+        json!({"source": "hinted", "hint": "it is 9125.", "reference": "9125", "hint_leaks": null});
+    latest(Leaking, &values, [&old; 4], "the hint gives the answer away");
     let paid = json!({"reward": 0.25});
     let values = [(metrics::ROLLOUT_SHAPING_ONLY_FRAC, 0.5), (metrics::FRAC_REWARD_ZERO_STD, 0.2)];
     let why = "all wrong, with rewards from 0.000 to 0.250";

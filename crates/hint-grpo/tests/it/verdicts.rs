@@ -151,6 +151,13 @@ fn an_accuracy_below_the_best_one_is_worse_whatever_the_reward() {
 }
 
 #[test]
+fn what_may_be_the_cause_of_a_fall_comes_first() {
+    let values = [(metrics::ENTROPY_TRAINED, 0.05), (metrics::ROLLOUT_PASS_RATE, 0.2)];
+    let found = conditions(&history(40, 5, &values));
+    assert_eq!(found, [Condition::Collapsing, Condition::Worsening]);
+}
+
+#[test]
 fn a_loss_of_demonstrations_that_rises_is_worse() {
     let run = |last: f64| {
         let nll = |step: u64| if step > 15 { last } else { 1.0 };
@@ -163,17 +170,18 @@ fn a_loss_of_demonstrations_that_rises_is_worse() {
 #[test]
 fn chance_and_another_choice_of_problems_make_no_run_worse() {
     // A congruential generator, for pass rates of few problems: around 0.5, by 0.2 up and down.
-    let mut state = 7_u32;
-    let mut noise = || {
-        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        f64::from(state >> 8) / f64::from(1 << 24) * 0.4 - 0.2
+    let fires = |seed: u32| {
+        let mut state = seed.wrapping_mul(2_654_435_761);
+        let mut noisy = History::new();
+        (1..=200).any(|step| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            let rate = 0.5 + f64::from(state >> 8) / f64::from(1 << 24) * 0.4 - 0.2;
+            noisy.record_with(step, |name| (name == metrics::ROLLOUT_PASS_RATE).then_some(rate));
+            step % 5 == 0 && !conditions(&noisy).is_empty()
+        })
     };
-    let mut noisy = History::new();
-    for step in 1..=400 {
-        let rate = 0.5 + noise();
-        noisy.record_with(step, |name| (name == metrics::ROLLOUT_PASS_RATE).then_some(rate));
-        assert_eq!(conditions(&noisy), [], "step {step}");
-    }
+    let fired = (1..=100).filter(|seed| fires(*seed)).count();
+    assert!(fired <= 3, "{fired} of 100 runs without a change");
     let fallen = history(40, 10, &[(metrics::ROLLOUT_PASS_RATE, 0.15)]);
     assert_eq!(conditions(&fallen), [Condition::Worsening]);
     let mut config = GrpoConfig::default();

@@ -114,7 +114,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
             "references": references.as_ref().map(References::json), "hints": hints, "trial": rows,
         });
         say!("{}", serde_json::to_string_pretty(&found)?);
-    } else if let Some(rows) = rows {
+    } else if let Some(rows) = rows.filter(|rows| !rows.is_empty()) {
         say!("{}", trial::table(rows));
     }
     trial?;

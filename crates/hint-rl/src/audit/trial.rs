@@ -126,13 +126,16 @@ impl TrialOptions {
                     |group: &&RolloutGroup| group.problem_id == problem.id && group.is_hinted();
                 let Some(group) = groups.iter().find(is_its) else { continue };
                 let outcome = Outcome::of(group, &**model.policy.lock(), temperature)?;
+                if outcome.plain.is_empty() || outcome.hinted.is_empty() {
+                    continue;
+                }
                 outcomes.push((problem.level.clone().unwrap_or_else(|| "–".to_owned()), outcome));
             }
             let left_out = sample.len() - outcomes.len();
             if left_out > 0 {
                 note!(
-                    "{name}: {} of {} problems were tried; the others have no hint, are too long, or their completions \
-                     could not be judged",
+                    "{name}: {} of {} problems were tried; the others have no hint, are too long, or none of their plain \
+                     or of their hinted completions could be judged",
                     outcomes.len(),
                     sample.len()
                 );

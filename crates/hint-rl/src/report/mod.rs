@@ -107,6 +107,9 @@ fn write_html(options: &Options, runs: &[PathBuf]) -> Result<()> {
             seen = now;
         }
     }
+    if options.watch.is_some() {
+        note!("no run goes on: the watch ends");
+    }
     Ok(())
 }
 

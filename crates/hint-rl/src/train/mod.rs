@@ -358,6 +358,7 @@ impl Job<'_> {
     /// The part of the first process alone: files and display.
     fn open_folder<S: Stage>(&mut self, builder: RunBuilder<S>) -> Result<RunBuilder<S>> {
         take_lock(self.lock, self.settings)?;
+        End::forget(&self.dir)?;
         self.settings.save()?;
         let run_dir = match self.settings.from_step {
             Some(step) => RunDir::resume_at(&self.dir, step)?,

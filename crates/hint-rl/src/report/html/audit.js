@@ -14,7 +14,7 @@ function showAudit() {
       equality && el("span", {}, "verifier ", el("b", {}, visible(`${equality}, ${audit.verifier.level}`)))),
     references && referencesPart(references),
     hints && hintsPart(hints.columns),
-    trial && trialPart(trial),
+    trial?.length > 0 && trialPart(trial),
   ].filter(Boolean));
 }
 
@@ -83,8 +83,10 @@ function marked(text, leaks) {
 }
 
 function trialPart(rows) {
+  // Older audits have none.
+  const interval = (share, known) => known ?? [share, share];
   const points = rows.map((row) => ({ value: `${row.column ?? "hint"}, ${row.level}`, series: row.level === "all" ? 0 : 1, problems: row.problems,
-    first: row.plain, last: row.hinted, low: row.hinted_interval[0], high: row.hinted_interval[1] }));
+    first: row.plain, last: row.hinted, low: interval(row.hinted, row.hinted_interval)[0], high: interval(row.hinted, row.hinted_interval)[1] }));
   const within = (share, [low, high]) => `${inUnit(share, "share")} [${inUnit(low, "share")}, ${inUnit(high, "share")}]`;
   const host = el("div", { class: "chart" });
   new ResizeObserver(([entry]) => {
@@ -95,6 +97,6 @@ function trialPart(rows) {
     el("p", { class: "soft" }, "Share of correct completions on a sample: without the hint (ring), with it (dot, with its 95 % interval over problems). Rescued: all wrong without the hint, at least one correct with it."),
     host,
     tableOf(["hint", "level", "problems", "plain", "hinted", "all wrong", "rescued", "Affinity of the hint", "as a teacher"], rows.map((row) => [
-      hintName(row.column), visible(row.level), number(row.problems), within(row.plain, row.plain_interval), within(row.hinted, row.hinted_interval), number(row.all_wrong),
-      row.all_wrong > 0 ? within(row.rescued / row.all_wrong, row.rescued_interval) : "–", row.affinity.toFixed(3), row.teacher_affinity.toFixed(3)])));
+      hintName(row.column), visible(row.level), number(row.problems), within(row.plain, interval(row.plain, row.plain_interval)), within(row.hinted, interval(row.hinted, row.hinted_interval)), number(row.all_wrong),
+      row.all_wrong > 0 ? within(row.rescued / row.all_wrong, interval(row.rescued / row.all_wrong, row.rescued_interval)) : "–", row.affinity.toFixed(3), row.teacher_affinity.toFixed(3)])));
 }

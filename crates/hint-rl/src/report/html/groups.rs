@@ -90,12 +90,13 @@ impl Kind {
         // Hinted completions that took no part only tell whether hints were tried.
         let has_hint = group.iter().any(|one| one.source != RolloutSource::Plain);
         let members = group.iter().filter(|one| one.role != RolloutRole::Discarded);
-        let group = members.collect::<Vec<_>>();
+        let (failed, group) = members
+            .partition::<Vec<_>, _>(|one| !one.verdict.is_correct() && !one.verdict.is_wrong());
         let is = |of: fn(&RolloutRecord) -> bool| group.iter().filter(move |one| of(one)).count();
         let plain = |one: &RolloutRecord| one.source == RolloutSource::Plain;
         let correct = is(|one| one.verdict.is_correct());
         let plain_correct = group.iter().any(|one| plain(one) && one.verdict.is_correct());
-        if group.iter().any(|one| !one.verdict.is_correct() && !one.verdict.is_wrong()) {
+        if group.is_empty() || failed.len() > group.len() {
             Self::Unjudged
         } else if 2 * is(|one| one.stop.name() == "length") > group.len() {
             Self::CutOff
