@@ -1,4 +1,4 @@
-//! An observer of your own: it stops the run once it has learned enough, prints the most surprising success, and adds a
+//! An observer of your own. It stops the run once it has learned enough, prints the most surprising success, and adds a
 //! metric.
 //!
 //! ```text

@@ -32,7 +32,7 @@ pub(crate) fn check(repo: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The parts of the page's script in one scope, as the page has them: a name that two of them declare is an error. Their
+/// The parts of the page's script in one scope, as the page has them. So a name that two of them declare is an error. Their
 /// order does not matter here.
 fn script(folder: &Path) -> Result<String> {
     let entries = std::fs::read_dir(folder).with_context(|| format!("cannot list `{PAGE}`"))?;

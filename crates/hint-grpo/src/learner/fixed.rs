@@ -4,8 +4,6 @@ use hint_policy::{Policy, ScoreOptions, SharedPolicy};
 
 use super::Learner;
 use super::column::{TokenColumn, read_responses};
-use super::micro_batch::Measured;
-use super::minibatch::Minibatch;
 use super::packing::Packing;
 use super::sample::{Context, Sample, token_batch};
 use crate::error::{ConfigError, GrpoError};
@@ -170,28 +168,6 @@ impl Learner {
     fn first_step_scores(&self) -> bool {
         let weighs_off_context = self.hinted_weights.iter().any(|one| one.needs().off_context);
         self.num_minibatches == 1 && !weighs_off_context && !self.policy.lock().drops_inputs()
-    }
-
-    /// Keeps the denominators that `fixed` waits for, `measured` by the forward passes of a minibatch under the old
-    /// policy.
-    pub(super) fn keep_denominators(
-        &self,
-        fixed: &mut FixedLogprobs,
-        samples: &[Sample],
-        minibatch: &Minibatch,
-        packing: &Packing,
-        measured: &[Measured],
-    ) {
-        for (positions, measured) in packing.batches.iter().zip(measured) {
-            for (&position, logprobs) in positions.iter().zip(measured.logprobs()) {
-                let index = minibatch.policy[position];
-                let sample = &samples[index];
-                let is_scored = sample.has_same_context() && !self.takes_engine_logprobs(sample);
-                if is_scored && fixed.old.get(index).is_none() {
-                    fixed.old.set(index, logprobs.iter().copied());
-                }
-            }
-        }
     }
 
     /// The hinted samples that `wanted` picks, scored in `context`. Samples whose denominator, in `scored`,

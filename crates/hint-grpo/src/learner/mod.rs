@@ -15,19 +15,19 @@ use hint_affinity::Affinity;
 use hint_policy::{SharedPolicy, catch_out_of_memory};
 use hint_rollout::Seed;
 use hint_rollout::run::{Activity, RunProgress, Work};
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tch::Tensor;
 
 use self::affinity::AffinityTracker;
 use self::fixed::FixedLogprobs;
 use self::gradients::GradientSum;
-use self::micro_batch::{Measured, Observed, PolicyStep};
+use self::measured::{MeasuredStep, OwnMeasured};
+use self::micro_batch::{Observed, PolicyStep};
 use self::minibatch::Minibatch;
 use self::packing::Packing;
 use self::probe::WeightProbe;
 use self::sample::Context;
-use self::sft::{SftMeasured, SftPart};
+use self::sft::SftPart;
 use self::weights::LossWeights;
 use crate::config::GrpoConfig;
 use crate::data_parallel::DataParallel;
@@ -41,6 +41,7 @@ mod affinity;
 mod column;
 mod fixed;
 mod gradients;
+mod measured;
 mod micro_batch;
 mod minibatch;
 mod packing;
@@ -545,40 +546,6 @@ impl Learner {
         self.guard.load_state(state).map_err(|error| GrpoError::other("guard", error))?;
         self.updates = updates;
         Ok(())
-    }
-}
-
-/// The measurements of the micro-batches of one process, with their indices.
-#[derive(Default, Serialize, Deserialize)]
-struct OwnMeasured {
-    /// The sum of the losses of the policy objective.
-    loss: f64,
-    policy: Vec<(usize, Measured)>,
-    /// By part and micro-batch.
-    sft: Vec<(usize, usize, SftMeasured)>,
-}
-
-/// The measurements of all micro-batches of an optimizer step, in order.
-struct MeasuredStep {
-    policy: Vec<Measured>,
-    sft: Vec<Vec<SftMeasured>>,
-}
-
-impl MeasuredStep {
-    fn of(all: Vec<OwnMeasured>, parts: usize) -> Self {
-        let (mut policy, mut sft) = (Vec::new(), Vec::new());
-        for one in all {
-            policy.extend(one.policy);
-            sft.extend(one.sft);
-        }
-        policy.sort_by_key(|(index, _)| *index);
-        sft.sort_by_key(|(part, index, _)| (*part, *index));
-        let mut by_part = (0..parts).map(|_| Vec::new()).collect::<Vec<_>>();
-        for (part, _, measured) in sft {
-            by_part[part].push(measured);
-        }
-        let policy = policy.into_iter().map(|(_, measured)| measured).collect();
-        Self { policy, sft: by_part }
     }
 }
 

@@ -66,8 +66,8 @@ pub enum RolloutRole {
     Replaced,
     /// It is in the supervised loss alone.
     Supervised,
-    /// It takes no part. A hint that it was sampled under did not help, or it found no place; or no other completion of
-    /// its group could be judged.
+    /// It takes no part. Its hint did not help, or it found no place, or no other completion of its group could be
+    /// judged.
     Discarded,
     /// It could not be judged, and counts nowhere.
     Dropped,
@@ -117,8 +117,7 @@ pub struct RolloutRecord {
     pub hint: Option<String>,
     /// Share of the source's hint that it got, in `[0, 1]`.
     pub hint_share: Option<f64>,
-    /// Whether the leak guard found the answer in the hint that it was sampled under, or that teaches it, and kept it;
-    /// `None` without a hint.
+    /// Whether the leak guard found the answer in its hint, or in the hint that teaches it. `None` without a hint.
     pub hint_leaks: Option<bool>,
     /// The hint that teaches it: it was not sampled under this hint, and is scored under it.
     pub teacher_hint: Option<String>,

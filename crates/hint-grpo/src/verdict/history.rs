@@ -175,8 +175,8 @@ impl History {
         means.find_map(decide).unwrap_or(false)
     }
 
-    /// The mean of a metric over the first steps and over the latest ones, if a running mean is away from the first by
-    /// `by`, which may be negative, and by more than chance. It is until it is halfway back. Nothing before 20 steps.
+    /// The mean of a metric over the first steps and over the latest ones, if it has moved. It has where a running mean
+    /// is `by` away from the first, and more than by chance. It has until it is halfway back. Nothing before 20 steps.
     pub(super) fn moved(&self, name: &str, by: f64) -> Option<(f64, f64)> {
         if self.curve(name).len() < ENOUGH_NOISE {
             return None;
@@ -195,8 +195,8 @@ impl History {
         is_away.then_some((first, now))
     }
 
-    /// Accuracy without hints in the best evaluation and in the newest one, each with its step and its interval: if the
-    /// newest is worse, and the intervals do not meet.
+    /// Accuracy without hints in the best evaluation and in the newest one, each with its step and its interval. Only
+    /// where the newest is worse, and the intervals do not meet.
     pub(super) fn fallen_accuracy(&self) -> Option<[(u64, f64, [f64; 2]); 2]> {
         let scores = self.curve(metrics::EVAL_AVG).iter().filter_map(|&(step, avg)| {
             let low = self.at(metrics::EVAL_AVG_LOW, step)?;

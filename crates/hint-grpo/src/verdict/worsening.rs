@@ -13,8 +13,8 @@ const GROWTH: f64 = 0.2;
 
 pub(super) const RULE: Rule = Rule {
     condition: Condition::Worsening,
-    when: "the newest evaluation is below the best one, and their intervals do not meet. Or the pass rate is 0.05 below \
-           that of the first steps, or the loss of demonstrations 20 % above it, and chance is an unlikely cause",
+    when: "the newest evaluation is below the best one, and their intervals do not meet. Or the pass rate fell by 0.05, \
+           or the loss of demonstrations rose by 20 %, since the first steps and beyond chance",
     find,
 };
 

@@ -60,8 +60,8 @@ pub(super) struct Row {
     plain_interval: [f64; 2],
     hinted: f64,
     hinted_interval: [f64; 2],
-    /// Problems with no correct plain completion, and how many of them have a hinted one; the share of the rescued ones
-    /// has an interval.
+    /// Problems with no correct plain completion, and how many of them have a hinted one. The share of these has an
+    /// interval.
     all_wrong: usize,
     rescued: usize,
     rescued_interval: [f64; 2],

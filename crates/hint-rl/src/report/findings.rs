@@ -121,7 +121,7 @@ impl Shown {
 }
 
 /// The files of completions that are searched for groups that show the findings, the newest first. They are those of the
-/// latest steps that the table keeps: at least its newest one, which may be before the steps that a finding is about. For
+/// latest steps that the table keeps. Its newest one is among them, also if it is before the steps of a finding. For
 /// findings of evaluations, those of the first and the last step.
 fn files(dir: &Path, findings: &[Finding]) -> Result<Vec<PathBuf>> {
     let (evaluations, steps) = findings.iter().partition::<Vec<_>, _>(|one| one.is_of_evaluation());

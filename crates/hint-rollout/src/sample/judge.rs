@@ -137,7 +137,7 @@ impl Answers {
     }
 
     /// Scores each completion by itself on a few threads. Those that are done within the deadline are in `found`
-    /// afterwards, and the names of the parts that the others wait for in `parts`.
+    /// afterwards. The names of the parts that the others wait for are in `parts`.
     fn score_singly(
         self: &Arc<Self>,
         rubric: &Arc<Rubric>,
