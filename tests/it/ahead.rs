@@ -331,6 +331,7 @@ fn an_engine_that_fails_in_the_middle_of_a_batch_loses_and_repeats_none() {
     let (step, newest) = RunDir::checkpoints(&broken).expect("a run").pop().expect("a checkpoint");
     assert!(step > 0 && step < STEPS, "the batches before it have trained: {step}");
     assert!(!newest.join("ahead.cbor").exists(), "all of them");
+    drop(trainer);
     run(&broken, &config, nothing(), None);
     assert_eq!(trained(&broken), trained(&whole));
 }

@@ -59,6 +59,7 @@ fn a_run_with_everything_on_resumes_to_the_same_bytes() {
         .build()
         .expect("the configuration is valid");
     assert!(matches!(trainer.run(&problems()), Ok(Outcome::Stopped { step: 4, .. })));
+    drop(trainer);
     // What an interrupted step may have written is removed again.
     let later = dir.path().join("rollouts/step-00000009.parquet");
     std::fs::write(&later, "PAR1").expect("the folder is writable");

@@ -79,6 +79,10 @@ impl Policy for Recorder {
         Ok(scores)
     }
 
+    fn drops_inputs(&self) -> bool {
+        false
+    }
+
     fn parameters(&self) -> Vec<Parameter> {
         self.inner.parameters()
     }

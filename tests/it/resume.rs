@@ -100,6 +100,7 @@ fn a_stopped_run_resumes_to_the_same_bytes() {
             .expect("the configuration is valid");
         let outcome_of_run = trainer.run(&on_disk).expect("the run works");
         assert!(matches!(outcome_of_run, Outcome::Stopped { step, .. } if step == stop));
+        drop(trainer);
         let weights = finish(dir.path(), &run_config());
         assert!((outcome(dir.path()), weights) == expected, "stopped after step {stop}");
     }

@@ -76,7 +76,8 @@ fn a_hint_that_teaches_is_beside_the_completions_that_it_teaches() {
         let mut taught = 0;
         for record in &records {
             let is_taught = !record.verdict.is_correct();
-            assert_eq!(record.teacher_hint.as_deref(), is_taught.then_some("nine"));
+            let found = record.teacher_hint.as_deref();
+            assert_eq!(found, is_taught.then_some("nine"), "{contrast:?} {record:?}");
             let Some(teacher) = record.teacher_logprobs.as_deref() else { continue };
             let prompt = record.teacher_prompt.as_deref().expect("it teaches");
             assert_ne!(prompt, record.prompt);

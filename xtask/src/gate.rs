@@ -7,7 +7,7 @@ use std::process::Stdio;
 use anyhow::{Context, Result};
 
 use crate::process::{cargo, check, display};
-use crate::{book, counts, outside, package, scripts, smoke, tidy};
+use crate::{book, outside, package, scripts, smoke, tidy};
 use hint_libtorch::Host;
 
 /// Sets libtorch up and becomes `cargo run` of the main example.
@@ -50,8 +50,7 @@ pub(crate) fn test(host: &Host, args: &[OsString]) -> Result<()> {
         return Ok(());
     }
     check(cargo(host).args(["check", "--quiet", "--locked", "--lib"]).args(WITHOUT_LIBTORCH))?;
-    counts::run(host)?;
-    package::run(host, &libtorch)?;
+    package::run(host, &libtorch, package::Checks::Together)?;
     programs(host)
 }
 

@@ -106,7 +106,9 @@ fn dispatch(mut args: Vec<OsString>) -> Result<()> {
         Some("device") => device::run(&host, &args),
         Some("lint") => gate::lint(&host),
         Some("outside") => outside::fresh(&host, &hint_libtorch::setup(&host)?),
-        Some("package") => package::run(&host, &hint_libtorch::setup(&host)?),
+        Some("package") => {
+            package::run(&host, &hint_libtorch::setup(&host)?, package::Checks::Alone)
+        }
         Some("tidy") => tidy::run(&host.repo),
         Some("bless") => tidy::bless(&host.repo),
         Some("e2e-vllm") => vllm::e2e(&host),

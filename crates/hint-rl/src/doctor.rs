@@ -401,7 +401,7 @@ mod tests {
             "stop tokens",
             "in bf16 on a CPU, LoRA: ",
             "in bf16 on a GPU: ",
-            "optimizer ",
+            "program ",
             "rows of 256 tokens",
         ] {
             assert!(text.contains(words), "{words}: {text}");

@@ -51,6 +51,10 @@ impl Broken {
 }
 
 impl RolloutEngine for Broken {
+    fn name(&self) -> Option<String> {
+        self.inner.name()
+    }
+
     fn generate(
         &mut self,
         requests: &[GenerationRequest],
@@ -118,6 +122,10 @@ struct NoEvaluation {
 }
 
 impl RolloutEngine for NoEvaluation {
+    fn name(&self) -> Option<String> {
+        self.inner.name()
+    }
+
     fn generate(
         &mut self,
         requests: &[GenerationRequest],

@@ -66,8 +66,14 @@ pub(crate) fn is_below(key: &str, table: &str) -> bool {
 /// often checkpoints are written, whether TensorBoard gets a file, and where problems are kept. More steps
 /// change none either, unless schedules depend on their number, or batches are sampled ahead: none is beyond the end.
 pub(crate) fn differences(saved: &GrpoConfig, current: &GrpoConfig) -> Vec<(String, Value, Value)> {
+    let (mut before, mut after) = (comparable(saved), comparable(current));
+    // A number of steps that counts in one of them counts in both.
+    if before["run"]["steps"].is_null() != after["run"]["steps"].is_null() {
+        before["run"]["steps"] = saved.run.steps.into();
+        after["run"]["steps"] = current.run.steps.into();
+    }
     let mut found = Vec::new();
-    compare("", &comparable(saved), &comparable(current), &mut found);
+    compare("", &before, &after, &mut found);
     found
 }
 

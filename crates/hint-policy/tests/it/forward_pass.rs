@@ -310,7 +310,8 @@ fn with_windows(architecture: hint_policy::config::Architecture) -> hint_policy:
         num_hidden_layers: 2,
         num_attention_heads: 4,
         num_key_value_heads: 2,
-        head_dim: 6,
+        // An even number of its dimensions is rotated, also by a quarter.
+        head_dim: if small.partial_rotary_factor < 1.0 { 8 } else { 6 },
         initializer_range: 0.3,
         sliding_windows: match architecture {
             A::Gemma2 | A::Gemma3 | A::Olmo3 | A::Exaone4 => vec![Some(20), None],

@@ -129,7 +129,7 @@ mod tests {
         let rate = |value| ["--set", value];
         let (run, edited) =
             (rate("optimizer.learning_rate=1e-6"), rate("optimizer.learning_rate=1e-5"));
-        let expected = "`optimizer.learning_rate` is 1e-6 in the run, 1e-5 here";
+        let expected = "`optimizer.learning_rate` is 1e-6 in the run, 0.00001 here";
         check(&run, &edited, Some(expected));
         check(&run, &run, None);
         check(&run, &["--set", "optimizer.learning_rate=1e-6", "--threads", "2"], None);

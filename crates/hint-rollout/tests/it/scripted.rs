@@ -61,6 +61,10 @@ impl<F> RolloutEngine for Scripted<F>
 where
     F: FnMut(&str, usize) -> String + Send,
 {
+    fn name(&self) -> Option<String> {
+        None
+    }
+
     fn generate(
         &mut self,
         requests: &[GenerationRequest],
