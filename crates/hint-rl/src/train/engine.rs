@@ -10,10 +10,13 @@ use hint_rollout::engine::vllm::{VllmEngine, VllmEvent, VllmOptions};
 use hint_rollout::{LocalEngine, PolicyVersion, RolloutEngine, RolloutError, WeightSource};
 
 use super::settings::Settings;
-use crate::workload::{Compute, Model};
+use crate::workload::{Compute, Model, api_key};
 
 /// Name under which servers are to serve the model.
 pub(crate) const SERVED_NAME: &str = "policy";
+
+/// The variable from which `vllm serve` takes the key that it asks for, and this program the one that it sends.
+const SERVER_KEY: &str = "VLLM_API_KEY";
 
 /// The engine that `settings` ask for, which samples from `copy` if there is one. `dir` is the folder of the run;
 /// servers get their weights below it, after `lock` kept other processes out.
@@ -36,7 +39,10 @@ pub(crate) fn engine(
     if settings.compute != Compute::Bf16 {
         options.dtype = Some("float32".to_owned());
     }
-    let builder = VllmEngine::builder(options).stop_tokens(stop_tokens);
+    let mut builder = VllmEngine::builder(options).stop_tokens(stop_tokens);
+    if let Some(key) = api_key(SERVER_KEY) {
+        builder = builder.api_key(key);
+    }
     let mut engine = builder.observer(report_server).connect()?;
     // Another process of this run would lose its weights.
     lock()?;
