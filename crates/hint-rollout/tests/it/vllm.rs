@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::path::Path;
+use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
 
 use hint_rollout::engine::HeadWeights;
@@ -126,8 +127,17 @@ impl WeightSource for Weights {
 type Events = Arc<Mutex<Vec<String>>>;
 
 fn connect(servers: &[&Recorded], dir: &Path) -> (Result<VllmEngine, RolloutError>, Events) {
+    connect_with(servers, dir, 32)
+}
+
+fn connect_with(
+    servers: &[&Recorded],
+    dir: &Path,
+    parallel: usize,
+) -> (Result<VllmEngine, RolloutError>, Events) {
     let addresses = servers.iter().map(|server| server.address.clone());
     let mut options = VllmOptions::new(addresses, "smollm2", dir);
+    options.parallel = parallel;
     options.backoff_s = 0.001;
     options.request_timeout_s = 10.0;
     options.dtype = Some("float32".to_owned());
@@ -215,15 +225,70 @@ fn too_long_requests_are_refused_before_they_are_sent() {
 #[test]
 fn failing_server_is_reported_and_the_others_take_over() {
     let dir = tempfile::tempdir().unwrap();
-    let good = Recorded::start(plain());
-    let bad = Recorded::start(on("/v1/completions", 0, ""));
-    let (engine, events) = connect(&[&bad, &good], dir.path());
+    let (failing, has_failed) = channel();
+    // The good server answers nothing before the bad one was asked.
+    let mut has_failed = Some(has_failed);
+    let good = Recorded::start(Box::new(move |path| {
+        if path == "/v1/completions"
+            && let Some(has_failed) = has_failed.take()
+        {
+            has_failed.recv().expect("the bad server is asked");
+        }
+        None
+    }));
+    let bad = Recorded::start(Box::new(move |path| {
+        (path == "/v1/completions").then(|| {
+            // Later attempts find nobody who waits.
+            let _ = failing.send(());
+            (0, String::new())
+        })
+    }));
+    let (engine, events) = connect_with(&[&bad, &good], dir.path(), 1);
     let mut engine = engine.unwrap();
     engine.sync(&Weights(1)).unwrap();
     let groups = engine.generate(&[request(6), request(6), request(6)]).unwrap();
     assert_eq!(groups.len(), 3);
     assert!(groups.iter().all(|group| group.len() == 2));
-    assert_eq!(*events.lock().unwrap(), ["synced 1 2 0", "down 2"]);
+    assert_eq!(*events.lock().unwrap(), ["synced 1 2 0", "down 1"]);
+}
+
+#[test]
+fn a_slow_server_gets_fewer_requests() {
+    let dir = tempfile::tempdir().unwrap();
+    let (begin, has_begun) = channel();
+    let (last, is_over) = channel();
+    // Answers when the other one was asked nine times.
+    let mut is_over = Some(is_over);
+    let slow = Recorded::start(Box::new(move |path| {
+        if path == "/v1/completions"
+            && let Some(is_over) = is_over.take()
+        {
+            begin.send(()).expect("the fast server waits");
+            is_over.recv().expect("the fast server answers");
+        }
+        None
+    }));
+    let mut asked = 0;
+    let fast = Recorded::start(Box::new(move |path| {
+        if path != "/v1/completions" {
+            return None;
+        }
+        asked += 1;
+        if asked == 1 {
+            has_begun.recv().expect("the slow server is asked");
+        }
+        if asked == 9 {
+            last.send(()).expect("the slow server waits");
+        }
+        None
+    }));
+    let (engine, events) = connect_with(&[&slow, &fast], dir.path(), 1);
+    let groups = engine.unwrap().generate(&vec![request(6); 10]).unwrap();
+    assert_eq!(groups.len(), 10);
+    let completions =
+        |server: &Recorded| server.log().iter().filter(|path| *path == "/v1/completions").count();
+    assert_eq!((completions(&slow), completions(&fast)), (1, 9));
+    assert!(events.lock().unwrap().is_empty());
 }
 
 #[test]

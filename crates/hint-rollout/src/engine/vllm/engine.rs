@@ -1,6 +1,7 @@
 //! The engine of several vLLM servers.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::engine::contract::{
     Completion, GenerationRequest, HeadWeights, PolicyVersion, RolloutEngine, Sampling,
@@ -12,7 +13,7 @@ use crate::engine::vllm::server::{Server, folder};
 use crate::error::VllmError;
 use crate::error::{RolloutError, Violations};
 use crate::net::ApiKey;
-use crate::run::{Activity, in_parallel};
+use crate::run::{Activity, Queue};
 
 /// Observer of the servers.
 type Observer = Box<dyn FnMut(&VllmEvent<'_>) + Send>;
@@ -120,6 +121,31 @@ impl Slot {
         }
         Ok(())
     }
+
+    /// Sees to it that the server has the `current` weights. One that was down gets them anew.
+    fn expect(&self, current: Option<&Weights>) -> Result<(), VllmError> {
+        let Some(Weights { dir, version }) = current else { return Ok(()) };
+        if self.down.is_some() {
+            return self.server.load(dir, *version);
+        }
+        match self.server.expect_version(*version) {
+            Err(VllmError::Version { .. }) => self.server.load(dir, *version),
+            other => other,
+        }
+    }
+}
+
+/// Does `work` for every server at the same time. Returns the results in the order of `slots`.
+fn on_each<T: Send>(slots: &mut [Slot], work: impl Fn(&mut Slot) -> T + Sync) -> Vec<T> {
+    std::thread::scope(|scope| {
+        let work = &work;
+        let threads = slots.iter_mut().map(|slot| scope.spawn(move || work(slot)));
+        let threads = threads.collect::<Vec<_>>();
+        threads
+            .into_iter()
+            .map(|thread| thread.join().expect("work on a server does not panic"))
+            .collect()
+    })
 }
 
 /// Weights that the servers were given.
@@ -142,7 +168,8 @@ struct Weights {
 /// # Ok::<(), hint_rollout::RolloutError>(())
 /// ```
 ///
-/// Requests are dealt to the servers in turn. The requests of a server that fails go to the others.
+/// The servers take requests from one queue, so that a slower one gets fewer. The completions of a prompt come from one
+/// server, which reads the prompt once. The requests of a server that fails go to the others.
 /// It is tried again before each batch, and gets the current weights before it is used. Every wait
 /// is bounded by the options.
 pub struct VllmEngine {
@@ -201,21 +228,13 @@ impl VllmEngine {
     /// Looks whether servers that were down are back, and whether the others still have their
     /// weights. Both get the current ones.
     fn refresh(&mut self) -> Result<(), VllmError> {
-        for index in 0..self.slots.len() {
-            let slot = &mut self.slots[index];
-            let was_down = slot.down.is_some();
-            let ready = slot.check(&self.options).and_then(|()| match &self.current {
-                Some(weights) if was_down => slot.server.load(&weights.dir, weights.version),
-                Some(weights) => match slot.server.expect_version(weights.version) {
-                    Err(VllmError::Version { .. }) => {
-                        slot.server.load(&weights.dir, weights.version)
-                    }
-                    other => other,
-                },
-                None => Ok(()),
-            });
+        let (options, current) = (&self.options, self.current.as_ref());
+        let ready = on_each(&mut self.slots, |slot| {
+            slot.check(options).and_then(|()| slot.expect(current))
+        });
+        for (index, ready) in ready.into_iter().enumerate() {
             match ready {
-                Ok(()) if was_down => self.set_back(index),
+                Ok(()) if self.slots[index].down.is_some() => self.set_back(index),
                 Ok(()) => {}
                 Err(error) if !error.is_outage() => return Err(error),
                 Err(error) => self.set_down(index, &error, 0),
@@ -240,8 +259,8 @@ impl VllmEngine {
         }
     }
 
-    /// Deals `pending` to the servers that are up and moves their results into `done`. A server
-    /// that fails is down afterwards; its other requests stay without completions.
+    /// Lets the servers that are up take the requests of `pending`, and moves their results into `done`. A server that
+    /// fails is down afterwards; the requests that it took stay without completions.
     fn round(
         &mut self,
         requests: &[GenerationRequest],
@@ -250,49 +269,36 @@ impl VllmEngine {
     ) -> Result<(), VllmError> {
         let up = self.up()?;
         let version = self.current.as_ref().map_or_else(PolicyVersion::default, |w| w.version);
-        let dealt = up.iter().enumerate().map(|(place, &index)| {
-            let own = pending.iter().skip(place).step_by(up.len()).copied().collect::<Vec<_>>();
-            (index, own)
-        });
-        let dealt = dealt.collect::<Vec<(usize, Vec<usize>)>>();
-        let shares = std::thread::scope(|scope| {
-            let (slots, stop, parallel) = (&self.slots, &self.stop_tokens, self.options.parallel);
-            let activity = &self.activity;
-            let threads = dealt.iter().map(|(index, own)| {
-                let server = &slots[*index].server;
-                scope.spawn(move || {
-                    in_parallel(own.len(), parallel, |place| {
-                        let completions = server.complete(&requests[own[place]], stop, version);
-                        completions.inspect(|completions| activity.advance(completions.len()))
-                    })
-                })
+        // The first requests are shared equally, even if one server could take all of them.
+        let threads = pending.len().div_ceil(up.len()).min(self.options.parallel);
+        let queue = Queue::new(pending.len());
+        let (stop, activity, current) = (&self.stop_tokens, &self.activity, self.current.as_ref());
+        let shares = on_each(&mut self.slots, |slot| {
+            let server = slot.down.is_none().then_some(&slot.server)?;
+            let taken = AtomicUsize::new(0);
+            let (finished, failure) = queue.work_off(threads, |place| {
+                taken.fetch_add(1, Ordering::Relaxed);
+                let completions = server.complete(&requests[pending[place]], stop, version);
+                completions.inspect(|completions| activity.advance(completions.len()))
             });
-            let threads = threads.collect::<Vec<_>>();
-            threads
-                .into_iter()
-                .map(|thread| thread.join().expect("workers do not panic"))
-                .collect::<Vec<_>>()
-        });
-        for ((index, own), (finished, failure)) in dealt.into_iter().zip(shares) {
-            let left = own.len() - finished.len();
-            let unchanged = match &self.current {
-                Some(weights) if failure.is_none() => {
-                    self.slots[index].server.expect_version(weights.version)
-                }
-                _ => Ok(()),
+            // Only completions from the right weights count.
+            let result = match (failure, current) {
+                (Some(error), _) => Err(error),
+                (None, Some(weights)) => server.expect_version(weights.version),
+                (None, None) => Ok(()),
             };
-            match failure.map_or(unchanged, Err) {
-                Ok(()) => {}
-                Err(error) if !error.is_outage() => return Err(error),
-                Err(error) => {
-                    // Which of its completions came from the right weights cannot be told.
-                    self.set_down(index, &error, own.len());
-                    continue;
+            Some((result.map(|()| finished), taken.into_inner()))
+        });
+        for (index, share) in shares.into_iter().enumerate() {
+            match share {
+                None => {}
+                Some((Ok(finished), _)) => {
+                    for (place, completions) in finished {
+                        done[pending[place]] = Some(completions);
+                    }
                 }
-            }
-            debug_assert_eq!(left, 0, "a server without failure finishes its share");
-            for (place, completions) in finished {
-                done[own[place]] = Some(completions);
+                Some((Err(error), _)) if !error.is_outage() => return Err(error),
+                Some((Err(error), taken)) => self.set_down(index, &error, taken),
             }
         }
         Ok(())
@@ -343,18 +349,9 @@ impl RolloutEngine for VllmEngine {
     fn sync(&mut self, weights: &dyn WeightSource) -> Result<(), RolloutError> {
         let version = weights.version();
         let dir = self.write(weights)?;
-        let loaded = std::thread::scope(|scope| {
-            let (options, dir) = (&self.options, &dir);
-            let threads = self.slots.iter_mut().map(|slot| {
-                scope.spawn(move || {
-                    slot.check(options).and_then(|()| slot.server.load(dir, version))
-                })
-            });
-            let threads = threads.collect::<Vec<_>>();
-            threads
-                .into_iter()
-                .map(|thread| thread.join().expect("loading does not panic"))
-                .collect::<Vec<_>>()
+        let options = &self.options;
+        let loaded = on_each(&mut self.slots, |slot| {
+            slot.check(options).and_then(|()| slot.server.load(&dir, version))
         });
         let mut misconfigured = None;
         for (index, result) in loaded.into_iter().enumerate() {
