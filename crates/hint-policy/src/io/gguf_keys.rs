@@ -14,6 +14,12 @@ impl<'a> Keys<'a> {
         self.gguf.get(&format!("{}.{key}", self.prefix))
     }
 
+    /// By how much rotary frequencies are divided. Older files have another key for it, and 0 changes nothing.
+    pub(super) fn scaling_factor(&self) -> f64 {
+        let factor = self.float("rope.scaling.factor").or(self.float("rope.scale_linear"));
+        factor.filter(|factor| *factor != 0.0).unwrap_or(1.0)
+    }
+
     /// Refuses keys about the scaling of rotary frequencies that nothing here follows, unless they change nothing.
     pub(super) fn refuse_unknown_scaling(
         &self,

@@ -409,10 +409,27 @@ fn gguf_name(config: &ModelConfig, name: &str) -> String {
 /// Rotary scaling from the metadata, or recognized from the factors that converted Llama 3.1
 /// models carry as a tensor.
 fn scaling(keys: &Keys<'_>, config: &ModelConfig) -> Result<RopeScaling, PolicyError> {
-    let kind = keys.text("rope.scaling.type").unwrap_or("none");
-    let factor = keys.float("rope.scaling.factor").unwrap_or(1.0);
+    let is_long = keys.gguf.shape(SHORT).is_some();
+    let factor = keys.scaling_factor();
+    // As llama.cpp has it, a factor of no type divides all frequencies.
+    let default = if (factor - 1.0).abs() > 0.0 { "linear" } else { "none" };
+    let kind = keys.text("rope.scaling.type").unwrap_or(default);
     let original = keys.size("rope.scaling.original_context_length")?;
-    keys.refuse_unknown_scaling(kind, keys.gguf.shape(SHORT).is_some())?;
+    keys.refuse_unknown_scaling(kind, is_long)?;
+    if is_long {
+        if !matches!(kind, "none" | "longrope") {
+            let supported = format!("none or longrope beside {SHORT}");
+            return Err(PolicyError::unsupported("rope.scaling.type", kind, supported));
+        }
+        let factors =
+            |name| Ok::<_, PolicyError>(keys.gguf.read(name)?.into_iter().map(f64::from).collect());
+        return Ok(RopeScaling::LongRope {
+            short_factor: factors(SHORT)?,
+            long_factor: factors(LONG)?,
+            original_max_position_embeddings: original.unwrap_or(config.max_position_embeddings),
+            attention_factor: keys.float("rope.scaling.attn_factor"),
+        });
+    }
     let scaling = match kind {
         "none" => RopeScaling::Default,
         "linear" => RopeScaling::Linear { factor },
@@ -427,21 +444,16 @@ fn scaling(keys: &Keys<'_>, config: &ModelConfig) -> Result<RopeScaling, PolicyE
             truncate: None,
         },
         other => {
-            return Err(PolicyError::unsupported("rope.scaling.type", other, "none, linear, yarn"));
+            let supported = "none, linear, yarn, or longrope with its tensors of factors";
+            return Err(PolicyError::unsupported("rope.scaling.type", other, supported));
         }
     };
-    if keys.gguf.shape(SHORT).is_some() {
-        let factors =
-            |name| Ok::<_, PolicyError>(keys.gguf.read(name)?.into_iter().map(f64::from).collect());
-        return Ok(RopeScaling::LongRope {
-            short_factor: factors(SHORT)?,
-            long_factor: factors(LONG)?,
-            original_max_position_embeddings: original.unwrap_or(config.max_position_embeddings),
-            attention_factor: keys.float("rope.scaling.attn_factor"),
-        });
-    }
     if keys.gguf.shape(FREQUENCIES).is_none() {
         return Ok(scaling);
+    }
+    if scaling != RopeScaling::Default {
+        let supported = format!("none beside {FREQUENCIES}");
+        return Err(PolicyError::unsupported("rope.scaling.type", kind, supported));
     }
     let divisors = keys.gguf.read(FREQUENCIES)?;
     let (base, _) = RopeScaling::Default.frequencies(config);

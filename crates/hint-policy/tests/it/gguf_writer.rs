@@ -1,7 +1,10 @@
 //! Writes GGUF files byte by byte, for tests and as seeds of the fuzz targets.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use hint_policy::config::{Architecture, DeltaNet};
 use hint_policy::{CausalLm, Policy};
+use serde::Deserialize;
 use tch::{Kind, Tensor};
 
 /// Metadata values that tests write.
@@ -149,20 +152,57 @@ pub(crate) fn model_metadata(policy: &CausalLm) -> Vec<(String, Meta)> {
     metadata
 }
 
+/// What gguf-py has, by `gen/gguf_names.py`.
+#[derive(Deserialize)]
+pub(crate) struct AllNames {
+    /// By the names of golden models.
+    pub(crate) models: BTreeMap<String, ModelNames>,
+    /// Keys of metadata, with `{arch}` for the architecture.
+    pub(crate) keys: BTreeSet<String>,
+}
+
+/// The names for one model.
+#[derive(Deserialize)]
+pub(crate) struct ModelNames {
+    pub(crate) architecture: String,
+    /// Tensors by parameter; `N` stands for a layer.
+    tensors: BTreeMap<String, String>,
+}
+
+impl AllNames {
+    pub(crate) fn read() -> Self {
+        let path = crate::golden::golden_dir().0.join("gguf_names.json");
+        let text = std::fs::read_to_string(path).expect("the golden file is there");
+        serde_json::from_str(&text).expect("the golden file parses")
+    }
+
+    /// The names of the tensors of all models of an architecture.
+    fn of_architecture(&self, architecture: &str) -> BTreeMap<&str, &str> {
+        let models = self.models.values().filter(|model| model.architecture == architecture);
+        let names = models.flat_map(|model| &model.tensors);
+        // Golden models may have no head of their own.
+        let head = ("lm_head.weight", "output.weight");
+        names.map(|(from, to)| (from.as_str(), to.as_str())).chain([head]).collect()
+    }
+}
+
+/// The name of the tensor for a parameter.
+fn stored_name(names: &BTreeMap<&str, &str>, parameter: &str) -> String {
+    let layer = parameter.split('.').find(|part| part.parse::<usize>().is_ok());
+    let Some(layer) = layer.map(|layer| format!(".{layer}.")) else {
+        return names[parameter].to_owned();
+    };
+    names[parameter.replacen(&layer, ".N.", 1).as_str()].replacen(".N.", &layer, 1)
+}
+
 /// The weights of `policy`.
 pub(crate) fn tensors(policy: &CausalLm) -> Vec<(String, Tensor)> {
     let (config, name) = (policy.config(), name(policy));
     let architecture = config.architecture;
     let gemma = matches!(architecture, Architecture::Gemma2 | Architecture::Gemma3);
     let shifted = gemma || architecture == Architecture::Qwen35;
-    let after = matches!(
-        architecture,
-        Architecture::Olmo2
-            | Architecture::Olmo3
-            | Architecture::Exaone4
-            | Architecture::SeedOss
-            | Architecture::Qwen35
-    );
+    let names = AllNames::read();
+    let names = names.of_architecture(name);
     policy
         .parameters()
         .into_iter()
@@ -186,42 +226,7 @@ pub(crate) fn tensors(policy: &CausalLm) -> Vec<(String, Tensor)> {
                 Some(sizes) => delta_net(&parameter.name, &tensor, sizes),
                 None => tensor,
             };
-            let mut name = parameter.name.replace("model.layers", "blk");
-            let after_attention = if gemma || after { "post_attention_norm" } else { "ffn_norm" };
-            for (from, to) in [
-                ("model.embed_tokens", "token_embd"),
-                ("model.norm", "output_norm"),
-                ("lm_head", "output"),
-                ("self_attn.q_proj", "attn_q"),
-                ("self_attn.k_proj", "attn_k"),
-                ("self_attn.v_proj", "attn_v"),
-                ("self_attn.o_proj", "attn_output"),
-                ("self_attn.q_norm", "attn_q_norm"),
-                ("self_attn.k_norm", "attn_k_norm"),
-                ("self_attn.query_layernorm", "attn_q_norm"),
-                ("self_attn.key_layernorm", "attn_k_norm"),
-                ("self_attn.qkv_proj", "attn_qkv"),
-                ("mlp.gate_up_proj", "ffn_up"),
-                ("mlp.gate_proj", "ffn_gate"),
-                ("mlp.up_proj", "ffn_up"),
-                ("mlp.down_proj", "ffn_down"),
-                ("linear_attn.in_proj_qkv", "attn_qkv"),
-                ("linear_attn.in_proj_z", "attn_gate"),
-                ("linear_attn.in_proj_b", "ssm_beta"),
-                ("linear_attn.in_proj_a", "ssm_alpha"),
-                ("linear_attn.conv1d", "ssm_conv1d"),
-                ("linear_attn.norm", "ssm_norm"),
-                ("linear_attn.out_proj", "ssm_out"),
-                ("linear_attn.A_log", "ssm_a"),
-                ("linear_attn.dt_bias", "ssm_dt.bias"),
-                ("input_layernorm", "attn_norm"),
-                ("post_attention_layernorm", after_attention),
-                ("pre_feedforward_layernorm", "ffn_norm"),
-                ("post_feedforward_layernorm", "post_ffw_norm"),
-            ] {
-                name = name.replace(from, to);
-            }
-            (name, tensor)
+            (stored_name(&names, &parameter.name), tensor)
         })
         .collect()
 }
