@@ -70,16 +70,6 @@ pub(super) fn build(gguf: &Gguf) -> Result<Tokenizer, PolicyError> {
 
 /// `model`, `normalizer`, `pre_tokenizer` and `decoder` of byte-level BPE.
 fn byte_level(gguf: &Gguf, tokens: &[&str], pre: &PreTokenizer) -> Result<[Value; 4], PolicyError> {
-    let byte_level = |use_regex: bool| json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": use_regex});
-    let splits = pre.patterns.iter().map(|pattern| {
-        json!({"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": false})
-    });
-    let pre_tokenizer = if pre.patterns.is_empty() {
-        byte_level(true)
-    } else {
-        let steps: Vec<Value> = splits.chain([byte_level(pre.words)]).collect();
-        json!({"type": "Sequence", "pretokenizers": steps})
-    };
     let vocab: Map<String, Value> =
         tokens.iter().enumerate().map(|(id, token)| ((*token).to_owned(), json!(id))).collect();
     // A pair that makes no token stays two tokens, as llama.cpp has it.
@@ -103,7 +93,7 @@ fn byte_level(gguf: &Gguf, tokens: &[&str], pre: &PreTokenizer) -> Result<[Value
     });
     let decoder = json!({"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true, "use_regex": true});
     let normalizer = if pre.composes { json!({"type": "NFC"}) } else { Value::Null };
-    Ok([model, normalizer, pre_tokenizer, decoder])
+    Ok([model, normalizer, pre.steps(), decoder])
 }
 
 /// Control and user-defined tokens, which are matched in the text before anything else.

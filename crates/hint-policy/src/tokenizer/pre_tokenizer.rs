@@ -1,5 +1,7 @@
 //! Rules by which byte-level BPE tokenizers cut a text into words, under their names in GGUF files.
 
+use serde_json::{Value, json};
+
 use crate::error::PolicyError;
 
 /// Steps before byte-pair encoding.
@@ -23,15 +25,20 @@ const IDEOGRAPHS: &str = "[一-龥ࠀ-一가-퟿]+";
 
 impl PreTokenizer {
     /// The names that are implemented.
-    const SUPPORTED: [&'static str; 32] = [
+    const SUPPORTED: [&'static str; 38] = [
         "gpt-2",
         "phi-2",
         "exaone4",
+        "trillion",
+        "mellum",
+        "a.x-4.0",
         "smollm",
         "starcoder",
         "refact",
         "command-r",
         "exaone",
+        "codeshell",
+        "minerva-7b",
         "olmo",
         "mpt",
         "llama-bpe",
@@ -41,6 +48,7 @@ impl PreTokenizer {
         "falcon-h1",
         "pixtral",
         "lfm2",
+        "midm-2.0",
         "smaug-bpe",
         "dbrx",
         "qwen2",
@@ -72,18 +80,18 @@ impl PreTokenizer {
             ..plain.clone()
         };
         Ok(match name {
-            "gpt-2" | "phi-2" | "exaone4" | "olmo" | "mpt" => Self { words: true, ..plain },
+            "gpt-2" | "phi-2" | "exaone4" | "trillion" | "mellum" | "a.x-4.0" | "olmo" | "mpt" => {
+                Self { words: true, ..plain }
+            }
             // Each digit is a word.
-            "smollm" | "starcoder" | "refact" | "command-r" | "exaone" => {
-                Self { words: true, ..cut(&[r"\p{N}"]) }
-            }
-            "llama-bpe" | "llama3" | "llama-v3" | "falcon3" | "falcon-h1" | "pixtral" | "lfm2" => {
-                Self {
-                    ignore_merges: true,
-                    adds_bos: true,
-                    ..cut(&[&modern(MODERN_WORDS, "{1,3}")])
-                }
-            }
+            "smollm" | "starcoder" | "refact" | "command-r" | "exaone" | "codeshell"
+            | "minerva-7b" => Self { words: true, ..cut(&[r"\p{N}"]) },
+            "llama-bpe" | "llama3" | "llama-v3" | "falcon3" | "falcon-h1" | "pixtral" | "lfm2"
+            | "midm-2.0" => Self {
+                ignore_merges: true,
+                adds_bos: true,
+                ..cut(&[&modern(MODERN_WORDS, "{1,3}")])
+            },
             "smaug-bpe" | "dbrx" => cut(&[&modern(MODERN_WORDS, "{1,3}")]),
             "qwen2" | "deepseek-r1-qwen" | "megrez" => {
                 Self { composes: true, ..cut(&[&modern(MODERN_WORDS, "")]) }
@@ -126,6 +134,17 @@ impl PreTokenizer {
             }
         })
     }
+
+    /// The steps in the words of `tokenizer.json`: what the patterns find, what lies between, and bytes as letters.
+    pub(super) fn steps(&self) -> Value {
+        let byte_level = json!({
+            "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true,
+            "use_regex": self.words,
+        });
+        let split = |pattern: &String| json!({"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": false});
+        let steps: Vec<Value> = self.patterns.iter().map(split).chain([byte_level]).collect();
+        json!({"type": "Sequence", "pretokenizers": steps})
+    }
 }
 
 /// Endings of English words behind an apostrophe.
@@ -148,4 +167,63 @@ fn cased(suffix: &str, digits: &str) -> String {
     let before = r"[^\r\n\p{L}\p{N}]?";
     let words = format!("{before}{upper}*{lower}+{suffix}|{before}{upper}+{lower}*{suffix}");
     format!(r"{words}|\p{{N}}{digits}| ?[^\s\p{{L}}\p{{N}}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::path::Path;
+
+    use serde::Deserialize;
+    use tokenizers::{
+        OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer as _, PreTokenizerWrapper,
+    };
+
+    use super::*;
+
+    /// Texts, and their words by the expressions of llama.cpp; `gen/pre_tokenizers.py` writes them.
+    #[derive(Deserialize)]
+    struct Golden {
+        texts: Vec<String>,
+        rules: Vec<Rule>,
+    }
+
+    #[derive(Deserialize)]
+    struct Rule {
+        names: Vec<String>,
+        words: Vec<Vec<String>>,
+    }
+
+    fn golden() -> Golden {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("../../tests/golden/pre_tokenizer_words.json");
+        let text = std::fs::read_to_string(path).expect("the golden file is there");
+        serde_json::from_str(&text).expect("the golden file parses")
+    }
+
+    fn words(pre: &PreTokenizer, text: &str) -> Vec<String> {
+        let steps = serde_json::from_value::<PreTokenizerWrapper>(pre.steps());
+        let mut pieces = PreTokenizedString::from(text);
+        steps.expect("steps").pre_tokenize(&mut pieces).expect("words");
+        let pieces = pieces.get_splits(OffsetReferential::Original, OffsetType::Byte);
+        pieces.into_iter().map(|(_, (start, end), _)| text[start..end].to_owned()).collect()
+    }
+
+    #[test]
+    fn golden_words_are_those_of_llama_cpp_for_all_names() {
+        let golden = golden();
+        let mut names = BTreeSet::new();
+        for Rule { names: group, words: expected } in golden.rules {
+            for name in group {
+                let pre = PreTokenizer::named(&name).expect("a known name");
+                for (text, expected) in golden.texts.iter().zip(&expected) {
+                    assert_eq!(&words(&pre, text), expected, "{name}: {text:?}");
+                }
+                names.insert(name);
+            }
+        }
+        // The expressions of this one list letters one by one; it has vectors of its own.
+        names.insert("deepseek-llm".to_owned());
+        assert_eq!(names, PreTokenizer::SUPPORTED.map(str::to_owned).into());
+    }
 }
