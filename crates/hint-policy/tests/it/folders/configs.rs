@@ -1,0 +1,76 @@
+//! Configurations of folders.
+
+use hint_policy::config::Architecture;
+use hint_policy::{ModelConfig, Policy};
+use serde_json::{Value, json};
+
+use crate::folders::{change, check_refused, config, folder, load, read_json};
+use crate::model::random_model;
+
+#[test]
+fn quantized_models_are_refused_by_the_name_of_the_method() {
+    let dir = folder();
+    let config = json!({"quant_method": "gptq", "bits": 4, "group_size": 128});
+    change(dir.path(), "quantization_config", config);
+    check_refused(dir.path(), &["quantization_config", "gptq", "bits 4", "bf16"]);
+}
+
+#[test]
+fn models_with_other_heads_are_refused_by_class() {
+    for class in ["Qwen2ForSequenceClassification", "Qwen2Model", "Qwen2ForRewardModel"] {
+        let dir = folder();
+        change(dir.path(), "architectures", json!([class]));
+        check_refused(dir.path(), &["architectures", class, "Qwen2ForCausalLM"]);
+    }
+}
+
+#[test]
+fn configurations_may_be_written_loosely() {
+    let dir = folder();
+    change(dir.path(), "max_position_embeddings", json!(512.0));
+    change(dir.path(), "rope_theta", json!(10_000));
+    change(dir.path(), "rope_scaling", json!({}));
+    assert_eq!(load(dir.path()).unwrap().policy.config(), &config());
+    change(dir.path(), "rope_scaling", Value::Null);
+    change(dir.path(), "rope_parameters", json!({"rope_theta": 5000.0}));
+    assert_eq!(load(dir.path()).unwrap().policy.config().rope_theta, 5000.0);
+    change(dir.path(), "max_position_embeddings", json!(512.5));
+    assert!(load(dir.path()).is_err());
+}
+
+#[test]
+fn files_of_all_families_are_written_as_transformers_reads_them() {
+    let path = crate::golden::golden_dir().0.join("saved_configs.json");
+    let expected: Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+    let mut all = serde_json::Map::new();
+    for architecture in Architecture::ALL {
+        let dir = tempfile::tempdir().unwrap();
+        let windows = match architecture {
+            Architecture::Llama
+            | Architecture::Olmo2
+            | Architecture::Granite
+            | Architecture::HunYuan
+            | Architecture::InternLm3
+            | Architecture::Qwen35
+            | Architecture::SeedOss => vec![],
+            Architecture::Mistral | Architecture::Phi3 => vec![Some(6); 4],
+            _ => vec![Some(6), None, Some(6), Some(6)],
+        };
+        let mut states = vec![(architecture.model_type().to_owned(), windows)];
+        if !states[0].1.is_empty() {
+            states.push((format!("{}-unwindowed", architecture.model_type()), vec![]));
+        }
+        for (name, sliding_windows) in states {
+            let config = ModelConfig { sliding_windows, ..ModelConfig::small(architecture, 60) };
+            random_model(&config, 1).save(dir.path()).unwrap();
+            all.insert(name, read_json(dir.path(), "config.json"));
+        }
+    }
+    if crate::blesses() {
+        std::fs::write(path, format!("{}\n", serde_json::to_string_pretty(&all).unwrap())).unwrap();
+        return;
+    }
+    for (name, written) in &all {
+        assert_eq!(written, &expected[name], "{written:#}");
+    }
+}
