@@ -3,7 +3,8 @@
 Run with torch 2.11.0 and transformers 4.57.1: `python models.py [FOLDER] [NAME ...]`. Each folder holds `config.json`,
 `model.safetensors` and `expected.json`: log-probabilities, entropies, greedy tokens and gradient norms, computed in f64
 from the f32 weights by transformers' eager attention. A NAME that is not listed below is a folder that is already there:
-its weights and token ids stay, what is expected of them is computed anew. With transformers 5.24.0: the names of `LATER`, which are committed too.
+its weights and token ids stay, what is expected of them is computed anew. `python models.py long` writes ../long_rows.json: rows of
+`phi3-longrope` that are longer than in its pre-training, and so have the long factors. With transformers 5.24.0: the names of `LATER`, which are committed too.
 
 transformers computes norms, rotary frequencies and the softmax of attention in f32 even for f64 models, which is wrong by
 up to 9e-6 here. Below, f32 means f64 while the expected numbers are computed, so they are exact to some 1e-12
@@ -13,6 +14,7 @@ up to 9e-6 here. Below, f32 means f64 while the expected numbers are computed, s
 import json
 import pathlib
 import sys
+import tempfile
 
 import safetensors.torch
 import torch
@@ -262,7 +264,24 @@ def expect(weights, path, ids, prompt, new, about):
     (path / "expected.json").write_text(json.dumps(expected))
 
 
+def long_rows(golden, name="phi3-longrope", length=90, prompt=66, new=12):
+    """Writes `long_rows.json`. The greedy prompt is longer than the original length, too, so that the factors never change."""
+    path = golden / "models" / name
+    weights = safetensors.torch.load_file(path / "model.safetensors")
+    torch.manual_seed(7)
+    ids = torch.randint(3, VOCAB, (2, length))
+    weights = {key: value.double() for key, value in weights.items()}
+    narrow_no_more()
+    with tempfile.TemporaryDirectory() as folder:
+        out = pathlib.Path(folder)
+        (out / "config.json").write_text((path / "config.json").read_text())
+        expect(weights, out, ids, prompt, new, f"weights of {name}")
+        (golden / "long_rows.json").write_text((out / "expected.json").read_text())
+
+
 if __name__ == "__main__":
+    if sys.argv[1:] == ["long"]:
+        sys.exit(long_rows(pathlib.Path(__file__).parent.parent))
     folder = pathlib.Path(sys.argv[1]) if len(sys.argv) > 1 else pathlib.Path(__file__).parent.parent
     names = sys.argv[2:] or [
         name for name in ([*MODELS, *WHOLE] if len(sys.argv) > 1 else COMMITTED) if name not in LATER]

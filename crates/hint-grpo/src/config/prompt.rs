@@ -21,6 +21,8 @@ const INSTRUCTION: &str = "Put your final answer within \\boxed{}.";
 pub struct ModelSettings {
     /// The base model of an adapter, in place of the one that the adapter names.
     pub base: Option<PathBuf>,
+    /// Whether rows of every length have `LongRoPE`'s factors for long rows. Rows may then be longer than in pre-training.
+    pub long_factors: bool,
     /// Whether prompts are made by the model's chat template, if it has one; else in plain text.
     pub chat_template: bool,
     /// Variables for the chat template, such as `enable_thinking`.
@@ -37,6 +39,7 @@ impl Default for ModelSettings {
     fn default() -> Self {
         Self {
             base: None,
+            long_factors: false,
             chat_template: true,
             chat_template_kwargs: Map::new(),
             template_date: None,
@@ -51,7 +54,8 @@ impl GrpoConfig {
     ///
     /// # Errors
     ///
-    /// [`ConfigError::Invalid`] for a token that the tokenizer does not have, or for an invalid date.
+    /// [`ConfigError::Invalid`] for a token that the tokenizer does not have, or for an invalid date. Long factors for a
+    /// model without `LongRoPE`.
     pub fn apply(&mut self, model: LoadedModel) -> Result<LoadedModel, GrpoError> {
         let model = self.model.apply(model)?;
         let banned = self.model.banned_ids(&model.tokenizer)?;
@@ -66,8 +70,11 @@ impl ModelSettings {
     /// # Errors
     ///
     /// [`ConfigError::Invalid`] for a stop token that the tokenizer does not have, or for an invalid
-    /// date.
+    /// date. Long factors for a model without `LongRoPE`.
     pub fn apply(&self, mut model: LoadedModel) -> Result<LoadedModel, GrpoError> {
+        if self.long_factors {
+            model.policy = model.policy.with_long_factors()?;
+        }
         if !self.chat_template_kwargs.is_empty() {
             let variables = self.chat_template_kwargs.clone();
             model.tokenizer = model.tokenizer.with_template_variables(variables);

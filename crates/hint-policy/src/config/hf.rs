@@ -90,6 +90,7 @@ impl TryFrom<HfConfig> for ModelConfig {
             )?,
             rope_theta: rope.theta,
             rope_scaling: rope.scaling,
+            long_factors: false,
             rope_local_theta: rope.local_theta,
             rotary_layers: hf_layers::rotary_layers(
                 &raw,

@@ -75,6 +75,9 @@ pub struct ModelConfig {
     pub rope_theta: f64,
     /// Stretching of rotary frequencies for long rows.
     pub rope_scaling: RopeScaling,
+    /// Whether rows of every length have `LongRoPE`'s divisors for long rows. Files do not say: in transformers the
+    /// longest row of a batch decides.
+    pub long_factors: bool,
     /// Base of the rotary frequencies of layers with a sliding window, which are not stretched.
     /// `None` where all layers share the frequencies above. Gemma 3 only.
     pub rope_local_theta: Option<f64>,
@@ -138,6 +141,7 @@ impl ModelConfig {
             max_position_embeddings: 512,
             rope_theta: 10_000.0,
             rope_scaling: RopeScaling::Default,
+            long_factors: false,
             rope_local_theta: match family.local_rotation {
                 LocalRotation::Base { .. } => Some(1_000.0),
                 LocalRotation::Shared | LocalRotation::Unscaled => None,
@@ -190,7 +194,9 @@ impl ModelConfig {
     /// need other rotary frequencies.
     pub fn max_positions(&self) -> usize {
         match self.rope_scaling {
-            RopeScaling::LongRope { original_max_position_embeddings, .. } => {
+            RopeScaling::LongRope { original_max_position_embeddings, .. }
+                if !self.long_factors =>
+            {
                 self.max_position_embeddings.min(original_max_position_embeddings)
             }
             _ => self.max_position_embeddings,

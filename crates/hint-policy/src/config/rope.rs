@@ -31,13 +31,14 @@ pub enum RopeScaling {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         alpha: Option<f64>,
     },
-    /// Frequencies with a divisor each (`LongRoPE`). Rows longer than in pre-training, which have other
-    /// divisors, are refused here: one row would change its angles as it grows.
+    /// Frequencies with a divisor each (`LongRoPE`). Rows longer than in pre-training have other divisors, so one row
+    /// would change its angles as it grows. They are refused here, unless
+    /// [`ModelConfig::long_factors`] gives rows of every length those.
     #[serde(rename = "longrope")]
     LongRope {
         /// Divisors for rows of at most the length of pre-training.
         short_factor: Vec<f64>,
-        /// Divisors for longer rows, which are kept for the files.
+        /// Divisors for longer rows.
         long_factor: Vec<f64>,
         /// Row length of pre-training, in tokens.
         original_max_position_embeddings: usize,
@@ -171,14 +172,15 @@ impl RopeScaling {
             Self::Linear { factor } => (base.iter().map(|f| f / factor).collect(), 1.0),
             Self::LongRope {
                 ref short_factor,
+                ref long_factor,
                 original_max_position_embeddings,
                 attention_factor,
-                ..
             } => {
+                let factors = if config.long_factors { long_factor } else { short_factor };
                 let original = original_max_position_embeddings as f64;
                 let stretch = (config.max_position_embeddings as f64 / original).max(1.0);
                 let derived = (1.0 + stretch.ln() / original.ln()).sqrt();
-                let divided = base.iter().zip(short_factor).map(|(f, divisor)| f / divisor);
+                let divided = base.iter().zip(factors).map(|(f, divisor)| f / divisor);
                 (divided.collect(), attention_factor.unwrap_or(derived))
             }
             Self::Llama3 {

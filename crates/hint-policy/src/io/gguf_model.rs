@@ -138,6 +138,7 @@ fn unwindowed(
         max_position_embeddings: keys.required("context_length")?,
         rope_theta: keys.float("rope.freq_base").unwrap_or(10_000.0),
         rope_scaling: RopeScaling::Default,
+        long_factors: false,
         rope_local_theta: None,
         // Files do not say which.
         rotary_layers: match architecture.family().unrotated {

@@ -14,8 +14,8 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value};
 use tch::{Device, Kind, Tensor};
 
-use crate::config::ModelConfig;
 use crate::config::lora::LoraConfig;
+use crate::config::{ModelConfig, RopeScaling};
 use crate::decode::cached::CachedDecoder;
 use crate::decode::fused::FusedWeights;
 use crate::error::PolicyError;
@@ -202,6 +202,23 @@ impl CausalLm {
     pub fn with_stop_tokens(mut self, stop_tokens: &[u32]) -> Self {
         self.stop_tokens = load::sorted([stop_tokens, &[]]);
         self
+    }
+
+    /// The same model with `LongRoPE`'s divisors for long rows, for rows of every length. Then it takes rows of up to
+    /// `max_position_embeddings` tokens. Rows that are longer than in pre-training are computed as in transformers,
+    /// which gives shorter ones the other divisors. Files do not remember it.
+    ///
+    /// # Errors
+    ///
+    /// [`PolicyError::Unsupported`] for a model without `LongRoPE`.
+    pub fn with_long_factors(mut self) -> Result<Self, PolicyError> {
+        if !matches!(self.config.rope_scaling, RopeScaling::LongRope { .. }) {
+            let supported = "models with LongRoPE, such as Phi-3 128k and Phi-4-mini";
+            let found = self.config.architecture.class_name();
+            return Err(PolicyError::unsupported("long_factors", found, supported));
+        }
+        self.config.long_factors = true;
+        Ok(self)
     }
 
     /// Kind of the forward pass.

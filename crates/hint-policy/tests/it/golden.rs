@@ -73,9 +73,19 @@ fn values(tensor: &Tensor) -> Vec<f64> {
 }
 
 fn check(dir: &Path, compute: Kind) {
+    check_with(dir, &dir.join("expected.json"), compute, |policy| policy);
+}
+
+/// Compares a folder's model, after a `change`, with the numbers of a file.
+fn check_with(
+    dir: &Path,
+    expected: &Path,
+    compute: Kind,
+    change: impl FnOnce(CausalLm) -> CausalLm,
+) {
     tch::set_num_threads(1);
     let name = dir.display();
-    let text = std::fs::read_to_string(dir.join("expected.json")).expect("expected.json is there");
+    let text = std::fs::read_to_string(expected).expect("expected.json is there");
     let expected: Expected = serde_json::from_str(&text).expect("expected.json parses");
     let tolerance = match (compute, expected.exact) {
         (Kind::Double, true) => EXACT,
@@ -86,6 +96,7 @@ fn check(dir: &Path, compute: Kind) {
     };
     let options = LoadOptions { compute, ..options() };
     let policy = CausalLm::load(dir, &options).unwrap_or_else(|error| panic!("{name}: {error}"));
+    let policy = change(policy);
 
     let rows: Vec<TokenRow<'_>> = expected
         .ids
@@ -171,4 +182,26 @@ fn golden_models_agree_with_transformers_in_double() {
     for dir in model_dirs() {
         check(&dir, Kind::Double);
     }
+}
+
+/// transformers takes the long factors where a row is longer than in pre-training.
+#[test]
+fn golden_long_rows_have_the_long_factors() {
+    let golden = golden_dir().0;
+    let (dir, expected) = (golden.join("models/phi3-longrope"), golden.join("long_rows.json"));
+    if !expected.is_file() {
+        println!("skipped: a golden folder of one's own");
+        return;
+    }
+    let long = |policy: CausalLm| policy.with_long_factors().expect("LongRoPE");
+    for compute in [Kind::Float, Kind::Double] {
+        check_with(&dir, &expected, compute, long);
+    }
+    // Without being asked, such rows are refused; asked of another model, too.
+    let policy = CausalLm::load(&dir, &options()).expect("the model loads");
+    assert_eq!((policy.max_positions(), policy.config().max_position_embeddings), (64, 256));
+    assert_eq!(long(policy).max_positions(), 256);
+    let other = CausalLm::load(golden.join("models/phi3"), &options()).expect("the model loads");
+    let error = other.with_long_factors().expect_err("no LongRoPE").to_string();
+    assert!(error.contains("long_factors") && error.contains("LongRoPE"), "{error}");
 }

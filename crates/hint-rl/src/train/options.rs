@@ -124,7 +124,7 @@ pub struct Options {
         value_name = "DIR",
         conflicts_with_all = [
             "out", "config", "set", "model", "problems", "column", "seed", "compute", "held_out", "lora",
-            "chat_template_kwargs", "template_date", "no_chat_template", "stop_token", "stop", "min_completion_len",
+            "chat_template_kwargs", "template_date", "long_factors", "no_chat_template", "stop_token", "stop", "min_completion_len",
             "ban_token", "system", "instruction", "base",
         ]
     )]

@@ -46,6 +46,11 @@ pub(crate) struct PromptOptions {
     #[arg(long, value_name = "TEXT")]
     pub instruction: Option<String>,
 
+    /// Give rows of every length LongRoPE's factors for long rows (Phi-3 128k, Phi-4-mini). Rows may then be longer than
+    /// in pre-training.
+    #[arg(long)]
+    pub long_factors: bool,
+
     /// The base model of an adapter, in place of the one that the adapter names.
     #[arg(long, value_name = "PATH")]
     pub base: Option<PathBuf>,
@@ -68,6 +73,7 @@ impl PromptOptions {
         set(&mut rollout.sampling.min_completion_len, self.min_completion_len.as_ref());
         rollout.sampling.stop.extend_from_slice(&self.stop);
         model.chat_template &= !self.no_chat_template;
+        model.long_factors |= self.long_factors;
         model.stop_tokens.extend_from_slice(&self.stop_token);
         model.banned_tokens.extend_from_slice(&self.ban_token);
         model.template_date = self.template_date.clone().or(model.template_date.take());
