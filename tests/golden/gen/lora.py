@@ -7,11 +7,17 @@ adapters, in f64 throughout (see models.py).
 
 `python lora.py check MODEL ADAPTER OUT` is the other direction: it loads the folder MODEL with the folder ADAPTER in PEFT, in f32,
 and writes the log-probabilities of the ids 3, 4, …, 42 to OUT; a test of hint-policy compares (see `HINT_PEFT_PYTHON` there).
+
+`python lora.py read` does so for all adapters of ../written_adapters.json, of which `config` is what hint-policy writes. It makes their
+tensors by a rule that the test follows, too, and writes names, shapes and log-probabilities there, with the largest difference between
+versions of transformers. Run it with 4.57.6 and with 5.24.0.
 """
 
 import json
 import pathlib
 import sys
+import tempfile
+import warnings
 
 import peft
 import safetensors.torch
@@ -67,18 +73,75 @@ def write(golden, name, weights):
     (path / "expected.json").write_text(json.dumps(expected) + "\n")
 
 
-def check(model, adapter, out):
+def logprobs(model, adapter):
+    """Log-probabilities of a folder with an adapter in PEFT, and the adapted model; none if this version lacks the family."""
+    if json.loads((pathlib.Path(model) / "config.json").read_text())["model_type"] not in transformers.CONFIG_MAPPING:
+        return None
     model = transformers.AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)
     model = peft.PeftModel.from_pretrained(model, adapter).eval()
     ids = torch.arange(3, 43)[None]
     with torch.no_grad():
         logp = model(ids).logits.log_softmax(-1)[:, :-1].gather(-1, ids[:, 1:, None]).squeeze(-1)
-    pathlib.Path(out).write_text(json.dumps(logp[0].tolist()))
+    return logp[0].tolist()
+
+
+def check(model, adapter, out):
+    found = logprobs(model, adapter)
+    if found is not None:
+        pathlib.Path(out).write_text(json.dumps(found))
+
+
+def fill(case, base):
+    """The tensors of an adapter: a wave for each, on top of the base's weight for modules that are saved in whole."""
+    tensors = {}
+    for index, (name, shape) in enumerate(sorted(case["shapes"].items())):
+        count = torch.Size(shape).numel()
+        wave = ((torch.arange(count, dtype=torch.float64) * 0.7 + index).sin() * 0.1).view(shape).float()
+        own = None if ".lora_" in name else base[name.removeprefix("base_model.model.")]
+        tensors[name] = wave if own is None else own.float() + wave
+    return tensors
+
+
+def shapes(case, model):
+    """Names and shapes of the adapter that PEFT makes of the description."""
+    settings = {key: value for key, value in case["config"].items() if key != "peft_type"}
+    with torch.device("meta"):
+        model = transformers.AutoModelForCausalLM.from_config(transformers.AutoConfig.from_pretrained(model))
+        model = peft.get_peft_model(model, peft.LoraConfig(**settings))
+    return {key: list(value.shape) for key, value in peft.get_peft_model_state_dict(model, save_embedding_layers=False).items()}
+
+
+def read(golden):
+    path = golden / "written_adapters.json"
+    cases = json.loads(path.read_text())
+    for name, case in cases.items():
+        model = golden / "models" / case["base"]
+        if json.loads((model / "config.json").read_text())["model_type"] not in transformers.CONFIG_MAPPING:
+            print(transformers.__version__, "has no", case["base"])
+            continue
+        case["shapes"] = shapes(case, model)
+        with tempfile.TemporaryDirectory() as folder:
+            (pathlib.Path(folder) / "adapter_config.json").write_text(json.dumps(case["config"]))
+            tensors = fill(case, safetensors.torch.load_file(model / "model.safetensors"))
+            safetensors.torch.save_file(tensors, pathlib.Path(folder) / "adapter_model.safetensors", metadata={"format": "pt"})
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                found = logprobs(model, folder)
+            assert not any("missing" in str(one.message) for one in caught), (name, [str(one.message) for one in caught])
+        known = case.get("token_logps", found)
+        error = max(abs(a - b) for a, b in zip(found, known, strict=True))
+        print(transformers.__version__, peft.__version__, name, f"{error:.1e}")
+        assert error < 2e-5, (name, error)
+        case["token_logps"] = known
+        case["versions"] = sorted({*case.get("versions", []), f"peft {peft.__version__}, transformers {transformers.__version__}"})
+    path.write_text(json.dumps(cases, indent=1) + "\n")
 
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["check"]:
         check(*sys.argv[2:5])
+    elif sys.argv[1:] == ["read"]:
+        read(pathlib.Path(__file__).parent.parent)
     else:
         SINGLE, golden = torch.float32, pathlib.Path(__file__).parent.parent
         names = sys.argv[1:] or [name for name in ADAPTERS if ADAPTERS[name][0] not in models.LATER]

@@ -85,10 +85,6 @@ impl LoraConfig {
                 wrong.push(PolicyError::option("lora.alpha", alpha, "a positive number"));
             }
         }
-        let is_name = |name: &str| {
-            let name = name.strip_prefix('^').unwrap_or(name);
-            name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '.'))
-        };
         let patterns = self.rank_pattern.keys().chain(self.alpha_pattern.keys());
         for pattern in patterns.into_iter().filter(|pattern| !is_name(pattern)) {
             let expected = "names of modules, maybe with ^ in front; no other regular expressions";
@@ -184,6 +180,12 @@ impl LoraConfig {
         };
         Ok(all.iter().filter_map(wanted).collect())
     }
+}
+
+/// Whether a pattern is a name of modules, in place of another regular expression.
+pub(crate) fn is_name(pattern: &str) -> bool {
+    let name = pattern.strip_prefix('^').unwrap_or(pattern);
+    name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '.'))
 }
 
 /// Whether `target` is the end of a path, from a point on.

@@ -1,15 +1,16 @@
 //! Adapters in PEFT's files: `adapter_config.json` and `adapter_model.safetensors`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use regex::Regex;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 use tch::{Device, Kind, Tensor};
 
 use crate::config::ModelConfig;
 use crate::config::layout::{HEAD, Init, ParameterSpec, layout, projection_names};
-use crate::config::lora::{ALL_LINEAR, LoraConfig};
+use crate::config::lora::{ALL_LINEAR, LoraConfig, is_name};
 use crate::error::PolicyError;
 use crate::files::{atomic, text};
 use crate::io::safetensors_file::{self, ParsedFile};
@@ -18,6 +19,10 @@ use crate::weights::{Weights, adapter};
 
 pub(crate) const CONFIG: &str = "adapter_config.json";
 pub(crate) const WEIGHTS: &str = "adapter_model.safetensors";
+
+/// The remedy for adapters that are not read.
+const MERGE: &str =
+    "of another kind, merge the adapter in PEFT by `merge_and_unload`, and load the result";
 
 /// What PEFT puts before the path of a module.
 const PREFIX: &str = "base_model.model.";
@@ -79,7 +84,13 @@ pub(crate) fn read_config(dir: &Path) -> Result<AdapterConfig, PolicyError> {
     } else {
         stored_targets(dir)?
     };
-    let lora = lora_config(&raw, targets)?;
+    let mut lora = lora_config(&raw, targets)?;
+    let mut patterns = lora.rank_pattern.keys().chain(lora.alpha_pattern.keys());
+    if patterns.any(|pattern| !is_name(pattern)) {
+        let paths = stored_targets(dir)?;
+        lora.rank_pattern = by_path(lora.rank_pattern, &paths);
+        lora.alpha_pattern = by_path(lora.alpha_pattern, &paths);
+    }
     lora.validate()?;
     let base = raw.get("base_model_name_or_path").and_then(Value::as_str);
     Ok(AdapterConfig { lora, base: base.filter(|base| !base.is_empty()).map(PathBuf::from) })
@@ -102,7 +113,8 @@ fn stored_targets(dir: &Path) -> Result<Vec<String>, PolicyError> {
     let file = open(dir)?;
     let file = file.parse()?;
     let path = |name: &str| {
-        let path = name.strip_suffix(".lora_A.weight")?.strip_prefix(PREFIX)?;
+        let path = name.strip_suffix(".weight")?.trim_end_matches(".default");
+        let path = path.strip_suffix(".lora_A")?.strip_prefix(PREFIX)?;
         // Models of several kinds of input.
         let text = path.replacen("language_model.", "", 1);
         Some(if text.starts_with("layers.") { format!("model.{text}") } else { text })
@@ -110,6 +122,32 @@ fn stored_targets(dir: &Path) -> Result<Vec<String>, PolicyError> {
     let mut paths: Vec<String> = file.names().into_iter().filter_map(path).collect();
     paths.sort_unstable();
     Ok(paths)
+}
+
+/// Patterns with the paths that they fit in place of regular expressions, as PEFT matches them. An expression that does
+/// not parse, or that differs from another one about a path, stays.
+fn by_path<T: Clone + PartialEq>(
+    patterns: BTreeMap<String, T>,
+    paths: &[String],
+) -> BTreeMap<String, T> {
+    let mut all = BTreeMap::new();
+    for (pattern, value) in patterns {
+        match Regex::new(&format!(r"^(?:.*\.)?(?:{pattern})$")) {
+            Ok(expression) if !is_name(&pattern) => {
+                let fitting = paths.iter().filter(|path| expression.is_match(path));
+                for name in fitting.map(|path| format!("^{path}")) {
+                    if all.get(&name).is_some_and(|known| *known != value) {
+                        all.insert(pattern.clone(), value.clone());
+                    }
+                    all.insert(name, value.clone());
+                }
+            }
+            _ => {
+                all.insert(pattern, value);
+            }
+        }
+    }
+    all
 }
 
 fn lora_config(
@@ -120,15 +158,20 @@ fn lora_config(
     let text = |key: &str| get(key).and_then(Value::as_str);
     if text("peft_type") != Some("LORA") {
         let value = get("peft_type").cloned().unwrap_or(Value::Null);
-        return Err(unsupported("peft_type", &value, "LORA"));
+        return Err(unsupported("peft_type", &value, &format!("LORA; {MERGE}")));
+    }
+    // Heads that score or embed.
+    if let Some(task) = get("task_type").filter(|task| task.as_str() != Some("CAUSAL_LM")) {
+        return Err(unsupported("task_type", task, "CAUSAL_LM"));
     }
     if let Some(bias) = get("bias").filter(|bias| bias.as_str() != Some("none")) {
-        return Err(unsupported("bias", bias, "none"));
+        return Err(unsupported("bias", bias, &format!("none; {MERGE}")));
     }
     let others = raw.iter().filter(|(key, _)| !KNOWN.contains(&key.as_str()));
     for (key, value) in others {
-        if !is_off(value) {
-            return Err(unsupported(key, value, "null (off)"));
+        // An empty object of options is on.
+        if !is_off(value) || key.starts_with("use_") && value.is_object() {
+            return Err(unsupported(key, value, &format!("null (off); {MERGE}")));
         }
     }
     // Other names change the base model's own weights, which the files do not hold.
@@ -137,7 +180,8 @@ fn lora_config(
         _ => true,
     };
     if let Some(value) = get("init_lora_weights").filter(|value| !plain(value)) {
-        return Err(unsupported("init_lora_weights", value, "true, false, gaussian, orthogonal"));
+        let supported = format!("true, false, gaussian, orthogonal; {MERGE}");
+        return Err(unsupported("init_lora_weights", value, &supported));
     }
     let number = |key: &str, default: f64| get(key).map_or(Some(default), Value::as_f64);
     let field = |key: &str, expected: &str| {
@@ -204,7 +248,7 @@ fn open(dir: &Path) -> Result<safetensors_file::MappedFile, PolicyError> {
 }
 
 /// A tensor of an adapter, under its name in the file. Adapters on models of several kinds of input have the language
-/// model's path in their names.
+/// model's path in their names. Those that no PEFT wrote may have the adapter's name, `default`, in front of the last part.
 fn spec(name: &str, shape: &[i64], names: &[&str]) -> ParameterSpec {
     let inner = name.strip_prefix(PREFIX).unwrap_or(name);
     let layers = inner.strip_prefix("model.").unwrap_or(inner);
@@ -213,7 +257,12 @@ fn spec(name: &str, shape: &[i64], names: &[&str]) -> ParameterSpec {
         format!("base_model.model.language_model.{inner}"),
         format!("base_model.model.model.language_model.{layers}"),
     ];
-    let stored = stored.into_iter().find(|stored| names.contains(&stored.as_str()));
+    let with_default = |name: &String| {
+        let (module, part) = name.rsplit_once('.').unwrap_or_default();
+        format!("{module}.default.{part}")
+    };
+    let all = stored.iter().cloned().chain(stored.iter().map(with_default));
+    let stored = all.into_iter().find(|stored| names.contains(&stored.as_str()));
     let name = stored.unwrap_or_else(|| name.to_owned());
     ParameterSpec { name, shape: shape.to_vec(), init: Init::Zeros }
 }
@@ -260,8 +309,9 @@ fn beside(
         let tied = name == HEAD && config.tie_word_embeddings;
         let name = if tied { specs[0].name.clone() } else { name };
         if !specs.iter().any(|spec| spec.name == name) {
-            let reason =
-                format!("tensor `{stored}` belongs to no adapter that `{CONFIG}` describes");
+            let reason = format!(
+                "tensor `{stored}` belongs to no adapter that `{CONFIG}` describes; {MERGE}"
+            );
             return Err(PolicyError::Corrupt { path: path.clone(), reason });
         }
         let tensor = file.any(stored, Device::Cpu)?;

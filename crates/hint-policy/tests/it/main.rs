@@ -22,6 +22,7 @@ mod gguf_writer;
 mod golden;
 mod load_report;
 mod lora;
+mod lora_written;
 mod model;
 mod out_of_memory;
 mod parity;
