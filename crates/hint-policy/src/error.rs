@@ -191,7 +191,11 @@ pub enum PolicyError {
     },
 
     /// A tensor of a file has a shape that contradicts the configuration.
-    #[error("tensor `{tensor}` of `{}` has shape {found:?}, expected {expected:?}", path.display())]
+    #[error(
+        "tensor `{tensor}` of `{}` has shape {found:?}, expected {expected:?}; the configuration and the weights belong to \
+         different models, or one of them was changed",
+        path.display()
+    )]
     TensorShape {
         /// The file.
         path: PathBuf,

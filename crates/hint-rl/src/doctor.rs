@@ -114,7 +114,10 @@ fn refused(path: &Path, error: &hint_policy::PolicyError) -> Report {
     if let Ok(config) = serde_json::from_str::<ModelConfig>(&text) {
         report.lines.extend([("model", title(&config, path)), ("sizes", sizes(&config))]);
     }
+    // The tokenizer of an adapter is that of its base, as a rule.
+    let is_adapter = path.join("adapter_config.json").is_file();
     match tokenizer(path, path) {
+        Err(_) if is_adapter && !path.join("tokenizer.json").is_file() => {}
         Ok(tokenizer) => {
             report.lines.push(("tokenizer", format!("{} tokens", tokenizer.vocab_size())));
             report.unusual.extend(tokenizer.warnings().iter().cloned());
@@ -149,6 +152,7 @@ fn report(path: &Path, found: &Inspection, tokenizer: Result<&Tokenizer, String>
     let (config, mut unusual, mut unusable) = (&found.config, Vec::new(), Vec::new());
     let mut lines = vec![("model", title(config, path)), ("sizes", sizes(config))];
     lines.extend(rotation(config).map(|text| ("rotation", text)));
+    lines.extend(own_code(&found.path).map(|text| ("own code", text)));
     let types: Vec<&str> = found.files.types.keys().map(String::as_str).collect();
     let millions = config.num_parameters() as f64 / 1e6;
     let (types, bytes) = (types.join(" + "), mebibytes(found.files.bytes));
@@ -178,7 +182,7 @@ fn report(path: &Path, found: &Inspection, tokenizer: Result<&Tokenizer, String>
     }
     if config.max_positions() < config.max_position_embeddings {
         unusual.push(format!(
-            "rows of more than {} tokens are refused, though the model supports {} (LongRoPE)",
+            "rows of more than {} tokens are refused, though the model supports {} (LongRoPE), unless `--long-factors` is given",
             config.max_positions(),
             config.max_position_embeddings
         ));
@@ -220,6 +224,14 @@ fn rotation(config: &ModelConfig) -> Option<String> {
     let numbers = scaling.as_object()?.iter().filter(|(_, value)| value.is_number());
     let numbers: Vec<String> = numbers.map(|(key, value)| format!("{key} {value}")).collect();
     Some(format!("{kind}, {}", numbers.join(", ")))
+}
+
+/// The code that a folder names for its model, which transformers runs only if it is trusted.
+fn own_code(path: &Path) -> Option<String> {
+    let text = std::fs::read_to_string(path.join("config.json")).ok()?;
+    let config: serde_json::Value = serde_json::from_str(&text).ok()?;
+    let code = config.get("auto_map")?.get("AutoModelForCausalLM")?.as_str()?;
+    Some(format!("`{code}` is never run; the family of the configuration counts"))
 }
 
 /// Rank and modules of an adapter, by the last parts of their names.
@@ -312,6 +324,12 @@ fn describe(
     let named = |id: &u32| format!("{id} {:?}", tokenizer.decode(&[*id]).unwrap_or_default());
     let names: Vec<String> = stops.iter().map(named).collect();
     lines.push(("stop tokens", names.join(", ")));
+    let unreachable = stops.iter().filter(|&&id| usize::try_from(id).is_ok_and(|id| id >= vocab));
+    let unreachable: Vec<String> = unreachable.map(ToString::to_string).collect();
+    if !unreachable.is_empty() {
+        let ids = unreachable.join(", ");
+        unusual.push(format!("the model has no token {ids}, which is to end a completion"));
+    }
     if stops.is_empty() {
         unusual.push("no token ends a completion; give one with `--stop-token`".to_owned());
     }
@@ -341,7 +359,11 @@ fn template(tokenizer: &Tokenizer, unusual: &mut Vec<String>) -> Vec<(&'static s
             let tokens = tokenizer.encode(&text).map_or(0, |tokens| tokens.len());
             lines.push(("a prompt", format!("{text:?}, {tokens} tokens")));
         }
-        Err(error) => unusual.push(format!("the chat template fails: {}", chain(&error))),
+        Err(error) => unusual.push(format!(
+            "the chat template fails on a problem without a message of the system: {}; mend it, give one with `--system`, or \
+             ask in plain text with `--no-chat-template`",
+            chain(&error)
+        )),
     }
     lines
 }

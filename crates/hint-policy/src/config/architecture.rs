@@ -430,11 +430,14 @@ impl Architecture {
     /// [`PolicyError::Unsupported`] with the list of supported types.
     pub fn from_model_type(name: &str) -> Result<Self, PolicyError> {
         Self::ALL.into_iter().find(|known| known.model_type() == name).ok_or_else(|| {
-            PolicyError::unsupported(
-                "model_type",
-                &name,
+            let whole = Self::ALL.into_iter().filter_map(|known| known.family().whole);
+            let whole: Vec<&str> = whole.map(|whole| whole.model_type).collect();
+            let supported = format!(
+                "{}, and {} with a `text_config` of one of these",
                 Self::ALL.map(Self::model_type).join(", "),
-            )
+                whole.join(", ")
+            );
+            PolicyError::unsupported("model_type", name, supported)
         })
     }
 }

@@ -125,6 +125,14 @@ impl Activation {
         }
     }
 
+    /// Other names of the same function.
+    pub(crate) const fn other_names(self) -> &'static [&'static str] {
+        match self {
+            Self::Silu => &["swish"],
+            Self::GeluTanh => &[],
+        }
+    }
+
     /// The key of `config.json` that holds the name. Gemma's configurations carry the other one too, for the
     /// sake of older readers.
     pub(crate) const fn key(self) -> &'static str {

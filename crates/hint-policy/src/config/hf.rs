@@ -119,7 +119,7 @@ impl TryFrom<HfConfig> for ModelConfig {
                 raw.final_logit_softcapping.as_ref(),
                 defaults.logit_cap,
             )?,
-            delta_net: hf_layers::delta_net(&raw, architecture, num_hidden_layers)?,
+            delta_net: hf_layers::delta_net(&raw, architecture, num_hidden_layers),
             qkv_bias,
             output_bias,
             mlp_bias: raw.mlp_bias.unwrap_or(false),
@@ -254,6 +254,8 @@ impl From<ModelConfig> for HfConfig {
             dtype: None,
             torch_dtype: None,
             quantization_config: None,
+            compression_config: None,
+            quantization: None,
             text_config: None,
         }
     }
@@ -266,22 +268,21 @@ impl HfConfig {
         let family = architecture.family();
         let (key, supported) = (family.activation.key(), family.activation.name());
         let value = if key == "hidden_act" { &self.hidden_act } else { &self.hidden_activation };
-        if let Some(value) = value.as_deref().filter(|value| *value != supported) {
+        let others = family.activation.other_names();
+        let is_other = |value: &&str| *value != supported && !others.contains(value);
+        if let Some(value) = value.as_deref().filter(is_other) {
             return Err(PolicyError::unsupported(key, value, format!("{supported} (for {name})")));
         }
-        if let Some(quantization) = &self.quantization_config {
+        if let Some(quantization) = self.quantization() {
             let named = |key: &str| quantization.get(key).filter(|value| !value.is_null());
             let found: Vec<String> =
                 ["quant_method", "bits", "load_in_4bit", "load_in_8bit", "fmt", "format"]
                     .into_iter()
                     .filter_map(|key| Some(format!("{key} {}", named(key)?)))
                     .collect();
+            let found = if found.is_empty() { quantization.to_string() } else { found.join(", ") };
             let supported = "none: load the model that was quantized, in bf16, f16 or f32";
-            return Err(PolicyError::unsupported(
-                "quantization_config",
-                &found.join(", "),
-                supported,
-            ));
+            return Err(PolicyError::unsupported("quantization_config", &found, supported));
         }
         if self.attention_bias == Some(true) && family.biases.attention == AttentionBias::Never {
             let supported = format!("false (for {name})");

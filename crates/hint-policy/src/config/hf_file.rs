@@ -113,13 +113,19 @@ pub(crate) struct HfConfig {
     pub(super) eos_token_id: Option<Value>,
     #[serde(deserialize_with = "present")]
     pub(super) pad_token_id: Option<Value>,
+    // A name, or one for each part of a model. The files of the weights have their own.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) dtype: Option<String>,
+    pub(super) dtype: Option<Value>,
     // The name before transformers 4.56; older readers know only this one.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) torch_dtype: Option<String>,
+    pub(super) torch_dtype: Option<Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) quantization_config: Option<Value>,
+    // The older name of compressed-tensors, and MLX's.
+    #[serde(skip_serializing)]
+    pub(super) compression_config: Option<Value>,
+    #[serde(skip_serializing)]
+    pub(super) quantization: Option<Value>,
     /// The language model of a model of several kinds of input.
     #[serde(skip_serializing)]
     pub(super) text_config: Option<Box<Self>>,
@@ -139,6 +145,7 @@ impl HfConfig {
         else {
             return self;
         };
+        let quantization_config = self.quantization().or(text.quantization()).cloned();
         // Files say some things beside the part, for all parts.
         Self {
             model_type: Some(family.model_type.to_owned()),
@@ -146,7 +153,7 @@ impl HfConfig {
             bos_token_id: text.bos_token_id.clone().or(self.bos_token_id),
             eos_token_id: self.eos_token_id.or(text.eos_token_id.clone()),
             pad_token_id: text.pad_token_id.clone().or(self.pad_token_id),
-            quantization_config: self.quantization_config.or(text.quantization_config.clone()),
+            quantization_config,
             tie_word_embeddings: text.tie_word_embeddings.or(self.tie_word_embeddings),
             ..*text
         }
@@ -154,9 +161,15 @@ impl HfConfig {
 
     /// Names the element type of the weights, under the old and the new key.
     pub(crate) fn with_dtype(mut self, name: &str) -> Self {
-        self.dtype = Some(name.to_owned());
-        self.torch_dtype = Some(name.to_owned());
+        self.dtype = Some(name.into());
+        self.torch_dtype = Some(name.into());
         self
+    }
+
+    /// The description of quantized weights, by whichever name.
+    pub(super) fn quantization(&self) -> Option<&Value> {
+        let all = [&self.quantization_config, &self.compression_config, &self.quantization];
+        all.into_iter().flatten().next()
     }
 }
 

@@ -250,11 +250,12 @@ pub(super) fn sliding_windows(
     window: Option<usize>,
 ) -> Result<Vec<Option<usize>>, PolicyError> {
     let family = architecture.family();
+    // `validate` refuses more, but only after this list was made.
+    let layers = layers.min(crate::config::MAX_LAYERS);
+    check_layer_types(raw, architecture, layers, window)?;
     let Some(window) = window else {
         return Ok(Vec::new());
     };
-    // `validate` refuses more, but only after this list was made.
-    let layers = layers.min(crate::config::MAX_LAYERS);
     if family.windows == Windows::Everywhere {
         return Ok(vec![Some(window); layers]);
     }
@@ -277,14 +278,45 @@ pub(super) fn sliding_windows(
     if types.iter().all(|name| name == "full_attention") {
         return Ok(Vec::new());
     }
-    let windows = types.iter().map(|name| match name.as_str() {
-        "full_attention" => Ok(None),
-        "sliding_attention" => Ok(Some(window)),
-        other => {
-            Err(PolicyError::unsupported("layer_types", other, "full_attention, sliding_attention"))
-        }
-    });
-    windows.collect()
+    Ok(types.iter().map(|name| (name == "sliding_attention").then_some(window)).collect())
+}
+
+/// Refuses kinds of layers that the family does not have, a list of another length, and windows of no size.
+fn check_layer_types(
+    raw: &HfConfig,
+    architecture: Architecture,
+    layers: usize,
+    window: Option<usize>,
+) -> Result<(), PolicyError> {
+    let family = architecture.family();
+    let Some(types) = &raw.layer_types else { return Ok(()) };
+    // Others ignore the list.
+    let is_read = !matches!(family.windows, Windows::Never | Windows::Everywhere);
+    if !is_read && matches!(family.delta_nets, DeltaNets::Never) {
+        return Ok(());
+    }
+    let other = if matches!(family.delta_nets, DeltaNets::Never) {
+        "sliding_attention"
+    } else {
+        "linear_attention"
+    };
+    let is_known = |name: &&String| *name == "full_attention" || *name == other;
+    if let Some(unknown) = types.iter().find(|name| !is_known(name)) {
+        let supported = format!("full_attention, {other}");
+        return Err(PolicyError::unsupported("layer_types", unknown, supported));
+    }
+    if types.len() != layers {
+        let expected = format!("{layers} entries, one for each layer");
+        let found = format!("a list of {}", types.len());
+        return Err(PolicyError::config("layer_types", &found, expected));
+    }
+    let is_flagged = family.windows == Windows::Flagged;
+    if is_flagged && window.is_none() && types.iter().any(|name| name == "sliding_attention") {
+        let expected = "a size, and `use_sliding_window` true, where `layer_types` has windows; or \
+                        `layer_types` without them";
+        return Err(PolicyError::config("sliding_window", "off", expected));
+    }
+    Ok(())
 }
 
 /// Sizes and layers of the gated delta-nets, as transformers derives them.
@@ -292,32 +324,25 @@ pub(super) fn delta_net(
     raw: &HfConfig,
     architecture: Architecture,
     layers: usize,
-) -> Result<Option<DeltaNet>, PolicyError> {
+) -> Option<DeltaNet> {
     let DeltaNets::Pattern { period } = architecture.family().delta_nets else {
-        return Ok(None);
-    };
-    let by_type = |name: &String| match name.as_str() {
-        "full_attention" => Ok(false),
-        "linear_attention" => Ok(true),
-        other => {
-            Err(PolicyError::unsupported("layer_types", other, "full_attention, linear_attention"))
-        }
+        return None;
     };
     let layers = match &raw.layer_types {
-        Some(types) => types.iter().map(by_type).collect::<Result<_, _>>()?,
+        Some(types) => types.iter().map(|name| name == "linear_attention").collect(),
         None => all_but_every_nth(
             raw.full_attention_interval.unwrap_or(period),
             layers.min(crate::config::MAX_LAYERS),
         ),
     };
-    Ok(Some(DeltaNet {
+    Some(DeltaNet {
         layers,
         key_heads: raw.linear_num_key_heads.unwrap_or(16),
         value_heads: raw.linear_num_value_heads.unwrap_or(32),
         key_head_dim: raw.linear_key_head_dim.unwrap_or(128),
         value_head_dim: raw.linear_value_head_dim.unwrap_or(128),
         conv_kernel: raw.linear_conv_kernel_dim.unwrap_or(4),
-    }))
+    })
 }
 
 /// `period - 1` layers with a window, then one without, and so on.

@@ -103,7 +103,12 @@ pub(crate) fn folder_config(path: &Path) -> Result<ModelConfig, PolicyError> {
     if !config_path.is_file() {
         let mut expected =
             "a folder with `config.json` and `model.safetensors`, or a `.gguf` file".to_owned();
-        if let Some(inner) = inner_models(path) {
+        let snapshots = path.join("snapshots");
+        if let Some(inner) = inner_models(&snapshots) {
+            expected += "; it is a folder of a cache with several snapshots, ";
+            expected += &inner;
+            expected += " in `snapshots`, and without `refs/main`: give one of them";
+        } else if let Some(inner) = inner_models(path) {
             expected += "; it holds some in ";
             expected += &inner;
             expected += ": give one of them";
@@ -215,10 +220,15 @@ pub(crate) fn find_base(
     named: Option<PathBuf>,
     given: Option<&Path>,
 ) -> Result<PathBuf, PolicyError> {
+    if named.is_none() && given.is_none() {
+        let expected = "a base model in `base_model_name_or_path`, which names none; give its path as \
+                        `LoadOptions::base` (`--base`)";
+        let path = dir.join(peft::CONFIG);
+        return Err(PolicyError::NoModel { path, expected: expected.into() });
+    }
     let named = named.unwrap_or_default();
     let candidates = match given {
         Some(base) => vec![base.to_owned()],
-        None if named.as_os_str().is_empty() => Vec::new(),
         None => vec![dir.join(&named), named.clone()],
     };
     let found = candidates.into_iter().find(|path| path.exists());

@@ -190,6 +190,7 @@ fn located(dir: &Path, specs: &[ParameterSpec]) -> Result<Vec<ParameterSpec>, Po
             return Err(PolicyError::unsupported(&option, prefix, supported));
         }
     }
+    check_modules(dir, &specs, &names)?;
     if specs.iter().any(|spec| spec.name == HEAD && !names.contains(HEAD)) {
         return Err(PolicyError::config(
             "tie_word_embeddings",
@@ -198,6 +199,36 @@ fn located(dir: &Path, specs: &[ParameterSpec]) -> Result<Vec<ParameterSpec>, Po
         ));
     }
     Ok(specs)
+}
+
+/// Ends of tensors of a projection that stand in the place of its weight, and their reasons.
+const IN_PLACE: [(&str, &str); 6] = [
+    ("base_layer.weight", "it was saved with its adapters; merge them by `merge_and_unload`"),
+    ("qweight", QUANTIZED),
+    ("weight_packed", QUANTIZED),
+    ("weight_blocks", QUANTIZED),
+    ("w_q", QUANTIZED),
+    ("SCB", QUANTIZED),
+];
+
+const QUANTIZED: &str = "it is quantized; load the model that was quantized, in bf16, f16 or f32";
+
+/// Refuses weights that are there in another form, by its name.
+fn check_modules(
+    dir: &Path,
+    specs: &[ParameterSpec],
+    names: &BTreeSet<String>,
+) -> Result<(), PolicyError> {
+    let missing = specs.iter().filter(|spec| !names.contains(&spec.name));
+    for module in missing.filter_map(|spec| spec.name.strip_suffix("weight")) {
+        let found = IN_PLACE.iter().find(|(end, _)| names.contains(&format!("{module}{end}")));
+        if let Some((end, reason)) = found {
+            let option = format!("{module}weight in {}", dir.display());
+            let supported = format!("plain weights; {reason}");
+            return Err(PolicyError::unsupported(&option, &format!("{module}{end}"), supported));
+        }
+    }
+    Ok(())
 }
 
 /// Content of `dir` for a model, by headers alone.

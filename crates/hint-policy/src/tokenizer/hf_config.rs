@@ -70,10 +70,12 @@ impl Tokenizer {
         for (id, content) in new {
             let found = self.inner.token_to_id(&content);
             if found != Some(id) {
+                let found = found.map_or_else(|| "no id".to_owned(), |found| format!("id {found}"));
                 return Err(PolicyError::Corrupt {
                     path: dir.join(CONFIG),
                     reason: format!(
-                        "it lists the token `{content}` with id {id}, which is {found:?} by `tokenizer.json`"
+                        "it lists the token `{content}` with id {id}, and `tokenizer.json` leads to {found}; take both files \
+                         from one save of the tokenizer"
                     ),
                 });
             }

@@ -85,14 +85,22 @@ impl Tokenizer {
         }
         tokenizer.add_listed_tokens(dir)?;
         tokenizer.split_specials();
+        let mut others = additional_templates(dir);
         tokenizer.chat_template = match tokenizer.config.remove("chat_template") {
             Some(Value::String(template)) => Some(template),
-            Some(Value::Array(named)) => default_template(&named),
+            Some(Value::Array(named)) => {
+                let names = named.iter().filter_map(|entry| entry.get("name")?.as_str());
+                others.extend(names.map(|name| format!("`{name}`")));
+                default_template(&named)
+            }
             _ => None,
         };
         let template = dir.join("chat_template.jinja");
         if template.is_file() {
             tokenizer.chat_template = Some(text::read(&template)?);
+        }
+        if tokenizer.chat_template.is_none() {
+            tokenizer.warnings.extend(unused_templates(dir, &others));
         }
         Ok(tokenizer)
     }
@@ -261,6 +269,28 @@ impl Tokenizer {
     pub fn eos_token_id(&self) -> Option<u32> {
         self.token_id(self.special_token("eos_token")?)
     }
+}
+
+/// The names of templates in a folder of their own.
+fn additional_templates(dir: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(dir.join("additional_chat_templates")).into_iter().flatten();
+    let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
+    let names = names.filter_map(|name| Some(format!("`{}`", name.strip_suffix(".jinja")?)));
+    let mut names: Vec<String> = names.collect();
+    names.sort_unstable();
+    names
+}
+
+/// A remark about templates that are there, where none is the one for plain chats. `names` are those with names.
+fn unused_templates(dir: &Path, names: &[String]) -> Option<String> {
+    let found = if !names.is_empty() {
+        format!("the chat templates {}, and none named `default`", names.join(", "))
+    } else if dir.join("chat_template.json").is_file() {
+        "`chat_template.json`, which belongs to a processor of images".to_owned()
+    } else {
+        return None;
+    };
+    Some(format!("the folder has {found}; write the one to use into `chat_template.jinja`"))
 }
 
 /// The template of a list of named ones that is meant for plain chats.

@@ -17,6 +17,9 @@ fn adapters_find_their_base() {
     let adapter = tempfile::tempdir().unwrap();
     adapted.save_adapter(adapter.path()).unwrap();
     let mut config = read_json(adapter.path(), "adapter_config.json");
+    config["base_model_name_or_path"] = Value::Null;
+    write_json(adapter.path(), "adapter_config.json", &config);
+    check_refused(adapter.path(), &["adapter_config.json", "names none", "--base"]);
     config["base_model_name_or_path"] = json!("owner/model");
     write_json(adapter.path(), "adapter_config.json", &config);
     check_refused(adapter.path(), &["owner/model", "base_model_name_or_path", "LoadOptions::base"]);

@@ -16,6 +16,33 @@ fn quantized_models_are_refused_by_the_name_of_the_method() {
 }
 
 #[test]
+fn quantized_models_are_known_by_each_name_of_the_description() {
+    for (key, value, word) in [
+        ("compression_config", json!({"quant_method": "compressed-tensors"}), "compressed-tensors"),
+        ("quantization", json!({"group_size": 64, "bits": 4}), "bits 4"),
+        ("quantization_config", json!({}), "{}"),
+    ] {
+        let dir = folder();
+        change(dir.path(), key, value);
+        check_refused(dir.path(), &["quantization_config", word, "bf16"]);
+    }
+}
+
+#[test]
+fn lists_of_layers_must_fit() {
+    let dir = folder();
+    change(dir.path(), "layer_types", json!(["full_attention", "full_attention"]));
+    check_refused(dir.path(), &["layer_types", "a list of 2", "1 entries"]);
+    change(dir.path(), "layer_types", json!(["chunked_attention"]));
+    check_refused(dir.path(), &["layer_types", "chunked_attention", "sliding_attention"]);
+    // A window of no size.
+    change(dir.path(), "layer_types", json!(["sliding_attention"]));
+    check_refused(dir.path(), &["sliding_window", "use_sliding_window"]);
+    change(dir.path(), "layer_types", json!(["full_attention"]));
+    assert!(load(dir.path()).is_ok());
+}
+
+#[test]
 fn models_with_other_heads_are_refused_by_class() {
     for class in ["Qwen2ForSequenceClassification", "Qwen2Model", "Qwen2ForRewardModel"] {
         let dir = folder();
@@ -33,6 +60,9 @@ fn configurations_may_be_written_loosely() {
     assert_eq!(load(dir.path()).unwrap().policy.config(), &config());
     change(dir.path(), "rope_scaling", Value::Null);
     change(dir.path(), "rope_parameters", json!({"rope_theta": 5000.0}));
+    assert_eq!(load(dir.path()).unwrap().policy.config().rope_theta, 5000.0);
+    change(dir.path(), "hidden_act", json!("swish"));
+    change(dir.path(), "dtype", json!({"": "bfloat16"}));
     assert_eq!(load(dir.path()).unwrap().policy.config().rope_theta, 5000.0);
     change(dir.path(), "max_position_embeddings", json!(512.5));
     assert!(load(dir.path()).is_err());

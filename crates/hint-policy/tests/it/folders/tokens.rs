@@ -144,7 +144,10 @@ fn tokenizer_config_adds_ends_and_tokens() {
     config["added_tokens_decoder"] = json!({"11": token("<far>")});
     write_json(dir.path(), "tokenizer_config.json", &config);
     let error = Tokenizer::from_dir(dir.path()).unwrap_err().to_string();
-    assert!(error.contains("<far>") && error.contains("11"), "{error}");
+    assert!(
+        error.contains("<far>") && error.contains("id 11") && error.contains("id 8"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -176,4 +179,28 @@ fn a_template_whose_answers_do_not_end_is_noticed() {
     let plain =
         tokenizer.with_chat_template("{% for m in messages %}{{ m.content }}\n{% endfor %}");
     assert_eq!(plain.unstopped_turn(&[1]), None);
+}
+
+#[test]
+fn templates_that_are_not_for_plain_chats_are_named() {
+    let dir = folder();
+    let warnings = |expected: &[&str]| {
+        let tokenizer = Tokenizer::from_dir(dir.path()).unwrap();
+        let found = tokenizer.warnings().join("\n");
+        assert_eq!(tokenizer.has_chat_template(), expected.is_empty());
+        assert_eq!(found.is_empty(), expected.is_empty(), "{found}");
+        assert!(expected.iter().all(|word| found.contains(word)), "{found}");
+    };
+    write_json(dir.path(), "chat_template.json", &json!({"chat_template": "x"}));
+    warnings(&["chat_template.json", "chat_template.jinja"]);
+    let named = json!([{"name": "rag", "template": "x"}, {"name": "tool_use", "template": "y"}]);
+    write_json(dir.path(), "tokenizer_config.json", &json!({"chat_template": named}));
+    warnings(&["`rag`, `tool_use`", "none named `default`"]);
+    write_json(dir.path(), "tokenizer_config.json", &json!({}));
+    let others = dir.path().join("additional_chat_templates");
+    std::fs::create_dir(&others).unwrap();
+    std::fs::write(others.join("tool_use.jinja"), "x").unwrap();
+    warnings(&["`tool_use`", "none named `default`"]);
+    std::fs::write(dir.path().join("chat_template.jinja"), "x").unwrap();
+    warnings(&[]);
 }

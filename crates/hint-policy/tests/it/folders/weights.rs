@@ -68,6 +68,29 @@ fn tensors_may_lack_the_prefix_of_the_model_and_other_prefixes_are_named() {
 }
 
 #[test]
+fn weights_in_another_form_are_named() {
+    let dir = folder();
+    let path = dir.path().join("model.safetensors");
+    let tensors = Tensor::read_safetensors(&path).unwrap();
+    let weight = "model.layers.0.self_attn.q_proj.weight";
+    for (end, remedy) in [("base_layer.weight", "merge_and_unload"), ("qweight", "quantized")] {
+        let name = weight.replace("weight", end);
+        let renamed: Vec<(&str, Tensor)> = tensors
+            .iter()
+            .map(|(old, tensor)| {
+                let name = if old == weight { name.as_str() } else { old };
+                (name, tensor.shallow_clone())
+            })
+            .collect();
+        let _ = std::fs::remove_file(&path);
+        write_tensors(&path, &renamed);
+        check_refused(dir.path(), &[&name, remedy]);
+        let error = Inspection::new(dir.path(), None).unwrap_err().to_string();
+        assert!(error.contains(&name), "{error}");
+    }
+}
+
+#[test]
 fn what_is_missing_is_named_with_its_remedy() {
     let dir = folder();
     std::fs::remove_file(dir.path().join("tokenizer.json")).unwrap();
@@ -158,4 +181,9 @@ fn a_cache_folder_stands_for_its_snapshot() {
     // Of a revision that is no branch, the cache has the snapshot alone.
     std::fs::remove_dir_all(cache.path().join("refs")).unwrap();
     assert_eq!(load(cache.path()).unwrap().policy.source(), Some(snapshot.as_path()));
+    // Of several, none is the one.
+    std::fs::create_dir_all(cache.path().join("snapshots/def")).unwrap();
+    std::fs::copy(snapshot.join("config.json"), cache.path().join("snapshots/def/config.json"))
+        .unwrap();
+    check_refused(cache.path(), &["several snapshots", "`abc`, `def`", "refs/main"]);
 }
