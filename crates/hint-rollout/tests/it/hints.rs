@@ -8,13 +8,15 @@ use hint_rollout::{
 
 #[test]
 fn dataset_hints_come_from_the_hint_field_or_a_named_column() {
-    let mut problem = Problem::new("p", "q", "a").with_hint("field");
+    let mut problem = Problem::new("p", "q", "a").with_hint("field").with_solution("steps");
     problem.columns.insert("tips".to_owned(), "column".into());
     let request = HintRequest::new(&problem);
     let hint = |provider: DatasetHints| provider.hint(&request);
     assert_eq!(hint(DatasetHints::new()).expect("no error"), Some(Hint::new("field")));
     assert_eq!(hint(DatasetHints::column("tips")).expect("no error"), Some(Hint::new("column")));
-    // The reader takes this column for the field.
+    // The reader takes these columns for the fields.
+    let solution = hint(DatasetHints::column("solution")).expect("no error");
+    assert_eq!(solution, Some(Hint::new("steps")));
     assert_eq!(
         hint(DatasetHints::levels(vec!["abstract_hint".to_owned(), "tips".to_owned()]))
             .expect("no error"),

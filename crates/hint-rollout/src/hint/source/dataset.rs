@@ -7,7 +7,9 @@ use crate::error::RolloutError;
 use crate::hint::provider::{HintProvider, HintRequest};
 
 /// Names under which [`Problem::hint`] is asked for, where no other column has them.
-const NAMES: [&str; 2] = ["abstract_hint", "hint"];
+const HINT: [&str; 2] = ["abstract_hint", "hint"];
+/// The same of [`Problem::solution`].
+const SOLUTION: &str = "solution";
 
 /// Hints from the data set.
 ///
@@ -31,8 +33,8 @@ impl DatasetHints {
         Self { columns: Vec::new() }
     }
 
-    /// Hints from another column; `abstract_hint` and `hint` are the problem's own. A problem without that column is an
-    /// error, since a misspelt column would otherwise switch hints off without a word.
+    /// Hints from another column; `abstract_hint` and `hint` are the problem's own, and `solution` is its solution. A
+    /// problem without that column is an error, since a misspelt column would otherwise switch hints off without a word.
     pub fn column(name: impl Into<String>) -> Self {
         Self::levels(vec![name.into()])
     }
@@ -59,8 +61,9 @@ impl HintProvider for DatasetHints {
             match problem.columns.get(column) {
                 Some(Value::String(text)) if !text.trim().is_empty() => texts.push(text.as_str()),
                 Some(Value::String(_) | Value::Null) => {}
-                // The reader made it the problem's hint.
-                None if NAMES.contains(&column.as_str()) => texts.extend(problem.hint.as_deref()),
+                // The reader took these columns for the problem's hint and solution.
+                None if HINT.contains(&column.as_str()) => texts.extend(problem.hint.as_deref()),
+                None if column == SOLUTION => texts.extend(problem.solution.as_deref()),
                 _ => return Err(problem.missing_column(column)),
             }
         }
