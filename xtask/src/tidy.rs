@@ -7,6 +7,7 @@ mod book;
 mod config;
 mod dependencies;
 mod equations;
+mod examples;
 mod file_size;
 mod header;
 mod keys;
@@ -55,12 +56,13 @@ impl fmt::Display for Finding {
 type Check = fn(&Tree) -> Vec<Finding>;
 
 /// Every check, by name.
-const CHECKS: [(&str, Check); 16] = [
+const CHECKS: [(&str, Check); 17] = [
     ("header", header::check),
     ("file size", file_size::check),
     ("dependencies", dependencies::check),
     ("modules", modules::check),
     ("public items", api::check),
+    ("examples", examples::check),
     ("equations and deviations", equations::check),
     ("metrics", metrics::check),
     ("pins", pins::check),

@@ -15,6 +15,21 @@ use crate::error::CollectiveError;
 ///
 /// An operation fails if a rank has ended, is late, gave up or calls something else. It fails with the same
 /// [`CollectiveError`] on every rank.
+///
+/// ```
+/// use hint_dist::{Collective, CollectiveError, Single};
+/// use tch::Tensor;
+///
+/// /// The mean of a number over all ranks.
+/// fn mean(group: &dyn Collective, value: f64) -> Result<f64, CollectiveError> {
+///     let mut sum = Tensor::from_slice(&[value]);
+///     group.all_reduce(&mut sum)?;
+///     Ok(sum.double_value(&[0]) / group.world_size() as f64)
+/// }
+///
+/// assert_eq!(mean(&Single, 3.0)?, 3.0);
+/// # Ok::<(), CollectiveError>(())
+/// ```
 #[expect(clippy::missing_errors_doc, reason = "the trait itself says it once for all")]
 pub trait Collective: Debug + Send + Sync {
     /// The number of this rank, from 0.

@@ -11,6 +11,16 @@ use crate::collective::{Collective, Operation, Signature, len};
 use crate::error::CollectiveError;
 
 /// A rank of a group of threads. It shows what several processes would do, without starting them.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use hint_dist::{Collective, Threads};
+///
+/// let members = Threads::group(2, Duration::from_secs(10));
+/// let ranks = members.iter().map(|member| (member.rank(), member.world_size()));
+/// assert_eq!(ranks.collect::<Vec<_>>(), [(0, 2), (1, 2)]);
+/// ```
 #[derive(Debug)]
 pub struct Threads {
     rank: usize,

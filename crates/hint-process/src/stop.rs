@@ -32,6 +32,18 @@ use crate::ProcessError;
 /// except one that never calls libtorch, before libtorch starts threads. To do so, block them first
 /// in `main`, and unblock them in that one thread. This holds for every signal with a handler, such
 /// as `SIGUSR1` or the `SIGPROF` of a profiler.
+///
+/// ```no_run
+/// use hint_process::StopSignals;
+///
+/// # fn train_step() {}
+/// // First of all: threads inherit the signal mask of the thread that starts them.
+/// let stop = StopSignals::catch(|signal| eprintln!("{signal}: finishing the step"))?;
+/// while !stop.requested() {
+///     train_step();
+/// }
+/// # Ok::<(), hint_process::ProcessError>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct StopSignals(Arc<AtomicI32>);
 

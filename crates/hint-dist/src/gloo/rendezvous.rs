@@ -9,6 +9,14 @@ use crate::error::CollectiveError;
 ///
 /// `torchrun` and most schedulers hand these settings over in `RANK`, `WORLD_SIZE`, `MASTER_ADDR` and `MASTER_PORT`. Reading
 /// them is up to the program.
+///
+/// ```
+/// use hint_dist::Rendezvous;
+///
+/// // The second of two processes of `torchrun`, whose agent serves the store.
+/// let meeting = Rendezvous::new(1, 2, "10.0.0.1", 29500).with_external_store();
+/// assert!(meeting.rank < meeting.world_size && meeting.external_store);
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Rendezvous {

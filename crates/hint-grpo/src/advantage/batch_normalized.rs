@@ -14,6 +14,16 @@ use crate::error::GrpoError;
 /// A nearly solved and a nearly hopeless group are not blown up to the scale of a mixed one. The mean
 /// covers the [`Baseline`]'s rewards, the sample standard deviation (`n − 1`) all completions that train.
 /// Source: (ADV-4) in [the book](../../../book/math.html#advantages). `ε = 1e-4`.
+///
+/// ```
+/// use hint_grpo::AdvantageEstimator;
+/// use hint_grpo::advantage::{Baseline, BatchNormalized, ScoredGroup};
+///
+/// let groups = [ScoredGroup::new("p1", &[1.0, 0.0]), ScoredGroup::new("p2", &[1.0, 1.0])];
+/// let advantages = BatchNormalized::new(Baseline::Group).estimate_batch(&groups)?;
+/// assert!(advantages[0][0] > 0.99 && advantages[1] == [0.0, 0.0]);
+/// # Ok::<(), hint_grpo::GrpoError>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct BatchNormalized {
     baseline: Baseline,

@@ -13,6 +13,16 @@ use crate::error::GrpoError;
 ///
 /// Mean and sample standard deviation (`n − 1`) are taken over the [`Baseline`]'s rewards. Source: (ADV-1), (ADV-2) in
 /// [the book](../../../book/math.html#advantages); HINT and GRPO scale, Dr. GRPO does not. `ε = 1e-4`.
+///
+/// ```
+/// use hint_grpo::AdvantageEstimator;
+/// use hint_grpo::advantage::{Baseline, GroupNormalized, ScoredGroup};
+///
+/// let group = ScoredGroup::new("p1", &[1.0, 0.0, 0.0, 0.0]);
+/// let advantages = GroupNormalized::mean_only(Baseline::Group).estimate(&group)?;
+/// assert_eq!(advantages, [0.75, -0.25, -0.25, -0.25]);
+/// # Ok::<(), hint_grpo::GrpoError>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct GroupNormalized {
     baseline: Baseline,

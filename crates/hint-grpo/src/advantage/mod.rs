@@ -26,6 +26,17 @@ pub use quantile::QuantileBaseline;
 pub use whitened::Whitened;
 
 /// The rewards of one group.
+///
+/// ```
+/// use hint_grpo::AdvantageEstimator;
+/// use hint_grpo::advantage::{Baseline, GroupNormalized, ScoredGroup};
+///
+/// // Two hinted completions are right; the two plain ones whose place they took were wrong.
+/// let group = ScoredGroup::new("p1", &[1.0, 1.0]).with_replaced(&[0.0, 0.0]);
+/// let advantages = GroupNormalized::mean_only(Baseline::Union).estimate(&group)?;
+/// assert_eq!(advantages, [0.5, 0.5]);
+/// # Ok::<(), hint_grpo::GrpoError>(())
+/// ```
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct ScoredGroup<'a> {

@@ -15,6 +15,16 @@ use crate::error::GrpoError;
 /// successes. Its successes are pushed up, and its failures are left alone. In an easier group the
 /// baseline is 1, and failures are pushed down. `K = 1` is the maximum baseline: nothing is pushed up.
 /// Source: (ADV-6) in [the book](../../../book/math.html#advantages). `ε = 1e-4`.
+///
+/// ```
+/// use hint_grpo::AdvantageEstimator;
+/// use hint_grpo::advantage::{Baseline, QuantileBaseline, ScoredGroup};
+///
+/// let group = ScoredGroup::new("p1", &[1.0, 0.0, 0.0, 0.0]);
+/// let advantages = QuantileBaseline::new(0.5, Baseline::Group).unscaled().estimate(&group)?;
+/// assert_eq!(advantages, [1.0, 0.0, 0.0, 0.0]); // Failures are left alone.
+/// # Ok::<(), hint_grpo::GrpoError>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct QuantileBaseline {
     quantile: f64,

@@ -13,6 +13,16 @@ use crate::error::GrpoError;
 /// The first is REINFORCE++, the second its variant with a group baseline. Without a baseline a group of equal rewards
 /// still trains: up if better than the batch, down if worse. Mean and sample standard deviation (`n − 1`) are over
 /// completions (Deviation D10). Source: (ADV-5) in [the book](../../../book/math.html#advantages). `ε = 1e-4`.
+///
+/// ```
+/// use hint_grpo::AdvantageEstimator;
+/// use hint_grpo::advantage::{ScoredGroup, Whitened};
+///
+/// let groups = [ScoredGroup::new("p1", &[1.0, 1.0]), ScoredGroup::new("p2", &[0.0, 0.0])];
+/// let advantages = Whitened::new().estimate_batch(&groups)?;
+/// assert!(advantages[0][0] > 0.0 && advantages[1][0] < 0.0);
+/// # Ok::<(), hint_grpo::GrpoError>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Whitened {
     baseline: Option<Baseline>,

@@ -10,6 +10,15 @@ use tch::Device;
 use crate::error::GrpoError;
 
 /// The prompts that one response is scored under. Prompts that are equal may share their tokens.
+///
+/// ```
+/// use hint_grpo::learner::Contexts;
+///
+/// // Sampled with a hint, and trained on the plain prompt.
+/// let contexts = Contexts::plain([1, 2]).with_sampled([1, 2, 7]);
+/// assert_eq!(contexts.numerator, contexts.plain);
+/// assert_eq!(*contexts.sampled, [1, 2, 7]);
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Contexts {
@@ -76,6 +85,16 @@ pub(crate) enum Context {
 
 /// One response, ready to train on. It may be part of the policy objective, of the supervised loss,
 /// or of both.
+///
+/// ```
+/// use hint_grpo::learner::Sample;
+///
+/// // Three tokens, the second of which a tool wrote.
+/// let sample = Sample::new(0, [1, 2], vec![3, 4, 5], vec![-0.3, 0.0, -1.2])
+///     .with_advantage(1.0)
+///     .with_loss_mask(vec![true, false, true]);
+/// assert_eq!(sample.trained_tokens(), 2);
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Sample {
@@ -232,6 +251,15 @@ impl Sample {
 }
 
 /// The samples of a step.
+///
+/// ```
+/// use hint_grpo::learner::{Sample, SampleBatch};
+///
+/// // A group of a good and a bad completion.
+/// let sample = |advantage| Sample::new(0, [1, 2], vec![3], vec![-0.3]).with_advantage(advantage);
+/// let batch = SampleBatch::new(1, vec![sample(1.0), sample(-1.0)]);
+/// assert_eq!(batch.samples.len(), 2);
+/// ```
 #[derive(Debug, Clone, PartialEq, Default)]
 #[non_exhaustive]
 pub struct SampleBatch {

@@ -14,6 +14,17 @@ pub use self::names::*;
 ///
 /// Adding is exact about weights: the mean of a step does not depend on how its rows were split
 /// into micro-batches.
+///
+/// ```
+/// use hint_grpo::Metrics;
+///
+/// let mut metrics = Metrics::new();
+/// metrics.add("own/length", 30.0, 3.0); // Three completions of 30 tokens together,
+/// metrics.add("own/length", 50.0, 1.0); // and one of 50.
+/// metrics.add_max("own/longest", 50.0);
+/// assert_eq!(metrics.get("own/length"), Some(20.0));
+/// assert_eq!(metrics.get("own/longest"), Some(50.0));
+/// ```
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Metrics {

@@ -44,6 +44,18 @@ pub enum Aggregation {
 
 /// Counts for the denominators: totals over the whole optimizer step, rows without any gradient
 /// included.
+///
+/// ```
+/// use hint_grpo::objective::{Aggregation, StepTotals};
+/// use tch::Tensor;
+///
+/// // Half of a step: this micro-batch has 2 of its 4 tokens.
+/// let values = Tensor::from_slice2(&[[1.0, 3.0]]);
+/// let mask = Tensor::from_slice2(&[[true, true]]);
+/// let totals = StepTotals::new(2, 4).in_micro_batches(2);
+/// let share = Aggregation::TokenMean.reduce(&values, &mask, totals);
+/// assert_eq!(share.double_value(&[]), 1.0);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StepTotals {
     /// Completions.

@@ -12,6 +12,19 @@ use crate::objective::{LossInput, PolicyLoss, TokenLoss};
 /// ```
 ///
 /// No token loses its gradient. Source: (CISPO-1) in [the book](../../../book/math.html#objectives).
+///
+/// ```
+/// use hint_grpo::PolicyLoss;
+/// use hint_grpo::objective::{Cispo, LossInput};
+/// use tch::Tensor;
+///
+/// // One token of a good completion, ten times as likely as it was.
+/// let [now, old, advantage] = [0.5_f64.ln(), 0.05_f64.ln(), 1.0].map(|value| Tensor::from_slice2(&[[value]]));
+/// let mask = Tensor::from_slice2(&[[true]]);
+/// let loss = Cispo::new(5.0).token_loss(&LossInput::new(&now, &old, &advantage, &mask))?;
+/// assert!((loss.values.double_value(&[0, 0]) + 5.0 * 0.5_f64.ln()).abs() < 1e-9);
+/// # Ok::<(), hint_grpo::GrpoError>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Cispo {
     max_ratio: f64,

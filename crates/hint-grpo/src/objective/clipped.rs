@@ -21,6 +21,19 @@ use crate::objective::{LossInput, PolicyLoss, TokenLoss};
 ///
 /// If `δ = c > 1 + ε_high`, the two are the same function. On sequence ratios this is GSPO. Source:
 /// (GRPO-1), (GRPO-2) in [the book](../../../book/math.html#objectives).
+///
+/// ```
+/// use hint_grpo::PolicyLoss;
+/// use hint_grpo::objective::{ClippedSurrogate, LossInput};
+/// use tch::Tensor;
+///
+/// // One token of a good completion, ten times as likely as it was.
+/// let [now, old, advantage] = [0.5_f64.ln(), 0.05_f64.ln(), 1.0].map(|value| Tensor::from_slice2(&[[value]]));
+/// let mask = Tensor::from_slice2(&[[true]]);
+/// let loss = ClippedSurrogate::new(0.2, 0.28).token_loss(&LossInput::new(&now, &old, &advantage, &mask))?;
+/// assert!((loss.values.double_value(&[0, 0]) + 1.28).abs() < 1e-9);
+/// # Ok::<(), hint_grpo::GrpoError>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct ClippedSurrogate {
     clip_low: f64,

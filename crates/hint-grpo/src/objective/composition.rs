@@ -16,6 +16,23 @@ use crate::tensor::read_together;
 /// token loss  = objective · token_weight_t · w_t + β · KL_t
 /// step loss   = aggregate( row_weight_i · token loss )
 /// ```
+///
+/// ```
+/// use hint_grpo::objective::{Aggregation, ClippedSurrogate, LossComposition, LossInput, StepTotals};
+/// use tch::Tensor;
+///
+/// let now = Tensor::from_slice2(&[[-0.5, -1.0]]).set_requires_grad(true);
+/// let [old, advantages] = [[-0.5, -1.0], [1.0, 1.0]].map(|row| Tensor::from_slice2(&[row]));
+/// let mask = Tensor::from_slice2(&[[true, true]]);
+/// let input = LossInput::new(&now, &old, &advantages, &mask);
+///
+/// let objective = ClippedSurrogate::new(0.2, 0.2);
+/// let composition = LossComposition::new(&objective, Aggregation::TokenMean);
+/// let (loss, _metrics) = composition.loss(&input, None, StepTotals::new(1, 2))?;
+/// loss.backward();
+/// assert!((loss.double_value(&[]) + 1.0).abs() < 1e-9);
+/// # Ok::<(), hint_grpo::GrpoError>(())
+/// ```
 #[derive(Debug, Clone, Copy)]
 pub struct LossComposition<'a> {
     /// The objective.

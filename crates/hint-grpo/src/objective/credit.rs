@@ -12,6 +12,21 @@ use crate::error::GrpoError;
 
 /// Inputs of a [`Credit`] from a micro-batch. All tensors are `[batch, seq]`, on one device and without
 /// gradient, and 0 where `mask` is false. They have one floating kind unless documented otherwise.
+///
+/// ```
+/// use hint_grpo::Credit;
+/// use hint_grpo::objective::{CreditForm, CreditInput};
+/// use tch::Tensor;
+///
+/// // The hint makes the first of two tokens likelier, and the second one less likely.
+/// let [advantages, delta] = [[1.0, 1.0], [0.8, -0.4]].map(|row| Tensor::from_slice2(&[row]));
+/// let mask = Tensor::from_slice2(&[[true, true]]);
+/// let credit = CreditForm::Advantage { mix: 0.5, max: None };
+/// let credited = credit.advantages(CreditInput::new(&advantages, &delta, &mask))?;
+/// assert!((credited.double_value(&[0, 0]) - 0.9).abs() < 1e-9);
+/// assert!((credited.double_value(&[0, 1]) - 0.3).abs() < 1e-9);
+/// # Ok::<(), hint_grpo::GrpoError>(())
+/// ```
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct CreditInput<'a> {

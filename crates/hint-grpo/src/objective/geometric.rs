@@ -18,6 +18,19 @@ use crate::objective::{LossInput, PolicyLoss, TokenLoss};
 /// An outlier among the ratios weighs less than in an arithmetic mean, so wider clip ranges are
 /// stable. Source: (GMPO-1) in [the book](../../../book/math.html#objectives). Published: a range of `(e^−0.4, e^0.4)`, that is
 /// `clip_low` 0.3297 and `clip_high` 0.4918.
+///
+/// ```
+/// use hint_grpo::PolicyLoss;
+/// use hint_grpo::objective::{GeometricMean, LossInput};
+/// use tch::Tensor;
+///
+/// // One token of a good completion, ten times as likely as it was.
+/// let [now, old, advantage] = [0.5_f64.ln(), 0.05_f64.ln(), 1.0].map(|value| Tensor::from_slice2(&[[value]]));
+/// let mask = Tensor::from_slice2(&[[true]]);
+/// let loss = GeometricMean::new(0.3297, 0.4918).token_loss(&LossInput::new(&now, &old, &advantage, &mask))?;
+/// assert!((loss.values.double_value(&[0, 0]) + 1.4918).abs() < 1e-9);
+/// # Ok::<(), hint_grpo::GrpoError>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct GeometricMean {
     clip_low: f64,

@@ -35,6 +35,16 @@ impl<'a> HintedSample<'a> {
 }
 
 /// Progress of a run when weights are computed, and its band of Affinity.
+///
+/// ```
+/// use hint_affinity::ClipRange;
+/// use hint_grpo::objective::WeightContext;
+/// use hint_rollout::run::RunProgress;
+///
+/// let context = WeightContext::new(RunProgress::new(30, 40), ClipRange::symmetric(0.2)?);
+/// assert_eq!(context.progress.fraction(), 0.75);
+/// # Ok::<(), hint_affinity::AffinityError>(())
+/// ```
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct WeightContext {

@@ -24,6 +24,21 @@ pub enum RatioLevel {
 
 /// Everything a loss may read. All tensors are `[batch, seq]` on one device and of one floating
 /// kind, unless documented otherwise.
+///
+/// ```
+/// use hint_grpo::objective::LossInput;
+/// use tch::Tensor;
+///
+/// // Two tokens, and one of padding, which the mask leaves out.
+/// let now = Tensor::from_slice2(&[[-0.5, -1.0, 0.0]]).set_requires_grad(true);
+/// let old = Tensor::from_slice2(&[[-0.7, -1.0, 0.0]]);
+/// let advantages = Tensor::from_slice2(&[[1.0, 1.0, 0.0]]);
+/// let mask = Tensor::from_slice2(&[[true, true, false]]);
+/// let input = LossInput::new(&now, &old, &advantages, &mask);
+/// input.check()?;
+/// assert!((input.log_ratio().double_value(&[0, 0]) - 0.2).abs() < 1e-9);
+/// # Ok::<(), hint_grpo::GrpoError>(())
+/// ```
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct LossInput<'a> {

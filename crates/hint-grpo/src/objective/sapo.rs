@@ -11,6 +11,19 @@ use crate::objective::{LossInput, PolicyLoss, TokenLoss};
 /// ```
 ///
 /// Source: (SAPO-1) in [the book](../../../book/math.html#objectives).
+///
+/// ```
+/// use hint_grpo::PolicyLoss;
+/// use hint_grpo::objective::{LossInput, Sapo};
+/// use tch::Tensor;
+///
+/// // One token of a good completion, ten times as likely as it was.
+/// let [now, old, advantage] = [0.5_f64.ln(), 0.05_f64.ln(), 1.0].map(|value| Tensor::from_slice2(&[[value]]));
+/// let mask = Tensor::from_slice2(&[[true]]);
+/// let loss = Sapo::new(1.0, 1.05).token_loss(&LossInput::new(&now, &old, &advantage, &mask))?;
+/// assert!(loss.values.double_value(&[0, 0]) > -4.0, "the gate is bounded by 4/τ");
+/// # Ok::<(), hint_grpo::GrpoError>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Sapo {
     temperature_positive: f64,

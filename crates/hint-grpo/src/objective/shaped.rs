@@ -12,6 +12,19 @@ use crate::tensor::upload;
 /// ```
 ///
 /// Source: (HINTED-2) in [the book](../../../book/math.html#hinted-completions); LUFFY (γ = 0.1) and Guide-GRPO (γ a quantile).
+///
+/// ```
+/// use hint_grpo::PolicyLoss;
+/// use hint_grpo::objective::{LossInput, ShapedRatio};
+/// use tch::Tensor;
+///
+/// // One token of a good completion, ten times as likely as it was.
+/// let [now, old, advantage] = [0.5_f64.ln(), 0.05_f64.ln(), 1.0].map(|value| Tensor::from_slice2(&[[value]]));
+/// let mask = Tensor::from_slice2(&[[true]]);
+/// let loss = ShapedRatio::new(0.1).token_loss(&LossInput::new(&now, &old, &advantage, &mask))?;
+/// assert!((loss.values.double_value(&[0, 0]) + 10.0 / 10.1).abs() < 1e-9);
+/// # Ok::<(), hint_grpo::GrpoError>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct ShapedRatio {
     log_gamma: f64,

@@ -40,6 +40,21 @@ impl Default for AdafactorConfig {
 ///
 /// `ε₁` is the machine precision of the weights; the second moment of a vector is not factored. Source:
 /// (ADAFACTOR-1) in [the book](../../../book/math.html#optimizer), as `torch.optim.Adafactor`.
+///
+/// ```
+/// use hint_grpo::Optimizer;
+/// use hint_grpo::optim::{Adafactor, AdafactorConfig};
+/// use hint_policy::Parameter;
+/// use tch::{Device, Kind, Tensor};
+///
+/// let weight = Tensor::ones([2], (Kind::Float, Device::Cpu)).set_requires_grad(true);
+/// let parameter = Parameter { name: "weight".to_owned(), tensor: weight.shallow_clone() };
+/// let mut optimizer = Adafactor::new(vec![parameter.into()], AdafactorConfig::default());
+/// weight.square().sum(Kind::Float).backward();
+/// optimizer.step(0.1)?;
+/// assert!((weight.double_value(&[0]) - 0.9).abs() < 1e-4);
+/// # Ok::<(), hint_grpo::GrpoError>(())
+/// ```
 #[derive(Debug)]
 pub struct Adafactor {
     parameters: Vec<Parameter>,

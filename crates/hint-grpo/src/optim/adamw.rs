@@ -50,6 +50,21 @@ impl Default for AdamWConfig {
 ///
 /// The parameters become views of the buffers. So build the optimizer before other code keeps views
 /// of their storage. Drop an optimizer before building another one of the same parameters.
+///
+/// ```
+/// use hint_grpo::Optimizer;
+/// use hint_grpo::optim::{AdamW, AdamWConfig};
+/// use hint_policy::Parameter;
+/// use tch::{Device, Kind, Tensor};
+///
+/// let weight = Tensor::ones([2], (Kind::Float, Device::Cpu)).set_requires_grad(true);
+/// let parameter = Parameter { name: "weight".to_owned(), tensor: weight.shallow_clone() };
+/// let mut optimizer = AdamW::new(vec![parameter], AdamWConfig::default());
+/// weight.square().sum(Kind::Float).backward();
+/// optimizer.step(0.1)?; // The first step is as long as the learning rate.
+/// assert!((weight.double_value(&[0]) - 0.9).abs() < 1e-4);
+/// # Ok::<(), hint_grpo::GrpoError>(())
+/// ```
 #[derive(Debug)]
 pub struct AdamW {
     parameters: Vec<Parameter>,

@@ -79,6 +79,21 @@ impl Default for MuonConfig {
 /// ```
 ///
 /// Source: (MUON-1) in [the book](../../../book/math.html#optimizer), as `torch.optim.Muon`.
+///
+/// ```
+/// use hint_grpo::Optimizer;
+/// use hint_grpo::optim::{Muon, MuonConfig};
+/// use hint_policy::Parameter;
+/// use tch::{Device, Kind, Tensor};
+///
+/// let weight = Tensor::eye(2, (Kind::Float, Device::Cpu)).set_requires_grad(true);
+/// let parameter = Parameter { name: "weight".to_owned(), tensor: weight.shallow_clone() };
+/// let mut optimizer = Muon::new(vec![parameter.into()], MuonConfig::default());
+/// weight.square().sum(Kind::Float).backward();
+/// optimizer.step(0.1)?;
+/// assert!(weight.double_value(&[0, 0]) < 1.0);
+/// # Ok::<(), hint_grpo::GrpoError>(())
+/// ```
 #[derive(Debug)]
 pub struct Muon {
     parameters: Vec<Parameter>,

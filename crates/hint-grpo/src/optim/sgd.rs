@@ -29,6 +29,21 @@ pub struct SgdConfig {
 /// ```
 ///
 /// Source: (SGD-1) in [the book](../../../book/math.html#optimizer), as `torch.optim.SGD` without dampening.
+///
+/// ```
+/// use hint_grpo::Optimizer;
+/// use hint_grpo::optim::{Sgd, SgdConfig};
+/// use hint_policy::Parameter;
+/// use tch::{Device, Kind, Tensor};
+///
+/// let weight = Tensor::ones([2], (Kind::Float, Device::Cpu)).set_requires_grad(true);
+/// let parameter = Parameter { name: "weight".to_owned(), tensor: weight.shallow_clone() };
+/// let mut optimizer = Sgd::new(vec![parameter.into()], SgdConfig::default());
+/// weight.square().sum(Kind::Float).backward();
+/// optimizer.step(0.1)?; // The gradient is 2.
+/// assert!((weight.double_value(&[0]) - 0.8).abs() < 1e-6);
+/// # Ok::<(), hint_grpo::GrpoError>(())
+/// ```
 #[derive(Debug)]
 pub struct Sgd {
     parameters: Vec<Parameter>,

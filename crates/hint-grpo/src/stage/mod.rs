@@ -51,6 +51,16 @@ pub struct Batch {
 }
 
 /// Everything of a stage that a resumed run needs.
+///
+/// ```
+/// use std::collections::BTreeMap;
+///
+/// use hint_grpo::stage::StageState;
+///
+/// let parts = BTreeMap::from([("drawn".to_owned(), serde_json::json!(12))]);
+/// let state = StageState::of_parts(parts);
+/// assert!(state.batches.is_empty());
+/// ```
 #[derive(Debug, Clone, Default, PartialEq)]
 #[non_exhaustive]
 pub struct StageState {
@@ -116,6 +126,53 @@ fn check_collector(config: &GrpoConfig, collector: &Collector) -> Result<(), Con
 }
 
 /// Source of a run's samples.
+///
+/// ```
+/// use std::collections::BTreeMap;
+///
+/// use hint_grpo::learner::{Sample, SampleBatch, SftLoss};
+/// use hint_grpo::objective::Aggregation;
+/// use hint_grpo::stage::{Batch, Stage, fingerprint};
+/// use hint_grpo::{GrpoConfig, GrpoError};
+/// use hint_rollout::Collector;
+/// use hint_rollout::run::RunProgress;
+///
+/// /// Learns texts, one per step.
+/// struct Texts;
+///
+/// impl Stage for Texts {
+///     const NAME: &'static str = "texts";
+///     const SAMPLES: bool = false;
+///     type Items = [Vec<u32>];
+///
+///     fn is_empty(texts: &[Vec<u32>]) -> bool {
+///         texts.is_empty()
+///     }
+///
+///     fn fingerprints(texts: &[Vec<u32>]) -> Result<BTreeMap<String, String>, GrpoError> {
+///         let texts = texts.iter().map(|text| format!("{text:?}")).collect::<Vec<_>>();
+///         let all = fingerprint(texts.iter().map(|text| [text.as_bytes()]));
+///         Ok(BTreeMap::from([("texts".to_owned(), all)]))
+///     }
+///
+///     fn sft_loss(_config: &GrpoConfig) -> SftLoss {
+///         SftLoss { aggregation: Aggregation::TokenMean, temperature: 1.0 }
+///     }
+///
+///     fn next_batch(&mut self, texts: &[Vec<u32>], at: RunProgress) -> Result<Batch, GrpoError> {
+///         let text = &texts[at.step as usize % texts.len()];
+///         let (prompt, rest) = text.split_at(1);
+///         let mut batch = Batch::default();
+///         batch.samples = SampleBatch::new(1, vec![Sample::demonstration(0, prompt, rest.to_vec(), 1.0)]);
+///         batch.tokens = rest.len() as u64;
+///         Ok(batch)
+///     }
+///
+///     fn collector(&mut self) -> Option<&mut Collector> {
+///         None
+///     }
+/// }
+/// ```
 pub trait Stage {
     /// The name of the stage in checkpoints: a checkpoint of one stage cannot resume another.
     const NAME: &'static str;

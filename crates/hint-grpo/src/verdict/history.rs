@@ -50,6 +50,16 @@ const CHANCE: f64 = 4.5;
 const ENOUGH_NOISE: usize = 20;
 
 /// The metrics of a run that the rules read, step by step. Takes some 400 bytes per step.
+///
+/// ```
+/// use hint_grpo::verdict::History;
+///
+/// // A line of `metrics.jsonl`.
+/// let line = serde_json::json!({ "step": 1, "reward": 0.5 });
+/// let mut history = History::new();
+/// history.record_with(1, |name| line[name].as_f64());
+/// assert_eq!(history.len(), 1);
+/// ```
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct History {
     steps: Vec<u64>,

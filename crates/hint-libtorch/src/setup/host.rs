@@ -9,6 +9,14 @@ use anyhow::{Context, Result};
 use super::config;
 
 /// The machine, the user's environment and a cargo project. Tests build one by hand.
+///
+/// ```no_run
+/// use hint_libtorch::Host;
+///
+/// let host = Host::from_env("my-project".into())?;
+/// hint_libtorch::setup(&host)?;
+/// # Ok::<(), anyhow::Error>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct Host {
     /// Root of the cargo project.

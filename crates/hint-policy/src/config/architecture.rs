@@ -12,6 +12,14 @@ use crate::config::family::{
 use crate::error::PolicyError;
 
 /// Model families this crate implements. They share one decoder block and differ in options.
+///
+/// ```
+/// use hint_policy::config::Architecture;
+///
+/// let found = Architecture::from_model_type("qwen2")?;
+/// assert_eq!((found, found.class_name()), (Architecture::Qwen2, "Qwen2ForCausalLM"));
+/// # Ok::<(), hint_policy::PolicyError>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Architecture {

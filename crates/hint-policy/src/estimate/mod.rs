@@ -64,6 +64,32 @@ impl SampledBatch {
 ///
 /// Rollouts and updates take turns, so the larger of the two counts, unless the run samples ahead. Hints, which lengthen the
 /// prompts that are sampled from, are not counted in.
+///
+/// ```
+/// use hint_policy::config::Architecture;
+/// use hint_policy::estimate::{MemoryDemand, MemoryEstimate, SampledBatch};
+/// use hint_policy::{CausalLm, ModelConfig};
+/// use tch::Device;
+///
+/// let config = ModelConfig::small(Architecture::Llama, 60);
+/// let policy = CausalLm::init(&config, 1, Device::Cpu)?;
+/// let estimate = MemoryEstimate::new(&MemoryDemand {
+///     model: &config,
+///     report: &policy.report(),
+///     gradient_bytes: 1 << 20,
+///     optimizer_bytes: 2 << 20,
+///     reference: false,
+///     teacher_bytes: 0,
+///     sampler_bytes: 0,
+///     gradient_checkpointing: false,
+///     sampled: vec![SampledBatch { prompts: 8, each: 8, max_batch: 64 }],
+///     longest_prompt: 40,
+///     longest_completion: 100,
+///     micro_batch_tokens: 2000,
+/// });
+/// assert!(estimate.total() > 3 << 20);
+/// # Ok::<(), hint_policy::PolicyError>(())
+/// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct MemoryEstimate {
     /// Permanent parts.

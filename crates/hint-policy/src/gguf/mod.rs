@@ -19,6 +19,16 @@ pub use value::GgufValue;
 
 /// A GGUF file of version 2 or 3: its metadata and where its tensors lie. The data stay in the
 /// memory-mapped file until a tensor is read.
+///
+/// ```no_run
+/// use hint_policy::gguf::Gguf;
+///
+/// let file = Gguf::open("qwen2.5-0.5b-instruct-q8_0.gguf")?;
+/// for name in file.tensor_names() {
+///     println!("{name} {:?}", file.shape(name));
+/// }
+/// # Ok::<(), hint_policy::PolicyError>(())
+/// ```
 #[derive(Debug)]
 pub struct Gguf {
     path: PathBuf,

@@ -13,6 +13,15 @@ use crate::io::progress::{LoadProgress, LoadedFiles};
 use crate::io::{generation, gguf_model, load, peft, safetensors_file};
 
 /// Content of a model's files, without loading it.
+///
+/// ```no_run
+/// use hint_policy::io::Inspection;
+///
+/// let model = Inspection::new("Qwen2.5-0.5B-Instruct", None)?;
+/// println!("{:?}, ends at {:?}", model.config, model.stop_tokens);
+/// model.check_values()?; // Reads every weight: none may be infinite or not a number.
+/// # Ok::<(), hint_policy::PolicyError>(())
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct Inspection {
     /// Path of the weights.

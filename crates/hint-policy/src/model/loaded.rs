@@ -12,6 +12,15 @@ use crate::runtime::catch_out_of_memory;
 use crate::tokenizer::Tokenizer;
 
 /// A policy, its tokenizer, and the tokens that end its answers.
+///
+/// ```no_run
+/// use hint_policy::{LoadOptions, LoadedModel};
+///
+/// let model = LoadedModel::load("Qwen2.5-0.5B-Instruct", &LoadOptions::default())?;
+/// let tokens = model.tokenizer.encode("2 + 2 =")?;
+/// model.save("copy")?; // A folder that transformers loads as well.
+/// # Ok::<(), hint_policy::PolicyError>(())
+/// ```
 #[derive(Debug)]
 pub struct LoadedModel {
     /// The model.

@@ -38,6 +38,23 @@ pub struct PrefixId(pub usize);
 /// [`Decoder::fork`]. Rows are numbered from 0 in the order they were forked, until
 /// [`Decoder::retain`] renumbers them. The logits of a row depend on its own tokens only, up to
 /// float noise.
+///
+/// ```
+/// use hint_policy::config::Architecture;
+/// use hint_policy::policy::DecoderOptions;
+/// use hint_policy::{CausalLm, Decoder, ModelConfig, Policy};
+/// use tch::Device;
+///
+/// let policy = CausalLm::init(&ModelConfig::small(Architecture::Llama, 60), 1, Device::Cpu)?;
+/// let options = DecoderOptions { max_rows: 2, max_positions: 8, batch_invariant: false };
+/// let mut decoder: Box<dyn Decoder> = policy.decoder(&options)?;
+/// let prompt = decoder.prefill(&[&[1, 2, 3]])?;
+/// decoder.fork(prompt.prefixes[0], 2)?;
+/// assert_eq!(decoder.step(&[4, 5])?.size(), [2, 60]);
+/// decoder.retain(&[1])?;
+/// assert_eq!(decoder.rows(), 1);
+/// # Ok::<(), hint_policy::PolicyError>(())
+/// ```
 pub trait Decoder {
     /// Processes `prompts` and remembers each as a prefix. No row is started.
     ///

@@ -15,13 +15,13 @@ type Backward<'a> = Box<dyn FnOnce(&ScoreGradients) + 'a>;
 ///
 /// ```
 /// use hint_policy::config::Architecture;
-/// use hint_policy::{CausalLm, ModelConfig, Policy, ScoreOptions, TokenBatch, TokenRow};
+/// use hint_policy::{CausalLm, ForwardPass, ModelConfig, Policy, ScoreOptions, TokenBatch, TokenRow};
 /// use tch::{Device, Kind};
 ///
 /// let policy = CausalLm::init(&ModelConfig::small(Architecture::Llama, 60), 1, Device::Cpu)?;
 /// let rows = [TokenRow { prompt: &[1, 2, 3], completion: &[4, 5] }];
 /// let batch = TokenBatch::new(&rows, Device::Cpu)?;
-/// let pass = policy.forward(&batch, &ScoreOptions::default())?;
+/// let pass: ForwardPass<'_> = policy.forward(&batch, &ScoreOptions::default())?;
 /// let loss = -pass.scores().logprobs.sum(Kind::Float);
 /// pass.backward(&loss)?;
 /// assert!(policy.parameters()[0].tensor.grad().defined());

@@ -11,6 +11,21 @@ use crate::tensor::size;
 /// Runs the whole rows through [`Policy::logits`] at each step.
 ///
 /// Correct for every policy, with time quadratic in the length; the yardstick for cached decoders.
+///
+/// ```
+/// use hint_policy::config::Architecture;
+/// use hint_policy::policy::{DecoderOptions, RecomputeDecoder};
+/// use hint_policy::{CausalLm, Decoder, ModelConfig};
+/// use tch::Device;
+///
+/// let policy = CausalLm::init(&ModelConfig::small(Architecture::Llama, 60), 1, Device::Cpu)?;
+/// let options = DecoderOptions { max_rows: 2, max_positions: 8, batch_invariant: false };
+/// let mut decoder = RecomputeDecoder::new(&policy, &options);
+/// let prompt = decoder.prefill(&[&[1, 2, 3]])?;
+/// decoder.fork(prompt.prefixes[0], 2)?;
+/// assert_eq!(decoder.step(&[4, 5])?.size(), [2, 60]);
+/// # Ok::<(), hint_policy::PolicyError>(())
+/// ```
 #[derive(Debug)]
 pub struct RecomputeDecoder<'a, P: Policy + ?Sized> {
     policy: &'a P,

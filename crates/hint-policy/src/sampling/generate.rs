@@ -104,6 +104,14 @@ pub fn sample(
 }
 
 /// View of a caller of [`sample_until`] on the completions as they grow.
+///
+/// ```
+/// use hint_policy::sampling::SampleWatch;
+///
+/// // A closure is one: this one ends a completion at its third token 9.
+/// let watch = |_request: usize, tokens: &[u32]| tokens.iter().filter(|token| **token == 9).count() >= 3;
+/// assert!(SampleWatch::is_over(&watch, 0, &[9, 1, 9, 9]));
+/// ```
 pub trait SampleWatch {
     /// Whether a completion ends here with [`FinishReason::Stop`], by the index of its request and its tokens
     /// so far.

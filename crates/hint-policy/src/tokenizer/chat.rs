@@ -15,6 +15,17 @@ use crate::tokenizer::template_source::{prepared, set_from_themselves};
 use crate::tokenizer::{Tokenizer, python_filters, python_json, python_methods};
 
 /// One message of a conversation.
+///
+/// ```
+/// use hint_policy::Tokenizer;
+/// use hint_policy::tokenizer::ChatMessage;
+///
+/// # fn example(tokenizer: &Tokenizer) -> Result<(), hint_policy::PolicyError> {
+/// let messages = [ChatMessage::system("Be brief."), ChatMessage::user("2 + 2?")];
+/// let prompt = tokenizer.apply_chat_template(&messages, true)?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChatMessage {
     /// Role of the speaker: `"system"`, `"user"` or `"assistant"`.

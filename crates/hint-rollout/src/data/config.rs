@@ -53,6 +53,13 @@ impl Default for DataConfig {
 }
 
 /// One file of a mixture, or a folder of shards.
+///
+/// ```
+/// use hint_rollout::data::DataFile;
+///
+/// let file = DataFile { weight: Some(2.0), ..DataFile::new("data/algebra.jsonl") };
+/// assert_eq!(file.name(), "algebra");
+/// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DataFile {

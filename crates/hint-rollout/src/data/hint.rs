@@ -79,6 +79,14 @@ pub enum HintKind {
 ///
 /// A provider of `n` distinct levels gives number [`HintLevel::of`]`(n)`; one that can give any share
 /// (such as a solution prefix) gives [`HintLevel::share`].
+///
+/// ```
+/// use hint_rollout::data::HintLevel;
+///
+/// let half = HintLevel::new(0.5);
+/// assert_eq!(half.of(4), 2, "the second of four levels");
+/// assert_eq!(HintLevel::number(4, 4), HintLevel::FULL);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, PartialOrd)]
 pub struct HintLevel(f64);
 

@@ -15,6 +15,29 @@ use crate::error::RolloutError;
 ///
 /// A `Vec` or an array keeps them in memory, a [`ProblemSet`] on disk where they are many. Numbers of a run depend on the
 /// problems and their order, not on where they are kept. A run may read them on a second thread.
+///
+/// ```
+/// use std::borrow::Cow;
+///
+/// use hint_rollout::{Problem, Problems, RolloutError};
+///
+/// /// Sums, made when they are read.
+/// struct Sums;
+///
+/// impl Problems for Sums {
+///     fn len(&self) -> usize {
+///         100
+///     }
+///
+///     fn at(&self, index: usize) -> Result<Cow<'_, Problem>, RolloutError> {
+///         let (question, answer) = (format!("{index} + 1?"), (index + 1).to_string());
+///         Ok(Cow::Owned(Problem::new(index.to_string(), question, answer)))
+///     }
+/// }
+///
+/// assert_eq!(Sums.at(3)?.answer, "4");
+/// # Ok::<(), RolloutError>(())
+/// ```
 pub trait Problems: Sync {
     /// Number of problems.
     fn len(&self) -> usize;

@@ -90,6 +90,14 @@ impl Sampling {
 }
 
 /// One prompt to continue.
+///
+/// ```
+/// use hint_rollout::{GenerationRequest, Sampling};
+///
+/// let sampling = Sampling { max_completion_len: 64, ..Sampling::default() };
+/// let request = GenerationRequest::new(vec![1, 2, 3], 8, 17, sampling);
+/// assert_eq!((request.num_completions, request.seed), (8, 17));
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct GenerationRequest {
@@ -135,6 +143,16 @@ impl StopReason {
 }
 
 /// Result of one call after a prompt.
+///
+/// ```
+/// use hint_rollout::{Completion, PolicyVersion, StopReason};
+///
+/// // Three tokens, the second of which a tool wrote.
+/// let logprobs = vec![-0.3, 0.0, -1.2];
+/// let completion = Completion::new(vec![7, 8, 9], logprobs, StopReason::Length, PolicyVersion(0))
+///     .with_loss_mask(vec![true, false, true]);
+/// assert_eq!(completion.policy_tokens(), 2);
+/// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Completion {
@@ -335,6 +353,33 @@ pub enum HeadWeights {
 }
 
 /// Weights as an engine in another process can consume them.
+///
+/// ```
+/// use std::path::Path;
+///
+/// use hint_rollout::engine::HeadWeights;
+/// use hint_rollout::{PolicyVersion, RolloutError, WeightSource};
+///
+/// /// Weights that a trainer of another program has written already.
+/// struct Exported<'a> {
+///     folder: &'a Path,
+///     step: u64,
+/// }
+///
+/// impl WeightSource for Exported<'_> {
+///     fn version(&self) -> PolicyVersion {
+///         PolicyVersion(self.step)
+///     }
+///
+///     fn write_checkpoint(&self, dir: &Path, _head: HeadWeights) -> Result<(), RolloutError> {
+///         for file in ["config.json", "model.safetensors"] {
+///             std::fs::copy(self.folder.join(file), dir.join(file))
+///                 .map_err(|error| RolloutError::other("copy of the weights", error))?;
+///         }
+///         Ok(())
+///     }
+/// }
+/// ```
 pub trait WeightSource {
     /// Version of these weights: the number of optimizer steps taken.
     fn version(&self) -> PolicyVersion;

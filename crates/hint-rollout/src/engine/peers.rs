@@ -9,6 +9,32 @@ use crate::error::RolloutError;
 ///
 /// Work is dealt to *virtual workers*, and these to the processes. A sample may depend, by float noise, on the samples of
 /// the same call. So numbers depend on the workers and not on the processes.
+///
+/// ```
+/// use hint_rollout::RolloutError;
+/// use hint_rollout::engine::Peers;
+///
+/// /// One process that does the work of four.
+/// struct Alone;
+///
+/// impl Peers for Alone {
+///     fn rank(&self) -> usize {
+///         0
+///     }
+///
+///     fn world_size(&self) -> usize {
+///         1
+///     }
+///
+///     fn num_virtual_workers(&self) -> usize {
+///         4
+///     }
+///
+///     fn all_gather_bytes(&self, bytes: Vec<u8>) -> Result<Vec<Vec<u8>>, RolloutError> {
+///         Ok(vec![bytes])
+///     }
+/// }
+/// ```
 pub trait Peers: Send + Sync {
     /// The number of this process, from 0.
     fn rank(&self) -> usize;

@@ -13,6 +13,17 @@ const TAIL: f64 = 0.025;
 /// and the mean is taken again. The interval runs from the 2.5th to the 97.5th percentile of the means. It estimates
 /// the change of the mean with other problems of the same kind. If no problem is solved, or every one, all resamples
 /// are equal. Then the interval is the exact one for that many trials (Clopper and Pearson 1934, (EVAL-4)).
+///
+/// ```
+/// use hint_rollout::Seed;
+/// use hint_rollout::evaluate::Estimate;
+///
+/// // Of ten problems, seven were solved.
+/// let solved = [1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.0, 0.0, 0.0];
+/// let accuracy = Estimate::over(&solved, 1000, Seed::new(0));
+/// assert!((accuracy.value - 0.7).abs() < 1e-12);
+/// assert!(accuracy.low < 0.7 && 0.7 < accuracy.high);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Estimate {

@@ -8,6 +8,15 @@ use crate::run::Seed;
 use crate::sample::cut_at_stop;
 
 /// A text that the policy is asked to write.
+///
+/// ```
+/// use hint_rollout::hint::WriteRequest;
+/// use hint_rollout::{Sampling, Seed};
+///
+/// let sampling = Sampling { max_completion_len: 80, ..Sampling::default() };
+/// let request = WriteRequest::new("Give a hint for 2 + 2, not the answer.", sampling, Seed::new(7));
+/// assert_eq!(request.sampling.max_completion_len, 80);
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct WriteRequest {
@@ -28,6 +37,20 @@ impl WriteRequest {
 
 /// The policy as a writer of self-hints. The [`Collector`](crate::collect::Collector) hands providers its
 /// own engine.
+///
+/// ```
+/// use hint_rollout::RolloutError;
+/// use hint_rollout::hint::{HintWriter, WriteRequest};
+///
+/// /// Writes the request itself, for tests of a source of hints.
+/// struct Echo;
+///
+/// impl HintWriter for Echo {
+///     fn write(&mut self, requests: &[WriteRequest]) -> Result<Vec<String>, RolloutError> {
+///         Ok(requests.iter().map(|request| request.prompt.clone()).collect())
+///     }
+/// }
+/// ```
 pub trait HintWriter {
     /// One text for each request, in order.
     ///
@@ -62,6 +85,19 @@ pub trait HintWriter {
 
 /// Writes with an engine and a prompt format. A [`Collector`](crate::collect::Collector) hands it to its
 /// provider, and a program uses it to make hints outside of a collector.
+///
+/// ```
+/// use hint_rollout::hint::{EngineWriter, HintWriter, WriteRequest};
+/// use hint_rollout::{PromptFormat, RolloutEngine, RolloutError, Sampling, Seed};
+///
+/// # fn example(engine: &mut dyn RolloutEngine, format: &dyn PromptFormat) -> Result<(), RolloutError> {
+/// let mut writer = EngineWriter::new(engine, format);
+/// let request = WriteRequest::new("Give a hint for 2 + 2.", Sampling::default(), Seed::new(7));
+/// let hints = writer.write(&[request])?;
+/// println!("{} ({} tokens)", hints[0], writer.tokens());
+/// # Ok(())
+/// # }
+/// ```
 pub struct EngineWriter<'e> {
     engine: &'e mut dyn RolloutEngine,
     format: &'e dyn PromptFormat,

@@ -3,6 +3,12 @@
 use crate::run::seed::Seed;
 
 /// Progress of a run at the time of a decision: the argument of schedules.
+///
+/// ```
+/// use hint_rollout::run::RunProgress;
+///
+/// assert_eq!(RunProgress::new(30, 40).fraction(), 0.75);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct RunProgress {
     /// Steps finished.

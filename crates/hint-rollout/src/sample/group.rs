@@ -48,6 +48,16 @@ impl From<HintKind> for RolloutSource {
 }
 
 /// The hint that a rollout was sampled under.
+///
+/// ```
+/// use hint_rollout::Hint;
+/// use hint_rollout::data::HintLevel;
+/// use hint_rollout::sample::AppliedHint;
+///
+/// // The prompt ends in two tokens of a solution.
+/// let hint = AppliedHint::new(Hint::prefix("3 * 12"), HintLevel::new(0.5), vec![1, 2, 8, 9], 2);
+/// assert_eq!((hint.share, hint.prefix_len), (0.5, 2));
+/// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct AppliedHint {
@@ -73,6 +83,19 @@ impl AppliedHint {
 }
 
 /// A completion with its score and its source.
+///
+/// ```
+/// use hint_reward::{ExactMatch, RewardInput, Rubric};
+/// use hint_rollout::{Completion, PolicyVersion, Rollout, StopReason};
+///
+/// let text = r"\boxed{4}";
+/// let score = Rubric::new(ExactMatch::new()).score_group(&[RewardInput::new(text, "4")])?.remove(0);
+/// let stop = StopReason::Length;
+/// let completion = Completion::new(vec![7, 8], vec![-0.1, -0.4], stop, PolicyVersion(0));
+/// let rollout = Rollout::new(completion, text.to_owned(), score);
+/// assert!(rollout.is_correct() && !rollout.is_hinted());
+/// # Ok::<(), hint_reward::RewardError>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Rollout {
@@ -119,6 +142,16 @@ impl Rollout {
 }
 
 /// All rollouts of one problem that train together. Plain and hinted ones may be mixed.
+///
+/// ```
+/// use hint_rollout::{Rollout, RolloutGroup};
+///
+/// # fn example(right: Rollout, wrong: Rollout) {
+/// let group = RolloutGroup::plain("p1", vec![1, 2], vec![right, wrong]);
+/// assert_eq!(group.num_correct(), 1);
+/// assert!(group.has_signal() && !group.is_hinted());
+/// # }
+/// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct RolloutGroup {

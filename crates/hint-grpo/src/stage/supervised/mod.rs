@@ -17,6 +17,16 @@ use crate::metrics::{self, Metrics};
 use crate::stage::{Batch, Stage, check_collector, fingerprint};
 
 /// A prompt with the completion that is to be learned.
+///
+/// ```
+/// use hint_grpo::Demonstration;
+///
+/// // Three tokens, the second of which a tool wrote.
+/// let demonstration = Demonstration::new("p1", vec![1, 2], vec![3, 4, 5])
+///     .with_loss_mask(vec![true, false, true])
+///     .with_weight(0.5);
+/// assert_eq!(demonstration.completion.len(), demonstration.loss_mask.len());
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Demonstration {
@@ -77,6 +87,21 @@ impl Demonstration {
 }
 
 /// Trains on demonstrations, `run.prompts_per_step` of them in a step, epoch after epoch. (SFT-1)
+///
+/// ```
+/// use hint_grpo::stage::Supervised;
+/// use hint_grpo::{Demonstration, GrpoConfig, Run};
+/// # use hint_policy::SharedPolicy;
+///
+/// # fn example(policy: SharedPolicy) -> Result<(), Box<dyn std::error::Error>> {
+/// let config = GrpoConfig::from_toml("run = { steps = 100 }")?;
+/// let demonstrations = vec![Demonstration::new("p1", vec![1, 2], vec![3])];
+/// // As `SupervisedTrainer::builder(policy, config)` does.
+/// let run = Run::of_stage(Supervised::new(&config), policy, config);
+/// run.build()?.run(&demonstrations)?;
+/// # Ok(())
+/// # }
+/// ```
 pub struct Supervised {
     run: RunConfig,
     sft: SftConfig,

@@ -38,6 +38,17 @@ impl KeepIf {
 /// [`CombineRule`] holds the ones that a configuration can name. An implementation of your own goes to
 /// [`Collector::with_combine`](crate::collect::Collector::with_combine); it may be a closure, see
 /// [`from_fn`](crate::collect::hinted::from_fn).
+///
+/// ```
+/// use hint_rollout::collect::hinted::from_fn;
+/// use hint_rollout::{Combine, Rollout, RolloutGroup};
+///
+/// // Correct hinted completions join the group; nothing is replaced.
+/// let combine = from_fn("add_correct", |group: &mut RolloutGroup, hinted: Vec<Rollout>| {
+///     group.rollouts.extend(hinted.into_iter().filter(Rollout::is_correct));
+/// });
+/// assert_eq!(Combine::name(&combine), "add_correct");
+/// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` does not combine groups",
     note = "a closure does through `hint_rollout::collect::hinted::from_fn(\"name\", closure)`"
@@ -63,6 +74,14 @@ pub trait Combine: Send + Sync {
 }
 
 /// Configuration of hints that teach plain completions.
+///
+/// ```
+/// use hint_rollout::collect::hinted::{Contrast, Taught, Teaching};
+///
+/// // The hint teaches every completion; what a wrong hint would teach is subtracted.
+/// let teaching = Teaching::new().with_completions(Taught::All).with_contrast(Contrast::Placebo);
+/// assert!(!teaching.samples);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Teaching {

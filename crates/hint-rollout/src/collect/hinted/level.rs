@@ -12,6 +12,18 @@ use crate::run::{RunProgress, Seed, ValueSchedule, state};
 /// [`LevelSearch`] holds the ones that a configuration can name. An implementation of your own goes to
 /// [`Collector::with_levels`](crate::collect::Collector::with_levels); it may be a closure, see
 /// [`from_fn`](crate::collect::hinted::from_fn).
+///
+/// ```
+/// use hint_rollout::Levels;
+/// use hint_rollout::collect::hinted::{LevelInput, from_fn};
+/// use hint_rollout::data::HintLevel;
+///
+/// // Half of the hint, then all of it.
+/// let levels = from_fn("half_then_all", |input: &LevelInput<'_>| {
+///     [0.5, 1.0].get(input.tried.len()).map(|share| HintLevel::new(*share))
+/// });
+/// assert_eq!(levels.next(&LevelInput::new(None, &[])), Some(HintLevel::new(0.5)));
+/// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is no level search",
     note = "a closure becomes one through `hint_rollout::collect::hinted::from_fn(\"name\", closure)`"
@@ -46,6 +58,18 @@ pub trait Levels: Send + Sync {
 from_closure!(Levels: next(input: &LevelInput<'_>) -> Option<HintLevel>);
 
 /// Inputs of a level search.
+///
+/// ```
+/// use hint_rollout::collect::hinted::{LevelInput, LevelSearch};
+/// use hint_rollout::Levels;
+///
+/// // The source has four levels. The first one was tried, and nothing was solved.
+/// let search = LevelSearch::Ladder { shares: None, plain_first: false };
+/// let first = search.next(&LevelInput::new(Some(4), &[])).expect("a first level");
+/// let tried = [(first, 0.0)];
+/// let second = search.next(&LevelInput::new(Some(4), &tried)).expect("a second level");
+/// assert_eq!((first.share(), second.share()), (0.25, 0.5));
+/// ```
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct LevelInput<'a> {

@@ -12,6 +12,26 @@ use crate::run::{RunPoint, RunProgress, Seed, ValueSchedule, no_fields, state};
 /// [`HintTrigger`] holds the ones that a configuration can name. An implementation of your own goes to
 /// [`Collector::with_trigger`](crate::collect::Collector::with_trigger); it may be a closure, see
 /// [`from_fn`](crate::collect::hinted::from_fn).
+///
+/// ```
+/// use hint_rollout::Trigger;
+/// use hint_rollout::collect::hinted::TriggerInput;
+///
+/// /// Hints for failures, in the first half of the run.
+/// struct EarlyFailures;
+///
+/// impl Trigger for EarlyFailures {
+///     fn name(&self) -> String {
+///         "early_failures".to_owned()
+///     }
+///
+///     fn fires(&self, input: &TriggerInput) -> bool {
+///         input.correct == 0 && input.progress.fraction() < 0.5
+///     }
+/// }
+///
+/// assert!(EarlyFailures.fires(&TriggerInput::new(0, 8)));
+/// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is no trigger",
     note = "a closure becomes one through `hint_rollout::collect::hinted::from_fn(\"name\", closure)`"
@@ -74,6 +94,15 @@ pub enum HintTrigger {
 }
 
 /// Inputs of a trigger.
+///
+/// ```
+/// use hint_rollout::Trigger;
+/// use hint_rollout::collect::hinted::{HintTrigger, TriggerInput};
+///
+/// let trigger = HintTrigger::SuccessRateBelow { rate: 0.25 };
+/// assert!(trigger.fires(&TriggerInput::new(1, 8)));
+/// assert!(!trigger.fires(&TriggerInput::new(2, 8)));
+/// ```
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct TriggerInput {

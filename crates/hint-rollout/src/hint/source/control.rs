@@ -30,6 +30,14 @@ macro_rules! forward_to_source {
 ///
 /// A problem with the same content and a hint with the same text are no placebo. There is no hint where no other
 /// problem of the step has one.
+///
+/// ```
+/// use hint_rollout::hint::source::Placebo;
+/// use hint_rollout::{DatasetHints, HintProvider};
+///
+/// let control = Placebo::new(DatasetHints::new());
+/// assert!(control.name().starts_with("placebo of"));
+/// ```
 #[derive(Debug, Clone, Copy)]
 pub struct Placebo<P> {
     of: P,
@@ -95,6 +103,17 @@ fn others<'a>(request: &HintRequest<'a>) -> Vec<&'a Problem> {
 ///
 /// Its words are everyday ones, drawn by the request's seed. It has the kind of the hint that it stands for, and as
 /// many characters.
+///
+/// ```
+/// use hint_rollout::hint::source::Unrelated;
+/// use hint_rollout::{DatasetHints, HintProvider, HintRequest, Problem};
+///
+/// let problem = Problem::new("p1", "2 + 2?", "4").with_hint("Count on your fingers.");
+/// let control = Unrelated::new(DatasetHints::new());
+/// let hint = control.hint(&HintRequest::new(&problem))?.expect("the problem has a hint");
+/// assert_eq!(hint.text.len(), "Count on your fingers.".len());
+/// # Ok::<(), hint_rollout::RolloutError>(())
+/// ```
 #[derive(Debug, Clone, Copy)]
 pub struct Unrelated<P> {
     of: P,

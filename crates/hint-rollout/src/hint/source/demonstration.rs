@@ -8,6 +8,17 @@ use crate::hint::provider::{HintProvider, HintRequest};
 
 /// The reference solution, or the text of another column, as a completion of its own. A problem
 /// without a solution gets none; one without the named column is an error.
+///
+/// ```
+/// use hint_rollout::data::HintKind;
+/// use hint_rollout::hint::source::Demonstrations;
+/// use hint_rollout::{HintProvider, HintRequest, Problem};
+///
+/// let problem = Problem::new("p1", "2 + 2?", "4").with_solution("2 and 2 are 4.");
+/// let hint = Demonstrations::new().hint(&HintRequest::new(&problem))?.expect("it has a solution");
+/// assert_eq!((hint.kind, hint.text.as_str()), (HintKind::Demonstration, "2 and 2 are 4."));
+/// # Ok::<(), hint_rollout::RolloutError>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Demonstrations {
     column: Option<String>,

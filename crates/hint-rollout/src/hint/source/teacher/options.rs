@@ -11,6 +11,17 @@ use crate::hint::source::teacher::prompt::TeacherPrompt;
 use crate::net::{is_address, shown};
 
 /// A model behind a chat endpoint that writes hints, as configuration.
+///
+/// ```
+/// use hint_rollout::hint::source::teacher::TeacherOptions;
+///
+/// let options = TeacherOptions {
+///     api_key_env: Some("TEACHER_KEY".to_owned()),
+///     temperature: 0.3,
+///     ..TeacherOptions::new("http://127.0.0.1:8000/v1", "qwen2.5-72b-instruct")
+/// };
+/// assert_eq!(options.levels, 1);
+/// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TeacherOptions {
