@@ -9,8 +9,9 @@ use std::time::{Duration, Instant};
 
 use hint_grpo::{GrpoConfig, Hints, Outcome, Parts, Rewards, RunDir, SupervisedTrainer, Trainer};
 use hint_policy::SharedPolicy;
+use hint_reward::{Judgment, Rubric, Verdict, verifier_from_fn};
 use hint_rollout::{Hint, HintProvider, HintRequest, LocalEngine, RolloutError, Seed};
-use hint_tests::{Digits, STOP, bytes, config, lenient_rubric, problems, tiny_policy, weights};
+use hint_tests::{Digits, STOP, bytes, config, problems, tiny_policy, weights};
 use serde_json::{Value, json};
 
 use super::supervised::demonstrations;
@@ -24,7 +25,19 @@ fn run_config() -> GrpoConfig {
     config.run.num_minibatches = 2;
     config.run.checkpoint_every = 1;
     config.rollout.sampling.max_completion_len = 5;
+    config.rollout_table.max_mib = 1;
     config
+}
+
+/// A coin that depends on the completion, with a long reason for every verdict, so that the rollout table outgrows its limit.
+fn wordy_rubric() -> Rubric {
+    Rubric::new(verifier_from_fn("wordy", |input| {
+        let solved = input.completion.len().is_multiple_of(3);
+        let verdict = if solved { Verdict::Correct } else { Verdict::Incorrect };
+        let seed = Seed::new(3).named(input.completion);
+        let words = (0..1250).map(|word| format!("{:016x}", seed.child(word).value()));
+        Judgment::new(verdict).with_reason(words.collect::<String>())
+    }))
 }
 
 /// Gives a hint every second time it is asked about a problem: its state decides the samples.
@@ -61,7 +74,7 @@ fn build(run_dir: RunDir, ahead: u64) -> (Trainer, SharedPolicy) {
     let parts = Parts {
         policy: policy.clone(),
         format: Digits,
-        rewards: Rewards::own(lenient_rubric()),
+        rewards: Rewards::own(wordy_rubric()),
         engine,
         hints: Hints::own(EverySecondTime::default()),
     };
@@ -80,10 +93,14 @@ fn outcome(dir: &Path) -> BTreeMap<&'static str, Vec<u8>> {
     let last = dir.join(format!("checkpoints/step-{STEPS:08}"));
     let state: Value =
         serde_json::from_slice(&bytes(&last.join("trainer.json"))).expect("it is JSON");
+    let table = RunDir::rollouts(dir).expect("the folder can be listed").into_iter();
+    let table = table.flat_map(|(step, path)| [step.to_le_bytes().to_vec(), bytes(&path)].concat());
     BTreeMap::from([
         ("weights", bytes(&last.join("model.safetensors"))),
         ("moments", bytes(&last.join("optimizer.safetensors"))),
         ("metrics", bytes(&dir.join("metrics.jsonl"))),
+        ("rollout table", table.collect()),
+        ("events", bytes(&dir.join("tensorboard/events.out.tfevents.0.hint-rl"))),
         ("parts", state["parts"].to_string().into_bytes()),
     ])
 }
@@ -124,7 +141,12 @@ const CHILD_DIR: &str = "HINT_TESTS_CHILD_DIR";
 
 #[test]
 fn a_run_killed_at_fifty_moments_ends_with_the_same_bytes() {
-    kill_again_and_again("a_run_killed_at_fifty_moments_ends_with_the_same_bytes", 50, train);
+    let kept =
+        kill_again_and_again("a_run_killed_at_fifty_moments_ends_with_the_same_bytes", 50, train);
+    assert!(
+        kept.is_none_or(|kept| kept > 1 && kept < STEPS / 2),
+        "the table is not thinned: {kept:?}"
+    );
 }
 
 #[test]
@@ -140,13 +162,14 @@ fn a_supervised_run_killed_at_ten_moments_ends_with_the_same_bytes() {
 }
 
 /// Compares `run`, from the first step to the last, with the same killed `kills` times on its way. `test` is the
-/// test that calls this, which the children run once more.
+/// test that calls this, which the children run once more. Returns the steps that the rollout table keeps; nothing in a
+/// child.
 #[expect(clippy::print_stdout, reason = "shown when the test fails")]
-fn kill_again_and_again(test: &str, kills: u64, run: fn(RunDir) -> Vec<f32>) {
+fn kill_again_and_again(test: &str, kills: u64, run: fn(RunDir) -> Vec<f32>) -> Option<u64> {
     #[expect(clippy::disallowed_methods, reason = "tells the child process from the test")]
     if let Some(dir) = std::env::var_os(CHILD_DIR) {
         run(open(Path::new(&dir)));
-        return;
+        return None;
     }
     let dir = tempfile::tempdir().expect("a temporary folder");
     let (whole, killed) = (dir.path().join("whole"), dir.path().join("killed"));
@@ -198,6 +221,8 @@ fn kill_again_and_again(test: &str, kills: u64, run: fn(RunDir) -> Vec<f32>) {
     for (name, bytes) in outcome(&whole) {
         assert!(outcome(&killed)[name] == bytes, "{name} differ");
     }
+    let kept = RunDir::rollouts(&killed).expect("the folder can be listed").len();
+    u64::try_from(kept).ok()
 }
 
 fn newest_step(dir: &Path) -> u64 {
