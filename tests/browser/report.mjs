@@ -257,6 +257,7 @@ async function isReadableOnAPhone() {
   await page.evaluate("document.querySelector('#list li').click()");
   await page.until("document.querySelector('#group h2')");
   assert.ok(await page.evaluate(fits), "a group is wider than a phone");
+  assert.ok(await page.evaluate("document.querySelector('.completion').getBoundingClientRect().top < 1.5 * innerHeight"), "completions are far below");
   await picture(page, "phone-group");
   await page.evaluate("document.querySelector('.back').click()");
   assert.ok(await page.evaluate("document.querySelector('#list').offsetHeight > 0"));

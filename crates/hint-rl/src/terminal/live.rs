@@ -34,6 +34,11 @@ pub(crate) fn is_possible() -> bool {
     stderr().is_terminal() && !is_dumb
 }
 
+/// Columns of the terminal; nothing where none can be drawn on.
+pub(super) fn columns() -> Option<usize> {
+    is_possible().then(|| size().0)
+}
+
 /// Columns and rows of the terminal.
 fn size() -> (usize, usize) {
     let (rows, columns) = Term::stderr().size_checked().unwrap_or((24, 80));

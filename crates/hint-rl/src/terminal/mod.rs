@@ -7,6 +7,8 @@ use std::fmt::{Arguments, Write as _};
 use std::io::{Write, stderr, stdout};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use console::measure_text_width;
+
 pub(crate) mod bar;
 pub(crate) mod live;
 
@@ -42,6 +44,7 @@ pub(crate) fn is_hushed() -> bool {
 
 pub(crate) fn note(line: Arguments<'_>) {
     let line = visible(&line.to_string());
+    let line = live::columns().map_or_else(|| line.clone(), |columns| wrapped(&line, columns));
     live::above(|| drop(writeln!(stderr(), "{line}")));
 }
 
@@ -68,9 +71,39 @@ pub(crate) fn visible(text: &str) -> String {
     shown
 }
 
+/// The text, with its lines broken between words where they are wider than `columns`.
+fn wrapped(text: &str, columns: usize) -> String {
+    let mut lines = String::with_capacity(text.len());
+    let (mut used, mut has_word) = (0, false);
+    for word in text.split_inclusive([' ', '\n']) {
+        if has_word && used + measure_text_width(word.trim_end()) > columns {
+            lines.truncate(lines.trim_end_matches(' ').len());
+            lines.push('\n');
+            (used, has_word) = (0, false);
+        }
+        lines.push_str(word);
+        (used, has_word) = if word.ends_with('\n') {
+            (0, false)
+        } else {
+            (used + measure_text_width(word), has_word || !word.trim().is_empty())
+        };
+    }
+    lines
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn long_lines_break_between_words() {
+        assert_eq!(wrapped("one two three", 7), "one two\nthree");
+        assert_eq!(wrapped("one two three", 13), "one two three");
+        assert_eq!(
+            wrapped("  /a/long/path and\nmore words", 8),
+            "  /a/long/path\nand\nmore\nwords"
+        );
+    }
 
     #[test]
     fn escape_sequences_are_shown() {

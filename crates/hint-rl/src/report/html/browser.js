@@ -238,7 +238,8 @@ function problemTexts(row, group) {
       el("span", {}, "mean reward ", el("b", {}, number(row.reward))),
       affinity("Affinity of the ratio", group.affinity), affinity("Affinity to the sampler", group.behavior_affinity),
       group.hinted_weight !== null && el("span", {}, "hinted weight ", el("b", {}, number(group.hinted_weight)))),
-    steps.length > 0 && el("div", { class: "group-head" }, el("span", { class: "soft" }, "Same problem:"), steps));
+    steps.length > 0 && el("div", { class: "group-head" }, el("span", { class: "soft" }, "Same problem:"), steps.slice(0, 4),
+      steps.length > 4 && el("details", {}, el("summary", {}, `${steps.length - 4} more`), steps.slice(4))));
 }
 
 const SIDES = { plain: "Plain prompt", hinted: "With a hint" };
