@@ -17,7 +17,7 @@ const AUDIT: &str = "audit --json --model tiny --sample 8 --set verifier.equalit
                      --hint-column abstract_hint --hint-column solution";
 
 /// Trains the embedded model with two seeds, writes their report, and hands it to `tests/browser/report.mjs`. Needs
-/// Node and Chromium, which CI does not have. `args` may name a folder for pictures.
+/// Node and Chromium, which CI does not have. `args` may name a folder for screenshots.
 pub(crate) fn run(host: &Host, args: &[OsString]) -> Result<()> {
     hint_libtorch::setup(host)?;
     let out = std::env::temp_dir().join(format!("hint-rl-browser-{}", std::process::id()));
@@ -25,6 +25,16 @@ pub(crate) fn run(host: &Host, args: &[OsString]) -> Result<()> {
     // A leftover in the temporary folder is not worth failing for.
     let _ = std::fs::remove_dir_all(&out);
     result
+}
+
+/// Takes the pictures of README and book, of a real run. Needs tmux, Node and Chromium.
+pub(crate) fn take_pictures(host: &Host) -> Result<()> {
+    hint_libtorch::setup(host)?;
+    let programs = build(host, &["--bin", "hint-rl"])?;
+    let script = host.repo.join("tests/browser/pictures.mjs");
+    let images = host.repo.join("docs/images");
+    check(Command::new("node").arg(script).arg(&programs["hint-rl"]).arg(images))
+        .context("no pictures; they need tmux, Node 20 and Chromium, which CHROMIUM names")
 }
 
 fn run_in(host: &Host, args: &[OsString], out: &Path) -> Result<()> {

