@@ -12,9 +12,12 @@ use crate::math::fuel::Stop;
 use crate::math::lex::literal::Commas;
 use crate::math::lex::typography::plain;
 use crate::math::lex::units::Unit;
+use crate::math::lex::vocabulary::TEXT_GROUPS;
 use crate::math::parse::choice::{What, named};
 use crate::math::parse::parser::{is_sentence_word, parse};
+use crate::math::parse::permutation::{named_permutations, permuted};
 use crate::math::parse::phrase::phrase;
+use crate::math::parse::stance::{doubts, has, takes_back, words_of};
 use crate::math::reader::{Reader, Reading};
 use crate::math::strictness::{Rule, Strictness};
 use crate::math::tree::node::{Expr, Node};
@@ -65,10 +68,16 @@ impl<'t> Answer<'t> {
                 answer.readings.extend(reading.other);
                 ambiguous = reading.ambiguous_comma;
             }
-            Err(Stop::Unreadable(reason)) => match restated(&text, reader)? {
-                Some(node) => answer.readings.push(node),
-                None => answer.unreadable = Some(reason),
-            },
+            Err(Stop::Unreadable(reason)) => {
+                let node = match restated(&text, reader)? {
+                    Some(node) => Some(node),
+                    None => with_reason(&text, reader)?,
+                };
+                match node {
+                    Some(node) => answer.readings.push(node),
+                    None => answer.unreadable = Some(reason),
+                }
+            }
             Err(stop) => return Err(stop),
         }
         if ambiguous {
@@ -223,7 +232,7 @@ fn restated(text: &str, reader: &mut Reader) -> Result<Option<Node>, Stop> {
         .trim_end_matches("\\text{");
     let mut inner = inner.trim_start_matches("\\text{").trim();
     for glue in GLUE {
-        inner = inner.strip_prefix(glue).unwrap_or(inner).trim_start();
+        inner = inner.strip_prefix(glue).unwrap_or(inner).trim_start_matches([' ', '}', '$']);
     }
     let mut read = |text: &str| match reading(text, Commas::Usual, reader) {
         Ok(reading) => Ok(Some(reading.node)),
@@ -235,6 +244,24 @@ fn restated(text: &str, reader: &mut Reader) -> Result<Option<Node>, Stop> {
     let same =
         Comparer { fuel: &mut reader.fuel, relative_tolerance: 0.01 }.identical(first, second)?;
     Ok(same.then_some(head))
+}
+
+/// The answer in front of a reason in brackets: `9 (since 3^2 = 9)`. The reason may not doubt it or speak of another.
+fn with_reason(text: &str, reader: &mut Reader) -> Result<Option<Node>, Stop> {
+    let trimmed = text.trim().trim_end_matches(['.', '$', '}', ' ']);
+    let Some(inside) = trimmed.strip_suffix(')') else { return Ok(None) };
+    let found =
+        ["(since ", "(because ", "(as "].into_iter().find_map(|open| inside.split_once(open));
+    let Some((head, reason)) = found else { return Ok(None) };
+    if doubts(reason) || takes_back(reason) || words_of(reason).any(|word| has(&["answer"], word)) {
+        return Ok(None);
+    }
+    let head = head.trim_end().trim_end_matches("\\text{").trim_matches([' ', '$', '\\']);
+    match reading(head, Commas::Usual, reader) {
+        Ok(reading) => Ok(matches!(reading.node, Node::Expr(_)).then_some(reading.node)),
+        Err(Stop::Unreadable(_)) => Ok(None),
+        Err(stop) => Err(stop),
+    }
 }
 
 /// Commands that only spell one character: `1\text{,}234`, `\mu\mathrm{m}`.
@@ -254,7 +281,8 @@ fn respelled(text: Cow<'_, str>) -> Cow<'_, str> {
         ("\\ \\Omega", "\\text{Ω}"),
         ("\\,\\Omega", "\\text{Ω}"),
     ];
-    let mut text = match slanted(&text) {
+    let text = with_currency(text);
+    let mut text = match slanted(&text).or_else(|| combination(&text)) {
         Some(fraction) => Cow::Owned(fraction),
         None => text,
     };
@@ -283,6 +311,36 @@ fn respelled(text: Cow<'_, str>) -> Cow<'_, str> {
         text = Cow::Owned(opened_text(&text));
     }
     text
+}
+
+/// Currencies in front of their amount as the signs that they stand for: `USD 20`, `Rs. 500`. A dollar sign without a
+/// partner is money too.
+fn with_currency(text: Cow<'_, str>) -> Cow<'_, str> {
+    const NAMES: [(&str, &str); 7] = [
+        ("USD", "\\$"),
+        ("US$", "\\$"),
+        ("EUR", "€"),
+        ("GBP", "£"),
+        ("Rs.", "₹"),
+        ("Rs", "₹"),
+        ("INR", "₹"),
+    ];
+    let trimmed = text.trim_start();
+    let trimmed =
+        trimmed.strip_prefix("\\text{").filter(|rest| rest.contains("Rs")).unwrap_or(trimmed);
+    let is_amount =
+        |rest: &str| rest.trim_start_matches([' ', '}']).starts_with(|c: char| c.is_ascii_digit());
+    if let Some((sign, amount)) = NAMES.iter().find_map(|(name, sign)| {
+        Some((sign, trimmed.strip_prefix(name).filter(|rest| is_amount(rest))?))
+    }) {
+        return Cow::Owned(format!("{sign}{}", amount.trim_start_matches([' ', '}'])));
+    }
+    match trimmed.strip_prefix('$') {
+        Some(amount) if is_amount(amount) && !amount.contains('$') => {
+            Cow::Owned(format!("\\${amount}"))
+        }
+        _ => text,
+    }
 }
 
 /// The `\times` of two vectors as a command of its own, which no formula has. A cross product is no product of numbers.
@@ -315,6 +373,19 @@ fn slanted(text: &str) -> Option<String> {
     };
     let lower = lower.trim_start_matches(' ').strip_prefix('_')?;
     Some(format!("\\frac{{{}}}{{{}}}", part(upper.trim())?, part(lower.trim())?))
+}
+
+/// `{}^{15}C_{4}` and `_{15}C_4` as a binomial coefficient.
+fn combination(text: &str) -> Option<String> {
+    let text = text.trim();
+    let rest = text.strip_prefix("{}").unwrap_or(text).strip_prefix(['^', '_'])?;
+    let number = |text: &str| {
+        let inner = text.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')).unwrap_or(text);
+        let is_number = !inner.is_empty() && inner.bytes().all(|byte| byte.is_ascii_digit());
+        is_number.then(|| inner.to_owned())
+    };
+    let (upper, lower) = rest.split_once("C_")?;
+    Some(format!("\\binom{{{}}}{{{}}}", number(upper.trim())?, number(lower.trim())?))
 }
 
 /// `\text{if $n$ is odd}` as `\text{if }n\text{ is odd}`.
@@ -452,9 +523,8 @@ pub(crate) enum Readable {
 
 /// The content of a text command that holds the whole text: `\text{(1) and (3)}` is read as it stands inside.
 pub(crate) fn unwrapped(text: &str) -> &str {
-    const COMMANDS: [&str; 5] = ["\\text{", "\\textbf{", "\\mbox{", "\\textnormal{", "\\mathrm{"];
     let trimmed = text.trim();
-    let inner = COMMANDS
+    let inner = TEXT_GROUPS
         .into_iter()
         .find_map(|command| trimmed.strip_prefix(command))
         .and_then(|rest| rest.strip_suffix('}'));
@@ -473,6 +543,12 @@ fn reading(text: &str, commas: Commas, reader: &mut Reader) -> Result<Reading, S
     let text = unwrapped(text);
     if let Some(node) = phrase(text) {
         return Ok(Reading { node, other: None, ambiguous_comma: false, is_phrase: true });
+    }
+    if let Some((tuple, is_cyclic)) = named_permutations(text) {
+        let parsed = parse(&tuple, commas, &mut reader.fuel)?;
+        let node = permuted(&parsed.node, is_cyclic)
+            .ok_or(Stop::Unreadable("permutations of something else than a tuple"))?;
+        return Ok(Reading { node, other: None, ambiguous_comma: false, is_phrase: false });
     }
     let parsed = parse(text, commas, &mut reader.fuel)?;
     let other = shared_value(&parsed.node);

@@ -1,7 +1,9 @@
 //! Comparison of answers with several items: tuples, sets, lists, matrices.
 
 use crate::math::compare::comparison::Comparison;
+use crate::math::compare::congruence::completes;
 use crate::math::compare::quantity::{clock_shows, clock_terms};
+use crate::math::compare::real_set::RealSet;
 use crate::math::fuel::Stop;
 use crate::math::parse::calendar::minutes_of;
 use crate::math::tree::node::{Expr, Node, Relation};
@@ -44,7 +46,10 @@ impl Comparison<'_, '_> {
                 // A remark such as `k ∈ ℤ` beside the answer.
                 let rest = without_remarks(items);
                 match rest.as_slice() {
-                    [only] if rest.len() < items.len() => self.same(only, other),
+                    // Where the parameter runs over the integers, it was read as a congruence before.
+                    [only] if rest.len() < items.len() => Ok(!(is_modular(other)
+                        && only.equation().is_some())
+                        && self.same(only, other)?),
                     _ => Ok(false),
                 }
             }
@@ -116,6 +121,15 @@ impl Comparison<'_, '_> {
         if branches.len() != others.len() {
             return Ok(false);
         }
+        // What is left by the other conditions has a name of its own.
+        let rest = |branches: &[(Node, Node)]| {
+            branches.iter().position(|(_, condition)| is_otherwise(condition))
+        };
+        match (rest(branches), rest(others)) {
+            (Some(at), None) => return self.same_with_rest(branches, at, others),
+            (None, Some(at)) => return self.same_with_rest(others, at, branches),
+            _ => {}
+        }
         let mut taken = vec![false; others.len()];
         for (index, (value, condition)) in branches.iter().enumerate() {
             let places =
@@ -139,6 +153,49 @@ impl Comparison<'_, '_> {
         Ok(true)
     }
 
+    /// Whether branches of which one is for all other arguments are the same as others.
+    fn same_with_rest(
+        &mut self,
+        branches: &[(Node, Node)],
+        rest: usize,
+        others: &[(Node, Node)],
+    ) -> Result<bool, Stop> {
+        let named: Vec<(Node, Node)> = branches
+            .iter()
+            .enumerate()
+            .filter(|(index, _)| *index != rest)
+            .map(|(_, branch)| branch.clone())
+            .collect();
+        let conditions: Vec<Node> = named.iter().map(|(_, condition)| condition.clone()).collect();
+        for (index, (value, condition)) in others.iter().enumerate() {
+            let mut left = others.to_vec();
+            left.remove(index);
+            if self.same(&branches[rest].0, value)?
+                && self.is_complement(condition, &conditions)?
+                && self.same_branches(&named, &left)?
+            {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Whether a condition holds where none of the others does.
+    fn is_complement(&mut self, condition: &Node, others: &[Node]) -> Result<bool, Stop> {
+        if let Some(answer) = completes(condition, others) {
+            return Ok(answer);
+        }
+        let whole = Node::NumberSet('R');
+        let rest = Node::Difference(Box::new((whole, Node::Union(others.to_vec()))));
+        let (Some(own), Some(rest)) = (
+            RealSet::read(condition, &mut self.comparer)?,
+            RealSet::read(&rest, &mut self.comparer)?,
+        ) else {
+            return Ok(false);
+        };
+        own.equals(&rest, true, &mut self.comparer)
+    }
+
     fn same_list(&mut self, items: &[Node], others: &[Node]) -> Result<bool, Stop> {
         let (plain, other_plain) = (without_remarks(items), without_remarks(others));
         let remarked = [plain.len() < items.len(), other_plain.len() < others.len()];
@@ -159,10 +216,22 @@ impl Comparison<'_, '_> {
             // Solutions: one that is listed twice is still one.
             return self.as_sets(items, others);
         }
+        // `x_1 = 1, x_2 = 2` against `x = 1, 2`
+        if let (Some((name, values)), Some((other, other_values))) =
+            (values_of_one(items), values_of_one(others))
+            && name == other
+        {
+            return self.unordered(&values, &other_values);
+        }
         match (labels(items), labels(others)) {
             // Values without their names have to come in the order of the names.
             (Some(labels), None) | (None, Some(labels)) if !interchangeable(&labels) => {
-                self.ordered(items, others)
+                // `x = 1, 2` names both of its values.
+                let is_assigned = |item: &Node| item.equation().is_some();
+                let partly_named = [items, others]
+                    .iter()
+                    .any(|items| items.iter().any(is_assigned) && !items.iter().all(is_assigned));
+                Ok(!partly_named && self.ordered(items, others)?)
             }
             _ => self.unordered(items, others),
         }
@@ -229,6 +298,36 @@ impl Comparison<'_, '_> {
         }
         Ok(true)
     }
+}
+
+/// Whether a condition holds for all other arguments.
+fn is_otherwise(condition: &Node) -> bool {
+    matches!(condition, Node::Text(words) if &**words == "otherwise")
+}
+
+/// Whether a node is a congruence.
+fn is_modular(node: &Node) -> bool {
+    matches!(node, Node::Chain { relations, .. } if relations.contains(&Relation::Modulo))
+}
+
+/// The values of `x_1 = 1, x_2 = 2` or of `x = 1, 2`, and their name.
+fn values_of_one(items: &[Node]) -> Option<(String, Vec<Node>)> {
+    let mut name: Option<String> = None;
+    let mut values = Vec::with_capacity(items.len());
+    for (index, item) in items.iter().enumerate() {
+        match item.equation() {
+            Some((Node::Expr(Expr::Symbol(label)), value @ Node::Expr(_))) => {
+                let base = label.split('_').next().unwrap_or(label);
+                if name.get_or_insert_with(|| base.to_owned()) != base {
+                    return None;
+                }
+                values.push(value.clone());
+            }
+            None if index > 0 && matches!(item, Node::Expr(_)) => values.push(item.clone()),
+            _ => return None,
+        }
+    }
+    Some((name?, values))
 }
 
 /// Whether two numbers with a colon are a time of day rather than a ratio: `6:05` and `6:30`, not `6:10`.

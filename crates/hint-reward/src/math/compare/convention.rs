@@ -1,6 +1,5 @@
 //! Notations that say the same by convention: conditions, congruences, names of points and of bound variables.
 
-use num_bigint::BigInt;
 use num_traits::{One, Signed, Zero};
 
 use crate::math::compare::comparison::Comparison;
@@ -10,32 +9,17 @@ use crate::math::parse::frame::restricts_nothing;
 use crate::math::tree::node::{Expr, Function, Node, Rational, Relation};
 use crate::math::value::identity::has_symbols;
 
-/// Residues a congruence may have at most.
-const MAX_RESIDUES: usize = 64;
-
-/// Content of a congruence: its subject is one of the residues by the modulus.
-struct Congruence<'n> {
-    subject: Option<&'n Node>,
-    residues: Vec<BigInt>,
-    modulus: BigInt,
-}
-
 impl Comparison<'_, '_> {
     /// Compares by a convention, where one applies.
     pub(super) fn by_convention(&mut self, a: &Node, b: &Node) -> Result<Option<bool>, Stop> {
         if let Some(equal) = self.same_progression(a, b)? {
             return Ok(Some(equal));
         }
-        if let Some(equal) = self.given(a, b)? {
+        if let Some(equal) = self.same_congruence(a, b)? {
             return Ok(Some(equal));
         }
-        if let (Some(first), Some(second)) = (congruence(a), congruence(b)) {
-            if let (Some(subject), Some(other)) = (first.subject, second.subject)
-                && !self.same(subject, other)?
-            {
-                return Ok(Some(false));
-            }
-            return Ok(Some(first.modulus == second.modulus && first.residues == second.residues));
+        if let Some(equal) = self.given(a, b)? {
+            return Ok(Some(equal));
         }
         for (a, b) in [(a, b), (b, a)] {
             match (a, b) {
@@ -54,6 +38,23 @@ impl Comparison<'_, '_> {
                         }
                     }
                     return Ok(Some(true));
+                }
+                // `3i − 2j + 5k`
+                (
+                    Node::Expr(vector),
+                    Node::Tuple { items, left_closed: false, right_closed: false },
+                ) if (2..=3).contains(&items.len())
+                    && !has_unit_vector(vector)
+                    && vector.any(&|expr| *expr == Expr::symbol("j")) =>
+                {
+                    let axes = vector.map(&|expr| match expr {
+                        Expr::I => Some(Expr::symbol("hat i")),
+                        Expr::Symbol(name) if matches!(&**name, "j" | "k") => {
+                            Some(Expr::Symbol(format!("hat {name}").into()))
+                        }
+                        _ => None,
+                    });
+                    return self.vector_is(&axes, &items.iter().collect::<Vec<_>>()).map(Some);
                 }
                 (
                     Node::Expr(vector),
@@ -99,8 +100,10 @@ impl Comparison<'_, '_> {
                 if !self.same(main, other_main)? {
                     return Ok(Some(false));
                 }
-                let vague = is_vague(condition) && is_vague(other_condition);
-                vague || self.same(condition, other_condition)?
+                let vague = |condition: &Node| is_vague(condition) || is_domain(condition);
+                let is_restated = (is_vague(condition) && vague(other_condition))
+                    || (is_vague(other_condition) && vague(condition));
+                is_restated || self.same(condition, other_condition)?
             }
             // `The gears turn if and only if n is even` against `n is even`.
             (Node::Given { main, condition, .. }, other @ Node::Chain { .. })
@@ -126,7 +129,32 @@ impl Comparison<'_, '_> {
                     Node::Text(words) => words.rsplit(' ').next().is_some_and(is_argument),
                     _ => false,
                 });
-                !essential && !names_argument && self.same(main, other)?
+                // Where the parameter runs over the integers, it was read as a congruence before.
+                let is_modular = matches!(other, Node::Chain { relations, .. }
+                    if relations.contains(&Relation::Modulo) && main.equation().is_some());
+                !essential && !names_argument && !is_modular && self.same(main, other)?
+            }
+            // `k` is a nonnegative integer, or `k ≥ 0`
+            (bounds @ Node::Chain { .. }, domain) | (domain, bounds @ Node::Chain { .. })
+                if first_integer(domain).is_some() && is_restriction(bounds) =>
+            {
+                let Some((subject, first)) = first_integer(domain) else { return Ok(None) };
+                let expected = Node::Chain {
+                    terms: vec![subject.clone(), Node::Expr(Expr::integer(first))],
+                    relations: vec![Relation::GreaterEqual],
+                };
+                self.same(bounds, &expected)?
+            }
+            // `a_n = 2^n, n ≥ 1` against `2^n`
+            (Node::List(items), other) | (other, Node::List(items))
+                if !matches!(other, Node::List(_) | Node::Set(_)) =>
+            {
+                match items.as_slice() {
+                    [main, condition] if is_natural_domain(main, condition) => {
+                        self.same(main, other)?
+                    }
+                    _ => return Ok(None),
+                }
             }
             (Node::List(items), Node::List(others)) => {
                 let ([first, condition], [other, other_condition]) =
@@ -404,6 +432,43 @@ impl Comparison<'_, '_> {
     }
 }
 
+/// Whether a condition only says which numbers a letter stands for.
+fn is_domain(condition: &Node) -> bool {
+    matches!(condition, Node::Chain { terms, relations }
+        if matches!((terms.as_slice(), relations.as_slice()),
+            ([Node::Expr(Expr::Symbol(_)), Node::NumberSet(_)], [Relation::In])))
+}
+
+/// The letter of `k ∈ ℤ⁺` or `k ∈ ℤ` with `k ≥ 0`, and the first number it stands for. It must be one that mostly stands
+/// for integers.
+fn first_integer(domain: &Node) -> Option<(&Node, i64)> {
+    let Node::Chain { terms, relations } = domain else { return None };
+    let ([subject @ Node::Expr(Expr::Symbol(name)), Node::NumberSet(set)], [Relation::In]) =
+        (terms.as_slice(), relations.as_slice())
+    else {
+        return None;
+    };
+    let first = match set {
+        'ω' => 0,
+        'ζ' => 1,
+        _ => return None,
+    };
+    matches!(&**name, "i" | "j" | "k" | "l" | "m" | "n" | "N").then_some((subject, first))
+}
+
+/// Whether a condition only says that the index of a sequence starts at 0 or 1.
+fn is_natural_domain(main: &Node, condition: &Node) -> bool {
+    let Some((Node::Expr(Expr::Symbol(label)), _)) = main.equation() else { return false };
+    let Node::Chain { terms, relations } = condition else { return false };
+    let [Node::Expr(Expr::Symbol(index)), Node::Expr(Expr::Number(first))] = terms.as_slice()
+    else {
+        return false;
+    };
+    relations.as_slice() == [Relation::GreaterEqual]
+        && label.split_once('_').is_some_and(|(_, subscript)| *subscript == **index)
+        && (first.is_one() || first.is_zero())
+}
+
 /// A condition that only repeats the kind of the variable.
 fn is_vague(condition: &Node) -> bool {
     match condition {
@@ -438,118 +503,6 @@ fn is_system(items: &[Node]) -> bool {
 /// Whether an item bounds a variable.
 fn is_restriction(node: &Node) -> bool {
     matches!(node, Node::Chain { relations, .. } if relations.iter().all(|relation| relation.is_order()))
-}
-
-/// Reads `x ≡ 3 (mod 7)`, `x = 7k + 3, k ∈ ℤ`, `n ≡ ±1 (mod 5)` and `n is even`.
-fn congruence(node: &Node) -> Option<Congruence<'_>> {
-    match node {
-        Node::Chain { terms, relations } => match (terms.as_slice(), relations.as_slice()) {
-            ([residue, Node::Expr(modulus)], [Relation::Modulo]) => {
-                class(None, &[residue], modulus)
-            }
-            (
-                [subject, residue, Node::Expr(modulus)],
-                [Relation::Other('≡') | Relation::Equal, Relation::Modulo],
-            ) => class(Some(subject), &[residue], modulus),
-            _ => None,
-        },
-        Node::List(items) => {
-            if let [equation, Node::Chain { terms, relations }] = items.as_slice()
-                && let ([Node::Expr(Expr::Symbol(parameter)), Node::NumberSet('Z')], [Relation::In]) =
-                    (terms.as_slice(), relations.as_slice())
-            {
-                return progression(equation, parameter);
-            }
-            let classes: Vec<Congruence<'_>> =
-                items.iter().map(congruence).collect::<Option<_>>()?;
-            let (first, rest) = classes.split_first()?;
-            if rest
-                .iter()
-                .any(|class| class.modulus != first.modulus || class.subject != first.subject)
-            {
-                return None;
-            }
-            let mut residues: Vec<BigInt> =
-                classes.iter().flat_map(|class| class.residues.clone()).collect();
-            residues.sort();
-            residues.dedup();
-            (residues.len() <= MAX_RESIDUES).then(|| Congruence {
-                subject: first.subject,
-                residues,
-                modulus: first.modulus.clone(),
-            })
-        }
-        _ => None,
-    }
-}
-
-fn class<'n>(
-    subject: Option<&'n Node>,
-    residues: &[&Node],
-    modulus: &Expr,
-) -> Option<Congruence<'n>> {
-    let modulus =
-        modulus.as_number().filter(|modulus| modulus.is_integer() && modulus.is_positive())?;
-    let modulus = modulus.to_integer();
-    let mut all = Vec::new();
-    for residue in residues {
-        let Node::Expr(residue) = residue else { return None };
-        let value = match residue {
-            Expr::Call(Function::Mod, arguments) => arguments.first()?,
-            other => other,
-        };
-        // `±1` stands for both.
-        let signs: &[i64] =
-            if value.any(&|expr| *expr == Expr::PlusMinus) { &[1, -1] } else { &[1] };
-        for sign in signs {
-            let value = value.map(&|expr| (*expr == Expr::PlusMinus).then(|| Expr::integer(*sign)));
-            let value = integer(&value)?;
-            all.push(((value % &modulus) + &modulus) % &modulus);
-        }
-    }
-    all.sort();
-    all.dedup();
-    Some(Congruence { subject, residues: all, modulus })
-}
-
-/// The value of a product of integers.
-fn integer(expr: &Expr) -> Option<BigInt> {
-    match expr {
-        Expr::Number(value) if value.is_integer() => Some(value.to_integer()),
-        Expr::Mul(factors) => factors
-            .iter()
-            .try_fold(BigInt::one(), |product, factor| Some(product * integer(factor)?)),
-        _ => None,
-    }
-}
-
-/// `x = 7k + 3` for all integers k.
-fn progression<'n>(node: &'n Node, parameter: &str) -> Option<Congruence<'n>> {
-    let (subject, Node::Expr(value)) = node.equation()? else { return None };
-    let Node::Expr(Expr::Symbol(_)) = subject else { return None };
-    let mut step = Rational::zero();
-    let mut offset = Rational::zero();
-    let terms = match value {
-        Expr::Add(terms) => terms.as_slice(),
-        other => std::slice::from_ref(other),
-    };
-    for term in terms {
-        match term {
-            Expr::Number(value) => offset += value,
-            Expr::Symbol(name) if **name == *parameter => step += Rational::one(),
-            Expr::Mul(factors) => match factors.as_slice() {
-                [Expr::Number(value), Expr::Symbol(name)] if **name == *parameter => step += value,
-                _ => return None,
-            },
-            _ => return None,
-        }
-    }
-    if step.is_zero() || !step.is_integer() || !offset.is_integer() {
-        return None;
-    }
-    let modulus = step.abs().to_integer();
-    let residue = ((offset.to_integer() % &modulus) + &modulus) % &modulus;
-    Some(Congruence { subject: Some(subject), residues: vec![residue], modulus })
 }
 
 /// `n!/(n − k)!`, for natural numbers.

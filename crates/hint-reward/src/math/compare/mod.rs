@@ -2,6 +2,7 @@
 
 mod collection;
 pub(crate) mod comparison;
+mod congruence;
 mod convention;
 pub(crate) mod prepare;
 mod progression;

@@ -140,6 +140,9 @@ fn chain(
         }
     }
     if relations.iter().all(|relation| *relation == Relation::Equal) {
+        if let Some(names) = equal_names(&terms) {
+            return Ok(vec![Node::Chain { terms: names, relations }]);
+        }
         if comes_back(&terms) {
             return Err(Stop::Unreadable("a chain of equations that goes round"));
         }
@@ -171,6 +174,16 @@ fn chain(
         // `±` in a congruence is read where congruences are compared.
         return Ok(vec![Node::Chain { terms, relations }]);
     }
+    // `x ≠ ±2` is two of them.
+    if relations == [Relation::NotEqual]
+        && let [subject, Node::Expr(bound)] = terms.as_slice()
+    {
+        let chains = both_signs(bound, fuel)?.into_iter().map(|bound| Node::Chain {
+            terms: vec![subject.clone(), Node::Expr(bound)],
+            relations: vec![Relation::NotEqual],
+        });
+        return Ok(chains.collect());
+    }
     // `x ∈ {5}` and the like keep their sides; `±` in an inequality is not expanded.
     let mut expanded = Vec::with_capacity(terms.len());
     for term in terms {
@@ -181,6 +194,19 @@ fn chain(
         expanded.push(forms.remove(0));
     }
     Ok(vec![Node::Chain { terms: expanded, relations }])
+}
+
+/// The names of `a = b = c` in the order of the alphabet, if a chain has nothing else.
+fn equal_names(terms: &[Node]) -> Option<Vec<Node>> {
+    let name = |term: &Node| match term {
+        Node::Expr(Expr::Symbol(name)) => Some(name.clone()),
+        _ => None,
+    };
+    let mut names: Vec<Box<str>> = terms.iter().map(name).collect::<Option<_>>()?;
+    names.sort();
+    names.dedup();
+    (terms.len() > 2 && names.len() == terms.len())
+        .then(|| names.into_iter().map(|name| Node::Expr(Expr::Symbol(name))).collect())
 }
 
 /// Whether the defined name of a chain of equations comes back in it: `f(x) = 3x − 1f(x) = 3x − 1` is

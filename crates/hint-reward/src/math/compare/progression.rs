@@ -1,6 +1,7 @@
 //! Values that run through all integers: `kπ + π/3, k ∈ ℤ`.
 
 use crate::math::compare::comparison::Comparison;
+use crate::math::compare::convention::symbols;
 use crate::math::fuel::Stop;
 use crate::math::tree::node::{Expr, Node, Relation};
 use crate::math::value::identity::has_symbols;
@@ -19,8 +20,19 @@ impl Comparison<'_, '_> {
     /// Whether two progressions over all integers have the same elements: `kπ − π/3` and `kπ + 2π/3`. `None` if they are
     /// not known to.
     pub(super) fn same_progression(&mut self, a: &Node, b: &Node) -> Result<Option<bool>, Stop> {
-        let Some(first) = self.progression(a)? else { return Ok(None) };
-        let Some(second) = self.progression(b)? else { return Ok(None) };
+        let (first, second) = match (self.progression(a)?, self.progression(b)?) {
+            (Some(first), Some(second)) => (first, second),
+            // By convention `k` is an integer in `x = kπ + π/4`.
+            (Some(first), None) => match self.without_domain(b)? {
+                Some(second) => (first, second),
+                None => return Ok(None),
+            },
+            (None, Some(second)) => match self.without_domain(a)? {
+                Some(first) => (first, second),
+                None => return Ok(None),
+            },
+            (None, None) => return Ok(None),
+        };
         if let (Some(subject), Some(other)) = (first.subject, second.subject)
             && !self.same(subject, other)?
         {
@@ -59,6 +71,32 @@ impl Comparison<'_, '_> {
         else {
             return Ok(None);
         };
+        self.progression_in(main, name)
+    }
+
+    /// Reads `x = kπ + π/3` where nothing says what `k` is.
+    fn without_domain<'n>(&mut self, node: &'n Node) -> Result<Option<Progression<'n>>, Stop> {
+        let value = match node {
+            Node::Expr(value) => value,
+            other => match other.equation() {
+                Some((_, Node::Expr(value))) => value,
+                _ => return Ok(None),
+            },
+        };
+        let mut names = Vec::new();
+        symbols(value, &mut names);
+        match names.as_slice() {
+            [name @ ("k" | "n" | "m")] => self.progression_in(node, name),
+            _ => Ok(None),
+        }
+    }
+
+    /// The progression of a value in the parameter of this name.
+    fn progression_in<'n>(
+        &mut self,
+        main: &'n Node,
+        name: &str,
+    ) -> Result<Option<Progression<'n>>, Stop> {
         let (subject, value) = match main {
             Node::Expr(value) => (None, value),
             other => match other.equation() {
@@ -68,12 +106,13 @@ impl Comparison<'_, '_> {
         };
         let at = |point: i64| {
             value.map(&|expr| {
-                matches!(expr, Expr::Symbol(symbol) if symbol == name).then(|| Expr::integer(point))
+                matches!(expr, Expr::Symbol(symbol) if **symbol == *name)
+                    .then(|| Expr::integer(point))
             })
         };
         let first = at(0);
         let step = at(1).minus(first.clone());
-        let line = first.clone().plus(step.clone().times(Expr::Symbol(name.clone())));
+        let line = first.clone().plus(step.clone().times(Expr::symbol(name)));
         let is_line = self.comparer.identical(value, &line)?
             && !self.comparer.identical(&step, &Expr::integer(0))?;
         Ok(is_line.then_some(Progression { subject, first, step }))

@@ -20,7 +20,10 @@ impl Comparison<'_, '_> {
         self.comparer.fuel.spend(200)?;
         // A pound is money where the other side says so.
         let money = |unit: &str, other: &str| matches!(unit, "pound" | "pounds") && other == "gbp";
-        if money(unit, other) || money(other, unit) {
+        // The sign ¥ stands for both.
+        let sign =
+            |unit: &str, other: &str| unit == "jpy" && matches!(other, "yuan" | "cny" | "rmb");
+        if money(unit, other) || money(other, unit) || sign(unit, other) || sign(other, unit) {
             return self.same(a, b);
         }
         let (unit, other) = (Unit::parse(unit), Unit::parse(other));
@@ -117,13 +120,19 @@ pub(crate) fn as_quantity(expr: &Expr) -> Option<(Expr, String)> {
     let Expr::Mul(factors) = expr else { return None };
     let mut value = Vec::new();
     let mut unit = String::new();
-    for factor in factors {
+    // `8\,\mathrm{N\cdot m}` groups its unit.
+    let groups = factors.iter().flat_map(|factor| match factor {
+        Expr::Mul(inner) => inner.as_slice(),
+        other => std::slice::from_ref(other),
+    });
+    for factor in groups {
         let (base, power) = match factor {
             Expr::Pow(pair) => (&pair.0, pair.1.as_number()?.to_string()),
             other => (other, "1".to_owned()),
         };
         match base {
-            Expr::Symbol(name) if is_unit_letter(name) => {
+            Expr::Symbol(name) if is_unit_letter(name) || &**name == "Omega" => {
+                let name = if &**name == "Omega" { "Ω" } else { name };
                 unit.extend([name, "^", power.as_str(), " "]);
             }
             _ if base.as_number().is_some() || matches!(base, Expr::Pi) => {

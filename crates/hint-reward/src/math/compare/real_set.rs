@@ -1,5 +1,6 @@
 //! Subsets of the real line: intervals, points and their unions.
 
+use crate::math::compare::convention::symbols;
 use crate::math::fuel::Stop;
 use crate::math::tree::node::{Expr, Function, Node, Rational, Relation};
 use crate::math::value::identity::{Comparer, has_symbols};
@@ -34,9 +35,15 @@ impl RealSet {
         comparer.fuel.spend(50)?;
         match node {
             Node::NumberSet('R') => Ok(Some(Self::of(vec![Piece::everything()]))),
-            Node::NumberSet('ρ') => {
-                let zero = End { value: Expr::integer(0), position: 0.0, closed: false };
+            Node::NumberSet(part @ ('ρ' | 'ϱ')) => {
+                let closed = *part == 'ϱ';
+                let zero = End { value: Expr::integer(0), position: 0.0, closed };
                 Ok(Some(Self::of(vec![Piece { low: zero, high: End::infinite(1) }])))
+            }
+            Node::NumberSet('r') => {
+                let zero = Node::Set(vec![Node::Expr(Expr::integer(0))]);
+                let nonzero = Node::Difference(Box::new((Node::NumberSet('R'), zero)));
+                Self::read(&nonzero, comparer)
             }
             Node::NumberSet('ν') => {
                 let zero = End { value: Expr::integer(0), position: 0.0, closed: false };
@@ -99,6 +106,10 @@ impl RealSet {
             }
             Node::Chain { terms, relations } => Self::chain(terms, relations, comparer),
             Node::List(items) if items.iter().all(is_condition) => Self::list(items, comparer),
+            // `(-∞, -1), (3, ∞)`: no points have such ends.
+            Node::List(items) if are_intervals(items) => {
+                Self::read(&Node::Union(items.clone()), comparer)
+            }
             _ => Ok(None),
         }
     }
@@ -428,6 +439,21 @@ pub(crate) fn is_condition(node: &Node) -> bool {
     }))
 }
 
+/// Whether all items are pairs in brackets, and one of them can only be an interval.
+fn are_intervals(items: &[Node]) -> bool {
+    let is_pair = |item: &Node| matches!(item, Node::Tuple { items, .. } if items.len() == 2);
+    let is_interval = |item: &Node| match item {
+        Node::Tuple { items, left_closed, right_closed } => {
+            left_closed != right_closed
+                || items
+                    .iter()
+                    .any(|end| matches!(end, Node::Expr(end) if end.infinite_sign().is_some()))
+        }
+        _ => false,
+    };
+    items.iter().all(is_pair) && items.iter().any(is_interval)
+}
+
 /// Whether an inequality bounds this and nothing inside it: `x` and `f(x)`, but not `|x|`, whose bounds say more.
 fn is_variable(expr: &Expr) -> bool {
     matches!(expr, Expr::Symbol(_) | Expr::Call(Function::Named(_), _))
@@ -479,20 +505,10 @@ fn solve_linear(
 
 /// The name of the only symbol of an expression.
 fn only_symbol(expr: &Expr) -> Option<Box<str>> {
-    fn walk(expr: &Expr, found: &mut Option<Box<str>>) -> bool {
-        match expr {
-            Expr::Symbol(name) => {
-                if let Some(known) = found {
-                    known == name
-                } else {
-                    *found = Some(name.clone());
-                    true
-                }
-            }
-            Expr::Pow(pair) => walk(&pair.0, found) && walk(&pair.1, found),
-            other => other.children().iter().all(|child| walk(child, found)),
-        }
+    let mut names = Vec::new();
+    symbols(expr, &mut names);
+    match names.as_slice() {
+        [name] => Some((*name).into()),
+        _ => None,
     }
-    let mut found = None;
-    if walk(expr, &mut found) { found } else { None }
 }

@@ -1,5 +1,6 @@
 //! Comparison of words.
 
+use crate::math::lex::vocabulary::TEXT_GROUPS;
 use crate::math::parse::stance::{doubts, has, words_of};
 
 /// Whether two texts say the same, up to case, white space and punctuation around words.
@@ -14,8 +15,31 @@ pub(crate) fn same_words(a: &str, b: &str) -> bool {
         let letters = text.to_lowercase();
         letters.chars().filter(|c| c.is_alphanumeric()).collect::<String>()
     };
+    if said(a) == said(b) {
+        return true;
+    }
     let letters = |text: &str| text.chars().all(|c| c.is_alphabetic() || matches!(c, ' ' | '-'));
     same_text(a, b) || (letters(a) && letters(b) && joined(a).len() > 5 && joined(a) == joined(b))
+}
+
+/// The words of an answer in one form: `absolutely convergent` and `converges absolutely`.
+fn said(text: &str) -> Vec<String> {
+    let mut words = words(text);
+    for word in &mut words {
+        match word.as_str() {
+            "convergent" => "converges".clone_into(word),
+            "divergent" => "diverges".clone_into(word),
+            _ => {}
+        }
+    }
+    let speaks_of_series = |word: &String| matches!(word.as_str(), "converges" | "diverges");
+    if words.iter().any(speaks_of_series) {
+        words.retain(|word| {
+            !matches!(word.as_str(), "series" | "sequence" | "integral" | "it" | "is")
+        });
+        words.sort();
+    }
+    words
 }
 
 /// Whether two texts name the same winner, one of them in a sentence: `Alice wins` and `Alice`.
@@ -79,13 +103,11 @@ pub(crate) fn same_wording(a: &str, b: &str) -> bool {
 }
 
 fn wording(text: &str) -> Vec<String> {
-    const COMMANDS: [&str; 6] =
-        ["\\text{", "\\textbf{", "\\mathrm{", "\\textit{", "\\mbox{", "\\textnormal{"];
     let mut plain = String::with_capacity(text.len());
     let mut rest = text.trim().trim_end_matches(['.', '$', ' ']);
     let mut wrapped = Vec::new();
     while let Some(c) = rest.chars().next() {
-        if let Some(command) = COMMANDS.into_iter().find(|command| rest.starts_with(command)) {
+        if let Some(command) = TEXT_GROUPS.into_iter().find(|command| rest.starts_with(command)) {
             wrapped.push(true);
             plain.push(' ');
             rest = &rest[command.len()..];
@@ -102,7 +124,12 @@ fn wording(text: &str) -> Vec<String> {
         }
         rest = &rest[c.len_utf8()..];
     }
-    let plain = without_single_groups(&plain);
+    let mut plain = without_single_groups(&plain);
+    for (long, short) in [("\\geq ", "\\ge "), ("\\leq ", "\\le "), ("\\neq ", "\\ne ")] {
+        if plain.contains(long) {
+            plain = plain.replace(long, short);
+        }
+    }
     let mut words = Vec::new();
     for word in plain.split_whitespace() {
         let word = word.trim_end_matches('.');

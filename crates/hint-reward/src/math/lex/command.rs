@@ -58,9 +58,9 @@ impl<'a> Lexer<'a, '_> {
             }
             _ if next.is_ascii_alphabetic() => return self.command(),
             _ => {
-                // `\,` and the other spaces.
+                // `\,` and the other spaces; `\!` takes space away.
                 self.at += 1 + next.len_utf8();
-                self.spaced = true;
+                self.spaced |= next != '!';
             }
         }
         Ok(())
@@ -240,6 +240,10 @@ impl<'a> Lexer<'a, '_> {
             }
             "°" | "\\circ" | "º" => self.push(Kind::Degree, total),
             "$" | "\\$" => self.push(Kind::Currency("usd"), total),
+            "€" => self.push(Kind::Currency("eur"), total),
+            "£" => self.push(Kind::Currency("gbp"), total),
+            "¥" => self.push(Kind::Currency("jpy"), total),
+            "₹" => self.push(Kind::Currency("inr"), total),
             _ => self.push_argument(Kind::Text(word), total),
         }
         Ok(())
@@ -275,6 +279,7 @@ impl<'a> Lexer<'a, '_> {
             ("mathbf" | "boldsymbol" | "bm", "k") => Kind::Name("hat k"),
             (_, "e") => Kind::E,
             (_, "i") => Kind::I,
+            (_, "mod") => Kind::Mod,
             (_, "and") => Kind::And,
             (_, "or") => Kind::Or,
             _ if word.len() == 1 && word.bytes().all(|b| b.is_ascii_alphabetic()) => {

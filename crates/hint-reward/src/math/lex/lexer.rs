@@ -204,6 +204,8 @@ impl<'a> Lexer<'a, '_> {
         } else if self.mode == Mode::Math
             || (run.len() <= 3 && (self.is_in_script() || self.is_argument(run)))
             || (run.len() <= 3 && self.has_math_character && !is_common_word(run))
+            // The `at^2` of `\frac12at^2`.
+            || (run.len() <= 3 && !self.spaced && self.rest()[run.len()..].starts_with('^'))
         {
             self.split(run);
         } else {
@@ -496,5 +498,9 @@ fn is_common_word(run: &str) -> bool {
             | "am"
             | "pm"
             | "but"
+            | "sum"
+            | "set"
+            | "odd"
+            | "way"
     )
 }

@@ -7,4 +7,4 @@ pub(crate) mod literal;
 pub(crate) mod token;
 pub(crate) mod typography;
 pub(crate) mod units;
-mod vocabulary;
+pub(crate) mod vocabulary;

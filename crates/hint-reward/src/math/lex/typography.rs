@@ -381,6 +381,7 @@ fn replacement(c: char) -> Option<&'static str> {
         '\u{ff5c}' => "|",
         '\u{ff01}' => "!",
         '\u{ff04}' => "\\$",
+        '’' | '‘' => "'",
         '∛' => "\\sqrt[3]",
         '∜' => "\\sqrt[4]",
         '△' | '▵' | '∆' => "\\triangle ",

@@ -38,6 +38,7 @@ pub(crate) fn command(name: &str) -> Option<Kind<'static>> {
         "to" | "rightarrow" | "longrightarrow" | "mapsto" => Kind::Relation(Relation::Other('→')),
         "implies" | "Rightarrow" | "Longrightarrow" => Kind::Relation(Relation::Other('⇒')),
         "iff" | "Leftrightarrow" => Kind::Relation(Relation::Other('⇔')),
+        "nmid" => Kind::Relation(Relation::Other('∤')),
         "notin" => Kind::Relation(Relation::Other('∉')),
         "cup" | "bigcup" => Kind::Union,
         "cap" | "bigcap" => Kind::Intersection,
@@ -228,6 +229,10 @@ pub(crate) fn is_decoration(name: &str) -> bool {
     )
 }
 
+/// Commands for a group of words, with the brace that opens it.
+pub(crate) const TEXT_GROUPS: [&str; 6] =
+    ["\\text{", "\\textbf{", "\\textit{", "\\textnormal{", "\\mathrm{", "\\mbox{"];
+
 /// Commands whose argument is text.
 pub(crate) fn is_text_command(name: &str) -> bool {
     matches!(
@@ -283,7 +288,7 @@ pub(crate) fn character(c: char) -> Option<Kind<'static>> {
         '≈' | '≃' => Kind::Relation(Relation::Approximately),
         '\u{ff1d}' => Kind::Relation(Relation::Equal),
         '∈' => Kind::Relation(Relation::In),
-        '≡' | '∼' | '≅' | '→' | '⇒' | '⇔' | '∉' | '⊂' | '⊥' | '∥' | '∝' => {
+        '≡' | '∼' | '≅' | '→' | '⇒' | '⇔' | '∉' | '⊂' | '⊥' | '∥' | '∝' | '∤' => {
             Kind::Relation(Relation::Other(c))
         }
         '±' => Kind::PlusMinus,

@@ -1,5 +1,6 @@
 //! Answers that name one of several choices, or say yes or no, and then explain.
 
+use crate::math::lex::vocabulary::TEXT_GROUPS;
 use crate::math::parse::stance::{denies_subject, opens_anew, takes_back};
 
 /// Bytes beyond which a text is no name with an explanation.
@@ -42,14 +43,13 @@ pub(crate) fn named_choice(text: &str) -> Option<char> {
 }
 
 fn choice(text: &str) -> Option<Named<'_>> {
-    const WRAPPERS: [&str; 6] =
-        ["\\textbf{", "\\text{", "\\mathrm{", "\\mathbf{", "\\textnormal{", "\\mbox{"];
     const TITLES: [&str; 6] = ["Option ", "option ", "Choice ", "choice ", "Answer ", "answer "];
     let mut rest = text.trim().trim_start_matches(['$', '*', ' ']);
+    let wrappers = TEXT_GROUPS.into_iter().chain(["\\mathbf{"]);
     let mut groups = 0_usize;
     let mut titled = false;
     loop {
-        if let Some(behind) = WRAPPERS.into_iter().find_map(|wrapper| rest.strip_prefix(wrapper)) {
+        if let Some(behind) = wrappers.clone().find_map(|wrapper| rest.strip_prefix(wrapper)) {
             groups += 1;
             rest = behind.trim_start();
         } else if let Some(behind) = TITLES.into_iter().find_map(|title| rest.strip_prefix(title)) {

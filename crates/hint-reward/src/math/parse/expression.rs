@@ -477,6 +477,9 @@ impl Parser<'_, '_, '_> {
             }
             Kind::Accent(accent) => {
                 let name = self.subscript_text()?;
+                // `\vec{i}` and `\hat{i}` are the same unit vector.
+                let is_axis = *accent == "vec" && matches!(name.as_str(), "i" | "j" | "k");
+                let accent = if is_axis { "hat" } else { accent };
                 Node::Expr(Expr::Symbol(format!("{accent} {name}").into()))
             }
             Kind::Prefix(prefix) => {

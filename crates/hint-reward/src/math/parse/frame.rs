@@ -45,6 +45,20 @@ impl<'t, 'a> Frame<'t, 'a> {
                         Kind::Word("which") if is_attained(&tokens[index + 1..]) => {
                             Some(Tie::Domain)
                         }
+                        // `7 at x = 2`
+                        Kind::Word("at") | Kind::Text("at")
+                            if !matches!(tokens[index - 1].kind, Kind::Word(_) | Kind::Text(_))
+                                && matches!(
+                                    &tokens[index + 1..],
+                                    [
+                                        Token { kind: Kind::Name(_), .. },
+                                        Token { kind: Kind::Relation(Relation::Equal), .. },
+                                        ..
+                                    ]
+                                ) =>
+                        {
+                            Some(Tie::Domain)
+                        }
                         Kind::Word(word) | Kind::Text(word) => tie(word),
                         // `p: ∀x` is a statement, `f(x) = x² ∀x` an answer with its domain.
                         _ => (tokens[index - 1].kind != Kind::Colon).then_some(Tie::Domain),
@@ -75,26 +89,37 @@ impl<'t, 'a> Frame<'t, 'a> {
     }
 }
 
-/// Whether a condition starts with `for some x` or `for no x`, and x is the argument of the function in front.
+/// Whether a condition starts with `for some x` or `for no x`, where x is the argument of the function in front, or the
+/// letter of an inequality.
 fn quantifies_argument(main: &[Token<'_>], condition: &[Token<'_>]) -> bool {
-    let [
-        Token { kind: Kind::Name(_), .. },
-        Token { kind: Kind::Open('('), .. },
-        Token { kind: Kind::Name(argument), .. },
-        Token { kind: Kind::Close('('), .. },
-        ..,
-    ] = main
-    else {
-        return false;
-    };
     let words =
         condition.iter().take_while(|token| matches!(token.kind, Kind::Word(_) | Kind::Text(_)));
     let is_some = |token: &Token<'_>| {
         matches!(token.kind, Kind::Word(text) | Kind::Text(text)
             if text.split_whitespace().any(|word| matches!(word, "some" | "no")))
     };
-    let name = condition.get(words.clone().count()).map(|token| &token.kind);
-    words.clone().any(is_some) && name == Some(&Kind::Name(argument))
+    let Some(Kind::Name(name)) = condition.get(words.clone().count()).map(|token| &token.kind)
+    else {
+        return false;
+    };
+    if !words.clone().any(is_some) {
+        return false;
+    }
+    if let [
+        Token { kind: Kind::Name(_), .. },
+        Token { kind: Kind::Open('('), .. },
+        Token { kind: Kind::Name(argument), .. },
+        Token { kind: Kind::Close('('), .. },
+        ..,
+    ] = main
+    {
+        return argument == name;
+    }
+    let bounds = |token: &Token<'_>| {
+        matches!(token.kind, Kind::Relation(relation)
+            if relation.is_order() || matches!(relation, Relation::NotEqual | Relation::Other('≡')))
+    };
+    main.iter().any(bounds) && main.iter().any(|token| token.kind == Kind::Name(name))
 }
 
 /// `is reached for` and `occurs when`, behind `which`.
@@ -161,13 +186,50 @@ fn without_introduction<'t, 'a>(tokens: &'t [Token<'a>]) -> &'t [Token<'a>] {
     {
         return without_introduction(&tokens[verb + 1..]);
     }
-    if let [Token { kind: Kind::Word("exactly" | "precisely"), .. }, rest @ ..] = tokens
+    if let [Token { kind: Kind::Word(word), .. }, rest @ ..] = tokens
+        && has(&["exactly", "precisely"], word)
         && matches!(rest.first(), Some(Token { kind: Kind::Number(_), .. }))
+    {
+        return rest;
+    }
+    // `about 12.6 cm`, but not `about 13`: an integer may be meant exactly.
+    if let [Token { kind: Kind::Word(word) | Kind::Text(word), .. }, rest @ ..] = tokens
+        && has(&["approximately", "about", "roughly", "approx", "around"], word.trim())
+        && matches!(rest.first(), Some(Token { kind: Kind::Number(literal), .. })
+            if literal.places.is_some())
     {
         return rest;
     }
     let fillers = tokens.iter().take_while(|token| is_filler(&token.kind)).count();
     let rest = &tokens[fillers..];
+    // `the numbers 1, 2 and 3`, `both 1 and 2`
+    let names_list = fillers > 0
+        && matches!(&tokens[fillers - 1].kind, Kind::Word(noun) | Kind::Text(noun)
+        if noun.rsplit(' ').next().is_some_and(|noun| has(
+            &["numbers", "integers", "values", "points", "pairs", "solutions", "triples"],
+            noun,
+        )));
+    let names_both = fillers == 0
+        && matches!(tokens.first(), Some(Token { kind: Kind::Word(word) | Kind::Text(word), .. })
+            if has(&["both", "either"], word));
+    let list = if names_both { &tokens[1..] } else { rest };
+    if (names_list || names_both)
+        && matches!(
+            list.first().map(|token| &token.kind),
+            Some(Kind::Number(_) | Kind::Open('(') | Kind::Operator('-') | Kind::Fraction)
+        )
+        && list.iter().any(|token| matches!(token.kind, Kind::And | Kind::Or | Kind::Comma))
+    {
+        return list;
+    }
+    // `the point (1, 2)`
+    if fillers > 0
+        && matches!(&tokens[fillers - 1].kind, Kind::Word(noun) | Kind::Text(noun)
+            if noun.rsplit(' ').next().is_some_and(|noun| has(&["point", "pair", "triple", "interval", "set", "vertex"], noun)))
+        && matches!(rest.first().map(|token| &token.kind), Some(Kind::Open('(' | '[' | 'S')))
+    {
+        return rest;
+    }
     let says_more = rest.iter().any(|token| {
         matches!(token.kind, Kind::Relation(_))
             || matches!(token.kind, Kind::Word(word) | Kind::Text(word) if tie(word).is_some())
@@ -187,8 +249,15 @@ fn is_subject(tokens: &[Token<'_>]) -> bool {
         "above", "below", "about", "may", "might",
     ];
     let mut letters = 0;
-    for token in tokens {
+    // `The only solution is`
+    let is_unique = |index: usize| {
+        index == 1
+            && matches!(tokens[0].kind, Kind::Word(word) | Kind::Text(word) if has(&["the"], word))
+            && matches!(tokens[1].kind, Kind::Word("only") | Kind::Text("only"))
+    };
+    for (index, token) in tokens.iter().enumerate() {
         match &token.kind {
+            _ if is_unique(index) => {}
             Kind::Name(_) => letters += 1,
             Kind::Word(text) | Kind::Text(text) => {
                 if doubts(text)
@@ -234,6 +303,17 @@ fn is_filler(kind: &Kind<'_>) -> bool {
                 | "natural"
                 | "line"
                 | "point"
+                | "open"
+                | "closed"
+                | "ordered"
+                | "triple"
+                | "vertex"
+                | "circle"
+                | "ellipse"
+                | "parabola"
+                | "hyperbola"
+                | "plane"
+                | "curve"
                 | "points"
                 | "equation"
                 | "set"
@@ -241,7 +321,6 @@ fn is_filler(kind: &Kind<'_>) -> bool {
                 | "answer"
                 | "pair"
                 | "pairs"
-                | "triple"
                 | "triples"
                 | "solution"
                 | "solutions"
@@ -285,33 +364,4 @@ pub(crate) fn restricts_nothing(words: &str) -> bool {
         "of",
     ];
     words_of(words).all(|word| word.len() == 1 || has(&WORDS, word))
-}
-
-/// Bounds in words as relations: `n is at least 5`.
-pub(crate) fn with_bounds(tokens: &mut Vec<Token<'_>>) {
-    const BOUNDS: [(&[&str], Relation); 8] = [
-        (&["is", "at", "least"], Relation::GreaterEqual),
-        (&["is", "at", "most"], Relation::LessEqual),
-        (&["is", "greater", "than"], Relation::Greater),
-        (&["is", "more", "than"], Relation::Greater),
-        (&["is", "less", "than"], Relation::Less),
-        (&["is", "not", "equal", "to"], Relation::NotEqual),
-        (&["is", "equal", "to"], Relation::Equal),
-        (&["equals"], Relation::Equal),
-    ];
-    let mut at = 1;
-    while at < tokens.len() {
-        let subject = matches!(tokens[at - 1].kind, Kind::Name(_) | Kind::Close(_));
-        let found = BOUNDS.iter().find(|(words, _)| {
-            subject
-                && words.iter().enumerate().all(|(index, word)| {
-                    tokens.get(at + index).is_some_and(|token| token.kind == Kind::Word(word))
-                })
-        });
-        if let Some((words, relation)) = found {
-            tokens.drain(at + 1..at + words.len());
-            tokens[at].kind = Kind::Relation(*relation);
-        }
-        at += 1;
-    }
 }

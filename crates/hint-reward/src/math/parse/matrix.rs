@@ -56,6 +56,11 @@ impl Parser<'_, '_, '_> {
             ));
         }
         if matches!(name, "array" | "cases") && width == 1 {
+            if rows.len() == 1
+                && let Some(only) = rows.iter_mut().flatten().next()
+            {
+                return Ok(std::mem::replace(only, Node::Set(Vec::new())));
+            }
             // A system of equations.
             return Ok(Node::List(rows.into_iter().flatten().collect()));
         }

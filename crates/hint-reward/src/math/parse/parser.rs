@@ -7,7 +7,9 @@ use crate::math::lex::facing::face_inwards;
 use crate::math::lex::lexer::lex;
 use crate::math::lex::literal::Commas;
 use crate::math::lex::token::{Kind, Token};
-use crate::math::parse::frame::{Frame, Tie, restricts_nothing, with_bounds};
+use crate::math::parse::branches::branches;
+use crate::math::parse::frame::{Frame, Tie, restricts_nothing};
+use crate::math::parse::wording::with_relations;
 use crate::math::tree::node::{Expr, Function, Node, Relation};
 use crate::math::value::identity::Comparer;
 
@@ -26,7 +28,10 @@ pub(crate) struct Parsed {
 pub(crate) fn parse(text: &str, commas: Commas, fuel: &mut Fuel) -> Result<Parsed, Stop> {
     let mut lexed = lex(text, commas, fuel)?;
     face_inwards(&mut lexed.tokens);
-    with_bounds(&mut lexed.tokens);
+    with_relations(&mut lexed.tokens);
+    if let Some(node) = branches(&lexed.tokens, fuel)? {
+        return Ok(Parsed { node, ambiguous_comma: lexed.ambiguous_comma });
+    }
     let frame = Frame::of(&lexed.tokens);
     let main = whole(frame.main, fuel)?;
     if frame.is_partial || (frame.condition.is_some() && matches!(main, Node::Text(_))) {
@@ -40,7 +45,7 @@ pub(crate) fn parse(text: &str, commas: Commas, fuel: &mut Fuel) -> Result<Parse
 }
 
 /// Reads all of the tokens as one answer.
-fn whole(tokens: &[Token<'_>], fuel: &mut Fuel) -> Result<Node, Stop> {
+pub(super) fn whole(tokens: &[Token<'_>], fuel: &mut Fuel) -> Result<Node, Stop> {
     let mut parser = Parser { tokens, at: 0, fuel, depth: 0, bars: 0, matrices: 0, set_braces: 0 };
     let node = parser.list()?;
     if parser.at < tokens.len() {
@@ -68,14 +73,29 @@ fn conditioned(main: Node, tie: Tie, tokens: &[Token<'_>], fuel: &mut Fuel) -> R
         // Words may change the answer: `18 with the digits swapped`.
         let is_open = matches!(&condition, Node::Text(words)
             if tie != Tie::Definition && !restricts_nothing(words));
-        let essential =
-            tie == Tie::Essential || is_open || (tie == Tie::Domain && ties(&condition, &main));
+        // `\$250 per week for 4 weeks`
+        let is_amount = matches!(&condition, Node::Quantity(inner, _)
+            if matches!(&**inner, Node::Expr(Expr::Number(_) | Expr::Decimal { .. })));
+        let essential = tie == Tie::Essential
+            || is_open
+            || is_amount
+            || (tie == Tie::Domain && ties(&condition, &main));
         return Ok(Node::Given { main: Box::new(main), condition: Box::new(condition), essential });
     }
     // Without a set to take it from, it is all there is to say: `every n except n = 4`.
     let excluded = match condition {
         Node::Chain { mut terms, relations } if relations == [Relation::Equal] => terms.remove(1),
-        Node::List(items) => Node::Set(items),
+        Node::List(items) | Node::Union(items) => Node::Set(
+            items
+                .into_iter()
+                .map(|item| match item {
+                    Node::Chain { mut terms, relations } if relations == [Relation::Equal] => {
+                        terms.remove(1)
+                    }
+                    other => other,
+                })
+                .collect(),
+        ),
         other => other,
     };
     if matches!(main, Node::Expr(Expr::Symbol(_)))
@@ -288,7 +308,9 @@ impl<'t, 'a> Parser<'t, 'a, '_> {
                 Kind::Close(_) if depth <= 1 => return false,
                 Kind::Close(_) => depth -= 1,
                 Kind::Relation(relation)
-                    if depth == 1 && (relation == Relation::In || relation.is_order()) =>
+                    if depth == 1
+                        && (matches!(relation, Relation::In | Relation::NotEqual)
+                            || relation.is_order()) =>
                 {
                     return true;
                 }

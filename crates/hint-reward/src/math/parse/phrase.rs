@@ -1,9 +1,15 @@
 //! Answers in words whose meaning is mathematics, a date or a time of day.
 
+use chrono::{Month, Weekday};
+
 use crate::math::lex::units::is_unit;
+use crate::math::lex::vocabulary::TEXT_GROUPS;
 use crate::math::parse::calendar::{date, time_of_day};
+use crate::math::parse::counted::is_counted;
 use crate::math::parse::spelled::spelled_number;
-use crate::math::tree::node::{Expr, Node, Relation};
+use crate::math::parse::stance::is_no_noun;
+use crate::math::parse::wording::named_set;
+use crate::math::tree::node::{Expr, Node, Rational, Relation};
 
 /// Bytes beyond which a text is no such phrase.
 const MAX_BYTES: usize = 80;
@@ -21,7 +27,9 @@ pub(crate) fn phrase(text: &str) -> Option<Node> {
     if let Some(quantity) = spelled_quantity(&words) {
         return Some(quantity);
     }
-    if let Some(parity) = parity(&words) {
+    // `even, E` is a list.
+    let is_list = text.contains([',', ';']);
+    if let Some(parity) = parity(&words).filter(|_| !is_list) {
         return Some(parity);
     }
     if !text.contains('-')
@@ -29,59 +37,155 @@ pub(crate) fn phrase(text: &str) -> Option<Node> {
     {
         return Some(set);
     }
+    if let Some(kind) = kind_of_number(&words).filter(|_| !is_list) {
+        return Some(Node::text(&kind));
+    }
+    if let Some(set) = named_set(&words).filter(|_| !is_list) {
+        return Some(Node::NumberSet(set));
+    }
+    if let Some(text) = statement(&words) {
+        return Some(Node::text(text));
+    }
     match words.as_slice() {
-        ["no", "solution" | "solutions"]
-        | ["there", "is" | "are", "no", "solution" | "solutions"]
-        | ["there", "is" | "are", "no", "real", "solution" | "solutions"]
-        | ["no", "real", "solution" | "solutions"]
-        | ["the", "empty", "set"]
-        | ["empty", "set"] => Some(Node::Set(Vec::new())),
-        ["all", "reals"]
-        | ["all", "real", "numbers" | "values"]
-        | ["any", "real", "number"]
-        | ["real", "numbers"] => Some(Node::NumberSet('R')),
-        ["dne"]
-        | [.., "does" | "do", "not", "exist"]
-        | ["no", "such", .., "exists" | "exist"]
-        | ["no", "such", "function" | "number" | "integer" | "polynomial" | "set" | "sequence"] => {
-            Some(Node::text("does not exist"))
-        }
-        ["infinitely", "many"]
-        | ["infinitely", "many", "solutions" | "values" | "answers" | "pairs" | "points"]
-        | ["there", "are", "infinitely", "many"]
-        | ["there", "are", "infinitely", "many", "solutions" | "values" | "pairs" | "points"] => {
-            Some(Node::text("infinitely many"))
-        }
+        words if is_empty_set(words) => Some(Node::Set(Vec::new())),
+        ["on" | "in", rest @ ..] if date(rest).is_some() => date(rest),
+        ["on" | "in", name] if is_in_calendar(name) => Some(Node::text(name)),
         [.., "diverges" | "tends", "to", "infinity"] => Some(Node::Expr(Expr::Infinity)),
         [
             ..,
             "series" | "sequence" | "sum" | "integral" | "product" | "it",
             verb @ ("converges" | "diverges"),
         ] if words.len() <= 4 => Some(Node::text(verb)),
-        ["natural", "numbers"] | ["the" | "all", "natural", "numbers"] => {
-            Some(Node::NumberSet('N'))
-        }
-        ["integers"] | ["the" | "all", "integers"] => Some(Node::NumberSet('Z')),
-        ["rational", "numbers"] | ["all", "rational", "numbers"] => Some(Node::NumberSet('Q')),
-        ["positive", "integers"] | ["all", "positive", "integers"] => Some(Node::NumberSet('ζ')),
-        ["positive", "real", "numbers"]
-        | ["all", "positive", "real", "numbers"]
-        | ["positive", "reals"] => Some(Node::NumberSet('ρ')),
         ["midnight"] => Some(Node::TimeOfDay { minutes: 0 }),
         ["noon"] => Some(Node::TimeOfDay { minutes: 720 }),
-        _ => time_of_day(&words).or_else(|| date(&words)).or_else(|| {
-            // `a circle`, `north-east`: only words.
-            let all_words = text.chars().all(|c| c.is_alphabetic() || matches!(c, ' ' | '-' | '.'));
-            let article = matches!(words.first(), Some(&("a" | "an"))) && words.len() > 1;
-            let hyphen = text.contains('-') && words.iter().all(|word| word.len() > 3);
-            (all_words && words.len() < 4 + usize::from(article) && (article || hyphen))
-                .then(|| Node::text(&words[usize::from(article)..].join(" ")))
-        }),
+        _ => time_of_day(&words).or_else(|| date(&words)).or_else(|| only_words(text, &words)),
     }
+}
+
+/// `a circle`, `north-east`: words without their article or hyphen.
+fn only_words(text: &str, words: &[&str]) -> Option<Node> {
+    let all_words = text.chars().all(|c| c.is_alphabetic() || matches!(c, ' ' | '-' | '.'));
+    let article = matches!(words.first(), Some(&("a" | "an"))) && words.len() > 1;
+    let hyphen = text.contains('-') && words.iter().all(|word| word.len() > 3);
+    (all_words && words.len() < 4 + usize::from(article) && (article || hyphen))
+        .then(|| Node::text(&words[usize::from(article)..].join(" ")))
+}
+
+/// Whether words say that nothing solves the problem.
+fn is_empty_set(words: &[&str]) -> bool {
+    matches!(
+        words,
+        ["none"]
+            | ["no", "solution" | "solutions" | "root" | "roots"]
+            | ["no", "real", "solution" | "solutions" | "root" | "roots"]
+            | ["there", "is" | "are", "no", "solution" | "solutions"]
+            | ["there", "is" | "are", "no", "real", "solution" | "solutions"]
+            | ["the" | "this", "equation" | "system", "has", "no", "solution" | "solutions"]
+            | ["the", "equation", "has", "no", "real", "solution" | "solutions" | "roots"]
+            | ["the", "empty", "set"]
+            | ["empty", "set"]
+    )
+}
+
+/// Statements that have several wordings, in one of them.
+fn statement(words: &[&str]) -> Option<&'static str> {
+    let words = match words {
+        ["the", rest @ ..] if rest.last() == Some(&"quadrant") => rest,
+        other => other,
+    };
+    Some(match words {
+        ["dne"]
+        | [.., "does" | "do", "not", "exist"]
+        | ["no", "such", .., "exists" | "exist"]
+        | ["no", "such", "function" | "number" | "integer" | "polynomial" | "set" | "sequence"] => {
+            "does not exist"
+        }
+        ["infinite"]
+        | ["infinitely", "many"]
+        | ["infinitely", "many", "solutions" | "values" | "answers" | "pairs" | "points"]
+        | ["there", "are", "infinitely", "many"]
+        | ["there", "are", "infinitely", "many", "solutions" | "values" | "pairs" | "points"] => {
+            "infinitely many"
+        }
+        ["not", "possible"] | ["it", "is", "not", "possible"] | ["it", "is", "impossible"] => {
+            "impossible"
+        }
+        ["it", "cannot", "be", "determined"] | ["can", "not", "be", "determined"] => {
+            "cannot be determined"
+        }
+        ["neither", "even", "nor", "odd"] | ["neither", "odd", "nor", "even"] => "neither",
+        ["quadrant", "i" | "1"] | ["first", "quadrant"] => "first quadrant",
+        ["quadrant", "ii" | "2"] | ["second", "quadrant"] => "second quadrant",
+        ["quadrant", "iii" | "3"] | ["third", "quadrant"] => "third quadrant",
+        ["quadrant", "iv" | "4"] | ["fourth", "quadrant"] => "fourth quadrant",
+        _ => return None,
+    })
+}
+
+/// Whether a word names a weekday or a month.
+fn is_in_calendar(word: &str) -> bool {
+    word.len() > 2 && (word.parse::<Weekday>().is_ok() || word.parse::<Month>().is_ok())
+}
+
+/// The kind of numbers that words name, in one form: `all prime numbers`, `n is a perfect square`, `odd positive
+/// integers`.
+fn kind_of_number(words: &[&str]) -> Option<String> {
+    const KINDS: [(&[&str], &str); 10] = [
+        (&["primes"], "primes"),
+        (&["prime"], "primes"),
+        (&["prime", "numbers"], "primes"),
+        (&["prime", "number"], "primes"),
+        (&["perfect", "squares"], "perfect squares"),
+        (&["perfect", "square"], "perfect squares"),
+        (&["perfect", "cubes"], "perfect cubes"),
+        (&["perfect", "cube"], "perfect cubes"),
+        (&["composite", "numbers"], "composite numbers"),
+        (&["composite", "number"], "composite numbers"),
+    ];
+    let is_letter = |word: &str| word.len() == 1 && word.bytes().all(|b| b.is_ascii_lowercase());
+    let mut rest = match words {
+        [name, "is", rest @ ..] if is_letter(name) => rest,
+        other => other,
+    };
+    while let ["all" | "every" | "any" | "the" | "a" | "an" | "set" | "of", behind @ ..] = rest {
+        rest = behind;
+    }
+    if let [before @ .., name] = rest
+        && is_letter(name)
+        && !before.is_empty()
+    {
+        rest = before;
+    }
+    if let [powers @ ("powers" | "power"), "of", base] = rest
+        && base.bytes().all(|byte| byte.is_ascii_digit())
+        && (*powers == "powers" || words.len() > rest.len())
+    {
+        return Some(format!("powers of {base}"));
+    }
+    let (parity, rest) = match rest {
+        [parity @ ("odd" | "even"), rest @ ..] => (*parity, rest),
+        ["positive", parity @ ("odd" | "even"), "integers" | "integer" | "numbers" | "number"] => {
+            return Some(format!("{parity} positive integers"));
+        }
+        other => ("", other),
+    };
+    if let ["positive", "integers" | "integer" | "numbers" | "number"] = rest
+        && !parity.is_empty()
+    {
+        return Some(format!("{parity} positive integers"));
+    }
+    let (_, kind) = KINDS.iter().find(|(words, _)| *words == rest)?;
+    // The word prime alone is a property.
+    let is_alone = rest == ["prime"] && words.len() == 1;
+    (!is_alone)
+        .then(|| if parity.is_empty() { (*kind).to_owned() } else { format!("{parity} {kind}") })
 }
 
 /// A number in words with its unit: `three hours`, `two and a half square meters`.
 fn spelled_quantity(words: &[&str]) -> Option<Node> {
+    if let Some(part) = part_of_unit(words).or_else(|| spelled_count(words)) {
+        return Some(part);
+    }
     let (unit, rest) = words.split_last()?;
     let (area, rest) = match rest.split_last() {
         Some((area @ (&"square" | &"cubic"), rest)) => (Some(*area), rest),
@@ -94,6 +198,46 @@ fn spelled_quantity(words: &[&str]) -> Option<Node> {
     let number = spelled_number(&rest.join(" "))?;
     let unit = area.map_or_else(|| (*unit).to_owned(), |area| format!("{area} {unit}"));
     Some(Node::Quantity(Box::new(number), unit.into()))
+}
+
+/// `half an hour`, `a quarter of an hour`, `two hours and a half`.
+fn part_of_unit(words: &[&str]) -> Option<Node> {
+    let part = |numerator: i64, denominator: i64| {
+        Expr::Number(Rational::new(numerator.into(), denominator.into()))
+    };
+    let (value, unit) = match words {
+        ["half", "a" | "an", unit] => (part(1, 2), unit),
+        ["a" | "one", "quarter", "of", "a" | "an", unit] => (part(1, 4), unit),
+        ["three", "quarters", "of", "a" | "an", unit] => (part(3, 4), unit),
+        [count @ .., unit, "and", "a", "half"] if !count.is_empty() => {
+            let count = match count {
+                ["a" | "an"] => Rational::from_integer(1.into()),
+                _ => match spelled_number(&count.join(" "))? {
+                    Node::Expr(Expr::Number(count)) => count,
+                    _ => return None,
+                },
+            };
+            (Expr::Number(count + Rational::new(1.into(), 2.into())), unit)
+        }
+        _ => return None,
+    };
+    is_unit(unit).then(|| Node::Quantity(Box::new(Node::Expr(value)), (*unit).into()))
+}
+
+/// A number in words with what it counts: `four cats`.
+fn spelled_count(words: &[&str]) -> Option<Node> {
+    let most = words.len().min(6);
+    let (count, number) = (1..most)
+        .rev()
+        .find_map(|count| Some((count, spelled_number(&words[..count].join(" "))?)))?;
+    let thing = &words[count..];
+    let text = thing.join(" ");
+    let is_thing = thing.len() <= 3
+        && text.chars().all(|c| c.is_alphabetic() || c == ' ')
+        && !thing.iter().any(|word| is_unit(word) || matches!(*word, "point" | "in" | "out"))
+        && !is_no_noun(&text)
+        && is_counted(&text, false);
+    is_thing.then(|| Node::Quantity(Box::new(number), text.into()))
 }
 
 /// `all real numbers except 0`, `all nonzero real numbers`.
@@ -167,20 +311,15 @@ fn plain_words(text: &str) -> Option<Vec<String>> {
     let mut plain = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(c) = rest.chars().next() {
+        if let Some(behind) = rest.strip_prefix("\\!") {
+            rest = behind;
+            continue;
+        }
         if c == '\\' {
-            let command = [
-                "\\text{",
-                "\\(",
-                "\\)",
-                "\\textbf{",
-                "\\textit{",
-                "\\mathrm{",
-                "\\mbox{",
-                "\\ ",
-                "\\,",
-            ]
-            .into_iter()
-            .find(|command| rest.starts_with(command))?;
+            let command = TEXT_GROUPS
+                .into_iter()
+                .chain(["\\(", "\\)", "\\ ", "\\,"])
+                .find(|command| rest.starts_with(command))?;
             plain.push(' ');
             rest = &rest[command.len()..];
             continue;

@@ -4,7 +4,7 @@ use num_traits::Signed;
 
 use crate::math::fuel::Stop;
 use crate::math::lex::token::Kind;
-use crate::math::lex::units::Unit;
+use crate::math::lex::units::{Unit, is_unit};
 use crate::math::parse::counted::is_counted;
 use crate::math::parse::parser::{Parser, into_expr, is_sentence_word};
 use crate::math::parse::stance::is_no_noun;
@@ -34,6 +34,21 @@ impl Parser<'_, '_, '_> {
                     relations: vec![Relation::Equal],
                 });
             }
+        }
+        // `maximum 7, minimum 3`
+        if let Some(name) = self.peek().and_then(label)
+            && self.labels_several()
+        {
+            self.at += 1;
+            while matches!(self.peek(), Some(Kind::Word("value") | Kind::Relation(Relation::Equal)))
+            {
+                self.at += 1;
+            }
+            let value = self.nested(Self::item)?;
+            return Ok(Node::Chain {
+                terms: vec![Node::text(name), value],
+                relations: vec![Relation::Equal],
+            });
         }
         let negative = self.peek() == Some(&Kind::Operator('-'))
             && matches!(self.peek_at(1), Some(Kind::Currency(_)));
@@ -65,9 +80,20 @@ impl Parser<'_, '_, '_> {
             }
         }
         let words = self.unit()?;
+        // `\$15 \text{ per hour}`
+        if let (Some(currency), Some(rate)) = (currency, words.as_deref())
+            && (rate.starts_with("per ") || rate.starts_with('/'))
+        {
+            return with_unit(node, &format!("{currency} {rate}"));
+        }
         if words.as_ref().is_some_and(|words| !is_counted(words, is_one(&node))) {
             return Err(Stop::Unreadable("words behind the value that name nothing counted"));
         }
+        // `24 (square centimetres)`
+        let words = words.map(|words| {
+            let inside = words.strip_prefix('(').and_then(|rest| rest.strip_suffix(')'));
+            inside.map_or(words.clone(), |inside| inside.trim().to_owned())
+        });
         let Some(unit) = currency.map(ToOwned::to_owned).or(words) else { return Ok(node) };
         let node = with_unit(node, &unit)?;
         self.compound(node, &unit)
@@ -111,6 +137,30 @@ impl Parser<'_, '_, '_> {
         Ok(Node::Quantity(Box::new(Node::Expr(Expr::Number(total))), unit.into()))
     }
 
+    /// Whether at least two items start with the name of an extreme or a measure.
+    fn labels_several(&self) -> bool {
+        let starts = |index: usize| {
+            let before = index.checked_sub(1).map(|before| &self.tokens[before].kind);
+            matches!(before, None | Some(Kind::Comma | Kind::Semicolon | Kind::And))
+        };
+        let is_value = |kind: &Kind<'_>| {
+            matches!(
+                kind,
+                Kind::Number(_)
+                    | Kind::Operator('-')
+                    | Kind::Fraction
+                    | Kind::Root
+                    | Kind::Open('(')
+                    | Kind::Relation(Relation::Equal)
+                    | Kind::Word("value")
+            )
+        };
+        let labels = self.tokens.windows(2).enumerate().filter(|(index, pair)| {
+            starts(*index) && label(&pair[0].kind).is_some() && is_value(&pair[1].kind)
+        });
+        labels.take(2).count() > 1
+    }
+
     /// Whether at least two values carry a name in front.
     fn names_several(&self) -> bool {
         let names = self.tokens.windows(2).filter(|pair| match &pair[0].kind {
@@ -149,10 +199,12 @@ impl Parser<'_, '_, '_> {
         }
         let mut unit = String::new();
         let mut words = 0;
+        let is_rate = self.peek() == Some(&Kind::Operator('/'))
+            && matches!(self.peek_at(1), Some(Kind::Word(_) | Kind::Text(_)));
         loop {
             let word = match self.peek() {
                 Some(Kind::Word(word) | Kind::Text(word) | Kind::Currency(word)) => word,
-                Some(Kind::Operator('/')) if words > 0 => "/",
+                Some(Kind::Operator('/')) if words > 0 || is_rate => "/",
                 Some(Kind::Operator('^')) if words > 0 => match self.peek_at(1) {
                     Some(Kind::Number(literal)) => {
                         unit.push('^');
@@ -187,6 +239,17 @@ impl Parser<'_, '_, '_> {
                 Some(Kind::Name(name)) if words > 0 && unit.ends_with('/') => name,
                 _ => break,
             };
+            // `meters per second squared`
+            let power = match word.trim() {
+                "squared" => "^2",
+                "cubed" => "^3",
+                _ => "",
+            };
+            if !power.is_empty() && unit.rsplit([' ', '/']).next().is_some_and(is_unit) {
+                unit.push_str(power);
+                self.at += 1;
+                continue;
+            }
             words += 1;
             // `5 (six)` takes itself back.
             if word.contains('(') && !numbers_in(word).is_empty() {
@@ -203,6 +266,41 @@ impl Parser<'_, '_, '_> {
         }
         let unit = unit.replace(" / ", "/").replace("/ ", "/");
         Ok((!unit.is_empty()).then_some(unit))
+    }
+}
+
+/// The name that a word of statistics or geometry gives to the value behind it.
+fn label(kind: &Kind<'_>) -> Option<&'static str> {
+    const NAMES: [&str; 13] = [
+        "maximum",
+        "minimum",
+        "mean",
+        "median",
+        "mode",
+        "range",
+        "center",
+        "centre",
+        "radius",
+        "area",
+        "perimeter",
+        "vertex",
+        "focus",
+    ];
+    match kind {
+        Kind::Function(Function::Max) => Some("maximum"),
+        Kind::Function(Function::Min) => Some("minimum"),
+        Kind::Word(word) | Kind::Text(word) => {
+            let lowered = word.trim().trim_end_matches(':').to_ascii_lowercase();
+            let lowered = lowered.strip_suffix(" value").unwrap_or(&lowered);
+            let lowered = match lowered {
+                "max" => "maximum",
+                "min" => "minimum",
+                other => other,
+            };
+            let found = NAMES.into_iter().find(|name| *name == lowered);
+            found.map(|name| if name == "centre" { "center" } else { name })
+        }
+        _ => None,
     }
 }
 

@@ -49,6 +49,10 @@ impl Parser<'_, '_, '_> {
         if relations.is_empty() {
             return Ok(terms.remove(0));
         }
+        // `f(x) ≡ 0`: the function is constant.
+        if relations == [Relation::Other('≡')] && is_function(&terms[0]) {
+            relations[0] = Relation::Equal;
+        }
         Ok(Node::Chain { terms, relations })
     }
 
@@ -167,6 +171,17 @@ impl Parser<'_, '_, '_> {
         let text = format!("{}:{}", hours.raw.trim_start_matches('0'), minutes.raw);
         self.at += 3;
         Some(Node::Clock(text.into()))
+    }
+}
+
+/// Whether a node is a function, with its argument or by its letter.
+fn is_function(node: &Node) -> bool {
+    match node {
+        Node::Expr(Expr::Call(Function::Named(_), arguments)) => {
+            matches!(arguments.as_slice(), [Expr::Symbol(_)])
+        }
+        Node::Expr(Expr::Symbol(name)) => matches!(&**name, "f" | "g" | "h" | "P" | "Q"),
+        _ => false,
     }
 }
 

@@ -32,6 +32,12 @@ pub(crate) fn spelled_number(text: &str) -> Option<Node> {
         Some(rest) => (rest.trim_end(), Rational::new(1.into(), 100.into())),
         None => (words, Rational::one()),
     };
+    if sign.is_one()
+        && scale.is_one()
+        && let Some(decimal) = point(words)
+    {
+        return Some(Node::Expr(decimal));
+    }
     // A number in digits alone is read elsewhere, with its notation.
     let in_digits = words.bytes().all(|byte| !byte.is_ascii_alphabetic());
     let has_digit = words.bytes().any(|byte| byte.is_ascii_digit());
@@ -59,6 +65,25 @@ pub(crate) fn spelled_number(text: &str) -> Option<Node> {
     }
     let value = mention.readings.first()?.value() * sign * scale;
     Some(Node::Expr(Expr::Number(value)))
+}
+
+/// `one point five`, digit by digit behind the point.
+fn point(words: &str) -> Option<Expr> {
+    let (whole, digits) = words.split_once(" point ")?;
+    let mut places = 0;
+    let ten = Rational::from_integer(10.into());
+    let Node::Expr(Expr::Number(mut value)) = spelled_number(whole)? else { return None };
+    let mut unit = Rational::one();
+    for digit in digits.split(' ') {
+        let Node::Expr(Expr::Number(digit)) = spelled_number(digit)? else { return None };
+        if !digit.is_integer() || digit >= ten {
+            return None;
+        }
+        unit /= &ten;
+        value += digit * &unit;
+        places += 1;
+    }
+    Some(Expr::Decimal { value, places })
 }
 
 /// A Chinese numeral: digits with 十百千万亿, 分之 for a fraction, 负 for minus, 半 for a half.

@@ -43,6 +43,12 @@ impl Parser<'_, '_, '_> {
             }
             Some(Kind::Operator('*')) => (letter == 'N', 1),
             Some(Kind::Relation(Relation::Greater)) if zero(self.peek_at(2 + grouped)) => (true, 2),
+            Some(Kind::Relation(Relation::GreaterEqual)) if zero(self.peek_at(2 + grouped)) => {
+                return self.nonnegative(letter, 3 + 2 * grouped);
+            }
+            digit if letter == 'N' && zero(digit) => {
+                return self.nonnegative(letter, 2 + 2 * grouped);
+            }
             _ => return letter,
         };
         self.at += 1 + grouped + length;
@@ -55,6 +61,12 @@ impl Parser<'_, '_, '_> {
             ('Z' | 'N', true) => 'ζ',
             (other, _) => other.to_ascii_lowercase(),
         }
+    }
+
+    /// The part without negative numbers, which so many tokens name.
+    fn nonnegative(&mut self, letter: char, length: usize) -> char {
+        self.at += length;
+        if letter == 'R' { 'ϱ' } else { 'ω' }
     }
 
     /// Degrees with the minutes and seconds behind them.

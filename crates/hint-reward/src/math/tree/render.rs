@@ -108,6 +108,8 @@ fn write_node(node: &Node, out: &mut String) {
             'ρ' => out.push_str("\\mathbb{R}^+"),
             'ν' => out.push_str("\\mathbb{R}^-"),
             'κ' => out.push_str("\\mathbb{Q}^+"),
+            'ϱ' => out.push_str("\\mathbb{R}_{\\ge 0}"),
+            'ω' => out.push_str("\\mathbb{Z}_{\\ge 0}"),
             'ζ' => out.push_str("\\mathbb{Z}^+"),
             _ => put(out, format_args!("\\mathbb{{{letter}}}")),
         },
