@@ -3,7 +3,7 @@
 //! A value is closed by a unit or a counted thing, by words of [`CLOSING`], and by the same value again. Everything else
 //! leaves it open. A tolerant reader then looks for an explanation.
 
-use crate::extract::placement::is_layout;
+use crate::extract::placement::{is_layout, power_of_unit};
 use crate::extract::sentence::gives_cause;
 use crate::extract::words::{ANSWERS, CLOSING, EXPLAINING, LEADS, REASONS};
 use crate::math::answer::is_same_answer;
@@ -74,7 +74,15 @@ fn behind_counted(behind: &str, is_one: bool) -> &str {
     let is_thing = clause.starts_with(|c: char| c.is_ascii_alphabetic())
         && is_counted(clause.trim(), is_one)
         && !clause.split_whitespace().enumerate().any(is_predicate);
-    if is_thing { &text[clause.len()..] } else { behind }
+    if !is_thing {
+        return behind;
+    }
+    let rest = &text[clause.len()..];
+    // `cm$^2$`
+    match power_of_unit(rest) {
+        Some(_) => rest[1..].split_once('$').map_or(rest, |(_, rest)| rest),
+        None => rest,
+    }
 }
 
 /// The text from the first word or number that does not close a statement.
@@ -147,6 +155,7 @@ fn explains(behind: &str, rest: &str) -> bool {
     let is_reason = gives_cause(own)
         || occurs(own)
         || has(REASONS, first)
+        || names_count(own)
         || is_part
         || (is_direct && has(&["not", "instead", "rather"], first));
     if own.contains('?') || (in_own && !is_reason) {
@@ -169,6 +178,15 @@ fn occurs(text: &str) -> bool {
     let verbs = ["attained", "achieved", "reached", "obtained", "occurs", "occurring", "happens"];
     words.next().is_some_and(|word| has(&verbs, word))
         && words.next().is_some_and(|word| has(&["at", "when", "for", "if", "by", "with"], word))
+}
+
+/// Whether a text says in a relative clause what a value counts: `, which is the number of weeks in a year`.
+fn names_count(text: &str) -> bool {
+    let inside = text.trim_start_matches([',', ' ', '$']);
+    let counts = ["which is the number of ", "which is the total number of "];
+    counts.iter().any(|count| inside.starts_with(count))
+        && !inside.contains(|c: char| c.is_ascii_digit())
+        && !words_of(inside).any(|word| has(ANSWERS, word))
 }
 
 /// Whether a sentence behind an answer closes its statement, explains it, or checks it by an equation.

@@ -15,6 +15,7 @@ use crate::extract::placement::attached;
 use crate::extract::sentence::{is_remark, leading_answer, without_full_stop};
 use crate::extract::separator::{is_separator, name_before};
 use crate::extract::stated::stated_number;
+use crate::extract::trimmed::{without_next_problem, without_proof_end, without_struck};
 use crate::input::RewardInput;
 use crate::math::answer::{Readable, is_readable, is_same_answer};
 use crate::math::fuel::Stop;
@@ -270,7 +271,7 @@ impl Extraction {
         if text.contains("~~") {
             text = Cow::Owned(without_struck(&text));
         }
-        let text = without_proof_end(&text);
+        let text = without_next_problem(without_proof_end(&text));
         for source in &self.sources {
             match self.find_by(*source, text, reader)? {
                 Found::Nothing => {}
@@ -321,21 +322,6 @@ enum Found {
     Unstated,
 }
 
-/// The text without the sign that ends a proof.
-fn without_proof_end(text: &str) -> &str {
-    const SIGNS: [&str; 6] = ["\\square", "\\blacksquare", "\\Box", "QED", "Q.E.D", "q.e.d"];
-    let trimmed = text.trim_end().trim_end_matches('.');
-    let (inside, is_formula) = match trimmed.strip_suffix('$') {
-        Some(inside) => (inside.trim_end(), true),
-        None => (trimmed, false),
-    };
-    let Some(rest) = SIGNS.iter().find_map(|sign| inside.strip_suffix(sign)) else { return text };
-    let rest = rest.trim_end();
-    // A formula of its own leaves with its dollar signs.
-    let rest = if is_formula { rest.strip_suffix('$') } else { Some(rest) };
-    rest.map(str::trim_end).filter(|rest| !rest.is_empty()).unwrap_or(text)
-}
-
 /// Whether the text behind a value leaves its statement as it is. A tolerant reader allows an explanation that names no
 /// other value.
 fn closes(behind: &str, value: &str, is_tolerant: bool, reader: &mut Reader) -> Result<bool, Stop> {
@@ -372,19 +358,6 @@ fn stated_box(text: &str, is_tolerant: bool, reader: &mut Reader) -> Result<Foun
     }
     let is_one = found.first == found.last;
     Ok(Found::Answer(if is_one { found.answer + &unit } else { found.answer }))
-}
-
-/// The text without its struck-out parts: `~~60~~ 61`.
-fn without_struck(text: &str) -> String {
-    let mut parts = text.split("~~");
-    let mut kept = parts.next().unwrap_or_default().to_owned();
-    while let Some(struck) = parts.next() {
-        match parts.next() {
-            Some(behind) => kept.push_str(behind),
-            None => kept.extend(["~~", struck]),
-        }
-    }
-    kept
 }
 
 /// The text behind the thinking. If none follows it, a strict extraction finds nothing, and a lenient one takes the

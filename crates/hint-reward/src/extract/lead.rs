@@ -4,7 +4,9 @@
 //! If it speaks of an answer, all its words are those of an announcement ([`ANNOUNCING`]). So `Twice the answer is`
 //! states nothing. A box, an announcement and the last formula follow this rule.
 
-use crate::extract::words::{ANNOUNCING, ANSWERS, ASSERTING, LEADING_PAIRS, LEADS, MEASURES};
+use crate::extract::words::{
+    ANNOUNCING, ANSWERS, ASSERTING, LEADING_PAIRS, LEADS, MEASURES, OBJECTS, STEPS,
+};
 use crate::math::parse::stance::{doubts, has, supposes_or_judges, words_of};
 
 /// Bytes in front of a value that are read.
@@ -34,6 +36,9 @@ fn is_lead(rest: &[&str], last: &str) -> bool {
         || LEADING_PAIRS.iter().any(|(first, second)| has(&[second], last) && is(1, &[first]))
         || (has(&["of"], last) && is(1, MEASURES) && is(2, &["a", "an"]))
         || (has(MEASURES, last) && is(1, &["has", "have"]))
+        || (has(OBJECTS, last)
+            && is(1, &["the", "a", "an", "ordered"])
+            && rest.iter().rev().skip(1).take(2).any(|word| has(&["is", "are", "equals"], word)))
 }
 
 /// Whether the sentence that a text ends with doubts nothing, and ends in a way that leads to a value.
@@ -58,7 +63,10 @@ fn states(before: &str, leads: impl Fn(&str, &[&str]) -> bool) -> bool {
     }
     let clause = last_clause(sentence);
     let words: Vec<&str> = prose(clause).collect();
-    is_alone || leads(clause, &words)
+    // `Completing the square,`
+    let is_step = sentence.trim_end_matches([' ', '$', '\\', '(', '[']).ends_with([',', ':'])
+        && words.first().is_some_and(|word| has(STEPS, word));
+    is_alone || is_step || leads(clause, &words)
 }
 
 /// Whether the word in front of a clause with `that` asserts it: `it follows that the total is`, not `it is a lie that`.

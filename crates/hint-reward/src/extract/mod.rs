@@ -16,6 +16,7 @@ mod reference;
 mod sentence;
 mod separator;
 mod stated;
+mod trimmed;
 mod words;
 
 pub use boxed::{BoxedAnswer, extract_boxed};

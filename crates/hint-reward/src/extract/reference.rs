@@ -33,7 +33,7 @@ pub(crate) fn bare_reference(reference: &str) -> String {
         text = rest;
     } else if let Some(only) = only_solution(text) {
         return only.to_owned();
-    } else if text.contains('\n') {
+    } else if text.contains('\n') || text.starts_with("Solution") {
         // A whole solution, which announces its answer at the end.
         let lowered = text.to_ascii_lowercase();
         let announced = ["answer is", "answer:"]
@@ -60,8 +60,19 @@ fn only_solution(text: &str) -> Option<&str> {
     }
     let (formula, rest) = text.strip_prefix('$')?.split_once('$')?;
     let rest = rest.trim().trim_end_matches('.').strip_prefix("is the only ")?;
-    let is_noun =
-        matches!(rest, "solution" | "answer" | "value" | "such number" | "real solution" | "root");
+    let is_noun = matches!(
+        rest,
+        "solution"
+            | "answer"
+            | "value"
+            | "such number"
+            | "real solution"
+            | "root"
+            | "pair"
+            | "such pair"
+            | "triple"
+            | "possibility"
+    );
     (is_noun && !formula.is_empty()).then_some(formula)
 }
 

@@ -162,9 +162,14 @@ fn is_changed(clause: &str, mention: &NumberMention) -> bool {
         || (is_part && !is_unit(first));
     // `My neighbor wrote 23.`, not `She wrote 12 letters.`
     let is_cited = first.is_empty() && has(&["wrote", "writes", "picked"], last_word(before));
+    // `three out of five`
+    let is_share = behind.trim_start().strip_prefix("out of ").is_some_and(|whole| {
+        numbers_in(whole).first().is_some_and(|number| number.span.start == 0)
+    });
     let is_past = has(&["yesterday", "ago", "earlier", "already"], first)
         || (has(&["was", "is"], first) && !behind_closing(behind).is_empty());
     is_computed
+        || is_share
         || is_cited
         || is_past
         || is_bounded(before)
@@ -264,6 +269,9 @@ fn candidates(clause: &str) -> Vec<NumberMention> {
             || before.ends_with(['_', '^', '√', '{'])
             || is_clock_end(before)
             || starts_clock;
+        // `There are 12 ways to do this`
+        let is_value = is_value
+            || (mention.role == NumberRole::Label && behind.trim_start().starts_with("ways"));
         let is_label = has(&LABELS, label);
         is_value && !is_label && !is_part
     });

@@ -26,6 +26,22 @@ pub(super) const MEASURES: &[&str] = &[
     "total", "value", "area", "volume", "length", "speed", "perimeter", "probability", "sum",
 ];
 
+/// Nouns that name a mathematical object in front of it: `is the point`.
+#[rustfmt::skip]
+pub(super) const OBJECTS: &[&str] = &[
+    "point", "pair", "triple", "set", "interval", "line", "circle", "function", "matrix", "vector", "polynomial",
+    "number", "integer", "fraction", "equation", "ratio", "tuple",
+];
+
+/// Participles that tell in front of a comma how a value was found: `Completing the square,`.
+#[rustfmt::skip]
+pub(super) const STEPS: &[&str] = &[
+    "solving", "simplifying", "completing", "expanding", "factoring", "factorising", "factorizing", "adding",
+    "substituting", "combining", "integrating", "differentiating", "evaluating", "rearranging", "computing",
+    "calculating", "summing", "rationalizing", "rationalising", "collecting", "cancelling", "canceling", "converting",
+    "multiplying", "dividing", "subtracting", "squaring",
+];
+
 /// Words of a sentence that announces an answer.
 #[rustfmt::skip]
 pub(super) const ANNOUNCING: &[&str] = &[
@@ -87,7 +103,7 @@ pub(super) const LEADING_PAIRS: &[(&str, &str)] = &[
     ("equal", "to"), ("equals", "to"), ("comes", "to"), ("come", "to"), ("amounts", "to"), ("up", "to"),
     ("down", "to"), ("simplifies", "to"), ("evaluates", "to"), ("reduces", "to"), ("sums", "to"),
     ("leads", "to"), ("given", "by"), ("arrive", "at"), ("left", "with"),
-    ("ends", "at"), ("starts", "at"), ("begins", "at"), ("arrives", "at"), ("leaves", "at"), ("falls", "on"),
+    ("is", "at"), ("are", "at"), ("intersect", "at"), ("located", "at"), ("meet", "at"), ("meets", "at"), ("ends", "at"), ("starts", "at"), ("begins", "at"), ("arrives", "at"), ("leaves", "at"), ("falls", "on"),
     ("falls", "by"), ("rises", "by"), ("drops", "by"), ("increases", "by"), ("decreases", "by"), ("written", "as"),
     ("expressed", "as"),
 ];

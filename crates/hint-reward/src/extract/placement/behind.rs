@@ -187,6 +187,15 @@ fn is_ordinal(text: &str) -> bool {
     })
 }
 
+/// The power that a unit in front of a text has in a formula of its own: the 2 of `cm$^2$`.
+pub(in crate::extract) fn power_of_unit(text: &str) -> Option<&'static str> {
+    let power = text.strip_prefix("$^")?.trim_start_matches('{');
+    let (digit, behind) = [("2", "2"), ("3", "3")]
+        .into_iter()
+        .find_map(|(sign, digit)| Some((digit, power.strip_prefix(sign)?)))?;
+    behind.trim_start_matches('}').starts_with('$').then_some(digit)
+}
+
 /// The suffix with the unit that words start with; `None` if they compute with the value.
 fn with_words(mut suffix: String, words: &str) -> Option<String> {
     let words = words.trim_start();
@@ -212,6 +221,10 @@ fn with_words(mut suffix: String, words: &str) -> Option<String> {
     if is_letter || (is_unit(name) && word != "in") || SCALES.contains(&word) || squares {
         suffix.push_str("\\text{ ");
         suffix.push_str(word);
+        // `cm$^2$`
+        if let Some(power) = power_of_unit(&words[end..]) {
+            suffix.extend(["^", power]);
+        }
         if squares || behind.starts_with("per ") {
             let count = if squares { 1 } else { 2 };
             for next in behind.split(|c: char| !c.is_alphabetic()).take(count) {

@@ -8,6 +8,7 @@ use std::ops::Range;
 
 use self::before::opened;
 use self::behind::closed;
+pub(super) use self::behind::power_of_unit;
 use crate::extract::formula::math_segments;
 
 /// The `\%` or unit behind the last box, which belongs to its value. `None` if the boxes are a part of a larger formula.
