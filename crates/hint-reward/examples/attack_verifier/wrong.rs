@@ -2,6 +2,8 @@
 //!
 //! Also compiled into the property test and the fuzz target.
 
+#[path = "references.rs"]
+mod references;
 #[path = "sentences.rs"]
 pub(crate) mod sentences;
 
@@ -15,121 +17,6 @@ pub(crate) struct Wrong {
     /// The completion that does not give it.
     pub(crate) completion: String,
 }
-
-/// References; each operation below changes their meaning. Those with `*` in front are expressions in which a letter
-/// may be renamed, those with `i` intervals, `o` ordered, `u` quantities.
-const REFERENCES: &[&str] = &[
-    "17",
-    "-42",
-    "1024",
-    "360",
-    "7",
-    "58",
-    "999983",
-    "6,250",
-    "3.75",
-    "0.125",
-    "-2.5",
-    "\\frac{3}{7}",
-    "-\\frac{5}{12}",
-    "\\frac{17}{4}",
-    "2\\frac{1}{3}",
-    "5\\sqrt{3}",
-    "\\sqrt{37}",
-    "2+\\sqrt{5}",
-    "\\sqrt[3]{26}",
-    "\\frac{\\pi}{6}",
-    "12\\pi",
-    "e^{3}",
-    "2^{31}",
-    "10^{12}",
-    "3.2\\times10^{-4}",
-    "0.\\overline{27}",
-    "46\\%",
-    "12.5\\%",
-    "\\log_2 7",
-    "\\ln 5",
-    "\\sin 20^\\circ",
-    "\\binom{9}{1}",
-    "8!",
-    "3-4i",
-    "101_2",
-    "2A_{16}",
-    "43 (base 6)",
-    "*x^2-3x+2",
-    "*(a-b)^3",
-    "*\\frac{x+1}{x-2}",
-    "*2n+1",
-    "*\\frac{n(n+1)}{2}",
-    "*3\\cdot 2^{n-1}",
-    "*e^{2t}\\cos 3t",
-    "*\\frac{x^3}{3}+C",
-    "*2S_n-7",
-    "*\\sqrt{x+4}",
-    "*\\ln|x-5|+C",
-    "x=4",
-    "y=2x+5",
-    "2x-3y=7",
-    "x^2+y^2=25",
-    "f(x)=3x-1",
-    "a_n=4n-3",
-    "x=2, y=7",
-    "x=3, x=-8",
-    "x \\equiv 3 \\pmod 7",
-    "n ≡ 2 (mod 9)",
-    "x \\equiv 5 \\mod 11",
-    "ix>3",
-    "ix\\ge -2",
-    "i2<x\\le 7",
-    "i(2,9]",
-    "i[1,4)",
-    "i(-\\infty,5)",
-    "i(-\\infty,1)\\cup(4,\\infty)",
-    "i[-3,6]",
-    "o(3,-2)",
-    "o(1,4,9)",
-    "o(5,\\frac{1}{2})",
-    "o\\begin{pmatrix}1&2\\\\3&4\\end{pmatrix}",
-    "o2:5",
-    "o3:4:6",
-    "\\{2,5,8\\}",
-    "1,4,9",
-    "(1,2),(3,5)",
-    "P(2,7)",
-    "u12\\text{ cm}",
-    "u5\\text{ km}",
-    "ud = 8\\text{ m}",
-    "u3\\text{ kg}",
-    "u45\\text{ minutes}",
-    "u9\\text{ m/s}",
-    "\\$24",
-    "£15",
-    "72^\\circ",
-    "4:30 PM",
-    "3:45",
-    "July 14, 1999",
-    "\\text{Alice}",
-    "\\text{even}",
-    "\\text{Yes}",
-    "\\text{True}",
-    "B",
-    "(C)",
-    "\\textbf{(D)}\\ 36",
-    "ACD",
-    "\\text{no solution}",
-    "\\infty",
-    "\\mathbb{R}",
-    "p\\land q",
-    "\\forall x\\in\\mathbb{R}, x^2\\ge 3",
-    "The maximum is $8$ when $x=2$.",
-    "$(n,n+5)$ for $n\\ge1$",
-    "All integers $n\\ge 2$ except $4$",
-    "$3k+1$ where $k\\ge 0$",
-    "\\begin{cases}x+1,&x>2\\\\5,&x\\le2\\end{cases}",
-    "\\int_0^3 x^2\\,dx",
-    "\\sum_{n=1}^{\\infty}\\frac{1}{3^n}",
-    "n\\text{ is odd}",
-];
 
 /// Texts that name a value, `@`, and do not stand by it.
 const STANCES: &[&str] = &[
@@ -220,7 +107,7 @@ impl Choices {
 
     /// A wrong answer; `None` where the operation drawn does not apply to the reference drawn.
     pub(crate) fn wrong(&mut self) -> Option<Wrong> {
-        let marked = self.of(REFERENCES);
+        let marked = self.of(references::REFERENCES);
         let (kind, reference) = match marked.as_bytes()[0] {
             mark @ (b'*' | b'i' | b'o' | b'u') => (mark, &marked[1..]),
             _ => (b' ', marked),
@@ -590,6 +477,17 @@ fn word(text: &str) -> Option<String> {
         ("ACD", "ABD"),
         ("except $4$", "except $5$"),
         ("k\\ge", "k\\le"),
+        ("at least", "at most"),
+        ("is divisible", "is not divisible"),
+        ("remainder of }2", "remainder of }-2"),
+        ("multiples", "positive multiples"),
+        ("nonnegative", "positive"),
+        (" and its permutations", " and its cyclic permutations"),
+        ("except }3", "except }-3"),
+        ("half an", "a quarter of an"),
+        ("per hour", "per day"),
+        ("a=b=c", "a=c"),
+        ("\\mathbb{Z}", "\\mathbb{R}"),
     ];
     let (from, to) = WORDS.iter().find(|(from, _)| text.contains(from))?;
     Some(text.replacen(from, to, 1))

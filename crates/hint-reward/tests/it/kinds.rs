@@ -4,7 +4,7 @@ use hint_reward::{MathVerifier, RewardInput, Verifier};
 
 /// Pairs of each kind: reference, completion, whether they are equal. A `!` in front of the completion says not.
 #[track_caller]
-fn check(pairs: &[(&str, &str)]) {
+pub(crate) fn check(pairs: &[(&str, &str)]) {
     let verifier = MathVerifier::new();
     let wrong: Vec<_> = pairs
         .iter()

@@ -15,3 +15,4 @@ mod properties;
 mod rubric;
 mod shaping;
 mod verifiers;
+mod wording;
