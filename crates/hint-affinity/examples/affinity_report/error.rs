@@ -33,7 +33,7 @@ pub(crate) enum DumpError {
     /// The file begins as Parquet does and cannot be read as such.
     #[error(
         "`{}` is a Parquet file that cannot be read ({source}); compressions that can be read: \
-         snappy, gzip, zstd, none",
+         snappy, gzip, zstd, brotli, lz4, none",
         path.display()
     )]
     Parquet { path: PathBuf, source: ParquetError },

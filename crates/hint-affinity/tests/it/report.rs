@@ -74,7 +74,7 @@ fn parquet_measures_what_the_same_rows_measure_as_json() {
 "#,
     )
     .expect("the dump is valid");
-    for compression in ["none", "snappy", "gzip", "zstd"] {
+    for compression in ["none", "snappy", "gzip", "zstd", "brotli"] {
         let dump = Report::read(&parquet(compression), clip).expect("the file is valid");
         assert_eq!((dump.all.rows, dump.all.tokens.tokens()), (2, 4), "{compression}");
         assert_eq!(dump.all.tokens.affinity(), expected.all.tokens.affinity(), "{compression}");
@@ -92,14 +92,13 @@ fn parquet_measures_what_the_same_rows_measure_as_json() {
 #[test]
 fn parquet_that_cannot_be_read_is_an_error_with_the_reason() {
     let clip = ClipRange::symmetric(0.2).expect("0.2 is a distance");
-    let error = Report::read(&parquet("brotli"), clip).expect_err("brotli cannot be read");
-    assert!(error.to_string().contains("compressions that can be read: snappy"), "{error}");
     let whole = std::fs::read(parquet("snappy")).expect("the file is there");
     for length in (4..whole.len()).step_by(7) {
         let mut cut = tempfile::NamedTempFile::new().expect("a temporary file");
         cut.write_all(&whole[..length]).expect("it is writable");
         let error = Report::read(cut.path(), clip).expect_err("the footer is missing");
         assert!(matches!(error, DumpError::Parquet { .. }), "{length} bytes: {error}");
+        assert!(error.to_string().contains("compressions that can be read: snappy"), "{error}");
     }
 }
 
