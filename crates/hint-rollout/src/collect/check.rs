@@ -83,9 +83,10 @@ impl fmt::Display for ProblemReport {
             let (count, limit) = (of.len(), first.limit);
             let more = if count > 3 { ", …" } else { "" };
             let are = if count == 1 { " is" } else { "s are" };
+            let then = if what == PROMPT { ", left out" } else { "" };
             write!(
                 f,
-                "\n{count} {what}{are} longer than {limit} tokens (up to {longest}): {ids}{more}"
+                "\n{count} {what}{are} longer than {limit} tokens (up to {longest}){then}: {ids}{more}"
             )?;
         }
         Ok(())

@@ -22,7 +22,8 @@ use crate::error::RolloutError;
 /// | level | `level`, `difficulty` |
 /// | id | `id`, `problem_id`, `unique_id`, `uuid` |
 ///
-/// A question may be a list of chat messages, whose contents are texts or lists of text parts. The last one of the user is the question, and those before it are
+/// Case does not count where no name fits exactly. A question may be a list of chat messages, or that list as a JSON
+/// text. Their contents are texts or lists of text parts. The last one of the user is the question, and those before it are
 /// [`Problem::context`]. An answer may be a list, any item of which is accepted. An answer that ends with `#### 42`, as
 /// in GSM8K, is `42`, and the text a solution.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -68,8 +69,15 @@ const LONGEST_TEXT: usize = 1 << 22;
 /// Whether a column of this name is recognized.
 pub(super) fn is_usual(name: &str) -> bool {
     let names = [&QUESTION[..], &ANSWER, &ACCEPTED, &HINT, &SOLUTION, &LEVEL, &ID];
-    names.iter().any(|names| names.contains(&name))
+    names.iter().any(|names| names.iter().any(|usual| is_named(name, usual)))
 }
+
+fn is_named(column: &str, usual: &str) -> bool {
+    column.trim().eq_ignore_ascii_case(usual)
+}
+
+/// Most columns that an error lists, and most letters of each.
+const LISTED: (usize, usize) = (40, 60);
 
 /// A row whose recognized columns are taken out.
 struct Fields<'a> {
@@ -92,7 +100,7 @@ impl Columns {
             && self.question.is_none()
             && fields.row.get("instruction").is_none()
             && !input.trim().is_empty()
-            && question.1 == "instruction"
+            && is_named(&question.1, "instruction")
         {
             question.0 = format!("{}\n{input}", question.0);
         }
@@ -165,8 +173,12 @@ impl Fields<'_> {
         usual: &[&'static str],
     ) -> Result<Option<(Value, String)>, RolloutError> {
         let Some(path) = named else {
-            let found = usual.iter().find_map(|name| Some((self.take(name)?, *name)));
-            return Ok(found.map(|(value, name)| (value, name.to_owned())));
+            let found = usual.iter().find_map(|name| Some((self.take(name)?, (*name).to_owned())));
+            let in_other_case = |name: &&str| {
+                let column = self.row.keys().find(|column| is_named(column, name))?.clone();
+                Some((self.take(&column)?, column))
+            };
+            return Ok(found.or_else(|| usual.iter().find_map(in_other_case)));
         };
         match self.take(path) {
             Some(value) => Ok(Some((value, path.to_owned()))),
@@ -240,35 +252,80 @@ impl Fields<'_> {
     ) -> Result<(Vec<Turn>, (String, String)), RolloutError> {
         match self.first("question", named, &QUESTION)? {
             None => Err(self.missing("question", "a text or chat messages")),
-            Some((Value::String(text), name)) => Ok((Vec::new(), (text, name))),
-            Some((Value::Number(number), name)) => Ok((Vec::new(), (number.to_string(), name))),
-            Some((Value::Array(messages), name)) => {
-                let turns = messages.iter().map(turn).collect::<Option<Vec<_>>>();
-                let last = turns.as_ref().and_then(|turns| turns.last());
-                match (turns.as_deref(), last) {
-                    (Some([context @ .., _]), Some(last)) if last.role == "user" => {
-                        Ok((context.to_vec(), (last.content.clone(), name)))
-                    }
-                    _ => {
-                        let expected = "a text, or messages of `role` and `content` that end with \
-                                        one of the user";
-                        let found = match other_part(&messages) {
-                            Some(part) => format!("a part of type `{part}`"),
-                            None => describe(&Value::Array(messages)),
-                        };
-                        Err(self.error(&name, expected, found))
-                    }
+            Some((Value::String(text), name)) => match written_chat(&text) {
+                Some(messages) => self.messages(messages, name),
+                None if PYTHON_CHAT.iter().any(|start| text.trim_start().starts_with(start)) => {
+                    let found = "chat messages as Python prints them; write them by `json.dumps`";
+                    Err(self.error(&name, MESSAGES, found.to_owned()))
                 }
+                None => Ok((Vec::new(), (text, name))),
+            },
+            Some((Value::Number(number), name)) => Ok((Vec::new(), (number.to_string(), name))),
+            Some((Value::Array(messages), name)) => self.messages(messages, name),
+            Some((other, name)) => {
+                let found = format!("{}{}", describe(&other), self.by_columns(&other));
+                Err(self.error(&name, "a text", found))
             }
-            Some((other, name)) => Err(self.error(&name, "a text", describe(&other))),
         }
     }
 
+    /// The context and the question of a chat.
+    fn messages(
+        &self,
+        messages: Vec<Value>,
+        name: String,
+    ) -> Result<(Vec<Turn>, (String, String)), RolloutError> {
+        let turns = messages.iter().map(turn).collect::<Option<Vec<_>>>();
+        let last = turns.as_ref().and_then(|turns| turns.last());
+        match (turns.as_deref(), last) {
+            (Some([context @ .., _]), Some(last)) if last.role == "user" => {
+                Ok((context.to_vec(), (last.content.clone(), name)))
+            }
+            (_, Some(last)) => {
+                let found = format!("messages that end with one of `{}`", last.role);
+                Err(self.error(&name, MESSAGES, found))
+            }
+            _ => {
+                let part = other_part(&messages).map(|part| format!("a part of type `{part}`"));
+                let list = Value::Array(messages);
+                let found = || format!("{}{}", describe(&list), self.by_columns(&list));
+                Err(self.error(&name, MESSAGES, part.unwrap_or_else(found)))
+            }
+        }
+    }
+
+    /// Advice for a file with one row, whose columns hold the values of all rows.
+    fn by_columns(&self, question: &Value) -> &'static str {
+        let size = |value: &Value| match value {
+            Value::Array(items) => items.len(),
+            Value::Object(items) => items.len(),
+            _ => 0,
+        };
+        let (found, mut others) = (size(question), self.row.values().map(size));
+        let advice = "; a table by columns is not read: write its rows, as pandas' `to_json(orient=\"records\")` does";
+        if found > 1 && others.all(|other| other == found) { advice } else { "" }
+    }
+
     fn missing(&self, field: &str, expected: &str) -> RolloutError {
-        let columns = self.row.keys().map(|name| format!("`{name}`")).collect::<Vec<_>>();
-        let columns = if columns.is_empty() { "none".to_owned() } else { columns.join(", ") };
+        let mut paths = Vec::new();
+        leaves(&self.row, "", 0, &mut paths);
+        let usual: &[_] = if field == "question" { &QUESTION } else { &ANSWER };
+        let last = |path: &str| path.rsplit('.').next().unwrap_or_default().to_owned();
+        let is_likely =
+            |path: &&String| usual.iter().any(|name| is_named(&last(path), &last(name)));
+        let likely = paths.iter().find(is_likely).map_or("COLUMN", String::as_str);
+        let listed = paths.iter().take(LISTED.0).map(|path| {
+            let cut = path.chars().take(LISTED.1).collect::<String>();
+            if cut.len() < path.len() { format!("`{cut}…`") } else { format!("`{path}`") }
+        });
+        let columns = listed.collect::<Vec<_>>().join(", ");
+        let columns = match paths.len().saturating_sub(LISTED.0) {
+            0 if columns.is_empty() => "none".to_owned(),
+            0 => columns,
+            more => format!("{columns} and {more} more"),
+        };
         let found = format!(
-            "nothing; further columns: {columns}; name one by `data.columns.{field} = \"COLUMN\"`"
+            "nothing; further columns: {columns}; name one by `data.columns.{field} = \"{likely}\"`"
         );
         self.error(field, expected, found)
     }
@@ -288,6 +345,35 @@ impl Fields<'_> {
 fn marked(solution: &str) -> Option<&str> {
     let answer = solution.trim_end().lines().last()?.trim_start().strip_prefix("####")?;
     (!answer.starts_with('#') && !answer.trim().is_empty()).then(|| answer.trim())
+}
+
+/// Expected content of a chat.
+const MESSAGES: &str = "a text, or messages of `role` and `content` that end with one of the user";
+
+/// How a list of messages begins that Python printed.
+const PYTHON_CHAT: [&str; 4] = ["[{'role'", "[{'content'", "{'role'", "{'content'"];
+
+/// The messages of a chat that is written as JSON in a text, as columns of CSV files are.
+fn written_chat(text: &str) -> Option<Vec<Value>> {
+    if !text.trim_start().starts_with('[') {
+        return None;
+    }
+    let messages = serde_json::from_str::<Vec<Value>>(text).ok()?;
+    let is_message = |item: &Value| item.get("role").is_some() && item.get("content").is_some();
+    (!messages.is_empty() && messages.iter().all(is_message)).then_some(messages)
+}
+
+/// The paths of all columns, those inside of objects included.
+fn leaves(row: &Map<String, Value>, before: &str, depth: usize, into: &mut Vec<String>) {
+    for (name, value) in row {
+        let path = format!("{before}{name}");
+        match value {
+            Value::Object(inside) if depth < 2 && !inside.is_empty() => {
+                leaves(inside, &format!("{path}."), depth + 1, into);
+            }
+            _ => into.push(path),
+        }
+    }
 }
 
 /// A message of a chat. Its content is a text, or a list of parts that are texts, each in a line of its own.

@@ -93,7 +93,8 @@ pub enum RolloutError {
 
     /// Two problems have the same id.
     #[error(
-        "{}:{line}: problem id `{id}` was already used in {}; ids must be unique",
+        "{}:{line}: problem id `{id}` was already used in {}; ids must be unique; name their column by `data.columns.id`, \
+         where a name of no column makes ids from the questions",
         path.display(),
         if first_path == path { format!("line {first_line}") } else { format!("{}:{first_line}", first_path.display()) }
     )]

@@ -118,20 +118,22 @@ fn a_held_out_file_may_have_columns_of_its_own() {
     assert!(split(None).is_err());
 }
 
+/// A Parquet file of 40 problems.
 #[cfg(feature = "formats")]
-#[test]
-fn no_damaged_byte_of_a_table_ends_the_program() {
+fn table(compression: parquet::basic::Compression) -> Vec<u8> {
     use std::sync::Arc;
 
     use parquet::column::writer::ColumnWriter;
     use parquet::data_type::ByteArray;
+    use parquet::file::properties::WriterProperties;
     use parquet::file::writer::SerializedFileWriter;
     use parquet::schema::parser::parse_message_type;
 
+    let properties = Arc::new(WriterProperties::builder().set_compression(compression).build());
     let schema = "message rows { required binary question (UTF8); required binary answer (UTF8); }";
     let schema = Arc::new(parse_message_type(schema).expect("a schema"));
     let mut bytes = Vec::new();
-    let mut table = SerializedFileWriter::new(&mut bytes, schema, Arc::default()).expect("a file");
+    let mut table = SerializedFileWriter::new(&mut bytes, schema, properties).expect("a file");
     let mut group = table.next_row_group().expect("a group of rows");
     while let Some(mut column) = group.next_column().expect("a column") {
         let ColumnWriter::ByteArrayColumnWriter(writer) = column.untyped() else { panic!("texts") };
@@ -141,6 +143,34 @@ fn no_damaged_byte_of_a_table_ends_the_program() {
     }
     group.close().expect("the group is whole");
     table.close().expect("the file is whole");
+    bytes
+}
+
+#[cfg(feature = "formats")]
+#[test]
+fn tables_of_every_compression_are_read() {
+    use parquet::basic::{BrotliLevel, Compression, GzipLevel, ZstdLevel};
+
+    for compression in [
+        Compression::UNCOMPRESSED,
+        Compression::SNAPPY,
+        Compression::GZIP(GzipLevel::default()),
+        Compression::BROTLI(BrotliLevel::default()),
+        Compression::LZ4_RAW,
+        Compression::ZSTD(ZstdLevel::default()),
+    ] {
+        let found = read("rows.parquet", &table(compression)).expect("it is whole");
+        assert_eq!(found.problems.len(), 40, "{compression:?}");
+    }
+    let cut = &table(Compression::SNAPPY)[..200];
+    let error = told(&read("rows.parquet", cut).expect_err("the end is missing"));
+    assert!(error.contains("the file is cut off or damaged; fetch it again"), "{error}");
+}
+
+#[cfg(feature = "formats")]
+#[test]
+fn no_damaged_byte_of_a_table_ends_the_program() {
+    let bytes = table(parquet::basic::Compression::UNCOMPRESSED);
     assert_eq!(read("rows.parquet", &bytes).expect("it is whole").problems.len(), 40);
     let (mut refused, count) = (0, 1000);
     for case in 0..count {
@@ -153,7 +183,10 @@ fn no_damaged_byte_of_a_table_ends_the_program() {
 
 #[test]
 fn a_file_of_another_kind_is_named() {
-    let cases: [(&[u8], &str); 9] = [
+    let mut tar = vec![0; 512];
+    tar[..5].copy_from_slice(b"a.csv");
+    tar[257..262].copy_from_slice(b"ustar");
+    let cases: [(&[u8], &str); 13] = [
         (b"PK\x03\x04rest", "ZIP archive or an Excel workbook"),
         (b"ARROW1\0\0rest", "an Arrow file; write it as Parquet"),
         (b"\xff\xff\xff\xff\x10\0", "an Arrow stream"),
@@ -163,11 +196,54 @@ fn a_file_of_another_kind_is_named() {
         (b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
         (b"{\0\"\0q\0", "iconv -f UTF-16LE -t UTF-8"),
         (b"\xff\xfe\0\0{\0\0\0", "iconv -f UTF-32 -t UTF-8"),
+        (b"\x5d\0\0\x80\0", "compressed by LZMA"),
+        (b"\x78\x9cabc", "compressed by zlib"),
+        (b"{'question': 'q', 'answer': 1}\n", "a Python dictionary; write it by `json.dumps`"),
+        (&tar, "a tar archive"),
     ];
     for (bytes, expected) in cases {
         let error = told(&read("rows.jsonl", bytes).expect_err("no rows"));
         assert!(error.contains("rows.jsonl") && error.contains(expected), "{error}");
     }
+}
+
+#[test]
+fn lines_that_end_as_on_old_machines_are_named() {
+    let rows = String::from_utf8([good(1), good(2)].concat()).expect("a text");
+    let error =
+        told(&read("rows.jsonl", rows.replace('\n', "\r").as_bytes()).expect_err("one line"));
+    assert!(error.contains("a carriage return alone; convert them: tr"), "{error}");
+}
+
+#[cfg(feature = "formats")]
+#[test]
+fn a_compressed_file_that_is_cut_off_or_compressed_twice_says_what_to_do() {
+    use std::io::Write;
+
+    let gzip = |bytes: &[u8]| {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+        encoder.write_all(bytes).and_then(|()| encoder.finish()).expect("memory does not fail")
+    };
+    let zstd = |bytes: &[u8]| zstd::encode_all(bytes, 0).expect("memory does not fail");
+    let rows = [good(1), good(2)].concat();
+    for whole in [gzip(&rows), zstd(&rows)] {
+        assert_eq!(read("rows", &whole).expect("it is whole").problems.len(), 2);
+        let cut = &whole[..whole.len() - 9];
+        let error = told(&read("rows", cut).expect_err("the end is missing"));
+        assert!(error.contains("the file is cut off or damaged; fetch it again"), "{error}");
+    }
+    for twice in [gzip(&gzip(&rows)), gzip(&zstd(&rows)), zstd(&gzip(&rows))] {
+        let error = told(&read("rows", &twice).expect_err("rows are inside"));
+        assert!(error.contains("decompress it first"), "{error}");
+    }
+}
+
+#[cfg(feature = "formats")]
+#[test]
+fn a_table_in_another_encoding_says_how_to_convert_it() {
+    let bytes = b"question,answer\n1+1 f\xfcr,2\n1+2,3\n";
+    let found = read("rows.csv", bytes).expect("a row is left");
+    assert!(found.dropped[0].first.contains("iconv -f LATIN1 -t UTF-8"), "{:?}", found.dropped);
 }
 
 #[cfg(feature = "formats")]

@@ -71,6 +71,76 @@ fn rows_of_public_data_sets_are_read_as_they_are() {
 }
 
 #[test]
+fn names_of_columns_count_in_any_case() {
+    let text = r#"{"Question": "q", " Answer ": 3, "HINT": "h", "Level": 2, "ID": "x"}"#;
+    let problem = check(text, "q", "3");
+    assert_eq!(
+        (problem.hint.as_deref(), problem.level.as_deref(), &*problem.id),
+        (Some("h"), Some("2"), "x")
+    );
+    // A name that fits exactly comes first, and the other one stays.
+    let problem = check(r#"{"Answer": 1, "question": "q", "answer": 2}"#, "q", "2");
+    assert_eq!(problem.columns["Answer"], 1);
+}
+
+#[test]
+fn chats_that_are_written_as_texts_are_chats() {
+    let chat = r#"[{\"role\": \"system\", \"content\": \"Be brief.\"}, {\"role\": \"user\", \"content\": \"2+2?\"}]"#;
+    let problem = check(&format!(r#"{{"prompt": "{chat}", "answer": 4}}"#), "2+2?", "4");
+    assert_eq!(problem.context.len(), 1);
+    // Lists of other things are texts.
+    check(r#"{"prompt": "[1, 2]", "answer": 4}"#, "[1, 2]", "4");
+    let refused = |prompt: &str, expected: &str| {
+        let text = format!(r#"{{"prompt": {prompt}, "answer": 4}}"#);
+        let error = parse_problems(&text, Path::new("rows.jsonl")).expect_err("no question");
+        assert!(error.to_string().contains(expected), "{error}");
+    };
+    refused(
+        r#""[{'role': 'user', 'content': '2+2?'}]""#,
+        "as Python prints them; write them by `json.dumps`",
+    );
+    let turns = r#"[{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]"#;
+    refused(turns, "messages that end with one of `assistant`");
+}
+
+#[test]
+fn an_error_names_the_mapping_that_would_read_the_row() {
+    let refused = |text: &str, expected: &str| {
+        let error = parse_problems(text, Path::new("rows.jsonl")).expect_err("no such column");
+        assert!(error.to_string().contains(expected), "{error}");
+    };
+    let text = r#"{"prompt": "q", "extra_info": {"index": 0, "answer": "4"}}"#;
+    refused(
+        text,
+        "`extra_info.index`, `extra_info.answer`; name one by `data.columns.answer = \"extra_info.answer\"`",
+    );
+    let names = (0..50).map(|number| format!(r#""c{number}": 0"#)).collect::<Vec<_>>();
+    let text = format!(r#"{{"question": "q", "{}": 1, {}}}"#, "x".repeat(500), names.join(", "));
+    refused(&text, "and 11 more");
+    refused(&text, &format!("`{}…`", "x".repeat(60)));
+    // A table by columns has one row.
+    let text = r#"{"question": ["a", "b"], "answer": [1, 2]}"#;
+    refused(text, "a table by columns is not read: write its rows");
+    let text = r#"{"question": {"0": "a", "1": "b"}, "answer": {"0": 1, "1": 2}}"#;
+    refused(text, "a table by columns is not read: write its rows");
+    let text = "{\"id\": 1, \"question\": \"a\", \"answer\": 1}\n{\"id\": 1, \"question\": \"b\", \"answer\": 1}";
+    refused(text, "`data.columns.id`, where a name of no column makes ids from the questions");
+}
+
+#[cfg(feature = "formats")]
+#[test]
+fn a_table_that_is_named_as_json_is_a_table() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("rows.jsonl");
+    std::fs::write(&path, "question,answer\n1+1,2\n2+2,4\n").expect("the folder is writable");
+    assert_eq!(read_problems(&path).expect("two rows").len(), 2);
+    // A damaged first row of JSON makes no table.
+    std::fs::write(&path, "\"question\": \"q\", \"answer\": 1}\n").expect("the folder is writable");
+    let error = read_problems(&path).expect_err("a brace is missing").to_string();
+    assert!(error.contains("rows.jsonl:1: expected one JSON object per line"), "{error}");
+}
+
+#[test]
 fn blank_hints_and_solutions_are_absent_and_numbers_keep_their_digits() {
     let text = r#"{"id": 12345678901234567890123, "question": "q", "answer": 0.10, "hint": " ", "solution": "", "seen": 98765432109876543210987}"#;
     let problem = check(text, "q", "0.10");
@@ -79,6 +149,10 @@ fn blank_hints_and_solutions_are_absent_and_numbers_keep_their_digits() {
     assert_eq!(problem.columns["seen"], "98765432109876543210987");
     check(r#"{"question": "q", "answer": 4.0}"#, "q", "4.0");
     check(r#"{"question": "q", "answer": 1e20}"#, "q", "1e20");
+    // Beyond the range of floats.
+    check(r#"{"question": "q", "answer": 1e999}"#, "q", "1e999");
+    let digits = "7".repeat(400);
+    check(&format!(r#"{{"question": "q", "answer": {digits}}}"#), "q", &digits);
 }
 
 #[test]

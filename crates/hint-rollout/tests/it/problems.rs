@@ -56,7 +56,8 @@ fn errors_name_file_line_and_field() {
     check_error("\n", "`problems.jsonl` holds no problem");
     check_error(
         "{\"id\": \"a\", \"question\": \"1\", \"answer\": \"1\"}\n{\"id\": \"a\", \"question\": \"2\", \"answer\": \"2\"}",
-        "problems.jsonl:2: problem id `a` was already used in line 1; ids must be unique",
+        "problems.jsonl:2: problem id `a` was already used in line 1; ids must be unique; name their column by \
+         `data.columns.id`, where a name of no column makes ids from the questions",
     );
 }
 

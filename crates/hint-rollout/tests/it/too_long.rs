@@ -100,7 +100,7 @@ fn lengths_and_hints_are_known_before_the_first_step() {
     assert_eq!(
         report.to_string(),
         "3 problems, 3 with a hint\n\
-         1 prompt is longer than 159 tokens (up to 200): `long-prompt`\n\
+         1 prompt is longer than 159 tokens (up to 200), left out: `long-prompt`\n\
          2 hints are longer than 159 tokens (up to 120): `long-prompt`, `long-hint`\n\
          1 held-out prompt is longer than 159 tokens (up to 200): `long-prompt`"
             .replace("up to 120", &format!("up to {}", report.too_long[1].len))

@@ -1,17 +1,25 @@
 //! Parts that need the feature `formats`: compressed files, UTF-16, CSV and Parquet.
 
 use std::fs::File;
-use std::io::{BufRead, Error, Read};
+use std::io::{BufRead, Error, ErrorKind, Read};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use encoding_rs_io::DecodeReaderBytesBuilder;
+use parquet::errors::ParquetError;
 use parquet::file::reader::{ChunkReader, FileReader, SerializedFileReader};
 use parquet::record::Field;
 use serde_json::{Map, Value};
 
-use super::{Sink, failed, invalid};
+use super::{OTHER_ENCODING, Sink, failed, invalid};
 use crate::error::RolloutError;
+
+/// What is wrong with a file whose bytes contradict each other.
+const DAMAGED: &str = "the file is cut off or damaged; fetch it again";
+
+/// What to do with a Parquet file that uses what the reader does not have.
+const REWRITE: &str =
+    "write the file again: `pyarrow.parquet.write_table(table, path, compression=\"zstd\")`";
 
 /// A file, decompressed if it has to be.
 pub(super) enum Input {
@@ -19,9 +27,21 @@ pub(super) enum Input {
     Compressed(Box<dyn Read>),
 }
 
+/// A decompressed file, whose errors say what is wrong with the file.
+struct Told<R>(R);
+
+impl<R: Read> Read for Told<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Error> {
+        self.0.read(buffer).map_err(|error| match error.kind() {
+            ErrorKind::Interrupted => error,
+            kind => Error::new(kind, format!("{DAMAGED} ({error})")),
+        })
+    }
+}
+
 /// The content of a file that begins like this.
 pub(super) fn decompressed(start: &[u8], file: File) -> Result<Input, Error> {
-    Ok(Input::Compressed(if start.starts_with(b"\x1f\x8b") {
+    let input: Box<dyn Read> = if start.starts_with(b"\x1f\x8b") {
         Box::new(flate2::read::MultiGzDecoder::new(file))
     } else if start.starts_with(b"\x28\xb5\x2f\xfd") {
         Box::new(zstd::Decoder::new(file)?)
@@ -31,7 +51,8 @@ pub(super) fn decompressed(start: &[u8], file: File) -> Result<Input, Error> {
         Box::new(lzma_rust2::XzReader::new(std::io::BufReader::new(file), true))
     } else {
         return Ok(Input::Plain(file));
-    }))
+    };
+    Ok(Input::Compressed(Box::new(Told(input))))
 }
 
 /// Text in UTF-16 with a byte order mark, as UTF-8.
@@ -71,8 +92,12 @@ pub(super) fn csv(
                     let place = format!("in or after line {line} ({error})");
                     return Err(failed(invalid(format!("a quote is not closed {place}"))));
                 }
-                let path = origin.to_path_buf();
-                Err(RolloutError::ProblemBytes { path, line: number, source: Error::other(error) })
+                let advice = match error.kind() {
+                    csv::ErrorKind::Utf8 { .. } => OTHER_ENCODING,
+                    _ => "",
+                };
+                let source = invalid(format!("{error}{advice}"));
+                Err(RolloutError::ProblemBytes { path: origin.to_path_buf(), line: number, source })
             }
         };
         sink(number, row)?;
@@ -97,8 +122,13 @@ fn parquet<R: ChunkReader + 'static>(
     origin: &Path,
     sink: Sink<'_>,
 ) -> Result<(), RolloutError> {
-    let damaged = |_| failed(origin)(invalid("the reader panics on it; it is damaged"));
-    let failed = |error| failed(origin)(Error::other::<parquet::errors::ParquetError>(error));
+    let damaged = |_| failed(origin)(invalid(format!("{DAMAGED} (the reader panics on it)")));
+    let failed = |error| {
+        failed(origin)(match error {
+            ParquetError::NYI(missing) => invalid(format!("{missing}; {REWRITE}")),
+            error => invalid(format!("{DAMAGED} ({error})")),
+        })
+    };
     // The reader panics on some damaged files.
     let reader = catch_unwind(AssertUnwindSafe(|| SerializedFileReader::new(input)));
     let reader = reader.map_err(damaged)?.map_err(failed)?;
@@ -108,7 +138,11 @@ fn parquet<R: ChunkReader + 'static>(
         // After a panic the reader is dropped.
         let next = catch_unwind(AssertUnwindSafe(|| rows.next())).map_err(damaged)?;
         let Some(row) = next else { break };
-        sink(number, Ok(object(row.map_err(failed)?.get_column_iter())))?;
+        let row = row.map_err(|error| match error {
+            ParquetError::NYI(_) => failed(error),
+            error => failed(ParquetError::General(format!("row {number}: {error}"))),
+        })?;
+        sink(number, Ok(object(row.get_column_iter())))?;
     }
     Ok(())
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
-use super::{LONGEST_ROW, Sink, failed, invalid, line};
+use super::{LONGEST_ROW, OTHER_ENCODING, Sink, failed, invalid, line};
 use crate::data::columns::is_usual;
 use crate::error::RolloutError;
 
@@ -41,16 +41,25 @@ fn row(bytes: &[u8], number: usize, origin: &Path) -> super::Row {
         let limit = LONGEST_ROW >> 20;
         return Err(bad(invalid(format!("it is longer than {limit} MiB"))));
     }
-    let text = std::str::from_utf8(bytes).map_err(|error| {
-        bad(invalid(format!(
-            "{error}; if it is another encoding, convert it: iconv -f LATIN1 -t UTF-8"
-        )))
-    })?;
-    parse_row(text).map_err(|source| RolloutError::ProblemSyntax {
-        path: origin.to_path_buf(),
-        line: number + source.line().saturating_sub(1),
-        source,
+    let text = std::str::from_utf8(bytes)
+        .map_err(|error| bad(invalid(format!("{error}{OTHER_ENCODING}"))))?;
+    parse_row(text).map_err(|source| match other_syntax(text) {
+        Some(found) => bad(invalid(found)),
+        None => RolloutError::ProblemSyntax {
+            path: origin.to_path_buf(),
+            line: number + source.line().saturating_sub(1),
+            source,
+        },
     })
+}
+
+/// The name and remedy of a row that is no JSON, where its text tells.
+fn other_syntax(text: &str) -> Option<&'static str> {
+    if text.starts_with("{'") {
+        return Some("it is a Python dictionary; write it by `json.dumps`");
+    }
+    text.contains("\r{")
+        .then_some("its lines end with a carriage return alone; convert them: tr '\\r' '\\n'")
 }
 
 /// Whether nothing follows but blanks.
@@ -221,7 +230,9 @@ fn elements(
     // To the end: only there a compressed file says that it is damaged.
     for byte in bytes {
         if !byte.map_err(&failed)?.is_ascii_whitespace() {
-            return Err(failed(invalid("something follows the JSON array")));
+            let message =
+                "something follows the JSON array; rows are objects, one per line or in one array";
+            return Err(failed(invalid(message)));
         }
     }
     Ok(())
@@ -261,12 +272,14 @@ fn readable(json: &str) -> Cow<'_, str> {
                 let len = bytes[at..].iter().take_while(|byte| is_part(byte)).count();
                 at += word.map_or(len, str::len).max(1);
                 let number = &json[start..at];
-                let read = serde_json::from_str::<serde_json::Number>(number);
+                let loses_digits = || match serde_json::from_str::<serde_json::Number>(number) {
+                    Ok(read) => read.to_string() != number,
+                    // Beyond the range of floats.
+                    Err(_) => serde_json::from_str::<serde::de::IgnoredAny>(number).is_ok(),
+                };
                 match word {
                     Some(_) => Some("null".to_owned()),
-                    None if read.is_ok_and(|read| read.to_string() != number) => {
-                        Some(format!("\"{number}\""))
-                    }
+                    None if loses_digits() => Some(format!("\"{number}\"")),
                     None => None,
                 }
             }
@@ -301,6 +314,8 @@ mod tests {
                 "{\"a\": \"0.10\", \"b\": \"1.00, \\\" 2.00\"}",
             ),
             ("{\"a\": -1.50e3}", "{\"a\": \"-1.50e3\"}"),
+            ("[1e999, -2E+400]", "[\"1e999\", \"-2E+400\"]"),
+            ("[1e, 1.]", "[1e, 1.]"),
             ("[NaN, -Infinity, Infinity, \"NaN\", -3]", "[null, null, null, \"NaN\", -3]"),
             ("Not JSON: -", "Not JSON: -"),
         ] {

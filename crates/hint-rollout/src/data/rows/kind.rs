@@ -3,8 +3,13 @@
 /// Bytes to look at.
 pub(super) const START: u64 = 64;
 
+/// Of what [`decompressed`](super::formats::decompressed) takes as the outermost layer of a file alone.
+const COMPRESSED: &str = "compressed inside another compressed file or a pipe; decompress it first";
+
+const ZLIB: &str = "compressed by zlib; write it with gzip, or uncompressed";
+
 /// How files begin, and what to do with them.
-const KINDS: [(&[u8], &str); 17] = [
+const KINDS: [(&[u8], &str); 25] = [
     (b"PK\x03\x04", "a ZIP archive or an Excel workbook; unpack it, or save the sheet as CSV"),
     (
         b"ARROW1",
@@ -24,6 +29,14 @@ const KINDS: [(&[u8], &str); 17] = [
         b"\x04\x22\x4d\x18",
         "compressed by LZ4; decompress it (`lz4 -d`), or use gzip, zstd, bzip2 or xz",
     ),
+    (b"\x1f\x8b", COMPRESSED),
+    (b"\x28\xb5\x2f\xfd", COMPRESSED),
+    (b"BZh91AY&SY", COMPRESSED),
+    (b"\xfd7zXZ\0", COMPRESSED),
+    (b"\x5d\0\0", "compressed by LZMA; decompress it (`unlzma`), or use xz"),
+    (b"\x78\x01", ZLIB),
+    (b"\x78\x9c", ZLIB),
+    (b"\x78\xda", ZLIB),
     (b"GGUF", "a GGUF model"),
     (
         b"version https://git-lfs",
@@ -41,6 +54,9 @@ pub(super) fn of(start: &[u8]) -> Option<String> {
     };
     if let Some((_, what)) = KINDS.iter().find(|(begin, _)| is(begin)) {
         return Some(format!("this is {what}"));
+    }
+    if start.get(257..262) == Some(b"ustar") {
+        return Some("this is a tar archive; unpack it".to_owned());
     }
     // ASCII in units of two bytes.
     let zeros = start.iter().take(4).map(|byte| *byte == 0).collect::<Vec<_>>();

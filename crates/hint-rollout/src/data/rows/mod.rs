@@ -26,6 +26,9 @@ pub(crate) type Row = Result<Map<String, Value>, RolloutError>;
 /// lines, its position from 1 elsewhere.
 pub(crate) type Sink<'s> = &'s mut dyn FnMut(usize, Row) -> Result<(), RolloutError>;
 
+/// Behind an error about bytes that are not UTF-8.
+const OTHER_ENCODING: &str = "; if it is another encoding, convert it: iconv -f LATIN1 -t UTF-8";
+
 /// Bytes that are read at once.
 const BUFFER: usize = 1 << 18;
 
@@ -121,10 +124,15 @@ fn utf8_rows(mut input: impl BufRead, origin: &Path, sink: Sink<'_>) -> Result<(
         Some(b'{') if json::is_open(&text) => {
             json::objects(first.as_slice().chain(input), number, origin, sink)
         }
-        Some(start) if *start != b'{' && !is_json(origin) => match delimiter(&text) {
-            Some(delimiter) => formats::csv(first.as_slice().chain(input), delimiter, origin, sink),
-            None => json::lines(first, number, input, origin, sink),
-        },
+        // A damaged first line must not turn a file that is named as JSON into a table.
+        Some(start) if *start != b'{' && (!is_json(origin) || is_header(&text)) => {
+            match delimiter(&text) {
+                Some(delimiter) => {
+                    formats::csv(first.as_slice().chain(input), delimiter, origin, sink)
+                }
+                None => json::lines(first, number, input, origin, sink),
+            }
+        }
         _ => json::lines(first, number, input, origin, sink),
     }
 }
@@ -138,9 +146,15 @@ fn line(input: &mut impl BufRead, into: &mut Vec<u8>) -> Result<usize, Error> {
     Ok(kept)
 }
 
-/// Whether the name ends as JSON: a damaged first line must not turn such a file into a table.
+/// Whether the name says JSON.
 fn is_json(origin: &Path) -> bool {
     origin.file_name().is_some_and(|name| name.to_string_lossy().contains(".json"))
+}
+
+/// Whether a line is the header of a table beyond doubt: two usual names, and nothing of JSON.
+fn is_header(line: &str) -> bool {
+    let cells = line.split([',', ';', '\t', '|']).map(|cell| cell.trim().trim_matches('"'));
+    !line.contains(['{', '}', '[', ']', ':']) && cells.filter(|cell| is_usual(cell)).count() > 1
 }
 
 /// The separator of a header, which has letters: the one between the most usual names, else the most frequent one.
