@@ -93,24 +93,10 @@ impl RunDir {
         let checkpoints = checkpoints_dir(&root);
         fs::create_dir_all(&checkpoints).map_err(write_error(&checkpoints))?;
         write_config(&root, config)?;
-        let metrics = open_truncated(&root.join(METRICS), 0)?;
-        let timings = open_truncated(&root.join(TIMINGS), 0)?;
         rollouts::remove_later(&root, 0)?;
-        let rollouts = KeptRollouts::new(config.rollout_table);
         let events = config.run.tensorboard.then(|| EventFile::create(&root)).transpose()?;
-        let table = config.rollout_table;
-        let (unsynced, resume_from) = (Vec::new(), None);
-        Ok(Self {
-            root,
-            _lock: lock,
-            metrics,
-            timings,
-            events,
-            rollouts,
-            table,
-            unsynced,
-            resume_from,
-        })
+        let rollouts = KeptRollouts::new(config.rollout_table);
+        Self::open_files(root, lock, (0, 0), events, rollouts, config.rollout_table)
     }
 
     /// Continues the run in `root` at its latest checkpoint, or starts one with `config` where there is no
@@ -204,22 +190,33 @@ impl RunDir {
         }
         evaluations::remove_later(&root, state.progress.step)?;
         rollouts::remove_later(&root, state.progress.step)?;
-        let metrics = open_truncated(&root.join(METRICS), state.metrics_bytes)?;
-        let timings = open_truncated(&root.join(TIMINGS), state.timings_bytes)?;
         let is_on = state.config.run.tensorboard;
         let events = is_on.then(|| EventFile::open(&root, state.progress.step)).transpose()?;
         let (rollouts, table) = (state.rollouts.clone(), state.config.rollout_table);
-        let (unsynced, resume_from) = (Vec::new(), Some(dir));
+        let lengths = (state.metrics_bytes, state.timings_bytes);
+        let opened = Self::open_files(root, lock, lengths, events, rollouts, table)?;
+        Ok(Self { resume_from: Some(dir), ..opened })
+    }
+
+    /// Opens metrics and timings, and cuts them to `lengths`.
+    fn open_files(
+        root: PathBuf,
+        lock: FolderLock,
+        lengths: (u64, u64),
+        events: Option<EventFile>,
+        rollouts: KeptRollouts,
+        table: RolloutTableConfig,
+    ) -> Result<Self, GrpoError> {
         Ok(Self {
-            root,
             _lock: lock,
-            metrics,
-            timings,
+            metrics: open_truncated(&root.join(METRICS), lengths.0)?,
+            timings: open_truncated(&root.join(TIMINGS), lengths.1)?,
             events,
             rollouts,
             table,
-            unsynced,
-            resume_from,
+            unsynced: Vec::new(),
+            resume_from: None,
+            root,
         })
     }
 
