@@ -18,6 +18,7 @@ mod engine;
 mod jsonl;
 mod memory;
 mod numbers;
+mod updates;
 
 const STEPS: u64 = 6;
 

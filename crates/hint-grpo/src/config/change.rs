@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::GrpoConfig;
 
 /// Keys that a resumed run may change if it declares them: each with all keys below it.
-pub const CHANGEABLE: [&str; 27] = [
+pub const CHANGEABLE: [&str; 28] = [
     "run.steps",
     "run.schedule_steps",
     "run.max_tokens_per_micro_batch",
@@ -19,6 +19,7 @@ pub const CHANGEABLE: [&str; 27] = [
     "run.tensorboard",
     "run.checkpoint_every",
     "run.keep_checkpoints",
+    "run.undo_mib",
     "rollout.sampling.max_completion_len",
     "rollout.max_prompt_len",
     "rollout.too_long",
@@ -82,6 +83,7 @@ fn comparable(config: &GrpoConfig) -> Value {
     config.run.checkpoint_every = 0;
     config.run.keep_checkpoints = 1;
     config.run.tensorboard = true;
+    config.run.undo_mib = 0;
     config.evaluation.problems_per_call = 1;
     let DataConfig { memory_mib, spill_dir, .. } = DataConfig::default();
     (config.data.memory_mib, config.data.spill_dir) = (memory_mib, spill_dir);

@@ -51,6 +51,10 @@ pub struct RunConfig {
     pub checkpoint_every: u64,
     /// Number of checkpoints to keep. At least 1.
     pub keep_checkpoints: usize,
+    /// Most MiB of memory for a copy of weights and optimizer state before a step of several optimizer steps. If one of
+    /// those fails, the step is taken back and a checkpoint of the state before it is written. A run that needs more has
+    /// no copy, and continues from its newest checkpoint then.
+    pub undo_mib: u64,
 }
 
 /// Treatment of a group whose weights are older than `run.max_staleness`.
@@ -82,6 +86,7 @@ impl Default for RunConfig {
             tensorboard: true,
             checkpoint_every: 10,
             keep_checkpoints: 2,
+            undo_mib: 4096,
         }
     }
 }

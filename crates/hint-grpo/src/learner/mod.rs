@@ -28,6 +28,7 @@ use self::packing::Packing;
 use self::probe::WeightProbe;
 use self::sample::Context;
 use self::sft::SftPart;
+use self::undo::Undo;
 use self::weights::LossWeights;
 use crate::config::GrpoConfig;
 use crate::data_parallel::DataParallel;
@@ -50,6 +51,7 @@ mod sample;
 mod sft;
 mod teacher;
 mod teacher_scores;
+mod undo;
 mod weights;
 
 pub use sample::{Contexts, Sample, SampleBatch};
@@ -108,6 +110,11 @@ pub struct Learner {
     updates: u64,
     /// Whether an optimizer step has begun and not ended.
     is_stepping: bool,
+    /// The state before a batch of several optimizer steps.
+    undo: Option<Undo>,
+    keeps_undo: bool,
+    /// Most bytes of it.
+    undo_bytes: u64,
     loss: LossConfig,
     sft: SftLoss,
     settings: OptimizerConfig,
@@ -257,6 +264,9 @@ impl Learner {
             guard: Guard::new(config.optimizer.guard),
             updates: 0,
             is_stepping: false,
+            undo: None,
+            keeps_undo: false,
+            undo_bytes: run.undo_mib.saturating_mul(1 << 20),
             loss,
             sft,
             settings: config.optimizer.clone(),
@@ -325,7 +335,12 @@ impl Learner {
         progress: RunProgress,
     ) -> Result<UpdateReport, GrpoError> {
         batch.check()?;
-        catch_out_of_memory("train on the batch", || self.take_steps(batch, progress))
+        self.undo = None;
+        let report =
+            catch_out_of_memory("train on the batch", || self.take_steps(batch, progress))?;
+        // Only a failed batch is taken back.
+        self.undo = None;
+        Ok(report)
     }
 
     fn take_steps(
@@ -450,6 +465,7 @@ impl Learner {
             report.warnings.push(Warning::SkippedUpdate { loss, norm });
             return Ok(());
         }
+        self.remember();
         self.is_stepping = true;
         self.optimizer.step(self.learning_rate(progress))?;
         self.policy.lock().parameters_changed();

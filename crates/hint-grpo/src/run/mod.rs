@@ -153,7 +153,8 @@ impl<S: Stage> Run<S> {
     /// not those it was started with. [`GrpoError::NotFinite`] for a loss or a gradient that is not a
     /// number. [`GrpoError::Config`] when a problem is both trained on and held out. Also errors of
     /// the parts, and [`GrpoError::Panicked`] for a part that panics. The last checkpoint stays usable after any of
-    /// them. A step that fails before it changed a weight is preceded by a checkpoint of its own. A step whose evaluation
+    /// them. A step that fails before it changed a weight is preceded by a checkpoint of its own. So is one that can be
+    /// taken back: [`RunConfig::undo_mib`](crate::config::RunConfig::undo_mib). A step whose evaluation
     /// fails has one as well, from which a resumed run evaluates first. In a run shared by several processes, an error of one is [`GrpoError::Collective`] in all others.
     pub fn run(&mut self, items: &S::Items) -> Result<Outcome, GrpoError> {
         let outcome = self.run_shared(items);
@@ -206,7 +207,9 @@ impl<S: Stage> Run<S> {
             return Ok(outcome);
         }
         while self.progress.step < self.config.run.steps {
-            let before = self.context.run_dir.is_some().then(|| self.snapshot());
+            let has_folder = self.context.run_dir.is_some();
+            let before = has_folder.then(|| self.snapshot());
+            self.learner.keep_undo(has_folder && self.last_checkpoint != Some(self.progress.step));
             let step = catch_unwind(AssertUnwindSafe(|| self.step_once(items)));
             let report = match step.unwrap_or_else(|panic| Err(GrpoError::panicked(&*panic))) {
                 Ok(report) => report,
@@ -356,12 +359,11 @@ impl<S: Stage> Run<S> {
     }
 
     /// After a step that failed: writes a checkpoint of the state before it. It does nothing if the
-    /// step changed weights or the newest checkpoint is that one already.
+    /// step changed weights and cannot be taken back, or the newest checkpoint is that one already.
     fn save_before(&mut self, before: Option<Snapshot>, data: &BTreeMap<String, String>) {
-        let is_untouched =
-            self.learner.updates() == self.progress.updates && !self.learner.is_torn();
         let is_newer = self.last_checkpoint != Some(self.progress.step);
-        if let Some(before) = before.filter(|_| is_untouched && is_newer)
+        if let Some(before) = before.filter(|_| is_newer)
+            && self.is_before_step()
             && let Ok(state) = before()
             && self.write_reports(false).is_ok()
             && self.held.is_empty()
@@ -369,6 +371,13 @@ impl<S: Stage> Run<S> {
             // The error of the step is the one to report; without this checkpoint, an older one serves.
             let _ = self.checkpoint_with(state, data);
         }
+    }
+
+    /// Whether weights and optimizer are those before a step that failed. Takes its optimizer steps back if it can.
+    fn is_before_step(&mut self) -> bool {
+        let is_untouched =
+            self.learner.updates() == self.progress.updates && !self.learner.is_torn();
+        is_untouched || self.learner.undo().unwrap_or(false)
     }
 
     /// After a step whose weights did not reach the engine: completes the step with a checkpoint.

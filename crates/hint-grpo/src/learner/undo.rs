@@ -1,0 +1,73 @@
+//! The state before a batch, for a batch that fails after its first optimizer step.
+
+use hint_policy::Parameter;
+use serde_json::Value;
+use tch::{Device, Tensor};
+
+use super::Learner;
+use crate::error::GrpoError;
+use crate::optim::bytes;
+
+/// A copy of everything that optimizer steps change, on the host.
+pub(super) struct Undo {
+    weights: Vec<(String, Tensor)>,
+    /// As [`Learner::state_tensors`] has it.
+    state: Vec<(String, Tensor)>,
+    guard: Value,
+    updates: u64,
+}
+
+impl Learner {
+    /// Whether the batches to come keep what [`Learner::undo`] needs.
+    pub(crate) const fn keep_undo(&mut self, keep: bool) {
+        self.keeps_undo = keep;
+    }
+
+    /// Copies the state before the first of several optimizer steps, if the copy is small enough.
+    pub(super) fn remember(&mut self) {
+        let many = self.num_iterations * self.num_minibatches > 1;
+        if !many || !self.keeps_undo || self.undo.is_some() {
+            return;
+        }
+        let weights = self.weights();
+        let size = weights.iter().map(|(_, tensor)| bytes(tensor)).sum::<u64>();
+        let average = self.average();
+        let average = average.iter().map(|(_, tensor)| bytes(tensor)).sum::<u64>();
+        if size + average + self.optimizer.state_bytes() > self.undo_bytes {
+            return;
+        }
+        let copied = |tensors: Vec<(String, Tensor)>| {
+            let tensors = tensors.into_iter();
+            // A copy even where it is on the host already.
+            let copy = |tensor: Tensor| tensor.detach().to_device(Device::Cpu).copy();
+            tensors.map(|(name, tensor)| (name, copy(tensor))).collect()
+        };
+        self.undo = Some(Undo {
+            weights: copied(weights),
+            state: copied(self.state_tensors()),
+            guard: self.state(),
+            updates: self.updates,
+        });
+    }
+
+    /// Takes the optimizer steps of a failed batch back. Whether the state is now that before the batch.
+    pub(crate) fn undo(&mut self) -> Result<bool, GrpoError> {
+        let Some(Undo { weights, state, guard, updates }) = self.undo.take() else {
+            return Ok(false);
+        };
+        tch::no_grad(|| {
+            for ((_, mut tensor), (_, before)) in self.weights().into_iter().zip(&weights) {
+                tensor.copy_(before);
+            }
+            self.load_state(updates, &state, &guard)
+        })?;
+        self.policy.lock().parameters_changed();
+        self.is_stepping = false;
+        Ok(true)
+    }
+
+    fn weights(&self) -> Vec<(String, Tensor)> {
+        let pair = |Parameter { name, tensor }| (name, tensor);
+        self.policy.lock().parameters().into_iter().map(pair).collect()
+    }
+}
