@@ -5,12 +5,9 @@ use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use hint_dist::Threads;
-use hint_grpo::config::EvaluationConfig;
 use hint_grpo::objective::{
     ImportanceCorrection, ImportanceLevel, LossInput, OldLogprobs, Reinforce, TokenLoss,
 };
@@ -18,13 +15,12 @@ use hint_grpo::observer::Phase;
 use hint_grpo::rollout_table::RolloutRecord;
 use hint_grpo::{
     GrpoConfig, GrpoError, Hints, Observer, Outcome, Parts, PolicyLoss, Rewards, RunBuilder,
-    RunDir, StepReport, Trainer, Warning,
+    RunDir, StepReport, Trainer,
 };
-use hint_policy::{LoraConfig, SharedPolicy};
+use hint_policy::SharedPolicy;
 use hint_rollout::collect::curriculum::{DynamicSampling, Replay, SignalCriterion};
 use hint_rollout::{
-    Completion, DatasetHints, GenerationRequest, LocalEngine, Problem, RolloutEngine, RolloutError,
-    Seed, WeightSource,
+    Completion, GenerationRequest, LocalEngine, RolloutEngine, RolloutError, Seed, WeightSource,
 };
 use hint_tests::{
     Digits, STOP, StopAfter, bytes, config, lenient_rubric, problems, tiny_policy, weights,
@@ -32,6 +28,9 @@ use hint_tests::{
 use serde_json::Value;
 
 use super::killed::EverySecondTime;
+
+mod evaluation;
+mod refused;
 
 const STEPS: u64 = 7;
 
@@ -402,126 +401,6 @@ fn a_damaged_file_of_batches_is_named() {
     assert!(error.contains("`ahead.cbor` is damaged"), "{error}");
 }
 
-fn held_out() -> Vec<Problem> {
-    (20..23).map(|number| Problem::new(format!("h{number}"), number.to_string(), "large")).collect()
-}
-
-/// As [`run_config`], with greedy evaluations.
-fn evaluated(ahead: u64) -> GrpoConfig {
-    let mut config = run_config(ahead);
-    config.run.checkpoint_every = 0;
-    config.evaluation =
-        EvaluationConfig { every: 2, at_start: true, ..EvaluationConfig::default() };
-    config
-}
-
-/// Whether a call is one of an evaluation, which alone is greedy here.
-fn evaluates(requests: &[GenerationRequest]) -> bool {
-    requests.iter().all(|request| request.sampling.temperature == 0.0)
-}
-
-/// Sends each step whose update begins, and the steps in the order of their reports.
-struct Watch {
-    updates: Sender<u64>,
-    reports: Sender<u64>,
-}
-
-impl Observer for Watch {
-    fn on_phase(&mut self, step: u64, phase: Phase) {
-        if phase == Phase::Update {
-            let _ = self.updates.send(step);
-        }
-    }
-
-    fn on_step(&mut self, report: &StepReport) -> ControlFlow<()> {
-        let _ = self.reports.send(report.step);
-        ControlFlow::Continue(())
-    }
-}
-
-#[test]
-fn an_evaluation_does_not_hold_the_learner_up() {
-    let config = evaluated(1);
-    let dir = tempfile::tempdir().expect("a temporary folder");
-    let (whole, slow) = (dir.path().join("whole"), dir.path().join("slow"));
-    let run = |dir: &Path, before: Hook, watch: Option<Watch>| {
-        let builder = build(&config, before).builder.run_dir(open(dir, &config));
-        let mut builder = builder.held_out(held_out());
-        if let Some(watch) = watch {
-            builder = builder.observer(watch);
-        }
-        builder.build().expect("it can be built").run(&problems()).expect("the run works");
-    };
-    run(&whole, nothing(), None);
-    let (updates, updated): (_, Receiver<u64>) = channel();
-    let (reports, reported) = channel();
-    let mut due = [3, 5].into_iter();
-    let mut is_first = true;
-    // The evaluations after the steps 2 and 4 begin when the learner is in the step behind.
-    let before: Hook = Box::new(move |requests| {
-        if !evaluates(requests) || std::mem::take(&mut is_first) {
-            return Ok(());
-        }
-        let Some(step) = due.next() else { return Ok(()) };
-        while updated.recv_timeout(Duration::from_mins(1)).expect("the learner trains on") < step {}
-        Ok(())
-    });
-    run(&slow, before, Some(Watch { updates, reports }));
-    assert_eq!(reported.iter().collect::<Vec<_>>(), (0..=STEPS).collect::<Vec<_>>(), "in order");
-    for name in
-        ["metrics.jsonl", "evaluations/step-00000004.json", "evaluations/step-00000007.json"]
-    {
-        assert!(bytes(&slow.join(name)) == bytes(&whole.join(name)), "{name}");
-    }
-    let text = String::from_utf8(bytes(&whole.join("metrics.jsonl"))).expect("text");
-    let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
-    let lines = lines.filter(|line| line.get("eval/avg").is_some());
-    let steps = lines.map(|line| line["step"].as_u64().expect("a step")).collect::<Vec<_>>();
-    assert_eq!(steps, [0, 2, 4, 6, 7]);
-}
-
-#[test]
-fn evaluations_are_the_same_after_resuming() {
-    let config = evaluated(2);
-    let dir = tempfile::tempdir().expect("a temporary folder");
-    let (whole, split) = (dir.path().join("whole"), dir.path().join("split"));
-    let run = |dir: &Path, stop: u64| {
-        let builder = build(&config, nothing()).builder.run_dir(open(dir, &config));
-        let builder = builder.held_out(held_out()).observer(StopAfter(stop));
-        builder.build().expect("it can be built").run(&problems()).expect("the run works")
-    };
-    run(&whole, u64::MAX);
-    // The row of step 2 waits for its evaluation, which comes before the batch of step 5.
-    for (stop, expected) in [(1, 1), (2, 5)] {
-        let stopped = run(&split, stop);
-        let is_expected = matches!(stopped, Outcome::Stopped { step, .. } if step == expected);
-        assert!(is_expected, "{stopped:?}");
-    }
-    run(&split, u64::MAX);
-    assert_same(&outcome(&split), &outcome(&whole), "stopped twice");
-    for step in [2, 4, 6, 7] {
-        let name = format!("evaluations/step-{step:08}.json");
-        assert!(bytes(&split.join(&name)) == bytes(&whole.join(&name)), "{name}");
-    }
-}
-
-#[test]
-fn an_engine_that_fails_in_an_evaluation_ends_the_run() {
-    let config = evaluated(1);
-    let mut calls = 0;
-    let before: Hook = Box::new(move |requests| {
-        calls += u64::from(evaluates(requests));
-        if calls < 3 { Ok(()) } else { Err(RolloutError::other("engine", "the cable was cut")) }
-    });
-    let dir = tempfile::tempdir().expect("a temporary folder");
-    let builder = build(&config, before).builder.run_dir(open(dir.path(), &config));
-    let mut trainer = builder.held_out(held_out()).build().expect("it can be built");
-    let error = trainer.run(&problems()).expect_err("the engine fails");
-    assert!(matches!(error, GrpoError::Rollout(RolloutError::Other { .. })), "{error}");
-    let text = String::from_utf8(bytes(&dir.path().join("metrics.jsonl"))).expect("text");
-    assert_eq!(text.lines().count(), 4, "the steps 0 to 3 have their rows: {text}");
-}
-
 #[test]
 fn a_panic_ends_the_thread_that_samples() {
     struct Panics;
@@ -538,51 +417,6 @@ fn a_panic_ends_the_thread_that_samples() {
     assert_eq!(panic.downcast_ref::<&str>(), Some(&"an observer panics"));
 }
 
-/// The error of building a run.
-#[track_caller]
-fn refused(builder: RunBuilder<hint_grpo::stage::PolicyGradient>, expected: &str) {
-    let error = builder.build().expect_err("it is refused").to_string();
-    assert!(error.contains("run.ahead") && error.contains(expected), "{error}");
-}
-
-#[test]
-fn a_run_ahead_is_refused_where_it_cannot_be_right() {
-    let config = run_config(1);
-    let parts = |engine: LocalEngine, policy: &SharedPolicy| Parts {
-        policy: policy.clone(),
-        engine,
-        format: Digits,
-        rewards: Rewards::own(lenient_rubric()),
-        hints: Hints::own(DatasetHints::new()),
-    };
-    let new = || SharedPolicy::new(tiny_policy(7));
-    let (policy, copy) = (new(), new());
-    let of = |sampled: &SharedPolicy| {
-        let engine = LocalEngine::new(sampled.clone(), vec![STOP]);
-        Trainer::from_config(config.clone(), parts(engine, &policy)).expect("it is valid")
-    };
-    refused(of(&copy), "must be 0 without a copy of the policy");
-    refused(of(&policy).sampler_policy(policy.clone()), "the policy itself");
-    refused(of(&policy).sampler_policy(copy.clone()), "samples from another policy");
-    let mut in_turn = config.clone();
-    in_turn.run.ahead = 0;
-    let engine = LocalEngine::new(copy.clone(), vec![STOP]);
-    let builder = Trainer::from_config(in_turn, parts(engine, &policy)).expect("it is valid");
-    refused(builder.sampler_policy(copy.clone()), "samples from the copy");
-    let adapted = tiny_policy(7).with_lora(&LoraConfig::default(), 1).expect("it has projections");
-    let adapted = SharedPolicy::new(adapted);
-    refused(of(&adapted).sampler_policy(adapted.clone()), "other parameters");
-
-    let mut stale = config.clone();
-    stale.run.max_staleness = Some(3);
-    let error = stale.validate().expect_err("4 updates are behind").to_string();
-    assert!(error.contains("run.max_staleness: must be at least 4"), "{error}");
-    stale.run.max_staleness = Some(4);
-    stale.validate().expect("nothing is older");
-    stale.run.ahead = u64::MAX;
-    stale.validate().expect_err("a number that large is an error, not an overflow");
-}
-
 #[test]
 fn a_panic_of_the_engine_is_an_error_of_the_run() {
     let mut calls = 0;
@@ -595,67 +429,4 @@ fn a_panic_of_the_engine_is_an_error_of_the_run() {
     let error = trainer.run(&problems()).expect_err("the engine panics").to_string();
     assert!(error.contains("the engine panics"), "{error}");
     assert!(trainer.collector_mut().drawn() > 0, "the collector is back");
-}
-
-#[test]
-fn several_processes_are_refused_by_name() {
-    let found = std::thread::scope(|scope| {
-        let build = |member: Threads| {
-            let builder = build(&run_config(1), nothing()).builder.collective(Arc::new(member));
-            builder.build().expect_err("it is refused").to_string()
-        };
-        let members = Threads::group(2, Duration::from_mins(2)).into_iter();
-        let threads = members.map(|member| scope.spawn(move || build(member))).collect::<Vec<_>>();
-        threads.into_iter().map(|thread| thread.join().expect("no panic")).collect::<Vec<_>>()
-    });
-    for found in found {
-        assert!(found.contains("must be 0 where several processes share the run"), "{found}");
-    }
-}
-
-#[test]
-fn the_correction_for_the_age_is_on_by_default() {
-    let read = |text: &str| GrpoConfig::from_toml(text).expect("it is valid");
-    let correction = |text: &str| read(text).loss.importance_correction;
-    assert_eq!(correction(""), ImportanceCorrection::Off);
-    let ahead = correction("run.ahead = 1");
-    assert_eq!(
-        ahead,
-        ImportanceCorrection::Truncate { max_weight: 2.0, level: ImportanceLevel::Token }
-    );
-    let written = read("run.ahead = 1").to_toml().expect("it can be written");
-    assert_eq!(correction(&written), ahead);
-    for text in [
-        "run.ahead = 1\nloss.importance_correction.type = 'off'",
-        "run.ahead = 1\nloss.old_logprobs = 'engine'",
-        "run.ahead = 1\nrollout.sampling.top_k = 5",
-        "run.ahead = 1\nmodel.banned_tokens = ['a']",
-    ] {
-        assert_eq!(correction(text), ImportanceCorrection::Off, "{text}");
-    }
-}
-
-#[test]
-fn an_age_without_correction_is_warned_of_once() {
-    struct Warned(Sender<u64>);
-    impl Observer for Warned {
-        fn on_step(&mut self, report: &StepReport) -> ControlFlow<()> {
-            if report.warnings.contains(&Warning::UncorrectedStaleness { ahead: 1 }) {
-                let _ = self.0.send(report.step);
-            }
-            ControlFlow::Continue(())
-        }
-    }
-    let warned = |change: &dyn Fn(&mut GrpoConfig)| {
-        let mut config = run_config(1);
-        change(&mut config);
-        let (sender, warned) = channel();
-        let builder = build(&config, nothing()).builder.observer(Warned(sender));
-        builder.build().expect("it can be built").run(&problems()).expect("the run works");
-        warned.iter().collect::<Vec<_>>()
-    };
-    let off =
-        |config: &mut GrpoConfig| config.loss.importance_correction = ImportanceCorrection::Off;
-    assert_eq!(warned(&off), [1]);
-    assert_eq!(warned(&|_| ()), [0; 0]);
 }
