@@ -162,6 +162,7 @@ enum Trouble {
     Nothing,
     Interrupt,
     Terminate,
+    HangUp,
     Kill,
     FullDisk,
 }
@@ -203,6 +204,7 @@ fn run(dir: &Path, server: &str, trouble: Trouble, after: Duration) -> bool {
         let signal = match trouble {
             Trouble::Interrupt => "-INT",
             Trouble::Terminate => "-TERM",
+            Trouble::HangUp => "-HUP",
             _ => "-KILL",
         };
         // It may have ended already.
@@ -215,7 +217,7 @@ fn run(dir: &Path, server: &str, trouble: Trouble, after: Duration) -> bool {
     let is_expected = completed
         || match trouble {
             Trouble::Nothing => false,
-            Trouble::Interrupt | Trouble::Terminate => stopped,
+            Trouble::Interrupt | Trouble::Terminate | Trouble::HangUp => stopped,
             Trouble::Kill => output.status.signal() == Some(9),
             Trouble::FullDisk => errors.contains("File too large"),
         };
@@ -256,8 +258,14 @@ fn main() {
         for number in 0.. {
             let draw = Seed::new(seed).child(runs).child(number);
             // Up to 25 troubles, then none.
-            let kinds = [Trouble::Interrupt, Trouble::Terminate, Trouble::Kill, Trouble::FullDisk];
-            let place = usize::try_from(draw.value() % 4).expect("below four");
+            let kinds = [
+                Trouble::Interrupt,
+                Trouble::Terminate,
+                Trouble::HangUp,
+                Trouble::Kill,
+                Trouble::FullDisk,
+            ];
+            let place = usize::try_from(draw.value() % 5).expect("below five");
             let trouble = if number < 25 { kinds[place] } else { Trouble::Nothing };
             let after = span.mul_f64(0.3 * draw.named("moment").unit());
             *troubles.entry(format!("{trouble:?}")).or_default() += 1;
