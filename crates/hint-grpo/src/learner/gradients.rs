@@ -1,22 +1,39 @@
 //! The sum of the gradients of all virtual workers, in the order of the workers.
 
+use hint_dist::Collective;
 use hint_policy::Parameter;
 use tch::Tensor;
 
 use super::column::dim;
+use super::shards::Shards;
 use crate::data_parallel::{DataParallel, Round};
 use crate::error::GrpoError;
+use crate::optim::{FlatBuffer, len, part};
 
 /// Elements of a bucket, unless one parameter has more: what is in flight besides the sum.
 const BUCKET: i64 = 1 << 24;
 
-/// Sums the gradients of all virtual workers. Each process keeps its part of the sum alone until the end.
+/// Sums the gradients of all virtual workers. Each process keeps its part of the sum alone until the end. Where the processes
+/// share the state of the optimizer, it keeps no more afterwards.
 ///
 /// Every element is the sum over the workers in their order. So neither the number of processes nor the cut into buckets
 /// changes a bit.
 pub(super) struct GradientSum<'p> {
     processes: &'p DataParallel,
-    buckets: Vec<Bucket>,
+    sums: Sums<'p>,
+}
+
+enum Sums<'p> {
+    /// Every process gets the whole sum in the end.
+    Whole(Vec<Bucket>),
+    /// Each process gets its range of every buffer.
+    Sharded(Vec<RangeSum<'p>>),
+}
+
+/// The sum in this process's range of a buffer, `[elements]`.
+struct RangeSum<'p> {
+    buffer: &'p FlatBuffer,
+    sum: Option<Tensor>,
 }
 
 /// Parameters of one kind, whose gradients travel together.
@@ -27,17 +44,14 @@ struct Bucket {
     sum: Option<Tensor>,
 }
 
-impl<'p> GradientSum<'p> {
-    /// The sum of no gradient yet; `None` where one worker has them all.
-    pub(super) fn new(parameters: &[Parameter], processes: &'p DataParallel) -> Option<Self> {
-        if processes.num_virtual_workers() == 1 {
-            return None;
-        }
-        let mut buckets = Vec::<Bucket>::new();
+impl Bucket {
+    /// The buckets of parameters, in their order.
+    fn of(parameters: &[Parameter]) -> Vec<Self> {
+        let mut buckets = Vec::<Self>::new();
         let tensors = parameters.iter().map(|parameter| &parameter.tensor);
         for tensor in tensors.filter(|tensor| tensor.grad().defined()) {
             let elements = dim(tensor.numel());
-            let fits = |bucket: &&mut Bucket| {
+            let fits = |bucket: &&mut Self| {
                 let same = bucket.tensors.first().is_some_and(|first| {
                     (first.kind(), first.device()) == (tensor.kind(), tensor.device())
                 });
@@ -48,53 +62,138 @@ impl<'p> GradientSum<'p> {
                 bucket.elements += elements;
             } else {
                 let tensors = vec![tensor.shallow_clone()];
-                buckets.push(Bucket { tensors, elements, sum: None });
+                buckets.push(Self { tensors, elements, sum: None });
             }
         }
-        Some(Self { processes, buckets })
+        buckets
     }
 
     /// Adds the gradients of a round's workers, and clears them.
-    pub(super) fn add(&mut self, round: Round) -> Result<(), GrpoError> {
-        let collective = self.processes.collective();
+    fn add(&mut self, collective: &dyn Collective, round: Round) -> Result<(), GrpoError> {
+        let Self { tensors, elements, sum } = self;
         let world_size = dim(collective.world_size());
-        for Bucket { tensors, elements, sum } in &mut self.buckets {
-            let padding = (world_size - *elements % world_size) % world_size;
-            let flat = tensors.iter().map(|tensor| tensor.grad().contiguous().view([-1]));
-            let flat = Tensor::cat(&flat.collect::<Vec<_>>(), 0).constant_pad_nd([0, padding]);
-            let mut parts = flat.empty_like();
-            collective.all_to_all(&mut parts, &flat)?;
-            let parts = parts.view([world_size, -1]);
-            for rank in 0..dim(round.present) {
-                match sum {
-                    None => *sum = Some(parts.get(rank).copy()),
-                    Some(sum) => *sum += parts.get(rank),
-                }
+        let padding = (world_size - *elements % world_size) % world_size;
+        let flat = tensors.iter().map(|tensor| tensor.grad().contiguous().view([-1]));
+        let flat = Tensor::cat(&flat.collect::<Vec<_>>(), 0).constant_pad_nd([0, padding]);
+        let mut parts = flat.empty_like();
+        collective.all_to_all(&mut parts, &flat)?;
+        let parts = parts.view([world_size, -1]);
+        for rank in 0..dim(round.present) {
+            match sum {
+                None => *sum = Some(parts.get(rank).copy()),
+                Some(sum) => *sum += parts.get(rank),
             }
-            for tensor in tensors {
-                let _ = tensor.grad().zero_();
-            }
+        }
+        for tensor in tensors {
+            let _ = tensor.grad().zero_();
         }
         Ok(())
     }
 
     /// Gives the parameters the sum as their gradient.
-    pub(super) fn finish(self) -> Result<(), GrpoError> {
-        let collective = self.processes.collective();
-        for Bucket { tensors, sum, .. } in self.buckets {
-            let Some(sum) = sum else { continue };
-            let len = sum.size()[0] * dim(collective.world_size());
-            let mut all = Tensor::empty([len], (sum.kind(), sum.device()));
-            collective.all_gather(&mut all, &sum)?;
-            let mut start = 0;
-            for tensor in tensors {
-                let len = dim(tensor.numel());
-                let part = all.narrow(0, start, len).view(&*tensor.size());
-                tensor.grad().copy_(&part);
-                start += len;
-            }
+    fn finish(self, collective: &dyn Collective) -> Result<(), GrpoError> {
+        let Some(sum) = self.sum else { return Ok(()) };
+        let len = sum.size()[0] * dim(collective.world_size());
+        let mut all = Tensor::empty([len], (sum.kind(), sum.device()));
+        collective.all_gather(&mut all, &sum)?;
+        let mut start = 0;
+        for tensor in self.tensors {
+            let len = dim(tensor.numel());
+            let part = all.narrow(0, start, len).view(&*tensor.size());
+            tensor.grad().copy_(&part);
+            start += len;
         }
         Ok(())
+    }
+}
+
+impl RangeSum<'_> {
+    /// Adds the gradients of a round's workers in the own range, slice by slice, and clears them everywhere.
+    fn add(&mut self, collective: &dyn Collective, round: Round) -> Result<(), GrpoError> {
+        let FlatBuffer { gradient, ranges, .. } = self.buffer;
+        let (world_size, own) = (collective.world_size(), collective.rank());
+        let options = (gradient.kind(), gradient.device());
+        let is_first = self.sum.is_none();
+        let sum = self.sum.get_or_insert_with(|| Tensor::zeros([len(&ranges[own])], options));
+        let room = self.buffer.slice_len();
+        let sent = Tensor::zeros([dim(world_size), room], options);
+        let mut received = sent.zeros_like();
+        for offset in self.buffer.slices() {
+            for rank in 0..world_size {
+                let slice = self.buffer.slice(rank, offset);
+                let place = sent.get(dim(rank)).narrow(0, 0, len(&slice));
+                place.shallow_clone().copy_(&part(gradient, &slice));
+            }
+            collective.all_to_all(&mut received, &sent)?;
+            let slice = self.buffer.slice(own, offset);
+            let start = slice.start - ranges[own].start;
+            let mut sum = sum.narrow(0, start, len(&slice));
+            for rank in 0..round.present {
+                let found = received.get(dim(rank)).narrow(0, 0, len(&slice));
+                if is_first && rank == 0 {
+                    sum.copy_(&found);
+                } else {
+                    sum += found;
+                }
+            }
+        }
+        let _ = gradient.shallow_clone().zero_();
+        Ok(())
+    }
+
+    /// Gives the own range the sum as its gradient.
+    fn finish(self, own: usize) {
+        if let Some(sum) = self.sum {
+            part(&self.buffer.gradient, &self.buffer.ranges[own]).copy_(&sum);
+        }
+    }
+}
+
+impl<'p> GradientSum<'p> {
+    /// The sum of no gradient yet; `None` where one worker has them all.
+    pub(super) fn new(
+        parameters: &[Parameter],
+        shards: Option<&'p Shards>,
+        processes: &'p DataParallel,
+    ) -> Option<Self> {
+        if processes.num_virtual_workers() == 1 {
+            return None;
+        }
+        let sums = match shards {
+            Some(shards) => {
+                let buffers = shards.buffers.iter();
+                Sums::Sharded(buffers.map(|buffer| RangeSum { buffer, sum: None }).collect())
+            }
+            None => Sums::Whole(Bucket::of(parameters)),
+        };
+        Some(Self { processes, sums })
+    }
+
+    /// Adds the gradients of a round's workers, and clears them.
+    pub(super) fn add(&mut self, round: Round) -> Result<(), GrpoError> {
+        let collective = self.processes.collective();
+        match &mut self.sums {
+            Sums::Whole(buckets) => {
+                buckets.iter_mut().try_for_each(|bucket| bucket.add(collective, round))
+            }
+            Sums::Sharded(sums) => sums.iter_mut().try_for_each(|sum| sum.add(collective, round)),
+        }
+    }
+
+    /// Gives the parameters the sum as their gradient, in the own ranges or everywhere.
+    pub(super) fn finish(self) -> Result<(), GrpoError> {
+        let collective = self.processes.collective();
+        match self.sums {
+            Sums::Whole(buckets) => {
+                buckets.into_iter().try_for_each(|bucket| bucket.finish(collective))
+            }
+            Sums::Sharded(sums) => {
+                for sum in sums {
+                    sum.finish(collective.rank());
+                }
+                Ok(())
+            }
+        }
     }
 }
 
@@ -121,7 +220,7 @@ mod tests {
         let parameters = tensors
             .each_ref()
             .map(|tensor| Parameter { name: "one".to_owned(), tensor: tensor.shallow_clone() });
-        let mut sum = GradientSum::new(&parameters, &processes).expect("several workers");
+        let mut sum = GradientSum::new(&parameters, None, &processes).expect("several workers");
         tch::no_grad(|| {
             for round in processes.rounds() {
                 if let Some(worker) = round.worker {

@@ -28,6 +28,7 @@ use self::packing::Packing;
 use self::probe::WeightProbe;
 use self::sample::Context;
 use self::sft::SftPart;
+use self::shards::{Shards, build_optimizer};
 use self::undo::Undo;
 use self::weights::LossWeights;
 use crate::config::GrpoConfig;
@@ -35,7 +36,7 @@ use crate::data_parallel::DataParallel;
 use crate::error::GrpoError;
 use crate::metrics::{self, Metrics};
 use crate::objective::{Credit, HintedWeight, KlConfig, KlGroups, LossConfig, PolicyLoss};
-use crate::optim::{Guard, Optimizer, OptimizerConfig, clip_grad_norm, materialize_gradients};
+use crate::optim::{Guard, Optimizer, OptimizerConfig, materialize_gradients};
 use crate::warning::Warning;
 
 mod affinity;
@@ -49,6 +50,7 @@ mod packing;
 mod probe;
 mod sample;
 mod sft;
+mod shards;
 mod teacher;
 mod teacher_scores;
 mod undo;
@@ -127,6 +129,8 @@ pub struct Learner {
     keeps_logprobs: bool,
     activity: Activity,
     processes: DataParallel,
+    /// The buffers of an optimizer whose state the processes share.
+    shards: Option<Shards>,
 }
 
 impl std::fmt::Debug for Learner {
@@ -240,14 +244,33 @@ impl Learner {
         sft: SftLoss,
         parts: LearnerParts,
     ) -> Result<Self, GrpoError> {
+        Self::shared(policy, config, sft, parts, DataParallel::default())
+    }
+
+    /// A learner that shares every update with other processes, which hold the same samples. They get the weights of the
+    /// first one.
+    pub(crate) fn shared(
+        policy: SharedPolicy,
+        config: &GrpoConfig,
+        sft: SftLoss,
+        parts: LearnerParts,
+        processes: DataParallel,
+    ) -> Result<Self, GrpoError> {
         let (loss, run) = (config.loss.clone(), config.run);
         teacher::prepare(&loss.credit.teacher, parts.teacher.as_ref(), &policy)?;
-        let optimizer = match parts.optimizer {
+        // Before the optimizer takes master weights of them.
+        for policy in [Some(&policy), parts.reference.as_ref(), parts.teacher.as_ref()] {
+            let Some(policy) = policy.map(SharedPolicy::lock) else { continue };
+            processes.share_weights(&policy.parameters())?;
+            if !processes.is_alone() {
+                policy.parameters_changed();
+            }
+        }
+        let mut optimizer = match parts.optimizer {
             Some(optimizer) => optimizer,
-            None => catch_out_of_memory("build the optimizer", || {
-                config.optimizer.build(policy.lock().parameters())
-            })?,
+            None => build_optimizer(config, policy.lock().parameters(), &processes)?,
         };
+        let shards = Shards::new(&mut *optimizer, &processes);
         catch_out_of_memory("make room for gradients", || {
             materialize_gradients(optimizer.parameters())
         })?;
@@ -278,21 +301,9 @@ impl Learner {
             temperature: config.rollout.sampling.temperature,
             keeps_logprobs: config.rollout_table.is_on(),
             activity: Activity::default(),
-            processes: DataParallel::default(),
+            processes,
+            shards,
         })
-    }
-
-    /// Shares every update with other processes, which hold the same samples. They get the weights of the first one.
-    pub(crate) fn share_with(&mut self, processes: DataParallel) -> Result<(), GrpoError> {
-        for policy in [Some(&self.policy), self.reference.as_ref(), self.teacher.as_ref()] {
-            let Some(policy) = policy.map(SharedPolicy::lock) else { continue };
-            processes.share_weights(&policy.parameters())?;
-            if !processes.is_alone() {
-                policy.parameters_changed();
-            }
-        }
-        self.processes = processes;
-        Ok(())
     }
 
     /// A checksum of a sample of the weights.
@@ -457,7 +468,7 @@ impl Learner {
             all_sources += sft.observe(measured, &mut observed, &mut report.warnings);
         }
         observed.loss += all_sources;
-        let norm = clip_grad_norm(self.optimizer.parameters(), self.settings.max_grad_norm);
+        let norm = self.clip()?;
         let tokens = minibatch.totals.tokens as f64;
         if !self.guard.admits(observed.loss, norm, progress.step + 1)? {
             report.metrics.add(metrics::TOKENS_NO_GRADIENT_FRAC, tokens, tokens);
@@ -465,10 +476,9 @@ impl Learner {
             report.warnings.push(Warning::SkippedUpdate { loss, norm });
             return Ok(());
         }
-        self.remember();
+        self.remember()?;
         self.is_stepping = true;
-        self.optimizer.step(self.learning_rate(progress))?;
-        self.policy.lock().parameters_changed();
+        self.apply_gradient(self.learning_rate(progress))?;
         fixed.waits = false;
         self.follow_with_average();
         self.updates += 1;
@@ -505,7 +515,8 @@ impl Learner {
         let batches = std::iter::once(packing).chain(sft.iter().map(|part| &part.packing));
         let count = batches.map(|packing| packing.of(owns).count()).sum();
         self.activity.begin(Work::Training, count);
-        let mut gradients = GradientSum::new(self.optimizer.parameters(), processes);
+        let parameters = self.optimizer.parameters();
+        let mut gradients = GradientSum::new(parameters, self.shards.as_ref(), processes);
         let mut own = OwnMeasured::default();
         for round in processes.rounds() {
             if let Some(worker) = round.worker {
@@ -535,13 +546,6 @@ impl Learner {
     fn learning_rate(&self, progress: RunProgress) -> f64 {
         let schedule = &self.settings.schedule;
         self.settings.learning_rate * schedule.factor(progress.step, progress.total_steps)
-    }
-
-    /// The tensors that a resumed run needs: the state of the optimizer, and the average that teaches.
-    pub(crate) fn state_tensors(&self) -> Vec<(String, Tensor)> {
-        let mut tensors = self.optimizer.state();
-        tensors.extend(self.average());
-        tensors
     }
 
     /// State of the guard, for a resumed run.

@@ -23,18 +23,19 @@ impl Learner {
         self.keeps_undo = keep;
     }
 
-    /// Copies the state before the first of several optimizer steps, if the copy is small enough.
-    pub(super) fn remember(&mut self) {
+    /// Copies the state before the first of several optimizer steps, if the copy is small enough and this process has all
+    /// of the state.
+    pub(super) fn remember(&mut self) -> Result<(), GrpoError> {
         let many = self.num_iterations * self.num_minibatches > 1;
-        if !many || !self.keeps_undo || self.undo.is_some() {
-            return;
+        if !many || !self.keeps_undo || self.undo.is_some() || self.needs_others() {
+            return Ok(());
         }
         let weights = self.weights();
         let size = weights.iter().map(|(_, tensor)| bytes(tensor)).sum::<u64>();
         let average = self.average();
         let average = average.iter().map(|(_, tensor)| bytes(tensor)).sum::<u64>();
         if size + average + self.optimizer.state_bytes() > self.undo_bytes {
-            return;
+            return Ok(());
         }
         let copied = |tensors: Vec<(String, Tensor)>| {
             let tensors = tensors.into_iter();
@@ -44,10 +45,11 @@ impl Learner {
         };
         self.undo = Some(Undo {
             weights: copied(weights),
-            state: copied(self.state_tensors()),
+            state: copied(self.state_tensors()?),
             guard: self.state(),
             updates: self.updates,
         });
+        Ok(())
     }
 
     /// Takes the optimizer steps of a failed batch back. Whether the state is now that before the batch.

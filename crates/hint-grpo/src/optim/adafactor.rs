@@ -184,7 +184,8 @@ impl Optimizer for Adafactor {
         for (slot, moments) in &mut self.slots {
             slot.load(state)?;
             for (prefix, tensor) in moments.named() {
-                tensor.copy_(find(state, &format!("{prefix}.{}", slot.name), Some(tensor))?);
+                let name = format!("{prefix}.{}", slot.name);
+                tensor.copy_(find(state, &name, Some(&tensor.size()))?);
             }
         }
         Ok(())

@@ -8,6 +8,7 @@ use tch::{Kind, TchError, Tensor};
 
 use crate::error::GrpoError;
 use crate::optim::flat::{Bucket, Chunk, Scratch};
+use crate::optim::shard::{FlatBuffer, Shard, StatePart};
 use crate::optim::state::steps;
 use crate::optim::{GroupedParameter, Optimizer};
 
@@ -71,6 +72,8 @@ pub struct AdamW {
     buckets: Vec<Bucket>,
     steps: i64,
     config: AdamWConfig,
+    /// Whether the learner puts the gradient of all processes into the buffers.
+    is_sharded: bool,
 }
 
 impl AdamW {
@@ -81,29 +84,40 @@ impl AdamW {
 
     /// An optimizer of parameters with settings of their groups, with zero moments.
     pub fn grouped(parameters: Vec<GroupedParameter>, config: AdamWConfig) -> Self {
-        let buckets = tch::no_grad(|| Bucket::lay_out(&parameters, config.weight_decay));
+        Self::of_shard(parameters, config, Shard::WHOLE)
+    }
+
+    /// As [`AdamW::grouped`], with the state of one of several processes.
+    pub(super) fn of_shard(
+        parameters: Vec<GroupedParameter>,
+        config: AdamWConfig,
+        shard: Shard,
+    ) -> Self {
+        let buckets = tch::no_grad(|| Bucket::lay_out(&parameters, config.weight_decay, shard));
         let parameters = parameters.into_iter().map(|grouped| grouped.parameter).collect();
-        Self { parameters, buckets, steps: 0, config }
+        Self { parameters, buckets, steps: 0, config, is_sharded: false }
     }
 
     fn update(&mut self, learning_rate: f64) -> Result<(), TchError> {
         let steps = self.steps as f64;
         for bucket in &mut self.buckets {
-            bucket.gather_gradients();
-            let learning_rate = learning_rate * bucket.lr_multiplier;
-            if FastPath::AdamW.is_taken(bucket.device()) {
+            if !self.is_sharded {
+                bucket.layout.gather_gradients();
+            }
+            let learning_rate = learning_rate * bucket.layout.lr_multiplier;
+            if FastPath::AdamW.is_taken(bucket.layout.device()) {
                 let step = AdamWStep {
                     learning_rate,
                     beta1: self.config.beta1,
                     beta2: self.config.beta2,
-                    weight_decay: bucket.weight_decay,
+                    weight_decay: bucket.layout.weight_decay,
                     epsilon: self.config.epsilon,
                 };
                 update_fused(bucket, steps, &step)?;
                 continue;
             }
             let factors = Factors {
-                decay: 1.0 - learning_rate * bucket.weight_decay,
+                decay: 1.0 - learning_rate * bucket.layout.weight_decay,
                 step_size: learning_rate / (1.0 - self.config.beta1.powf(steps)),
                 second_correction: (1.0 - self.config.beta2.powf(steps)).sqrt(),
             };
@@ -117,7 +131,7 @@ impl AdamW {
 
 /// (ADAMW-1) by one operation for each stretch of the buffers, in place.
 fn update_fused(bucket: &mut Bucket, steps: f64, step: &AdamWStep) -> Result<(), TchError> {
-    let steps = Tensor::f_full([0_i64; 0], steps, (Kind::Float, bucket.device()))?;
+    let steps = Tensor::f_full([0_i64; 0], steps, (Kind::Float, bucket.layout.device()))?;
     for Chunk { weights, published, gradient, first, second } in bucket.chunks_mut() {
         let gradient = gradient.f_to_kind(weights.kind())?;
         fused::adamw([weights, &gradient, first, second], &steps, step)?;
@@ -182,11 +196,23 @@ impl Optimizer for AdamW {
     }
 
     fn state(&self) -> Vec<(String, Tensor)> {
-        let mut state = vec![("steps".to_owned(), Tensor::from_slice(&[self.steps]))];
+        self.state_parts().into_iter().filter_map(StatePart::into_whole).collect()
+    }
+
+    fn shard(&mut self, shard: Shard) -> Option<Vec<FlatBuffer>> {
+        self.is_sharded = true;
+        let is_fresh = self.steps == 0;
+        let buckets = self.buckets.iter_mut().map(|bucket| bucket.shard(shard, is_fresh));
+        Some(tch::no_grad(|| buckets.collect()))
+    }
+
+    fn state_parts(&self) -> Vec<StatePart> {
+        let steps = Tensor::from_slice(&[self.steps]);
+        let mut parts = vec![StatePart::whole("steps".to_owned(), &steps)];
         for bucket in &self.buckets {
-            bucket.save(&mut state, self.steps > 0);
+            bucket.save(&mut parts, self.steps > 0);
         }
-        state
+        parts
     }
 
     fn state_bytes(&self) -> u64 {

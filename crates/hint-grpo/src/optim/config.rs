@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::GrpoError;
 use crate::optim::{
     Adafactor, AdafactorConfig, AdamW, AdamWConfig, Decay, GuardConfig, Muon, MuonConfig,
-    Optimizer, ParameterGroup, ScheduleConfig, Sgd, SgdConfig, group_parameters,
+    Optimizer, ParameterGroup, ScheduleConfig, Sgd, SgdConfig, Shard, group_parameters,
 };
 
 /// The optimizer and its learning rate.
@@ -64,12 +64,28 @@ impl OptimizerConfig {
     ///
     /// [`GrpoError::ParameterGroup`] for a group that matches nothing, or when nothing is left to train.
     pub fn build(&self, parameters: Vec<Parameter>) -> Result<Box<dyn Optimizer>, GrpoError> {
+        self.build_shard(parameters, Shard::WHOLE)
+    }
+
+    /// As [`OptimizerConfig::build`], with the state of one process among several, where the algorithm
+    /// [can](Optimizer::shard). So the state of all of them is never there at once.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn build_shard(
+        &self,
+        parameters: Vec<Parameter>,
+        shard: Shard,
+    ) -> Result<Box<dyn Optimizer>, GrpoError> {
         let parameters = group_parameters(parameters, &self.groups)?;
         Ok(match &self.algorithm {
-            AlgorithmConfig::AdamW(config) => Box::new(AdamW::grouped(parameters, *config)),
+            AlgorithmConfig::AdamW(config) => Box::new(AdamW::of_shard(parameters, *config, shard)),
             AlgorithmConfig::Adafactor(config) => Box::new(Adafactor::new(parameters, *config)),
             AlgorithmConfig::Sgd(config) => Box::new(Sgd::new(parameters, *config)),
-            AlgorithmConfig::Muon(config) => Box::new(Muon::new(parameters, config.clone())),
+            AlgorithmConfig::Muon(config) => {
+                Box::new(Muon::of_shard(parameters, config.clone(), shard))
+            }
         })
     }
 

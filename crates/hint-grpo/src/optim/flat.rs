@@ -1,50 +1,62 @@
 //! Parameters laid out in one buffer, so that an update is a few passes over it.
 
+use std::ops::Range;
+
 use tch::{Device, Kind, TchError, Tensor};
 
 use crate::error::GrpoError;
+use crate::optim::shard::{FlatBuffer, Shard, StatePart, len, part, ranges, units};
 use crate::optim::slot::needs_master;
 use crate::optim::state::find;
 use crate::optim::{GroupedParameter, bytes};
 
-/// Elements of a chunk on a CPU. Weights, gradient, moments and scratch of a chunk stay in the cache
-/// from the first operation to the last. Also, libtorch does not split an operation on so few elements
-/// among its threads. They would wait for each other after every one.
-const CPU_CHUNK: i64 = 3 << 13;
-/// Elements of a chunk on an accelerator, where launches cost more than memory traffic.
-const DEVICE_CHUNK: i64 = 1 << 25;
-
-/// Parameters of one kind, device, weight decay and learning rate, with their moments.
+/// Parameters of one kind, device, weight decay and learning rate: their weights in one buffer, their gradients in another.
 #[derive(Debug)]
-pub(super) struct Bucket {
+pub(super) struct Layout {
     members: Vec<Member>,
     pub(super) lr_multiplier: f64,
     pub(super) weight_decay: f64,
-    /// Full-precision weights; the policy's own storage unless its kind is too coarse.
+    /// The policy's own storage.
     weights: Tensor,
-    master: bool,
-    first: Tensor,
-    second: Tensor,
-    chunks: Vec<Chunk>,
+    gradient: Tensor,
 }
 
-/// A parameter's place in its bucket.
+/// A parameter's place in its layout.
 #[derive(Debug)]
 struct Member {
     name: String,
     tensor: Tensor,
     /// Place of its gradient: a view of the flat gradient.
     gradient: Tensor,
-    start: i64,
-    len: i64,
+    place: Range<i64>,
     size: Vec<i64>,
 }
 
 impl Member {
-    /// The member's part of a buffer, in its shape.
-    fn view(&self, flat: &Tensor) -> Tensor {
-        flat.narrow(0, self.start, self.len).view(self.size.as_slice())
+    /// The elements of `range` that belong to the member.
+    fn overlap(&self, range: &Range<i64>) -> Range<i64> {
+        let start = self.place.start.clamp(range.start, range.end);
+        start..self.place.end.clamp(start, range.end)
     }
+}
+
+/// A [`Layout`] with the moments of the range that this process updates.
+#[derive(Debug)]
+pub(super) struct Bucket {
+    pub(super) layout: Layout,
+    state: State,
+}
+
+/// What a step changes in a range of a layout.
+#[derive(Debug)]
+struct State {
+    range: Range<i64>,
+    /// Full-precision weights of the range; the policy's own storage unless its kind is too coarse.
+    weights: Tensor,
+    master: bool,
+    first: Tensor,
+    second: Tensor,
+    chunks: Vec<Chunk>,
 }
 
 /// Views of the same stretch of every buffer.
@@ -61,11 +73,11 @@ pub(super) struct Chunk {
 /// Scratch between a chunk and its update.
 pub(super) type Scratch = [Tensor; 3];
 
-impl Bucket {
-    /// Lays parameters out, in order, one bucket for each combination of settings. The parameters keep
+impl Layout {
+    /// Lays parameters out, in order, one layout for each combination of settings. The parameters keep
     /// their values and become views of the buffers, and so do their gradients.
-    pub(super) fn lay_out(parameters: &[GroupedParameter], weight_decay: f64) -> Vec<Self> {
-        let key = |grouped: &GroupedParameter| {
+    pub(super) fn of(parameters: &[&GroupedParameter], weight_decay: f64) -> Vec<Self> {
+        let key = |grouped: &&GroupedParameter| {
             let tensor = &grouped.parameter.tensor;
             let decay = grouped.decay(weight_decay);
             (tensor.kind(), tensor.device(), grouped.lr_multiplier.to_bits(), decay.to_bits())
@@ -78,63 +90,37 @@ impl Bucket {
         }
         keys.iter()
             .map(|wanted| {
-                let members = parameters.iter().filter(|grouped| key(grouped) == *wanted);
+                let members = parameters.iter().copied().filter(|grouped| key(grouped) == *wanted);
                 Self::new(&members.collect::<Vec<_>>(), weight_decay)
             })
             .collect()
     }
 
     fn new(parameters: &[&GroupedParameter], weight_decay: f64) -> Self {
-        let like = &parameters[0].parameter.tensor;
-        let (kind, device) = (like.kind(), like.device());
         let flattened = parameters
             .iter()
             .map(|grouped| grouped.parameter.tensor.detach().contiguous().view([-1]));
-        let own = Tensor::cat(&flattened.collect::<Vec<_>>(), 0);
-        let gradients = own.zeros_like();
-        let master = needs_master(kind);
-        let weights = if master { own.to_kind(Kind::Float) } else { own.shallow_clone() };
-        let (first, second) = (weights.zeros_like(), weights.zeros_like());
+        let weights = Tensor::cat(&flattened.collect::<Vec<_>>(), 0);
+        let gradients = weights.zeros_like();
         let mut start = 0;
         let members = parameters.iter().map(|grouped| {
             let mut tensor = grouped.parameter.tensor.shallow_clone();
             let size = tensor.size();
-            let len = size.iter().product::<i64>();
-            let view = |flat: &Tensor| flat.narrow(0, start, len).view(size.as_slice());
+            let place = start..start + size.iter().product::<i64>();
+            start = place.end;
+            let view = |flat: &Tensor| part(flat, &place).view(size.as_slice());
             let gradient = view(&gradients);
-            tensor.set_data(&view(&own));
+            tensor.set_data(&view(&weights));
             adopt_gradient(&tensor, &gradient);
             let name = grouped.parameter.name.clone();
-            let member = Member { name, tensor, gradient, start, len, size };
-            start += len;
-            member
+            Member { name, tensor, gradient, place, size }
         });
-        let members = members.collect();
-        let chunk_len = if device == Device::Cpu { CPU_CHUNK } else { DEVICE_CHUNK };
-        let total = own.size()[0];
-        let chunks = (0..total).step_by(usize::try_from(chunk_len).expect("a constant"));
-        let chunks = chunks
-            .map(|start| {
-                let len = chunk_len.min(total - start);
-                let part = |flat: &Tensor| flat.narrow(0, start, len);
-                Chunk {
-                    weights: part(&weights),
-                    published: master.then(|| part(&own)),
-                    gradient: part(&gradients),
-                    first: part(&first),
-                    second: part(&second),
-                }
-            })
-            .collect();
         Self {
-            members,
+            members: members.collect(),
             lr_multiplier: parameters[0].lr_multiplier,
             weight_decay: parameters[0].decay(weight_decay),
             weights,
-            master,
-            first,
-            second,
-            chunks,
+            gradient: gradients,
         }
     }
 
@@ -142,9 +128,29 @@ impl Bucket {
         self.weights.device()
     }
 
-    /// Stretches of all buffers, in order.
-    pub(super) fn chunks_mut(&mut self) -> &mut [Chunk] {
-        &mut self.chunks
+    fn elements(&self) -> i64 {
+        self.weights.size()[0]
+    }
+
+    /// The layout as processes share it, each its range.
+    pub(super) fn buffer(&self, ranges: Vec<Range<i64>>, units: Vec<Range<i64>>) -> FlatBuffer {
+        let (weights, gradient) = (self.weights.shallow_clone(), self.gradient.shallow_clone());
+        FlatBuffer { weights, gradient, ranges, units }
+    }
+
+    /// The layout as processes share it, each with whole members. `owner` is the process of a member, by its name. It does
+    /// not fall from one member to the next.
+    pub(super) fn split(&self, owner: impl Fn(&str) -> usize, shard: Shard) -> FlatBuffer {
+        let owned = self.members.iter().map(|member| (owner(&member.name), &member.place));
+        let owned = owned.collect::<Vec<_>>();
+        let end = |rank: usize| {
+            let until = owned.iter().take_while(|(owner, _)| *owner <= rank);
+            until.last().map_or(0, |(_, place)| place.end)
+        };
+        let range = |rank: usize| rank.checked_sub(1).map_or(0, end)..end(rank);
+        let units = owned.iter().filter(|(owner, _)| *owner == shard.rank);
+        let units = units.map(|(_, place)| (*place).clone()).collect();
+        self.buffer((0..shard.world_size).map(range).collect(), units)
     }
 
     /// Puts gradients that are not views of the flat one into place, such as the new gradient after
@@ -159,38 +165,32 @@ impl Bucket {
             }
         }
     }
+}
 
-    /// Updates every chunk. On a CPU each of libtorch's threads has its own part of them; which one takes
-    /// a chunk changes no number.
-    pub(super) fn for_each_chunk(
-        &mut self,
-        update: impl Fn(&mut Chunk, &mut Scratch) -> Result<(), TchError> + Sync,
-    ) -> Result<(), TchError> {
-        let Some(largest) = self.chunks.first() else { return Ok(()) };
-        let (len, device) = (largest.weights.size()[0], largest.weights.device());
-        let options = (self.weights.kind(), device);
-        let update_all = |chunks: &mut [Chunk]| {
-            let room = [(); 3].map(|()| Tensor::empty([len], options));
-            chunks.iter_mut().try_for_each(|chunk| {
-                let len = chunk.weights.size()[0];
-                let mut scratch = [0, 1, 2].map(|index: usize| room[index].narrow(0, 0, len));
-                update(chunk, &mut scratch)
-            })
+impl State {
+    /// Moments of zero, and the weights that the policy has.
+    fn new(layout: &Layout, range: &Range<i64>) -> Self {
+        let own = part(&layout.weights, range);
+        let weights = if needs_master(own.kind()) { own.to_kind(Kind::Float) } else { own };
+        let (first, second) = (weights.zeros_like(), weights.zeros_like());
+        Self::of(layout, range, [weights, first, second])
+    }
+
+    /// The state of the buffers, each of the elements in `range`.
+    fn of(layout: &Layout, range: &Range<i64>, [weights, first, second]: [Tensor; 3]) -> Self {
+        let master = needs_master(layout.weights.kind());
+        let chunk = |unit: Range<i64>| {
+            let local = unit.start - range.start..unit.end - range.start;
+            Chunk {
+                weights: part(&weights, &local),
+                published: master.then(|| part(&layout.weights, &unit)),
+                gradient: part(&layout.gradient, &unit),
+                first: part(&first, &local),
+                second: part(&second, &local),
+            }
         };
-        let threads = usize::try_from(tch::get_num_threads()).unwrap_or(1).max(1);
-        if device != Device::Cpu || threads == 1 {
-            return update_all(&mut self.chunks);
-        }
-        let share = self.chunks.len().div_ceil(threads);
-        std::thread::scope(|scope| {
-            let start = |chunks| scope.spawn(|| tch::no_grad(|| update_all(chunks)));
-            let workers = self.chunks.chunks_mut(share).map(start).collect::<Vec<_>>();
-            let join = |worker: std::thread::ScopedJoinHandle<'_, Result<(), TchError>>| {
-                worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-            };
-            // Every worker is waited for before the first error is returned.
-            workers.into_iter().map(join).collect::<Vec<_>>().into_iter().collect()
-        })
+        let chunks = units(range, layout.device()).into_iter().map(chunk).collect();
+        Self { range: range.clone(), weights, master, first, second, chunks }
     }
 
     /// The buffers that belong to a saved state, with the prefixes of their names. Before the first step the moments are
@@ -205,32 +205,133 @@ impl Bucket {
         }
         buffers
     }
+}
 
-    pub(super) fn save(&self, state: &mut Vec<(String, Tensor)>, moments: bool) {
-        for member in &self.members {
-            for (prefix, flat) in self.buffers(moments) {
-                state.push((format!("{prefix}.{}", member.name), member.view(flat)));
+impl Bucket {
+    /// Lays parameters out as [`Layout::of`] does, with the state of one process.
+    pub(super) fn lay_out(
+        parameters: &[GroupedParameter],
+        weight_decay: f64,
+        shard: Shard,
+    ) -> Vec<Self> {
+        let parameters = parameters.iter().collect::<Vec<_>>();
+        let layouts = Layout::of(&parameters, weight_decay).into_iter();
+        let bucket = |layout: Layout| {
+            let range = &ranges(layout.elements(), shard.world_size)[shard.rank];
+            let state = State::new(&layout, range);
+            Self { layout, state }
+        };
+        layouts.map(bucket).collect()
+    }
+
+    /// Keeps the state of one process alone. A `fresh` one has taken no step.
+    pub(super) fn shard(&mut self, shard: Shard, fresh: bool) -> FlatBuffer {
+        let ranges = ranges(self.layout.elements(), shard.world_size);
+        let (range, old) = (&ranges[shard.rank], &self.state.range);
+        if range != old {
+            self.state = if fresh {
+                // The policy may have other weights by now.
+                State::new(&self.layout, range)
+            } else {
+                let local = range.start - old.start..range.end - old.start;
+                let copy = |flat: &Tensor| part(flat, &local).copy();
+                let weights = if self.state.master {
+                    copy(&self.state.weights)
+                } else {
+                    part(&self.layout.weights, range)
+                };
+                let [first, second] = [&self.state.first, &self.state.second].map(copy);
+                State::of(&self.layout, range, [weights, first, second])
+            };
+        }
+        let units = units(&self.state.range, self.layout.device());
+        self.layout.buffer(ranges, units)
+    }
+
+    /// Stretches of all buffers, in order.
+    pub(super) fn chunks_mut(&mut self) -> &mut [Chunk] {
+        &mut self.state.chunks
+    }
+
+    /// Updates every chunk. On a CPU each of libtorch's threads has its own part of them; which one takes
+    /// a chunk changes no number.
+    pub(super) fn for_each_chunk(
+        &mut self,
+        update: impl Fn(&mut Chunk, &mut Scratch) -> Result<(), TchError> + Sync,
+    ) -> Result<(), TchError> {
+        let chunks = self.chunks_mut();
+        let Some(largest) = chunks.first() else { return Ok(()) };
+        let (len, device) = (largest.weights.size()[0], largest.weights.device());
+        let options = (largest.weights.kind(), device);
+        let update_all = |chunks: &mut [Chunk]| {
+            let room = [(); 3].map(|()| Tensor::empty([len], options));
+            chunks.iter_mut().try_for_each(|chunk| {
+                let len = chunk.weights.size()[0];
+                let mut scratch = [0, 1, 2].map(|index: usize| room[index].narrow(0, 0, len));
+                update(chunk, &mut scratch)
+            })
+        };
+        let threads = usize::try_from(tch::get_num_threads()).unwrap_or(1).max(1);
+        if device != Device::Cpu || threads == 1 {
+            return update_all(chunks);
+        }
+        let share = chunks.len().div_ceil(threads);
+        std::thread::scope(|scope| {
+            let start = |chunks| scope.spawn(|| tch::no_grad(|| update_all(chunks)));
+            let workers = chunks.chunks_mut(share).map(start).collect::<Vec<_>>();
+            let join = |worker: std::thread::ScopedJoinHandle<'_, Result<(), TchError>>| {
+                worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            };
+            // Every worker is waited for before the first error is returned.
+            workers.into_iter().map(join).collect::<Vec<_>>().into_iter().collect()
+        })
+    }
+
+    /// The parts of the saved state, one for each member and buffer.
+    pub(super) fn save(&self, parts: &mut Vec<StatePart>, moments: bool) {
+        for member in &self.layout.members {
+            for (prefix, flat) in self.state.buffers(moments) {
+                let own = member.overlap(&self.state.range);
+                parts.push(StatePart {
+                    name: format!("{prefix}.{}", member.name),
+                    size: member.size.clone(),
+                    start: (own.start - member.place.start).max(0),
+                    values: self.local(flat, &own),
+                });
             }
         }
     }
 
-    /// Memory of moments and master weights.
-    pub(super) fn state_bytes(&self) -> u64 {
-        self.buffers(true).into_iter().map(|(_, flat)| bytes(flat)).sum()
+    /// Elements of a buffer of the state, by their place in the layout.
+    fn local(&self, flat: &Tensor, own: &Range<i64>) -> Tensor {
+        let first = self.state.range.start;
+        part(flat, &(own.start - first..own.end - first))
     }
 
+    /// Memory of moments and master weights.
+    pub(super) fn state_bytes(&self) -> u64 {
+        self.state.buffers(true).into_iter().map(|(_, flat)| bytes(flat)).sum()
+    }
+
+    /// Takes its parts of whole tensors.
     pub(super) fn load(
         &mut self,
         state: &[(String, Tensor)],
         moments: bool,
     ) -> Result<(), GrpoError> {
         if !moments {
-            let (_, _) = (self.first.zero_(), self.second.zero_());
+            let (_, _) = (self.state.first.zero_(), self.state.second.zero_());
         }
-        for member in &self.members {
-            for (prefix, flat) in self.buffers(moments) {
-                let mut view = member.view(flat);
-                view.copy_(find(state, &format!("{prefix}.{}", member.name), Some(&view))?);
+        for member in &self.layout.members {
+            let own = member.overlap(&self.state.range);
+            let saved = own.start - member.place.start..own.end - member.place.start;
+            for (prefix, flat) in self.state.buffers(moments) {
+                let name = format!("{prefix}.{}", member.name);
+                let whole = find(state, &name, Some(&member.size))?;
+                if len(&own) > 0 {
+                    let values = whole.contiguous().view([-1]);
+                    self.local(flat, &own).copy_(&part(&values, &saved));
+                }
             }
         }
         Ok(())

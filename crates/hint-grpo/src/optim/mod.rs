@@ -6,8 +6,7 @@
 //! ([`GuardConfig`]) skips steps that would ruin a run. [`OptimizerConfig`] names all of it in a configuration.
 
 use hint_policy::Parameter;
-use hint_policy::runtime::{FastPath, fused};
-use tch::{Kind, Tensor};
+use tch::Tensor;
 
 use crate::error::GrpoError;
 
@@ -18,8 +17,10 @@ mod flat;
 mod groups;
 mod guard;
 mod muon;
+mod norm;
 mod schedule;
 mod sgd;
+mod shard;
 mod slot;
 mod state;
 
@@ -30,8 +31,12 @@ pub use groups::{GroupedParameter, ParameterGroup, group_parameters};
 pub(crate) use guard::Guard;
 pub use guard::GuardConfig;
 pub use muon::{Muon, MuonConfig, MuonScale};
+pub use norm::clip_grad_norm;
+pub(crate) use norm::{clip_factor, norm_of};
 pub use schedule::{Decay, ScheduleConfig};
 pub use sgd::{Sgd, SgdConfig};
+pub use shard::{FlatBuffer, Shard, StatePart};
+pub(crate) use shard::{len, part};
 
 /// Updates parameters from their gradients.
 ///
@@ -97,12 +102,31 @@ pub trait Optimizer: Send {
     }
 
     /// The complete state that a resumed run needs to continue bit for bit, by name. A stateless
-    /// optimizer keeps the default.
+    /// optimizer keeps the default. A [sharded](Optimizer::shard) one returns the tensors that it holds whole.
     fn state(&self) -> Vec<(String, Tensor)> {
         Vec::new()
     }
 
-    /// Memory of the state once steps were taken, in bytes. By default that of [`Optimizer::state`], which may leave out
+    /// Keeps the state of a part of the weights alone, that of one process among several. The learner calls it once,
+    /// before the first step, in a run that processes or virtual workers share.
+    ///
+    /// From then on [`Optimizer::step`] updates the own ranges of the buffers alone, from the gradient that the learner puts
+    /// there. The learner also exchanges the new weights. `None`, as by default, means that every process updates all
+    /// weights and keeps all of the state.
+    fn shard(&mut self, shard: Shard) -> Option<Vec<FlatBuffer>> {
+        let _ = shard;
+        None
+    }
+
+    /// The part of the state that this process holds: a [`StatePart`] for each tensor, in the same order in every process.
+    /// The parts of all processes make up [`Optimizer::state`], which is the default. [`Optimizer::load_state`] gets whole
+    /// tensors in any case, and takes its parts.
+    fn state_parts(&self) -> Vec<StatePart> {
+        let parts = self.state().into_iter();
+        parts.map(|(name, tensor)| StatePart::whole(name, &tensor)).collect()
+    }
+
+    /// Memory of the state once steps were taken, in bytes, as this process holds it. By default that of [`Optimizer::state`], which may leave out
     /// what is zero before the first step.
     fn state_bytes(&self) -> u64 {
         self.state().iter().map(|(_, tensor)| bytes(tensor)).sum()
@@ -140,6 +164,14 @@ impl<O: Optimizer + ?Sized> Optimizer for Box<O> {
         (**self).state()
     }
 
+    fn shard(&mut self, shard: Shard) -> Option<Vec<FlatBuffer>> {
+        (**self).shard(shard)
+    }
+
+    fn state_parts(&self) -> Vec<StatePart> {
+        (**self).state_parts()
+    }
+
     fn state_bytes(&self) -> u64 {
         (**self).state_bytes()
     }
@@ -151,70 +183,6 @@ impl<O: Optimizer + ?Sized> Optimizer for Box<O> {
 
 pub(crate) fn bytes(tensor: &Tensor) -> u64 {
     (tensor.numel() * tensor.kind().elt_size_in_bytes()) as u64
-}
-
-/// Scales all gradients so that their global L2 norm is at most `max_norm`, and returns the norm
-/// before. A gradient whose norm is not finite is left unchanged.
-///
-/// Called once per optimizer step, on the sum of all micro-batches (Deviation D3).
-///
-/// # Panics
-///
-/// Where libtorch fails, as its other operations do.
-pub fn clip_grad_norm(parameters: &[Parameter], max_norm: f64) -> f64 {
-    let gradients = parameters
-        .iter()
-        .map(|parameter| parameter.tensor.grad())
-        .filter(Tensor::defined)
-        .collect::<Vec<_>>();
-    tch::no_grad(|| {
-        let at_once = fused_norm(&gradients);
-        let norm = at_once.unwrap_or_else(|| exact_norm(&gradients));
-        // The 1e-6 is that of `torch.nn.utils.clip_grad_norm_`.
-        let scale = max_norm / (norm + 1e-6);
-        if norm.is_finite() && scale < 1.0 {
-            if at_once.is_some() {
-                // No other way afterwards: a part may be scaled already.
-                let all = gradients.iter().collect::<Vec<_>>();
-                fused::scale(&all, scale).expect("it was tried");
-            } else {
-                for mut gradient in gradients {
-                    gradient *= scale;
-                }
-            }
-        }
-        norm
-    })
-}
-
-/// The norm of all gradients in f64, in which the squares of a large f32 gradient do not overflow. Read back at once: one
-/// wait for the device.
-fn exact_norm(gradients: &[Tensor]) -> f64 {
-    if gradients.is_empty() {
-        return 0.0;
-    }
-    let square = |gradient: &Tensor| gradient.to_kind(Kind::Double).square().sum(Kind::Double);
-    let squares = gradients.iter().map(square).collect::<Vec<_>>();
-    sum(&Tensor::stack(&squares, 0)).sqrt()
-}
-
-/// The norm of all gradients from that of each, which a GPU computes in one operation without copies. `None` where it has
-/// no such operation, and where the squares in f32 overflow.
-fn fused_norm(gradients: &[Tensor]) -> Option<f64> {
-    let first = gradients.first()?;
-    let alike =
-        |gradient: &Tensor| gradient.kind() == Kind::Float && gradient.device() == first.device();
-    if !gradients.iter().all(alike) || !FastPath::GradientNorm.is_taken(first.device()) {
-        return None;
-    }
-    let norms = fused::norms(&gradients.iter().collect::<Vec<_>>()).ok()?;
-    let norm = sum(&norms.to_kind(Kind::Double).square()).sqrt();
-    norm.is_finite().then_some(norm)
-}
-
-/// The sum of a vector, added up on the host in order.
-fn sum(values: &Tensor) -> f64 {
-    Vec::<f64>::try_from(values).expect("a vector of f64").into_iter().sum()
 }
 
 /// Gives every parameter a gradient of zeros. Without one, a step in which nothing trains leaves out

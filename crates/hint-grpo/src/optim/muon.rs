@@ -1,11 +1,15 @@
 //! Muon: orthogonalized momentum for matrices.
 
+use std::collections::BTreeMap;
+
 use hint_policy::Parameter;
 use serde::{Deserialize, Serialize};
 use tch::{Kind, TchError, Tensor};
 
 use crate::error::GrpoError;
+use crate::optim::flat::Layout;
 use crate::optim::groups::matches;
+use crate::optim::shard::{FlatBuffer, Shard, StatePart};
 use crate::optim::slot::Slot;
 use crate::optim::state::find;
 use crate::optim::{AdamW, AdamWConfig, GroupedParameter, Optimizer, bytes};
@@ -97,14 +101,68 @@ impl Default for MuonConfig {
 #[derive(Debug)]
 pub struct Muon {
     parameters: Vec<Parameter>,
-    matrices: Vec<(Slot, Tensor)>,
+    matrices: Vec<Matrix>,
     rest: Option<AdamW>,
     config: MuonConfig,
+}
+
+/// A matrix, and its momentum if this process updates it.
+#[derive(Debug)]
+struct Matrix {
+    grouped: GroupedParameter,
+    slot: Slot,
+    momentum: Option<Tensor>,
+}
+
+impl Matrix {
+    /// Leaves the matrix to another process.
+    fn release(&mut self) {
+        self.slot.release();
+        self.momentum = None;
+    }
+
+    /// Its state by the prefixes of the names.
+    fn state(&self) -> Vec<(String, Tensor)> {
+        let mut state = Vec::new();
+        if let Some(momentum) = &self.momentum {
+            self.slot.save(&mut state);
+            state.push((format!("momentum.{}", self.slot.name), momentum.shallow_clone()));
+        }
+        state
+    }
+
+    /// The parts of its state; empty ones for a matrix of another process.
+    fn parts(&self) -> Vec<StatePart> {
+        if self.momentum.is_some() {
+            let state = self.state().into_iter();
+            return state.map(|(name, tensor)| StatePart::whole(name, &tensor)).collect();
+        }
+        let prefixes =
+            if self.slot.needs_master() { &["master", "momentum"][..] } else { &["momentum"] };
+        let weights = self.slot.weights();
+        let kind = if self.slot.needs_master() { Kind::Float } else { weights.kind() };
+        let part = |prefix: &&str| StatePart {
+            name: format!("{prefix}.{}", self.slot.name),
+            size: weights.size(),
+            start: 0,
+            values: Tensor::zeros([0], (kind, weights.device())),
+        };
+        prefixes.iter().map(part).collect()
+    }
 }
 
 impl Muon {
     /// An optimizer of `parameters`, with no momentum yet.
     pub fn new(parameters: Vec<GroupedParameter>, config: MuonConfig) -> Self {
+        Self::of_shard(parameters, config, Shard::WHOLE)
+    }
+
+    /// As [`Muon::new`], with the state of one of several processes.
+    pub(super) fn of_shard(
+        parameters: Vec<GroupedParameter>,
+        config: MuonConfig,
+        shard: Shard,
+    ) -> Self {
         let handle = |parameter: &Parameter| Parameter {
             name: parameter.name.clone(),
             tensor: parameter.tensor.shallow_clone(),
@@ -115,19 +173,26 @@ impl Muon {
             let excluded = config.exclude.iter().any(|pattern| matches(pattern, name));
             grouped.parameter.tensor.dim() == 2 && !excluded
         });
-        let matrices = matrices.iter().map(|grouped| {
-            let slot = Slot::new(grouped, config.weight_decay);
-            let momentum = slot.zeros(None);
-            (slot, momentum)
+        let sizes = matrices.iter().map(|grouped| grouped.parameter.tensor.numel());
+        let owners = owners(&sizes.collect::<Vec<_>>(), shard.world_size);
+        let matrices = matrices.into_iter().zip(owners).map(|(grouped, owner)| {
+            let slot = Slot::new(&grouped, config.weight_decay);
+            let momentum = (owner == shard.rank).then(|| slot.zeros(None));
+            let mut matrix = Matrix { grouped, slot, momentum };
+            if matrix.momentum.is_none() {
+                matrix.release();
+            }
+            matrix
         });
-        let rest = (!rest.is_empty()).then(|| AdamW::grouped(rest, config.adamw));
-        Self { parameters: all, matrices: matrices.collect(), rest, config }
+        let matrices = matrices.collect();
+        let rest = (!rest.is_empty()).then(|| AdamW::of_shard(rest, config.adamw, shard));
+        Self { parameters: all, matrices, rest, config }
     }
 
     fn update(&mut self, learning_rate: f64) -> Result<(), TchError> {
         let config = &self.config;
-        for (slot, momentum) in &mut self.matrices {
-            let Some(gradient) = slot.gradient() else { continue };
+        for Matrix { slot, momentum, .. } in &mut self.matrices {
+            let (Some(momentum), Some(gradient)) = (momentum, slot.gradient()) else { continue };
             let _ = momentum.f_lerp_(&gradient, 1.0 - config.momentum)?;
             let update = if config.nesterov {
                 gradient.f_lerp(momentum, config.momentum)?
@@ -147,6 +212,18 @@ impl Muon {
         }
         Ok(())
     }
+}
+
+/// The process that updates each matrix: in order, with about as many elements for each process.
+fn owners(sizes: &[usize], world_size: usize) -> Vec<usize> {
+    let total = sizes.iter().sum::<usize>().max(1);
+    let mut start = 0;
+    let owner = |size: &usize| {
+        let middle = start + size / 2;
+        start += size;
+        (middle * world_size / total).min(world_size - 1)
+    };
+    sizes.iter().map(owner).collect()
 }
 
 /// The Newton-Schulz iteration of (MUON-1). `matrix` and result `[rows, columns]`.
@@ -183,31 +260,53 @@ impl Optimizer for Muon {
 
     fn state(&self) -> Vec<(String, Tensor)> {
         let mut state = self.rest.as_ref().map(AdamW::state).unwrap_or_default();
-        for (slot, momentum) in &self.matrices {
-            slot.save(&mut state);
-            state.push((format!("momentum.{}", slot.name), momentum.shallow_clone()));
-        }
+        state.extend(self.matrices.iter().flat_map(Matrix::state));
         state
+    }
+
+    /// Each matrix is updated by one process, since its momentum is made orthogonal as a whole.
+    fn shard(&mut self, shard: Shard) -> Option<Vec<FlatBuffer>> {
+        let sizes = self.matrices.iter().map(|matrix| matrix.grouped.parameter.tensor.numel());
+        let owners = owners(&sizes.collect::<Vec<_>>(), shard.world_size);
+        let mut by_name = BTreeMap::new();
+        for (matrix, owner) in self.matrices.iter_mut().zip(owners) {
+            by_name.insert(matrix.slot.name.clone(), owner);
+            if owner != shard.rank {
+                matrix.release();
+            }
+        }
+        let grouped = self.matrices.iter().map(|matrix| &matrix.grouped).collect::<Vec<_>>();
+        let layouts = tch::no_grad(|| Layout::of(&grouped, self.config.weight_decay));
+        let owner = |name: &str| by_name.get(name).copied().unwrap_or_default();
+        let mut buffers =
+            layouts.iter().map(|layout| layout.split(owner, shard)).collect::<Vec<_>>();
+        buffers.extend(self.rest.as_mut().and_then(|rest| rest.shard(shard)).into_iter().flatten());
+        Some(buffers)
+    }
+
+    fn state_parts(&self) -> Vec<StatePart> {
+        let mut parts = self.rest.as_ref().map(AdamW::state_parts).unwrap_or_default();
+        parts.extend(self.matrices.iter().flat_map(Matrix::parts));
+        parts
     }
 
     fn state_bytes(&self) -> u64 {
         let of_rest = self.rest.as_ref().map_or(0, AdamW::state_bytes);
-        let of_matrices = self.matrices.iter().map(|(slot, momentum)| {
-            let mut state = Vec::new();
-            slot.save(&mut state);
-            bytes(momentum) + state.iter().map(|(_, master)| bytes(master)).sum::<u64>()
-        });
-        of_rest + of_matrices.sum::<u64>()
+        let of_matrices = self.matrices.iter().flat_map(Matrix::state);
+        of_rest + of_matrices.map(|(_, tensor)| bytes(&tensor)).sum::<u64>()
     }
 
     fn load_state(&mut self, state: &[(String, Tensor)]) -> Result<(), GrpoError> {
         if let Some(rest) = &mut self.rest {
             rest.load_state(state)?;
         }
-        for (slot, momentum) in &mut self.matrices {
+        for Matrix { slot, momentum, .. } in &mut self.matrices {
             slot.load(state)?;
             let name = format!("momentum.{}", slot.name);
-            momentum.copy_(find(state, &name, Some(momentum))?);
+            let saved = find(state, &name, Some(&slot.weights().size()))?;
+            if let Some(momentum) = momentum {
+                momentum.copy_(saved);
+            }
         }
         Ok(())
     }

@@ -119,7 +119,7 @@ impl Optimizer for Sgd {
             slot.load(state)?;
             if let Some(momentum) = momentum {
                 let name = format!("momentum.{}", slot.name);
-                momentum.copy_(find(state, &name, Some(momentum))?);
+                momentum.copy_(find(state, &name, Some(&momentum.size()))?);
             }
         }
         Ok(())

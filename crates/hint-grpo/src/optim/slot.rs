@@ -29,6 +29,16 @@ impl Slot {
         }
     }
 
+    /// Leaves the weights in full precision to another process.
+    pub(super) fn release(&mut self) {
+        self.master = None;
+    }
+
+    /// Whether its weights are too coarse to be updated.
+    pub(super) fn needs_master(&self) -> bool {
+        needs_master(self.tensor.kind())
+    }
+
     /// The full-precision weights.
     pub(super) fn weights(&self) -> Tensor {
         self.master.as_ref().unwrap_or(&self.tensor).shallow_clone()
@@ -65,7 +75,7 @@ impl Slot {
 
     pub(super) fn load(&mut self, state: &[(String, Tensor)]) -> Result<(), GrpoError> {
         if let Some(master) = &mut self.master {
-            master.copy_(find(state, &format!("master.{}", self.name), Some(master))?);
+            master.copy_(find(state, &format!("master.{}", self.name), Some(&master.size()))?);
         }
         Ok(())
     }

@@ -4,18 +4,18 @@ use tch::Tensor;
 
 use crate::error::GrpoError;
 
-/// The tensor called `name`, of the shape of `like` if there is one to compare with.
+/// The tensor called `name`, of the shape `expected` if there is one to compare with.
 pub(super) fn find<'s>(
     state: &'s [(String, Tensor)],
     name: &str,
-    like: Option<&Tensor>,
+    expected: Option<&[i64]>,
 ) -> Result<&'s Tensor, GrpoError> {
     let found = state.iter().find(|(candidate, _)| candidate == name);
     let (_, tensor) = found
         .ok_or_else(|| GrpoError::other("optimizer", format!("its saved state lacks `{name}`")))?;
-    match like {
-        Some(like) if like.size() != tensor.size() => {
-            let (found, expected) = (tensor.size(), like.size());
+    match expected {
+        Some(expected) if *expected != *tensor.size() => {
+            let found = tensor.size();
             let message = format!("its saved `{name}` has shape {found:?}, expected {expected:?}");
             Err(GrpoError::other("optimizer", message))
         }

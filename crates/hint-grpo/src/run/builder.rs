@@ -334,9 +334,10 @@ impl<S: Stage> RunBuilder<S> {
                 "must be more than 0 with an engine that samples from the copy of the policy";
             return Err(ConfigError::one("run.ahead", expected, 0).into());
         }
-        let mut learner = Learner::new(policy, &config, S::sft_loss(&config), parts)?;
+        let sft = S::sft_loss(&config);
+        let mut learner = Learner::shared(policy, &config, sft, parts, processes.clone())?;
         learner.watch(activity.clone());
-        learner.share_with(processes.clone())?;
+        let has_folder = processes.broadcast_value(|| Ok(context.run_dir.is_some()))?;
         if processes.num_virtual_workers() > 1 {
             stage.share_with(Arc::new(processes.clone()));
         }
@@ -374,6 +375,7 @@ impl<S: Stage> RunBuilder<S> {
             unfinished,
             last_checkpoint,
             processes,
+            has_folder,
             held: VecDeque::new(),
         })
     }

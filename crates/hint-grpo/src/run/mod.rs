@@ -85,6 +85,8 @@ pub struct Run<S> {
     last_checkpoint: Option<u64>,
     /// Those that share every step.
     processes: DataParallel,
+    /// Whether the first of them writes files.
+    has_folder: bool,
     /// Reports of steps that are finished and not written: one waits for its evaluation.
     held: VecDeque<HeldReport>,
 }
@@ -155,7 +157,8 @@ impl<S: Stage> Run<S> {
     /// the parts, and [`GrpoError::Panicked`] for a part that panics. The last checkpoint stays usable after any of
     /// them. A step that fails before it changed a weight is preceded by a checkpoint of its own. So is one that can be
     /// taken back: [`RunConfig::undo_mib`](crate::config::RunConfig::undo_mib). A step whose evaluation
-    /// fails has one as well, from which a resumed run evaluates first. In a run shared by several processes, an error of one is [`GrpoError::Collective`] in all others.
+    /// fails has one as well, from which a resumed run evaluates first. In a run shared by several processes, an error of one
+    /// is [`GrpoError::Collective`] in all others. If they share the state of the optimizer, an error writes no checkpoint.
     pub fn run(&mut self, items: &S::Items) -> Result<Outcome, GrpoError> {
         let outcome = self.run_shared(items);
         outcome.map_err(|error| tell_others(self.processes.collective(), error))
@@ -327,26 +330,30 @@ impl<S: Stage> Run<S> {
         &mut self,
         data: &BTreeMap<String, String>,
     ) -> Result<Option<PathBuf>, GrpoError> {
-        if self.context.run_dir.is_none() {
+        let writes = self.context.run_dir.is_some();
+        let helps = self.has_folder && self.learner.needs_others();
+        if !(writes || helps) {
             return Ok(None);
         }
-        if S::SAMPLES && self.config.run.samples_ahead() {
-            // It waits for the sampler.
+        if self.learner.needs_others() || (S::SAMPLES && self.config.run.samples_ahead()) {
+            // It waits for the others, or for the sampler.
             self.context.enter(self.progress.step, Phase::Checkpoint);
         }
-        let state = self.snapshot()()?;
+        let state = if writes { self.snapshot()()? } else { StageState::default() };
         self.checkpoint_with(state, data)
     }
 
+    /// Writes a checkpoint. All processes call it where [the learner needs the others](Learner::needs_others).
     fn checkpoint_with(
         &mut self,
         state: StageState,
         data: &BTreeMap<String, String>,
     ) -> Result<Option<PathBuf>, GrpoError> {
+        let optimizer = self.learner.state_tensors()?;
         let content = CheckpointContent {
             stage: S::NAME,
             progress: self.progress,
-            optimizer: self.learner.state_tensors(),
+            optimizer,
             parts: state.parts,
             batches: state.batches,
             fingerprints: data.clone(),
@@ -362,7 +369,7 @@ impl<S: Stage> Run<S> {
     /// step changed weights and cannot be taken back, or the newest checkpoint is that one already.
     fn save_before(&mut self, before: Option<Snapshot>, data: &BTreeMap<String, String>) {
         let is_newer = self.last_checkpoint != Some(self.progress.step);
-        if let Some(before) = before.filter(|_| is_newer)
+        if let Some(before) = before.filter(|_| is_newer && self.is_complete())
             && self.is_before_step()
             && let Ok(state) = before()
             && self.write_reports(false).is_ok()
@@ -387,7 +394,7 @@ impl<S: Stage> Run<S> {
             return;
         }
         self.hold(report, false);
-        if self.write_reports(false).is_ok() && self.held.is_empty() {
+        if self.write_reports(false).is_ok() && self.held.is_empty() && self.is_complete() {
             // As above.
             let _ = self.checkpoint(data);
         }
@@ -399,13 +406,19 @@ impl<S: Stage> Run<S> {
         // JSON has only finite numbers; with others, an older checkpoint serves.
         let is_finite = metrics.iter().all(|(_, value)| value.is_finite());
         // A row before this one that still waits for its evaluation would be lost.
-        if self.context.run_dir.is_some() && is_finite && self.held.is_empty() {
+        let has_state = self.context.run_dir.is_some() && self.is_complete();
+        if has_state && is_finite && self.held.is_empty() {
             let unfinished = Unfinished { metrics: metrics.clone(), tokens: *tokens };
             let Ok(mut state) = self.snapshot()() else { return };
             state.parts.insert(UNFINISHED.to_owned(), serde_json::json!(unfinished));
             // As above.
             let _ = self.checkpoint_with(state, data);
         }
+    }
+
+    /// Whether this process can write a checkpoint without the others, after an error of one of them.
+    fn is_complete(&self) -> bool {
+        !self.learner.needs_others()
     }
 
     /// The report of a step that an earlier session left unfinished.
