@@ -8,12 +8,15 @@ use std::time::Duration;
 use hint_dist::{Collective, Single, Threads};
 use hint_grpo::optim::{AlgorithmConfig, SgdConfig};
 use hint_grpo::{GrpoConfig, GrpoError, Outcome, RunBuilder, RunDir, Trainer};
-use hint_policy::{LoraConfig, SharedPolicy};
+use hint_policy::config::Architecture;
+use hint_policy::{CausalLm, LoraConfig, ModelConfig, SharedPolicy};
 use hint_rollout::Problem;
-use hint_tests::{StopAfter, bytes, config, lenient_rubric, parts, problems, tiny_policy};
+use hint_tests::{StopAfter, bytes, config, device, lenient_rubric, parts, problems, tiny_policy};
 use serde_json::json;
 
+mod memory;
 mod processes;
+mod sharded;
 
 /// A part of the work for each of up to six processes.
 const WORKERS: usize = 6;
@@ -27,14 +30,38 @@ fn shared_config(steps: u64) -> GrpoConfig {
     config
 }
 
-/// A run: whether its policy has adapters, and the step after which it stops.
+/// A run: whether its policy has adapters, whether it is wide, and the step after which it stops.
 #[derive(Debug, Clone, Copy, Default)]
 struct Scenario {
     lora: bool,
+    /// So many weights that several processes hold a part of the optimizer's state.
+    wide: bool,
     stop: Option<u64>,
 }
 
+/// A policy of about 75 000 weights, which are four units of 24 576 at most.
+fn wide_policy(seed: u64) -> CausalLm {
+    tch::set_num_threads(1);
+    let config = ModelConfig {
+        hidden_size: 64,
+        intermediate_size: 128,
+        num_hidden_layers: 2,
+        num_attention_heads: 2,
+        num_key_value_heads: 1,
+        head_dim: 32,
+        max_position_embeddings: 64,
+        initializer_range: 0.2,
+        ..ModelConfig::small(Architecture::Llama, 16)
+    };
+    CausalLm::init(&config, seed, device()).expect("the configuration is valid")
+}
+
 impl Scenario {
+    /// The policy without adapters.
+    fn policy(self, seed: u64) -> CausalLm {
+        if self.wide { wide_policy(seed) } else { tiny_policy(seed) }
+    }
+
     /// The run of one process. Only the first one has a folder.
     fn build(
         self,
@@ -45,12 +72,13 @@ impl Scenario {
         // The weights of the others become those of the first one.
         let seed = if collective.rank() == 0 { 7 } else { 11 };
         let (policy, reference) = if self.lora {
-            let lora = LoraConfig { rank: 4, dropout: 0.2, ..LoraConfig::default() };
-            let policy = tiny_policy(7).with_lora(&lora, seed)?;
+            let rank = if self.wide { 32 } else { 4 };
+            let lora = LoraConfig { rank, dropout: 0.2, ..LoraConfig::default() };
+            let policy = self.policy(7).with_lora(&lora, seed)?;
             let reference = policy.base()?;
             (SharedPolicy::new(policy), SharedPolicy::new(reference))
         } else {
-            (SharedPolicy::new(tiny_policy(seed)), SharedPolicy::new(tiny_policy(seed + 1)))
+            (SharedPolicy::new(self.policy(seed)), SharedPolicy::new(self.policy(seed + 1)))
         };
         let parts = parts(&policy, lenient_rubric(), true);
         let mut builder = Trainer::from_config(config.clone(), parts)?;
@@ -58,7 +86,7 @@ impl Scenario {
             builder = builder.reference(reference);
         }
         if config.loss.further_teacher().is_some() {
-            builder = builder.teacher(SharedPolicy::new(tiny_policy(seed)));
+            builder = builder.teacher(SharedPolicy::new(self.policy(seed)));
         }
         if collective.rank() == 0 {
             builder = builder.run_dir(RunDir::resume_or_create(dir, config)?);
@@ -81,23 +109,7 @@ impl Scenario {
 
     /// Runs in `world_size` threads, as many processes would.
     fn run_in(self, world_size: usize, config: &GrpoConfig, dir: &Path) {
-        if world_size == 1 {
-            self.run(config, dir, Arc::new(Single)).expect("the run works");
-            return;
-        }
-        std::thread::scope(|scope| {
-            let run = |member: Threads| {
-                let member = Arc::new(member);
-                self.run(config, dir, Arc::clone(&member) as Arc<dyn Collective>)
-                    .unwrap_or_else(|error| panic!("rank {}: {error}", member.rank()));
-                member.shutdown().expect("all ranks leave");
-            };
-            let members = Threads::group(world_size, Duration::from_mins(2));
-            let threads = members.into_iter().map(|member| scope.spawn(move || run(member)));
-            for thread in threads.collect::<Vec<_>>() {
-                thread.join().expect("no panic");
-            }
-        });
+        run_in(world_size, |collective| self.run(config, dir, collective));
     }
 
     /// The files that a run in `world_size` threads leaves.
@@ -106,6 +118,31 @@ impl Scenario {
         self.run_in(world_size, config, dir.path());
         outcome(dir.path())
     }
+}
+
+/// Calls `run` in `world_size` threads, as in so many processes.
+fn run_in(
+    world_size: usize,
+    run: impl Fn(Arc<dyn Collective>) -> Result<Outcome, GrpoError> + Sync,
+) {
+    if world_size == 1 {
+        run(Arc::new(Single)).expect("the run works");
+        return;
+    }
+    let one_of = |member: Threads| {
+        let member = Arc::new(member);
+        run(Arc::clone(&member) as Arc<dyn Collective>)
+            .unwrap_or_else(|error| panic!("rank {}: {error}", member.rank()));
+        member.shutdown().expect("all ranks leave");
+    };
+    let one_of = &one_of;
+    std::thread::scope(|scope| {
+        let members = Threads::group(world_size, Duration::from_mins(2));
+        let threads = members.into_iter().map(|member| scope.spawn(move || one_of(member)));
+        for thread in threads.collect::<Vec<_>>() {
+            thread.join().expect("no panic");
+        }
+    });
 }
 
 /// Problems with everything that a preset may ask for.

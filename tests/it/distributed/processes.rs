@@ -28,11 +28,18 @@ fn run_config(steps: u64) -> GrpoConfig {
     config
 }
 
+/// A run whose processes each hold a part of the optimizer's state.
+const RUN: Scenario = Scenario { lora: false, wide: true, stop: None };
+
+/// A port that nobody listens at.
+pub(super) fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    listener.local_addr().expect("an address").port()
+}
+
 /// Starts `world_size` processes of the run in `dir`.
 fn start(world_size: usize, steps: u64, dir: &Path) -> Vec<Child> {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let port = listener.local_addr().expect("an address").port();
-    drop(listener);
+    let port = free_port();
     let start = |rank: usize| {
         let told = format!("{rank} {world_size} {port} {steps} {}", dir.display());
         Command::new(std::env::current_exe().expect("tests are files"))
@@ -69,7 +76,7 @@ fn member() {
     let rendezvous = Rendezvous::new(number(rank), number(world_size), "127.0.0.1", port);
     let group = Arc::new(Gloo::connect(&rendezvous, Timeouts::default()).expect("all are there"));
     let collective = Arc::clone(&group) as Arc<dyn Collective>;
-    let result = Scenario::default().run(&config, Path::new(dir), collective);
+    let result = RUN.run(&config, Path::new(dir), collective);
     match result {
         Ok(_) => group.shutdown().expect("all leave"),
         Err(GrpoError::Collective(error)) => panic!("typed: {error}"),
@@ -79,7 +86,7 @@ fn member() {
 
 #[test]
 fn real_processes_end_with_the_bytes_of_one() {
-    let whole = Scenario::default().outcome_in(1, &run_config(5));
+    let whole = RUN.outcome_in(1, &run_config(5));
     for world_size in [2, 3] {
         let dir = tempfile::tempdir().expect("a temporary folder");
         for (status, errors) in wait(start(world_size, 5, dir.path())) {
@@ -92,7 +99,7 @@ fn real_processes_end_with_the_bytes_of_one() {
 /// Kills ranks in the middle of the run, and starts all of them again each time.
 #[test]
 fn killed_processes_go_on_from_the_last_step() {
-    let whole = Scenario::default().outcome_in(1, &run_config(STEPS));
+    let whole = RUN.outcome_in(1, &run_config(STEPS));
     let dir = tempfile::tempdir().expect("a temporary folder");
     let newest = || {
         let checkpoints = hint_grpo::RunDir::checkpoints(dir.path()).expect("a folder");
