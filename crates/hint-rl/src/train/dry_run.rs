@@ -7,6 +7,7 @@ use anyhow::{Context, Result, ensure};
 use hint_grpo::advantage::ScoredGroup;
 use hint_grpo::config::EvaluationConfig;
 use hint_grpo::observer::Phase;
+use hint_grpo::optim::Shard;
 use hint_grpo::{
     AdvantageEstimator, Demonstration, GrpoConfig, GrpoError, Observer, Optimizer, StepReport,
     SupervisedTrainer, Trainer, metrics,
@@ -26,13 +27,15 @@ use crate::workload::{Model, Workload};
 
 /// Goes through all parts of a run, once and in small. They are configuration, problems and reference
 /// answers, model, memory, and one step of one group without its update. Of several methods, the last one
-/// takes the step. Passes each finding to `say` when it is made, and long work when it begins.
+/// takes the step. Passes each finding to `say` when it is made, and long work when it begins. The memory is that of one of
+/// `world` processes.
 ///
 /// # Errors
 ///
 /// Any error that would end the run in its first step.
 pub(crate) fn dry_run(
     settings: &Settings,
+    world: usize,
     say: impl Fn(&str) + Clone + Send + 'static,
 ) -> Result<()> {
     let say = Say(say);
@@ -61,8 +64,9 @@ pub(crate) fn dry_run(
     };
     let lengths = Lengths::new(&workload, &model, &config, &demonstrations)?;
     say.line("lengths", &lengths.to_string());
-    let optimizer = config.optimizer.build(model.policy.lock().parameters())?;
-    let demand = demand(settings, (method, &config), &model, &*optimizer, &lengths, held_out);
+    let optimizer = optimizer(&config, &model, world, &say)?;
+    let demand =
+        demand(settings, (method, &config), &model, &*optimizer, &lengths, held_out, world);
     let estimate = MemoryEstimate::new(&demand);
     for line in estimate.to_string().lines() {
         say.line("memory", line);
@@ -87,6 +91,26 @@ pub(crate) fn dry_run(
     }
     say.line("done", "nothing was trained, nothing was written");
     Ok(())
+}
+
+/// The optimizer, with the state that one of `world` processes holds.
+fn optimizer(
+    config: &GrpoConfig,
+    model: &Model,
+    world: usize,
+    say: &Say<impl Fn(&str)>,
+) -> Result<Box<dyn Optimizer>> {
+    let shard = Shard { rank: 0, world_size: world };
+    let parameters = model.policy.lock().parameters();
+    let mut optimizer = config.optimizer.build_shard(parameters, shard)?;
+    if world > 1 {
+        let held = match optimizer.shard(shard) {
+            Some(_) => "a part of the optimizer's state",
+            None => "all of the optimizer's state: this algorithm cannot share it",
+        };
+        say.line("memory", &format!("one of {world} processes holds {held}"));
+    }
+    Ok(optimizer)
 }
 
 /// Prints the completions of the step, unless it sampled none.
@@ -278,11 +302,13 @@ mod tests {
 
     fn lines(args: &[&str]) -> Vec<String> {
         let args = ["hint_grpo", "--dry-run"].into_iter().chain(args.iter().copied());
-        let settings = Options::parse(args).unwrap().resolve().unwrap();
+        let options = Options::parse(args).unwrap();
+        let world = options.world;
+        let settings = options.resolve().unwrap();
         tch::set_num_threads(1);
         let said = Arc::new(Mutex::new(Vec::new()));
         let lines = Arc::clone(&said);
-        dry_run(&settings, move |line| lines.lock().unwrap().push(line.to_owned())).unwrap();
+        dry_run(&settings, world, move |line| lines.lock().unwrap().push(line.to_owned())).unwrap();
         std::mem::take(&mut *said.lock().unwrap())
     }
 
@@ -306,5 +332,24 @@ mod tests {
         assert!(
             lines[0].ends_with("grpo and hint: 30 steps of 12 problems with 2 completions each")
         );
+    }
+
+    #[test]
+    fn one_of_several_processes_holds_its_part_of_the_state() {
+        let small =
+            ["--set", "rollout.group_size=2", "--set", "rollout.sampling.max_completion_len=4"];
+        let optimizer = |more: &[&str]| {
+            let lines = lines(&[&small, more].concat());
+            let line = lines.iter().find(|line| line.starts_with("memory       optimizer"));
+            let line = line.unwrap_or_else(|| panic!("{lines:#?}"));
+            let number = line.split_whitespace().nth(2).expect("a number");
+            number.parse::<f64>().unwrap_or_else(|_| panic!("{line}"))
+        };
+        let (alone, shared) = (optimizer(&[]), optimizer(&["--world", "4"]));
+        // A part is cut at 24 576 weights.
+        assert!((alone / 4.0..alone / 2.0).contains(&shared), "{shared} of {alone} MiB");
+        let sgd = ["--set", "optimizer.algorithm={ type = 'sgd', momentum = 0.9 }"];
+        let sgd = |more: &[&str]| optimizer(&[&sgd, more].concat());
+        assert_eq!(sgd(&[]), sgd(&["--world", "4"]));
     }
 }

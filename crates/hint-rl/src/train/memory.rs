@@ -12,7 +12,10 @@ use super::lengths::Lengths;
 use super::settings::{Method, Settings};
 use crate::workload::{Model, model_path};
 
-/// The demand of a run.
+/// Gradients that are on their way between processes at a time, in bytes: sent and received.
+const IN_FLIGHT: u64 = 2 * (4 << 24);
+
+/// The demand of a run, in one of `world` processes.
 pub(crate) fn demand<'a>(
     settings: &Settings,
     (method, config): (&Method, &GrpoConfig),
@@ -20,15 +23,16 @@ pub(crate) fn demand<'a>(
     optimizer: &dyn Optimizer,
     lengths: &Lengths,
     held_out: usize,
+    world: usize,
 ) -> MemoryDemand<'a> {
     let bytes = |tensor: &Tensor| (tensor.numel() * tensor.kind().elt_size_in_bytes()) as u64;
     let run = &config.run;
-    let (prompts, each) = (run.prompts_per_step, config.rollout.group_size);
+    let (prompts, each) = (run.prompts_per_step.div_ceil(world), config.rollout.group_size);
     let evaluated = config.evaluation.completions_per_problem;
     let max_batch = settings.max_batch.unwrap_or(SampleOptions::default().max_batch);
     let batch = |prompts, each| SampledBatch { prompts, each, max_batch };
     let per_call = config.evaluation.problems_per_call;
-    let mut sampled = vec![batch(held_out.min(per_call), evaluated)];
+    let mut sampled = vec![batch(held_out.min(per_call).div_ceil(world), evaluated)];
     let rows = if method.is_supervised() {
         prompts
     } else {
@@ -39,14 +43,13 @@ pub(crate) fn demand<'a>(
     // An optimizer step may have fewer tokens than a micro-batch may hold, and a row may have more.
     let tokens = rows.div_ceil(run.num_minibatches) * lengths.row;
     let tokens = tokens.min(run.max_tokens_per_micro_batch).max(lengths.row);
+    let gradient = optimizer.parameters().iter().map(|one| bytes(&one.tensor)).sum::<u64>();
+    // The sum over the workers is in parts.
+    let exchanged = gradient.div_ceil(world as u64) + IN_FLIGHT.min(2 * gradient);
     MemoryDemand {
         model: &model.config,
         report: &model.report,
-        gradient_bytes: optimizer
-            .parameters()
-            .iter()
-            .map(|parameter| bytes(&parameter.tensor))
-            .sum(),
+        gradient_bytes: gradient + if world > 1 { exchanged } else { 0 },
         optimizer_bytes: optimizer.state_bytes(),
         reference: config.loss.needs_reference() && !method.is_supervised(),
         teacher_bytes: if method.is_supervised() { 0 } else { teacher(config, model) },
