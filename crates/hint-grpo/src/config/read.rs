@@ -33,28 +33,10 @@ impl GrpoConfig {
         text: &str,
         overrides: impl IntoIterator<Item = &'o str>,
     ) -> Result<Self, ConfigError> {
-        let mut table = table(text, overrides)?;
-        // With an entry in the one table that is left out while it is empty.
-        let custom_parts = std::iter::once(Default::default()).collect();
-        let known = Self { custom_parts, ..Self::default() };
-        let known = serde_json::json!(known);
-        let mut violations = Vec::new();
-        drop_unknown(&mut table, &known, "", &mut violations);
-        let mut config = loop {
-            match Value::Table(table.clone()).try_into::<Self>() {
-                Ok(config) => break config,
-                Err(error) => {
-                    let Some(path) = culprit(&table, error.message()) else {
-                        return Err(syntax(&error));
-                    };
-                    let message = error.message().lines().next().unwrap_or_default();
-                    violations.push(format!("{}: {message}", path.join(".")));
-                    remove(&mut table, &path);
-                }
-            }
-        };
+        let table = Value::Table(table(text, overrides)?);
         let corrects =
             table.get("loss").is_some_and(|loss| loss.get("importance_correction").is_some());
+        let (mut config, mut violations) = read(table)?;
         if !corrects && config.wants_correction() {
             config.loss.importance_correction = ImportanceCorrection::AHEAD;
         }
@@ -135,35 +117,134 @@ fn set(table: &mut Table, item: &str) -> Result<(), ConfigError> {
     Ok(())
 }
 
-/// Takes out every key that `known`, the default written out, does not have. A choice with another `type`
-/// than the default's has other keys, which only its own reader checks.
-fn drop_unknown(table: &mut Table, known: &Json, path: &str, violations: &mut Vec<String>) {
-    let Json::Object(known) = known else { return };
-    let names_other = table
-        .get("type")
-        .is_some_and(|found| found.as_str() != known.get("type").and_then(Json::as_str));
-    if names_other {
-        return;
-    }
-    let unknown = |key: &&String| !known.contains_key(*key) && !is_open(path);
-    for key in table.keys().filter(unknown).cloned().collect::<Vec<_>>() {
-        table.remove(&key);
-        violations.push(format!("{path}{key}: {}", unknown_key(&key, known.keys())));
-    }
-    for (key, value) in table.iter_mut() {
-        if let (Value::Table(inner), Some(known)) = (value, known.get(key)) {
-            drop_unknown(inner, known, &format!("{path}{key}."), violations);
+/// A step from a value to one inside it.
+#[derive(Clone)]
+enum Step {
+    Key(String),
+    Item(usize),
+}
+
+/// Reads everything that can be read, and names the rest.
+fn read(mut table: Value) -> Result<(GrpoConfig, Vec<String>), ConfigError> {
+    let mut refused = Vec::new();
+    let config = loop {
+        let error = match table.clone().try_into::<GrpoConfig>() {
+            Ok(config) => break config,
+            Err(error) => error,
+        };
+        let path = culprit(&table, error.message());
+        if path.is_empty() {
+            return Err(syntax(&error));
+        }
+        let is_name = is_name(&table, &path, error.message());
+        remove(&mut table, &path);
+        refused.push((path, is_name, error));
+    };
+    // Every key of the choices that were made, with those that are not set.
+    let known = serde_json::json!(config);
+    let describe = |(path, is_name, error): (Vec<Step>, bool, toml::de::Error)| {
+        let written = written(&path);
+        let nearest = match path.split_last() {
+            // What was refused as a whole stands in `known` as its default.
+            Some((Step::Key(key), outer)) if is_name && at(&mut table, outer).is_some() => {
+                inside(&known, outer).map(|known| unknown_key(key, known))
+            }
+            _ => None,
+        };
+        let serde = || error.message().lines().next().unwrap_or_default().to_owned();
+        format!("{written}: {}", nearest.unwrap_or_else(serde))
+    };
+    let violations = refused.into_iter().map(describe).collect();
+    Ok((config, violations))
+}
+
+/// The innermost place without which the reader does not come to its complaint. It reads in order, so that whatever stands
+/// behind goes first. A choice that cannot be read is blamed as a whole, not by its `type`.
+fn culprit(table: &Value, message: &str) -> Vec<Step> {
+    let mut kept = table.clone();
+    let mut path = Vec::new();
+    loop {
+        let steps = at(&mut kept, &path).map_or_else(Vec::new, |value| steps(value));
+        let blamed = steps.into_iter().rev().find(|step| {
+            let mut without = kept.clone();
+            remove(&mut without, &[path.as_slice(), &[step.clone()]].concat());
+            let is_quiet = !complains(&without, message);
+            if !is_quiet {
+                kept = without;
+            }
+            is_quiet
+        });
+        match blamed {
+            Some(step) => path.push(step),
+            None => return path,
         }
     }
 }
 
-/// Whether the keys of a table are the user's own.
-fn is_open(path: &str) -> bool {
-    matches!(path, "custom_parts." | "model.chat_template_kwargs." | "rollout.selection.weights.")
+/// Whether the reader refuses the name of a key: its complaint is the same for other values.
+fn is_name(table: &Value, path: &[Step], message: &str) -> bool {
+    [Value::Boolean(true), Value::Array(Vec::new())].into_iter().all(|other| {
+        let mut changed = table.clone();
+        at(&mut changed, path).is_some_and(|value| {
+            *value = other;
+            true
+        }) && complains(&changed, message)
+    })
 }
 
-fn unknown_key<'k>(key: &str, known: impl Iterator<Item = &'k String>) -> String {
+fn complains(table: &Value, message: &str) -> bool {
+    table.clone().try_into::<GrpoConfig>().is_err_and(|error| error.message() == message)
+}
+
+/// The steps into a value, in the order in which it is read.
+fn steps(value: &Value) -> Vec<Step> {
+    match value {
+        Value::Table(table) => {
+            table.keys().filter(|key| *key != "type").cloned().map(Step::Key).collect()
+        }
+        Value::Array(items) => (0..items.len()).map(Step::Item).collect(),
+        _ => Vec::new(),
+    }
+}
+
+fn at<'v>(table: &'v mut Value, path: &[Step]) -> Option<&'v mut Value> {
+    path.iter().try_fold(table, |value, step| match step {
+        Step::Key(key) => value.get_mut(key),
+        Step::Item(index) => value.get_mut(*index),
+    })
+}
+
+/// The keys of a table that was read.
+fn inside<'v>(known: &'v Json, path: &[Step]) -> Option<&'v serde_json::Map<String, Json>> {
+    let table = path.iter().try_fold(known, |value, step| match step {
+        Step::Key(key) => value.get(key),
+        Step::Item(index) => value.get(index),
+    });
+    table?.as_object()
+}
+
+/// Takes a key out; of a list also what stands behind, so that no other place changes its index.
+fn remove(table: &mut Value, path: &[Step]) {
+    let Some((last, outer)) = path.split_last() else { return };
+    match (at(table, outer), last) {
+        (Some(Value::Table(table)), Step::Key(key)) => drop(table.remove(key)),
+        (Some(Value::Array(items)), Step::Item(index)) => items.truncate(*index),
+        _ => {}
+    }
+}
+
+/// A path as errors write it: `loss.hinted_weight[0].max`.
+fn written(path: &[Step]) -> String {
+    path.iter().fold(String::new(), |outer, step| match step {
+        Step::Key(key) if outer.is_empty() => key.clone(),
+        Step::Key(key) => format!("{outer}.{key}"),
+        Step::Item(index) => format!("{outer}[{index}]"),
+    })
+}
+
+fn unknown_key(key: &str, known: &serde_json::Map<String, Json>) -> String {
     let nearest = known
+        .keys()
         .map(|valid| (strsim::damerau_levenshtein(key, valid), valid))
         .min_by_key(|(distance, _)| *distance)
         .filter(|(distance, valid)| *distance <= valid.len().max(key.len()) / 2);
@@ -171,42 +252,4 @@ fn unknown_key<'k>(key: &str, known: impl Iterator<Item = &'k String>) -> String
         Some((_, nearest)) => format!("unknown key `{key}`; did you mean `{nearest}`?"),
         None => format!("unknown key `{key}`"),
     }
-}
-
-/// The innermost key without which the reader complains about something else. A choice that cannot be
-/// read is blamed as a whole, not by its `type`.
-fn culprit(table: &Table, message: &str) -> Option<Vec<String>> {
-    let complains = |path: &[String]| {
-        let mut without = table.clone();
-        remove(&mut without, path);
-        let read = Value::Table(without).try_into::<GrpoConfig>();
-        read.is_err_and(|error| error.message() == message)
-    };
-    let mut path = Vec::new();
-    let mut inner = table;
-    loop {
-        let blamed = inner.keys().filter(|key| *key != "type").find(|key| {
-            let candidate = [path.as_slice(), &[(*key).clone()]].concat();
-            !complains(&candidate)
-        });
-        let Some(key) = blamed else { break };
-        path.push(key.clone());
-        match inner.get(key) {
-            Some(Value::Table(next)) => inner = next,
-            _ => break,
-        }
-    }
-    (!path.is_empty()).then_some(path)
-}
-
-fn remove(table: &mut Table, path: &[String]) {
-    let Some((last, outer)) = path.split_last() else { return };
-    let mut inner = table;
-    for key in outer {
-        match inner.get_mut(key) {
-            Some(Value::Table(table)) => inner = table,
-            _ => return,
-        }
-    }
-    inner.remove(last);
 }

@@ -89,17 +89,75 @@ fn variables_of_the_chat_template_have_names_of_their_own() {
 }
 
 #[test]
-fn keys_of_a_choice_are_read_by_the_choice() {
-    let text = "loss.objective = { type = \"cispo\", max_ratio = 5.0, clip_high = 0.28 }";
+fn an_unknown_key_of_a_choice_or_a_list_comes_with_the_nearest_one_of_that_choice() {
+    let text = "
+        loss.objective = { type = \"cispo\", max_ratio = 5.0, max_ratoi = 4.0 }
+        loss.hinted_weight = [{ type = \"affinity\", exponent = 1.0, varient = {} }]
+        optimizer.groups = [{ pattern = \"*\", frozn = true }, { pattern = \"*\", frozn = true }]
+        rollout.source = { type = \"placebo\", of = { type = \"solution_prefix\", in_promt = true } }
+        rollout.level = { type = \"ladder\", plain_frist = true }
+    ";
     let found = violations(text);
-    assert!(
-        found[0].starts_with("loss.objective.clip_high: unknown field `clip_high`"),
-        "{found:?}"
-    );
+    for expected in [
+        "loss.objective.max_ratoi: unknown key `max_ratoi`; did you mean `max_ratio`?",
+        "loss.hinted_weight[0].varient: unknown key `varient`; did you mean `variant`?",
+        "optimizer.groups[0].frozn: unknown key `frozn`; did you mean `frozen`?",
+        "optimizer.groups[1].frozn: unknown key `frozn`; did you mean `frozen`?",
+        "rollout.source.of.in_promt: unknown key `in_promt`; did you mean `in_prompt`?",
+        "rollout.level.plain_frist: unknown key `plain_frist`; did you mean `plain_first`?",
+    ] {
+        assert!(found.iter().any(|line| line == expected), "{expected}: {found:#?}");
+    }
+}
+
+#[test]
+fn a_choice_without_a_key_that_it_needs_is_refused_as_a_whole() {
     let found = violations("loss.objective = { type = \"cispo\" }");
     assert_eq!(found, ["loss.objective: missing field `max_ratio`"]);
-    let found = violations("optimizer.groups = [{ pattern = \"*\", frozn = true }]");
-    assert!(found[0].starts_with("optimizer.groups: unknown field `frozn`"), "{found:?}");
+    // The names that it has are the reader's.
+    let found = violations("loss.objective = { type = \"cispo\", max_rato = 5.0 }");
+    assert!(found[0].starts_with("loss.objective.max_rato: unknown field `max_rato`"), "{found:?}");
+    assert_eq!(found[1..], ["loss.objective: missing field `max_ratio`"]);
+    let found = violations("optimizer.groups = [{ pattern = \"*\" }, { frozen = true }]");
+    assert_eq!(found, ["optimizer.groups[1]: missing field `pattern`"]);
+}
+
+#[test]
+fn a_wrong_type_is_no_unknown_key() {
+    let text = "
+        custom_parts = 3
+        optimizer.groups = [{ pattern = \"*\", frozen = 1 }]
+    ";
+    let found = violations(text);
+    let expected = [
+        "custom_parts: invalid type: integer `3`, expected a map",
+        "optimizer.groups[0].frozen: invalid type: integer `1`, expected a boolean",
+    ];
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn every_table_refuses_unknown_keys_by_path() {
+    let default = GrpoConfig::default().to_toml().expect("in TOML");
+    let mut tables = vec![Vec::<String>::new()];
+    let whole: toml::Table = default.parse().expect("in TOML");
+    while let Some(path) = tables.pop() {
+        let mut changed = whole.clone();
+        let mut table = &mut changed;
+        for key in &path {
+            table = table[key].as_table_mut().expect("a table");
+        }
+        let inner = table.iter().filter(|(_, value)| value.is_table());
+        tables.extend(inner.map(|(key, _)| [path.as_slice(), &[key.clone()]].concat()));
+        table.insert("zzzzzz".to_owned(), 3.into());
+        let path = path.join(".");
+        if path == "model.chat_template_kwargs" {
+            continue;
+        }
+        let found = violations(&changed.to_string());
+        let place = format!("{path}.zzzzzz: unknown key `zzzzzz`");
+        assert_eq!(found, [place.trim_start_matches('.')]);
+    }
 }
 
 /// Every violation of `text`.
@@ -208,10 +266,10 @@ fn every_unknown_name_is_reported_with_its_path_and_the_nearest_valid_one() {
         violations(text),
         [
             "loss.agregation: unknown key `agregation`; did you mean `aggregation`?",
-            "optimizer.schedule.warmup_step: unknown key `warmup_step`; did you mean `warmup_steps`?",
-            "run.step: unknown key `step`; did you mean `steps`?",
             "loss.objective: unknown variant `clipped_surogate`, expected one of \
              `clipped_surrogate`, `geometric_mean`, `cispo`, `sapo`, `reinforce`",
+            "optimizer.schedule.warmup_step: unknown key `warmup_step`; did you mean `warmup_steps`?",
+            "run.step: unknown key `step`; did you mean `steps`?",
             "run.prompts_per_step: must be at least 1, found 0",
         ]
     );
