@@ -30,10 +30,6 @@ impl Policy for Bigram {
         vec![Parameter { name: "table".into(), tensor: self.0.shallow_clone() }]
     }
 
-    fn device(&self) -> Device {
-        Device::Cpu
-    }
-
     fn vocab_size(&self) -> usize {
         11
     }

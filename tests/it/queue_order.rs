@@ -22,9 +22,6 @@ impl Policy for Even {
     fn parameters(&self) -> Vec<Parameter> {
         Vec::new()
     }
-    fn device(&self) -> Device {
-        Device::Cpu
-    }
     fn vocab_size(&self) -> usize {
         5
     }

@@ -1,7 +1,6 @@
 //! Contexts of the three log-probabilities under each scheme.
 
 use std::ops::ControlFlow;
-use std::path::Path;
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
 
@@ -10,16 +9,13 @@ use hint_grpo::objective::{
     HintedWeightConfig, ImportanceCorrection, ImportanceLevel, RatioScheme,
 };
 use hint_grpo::{GrpoConfig, Hints, Parts, Rewards, Trainer, metrics, observer_from_fn};
-use hint_policy::{
-    Parameter, Policy, PolicyError, ScoreOptions, SharedPolicy, TokenBatch, TokenScores,
-};
+use hint_policy::{Policy, SharedPolicy};
 use hint_rollout::collect::hinted::HintTrigger;
 use hint_rollout::{
     Completion, DatasetHints, GenerationRequest, PolicyVersion, RolloutEngine, RolloutError,
     StopReason, WeightSource,
 };
-use hint_tests::{Digits, config, lenient_rubric, parts, problems, rubric, tiny_policy};
-use tch::{Device, Tensor};
+use hint_tests::{Digits, Scored, config, lenient_rubric, parts, problems, rubric, tiny_policy};
 
 /// The token of [`Digits`] that stands for a hint.
 const HINT: i64 = 3;
@@ -56,54 +52,6 @@ struct Call {
     hinted: bool,
 }
 
-/// Notes its requests.
-struct Recorder {
-    inner: hint_policy::CausalLm,
-    calls: Arc<Mutex<Vec<Call>>>,
-}
-
-impl Policy for Recorder {
-    fn logits(&self, tokens: &TokenBatch) -> Result<Tensor, PolicyError> {
-        self.inner.logits(tokens)
-    }
-
-    fn score(
-        &self,
-        tokens: &TokenBatch,
-        options: &ScoreOptions,
-    ) -> Result<TokenScores, PolicyError> {
-        let scores = self.inner.score(tokens, options)?;
-        let hinted = tokens.tokens().eq(HINT).any().int64_value(&[]) != 0;
-        let gradient = scores.logprobs.requires_grad();
-        self.calls.lock().expect("no test panics here").push(Call { gradient, hinted });
-        Ok(scores)
-    }
-
-    fn drops_inputs(&self) -> bool {
-        false
-    }
-
-    fn parameters(&self) -> Vec<Parameter> {
-        self.inner.parameters()
-    }
-
-    fn device(&self) -> Device {
-        self.inner.device()
-    }
-
-    fn vocab_size(&self) -> usize {
-        self.inner.vocab_size()
-    }
-
-    fn max_positions(&self) -> usize {
-        self.inner.max_positions()
-    }
-
-    fn save(&self, dir: &Path) -> Result<(), PolicyError> {
-        self.inner.save(dir)
-    }
-}
-
 /// The calls of one step in which every group is hinted.
 fn calls(scheme: RatioScheme, num_iterations: usize) -> Vec<Call> {
     calls_with(scheme, num_iterations, |_| ())
@@ -120,7 +68,14 @@ fn calls_with(
     config.run.num_iterations = num_iterations;
     config.advantage = AdvantageConfig::GroupNormalized { baseline: Baseline::Union };
     let calls = Arc::new(Mutex::new(Vec::new()));
-    let policy = Recorder { inner: tiny_policy(7), calls: Arc::clone(&calls) };
+    let noted = Arc::clone(&calls);
+    let policy = Scored::new(tiny_policy(7), false, move |inner, tokens, options| {
+        let scores = inner.score(tokens, options)?;
+        let hinted = tokens.tokens().eq(HINT).any().int64_value(&[]) != 0;
+        let gradient = scores.logprobs.requires_grad();
+        noted.lock().expect("no test panics here").push(Call { gradient, hinted });
+        Ok(scores)
+    });
     let parts = Parts {
         policy: SharedPolicy::new(policy),
         format: Digits,

@@ -7,10 +7,14 @@ use std::path::Path;
 
 use hint_grpo::{GrpoConfig, Hints, Observer, Parts, Rewards, RunDir, StepReport, Trainer};
 use hint_policy::config::Architecture;
-use hint_policy::{CausalLm, DeviceChoice, ModelConfig, SharedPolicy};
+use hint_policy::policy::DecoderOptions;
+use hint_policy::{
+    CausalLm, Decoder, DeviceChoice, ModelConfig, Parameter, Policy, PolicyError, ScoreOptions,
+    SharedPolicy, TokenBatch, TokenScores,
+};
 use hint_reward::{Judgment, Rubric, Verdict, verifier_from_fn};
 use hint_rollout::{Hint, LocalEngine, Problem, PromptFormat, RolloutError, Sampling};
-use tch::Device;
+use tch::{Device, Tensor};
 
 /// Token that ends a completion.
 pub const STOP: u32 = 1;
@@ -39,6 +43,69 @@ pub fn tiny_policy(seed: u64) -> CausalLm {
         ..ModelConfig::small(Architecture::Llama, 16)
     };
     CausalLm::init(&config, seed, device()).expect("the configuration is valid")
+}
+
+/// A [`tiny_policy`] whose scores pass through a closure, which notes them or fails.
+#[derive(Debug)]
+pub struct Scored<F> {
+    inner: CausalLm,
+    drops_inputs: bool,
+    score: F,
+}
+
+impl<F> Scored<F>
+where
+    F: Fn(&CausalLm, &TokenBatch, &ScoreOptions) -> Result<TokenScores, PolicyError> + Send,
+{
+    /// The policy [drops inputs](Policy::drops_inputs), or does not, as far as the trainer knows.
+    pub const fn new(inner: CausalLm, drops_inputs: bool, score: F) -> Self {
+        Self { inner, drops_inputs, score }
+    }
+}
+
+impl<F> Policy for Scored<F>
+where
+    F: Fn(&CausalLm, &TokenBatch, &ScoreOptions) -> Result<TokenScores, PolicyError> + Send,
+{
+    fn logits(&self, tokens: &TokenBatch) -> Result<Tensor, PolicyError> {
+        self.inner.logits(tokens)
+    }
+
+    fn score(
+        &self,
+        tokens: &TokenBatch,
+        options: &ScoreOptions,
+    ) -> Result<TokenScores, PolicyError> {
+        (self.score)(&self.inner, tokens, options)
+    }
+
+    fn drops_inputs(&self) -> bool {
+        self.drops_inputs
+    }
+
+    fn parameters(&self) -> Vec<Parameter> {
+        self.inner.parameters()
+    }
+
+    fn vocab_size(&self) -> usize {
+        self.inner.vocab_size()
+    }
+
+    fn max_positions(&self) -> usize {
+        self.inner.max_positions()
+    }
+
+    fn decoder(&self, options: &DecoderOptions) -> Result<Box<dyn Decoder + '_>, PolicyError> {
+        self.inner.decoder(options)
+    }
+
+    fn parameters_changed(&self) {
+        self.inner.parameters_changed();
+    }
+
+    fn save(&self, dir: &Path) -> Result<(), PolicyError> {
+        self.inner.save(dir)
+    }
 }
 
 /// Device for the models and tensors of these tests: `HINT_TEST_DEVICE`, such as `cuda:0`, else the

@@ -1,22 +1,20 @@
 //! One all-wrong group through a preset. The engine is scripted, a real policy notes what it scores,
 //! and an optimizer keeps the gradient instead of following it.
 
-use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use hint_grpo::{GrpoConfig, GrpoError, Hints, Optimizer, Parts, Rewards, Trainer};
 use hint_policy::{
-    CausalLm, Parameter, Policy, PolicyError, ScoreOptions, SharedPolicy, TokenBatch, TokenRow,
-    TokenScores,
+    CausalLm, Parameter, Policy, ScoreOptions, SharedPolicy, TokenBatch, TokenRow, TokenScores,
 };
 use hint_reward::{Judgment, Rubric, Verdict, verifier_from_fn};
 use hint_rollout::{
     Completion, GenerationRequest, PolicyVersion, Problem, RolloutEngine, RolloutError, StopReason,
     WeightSource,
 };
-use hint_tests::{Digits, device, tiny_policy};
+use hint_tests::{Digits, Scored, device, tiny_policy};
 use serde_json::json;
-use tch::{Device, Kind, Tensor};
+use tch::{Kind, Tensor};
 
 /// The plain prompt `12`, as [`Digits`] writes it.
 pub(super) const PLAIN: [u32; 3] = [5, 6, 2];
@@ -109,7 +107,12 @@ fn run(
     let log = Log::new(Mutex::new(vec![Followed::default()]));
     let inner = tiny_policy(7);
     let optimizer = Keeper { parameters: inner.parameters(), log: Arc::clone(&log), moves };
-    let policy = Recorder { inner, log: Arc::clone(&log) };
+    let noted = Arc::clone(&log);
+    let policy = Scored::new(inner, true, move |inner, tokens, options| {
+        let scores = inner.score(tokens, options)?;
+        note(&noted, tokens, &scores);
+        Ok(scores)
+    });
     let engine = Scripted { log: Arc::clone(&log), solves, solves_plain };
     let rubric = Rubric::new(verifier_from_fn("test", |input| {
         let solved = input.completion.contains("999");
@@ -282,57 +285,16 @@ impl RolloutEngine for Scripted {
     }
 }
 
-/// Notes the prompts that it scores.
-struct Recorder {
-    inner: CausalLm,
-    log: Log,
-}
-
-impl Policy for Recorder {
-    fn logits(&self, tokens: &TokenBatch) -> Result<Tensor, PolicyError> {
-        self.inner.logits(tokens)
-    }
-
-    fn score(
-        &self,
-        tokens: &TokenBatch,
-        options: &ScoreOptions,
-    ) -> Result<TokenScores, PolicyError> {
-        let scores = self.inner.score(tokens, options)?;
-        let mut log = self.log.lock().expect("no test panics here");
-        let step = log.last_mut().expect("a step");
-        let prompts =
-            if scores.logprobs.requires_grad() { &mut step.trained } else { &mut step.scored };
-        for (row, &len) in (0..).zip(tokens.prompt_lens()) {
-            let ids = Vec::<i64>::try_from(tokens.tokens().get(row)).expect("a dense row");
-            let ids = ids[..len].iter().map(|&id| u32::try_from(id).expect("a token"));
-            prompts.push(ids.collect());
-        }
-        Ok(scores)
-    }
-
-    fn parameters(&self) -> Vec<Parameter> {
-        self.inner.parameters()
-    }
-
-    fn device(&self) -> Device {
-        self.inner.device()
-    }
-
-    fn vocab_size(&self) -> usize {
-        self.inner.vocab_size()
-    }
-
-    fn max_positions(&self) -> usize {
-        self.inner.max_positions()
-    }
-
-    fn parameters_changed(&self) {
-        self.inner.parameters_changed();
-    }
-
-    fn save(&self, dir: &Path) -> Result<(), PolicyError> {
-        self.inner.save(dir)
+/// Notes the prompts of a batch that was scored.
+fn note(log: &Log, tokens: &TokenBatch, scores: &TokenScores) {
+    let mut log = log.lock().expect("no test panics here");
+    let step = log.last_mut().expect("a step");
+    let prompts =
+        if scores.logprobs.requires_grad() { &mut step.trained } else { &mut step.scored };
+    for (row, &len) in (0..).zip(tokens.prompt_lens()) {
+        let ids = Vec::<i64>::try_from(tokens.tokens().get(row)).expect("a dense row");
+        let ids = ids[..len].iter().map(|&id| u32::try_from(id).expect("a token"));
+        prompts.push(ids.collect());
     }
 }
 

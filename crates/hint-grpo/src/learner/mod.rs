@@ -73,7 +73,6 @@ pub use sft::SftLoss;
 /// #     fn parameters(&self) -> Vec<Parameter> {
 /// #         vec![Parameter { name: "table".into(), tensor: self.0.shallow_clone() }]
 /// #     }
-/// #     fn device(&self) -> Device { Device::Cpu }
 /// #     fn vocab_size(&self) -> usize { 4 }
 /// #     fn max_positions(&self) -> usize { 64 }
 /// #     fn save(&self, _dir: &Path) -> Result<(), PolicyError> { Ok(()) }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use hint_grpo::{GrpoError, Optimizer};
 use hint_policy::{Parameter, Policy, PolicyError, TokenBatch};
-use tch::{Device, Tensor};
+use tch::Tensor;
 
 /// Predicts every token from the one before: row `i` of the table holds the logits after token `i`.
 pub(crate) struct Bigram(pub(crate) Tensor);
@@ -16,9 +16,6 @@ impl Policy for Bigram {
     }
     fn parameters(&self) -> Vec<Parameter> {
         vec![Parameter { name: "table".into(), tensor: self.0.shallow_clone() }]
-    }
-    fn device(&self) -> Device {
-        Device::Cpu
     }
     fn vocab_size(&self) -> usize {
         usize::try_from(self.0.size()[0]).expect("a size")

@@ -148,7 +148,7 @@ fn every_table_refuses_unknown_keys_by_path() {
             table = table[key].as_table_mut().expect("a table");
         }
         let inner = table.iter().filter(|(_, value)| value.is_table());
-        tables.extend(inner.map(|(key, _)| [path.as_slice(), &[key.clone()]].concat()));
+        tables.extend(inner.map(|(key, _)| [path.as_slice(), std::slice::from_ref(key)].concat()));
         table.insert("zzzzzz".to_owned(), 3.into());
         let path = path.join(".");
         if path == "model.chat_template_kwargs" {

@@ -514,9 +514,6 @@ impl Policy for Faulty {
     fn parameters(&self) -> Vec<Parameter> {
         self.inner.parameters()
     }
-    fn device(&self) -> Device {
-        self.inner.device()
-    }
     fn vocab_size(&self) -> usize {
         self.inner.vocab_size()
     }

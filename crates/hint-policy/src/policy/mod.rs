@@ -68,7 +68,6 @@ pub struct Parameter {
 ///     fn parameters(&self) -> Vec<Parameter> {
 ///         vec![Parameter { name: "table".into(), tensor: self.0.shallow_clone() }]
 ///     }
-///     fn device(&self) -> Device { Device::Cpu }
 ///     fn vocab_size(&self) -> usize { 4 }
 ///     fn max_positions(&self) -> usize { 1024 }
 ///     fn save(&self, _dir: &Path) -> Result<(), PolicyError> { Ok(()) }
@@ -131,8 +130,10 @@ pub trait Policy: Send {
     /// Every trainable tensor, in a stable order, under its checkpoint name.
     fn parameters(&self) -> Vec<Parameter>;
 
-    /// Device of the parameters.
-    fn device(&self) -> Device;
+    /// Device of the parameters. By default that of the first one, or the CPU without any.
+    fn device(&self) -> Device {
+        self.parameters().first().map_or(Device::Cpu, |parameter| parameter.tensor.device())
+    }
 
     /// Number of token ids.
     fn vocab_size(&self) -> usize;

@@ -292,9 +292,6 @@ impl Policy for Whole {
     fn parameters(&self) -> Vec<hint_policy::Parameter> {
         self.0.parameters()
     }
-    fn device(&self) -> Device {
-        self.0.device()
-    }
     fn vocab_size(&self) -> usize {
         self.0.vocab_size()
     }

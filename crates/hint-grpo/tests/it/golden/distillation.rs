@@ -11,7 +11,7 @@ use hint_grpo::{GrpoConfig, GrpoError, Optimizer, metrics};
 use hint_policy::{Parameter, Policy, PolicyError, SharedPolicy, TokenBatch};
 use hint_rollout::run::RunProgress;
 use serde_json::Value;
-use tch::{Device, Kind, Tensor};
+use tch::{Kind, Tensor};
 
 use super::{assert_all_close, assert_close, cases, matrix, number, row};
 
@@ -30,9 +30,6 @@ impl Policy for Given {
     }
     fn parameters(&self) -> Vec<Parameter> {
         vec![Parameter { name: "table".into(), tensor: self.0.shallow_clone() }]
-    }
-    fn device(&self) -> Device {
-        Device::Cpu
     }
     fn vocab_size(&self) -> usize {
         6
