@@ -2,46 +2,17 @@
 
 use hint_grpo::{GrpoConfig, GrpoError, Metrics, metrics};
 use hint_rollout::{
-    Collector, Completion, GenerationRequest, Hint, LocalEngine, Problem, PromptFormat,
-    RolloutEngine, RolloutError, StopReason, WeightSource,
+    Collector, Completion, Hint, LocalEngine, Problem, PromptFormat, RolloutError, StopReason,
 };
 use hint_tests::{Digits, lenient_rubric, problems, weights};
 
-use super::{Faulty, run_config, sound, trainer};
+use super::{Faulty, altered, run_config, sound, trainer};
 
 /// Choice of the completions that come back empty.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Empty {
     Some,
     All,
-}
-
-struct Emptying {
-    inner: LocalEngine,
-    which: Empty,
-}
-
-impl RolloutEngine for Emptying {
-    fn generate(
-        &mut self,
-        requests: &[GenerationRequest],
-    ) -> Result<Vec<Vec<Completion>>, RolloutError> {
-        let mut groups = self.inner.generate(requests)?;
-        for completion in groups.iter_mut().flat_map(|group| {
-            let skipped = if self.which == Empty::All { 0 } else { 2 };
-            group.iter_mut().skip(skipped)
-        }) {
-            completion.tokens.clear();
-            completion.behavior_logprobs.clear();
-            completion.loss_mask.clear();
-            completion.stop = StopReason::Stop;
-        }
-        Ok(groups)
-    }
-
-    fn sync(&mut self, weights: &dyn WeightSource) -> Result<(), RolloutError> {
-        self.inner.sync(weights)
-    }
 }
 
 fn assert_finite(steps: &[Metrics]) {
@@ -55,11 +26,17 @@ fn assert_finite(steps: &[Metrics]) {
 fn empty_completions_count_in_denominators_and_divide_nothing_by_zero() {
     for which in [Empty::Some, Empty::All] {
         let config = run_config();
-        let (mut trainer, policy, measured) = trainer(&config, None, |inner| Faulty {
-            engine: Emptying { inner, which },
-            format: Digits,
-            rubric: lenient_rubric(),
-        });
+        let skipped = if which == Empty::All { 0 } else { 2 };
+        let empty = move |groups: &mut Vec<Vec<Completion>>| {
+            for completion in groups.iter_mut().flat_map(|group| group.iter_mut().skip(skipped)) {
+                completion.tokens.clear();
+                completion.behavior_logprobs.clear();
+                completion.loss_mask.clear();
+                completion.stop = StopReason::Stop;
+            }
+            Ok(())
+        };
+        let (mut trainer, policy, measured) = trainer(&config, None, |inner| altered(inner, empty));
         let before = weights(&policy);
         trainer.run(&problems()).expect("an empty completion is a completion");
         let steps = measured.try_iter().collect::<Vec<_>>();
@@ -77,39 +54,17 @@ fn completions_that_are_all_cut_off_train_like_others_and_are_counted() {
     let mut config = run_config();
     // No first token of the policy ends a completion often enough to matter at this length.
     config.rollout.sampling.max_completion_len = 1;
-    let (mut trainer, policy, measured) = trainer(&config, None, |inner| Faulty {
-        engine: CutOff { inner },
-        format: Digits,
-        rubric: lenient_rubric(),
-    });
+    let cut_off = |groups: &mut Vec<Vec<Completion>>| {
+        groups.iter_mut().flatten().for_each(|completion| completion.stop = StopReason::Length);
+        Ok(())
+    };
+    let (mut trainer, policy, measured) = trainer(&config, None, |inner| altered(inner, cut_off));
     let before = weights(&policy);
     trainer.run(&problems()).expect("a completion that is cut off is a completion");
     let steps = measured.try_iter().collect::<Vec<_>>();
     assert_finite(&steps);
     assert!(steps.iter().all(|step| step.get(metrics::COMPLETIONS_CLIPPED_RATIO) == Some(1.0)));
     assert!(weights(&policy) != before);
-}
-
-/// Marks every completion as cut off.
-struct CutOff {
-    inner: LocalEngine,
-}
-
-impl RolloutEngine for CutOff {
-    fn generate(
-        &mut self,
-        requests: &[GenerationRequest],
-    ) -> Result<Vec<Vec<Completion>>, RolloutError> {
-        let mut groups = self.inner.generate(requests)?;
-        for completion in groups.iter_mut().flatten() {
-            completion.stop = StopReason::Length;
-        }
-        Ok(groups)
-    }
-
-    fn sync(&mut self, weights: &dyn WeightSource) -> Result<(), RolloutError> {
-        self.inner.sync(weights)
-    }
 }
 
 /// [`Digits`] whose stop token is 0, with which batches are padded.
@@ -133,41 +88,25 @@ impl PromptFormat for PadIsStop {
     }
 }
 
-/// Draws with the given policy, but ends every completion with token 0 in the place of its last.
-struct Stopping {
-    inner: LocalEngine,
-}
-
-impl RolloutEngine for Stopping {
-    fn generate(
-        &mut self,
-        requests: &[GenerationRequest],
-    ) -> Result<Vec<Vec<Completion>>, RolloutError> {
-        let mut groups = self.inner.generate(requests)?;
-        for completion in groups.iter_mut().flatten() {
-            if let Some(last) = completion.tokens.last_mut() {
-                *last = 0;
-            }
-            completion.stop = StopReason::Stop;
-        }
-        Ok(groups)
-    }
-
-    fn sync(&mut self, weights: &dyn WeightSource) -> Result<(), RolloutError> {
-        self.inner.sync(weights)
-    }
-}
-
 /// Metrics of a step whose every completion ends with the token that pads.
 fn with_pad_as_stop(max_tokens: usize) -> Metrics {
     let mut config = run_config();
     config.run.steps = 1;
     config.run.num_iterations = 1;
     config.run.max_tokens_per_micro_batch = max_tokens;
-    let (mut trainer, _, measured) = trainer(&config, None, |inner| Faulty {
-        engine: Stopping { inner },
-        format: PadIsStop,
-        rubric: lenient_rubric(),
+    // Every completion ends with token 0 in the place of its last.
+    let stop = |groups: &mut Vec<Vec<Completion>>| {
+        for completion in groups.iter_mut().flatten() {
+            if let Some(last) = completion.tokens.last_mut() {
+                *last = 0;
+            }
+            completion.stop = StopReason::Stop;
+        }
+        Ok(())
+    };
+    let (mut trainer, _, measured) = trainer(&config, None, |inner| {
+        let Faulty { engine, rubric, .. } = altered(inner, stop);
+        Faulty { engine, format: PadIsStop, rubric }
     });
     trainer.run(&problems()).expect("a stop token may be any token");
     measured.try_recv().expect("one step")

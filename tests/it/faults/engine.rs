@@ -14,7 +14,7 @@ use hint_rollout::{
 };
 use hint_tests::{Digits, STOP, bytes, lenient_rubric, problems, tiny_policy};
 
-use super::{Faulty, fail_and_resume, outcome, run_config, sound, trainer};
+use super::{Faulty, altered, fail_and_resume, outcome, run_config, sound, trainer};
 
 /// The fault.
 #[derive(Debug, Clone, Copy)]
@@ -115,32 +115,6 @@ fn a_step_that_fails_is_preceded_by_a_checkpoint() {
     }
 }
 
-/// Breaks in the evaluation after a step.
-struct NoEvaluation {
-    inner: LocalEngine,
-    now: Arc<AtomicBool>,
-}
-
-impl RolloutEngine for NoEvaluation {
-    fn name(&self) -> Option<String> {
-        self.inner.name()
-    }
-
-    fn generate(
-        &mut self,
-        requests: &[GenerationRequest],
-    ) -> Result<Vec<Vec<Completion>>, RolloutError> {
-        if self.now.load(Ordering::Relaxed) {
-            return Err(RolloutError::other("engine", "the cable was cut"));
-        }
-        self.inner.generate(requests)
-    }
-
-    fn sync(&mut self, weights: &dyn WeightSource) -> Result<(), RolloutError> {
-        self.inner.sync(weights)
-    }
-}
-
 /// Breaks the engine while step 3 is evaluated.
 struct Cut(Arc<AtomicBool>);
 
@@ -164,12 +138,18 @@ fn a_step_whose_evaluation_fails_has_a_checkpoint_from_which_it_is_finished() {
         let run = |dir: &Path, cut: Option<Cut>| {
             let policy = SharedPolicy::new(tiny_policy(7));
             let now = cut.as_ref().map_or_else(Arc::default, |cut| Arc::clone(&cut.0));
-            let inner = LocalEngine::new(policy.clone(), vec![STOP]);
+            let change = move |_: &mut Vec<Vec<Completion>>| {
+                let is_cut = now.load(Ordering::Relaxed);
+                let error = || RolloutError::other("engine", "the cable was cut");
+                if is_cut { Err(error()) } else { Ok(()) }
+            };
+            let Faulty { engine, format, rubric } =
+                altered(LocalEngine::new(policy.clone(), vec![STOP]), change);
             let parts = hint_grpo::Parts {
                 policy,
-                format: Digits,
-                rewards: hint_grpo::Rewards::own(lenient_rubric()),
-                engine: NoEvaluation { inner, now },
+                format,
+                rewards: hint_grpo::Rewards::own(rubric),
+                engine,
                 hints: hint_grpo::Hints::own(DatasetHints::new()),
             };
             let run_dir = RunDir::resume_or_create(dir, &config).expect("a usable folder");

@@ -9,7 +9,10 @@ use hint_grpo::{
 };
 use hint_policy::SharedPolicy;
 use hint_reward::Rubric;
-use hint_rollout::{DatasetHints, LocalEngine, PromptFormat, RolloutEngine};
+use hint_rollout::{
+    Completion, DatasetHints, GenerationRequest, LocalEngine, PromptFormat, RolloutEngine,
+    RolloutError, WeightSource,
+};
 use hint_tests::{Digits, STOP, bytes, config, lenient_rubric, problems, tiny_policy};
 
 mod completions;
@@ -45,6 +48,42 @@ struct Faulty<E, F> {
     engine: E,
     format: F,
     rubric: Rubric,
+}
+
+/// An engine whose completions a closure changes, or fails for.
+struct Altered<C> {
+    inner: LocalEngine,
+    change: C,
+}
+
+/// A part of which nothing but the completions is broken.
+fn altered<C>(inner: LocalEngine, change: C) -> Faulty<Altered<C>, Digits>
+where
+    C: FnMut(&mut Vec<Vec<Completion>>) -> Result<(), RolloutError> + Send,
+{
+    Faulty { engine: Altered { inner, change }, format: Digits, rubric: lenient_rubric() }
+}
+
+impl<C> RolloutEngine for Altered<C>
+where
+    C: FnMut(&mut Vec<Vec<Completion>>) -> Result<(), RolloutError> + Send,
+{
+    fn name(&self) -> Option<String> {
+        self.inner.name()
+    }
+
+    fn generate(
+        &mut self,
+        requests: &[GenerationRequest],
+    ) -> Result<Vec<Vec<Completion>>, RolloutError> {
+        let mut groups = self.inner.generate(requests)?;
+        (self.change)(&mut groups)?;
+        Ok(groups)
+    }
+
+    fn sync(&mut self, weights: &dyn WeightSource) -> Result<(), RolloutError> {
+        self.inner.sync(weights)
+    }
 }
 
 /// A run of a fresh tiny policy with the broken parts.
