@@ -10,13 +10,11 @@
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
-use hint_grpo::learner::{Sample, SampleBatch, SftLoss};
-use hint_grpo::objective::Aggregation;
+use hint_grpo::learner::{Sample, SampleBatch};
 use hint_grpo::prelude::*;
 use hint_grpo::run::Run;
 use hint_grpo::stage::{Batch, Stage, fingerprint};
 use hint_policy::CausalLm;
-use hint_policy::tch;
 use hint_rollout::run::RunProgress;
 
 /// The teacher answers prompts; its answers are learned as demonstrations.
@@ -27,8 +25,6 @@ struct Distill {
 
 impl Stage for Distill {
     const NAME: &'static str = "distill";
-    // The policy that trains is not sampled from, so no engine waits for its weights.
-    const SAMPLES: bool = false;
     type Items = [Vec<u32>];
 
     fn is_empty(prompts: &[Vec<u32>]) -> bool {
@@ -40,10 +36,6 @@ impl Stage for Distill {
         let texts = prompts.iter().map(|prompt| format!("{prompt:?}")).collect::<Vec<_>>();
         let prompts = fingerprint(texts.iter().map(|text| [text.as_bytes()]));
         Ok(BTreeMap::from([("prompts".to_owned(), prompts)]))
-    }
-
-    fn sft_loss(_config: &GrpoConfig) -> SftLoss {
-        SftLoss { aggregation: Aggregation::TokenMean, temperature: 1.0 }
     }
 
     fn next_batch(&mut self, prompts: &[Vec<u32>], at: RunProgress) -> Result<Batch, GrpoError> {
@@ -65,10 +57,6 @@ impl Stage for Distill {
         batch.samples = SampleBatch::new(requests.len(), samples.map(sample).collect());
         batch.tokens = batch.samples.samples.iter().map(|one| one.trained_tokens() as u64).sum();
         Ok(batch)
-    }
-
-    fn collector(&mut self) -> Option<&mut Collector> {
-        None
     }
 }
 

@@ -97,6 +97,16 @@ fn evaluation_options(config: &GrpoConfig, collector: &CollectorConfig) -> Evalu
     EvaluationOptions { scoring: collector.scoring, ..options }
 }
 
+/// Evaluates with a collector, at once.
+fn evaluate_now(
+    collector: &mut Collector,
+    problems: &ProblemSet,
+    config: &GrpoConfig,
+) -> Result<Evaluated, GrpoError> {
+    let options = evaluation_options(config, collector.config());
+    Ok(Evaluated::Now(Box::new(collector.evaluate(problems, &options)?)))
+}
+
 /// Refuses a loss that lacks its reference policy, or its teacher.
 fn check_reference(config: &GrpoConfig, parts: &LearnerParts) -> Result<(), ConfigError> {
     let (has_reference, kl) = (parts.reference.is_some(), config.loss.kl.coef);
@@ -176,8 +186,8 @@ fn check_collector(config: &GrpoConfig, collector: &Collector) -> Result<(), Con
 pub trait Stage {
     /// The name of the stage in checkpoints: a checkpoint of one stage cannot resume another.
     const NAME: &'static str;
-    /// Whether it samples in every step, so that the engine needs new weights after each.
-    const SAMPLES: bool;
+    /// Whether it samples in every step, so that the engine needs new weights after each. By default it does not.
+    const SAMPLES: bool = false;
     /// The items that the run trains on, such as a slice.
     type Items: ?Sized;
 
@@ -228,8 +238,11 @@ pub trait Stage {
     /// An item that cannot be read.
     fn fingerprints(items: &Self::Items) -> Result<BTreeMap<String, String>, GrpoError>;
 
-    /// Reduction of the supervised loss of this stage's samples.
-    fn sft_loss(config: &GrpoConfig) -> SftLoss;
+    /// Reduction of the supervised loss of this stage's samples. By default the mean over all tokens.
+    fn sft_loss(config: &GrpoConfig) -> SftLoss {
+        let _ = config;
+        SftLoss::default()
+    }
 
     /// The samples of the step after `progress`. There is at least one item.
     ///
@@ -254,8 +267,10 @@ pub trait Stage {
         BTreeMap::new()
     }
 
-    /// Evaluates held-out problems, if there are any.
-    fn collector(&mut self) -> Option<&mut Collector>;
+    /// The collector that evaluates held-out problems. By default there is none, and nothing is evaluated.
+    fn collector(&mut self) -> Option<&mut Collector> {
+        None
+    }
 
     /// Shares every batch with other processes. By default the [collector](Self::collector) does; a stage that brings the
     /// same samples in every process needs nothing else.
@@ -302,9 +317,10 @@ pub trait Stage {
         config: &GrpoConfig,
     ) -> Result<Evaluated, GrpoError> {
         let _ = step;
-        let Some(collector) = self.collector() else { return Ok(Evaluated::Nothing) };
-        let options = evaluation_options(config, collector.config());
-        Ok(Evaluated::Now(Box::new(collector.evaluate(problems, &options)?)))
+        match self.collector() {
+            Some(collector) => evaluate_now(collector, problems, config),
+            None => Ok(Evaluated::Nothing),
+        }
     }
 
     /// The evaluations that were not done at once and are now, each with its step. If it is to `wait`, all of them.

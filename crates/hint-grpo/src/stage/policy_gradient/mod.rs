@@ -25,7 +25,7 @@ use crate::metrics::Metrics;
 use crate::objective::{Aggregation, CreditConfig};
 use crate::rollout_table::RolloutRecord;
 use crate::stage::{
-    Batch, Evaluated, Snapshot, Stage, StageState, check_collector, check_reference,
+    Batch, Evaluated, Snapshot, Stage, StageState, check_collector, check_reference, evaluate_now,
     evaluation_options, problem_fingerprints,
 };
 use crate::warning::Warning;
@@ -278,8 +278,7 @@ impl Stage for PolicyGradient {
             return Ok(Evaluated::Later);
         }
         drop(ahead);
-        let options = evaluation_options(config, &config.rollout);
-        Ok(Evaluated::Now(Box::new(self.collector_mut().evaluate(problems, &options)?)))
+        evaluate_now(self.collector_mut(), problems, config)
     }
 
     fn evaluations(&mut self, wait: bool) -> Result<Vec<(u64, Evaluation)>, GrpoError> {

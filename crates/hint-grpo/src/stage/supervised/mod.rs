@@ -133,7 +133,6 @@ impl Supervised {
 
 impl Stage for Supervised {
     const NAME: &'static str = "supervised";
-    const SAMPLES: bool = false;
     type Items = [Demonstration];
 
     fn is_empty(demonstrations: &[Demonstration]) -> bool {
