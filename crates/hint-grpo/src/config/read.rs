@@ -167,7 +167,7 @@ fn culprit(table: &Value, message: &str) -> Vec<Step> {
         let steps = at(&mut kept, &path).map_or_else(Vec::new, |value| steps(value));
         let blamed = steps.into_iter().rev().find(|step| {
             let mut without = kept.clone();
-            remove(&mut without, &[path.as_slice(), &[step.clone()]].concat());
+            remove(&mut without, &[path.as_slice(), std::slice::from_ref(step)].concat());
             let is_quiet = !complains(&without, message);
             if !is_quiet {
                 kept = without;

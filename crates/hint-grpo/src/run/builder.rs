@@ -323,16 +323,8 @@ impl<S: Stage> RunBuilder<S> {
         check_custom_parts(&config, &custom)?;
         config.custom_parts = custom;
         stage.check_parts(&config, &parts)?;
-        if S::SAMPLES && config.run.samples_ahead() {
-            sample_ahead(&mut stage, &policy, sampler_policy, &processes)?;
-        } else if let (Some(copy), Some(collector)) = (sampler_policy, stage.collector())
-            && S::SAMPLES
-            && collector.policy_id() == Some(copy.id())
-        {
-            // Nothing would ever give the copy new weights.
-            let expected =
-                "must be more than 0 with an engine that samples from the copy of the policy";
-            return Err(ConfigError::one("run.ahead", expected, 0).into());
+        if S::SAMPLES {
+            place_sampler(&mut stage, &config, &policy, sampler_policy, &processes)?;
         }
         let sft = S::sft_loss(&config);
         let mut learner = Learner::shared(policy, &config, sft, parts, processes.clone())?;
@@ -381,23 +373,35 @@ impl<S: Stage> RunBuilder<S> {
     }
 }
 
-/// Prepares a stage to sample ahead.
-fn sample_ahead<S: Stage>(
+/// Lets a stage sample ahead from the copy of the policy, if the configuration asks for that, and else from the policy.
+fn place_sampler<S: Stage>(
     stage: &mut S,
+    config: &GrpoConfig,
     policy: &SharedPolicy,
     copy: Option<SharedPolicy>,
     processes: &DataParallel,
 ) -> Result<(), GrpoError> {
-    if !processes.is_alone() {
-        let expected = "must be 0 where several processes share the run";
-        return Err(ConfigError::one("run.ahead", expected, "more").into());
+    let ahead = config.run.ahead;
+    let refuse = |expected: &str| Err(ConfigError::one("run.ahead", expected, ahead).into());
+    if !config.run.samples_ahead() {
+        let sampled = stage.collector().and_then(|collector| collector.policy_id());
+        return match copy {
+            // Nothing would ever give the copy new weights.
+            Some(copy) if sampled == Some(copy.id()) => refuse(
+                "must be more than 0 with an engine that samples from the copy of the policy",
+            ),
+            _ => Ok(()),
+        };
     }
-    let Some(copy) = copy else {
-        let expected =
-            "must be 0 without a copy of the policy to sample from (RunBuilder::sampler_policy)";
-        return Err(ConfigError::one("run.ahead", expected, "more").into());
-    };
-    stage.sample_ahead(policy, copy)
+    if !processes.is_alone() {
+        return refuse("must be 0 where several processes share the run");
+    }
+    match copy {
+        Some(copy) => stage.sample_ahead(policy, copy),
+        None => refuse(
+            "must be 0 without a copy of the policy to sample from (RunBuilder::sampler_policy)",
+        ),
+    }
 }
 
 /// The processes that share a run of this configuration. All of them must have the same.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use hint_rollout::collect::CollectStats;
+use hint_rollout::collect::{CollectStats, HintedStats, JudgedStats, SampledStats};
 use hint_rollout::{Rollout, RolloutGroup};
 
 use crate::metrics::{self, Metrics};
@@ -68,41 +68,82 @@ fn agree<V: PartialEq>(group: &RolloutGroup, value: impl Fn(&Rollout) -> V) -> b
 /// Counts of sampled, judged, hinted and dropped completions.
 pub(super) fn observe_collection(metrics: &mut Metrics, stats: &CollectStats) {
     let CollectStats { problems, plain, hinted, sampled, judged, batch, .. } = stats;
-    let share = |part: usize, whole: usize| (whole > 0).then(|| part as f64 / whole as f64);
     metrics.set_some(metrics::ROLLOUT_PASS_RATE, plain.success.rate());
     metrics.set_some(metrics::ROLLOUT_ALL_WRONG_FRAC, share(plain.all_wrong, plain.groups));
     metrics.set_some(metrics::ROLLOUT_ALL_RIGHT_FRAC, share(plain.all_right, plain.groups));
     metrics.set_some(metrics::ROLLOUT_COLLAPSED_FRAC, share(plain.collapsed, plain.all_wrong));
-    metrics.set_some(metrics::ROLLOUT_DROPPED_FRAC, share(judged.dropped, sampled.completions));
-    for (counts, [mean, min, max]) in [
-        (
-            sampled.lengths,
-            [
-                metrics::COMPLETIONS_MEAN_LENGTH,
-                metrics::COMPLETIONS_MIN_LENGTH,
-                metrics::COMPLETIONS_MAX_LENGTH,
-            ],
-        ),
-        (
-            sampled.terminated,
-            [
-                metrics::COMPLETIONS_MEAN_TERMINATED_LENGTH,
-                metrics::COMPLETIONS_MIN_TERMINATED_LENGTH,
-                metrics::COMPLETIONS_MAX_TERMINATED_LENGTH,
-            ],
-        ),
-    ] {
+    observe_sampled(metrics, sampled);
+    observe_judged(metrics, judged, sampled.completions);
+    observe_hinted(metrics, hinted, *problems);
+    if batch.rounds > 1 || batch.without_signal > 0 || batch.missing_groups > 0 {
+        metrics.set(metrics::ROLLOUT_ROUNDS, batch.rounds as f64);
+        let left_out = share(batch.without_signal, *problems);
+        metrics.set_some(metrics::ROLLOUT_NO_SIGNAL_FRAC, left_out);
+        metrics.set(metrics::ROLLOUT_MISSING_GROUPS, batch.missing_groups as f64);
+    }
+    if batch.replayed > 0 {
+        metrics.set(metrics::ROLLOUT_REPLAYED_GROUPS, batch.replayed as f64);
+        let age = batch.replay_age_sum as f64 / batch.replayed as f64;
+        metrics.set(metrics::ROLLOUT_REPLAY_AGE, age);
+    }
+}
+
+fn share(part: usize, whole: usize) -> Option<f64> {
+    (whole > 0).then(|| part as f64 / whole as f64)
+}
+
+/// A count, unless it is 0.
+fn some(count: usize) -> Option<f64> {
+    (count > 0).then_some(count as f64)
+}
+
+fn observe_sampled(metrics: &mut Metrics, sampled: &SampledStats) {
+    let all = [
+        metrics::COMPLETIONS_MEAN_LENGTH,
+        metrics::COMPLETIONS_MIN_LENGTH,
+        metrics::COMPLETIONS_MAX_LENGTH,
+    ];
+    let terminated = [
+        metrics::COMPLETIONS_MEAN_TERMINATED_LENGTH,
+        metrics::COMPLETIONS_MIN_TERMINATED_LENGTH,
+        metrics::COMPLETIONS_MAX_TERMINATED_LENGTH,
+    ];
+    for (counts, [mean, min, max]) in [(sampled.lengths, all), (sampled.terminated, terminated)] {
         metrics.set_some(mean, counts.mean());
         metrics.set_some(min, counts.least.map(|least| least as f64));
         metrics.set_some(max, counts.least.map(|_| counts.most as f64));
     }
-    metrics.set_some(
-        metrics::COMPLETIONS_CLIPPED_RATIO,
-        share(sampled.truncated, sampled.completions),
-    );
-    metrics.set_some(metrics::HINT_HINTED_FRAC, share(hinted.groups, *problems));
+    let truncated = share(sampled.truncated, sampled.completions);
+    metrics.set_some(metrics::COMPLETIONS_CLIPPED_RATIO, truncated);
+    metrics.set_some(metrics::ROLLOUT_TOO_LONG_PROMPTS, some(sampled.too_long_prompts));
+}
+
+/// Verdicts on `completions` completions.
+fn observe_judged(metrics: &mut Metrics, judged: &JudgedStats, completions: usize) {
+    metrics.set_some(metrics::ROLLOUT_DROPPED_FRAC, share(judged.dropped, completions));
+    if judged.masked > 0 {
+        metrics.set_some(metrics::ROLLOUT_MASKED_FRAC, share(judged.masked, completions));
+    }
+    for (name, count) in &judged.reward_failures {
+        metrics.set(metrics::member(metrics::REWARD_FAILURES, name), *count as f64);
+    }
+    for (verdict, count) in &judged.verdicts {
+        let name = metrics::member(metrics::VERDICT, verdict);
+        metrics.set_some(name, share(*count, completions));
+    }
+    for (rule, count) in &judged.extracted_by {
+        let name = metrics::member(metrics::VERIFIER_EXTRACTED_BY, rule);
+        metrics.set_some(name, share(count.total, completions));
+        let name = metrics::member(metrics::VERIFIER_PASS_RATE_BY, rule);
+        metrics.set_some(name, count.rate());
+    }
+}
+
+/// Hints for the groups of `problems` problems.
+fn observe_hinted(metrics: &mut Metrics, hinted: &HintedStats, problems: usize) {
+    metrics.set_some(metrics::HINT_HINTED_FRAC, share(hinted.groups, problems));
     if hinted.taught > 0 {
-        metrics.set_some(metrics::HINT_TAUGHT_FRAC, share(hinted.taught, *problems));
+        metrics.set_some(metrics::HINT_TAUGHT_FRAC, share(hinted.taught, problems));
     }
     metrics.set_some(metrics::HINT_RESCUED_FRAC, share(hinted.rescued, hinted.groups));
     metrics.set_some(metrics::HINT_PASS_RATE, hinted.success.rate());
@@ -115,42 +156,10 @@ pub(super) fn observe_collection(metrics: &mut Metrics, stats: &CollectStats) {
     metrics.set_some(metrics::HINT_LEAKING_ANSWER_FRAC, share(leaks.answer, leaks.judged));
     metrics.set_some(metrics::HINT_LEAKING_STEP_FRAC, share(leaks.step, leaks.judged));
     metrics.set_some(metrics::HINT_DROPPED_FRAC, share(leaks.dropped, leaks.judged));
-    for (name, count) in [
-        (metrics::ROLLOUT_TOO_LONG_PROMPTS, sampled.too_long_prompts),
-        (metrics::ROLLOUT_TOO_LONG_HINTS, hinted.too_long),
-    ] {
-        metrics.set_some(name, (count > 0).then_some(count as f64));
-    }
-    for (name, count) in &judged.reward_failures {
-        metrics.set(metrics::member(metrics::REWARD_FAILURES, name), *count as f64);
-    }
-    if judged.masked > 0 {
-        metrics.set_some(metrics::ROLLOUT_MASKED_FRAC, share(judged.masked, sampled.completions));
-    }
-    if batch.rounds > 1 || batch.without_signal > 0 || batch.missing_groups > 0 {
-        metrics.set(metrics::ROLLOUT_ROUNDS, batch.rounds as f64);
-        let left_out = share(batch.without_signal, *problems);
-        metrics.set_some(metrics::ROLLOUT_NO_SIGNAL_FRAC, left_out);
-        metrics.set(metrics::ROLLOUT_MISSING_GROUPS, batch.missing_groups as f64);
-    }
-    if batch.replayed > 0 {
-        metrics.set(metrics::ROLLOUT_REPLAYED_GROUPS, batch.replayed as f64);
-        let age = batch.replay_age_sum as f64 / batch.replayed as f64;
-        metrics.set(metrics::ROLLOUT_REPLAY_AGE, age);
-    }
+    metrics.set_some(metrics::ROLLOUT_TOO_LONG_HINTS, some(hinted.too_long));
     let (hinted, plain) = (hinted.paired.rate(), hinted.paired_plain.rate());
     if let (Some(hinted), Some(plain)) = (hinted, plain) {
         metrics.set(metrics::HINT_INTERNALIZATION_GAP, hinted - plain);
-    }
-    for (verdict, count) in &judged.verdicts {
-        let name = metrics::member(metrics::VERDICT, verdict);
-        metrics.set_some(name, share(*count, sampled.completions));
-    }
-    for (rule, count) in &judged.extracted_by {
-        let name = metrics::member(metrics::VERIFIER_EXTRACTED_BY, rule);
-        metrics.set_some(name, share(count.total, sampled.completions));
-        let name = metrics::member(metrics::VERIFIER_PASS_RATE_BY, rule);
-        metrics.set_some(name, count.rate());
     }
 }
 
