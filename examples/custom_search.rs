@@ -10,7 +10,6 @@
 use std::ops::ControlFlow;
 
 use hint_grpo::prelude::*;
-use hint_policy::tch;
 use hint_rollout::collect::hinted::{LevelInput, Levels, Trigger, TriggerInput, from_fn};
 use hint_rollout::data::HintLevel;
 use hint_rollout::sample::{Rollout, RolloutGroup};
@@ -20,10 +19,6 @@ use hint_rollout::sample::{Rollout, RolloutGroup};
 struct WeanOff;
 
 impl Trigger for WeanOff {
-    fn name(&self) -> String {
-        "wean_off".to_owned()
-    }
-
     fn fires(&self, input: &TriggerInput) -> bool {
         let probability = 1.0 - input.progress.fraction() / 0.75;
         input.correct == 0 && input.seed.unit() < probability
@@ -36,6 +31,7 @@ struct Doubling {
 }
 
 impl Levels for Doubling {
+    // A run that is resumed with another share is refused. The trigger, without settings, has the name of its type.
     fn name(&self) -> String {
         format!("doubling from {}", self.first)
     }

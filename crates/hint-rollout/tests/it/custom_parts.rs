@@ -1,7 +1,9 @@
 //! A user's own parts on the axes that configurations close.
 
 use hint_reward::{ExactMatch, Rubric};
-use hint_rollout::collect::hinted::{Combine, LevelInput, Levels, Trigger, TriggerInput, from_fn};
+use hint_rollout::collect::hinted::{
+    Combine, LevelInput, Levels, Taught, Teaching, Trigger, TriggerInput, from_fn,
+};
 use hint_rollout::data::HintLevel;
 use hint_rollout::hint::source::SolutionPrefix;
 use hint_rollout::{
@@ -31,7 +33,7 @@ fn collector() -> Collector {
 /// The parts that are not configured, without the prompt format of these tests.
 fn custom_parts(collector: &Collector) -> Vec<(&'static str, String)> {
     let mut parts = collector.custom_parts();
-    let (axis, format) = parts.pop().expect("a format of one's own is recorded");
+    let (axis, format) = parts.pop().expect("a format of your own is recorded");
     assert!(axis == "format" && format.ends_with("Bytes"), "{axis}: {format}");
     parts
 }
@@ -54,10 +56,6 @@ fn a_trigger_of_ones_own_decides_which_groups_get_hints() {
 struct Descent;
 
 impl Levels for Descent {
-    fn name(&self) -> String {
-        "descent".to_owned()
-    }
-
     fn next(&self, input: &LevelInput<'_>) -> Option<HintLevel> {
         if input.tried.last().is_some_and(|(_, rate)| *rate == 0.0) {
             return None;
@@ -86,7 +84,7 @@ fn a_level_search_of_ones_own_sees_what_was_tried_and_picks_what_counts() {
     assert_eq!(
         custom_parts(&collector),
         [
-            ("level", "descent".to_owned()),
+            ("level", std::any::type_name::<Descent>().to_owned()),
             ("source", "SolutionPrefix { unit: Character, in_prompt: false }".to_owned())
         ]
     );
@@ -110,6 +108,31 @@ fn a_combination_of_ones_own_makes_the_group() {
     let group = group(collector);
     let hinted = group.rollouts.iter().map(Rollout::is_hinted).collect::<Vec<_>>();
     assert_eq!(hinted, [false, false, false, false, true]);
+}
+
+/// Hints teach the failures of a group.
+struct Tutor;
+
+impl Combine for Tutor {
+    fn combine(&self, _group: &mut RolloutGroup, _hinted: Vec<Rollout>) {
+        unreachable!("nothing is sampled under the hint");
+    }
+
+    fn teaching(&self) -> Option<Teaching> {
+        Some(Teaching { completions: Taught::Wrong, ..Teaching::default() })
+    }
+}
+
+#[test]
+fn a_combination_of_ones_own_may_teach() {
+    let always = from_fn("always", |_: &TriggerInput| true);
+    let collector =
+        collector().with_hints(DatasetHints::new()).with_trigger(always).with_combine(Tutor);
+    assert!(collector.teaches());
+    let group = group(collector);
+    let teacher = group.teacher.expect("the problem has a hint");
+    assert_eq!(teacher.is_taught, [false, true, true, true]);
+    assert!(group.rollouts.iter().all(|rollout| !rollout.is_hinted()));
 }
 
 #[test]

@@ -54,8 +54,11 @@ impl KeepIf {
     note = "a closure does through `hint_rollout::collect::hinted::from_fn(\"name\", closure)`"
 )]
 pub trait Combine: Send + Sync {
-    /// Its name, for the record of a run.
-    fn name(&self) -> String;
+    /// Its name and its settings, for the record of a run: a run is not resumed with others. By default the name of its
+    /// type: a part with settings writes them too.
+    fn name(&self) -> String {
+        std::any::type_name::<Self>().to_owned()
+    }
 
     /// Turns `group`, which holds the plain rollouts, into the one that trains.
     fn combine(&self, group: &mut RolloutGroup, hinted: Vec<Rollout>);
@@ -73,17 +76,17 @@ pub trait Combine: Send + Sync {
     }
 }
 
-/// Configuration of hints that teach plain completions.
+/// Configuration of hints that teach plain completions. By default they teach all of a group, without a contrast, and
+/// nothing is sampled under the hint.
 ///
 /// ```
-/// use hint_rollout::collect::hinted::{Contrast, Taught, Teaching};
+/// use hint_rollout::collect::hinted::{Contrast, Teaching};
 ///
-/// // The hint teaches every completion; what a wrong hint would teach is subtracted.
-/// let teaching = Teaching::new().with_completions(Taught::All).with_contrast(Contrast::Placebo);
+/// // What a wrong hint would teach is subtracted.
+/// let teaching = Teaching { contrast: Contrast::Placebo, ..Teaching::default() };
 /// assert!(!teaching.samples);
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[non_exhaustive]
 pub struct Teaching {
     /// Completions that they teach.
     pub completions: Taught,
@@ -91,34 +94,6 @@ pub struct Teaching {
     pub contrast: Contrast,
     /// Whether completions are sampled under the hint as well, and combined with the taught ones.
     pub samples: bool,
-}
-
-impl Teaching {
-    /// Every completion of the group, without a contrast. Nothing is sampled under the hint.
-    pub const fn new() -> Self {
-        Self { completions: Taught::All, contrast: Contrast::None, samples: false }
-    }
-
-    /// Sets which completions are taught.
-    #[must_use]
-    pub const fn with_completions(mut self, completions: Taught) -> Self {
-        self.completions = completions;
-        self
-    }
-
-    /// Sets the counterpart in the comparison.
-    #[must_use]
-    pub const fn with_contrast(mut self, contrast: Contrast) -> Self {
-        self.contrast = contrast;
-        self
-    }
-
-    /// Samples under the hint as well.
-    #[must_use]
-    pub const fn with_samples(mut self) -> Self {
-        self.samples = true;
-        self
-    }
 }
 
 /// Choice of the completions of a group that a hint teaches.

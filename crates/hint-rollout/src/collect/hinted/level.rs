@@ -29,8 +29,11 @@ use crate::run::{RunProgress, Seed, ValueSchedule, state};
     note = "a closure becomes one through `hint_rollout::collect::hinted::from_fn(\"name\", closure)`"
 )]
 pub trait Levels: Send + Sync {
-    /// Its name, for the record of a run.
-    fn name(&self) -> String;
+    /// Its name and its settings, for the record of a run: a run is not resumed with others. By default the name of its
+    /// type: a part with settings writes them too.
+    fn name(&self) -> String {
+        std::any::type_name::<Self>().to_owned()
+    }
 
     /// The next level to try, or `None` when the search is over. A level of 0 ends it as well.
     fn next(&self, input: &LevelInput<'_>) -> Option<HintLevel>;

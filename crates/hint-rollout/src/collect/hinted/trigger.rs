@@ -37,8 +37,11 @@ use crate::run::{RunPoint, RunProgress, Seed, ValueSchedule, no_fields, state};
     note = "a closure becomes one through `hint_rollout::collect::hinted::from_fn(\"name\", closure)`"
 )]
 pub trait Trigger: Send + Sync {
-    /// Its name, for the record of a run.
-    fn name(&self) -> String;
+    /// Its name and its settings, for the record of a run: a run is not resumed with others. By default the name of its
+    /// type: a part with settings writes them too.
+    fn name(&self) -> String {
+        std::any::type_name::<Self>().to_owned()
+    }
 
     /// Whether a group gets hints.
     fn fires(&self, input: &TriggerInput) -> bool;
