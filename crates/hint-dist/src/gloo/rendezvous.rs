@@ -49,13 +49,6 @@ impl Rendezvous {
         self
     }
 
-    /// Sets the address of this machine that the other ranks reach it at.
-    #[must_use]
-    pub fn with_bind_address(mut self, address: impl Into<String>) -> Self {
-        self.bind_address = Some(address.into());
-        self
-    }
-
     pub(super) fn check(&self) -> Result<(), CollectiveError> {
         let Self { rank, world_size, .. } = self;
         if rank < world_size {
