@@ -11,7 +11,6 @@ use std::ops::ControlFlow;
 
 use hint_grpo::advantage::ScoredGroup;
 use hint_grpo::prelude::*;
-use hint_policy::tch;
 
 /// Rewards minus a running mean over the run. An all-wrong group then has a negative advantage, not zero.
 struct RunningMean {

@@ -12,7 +12,7 @@ use std::ops::ControlFlow;
 
 use hint_grpo::objective::{Credit, CreditInput};
 use hint_grpo::prelude::*;
-use hint_policy::tch::{self, Tensor};
+use hint_policy::tch::Tensor;
 
 /// Success goes to the tokens that the hint supports, failure to those that it opposes.
 struct Agreement {

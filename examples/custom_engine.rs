@@ -1,4 +1,4 @@
-//! An engine of one's own: a plain loop over the policy's logits, without a cache.
+//! An engine of your own: a plain loop over the policy's logits, without a cache.
 //!
 //! ```text
 //! cargo run --release --example custom_engine
@@ -10,7 +10,7 @@
 use std::ops::ControlFlow;
 
 use hint_grpo::prelude::*;
-use hint_policy::tch::{self, Kind};
+use hint_policy::tch::Kind;
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
 

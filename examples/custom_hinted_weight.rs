@@ -12,7 +12,6 @@ use std::ops::ControlFlow;
 
 use hint_grpo::objective::{HintedFactors, HintedSample, HintedWeight, WeightContext, WeightNeeds};
 use hint_grpo::prelude::*;
-use hint_policy::tch;
 
 /// The factor of a completion falls with the distance between the hinted and the plain prompt, per token.
 struct Nearby {

@@ -1,4 +1,4 @@
-//! A hint strategy of one's own: look at the wrong completions, and nudge accordingly.
+//! A hint strategy of your own: look at the wrong completions, and nudge accordingly.
 //!
 //! ```text
 //! cargo run --release --example custom_hints
@@ -11,7 +11,6 @@
 use std::ops::ControlFlow;
 
 use hint_grpo::prelude::*;
-use hint_policy::tch;
 
 /// Asks a policy that answers in a hurry to slow down, and does not disturb one that works.
 struct SlowDown;

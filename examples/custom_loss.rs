@@ -1,4 +1,4 @@
-//! An objective of one's own in a complete run: tapered off-policy REINFORCE.
+//! An objective of your own in a complete run: tapered off-policy REINFORCE.
 //!
 //! ```text
 //! cargo run --release --example custom_loss
@@ -11,7 +11,7 @@
 use std::ops::ControlFlow;
 
 use hint_grpo::prelude::*;
-use hint_policy::tch::{self, Kind};
+use hint_policy::tch::Kind;
 
 /// Tapered off-policy REINFORCE (arXiv 2503.14286). Successes are learned unchanged. Failures are pushed down
 /// with `min(r, 1)`, so that the push fades where the policy has already turned away.

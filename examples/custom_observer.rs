@@ -12,7 +12,6 @@ use std::ops::ControlFlow;
 
 use hint_grpo::prelude::*;
 use hint_grpo::rollout_table::RolloutRecord;
-use hint_policy::tch;
 
 /// Watches for success.
 struct UntilSolved {

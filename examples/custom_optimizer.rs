@@ -1,4 +1,4 @@
-//! An optimizer of one's own in a complete run: Lion, which keeps one moment and steps by its sign.
+//! An optimizer of your own in a complete run: Lion, which keeps one moment and steps by its sign.
 //!
 //! ```text
 //! cargo run --release --example custom_optimizer
@@ -11,7 +11,7 @@
 use std::ops::ControlFlow;
 
 use hint_grpo::prelude::*;
-use hint_policy::tch::{self, Tensor};
+use hint_policy::tch::Tensor;
 
 /// Lion (Chen et al. 2023): `θ ← θ − η sign(0.9 m + 0.1 g)`, then `m ← 0.99 m + 0.01 g`.
 struct Lion {

@@ -11,7 +11,6 @@ use std::sync::Arc;
 
 use hint_grpo::prelude::*;
 use hint_policy::Tokenizer;
-use hint_policy::tch;
 
 /// Asks as the tiny model was asked when it was trained.
 struct Framed {

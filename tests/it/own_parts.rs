@@ -1,4 +1,4 @@
-//! Parts of one's own, by which a run is recorded and others are refused.
+//! Parts of your own, by which a run is recorded and others are refused.
 
 use std::fmt::Debug;
 use std::path::Path;

@@ -186,7 +186,7 @@ mod tests {
             "{:?}",
             state(5)
         );
-        assert!(state(5).may_continue(), "a program of one's own takes no lock");
+        assert!(state(5).may_continue(), "a program of your own takes no lock");
         let lock = File::create(root.path().join(LOCK)).unwrap();
         lock.lock().unwrap();
         assert_eq!((state(5).in_words(), state(5).may_continue()), (Some("running"), true));

@@ -1,4 +1,4 @@
-//! A project of one's own: its files beside the code.
+//! A project of your own: its files beside the code.
 
 use std::fs;
 use std::path::{Path, PathBuf};

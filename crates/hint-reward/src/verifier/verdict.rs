@@ -106,7 +106,7 @@ pub struct Judgment {
     pub extracted: Option<String>,
     /// The rule that found the answer, where one had to look for it.
     pub source: Option<AnswerSource>,
-    /// The level of the extraction that looked for it; `None` for an extraction of one's own.
+    /// The level of the extraction that looked for it; `None` for an extraction of your own.
     pub level: Option<Level>,
     /// The reference as it was read, in the form the two were compared in.
     pub compared: Option<String>,
