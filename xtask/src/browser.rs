@@ -1,12 +1,11 @@
 //! `cargo xtask browser`: the report of real runs, opened and used in a real browser.
 
 use std::ffi::OsString;
-use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result};
 
-use crate::process::{build, check, output};
+use crate::process::{build, check, output, scratch};
 use hint_libtorch::Host;
 
 /// Training of each run: with evaluations in between, and more than 10,000 completions in all.
@@ -20,24 +19,8 @@ const AUDIT: &str = "audit --json --model tiny --sample 8 --set verifier.equalit
 /// Node and Chromium, which CI does not have. `args` may name a folder for screenshots.
 pub(crate) fn run(host: &Host, args: &[OsString]) -> Result<()> {
     hint_libtorch::setup(host)?;
-    let out = std::env::temp_dir().join(format!("hint-rl-browser-{}", std::process::id()));
-    let result = run_in(host, args, &out);
-    // A leftover in the temporary folder is not worth failing for.
-    let _ = std::fs::remove_dir_all(&out);
-    result
-}
-
-/// Takes the pictures of README and book, of a real run. Needs tmux, Node and Chromium.
-pub(crate) fn take_pictures(host: &Host) -> Result<()> {
-    hint_libtorch::setup(host)?;
-    let programs = build(host, &["--bin", "hint-rl"])?;
-    let script = host.repo.join("tests/browser/pictures.mjs");
-    let images = host.repo.join("docs/images");
-    check(Command::new("node").arg(script).arg(&programs["hint-rl"]).arg(images))
-        .context("no pictures; they need tmux, Node 20 and Chromium, which CHROMIUM names")
-}
-
-fn run_in(host: &Host, args: &[OsString], out: &Path) -> Result<()> {
+    let folder = scratch()?;
+    let out = folder.path();
     let programs = build(host, &["--bin", "hint-rl"])?;
     let program = || Command::new(&programs["hint-rl"]);
     let seeds = ["0", "1"].map(|seed| (seed, out.join(seed)));
@@ -55,4 +38,14 @@ fn run_in(host: &Host, args: &[OsString], out: &Path) -> Result<()> {
     let script = host.repo.join("tests/browser/report.mjs");
     check(Command::new("node").arg(script).arg(&file).args(args))
         .context("the report does not work in the browser; it needs Node 20 and Chromium, which CHROMIUM names")
+}
+
+/// Takes the pictures of README and book, of a real run. Needs tmux, Node and Chromium.
+pub(crate) fn take_pictures(host: &Host) -> Result<()> {
+    hint_libtorch::setup(host)?;
+    let programs = build(host, &["--bin", "hint-rl"])?;
+    let script = host.repo.join("tests/browser/pictures.mjs");
+    let images = host.repo.join("docs/images");
+    check(Command::new("node").arg(script).arg(&programs["hint-rl"]).arg(images))
+        .context("no pictures; they need tmux, Node 20 and Chromium, which CHROMIUM names")
 }

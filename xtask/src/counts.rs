@@ -1,13 +1,15 @@
 //! `counts`: the instructions of the hot paths on a CPU, as callgrind counts them, against a table of bounds.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
+use toml::Value;
 
-use crate::process::{build, quiet};
+use crate::process::{build, quiet, read, scratch};
 use hint_libtorch::Host;
 
 const TABLE: &str = "device/instructions.toml";
@@ -21,10 +23,17 @@ const SLACK: f64 = 0.95;
 /// What a count may differ from host to host.
 const NOISE: f64 = 1.02;
 
-/// Counts every case, and fails where one is above its bound. Without valgrind, it says so.
-pub(crate) fn run(host: &Host) -> Result<()> {
+/// Counts every case, and fails where one is above its bound. Without valgrind, it says so. With `bless` the counts become
+/// the bounds.
+pub(crate) fn run(host: &Host, args: &[OsString]) -> Result<()> {
+    let blesses = match args {
+        [] => false,
+        [word] if word == "bless" => true,
+        _ => bail!("`counts` takes `bless` or nothing"),
+    };
     hint_libtorch::setup(host)?;
     if let Some(reason) = reason_to_skip() {
+        ensure!(!blesses, "instructions cannot be counted here: {reason}");
         eprintln!("instructions are not counted here: {reason}");
         return Ok(());
     }
@@ -32,16 +41,34 @@ pub(crate) fn run(host: &Host) -> Result<()> {
     let program = programs.get(PROGRAM).context("cargo built the program")?;
     let started = Instant::now();
     let counts = count(program)?;
-    let text = std::fs::read_to_string(host.repo.join(TABLE))
-        .with_context(|| format!("cannot read `{TABLE}`"))?;
+    let table = host.repo.join(TABLE);
+    let text = read(&table)?;
+    if blesses {
+        std::fs::write(&table, blessed(&text, &counts))
+            .with_context(|| format!("cannot write `{TABLE}`"))?;
+        eprintln!("wrote the counts of {} cases into `{TABLE}`", counts.len());
+        return Ok(());
+    }
     let bounds = toml::from_str(&text).with_context(|| format!("`{TABLE}` is not a table"))?;
     let report = compare(&counts, &bounds);
     for line in &report.lines {
         eprintln!("{line}");
     }
     eprintln!("counts: {} s", started.elapsed().as_secs());
-    ensure!(report.broken == 0, "{} of these differ from `{TABLE}`", report.broken);
+    ensure!(
+        report.broken == 0,
+        "{} cases are above their bound in `{TABLE}`, or have none; make them cheaper, or make these counts the bounds \
+         with `cargo xtask counts -- bless` and give the reason in the commit",
+        report.broken
+    );
     Ok(())
+}
+
+/// The table with the counts as bounds, below the comment at its top.
+fn blessed(text: &str, counts: &[(String, u64)]) -> String {
+    let comment = text.lines().take_while(|line| line.starts_with('#')).map(str::to_owned);
+    let bounds = counts.iter().map(|(name, count)| format!("{} = {count}", Value::from(&**name)));
+    comment.chain(bounds).map(|line| line + "\n").collect()
 }
 
 /// Valgrind shows a program AVX2, where the processor has it. The bounds are those of its kernels.
@@ -57,7 +84,7 @@ fn reason_to_skip() -> Option<&'static str> {
 
 /// The cases in the order in which they ran, with their instructions.
 fn count(program: &Path) -> Result<Vec<(String, u64)>> {
-    let scratch = tempfile::tempdir().context("no temporary folder")?;
+    let scratch = scratch()?;
     let file = scratch.path().join("counts");
     let mut run = Command::new("valgrind");
     run.args(["--tool=callgrind", "--quiet", "--collect-atstart=no"])
@@ -137,6 +164,15 @@ mod tests {
         }
         assert!(report.lines[4].starts_with("e ") && report.lines[4].ends_with("did not run"));
         assert_eq!(report.broken, 3);
+    }
+
+    #[test]
+    fn blessed_counts_are_the_bounds() {
+        let counts = [("step, \"f32\"".to_owned(), 7), ("a".to_owned(), 1)];
+        let text = blessed("# About\n# it.\n\nold = 3\n", &counts);
+        assert!(text.starts_with("# About\n# it.\n"), "{text}");
+        let bounds = toml::from_str(&text).unwrap();
+        assert_eq!(compare(&counts, &bounds).broken, 0);
     }
 
     #[test]

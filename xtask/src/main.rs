@@ -39,8 +39,8 @@ usage: cargo xtask COMMAND [-- ARGS]
   test [-- ARGS]  setup, then all tests, doctests and a short run of the main example;
                   with ARGS (test name filters), only the tests and doctests they select
   smoke           setup, then short runs of the programs and a project outside the workspace: a part of `test`
-  counts          setup, then the instructions of the hot paths under valgrind, against a table of bounds: a part
-                  of `test`; without valgrind, it says so
+  counts [bless]  setup, then the instructions of the hot paths under valgrind, against the bounds in
+                  device/instructions.toml; `bless` makes the counts the bounds
   device [short]  setup, then the programs, the golden models and the suites on an emulated GPU,
                   and the table of what a step costs; `short` is the part that the gate runs
   browser [DIR]   setup, then the report of short runs in a headless Chromium (needs node and chromium;
@@ -77,7 +77,7 @@ fn dispatch(mut args: Vec<OsString>) -> Result<()> {
         args.remove(0);
     }
     let takes_args =
-        matches!(command.to_str(), Some("browser" | "device" | "init" | "run" | "test"));
+        matches!(command.to_str(), Some("browser" | "counts" | "device" | "init" | "run" | "test"));
     if let (false, Some(extra)) = (takes_args, args.first()) {
         bail!("`{}` takes no arguments, found `{}`", command.display(), extra.display());
     }
@@ -101,7 +101,7 @@ fn dispatch(mut args: Vec<OsString>) -> Result<()> {
         Some("run") => gate::run(&host, &args),
         Some("test") => gate::test(&host, &args),
         Some("smoke") => gate::programs(&host),
-        Some("counts") => counts::run(&host),
+        Some("counts") => counts::run(&host, &args),
         Some("book") => book::run(&host),
         Some("browser") => browser::run(&host, &args),
         Some("pictures") => browser::take_pictures(&host),

@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 use hint_libtorch::Host;
 
-use crate::process::{cargo, check, profiles};
+use crate::process::{cargo, check, profiles, read, scratch};
 
 /// Packages that switch on their features of the workspace. So the packages of the registry are not built a second
 /// time.
@@ -32,30 +32,22 @@ default-features = false
 
 /// Makes the project, builds the README's program and one with every part of its own, and runs the latter.
 pub(crate) fn run(host: &Host, libtorch: &Path) -> Result<()> {
-    let project = std::env::temp_dir().join(format!("hint-rl-outside-{}", std::process::id()));
-    let result = run_in(host, libtorch, &project);
-    // A leftover in the temporary folder is not worth failing the gate for.
-    let _ = fs::remove_dir_all(&project);
-    result
+    let folder = scratch()?;
+    run_in(host, libtorch, &folder.path().join("mine"))
 }
 
 /// Makes the project as a reader of the README does: without this repository's lock file and target folder. Builds the
 /// README's program with the newest packages of the registry, so it needs the network.
 pub(crate) fn fresh(host: &Host, libtorch: &Path) -> Result<()> {
-    let project = std::env::temp_dir().join(format!("hint-rl-fresh-{}", std::process::id()));
-    let build = || {
-        new_project(host, libtorch, &project)?;
-        check(cargo(host).current_dir(&project).args(["build", "--bin", "readme"]))
-    };
-    let result = build();
-    // A leftover in the temporary folder is not worth failing for.
-    let _ = fs::remove_dir_all(&project);
-    result
+    let folder = scratch()?;
+    let project = folder.path().join("mine");
+    new_project(host, libtorch, &project)?;
+    check(cargo(host).current_dir(&project).args(["build", "--bin", "readme"]))
 }
 
 /// A project with the README's program.
 fn new_project(host: &Host, libtorch: &Path, project: &Path) -> Result<()> {
-    check(cargo(host).args(["new", "--quiet", "--vcs", "none", "--name", "mine"]).arg(project))?;
+    check(cargo(host).args(["new", "--quiet", "--vcs", "none"]).arg(project))?;
     hint_libtorch::init(project, libtorch)?;
     let readme = read(&host.repo.join("README.md"))?;
     write(&project.join("src/bin/readme.rs"), program(&readme)?)
@@ -125,10 +117,6 @@ fn program(readme: &str) -> Result<&str> {
     let program = program.context("the README has no Rust program")?;
     ensure!(program.contains(".run(&problems)"), "the README's program trains nothing");
     Ok(program)
-}
-
-fn read(path: &Path) -> Result<String> {
-    fs::read_to_string(path).with_context(|| format!("cannot read `{}`", path.display()))
 }
 
 fn write(path: &Path, text: &str) -> Result<()> {

@@ -11,7 +11,7 @@ use anyhow::{Context, Result, ensure};
 use hint_libtorch::Host;
 use serde_json::Value;
 
-use crate::process::{cargo, check, profiles, quiet};
+use crate::process::{cargo, check, profiles, quiet, scratch};
 
 /// Content of each package beside its code.
 const FILES: [&str; 2] = ["LICENSE-MIT", "LICENSE-APACHE"];
@@ -28,11 +28,7 @@ pub(crate) enum Checks {
 /// Makes the packages, unpacks them side by side, and checks that all their targets compile there, tests, examples and
 /// benches included.
 pub(crate) fn run(host: &Host, libtorch: &Path, checks: Checks) -> Result<()> {
-    let folder = std::env::temp_dir().join(format!("hint-rl-package-{}", std::process::id()));
-    let result = run_in(host, libtorch, &folder, checks);
-    // A leftover in the temporary folder is not worth failing for.
-    let _ = fs::remove_dir_all(&folder);
-    result
+    run_in(host, libtorch, scratch()?.path(), checks)
 }
 
 fn run_in(host: &Host, libtorch: &Path, folder: &Path, checks: Checks) -> Result<()> {
@@ -61,7 +57,6 @@ fn run_in(host: &Host, libtorch: &Path, folder: &Path, checks: Checks) -> Result
     }
     check(&mut pack)?;
 
-    fs::create_dir_all(folder).with_context(|| format!("cannot create `{}`", folder.display()))?;
     for (_, name) in &names {
         let archive = Path::new(target).join(format!("package/{name}.crate"));
         // With the present time: the archive has one of long ago, and cargo would take what it built of an

@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
+use tempfile::TempDir;
 
 use hint_libtorch::Host;
 
@@ -98,12 +99,21 @@ pub(crate) fn quiet(command: &mut Command) -> Result<String> {
     Ok(text)
 }
 
+/// A folder for files of a run, which is gone with the value.
+pub(crate) fn scratch() -> Result<TempDir> {
+    let folder = tempfile::Builder::new().prefix("hint-rl-").tempdir();
+    folder.context("cannot make a temporary folder")
+}
+
+/// The text of a file.
+pub(crate) fn read(path: &Path) -> Result<String> {
+    std::fs::read_to_string(path).with_context(|| format!("cannot read `{}`", path.display()))
+}
+
 /// The profiles of the workspace, as a part of a manifest. If another workspace uses the same ones, and the same target
 /// folder, nothing is built a second time.
 pub(crate) fn profiles(host: &Host) -> Result<String> {
-    let manifest = host.repo.join("Cargo.toml");
-    let text = std::fs::read_to_string(&manifest)
-        .with_context(|| format!("cannot read `{}`", manifest.display()))?;
+    let text = read(&host.repo.join("Cargo.toml"))?;
     let mut table: toml::Table = text.parse().context("the manifest is TOML")?;
     table.retain(|name, _| name == "profile");
     Ok(format!("\n{table}"))

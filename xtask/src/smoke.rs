@@ -9,18 +9,14 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use crate::process::{build, check, output};
+use crate::process::{build, check, output, read, scratch};
 use crate::tidy::markdown::Markdown;
 use hint_libtorch::Host;
 
 /// Runs the main example: dry, for two steps of each method, supervised, and with a teacher. Runs an evaluation, and the
 /// tutorial of the book. Profile and features are those of the tests, so that nothing is built a second time.
 pub(crate) fn run(host: &Host) -> Result<()> {
-    let out = std::env::temp_dir().join(format!("hint-rl-smoke-{}", std::process::id()));
-    let result = run_all(host, &out);
-    // A leftover in the temporary folder is not worth failing the gate for.
-    let _ = std::fs::remove_dir_all(&out);
-    result
+    run_all(host, scratch()?.path())
 }
 
 /// The main example, and the program with all commands.
@@ -81,11 +77,11 @@ fn several_processes(program: &Path, out: &Path) -> Result<()> {
         ensure!(child.wait()?.success(), "rank {rank} of the shared run failed");
     }
     for file in ["metrics.jsonl", "checkpoints/step-00000002/model.safetensors"] {
-        let read = |name: &str| {
+        let bytes = |name: &str| {
             let path = out.join(name).join("hint").join(file);
             std::fs::read(&path).with_context(|| format!("cannot read `{}`", path.display()))
         };
-        ensure!(read("alone")? == read("shared")?, "`{file}` of two processes differs");
+        ensure!(bytes("alone")? == bytes("shared")?, "`{file}` of two processes differs");
     }
     Ok(())
 }
@@ -93,8 +89,7 @@ fn several_processes(program: &Path, out: &Path) -> Result<()> {
 /// Runs the commands of the book's tutorial, in a folder like the clone: its blocks of `console`, in order.
 fn tutorial(host: &Host, programs: &BTreeMap<String, PathBuf>, folder: &Path) -> Result<()> {
     let page = host.repo.join("docs/tutorial.md");
-    let text = std::fs::read_to_string(&page)
-        .with_context(|| format!("cannot read `{}`", page.display()))?;
+    let text = read(&page)?;
     let blocks = Markdown::parse(&text).code.into_iter();
     let commands: String =
         blocks.filter(|(_, language, _)| language == "console").map(|(_, _, text)| text).collect();
@@ -115,15 +110,14 @@ fn tutorial(host: &Host, programs: &BTreeMap<String, PathBuf>, folder: &Path) ->
     for part in ["hint: step 20 of 20", "held-out accuracy", "rollout"] {
         ensure!(report.contains(part), "the report of the run lacks `{part}`");
     }
-    let page = std::fs::read_to_string(folder.join("report.html"))
-        .context("the tutorial wrote no report")?;
+    let page = read(&folder.join("report.html"))?;
     ensure!(page.contains("id=\"shard-0\""), "the page of the run holds no completions");
     Ok(())
 }
 
 /// Checks that the summary is JSON and lists the runs of `methods`, in order.
-fn check_summary(file: &Path, methods: &[&str]) -> Result<()> {
-    let summary = read(file)?;
+pub(crate) fn check_summary(file: &Path, methods: &[&str]) -> Result<()> {
+    let summary = read_json(file)?;
     let runs = summary["runs"].as_array().map_or(&[][..], Vec::as_slice);
     let found = runs.iter().filter_map(|run| run["method"].as_str()).collect::<Vec<_>>();
     ensure!(
@@ -137,7 +131,7 @@ fn check_summary(file: &Path, methods: &[&str]) -> Result<()> {
 
 /// Checks that the results of an evaluation are JSON and hold greedy and sampled accuracies.
 fn check_scores(file: &Path) -> Result<()> {
-    let scores = read(file)?;
+    let scores = read_json(file)?;
     for part in ["greedy", "sampled"] {
         let accuracy = scores[part]["overall"]["avg"]["value"].as_f64();
         ensure!(
@@ -149,10 +143,9 @@ fn check_scores(file: &Path) -> Result<()> {
     Ok(())
 }
 
-fn read(file: &Path) -> Result<Value> {
-    let text = std::fs::read_to_string(file)
-        .with_context(|| format!("the example wrote no `{}`", file.display()))?;
-    serde_json::from_str(&text).with_context(|| format!("`{}` is not JSON", file.display()))
+/// The value of a JSON file.
+pub(crate) fn read_json(file: &Path) -> Result<Value> {
+    serde_json::from_str(&read(file)?).with_context(|| format!("`{}` is not JSON", file.display()))
 }
 
 #[cfg(test)]

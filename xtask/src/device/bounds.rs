@@ -4,15 +4,14 @@ use anyhow::{Context, Result, bail, ensure};
 use toml::Table;
 
 use super::log::Counts;
+use crate::process::read;
 use hint_libtorch::Host;
 
 const TABLE: &str = "device/bounds.toml";
 
 /// Compares the cost of steps with the table, and prints both.
 pub(super) fn check(host: &Host, measured: &[(String, Counts)]) -> Result<()> {
-    let path = host.repo.join(TABLE);
-    let text = std::fs::read_to_string(&path)
-        .with_context(|| format!("cannot read `{}`", path.display()))?;
+    let text = read(&host.repo.join(TABLE))?;
     let bounds: Table =
         toml::from_str(&text).with_context(|| format!("`{TABLE}` is not a table of bounds"))?;
     let mut broken = 0;

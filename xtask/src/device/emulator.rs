@@ -6,7 +6,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::process::{check, output};
+use crate::process::{check, output, read};
 use hint_libtorch::Host;
 
 const LIBRARY: &str = "libtorch_cuda.so";
@@ -36,9 +36,7 @@ pub(super) fn build(host: &Host, libtorch: &Path) -> Result<PathBuf> {
         .context("the emulated device needs a C++ compiler; install g++, or name one in CXX")?
         .hash(&mut hasher);
     for file in sorted_files(&sources)? {
-        let text = std::fs::read_to_string(&file)
-            .with_context(|| format!("cannot read `{}`", file.display()))?;
-        text.hash(&mut hasher);
+        read(&file)?.hash(&mut hasher);
     }
     let cache = host.cache.clone().unwrap_or_else(|| host.repo.join("target"));
     let folder = cache.join(format!("device-{:016x}", hasher.finish()));

@@ -6,6 +6,8 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 
+use crate::process;
+
 /// Work of a GPU, or its upper bound, for a section or for one step. Differences may be negative.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub(super) struct Counts {
@@ -90,9 +92,9 @@ pub(super) fn read(folder: &Path) -> Result<Vec<Section>> {
     let mut sections = Vec::new();
     for entry in entries.flatten() {
         let path = entry.path();
-        let text = std::fs::read_to_string(&path)
-            .with_context(|| format!("cannot read `{}`", path.display()))?;
-        sections.extend(parse(&text).with_context(|| format!("in `{}`", path.display()))?);
+        sections.extend(
+            parse(&process::read(&path)?).with_context(|| format!("in `{}`", path.display()))?,
+        );
     }
     ensure!(!sections.is_empty(), "the emulated device wrote no counts: it was not loaded");
     Ok(sections)

@@ -16,8 +16,9 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
+use tempfile::TempDir;
 
-use crate::process::{build, cargo, check};
+use crate::process::{build, cargo, check, read, scratch};
 use hint_libtorch::Host;
 
 /// Runs all checks, or the short form that is part of the gate; `build` only prints where the emulator is.
@@ -47,19 +48,14 @@ enum Form {
 }
 
 fn checks(host: &Host, library: PathBuf, form: Form) -> Result<()> {
-    let scratch = std::env::temp_dir().join(format!("hint-rl-device-{}", std::process::id()));
-    std::fs::create_dir_all(&scratch)
-        .with_context(|| format!("cannot create `{}`", scratch.display()))?;
     let device = Device {
         host,
         library,
         programs: build(host, &["--example", EXAMPLE, "--bin", PROGRAM, "--bin", PROBE])?,
-        scratch,
+        scratch: scratch()?,
     };
     let started = Instant::now();
     let result = device.checks(form);
-    // A leftover in the temporary folder is not worth failing the gate for.
-    let _ = std::fs::remove_dir_all(&device.scratch);
     eprintln!("device: {} s", started.elapsed().as_secs());
     result
 }
@@ -70,7 +66,7 @@ struct Device<'a> {
     host: &'a Host,
     library: PathBuf,
     programs: BTreeMap<String, PathBuf>,
-    scratch: PathBuf,
+    scratch: TempDir,
 }
 
 /// The main example, the program with all commands, and the program of `device/`.
@@ -132,7 +128,7 @@ impl Device<'_> {
 
     /// A path for a program to write to.
     fn scratch(&self, name: &str) -> PathBuf {
-        self.scratch.join(name)
+        self.scratch.path().join(name)
     }
 
     /// A new folder for the counts of a program.
@@ -145,9 +141,8 @@ impl Device<'_> {
 }
 
 fn read_json_lines(file: &Path) -> Result<Vec<Value>> {
-    let text = std::fs::read_to_string(file)
-        .with_context(|| format!("cannot read `{}`", file.display()))?;
-    text.lines()
+    read(file)?
+        .lines()
         .map(|line| {
             serde_json::from_str(line).with_context(|| format!("`{}` is not JSON", file.display()))
         })

@@ -10,100 +10,44 @@ use serde_json::Value;
 
 use super::{Device, EXAMPLE, Form, PROGRAM, read_json_lines};
 use crate::process::{display, quiet};
+use crate::smoke::{check_summary, read_json};
 
 /// Tolerance of a metric on the device against the CPU's: absolute, and relative above 1.
 const TOLERANCE: f64 = 1e-4;
 /// Largest difference of a share of weights that changed.
 const COUNTED: f64 = 0.01;
 
-/// A run of the main example.
-struct Run {
-    /// Name, for people and folders.
-    name: &'static str,
-    /// Its methods, as `summary.json` and folders name them.
-    methods: &'static [&'static str],
-    /// Its special setting.
-    options: &'static str,
-    /// Whether the CPU must give the same metrics. In bf16 two tokens may change places.
-    agrees: bool,
-    /// Whether it is part of the short form.
-    short: bool,
-}
+/// Runs of the main example: a name for people and folders, and the options. The CPU must give the same metrics, except
+/// in bf16, where two tokens may change places.
+const SHORT: [(&str, &str); 5] = [
+    ("grpo-and-hint", ""),
+    ("sft", "--method sft"),
+    (
+        "lora-dropout-checkpointing",
+        "--method hint --lora rank=4,dropout=0.1 --gradient-checkpointing",
+    ),
+    ("bf16", "--method hint --compute bf16"),
+    (
+        "kl-and-truncated-sampling",
+        "--method hint --set loss.kl.coef=0.05 --set rollout.sampling.top_k=20 --set rollout.sampling.top_p=0.9",
+    ),
+];
 
-const RUNS: [Run; 11] = [
-    Run {
-        name: "grpo-and-hint",
-        methods: &["grpo", "hint"],
-        options: "",
-        agrees: true,
-        short: true,
-    },
-    Run { name: "sft", methods: &["sft"], options: "--method sft", agrees: true, short: true },
-    Run {
-        name: "lora-dropout-checkpointing",
-        methods: &["hint"],
-        options: "--method hint --lora rank=4,dropout=0.1 --gradient-checkpointing",
-        agrees: true,
-        short: true,
-    },
-    Run {
-        name: "bf16",
-        methods: &["hint"],
-        options: "--method hint --compute bf16",
-        agrees: false,
-        short: true,
-    },
-    Run {
-        name: "bf16-without-fast-paths",
-        methods: &["hint"],
-        options: "--method hint --compute bf16 --without-fast-path adamw --without-fast-path gradient-norm \
-                  --without-fast-path rms-norm --without-fast-path packed-attention \
-                  --without-fast-path cached-attention",
-        agrees: false,
-        short: false,
-    },
-    Run {
-        name: "bf16-lora",
-        methods: &["hint"],
-        options: "--method hint --compute bf16 --lora rank=4,dropout=0.1 --gradient-checkpointing",
-        agrees: false,
-        short: false,
-    },
-    Run {
-        name: "kl-and-truncated-sampling",
-        methods: &["hint"],
-        options: "--method hint --set loss.kl.coef=0.05 --set rollout.sampling.top_k=20 --set rollout.sampling.top_p=0.9",
-        agrees: true,
-        short: true,
-    },
-    Run {
-        name: "adafactor",
-        methods: &["grpo"],
-        options: "--method grpo --set optimizer.algorithm.type=adafactor",
-        agrees: true,
-        short: false,
-    },
-    Run {
-        name: "muon",
-        methods: &["grpo"],
-        options: "--method grpo --set optimizer.algorithm.type=muon",
-        agrees: true,
-        short: false,
-    },
-    Run {
-        name: "sgd",
-        methods: &["grpo"],
-        options: "--method grpo --set optimizer.algorithm.type=sgd",
-        agrees: true,
-        short: false,
-    },
-    Run {
-        name: "small-micro-batches",
-        methods: &["hint"],
-        options: "--method hint --set run.max_tokens_per_micro_batch=256",
-        agrees: true,
-        short: false,
-    },
+/// Further runs of the long form.
+const LONG: [(&str, &str); 6] = [
+    (
+        "bf16-without-fast-paths",
+        "--method hint --compute bf16 --without-fast-path adamw --without-fast-path gradient-norm \
+         --without-fast-path rms-norm --without-fast-path packed-attention --without-fast-path cached-attention",
+    ),
+    (
+        "bf16-lora",
+        "--method hint --compute bf16 --lora rank=4,dropout=0.1 --gradient-checkpointing",
+    ),
+    ("adafactor", "--method grpo --set optimizer.algorithm.type=adafactor"),
+    ("muon", "--method grpo --set optimizer.algorithm.type=muon"),
+    ("sgd", "--method grpo --set optimizer.algorithm.type=sgd"),
+    ("small-micro-batches", "--method hint --set run.max_tokens_per_micro_batch=256"),
 ];
 
 /// Presets of the long form, cut to a size that the tiny model takes in seconds.
@@ -113,14 +57,16 @@ const CUT: &str = "--set run.prompts_per_step=6 --set rollout.group_size=4 \
 
 /// All runs of a form.
 pub(super) fn check(device: &Device<'_>, form: Form) -> Result<()> {
-    for of in RUNS.iter().filter(|run| run.short || form == Form::Full) {
-        let folders = ["cpu", "cuda"].map(|place| format!("{}-{place}", of.name));
-        let [host, other] = folders.each_ref().map(|name| device.scratch(name));
-        train(device, "cuda", of.options, &other)?;
-        check_methods(&other, of.methods)?;
-        if of.agrees {
-            train(device, "cpu", of.options, &host)?;
-            for method in of.methods {
+    let long = if form == Form::Full { &LONG[..] } else { &[] };
+    for (name, options) in SHORT.iter().chain(long) {
+        let [host, other] = ["cpu", "cuda"].map(|place| device.scratch(&format!("{name}-{place}")));
+        train(device, "cuda", options, &other)?;
+        let method = options.strip_prefix("--method ").and_then(|rest| rest.split(' ').next());
+        let methods = method.map_or(vec!["grpo", "hint"], |method| vec![method]);
+        check_summary(&other.join("summary.json"), &methods)?;
+        if !options.contains("bf16") {
+            train(device, "cpu", options, &host)?;
+            for method in methods {
                 agree(&host.join(method), &other.join(method))?;
             }
         }
@@ -162,21 +108,10 @@ fn evaluate(device: &Device<'_>) -> Result<()> {
     let [host, other] = ["cpu", "cuda"].map(|place| {
         let out = device.scratch(&format!("scores-{place}.json"));
         let mut command = start(device, place, PROGRAM);
-        command.args([
-            "evaluate",
-            "--samples",
-            "2",
-            "--held-out",
-            "20",
-            "--compute",
-            "f32",
-            "--device",
-            place,
-        ]);
+        let options = "evaluate --samples 2 --held-out 20 --compute f32 --device";
+        command.args(options.split(' ')).arg(place);
         quiet(command.arg("--model").arg(&model).arg("--out").arg(&out))?;
-        let text = std::fs::read_to_string(&out)
-            .with_context(|| format!("cannot read `{}`", out.display()))?;
-        serde_json::from_str::<Value>(&text).context("the results are JSON")
+        read_json(&out)
     });
     let mut different = Vec::new();
     compare("", &host?, &other?, &mut different);
@@ -223,17 +158,6 @@ fn train(device: &Device<'_>, place: &str, options: &str, out: &Path) -> Result<
 /// A program on the device, or, for `cpu`, without the emulator.
 fn start(device: &Device<'_>, place: &str, program: &str) -> Command {
     if place == "cpu" { device.on_host(program) } else { device.on_device(program) }
-}
-
-fn check_methods(out: &Path, methods: &[&str]) -> Result<()> {
-    let file = out.join("summary.json");
-    let text = std::fs::read_to_string(&file)
-        .with_context(|| format!("cannot read `{}`", file.display()))?;
-    let summary: Value = serde_json::from_str(&text).context("the summary is JSON")?;
-    let runs = summary["runs"].as_array().map_or(&[][..], Vec::as_slice);
-    let found: Vec<_> = runs.iter().filter_map(|run| run["method"].as_str()).collect();
-    ensure!(found == methods, "`{}` holds {found:?}, not {methods:?}", file.display());
-    Ok(())
 }
 
 /// Compares the metrics of two runs.

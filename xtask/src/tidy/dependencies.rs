@@ -6,49 +6,25 @@ use serde_json::Value;
 
 use super::{Finding, tree::Tree};
 
-/// Allowed dependencies of a crate.
-struct Rule {
-    name: &'static str,
-    /// Crates of this workspace it may use.
-    crates: &'static [&'static str],
-    /// Other packages it must not use.
-    never: &'static [&'static str],
-    /// Whether it must build without libtorch.
-    torch_free: bool,
-}
+/// A crate, the crates of this workspace that it may use, and other packages that it must not.
+type Rule = (&'static str, &'static [&'static str], &'static [&'static str]);
 
 const RULES: [Rule; 9] = [
-    Rule {
-        name: "hint-affinity",
-        crates: &[],
-        never: &["anyhow", "clap", "rand", "tch", "tokio", "torch-sys"],
-        torch_free: true,
-    },
-    Rule {
-        name: "hint-reward",
-        crates: &[],
-        never: &["anyhow", "clap", "tch", "torch-sys"],
-        torch_free: true,
-    },
-    Rule { name: "hint-policy", crates: &[], never: &["anyhow", "clap"], torch_free: false },
-    Rule {
-        name: "hint-rollout",
-        crates: &["hint-reward", "hint-policy"],
-        never: &["anyhow", "clap", "tch"],
-        torch_free: false,
-    },
-    Rule { name: "hint-dist", crates: &[], never: &["anyhow", "clap"], torch_free: false },
-    Rule {
-        name: "hint-grpo",
-        crates: &["hint-affinity", "hint-dist", "hint-reward", "hint-policy", "hint-rollout"],
-        never: &["anyhow", "clap"],
-        torch_free: false,
-    },
-    Rule { name: "hint-process", crates: &[], never: &["tch", "torch-sys"], torch_free: true },
-    Rule { name: "hint-libtorch", crates: &[], never: &["tch", "torch-sys"], torch_free: true },
-    Rule {
-        name: "hint-rl",
-        crates: &[
+    ("hint-affinity", &[], &["anyhow", "clap", "rand", "tch", "tokio", "torch-sys"]),
+    ("hint-reward", &[], &["anyhow", "clap", "tch", "torch-sys"]),
+    ("hint-policy", &[], &["anyhow", "clap"]),
+    ("hint-rollout", &["hint-reward", "hint-policy"], &["anyhow", "clap", "tch"]),
+    ("hint-dist", &[], &["anyhow", "clap"]),
+    (
+        "hint-grpo",
+        &["hint-affinity", "hint-dist", "hint-reward", "hint-policy", "hint-rollout"],
+        &["anyhow", "clap"],
+    ),
+    ("hint-process", &[], &["tch", "torch-sys"]),
+    ("hint-libtorch", &[], &["tch", "torch-sys"]),
+    (
+        "hint-rl",
+        &[
             "hint-affinity",
             "hint-dist",
             "hint-reward",
@@ -57,10 +33,12 @@ const RULES: [Rule; 9] = [
             "hint-grpo",
             "hint-process",
         ],
-        never: &[],
-        torch_free: false,
-    },
+        &[],
+    ),
 ];
+
+/// Crates that must build without libtorch.
+const TORCH_FREE: [&str; 4] = ["hint-affinity", "hint-reward", "hint-process", "hint-libtorch"];
 
 /// Dependencies that must be behind a feature.
 const OPTIONAL: [(&str, &str); 1] = [("hint-rollout", "hint-policy")];
@@ -69,63 +47,39 @@ const OPTIONAL: [(&str, &str); 1] = [("hint-rollout", "hint-policy")];
 pub(super) fn check(tree: &Tree) -> Vec<Finding> {
     let mut findings = Vec::new();
     let packages = tree.metadata["packages"].as_array().map_or(&[][..], Vec::as_slice);
-    for rule in &RULES {
-        let Some(package) = packages.iter().find(|package| package["name"] == rule.name) else {
+    for (krate, crates, never) in RULES {
+        let Some(package) = packages.iter().find(|package| package["name"] == krate) else {
             continue;
         };
-        let path = format!("crates/{}/Cargo.toml", rule.name);
+        let path = format!("crates/{krate}/Cargo.toml");
         let mut find = |name: &str, message: String| {
-            let lines =
-                tree.file(&path).map(|file| file.lines().find(|(_, line)| line.starts_with(name)));
-            findings.push(Finding::new(
-                &path,
-                lines.flatten().map_or(1, |(line, _)| line),
-                message,
-            ));
+            let file = tree.file(&path);
+            let line = file.and_then(|file| file.lines().find(|(_, line)| line.starts_with(name)));
+            findings.push(Finding::new(&path, line.map_or(1, |(line, _)| line), message));
         };
         for dependency in package["dependencies"].as_array().into_iter().flatten() {
             let name = dependency["name"].as_str().unwrap_or_default();
             // What links a package against libtorch is no part of it.
             let links = name == "hint-libtorch" && dependency["kind"] == "build";
             let internal = (name.starts_with("hint-") && !links) || name == "xtask";
-            if internal && !rule.crates.contains(&name) {
-                find(
-                    name,
-                    format!(
-                        "`{}` must not depend on `{name}`; see the diagram in `ARCHITECTURE.md`",
-                        rule.name
-                    ),
-                );
+            let see = "see the invariants in `ARCHITECTURE.md`";
+            if internal && !crates.contains(&name) {
+                find(name, format!("`{krate}` must not depend on `{name}`; {see}"));
             }
-            if rule.never.contains(&name) {
-                find(
-                    name,
-                    format!(
-                        "`{}` must not use `{name}`; see the invariants in `ARCHITECTURE.md`",
-                        rule.name
-                    ),
-                );
+            if never.contains(&name) {
+                find(name, format!("`{krate}` must not use `{name}`; {see}"));
             }
-            if OPTIONAL.contains(&(rule.name, name)) && dependency["optional"] != true {
+            if OPTIONAL.contains(&(krate, name)) && dependency["optional"] != true {
                 find(
                     name,
-                    format!(
-                        "`{name}` must be optional in `{}`; put it behind a feature",
-                        rule.name
-                    ),
+                    format!("`{name}` must be optional in `{krate}`; put it behind a feature"),
                 );
             }
         }
-        if rule.torch_free
-            && reachable(&tree.metadata, &package["id"]).iter().any(|id| is_torch(id))
-        {
-            find(
-                "[dependencies]",
-                format!(
-                    "`{}` needs libtorch through one of its dependencies; remove that",
-                    rule.name
-                ),
-            );
+        let used = reachable(&tree.metadata, &package["id"]);
+        if TORCH_FREE.contains(&krate) && used.iter().any(|id| is_torch(id)) {
+            let message = format!("`{krate}` needs libtorch through a dependency; remove that");
+            find("[dependencies]", message);
         }
     }
     findings

@@ -19,46 +19,29 @@ type Arrows = BTreeMap<(String, String), BTreeSet<String>>;
 
 /// Runs the check.
 pub(super) fn check(tree: &Tree) -> Vec<Finding> {
-    let arrows = arrows(tree);
-    let document = tree.file(DOCUMENT).map_or("", |file| &file.text);
-    let rows = document.split_once(HEAD).map_or("", |(_, rest)| rest);
-    let rows = rows.lines().take_while(|line| line.starts_with('|')).collect::<BTreeSet<_>>();
-    let expected = table(&arrows);
-    let expected = expected.lines().collect::<BTreeSet<_>>();
-    let found = |row: &&str, what: &str| {
-        Finding::new(
-            DOCUMENT,
-            1,
-            format!("{what}: {row}; undo the import, or run `cargo xtask bless`"),
-        )
-    };
-    let missing = expected.difference(&rows).map(|row| found(row, "the table of modules lacks"));
-    let stale = rows.difference(&expected).map(|row| found(row, "the code does not have"));
-    let circles = circles(&arrows);
-    let circles = circles.iter().map(|circle| {
-        let message = format!("the modules {circle} use each other; move what they share");
-        Finding::new(DOCUMENT, 1, message)
-    });
     let files = file_arrows(tree);
-    let of_files = self::circles(&files).into_iter().map(|circle| {
-        let message = format!("the files {circle} use each other; move what they share");
+    let found = [
+        ("modules", circles(&arrows(tree))),
+        ("files", circles(&files)),
+        ("folders", circles(&folded(&files))),
+    ];
+    let finding = |what: &str, circle: String| {
+        let message = format!("the {what} {circle} use each other; move what they share");
         Finding::new(DOCUMENT, 1, message)
-    });
-    let of_folders = self::circles(&folded(&files)).into_iter().map(|circle| {
-        let message = format!("the folders {circle} use each other; move what they share");
-        Finding::new(DOCUMENT, 1, message)
-    });
-    let of_files = of_files.chain(of_folders).collect::<Vec<_>>();
-    circles.chain(of_files).chain(missing).chain(stale).collect()
+    };
+    let findings = found
+        .into_iter()
+        .flat_map(|(what, circles)| circles.into_iter().map(move |circle| finding(what, circle)));
+    findings.collect()
 }
 
 /// The document with the table of the imports.
-pub(super) fn blessed(tree: &Tree) -> Option<String> {
-    let document = &tree.file(DOCUMENT)?.text;
-    let (before, rest) = document.split_once(HEAD)?;
-    let after = rest.lines().skip_while(|line| line.starts_with('|'));
-    let after = after.flat_map(|line| [line, "\n"]).collect::<String>();
-    Some(format!("{before}{HEAD}{}{after}", table(&arrows(tree))))
+pub(super) fn written(tree: &Tree) -> Vec<(String, String)> {
+    let Some(document) = tree.file(DOCUMENT) else { return Vec::new() };
+    let (before, rest) = document.text.split_once(HEAD).unwrap_or((&document.text, ""));
+    let after = rest.split_inclusive('\n').skip_while(|line| line.starts_with('|'));
+    let text = format!("{before}{HEAD}{}{}", table(&arrows(tree)), after.collect::<String>());
+    vec![(DOCUMENT.to_owned(), text)]
 }
 
 fn table(arrows: &Arrows) -> String {
@@ -296,19 +279,13 @@ mod tests {
     const ROWS: &str = "| x | `a` | `b`, `c` |\n| x | `b` | – |\n| x | `c` | – |\n";
 
     #[test]
-    fn arrows_are_those_of_the_table() {
+    fn the_table_holds_the_arrows() {
+        let expected = |rows| format!("# A\n\n{HEAD}{rows}\nMore.\n");
         for a in ["use crate::b::{Thing, Other};", "use crate::Thing;", "fn f(_: crate::b::T) {}"] {
-            assert_eq!(check(&tree(a, ROWS)), [], "{a}");
+            let files = written(&tree(a, "| x | `old` | – |\n"));
+            assert_eq!(files, [(DOCUMENT.to_owned(), expected(ROWS))], "{a}");
         }
-        let findings = check(&tree("", ROWS));
-        assert_eq!(findings.len(), 2, "{findings:?}");
-        assert!(findings[0].message.contains("lacks: | x | `a` | `c` |"), "{}", findings[0]);
-    }
-
-    #[test]
-    fn the_table_is_written() {
-        let text = blessed(&tree("use crate::b::Thing;", "| x | `old` | – |\n")).unwrap();
-        assert_eq!(text, format!("# A\n\n{HEAD}{ROWS}\nMore.\n"));
+        assert_eq!(written(&tree("", ROWS))[0].1, expected(&ROWS.replace("`b`, `c`", "`c`")));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 
 use super::SERVED_NAME;
-use crate::process::{cargo, check, output};
+use crate::process::{cargo, check, output, read};
 use hint_libtorch::Host;
 
 /// Problems that a model of this size gets wrong.
@@ -84,8 +84,7 @@ pub(super) fn train(
             .arg(&out),
     )?;
     let metrics = out.join("hint").join("metrics.jsonl");
-    let text = std::fs::read_to_string(&metrics)
-        .with_context(|| format!("cannot read `{}`", metrics.display()))?;
+    let text = read(&metrics)?;
     let hinted = text.lines().filter(|line| line.contains("\"hint/pass_rate\"")).count();
     ensure!(hinted == 2, "{hinted} of two steps sampled with the teacher's hints");
     Ok(())
