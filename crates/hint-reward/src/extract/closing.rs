@@ -40,7 +40,7 @@ pub(crate) fn tail<'a>(
     let counted = behind_counted(behind, matches!(value, "1" | "0" | "-1"));
     let rest = behind_closing(counted);
     if rest.is_empty() {
-        return Ok(Tail::Closes);
+        return Ok(if renames(counted) { Tail::Opens } else { Tail::Closes });
     }
     if rest.len() < 200 && !rest.contains('?') {
         let repeated = rest.trim_end_matches(['.', ' ', '$', '*', '\n', '\\', ')', ']']);
@@ -51,6 +51,58 @@ pub(crate) fn tail<'a>(
         }
     }
     Ok(if explains(counted, rest) { Tail::Explains(counted) } else { Tail::Opens })
+}
+
+/// Whether a text of closing words says behind its first clause that something else is the answer: `, and the answer is
+/// odd`, `. The final answer is the largest of these`. It may say that this is the answer, or that the answer is correct.
+fn renames(text: &str) -> bool {
+    const NOUNS: &[&str] = &[
+        "answer",
+        "answers",
+        "value",
+        "values",
+        "solution",
+        "solutions",
+        "result",
+        "correct",
+        "right",
+        "true",
+        "total",
+        "sum",
+        "largest",
+        "smallest",
+        "number",
+        "integer",
+        "question",
+        "problem",
+        "asked",
+        "expected",
+        "required",
+        "desired",
+    ];
+    const PRONOUNS: &[&str] = &["this", "that", "it", "these", "which", "what"];
+    const AGREEING: &[&str] = &[
+        "correct", "right", "true", "checked", "verified", "complete", "found", "unique", "above",
+        "here", "it", "this", "that", "as", "and", "done", "indeed", "thus", "shown", "proved",
+        "reached", "obtained",
+    ];
+    let is_end = |c: char| matches!(c, '.' | ',' | ';' | '!' | '\n' | '—' | '–');
+    let mut clauses =
+        text.split(is_end).flat_map(|part| part.split(" and ")).flat_map(|part| part.split(" so "));
+    clauses.next();
+    clauses.any(|clause| {
+        let words: Vec<&str> = words_of(clause).collect();
+        let verb = words.iter().position(|word| has(&["is", "are", "was", "be"], word));
+        let names = |words: &[&str]| words.iter().any(|word| has(NOUNS, word));
+        let Some(verb) = verb else {
+            let asks = words.iter().any(|word| has(&["question", "problem", "asked"], word));
+            return asks || (clause.contains(':') && names(&words));
+        };
+        let (subject, predicate) = (&words[..verb], &words[verb + 1..]);
+        let is_pronoun = subject.last().is_none_or(|word| has(PRONOUNS, word));
+        let agrees = !predicate.is_empty() && predicate.iter().all(|word| has(AGREEING, word));
+        !is_pronoun && !agrees && (names(subject) || names(predicate))
+    })
 }
 
 /// The text behind the unit or counted thing that a text starts with.

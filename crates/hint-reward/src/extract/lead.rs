@@ -55,6 +55,20 @@ fn states(before: &str, leads: impl Fn(&str, &[&str]) -> bool) -> bool {
     let line = sentence.rfind('\n').map_or(sentence, |at| &sentence[at + 1..]);
     let is_alone = !line.contains(char::is_alphanumeric);
     let words: Vec<&str> = prose(sentence).collect();
+    // `The square of the result is`
+    let is_of_result = |at: usize| {
+        has(&["of"], words[at])
+            && words[at + 1..]
+                .iter()
+                .find(|word| !has(&["the", "this", "that"], word))
+                .is_some_and(|word| has(&["result", "it", "answer"], word))
+            && !at.checked_sub(1).is_some_and(|at| has(&["value"], words[at]))
+    };
+    if (0..words.len()).any(is_of_result)
+        || words.iter().any(|word| has(&["intermediate", "typical"], word))
+    {
+        return false;
+    }
     let speaks_of_answer = words.iter().any(|word| has(ANSWERS, word));
     if (speaks_of_answer && !words.iter().all(|word| has(ANNOUNCING, word)))
         || !words.windows(3).all(asserts)

@@ -7,6 +7,7 @@ use num_traits::ToPrimitive;
 use crate::math::compare::comparison::Comparison;
 use crate::math::compare::prepare::{prepare, shared_value};
 use crate::math::compare::quantity::as_quantity;
+use crate::math::compare::segment::with_segments;
 use crate::math::compare::text::{bare, same_winner, same_wording};
 use crate::math::fuel::Stop;
 use crate::math::lex::literal::Commas;
@@ -139,8 +140,17 @@ pub(crate) fn compare(
     if names_alike(&a.text, &b.text) || same_winner(&a.text, &b.text) {
         return Ok(true);
     }
-    if let (Some(first), Some(second)) = (choices(&a.text), choices(&b.text)) {
-        return Ok(first == second);
+    match (choices(&a.text), choices(&b.text)) {
+        (Some(first), Some(second)) => return Ok(first == second),
+        // `CAB` is no `ABC`.
+        (Some(letters), None) if is_run_of(&b.text, &letters) => return Ok(false),
+        (None, Some(letters)) if is_run_of(&a.text, &letters) => return Ok(false),
+        _ => {}
+    }
+    // `A, then B, then C` has an order.
+    let is_ordered = |text: &str| text.contains("then ");
+    if is_ordered(&a.text) && is_ordered(&b.text) {
+        return Ok(same_wording(&a.text, &b.text));
     }
     // `(C) 36` against `C) 36`: the letter and what stands behind it.
     if let (Some(first), Some(second)) = (named(&a.text), named(&b.text))
@@ -161,6 +171,8 @@ pub(crate) fn compare(
     }
     for first in &a.readings {
         for second in &b.readings {
+            let pair = with_segments(first, second);
+            let (first, second) = (&pair.0, &pair.1);
             let comparer = Comparer { fuel: &mut reader.fuel, relative_tolerance };
             match (Comparison { comparer, strictness }).same(first, second) {
                 Ok(true) => return Ok(true),
@@ -197,7 +209,8 @@ fn text_of_choice<'t>(named_side: &'t str, other: &str) -> Option<&'t str> {
     (is_text && named(name.rest).is_none()).then_some(name.rest)
 }
 
-/// The letters of an answer that names several choices: `AC`, `A, C`, `A and C`.
+/// The letters of an answer that names several choices: `AC`, `A, C`, `A and C`. Letters without a separator are choices
+/// in the order of the alphabet only; in another they are a word.
 fn choices(text: &str) -> Option<Vec<char>> {
     if text.len() > 40 {
         return None;
@@ -207,14 +220,24 @@ fn choices(text: &str) -> Option<Vec<char>> {
         .split(|c: char| !c.is_ascii_alphabetic())
         .filter(|word| !word.is_empty() && *word != "and");
     let mut letters = Vec::new();
+    let mut is_run = false;
     for word in words {
+        is_run |= word.len() > 1;
         letters.extend(word.chars());
     }
     let allowed = |c: char| c.is_ascii_alphabetic() || matches!(c, ' ' | ',' | ';' | '.');
+    let is_sorted = letters.is_sorted();
     letters.sort_unstable();
     let distinct = letters.windows(2).all(|pair| pair[0] != pair[1]);
     let named = letters.len() > 1 && letters.iter().all(|letter| ('A'..='H').contains(letter));
-    (named && distinct && text.chars().all(allowed)).then_some(letters)
+    (named && distinct && (is_sorted || !is_run) && text.chars().all(allowed)).then_some(letters)
+}
+
+/// Whether a text is a run of these letters in another order.
+fn is_run_of(text: &str, letters: &[char]) -> bool {
+    let mut own: Vec<char> = unwrapped(text.trim().trim_matches('$')).chars().collect();
+    own.sort_unstable();
+    own == letters
 }
 
 /// An answer that is said twice, the second time in brackets: `8 (eight)`, `8/3 (or 2.667)`. The two must agree, where
@@ -551,7 +574,10 @@ fn reading(text: &str, commas: Commas, reader: &mut Reader) -> Result<Reading, S
         return Ok(Reading { node, other: None, ambiguous_comma: false, is_phrase: false });
     }
     let parsed = parse(text, commas, &mut reader.fuel)?;
-    let other = shared_value(&parsed.node);
-    let node = prepare(parsed.node, &mut reader.fuel)?;
-    Ok(Reading { node, other, ambiguous_comma: parsed.ambiguous_comma, is_phrase: false })
+    let node = match shared_value(&parsed.node) {
+        Some(assignments) => assignments,
+        None => parsed.node,
+    };
+    let node = prepare(node, &mut reader.fuel)?;
+    Ok(Reading { node, other: None, ambiguous_comma: parsed.ambiguous_comma, is_phrase: false })
 }

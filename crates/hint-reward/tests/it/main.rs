@@ -11,6 +11,7 @@ mod golden;
 mod judge;
 mod kinds;
 mod math;
+mod near_misses;
 mod properties;
 mod rubric;
 mod shaping;

@@ -53,6 +53,10 @@ pub(super) fn opened(before: &str, in_formula: bool) -> Option<usize> {
             }
             continue;
         }
+        // `.\boxed{12}` is less than one.
+        if last == '.' && !spaced && head.ends_with(char::is_whitespace) {
+            return None;
+        }
         let digit_before = || head.ends_with(|c: char| c.is_ascii_digit());
         match last {
             '=' if head.ends_with(['!', '<', '>', '≠']) => return None,

@@ -1,6 +1,7 @@
 //! Whether two answers are the same.
 
 use crate::math::compare::real_set::RealSet;
+use crate::math::compare::segment::is_segment;
 use crate::math::compare::text::same_words;
 use crate::math::fuel::Stop;
 use crate::math::strictness::Strictness;
@@ -234,7 +235,11 @@ impl Comparison<'_, '_> {
         }
         let letters = word.char_indices().map(|(at, c)| Expr::symbol(&word[at..at + c.len_utf8()]));
         let product = Expr::Mul(letters.collect());
-        self.comparer.identical(&product, expr)
+        // A segment, whose ends have no order.
+        let is_segment = is_segment(word)
+            && matches!(expr, Expr::Symbol(name) if **name == *word
+                || name.bytes().rev().eq(word.bytes()));
+        Ok(is_segment || self.comparer.identical(&product, expr)?)
     }
 }
 

@@ -97,12 +97,30 @@ impl Comparison<'_, '_> {
                 Node::Given { main, condition, .. },
                 Node::Given { main: other_main, condition: other_condition, .. },
             ) => {
+                // `cx for some constant c` against `kx for some constant k`
+                if let (Some(name), Some(other_name)) =
+                    (letter_of(condition), letter_of(other_condition))
+                    && name != other_name
+                    && !main.has_symbol(&other_name)
+                    && !other_main.has_symbol(&name)
+                {
+                    let (main_too, condition_too) = (
+                        other_main.renamed(&other_name, &name),
+                        other_condition.renamed(&other_name, &name),
+                    );
+                    return Ok(Some(
+                        self.same(main, &main_too)?
+                            && (matches!(**condition, Node::Text(_))
+                                || self.same(condition, &condition_too)?),
+                    ));
+                }
                 if !self.same(main, other_main)? {
                     return Ok(Some(false));
                 }
+                let bare = |condition: &Node| is_vague(condition) && !is_domain(condition);
                 let vague = |condition: &Node| is_vague(condition) || is_domain(condition);
-                let is_restated = (is_vague(condition) && vague(other_condition))
-                    || (is_vague(other_condition) && vague(condition));
+                let is_restated = (bare(condition) && vague(other_condition))
+                    || (bare(other_condition) && vague(condition));
                 is_restated || self.same(condition, other_condition)?
             }
             // `The gears turn if and only if n is even` against `n is even`.
@@ -248,50 +266,6 @@ impl Comparison<'_, '_> {
         Ok(false)
     }
 
-    /// `C_1 e^x + C_2 e^{-x}` against `A e^x + B e^{-x}`: constants of integration have arbitrary names.
-    pub(super) fn renamed_constants(&mut self, a: &Expr, b: &Expr) -> Result<bool, Stop> {
-        let (mut names, mut others) = (Vec::new(), Vec::new());
-        symbols(a, &mut names);
-        symbols(b, &mut others);
-        if !names.iter().any(|name| others.contains(name)) {
-            return Ok(false);
-        }
-        let own: Vec<&str> = names.iter().filter(|name| !others.contains(name)).copied().collect();
-        let other: Vec<&str> =
-            others.iter().filter(|name| !names.contains(name)).copied().collect();
-        // One side must say that they are constants, by the letter C or by an index.
-        let marked = |names: &[&str]| {
-            names.iter().all(|name| matches!(name.split('_').next(), Some("C" | "c" | "K")))
-        };
-        let free = |names: &[&str]| {
-            names.iter().all(|name| {
-                matches!(name.split('_').next(), Some("C" | "c" | "K" | "k" | "A" | "B" | "D"))
-            })
-        };
-        if own.len() != other.len()
-            || !(1..=2).contains(&own.len())
-            || !(marked(&own) || marked(&other))
-            || !free(&own)
-            || !free(&other)
-        {
-            return Ok(false);
-        }
-        let orders: &[&[usize]] = if own.len() == 1 { &[&[0]] } else { &[&[0, 1], &[1, 0]] };
-        for order in orders {
-            let renamed = b.map(&|expr| match expr {
-                Expr::Symbol(name) => {
-                    let at = other.iter().position(|other| **other == **name)?;
-                    Some(Expr::symbol(own[order[at]]))
-                }
-                _ => None,
-            });
-            if self.comparer.identical(a, &renamed)? {
-                return Ok(true);
-            }
-        }
-        Ok(false)
-    }
-
     /// `|x|` against the branches that define it: at points inside and at the ends of every branch.
     pub(super) fn branches_are(
         &mut self,
@@ -429,6 +403,22 @@ impl Comparison<'_, '_> {
             }
         }
         Ok(false)
+    }
+}
+
+/// The letter that a condition introduces without restricting it: `c` of `some constant c` and of `c ∈ ℝ`.
+fn letter_of(condition: &Node) -> Option<String> {
+    match condition {
+        Node::Expr(Expr::Symbol(name)) => Some(name.to_string()),
+        Node::Chain { terms, .. } if is_domain(condition) => match terms.first() {
+            Some(Node::Expr(Expr::Symbol(name))) => Some(name.to_string()),
+            _ => None,
+        },
+        Node::Text(words) if restricts_nothing(words) => {
+            let mut letters = words.split(' ').filter(|word| word.len() == 1 && *word != "a");
+            letters.next().filter(|_| letters.next().is_none()).map(ToOwned::to_owned)
+        }
+        _ => None,
     }
 }
 

@@ -3,10 +3,12 @@
 mod collection;
 pub(crate) mod comparison;
 mod congruence;
+mod constant;
 mod convention;
 pub(crate) mod prepare;
 mod progression;
 pub(crate) mod quantity;
 pub(crate) mod real_set;
 mod rounding;
+pub(crate) mod segment;
 pub(crate) mod text;

@@ -1,7 +1,7 @@
 //! From the written form to the meant one: chains to their results, `±` to two answers.
 
 use crate::math::fuel::{Fuel, Stop};
-use crate::math::tree::node::{Expr, Node, Relation};
+use crate::math::tree::node::{Expr, Function, Node, Relation};
 use crate::math::value::identity::{Comparer, has_symbols};
 
 /// Answers that `±` may expand to.
@@ -92,7 +92,13 @@ fn distributed(items: Vec<Node>) -> Vec<Node> {
 pub(crate) fn shared_value(node: &Node) -> Option<Node> {
     let Node::Chain { terms, relations } = node else { return None };
     let (value, names) = terms.split_last()?;
-    let is_name = |node: &Node| matches!(node, Node::Expr(Expr::Symbol(_)));
+    let is_name = |node: &Node| match node {
+        Node::Expr(Expr::Symbol(_)) => true,
+        Node::Expr(Expr::Call(Function::Named(_), arguments)) => {
+            arguments.iter().all(|argument| argument.as_number().is_some())
+        }
+        _ => false,
+    };
     let shares = names.len() > 1
         && names.iter().all(is_name)
         && relations.iter().all(|relation| *relation == Relation::Equal)
@@ -133,8 +139,14 @@ fn chain(
     // What follows `≈` only restates the value before it, unless that is a name: `1/3 ≈ 0.33` is 1/3, `x ≈ 2` is 2.
     if let Some(at) = relations.iter().position(|relation| *relation == Relation::Approximately) {
         if at > 0 || !terms[0].is_label() {
+            let rounded = terms.get(at + 1).cloned();
             terms.truncate(at + 1);
             relations.truncate(at);
+            if let (Some(exact), Some(rounded)) = (terms.last(), rounded)
+                && is_false(exact, &rounded, fuel)?
+            {
+                return Err(Stop::Unreadable("an approximation of a different number"));
+            }
         } else {
             relations[0] = Relation::Equal;
         }
@@ -145,6 +157,12 @@ fn chain(
         }
         if comes_back(&terms) {
             return Err(Stop::Unreadable("a chain of equations that goes round"));
+        }
+        for pair in terms.windows(2) {
+            if is_constant(&pair[0]) && is_constant(&pair[1]) && is_false(&pair[0], &pair[1], fuel)?
+            {
+                return Err(Stop::Unreadable("an equation of two different numbers"));
+            }
         }
         let last = terms.pop().ok_or(Stop::Unreadable("an empty chain"))?;
         let first = if terms.is_empty() { return expand(last, fuel) } else { terms.swap_remove(0) };

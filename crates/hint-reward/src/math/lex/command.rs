@@ -83,6 +83,13 @@ impl<'a> Lexer<'a, '_> {
             self.at += self.rest().len() - behind.len() + color;
             return Ok(());
         }
+        if matches!(name, "phantom" | "hphantom" | "vphantom") {
+            // Nobody sees its group.
+            let behind = self.rest()[length..].trim_start();
+            let hidden = group_content(behind).map_or(0, |hidden| hidden.len() + 2);
+            self.at += self.rest().len() - behind.len() + hidden;
+            return Ok(());
+        }
         if matches!(name, "begin" | "end") {
             return self.environment(name);
         }

@@ -208,7 +208,6 @@ pub(crate) fn is_decoration(name: &str) -> bool {
             | "mathop"
             | "displaylines"
             | "ensuremath"
-            | "phantom"
             | "strut"
             | "allowbreak"
             | "enskip"

@@ -82,7 +82,17 @@ pub(crate) fn is_counted(words: &str, is_one: bool) -> bool {
 
 /// Whether words behind a value compute with it: `squared`, `times 3`, `more than that`, not `more dollars`.
 pub(crate) fn computes(words: &str) -> bool {
-    const OPERATIONS: [&str; 19] = [
+    const OPERATIONS: [&str; 29] = [
+        "hundredths",
+        "thousandths",
+        "percents",
+        "dozens",
+        "grosses",
+        "reciprocals",
+        "inverses",
+        "negatives",
+        "opposites",
+        "factorials",
         "squared",
         "cubed",
         "times",
@@ -149,7 +159,18 @@ fn is_plural(word: &str) -> bool {
         "people", "men", "women", "children", "fish", "sheep", "mice", "feet", "teeth", "geese",
         "deer", "oxen", "dice", "vertices", "data", "yuan", "yen", "won", "baht", "rand",
     ];
-    const OTHERS: [&str; 36] = [
+    const OTHERS: [&str; 47] = [
+        "quarters",
+        "tenths",
+        "hundredths",
+        "thousandths",
+        "percents",
+        "grosses",
+        "reciprocals",
+        "inverses",
+        "negatives",
+        "opposites",
+        "factorials",
         "tens",
         "ones",
         "twos",

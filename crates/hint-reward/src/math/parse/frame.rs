@@ -9,8 +9,10 @@ use crate::math::tree::node::Relation;
 /// Link between a condition and its answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Tie {
-    /// For, with, when: the domain of the answer.
+    /// For, with, such that: the domain of the answer.
     Domain,
+    /// When, attained at: the place where the answer is reached.
+    Place,
     /// Where: the meaning of the letters of the answer.
     Definition,
     /// If, unless: without it the answer says more.
@@ -43,7 +45,7 @@ impl<'t, 'a> Frame<'t, 'a> {
                 {
                     let tie = match &token.kind {
                         Kind::Word("which") if is_attained(&tokens[index + 1..]) => {
-                            Some(Tie::Domain)
+                            Some(Tie::Place)
                         }
                         // `7 at x = 2`
                         Kind::Word("at") | Kind::Text("at")
@@ -57,7 +59,7 @@ impl<'t, 'a> Frame<'t, 'a> {
                                     ]
                                 ) =>
                         {
-                            Some(Tie::Domain)
+                            Some(Tie::Place)
                         }
                         Kind::Word(word) | Kind::Text(word) => tie(word),
                         // `p: ∀x` is a statement, `f(x) = x² ∀x` an answer with its domain.
@@ -66,8 +68,12 @@ impl<'t, 'a> Frame<'t, 'a> {
                     let Some(tie) = tie else { continue };
                     // `6 such triples`
                     let next = tokens.get(index + 1).map(|token| &token.kind);
+                    let is_that = |kind: &Kind<'_>| {
+                        matches!(kind, Kind::Word(word) | Kind::Text(word)
+                            if word.split(' ').next() == Some("that"))
+                    };
                     if matches!(token.kind, Kind::Word("such"))
-                        && next.is_some_and(|next| *next != Kind::Word("that"))
+                        && next.is_some_and(|next| !is_that(next))
                     {
                         continue;
                     }
@@ -86,6 +92,34 @@ impl<'t, 'a> Frame<'t, 'a> {
             }
         }
         whole
+    }
+}
+
+/// The tokens with a word that ties a condition on its own, where it opens a text command: of ` with doubled `, the word
+/// `with` and the rest.
+pub(crate) fn with_ties_apart(tokens: &mut Vec<Token<'_>>) {
+    let mut depth = 0_usize;
+    let mut at = 0;
+    while at < tokens.len() {
+        match tokens[at].kind {
+            Kind::Open(_) | Kind::Begin(_) => depth += 1,
+            Kind::Close(_) | Kind::End(_) => depth = depth.saturating_sub(1),
+            Kind::Text(text) if depth == 0 => {
+                if let Some((first, rest)) = text.trim().split_once(' ')
+                    && tie(text).is_some()
+                {
+                    let rest = rest.trim().strip_prefix("and only if").unwrap_or(rest).trim();
+                    let spaced = tokens[at].spaced;
+                    tokens[at] = Token { kind: Kind::Word(first), spaced };
+                    if !rest.is_empty() {
+                        tokens.insert(at + 1, Token { kind: Kind::Text(rest), spaced: true });
+                        at += 1;
+                    }
+                }
+            }
+            _ => {}
+        }
+        at += 1;
     }
 }
 
@@ -140,7 +174,8 @@ fn is_attained(tokens: &[Token<'_>]) -> bool {
 fn tie(text: &str) -> Option<Tie> {
     let mut words = text.split(|c: char| !c.is_ascii_alphabetic()).filter(|word| !word.is_empty());
     Some(match words.next()?.to_ascii_lowercase().as_str() {
-        "for" | "when" | "with" | "whenever" | "attained" | "achieved" | "reached" => Tie::Domain,
+        "for" | "with" => Tie::Domain,
+        "when" | "whenever" | "attained" | "achieved" | "reached" => Tie::Place,
         "such" if words.next().is_none_or(|next| next == "that") => Tie::Domain,
         "where" => Tie::Definition,
         "if" | "unless" | "provided" | "assuming" => Tie::Essential,
@@ -328,15 +363,47 @@ fn is_filler(kind: &Kind<'_>) -> bool {
     })
 }
 
+/// A condition without the words that lead to it. The kind of a number is one where its bound follows: `all integers
+/// n ≥ 2`.
 fn without_fillers<'t, 'a>(tokens: &'t [Token<'a>]) -> &'t [Token<'a>] {
-    let skipped = tokens
-        .iter()
-        .take_while(|token| {
-            is_filler(&token.kind)
-                || matches!(&token.kind, Kind::Word(word) | Kind::Text(word) if matches!(*word, "some" | "that" | "constant" | "positive" | "arbitrary" | "when" | "if" | "for" | "at" | "only" | "by" | "is" | "attained" | "achieved" | "reached" | "obtained" | "occurs" | "happens"))
-        })
-        .count();
-    &tokens[skipped..]
+    const LEADS: [&str; 18] = [
+        "some",
+        "that",
+        "constant",
+        "arbitrary",
+        "when",
+        "if",
+        "for",
+        "at",
+        "only",
+        "by",
+        "is",
+        "attained",
+        "achieved",
+        "reached",
+        "obtained",
+        "occurs",
+        "happens",
+        "so",
+    ];
+    const QUANTIFIERS: [&str; 8] = ["all", "every", "each", "any", "the", "a", "an", "values"];
+    let count = |is_led: &dyn Fn(&str) -> bool| {
+        let is_word = |token: &&Token<'_>| {
+            matches!(&token.kind, Kind::Word(text) | Kind::Text(text)
+                if text.split_whitespace().all(|word| is_led(word.trim_matches(','))))
+        };
+        tokens.iter().take_while(is_word).count()
+    };
+    let is_lead = |word: &str| has(&LEADS, word) || has(&QUANTIFIERS, word);
+    let skipped = count(&is_lead);
+    let with_kinds = count(&|word| {
+        is_lead(word) || has(&["integer", "integers", "real", "number", "numbers"], word)
+    });
+    let is_bounded = matches!(
+        tokens.get(with_kinds..),
+        Some([Token { kind: Kind::Name(_), .. }, Token { kind: Kind::Relation(_), .. }, ..])
+    );
+    &tokens[if is_bounded { with_kinds } else { skipped }..]
 }
 
 /// Whether words of a condition restrict nothing: `all real x`, `some constant`.

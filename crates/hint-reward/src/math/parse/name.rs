@@ -13,6 +13,9 @@ use crate::number::word::cardinal;
 impl<'a> Parser<'_, 'a, '_> {
     /// A name with its subscript and primes, applied to arguments where it is a function.
     pub(super) fn named(&mut self, name: &str) -> Result<Node, Stop> {
+        if let Some(segment) = self.segment(name) {
+            return Ok(segment);
+        }
         let mut full = name.to_owned();
         if self.take(&Kind::Operator('_')) {
             full.push('_');
@@ -66,6 +69,27 @@ impl<'a> Parser<'_, 'a, '_> {
             return Ok(Node::Expr(Expr::Call(Function::Named(full.into()), arguments)));
         }
         Ok(Node::Expr(Expr::Symbol(full.into())))
+    }
+
+    /// `AB` behind its first letter: a segment, whose ends have no order. A third letter, a subscript or an argument makes
+    /// the letters what they are otherwise.
+    fn segment(&mut self, name: &str) -> Option<Node> {
+        let is_capital = |name: &str| name.len() == 1 && name.as_bytes()[0].is_ascii_uppercase();
+        let before = self.at.checked_sub(2).map(|at| &self.tokens[at].kind);
+        let follows = matches!(before, Some(Kind::Name(name)) if is_capital(name))
+            && !self.tokens[self.at - 1].spaced;
+        let Some(Token { kind: Kind::Name(second), spaced: false }) = self.tokens.get(self.at)
+        else {
+            return None;
+        };
+        let goes_on = matches!(self.peek_at(1), Some(Kind::Operator('_' | '\'') | Kind::Open('(')))
+            || matches!(self.tokens.get(self.at + 1), Some(Token { kind: Kind::Name(third), spaced: false }) if is_capital(third));
+        if follows || goes_on || !is_capital(name) || !is_capital(second) || name == *second {
+            return None;
+        }
+        self.at += 1;
+        let (first, second) = if name < *second { (name, *second) } else { (*second, name) };
+        Some(Node::Expr(Expr::Symbol(format!("{first}{second}").into())))
     }
 
     /// Content of the brackets of `P(X = 2)` or `P(A | B)`, which no expression is.

@@ -8,7 +8,8 @@ use crate::math::lex::lexer::lex;
 use crate::math::lex::literal::Commas;
 use crate::math::lex::token::{Kind, Token};
 use crate::math::parse::branches::branches;
-use crate::math::parse::frame::{Frame, Tie, restricts_nothing};
+use crate::math::parse::frame::{Frame, Tie, restricts_nothing, with_ties_apart};
+use crate::math::parse::stance::words_of;
 use crate::math::parse::wording::with_relations;
 use crate::math::tree::node::{Expr, Function, Node, Relation};
 use crate::math::value::identity::Comparer;
@@ -29,6 +30,7 @@ pub(crate) fn parse(text: &str, commas: Commas, fuel: &mut Fuel) -> Result<Parse
     let mut lexed = lex(text, commas, fuel)?;
     face_inwards(&mut lexed.tokens);
     with_relations(&mut lexed.tokens);
+    with_ties_apart(&mut lexed.tokens);
     if let Some(node) = branches(&lexed.tokens, fuel)? {
         return Ok(Parsed { node, ambiguous_comma: lexed.ambiguous_comma });
     }
@@ -71,15 +73,7 @@ fn conditioned(main: Node, tie: Tie, tokens: &[Token<'_>], fuel: &mut Fuel) -> R
             return Ok(condition);
         }
         // Words may change the answer: `18 with the digits swapped`.
-        let is_open = matches!(&condition, Node::Text(words)
-            if tie != Tie::Definition && !restricts_nothing(words));
-        // `\$250 per week for 4 weeks`
-        let is_amount = matches!(&condition, Node::Quantity(inner, _)
-            if matches!(&**inner, Node::Expr(Expr::Number(_) | Expr::Decimal { .. })));
-        let essential = tie == Tie::Essential
-            || is_open
-            || is_amount
-            || (tie == Tie::Domain && ties(&condition, &main));
+        let essential = tie == Tie::Essential || !may_be_left_out(&condition, tie, &main);
         return Ok(Node::Given { main: Box::new(main), condition: Box::new(condition), essential });
     }
     // Without a set to take it from, it is all there is to say: `every n except n = 4`.
@@ -110,15 +104,52 @@ fn conditioned(main: Node, tie: Tie, tokens: &[Token<'_>], fuel: &mut Fuel) -> R
     Ok(Node::Difference(Box::new((main, excluded))))
 }
 
-/// Whether a condition is an equation or a congruence for a letter of the answer: `(p, q)` with `p = q`.
-fn ties(condition: &Node, main: &Node) -> bool {
-    let Node::Chain { terms, relations } = condition else { return false };
-    let names_letter =
-        matches!(terms.first(), Some(Node::Expr(Expr::Symbol(name))) if main.has_symbol(name));
-    names_letter
-        && relations.iter().all(|relation| {
-            matches!(relation, Relation::Equal | Relation::Other('≡') | Relation::Modulo)
+/// Whether an answer says the same without its condition: one that restricts nothing, bounds a letter of the answer, names
+/// the place where it is reached, or defines its letters.
+fn may_be_left_out(condition: &Node, tie: Tie, main: &Node) -> bool {
+    let has_letter = |terms: &[Node]| {
+        terms.iter().any(|term| {
+            matches!(term, Node::Expr(expr) if expr.any(
+                &|inner| matches!(inner, Expr::Symbol(name) if main.has_symbol(name)),
+            ))
         })
+    };
+    match condition {
+        Node::Text(words) => {
+            let defines = |word: &str| word.len() == 1 && main.has_symbol(word);
+            restricts_nothing(words) || (tie == Tie::Definition && words_of(words).any(defines))
+        }
+        Node::Expr(Expr::Symbol(_)) | Node::NumberSet(_) => true,
+        Node::Quantity(inner, unit) => {
+            matches!(**inner, Node::Expr(Expr::Symbol(_))) && restricts_nothing(unit)
+        }
+        Node::List(items) if is_counted_off(items) => {
+            has_letter(&items[..1]) || {
+                items[0].equation().is_some_and(|(name, _)| has_letter(std::slice::from_ref(name)))
+            }
+        }
+        Node::List(items) | Node::Intersection(items) | Node::Union(items) => {
+            items.iter().all(|item| may_be_left_out(item, tie, main))
+        }
+        Node::Chain { terms, relations } => {
+            let is_bound = relations.iter().all(|relation| {
+                relation.is_order() || matches!(relation, Relation::NotEqual | Relation::In)
+            });
+            let is_equation = relations.iter().all(|relation| *relation == Relation::Equal);
+            match tie {
+                Tie::Definition => is_bound || is_equation,
+                Tie::Place => is_bound || (is_equation && !has_letter(terms)),
+                _ => is_bound && (has_letter(terms) || relations == &[Relation::In]),
+            }
+        }
+        _ => tie == Tie::Place,
+    }
+}
+
+/// Whether items count off the numbers from the first one: `n = 1, 2, 3, …`.
+fn is_counted_off(items: &[Node]) -> bool {
+    let is_dots = |item: &Node| matches!(item, Node::Expr(Expr::Symbol(name)) if &**name == "dots");
+    items.first().is_some_and(|first| first.equation().is_some()) && items.iter().any(is_dots)
 }
 
 /// Whether a condition continues with another case: `14 when x = 2 but 9 in general`,
@@ -126,7 +157,7 @@ fn ties(condition: &Node, main: &Node) -> bool {
 fn distinguishes_cases(tie: Tie, tokens: &[Token<'_>]) -> bool {
     tokens.iter().any(|token| {
         let (Kind::Word(text) | Kind::Text(text)) = token.kind else { return false };
-        text.split_whitespace().any(|word| {
+        words_of(text).any(|word| {
             matches!(word, "but" | "else" | "otherwise" | "however" | "general" | "generally")
                 || (tie != Tie::Except && matches!(word, "when" | "if" | "unless"))
         })

@@ -282,6 +282,18 @@ impl Expr {
         self.children().iter().any(|child| child.any(predicate))
     }
 
+    /// Visits the name of every symbol.
+    fn each_symbol(&self, visit: &mut dyn FnMut(&str)) {
+        match self {
+            Self::Symbol(name) => visit(name),
+            Self::Pow(pair) => {
+                pair.0.each_symbol(visit);
+                pair.1.each_symbol(visit);
+            }
+            other => other.children().iter().for_each(|child| child.each_symbol(visit)),
+        }
+    }
+
     /// The expression with every symbol `name` or every `±` replaced, by the rule `replace`.
     pub(crate) fn map(&self, replace: &dyn Fn(&Self) -> Option<Self>) -> Self {
         if let Some(replacement) = replace(self) {
@@ -427,13 +439,18 @@ impl Node {
 
     /// The node with one symbol renamed, inside lists, tuples, sets and relations.
     pub(crate) fn renamed(&self, from: &str, to: &str) -> Self {
-        let rename = |expr: &Expr| match expr {
+        self.mapped(&|expr| match expr {
             Expr::Symbol(symbol) if **symbol == *from => Some(Expr::symbol(to)),
             _ => None,
-        };
-        let all = |items: &[Self]| items.iter().map(|item| item.renamed(from, to)).collect();
+        })
+    }
+
+    /// The node with its expressions replaced by a rule: see [`Expr::map`].
+    pub(crate) fn mapped(&self, replace: &dyn Fn(&Expr) -> Option<Expr>) -> Self {
+        let all = |items: &[Self]| items.iter().map(|item| item.mapped(replace)).collect();
+        let boxed = |node: &Self| Box::new(node.mapped(replace));
         match self {
-            Self::Expr(expr) => Self::Expr(expr.map(&rename)),
+            Self::Expr(expr) => Self::Expr(expr.map(replace)),
             Self::Chain { terms, relations } => {
                 Self::Chain { terms: all(terms), relations: relations.clone() }
             }
@@ -445,23 +462,31 @@ impl Node {
             Self::Set(items) => Self::Set(all(items)),
             Self::List(items) => Self::List(all(items)),
             Self::Union(items) => Self::Union(all(items)),
+            Self::Intersection(items) => Self::Intersection(all(items)),
+            Self::Ratio(terms) => Self::Ratio(terms.iter().map(|term| term.map(replace)).collect()),
+            Self::Matrix(rows) => Self::Matrix(rows.iter().map(|row| all(row)).collect()),
             Self::Given { main, condition, essential } => Self::Given {
-                main: Box::new(main.renamed(from, to)),
-                condition: Box::new(condition.renamed(from, to)),
+                main: boxed(main),
+                condition: boxed(condition),
                 essential: *essential,
             },
             Self::Piecewise(branches) => Self::Piecewise(
                 branches
                     .iter()
-                    .map(|(value, condition)| {
-                        (value.renamed(from, to), condition.renamed(from, to))
-                    })
+                    .map(|(value, condition)| (value.mapped(replace), condition.mapped(replace)))
                     .collect(),
             ),
-            Self::Quantity(inner, unit) => {
-                Self::Quantity(Box::new(inner.renamed(from, to)), unit.clone())
-            }
+            Self::Quantity(inner, unit) => Self::Quantity(boxed(inner), unit.clone()),
             other => other.clone(),
+        }
+    }
+
+    /// Visits the name of every symbol.
+    pub(crate) fn each_symbol(&self, visit: &mut dyn FnMut(&str)) {
+        match self {
+            Self::Expr(expr) => expr.each_symbol(visit),
+            Self::Ratio(terms) => terms.iter().for_each(|term| term.each_symbol(visit)),
+            other => other.children().for_each(|child| child.each_symbol(visit)),
         }
     }
 
