@@ -141,8 +141,12 @@ impl HfConfig {
                 self.model_type.as_deref() == Some(whole.model_type) && is_class
             })
         });
-        let (Some(family), Some(text)) = (family, self.text_config.take_if(|_| family.is_some()))
-        else {
+        // Its part may be one of another family.
+        let fits = |text: &mut Box<Self>| {
+            let own = text.model_type.as_deref();
+            family.is_some_and(|family| own.is_none_or(|own| own == family.model_type))
+        };
+        let (Some(family), Some(text)) = (family, self.text_config.take_if(fits)) else {
             return self;
         };
         let quantization_config = self.quantization().or(text.quantization()).cloned();

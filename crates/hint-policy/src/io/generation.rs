@@ -10,12 +10,22 @@ use crate::files::json::{read_json, write_json};
 
 const FILE: &str = "generation_config.json";
 
-/// The settings of `dir`, empty if it has none.
+/// The settings of `dir`, empty if it has none. Tokens that end a completion must be ids.
 pub(crate) fn read(dir: &Path) -> Result<Map<String, Value>, PolicyError> {
-    match read_json(&dir.join(FILE))? {
-        Some(Value::Object(settings)) => Ok(settings),
-        _ => Ok(Map::new()),
+    let settings = match read_json(&dir.join(FILE))? {
+        Some(Value::Object(settings)) => settings,
+        _ => Map::new(),
+    };
+    let is_id = |value: &Value| value.is_i64() || value.is_u64();
+    let are_ids = |ends: &Value| match ends.as_array() {
+        Some(ids) => ids.iter().all(is_id),
+        None => ends.is_null() || is_id(ends),
+    };
+    if let Some(other) = settings.get("eos_token_id").filter(|ends| !are_ids(ends)) {
+        let field = format!("eos_token_id of {}", dir.join(FILE).display());
+        return Err(PolicyError::config(field, other, "a token id or a list of token ids"));
     }
+    Ok(settings)
 }
 
 /// Writes the settings that a model was loaded with, ending completions with `stop_tokens`.

@@ -156,7 +156,9 @@ fn sliding_windows_follow_the_family() {
 #[test]
 fn unsupported_options_are_refused_by_name() {
     let supported = "llama, qwen2, qwen3, mistral, gemma3_text";
-    check_refused("gemma3", json!({}), &["model_type", "gemma3", supported]);
+    check_refused("gemma3", json!({}), &["model_type", "gemma3", supported, "text_config"]);
+    let other = json!({"text_config": {"model_type": "gemma4_text"}});
+    check_refused("gemma3", other, &["model_type", "gemma3", "text_config"]);
     check_refused("llama", json!({"hidden_act": "gelu"}), &["hidden_act", "gelu", "silu"]);
     let ntk = json!({"rope_scaling": {"rope_type": "ntk", "factor": 2.0}});
     check_refused("llama", ntk, &["rope_type", "ntk", "linear, dynamic, longrope, llama3, yarn"]);

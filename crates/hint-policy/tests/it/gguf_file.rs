@@ -266,4 +266,6 @@ fn unsupported_files_are_refused_by_name() {
     let mut metadata = tokenizer_metadata("gpt-2");
     metadata.push(("general.architecture".into(), Meta::Text("mamba")));
     check(&metadata, &["general.architecture", "mamba", "llama, qwen2, qwen3, gemma3"]);
+    metadata.push(("general.type".into(), Meta::Text("adapter")));
+    check(&metadata, &["general.type", "adapter", "PEFT"]);
 }

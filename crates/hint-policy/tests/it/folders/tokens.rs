@@ -9,7 +9,7 @@ use hint_policy::{
 };
 use serde_json::{Value, json};
 
-use crate::folders::{folder, load, read_json, tokenizer_json, write_json};
+use crate::folders::{check_refused, folder, load, read_json, tokenizer_json, write_json};
 use crate::gguf_writer::{Meta, tokenizer_metadata, write};
 use crate::model::random_model;
 
@@ -49,6 +49,10 @@ fn stop_tokens_survive_checkpoints_and_adapters() {
     write_json(checkpoint.path(), "tokenizer.json", &tokenizer_json(|_| {}));
     assert_eq!(load(checkpoint.path()).unwrap().stop_tokens, [1, 2]);
     assert_eq!(read_json(checkpoint.path(), "generation_config.json")["temperature"], 0.6);
+
+    // Not an id.
+    write_json(checkpoint.path(), "generation_config.json", &json!({"eos_token_id": "2"}));
+    check_refused(checkpoint.path(), &["generation_config.json", "eos_token_id", "\"2\""]);
 
     // An adapter of the base, as other programs write it, without settings of its own.
     let adapted =
