@@ -112,10 +112,7 @@ pub struct Learner {
     /// Whether an optimizer step has begun and not ended.
     is_stepping: bool,
     /// The state before a batch of several optimizer steps.
-    undo: Option<Undo>,
-    keeps_undo: bool,
-    /// Most bytes of it.
-    undo_bytes: u64,
+    undo: Undo,
     loss: LossConfig,
     sft: SftLoss,
     settings: OptimizerConfig,
@@ -286,9 +283,7 @@ impl Learner {
             guard: Guard::new(config.optimizer.guard),
             updates: 0,
             is_stepping: false,
-            undo: None,
-            keeps_undo: false,
-            undo_bytes: run.undo_mib.saturating_mul(1 << 20),
+            undo: Undo::new(run.undo_mib),
             loss,
             sft,
             settings: config.optimizer.clone(),
@@ -345,11 +340,11 @@ impl Learner {
         progress: RunProgress,
     ) -> Result<UpdateReport, GrpoError> {
         batch.check()?;
-        self.undo = None;
+        self.undo.forget();
         let report =
             catch_out_of_memory("train on the batch", || self.take_steps(batch, progress))?;
         // Only a failed batch is taken back.
-        self.undo = None;
+        self.undo.forget();
         Ok(report)
     }
 

@@ -8,8 +8,28 @@ use super::Learner;
 use crate::error::GrpoError;
 use crate::optim::bytes;
 
-/// A copy of everything that optimizer steps change, on the host.
+/// Keeps what is needed to take a failed batch back.
 pub(super) struct Undo {
+    /// Whether a batch may have to be taken back.
+    is_on: bool,
+    /// Most bytes of a copy.
+    limit: u64,
+    copy: Option<Before>,
+}
+
+impl Undo {
+    pub(super) const fn new(limit_mib: u64) -> Self {
+        Self { is_on: false, limit: limit_mib.saturating_mul(1 << 20), copy: None }
+    }
+
+    /// Drops the copy.
+    pub(super) fn forget(&mut self) {
+        self.copy = None;
+    }
+}
+
+/// A copy of everything that optimizer steps change, on the host.
+struct Before {
     weights: Vec<(String, Tensor)>,
     /// As [`Learner::state_tensors`] has it.
     state: Vec<(String, Tensor)>,
@@ -20,21 +40,21 @@ pub(super) struct Undo {
 impl Learner {
     /// Whether the batches to come keep what [`Learner::undo`] needs.
     pub(crate) const fn keep_undo(&mut self, keep: bool) {
-        self.keeps_undo = keep;
+        self.undo.is_on = keep;
     }
 
     /// Copies the state before the first of several optimizer steps, if the copy is small enough and this process has all
     /// of the state.
     pub(super) fn remember(&mut self) -> Result<(), GrpoError> {
         let many = self.num_iterations * self.num_minibatches > 1;
-        if !many || !self.keeps_undo || self.undo.is_some() || self.needs_others() {
+        if !many || !self.undo.is_on || self.undo.copy.is_some() || self.needs_others() {
             return Ok(());
         }
         let weights = self.weights();
         let size = weights.iter().map(|(_, tensor)| bytes(tensor)).sum::<u64>();
         let average = self.average();
         let average = average.iter().map(|(_, tensor)| bytes(tensor)).sum::<u64>();
-        if size + average + self.optimizer.state_bytes() > self.undo_bytes {
+        if size + average + self.optimizer.state_bytes() > self.undo.limit {
             return Ok(());
         }
         let copied = |tensors: Vec<(String, Tensor)>| {
@@ -43,7 +63,7 @@ impl Learner {
             let copy = |tensor: Tensor| tensor.detach().to_device(Device::Cpu).copy();
             tensors.map(|(name, tensor)| (name, copy(tensor))).collect()
         };
-        self.undo = Some(Undo {
+        self.undo.copy = Some(Before {
             weights: copied(weights),
             state: copied(self.state_tensors()?),
             guard: self.state(),
@@ -54,7 +74,7 @@ impl Learner {
 
     /// Takes the optimizer steps of a failed batch back. Whether the state is now that before the batch.
     pub(crate) fn undo(&mut self) -> Result<bool, GrpoError> {
-        let Some(Undo { weights, state, guard, updates }) = self.undo.take() else {
+        let Some(Before { weights, state, guard, updates }) = self.undo.copy.take() else {
             return Ok(false);
         };
         tch::no_grad(|| {
