@@ -119,6 +119,9 @@ fn find(options: &Options, config: &GrpoConfig) -> Result<(Workload, ProblemSet)
     let output = Output { quiet: options.quiet, json: false };
     let (model, count) = (&options.model, problems.len());
     output.note(format_args!("{model} on {}: {count} problems", options.problems));
+    for line in &workload.left_out {
+        note!("warning: {line}");
+    }
     for line in &workload.notes {
         output.note(format_args!("{line}"));
     }

@@ -47,7 +47,7 @@ pub(crate) fn dry_run(
     let (train, held_out) = (workload.train.len(), workload.held_out.len());
     let problems = &settings.problems;
     say.line("problems", &format!("{problems}: {train} to train on, {held_out} held out"));
-    for line in &workload.notes {
+    for line in workload.left_out.iter().chain(&workload.notes) {
         say.line("problems", line);
     }
     settings.check_hints(&workload.train)?;

@@ -44,13 +44,20 @@ pub(crate) fn demand<'a>(
     let tokens = rows.div_ceil(run.num_minibatches) * lengths.row;
     let tokens = tokens.min(run.max_tokens_per_micro_batch).max(lengths.row);
     let gradient = optimizer.parameters().iter().map(|one| bytes(&one.tensor)).sum::<u64>();
+    // The copy of the state before a step of several optimizer steps, which is on the host.
+    let state = gradient + optimizer.state_bytes();
+    let has_copy = run.num_iterations * run.num_minibatches > 1
+        && world == 1
+        && model.report.device == Device::Cpu
+        && state <= run.undo_mib.saturating_mul(1 << 20);
+    let copy = if has_copy { state } else { 0 };
     // The sum over the workers is in parts.
     let exchanged = gradient.div_ceil(world as u64) + IN_FLIGHT.min(2 * gradient);
     MemoryDemand {
         model: &model.config,
         report: &model.report,
         gradient_bytes: gradient + if world > 1 { exchanged } else { 0 },
-        optimizer_bytes: optimizer.state_bytes(),
+        optimizer_bytes: optimizer.state_bytes() + copy,
         reference: config.loss.needs_reference() && !method.is_supervised(),
         teacher_bytes: if method.is_supervised() { 0 } else { teacher(config, model) },
         sampler_bytes: if method.is_supervised() { 0 } else { copies(settings, config, model) },

@@ -21,6 +21,7 @@ mod lengths;
 mod lora;
 mod memory;
 mod options;
+mod resume;
 mod same_options;
 mod settings;
 mod summary;
@@ -127,6 +128,9 @@ fn run_in(
     output.note(format_args!(
         "{model} on {problems}: {train} problems to train on, {held_out} held out{unused}"
     ));
+    for line in &workload.left_out {
+        note!("warning: {line}");
+    }
     for line in &workload.notes {
         output.note(format_args!("{line}"));
     }

@@ -1,12 +1,11 @@
 //! The command line of `hint-rl train`.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
+use clap::Args;
 use clap::builder::RangedU64ValueParser;
-use clap::{Args, FromArgMatches};
 use hint_grpo::GrpoConfig;
 use hint_grpo::config::is_given;
 use hint_policy::runtime::DeviceChoice;
@@ -296,67 +295,6 @@ impl Options {
         let method = |name: &String| Method::named(name, &configured, &self.set);
         names.iter().map(method).collect()
     }
-
-    /// The options `--resume OUT`.
-    fn resume(out: PathBuf) -> Result<Self> {
-        let command = Self::augment_args(clap::Command::new("train"));
-        let matches = command.try_get_matches_from([
-            "train".into(),
-            "--resume".into(),
-            OsString::from(out),
-        ])?;
-        Ok(Self::from_arg_matches(&matches)?)
-    }
-
-    fn resolve_resumed(self, out: PathBuf) -> Result<Settings> {
-        let file = out.join(SETTINGS);
-        let text = std::fs::read_to_string(&file).with_context(|| {
-            format!(
-                "cannot read `{}`; is `{}` the `--out` of a run?",
-                file.display(),
-                out.display()
-            )
-        })?;
-        let mut settings: Settings = serde_json::from_str(&text)
-            .with_context(|| format!("cannot read `{}`", file.display()))?;
-        settings.out = out;
-        (settings.from_step, settings.output) = (self.from_step, self.output);
-        settings.change(&self.change)?;
-        settings.config.run.steps = self.steps.unwrap_or(settings.config.run.steps);
-        if settings.config.run.schedule_steps.is_some() {
-            settings.may_change("run.steps");
-        }
-        if !self.vllm.is_empty() {
-            settings.vllm = self.vllm;
-            settings.may_change("engine");
-        }
-        settings.gradient_checkpointing |= self.gradient_checkpointing;
-        settings.config.validate()?;
-        settings.threads = self.threads.or(settings.threads);
-        settings.max_batch = self.max_batch.or(settings.max_batch);
-        settings.check_methods()?;
-        let names = self.method.iter().map(|name| name.to_lowercase()).collect::<Vec<_>>();
-        for name in &names {
-            let started =
-                settings.methods.iter().map(|method| method.name.as_str()).collect::<Vec<_>>();
-            ensure!(
-                started.contains(&name.as_str()),
-                "the run in `{}` has no method `{name}`; it was started with: {}",
-                settings.out.display(),
-                started.join(", ")
-            );
-        }
-        if self.from_step.is_some() {
-            // That checkpoint may be older than they are.
-            settings.settled.retain(|method, _| !names.is_empty() && !names.contains(method));
-        }
-        settings.only = names;
-        if self.device != DeviceChoice::Auto {
-            settings.device = self.device;
-        }
-        settings.device.resolve()?;
-        Ok(settings)
-    }
 }
 
 /// The name of a single set of problems, and the files of a mixture.
@@ -415,7 +353,9 @@ fn read_config(path: &Path, overrides: &[String]) -> Result<GrpoConfig> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
+    use clap::FromArgMatches;
+
     use super::*;
 
     impl Options {
@@ -426,7 +366,7 @@ mod tests {
         }
     }
 
-    fn resolve(args: &[&str]) -> Result<Settings> {
+    pub(in crate::train) fn resolve(args: &[&str]) -> Result<Settings> {
         let args = std::iter::once("hint_grpo").chain(args.iter().copied());
         Options::parse(args)?.resolve()
     }
@@ -481,7 +421,7 @@ mod tests {
     }
 
     #[track_caller]
-    fn refused(args: &[&str], expected: &str) {
+    pub(in crate::train) fn refused(args: &[&str], expected: &str) {
         let error = format!("{:#}", resolve(args).unwrap_err());
         assert!(error.contains(expected), "{error}");
     }
@@ -499,37 +439,12 @@ mod tests {
         refused(&["--resume", "x", "--stop", "Q:"], "cannot be used with");
         refused(&["--min-completion-len", "9999"], "min_completion_len: must not exceed");
         refused(&["--set", "evaluation.k=[4]"], "evaluation.k: must be between 1 and");
-    }
-
-    #[test]
-    fn a_resumed_run_remembers_its_options_and_may_be_narrowed_to_one_method() {
-        let folder = tempfile::tempdir().unwrap();
-        let out = folder.path().join("run");
-        let out = out.to_str().unwrap();
-        let settings = resolve(&["--out", out, "--set", "optimizer.max_grad_norm=0.28"]).unwrap();
-        settings.save().unwrap();
-        refused(&["--out", out], "already holds a run; continue it with `--resume");
-        let norm = "optimizer.max_grad_norm=0.28";
-        let again = ["--out", out, "--auto-resume", "--threads", "3", "--set", norm];
-        let again = resolve(&again).unwrap();
-        assert_eq!((&again.config, again.threads), (&settings.config, Some(3)));
-        let resumed = resolve(&["--resume", out, "--method", "HINT", "--from-step", "5"]).unwrap();
-        assert_eq!(resumed.config, settings.config);
-        let chosen = resumed.chosen().map(|method| method.name.as_str()).collect::<Vec<_>>();
-        assert_eq!((chosen, resumed.from_step), (vec!["hint"], Some(5)));
-        // The others stay what the run was started with.
-        assert_eq!(resumed.methods, settings.methods);
-        refused(&["--resume", out, "--method", "sft"], "it was started with: grpo, hint");
-
-        // A change is remembered until the checkpoints of each method have it.
-        let change = ["--resume", out, "--change", "evaluation.max_problems=3"];
-        let changed = resolve(&change).unwrap();
-        assert_eq!(changed.config.evaluation.max_problems, Some(3));
-        let data =
-            ["columns", "evaluation.max_problems", "held_out", "hints", "problems", "solutions"];
-        assert_eq!(changed.changes, data, "fewer held-out problems are other data");
-        changed.write().unwrap();
-        assert_eq!(resolve(&["--resume", out]).unwrap().changes, data);
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let (file, below) = (file.path(), file.path().join("run"));
+        for out in [file, &below] {
+            let expected = format!("`{}` is a file, and --out names a folder", file.display());
+            refused(&["--out", out.to_str().unwrap()], &expected);
+        }
     }
 
     fn methods(args: &[&str]) -> Vec<(String, GrpoConfig)> {
@@ -588,18 +503,5 @@ mod tests {
         let held_out = |args: &[&str]| methods(args)[0].1.evaluation.held_out.clone();
         let own = ["--config", &mine, "--problems", "some.jsonl"];
         assert_eq!(held_out(&own), HeldOut::Share { frac: 0.2 });
-    }
-
-    #[test]
-    fn a_resumed_run_takes_no_other_prompts() {
-        let prompts = PromptOptions::augment_args(clap::Command::new("prompts"));
-        let mut train = Options::augment_args(clap::Command::new("train"));
-        train.build();
-        let resume = train.get_arguments().find(|arg| arg.get_id() == "resume").unwrap();
-        let refused = train.get_arg_conflicts_with(resume);
-        let refused = refused.iter().map(|arg| arg.get_id()).collect::<Vec<_>>();
-        for arg in prompts.get_arguments() {
-            assert!(refused.contains(&arg.get_id()), "{}", arg.get_id());
-        }
     }
 }

@@ -247,12 +247,19 @@ impl Settings {
         Ok(())
     }
 
-    /// Refuses a folder that another process began a run in.
+    /// Refuses a folder that another process began a run in, and what is no folder.
     ///
     /// # Errors
     ///
     /// Such a folder.
     pub(super) fn check_new(&self) -> Result<()> {
+        // A missing part of the path is created.
+        let file = self.out.ancestors().find(|path| path.exists()).filter(|path| !path.is_dir());
+        ensure!(
+            file.is_none(),
+            "`{}` is a file, and --out names a folder",
+            file.unwrap_or(Path::new("")).display()
+        );
         ensure!(
             !self.is_new || !self.out.join(SETTINGS).exists(),
             "`{0}` already holds a run; continue it with `--resume {0}`, or choose another `--out`",

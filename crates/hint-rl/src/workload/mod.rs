@@ -80,8 +80,10 @@ pub struct Workload {
     pub held_out: ProblemSet,
     /// Problems that are held out, but more than are evaluated.
     pub unused: usize,
-    /// Remarks about the problems for a person, such as which were left out.
+    /// Remarks about the problems for a person.
     pub notes: Vec<String>,
+    /// Problems that are left out, and why.
+    pub left_out: Vec<String>,
 }
 
 impl Workload {
@@ -124,7 +126,7 @@ impl Workload {
         for rows in dropped.iter().chain(&split.dropped) {
             note!("warning: {rows}");
         }
-        let mut notes = Vec::new();
+        let (mut notes, mut left_out) = (Vec::new(), Vec::new());
         if on_disk > 0 {
             let dir = data.spill_dir.clone().unwrap_or_else(std::env::temp_dir);
             notes.push(format!(
@@ -141,11 +143,11 @@ impl Workload {
             }
         }
         if repeated > 0 {
-            notes.push(format!(
+            left_out.push(format!(
                 "{repeated} problems are left out, because an earlier one asks the same"
             ));
         }
-        notes.extend(split.removed_line());
+        left_out.extend(split.removed_line());
         let Split { train, held_out, unused, .. } = split;
         ensure!(
             !held_out.is_empty() || source.evaluation.held_out == HeldOut::None,
@@ -154,7 +156,7 @@ impl Workload {
             train.len()
         );
         let workload = Self::new(model, source, train, held_out)?;
-        let mut workload = Self { unused, notes, ..workload };
+        let mut workload = Self { unused, notes, left_out, ..workload };
         workload.leave_out_unreadable(source.verifier)?;
         Ok(workload)
     }
@@ -178,18 +180,18 @@ impl Workload {
         self.train = self.train.filter(|problem| Ok::<_, RolloutError>(is_usable(problem)))?;
         self.held_out =
             self.held_out.filter(|problem| Ok::<_, RolloutError>(is_usable(problem)))?;
-        self.notes.push(match first {
-            None => format!("audit: {count} references, all usable"),
-            Some(first) => format!(
+        match first {
+            None => self.notes.push(format!("audit: {count} references, all usable")),
+            Some(first) => self.left_out.push(format!(
                 "audit: {unusable} of {count} problems are left out, because their references are unusable; \
                  the first is {first}"
-            ),
-        });
+            )),
+        }
         ensure!(
             !self.train.is_empty(),
             "no problem is left to train on, and {} are held out; {}",
             self.held_out.len(),
-            self.notes.join("; ")
+            [&self.left_out[..], &self.notes].concat().join("; ")
         );
         Ok(())
     }
@@ -215,6 +217,7 @@ impl Workload {
             held_out,
             unused: 0,
             notes: Vec::new(),
+            left_out: Vec::new(),
         })
     }
 

@@ -164,7 +164,10 @@ impl Workload {
     /// As [`Collector::check_problems`]; none that fit.
     pub(crate) fn fitting(&self, collector: &Collector, say: impl Fn(&str)) -> Result<ProblemSet> {
         let report = collector.check_problems(&self.train, &self.held_out)?;
-        report.to_string().lines().for_each(say);
+        for (number, line) in report.to_string().lines().enumerate() {
+            // Behind the number of problems, texts that are too long.
+            if number == 0 { say(line) } else { note!("warning: {line}") }
+        }
         let fitting = report.fitting(&self.train)?;
         ensure!(!fitting.is_empty(), "no prompt is short enough");
         Ok(fitting)
