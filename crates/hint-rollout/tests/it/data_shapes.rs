@@ -192,8 +192,8 @@ fn columns_of_other_names_are_mapped_by_paths() {
     let text = r#"{"meta": {"text": "q", "key": [{"v": 7}]}, "nudge": "n"}"#;
     std::fs::write(&file, text).expect("the file is written");
     let error = read_problems(&file).expect_err("no usual name is there").to_string();
-    let expected =
-        "further columns: `meta`, `nudge`; name one by `data.columns.question = \"COLUMN\"`";
+    let expected = "further columns: `meta.text`, `meta.key`, `nudge`; name one by \
+                    `data.columns.question = \"COLUMN\"`";
     assert!(error.ends_with(expected), "{error}");
     let columns = Columns {
         question: Some("meta.text".to_owned()),
