@@ -17,11 +17,11 @@ use clap::Args;
 use hint_policy::estimate::{MemoryDemand, MemoryEstimate, SampledBatch, mebibytes};
 use hint_policy::gguf::Gguf;
 use hint_policy::io::Inspection;
-use hint_policy::model::LoadReport;
 use hint_policy::tokenizer::ChatMessage;
 use hint_policy::{LoraConfig, ModelConfig, Tokenizer};
 use tch::{Device, Kind};
 
+use crate::plan::load_report;
 use crate::workload::{base_path, model_path};
 
 /// Shows the content of a model's files, and whether it can be trained. The exit code is 0 if all is well, 2 if
@@ -370,23 +370,11 @@ fn template(tokenizer: &Tokenizer, unusual: &mut Vec<String>) -> Vec<(&'static s
 
 /// An estimate for a model that is not loaded.
 fn memory(config: &ModelConfig, compute: Kind, adapts: bool, device: Device) -> MemoryEstimate {
-    let parameters = config.num_parameters();
     let row = ROW.min(config.max_positions());
     // Rank 16 on every projection is about a hundredth of a model.
-    let trainable = if adapts { parameters / 100 } else { parameters };
-    let stored = if adapts { compute } else { Kind::Float };
-    let report = LoadReport {
-        architecture: config.architecture,
-        source: None,
-        files: hint_policy::io::LoadedFiles::default(),
-        parameters: if adapts { parameters + trainable } else { parameters },
-        trainable,
-        bytes: parameters * stored.elt_size_in_bytes() + if adapts { 4 * trainable } else { 0 },
-        stored,
-        compute,
-        device,
-    };
-    let gradient_bytes = 4 * trainable as u64;
+    let adapters = if adapts { config.num_parameters() / 100 } else { 0 };
+    let report = load_report(config, adapters, compute, device);
+    let gradient_bytes = 4 * report.trainable as u64;
     MemoryEstimate::new(&MemoryDemand {
         model: config,
         report: &report,

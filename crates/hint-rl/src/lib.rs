@@ -1,8 +1,8 @@
 //! The application of hint-rl: GRPO and HINT from the command line.
 //!
 //! The program `hint-rl` has a command per module: [`train`], [`evaluate`], [`compare`], [`hints`]
-//! (`generate-hints`), [`audit`], [`doctor`], [`export`], [`report`], [`reproduce`] and [`show`]. Each has an `Options` type that
-//! clap parses and a `run` function, so that another program can offer the same command.
+//! (`generate-hints`), [`audit`], [`doctor`], [`plan`], [`export`], [`report`], [`reproduce`] and [`show`]. Each has an `Options`
+//! type that clap parses and a `run` function, so that another program can offer the same command.
 //!
 //! [`workload`] finds models and problems by name; [`tiny`] is the embedded default, and [`tasks`] has families of
 //! problems. [`log`] writes the log events of the libraries. Decisions of an application that a library must not make
@@ -23,6 +23,7 @@ pub mod hints;
 pub mod hub;
 pub mod launch;
 pub mod log;
+pub mod plan;
 mod presets;
 mod problem_row;
 pub mod process;

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use hint_rl::{
-    audit, check_vllm, compare, doctor, evaluate, export, hints, launch, process, report,
+    audit, check_vllm, compare, doctor, evaluate, export, hints, launch, plan, process, report,
     reproduce, show, tasks, tiny, train,
 };
 use tracing_subscriber::filter::Targets;
@@ -40,6 +40,8 @@ enum Command {
     Audit(audit::Options),
     /// Show the content of a model's files, and whether it can be trained.
     Doctor(doctor::Options),
+    /// Estimate the time, memory and cost of a step on other machines, from a model's configuration alone.
+    Plan(Box<plan::Options>),
     /// Print completions of a run, with their verdicts and rewards.
     Show(show::Options),
     /// Write a model as a Hugging Face folder.
@@ -84,6 +86,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Compare(options) => compare::run(&options)?,
         Command::GenerateHints(options) => return hints::run(&options),
         Command::Doctor(options) => return doctor::run(&options),
+        Command::Plan(options) => plan::run(&options)?,
         Command::Show(options) => show::run(&options)?,
         Command::Export(options) => export::run(&options)?,
         Command::Report(options) => report::run(&options)?,

@@ -1,0 +1,222 @@
+//! Memory of trainers and servers.
+
+use hint_policy::estimate::{MemoryDemand, MemoryEstimate, SampledBatch};
+use hint_policy::io::LoadedFiles;
+use hint_policy::model::LoadReport;
+use hint_policy::{ModelConfig, SampleOptions};
+use tch::{Device, Kind};
+
+use super::machine::Machine;
+use super::step::{Attention, Demand, FLOAT, Shape, state_share};
+
+/// Share of the memory that a vLLM server takes by default (`gpu_memory_utilization`).
+const SERVER_MEMORY: f64 = 0.9;
+
+/// Gradients that are on their way between processes at a time, in bytes: sent and received.
+const IN_FLIGHT: u64 = 2 * (4 << 24);
+
+/// The report that a model would have once it is loaded: in `Float` on the whole, or in `compute` below adapters of
+/// `adapters` values.
+pub(crate) fn load_report(
+    config: &ModelConfig,
+    adapters: usize,
+    compute: Kind,
+    device: Device,
+) -> LoadReport {
+    let parameters = config.num_parameters();
+    let stored = if adapters > 0 { compute } else { Kind::Float };
+    LoadReport {
+        architecture: config.architecture,
+        source: None,
+        files: LoadedFiles::default(),
+        parameters: parameters + adapters,
+        trainable: if adapters > 0 { adapters } else { parameters },
+        bytes: parameters * stored.elt_size_in_bytes() + 4 * adapters,
+        stored,
+        compute,
+        device,
+    }
+}
+
+/// The sizes of a model that time depends on, with adapters of this rank on every projection if one is given. Gated
+/// delta-nets count as attention there.
+pub(super) fn shape(config: &ModelConfig, rank: Option<usize>) -> Shape {
+    let table = config.vocab_size * config.hidden_size;
+    let looked_up = if config.tie_word_embeddings { 0 } else { table };
+    let (hidden, inner) = (config.hidden_size, config.intermediate_size);
+    let queries = config.num_attention_heads * config.head_dim;
+    let keys = config.num_key_value_heads * config.head_dim;
+    let mixes = |layer| config.delta_net.as_ref().is_some_and(|sizes| sizes.mixes(layer));
+    let layers = 0..config.num_hidden_layers;
+    let attention = layers.clone().filter(|layer| !mixes(*layer)).map(|layer| Attention {
+        queries: queries as f64,
+        key_values: 2.0 * keys as f64,
+        window: config.sliding_window(layer).map_or(f64::INFINITY, |window| window as f64),
+    });
+    let state = config.delta_net.as_ref().map_or(0, |sizes| {
+        sizes.value_heads
+            * sizes.key_head_dim
+            * sizes.value_head_dim
+            * layers.clone().filter(|layer| mixes(*layer)).count()
+    });
+    // Inputs and outputs of the seven projections of a layer.
+    let sides = 2 * (hidden + queries) + 2 * (hidden + keys) + 3 * (hidden + inner);
+    let parameters = config.num_parameters();
+    Shape {
+        parameters: parameters as f64,
+        multiplied: (parameters - looked_up) as f64,
+        adapters: rank.map_or(0.0, |rank| (rank * sides * config.num_hidden_layers) as f64),
+        attention: attention.collect(),
+        state: state as f64,
+    }
+}
+
+/// What the memory of a trainer depends on beside a [`Demand`].
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct TrainerOptions {
+    /// Kind of the passes.
+    pub(super) compute: Kind,
+    /// Whether there is a frozen reference.
+    pub(super) reference: bool,
+    /// Whether another model of the same size teaches.
+    pub(super) teacher: bool,
+    /// Tokens of the largest micro-batch.
+    pub(super) micro_batch_tokens: usize,
+    /// Steps that batches are sampled ahead.
+    pub(super) ahead: u64,
+}
+
+/// Memory of one of the GPUs that train.
+pub(super) fn trainer(
+    config: &ModelConfig,
+    shape: &Shape,
+    demand: &Demand,
+    options: &TrainerOptions,
+) -> MemoryEstimate {
+    let report = load_report(config, count(shape.adapters), options.compute, Device::Cuda(0));
+    let trained = report.trainable as u64;
+    let gradient = 4 * trained;
+    let others = if demand.gpus > 1.0 {
+        bytes(gradient as f64 / demand.gpus) + IN_FLIGHT.min(2 * gradient)
+    } else {
+        0
+    };
+    let samples = demand.servers <= 0.0;
+    let each = count(demand.group_size);
+    let prompts = count((demand.prompts / demand.gpus).ceil());
+    let max_batch = count(demand.max_batch);
+    let on_the_way = gradient.saturating_mul(options.ahead);
+    MemoryEstimate::new(&MemoryDemand {
+        model: config,
+        report: &report,
+        gradient_bytes: gradient + others,
+        optimizer_bytes: bytes(2.0 * FLOAT * trained as f64 * state_share(demand.gpus)),
+        reference: options.reference,
+        teacher_bytes: if options.teacher { 4 * config.num_parameters() as u64 } else { 0 },
+        // With servers, the copy is in the memory of the host.
+        sampler_bytes: if samples && options.ahead > 0 {
+            report.bytes as u64 + on_the_way
+        } else {
+            0
+        },
+        gradient_checkpointing: demand.gradient_checkpointing,
+        sampled: samples.then_some(SampledBatch { prompts, each, max_batch }).into_iter().collect(),
+        longest_prompt: count(demand.prompt_len),
+        longest_completion: count(demand.max_len),
+        micro_batch_tokens: options.micro_batch_tokens,
+    })
+}
+
+/// Memory of one of the GPUs that sample.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct ServerMemory {
+    /// Its copy of the weights, in bytes.
+    pub(super) weights: f64,
+    /// Keys and values of one completion with its prompt, in bytes.
+    pub(super) row: f64,
+    /// Completions at a time; none if the weights leave no room.
+    pub(super) rows: f64,
+}
+
+impl ServerMemory {
+    pub(super) fn total(&self) -> f64 {
+        self.weights + self.rows * self.row
+    }
+}
+
+/// Memory of a server, with as many completions at a time as it has and may decode. A prompt counts for each completion,
+/// though a group shares it.
+pub(super) fn server(shape: &Shape, demand: &Demand, machine: &Machine) -> ServerMemory {
+    let weights = demand.width * (shape.parameters + shape.adapters);
+    let row = shape.row_bytes(demand.prompt_len + demand.mean_len, demand.width);
+    let groups = (demand.prompts / demand.servers.max(1.0)).ceil();
+    let asked = (groups * demand.group_size).min(demand.max_batch);
+    let room = ((SERVER_MEMORY * machine.memory - weights) / row).floor();
+    ServerMemory { weights, row, rows: asked.min(room).max(0.0) }
+}
+
+/// Completions that a GPU decodes at a time.
+pub(super) fn room(demand: &Demand, server: Option<&ServerMemory>) -> f64 {
+    server.map_or(demand.max_batch, |server| server.rows.max(1.0)).min(demand.max_batch)
+}
+
+/// The default of `--max-batch`.
+pub(super) fn default_max_batch() -> usize {
+    SampleOptions::default().max_batch
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "options bound counts far below 2⁵³, and none is negative"
+)]
+fn count(number: f64) -> usize {
+    number.round() as usize
+}
+
+fn bytes(number: f64) -> u64 {
+    count(number.ceil()) as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hint_policy::config::Architecture;
+
+    #[test]
+    fn sizes_are_those_of_the_model() {
+        let small = ModelConfig::small(Architecture::Llama, 60);
+        let tied = shape(&small, None);
+        let parameters = small.num_parameters() as f64;
+        assert_eq!(
+            (tied.parameters, tied.multiplied, tied.trained()),
+            (parameters, parameters, parameters)
+        );
+        let layer = Attention { queries: 128.0, key_values: 256.0, window: f64::INFINITY };
+        assert_eq!((tied.attention, tied.state), (vec![layer; 4], 0.0));
+        let untied = ModelConfig { tie_word_embeddings: false, ..small.clone() };
+        let untied = shape(&untied, None);
+        assert_eq!(untied.parameters - untied.multiplied, 60.0 * 128.0);
+        // The number of values that adapters of that rank have in a model.
+        let lora = hint_policy::LoraConfig { rank: 3, ..hint_policy::LoraConfig::default() };
+        let model = hint_policy::CausalLm::init(&small, 1, Device::Cpu).unwrap();
+        let report = model.with_lora(&lora, 1).unwrap().report();
+        assert_eq!(shape(&small, Some(3)).adapters, report.trainable as f64);
+        assert_eq!(load_report(&small, report.trainable, Kind::Float, Device::Cpu), report);
+    }
+
+    #[test]
+    fn delta_nets_keep_a_state_and_windows_bound_the_keys() {
+        let hybrid = ModelConfig::small(Architecture::Qwen35, 60);
+        let found = shape(&hybrid, None);
+        let sizes = hybrid.delta_net.as_ref().unwrap();
+        let nets = (0..4).filter(|layer| sizes.mixes(*layer)).count();
+        assert_eq!((found.attention.len(), found.state), (4 - nets, (nets * 4 * 16 * 24) as f64));
+        let windows = ModelConfig {
+            sliding_windows: vec![Some(8), None],
+            ..ModelConfig::small(Architecture::Llama, 60)
+        };
+        let windows = shape(&windows, None);
+        assert_eq!(windows.row_bytes(100.0, 2.0), 2.0 * 256.0 * (8.0 + 3.0 * 100.0));
+    }
+}
