@@ -72,8 +72,8 @@ const fn sampling_efficiency() -> f64 {
 /// Peaks of a data sheet: FLOP/s, bytes per second of memory, bytes of memory, bytes per second of both links.
 type Sheet = (&'static str, [f64; 5]);
 
-/// NVIDIA's data sheets: dense bfloat16, SXM or HGX boards where there are any. NVLink counts per direction. The network
-/// is what such nodes usually have for each GPU: 200 Gb/s, 400 Gb/s from H100 on, and 100 Gb/s beside an L40S.
+/// NVIDIA's data sheets: dense bfloat16, SXM or HGX boards where there are any. `NVLink` counts per direction. The network
+/// is what such nodes usually have for each GPU. It has 200 Gb/s, 400 Gb/s from H100 on, and 100 Gb/s beside an L40S.
 const SHEETS: [Sheet; 5] = [
     ("a100-80", [312e12, 2.039e12, 80e9, 300e9, 25e9]),
     ("h100", [989e12, 3.35e12, 80e9, 450e9, 50e9]),

@@ -123,8 +123,8 @@ fn time(shape: &Shape, demand: &Demand, machine: &Machine) -> StepTime {
     StepTime::new(shape, demand, machine, room(demand, server.as_ref()))
 }
 
-/// The machine with the efficiencies that give the times of the steps. Sampling takes time in inverse proportion to the
-/// one, passes to the other; the optimizer and the exchange of gradients depend on neither.
+/// The machine with the efficiencies that give the times of the steps. The one divides the time of sampling, the
+/// other that of the passes. The optimizer and the exchange of gradients depend on neither.
 fn fitted(shape: &Shape, machine: &Machine, steps: &[MeasuredStep]) -> Result<Machine> {
     ensure!(
         steps.iter().all(|step| !step.demand.is_ahead),

@@ -15,7 +15,7 @@ const SERVER_MEMORY: f64 = 0.9;
 /// Gradients that are on their way between processes at a time, in bytes: sent and received.
 const IN_FLIGHT: u64 = 2 * (4 << 24);
 
-/// The report that a model would have once it is loaded: in `Float` on the whole, or in `compute` below adapters of
+/// The report that a model would have once it is loaded. It is stored in `Float`, or in `compute` below adapters of
 /// `adapters` values.
 pub(crate) fn load_report(
     config: &ModelConfig,

@@ -6,8 +6,8 @@
 //! hint-rl plan --measured runs/two/grpo --fit runs/one/grpo --gpus 2
 //! ```
 //!
-//! Prints the seconds of sampling, transfer, update and exchange of gradients, the memory of a GPU, the bottleneck, and
-//! the cost of a run. Several numbers of GPUs give a table in Markdown. Loads no weights. `--measured` compares the model
+//! Prints the seconds of sampling, transfer, update and exchange of gradients. The memory of a GPU, the bottleneck and
+//! the cost of a run follow. Several numbers of GPUs give a table in Markdown. Loads no weights. `--measured` compares the model
 //! with a finished run, and `--fit` takes its two efficiencies from another one (`docs/machines.md`).
 
 mod machine;
@@ -37,8 +37,8 @@ use crate::workload::{Compute, base_path, model_path};
 /// Estimates one step on a machine: seconds of its parts, memory, bottleneck and cost. Loads nothing but a `config.json`.
 #[derive(Debug, Args)]
 pub struct Options {
-    /// A `config.json`, a folder that holds one, the folder of a run, a GGUF file, an adapter, `tiny` or `smollm2`
-    /// [default: the model of the run that --measured names].
+    /// A `config.json`, a folder that holds one, or the folder of a run. Also a GGUF file, an adapter, `tiny` or `smollm2`
+    /// [default: the model of --measured].
     #[arg(long, required_unless_present = "measured", value_name = "NAME|PATH")]
     model: Option<String>,
 

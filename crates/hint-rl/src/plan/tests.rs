@@ -209,13 +209,13 @@ fn write_run(folder: &Path, config: &ModelConfig, machine: &Machine, work: &Opti
             "completions/max_length": demand.max_len, "hint/hinted_frac": 0.5,
             "tokens/no_gradient_frac": 0.25,
         });
-        metrics += &format!("{line}\n");
+        metrics.extend([&line.to_string(), "\n"]);
         let line = json!({
             "step": step, "rollout_s": slow * (time.sampling.seconds() + time.hinted.seconds()),
             "update_s": slow * time.trainer_side(), "sync_s": time.transfer,
             "step_time": slow * time.total(), "tokens": sampled,
         });
-        timings += &format!("{line}\n");
+        timings.extend([&line.to_string(), "\n"]);
     }
     std::fs::write(dir.join("metrics.jsonl"), metrics).unwrap();
     std::fs::write(dir.join("timings.jsonl"), timings).unwrap();

@@ -176,7 +176,7 @@ pub(super) fn text(plan: &Plan) -> String {
     for warning in &plan.warnings {
         line("warning", warning.clone());
     }
-    lines.iter().map(|line| format!("{}\n", line.trim_end())).collect()
+    lines.iter().flat_map(|line| [line.trim_end(), "\n"]).collect()
 }
 
 /// The columns of the table.
@@ -200,7 +200,7 @@ const COLUMNS: [&str; 13] = [
 pub(super) fn table(plans: &[Plan]) -> String {
     let row = |cells: &[String]| format!("| {} |\n", cells.join(" | "));
     let mut text = row(&COLUMNS.map(str::to_owned));
-    text += &format!("|{}\n", "---|".repeat(COLUMNS.len()));
+    text.extend(["|", &"---|".repeat(COLUMNS.len()), "\n"]);
     for plan in plans {
         let time = &plan.time;
         let mark = |fits: bool| if fits { "" } else { " (!)" };
