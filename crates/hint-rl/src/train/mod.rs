@@ -140,7 +140,8 @@ fn run_in(
         Ok(settings.out.clone())
     })?;
     output.note(format_args!("writing to {}", settings.out.display()));
-    let result = train_all(&settings, &workload, (processes, stop), hint_grpo);
+    let session = Session { settings: &settings, workload: &workload, processes, stop };
+    let result = session.train(hint_grpo);
     if result.is_err() && processes.is_first() {
         // A folder in which nothing was written is of no use; one with files stays.
         let _ = std::fs::remove_dir(&settings.out);
@@ -181,25 +182,75 @@ fn resolve(options: Options, processes: &ProcessGroup) -> Result<Settings> {
     Ok(settings)
 }
 
-fn train_all(
-    settings: &Settings,
-    workload: &Workload,
-    (processes, stop): (&ProcessGroup, &StopSignals),
-    hint_grpo: &impl Fn(&mut Job<'_>) -> Result<Outcome>,
-) -> Result<ExitCode> {
-    let Some(summary) = train_methods(settings, workload, (processes, stop), hint_grpo)? else {
-        if processes.is_first() {
-            note!("stopped; continue with: --resume {}", settings.out.display());
+/// What the runs of all methods share.
+#[derive(Debug, Clone, Copy)]
+struct Session<'a> {
+    settings: &'a Settings,
+    workload: &'a Workload,
+    processes: &'a ProcessGroup,
+    stop: &'a StopSignals,
+}
+
+impl Session<'_> {
+    /// Trains all methods, and reports them.
+    fn train(self, hint_grpo: &impl Fn(&mut Job<'_>) -> Result<Outcome>) -> Result<ExitCode> {
+        let Self { settings, processes, stop, .. } = self;
+        let Some(summary) = self.train_methods(hint_grpo)? else {
+            if processes.is_first() {
+                note!("stopped; continue with: --resume {}", settings.out.display());
+            }
+            return Ok(stop.exit_code());
+        };
+        if !processes.is_first() {
+            return Ok(ExitCode::SUCCESS);
         }
-        return Ok(stop.exit_code());
-    };
-    if !processes.is_first() {
-        return Ok(ExitCode::SUCCESS);
+        settings.output.table(summary.table());
+        settings.output.table(summary.rules());
+        summary.write(&settings.out.join("summary.json"))?;
+        Ok(ExitCode::SUCCESS)
     }
-    settings.output.table(summary.table());
-    settings.output.table(summary.rules());
-    summary.write(&settings.out.join("summary.json"))?;
-    Ok(ExitCode::SUCCESS)
+
+    /// The summary; nothing if a signal stopped a run.
+    fn train_methods(
+        self,
+        hint_grpo: &impl Fn(&mut Job<'_>) -> Result<Outcome>,
+    ) -> Result<Option<Summary>> {
+        let Self { settings, workload, processes, stop } = self;
+        let (mut summary, mut lock) = (Summary::default(), None);
+        let memory = Arc::new(Mutex::new(settings.clone()));
+        for method in settings.chosen() {
+            let config = settings.config(method);
+            let dir = settings.out.join(&method.name);
+            let (seed, steps) = (config.run.seed, config.run.steps);
+            let (model_files, activity) = (Vec::new(), Activity::default());
+            let mut job = Job {
+                method,
+                config,
+                workload,
+                settings,
+                processes,
+                stop,
+                dir,
+                model_files,
+                loaded: None,
+                copy: None,
+                lock: &mut lock,
+                memory: &memory,
+                activity,
+            };
+            let outcome =
+                if method.is_supervised() { supervised(&mut job) } else { hint_grpo(&mut job) };
+            let outcome = outcome.inspect_err(|error| job.explain(error))?;
+            if let Outcome::Stopped { .. } = outcome {
+                job.record(End::Stopped);
+                return Ok(None);
+            }
+            if processes.is_first() {
+                summary.runs.push(RunSummary::read(&job.dir, &method.name, seed, steps)?);
+            }
+        }
+        Ok(Some(summary))
+    }
 }
 
 /// Trains the methods of `settings`, each from the newest checkpoint of its folder. Whether they are done; not if a
@@ -214,51 +265,9 @@ pub(crate) fn train_quietly(
     stop: &StopSignals,
 ) -> Result<bool> {
     settings.check_hints(&workload.train)?;
-    let alone = ProcessGroup::default();
-    Ok(train_methods(settings, workload, (&alone, stop), &policy_gradient)?.is_some())
-}
-
-/// The summary; nothing if a signal stopped a run.
-fn train_methods(
-    settings: &Settings,
-    workload: &Workload,
-    (processes, stop): (&ProcessGroup, &StopSignals),
-    hint_grpo: &impl Fn(&mut Job<'_>) -> Result<Outcome>,
-) -> Result<Option<Summary>> {
-    let (mut summary, mut lock) = (Summary::default(), None);
-    let memory = Arc::new(Mutex::new(settings.clone()));
-    for method in settings.chosen() {
-        let config = settings.config(method);
-        let dir = settings.out.join(&method.name);
-        let (seed, steps) = (config.run.seed, config.run.steps);
-        let (model_files, activity) = (Vec::new(), Activity::default());
-        let mut job = Job {
-            method,
-            config,
-            workload,
-            settings,
-            processes,
-            stop,
-            dir,
-            model_files,
-            loaded: None,
-            copy: None,
-            lock: &mut lock,
-            memory: &memory,
-            activity,
-        };
-        let outcome =
-            if method.is_supervised() { supervised(&mut job) } else { hint_grpo(&mut job) };
-        let outcome = outcome.inspect_err(|error| job.explain(error))?;
-        if let Outcome::Stopped { .. } = outcome {
-            job.record(End::Stopped);
-            return Ok(None);
-        }
-        if processes.is_first() {
-            summary.runs.push(RunSummary::read(&job.dir, &method.name, seed, steps)?);
-        }
-    }
-    Ok(Some(summary))
+    let processes = &ProcessGroup::default();
+    let session = Session { settings, workload, processes, stop };
+    Ok(session.train_methods(&policy_gradient)?.is_some())
 }
 
 /// One run of one method, as the options ask for it.
