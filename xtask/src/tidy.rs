@@ -10,6 +10,7 @@ mod equations;
 mod examples;
 mod file_size;
 mod header;
+mod imports;
 mod keys;
 mod language;
 pub(crate) mod markdown;
@@ -57,7 +58,7 @@ impl fmt::Display for Finding {
 type Check = fn(&Tree) -> Vec<Finding>;
 
 /// Every check, by name.
-const CHECKS: [(&str, Check); 15] = [
+const CHECKS: [(&str, Check); 16] = [
     ("header", header::check),
     ("file size", file_size::check),
     ("dependencies", dependencies::check),
@@ -70,6 +71,7 @@ const CHECKS: [(&str, Check); 15] = [
     ("reports", reports::check),
     ("book", book::check),
     ("keys and options", keys::check),
+    ("imports", imports::check),
     ("messages", messages::check),
     ("language", language::check),
     ("unsafe code", unsafe_code::check),

@@ -172,3 +172,38 @@ fn has_example(doc: &str, name: &str) -> bool {
         ["", "no_run", "should_panic", "rust"].contains(&language) && words.any(|word| word == name)
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PATH: &str = "crates/hint-x/src/lib.rs";
+
+    fn found(code: &str) -> Vec<String> {
+        check(&Tree::of(&[(PATH, code)])).into_iter().map(|finding| finding.message).collect()
+    }
+
+    #[test]
+    fn a_type_that_users_make_needs_an_example_that_names_it() {
+        let made = "pub struct A;\nimpl A { pub fn load() -> Result<Self, E> { loop {} } }\n";
+        assert_eq!(found(made).len(), 1);
+        assert_eq!(found(&format!("/// ```\n/// let a = A::load();\n/// ```\n{made}")).len(), 0);
+        assert_eq!(found(&format!("/// ```text\n/// A\n/// ```\n{made}")).len(), 1);
+        assert_eq!(found(&format!("/// ```\n/// let b = AB::load();\n/// ```\n{made}")).len(), 1);
+        assert_eq!(found(&format!("//! ```\n//! A::load();\n//! ```\n{made}")).len(), 0);
+    }
+
+    #[test]
+    fn traits_need_one_and_errors_and_hidden_types_do_not() {
+        assert_eq!(found("pub trait T {}").len(), 1);
+        assert_eq!(
+            found("pub enum XError { B }\nimpl XError { pub fn b() -> Self { Self::B } }").len(),
+            0
+        );
+        assert_eq!(
+            found("pub(crate) struct A;\nimpl A { pub fn new() -> Self { Self } }").len(),
+            0
+        );
+        assert_eq!(found("pub struct A;\nimpl A { pub fn len(&self) -> usize { 0 } }").len(), 0);
+    }
+}
