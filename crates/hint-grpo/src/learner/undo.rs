@@ -43,8 +43,8 @@ impl Learner {
         self.undo.is_on = keep;
     }
 
-    /// Copies the state before the first of several optimizer steps, if the copy is small enough and this process has all
-    /// of the state.
+    /// Copies the state before the first of several optimizer steps. It does nothing if the copy is too large, or if other
+    /// processes hold a part of the state.
     pub(super) fn remember(&mut self) -> Result<(), GrpoError> {
         let many = self.num_iterations * self.num_minibatches > 1;
         if !many || !self.undo.is_on || self.undo.copy.is_some() || self.needs_others() {

@@ -51,8 +51,7 @@ pub(crate) fn config(gguf: &Gguf) -> Result<ModelConfig, PolicyError> {
 fn architecture(gguf: &Gguf) -> Result<(&str, Architecture), PolicyError> {
     let kind = gguf.get("general.type").and_then(GgufValue::as_str).unwrap_or("model");
     if kind != "model" {
-        let supported = "model; an adapter, a projector of images or a matrix of importance is none: give the file of the \
-                         model, and an adapter as a folder of PEFT";
+        let supported = "model; give the file of the model, and an adapter as a folder of PEFT";
         return Err(PolicyError::unsupported("general.type", kind, supported));
     }
     let name = gguf.get("general.architecture").and_then(GgufValue::as_str).unwrap_or("missing");

@@ -46,7 +46,7 @@ pub(crate) struct PromptOptions {
     #[arg(long, value_name = "TEXT")]
     pub instruction: Option<String>,
 
-    /// Give rows of every length LongRoPE's factors for long rows (Phi-3 128k, Phi-4-mini). Rows may then be longer than
+    /// Give rows of every length the factors of `longrope` for long rows (Phi-3 128k, Phi-4-mini). Rows may then be longer than
     /// in pre-training.
     #[arg(long)]
     pub long_factors: bool,

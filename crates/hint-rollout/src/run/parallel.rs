@@ -99,7 +99,7 @@ mod tests {
         let (none, failure) =
             queue.work_off(1, |index| if index < 3 { Err(index) } else { Ok(()) });
         assert_eq!((none, failure), (vec![], Some(0)));
-        let (others, failure) = queue.work_off(3, |index| Ok::<_, ()>(index));
+        let (others, failure) = queue.work_off(3, Ok::<_, ()>);
         assert_eq!(
             others.iter().map(|(index, _)| *index).collect::<Vec<_>>(),
             (1..10).collect::<Vec<_>>()
