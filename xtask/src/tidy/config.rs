@@ -49,7 +49,7 @@ fn page(tree: &Tree) -> String {
 
 /// A type of the configuration.
 #[derive(Debug, Clone)]
-enum Kind {
+pub(super) enum Kind {
     /// A struct.
     Table(Vec<Field>),
     /// An enum: variants, and whether the key `type` tells them apart.
@@ -57,7 +57,7 @@ enum Kind {
 }
 
 #[derive(Debug, Clone)]
-struct Field {
+pub(super) struct Field {
     key: String,
     about: String,
     /// The type without `Option`, `Vec` and `Box`.
@@ -65,14 +65,44 @@ struct Field {
 }
 
 #[derive(Debug, Clone)]
-struct Variant {
+pub(super) struct Variant {
     name: String,
     about: String,
     fields: Vec<Field>,
 }
 
 /// The types that are read, by name.
-fn types(tree: &Tree) -> BTreeMap<String, Kind> {
+pub(super) type Types = BTreeMap<String, Kind>;
+
+/// Whether there is a table or a key at `path`. A table with a `type` has the keys of all its types.
+pub(super) fn has_key(types: &Types, path: &str) -> bool {
+    let mut tables = vec![ROOT.to_owned()];
+    path.split('.').all(|part| {
+        let of = |table: &String| keys(types, table).into_iter().filter(|(key, _)| key == part);
+        tables = tables.iter().flat_map(of).map(|(_, inner)| inner).collect();
+        !tables.is_empty()
+    })
+}
+
+/// The keys of a type, each with its own type.
+fn keys(types: &Types, name: &str) -> Vec<(String, String)> {
+    let (fields, is_tagged) = match types.get(name) {
+        Some(Kind::Table(fields)) => (fields.clone(), false),
+        Some(Kind::Choice(variants, is_tagged)) => {
+            (variants.iter().flat_map(|one| one.fields.clone()).collect(), *is_tagged)
+        }
+        None => (Vec::new(), false),
+    };
+    let keys = fields.into_iter().flat_map(|Field { key, inner, .. }| match key.as_str() {
+        // A variant that holds a table has the keys of the table.
+        "" => keys(types, &inner),
+        _ if inner == "Self" => vec![(key, name.to_owned())],
+        _ => vec![(key, inner)],
+    });
+    keys.chain(is_tagged.then(|| ("type".to_owned(), String::new()))).collect()
+}
+
+pub(super) fn types(tree: &Tree) -> Types {
     let mut types = BTreeMap::new();
     for file in tree.rust(&["crates/"]).filter(|file| file.path.contains("/src/")) {
         let Ok(parsed) = syn::parse_file(&file.text) else { continue };
@@ -196,7 +226,7 @@ fn snake(name: &str) -> String {
 }
 
 struct Page {
-    types: BTreeMap<String, Kind>,
+    types: Types,
     defaults: toml::Table,
     text: String,
     /// Types that keys of variants have, each once.
@@ -344,6 +374,19 @@ mod tests {
                 of: Box<Trigger>,
             },
         }"#;
+
+    #[test]
+    fn keys_are_those_of_the_types() {
+        let types = types(&Tree::of(&[("crates/a/src/lib.rs", TYPES)]));
+        for key in
+            ["run", "run.steps", "run.trigger.type", "run.trigger.rate", "run.trigger.of.rate"]
+        {
+            assert!(has_key(&types, key), "{key}");
+        }
+        for key in ["steps", "run.stops", "run.steps.x", "run.stale.type", "run.trigger.of.share"] {
+            assert!(!has_key(&types, key), "{key}");
+        }
+    }
 
     #[test]
     fn the_page_follows_the_types() {

@@ -1,12 +1,7 @@
 //! Keys of the configuration and options of the program that pages and messages name are there.
 
-use std::collections::BTreeMap;
-
-use super::markdown::Markdown;
+use super::config::{has_key, types};
 use super::{Finding, tree::SourceFile, tree::Tree};
-
-/// The reference of keys: a TOML file in which comments name keys without a default.
-const REFERENCE: &str = "docs/configuration.md";
 
 /// The pages whose options are those of the program; other pages name those of other programs, too.
 const OPTIONS_OF: [&str; 3] = ["docs/trl.md", "docs/debugging.md", "docs/choosing.md"];
@@ -16,8 +11,7 @@ const OTHER_OPTIONS: [&str; 2] = ["max-model-len", "help"];
 
 /// Runs the check.
 pub(super) fn check(tree: &Tree) -> Vec<Finding> {
-    let Some(reference) = tree.file(REFERENCE) else { return Vec::new() };
-    let tables = tables(&Markdown::parse(&reference.text));
+    let types = types(tree);
     let mut findings = Vec::new();
     let speaks = |file: &&SourceFile| {
         let is_page = file.extension() == Some("md") && file.name() != "CHANGELOG.md";
@@ -26,8 +20,8 @@ pub(super) fn check(tree: &Tree) -> Vec<Finding> {
     for file in tree.files.iter().filter(speaks) {
         for (number, line) in file.lines() {
             for key in spans(line).filter_map(key) {
-                if !is_known(&tables, key) {
-                    let message = format!("`{REFERENCE}` has no key `{key}`; correct the name");
+                if !has_key(&types, key) {
+                    let message = format!("a configuration has no key `{key}`; correct the name");
                     findings.push(Finding::new(&file.path, number, message));
                 }
             }
@@ -73,52 +67,18 @@ fn key(span: &str) -> Option<&str> {
 const TABLES: [&str; 8] =
     ["advantage", "evaluation", "loss", "optimizer", "rollout", "rollout_table", "run", "verifier"];
 
-/// The words of each table of the reference, by its name.
-fn tables(page: &Markdown) -> BTreeMap<String, String> {
-    let mut tables = BTreeMap::<String, String>::new();
-    for (_, _, text) in page.code.iter().filter(|(_, language, _)| language == "toml") {
-        let mut table = String::new();
-        for line in text.lines() {
-            let header = line.trim_start_matches(['#', ' ']);
-            if let Some(name) = header.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-                name.0.trim_start_matches('[').clone_into(&mut table);
-            }
-            let words = tables.entry(table.clone()).or_default();
-            words.push_str(line);
-            words.push('\n');
-        }
-    }
-    tables
-}
-
-/// Whether a table, or a word of a table, is that key.
-fn is_known(tables: &BTreeMap<String, String>, key: &str) -> bool {
-    if tables.contains_key(key) {
-        return true;
-    }
-    let mut table = key;
-    while let Some((parent, _)) = table.rsplit_once('.') {
-        if let Some(words) = tables.get(parent) {
-            let is_word = |c: char| c.is_alphanumeric() || c == '_';
-            let mut rest = key[parent.len() + 1..].split('.');
-            return rest.all(|part| words.split(|c| !is_word(c)).any(|word| word == part));
-        }
-        table = parent;
-    }
-    false
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const KEYS: &str = "```toml\n[run]\nsteps = 1\n# max_staleness = 4\n\n[loss.objective]\n\
-                        type = \"a\"  # or \"b\" with max_ratio\n\n# [[optimizer.groups]]\n# frozen = false\n```\n";
+    const TYPES: &str = "#[derive(Deserialize)] pub struct GrpoConfig { run: RunConfig }
+        #[derive(Deserialize)] pub struct RunConfig { steps: u64 }";
 
     #[track_caller]
     fn found(line: &str, expected: &[&str]) {
         let program = ("crates/hint-rl/src/options.rs", "pub dry_run: bool,\n");
-        let tree = Tree::of(&[(REFERENCE, KEYS), ("docs/trl.md", line), program]);
+        let types = ("crates/a/src/lib.rs", TYPES);
+        let tree = Tree::of(&[types, ("docs/trl.md", line), program]);
         let findings = check(&tree);
         assert_eq!(findings.len(), expected.len(), "{line}: {findings:?}");
         for (finding, part) in findings.iter().zip(expected) {
@@ -128,9 +88,8 @@ mod tests {
 
     #[test]
     fn keys_and_options_must_exist() {
-        found("`run.steps`, `run.max_staleness`, `loss.objective.max_ratio = 2`", &[]);
-        found("`loss.objective`, `optimizer.groups.frozen`, `run.rs`, `rollout/step`", &[]);
-        found("`run.stops` and `loss.objective.clip`", &["`run.stops`", "`loss.objective.clip`"]);
+        found("`run.steps = 2`, `run.rs`, `rollout/step`, `x.steps`", &[]);
+        found("`run.stops` and `run.steps.x`", &["`run.stops`", "`run.steps.x`"]);
         found("`--dry-run` and `--dry-ran X`", &["`--dry-ran`"]);
     }
 }

@@ -1,4 +1,4 @@
-//! How processes find each other.
+//! Connections between the processes of a group.
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;

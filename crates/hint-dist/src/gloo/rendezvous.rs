@@ -1,4 +1,4 @@
-//! Where and how long processes wait for each other.
+//! Meeting point and timeouts of the processes of a group.
 
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs, UdpSocket};
 use std::time::Duration;

@@ -158,8 +158,8 @@ fn read(mut table: Value) -> Result<(GrpoConfig, Vec<String>), ConfigError> {
     Ok((config, violations))
 }
 
-/// The innermost place without which the reader does not come to its complaint. It reads in order, so that whatever stands
-/// behind goes first. A choice that cannot be read is blamed as a whole, not by its `type`.
+/// The innermost place without which the reader has another complaint, or none. It reads in order, so places behind are
+/// taken out first. A choice that cannot be read is blamed as a whole, not by its `type`.
 fn culprit(table: &Value, message: &str) -> Vec<Step> {
     let mut kept = table.clone();
     let mut path = Vec::new();

@@ -140,11 +140,9 @@ fn check_collector(config: &GrpoConfig, collector: &Collector) -> Result<(), Con
 /// ```
 /// use std::collections::BTreeMap;
 ///
-/// use hint_grpo::learner::{Sample, SampleBatch, SftLoss};
-/// use hint_grpo::objective::Aggregation;
+/// use hint_grpo::learner::{Sample, SampleBatch};
 /// use hint_grpo::stage::{Batch, Stage, fingerprint};
-/// use hint_grpo::{GrpoConfig, GrpoError};
-/// use hint_rollout::Collector;
+/// use hint_grpo::GrpoError;
 /// use hint_rollout::run::RunProgress;
 ///
 /// /// Learns texts, one per step.
@@ -152,7 +150,6 @@ fn check_collector(config: &GrpoConfig, collector: &Collector) -> Result<(), Con
 ///
 /// impl Stage for Texts {
 ///     const NAME: &'static str = "texts";
-///     const SAMPLES: bool = false;
 ///     type Items = [Vec<u32>];
 ///
 ///     fn is_empty(texts: &[Vec<u32>]) -> bool {
@@ -165,10 +162,6 @@ fn check_collector(config: &GrpoConfig, collector: &Collector) -> Result<(), Con
 ///         Ok(BTreeMap::from([("texts".to_owned(), all)]))
 ///     }
 ///
-///     fn sft_loss(_config: &GrpoConfig) -> SftLoss {
-///         SftLoss { aggregation: Aggregation::TokenMean, temperature: 1.0 }
-///     }
-///
 ///     fn next_batch(&mut self, texts: &[Vec<u32>], at: RunProgress) -> Result<Batch, GrpoError> {
 ///         let text = &texts[at.step as usize % texts.len()];
 ///         let (prompt, rest) = text.split_at(1);
@@ -176,10 +169,6 @@ fn check_collector(config: &GrpoConfig, collector: &Collector) -> Result<(), Con
 ///         batch.samples = SampleBatch::new(1, vec![Sample::demonstration(0, prompt, rest.to_vec(), 1.0)]);
 ///         batch.tokens = rest.len() as u64;
 ///         Ok(batch)
-///     }
-///
-///     fn collector(&mut self) -> Option<&mut Collector> {
-///         None
 ///     }
 /// }
 /// ```

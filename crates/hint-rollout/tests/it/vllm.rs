@@ -30,7 +30,7 @@ struct Recorded {
 }
 
 impl Recorded {
-    /// Answers as recorded, but for what `change` says about a path.
+    /// Answers as recorded, except for a path that `change` answers.
     fn start(mut change: Script) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = format!("http://{}", listener.local_addr().expect("a bound socket"));
