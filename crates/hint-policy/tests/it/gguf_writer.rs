@@ -134,13 +134,14 @@ pub(crate) fn model_metadata(policy: &CausalLm) -> Vec<(String, Meta)> {
     let rotary = (config.head_dim as f64 * config.partial_rotary_factor).round() as u32;
     metadata.push((format!("{name}.rope.dimension_count"), Meta::U32(rotary)));
     if let Some(sizes) = &config.delta_net {
+        let period = sizes.layers.iter().take_while(|&&mixes| mixes).count() + 1;
         metadata.extend([
             size("ssm.conv_kernel", sizes.conv_kernel),
             size("ssm.state_size", sizes.key_head_dim),
             size("ssm.group_count", sizes.key_heads),
             size("ssm.time_step_rank", sizes.value_heads),
             size("ssm.inner_size", sizes.value_heads * sizes.value_head_dim),
-            size("full_attention_interval", 4),
+            size("full_attention_interval", period),
         ]);
     }
     if let Some(theta) = config.rope_local_theta {
