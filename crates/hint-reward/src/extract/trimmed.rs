@@ -1,5 +1,6 @@
-//! A completion without the parts that say nothing of its answer: the end of a proof, what was struck out, and the next
-//! problem.
+//! A completion without the parts that say nothing of its answer.
+//!
+//! These are the end of a proof, what was struck out, and the next problem.
 
 /// The text without the sign that ends a proof.
 pub(super) fn without_proof_end(text: &str) -> &str {

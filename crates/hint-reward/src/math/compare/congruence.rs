@@ -4,9 +4,8 @@ use num_bigint::BigInt;
 use num_traits::{One, Signed, Zero};
 
 use crate::math::compare::comparison::Comparison;
-use crate::math::compare::convention::symbols;
 use crate::math::fuel::Stop;
-use crate::math::tree::node::{Expr, Function, Node, Rational, Relation};
+use crate::math::tree::node::{Expr, Function, Node, Rational, Relation, symbols};
 
 /// Residues a congruence may have at most.
 const MAX_RESIDUES: usize = 64;

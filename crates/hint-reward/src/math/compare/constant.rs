@@ -1,9 +1,8 @@
 //! Constants of integration, whose names are arbitrary.
 
 use crate::math::compare::comparison::Comparison;
-use crate::math::compare::convention::symbols;
 use crate::math::fuel::Stop;
-use crate::math::tree::node::{Expr, Function};
+use crate::math::tree::node::{Expr, Function, symbols};
 use crate::math::value::identity::has_symbols;
 
 impl Comparison<'_, '_> {

@@ -6,7 +6,7 @@ use crate::math::compare::comparison::Comparison;
 use crate::math::compare::real_set::RealSet;
 use crate::math::fuel::Stop;
 use crate::math::parse::frame::restricts_nothing;
-use crate::math::tree::node::{Expr, Function, Node, Rational, Relation};
+use crate::math::tree::node::{Expr, Function, Node, Rational, Relation, symbols};
 use crate::math::value::identity::has_symbols;
 
 impl Comparison<'_, '_> {
@@ -506,18 +506,6 @@ fn arrangements(upper: &Rational, lower: &Rational) -> Option<Expr> {
 
 fn has_unit_vector(expr: &Expr) -> bool {
     expr.any(&|expr| matches!(expr, Expr::Symbol(name) if name.starts_with("hat ")))
-}
-
-/// The symbols of an expression, each once.
-pub(super) fn symbols<'e>(expr: &'e Expr, found: &mut Vec<&'e str>) {
-    match expr {
-        Expr::Symbol(name) if !found.contains(&&**name) => found.push(name),
-        Expr::Pow(pair) => {
-            symbols(&pair.0, found);
-            symbols(&pair.1, found);
-        }
-        other => other.children().iter().for_each(|child| symbols(child, found)),
-    }
 }
 
 /// The symbols an expression divides by.

@@ -1,9 +1,8 @@
 //! Values that run through all integers: `kπ + π/3, k ∈ ℤ`.
 
 use crate::math::compare::comparison::Comparison;
-use crate::math::compare::convention::symbols;
 use crate::math::fuel::Stop;
-use crate::math::tree::node::{Expr, Node, Relation};
+use crate::math::tree::node::{Expr, Node, Relation, symbols};
 use crate::math::value::identity::has_symbols;
 
 /// Steps between the first values of two progressions, beyond which they are not compared.

@@ -1,8 +1,7 @@
 //! Subsets of the real line: intervals, points and their unions.
 
-use crate::math::compare::convention::symbols;
 use crate::math::fuel::Stop;
-use crate::math::tree::node::{Expr, Function, Node, Rational, Relation};
+use crate::math::tree::node::{Expr, Function, Node, Rational, Relation, symbols};
 use crate::math::value::identity::{Comparer, has_symbols};
 
 /// One end of an interval.

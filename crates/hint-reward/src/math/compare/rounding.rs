@@ -1,9 +1,8 @@
 //! Comparison of expressions that round, at integers.
 
 use crate::math::compare::comparison::Comparison;
-use crate::math::compare::convention::symbols;
 use crate::math::fuel::Stop;
-use crate::math::tree::node::{Expr, Function};
+use crate::math::tree::node::{Expr, Function, symbols};
 
 impl Comparison<'_, '_> {
     /// `⌈n/2⌉` against `⌊(n + 1)/2⌋`: floors of n, m and k are about integers.

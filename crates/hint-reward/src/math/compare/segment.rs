@@ -4,8 +4,9 @@ use std::borrow::Cow;
 
 use crate::math::tree::node::{Expr, Node};
 
-/// Two answers with products in the place of segments, where one of them has an end of a segment alone: `PV = nRT`
-/// against `V = nRT/P`. An answer that has nothing but segments keeps them: `AB/AC` is not `B/C`.
+/// Two answers with products in the place of segments, where one has an end of a segment alone.
+///
+/// So `PV = nRT` can equal `V = nRT/P`. An answer that has nothing but segments keeps them: `AB/AC` is not `B/C`.
 pub(crate) fn with_segments<'n>(a: &'n Node, b: &'n Node) -> (Cow<'n, Node>, Cow<'n, Node>) {
     let (first, second) = (Letters::of(a), Letters::of(b));
     if first.ends.is_empty() && second.ends.is_empty() {

@@ -2,11 +2,17 @@
 
 use crate::math::fuel::{Fuel, Stop};
 use crate::math::lex::token::{Kind, Token};
-use crate::math::parse::parser::whole;
 use crate::math::tree::node::Node;
 
+/// Reads all of some tokens as one node.
+pub(super) type Whole = fn(&[Token<'_>], &mut Fuel) -> Result<Node, Stop>;
+
 /// The branches that tokens name; `None` if there are not at least two, each with a formula for value and condition.
-pub(super) fn branches(tokens: &[Token<'_>], fuel: &mut Fuel) -> Result<Option<Node>, Stop> {
+pub(super) fn branches(
+    tokens: &[Token<'_>],
+    fuel: &mut Fuel,
+    whole: Whole,
+) -> Result<Option<Node>, Stop> {
     let ties: Vec<usize> =
         (1..tokens.len()).filter(|index| is(tokens, *index, &["if", "when", "for"])).collect();
     let otherwise = (1..tokens.len()).find(|index| is(tokens, *index, &["otherwise", "else"]));
@@ -30,8 +36,8 @@ pub(super) fn branches(tokens: &[Token<'_>], fuel: &mut Fuel) -> Result<Option<N
                 None => return Ok(None),
             }
         };
-        let value = read(&tokens[start..*tie], fuel)?;
-        let condition = read(&tokens[tie + 1..end], fuel)?;
+        let value = read(&tokens[start..*tie], fuel, whole)?;
+        let condition = read(&tokens[tie + 1..end], fuel, whole)?;
         let (Some(value @ Node::Expr(_)), Some(condition @ Node::Chain { .. })) =
             (value, condition)
         else {
@@ -41,7 +47,9 @@ pub(super) fn branches(tokens: &[Token<'_>], fuel: &mut Fuel) -> Result<Option<N
         start = end;
     }
     if let Some(at) = otherwise {
-        let Some(value @ Node::Expr(_)) = read(&tokens[start..at], fuel)? else { return Ok(None) };
+        let Some(value @ Node::Expr(_)) = read(&tokens[start..at], fuel, whole)? else {
+            return Ok(None);
+        };
         if at + 1 < tokens.len() {
             return Ok(None);
         }
@@ -51,7 +59,7 @@ pub(super) fn branches(tokens: &[Token<'_>], fuel: &mut Fuel) -> Result<Option<N
 }
 
 /// The node of tokens without the separators around them.
-fn read(tokens: &[Token<'_>], fuel: &mut Fuel) -> Result<Option<Node>, Stop> {
+fn read(tokens: &[Token<'_>], fuel: &mut Fuel, whole: Whole) -> Result<Option<Node>, Stop> {
     let start = tokens.iter().take_while(|token| is_separator(&token.kind)).count();
     let mut inside = &tokens[start..];
     while let [rest @ .., last] = inside

@@ -95,8 +95,7 @@ impl<'t, 'a> Frame<'t, 'a> {
     }
 }
 
-/// The tokens with a word that ties a condition on its own, where it opens a text command: of ` with doubled `, the word
-/// `with` and the rest.
+/// Sets a word that ties a condition apart where it opens a text command: of ` with doubled `, the word `with`.
 pub(crate) fn with_ties_apart(tokens: &mut Vec<Token<'_>>) {
     let mut depth = 0_usize;
     let mut at = 0;
@@ -123,8 +122,8 @@ pub(crate) fn with_ties_apart(tokens: &mut Vec<Token<'_>>) {
     }
 }
 
-/// Whether a condition starts with `for some x` or `for no x`, where x is the argument of the function in front, or the
-/// letter of an inequality.
+/// Whether a condition starts with `for some x` or `for no x`. There, x is the argument of the function in front, or
+/// the letter of an inequality.
 fn quantifies_argument(main: &[Token<'_>], condition: &[Token<'_>]) -> bool {
     let words =
         condition.iter().take_while(|token| matches!(token.kind, Kind::Word(_) | Kind::Text(_)));

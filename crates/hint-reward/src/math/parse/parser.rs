@@ -31,7 +31,7 @@ pub(crate) fn parse(text: &str, commas: Commas, fuel: &mut Fuel) -> Result<Parse
     face_inwards(&mut lexed.tokens);
     with_relations(&mut lexed.tokens);
     with_ties_apart(&mut lexed.tokens);
-    if let Some(node) = branches(&lexed.tokens, fuel)? {
+    if let Some(node) = branches(&lexed.tokens, fuel, whole)? {
         return Ok(Parsed { node, ambiguous_comma: lexed.ambiguous_comma });
     }
     let frame = Frame::of(&lexed.tokens);
@@ -47,7 +47,7 @@ pub(crate) fn parse(text: &str, commas: Commas, fuel: &mut Fuel) -> Result<Parse
 }
 
 /// Reads all of the tokens as one answer.
-pub(super) fn whole(tokens: &[Token<'_>], fuel: &mut Fuel) -> Result<Node, Stop> {
+fn whole(tokens: &[Token<'_>], fuel: &mut Fuel) -> Result<Node, Stop> {
     let mut parser = Parser { tokens, at: 0, fuel, depth: 0, bars: 0, matrices: 0, set_braces: 0 };
     let node = parser.list()?;
     if parser.at < tokens.len() {
@@ -104,8 +104,9 @@ fn conditioned(main: Node, tie: Tie, tokens: &[Token<'_>], fuel: &mut Fuel) -> R
     Ok(Node::Difference(Box::new((main, excluded))))
 }
 
-/// Whether an answer says the same without its condition: one that restricts nothing, bounds a letter of the answer, names
-/// the place where it is reached, or defines its letters.
+/// Whether an answer says the same without its condition.
+///
+/// Such a condition restricts nothing, bounds or defines a letter of the answer, or names the place where it is reached.
 fn may_be_left_out(condition: &Node, tie: Tie, main: &Node) -> bool {
     let has_letter = |terms: &[Node]| {
         terms.iter().any(|term| {

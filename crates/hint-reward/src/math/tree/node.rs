@@ -521,3 +521,15 @@ impl Node {
         }
     }
 }
+
+/// The symbols of an expression, each once.
+pub(crate) fn symbols<'e>(expr: &'e Expr, found: &mut Vec<&'e str>) {
+    match expr {
+        Expr::Symbol(name) if !found.contains(&&**name) => found.push(name),
+        Expr::Pow(pair) => {
+            symbols(&pair.0, found);
+            symbols(&pair.1, found);
+        }
+        other => other.children().iter().for_each(|child| symbols(child, found)),
+    }
+}
