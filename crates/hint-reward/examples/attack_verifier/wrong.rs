@@ -2,6 +2,8 @@
 //!
 //! Also compiled into the property test and the fuzz target.
 
+#[path = "near.rs"]
+mod near;
 #[path = "references.rs"]
 mod references;
 #[path = "sentences.rs"]
@@ -107,6 +109,9 @@ impl Choices {
 
     /// A wrong answer; `None` where the operation drawn does not apply to the reference drawn.
     pub(crate) fn wrong(&mut self) -> Option<Wrong> {
+        if self.below(3) == 0 {
+            return near::wrong(self);
+        }
         let marked = self.of(references::REFERENCES);
         let (kind, reference) = match marked.as_bytes()[0] {
             mark @ (b'*' | b'i' | b'o' | b'u') => (mark, &marked[1..]),
