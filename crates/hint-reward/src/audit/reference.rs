@@ -73,6 +73,8 @@ pub struct AuditReport {
     /// References that a JSON reader damaged and that are read in their original form: index and reference. An
     /// example is `\frac` as a form feed and `rac`. They are usable unless they are findings as well.
     pub repaired: Vec<(usize, String)>,
+    /// Usable references that are words and name no value, so that only the same words are correct: index and reference.
+    pub words_only: Vec<(usize, String)>,
 }
 
 impl AuditReport {
@@ -82,7 +84,7 @@ impl AuditReport {
     }
 
     /// The unusable references by reason, the most frequent first, with up to three examples each, as a Markdown table.
-    /// Repaired ones have a row as well.
+    /// Repaired ones and those that are only words have a row as well. An example starts with the index of its reference.
     ///
     /// ```
     /// use hint_reward::MathVerifier;
@@ -91,6 +93,19 @@ impl AuditReport {
     /// assert!(table.contains("| empty | 1 | 33.3 % | 1: `` |"), "{table}");
     /// ```
     pub fn table(&self) -> String {
+        self.table_by(|index| index.to_string())
+    }
+
+    /// As [`AuditReport::table`], with a name for the reference of each index, such as the id of its row.
+    ///
+    /// ```
+    /// use hint_reward::MathVerifier;
+    ///
+    /// let ids = ["a", "b"];
+    /// let table = MathVerifier::new().audit(["1", ""]).table_by(|index| ids[index].to_owned());
+    /// assert!(table.contains("| empty | 1 | 50.0 % | b: `` |"), "{table}");
+    /// ```
+    pub fn table_by(&self, name: impl Fn(usize) -> String) -> String {
         const EXAMPLES: usize = 3;
         let mut reasons: BTreeMap<String, Vec<(usize, &str)>> = BTreeMap::new();
         for (index, reference, finding) in &self.findings {
@@ -99,6 +114,10 @@ impl AuditReport {
         let repaired = self.repaired.iter().filter(|(index, _)| self.is_usable(*index));
         for (index, reference) in repaired {
             let reason = "usable, repaired: a command damaged by a JSON escape";
+            reasons.entry(reason.to_owned()).or_default().push((*index, reference));
+        }
+        for (index, reference) in &self.words_only {
+            let reason = "usable, word for word only";
             reasons.entry(reason.to_owned()).or_default().push((*index, reference));
         }
         let mut rows: Vec<_> = reasons.into_iter().collect();
@@ -111,7 +130,7 @@ impl AuditReport {
                 let head = reference.chars().take(48);
                 // A control character would say nothing on a terminal.
                 let head: String = head.map(|c| if c < ' ' { '\u{fffd}' } else { c }).collect();
-                format!("{index}: `{}`", head.replace('|', " "))
+                format!("{}: `{}`", name(*index), head.replace('|', " "))
             });
             let examples = examples.collect::<Vec<_>>().join(", ");
             let _ = writeln!(table, "| {reason} | {} | {share:.1} % | {examples} |", found.len());
@@ -126,14 +145,20 @@ impl AuditReport {
 
     /// One line for a log.
     pub fn summary(&self) -> String {
+        self.summary_by(|index| format!("number {index}"))
+    }
+
+    /// As [`AuditReport::summary`], with a name for the reference of each index.
+    pub fn summary_by(&self, name: impl Fn(usize) -> String) -> String {
         match self.findings.first() {
             None => format!("audit: {} references, all usable", self.checked),
             Some((index, reference, finding)) => {
                 let head: String = reference.chars().take(60).collect();
                 format!(
-                    "audit: {} of {} references are unusable; the first is number {index}, `{head}`: {finding}",
+                    "audit: {} of {} references are unusable; the first is {}, `{head}`: {finding}",
                     self.findings.len(),
-                    self.checked
+                    self.checked,
+                    name(*index)
                 )
             }
         }
@@ -194,8 +219,12 @@ impl MathVerifier {
             if has_damaged_command(reference) {
                 report.repaired.push((index, reference.to_owned()));
             }
-            if let Some(finding) = self.audit_reference(reference) {
-                report.findings.push((index, reference.to_owned(), finding));
+            match self.audit_reference(reference) {
+                Some(finding) => report.findings.push((index, reference.to_owned(), finding)),
+                None if self.is_words(reference) => {
+                    report.words_only.push((index, reference.to_owned()));
+                }
+                None => {}
             }
         }
         report

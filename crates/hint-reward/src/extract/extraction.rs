@@ -325,6 +325,7 @@ enum Found {
 /// Whether the text behind a value leaves its statement as it is. A tolerant reader allows an explanation that names no
 /// other value.
 fn closes(behind: &str, value: &str, is_tolerant: bool, reader: &mut Reader) -> Result<bool, Stop> {
+    reader.fuel.spend(behind.len() as u64)?;
     let later = match closing::tail(behind, value, reader)? {
         Tail::Closes => return Ok(true),
         Tail::Explains(later) if is_tolerant => later,
@@ -348,7 +349,7 @@ fn closes(behind: &str, value: &str, is_tolerant: bool, reader: &mut Reader) -> 
 /// The answer in the last boxes with its unit. They may be no part of a formula, and the text around them must state
 /// it.
 fn stated_box(text: &str, is_tolerant: bool, reader: &mut Reader) -> Result<Found, Stop> {
-    let Some(found) = boxed(text) else { return Ok(Found::Nothing) };
+    let Some(found) = boxed(text, reader)? else { return Ok(Found::Nothing) };
     let span = found.first.start..found.last.end;
     let Some(unit) = attached(text, &span) else { return Ok(Found::Unstated) };
     if !leads(&text[..span.start])
@@ -396,11 +397,13 @@ struct Boxes {
     last: Range<usize>,
 }
 
-fn boxed(text: &str) -> Option<Boxes> {
+fn boxed(text: &str, reader: &mut Reader) -> Result<Option<Boxes>, Stop> {
+    reader.fuel.spend(text.len() as u64 / 8)?;
     let boxes = BoxedAnswer::all(text);
-    let last = boxes.last()?;
+    let Some(last) = boxes.last() else { return Ok(None) };
     let mut joined = vec![last];
     for earlier in boxes.iter().rev().skip(1) {
+        reader.fuel.spend(100)?;
         if !is_separator(&text[earlier.span.end..joined[joined.len() - 1].span.start]) {
             break;
         }
@@ -414,7 +417,7 @@ fn boxed(text: &str) -> Option<Boxes> {
     });
     let (first, last) = (joined[0].span.clone(), last.span.clone());
     if let [only] = joined.as_slice() {
-        return Some(Boxes { answer: only.content.trim().to_owned(), first, last });
+        return Ok(Some(Boxes { answer: only.content.trim().to_owned(), first, last }));
     }
     // Names in front of the boxes of a list tell its items apart, if each box has one.
     let names: Option<Vec<&str>> =
@@ -423,7 +426,7 @@ fn boxed(text: &str) -> Option<Boxes> {
         Some(names) => format!("{} = {}", names[index], answer.content.trim()),
         None => answer.content.trim().to_owned(),
     });
-    Some(Boxes { answer: items.collect::<Vec<_>>().join(", "), first, last })
+    Ok(Some(Boxes { answer: items.collect::<Vec<_>>().join(", "), first, last }))
 }
 
 fn answer_tag(text: &str, is_tolerant: bool, reader: &mut Reader) -> Result<Found, Stop> {

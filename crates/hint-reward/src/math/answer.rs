@@ -98,6 +98,17 @@ impl<'t> Answer<'t> {
         matches!(self.readings.first(), Some(Node::Expr(expr)) if is_uncomputable(expr))
     }
 
+    /// Whether it is words that name no value: only a text of the same words equals it.
+    pub(crate) fn is_words(&self) -> bool {
+        let is_text = |node: &Node| matches!(node, Node::Text(_));
+        let is_words = match self.readings.as_slice() {
+            [Node::List(items)] => items.iter().any(is_text),
+            [node] => is_text(node),
+            _ => false,
+        };
+        is_words && named(&self.text).is_none()
+    }
+
     /// Whether it is empty.
     pub(crate) fn is_empty(&self) -> bool {
         self.bare.is_empty()
@@ -490,9 +501,19 @@ fn is_remark(item: &Node, max_words: usize) -> bool {
 pub(crate) struct Measure {
     pub(crate) value: f64,
     unit: Option<Unit>,
+    /// The `v` of `v = 5`.
+    name: Option<Expr>,
 }
 
 impl Measure {
+    /// Whether both have the same name, or one has none.
+    pub(crate) fn may_be_named_as(&self, other: &Self) -> bool {
+        match (&self.name, &other.name) {
+            (Some(own), Some(name)) => own == name,
+            _ => true,
+        }
+    }
+
     /// The value in the unit of another measure; `None` if the two are of different kinds. A missing unit is the other's.
     pub(crate) fn in_unit_of(&self, other: &Self) -> Option<f64> {
         match (&self.unit, &other.unit) {
@@ -505,32 +526,51 @@ impl Measure {
     }
 }
 
-/// The value of a text that is one real number, with its unit and with any name.
-pub(crate) fn measured(text: &str, reader: &mut Reader) -> Option<Measure> {
+/// The value of a text that is one real number, with its unit and its name.
+///
+/// # Errors
+///
+/// [`Stop::OutOfFuel`] only.
+pub(crate) fn measured(text: &str, reader: &mut Reader) -> Result<Option<Measure>, Stop> {
+    reader.fuel.spend(10 + text.len() as u64)?;
+    if text.len() > MAX_BYTES {
+        return Ok(None);
+    }
     let text = respelled(plain(text));
-    let mut node = reading(&text, Commas::Usual, reader).ok()?.node;
-    let mut unit = None;
+    match reading(&text, Commas::Usual, reader).and_then(|reading| measure(reading.node, reader)) {
+        Err(Stop::Unreadable(_)) => Ok(None),
+        measure => measure,
+    }
+}
+
+fn measure(mut node: Node, reader: &mut Reader) -> Result<Option<Measure>, Stop> {
+    let (mut unit, mut name) = (None, None);
     loop {
         node = match node {
             Node::Quantity(inner, spelled) => {
                 unit = Some(Unit::parse(&spelled));
                 *inner
             }
-            Node::Chain { .. } => node.equation()?.1.clone(),
-            Node::Given { main, .. } => *main,
+            Node::Chain { .. } => match node.equation() {
+                Some((Node::Expr(left @ Expr::Symbol(_)), right)) if name.is_none() => {
+                    name = Some(left.clone());
+                    right.clone()
+                }
+                _ => return Ok(None),
+            },
             Node::Expr(expr) => match as_quantity(&expr).filter(|_| unit.is_none()) {
                 Some((value, spelled)) if has_symbols(&expr) => {
                     unit = Some(Unit::parse(&spelled));
                     Node::Expr(value)
                 }
-                _ if has_symbols(&expr) => return None,
+                _ if has_symbols(&expr) => return Ok(None),
                 _ => {
                     let mut comparer = Comparer { fuel: &mut reader.fuel, relative_tolerance: 0.0 };
-                    let value = comparer.constant(&expr).ok()?.map(Real::to_f64)?;
-                    return Some(Measure { value, unit });
+                    let value = comparer.constant(&expr)?.map(Real::to_f64);
+                    return Ok(value.map(|value| Measure { value, unit, name }));
                 }
             },
-            _ => return None,
+            _ => return Ok(None),
         };
     }
 }

@@ -4,17 +4,30 @@ use serde_json::Value;
 
 use crate::extract::Extraction;
 use crate::input::RewardInput;
+use crate::math::fuel::{DEFAULT_FUEL, Stop};
 use crate::math::parse::choice::named_choice;
+use crate::math::reader::Reader;
 use crate::verifier::contract::Verifier;
-use crate::verifier::extracted::{compared, judged, no_answer, unusable};
-use crate::verifier::math::equivalent;
+use crate::verifier::extracted::{compared, judged_within, no_answer, unusable};
+use crate::verifier::math::MathVerifier;
 use crate::verifier::verdict::Judgment;
 
 /// A verifier for multiple choice: the extracted answer names one letter, or gives the text of one choice.
 ///
-/// `B`, `(b)`, `\text{B}`, `B.`, `B) 12` and `Option B` all name B. The problem's row may have a column `choices`, a
-/// list or an object of letters to texts. Then the text of a choice names it too, if no other choice has an equal
-/// text. A letter and a text that disagree are incorrect.
+/// `B`, `(b)`, `\text{B}`, `B.`, `B) 12` and `Option B` all name B. The problem's row may have a column `choices` or
+/// `options`. Then the text of a choice names it too, if no other choice has an equal text. A letter and a text that
+/// disagree are incorrect. The column is one of these:
+///
+/// | shape | of |
+/// |---|---|
+/// | `["11", "12"]` | MMLU, MMLU-Pro |
+/// | `{"A": "11", "B": "12"}` | |
+/// | `{"text": ["11", "12"], "label": ["1", "2"]}` | ARC |
+/// | `[{"label": "A", "text": "11"}, …]` | |
+///
+/// A reference is a label, else the index of a choice from 0, else a letter, else a text. So `2` means C wherever
+/// there are three unlabeled choices, whatever their texts are. Beyond the work budget of one judgment the verdict is
+/// [`Verdict::Timeout`](crate::Verdict::Timeout).
 ///
 /// # Examples
 ///
@@ -37,9 +50,16 @@ use crate::verifier::verdict::Judgment;
 /// assert_eq!(verdict(r"\boxed{\text{Red}}"), Verdict::Incorrect);
 /// assert_eq!(verdict(r"\boxed{\text{(B) } 11}"), Verdict::Incorrect);
 /// ```
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct ChoiceMatch {
     extraction: Extraction,
+    fuel: u64,
+}
+
+impl Default for ChoiceMatch {
+    fn default() -> Self {
+        Self { extraction: Extraction::default(), fuel: DEFAULT_FUEL }
+    }
 }
 
 impl ChoiceMatch {
@@ -47,6 +67,13 @@ impl ChoiceMatch {
     #[must_use]
     pub fn with_extraction(mut self, extraction: Extraction) -> Self {
         self.extraction = extraction;
+        self
+    }
+
+    /// Sets the budget of one judgment, in work units of about ten nanoseconds.
+    #[must_use]
+    pub fn with_fuel(mut self, units: u64) -> Self {
+        self.fuel = units;
         self
     }
 }
@@ -57,42 +84,117 @@ impl Verifier for ChoiceMatch {
     }
 
     fn verify(&self, input: &RewardInput<'_>) -> Judgment {
-        let choices = choices(input);
-        judged(&self.extraction, input, |answer, reference| {
-            let Some(expected) = choice(reference).or_else(|| by_text(reference, &choices)) else {
-                return unusable("the reference names no choice");
+        let choices = Choices::of(input);
+        judged_within(&self.extraction, input, self.fuel, |answer, reference, reader| {
+            let expected = choices.labeled(reference).or_else(|| choices.indexed(reference));
+            let Some(expected) = choices.named(expected, reference, reader)? else {
+                return Ok(unusable("the reference names no choice"));
             };
-            let found =
-                answer.and_then(choice).or_else(|| answer.and_then(|text| by_text(text, &choices)));
+            let found = match answer {
+                Some(text) => choices.named(choices.labeled(text), text, reader)?,
+                None => None,
+            };
             let Some(found) = found else {
-                return no_answer(input, "no choice was named").with_compared(expected);
+                return Ok(no_answer(input, "no choice was named").with_compared(expected));
             };
             // A letter with the text of another choice takes itself back.
-            let explained = answer.and_then(explanation).and_then(|text| by_text(text, &choices));
+            let explained = match answer.and_then(explanation) {
+                Some(text) => choices.with_text(text, reader)?,
+                None => None,
+            };
             let agrees = explained.is_none_or(|explained| explained == found);
             let (found, expected) = (found.to_string(), expected.to_string());
-            compared(found == expected && agrees, &found, &expected, "another choice was named")
+            let equal = found == expected && agrees;
+            Ok(compared(equal, &found, &expected, "another choice was named"))
         })
     }
 }
 
-/// The choices of the problem's row, by letter.
-fn choices(input: &RewardInput<'_>) -> Vec<(char, String)> {
-    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned);
-    match input.column("choices") {
-        Some(Value::Array(choices)) => ('A'..='Z').zip(choices.iter().map(text)).collect(),
-        Some(Value::Object(choices)) => {
-            choices.iter().filter_map(|(name, value)| Some((choice(name)?, text(value)))).collect()
-        }
-        _ => Vec::new(),
-    }
+/// The choices of a problem's row.
+struct Choices(Vec<Choice>);
+
+struct Choice {
+    letter: char,
+    /// A label that is no letter, such as `1`.
+    label: Option<String>,
+    text: String,
 }
 
-/// The one choice with this text.
-fn by_text(text: &str, choices: &[(char, String)]) -> Option<char> {
-    let mut found = choices.iter().filter(|(_, choice)| equivalent(text, choice));
-    let only = found.next()?.0;
-    found.next().is_none().then_some(only)
+impl Choices {
+    fn of(input: &RewardInput<'_>) -> Self {
+        let text =
+            |value: &Value| value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned);
+        let listed = |texts: &[Value], labels: &[Value]| {
+            let choices = ('A'..='Z').zip(texts).enumerate().map(|(index, (letter, choice))| {
+                let label = labels.get(index).or_else(|| choice.get("label")).map(text);
+                let own = label.as_deref().and_then(choice_letter);
+                Choice {
+                    letter: own.unwrap_or(letter),
+                    label: label.filter(|_| own.is_none()),
+                    text: text(choice.get("text").unwrap_or(choice)),
+                }
+            });
+            choices.collect()
+        };
+        Self(match input.column("choices").or_else(|| input.column("options")) {
+            Some(Value::Array(texts)) => listed(texts, &[]),
+            Some(Value::Object(choices)) => match (choices.get("text"), choices.get("label")) {
+                (Some(Value::Array(texts)), Some(Value::Array(labels))) => listed(texts, labels),
+                (Some(Value::Array(texts)), None) => listed(texts, &[]),
+                _ => {
+                    let named = choices.iter().filter_map(|(name, value)| {
+                        Some(Choice {
+                            letter: choice_letter(name)?,
+                            label: None,
+                            text: text(value),
+                        })
+                    });
+                    named.collect()
+                }
+            },
+            _ => Vec::new(),
+        })
+    }
+
+    /// The choice with this label, which is no letter.
+    fn labeled(&self, text: &str) -> Option<char> {
+        let bare = text.trim_matches(['$', '*', '.', '(', ')', ' ']);
+        let found = self.0.iter().find(|choice| choice.label.as_deref() == Some(bare))?;
+        Some(found.letter)
+    }
+
+    /// The choice with this index from 0, where there are no labels of their own.
+    fn indexed(&self, text: &str) -> Option<char> {
+        let choice = self.0.get(text.trim().parse::<usize>().ok()?)?;
+        self.0.iter().all(|choice| choice.label.is_none()).then_some(choice.letter)
+    }
+
+    /// The choice already found, else the one whose letter or text this is.
+    fn named(
+        &self,
+        found: Option<char>,
+        text: &str,
+        reader: &mut Reader,
+    ) -> Result<Option<char>, Stop> {
+        match found.or_else(|| choice_letter(text)) {
+            Some(letter) => Ok(Some(letter)),
+            None => self.with_text(text, reader),
+        }
+    }
+
+    /// The one choice with this text.
+    fn with_text(&self, text: &str, reader: &mut Reader) -> Result<Option<char>, Stop> {
+        let verifier = MathVerifier::new();
+        let mut only = None;
+        for choice in &self.0 {
+            if verifier.judged(text, &choice.text, reader)?.verdict.is_correct()
+                && only.replace(choice.letter).is_some()
+            {
+                return Ok(None);
+            }
+        }
+        Ok(only)
+    }
 }
 
 /// Text behind the letter of an answer: the `12` of `(B) 12`.
@@ -103,7 +205,7 @@ fn explanation(answer: &str) -> Option<&str> {
 }
 
 /// The letter a text names, in upper case.
-fn choice(text: &str) -> Option<char> {
+fn choice_letter(text: &str) -> Option<char> {
     let text = text.trim();
     named_choice(text)
         .or_else(|| {

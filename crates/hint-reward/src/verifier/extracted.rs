@@ -2,6 +2,7 @@
 
 use crate::extract::Extraction;
 use crate::input::RewardInput;
+use crate::math::fuel::{DEFAULT_FUEL, Stop};
 use crate::math::reader::Reader;
 use crate::verifier::verdict::{Judgment, Verdict};
 
@@ -11,13 +12,41 @@ pub(super) fn judged(
     input: &RewardInput<'_>,
     judge: impl Fn(Option<&str>, &str) -> Judgment,
 ) -> Judgment {
-    let found = extraction.find_in(input, &mut Reader::of_one_judgment()).ok().flatten();
+    judged_within(extraction, input, DEFAULT_FUEL, |answer, reference, _| {
+        Ok(judge(answer, reference))
+    })
+}
+
+/// As [`judged`], where the search and all comparisons share one budget. Beyond it the verdict is a timeout.
+pub(super) fn judged_within(
+    extraction: &Extraction,
+    input: &RewardInput<'_>,
+    fuel: u64,
+    judge: impl Fn(Option<&str>, &str, &mut Reader) -> Result<Judgment, Stop>,
+) -> Judgment {
+    let mut reader = Reader::new(fuel);
+    let found = match extraction.find_in(input, &mut reader) {
+        Ok(found) => found,
+        Err(stop) => return stopped(stop).with_level(extraction.level()),
+    };
     let answer = found.as_ref().map(|(text, _)| text.trim());
-    let judgment = Judgment::over(input, |reference| judge(answer, reference));
+    let judgment = Judgment::over(input, |reference| {
+        judge(answer, reference, &mut reader).unwrap_or_else(stopped)
+    });
     let judgment = judgment.with_level(extraction.level());
     match found {
         Some((_, source)) => judgment.with_source(source),
         None => judgment,
+    }
+}
+
+/// The judgment of a search or a comparison that ended early.
+pub(super) fn stopped(stop: Stop) -> Judgment {
+    match stop {
+        Stop::OutOfFuel => {
+            Judgment::new(Verdict::Timeout).with_reason("the comparison used up its work budget")
+        }
+        Stop::Unreadable(reason) => Judgment::new(Verdict::Error).with_reason(reason),
     }
 }
 

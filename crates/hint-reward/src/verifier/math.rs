@@ -9,7 +9,7 @@ use crate::math::compare::text::same_wording;
 use crate::math::fuel::{DEFAULT_FUEL, Stop};
 use crate::math::reader::Reader;
 use crate::verifier::contract::Verifier;
-use crate::verifier::extracted::{no_answer, unusable};
+use crate::verifier::extracted::{no_answer, stopped, unusable};
 use crate::verifier::verdict::{Judgment, Verdict};
 
 /// A verifier by mathematical equivalence.
@@ -138,10 +138,15 @@ impl MathVerifier {
     /// ```
     pub fn compare(&self, answer: &str, reference: &str) -> Judgment {
         let mut reader = Reader::new(self.fuel);
-        self.judged(answer, reference, &mut reader).unwrap_or_else(out_of_fuel)
+        self.judged(answer, reference, &mut reader).unwrap_or_else(stopped)
     }
 
-    fn judged(&self, answer: &str, reference: &str, reader: &mut Reader) -> Result<Judgment, Stop> {
+    pub(super) fn judged(
+        &self,
+        answer: &str,
+        reference: &str,
+        reader: &mut Reader,
+    ) -> Result<Judgment, Stop> {
         let expected = Answer::read(reference, &self.strictness, reader)?;
         if expected.is_empty() {
             let judgment = Judgment::new(Verdict::ReferenceUnparseable);
@@ -180,6 +185,13 @@ impl MathVerifier {
         })
     }
 
+    /// Whether a reference is words that name no value.
+    pub(crate) fn is_words(&self, reference: &str) -> bool {
+        let reference = bare_reference(reference);
+        let answer = Answer::read(&reference, &self.strictness, &mut Reader::new(self.fuel));
+        answer.is_ok_and(|answer| answer.is_words())
+    }
+
     /// The whole completion, where it is a reference word for word and the whole text may be the answer.
     fn repeated(&self, input: &RewardInput<'_>) -> Option<String> {
         let text = input.completion.trim();
@@ -205,7 +217,7 @@ impl MathVerifier {
             match &found {
                 // All comparisons share one budget.
                 Some((answer, _)) => {
-                    self.judged(answer.trim(), &reference, reader).unwrap_or_else(out_of_fuel)
+                    self.judged(answer.trim(), &reference, reader).unwrap_or_else(stopped)
                 }
                 None if reference.is_empty() => unusable("the reference answer is empty"),
                 None => no_answer(input, "no answer was found").with_compared(reference),
@@ -231,7 +243,7 @@ impl Verifier for MathVerifier {
 
     fn verify(&self, input: &RewardInput<'_>) -> Judgment {
         let mut reader = Reader::new(self.fuel);
-        let judgment = self.found_and_judged(input, &mut reader).unwrap_or_else(out_of_fuel);
+        let judgment = self.found_and_judged(input, &mut reader).unwrap_or_else(stopped);
         judgment.with_level(self.extraction.level())
     }
 
@@ -259,13 +271,4 @@ impl Verifier for MathVerifier {
 /// ```
 pub fn equivalent(a: &str, b: &str) -> bool {
     MathVerifier::new().compare(a, b).verdict.is_correct()
-}
-
-fn out_of_fuel(stop: Stop) -> Judgment {
-    match stop {
-        Stop::OutOfFuel => {
-            Judgment::new(Verdict::Timeout).with_reason("the comparison used up its work budget")
-        }
-        Stop::Unreadable(reason) => Judgment::new(Verdict::Error).with_reason(reason),
-    }
 }

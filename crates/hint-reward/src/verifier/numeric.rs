@@ -4,15 +4,18 @@ use crate::error::RewardError;
 use crate::extract::Extraction;
 use crate::input::RewardInput;
 use crate::math::answer::measured;
-use crate::math::reader::Reader;
+use crate::math::fuel::DEFAULT_FUEL;
 use crate::verifier::contract::Verifier;
-use crate::verifier::extracted::{compared, judged, no_answer, unusable};
+use crate::verifier::extracted::{compared, judged_within, no_answer, unusable};
 use crate::verifier::verdict::Judgment;
 
 /// A verifier for measured numbers: the extracted number is within a tolerance of the reference.
 ///
 /// Units are converted: `980 cm/s^2` is near `9.8 m/s^2`. A number without a unit is taken to be in the unit of the
 /// other side; units of different kinds are incorrect.
+///
+/// A number may have a name, as in `v = 9.8 m/s`; where both sides have one, the names must be the same. An equation of
+/// more than a name, such as `2v = 9.8`, and a number with a condition, such as `9.8 for t = 1`, are no numbers.
 ///
 /// # Examples
 ///
@@ -33,6 +36,7 @@ pub struct NumericTolerance {
     relative: f64,
     absolute: f64,
     extraction: Extraction,
+    fuel: u64,
 }
 
 impl NumericTolerance {
@@ -51,13 +55,21 @@ impl NumericTolerance {
                 });
             }
         }
-        Ok(Self { relative, absolute, extraction: Extraction::default() })
+        Ok(Self { relative, absolute, extraction: Extraction::default(), fuel: DEFAULT_FUEL })
     }
 
     /// Sets where the answer is looked for.
     #[must_use]
     pub fn with_extraction(mut self, extraction: Extraction) -> Self {
         self.extraction = extraction;
+        self
+    }
+
+    /// Sets the budget of one judgment, in work units of about ten nanoseconds. Beyond it the verdict is
+    /// [`Verdict::Timeout`](crate::Verdict::Timeout).
+    #[must_use]
+    pub fn with_fuel(mut self, units: u64) -> Self {
+        self.fuel = units;
         self
     }
 }
@@ -68,25 +80,28 @@ impl Verifier for NumericTolerance {
     }
 
     fn verify(&self, input: &RewardInput<'_>) -> Judgment {
-        let measure = |text: &str| measured(text, &mut Reader::of_one_judgment());
-        judged(&self.extraction, input, |answer, reference| {
-            let Some(expected) = measure(reference) else {
-                return unusable("the reference is no number");
+        judged_within(&self.extraction, input, self.fuel, |answer, reference, reader| {
+            let Some(expected) = measured(reference, reader)? else {
+                return Ok(unusable("the reference is no number"));
             };
             let Some(answer) = answer else {
-                return no_answer(input, "no answer was found");
+                return Ok(no_answer(input, "no answer was found"));
             };
-            let Some(found) = measure(answer) else {
-                return compared(false, answer, reference, "the answer is no number");
+            let incorrect = |reason| Ok(compared(false, answer, reference, reason));
+            let Some(found) = measured(answer, reader)? else {
+                return incorrect("the answer is no number");
             };
+            if !found.may_be_named_as(&expected) {
+                return incorrect("the number has another name");
+            }
             let Some(value) = found.in_unit_of(&expected) else {
-                return compared(false, answer, reference, "the unit is of another kind");
+                return incorrect("the unit is of another kind");
             };
             // Converting a unit rounds, which counts as nothing even where the tolerance is 0.
             let rounding = 4.0 * f64::EPSILON * expected.value.abs();
             let tolerance = (self.relative * expected.value.abs()).max(self.absolute).max(rounding);
             let near = (value - expected.value).abs() <= tolerance;
-            compared(near, answer, reference, "the number is outside the tolerance")
+            Ok(compared(near, answer, reference, "the number is outside the tolerance"))
         })
     }
 }

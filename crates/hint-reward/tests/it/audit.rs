@@ -75,6 +75,20 @@ fn a_report_counts_by_reason_and_knows_the_usable_rows() {
 }
 
 #[test]
+fn references_of_words_alone_are_named() {
+    let report = MathVerifier::new().audit(["proof", "12", "yes", "B", "x^2"]);
+    assert!(report.is_clean());
+    assert_eq!(report.words_only.iter().map(|(index, _)| *index).collect::<Vec<_>>(), [0]);
+    let table = report.table_by(|index| format!("row-{index}"));
+    assert!(
+        table.contains("| usable, word for word only | 1 | 20.0 % | row-0: `proof`"),
+        "{table}"
+    );
+    let unusable = MathVerifier::new().audit(["1", ""]);
+    assert!(unusable.summary_by(|index| format!("row-{index}")).contains("the first is row-1,"));
+}
+
+#[test]
 fn commands_damaged_by_json_are_repaired_and_named() {
     let report = MathVerifier::new().audit(["\u{c}rac{3}{4}", "5 \times 2", "\u{c}", "7"]);
     assert_eq!(report.repaired.iter().map(|(index, _)| *index).collect::<Vec<_>>(), [0, 1]);

@@ -10,6 +10,7 @@ mod golden;
 #[cfg(feature = "http")]
 mod judge;
 mod kinds;
+mod limits;
 mod math;
 mod near_misses;
 mod properties;

@@ -194,12 +194,31 @@ fn work_beyond_the_budget_is_a_timeout() {
 }
 
 #[test]
+fn the_search_for_the_answer_is_bounded_too() {
+    for long in [
+        r"\boxed{1}".repeat(120_000),
+        format!(r"\boxed{{12}}{}", " the sum of the answer".repeat(120_000)),
+        "x".repeat(5_000_000),
+    ] {
+        for verifier in [MathVerifier::new(), MathVerifier::strict()] {
+            let judgment = verifier.verify(&RewardInput::new(&long, "12"));
+            assert_eq!(judgment.verdict, Verdict::Timeout, "{}: {judgment:?}", &long[..30]);
+        }
+    }
+    // What a completion may hold is far below the bound.
+    let boxes = format!(r"{}\boxed{{12}}", r"\boxed{12}, ".repeat(2000));
+    assert!(MathVerifier::strict().verify(&RewardInput::new(&boxes, "12")).verdict.is_correct());
+}
+
+#[test]
 fn a_verifier_works_in_every_thread() {
     let verifier = MathVerifier::new();
     std::thread::scope(|scope| {
         for thread in 0..4 {
             let verifier = &verifier;
             scope.spawn(move || {
+                let late = verifier.clone().with_fuel(100).compare("x^2+2x+1", "(x+1)^2");
+                assert_eq!(late.verdict, Verdict::Timeout);
                 let text = format!("\\boxed{{{thread}+x}}");
                 let input = RewardInput::new(&text, "x");
                 assert_eq!(verifier.verify(&input).verdict.is_correct(), thread == 0);

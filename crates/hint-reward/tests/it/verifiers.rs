@@ -6,7 +6,7 @@ use hint_reward::verifier::{ChoiceMatch, NumericTolerance, PatternMatch, SetMatc
 use hint_reward::{ExactMatch, RewardInput, Verdict, Verifier};
 use serde_json::json;
 
-use Verdict::{Correct, Incorrect, NoAnswer, ReferenceUnparseable};
+use Verdict::{Correct, Incorrect, NoAnswer, ReferenceUnparseable, Timeout};
 
 #[track_caller]
 fn check(verifier: &dyn Verifier, reference: &str, expected: &[(&str, Verdict)]) {
@@ -90,6 +90,97 @@ fn a_number_is_one_value_in_one_unit() {
         ],
     );
     check(&near, "about a dozen things", &[(r"\boxed{12}", ReferenceUnparseable)]);
+}
+
+#[test]
+fn choices_are_read_in_the_shapes_of_public_data_sets() {
+    let verdict = |column: &str, choices: serde_json::Value, reference: &str, completion: &str| {
+        let columns = BTreeMap::from([(column.to_owned(), choices)]);
+        let input = RewardInput::new(completion, reference).with_columns(&columns);
+        ChoiceMatch::default().verify(&input).verdict
+    };
+    // MMLU: the answer is an index, whatever the texts are.
+    let numbers = json!(["2", "3", "4", "5"]);
+    for (completion, expected) in [
+        (r"\boxed{C}", Correct),
+        (r"\boxed{4}", Correct),
+        (r"\boxed{A}", Incorrect),
+        (r"\boxed{2}", Incorrect),
+    ] {
+        assert_eq!(verdict("choices", numbers.clone(), "2", completion), expected, "{completion}");
+    }
+    // An integer that is no index is a text.
+    assert_eq!(verdict("choices", numbers, "5", r"\boxed{D}"), Correct);
+    // ARC: labels are letters or numbers.
+    let letters = json!({"text": ["red", "blue"], "label": ["A", "B"]});
+    assert_eq!(verdict("choices", letters.clone(), "B", r"\boxed{\text{blue}}"), Correct);
+    assert_eq!(verdict("choices", letters, "B", r"\boxed{A}"), Incorrect);
+    let digits = json!({"text": ["red", "blue", "green"], "label": ["1", "2", "3"]});
+    for (completion, expected) in [
+        (r"\boxed{2}", Correct),
+        (r"\boxed{(2)}", Correct),
+        (r"\boxed{\text{blue}}", Correct),
+        (r"\boxed{3}", Incorrect),
+        (r"\boxed{\text{green}}", Incorrect),
+    ] {
+        assert_eq!(verdict("choices", digits.clone(), "2", completion), expected, "{completion}");
+    }
+    // MMLU-Pro: ten options in a column of another name.
+    let options: Vec<String> = (1..=10).map(|n| format!("{n} m")).collect();
+    assert_eq!(verdict("options", json!(options), "J", r"\boxed{10\text{ m}}"), Correct);
+    assert_eq!(verdict("options", json!(options), "9", r"\boxed{J}"), Correct);
+    assert_eq!(verdict("options", json!(options), "J", r"\boxed{I}"), Incorrect);
+    let objects = json!([{"label": "A", "text": "red"}, {"label": "B", "text": "blue"}]);
+    assert_eq!(verdict("choices", objects, "B", r"\boxed{\text{blue}}"), Correct);
+}
+
+#[test]
+fn work_beyond_the_budget_is_a_timeout_of_every_verifier() {
+    // More words behind the box than one judgment may read.
+    let long = format!(r"\boxed{{12}}{}", " the sum of the answer".repeat(60_000));
+    let verifiers: [(&dyn Verifier, &str); 5] = [
+        (&ChoiceMatch::default(), "B"),
+        (&NumericTolerance::new(0.0, 0.0).unwrap(), "12"),
+        (&SetMatch::default(), "12"),
+        (&PatternMatch::default(), "12"),
+        (&TextDistance::new(0.8).unwrap(), "12"),
+    ];
+    for (verifier, reference) in verifiers {
+        check(verifier, reference, &[(&long, Timeout)]);
+    }
+    // The comparison itself.
+    check(
+        &NumericTolerance::new(0.0, 0.0).unwrap().with_fuel(60),
+        "12",
+        &[(r"\boxed{12}", Timeout)],
+    );
+    let columns = BTreeMap::from([("choices".to_owned(), json!(["x^2+1", "(x+1)^2"]))]);
+    let input = RewardInput::new(r"\boxed{x^2+2x+1}", "B").with_columns(&columns);
+    assert_eq!(ChoiceMatch::default().verify(&input).verdict, Correct);
+    assert_eq!(ChoiceMatch::default().with_fuel(300).verify(&input).verdict, Timeout);
+}
+
+#[test]
+fn a_measured_number_may_have_a_name_and_no_condition() {
+    let exact = NumericTolerance::new(0.0, 0.0).unwrap();
+    check(
+        &exact,
+        "5",
+        &[
+            (r"\boxed{x = 5}", Correct),
+            (r"\boxed{v = 5\text{ m/s}}", Correct),
+            (r"\boxed{2x = 5}", Incorrect),
+            (r"\boxed{x^2 = 5}", Incorrect),
+            (r"\boxed{5\text{ for }x=2}", Incorrect),
+            (r"\boxed{5 = 6}", Incorrect),
+        ],
+    );
+    check(
+        &exact,
+        "v = 5 m/s",
+        &[(r"\boxed{v = 5}", Correct), (r"\boxed{t = 5}", Incorrect), (r"\boxed{5}", Correct)],
+    );
+    check(&exact, "2v = 5", &[(r"\boxed{5}", ReferenceUnparseable)]);
 }
 
 #[test]

@@ -20,6 +20,9 @@ type Value = Result<Option<Ball>, Stop>;
 /// The level of quadrature with the most points.
 const MAX_LEVEL: i32 = 5;
 
+/// Points that count in a sum, below which the integrand may have a peak between them.
+const MIN_COUNTING: usize = 24;
+
 /// Relative error of the weights, which are made of functions.
 const WEIGHT_ERROR: f64 = 10.0 * FUNCTION_EPSILON;
 
@@ -178,8 +181,9 @@ impl Numeric<'_> {
         }
         let mut sum = Ball::real(Real::ZERO);
         let mut before: Option<Ball> = None;
+        let mut parts = Vec::new();
         for level in 3..=MAX_LEVEL {
-            sum = sum.add(self.quadrature(variable, body, range, level)?);
+            sum = sum.add(self.quadrature(variable, body, range, level, &mut parts)?);
             let step = 0.5_f64.powi(level);
             let value = sum.times(Ball { re: Real::from_f64(step), im: Real::ZERO, error: 0.0 });
             if let Some(before) = before {
@@ -187,7 +191,10 @@ impl Numeric<'_> {
                 // The number of right digits doubles with each level.
                 let size = value.size().max(1e-10);
                 let error = size * (change / size).powf(1.6) + value.error + WEIGHT_ERROR * size;
-                if error <= MAX_ERROR * size {
+                // A peak between the points leaves too few of them that count.
+                let all: f64 = parts.iter().sum();
+                let counting = parts.iter().filter(|part| **part > 1e-20 * all).count();
+                if error <= MAX_ERROR * size && counting >= MIN_COUNTING {
                     return Ok(Ball::with_error(value.re, value.im, error));
                 }
             }
@@ -196,13 +203,14 @@ impl Numeric<'_> {
         Ok(None)
     }
 
-    /// The sum over the points of a level that the level before has not.
+    /// The sum over the points of a level that the level before has not. The sizes of its terms are added to `parts`.
     fn quadrature(
         &mut self,
         variable: &str,
         body: &Expr,
         range: Range,
         level: i32,
+        parts: &mut Vec<f64>,
     ) -> Result<Ball, Stop> {
         let half = Real::from_f64(0.5);
         let mut sum = Ball::real(Real::ZERO);
@@ -239,6 +247,7 @@ impl Numeric<'_> {
                     continue;
                 };
                 most = most.max(value.size());
+                parts.push(value.size() * weight.to_f64());
                 sum = sum.add(value.times(Ball::real(weight)));
             }
         }
@@ -268,6 +277,11 @@ impl Numeric<'_> {
         let mut folds = Vec::new();
         folded(body, variable, &mut folds);
         let mut kinks: Vec<Real> = Vec::new();
+        let mut peaks = Vec::new();
+        peaked(body, variable, &mut peaks);
+        for peak in &peaks {
+            kinks.extend(self.zero_of_line(variable, peak)?);
+        }
         for fold in &folds {
             let points = self.probed(variable, range, fold)?;
             for pair in points.windows(2) {
@@ -310,6 +324,24 @@ impl Numeric<'_> {
             }
         }
         Ok(points)
+    }
+
+    /// The zero of an expression that is linear in the variable.
+    fn zero_of_line(&mut self, variable: &str, expr: &Expr) -> Result<Option<Real>, Stop> {
+        let (zero, one) = (Real::ZERO, Real::ONE);
+        let (Some(start), Some(next)) =
+            (self.at(variable, zero, expr)?, self.at(variable, one, expr)?)
+        else {
+            return Ok(None);
+        };
+        let slope = next.re - start.re;
+        if !(start.is_real() && next.is_real()) || slope.is_zero() {
+            return Ok(None);
+        }
+        let place = -start.re / slope;
+        let value = self.at(variable, place, expr)?;
+        let size = 1e-24 * (1.0 + start.size());
+        Ok(value.filter(|value| value.size() <= size).map(|_| place))
     }
 
     /// The place between two others where an expression changes its sign.
@@ -419,6 +451,42 @@ fn folded(expr: &Expr, variable: &str, found: &mut Vec<Expr>) {
         _ => {}
     }
     expr.children().iter().for_each(|child| folded(child, variable, found));
+}
+
+/// The `u` of even powers in an exponent or a denominator, as in `e^{−u²}` and `1/(1 + u²)`: the integrand may have a
+/// narrow peak where `u` is 0. There a range is cut, as the points are dense next to its ends.
+fn peaked(expr: &Expr, variable: &str, found: &mut Vec<Expr>) {
+    let symbol = Expr::symbol(variable);
+    if let Expr::Pow(pair) = expr {
+        let is_below = pair.1.as_number().is_some_and(Signed::is_negative);
+        let place = if is_below {
+            Some(&pair.0)
+        } else {
+            pair.1.any(&|it| *it == symbol).then_some(&pair.1)
+        };
+        if let Some(place) = place {
+            even_powers(place, &symbol, found);
+        }
+    }
+    if !matches!(
+        expr,
+        Expr::Call(Function::Integral | Function::Sum | Function::Product | Function::Limit, _)
+    ) {
+        expr.children().iter().for_each(|child| peaked(child, variable, found));
+    }
+}
+
+fn even_powers(expr: &Expr, symbol: &Expr, found: &mut Vec<Expr>) {
+    if let Expr::Pow(pair) = expr
+        && let Some(power) = pair.1.as_number()
+        && power.is_integer()
+        && (power / Rational::from_integer(2.into())).is_integer()
+        && pair.0.any(&|inner| inner == symbol)
+        && found.len() < MAX_KINKS
+    {
+        found.push(pair.0.clone());
+    }
+    expr.children().iter().for_each(|child| even_powers(child, symbol, found));
 }
 
 /// The factors of an expression, with a power of a sum as a product of powers.

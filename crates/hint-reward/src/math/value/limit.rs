@@ -21,12 +21,24 @@ const ALTERNATING: usize = 40;
 /// Points near a limit: powers of two, whose steps are exact.
 const DOUBLINGS: [i32; 14] = [2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15];
 
-/// Places among the points near a limit. They are odd, as no power of two is. The first where there is a value counts.
-const ODD_PLACES: [f64; 2] = [32_769.0, 255.0];
+/// Powers of three that are the second sequence of points near a limit. What oscillates has another limit there.
+const TRIPLINGS: [i32; 10] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10];
 
-/// Powers of three that are the places far out: `n^{1/n}` has no expansion in the index, but falls to its limit there.
-/// They are odd, and exact in the numbers of this crate.
-const FAR_PLACES: [u32; 5] = [42, 48, 54, 60, 66];
+/// Consecutive indices at which a sequence must be as near to its limit as before them.
+const WINDOW: std::ops::RangeInclusive<u32> = 1000..=1011;
+
+/// Places below which the distance from a limit may still rise.
+const FIRST_PROBE: f64 = 24.0;
+
+/// A base with its powers that are the places far out: `n^{1/n}` has no expansion in the index, but falls to its limit
+/// there. They are odd, and exact in the numbers of this crate.
+const FAR_PLACES: [(f64, [u32; 5]); 2] = [(3.0, [42, 48, 54, 60, 66]), (5.0, [29, 33, 37, 41, 45])];
+
+/// Terms that are 0 behind which a sum has ended.
+const ENDING_ZEROS: u32 = 64;
+
+/// Partial sums at the end, each of which must be as near to the sum as those before them.
+const LAST_SUMS: u32 = 15;
 
 /// Points near a limit on both sides.
 const HALVINGS: [i32; 10] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10];
@@ -43,22 +55,37 @@ impl Numeric<'_> {
         // Halfway between the last term and the next, where the rest has the shortest expansion.
         let shift = (low.clamp(1, 3) - 1) as f64 + 0.5;
         let mut sizes = [f64::INFINITY; 3];
-        let mut settled = 0;
-        for count in 1..=PLACES[PLACES.len() - 1] {
+        let (mut settled, mut zeros) = (0, 0);
+        let mut last = Vec::new();
+        let most = PLACES[PLACES.len() - 1];
+        for count in 1..=most {
             let index = Real::from_f64((low + i64::from(count) - 1) as f64);
             let Some(term) = self.at(variable, index, body)? else { return Ok(None) };
             sum = sum.add(term);
             let (size, total) = (term.size(), sum.size());
-            sizes = [sizes[1], sizes[2], size];
-            // A tail below a geometric one of ratio 3/4.
-            let falls = sizes[2] <= 0.75 * sizes[1] && sizes[1] <= 0.75 * sizes[0];
-            settled = if size <= 1e-33 * total && (falls || size <= 0.0) { settled + 1 } else { 0 };
-            if settled == 3 {
-                let error = sum.error + 4.0 * size;
-                return Ok(Ball::with_error(sum.re, sum.im, error));
+            if size > 0.0 {
+                zeros = 0;
+                sizes = [sizes[1], sizes[2], size];
+                // A tail below a geometric one of ratio 3/4, behind terms that are more than their errors.
+                let falls = sizes[2] <= 0.75 * sizes[1] && sizes[1] <= 0.75 * sizes[0];
+                let is_small = size <= 1e-33 * total && total > 16.0 * sum.error;
+                settled = if is_small && falls { settled + 1 } else { 0 };
+                if settled == 3 {
+                    let error = sum.error + 4.0 * size;
+                    return Ok(Ball::with_error(sum.re, sum.im, error));
+                }
+            } else {
+                zeros += 1;
+                if zeros == ENDING_ZEROS {
+                    // A sum that has only begun with zeros is not known.
+                    return Ok((total > 16.0 * sum.error).then_some(sum));
+                }
             }
             if PLACES.contains(&count) {
                 partial.push((f64::from(count) + shift, sum));
+            }
+            if count + LAST_SUMS >= most {
+                last.push((f64::from(count) + shift, sum));
             }
             if first.len() < ALTERNATING {
                 first.push(term);
@@ -69,8 +96,14 @@ impl Numeric<'_> {
                 }
             }
         }
-        // Sums that oscillate in another way have no expansion in the index.
-        Ok(extrapolated(&partial))
+        // Sums that oscillate in another way have no expansion in the index, or one at some indices only.
+        Ok(extrapolated(&partial).filter(|value| stays_near(*value, &partial, &last)))
+    }
+
+    /// The product over all integers from `low` on, as the exponential of a sum of logarithms.
+    pub(super) fn infinite_product(&mut self, variable: &str, low: i64, body: &Expr) -> Value {
+        let logarithm = Expr::Call(Function::Ln, vec![body.clone()]);
+        Ok(self.infinite_sum(variable, low, &logarithm)?.and_then(Ball::exp))
     }
 
     /// The limit of the body as the variable goes to `target`.
@@ -106,66 +139,90 @@ impl Numeric<'_> {
     }
 
     /// The limit of measurements at places that go to infinity: extrapolated from near places, else read off at far ones.
+    /// Two sequences of places must have the same limit.
     fn approached(
         &mut self,
         body: &Expr,
         measure: impl Fn(&mut Self, &Expr, Real) -> Value,
     ) -> Value {
-        let mut values = Vec::with_capacity(DOUBLINGS.len());
-        for place in DOUBLINGS.map(|power| f64::from(1 << power)) {
-            if let Some(value) = measure(self, body, Real::from_f64(place))? {
-                values.push((place, value));
+        let mut at = |places: &mut dyn Iterator<Item = Real>| {
+            let mut values = Vec::new();
+            for place in places {
+                if let Some(value) = measure(self, body, place)? {
+                    values.push((place.to_f64(), value));
+                }
             }
-        }
-        // In one over the place, or over its square: an even function keeps more digits.
-        let squared: Vec<(f64, Ball)> =
-            values.iter().map(|(place, value)| (place * place, *value)).collect();
-        let near: Vec<Ball> = values.iter().map(|(_, value)| *value).collect();
-        let found = extrapolated(&values)
-            .or_else(|| extrapolated(&squared))
-            .or_else(|| settled(&near[near.len().saturating_sub(4)..]));
-        if let Some(value) = found {
-            // `(−1)^n` is the same at all powers of two.
-            for place in ODD_PLACES {
-                let Some(probe) = measure(self, body, Real::from_f64(place))? else { continue };
-                let distance = probe.add(value.negated()).size();
-                return Ok((distance <= 0.5 * (1.0 + value.size())).then_some(value));
+            Ok(values)
+        };
+        let near = at(&mut doublings())?;
+        if let Some(value) = read_off(&near) {
+            // `(−1)^n` is the same at all powers of two, and `sin πx` at all integers.
+            for other in [at(&mut triplings())?, at(&mut between_doublings())?] {
+                if read_off(&other).is_some_and(|other| differs(value, other))
+                    || !stays_near(value, &near, &other)
+                {
+                    return Ok(None);
+                }
             }
-            return Ok(Some(value));
+            let window = at(&mut WINDOW.map(|place| Real::from_f64(f64::from(place))))?;
+            return Ok(stays_near(value, &near, &window).then_some(value));
         }
-        let mut far = Vec::with_capacity(FAR_PLACES.len());
-        for power in FAR_PLACES {
-            let place = (0..power).fold(Real::ONE, |place, _| place * Real::from_f64(3.0));
-            match measure(self, body, place)? {
-                Some(value) => far.push(value),
-                None => return Ok(None),
+        let mut found: Option<Ball> = None;
+        for (base, powers) in FAR_PLACES {
+            let mut places = powers
+                .into_iter()
+                .map(|power| (0..power).fold(Real::ONE, |place, _| place * Real::from_f64(base)));
+            let far: Vec<Ball> = at(&mut places)?.into_iter().map(|(_, value)| value).collect();
+            let Some(value) = settled(&far).filter(|_| far.len() == powers.len()) else {
+                return Ok(None);
+            };
+            if found.is_some_and(|found| differs(found, value)) {
+                return Ok(None);
             }
+            found = Some(value);
         }
-        Ok(settled(&far))
+        Ok(found)
     }
 
     /// The limit as the mean of both sides, which is even in the distance. Half the points give twice the digits, and
     /// `(1 − cos x)/x²` keeps them where the points next to its hole lose them.
     fn limit_in_the_middle(&mut self, variable: &str, target: Real, body: &Expr) -> Value {
-        let mut means = Vec::with_capacity(HALVINGS.len());
-        let mut gaps = Vec::with_capacity(HALVINGS.len());
-        for power in HALVINGS {
-            let place = f64::from(1 << power);
-            let step = Real::from_f64(1.0 / place);
-            let above = self.at(variable, target + step, body)?;
-            let below = self.at(variable, target - step, body)?;
-            let (Some(above), Some(below)) = (above, below) else { continue };
-            let half = Ball::real(Real::from_f64(0.5));
-            means.push((place * place, above.add(below).times(half)));
-            let gap = above.add(below.negated());
-            gaps.push((gap.size(), gap.error));
-        }
+        let mut at = |places: &mut dyn Iterator<Item = Real>| {
+            let (mut means, mut gaps) = (Vec::new(), Vec::new());
+            for place in places {
+                let step = Real::ONE / place;
+                let above = self.at(variable, target + step, body)?;
+                let below = self.at(variable, target - step, body)?;
+                let (Some(above), Some(below)) = (above, below) else { continue };
+                let half = Ball::real(Real::from_f64(0.5));
+                means.push((place.to_f64(), above.add(below).times(half)));
+                gaps.push((place.to_f64(), above.add(below.negated())));
+            }
+            Ok((means, gaps))
+        };
+        let (means, gaps) = at(&mut HALVINGS.into_iter().map(power_of_two))?;
         // The two sides meet: their distance goes to nothing as the step does.
         let meets = gaps.windows(2).all(|pair| {
-            let ((before, _), (now, error)) = (pair[0], pair[1]);
-            now <= 0.75 * before || now <= 4.0 * error
+            let (before, now) = (pair[0].1.size(), pair[1].1);
+            now.size() <= 0.75 * before || now.size() <= 4.0 * now.error
         });
-        Ok(if meets { extrapolated(&means) } else { None })
+        let squared: Vec<(f64, Ball)> =
+            means.iter().map(|(place, value)| (place * place, *value)).collect();
+        let Some(value) = extrapolated(&squared).filter(|_| meets) else { return Ok(None) };
+        let nothing = Ball { error: 0.0, ..Ball::real(Real::ZERO) };
+        for mut places in [
+            &mut triplings() as &mut dyn Iterator<Item = Real>,
+            &mut between_doublings(),
+            &mut WINDOW.map(|place| Real::from_f64(f64::from(place))),
+        ] {
+            let (other_means, other_gaps) = at(&mut places)?;
+            let is_near =
+                stays_near(value, &means, &other_means) && stays_near(nothing, &gaps, &other_gaps);
+            if !is_near {
+                return Ok(None);
+            }
+        }
+        Ok(Some(value))
     }
 
     /// The body with the variable at a value.
@@ -175,6 +232,53 @@ impl Numeric<'_> {
         self.unbind();
         result
     }
+}
+
+fn power_of_two(power: i32) -> Real {
+    Real::from_f64(f64::from(1 << power))
+}
+
+/// The first sequence of places near a limit.
+fn doublings() -> impl Iterator<Item = Real> {
+    DOUBLINGS.into_iter().map(power_of_two)
+}
+
+/// The second sequence, of odd places.
+fn triplings() -> impl Iterator<Item = Real> {
+    TRIPLINGS.into_iter().map(|power| Real::from_f64(3.0_f64.powi(power)))
+}
+
+/// A sequence between the places of the first that has no integer.
+fn between_doublings() -> impl Iterator<Item = Real> {
+    let root = Real::from_f64(2.0).sqrt();
+    DOUBLINGS.into_iter().map(move |power| power_of_two(power) * root)
+}
+
+/// The limit of measurements at these places, in one over the place, or over its square, in which an even function
+/// keeps more digits; else the value that the last ones have settled on.
+fn read_off(values: &[(f64, Ball)]) -> Option<Ball> {
+    let squared: Vec<(f64, Ball)> =
+        values.iter().map(|(place, value)| (place * place, *value)).collect();
+    let last: Vec<Ball> =
+        values[values.len().saturating_sub(4)..].iter().map(|(_, value)| *value).collect();
+    extrapolated(values).or_else(|| extrapolated(&squared)).or_else(|| settled(&last))
+}
+
+/// Whether two limits differ by more than the estimates of their errors can be wrong.
+fn differs(a: Ball, b: Ball) -> bool {
+    a.add(b.negated()).size() > 1e-15 * (1.0 + a.size())
+}
+
+/// Whether measurements at further places are about as near to a value as the last one in front of each.
+fn stays_near(value: Ball, near: &[(f64, Ball)], further: &[(f64, Ball)]) -> bool {
+    let distance = |measured: &Ball| measured.add(value.negated());
+    further.iter().filter(|(place, _)| *place >= FIRST_PROBE).all(|(place, measured)| {
+        let Some((_, before)) = near.iter().rev().find(|(earlier, _)| earlier <= place) else {
+            return true;
+        };
+        let (now, before) = (distance(measured), distance(before));
+        now.size() <= 4.0 * (before.size() + before.error + now.error)
+    })
 }
 
 /// The sum of an alternating series from its first terms, by the polynomials of Chebyshev (Cohen, Rodriguez Villegas

@@ -233,9 +233,13 @@ impl<'f> Numeric<'f> {
         if body.is_indexed() {
             return Ok(None);
         }
-        if is_sum && *high == Expr::Infinity {
+        if *high == Expr::Infinity {
             let Some(low) = self.value(low)?.and_then(|low| integer(&low)) else { return Ok(None) };
-            return self.infinite_sum(variable, low, body);
+            return if is_sum {
+                self.infinite_sum(variable, low, body)
+            } else {
+                self.infinite_product(variable, low, body)
+            };
         }
         let (Some(low), Some(high)) = (self.value(low)?, self.value(high)?) else {
             return Ok(None);
