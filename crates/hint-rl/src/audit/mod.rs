@@ -244,6 +244,15 @@ mod tests {
         let found = References::of(&problems, &VerifierConfig::default()).unwrap().json();
         assert_eq!((&found["checked"], &found["repaired"][0]["problem"]), (&json!(6), &json!("d")));
         assert_eq!(found["unusable"][0]["problem"], "b");
+        let table = References::of(&problems, &VerifierConfig::default()).unwrap().table();
+        assert!(table.contains("b: `\\frac{1}{`"), "a row has the id of its problem: {table}");
+        let words = [Problem::new("w", "?", "proof"), Problem::new("x", "?", "9%")];
+        let found = References::of(&words, &VerifierConfig::default()).unwrap();
+        assert_eq!(found.json()["words_only"], json!([{"problem": "w", "reference": "proof"}]));
+        assert!(
+            found.is_clean()
+                && found.table().contains("| usable, word for word only | 1 | 50.0 % | w: ")
+        );
         assert_eq!(
             run(&Options { file: usable, write_usable: None, ..options }).unwrap(),
             ExitCode::from(1)

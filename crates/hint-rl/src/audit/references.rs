@@ -27,8 +27,11 @@ impl<'p> References<'p> {
             problem.references().map(move |reference| (owner, reference))
         });
         let (owners, references): (Vec<_>, Vec<_>) = references.unzip();
-        let report = match verifier.equality {
-            Equality::Math { .. } => MathVerifier::new().audit(references),
+        let report = match &verifier.equality {
+            Equality::Math { strictness, relative_tolerance } => MathVerifier::new()
+                .with_strictness(strictness.clone())
+                .with_relative_tolerance(*relative_tolerance)?
+                .audit(references),
             _ => read_by(&*verifier.build()?, problems),
         };
         Ok(Self { problems, owners, report })
@@ -48,28 +51,39 @@ impl<'p> References<'p> {
         self.problems.iter().zip(usable).filter(|(_, usable)| *usable).map(|(problem, _)| problem)
     }
 
-    /// Prints the unusable and repaired references by reason, and a summary.
+    /// Prints the unusable and repaired references and those that are only words, by reason, and a summary.
     pub(super) fn print(&self) {
-        if !(self.is_clean() && self.report.repaired.is_empty()) {
-            say!("{}", self.report.table());
+        let AuditReport { repaired, words_only, .. } = &self.report;
+        if !(self.is_clean() && repaired.is_empty() && words_only.is_empty()) {
+            say!("{}", self.table());
         }
-        say!("{}", self.report.summary());
+        say!("{}", self.report.summary_by(|index| format!("problem `{}`", self.id(index))));
+    }
+
+    /// The references by reason, each with the id of its problem.
+    pub(super) fn table(&self) -> String {
+        self.report.table_by(|index| self.id(index).to_owned())
+    }
+
+    fn id(&self, index: usize) -> &'p str {
+        &self.problems[self.owners[index]].id
     }
 
     /// Findings, by problem.
     pub(super) fn json(&self) -> Value {
-        let id = |index: usize| &self.problems[self.owners[index]].id;
         let unusable = self.report.findings.iter().map(|(index, reference, finding)| {
-            let (problem, reason) = (id(*index), finding.reason());
+            let (problem, reason) = (self.id(*index), finding.reason());
             json!({ "problem": problem, "reference": reference, "reason": reason, "message": finding.to_string() })
         });
-        let repaired = self.report.repaired.iter();
-        let repaired = repaired
-            .map(|(index, reference)| json!({ "problem": id(*index), "reference": reference }));
+        let rows = |found: &[(usize, String)]| -> Vec<Value> {
+            let row = |(index, reference): &(usize, String)| json!({ "problem": self.id(*index), "reference": reference });
+            found.iter().map(row).collect()
+        };
         json!({
             "checked": self.report.checked,
             "unusable": unusable.collect::<Vec<_>>(),
-            "repaired": repaired.collect::<Vec<_>>(),
+            "repaired": rows(&self.report.repaired),
+            "words_only": rows(&self.report.words_only),
         })
     }
 
