@@ -94,8 +94,12 @@ fn fell(
     let (was, of) = *before.get(members.first()?.problem.as_str())?;
     let (now, total) = right(members);
     let fell = was as f64 / of.max(1) as f64 - now as f64 / total.max(1) as f64;
-    (fell > 0.0)
-        .then(|| (fell, format!("{was} of {of} right at step {since}, now {now} of {total}")))
+    (fell > 0.0).then(|| {
+        (
+            fell,
+            format!("{was} of {of} kept completions right at step {since}, now {now} of {total}"),
+        )
+    })
 }
 
 /// Clarity with which a group shows the finding, and the reason; `None` if it does not show it.

@@ -141,7 +141,7 @@ fn findings_of_evaluations_are_shown_by_evaluations() {
         [ends[0], ends[1], (metrics::EVAL_AVG, avg)]
     };
     let both = (&score(0.6)[..], &score(0.2)[..]);
-    let why = "4 of 4 right at step 0, now 1 of 4";
+    let why = "4 of 4 kept completions right at step 0, now 1 of 4";
     check(Condition::Worsening, both, &records, (true, 2, why));
     assert_eq!(examples(&finding(Condition::Worsening, both.0, both.1), &records, 9).len(), 2);
     records.push(evaluated(20, 0, 4, "error"));

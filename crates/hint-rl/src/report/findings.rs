@@ -1,12 +1,13 @@
 //! The verdict on a run: each finding with its evidence, advice, and groups that show it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use hint_grpo::rollout_table::{RolloutRecord, read_rollouts};
 use hint_grpo::verdict::{Condition, Example, Finding, RunVerdict, examples};
 use hint_grpo::{GrpoConfig, RunDir};
+use hint_rollout::evaluate::ProblemOutcome;
 use serde::Serialize;
 
 use crate::run_log::RunLog;
@@ -70,11 +71,22 @@ impl Verdict {
                 Err(error) => return Err(error.into()),
             }
         }
+        let mut findings = Vec::new();
+        for finding in &verdict.findings {
+            // An evaluation keeps some completions alone. The rate of a problem is that of all of them.
+            findings.push(match problems_that_fell(dir, finding)? {
+                None => Shown::of(finding, &records),
+                Some(fell) => {
+                    let of_fallen = records.iter().filter(|record| fell.contains(&record.problem));
+                    Shown::of(finding, &of_fallen.cloned().collect::<Vec<_>>())
+                }
+            });
+        }
         Ok(Self {
             condition: verdict.condition().map(Condition::name),
             tone: tone(verdict.condition()),
             line: verdict.to_string(),
-            findings: verdict.findings.iter().map(|finding| Shown::of(finding, &records)).collect(),
+            findings,
             so_far: verdict.so_far,
         })
     }
@@ -141,4 +153,46 @@ fn files(dir: &Path, findings: &[Finding]) -> Result<Vec<PathBuf>> {
         );
     }
     Ok(files)
+}
+
+/// For a fall between evaluations, the problems of which fewer completions are right, by all that were judged. `None`
+/// for other findings.
+fn problems_that_fell(dir: &Path, finding: &Finding) -> Result<Option<HashSet<String>>> {
+    if finding.condition != Condition::Worsening || !finding.is_of_evaluation() {
+        return Ok(None);
+    }
+    let Some((newest, _)) = RunDir::evaluated(dir)?.pop() else { return Ok(None) };
+    let before = RunDir::evaluation(dir, *finding.steps.start())?;
+    let now = RunDir::evaluation(dir, newest)?;
+    Ok(before.zip(now).map(|(before, now)| fallen(&before.problems, &now.problems)))
+}
+
+fn fallen(before: &[ProblemOutcome], now: &[ProblemOutcome]) -> HashSet<String> {
+    let share = |one: &ProblemOutcome| one.correct as f64 / one.verdicts.len().max(1) as f64;
+    let before = before.iter().map(|one| (&one.id, share(one))).collect::<HashMap<_, _>>();
+    let fell = |one: &&ProblemOutcome| before.get(&one.id).is_some_and(|was| share(one) < *was);
+    now.iter().filter(fell).map(|one| one.id.clone()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_problem_falls_by_all_of_its_completions() {
+        let outcome = |id: &str, correct: usize| {
+            let verdict = |at| if at < correct { "correct" } else { "incorrect" };
+            let verdicts = (0..4).map(verdict).collect::<Vec<_>>();
+            let outcome = json!({
+                "id": id, "correct": correct, "votes": null, "verdicts": verdicts,
+                "answers": [null, null, null, null], "lengths": [1, 1, 1, 1], "truncated": 0,
+            });
+            serde_json::from_value::<ProblemOutcome>(outcome).expect("an outcome")
+        };
+        let before = [outcome("fell", 3), outcome("rose", 1), outcome("gone", 4)];
+        let now = [outcome("fell", 1), outcome("rose", 2), outcome("new", 0)];
+        assert_eq!(fallen(&before, &now), HashSet::from(["fell".to_owned()]));
+    }
 }

@@ -205,7 +205,7 @@ fn a_fall_in_accuracy_is_shown_by_groups_of_evaluations() {
     );
     let example = &finding["examples"][0];
     assert_eq!((&example["evaluated"], &example["step"]), (&json!(true), &json!(4)));
-    assert_eq!(example["why"], "1 of 1 right at step 0, now 0 of 1");
+    assert_eq!(example["why"], "1 of 1 kept completions right at step 0, now 0 of 1");
     let log = crate::run_log::RunLog::read(&dir).unwrap();
     let verdict = super::run::Verdict::read(&dir, &log, &GrpoConfig::default()).unwrap();
     let text = verdict.paragraphs(&dir).concat();
