@@ -150,13 +150,16 @@ impl Gloo {
         input: &Tensor,
     ) -> Result<(), CollectiveError> {
         let call = Signature::new(operation, input, Some(output), self.world_size, 0)?;
-        let on_host = Tensor::zeros([len(output.numel())], (output.kind(), Device::Cpu));
         let is_staged = output.device() != Device::Cpu;
-        let target = if is_staged { &on_host } else { &output.view([-1]) };
+        let target = if is_staged {
+            Tensor::zeros([len(output.numel())], (output.kind(), Device::Cpu))
+        } else {
+            output.view([-1])
+        };
         let source = input.detach().to_device(Device::Cpu).view([-1]);
-        self.run(call, operation, (target, &source), 0)?;
+        self.run(call, operation, (&target, &source), 0)?;
         if is_staged {
-            tch::no_grad(|| output.copy_(&on_host.view(&*output.size())));
+            tch::no_grad(|| output.copy_(&target.view(&*output.size())));
         }
         Ok(())
     }
