@@ -176,7 +176,13 @@ impl Fields<'_> {
             let found = usual.iter().find_map(|name| Some((self.take(name)?, (*name).to_owned())));
             let in_other_case = |name: &&str| {
                 let column = self.row.keys().find(|column| is_named(column, name))?.clone();
-                Some((self.take(&column)?, column))
+                let value = self.row[&column].clone();
+                self.take(&column)?;
+                // Rewards and hint sources may ask for the others by these names.
+                if !matches!(field, "question" | "answer") {
+                    self.row.insert(column.clone(), value.clone());
+                }
+                Some((value, column))
             };
             return Ok(found.or_else(|| usual.iter().find_map(in_other_case)));
         };

@@ -52,6 +52,11 @@ pub struct Problem {
     pub columns: BTreeMap<String, Value>,
 }
 
+/// Names under which [`Problem::hint`] is asked for, where no other column has them.
+const HINT: [&str; 2] = ["abstract_hint", "hint"];
+/// The same of [`Problem::solution`].
+const SOLUTION: &str = "solution";
+
 impl Problem {
     /// A problem without hint, solution, level or further columns.
     pub fn new(
@@ -134,6 +139,23 @@ impl Problem {
             Value::Bool(value) => Some(value.to_string()),
             _ => None,
         }
+    }
+
+    /// The text of a column that holds hints or demonstrations; `None` if it is blank. The reader takes the usual columns
+    /// for [`Problem::hint`] and [`Problem::solution`], so their names stand for these.
+    ///
+    /// # Errors
+    ///
+    /// A column that is not there, since a misspelt name would otherwise switch hints off without a word.
+    pub(crate) fn hint_text(&self, column: &str) -> Result<Option<&str>, RolloutError> {
+        let text = match self.columns.get(column) {
+            Some(Value::String(text)) => Some(text.as_str()),
+            Some(Value::Null) => None,
+            None if HINT.contains(&column) => self.hint.as_deref(),
+            None if column == SOLUTION => self.solution.as_deref(),
+            _ => return Err(self.missing_column(column)),
+        };
+        Ok(text.filter(|text| !text.trim().is_empty()))
     }
 
     /// The error for a text column that a hint was asked for by and that is not there.

@@ -78,6 +78,8 @@ fn names_of_columns_count_in_any_case() {
         (problem.hint.as_deref(), problem.level.as_deref(), &*problem.id),
         (Some("h"), Some("2"), "x")
     );
+    // A reward or a hint source may know the optional ones by these names.
+    assert_eq!(problem.columns.keys().collect::<Vec<_>>(), ["HINT", "ID", "Level"]);
     // A name that fits exactly comes first, and the other one stays.
     let problem = check(r#"{"Answer": 1, "question": "q", "answer": 2}"#, "q", "2");
     assert_eq!(problem.columns["Answer"], 1);

@@ -1,6 +1,7 @@
 //! Hint providers and the trigger.
 
 use hint_rollout::data::HintLevel;
+use hint_rollout::hint::source::HintSourceConfig;
 use hint_rollout::prompt::HintTemplate;
 use hint_rollout::{
     DatasetHints, Hint, HintProvider, HintRequest, Problem, RolloutError, hints_from_fn,
@@ -22,6 +23,12 @@ fn dataset_hints_come_from_the_hint_field_or_a_named_column() {
             .expect("no error"),
         Some(Hint::new("field\ncolumn"))
     );
+    for source in [
+        HintSourceConfig::Dataset { columns: vec!["solution".to_owned(), "hint".to_owned()] },
+        HintSourceConfig::Demonstration { column: Some("solution".to_owned()) },
+    ] {
+        assert!(source.available(&problem).into_iter().all(|is_there| is_there), "{source:?}");
+    }
     let error = hint(DatasetHints::column("tip")).expect_err("there is no such column");
     assert!(matches!(&error, RolloutError::HintColumn { available, .. } if available == "tips"));
 }

@@ -1,7 +1,6 @@
 //! The source axis: where hints come from, as configuration.
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use crate::data::Problem;
 use crate::engine::Sampling;
@@ -128,10 +127,7 @@ impl HintSourceConfig {
     /// Levels that exist for `problem`, as far as the problem alone shows. There is one entry per
     /// column of a data set, and one in all for other sources.
     pub fn available(&self, problem: &Problem) -> Vec<bool> {
-        let is_text = |column: &String| {
-            let text = problem.columns.get(column).and_then(Value::as_str);
-            text.is_some_and(|text| !text.trim().is_empty())
-        };
+        let is_text = |column: &String| matches!(problem.hint_text(column), Ok(Some(_)));
         match self {
             Self::Dataset { columns } if columns.is_empty() => vec![problem.hint.is_some()],
             Self::Dataset { columns } => columns.iter().map(is_text).collect(),

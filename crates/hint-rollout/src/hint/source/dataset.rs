@@ -1,15 +1,8 @@
 //! Hints from the columns of the data set.
 
-use serde_json::Value;
-
 use crate::data::{Hint, Problem};
 use crate::error::RolloutError;
 use crate::hint::provider::{HintProvider, HintRequest};
-
-/// Names under which [`Problem::hint`] is asked for, where no other column has them.
-const HINT: [&str; 2] = ["abstract_hint", "hint"];
-/// The same of [`Problem::solution`].
-const SOLUTION: &str = "solution";
 
 /// Hints from the data set.
 ///
@@ -58,14 +51,7 @@ impl HintProvider for DatasetHints {
         }
         let mut texts = Vec::new();
         for column in &self.columns[..request.level.of(self.columns.len())] {
-            match problem.columns.get(column) {
-                Some(Value::String(text)) if !text.trim().is_empty() => texts.push(text.as_str()),
-                Some(Value::String(_) | Value::Null) => {}
-                // The reader took these columns for the problem's hint and solution.
-                None if HINT.contains(&column.as_str()) => texts.extend(problem.hint.as_deref()),
-                None if column == SOLUTION => texts.extend(problem.solution.as_deref()),
-                _ => return Err(problem.missing_column(column)),
-            }
+            texts.extend(problem.hint_text(column)?);
         }
         Ok((!texts.is_empty()).then(|| Hint::new(texts.join("\n"))))
     }

@@ -1,7 +1,5 @@
 //! Whole solutions as hints.
 
-use serde_json::Value;
-
 use crate::data::Hint;
 use crate::error::RolloutError;
 use crate::hint::provider::{HintProvider, HintRequest};
@@ -46,12 +44,6 @@ impl HintProvider for Demonstrations {
         let Some(column) = &self.column else {
             return Ok(problem.solution.as_ref().map(Hint::demonstration));
         };
-        match problem.columns.get(column) {
-            Some(Value::String(text)) if !text.trim().is_empty() => {
-                Ok(Some(Hint::demonstration(text)))
-            }
-            Some(Value::String(_) | Value::Null) => Ok(None),
-            _ => Err(problem.missing_column(column)),
-        }
+        Ok(problem.hint_text(column)?.map(Hint::demonstration))
     }
 }
