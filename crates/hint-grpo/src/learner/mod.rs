@@ -340,12 +340,8 @@ impl Learner {
         progress: RunProgress,
     ) -> Result<UpdateReport, GrpoError> {
         batch.check()?;
-        self.undo.forget();
-        let report =
-            catch_out_of_memory("train on the batch", || self.take_steps(batch, progress))?;
-        // Only a failed batch is taken back.
-        self.undo.forget();
-        Ok(report)
+        self.undo.begin(self.state());
+        catch_out_of_memory("train on the batch", || self.take_steps(batch, progress))
     }
 
     fn take_steps(

@@ -103,13 +103,14 @@ impl Shards {
         if self.processes.is_alone() {
             return Ok(parts.into_iter().filter_map(StatePart::into_whole).collect());
         }
-        let range = |part: &StatePart| (part.start, part.start + part.values.size()[0]);
-        let ranges = parts.iter().map(range).collect::<Vec<_>>();
-        let ranges = self.processes.all_gather_values(ranges)?;
+        let held =
+            |part: &StatePart| (part.name.clone(), part.start..part.start + part.values.size()[0]);
+        let held = self.processes.all_gather_values(parts.iter().map(held).collect::<Vec<_>>())?;
+        check_parts(&parts, &held).map_err(|error| GrpoError::other("optimizer", error))?;
         let mut state = Vec::new();
         for (index, part) in parts.into_iter().enumerate() {
-            let held = ranges.iter().map(|ranges| ranges[index].0..ranges[index].1);
-            if let Some(whole) = self.gather_tensor(&part, held)? {
+            let ranges = held.iter().map(|parts| parts[index].1.clone());
+            if let Some(whole) = self.gather_tensor(&part, ranges)? {
                 state.push((part.name, whole));
             }
         }
@@ -152,6 +153,29 @@ impl Shards {
     fn rank(&self) -> usize {
         self.processes.collective().rank()
     }
+}
+
+/// Checks that the processes hold parts of the same tensors, and together all of each.
+fn check_parts(parts: &[StatePart], held: &[Vec<(String, Range<i64>)>]) -> Result<(), String> {
+    const FIX: &str = "an optimizer with a `shard` of its own needs its `state_parts`";
+    for (rank, other) in held.iter().enumerate() {
+        let names = other.iter().map(|(name, _)| name);
+        if !names.eq(parts.iter().map(|part| &part.name)) {
+            return Err(format!(
+                "rank {rank} keeps the state of other tensors than this rank; {FIX}"
+            ));
+        }
+    }
+    for (index, part) in parts.iter().enumerate() {
+        let end = held
+            .iter()
+            .map(|parts| &parts[index].1)
+            .fold(0, |end, range| if range.start == end { range.end.max(end) } else { end });
+        if end != part.size.iter().product::<i64>() {
+            return Err(format!("no rank keeps element {end} of `{}`; {FIX}", part.name));
+        }
+    }
+    Ok(())
 }
 
 impl Learner {
@@ -486,5 +510,32 @@ mod tests {
         let whole = norms(&plain(AlgorithmConfig::Sgd(SgdConfig::default())))[0];
         assert!(sharded.iter().all(|norm| *norm == sharded[0]));
         assert!((sharded[0] / whole - 1.0).abs() < 1e-12, "{} and {whole}", sharded[0]);
+    }
+
+    #[test]
+    fn a_state_that_nobody_holds_whole_is_refused() {
+        let part = |name: &str, start, len| StatePart {
+            name: name.to_owned(),
+            size: vec![2, 2],
+            start,
+            values: Tensor::zeros([len], (Kind::Float, Device::Cpu)),
+        };
+        let own = [part("momentum.a", 0, 3), part("momentum.b", 0, 4)];
+        let held = |parts: &[(&str, Range<i64>)]| {
+            parts
+                .iter()
+                .map(|(name, range)| ((*name).to_owned(), range.clone()))
+                .collect::<Vec<_>>()
+        };
+        let first = held(&[("momentum.a", 0..3), ("momentum.b", 0..4)]);
+        let second = held(&[("momentum.a", 3..4), ("momentum.b", 0..4)]);
+        assert_eq!(check_parts(&own, &[first.clone(), second.clone()]), Ok(()));
+        let gap = check_parts(
+            &own,
+            &[first.clone(), held(&[("momentum.a", 4..4), ("momentum.b", 0..4)])],
+        );
+        assert!(gap.unwrap_err().starts_with("no rank keeps element 3 of `momentum.a`"));
+        let others = check_parts(&own, &[first, second[1..].to_vec()]);
+        assert!(others.unwrap_err().starts_with("rank 1 keeps the state of other tensors"));
     }
 }

@@ -14,16 +14,20 @@ pub(super) struct Undo {
     is_on: bool,
     /// Most bytes of a copy.
     limit: u64,
+    /// The guard before the batch, which counts norms before weights change.
+    guard: Value,
     copy: Option<Before>,
 }
 
 impl Undo {
     pub(super) const fn new(limit_mib: u64) -> Self {
-        Self { is_on: false, limit: limit_mib.saturating_mul(1 << 20), copy: None }
+        let limit = limit_mib.saturating_mul(1 << 20);
+        Self { is_on: false, limit, guard: Value::Null, copy: None }
     }
 
-    /// Drops the copy.
-    pub(super) fn forget(&mut self) {
+    /// Begins a batch.
+    pub(super) fn begin(&mut self, guard: Value) {
+        self.guard = guard;
         self.copy = None;
     }
 }
@@ -33,7 +37,6 @@ struct Before {
     weights: Vec<(String, Tensor)>,
     /// As [`Learner::state_tensors`] has it.
     state: Vec<(String, Tensor)>,
-    guard: Value,
     updates: u64,
 }
 
@@ -66,17 +69,22 @@ impl Learner {
         self.undo.copy = Some(Before {
             weights: copied(weights),
             state: copied(self.state_tensors()?),
-            guard: self.state(),
             updates: self.updates,
         });
         Ok(())
     }
 
+    /// Drops the copy after a step that did not fail.
+    pub(crate) fn forget(&mut self) {
+        self.undo.copy = None;
+    }
+
     /// Takes the optimizer steps of a failed batch back. Whether the state is now that before the batch.
     pub(crate) fn undo(&mut self) -> Result<bool, GrpoError> {
-        let Some(Before { weights, state, guard, updates }) = self.undo.copy.take() else {
+        let Some(Before { weights, state, updates }) = self.undo.copy.take() else {
             return Ok(false);
         };
+        let guard = std::mem::take(&mut self.undo.guard);
         tch::no_grad(|| {
             for ((_, mut tensor), (_, before)) in self.weights().into_iter().zip(&weights) {
                 tensor.copy_(before);

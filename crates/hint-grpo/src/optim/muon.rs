@@ -273,6 +273,9 @@ impl Optimizer for Muon {
             by_name.insert(matrix.slot.name.clone(), owner);
             if owner != shard.rank {
                 matrix.release();
+            } else if matrix.momentum.is_none() {
+                // The policy may have other weights by now.
+                matrix.slot.refresh();
             }
         }
         let grouped = self.matrices.iter().map(|matrix| &matrix.grouped).collect::<Vec<_>>();

@@ -102,6 +102,16 @@ impl FlatBuffer {
 }
 
 /// A part of a tensor of an optimizer's state, for a checkpoint.
+///
+/// ```
+/// use hint_grpo::optim::StatePart;
+/// use tch::Tensor;
+///
+/// // The first half of a momentum of size `[2, 2]`, as the first of two processes holds it.
+/// let values = Tensor::from_slice(&[0.1f32, 0.2]);
+/// let part = StatePart { name: "momentum.head".to_owned(), size: vec![2, 2], start: 0, values };
+/// assert_eq!(part.values.size(), [2]);
+/// ```
 #[derive(Debug)]
 pub struct StatePart {
     /// The name of the tensor.

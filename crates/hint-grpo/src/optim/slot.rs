@@ -29,6 +29,13 @@ impl Slot {
         }
     }
 
+    /// Takes the weights in full precision from the policy again.
+    pub(super) fn refresh(&mut self) {
+        if self.master.is_some() {
+            self.master = Some(self.tensor.detach().to_kind(Kind::Float));
+        }
+    }
+
     /// Leaves the weights in full precision to another process.
     pub(super) fn release(&mut self) {
         self.master = None;

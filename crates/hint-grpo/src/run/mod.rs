@@ -275,6 +275,7 @@ impl<S: Stage> Run<S> {
         self.context.enter(step, Phase::Update);
         let update = self.learner.update(&batch.samples, at)?;
         self.context.rollouts(step, &self.stage.rollouts(&update))?;
+        self.learner.forget();
         self.progress.updates = self.learner.updates();
         self.progress.step = step;
         self.progress.num_tokens += batch.num_tokens;
