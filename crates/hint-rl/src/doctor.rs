@@ -114,6 +114,7 @@ fn refused(path: &Path, error: &hint_policy::PolicyError) -> Report {
     if let Ok(config) = serde_json::from_str::<ModelConfig>(&text) {
         report.lines.extend([("model", title(&config, path)), ("sizes", sizes(&config))]);
     }
+    report.lines.push(("training", "no, see below".to_owned()));
     // The tokenizer of an adapter is that of its base, as a rule.
     let is_adapter = path.join("adapter_config.json").is_file();
     match tokenizer(path, path) {
@@ -187,6 +188,12 @@ fn report(path: &Path, found: &Inspection, tokenizer: Result<&Tokenizer, String>
             config.max_position_embeddings
         ));
     }
+    let training = match &found.lora {
+        _ if !unusable.is_empty() => "no, see below",
+        Some(_) => "yes, the adapter goes on",
+        None => "yes, all weights or by LoRA",
+    };
+    lines.push(("training", training.to_owned()));
     lines.extend(memory_lines(config));
     Report { lines, unusual, unusable }
 }
@@ -413,6 +420,7 @@ mod tests {
             "in bf16 on a GPU: ",
             "program ",
             "rows of 256 tokens",
+            "training yes, all weights or by LoRA",
         ] {
             assert!(text.contains(words), "{words}: {text}");
         }

@@ -1,4 +1,7 @@
 //! Reading GGUF files: metadata, tensor directory, and plain or block-quantized tensors.
+//!
+//! [`Gguf::open`] maps the file and reads its directory. Tensors are read one at a time, and leave their blocks as `f32`.
+//! The models that these files hold are read by [`LoadedModel::load`](crate::model::LoadedModel::load), as folders are.
 
 mod dequantize;
 pub(crate) mod end_tokens;

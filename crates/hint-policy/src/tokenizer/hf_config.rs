@@ -17,13 +17,14 @@ const ROLES: [&str; 7] =
     ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
 
 /// Classes that put the bos token, and the eos token if asked for, around plain texts by themselves, for any
-/// `tokenizer.json`. Each has its default for the bos token.
-const CLASSES: [(&str, bool); 5] = [
-    ("LlamaTokenizer", true),
-    ("CodeLlamaTokenizer", true),
-    ("GemmaTokenizer", true),
-    ("CohereTokenizer", true),
-    ("GPTNeoXTokenizer", false),
+/// `tokenizer.json`. Each has a default for whether the bos token is added, and for both tokens where the configuration
+/// does not name them.
+const CLASSES: [(&str, bool, [&str; 2]); 5] = [
+    ("LlamaTokenizer", true, ["<s>", "</s>"]),
+    ("CodeLlamaTokenizer", true, ["<s>", "</s>"]),
+    ("GemmaTokenizer", true, ["<bos>", "<eos>"]),
+    ("CohereTokenizer", true, ["<BOS_TOKEN>", "<|END_OF_TURN_TOKEN|>"]),
+    ("GPTNeoXTokenizer", false, ["<|endoftext|>", "<|endoftext|>"]),
 ];
 
 impl Tokenizer {
@@ -111,18 +112,19 @@ impl Tokenizer {
     pub(super) fn add_ends(&mut self) {
         let class = self.config.get("tokenizer_class").and_then(Value::as_str).unwrap_or_default();
         let class = class.strip_suffix("Fast").unwrap_or(class);
-        let Some((_, default)) = CLASSES.into_iter().find(|(name, _)| *name == class) else {
-            return;
-        };
+        let known = CLASSES.into_iter().find(|(name, ..)| *name == class);
+        let Some((_, default, [bos, eos])) = known else { return };
         let wanted = |key: &str, default: bool| {
             self.config.get(key).and_then(Value::as_bool).unwrap_or(default)
         };
-        let token = |wanted: bool, role: &str| {
-            let token = self.special_token(role).filter(|_| wanted)?;
+        let token = |wanted: bool, role: &str, usual| {
+            let named = self.config.contains_key(role);
+            let token = if named { self.special_token(role) } else { Some(usual) };
+            let token = token.filter(|_| wanted)?;
             Some((token.to_owned(), self.token_id(token)?))
         };
-        let bos = token(wanted("add_bos_token", default), "bos_token");
-        let eos = token(wanted("add_eos_token", false), "eos_token");
+        let bos = token(wanted("add_bos_token", default), "bos_token", bos);
+        let eos = token(wanted("add_eos_token", false), "eos_token", eos);
         let special = |end: &Option<(String, u32)>, kind: u32| {
             end.as_ref().map(|(id, _)| json!({"SpecialToken": {"id": id, "type_id": kind}}))
         };

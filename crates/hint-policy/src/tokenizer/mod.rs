@@ -1,4 +1,8 @@
 //! Text to token ids and back, and chat templates.
+//!
+//! A [`Tokenizer`] comes from a folder in Hugging Face format or from a GGUF file. It renders chats by the template of the
+//! model, in the dialect of transformers, and saves itself beside a checkpoint. What the files ask for and nothing
+//! follows, such as a template that is never used, is among its [warnings](Tokenizer::warnings).
 
 pub(crate) mod chat;
 mod from_gguf;
@@ -81,9 +85,9 @@ impl Tokenizer {
         }
         if let Some(Value::Object(map)) = read_json(&dir.join(hf_config::CONFIG))? {
             tokenizer.config.extend(map);
-            tokenizer.add_ends();
         }
         tokenizer.add_listed_tokens(dir)?;
+        tokenizer.add_ends();
         tokenizer.split_specials();
         let mut others = additional_templates(dir);
         tokenizer.chat_template = match tokenizer.config.remove("chat_template") {

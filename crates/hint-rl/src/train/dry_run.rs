@@ -28,14 +28,14 @@ use crate::workload::{Model, Workload};
 /// Goes through all parts of a run, once and in small. They are configuration, problems and reference
 /// answers, model, memory, and one step of one group without its update. Of several methods, the last one
 /// takes the step. Passes each finding to `say` when it is made, and long work when it begins. The memory is that of one of
-/// `world` processes.
+/// `world_size` processes.
 ///
 /// # Errors
 ///
 /// Any error that would end the run in its first step.
 pub(crate) fn dry_run(
     settings: &Settings,
-    world: usize,
+    world_size: usize,
     say: impl Fn(&str) + Clone + Send + 'static,
 ) -> Result<()> {
     let say = Say(say);
@@ -64,9 +64,9 @@ pub(crate) fn dry_run(
     };
     let lengths = Lengths::new(&workload, &model, &config, &demonstrations)?;
     say.line("lengths", &lengths.to_string());
-    let optimizer = optimizer(&config, &model, world, &say)?;
+    let optimizer = optimizer(&config, &model, world_size, &say)?;
     let demand =
-        demand(settings, (method, &config), &model, &*optimizer, &lengths, held_out, world);
+        demand(settings, (method, &config), &model, &*optimizer, &lengths, held_out, world_size);
     let estimate = MemoryEstimate::new(&demand);
     for line in estimate.to_string().lines() {
         say.line("memory", line);
@@ -93,22 +93,22 @@ pub(crate) fn dry_run(
     Ok(())
 }
 
-/// The optimizer, with the state that one of `world` processes holds.
+/// The optimizer, with the state that one of `world_size` processes holds.
 fn optimizer(
     config: &GrpoConfig,
     model: &Model,
-    world: usize,
+    world_size: usize,
     say: &Say<impl Fn(&str)>,
 ) -> Result<Box<dyn Optimizer>> {
-    let shard = Shard { rank: 0, world_size: world };
+    let shard = Shard { rank: 0, world_size: world_size };
     let parameters = model.policy.lock().parameters();
     let mut optimizer = config.optimizer.build_shard(parameters, shard)?;
-    if world > 1 {
+    if world_size > 1 {
         let held = match optimizer.shard(shard) {
             Some(_) => "a part of the optimizer's state",
             None => "all of the optimizer's state: this algorithm cannot share it",
         };
-        say.line("memory", &format!("one of {world} processes holds {held}"));
+        say.line("memory", &format!("one of {world_size} processes holds {held}"));
     }
     Ok(optimizer)
 }
@@ -303,12 +303,13 @@ mod tests {
     fn lines(args: &[&str]) -> Vec<String> {
         let args = ["hint_grpo", "--dry-run"].into_iter().chain(args.iter().copied());
         let options = Options::parse(args).unwrap();
-        let world = options.world;
+        let world_size = options.world_size;
         let settings = options.resolve().unwrap();
         tch::set_num_threads(1);
         let said = Arc::new(Mutex::new(Vec::new()));
         let lines = Arc::clone(&said);
-        dry_run(&settings, world, move |line| lines.lock().unwrap().push(line.to_owned())).unwrap();
+        dry_run(&settings, world_size, move |line| lines.lock().unwrap().push(line.to_owned()))
+            .unwrap();
         std::mem::take(&mut *said.lock().unwrap())
     }
 
@@ -345,11 +346,11 @@ mod tests {
             let number = line.split_whitespace().nth(2).expect("a number");
             number.parse::<f64>().unwrap_or_else(|_| panic!("{line}"))
         };
-        let (alone, shared) = (optimizer(&[]), optimizer(&["--world", "4"]));
+        let (alone, shared) = (optimizer(&[]), optimizer(&["--world-size", "4"]));
         // A part is cut at 24 576 weights.
         assert!((alone / 4.0..alone / 2.0).contains(&shared), "{shared} of {alone} MiB");
         let sgd = ["--set", "optimizer.algorithm={ type = 'sgd', momentum = 0.9 }"];
         let sgd = |more: &[&str]| optimizer(&[&sgd, more].concat());
-        assert_eq!(sgd(&[]), sgd(&["--world", "4"]));
+        assert_eq!(sgd(&[]), sgd(&["--world-size", "4"]));
     }
 }

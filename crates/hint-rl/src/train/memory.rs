@@ -15,7 +15,7 @@ use crate::workload::{Model, model_path};
 /// Gradients that are on their way between processes at a time, in bytes: sent and received.
 const IN_FLIGHT: u64 = 2 * (4 << 24);
 
-/// The demand of a run, in one of `world` processes.
+/// The demand of a run, in one of `world_size` processes.
 pub(crate) fn demand<'a>(
     settings: &Settings,
     (method, config): (&Method, &GrpoConfig),
@@ -23,16 +23,16 @@ pub(crate) fn demand<'a>(
     optimizer: &dyn Optimizer,
     lengths: &Lengths,
     held_out: usize,
-    world: usize,
+    world_size: usize,
 ) -> MemoryDemand<'a> {
     let bytes = |tensor: &Tensor| (tensor.numel() * tensor.kind().elt_size_in_bytes()) as u64;
     let run = &config.run;
-    let (prompts, each) = (run.prompts_per_step.div_ceil(world), config.rollout.group_size);
+    let (prompts, each) = (run.prompts_per_step.div_ceil(world_size), config.rollout.group_size);
     let evaluated = config.evaluation.completions_per_problem;
     let max_batch = settings.max_batch.unwrap_or(SampleOptions::default().max_batch);
     let batch = |prompts, each| SampledBatch { prompts, each, max_batch };
     let per_call = config.evaluation.problems_per_call;
-    let mut sampled = vec![batch(held_out.min(per_call).div_ceil(world), evaluated)];
+    let mut sampled = vec![batch(held_out.min(per_call).div_ceil(world_size), evaluated)];
     let rows = if method.is_supervised() {
         prompts
     } else {
@@ -47,16 +47,16 @@ pub(crate) fn demand<'a>(
     // The copy of the state before a step of several optimizer steps, which is on the host.
     let state = gradient + optimizer.state_bytes();
     let has_copy = run.num_iterations * run.num_minibatches > 1
-        && world == 1
+        && world_size == 1
         && model.report.device == Device::Cpu
         && state <= run.undo_mib.saturating_mul(1 << 20);
     let copy = if has_copy { state } else { 0 };
     // The sum over the workers is in parts.
-    let exchanged = gradient.div_ceil(world as u64) + IN_FLIGHT.min(2 * gradient);
+    let exchanged = gradient.div_ceil(world_size as u64) + IN_FLIGHT.min(2 * gradient);
     MemoryDemand {
         model: &model.config,
         report: &model.report,
-        gradient_bytes: gradient + if world > 1 { exchanged } else { 0 },
+        gradient_bytes: gradient + if world_size > 1 { exchanged } else { 0 },
         optimizer_bytes: optimizer.state_bytes() + copy,
         reference: config.loss.needs_reference() && !method.is_supervised(),
         teacher_bytes: if method.is_supervised() { 0 } else { teacher(config, model) },

@@ -103,7 +103,8 @@ fn run_in(
     stop: &StopSignals,
     hint_grpo: &impl Fn(&mut Job<'_>) -> Result<Outcome>,
 ) -> Result<ExitCode> {
-    let (only_print, only_try, world) = (options.print_config, options.dry_run, options.world);
+    let (only_print, only_try, world_size) =
+        (options.print_config, options.dry_run, options.world_size);
     let mut settings = resolve(options, processes)?;
     if only_print {
         if processes.is_first() {
@@ -114,7 +115,7 @@ fn run_in(
     set_threads_beside(settings.threads, processes.on_machine());
     if only_try {
         processes.refuse(true, "--dry-run", "it looks at one process")?;
-        dry_run(&settings, world, |line| say!("{line}"))?;
+        dry_run(&settings, world_size, |line| say!("{line}"))?;
         return Ok(ExitCode::SUCCESS);
     }
     let workload = settings.workload()?;

@@ -152,8 +152,8 @@ pub struct Options {
     pub(crate) dry_run: bool,
 
     /// Estimate the memory of one of so many processes. The dry run itself takes one.
-    #[arg(long, value_name = "N", requires = "dry_run", default_value = "1", value_parser = RangedU64ValueParser::<usize>::new().range(1..=65_536))]
-    pub(crate) world: usize,
+    #[arg(long, visible_alias = "world", value_name = "N", requires = "dry_run", default_value = "1", value_parser = RangedU64ValueParser::<usize>::new().range(1..=65_536))]
+    pub(crate) world_size: usize,
 
     /// Display.
     #[command(flatten)]

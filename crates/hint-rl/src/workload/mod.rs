@@ -443,7 +443,7 @@ mod tests {
             let workload = Workload::load(&source).expect("some are left");
             let all = workload.train.to_vec().expect("in memory");
             let ids = all.into_iter().map(|problem| problem.id).collect::<Vec<_>>();
-            (ids.join(" "), workload.notes.concat())
+            (ids.join(" "), workload.left_out.concat())
         };
         let (ids, notes) = left_out(Equality::Numeric { relative: 0.0, absolute: 0.0 });
         assert_eq!(ids, "1 4");

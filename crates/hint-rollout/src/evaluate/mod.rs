@@ -1,4 +1,8 @@
 //! Evaluation on plain prompts: the success of a policy without hints.
+//!
+//! [`evaluate`] samples several completions of each problem, has them judged, and returns an [`Evaluation`]. That has
+//! avg@k, unbiased pass@k and maj@k, over all problems and by level or another column. Hints, groups and rewards play no
+//! part. Completions that could not be judged are counted apart, and are in no mean.
 
 use std::borrow::Cow;
 use std::sync::Arc;

@@ -136,6 +136,15 @@ fn tokenizer_config_adds_ends_and_tokens() {
     };
     // The class adds a bos token unless told otherwise.
     assert_eq!(ids(&config), [1, 3, 4]);
+    // A token that the list alone adds, and the token of the class where the configuration names none.
+    config["bos_token"] = json!("<new>");
+    assert_eq!(ids(&config), [8, 3, 4]);
+    config["added_tokens_decoder"]["9"] = token("<s>");
+    config.as_object_mut().unwrap().remove("bos_token");
+    assert_eq!(ids(&config), [9, 3, 4]);
+    config["bos_token"] = json!(null);
+    assert_eq!(ids(&config), [3, 4]);
+    config["bos_token"] = json!("end");
     config["add_bos_token"] = json!(false);
     assert_eq!(ids(&config), [3, 4]);
     config["add_bos_token"] = json!(true);
