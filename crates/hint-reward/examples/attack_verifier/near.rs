@@ -1,5 +1,5 @@
-//! Wrong answers that are near their reference: letters, segments, orders, chains, conditions, scale words, limits, and
-//! sentences that close a value by speaking of another one.
+//! Wrong answers that are near their reference: letters, segments, orders, chains, conditions, scale words and limits.
+//! Some are sentences that close a value by speaking of another one.
 //!
 //! Each family has references and an operation of its own, so that every answer made is wrong.
 
@@ -78,7 +78,8 @@ const CHAINS: &[&str] = &[
     "g(1)=g(2)=g(3)=6",
 ];
 
-/// Conditions with a word, `@`, and words that exclude each other there.
+/// Conditions with a word, `@`, and words that exclude each other there. `ax for some real a` and `for every real a` are
+/// no such pair, as both name the same family of functions.
 const CONDITIONS: &[(&str, &[&str])] = &[
     ("\\frac{n}{2}\\text{ for @ }n", &["even", "odd", "prime", "negative"]),
     ("n\\text{ for @ }n", &["odd", "even", "prime", "composite"]),
@@ -92,7 +93,7 @@ const CONDITIONS: &[(&str, &[&str])] = &[
     ),
     ("f(n)=n\\text{ for @ }n", &["composite", "prime"]),
     ("n=2k\\text{ for @ integers }k", &["positive", "negative", "odd"]),
-    ("ax\\text{ for @ }a", &["some real", "every real", "every integer", "no real"]),
+    ("ax\\text{ for @ }a", &["some real", "every integer", "no real"]),
     ("n \\text{ is @}", &["odd", "even", "prime", "composite"]),
     ("x+1\\text{ if }x\\text{ is @}", &["positive", "negative", "an integer"]),
     ("\\text{@ of them}", &["all", "none", "some", "half", "two"]),
@@ -128,7 +129,8 @@ const CHANGES: &[&str] = &[
     "every digit changed to }3",
 ];
 
-/// Words of value behind a number: one of them makes it another number.
+/// Words of value behind a number: one of them makes it another number. `squares` and `multiples` are none here, as
+/// figures and multiples of 6 are counted with them.
 const SCALES: &[&str] = &[
     "hundredths",
     "thousandths",
@@ -138,9 +140,7 @@ const SCALES: &[&str] = &[
     "percents",
     "reciprocals",
     "negatives",
-    "squares",
     "factorials",
-    "multiples",
     "halves",
     "thirds",
     "millions",
@@ -235,9 +235,9 @@ pub(crate) fn wrong(choices: &mut Choices) -> Option<Wrong> {
             let (reference, wrong) = SEGMENTS[choices.below(SEGMENTS.len())];
             ("segment", reference.to_owned(), choices.of(wrong).to_owned())
         }
-        3 => ordered(choices)?,
-        4 => dropped(choices)?,
-        5 => condition(choices)?,
+        3 => ordered(choices),
+        4 => dropped(choices),
+        5 => condition(choices),
         6 => {
             let (reference, wrong) = CONDITIONED[choices.below(CONDITIONED.len())];
             ("condition dropped", reference.to_owned(), wrong.to_owned())
@@ -248,8 +248,8 @@ pub(crate) fn wrong(choices: &mut Choices) -> Option<Wrong> {
             ("condition added", reference.to_owned(), answer.replace('@', reference))
         }
         8 => return Some(scaled(choices)),
-        9 => bracket(choices)?,
-        10 => limit(choices)?,
+        9 => bracket(choices),
+        10 => limit(choices),
         _ => return Some(closed(choices)),
     };
     let completion = match choices.below(4) {
@@ -296,14 +296,14 @@ fn swapped(choices: &mut Choices) -> Option<(&'static str, String, String)> {
 }
 
 /// Two letters of an order exchanged.
-fn ordered(choices: &mut Choices) -> Option<(&'static str, String, String)> {
+fn ordered(choices: &mut Choices) -> (&'static str, String, String) {
     if choices.below(4) == 0 {
         let names = [["A", "C", "B"], ["B", "A", "C"], ["A", "B", "C"], ["C", "B", "A"]];
         let said = |[first, second, third]: [&str; 3]| {
             format!("\\text{{{first}, then {second}, then {third}}}")
         };
         let (reference, answer) = (said(names[choices.below(4)]), said(names[choices.below(4)]));
-        return Some(("order of letters", reference, answer));
+        return ("order of letters", reference, answer);
     }
     let reference = choices.of(ORDERS);
     let start = reference.find('{').map_or(0, |at| at + 1);
@@ -311,23 +311,23 @@ fn ordered(choices: &mut Choices) -> Option<(&'static str, String, String)> {
     let (first, second) = (start + choices.below(count), start + choices.below(count));
     let mut letters: Vec<char> = reference.chars().collect();
     letters.swap(first, second);
-    Some(("order of letters", reference.to_owned(), letters.into_iter().collect()))
+    ("order of letters", reference.to_owned(), letters.into_iter().collect())
 }
 
 /// A chain of equations with one part left out.
-fn dropped(choices: &mut Choices) -> Option<(&'static str, String, String)> {
+fn dropped(choices: &mut Choices) -> (&'static str, String, String) {
     let reference = choices.of(CHAINS);
     let mut parts: Vec<&str> = reference.split('=').collect();
     for _ in 0..=choices.below(parts.len() - 1) {
         parts.remove(choices.below(parts.len()));
     }
-    Some(("equation dropped", reference.to_owned(), parts.join("=")))
+    ("equation dropped", reference.to_owned(), parts.join("="))
 }
 
-fn condition(choices: &mut Choices) -> Option<(&'static str, String, String)> {
+fn condition(choices: &mut Choices) -> (&'static str, String, String) {
     let (text, words) = CONDITIONS[choices.below(CONDITIONS.len())];
     let (reference, answer) = (choices.of(words), choices.of(words));
-    Some(("condition word", text.replace('@', reference), text.replace('@', answer)))
+    ("condition word", text.replace('@', reference), text.replace('@', answer))
 }
 
 /// A number of which a scale word makes another one.
@@ -343,7 +343,7 @@ fn scaled(choices: &mut Choices) -> Wrong {
 }
 
 /// Brackets moved.
-fn bracket(choices: &mut Choices) -> Option<(&'static str, String, String)> {
+fn bracket(choices: &mut Choices) -> (&'static str, String, String) {
     const BRACKETS: &[(&str, &str)] = &[
         ("2(x+3)", "2x+3"),
         ("(x+1)^2", "x+1^2"),
@@ -362,11 +362,11 @@ fn bracket(choices: &mut Choices) -> Option<(&'static str, String, String)> {
     ];
     let (first, second) = BRACKETS[choices.below(BRACKETS.len())];
     let (reference, answer) = if choices.below(2) == 0 { (first, second) } else { (second, first) };
-    Some(("bracket", reference.to_owned(), answer.to_owned()))
+    ("bracket", reference.to_owned(), answer.to_owned())
 }
 
-/// A limit that does not exist against one of its values, and a sum or an integral whose first points are 0 against 0.
-fn limit(choices: &mut Choices) -> Option<(&'static str, String, String)> {
+/// A limit that does not exist against one of its values, or 0 against a sum or an integral that begins with zeros.
+fn limit(choices: &mut Choices) -> (&'static str, String, String) {
     const SUMS: &[&str] = &[
         "\\sum_{n=0}^{\\infty}\\frac{n(n-1)(n-2)}{@^n}",
         "\\sum_{n=0}^{\\infty}\\binom{n}{3}\\frac{1}{@^n}",
@@ -395,15 +395,15 @@ fn limit(choices: &mut Choices) -> Option<(&'static str, String, String)> {
         7 => ("x\\to\\infty", format!("{a}+{b}\\cos(2\\pi x)"), vec![a + b, a]),
         8 => {
             let sum = choices.of(SUMS).replace('@', &a.to_string());
-            return Some(either(choices, sum, "0".to_owned()));
+            return either(choices, sum, "0".to_owned());
         }
         _ => {
             let integral = choices.of(PEAKS).replace('@', &a.to_string());
-            return Some(either(choices, integral, "0".to_owned()));
+            return either(choices, integral, "0".to_owned());
         }
     };
     let value = values[choices.below(values.len())].to_string();
-    Some(either(choices, format!("\\lim_{{{place}}}\\left({body}\\right)"), value))
+    either(choices, format!("\\lim_{{{place}}}\\left({body}\\right)"), value)
 }
 
 /// One of two unequal texts as the reference, and the other as the answer.

@@ -9,7 +9,7 @@ use crate::extract::words::{ANSWERS, CLOSING, EXPLAINING, LEADS, REASONS};
 use crate::math::answer::is_same_answer;
 use crate::math::fuel::Stop;
 use crate::math::parse::counted::is_counted;
-use crate::math::parse::stance::{doubts, has, opens_anew, takes_back, words_of};
+use crate::math::parse::stance::{doubts, has, opens_anew, retracts, takes_back, words_of};
 use crate::math::reader::Reader;
 
 /// Bytes behind a value in which it may be doubted.
@@ -221,7 +221,9 @@ fn explains(behind: &str, rest: &str) -> bool {
     let offer = ["Let me know", "Feel free"].iter().filter_map(|words| near.find(words)).min();
     let near = &near[..offer.unwrap_or(near.len())];
     let is_doubted = [&own[..end], near].iter().any(|part| doubts(part) || takes_back(part));
-    !is_doubted && !opens_anew(later) && sentences(near).all(is_check)
+    // `12 (since 12 is wrong)`, but also `12, instead of the wrong 13`
+    let is_retracted = own[end..].starts_with(['s', 'b']) && retracts(&own[end..]);
+    !is_doubted && !is_retracted && !opens_anew(later) && sentences(near).all(is_check)
 }
 
 /// Whether a text names the place of a value: `, attained at $x = 2$`, `, which occurs when`.

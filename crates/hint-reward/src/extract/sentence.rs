@@ -5,7 +5,7 @@ use crate::math::answer::{Readable, is_readable};
 use crate::math::fuel::Stop;
 use crate::math::lex::units::is_unit;
 use crate::math::parse::counted::computes;
-use crate::math::parse::stance::{has, takes_back, words_of};
+use crate::math::parse::stance::{has, retracts, takes_back, words_of};
 use crate::math::reader::Reader;
 use crate::number::numbers_in;
 
@@ -215,7 +215,9 @@ pub(crate) fn is_remark(text: &str) -> bool {
     let inside = text.trim_start_matches([' ', '(']);
     let inside = inside.split(')').next().unwrap_or(inside);
     if ["not ", "since ", "because "].iter().any(|word| inside.starts_with(word)) {
-        return !inside.starts_with("not the") && !inside.starts_with("not correct");
+        return !inside.starts_with("not the")
+            && !inside.starts_with("not correct")
+            && !retracts(inside);
     }
     if computes(inside)
         || takes_back(inside)

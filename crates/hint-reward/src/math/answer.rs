@@ -20,8 +20,9 @@ use crate::math::parse::permutation::{named_permutations, permuted};
 use crate::math::parse::phrase::phrase;
 use crate::math::parse::stance::{doubts, has, takes_back, words_of};
 use crate::math::reader::{Reader, Reading};
+use crate::math::respelled::respelled;
 use crate::math::strictness::{Rule, Strictness};
-use crate::math::tree::node::{Expr, Node};
+use crate::math::tree::node::{Expr, Node, Relation};
 use crate::math::tree::render::render;
 use crate::math::value::identity::{Comparer, has_symbols, is_uncomputable};
 use crate::math::value::real::Real;
@@ -156,6 +157,7 @@ pub(crate) fn compare(
         // `CAB` is no `ABC`.
         (Some(letters), None) if is_run_of(&b.text, &letters) => return Ok(false),
         (None, Some(letters)) if is_run_of(&a.text, &letters) => return Ok(false),
+        _ if are_orders(&a.text, &b.text) => return Ok(false),
         _ => {}
     }
     // `A, then B, then C` has an order.
@@ -251,6 +253,19 @@ fn is_run_of(text: &str, letters: &[char]) -> bool {
     own == letters
 }
 
+/// Whether two texts are the same three or more choices in two orders: `CAB` and `BCA`.
+fn are_orders(a: &str, b: &str) -> bool {
+    let letters = |text: &str| {
+        let mut own: Vec<char> = unwrapped(text.trim().trim_matches('$')).trim().chars().collect();
+        own.sort_unstable();
+        let is_run = own.len() > 2
+            && own.iter().all(|letter| ('A'..='H').contains(letter))
+            && own.windows(2).all(|pair| pair[0] != pair[1]);
+        is_run.then_some(own)
+    };
+    a != b && letters(a).is_some_and(|first| letters(b) == Some(first))
+}
+
 /// An answer that is said twice, the second time in brackets: `8 (eight)`, `8/3 (or 2.667)`. The two must agree, where
 /// a decimal may be rounded to its last place.
 fn restated(text: &str, reader: &mut Reader) -> Result<Option<Node>, Stop> {
@@ -287,7 +302,17 @@ fn with_reason(text: &str, reader: &mut Reader) -> Result<Option<Node>, Stop> {
     let found =
         ["(since ", "(because ", "(as "].into_iter().find_map(|open| inside.split_once(open));
     let Some((head, reason)) = found else { return Ok(None) };
-    if doubts(reason) || takes_back(reason) || words_of(reason).any(|word| has(&["answer"], word)) {
+    let others = ["answer", "right", "correct", "true", "lied"];
+    if doubts(reason) || takes_back(reason) || words_of(reason).any(|word| has(&others, word)) {
+        return Ok(None);
+    }
+    let is_refuted = match reading(reason, Commas::Usual, reader) {
+        Ok(reading) => is_refuted(&reading.node, reader)?,
+        // A false equation of numbers is not read.
+        Err(Stop::Unreadable(_)) => reason.contains('='),
+        Err(stop) => return Err(stop),
+    };
+    if is_refuted {
         return Ok(None);
     }
     let head = head.trim_end().trim_end_matches("\\text{").trim_matches([' ', '$', '\\']);
@@ -298,150 +323,24 @@ fn with_reason(text: &str, reader: &mut Reader) -> Result<Option<Node>, Stop> {
     }
 }
 
-/// Commands that only spell one character: `1\text{,}234`, `\mu\mathrm{m}`.
-fn respelled(text: Cow<'_, str>) -> Cow<'_, str> {
-    const SPELLINGS: [(&str, &str); 13] = [
-        ("{:}", ":"),
-        ("\\|", "|"),
-        ("US\\$", "\\$"),
-        ("USD\\$", "\\$"),
-        ("\\text{,}", "{,}"),
-        ("\\mu\\mathrm{m}", "\\text{μm}"),
-        ("\\mu\\text{m}", "\\text{μm}"),
-        ("\\mu \\mathrm{m}", "\\text{μm}"),
-        ("\\mathrm{\\mu m}", "\\text{μm}"),
-        ("\\mu\\mathrm{s}", "\\text{μs}"),
-        ("\\mu\\mathrm{g}", "\\text{μg}"),
-        ("\\ \\Omega", "\\text{Ω}"),
-        ("\\,\\Omega", "\\text{Ω}"),
-    ];
-    let text = with_currency(text);
-    let mut text = match slanted(&text).or_else(|| combination(&text)) {
-        Some(fraction) => Cow::Owned(fraction),
-        None => text,
+/// Whether a reason is an equation of two numbers that are not equal, or says of two that they are not.
+fn is_refuted(reason: &Node, reader: &mut Reader) -> Result<bool, Stop> {
+    let Node::Chain { terms, relations } = reason else { return Ok(false) };
+    let ([Node::Expr(first), Node::Expr(second)], [relation]) =
+        (terms.as_slice(), relations.as_slice())
+    else {
+        return Ok(false);
     };
-    for (from, to) in [("sq. ", "sq "), ("cu. ", "cu ")] {
-        if text.contains(from) {
-            text = Cow::Owned(text.replace(from, to));
-        }
+    if has_symbols(first) || has_symbols(second) {
+        return Ok(false);
     }
-    if !text.contains(['\\', '{']) {
-        return text;
-    }
-    if ["{,}", "{:}", "mu", "Omega", "\\|", "\\$"].into_iter().any(|part| text.contains(part)) {
-        for (from, to) in SPELLINGS {
-            if text.contains(from) {
-                text = Cow::Owned(text.replace(from, to));
-            }
-        }
-    }
-    if text.contains("\\times")
-        && ["\\vec", "\\overrightarrow"].iter().any(|mark| text.contains(mark))
-    {
-        text = Cow::Owned(crossed(&text));
-    }
-    // Mathematics inside a text command: `\text{if $n$ is odd}`.
-    if text.contains('$') && text.contains("\\text") {
-        text = Cow::Owned(opened_text(&text));
-    }
-    text
-}
-
-/// Currencies in front of their amount as the signs that they stand for: `USD 20`, `Rs. 500`. A dollar sign without a
-/// partner is money too.
-fn with_currency(text: Cow<'_, str>) -> Cow<'_, str> {
-    const NAMES: [(&str, &str); 7] = [
-        ("USD", "\\$"),
-        ("US$", "\\$"),
-        ("EUR", "€"),
-        ("GBP", "£"),
-        ("Rs.", "₹"),
-        ("Rs", "₹"),
-        ("INR", "₹"),
-    ];
-    let trimmed = text.trim_start();
-    let trimmed =
-        trimmed.strip_prefix("\\text{").filter(|rest| rest.contains("Rs")).unwrap_or(trimmed);
-    let is_amount =
-        |rest: &str| rest.trim_start_matches([' ', '}']).starts_with(|c: char| c.is_ascii_digit());
-    if let Some((sign, amount)) = NAMES.iter().find_map(|(name, sign)| {
-        Some((sign, trimmed.strip_prefix(name).filter(|rest| is_amount(rest))?))
-    }) {
-        return Cow::Owned(format!("{sign}{}", amount.trim_start_matches([' ', '}'])));
-    }
-    match trimmed.strip_prefix('$') {
-        Some(amount) if is_amount(amount) && !amount.contains('$') => {
-            Cow::Owned(format!("\\${amount}"))
-        }
-        _ => text,
-    }
-}
-
-/// The `\times` of two vectors as a command of its own, which no formula has. A cross product is no product of numbers.
-fn crossed(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some((before, behind)) = rest.split_once("\\times") {
-        out.push_str(before);
-        let next = behind.trim_start();
-        let vectors = before.trim_end().ends_with('}')
-            && (next.starts_with("\\vec") || next.starts_with("\\overrightarrow"));
-        out.push_str(if vectors { "\\cross" } else { "\\times" });
-        rest = behind;
-    }
-    out.push_str(rest);
-    out
-}
-
-/// `^5/_6` as a fraction.
-fn slanted(text: &str) -> Option<String> {
-    let (upper, lower) = text.trim().strip_prefix('^')?.split_once('/')?;
-    let part = |text: &str| {
-        let inner = text
-            .strip_prefix('{')
-            .and_then(|rest| rest.strip_suffix('}'))
-            .unwrap_or(text)
-            .trim()
-            .to_owned();
-        (!inner.is_empty() && inner.bytes().all(|byte| byte.is_ascii_digit())).then_some(inner)
-    };
-    let lower = lower.trim_start_matches(' ').strip_prefix('_')?;
-    Some(format!("\\frac{{{}}}{{{}}}", part(upper.trim())?, part(lower.trim())?))
-}
-
-/// `{}^{15}C_{4}` and `_{15}C_4` as a binomial coefficient.
-fn combination(text: &str) -> Option<String> {
-    let text = text.trim();
-    let rest = text.strip_prefix("{}").unwrap_or(text).strip_prefix(['^', '_'])?;
-    let number = |text: &str| {
-        let inner = text.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')).unwrap_or(text);
-        let is_number = !inner.is_empty() && inner.bytes().all(|byte| byte.is_ascii_digit());
-        is_number.then(|| inner.to_owned())
-    };
-    let (upper, lower) = rest.split_once("C_")?;
-    Some(format!("\\binom{{{}}}{{{}}}", number(upper.trim())?, number(lower.trim())?))
-}
-
-/// `\text{if $n$ is odd}` as `\text{if }n\text{ is odd}`.
-fn opened_text(text: &str) -> String {
-    let mut out = String::with_capacity(text.len() + 16);
-    let mut rest = text;
-    while let Some(at) = rest.find("\\text{") {
-        let start = at + "\\text{".len();
-        out.push_str(&rest[..start]);
-        rest = &rest[start..];
-        let Some(end) = rest.find('}') else { break };
-        let mut inside = &rest[..end];
-        while let Some((before, behind)) = inside.split_once('$') {
-            let Some((formula, behind)) = behind.split_once('$') else { break };
-            out.extend([before, "}", formula, "\\text{"]);
-            inside = behind;
-        }
-        out.push_str(inside);
-        rest = &rest[end..];
-    }
-    out.push_str(rest);
-    out
+    let mut comparer = Comparer { fuel: &mut reader.fuel, relative_tolerance: 0.01 };
+    let is_equal = comparer.identical(first, second)?;
+    Ok(match relation {
+        Relation::Equal => !is_equal,
+        Relation::NotEqual => is_equal,
+        _ => false,
+    })
 }
 
 /// Whether a text as a whole reads as an answer: mathematics, or at most `max_words` words.

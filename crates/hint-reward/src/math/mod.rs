@@ -13,6 +13,7 @@ pub(crate) mod fuel;
 pub(crate) mod lex;
 pub(crate) mod parse;
 pub(crate) mod reader;
+mod respelled;
 pub(crate) mod strictness;
 mod tree;
 mod value;

@@ -171,8 +171,8 @@ mod tests {
 
     #[test]
     fn answers_are_compared_as_the_configuration_says() {
-        // A product of letters has no order; a row of letters has one.
-        let problems = [Problem::new("a", "Sort it.", "CAB").with_hint(r"\boxed{ABC}")];
+        // A fraction equals its decimal by value, not by its characters.
+        let problems = [Problem::new("a", "Halve it.", "1/2").with_hint(r"\boxed{0.5}")];
         let counts = |set: &str| {
             let config = options(&["p.jsonl", "--set", set]).read_config().unwrap();
             let found = json!(Hints::of(&problems, &[], &config.verifier).unwrap());

@@ -193,6 +193,27 @@ pub(crate) fn takes_back(text: &str) -> bool {
     opens_anew(text) || words_of(text).any(|word| has(RETRACTIONS, word) || has(JUDGMENTS, word))
 }
 
+/// Whether a reason calls its answer wrong: `since 9 is wrong`. That other values are wrong is a reason.
+pub(crate) fn retracts(reason: &str) -> bool {
+    const WORDS: &[&str] = &[
+        "wrong",
+        "wrongly",
+        "incorrect",
+        "incorrectly",
+        "mistake",
+        "mistaken",
+        "mistakenly",
+        "erroneous",
+        "lie",
+        "lied",
+        "fake",
+        "bogus",
+        "typo",
+    ];
+    words_of(reason).any(|word| has(WORDS, word))
+        && !words_of(reason).any(|word| has(&["other", "others", "rest"], word))
+}
+
 /// Whether a clause of the text opens with a word that starts again, `Actually, D`, `No wait`, or crosses out.
 pub(crate) fn opens_anew(text: &str) -> bool {
     text.contains(['✗', '✘', '❌', '🚫', '❎'])

@@ -30,7 +30,7 @@ const WINDOW: std::ops::RangeInclusive<u32> = 1000..=1011;
 /// Places below which the distance from a limit may still rise.
 const FIRST_PROBE: f64 = 24.0;
 
-/// A base with its powers that are the places far out: `n^{1/n}` has no expansion in the index, but falls to its limit
+/// A base with its powers that are the places far out. `n^{1/n}` has no expansion in the index, but falls to its limit
 /// there. They are odd, and exact in the numbers of this crate.
 const FAR_PLACES: [(f64, [u32; 5]); 2] = [(3.0, [42, 48, 54, 60, 66]), (5.0, [29, 33, 37, 41, 45])];
 
@@ -42,6 +42,9 @@ const LAST_SUMS: u32 = 15;
 
 /// Points near a limit on both sides.
 const HALVINGS: [i32; 10] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10];
+
+/// Places in front of those whose extrapolation may be a value.
+const MIN_LEVEL: usize = 5;
 
 /// Relative error beyond which a value is not known.
 pub(super) const MAX_ERROR: f64 = 1e-21;
@@ -254,8 +257,8 @@ fn between_doublings() -> impl Iterator<Item = Real> {
     DOUBLINGS.into_iter().map(move |power| power_of_two(power) * root)
 }
 
-/// The limit of measurements at these places, in one over the place, or over its square, in which an even function
-/// keeps more digits; else the value that the last ones have settled on.
+/// The limit of measurements at these places, in one over the place or over its square. In the square, an even function
+/// keeps more digits. Where neither is one, the value that the last ones have settled on.
 fn read_off(values: &[(f64, Ball)]) -> Option<Ball> {
     let squared: Vec<(f64, Ball)> =
         values.iter().map(|(place, value)| (place * place, *value)).collect();
@@ -334,7 +337,8 @@ fn extrapolated(values: &[(f64, Ball)]) -> Option<Ball> {
             next.push(scaled.times(Ball::real(Real::ONE / Real::from_f64(place - earlier))));
         }
         let best = next[index];
-        if let Some(before) = row.last() {
+        // The first partial sums of `1 + 0 − 1 + 0 + ⋯` agree by chance.
+        if let Some(before) = row.last().filter(|_| index >= MIN_LEVEL) {
             let change = (best.re - before.re).to_f64().hypot((best.im - before.im).to_f64());
             if last.is_none_or(|(_, error)| change + best.error <= error) {
                 last = Some((best, change + best.error));
@@ -343,6 +347,11 @@ fn extrapolated(values: &[(f64, Ball)]) -> Option<Ball> {
         row = next;
     }
     let (value, error) = last?;
+    // What fits some places alone moves away behind them.
+    let all = row.last()?;
+    if differs(value, *all) && all.add(value.negated()).size() > 4.0 * all.error {
+        return None;
+    }
     (error <= MAX_ERROR * value.size().max(1e-3)).then_some(())?;
     Ball::with_error(value.re, value.im, error)
 }

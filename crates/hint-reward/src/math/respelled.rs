@@ -1,0 +1,149 @@
+//! Texts with one spelling in the place of several, before they are read.
+
+use std::borrow::Cow;
+
+/// Commands that only spell one character: `1\text{,}234`, `\mu\mathrm{m}`.
+pub(crate) fn respelled(text: Cow<'_, str>) -> Cow<'_, str> {
+    const SPELLINGS: [(&str, &str); 13] = [
+        ("{:}", ":"),
+        ("\\|", "|"),
+        ("US\\$", "\\$"),
+        ("USD\\$", "\\$"),
+        ("\\text{,}", "{,}"),
+        ("\\mu\\mathrm{m}", "\\text{μm}"),
+        ("\\mu\\text{m}", "\\text{μm}"),
+        ("\\mu \\mathrm{m}", "\\text{μm}"),
+        ("\\mathrm{\\mu m}", "\\text{μm}"),
+        ("\\mu\\mathrm{s}", "\\text{μs}"),
+        ("\\mu\\mathrm{g}", "\\text{μg}"),
+        ("\\ \\Omega", "\\text{Ω}"),
+        ("\\,\\Omega", "\\text{Ω}"),
+    ];
+    let text = with_currency(text);
+    let mut text = match slanted(&text).or_else(|| combination(&text)) {
+        Some(fraction) => Cow::Owned(fraction),
+        None => text,
+    };
+    for (from, to) in [("sq. ", "sq "), ("cu. ", "cu ")] {
+        if text.contains(from) {
+            text = Cow::Owned(text.replace(from, to));
+        }
+    }
+    if !text.contains(['\\', '{']) {
+        return text;
+    }
+    if ["{,}", "{:}", "mu", "Omega", "\\|", "\\$"].into_iter().any(|part| text.contains(part)) {
+        for (from, to) in SPELLINGS {
+            if text.contains(from) {
+                text = Cow::Owned(text.replace(from, to));
+            }
+        }
+    }
+    if text.contains("\\times")
+        && ["\\vec", "\\overrightarrow"].iter().any(|mark| text.contains(mark))
+    {
+        text = Cow::Owned(crossed(&text));
+    }
+    // Mathematics inside a text command: `\text{if $n$ is odd}`.
+    if text.contains('$') && text.contains("\\text") {
+        text = Cow::Owned(opened_text(&text));
+    }
+    text
+}
+
+/// Currencies in front of their amount as the signs that they stand for: `USD 20`, `Rs. 500`. A dollar sign without a
+/// partner is money too.
+fn with_currency(text: Cow<'_, str>) -> Cow<'_, str> {
+    const NAMES: [(&str, &str); 7] = [
+        ("USD", "\\$"),
+        ("US$", "\\$"),
+        ("EUR", "€"),
+        ("GBP", "£"),
+        ("Rs.", "₹"),
+        ("Rs", "₹"),
+        ("INR", "₹"),
+    ];
+    let trimmed = text.trim_start();
+    let trimmed =
+        trimmed.strip_prefix("\\text{").filter(|rest| rest.contains("Rs")).unwrap_or(trimmed);
+    let is_amount =
+        |rest: &str| rest.trim_start_matches([' ', '}']).starts_with(|c: char| c.is_ascii_digit());
+    if let Some((sign, amount)) = NAMES.iter().find_map(|(name, sign)| {
+        Some((sign, trimmed.strip_prefix(name).filter(|rest| is_amount(rest))?))
+    }) {
+        return Cow::Owned(format!("{sign}{}", amount.trim_start_matches([' ', '}'])));
+    }
+    match trimmed.strip_prefix('$') {
+        Some(amount) if is_amount(amount) && !amount.contains('$') => {
+            Cow::Owned(format!("\\${amount}"))
+        }
+        _ => text,
+    }
+}
+
+/// The `\times` of two vectors as a command of its own, which no formula has. A cross product is no product of numbers.
+fn crossed(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, behind)) = rest.split_once("\\times") {
+        out.push_str(before);
+        let next = behind.trim_start();
+        let vectors = before.trim_end().ends_with('}')
+            && (next.starts_with("\\vec") || next.starts_with("\\overrightarrow"));
+        out.push_str(if vectors { "\\cross" } else { "\\times" });
+        rest = behind;
+    }
+    out.push_str(rest);
+    out
+}
+
+/// `^5/_6` as a fraction.
+fn slanted(text: &str) -> Option<String> {
+    let (upper, lower) = text.trim().strip_prefix('^')?.split_once('/')?;
+    let part = |text: &str| {
+        let inner = text
+            .strip_prefix('{')
+            .and_then(|rest| rest.strip_suffix('}'))
+            .unwrap_or(text)
+            .trim()
+            .to_owned();
+        (!inner.is_empty() && inner.bytes().all(|byte| byte.is_ascii_digit())).then_some(inner)
+    };
+    let lower = lower.trim_start_matches(' ').strip_prefix('_')?;
+    Some(format!("\\frac{{{}}}{{{}}}", part(upper.trim())?, part(lower.trim())?))
+}
+
+/// `{}^{15}C_{4}` and `_{15}C_4` as a binomial coefficient.
+fn combination(text: &str) -> Option<String> {
+    let text = text.trim();
+    let rest = text.strip_prefix("{}").unwrap_or(text).strip_prefix(['^', '_'])?;
+    let number = |text: &str| {
+        let inner = text.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')).unwrap_or(text);
+        let is_number = !inner.is_empty() && inner.bytes().all(|byte| byte.is_ascii_digit());
+        is_number.then(|| inner.to_owned())
+    };
+    let (upper, lower) = rest.split_once("C_")?;
+    Some(format!("\\binom{{{}}}{{{}}}", number(upper.trim())?, number(lower.trim())?))
+}
+
+/// `\text{if $n$ is odd}` as `\text{if }n\text{ is odd}`.
+fn opened_text(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 16);
+    let mut rest = text;
+    while let Some(at) = rest.find("\\text{") {
+        let start = at + "\\text{".len();
+        out.push_str(&rest[..start]);
+        rest = &rest[start..];
+        let Some(end) = rest.find('}') else { break };
+        let mut inside = &rest[..end];
+        while let Some((before, behind)) = inside.split_once('$') {
+            let Some((formula, behind)) = behind.split_once('$') else { break };
+            out.extend([before, "}", formula, "\\text{"]);
+            inside = behind;
+        }
+        out.push_str(inside);
+        rest = &rest[end..];
+    }
+    out.push_str(rest);
+    out
+}
