@@ -100,7 +100,7 @@ fn optimizer(
     world_size: usize,
     say: &Say<impl Fn(&str)>,
 ) -> Result<Box<dyn Optimizer>> {
-    let shard = Shard { rank: 0, world_size: world_size };
+    let shard = Shard { rank: 0, world_size };
     let parameters = model.policy.lock().parameters();
     let mut optimizer = config.optimizer.build_shard(parameters, shard)?;
     if world_size > 1 {
