@@ -365,7 +365,7 @@ fn bracket(choices: &mut Choices) -> (&'static str, String, String) {
     ("bracket", reference.to_owned(), answer.to_owned())
 }
 
-/// A limit that does not exist against one of its values, or 0 against a sum or an integral that begins with zeros.
+/// A limit that does not exist against one of its values. Also 0 against a sum or an integral that begins with zeros.
 fn limit(choices: &mut Choices) -> (&'static str, String, String) {
     const SUMS: &[&str] = &[
         "\\sum_{n=0}^{\\infty}\\frac{n(n-1)(n-2)}{@^n}",

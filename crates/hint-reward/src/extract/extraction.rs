@@ -20,7 +20,7 @@ use crate::input::RewardInput;
 use crate::math::answer::{Readable, is_readable, is_same_answer};
 use crate::math::fuel::Stop;
 use crate::math::lex::typography::plain;
-use crate::math::parse::stance::{doubts, has, supposes, supposes_or_judges};
+use crate::math::parse::stance::{doubts, has, retracts, supposes, supposes_or_judges};
 use crate::math::reader::Reader;
 
 /// Bytes at the end of a text that are searched for anything but boxes.
@@ -535,6 +535,9 @@ fn short_sentence(text: &str, reader: &mut Reader) -> Result<Option<String>, Sto
         let rest = text.get(found.len()..).unwrap_or_default();
         let reasons =
             [" because", " since", " which", " as ", " is the only", "blacksquare", "square"];
+        if retracts(rest) {
+            return Ok(None);
+        }
         if !rest.contains(['$', '\\']) || reasons.iter().any(|reason| rest.contains(reason)) {
             return Ok(Some(found));
         }

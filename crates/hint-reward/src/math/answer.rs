@@ -306,10 +306,11 @@ fn with_reason(text: &str, reader: &mut Reader) -> Result<Option<Node>, Stop> {
     if doubts(reason) || takes_back(reason) || words_of(reason).any(|word| has(&others, word)) {
         return Ok(None);
     }
+    let reason = reason.trim_matches([' ', '}', '$']);
     let is_refuted = match reading(reason, Commas::Usual, reader) {
         Ok(reading) => is_refuted(&reading.node, reader)?,
         // A false equation of numbers is not read.
-        Err(Stop::Unreadable(_)) => reason.contains('='),
+        Err(Stop::Unreadable(_)) => reason.contains('=') && !reason.contains(char::is_alphabetic),
         Err(stop) => return Err(stop),
     };
     if is_refuted {

@@ -51,6 +51,7 @@ fn segments_are_named_by_both_of_their_ends() {
         ("V=IR", r"\boxed{I=\frac{V}{R}}"),
         ("PV=nRT", r"\boxed{V=\frac{nRT}{P}}"),
         ("ABC", r"!\boxed{CAB}"),
+        ("BCA", r"!\boxed{CAB}"),
         ("BD", r"\boxed{\text{D, B}}"),
     ]);
 }

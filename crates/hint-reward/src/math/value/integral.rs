@@ -453,7 +453,7 @@ fn folded(expr: &Expr, variable: &str, found: &mut Vec<Expr>) {
     expr.children().iter().for_each(|child| folded(child, variable, found));
 }
 
-/// The `u` of even powers in an exponent or a denominator, as in `e^{−u²}` and `1/(1 + u²)`: the integrand may have a
+/// The `u` of even powers in an exponent or a denominator, as in `e^{−u²}` and `1/(1 + u²)`. The integrand may have a
 /// narrow peak where `u` is 0. There a range is cut, as the points are dense next to its ends.
 fn peaked(expr: &Expr, variable: &str, found: &mut Vec<Expr>) {
     let symbol = Expr::symbol(variable);
