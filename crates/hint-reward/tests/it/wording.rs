@@ -152,7 +152,6 @@ fn sentences_lead_to_a_box_by_the_step_that_gave_it() {
         ("9", r"!\boxed{9 (since 9 is wrong)}"),
         ("9", r"!\boxed{9} (since 9 is wrong)"),
         ("9", r"!\boxed{9}, since 9 is wrong."),
-        ("9", "!$9$ because it is wrong."),
         ("9", r"!The answer is 9 (since 9 is wrong)."),
         ("9", r"!\boxed{9 (because 10 is right)}"),
         ("9", r"!\boxed{9 (because 3*3=10)}"),
