@@ -7,7 +7,7 @@ use std::process::Stdio;
 use anyhow::{Context, Result};
 
 use crate::process::{cargo, check, display};
-use crate::{book, outside, package, scripts, smoke, tidy};
+use crate::{book, commits, outside, package, scripts, smoke, tidy};
 use hint_libtorch::Host;
 
 /// Sets libtorch up and becomes `cargo run` of the main example.
@@ -75,6 +75,7 @@ pub(crate) fn lint(host: &Host) -> Result<()> {
     check(cargo(host).args(["fmt", "--all", "--check"]))
         .context("the code is not formatted; run `cargo fmt --all`")?;
     tidy::run(&host.repo)?;
+    commits::report(&host.repo);
     scripts::check(&host.repo)?;
     if has(host, "deny") {
         check(cargo(host).args(["deny", "--offline", "check", "licenses", "bans", "sources"]))?;

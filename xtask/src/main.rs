@@ -11,6 +11,7 @@
 
 mod book;
 mod browser;
+mod commits;
 mod counts;
 mod device;
 mod gate;
