@@ -84,8 +84,8 @@ impl LeakDetector {
         Self { verifier, answers: None }
     }
 
-    /// Compares with answers as the configured verifier does: where it compares texts, a value in another form is another
-    /// answer.
+    /// Compares with answers as the configured verifier does: where it compares texts, a formula in another form is
+    /// another answer.
     ///
     /// # Errors
     ///
@@ -96,7 +96,7 @@ impl LeakDetector {
     /// use hint_rollout::hint::leak::LeakDetector;
     /// use hint_rollout::{Hint, Problem};
     ///
-    /// let (problem, hint) = (Problem::new("p", "Half?", "1/2"), Hint::new(r"\boxed{0.5}"));
+    /// let (problem, hint) = (Problem::new("p", "Factor?", "x+1"), Hint::new(r"\boxed{1+x}"));
     /// let exact = VerifierConfig { equality: Equality::Exact, ..VerifierConfig::default() };
     /// assert_eq!(LeakDetector::new().leaks(&problem, &hint).len(), 1);
     /// assert_eq!(LeakDetector::of(&exact)?.leaks(&problem, &hint), []);
