@@ -13,7 +13,9 @@ mod seed;
 pub(crate) mod state;
 
 pub use activity::{Activity, Work};
-pub(crate) use parallel::{Queue, in_parallel};
+#[cfg(feature = "vllm")]
+pub(crate) use parallel::Queue;
+pub(crate) use parallel::in_parallel;
 pub use progress::{RunProgress, StepContext};
 pub use schedule::{RunPoint, ValueSchedule};
 pub use seed::Seed;
