@@ -80,19 +80,25 @@ pub(crate) fn is_counted(words: &str, is_one: bool) -> bool {
     is_plural(last) || head.iter().all(|word| is_known(word)) || is_singular
 }
 
+/// Words in the plural that make another value of a number, and are no things that it counts: `12 dozens` is not 12.
+const OF_ANOTHER_VALUE: [&str; 12] = [
+    "hundredths",
+    "thousandths",
+    "percents",
+    "dozens",
+    "grosses",
+    "reciprocals",
+    "inverses",
+    "negatives",
+    "opposites",
+    "factorials",
+    "quarters",
+    "tenths",
+];
+
 /// Whether words behind a value compute with it: `squared`, `times 3`, `more than that`, not `more dollars`.
 pub(crate) fn computes(words: &str) -> bool {
-    const OPERATIONS: [&str; 29] = [
-        "hundredths",
-        "thousandths",
-        "percents",
-        "dozens",
-        "grosses",
-        "reciprocals",
-        "inverses",
-        "negatives",
-        "opposites",
-        "factorials",
+    const OPERATIONS: [&str; 17] = [
         "squared",
         "cubed",
         "times",
@@ -101,10 +107,8 @@ pub(crate) fn computes(words: &str) -> bool {
         "halves",
         "thirds",
         "fourths",
-        "quarters",
         "fifths",
         "sixths",
-        "tenths",
         "divided",
         "multiplied",
         "over",
@@ -116,6 +120,7 @@ pub(crate) fn computes(words: &str) -> bool {
     let mut words = words_of(words);
     let Some(first) = words.next() else { return false };
     has(&OPERATIONS, first)
+        || has(&OF_ANOTHER_VALUE, first)
         || first == "o'clock"
         || (has(&["less", "more", "fewer"], first) && !words.next().is_some_and(is_plural))
 }
@@ -159,18 +164,7 @@ fn is_plural(word: &str) -> bool {
         "people", "men", "women", "children", "fish", "sheep", "mice", "feet", "teeth", "geese",
         "deer", "oxen", "dice", "vertices", "data", "yuan", "yen", "won", "baht", "rand",
     ];
-    const OTHERS: [&str; 47] = [
-        "quarters",
-        "tenths",
-        "hundredths",
-        "thousandths",
-        "percents",
-        "grosses",
-        "reciprocals",
-        "inverses",
-        "negatives",
-        "opposites",
-        "factorials",
+    const OTHERS: [&str; 35] = [
         "tens",
         "ones",
         "twos",
@@ -191,7 +185,6 @@ fn is_plural(word: &str) -> bool {
         "has",
         "does",
         "versus",
-        "dozens",
         "scores",
         "hundreds",
         "thousands",
@@ -213,7 +206,7 @@ fn is_plural(word: &str) -> bool {
         && !["over", "under", "mis"].iter().any(|prefix| word.starts_with(prefix))
         && word.len() > 2
         && !["ss", "us", "is"].iter().any(|end| word.ends_with(end));
-    has(&IRREGULAR, word) || (ending && !has(&OTHERS, word))
+    has(&IRREGULAR, word) || (ending && !has(&OTHERS, word) && !has(&OF_ANOTHER_VALUE, word))
 }
 
 #[cfg(test)]
