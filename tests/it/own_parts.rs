@@ -8,7 +8,8 @@ use hint_grpo::objective::{ClippedSurrogate, LossInput, Reinforce, TokenLoss};
 use hint_grpo::optim::{AdamW, AdamWConfig};
 use hint_grpo::stage::PolicyGradient;
 use hint_grpo::{
-    GrpoConfig, GrpoError, Hints, Parts, PolicyLoss, Rewards, RunBuilder, RunDir, Trainer,
+    Demonstration, GrpoConfig, GrpoError, Hints, Parts, PolicyLoss, Rewards, RunBuilder, RunDir,
+    SupervisedTrainer, Trainer,
 };
 use hint_policy::SharedPolicy;
 use hint_reward::reward::Brevity;
@@ -297,4 +298,50 @@ fn a_collector_of_another_configuration_is_refused() {
     let run = run_with(dir.path(), 2, usual(), |builder, _| builder.collector(other));
     let error = run.expect_err("the run records a group size of 4").to_string();
     assert!(error.contains("rollout: must be the configuration of the collector"), "{error}");
+}
+
+#[test]
+fn another_rubric_of_a_collector_of_ones_own_is_refused_by_name() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let judged = |name: &'static str| {
+        move |collector: Collector| {
+            let verifier = verifier_from_fn(name, |_| Judgment::new(Verdict::Correct));
+            let engine = LocalEngine::new(SharedPolicy::new(tiny_policy(7)), vec![STOP]);
+            let config = collector.config().clone();
+            Collector::new(engine, Digits, Rubric::new(verifier), config).expect("it is valid")
+        }
+    };
+    let run = |steps, name| {
+        let hints = Hints::none();
+        run_with(dir.path(), steps, (lenient_rubric(), hints), |builder, _| {
+            builder.collector(judged(name))
+        })
+    };
+    run(1, "generous").expect("the run works");
+    let error = run(2, "strict").expect_err("another judge").to_string();
+    assert!(error.contains("rubric: \"own 1 generous\" there, \"own 1 strict\" here"), "{error}");
+    run(2, "generous").expect("the same judge");
+}
+
+#[test]
+fn another_engine_of_a_supervised_evaluator_is_refused_by_name() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let run = |steps, name| {
+        let mut config = run_config();
+        config.run.steps = steps;
+        let policy = SharedPolicy::new(tiny_policy(7));
+        let engine = NamedEngine(LocalEngine::new(policy.clone(), vec![STOP]), name);
+        let rubric = lenient_rubric();
+        let evaluator = Collector::new(engine, Digits, rubric, config.rollout.clone())?;
+        let run_dir = RunDir::resume_or_create(dir.path(), &config)?;
+        let mut trainer = SupervisedTrainer::builder(policy, config)
+            .evaluator(evaluator)
+            .run_dir(run_dir)
+            .build()?;
+        trainer.run(&[Demonstration::new("a", vec![3], vec![4, STOP])][..]).map(|_| ())
+    };
+    run(1, Some("beams of 4")).expect("the run works");
+    let error = run(2, Some("beams of 8")).expect_err("another engine").to_string();
+    assert!(error.contains("engine: \"beams of 4\" there, \"beams of 8\" here"), "{error}");
+    run(2, Some("beams of 4")).expect("the same engine");
 }

@@ -228,7 +228,7 @@ table! {
     EVAL_PASS_AT = "eval/pass_at_K";
     /// maj@K on them, where the verifier extracts answers.
     EVAL_MAJ_AT = "eval/maj_at_K";
-    /// Mean length of the completions of the evaluation, in tokens.
+    /// Mean length of the completions of the evaluation, in tokens that the policy wrote.
     EVAL_MEAN_LENGTH = "eval/mean_length";
     /// Share of the completions of the evaluation that were cut off at the token limit.
     EVAL_CLIPPED_RATIO = "eval/clipped_ratio";

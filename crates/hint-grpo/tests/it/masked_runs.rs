@@ -13,6 +13,7 @@ use hint_policy::SharedPolicy;
 use hint_reward::reward::Brevity;
 use hint_reward::{Reward, Rubric, from_fn};
 use hint_rollout::collect::hinted::HintTrigger;
+use hint_rollout::evaluate::{EvaluationOptions, evaluate};
 use hint_rollout::{
     Completion, GenerationRequest, Hint, PolicyVersion, Problem, PromptFormat, RolloutEngine,
     RolloutError, StopReason, WeightSource,
@@ -157,6 +158,14 @@ fn tokens_of_a_tool_count_neither_for_rewards_by_length_nor_for_mean_lengths() {
     // Of `1 2 0` the policy wrote two tokens, of `0` one.
     assert_eq!(*seen.lock().expect("no panic"), [0.8, 0.9]);
     assert_eq!(*means.lock().expect("no panic"), Some(1.5));
+
+    let options = EvaluationOptions { completions_per_problem: 2, ..EvaluationOptions::default() };
+    let rubric = Arc::new(Rubric::from_reward(from_fn("none", |_| 0.0), 0.5));
+    let mut engine = WithTool { version: PolicyVersion::default() };
+    let problems = vec![Problem::new("a", "?", "1")];
+    let evaluation = evaluate(&mut engine, &Digits, &rubric, &problems, &options, &mut |_| {})
+        .expect("the evaluation works");
+    assert_eq!(evaluation.overall.lengths.mean, 1.5);
 }
 
 #[test]

@@ -165,7 +165,7 @@ fn outcome(
         verdicts,
         answers,
         sources,
-        lengths: completions.iter().map(|completion| completion.tokens.len()).collect(),
+        lengths: completions.iter().map(Completion::policy_tokens).collect(),
         truncated: completions.iter().filter(is_truncated).count(),
     }
 }

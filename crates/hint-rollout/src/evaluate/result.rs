@@ -56,7 +56,7 @@ pub struct EvaluationScores {
     pub pass_at: BTreeMap<usize, Estimate>,
     /// maj@k, by `k`. (EVAL-2) Empty when the verifier extracts no answers to vote on.
     pub maj_at: BTreeMap<usize, Estimate>,
-    /// Lengths of the completions, in tokens, the stop token included.
+    /// Lengths of the completions, in tokens, the stop token included. Tokens that others wrote in them do not count.
     pub lengths: Lengths,
     /// Share of completions cut off at the token limit.
     pub truncated_frac: f64,

@@ -97,10 +97,15 @@ impl PolicyGradient {
         self
     }
 
-    /// Changes the collector.
+    /// Changes the collector. Another rubric is recorded by its name.
     #[must_use]
     pub(crate) fn with_collector(mut self, change: impl FnOnce(Collector) -> Collector) -> Self {
+        let before = self.home().rubric().description();
         self.collector = self.collector.map(change);
+        let rubric = self.home().rubric().description();
+        if rubric != before {
+            self.own_rubric = Some(format!("own {rubric}"));
+        }
         self
     }
 

@@ -205,13 +205,20 @@ impl Stage for Supervised {
         })
     }
 
-    /// The rubric of an evaluator whose verdicts are not the configured verifier's.
+    /// What decides the numbers of an evaluator: engine and format of one's own, and a rubric whose verdicts are not
+    /// the configured verifier's.
     fn custom_parts(&self) -> BTreeMap<String, String> {
+        let of_evaluator = self.evaluator.iter().flat_map(Collector::custom_parts);
+        let mut parts = of_evaluator
+            .filter(|(axis, _)| ["engine", "format"].contains(axis))
+            .map(|(axis, name)| (axis.to_owned(), name))
+            .collect::<BTreeMap<_, _>>();
         let own = self.evaluator.as_ref().map(|evaluator| evaluator.rubric().description());
         let configured = self.verifier.build().map(|verifier| Rubric::new(verifier).description());
         let own =
             own.filter(|own| configured.is_ok_and(|configured| !own.starts_with(&configured)));
-        own.map(|own| ("rubric".to_owned(), format!("own {own}"))).into_iter().collect()
+        parts.extend(own.map(|own| ("rubric".to_owned(), format!("own {own}"))));
+        parts
     }
 
     fn check_parts(&self, config: &GrpoConfig, parts: &LearnerParts) -> Result<(), GrpoError> {
