@@ -62,8 +62,8 @@ impl SampledBatch {
 
 /// An estimate of the memory that a run takes, by part, in bytes.
 ///
-/// Rollouts and updates take turns, so the larger of the two counts, unless the run samples ahead. Hints, which lengthen the
-/// prompts that are sampled from, are not counted in.
+/// Rollouts, updates and checkpoints take turns, so the largest of them counts, unless the run samples ahead. Hints, which
+/// lengthen the prompts that are sampled from, are not counted in.
 ///
 /// ```
 /// use hint_policy::config::Architecture;
@@ -98,6 +98,8 @@ pub struct MemoryEstimate {
     pub rollout: Vec<(&'static str, u64)>,
     /// Parts during forward and backward passes.
     pub update: Vec<(&'static str, u64)>,
+    /// Parts while a checkpoint is written.
+    pub checkpoint: Vec<(&'static str, u64)>,
     /// Whether rollouts and updates happen at the same time.
     pub at_once: bool,
 }
@@ -105,15 +107,20 @@ pub struct MemoryEstimate {
 impl MemoryEstimate {
     /// The estimate for a run.
     pub fn new(demand: &MemoryDemand<'_>) -> Self {
-        let at_once = demand.sampler_bytes > 0;
-        Self { lasting: lasting(demand), rollout: rollout(demand), update: update(demand), at_once }
+        Self {
+            lasting: lasting(demand),
+            rollout: rollout(demand),
+            update: update(demand),
+            checkpoint: checkpoint(demand),
+            at_once: demand.sampler_bytes > 0,
+        }
     }
 
     /// Largest sum of simultaneous parts.
     pub fn total(&self) -> u64 {
         let sum = |parts: &[(_, u64)]| parts.iter().map(|(_, bytes)| bytes).sum::<u64>();
-        let (rollout, update) = (sum(&self.rollout), sum(&self.update));
-        sum(&self.lasting) + if self.at_once { rollout + update } else { rollout.max(update) }
+        let (rollout, learner) = (sum(&self.rollout), sum(&self.update).max(sum(&self.checkpoint)));
+        sum(&self.lasting) + if self.at_once { rollout + learner } else { rollout.max(learner) }
     }
 }
 
@@ -144,6 +151,19 @@ fn lasting(demand: &MemoryDemand<'_>) -> Vec<(&'static str, u64)> {
         ("sampler", demand.sampler_bytes),
         ("decoder", if decodes { copied as u64 * width(report.compute) } else { 0 }),
     ]
+}
+
+/// Copies on their way to the files of a checkpoint: one tensor of the model, in `Float`, or a slice of the optimizer's
+/// state. On a GPU they are in the memory of the host.
+fn checkpoint(MemoryDemand { model, report, .. }: &MemoryDemand<'_>) -> Vec<(&'static str, u64)> {
+    if report.device != Device::Cpu {
+        return Vec::new();
+    }
+    let adapts = report.trainable < report.parameters;
+    let table = (model.vocab_size * model.hidden_size) as u64;
+    let largest = if adapts { table.min(report.trainable as u64) } else { table };
+    let copies = if report.stored == Kind::Float { 1 } else { 2 };
+    vec![("written copies", 4 * (copies * largest).max(2 * largest.min(SLICE)))]
 }
 
 /// Copies of the matrices in the compute kind, which forward and backward passes on a CPU keep.
@@ -348,6 +368,9 @@ const KEPT_LOGITS_GPU: u64 = 1 << 32;
 /// Four times 2²¹ numbers of a softmax, in bytes.
 const SOFTMAX: u64 = 4 << 23;
 
+/// Elements of the optimizer's state that are written at a time.
+const SLICE: u64 = 1 << 24;
+
 /// Tokens of prompts that are read at the same time.
 const PREFILL: usize = 4096;
 const PREFILL_GPU: usize = 1 << 15;
@@ -362,6 +385,7 @@ impl fmt::Display for MemoryEstimate {
             ("all the time", &self.lasting),
             ("while sampling", &self.rollout),
             ("while learning", &self.update),
+            ("while saving", &self.checkpoint),
         ] {
             for (name, bytes) in parts.iter().filter(|(_, bytes)| *bytes > 0) {
                 writeln!(formatter, "{name:<16} {:>11}  {when}", mebibytes(*bytes))?;
@@ -395,11 +419,14 @@ mod tests {
             lasting: vec![("weights", 5), ("decoder", 2)],
             rollout: vec![("keys and values", 7)],
             update: vec![("activations", 4), ("logits", 1)],
+            checkpoint: vec![("copies", 3)],
             at_once: false,
         };
         assert_eq!(estimate.total(), 5 + 2 + 7);
         let ahead = MemoryEstimate { at_once: true, ..estimate };
         assert_eq!(ahead.total(), 5 + 2 + 7 + 5);
+        let large = MemoryEstimate { checkpoint: vec![("copies", 9)], ..ahead };
+        assert_eq!(large.total(), 5 + 2 + 7 + 9);
     }
 
     const TOKENS: usize = 4096;

@@ -11,9 +11,10 @@
 //! | `generation_config.json` | `generation` | `generation` |
 //! | `*.gguf` | `gguf_model` | nobody |
 //! | `adapter_config.json`, `adapter_model.safetensors` | `peft` | `peft` |
+//! | any `*.safetensors`, piece by piece | [`TensorFile`] | [`TensorFileWriter`] |
 //!
-//! Each reader checks shapes and values, and its errors name file and tensor. Each writer replaces files
-//! atomically.
+//! Each reader checks shapes, and those of models also values; its errors name file and tensor. Each writer replaces
+//! files atomically, except [`TensorFileWriter`].
 
 pub(crate) mod generation;
 mod gguf_delta_net;
@@ -25,7 +26,9 @@ pub(crate) mod peft;
 pub(crate) mod progress;
 pub(crate) mod safetensors_file;
 pub(crate) mod save;
+mod tensor_file;
 
 pub use inspect::Inspection;
 pub use load::LoadOptions;
 pub use progress::{LoadProgress, LoadedFiles};
+pub use tensor_file::{TensorFile, TensorFileWriter, TensorHeader};
