@@ -20,7 +20,7 @@ use hint_rollout::RolloutEngine;
 
 use super::engine::local;
 use super::lengths::Lengths;
-use super::memory::demand;
+use super::memory::{Sharing, demand};
 use super::settings::Settings;
 use crate::process::{keep_freed_memory, peak_memory_on};
 use crate::workload::{Model, Workload};
@@ -64,9 +64,9 @@ pub(crate) fn dry_run(
     };
     let lengths = Lengths::new(&workload, &model, &config, &demonstrations)?;
     say.line("lengths", &lengths.to_string());
-    let optimizer = optimizer(&config, &model, world_size, &say)?;
+    let (optimizer, sharing) = optimizer(&config, &model, world_size, &say)?;
     let demand =
-        demand(settings, (method, &config), &model, &*optimizer, &lengths, held_out, world_size);
+        demand(settings, (method, &config), &model, &*optimizer, &lengths, held_out, sharing);
     let estimate = MemoryEstimate::new(&demand);
     for line in estimate.to_string().lines() {
         say.line("memory", line);
@@ -93,24 +93,27 @@ pub(crate) fn dry_run(
     Ok(())
 }
 
-/// The optimizer, with the state that one of `world_size` processes holds.
+/// The optimizer, with the state that the first of `world_size` processes holds, and what they share.
 fn optimizer(
     config: &GrpoConfig,
     model: &Model,
     world_size: usize,
     say: &Say<impl Fn(&str)>,
-) -> Result<Box<dyn Optimizer>> {
+) -> Result<(Box<dyn Optimizer>, Sharing)> {
     let shard = Shard { rank: 0, world_size };
     let parameters = model.policy.lock().parameters();
     let mut optimizer = config.optimizer.build_shard(parameters, shard)?;
+    let workers = config.run.virtual_workers.unwrap_or(world_size).max(world_size);
+    let shares_state = workers > 1 && optimizer.shard(shard).is_some();
     if world_size > 1 {
-        let held = match optimizer.shard(shard) {
-            Some(_) => "a part of the optimizer's state",
-            None => "all of the optimizer's state: this algorithm cannot share it",
+        let held = if shares_state {
+            "a part of the optimizer's state"
+        } else {
+            "all of the optimizer's state: this algorithm cannot share it"
         };
         say.line("memory", &format!("one of {world_size} processes holds {held}"));
     }
-    Ok(optimizer)
+    Ok((optimizer, Sharing { world_size, shares_state }))
 }
 
 /// Prints the completions of the step, unless it sampled none.

@@ -5,17 +5,26 @@ use std::path::Path;
 use hint_grpo::objective::CreditTeacher;
 use hint_grpo::{GrpoConfig, Optimizer};
 use hint_policy::estimate::{MemoryDemand, SampledBatch};
-use hint_policy::{Policy as _, SampleOptions};
+use hint_policy::{Parameter, Policy as _, SampleOptions};
 use tch::{Device, Tensor};
 
 use super::lengths::Lengths;
 use super::settings::{Method, Settings};
 use crate::workload::{Model, model_path};
 
-/// Gradients that are on their way between processes at a time, in bytes: sent and received.
-const IN_FLIGHT: u64 = 2 * (4 << 24);
+/// Elements of gradients that are sent at a time, to all processes together.
+const IN_FLIGHT: u64 = 1 << 24;
 
-/// The demand of a run, in one of `world_size` processes.
+/// The processes of a run, as one of them sees it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sharing {
+    /// How many there are.
+    pub(crate) world_size: usize,
+    /// Whether virtual workers share buffers of the optimizer, and so processes its state.
+    pub(crate) shares_state: bool,
+}
+
+/// The demand of a run, in one of its processes: the first one, which holds most.
 pub(crate) fn demand<'a>(
     settings: &Settings,
     (method, config): (&Method, &GrpoConfig),
@@ -23,9 +32,9 @@ pub(crate) fn demand<'a>(
     optimizer: &dyn Optimizer,
     lengths: &Lengths,
     held_out: usize,
-    world_size: usize,
+    sharing: Sharing,
 ) -> MemoryDemand<'a> {
-    let bytes = |tensor: &Tensor| (tensor.numel() * tensor.kind().elt_size_in_bytes()) as u64;
+    let world_size = sharing.world_size;
     let run = &config.run;
     let (prompts, each) = (run.prompts_per_step.div_ceil(world_size), config.rollout.group_size);
     let evaluated = config.evaluation.completions_per_problem;
@@ -43,21 +52,11 @@ pub(crate) fn demand<'a>(
     // An optimizer step may have fewer tokens than a micro-batch may hold, and a row may have more.
     let tokens = rows.div_ceil(run.num_minibatches) * lengths.row;
     let tokens = tokens.min(run.max_tokens_per_micro_batch).max(lengths.row);
-    let gradient = optimizer.parameters().iter().map(|one| bytes(&one.tensor)).sum::<u64>();
-    // The copy of the state before a step of several optimizer steps, which is on the host.
-    let state = gradient + optimizer.state_bytes();
-    let has_copy = run.num_iterations * run.num_minibatches > 1
-        && world_size == 1
-        && model.report.device == Device::Cpu
-        && state <= run.undo_mib.saturating_mul(1 << 20);
-    let copy = if has_copy { state } else { 0 };
-    // The sum over the workers is in parts.
-    let exchanged = gradient.div_ceil(world_size as u64) + IN_FLIGHT.min(2 * gradient);
     MemoryDemand {
         model: &model.config,
         report: &model.report,
-        gradient_bytes: gradient + if world_size > 1 { exchanged } else { 0 },
-        optimizer_bytes: optimizer.state_bytes() + copy,
+        gradient_bytes: gradients(optimizer.parameters(), config, sharing),
+        optimizer_bytes: optimizer.state_bytes() + undo(optimizer, config, model, sharing),
         reference: config.loss.needs_reference() && !method.is_supervised(),
         teacher_bytes: if method.is_supervised() { 0 } else { teacher(config, model) },
         sampler_bytes: if method.is_supervised() { 0 } else { copies(settings, config, model) },
@@ -69,12 +68,50 @@ pub(crate) fn demand<'a>(
     }
 }
 
+fn bytes(tensor: &Tensor) -> u64 {
+    (tensor.numel() * tensor.kind().elt_size_in_bytes()) as u64
+}
+
+/// The gradient. Several virtual workers also need their sum, of which each process has a part, and what is sent and
+/// received for it. Without buffers that the processes share, a parameter travels as a whole.
+fn gradients(parameters: &[Parameter], config: &GrpoConfig, sharing: Sharing) -> u64 {
+    let Sharing { world_size, shares_state } = sharing;
+    let sizes = parameters.iter().map(|one| bytes(&one.tensor));
+    let gradient = sizes.clone().sum::<u64>();
+    if config.run.virtual_workers.unwrap_or(world_size).max(world_size) == 1 {
+        return gradient;
+    }
+    let widths = parameters.iter().map(|one| one.tensor.kind().elt_size_in_bytes() as u64);
+    let bucket = IN_FLIGHT * widths.max().unwrap_or(0);
+    let largest = if shares_state { 0 } else { sizes.max().unwrap_or(0) };
+    let sent = bucket.max(largest).min(gradient);
+    gradient + gradient.div_ceil(world_size as u64) + 2 * sent
+}
+
+/// The copy of the state before a step of several optimizer steps, where it fits its limit. It is on the host. Processes
+/// that share the state have none.
+fn undo(optimizer: &dyn Optimizer, config: &GrpoConfig, model: &Model, sharing: Sharing) -> u64 {
+    let run = &config.run;
+    let needs_others = sharing.shares_state && sharing.world_size > 1;
+    if run.num_iterations * run.num_minibatches == 1
+        || needs_others
+        || model.report.device != Device::Cpu
+    {
+        return 0;
+    }
+    let parameters = model.policy.lock().parameters();
+    let weights = parameters.iter().map(|one| bytes(&one.tensor)).sum::<u64>();
+    let is_averaged = matches!(config.loss.credit.teacher, CreditTeacher::Average { .. });
+    let average = if is_averaged { weights } else { 0 };
+    let copy = weights + average + optimizer.state_bytes();
+    if copy <= run.undo_mib.saturating_mul(1 << 20) { copy } else { 0 }
+}
+
 /// The copy of the policy that is sampled from ahead, and the weights that may be on their way to it. With servers both
 /// are in the memory of the host, and not on a GPU.
 fn copies(settings: &Settings, config: &GrpoConfig, model: &Model) -> u64 {
     let parameters = model.policy.lock().parameters();
-    let size = |tensor: &Tensor| (tensor.numel() * tensor.kind().elt_size_in_bytes()) as u64;
-    let on_the_way = parameters.iter().map(|parameter| size(&parameter.tensor)).sum::<u64>();
+    let on_the_way = parameters.iter().map(|parameter| bytes(&parameter.tensor)).sum::<u64>();
     let is_elsewhere = !settings.vllm.is_empty() && model.report.device != Device::Cpu;
     match config.run.ahead {
         0 => 0,
