@@ -49,4 +49,4 @@ pub use error::{CollectiveError, PeerState};
 pub use gloo::{Gloo, Rendezvous, Timeouts};
 pub use single::Single;
 pub use threads::Threads;
-pub use values::{broadcast_tensors, broadcast_value};
+pub use values::broadcast_value;

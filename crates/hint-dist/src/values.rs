@@ -1,12 +1,11 @@
-//! Values and named tensors of rank 0, for every rank.
+//! Values of rank 0, for every rank.
 
 use std::fmt::Display;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tch::{Device, Tensor};
 
-use crate::collective::{Collective, kind_of};
+use crate::collective::Collective;
 use crate::error::CollectiveError;
 
 /// Gives every rank a value that rank 0 makes. Numbers keep their bits.
@@ -55,39 +54,6 @@ where
     Ok(made.map_err(|reason| CollectiveError::failed(0, &reason))?)
 }
 
-/// Gives every rank the named tensors of rank 0. A rank without tensors gets new ones on the CPU. One that has tensors of
-/// the same names, kinds and sizes gets their values.
-///
-/// # Errors
-///
-/// As [`broadcast_value`].
-pub fn broadcast_tensors(
-    collective: &dyn Collective,
-    own: Vec<(String, Tensor)>,
-) -> Result<Vec<(String, Tensor)>, CollectiveError> {
-    if collective.world_size() == 1 {
-        return Ok(own);
-    }
-    let describe =
-        |(name, tensor): &(String, Tensor)| (name.clone(), tensor.kind() as i32, tensor.size());
-    let all = broadcast_value(collective, || {
-        Ok::<_, CollectiveError>(own.iter().map(describe).collect::<Vec<_>>())
-    })?;
-    let mut own = own.into_iter();
-    let tensor = |(name, kind, size): (String, i32, Vec<i64>)| {
-        let unknown = || CollectiveError::backend("read a tensor", format!("kind {kind}"));
-        let mut tensor = match own.next() {
-            Some((_, tensor)) => tensor.contiguous(),
-            None => Tensor::zeros(&*size, (kind_of(kind).ok_or_else(unknown)?, Device::Cpu)),
-        };
-        if tensor.numel() > 0 {
-            collective.broadcast(&mut tensor, 0)?;
-        }
-        Ok((name, tensor))
-    };
-    all.into_iter().map(tensor).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use std::thread;
@@ -130,24 +96,5 @@ mod tests {
         });
         assert_eq!(errors[0], "the processes cannot meet: no folder");
         assert_eq!(errors[1], "rank 0 failed: the processes cannot meet: no folder");
-    }
-
-    #[test]
-    fn tensors_come_with_names_kinds_and_sizes() {
-        let found = each(2, |member| {
-            let own = vec![
-                ("moments".to_owned(), Tensor::from_slice(&[1.0_f64, 2.0]).view([2, 1])),
-                ("nothing".to_owned(), Tensor::from_slice(&[0_u8; 0])),
-            ];
-            let own = if member.rank() == 0 { own } else { Vec::new() };
-            let all = broadcast_tensors(member, own).expect("tensors");
-            let describe = |(name, tensor): (String, Tensor)| {
-                let values = Vec::<f64>::try_from(tensor.to_kind(tch::Kind::Double).view([-1]));
-                (name, tensor.size(), tensor.kind() as i32, values.expect("numbers"))
-            };
-            all.into_iter().map(describe).collect::<Vec<_>>()
-        });
-        assert_eq!(found[0], found[1]);
-        assert_eq!(found[0][0].3, [1.0, 2.0]);
     }
 }

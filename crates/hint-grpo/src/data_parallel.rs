@@ -7,13 +7,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use hint_dist::{Collective, Single, broadcast_tensors, broadcast_value};
+use hint_dist::{Collective, Single, broadcast_value};
 use hint_policy::Parameter;
 use hint_rollout::RolloutError;
 use hint_rollout::engine::{Peers, all_gather_values};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tch::Tensor;
 
 use crate::error::GrpoError;
 
@@ -110,14 +109,6 @@ impl DataParallel {
         make: impl FnOnce() -> Result<T, GrpoError>,
     ) -> Result<T, GrpoError> {
         broadcast_value(self.collective(), make)
-    }
-
-    /// Gives every process the named tensors of the first one.
-    pub(crate) fn broadcast_tensors(
-        &self,
-        own: Vec<(String, Tensor)>,
-    ) -> Result<Vec<(String, Tensor)>, GrpoError> {
-        Ok(broadcast_tensors(self.collective(), own)?)
     }
 
     /// Gives the parameters the values of the first process.

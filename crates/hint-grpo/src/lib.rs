@@ -57,6 +57,7 @@ pub mod verdict;
 
 mod data_parallel;
 mod error;
+mod shared_file;
 mod tensor;
 mod warning;
 mod weights;

@@ -16,7 +16,6 @@ use hint_policy::{SharedPolicy, catch_out_of_memory};
 use hint_rollout::Seed;
 use hint_rollout::run::{Activity, RunProgress, Work};
 use serde_json::Value;
-use tch::Tensor;
 
 use self::affinity::AffinityTracker;
 use self::fixed::FixedLogprobs;
@@ -36,7 +35,7 @@ use crate::data_parallel::DataParallel;
 use crate::error::GrpoError;
 use crate::metrics::{self, Metrics};
 use crate::objective::{Credit, HintedWeight, KlConfig, KlGroups, LossConfig, PolicyLoss};
-use crate::optim::{Guard, Optimizer, OptimizerConfig, materialize_gradients};
+use crate::optim::{Guard, Optimizer, OptimizerConfig, SavedState, materialize_gradients};
 use crate::warning::Warning;
 
 mod affinity;
@@ -51,6 +50,7 @@ mod probe;
 mod sample;
 mod sft;
 mod shards;
+mod state_file;
 mod teacher;
 mod teacher_scores;
 mod undo;
@@ -466,7 +466,7 @@ impl Learner {
             report.warnings.push(Warning::SkippedUpdate { loss, norm });
             return Ok(());
         }
-        self.remember()?;
+        self.remember();
         self.is_stepping = true;
         self.apply_gradient(self.learning_rate(progress))?;
         fixed.waits = false;
@@ -543,16 +543,15 @@ impl Learner {
         self.guard.state()
     }
 
-    /// Restores the values of [`Learner::state_tensors`] and [`Learner::state`] after `updates` optimizer
-    /// steps.
+    /// Restores what [`Learner::write_state`] wrote, and the value of [`Learner::state`], after `updates` optimizer steps.
     pub(crate) fn load_state(
         &mut self,
         updates: u64,
-        tensors: &[(String, Tensor)],
+        saved: &SavedState<'_>,
         state: &Value,
     ) -> Result<(), GrpoError> {
-        let moments = self.load_average(tensors)?;
-        self.optimizer.load_state(&moments)?;
+        let moments = self.load_average(saved)?;
+        self.optimizer.load_parts(&moments)?;
         self.guard.load_state(state).map_err(|error| GrpoError::other("guard", error))?;
         self.updates = updates;
         Ok(())

@@ -1,18 +1,14 @@
 //! The state of the optimizer in parts, one for each process, and what the processes exchange for it.
 
-use std::ops::Range;
-
 use hint_policy::{Parameter, catch_out_of_memory};
-use tch::{Device, Tensor};
+use tch::Tensor;
 
 use super::Learner;
 use super::column::dim;
 use crate::config::GrpoConfig;
 use crate::data_parallel::DataParallel;
 use crate::error::GrpoError;
-use crate::optim::{
-    FlatBuffer, Optimizer, Shard, StatePart, clip_factor, clip_grad_norm, len, norm_of, part,
-};
+use crate::optim::{FlatBuffer, Optimizer, Shard, clip_factor, clip_grad_norm, len, norm_of, part};
 
 /// The buffers of an optimizer whose state several processes share.
 ///
@@ -98,84 +94,9 @@ impl Shards {
         Ok(())
     }
 
-    /// The whole state for the first process, which writes it; the others help, and get nothing.
-    fn gather_state(&self, parts: Vec<StatePart>) -> Result<Vec<(String, Tensor)>, GrpoError> {
-        if self.processes.is_alone() {
-            return Ok(parts.into_iter().filter_map(StatePart::into_whole).collect());
-        }
-        let held =
-            |part: &StatePart| (part.name.clone(), part.start..part.start + part.values.size()[0]);
-        let held = self.processes.all_gather_values(parts.iter().map(held).collect::<Vec<_>>())?;
-        check_parts(&parts, &held).map_err(|error| GrpoError::other("optimizer", error))?;
-        let mut state = Vec::new();
-        for (index, part) in parts.into_iter().enumerate() {
-            let ranges = held.iter().map(|parts| parts[index].1.clone());
-            if let Some(whole) = self.gather_tensor(&part, ranges)? {
-                state.push((part.name, whole));
-            }
-        }
-        Ok(state)
-    }
-
-    /// A tensor of the state on the host, of which each process holds a range; for the first process.
-    fn gather_tensor(
-        &self,
-        own: &StatePart,
-        held: impl Iterator<Item = Range<i64>>,
-    ) -> Result<Option<Tensor>, GrpoError> {
-        let options = (own.values.kind(), Device::Cpu);
-        let elements = own.size.iter().product::<i64>();
-        let is_first = self.processes.is_first();
-        let whole = is_first.then(|| Tensor::zeros([elements], options));
-        let mut end = 0;
-        for (rank, range) in held.enumerate() {
-            // Every process holds some tensors whole, such as the number of steps.
-            if range.is_empty() || range.start != end {
-                continue;
-            }
-            end = range.end;
-            let mut values = if rank == self.rank() {
-                own.values.detach().to_device(Device::Cpu).contiguous()
-            } else {
-                Tensor::zeros([len(&range)], options)
-            };
-            // What the first process holds itself need not travel.
-            if rank != 0 {
-                self.processes.collective().broadcast(&mut values, rank)?;
-            }
-            if let Some(whole) = &whole {
-                part(whole, &range).copy_(&values);
-            }
-        }
-        Ok(whole.map(|whole| whole.view(own.size.as_slice())))
-    }
-
     fn rank(&self) -> usize {
         self.processes.collective().rank()
     }
-}
-
-/// Checks that the processes hold parts of the same tensors, and together all of each.
-fn check_parts(parts: &[StatePart], held: &[Vec<(String, Range<i64>)>]) -> Result<(), String> {
-    const FIX: &str = "an optimizer with a `shard` of its own needs its `state_parts`";
-    for (rank, other) in held.iter().enumerate() {
-        let names = other.iter().map(|(name, _)| name);
-        if !names.eq(parts.iter().map(|part| &part.name)) {
-            return Err(format!(
-                "rank {rank} keeps the state of other tensors than this rank; {FIX}"
-            ));
-        }
-    }
-    for (index, part) in parts.iter().enumerate() {
-        let end = held
-            .iter()
-            .map(|parts| &parts[index].1)
-            .fold(0, |end, range| if range.start == end { range.end.max(end) } else { end });
-        if end != part.size.iter().product::<i64>() {
-            return Err(format!("no rank keeps element {end} of `{}`; {FIX}", part.name));
-        }
-    }
-    Ok(())
 }
 
 impl Learner {
@@ -202,17 +123,6 @@ impl Learner {
         self.policy.lock().parameters_changed();
         Ok(())
     }
-
-    /// The tensors that a resumed run needs: the state of the optimizer, and the average that teaches. If it
-    /// [needs the others](Self::needs_others), every process calls it at the same time, and the first one alone gets the state.
-    pub(crate) fn state_tensors(&self) -> Result<Vec<(String, Tensor)>, GrpoError> {
-        let mut tensors = match &self.shards {
-            Some(shards) => tch::no_grad(|| shards.gather_state(self.optimizer.state_parts()))?,
-            None => self.optimizer.state(),
-        };
-        tensors.extend(self.average());
-        Ok(tensors)
-    }
 }
 
 #[cfg(test)]
@@ -221,13 +131,14 @@ mod tests {
     use std::time::Duration;
 
     use hint_dist::{Collective, Single, Threads};
-    use tch::Kind;
+    use tch::{Device, Kind};
 
     use super::super::gradients::GradientSum;
+    use super::super::state_file::write_parts;
     use super::*;
     use crate::optim::{
         AdafactorConfig, AdamWConfig, AlgorithmConfig, MuonConfig, OptimizerConfig, ParameterGroup,
-        SgdConfig, materialize_gradients,
+        SgdConfig, StatePart, materialize_gradients,
     };
 
     const WORKERS: usize = 6;
@@ -344,11 +255,22 @@ mod tests {
             norm
         }
 
+        /// The state as a checkpoint has it, on the first process.
         fn state(&self) -> Vec<(String, Tensor)> {
-            match &self.shards {
-                Some(shards) => shards.gather_state(self.optimizer.state_parts()).unwrap(),
-                None => self.optimizer.state(),
+            if self.shards.is_none() {
+                return self.optimizer.state();
             }
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("state");
+            let own = self.processes.is_first().then_some(path.as_path());
+            let parts = self.optimizer.state_parts();
+            write_parts(parts, &self.processes, own, 10_000).unwrap();
+            let mut state = match own {
+                Some(path) => Tensor::read_safetensors(path).unwrap(),
+                None => Vec::new(),
+            };
+            state.sort_by(|(one, _), (other, _)| one.cmp(other));
+            state
         }
 
         fn train(&mut self, steps: usize) -> Outcome {
@@ -510,32 +432,5 @@ mod tests {
         let whole = norms(&plain(AlgorithmConfig::Sgd(SgdConfig::default())))[0];
         assert!(sharded.iter().all(|norm| *norm == sharded[0]));
         assert!((sharded[0] / whole - 1.0).abs() < 1e-12, "{} and {whole}", sharded[0]);
-    }
-
-    #[test]
-    fn a_state_that_nobody_holds_whole_is_refused() {
-        let part = |name: &str, start, len| StatePart {
-            name: name.to_owned(),
-            size: vec![2, 2],
-            start,
-            values: Tensor::zeros([len], (Kind::Float, Device::Cpu)),
-        };
-        let own = [part("momentum.a", 0, 3), part("momentum.b", 0, 4)];
-        let held = |parts: &[(&str, Range<i64>)]| {
-            parts
-                .iter()
-                .map(|(name, range)| ((*name).to_owned(), range.clone()))
-                .collect::<Vec<_>>()
-        };
-        let first = held(&[("momentum.a", 0..3), ("momentum.b", 0..4)]);
-        let second = held(&[("momentum.a", 3..4), ("momentum.b", 0..4)]);
-        assert_eq!(check_parts(&own, &[first.clone(), second.clone()]), Ok(()));
-        let gap = check_parts(
-            &own,
-            &[first.clone(), held(&[("momentum.a", 4..4), ("momentum.b", 0..4)])],
-        );
-        assert!(gap.unwrap_err().starts_with("no rank keeps element 3 of `momentum.a`"));
-        let others = check_parts(&own, &[first, second[1..].to_vec()]);
-        assert!(others.unwrap_err().starts_with("rank 1 keeps the state of other tensors"));
     }
 }

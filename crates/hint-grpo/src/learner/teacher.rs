@@ -6,6 +6,7 @@ use tch::Tensor;
 use super::Learner;
 use crate::error::{ConfigError, GrpoError};
 use crate::objective::CreditTeacher;
+use crate::optim::SavedState;
 
 /// The start of the names of its tensors in a checkpoint.
 const PREFIX: &str = "teacher/";
@@ -58,25 +59,22 @@ impl Learner {
         }
     }
 
-    /// Restores the value of [`Learner::average`] from among `tensors`, and returns the others.
-    pub(super) fn load_average(
+    /// Restores the value of [`Learner::average`] from `saved`, and returns the others.
+    pub(super) fn load_average<'s>(
         &self,
-        tensors: &[(String, Tensor)],
-    ) -> Result<Vec<(String, Tensor)>, GrpoError> {
-        for (name, mut tensor) in self.average() {
-            let found = tensors.iter().find(|(other, _)| *other == name);
-            let found = found.filter(|(_, saved)| saved.size() == tensor.size());
-            let (_, saved) = found.ok_or_else(|| {
+        saved: &SavedState<'s>,
+    ) -> Result<SavedState<'s>, GrpoError> {
+        for (name, tensor) in self.average() {
+            if saved.size(&name) != Some(tensor.size()) {
                 let problem = format!("`{name}` is missing or has another shape");
-                GrpoError::other("teacher", std::io::Error::other(problem))
-            })?;
-            tch::no_grad(|| tensor.copy_(saved));
+                return Err(GrpoError::other("teacher", problem));
+            }
+            saved.restore_whole(&name, &tensor)?;
         }
         if let Some(teacher) = &self.teacher {
             teacher.lock().parameters_changed();
         }
-        let others = tensors.iter().filter(|(name, _)| !name.starts_with(PREFIX));
-        Ok(others.map(|(name, tensor)| (name.clone(), tensor.shallow_clone())).collect())
+        Ok(saved.without(PREFIX))
     }
 }
 

@@ -6,7 +6,7 @@ use tch::{Device, Tensor};
 
 use super::Learner;
 use crate::error::GrpoError;
-use crate::optim::bytes;
+use crate::optim::{SavedState, bytes};
 
 /// Keeps what is needed to take a failed batch back.
 pub(super) struct Undo {
@@ -48,17 +48,17 @@ impl Learner {
 
     /// Copies the state before the first of several optimizer steps. It does nothing if the copy is too large, or if other
     /// processes hold a part of the state.
-    pub(super) fn remember(&mut self) -> Result<(), GrpoError> {
+    pub(super) fn remember(&mut self) {
         let many = self.num_iterations * self.num_minibatches > 1;
         if !many || !self.undo.is_on || self.undo.copy.is_some() || self.needs_others() {
-            return Ok(());
+            return;
         }
         let weights = self.weights();
         let size = weights.iter().map(|(_, tensor)| bytes(tensor)).sum::<u64>();
         let average = self.average();
         let average = average.iter().map(|(_, tensor)| bytes(tensor)).sum::<u64>();
         if size + average + self.optimizer.state_bytes() > self.undo.limit {
-            return Ok(());
+            return;
         }
         let copied = |tensors: Vec<(String, Tensor)>| {
             let tensors = tensors.into_iter();
@@ -68,10 +68,9 @@ impl Learner {
         };
         self.undo.copy = Some(Before {
             weights: copied(weights),
-            state: copied(self.state_tensors()?),
+            state: copied(self.state_tensors()),
             updates: self.updates,
         });
-        Ok(())
     }
 
     /// Drops the copy after a step that did not fail.
@@ -89,7 +88,7 @@ impl Learner {
             for ((_, mut tensor), (_, before)) in self.weights().into_iter().zip(&weights) {
                 tensor.copy_(before);
             }
-            self.load_state(updates, &state, &guard)
+            self.load_state(updates, &SavedState::of(&state), &guard)
         })?;
         self.policy.lock().parameters_changed();
         self.is_stepping = false;

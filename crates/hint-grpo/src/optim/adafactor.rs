@@ -6,8 +6,7 @@ use tch::{Kind, TchError, Tensor};
 
 use crate::error::GrpoError;
 use crate::optim::slot::Slot;
-use crate::optim::state::{find, steps};
-use crate::optim::{GroupedParameter, Optimizer};
+use crate::optim::{GroupedParameter, Optimizer, SavedState};
 
 /// Hyper-parameters of [`Adafactor`] other than the learning rate.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -78,7 +77,7 @@ impl Moments {
         Self::Matrix { row: slot.zeros(Some(dims - 1)), column: slot.zeros(Some(dims - 2)) }
     }
 
-    fn named(&mut self) -> Vec<(&'static str, &mut Tensor)> {
+    fn named(&self) -> Vec<(&'static str, &Tensor)> {
         match self {
             Self::Vector(variance) => vec![("variance", variance)],
             Self::Matrix { row, column } => vec![("row", row), ("column", column)],
@@ -168,11 +167,7 @@ impl Optimizer for Adafactor {
         let mut state = vec![("steps".to_owned(), Tensor::from_slice(&[self.steps]))];
         for (slot, moments) in &self.slots {
             slot.save(&mut state);
-            let named = match moments {
-                Moments::Vector(variance) => vec![("variance", variance)],
-                Moments::Matrix { row, column } => vec![("row", row), ("column", column)],
-            };
-            for (prefix, tensor) in named {
+            for (prefix, tensor) in moments.named() {
                 state.push((format!("{prefix}.{}", slot.name), tensor.shallow_clone()));
             }
         }
@@ -180,12 +175,15 @@ impl Optimizer for Adafactor {
     }
 
     fn load_state(&mut self, state: &[(String, Tensor)]) -> Result<(), GrpoError> {
-        self.steps = steps(state)?;
-        for (slot, moments) in &mut self.slots {
-            slot.load(state)?;
+        self.load_parts(&SavedState::of(state))
+    }
+
+    fn load_parts(&mut self, saved: &SavedState<'_>) -> Result<(), GrpoError> {
+        self.steps = saved.steps()?;
+        for (slot, moments) in &self.slots {
+            slot.load(saved)?;
             for (prefix, tensor) in moments.named() {
-                let name = format!("{prefix}.{}", slot.name);
-                tensor.copy_(find(state, &name, Some(&tensor.size()))?);
+                saved.restore_whole(&format!("{prefix}.{}", slot.name), tensor)?;
             }
         }
         Ok(())

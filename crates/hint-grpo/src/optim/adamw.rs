@@ -9,8 +9,7 @@ use tch::{Kind, TchError, Tensor};
 use crate::error::GrpoError;
 use crate::optim::flat::{Bucket, Chunk, Scratch};
 use crate::optim::shard::{FlatBuffer, Shard, StatePart};
-use crate::optim::state::steps;
-use crate::optim::{GroupedParameter, Optimizer};
+use crate::optim::{GroupedParameter, Optimizer, SavedState};
 
 /// Hyper-parameters of [`AdamW`] other than the learning rate.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -221,8 +220,12 @@ impl Optimizer for AdamW {
     }
 
     fn load_state(&mut self, state: &[(String, Tensor)]) -> Result<(), GrpoError> {
-        self.steps = steps(state)?;
+        self.load_parts(&SavedState::of(state))
+    }
+
+    fn load_parts(&mut self, saved: &SavedState<'_>) -> Result<(), GrpoError> {
+        self.steps = saved.steps()?;
         let moments = self.steps > 0;
-        tch::no_grad(|| self.buckets.iter_mut().try_for_each(|bucket| bucket.load(state, moments)))
+        tch::no_grad(|| self.buckets.iter_mut().try_for_each(|bucket| bucket.load(saved, moments)))
     }
 }

@@ -5,10 +5,9 @@ use std::ops::Range;
 use tch::{Device, Kind, TchError, Tensor};
 
 use crate::error::GrpoError;
-use crate::optim::shard::{FlatBuffer, Shard, StatePart, len, part, ranges, units};
+use crate::optim::shard::{FlatBuffer, Shard, StatePart, part, ranges, units};
 use crate::optim::slot::needs_master;
-use crate::optim::state::find;
-use crate::optim::{GroupedParameter, bytes};
+use crate::optim::{GroupedParameter, SavedState, bytes};
 
 /// Parameters of one kind, device, weight decay and learning rate: their weights in one buffer, their gradients in another.
 #[derive(Debug)]
@@ -313,28 +312,15 @@ impl Bucket {
         self.state.buffers(true).into_iter().map(|(_, flat)| bytes(flat)).sum()
     }
 
-    /// Takes its parts of whole tensors.
-    pub(super) fn load(
-        &mut self,
-        state: &[(String, Tensor)],
-        moments: bool,
-    ) -> Result<(), GrpoError> {
+    /// Takes its parts of the tensors.
+    pub(super) fn load(&mut self, saved: &SavedState<'_>, moments: bool) -> Result<(), GrpoError> {
         if !moments {
             let (_, _) = (self.state.first.zero_(), self.state.second.zero_());
         }
-        for member in &self.layout.members {
-            let own = member.overlap(&self.state.range);
-            let saved = own.start - member.place.start..own.end - member.place.start;
-            for (prefix, flat) in self.state.buffers(moments) {
-                let name = format!("{prefix}.{}", member.name);
-                let whole = find(state, &name, Some(&member.size))?;
-                if len(&own) > 0 {
-                    let values = whole.contiguous().view([-1]);
-                    self.local(flat, &own).copy_(&part(&values, &saved));
-                }
-            }
-        }
-        Ok(())
+        let mut parts = Vec::new();
+        // Views of the buffers.
+        self.save(&mut parts, moments);
+        parts.iter().try_for_each(|part| saved.restore(part))
     }
 }
 

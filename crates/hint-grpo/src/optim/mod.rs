@@ -18,11 +18,11 @@ mod groups;
 mod guard;
 mod muon;
 mod norm;
+mod saved;
 mod schedule;
 mod sgd;
 mod shard;
 mod slot;
-mod state;
 
 pub use adafactor::{Adafactor, AdafactorConfig};
 pub use adamw::{AdamW, AdamWConfig};
@@ -33,6 +33,7 @@ pub use guard::GuardConfig;
 pub use muon::{Muon, MuonConfig, MuonScale};
 pub use norm::clip_grad_norm;
 pub(crate) use norm::{clip_factor, norm_of};
+pub use saved::SavedState;
 pub use schedule::{Decay, ScheduleConfig};
 pub use sgd::{Sgd, SgdConfig};
 pub use shard::{FlatBuffer, Shard, StatePart};
@@ -119,8 +120,7 @@ pub trait Optimizer: Send {
     }
 
     /// The part of the state that this process holds: a [`StatePart`] for each tensor, in the same order in every process.
-    /// The parts of all processes make up [`Optimizer::state`], which is the default. [`Optimizer::load_state`] gets whole
-    /// tensors in any case, and takes its parts.
+    /// The parts of all processes make up [`Optimizer::state`], which is the default.
     fn state_parts(&self) -> Vec<StatePart> {
         let parts = self.state().into_iter();
         parts.map(|(name, tensor)| StatePart::whole(name, &tensor)).collect()
@@ -140,6 +140,18 @@ pub trait Optimizer: Send {
     fn load_state(&mut self, state: &[(String, Tensor)]) -> Result<(), GrpoError> {
         let _ = state;
         Ok(())
+    }
+
+    /// As [`Optimizer::load_state`], tensor by tensor: the counterpart of [`Optimizer::state_parts`]. So a process need not
+    /// have more of a checkpoint in memory than it keeps. By default it reads everything for [`Optimizer::load_state`].
+    ///
+    /// # Errors
+    ///
+    /// As there; also errors of reading and of other processes.
+    fn load_parts(&mut self, saved: &SavedState<'_>) -> Result<(), GrpoError> {
+        let read = |name: &str| Ok((name.to_owned(), saved.tensor(name)?));
+        let state = saved.names().into_iter().map(read).collect::<Result<Vec<_>, GrpoError>>()?;
+        self.load_state(&state)
     }
 }
 
@@ -178,6 +190,10 @@ impl<O: Optimizer + ?Sized> Optimizer for Box<O> {
 
     fn load_state(&mut self, state: &[(String, Tensor)]) -> Result<(), GrpoError> {
         (**self).load_state(state)
+    }
+
+    fn load_parts(&mut self, saved: &SavedState<'_>) -> Result<(), GrpoError> {
+        (**self).load_parts(saved)
     }
 }
 

@@ -11,8 +11,7 @@ use crate::optim::flat::Layout;
 use crate::optim::groups::matches;
 use crate::optim::shard::{FlatBuffer, Shard, StatePart};
 use crate::optim::slot::Slot;
-use crate::optim::state::find;
-use crate::optim::{AdamW, AdamWConfig, GroupedParameter, Optimizer, bytes};
+use crate::optim::{AdamW, AdamWConfig, GroupedParameter, Optimizer, SavedState, bytes};
 
 /// Dependence of the step size on the shape of a matrix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -129,6 +128,17 @@ impl Matrix {
             state.push((format!("momentum.{}", self.slot.name), momentum.shallow_clone()));
         }
         state
+    }
+
+    /// Restores its state. A process that has none of it asks for the same tensors.
+    fn load(&self, saved: &SavedState<'_>) -> Result<(), GrpoError> {
+        match &self.momentum {
+            Some(momentum) => {
+                self.slot.load(saved)?;
+                saved.restore_whole(&format!("momentum.{}", self.slot.name), momentum)
+            }
+            None => self.parts().iter().try_for_each(|part| saved.restore(part)),
+        }
     }
 
     /// The parts of its state; empty ones for a matrix of another process.
@@ -300,17 +310,13 @@ impl Optimizer for Muon {
     }
 
     fn load_state(&mut self, state: &[(String, Tensor)]) -> Result<(), GrpoError> {
+        self.load_parts(&SavedState::of(state))
+    }
+
+    fn load_parts(&mut self, saved: &SavedState<'_>) -> Result<(), GrpoError> {
         if let Some(rest) = &mut self.rest {
-            rest.load_state(state)?;
+            rest.load_parts(saved)?;
         }
-        for Matrix { slot, momentum, .. } in &mut self.matrices {
-            slot.load(state)?;
-            let name = format!("momentum.{}", slot.name);
-            let saved = find(state, &name, Some(&slot.weights().size()))?;
-            if let Some(momentum) = momentum {
-                momentum.copy_(saved);
-            }
-        }
-        Ok(())
+        self.matrices.iter().try_for_each(|matrix| matrix.load(saved))
     }
 }

@@ -6,8 +6,7 @@ use tch::Tensor;
 
 use crate::error::GrpoError;
 use crate::optim::slot::Slot;
-use crate::optim::state::find;
-use crate::optim::{GroupedParameter, Optimizer};
+use crate::optim::{GroupedParameter, Optimizer, SavedState};
 
 /// Hyper-parameters of [`Sgd`] other than the learning rate.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
@@ -115,11 +114,14 @@ impl Optimizer for Sgd {
     }
 
     fn load_state(&mut self, state: &[(String, Tensor)]) -> Result<(), GrpoError> {
-        for (slot, momentum) in &mut self.slots {
-            slot.load(state)?;
+        self.load_parts(&SavedState::of(state))
+    }
+
+    fn load_parts(&mut self, saved: &SavedState<'_>) -> Result<(), GrpoError> {
+        for (slot, momentum) in &self.slots {
+            slot.load(saved)?;
             if let Some(momentum) = momentum {
-                let name = format!("momentum.{}", slot.name);
-                momentum.copy_(find(state, &name, Some(&momentum.size()))?);
+                saved.restore_whole(&format!("momentum.{}", slot.name), momentum)?;
             }
         }
         Ok(())

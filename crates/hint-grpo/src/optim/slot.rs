@@ -3,8 +3,7 @@
 use tch::{Kind, Tensor};
 
 use crate::error::GrpoError;
-use crate::optim::GroupedParameter;
-use crate::optim::state::find;
+use crate::optim::{GroupedParameter, SavedState};
 
 /// A parameter that is updated on its own, in `f32` (or `f64`) for any kind of the policy.
 #[derive(Debug)]
@@ -80,11 +79,11 @@ impl Slot {
         }
     }
 
-    pub(super) fn load(&mut self, state: &[(String, Tensor)]) -> Result<(), GrpoError> {
-        if let Some(master) = &mut self.master {
-            master.copy_(find(state, &format!("master.{}", self.name), Some(&master.size()))?);
+    pub(super) fn load(&self, saved: &SavedState<'_>) -> Result<(), GrpoError> {
+        match &self.master {
+            Some(master) => saved.restore_whole(&format!("master.{}", self.name), master),
+            None => Ok(()),
         }
-        Ok(())
     }
 }
 

@@ -4,15 +4,15 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use hint_policy::SharedPolicy;
 use hint_rollout::evaluate::Evaluation;
 
 use crate::config::Change;
 use crate::error::GrpoError;
+use crate::learner::Learner;
 use crate::metrics;
 use crate::observer::{Observer, Phase, StepReport, Timings};
 use crate::rollout_table::RolloutRecord;
-use crate::run_dir::{CheckpointContent, RunDir};
+use crate::run_dir::{CheckpointContent, OPTIMIZER, RunDir};
 
 /// Fills a checkpoint's folder with one more file, such as a tokenizer.
 pub(super) type ExtraFile =
@@ -139,10 +139,10 @@ impl RunContext {
         }
     }
 
-    /// Writes a checkpoint, if the run has a folder.
+    /// Writes a checkpoint of the learner, if the run has a folder.
     pub(super) fn checkpoint(
         &mut self,
-        policy: &SharedPolicy,
+        learner: &Learner,
         content: &CheckpointContent<'_>,
     ) -> Result<Option<PathBuf>, GrpoError> {
         if self.run_dir.is_none() {
@@ -150,8 +150,10 @@ impl RunContext {
         }
         self.enter(content.progress.step, Phase::Checkpoint);
         let extra_files = &self.extra_files;
-        let write_model = |dir: &Path| {
-            policy.lock().save(dir)?;
+        let write_tensors = |dir: &Path| {
+            // First, since the other processes help with it.
+            learner.write_state(Some(&dir.join(OPTIMIZER)))?;
+            learner.policy().lock().save(dir)?;
             for write in extra_files {
                 write(dir).map_err(|source| GrpoError::Other { part: "extra file", source })?;
             }
@@ -159,7 +161,7 @@ impl RunContext {
         };
         let Some(run_dir) = &mut self.run_dir else { return Ok(None) };
         let keep = content.config.run.keep_checkpoints;
-        let path = run_dir.write_checkpoint(content, keep, &write_model)?;
+        let path = run_dir.write_checkpoint(content, keep, &write_tensors)?;
         tracing::info!(path = %path.display(), "a checkpoint is written");
         self.leave();
         for observer in &mut self.observers {

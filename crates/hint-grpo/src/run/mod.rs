@@ -350,18 +350,21 @@ impl<S: Stage> Run<S> {
         state: StageState,
         data: &BTreeMap<String, String>,
     ) -> Result<Option<PathBuf>, GrpoError> {
-        let optimizer = self.learner.state_tensors()?;
+        if self.context.run_dir.is_none() {
+            self.learner.write_state(None)?;
+            self.last_checkpoint = Some(self.progress.step);
+            return Ok(None);
+        }
         let content = CheckpointContent {
             stage: S::NAME,
             progress: self.progress,
-            optimizer,
             parts: state.parts,
             batches: state.batches,
             fingerprints: data.clone(),
             history: &self.history,
             config: &self.config,
         };
-        let path = self.context.checkpoint(self.learner.policy(), &content)?;
+        let path = self.context.checkpoint(&self.learner, &content)?;
         self.last_checkpoint = Some(self.progress.step);
         Ok(path)
     }

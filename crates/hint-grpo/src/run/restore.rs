@@ -6,14 +6,15 @@ use std::path::{Path, PathBuf};
 use hint_policy::{Parameter, SharedPolicy};
 use serde::Deserialize;
 use serde_json::Value;
-use tch::Tensor;
 
 use super::{UNFINISHED, Unfinished};
 use crate::config::{Change, GrpoConfig, configured_part, differences, is_below};
 use crate::data_parallel::DataParallel;
 use crate::error::GrpoError;
 use crate::learner::Learner;
+use crate::optim::SavedState;
 use crate::run_dir::{LoadedCheckpoint, Progress, TrainerState, read_checkpoint};
+use crate::shared_file::SharedFile;
 use crate::stage::Stage;
 
 /// The folder and the state of the checkpoint that a run continues from.
@@ -36,19 +37,14 @@ impl Restored {
         stage: &mut S,
         processes: &DataParallel,
     ) -> Result<Option<Self>, GrpoError> {
-        let mut tensors = Vec::new();
-        let mut read = || {
+        let read = || {
             let Some(dir) = dir else { return Ok(None) };
             let LoadedCheckpoint { state, model, optimizer, batches } = read_checkpoint(dir)?;
-            tensors = vec![model, optimizer];
-            Ok(Some((dir.to_path_buf(), state, batches)))
+            Ok(Some((dir.to_path_buf(), state, model, optimizer, batches)))
         };
-        let Some((dir, state, batches)) = processes.broadcast_value(&mut read)? else {
+        let Some((dir, state, model, optimizer, batches)) = processes.broadcast_value(read)? else {
             return Ok(None);
         };
-        let mut tensors = tensors.into_iter();
-        let mut next = || processes.broadcast_tensors(tensors.next().unwrap_or_default());
-        let (model, optimizer) = (next()?, next()?);
         let dir = dir.as_path();
         if state.stage != S::NAME {
             let difference = format!("stage: {} there, {} here", state.stage, S::NAME);
@@ -58,13 +54,15 @@ impl Restored {
         let mut restored = Self { dir: dir.to_path_buf(), state, changed: Vec::new() };
         let differences = differences(&restored.state.config, config);
         restored.changed = restored.admit(differences, changes, config)?;
-        load_weights(dir, learner.policy(), &model)?;
+        load_weights(dir, learner.policy(), &SharedFile::open(&model, processes)?)?;
         let part = |name: &str| restored.part(name).cloned();
         let damaged = |error| restored.damaged(error);
         stage.load_state(&part).map_err(damaged)?;
         stage.load_batches(&batches, restored.state.progress.step).map_err(damaged)?;
         let updates = restored.state.progress.updates;
-        learner.load_state(updates, &optimizer, &part("guard")?).map_err(damaged)?;
+        let optimizer = SharedFile::open(&optimizer, processes)?;
+        let saved = SavedState::in_file(&optimizer);
+        learner.load_state(updates, &saved, &part("guard")?).map_err(damaged)?;
         Ok(Some(restored))
     }
 
@@ -167,22 +165,18 @@ impl Restored {
 }
 
 /// Copies the checkpoint's weights into the policy's parameters.
-fn load_weights(
-    dir: &Path,
-    policy: &SharedPolicy,
-    tensors: &[(String, Tensor)],
-) -> Result<(), GrpoError> {
+fn load_weights(dir: &Path, policy: &SharedPolicy, file: &SharedFile) -> Result<(), GrpoError> {
     let policy = policy.lock();
     let damaged = |problem| GrpoError::Checkpoint { path: dir.to_path_buf(), problem };
     for Parameter { name, tensor } in policy.parameters() {
-        let found = tensors.iter().find(|(candidate, _)| *candidate == name);
-        let (_, saved) = found.ok_or_else(|| damaged(format!("it lacks the tensor `{name}`")))?;
-        if saved.size() != tensor.size() {
-            let (found, expected) = (saved.size(), tensor.size());
+        let found = file.find(&name);
+        let index = found.ok_or_else(|| damaged(format!("it lacks the tensor `{name}`")))?;
+        let (found, expected) = (&file.headers()[index].size, tensor.size());
+        if *found != expected {
             let problem = format!("`{name}` has shape {found:?}, the policy's is {expected:?}");
             return Err(damaged(problem));
         }
-        tch::no_grad(|| tensor.shallow_clone().copy_(saved));
+        tch::no_grad(|| file.copy_to(index, &tensor, 0))?;
     }
     policy.parameters_changed();
     Ok(())

@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use tch::{Device, Tensor};
 
 use super::events::EventFile;
 use super::files::{
@@ -22,7 +21,7 @@ const CHECKPOINTS: &str = "checkpoints";
 const MODEL: &str = "model.safetensors";
 /// Trained parameters of a policy with low-rank adapters.
 const ADAPTER: &str = "adapter_model.safetensors";
-const OPTIMIZER: &str = "optimizer.safetensors";
+pub(crate) const OPTIMIZER: &str = "optimizer.safetensors";
 const STATE: &str = "trainer.json";
 /// Batches that were sampled ahead.
 const BATCHES: &str = "ahead.cbor";
@@ -40,13 +39,12 @@ pub(crate) struct Progress {
     pub(crate) num_tokens: u64,
 }
 
-/// Content of a checkpoint besides the model.
+/// Content of a checkpoint besides tensors and the model's own files.
 #[derive(Debug)]
 pub(crate) struct CheckpointContent<'a> {
     /// Kind of training of the run, see [`TrainerState::stage`].
     pub(crate) stage: &'static str,
     pub(crate) progress: Progress,
-    pub(crate) optimizer: Vec<(String, Tensor)>,
     /// State of the parts that keep one, by name.
     pub(crate) parts: BTreeMap<String, Value>,
     /// Batches that have not trained yet, as the stage writes them; empty without any.
@@ -86,24 +84,26 @@ pub(crate) struct TrainerState {
     files: BTreeMap<String, u32>,
 }
 
-/// A checkpoint as read back.
+/// A checkpoint as read back, except its tensors.
 #[derive(Debug)]
 pub(crate) struct LoadedCheckpoint {
     pub(crate) state: TrainerState,
-    pub(crate) model: Vec<(String, Tensor)>,
-    pub(crate) optimizer: Vec<(String, Tensor)>,
+    /// The file of the model's tensors.
+    pub(crate) model: PathBuf,
+    /// The file of the optimizer's tensors.
+    pub(crate) optimizer: PathBuf,
     /// As in [`CheckpointContent::batches`].
     pub(crate) batches: Vec<u8>,
 }
 
 impl RunDir {
-    /// Writes a checkpoint and removes all beyond the newest `keep`. `write_model` fills a folder
-    /// with the model's own files.
+    /// Writes a checkpoint and removes all beyond the newest `keep`. `write_tensors` fills a folder with the files of the
+    /// model, and with that of the [optimizer](OPTIMIZER).
     pub(crate) fn write_checkpoint(
         &mut self,
         content: &CheckpointContent<'_>,
         keep: usize,
-        write_model: &dyn Fn(&Path) -> Result<(), GrpoError>,
+        write_tensors: &dyn Fn(&Path) -> Result<(), GrpoError>,
     ) -> Result<PathBuf, GrpoError> {
         let checkpoints = checkpoints_dir(&self.root);
         let name = folder_name(content.progress.step);
@@ -111,7 +111,7 @@ impl RunDir {
             (checkpoints.join(format!(".{name}.tmp")), checkpoints.join(name));
         discard(&partial)?;
         fs::create_dir_all(&partial).map_err(write_error(&partial))?;
-        let written = self.fill_checkpoint(&partial, content, write_model);
+        let written = self.fill_checkpoint(&partial, content, write_tensors);
         if let Err(error) = written {
             // Nothing refers to the partial folder; a failed removal would hide the first error.
             let _ = fs::remove_dir_all(&partial);
@@ -135,19 +135,9 @@ impl RunDir {
         &mut self,
         dir: &Path,
         content: &CheckpointContent<'_>,
-        write_model: &dyn Fn(&Path) -> Result<(), GrpoError>,
+        write_tensors: &dyn Fn(&Path) -> Result<(), GrpoError>,
     ) -> Result<(), GrpoError> {
-        write_model(dir)?;
-        let path = dir.join(OPTIMIZER);
-        let tensors = content
-            .optimizer
-            .iter()
-            .map(|(name, tensor)| (name, tensor.detach().to_device(Device::Cpu).contiguous()))
-            .collect::<Vec<_>>();
-        Tensor::write_safetensors(&tensors, &path).map_err(|source| GrpoError::Write {
-            path: path.clone(),
-            source: io::Error::other(source),
-        })?;
+        write_tensors(dir)?;
         if !content.batches.is_empty() {
             let path = dir.join(BATCHES);
             fs::write(&path, &content.batches).map_err(write_error(&path))?;
@@ -209,17 +199,12 @@ pub(super) fn verify(dir: &Path) -> Result<TrainerState, GrpoError> {
 /// Reads a checkpoint that [`verify`] accepted.
 pub(crate) fn read_checkpoint(dir: &Path) -> Result<LoadedCheckpoint, GrpoError> {
     let state = read_state(dir)?;
-    let tensors = |name: &str| {
-        let path = dir.join(name);
-        Tensor::read_safetensors(&path)
-            .map_err(|source| GrpoError::Read { path, source: io::Error::other(source) })
-    };
     let model = if dir.join(ADAPTER).is_file() { ADAPTER } else { MODEL };
     let batches = match dir.join(BATCHES) {
         path if state.files.contains_key(BATCHES) => fs::read(&path).map_err(read_error(&path))?,
         _ => Vec::new(),
     };
-    Ok(LoadedCheckpoint { model: tensors(model)?, optimizer: tensors(OPTIMIZER)?, batches, state })
+    Ok(LoadedCheckpoint { model: dir.join(model), optimizer: dir.join(OPTIMIZER), batches, state })
 }
 
 fn read_state(dir: &Path) -> Result<TrainerState, GrpoError> {

@@ -27,7 +27,7 @@ mod rollouts;
 pub use lock::FolderLock;
 
 pub(crate) use checkpoint::{
-    CheckpointContent, LoadedCheckpoint, Progress, TrainerState, read_checkpoint,
+    CheckpointContent, LoadedCheckpoint, OPTIMIZER, Progress, TrainerState, read_checkpoint,
 };
 
 const CONFIG: &str = "config.toml";
