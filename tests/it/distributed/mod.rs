@@ -14,6 +14,7 @@ use hint_rollout::Problem;
 use hint_tests::{StopAfter, bytes, config, device, lenient_rubric, parts, problems, tiny_policy};
 use serde_json::json;
 
+mod failing;
 mod memory;
 mod processes;
 mod sharded;

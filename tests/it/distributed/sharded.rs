@@ -13,7 +13,7 @@ use super::{Scenario, StopAfter, assert_same, outcome, run_in, shared_config};
 
 const WIDE: Scenario = Scenario { lora: false, wide: true, stop: None };
 
-fn adamw() -> AlgorithmConfig {
+pub(super) fn adamw() -> AlgorithmConfig {
     AlgorithmConfig::AdamW(AdamWConfig { weight_decay: 0.1, ..AdamWConfig::default() })
 }
 
@@ -71,13 +71,13 @@ fn a_run_whose_state_was_cut_goes_on_in_another_number_of_processes() {
 }
 
 /// A bigram in bf16, whose optimizer has master weights: the logits after each token.
-struct Coarse(Tensor);
+pub(super) struct Coarse(Tensor);
 
 /// Tokens of [`Coarse`]: 90 000 weights, which are four units.
 const VOCABULARY: i64 = 300;
 
 impl Coarse {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let numbers = Tensor::arange(VOCABULARY * VOCABULARY, (Kind::Float, Device::Cpu)).sin();
         let table = numbers.view([VOCABULARY, VOCABULARY]).to_kind(Kind::BFloat16);
         Self(table.set_requires_grad(true))
@@ -115,7 +115,7 @@ impl Policy for Coarse {
 }
 
 /// Rows of tokens that no two demonstrations share.
-fn demonstrations() -> Vec<Demonstration> {
+pub(super) fn demonstrations() -> Vec<Demonstration> {
     let row = |row: u32| {
         let response = (0..6).map(|place| (row * 37 + place * 11) % 300).collect();
         Demonstration::new(row.to_string(), vec![row], response)
