@@ -37,6 +37,7 @@ pub(crate) fn tail<'a>(
     }
     // A box that the end of the text cuts off holds nothing.
     let behind = behind.trim_end().strip_suffix("\\boxed{").unwrap_or(behind);
+    let behind = without_courtesies(behind);
     let counted = behind_counted(behind, matches!(value, "1" | "0" | "-1"));
     let rest = behind_closing(counted);
     if rest.is_empty() {
@@ -51,6 +52,41 @@ pub(crate) fn tail<'a>(
         }
     }
     Ok(if explains(counted, rest) { Tail::Explains(counted) } else { Tail::Opens })
+}
+
+/// A text without the sentences of courtesy at its end, which say nothing about the answer.
+fn without_courtesies(text: &str) -> &str {
+    const COURTESIES: &[&str] = &[
+        "let me know if you have any questions",
+        "let me know if you have any other questions",
+        "let me know if you have any further questions",
+        "let me know if you need anything else",
+        "let me know if you need further help",
+        "let me know if you need further clarification",
+        "let me know if you need any further clarification",
+        "let me know if you'd like more details",
+        "please let me know if you have any questions",
+        "feel free to ask",
+        "feel free to ask if you have any questions",
+        "feel free to ask if you have any more questions",
+        "i hope this helps",
+        "hope this helps",
+        "i hope that helps",
+        "thank you",
+        "thank you for reading",
+        "thanks for reading",
+        "happy to help",
+    ];
+    let mut text = text;
+    loop {
+        let body = text.trim_end_matches([' ', '\n', '.', '!', '*', '😊', '_']);
+        let start = body.rfind(['.', '!', '?', '\n', '$', ']', '}']).map_or(0, |at| at + 1);
+        let sentence = body[start..].trim_matches([' ', '*', '_']);
+        if !COURTESIES.iter().any(|known| known.eq_ignore_ascii_case(sentence)) {
+            return text;
+        }
+        text = &text[..start];
+    }
 }
 
 /// Whether a text of closing words says behind its first clause that something else is the answer: `, and the answer is

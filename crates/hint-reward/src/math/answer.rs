@@ -206,10 +206,15 @@ pub(crate) fn is_same_answer(a: &str, b: &str, reader: &mut Reader) -> Result<bo
 }
 
 /// Whether both texts name the same choice or the same of yes, no, true and false. One of them must have no
-/// further word.
+/// further word, and those of the other may not qualify it.
 fn names_alike(a: &str, b: &str) -> bool {
     match (named(a), named(b)) {
-        (Some(a), Some(b)) => a.what == b.what && (a.rest.is_empty() || b.rest.is_empty()),
+        (Some(a), Some(b)) => {
+            a.what == b.what
+                && (a.rest.is_empty() || b.rest.is_empty())
+                && a.is_unqualified()
+                && b.is_unqualified()
+        }
         _ => false,
     }
 }

@@ -39,9 +39,7 @@ pub(crate) fn respelled(text: Cow<'_, str>) -> Cow<'_, str> {
             }
         }
     }
-    if text.contains("\\times")
-        && ["\\vec", "\\overrightarrow"].iter().any(|mark| text.contains(mark))
-    {
+    if text.contains("\\times") && VECTORS.iter().any(|mark| text.contains(mark)) {
         text = Cow::Owned(crossed(&text));
     }
     // Mathematics inside a text command: `\text{if $n$ is odd}`.
@@ -81,16 +79,26 @@ fn with_currency(text: Cow<'_, str>) -> Cow<'_, str> {
     }
 }
 
-/// The `\times` of two vectors as a command of its own, which no formula has. A cross product is no product of numbers.
+/// Commands that mark a letter as a vector.
+const VECTORS: [&str; 6] =
+    ["\\vec", "\\overrightarrow", "\\mathbf", "\\boldsymbol", "\\bm", "\\hat"];
+
+/// The `\times` in front of a vector as a command of its own, which no formula has. A cross product is no product of
+/// numbers, and its order counts.
 fn crossed(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some((before, behind)) = rest.split_once("\\times") {
         out.push_str(before);
-        let next = behind.trim_start();
-        let vectors = before.trim_end().ends_with('}')
-            && (next.starts_with("\\vec") || next.starts_with("\\overrightarrow"));
-        out.push_str(if vectors { "\\cross" } else { "\\times" });
+        let next = behind.trim_start_matches([' ', '(', '[', '{']);
+        let next = next.strip_prefix("\\left(").unwrap_or(next);
+        let is_vector = VECTORS.iter().any(|mark| {
+            next.strip_prefix(mark).is_some_and(|name| {
+                name.trim_start_matches([' ', '{'])
+                    .starts_with(|c: char| c.is_alphabetic() || c == '\\')
+            })
+        });
+        out.push_str(if is_vector { "\\cross" } else { "\\times" });
         rest = behind;
     }
     out.push_str(rest);

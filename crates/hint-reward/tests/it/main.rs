@@ -13,6 +13,7 @@ mod kinds;
 mod limits;
 mod math;
 mod near_misses;
+mod overlooked;
 mod properties;
 mod rubric;
 mod shaping;

@@ -2,6 +2,7 @@
 
 use crate::math::compare::comparison::Comparison;
 use crate::math::compare::congruence::completes;
+use crate::math::compare::named::{are_roots, in_order, labels, values_of_one};
 use crate::math::compare::quantity::{clock_shows, clock_terms};
 use crate::math::compare::real_set::RealSet;
 use crate::math::fuel::Stop;
@@ -17,14 +18,14 @@ impl Comparison<'_, '_> {
             ) => {
                 let brackets = (left_closed, right_closed) == (other_left, other_right);
                 Ok((brackets || !self.strictness.ends.is_strict())
-                    && self.ordered(items, others)?)
+                    && self.ordered(&in_order(items), &in_order(others))?)
             }
             (Node::Set(items), Node::Set(others)) => self.as_sets(items, others),
             (Node::Set(items), Node::List(others)) | (Node::List(others), Node::Set(items)) => {
                 // A set has neither names nor order, so it cannot stand for `x = 1, y = 2`; and it has each element
                 // once, so it cannot stand for `1, 1, 2`.
-                if labels(others).is_some_and(|labels| !interchangeable(&labels)) {
-                    return Ok(false);
+                if labels(others).is_some_and(|labels| !are_roots(&labels)) {
+                    return Ok(labels(items).is_some() && self.same_list(items, others)?);
                 }
                 if others.iter().all(|item| matches!(item, Node::Tuple { .. })) {
                     return self.as_sets(items, others);
@@ -36,7 +37,9 @@ impl Comparison<'_, '_> {
             | (Node::List(others), Node::Tuple { items, left_closed, right_closed }) => {
                 // `[1, 2]` is an interval; `[1, 2, 3]` can only be a list.
                 let is_list = left_closed == right_closed && (!left_closed || items.len() > 2);
-                Ok(is_list && self.ordered(items, others)?)
+                Ok(is_list
+                    && !is_partly_named(others)
+                    && self.ordered(&in_order(items), &in_order(others))?)
             }
             (Node::Set(items), other) | (other, Node::Set(items)) => match items.as_slice() {
                 [only] => self.same(only, other),
@@ -217,21 +220,23 @@ impl Comparison<'_, '_> {
             return self.as_sets(items, others);
         }
         // `x_1 = 1, x_2 = 2` against `x = 1, 2`
-        if let (Some((name, values)), Some((other, other_values))) =
-            (values_of_one(items), values_of_one(others))
-            && name == other
+        if let (Some(first), Some(second)) = (values_of_one(items), values_of_one(others))
+            && first.name == second.name
         {
-            return self.unordered(&values, &other_values);
+            return match (first.is_ordered, second.is_ordered) {
+                (false, false) => self.unordered(&first.all, &second.all),
+                // `a_1 = 5, a_2 = 3` is not `a_1 = 3, a_2 = 5`.
+                (true, true) => self.unordered(items, others),
+                _ if labels(items).is_some() && labels(others).is_some() => Ok(false),
+                _ => self.ordered(&in_order(items), &in_order(others)),
+            };
         }
         match (labels(items), labels(others)) {
             // Values without their names have to come in the order of the names.
-            (Some(labels), None) | (None, Some(labels)) if !interchangeable(&labels) => {
-                // `x = 1, 2` names both of its values.
-                let is_assigned = |item: &Node| item.equation().is_some();
-                let partly_named = [items, others]
-                    .iter()
-                    .any(|items| items.iter().any(is_assigned) && !items.iter().all(is_assigned));
-                Ok(!partly_named && self.ordered(items, others)?)
+            (Some(labels), None) | (None, Some(labels)) if !are_roots(&labels) => {
+                Ok(!is_partly_named(items)
+                    && !is_partly_named(others)
+                    && self.ordered(&in_order(items), &in_order(others))?)
             }
             _ => self.unordered(items, others),
         }
@@ -300,6 +305,12 @@ impl Comparison<'_, '_> {
     }
 }
 
+/// Whether some items are assignments and others are not: `x = 1, 2` names both of its values.
+fn is_partly_named(items: &[Node]) -> bool {
+    let is_assigned = |item: &Node| item.equation().is_some();
+    items.iter().any(is_assigned) && !items.iter().all(is_assigned)
+}
+
 /// Whether a condition holds for all other arguments.
 fn is_otherwise(condition: &Node) -> bool {
     matches!(condition, Node::Text(words) if &**words == "otherwise")
@@ -308,26 +319,6 @@ fn is_otherwise(condition: &Node) -> bool {
 /// Whether a node is a congruence.
 fn is_modular(node: &Node) -> bool {
     matches!(node, Node::Chain { relations, .. } if relations.contains(&Relation::Modulo))
-}
-
-/// The values of `x_1 = 1, x_2 = 2` or of `x = 1, 2`, and their name.
-fn values_of_one(items: &[Node]) -> Option<(String, Vec<Node>)> {
-    let mut name: Option<String> = None;
-    let mut values = Vec::with_capacity(items.len());
-    for (index, item) in items.iter().enumerate() {
-        match item.equation() {
-            Some((Node::Expr(Expr::Symbol(label)), value @ Node::Expr(_))) => {
-                let base = label.split('_').next().unwrap_or(label);
-                if name.get_or_insert_with(|| base.to_owned()) != base {
-                    return None;
-                }
-                values.push(value.clone());
-            }
-            None if index > 0 && matches!(item, Node::Expr(_)) => values.push(item.clone()),
-            _ => return None,
-        }
-    }
-    Some((name?, values))
 }
 
 /// Whether two numbers with a colon are a time of day rather than a ratio: `6:05` and `6:30`, not `6:10`.
@@ -377,24 +368,4 @@ fn parameter(items: &[Node]) -> Option<&str> {
         },
         _ => None,
     }
-}
-
-/// The labels of a list in which each item is an assignment to another one.
-fn labels(items: &[Node]) -> Option<Vec<&Node>> {
-    let labels: Vec<&Node> = items
-        .iter()
-        .map(|item| item.equation().map(|(label, _)| label).filter(|l| l.is_label()))
-        .collect::<Option<_>>()?;
-    let distinct = labels.iter().enumerate().all(|(index, label)| !labels[..index].contains(label));
-    (distinct && labels.len() > 1).then_some(labels)
-}
-
-/// Whether labels differ only in their index, as `x_1` and `x_2` do: then their order is arbitrary.
-fn interchangeable(labels: &[&Node]) -> bool {
-    let base = |node: &Node| match node {
-        Node::Expr(Expr::Symbol(name)) => name.split_once('_').map(|(base, _)| base.to_owned()),
-        _ => None,
-    };
-    let first = labels.first().and_then(|label| base(label));
-    first.is_some() && labels.iter().all(|label| base(label) == first)
 }

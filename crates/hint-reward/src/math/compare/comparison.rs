@@ -1,5 +1,6 @@
 //! Whether two answers are the same.
 
+use crate::math::compare::named::values_in_order;
 use crate::math::compare::real_set::RealSet;
 use crate::math::compare::segment::is_segment;
 use crate::math::compare::text::same_words;
@@ -22,6 +23,13 @@ impl Comparison<'_, '_> {
             return Ok(true);
         }
         if let (Node::Expr(a), Node::Expr(b)) = (a, b) {
+            // `3 mod 7` and `3 mod 8` are the same number, and not the same residue.
+            if let (Expr::Call(Function::Mod, own), Expr::Call(Function::Mod, others)) = (a, b)
+                && let ([_, modulus], [_, other]) = (own.as_slice(), others.as_slice())
+                && !self.comparer.identical(modulus, other)?
+            {
+                return Ok(false);
+            }
             // Real points miss where a rounding jumps: ⌈√n⌉ is ⌊√n⌋ + 1 except at squares.
             return Ok((self.comparer.identical(a, b)?
                 && self.agree_at_integers(a, b)? != Some(false))
@@ -89,6 +97,18 @@ impl Comparison<'_, '_> {
                 && label.is_label()
                 && !matches!(other, Node::List(_) | Node::Set(_))
             {
+                // `(y, x) = (3, 4)` is the point (4, 3).
+                if let (
+                    Node::Tuple { items: names, .. },
+                    Node::Tuple { items, left_closed, right_closed },
+                ) = (label, value)
+                {
+                    let (left_closed, right_closed) = (*left_closed, *right_closed);
+                    let items = values_in_order(names, items);
+                    return self
+                        .same(&Node::Tuple { items, left_closed, right_closed }, other)
+                        .map(Some);
+                }
                 return self.same(value, other).map(Some);
             }
             if let Some((Node::Tuple { items: names, .. }, Node::Tuple { items: values, .. })) =

@@ -5,6 +5,7 @@ pub(crate) mod comparison;
 mod congruence;
 mod constant;
 mod convention;
+mod named;
 pub(crate) mod prepare;
 mod progression;
 pub(crate) mod quantity;

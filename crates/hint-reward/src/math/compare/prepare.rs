@@ -136,6 +136,11 @@ fn chain(
     mut relations: Vec<Relation>,
     fuel: &mut Fuel,
 ) -> Result<Vec<Node>, Stop> {
+    // `x = 3 + 3 = 2` says of x that it is 2, however wrong the computation. Without a name, two numbers say nothing.
+    let is_named = matches!(
+        terms[0],
+        Node::Expr(Expr::Symbol(_) | Expr::Call(Function::Named(_), _)) | Node::Text(_)
+    );
     // What follows `≈` only restates the value before it, unless that is a name: `1/3 ≈ 0.33` is 1/3, `x ≈ 2` is 2.
     if let Some(at) = relations.iter().position(|relation| *relation == Relation::Approximately) {
         if at > 0 || !terms[0].is_label() {
@@ -143,6 +148,7 @@ fn chain(
             terms.truncate(at + 1);
             relations.truncate(at);
             if let (Some(exact), Some(rounded)) = (terms.last(), rounded)
+                && !is_named
                 && is_false(exact, &rounded, fuel)?
             {
                 return Err(Stop::Unreadable("an approximation of a different number"));
@@ -158,7 +164,7 @@ fn chain(
         if comes_back(&terms) {
             return Err(Stop::Unreadable("a chain of equations that goes round"));
         }
-        for pair in terms.windows(2) {
+        for pair in terms.windows(2).filter(|_| !is_named) {
             if is_constant(&pair[0]) && is_constant(&pair[1]) && is_false(&pair[0], &pair[1], fuel)?
             {
                 return Err(Stop::Unreadable("an equation of two different numbers"));

@@ -1,8 +1,14 @@
 //! Comparison of expressions that round, at integers.
 
+use num_traits::{Signed, ToPrimitive};
+
 use crate::math::compare::comparison::Comparison;
 use crate::math::fuel::Stop;
 use crate::math::tree::node::{Expr, Function, symbols};
+use crate::math::value::identity::{folds, has_symbols};
+
+/// The end up to which a sum is added for a comparison.
+const MAX_END: i64 = 1990;
 
 impl Comparison<'_, '_> {
     /// `⌈n/2⌉` against `⌊(n + 1)/2⌋`: floors of n, m and k are about integers.
@@ -16,20 +22,19 @@ impl Comparison<'_, '_> {
 
     /// Whether two expressions in one symbol, at least one of which rounds, agree at integers. `None` if they are none.
     pub(super) fn agree_at_integers(&mut self, a: &Expr, b: &Expr) -> Result<Option<bool>, Stop> {
-        let rounds = |expr: &Expr| {
-            expr.any(&|expr| {
-                matches!(expr, Expr::Call(Function::Floor | Function::Ceil | Function::Mod, _))
-            })
-        };
-        if !(rounds(a) || rounds(b)) {
+        if !(jumps(a) || jumps(b)) {
             return Ok(None);
         }
         let mut names = Vec::new();
-        symbols(a, &mut names);
-        symbols(b, &mut names);
+        free_symbols(a, &mut Vec::new(), &mut names);
+        free_symbols(b, &mut Vec::new(), &mut names);
         let [name] = names.as_slice() else { return Ok(None) };
-        // Every residue by any short divisor, and both signs of growth.
-        for at in (1..=30).chain([97, 1000, 1001, 4095]) {
+        let adds = adds_up(a) || adds_up(b);
+        if adds && a != b && (folds_late(a) || folds_late(b)) {
+            // The place where a term changes its formula is too far to add up to.
+            return Ok(Some(false));
+        }
+        for at in points(a, b, adds) {
             let at_point = |expr: &Expr| {
                 expr.map(&|expr| match expr {
                     Expr::Symbol(symbol) if **symbol == **name => Some(Expr::integer(at)),
@@ -41,5 +46,111 @@ impl Comparison<'_, '_> {
             }
         }
         Ok(Some(true))
+    }
+}
+
+/// The symbols of an expression that no sum, product, integral or limit binds, each once.
+fn free_symbols<'e>(expr: &'e Expr, bound: &mut Vec<&'e str>, found: &mut Vec<&'e str>) {
+    match expr {
+        Expr::Symbol(name) => {
+            if !bound.contains(&&**name) && !found.contains(&&**name) {
+                found.push(name);
+            }
+        }
+        Expr::Pow(pair) => {
+            free_symbols(&pair.0, bound, found);
+            free_symbols(&pair.1, bound, found);
+        }
+        Expr::Call(
+            Function::Sum | Function::Product | Function::Integral | Function::Limit,
+            arguments,
+        ) if let [Expr::Symbol(variable), rest @ ..] = arguments.as_slice() => {
+            bound.push(variable);
+            for part in rest {
+                free_symbols(part, bound, found);
+            }
+            bound.pop();
+        }
+        other => other.children().iter().for_each(|child| free_symbols(child, bound, found)),
+    }
+}
+
+/// Whether a sum has terms that fold, with a constant beyond the ends that can be computed.
+fn folds_late(expr: &Expr) -> bool {
+    expr.any(&|inner| match inner {
+        Expr::Call(Function::Sum | Function::Product, arguments) => {
+            arguments.last().is_some_and(|body| {
+                let mut constants = Vec::new();
+                large_constants(body, &mut constants);
+                folds(body) && constants.iter().any(|constant| *constant > MAX_END)
+            })
+        }
+        _ => false,
+    })
+}
+
+/// Whether an expression rounds, or adds up to an end that is a letter. It may follow another formula from some integer
+/// on.
+fn jumps(expr: &Expr) -> bool {
+    let rounds = |inner: &Expr| {
+        matches!(inner, Expr::Call(Function::Floor | Function::Ceil | Function::Mod, _))
+    };
+    expr.any(&rounds) || adds_up(expr)
+}
+
+/// Whether an expression has a sum or a product whose end is a letter.
+fn adds_up(expr: &Expr) -> bool {
+    expr.any(&|inner| match inner {
+        Expr::Call(Function::Sum | Function::Product, arguments) => {
+            arguments.iter().skip(1).take(2).any(has_symbols)
+        }
+        _ => false,
+    })
+}
+
+/// The integers at which both sides are compared. They have every residue by any short divisor. Around the constants of
+/// either side a rounding with them jumps.
+fn points(a: &Expr, b: &Expr, adds: bool) -> Vec<i64> {
+    const MAX_CONSTANTS: usize = 6;
+    let mut constants = Vec::new();
+    for expr in [a, b] {
+        large_constants(expr, &mut constants);
+    }
+    constants.sort_unstable();
+    constants.dedup();
+    constants.truncate(MAX_CONSTANTS);
+    let mut points: Vec<i64> = (1..=30).chain([97, 1000, 1001, 4095]).collect();
+    for constant in constants {
+        let around = [constant - 1, constant, constant + 1];
+        points.extend(around.into_iter().chain([2 * constant, 7 * constant - 1, 7 * constant + 1]));
+    }
+    if adds {
+        // A sum is computed term by term.
+        points.retain(|at| *at <= MAX_END);
+        let is_short = |at: &i64| *at <= 8 || [13, 21, 30, 97].contains(at);
+        let listed = [1000, 1001];
+        points.retain(|at| is_short(at) || (*at > 30 && !listed.contains(at)));
+        points.truncate(24);
+    } else {
+        points.extend([999_999, 1_000_003, 1_000_000_007]);
+    }
+    points
+}
+
+/// The integers above 30 in an expression.
+fn large_constants(expr: &Expr, found: &mut Vec<i64>) {
+    const LARGE: i64 = 30;
+    const MAX: i64 = 1_000_000_000_000;
+    if let Expr::Number(value) = expr {
+        for part in [value.numer(), value.denom()] {
+            found.extend(part.abs().to_i64().filter(|part| (LARGE..MAX).contains(part)));
+        }
+    }
+    match expr {
+        Expr::Pow(pair) => {
+            large_constants(&pair.0, found);
+            large_constants(&pair.1, found);
+        }
+        other => other.children().iter().for_each(|child| large_constants(child, found)),
     }
 }

@@ -1,6 +1,7 @@
 //! Comparison of words.
 
 use crate::math::lex::vocabulary::TEXT_GROUPS;
+use crate::math::parse::phrase::sought;
 use crate::math::parse::stance::{doubts, has, words_of};
 
 /// Whether two texts say the same, up to case, white space and punctuation around words.
@@ -15,15 +16,32 @@ pub(crate) fn same_words(a: &str, b: &str) -> bool {
         let letters = text.to_lowercase();
         letters.chars().filter(|c| c.is_alphanumeric()).collect::<String>()
     };
-    if said(a) == said(b) {
+    let both_named = names_series(a) && names_series(b);
+    if said(a, both_named) == said(b, both_named) {
+        return true;
+    }
+    // `no such number` says of the number that it does not exist.
+    let is_absence = |absent: &str, named: &str| {
+        let noun = named.strip_prefix("no such ");
+        absent == "does not exist" && noun.is_some_and(|noun| sought(noun).is_some())
+    };
+    if is_absence(a, b) || is_absence(b, a) {
         return true;
     }
     let letters = |text: &str| text.chars().all(|c| c.is_alphabetic() || matches!(c, ' ' | '-'));
     same_text(a, b) || (letters(a) && letters(b) && joined(a).len() > 5 && joined(a) == joined(b))
 }
 
-/// The words of an answer in one form: `absolutely convergent` and `converges absolutely`.
-fn said(text: &str) -> Vec<String> {
+/// Words for the things that converge or diverge.
+const SERIES: [&str; 3] = ["series", "sequence", "integral"];
+
+fn names_series(text: &str) -> bool {
+    words_of(text).any(|word| has(&SERIES, word))
+}
+
+/// The words of an answer in one form: `absolutely convergent` and `converges absolutely`. The thing that converges counts
+/// where both answers name it.
+fn said(text: &str, both_named: bool) -> Vec<String> {
     let mut words = words(text);
     for word in &mut words {
         match word.as_str() {
@@ -33,9 +51,11 @@ fn said(text: &str) -> Vec<String> {
         }
     }
     let speaks_of_series = |word: &String| matches!(word.as_str(), "converges" | "diverges");
-    if words.iter().any(speaks_of_series) {
+    if words.iter().filter(|word| speaks_of_series(word)).count() == 1
+        && !words.iter().any(|word| doubts(word))
+    {
         words.retain(|word| {
-            !matches!(word.as_str(), "series" | "sequence" | "integral" | "it" | "is")
+            !(matches!(word.as_str(), "it" | "is") || (!both_named && has(&SERIES, word)))
         });
         words.sort();
     }

@@ -1,7 +1,7 @@
 //! Answers that name one of several choices, or say yes or no, and then explain.
 
 use crate::math::lex::vocabulary::TEXT_GROUPS;
-use crate::math::parse::stance::{denies_subject, opens_anew, takes_back};
+use crate::math::parse::stance::{denies_subject, has, opens_anew, takes_back, words_of};
 
 /// Bytes beyond which a text is no name with an explanation.
 const MAX_BYTES: usize = 1000;
@@ -23,6 +23,19 @@ pub(crate) enum What {
     No,
     True,
     False,
+}
+
+impl Named<'_> {
+    /// Whether the words behind a yes or no leave it as it is. They may give its cause or an example, or repeat it as a short
+    /// sentence. Other words may qualify it: `Yes, sometimes`. The text behind a letter was judged before.
+    pub(crate) fn is_unqualified(&self) -> bool {
+        let affirms = match self.what {
+            What::Choice(_) => return true,
+            What::Yes | What::True => true,
+            What::No | What::False => false,
+        };
+        self.rest.is_empty() || is_reason(self.rest) || repeats(self.rest, affirms)
+    }
 }
 
 /// Name in a text that starts with a marked name: `B`, `(B) 12`, `\textbf{(B)}\ 12`, `B. 12`, `Option B`,
@@ -124,33 +137,42 @@ fn explanation(behind: &str) -> &str {
     if rest == "\\" { "" } else { rest }
 }
 
-/// Whether the text behind a letter makes it a part of something: `+ (B)`, `and (C)`, `(D)`.
+/// Whether the text behind a letter makes it a part of something: `+ (B)`, `and (C)`, `(D)`, `C. D.`
 fn goes_on(rest: &str) -> bool {
-    let joined = [
-        "and",
-        "or",
-        "text{and",
-        "text{ and",
-        "text{or",
-        "text{ or",
-        "cdot",
-        "times",
-        "div",
-        "pm",
-        "cup",
-        "cap",
-        "in ",
-        "le",
-        "ge",
-        "ne",
-    ];
-    let rest = rest.trim_start_matches('\\');
+    const COMMANDS: [&str; 11] =
+        ["cdot", "times", "div", "pm", "cup", "cap", "in", "le", "ge", "ne", "lor"];
+    let command = rest.strip_prefix('\\').map(first_word);
     rest.starts_with(['+', '=', '*', '/', '^', '_', '<', '>', '&', ',', ';', '|', '!', '\''])
-        || joined.into_iter().any(|word| rest.starts_with(word))
+        || command.is_some_and(|command| COMMANDS.iter().any(|known| command.starts_with(known)))
+        || names_another(rest)
         || rest
             .as_bytes()
             .windows(3)
             .any(|window| window[0] == b'(' && window[1].is_ascii_uppercase() && window[2] == b')')
+}
+
+/// Whether a text opens with a further choice: `or D`, `D`, `(D)`, `C) A`, `D. A`, not `A square` and `D = 4`.
+fn names_another(rest: &str) -> bool {
+    const JOINTS: [&str; 8] = ["or", "and", "nor", "also", "plus", "then", "not", "but"];
+    let is_joint =
+        |text: &str| JOINTS.iter().any(|joint| joint.eq_ignore_ascii_case(first_word(text)));
+    let rest = rest.strip_prefix("\\text{").unwrap_or(rest).trim_start();
+    let inside = rest.trim_start_matches(['(', '[', '$', '*']);
+    let is_letter = |text: &str| matches!(first_word(text).as_bytes(), [b'A'..=b'J']);
+    let is_marked = |text: &str| {
+        text.starts_with([')', ']', '.', ',', ':', ';', '|', '&', '/', '}', '$', '\n'])
+    };
+    is_joint(rest)
+        || (is_letter(inside) && {
+            let behind = &inside[1..];
+            let next = behind.trim_start();
+            next.is_empty() || is_marked(behind) || is_joint(next) || is_letter(next)
+        })
+}
+
+/// The letters that a text starts with.
+fn first_word(text: &str) -> &str {
+    &text[..text.bytes().position(|byte| !byte.is_ascii_alphabetic()).unwrap_or(text.len())]
 }
 
 fn polar(text: &str) -> Option<Named<'_>> {
@@ -163,16 +185,54 @@ fn polar(text: &str) -> Option<Named<'_>> {
     ];
     let text = text.trim().trim_start_matches(['*', '"']);
     let text = text.strip_prefix("\\text{").unwrap_or(text);
-    let end = text.bytes().position(|b| !b.is_ascii_alphabetic()).unwrap_or(text.len());
-    let (first, behind) = text.split_at(end);
+    let (first, behind) = text.split_at(first_word(text).len());
     let (_, what, opposite) =
         WORDS.into_iter().find(|(word, ..)| word.eq_ignore_ascii_case(first))?;
     let rest = behind.trim_matches(['}', '*', '"', '.', ' ']);
     // "No real solutions" says something else than no.
     let is_explained = rest.is_empty() || behind.starts_with([',', ';', '.', ':']);
-    let contradicts = rest.split(|c: char| !c.is_ascii_alphabetic()).any(|word| {
-        word.eq_ignore_ascii_case(opposite)
-            || LIMITS.iter().any(|limit| word.eq_ignore_ascii_case(limit))
-    });
+    let contradicts =
+        words_of(rest).any(|word| word.eq_ignore_ascii_case(opposite) || has(&LIMITS, word));
     (is_explained && !contradicts).then_some(Named { what, rest })
+}
+
+/// Whether words give the cause of a statement or an example of it.
+fn is_reason(rest: &str) -> bool {
+    const CAUSES: [&str; 4] = ["because", "since", "as", "due"];
+    const EXAMPLES: [&str; 5] =
+        ["for example", "for instance", "e.g", "an example is", "and an example is"];
+    // `as long as`, `as a rule`: limits.
+    const LIMITED: [&str; 7] = ["long", "far", "a", "of", "soon", "often", "much"];
+    let text = rest.trim_start_matches([',', ';', '.', ':', ' ']);
+    let mut words = words_of(text);
+    let (first, second) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+    (has(&CAUSES, first) && !(has(&["as"], first) && has(&LIMITED, second)))
+        || EXAMPLES.iter().any(|example| text.starts_with(example))
+}
+
+/// Whether words say the same as a short sentence: `it does` behind yes, `there is no such number` behind no.
+fn repeats(rest: &str, affirms: bool) -> bool {
+    const SUBJECTS: [&str; 6] = ["it", "they", "this", "that", "there", "we"];
+    const VERBS: [&str; 9] = ["is", "are", "does", "do", "can", "will", "holds", "exists", "exist"];
+    let text = rest.to_ascii_lowercase();
+    let is_subject = |word: &str| has(&SUBJECTS, word);
+    let is_verb = |word: &str| has(&VERBS, word);
+    match words_of(&text).collect::<Vec<_>>().as_slice() {
+        ["it" | "this", "is", "possible"]
+        | ["such", "a" | "an", _, "exists"]
+        | ["such", _, "exist" | "exists"] => affirms,
+        ["it" | "this", "is", "impossible"]
+        | ["it" | "this", "is", "not", "possible"]
+        | ["such", "a" | "an", _, "does", "not", "exist"]
+        | ["such", _, "do" | "does", "not", "exist"]
+        | ["there", "is" | "are", "no", "such", _]
+        | ["no", "such", _, "exists" | "exist"] => !affirms,
+        [subject, verb] if is_subject(subject) && is_verb(verb) => affirms,
+        [subject, verb, "not"] if is_subject(subject) && is_verb(verb) => !affirms,
+        [subject, "cannot"] if is_subject(subject) => !affirms,
+        [subject, verb] if is_subject(subject) => {
+            !affirms && verb.strip_suffix("n't").is_some_and(is_verb)
+        }
+        _ => false,
+    }
 }

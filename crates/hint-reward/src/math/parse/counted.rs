@@ -5,7 +5,8 @@
 //! with them is not read.
 
 use crate::math::lex::units::{is_unit, is_unit_letter};
-use crate::math::parse::stance::{has, words_of};
+use crate::math::parse::stance::{has, is_east_asian, is_no_counter, words_of};
+use crate::number::is_number_word;
 
 /// Whether the words behind a value are a unit or name the counted thing. `is_one` says that it is one thing or
 /// less.
@@ -41,10 +42,6 @@ pub(crate) fn is_counted(words: &str, is_one: bool) -> bool {
     /// Without a thing counted in front of them.
     const ALONE: [&str; 7] =
         ["in total", "in all", "total", "altogether", "each", "left", "o'clock"];
-    if !words.is_ascii() {
-        // Counters and nouns of other languages.
-        return true;
-    }
     let words = words.trim_matches([' ', '.', ',', ';', ':', '!', '*']);
     // `12 (per week)`
     if let Some(inside) = words.strip_prefix('(') {
@@ -57,7 +54,7 @@ pub(crate) fn is_counted(words: &str, is_one: bool) -> bool {
         return true;
     }
     let is_known = |word: &str| {
-        word.split(['/', '^', '-', '.', '{', '}'])
+        word.split(['/', '^', '-', '.', '{', '}', '²', '³', '·'])
             .filter(|part| part.chars().any(char::is_alphabetic))
             .all(|part| is_unit(part) || is_unit_letter(part) || is_word_of_units(part))
     };
@@ -66,6 +63,12 @@ pub(crate) fn is_counted(words: &str, is_one: bool) -> bool {
     }
     if is_one && words.starts_with("of the ") {
         return true;
+    }
+    if !words.is_ascii() {
+        return words.split_whitespace().all(|word| is_known(word) || is_foreign_noun(word));
+    }
+    if changes_count(words) {
+        return false;
     }
     let words = words.replace("\\cdot", " ");
     let head: Vec<&str> = words
@@ -80,21 +83,143 @@ pub(crate) fn is_counted(words: &str, is_one: bool) -> bool {
     is_plural(last) || head.iter().all(|word| is_known(word)) || is_singular
 }
 
-/// Words in the plural that make another value of a number, and are no things that it counts: `12 dozens` is not 12.
-const OF_ANOTHER_VALUE: [&str; 12] = [
-    "hundredths",
-    "thousandths",
-    "percents",
-    "dozens",
-    "grosses",
-    "reciprocals",
-    "inverses",
-    "negatives",
-    "opposites",
-    "factorials",
-    "quarters",
-    "tenths",
-];
+/// Whether a word in the plural makes another value of a number, and is no thing that it counts. `12 dozens` and
+/// `12 twentieths` are not 12.
+fn is_of_another_value(word: &str) -> bool {
+    const WORDS: [&str; 26] = [
+        "percents",
+        "percentages",
+        "dozens",
+        "grosses",
+        "reciprocals",
+        "inverses",
+        "negatives",
+        "opposites",
+        "factorials",
+        "quarters",
+        "halves",
+        "thirds",
+        "lakhs",
+        "crores",
+        "myriads",
+        "milliards",
+        "milliers",
+        "permilles",
+        "hundreds",
+        "thousands",
+        "tens",
+        "scores",
+        "zillions",
+        "menos",
+        "moins",
+        "cents per",
+    ];
+    // Nouns of the same ending as the parts of a whole.
+    const THINGS: [&str; 24] = [
+        "months",
+        "paths",
+        "lengths",
+        "widths",
+        "depths",
+        "breadths",
+        "births",
+        "deaths",
+        "baths",
+        "cloths",
+        "moths",
+        "myths",
+        "mouths",
+        "truths",
+        "booths",
+        "sloths",
+        "youths",
+        "faiths",
+        "breaths",
+        "growths",
+        "strengths",
+        "earths",
+        "maths",
+        "mammoths",
+    ];
+    let word = word.to_ascii_lowercase();
+    let ends = |endings: &[&str]| endings.iter().any(|ending| word.ends_with(ending));
+    has(&WORDS, &word)
+        || (word.ends_with("ths") && !has(&THINGS, &word))
+        || ends(&["illions", "illiards", "illones", "illiers", "zaines", "taines"])
+}
+
+/// Whether words count in groups or fractions of the thing, or owe it: `hundreds of people`, `basis points`, `groups of
+/// two`, `dollars in debt`.
+fn changes_count(words: &str) -> bool {
+    const OWED: [&str; 6] = ["debt", "deficit", "owed", "loss", "short", "magnitude"];
+    let mut behind_of = false;
+    words_of(words).enumerate().any(|(at, word)| {
+        let is_number = behind_of
+            && (is_number_word(&word.to_ascii_lowercase())
+                || word.bytes().all(|byte| byte.is_ascii_digit()));
+        behind_of = word == "of";
+        is_number
+            || has(&OWED, word)
+            || (at == 0 && has(&["basis"], word))
+            || is_of_another_value(word)
+    })
+}
+
+/// Whether a word of another language is a counter or a noun that is known. Others may compute: `тысяч`, `más uno`.
+fn is_foreign_noun(word: &str) -> bool {
+    const NOUNS: [&str; 48] = [
+        "です",
+        "입니다",
+        "руб",
+        "рубль",
+        "рубля",
+        "рублей",
+        "см",
+        "мм",
+        "дм",
+        "м",
+        "км",
+        "кг",
+        "г",
+        "л",
+        "мл",
+        "с",
+        "мин",
+        "ч",
+        "час",
+        "часа",
+        "часов",
+        "минут",
+        "минуты",
+        "дней",
+        "дня",
+        "лет",
+        "человек",
+        "учеников",
+        "книг",
+        "яблок",
+        "способов",
+        "способа",
+        "años",
+        "días",
+        "niños",
+        "números",
+        "páginas",
+        "élèves",
+        "étudiants",
+        "mètres",
+        "kilomètres",
+        "centimètres",
+        "années",
+        "Schüler",
+        "Äpfel",
+        "Stück",
+        "người",
+        "cách",
+    ];
+    let is_counter = word.chars().all(is_east_asian) && !is_no_counter(word);
+    NOUNS.contains(&word) || is_counter
+}
 
 /// Whether words behind a value compute with it: `squared`, `times 3`, `more than that`, not `more dollars`.
 pub(crate) fn computes(words: &str) -> bool {
@@ -120,7 +245,7 @@ pub(crate) fn computes(words: &str) -> bool {
     let mut words = words_of(words);
     let Some(first) = words.next() else { return false };
     has(&OPERATIONS, first)
-        || has(&OF_ANOTHER_VALUE, first)
+        || is_of_another_value(first)
         || first == "o'clock"
         || (has(&["less", "more", "fewer"], first) && !words.next().is_some_and(is_plural))
 }
@@ -206,7 +331,7 @@ fn is_plural(word: &str) -> bool {
         && !["over", "under", "mis"].iter().any(|prefix| word.starts_with(prefix))
         && word.len() > 2
         && !["ss", "us", "is"].iter().any(|end| word.ends_with(end));
-    has(&IRREGULAR, word) || (ending && !has(&OTHERS, word) && !has(&OF_ANOTHER_VALUE, word))
+    has(&IRREGULAR, word) || (ending && !has(&OTHERS, word) && !is_of_another_value(word))
 }
 
 #[cfg(test)]

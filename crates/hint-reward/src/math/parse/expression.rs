@@ -26,8 +26,17 @@ impl Parser<'_, '_, '_> {
                 _ => break,
             };
             self.at += 1;
+            let is_group = matches!(self.peek(), Some(Kind::Open(_)));
             let right = self.signed()?;
             left = match (left, right) {
+                // `n^2 + 1 \bmod 5`: the modulus is that of the sum.
+                (left, Node::Expr(Expr::Call(Function::Mod, arguments)))
+                    if !is_group && arguments.len() == 2 =>
+                {
+                    let (last, modulus) = (&arguments[0], &arguments[1]);
+                    let sum = into_expr(left)?.plus(signed(last.clone(), sign));
+                    Node::Expr(Expr::Call(Function::Mod, vec![sum, modulus.clone()]))
+                }
                 // `ℝ − {2}`
                 (left @ (Node::NumberSet(_) | Node::Union(_)), right @ Node::Set(_))
                     if sign == '-' =>
@@ -71,6 +80,14 @@ impl Parser<'_, '_, '_> {
             _ => return self.product(),
         };
         self.at += 1;
+        if sign == '-'
+            && self
+                .tokens
+                .get(self.at)
+                .is_some_and(|next| next.kind == Kind::Operator('-') && !next.spaced)
+        {
+            return Err(Stop::Unreadable("two signs in a row"));
+        }
         let is_group = matches!(self.peek(), Some(Kind::Open(_)));
         let operand = self.nested(Self::signed)?;
         match operand {
@@ -263,6 +280,12 @@ impl Parser<'_, '_, '_> {
                     self.at += 1;
                     base = self.raised(base)?;
                 }
+                Some(Kind::Degree)
+                    if matches!(base, Node::Expr(Expr::Symbol(_)))
+                        && matches!(self.peek_at(1), Some(Kind::Name(_))) =>
+                {
+                    return self.composed(into_expr(base)?);
+                }
                 Some(Kind::Degree) => {
                     self.at += 1;
                     base = self.degrees(into_expr(base)?);
@@ -343,45 +366,6 @@ impl Parser<'_, '_, '_> {
     fn follows_bracket(&self) -> bool {
         let before = self.at.checked_sub(1).and_then(|at| self.tokens.get(at));
         before.is_some_and(|token| matches!(token.kind, Kind::Close('(' | '{')))
-    }
-
-    /// `^\circ` and `^{\circ}` behind the caret.
-    fn degree_exponent(&mut self) -> bool {
-        if self.take(&Kind::Degree) {
-            return true;
-        }
-        let is_ring = |kind: Option<&Kind<'_>>| {
-            matches!(kind, Some(Kind::Degree | Kind::Text("o" | "\\circ")))
-        };
-        let grouped = self.peek() == Some(&Kind::Open('{'))
-            && is_ring(self.peek_at(1))
-            && self.peek_at(2) == Some(&Kind::Close('{'));
-        if grouped {
-            self.at += 3;
-        }
-        grouped
-    }
-
-    /// The `{th}` of `5^{th}` behind the caret.
-    fn ordinal_exponent(&mut self) -> bool {
-        let is_suffix = |word: &str| matches!(word, "th" | "st" | "nd" | "rd");
-        let length = match (self.peek(), self.peek_at(1), self.peek_at(2), self.peek_at(3)) {
-            (Some(Kind::Text(word)), ..) if is_suffix(word) => 1,
-            (Some(Kind::Open('{')), Some(Kind::Text(word)), Some(Kind::Close('{')), _)
-                if is_suffix(word) =>
-            {
-                3
-            }
-            (
-                Some(Kind::Open('{')),
-                Some(Kind::Name(first)),
-                Some(Kind::Name(second)),
-                Some(Kind::Close('{')),
-            ) if is_suffix(&format!("{first}{second}")) => 4,
-            _ => return false,
-        };
-        self.at += length;
-        true
     }
 
     pub(super) fn exponent(&mut self) -> Result<Expr, Stop> {

@@ -11,8 +11,8 @@ use crate::math::parse::branches::branches;
 use crate::math::parse::frame::{Frame, Tie, restricts_nothing, with_ties_apart};
 use crate::math::parse::stance::words_of;
 use crate::math::parse::wording::with_relations;
-use crate::math::tree::node::{Expr, Function, Node, Relation};
-use crate::math::value::identity::Comparer;
+use crate::math::tree::node::{Expr, Function, Node, Rational, Relation};
+use crate::math::value::identity::{Comparer, has_symbols};
 
 /// Depth of nesting beyond which a text is not read as an answer.
 pub(super) const MAX_DEPTH: usize = 48;
@@ -133,18 +133,60 @@ fn may_be_left_out(condition: &Node, tie: Tie, main: &Node) -> bool {
             items.iter().all(|item| may_be_left_out(item, tie, main))
         }
         Node::Chain { terms, relations } => {
-            let is_bound = relations.iter().all(|relation| {
-                relation.is_order() || matches!(relation, Relation::NotEqual | Relation::In)
-            });
             let is_equation = relations.iter().all(|relation| *relation == Relation::Equal);
-            match tie {
-                Tie::Definition => is_bound || is_equation,
-                Tie::Place => is_bound || (is_equation && !has_letter(terms)),
-                _ => is_bound && (has_letter(terms) || relations == &[Relation::In]),
+            if is_equation {
+                return tie == Tie::Place && !has_letter(&terms[..1]) && is_place(terms, main);
             }
+            let is_domain = relations == &[Relation::In];
+            (is_domain || is_natural_bound(terms, relations))
+                && (tie != Tie::Domain || has_letter(terms) || is_domain)
         }
         _ => tie == Tie::Place,
     }
+}
+
+/// Whether an equation says where a value is reached: `8 when x = 2`. A letter of its own has a value, and the answer is a
+/// number, or the place depends on its letters: `2√(ab) when x = √(a/b)`.
+fn is_place(terms: &[Node], main: &Node) -> bool {
+    let [label @ (Node::Expr(Expr::Symbol(_)) | Node::Tuple { .. }), place] = terms else {
+        return false;
+    };
+    let main = main.equation().map_or(main, |(_, value)| value);
+    let is_number = |node: &Node| !matches!(node, Node::Expr(expr) if has_symbols(expr));
+    let names_letter = |node: &Node| {
+        matches!(node, Node::Expr(expr) if expr.any(
+            &|inner| matches!(inner, Expr::Symbol(name) if main.has_symbol(name)),
+        ))
+    };
+    label.is_label() && (is_number(main) || names_letter(place))
+}
+
+/// Whether a bound of one letter says where the domain of a formula starts, or excludes values: `n ≥ 1`, `x > 0`, `x ≠ 1`.
+/// Other bounds, such as `x < 0`, restrict an answer.
+fn is_natural_bound(terms: &[Node], relations: &[Relation]) -> bool {
+    const LAST_START: i64 = 3;
+    let ([Node::Expr(left), Node::Expr(right)], [relation]) = (terms, relations) else {
+        return is_range(terms, relations);
+    };
+    let is_letter = |expr: &Expr| matches!(expr, Expr::Symbol(_));
+    let is_start = |expr: &Expr| {
+        expr.as_number().is_some_and(|start| {
+            (0..=LAST_START).any(|first| *start == Rational::from_integer(first.into()))
+        })
+    };
+    match relation {
+        Relation::NotEqual => left != right && (is_letter(left) || !has_symbols(right)),
+        Relation::Greater | Relation::GreaterEqual => is_letter(left) && is_start(right),
+        Relation::Less | Relation::LessEqual => is_letter(right) && is_start(left),
+        _ => false,
+    }
+}
+
+/// Whether a letter runs from one number to another.
+fn is_range(terms: &[Node], relations: &[Relation]) -> bool {
+    let is_number = |node: &Node| matches!(node, Node::Expr(expr) if !has_symbols(expr));
+    matches!(terms, [low, Node::Expr(Expr::Symbol(_)), high] if is_number(low) && is_number(high))
+        && relations.iter().all(|relation| relation.is_order())
 }
 
 /// Whether items count off the numbers from the first one: `n = 1, 2, 3, …`.

@@ -21,14 +21,16 @@ pub(crate) fn phrase(text: &str) -> Option<Node> {
     }
     let words = plain_words(text)?;
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    if let Some(number) = spelled_number(&words.join(" ")) {
-        return Some(number);
-    }
-    if let Some(quantity) = spelled_quantity(&words) {
-        return Some(quantity);
-    }
-    // `even, E` is a list.
+    // `even, E` is a list, and so is `twenty, five`.
     let is_list = text.contains([',', ';']);
+    if !is_list || groups_thousands(text) {
+        if let Some(number) = spelled_number(&words.join(" ")) {
+            return Some(number);
+        }
+        if let Some(quantity) = spelled_quantity(&words) {
+            return Some(quantity);
+        }
+    }
     if let Some(parity) = parity(&words).filter(|_| !is_list) {
         return Some(parity);
     }
@@ -43,6 +45,9 @@ pub(crate) fn phrase(text: &str) -> Option<Node> {
     if let Some(set) = named_set(&words).filter(|_| !is_list) {
         return Some(Node::NumberSet(set));
     }
+    if let Some(text) = nonexistence(&words) {
+        return Some(Node::text(&text));
+    }
     if let Some(text) = statement(&words) {
         return Some(Node::text(text));
     }
@@ -50,16 +55,64 @@ pub(crate) fn phrase(text: &str) -> Option<Node> {
         words if is_empty_set(words) => Some(Node::Set(Vec::new())),
         ["on" | "in", rest @ ..] if date(rest).is_some() => date(rest),
         ["on" | "in", name] if is_in_calendar(name) => Some(Node::text(name)),
-        [.., "diverges" | "tends", "to", "infinity"] => Some(Node::Expr(Expr::Infinity)),
-        [
-            ..,
-            "series" | "sequence" | "sum" | "integral" | "product" | "it",
-            verb @ ("converges" | "diverges"),
-        ] if words.len() <= 4 => Some(Node::text(verb)),
+        [front @ .., "diverges" | "tends", "to", "infinity"] if is_topic(front) => {
+            Some(Node::Expr(Expr::Infinity))
+        }
+        [front @ .., verb @ ("converges" | "diverges")] if is_topic(front) => {
+            Some(Node::text(verb))
+        }
         ["midnight"] => Some(Node::TimeOfDay { minutes: 0 }),
         ["noon"] => Some(Node::TimeOfDay { minutes: 720 }),
         _ => time_of_day(&words).or_else(|| date(&words)).or_else(|| only_words(text, &words)),
     }
+}
+
+/// Whether words name nothing but the object of the question: `the limit`, `this infinite series`. Other subjects, such as
+/// `its reciprocal` or `no series`, say something else.
+fn is_topic(words: &[&str]) -> bool {
+    const TOPICS: [&str; 20] = [
+        "the",
+        "this",
+        "that",
+        "it",
+        "given",
+        "infinite",
+        "improper",
+        "limit",
+        "two",
+        "one",
+        "sided",
+        "series",
+        "sequence",
+        "sum",
+        "integral",
+        "product",
+        "function",
+        "expression",
+        "value",
+        "answer",
+    ];
+    words.iter().all(|word| TOPICS.contains(word))
+}
+
+/// Things that a problem may ask for, in the singular.
+pub(crate) fn sought(noun: &str) -> Option<&'static str> {
+    const NOUNS: [&str; 13] = [
+        "function",
+        "number",
+        "integer",
+        "polynomial",
+        "set",
+        "sequence",
+        "solution",
+        "value",
+        "pair",
+        "triple",
+        "triangle",
+        "point",
+        "prime",
+    ];
+    NOUNS.into_iter().find(|known| *known == noun || noun.strip_suffix('s') == Some(known))
 }
 
 /// `a circle`, `north-east`: words without their article or hyphen.
@@ -87,6 +140,27 @@ fn is_empty_set(words: &[&str]) -> bool {
     )
 }
 
+/// The statement that the object of the question, or a thing by name, does not exist.
+fn nonexistence(words: &[&str]) -> Option<String> {
+    let nothing = |noun: &str| {
+        let is_letter = noun.len() == 1 && noun.bytes().all(|byte| byte.is_ascii_alphabetic());
+        let named = || sought(noun).map(|noun| format!("no such {noun}"));
+        if is_letter { Some("does not exist".to_owned()) } else { named() }
+    };
+    match words {
+        ["dne"] => Some("does not exist".to_owned()),
+        ["such", "a" | "an", noun, "does", "not", "exist"]
+        | ["such", noun, "does" | "do", "not", "exist"]
+        | ["no", "such", noun]
+        | ["no", "such", noun, "exists" | "exist"]
+        | ["there", "is" | "are", "no", "such", noun] => nothing(noun),
+        [front @ .., "does" | "do", "not", "exist"] => {
+            is_topic(front).then(|| "does not exist".to_owned())
+        }
+        _ => None,
+    }
+}
+
 /// Statements that have several wordings, in one of them.
 fn statement(words: &[&str]) -> Option<&'static str> {
     let words = match words {
@@ -94,12 +168,6 @@ fn statement(words: &[&str]) -> Option<&'static str> {
         other => other,
     };
     Some(match words {
-        ["dne"]
-        | [.., "does" | "do", "not", "exist"]
-        | ["no", "such", .., "exists" | "exist"]
-        | ["no", "such", "function" | "number" | "integer" | "polynomial" | "set" | "sequence"] => {
-            "does not exist"
-        }
         ["infinite"]
         | ["infinitely", "many"]
         | ["infinitely", "many", "solutions" | "values" | "answers" | "pairs" | "points"]
@@ -305,8 +373,18 @@ fn residue_class(name: &str, residue: i64, modulus: i64) -> Node {
     }
 }
 
+/// Whether the only comma of a text stands behind a thousand or a million, with hundreds behind it: `one thousand, two
+/// hundred and five`.
+fn groups_thousands(text: &str) -> bool {
+    let Some((before, behind)) = text.split_once(',') else { return false };
+    let groups = ["thousand", "million", "billion"];
+    groups.iter().any(|group| before.trim_end().ends_with(group))
+        && behind.contains("hundred")
+        && !behind.contains([',', ';'])
+}
+
 /// The words of a text in lower case, without text commands, dollar signs and punctuation. `None` if there is any
-/// other mathematics in it.
+/// other mathematics in it. A hyphen joins two words, or is a sign in front of the first one.
 fn plain_words(text: &str) -> Option<Vec<String>> {
     let mut plain = String::with_capacity(text.len());
     let mut rest = text;
@@ -325,7 +403,18 @@ fn plain_words(text: &str) -> Option<Vec<String>> {
             continue;
         }
         match c {
-            '}' | '~' | ',' | ';' | '-' => plain.push(' '),
+            '-' => {
+                let is_part = |c: Option<char>| c.is_some_and(char::is_alphanumeric);
+                let (before, behind) = (plain.chars().next_back(), rest[1..].chars().next());
+                if plain.trim().is_empty() {
+                    plain.push_str(" minus ");
+                } else if is_part(before) && is_part(behind) {
+                    plain.push(' ');
+                } else {
+                    return None;
+                }
+            }
+            '}' | '~' | ',' | ';' => plain.push(' '),
             '$' | '.' | '"' | '\'' => {}
             ':' => plain.push(c),
             _ if c.is_alphanumeric() || c.is_whitespace() => plain.extend(c.to_lowercase()),

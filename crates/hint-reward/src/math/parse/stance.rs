@@ -79,21 +79,23 @@ pub(crate) fn is_no_noun(words: &str) -> bool {
 }
 
 /// Whether a word of another script is more than a counter: `48万`, `48以上`, `48ではありません`.
-fn is_no_counter(word: &str) -> bool {
+pub(super) fn is_no_counter(word: &str) -> bool {
     const SIGNS: &[char] = &[
         '万', '萬', '億', '亿', '兆', '千', '百', '以', '未', '超', '余', '多', '不', '非', '没',
-        '或', '約', '约', '倍', '的', 'の',
+        '或', '約', '约', '倍', '的', 'の', '加', '减', '減', '乘', '除', '倒', '反', '负', '負',
+        '半', '천', '백', '억', '조', '배', '더', '빼', '만',
     ];
     const DENIALS: [&str; 5] = ["아니", "아닙", "않", "ない", "ません"];
     // `种不同的排法`
     let bare = word.replace("不同的", "").replace("不同", "");
     let word = bare.as_str();
     word.contains(SIGNS)
+        || ["平方", "立方", "次方"].contains(&word)
         || DENIALS.iter().any(|denial| word.contains(denial))
         || (!word.is_ascii() && word.chars().count() > 4 && word.chars().any(is_east_asian))
 }
 
-fn is_east_asian(c: char) -> bool {
+pub(super) fn is_east_asian(c: char) -> bool {
     matches!(c, '\u{3040}'..='\u{30ff}' | '\u{3400}'..='\u{9fff}' | '\u{ac00}'..='\u{d7af}')
 }
 

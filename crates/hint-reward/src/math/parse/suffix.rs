@@ -1,10 +1,62 @@
-//! Suffixes of a value: bases in words, minutes and seconds of arc, the parts of sets of numbers.
+//! Suffixes of a value: bases in words, degrees, compositions, minutes and seconds of arc, the parts of sets of numbers.
 
+use crate::math::fuel::Stop;
 use crate::math::lex::token::Kind;
-use crate::math::parse::parser::Parser;
+use crate::math::parse::parser::{Parser, into_expr};
 use crate::math::tree::node::{Expr, Function, Node, Rational, Relation};
 
 impl Parser<'_, '_, '_> {
+    /// `f \circ g \circ h`, a function of its own for each order of its parts.
+    pub(super) fn composed(&mut self, first: Expr) -> Result<Node, Stop> {
+        let mut parts = vec![first];
+        while self.peek() == Some(&Kind::Degree)
+            && let Some(Kind::Name(name)) = self.peek_at(1)
+        {
+            self.at += 2;
+            parts.push(into_expr(self.named(name)?)?);
+        }
+        Ok(Node::Expr(Expr::Call(Function::Named("∘".into()), parts)))
+    }
+
+    /// `^\circ` and `^{\circ}` behind the caret.
+    pub(super) fn degree_exponent(&mut self) -> bool {
+        if self.take(&Kind::Degree) {
+            return true;
+        }
+        let is_ring = |kind: Option<&Kind<'_>>| {
+            matches!(kind, Some(Kind::Degree | Kind::Text("o" | "\\circ")))
+        };
+        let grouped = self.peek() == Some(&Kind::Open('{'))
+            && is_ring(self.peek_at(1))
+            && self.peek_at(2) == Some(&Kind::Close('{'));
+        if grouped {
+            self.at += 3;
+        }
+        grouped
+    }
+
+    /// The `{th}` of `5^{th}` behind the caret.
+    pub(super) fn ordinal_exponent(&mut self) -> bool {
+        let is_suffix = |word: &str| matches!(word, "th" | "st" | "nd" | "rd");
+        let length = match (self.peek(), self.peek_at(1), self.peek_at(2), self.peek_at(3)) {
+            (Some(Kind::Text(word)), ..) if is_suffix(word) => 1,
+            (Some(Kind::Open('{')), Some(Kind::Text(word)), Some(Kind::Close('{')), _)
+                if is_suffix(word) =>
+            {
+                3
+            }
+            (
+                Some(Kind::Open('{')),
+                Some(Kind::Name(first)),
+                Some(Kind::Name(second)),
+                Some(Kind::Close('{')),
+            ) if is_suffix(&format!("{first}{second}")) => 4,
+            _ => return false,
+        };
+        self.at += length;
+        true
+    }
+
     /// The base of `12 (base 5)` and `12 base 5`, from behind the digits.
     pub(super) fn base_in_words(&mut self) -> Option<u32> {
         let bracket = usize::from(self.peek() == Some(&Kind::Open('(')));

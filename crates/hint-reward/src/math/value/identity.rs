@@ -343,7 +343,7 @@ fn samples(folds: bool) -> impl Iterator<Item = Sample> {
 }
 
 /// Whether an expression follows another formula in another range of its symbols: `|x|`, `√(x²)`, `max(x, 3)`, `⌊x⌋`.
-fn folds(expr: &Expr) -> bool {
+pub(crate) fn folds(expr: &Expr) -> bool {
     expr.any(&|inner| match inner {
         Expr::Call(
             Function::Abs
