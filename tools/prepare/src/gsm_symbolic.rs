@@ -1,6 +1,6 @@
 //! Grade-school word problems with worked answers: the originals behind GSM-Symbolic's templates.
 //!
-//! The hint is the worked answer with its numbers left out. `gsm_symbolic.py`, beside this program, draws new problems from
+//! The hint is the worked answer with its numbers left out, and the level the number of its calculations. `gsm_symbolic.py`, beside this program, draws new problems from
 //! the templates with the package's own generator.
 
 use std::path::Path;
@@ -56,6 +56,7 @@ fn problem(id: &str, text: &str) -> Result<SourceProblem> {
     let template: Template = toml::from_str(text)?;
     let (solution, answer) =
         template.answer.rsplit_once("####").context("`answer` has no line `#### RESULT`")?;
+    let calculations = solution.matches("<<").count();
     let solution = without_calculations(solution.trim());
     Ok(SourceProblem {
         id: format!("gsm-symbolic/{id}/base"),
@@ -63,7 +64,7 @@ fn problem(id: &str, text: &str) -> Result<SourceProblem> {
         answer: answer.trim().replace(',', ""),
         hint: Some(MaskedSolution::new().mask(&solution)),
         solution: Some(solution),
-        level: None,
+        level: Some(calculations.to_string()),
         category: Some("grade-school arithmetic".to_owned()),
     })
 }
@@ -97,6 +98,7 @@ mod tests {
         );
         assert_eq!(problem.solution.as_deref(), Some("She has 6*2=12 eggs."));
         assert_eq!(problem.hint.as_deref(), Some("She has ___*___=___ eggs."));
+        assert_eq!(problem.level.as_deref(), Some("1"));
     }
 
     #[test]
