@@ -29,7 +29,13 @@ pub(super) const SOLUTION: [u32; 5] = [11, 5, 13, 13, 13];
 
 /// The plain prompt with a hint of these digits.
 pub(super) fn hinted(digits: &[u32]) -> Vec<u32> {
-    [&[5, 6, 3][..], &digits.iter().map(|digit| digit + 4).collect::<Vec<_>>(), &[2]].concat()
+    hinted_question(&[1, 2], digits)
+}
+
+/// The prompt of a question with a hint, both as digits.
+pub(super) fn hinted_question(question: &[u32], digits: &[u32]) -> Vec<u32> {
+    let shifted = |digits: &[u32]| digits.iter().map(|digit| digit + 4).collect::<Vec<_>>();
+    [&shifted(question)[..], &[3], &shifted(digits), &[2]].concat()
 }
 
 /// The plain prompt with the first `count` tokens of the solution after it.
@@ -56,14 +62,22 @@ type Log = Arc<Mutex<Vec<Followed>>>;
 pub(super) fn follow(preset: &str, steps: u64, solves: fn(&[u32]) -> bool) -> Followed {
     let mut config = GrpoConfig::from_toml(preset).expect("the preset is valid");
     config.run.steps = steps;
-    run(config, solves, 1.0, false)
+    run(config, solves, 1.0, false, &[])
 }
 
 /// Follows a group of which every other plain completion is right.
 pub(super) fn follow_mixed(preset: &str) -> Followed {
     let mut config = GrpoConfig::from_toml(preset).expect("the preset is valid");
     config.run.steps = 1;
-    run(config, |_| true, 1.0, true)
+    run(config, |_| true, 1.0, true, &[])
+}
+
+/// As [`follow_mixed`], with the groups of `others` in the same update.
+pub(super) fn follow_beside(preset: &str, others: &[Problem]) -> Followed {
+    let mut config = GrpoConfig::from_toml(preset).expect("the preset is valid");
+    config.run.steps = 1;
+    config.run.num_minibatches = 1;
+    run(config, |_| true, 1.0, true, others)
 }
 
 /// Follows the group through the second of two updates. Between them the policy becomes
@@ -72,7 +86,7 @@ pub(super) fn follow_second_update(preset: &str) -> Followed {
     let mut config = GrpoConfig::from_toml(preset).expect("the preset is valid");
     config.run.steps = 1;
     config.run.num_iterations = 2;
-    run(config, |_| true, MOVE, false)
+    run(config, |_| true, MOVE, false, &[])
 }
 
 /// Factor of all weights between the two updates of [`follow_second_update`].
@@ -98,10 +112,11 @@ fn run(
     solves: fn(&[u32]) -> bool,
     moves: f64,
     solves_plain: bool,
+    others: &[Problem],
 ) -> Followed {
     let needs_reference = config.loss.needs_reference();
     let needs_teacher = config.loss.further_teacher().is_some();
-    config.run.prompts_per_step = 1;
+    config.run.prompts_per_step = 1 + others.len();
     config.rollout.group_size = 4;
     config.optimizer.max_grad_norm = 1e9;
     let log = Log::new(Mutex::new(vec![Followed::default()]));
@@ -143,7 +158,7 @@ fn run(
         builder = builder.teacher(SharedPolicy::new(tiny_policy(7)));
     }
     let mut trainer = builder.build().expect("the configuration is valid");
-    trainer.run(&[problem]).expect("the run works");
+    trainer.run(&[&[problem][..], others].concat()).expect("the run works");
     let steps = log.lock().expect("no test panics here");
     // The optimizer opens an entry for the step after it; without a group it takes none.
     steps[steps.len().saturating_sub(2)].clone()

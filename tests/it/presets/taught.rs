@@ -2,9 +2,11 @@
 
 use super::follow::{
     Followed, PLAIN, REFERENCE, RIGHT, Term, WRONG, assert_gradient, assert_gradient_of_loss,
-    distributions, follow, follow_mixed, hinted, logprobs, logprobs_of,
+    distributions, follow, follow_beside, follow_mixed, hinted, hinted_question, logprobs,
+    logprobs_of,
 };
 use super::{advantage, preset};
+use hint_rollout::Problem;
 use hint_tests::tiny_policy;
 use tch::{Kind, Tensor};
 
@@ -142,6 +144,46 @@ fn hdpo_follows_the_forward_divergence_where_all_are_wrong_and_grpo_elsewhere() 
     assert_scored(&followed, 0);
     let rows = [(&RIGHT[..], vec![advantage(); 4]), (&WRONG[..], vec![-advantage(); 4])];
     assert_gradient(&followed, &terms(&[rows.clone(), rows].concat()), 0.9);
+}
+
+/// Two groups, of which every other completion is right. The solution of each is the wrong one of the other.
+#[test]
+fn rlcsd_contrasts_the_solution_with_that_of_the_other_problem() {
+    let other = Problem::new("q", "21", "nines").with_hint("nine 9").with_solution("4 4 9 9 9");
+    let followed = follow_beside(preset!("rlcsd"), &[other]);
+    let problems: [(&[u32], &[u32]); 2] =
+        [(&[1, 2], &[7, 1, 9, 9, 9]), (&[2, 1], &[4, 4, 9, 9, 9])];
+    let plain = problems.map(|(question, _)| hinted_question(question, &[]));
+    let plain =
+        plain.map(|prompt| prompt.into_iter().filter(|token| *token != 3).collect::<Vec<_>>());
+    let mut prompts = followed.prompts.clone();
+    prompts.sort();
+    assert_eq!(prompts, plain, "nothing is sampled under a solution");
+
+    let policy = tiny_policy(7);
+    let (mut scored, mut rows) = (Vec::new(), Vec::new());
+    for (at, (question, own)) in problems.iter().enumerate() {
+        let right = hinted_question(question, own);
+        let wrong = hinted_question(question, problems[1 - at].1);
+        for (completion, advantage) in [(&RIGHT, advantage()), (&WRONG, -advantage())] {
+            let under = |prompt: &[u32]| logprobs_of(&policy, prompt, completion, 0.9);
+            let contrast = under(&right).into_iter().zip(under(&wrong));
+            let weights = contrast
+                .map(|(right, wrong)| (advantage.signum() * (right - wrong)).exp().clamp(0.5, 2.0));
+            // Two groups of four completions of four tokens each.
+            let coefficients = weights.map(|weight| -advantage * weight / 32.0).collect::<Vec<_>>();
+            for _ in 0..2 {
+                let coefficients = coefficients.clone();
+                rows.push(Term { prompt: &plain[at], completion, coefficients });
+                scored.extend([right.clone(), wrong.clone()]);
+            }
+        }
+    }
+    let mut found = followed.scored.clone();
+    found.sort();
+    scored.sort();
+    assert_eq!(found, scored, "each completion is scored under both solutions");
+    assert_gradient(&followed, &rows, 0.9);
 }
 
 #[test]
